@@ -1,0 +1,90 @@
+"""A fixed list of jobs, run to its end and recorded in one study: what is recorded already is replayed, never run again.
+
+Finalists, grid members and validation trainings are such lists. The key of a job is the hash of all that decides its
+result, so a changed recipe or another baseline makes new jobs and leaves the old ones as they are.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from experiment.executors.interface import Executor, Job, Result
+from experiment.measurement import Measurement
+from experiment.store import Ledger
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One job of a list; `attributes` are recorded with it. Its result is a Measurement as a dict."""
+
+    job: Job
+    attributes: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a task: a measurement, or the reason why there is none."""
+
+    measurement: Measurement | None
+    reason: str = ""
+
+
+def job_key(function: str, payload: dict[str, Any]) -> str:
+    """Twenty hexadecimal digits of everything that decides a job's result."""
+    text = json.dumps([function, payload], sort_keys=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+def run_batch(
+    tasks: Sequence[Task], ledger: Ledger, executor: Executor, *, notify: Callable[[int, int, Task, Outcome], None]
+) -> dict[str, Outcome]:
+    """Run every task that `ledger` does not know yet, and return what became of all, by job key.
+
+    `notify(done, total, task, outcome)` is called after each, replayed ones first. A failed task is not tried again
+    (the executor has done that as far as it helps).
+    """
+    ledger.recover()
+    recorded = {row.attributes["key"]: row for row in ledger.rows() if "key" in row.attributes}
+    outcomes: dict[str, Outcome] = {}
+    numbers: dict[str, int] = {}
+    waiting: list[Task] = []
+    for task in tasks:
+        row = recorded.get(task.job.key)
+        if row is not None and row.state.is_finished() and (row.done or row.attributes.get("attempts")):
+            outcomes[task.job.key] = Outcome(row.measurement if row.done else None, row.attributes.get("reason", ""))
+            notify(len(outcomes), len(tasks), task, outcomes[task.job.key])
+        else:
+            if row is not None and not row.state.is_finished():
+                numbers[task.job.key] = row.number
+            waiting.append(task)
+    by_key = {task.job.key: task for task in waiting}
+    under_way = 0
+    while waiting or under_way:
+        while waiting and under_way < executor.slots:
+            task = waiting.pop(0)
+            if task.job.key not in numbers:
+                numbers[task.job.key] = ledger.begin({}, {}, key=task.job.key, **task.attributes)
+            executor.submit(task.job)
+            under_way += 1
+        result = executor.next_result()
+        under_way -= 1
+        outcome = record(ledger, numbers[result.key], result, value=lambda measurement: measurement.accuracy)
+        outcomes[result.key] = outcome
+        notify(len(outcomes), len(tasks), by_key[result.key], outcome)
+    return outcomes
+
+
+def record(ledger: Ledger, number: int, result: Result, *, value: Callable[[Measurement], float]) -> Outcome:
+    """Write a job's result into its trial; a value that is no measurement is a failure with that reason."""
+    reason = result.reason
+    if result.value is not None:
+        try:
+            measurement = Measurement.from_dict(result.value)
+            ledger.complete(number, value(measurement), measurement, attempts=result.attempts)
+            return Outcome(measurement)
+        except (TypeError, ValueError) as error:
+            reason = f"the evaluator gave no measurement: {error}"
+    ledger.fail(number, reason, attempts=result.attempts)
+    return Outcome(None, reason)

@@ -1,0 +1,267 @@
+"""One YAML file for a whole run, one section a stage, strict: an unknown key or a wrong type is an error naming its path.
+
+Every option is one field with one line of meaning. `GROWABLE` lists what a resumed run may raise: budgets, which add work
+and change none that is done.
+"""
+
+import math
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from experiment.errors import InputError
+from space.yaml_text import YamlError, parse_yaml, read_yaml
+
+SCHEMA_VERSION = 1
+
+
+def _finite(value: float) -> float:
+    if not math.isfinite(value):
+        raise ValueError("is not a finite number")
+    return value
+
+
+Finite = Annotated[float, AfterValidator(_finite)]
+Positive = Annotated[Finite, Field(gt=0)]
+Fraction = Annotated[Finite, Field(ge=0, lt=1)]
+Count = Annotated[int, Field(ge=1, le=10_000_000)]
+Factor = Annotated[Finite, Field(ge=1, le=10)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class RunSection(_Section):
+    """How the run is carried out."""
+
+    seed: int = Field(default=0, ge=0, lt=2**32, description="decides splits, proposals, initial weights and data order")
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$", description="auto: a GPU if there is one")
+    workers: int | Literal["auto"] = Field(default="auto", description="trainings at a time; auto: one a core, or one a GPU")
+    executor: Literal["processes", "inline"] = Field(default="processes", description="inline: in the driver, for debugging")
+    storage: str | None = Field(default=None, description="URL of an Optuna RDB storage; none: study.db in the run directory")
+    trial_minutes: Positive = Field(default=60.0, description="a training is ended, and failed, after this long")
+
+    @model_validator(mode="after")
+    def _workers_in_range(self) -> Self:
+        if self.workers != "auto" and not 1 <= self.workers <= 256:
+            raise ValueError(f"workers: {self.workers} is not from 1 to 256, nor auto")
+        return self
+
+
+class DataSection(_Section):
+    """The images."""
+
+    source: str = Field(min_length=1, description="digits, or the path of class folders, Parquet file(s) or an .npz")
+    side: Count | None = Field(
+        default=None, description="pixels of a side that images are stored at; none: their median, 224 at most"
+    )
+    upsample: bool = Field(default=False, description="networks may see images enlarged beyond their stored side")
+    validation_fraction: Fraction = Field(default=0.2, gt=0, description="of the training images, held out to steer the search")
+    test_fraction: Fraction = Field(default=0.2, gt=0, description="of all images, where the data brings no test split")
+    train_limit: Count | None = Field(default=None, description="use this many training images at most (drawn evenly by class)")
+    validation_limit: Count | None = Field(default=None, description="use this many proxy-validation images at most")
+    flip: bool | Literal["auto"] = Field(default="auto", description="mirror images left to right; auto: yes but for digits")
+    shift: Fraction = Field(default=0.125, le=0.5, description="shift images by up to this fraction of their side")
+    skip_bad_images: bool = Field(
+        default=False, description="leave unreadable images out and count them; else they are an error"
+    )
+
+
+class Recipe(_Section):
+    """How a network is trained: SGD with Nesterov momentum (or AdamW), linear warm-up, cosine decay to zero.
+
+    Not the paper's RMSProp with 350 epochs: a poor recipe for short runs. Accuracies are not comparable with published ones.
+    """
+
+    epochs: Count = Field(default=10, description="passes over the training images")
+    batch: Count = Field(default=128, description="images a step")
+    optimizer: Literal["sgd", "adamw"] = Field(default="sgd", description="sgd: Nesterov momentum 0.9")
+    learning_rate: Positive = Field(default=0.2, description="peak; for sgd per 256 images of a batch, for adamw as it is")
+    warmup: Fraction = Field(default=0.2, description="fraction of the steps in which the rate rises from zero")
+    weight_decay: Annotated[Finite, Field(ge=0, le=1)] = Field(default=5e-4, description="not applied to norms and biases")
+    label_smoothing: Fraction = Field(default=0.1, description="probability mass spread over all classes")
+
+
+class SearchSection(_Section):
+    """The search for a baseline."""
+
+    space: str = Field(default="small_images", min_length=1, description="a shipped space or a YAML file")
+    resolution: Count | None = Field(default=None, description="pixels of a side that candidates see; none: the space's own")
+    strategy: str = Field(default="tpe", min_length=1, description="random, tpe or evolution")
+    trials: Count = Field(default=100, description="networks trained")
+    reward: Literal["soft", "hard", "absolute"] = Field(default="soft", description="how accuracy and FLOPs make one number")
+    weight: Annotated[Finite, Field(le=0)] | None = Field(
+        default=None, description="w of the reward; none: the paper's for its kind"
+    )
+    target_flops: Positive | None = Field(default=None, description="T of the reward; none: the FLOPs of the space's base")
+    min_flops: Positive | None = Field(default=None, description="gate: cheaper networks are never trained")
+    max_flops: Positive | None = Field(default=None, description="gate: dearer networks are never trained")
+    evaluator: str = Field(default="proxy", min_length=1, description="proxy, or your own package.module:function")
+    recipe: Recipe = Field(default=Recipe(), description="training of a candidate")
+    finalists: Count = Field(default=4, description="best candidates trained again before one is chosen")
+    finalist_seeds: Count = Field(default=2, description="trainings of a finalist")
+    finalist_recipe: Recipe = Field(default=Recipe(epochs=20), description="training of a finalist")
+
+    @model_validator(mode="after")
+    def _gate_is_open(self) -> Self:
+        if self.min_flops and self.max_flops and self.min_flops > self.max_flops:
+            raise ValueError(f"min_flops: {self.min_flops:g} is above max_flops {self.max_flops:g}; swap or widen them")
+        return self
+
+
+class ScalingSection(_Section):
+    """The search for alpha, beta, gamma, and the family."""
+
+    multiple: Annotated[Finite, Field(gt=1, le=100)] = Field(
+        default=2.0, description="measured FLOPs over the baseline's at phi = 1"
+    )
+    tolerance: Annotated[Finite, Field(gt=0, le=0.5)] = Field(
+        default=0.03, description="how far from it, relatively, a member may be"
+    )
+    alpha: list[Factor] = Field(default=[1.0, 2.0], min_length=2, max_length=2, description="range of depth factors")
+    beta: list[Factor] = Field(default=[1.0, 1.5], min_length=2, max_length=2, description="range of width factors")
+    gamma: list[Factor] = Field(default=[1.0, 1.5], min_length=2, max_length=2, description="range of resolution factors")
+    step: Annotated[Finite, Field(ge=0.001, le=1)] = Field(default=0.05, description="of the grid over alpha and beta")
+    divisor: Annotated[int, Field(ge=1, le=64)] = Field(default=8, description="widths are rounded to multiples of this")
+    rounding: Literal["ceil", "round"] = Field(default="ceil", description="of depths; ceil is the paper's")
+    members: Annotated[int, Field(ge=2, le=10_000)] = Field(default=12, description="train at most this many, chosen far apart")
+    seeds: Annotated[int, Field(ge=2, le=100)] = Field(default=3, description="trainings of a member, the same seeds for all")
+    recipe: Recipe = Field(default=Recipe(), description="training of a member")
+    phi: list[Annotated[Finite, Field(gt=0, le=20)]] = Field(
+        default=[0.5, 1.0, 2.0, 3.5, 5.0, 6.0, 7.0],
+        min_length=1,
+        description="of B1, B2, ...; the published family follows these",
+    )
+
+    @model_validator(mode="after")
+    def _ranges_rise(self) -> Self:
+        for name in ("alpha", "beta", "gamma"):
+            low, high = getattr(self, name)
+            if low > high:
+                raise ValueError(f"{name}: [{low:g}, {high:g}] falls; write the smaller bound first")
+        if sorted(set(self.phi)) != self.phi:
+            raise ValueError(f"phi: {self.phi} does not rise strictly")
+        return self
+
+
+class ValidationSection(_Section):
+    """The brief training of the family."""
+
+    largest_multiple: Annotated[Finite, Field(ge=1)] = Field(
+        default=6.0, description="members up to this many times B0's FLOPs are trained"
+    )
+    seeds: Count = Field(default=2, description="trainings of a member")
+    recipe: Recipe = Field(default=Recipe(epochs=20), description="training of a member")
+
+
+class Config(_Section):
+    """A whole run."""
+
+    version: Literal[1] = Field(default=1, description="of this format")
+    name: str = Field(default="run", min_length=1, max_length=80, description="the title of the report")
+    run: RunSection = RunSection()
+    data: DataSection
+    search: SearchSection = SearchSection()
+    scaling: ScalingSection = ScalingSection()
+    validation: ValidationSection = ValidationSection()
+
+
+GROWABLE = ("search.trials", "validation.largest_multiple", "validation.seeds")
+FREE = ("name", "run.workers", "run.trial_minutes", "run.device")
+
+
+def load_config(path: Path) -> Config:
+    """The configuration in a YAML file. Raises InputError naming file, key, value and remedy."""
+    try:
+        data = read_yaml(path)
+    except FileNotFoundError:
+        raise InputError(f"{path}: there is no such configuration file") from None
+    except YamlError as error:
+        raise InputError(str(error)) from None
+    return config_from_dict(data, where=str(path))
+
+
+def config_from_text(text: str, *, where: str) -> Config:
+    try:
+        return config_from_dict(parse_yaml(text), where=where)
+    except YamlError as error:
+        raise InputError(f"{where}: {error}") from None
+
+
+def config_from_dict(data: object, *, where: str) -> Config:
+    """A checked configuration from plain data. Raises InputError with every mistake, one a line."""
+    if data is None or data == {}:
+        raise InputError(f"{where}: is empty; a configuration needs at least `data: {{source: ...}}`")
+    if not isinstance(data, Mapping):
+        raise InputError(f"{where}: holds a {type(data).__name__}, not sections of keys")
+    version = data.get("version", SCHEMA_VERSION)
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        raise InputError(f"{where}: version: {version} is newer than this phinas reads ({SCHEMA_VERSION}); upgrade phinas")
+    try:
+        return Config.model_validate(dict(data))
+    except ValidationError as error:
+        mistakes = [_sentence(row) for row in error.errors()]
+        raise InputError("\n".join(f"{where}: {mistake}" for mistake in dict.fromkeys(mistakes))) from None
+
+
+def _sentence(row: Any) -> str:
+    """One of pydantic's errors as: path, value, remedy."""
+    path = ".".join(
+        str(part) for part in row["loc"] if not str(part).startswith(("literal[", "int", "function-", "constrained"))
+    )
+    if row["type"] == "extra_forbidden":
+        section: Any = Config
+        for part in row["loc"][:-1]:
+            section = section.model_fields[part].annotation
+        near = get_close_matches(str(row["loc"][-1]), section.model_fields, n=1, cutoff=0.5)
+        remedy = f"did you mean `{near[0]}`?" if near else f"known keys: {', '.join(section.model_fields)}"
+        return f"{path}: unknown key; {remedy}"
+    if row["type"] == "missing":
+        return f"{path}: missing"
+    message = row["msg"].removeprefix("Value error, ")
+    if row["type"] == "value_error" and isinstance(row["input"], Mapping | BaseModel):
+        return f"{path}.{message}" if path else message
+    return f"{path}: {row['input']!r} is wrong: {message[0].lower()}{message[1:]}"
+
+
+def flatten(config: Config) -> dict[str, Any]:
+    """Dotted path to value, for comparing and for overriding."""
+
+    def walk(data: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+        rows: dict[str, Any] = {}
+        for key, value in data.items():
+            rows |= walk(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+        return rows
+
+    return walk(config.model_dump(), "")
+
+
+def override(config: Config, changes: Mapping[str, Any], *, where: str) -> Config:
+    """A copy with dotted paths set, checked anew."""
+    data = config.model_dump()
+    for path, value in changes.items():
+        *sections, key = path.split(".")
+        target = data
+        for section in sections:
+            target = target[section]
+        target[key] = value
+    return config_from_dict(data, where=where)
+
+
+def check_growth(old: Config, new: Config, *, where: str) -> None:
+    """Raises InputError listing what differs, unless only budgets grew (a run's results belong to its configuration)."""
+    before, after = flatten(old), flatten(new)
+    wrong = []
+    for path in before:
+        if before[path] == after[path] or path in FREE:
+            continue
+        if path in GROWABLE and after[path] > before[path]:
+            continue
+        wrong.append(f"{path} was {before[path]!r} and is now {after[path]!r}")
+    if wrong:
+        remedy = f"only {', '.join(GROWABLE)} may grow; use a new --out for another configuration"
+        raise InputError(f"{where}: " + "; ".join(wrong) + f". {remedy}")

@@ -1,0 +1,34 @@
+"""Jobs in the driver's own process, one at a time: the reference that the others must agree with.
+
+It can neither survive a job that kills its process nor end one that hangs; `limit_seconds` is not enforced here.
+"""
+
+from experiment.errors import InputError
+from experiment.executors.interface import Job, Result, call, describe_failure
+
+
+class InlineExecutor:
+    """Runs each job when its result is asked for."""
+
+    def __init__(self, slots: int) -> None:
+        if slots != 1:
+            raise InputError(f"run.workers: {slots} jobs at a time need run.executor: processes")
+        self.slots = slots
+        self._job: Job | None = None
+
+    def submit(self, job: Job) -> None:
+        if self._job is not None:
+            raise RuntimeError("the inline executor runs one job at a time")
+        self._job = job
+
+    def next_result(self) -> Result:
+        if self._job is None:
+            raise RuntimeError("no job is under way")
+        job, self._job = self._job, None
+        try:
+            return Result(job.key, call(job.function, job.payload))
+        except Exception as error:
+            return Result(job.key, None, describe_failure(error))
+
+    def close(self) -> None:
+        self._job = None

@@ -1,0 +1,149 @@
+"""One persistent subprocess a slot: a job that crashes, hangs or eats the memory costs that job an attempt, nothing else.
+
+Not ProcessPoolExecutor: there, one killed job breaks the whole pool and a killed driver leaves orphans.
+"""
+
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from experiment.errors import StorageError
+from experiment.executors.interface import Job, Result
+from experiment.manifest import version
+
+ATTEMPTS = 3
+
+
+@dataclass
+class _Slot:
+    process: subprocess.Popen[str]
+    generation: int
+    job: Job | None = None
+    attempts: int = 0
+    deadline: float = 0.0
+
+
+class ProcessExecutor:
+    """`slots` worker processes, started when first needed."""
+
+    def __init__(self, slots: int) -> None:
+        self.slots = slots
+        self._workers: list[_Slot | None] = [None] * slots
+        self._answers: queue.Queue[tuple[int, int, dict[str, Any] | None]] = queue.Queue()
+        self._generation = 0
+
+    def submit(self, job: Job) -> None:
+        for index in range(self.slots):
+            slot = self._workers[index]
+            if slot is None or slot.job is None:
+                self._give(index, job, attempts=1)
+                return
+        raise RuntimeError(f"all {self.slots} slots are at work")
+
+    def next_result(self) -> Result:
+        while True:
+            busy = [slot for slot in self._workers if slot is not None and slot.job is not None]
+            if not busy:
+                raise RuntimeError("no job is under way")
+            wait = min(slot.deadline for slot in busy) - time.monotonic()
+            try:
+                index, generation, answer = self._answers.get(timeout=min(max(wait, 0.0), 3600.0))
+            except queue.Empty:
+                result = self._end_overdue()
+            else:
+                slot = self._workers[index]
+                if slot is None or slot.generation != generation:
+                    continue  # the last words of a process that was replaced
+                result = self._settle(index, slot, answer)
+            if result is not None:
+                return result
+
+    def close(self) -> None:
+        for index in range(self.slots):
+            self._kill(index)
+
+    def _give(self, index: int, job: Job, *, attempts: int) -> None:
+        slot = self._workers[index]
+        if slot is None or slot.process.poll() is not None:
+            self._kill(index)
+            slot = self._workers[index] = self._start(index)
+        slot.job, slot.attempts, slot.deadline = job, attempts, time.monotonic() + job.limit_seconds
+        line = json.dumps({"key": job.key, "function": job.function, "payload": job.payload}, allow_nan=False)
+        try:
+            assert slot.process.stdin is not None
+            slot.process.stdin.write(line + "\n")
+            slot.process.stdin.flush()
+        except OSError:
+            pass  # it died just now: the reader's end-of-file settles the job
+
+    def _settle(self, index: int, slot: _Slot, answer: dict[str, Any] | None) -> Result | None:
+        """What an answer, or the end of a worker (None), means for the job in its slot; None while it goes on."""
+        if answer is not None and "hello" in answer:
+            if answer["hello"] != version():
+                raise StorageError(f"a worker runs phinas {answer['hello']}, the driver {version()}; install one version")
+            return None
+        job, attempts = slot.job, slot.attempts
+        if answer is not None and job is not None:
+            slot.job = None
+            return Result(job.key, answer.get("value"), answer.get("reason", ""), attempts)
+        code = slot.process.wait()
+        self._kill(index)
+        if job is None:
+            return None
+        if attempts < ATTEMPTS:
+            self._give(index, job, attempts=attempts + 1)
+            return None
+        how = f"signal {-code}" if code < 0 else f"exit code {code}"
+        return Result(job.key, None, f"its process died {attempts} times (last: {how})", attempts)
+
+    def _end_overdue(self) -> Result | None:
+        now = time.monotonic()
+        for index, slot in enumerate(self._workers):
+            if slot is not None and slot.job is not None and slot.deadline <= now:
+                job, attempts = slot.job, slot.attempts
+                self._kill(index)
+                return Result(job.key, None, f"exceeded its limit of {job.limit_seconds:g} s", attempts)
+        return None
+
+    def _start(self, index: int) -> _Slot:
+        self._generation += 1
+        # A session of its own: Ctrl-C at the terminal reaches the driver, which decides what becomes of the workers.
+        process = subprocess.Popen(
+            [sys.executable, "-m", "experiment.executors.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+            start_new_session=True,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path), "PYTHONWARNINGS": "ignore"},
+        )
+        threading.Thread(target=self._read, args=(index, self._generation, process), daemon=True).start()
+        return _Slot(process, self._generation)
+
+    def _read(self, index: int, generation: int, process: subprocess.Popen[str]) -> None:
+        assert process.stdout is not None
+        for line in process.stdout:
+            try:
+                self._answers.put((index, generation, json.loads(line)))
+            except ValueError:
+                break  # half a line: the process was killed while it wrote
+        self._answers.put((index, generation, None))
+
+    def _kill(self, index: int) -> None:
+        slot, self._workers[index] = self._workers[index], None
+        if slot is None:
+            return
+        slot.process.kill()
+        slot.process.wait()
+        for stream in (slot.process.stdin, slot.process.stdout):
+            try:
+                assert stream is not None
+                stream.close()
+            except OSError:
+                pass  # closing flushes, and nobody reads any more

@@ -1,0 +1,150 @@
+"""Where results live: every path of a run directory is a property of RunDir, and nothing else knows one.
+
+A directory is a run when it holds `config.yaml`, which is written last at creation. One process at a time holds a run: a
+lock on `.lock` that the kernel frees when its holder dies, however it dies.
+"""
+
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from experiment.errors import InputError, InUseError
+
+
+class RunDir:
+    """The paths of one run."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path).expanduser().resolve()
+
+    def __truediv__(self, name: str) -> Path:
+        return self.path / name
+
+    @property
+    def config(self) -> Path:
+        return self / "config.yaml"
+
+    @property
+    def manifest(self) -> Path:
+        return self / "manifest.json"
+
+    @property
+    def study(self) -> Path:
+        return self / "study.db"
+
+    @property
+    def data(self) -> Path:
+        """Prepared images: `steer` (training and proxy-validation) and `test` lie apart."""
+        return self / "data"
+
+    @property
+    def baseline(self) -> Path:
+        return self / "search" / "baseline.yaml"
+
+    @property
+    def coefficients(self) -> Path:
+        return self / "scaling" / "coefficients.yaml"
+
+    @property
+    def family(self) -> Path:
+        """One spec file a member, `b0.yaml` on, beside its weights (`b0.safetensors`) where it was trained."""
+        return self / "scaling" / "family"
+
+    @property
+    def validation(self) -> Path:
+        return self / "scaling" / "validation.yaml"
+
+    @property
+    def report(self) -> Path:
+        return self / "report"
+
+    @property
+    def report_page(self) -> Path:
+        return self.report / "index.html"
+
+    @property
+    def crash_log(self) -> Path:
+        return self / "crash.log"
+
+    @property
+    def exists(self) -> bool:
+        return self.config.is_file()
+
+    def require(self) -> None:
+        """Raises InputError where this is no run directory."""
+        if not self.exists:
+            what = "is not a run directory (it has no config.yaml)" if self.path.exists() else "does not exist"
+            raise InputError(f"{self.path}: {what}; start one with `phinas run --out DIR`")
+
+    def create(self, config_text: str, manifest: dict[str, Any]) -> None:
+        """Make the directory a run. Raises InputError where something else is in the way."""
+        if self.path.exists() and not self.path.is_dir():
+            raise InputError(f"{self.path}: is a file; --out needs a new or empty directory")
+        if self.path.is_dir() and any(entry.name != ".lock" for entry in self.path.iterdir()):
+            strangers = sorted(entry.name for entry in self.path.iterdir() if not self._ours(entry.name))
+            if strangers:
+                raise InputError(f"{self.path}: holds {strangers[0]!r} and is not a run; --out needs a new or empty directory")
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_json(self.manifest, manifest)
+        write_atomic(self.config, config_text)
+
+    @staticmethod
+    def _ours(name: str) -> bool:
+        """A start that was killed before config.yaml was written leaves these, and may be started again."""
+        return name in (".lock", "holder.json", "manifest.json") or name.endswith(".tmp")
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the run. Raises InUseError, naming the holder, at once if another process has it."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self / ".lock", timeout=0)
+        holder = self / "holder.json"
+        try:
+            lock.acquire()
+        except Timeout:
+            raise InUseError(f"{self.path}: is in use by {_describe_holder(holder)}; wait for it or stop it") from None
+        try:
+            write_json(holder, {"pid": os.getpid(), "host": socket.gethostname()})
+            yield
+        finally:
+            holder.unlink(missing_ok=True)
+            lock.release()
+
+
+def _describe_holder(path: Path) -> str:
+    try:
+        data = json.loads(path.read_text())
+        return f"process {data['pid']} on {data['host']}"
+    except (OSError, ValueError, KeyError):
+        return "another process"
+
+
+def write_atomic(path: Path, content: str | bytes) -> None:
+    """Write beside `path`, sync, rename over it, sync the directory: a reader sees the old file or the new, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        with aside.open("wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def write_json(path: Path, data: object) -> None:
+    """Strict JSON (no NaN), written atomically."""
+    write_atomic(path, json.dumps(data, indent=2, allow_nan=False) + "\n")

@@ -1,0 +1,212 @@
+"""The record of trials: Optuna's own RDB storage, one study per stage, written by one driver.
+
+The default is SQLite at `study.db` in the run directory (WAL, synchronous=NORMAL); a URL takes any other that Optuna
+knows. A trial is begun in one commit with all its choices, so a kill leaves a trial with all of them or no trial. Its
+measurement is written before its state: a kill between the two loses nothing.
+
+optuna-dashboard opens the file as it is.
+"""
+
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import event
+from sqlalchemy.exc import SQLAlchemyError
+
+from experiment.errors import DiskError, StorageError
+from experiment.measurement import Measurement
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+ORPHAN = "orphan: the driver ended before this trial did; it was put back"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One trial as it is recorded."""
+
+    number: int
+    state: TrialState
+    params: dict[str, Any]
+    value: float | None
+    attributes: dict[str, Any]
+
+    @property
+    def done(self) -> bool:
+        return self.state == TrialState.COMPLETE
+
+    @property
+    def measurement(self) -> Measurement:
+        return Measurement.from_dict(self.attributes["measurement"])
+
+
+class Ledger:
+    """One study: begin a trial, then complete or fail it. Only the driver writes."""
+
+    def __init__(self, study: optuna.Study) -> None:
+        self._study = study
+
+    def begin(self, params: Mapping[str, Any], distributions: Mapping[str, BaseDistribution], **attributes: Any) -> int:
+        """Record a running trial with all its choices, in one commit; returns its number."""
+        trial = optuna.trial.create_trial(
+            state=TrialState.RUNNING, params=dict(params), distributions=dict(distributions), user_attrs=attributes
+        )
+        # Study.add_trial does this too, but does not say which number the trial got.
+        with _storage_errors():
+            trial_id = self._study._storage.create_new_trial(self._study._study_id, template_trial=trial)
+            return self._study._storage.get_trial_number_from_id(trial_id)
+
+    def complete(self, number: int, value: float, measurement: Measurement, **attributes: Any) -> None:
+        """Record what a trial gave, its learning curve as intermediate values."""
+        with _storage_errors():
+            trial_id = self._trial_id(number)
+            storage = self._study._storage
+            for name, fact in attributes.items():
+                storage.set_trial_user_attr(trial_id, name, fact)
+            for epoch, accuracy in enumerate(measurement.curve, start=1):
+                storage.set_trial_intermediate_value(trial_id, epoch, accuracy)
+            storage.set_trial_user_attr(trial_id, "value", value)
+            storage.set_trial_user_attr(trial_id, "measurement", measurement.to_dict())
+            self._study.tell(number, value)
+
+    def fail(self, number: int, reason: str, **attributes: Any) -> None:
+        """Record why a trial gave nothing."""
+        with _storage_errors():
+            for name, fact in {**attributes, "reason": reason}.items():
+                self._study._storage.set_trial_user_attr(self._trial_id(number), name, fact)
+            self._study.tell(number, state=TrialState.FAIL)
+
+    def rows(self) -> list[Row]:
+        """Every trial, in the order in which they were begun."""
+        with _storage_errors():
+            trials = self._study.get_trials(deepcopy=False)
+        return [_row(trial) for trial in trials]
+
+    def recover(self) -> list[Row]:
+        """Settle what a killed driver left running: finish it if its measurement was written, else fail it and begin it
+        again with the same choices. Returns the trials begun again; their jobs are to be run."""
+        again = []
+        for row in self.rows():
+            if row.state != TrialState.RUNNING:
+                continue
+            if "measurement" in row.attributes:
+                with _storage_errors():
+                    self._study.tell(row.number, row.attributes["value"])
+                continue
+            with _storage_errors():
+                distributions = self._study.get_trials(deepcopy=False)[row.number].distributions
+            self.fail(row.number, ORPHAN)
+            attributes = {name: fact for name, fact in row.attributes.items() if name != "reason"}
+            number = self.begin(row.params, distributions, **attributes)
+            again.append(Row(number, TrialState.RUNNING, row.params, None, attributes))
+        return again
+
+    def _trial_id(self, number: int) -> int:
+        return self._study._storage.get_trial_id_from_study_id_trial_number(self._study._study_id, number)
+
+
+def _row(trial: FrozenTrial) -> Row:
+    value = trial.values[0] if trial.values else None
+    return Row(trial.number, trial.state, dict(trial.params), value, dict(trial.user_attrs))
+
+
+class Store:
+    """All studies of a run."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        sqlite = url.startswith("sqlite:")
+        with _storage_errors():
+            arguments = {"connect_args": {"timeout": 60}} if sqlite else {"pool_pre_ping": True}
+            self._storage = RDBStorage(url, engine_kwargs=arguments)
+            if sqlite:
+                event.listen(self._storage.engine, "connect", _set_pragmas)
+                self._storage.engine.dispose()  # the connections made so far lack the pragmas
+
+    def ledger(self, name: str) -> Ledger:
+        """The study of that name, made if there is none."""
+        with _storage_errors():
+            study = optuna.create_study(
+                study_name=name, storage=self._storage, direction="maximize", load_if_exists=True, sampler=_NO_SAMPLER
+            )
+        return Ledger(study)
+
+    def rows(self, name: str) -> list[Row]:
+        """The trials of a study, none where there is no such study; makes nothing."""
+        with _storage_errors():
+            try:
+                study = optuna.load_study(study_name=name, storage=self._storage, sampler=_NO_SAMPLER)
+            except KeyError:
+                return []
+        return Ledger(study).rows()
+
+    def close(self) -> None:
+        self._storage.remove_session()
+        self._storage.engine.dispose()
+
+
+# Proposals are made elsewhere, in memory; the record needs a sampler only because Optuna's constructor does.
+_NO_SAMPLER = optuna.samplers.RandomSampler(seed=0)
+
+
+def _set_pragmas(connection: Any, _record: object) -> None:
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=NORMAL")
+
+
+def open_store(path: Path, *, url: str | None, new: bool) -> Store:
+    """The store of a run: at `url`, else SQLite at `path`. Raises StorageError where an existing run's file is missing,
+    empty, truncated or not ours (it is never written over)."""
+    if url is None:
+        if not new:
+            _check_file(path)
+        url = f"sqlite:///{path}"
+    return Store(url)
+
+
+def _check_file(path: Path) -> None:
+    remedy = "restore it from a copy, or start a new run directory"
+    if not path.is_file():
+        raise StorageError(f"{path}: the record of trials is missing; {remedy}")
+    if path.stat().st_size == 0:
+        raise StorageError(f"{path}: the record of trials is empty; {remedy}")
+    try:
+        connection = sqlite3.connect(f"file:{_quoted(path)}?mode=rw", uri=True, timeout=60)
+        try:
+            verdict = connection.execute("PRAGMA quick_check").fetchone()[0]
+            tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master")}
+        finally:
+            connection.close()
+    except sqlite3.DatabaseError as error:
+        if isinstance(error, sqlite3.OperationalError) and "readonly" in str(error):
+            raise DiskError(f"{path}: may not be written") from None
+        raise StorageError(f"{path}: is not a readable record of trials ({error}); {remedy}") from None
+    if verdict != "ok" or "trials" not in tables:
+        raise StorageError(f"{path}: is damaged or is no record of trials; {remedy}")
+
+
+def _quoted(path: Path) -> str:
+    return str(path).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+
+
+@contextmanager
+def _storage_errors() -> Iterator[None]:
+    """A storage that fails becomes DiskError (full, read-only) or StorageError; everything else passes."""
+    try:
+        yield
+    except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+        cause = getattr(error, "orig", None) or getattr(error.__cause__, "orig", None) or error
+        text = str(cause).splitlines()[0]
+        if any(word in text for word in ("disk is full", "readonly", "disk I/O error", "unable to open")):
+            raise DiskError(
+                f"the record of trials can't be written ({text}); free space or permissions, then resume"
+            ) from error
+        raise StorageError(f"the record of trials can't be used: {text}") from error

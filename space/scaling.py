@@ -1,0 +1,61 @@
+"""Scaling a network in width, depth and resolution, with the official rounding.
+
+From EfficientNet (arXiv:1905.11946, section 3.3) and its published code: widths (stem, every stage, head) to the nearest
+multiple of 8 that is not below 90% of the exact value; depths up, every stage alike. (The later automl code drops the
+90% guard, and its B3 differs; it is not followed here.)
+"""
+
+import math
+from dataclasses import replace
+from typing import Literal
+
+from space.spec import ArchSpec, SpecError
+
+DepthRounding = Literal["ceil", "round"]
+
+
+def round_width(width: float, *, divisor: int = 8) -> int:
+    """The official rounding of a channel count: nearest multiple of `divisor`, at least it, never below 90% of `width`."""
+    rounded = max(divisor, int(width + divisor / 2) // divisor * divisor)
+    return rounded + divisor if rounded < 0.9 * width else rounded
+
+
+def round_depth(depth: float, *, rounding: DepthRounding = "ceil") -> int:
+    """Blocks of a scaled stage: up (the paper's), or half up to the nearest; at least 1."""
+    # 1.1 * 10 is 11.000000000000002 in binary: without the tolerance ceil would add a block to it.
+    exact = math.ceil(depth - 1e-9) if rounding == "ceil" else math.floor(depth + 0.5)
+    return max(1, exact)
+
+
+def scale(
+    spec: ArchSpec,
+    *,
+    width: float = 1.0,
+    depth: float = 1.0,
+    resolution: float = 1.0,
+    divisor: int = 8,
+    rounding: DepthRounding = "ceil",
+) -> ArchSpec:
+    """`spec` with all widths, depths and its resolution multiplied and rounded.
+
+    A factor of exactly 1 leaves its dimension as it is, also where the rounding would move it. Raises SpecError for a
+    factor that is not positive and finite.
+    """
+    for name, factor in (("width", width), ("depth", depth), ("resolution", resolution)):
+        if not (math.isfinite(factor) and factor > 0):
+            raise SpecError(f"{name}: factor {factor!r} is not a positive number")
+
+    def wider(value: int) -> int:
+        return value if width == 1 else round_width(value * width, divisor=divisor)
+
+    def deeper(value: int) -> int:
+        return value if depth == 1 else round_depth(value * depth, rounding=rounding)
+
+    stages = [replace(stage, width=wider(stage.width), depth=deeper(stage.depth)) for stage in spec.stages]
+    return replace(
+        spec,
+        stages=tuple(stages),
+        stem_width=wider(spec.stem_width),
+        head_width=wider(spec.head_width),
+        resolution=max(1, round(spec.resolution * resolution)),
+    )
