@@ -42,9 +42,10 @@ def run_batch(
 ) -> dict[str, Outcome]:
     """Run every task that `ledger` does not know yet, and return what became of all, by job key.
 
-    `notify(done, total, task, outcome)` is called after each, replayed ones first. A failed task is not tried again
-    (the executor has done that as far as it helps).
+    `notify(done, total, task, outcome)` is called after each, replayed ones first. Tasks of one key are one task. A failed
+    task is not tried again (the executor has done that as far as it helps).
     """
+    tasks = list({task.job.key: task for task in tasks}.values())
     ledger.recover()
     recorded = {row.attributes["key"]: row for row in ledger.rows() if "key" in row.attributes}
     outcomes: dict[str, Outcome] = {}

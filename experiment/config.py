@@ -4,18 +4,26 @@ Every option is one field with one line of meaning. `GROWABLE` lists what a resu
 and change none that is done.
 """
 
+import copy
 import math
+import re
 from collections.abc import Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from experiment.errors import InputError
+from experiment.mistakes import sentences, shown
 from space.yaml_text import YamlError, parse_yaml, read_yaml
 
 SCHEMA_VERSION = 1
+
+
+def _device(value: str) -> str:
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?|mps", value):
+        raise ValueError("is none of auto, cpu, cuda, cuda:0 (or another number), mps")
+    return value
 
 
 def _finite(value: float) -> float:
@@ -39,7 +47,7 @@ class RunSection(_Section):
     """How the run is carried out."""
 
     seed: int = Field(default=0, ge=0, lt=2**32, description="decides splits, proposals, initial weights and data order")
-    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$", description="auto: a GPU if there is one")
+    device: Annotated[str, AfterValidator(_device)] = Field(default="auto", description="auto: a GPU if there is one")
     workers: int | Literal["auto"] = Field(default="auto", description="trainings at a time; auto: one a core, or one a GPU")
     executor: Literal["processes", "inline"] = Field(default="processes", description="inline: in the driver, for debugging")
     storage: str | None = Field(default=None, description="URL of an Optuna RDB storage; none: study.db in the run directory")
@@ -116,6 +124,7 @@ class SearchSection(_Section):
 class ScalingSection(_Section):
     """The search for alpha, beta, gamma, and the family."""
 
+    baseline: str | None = Field(default=None, description="a preset or spec file to scale; none: search one")
     multiple: Annotated[Finite, Field(gt=1, le=100)] = Field(
         default=2.0, description="measured FLOPs over the baseline's at phi = 1"
     )
@@ -164,7 +173,7 @@ class Config(_Section):
     version: Literal[1] = Field(default=1, description="of this format")
     name: str = Field(default="run", min_length=1, max_length=80, description="the title of the report")
     run: RunSection = RunSection()
-    data: DataSection
+    data: DataSection = Field(description="a configuration needs at least `data: {source: ...}`")
     search: SearchSection = SearchSection()
     scaling: ScalingSection = ScalingSection()
     validation: ValidationSection = ValidationSection()
@@ -182,6 +191,8 @@ def load_config(path: Path) -> Config:
         raise InputError(f"{path}: there is no such configuration file") from None
     except YamlError as error:
         raise InputError(str(error)) from None
+    except OSError as error:
+        raise InputError(f"{path}: can't be read ({error.strerror})") from None
     return config_from_dict(data, where=str(path))
 
 
@@ -197,35 +208,14 @@ def config_from_dict(data: object, *, where: str) -> Config:
     if data is None or data == {}:
         raise InputError(f"{where}: is empty; a configuration needs at least `data: {{source: ...}}`")
     if not isinstance(data, Mapping):
-        raise InputError(f"{where}: holds a {type(data).__name__}, not sections of keys")
+        raise InputError(f"{where}: {shown(data)} is not a mapping of sections")
     version = data.get("version", SCHEMA_VERSION)
     if isinstance(version, int) and version > SCHEMA_VERSION:
         raise InputError(f"{where}: version: {version} is newer than this phinas reads ({SCHEMA_VERSION}); upgrade phinas")
     try:
         return Config.model_validate(dict(data))
     except ValidationError as error:
-        mistakes = [_sentence(row) for row in error.errors()]
-        raise InputError("\n".join(f"{where}: {mistake}" for mistake in dict.fromkeys(mistakes))) from None
-
-
-def _sentence(row: Any) -> str:
-    """One of pydantic's errors as: path, value, remedy."""
-    path = ".".join(
-        str(part) for part in row["loc"] if not str(part).startswith(("literal[", "int", "function-", "constrained"))
-    )
-    if row["type"] == "extra_forbidden":
-        section: Any = Config
-        for part in row["loc"][:-1]:
-            section = section.model_fields[part].annotation
-        near = get_close_matches(str(row["loc"][-1]), section.model_fields, n=1, cutoff=0.5)
-        remedy = f"did you mean `{near[0]}`?" if near else f"known keys: {', '.join(section.model_fields)}"
-        return f"{path}: unknown key; {remedy}"
-    if row["type"] == "missing":
-        return f"{path}: missing"
-    message = row["msg"].removeprefix("Value error, ")
-    if row["type"] == "value_error" and isinstance(row["input"], Mapping | BaseModel):
-        return f"{path}.{message}" if path else message
-    return f"{path}: {row['input']!r} is wrong: {message[0].lower()}{message[1:]}"
+        raise InputError("\n".join(f"{where}: {mistake}" for mistake in sentences(error, Config))) from None
 
 
 def flatten(config: Config) -> dict[str, Any]:
@@ -240,15 +230,23 @@ def flatten(config: Config) -> dict[str, Any]:
     return walk(config.model_dump(), "")
 
 
-def override(config: Config, changes: Mapping[str, Any], *, where: str) -> Config:
-    """A copy with dotted paths set, checked anew."""
-    data = config.model_dump()
-    for path, value in changes.items():
+def merged(base: Mapping[str, Any], changes: Mapping[str, Any], *, where: str) -> Config:
+    """`base` (plain data) with dotted paths set, checked."""
+    data: dict[str, Any] = {}
+
+    def put(path: str, value: object) -> None:
         *sections, key = path.split(".")
         target = data
         for section in sections:
-            target = target[section]
+            target = target.setdefault(section, {})
+            if not isinstance(target, dict):
+                raise InputError(f"{where}: {path}: {section!r} is a single value and has no keys")
         target[key] = value
+
+    for name, value in base.items():
+        data[name] = copy.deepcopy(value)
+    for path, value in changes.items():
+        put(path, value)
     return config_from_dict(data, where=where)
 
 

@@ -25,7 +25,11 @@ class Measurement:
     device: str = ""
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.accuracy) and 0 <= self.accuracy <= 1):
+        for name in ("accuracy", "images", "loss", "top5", "seed", "epochs", "train_seconds", "images_per_second"):
+            _check_finite(name, getattr(self, name))
+        for accuracy in self.curve:
+            _check_finite("curve", accuracy)
+        if not 0 <= self.accuracy <= 1:
             raise ValueError(f"accuracy: {self.accuracy!r} is not a fraction from 0 to 1")
 
     def interval(self) -> tuple[float, float]:
@@ -40,6 +44,11 @@ class Measurement:
         known = {field.name for field in fields(cls)}
         values = {name: value for name, value in data.items() if name in known}
         return cls(**values | {"curve": tuple(values.get("curve", ()))})
+
+
+def _check_finite(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"{name}: {value!r} is not a finite number")
 
 
 def wilson_interval(fraction: float, count: int, *, z: float = 1.96) -> tuple[float, float]:

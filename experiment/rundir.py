@@ -6,6 +6,8 @@ lock on `.lock` that the kernel frees when its holder dies, however it dies.
 
 import json
 import os
+import re
+import shutil
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +17,9 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from experiment.errors import InputError, InUseError
+
+_HELD = (".lock", "holder.json")
+_ASIDE = re.compile(r"(holder\.json|manifest\.json|config\.yaml)\.\d+\.tmp")
 
 
 class RunDir:
@@ -82,27 +87,52 @@ class RunDir:
             what = "is not a run directory (it has no config.yaml)" if self.path.exists() else "does not exist"
             raise InputError(f"{self.path}: {what}; start one with `phinas run --out DIR`")
 
-    def create(self, config_text: str, manifest: dict[str, Any]) -> None:
-        """Make the directory a run. Raises InputError where something else is in the way."""
+    def require_free(self) -> None:
+        """Raises InputError where the path is neither a run, nor empty, nor absent."""
         if self.path.exists() and not self.path.is_dir():
             raise InputError(f"{self.path}: is a file; --out needs a new or empty directory")
-        if self.path.is_dir() and any(entry.name != ".lock" for entry in self.path.iterdir()):
-            strangers = sorted(entry.name for entry in self.path.iterdir() if not self._ours(entry.name))
+        if self.path.is_dir() and not self.exists:
+            names = sorted(entry.name for entry in self.path.iterdir())
+            # Without a holder's trace, a folder named `data` is somebody's images, not what a killed start left.
+            known = self._is_ours if "holder.json" in names else _HELD.__contains__
+            strangers = [name for name in names if not known(name) and not _ASIDE.fullmatch(name)]
             if strangers:
                 raise InputError(f"{self.path}: holds {strangers[0]!r} and is not a run; --out needs a new or empty directory")
-        self.path.mkdir(parents=True, exist_ok=True)
+
+    def create(self, config_text: str, manifest: dict[str, Any]) -> None:
+        """Make the directory a run. Raises InputError where it is one already or something else is in the way."""
+        if self.exists:
+            raise InputError(f"{self.path}: is a run already; resume it, or give --out a new or empty directory")
+        self.require_free()
+        self._make()
         write_json(self.manifest, manifest)
         write_atomic(self.config, config_text)
 
+    def clear_leftovers(self) -> None:
+        """Remove what a start left that never became a run, all but the lock. Only after `require_free`, under the lock."""
+        for entry in self.path.iterdir():
+            if entry.name in _HELD or not (self._is_ours(entry.name) or _ASIDE.fullmatch(entry.name)):
+                continue
+            if entry.is_dir():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink()
+
+    def _make(self) -> None:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise InputError(f"{error.filename}: is a file; --out needs a new or empty directory") from None
+
     @staticmethod
-    def _ours(name: str) -> bool:
+    def _is_ours(name: str) -> bool:
         """A start that was killed before config.yaml was written leaves these, and may be started again."""
-        return name in (".lock", "holder.json", "manifest.json") or name.endswith(".tmp")
+        return name in (*_HELD, "manifest.json", "data", "study.db", "study.db-wal", "study.db-shm", "study.db-journal")
 
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the run. Raises InUseError, naming the holder, at once if another process has it."""
-        self.path.mkdir(parents=True, exist_ok=True)
+        self._make()
         lock = FileLock(self / ".lock", timeout=0)
         holder = self / "holder.json"
         try:

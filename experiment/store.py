@@ -7,6 +7,7 @@ measurement is written before its state: a kill between the two loses nothing.
 optuna-dashboard opens the file as it is.
 """
 
+import math
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,14 +19,16 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import event
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import URL, event
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-from experiment.errors import DiskError, StorageError
+from experiment.errors import DiskError, InputError, StorageError
 from experiment.measurement import Measurement
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
+# SQLite's words for what is not the fault of the file.
+_DISK_TROUBLE = ("disk is full", "readonly", "disk I/O error", "unable to open")
 ORPHAN = "orphan: the driver ended before this trial did; it was put back"
 
 
@@ -54,7 +57,7 @@ class Ledger:
     def __init__(self, study: optuna.Study) -> None:
         self._study = study
 
-    def begin(self, params: Mapping[str, Any], distributions: Mapping[str, BaseDistribution], **attributes: Any) -> int:
+    def begin(self, params: Mapping[str, Any], distributions: Mapping[str, BaseDistribution], /, **attributes: Any) -> int:
         """Record a running trial with all its choices, in one commit; returns its number."""
         trial = optuna.trial.create_trial(
             state=TrialState.RUNNING, params=dict(params), distributions=dict(distributions), user_attrs=attributes
@@ -65,7 +68,10 @@ class Ledger:
             return self._study._storage.get_trial_number_from_id(trial_id)
 
     def complete(self, number: int, value: float, measurement: Measurement, **attributes: Any) -> None:
-        """Record what a trial gave, its learning curve as intermediate values."""
+        """Record what a trial gave, its learning curve as intermediate values. Raises ValueError for a value that is not
+        finite (Optuna would take infinity for the best)."""
+        if not math.isfinite(value):
+            raise ValueError(f"the value {value} is not a finite number")
         with _storage_errors():
             trial_id = self._trial_id(number)
             storage = self._study._storage
@@ -91,22 +97,29 @@ class Ledger:
         return [_row(trial) for trial in trials]
 
     def recover(self) -> list[Row]:
-        """Settle what a killed driver left running: finish it if its measurement was written, else fail it and begin it
-        again with the same choices. Returns the trials begun again; their jobs are to be run."""
+        """Settle what a killed driver left running: finish it if its measurement (or the reason why there is none) was
+        written, else begin it again with the same choices and fail it. Returns the trials begun again; their jobs are to
+        be run. A kill in the midst of this loses no trial and doubles none."""
         again = []
-        for row in self.rows():
+        rows = self.rows()
+        replaced = {row.attributes.get("replaces") for row in rows}
+        for row in rows:
             if row.state != TrialState.RUNNING:
                 continue
             if "measurement" in row.attributes:
                 with _storage_errors():
                     self._study.tell(row.number, row.attributes["value"])
                 continue
-            with _storage_errors():
-                distributions = self._study.get_trials(deepcopy=False)[row.number].distributions
+            if "reason" in row.attributes:
+                self.fail(row.number, row.attributes["reason"])
+                continue
+            if row.number not in replaced:
+                with _storage_errors():
+                    distributions = self._study.get_trials(deepcopy=False)[row.number].distributions
+                attributes = row.attributes | {"replaces": row.number}
+                number = self.begin(row.params, distributions, **attributes)
+                again.append(Row(number, TrialState.RUNNING, row.params, None, attributes))
             self.fail(row.number, ORPHAN)
-            attributes = {name: fact for name, fact in row.attributes.items() if name != "reason"}
-            number = self.begin(row.params, distributions, **attributes)
-            again.append(Row(number, TrialState.RUNNING, row.params, None, attributes))
         return again
 
     def _trial_id(self, number: int) -> int:
@@ -126,7 +139,11 @@ class Store:
         sqlite = url.startswith("sqlite:")
         with _storage_errors():
             arguments = {"connect_args": {"timeout": 60}} if sqlite else {"pool_pre_ping": True}
-            self._storage = RDBStorage(url, engine_kwargs=arguments)
+            try:
+                # Optuna reads the URL as a format string.
+                self._storage = RDBStorage(url.replace("{", "{{").replace("}", "}}"), engine_kwargs=arguments)
+            except RuntimeError as error:  # tables of another version of Optuna
+                raise StorageError(f"the record of trials can't be used: {error}") from error
             if sqlite:
                 event.listen(self._storage.engine, "connect", _set_pragmas)
                 self._storage.engine.dispose()  # the connections made so far lack the pragmas
@@ -168,7 +185,8 @@ def open_store(path: Path, *, url: str | None, new: bool) -> Store:
     if url is None:
         if not new:
             _check_file(path)
-        url = f"sqlite:///{path}"
+        # As a file: URI, where SQLite knows how to quote ?, # and %; SQLAlchemy before 2.1 does not.
+        url = URL.create("sqlite", database=path.absolute().as_uri(), query={"uri": "true"}).render_as_string()
     return Store(url)
 
 
@@ -179,22 +197,18 @@ def _check_file(path: Path) -> None:
     if path.stat().st_size == 0:
         raise StorageError(f"{path}: the record of trials is empty; {remedy}")
     try:
-        connection = sqlite3.connect(f"file:{_quoted(path)}?mode=rw", uri=True, timeout=60)
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=60)
         try:
             verdict = connection.execute("PRAGMA quick_check").fetchone()[0]
             tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master")}
         finally:
             connection.close()
     except sqlite3.DatabaseError as error:
-        if isinstance(error, sqlite3.OperationalError) and "readonly" in str(error):
-            raise DiskError(f"{path}: may not be written") from None
+        if any(word in str(error) for word in _DISK_TROUBLE):
+            raise DiskError(f"{path}: can't be opened ({error}); see to the disk and its permissions") from None
         raise StorageError(f"{path}: is not a readable record of trials ({error}); {remedy}") from None
-    if verdict != "ok" or "trials" not in tables:
+    if verdict != "ok" or not {"studies", "trials", "version_info"} <= tables:
         raise StorageError(f"{path}: is damaged or is no record of trials; {remedy}")
-
-
-def _quoted(path: Path) -> str:
-    return str(path).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
 
 
 @contextmanager
@@ -202,10 +216,15 @@ def _storage_errors() -> Iterator[None]:
     """A storage that fails becomes DiskError (full, read-only) or StorageError; everything else passes."""
     try:
         yield
+    except ArgumentError as error:
+        text = str(error).splitlines()[0]
+        raise InputError(f"run.storage: is no URL of a database, like postgresql://host/name ({text})") from error
+    except ImportError as error:
+        raise StorageError(f"the driver of this database is not installed ({error.__cause__ or error})") from error
     except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
         cause = getattr(error, "orig", None) or getattr(error.__cause__, "orig", None) or error
         text = str(cause).splitlines()[0]
-        if any(word in text for word in ("disk is full", "readonly", "disk I/O error", "unable to open")):
+        if any(word in text for word in _DISK_TROUBLE):
             raise DiskError(
                 f"the record of trials can't be written ({text}); free space or permissions, then resume"
             ) from error

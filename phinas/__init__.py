@@ -1,0 +1,24 @@
+"""phinas: a small convolutional network for your images, and how to scale it.
+
+Every verb of the command line is a call of the same name here: `phinas.run(config, out=...)`, `phinas.resume(directory)`.
+Nothing heavy is imported until one is called.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from phinas.describe import describe
+    from phinas.pipeline import report, resume, run, scale, search, validate
+    from phinas.plan import plan
+
+__all__ = ["describe", "plan", "report", "resume", "run", "scale", "search", "validate"]
+
+_HOMES = {"describe": "phinas.describe", "plan": "phinas.plan"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'phinas' has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(_HOMES.get(name, "phinas.pipeline")), name)

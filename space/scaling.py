@@ -12,6 +12,7 @@ from typing import Literal
 from space.spec import ArchSpec, SpecError
 
 DepthRounding = Literal["ceil", "round"]
+MAX_FACTOR = 1_000_000
 
 
 def round_width(width: float, *, divisor: int = 8) -> int:
@@ -22,7 +23,7 @@ def round_width(width: float, *, divisor: int = 8) -> int:
 
 def round_depth(depth: float, *, rounding: DepthRounding = "ceil") -> int:
     """Blocks of a scaled stage: up (the paper's), or half up to the nearest; at least 1."""
-    # 1.1 * 10 is 11.000000000000002 in binary: without the tolerance ceil would add a block to it.
+    # A factor that was computed may exceed its decimal by a last bit (1.1**2 * 100 does): that must not add a block.
     exact = math.ceil(depth - 1e-9) if rounding == "ceil" else math.floor(depth + 0.5)
     return max(1, exact)
 
@@ -39,11 +40,11 @@ def scale(
     """`spec` with all widths, depths and its resolution multiplied and rounded.
 
     A factor of exactly 1 leaves its dimension as it is, also where the rounding would move it. Raises SpecError for a
-    factor that is not positive and finite.
+    factor that is not a number above 0 and below MAX_FACTOR.
     """
     for name, factor in (("width", width), ("depth", depth), ("resolution", resolution)):
-        if not (math.isfinite(factor) and factor > 0):
-            raise SpecError(f"{name}: factor {factor!r} is not a positive number")
+        if isinstance(factor, bool) or not isinstance(factor, int | float) or not 0 < factor < MAX_FACTOR:
+            raise SpecError(f"{name}: factor {factor!r} is not a number above 0 and below {MAX_FACTOR:,}")
 
     def wider(value: int) -> int:
         return value if width == 1 else round_width(value * width, divisor=divisor)

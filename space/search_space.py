@@ -9,13 +9,13 @@ import itertools
 import math
 import random
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Self
 
 from space.presets import PRESETS, preset
-from space.scaling import round_width
+from space.scaling import MAX_FACTOR, round_width
 from space.spec import ArchSpec, SpecError, StageSpec
 from space.yaml_text import read_yaml
 
@@ -37,7 +37,7 @@ class Decision:
         if not self.values:
             raise SpecError(f"{self.name}: has no values; list at least one")
         for value in self.values:
-            if not isinstance(value, int | float) or not math.isfinite(value):
+            if not isinstance(value, int | float):
                 raise SpecError(f"{self.name}: {value!r} is not a number or true/false")
         if len(set(self.values)) < len(self.values):
             raise SpecError(f"{self.name}: {list(self.values)} names a value twice; list each once")
@@ -56,7 +56,14 @@ class SearchSpace:
             raise SpecError(f"space {self.name!r}: has no decisions; there is nothing to search")
         for decision in self.decisions:
             for value in decision.values:
-                self._apply({decision.name: value})  # each value must make a network by itself
+                self._check(decision.name, value)
+
+    def _check(self, name: str, value: Value) -> None:
+        """Each value must make a network by itself. Raises SpecError naming the decision."""
+        try:
+            self._apply({name: value})
+        except SpecError as error:
+            raise SpecError(f"{name.removesuffix(str(error).partition(':')[0])}{error}") from None
 
     @property
     def size(self) -> int:
@@ -84,8 +91,10 @@ class SearchSpace:
             if value not in decision.values:
                 raise SpecError(f"{decision.name}: {value!r} is not one of {list(decision.values)} of space {self.name!r}")
             choices[decision.name] = decision.values[decision.values.index(value)]
-        if self._apply(choices) != spec:
-            raise SpecError(f"the spec differs from space {self.name!r} in a field that the space does not decide")
+        nearest = self._apply(choices)
+        for field in fields(spec):
+            if getattr(nearest, field.name) != getattr(spec, field.name):
+                raise SpecError(f"{field.name}: differs from the base of space {self.name!r}, which does not decide it")
         return choices
 
     def sample(self, generator: random.Random) -> Choices:
@@ -133,20 +142,19 @@ def _field_of(spec: ArchSpec, name: str) -> Value:
 
 
 def _resolved(rule: object, base: int | None, where: str) -> tuple[Value, ...]:
-    """Choices as written: a list of values, or {multiply: [...]} of a width, {add: [...]} to a depth or another size."""
+    """Choices as written: a list of values, or {multiply: [...]} of a width, {add: [...]} to a width or depth (`base`)."""
+    if isinstance(rule, list):
+        return tuple(rule)
     if isinstance(rule, Mapping) and len(rule) == 1 and base is not None:
-        (verb, numbers) = next(iter(rule.items()))
+        verb, numbers = next(iter(rule.items()))
         good = isinstance(numbers, list) and all(isinstance(n, int | float) and not isinstance(n, bool) for n in numbers)
-        if verb == "multiply" and good:
+        if verb == "multiply" and good and where.endswith("width") and all(0 < number < MAX_FACTOR for number in numbers):
             return tuple(dict.fromkeys(round_width(base * number) for number in numbers))
         if verb == "add" and good and all(isinstance(number, int) for number in numbers):
             # An offset that would leave no block is left out: a depth of 1 has no 0 beside it.
             return tuple(base + number for number in numbers if base + number >= 1)
-    if isinstance(rule, list):
-        return tuple(rule)
-    raise SpecError(
-        f"{where}: {rule!r} is neither a list of values nor {{multiply: [...]}} (widths) nor {{add: [...]}} (depths)"
-    )
+    remedy = "write a list of values, {multiply: [positive numbers]} for a width, {add: [whole numbers]} for a width or depth"
+    raise SpecError(f"{where}: {rule!r} is none of the ways to write choices; {remedy}")
 
 
 def space_from_dict(data: object) -> SearchSpace:
@@ -164,24 +172,27 @@ def space_from_dict(data: object) -> SearchSpace:
             raise SpecError(f"{key}: unknown key; " + (f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"))
     if "base" not in data:
         raise SpecError("base: missing; name a preset or write the spec that the space varies")
-    base = preset(data["base"]) if isinstance(data["base"], str) else ArchSpec.from_dict(data["base"])
+    try:
+        base = preset(data["base"]) if isinstance(data["base"], str) else ArchSpec.from_dict(data["base"])
+    except SpecError as error:
+        raise SpecError(f"base: {error}") from None
     overrides = _mapping(data, "overrides")
     for number in overrides:
-        if number not in range(1, len(base.stages) + 1):
-            raise SpecError(f"overrides.{number}: the base has stages 1 to {len(base.stages)}")
+        if not isinstance(number, int) or number not in range(1, len(base.stages) + 1):
+            raise SpecError(f"overrides: {number!r} is no stage; the base has stages 1 to {len(base.stages)}")
     decisions = []
     for index, stage in enumerate(base.stages):
-        rules = {**_mapping(data, "stages"), **_mapping(overrides, index + 1)}
+        rules = {**_mapping(data, "stages"), **_mapping(overrides, index + 1, where="overrides.")}
         decisions += [_decision(f"stages.{index}.{field}", rule, stage) for field, rule in rules.items()]
     decisions += [_decision(str(field), rule, base) for field, rule in _mapping(data, "whole").items()]
     return SearchSpace(str(data.get("name", "custom")), base, tuple(decisions))
 
 
-def _mapping(data: Mapping[Any, Any], key: object) -> Mapping[Any, Any]:
-    value = data.get(key) or {}
-    if not isinstance(value, Mapping):
-        raise SpecError(f"{key}: {value!r} is not a mapping of field to choices")
-    return value
+def _mapping(data: Mapping[Any, Any], key: object, *, where: str = "") -> Mapping[Any, Any]:
+    value = data.get(key)
+    if value is not None and not isinstance(value, Mapping):
+        raise SpecError(f"{where}{key}: {value!r} is not a mapping of field to choices")
+    return value or {}
 
 
 def _decision(name: str, rule: object, owner: ArchSpec | StageSpec) -> Decision:
@@ -203,7 +214,7 @@ def load_space(name_or_path: str) -> SearchSpace:
     path = SPACES.get(name_or_path)
     if path is None:
         path = Path(name_or_path).expanduser()
-        if not path.exists():
+        if not _exists(path):
             near = get_close_matches(name_or_path, SPACES, n=1)
             hint = f"did you mean {near[0]!r}? " if near else ""
             raise SpecError(
@@ -215,12 +226,19 @@ def load_space(name_or_path: str) -> SearchSpace:
         raise SpecError(f"{path}: {error}") from None
 
 
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a name too long for the file system is no file either
+        return False
+
+
 def load_spec(name_or_path: str) -> ArchSpec:
     """A published network by name, or a spec file (also one that holds the spec under the key `spec`)."""
     if name_or_path in PRESETS:
         return preset(name_or_path)
     path = Path(name_or_path).expanduser()
-    if not path.exists():
+    if not _exists(path):
         near = get_close_matches(name_or_path, PRESETS, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"presets: {', '.join(PRESETS)}"
         raise SpecError(f"spec: {name_or_path!r} is neither a file nor a preset; {hint}")

@@ -28,7 +28,8 @@ class SpecError(ValueError):
 
 
 def _refuse(field: str, value: object, remedy: str) -> SpecError:
-    return SpecError(f"{field}: {value!r} {remedy}")
+    text = repr(value)
+    return SpecError(f"{field}: {text if len(text) <= 120 else text[:117] + '...'} {remedy}")
 
 
 def _check_integer(field: str, value: object, *, least: int, most: int) -> None:
@@ -37,7 +38,8 @@ def _check_integer(field: str, value: object, *, least: int, most: int) -> None:
 
 
 def _check_number(field: str, value: object, *, least: float, most: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    # No isfinite here: it overflows for a whole number above 1e308, which the range refuses anyway.
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value or abs(value) == math.inf:
         raise _refuse(field, value, "is not a finite number")
     if not least <= value <= most:
         raise _refuse(field, value, f"is outside {least} to {most}")
@@ -117,6 +119,8 @@ class ArchSpec:
     bn_momentum: float = 0.01
 
     def __post_init__(self) -> None:
+        if not isinstance(self.stages, tuple) or not all(isinstance(stage, StageSpec) for stage in self.stages):
+            raise _refuse("stages", self.stages, "is not a tuple of StageSpec")
         if not self.stages:
             raise _refuse("stages", self.stages, "is empty: a network needs at least one stage")
         for name in ("stem_width", "head_width", "channels", "classes"):

@@ -1,7 +1,8 @@
 """YAML text in and out, hardened: what a file says is what a reader sees, or an error with line and column.
 
-A safe loader (no Python objects) that also refuses duplicate keys, aliases (an alias bomb needs none of our files'
-features), tabs, NUL and text over 1 MiB, and reads `1e-3` as the number that YAML 1.2 says it is.
+A safe loader (no Python objects) that also refuses duplicate keys, aliases and tags (an alias bomb needs none of our
+files' features), tabs, NUL and text over 1 MiB. It reads numbers as YAML 1.2 does: `1e-3` is one, `1:30` is none; `010`,
+which is 8 in YAML 1.1 and 10 in 1.2, stays a string.
 """
 
 import re
@@ -16,6 +17,8 @@ _FLOAT = re.compile(
     r"^(?:[-+]?(?:[0-9][0-9_]*)\.[0-9_]*(?:[eE][-+]?[0-9]+)?|[-+]?[0-9][0-9_]*[eE][-+]?[0-9]+|"
     r"[-+]?\.[0-9][0-9_]*(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"
 )
+_INTEGER = re.compile(r"^[-+]?(?:0|[1-9][0-9_]*)$")
+_REPLACED = tuple(f"tag:yaml.org,2002:{name}" for name in ("float", "int", "timestamp", "merge", "value"))
 
 
 class YamlError(ValueError):
@@ -24,9 +27,13 @@ class YamlError(ValueError):
 
 class _StrictLoader(yaml.SafeLoader):
     def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
-            raise yaml.MarkedYAMLError(problem="an alias (*name) is not allowed here; write the value out", problem_mark=mark)
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        mark: Any = event.start_mark
+        if isinstance(event, yaml.AliasEvent):
+            problem = "an alias (*name) is not allowed here; write the value out"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=mark)
+        if getattr(event, "tag", None):
+            raise yaml.MarkedYAMLError(problem=f"a tag ({event.tag}) is not allowed here", problem_mark=mark)
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
@@ -41,17 +48,31 @@ class _StrictLoader(yaml.SafeLoader):
 
 
 _StrictLoader.yaml_implicit_resolvers = {
-    first: [(tag, rule) for tag, rule in rules if tag not in ("tag:yaml.org,2002:float", "tag:yaml.org,2002:timestamp")]
+    first: [(tag, rule) for tag, rule in rules if tag not in _REPLACED]
     for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 _StrictLoader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456789."))
+_StrictLoader.add_implicit_resolver("tag:yaml.org,2002:int", _INTEGER, list("-+0123456789"))
+
+
+class _StrictDumper(yaml.SafeDumper):
+    """Quotes the strings that our loader, but not PyYAML's, would read as numbers ("1e-3"), and escapes what is not
+    printable (PyYAML turns U+0085 in a plain string into a space)."""
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if text.isprintable() else '"')
+
+
+_StrictDumper.add_representer(str, _represent_text)
+_StrictDumper.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456789."))
 
 
 def parse_yaml(text: str | bytes) -> Any:
     """The plain data in `text` (None for an empty one). Raises YamlError with line and column."""
+    if len(text) > MAX_BYTES:
+        raise YamlError(f"is longer than {MAX_BYTES:,} bytes; no file of ours is")
     if isinstance(text, bytes):
-        if len(text) > MAX_BYTES:
-            raise YamlError(f"is {len(text):,} bytes long; a file like this has at most {MAX_BYTES:,}")
         try:
             text = text.decode("utf-8-sig")
         except UnicodeDecodeError as error:
@@ -62,10 +83,12 @@ def parse_yaml(text: str | bytes) -> Any:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        problem = (error.problem or "not valid YAML").replace("found character '\\t'", "found a tab; indent with spaces:")
-        raise YamlError(f"{where}{problem}") from None
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise YamlError(str(error).splitlines()[0] if str(error) else "is nested too deeply") from None
+        problem = error.problem or "not valid YAML"
+        raise YamlError(where + ("a tab can't stand here; use spaces" if "'\\t'" in problem else problem)) from None
+    except RecursionError:
+        raise YamlError("is nested too deeply") from None
+    except (yaml.YAMLError, ValueError) as error:
+        raise YamlError(str(error).splitlines()[0]) from None
 
 
 def read_yaml(path: Path) -> Any:
@@ -82,4 +105,4 @@ def read_yaml(path: Path) -> Any:
 
 def dump_yaml(data: object) -> str:
     """`data` (dicts, lists, strings, numbers) as block YAML in the order given."""
-    return yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=120)
+    return yaml.dump(data, Dumper=_StrictDumper, sort_keys=False, allow_unicode=True, width=120)

@@ -3,6 +3,8 @@
 It can neither survive a job that kills its process nor end one that hangs; `limit_seconds` is not enforced here.
 """
 
+import json
+
 from experiment.errors import InputError
 from experiment.executors.interface import Job, Result, call, describe_failure
 
@@ -15,10 +17,12 @@ class InlineExecutor:
             raise InputError(f"run.workers: {slots} jobs at a time need run.executor: processes")
         self.slots = slots
         self._job: Job | None = None
+        self._payload = ""
 
     def submit(self, job: Job) -> None:
         if self._job is not None:
             raise RuntimeError("the inline executor runs one job at a time")
+        self._payload = json.dumps(job.payload, allow_nan=False)
         self._job = job
 
     def next_result(self) -> Result:
@@ -26,8 +30,8 @@ class InlineExecutor:
             raise RuntimeError("no job is under way")
         job, self._job = self._job, None
         try:
-            return Result(job.key, call(job.function, job.payload))
-        except Exception as error:
+            return Result(job.key, call(job.function, json.loads(self._payload)))
+        except (Exception, SystemExit) as error:
             return Result(job.key, None, describe_failure(error))
 
     def close(self) -> None:

@@ -6,11 +6,13 @@ Not ProcessPoolExecutor: there, one killed job breaks the whole pool and a kille
 import json
 import os
 import queue
+import signal
 import subprocess
 import sys
 import threading
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from experiment.errors import StorageError
@@ -69,12 +71,12 @@ class ProcessExecutor:
             self._kill(index)
 
     def _give(self, index: int, job: Job, *, attempts: int) -> None:
+        line = json.dumps({"key": job.key, "function": job.function, "payload": job.payload}, allow_nan=False)
         slot = self._workers[index]
         if slot is None or slot.process.poll() is not None:
             self._kill(index)
             slot = self._workers[index] = self._start(index)
         slot.job, slot.attempts, slot.deadline = job, attempts, time.monotonic() + job.limit_seconds
-        line = json.dumps({"key": job.key, "function": job.function, "payload": job.payload}, allow_nan=False)
         try:
             assert slot.process.stdin is not None
             slot.process.stdin.write(line + "\n")
@@ -92,8 +94,8 @@ class ProcessExecutor:
         if answer is not None and job is not None:
             slot.job = None
             return Result(job.key, answer.get("value"), answer.get("reason", ""), attempts)
-        code = slot.process.wait()
-        self._kill(index)
+        self._kill(index)  # a process that has ended keeps its exit code
+        code = slot.process.returncode
         if job is None:
             return None
         if attempts < ATTEMPTS:
@@ -114,14 +116,16 @@ class ProcessExecutor:
     def _start(self, index: int) -> _Slot:
         self._generation += 1
         # A session of its own: Ctrl-C at the terminal reaches the driver, which decides what becomes of the workers.
+        # -P and the whole path: a worker imports exactly what the driver would, whatever lies in the current directory.
+        path = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
         process = subprocess.Popen(
-            [sys.executable, "-m", "experiment.executors.worker"],
+            [sys.executable, "-P", "-m", "experiment.executors.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             encoding="utf-8",
             start_new_session=True,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path), "PYTHONWARNINGS": "ignore"},
+            env=os.environ | {"PYTHONPATH": path, "PYTHONWARNINGS": "ignore"},
         )
         threading.Thread(target=self._read, args=(index, self._generation, process), daemon=True).start()
         return _Slot(process, self._generation)
@@ -139,7 +143,10 @@ class ProcessExecutor:
         slot, self._workers[index] = self._workers[index], None
         if slot is None:
             return
-        slot.process.kill()
+        try:
+            os.killpg(slot.process.pid, signal.SIGKILL)  # with whatever the job has started
+        except ProcessLookupError:
+            pass  # it has ended by itself, and was waited for
         slot.process.wait()
         for stream in (slot.process.stdin, slot.process.stdout):
             try:

@@ -1,0 +1,16 @@
+"""A short training on the proxy task: the data set's own images, a small resolution, few epochs."""
+
+from experiment.config import Recipe
+from experiment.executors import Job
+from space.spec import ArchSpec
+from training.job import Trainer
+
+
+class ProxyEvaluator:
+    """Measures on the proxy-validation split; the test split is not opened."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        self._trainer = trainer
+
+    def job(self, spec: ArchSpec, recipe: Recipe, seed: int) -> Job:
+        return self._trainer.job(spec, recipe, seed)

@@ -1,0 +1,196 @@
+"""The search: ask, gate, train, tell, until the budget is spent or the space is exhausted.
+
+A proposal is settled before it costs anything: decoded, priced, held against the gate and against what was measured
+before (networks are compared, not strings of choices). What is refused is asked again with other random numbers, then drawn
+uniformly, then looked for by enumeration or descent, all bounded, so a trial is never spent on a network that is known.
+"""
+
+import math
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from experiment.batch import record
+from experiment.config import SearchSection
+from experiment.errors import NothingFound
+from experiment.executors import Executor, Job
+from experiment.measurement import Measurement
+from experiment.seeds import seed_of
+from experiment.store import ORPHAN, Ledger
+from nas.evaluators import Evaluator
+from nas.gate import Gate, approach, require_reachable
+from nas.reward import Reward, make_reward
+from nas.study import Proposer, distributions_of
+from nas.trial import Trial, measured_trials, trial_attributes
+from space.cost import cost
+from space.search_space import Choices, SearchSpace
+from space.spec import ArchSpec
+
+ASKS = 32
+DRAWS = 500
+ENUMERABLE = 20_000
+FAILURES_IN_A_ROW = 10
+
+Notify = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """trials: the measured ones; exhausted: every network inside the gate was measured before the budget was spent."""
+
+    trials: list[Trial]
+    reward: Reward
+    exhausted: bool
+
+
+def reward_of(section: SearchSection, space: SearchSpace) -> Reward:
+    target = section.target_flops or float(cost(space.base).flops)
+    return make_reward(section.reward, weight=section.weight, target=target)
+
+
+def gate_of(section: SearchSection) -> Gate:
+    return Gate(section.min_flops or 0.0, section.max_flops or math.inf)
+
+
+class _Search:
+    """A search while it runs. All of its state follows from the record, so a new one on the same record carries on."""
+
+    def __init__(
+        self, space: SearchSpace, section: SearchSection, *, seed: int, ledger: Ledger, executor: Executor, evaluator: Evaluator
+    ) -> None:
+        self.space, self.section, self.seed = space, section, seed
+        self.ledger, self.executor, self.evaluator = ledger, executor, evaluator
+        self.gate = gate_of(section)
+        self.reward = reward_of(section, space)
+        self.again = ledger.recover()
+        history = [row for row in ledger.rows() if row.attributes.get("reason") != ORPHAN]
+        self.proposer = Proposer(space, section.strategy, seed=seed, history=history)
+        self.seen = {row.attributes["spec_id"] for row in history}
+        self.next_proposal = len(history)
+        self.finished = sum(row.state.is_finished() for row in history)
+        self.best = max(measured_trials(history), key=lambda trial: trial.reward, default=None)
+        self.under_way: dict[str, tuple[int, int, ArchSpec]] = {}
+        self.exhausted = False
+        self.failures = 0
+
+    def fill(self) -> None:
+        """Start trials in all free slots, those that a killed driver left first."""
+        while len(self.under_way) < self.executor.slots:
+            if self.again:
+                row = self.again.pop(0)
+                self._start(ArchSpec.from_dict(row.attributes["spec"]), row.number, row.attributes["proposal"])
+            elif self.next_proposal < self.section.trials and not self.exhausted:
+                self._start_proposal()
+            else:
+                return
+
+    def settle(self) -> str:
+        """Wait for a trial to end, record it and tell the strategy; says what it came to."""
+        result = self.executor.next_result()
+        number, proposal, spec = self.under_way.pop(result.key)
+        price = cost(spec)
+
+        def value(measurement: Measurement) -> float:
+            return self.reward(measurement.accuracy, price.flops)
+
+        outcome = record(self.ledger, number, result, value=value)
+        self.finished += 1
+        if outcome.measurement is None:
+            self.proposer.tell(proposal, math.nan)
+            self.failures += 1
+            if self.failures >= FAILURES_IN_A_ROW:
+                raise NothingFound(f"{self.failures} trials in a row failed; the last: {outcome.reason}")
+            return f"a trial failed: {outcome.reason}"
+        self.failures = 0
+        trial = Trial(number, proposal, spec, price, value(outcome.measurement), outcome.measurement)
+        self.proposer.tell(proposal, trial.reward)
+        if self.best is None or trial.reward > self.best.reward:
+            self.best = trial
+        return self.describe_best()
+
+    def describe_best(self) -> str:
+        if self.best is None:
+            return "nothing measured yet"
+        return f"best {self.best.accuracy:.1%} at {self.best.cost.flops / 1e6:.3g}M FLOPs"
+
+    def _start(self, spec: ArchSpec, number: int, proposal: int) -> None:
+        job = self._job(spec)
+        self.under_way[job.key] = (number, proposal, spec)
+        self.executor.submit(job)
+
+    def _start_proposal(self) -> None:
+        proposed = self._propose()
+        if proposed is None:
+            self.exhausted = True
+            return
+        spec, choices, refused = proposed
+        proposal, self.next_proposal = self.next_proposal, self.next_proposal + 1
+        self.seen.add(spec.spec_id)
+        attributes = trial_attributes(proposal, spec, self._job(spec).key, refused)
+        self._start(spec, self.ledger.begin(choices, distributions_of(self.space), **attributes), proposal)
+
+    def _job(self, spec: ArchSpec) -> Job:
+        # One seed for all: candidates share their luck with initial weights and data order as far as they can.
+        return self.evaluator.job(spec, self.section.recipe, seed_of(self.seed, "search"))
+
+    def _propose(self) -> tuple[ArchSpec, Choices, int] | None:
+        """An unseen network inside the gate, its choices, and how many were refused before it; None if there is none left."""
+        for attempt in range(ASKS):
+            choices = self.proposer.ask(self.next_proposal, attempt)
+            spec = self._fresh(choices)
+            if spec is not None:
+                self.proposer.take(self.next_proposal)
+                return spec, choices, attempt
+            self.proposer.refuse()
+        for refused, choices in enumerate(self._elsewhere(), start=ASKS):
+            spec = self._fresh(choices)
+            if spec is not None:
+                self.proposer.insist(self.next_proposal, choices)
+                return spec, choices, refused
+        return None
+
+    def _fresh(self, choices: Choices) -> ArchSpec | None:
+        spec = self.space.decode(choices)
+        return spec if self.gate.admits(cost(spec).flops) and spec.spec_id not in self.seen else None
+
+    def _elsewhere(self) -> Iterator[Choices]:
+        generator = random.Random(seed_of(self.seed, "elsewhere", self.next_proposal))
+        for _ in range(DRAWS):
+            yield self.space.sample(generator)
+        if self.space.size <= ENUMERABLE:
+            yield from self.space.enumerate()
+        else:
+            for choices, _ in approach(self.space, self.gate, generator):
+                yield choices
+                yield from self.space.neighbours(choices)
+
+
+def search(
+    space: SearchSpace,
+    section: SearchSection,
+    *,
+    seed: int,
+    ledger: Ledger,
+    executor: Executor,
+    evaluator: Evaluator,
+    notify: Notify,
+) -> SearchResult:
+    """Spend the budget of `section.trials` on networks of `space`, carrying on from what `ledger` has.
+
+    `notify(done, total, text)` is called after each trial. Raises InputError where no network meets the gate, NothingFound
+    where trial after trial fails.
+    """
+    state = _Search(space, section, seed=seed, ledger=ledger, executor=executor, evaluator=evaluator)
+    if not state.seen:
+        require_reachable(space, state.gate, seed=seed_of(seed, "gate"))
+    notify(state.finished, section.trials, state.describe_best())
+    while True:
+        state.fill()
+        if not state.under_way:
+            break
+        text = state.settle()
+        notify(state.finished, section.trials, text)
+    trials = measured_trials(ledger.rows())
+    if not trials:
+        raise NothingFound("no trial gave a measurement; the report lists the reasons")
+    return SearchResult(trials, state.reward, state.exhausted)

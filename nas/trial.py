@@ -1,0 +1,53 @@
+"""One trial of a search, as it is recorded and read back."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from experiment.measurement import Measurement
+from experiment.store import Row
+from space.cost import Cost, cost
+from space.spec import ArchSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A finished and measured trial."""
+
+    number: int
+    proposal: int
+    spec: ArchSpec
+    cost: Cost
+    reward: float
+    measurement: Measurement
+
+    @property
+    def accuracy(self) -> float:
+        return self.measurement.accuracy
+
+
+def trial_attributes(proposal: int, spec: ArchSpec, key: str, refused: int) -> dict[str, Any]:
+    """What a search records with a trial when it begins. refused: proposals before this one that the gate or the memory of
+    what was measured turned down."""
+    price = cost(spec)
+    return {
+        "key": key,
+        "proposal": proposal,
+        "refused": refused,
+        "spec_id": spec.spec_id,
+        "spec": spec.to_dict(),
+        "flops": price.flops,
+        "params": price.params,
+        "activations": price.activations,
+    }
+
+
+def measured_trials(rows: list[Row]) -> list[Trial]:
+    """The complete trials among `rows`, in the order of their proposals."""
+    trials = []
+    for row in rows:
+        if row.done and row.value is not None:
+            facts = row.attributes
+            price = Cost(facts["flops"], facts["params"], facts["activations"])
+            spec = ArchSpec.from_dict(facts["spec"])
+            trials.append(Trial(row.number, facts["proposal"], spec, price, row.value, row.measurement))
+    return sorted(trials, key=lambda trial: trial.proposal)

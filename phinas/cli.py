@@ -1,0 +1,238 @@
+"""The command line: one function a verb, which parses, calls and prints. What is heavy is imported inside.
+
+Results go to standard output, everything else to standard error. Exit codes: experiment/errors.py.
+"""
+
+import json
+import sys
+from collections.abc import Callable
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import click
+
+from experiment.errors import InputError
+from phinas.exits import call
+from space.yaml_text import YamlError
+
+_QUICK = Path(__file__).parent.parent / "experiment" / "configs" / "quick.yaml"
+
+
+class _Verbs(click.Group):
+    """A group that suggests the nearest verb."""
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        if args and self.get_command(ctx, args[0]) is None:
+            near = get_close_matches(args[0], self.list_commands(ctx), n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"verbs: {', '.join(self.list_commands(ctx))}"
+            raise click.UsageError(f"there is no verb {args[0]!r}; {hint}")
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="phinas")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
+def cli(**_options: bool) -> None:
+    """Find a small convolutional network for your images, and how to scale it."""
+
+
+_OVERRIDES: dict[str, tuple[str, Any, str]] = {
+    "--data": ("data.source", str, "digits, or a path: class folders, Parquet file(s), an .npz."),
+    "--space": ("search.space", str, "A shipped space (tiny, small_images, mnasnet) or a YAML file."),
+    "--resolution": ("search.resolution", int, "Pixels of a side that candidates see."),
+    "--strategy": ("search.strategy", str, "random, tpe or evolution."),
+    "--evaluator": ("search.evaluator", str, "proxy, or your own package.module:function."),
+    "--trials": ("search.trials", int, "Networks trained in the search."),
+    "--epochs": ("search.recipe.epochs", int, "Passes over the images for each of them."),
+    "--reward": ("search.reward", str, "soft, hard or absolute."),
+    "--weight": ("search.weight", float, "w of the reward, 0 or below."),
+    "--target-flops": ("search.target_flops", float, "T of the reward, multiply-adds."),
+    "--min-flops": ("search.min_flops", float, "Cheaper networks are never trained."),
+    "--max-flops": ("search.max_flops", float, "Dearer networks are never trained."),
+    "--seed": ("run.seed", int, "Decides splits, proposals, weights and data order."),
+    "--device": ("run.device", str, "auto, cpu, cuda, cuda:N or mps."),
+    "--workers": ("run.workers", int, "Trainings at a time."),
+    "--storage": ("run.storage", str, "URL of an Optuna RDB storage instead of study.db."),
+    "--baseline": ("scaling.baseline", str, "A preset or spec file to scale instead of searching one."),
+}
+
+
+def _configured(verb: Callable[..., None]) -> Callable[..., None]:
+    """The options that make a configuration."""
+    for flag, (path, kind, text) in reversed(_OVERRIDES.items()):
+        verb = click.option(flag, path.replace(".", "__"), type=kind, help=f"{text} [{path}]")(verb)
+    verb = click.option("--upsample", "data__upsample", is_flag=True, default=None, help="Networks may see images enlarged.")(
+        verb
+    )
+    skip = "Leave unreadable images out and count them."
+    verb = click.option("--skip-bad-images", "data__skip_bad_images", is_flag=True, default=None, help=skip)(verb)
+    any_key = "Any key of the configuration, e.g. --set scaling.members=20."
+    return click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help=any_key)(verb)
+
+
+def _config(path: Path | None, settings: tuple[str, ...], options: dict[str, Any], *, quick: bool) -> Any:
+    """The configuration of a call: file (or the quick start, or the defaults), then options, then --set."""
+    from experiment.config import load_config, merged
+
+    changes = {name.replace("__", "."): value for name, value in options.items() if value is not None}
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals or not key.strip():
+            raise InputError(f"--set {setting}: write it as KEY=VALUE, e.g. --set search.trials=50")
+        changes[key.strip()] = _value(text)
+    if path is None and quick and "data.source" not in changes:
+        path = _QUICK
+    if path is None and "data.source" not in changes:
+        raise InputError("--data: missing; name the images (digits, or a path), or give a configuration file")
+    base = load_config(path).model_dump() if path else {}
+    return merged(base, changes, where=str(path) if path and not changes else "configuration")
+
+
+def _value(text: str) -> Any:
+    from space.yaml_text import parse_yaml
+
+    try:
+        return parse_yaml(text)
+    except YamlError:
+        return text
+
+
+_OUT = click.option("--out", type=click.Path(path_type=Path), required=True, help="The run directory, new or to be carried on.")
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+_DIRECTORY = click.argument("directory", type=click.Path(path_type=Path))
+_CONFIG = click.argument("config", required=False, type=click.Path(path_type=Path))
+
+
+@cli.command()
+@_CONFIG
+@_OUT
+@_configured
+@_JSON
+def run(config: Path | None, out: Path, settings: tuple[str, ...], as_json: bool, **options: Any) -> None:
+    """All of it: search, scale, validate, report. Without a configuration or --data: the quick start on digits."""
+    from phinas import pipeline
+
+    _tell(pipeline.run(_config(config, settings, options, quick=True), out=out, quiet=_quiet()), as_json)
+
+
+@cli.command()
+@_CONFIG
+@_OUT
+@_configured
+@_JSON
+def search(config: Path | None, out: Path, settings: tuple[str, ...], as_json: bool, **options: Any) -> None:
+    """Only the search for a baseline (and its report)."""
+    from phinas import pipeline
+
+    _tell(pipeline.search(_config(config, settings, options, quick=False), out=out, quiet=_quiet()), as_json)
+
+
+@cli.command()
+@click.argument("directory", required=False, type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), help="With --baseline: the run directory.")
+@_configured
+@_JSON
+def scale(directory: Path | None, out: Path | None, settings: tuple[str, ...], as_json: bool, **options: Any) -> None:
+    """alpha, beta, gamma and the family: for the baseline of a run (DIRECTORY), or for --baseline with --data and --out."""
+    from phinas import pipeline
+
+    given = [name for name, value in options.items() if value is not None]
+    if directory is not None:
+        if given or settings or out:
+            raise InputError("scale DIRECTORY takes its configuration from the run; leave the other options away")
+        _tell(pipeline.scale(directory, quiet=_quiet()), as_json)
+        return
+    if options["scaling__baseline"] is None or out is None:
+        raise InputError("scale: name a run directory, or --baseline with --data and --out")
+    config = _config(None, settings, options, quick=False)
+    _tell(pipeline.run(config, out=out, stages=("scale", "report"), quiet=_quiet()), as_json)
+
+
+@cli.command()
+@_DIRECTORY
+@_JSON
+def validate(directory: Path, as_json: bool) -> None:
+    """Train the affordable members of a run's family and measure them on the test split."""
+    from phinas import pipeline
+
+    _tell(pipeline.validate(directory, quiet=_quiet()), as_json)
+
+
+@cli.command()
+@_DIRECTORY
+@_JSON
+def report(directory: Path, as_json: bool) -> None:
+    """Write the report of a run anew: one HTML page, CSV, SVG and PNG."""
+    from phinas import pipeline
+
+    _tell(pipeline.report(directory), as_json)
+
+
+@cli.command()
+@_DIRECTORY
+@_JSON
+def resume(directory: Path, as_json: bool) -> None:
+    """Carry a run on from wherever it stopped."""
+    from phinas import pipeline
+
+    _tell(pipeline.resume(directory, quiet=_quiet()), as_json)
+
+
+@cli.command()
+@_CONFIG
+@_configured
+@_JSON
+def plan(config: Path | None, settings: tuple[str, ...], as_json: bool, **options: Any) -> None:
+    """What a run will cost (trainings, FLOPs, hours on this device) before it is spent."""
+    from phinas.plan import as_text
+    from phinas.plan import plan as make_plan
+
+    facts = make_plan(_config(config, settings, options, quick=True))
+    if as_json:
+        _print_json(facts)
+        return
+    click.echo(as_text(facts))
+
+
+@cli.command()
+@click.argument("spec")
+@click.option("--verify", is_flag=True, help="Count the built network with fvcore too.")
+@_JSON
+def describe(spec: str, verify: bool, as_json: bool) -> None:
+    """Stage table and exact cost of a preset (efficientnet_b0) or a spec file. FLOPs are multiply-adds."""
+    from phinas.describe import as_text
+    from phinas.describe import describe as make_description
+
+    facts = make_description(spec, verify=verify)
+    if as_json:
+        _print_json(facts)
+        return
+    click.echo(as_text(facts))
+    if verify and not facts["agrees"]:
+        raise click.exceptions.Exit(1)
+
+
+def _tell(facts: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        _print_json(facts)
+        return
+    from phinas.pipeline import sentence
+
+    click.echo(sentence(facts))
+    if facts["report"]:
+        click.echo(facts["report"])
+
+
+def _print_json(facts: dict[str, Any]) -> None:
+    click.echo(json.dumps(facts, indent=2, allow_nan=False))
+
+
+def _quiet() -> bool:
+    return bool(click.get_current_context().find_root().params["quiet"])
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The `phinas` command: exits with the code of experiment/errors.py."""
+    sys.exit(call(cli, sys.argv[1:] if arguments is None else arguments))

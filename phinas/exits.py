@@ -1,0 +1,97 @@
+"""How a call of the command ends: signals, errors and what a person is told about them.
+
+Codes: experiment/errors.py, and 70 for a bug, whose traceback is kept in `crash.log`.
+"""
+
+import errno
+import itertools
+import os
+import signal
+import sys
+import traceback
+from pathlib import Path
+from types import FrameType
+
+import click
+
+from experiment.errors import DiskError, InputError, Interrupted, PhinasError
+from experiment.rundir import RunDir
+from space.spec import SpecError
+from space.yaml_text import YamlError
+
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE)
+
+
+def call(cli: click.Command, arguments: list[str]) -> int:
+    """Run one command line; returns its exit code instead of leaving the process."""
+    signal.signal(signal.SIGINT, _interrupt)
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        code = cli.main(args=arguments, prog_name="phinas", standalone_mode=False)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except click.ClickException as error:
+        error.show(file=sys.stderr)
+        return 2
+    except click.Abort:
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the reader of our output has had enough
+        return 0
+    except Interrupted as error:
+        place = _hint(arguments)
+        carry_on = f"everything so far is kept; carry on with: phinas resume {place}" if place else "nothing was written"
+        click.echo(f"\ninterrupted: {carry_on}", err=True)
+        return error.exit_code
+    except Exception as error:
+        if "--debug" in arguments:
+            traceback.print_exc()
+        known = _failure(error)
+        if known is None:
+            click.echo(f"phinas: a bug: {type(error).__name__}: {error}\n{_crashed(arguments)}", err=True)
+            return 70
+        click.echo(f"phinas: {known}", err=True)
+        return known.exit_code
+
+
+def _interrupt(number: int, _frame: FrameType | None) -> None:
+    """The first signal ends the run in order; the next one at once."""
+    for known in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(known, lambda again, _: os._exit(128 + again))
+    raise Interrupted(number)
+
+
+def _failure(error: Exception) -> PhinasError | None:
+    """A known error as one of ours; None for a bug."""
+    if isinstance(error, PhinasError):
+        return error
+    if isinstance(error, SpecError | YamlError):
+        return InputError(str(error))
+    if isinstance(error, OSError) and error.errno in _DISK:
+        where = f"{error.filename}: " if error.filename else ""
+        return DiskError(f"{where}{error.strerror}; free space or permissions, then `phinas resume`")
+    if isinstance(error, FileNotFoundError):
+        return DiskError(f"{error.filename}: is gone; put it back, then `phinas resume`")
+    return None
+
+
+def _hint(arguments: list[str]) -> str:
+    """How to carry on, where the call named a run that exists."""
+    places = [value for flag, value in itertools.pairwise(arguments) if flag == "--out"]
+    places += [word.removeprefix("--out=") for word in arguments if word.startswith("--out=")]
+    places += [word for word in arguments[1:] if not word.startswith("-")]
+    for place in places:
+        if RunDir(place).exists:
+            return place
+    return ""
+
+
+def _crashed(arguments: list[str]) -> str:
+    """Keep the traceback; says where."""
+    place = _hint(arguments)
+    path = (Path(place).expanduser() if place else Path.cwd()) / "crash.log"
+    try:
+        path.write_text(traceback.format_exc(), encoding="utf-8")
+    except OSError:
+        return traceback.format_exc()
+    return f"the traceback is in {path}; please report it"

@@ -1,0 +1,278 @@
+"""search, scale, validate, report: each stage reads what the one before wrote, and repeats nothing that is recorded.
+
+There are no "stage done" marks. Every stage can be run again at any time: trainings that the record has are replayed, and the
+files are written anew from them. Resuming is running.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from experiment.config import Config
+from experiment.errors import InputError
+from experiment.manifest import record_artefacts
+from experiment.rundir import RunDir, write_atomic
+from phinas.progress import Display
+from phinas.session import STAGES, Session, open_session, read_config, read_goal
+from space.search_space import SearchSpace, load_space, load_spec
+from space.spec import ArchSpec
+from space.yaml_text import dump_yaml, read_yaml
+
+
+def run(config: Config, *, out: str | Path, stages: Sequence[str] = STAGES, quiet: bool = False) -> dict[str, Any]:
+    """All of it: search, scale, validate, report, in the run directory `out`; the summary of what came out.
+
+    An `out` that is a run of this configuration is carried on. Raises the errors of experiment.errors.
+    """
+    check(config, stages)
+    display = Display(quiet=quiet)
+    directory = RunDir(out)
+    with open_session(directory, config, goal=stages, display=display) as session:
+        for stage in STAGES:
+            if stage in stages:
+                _STAGES[stage](session)
+    return summary(directory)
+
+
+def search(config: Config, *, out: str | Path, quiet: bool = False) -> dict[str, Any]:
+    """Only the search for a baseline, and the report of it."""
+    return run(config, out=out, stages=("search", "report"), quiet=quiet)
+
+
+def scale(directory: str | Path, *, quiet: bool = False) -> dict[str, Any]:
+    """alpha, beta, gamma and the family for the baseline of a run."""
+    return _again(directory, ("scale", "report"), needs=RunDir(directory).baseline, verb="search", quiet=quiet)
+
+
+def validate(directory: str | Path, *, quiet: bool = False) -> dict[str, Any]:
+    """Train the affordable members of a run's family."""
+    return _again(directory, ("validate", "report"), needs=RunDir(directory).coefficients, verb="scale", quiet=quiet)
+
+
+def resume(directory: str | Path, *, quiet: bool = False) -> dict[str, Any]:
+    """Carry a run on from wherever it stopped, to the end that it was started for."""
+    target = RunDir(directory)
+    target.require()
+    return run(read_config(target), out=target.path, stages=read_goal(target), quiet=quiet)
+
+
+def report(directory: str | Path) -> dict[str, Any]:
+    """Write the report of a run anew from what the run holds. It may be running elsewhere."""
+    target = RunDir(directory)
+    target.require()
+    from reports.page import write_report
+
+    write_report(target)
+    return summary(target)
+
+
+def _again(directory: str | Path, stages: tuple[str, ...], *, needs: Path, verb: str, quiet: bool) -> dict[str, Any]:
+    target = RunDir(directory)
+    config = read_config(target)
+    if not needs.exists():
+        raise InputError(f"{needs}: is not there yet; run `phinas {verb}` (or `phinas resume`) on this run first")
+    return run(config, out=target.path, stages=stages, quiet=quiet)
+
+
+def check(config: Config, stages: Sequence[str]) -> None:
+    """What can be known to be wrong before anything is written. Raises InputError or SpecError."""
+    from nas.strategies import STRATEGIES
+
+    if config.search.strategy not in STRATEGIES:
+        known = ", ".join(STRATEGIES)
+        raise InputError(f"search.strategy: {config.search.strategy!r} is not a strategy; there are: {known}")
+    if config.run.executor == "inline" and config.run.workers not in ("auto", 1):
+        raise InputError(f"run.workers: {config.run.workers} trainings at a time need run.executor: processes")
+    if config.scaling.baseline is not None:
+        load_spec(config.scaling.baseline)
+    elif "search" in stages:
+        _check_search(config)
+
+
+def _check_search(config: Config) -> None:
+    from experiment.seeds import seed_of
+    from nas.evaluators.function import FunctionEvaluator
+    from nas.gate import require_reachable
+    from nas.search import gate_of
+
+    space = load_space(config.search.space)
+    if config.search.evaluator != "proxy":
+        FunctionEvaluator(config.search.evaluator, 0.0)
+    if config.search.resolution:
+        space = space.fitted(channels=space.base.channels, classes=space.base.classes, resolution=config.search.resolution)
+    require_reachable(space, gate_of(config.search), seed=seed_of(config.run.seed, "gate"))
+
+
+def fitted_space(session: Session) -> SearchSpace:
+    """The configured space for the session's images. Raises InputError where its networks need more pixels than there are."""
+    config = session.config
+    space = load_space(config.search.space).fitted(
+        channels=session.data.channels, classes=len(session.data.classes), resolution=config.search.resolution
+    )
+    if space.base.resolution > session.largest_side:
+        raise InputError(
+            f"search.resolution: candidates see {space.base.resolution} pixels of a side and the images have "
+            f"{session.data.side}; set it lower, or data.upsample: true to enlarge images"
+        )
+    return space
+
+
+def _search(session: Session) -> None:
+    config = session.config
+    if config.scaling.baseline is not None:
+        _adopt_baseline(session)
+        return
+    from nas.baseline import choose_baseline
+    from nas.evaluators import make_evaluator
+    from nas.search import search as search_space
+
+    space = fitted_space(session)
+    if "scale" in read_goal(session.run):
+        from scaling_search.grid import require_room
+
+        require_room(space.base.resolution, config.scaling, largest_side=session.largest_side)
+    evaluator = make_evaluator(config.search.evaluator, session.trainer)
+    if config.search.reward == "soft" and config.search.target_flops is not None:
+        session.display.say("note: under the soft reward target_flops multiplies all rewards alike and changes no choice")
+    with session.display.stage("search") as notify:
+        result = search_space(
+            space,
+            config.search,
+            seed=config.run.seed,
+            ledger=session.store.ledger("search"),
+            executor=session.executor,
+            evaluator=evaluator,
+            notify=notify,
+        )
+    if result.exhausted:
+        session.display.say(f"space exhausted: all {len(result.trials)} networks inside the gate were measured")
+    with session.display.stage("finalists") as notify:
+        baseline = choose_baseline(
+            result,
+            config.search,
+            seed=config.run.seed,
+            ledger=session.store.ledger("finalists"),
+            executor=session.executor,
+            evaluator=evaluator,
+            notify=notify,
+        )
+    write_atomic(session.run.baseline, dump_yaml(baseline.to_dict(result) | {"exhausted": result.exhausted}))
+
+
+def _adopt_baseline(session: Session) -> None:
+    """A baseline that the user brings, for this data's channels and classes."""
+    from dataclasses import replace
+
+    from space.cost import cost
+
+    if session.run.baseline.exists():
+        return  # the file that it came from may have changed since
+    name = str(session.config.scaling.baseline)
+    given = load_spec(name)
+    side = session.config.search.resolution or int(min(given.resolution, session.largest_side))
+    spec = replace(given, channels=session.data.channels, classes=len(session.data.classes), resolution=side)
+    price = cost(spec)
+    facts = {"spec": spec.to_dict(), "spec_id": spec.spec_id, "flops": price.flops, "params": price.params}
+    why = f"given: {name}, for {spec.classes} classes at {side} pixels of a side"
+    write_atomic(session.run.baseline, dump_yaml(facts | {"why": why, "finalists": []}))
+
+
+def _scale(session: Session) -> None:
+    from scaling_search.family import make_family, write_family
+    from scaling_search.search import search_coefficients
+
+    if session.config.scaling.baseline is not None:
+        _adopt_baseline(session)
+    baseline = _read_baseline(session.run)
+    with session.display.stage("scaling") as notify:
+        result = search_coefficients(
+            baseline,
+            session.config.scaling,
+            seed=session.config.run.seed,
+            largest_side=session.largest_side,
+            ledger=session.store.ledger("scaling"),
+            executor=session.executor,
+            make_job=session.trainer.job,
+            notify=notify,
+        )
+    write_atomic(session.run.coefficients, dump_yaml(result.to_dict(session.config.scaling)))
+    family = make_family(baseline, result.coefficients, session.config.scaling.phi)
+    record_artefacts(session.run, write_family(family, session.run.family))
+
+
+def _validate(session: Session) -> None:
+    from scaling_search.family import make_family
+    from scaling_search.validate import validate_family
+
+    family = make_family(_read_baseline(session.run), read_coefficients(session.run), session.config.scaling.phi)
+    with session.display.stage("validation") as notify:
+        rows = validate_family(
+            family,
+            session.config.validation,
+            seed=session.config.run.seed,
+            largest_side=session.largest_side,
+            ledger=session.store.ledger("validation"),
+            executor=session.executor,
+            make_job=session.trainer.job,
+            weights=session.run.family,
+            notify=notify,
+        )
+    write_atomic(session.run.validation, dump_yaml({"members": [row.to_dict() for row in rows]}))
+    record_artefacts(session.run, list(session.run.family.glob("*.safetensors")))
+
+
+def _report(session: Session) -> None:
+    from reports.page import write_report
+
+    written = [session.run.baseline, session.run.coefficients, session.run.validation]
+    record_artefacts(session.run, [path for path in written if path.exists()])
+    with session.display.stage("report"):
+        write_report(session.run)
+
+
+_STAGES = {"search": _search, "scale": _scale, "validate": _validate, "report": _report}
+
+
+def _read_baseline(run: RunDir) -> ArchSpec:
+    return ArchSpec.from_dict(read_yaml(run.baseline)["spec"])
+
+
+def read_coefficients(run: RunDir) -> Any:
+    """The Coefficients of a run."""
+    from scaling_search.coefficients import Coefficients
+
+    facts = read_yaml(run.coefficients)
+    return Coefficients(**{name: facts[name] for name in ("alpha", "beta", "gamma", "divisor", "rounding")})
+
+
+def summary(run: RunDir) -> dict[str, Any]:
+    """What a run has come to, as plain data: the same for `--json` and for the last line that a person reads."""
+    facts: dict[str, Any] = {"run": str(run.path), "report": str(run.report_page) if run.report_page.exists() else None}
+    if run.baseline.exists():
+        data = read_yaml(run.baseline)
+        facts["baseline"] = {name: data.get(name) for name in ("spec_id", "flops", "params", "why")}
+    if run.coefficients.exists():
+        data = read_yaml(run.coefficients)
+        facts["coefficients"] = {name: data[name] for name in ("alpha", "beta", "gamma", "ranges", "why")}
+    if run.validation.exists():
+        facts["family"] = read_yaml(run.validation)["members"]
+    return facts
+
+
+def sentence(facts: dict[str, Any]) -> str:
+    """The summary in one line."""
+    parts = []
+    if "baseline" in facts:
+        parts.append(f"baseline {facts['baseline']['spec_id']} of {facts['baseline']['flops'] / 1e6:.3g}M FLOPs")
+    if "coefficients" in facts:
+        found = facts["coefficients"]
+        ranges = ((name, found[name], found["ranges"][name]) for name in ("alpha", "beta", "gamma"))
+        parts.append(", ".join(f"{name} {value:.3g} ({low:.3g} to {high:.3g})" for name, value, (low, high) in ranges))
+    trained = [row for row in facts.get("family", ()) if row["validated"]]
+    if trained:
+        first, last = trained[0], trained[-1]
+        told = f"{first['name'].upper()} {first['accuracy']:.1%}"
+        if last is not first:
+            told += f" to {last['name'].upper()} {last['accuracy']:.1%} at {last['flops'] / 1e6:.3g}M"
+        parts.append(f"{told} on the test split")
+    return "; ".join(parts) or "nothing found yet"

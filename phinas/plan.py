@@ -1,0 +1,134 @@
+"""`phinas plan`: what a run will cost before it is spent.
+
+Networks and epochs are counted exactly where they are known; the baseline is not, so the space's base stands in for it. Hours
+come from a few timed steps of some of these networks on this device.
+"""
+
+import os
+import random
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from experiment.config import Config, Recipe
+from experiment.seeds import seed_of
+from phinas.pipeline import check
+from phinas.session import STAGES
+from scaling_search.coefficients import Coefficients
+from scaling_search.family import make_family
+from scaling_search.grid import make_grid, require_room, spread
+from scaling_search.validate import reason_to_skip
+from space.cost import cost
+from space.search_space import load_space, load_spec
+from space.spec import ArchSpec
+
+if TYPE_CHECKING:
+    import torch
+
+    from training.prepared import PreparedData
+
+_SAMPLE = 6
+_TIMED = 4
+# Stands in for the coefficients to be found: the published ones (arXiv:1905.11946, section 5.1).
+_PUBLISHED = Coefficients(1.2, 1.1, 1.15)
+
+
+@dataclass(frozen=True)
+class _Stage:
+    name: str
+    trainings: int
+    networks: Sequence[ArchSpec]  # typical ones, timed
+    recipe: Recipe
+
+
+def plan(config: Config, *, stages: Sequence[str] = STAGES) -> dict[str, Any]:
+    """Trainings, multiply-adds and hours of each stage, as plain data. Reads the images; writes nothing but temporary files."""
+    from training.prepared import prepare
+
+    check(config, stages)
+    with tempfile.TemporaryDirectory(prefix="phinas-plan-") as directory:
+        data = prepare(config.data, seed=config.run.seed, directory=Path(directory))
+        rows = [_price(stage, config, data) for stage in _expected_stages(config, data, stages)]
+    return {
+        "images": {"train": data.train, "validation": data.validation, "test": data.test},
+        "stages": rows,
+        "trainings": sum(row["trainings"] for row in rows),
+        "flops": sum(row["flops"] for row in rows),
+        "hours": sum(row["hours"] for row in rows),
+    }
+
+
+def _expected_stages(config: Config, data: "PreparedData", stages: Sequence[str]) -> list[_Stage]:
+    """The stages with networks like those that they will train."""
+    from dataclasses import replace
+
+    largest = float("inf") if config.data.upsample else data.side
+    expected = []
+    if config.scaling.baseline is not None:
+        given = load_spec(config.scaling.baseline)
+        side = config.search.resolution or int(min(given.resolution, largest))
+        base = replace(given, channels=data.channels, classes=len(data.classes), resolution=side)
+    else:
+        space = load_space(config.search.space).fitted(
+            channels=data.channels, classes=len(data.classes), resolution=config.search.resolution
+        )
+        base = space.base
+        generator = random.Random(seed_of(config.run.seed, "plan"))
+        sample = [space.decode(space.sample(generator)) for _ in range(_SAMPLE)]
+        if "search" in stages:
+            trials = min(config.search.trials, space.size)
+            finalists = min(config.search.finalists, trials) * config.search.finalist_seeds
+            expected.append(_Stage("search", trials, sample, config.search.recipe))
+            expected.append(_Stage("finalists", finalists, sample, config.search.finalist_recipe))
+    if "scale" in stages:
+        require_room(base.resolution, config.scaling, largest_side=largest)
+        members = spread(make_grid(base, config.scaling, largest_side=largest), config.scaling.members)
+        networks = [member.spec for member in members]
+        expected.append(_Stage("scaling", len(members) * config.scaling.seeds, networks, config.scaling.recipe))
+    if "validate" in stages:
+        family = make_family(base, _PUBLISHED, config.scaling.phi)
+        kept = [m.spec for m in family if not reason_to_skip(m, config.validation, largest_side=largest)]
+        expected.append(_Stage("validation", len(kept) * config.validation.seeds, kept, config.validation.recipe))
+    return expected
+
+
+def _price(stage: _Stage, config: Config, data: "PreparedData") -> dict[str, Any]:
+    from training.device import count_slots, resolve_device
+    from training.throughput import training_seconds
+
+    slots = count_slots(config.run.device) if config.run.workers == "auto" else config.run.workers
+    threads = max(1, (os.cpu_count() or 1) // slots)
+    device: torch.device = resolve_device(config.run.device)
+    step = max(1, len(stage.networks) // _TIMED)
+    seconds = [
+        training_seconds(spec, stage.recipe, train=data.train, validation=data.validation, device=device, threads=threads)
+        for spec in stage.networks[::step]
+    ]
+    mean_seconds = sum(seconds) / len(seconds)
+    mean_flops = sum(cost(spec).flops for spec in stage.networks) / len(stage.networks)
+    # Backward costs about twice forward; the epoch ends with a forward pass over the validation images.
+    images = stage.recipe.epochs * (3 * data.train + data.validation)
+    return {
+        "stage": stage.name,
+        "trainings": stage.trainings,
+        "epochs": stage.trainings * stage.recipe.epochs,
+        "flops": stage.trainings * mean_flops * images,
+        "hours": stage.trainings * mean_seconds / slots / 3600,
+    }
+
+
+def as_text(facts: dict[str, Any]) -> str:
+    """The plan as a table for a person."""
+    lines = [f"{'stage':<12}{'trainings':>10}{'epochs':>8}{'FLOPs':>10}{'time':>12}"]
+    lines += [
+        f"{row['stage']:<12}{row['trainings']:>10}{row['epochs']:>8}{row['flops']:>10.1e}{_span(row['hours']):>12}"
+        for row in facts["stages"]
+    ]
+    lines.append(f"{'all':<12}{facts['trainings']:>10}{'':>8}{facts['flops']:>10.1e}{_span(facts['hours']):>12}")
+    return "\n".join(lines)
+
+
+def _span(hours: float) -> str:
+    return f"{hours:.1f} h" if hours >= 1 else f"{hours * 60:.1f} min"

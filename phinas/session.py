@@ -1,0 +1,153 @@
+"""A run that is open for work: its lock, its record of trials, its images and its workers.
+
+A new run directory is made in an order that survives a kill anywhere: record, manifest, then config.yaml, which makes it a run.
+Wrong input found before the first training leaves nothing behind.
+"""
+
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from experiment.config import Config, check_growth, config_from_text
+from experiment.errors import InputError
+from experiment.executors import EXECUTORS, Executor
+from experiment.manifest import add_to_manifest, new_manifest, read_manifest
+from experiment.rundir import RunDir, write_atomic
+from phinas.progress import Display
+from space.yaml_text import dump_yaml
+
+if TYPE_CHECKING:
+    from experiment.store import Store
+    from training.job import Trainer
+    from training.prepared import PreparedData
+
+STAGES = ("search", "scale", "validate", "report")
+
+
+@dataclass(frozen=True)
+class Session:
+    """An open run."""
+
+    run: RunDir
+    config: Config
+    store: "Store"
+    data: "PreparedData"
+    display: Display
+
+    @property
+    def largest_side(self) -> float:
+        """Pixels of a side that networks may see: those of the images, or any where the user allows enlarging."""
+        return float("inf") if self.config.data.upsample else self.data.side
+
+    @cached_property
+    def slots(self) -> int:
+        from training.device import count_slots, resolve_device
+
+        resolve_device(self.config.run.device)
+        workers = self.config.run.workers
+        if workers == "auto":
+            return count_slots(self.config.run.device) if self.config.run.executor == "processes" else 1
+        return workers
+
+    @cached_property
+    def executor(self) -> Executor:
+        return EXECUTORS[self.config.run.executor](self.slots)
+
+    @cached_property
+    def trainer(self) -> "Trainer":
+        from training.job import Trainer
+
+        return Trainer.of(
+            self.data,
+            self.config.data,
+            device=self.config.run.device,
+            threads=max(1, (os.cpu_count() or 1) // self.slots),
+            limit_seconds=60 * self.config.run.trial_minutes,
+        )
+
+    def close(self) -> None:
+        if "executor" in self.__dict__:
+            self.executor.close()
+        self.store.close()
+
+
+def read_config(run: RunDir) -> Config:
+    """The configuration of an existing run."""
+    run.require()
+    return config_from_text(run.config.read_text(encoding="utf-8"), where=str(run.config))
+
+
+def read_goal(run: RunDir) -> tuple[str, ...]:
+    """The stages that the run was started for, in order."""
+    goal = read_manifest(run)["goal"]
+    return tuple(stage for stage in STAGES if stage in goal)
+
+
+@contextmanager
+def open_session(run: RunDir, config: Config, *, goal: Sequence[str], display: Display) -> Iterator[Session]:
+    """Make the run, or take an existing one up again with a configuration that differs in nothing but larger budgets.
+
+    Raises InputError, InUseError or StorageError as FAULTS say; nothing of a new run stays behind after an InputError here.
+    """
+    run.require_free()
+    made_here = not run.path.exists()
+    try:
+        with run.locked():
+            session = _enter(run, config, goal=goal, display=display)
+            try:
+                yield session
+            finally:
+                session.close()
+    except InputError:
+        if made_here and not run.exists:
+            shutil.rmtree(run.path, ignore_errors=True)
+        raise
+
+
+def _enter(run: RunDir, config: Config, *, goal: Sequence[str], display: Display) -> Session:
+    from experiment.store import open_store
+
+    new = not run.exists
+    if new:
+        run.clear_leftovers()
+    else:
+        check_growth(read_config(run), config, where=str(run.path))
+    store = open_store(run.study, url=config.run.storage, new=new)
+    try:
+        if new:
+            store.ledger("search")  # the file is a record of trials from the start
+            run.create(_text(config), new_manifest(seed=config.run.seed) | {"goal": list(goal)})
+        else:
+            add_to_manifest(run, goal=[stage for stage in STAGES if stage in {*read_goal(run), *goal}])
+            write_atomic(run.config, _text(config))
+        return _with_data(run, config, store, display)
+    except BaseException as error:
+        store.close()
+        if new and isinstance(error, InputError):
+            run.config.unlink(missing_ok=True)
+            run.clear_leftovers()
+        raise
+
+
+def _with_data(run: RunDir, config: Config, store: "Store", display: Display) -> Session:
+    from training.prepared import prepare
+
+    with display.stage("data") as notify:
+        data = prepare(
+            config.data,
+            seed=config.run.seed,
+            directory=run.data,
+            notify=lambda done, total: notify(done, total, "images read"),
+        )
+    facts = ("name", "side", "channels", "train", "validation", "test", "fingerprint", "duplicates")
+    rows = {name: getattr(data, name) for name in facts}
+    add_to_manifest(run, data=rows | {"classes": len(data.classes), "skipped": list(data.skipped)})
+    return Session(run, config, store, data, display)
+
+
+def _text(config: Config) -> str:
+    return dump_yaml(config.model_dump())

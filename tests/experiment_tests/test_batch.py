@@ -1,0 +1,155 @@
+"""A list of jobs: run each once, replay what is recorded, put back what a kill left."""
+
+from collections import Counter
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from experiment.batch import Outcome, Task, job_key, record, run_batch
+from experiment.executors import EXECUTORS, Job, Result
+from experiment.measurement import Measurement
+from experiment.store import open_store
+
+JOBS = """
+from pathlib import Path
+
+def train(folder, name, accuracy):
+    with open(Path(folder) / "runs.txt", "a") as file: file.write(name + "\\n")
+    if accuracy is None: raise RuntimeError("diverged")
+    return {"accuracy": accuracy, "images": 10}
+"""
+
+
+@pytest.fixture
+def task(tmp_path, monkeypatch):
+    module = f"batch_jobs_{tmp_path.name}"
+    (tmp_path / f"{module}.py").write_text(JOBS)
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def make(name, accuracy):
+        function, payload = f"{module}:train", {"folder": str(tmp_path), "name": name, "accuracy": accuracy}
+        return Task(Job(job_key(function, payload), function, payload), {"name": name})
+
+    return make
+
+
+@contextmanager
+def ledger_of(tmp_path):
+    path = tmp_path / "study.db"
+    with closing(open_store(path, url=None, new=not path.exists())) as store:
+        yield store.ledger("finalists")
+
+
+def carry_out(tmp_path, tasks, *, executor="inline", slots=1):
+    told = []
+    with ledger_of(tmp_path) as ledger, closing(EXECUTORS[executor](slots)) as made:
+        outcomes = run_batch(
+            tasks, ledger, made, notify=lambda done, total, task, outcome: told.append((done, total, task.attributes["name"]))
+        )
+        return outcomes, told, ledger.rows()
+
+
+def runs(tmp_path: Path) -> Counter[str]:
+    path = tmp_path / "runs.txt"
+    return Counter(path.read_text().split()) if path.exists() else Counter()
+
+
+@pytest.mark.parametrize(("executor", "slots"), [("inline", 1), ("processes", 2)])
+def test_every_task_is_run_once_and_recorded(tmp_path, task, executor, slots):
+    tasks = [task(name, accuracy) for name, accuracy in (("a", 0.1), ("b", 0.2), ("c", 0.3))]
+    outcomes, told, rows = carry_out(tmp_path, tasks, executor=executor, slots=slots)
+    assert runs(tmp_path) == {"a": 1, "b": 1, "c": 1}
+    assert [outcomes[one.job.key] for one in tasks] == [Outcome(Measurement(value, images=10)) for value in (0.1, 0.2, 0.3)]
+    assert [(done, total) for done, total, _ in told] == [(1, 3), (2, 3), (3, 3)]
+    assert {row.attributes["name"]: row.value for row in rows} == {"a": 0.1, "b": 0.2, "c": 0.3}
+
+
+def test_a_second_run_replays_what_is_recorded_and_runs_nothing(tmp_path, task):
+    tasks = [task("a", 0.1), task("b", None)]
+    first, _, rows = carry_out(tmp_path, tasks)
+    second, told, rows_again = carry_out(tmp_path, tasks)
+    assert second == first
+    assert rows_again == rows
+    assert runs(tmp_path) == {"a": 1, "b": 1}
+    assert told == [(1, 2, "a"), (2, 2, "b")]
+
+
+def test_a_failed_task_keeps_its_reason_and_is_not_run_again(tmp_path, task):
+    for _ in range(2):
+        outcomes, _, _ = carry_out(tmp_path, [task("a", None)])
+        assert list(outcomes.values()) == [Outcome(None, "RuntimeError: diverged")]
+    assert runs(tmp_path) == {"a": 1}
+
+
+def test_a_longer_list_runs_only_what_is_new(tmp_path, task):
+    carry_out(tmp_path, [task("a", 0.1)])
+    carry_out(tmp_path, [task("b", 0.2), task("a", 0.1)])
+    assert runs(tmp_path) == {"a": 1, "b": 1}
+
+
+def test_a_changed_payload_is_another_task(tmp_path, task):
+    carry_out(tmp_path, [task("a", 0.1)])
+    outcomes, _, rows = carry_out(tmp_path, [task("a", 0.2)])
+    assert [outcome.measurement.accuracy for outcome in outcomes.values()] == [0.2]
+    assert len(rows) == 2
+
+
+def test_a_task_that_a_kill_interrupted_is_run_again_under_its_key(tmp_path, task):
+    one, other = task("a", 0.1), task("b", 0.2)
+    with ledger_of(tmp_path) as ledger:
+        ledger.begin({}, {}, key=one.job.key, **one.attributes)
+    outcomes, _, rows = carry_out(tmp_path, [one, other])
+    assert {key: outcome.measurement.accuracy for key, outcome in outcomes.items()} == {one.job.key: 0.1, other.job.key: 0.2}
+    assert [(row.attributes["name"], row.done) for row in rows] == [("a", False), ("a", True), ("b", True)]
+    assert runs(tmp_path) == {"a": 1, "b": 1}
+    carry_out(tmp_path, [one, other])
+    assert runs(tmp_path) == {"a": 1, "b": 1}
+
+
+def test_tasks_of_one_key_are_run_once(tmp_path, task):
+    outcomes, told, rows = carry_out(tmp_path, [task("a", 0.1), task("a", 0.1)], executor="processes", slots=2)
+    assert runs(tmp_path) == {"a": 1}
+    assert len(outcomes) == len(rows) == 1
+    assert told == [(1, 1, "a")]
+
+
+def test_an_empty_list_does_nothing(tmp_path):
+    assert carry_out(tmp_path, []) == ({}, [], [])
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        ({}, "missing 1 required"),
+        ({"accuracy": 1.5}, "accuracy: 1.5 is not a fraction"),
+        ({"accuracy": "0.5"}, "accuracy: '0.5' is not a finite number"),
+        ({"accuracy": None}, "accuracy: None is not a finite number"),
+        ({"accuracy": True}, "accuracy: True is not a finite number"),
+        ({"accuracy": 0.5, "curve": ["x"]}, "curve: 'x' is not a finite number"),
+        ({"accuracy": 0.5, "curve": 3}, "not iterable"),
+        ({"accuracy": 0.5, "images": "many"}, "images: 'many' is not a finite number"),
+    ],
+)
+def test_a_value_that_is_no_measurement_is_a_failure_with_the_reason(tmp_path, value, reason):
+    with ledger_of(tmp_path) as ledger:
+        outcome = record(ledger, ledger.begin({}, {}), Result("key", value), value=lambda measurement: measurement.accuracy)
+        (row,) = ledger.rows()
+    assert outcome.measurement is None
+    assert outcome.reason.startswith("the evaluator gave no measurement: ")
+    assert reason in outcome.reason
+    assert (row.done, row.attributes["reason"]) == (False, outcome.reason)
+
+
+def test_a_reward_that_is_not_finite_is_a_failure(tmp_path):
+    with ledger_of(tmp_path) as ledger:
+        outcome = record(ledger, ledger.begin({}, {}), Result("key", {"accuracy": 0.5}), value=lambda _: float("inf"))
+        (row,) = ledger.rows()
+    assert outcome.measurement is None
+    assert (row.done, row.value) == (False, None)
+
+
+def test_a_key_depends_on_function_and_payload_but_not_on_order():
+    assert job_key("m:f", {"a": 1, "b": 2}) == job_key("m:f", {"b": 2, "a": 1})
+    keys = {job_key("m:f", {"a": 1}), job_key("m:g", {"a": 1}), job_key("m:f", {"a": 2}), job_key("m:f", {"a": "1"})}
+    assert len(keys) == 4

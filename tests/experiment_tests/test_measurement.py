@@ -1,0 +1,74 @@
+"""Measurements, their intervals, and seeds."""
+
+import json
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from experiment.measurement import Measurement, wilson_interval
+from experiment.seeds import seed_of
+
+
+# Newcombe (1998), "Two-sided confidence intervals for the single proportion", table I, method 3.
+@pytest.mark.parametrize(
+    ("successes", "count", "low", "high"),
+    [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)],
+)
+def test_the_interval_equals_published_values(successes, count, low, high):
+    assert wilson_interval(successes / count, count) == pytest.approx((low, high), abs=5e-5)
+
+
+@given(st.floats(0, 1), st.integers(1, 10**7))
+def test_the_interval_holds_its_fraction_and_lies_within_zero_and_one(fraction, count):
+    low, high = wilson_interval(fraction, count)
+    assert 0 <= low <= fraction + 1e-12
+    assert fraction - 1e-12 <= high <= 1
+
+
+def test_no_images_say_nothing():
+    assert Measurement(0.9).interval() == (0.0, 1.0)
+
+
+def test_more_images_make_a_narrower_interval():
+    widths = [high - low for low, high in (Measurement(0.9, images=count).interval() for count in (10, 100, 1000))]
+    assert widths == sorted(widths, reverse=True)
+
+
+@pytest.mark.parametrize("accuracy", [math.nan, math.inf, -0.1, 1.1, 85, "0.5", None, True])
+def test_an_accuracy_that_is_no_fraction_is_refused(accuracy):
+    with pytest.raises(ValueError, match="accuracy: "):
+        Measurement(accuracy)
+
+
+@pytest.mark.parametrize("field", ["loss", "top5", "train_seconds"])
+@pytest.mark.parametrize("value", [math.nan, math.inf, "x"])
+def test_a_measurement_with_a_field_that_is_not_finite_is_refused(field, value):
+    with pytest.raises(ValueError, match=f"{field}: .* is not a finite number"):
+        Measurement(0.5, **{field: value})
+
+
+def test_a_measurement_comes_back_equal_through_json():
+    one = Measurement(1 / 3, split="test", images=7, loss=0.1, seed=2**32 - 1, curve=(0.1, 1 / 3), device="cpu")
+    assert Measurement.from_dict(json.loads(json.dumps(one.to_dict(), allow_nan=False))) == one
+
+
+def test_what_an_evaluator_adds_of_its_own_is_left_out():
+    assert Measurement.from_dict({"accuracy": 0.5, "note": "mine"}) == Measurement(0.5)
+
+
+def test_seeds_are_the_same_everywhere():
+    assert seed_of(0, "init", 3) == 3852074452
+
+
+def test_seeds_differ_by_run_purpose_and_index():
+    seeds = {
+        seed_of(run, purpose, *index) for run in (0, 1) for purpose in ("init", "data") for index in ((), (0,), (1,), (0, 1))
+    }
+    assert len(seeds) == 16
+
+
+@given(st.integers(0, 2**32 - 1), st.text(max_size=5), st.integers(0, 10**6))
+def test_a_seed_fits_every_generator(run, purpose, index):
+    assert 0 <= seed_of(run, purpose, index) < 2**32

@@ -1,0 +1,334 @@
+"""The record of trials: what a kill leaves, what a bad file does, and where it can live."""
+
+import os
+import random
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import closing, contextmanager
+
+import pytest
+from optuna.distributions import CategoricalDistribution
+from optuna.trial import TrialState
+from sqlalchemy import text
+
+from experiment.errors import DiskError, InputError, StorageError
+from experiment.measurement import Measurement
+from experiment.store import ORPHAN, open_store
+
+CHOICES = {"stages.0.kernel": 3, "stages.0.skip": True, "resolution": 24}
+DISTRIBUTIONS = {
+    "stages.0.kernel": CategoricalDistribution([3, 5]),
+    "stages.0.skip": CategoricalDistribution([True, False]),
+    "resolution": CategoricalDistribution([16, 24]),
+}
+MEASUREMENT = Measurement(0.75, images=100, curve=(0.5, 0.75))
+
+
+@contextmanager
+def opened(path, *, new=False):
+    with closing(open_store(path, url=None, new=new)) as store:
+        yield store
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "study.db"
+
+
+@pytest.fixture
+def store(path):
+    with opened(path, new=True) as made:
+        yield made
+
+
+@pytest.fixture
+def ledger(store):
+    return store.ledger("search")
+
+
+def test_a_completed_trial_is_read_back_after_reopening(path):
+    with opened(path, new=True) as store:
+        ledger = store.ledger("search")
+        number = ledger.begin(CHOICES, DISTRIBUTIONS, spec_id="abc")
+        ledger.complete(number, 0.7, MEASUREMENT, attempts=2)
+    with opened(path) as store:
+        (row,) = store.rows("search")
+    assert row.done
+    assert (row.number, row.value, row.params, row.measurement) == (0, 0.7, CHOICES, MEASUREMENT)
+    assert (row.attributes["spec_id"], row.attributes["attempts"]) == ("abc", 2)
+
+
+def test_the_learning_curve_is_kept_as_intermediate_values(ledger):
+    number = ledger.begin({}, {})
+    ledger.complete(number, 0.7, MEASUREMENT)
+    assert ledger._study.trials[number].intermediate_values == {1: 0.5, 2: 0.75}
+
+
+def test_a_failed_trial_keeps_its_reason(ledger):
+    ledger.fail(ledger.begin(CHOICES, DISTRIBUTIONS), "NaN loss", attempts=1)
+    (row,) = ledger.rows()
+    assert (row.state, row.value, row.attributes["reason"]) == (TrialState.FAIL, None, "NaN loss")
+
+
+def test_trials_are_numbered_in_the_order_of_their_beginning(ledger):
+    assert [ledger.begin({}, {}) for _ in range(3)] == [0, 1, 2]
+
+
+def test_studies_of_one_run_number_their_trials_apart(store):
+    assert [store.ledger(name).begin({}, {}) for name in ("search", "scaling", "search")] == [0, 0, 1]
+
+
+def test_reading_a_study_that_is_not_there_makes_none(store):
+    assert store.rows("scaling") == []
+    store.ledger("search")
+    assert store.rows("scaling") == []
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_a_value_that_is_not_finite_is_refused_and_the_trial_stays_open(ledger, value):
+    number = ledger.begin({}, {})
+    with pytest.raises(ValueError, match="is not a finite number"):
+        ledger.complete(number, value, MEASUREMENT)
+    (row,) = ledger.rows()
+    assert row.state == TrialState.RUNNING
+    assert "measurement" not in row.attributes
+
+
+def test_an_orphan_is_failed_and_begun_again_with_the_same_choices(ledger):
+    ledger.begin(CHOICES, DISTRIBUTIONS, spec_id="abc")
+    (again,) = ledger.recover()
+    first, second = ledger.rows()
+    assert (first.state, first.attributes["reason"]) == (TrialState.FAIL, ORPHAN)
+    assert (second.state, second.params, second.number) == (TrialState.RUNNING, CHOICES, again.number)
+    assert second.attributes["spec_id"] == again.attributes["spec_id"] == "abc"
+
+
+def test_an_orphan_whose_measurement_was_written_is_finished(ledger):
+    number = ledger.begin(CHOICES, DISTRIBUTIONS)
+    storage, trial = ledger._study._storage, ledger._trial_id(number)
+    storage.set_trial_user_attr(trial, "value", 0.7)  # as `complete` does, up to its last commit
+    storage.set_trial_user_attr(trial, "measurement", MEASUREMENT.to_dict())
+    assert ledger.recover() == []
+    (row,) = ledger.rows()
+    assert (row.done, row.value, row.measurement) == (True, 0.7, MEASUREMENT)
+
+
+def test_an_orphan_killed_between_value_and_measurement_is_begun_again(ledger):
+    number = ledger.begin(CHOICES, DISTRIBUTIONS)
+    ledger._study._storage.set_trial_user_attr(ledger._trial_id(number), "value", 0.7)
+    assert [row.params for row in ledger.recover()] == [CHOICES]
+
+
+def test_an_orphan_whose_reason_was_written_is_failed_for_good(ledger):
+    number = ledger.begin(CHOICES, DISTRIBUTIONS)
+    ledger._study._storage.set_trial_user_attr(ledger._trial_id(number), "reason", "its process died 3 times")
+    assert ledger.recover() == []
+    (row,) = ledger.rows()
+    assert (row.state, row.attributes["reason"]) == (TrialState.FAIL, "its process died 3 times")
+
+
+def test_a_recovery_that_was_killed_half_way_doubles_no_trial(ledger):
+    number = ledger.begin(CHOICES, DISTRIBUTIONS)
+    ledger.begin(CHOICES, DISTRIBUTIONS, replaces=number)  # as `recover` does before it fails the orphan
+    assert len(ledger.recover()) == 1
+    states = [row.state for row in ledger.rows()]
+    assert states == [TrialState.FAIL, TrialState.FAIL, TrialState.RUNNING]
+
+
+def test_recovery_leaves_finished_trials_alone(ledger):
+    ledger.complete(ledger.begin({}, {}), 0.7, MEASUREMENT)
+    ledger.fail(ledger.begin({}, {}), "reason")
+    before = ledger.rows()
+    assert ledger.recover() == []
+    assert ledger.rows() == before
+
+
+def test_every_connection_writes_ahead_and_syncs_normally(store):
+    store.ledger("search").begin({}, {})
+    with store._storage.engine.connect() as one, store._storage.engine.connect() as other:
+        for connection in (one, other, store._storage.scoped_session()):
+            assert connection.execute(text("PRAGMA journal_mode")).scalar() == "wal"
+            assert connection.execute(text("PRAGMA synchronous")).scalar() == 1
+    store._storage.scoped_session().rollback()
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["a b%20", "100%", "what?mode=memory", "#1", "ü🎉", "new\nline", "{0}", "{SCHEMA_VERSION}", "it's \"q\\", "a&b=c:d@e"],
+)
+def test_a_run_may_live_under_any_directory_name(tmp_path, name):
+    folder = tmp_path / name
+    folder.mkdir()
+    with opened(folder / "study.db", new=True) as store:
+        store.ledger("search").begin(CHOICES, DISTRIBUTIONS)
+    with opened(folder / "study.db") as store:
+        assert store.rows("search")[0].params == CHOICES
+    assert [entry.name for entry in folder.iterdir()] == ["study.db"]
+    assert [entry.name for entry in tmp_path.iterdir()] == [name]
+
+
+def _empty(path):
+    path.write_bytes(b"")
+
+
+def _text(path):
+    path.write_text("trial,accuracy\n" * 1000)
+
+
+def _foreign(path):
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TABLE trials (name TEXT)")
+    connection.execute("INSERT INTO trials VALUES ('mine')")
+    connection.commit()
+    connection.close()
+
+
+def _half(path):
+    with opened(path, new=True) as store:
+        ledger = store.ledger("search")
+        for _ in range(5):
+            ledger.begin(CHOICES, DISTRIBUTIONS)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def _header_only(path):
+    _half(path)
+    path.write_bytes(path.read_bytes()[:100])
+
+
+@pytest.mark.parametrize("spoil", [_empty, _text, _foreign, _half, _header_only])
+def test_a_file_that_is_no_record_is_refused_by_name_and_left_as_it_is(path, spoil):
+    spoil(path)
+    before = path.read_bytes()
+    with pytest.raises(StorageError, match=r"study\.db: .*; restore it from a copy, or start a new run directory"):
+        open_store(path, url=None, new=False)
+    assert path.read_bytes() == before
+
+
+def test_a_missing_record_of_an_existing_run_is_not_made_anew(path):
+    with pytest.raises(StorageError, match=r"study\.db: the record of trials is missing"):
+        open_store(path, url=None, new=False)
+    assert not path.exists()
+
+
+def test_tables_of_another_version_of_optuna_are_refused(path):
+    with opened(path, new=True):
+        pass
+    connection = sqlite3.connect(path)
+    connection.execute("UPDATE alembic_version SET version_num = 'v99.0.0.a'")
+    connection.commit()
+    connection.close()
+    with pytest.raises(StorageError, match="no longer compatible with the table schema"):
+        open_store(path, url=None, new=False)
+
+
+@pytest.mark.parametrize("url", ["nonsense", "foo://host/name", "postgres//x"])
+def test_a_bad_storage_url_is_refused(path, url):
+    with pytest.raises(InputError, match=r"run\.storage: is no URL of a database"):
+        open_store(path, url=url, new=True)
+
+
+def test_a_driver_that_is_not_installed_is_named(path):
+    with pytest.raises(StorageError, match=r"the driver of this database is not installed .*oracledb"):
+        open_store(path, url="oracle+oracledb://user:secret@127.0.0.1/name", new=True)
+
+
+def test_a_directory_that_is_gone_is_a_disk_error(tmp_path):
+    with pytest.raises(DiskError, match="unable to open database file"):
+        open_store(tmp_path / "gone" / "study.db", url=None, new=True)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 512 KiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(folder)], capture_output=True, text=True)
+    if made.returncode:
+        pytest.skip(f"a small file system can't be mounted here: {made.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_full_disk_is_a_disk_error_and_what_was_acknowledged_stays(small_disk, monkeypatch):
+    monkeypatch.setattr(time, "sleep", lambda _seconds: None)  # Optuna waits between its five attempts
+    path = small_disk / "study.db"
+    acknowledged, message = 0, ""
+    with opened(path, new=True) as store:
+        ledger = store.ledger("search")
+        while not message and acknowledged < 1000:
+            try:
+                ledger.begin(CHOICES, DISTRIBUTIONS, ballast="x" * 1500)
+                acknowledged += 1
+            except DiskError as error:
+                message = str(error)
+    assert acknowledged > 5
+    assert "full" in message
+    subprocess.run(["mount", "-o", "remount,size=8m", str(small_disk)], check=True)
+    with opened(path) as store:
+        assert len(store.rows("search")) == acknowledged
+        store.ledger("search").begin(CHOICES, DISTRIBUTIONS)
+
+
+def test_a_read_only_disk_is_a_disk_error(small_disk, monkeypatch):
+    monkeypatch.setattr(time, "sleep", lambda _seconds: None)
+    path = small_disk / "study.db"
+    with opened(path, new=True) as store:
+        store.ledger("search").begin({}, {})
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    before = path.read_bytes()
+    with pytest.raises(DiskError), opened(path) as store:
+        store.ledger("search").begin({}, {})
+    assert path.read_bytes() == before
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from experiment.measurement import Measurement
+from experiment.store import open_store
+path = Path(sys.argv[1])
+ledger = open_store(path, url=None, new=not path.exists()).ledger("search")
+for row in ledger.recover():
+    ledger.complete(row.number, 0.5, Measurement(0.5), again=True)
+    print(row.attributes["index"], flush=True)
+for index in range(int(sys.argv[2]), 1_000_000):
+    number = ledger.begin({}, {}, index=index)
+    ledger.complete(number, 0.5, Measurement(0.5, curve=(0.1, 0.5)))
+    print(index, flush=True)
+"""
+
+
+def test_a_killed_writer_loses_no_acknowledged_trial(path):
+    generator, acknowledged, begun = random.Random(0), [], 0
+    for _ in range(3):
+        arguments = [sys.executable, "-c", WRITER, str(path), str(begun)]
+        with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as writer:
+            assert writer.stdout is not None
+            acknowledged += [int(writer.stdout.readline()) for _ in range(generator.randint(2, 8))]
+            time.sleep(generator.uniform(0, 0.05))
+            os.kill(writer.pid, signal.SIGKILL)
+            acknowledged += [int(line) for line in writer.stdout if line.endswith("\n")]
+        with opened(path) as store:
+            begun = 1 + max(row.attributes["index"] for row in store.rows("search"))
+    with opened(path) as store:
+        store.ledger("search").recover()
+        rows = store.rows("search")
+    done = [row.attributes["index"] for row in rows if row.done]
+    assert set(acknowledged) <= set(done)
+    assert len(done) == len(set(done))  # nothing was finished twice
+    alive = {row.attributes["index"] for row in rows if row.state != TrialState.FAIL}
+    assert alive == set(range(begun))  # and nothing that was begun is forgotten
+
+
+def test_a_copy_taken_after_closing_is_the_whole_record(path, tmp_path):
+    with opened(path, new=True) as store:
+        ledger = store.ledger("search")
+        ledger.complete(ledger.begin(CHOICES, DISTRIBUTIONS), 0.7, MEASUREMENT)
+    shutil.copy(path, tmp_path / "copy.db")
+    with opened(tmp_path / "copy.db") as store:
+        assert store.rows("search")[0].measurement == MEASUREMENT

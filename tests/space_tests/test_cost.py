@@ -1,0 +1,183 @@
+"""The closed-form cost against published numbers, against fvcore and against the network that is built."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from space.blocks import build, conv_linear_flops
+from space.cost import Cost, cost, stage_costs
+from space.layers import lower
+from space.presets import PRESETS, preset
+from space.spec import ACTIVATIONS, ArchSpec, StageSpec
+from space.yaml_text import read_yaml
+
+GOLDEN = read_yaml(Path(__file__).parent.parent / "golden" / "efficientnet.yaml")["members"]
+
+# FACTS, section 2, as published: parameters in millions, FLOPs in billions.
+PUBLISHED = {
+    "efficientnet_b0": (5.289, 0.3858),
+    "efficientnet_b1": (7.794, 0.6868),
+    "efficientnet_b2": (9.110, 0.9936),
+    "efficientnet_b3": (12.233, 1.827),
+    "efficientnet_b4": (19.342, 4.394),
+    "efficientnet_b5": (30.390, 10.27),
+    "efficientnet_b6": (43.041, 19.07),
+    "efficientnet_b7": (66.348, 37.75),
+}
+
+stages = st.builds(
+    StageSpec,
+    width=st.integers(1, 24),
+    depth=st.integers(1, 3),
+    kernel=st.sampled_from([1, 3, 5, 7]),
+    stride=st.sampled_from([1, 2]),
+    expansion=st.sampled_from([1, 1.04, 1.5, 2, 3.7, 6]),
+    se=st.sampled_from([0, 0.03, 0.25, 0.5, 1]),
+    skip=st.booleans(),
+)
+specs = st.builds(
+    ArchSpec,
+    stages=st.lists(stages, min_size=1, max_size=3).map(tuple),
+    stem_width=st.integers(1, 16),
+    stem_stride=st.sampled_from([1, 2]),
+    stem_kernel=st.sampled_from([1, 3, 5]),
+    head_width=st.integers(1, 32),
+    resolution=st.integers(16, 37),
+    channels=st.sampled_from([1, 3, 4]),
+    classes=st.integers(1, 12),
+    activation=st.sampled_from(ACTIVATIONS),
+    drop_path=st.sampled_from([0, 0.2]),
+)
+
+
+def measured_activations(spec: ArchSpec) -> int:
+    """Output elements of every convolution and linear layer while one image passes."""
+    network = build(spec).eval()
+    seen: list[int] = []
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            module.register_forward_hook(lambda _module, _inputs, output: seen.append(output.numel()))
+    with torch.no_grad():
+        network(torch.zeros(1, spec.channels, spec.resolution, spec.resolution))
+    return sum(seen)
+
+
+def parameter_count(spec: ArchSpec) -> int:
+    with torch.device("meta"):
+        return sum(parameter.numel() for parameter in build(spec).parameters())
+
+
+def test_golden_file_holds_every_published_network():
+    assert set(GOLDEN) == set(PRESETS) == set(PUBLISHED)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_cost_of_a_published_network_equals_the_golden_numbers(name):
+    row = GOLDEN[name]
+    assert cost(preset(name)) == Cost(row["flops"], row["params"], row["activations"])
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_golden_numbers_round_to_the_published_ones(name):
+    params, flops = PUBLISHED[name]
+    assert round(GOLDEN[name]["params"] / 1e6, 3) == params
+    assert float(f"{GOLDEN[name]['flops'] / 1e9:.4g}") == flops
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_published_network_has_the_published_widths_depth_and_resolution(name):
+    spec, row = preset(name), GOLDEN[name]
+    found = {"resolution": spec.resolution, "stem": spec.stem_width, "head": spec.head_width, "depth": spec.depth}
+    assert found == {key: row[key] for key in found}
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_built_published_network_has_the_golden_number_of_parameters(name):
+    assert parameter_count(preset(name)) == GOLDEN[name]["params"]
+
+
+_BY_SIZE = [name if number == 0 else pytest.param(name, marks=pytest.mark.slow) for number, name in enumerate(PRESETS)]
+
+
+@pytest.mark.parametrize("name", _BY_SIZE)
+def test_fvcore_counts_the_golden_flops_at_full_resolution(name):
+    assert conv_linear_flops(preset(name)) == GOLDEN[name]["flops"]
+
+
+@pytest.mark.parametrize("name", _BY_SIZE)
+def test_hooks_on_the_built_network_count_the_golden_activations(name):
+    assert measured_activations(preset(name)) == GOLDEN[name]["activations"]
+
+
+@settings(max_examples=12, deadline=None)
+@given(specs)
+def test_cost_equals_what_is_measured_on_the_built_network(spec):
+    assert cost(spec) == Cost(conv_linear_flops(spec), parameter_count(spec), measured_activations(spec))
+
+
+@settings(max_examples=50, deadline=None)
+@given(specs)
+def test_stage_costs_add_up_to_the_cost(spec):
+    rows = stage_costs(spec)
+    assert [row.name for row in rows] == ["stem", *map(str, range(1, len(spec.stages) + 1)), "head"]
+    assert sum((row.cost for row in rows), Cost(0, 0, 0)) == cost(spec)
+
+
+def test_resolution_changes_flops_but_no_parameters():
+    small, large = preset("efficientnet_b0"), ArchSpec.from_dict(preset("efficientnet_b0").to_dict() | {"resolution": 448})
+    assert cost(large).params == cost(small).params
+    assert 3.9 < cost(large).flops / cost(small).flops < 4.0  # the squeezes and the classifier do not grow
+
+
+def test_squeeze_width_follows_the_input_width_of_the_block():
+    network = lower(preset("efficientnet_b0"))
+    squeezed = [conv.out_width for stage in network.stages for block in stage for conv in block.convs if conv.role == "squeeze"]
+    assert squeezed == [8, 4, 6, 6, 10, 10, 20, 20, 20, 28, 28, 28, 48, 48, 48, 48]
+
+
+def test_expansion_of_one_has_no_expanding_convolution():
+    network = lower(preset("efficientnet_b0"))
+    assert [conv.role for conv in network.stages[0][0].convs] == ["depthwise", "squeeze", "excite", "project"]
+
+
+def test_shortcuts_stand_only_where_stride_is_one_and_widths_agree():
+    network = lower(preset("efficientnet_b0"))
+    assert [[block.shortcut for block in stage] for stage in network.stages] == [
+        [False],
+        [False, True],
+        [False, True],
+        [False, True, True],
+        [False, True, True],
+        [False, True, True, True],
+        [False],
+    ]
+
+
+def test_a_network_trains_through_every_kind_of_block():
+    spec = ArchSpec(stages=(StageSpec(8, 2, expansion=1), StageSpec(8, 2, stride=2)), stem_width=8, resolution=9, classes=3)
+    network = build(spec).train()
+    network(torch.randn(4, 3, 9, 9)).square().sum().backward()
+    assert all(torch.isfinite(parameter.grad).all() for parameter in network.parameters())
+
+
+def test_dropped_path_leaves_an_image_as_it_came():
+    spec = ArchSpec(stages=(StageSpec(4, 2, expansion=1),), stem_width=4, resolution=8, drop_path=0.95)
+    block = build(spec).stages[0][1].train()
+    block.drop_path = 1 - 1e-12
+    images = torch.randn(3, 4, 4, 4)
+    assert torch.equal(block(images), images)
+
+
+def test_stochastic_depth_rises_from_zero_by_block_over_blocks():
+    network = build(preset("efficientnet_b0"))
+    rates = [block.drop_path for stage in network.stages for block in stage]
+    assert rates == pytest.approx([0.2 * index / 16 for index in range(16)])
+
+
+def test_batch_norm_has_the_published_constants():
+    norms = [module for module in build(preset("efficientnet_b0")).modules() if isinstance(module, nn.BatchNorm2d)]
+    assert {(norm.eps, norm.momentum) for norm in norms} == {(1e-3, 0.01)}

@@ -1,0 +1,115 @@
+"""Rounding and scaling against the official examples."""
+
+import math
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from space.presets import preset
+from space.scaling import round_depth, round_width, scale
+from space.spec import ArchSpec, SpecError, StageSpec
+
+B0 = preset("efficientnet_b0")
+
+
+# round_filters of the published code for B0's widths and the coefficients of B1 to B7.
+@pytest.mark.parametrize(
+    ("factor", "widths"),
+    [
+        (1.0, [32, 16, 24, 40, 80, 112, 192, 320, 1280]),
+        (1.1, [32, 16, 24, 48, 88, 120, 208, 352, 1408]),
+        (1.2, [40, 24, 32, 48, 96, 136, 232, 384, 1536]),
+        (1.4, [48, 24, 32, 56, 112, 160, 272, 448, 1792]),
+        (1.6, [48, 24, 40, 64, 128, 176, 304, 512, 2048]),
+        (1.8, [56, 32, 40, 72, 144, 200, 344, 576, 2304]),
+        (2.0, [64, 32, 48, 80, 160, 224, 384, 640, 2560]),
+    ],
+)
+def test_widths_of_the_published_family(factor, widths):
+    spec = scale(B0, width=factor)
+    assert [spec.stem_width, *(stage.width for stage in spec.stages), spec.head_width] == widths
+
+
+@pytest.mark.parametrize(
+    ("factor", "depths"),
+    [
+        (1.1, [2, 3, 3, 4, 4, 5, 2]),
+        (1.4, [2, 3, 3, 5, 5, 6, 2]),
+        (1.8, [2, 4, 4, 6, 6, 8, 2]),
+        (3.1, [4, 7, 7, 10, 10, 13, 4]),
+    ],
+)
+def test_depths_round_up_first_and_last_stage_too(factor, depths):
+    assert [stage.depth for stage in scale(B0, depth=factor).stages] == depths
+
+
+def test_ninety_percent_guard_lifts_a_width():
+    assert round_width(11.5) == 16  # the nearest multiple, 8, is below 10.35
+
+
+def test_depth_is_not_raised_by_a_rounding_error():
+    exact = 1.1**2 * 100
+    assert exact > 121
+    assert round_depth(exact) == 121
+
+
+@pytest.mark.parametrize(("depth", "rounded"), [(2.5, 3), (2.49, 2), (0.2, 1)])
+def test_depth_rounds_half_up_where_asked(depth, rounded):
+    assert round_depth(depth, rounding="round") == rounded
+
+
+@given(st.floats(0.01, 1e5), st.integers(1, 64))
+def test_a_rounded_width_is_a_multiple_and_not_below_ninety_percent(width, divisor):
+    rounded = round_width(width, divisor=divisor)
+    assert rounded % divisor == 0
+    assert rounded >= divisor
+    assert rounded >= 0.9 * width
+    assert rounded < width + divisor or rounded == divisor
+
+
+@given(st.floats(0.1, 900))
+def test_a_rounded_depth_is_the_smallest_whole_number_above(depth):
+    assert round_depth(depth) in (math.ceil(depth), math.ceil(depth - 1e-9))
+
+
+def test_a_factor_of_one_leaves_odd_sizes_alone():
+    spec = ArchSpec((StageSpec(13, 3),), stem_width=7, head_width=99, resolution=33)
+    assert scale(spec) == spec
+    assert scale(spec, depth=2.0).stages[0].width == 13
+    assert scale(spec, width=1.0, divisor=32) == spec
+
+
+def test_a_divisor_decides_the_widths():
+    assert scale(B0, width=1.1, divisor=16).stages[2].width == 48
+    assert scale(B0, width=1.1, divisor=1).stages[2].width == 44
+
+
+def test_scaling_keeps_what_it_does_not_scale():
+    spec = scale(B0, width=1.3, depth=1.7, resolution=1.5)
+    assert spec.resolution == 336
+    assert [(stage.kernel, stage.stride, stage.expansion, stage.se) for stage in spec.stages] == [
+        (stage.kernel, stage.stride, stage.expansion, stage.se) for stage in B0.stages
+    ]
+
+
+@given(st.floats(1, 4), st.floats(1, 4), st.floats(1, 4))
+def test_growing_never_shrinks_a_stage(width, depth, resolution):
+    spec = scale(B0, width=width, depth=depth, resolution=resolution)
+    assert spec.resolution >= B0.resolution
+    assert all(new.width >= old.width * 0.9 * width for new, old in zip(spec.stages, B0.stages, strict=True))
+    assert all(new.width >= old.width for new, old in zip(spec.stages, B0.stages, strict=True))
+    assert all(new.depth >= old.depth for new, old in zip(spec.stages, B0.stages, strict=True))
+
+
+@pytest.mark.parametrize("factor", [0, -1, math.nan, math.inf, 1e308, True, "2", None])
+@pytest.mark.parametrize("name", ["width", "depth", "resolution"])
+def test_a_factor_that_is_no_positive_number_is_refused(name, factor):
+    with pytest.raises(SpecError, match=f"^{name}: factor {re.escape(repr(factor))} is not"):
+        scale(B0, **{name: factor})
+
+
+def test_shrinking_below_the_total_stride_is_refused():
+    with pytest.raises(SpecError, match="resolution: 22 is below the total stride 32"):
+        scale(B0, resolution=0.1)

@@ -1,0 +1,236 @@
+"""Search spaces: decode and encode are each other's inverse, and a bad space says what is wrong."""
+
+import itertools
+import math
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from space.cost import cost
+from space.presets import preset
+from space.search_space import Decision, SearchSpace, load_space, space_from_dict
+from space.spaces import SPACES
+from space.spec import ArchSpec, SpecError, StageSpec
+from space.yaml_text import YamlError, dump_yaml
+
+B0 = preset("efficientnet_b0")
+SMALL = space_from_dict(
+    {
+        "name": "small",
+        "base": {"stages": [{"width": 8, "depth": 1}, {"width": 16, "depth": 2}], "resolution": 16},
+        "stages": {"kernel": [3, 5], "depth": {"add": [-1, 0, 1]}},
+        "overrides": {1: {"skip": [True, False]}},
+        "whole": {"resolution": [16, 24], "head_width": {"multiply": [0.5, 1]}},
+    }
+)
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_a_shipped_space_loads_under_its_name(name):
+    assert load_space(name).name == name
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_the_base_of_a_shipped_space_lies_inside(name):
+    space = load_space(name)
+    assert space.decode(space.encode(space.base)) == space.base
+
+
+def test_b0_lies_inside_the_mnasnet_space():
+    space = load_space("mnasnet")
+    assert space.decode(space.encode(B0)).spec_id == B0.spec_id
+
+
+@pytest.mark.parametrize("name", SPACES)
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 2**32))
+def test_decode_and_encode_are_inverse(name, seed):
+    space = load_space(name)
+    choices = space.sample(random.Random(seed))
+    assert space.encode(space.decode(choices)) == choices
+
+
+@pytest.mark.parametrize("name", SPACES)
+@settings(max_examples=10, deadline=None)
+@given(seed=st.integers(0, 2**32))
+def test_neighbours_differ_in_exactly_one_decision(name, seed):
+    space = load_space(name)
+    choices = space.sample(random.Random(seed))
+    neighbours = list(space.neighbours(choices))
+    assert len(neighbours) == sum(len(decision.values) - 1 for decision in space.decisions)
+    assert len({space.decode(neighbour) for neighbour in neighbours}) == len(neighbours)
+    for neighbour in neighbours:
+        assert sum(neighbour[name] != choices[name] for name in choices) == 1
+
+
+def test_the_same_seed_samples_the_same_choices():
+    space = load_space("mnasnet")
+    assert space.sample(random.Random(7)) == space.sample(random.Random(7))
+    assert space.sample(random.Random(7)) != space.sample(random.Random(8))
+
+
+def test_size_equals_the_number_of_different_networks():
+    networks = {SMALL.decode(choices).spec_id for choices in SMALL.enumerate()}
+    assert SMALL.size == len(networks) == (2 * 2) * (2 * 3) * 2 * 2 * 2
+
+
+def test_sampling_reaches_every_network_of_a_small_space():
+    generator = random.Random(0)
+    assert len({tuple(SMALL.sample(generator).items()) for _ in range(3000)}) == SMALL.size
+
+
+def test_a_space_of_1e30_networks_loads_and_samples():
+    base = ArchSpec((StageSpec(8, 1),) * 30)
+    space = SearchSpace("huge", base, tuple(Decision(f"stages.{index}.width", tuple(range(8, 18))) for index in range(30)))
+    assert space.size == 10**30
+    space.decode(space.sample(random.Random(0)))
+
+
+def test_a_space_of_one_network_is_a_space():
+    space = space_from_dict({"base": "efficientnet_b0", "whole": {"resolution": [224]}})
+    assert space.size == 1
+    assert list(space.enumerate()) == [{"resolution": 224}]
+    assert list(space.neighbours({"resolution": 224})) == []
+
+
+def test_multiplied_widths_are_rounded_and_named_once():
+    space = space_from_dict({"base": "efficientnet_b0", "stages": {"width": {"multiply": [0.75, 0.76, 1, 1.25]}}})
+    assert space.decisions[0].values == (16, 24)  # 12 and 12.16 round to 16 as 16 does
+    assert space.decisions[4].values == (88, 112, 144)
+
+
+def test_an_offset_that_leaves_no_block_is_left_out():
+    space = space_from_dict({"base": "efficientnet_b0", "stages": {"depth": {"add": [-1, 0, 1]}}})
+    assert space.decisions[0].values == (1, 2)
+
+
+def test_fitting_changes_channels_classes_and_resolution_of_every_network():
+    space = load_space("tiny").fitted(channels=1, classes=10, resolution=8)
+    spec = space.decode(space.sample(random.Random(0)))
+    assert (spec.channels, spec.classes, spec.resolution) == (1, 10, 8)
+    assert cost(spec).flops > 0
+
+
+def test_fitting_below_the_total_stride_is_refused():
+    with pytest.raises(SpecError, match="resolution: 16 is below the total stride 32"):
+        load_space("mnasnet").fitted(channels=3, classes=10, resolution=16)
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        (preset("efficientnet_b1"), "resolution: differs from the base of space 'mnasnet'"),
+        (preset("efficientnet_b7"), "stages.0.width: 32 is not one of"),
+        (ArchSpec((StageSpec(8, 1),)), r"stages.0.expansion: 6 is not one of|stages.0.width: 8 is not one of"),
+        (ArchSpec(B0.stages[:2]), "stages.2.kernel: the spec has only 2 stages"),
+        (ArchSpec(B0.stages, classes=10), "classes: differs"),
+        (ArchSpec((*B0.stages, StageSpec(320, 1))), "stages: differs"),
+    ],
+)
+def test_a_spec_outside_is_refused_naming_the_field(spec, message):
+    space = load_space("mnasnet")
+    if "expansion" in message:
+        spec = ArchSpec((StageSpec(8, 1, expansion=6), *B0.stages[1:]))
+    with pytest.raises(SpecError, match=message):
+        space.encode(spec)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"resolution": None}, "resolution: None is not one of"),
+        ({"resolution": 17}, r"resolution: 17 is not one of \[16, 24\]"),
+        ({"stages.9.kernel": 3}, "stages.9.kernel: is no decision of space 'small'"),
+    ],
+)
+def test_foreign_choices_are_refused(change, message):
+    with pytest.raises(SpecError, match=message):
+        SMALL.decode(SMALL.sample(random.Random(0)) | change)
+
+
+def test_missing_choices_are_refused():
+    choices = SMALL.sample(random.Random(0))
+    del choices["resolution"]
+    with pytest.raises(SpecError, match="resolution: missing; space 'small' decides it"):
+        SMALL.decode(choices)
+
+
+def bad(**fields):
+    return {"base": "efficientnet_b0"} | fields
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (bad(), "space 'custom': has no decisions"),
+        (bad(stages={"kernel": []}), "stages.0.kernel: has no values"),
+        (bad(stages={"kernel": [3, 3]}), r"stages.0.kernel: \[3, 3\] names a value twice"),
+        (bad(stages={"expansion": [1, 1.0]}), "stages.0.expansion: .* names a value twice"),
+        (bad(stages={"depth": {"add": [1, 1]}}), "stages.0.depth: .* names a value twice"),
+        (bad(stages={"depth": {"add": [-9]}}), "stages.0.depth: has no values"),
+        (bad(stages={"kernel": [3, 4]}), "stages.0.kernel: 4 is even"),
+        (bad(overrides={3: {"se": [2]}}), "stages.2.se: 2 is outside 0 to 1"),
+        (bad(stages={"kernel": ["3"]}), "stages.0.kernel: '3' is not a number"),
+        (bad(stages={"kernel": [3, True]}), "stages.0.kernel: True is not a whole number"),
+        (bad(stages={"se": [math.nan]}), "stages.0.se: nan is not a finite number"),
+        (bad(stages={"se": [10**400]}), "stages.0.se: 1000+... is outside"),
+        (bad(stages={"kernel": 3}), "stages.0.kernel: 3 is none of the ways to write choices"),
+        (bad(stages={"kernle": [3]}), "stages.0.kernle: can't be searched; did you mean 'kernel'"),
+        (bad(stages={"stride": [1]}), "stages.0.stride: can't be searched"),
+        (bad(stages={"depth": {"multiply": [1, 2]}}), "stages.0.depth: .* none of the ways"),
+        (bad(stages={"width": {"multiply": [0]}}), "stages.0.width: .*positive numbers"),
+        (bad(stages={"width": {"multiply": [-1]}}), "stages.0.width: .*positive numbers"),
+        (bad(stages={"width": {"multiply": [math.nan]}}), "stages.0.width: .*positive numbers"),
+        (bad(stages={"width": {"multiply": [math.inf]}}), "stages.0.width: .*positive numbers"),
+        (bad(stages={"width": {"multiply": 2}}), "stages.0.width: .* list of values"),
+        (bad(stages={"width": {"add": [0.5]}}), "stages.0.width: .*whole numbers"),
+        (bad(stages=[1]), r"stages: \[1\] is not a mapping"),
+        (bad(stages=0), "stages: 0 is not a mapping"),
+        (bad(overrides={9: {"kernel": [3]}}), "overrides: 9 is no stage; the base has stages 1 to 7"),
+        (bad(overrides={"1": {"kernel": [3]}}), "overrides: '1' is no stage"),
+        (bad(overrides={1: [3]}), r"overrides.1: \[3\] is not a mapping"),
+        (bad(whole={"resolution": [16]}), "resolution: 16 is below the total stride 32"),
+        (bad(whole={"classes": [10]}), "classes: can't be searched"),
+        (bad(wohle={}), "wohle: unknown key; did you mean 'whole'"),
+        ({"stages": {"kernel": [3]}}, "base: missing"),
+        ({"base": 3}, "base: spec: 3 is not a mapping"),
+        ({"base": "efficientnet_b9"}, "base: preset: 'efficientnet_b9' is not .* did you mean"),
+        ({"base": {"stages": [{"width": 0, "depth": 1}]}}, "base: stages.0.width: 0 is not"),
+        (None, "a search space is a mapping"),
+        ([], "a search space is a mapping"),
+    ],
+)
+def test_a_bad_space_is_refused_naming_the_key(data, message):
+    with pytest.raises(SpecError, match=f"^{message}"):
+        space_from_dict(data)
+
+
+def test_a_space_file_of_the_user_is_read(tmp_path):
+    path = tmp_path / "mine ü.yaml"
+    path.write_text(dump_yaml({"base": "efficientnet_b0", "stages": {"kernel": [3, 5, 7]}}))
+    assert load_space(str(path)).size == 3**7
+
+
+def test_a_bad_space_file_is_named(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("base: efficientnet_b0\nstages: {kernel: [4]}")
+    with pytest.raises(SpecError, match=r"mine.yaml: stages.0.kernel: 4 is even"):
+        load_space(str(path))
+
+
+@pytest.mark.parametrize(("name", "hint"), [("tinny", "did you mean 'tiny'"), ("x" * 5000, "shipped"), ("a\0b", "shipped")])
+def test_an_unknown_space_names_the_shipped_ones(name, hint):
+    with pytest.raises(SpecError, match=f"neither a file nor a shipped space; .*{hint}.*mnasnet"):
+        load_space(name)
+
+
+def test_a_directory_is_no_space(tmp_path):
+    with pytest.raises(YamlError, match="is a directory"):
+        load_space(str(tmp_path))
+
+
+def test_choices_are_enumerated_with_the_last_decision_turning_fastest():
+    first, second = itertools.islice(SMALL.enumerate(), 2)
+    assert [name for name in first if first[name] != second[name]] == [SMALL.decisions[-1].name]

@@ -1,0 +1,182 @@
+"""ArchSpec: what it refuses, what its name depends on, and its way through YAML."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from space.presets import PRESETS, preset
+from space.search_space import load_spec
+from space.spec import ArchSpec, SpecError, StageSpec
+from space.yaml_text import YamlError, dump_yaml, read_yaml
+
+B0 = preset("efficientnet_b0")
+
+finite = st.floats(0, 0.95) | st.sampled_from([0, 0.25])
+stages = st.builds(
+    StageSpec,
+    width=st.integers(1, 1 << 17),
+    depth=st.integers(1, 1 << 10),
+    kernel=st.integers(0, 15).map(lambda half: 2 * half + 1),
+    stride=st.integers(1, 2),
+    expansion=st.floats(1, 64) | st.integers(1, 64),
+    se=finite | st.just(1),
+    skip=st.booleans(),
+)
+specs = st.builds(
+    ArchSpec,
+    stages=st.lists(stages, min_size=1, max_size=4).map(tuple),
+    stem_width=st.integers(1, 99),
+    resolution=st.integers(32, 1 << 14),
+    classes=st.integers(1, 9),
+    dropout=finite,
+    bn_eps=st.floats(1e-9, 1),
+)
+
+
+def changed(**fields):
+    return B0.to_dict() | fields
+
+
+def with_stage(**fields):
+    data = B0.to_dict()
+    data["stages"][2] |= fields
+    return data
+
+
+@settings(max_examples=50, deadline=None)
+@given(specs)
+def test_a_spec_comes_back_equal_from_its_yaml(spec):
+    again = ArchSpec.from_yaml(spec.to_yaml())
+    assert again == spec
+    assert again.spec_id == spec.spec_id
+
+
+@settings(max_examples=50, deadline=None)
+@given(specs, specs)
+def test_two_specs_share_an_id_only_if_they_are_equal(one, other):
+    assert (one.spec_id == other.spec_id) == (one == other)
+
+
+def test_the_id_of_b0_is_pinned():
+    golden = read_yaml(Path(__file__).parent.parent / "golden" / "efficientnet.yaml")
+    assert B0.spec_id == golden["b0_spec_id"]
+
+
+def test_published_networks_have_different_ids():
+    assert len({preset(name).spec_id for name in PRESETS}) == len(PRESETS)
+
+
+def test_six_and_six_point_zero_are_one_network():
+    one, other = (ArchSpec((StageSpec(8, 1, expansion=expansion),)) for expansion in (5, 5.0))
+    assert one == other
+    assert one.spec_id == other.spec_id
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"resolution": 225}, {"classes": 10}, {"activation": "relu"}, {"dropout": 0.3}, {"stem_kernel": 5}, {"bn_momentum": 0.1}],
+)
+def test_every_changed_field_changes_the_id(change):
+    assert replace(B0, **change).spec_id != B0.spec_id
+
+
+def test_the_order_of_stages_changes_the_id():
+    assert replace(B0, stages=B0.stages[::-1]).spec_id != B0.spec_id
+
+
+def test_a_field_written_at_its_default_leaves_the_id_alone():
+    short = {"stages": [{"width": 8, "depth": 1}]}
+    long = {"stages": [{"width": 8, "depth": 1, "kernel": 3, "expansion": 6.0, "skip": True}], "classes": 1000}
+    assert ArchSpec.from_dict(short).spec_id == ArchSpec.from_dict(long).spec_id
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (changed(stem_width=0), r"stem_width: 0 is not a whole number from 1"),
+        (changed(head_width=-3), r"head_width: -3 is not a whole number"),
+        (changed(head_width=True), r"head_width: True is not a whole number"),
+        (changed(head_width=1280.0), r"head_width: 1280.0 is not a whole number"),
+        (changed(classes="10"), r"classes: '10' is not a whole number"),
+        (changed(channels=None), r"channels: None is not a whole number"),
+        (changed(stem_kernel=4), r"stem_kernel: 4 is even.*use 3 or 5"),
+        (changed(resolution=31), r"resolution: 31 is below the total stride 32: raise it"),
+        (changed(resolution=10**9), r"resolution: 1000000000 is not a whole number from 1 to"),
+        (changed(dropout=math.nan), r"dropout: nan is not a finite number"),
+        (changed(dropout=1), r"dropout: 1 is outside 0 to 0.95"),
+        (changed(drop_path="0.2"), r"drop_path: '0.2' is not a finite number"),
+        (changed(bn_eps=0), r"bn_eps: 0 is outside"),
+        (changed(bn_eps=10**400), r"bn_eps: 1000+\.\.\. is outside"),
+        (changed(bn_momentum=math.inf), r"bn_momentum: inf is not a finite number"),
+        (changed(activation="gelu"), r"activation: 'gelu' is not one of silu, relu"),
+        (changed(activation=["silu"]), r"activation: \['silu'\] is not one of"),
+        (changed(stem_widht=32), r"stem_widht: unknown field; did you mean 'stem_width'"),
+        (changed(zzz=32), r"zzz: unknown field; known fields: stages, stem_width"),
+        (changed(stages=[]), r"stages: \(\) is empty: a network needs at least one stage"),
+        (changed(stages=3), r"stages: 3 is not a list of stages"),
+        (changed(stages=[3]), r"stages.0: 3 is not a mapping"),
+        ({"resolution": 224}, r"stages: missing"),
+        ({"stages": [{"width": 8}]}, r"stages.0.depth: missing"),
+        (with_stage(width=0), r"stages.2.width: 0 is not"),
+        (with_stage(depth=0), r"stages.2.depth: 0 is not"),
+        (with_stage(kernel=6), r"stages.2.kernel: 6 is even.*use 5 or 7"),
+        (with_stage(kernel="3"), r"stages.2.kernel: '3' is not"),
+        (with_stage(stride=3), r"stages.2.stride: 3 is not a whole number from 1 to 2"),
+        (with_stage(expansion=0), r"stages.2.expansion: 0 is outside 1 to 64"),
+        (with_stage(expansion=True), r"stages.2.expansion: True is not a finite number"),
+        (with_stage(se=1.5), r"stages.2.se: 1.5 is outside 0 to 1"),
+        (with_stage(se=math.nan), r"stages.2.se: nan is not a finite number"),
+        (with_stage(skip=1), r"stages.2.skip: 1 is neither true nor false"),
+        (with_stage(kernle=3), r"stages.2.kernle: unknown field; did you mean 'kernel'"),
+        (None, r"spec: None is not a mapping"),
+        ([], r"spec: \[\] is not a mapping"),
+    ],
+)
+def test_a_bad_spec_is_refused_with_field_value_and_remedy(data, message):
+    with pytest.raises(SpecError, match=f"^{message}"):
+        ArchSpec.from_dict(data)
+
+
+@pytest.mark.parametrize("stages", [[StageSpec(8, 1)], (1,), 5])
+def test_stages_that_are_no_tuple_of_stages_are_refused_at_construction(stages):
+    with pytest.raises(SpecError, match=r"^stages: .* is not a tuple of StageSpec"):
+        ArchSpec(stages=stages)
+
+
+def test_a_message_shows_no_more_than_a_line_of_a_long_value():
+    with pytest.raises(SpecError) as caught:
+        ArchSpec.from_dict(changed(activation="x" * 100_000))
+    assert len(str(caught.value)) < 300
+
+
+def test_the_nearest_preset_is_named():
+    with pytest.raises(SpecError, match="did you mean 'efficientnet_b3'"):
+        preset("eficientnet_b3")
+
+
+def test_load_spec_reads_a_file_that_holds_the_spec_under_a_key(tmp_path):
+    path = tmp_path / "b 0.yaml"
+    path.write_text(dump_yaml({"why": "best", "spec": B0.to_dict()}))
+    assert load_spec(str(path)) == B0
+
+
+@pytest.mark.parametrize("name", ["nowhere.yaml", "x" * 5000, "a\0b"])
+def test_load_spec_of_nothing_names_the_presets(name):
+    with pytest.raises(SpecError, match="is neither a file nor a preset"):
+        load_spec(name)
+
+
+def test_load_spec_names_the_file_that_is_wrong(tmp_path):
+    path = tmp_path / "bad.yaml"
+    path.write_text("stages: [{width: 0, depth: 1}]")
+    with pytest.raises(SpecError, match=r"bad.yaml: stages.0.width: 0"):
+        load_spec(str(path))
+
+
+def test_load_spec_of_a_directory_says_so(tmp_path):
+    with pytest.raises(YamlError, match="is a directory"):
+        load_spec(str(tmp_path))
