@@ -48,6 +48,9 @@ def run_batch(
     tasks = list({task.job.key: task for task in tasks}.values())
     ledger.recover()
     recorded = {row.attributes["key"]: row for row in ledger.rows() if "key" in row.attributes}
+    for key in recorded.keys() - {task.job.key for task in tasks}:
+        if not recorded[key].state.is_finished():
+            ledger.fail(recorded[key].number, "no longer on the list")
     outcomes: dict[str, Outcome] = {}
     numbers: dict[str, int] = {}
     waiting: list[Task] = []

@@ -5,13 +5,17 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 from typing import Any
 
 from experiment.rundir import RunDir, write_json
 
+# What stands between user and host in the URL of a database.
+_PASSWORD = re.compile(r"(://[^/@:\s]*:)[^/@\s]*@")
 _PACKAGES = ("phinas", "torch", "optuna", "numpy", "scikit-learn", "pandas", "matplotlib")
 
 
@@ -62,9 +66,10 @@ def _commit() -> str | None:
 def new_manifest(*, seed: int) -> dict[str, Any]:
     """The manifest of a run at its start."""
     return {
+        "id": uuid.uuid4().hex,
         "phinas": version(),
         "commit": _commit(),
-        "command": ["phinas", *sys.argv[1:]],
+        "command": ["phinas", *(_PASSWORD.sub(r"\1***@", word) for word in sys.argv[1:])],
         "seed": seed,
         "machine": describe_machine(),
         "data": None,

@@ -134,8 +134,8 @@ def _row(trial: FrozenTrial) -> Row:
 class Store:
     """All studies of a run."""
 
-    def __init__(self, url: str) -> None:
-        self._url = url
+    def __init__(self, url: str, *, prefix: str = "") -> None:
+        self._prefix = prefix
         sqlite = url.startswith("sqlite:")
         with _storage_errors():
             arguments = {"connect_args": {"timeout": 60}} if sqlite else {"pool_pre_ping": True}
@@ -152,7 +152,11 @@ class Store:
         """The study of that name, made if there is none."""
         with _storage_errors():
             study = optuna.create_study(
-                study_name=name, storage=self._storage, direction="maximize", load_if_exists=True, sampler=_NO_SAMPLER
+                study_name=self._prefix + name,
+                storage=self._storage,
+                direction="maximize",
+                load_if_exists=True,
+                sampler=_NO_SAMPLER,
             )
         return Ledger(study)
 
@@ -160,7 +164,7 @@ class Store:
         """The trials of a study, none where there is no such study; makes nothing."""
         with _storage_errors():
             try:
-                study = optuna.load_study(study_name=name, storage=self._storage, sampler=_NO_SAMPLER)
+                study = optuna.load_study(study_name=self._prefix + name, storage=self._storage, sampler=_NO_SAMPLER)
             except KeyError:
                 return []
         return Ledger(study).rows()
@@ -179,15 +183,16 @@ def _set_pragmas(connection: Any, _record: object) -> None:
     connection.execute("PRAGMA synchronous=NORMAL")
 
 
-def open_store(path: Path, *, url: str | None, new: bool) -> Store:
-    """The store of a run: at `url`, else SQLite at `path`. Raises StorageError where an existing run's file is missing,
-    empty, truncated or not ours (it is never written over)."""
-    if url is None:
-        if not new:
-            _check_file(path)
-        # As a file: URI, where SQLite knows how to quote ?, # and %; SQLAlchemy before 2.1 does not.
-        url = URL.create("sqlite", database=path.absolute().as_uri(), query={"uri": "true"}).render_as_string()
-    return Store(url)
+def open_store(path: Path, *, url: str | None, new: bool, run_id: str = "") -> Store:
+    """The store of a run: at `url`, where studies carry the run's id before their names since other runs may share it, else
+    SQLite at `path`. Raises StorageError where an existing run's file is missing, empty, truncated or not ours (it is never
+    written over)."""
+    if url is not None:
+        return Store(url, prefix=f"{run_id}/")
+    if not new:
+        _check_file(path)
+    # As a file: URI, where SQLite knows how to quote ?, # and %; SQLAlchemy before 2.1 does not.
+    return Store(URL.create("sqlite", database=path.absolute().as_uri(), query={"uri": "true"}).render_as_string())
 
 
 def _check_file(path: Path) -> None:

@@ -235,4 +235,5 @@ def _quiet() -> bool:
 
 def main(arguments: list[str] | None = None) -> None:
     """The `phinas` command: exits with the code of experiment/errors.py."""
+    sys.path.append(str(Path.cwd()))  # for a user's own evaluator beside the configuration
     sys.exit(call(cli, sys.argv[1:] if arguments is None else arguments))

@@ -116,11 +116,12 @@ def _enter(run: RunDir, config: Config, *, goal: Sequence[str], display: Display
         run.clear_leftovers()
     else:
         check_growth(read_config(run), config, where=str(run.path))
-    store = open_store(run.study, url=config.run.storage, new=new)
+    manifest = new_manifest(seed=config.run.seed) | {"goal": list(goal)} if new else read_manifest(run)
+    store = open_store(run.study, url=config.run.storage, run_id=manifest["id"], new=new)
     try:
         if new:
             store.ledger("search")  # the file is a record of trials from the start
-            run.create(_text(config), new_manifest(seed=config.run.seed) | {"goal": list(goal)})
+            run.create(_text(config), manifest)
         else:
             add_to_manifest(run, goal=[stage for stage in STAGES if stage in {*read_goal(run), *goal}])
             write_atomic(run.config, _text(config))
@@ -129,6 +130,7 @@ def _enter(run: RunDir, config: Config, *, goal: Sequence[str], display: Display
         store.close()
         if new and isinstance(error, InputError):
             run.config.unlink(missing_ok=True)
+        if not run.exists:
             run.clear_leftovers()
         raise
 

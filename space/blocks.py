@@ -114,7 +114,8 @@ def conv_linear_flops(spec: ArchSpec) -> int:
     """fvcore's `conv` + `linear` on the built network in eval mode: the independent witness of `cost(spec).flops`."""
     from fvcore.nn import FlopCountAnalysis
 
-    model = build(spec).eval()
+    with torch.random.fork_rng(devices=[]):
+        model = build(spec).eval()
     images = torch.zeros(1, spec.channels, spec.resolution, spec.resolution)
     counted = FlopCountAnalysis(model, images).unsupported_ops_warnings(False).uncalled_modules_warnings(False)
     by_operator = counted.by_operator()
