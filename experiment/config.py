@@ -7,7 +7,7 @@ and change none that is done.
 import copy
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -250,12 +250,15 @@ def merged(base: Mapping[str, Any], changes: Mapping[str, Any], *, where: str) -
     return config_from_dict(data, where=where)
 
 
-def check_growth(old: Config, new: Config, *, where: str) -> None:
-    """Raises InputError listing what differs, unless only budgets grew (a run's results belong to its configuration)."""
+def check_growth(old: Config, new: Config, *, where: str, untouched: Collection[str] = ()) -> None:
+    """Raises InputError listing what differs, unless only budgets grew: a run's results belong to its configuration.
+
+    untouched: sections whose stage has not begun, where nothing is recorded yet that could be belied.
+    """
     before, after = flatten(old), flatten(new)
     wrong = []
     for path in before:
-        if before[path] == after[path] or path in FREE:
+        if before[path] == after[path] or path in FREE or path.partition(".")[0] in untouched:
             continue
         if path in GROWABLE and after[path] > before[path]:
             continue

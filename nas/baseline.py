@@ -64,7 +64,7 @@ class Baseline:
         count = len(self.accuracies)
         seeds = len(self.accuracies[chosen])
         if count == 1:
-            sure = "it was the only finalist"
+            sure = "it was the only finalist" if len(self.finalists) == 1 else "no other finalist could be trained"
         elif len(ties) == count - 1:
             sure = f"none of the other {count - 1} finalists can be told from it with {seeds} trainings each"
         elif ties:

@@ -10,6 +10,7 @@ from space.cost import cost
 from space.search_space import Choices, SearchSpace
 from space.spec import ArchSpec
 
+ENUMERABLE = 20_000  # networks; a space no larger than this is looked through whole
 _CLIMBS = 8
 _STEPS = 200
 
@@ -53,6 +54,8 @@ def require_reachable(space: SearchSpace, gate: Gate, *, seed: int) -> None:
     generator = random.Random(seed)
     met: Iterable[ArchSpec] = (spec for _, spec in approach(space, gate, generator))
     nearest = min((cost(spec).flops for spec in met), key=gate.distance)
+    if not gate.admits(nearest) and space.size <= ENUMERABLE:
+        nearest = min((cost(space.decode(choices)).flops for choices in space.enumerate()), key=gate.distance)
     if not gate.admits(nearest):
         bounds = f"{gate.least:,.0f} to {gate.most:,.0f}"
         raise InputError(

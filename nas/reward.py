@@ -11,6 +11,7 @@ to T. Under `absolute` something does. -0.07 was fitted to ImageNet, where doubl
 it buys less, a weaker w finds better networks.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -33,14 +34,17 @@ DEFAULT_WEIGHT = {"soft": -0.07, "hard": -1.0, "absolute": -0.07}
 
 @dataclass(frozen=True, slots=True)
 class Reward:
-    """A reward with its weight w and its target T (multiply-adds)."""
+    """A reward with its weight w and its target T (multiply-adds); infinite where it is beyond all numbers."""
 
     kind: str
     weight: float
     target: float
 
     def __call__(self, accuracy: float, flops: float) -> float:
-        return REWARDS[self.kind](accuracy, flops / self.target, self.weight)
+        try:
+            return REWARDS[self.kind](accuracy, flops / self.target, self.weight)
+        except OverflowError:  # a weight of -1000 at a hundredth of the target
+            return math.inf
 
 
 def make_reward(kind: str, *, weight: float | None, target: float) -> Reward:

@@ -18,7 +18,7 @@ from experiment.measurement import Measurement
 from experiment.seeds import seed_of
 from experiment.store import ORPHAN, Ledger
 from nas.evaluators import Evaluator
-from nas.gate import Gate, approach, require_reachable
+from nas.gate import ENUMERABLE, Gate, approach, require_reachable
 from nas.reward import Reward, make_reward
 from nas.study import Proposer, distributions_of
 from nas.trial import Trial, measured_trials, trial_attributes
@@ -28,7 +28,7 @@ from space.spec import ArchSpec
 
 ASKS = 32
 DRAWS = 500
-ENUMERABLE = 20_000
+LAST_DRAWS = 20_000
 FAILURES_IN_A_ROW = 10
 
 Notify = Callable[[int, int, str], None]
@@ -36,7 +36,8 @@ Notify = Callable[[int, int, str], None]
 
 @dataclass(frozen=True)
 class SearchResult:
-    """trials: the measured ones; exhausted: every network inside the gate was measured before the budget was spent."""
+    """trials: the measured ones; exhausted: the budget was not spent since no further network inside the gate was found (in
+    a space of at most gate.ENUMERABLE networks: since there is none)."""
 
     trials: list[Trial]
     reward: Reward
@@ -163,6 +164,8 @@ class _Search:
             for choices, _ in approach(self.space, self.gate, generator):
                 yield choices
                 yield from self.space.neighbours(choices)
+            for _ in range(LAST_DRAWS):
+                yield self.space.sample(generator)
 
 
 def search(

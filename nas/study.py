@@ -11,6 +11,7 @@ import optuna
 from optuna.distributions import CategoricalDistribution
 from optuna.trial import TrialState
 
+from experiment.errors import InputError
 from experiment.seeds import seed_of
 from experiment.store import ORPHAN, Row
 from nas.strategies import STRATEGIES
@@ -22,7 +23,7 @@ def distributions_of(space: SearchSpace) -> dict[str, CategoricalDistribution]:
 
 
 class Proposer:
-    """Asks a strategy for choices, and tells it what became of them."""
+    """Asks a strategy for choices, and tells it what became of them. InputError for a history of another space."""
 
     def __init__(self, space: SearchSpace, strategy: str, *, seed: int, history: list[Row]) -> None:
         self._distributions = distributions_of(space)
@@ -32,7 +33,13 @@ class Proposer:
         self._numbers: dict[int, int] = {}
         proposals = [row for row in history if row.attributes.get("reason") != ORPHAN]
         for row in sorted(proposals, key=lambda row: row.attributes["proposal"]):
-            self._remember(row)
+            try:
+                self._remember(row)
+            except ValueError:  # its choices are none of the space's
+                raise InputError(
+                    f"search.space: trial {row.number} of the record is no network of space {space.name!r}, which has changed "
+                    "since the run began; put the old space back, or use a new --out"
+                ) from None
 
     def _remember(self, row: Row) -> None:
         self._numbers[row.attributes["proposal"]] = len(self._study.get_trials(deepcopy=False))

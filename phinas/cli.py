@@ -59,6 +59,11 @@ _OVERRIDES: dict[str, tuple[str, Any, str]] = {
 }
 
 
+_SET = click.option(
+    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Any key of the configuration, e.g. scaling.members=20."
+)
+
+
 def _configured(verb: Callable[..., None]) -> Callable[..., None]:
     """The options that make a configuration."""
     for flag, (path, kind, text) in reversed(_OVERRIDES.items()):
@@ -68,26 +73,39 @@ def _configured(verb: Callable[..., None]) -> Callable[..., None]:
     )
     skip = "Leave unreadable images out and count them."
     verb = click.option("--skip-bad-images", "data__skip_bad_images", is_flag=True, default=None, help=skip)(verb)
-    any_key = "Any key of the configuration, e.g. --set scaling.members=20."
-    return click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help=any_key)(verb)
+    return _SET(verb)
 
 
 def _config(path: Path | None, settings: tuple[str, ...], options: dict[str, Any], *, quick: bool) -> Any:
     """The configuration of a call: file (or the quick start, or the defaults), then options, then --set."""
     from experiment.config import load_config, merged
 
-    changes = {name.replace("__", "."): value for name, value in options.items() if value is not None}
-    for setting in settings:
-        key, equals, text = setting.partition("=")
-        if not equals or not key.strip():
-            raise InputError(f"--set {setting}: write it as KEY=VALUE, e.g. --set search.trials=50")
-        changes[key.strip()] = _value(text)
+    changes = {name.replace("__", "."): value for name, value in options.items() if value is not None} | _settings(settings)
     if path is None and quick and "data.source" not in changes:
         path = _QUICK
     if path is None and "data.source" not in changes:
         raise InputError("--data: missing; name the images (digits, or a path), or give a configuration file")
     base = load_config(path).model_dump() if path else {}
     return merged(base, changes, where=str(path) if path and not changes else "configuration")
+
+
+def _changed(directory: Path, settings: tuple[str, ...]) -> Any:
+    """The configuration of a run with --set applied."""
+    from experiment.config import merged
+    from experiment.rundir import RunDir
+    from phinas.session import read_config
+
+    return merged(read_config(RunDir(directory)).model_dump(), _settings(settings), where=str(directory))
+
+
+def _settings(settings: tuple[str, ...]) -> dict[str, Any]:
+    changes = {}
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals or not key.strip():
+            raise InputError(f"--set {setting}: write it as KEY=VALUE, e.g. --set search.trials=50")
+        changes[key.strip()] = _value(text)
+    return changes
 
 
 def _value(text: str) -> Any:
@@ -140,9 +158,9 @@ def scale(directory: Path | None, out: Path | None, settings: tuple[str, ...], a
 
     given = [name for name, value in options.items() if value is not None]
     if directory is not None:
-        if given or settings or out:
-            raise InputError("scale DIRECTORY takes its configuration from the run; leave the other options away")
-        _tell(pipeline.scale(directory, quiet=_quiet()), as_json)
+        if given or out:
+            raise InputError("scale DIRECTORY takes its configuration from the run; of the options only --set goes with it")
+        _tell(pipeline.scale(directory, config=_changed(directory, settings), quiet=_quiet()), as_json)
         return
     if options["scaling__baseline"] is None or out is None:
         raise InputError("scale: name a run directory, or --baseline with --data and --out")
@@ -152,12 +170,13 @@ def scale(directory: Path | None, out: Path | None, settings: tuple[str, ...], a
 
 @cli.command()
 @_DIRECTORY
+@_SET
 @_JSON
-def validate(directory: Path, as_json: bool) -> None:
+def validate(directory: Path, settings: tuple[str, ...], as_json: bool) -> None:
     """Train the affordable members of a run's family and measure them on the test split."""
     from phinas import pipeline
 
-    _tell(pipeline.validate(directory, quiet=_quiet()), as_json)
+    _tell(pipeline.validate(directory, config=_changed(directory, settings), quiet=_quiet()), as_json)
 
 
 @cli.command()

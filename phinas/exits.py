@@ -31,7 +31,8 @@ def call(cli: click.Command, arguments: list[str]) -> int:
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except click.ClickException as error:
-        error.show(file=sys.stderr)
+        where = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "phinas"
+        click.echo(f"phinas: {error.format_message()} (see `{where} --help`)", err=True)
         return 2
     except click.Abort:
         return 130

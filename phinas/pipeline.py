@@ -27,7 +27,7 @@ def run(config: Config, *, out: str | Path, stages: Sequence[str] = STAGES, quie
     check(config, stages)
     display = Display(quiet=quiet)
     directory = RunDir(out)
-    with open_session(directory, config, goal=stages, display=display) as session:
+    with open_session(directory, config, goal=stages, admit=_admit, display=display) as session:
         for stage in STAGES:
             if stage in stages:
                 _STAGES[stage](session)
@@ -39,14 +39,19 @@ def search(config: Config, *, out: str | Path, quiet: bool = False) -> dict[str,
     return run(config, out=out, stages=("search", "report"), quiet=quiet)
 
 
-def scale(directory: str | Path, *, quiet: bool = False) -> dict[str, Any]:
-    """alpha, beta, gamma and the family for the baseline of a run."""
-    return _again(directory, ("scale", "report"), needs=RunDir(directory).baseline, verb="search", quiet=quiet)
+def scale(directory: str | Path, *, config: Config | None = None, quiet: bool = False) -> dict[str, Any]:
+    """alpha, beta, gamma and the family for the baseline of a run.
+
+    config: the run's own but for `scaling` and `validation`, which may differ as long as that stage has not begun.
+    """
+    target = RunDir(directory)
+    return _again(target, config, ("scale", "report"), needs=target.baseline, verb="search", quiet=quiet)
 
 
-def validate(directory: str | Path, *, quiet: bool = False) -> dict[str, Any]:
-    """Train the affordable members of a run's family."""
-    return _again(directory, ("validate", "report"), needs=RunDir(directory).coefficients, verb="scale", quiet=quiet)
+def validate(directory: str | Path, *, config: Config | None = None, quiet: bool = False) -> dict[str, Any]:
+    """Train the affordable members of a run's family; `config` as for `scale`."""
+    target = RunDir(directory)
+    return _again(target, config, ("validate", "report"), needs=target.coefficients, verb="scale", quiet=quiet)
 
 
 def resume(directory: str | Path, *, quiet: bool = False) -> dict[str, Any]:
@@ -66,9 +71,10 @@ def report(directory: str | Path) -> dict[str, Any]:
     return summary(target)
 
 
-def _again(directory: str | Path, stages: tuple[str, ...], *, needs: Path, verb: str, quiet: bool) -> dict[str, Any]:
-    target = RunDir(directory)
-    config = read_config(target)
+def _again(
+    target: RunDir, config: Config | None, stages: tuple[str, ...], *, needs: Path, verb: str, quiet: bool
+) -> dict[str, Any]:
+    config = config or read_config(target)
     if not needs.exists():
         raise InputError(f"{needs}: is not there yet; run `phinas {verb}` (or `phinas resume`) on this run first")
     return run(config, out=target.path, stages=stages, quiet=quiet)
@@ -103,6 +109,21 @@ def _check_search(config: Config) -> None:
     require_reachable(space, gate_of(config.search), seed=seed_of(config.run.seed, "gate"))
 
 
+def _admit(session: Session) -> None:
+    """What can be known to be wrong once the images are read, before anything is trained."""
+    from scaling_search.grid import make_grid, require_room
+    from training.device import resolve_device
+
+    resolve_device(session.config.run.device)
+    goal, scaling = read_goal(session.run), session.config.scaling
+    if scaling.baseline is not None:
+        make_grid(_given_baseline(session), scaling, largest_side=session.largest_side)
+    elif "search" in goal:
+        space = fitted_space(session)
+        if "scale" in goal:
+            require_room(space.base.resolution, scaling, largest_side=session.largest_side)
+
+
 def fitted_space(session: Session) -> SearchSpace:
     """The configured space for the session's images. Raises InputError where its networks need more pixels than there are."""
     config = session.config
@@ -127,10 +148,6 @@ def _search(session: Session) -> None:
     from nas.search import search as search_space
 
     space = fitted_space(session)
-    if "scale" in read_goal(session.run):
-        from scaling_search.grid import require_room
-
-        require_room(space.base.resolution, config.scaling, largest_side=session.largest_side)
     evaluator = make_evaluator(config.search.evaluator, session.trainer)
     if config.search.reward == "soft" and config.search.target_flops is not None:
         session.display.say("note: under the soft reward target_flops multiplies all rewards alike and changes no choice")
@@ -159,22 +176,27 @@ def _search(session: Session) -> None:
     write_atomic(session.run.baseline, dump_yaml(baseline.to_dict(result) | {"exhausted": result.exhausted}))
 
 
-def _adopt_baseline(session: Session) -> None:
-    """A baseline that the user brings, for this data's channels and classes."""
+def _given_baseline(session: Session) -> ArchSpec:
+    """The baseline that the user brings, for this data's channels and classes: as it was when the run began."""
+    if session.run.baseline.exists():
+        return _read_baseline(session.run)
     from dataclasses import replace
 
+    given = load_spec(str(session.config.scaling.baseline))
+    side = session.config.search.resolution or int(min(given.resolution, session.largest_side))
+    return replace(given, channels=session.data.channels, classes=len(session.data.classes), resolution=side)
+
+
+def _adopt_baseline(session: Session) -> None:
     from space.cost import cost
 
     if session.run.baseline.exists():
-        return  # the file that it came from may have changed since
-    name = str(session.config.scaling.baseline)
-    given = load_spec(name)
-    side = session.config.search.resolution or int(min(given.resolution, session.largest_side))
-    spec = replace(given, channels=session.data.channels, classes=len(session.data.classes), resolution=side)
+        return
+    spec = _given_baseline(session)
     price = cost(spec)
     facts = {"spec": spec.to_dict(), "spec_id": spec.spec_id, "flops": price.flops, "params": price.params}
-    why = f"given: {name}, for {spec.classes} classes at {side} pixels of a side"
-    write_atomic(session.run.baseline, dump_yaml(facts | {"why": why, "finalists": []}))
+    given = f"given: {session.config.scaling.baseline}, for {spec.classes} classes at {spec.resolution} pixels of a side"
+    write_atomic(session.run.baseline, dump_yaml(facts | {"why": given, "finalists": []}))
 
 
 def _scale(session: Session) -> None:

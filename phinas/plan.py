@@ -52,7 +52,12 @@ def plan(config: Config, *, stages: Sequence[str] = STAGES) -> dict[str, Any]:
         data = prepare(config.data, seed=config.run.seed, directory=Path(directory))
         rows = [_price(stage, config, data) for stage in _expected_stages(config, data, stages)]
     return {
-        "images": {"train": data.train, "validation": data.validation, "test": data.test},
+        "images": {
+            "train": data.train,
+            "validation": data.validation,
+            "test": data.test,
+            "skipped": len(data.skipped),
+        },
         "stages": rows,
         "trainings": sum(row["trainings"] for row in rows),
         "flops": sum(row["flops"] for row in rows),

@@ -6,7 +6,7 @@ Wrong input found before the first training leaves nothing behind.
 
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,13 +18,15 @@ from experiment.executors import EXECUTORS, Executor
 from experiment.manifest import add_to_manifest, new_manifest, read_manifest
 from experiment.rundir import RunDir, write_atomic
 from phinas.progress import Display
-from space.yaml_text import dump_yaml
+from space.spec import SpecError
+from space.yaml_text import YamlError, dump_yaml
 
 if TYPE_CHECKING:
     from experiment.store import Store
     from training.job import Trainer
     from training.prepared import PreparedData
 
+_WRONG_INPUT = (InputError, SpecError, YamlError)
 STAGES = ("search", "scale", "validate", "report")
 
 
@@ -88,34 +90,35 @@ def read_goal(run: RunDir) -> tuple[str, ...]:
 
 
 @contextmanager
-def open_session(run: RunDir, config: Config, *, goal: Sequence[str], display: Display) -> Iterator[Session]:
+def open_session(
+    run: RunDir, config: Config, *, goal: Sequence[str], admit: Callable[[Session], None], display: Display
+) -> Iterator[Session]:
     """Make the run, or take an existing one up again with a configuration that differs in nothing but larger budgets.
 
-    Raises InputError, InUseError or StorageError as FAULTS say; nothing of a new run stays behind after an InputError here.
+    `admit` raises what can be known to be wrong once the images are read. Raises InputError, InUseError or StorageError;
+    nothing of a new run stays behind after wrong input found here.
     """
     run.require_free()
     made_here = not run.path.exists()
     try:
         with run.locked():
-            session = _enter(run, config, goal=goal, display=display)
+            session = _enter(run, config, goal=goal, admit=admit, display=display)
             try:
                 yield session
             finally:
                 session.close()
-    except InputError:
+    except _WRONG_INPUT:
         if made_here and not run.exists:
             shutil.rmtree(run.path, ignore_errors=True)
         raise
 
 
-def _enter(run: RunDir, config: Config, *, goal: Sequence[str], display: Display) -> Session:
+def _enter(run: RunDir, config: Config, *, goal: Sequence[str], admit: Callable[[Session], None], display: Display) -> Session:
     from experiment.store import open_store
 
     new = not run.exists
     if new:
         run.clear_leftovers()
-    else:
-        check_growth(read_config(run), config, where=str(run.path))
     manifest = new_manifest(seed=config.run.seed) | {"goal": list(goal)} if new else read_manifest(run)
     store = open_store(run.study, url=config.run.storage, run_id=manifest["id"], new=new)
     try:
@@ -123,12 +126,16 @@ def _enter(run: RunDir, config: Config, *, goal: Sequence[str], display: Display
             store.ledger("search")  # the file is a record of trials from the start
             run.create(_text(config), manifest)
         else:
+            untouched = [section for section in ("scaling", "validation") if not store.rows(section)]
+            check_growth(read_config(run), config, where=str(run.path), untouched=untouched)
             add_to_manifest(run, goal=[stage for stage in STAGES if stage in {*read_goal(run), *goal}])
             write_atomic(run.config, _text(config))
-        return _with_data(run, config, store, display)
+        session = _with_data(run, config, store, display)
+        admit(session)
+        return session
     except BaseException as error:
         store.close()
-        if new and isinstance(error, InputError):
+        if new and isinstance(error, _WRONG_INPUT):
             run.config.unlink(missing_ok=True)
         if not run.exists:
             run.clear_leftovers()

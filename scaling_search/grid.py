@@ -63,18 +63,31 @@ def make_grid(baseline: ArchSpec, section: ScalingSection, *, largest_side: floa
         raise InputError(
             f"scaling: the grid holds {len(members)} networks within {section.tolerance:.1%} of {section.multiple:g} times "
             f"the baseline's {base:,} FLOPs (the nearest of all is at {nearest[1] / base:.3g} times); "
-            "raise scaling.tolerance, lower scaling.step or scaling.divisor, or widen the ranges"
+            "raise scaling.tolerance (--set scaling.tolerance=0.1), lower scaling.step or scaling.divisor, or widen the ranges"
         )
     return sorted(members, key=lambda member: (member.alpha, member.beta, member.gamma))
 
 
 def require_room(resolution: int, section: ScalingSection, *, largest_side: float) -> None:
-    """Raises InputError where the resolution of a baseline can't grow as far as the ranges ask on these images."""
+    """Raises InputError where no resolution is within the ranges on these images, or a baseline's can't grow at all."""
     if resolution >= largest_side and section.gamma[1] > 1:
         raise InputError(
             f"scaling.gamma: the baseline sees {resolution} pixels of a side and the images have {largest_side:g}, so gamma "
             "can't rise above 1; lower search.resolution, set data.upsample: true to enlarge images, or set gamma: [1.0, 1.0]"
         )
+    low, high = _sides(resolution, section, largest_side=largest_side)
+    if low > high:
+        raise InputError(
+            f"scaling.gamma: no whole number of pixels is from {section.gamma[0]:g} to {section.gamma[1]:g} times the "
+            f"baseline's {resolution} and within the images' {largest_side:g}; lower or widen the range"
+        )
+
+
+def _sides(resolution: int, section: ScalingSection, *, largest_side: float) -> tuple[int, int]:
+    """The smallest and the largest resolution that the range of gamma and the images allow; the first is above the second
+    where there is none."""
+    low, high = section.gamma
+    return math.ceil(resolution * low - 1e-9), math.floor(min(resolution * high + 1e-9, largest_side))
 
 
 def _shapes(baseline: ArchSpec, section: ScalingSection) -> list[ArchSpec]:
@@ -98,16 +111,15 @@ def _solve_resolution(shape: ArchSpec, target: float, section: ScalingSection, *
     def at(side: int) -> ArchSpec:
         return replace(shape, resolution=side)
 
-    low = math.ceil(base * section.gamma[0] - 1e-9)
-    high = max(low, math.floor(min(base * section.gamma[1] + 1e-9, largest_side)))
+    low, largest = _sides(base, section, largest_side=largest_side)
+    high = largest
     while low < high:  # the largest side within the target
         middle = (low + high + 1) // 2
         if cost(at(middle)).flops <= target:
             low = middle
         else:
             high = middle - 1
-    upper = math.floor(min(base * section.gamma[1] + 1e-9, largest_side))
-    candidates = [at(side) for side in (low, low + 1) if side <= max(low, upper)]
+    candidates = [at(side) for side in (low, low + 1) if side <= largest]
     return min(candidates, key=lambda spec: abs(cost(spec).flops - target))
 
 

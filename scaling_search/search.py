@@ -90,7 +90,7 @@ class ScalingResult:
         )
         return (
             f"highest mean accuracy over {section.seeds} paired seeds of {len(self.accuracies)} networks (the grid has "
-            f"{len(self.grid)}) within {section.tolerance:.0%} of {section.multiple:g} times the baseline's FLOPs; {told}"
+            f"{len(self.grid)}) within {section.tolerance:.1%} of {section.multiple:g} times the baseline's FLOPs; {told}"
         )
 
 

@@ -24,17 +24,17 @@ def shift_and_flip(images: Tensor, *, pixels: int, flip: bool, generator: torch.
 
     images: (N, C, S, S). The draws come from `generator` on the CPU, so they are the same on every device.
     """
+    if not flip and not pixels:
+        return images
     count, _, side, _ = images.shape
     rows = cols = torch.arange(side).expand(count, side)
     if flip:
         mirrored = torch.rand(count, 1, generator=generator) < 0.5
         cols = torch.where(mirrored, side - 1 - cols, cols)
-    if pixels:
-        moves = torch.randint(-pixels, pixels + 1, (2, count, 1), generator=generator)
-        rows = (rows + moves[0]).clamp_(0, side - 1)
-        cols = (cols + moves[1]).clamp_(0, side - 1)
-    if not flip and not pixels:
-        return images
+    # Fractions, and drawn for no pixels too: an image moves and turns alike at every resolution.
+    moves = (torch.rand(2, count, 1, generator=generator) * (2 * pixels + 1)).long() - pixels
+    rows = (rows + moves[0]).clamp_(0, side - 1)
+    cols = (cols + moves[1]).clamp_(0, side - 1)
     which = torch.arange(count, device=images.device)[:, None, None]
     # Indexing the two spatial axes moves the channels last, which is the memory order that convolutions want.
     return images[which, :, rows.to(images.device)[:, :, None], cols.to(images.device)[:, None, :]].permute(0, 3, 1, 2)

@@ -1,30 +1,56 @@
-"""Weights as safetensors files: nothing is ever unpickled."""
+"""Weights as safetensors files: nothing is ever unpickled.
 
+The format itself does not notice a flipped byte, so the header holds a sha256 of the tensors; files of others have none and
+are taken as they are.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
-from torch import nn
+from torch import Tensor, nn
 
 from experiment.errors import InputError
 from experiment.rundir import write_atomic
 from space.spec import ArchSpec
 
+_SHA256 = "phinas.sha256"
+
 
 def save_weights(model: nn.Module, spec: ArchSpec, path: Path) -> None:
-    """Write the state dict, contiguous and on the CPU, with the spec in the file's header."""
+    """Write the state dict, contiguous and on the CPU, with the spec's id and a sha256 in the file's header."""
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    write_atomic(path, save(state, metadata={"format": "pt", "phinas.spec_id": spec.spec_id}))
+    metadata = {"format": "pt", "phinas.spec_id": spec.spec_id, _SHA256: _sha256(state)}
+    write_atomic(path, save(state, metadata=metadata))
+
+
+def _sha256(state: Mapping[str, Tensor]) -> str:
+    """Of names and bytes; the loader sees to types and shapes."""
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        digest.update(name.encode())
+        digest.update(state[name].flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
-    """Read weights into `model`. Raises InputError where the file is no safetensors file or of another network."""
+    """Read weights into `model`. Raises InputError where the file is no whole safetensors file or of another network."""
     try:
-        state = load(path.read_bytes())
+        content = path.read_bytes()
+        state = load(content)
     except FileNotFoundError:
         raise InputError(f"{path}: there is no such file of weights") from None
+    except OSError as error:
+        raise InputError(f"{path}: can't be read ({error.strerror})") from None
     except SafetensorError as error:
         raise InputError(f"{path}: is not a whole safetensors file ({error})") from None
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    if header.get("__metadata__", {}).get(_SHA256, _sha256(state)) != _sha256(state):
+        raise InputError(f"{path}: is damaged (its sha256 is not the one in its header); restore it from a copy")
     expected = model.state_dict()
     for name in sorted(expected.keys() | state.keys()):
         have, want = state.get(name), expected.get(name)

@@ -3,7 +3,8 @@
 Accuracies form a table of networks by seeds. A seed's luck (weights, data order) shifts all networks alike as far as it can,
 so the noise is what is left after the means of rows and columns: a two-way layout with one pooled residual deviation,
 which has (networks - 1)(seeds - 1) degrees of freedom even when a network has only two or three seeds. Networks are then
-compared with the best (Hsu, "Multiple Comparisons", 1996) by Bonferroni-corrected t quantiles, which errs on the side of a tie.
+compared with the best (Hsu, "Multiple Comparisons", 1996) by t quantiles, Bonferroni-corrected for each being the best by
+luck: where all are equally good, one is said to beat the others in at most 5 of 100 comparisons.
 
 The held-out images are the same for all and are taken as given: what another draw of images would add is not in here.
 """
@@ -45,7 +46,7 @@ def compare(table: Mapping[str, Sequence[float]], *, confidence: float = 0.95) -
     )
     deviation = math.sqrt(squares / freedom)
     half_width = float(t.ppf(0.5 + confidence / 2, freedom)) * deviation / math.sqrt(seeds)
-    quantile = float(t.ppf(1 - (1 - confidence) / (rows - 1), freedom))
+    quantile = float(t.ppf(1 - (1 - confidence) / rows, freedom))
     margin = quantile * deviation * math.sqrt(2 / seeds)
     ties = tuple(name for name, mean in means.items() if means[winner] - mean <= margin)
     return Comparison(means, deviation, half_width, margin, winner, ties)

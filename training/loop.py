@@ -65,8 +65,9 @@ def train(
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed_of(seed, "weights"))
         model = build(spec).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        optimizer = make_optimizer(model, recipe)
         batch = min(recipe.batch, len(images))
+        recipe = recipe.model_copy(update={"batch": batch})  # the learning rate goes by it
+        optimizer = make_optimizer(model, recipe)
         steps = len(images) // batch  # the remainder is left out: a batch of one has no batch statistics
         schedule = make_schedule(optimizer, recipe, steps=steps * recipe.epochs)
         pixels = round(augmentation.shift * spec.resolution)

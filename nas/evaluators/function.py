@@ -10,7 +10,7 @@ from experiment.batch import job_key
 from experiment.config import Recipe
 from experiment.errors import InputError
 from experiment.executors import Job
-from experiment.executors.interface import resolve
+from experiment.executors.interface import describe_failure, resolve
 from experiment.measurement import Measurement
 from space.spec import ArchSpec
 
@@ -21,8 +21,9 @@ class FunctionEvaluator:
     def __init__(self, name: str, limit_seconds: float) -> None:
         try:
             function = resolve(name)
-        except (ImportError, AttributeError) as error:
-            raise InputError(f"search.evaluator: {name!r} can't be imported ({error}); is its folder on PYTHONPATH?") from None
+        except Exception as error:  # a module of the user's may raise anything while it is imported
+            why = describe_failure(error)
+            raise InputError(f"search.evaluator: {name!r} can't be imported ({why}); is its folder on PYTHONPATH?") from None
         if not callable(function):
             raise InputError(f"search.evaluator: {name!r} is a {type(function).__name__}, not a function")
         self._name = name

@@ -1,0 +1,158 @@
+"""A run that is killed, interrupted or started twice: nothing is lost, nothing is done twice, and the end is the same."""
+
+import json
+import random
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+SMALL_RUN = Path(__file__).parent / "small_run.yaml"
+DERIVED = ("search/baseline.yaml", "scaling/coefficients.yaml", "scaling/validation.yaml", "scaling/family/b2.yaml")
+
+
+def start(*words: object) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-m", "phinas", *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def wait_for(condition, process: "subprocess.Popen[str]", seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, f"ended before it was disturbed: {process.communicate()[1]}"
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def trials(run: Path, study: str) -> list[tuple[str, dict[str, object]]]:
+    """State and attributes of every trial of a study, straight from the file."""
+    connection = sqlite3.connect(f"file:{run / 'study.db'}?mode=ro", uri=True, timeout=60)
+    try:
+        rows = connection.execute(
+            "SELECT t.number, t.state, a.key, a.value_json FROM trials t JOIN studies s USING (study_id) "
+            "LEFT JOIN trial_user_attributes a USING (trial_id) WHERE s.study_name = ? ORDER BY t.number",
+            (study,),
+        ).fetchall()
+    finally:
+        connection.close()
+    found: dict[int, tuple[str, dict[str, object]]] = {}
+    for number, state, key, value in rows:
+        found.setdefault(number, (state, {}))[1][key] = json.loads(value) if value else None
+    return list(found.values())
+
+
+def complete(run: Path) -> int:
+    try:
+        return sum(state == "COMPLETE" for study in STUDIES for state, _ in trials(run, study))
+    except sqlite3.OperationalError:
+        return 0
+
+
+STUDIES = ("search", "finalists", "scaling", "validation")
+
+
+def assert_same_end(run: Path, undisturbed: Path) -> None:
+    for study in STUDIES:
+        done = [facts for state, facts in trials(run, study) if state == "COMPLETE"]
+        again = [facts for state, facts in trials(undisturbed, study) if state == "COMPLETE"]
+        assert Counter(facts["key"] for facts in done) == Counter(facts["key"] for facts in again)
+        measured = {facts["key"]: facts["measurement"]["accuracy"] for facts in done}
+        assert measured == {facts["key"]: facts["measurement"]["accuracy"] for facts in again}
+    proposals = [
+        [facts["spec_id"] for _, facts in trials(place, "search") if "measurement" in facts] for place in (run, undisturbed)
+    ]
+    assert proposals[0] == proposals[1]
+    for name in DERIVED:
+        text, expected = ((place / name).read_text() for place in (run, undisturbed))
+        drop = ("train_seconds", "trial", "- ")  # what differs is the clock and the numbers of trials that were begun twice
+        kept = [[line for line in each.splitlines() if not line.strip().startswith(drop)] for each in (text, expected)]
+        assert kept[0] == kept[1], name
+
+
+@pytest.mark.slow
+def test_a_run_killed_again_and_again_ends_as_an_undisturbed_one(finished_run: Path, tmp_path: Path, phinas) -> None:
+    run = tmp_path / "run"
+    moments = random.Random(0)
+    kills = 0
+    words: tuple[object, ...] = ("run", SMALL_RUN, "--out", run)
+    while kills < 4:
+        process = start(*words)
+        wait_for((run / "config.yaml").exists, process)
+        before = complete(run)
+        pause = moments.uniform(0.0, 6.0)
+        try:
+            process.wait(pause + 2.0)
+            break  # it got to its end before the next kill
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+        process.communicate()
+        kills += 1
+        assert complete(run) >= before
+        words = ("resume", run)
+    assert kills >= 2
+    ended = phinas("resume", run)
+    assert ended.returncode == 0, ended.stderr
+    assert_same_end(run, finished_run)
+
+
+def test_resuming_a_finished_run_trains_nothing_and_changes_no_result(finished_run: Path, tmp_path: Path, phinas) -> None:
+    run = tmp_path / "moved elsewhere"
+    shutil.copytree(finished_run, run)
+    before = {study: len(trials(run, study)) for study in STUDIES}
+    ended = phinas("resume", run, "--json")
+    assert ended.returncode == 0, ended.stderr
+    assert {study: len(trials(run, study)) for study in STUDIES} == before
+    for name in DERIVED:
+        assert (run / name).read_text() == (finished_run / name).read_text()
+    assert json.loads(ended.stdout)["baseline"]["spec_id"]
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_run_says_how_to_carry_on(tmp_path: Path, sent: signal.Signals, code: int) -> None:
+    run = tmp_path / "run"
+    process = start("run", SMALL_RUN, "--out", run)
+    wait_for(lambda: complete(run) >= 1, process)
+    process.send_signal(sent)
+    _, said = process.communicate(timeout=20)
+    assert process.returncode == code
+    assert f"phinas resume {run}" in said
+    assert "Traceback" not in said
+    assert complete(run) >= 1
+
+
+def test_a_second_process_on_a_run_is_refused_with_the_holder(tmp_path: Path, phinas) -> None:
+    run = tmp_path / "run"
+    process = start("run", SMALL_RUN, "--out", run)
+    try:
+        wait_for((run / "config.yaml").exists, process)
+        refused = phinas("resume", run)
+        assert refused.returncode == 3
+        assert str(process.pid) in refused.stderr
+        assert refused.stderr.count("\n") == 1
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_more_trials_may_be_asked_of_a_finished_run(finished_run: Path, tmp_path: Path, phinas) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(finished_run, run)
+    before = [facts["spec_id"] for _, facts in trials(run, "search")]
+    ended = phinas("search", SMALL_RUN, "--out", run, "--trials", 8)
+    assert ended.returncode == 0, ended.stderr
+    after = [facts["spec_id"] for _, facts in trials(run, "search")]
+    assert after[: len(before)] == before
+    assert len(after) == 8
+
+
+def test_another_configuration_of_a_run_is_refused_with_the_difference(finished_run: Path, phinas) -> None:
+    refused = phinas("run", SMALL_RUN, "--out", finished_run, "--set", "search.weight=-0.05")
+    assert refused.returncode == 2
+    assert "search.weight was -0.02 and is now -0.05" in refused.stderr

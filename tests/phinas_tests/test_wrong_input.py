@@ -1,0 +1,154 @@
+"""Wrong calls, configurations and data: exit 2, one message with the value and the remedy, no traceback, nothing written."""
+
+import json
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from phinas.cli import cli
+from phinas.exits import call
+
+
+@pytest.fixture(autouse=True)
+def _signals() -> Iterator[None]:
+    """`call` sets handlers; give pytest its own back."""
+    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in kept.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with good and bad things in it."""
+    monkeypatch.chdir(tmp_path)
+    generator = np.random.default_rng(0)
+    for folder in ("one/a", "two/a", "two/b"):
+        (tmp_path / folder).mkdir(parents=True)
+        for index in range(12):
+            pixels = generator.integers(0, 256, (20, 20, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / folder / f"{index}.png")
+    whole = (tmp_path / "two/a/3.png").read_bytes()
+    (tmp_path / "two/a/3.png").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "strange").mkdir()
+    (tmp_path / "strange/notes.txt").write_text("mine")
+    (tmp_path / "spec.yaml").write_text("stages: [{width: 0, depth: 1}]\n")
+    (tmp_path / "space.yaml").write_text("base: efficientnet_b0\nstages: {kernal: [3, 5]}\n")
+    for name, text in CONFIGURATIONS.items():
+        (tmp_path / name).write_text(text)
+    return tmp_path
+
+
+CONFIGURATIONS = {
+    "typo.yaml": "data: {source: digits}\nsearch: {trails: 3}\n",
+    "type.yaml": "data: {source: digits}\nsearch: {trials: many}\n",
+    "negative.yaml": "data: {source: digits}\nsearch: {target_flops: -3}\n",
+    "gate.yaml": "data: {source: digits}\nsearch: {min_flops: 9, max_flops: 3}\n",
+    "tab.yaml": "data:\n\tsource: digits\n",
+    "void.yaml": "",
+}
+
+# the call (a good --out is added where it has none), what the message holds
+WRONG: dict[str, tuple[list[str], list[str]]] = {
+    "a missing path": (["run", "--data", "nowhere"], ["'nowhere'", "does not exist", "digits"]),
+    "an empty folder": (["run", "--data", "empty"], ["empty", "put the images of each class into a folder"]),
+    "a single class": (["run", "--data", "one"], ["one class (a)", "at least two"]),
+    "a truncated image": (["run", "--data", "two"], ["a/3.png", "truncated", "--skip-bad-images"]),
+    "an unknown config key": (["run", "typo.yaml"], ["typo.yaml: search.trails", "did you mean `trials`"]),
+    "a wrong type": (["run", "type.yaml"], ["search.trials", "'many'", "integer"]),
+    "a negative target": (["run", "negative.yaml"], ["search.target_flops", "-3", "greater than 0"]),
+    "a closed gate": (["run", "gate.yaml"], ["search.min_flops", "above max_flops"]),
+    "a tab": (["run", "tab.yaml"], ["tab.yaml", "line 2", "tab"]),
+    "an empty configuration": (["run", "void.yaml"], ["void.yaml", "empty", "data"]),
+    "a missing configuration": (["run", "gone.yaml"], ["gone.yaml", "no such"]),
+    "a directory as configuration": (["run", "empty"], ["empty", "directory"]),
+    "a gate that nobody meets": (
+        ["search", "--data", "digits", "--space", "tiny", "--max-flops", "1000"],
+        ["tiny", "the nearest has", "widen"],
+    ),
+    "an output directory that is something else": (["run", "--data", "digits", "--out", "strange"], ["notes.txt", "not a run"]),
+    "an output path that is a file": (["run", "--data", "digits", "--out", "spec.yaml"], ["spec.yaml", "is a file"]),
+    "an output path under a file": (["run", "--data", "digits", "--out", "spec.yaml/run"], ["spec.yaml", "is a file"]),
+    "a spec that cannot be built": (["describe", "spec.yaml"], ["stages.0.width: 0", "whole number from 1"]),
+    "an unknown preset": (["describe", "efficientnet_b9"], ["efficientnet_b9", "did you mean"]),
+    "a misspelt space": (["run", "--data", "digits", "--space", "tinny"], ["'tinny'", "did you mean 'tiny'"]),
+    "a wrong space file": (
+        ["run", "--data", "digits", "--space", "space.yaml"],
+        ["space.yaml", "kernal", "did you mean 'kernel'"],
+    ),
+    "an unknown strategy": (["run", "--data", "digits", "--strategy", "tp"], ["'tp'", "random, tpe, evolution"]),
+    "an unknown verb": (["rum"], ["'rum'", "did you mean 'run'"]),
+    "an unknown option": (["run", "--dat", "digits"], ["--dat"]),
+    "no output directory": (["run", "--data", "digits"], ["--out"]),
+    "no data": (["search"], ["--data", "missing"]),
+    "a device that is not there": (
+        ["run", "--data", "digits", "--space", "tiny", "--upsample", "--device", "cuda:99"],
+        ["cuda:99", "cpu"],
+    ),
+    "a device that is none": (["run", "--data", "digits", "--device", "gpu"], ["run.device", "'gpu'"]),
+    "a negative seed": (["run", "--data", "digits", "--seed", "-1"], ["run.seed", "-1"]),
+    "a huge seed": (["run", "--data", "digits", "--seed", str(2**40)], ["run.seed", str(2**40)]),
+    "no trials": (["run", "--data", "digits", "--trials", "0"], ["search.trials", "0"]),
+    "words for trials": (["run", "--data", "digits", "--trials", "abc"], ["--trials", "abc"]),
+    "endless trials": (["run", "--data", "digits", "--trials", "inf"], ["--trials", "inf"]),
+    "a setting that is none": (["run", "--data", "digits", "--set", "trials"], ["KEY=VALUE"]),
+    "a setting of nothing known": (["run", "--data", "digits", "--set", "search.trails=3"], ["search.trails", "`trials`"]),
+    "a setting inside a value": (["run", "--data", "digits", "--set", "data.source.x=3"], ["data.source.x"]),
+    "networks larger than the images": (
+        ["search", "--data", "digits", "--space", "small_images"],
+        ["32 pixels", "data.upsample: true"],
+    ),
+    "a resolution that cannot grow": (
+        ["run", "--data", "digits", "--space", "tiny", "--resolution", "8"],
+        ["gamma", "data.upsample: true"],
+    ),
+    "an evaluator that is not there": (
+        ["run", "--data", "digits", "--space", "tiny", "--upsample", "--evaluator", "os:nothing"],
+        ["os:nothing", "can't be imported"],
+    ),
+    "an evaluator that is a word": (
+        ["run", "--data", "digits", "--space", "tiny", "--evaluator", "best"],
+        ["'best'", "package.module:function"],
+    ),
+    "a run that is none": (["resume", "empty"], ["empty", "not a run"]),
+    "a run that is nowhere": (["report", "gone"], ["gone", "does not exist"]),
+    "scaling nothing": (["scale"], ["--baseline"]),
+    "scaling a run and options": (["scale", "empty", "--seed", "3"], ["takes its configuration from the run"]),
+    "a baseline that is nowhere": (["scale", "--baseline", "mine.yaml", "--data", "digits"], ["mine.yaml"]),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_input_is_told_in_one_message_and_leaves_nothing(
+    name: str, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words, told = WRONG[name]
+    if words[0] in ("run", "search") and "--out" not in words and name != "no output directory":
+        words = [*words, "--out", "made"]
+    if name == "a baseline that is nowhere":
+        words = [*words, "--out", "made"]
+    before = sorted(path for path in place.rglob("*"))
+    code = call(cli, words)
+    said = capsys.readouterr()
+    assert code == 2, said.err
+    message = said.err.splitlines()[-1]
+    assert message.startswith("phinas: ")
+    assert len(message) < 500
+    for part in told:
+        assert part in message, message
+    assert "Traceback" not in said.err
+    assert said.out == ""
+    assert sorted(path for path in place.rglob("*")) == before
+
+
+def test_bad_images_may_be_skipped_and_are_counted(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["plan", "--data", "two", "--space", "tiny", "--set", "scaling.tolerance=0.1", "--json", "--skip-bad-images"]
+    assert call(cli, words) == 0
+    images = json.loads(capsys.readouterr().out)["images"]
+    assert images["train"] + images["validation"] + images["test"] == 23
+    assert images["skipped"] == 1
