@@ -49,7 +49,9 @@ class RunSection(_Section):
     seed: int = Field(default=0, ge=0, lt=2**32, description="decides splits, proposals, initial weights and data order")
     device: Annotated[str, AfterValidator(_device)] = Field(default="auto", description="auto: a GPU if there is one")
     workers: int | Literal["auto"] = Field(default="auto", description="trainings at a time; auto: one a core, or one a GPU")
-    executor: Literal["processes", "inline"] = Field(default="processes", description="inline: in the driver, for debugging")
+    executor: Literal["processes", "inline", "ray"] = Field(
+        default="processes", description="inline: in the driver, for debugging; ray: this machine, or RAY_ADDRESS"
+    )
     storage: str | None = Field(default=None, description="URL of an Optuna RDB storage; none: study.db in the run directory")
     trial_minutes: Positive = Field(default=60.0, description="a training is ended, and failed, after this long")
 
@@ -63,7 +65,7 @@ class RunSection(_Section):
 class DataSection(_Section):
     """The images."""
 
-    source: str = Field(min_length=1, description="digits, or the path of class folders, Parquet file(s) or an .npz")
+    source: str = Field(min_length=1, description="digits, or the path of class folders, Parquet file(s) an .npz, or hf:NAME")
     side: Count | None = Field(
         default=None, description="pixels of a side that images are stored at; none: their median, 224 at most"
     )

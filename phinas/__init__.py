@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from phinas.describe import describe
+    from phinas.export import export
     from phinas.pipeline import report, resume, run, scale, search, validate
     from phinas.plan import plan
 
-__all__ = ["describe", "plan", "report", "resume", "run", "scale", "search", "validate"]
+__all__ = ["describe", "export", "plan", "report", "resume", "run", "scale", "search", "validate"]
 
-_HOMES = {"describe": "phinas.describe", "plan": "phinas.plan"}
+_HOMES = {"describe": "phinas.describe", "export": "phinas.export", "plan": "phinas.plan"}
 
 
 def __getattr__(name: str) -> Any:

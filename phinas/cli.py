@@ -39,7 +39,7 @@ def cli(**_options: bool) -> None:
 
 
 _OVERRIDES: dict[str, tuple[str, Any, str]] = {
-    "--data": ("data.source", str, "digits, or a path: class folders, Parquet file(s), an .npz."),
+    "--data": ("data.source", str, "digits, or a path: class folders, Parquet file(s), an .npz, hf:NAME."),
     "--space": ("search.space", str, "A shipped space (tiny, small_images, mnasnet) or a YAML file."),
     "--resolution": ("search.resolution", int, "Pixels of a side that candidates see."),
     "--strategy": ("search.strategy", str, "random, tpe or evolution."),
@@ -231,6 +231,22 @@ def describe(spec: str, verify: bool, as_json: bool) -> None:
     click.echo(as_text(facts))
     if verify and not facts["agrees"]:
         raise click.exceptions.Exit(1)
+
+
+@cli.command()
+@click.argument("spec")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="The file to write, NAME.onnx.")
+@click.option("--weights", type=click.Path(path_type=Path), help="A safetensors file, e.g. scaling/family/b1.safetensors.")
+@_JSON
+def export(spec: str, out: Path, weights: Path | None, as_json: bool) -> None:
+    """Write the network of SPEC as ONNX (extra `onnx`), and run it in onnxruntime to see that it gives the same."""
+    from phinas.export import export as write_export
+
+    facts = write_export(spec, out=out, weights=weights)
+    if as_json:
+        _print_json(facts)
+        return
+    click.echo(f"{facts['path']}: largest difference from torch {facts['largest_relative_difference']:.1e}, relative")
 
 
 def _tell(facts: dict[str, Any], as_json: bool) -> None:

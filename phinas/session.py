@@ -57,6 +57,7 @@ class Session:
 
     @cached_property
     def executor(self) -> Executor:
+        add_to_manifest(self.run, workers=self.slots)
         return EXECUTORS[self.config.run.executor](self.slots)
 
     @cached_property
@@ -67,7 +68,7 @@ class Session:
             self.data,
             self.config.data,
             device=self.config.run.device,
-            threads=max(1, (os.cpu_count() or 1) // self.slots),
+            threads=1 if self.config.run.executor == "ray" else max(1, (os.cpu_count() or 1) // self.slots),
             limit_seconds=60 * self.config.run.trial_minutes,
         )
 

@@ -1,4 +1,4 @@
-"""Images from where people have them: a name, class folders, Hugging Face Parquet, an .npz.
+"""Images from where people have them: a name, class folders, Hugging Face Parquet or its hub, an .npz.
 
 The one decision to know: every source becomes one uint8 array (images, side, side, channels) with integer labels, decoded once.
 Every image is checked while it is read; a bad one is named, and is left out only where the caller asked for that.
@@ -19,6 +19,7 @@ from experiment.errors import InputError
 from training.arrays import Arrays, Pair, load_digits, load_npz
 from training.class_folders import list_class_folders, shown
 from training.decoding import LARGEST_SIDE, Listing, check_memory, decode_all, stored_side
+from training.hub import PREFIX, list_hub
 from training.parquet import list_parquet, parquet_files
 
 Notify = Callable[[int, int], None]
@@ -53,11 +54,14 @@ def load_images(section: DataSection, *, notify: Notify | None = None) -> ImageS
     """The images of a source; `notify` hears (done, total) as they are decoded. Raises InputError."""
     if section.source == DIGITS:
         return _from_arrays(load_digits(), section, name=DIGITS, mirror=False)
+    heard = notify or (lambda _done, _total: None)
+    if section.source.startswith(PREFIX):
+        return _from_listing(list_hub(section.source), section, path=Path(section.source), notify=heard)
     try:
         path = _find(section.source)
         if path.suffix.lower() == ".npz" and path.is_file():
             return _from_arrays(load_npz(path), section, name=path.stem, mirror=True)
-        return _from_listing(_list(path), section, path=path, notify=notify or (lambda _done, _total: None))
+        return _from_listing(_list(path), section, path=path, notify=heard)
     except OSError as error:
         raise InputError(f"{error.filename or section.source}: cannot be read: {error.strerror or error}") from None
 

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+ATTEMPTS = 3  # of a job whose process dies
+
 
 @dataclass(frozen=True, slots=True)
 class Job:

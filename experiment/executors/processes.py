@@ -16,10 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from experiment.errors import StorageError
-from experiment.executors.interface import Job, Result
+from experiment.executors.interface import ATTEMPTS, Job, Result
 from experiment.manifest import version
-
-ATTEMPTS = 3
 
 
 @dataclass

@@ -1,0 +1,105 @@
+"""Labels beside what they name, instead of a legend: each takes the free place nearest to its point.
+
+Greedy: in the order given, every label tries places around its point and takes the one that hides least.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.transforms import Bbox
+
+from reports.palette import INK, MUTED
+
+_DISTANCES = (7, 12, 19, 28, 40, 55)
+Point = tuple[float, float]
+_DIRECTIONS = tuple(math.radians(angle) for angle in (0, 180, 90, 270, 35, 145, 325, 215))
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """text at the data point (x, y)."""
+
+    x: float
+    y: float
+    text: str
+    colour: str = INK
+    bold: bool = False
+    size: float = 8.5
+
+
+def place_labels(
+    axes: Axes, labels: Sequence[Label], *, points: Sequence[Point], lines: Sequence[Sequence[Point]] = ()
+) -> None:
+    """Write `labels` into `axes` (whose limits are final), clear of each other, of data points and of lines through points."""
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    canvas = figure.canvas
+    assert isinstance(canvas, FigureCanvasAgg)
+    renderer = canvas.get_renderer()  # type: ignore[no-untyped-call]
+    frame = axes.get_window_extent(renderer)
+    occupied = [axes.transData.transform(np.array(line, dtype=float)) for line in lines if len(line) > 1]
+    pixels = np.concatenate([axes.transData.transform(np.array(points, dtype=float)), *map(_along, occupied)])
+    taken: list[Bbox] = []
+    for label in labels:
+        weight = "bold" if label.bold else "normal"
+        text = axes.annotate(
+            label.text, (label.x, label.y), xytext=(0, 0), textcoords="offset points", ha="center", va="center",
+            color=label.colour, fontsize=label.size, fontweight=weight, annotation_clip=False,
+        )  # fmt: skip
+        size = text.get_window_extent(renderer)
+        anchor = axes.transData.transform((label.x, label.y))
+        box, shift, distance = _best_place(anchor, size.width, size.height, frame=frame, taken=taken, points=pixels)
+        taken.append(box)
+        text.set_position((float(shift[0]), float(shift[1])))
+        if distance > 12:
+            _lead(axes, anchor, box)
+
+
+def _along(line: np.ndarray) -> np.ndarray:
+    """Points every few pixels of a line through `line`."""
+    pieces = []
+    for start, end in pairwise(line):
+        count = max(2, math.ceil(float(np.hypot(*(end - start))) / 5))
+        pieces.append(start + (end - start) * np.linspace(0, 1, count)[:, None])
+    return np.concatenate(pieces)
+
+
+def _best_place(
+    anchor: np.ndarray, width: float, height: float, *, frame: Bbox, taken: Sequence[Bbox], points: np.ndarray
+) -> tuple[Bbox, np.ndarray, float]:
+    best: tuple[float, Bbox, np.ndarray, float] | None = None
+    for distance in _DISTANCES:
+        for rank, angle in enumerate(_DIRECTIONS):
+            direction = np.array([math.cos(angle), math.sin(angle)])
+            shift = direction * (distance + np.array([width / 2, height / 2]) * np.abs(np.sign(np.round(direction, 6))))
+            centre = anchor + shift
+            box = Bbox.from_extents(
+                centre[0] - width / 2 - 1, centre[1] - height / 2 - 1, centre[0] + width / 2 + 1, centre[1] + height / 2 + 1
+            )
+            price = 0.35 * distance + 0.3 * rank + _hidden(box, frame=frame, taken=taken, points=points)
+            if best is None or price < best[0]:
+                best = (price, box, shift, distance)
+    assert best is not None
+    return best[1], best[2], best[3]
+
+
+def _hidden(box: Bbox, *, frame: Bbox, taken: Sequence[Bbox], points: np.ndarray) -> float:
+    """What a label in `box` would cost: points under it, labels under it, being cut off."""
+    near = box.padded(2.5)
+    inside = (points[:, 0] > near.x0) & (points[:, 0] < near.x1) & (points[:, 1] > near.y0) & (points[:, 1] < near.y1)
+    outside = box.x0 < frame.x0 or box.x1 > frame.x1 + 4 or box.y0 < frame.y0 or box.y1 > frame.y1 + 4
+    return 3.0 * float(inside.sum()) + 60 * sum(box.overlaps(other) for other in taken) + 200 * outside
+
+
+def _lead(axes: Axes, anchor: np.ndarray, box: Bbox) -> None:
+    """A hairline from the point to the nearest point of its label's edge."""
+    end = np.array([min(max(anchor[0], box.x0), box.x1), min(max(anchor[1], box.y0), box.y1)])
+    length = float(np.hypot(*(end - anchor)))
+    start = anchor + (end - anchor) * min(1.0, 5 / max(length, 1e-9))
+    (x0, y0), (x1, y1) = axes.transData.inverted().transform([start, end])
+    axes.plot([x0, x1], [y0, y1], color=MUTED, linewidth=0.5, zorder=2)

@@ -1,0 +1,64 @@
+"""The search over time: the reward of every trial and the best so far."""
+
+from itertools import accumulate, pairwise
+
+from matplotlib.ticker import MaxNLocator
+
+from reports.figures.frame import axes_of, name_axes
+from reports.figures.front import POINTED_AT, dot_size
+from reports.figures.labels import Label, place_labels
+from reports.palette import CHOSEN, CROWD, FRONT, RULE
+from reports.plates import Plate, blank
+from reports.records import Records
+from reports.wording import counted, percent, quantity
+
+
+def draw(records: Records, *, narrow: bool) -> Plate | None:
+    trials, best = records.trials, records.best
+    if best is None:
+        return None
+    figure = blank(2.5 if narrow else 2.7, narrow=narrow)
+    axes = axes_of(figure, left=32, right=10, top=26, bottom=42)
+    numbers, rewards = [trial.number for trial in trials], [trial.reward for trial in trials]
+    failed = [row.number for study, row in records.failures if study == "search"]
+    last = max([*numbers, *failed])
+    axes.set_xlim(-0.5 - 0.01 * last, last + 0.5 + 0.02 * last)
+    low, high = min(rewards), max(rewards)
+    pad = max(0.1 * (high - low), 0.01)
+    axes.set_ylim(low - pad, high + 2 * pad)
+    axes.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
+    axes.xaxis.set_major_locator(MaxNLocator(4 if narrow else 8, integer=True))
+    axes.grid(axis="y", color=RULE, linewidth=0.5)
+    axes.tick_params(axis="y", length=0)
+    name_axes(axes, across="trial number", up="reward")
+    axes.scatter(
+        numbers,
+        rewards,
+        s=dot_size(len(trials)),
+        color=CROWD,
+        linewidth=0,
+        zorder=2,
+        gid="trials",
+        rasterized=len(trials) > POINTED_AT,
+    )
+    axes.step([*numbers, last], [*accumulate(rewards, max), high], where="post", color=FRONT, linewidth=1.3, zorder=3)
+    axes.scatter([best.number], [best.reward], s=24, color=FRONT, linewidth=0, zorder=4)
+    labels = [Label(best.number, best.reward, f"best: trial {best.number}", FRONT)]
+    if failed:
+        bottom = low - 0.6 * pad
+        axes.scatter(failed, [bottom] * len(failed), s=16, marker="x", color=CHOSEN, linewidth=1, zorder=4, gid="failed")
+        labels.append(Label(failed[0], bottom, "failed", CHOSEN, size=8))
+    steps = list(zip(numbers, accumulate(rewards, max), strict=True))
+    line = [corner for (_, before), (x, after) in pairwise(steps) for corner in ((x, before), (x, after))]
+    place_labels(axes, labels, points=list(zip(numbers, rewards, strict=True)), lines=[[steps[0], *line, (last, high)]])
+    texts = [
+        f"trial {t.number}: reward {t.reward:.4f}, {percent(t.accuracy)} at {quantity(t.cost.flops)} FLOPs" for t in trials
+    ]
+    caption = (
+        f"Reward of each trial and, in blue, the best so far: {best.reward:.4f} since trial {best.number} of "
+        f"{counted(len(trials), 'measured trial')} ({percent(best.accuracy)} at {quantity(best.cost.flops)} FLOPs). "
+        f"Strategy: {records.config.search.strategy}."
+    )
+    if failed:
+        caption += f" Crosses at the bottom: {counted(len(failed), 'trial')} that failed."
+    return Plate(figure, caption, {"trials": texts} if len(trials) <= POINTED_AT else {})

@@ -1,0 +1,116 @@
+"""What was run on what, and what a reader must know to judge the numbers."""
+
+from typing import Any
+
+from reports.records import Records
+from reports.wording import counted, shortened
+
+Facts = list[tuple[str, str]]
+
+
+def machine_facts(records: Records) -> Facts:
+    manifest = records.manifest
+    machine = manifest.get("machine", {})
+    packages = ", ".join(f"{name} {version}" for name, version in machine.get("packages", {}).items() if version)
+    run = records.config.run
+    memory = machine.get("memory_bytes", 0)
+    facts = [
+        ("command", " ".join(manifest.get("command", []))),
+        ("seed", str(manifest.get("seed", run.seed))),
+        ("commit", manifest.get("commit") or "not of a source tree"),
+        ("packages", packages),
+        ("Python, system", f"{machine.get('python', '?')}, {machine.get('system', '?')}"),
+        ("processor", f"{machine.get('processor', '?')}, {counted(machine.get('cores') or 0, 'core')}"),
+        ("memory", f"{memory / 2**30:.1f} GiB" if memory else "unknown"),
+        ("trained on", ", ".join(_devices(records)) or "nothing yet"),
+        ("workers", f"{manifest.get('workers', run.workers)} ({run.executor})"),
+        ("time in training", _hours(records)),
+    ]
+    return [(name, value) for name, value in facts if value]
+
+
+def _measurements(records: Records) -> list[dict[str, Any]]:
+    return [row.attributes["measurement"] for rows in records.rows.values() for row in rows if row.done]
+
+
+def _devices(records: Records) -> list[str]:
+    return sorted({str(measured["device"]) for measured in _measurements(records) if measured.get("device")})
+
+
+def _hours(records: Records) -> str:
+    measured = _measurements(records)
+    seconds = sum(row.get("train_seconds", 0.0) for row in measured)
+    shown = f"{seconds / 3600:.1f} hours" if seconds >= 7200 else f"{seconds / 60:.1f} minutes"
+    return f"{shown} in all, of {counted(len(measured), 'training')}" if measured else ""
+
+
+def data_facts(records: Records) -> Facts:
+    data = records.manifest.get("data")
+    if not data:
+        return [("source", records.config.data.source), ("images", "not read yet")]
+    splits = ", ".join(f"{data[name]:,} {name}" for name in ("train", "validation", "test"))
+    return [
+        ("source", str(records.config.data.source)),
+        ("images", f"{splits}; {counted(data['classes'], 'class', 'classes')}"),
+        ("stored as", f"{data['side']} pixels of a side, {counted(data['channels'], 'channel')}"),
+        ("fingerprint", str(data["fingerprint"])),
+        ("left out as unreadable", _skipped(data.get("skipped", []))),
+    ]
+
+
+def _skipped(skipped: list[Any]) -> str:
+    if not skipped:
+        return "none"
+    names = ", ".join(str(item) for item in skipped[:5])
+    return shortened(f"{len(skipped):,}: {names}{', ...' if len(skipped) > 5 else ''}")
+
+
+def warnings(records: Records) -> list[str]:
+    """What makes the numbers worth less than they look."""
+    data = records.manifest.get("data") or {}
+    told = []
+    if data.get("duplicates"):
+        told.append(
+            f"{counted(data['duplicates'], 'image')} of the validation or test images are in another split too: "
+            "accuracies on them are too high. Remove the copies from the data and run again."
+        )
+    if records.failures:
+        told.append(f"{counted(len(records.failures), 'training')} failed; the reasons are listed below.")
+    if records.cut_off:
+        told.append(
+            f"The run was interrupted: {counted(records.cut_off, 'training was', 'trainings were')} cut off and put back "
+            "with the same choices; they are counted once."
+        )
+    if records.unfinished:
+        told.append(
+            f"{counted(records.unfinished, 'training is', 'trainings are')} under way or waiting for `phinas resume DIR`."
+        )
+    if (records.baseline or {}).get("exhausted"):
+        told.append("The space is exhausted: every network inside the gate was measured before the budget was spent.")
+    return told
+
+
+def notes(records: Records) -> list[str]:
+    """What holds for every run of this kind."""
+    run = records.config.run
+    one = records.manifest.get("workers", run.workers) == 1 or run.executor == "inline"
+    order = (
+        "One training at a time: the same command and seed propose the same networks again."
+        if one
+        else "With several workers the order in which trainings end influences what is proposed next: the same seed may "
+        "propose other networks on another machine. The order is in the record."
+    )
+    epochs, final = records.config.search.recipe.epochs, records.config.validation.recipe.epochs
+    return [
+        "FLOPs are multiply-adds of convolutions and the classifier, per image; other tools may count twice as many.",
+        f"Trainings are short ({counted(epochs, 'epoch')} in the search, {final} in the validation) and serve to compare "
+        "networks of this page with each other. They are not comparable with published accuracies.",
+        "The search and the scaling saw training and validation images only; the test split was opened for the family alone.",
+        order,
+    ]
+
+
+def artefacts(records: Records) -> list[tuple[str, str, str]]:
+    """Path inside the run directory, bytes, sha256."""
+    rows = records.manifest.get("artefacts", {})
+    return [(name, f"{facts['bytes']:,}", facts["sha256"]) for name, facts in sorted(rows.items())]

@@ -1,0 +1,128 @@
+"""What a run directory holds, read once: configuration, manifest, studies, and the files that the stages wrote.
+
+Everything may be missing but configuration, manifest and the record of trials: a report can be written at any moment of a
+run. Rows that a killed driver left (orphans) are no trials; they are counted and left out.
+"""
+
+from contextlib import closing
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from experiment.config import Config, config_from_text
+from experiment.manifest import read_manifest
+from experiment.rundir import RunDir
+from experiment.store import ORPHAN, Row, open_store
+from nas.pareto import pareto_front
+from nas.reward import Reward, make_reward
+from nas.trial import Trial, measured_trials
+from space.spec import ArchSpec
+from space.yaml_text import read_yaml
+
+STUDIES = ("search", "finalists", "scaling", "validation")
+
+
+@dataclass(frozen=True)
+class Records:
+    """rows: of each study, without orphans; cut_off: how many orphans there are; baseline, coefficients: their files as plain
+    data; members: the family by rising phi, each with what validation found of it."""
+
+    config: Config
+    manifest: dict[str, Any]
+    rows: dict[str, list[Row]]
+    cut_off: int
+    baseline: dict[str, Any] | None
+    coefficients: dict[str, Any] | None
+    members: list[dict[str, Any]]
+
+    @cached_property
+    def trials(self) -> list[Trial]:
+        """The measured ones, by number."""
+        return sorted(measured_trials(self.rows["search"]), key=lambda trial: trial.number)
+
+    @cached_property
+    def front(self) -> list[Trial]:
+        return pareto_front(self.trials)
+
+    @cached_property
+    def best(self) -> Trial | None:
+        """The highest reward of the search, before finalists are trained again."""
+        return max(self.trials, key=lambda trial: trial.reward, default=None)
+
+    @property
+    def spec(self) -> ArchSpec | None:
+        return ArchSpec.from_dict(self.baseline["spec"]) if self.baseline else None
+
+    @property
+    def chosen(self) -> int | None:
+        """The number of the baseline's trial; None where there is no baseline yet, or a given one."""
+        return self.baseline.get("trial") if self.baseline else None
+
+    @property
+    def given(self) -> bool:
+        """The baseline was brought by the user (or will be), not searched."""
+        return "trial" not in self.baseline if self.baseline else self.config.scaling.baseline is not None
+
+    @property
+    def finalists(self) -> list[dict[str, Any]]:
+        return list(self.baseline.get("finalists", [])) if self.baseline else []
+
+    @property
+    def chosen_finalist(self) -> dict[str, Any] | None:
+        return next((row for row in self.finalists if row["trial"] == self.chosen), None)
+
+    @property
+    def validated(self) -> list[dict[str, Any]]:
+        return [row for row in self.members if row.get("validated")]
+
+    @property
+    def reward(self) -> Reward | None:
+        """The search's reward. Before a baseline is written its target may be unknown; under `soft` the target is a common
+        factor and any one serves to compare, else there is none to give."""
+        facts = self.baseline.get("reward") if self.baseline else None
+        if facts:
+            return Reward(facts["kind"], facts["weight"], facts["target_flops"])
+        section = self.config.search
+        target = section.target_flops or (self.best.cost.flops if self.best and section.reward == "soft" else None)
+        return make_reward(section.reward, weight=section.weight, target=target) if target else None
+
+    @property
+    def failures(self) -> list[tuple[str, Row]]:
+        """Study and row of everything that gave no measurement."""
+        return [(study, row) for study in STUDIES for row in self.rows[study] if row.state.is_finished() and not row.done]
+
+    @property
+    def unfinished(self) -> int:
+        return sum(not row.state.is_finished() for study in STUDIES for row in self.rows[study])
+
+
+def read_records(run: RunDir) -> Records:
+    """Everything that a report tells. Raises InputError where this is no run, StorageError where its record is damaged."""
+    run.require()
+    config = config_from_text(run.config.read_text(encoding="utf-8"), where=str(run.config))
+    manifest = read_manifest(run)
+    with closing(open_store(run.study, url=config.run.storage, run_id=manifest["id"], new=False)) as store:
+        every = {study: store.rows(study) for study in STUDIES}
+    rows = {study: [row for row in found if row.attributes.get("reason") != ORPHAN] for study, found in every.items()}
+    return Records(
+        config=config,
+        manifest=manifest,
+        rows=rows,
+        cut_off=sum(len(every[study]) - len(rows[study]) for study in STUDIES),
+        baseline=_read(run.baseline),
+        coefficients=_read(run.coefficients),
+        members=_read_members(run),
+    )
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    return read_yaml(path) if path.exists() else None
+
+
+def _read_members(run: RunDir) -> list[dict[str, Any]]:
+    """The spec files of the family, joined by spec_id with the rows of validation.yaml (an older family's do not fit)."""
+    validation = _read(run.validation) or {"members": []}
+    found = {row["spec_id"]: row for row in validation["members"]}
+    members = [read_yaml(path) for path in run.family.glob("b*.yaml")]
+    return [row | found.get(row["spec_id"], {}) for row in sorted(members, key=lambda row: row["phi"])]

@@ -1,0 +1,114 @@
+"""What a run came to, in plain words with the numbers, and what it can't tell.
+
+Two members of the family are compared by the interval of the difference of two fractions (Newcombe, "Interval estimation for
+the difference between independent proportions", 1998, method 10). It takes the test images of the two as independent draws;
+they are the same images, so it errs on the side of "can't be told".
+"""
+
+from typing import Any
+
+from experiment.measurement import wilson_interval
+from reports.records import Records
+from reports.wording import counted, percent, quantity
+
+
+def verdict(records: Records) -> list[str]:
+    """Sentences for the top of the page: baseline, coefficients, family."""
+    return [*_about_baseline(records), *_about_coefficients(records), *_about_family(records)]
+
+
+def difference(first: dict[str, Any], second: dict[str, Any]) -> tuple[float, float, float]:
+    """By how much `second` is more accurate than `first` (rows of validation.yaml), and the 95% interval of that."""
+    (low1, high1), (low2, high2) = (wilson_interval(row["accuracy"], row["images"]) for row in (first, second))
+    p1, p2 = first["accuracy"], second["accuracy"]
+    below = ((p2 - low2) ** 2 + (high1 - p1) ** 2) ** 0.5
+    above = ((high2 - p2) ** 2 + (p1 - low1) ** 2) ** 0.5
+    return p2 - p1, p2 - p1 - below, p2 - p1 + above
+
+
+def told_apart(coefficients: dict[str, Any]) -> str:
+    """ "all", "some" or "none" of the other ways to scale can be told from the best."""
+    members = coefficients["members"]
+    tied = sum(row["tied"] for row in members)
+    return "all" if tied == 1 else "none" if tied == len(members) else "some"
+
+
+def _about_baseline(records: Records) -> list[str]:
+    facts = records.baseline
+    if facts is None:
+        return _about_search(records)
+    size = f"{quantity(facts['flops'])} FLOPs and {quantity(facts['params'])} parameters"
+    chosen = records.chosen_finalist
+    if chosen is None:
+        why = facts["why"].removeprefix("given: ")
+        return [f"The baseline, {facts['spec_id']}, was given, not searched ({why}). It has {size}."]
+    accuracies = chosen["accuracies"]
+    images = records.manifest.get("data") or {}
+    on = f" on the {images['validation']:,} validation images" if images.get("validation") else " on the validation images"
+    mean = percent(sum(accuracies) / len(accuracies))
+    how = f"mean of {counted(len(accuracies), 'training')}" if len(accuracies) > 1 else "one training"
+    told = [
+        f"Of {counted(len(records.trials), 'network')} measured, the baseline is {facts['spec_id']} (trial {facts['trial']}): "
+        f"{mean}{on} ({how}) with {size}."
+    ]
+    others = [row for row in records.finalists if row is not chosen]
+    tied = [row for row in others if row["tied_with_chosen"]]
+    if others and len(tied) == len(others):
+        rest = counted(len(others), "finalist")
+        told.append(f"None of the other {rest} can be told from it: these data do not say which of them is best.")
+    elif tied:
+        told.append(f"{len(tied)} of the other {counted(len(others), 'finalist')} can't be told from it.")
+    elif others:
+        told.append(f"It beats the other {counted(len(others), 'finalist')} beyond the noise of training (95%).")
+    return told
+
+
+def _about_search(records: Records) -> list[str]:
+    best = records.best
+    if best is None:
+        return ["Nothing has been measured yet."]
+    return [
+        f"{counted(len(records.trials), 'network')} measured so far; the best by reward is trial {best.number}, "
+        f"{percent(best.accuracy)} at {quantity(best.cost.flops)} FLOPs after a short training. No baseline has been chosen "
+        "yet."
+    ]
+
+
+def _about_coefficients(records: Records) -> list[str]:
+    found = records.coefficients
+    if found is None:
+        return []
+    values = ", ".join(
+        f"{name}\u00a0=\u00a0{found[name]:.2f} ({found['ranges'][name][0]:.2f} to {found['ranges'][name][1]:.2f})"
+        for name in ("alpha", "beta", "gamma")
+    )
+    told = f"To grow it, scale by {values}: the best point and, in brackets, the range that these data leave."
+    ways = counted(len(found["members"]), "trained way")
+    cost = f"{found['multiple']:g} times the FLOPs"
+    tied = sum(row["tied"] for row in found["members"]) - 1
+    why = {
+        "all": f"Of {ways} to spend {cost}, this one beats all others beyond the noise (95%).",
+        "some": f"Of {ways} to spend {cost}, {tied} can't be told from the best, so the ranges count, not the point.",
+        "none": f"None of the {ways} to spend {cost} can be told from another: these data do not say whether depth, width or "
+        "resolution is the better investment, and the point is no more than a start.",
+    }
+    return [told, why[told_apart(found)]]
+
+
+def _about_family(records: Records) -> list[str]:
+    trained = records.validated
+    if not trained:
+        return []
+    first, last = trained[0], trained[-1]
+    told = f"On the test split {first['name'].upper()} reaches {percent(first['accuracy'])}"
+    if first is last:
+        return [f"{told}; no other member of the family was trained."]
+    gain, low, high = difference(first, last)
+    cost = f"at {last['flops'] / first['flops']:.1f} times the FLOPs"
+    told += f" and {last['name'].upper()}, {cost}, {percent(last['accuracy'])}"
+    measure = f"{100 * gain:+.1f} points (95%: {100 * low:+.1f} to {100 * high:+.1f})".replace("-", "\N{MINUS SIGN}")
+    if low > 0:
+        return [f"{told}: {measure}, so scaling helps beyond what the {last['images']:,} test images leave open."]
+    if high < 0:
+        return [f"{told}: {measure}, so scaling hurts here, with these recipes."]
+    return [f"{told}: {measure}; with {last['images']:,} test images that gain can't be told from none."]

@@ -1,0 +1,64 @@
+"""Networks out to other tools. So far ONNX, through torch's exporter, checked by running what was written.
+
+Needs the extra `onnx` (onnx, onnxscript, onnxruntime).
+"""
+
+import logging
+import warnings
+from pathlib import Path
+
+import torch
+
+from space.blocks import ConvNet
+from space.spec import ArchSpec
+
+TOLERANCE = 1e-4
+
+
+class ExchangeError(ValueError):
+    """A network could not be carried over unchanged."""
+
+
+def write_onnx(model: ConvNet, spec: ArchSpec, path: Path) -> float:
+    """Write `model`, in eval mode, as ONNX: `images` (batch, channels, resolution, resolution), normalised, to `logits`.
+
+    The batch is free. Returns the largest difference from torch's logits that onnxruntime shows on random images in batches of
+    one and three. Raises ExchangeError where it exceeds 1e-4 of the largest logit, ImportError without the extra.
+    """
+    import onnxruntime
+
+    model.eval()
+    generator = torch.Generator().manual_seed(0)
+    shape = (3, spec.channels, spec.resolution, spec.resolution)
+    images = torch.randn(shape, generator=generator)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter warns of its own internals, and logs what it skips
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+        program = torch.onnx.export(
+            model,
+            (images,),
+            input_names=["images"],
+            output_names=["logits"],
+            dynamic_shapes={"images": {0: torch.export.Dim("batch")}},
+            dynamo=True,
+            verbose=False,
+        )
+    if program is None:
+        raise ExchangeError("torch's exporter gave no ONNX program")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f"{path.name}.tmp")
+    try:
+        program.save(str(aside), external_data=False)
+        runtime = onnxruntime.InferenceSession(str(aside), providers=["CPUExecutionProvider"])
+        worst = 0.0
+        for batch in (images[:1], images):
+            with torch.inference_mode():
+                expected = model(batch)
+            given = torch.from_numpy(runtime.run(None, {"images": batch.numpy()})[0])
+            worst = max(worst, float((given - expected).abs().max() / expected.abs().max().clamp_min(1e-6)))
+        if worst > TOLERANCE:
+            raise ExchangeError(f"onnxruntime's logits differ by {worst:.1e} of the largest, more than {TOLERANCE:g}")
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+    return worst

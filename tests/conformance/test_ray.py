@@ -1,0 +1,83 @@
+"""What Ray adds: lost processes are tried again, and a cluster that is not there is an error, not a wait for ever."""
+
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from experiment.errors import InputError, StorageError
+from experiment.executors import EXECUTORS, Executor, Job
+
+ray = pytest.importorskip("ray", reason="the extra `ray` is not installed")
+
+JOBS = """
+import os, signal, time
+from pathlib import Path
+
+def killed(note, times):
+    path = Path(note)
+    before = len(path.read_text()) if path.exists() else 0
+    path.write_text("x" * (before + 1))
+    if before < times: os.kill(os.getpid(), signal.SIGKILL)
+    return {"attempt": before + 1}
+def hang(seconds): time.sleep(seconds)
+"""
+
+
+@pytest.fixture(scope="module")
+def jobs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    place = tmp_path_factory.mktemp("jobs")
+    (place / "jobs_for_ray.py").write_text(JOBS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(place))
+        yield "jobs_for_ray"
+
+
+@pytest.fixture(scope="module")
+def executor(jobs: str) -> Iterator[Executor]:
+    with closing(EXECUTORS["ray"](2)) as made:
+        yield made
+
+
+def test_a_process_that_dies_once_is_tried_again(executor: Executor, jobs: str, tmp_path: Path) -> None:
+    executor.submit(Job("key", f"{jobs}:killed", {"note": str(tmp_path / "note"), "times": 1}))
+    assert executor.next_result().value == {"attempt": 2}
+
+
+def test_a_process_that_always_dies_fails_after_three_attempts(executor: Executor, jobs: str, tmp_path: Path) -> None:
+    executor.submit(Job("key", f"{jobs}:killed", {"note": str(tmp_path / "note"), "times": 99}))
+    result = executor.next_result()
+    assert (result.value, result.attempts) == (None, 3)
+    assert "died 3 times" in result.reason
+    assert (tmp_path / "note").read_text() == "xxx"
+
+
+def test_a_hanging_job_is_ended_at_its_limit_and_its_core_is_free_again(executor: Executor, jobs: str, tmp_path: Path) -> None:
+    executor.submit(Job("long", f"{jobs}:hang", {"seconds": 60}, limit_seconds=4))
+    began = time.monotonic()
+    assert "limit of 4 s" in executor.next_result().reason
+    for key in ("one", "two"):
+        executor.submit(Job(key, f"{jobs}:killed", {"note": str(tmp_path / key), "times": 0}))
+    assert {executor.next_result().key, executor.next_result().key} == {"one", "two"}
+    assert time.monotonic() - began < 40
+
+
+def test_more_slots_than_cores_are_refused_at_once(executor: Executor) -> None:
+    with pytest.raises(InputError, match=r"run\.workers: 64 .* has 2"):
+        EXECUTORS["ray"](64)
+
+
+def test_an_address_that_does_not_answer_is_refused_within_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    ray.shutdown()
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{unused.getsockname()[1]}")
+        began = time.monotonic()
+        with pytest.raises(StorageError, match="does not answer"):
+            EXECUTORS["ray"](1)
+        assert time.monotonic() - began < 30
+    assert os.environ["RAY_ADDRESS"]

@@ -1,0 +1,156 @@
+"""Small run directories, made with the classes that make real ones."""
+
+import random
+from contextlib import closing
+
+import pytest
+from optuna.distributions import CategoricalDistribution
+
+from experiment.config import config_from_dict
+from experiment.manifest import add_to_manifest, new_manifest
+from experiment.measurement import Measurement
+from experiment.rundir import RunDir, write_atomic
+from experiment.store import ORPHAN, open_store
+from nas.baseline import Baseline
+from nas.reward import make_reward
+from nas.search import SearchResult
+from nas.trial import measured_trials, trial_attributes
+from scaling_search.family import make_family, write_family
+from scaling_search.grid import make_grid, spread
+from scaling_search.search import ScalingResult
+from scaling_search.validate import Validated, reason_to_skip
+from space.presets import preset
+from space.spec import ArchSpec, StageSpec
+from space.yaml_text import dump_yaml
+from training.compare import compare
+
+WIDTHS = CategoricalDistribution(list(range(8, 2048, 8)))
+DATA = {
+    "name": "digits",
+    "side": 8,
+    "channels": 1,
+    "train": 1150,
+    "validation": 288,
+    "test": 359,
+    "fingerprint": "705006da94414bfa",
+}
+
+
+def network(number):
+    """A different small network for each number."""
+    stages = (StageSpec(8, 1, expansion=1), StageSpec(8 + 8 * number, 2, kernel=5, stride=2, expansion=2, se=0.0))
+    return ArchSpec(stages, stem_width=8, stem_stride=1, head_width=64, resolution=12, channels=1, classes=10)
+
+
+class Builder:
+    """One run, brought as far as a test wants it."""
+
+    def __init__(self, path, **sections):
+        self.random = random.Random(0)
+        self.config = config_from_dict({"name": "a small run", "data": {"source": "digits"}} | sections, where="test")
+        self.run = RunDir(path)
+        self.run.create(dump_yaml(self.config.model_dump()), new_manifest(seed=0) | {"goal": ["search", "scale", "validate"]})
+        self.add_data()
+        with closing(open_store(self.run.study, url=None, new=True)) as store:
+            store.ledger("search")
+
+    def add_data(self, **changes):
+        add_to_manifest(self.run, data=DATA | {"duplicates": 0, "classes": 10, "skipped": []} | changes)
+
+    def measured(self, accuracy, *, split="validation", images=288):
+        return Measurement(accuracy, split=split, images=images, epochs=6, train_seconds=2.5, device="cpu")
+
+    def search(self, count, *, failed=(), running=0, orphans=0, accuracy=None):
+        reward = self.reward()
+        with closing(open_store(self.run.study, url=None, new=False)) as store:
+            ledger = store.ledger("search")
+            for proposal in range(orphans + count + running):
+                spec = network(proposal)
+                attributes = trial_attributes(proposal, spec, f"key{proposal}", 0)
+                number = ledger.begin({"stages.1.width": spec.stages[1].width}, {"stages.1.width": WIDTHS}, **attributes)
+                if proposal < orphans:
+                    ledger.fail(number, ORPHAN)
+                elif proposal - orphans in failed:
+                    ledger.fail(number, "the loss became NaN", attempts=1)
+                elif proposal < orphans + count:
+                    value = accuracy(proposal) if accuracy else min(1.0, 0.6 + 0.3 * self.random.random())
+                    ledger.complete(number, reward(value, attributes["flops"]), self.measured(value), attempts=1)
+        return self
+
+    def reward(self):
+        section = self.config.search
+        return make_reward(section.reward, weight=section.weight, target=section.target_flops or 400_000.0)
+
+    def choose(self, *, finalists=3, seeds=2, exhausted=False):
+        with closing(open_store(self.run.study, url=None, new=False)) as store:
+            trials = measured_trials(store.rows("search"))
+        reward = self.reward()
+        best = sorted(trials, key=lambda trial: -trial.reward)[:finalists]
+        accuracies = {
+            t.spec.spec_id: [min(1.0, t.accuracy + 0.02 + 0.01 * self.random.random()) for _ in range(seeds)] for t in best
+        }
+        rewards = {t.spec.spec_id: [reward(value, t.cost.flops) for value in accuracies[t.spec.spec_id]] for t in best}
+        comparison = compare(rewards)
+        chosen = next(trial for trial in best if trial.spec.spec_id == comparison.winner)
+        result = SearchResult(trials, reward, exhausted)
+        facts = Baseline(chosen, best, accuracies, comparison).to_dict(result) | {"exhausted": exhausted}
+        write_atomic(self.run.baseline, dump_yaml(facts))
+        self.spec = chosen.spec
+        return self
+
+    def give(self, spec=None, *, why="given: efficientnet_b0, for 1000 classes at 224 pixels of a side"):
+        from space.cost import cost
+
+        self.spec = spec or preset("efficientnet_b0")
+        price = cost(self.spec)
+        facts = {"spec": self.spec.to_dict(), "spec_id": self.spec.spec_id, "flops": price.flops, "params": price.params}
+        write_atomic(self.run.baseline, dump_yaml(facts | {"why": why, "finalists": []}))
+        return self
+
+    def scale(self, *, gap=0.0, seeds=3):
+        section = self.config.scaling
+        grid = make_grid(self.spec, section)
+        members = spread(grid, section.members)
+        accuracies = {m.spec.spec_id: [0.8 + 0.02 * self.random.random() for _ in range(seeds)] for m in members}
+        winner = accuracies[members[0].spec.spec_id]
+        winner[:] = [value + gap for value in winner]
+        comparison = compare(accuracies)
+        best = next(member for member in members if member.spec.spec_id == comparison.winner)
+        self.found = best.point(section)
+        result = ScalingResult(self.found, best, grid, members, accuracies, comparison)
+        write_atomic(self.run.coefficients, dump_yaml(result.to_dict(section)))
+        self.family = make_family(self.spec, self.found, section.phi)
+        write_family(self.family, self.run.family)
+        return self
+
+    def validate(self, *, seeds=2, step=0.01):
+        rows = []
+        for place, member in enumerate(self.family):
+            why = reason_to_skip(member, self.config.validation, largest_side=float("inf"))
+            accuracy = min(0.99, 0.9 + step * place)
+            found = [] if why else [self.measured(accuracy + 0.004 * seed, split="test", images=359) for seed in range(seeds)]
+            rows.append(Validated(member, found, why).to_dict())
+        write_atomic(self.run.validation, dump_yaml({"members": rows}))
+        return self
+
+
+@pytest.fixture
+def build(tmp_path):
+    """`build(**sections)`: a run that has just been started, with those sections of the configuration."""
+
+    def start(directory="run", **sections):
+        return Builder(tmp_path / directory, **sections)
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory):
+    """A run with everything, and its report."""
+    from reports.page import write_report
+
+    scaling = {"tolerance": 0.2, "divisor": 4, "members": 5, "phi": [1.0, 2.0, 3.0]}
+    built = Builder(tmp_path_factory.mktemp("reports") / "whole", scaling=scaling, search={"recipe": {"epochs": 6}})
+    built.search(12, failed=(4,), running=1, orphans=2).choose().scale().validate()
+    write_report(built.run)
+    return built

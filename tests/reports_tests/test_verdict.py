@@ -1,0 +1,102 @@
+"""The words: they say what the numbers say, and no more."""
+
+import math
+
+import numpy as np
+import pytest
+
+from nas.reward import Reward
+from reports.figures.frame import round_ticks
+from reports.figures.front import equal_reward
+from reports.figures.network import columns_of
+from reports.records import read_records
+from reports.verdict import difference, told_apart, verdict
+from reports.wording import percent, quantity, span, tick
+from space.presets import preset
+
+SMALL = {"tolerance": 0.2, "divisor": 4, "members": 4, "phi": [1.0, 2.0]}
+
+
+def words(built):
+    return " ".join(verdict(read_records(built.run)))
+
+
+def test_a_verdict_names_baseline_coefficients_and_family(whole):
+    records = read_records(whole.run)
+    text = " ".join(verdict(records))
+    accuracies = records.chosen_finalist["accuracies"]
+    assert records.baseline["spec_id"] in text
+    assert percent(sum(accuracies) / len(accuracies)) in text
+    assert quantity(records.baseline["flops"]) in text
+    assert f"beta\u00a0=\u00a0{whole.found.beta:.2f}" in text
+    assert percent(records.validated[-1]["accuracy"]) in text
+
+
+def test_ways_to_scale_that_differ_by_noise_are_said_to_be_alike(build):
+    built = build(scaling=SMALL).search(3).choose().scale(gap=0.0)
+    assert told_apart(read_records(built.run).coefficients) == "none"
+    assert "these data do not say whether depth, width or resolution" in words(built)
+
+
+def test_a_way_to_scale_that_wins_clearly_is_said_to(build):
+    built = build(scaling=SMALL).search(3).choose().scale(gap=0.15)
+    assert told_apart(read_records(built.run).coefficients) == "all"
+    assert "beats all others beyond the noise" in words(built)
+
+
+@pytest.mark.parametrize(
+    ("step", "told"), [(0.04, "scaling helps"), (0.0, "can't be told from none"), (-0.06, "scaling hurts")]
+)
+def test_the_gain_of_the_family_is_judged_by_its_interval(build, step, told):
+    built = build(scaling=SMALL, validation={"largest_multiple": 50.0}).search(3).choose().scale().validate(step=step)
+    assert told in words(built)
+
+
+def test_the_interval_of_a_difference_is_newcombes():
+    # Newcombe (1998), table II, example (a), method 10: 56/70 - 48/80 is 0.2000 (0.0524 to 0.3339).
+    first, second = {"accuracy": 48 / 80, "images": 80}, {"accuracy": 56 / 70, "images": 70}
+    gain, low, high = difference(first, second)
+    assert (round(gain, 4), round(low, 4), round(high, 4)) == (0.2, 0.0524, 0.3339)
+
+
+@pytest.mark.parametrize(("kind", "weight"), [("soft", -0.07), ("hard", -1.0), ("absolute", -0.07)])
+def test_the_curve_of_equal_reward_has_equal_reward(kind, weight):
+    reward = Reward(kind, weight, 1e6)
+    flops = np.geomspace(1e5, 1e7, 9)
+    for accuracy, cost in zip(equal_reward(reward, 0.5, flops), flops, strict=True):
+        assert math.isclose(reward(accuracy, cost), 0.5)
+
+
+def test_before_a_baseline_the_curve_is_drawn_only_where_its_reward_is_known(build):
+    soft, absolute = build("soft").search(2), build("absolute", search={"reward": "absolute"}).search(2)
+    assert read_records(soft.run).reward is not None
+    assert read_records(absolute.run).reward is None
+
+
+def test_the_drawn_network_has_all_stages_and_all_flops():
+    columns = columns_of(preset("efficientnet_b0"))
+    assert [column.name for column in columns] == ["stem", "1", "2", "3", "4", "5", "6", "7", "head"]
+    assert [column.side for column in columns] == [112, 112, 56, 28, 14, 14, 7, 7, 7]
+    assert math.isclose(sum(column.share for column in columns), 1)
+
+
+def test_ticks_are_round_and_enough_on_any_range():
+    for low in np.geomspace(1e4, 1e10, 50):
+        for ratio in (1.15, 1.5, 3, 20, 1e4):
+            ticks = round_ticks(low, low * ratio, least=3)
+            assert 2 <= len(ticks) <= 12
+            assert all(low <= value <= low * ratio for value in ticks)
+
+
+@pytest.mark.parametrize(
+    ("count", "shown"),
+    [(512, "512"), (999.6, "1.00k"), (318_656, "319k"), (2_271_168, "2.27M"), (999_900, "1.00M"), (37.75e9, "37.8G")],
+)
+def test_quantities_have_three_digits(count, shown):
+    assert quantity(count) == shown
+
+
+def test_ticks_and_spans_have_no_idle_digits():
+    assert [tick(value) for value in (200_000, 1_500_000, 1e9)] == ["200k", "1.5M", "1G"]
+    assert span(1.0, 1.0) == "1.00"
+    assert span(1.5, 2.0) == "1.50\u20132.00"

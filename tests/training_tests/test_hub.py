@@ -1,0 +1,54 @@
+"""`hf:NAME`, with folders on disk as the data sets: `datasets` reads them by the same call, and nothing is downloaded."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from experiment.config import DataSection
+from experiment.errors import InputError
+from training.datasets import load_images
+
+pytest.importorskip("datasets", reason="the extra `hf` is not installed")
+
+
+@pytest.fixture(autouse=True)
+def _offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    datasets.disable_progress_bars()
+
+
+def write_images(folder: Path, *, split: str, count: int) -> None:
+    for value, name in enumerate(("cat", "dog")):
+        place = folder / split / name
+        place.mkdir(parents=True)
+        for index in range(count):
+            pixels = np.full((10, 10, 3), 100 * value + index, np.uint8)
+            Image.fromarray(pixels).save(place / f"{index}.png")
+
+
+def test_a_data_set_with_splits_is_read_with_its_class_names(tmp_path: Path) -> None:
+    write_images(tmp_path / "pets", split="train", count=4)
+    write_images(tmp_path / "pets", split="test", count=2)
+    data = load_images(DataSection(source=f"hf:{tmp_path / 'pets'}"))
+    assert data.classes == ("cat", "dog")
+    assert data.test is not None
+    assert (len(data.train), len(data.test)) == (8, 4)
+    for images in (data.train, data.test):
+        assert (images.pixels[:, 0, 0, 0] // 100 == images.labels).all()
+
+
+def test_a_data_set_that_cannot_be_had_says_so(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"hf:.*/gone can't be had"):
+        load_images(DataSection(source=f"hf:{tmp_path / 'gone'}"))
+
+
+def test_a_data_set_without_images_names_its_columns(tmp_path: Path) -> None:
+    (tmp_path / "table").mkdir()
+    (tmp_path / "table" / "train.csv").write_text("size,label\n1,0\n2,1\n")
+    with pytest.raises(InputError, match="no column 'image', only size, label"):
+        load_images(DataSection(source=f"hf:{tmp_path / 'table'}"))

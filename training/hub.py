@@ -1,0 +1,66 @@
+"""Data sets of the Hugging Face hub by name (`hf:NAME` or `hf:NAME:CONFIGURATION`), through the `datasets` library.
+
+It downloads and caches; a folder on disk that `load_dataset` reads is a name too. Images are taken as they are encoded, so they
+go through the same checks as any other source.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiment.errors import InputError
+from training.decoding import Content, Listing, Part
+from training.parquet import IMAGE_COLUMNS, LABEL_COLUMNS
+
+PREFIX = "hf:"
+TRAIN = ("train",)
+HELD_OUT = ("test", "validation", "valid", "val")
+
+
+def list_hub(source: str) -> Listing:
+    """The splits of `hf:NAME`: train, and test (or validation) where there is one.
+
+    Raises InputError where the library is missing, the data set can't be had, or has no image and label columns.
+    """
+    try:
+        import datasets
+    except ImportError:
+        raise InputError(f"data.source: {source} needs the library datasets; pip install 'phinas[hf]'") from None
+    name, _, configuration = source.removeprefix(PREFIX).partition(":")
+    try:
+        found = datasets.load_dataset(name, configuration or None)
+    except Exception as error:  # the library raises whatever the network, the hub or a file makes it raise
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(
+            f"data.source: {source} can't be had ({type(error).__name__}: {reason}); see to name and network"
+        ) from None
+    train = next((found[split] for split in TRAIN if split in found), None)
+    if train is None:
+        raise InputError(f"data.source: {source} has no split called train, only {', '.join(found)}")
+    test = next((found[split] for split in HELD_OUT if split in found), None)
+    image, label = (_column(source, train, wanted) for wanted in (IMAGE_COLUMNS, LABEL_COLUMNS))
+    names = getattr(train.features[label], "names", None)
+    if names is None:
+        raise InputError(f"data.source: {source}: column {label!r} has no class names (a ClassLabel); convert it to one")
+    as_encoded = datasets.Image(decode=False)
+    parts = [_part(split.cast_column(image, as_encoded), image, label) for split in (train, test) if split is not None]
+    return Listing(tuple(map(str, names)), parts[0], parts[1] if test is not None else None)
+
+
+def _column(source: str, split: Any, wanted: tuple[str, ...]) -> str:
+    for name in wanted:
+        if name in split.features:
+            return name
+    raise InputError(f"data.source: {source} has no column {wanted[0]!r}, only {', '.join(split.features)}")
+
+
+def _part(split: Any, image: str, label: str) -> Part:
+    def read() -> Iterator[tuple[str, Content]]:
+        for row, example in enumerate(split.select_columns([image])):
+            cell = example[image]
+            path = cell["path"]
+            yield f"row {row}", cell["bytes"] if cell["bytes"] is not None else Path(path) if path else None
+
+    return Part(np.asarray(split[label], dtype=np.int64), read)
