@@ -4,12 +4,14 @@ Finalists, grid members and validation trainings are such lists. The key of a jo
 result, so a changed recipe or another baseline makes new jobs and leaves the old ones as they are.
 """
 
+import errno
 import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from experiment.errors import DiskError
 from experiment.executors.interface import Executor, Job, Result
 from experiment.measurement import Measurement
 from experiment.store import Ledger
@@ -81,8 +83,13 @@ def run_batch(
 
 
 def record(ledger: Ledger, number: int, result: Result, *, value: Callable[[Measurement], float]) -> Outcome:
-    """Write a job's result into its trial; a value that is no measurement is a failure with that reason."""
+    """Write a job's result into its trial; a value that is no measurement is a failure with that reason.
+
+    A full disk is not the network's fault: DiskError, and the trial is left to be put back.
+    """
     reason = result.reason
+    if any(f"[Errno {code}]" in reason for code in (errno.ENOSPC, errno.EDQUOT)):
+        raise DiskError(f"a training could not write ({reason}); free space, then `phinas resume`")
     if result.value is not None:
         try:
             measurement = Measurement.from_dict(result.value)

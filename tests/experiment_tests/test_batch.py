@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from experiment.batch import Outcome, Task, job_key, record, run_batch
+from experiment.errors import DiskError
 from experiment.executors import EXECUTORS, Job, Result
 from experiment.measurement import Measurement
 from experiment.store import open_store
@@ -153,3 +154,12 @@ def test_a_key_depends_on_function_and_payload_but_not_on_order():
     assert job_key("m:f", {"a": 1, "b": 2}) == job_key("m:f", {"b": 2, "a": 1})
     keys = {job_key("m:f", {"a": 1}), job_key("m:g", {"a": 1}), job_key("m:f", {"a": 2}), job_key("m:f", {"a": "1"})}
     assert len(keys) == 4
+
+
+def test_a_full_disk_in_a_worker_fails_no_trial(tmp_path):
+    with closing(open_store(tmp_path / "study.db", url=None, new=True)) as store:
+        ledger = store.ledger("search")
+        number = ledger.begin({}, {}, key="a")
+        with pytest.raises(DiskError, match="free space"):
+            record(ledger, number, Result("a", None, "OSError: [Errno 28] No space left on device: 'w'"), value=lambda m: 0.0)
+        assert not ledger.rows()[number].state.is_finished()

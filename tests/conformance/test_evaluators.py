@@ -1,0 +1,211 @@
+"""Every evaluator describes its work as plain data; what a user's function does wrong is a reason in the record, no more."""
+
+import json
+import re
+from contextlib import closing
+
+import optuna
+import pytest
+
+from experiment.config import DataSection, Recipe, SearchSection
+from experiment.errors import InputError, NothingFound
+from experiment.executors.inline import InlineExecutor
+from experiment.measurement import Measurement
+from experiment.store import Ledger
+from nas.evaluators import EVALUATORS, FunctionEvaluator, ProxyEvaluator, make_evaluator
+from nas.search import FAILURES_IN_A_ROW, search
+from space.search_space import load_space
+from training.job import Trainer
+from training.prepared import prepare
+
+SPACE = load_space("tiny").fitted(channels=1, classes=10, resolution=8)
+BUDGET = Recipe(epochs=1, batch=64)
+
+# Half of the networks get what `odd` gives.
+MODULE = """
+from experiment.measurement import Measurement
+
+def odd(spec, budget, seed):
+    {body}
+
+def evaluate(spec, budget, seed):
+    return odd(spec, budget, seed) if int(spec.spec_id, 16) % 2 else 0.5
+
+NUMBER = 3
+"""
+
+
+@pytest.fixture
+def write(tmp_path, monkeypatch):
+    """Writes a module of that body and returns its name."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def make(body):
+        name = f"evaluator_{tmp_path.name}"
+        (tmp_path / f"{name}.py").write_text(MODULE.format(body=body))
+        return name
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def trainer(tmp_path_factory):
+    section = DataSection(source="digits", train_limit=200, validation_limit=100)
+    data = prepare(section, seed=0, directory=tmp_path_factory.mktemp("data"))
+    return Trainer.of(data, section, device="cpu", threads=1, limit_seconds=60.0)
+
+
+@pytest.fixture(params=EVALUATORS)
+def evaluator(request, trainer, write):
+    return make_evaluator("proxy" if request.param == "proxy" else f"{write('return 0.25')}:evaluate", trainer)
+
+
+def carry_out(job):
+    with closing(InlineExecutor(1)) as executor:
+        executor.submit(job)
+        return executor.next_result()
+
+
+def run(function, *, trials=12):
+    ledger = Ledger(optuna.create_study(direction="maximize"))
+    section = SearchSection(strategy="random", trials=trials, weight=0.0)
+    with closing(InlineExecutor(1)) as executor:
+        try:
+            search(
+                SPACE,
+                section,
+                seed=0,
+                ledger=ledger,
+                executor=executor,
+                evaluator=FunctionEvaluator(function, 60.0),
+                notify=lambda done, total, text: None,
+            )
+        except NothingFound as error:
+            return ledger.rows(), str(error)
+    return ledger.rows(), None
+
+
+def test_a_job_is_plain_data_and_gives_a_measurement(evaluator):
+    job = evaluator.job(SPACE.base, BUDGET, 7)
+    assert json.loads(json.dumps(job.payload, allow_nan=False)) == job.payload
+    result = carry_out(job)
+    measurement = Measurement.from_dict(result.value)
+    assert (measurement.seed, measurement.epochs) == (7, 1)
+    assert measurement.split != "test"
+    assert job.limit_seconds == 60.0
+
+
+def test_a_key_follows_from_network_recipe_and_seed(evaluator):
+    key = evaluator.job(SPACE.base, BUDGET, 7).key
+    other = SPACE.decode({**SPACE.encode(SPACE.base), "stages.0.kernel": 5})
+    assert evaluator.job(SPACE.base, BUDGET, 7).key == key
+    changed = [
+        evaluator.job(other, BUDGET, 7),
+        evaluator.job(SPACE.base, Recipe(epochs=2), 7),
+        evaluator.job(SPACE.base, BUDGET, 8),
+    ]
+    assert len({key, *(job.key for job in changed)}) == 4
+
+
+def test_the_same_job_gives_the_same_accuracy(evaluator):
+    results = [carry_out(evaluator.job(SPACE.base, BUDGET, 7)).value for _ in range(2)]
+    assert results[0]["accuracy"] == results[1]["accuracy"]
+
+
+@pytest.mark.parametrize(
+    ("body", "accuracy"),
+    [
+        ("return 0.25", 0.25),
+        ("return 1", 1.0),
+        ("return 0", 0.0),
+        ("import numpy; return numpy.float64(0.25)", 0.25),
+        ("return Measurement(0.75, images=10, curve=(0.5, 0.75))", 0.75),
+        ("print('chatter'); return budget / 100", 0.1),
+        ("return seed / 2**33", None),
+        ("return spec.depth / 100", None),
+    ],
+)
+def test_a_function_returns_an_accuracy_or_a_measurement(write, body, accuracy):
+    rows, trouble = run(f"{write(body)}:evaluate")
+    assert trouble is None
+    values = [row.value for row in rows if int(row.attributes["spec_id"], 16) % 2]
+    assert len(rows) == 12
+    assert len(values) > 2
+    assert all(0 <= value <= 1 for value in values)
+    assert accuracy is None or values == [accuracy] * len(values)
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ("return None", r"TypeError: .*:evaluate returned None; return an accuracy from 0 to 1 or a Measurement"),
+        ("return '0.5'", r"TypeError: .* returned '0\.5'; return an accuracy"),
+        ("return True", "TypeError: .* returned True"),
+        ("return {'accuracy': 0.5}", "TypeError: .* returned {'accuracy': 0.5}"),
+        ("return float('nan')", "ValueError: accuracy: nan is not a finite number"),
+        ("return float('inf')", "ValueError: accuracy: inf is not a finite number"),
+        ("return 93.5", r"ValueError: accuracy: 93\.5 is not a fraction from 0 to 1"),
+        ("return -0.1", "ValueError: accuracy: -0.1 is not a fraction"),
+        ("return Measurement(0.5, loss=float('nan'))", "ValueError: loss: nan is not a finite number"),
+        ("raise RuntimeError('no\\n    GPU')", "RuntimeError: no GPU"),
+        ("raise SystemExit(3)", "SystemExit: 3"),
+        ("return 1 / 0", "ZeroDivisionError: division by zero"),
+        ("import absent_library", "ModuleNotFoundError: No module named 'absent_library'"),
+    ],
+)
+def test_what_is_no_measurement_is_a_recorded_reason_and_the_search_goes_on(write, body, reason):
+    rows, trouble = run(f"{write(body.replace(chr(10), chr(92) + 'n'))}:evaluate")
+    assert trouble is None
+    assert len(rows) == 12
+    for row in rows:
+        odd = int(row.attributes["spec_id"], 16) % 2
+        assert row.done is not bool(odd)
+        assert row.value == (None if odd else 0.5)
+    failed = [row for row in rows if not row.done]
+    assert len(failed) > 2
+    assert all(re.match(reason, row.attributes["reason"]) for row in failed)
+
+
+def test_ten_failures_in_a_row_stop_the_search_and_tell_the_last_reason(write):
+    rows, trouble = run(f"{write('raise ValueError(spec.depth)')}:odd", trials=50)
+    assert len(rows) == FAILURES_IN_A_ROW == 10
+    assert trouble == f"10 trials in a row failed; the last: {rows[-1].attributes['reason']}"
+    assert not any(row.done for row in rows)
+
+
+def test_fewer_failures_than_ten_and_no_success_is_nothing_found_too(write):
+    rows, trouble = run(f"{write('return None')}:odd", trials=4)
+    assert len(rows) == 4
+    assert trouble == "no trial gave a measurement; the report lists the reasons"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("absent_module:evaluate", "can't be imported .ModuleNotFoundError: No module named 'absent_module'"),
+        ("{module}:absent", "can't be imported .AttributeError: .*'absent'"),
+        ("{module}:NUMBER", "is a int, not a function"),
+        ("{module}:", "is not of the form package.module:function"),
+        (":evaluate", "is not of the form package.module:function"),
+        ("..relative:evaluate", "can't be imported"),
+        ("proxi", "is neither `proxy` nor of the form package.module:function"),
+        ("function", "is neither `proxy` nor"),
+    ],
+)
+def test_a_name_that_is_no_evaluator_is_refused(write, trainer, name, message):
+    with pytest.raises(InputError, match=rf"^search\.evaluator: .*{message}"):
+        make_evaluator(name.format(module=write("return 0.5")), trainer)
+
+
+@pytest.mark.parametrize("text", ["def evaluate(:", "raise ValueError('no licence')", "1 / 0"])
+def test_a_module_that_cannot_be_loaded_is_refused_with_the_reason(tmp_path, monkeypatch, text):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    name = f"broken_{tmp_path.name}"
+    (tmp_path / f"{name}.py").write_text(text)
+    with pytest.raises(InputError, match=r"can't be imported \((SyntaxError|ValueError: no licence|ZeroDivisionError)"):
+        FunctionEvaluator(f"{name}:evaluate", 60.0)
+
+
+def test_the_evaluators_are_made_by_name(write, trainer):
+    assert isinstance(make_evaluator("proxy", trainer), ProxyEvaluator)
+    assert isinstance(make_evaluator(f"{write('return 1')}:evaluate", trainer), FunctionEvaluator)

@@ -1,0 +1,297 @@
+"""Every strategy keeps one contract: what it proposes follows from the seed and the record, and no trial is wasted."""
+
+import os
+import statistics
+import time
+from contextlib import closing
+from itertools import pairwise
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from experiment.config import SearchSection
+from experiment.errors import InputError
+from experiment.executors import EXECUTORS, Result
+from experiment.executors.inline import InlineExecutor
+from experiment.executors.processes import ProcessExecutor
+from experiment.store import ORPHAN, Ledger, open_store
+from nas.evaluators.function import FunctionEvaluator
+from nas.search import search
+from nas.strategies import STRATEGIES
+from space.cost import cost
+from space.search_space import Decision, SearchSpace, load_space
+from space.spec import ArchSpec
+
+TINY = load_space("tiny")
+TWELVE = SearchSpace("twelve", TINY.base, (Decision("stages.0.kernel", (3, 5)), Decision("stages.1.width", (8, 16, 24)),
+                                           Decision("stages.2.se", (0, 0.25))))  # fmt: skip
+
+EVALUATORS = """
+def smooth(spec, budget, seed):
+    rows = spec.stages
+    return 0.1 + 0.03 * sum(row.kernel == 5 for row in rows) + 0.03 * sum(row.se > 0 for row in rows) + 0.02 * spec.depth
+
+def moody(spec, budget, seed):
+    mood = int(spec.spec_id, 16) % 9
+    if mood == 0: raise RuntimeError("diverged")
+    if mood == 1: return float("nan")
+    return smooth(spec, budget, seed)
+"""
+
+
+@pytest.fixture
+def evaluators(tmp_path, monkeypatch):
+    """The name of a module of evaluators that a worker can import, as a user's own module would be."""
+    name = f"evaluators_{tmp_path.name}"
+    (tmp_path / f"{name}.py").write_text(EVALUATORS)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return name
+
+
+class Killed(Exception):
+    """Stands for the kill of a driver."""
+
+
+class KilledExecutor(InlineExecutor):
+    """Ends its driver in the midst of a trial: the one after `spared` others."""
+
+    def __init__(self, spared: int) -> None:
+        super().__init__(1)
+        self._spared = spared
+
+    def next_result(self) -> Result:
+        if self._spared == 0:
+            raise Killed
+        self._spared -= 1
+        return super().next_result()
+
+
+def in_memory() -> Ledger:
+    """A record that costs no time: Optuna's SQL takes most of a trial with an instant evaluator."""
+    return Ledger(optuna.create_study(direction="maximize"))
+
+
+def run(ledger: Ledger, evaluator: str, strategy: str, *, trials=30, seed=0, space=TINY, executor=None, told=None, **options):
+    """A search on that record, begun or carried on, and its proposals."""
+    section = SearchSection(strategy=strategy, trials=trials, weight=0.0, evaluator=evaluator, **options)
+    with closing(executor or InlineExecutor(1)) as used:
+        result = search(
+            space,
+            section,
+            seed=seed,
+            ledger=ledger,
+            executor=used,
+            evaluator=FunctionEvaluator(evaluator, 60.0),
+            notify=told or (lambda done, total, text: None),
+        )
+    return result, proposals(ledger.rows())
+
+
+def run_on_disk(path: Path, *arguments, **options):
+    """The same on a record that is opened for it and closed after it, as a driver does."""
+    with closing(open_store(path, url=None, new=not path.exists())) as store:
+        return run(store.ledger("search"), *arguments, **options)
+
+
+def told_until(count):
+    def kill(done, total, text):
+        if done == count:
+            raise Killed
+
+    return kill
+
+
+def proposals(rows):
+    """What was proposed, in order: network, what came of it, and how many were refused before it."""
+    kept = [row for row in rows if row.attributes.get("reason") != ORPHAN]
+    kept.sort(key=lambda row: row.attributes["proposal"])
+    assert [row.attributes["proposal"] for row in kept] == list(range(len(kept)))
+    return [(row.attributes["spec_id"], row.value, row.attributes["refused"]) for row in kept]
+
+
+@pytest.fixture(params=STRATEGIES)
+def strategy(request):
+    return request.param
+
+
+def test_the_same_seed_proposes_the_same_and_another_seed_others(evaluators, strategy):
+    runs = [run(in_memory(), f"{evaluators}:smooth", strategy, seed=seed)[1] for seed in (3, 3, 4)]
+    assert runs[0] == runs[1]
+    others = {spec_id for spec_id, _, _ in runs[2]}
+    assert sum(spec_id in others for spec_id, _, _ in runs[0]) < 10
+
+
+def test_a_search_killed_in_the_midst_of_trials_proposes_what_an_unbroken_one_does(tmp_path, evaluators, strategy):
+    unbroken, expected = run(in_memory(), f"{evaluators}:moody", strategy, trials=40)
+    path = tmp_path / "study.db"
+    for spared in (0, 12, 21):
+        with pytest.raises(Killed):
+            run_on_disk(path, f"{evaluators}:moody", strategy, trials=40, executor=KilledExecutor(spared))
+    resumed, rows = run_on_disk(path, f"{evaluators}:moody", strategy, trials=40)
+    assert rows == expected
+    assert [trial.spec for trial in resumed.trials] == [trial.spec for trial in unbroken.trials]
+    with closing(open_store(path, url=None, new=False)) as store:
+        everything = store.rows("search")
+    assert len(everything) == 43  # three were begun twice
+    assert {row.state for row in everything} == {TrialState.COMPLETE, TrialState.FAIL}
+
+
+def test_a_search_killed_between_trials_proposes_what_an_unbroken_one_does(evaluators, strategy):
+    _, unbroken = run(in_memory(), f"{evaluators}:smooth", strategy, trials=36)
+    ledger = in_memory()
+    for count in (5, 30):
+        with pytest.raises(Killed):
+            run(ledger, f"{evaluators}:smooth", strategy, trials=36, told=told_until(count))
+    assert run(ledger, f"{evaluators}:smooth", strategy, trials=36)[1] == unbroken
+
+
+def test_a_budget_that_grew_carries_on_as_if_it_had_been_so_from_the_start(evaluators, strategy):
+    _, whole = run(in_memory(), f"{evaluators}:smooth", strategy, trials=35)
+    ledger = in_memory()
+    run(ledger, f"{evaluators}:smooth", strategy, trials=20)
+    assert run(ledger, f"{evaluators}:smooth", strategy, trials=35)[1] == whole
+
+
+def test_a_spent_budget_starts_nothing(evaluators, strategy):
+    ledger = in_memory()
+    _, first = run(ledger, f"{evaluators}:smooth", strategy, trials=5)
+    result, again = run(ledger, f"{evaluators}:smooth", strategy, trials=5, executor=KilledExecutor(0))
+    assert again == first
+    assert (len(result.trials), result.exhausted) == (5, False)
+
+
+def test_a_space_smaller_than_the_budget_gives_each_network_once_and_is_exhausted(evaluators, strategy):
+    ledger = in_memory()
+    result, rows = run(ledger, f"{evaluators}:moody", strategy, space=TWELVE, trials=50)
+    every = {TWELVE.decode(choices).spec_id for choices in TWELVE.enumerate()}
+    assert result.exhausted
+    assert len(rows) == len(every) == 12
+    assert {spec_id for spec_id, _, _ in rows} == every
+    resumed, again = run(ledger, f"{evaluators}:moody", strategy, space=TWELVE, trials=50, executor=KilledExecutor(0))
+    assert resumed.exhausted
+    assert again == rows
+
+
+def test_a_space_as_large_as_the_budget_is_not_said_to_be_exhausted(evaluators, strategy):
+    result, rows = run(in_memory(), f"{evaluators}:smooth", strategy, space=TWELVE, trials=12)
+    assert not result.exhausted
+    assert len({spec_id for spec_id, _, _ in rows}) == 12
+
+
+def test_no_network_is_trained_twice_and_failures_are_lived_with(evaluators, strategy):
+    result, rows = run(in_memory(), f"{evaluators}:moody", strategy, trials=60)
+    assert len({spec_id for spec_id, _, _ in rows}) == 60
+    failed = [spec_id for spec_id, value, _ in rows if value is None]
+    assert failed == [spec_id for spec_id, _, _ in rows if int(spec_id, 16) % 9 < 2]
+    assert len(result.trials) == 60 - len(failed)
+    assert len(failed) > 3
+
+
+def test_a_narrow_gate_is_never_left_and_still_yields_every_trial(evaluators, strategy):
+    # A thousandth of the space, about 370 of its networks, lies between; what is searched is replayed here too.
+    gate = {"min_flops": 475_000.0, "max_flops": 475_600.0}
+    result, rows = run(in_memory(), f"{evaluators}:smooth", strategy, trials=5, **gate)
+    assert len(result.trials) == len({spec_id for spec_id, _, _ in rows}) == 5
+    assert all(475_000 <= trial.cost.flops <= 475_600 for trial in result.trials)
+    assert all(trial.cost == cost(trial.spec) for trial in result.trials)
+    assert max(refused for _, _, refused in rows) > 100
+    ledger = in_memory()
+    with pytest.raises(Killed):
+        run(ledger, f"{evaluators}:smooth", strategy, trials=5, executor=KilledExecutor(2), **gate)
+    assert run(ledger, f"{evaluators}:smooth", strategy, trials=5, **gate)[1] == rows
+
+
+def test_nothing_outside_a_gate_is_ever_handed_to_an_executor(evaluators, strategy):
+    class Watching(InlineExecutor):
+        def submit(self, job):
+            assert 300_000 <= cost(ArchSpec.from_dict(job.payload["spec"])).flops <= 400_000
+            super().submit(job)
+
+    gate = {"min_flops": 300_000.0, "max_flops": 400_000.0}
+    result, _ = run(in_memory(), f"{evaluators}:smooth", strategy, trials=30, executor=Watching(1), **gate)
+    assert len(result.trials) == 30
+
+
+def test_a_gate_that_nothing_meets_is_refused_before_anything_is_recorded(evaluators, strategy):
+    ledger = in_memory()
+    with pytest.raises(InputError, match="the nearest has"):
+        run(ledger, f"{evaluators}:smooth", strategy, min_flops=1.0, max_flops=2.0)
+    assert ledger.rows() == []
+
+
+def test_several_workers_spend_the_budget_on_distinct_networks(evaluators, strategy):
+    executor = EXECUTORS["processes"](2)
+    result, rows = run(in_memory(), f"{evaluators}:smooth", strategy, trials=30, executor=executor)
+    assert len(result.trials) == len({spec_id for spec_id, _, _ in rows}) == 30
+    assert [trial.proposal for trial in result.trials] == list(range(30))
+
+
+def test_several_workers_exhaust_a_small_space(evaluators, strategy):
+    executor = EXECUTORS["processes"](2)
+    result, rows = run(in_memory(), f"{evaluators}:moody", strategy, space=TWELVE, trials=50, executor=executor)
+    assert result.exhausted
+    assert len({spec_id for spec_id, _, _ in rows}) == len(rows) == 12
+
+
+def test_two_trials_under_way_when_a_driver_is_killed_are_both_run_again(evaluators, strategy):
+    class Dying(ProcessExecutor):
+        def next_result(self):
+            raise Killed
+
+    ledger = in_memory()
+    with pytest.raises(Killed):
+        run(ledger, f"{evaluators}:smooth", strategy, trials=8, executor=Dying(2))
+    begun = [spec_id for spec_id, _, _ in proposals(ledger.rows())]
+    result, rows = run(ledger, f"{evaluators}:smooth", strategy, trials=8)
+    assert len(begun) == 2
+    assert [spec_id for spec_id, _, _ in rows][:2] == begun
+    assert len(result.trials) == 8
+
+
+def test_a_record_of_another_space_is_refused(evaluators, strategy):
+    ledger = in_memory()
+    run(ledger, f"{evaluators}:smooth", strategy, trials=3)
+    with pytest.raises(InputError, match=r"search\.space: trial 0 .* which has changed since the run began"):
+        run(ledger, f"{evaluators}:smooth", strategy, trials=5, space=TWELVE)
+
+
+def test_progress_is_told_from_what_is_recorded_to_the_whole_budget(evaluators, strategy):
+    ledger, told = in_memory(), []
+    run(ledger, f"{evaluators}:moody", strategy, trials=6)
+    run(ledger, f"{evaluators}:moody", strategy, trials=9, told=lambda *line: told.append(line[:2]))
+    assert told == [(6, 9), (7, 9), (8, 9), (9, 9)]
+
+
+@pytest.mark.parametrize("learner", [name for name in STRATEGIES if name != "random"])
+def test_a_strategy_that_learns_proposes_better_networks_later(evaluators, learner):
+    _, rows = run(in_memory(), f"{evaluators}:smooth", learner, trials=90)
+    values = [value for _, value, _ in rows]
+    assert statistics.mean(values[-20:]) > statistics.mean(values[:10]) + 0.03
+
+
+def memory() -> int:
+    """Bytes of this process in memory."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("where", "trials"), [("memory", 1000), ("disk", 300)])
+def test_trials_cost_the_driver_little_and_no_more_as_they_grow_in_number(tmp_path, evaluators, strategy, where, trials):
+    clock, grown, files = [], [], []
+
+    def told(done, total, text):
+        clock.append(time.process_time())
+        if done in (trials // 3, trials):
+            grown.append(memory())
+            files.append(len(list(Path("/proc/self/fd").iterdir())))
+
+    on = in_memory() if where == "memory" else tmp_path / "study.db"
+    result, _ = (run if where == "memory" else run_on_disk)(on, f"{evaluators}:smooth", strategy, trials=trials, told=told)
+    seconds = [later - earlier for earlier, later in pairwise(clock)]
+    assert len(result.trials) == trials
+    assert statistics.mean(seconds) < 0.2  # 2% of a trial of ten seconds
+    assert statistics.median(seconds[-trials // 4 :]) < 4 * statistics.median(seconds[50:150]) + 0.02
+    assert grown[1] - grown[0] < 60e6
+    assert files[1] <= files[0] + 1

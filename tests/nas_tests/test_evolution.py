@@ -1,0 +1,91 @@
+"""Regularized evolution against its paper: a tournament among the youngest, one mutation, death by age."""
+
+import optuna
+import pytest
+from optuna.distributions import CategoricalDistribution
+from optuna.trial import TrialState, create_trial
+
+from nas.strategies.evolution import EvolutionSampler
+
+DISTRIBUTIONS = {f"d{index}": CategoricalDistribution(list(range(4))) for index in range(10)}
+FIXED = {"fixed": CategoricalDistribution([7])}
+
+
+def study_of(members, *, distributions=DISTRIBUTIONS):
+    study = optuna.create_study(direction="maximize")
+    for params, value in members:
+        state = TrialState.FAIL if value is None else TrialState.COMPLETE
+        study.add_trial(create_trial(state=state, params=params, distributions=distributions, value=value))
+    return study
+
+
+def child(study, *, seed, distributions=DISTRIBUTIONS, **options):
+    study.sampler = EvolutionSampler(seed=seed, **options)
+    trial = study.ask(distributions)
+    study.tell(trial, state=TrialState.FAIL)
+    return trial.params
+
+
+def member(value):
+    """Choices far from those of any other value below 4."""
+    return dict.fromkeys(DISTRIBUTIONS, value)
+
+
+def differing(one, other):
+    return sum(one[name] != other[name] for name in one)
+
+
+def test_a_child_is_a_parent_with_one_choice_changed():
+    study = study_of([(member(index % 4), float(index)) for index in range(24)])
+    for seed in range(50):
+        made = child(study, seed=seed)
+        assert min(differing(made, member(value)) for value in range(4)) == 1
+
+
+def test_every_choice_is_mutated_sooner_or_later():
+    study = study_of([(member(0), 0.5)] * 24)
+    changed = {(name, value) for seed in range(600) for name, value in child(study, seed=seed).items() if value}
+    assert changed == {(name, value) for name in DISTRIBUTIONS for value in (1, 2, 3)}
+
+
+def test_the_best_of_the_tournament_is_the_parent():
+    study = study_of([(member(0), 0.1)] * 23 + [(member(3), 0.9)])
+    from_the_best = sum(differing(child(study, seed=seed), member(3)) == 1 for seed in range(300))
+    assert 60 <= from_the_best <= 140  # it is among 8 of 24 in a third of the tournaments
+    assert all(differing(child(study, seed=seed, sample=24), member(3)) == 1 for seed in range(20))
+
+
+def test_the_old_die_however_good():
+    study = study_of([(member(3), 1.0)] + [(member(0), 0.1)] * 24)
+    assert all(differing(child(study, seed=seed), member(0)) == 1 for seed in range(100))
+
+
+def test_the_failed_and_the_running_have_no_children():
+    study = study_of([(member(0), 0.1)] * 24 + [(member(3), None)] * 24)
+    study.add_trial(create_trial(state=TrialState.RUNNING, params=member(3), distributions=DISTRIBUTIONS))
+    assert all(differing(child(study, seed=seed), member(0)) == 1 for seed in range(50))
+
+
+def test_before_the_first_population_is_full_choices_are_drawn_afresh():
+    study = study_of([(member(0), 0.5)] * 23)
+    drawn = [child(study, seed=seed) for seed in range(30)]
+    assert sum(differing(params, member(0)) > 3 for params in drawn) > 25
+
+
+def test_a_decision_with_one_choice_is_never_the_one_mutated():
+    distributions = DISTRIBUTIONS | FIXED
+    study = study_of([(member(0) | {"fixed": 7}, 0.5)] * 24, distributions=distributions)
+    for seed in range(60):
+        assert differing(child(study, seed=seed, distributions=distributions), member(0) | {"fixed": 7}) == 1
+
+
+def test_where_nothing_can_be_mutated_the_child_is_its_parent():
+    study = study_of([({"fixed": 7}, 0.5)] * 24, distributions=FIXED)
+    assert child(study, seed=0, distributions=FIXED) == {"fixed": 7}
+
+
+@pytest.mark.parametrize("count", [0, 40])
+def test_the_same_seed_has_the_same_child(count):
+    study = study_of([(member(index % 4), index / 100) for index in range(count)])
+    assert child(study, seed=3) == child(study, seed=3)
+    assert len({tuple(child(study, seed=seed).values()) for seed in range(10)}) > 5

@@ -1,0 +1,86 @@
+"""The rewards of MnasNet and TuNAS, and what their target does and does not do."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from experiment.config import SearchSection
+from nas.reward import DEFAULT_WEIGHT, REWARDS, Reward, make_reward
+from nas.search import reward_of
+from space.cost import cost
+from space.search_space import load_space
+
+ACCURACIES = st.floats(0.01, 1)
+FLOPS = st.floats(1e4, 1e12)
+WEIGHTS = st.floats(-2, 0)
+
+
+# MnasNet, section 3: with w = -0.07, twice the cost must buy about 5% of accuracy; TuNAS, equation 2.
+@pytest.mark.parametrize(
+    ("kind", "weight", "ratio", "reward"),
+    [
+        ("soft", -0.07, 1.0, 0.8),
+        ("soft", -0.07, 2.0, 0.8 * 2**-0.07),
+        ("soft", -0.07, 0.5, 0.8 * 2**0.07),
+        ("hard", -1.0, 2.0, 0.4),
+        ("hard", -1.0, 1.0, 0.8),
+        ("hard", -1.0, 0.5, 0.8),
+        ("absolute", -0.07, 2.0, 0.73),
+        ("absolute", -0.07, 0.5, 0.765),
+        ("absolute", -0.07, 1.0, 0.8),
+    ],
+)
+def test_rewards_are_the_equations_of_the_papers(kind, weight, ratio, reward):
+    assert Reward(kind, weight, target=400e6)(0.8, ratio * 400e6) == pytest.approx(reward, rel=1e-12)
+
+
+def test_twice_the_cost_is_worth_five_percent_of_accuracy_under_the_default():
+    reward = make_reward("soft", weight=None, target=1e6)
+    assert reward(0.8, 1e6) == pytest.approx(reward(0.84, 2e6), rel=2e-3)
+
+
+@given(st.lists(st.tuples(ACCURACIES, FLOPS), min_size=2, max_size=6), FLOPS, FLOPS, WEIGHTS)
+def test_under_soft_the_target_multiplies_every_reward_by_one_constant(networks, target, other, weight):
+    ratios = [Reward("soft", weight, target)(*network) / Reward("soft", weight, other)(*network) for network in networks]
+    assert ratios == pytest.approx([(other / target) ** weight] * len(networks), rel=1e-9)
+
+
+@given(ACCURACIES, st.floats(-1, -0.01), st.floats(1, 100), st.floats(1.01, 100))
+def test_under_absolute_of_equal_accuracies_the_nearer_to_the_target_wins(accuracy, weight, ratio, factor):
+    reward = Reward("absolute", weight, target=1e6)
+    assert reward(accuracy, 1e6 * ratio) > reward(accuracy, 1e6 * ratio * factor)
+    assert reward(accuracy, 1e6) > reward(accuracy, 1e6 / factor)
+
+
+@given(ACCURACIES, WEIGHTS, st.floats(1e-3, 1e3))
+def test_under_hard_nothing_is_gained_or_lost_below_the_target(accuracy, weight, ratio):
+    reward = Reward("hard", weight, target=1e6)(accuracy, 1e6 * ratio)
+    assert reward == accuracy if ratio <= 1 else reward <= accuracy
+
+
+@pytest.mark.parametrize(("kind", "weight"), [("soft", -0.07), ("hard", -1.0), ("absolute", -0.07)])
+def test_without_a_weight_the_papers_is_used(kind, weight):
+    assert make_reward(kind, weight=None, target=1.0) == Reward(kind, weight, 1.0)
+    assert make_reward(kind, weight=-0.5, target=1.0).weight == -0.5
+
+
+def test_a_weight_of_zero_is_a_weight():
+    assert make_reward("soft", weight=0.0, target=1.0)(0.7, 1e9) == 0.7
+
+
+def test_every_reward_has_a_default_weight_and_a_place_in_the_configuration():
+    assert REWARDS.keys() == DEFAULT_WEIGHT.keys()
+    for kind in REWARDS:
+        assert SearchSection(reward=kind).reward == kind
+
+
+def test_without_a_target_it_is_the_flops_of_the_base():
+    space = load_space("tiny")
+    assert reward_of(SearchSection(), space).target == cost(space.base).flops
+    assert reward_of(SearchSection(target_flops=5.0), space).target == 5.0
+
+
+def test_a_reward_beyond_all_numbers_is_infinite_so_that_the_record_refuses_it():
+    assert Reward("soft", -1000.0, target=1e6)(0.5, 1e4) == math.inf
