@@ -49,6 +49,7 @@ class RunSection(_Section):
     seed: int = Field(default=0, ge=0, lt=2**32, description="decides splits, proposals, initial weights and data order")
     device: Annotated[str, AfterValidator(_device)] = Field(default="auto", description="auto: a GPU if there is one")
     workers: int | Literal["auto"] = Field(default="auto", description="trainings at a time; auto: one a core, or one a GPU")
+    threads: int | Literal["auto"] = Field(default="auto", description="CPU threads of a training; auto: cores over workers")
     executor: Literal["processes", "inline", "ray"] = Field(
         default="processes", description="inline: in the driver, for debugging; ray: this machine, or RAY_ADDRESS"
     )
@@ -56,16 +57,18 @@ class RunSection(_Section):
     trial_minutes: Positive = Field(default=60.0, description="a training is ended, and failed, after this long")
 
     @model_validator(mode="after")
-    def _workers_in_range(self) -> Self:
-        if self.workers != "auto" and not 1 <= self.workers <= 256:
-            raise ValueError(f"workers: {self.workers} is not from 1 to 256, nor auto")
+    def _counts_in_range(self) -> Self:
+        for name in ("workers", "threads"):
+            value = getattr(self, name)
+            if value != "auto" and not 1 <= value <= 256:
+                raise ValueError(f"{name}: {value} is not from 1 to 256, nor auto")
         return self
 
 
 class DataSection(_Section):
     """The images."""
 
-    source: str = Field(min_length=1, description="digits, or the path of class folders, Parquet file(s) an .npz, or hf:NAME")
+    source: str = Field(min_length=1, description="digits, or the path of class folders, Parquet file(s), an .npz, or hf:NAME")
     side: Count | None = Field(
         default=None, description="pixels of a side that images are stored at; none: their median, 224 at most"
     )
@@ -182,7 +185,7 @@ class Config(_Section):
 
 
 GROWABLE = ("search.trials", "validation.largest_multiple", "validation.seeds")
-FREE = ("name", "run.workers", "run.trial_minutes", "run.device")
+FREE = ("name", "run.workers", "run.threads", "run.trial_minutes", "run.device")
 
 
 def load_config(path: Path) -> Config:

@@ -1,8 +1,9 @@
 """The search: ask, gate, train, tell, until the budget is spent or the space is exhausted.
 
 A proposal is settled before it costs anything: decoded, priced, held against the gate and against what was measured
-before (networks are compared, not strings of choices). What is refused is asked again with other random numbers, then drawn
-uniformly, then looked for by enumeration or descent, all bounded, so a trial is never spent on a network that is known.
+before (networks are compared, not strings of choices). What is refused is asked again with other random numbers, then looked
+for beside what the strategy wanted and has been measured, then drawn uniformly, then enumerated or descended to, all bounded,
+so a trial is never spent on a network that is known.
 """
 
 import math
@@ -27,6 +28,7 @@ from space.search_space import Choices, SearchSpace
 from space.spec import ArchSpec
 
 ASKS = 32
+KNOWN_ASKS = 2  # a strategy that has converged proposes what is known again and again, and an ask is dear
 DRAWS = 500
 LAST_DRAWS = 20_000
 FAILURES_IN_A_ROW = 10
@@ -136,14 +138,19 @@ class _Search:
 
     def _propose(self) -> tuple[ArchSpec, Choices, int] | None:
         """An unseen network inside the gate, its choices, and how many were refused before it; None if there is none left."""
-        for attempt in range(ASKS):
-            choices = self.proposer.ask(self.next_proposal, attempt)
+        known: list[Choices] = []
+        asked = 0
+        while asked < ASKS and len(known) < KNOWN_ASKS:
+            choices = self.proposer.ask(self.next_proposal, asked)
             spec = self._fresh(choices)
             if spec is not None:
                 self.proposer.take(self.next_proposal)
-                return spec, choices, attempt
+                return spec, choices, asked
             self.proposer.refuse()
-        for refused, choices in enumerate(self._elsewhere(), start=ASKS):
+            asked += 1
+            if self.space.decode(choices).spec_id in self.seen:
+                known.append(choices)
+        for refused, choices in enumerate(self._elsewhere(known), start=asked):
             spec = self._fresh(choices)
             if spec is not None:
                 self.proposer.insist(self.next_proposal, choices)
@@ -154,8 +161,12 @@ class _Search:
         spec = self.space.decode(choices)
         return spec if self.gate.admits(cost(spec).flops) and spec.spec_id not in self.seen else None
 
-    def _elsewhere(self) -> Iterator[Choices]:
+    def _elsewhere(self, known: list[Choices]) -> Iterator[Choices]:
         generator = random.Random(seed_of(self.seed, "elsewhere", self.next_proposal))
+        for choices in known:
+            around = list(self.space.neighbours(choices))
+            generator.shuffle(around)
+            yield from around
         for _ in range(DRAWS):
             yield self.space.sample(generator)
         if self.space.size <= ENUMERABLE:

@@ -162,7 +162,7 @@ def _search(session: Session) -> None:
             notify=notify,
         )
     if result.exhausted:
-        session.display.say(f"space exhausted: all {len(result.trials)} networks inside the gate were measured")
+        session.display.say(f"space exhausted after {len(result.trials)} networks: no other was found inside the gate")
     with session.display.stage("finalists") as notify:
         baseline = choose_baseline(
             result,

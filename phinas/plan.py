@@ -4,7 +4,6 @@ Networks and epochs are counted exactly where they are known; the baseline is no
 come from a few timed steps of some of these networks on this device.
 """
 
-import os
 import random
 import tempfile
 from collections.abc import Sequence
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from experiment.config import Config, Recipe
 from experiment.seeds import seed_of
 from phinas.pipeline import check
-from phinas.session import STAGES
+from phinas.session import STAGES, threads_of
 from scaling_search.coefficients import Coefficients
 from scaling_search.family import make_family
 from scaling_search.grid import make_grid, require_room, spread
@@ -104,7 +103,7 @@ def _price(stage: _Stage, config: Config, data: "PreparedData") -> dict[str, Any
     from training.throughput import training_seconds
 
     slots = count_slots(config.run.device) if config.run.workers == "auto" else config.run.workers
-    threads = max(1, (os.cpu_count() or 1) // slots)
+    threads = threads_of(config.run, slots=slots)
     device: torch.device = resolve_device(config.run.device)
     step = max(1, len(stage.networks) // _TIMED)
     seconds = [

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from experiment.config import Config, check_growth, config_from_text
+from experiment.config import Config, RunSection, check_growth, config_from_text
 from experiment.errors import InputError
 from experiment.executors import EXECUTORS, Executor
 from experiment.manifest import add_to_manifest, new_manifest, read_manifest
@@ -68,7 +68,7 @@ class Session:
             self.data,
             self.config.data,
             device=self.config.run.device,
-            threads=1 if self.config.run.executor == "ray" else max(1, (os.cpu_count() or 1) // self.slots),
+            threads=threads_of(self.config.run, slots=self.slots),
             limit_seconds=60 * self.config.run.trial_minutes,
         )
 
@@ -76,6 +76,13 @@ class Session:
         if "executor" in self.__dict__:
             self.executor.close()
         self.store.close()
+
+
+def threads_of(section: RunSection, *, slots: int) -> int:
+    """CPU threads of one training; a task of Ray has one core."""
+    if section.threads != "auto":
+        return section.threads
+    return 1 if section.executor == "ray" else max(1, (os.cpu_count() or 1) // slots)
 
 
 def read_config(run: RunDir) -> Config:

@@ -33,7 +33,7 @@ def _sha256(state: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256()
     for name in sorted(state):
         digest.update(name.encode())
-        digest.update(state[name].flatten().view(torch.uint8).numpy())
+        digest.update(state[name].flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

@@ -4,13 +4,12 @@ What a strategy proposes is a function of that seed and of the history in the st
 proposes what an uninterrupted one would.
 """
 
-import warnings
 from collections.abc import Callable
 
-from optuna.exceptions import ExperimentalWarning
-from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.samplers import BaseSampler, RandomSampler
 
 from nas.strategies.evolution import EvolutionSampler
+from nas.strategies.tpe import JointTPESampler
 
 
 def _random(seed: int) -> BaseSampler:
@@ -18,10 +17,7 @@ def _random(seed: int) -> BaseSampler:
 
 
 def _tpe(seed: int) -> BaseSampler:
-    """Bergstra et al., NeurIPS 2011; one joint density over all choices (multivariate), running trials taken as poor."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)  # both options are experimental up to Optuna 4
-        return TPESampler(seed=seed, multivariate=True, constant_liar=True, n_startup_trials=10)
+    return JointTPESampler(seed=seed)
 
 
 def _evolution(seed: int) -> BaseSampler:

@@ -24,6 +24,7 @@ from space.cost import cost
 from space.search_space import Decision, SearchSpace, load_space
 from space.spec import ArchSpec
 
+LEARNERS = [name for name in STRATEGIES if name != "random"]
 TINY = load_space("tiny")
 TWELVE = SearchSpace("twelve", TINY.base, (Decision("stages.0.kernel", (3, 5)), Decision("stages.1.width", (8, 16, 24)),
                                            Decision("stages.2.se", (0, 0.25))))  # fmt: skip
@@ -264,11 +265,21 @@ def test_progress_is_told_from_what_is_recorded_to_the_whole_budget(evaluators, 
     assert told == [(6, 9), (7, 9), (8, 9), (9, 9)]
 
 
-@pytest.mark.parametrize("learner", [name for name in STRATEGIES if name != "random"])
+@pytest.mark.parametrize("learner", LEARNERS)
 def test_a_strategy_that_learns_proposes_better_networks_later(evaluators, learner):
     _, rows = run(in_memory(), f"{evaluators}:smooth", learner, trials=90)
     values = [value for _, value, _ in rows]
     assert statistics.mean(values[-20:]) > statistics.mean(values[:10]) + 0.03
+
+
+@pytest.mark.parametrize("learner", LEARNERS)
+def test_what_a_strategy_wants_but_knows_is_looked_for_beside_it_without_many_asks(evaluators, learner):
+    """A converged strategy proposes the known again and again; each ask of TPE costs more than a neighbour's price."""
+    space = SearchSpace("some", TINY.base, TINY.decisions[:6])
+    _, rows = run(in_memory(), f"{evaluators}:smooth", learner, space=space, trials=space.size // 2)
+    refused = [count for _, _, count in rows]
+    assert max(refused) > 2
+    assert statistics.mean(refused) < 8
 
 
 def memory() -> int:

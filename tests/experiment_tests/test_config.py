@@ -29,13 +29,16 @@ def config(text: str) -> Config:
         ("search: {recipe: {epoch: 3}}", "search.recipe.epoch: unknown key; did you mean `epochs`?"),
         ("serach: {}", "serach: unknown key; did you mean `search`?"),
         ("zzzz: 1", "zzzz: unknown key; known keys: version, name, run, data, search, scaling, validation"),
-        ("run: {integer: 3}", "run.integer: unknown key; known keys: seed, device, workers, executor, storage, trial_minutes"),
+        (
+            "run: {integer: 3}",
+            "run.integer: unknown key; known keys: seed, device, workers, threads, executor, storage, trial_minutes",
+        ),
         ("1: 2", "1: unknown key; known keys: version, name, run, data, search, scaling, validation"),
         ("run: {workers: x}", "run.workers: 'x' should be a valid integer or 'auto'"),
         ("run: {workers: true}", "run.workers: True should be a valid integer or 'auto'"),
         ("run: {workers: 0}", "run.workers: 0 is not from 1 to 256, nor auto"),
         ("run: {workers: 257}", "run.workers: 257 is not from 1 to 256, nor auto"),
-        ("run: {executor: ray}", "run.executor: 'ray' should be 'processes' or 'inline'"),
+        ("run: {executor: thread}", "run.executor: 'thread' should be 'processes', 'inline' or 'ray'"),
         ("run: {device: gpu}", "run.device: 'gpu' is none of auto, cpu, cuda, cuda:0 (or another number), mps"),
         ("run: {seed: -1}", "run.seed: -1 should be greater than or equal to 0"),
         ("run: {seed: 99999999999}", "run.seed: 99999999999 should be less than 4294967296"),
@@ -100,7 +103,7 @@ def test_every_mistake_is_a_line_of_its_own():
     with pytest.raises(InputError) as caught:
         config_from_text("data: {sorce: x}\nsearch: {trials: 0}", where="c.yaml")
     assert str(caught.value).splitlines() == [
-        "c.yaml: data.source: missing; digits, or the path of class folders, Parquet file(s) or an .npz",
+        "c.yaml: data.source: missing; digits, or the path of class folders, Parquet file(s), an .npz, or hf:NAME",
         "c.yaml: data.sorce: unknown key; did you mean `source`?",
         "c.yaml: search.trials: 0 should be greater than or equal to 1",
     ]

@@ -208,4 +208,4 @@ def test_a_spread_of_more_than_there_are_is_all():
 @pytest.mark.parametrize("count", range(2, 12))
 def test_a_larger_spread_contains_the_smaller(count):
     members = grid("b0", "default")
-    assert set(member.spec for member in spread(members, count)) < set(member.spec for member in spread(members, count + 1))
+    assert {member.spec for member in spread(members, count)} < {member.spec for member in spread(members, count + 1)}

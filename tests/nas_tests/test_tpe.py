@@ -1,0 +1,39 @@
+"""Our TPE is Optuna's, quicker."""
+
+import random
+
+import optuna
+import pytest
+from optuna.samplers import TPESampler
+from optuna.trial import TrialState, create_trial
+
+from nas.strategies.tpe import JointTPESampler
+from nas.study import distributions_of
+from space.search_space import Decision, SearchSpace, load_space
+
+TINY = load_space("tiny")
+SPACES = {
+    "tiny": TINY,
+    "with a decision of one choice": SearchSpace("some", TINY.base, (*TINY.decisions[:5], Decision("stages.2.depth", (2,)))),
+}
+
+
+@pytest.mark.parametrize("trials", [0, 9, 10, 60])
+@pytest.mark.parametrize("name", SPACES)
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_it_proposes_what_optunas_sampler_does(name, trials):
+    space, generator = SPACES[name], random.Random(trials)
+    distributions = distributions_of(space)
+    study = optuna.create_study(direction="maximize")
+    for number in range(trials):
+        state = TrialState.FAIL if number % 7 == 6 else TrialState.COMPLETE
+        value = None if state == TrialState.FAIL else generator.random()
+        study.add_trial(create_trial(state=state, params=space.sample(generator), distributions=distributions, value=value))
+    for seed in range(5):
+        proposed = []
+        for make in (JointTPESampler, lambda seed: TPESampler(seed=seed, multivariate=True, constant_liar=True)):
+            study.sampler = make(seed=seed)
+            trial = study.ask(distributions)
+            study.tell(trial, state=TrialState.FAIL)
+            proposed.append(trial.params)
+        assert proposed[0] == proposed[1]
