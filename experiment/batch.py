@@ -7,7 +7,7 @@ result, so a changed recipe or another baseline makes new jobs and leaves the ol
 import errno
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +31,9 @@ class Outcome:
 
     measurement: Measurement | None
     reason: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.measurement.accuracy:.1%}" if self.measurement else f"failed: {self.reason}"
 
 
 def job_key(function: str, payload: dict[str, Any]) -> str:
@@ -80,6 +83,20 @@ def run_batch(
         outcomes[result.key] = outcome
         notify(len(outcomes), len(tasks), by_key[result.key], outcome)
     return outcomes
+
+
+def paired_accuracies(tasks: Sequence[Task], outcomes: Mapping[str, Outcome]) -> dict[str, list[float]]:
+    """The accuracies of each `spec_id` in the order of its tasks; only of networks of which no task failed."""
+    rows: dict[str, list[Outcome]] = {}
+    for task in tasks:
+        rows.setdefault(task.attributes["spec_id"], []).append(outcomes[task.job.key])
+    measured = {name: [row.measurement.accuracy for row in found if row.measurement] for name, found in rows.items()}
+    return {name: values for name, values in measured.items() if len(values) == len(rows[name])}
+
+
+def reasons_of(outcomes: Mapping[str, Outcome]) -> str:
+    """Why tasks failed, each reason once."""
+    return "; ".join(sorted({outcome.reason for outcome in outcomes.values() if outcome.reason}))
 
 
 def record(ledger: Ledger, number: int, result: Result, *, value: Callable[[Measurement], float]) -> Outcome:

@@ -7,7 +7,7 @@ under paired seeds, by mean reward, and the file says which of the others can't 
 from dataclasses import dataclass
 from typing import Any
 
-from experiment.batch import Outcome, Task, run_batch
+from experiment.batch import Outcome, Task, paired_accuracies, reasons_of, run_batch
 from experiment.config import SearchSection
 from experiment.errors import NothingFound
 from experiment.executors import Executor
@@ -104,19 +104,12 @@ def choose_baseline(
     ]
 
     def announce(done: int, total: int, task: Task, outcome: Outcome) -> None:
-        told = f"{outcome.measurement.accuracy:.1%}" if outcome.measurement else f"failed: {outcome.reason}"
-        notify(done, total, f"trial {task.attributes['trial']} again: {told}")
+        notify(done, total, f"trial {task.attributes['trial']} again: {outcome}")
 
     outcomes = run_batch(tasks, ledger, executor, notify=announce)
-    accuracies: dict[str, list[float]] = {}
-    for trial in finalists:
-        jobs = [outcomes[task.job.key] for task in tasks if task.attributes["trial"] == trial.number]
-        values = [outcome.measurement.accuracy for outcome in jobs if outcome.measurement]
-        if len(values) == len(seeds):
-            accuracies[trial.spec.spec_id] = values
+    accuracies = paired_accuracies(tasks, outcomes)
     if not accuracies:
-        reasons = {outcome.reason for outcome in outcomes.values() if outcome.reason}
-        raise NothingFound(f"no finalist could be trained with every seed: {'; '.join(sorted(reasons))}")
+        raise NothingFound(f"no finalist could be trained with every seed: {reasons_of(outcomes)}")
     rewards = {
         trial.spec.spec_id: [result.reward(value, trial.cost.flops) for value in accuracies[trial.spec.spec_id]]
         for trial in finalists

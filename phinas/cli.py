@@ -253,7 +253,7 @@ def _tell(facts: dict[str, Any], as_json: bool) -> None:
     if as_json:
         _print_json(facts)
         return
-    from phinas.pipeline import sentence
+    from phinas.summary import sentence
 
     click.echo(sentence(facts))
     if facts["report"]:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from experiment.batch import Outcome, Task, run_batch
+from experiment.batch import Outcome, Task, paired_accuracies, reasons_of, run_batch
 from experiment.config import Recipe, ScalingSection
 from experiment.errors import NothingFound
 from experiment.executors import Executor, Job
@@ -122,20 +122,14 @@ def search_coefficients(
     ]
 
     def announce(done: int, total: int, task: Task, outcome: Outcome) -> None:
-        told = f"{outcome.measurement.accuracy:.1%}" if outcome.measurement else f"failed: {outcome.reason}"
-        notify(done, total, f"{task.attributes['spec_id']}: {told}")
+        notify(done, total, f"{task.attributes['spec_id']}: {outcome}")
 
     outcomes = run_batch(tasks, ledger, executor, notify=announce)
-    accuracies: dict[str, list[float]] = {}
-    for task in tasks:
-        measured = outcomes[task.job.key].measurement
-        if measured is not None:
-            accuracies.setdefault(task.attributes["spec_id"], []).append(measured.accuracy)
-    trained = [member for member in members if len(accuracies.get(member.spec.spec_id, ())) == len(seeds)]
+    table = paired_accuracies(tasks, outcomes)
+    trained = [member for member in members if member.spec.spec_id in table]
     if len(trained) < 2:
-        reasons = sorted({outcome.reason for outcome in outcomes.values() if outcome.reason})
-        raise NothingFound(f"only {len(trained)} networks of the grid could be trained with every seed: {'; '.join(reasons)}")
-    table = {member.spec.spec_id: accuracies[member.spec.spec_id] for member in trained}
+        reasons = reasons_of(outcomes)
+        raise NothingFound(f"only {len(trained)} networks of the grid could be trained with every seed: {reasons}")
     comparison = compare(table)
     winner = next(member for member in trained if member.spec.spec_id == comparison.winner)
     return ScalingResult(winner.point(section), winner, grid, trained, table, comparison)

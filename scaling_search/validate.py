@@ -90,8 +90,7 @@ def validate_family(
                 tasks[member.name, training_seed] = Task(job, attributes | {"seed": training_seed})
 
     def announce(done: int, total: int, task: Task, outcome: Outcome) -> None:
-        told = f"{outcome.measurement.accuracy:.1%} on the test split" if outcome.measurement else f"failed: {outcome.reason}"
-        notify(done, total, f"{task.attributes['name'].upper()}: {told}")
+        notify(done, total, f"{task.attributes['name'].upper()} on the test split: {outcome}")
 
     outcomes = run_batch(list(tasks.values()), ledger, executor, notify=announce)
     rows = []

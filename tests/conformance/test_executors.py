@@ -37,6 +37,7 @@ def chatter():
     os.write(1, b"raw\\n"); subprocess.run(["echo", "child"])
     return {"said": True}
 def read_input(): return {"read": sys.stdin.read()}
+def slot(): time.sleep(0.5); return {"slot": os.environ["PHINAS_SLOT"]}
 def process(): return {"pid": os.getpid(), "session": os.getsid(0)}
 def note(folder, name, seconds=0):
     with open(Path(folder) / name, "a") as file: file.write(f"{os.getpid()}\\n")
@@ -299,3 +300,9 @@ def test_results_travel_as_text_that_any_json_reader_takes(jobs):
     numbers = [0.1, 1 / 3, 5e-324, 1.7976931348623157e308]
     with closing(EXECUTORS["processes"](1)) as executor:
         assert run(executor, f"{jobs}:echo", numbers=numbers).value == json.loads(json.dumps({"numbers": numbers}))
+
+
+def test_each_slot_knows_its_number_so_that_each_may_take_its_own_gpu(processes, jobs):
+    for key in ("one", "two"):
+        processes.submit(Job(key, f"{jobs}:slot", {}))
+    assert {processes.next_result().value["slot"] for _ in range(2)} == {"0", "1"}

@@ -13,7 +13,7 @@ import pytest
 from phinas.exits import call
 
 HEAVY = ("torch", "optuna", "pandas", "matplotlib", "numpy", "sklearn", "pydantic", "scipy")
-VERBS = ("run", "search", "scale", "validate", "report", "resume", "plan", "describe")
+VERBS = ("run", "search", "scale", "validate", "report", "resume", "plan", "describe", "export")
 
 
 def test_help_loads_nothing_heavy() -> None:
@@ -113,6 +113,20 @@ def test_a_bug_is_kept_in_a_crash_log_and_told_in_two_lines(
     assert said.splitlines()[0] == "phinas: a bug: ZeroDivisionError: of ours"
     assert "Traceback" not in said
     assert "in fail" in (tmp_path / "crash.log").read_text()
+
+
+def test_two_runs_may_share_a_database_and_keep_their_trials_apart(tmp_path: Path, phinas) -> None:
+    (tmp_path / "mine.py").write_text("def depth(spec, budget, seed):\n    return min(1.0, spec.depth / 10)\n")
+    shared = f"sqlite:///{tmp_path / 'shared.db'}"
+    options = ("--data", "digits", "--space", "tiny", "--upsample", "--evaluator", "mine:depth", "--storage", shared)
+    for name, trials in (("one", 3), ("two", 4)):
+        told = phinas("search", *options, "--trials", trials, "--workers", 1, "--out", name, cwd=tmp_path)
+        assert told.returncode == 0, told.stderr
+    for name, trials in (("one", 3), ("two", 4)):
+        told = phinas("resume", name, cwd=tmp_path)
+        assert told.returncode == 0, told.stderr
+        assert len((tmp_path / name / "report" / "trials.csv").read_text().splitlines()) == trials + 1
+        assert not (tmp_path / name / "study.db").exists()
 
 
 def test_the_python_calls_have_the_names_of_the_verbs() -> None:
