@@ -1,0 +1,54 @@
+"""The search and the choice of a baseline are the same when nobody could read the test split."""
+
+from contextlib import closing
+
+import optuna
+import pytest
+import torch
+
+from experiment.config import DataSection, Recipe, SearchSection
+from experiment.executors import EXECUTORS
+from experiment.store import Ledger
+from nas.baseline import choose_baseline
+from nas.evaluators import make_evaluator
+from nas.search import search
+from space.search_space import load_space
+from training.job import Trainer
+from training.prepared import prepare
+
+DATA = DataSection(source="digits", upsample=True, train_limit=200, validation_limit=100)
+SHORT = Recipe(epochs=2, batch=32, optimizer="adamw", learning_rate=0.02)
+SECTION = SearchSection(
+    space="tiny", trials=4, recipe=SHORT, finalists=2, finalist_seeds=2, finalist_recipe=SHORT.model_copy(update={"epochs": 3})
+)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def run(data):
+    """Every proposal with its accuracy, and what the baseline file would hold."""
+    trainer = Trainer.of(data, DATA, device="cpu", threads=1, limit_seconds=60.0)
+    evaluator = make_evaluator("proxy", trainer)
+    space = load_space("tiny").fitted(channels=1, classes=10)
+    ledgers = [Ledger(optuna.create_study(direction="maximize")) for _ in range(2)]
+    with closing(EXECUTORS["inline"](1)) as executor:
+        shared = {"seed": 3, "executor": executor, "evaluator": evaluator, "notify": lambda *_: None}
+        result = search(space, SECTION, ledger=ledgers[0], **shared)
+        baseline = choose_baseline(result, SECTION, ledger=ledgers[1], **shared)
+    return [(trial.spec, trial.accuracy) for trial in result.trials], baseline.to_dict(result)
+
+
+def test_the_test_split_steers_neither_the_search_nor_the_baseline(tmp_path):
+    whole = prepare(DATA, seed=0, directory=tmp_path / "whole")
+    sealed = prepare(DATA, seed=0, directory=tmp_path / "sealed")
+    for name in ("images.npy", "labels.npy"):
+        path = sealed.directory / "test" / name
+        path.write_bytes(b"\xff" * path.stat().st_size)
+    with pytest.raises(ValueError, match=r"magic|pickled"):
+        sealed.test_arrays()
+    assert run(sealed) == run(whole)
