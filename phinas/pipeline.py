@@ -36,7 +36,9 @@ def run(config: Config, *, out: str | Path, stages: Sequence[str] = STAGES, quie
 
 
 def search(config: Config, *, out: str | Path, quiet: bool = False) -> dict[str, Any]:
-    """Only the search for a baseline, and the report of it."""
+    """Only the search for a baseline, and the report of it. Raises InputError where the configuration brings a baseline."""
+    if config.scaling.baseline is not None:
+        raise InputError(f"scaling.baseline: {config.scaling.baseline!r} is given, so there is nothing to search; use `scale`")
     return run(config, out=out, stages=("search", "report"), quiet=quiet)
 
 

@@ -119,6 +119,10 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {
     "a run that is nowhere": (["report", "gone"], ["gone", "does not exist"]),
     "scaling nothing": (["scale"], ["--baseline"]),
     "scaling a run and options": (["scale", "empty", "--seed", "3"], ["takes its configuration from the run"]),
+    "a search with a baseline": (
+        ["search", "--data", "digits", "--baseline", "efficientnet_b0"],
+        ["efficientnet_b0", "nothing to search"],
+    ),
     "a baseline that is nowhere": (["scale", "--baseline", "mine.yaml", "--data", "digits"], ["mine.yaml"]),
 }
 
