@@ -6,6 +6,7 @@ for beside what the strategy wanted and has been measured, then drawn uniformly,
 so a trial is never spent on a network that is known.
 """
 
+import itertools
 import math
 import random
 from collections.abc import Callable, Iterator
@@ -74,7 +75,8 @@ class _Search:
         self.best = max(measured_trials(history), key=lambda trial: trial.reward, default=None)
         self.under_way: dict[str, tuple[int, int, ArchSpec]] = {}
         self.exhausted = False
-        self.failures = 0
+        ended = [row for row in reversed(history) if row.state.is_finished()]
+        self.failures = sum(1 for _ in itertools.takewhile(lambda row: not row.done, ended))
 
     def fill(self) -> None:
         """Start trials in all free slots, those that a killed driver left first."""

@@ -36,7 +36,8 @@ class Validated:
     why_not: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        """A row of `scaling/validation.yaml`. interval: 95%, of the mean accuracy, for the finite number of test images."""
+        """A row of `scaling/validation.yaml`. interval: 95%, of the mean accuracy, for the finite number of test images;
+        failed: why seeds that are missing from `accuracies` failed, or ""."""
         row: dict[str, Any] = {"name": self.member.name, "phi": self.member.phi, "spec_id": self.member.spec.spec_id}
         row |= {"flops": self.member.cost.flops, "params": self.member.cost.params, "ratio": self.member.ratio}
         if not self.measurements:
@@ -50,6 +51,7 @@ class Validated:
             "interval": list(wilson_interval(mean, self.measurements[0].images)),
             "images": self.measurements[0].images,
             "train_seconds": sum(measured.train_seconds for measured in self.measurements),
+            "failed": self.why_not,
         }
 
 

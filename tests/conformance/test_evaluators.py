@@ -209,3 +209,27 @@ def test_a_module_that_cannot_be_loaded_is_refused_with_the_reason(tmp_path, mon
 def test_the_evaluators_are_made_by_name(write, trainer):
     assert isinstance(make_evaluator("proxy", trainer), ProxyEvaluator)
     assert isinstance(make_evaluator(f"{write('return 1')}:evaluate", trainer), FunctionEvaluator)
+
+
+def test_ten_failures_in_a_row_are_counted_across_a_resume(tmp_path, monkeypatch):
+    (tmp_path / "always.py").write_text("def fails(spec, budget, seed):\n    raise RuntimeError('broken')\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    ledger = Ledger(optuna.create_study(direction="maximize"))
+
+    def run():
+        with closing(InlineExecutor(1)) as executor:
+            search(
+                load_space("tiny"),
+                SearchSection(space="tiny", trials=50, strategy="random"),
+                seed=0,
+                ledger=ledger,
+                executor=executor,
+                evaluator=FunctionEvaluator("always:fails", 10.0),
+                notify=lambda *_: None,
+            )
+
+    with pytest.raises(NothingFound, match="10 trials in a row failed"):
+        run()
+    with pytest.raises(NothingFound, match="11 trials in a row failed"):
+        run()
+    assert len(ledger.rows()) == 11
