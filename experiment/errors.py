@@ -5,8 +5,10 @@ PhinasError
 ├── InputError        2   the call, the configuration or the data is wrong
 ├── InUseError        3   another process holds the run directory
 ├── StorageError      4   the record of trials is unreachable, corrupt or of another version
-├── DiskError         5   the disk is full, or a path may not be written
-└── Interrupted     130   SIGINT (143: SIGTERM); everything so far is kept
+└── DiskError         5   the disk is full, or a path may not be written
+
+Interrupted         130   SIGINT (143: SIGTERM); everything so far is kept. No Exception, like KeyboardInterrupt: a library's
+                          `except Exception` (SQLAlchemy's pool has one) must not swallow it
 
 (`space.SpecError` and `space.YamlError` are ValueErrors of a package that knows nothing of this one; they exit with 2.)
 """
@@ -38,7 +40,7 @@ class DiskError(PhinasError):
     exit_code = 5
 
 
-class Interrupted(PhinasError):
+class Interrupted(BaseException):
     """Raised by a signal in the driver; `exit_code` is 128 plus the signal's number."""
 
     def __init__(self, signal_number: int) -> None:

@@ -20,6 +20,7 @@ from space.spec import SpecError
 from space.yaml_text import YamlError
 
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE)
+_LOST_AFTER_SECONDS = 5.0
 
 
 def call(cli: click.Command, arguments: list[str]) -> int:
@@ -40,6 +41,7 @@ def call(cli: click.Command, arguments: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the reader of our output has had enough
         return 0
     except Interrupted as error:
+        signal.setitimer(signal.ITIMER_REAL, 0)
         place = _hint(arguments)
         carry_on = f"everything so far is kept; carry on with: phinas resume {place}" if place else "nothing was written"
         click.echo(f"\ninterrupted: {carry_on}", err=True)
@@ -56,9 +58,18 @@ def call(cli: click.Command, arguments: list[str]) -> int:
 
 
 def _interrupt(number: int, _frame: FrameType | None) -> None:
-    """The first signal ends the run in order; the next one at once."""
+    """The first signal ends the run in order; the next one at once.
+
+    What is raised here is lost where Python can't raise (in a destructor, say), so an alarm raises it again until it is caught.
+    """
     for known in (signal.SIGINT, signal.SIGTERM):
         signal.signal(known, lambda again, _: os._exit(128 + again))
+
+    def again(_number: int, _frame: FrameType | None) -> None:
+        raise Interrupted(number)
+
+    signal.signal(signal.SIGALRM, again)
+    signal.setitimer(signal.ITIMER_REAL, _LOST_AFTER_SECONDS, _LOST_AFTER_SECONDS)
     raise Interrupted(number)
 
 

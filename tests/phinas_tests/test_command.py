@@ -134,3 +134,21 @@ def test_the_python_calls_have_the_names_of_the_verbs() -> None:
 
     for verb in VERBS:
         assert callable(getattr(package, verb))
+
+
+def test_an_interrupt_that_a_library_swallows_is_raised_again() -> None:
+    code = (
+        "import os, signal, sys, time\nimport click\nfrom phinas import exits\n"
+        "exits._LOST_AFTER_SECONDS = 0.2\n"
+        "def work():\n"
+        "    try:\n"
+        "        os.kill(os.getpid(), signal.SIGINT); time.sleep(1)\n"
+        "    except BaseException:\n"
+        "        pass\n"
+        "    time.sleep(30)\n"
+        "sys.exit(exits.call(click.Command('work', callback=work), []))\n"
+    )
+    began = time.monotonic()
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    assert ended.returncode == 130
+    assert time.monotonic() - began < 20

@@ -115,12 +115,18 @@ def test_resuming_a_finished_run_trains_nothing_and_changes_no_result(finished_r
 
 
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_an_interrupted_run_says_how_to_carry_on(tmp_path: Path, sent: signal.Signals, code: int) -> None:
+@pytest.mark.parametrize("pause", [0.0, 0.15, 0.4])
+def test_an_interrupted_run_says_how_to_carry_on(tmp_path: Path, sent: signal.Signals, code: int, pause: float) -> None:
     run = tmp_path / "run"
     process = start("run", SMALL_RUN, "--out", run)
-    wait_for(lambda: complete(run) >= 1, process)
-    process.send_signal(sent)
-    _, said = process.communicate(timeout=20)
+    try:
+        wait_for(lambda: complete(run) >= 1, process)
+        time.sleep(pause)
+        process.send_signal(sent)
+        _, said = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.communicate()
     assert process.returncode == code
     assert f"phinas resume {run}" in said
     assert "Traceback" not in said
