@@ -289,7 +289,7 @@ def memory() -> int:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("where", "trials"), [("memory", 1000), ("disk", 300)])
-def test_trials_cost_the_driver_little_and_no_more_as_they_grow_in_number(tmp_path, evaluators, strategy, where, trials):
+def test_trials_cost_the_driver_little_and_no_more_than_their_number_explains(tmp_path, evaluators, strategy, where, trials):
     clock, grown, files = [], [], []
 
     def told(done, total, text):
@@ -303,6 +303,8 @@ def test_trials_cost_the_driver_little_and_no_more_as_they_grow_in_number(tmp_pa
     seconds = [later - earlier for earlier, later in pairwise(clock)]
     assert len(result.trials) == trials
     assert statistics.mean(seconds) < 0.2  # 2% of a trial of ten seconds
-    assert statistics.median(seconds[-trials // 4 :]) < 4 * statistics.median(seconds[50:150]) + 0.02
+    # TPE looks at all of its history, so its time may grow as that does (from about 100 trials to 7/8 of all), but no faster.
+    history = trials * 7 / 8 / 100
+    assert statistics.median(seconds[-trials // 4 :]) < history * statistics.median(seconds[50:150]) + 0.02
     assert grown[1] - grown[0] < 60e6
     assert files[1] <= files[0] + 1
