@@ -7,14 +7,14 @@ Nothing heavy is imported until one is called.
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from phinas.describe import describe
-    from phinas.export import export
+    from phinas.description import describe
+    from phinas.exporting import export
     from phinas.pipeline import report, resume, run, scale, search, validate
-    from phinas.plan import plan
+    from phinas.planning import plan
 
 __all__ = ["describe", "export", "plan", "report", "resume", "run", "scale", "search", "validate"]
 
-_HOMES = {"describe": "phinas.describe", "export": "phinas.export", "plan": "phinas.plan"}
+_HOMES = {"describe": "phinas.description", "export": "phinas.exporting", "plan": "phinas.planning"}
 
 
 def __getattr__(name: str) -> Any:

@@ -205,8 +205,8 @@ def resume(directory: Path, as_json: bool) -> None:
 @_JSON
 def plan(config: Path | None, settings: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """What a run will cost (trainings, FLOPs, hours on this device) before it is spent."""
-    from phinas.plan import as_text
-    from phinas.plan import plan as make_plan
+    from phinas.planning import as_text
+    from phinas.planning import plan as make_plan
 
     facts = make_plan(_config(config, settings, options, quick=True))
     if as_json:
@@ -221,8 +221,8 @@ def plan(config: Path | None, settings: tuple[str, ...], as_json: bool, **option
 @_JSON
 def describe(spec: str, verify: bool, as_json: bool) -> None:
     """Stage table and exact cost of a preset (efficientnet_b0) or a spec file. FLOPs are multiply-adds."""
-    from phinas.describe import as_text
-    from phinas.describe import describe as make_description
+    from phinas.description import as_text
+    from phinas.description import describe as make_description
 
     facts = make_description(spec, verify=verify)
     if as_json:
@@ -240,7 +240,7 @@ def describe(spec: str, verify: bool, as_json: bool) -> None:
 @_JSON
 def export(spec: str, out: Path, weights: Path | None, as_json: bool) -> None:
     """Write the network of SPEC as ONNX (extra `onnx`), and run it in onnxruntime to see that it gives the same."""
-    from phinas.export import export as write_export
+    from phinas.exporting import export as write_export
 
     facts = write_export(spec, out=out, weights=weights)
     if as_json:

@@ -12,10 +12,11 @@ from experiment.config import Config
 from experiment.errors import InputError
 from experiment.manifest import record_artefacts
 from experiment.rundir import RunDir, write_atomic
+from phinas.fitting import fitted_baseline, fitted_space
 from phinas.progress import Display
 from phinas.session import STAGES, Session, open_session, read_config, read_goal
 from phinas.summary import summary
-from space.search_space import SearchSpace, load_space, load_spec
+from space.search_space import load_space, load_spec
 from space.spec import ArchSpec
 from space.yaml_text import dump_yaml, read_yaml
 
@@ -122,23 +123,9 @@ def _admit(session: Session) -> None:
     if scaling.baseline is not None:
         make_grid(_given_baseline(session), scaling, largest_side=session.largest_side)
     elif "search" in goal:
-        space = fitted_space(session)
+        space = fitted_space(session.config, session.data)
         if "scale" in goal:
             require_room(space.base.resolution, scaling, largest_side=session.largest_side)
-
-
-def fitted_space(session: Session) -> SearchSpace:
-    """The configured space for the session's images. Raises InputError where its networks need more pixels than there are."""
-    config = session.config
-    space = load_space(config.search.space).fitted(
-        channels=session.data.channels, classes=len(session.data.classes), resolution=config.search.resolution
-    )
-    if space.base.resolution > session.largest_side:
-        raise InputError(
-            f"search.resolution: candidates see {space.base.resolution} pixels of a side and the images have "
-            f"{session.data.side}; set it lower, or data.upsample: true to enlarge images"
-        )
-    return space
 
 
 def _search(session: Session) -> None:
@@ -150,7 +137,7 @@ def _search(session: Session) -> None:
     from nas.evaluators import make_evaluator
     from nas.search import search as search_space
 
-    space = fitted_space(session)
+    space = fitted_space(session.config, session.data)
     evaluator = make_evaluator(config.search.evaluator, session.trainer)
     if config.search.reward == "soft" and config.search.target_flops is not None:
         session.display.say("note: under the soft reward target_flops multiplies all rewards alike and changes no choice")
@@ -183,11 +170,7 @@ def _given_baseline(session: Session) -> ArchSpec:
     """The baseline that the user brings, for this data's channels and classes: as it was when the run began."""
     if session.run.baseline.exists():
         return _read_baseline(session.run)
-    from dataclasses import replace
-
-    given = load_spec(str(session.config.scaling.baseline))
-    side = session.config.search.resolution or int(min(given.resolution, session.largest_side))
-    return replace(given, channels=session.data.channels, classes=len(session.data.classes), resolution=side)
+    return fitted_baseline(session.config, session.data)
 
 
 def _adopt_baseline(session: Session) -> None:

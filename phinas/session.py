@@ -17,6 +17,7 @@ from experiment.errors import InputError
 from experiment.executors import EXECUTORS, Executor
 from experiment.manifest import add_to_manifest, new_manifest, read_manifest
 from experiment.rundir import RunDir, write_atomic
+from phinas.fitting import largest_side
 from phinas.progress import Display
 from space.spec import SpecError
 from space.yaml_text import YamlError, dump_yaml
@@ -42,18 +43,11 @@ class Session:
 
     @property
     def largest_side(self) -> float:
-        """Pixels of a side that networks may see: those of the images, or any where the user allows enlarging."""
-        return float("inf") if self.config.data.upsample else self.data.side
+        return largest_side(self.config, self.data)
 
     @cached_property
     def slots(self) -> int:
-        from training.device import count_slots, resolve_device
-
-        resolve_device(self.config.run.device)
-        workers = self.config.run.workers
-        if workers == "auto":
-            return count_slots(self.config.run.device) if self.config.run.executor == "processes" else 1
-        return workers
+        return slots_of(self.config.run)
 
     @cached_property
     def executor(self) -> Executor:
@@ -76,6 +70,16 @@ class Session:
         if "executor" in self.__dict__:
             self.executor.close()
         self.store.close()
+
+
+def slots_of(section: RunSection) -> int:
+    """Trainings at a time. Raises InputError where the device is not there."""
+    from training.device import count_slots, resolve_device
+
+    resolve_device(section.device)
+    if section.workers != "auto":
+        return section.workers
+    return 1 if section.executor == "inline" else count_slots(section.device)
 
 
 def threads_of(section: RunSection, *, slots: int) -> int:

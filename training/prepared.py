@@ -18,6 +18,7 @@ import numpy as np
 
 from experiment.config import DataSection
 from experiment.errors import InputError
+from experiment.manifest import file_sha256
 from experiment.rundir import write_json
 from training.datasets import ImageSet, Notify, load_images
 from training.splits import Split, split_indices
@@ -136,14 +137,9 @@ def _is_whole(directory: Path, record: dict[str, Any], *, hashed: bool) -> bool:
         expected, file = record["files"].get(path), directory / path
         if expected is None or not file.is_file() or file.stat().st_size != expected["bytes"]:
             return False
-        if hashed and _sha256(file) != expected["sha256"]:
+        if hashed and file_sha256(file) != expected["sha256"]:
             return False
     return True
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _split_parts(data: ImageSet, section: DataSection, *, seed: int) -> Parts:
@@ -193,7 +189,7 @@ def _save(path: Path, array: np.ndarray, indices: np.ndarray) -> dict[str, Any]:
                 file.write(chunk.data)
             file.flush()
             os.fsync(file.fileno())
-        facts = {"bytes": aside.stat().st_size, "sha256": _sha256(aside)}
+        facts = {"bytes": aside.stat().st_size, "sha256": file_sha256(aside)}
         aside.replace(path)
     except BaseException:
         aside.unlink(missing_ok=True)

@@ -132,8 +132,9 @@ def test_two_runs_may_share_a_database_and_keep_their_trials_apart(tmp_path: Pat
 def test_the_python_calls_have_the_names_of_the_verbs() -> None:
     import phinas as package
 
-    for verb in VERBS:
-        assert callable(getattr(package, verb))
+    for _ in range(2):  # a module of the same name would take the call's place once it is imported
+        for verb in VERBS:
+            assert callable(getattr(package, verb))
 
 
 def test_an_interrupt_that_a_library_swallows_is_raised_again() -> None:

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from experiment.config import Config, Recipe
 from experiment.seeds import seed_of
+from phinas.fitting import fitted_baseline, fitted_space, largest_side
 from phinas.pipeline import check
-from phinas.session import STAGES, threads_of
+from phinas.session import STAGES, slots_of, threads_of
 from scaling_search.coefficients import Coefficients
 from scaling_search.family import make_family
 from scaling_search.grid import make_grid, require_room, spread
 from scaling_search.validate import reason_to_skip
 from space.cost import cost
-from space.search_space import load_space, load_spec
 from space.spec import ArchSpec
 
 if TYPE_CHECKING:
@@ -66,18 +66,12 @@ def plan(config: Config, *, stages: Sequence[str] = STAGES) -> dict[str, Any]:
 
 def _expected_stages(config: Config, data: "PreparedData", stages: Sequence[str]) -> list[_Stage]:
     """The stages with networks like those that they will train."""
-    from dataclasses import replace
-
-    largest = float("inf") if config.data.upsample else data.side
+    largest = largest_side(config, data)
     expected = []
     if config.scaling.baseline is not None:
-        given = load_spec(config.scaling.baseline)
-        side = config.search.resolution or int(min(given.resolution, largest))
-        base = replace(given, channels=data.channels, classes=len(data.classes), resolution=side)
+        base = fitted_baseline(config, data)
     else:
-        space = load_space(config.search.space).fitted(
-            channels=data.channels, classes=len(data.classes), resolution=config.search.resolution
-        )
+        space = fitted_space(config, data)
         base = space.base
         generator = random.Random(seed_of(config.run.seed, "plan"))
         sample = [space.decode(space.sample(generator)) for _ in range(_SAMPLE)]
@@ -99,10 +93,10 @@ def _expected_stages(config: Config, data: "PreparedData", stages: Sequence[str]
 
 
 def _price(stage: _Stage, config: Config, data: "PreparedData") -> dict[str, Any]:
-    from training.device import count_slots, resolve_device
+    from training.device import resolve_device
     from training.throughput import training_seconds
 
-    slots = count_slots(config.run.device) if config.run.workers == "auto" else config.run.workers
+    slots = slots_of(config.run)
     threads = threads_of(config.run, slots=slots)
     device: torch.device = resolve_device(config.run.device)
     step = max(1, len(stage.networks) // _TIMED)

@@ -1,0 +1,41 @@
+"""What a configuration means once the images are read: how large they may be shown, and which networks fit them.
+
+`phinas plan` and the run itself both ask here, so a plan is refused where the run would be.
+"""
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from experiment.config import Config
+from experiment.errors import InputError
+from space.search_space import SearchSpace, load_space, load_spec
+from space.spec import ArchSpec
+
+if TYPE_CHECKING:
+    from training.prepared import PreparedData
+
+
+def largest_side(config: Config, data: "PreparedData") -> float:
+    """Pixels of a side that networks may see: those of the images, or any where the user allows enlarging."""
+    return math.inf if config.data.upsample else data.side
+
+
+def fitted_space(config: Config, data: "PreparedData") -> SearchSpace:
+    """The configured space for these images. Raises InputError where its networks need more pixels than there are."""
+    space = load_space(config.search.space).fitted(
+        channels=data.channels, classes=len(data.classes), resolution=config.search.resolution
+    )
+    if space.base.resolution > largest_side(config, data):
+        raise InputError(
+            f"search.resolution: candidates see {space.base.resolution} pixels of a side and the images have "
+            f"{data.side}; set it lower, or data.upsample: true to enlarge images"
+        )
+    return space
+
+
+def fitted_baseline(config: Config, data: "PreparedData") -> ArchSpec:
+    """The baseline that the user brings (`scaling.baseline`), for the channels, classes and size of these images."""
+    given = load_spec(str(config.scaling.baseline))
+    side = config.search.resolution or int(min(given.resolution, largest_side(config, data)))
+    return replace(given, channels=data.channels, classes=len(data.classes), resolution=side)
