@@ -47,7 +47,6 @@ def measured_trials(rows: list[Row]) -> list[Trial]:
     for row in rows:
         if row.done and row.value is not None:
             facts = row.attributes
-            price = Cost(facts["flops"], facts["params"], facts["activations"])
             spec = ArchSpec.from_dict(facts["spec"])
-            trials.append(Trial(row.number, facts["proposal"], spec, price, row.value, row.measurement))
+            trials.append(Trial(row.number, facts["proposal"], spec, cost(spec), row.value, row.measurement))
     return sorted(trials, key=lambda trial: trial.proposal)

@@ -1,14 +1,14 @@
 """The torch modules of lowered layers: `build(spec)` is the network that `cost(spec)` prices.
 
-Symmetric padding, as in timm's `efficientnet_b*` and torchvision (TensorFlow pads unevenly at stride 2; sizes and cost
-are the same). Initialisation as in the published code: normal with fan-out variance for convolutions, uniform for the
+Initialisation as in EfficientNet's published code: normal with fan-out variance for convolutions, uniform for the
 classifier. Stochastic depth as there too: block i of n is dropped with probability drop_path * i / n, shortcuts only.
 """
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from space.layers import Block, Conv, lower
+from space.layers import Block, Conv, lower, reduced
 from space.spec import ArchSpec
 
 _ACTIVATIONS = {
@@ -19,21 +19,45 @@ _ACTIVATIONS = {
 }
 
 
-def _convolution(conv: Conv, *, eps: float, momentum: float) -> nn.Sequential:
+def _same_padding(images: Tensor, kernel: int, stride: int, *, value: float = 0.0) -> Tensor:
+    """TensorFlow's padding: what ceil(side / stride) outputs need, the odd pixel below and to the right."""
+    high, wide = (max((reduced(side, stride) - 1) * stride + kernel - side, 0) for side in images.shape[2:])
+    return functional.pad(images, (wide // 2, wide - wide // 2, high // 2, high - high // 2), value=value)
+
+
+class SameConv2d(nn.Conv2d):
+    """A convolution with TensorFlow's padding."""
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name for it
+        return super().forward(_same_padding(input, self.kernel_size[0], self.stride[0]))
+
+
+class SameMaxPool2d(nn.MaxPool2d):
+    """A 3x3 max pooling of stride 2 with TensorFlow's padding."""
+
+    def __init__(self) -> None:
+        super().__init__(3, 2)
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name for it
+        return super().forward(_same_padding(input, 3, 2, value=float("-inf")))
+
+
+def _convolution(conv: Conv, spec: ArchSpec) -> nn.Sequential:
     """A convolution, the batch norm that follows it and its activation, as far as it has them."""
-    layer = nn.Conv2d(
+    same = spec.padding == "same" and conv.kernel > 1
+    layer = (SameConv2d if same else nn.Conv2d)(
         conv.in_width,
         conv.out_width,
         conv.kernel,
         stride=conv.stride,
-        padding=conv.kernel // 2,
+        padding=0 if same else conv.kernel // 2,
         groups=conv.groups,
         bias=not conv.norm,
     )
     module = nn.Sequential()
     module.add_module("conv", layer)
     if conv.norm:
-        module.add_module("norm", nn.BatchNorm2d(conv.out_width, eps=eps, momentum=momentum))
+        module.add_module("norm", nn.BatchNorm2d(conv.out_width, eps=spec.bn_eps, momentum=spec.bn_momentum))
     if conv.activation == "sigmoid":
         module.add_module("activation", nn.Sigmoid())
     elif conv.activation:
@@ -41,30 +65,33 @@ def _convolution(conv: Conv, *, eps: float, momentum: float) -> nn.Sequential:
     return module
 
 
-class MBConv(nn.Module):
-    """One block: (N, C, H, W) to (N, C', H / stride, W / stride)."""
+class ConvBlock(nn.Module):
+    """One block of any kind: (N, C, H, W) to (N, C', H / stride, W / stride)."""
 
-    def __init__(self, block: Block, *, drop_path: float, eps: float, momentum: float) -> None:
+    def __init__(self, block: Block, spec: ArchSpec, *, drop_path: float) -> None:
         super().__init__()
-        self.shortcut = block.shortcut
+        self.adds_input = block.shortcut
         self.drop_path = drop_path
+        self.roles = tuple(conv.role for conv in block.convs if conv.role != "excite")
         for conv in block.convs:
-            self.add_module(conv.role, _convolution(conv, eps=eps, momentum=momentum))
+            self.add_module(conv.role, _convolution(conv, spec))
+        self.shortcut = _convolution(block.projection, spec) if block.projection else nn.Identity()
+        self.activation = _ACTIVATIONS[block.activation](inplace=True) if block.activation else nn.Identity()
 
     def forward(self, images: Tensor) -> Tensor:
         features = images
-        for role, module in self.named_children():
+        for role in self.roles:
+            module = self.get_submodule(role)
             if role == "squeeze":
-                gate = self.get_submodule("excite")(module(features.mean((2, 3), keepdim=True)))
-                features = features * gate
-            elif role != "excite":
+                features = features * self.get_submodule("excite")(module(features.mean((2, 3), keepdim=True)))
+            else:
                 features = module(features)
-        if not self.shortcut:
-            return features
-        if self.training and self.drop_path:
-            kept = features.new_empty(len(features), 1, 1, 1).bernoulli_(1 - self.drop_path)
-            features = features * (kept / (1 - self.drop_path))
-        return features + images
+        if self.adds_input:
+            if self.training and self.drop_path:
+                kept = features.new_empty(len(features), 1, 1, 1).bernoulli_(1 - self.drop_path)
+                features = features * (kept / (1 - self.drop_path))
+            features = features + self.shortcut(images)
+        return self.activation(features)
 
 
 class ConvNet(nn.Module):
@@ -73,20 +100,20 @@ class ConvNet(nn.Module):
     def __init__(self, spec: ArchSpec) -> None:
         super().__init__()
         network = lower(spec)
-        norm = {"eps": spec.bn_eps, "momentum": spec.bn_momentum}
-        self.stem = _convolution(network.stem, **norm)
+        self.stem = _convolution(network.stem, spec)
+        if network.stem_pool:
+            self.stem.add_module("pool", SameMaxPool2d() if spec.padding == "same" else nn.MaxPool2d(3, 2, padding=1))
         self.stages = nn.Sequential()
         index = 0
         for number, blocks in enumerate(network.stages, start=1):
             stage = nn.Sequential()
             for position, block in enumerate(blocks):
-                rate = spec.drop_path * index / spec.depth
-                stage.add_module(str(position), MBConv(block, drop_path=rate, **norm))
+                stage.add_module(str(position), ConvBlock(block, spec, drop_path=spec.drop_path * index / spec.depth))
                 index += 1
             self.stages.add_module(str(number), stage)
-        self.head = _convolution(network.head, **norm)
+        self.head = _convolution(network.head, spec) if network.head else nn.Identity()
         self.dropout = nn.Dropout(spec.dropout)
-        self.classifier = nn.Linear(spec.head_width, spec.classes)
+        self.classifier = nn.Linear(spec.last_width, spec.classes)
         self.apply(_initialise)
 
     def forward(self, images: Tensor) -> Tensor:

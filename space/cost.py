@@ -3,30 +3,50 @@
 Convention: FLOPs are *multiply-adds of convolutions and the classifier, per image*, the papers' FLOPS and the `conv` +
 `linear` part of fvcore. Not counted: batch norm, activations, pooling, the multiplication and addition of SE and
 shortcut (about 4% on B0). Activations are output elements of convolutions and classifier (Dollar et al.,
-arXiv:2103.06877). Parameters are all trainable ones.
+arXiv:2103.06877). Parameters are all trainable ones. Peak activations are the elements that must be held at one time
+in inference, at the worst step: the input and the output of the layer at work and the maps kept for later (a shortcut, a
+map that waits for its gate), with batch norms folded into their convolutions and activations, gates and additions done in
+place. Times the bytes of an element, with the parameters, that is the memory that inference cannot do without.
+
+For whole batches of a search space's choices: `cost_tables`. What other tools count: `conventions`.
 """
 
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Self
 
-from space.layers import Block, Conv, lower_block
+from space.layers import Block, Conv, lower_block, lower_head, lower_stem, reduced
 from space.spec import ArchSpec, StageSpec
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """flops: multiply-adds per image; params: trainable numbers; activations: output elements per image."""
+    """flops: multiply-adds per image; params: trainable numbers; activations: output elements per image;
+    peak_activations: elements held at once. Parts that run one after another add up, except for the peak."""
 
     flops: int
     params: int
     activations: int
+    peak_activations: int
 
     def __add__(self, other: Self) -> Self:
-        return type(self)(self.flops + other.flops, self.params + other.params, self.activations + other.activations)
+        return type(self)(
+            self.flops + other.flops,
+            self.params + other.params,
+            self.activations + other.activations,
+            max(self.peak_activations, other.peak_activations),
+        )
 
     def __mul__(self, times: int) -> Self:
-        return type(self)(self.flops * times, self.params * times, self.activations * times)
+        peak = self.peak_activations if times else 0
+        return type(self)(self.flops * times, self.params * times, self.activations * times, peak)
+
+    def inference_bytes(self, *, element: int = 4) -> int:
+        """Bytes that inference on one image needs at least, with `element` bytes a number (float32: 4)."""
+        return (self.params + self.peak_activations) * element
+
+
+NOTHING = Cost(0, 0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,51 +59,81 @@ class StageCost:
     cost: Cost
 
 
-def reduced(side: int, stride: int) -> int:
-    """The side of a map after a convolution of that stride with "same" padding."""
-    return -(-side // stride)
+def conv_cost(conv: Conv, side: int, *, held: int = 0) -> Cost:
+    """Cost of one convolution whose *output* has `side` pixels of a side (1 where it works on the pooled map).
 
-
-def conv_cost(conv: Conv, side: int) -> Cost:
-    """Cost of one convolution whose *output* has `side` pixels of a side (1 where it works on the pooled map)."""
+    held: elements that are alive beside its output while it works, its input among them.
+    """
     pixels = 1 if conv.pooled else side * side
     weights = conv.kernel * conv.kernel * (conv.in_width // conv.groups) * conv.out_width
     extra = 2 * conv.out_width if conv.norm else conv.out_width
-    return Cost(weights * pixels, weights + extra, conv.out_width * pixels)
+    out = conv.out_width * pixels
+    return Cost(weights * pixels, weights + extra, out, held + out)
 
 
-def _block_cost(block: Block, side: int) -> Cost:
-    """Cost of a block that takes a map of `side` pixels of a side."""
-    total = Cost(0, 0, 0)
-    for conv in block.convs:
+def block_cost(block: Block, in_width: int, side: int) -> Cost:
+    """Cost of a block that takes a map of `in_width` channels and `side` pixels of a side."""
+    total = NOTHING
+    entry = alive = in_width * side * side  # elements of its input, and of the map at hand
+    in_side = side
+    for position, conv in enumerate(block.convs):
         side = reduced(side, conv.stride)
-        total = total + conv_cost(conv, side)
+        kept = entry if block.shortcut and position else 0
+        held = alive + kept + (conv.in_width if conv.pooled else 0)
+        total = total + conv_cost(conv, side, held=held)
+        if not conv.pooled:
+            alive = conv.out_width * side * side
+    if block.projection:
+        side = reduced(in_side, block.projection.stride)
+        total = total + conv_cost(block.projection, side, held=entry + alive)
     return total
 
 
 @lru_cache(maxsize=1 << 16)
-def _stage_cost(stage: StageSpec, in_width: int, side: int) -> Cost:
-    # The activation has no cost, so its name does not matter here.
+def stage_cost(stage: StageSpec, in_width: int, side: int) -> Cost:
+    """Cost of a stage that takes a map of `in_width` channels and `side` pixels of a side."""
+    if stage.block == "identity":
+        return NOTHING
+    # The network's activation has no cost, so its name does not matter here.
     first = lower_block(stage, in_width=in_width, first=True, activation="")
     rest = lower_block(stage, in_width=stage.width, first=False, activation="")
-    return _block_cost(first, side) + _block_cost(rest, reduced(side, stage.stride)) * (stage.depth - 1)
+    after = reduced(side, stage.stride)
+    return block_cost(first, in_width, side) + block_cost(rest, stage.width, after) * (stage.depth - 1)
+
+
+def stem_cost(spec: ArchSpec) -> tuple[Cost, int]:
+    """Cost of the stem with its pooling, and the side of the map that it hands on."""
+    stem = lower_stem(spec)
+    side = reduced(spec.resolution, stem.stride)
+    total = conv_cost(stem, side, held=spec.channels * spec.resolution**2)
+    if not spec.stem_pool:
+        return total, side
+    pooled = reduced(side, 2)
+    return total + Cost(0, 0, 0, stem.out_width * (side**2 + pooled**2)), pooled
+
+
+def head_cost(spec: ArchSpec, in_width: int, side: int) -> Cost:
+    """Cost of the head convolution, global pooling and classifier on a map of `in_width` channels and `side` pixels."""
+    head = lower_head(spec, in_width)
+    width = head.out_width if head else in_width
+    total = conv_cost(head, side, held=in_width * side**2) if head else NOTHING
+    pooling = Cost(0, 0, 0, width * side**2 + width)
+    return total + pooling + Cost(width * spec.classes, (width + 1) * spec.classes, spec.classes, width + spec.classes)
 
 
 def stage_costs(spec: ArchSpec) -> list[StageCost]:
     """The cost of stem, each stage and head in order; their sum is `cost(spec)`."""
-    side = reduced(spec.resolution, spec.stem_stride)
-    stem = Conv("stem", spec.channels, spec.stem_width, spec.stem_kernel, spec.stem_stride)
-    rows = [StageCost("stem", side, spec.stem_width, conv_cost(stem, side))]
+    stem, side = stem_cost(spec)
+    rows = [StageCost("stem", side, spec.stem_width, stem)]
     width = spec.stem_width
     for number, stage in enumerate(spec.stages, start=1):
-        stage_cost = _stage_cost(stage, width, side)
-        side, width = reduced(side, stage.stride), stage.width
-        rows.append(StageCost(str(number), side, width, stage_cost))
-    head = conv_cost(Conv("head", width, spec.head_width), side)
-    linear = Cost(spec.head_width * spec.classes, (spec.head_width + 1) * spec.classes, spec.classes)
-    return [*rows, StageCost("head", 1, spec.classes, head + linear)]
+        price = stage_cost(stage, width, side)
+        if stage.block != "identity":
+            side, width = reduced(side, stage.stride), stage.width
+        rows.append(StageCost(str(number), side, width, price))
+    return [*rows, StageCost("head", 1, spec.classes, head_cost(spec, width, side))]
 
 
 def cost(spec: ArchSpec) -> Cost:
-    """FLOPs (multiply-adds), parameters and activations of `spec` for one image, exactly."""
-    return sum((row.cost for row in stage_costs(spec)), Cost(0, 0, 0))
+    """FLOPs (multiply-adds), parameters, activations and peak activations of `spec` for one image, exactly."""
+    return sum((row.cost for row in stage_costs(spec)), NOTHING)

@@ -2,14 +2,15 @@
 
 From EfficientNet (arXiv:1905.11946, section 3.3) and its published code: widths (stem, every stage, head) to the nearest
 multiple of 8 that is not below 90% of the exact value; depths up, every stage alike. (The later automl code drops the
-90% guard, and its B3 differs; it is not followed here.)
+90% guard, and its B3 differs; it is not followed here.) Stages that go on from one another at one size and width, as the
+layers of a layer-wise search do, are scaled in depth as one: 1 + 1 + 1 blocks times 1.2 are 4, not 6.
 """
 
 import math
 from dataclasses import replace
 from typing import Literal
 
-from space.spec import ArchSpec, SpecError
+from space.spec import ArchSpec, SpecError, StageSpec
 
 DepthRounding = Literal["ceil", "round"]
 MAX_FACTOR = 1_000_000
@@ -26,6 +27,30 @@ def round_depth(depth: float, *, rounding: DepthRounding = "ceil") -> int:
     # A factor that was computed may exceed its decimal by a last bit (1.1**2 * 100 does): that must not add a block.
     exact = math.ceil(depth - 1e-9) if rounding == "ceil" else math.floor(depth + 0.5)
     return max(1, exact)
+
+
+def _runs(stages: tuple[StageSpec, ...]) -> list[list[StageSpec]]:
+    """`stages` in groups, each of which stays at one size and width after its first block."""
+    runs: list[list[StageSpec]] = []
+    for stage in stages:
+        if runs and stage.stride == 1 and stage.width == runs[-1][0].width:
+            runs[-1].append(stage)
+        else:
+            runs.append([stage])
+    return runs
+
+
+def _shared(depths: list[int], total: int) -> list[int]:
+    """`total` blocks shared out in proportion to `depths` by largest remainders, the later first; the first keeps one."""
+    exact = [depth * total / sum(depths) for depth in depths]
+    whole = [math.floor(share + 1e-9) for share in exact]
+    whole[0] = max(1, whole[0])
+    order = sorted(range(len(depths)), key=lambda index: (exact[index] - whole[index], index), reverse=True)
+    for index in order[: max(0, total - sum(whole))]:
+        whole[index] += 1
+    while sum(whole) > total:  # the first one's block came on top
+        whole[max(index for index in range(1, len(whole)) if whole[index])] -= 1
+    return whole
 
 
 def scale(
@@ -52,11 +77,14 @@ def scale(
     def deeper(value: int) -> int:
         return value if depth == 1 else round_depth(value * depth, rounding=rounding)
 
-    stages = [replace(stage, width=wider(stage.width), depth=deeper(stage.depth)) for stage in spec.stages]
+    stages: list[StageSpec] = []
+    for run in _runs(spec.simplified().stages if depth != 1 else spec.stages):
+        depths = _shared([stage.depth for stage in run], deeper(sum(stage.depth for stage in run)))
+        stages += [replace(stage, width=wider(stage.width), depth=d) for stage, d in zip(run, depths, strict=True) if d]
     return replace(
         spec,
         stages=tuple(stages),
         stem_width=wider(spec.stem_width),
-        head_width=wider(spec.head_width),
+        head_width=wider(spec.head_width) if spec.head_width else 0,
         resolution=max(1, round(spec.resolution * resolution)),
     )

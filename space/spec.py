@@ -4,20 +4,31 @@ The one decision to know: a spec holds everything that decides a network's arith
 nothing that decides its training. `spec_id` is the hash of the fields that differ from their defaults, so a field added
 later with a default does not rename the networks that exist.
 
-Blocks are those of MobileNetV2 (arXiv:1801.04381), MnasNet (arXiv:1807.11626) and EfficientNet (arXiv:1905.11946).
+Blocks are those of ResNet (arXiv:1512.03385), MobileNetV1 (arXiv:1704.04861), MobileNetV2 (arXiv:1801.04381), MnasNet
+(arXiv:1807.11626), EfficientNet (arXiv:1905.11946) and EfficientNetV2 (arXiv:2104.00298).
 """
 
 import hashlib
 import json
 import math
-from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, dataclass, fields, replace
 from difflib import get_close_matches
 from typing import Any, Self
 
 from space.yaml_text import dump_yaml, parse_yaml
 
+# Each kind of block, and the fields of StageSpec that mean nothing to it.
+BLOCKS = {
+    "mbconv": (),  # expand 1x1, depthwise, squeeze-and-excitation, project; at expansion 1 and se 0: depthwise-separable
+    "fused_mbconv": (),  # EfficientNetV2's: expand k x k, squeeze-and-excitation, project; at expansion 1 one convolution
+    "bottleneck": (),  # ResNet's: reduce 1x1, k x k, restore 1x1, activation after the addition
+    "separable": ("expansion", "se", "skip"),  # MobileNetV1's: depthwise, pointwise, an activation after each, no shortcut
+    "conv": ("expansion", "se", "skip"),  # one k x k convolution, no shortcut
+    "identity": ("width", "depth", "kernel", "expansion", "se", "skip", "activation"),  # a layer left out
+}
 ACTIVATIONS = ("silu", "relu", "relu6", "hard_swish")
+PADDINGS = ("symmetric", "same")
 MAX_SIDE = 1 << 14
 MAX_WIDTH = 1 << 17
 MAX_DEPTH = 1 << 10
@@ -51,6 +62,13 @@ def _check_kernel(field: str, value: object) -> None:
         raise _refuse(field, value, f"is even: padding keeps the size only for odd kernels; use {value - 1} or {value + 1}")
 
 
+def _check_word(field: str, value: object, known: Iterable[str]) -> None:
+    known = tuple(known)
+    if value not in known:
+        near = get_close_matches(str(value), known, n=1)
+        raise _refuse(field, value, f"is not one of {', '.join(known)}" + (f"; did you mean {near[0]!r}?" if near else ""))
+
+
 def _from_mapping(kind: type, data: object, where: str) -> dict[str, Any]:
     """The keyword arguments of `kind` in `data`; an unknown or missing key is an error that names the nearest."""
     if not isinstance(data, Mapping):
@@ -70,11 +88,12 @@ def _from_mapping(kind: type, data: object, where: str) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class StageSpec:
-    """`depth` MBConv blocks alike; the first has the stage's stride and takes the width of the stage before.
+    """`depth` blocks alike; the first has the stage's stride and takes the width of the stage before.
 
-    kernel: side of the depthwise convolution, odd. stride: 1 or 2. expansion: hidden width over input width, >= 1 (at 1
-    there is no expanding convolution). width: output channels. depth: blocks. se: squeeze-and-excitation width over the
-    block's *input* width, 0 for none. skip: add the input where the shapes agree.
+    width: output channels. depth: blocks. kernel: side of the spatial convolution, odd. stride: 1 or 2. expansion: hidden
+    width over input width, >= 1 (at 1 there is no expanding convolution); in a bottleneck, output width over hidden width.
+    se: squeeze-and-excitation width over the block's *input* width, 0 for none. skip: add the input where the shapes agree
+    (a bottleneck makes them agree). block: a kind of BLOCKS. activation: of ACTIVATIONS, or "" for the network's.
     """
 
     width: int
@@ -84,6 +103,8 @@ class StageSpec:
     expansion: float = 6
     se: float = 0.25
     skip: bool = True
+    block: str = "mbconv"
+    activation: str = ""
 
     def __post_init__(self) -> None:
         _check_integer("width", self.width, least=1, most=MAX_WIDTH)
@@ -94,14 +115,21 @@ class StageSpec:
         _check_number("se", self.se, least=0, most=1)
         if not isinstance(self.skip, bool):
             raise _refuse("skip", self.skip, "is neither true nor false")
+        _check_word("block", self.block, BLOCKS)
+        if self.block == "identity" and self.stride != 1:
+            raise _refuse("stride", self.stride, "cannot be had from an identity: use another block, or stride 1")
+        if self.activation != "":
+            _check_word("activation", self.activation, ACTIVATIONS)
 
 
 @dataclass(frozen=True, slots=True)
 class ArchSpec:
     """One network: stem convolution, stages, head (1x1 convolution, global pooling, dropout, linear).
 
-    Widths are channels, `resolution` is pixels of a (square) side, `dropout` and `drop_path` (stochastic depth of the
-    last block; it rises linearly from 0) are probabilities, `bn_momentum` is torch's (1 minus TensorFlow's).
+    Widths are channels (head_width 0: no head convolution), `resolution` is pixels of a (square) side, `dropout` and
+    `drop_path` (stochastic depth of the last block; it rises linearly from 0) are probabilities, `bn_momentum` is torch's
+    (1 minus TensorFlow's). stem_pool: a 3x3 max pooling of stride 2 follows the stem. padding: "symmetric", or "same" as
+    TensorFlow pads (unevenly at stride 2; sizes and cost are alike).
     """
 
     stages: tuple[StageSpec, ...]
@@ -117,22 +145,28 @@ class ArchSpec:
     drop_path: float = 0.2
     bn_eps: float = 1e-3
     bn_momentum: float = 0.01
+    stem_pool: bool = False
+    padding: str = "symmetric"
 
     def __post_init__(self) -> None:
         if not isinstance(self.stages, tuple) or not all(isinstance(stage, StageSpec) for stage in self.stages):
             raise _refuse("stages", self.stages, "is not a tuple of StageSpec")
         if not self.stages:
             raise _refuse("stages", self.stages, "is empty: a network needs at least one stage")
+        if all(stage.block == "identity" for stage in self.stages):
+            raise _refuse("stages", [stage.block for stage in self.stages], "leaves every layer out: keep at least one")
         for name in ("stem_width", "head_width", "channels", "classes"):
-            _check_integer(name, getattr(self, name), least=1, most=MAX_WIDTH)
+            _check_integer(name, getattr(self, name), least=0 if name == "head_width" else 1, most=MAX_WIDTH)
+        if not isinstance(self.stem_pool, bool):
+            raise _refuse("stem_pool", self.stem_pool, "is neither true nor false")
         _check_integer("stem_stride", self.stem_stride, least=1, most=2)
         _check_kernel("stem_kernel", self.stem_kernel)
         _check_integer("resolution", self.resolution, least=1, most=MAX_SIDE)
         if self.resolution < self.reduction:
             remedy = f"is below the total stride {self.reduction}: raise it or set some strides (stem_stride) to 1"
             raise _refuse("resolution", self.resolution, remedy)
-        if self.activation not in ACTIVATIONS:
-            raise _refuse("activation", self.activation, f"is not one of {', '.join(ACTIVATIONS)}")
+        _check_word("activation", self.activation, ACTIVATIONS)
+        _check_word("padding", self.padding, PADDINGS)
         for name in ("dropout", "drop_path"):
             _check_number(name, getattr(self, name), least=0, most=0.95)
         _check_number("bn_eps", self.bn_eps, least=1e-9, most=1)
@@ -141,18 +175,48 @@ class ArchSpec:
     @property
     def reduction(self) -> int:
         """Input side over the side of the last feature map (the product of all strides)."""
-        return math.prod((self.stem_stride, *(stage.stride for stage in self.stages)))
+        return math.prod((self.stem_stride, 1 + self.stem_pool, *(stage.stride for stage in self.stages)))
 
     @property
     def depth(self) -> int:
         """Blocks in all."""
-        return sum(stage.depth for stage in self.stages)
+        return sum(stage.depth for stage in self.stages if stage.block != "identity")
+
+    @property
+    def last_width(self) -> int:
+        """Channels that the classifier sees."""
+        return self.head_width or next(stage.width for stage in reversed(self.stages) if stage.block != "identity")
 
     @property
     def spec_id(self) -> str:
         """Twelve hexadecimal digits that name this network: cache key, file name and join key."""
-        text = json.dumps(_changed(self), sort_keys=True, separators=(",", ":"))
+        text = json.dumps(_changed(self.simplified()), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def simplified(self) -> Self:
+        """The same network told in the shortest way, which is what `spec_id` hashes.
+
+        Identities are left out, fields that change nothing are at their defaults, and a stage that only goes on with the
+        blocks of the one before is counted there.
+        """
+        stages: list[StageSpec] = []
+        entries = [self.stem_width]  # channels into each stage kept, and out of the last
+        for stage in self.stages:
+            if stage.block == "identity":
+                continue
+            stage = _without_idle_fields(stage, self.activation)
+            last = stages[-1] if stages else None
+            alike = last and replace(last, depth=1, stride=1, skip=stage.skip) == replace(stage, depth=1)
+            fits = last and last.depth + stage.depth <= MAX_DEPTH
+            if last and fits and alike and (last.skip == stage.skip or not _may_skip(last, entries[-2])):
+                stages[-1] = replace(last, depth=last.depth + stage.depth, skip=stage.skip)
+            else:
+                stages.append(stage)
+                entries.append(stage.width)
+        for index, stage in enumerate(stages):
+            if not stage.skip and not _may_skip(stage, entries[index]):
+                stages[index] = replace(stage, skip=True)
+        return self if tuple(stages) == self.stages else replace(self, stages=tuple(stages))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, every field written out; `from_dict` reads it back equal."""
@@ -184,6 +248,20 @@ class ArchSpec:
     def from_yaml(cls, text: str | bytes) -> Self:
         """A spec from YAML text. Raises SpecError for a bad field, YamlError for bad YAML."""
         return cls.from_dict(parse_yaml(text))
+
+
+def _may_skip(stage: StageSpec, in_width: int) -> bool:
+    """Whether `skip` changes anything in this stage."""
+    return stage.depth > 1 or stage.block == "bottleneck" or (stage.stride == 1 and in_width == stage.width)
+
+
+def _without_idle_fields(stage: StageSpec, activation: str) -> StageSpec:
+    """`stage` with the fields that mean nothing to its block at their defaults."""
+    idle: dict[str, Any] = {field.name: field.default for field in fields(stage) if field.name in BLOCKS[stage.block]}
+    if stage.activation == activation:
+        idle["activation"] = ""
+    changed = {name: value for name, value in idle.items() if getattr(stage, name) != value}
+    return replace(stage, **changed) if changed else stage
 
 
 def _changed(spec: ArchSpec) -> dict[str, Any]:

@@ -1,10 +1,13 @@
 """What several test folders share: the command as a person calls it, and a small run that has gone its whole way."""
 
+import importlib
 import os
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -42,3 +45,26 @@ def finished_run(phinas: Phinas, tmp_path_factory: pytest.TempPathFactory) -> Pa
     ended = phinas("run", SMALL_RUN, "--out", out)
     assert ended.returncode == 0, ended.stderr
     return out
+
+
+@pytest.fixture(scope="session")
+def torchvision() -> ModuleType:
+    """torchvision, or a skip. Its wheel from PyPI is made for CUDA: beside a CPU build of torch its compiled operators do not
+    load, and importing it fails unless their names are declared. The networks need none of them."""
+    import torch
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        operators = torch.library.Library("torchvision", "FRAGMENT")
+        for name in ("nms", "qnms"):
+            if not hasattr(torch.ops.torchvision, name):
+                operators.define(f"{name}(Tensor boxes, Tensor scores, float iou_threshold) -> Tensor")
+        return pytest.importorskip("torchvision")
+
+
+@pytest.fixture(scope="session")
+def timm(torchvision: ModuleType) -> ModuleType:
+    """timm, or a skip. It imports torchvision."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return importlib.import_module("timm")

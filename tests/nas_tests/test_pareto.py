@@ -15,7 +15,7 @@ SPEC = load_space("tiny").base
 
 
 def trial(number: int, flops: int, accuracy: float) -> Trial:
-    return Trial(number, number, SPEC, Cost(flops, 1, 1), accuracy, Measurement(accuracy))
+    return Trial(number, number, SPEC, Cost(flops, 1, 1, 1), accuracy, Measurement(accuracy))
 
 
 POINTS = st.lists(st.tuples(st.integers(1, 12), st.sampled_from([0.1, 0.2, 0.3, 0.4, 0.5])), max_size=30)
