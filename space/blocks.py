@@ -141,9 +141,9 @@ def conv_linear_flops(spec: ArchSpec) -> int:
     """fvcore's `conv` + `linear` on the built network in eval mode: the independent witness of `cost(spec).flops`."""
     from fvcore.nn import FlopCountAnalysis
 
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
         model = build(spec).eval()
-    images = torch.zeros(1, spec.channels, spec.resolution, spec.resolution)
-    counted = FlopCountAnalysis(model, images).unsupported_ops_warnings(False).uncalled_modules_warnings(False)
-    by_operator = counted.by_operator()
+        images = torch.zeros(1, spec.channels, spec.resolution, spec.resolution)
+        counted = FlopCountAnalysis(model, images).unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+        by_operator = counted.by_operator()
     return int(by_operator["conv"] + by_operator["linear"])

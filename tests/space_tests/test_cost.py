@@ -1,6 +1,4 @@
-"""The closed-form cost against published numbers, against fvcore and against the network that is built."""
-
-from pathlib import Path
+"""The closed-form cost against fvcore and against the network that is built. Published numbers: test_presets."""
 
 import pytest
 import torch
@@ -11,23 +9,8 @@ from torch import nn
 from space.blocks import build, conv_linear_flops
 from space.cost import NOTHING, cost, stage_costs
 from space.layers import lower
-from space.presets import PRESETS, preset
+from space.presets import preset
 from space.spec import ACTIVATIONS, PADDINGS, ArchSpec, StageSpec
-from space.yaml_text import read_yaml
-
-GOLDEN = read_yaml(Path(__file__).parent.parent / "golden" / "efficientnet.yaml")["members"]
-
-# FACTS, section 2, as published: parameters in millions, FLOPs in billions.
-PUBLISHED = {
-    "efficientnet_b0": (5.289, 0.3858),
-    "efficientnet_b1": (7.794, 0.6868),
-    "efficientnet_b2": (9.110, 0.9936),
-    "efficientnet_b3": (12.233, 1.827),
-    "efficientnet_b4": (19.342, 4.394),
-    "efficientnet_b5": (30.390, 10.27),
-    "efficientnet_b6": (43.041, 19.07),
-    "efficientnet_b7": (66.348, 37.75),
-}
 
 stages = st.builds(
     StageSpec,
@@ -49,7 +32,7 @@ specs = st.builds(
     stem_stride=st.sampled_from([1, 2]),
     stem_kernel=st.sampled_from([1, 3, 5]),
     head_width=st.integers(0, 32),
-    resolution=st.integers(16, 37),
+    resolution=st.integers(32, 45),
     stem_pool=st.booleans(),
     padding=st.sampled_from(PADDINGS),
     channels=st.sampled_from([1, 3, 4]),
@@ -74,49 +57,6 @@ def measured_activations(spec: ArchSpec) -> int:
 def parameter_count(spec: ArchSpec) -> int:
     with torch.device("meta"):
         return sum(parameter.numel() for parameter in build(spec).parameters())
-
-
-def test_golden_file_holds_every_published_network():
-    assert set(GOLDEN) == set(PRESETS) == set(PUBLISHED)
-
-
-@pytest.mark.parametrize("name", PRESETS)
-def test_cost_of_a_published_network_equals_the_golden_numbers(name):
-    row = GOLDEN[name]
-    price = cost(preset(name))
-    assert (price.flops, price.params, price.activations) == (row["flops"], row["params"], row["activations"])
-
-
-@pytest.mark.parametrize("name", PRESETS)
-def test_golden_numbers_round_to_the_published_ones(name):
-    params, flops = PUBLISHED[name]
-    assert round(GOLDEN[name]["params"] / 1e6, 3) == params
-    assert float(f"{GOLDEN[name]['flops'] / 1e9:.4g}") == flops
-
-
-@pytest.mark.parametrize("name", PRESETS)
-def test_published_network_has_the_published_widths_depth_and_resolution(name):
-    spec, row = preset(name), GOLDEN[name]
-    found = {"resolution": spec.resolution, "stem": spec.stem_width, "head": spec.head_width, "depth": spec.depth}
-    assert found == {key: row[key] for key in found}
-
-
-@pytest.mark.parametrize("name", PRESETS)
-def test_built_published_network_has_the_golden_number_of_parameters(name):
-    assert parameter_count(preset(name)) == GOLDEN[name]["params"]
-
-
-_BY_SIZE = [name if number == 0 else pytest.param(name, marks=pytest.mark.slow) for number, name in enumerate(PRESETS)]
-
-
-@pytest.mark.parametrize("name", _BY_SIZE)
-def test_fvcore_counts_the_golden_flops_at_full_resolution(name):
-    assert conv_linear_flops(preset(name)) == GOLDEN[name]["flops"]
-
-
-@pytest.mark.parametrize("name", _BY_SIZE)
-def test_hooks_on_the_built_network_count_the_golden_activations(name):
-    assert measured_activations(preset(name)) == GOLDEN[name]["activations"]
 
 
 @settings(max_examples=12, deadline=None)
