@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from experiment.config import Config
 from experiment.errors import InputError
-from space.search_space import SearchSpace, load_space, load_spec
+from space.loading import load_space, load_spec
+from space.search_space import SearchSpace
 from space.spec import ArchSpec
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from phinas.fitting import fitted_baseline, fitted_space
 from phinas.progress import Display
 from phinas.session import STAGES, Session, open_session, read_config, read_goal
 from phinas.summary import summary
-from space.search_space import load_space, load_spec
+from space.loading import load_space, load_spec
 from space.spec import ArchSpec
 from space.yaml_text import dump_yaml, read_yaml
 

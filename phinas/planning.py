@@ -21,6 +21,7 @@ from scaling_search.family import make_family
 from scaling_search.grid import make_grid, require_room, spread
 from scaling_search.validate import reason_to_skip
 from space.cost import cost
+from space.counting import networks as networks_of
 from space.spec import ArchSpec
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def _expected_stages(config: Config, data: "PreparedData", stages: Sequence[str]
         generator = random.Random(seed_of(config.run.seed, "plan"))
         sample = [space.decode(space.sample(generator)) for _ in range(_SAMPLE)]
         if "search" in stages:
-            trials = min(config.search.trials, space.size)
+            trials = min(config.search.trials, networks_of(space))
             finalists = min(config.search.finalists, trials) * config.search.finalist_seeds
             expected.append(_Stage("search", trials, sample, config.search.recipe))
             expected.append(_Stage("finalists", finalists, sample, config.search.finalist_recipe))

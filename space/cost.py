@@ -11,11 +11,12 @@ place. Times the bytes of an element, with the parameters, that is the memory th
 For whole batches of a search space's choices: `cost_tables`. What other tools count: `conventions`.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Self
 
-from space.layers import Block, Conv, lower_block, lower_head, lower_stem, reduced
+from space.layers import Block, Conv, lower_block, lower_stem, reduced
 from space.spec import ArchSpec, StageSpec
 
 
@@ -101,39 +102,60 @@ def stage_cost(stage: StageSpec, in_width: int, side: int) -> Cost:
     return block_cost(first, in_width, side) + block_cost(rest, stage.width, after) * (stage.depth - 1)
 
 
-def stem_cost(spec: ArchSpec) -> tuple[Cost, int]:
-    """Cost of the stem with its pooling, and the side of the map that it hands on."""
-    stem = lower_stem(spec)
-    side = reduced(spec.resolution, stem.stride)
-    total = conv_cost(stem, side, held=spec.channels * spec.resolution**2)
-    if not spec.stem_pool:
+@lru_cache(maxsize=1 << 12)
+def _stem_cost(stem: Conv, resolution: int, pool: bool) -> tuple[Cost, int]:
+    side = reduced(resolution, stem.stride)
+    total = conv_cost(stem, side, held=stem.in_width * resolution**2)
+    if not pool:
         return total, side
     pooled = reduced(side, 2)
     return total + Cost(0, 0, 0, stem.out_width * (side**2 + pooled**2)), pooled
 
 
+@lru_cache(maxsize=1 << 16)
+def _head_cost(in_width: int, head_width: int, classes: int, side: int) -> Cost:
+    total, width = NOTHING, in_width
+    if head_width:
+        total, width = conv_cost(Conv("head", in_width, head_width), side, held=in_width * side**2), head_width
+    pooling = Cost(0, 0, 0, width * side**2 + width)
+    return total + pooling + Cost(width * classes, (width + 1) * classes, classes, width + classes)
+
+
+def stem_cost(spec: ArchSpec) -> tuple[Cost, int]:
+    """Cost of the stem with its pooling, and the side of the map that it hands on."""
+    return _stem_cost(lower_stem(spec), spec.resolution, spec.stem_pool)
+
+
 def head_cost(spec: ArchSpec, in_width: int, side: int) -> Cost:
     """Cost of the head convolution, global pooling and classifier on a map of `in_width` channels and `side` pixels."""
-    head = lower_head(spec, in_width)
-    width = head.out_width if head else in_width
-    total = conv_cost(head, side, held=in_width * side**2) if head else NOTHING
-    pooling = Cost(0, 0, 0, width * side**2 + width)
-    return total + pooling + Cost(width * spec.classes, (width + 1) * spec.classes, spec.classes, width + spec.classes)
+    return _head_cost(in_width, spec.head_width, spec.classes, side)
+
+
+def _walk(spec: ArchSpec) -> Iterator[tuple[int, int, Cost]]:
+    """Stem, stages and head: side and width of the output, cost."""
+    price, side = stem_cost(spec)
+    width = spec.stem_width
+    yield side, width, price
+    for stage in spec.stages:
+        price = stage_cost(stage, width, side)
+        if stage.block != "identity":
+            side, width = reduced(side, stage.stride), stage.width
+        yield side, width, price
+    yield 1, spec.classes, head_cost(spec, width, side)
 
 
 def stage_costs(spec: ArchSpec) -> list[StageCost]:
     """The cost of stem, each stage and head in order; their sum is `cost(spec)`."""
-    stem, side = stem_cost(spec)
-    rows = [StageCost("stem", side, spec.stem_width, stem)]
-    width = spec.stem_width
-    for number, stage in enumerate(spec.stages, start=1):
-        price = stage_cost(stage, width, side)
-        if stage.block != "identity":
-            side, width = reduced(side, stage.stride), stage.width
-        rows.append(StageCost(str(number), side, width, price))
-    return [*rows, StageCost("head", 1, spec.classes, head_cost(spec, width, side))]
+    names = ("stem", *map(str, range(1, len(spec.stages) + 1)), "head")
+    return [StageCost(name, *row) for name, row in zip(names, _walk(spec), strict=True)]
 
 
 def cost(spec: ArchSpec) -> Cost:
     """FLOPs (multiply-adds), parameters, activations and peak activations of `spec` for one image, exactly."""
-    return sum((row.cost for row in stage_costs(spec)), NOTHING)
+    flops = params = activations = peak = 0
+    for _, _, part in _walk(spec):
+        flops += part.flops
+        params += part.params
+        activations += part.activations
+        peak = max(peak, part.peak_activations)
+    return Cost(flops, params, activations, peak)

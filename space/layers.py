@@ -52,7 +52,7 @@ class Network:
 
 def reduced(side: int, stride: int) -> int:
     """The side of a map after a convolution of that stride with "same" padding."""
-    return -(-side // stride)
+    return (side + stride - 1) // stride  # not -(-side // stride): ONNX divides a negative number towards 0
 
 
 def _squeeze(width: int, in_width: int, se: float, activation: str) -> list[Conv]:
@@ -128,10 +128,6 @@ def lower_stem(spec: ArchSpec) -> Conv:
     return Conv("stem", spec.channels, spec.stem_width, spec.stem_kernel, spec.stem_stride, activation=spec.activation)
 
 
-def lower_head(spec: ArchSpec, in_width: int) -> Conv | None:
-    return Conv("head", in_width, spec.head_width, activation=spec.activation) if spec.head_width else None
-
-
 def lower(spec: ArchSpec) -> Network:
     """Every convolution of `spec`, in the order in which an image meets them."""
     stages: list[tuple[Block, ...]] = []
@@ -144,4 +140,5 @@ def lower(spec: ArchSpec) -> Network:
         rest = lower_block(stage, in_width=stage.width, first=False, activation=spec.activation)
         stages.append((first, *[rest] * (stage.depth - 1)))
         width = stage.width
-    return Network(lower_stem(spec), spec.stem_pool, tuple(stages), lower_head(spec, width))
+    head = Conv("head", width, spec.head_width, activation=spec.activation) if spec.head_width else None
+    return Network(lower_stem(spec), spec.stem_pool, tuple(stages), head)

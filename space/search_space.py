@@ -1,29 +1,30 @@
 """A search space: a base network and the decisions that change it. Pure data, no optimiser and no torch.
 
-A decision names a field of the spec (`stages.2.kernel`, `resolution`) and lists the values that it may take. Multipliers
-of a width and offsets of a depth are only a way of *writing* choices: they are resolved against the base when the space is
-read, so every choice is the value that the network gets and decode and encode are each other's inverse.
+A decision names a field of the spec and lists the values that it may take: `stages.2.kernel` for all blocks of a stage,
+`stages.2.layers.0.kernel` for one of its layers (which goes before the stage's own), `resolution` for the whole network.
+Multipliers of a width and offsets of a depth are only a way of *writing* choices (`loading`): here every choice is the value
+that the network gets.
+
+Several choices may mean one network: a layer that is left out (block: identity, or beyond the depth of its stage) makes
+its other choices idle. So networks are told apart by `spec_id`, never by choices; what `decode` gives is simplified.
 """
 
 import itertools
 import math
 import random
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, replace
-from difflib import get_close_matches
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 from typing import Any, Self
 
-from space.presets import PRESETS, preset
-from space.scaling import MAX_FACTOR, round_width
 from space.spec import ArchSpec, SpecError, StageSpec
-from space.yaml_text import read_yaml
 
-Value = int | float | bool
+Value = int | float | bool | str
 Choices = dict[str, Value]
 
-_STAGE_FIELDS = ("kernel", "expansion", "se", "width", "depth", "skip")
-_WHOLE_FIELDS = ("stem_width", "head_width", "resolution")
+LAYER_FIELDS = ("block", "kernel", "expansion", "se", "width", "skip", "activation")
+STAGE_FIELDS = (*LAYER_FIELDS, "depth")
+WHOLE_FIELDS = ("stem_width", "head_width", "resolution")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +38,40 @@ class Decision:
         if not self.values:
             raise SpecError(f"{self.name}: has no values; list at least one")
         for value in self.values:
-            if not isinstance(value, int | float):
-                raise SpecError(f"{self.name}: {value!r} is not a number or true/false")
+            if not isinstance(value, int | float | str):
+                raise SpecError(f"{self.name}: {value!r} is not a number, a word or true/false")
         if len(set(self.values)) < len(self.values):
             raise SpecError(f"{self.name}: {list(self.values)} names a value twice; list each once")
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a decision acts: on stage `stage` (None: the whole network), on its layer `layer` (None: all), on `field`."""
+
+    stage: int | None
+    layer: int | None
+    field: str
+
+
+@lru_cache(maxsize=1 << 12)
+def place_of(name: str) -> Place:
+    """What `stages.I.FIELD`, `stages.I.layers.J.FIELD` or `FIELD` names. Raises SpecError for anything else."""
+    match name.split("."):
+        case ["stages", stage, field] if stage.isdigit() and field in STAGE_FIELDS:
+            return Place(int(stage), None, field)
+        case ["stages", stage, "layers", layer, field] if stage.isdigit() and layer.isdigit() and field in LAYER_FIELDS:
+            return Place(int(stage), int(layer), field)
+        case [field] if field in WHOLE_FIELDS:
+            return Place(None, None, field)
+    raise SpecError(
+        f"{name}: is nothing that can be searched; write stages.I.FIELD ({', '.join(STAGE_FIELDS)}), stages.I.layers.J.FIELD "
+        f"or one of {', '.join(WHOLE_FIELDS)}"
+    )
+
+
 @dataclass(frozen=True)
 class SearchSpace:
-    """`base` with each of `decisions` open. `size` counts choices; several choices never mean one network here."""
+    """`base` with each of `decisions` open. Raises SpecError where a choice makes no network."""
 
     name: str
     base: ArchSpec
@@ -54,51 +80,104 @@ class SearchSpace:
     def __post_init__(self) -> None:
         if not self.decisions:
             raise SpecError(f"space {self.name!r}: has no decisions; there is nothing to search")
+        if len({decision.name for decision in self.decisions}) < len(self.decisions):
+            raise SpecError(f"space {self.name!r}: has two decisions of one name; name each field once")
         for decision in self.decisions:
+            place = place_of(decision.name)
+            if place.stage is not None and place.stage >= len(self.base.stages):
+                raise SpecError(f"{decision.name}: the base has stages 0 to {len(self.base.stages) - 1}")
+            if place.layer is not None and place.layer >= self.layers(place.stage or 0):
+                raise SpecError(f"{decision.name}: the stage has at most {self.layers(place.stage or 0)} layers")
             for value in decision.values:
                 self._check(decision.name, value)
+        if all(self._may_vanish(index) for index in range(len(self.base.stages))):
+            raise SpecError(f"space {self.name!r}: every layer may be an identity; keep one layer without that choice")
 
     def _check(self, name: str, value: Value) -> None:
         """Each value must make a network by itself. Raises SpecError naming the decision."""
         try:
             self._apply({name: value})
         except SpecError as error:
-            raise SpecError(f"{name.removesuffix(str(error).partition(':')[0])}{error}") from None
+            field = str(error).partition(":")[0]
+            where = name.removesuffix(field) if name.endswith(field) else f"{name}: {value!r}: "
+            raise SpecError(f"{where}{error}") from None
+
+    def _may_vanish(self, stage: int) -> bool:
+        stage_wide = "identity" in self.options(stage, None, "block")
+        layers = range(min(self.options(stage, None, "depth")))
+        return all("identity" in self._layer_decisions[stage].get((layer, "block"), ()) or stage_wide for layer in layers)
+
+    @cached_property
+    def _layer_decisions(self) -> list[dict[tuple[int, str], tuple[Value, ...]]]:
+        """Of each stage: (layer, field) to the values of the decision for it, as far as there is one."""
+        found: list[dict[tuple[int, str], tuple[Value, ...]]] = [{} for _ in self.base.stages]
+        for decision in self.decisions:
+            place = place_of(decision.name)
+            if place.stage is not None and place.layer is not None:
+                found[place.stage][place.layer, place.field] = decision.values
+        return found
+
+    @cached_property
+    def _values(self) -> dict[str, tuple[Value, ...]]:
+        return {decision.name: decision.values for decision in self.decisions}
+
+    def options(self, stage: int, layer: int | None, field: str) -> tuple[Any, ...]:
+        """The values that a field of a stage, or of one of its layers, may take; one where nothing is decided."""
+        name = f"stages.{stage}.{field}" if layer is None else f"stages.{stage}.layers.{layer}.{field}"
+        if name in self._values:
+            return self._values[name]
+        return (getattr(self.base.stages[stage], field),) if layer is None else self.options(stage, None, field)
+
+    def layer_options(self, stage: int, layer: int, field: str) -> tuple[Any, ...] | None:
+        """The values of the decision that a layer has of its own for a field, or None."""
+        return self._layer_decisions[stage].get((layer, field))
+
+    def layers(self, stage: int) -> int:
+        """The most blocks that a stage may have."""
+        return max(self.options(stage, None, "depth"))
+
+    def is_layerwise(self, stage: int) -> bool:
+        """Whether some layer of the stage has decisions of its own."""
+        return bool(self._layer_decisions[stage])
 
     @property
     def size(self) -> int:
-        """How many networks the space holds, exactly."""
+        """How many sets of choices there are, exactly. `space.counting.networks` counts the different networks."""
         return math.prod(len(decision.values) for decision in self.decisions)
 
     def decode(self, choices: Mapping[str, Value]) -> ArchSpec:
         """The network that a complete set of choices means. Raises SpecError for a missing, unknown or foreign one."""
-        known = {decision.name: decision for decision in self.decisions}
         for name in choices:
-            if name not in known:
+            if name not in self._values:
                 raise SpecError(f"{name}: is no decision of space {self.name!r}")
-        for name, decision in known.items():
+        for name, values in self._values.items():
             if name not in choices:
                 raise SpecError(f"{name}: missing; space {self.name!r} decides it")
-            if choices[name] not in decision.values:
-                raise SpecError(f"{name}: {choices[name]!r} is not one of {list(decision.values)}")
+            if choices[name] not in values:
+                raise SpecError(f"{name}: {choices[name]!r} is not one of {list(values)}")
         return self._apply(choices)
 
     def encode(self, spec: ArchSpec) -> Choices:
-        """The choices that mean `spec`. Raises SpecError where the space does not hold it, naming the field."""
-        choices: Choices = {}
-        for decision in self.decisions:
-            value = _field_of(spec, decision.name)
-            if value not in decision.values:
-                raise SpecError(f"{decision.name}: {value!r} is not one of {list(decision.values)} of space {self.name!r}")
-            choices[decision.name] = decision.values[decision.values.index(value)]
-        nearest = self._apply(choices)
-        for field in fields(spec):
-            if getattr(nearest, field.name) != getattr(spec, field.name):
-                raise SpecError(f"{field.name}: differs from the base of space {self.name!r}, which does not decide it")
-        return choices
+        """Choices that mean `spec`; idle ones are the first listed. Raises SpecError, naming the field, if it lies outside."""
+        from space.encoding import encode
+
+        return encode(self, spec)
+
+    def indices(self, choices: Mapping[str, Value]) -> list[int]:
+        """The choices as positions among the values of each decision, in the order of the decisions."""
+        return [decision.values.index(choices[decision.name]) for decision in self.decisions]
+
+    def choices(self, indices: Sequence[int]) -> Choices:
+        """What `indices` gave, back as choices. Raises SpecError unless there is one position in range for each decision."""
+        if len(indices) != len(self.decisions):
+            raise SpecError(f"indices: {len(indices)} positions for {len(self.decisions)} decisions; give one for each")
+        for decision, index in zip(self.decisions, indices, strict=True):
+            if not 0 <= index < len(decision.values):
+                raise SpecError(f"indices: {index} for {decision.name} is not from 0 to {len(decision.values) - 1}")
+        return {decision.name: decision.values[index] for decision, index in zip(self.decisions, indices, strict=True)}
 
     def sample(self, generator: random.Random) -> Choices:
-        """One set of choices, uniformly."""
+        """One set of choices, uniformly. Inside a window of costs: `CostTables.sample_within`."""
         return {decision.name: generator.choice(decision.values) for decision in self.decisions}
 
     def neighbours(self, choices: Mapping[str, Value]) -> Iterator[Choices]:
@@ -120,130 +199,25 @@ class SearchSpace:
         return replace(self, base=base)
 
     def _apply(self, choices: Mapping[str, Value]) -> ArchSpec:
-        stages = list(self.base.stages)
+        """The base with these choices, which may be some of them."""
         whole: dict[str, Any] = {}
+        stage_wide: dict[int, dict[str, Any]] = {}
+        layer_wise: dict[tuple[int, int], dict[str, Any]] = {}
         for name, value in choices.items():
-            if name.startswith("stages."):
-                _, index, field = name.split(".")
-                changed: dict[str, Any] = {field: value}
-                stages[int(index)] = replace(stages[int(index)], **changed)
+            place = place_of(name)
+            if place.stage is None:
+                whole[place.field] = value
+            elif place.layer is None:
+                stage_wide.setdefault(place.stage, {})[place.field] = value
             else:
-                whole[name] = value
-        return replace(self.base, stages=tuple(stages), **whole)
-
-
-def _field_of(spec: ArchSpec, name: str) -> Value:
-    if not name.startswith("stages."):
-        return getattr(spec, name)
-    _, index, field = name.split(".")
-    if int(index) >= len(spec.stages):
-        raise SpecError(f"{name}: the spec has only {len(spec.stages)} stages")
-    return getattr(spec.stages[int(index)], field)
-
-
-def _resolved(rule: object, base: int | None, where: str) -> tuple[Value, ...]:
-    """Choices as written: a list of values, or {multiply: [...]} of a width, {add: [...]} to a width or depth (`base`)."""
-    if isinstance(rule, list):
-        return tuple(rule)
-    if isinstance(rule, Mapping) and len(rule) == 1 and base is not None:
-        verb, numbers = next(iter(rule.items()))
-        good = isinstance(numbers, list) and all(isinstance(n, int | float) and not isinstance(n, bool) for n in numbers)
-        if verb == "multiply" and good and where.endswith("width") and all(0 < number < MAX_FACTOR for number in numbers):
-            return tuple(dict.fromkeys(round_width(base * number) for number in numbers))
-        if verb == "add" and good and all(isinstance(number, int) for number in numbers):
-            # An offset that would leave no block is left out: a depth of 1 has no 0 beside it.
-            return tuple(base + number for number in numbers if base + number >= 1)
-    remedy = "write a list of values, {multiply: [positive numbers]} for a width, {add: [whole numbers]} for a width or depth"
-    raise SpecError(f"{where}: {rule!r} is none of the ways to write choices; {remedy}")
-
-
-def space_from_dict(data: object) -> SearchSpace:
-    """A space from plain data, the form that `phinas` ships in space/spaces and users write.
-
-    Keys: name; base (a preset's name or a spec); stages (field to choices, for every stage); overrides (stage number from 1
-    to such a mapping); whole (field of the whole network to choices). Raises SpecError naming the key.
-    """
-    if not isinstance(data, Mapping):
-        raise SpecError("a search space is a mapping with the keys name, base, stages, overrides, whole")
-    known = ("name", "base", "stages", "overrides", "whole")
-    for key in data:
-        if key not in known:
-            near = get_close_matches(str(key), known, n=1)
-            raise SpecError(f"{key}: unknown key; " + (f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"))
-    if "base" not in data:
-        raise SpecError("base: missing; name a preset or write the spec that the space varies")
-    try:
-        base = preset(data["base"]) if isinstance(data["base"], str) else ArchSpec.from_dict(data["base"])
-    except SpecError as error:
-        raise SpecError(f"base: {error}") from None
-    overrides = _mapping(data, "overrides")
-    for number in overrides:
-        if not isinstance(number, int) or number not in range(1, len(base.stages) + 1):
-            raise SpecError(f"overrides: {number!r} is no stage; the base has stages 1 to {len(base.stages)}")
-    decisions = []
-    for index, stage in enumerate(base.stages):
-        rules = {**_mapping(data, "stages"), **_mapping(overrides, index + 1, where="overrides.")}
-        decisions += [_decision(f"stages.{index}.{field}", rule, stage) for field, rule in rules.items()]
-    decisions += [_decision(str(field), rule, base) for field, rule in _mapping(data, "whole").items()]
-    return SearchSpace(str(data.get("name", "custom")), base, tuple(decisions))
-
-
-def _mapping(data: Mapping[Any, Any], key: object, *, where: str = "") -> Mapping[Any, Any]:
-    value = data.get(key)
-    if value is not None and not isinstance(value, Mapping):
-        raise SpecError(f"{where}{key}: {value!r} is not a mapping of field to choices")
-    return value or {}
-
-
-def _decision(name: str, rule: object, owner: ArchSpec | StageSpec) -> Decision:
-    field = name.rpartition(".")[2]
-    allowed = _STAGE_FIELDS if isinstance(owner, StageSpec) else _WHOLE_FIELDS
-    if field not in allowed:
-        near = get_close_matches(field, allowed, n=1)
-        raise SpecError(
-            f"{name}: can't be searched; " + (f"did you mean {near[0]!r}?" if near else f"can: {', '.join(allowed)}")
-        )
-    base = getattr(owner, field) if field in ("width", "depth", "stem_width", "head_width") else None
-    return Decision(name, _resolved(rule, base, name))
-
-
-def load_space(name_or_path: str) -> SearchSpace:
-    """A shipped space by name, or a user's own YAML file. Raises SpecError or YamlError, naming the file."""
-    from space.spaces import SPACES
-
-    path = SPACES.get(name_or_path)
-    if path is None:
-        path = Path(name_or_path).expanduser()
-        if not _exists(path):
-            near = get_close_matches(name_or_path, SPACES, n=1)
-            hint = f"did you mean {near[0]!r}? " if near else ""
-            raise SpecError(
-                f"space: {name_or_path!r} is neither a file nor a shipped space; {hint}shipped: {', '.join(SPACES)}"
-            )
-    try:
-        return space_from_dict(read_yaml(path))
-    except SpecError as error:
-        raise SpecError(f"{path}: {error}") from None
-
-
-def _exists(path: Path) -> bool:
-    try:
-        return path.exists()
-    except OSError:  # a name too long for the file system is no file either
-        return False
-
-
-def load_spec(name_or_path: str) -> ArchSpec:
-    """A published network by name, or a spec file (also one that holds the spec under the key `spec`)."""
-    if name_or_path in PRESETS:
-        return preset(name_or_path)
-    path = Path(name_or_path).expanduser()
-    if not _exists(path):
-        near = get_close_matches(name_or_path, PRESETS, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"presets: {', '.join(PRESETS)}"
-        raise SpecError(f"spec: {name_or_path!r} is neither a file nor a preset; {hint}")
-    data = read_yaml(path)
-    try:
-        return ArchSpec.from_dict(data["spec"] if isinstance(data, Mapping) and "spec" in data else data)
-    except SpecError as error:
-        raise SpecError(f"{path}: {error}") from None
+                layer_wise.setdefault((place.stage, place.layer), {})[place.field] = value
+        stages: list[StageSpec] = []
+        for index, base in enumerate(self.base.stages):
+            stage = replace(base, **stage_wide[index]) if index in stage_wide else base
+            if not self._layer_decisions[index]:
+                stages.append(stage)
+                continue
+            for layer in range(stage.depth):
+                changes = {"depth": 1, "stride": stage.stride if layer == 0 else 1} | layer_wise.get((index, layer), {})
+                stages.append(replace(stage, **changes))
+        return replace(self.base, stages=tuple(stages), **whole).simplified()

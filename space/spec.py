@@ -122,6 +122,9 @@ class StageSpec:
             _check_word("activation", self.activation, ACTIVATIONS)
 
 
+_DEFAULTS: dict[str, Any] = {field.name: field.default for field in fields(StageSpec)}
+
+
 @dataclass(frozen=True, slots=True)
 class ArchSpec:
     """One network: stem convolution, stages, head (1x1 convolution, global pooling, dropout, linear).
@@ -206,15 +209,13 @@ class ArchSpec:
                 continue
             stage = _without_idle_fields(stage, self.activation)
             last = stages[-1] if stages else None
-            alike = last and replace(last, depth=1, stride=1, skip=stage.skip) == replace(stage, depth=1)
-            fits = last and last.depth + stage.depth <= MAX_DEPTH
-            if last and fits and alike and (last.skip == stage.skip or not _may_skip(last, entries[-2])):
+            if last and _goes_on(last, stage) and (last.skip == stage.skip or not may_skip(last, entries[-2])):
                 stages[-1] = replace(last, depth=last.depth + stage.depth, skip=stage.skip)
             else:
                 stages.append(stage)
                 entries.append(stage.width)
         for index, stage in enumerate(stages):
-            if not stage.skip and not _may_skip(stage, entries[index]):
+            if not stage.skip and not may_skip(stage, entries[index]):
                 stages[index] = replace(stage, skip=True)
         return self if tuple(stages) == self.stages else replace(self, stages=tuple(stages))
 
@@ -250,14 +251,22 @@ class ArchSpec:
         return cls.from_dict(parse_yaml(text))
 
 
-def _may_skip(stage: StageSpec, in_width: int) -> bool:
+def may_skip(stage: StageSpec, in_width: int) -> bool:
     """Whether `skip` changes anything in this stage."""
     return stage.depth > 1 or stage.block == "bottleneck" or (stage.stride == 1 and in_width == stage.width)
 
 
+def _goes_on(last: StageSpec, stage: StageSpec) -> bool:
+    """Whether the blocks of `stage` are, but perhaps for `skip`, like the later ones of `last`, the stage before."""
+    alike = all(
+        getattr(last, name) == getattr(stage, name) for name in ("width", "block", "kernel", "expansion", "se", "activation")
+    )
+    return stage.stride == 1 and alike and last.depth + stage.depth <= MAX_DEPTH
+
+
 def _without_idle_fields(stage: StageSpec, activation: str) -> StageSpec:
     """`stage` with the fields that mean nothing to its block at their defaults."""
-    idle: dict[str, Any] = {field.name: field.default for field in fields(stage) if field.name in BLOCKS[stage.block]}
+    idle: dict[str, Any] = {name: _DEFAULTS[name] for name in BLOCKS[stage.block]}
     if stage.activation == activation:
         idle["activation"] = ""
     changed = {name: value for name, value in idle.items() if getattr(stage, name) != value}

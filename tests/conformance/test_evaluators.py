@@ -14,7 +14,7 @@ from experiment.measurement import Measurement
 from experiment.store import Ledger
 from nas.evaluators import EVALUATORS, FunctionEvaluator, ProxyEvaluator, make_evaluator
 from nas.search import FAILURES_IN_A_ROW, search
-from space.search_space import load_space
+from space.loading import load_space
 from training.job import Trainer
 from training.prepared import prepare
 

@@ -21,7 +21,8 @@ from nas.evaluators.function import FunctionEvaluator
 from nas.search import search
 from nas.strategies import STRATEGIES
 from space.cost import cost
-from space.search_space import Decision, SearchSpace, load_space
+from space.loading import load_space
+from space.search_space import Decision, SearchSpace
 from space.spec import ArchSpec
 
 LEARNERS = [name for name in STRATEGIES if name != "random"]

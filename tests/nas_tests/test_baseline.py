@@ -18,7 +18,7 @@ from nas.reward import Reward
 from nas.search import SearchResult
 from nas.trial import Trial
 from space.cost import cost
-from space.search_space import load_space
+from space.loading import load_space
 from space.yaml_text import dump_yaml, parse_yaml
 
 SPACE = load_space("tiny")

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from experiment.errors import InputError
 from nas.gate import ENUMERABLE, Gate, approach, require_reachable
 from space.cost import cost
-from space.search_space import SearchSpace, load_space
+from space.loading import load_space
+from space.search_space import SearchSpace
 
 TINY = load_space("tiny")
 SMALL = SearchSpace("small", TINY.base, TINY.decisions[:4])

@@ -9,7 +9,7 @@ from experiment.measurement import Measurement
 from nas.pareto import pareto_front
 from nas.trial import Trial
 from space.cost import Cost
-from space.search_space import load_space
+from space.loading import load_space
 
 SPEC = load_space("tiny").base
 

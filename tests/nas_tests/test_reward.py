@@ -10,7 +10,7 @@ from experiment.config import SearchSection
 from nas.reward import DEFAULT_WEIGHT, REWARDS, Reward, make_reward
 from nas.search import reward_of
 from space.cost import cost
-from space.search_space import load_space
+from space.loading import load_space
 
 ACCURACIES = st.floats(0.01, 1)
 FLOPS = st.floats(1e4, 1e12)

@@ -12,7 +12,7 @@ from experiment.store import Ledger
 from nas.baseline import choose_baseline
 from nas.evaluators import make_evaluator
 from nas.search import search
-from space.search_space import load_space
+from space.loading import load_space
 from training.job import Trainer
 from training.prepared import prepare
 

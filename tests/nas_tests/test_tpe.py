@@ -9,7 +9,8 @@ from optuna.trial import TrialState, create_trial
 
 from nas.strategies.tpe import JointTPESampler
 from nas.study import distributions_of
-from space.search_space import Decision, SearchSpace, load_space
+from space.loading import load_space
+from space.search_space import Decision, SearchSpace
 
 TINY = load_space("tiny")
 SPACES = {

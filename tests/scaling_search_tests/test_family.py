@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from scaling_search.coefficients import Coefficients
 from scaling_search.family import make_family, write_family
 from space.cost import cost
+from space.loading import load_space, load_spec
 from space.presets import EFFICIENTNET, preset
-from space.search_space import load_space, load_spec
 from space.yaml_text import read_yaml
 
 B0 = preset("efficientnet_b0")

@@ -16,9 +16,9 @@ from experiment.errors import InputError
 from scaling_search.coefficients import Coefficients
 from scaling_search.grid import make_grid, require_room, spread
 from space.cost import cost
+from space.loading import load_space
 from space.presets import preset
 from space.scaling import scale
-from space.search_space import load_space
 from space.spec import ArchSpec, StageSpec
 from space.yaml_text import read_yaml
 

@@ -17,7 +17,7 @@ from scaling_search.coefficients import Coefficients
 from scaling_search.family import make_family
 from scaling_search.search import search_coefficients
 from scaling_search.validate import reason_to_skip, validate_family
-from space.search_space import load_space
+from space.loading import load_space
 from space.spec import ArchSpec
 from space.yaml_text import dump_yaml, parse_yaml
 from training.job import Trainer

@@ -113,3 +113,48 @@ def test_a_factor_that_is_no_positive_number_is_refused(name, factor):
 def test_shrinking_below_the_total_stride_is_refused():
     with pytest.raises(SpecError, match="resolution: 22 is below the total stride 32"):
         scale(B0, resolution=0.1)
+
+
+LAYERS = ArchSpec(
+    (
+        StageSpec(16, 1, stride=2),
+        StageSpec(16, 1, kernel=5),
+        StageSpec(16, 1, kernel=7),
+        StageSpec(24, 2),
+        StageSpec(24, 1, stride=2),
+    )
+)
+
+
+@pytest.mark.parametrize(
+    ("factor", "depths"),
+    [
+        (1.0, [1, 1, 1, 2, 1]),
+        (1.2, [1, 1, 2, 3, 2]),  # three layers become ceil(3.6) = 4, not 3 x ceil(1.2) = 6
+        (2.0, [2, 2, 2, 4, 2]),
+        (2.2, [2, 2, 3, 5, 3]),
+    ],
+)
+def test_layers_of_one_size_and_width_are_scaled_in_depth_as_one_stage(factor, depths):
+    assert [stage.depth for stage in scale(LAYERS, depth=factor).stages] == depths
+
+
+def test_a_shallower_network_keeps_the_layer_that_has_the_stride():
+    smaller = scale(LAYERS, depth=0.34, rounding="round")
+    assert [(stage.width, stage.stride, stage.depth) for stage in smaller.stages] == [(16, 2, 1), (24, 1, 1), (24, 2, 1)]
+
+
+@given(st.floats(0.1, 4), st.sampled_from(["ceil", "round"]))
+def test_layers_written_apart_or_together_scale_to_one_network(factor, rounding):
+    apart = ArchSpec((StageSpec(16, 1, stride=2), StageSpec(16, 1), StageSpec(16, 2), StageSpec(24, 3)))
+    together = ArchSpec((StageSpec(16, 4, stride=2), StageSpec(24, 3)))
+    assert scale(apart, depth=factor, rounding=rounding).spec_id == scale(together, depth=factor, rounding=rounding).spec_id
+
+
+def test_a_network_without_head_convolution_stays_without():
+    assert scale(ArchSpec((StageSpec(16, 1),), head_width=0), width=2).head_width == 0
+
+
+def test_layers_left_out_are_not_scaled_into_being():
+    spec = ArchSpec((StageSpec(16, 2), StageSpec(16, 2, block="identity")))
+    assert scale(spec, depth=2).depth == 4

@@ -3,14 +3,17 @@
 import itertools
 import math
 import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from space.cost import cost
+from space.counting import networks as count_networks
+from space.loading import load_space, space_from_dict
 from space.presets import preset
-from space.search_space import Decision, SearchSpace, load_space, space_from_dict
+from space.search_space import Decision, SearchSpace
 from space.spaces import SPACES
 from space.spec import ArchSpec, SpecError, StageSpec
 from space.yaml_text import YamlError, dump_yaml
@@ -48,8 +51,76 @@ def test_b0_lies_inside_the_mnasnet_space():
 @given(seed=st.integers(0, 2**32))
 def test_decode_and_encode_are_inverse(name, seed):
     space = load_space(name)
-    choices = space.sample(random.Random(seed))
-    assert space.encode(space.decode(choices)) == choices
+    spec = space.decode(space.sample(random.Random(seed)))
+    assert space.decode(space.encode(spec)) == spec
+
+
+def test_choices_that_mean_different_networks_come_back_as_they_were():
+    space = load_space("accel_nasbench")
+    for seed in range(50):
+        choices = space.sample(random.Random(seed))
+        assert space.encode(space.decode(choices)) == choices
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "different"),
+    [
+        ("accel_nasbench", 36**6 * 48, 36**6 * 48),
+        ("mobilenet_v3_like", (3 * 9**4) ** 5, (9**2 + 9**3 + 9**4) ** 5),  # arXiv:1908.09791 says 2 x 10**19
+        ("tiny", 373_248, 373_248),
+    ],
+)
+def test_a_shipped_space_is_as_large_as_it_should_be(name, size, different):
+    space = load_space(name)
+    assert (space.size, count_networks(space)) == (size, different)
+
+
+@pytest.mark.parametrize(("space", "name"), [("accel_nasbench", "efficientnet_b0"), ("fused", "efficientnet_v2_b0")])
+def test_the_published_network_lies_inside(space, name):
+    inside = load_space(space)
+    assert inside.decode(inside.encode(preset(name))).spec_id == preset(name).spec_id
+
+
+def test_a_layer_has_choices_of_its_own():
+    space = space_from_dict(
+        {
+            "base": {"stages": [{"width": 8, "depth": 1}, {"width": 16, "depth": 3, "stride": 2}], "resolution": 16},
+            "layers": {"kernel": [3, 5], "block": ["mbconv", "identity"]},
+            "overrides": {1: {"layers": {"kernel": [3], "block": ["mbconv"]}}, 2: {"expansion": [2, 4]}},
+        }
+    )
+    assert [decision.name for decision in space.decisions if decision.name.startswith("stages.1.")] == [
+        "stages.1.expansion",
+        *(f"stages.1.layers.{layer}.{field}" for layer in range(3) for field in ("kernel", "block")),
+    ]
+    first = next(decision for decision in space.decisions if decision.name == "stages.1.layers.0.block")
+    assert first.values == ("mbconv",)  # it must halve the map, so it can't be left out
+    kernels = {f"stages.1.layers.{layer}.kernel": kernel for layer, kernel in enumerate((3, 5, 5))}
+    chosen = next(space.enumerate()) | kernels | {"stages.1.expansion": 4}
+    assert [(stage.kernel, stage.depth, stage.expansion, stage.stride) for stage in space.decode(chosen).stages[1:]] == [
+        (3, 1, 4, 2),
+        (5, 2, 4, 1),
+    ]
+    shorter = space.decode(chosen | {"stages.1.layers.1.block": "identity"})
+    assert shorter.depth == 3
+    assert shorter == space.decode(chosen | {"stages.1.layers.2.block": "identity"})
+
+
+def test_neighbouring_layers_that_are_left_out_are_one_network():
+    space = load_space("mobilenet_v3_like")
+    choices = space.sample(random.Random(0)) | {"stages.2.depth": 2}
+    idle = "stages.2.layers.3.kernel"
+    assert len({space.decode(choices | {idle: kernel}).spec_id for kernel in (3, 5, 7)}) == 1
+
+
+def test_positions_and_choices_are_inverse():
+    space = load_space("mobilenet_v3_like")
+    choices = space.sample(random.Random(1))
+    assert space.choices(space.indices(choices)) == choices
+    with pytest.raises(SpecError, match=f"indices: 3 positions for {len(space.decisions)} decisions"):
+        space.choices([0, 0, 0])
+    with pytest.raises(SpecError, match=r"indices: -1 for stages\.0\.depth is not from 0 to 0"):
+        space.choices([-1] * len(space.decisions))
 
 
 @pytest.mark.parametrize("name", SPACES)
@@ -60,7 +131,6 @@ def test_neighbours_differ_in_exactly_one_decision(name, seed):
     choices = space.sample(random.Random(seed))
     neighbours = list(space.neighbours(choices))
     assert len(neighbours) == sum(len(decision.values) - 1 for decision in space.decisions)
-    assert len({space.decode(neighbour) for neighbour in neighbours}) == len(neighbours)
     for neighbour in neighbours:
         assert sum(neighbour[name] != choices[name] for name in choices) == 1
 
@@ -71,9 +141,10 @@ def test_the_same_seed_samples_the_same_choices():
     assert space.sample(random.Random(7)) != space.sample(random.Random(8))
 
 
-def test_size_equals_the_number_of_different_networks():
+def test_size_counts_choices_and_networks_counts_networks():
     networks = {SMALL.decode(choices).spec_id for choices in SMALL.enumerate()}
-    assert SMALL.size == len(networks) == (2 * 2) * (2 * 3) * 2 * 2 * 2
+    assert SMALL.size == (2 * 2) * (2 * 3) * 2 * 2 * 2
+    assert count_networks(SMALL) == len(networks) == SMALL.size * 3 // 4  # with one block, stage 1 has no shortcut to leave out
 
 
 def test_sampling_reaches_every_network_of_a_small_space():
@@ -122,17 +193,23 @@ def test_fitting_below_the_total_stride_is_refused():
     ("spec", "message"),
     [
         (preset("efficientnet_b1"), "resolution: differs from the base of space 'mnasnet'"),
-        (preset("efficientnet_b7"), "stages.0.width: 32 is not one of"),
-        (ArchSpec((StageSpec(8, 1),)), r"stages.0.expansion: 6 is not one of|stages.0.width: 8 is not one of"),
-        (ArchSpec(B0.stages[:2]), "stages.2.kernel: the spec has only 2 stages"),
+        (
+            ArchSpec((*B0.stages[:6], StageSpec(328, 1))),
+            r"stages.6.width: 328 is not one of .*400\] of space 'mnasnet'",
+        ),
+        (ArchSpec((StageSpec(16, 1, expansion=5), *B0.stages[1:])), r"stages.0.expansion: 5 is not one of \[1, 3, 6\]"),
+        (ArchSpec((replace(B0.stages[0], kernel=7), *B0.stages[1:])), r"stages.0.kernel: 7 is not one of \[3, 5\]"),
+        (ArchSpec(B0.stages[:2]), "stages.2: the spec has only 3 blocks, which the stages before take"),
+        (
+            ArchSpec((*B0.stages[:2], replace(B0.stages[2], stride=1), *B0.stages[3:])),
+            "stages.2: block 4 has stride 1",
+        ),
         (ArchSpec(B0.stages, classes=10), "classes: differs"),
-        (ArchSpec((*B0.stages, StageSpec(320, 1))), "stages: differs"),
+        (ArchSpec((*B0.stages, StageSpec(320, 1), StageSpec(320, 1))), "stages: 1 more blocks than the stages hold"),
     ],
 )
 def test_a_spec_outside_is_refused_naming_the_field(spec, message):
     space = load_space("mnasnet")
-    if "expansion" in message:
-        spec = ArchSpec((StageSpec(8, 1, expansion=6), *B0.stages[1:]))
     with pytest.raises(SpecError, match=message):
         space.encode(spec)
 
@@ -172,7 +249,7 @@ def bad(**fields):
         (bad(stages={"depth": {"add": [-9]}}), "stages.0.depth: has no values"),
         (bad(stages={"kernel": [3, 4]}), "stages.0.kernel: 4 is even"),
         (bad(overrides={3: {"se": [2]}}), "stages.2.se: 2 is outside 0 to 1"),
-        (bad(stages={"kernel": ["3"]}), "stages.0.kernel: '3' is not a number"),
+        (bad(stages={"kernel": ["3"]}), "stages.0.kernel: '3' is not a whole number"),
         (bad(stages={"kernel": [3, True]}), "stages.0.kernel: True is not a whole number"),
         (bad(stages={"se": [math.nan]}), "stages.0.se: nan is not a finite number"),
         (bad(stages={"se": [10**400]}), "stages.0.se: 1000+... is outside"),
@@ -191,6 +268,20 @@ def bad(**fields):
         (bad(overrides={9: {"kernel": [3]}}), "overrides: 9 is no stage; the base has stages 1 to 7"),
         (bad(overrides={"1": {"kernel": [3]}}), "overrides: '1' is no stage"),
         (bad(overrides={1: [3]}), r"overrides.1: \[3\] is not a mapping"),
+        (bad(layers={"depth": [1]}), "stages.0.layers.0.depth: can't be searched"),
+        (bad(layers=3), "layers: 3 is not a mapping"),
+        (bad(overrides={1: {"layers": 3}}), "overrides.1.layers: 3 is not a mapping"),
+        (bad(layers={"kernel": [3, 4]}), "stages.0.layers.0.kernel: 4 is even"),
+        (bad(stages={"block": ["mbcnov"]}), "stages.0.block: 'mbcnov' is not one of .* did you mean 'mbconv'"),
+        (bad(overrides={2: {"block": ["identity"]}}), "stages.1.block: has no values"),
+        (
+            {"base": {"stages": [{"width": 8, "depth": 2}] * 2}, "layers": {"block": ["mbconv", "identity"]}},
+            "space 'custom': every layer may be an identity",
+        ),
+        (
+            {"base": {"stages": [{"width": 8, "depth": 2}]}, "stages": {"block": ["mbconv", "identity"]}},
+            r"stages.0.block: 'identity': stages: \['identity'\] leaves every layer out",
+        ),
         (bad(whole={"resolution": [16]}), "resolution: 16 is below the total stride 32"),
         (bad(whole={"classes": [10]}), "classes: can't be searched"),
         (bad(wohle={}), "wohle: unknown key; did you mean 'whole'"),
@@ -224,6 +315,18 @@ def test_a_bad_space_file_is_named(tmp_path):
 def test_an_unknown_space_names_the_shipped_ones(name, hint):
     with pytest.raises(SpecError, match=f"neither a file nor a shipped space; .*{hint}.*mnasnet"):
         load_space(name)
+
+
+def test_a_space_may_be_a_python_value(tmp_path, monkeypatch):
+    (tmp_path / "my_spaces.py").write_text("from space.loading import load_space\nMINE = load_space('tiny')\nOTHER = 3\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert load_space("my_spaces:MINE") == load_space("tiny")
+    with pytest.raises(SpecError, match="'my_spaces:OTHER' is a int; it must be"):
+        load_space("my_spaces:OTHER")
+    with pytest.raises(SpecError, match="has no attribute 'ABSENT'"):
+        load_space("my_spaces:ABSENT")
+    with pytest.raises(SpecError, match="No module named 'no_such_module'"):
+        load_space("no_such_module:MINE")
 
 
 def test_a_directory_is_no_space(tmp_path):

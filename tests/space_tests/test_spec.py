@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from space.layers import lower
+from space.loading import load_spec
 from space.presets import PRESETS, preset
-from space.search_space import load_spec
-from space.spec import ArchSpec, SpecError, StageSpec
+from space.spec import BLOCKS, ArchSpec, SpecError, StageSpec
 from space.yaml_text import YamlError, dump_yaml, read_yaml
 
 B0 = preset("efficientnet_b0")
@@ -132,6 +133,14 @@ def test_a_field_written_at_its_default_leaves_the_id_alone():
         (with_stage(se=math.nan), r"stages.2.se: nan is not a finite number"),
         (with_stage(skip=1), r"stages.2.skip: 1 is neither true nor false"),
         (with_stage(kernle=3), r"stages.2.kernle: unknown field; did you mean 'kernel'"),
+        (with_stage(block="mbcnov"), r"stages.2.block: 'mbcnov' is not one of mbconv, .*; did you mean 'mbconv'"),
+        (with_stage(block=["mbconv"]), r"stages.2.block: \['mbconv'\] is not one of"),
+        (with_stage(block="identity"), r"stages.2.stride: 2 cannot be had from an identity: use another block, or stride 1"),
+        (with_stage(activation="swish"), r"stages.2.activation: 'swish' is not one of silu, .*; did you mean 'hard_swish'"),
+        (changed(stem_pool=1), r"stem_pool: 1 is neither true nor false"),
+        (changed(padding="valid"), r"padding: 'valid' is not one of symmetric, same"),
+        (changed(stages=[{"width": 8, "depth": 1, "block": "identity"}]), r"stages: \['identity'\] leaves every layer out"),
+        (changed(stem_pool=True, resolution=32), r"resolution: 32 is below the total stride 64"),
         (None, r"spec: None is not a mapping"),
         ([], r"spec: \[\] is not a mapping"),
     ],
@@ -139,6 +148,72 @@ def test_a_field_written_at_its_default_leaves_the_id_alone():
 def test_a_bad_spec_is_refused_with_field_value_and_remedy(data, message):
     with pytest.raises(SpecError, match=f"^{message}"):
         ArchSpec.from_dict(data)
+
+
+blocks = st.builds(
+    StageSpec,
+    width=st.sampled_from([8, 16]),
+    depth=st.integers(1, 2),
+    stride=st.just(1) | st.integers(1, 2),
+    expansion=st.sampled_from([1, 2]),
+    se=st.sampled_from([0, 0.25]),
+    skip=st.booleans(),
+    block=st.sampled_from([kind for kind in BLOCKS if kind != "identity"]),
+    activation=st.sampled_from(["", "silu", "relu"]),
+) | st.builds(StageSpec, width=st.sampled_from([8, 16]), depth=st.integers(1, 2), block=st.just("identity"))
+networks = st.builds(
+    ArchSpec, stages=st.lists(blocks, max_size=5).map(lambda some: (*some, StageSpec(8, 1))), stem_width=st.just(8)
+)
+
+
+def in_order(spec):
+    return [block for stage in lower(spec).stages for block in stage]
+
+
+@given(networks)
+def test_a_simplified_spec_is_the_same_network_with_the_same_name(spec):
+    simple = spec.simplified()
+    assert in_order(simple) == in_order(spec)
+    assert simple.simplified() == simple
+    assert simple.spec_id == spec.spec_id
+    assert simple.depth == spec.depth
+    assert all(stage.block != "identity" for stage in simple.stages)
+
+
+@given(networks, networks)
+def test_two_networks_of_one_name_are_one_network(one, other):
+    if one.spec_id == other.spec_id:
+        assert in_order(one) == in_order(other)
+
+
+@pytest.mark.parametrize(
+    ("long", "short"),
+    [
+        ([StageSpec(8, 1), StageSpec(8, 1)], [StageSpec(8, 2)]),
+        ([StageSpec(8, 2, stride=2), StageSpec(8, 3)], [StageSpec(8, 5, stride=2)]),
+        ([StageSpec(8, 1), StageSpec(64, 9, kernel=7, block="identity")], [StageSpec(8, 1)]),
+        ([StageSpec(16, 1, skip=False)], [StageSpec(16, 1)]),  # no shortcut could be there
+        ([StageSpec(16, 1), StageSpec(16, 2, skip=False)], [StageSpec(16, 3, skip=False)]),
+        ([StageSpec(8, 1, activation="silu")], [StageSpec(8, 1)]),
+        ([StageSpec(8, 1, block="conv", expansion=3, se=1)], [StageSpec(8, 1, block="conv")]),
+    ],
+)
+def test_two_ways_to_write_one_network_have_one_name(long, short):
+    assert ArchSpec(tuple(long), stem_width=8).spec_id == ArchSpec(tuple(short), stem_width=8).spec_id
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ([StageSpec(8, 1), StageSpec(8, 1, stride=2)], [StageSpec(8, 2)]),
+        ([StageSpec(8, 2)], [StageSpec(8, 2, skip=False)]),
+        ([StageSpec(8, 1)], [StageSpec(8, 1, skip=False)]),
+        ([StageSpec(8, 1)], [StageSpec(8, 1, activation="relu")]),
+        ([StageSpec(8, 1, se=0, expansion=1)], [StageSpec(8, 1, se=0, expansion=1, block="separable")]),
+    ],
+)
+def test_different_networks_have_different_names(one, other):
+    assert ArchSpec(tuple(one), stem_width=8).spec_id != ArchSpec(tuple(other), stem_width=8).spec_id
 
 
 @pytest.mark.parametrize("stages", [[StageSpec(8, 1)], (1,), 5])

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from experiment.errors import InputError
 from space.blocks import build
-from space.search_space import load_space
+from space.loading import load_space
 from training.checkpoint import load_weights, save_weights
 
 SPEC = load_space("tiny").base

@@ -13,7 +13,7 @@ from experiment.config import DataSection, Recipe
 from experiment.errors import InputError
 from experiment.executors.inline import InlineExecutor
 from space.blocks import build
-from space.search_space import load_space
+from space.loading import load_space
 from training import loop
 from training.augment import normalise
 from training.checkpoint import load_weights

@@ -1,0 +1,202 @@
+"""Over random search spaces: tables price as the closed form does, choices come back, networks are counted, windows hold."""
+
+import random
+from itertools import islice
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from space.cost import Cost, cost
+from space.cost_tables import METRICS, CostTables
+from space.counting import networks
+from space.loading import load_space
+from space.search_space import Decision, SearchSpace
+from space.spec import ArchSpec, SpecError, StageSpec
+from space.windows import sample_within
+
+VALUES = {
+    "block": ["mbconv", "fused_mbconv", "bottleneck", "separable", "conv", "identity"],
+    "kernel": [1, 3, 5],
+    "expansion": [1, 1.5, 2, 4],
+    "se": [0, 0.25, 1],
+    "width": [8, 12, 16],
+    "skip": [True, False],
+    "activation": ["", "relu", "silu"],
+    "depth": [1, 2, 3],
+}
+WHOLE = {"resolution": [32, 35, 41], "stem_width": [4, 8], "head_width": [0, 16, 24]}
+
+
+def some(values):
+    return st.lists(st.sampled_from(values), min_size=1, max_size=2, unique=True).map(tuple)
+
+
+@st.composite
+def spaces(draw):
+    """Up to three stages, some decided as a whole, some by layers, some both, with or without layers left out."""
+    stages, decisions = [], []
+    for index in range(draw(st.integers(1, 3))):
+        stages.append(
+            StageSpec(draw(st.sampled_from([8, 12])), draw(st.integers(1, 3)), stride=draw(st.integers(1, 2)), expansion=2)
+        )
+        depths = draw(some(VALUES["depth"])) if draw(st.booleans()) else (stages[-1].depth,)
+        if len(depths) > 1 or depths[0] != stages[-1].depth:
+            decisions.append(Decision(f"stages.{index}.depth", depths))
+        fields = draw(st.lists(st.sampled_from(sorted(set(VALUES) - {"depth"})), max_size=3, unique=True))
+        decisions += [Decision(f"stages.{index}.{field}", draw(some(VALUES[field]))) for field in fields]
+        for layer in range(max(depths) if draw(st.booleans()) else 0):
+            own = draw(st.lists(st.sampled_from(["block", "kernel", "width"]), max_size=2, unique=True))
+            decisions += [Decision(f"stages.{index}.layers.{layer}.{field}", draw(some(VALUES[field]))) for field in own]
+    whole = draw(st.lists(st.sampled_from(sorted(WHOLE)), max_size=2, unique=True))
+    decisions += [Decision(name, draw(some(WHOLE[name]))) for name in whole]
+    base = ArchSpec(tuple(stages), stem_width=8, head_width=16, resolution=32, classes=3, stem_pool=draw(st.booleans()))
+    try:
+        return SearchSpace("random", base, tuple(decisions))
+    except SpecError:
+        assume(False)
+
+
+def every(space, most=300):
+    """All choices of a small space, or some of a large one."""
+    generator = random.Random(0)
+    return list(space.enumerate()) if space.size <= most else [space.sample(generator) for _ in range(40)]
+
+
+slowly = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
+
+
+@slowly
+@given(spaces())
+def test_tables_price_every_network_as_the_closed_form_does(space):
+    tables, chosen = CostTables(space), every(space)
+    exact = [cost(space.decode(choices)) for choices in chosen]
+    assert [tables.one(choices) for choices in chosen] == exact
+    priced = tables.batch(np.array([space.indices(choices) for choices in chosen]))
+    assert [Cost(*row) for row in priced.tolist()] == exact
+
+
+@slowly
+@given(spaces())
+def test_the_network_of_choices_is_found_again(space):
+    for choices in every(space, most=60):
+        spec = space.decode(choices)
+        assert space.decode(space.encode(spec)).spec_id == spec.spec_id
+
+
+@slowly
+@given(spaces())
+def test_networks_are_counted_as_going_through_them_counts_them(space):
+    assume(space.size <= 400)
+    assert networks(space) == len({space.decode(choices).spec_id for choices in space.enumerate()})
+
+
+@slowly
+@given(spaces())
+def test_reach_is_what_the_cheapest_and_the_dearest_network_have(space):
+    assume(space.size <= 400)
+    tables = CostTables(space)
+    exact = [cost(space.decode(choices)) for choices in space.enumerate()]
+    for metric in METRICS:
+        found = [getattr(price, metric) for price in exact]
+        assert tables.reach(metric) == (min(found), max(found))
+
+
+@slowly
+@given(spaces(), st.integers(0, 2**32))
+def test_a_sample_lies_within_its_window(space, seed):
+    assume(space.size <= 400)
+    prices = sorted(cost(space.decode(choices)).flops for choices in space.enumerate())
+    window = {"flops": (prices[len(prices) // 3], prices[2 * len(prices) // 3])}
+    chosen = sample_within(CostTables(space), window, random.Random(seed), count=5)
+    assert len(chosen) == 5
+    assert all(window["flops"][0] <= cost(space.decode(choices)).flops <= window["flops"][1] for choices in chosen)
+
+
+@pytest.mark.parametrize("name", ["tiny", "accel_nasbench", "mobilenet_v3_like", "mnasnet"])
+def test_tables_of_a_shipped_space_equal_the_closed_form_on_a_thousand_networks(name):
+    space = load_space(name)
+    tables = CostTables(space)
+    indices = np.random.default_rng(5).integers(0, tables.counts, size=(1000, len(tables.counts)))
+    exact = [cost(space.decode(space.choices(row))) for row in indices.tolist()]
+    assert [Cost(*row) for row in tables.batch(indices).tolist()] == exact
+    assert [Cost(*row) for row in tables.batch(indices.astype(np.uint8)).tolist()] == exact
+
+
+def test_samples_within_a_window_are_uniform():
+    space = load_space("tiny")
+    tables = CostTables(space)
+    window = {"flops": (200_000, 210_000), "params": (0, 80_000)}
+    inside = 0
+    for start in range(0, space.size, 1 << 16):
+        rows = np.stack(np.unravel_index(np.arange(start, min(space.size, start + (1 << 16))), tables.counts), axis=1)
+        flops, params = tables.batch(rows)[:, 0], tables.batch(rows)[:, 1]
+        inside += int(((flops >= 200_000) & (flops <= 210_000) & (params <= 80_000)).sum())
+    chosen = sample_within(tables, window, random.Random(0), count=20_000)
+    kernels = [sum(choices[f"stages.{stage}.kernel"] == 3 for choices in chosen) / len(chosen) for stage in range(3)]
+    assert inside > 100
+    different = len({tuple(choices.values()) for choices in chosen})
+    assert different == pytest.approx(inside * (1 - (1 - 1 / inside) ** 20_000), rel=0.05)
+    assert all(0.1 < share < 0.9 for share in kernels)
+
+
+def test_a_window_beyond_the_space_says_what_can_be_reached():
+    tables = CostTables(load_space("tiny"))
+    low, high = tables.reach("flops")
+    with pytest.raises(SpecError, match=f"is empty; networks of space 'tiny' have {low:,} to {high:,} flops"):
+        sample_within(tables, {"flops": (high + 1, 2 * high)}, random.Random(0))
+
+
+def test_a_window_between_networks_names_the_nearest():
+    tables = CostTables(load_space("tiny"))
+    low, _ = tables.reach("flops")
+    with pytest.raises(SpecError, match=rf"0 of the 1 .* among all 373,248 .* the nearest has {low:,} flops: widen"):
+        sample_within(tables, {"flops": (low + 1, low + 2)}, random.Random(0))
+
+
+def test_drawing_from_a_large_space_ends():
+    tables = CostTables(load_space("mnasnet"))
+    low, _ = tables.reach("flops")
+    with pytest.raises(SpecError, match=r"0 of the 3 .* among 2,000 drawn"):
+        sample_within(tables, {"flops": (low, low)}, random.Random(0), count=3, draws=2000)
+
+
+@pytest.mark.parametrize("window", [{"speed": (0, 1)}, {"flops": (5, 4)}, {"flops": (float("nan"), 1e9)}])
+def test_a_window_that_is_none_is_refused(window):
+    with pytest.raises(SpecError, match="window"):
+        sample_within(CostTables(load_space("tiny")), window, random.Random(0))
+
+
+@pytest.mark.parametrize(
+    ("indices", "message"),
+    [
+        (np.zeros((3, 2), dtype=int), "are not whole numbers of shape"),
+        (np.zeros((3, 16)), "float64 of shape .* are not whole numbers"),
+        (np.full((3, 16), -1), "a position for stages.0.kernel is not from 0 to 1"),
+        (np.full((3, 16), 2, dtype=np.uint8), "a position for stages.0.kernel is not from 0 to 1"),
+    ],
+)
+def test_positions_that_are_none_are_refused(indices, message):
+    tables = CostTables(load_space("tiny"))
+    indices = indices[:, : len(tables.counts)]
+    with pytest.raises(SpecError, match=message):
+        tables.batch(indices)
+
+
+def test_choices_that_are_none_are_refused():
+    tables = CostTables(load_space("tiny"))
+    choices = next(islice(tables.space.enumerate(), 1))
+    with pytest.raises(SpecError, match=r"stages\.0\.kernel: 4 is not one of"):
+        tables.one(choices | {"stages.0.kernel": 4})
+    del choices["stages.1.se"]
+    with pytest.raises(SpecError, match=r"stages\.1\.se: missing"):
+        tables.one(choices)
+
+
+def test_a_decision_of_many_values_is_indexed_by_one_byte():
+    base = ArchSpec((StageSpec(8, 1),), resolution=16)
+    space = SearchSpace("wide", base, (Decision("stages.0.width", tuple(range(1, 257))),))
+    indices = np.arange(256, dtype=np.uint8)[:, None]
+    exact = [cost(space.decode({"stages.0.width": width})).flops for width in range(1, 257)]
+    assert CostTables(space).batch(indices)[:, 0].tolist() == exact
