@@ -11,6 +11,9 @@ from types import ModuleType
 
 import pytest
 
+# Tests run two at a time; with several threads each, small networks mostly wait for one another (20 times slower).
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 SMALL_RUN = Path(__file__).parent / "phinas_tests" / "small_run.yaml"
 Phinas = Callable[..., "subprocess.CompletedProcess[str]"]
 

@@ -1,0 +1,187 @@
+"""How long it takes to price a network: phinas beside every counter in the field, in one process.
+
+    python benchmarks/cost.py [--quick] [--threads N] [--json FILE]
+
+The counters get the network that `space.blocks.build` makes, built before the clock starts; imports are not timed either. All
+count one image at the network's own resolution, in eval mode. Each number is held to `space.conventions`: the exit code is 1
+where one differs. A counter that is not installed (`pip install -e ".[benchmarks]"`) is listed as such.
+One thread is the default: on a machine that is shared, several wait for one another, and counters take thirty times as long.
+"""
+
+import argparse
+import contextlib
+import io
+import json
+import logging
+import os
+import platform
+import statistics
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from counters import COUNTERS, import_torchvision
+from threadpoolctl import threadpool_limits
+
+from space.blocks import build
+from space.conventions import counts
+from space.cost import cost, stage_cost
+from space.cost_tables import METRICS, CostTables
+from space.loading import space_from_dict
+from space.presets import preset
+from space.spaces import SPACES
+from space.spec import ArchSpec
+from space.yaml_text import read_yaml
+
+Row = dict[str, Any]
+PACKAGES = ("torch", "numpy", "fvcore", "ptflops", "thop", "torchinfo", "calflops", "torchvision")
+NETWORKS = {"efficientnet_b0": 7, "efficientnet_b7": 3}  # and how often each counter runs
+
+# What is timed: the counter's name in space.conventions, the device of the network.
+TIMED = {
+    "fvcore": ("fvcore", "cpu"),
+    "ptflops, pytorch": ("ptflops", "cpu"),
+    "ptflops, aten": ("ptflops_aten", "cpu"),
+    "thop": ("thop", "cpu"),
+    "torchinfo": ("torchinfo", "cpu"),
+    "calflops, FLOPs": ("calflops", "cpu"),
+    "torch FlopCounterMode": ("torch", "cpu"),
+    "torch FlopCounterMode, meta device": ("torch", "meta"),
+}
+
+
+def timed(
+    call: Callable[[], Any], *, runs: int, each: int = 1, before: Callable[[], object] = lambda: None
+) -> tuple[float, Any]:
+    """The median over `runs` of the seconds of one call, of `each` in a row, and what it gave; `before` is not timed."""
+    found, given = [], None
+    for _ in range(runs):
+        before()
+        started = time.perf_counter()
+        for _ in range(each):
+            given = call()
+        found.append((time.perf_counter() - started) / each)
+    return statistics.median(found), given
+
+
+def closed_form(spec: ArchSpec) -> list[Row]:
+    """Our formula on a spec: as in a search, where stages come again, and as if nothing had ever been priced."""
+    often, price = timed(partial(cost, spec), runs=7, each=200)
+    first, _ = timed(partial(cost, spec), runs=101, before=stage_cost.cache_clear)
+    return [
+        {"name": "phinas cost(spec)", "seconds": often, "number": price.flops},
+        {"name": "phinas cost(spec), caches empty", "seconds": first, "number": price.flops},
+    ]
+
+
+def tables(name: str, *, networks: int = 100_000) -> list[Row]:
+    """Our tables of the MnasNet space around a network: choices to cost, one at a time and many at once."""
+    space = space_from_dict(read_yaml(SPACES["mnasnet"]) | {"base": name})
+    choices = space.encode(preset(name))
+    filling, priced = timed(partial(CostTables, space), runs=3, before=stage_cost.cache_clear)
+    limits = [len(decision.values) for decision in space.decisions]
+    indices = np.random.default_rng(0).integers(0, limits, size=(networks, len(limits)), dtype=np.int8)
+    indices[0] = space.indices(choices)
+    one, price = timed(partial(priced.one, choices), runs=7, each=2000)
+    batch, prices = timed(partial(priced.batch, indices), runs=7)
+    first = int(prices[0, METRICS.index("flops")])
+    return [
+        {"name": "phinas CostTables.one(choices)", "seconds": one, "number": price.flops},
+        {"name": f"phinas CostTables.batch of {networks:,}, each", "seconds": batch / networks, "number": first},
+        {"name": f"phinas CostTables(space), once for {space.size:.1e} choices", "seconds": filling, "number": None},
+    ]
+
+
+def counters(spec: ArchSpec, *, runs: int) -> list[Row]:
+    """Every tool on the built network."""
+    expected = counts(spec)
+    rows: list[Row] = []
+    for name, (convention, device) in TIMED.items():
+        try:
+            count = COUNTERS[convention]()
+        except ImportError as error:
+            rows.append({"name": name, "missing": f"not installed ({error.name})"})
+            continue
+        with torch.device(device):
+            model = build(spec).eval()
+            images = torch.zeros(1, spec.channels, spec.resolution, spec.resolution)
+        with torch.no_grad(), contextlib.redirect_stdout(io.StringIO()):
+            taken, number = timed(partial(count, model, images), runs=runs)
+        rows.append({"name": name, "seconds": taken, "number": number, "agrees": number == expected[convention]})
+    return rows
+
+
+def in_words(taken: float) -> str:
+    for unit, size in {"s": 1.0, "ms": 1e-3, "µs": 1e-6}.items():
+        if taken >= size:
+            return f"{taken / size:.3g} {unit}"
+    return f"{taken * 1e9:.3g} ns"
+
+
+def machine() -> dict[str, Any]:
+    """What the numbers belong to."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").is_file() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    versions = {}
+    for package in PACKAGES:
+        with contextlib.suppress(PackageNotFoundError):
+            versions[package] = version(package)
+    return {
+        "processor": models[0] if models else platform.machine(),
+        "cores": os.cpu_count(),
+        "load": os.getloadavg()[1],
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "versions": versions,
+    }
+
+
+def as_markdown(facts: dict[str, Any]) -> str:
+    about = facts["machine"]
+    versions = ", ".join(f"{name} {number}" for name, number in about["versions"].items())
+    head = f"{about['processor']}, {about['cores']} cores, load {about['load']:.1f}, threads: {about['threads']}"
+    lines = [f"{head}; Python {about['python']}, {versions}. Times are for one network, medians."]
+    for network, rows in facts["networks"].items():
+        lines += ["", f"| {network} | time | over cost(spec) | number | as in space.conventions |", "|---|--:|--:|--:|---|"]
+        for row in rows:
+            if "missing" in row:
+                lines.append(f"| {row['name']} | {row['missing']} | | | |")
+                continue
+            agrees = {True: "yes", False: "NO"}.get(row.get("agrees"), "")
+            ratio = f"{row['seconds'] / rows[0]['seconds']:,.{2 if row['seconds'] < 10 * rows[0]['seconds'] else 0}f}"
+            number = f"{row['number']:,}" if row["number"] is not None else ""
+            lines.append(f"| {row['name']} | {in_words(row['seconds'])} | {ratio} | {number} | {agrees} |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="EfficientNet-B0 only, one run of each counter")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the same as JSON")
+    parser.add_argument("--threads", type=int, default=1, metavar="N", help="of torch and numpy (default: 1)")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    threadpool_limits(options.threads)
+    warnings.simplefilter("ignore")
+    logging.disable(logging.WARNING)
+    import_torchvision()
+    networks = {}
+    for name, runs in list(NETWORKS.items())[: 1 if options.quick else None]:
+        spec = preset(name)
+        networks[name] = closed_form(spec) + tables(name) + counters(spec, runs=1 if options.quick else runs)
+    facts = {"machine": machine(), "networks": networks}
+    if options.json:
+        options.json.write_text(json.dumps(facts, indent=1) + "\n")
+    sys.stdout.write(as_markdown(facts))
+    return 0 if all(row.get("agrees", True) for rows in networks.values() for row in rows) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,86 @@
+"""Every counter in the field behind one signature: a network in eval mode and one batch of one image to a number.
+
+Each is made by a function, so that imports can be kept apart from the count; a tool that is not installed raises ImportError.
+"""
+
+import contextlib
+import importlib
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+Counter = Callable[[nn.Module, Tensor], int]
+
+
+def fvcore() -> Counter:
+    from fvcore.nn import FlopCountAnalysis
+
+    def total(model: nn.Module, images: Tensor) -> int:
+        counted = FlopCountAnalysis(model, images).unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+        return int(counted.total())
+
+    return total
+
+
+def ptflops(backend: str) -> Counter:
+    from ptflops import get_model_complexity_info
+
+    options: dict[str, Any] = {"as_strings": False, "print_per_layer_stat": False, "backend": backend}
+    return lambda model, images: int(get_model_complexity_info(model, tuple(images.shape[1:]), **options)[0])
+
+
+def thop() -> Counter:
+    from thop import profile
+
+    return lambda model, images: int(profile(model, (images,), verbose=False)[0])
+
+
+def torchinfo() -> Counter:
+    from torchinfo import summary
+
+    return lambda model, images: int(summary(model, input_data=images, verbose=0).total_mult_adds)
+
+
+def calflops(which: int) -> Counter:
+    from calflops import calculate_flops
+
+    options: dict[str, Any] = {"print_results": False, "output_as_string": False}
+    return lambda model, images: int(calculate_flops(model, tuple(images.shape), **options)[which])
+
+
+def flop_counter_mode() -> Counter:
+    from torch.utils.flop_counter import FlopCounterMode
+
+    def total(model: nn.Module, images: Tensor) -> int:
+        with FlopCounterMode(display=False) as counting:
+            model(images)
+        return int(counting.get_total_flops())
+
+    return total
+
+
+# By their names in space.conventions.
+COUNTERS: dict[str, Callable[[], Counter]] = {
+    "fvcore": fvcore,
+    "ptflops": partial(ptflops, "pytorch"),
+    "ptflops_aten": partial(ptflops, "aten"),
+    "thop": thop,
+    "torchinfo": torchinfo,
+    "calflops": partial(calflops, 0),
+    "calflops_macs": partial(calflops, 1),
+    "torch": flop_counter_mode,
+}
+
+
+def import_torchvision() -> None:
+    """Import torchvision if it is there, before ptflops and calflops do. Its wheel from PyPI is made for CUDA: beside a CPU
+    build of torch, importing it fails unless the names of its compiled operators are declared."""
+    operators = torch.library.Library("torchvision", "FRAGMENT")
+    for name in ("nms", "qnms"):
+        if not hasattr(torch.ops.torchvision, name):
+            operators.define(f"{name}(Tensor boxes, Tensor scores, float iou_threshold) -> Tensor")
+    with contextlib.suppress(ImportError):
+        importlib.import_module("torchvision")
