@@ -1,34 +1,90 @@
 """`phinas export`: a network of a spec file, with its weights, for other tools."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from experiment.errors import InputError
-from space.search_space import load_spec
+from space.loading import load_spec
+from space.spec import ArchSpec
+
+if TYPE_CHECKING:
+    from space.blocks import ConvNet
+
+# What can be written, and how its file ends.
+FORMATS = {"onnx": ".onnx", "torch": ".py", "timm": ".safetensors", "torchvision": ".safetensors"}
 
 
-def export(spec: str, *, out: str | Path, weights: str | Path | None = None) -> dict[str, Any]:
-    """Write the network of `spec` as ONNX to `out`; `weights` is a safetensors file of it (none: freshly initialised).
+def export(spec: str, *, out: str | Path, to: str | None = None, weights: str | Path | None = None) -> dict[str, Any]:
+    """Write the network of `spec` to `out`.
 
-    Returns the path and the largest relative difference that onnxruntime shows. Raises InputError, also without the extra.
+    to: "onnx"; "torch", one Python file with its weights beside it; "timm" or "torchvision", a safetensors file in the names of
+    that library's class, and beside it how to call the class (NAME.timm.json). None: as the ending of `out` says.
+    weights: a safetensors file of the network in our names, timm's or torchvision's; None: freshly initialised.
+
+    Returns the path, and the largest relative difference that running what was written shows where it was run. Raises
+    InputError, also without the extra, and SpecError where a library can't say the network.
     """
     import torch
 
     from space.blocks import build
-    from space.interchange import write_onnx
+    from space.interchange.onnx_export import ExchangeError, write_onnx
+    from space.interchange.standalone import write_standalone
     from training.checkpoint import load_weights
 
     network = load_spec(spec)
     path = Path(out).expanduser()
-    if path.suffix != ".onnx":
-        raise InputError(f"--out: {str(path)!r} does not end in .onnx, the one format that is written")
+    to = _format(to, path)
+    source = None if weights is None else Path(weights).expanduser()
+    written = {path.resolve(), path.with_suffix(".safetensors").resolve()} if to == "torch" else {path.resolve()}
+    if source is not None and source.resolve() in written:
+        raise InputError(f"--out: {str(path)!r} would write over the file of --weights; use another name")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = build(network)
-    if weights is not None:
-        load_weights(model, Path(weights).expanduser())
+    if source is not None:
+        load_weights(model, source, spec=network)
+    facts = {"path": str(path), "spec_id": network.spec_id, "to": to, "recipe": None, "largest_relative_difference": None}
     try:
-        difference = write_onnx(model, network, path)
+        if to == "onnx":
+            return facts | {"largest_relative_difference": write_onnx(model, network, path)}
+        if to == "torch":
+            return facts | {"largest_relative_difference": write_standalone(model, network, path)}
     except ImportError as error:
         raise InputError(f"export needs {error.name or 'more packages'}; pip install 'phinas[onnx]'") from None
-    return {"path": str(path), "spec_id": network.spec_id, "largest_relative_difference": difference}
+    except ExchangeError as error:
+        raise InputError(str(error)) from None
+    return facts | {"recipe": str(_write_renamed(model, network, path, tool=to))}
+
+
+def _format(to: str | None, path: Path) -> str:
+    if to is not None and to not in FORMATS:
+        raise InputError(f"--to: {to!r} is not one of {', '.join(FORMATS)}")
+    if to is None:
+        to = {".onnx": "onnx", ".py": "torch"}.get(path.suffix)
+    if to is None:
+        remedy = "name it so, or give --to timm or --to torchvision for a file .safetensors"
+        raise InputError(f"--out: {str(path)!r} does not end in .onnx or .py; {remedy}")
+    if path.suffix != FORMATS[to]:
+        raise InputError(f"--out: {str(path)!r} does not end in {FORMATS[to]}, as what --to {to} writes does")
+    return to
+
+
+def _write_renamed(model: "ConvNet", network: ArchSpec, path: Path, *, tool: str) -> Path:
+    """Write the weights in `tool`'s names, and beside them how to call the class that takes them; returns where that is."""
+    from experiment.rundir import write_json
+    from space.interchange.constructors import constructor_of
+    from space.interchange.dialects import to_dialect
+    from training.checkpoint import write_weights
+
+    constructor = constructor_of(network, tool)
+    loading = (
+        "from safetensors.torch import load_file",
+        "state = model.state_dict()",
+        f"state.update(load_file({path.name!r}))",
+        "model.load_state_dict(state)",
+    )
+    recipe = path.with_suffix(f".{tool}.json")
+    write_weights(to_dialect(model.state_dict(), network, tool), network, path)
+    told = {"spec": network.to_dict(), "arguments": constructor.arguments, "python": [*constructor.lines, *loading]}
+    write_json(recipe, {"tool": tool, "spec_id": network.spec_id} | told)
+    return recipe

@@ -1,7 +1,7 @@
 """Weights as safetensors files: nothing is ever unpickled.
 
 The format itself does not notice a flipped byte, so the header holds a sha256 of the tensors; files of others have none and
-are taken as they are.
+are taken as they are. Files in the names of timm or torchvision are read too (space/interchange/dialects.py).
 """
 
 import hashlib
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from experiment.errors import InputError
 from experiment.rundir import write_atomic
+from space.interchange.dialects import WeightsError, from_dialect
 from space.spec import ArchSpec
 
 _SHA256 = "phinas.sha256"
@@ -23,7 +24,12 @@ _SHA256 = "phinas.sha256"
 
 def save_weights(model: nn.Module, spec: ArchSpec, path: Path) -> None:
     """Write the state dict, contiguous and on the CPU, with the spec's id and a sha256 in the file's header."""
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    write_weights(model.state_dict(), spec, path)
+
+
+def write_weights(state: Mapping[str, Tensor], spec: ArchSpec, path: Path) -> None:
+    """Write a state dict of the network of `spec`, under whatever names, as `save_weights` does."""
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
     metadata = {"format": "pt", "phinas.spec_id": spec.spec_id, _SHA256: _sha256(state)}
     write_atomic(path, save(state, metadata=metadata))
 
@@ -37,8 +43,8 @@ def _sha256(state: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def load_weights(model: nn.Module, path: Path) -> None:
-    """Read weights into `model`. Raises InputError where the file is no whole safetensors file or of another network."""
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The tensors of a file, by name. Raises InputError where it is no whole safetensors file."""
     try:
         content = path.read_bytes()
         state = load(content)
@@ -47,10 +53,28 @@ def load_weights(model: nn.Module, path: Path) -> None:
     except OSError as error:
         raise InputError(f"{path}: can't be read ({error.strerror})") from None
     except SafetensorError as error:
-        raise InputError(f"{path}: is not a whole safetensors file ({error})") from None
+        what = str(error)
+        if content.startswith((b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")):
+            remedy = "safetensors.torch.save_file(torch.load(FILE, weights_only=True), NEW)"
+            what = f"but a pickle, which may run code when it is read; rewrite it once: {remedy}"
+        raise InputError(f"{path}: is not a whole safetensors file ({what})") from None
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
     if header.get("__metadata__", {}).get(_SHA256, _sha256(state)) != _sha256(state):
         raise InputError(f"{path}: is damaged (its sha256 is not the one in its header); restore it from a copy")
+    return state
+
+
+def load_weights(model: nn.Module, path: Path, *, spec: ArchSpec | None = None) -> None:
+    """Read weights into `model`. With the `spec` that it is built from, also from a file in timm's or torchvision's names.
+
+    Raises InputError where the file is no whole safetensors file or of another network.
+    """
+    state = read_weights(path)
+    if spec is not None:
+        try:
+            state = from_dialect(state, spec)
+        except WeightsError as error:
+            raise InputError(f"{path}: {error}") from None
     expected = model.state_dict()
     for name in sorted(expected.keys() | state.keys()):
         have, want = state.get(name), expected.get(name)

@@ -1,45 +1,191 @@
-"""A trained member of a family leaves as ONNX and gives what it gave."""
+"""A network leaves for other tools, gives there what it gave here, and comes back."""
 
+import importlib.util
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
-pytest.importorskip("onnxruntime", reason="the extra `onnx` is not installed")
-pytest.importorskip("onnxscript", reason="the extra `onnx` is not installed")
+from experiment.errors import InputError
+from phinas.cli import cli
+from phinas.exporting import FORMATS, export
+from space.blocks import build
+from space.interchange.dialects import to_dialect
+from space.interchange.peers import spec_of
+from space.loading import load_spec
+from space.spec import ArchSpec, SpecError, StageSpec
+from training.checkpoint import load_weights, save_weights
+
+SPEC = replace(spec_of("timm:test_efficientnet"), resolution=64, classes=5)
+
+
+@pytest.fixture(scope="module")
+def model():
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        network = build(SPEC)
+        for module in network.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.running_mean.uniform_(-0.2, 0.2)
+                module.running_var.uniform_(0.5, 1.5)
+    return network.eval()
+
+
+@pytest.fixture
+def files(model, tmp_path):
+    (tmp_path / "small.yaml").write_text(SPEC.to_yaml())
+    save_weights(model, SPEC, tmp_path / "small.safetensors")
+    return str(tmp_path / "small.yaml"), tmp_path / "small.safetensors"
+
+
+def logits(network):
+    images = torch.randn(3, SPEC.channels, SPEC.resolution, SPEC.resolution, generator=torch.Generator().manual_seed(2))
+    with torch.inference_mode():
+        return network(images)
 
 
 @pytest.mark.slow
 def test_an_exported_member_gives_equal_logits_for_any_batch(finished_run: Path, tmp_path: Path, phinas) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime", reason="the extra `onnx` is not installed")
+    pytest.importorskip("onnxscript", reason="the extra `onnx` is not installed")
     family = finished_run / "scaling" / "family"
     out = tmp_path / "b0.onnx"
     told = phinas("export", family / "b0.yaml", "--weights", family / "b0.safetensors", "--out", out, "--json")
     assert told.returncode == 0, told.stderr
     assert json.loads(told.stdout)["largest_relative_difference"] < 1e-4
-    assert out.stat().st_size > 1000
-
-    import numpy as np
-    import onnxruntime
-    import torch
-    from safetensors.torch import load_file
-
-    from space.blocks import build
-    from space.search_space import load_spec
 
     spec = load_spec(str(family / "b0.yaml"))
-    model = build(spec).eval()
-    model.load_state_dict(load_file(family / "b0.safetensors"))
-    images = np.random.default_rng(1).normal(size=(5, spec.channels, spec.resolution, spec.resolution)).astype(np.float32)
-    given = onnxruntime.InferenceSession(out).run(None, {"images": images})[0]
+    network = build(spec).eval()
+    network.load_state_dict(load_file(family / "b0.safetensors"))
+    images = torch.randn(5, spec.channels, spec.resolution, spec.resolution)
+    given = torch.from_numpy(onnxruntime.InferenceSession(out).run(None, {"images": images.numpy()})[0])
     with torch.inference_mode():
-        expected = model(torch.from_numpy(images)).numpy()
-    np.testing.assert_allclose(given, expected, atol=1e-4 * np.abs(expected).max())
+        expected = network(images)
+    assert (given - expected).abs().max() <= 1e-4 * expected.abs().max()
 
 
-@pytest.mark.parametrize(("name", "told"), [("b0.txt", "does not end in .onnx"), ("b0.onnx", "weights of another spec")])
-def test_what_cannot_be_exported_is_refused(name: str, told: str, finished_run: Path, tmp_path: Path, phinas) -> None:
-    family = finished_run / "scaling" / "family"
-    ended = phinas("export", family / "b7.yaml", "--weights", family / "b0.safetensors", "--out", tmp_path / name)
+@pytest.mark.parametrize("tool", ["timm", "torchvision"])
+def test_the_lines_beside_the_weights_make_the_model_that_gives_the_same(
+    tool, model, files, tmp_path, monkeypatch, timm, torchvision
+):
+    spec, weights = files
+    facts = export(spec, to=tool, weights=weights, out=tmp_path / "other.safetensors")
+    assert facts["path"] == str(tmp_path / "other.safetensors")
+    recipe = json.loads(Path(facts["recipe"]).read_text())
+    assert (recipe["tool"], recipe["spec_id"]) == (tool, SPEC.spec_id)
+    assert ArchSpec.from_dict(recipe["spec"]) == SPEC
+    scope: dict[str, object] = {}
+    monkeypatch.chdir(tmp_path)
+    exec("\n".join(recipe["python"]), scope)
+    theirs = scope["model"].eval()
+    assert load_file(tmp_path / "other.safetensors").keys() == theirs.state_dict().keys()
+    assert (logits(theirs) - logits(model)).abs().max() <= 1e-5 * logits(model).abs().max()
+
+
+def test_weights_come_back_from_either_tool_as_they_left(model, files, tmp_path):
+    spec, weights = files
+    export(spec, to="timm", weights=weights, out=tmp_path / "a.safetensors")
+    export(spec, to="torchvision", weights=tmp_path / "a.safetensors", out=tmp_path / "b.safetensors")
+    network = build(SPEC)
+    load_weights(network, tmp_path / "b.safetensors", spec=SPEC)
+    assert all(torch.equal(tensor, model.state_dict()[name]) for name, tensor in network.state_dict().items())
+
+
+def test_a_file_ending_in_py_is_a_network_that_stands_alone(model, files, tmp_path):
+    spec, weights = files
+    facts = export(spec, weights=weights, out=tmp_path / "alone.py")
+    assert facts["to"] == "torch"
+    assert facts["largest_relative_difference"] < 1e-5
+    assert (tmp_path / "alone.py").exists()
+    assert (tmp_path / "alone.safetensors").exists()
+
+
+def test_the_command_says_what_it_wrote(files, tmp_path, phinas):
+    spec, _ = files
+    told = phinas("export", spec, "--to", "timm", "--out", tmp_path / "x.safetensors")
+    assert told.returncode == 0, told.stderr
+    assert "weights in timm's names" in told.stdout
+    assert "x.timm.json" in told.stdout
+
+
+def test_the_command_offers_every_format():
+    to = next(parameter for parameter in cli.commands["export"].params if parameter.name == "to")
+    assert list(to.type.choices) == list(FORMATS)
+
+
+def test_what_cannot_be_exported_is_refused_by_the_command(files, tmp_path, phinas):
+    _, weights = files
+    other = replace(SPEC, stages=SPEC.stages[:-1])
+    (tmp_path / "other.yaml").write_text(other.to_yaml())
+    ended = phinas("export", tmp_path / "other.yaml", "--weights", weights, "--out", tmp_path / "b0.onnx")
     assert ended.returncode == 2
-    assert told in ended.stderr
-    assert not list(tmp_path.iterdir())
+    assert "weights of another spec" in ended.stderr
+    assert not (tmp_path / "b0.onnx").exists()
+
+
+@pytest.mark.parametrize(
+    ("to", "name", "told"),
+    [
+        (None, "b0.txt", "does not end in .onnx or .py; name it so, or give --to timm or --to torchvision"),
+        (None, "b0.safetensors", "does not end in .onnx or .py"),
+        ("onnx", "b0.py", "does not end in .onnx, as what --to onnx writes does"),
+        ("timm", "b0.onnx", "does not end in .safetensors"),
+        ("keras", "b0.keras", "--to: 'keras' is not one of onnx, torch, timm, torchvision"),
+        ("timm", "small.safetensors", "would write over the file of --weights; use another name"),
+        (None, "small.py", "would write over the file of --weights; use another name"),
+        (None, "not-a-name.py", "that Python can import; use letters, digits and _"),
+    ],
+)
+def test_a_name_that_does_not_fit_what_is_written_is_refused(to, name, told, files, tmp_path):
+    spec, weights = files
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(InputError) as caught:
+        export(spec, to=to, weights=weights, out=tmp_path / name)
+    assert told in str(caught.value)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_network_that_a_tool_cannot_say_is_refused_and_nothing_written(tmp_path):
+    spec = replace(SPEC, stages=(StageSpec(64, 1, block="bottleneck", expansion=4),))
+    (tmp_path / "odd.yaml").write_text(spec.to_yaml())
+    with pytest.raises(SpecError, match=r"timm has no class for this network: EfficientNet .* ResNet .*Other ways out"):
+        export(str(tmp_path / "odd.yaml"), to="timm", out=tmp_path / "odd.safetensors")
+    assert [path.name for path in tmp_path.iterdir()] == ["odd.yaml"]
+
+
+def test_a_classifier_of_other_classes_is_told_as_such(model, files, tmp_path):
+    state = to_dialect(model.state_dict(), SPEC, "timm")
+    state |= {"classifier.weight": torch.ones(9, SPEC.last_width), "classifier.bias": torch.ones(9)}
+    save_file(state, tmp_path / "nine.safetensors")
+    with pytest.raises(InputError, match=r"nine.safetensors: classifier: tells 9 classes apart .* set classes: 9 in the spec"):
+        export(files[0], to="timm", weights=tmp_path / "nine.safetensors", out=tmp_path / "out.safetensors")
+
+
+def test_a_pickle_is_never_read(files, tmp_path):
+    for name in ("w.pth", "w.safetensors"):
+        torch.save({"weight": torch.ones(1)}, tmp_path / name)
+        with pytest.raises(
+            InputError, match=r"but a pickle, which may run code .* rewrite it once: safetensors.torch.save_file"
+        ):
+            export(files[0], weights=tmp_path / name, out=tmp_path / "out.onnx")
+
+
+def test_the_tools_are_never_imported(tmp_path):
+    for module in (
+        "space.interchange.dialects",
+        "space.interchange.peers",
+        "space.interchange.constructors",
+        "space.interchange.timm_reader",
+        "space.interchange.timm_strings",
+    ):
+        source = Path(importlib.util.find_spec(module).origin)
+        for path in source.parent.glob("*.py") if source.name == "__init__.py" else [source]:
+            lines = path.read_text().splitlines()
+            assert not [
+                line
+                for line in lines
+                if line.startswith(("import timm", "from timm", "import torchvision", "from torchvision"))
+            ]

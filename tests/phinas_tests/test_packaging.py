@@ -40,7 +40,7 @@ def test_the_wheel_holds_every_module_and_what_it_reads(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     for package in PACKAGES:
         wanted = [
-            path for path in (ROOT / package).rglob("*") if path.suffix in (".py", ".yaml", ".html", ".css", ".js", ".typed")
+            path for path in (ROOT / package).rglob("*") if path.suffix in (".py", ".yaml", ".html", ".css", ".js", ".jinja", ".typed")
         ]
         missing = [str(path.relative_to(ROOT)) for path in wanted if str(path.relative_to(ROOT)) not in names]
         assert not missing

@@ -1,4 +1,4 @@
-"""Networks out to other tools. So far ONNX, through torch's exporter, checked by running what was written.
+"""Networks out as ONNX, through torch's exporter, checked by running what was written.
 
 Needs the extra `onnx` (onnx, onnxscript, onnxruntime).
 """

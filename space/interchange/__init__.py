@@ -1,0 +1,1 @@
+"""Networks out to other tools and in from them: weights in other libraries' names, block strings, ONNX, a stand-alone file."""

@@ -1,0 +1,32 @@
+"""Which class of timm or torchvision makes a spec's network, and the lines of Python that call it.
+
+The one decision to know: a spec counts as sayable in a tool only where a class of it, called with plain arguments, makes the
+very same function; what the class can't be told (torchvision's stems take 3 channels) refuses the spec, with the reason. What
+only matters in training and the class doesn't have (stochastic depth of MobileNetV2, dropout of ResNet) is left out.
+"""
+
+from collections.abc import Callable
+
+from space.interchange.constructors.demands import Constructor
+from space.interchange.constructors.timm import efficientnet as timm_efficientnet
+from space.interchange.constructors.timm import resnet as timm_resnet
+from space.interchange.constructors.torchvision import efficientnet, mnasnet, mobilenet_v2, resnet
+from space.spec import ArchSpec, SpecError
+
+TOOLS: dict[str, dict[str, Callable[[ArchSpec], Constructor]]] = {
+    "timm": {"EfficientNet": timm_efficientnet, "ResNet": timm_resnet},
+    "torchvision": {"EfficientNet": efficientnet, "MobileNetV2": mobilenet_v2, "MNASNet": mnasnet, "ResNet": resnet},
+}
+
+
+def constructor_of(spec: ArchSpec, tool: str) -> Constructor:
+    """The class of `tool` ("timm" or "torchvision") for this network. Raises SpecError with the reason of each class."""
+    if tool not in TOOLS:
+        raise SpecError(f"tool: {tool!r} is not one of {', '.join(TOOLS)}")
+    reasons = []
+    for title, construct in TOOLS[tool].items():
+        try:
+            return construct(spec.simplified())
+        except SpecError as error:
+            reasons.append(f"{title} ({error})")
+    raise SpecError(f"{tool} has no class for this network: {'; '.join(reasons)}. Other ways out: torch and onnx")

@@ -1,0 +1,48 @@
+"""timm's classes: EfficientNet, which is built from strings and takes most specs, and ResNet."""
+
+from fractions import Fraction
+
+from space.interchange.constructors.demands import IMPORTS, Constructor, bottlenecks_of, demand, norm_layer, whole, written
+from space.interchange.timm_strings import arguments_of, blocks_of
+from space.spec import ArchSpec
+
+
+def efficientnet(spec: ArchSpec) -> Constructor:
+    blocks, arguments = blocks_of(spec), arguments_of(spec)
+    plain = {name: value for name, value in arguments.items() if not name.startswith("bn_")}
+    lines = (
+        *IMPORTS,
+        "from timm.models._efficientnet_builder import decode_arch_def",
+        "from timm.models.efficientnet import EfficientNet",
+        f"blocks = {blocks!r}",
+        f"arguments = dict({written(plain)})",
+        "# Left alone, timm would round the widths once more.",
+        f"arguments.update({norm_layer(spec)}, round_chs_fn=lambda channels: channels)",
+        "model = EfficientNet(decode_arch_def(blocks), **arguments)",
+    )
+    return Constructor("timm.EfficientNet", {"blocks": blocks, **arguments}, lines)
+
+
+def resnet(spec: ArchSpec) -> Constructor:
+    rows = bottlenecks_of(spec)
+    planes = [width // 4 for _, width, _ in rows]
+    share = Fraction(64 * rows[0][0], planes[0])
+    for number, ((hidden, _, _), plane) in enumerate(zip(rows, planes, strict=True), start=1):
+        demand(int(plane * (float(share) / 64)) == hidden, number, "its hidden widths are one share of the widths everywhere")
+    arguments = {
+        "layers": [depth for _, _, depth in rows],
+        "num_classes": spec.classes,
+        "in_chans": spec.channels,
+        "base_width": whole(float(share)),
+        "channels": planes,
+        "act_layer": spec.activation,
+        "drop_rate": spec.dropout,
+        # timm reaches the rate at the last block, this project would one block later.
+        "drop_path_rate": spec.drop_path * (spec.depth - 1) / spec.depth,
+    }
+    lines = (
+        *IMPORTS,
+        "from timm.models.resnet import Bottleneck, ResNet",
+        f"model = ResNet(Bottleneck, {written(arguments)}, {norm_layer(spec)})",
+    )
+    return Constructor("ResNet", arguments, lines)

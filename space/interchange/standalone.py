@@ -1,0 +1,137 @@
+"""A network as one readable Python file with its weights beside it, for machines that have torch and nothing else.
+
+The file's text is `templates/standalone.py.jinja`. Its block classes and its table of stages are read off the lowered layers
+(`block_classes`), so nothing here knows a block's arithmetic; and what was written is run, alone, before it gets its name.
+"""
+
+import copy
+import hashlib
+import itertools
+import json
+import keyword
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import jinja2
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from space.blocks import ConvNet
+from space.cost import cost, stage_costs
+from space.interchange.block_classes import BlockClass, convolution_arguments
+from space.interchange.onnx_export import TOLERANCE, ExchangeError
+from space.layers import Block, lower
+from space.spec import ArchSpec
+
+_SECONDS = 1800  # enough for the check of the largest network on a slow machine
+
+
+def write_standalone(model: ConvNet, spec: ArchSpec, path: Path) -> float:
+    """Write `path`, which ends in .py, and the weights of `model`, a network of `spec`, as float32 to .safetensors beside it.
+
+    Returns the largest difference from the model's logits in eval mode that the file shows when it is run alone, relative to
+    the largest logit. Raises ExchangeError where that exceeds 1e-4, or the name will not do. Both files are written or
+    neither is; if the machine stops between the two renamings, `load()` says that the weights are not those of the file.
+    """
+    weights = path.with_suffix(".safetensors")
+    _check_names(path, weights)
+    content = _weights(model, spec)
+    text = render(spec, name=path.stem, sha256=hashlib.sha256(content).hexdigest())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{path.stem}.", dir=path.parent) as aside:
+        new_path, new_weights = Path(aside, path.name), Path(aside, weights.name)
+        new_path.write_text(text, encoding="utf-8")
+        new_weights.write_bytes(content)
+        difference = _run(new_path)
+        new_weights.replace(weights)
+        new_path.replace(path)
+    return difference
+
+
+def _check_names(path: Path, weights: Path) -> None:
+    name = path.stem
+    if path.suffix != ".py" or not name.isidentifier() or keyword.iskeyword(name):
+        raise ExchangeError(f"{path}: is not a name that Python can import; use letters, digits and _, and end it in .py")
+    if name == "torch" or name in sys.stdlib_module_names:
+        raise ExchangeError(f"{path}: would hide the module {name!r} that it needs itself; use another name")
+    if path.is_dir() or weights.is_dir():
+        raise ExchangeError(f"{path}: it or {weights.name} is a directory; use another name")
+    if weights.exists() and not path.exists():
+        raise ExchangeError(f"{weights}: is there without {path.name}, so it is no export of before; use another name")
+
+
+def _weights(model: ConvNet, spec: ArchSpec) -> bytes:
+    """The weights file. Beside the tensors its header holds the spec, and the logits that the file's `check()` looks for."""
+    model = copy.deepcopy(model).cpu().float().eval()
+    with torch.inference_mode():
+        logits = model(_check_images(spec))
+    if not logits.isfinite().all():
+        raise ExchangeError("model: its logits are not finite, so the file cannot be held against them; train it again")
+    metadata = {
+        "format": "pt",
+        "phinas.spec_id": spec.spec_id,
+        "phinas.spec": json.dumps(spec.to_dict()),
+        "phinas.check_logits": json.dumps(logits.tolist()),
+    }
+    return save({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, metadata=metadata)
+
+
+def _check_images(spec: ArchSpec) -> Tensor:
+    """The images of the file's `check()`: a formula, so that they are the same with every version of torch."""
+    index = torch.arange(2 * spec.channels * spec.resolution**2, device="cpu")
+    images = torch.sin((index * index % 997).double()).float()
+    return images.reshape(2, spec.channels, spec.resolution, spec.resolution)
+
+
+def _run(path: Path) -> float:
+    """The difference that the file finds when it checks itself, shut off from our packages and the user's directory."""
+    command = [sys.executable, "-I", "-B", str(path)]
+    try:
+        ended = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        raise ExchangeError(f"{path.name}: did not end its check in {_SECONDS} s; export on a faster machine") from None
+    if ended.returncode:
+        told = ended.stderr.strip().splitlines() or [f"exit status {ended.returncode}"]
+        raise ExchangeError(f"{path.name}: does not give what the model gives: {told[-1]}")
+    return float(ended.stdout.split()[-1])
+
+
+def render(spec: ArchSpec, *, name: str, sha256: str) -> str:
+    """The text of `name`.py, for a network of `spec` whose weights file has that sha256."""
+    network = lower(spec)
+    kinds = [stage.block for stage in spec.stages]
+    blocks: dict[str, list[Block]] = {}
+    for kind, stage in zip(kinds, network.stages, strict=True):
+        if stage:
+            blocks.setdefault(kind, []).extend(stage)
+    classes = {kind: BlockClass(kind, alike) for kind, alike in blocks.items()}
+    stages = []
+    for kind, stage, row in zip(kinds, network.stages, stage_costs(spec)[1:], strict=False):
+        calls = [f"({len(list(alike))}, {classes[kind].call(block)})" for block, alike in itertools.groupby(stage)]
+        stages.append({"name": row.name, "side": row.side, "rows": calls})
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("space.interchange", "templates"),
+        autoescape=jinja2.select_autoescape(["html"]),  # Python needs none: a spec holds numbers and known words only
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    return environment.get_template("standalone.py.jinja").render(
+        spec=spec,
+        cost=cost(spec),
+        name=name,
+        sha256=sha256,
+        tolerance=TOLERANCE,
+        torch_version=torch.__version__,
+        stem=convolution_arguments(network.stem),
+        stem_pool=network.stem_pool,
+        head=convolution_arguments(network.head) if network.head else "",
+        same=spec.padding == "same",
+        dropping=spec.drop_path > 0 and any(each.adds_input for each in classes.values()),
+        classes=classes.values(),
+        stages=stages,
+    )

@@ -1,0 +1,357 @@
+"""A network as one Python file that needs torch alone: the same network, by itself, and it notices damage."""
+
+import ast
+import hashlib
+import importlib.util
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors import safe_open
+from safetensors.torch import load_file
+from torch import nn
+
+from space.blocks import ConvNet, build
+from space.interchange.onnx_export import ExchangeError
+from space.interchange.standalone import render, write_standalone
+from space.presets import preset
+from space.spec import ACTIVATIONS, BLOCKS, PADDINGS, ArchSpec, StageSpec
+
+stages = st.builds(
+    StageSpec,
+    width=st.integers(1, 12),
+    depth=st.integers(1, 2),
+    kernel=st.sampled_from([1, 3, 5]),
+    stride=st.sampled_from([1, 2]),
+    expansion=st.sampled_from([1, 1.04, 2.5]),
+    se=st.sampled_from([0, 0.25]),
+    skip=st.booleans(),
+    block=st.sampled_from([kind for kind in BLOCKS if kind != "identity"]),
+    activation=st.sampled_from(["", *ACTIVATIONS]),
+)
+identities = st.builds(StageSpec, width=st.integers(1, 12), depth=st.just(1), block=st.just("identity"))
+specs = st.builds(
+    ArchSpec,
+    stages=st.tuples(st.lists(stages | identities, max_size=3), stages).map(lambda pair: (*pair[0], pair[1])),
+    stem_width=st.integers(1, 8),
+    stem_stride=st.sampled_from([1, 2]),
+    stem_kernel=st.sampled_from([1, 3]),
+    stem_pool=st.booleans(),
+    head_width=st.sampled_from([0, 8]),
+    resolution=st.sampled_from([64, 67]),
+    channels=st.sampled_from([1, 3]),
+    classes=st.integers(1, 5),
+    padding=st.sampled_from(PADDINGS),
+    activation=st.sampled_from(ACTIVATIONS),
+    dropout=st.sampled_from([0, 0.2]),
+    drop_path=st.sampled_from([0, 0.5]),
+)
+# Every kind of block, each with and without what may be left out of it.
+EVERY = ArchSpec(
+    stages=(
+        StageSpec(8, 2, expansion=1, block="fused_mbconv", se=0),
+        StageSpec(8, 2, expansion=2, block="fused_mbconv", stride=2),
+        StageSpec(8, 1, block="identity"),
+        StageSpec(8, 2, expansion=1, activation="relu6"),
+        StageSpec(12, 2, expansion=3, se=0, kernel=5),
+        StageSpec(16, 2, expansion=2, block="bottleneck", stride=2),
+        StageSpec(16, 1, expansion=2, block="bottleneck", skip=False, activation="hard_swish"),
+        StageSpec(16, 1, block="separable"),
+        StageSpec(8, 1, kernel=1, block="conv", activation="relu"),
+    ),
+    stem_width=8,
+    stem_pool=True,
+    head_width=0,
+    resolution=33,
+    classes=4,
+    padding="same",
+)
+SMALL = ArchSpec(stages=(StageSpec(8, 2, expansion=2),), stem_width=8, head_width=16, resolution=16, classes=3)
+
+
+def build_worn(spec: ArchSpec) -> ConvNet:
+    """A network of `spec` whose batch norms, too, have numbers that are not those of a fresh one."""
+    model = build(spec)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, 0.8, 1.2)
+            nn.init.normal_(module.bias, std=0.2)
+            nn.init.normal_(module.running_mean, std=0.2)
+            nn.init.uniform_(module.running_var, 0.8, 1.2)
+    return model
+
+
+def imported(path: Path) -> ModuleType:
+    """The module in the file at `path`."""
+    found = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    return module
+
+
+def rendered(spec: ArchSpec) -> ModuleType:
+    """The module of `spec` without its weights."""
+    module = ModuleType("rendered")
+    module.__file__ = "rendered.py"
+    exec(compile(render(spec, name="rendered", sha256=""), module.__file__, "exec"), vars(module))
+    return module
+
+
+def run(path: Path, *, blocked: tuple[str, ...] = ()) -> "subprocess.CompletedProcess[str]":
+    """Run the file as a person does, shut off; importing one of the packages `blocked` fails."""
+    code = f"""
+import runpy, sys
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {blocked!r}:
+            raise ImportError(f"{{name}} is blocked")
+sys.meta_path.insert(0, Blocker())
+runpy.run_path({str(path)!r}, run_name="__main__")
+"""
+    return subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, timeout=120, check=False)
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ConvNet]:
+    """The file of EVERY and the network it was written from. Copy it before changing it."""
+    path = tmp_path_factory.mktemp("exported") / "every.py"
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = build_worn(EVERY)
+    assert write_standalone(model, EVERY, path) <= 1e-5
+    return path, model
+
+
+@pytest.fixture
+def copied(exported: tuple[Path, ConvNet], tmp_path: Path) -> Path:
+    """A copy of the exported files that a test may change."""
+    for suffix in (".py", ".safetensors"):
+        (tmp_path / f"every{suffix}").write_bytes(exported[0].with_suffix(suffix).read_bytes())
+    return tmp_path / "every.py"
+
+
+@settings(max_examples=15, deadline=None)
+@given(specs)
+def test_file_of_any_spec_is_the_same_network_in_inference_and_in_training(spec):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = build(spec)
+        torch.manual_seed(0)
+        network = rendered(spec).build()
+        ours, theirs = model.state_dict(), network.state_dict()
+        assert list(ours) == list(theirs)
+        assert all(torch.equal(ours[name], theirs[name]) for name in ours)  # drawn alike
+
+        network.load_state_dict(build_worn(spec).state_dict())
+        model.load_state_dict(network.state_dict())  # and the other way
+        images = torch.randn(3, spec.channels, spec.resolution, spec.resolution)
+        logits = []
+        for each in (model, network):
+            torch.manual_seed(1)  # of stochastic depth and dropout
+            logits.append([each.train()(images), each.eval()(images)])
+        for one, other in zip(*logits, strict=True):
+            torch.testing.assert_close(other, one, rtol=1e-4, atol=1e-5)
+        for each in (model, network):
+            torch.manual_seed(2)
+            each.train()(images).square().sum().backward()
+    for one, other in zip(model.parameters(), network.parameters(), strict=True):
+        torch.testing.assert_close(other.grad, one.grad, rtol=1e-3, atol=1e-4 * float(one.grad.abs().max() + 1e-3))
+
+
+@settings(max_examples=3, deadline=None)
+@given(spec=specs)
+def test_file_of_any_spec_gives_the_logits_of_the_model_when_it_runs_alone(spec, tmp_path_factory):
+    path = tmp_path_factory.mktemp("any") / "any_network.py"
+    assert write_standalone(build_worn(spec), spec, path) <= 1e-4
+    assert sorted(each.name for each in path.parent.iterdir()) == ["any_network.py", "any_network.safetensors"]
+
+
+def test_file_imports_torch_and_the_standard_library_only(exported):
+    imports = [node for node in ast.walk(ast.parse(exported[0].read_text())) if isinstance(node, ast.Import | ast.ImportFrom)]
+    names = {alias.name for node in imports if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module for node in imports if isinstance(node, ast.ImportFrom)}
+    assert {name.partition(".")[0] for name in names} <= sys.stdlib_module_names | {"torch"}
+
+
+def test_file_runs_where_neither_phinas_nor_safetensors_can_be_imported(exported):
+    ours = ("phinas", "space", "training", "experiment", "nas", "scaling_search", "reports")
+    ended = run(exported[0], blocked=(*ours, "safetensors", "jinja2", "timm", "torchvision", "yaml", "optuna"))
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.startswith("logits agree")
+
+
+def test_loaded_network_gives_the_logits_of_the_model(exported):
+    path, model = exported
+    images = torch.randn(2, 3, 33, 33)
+    network = imported(path).load()
+    assert not network.training
+    with torch.inference_mode():
+        torch.testing.assert_close(network(images), model.eval()(images), rtol=1e-4, atol=1e-5)
+
+
+def test_network_of_the_file_learns_new_classes():
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = rendered(replace(SMALL, dropout=0, drop_path=0)).build().train()
+        network.classifier = nn.Linear(network.classifier.in_features, 2)
+        images = torch.randn(8, 3, 16, 16)
+        optimizer = torch.optim.Adam(network.parameters(), lr=1e-2)
+        losses = []
+        for _ in range(20):
+            loss = nn.functional.cross_entropy(network(images), torch.arange(8) % 2)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+    assert max(losses[-3:]) < 0.5 * losses[0]
+
+
+def test_weights_file_is_an_ordinary_one_that_tells_its_spec(exported):
+    path, _ = exported
+    weights = path.with_suffix(".safetensors")
+    build(EVERY).load_state_dict(load_file(weights))
+    with safe_open(weights, framework="pt") as file:
+        metadata = file.metadata()
+    assert ArchSpec.from_dict(json.loads(metadata["phinas.spec"])) == EVERY
+    assert metadata["phinas.spec_id"] == EVERY.spec_id == imported(path).SPEC_ID
+
+
+def test_model_stays_as_it_was(tmp_path):
+    model = build(SMALL).train()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    write_standalone(model, SMALL, tmp_path / "small.py")
+    assert model.training
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+def test_flipped_bit_in_the_weights_is_noticed(copied):
+    weights = copied.with_suffix(".safetensors")
+    content = bytearray(weights.read_bytes())
+    content[-100] ^= 1
+    weights.write_bytes(content)
+    ended = run(copied)
+    assert ended.returncode == 1
+    assert "sha256" in ended.stderr
+    with pytest.raises(ValueError, match="sha256"):
+        imported(copied).load()
+
+
+def test_lost_weights_are_told_in_a_line(copied):
+    copied.with_suffix(".safetensors").unlink()
+    ended = run(copied)
+    assert ended.returncode == 1
+    assert "No such file" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_changed_arithmetic_is_noticed(copied):
+    text = copied.read_text()
+    copied.write_text(text.replace("activation=nn.ReLU6", "activation=nn.ReLU").replace("value=-math.inf", "value=9.0"))
+    ended = run(copied)
+    assert ended.returncode == 1
+    assert "logits differ" in ended.stderr
+
+
+def test_other_weights_of_the_same_network_can_be_loaded(exported, tmp_path):
+    path, _ = exported
+    other = tmp_path / "other.py"
+    model = build_worn(EVERY)
+    write_standalone(model, EVERY, other)
+    network = imported(path).load(other.with_suffix(".safetensors"))
+    assert torch.equal(network.classifier.weight, model.classifier.weight)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: b"",
+        lambda content: content[:5],
+        lambda content: content[:300],
+        lambda content: content[:-4],
+        lambda content: content + b"\0",
+        lambda content: content.replace(b'"F32"', b'"F99"', 1),
+        lambda content: content.replace(b'"F32"', b'"I64"', 1),
+        lambda content: content.replace(b"data_offsets", b"data_0ffsets", 1),
+        lambda content: content.replace(b'"shape":[8', b'"shape":[9', 1),
+        lambda content: (2).to_bytes(8, "little") + b"[]",
+        lambda content: (9).to_bytes(8, "little") + b'{"a": {}}',
+    ],
+)
+def test_file_that_is_no_whole_safetensors_file_is_refused(damage, exported, tmp_path):
+    path, _ = exported
+    broken = tmp_path / "broken.safetensors"
+    broken.write_bytes(damage(path.with_suffix(".safetensors").read_bytes()))
+    with pytest.raises(ValueError, match=r"broken.safetensors: not a whole safetensors file"):
+        imported(path).load(broken)
+
+
+def test_nothing_is_written_where_the_file_would_not_give_what_the_model_gives(tmp_path):
+    with pytest.raises(ExchangeError, match="logits differ"):
+        write_standalone(build_worn(replace(SMALL, activation="relu")), SMALL, tmp_path / "small.py")
+    with pytest.raises(ExchangeError, match="size mismatch"):
+        write_standalone(build(replace(SMALL, head_width=8)), SMALL, tmp_path / "small.py")
+    assert not list(tmp_path.iterdir())
+
+
+def test_model_whose_logits_are_not_numbers_is_refused(tmp_path):
+    model = build(SMALL)
+    nn.init.constant_(model.classifier.bias, float("nan"))
+    with pytest.raises(ExchangeError, match="not finite"):
+        write_standalone(model, SMALL, tmp_path / "small.py")
+
+
+@pytest.mark.parametrize("name", ["b1", "b1.txt", "b-1.py", "1b.py", "class.py", "torch.py", "json.py", "a.b.py"])
+def test_name_that_python_could_not_import_is_refused(name, tmp_path):
+    with pytest.raises(ExchangeError, match="use"):
+        write_standalone(build(SMALL), SMALL, tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
+def test_weights_that_stand_there_already_are_not_overwritten_but_an_export_is(tmp_path):
+    path = tmp_path / "small.py"
+    path.with_suffix(".safetensors").write_bytes(b"mine")
+    with pytest.raises(ExchangeError, match="use another name"):
+        write_standalone(build(SMALL), SMALL, path)
+    assert path.with_suffix(".safetensors").read_bytes() == b"mine"
+    path.write_text("")
+    write_standalone(build(SMALL), SMALL, path)
+    assert hashlib.sha256(path.with_suffix(".safetensors").read_bytes()).hexdigest() == imported(path).WEIGHTS_SHA256
+
+
+@pytest.mark.parametrize(
+    "spec", [replace(EVERY, stages=EVERY.stages[:-3]), SMALL, preset("efficientnet_b0"), preset("efficientnet_b7")]
+)
+def test_file_reads_as_ruff_would_have_it(spec, tmp_path):
+    pytest.importorskip("ruff")
+    path = tmp_path / "network.py"
+    path.write_text(render(spec, name="network", sha256="0" * 64))
+    ruff = [sys.executable, "-m", "ruff"]
+    options = ["--isolated", "--no-cache", "--line-length=128", str(path)]
+    for words in (["check", "--select=A,ARG,B,C4,E,F,I,N,PERF,PIE,PTH,RUF,SIM,UP,W"], ["format", "--check"]):
+        ended = subprocess.run([*ruff, *words, *options], capture_output=True, text=True, check=False)
+        assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+def test_file_holds_the_blocks_of_its_spec_and_no_other_code():
+    plain = render(replace(SMALL, drop_path=0), name="plain", sha256="")
+    assert "class MBConv" in plain
+    for absent in ("FusedMBConv", "Bottleneck", "Same", "drop_path", "pool", "shortcut", "projects"):
+        assert absent not in plain
+    for present in ("FusedMBConv", "Bottleneck", "Separable", "Conv", "SameConv2d", "SameMaxPool2d"):
+        assert f"class {present}(" in render(EVERY, name="every", sha256="")
+    assert '"3": [],' in render(EVERY, name="every", sha256="")
+
+
+def test_file_of_b0_tells_its_name_cost_and_sizes():
+    text = render(preset("efficientnet_b0"), name="b0", sha256="")
+    for told in (preset("efficientnet_b0").spec_id, "385,814,752 multiply-adds", "5,288,548 parameters", "(N, 3, 224, 224)"):
+        assert told in text
+    assert "(3, partial(MBConv, 192, expand=1152, kernel=5, squeeze=48, project=192, adds_input=True))," in text
+    assert len(text.splitlines()) < 250

@@ -1,0 +1,226 @@
+"""Block strings: what is written is what timm reads, what timm's own files hold is read, and mistakes are named."""
+
+import subprocess
+import sys
+from contextlib import suppress
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from space.cost import cost
+from space.interchange.timm_reader import spec_from_blocks
+from space.interchange.timm_strings import ARGUMENTS, arguments_of, blocks_of
+from space.presets import PRESETS, preset
+from space.spec import ACTIVATIONS, PADDINGS, ArchSpec, SpecError, StageSpec
+
+B0 = [
+    ["ds_r1_k3_s1_c16_se0.25"],
+    ["ir_r2_k3_s2_e6_c24_se0.25"],
+    ["ir_r2_k5_s2_e6_c40_se0.25"],
+    ["ir_r3_k3_s2_e6_c80_se0.25"],
+    ["ir_r3_k5_s1_e6_c112_se0.25"],
+    ["ir_r4_k5_s2_e6_c192_se0.25"],
+    ["ir_r1_k3_s1_e6_c320_se0.25"],
+]
+SAYABLE = [name for name in PRESETS if not name.startswith("resnet")]
+
+stages = st.builds(
+    StageSpec,
+    width=st.integers(1, 4).map(lambda eighth: 8 * eighth),
+    depth=st.integers(1, 3),
+    kernel=st.sampled_from([1, 3, 5]),
+    stride=st.sampled_from([1, 2]),
+    expansion=st.sampled_from([1, 2, 3, 4, 6]),
+    se=st.sampled_from([0, 0.03, 0.1, 0.25, 0.3, 1]),
+    skip=st.booleans(),
+    block=st.sampled_from(["mbconv", "mbconv", "fused_mbconv", "separable", "conv"]),
+    activation=st.sampled_from(["", *ACTIVATIONS]),
+).filter(lambda stage: stage.block != "fused_mbconv" or stage.expansion > 1 or not stage.se)
+identities = st.just(StageSpec(8, 1, block="identity"))
+specs = st.builds(
+    ArchSpec,
+    stages=st.tuples(st.lists(stages | identities, max_size=3), stages).map(lambda pair: (*pair[0], pair[1])),
+    stem_width=st.sampled_from([8, 16, 24]),
+    stem_kernel=st.sampled_from([1, 3, 5]),
+    head_width=st.sampled_from([0, 20]),
+    resolution=st.integers(33, 40),
+    padding=st.sampled_from(PADDINGS),
+    channels=st.sampled_from([1, 3]),
+    classes=st.integers(1, 9),
+    activation=st.sampled_from(ACTIVATIONS),
+    dropout=st.sampled_from([0, 0.3]),
+    drop_path=st.sampled_from([0, 0.2]),
+    bn_eps=st.sampled_from([1e-5, 1e-3]),
+)
+
+
+def built_by_timm(blocks, arguments):
+    from timm.models._efficientnet_builder import decode_arch_def
+    from timm.models.efficientnet import EfficientNet
+
+    plain = {name: value for name, value in arguments.items() if not name.startswith("bn_")}
+    return EfficientNet(decode_arch_def(blocks), round_chs_fn=lambda channels: channels, **plain).eval()
+
+
+def conv_linear_flops(model, spec):
+    from fvcore.nn import FlopCountAnalysis
+
+    counted = FlopCountAnalysis(model, torch.zeros(1, spec.channels, spec.resolution, spec.resolution))
+    by_operator = counted.unsupported_ops_warnings(False).uncalled_modules_warnings(False).by_operator()
+    return by_operator["conv"] + by_operator["linear"]
+
+
+def test_b0_is_written_as_timm_writes_it():
+    assert blocks_of(preset("efficientnet_b0")) == B0
+
+
+@pytest.mark.parametrize("name", SAYABLE)
+def test_a_published_network_is_read_back_as_it_was_written(name):
+    spec = preset(name)
+    again = spec_from_blocks(blocks_of(spec), arguments_of(spec), resolution=spec.resolution)
+    assert again.spec_id == spec.spec_id
+    assert blocks_of(again) == blocks_of(spec)
+
+
+@pytest.mark.parametrize("name", ["efficientnet_b0", "efficientnet_v2_b0"])
+def test_timm_builds_a_published_network_at_the_same_cost(name, timm):
+    spec = replace(preset(name), resolution=64)
+    model = built_by_timm(blocks_of(spec), arguments_of(spec))
+    assert sum(parameter.numel() for parameter in model.parameters()) == cost(spec).params
+    assert conv_linear_flops(model, spec) == cost(spec).flops
+
+
+@settings(max_examples=10, deadline=None)
+@given(spec=specs)
+def test_timm_builds_any_network_of_its_blocks_at_the_same_cost(spec, timm):
+    model = built_by_timm(blocks_of(spec), arguments_of(spec))
+    assert sum(parameter.numel() for parameter in model.parameters()) == cost(spec).params
+    assert conv_linear_flops(model, spec) == cost(spec).flops
+
+
+@settings(max_examples=100, deadline=None)
+@given(specs)
+def test_strings_are_read_back_as_the_network_that_they_were_written_from(spec):
+    blocks, arguments = blocks_of(spec), arguments_of(spec)
+    again = spec_from_blocks(blocks, arguments, resolution=spec.resolution)
+    assert cost(again) == cost(spec)
+    assert [stage for stack in blocks_of(again) for stage in stack] == [stage for stack in blocks for stage in stack]
+    assert arguments_of(again) == arguments
+
+
+words = st.builds(
+    lambda kind, r, k, e, c, se, n: (
+        f"{kind}_r{r}_k{k}_s1{f'_e{e:g}' if kind in ('ir', 'er') else ''}_c{c}{se if kind not in ('dsa', 'cn') else ''}{n}"
+    ),
+    st.sampled_from(["ds", "ir", "er", "cn", "dsa"]),
+    st.integers(1, 3),
+    st.sampled_from([3, 5]),
+    st.sampled_from([1.7, 2, 3, 4.5, 6]),
+    st.integers(1, 30),
+    st.sampled_from(["", "_se0.25", "_se0.33"]),
+    st.sampled_from(["", "_noskip", "_nre", "_nsw"]),
+)
+
+
+@settings(max_examples=12, deadline=None)
+@given(stacks=st.lists(st.lists(words, min_size=1, max_size=2), min_size=1, max_size=2))
+def test_what_is_read_costs_what_timm_builds_of_the_same_strings(stacks, timm):
+    arguments = {"stem_size": 12, "num_features": 16, "num_classes": 3}
+    with suppress(SpecError):  # not every width that timm rounds to can be had here
+        spec = spec_from_blocks(stacks, arguments, resolution=32)
+        model = built_by_timm(stacks, arguments)
+        assert sum(parameter.numel() for parameter in model.parameters()) == cost(spec).params
+        assert conv_linear_flops(model, spec) == cost(spec).flops
+
+
+def test_several_strings_of_one_list_are_as_many_stages():
+    spec = spec_from_blocks([["ir_r1_k5_s2_e6_c40", "ir_r3_k3_s1_e3_c40"]])
+    assert [(stage.depth, stage.kernel, stage.stride) for stage in spec.stages] == [(1, 5, 2), (3, 3, 1)]
+
+
+def test_a_ratio_that_timm_rounds_otherwise_is_written_as_one_that_comes_out_alike():
+    spec = ArchSpec(stages=(StageSpec(24, 2, expansion=2, se=0.15),), stem_width=16)  # 2.4 and 3.6 channels: here 2 and 3
+    assert blocks_of(spec) == [["ir_r1_k3_s1_e2_c24_se0.15", "ir_r1_k3_s1_e2_c24_se0.125"]]
+
+
+def test_defaults_of_timm_are_not_written():
+    assert arguments_of(spec_from_blocks(B0)) == {}
+    assert arguments_of(spec_from_blocks(B0, ARGUMENTS)) == {}
+
+
+def test_a_stride_beyond_32_is_told_to_timm_which_would_dilate():
+    spec = ArchSpec(stages=tuple(StageSpec(8, 1, stride=2) for _ in range(5)), resolution=64)
+    assert arguments_of(spec)["output_stride"] == 64
+    with pytest.raises(SpecError, match=r"strides multiply to 64; .* output_stride=64"):
+        spec_from_blocks(blocks_of(spec))
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("ir_r2_k3_s2_e6", "'c' is missing; a 'ir' needs it"),
+        ("ir_r2_k3_s2_c24", "'e' is missing"),
+        ("xx_r2_k3_s2_e6_c24", "begins with no kind of block known here: ds, ir, er, cn, dsa"),
+        ("", "begins with no kind of block"),
+        ("ir_r2_k3_s2_e6_c24_q7", "'q7' has no counterpart here; known are"),
+        ("ir_r2_k3_s2_e6_c24_nmi", "'nmi' has no counterpart here"),
+        ("ir_r2_k3_s2_e6_c24_cc4", "'cc4' has no counterpart here"),
+        ("ir_r2_k3_s2_e6_c24_c32", "'c32' says a second time"),
+        ("ir_r2_k3_s2_e6_c24_skip", "'skip' has no counterpart here"),
+        ("ir_r2_k3.5_s2_e6_c24", "'k3.5' is not a whole number"),
+        ("ir_r2_k4_s2_e6_c24", "kernel: 4 is even"),
+        ("ir_r2_k3_s3_e6_c24", "stride: 3 is not a whole number from 1 to 2"),
+        ("ir_r0_k3_s1_e6_c24", "depth: 0 is not"),
+        ("ir_r2_k3_s2_e1_c24", "'e1' does not expand 32 channels"),
+        ("ir_r2_k3_s2_e6_c24_se0.001", "'se0.001' squeezes 192 channels to none"),
+        ("ds_r1_k3_s1_e6_c24", "'e6' means nothing to a 'ds', which does not expand"),
+        ("cn_r1_k3_s1_c24_se0.25", "'se0.25' means nothing to a 'cn': leave it out"),
+        ("ir_r2_k3_s2_e6_c24_fc24", "'fc24' means nothing to a 'ir'"),
+    ],
+)
+def test_a_string_that_says_no_block_is_refused_with_its_token(text, told):
+    with pytest.raises(SpecError) as caught:
+        spec_from_blocks([[text]])
+    assert told in str(caught.value)
+    assert repr(text) in str(caught.value)
+
+
+def test_a_stride_that_timm_would_ignore_is_refused():
+    with pytest.raises(SpecError, match="takes the stride of a list's first string only"):
+        spec_from_blocks([["ds_r1_k3_s1_c16", "ir_r1_k3_s2_e6_c24"]])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ({"stem": 32}, "stem: is not one of the arguments known here: num_classes"),
+        ({"pad_type": "valid"}, "pad_type: 'valid' is neither"),
+        ({"act_layer": "mish"}, "activation: 'mish' is not one of"),
+    ],
+)
+def test_an_argument_without_a_counterpart_is_refused(arguments, told):
+    with pytest.raises(SpecError, match=told):
+        spec_from_blocks(B0, arguments)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"stem_stride": 1}, "stem_stride"),
+        ({"stem_pool": True}, "stem_pool"),
+        ({"stages": (StageSpec(64, 1, block="bottleneck", expansion=4),)}, "stage 1: block 'bottleneck' has no string in timm"),
+        ({"stages": (StageSpec(16, 1, expansion=1.1),)}, "stage 1: expansion 1.1 gives 35 hidden channels"),
+        ({"stages": (StageSpec(16, 1, block="fused_mbconv", expansion=1, se=0.5),)}, "set se to 0"),
+    ],
+)
+def test_a_network_that_timms_blocks_cannot_say_is_refused_with_the_reason(change, told):
+    with pytest.raises(SpecError, match=told):
+        blocks_of(replace(preset("efficientnet_b0"), **change))
+
+
+def test_strings_need_no_heavy_library():
+    code = "import sys, space.interchange.peers; print({'torch', 'numpy', 'timm', 'torchvision'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "set()"
