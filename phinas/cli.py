@@ -40,7 +40,11 @@ def cli(**_options: bool) -> None:
 
 _OVERRIDES: dict[str, tuple[str, Any, str]] = {
     "--data": ("data.source", str, "digits, or a path: class folders, Parquet file(s), an .npz, hf:NAME."),
-    "--space": ("search.space", str, "A shipped space (tiny, small_images, mnasnet) or a YAML file."),
+    "--space": (
+        "search.space",
+        str,
+        "A shipped space (tiny, small_images, mnasnet, ...), a YAML file, or your own package.module:NAME.",
+    ),
     "--resolution": ("search.resolution", int, "Pixels of a side that candidates see."),
     "--strategy": ("search.strategy", str, "random, tpe or evolution."),
     "--evaluator": ("search.evaluator", str, "proxy, or your own package.module:function."),
@@ -217,34 +221,46 @@ def plan(config: Path | None, settings: tuple[str, ...], as_json: bool, **option
 
 @cli.command()
 @click.argument("spec")
+@click.option("--compare", metavar="OTHER", help="Set another preset or spec file beside it.")
+@click.option("--draw", type=click.Path(path_type=Path), help="Draw the block layout to a file, .svg or .png.")
+@click.option("--conventions", is_flag=True, help="Say what other tools count for it, and why.")
 @click.option("--verify", is_flag=True, help="Count the built network with fvcore too.")
 @_JSON
-def describe(spec: str, verify: bool, as_json: bool) -> None:
+def describe(spec: str, compare: str | None, draw: Path | None, conventions: bool, verify: bool, as_json: bool) -> None:
     """Stage table and exact cost of a preset (efficientnet_b0) or a spec file. FLOPs are multiply-adds."""
-    from phinas.description import as_text
-    from phinas.description import describe as make_description
+    from phinas import comparison, description
 
-    facts = make_description(spec, verify=verify)
+    facts = description.describe(spec, compare=compare, draw=draw, conventions=conventions, verify=verify)
     if as_json:
         _print_json(facts)
-        return
-    click.echo(as_text(facts))
-    if verify and not facts["agrees"]:
+    else:
+        click.echo(description.as_text(facts) if compare is None else comparison.as_text(facts))
+    if not all(network.get("agrees", True) for network in facts.get("networks", [facts])):
         raise click.exceptions.Exit(1)
 
 
 @cli.command()
 @click.argument("spec")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="The file to write, NAME.onnx.")
-@click.option("--weights", type=click.Path(path_type=Path), help="A safetensors file, e.g. scaling/family/b1.safetensors.")
+@click.option(
+    "--to", type=click.Choice(["onnx", "torch", "timm", "torchvision"]), help="What for, if --out's ending does not say."
+)
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="The file: NAME.onnx, NAME.py or NAME.safetensors.")
+@click.option("--weights", type=click.Path(path_type=Path), help="A safetensors file in our names, timm's or torchvision's.")
 @_JSON
-def export(spec: str, out: Path, weights: Path | None, as_json: bool) -> None:
-    """Write the network of SPEC as ONNX (extra `onnx`), and run it in onnxruntime to see that it gives the same."""
+def export(spec: str, to: str | None, out: Path, weights: Path | None, as_json: bool) -> None:
+    """Write the network of SPEC for other tools.
+
+    onnx (extra `onnx`) and torch (one Python file that needs nothing of phinas, weights beside it) are run to see that they
+    give the same. timm and torchvision: weights in that library's names, and in a JSON file how to call its class.
+    """
     from phinas.exporting import export as write_export
 
-    facts = write_export(spec, out=out, weights=weights)
+    facts = write_export(spec, to=to, out=out, weights=weights)
     if as_json:
         _print_json(facts)
+        return
+    if facts["recipe"]:
+        click.echo(f"{facts['path']}: weights in {to}'s names; {facts['recipe']}: the Python lines that make the model")
         return
     click.echo(f"{facts['path']}: largest difference from torch {facts['largest_relative_difference']:.1e}, relative")
 

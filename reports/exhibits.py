@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from reports.figures.network import columns_of
+from reports.layout.columns import NAMES, columns_of
 from reports.records import Records
 from reports.tables import factors
 from reports.wording import ALPHA, BETA, DASH, GAMMA, GREEK, PHI, TIMES, joined, percent, shortened, span
@@ -107,19 +107,21 @@ def show_stages(records: Records) -> Exhibit | None:
     for row, column in zip(stage_costs(spec), columns_of(spec), strict=True):
         stage = spec.stages[int(row.name) - 1] if row.name.isdigit() else None
         stride = stage.stride if stage else spec.stem_stride if row.name == "stem" else 1
-        block = [f"{stage.expansion:g}", f"{stage.se:g}"] if stage else [DASH, DASH]
+        kind = NAMES[stage.block][0] if stage else "Convolution" if column.depth else DASH
+        sizes = [_whole(value) if column.depth else Cell(DASH, "-1") for value in (column.depth, column.kernel, stride)]
+        output = [_whole(value) if column.depth else Cell(DASH, "-1") for value in (column.width, column.side)]
         rows.append(
             [
-                Cell(row.name), _whole(column.depth), _whole(column.kernel), _whole(stride), *map(Cell, block),
-                _whole(column.width), _whole(column.side), _whole(row.cost.flops), _percent(column.share),
-                _whole(row.cost.params),
+                Cell(row.name), Cell(kind), *sizes, Cell(column.cells["expansion"]), Cell(column.cells["SE"]), *output,
+                _whole(row.cost.flops), _percent(column.share), _whole(row.cost.params),
             ]
         )  # fmt: skip
     total = f"{whole.flops:,} FLOPs, {whole.params:,} parameters, {whole.activations:,} activations"
-    head = f"The head is a 1{TIMES}1 convolution to {spec.head_width:,} channels, pooling and the classifier."
-    note = f"In all {total}, at {spec.resolution} pixels. {head}"
-    names = ("stage:", "blocks", "kernel", "stride", "expansion", "SE", "width", "side", "FLOPs", "share", "parameters")
-    return Exhibit(_columns(*names), rows, None, note)
+    pool = f" A 3{TIMES}3 max pooling of stride 2 follows the stem." if spec.stem_pool else ""
+    convolution = f"a 1{TIMES}1 convolution to {spec.head_width:,} channels, " if spec.head_width else ""
+    note = f"In all {total}, at {spec.resolution} pixels.{pool} The head is {convolution}pooling and the classifier."
+    sizes_of = ("blocks", "kernel", "stride", "expansion", "SE", "width", "side")
+    return Exhibit(_columns("stage:", "block:", *sizes_of, "FLOPs", "share", "parameters"), rows, None, note)
 
 
 def show_coefficients(records: Records) -> Exhibit | None:

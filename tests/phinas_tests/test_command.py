@@ -59,12 +59,6 @@ def test_json_is_all_that_standard_output_holds(finished_run: Path, phinas) -> N
     assert {row["validated"] for row in facts["family"]} == {True, False}
 
 
-def test_describe_prints_the_published_cost_of_b0(phinas) -> None:
-    facts = json.loads(phinas("describe", "efficientnet_b0", "--json").stdout)
-    assert (facts["flops"], facts["params"], facts["activations"]) == (385_814_752, 5_288_548, 6_748_036)
-    assert sum(row["flops"] for row in facts["stages"]) == facts["flops"]
-
-
 def test_describe_verifies_a_found_network_with_fvcore(finished_run: Path, phinas) -> None:
     told = phinas("describe", finished_run / "search" / "baseline.yaml", "--verify")
     assert told.returncode == 0, told.stderr

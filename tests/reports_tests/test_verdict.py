@@ -8,7 +8,7 @@ import pytest
 from nas.reward import Reward
 from reports.figures.frame import round_ticks
 from reports.figures.front import equal_reward
-from reports.figures.network import columns_of
+from reports.layout.columns import columns_of
 from reports.records import read_records
 from reports.verdict import difference, told_apart, verdict
 from reports.wording import percent, quantity, span, tick

@@ -1,0 +1,51 @@
+"""What the README shows does what it says."""
+
+import contextlib
+import io
+import re
+from pathlib import Path
+
+import pytest
+
+from phinas.cli import cli
+from space.loading import space_from_dict
+from space.presets import PRESETS
+from space.spaces import SPACES
+from space.yaml_text import parse_yaml
+
+README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+CALLS = [line for fenced in README.split("```")[1::2] for line in fenced.splitlines() if line.startswith("phinas ")]
+
+
+def blocks(language):
+    return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.M | re.S)
+
+
+def test_the_space_shown_is_one():
+    (text,) = blocks("yaml")
+    space = space_from_dict(parse_yaml(text))
+    assert space.decode(space.encode(space.base)) == space.base
+
+
+def test_the_python_shown_for_spaces_prints_what_stands_behind_it():
+    (code,) = (text for text in blocks("python") if "CostTables" in text)
+    said = re.findall(r"print\(.*\)  # (.*)$", code, flags=re.M)
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(compile(code, "README.md", "exec"), {})
+    size, different = printed.getvalue().splitlines()[0].split()
+    assert said[0] == f"{size} choices are {different} networks"
+    assert said[1] == f"{printed.getvalue().splitlines()[1]}, exactly"
+
+
+@pytest.mark.parametrize("line", CALLS)
+def test_every_call_shown_has_a_verb_and_options_that_exist(line):
+    words = line.partition(" # ")[0].split()[1:]
+    verb = cli.commands[words[0]]
+    known = {flag for option in verb.params for flag in option.opts}
+    assert {word for word in words if word.startswith("--")} <= known
+
+
+def test_every_shipped_space_is_named_and_the_networks_are_counted():
+    assert all(f"`{name}`" in README for name in SPACES)
+    assert f"one of {len(PRESETS)} published networks" in README
