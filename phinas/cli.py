@@ -59,7 +59,7 @@ _OVERRIDES: dict[str, tuple[str, Any, str]] = {
     "--device": ("run.device", str, "auto, cpu, cuda, cuda:N or mps."),
     "--workers": ("run.workers", int, "Trainings at a time."),
     "--storage": ("run.storage", str, "URL of an Optuna RDB storage instead of study.db."),
-    "--baseline": ("scaling.baseline", str, "A preset or spec file to scale instead of searching one."),
+    "--baseline": ("scaling.baseline", str, "A preset, spec file or timm:NAME to scale instead of searching one."),
 }
 
 
@@ -221,13 +221,16 @@ def plan(config: Path | None, settings: tuple[str, ...], as_json: bool, **option
 
 @cli.command()
 @click.argument("spec")
-@click.option("--compare", metavar="OTHER", help="Set another preset or spec file beside it.")
+@click.option("--compare", metavar="OTHER", help="Set another network beside it, named in any of these ways.")
 @click.option("--draw", type=click.Path(path_type=Path), help="Draw the block layout to a file, .svg or .png.")
 @click.option("--conventions", is_flag=True, help="Say what other tools count for it, and why.")
 @click.option("--verify", is_flag=True, help="Count the built network with fvcore too.")
 @_JSON
 def describe(spec: str, compare: str | None, draw: Path | None, conventions: bool, verify: bool, as_json: bool) -> None:
-    """Stage table and exact cost of a preset (efficientnet_b0) or a spec file. FLOPs are multiply-adds."""
+    """Stage table and exact cost of a preset (efficientnet_b0), a spec file, timm:NAME or torchvision:NAME.
+
+    FLOPs are multiply-adds.
+    """
     from phinas import comparison, description
 
     facts = description.describe(spec, compare=compare, draw=draw, conventions=conventions, verify=verify)

@@ -24,7 +24,7 @@ def describe(
     conventions: bool = False,
     draw: str | Path | None = None,
 ) -> dict[str, Any]:
-    """The stage table and exact cost of a preset or a spec file, as plain data.
+    """The stage table and exact cost of a network (named as for `load_spec`), as plain data.
 
     compare: another one; the result then holds both (`networks`), the second over the first (`ratios`), and which stages
     stand beside each other (`pairs`). verify: count the built networks with fvcore too (`fvcore_flops`, `agrees`); needs

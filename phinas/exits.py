@@ -3,6 +3,7 @@
 Codes: experiment/errors.py, and 70 for a bug, whose traceback is kept in `crash.log`.
 """
 
+import contextlib
 import errno
 import itertools
 import os
@@ -82,6 +83,8 @@ def _failure(error: Exception) -> PhinasError | None:
     if isinstance(error, OSError) and error.errno in _DISK:
         where = f"{error.filename}: " if error.filename else ""
         return DiskError(f"{where}{error.strerror}; free space or permissions, then `phinas resume`")
+    if isinstance(error, RuntimeError) and "home directory" in str(error):  # Path.expanduser's, for a ~name
+        return InputError("a path begins with ~ and a name that is no user's here; write the path out")
     if isinstance(error, FileNotFoundError):
         return DiskError(f"{error.filename}: is gone; put it back, then `phinas resume`")
     return None
@@ -93,8 +96,9 @@ def _hint(arguments: list[str]) -> str:
     places += [word.removeprefix("--out=") for word in arguments if word.startswith("--out=")]
     places += [word for word in arguments[1:] if not word.startswith("-")]
     for place in places:
-        if RunDir(place).exists:
-            return place
+        with contextlib.suppress(RuntimeError):  # a path of nobody's home
+            if RunDir(place).exists:
+                return place
     return ""
 
 

@@ -27,9 +27,9 @@ def fitted_space(config: Config, data: "PreparedData") -> SearchSpace:
     space = load_space(config.search.space).fitted(
         channels=data.channels, classes=len(data.classes), resolution=config.search.resolution
     )
-    if space.base.resolution > largest_side(config, data):
+    if max(space.resolutions) > largest_side(config, data):
         raise InputError(
-            f"search.resolution: candidates see {space.base.resolution} pixels of a side and the images have "
+            f"search.resolution: candidates see {max(space.resolutions)} pixels of a side and the images have "
             f"{data.side}; set it lower, or data.upsample: true to enlarge images"
         )
     return space

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from experiment.config import Config, Recipe
 from experiment.seeds import seed_of
+from nas.gate import ENUMERABLE
 from phinas.fitting import fitted_baseline, fitted_space, largest_side
 from phinas.pipeline import check
 from phinas.session import STAGES, slots_of, threads_of
@@ -77,7 +78,8 @@ def _expected_stages(config: Config, data: "PreparedData", stages: Sequence[str]
         generator = random.Random(seed_of(config.run.seed, "plan"))
         sample = [space.decode(space.sample(generator)) for _ in range(_SAMPLE)]
         if "search" in stages:
-            trials = min(config.search.trials, networks_of(space))
+            # Only a small space may have fewer networks than are asked for.
+            trials = min(config.search.trials, networks_of(space)) if space.size <= ENUMERABLE else config.search.trials
             finalists = min(config.search.finalists, trials) * config.search.finalist_seeds
             expected.append(_Stage("search", trials, sample, config.search.recipe))
             expected.append(_Stage("finalists", finalists, sample, config.search.finalist_recipe))

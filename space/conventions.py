@@ -3,8 +3,8 @@
 No counter in the field agrees with another, and some disagree with themselves: they look modules up by their exact class, or
 see functions only, so the number depends on how a library wrote the network. Hence two tables: CONVENTIONS, one row a tool,
 each a sum of whole multiples of few terms; and FORMS, one row a way of writing the network. Every pair is exact to the last
-digit against the tool itself, in eval mode, for one image; the tests run the tools. Accel-NASBench's `macs` are thop's in form
-torchvision.
+digit against the tool itself, in eval mode, for one image; the tests run the tools (calflops where it is installed).
+Accel-NASBench's `macs` are thop's in form torchvision.
 
 Verified with fvcore 0.1.5.post20221221, ptflops 0.7.5, thop 0.1.1.post2209072238, torchinfo 1.8.0, calflops 0.3.2 and torch
 2.13.0, on the networks of `blocks.build`, timm 1.0.31 and torchvision 0.28.0 that FORMS names.

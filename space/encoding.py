@@ -28,7 +28,7 @@ def encode(space: SearchSpace, spec: ArchSpec) -> Choices:
         if item.name not in chosen and item.name != "stages" and getattr(space.base, item.name) != getattr(spec, item.name):
             raise SpecError(f"{item.name}: differs from the base of space {space.name!r}, which does not decide it")
     search = _Search(space, spec.activation, _blocks_of(spec))
-    found = next(search.stages_from(0, 0), None)
+    found = search.stages_from(0, 0)
     if found is None:
         raise SpecError(f"{search.why} of space {space.name!r}")
     chosen |= found
@@ -56,32 +56,39 @@ class _Search:
     blocks: list[tuple[StageSpec, bool]]
     why: str = "stages: no layer fits"
     _farthest: int = field(default=-1)
+    _hopeless: set[tuple[object, ...]] = field(default_factory=set)
 
     def _fail(self, position: int, why: str) -> None:
         if position > self._farthest:
             self._farthest, self.why = position, why
 
-    def stages_from(self, stage: int, position: int) -> Iterator[Choices]:
-        """Every way to place the blocks from `position` on stages from `stage` on."""
+    def stages_from(self, stage: int, position: int) -> Choices | None:
+        """A way to place the blocks from `position` on stages from `stage` on."""
         if stage == len(self.space.base.stages):
             if position == len(self.blocks):
-                yield {}
-            else:
-                self._fail(position, f"stages: {len(self.blocks) - position} more blocks than the stages hold")
-            return
+                return {}
+            self._fail(position, f"stages: {len(self.blocks) - position} more blocks than the stages hold")
+            return None
         for depth in self.space.options(stage, None, "depth"):
-            for choices, end in self._layers_from(stage, 0, depth, position, {}):
-                for rest in self.stages_from(stage + 1, end):
-                    yield {f"stages.{stage}.depth": depth, **choices, **rest}
+            found = self._layers_from(stage, 0, depth, position, {})
+            if found is not None:
+                return {f"stages.{stage}.depth": depth, **found}
+        return None
 
-    def _layers_from(self, stage: int, layer: int, depth: int, position: int, fixed: _Fixed) -> Iterator[tuple[Choices, int]]:
-        """Every way to place blocks on the layers from `layer` on; `fixed`: what the stage-wide choices have become."""
+    def _layers_from(self, stage: int, layer: int, depth: int, position: int, fixed: _Fixed) -> Choices | None:
+        """A way to place blocks on the layers from `layer` on and all that follows; `fixed`: the stage-wide choices so far."""
         if layer == depth:
-            yield {f"stages.{stage}.{name}": value for name, value in fixed.items()}, position
-            return
+            rest = self.stages_from(stage + 1, position)
+            return None if rest is None else {f"stages.{stage}.{name}": value for name, value in fixed.items()} | rest
+        tried = (stage, layer, depth, position, frozenset(fixed.items()))
+        if tried in self._hopeless:
+            return None
         for taken, own, shared in self._fits(stage, layer, position, fixed):
-            for choices, end in self._layers_from(stage, layer + 1, depth, position + taken, shared):
-                yield {**own, **choices}, end
+            rest = self._layers_from(stage, layer + 1, depth, position + taken, shared)
+            if rest is not None:
+                return own | rest
+        self._hopeless.add(tried)
+        return None
 
     def _fits(self, stage: int, layer: int, position: int, fixed: _Fixed) -> Iterator[tuple[int, Choices, _Fixed]]:
         """The ways to fill one layer, with the next block or with nothing: blocks taken, its own choices, the stage's."""

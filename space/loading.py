@@ -9,9 +9,9 @@ A space is a mapping with the keys
     overrides  stage number, from 1, to a mapping like `stages`, in which `layers` may stand too
     whole      field of the whole network to choices (stem_width, head_width, resolution)
 
-Choices are a list of values, or `{multiply: [...]}` of a width, or `{add: [...]}` to a width or depth. What the base cannot
-do is left out of such rules where they stand for every stage: a depth of 0, and `identity` where a stage or layer must
-change the size of its map.
+Choices are a list of values, or `{multiply: [...]}` of a width, or `{add: [...]}` to a width or depth. So that one rule
+can stand for every stage, what a stage can't do is left out of its choices: an `add` that leaves no block or channel, and
+`identity` where a stage or layer must change the size of its map.
 """
 
 import importlib
@@ -34,7 +34,7 @@ def _resolved(rule: object, base: int | None, where: str) -> tuple[Value, ...]:
     """Choices as written: a list of values, or {multiply: [...]} of a width, {add: [...]} to a width or depth (`base`)."""
     if isinstance(rule, list):
         return tuple(rule)
-    if isinstance(rule, Mapping) and len(rule) == 1 and base is not None:
+    if isinstance(rule, Mapping) and len(rule) == 1 and base:
         verb, numbers = next(iter(rule.items()))
         good = isinstance(numbers, list) and all(isinstance(n, int | float) and not isinstance(n, bool) for n in numbers)
         if verb == "multiply" and good and where.endswith("width") and all(0 < number < MAX_FACTOR for number in numbers):

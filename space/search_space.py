@@ -57,9 +57,9 @@ class Place:
 def place_of(name: str) -> Place:
     """What `stages.I.FIELD`, `stages.I.layers.J.FIELD` or `FIELD` names. Raises SpecError for anything else."""
     match name.split("."):
-        case ["stages", stage, field] if stage.isdigit() and field in STAGE_FIELDS:
+        case ["stages", stage, field] if stage.isdecimal() and field in STAGE_FIELDS:
             return Place(int(stage), None, field)
-        case ["stages", stage, "layers", layer, field] if stage.isdigit() and layer.isdigit() and field in LAYER_FIELDS:
+        case ["stages", stage, "layers", layer, field] if stage.isdecimal() and layer.isdecimal() and field in LAYER_FIELDS:
             return Place(int(stage), int(layer), field)
         case [field] if field in WHOLE_FIELDS:
             return Place(None, None, field)
@@ -95,17 +95,25 @@ class SearchSpace:
 
     def _check(self, name: str, value: Value) -> None:
         """Each value must make a network by itself. Raises SpecError naming the decision."""
+        choices = {name: value}
+        place = place_of(name)
+        if place.stage is not None and place.layer is None:  # layers that decide this for themselves go their own way
+            own = self._layer_decisions[place.stage].items()
+            choices |= {
+                f"stages.{place.stage}.layers.{layer}.{field}": values[0]
+                for (layer, field), values in own
+                if field == place.field
+            }
         try:
-            self._apply({name: value})
+            self._apply(choices)
         except SpecError as error:
             field = str(error).partition(":")[0]
             where = name.removesuffix(field) if name.endswith(field) else f"{name}: {value!r}: "
             raise SpecError(f"{where}{error}") from None
 
     def _may_vanish(self, stage: int) -> bool:
-        stage_wide = "identity" in self.options(stage, None, "block")
         layers = range(min(self.options(stage, None, "depth")))
-        return all("identity" in self._layer_decisions[stage].get((layer, "block"), ()) or stage_wide for layer in layers)
+        return all("identity" in self.options(stage, layer, "block") for layer in layers)
 
     @cached_property
     def _layer_decisions(self) -> list[dict[tuple[int, str], tuple[Value, ...]]]:
@@ -177,7 +185,7 @@ class SearchSpace:
         return {decision.name: decision.values[index] for decision, index in zip(self.decisions, indices, strict=True)}
 
     def sample(self, generator: random.Random) -> Choices:
-        """One set of choices, uniformly. Inside a window of costs: `CostTables.sample_within`."""
+        """One set of choices, uniformly. Inside a window of costs: `windows.sample_within`."""
         return {decision.name: generator.choice(decision.values) for decision in self.decisions}
 
     def neighbours(self, choices: Mapping[str, Value]) -> Iterator[Choices]:
@@ -193,8 +201,21 @@ class SearchSpace:
         for values in itertools.product(*(decision.values for decision in self.decisions)):
             yield dict(zip(names, values, strict=True))
 
+    @property
+    def resolutions(self) -> tuple[int, ...]:
+        """Pixels of a side that its networks may see."""
+        return tuple(int(value) for value in self._values.get("resolution", (self.base.resolution,)))
+
     def fitted(self, *, channels: int, classes: int, resolution: int | None = None) -> Self:
-        """The same space for a data set's channels and classes, at another resolution where one is given."""
+        """The same space for a data set's channels and classes, at another resolution where one is given.
+
+        Raises SpecError where one is given and the space decides it itself.
+        """
+        if resolution and "resolution" in self._values:
+            raise SpecError(
+                f"resolution: {resolution} is asked for, and space {self.name!r} decides among "
+                f"{', '.join(map(str, self.resolutions))}; leave one of the two out"
+            )
         base = replace(self.base, channels=channels, classes=classes, resolution=resolution or self.base.resolution)
         return replace(self, base=base)
 
@@ -213,11 +234,11 @@ class SearchSpace:
                 layer_wise.setdefault((place.stage, place.layer), {})[place.field] = value
         stages: list[StageSpec] = []
         for index, base in enumerate(self.base.stages):
-            stage = replace(base, **stage_wide[index]) if index in stage_wide else base
+            wide = stage_wide.get(index, {})
             if not self._layer_decisions[index]:
-                stages.append(stage)
+                stages.append(replace(base, **wide) if wide else base)
                 continue
-            for layer in range(stage.depth):
-                changes = {"depth": 1, "stride": stage.stride if layer == 0 else 1} | layer_wise.get((index, layer), {})
-                stages.append(replace(stage, **changes))
+            for layer in range(wide.get("depth", base.depth)):
+                changes = wide | {"depth": 1, "stride": base.stride if layer == 0 else 1} | layer_wise.get((index, layer), {})
+                stages.append(replace(base, **changes))
         return replace(self.base, stages=tuple(stages), **whole).simplified()

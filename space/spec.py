@@ -1,8 +1,9 @@
 """What a network is: a frozen, validated description that hashes to its name.
 
-The one decision to know: a spec holds everything that decides a network's arithmetic (resolution and classes too) and
-nothing that decides its training. `spec_id` is the hash of the fields that differ from their defaults, so a field added
-later with a default does not rename the networks that exist.
+The one decision to know: a spec holds everything that decides a network's arithmetic (resolution and classes too, and
+dropout, stochastic depth and momentum of batch norm, which act in training only) and nothing of how it is trained.
+`spec_id` is the hash of the fields that differ from their defaults, so a field added later with a default does not rename
+the networks that exist.
 
 Blocks are those of ResNet (arXiv:1512.03385), MobileNetV1 (arXiv:1704.04861), MobileNetV2 (arXiv:1801.04381), MnasNet
 (arXiv:1807.11626), EfficientNet (arXiv:1905.11946) and EfficientNetV2 (arXiv:2104.00298).

@@ -1,7 +1,8 @@
-"""Uniform samples of a search space among the networks whose costs lie in a window.
+"""Uniform samples of a search space among the choices whose networks' costs lie in a window.
 
-A space of up to a million choices is looked through whole, so its samples are exact and an empty window is known to be
-empty. A larger one is drawn from at random, a bounded number of times, and what falls outside is thrown away.
+A network that several choices mean is as many times as likely. A space of up to a million choices is looked through whole,
+so its samples are exact and an empty window is known to be empty. A larger one is drawn from at random, a bounded number of
+times, and what falls outside is thrown away.
 """
 
 import random
@@ -51,7 +52,7 @@ def sample_within(
             drawn = numbers.integers(0, tables.counts, size=(size, len(tables.counts)))
         costs = tables.batch(drawn)
         misses = _miss(costs, window)
-        found.append(drawn[misses == 0])
+        found.append(start + np.flatnonzero(misses == 0) if small else drawn[misses == 0])
         if misses.min() < miss:
             miss = misses.min()
             nearest = ", ".join(f"{costs[misses.argmin(), METRICS.index(metric)]:,} {metric}" for metric in window)
@@ -64,8 +65,9 @@ def sample_within(
             f"{_told(window)}: {len(inside)} of the {count} networks asked for were found among {tried} of space "
             f"{tables.space.name!r}; the nearest has {nearest}: widen the window"
         )
-    chosen = inside[numbers.integers(len(inside), size=count)] if small else inside[:count]
-    return [tables.space.choices(row) for row in chosen.tolist()]
+    if small:  # kept as their numbers in the order of all
+        inside = np.stack(np.unravel_index(inside[numbers.integers(len(inside), size=count)], tables.counts), axis=1)
+    return [tables.space.choices(row) for row in inside[:count].tolist()]
 
 
 def _miss(costs: Integers, window: Window) -> NDArray[np.float64]:

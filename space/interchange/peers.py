@@ -2,8 +2,8 @@
 
 The one decision to know: a row is a preset and what the library changes in it, nothing else; so weights of that library fit
 the spec and give there and here the same outputs. Resolution is the preset's. timm's functions leave dropout and stochastic
-depth at 0 unless told, these specs have the rates of the preset; torchvision's are its own. What a class can't be told, and so
-no row here has, stands in `_BEYOND`.
+depth at 0 unless told, these specs have the rates of the preset; torchvision's are its own. Networks that
+no spec can say stand in `_BEYOND`, with the reason.
 """
 
 from collections.abc import Iterator, Mapping

@@ -12,6 +12,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("space", "experiment", "training", "nas", "scaling_search", "reports", "phinas")
+ENDINGS = (".py", ".yaml", ".html", ".css", ".js", ".jinja", ".typed")
 
 
 @pytest.fixture(scope="module")
@@ -39,9 +40,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_holds_every_module_and_what_it_reads(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     for package in PACKAGES:
-        wanted = [
-            path for path in (ROOT / package).rglob("*") if path.suffix in (".py", ".yaml", ".html", ".css", ".js", ".jinja", ".typed")
-        ]
+        wanted = [path for path in (ROOT / package).rglob("*") if path.suffix in ENDINGS]
         missing = [str(path.relative_to(ROOT)) for path in wanted if str(path.relative_to(ROOT)) not in names]
         assert not missing
         assert f"{package}/py.typed" in names

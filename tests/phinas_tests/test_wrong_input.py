@@ -38,12 +38,14 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "strange").mkdir()
     (tmp_path / "strange/notes.txt").write_text("mine")
     (tmp_path / "spec.yaml").write_text("stages: [{width: 0, depth: 1}]\n")
+    (tmp_path / "sizes.yaml").write_text(f"base: {{resolution: 8, {_SMALL}}}\nwhole: {{resolution: [8, 64]}}\n")
     (tmp_path / "space.yaml").write_text("base: efficientnet_b0\nstages: {kernal: [3, 5]}\n")
     for name, text in CONFIGURATIONS.items():
         (tmp_path / name).write_text(text)
     return tmp_path
 
 
+_SMALL = "stem_stride: 1, stages: [{width: 8, depth: 1}]"
 CONFIGURATIONS = {
     "typo.yaml": "data: {source: digits}\nsearch: {trails: 3}\n",
     "type.yaml": "data: {source: digits}\nsearch: {trials: many}\n",
@@ -81,6 +83,15 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {
         ["run", "--data", "digits", "--space", "space.yaml"],
         ["space.yaml", "kernal", "did you mean 'kernel'"],
     ),
+    "a space of larger images than there are": (
+        ["run", "--data", "digits", "--space", "sizes.yaml"],
+        ["search.resolution", "candidates see 64 pixels", "the images have 8", "upsample"],
+    ),
+    "a resolution where the space decides it": (
+        ["run", "--data", "digits", "--space", "sizes.yaml", "--resolution", "8"],
+        ["resolution: 8", "decides among 8, 64", "leave one of the two out"],
+    ),
+    "a home of nobody": (["describe", "~nosuchuser/spec.yaml"], ["begins with ~", "write the path out"]),
     "an unknown strategy": (["run", "--data", "digits", "--strategy", "tp"], ["'tp'", "random, tpe, evolution"]),
     "an unknown verb": (["rum"], ["'rum'", "did you mean 'run'"]),
     "an unknown option": (["run", "--dat", "digits"], ["--dat"]),

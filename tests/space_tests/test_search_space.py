@@ -262,6 +262,10 @@ def bad(**fields):
         (bad(stages={"width": {"multiply": [math.nan]}}), "stages.0.width: .*positive numbers"),
         (bad(stages={"width": {"multiply": [math.inf]}}), "stages.0.width: .*positive numbers"),
         (bad(stages={"width": {"multiply": 2}}), "stages.0.width: .* list of values"),
+        (
+            {"base": "resnet_50", "whole": {"head_width": {"multiply": [1, 2]}}},
+            "head_width: .* is none of the ways to write choices",
+        ),
         (bad(stages={"width": {"add": [0.5]}}), "stages.0.width: .*whole numbers"),
         (bad(stages=[1]), r"stages: \[1\] is not a mapping"),
         (bad(stages=0), "stages: 0 is not a mapping"),
@@ -315,6 +319,37 @@ def test_a_bad_space_file_is_named(tmp_path):
 def test_an_unknown_space_names_the_shipped_ones(name, hint):
     with pytest.raises(SpecError, match=f"neither a file nor a shipped space; .*{hint}.*mnasnet"):
         load_space(name)
+
+
+def test_a_layer_that_decides_its_block_is_not_bound_by_the_choice_of_its_stage():
+    base = {"stages": [{"width": 8, "depth": 2, "stride": 2}], "resolution": 16}
+    layers = {"stages.0.layers.0.block": ("mbconv",), "stages.0.layers.1.block": ("conv", "identity")}
+    decisions = [Decision("stages.0.block", ("mbconv", "identity")), *(Decision(*item) for item in layers.items())]
+    space = SearchSpace("own way", ArchSpec.from_dict(base), tuple(decisions))
+    assert count_networks(space) == 2
+    for choices in space.enumerate():
+        spec = space.decode(choices)
+        assert spec.stages[0].block == "mbconv"
+        assert space.decode(space.encode(spec)) == spec
+
+
+def test_a_network_outside_a_space_of_many_layers_is_refused_at_once():
+    base = ArchSpec((StageSpec(8, 24),), stem_width=8, resolution=16)
+    names = [f"stages.0.layers.{layer}.block" for layer in range(24)]
+    space = SearchSpace(
+        "deep", base, (Decision(names[0], ("mbconv",)), *(Decision(name, ("mbconv", "identity")) for name in names[1:]))
+    )
+    outside = replace(base, stages=(StageSpec(8, 12), StageSpec(16, 1)))
+    with pytest.raises(SpecError, match=r"stages.0.width: 16 is not one of \[8\]"):
+        space.encode(outside)
+
+
+def test_a_space_that_decides_the_resolution_takes_no_other():
+    space = space_from_dict({"base": "efficientnet_b0", "whole": {"resolution": [192, 224]}})
+    assert space.resolutions == (192, 224)
+    assert space.fitted(channels=1, classes=10).resolutions == (192, 224)
+    with pytest.raises(SpecError, match="resolution: 64 is asked for, and space 'custom' decides among 192, 224; leave one"):
+        space.fitted(channels=3, classes=10, resolution=64)
 
 
 def test_a_space_may_be_a_python_value(tmp_path, monkeypatch):
