@@ -49,3 +49,7 @@ def test_every_call_shown_has_a_verb_and_options_that_exist(line):
 def test_every_shipped_space_is_named_and_the_networks_are_counted():
     assert all(f"`{name}`" in README for name in SPACES)
     assert f"one of {len(PRESETS)} published networks" in README
+
+
+def test_nothing_is_left_to_fill_in():
+    assert not re.findall(r"\b[A-Z]+_[A-Z]+\b", README)
