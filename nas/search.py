@@ -21,6 +21,7 @@ from experiment.seeds import seed_of
 from experiment.store import ORPHAN, Ledger
 from nas.evaluators import Evaluator
 from nas.gate import ENUMERABLE, Gate, approach, require_reachable
+from nas.problem import Problem
 from nas.reward import Reward, make_reward
 from nas.study import Proposer, distributions_of
 from nas.trial import Trial, measured_trials, trial_attributes
@@ -68,7 +69,8 @@ class _Search:
         self.reward = reward_of(section, space)
         self.again = ledger.recover()
         history = [row for row in ledger.rows() if row.attributes.get("reason") != ORPHAN]
-        self.proposer = Proposer(space, section.strategy, seed=seed, history=history)
+        self.problem = Problem(space, self.gate, self.reward)
+        self.proposer = Proposer(self.problem, section.strategy, seed=seed, history=history)
         self.seen = {row.attributes["spec_id"] for row in history}
         self.next_proposal = len(history)
         self.finished = sum(row.state.is_finished() for row in history)
@@ -101,14 +103,14 @@ class _Search:
         outcome = record(self.ledger, number, result, value=value)
         self.finished += 1
         if outcome.measurement is None:
-            self.proposer.tell(proposal, math.nan)
+            self.proposer.tell(proposal, math.nan, None)
             self.failures += 1
             if self.failures >= FAILURES_IN_A_ROW:
                 raise NothingFound(f"{self.failures} trials in a row failed; the last: {outcome.reason}")
             return f"a trial failed: {outcome.reason}"
         self.failures = 0
         trial = Trial(number, proposal, spec, price, value(outcome.measurement), outcome.measurement)
-        self.proposer.tell(proposal, trial.reward)
+        self.proposer.tell(proposal, trial.reward, trial.measurement)
         if self.best is None or trial.reward > self.best.reward:
             self.best = trial
         return self.describe_best()

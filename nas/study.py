@@ -5,17 +5,19 @@ in one commit. Trial i of the in-memory study that is not a refusal is proposal 
 depends on the record alone, not on how often the driver was restarted.
 """
 
-import math
-
 import optuna
 from optuna.distributions import CategoricalDistribution
 from optuna.trial import TrialState
 
 from experiment.errors import InputError
+from experiment.measurement import Measurement
 from experiment.seeds import seed_of
 from experiment.store import ORPHAN, Row
+from nas.problem import Problem
 from nas.strategies import STRATEGIES
 from space.search_space import Choices, SearchSpace
+
+ACCURACY = "accuracy"  # attribute of a finished trial of the in-memory study, for strategies that learn it
 
 
 def distributions_of(space: SearchSpace) -> dict[str, CategoricalDistribution]:
@@ -25,8 +27,9 @@ def distributions_of(space: SearchSpace) -> dict[str, CategoricalDistribution]:
 class Proposer:
     """Asks a strategy for choices, and tells it what became of them. InputError for a history of another space."""
 
-    def __init__(self, space: SearchSpace, strategy: str, *, seed: int, history: list[Row]) -> None:
-        self._distributions = distributions_of(space)
+    def __init__(self, problem: Problem, strategy: str, *, seed: int, history: list[Row]) -> None:
+        self._problem = problem
+        self._distributions = distributions_of(problem.space)
         self._make_sampler = STRATEGIES[strategy]
         self._seed = seed
         self._study = optuna.create_study(direction="maximize")
@@ -37,8 +40,8 @@ class Proposer:
                 self._remember(row)
             except ValueError:  # its choices are none of the space's
                 raise InputError(
-                    f"search.space: trial {row.number} of the record is no network of space {space.name!r}, which has changed "
-                    "since the run began; put the old space back, or use a new --out"
+                    f"search.space: trial {row.number} of the record is no network of space {problem.space.name!r}, which "
+                    "has changed since the run began; put the old space back, or use a new --out"
                 ) from None
 
     def _remember(self, row: Row) -> None:
@@ -49,13 +52,14 @@ class Proposer:
                 params=row.params,
                 distributions=dict(self._distributions),
                 value=row.value if row.state == TrialState.COMPLETE else None,
+                user_attrs={ACCURACY: row.measurement.accuracy} if row.state == TrialState.COMPLETE else {},
             )
         )
 
     def ask(self, proposal: int, attempt: int) -> Choices:
         """The strategy's choices for that proposal; another attempt draws other random numbers. Settle each with `take` or
         `refuse` before the next."""
-        self._study.sampler = self._make_sampler(seed_of(self._seed, "proposal", proposal, attempt))
+        self._study.sampler = self._make_sampler(self._problem, seed_of(self._seed, "proposal", proposal, attempt))
         trial = self._study.ask(dict(self._distributions))
         self._asked = trial.number
         return dict(trial.params)
@@ -74,10 +78,13 @@ class Proposer:
         trial = optuna.trial.create_trial(state=TrialState.RUNNING, params=choices, distributions=dict(self._distributions))
         self._study.add_trial(trial)
 
-    def tell(self, proposal: int, reward: float) -> None:
-        """What a proposal gave; NaN for nothing."""
+    def tell(self, proposal: int, reward: float, measurement: Measurement | None) -> None:
+        """What a proposal gave; no measurement for a failure."""
         number = self._numbers[proposal]
-        if math.isfinite(reward):
-            self._study.tell(number, reward)
-        else:
+        if measurement is None:
             self._study.tell(number, state=TrialState.FAIL)
+            return
+        storage = self._study._storage
+        trial_id = storage.get_trial_id_from_study_id_trial_number(self._study._study_id, number)
+        storage.set_trial_user_attr(trial_id, ACCURACY, measurement.accuracy)
+        self._study.tell(number, reward)
