@@ -1,19 +1,35 @@
 """What a search is about, and all that is known before anything is trained: the space, the gate, the reward, what each
-network costs. Only accuracy has to be learned."""
+network costs. Only accuracy has to be learned.
 
+Strategies that look at many networks at once name them by rows of positions, as SearchSpace.indices gives them.
+"""
+
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nas.features import Features
 from nas.gate import Gate
-from nas.reward import Reward
+from nas.reward import Lines, Reward
 from space.cost import cost
 from space.cost_tables import METRICS, CostTables, Integers
-from space.search_space import SearchSpace
+from space.idle import Indices
+from space.search_space import Choices, SearchSpace
 from space.spec import SpecError
+
+ACCURACY = "accuracy"  # attribute of a finished trial of the in-memory study, for strategies that learn it
+
+_ENUMERABLE = 4096  # choices; of a space no larger than this a draw is all of them
+_DRAWS = 64  # times as many are drawn as are asked for, where the gate lets few pass
+
+
+def distinct(indices: Indices) -> NDArray[np.intp]:
+    """Where each different row stands first, in an order that depends on the rows alone."""
+    rows = np.ascontiguousarray(indices, dtype=np.int16)
+    return np.unique(rows.view(np.dtype((np.void, rows.dtype.itemsize * rows.shape[1]))).ravel(), return_index=True)[1]
 
 
 @dataclass(frozen=True)
@@ -25,15 +41,75 @@ class Problem:
     reward: Reward
 
     @cached_property
+    def counts(self) -> NDArray[np.int64]:
+        """How many values each decision has."""
+        return np.array([len(decision.values) for decision in self.space.decisions])
+
+    @cached_property
     def _tables(self) -> CostTables | None:
         try:
             return CostTables(self.space)
         except SpecError:  # a stage with more choices than a table holds
             return None
 
-    def costs(self, indices: NDArray[np.integer[Any]]) -> Integers:
-        """What networks cost: positions as of SearchSpace.indices (networks, decisions) -> (networks, METRICS)."""
+    @cached_property
+    def features(self) -> Features:
+        """Networks as rows of numbers that their accuracy can be learned from."""
+        return Features(self.space, self.costs, self.stage_costs)
+
+    def indices(self, choices: Iterable[Choices]) -> Indices:
+        """Of some networks: (networks, decisions)."""
+        rows = [self.space.indices(one) for one in choices]
+        return np.array(rows, dtype=np.int64).reshape(len(rows), len(self.counts))
+
+    def costs(self, indices: Indices) -> Integers:
+        """(networks, decisions) -> (networks, METRICS)."""
         if self._tables is not None:
             return self._tables.batch(indices)
         prices = (cost(self.space.decode(self.space.choices(row))) for row in indices.tolist())
         return np.array([[getattr(price, metric) for metric in METRICS] for price in prices], dtype=np.int64)
+
+    def stage_costs(self, indices: Indices) -> Integers:
+        """(networks, decisions) -> (networks, stages, METRICS); zeros for a space too large for tables."""
+        if self._tables is not None:
+            return self._tables.by_stage(indices)
+        return np.zeros((len(indices), len(self.space.base.stages), len(METRICS)), dtype=np.int64)
+
+    def admits(self, costs: Integers) -> NDArray[np.bool_]:
+        """(networks, METRICS) -> which of them the gate lets pass."""
+        flops = costs[:, METRICS.index("flops")]
+        return (flops >= self.gate.least) & (flops <= self.gate.most)
+
+    def lines(self, costs: Integers) -> Lines:
+        """(networks, METRICS) -> slope and intercept of each network's reward in its accuracy."""
+        return self.reward.line(costs[:, METRICS.index(self.reward.metric)])
+
+    def draw(self, count: int, generator: np.random.Generator) -> Indices:
+        """Uniformly drawn networks that the gate lets pass, at most `count`; of a small space all, in random order. Where the
+        gate lets next to none pass, one that it does not."""
+        found: list[Indices] = []
+        if self.space.size <= _ENUMERABLE:
+            every = np.stack(np.unravel_index(generator.permutation(self.space.size), self.counts), axis=1)
+            found.append(every[self.admits(self.costs(every))])
+        else:
+            for _ in range(_DRAWS):
+                drawn = generator.integers(0, self.counts, size=(count, len(self.counts)))
+                found.append(drawn[self.admits(self.costs(drawn))])
+                if sum(map(len, found)) >= count:
+                    break
+        inside = np.concatenate(found)
+        if len(inside) == 0:
+            return generator.integers(0, self.counts, size=(1, len(self.counts)))
+        return inside if self.space.size <= _ENUMERABLE else inside[:count]
+
+    def neighbours(self, indices: Indices, most: int, generator: np.random.Generator) -> Indices:
+        """The networks that differ from one of these in one decision, each once; a random `most` of them if there are more."""
+        columns = np.repeat(np.arange(len(self.counts)), self.counts)
+        values = np.concatenate([np.arange(count) for count in self.counts])
+        around = np.repeat(indices[:, None, :], len(columns), axis=1)
+        around[:, np.arange(len(columns)), columns] = values
+        changed = around[(around != indices[:, None, :]).any(2)]
+        different = changed[distinct(changed)]
+        if len(different) <= most:
+            return different
+        return different[np.sort(generator.choice(len(different), size=most, replace=False))]

@@ -13,11 +13,9 @@ from experiment.errors import InputError
 from experiment.measurement import Measurement
 from experiment.seeds import seed_of
 from experiment.store import ORPHAN, Row
-from nas.problem import Problem
+from nas.problem import ACCURACY, Problem
 from nas.strategies import STRATEGIES
 from space.search_space import Choices, SearchSpace
-
-ACCURACY = "accuracy"  # attribute of a finished trial of the in-memory study, for strategies that learn it
 
 
 def distributions_of(space: SearchSpace) -> dict[str, CategoricalDistribution]:

@@ -155,6 +155,21 @@ class CostTables:
                 (np.maximum if metric == _PEAK else np.add)(total[metric], found, out=total[metric])
             arriving = hop.after[entry] if leads_on else None
 
+    def by_stage(self, indices: NDArray[np.integer[Any]]) -> Integers:
+        """What each stage of the base costs: (networks, decisions) -> (networks, stages, METRICS). Checks nothing."""
+        total = np.zeros((len(self.space.base.stages), len(METRICS), len(indices)), dtype=np.int64)
+        arriving = np.zeros(len(indices), dtype=np.intp)
+        for step in self.steps:
+            entry = arriving
+            for column, radix in zip(step.columns, step.radices, strict=True):
+                entry = entry * radix + indices[:, column]
+            if step.stage is not None:
+                peak = np.maximum(total[step.stage, _PEAK], step.costs[_PEAK, entry])
+                total[step.stage] += step.costs[:, entry]
+                total[step.stage, _PEAK] = peak
+            arriving = step.after[entry]
+        return np.moveaxis(total, -1, 0)
+
     def reach(self, metric: str) -> tuple[int, int]:
         """The least and the most of a metric that any network of the space has, exactly."""
         row = METRICS.index(metric)

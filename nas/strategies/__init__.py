@@ -10,6 +10,7 @@ from optuna.samplers import BaseSampler, RandomSampler
 
 from nas.problem import Problem
 from nas.strategies.evolution import EvolutionSampler
+from nas.strategies.predictor import PredictorSampler
 from nas.strategies.tpe import JointTPESampler
 
 
@@ -25,7 +26,12 @@ def _evolution(_problem: Problem, seed: int) -> BaseSampler:
     return EvolutionSampler(seed=seed)
 
 
+def _predictor(problem: Problem, seed: int) -> BaseSampler:
+    return PredictorSampler(problem, seed=seed)
+
+
 STRATEGIES: dict[str, Callable[[Problem, int], BaseSampler]] = {
+    "predictor": _predictor,
     "random": _random,
     "tpe": _tpe,
     "evolution": _evolution,

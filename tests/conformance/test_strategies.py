@@ -198,7 +198,8 @@ def test_a_narrow_gate_is_never_left_and_still_yields_every_trial(evaluators, st
     assert len(result.trials) == len({spec_id for spec_id, _, _ in rows}) == 5
     assert all(475_000 <= trial.cost.flops <= 475_600 for trial in result.trials)
     assert all(trial.cost == cost(trial.spec) for trial in result.trials)
-    assert max(refused for _, _, refused in rows) > 100
+    if strategy == "random":  # which knows of no gate
+        assert max(refused for _, _, refused in rows) > 100
     ledger = in_memory()
     with pytest.raises(Killed):
         run(ledger, f"{evaluators}:smooth", strategy, trials=5, executor=KilledExecutor(2), **gate)
@@ -279,7 +280,8 @@ def test_what_a_strategy_wants_but_knows_is_looked_for_beside_it_without_many_as
     space = SearchSpace("some", TINY.base, TINY.decisions[:6])
     _, rows = run(in_memory(), f"{evaluators}:smooth", learner, space=space, trials=space.size // 2)
     refused = [count for _, _, count in rows]
-    assert max(refused) > 2
+    if learner != "predictor":  # which never proposes what is known
+        assert max(refused) > 2
     assert statistics.mean(refused) < 8
 
 

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from space.cost import Cost, cost
+from space.cost import Cost, cost, stage_costs
 from space.cost_tables import METRICS, CostTables
 from space.counting import networks
+from space.idle import Idleness
 from space.loading import load_space
 from space.search_space import Decision, SearchSpace
 from space.spec import ArchSpec, SpecError, StageSpec
@@ -102,6 +103,30 @@ def test_reach_is_what_the_cheapest_and_the_dearest_network_have(space):
     for metric in METRICS:
         found = [getattr(price, metric) for price in exact]
         assert tables.reach(metric) == (min(found), max(found))
+
+
+@slowly
+@given(spaces())
+def test_networks_that_differ_in_idle_choices_only_are_one(space):
+    found = every(space)
+    rows = Idleness(space).canonical(np.array([space.indices(choices) for choices in found]))
+    told: dict[bytes, str] = {}
+    for choices, row in zip(found, rows, strict=True):
+        spec_id = space.decode(choices).spec_id
+        assert told.setdefault(row.tobytes(), spec_id) == spec_id
+
+
+@slowly
+@given(spaces())
+def test_stages_that_are_priced_by_themselves_cost_what_they_do_in_the_network(space):
+    some_choices = every(space)[:40]
+    tables = CostTables(space)
+    indices = np.array([space.indices(choices) for choices in some_choices])
+    flops = METRICS.index("flops")
+    rest = tables.batch(indices)[:, flops] - tables.by_stage(indices)[:, :, flops].sum(1)
+    for choices, remainder in zip(some_choices, rest, strict=True):
+        parts = stage_costs(space.decode(choices))
+        assert remainder == parts[0].cost.flops + parts[-1].cost.flops
 
 
 @slowly

@@ -1,0 +1,71 @@
+"""What is believed of the accuracy of every network of a space after some trials, with its uncertainty.
+
+Tuning the hyperparameters costs most, so they are tuned on the first m trials, where m grows by about a fifth at a time, and
+kept in between: they follow from the trials alone, whatever was asked before.
+"""
+
+from functools import lru_cache
+
+import numpy as np
+
+from nas.gaussian_process import Floats, GaussianProcess, Hyperparameters, standard, tune
+from nas.problem import Problem
+from space.idle import Indices
+
+LEAST = 4  # trials, below which nothing is learned
+MOST = 800  # trials that the process remembers: its work grows with their cube
+_TUNED_ON = 300
+_FAR_BELOW = 4.0
+
+
+def learn(problem: Problem, measured: Indices, accuracies: Floats, *, pending: Indices | None = None) -> GaussianProcess:
+    """From trials in the order of their numbers: (trials, decisions), (trials,), at least LEAST of them.
+
+    pending: networks that are being measured; each is taken to give what is expected of it (Ginsbourger et al., 2010, the
+    kriging believer), so that the next is looked for elsewhere.
+    """
+    features = problem.features(measured)
+    targets = without_disasters(accuracies)
+    first = _milestone(len(targets))
+    theta = _tuned(features[:first].tobytes(), targets[:first].tobytes(), features.shape[1])
+    kept = _remembered(targets)
+    model = GaussianProcess(theta, features[kept], targets[kept])
+    if pending is None or len(pending) == 0:
+        return model
+    expected = problem.features(pending)
+    return GaussianProcess(
+        theta, np.concatenate([features[kept], expected]), np.concatenate([targets[kept], model.mean(expected)])
+    )
+
+
+def without_disasters(accuracies: Floats) -> Floats:
+    """Accuracies far below the others raised to where "far below" begins: that a network failed to learn says that it is
+    poor, and how poor would drown all other differences."""
+    middle = float(np.median(accuracies))
+    spread = 1.4826 * float(np.median(np.abs(accuracies - middle)))
+    return np.maximum(accuracies, middle - _FAR_BELOW * spread) if spread > 0 else accuracies
+
+
+def _milestone(count: int) -> int:
+    step = LEAST
+    while (following := max(step + 1, int(step * 1.2))) <= count:
+        step = following
+    return step
+
+
+@lru_cache(maxsize=32)
+def _tuned(features: bytes, targets: bytes, width: int) -> Hyperparameters:
+    rows = np.frombuffer(features).reshape(-1, width)
+    values = np.frombuffer(targets)
+    some = np.linspace(0, len(values) - 1, min(len(values), _TUNED_ON)).astype(int)
+    mean, scale = standard(values[some])
+    return tune(rows[some], (values[some] - mean) / scale)
+
+
+def _remembered(targets: Floats) -> Indices:
+    """The better half of MOST and the latest of the others."""
+    if len(targets) <= MOST:
+        return np.arange(len(targets))
+    best = np.argsort(-targets, kind="stable")[: MOST // 2]
+    others = np.setdiff1d(np.arange(len(targets)), best)
+    return np.sort(np.concatenate([best, others[-(MOST - MOST // 2) :]]))
