@@ -102,7 +102,9 @@ class Recipe(_Section):
 class SearchSection(_Section):
     """The search for a baseline."""
 
-    space: str = Field(default="small_images", min_length=1, description="a shipped space or a YAML file")
+    space: str | None = Field(
+        default=None, min_length=1, description="a shipped space or a YAML file; none: the evaluator's own, else small_images"
+    )
     resolution: Count | None = Field(default=None, description="pixels of a side that candidates see; none: the space's own")
     strategy: str = Field(default="tpe", min_length=1, description="random, tpe or evolution")
     trials: Count = Field(default=100, description="networks trained")
@@ -113,7 +115,12 @@ class SearchSection(_Section):
     target_flops: Positive | None = Field(default=None, description="T of the reward; none: the FLOPs of the space's base")
     min_flops: Positive | None = Field(default=None, description="gate: cheaper networks are never trained")
     max_flops: Positive | None = Field(default=None, description="gate: dearer networks are never trained")
-    evaluator: str = Field(default="proxy", min_length=1, description="proxy, or your own package.module:function")
+    evaluator: str = Field(
+        default="proxy", min_length=1, description="proxy, accel-nasbench:PATH, or your own package.module:function"
+    )
+    noise: Fraction = Field(
+        default=0.0, description="standard deviation added to accuracies of accel-nasbench; its own is 0.0031"
+    )
     recipe: Recipe = Field(default=Recipe(), description="training of a candidate")
     finalists: Count = Field(default=4, description="best candidates trained again before one is chosen")
     finalist_seeds: Count = Field(default=2, description="trainings of a finalist")
@@ -178,10 +185,16 @@ class Config(_Section):
     version: Literal[1] = Field(default=1, description="of this format")
     name: str = Field(default="run", min_length=1, max_length=80, description="the title of the report")
     run: RunSection = RunSection()
-    data: DataSection = Field(description="a configuration needs at least `data: {source: ...}`")
+    data: DataSection | None = Field(default=None, description="without it only a search whose evaluator needs no images")
     search: SearchSection = SearchSection()
     scaling: ScalingSection = ScalingSection()
     validation: ValidationSection = ValidationSection()
+
+    @model_validator(mode="after")
+    def _has_images(self) -> Self:
+        if self.data is None and (self.search.evaluator == "proxy" or self.scaling.baseline is not None):
+            raise ValueError("data: missing; a configuration needs at least `data: {source: ...}`")
+        return self
 
 
 GROWABLE = ("search.trials", "validation.largest_multiple", "validation.seeds")

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -32,7 +32,7 @@ def _sentence(row: Any, root: type[BaseModel]) -> tuple[str, str]:
         return path, f"{path}: {shown(row['input'])} is not a section of keys"
     if row["type"] == "value_error":
         inside = isinstance(row["input"], Mapping | BaseModel)  # a check of a whole section says itself which key it means
-        return path, f"{path}.{message}" if inside else f"{path}: {shown(row['input'])} {message}"
+        return path, f"{path}.{message}".lstrip(".") if inside else f"{path}: {shown(row['input'])} {message}"
     should = message.partition(" should ")[2]
     return path, f"{path}: {shown(row['input'])} " + (f"should {should}" if should else f"is wrong: {message}")
 
@@ -46,8 +46,8 @@ def _place(location: tuple[str | int, ...], root: type[BaseModel]) -> tuple[str,
         if inner is not None:
             section = inner
             field = section.model_fields.get(str(part))
-            inner = field.annotation if field and isinstance(field.annotation, type) else None
-            inner = inner if inner and issubclass(inner, BaseModel) else None
+            kinds = get_args(field.annotation) or (field.annotation,) if field else ()  # a section, or a section or none
+            inner = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
             parts.append(str(part))
         elif isinstance(part, int):
             parts.append(str(part))

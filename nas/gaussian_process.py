@@ -105,7 +105,7 @@ class GaussianProcess:
         self._mean, self._scale = standard(targets)
         covariance = theta.covariance(features, features) + theta.noise * np.eye(len(features))
         self._factor = cholesky(covariance, lower=True, check_finite=False)
-        self._weights = cho_solve((self._factor, True), (targets - self._mean) / self._scale, check_finite=False)
+        self.weights = cho_solve((self._factor, True), (targets - self._mean) / self._scale, check_finite=False)
 
     @property
     def noise(self) -> float:
@@ -114,21 +114,21 @@ class GaussianProcess:
 
     def mean(self, features: Floats) -> Floats:
         """What is expected of each row."""
-        return self._mean + self._scale * (self.theta.covariance(features, self._features) @ self._weights)
+        return self._mean + self._scale * (self.theta.covariance(features, self._features) @ self.weights)
 
     def predict(self, features: Floats) -> tuple[Floats, Floats]:
         """Mean and standard deviation of each row's true value (without the noise of measuring it)."""
         covariance = self.theta.covariance(features, self._features)
         known = solve_triangular(self._factor, covariance.T, lower=True, check_finite=False)
         variance = self.theta.variances(features) - (known * known).sum(0)
-        return self._mean + self._scale * (covariance @ self._weights), self._scale * np.sqrt(np.maximum(variance, 1e-12))
+        return self._mean + self._scale * (covariance @ self.weights), self._scale * np.sqrt(np.maximum(variance, 1e-12))
 
     def joint(self, features: Floats) -> tuple[Floats, Floats]:
         """Mean of each row and covariance of all of them."""
         covariance = self.theta.covariance(features, self._features)
         known = solve_triangular(self._factor, covariance.T, lower=True, check_finite=False)
         between = self.theta.covariance(features, features) - known.T @ known
-        return self._mean + self._scale * (covariance @ self._weights), self._scale**2 * between
+        return self._mean + self._scale * (covariance @ self.weights), self._scale**2 * between
 
 
 def standard(targets: Floats) -> tuple[float, float]:

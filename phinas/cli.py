@@ -47,7 +47,7 @@ _OVERRIDES: dict[str, tuple[str, Any, str]] = {
     ),
     "--resolution": ("search.resolution", int, "Pixels of a side that candidates see."),
     "--strategy": ("search.strategy", str, "random, tpe or evolution."),
-    "--evaluator": ("search.evaluator", str, "proxy, or your own package.module:function."),
+    "--evaluator": ("search.evaluator", str, "proxy, accel-nasbench:PATH, or your own package.module:function."),
     "--trials": ("search.trials", int, "Networks trained in the search."),
     "--epochs": ("search.recipe.epochs", int, "Passes over the images for each of them."),
     "--reward": ("search.reward", str, "soft, hard or absolute."),
@@ -87,7 +87,8 @@ def _config(path: Path | None, settings: tuple[str, ...], options: dict[str, Any
     changes = {name.replace("__", "."): value for name, value in options.items() if value is not None} | _settings(settings)
     if path is None and quick and "data.source" not in changes:
         path = _QUICK
-    if path is None and "data.source" not in changes:
+    needs_images = changes.get("search.evaluator", "proxy") == "proxy"
+    if path is None and "data.source" not in changes and needs_images:
         raise InputError("--data: missing; name the images (digits, or a path), or give a configuration file")
     base = load_config(path).model_dump() if path else {}
     return merged(base, changes, where=str(path) if path and not changes else "configuration")

@@ -17,16 +17,27 @@ if TYPE_CHECKING:
     from training.prepared import PreparedData
 
 
-def largest_side(config: Config, data: "PreparedData") -> float:
-    """Pixels of a side that networks may see: those of the images, or any where the user allows enlarging."""
-    return math.inf if config.data.upsample else data.side
+def largest_side(config: Config, data: "PreparedData | None") -> float:
+    """Pixels of a side that networks may see: those of the images, or any where the user allows enlarging or there are none."""
+    return math.inf if data is None or config.data is None or config.data.upsample else data.side
 
 
-def fitted_space(config: Config, data: "PreparedData") -> SearchSpace:
-    """The configured space for these images. Raises InputError where its networks need more pixels than there are."""
-    space = load_space(config.search.space).fitted(
-        channels=data.channels, classes=len(data.classes), resolution=config.search.resolution
-    )
+def configured_space(config: Config) -> SearchSpace:
+    """The space that is named, or else the one that the evaluator brings."""
+    from nas.evaluators import OWN_SPACES
+
+    kind = config.search.evaluator.partition(":")[0]
+    return load_space(config.search.space or OWN_SPACES.get(kind, "small_images"))
+
+
+def fitted_space(config: Config, data: "PreparedData | None") -> SearchSpace:
+    """The configured space for these images, or as it is where there are none. Raises InputError where its networks need
+    more pixels than there are."""
+    space = configured_space(config)
+    if data is None:
+        base = space.base
+        return space.fitted(channels=base.channels, classes=base.classes, resolution=config.search.resolution)
+    space = space.fitted(channels=data.channels, classes=len(data.classes), resolution=config.search.resolution)
     if max(space.resolutions) > largest_side(config, data):
         raise InputError(
             f"search.resolution: candidates see {max(space.resolutions)} pixels of a side and the images have "

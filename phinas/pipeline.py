@@ -10,13 +10,13 @@ from typing import Any
 
 from experiment.config import Config
 from experiment.errors import InputError
-from experiment.manifest import record_artefacts
+from experiment.manifest import add_to_manifest, record_artefacts
 from experiment.rundir import RunDir, write_atomic
-from phinas.fitting import fitted_baseline, fitted_space
+from phinas.fitting import configured_space, fitted_baseline, fitted_space
 from phinas.progress import Display
 from phinas.session import STAGES, Session, open_session, read_config, read_goal
 from phinas.summary import summary
-from space.loading import load_space, load_spec
+from space.loading import load_spec
 from space.spec import ArchSpec
 from space.yaml_text import dump_yaml, read_yaml
 
@@ -91,6 +91,8 @@ def check(config: Config, stages: Sequence[str]) -> None:
     if config.search.strategy not in STRATEGIES:
         known = ", ".join(STRATEGIES)
         raise InputError(f"search.strategy: {config.search.strategy!r} is not a strategy; there are: {known}")
+    if config.data is None and {"scale", "validate"} & set(stages):
+        raise InputError("data.source: missing; scaling trains networks: name images with --data, or use `phinas search`")
     if config.run.executor == "inline" and config.run.workers not in ("auto", 1):
         raise InputError(f"run.workers: {config.run.workers} trainings at a time need run.executor: processes")
     if config.scaling.baseline is not None:
@@ -101,13 +103,15 @@ def check(config: Config, stages: Sequence[str]) -> None:
 
 def _check_search(config: Config) -> None:
     from experiment.seeds import seed_of
-    from nas.evaluators.function import FunctionEvaluator
+    from nas.evaluators import make_evaluator
     from nas.gate import require_reachable
     from nas.search import gate_of
 
-    space = load_space(config.search.space)
+    space = configured_space(config)
     if config.search.evaluator != "proxy":
-        FunctionEvaluator(config.search.evaluator, 0.0)
+        make_evaluator(config.search, None, limit_seconds=0.0).require_space(space)
+    elif config.search.noise:
+        raise InputError(f"search.noise: {config.search.noise:g} is for a benchmark's accuracies; trainings have their own")
     if config.search.resolution:
         space = space.fitted(channels=space.base.channels, classes=space.base.classes, resolution=config.search.resolution)
     require_reachable(space, gate_of(config.search), seed=seed_of(config.run.seed, "gate"))
@@ -133,21 +137,28 @@ def _search(session: Session) -> None:
     if config.scaling.baseline is not None:
         _adopt_baseline(session)
         return
+    from experiment.executors.inline import InlineExecutor
     from nas.baseline import choose_baseline
     from nas.evaluators import make_evaluator
     from nas.search import search as search_space
 
     space = fitted_space(session.config, session.data)
-    evaluator = make_evaluator(config.search.evaluator, session.trainer)
+    trainer = session.trainer if config.search.evaluator == "proxy" else None
+    evaluator = make_evaluator(config.search, trainer, limit_seconds=60 * config.run.trial_minutes)
+    facts = evaluator.facts()
+    if facts:
+        add_to_manifest(session.run, evaluator=facts)
+        session.display.say("; ".join(f"{name.replace('_', ' ')}: {value}" for name, value in facts.items()))
     if config.search.reward == "soft" and config.search.target_flops is not None:
         session.display.say("note: under the soft reward target_flops multiplies all rewards alike and changes no choice")
+    executor = InlineExecutor(1) if evaluator.instant else session.executor
     with session.display.stage("search") as notify:
         result = search_space(
             space,
             config.search,
             seed=config.run.seed,
             ledger=session.store.ledger("search"),
-            executor=session.executor,
+            executor=executor,
             evaluator=evaluator,
             notify=notify,
         )
@@ -159,7 +170,7 @@ def _search(session: Session) -> None:
             config.search,
             seed=config.run.seed,
             ledger=session.store.ledger("finalists"),
-            executor=session.executor,
+            executor=executor,
             evaluator=evaluator,
             notify=notify,
         )
@@ -170,6 +181,7 @@ def _given_baseline(session: Session) -> ArchSpec:
     """The baseline that the user brings, for this data's channels and classes: as it was when the run began."""
     if session.run.baseline.exists():
         return _read_baseline(session.run)
+    assert session.data is not None  # a configuration that brings a baseline has images
     return fitted_baseline(session.config, session.data)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiment.config import Config, Recipe
+from experiment.errors import InputError
 from experiment.seeds import seed_of
 from nas.gate import ENUMERABLE
 from phinas.fitting import fitted_baseline, fitted_space, largest_side
@@ -48,6 +49,8 @@ def plan(config: Config, *, stages: Sequence[str] = STAGES) -> dict[str, Any]:
     """Trainings, multiply-adds and hours of each stage, as plain data. Reads the images; writes nothing but temporary files."""
     from training.prepared import prepare
 
+    if config.data is None:
+        raise InputError("data.source: missing; a plan prices trainings, and without images there are none")
     check(config, stages)
     with tempfile.TemporaryDirectory(prefix="phinas-plan-") as directory:
         data = prepare(config.data, seed=config.run.seed, directory=Path(directory))

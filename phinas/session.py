@@ -38,7 +38,7 @@ class Session:
     run: RunDir
     config: Config
     store: "Store"
-    data: "PreparedData"
+    data: "PreparedData | None"
     display: Display
 
     @property
@@ -58,6 +58,8 @@ class Session:
     def trainer(self) -> "Trainer":
         from training.job import Trainer
 
+        if self.data is None or self.config.data is None:
+            raise InputError("data.source: missing; networks are to be trained, and there are no images")
         return Trainer.of(
             self.data,
             self.config.data,
@@ -155,6 +157,8 @@ def _enter(run: RunDir, config: Config, *, goal: Sequence[str], admit: Callable[
 
 
 def _with_data(run: RunDir, config: Config, store: "Store", display: Display) -> Session:
+    if config.data is None:
+        return Session(run, config, store, None, display)
     from training.prepared import prepare
 
     with display.stage("data") as notify:

@@ -80,7 +80,7 @@ def render(records: Records, figures: dict[str, dict[str, Any]]) -> str:
         data=provenance.data_facts(records),
         notes=provenance.notes(records),
         artefacts=provenance.artefacts(records),
-        source=records.config.data.source,
+        source=provenance.source(records),
     )
 
 

@@ -44,13 +44,21 @@ def _hours(records: Records) -> str:
     return f"{shown} in all, of {counted(len(measured), 'training')}" if measured else ""
 
 
+def source(records: Records) -> str:
+    """Where the accuracies come from."""
+    return records.config.data.source if records.config.data else records.config.search.evaluator
+
+
 def data_facts(records: Records) -> Facts:
     data = records.manifest.get("data")
     if not data:
-        return [("source", records.config.data.source), ("images", "not read yet")]
+        return [
+            ("source", source(records)),
+            ("images", "not read yet" if records.config.data else "none: accuracies are looked up"),
+        ]
     splits = ", ".join(f"{data[name]:,} {name}" for name in ("train", "validation", "test"))
     return [
-        ("source", str(records.config.data.source)),
+        ("source", source(records)),
         ("images", f"{splits}; {counted(data['classes'], 'class', 'classes')}"),
         ("stored as", f"{data['side']} pixels of a side, {counted(data['channels'], 'channel')}"),
         ("fingerprint", str(data["fingerprint"])),

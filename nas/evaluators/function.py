@@ -12,11 +12,14 @@ from experiment.errors import InputError
 from experiment.executors import Job
 from experiment.executors.interface import describe_failure, resolve
 from experiment.measurement import Measurement
+from space.search_space import SearchSpace
 from space.spec import ArchSpec
 
 
 class FunctionEvaluator:
     """name: "package.module:function", importable here and in the workers."""
+
+    instant = False
 
     def __init__(self, name: str, limit_seconds: float) -> None:
         try:
@@ -33,6 +36,12 @@ class FunctionEvaluator:
         payload = {"function": self._name, "spec": spec.to_dict(), "budget": recipe.epochs, "seed": seed}
         function = "nas.evaluators.function:measure"
         return Job(job_key(function, payload), function, payload, self._limit_seconds)
+
+    def facts(self) -> dict[str, Any]:
+        return {}
+
+    def require_space(self, searched: SearchSpace) -> None:
+        """What it can't measure fails, trial by trial."""
 
 
 def measure(*, function: str, spec: dict[str, Any], budget: int, seed: int) -> dict[str, Any]:
