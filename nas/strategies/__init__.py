@@ -10,6 +10,9 @@ from optuna.samplers import BaseSampler, RandomSampler
 
 from nas.problem import Problem
 from nas.strategies.evolution import EvolutionSampler
+from nas.strategies.local import LocalSampler
+from nas.strategies.nsga2 import NSGA2Sampler
+from nas.strategies.ppo import PPOSampler
 from nas.strategies.tpe import JointTPESampler
 
 
@@ -29,4 +32,7 @@ STRATEGIES: dict[str, Callable[[Problem, int], BaseSampler]] = {
     "random": _random,
     "tpe": _tpe,
     "evolution": _evolution,
+    "local": LocalSampler,
+    "nsga2": NSGA2Sampler,
+    "ppo": PPOSampler,
 }
