@@ -106,7 +106,9 @@ class SearchSection(_Section):
         default=None, min_length=1, description="a shipped space or a YAML file; none: the evaluator's own, else small_images"
     )
     resolution: Count | None = Field(default=None, description="pixels of a side that candidates see; none: the space's own")
-    strategy: str = Field(default="tpe", min_length=1, description="random, tpe or evolution")
+    strategy: str = Field(
+        default="predictor", min_length=1, description="predictor, random, tpe, evolution, local, nsga2 or ppo"
+    )
     trials: Count = Field(default=100, description="networks trained")
     reward: Literal["soft", "hard", "absolute"] = Field(default="soft", description="how accuracy and FLOPs make one number")
     weight: Annotated[Finite, Field(le=0)] | None = Field(

@@ -4,12 +4,13 @@ network costs. Only accuracy has to be learned.
 Strategies that look at many networks at once name them by rows of positions, as SearchSpace.indices gives them.
 """
 
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
+from optuna.distributions import CategoricalDistribution
 
 from nas.features import Features
 from nas.gate import Gate
@@ -17,7 +18,7 @@ from nas.reward import Lines, Reward
 from space.cost import cost
 from space.cost_tables import METRICS, CostTables, Integers
 from space.idle import Indices
-from space.search_space import Choices, SearchSpace
+from space.search_space import SearchSpace, Value
 from space.spec import SpecError
 
 ACCURACY = "accuracy"  # attribute of a finished trial of the in-memory study, for strategies that learn it
@@ -30,6 +31,10 @@ def distinct(indices: Indices) -> NDArray[np.intp]:
     """Where each different row stands first, in an order that depends on the rows alone."""
     rows = np.ascontiguousarray(indices, dtype=np.int16)
     return np.unique(rows.view(np.dtype((np.void, rows.dtype.itemsize * rows.shape[1]))).ravel(), return_index=True)[1]
+
+
+def distributions_of(space: SearchSpace) -> dict[str, CategoricalDistribution]:
+    return {decision.name: CategoricalDistribution(decision.values) for decision in space.decisions}
 
 
 @dataclass(frozen=True)
@@ -57,10 +62,21 @@ class Problem:
         """Networks as rows of numbers that their accuracy can be learned from."""
         return Features(self.space, self.costs, self.stage_costs)
 
-    def indices(self, choices: Iterable[Choices]) -> Indices:
-        """Of some networks: (networks, decisions)."""
+    def positions(self, choices: Sequence[Mapping[str, Value]]) -> NDArray[np.int64]:
+        """Sets of choices as rows of positions: (networks, decisions)."""
         rows = [self.space.indices(one) for one in choices]
-        return np.array(rows, dtype=np.int64).reshape(len(rows), len(self.counts))
+        return np.array(rows, dtype=np.int64).reshape(len(choices), len(self.counts))
+
+    @cached_property
+    def _networks(self) -> dict[tuple[int, ...], str]:
+        return {}
+
+    def network(self, row: Sequence[int]) -> str:
+        """The spec_id of what a row of positions means. Remembered, since the same ones are compared at each proposal."""
+        key = tuple(row)
+        if key not in self._networks:
+            self._networks[key] = self.space.decode(self.space.choices(key)).spec_id
+        return self._networks[key]
 
     def costs(self, indices: Indices) -> Integers:
         """(networks, decisions) -> (networks, METRICS)."""

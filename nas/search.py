@@ -21,9 +21,9 @@ from experiment.seeds import seed_of
 from experiment.store import ORPHAN, Ledger
 from nas.evaluators import Evaluator
 from nas.gate import ENUMERABLE, Gate, approach, require_reachable
-from nas.problem import Problem
+from nas.problem import Problem, distributions_of
 from nas.reward import Reward, make_reward
-from nas.study import Proposer, distributions_of
+from nas.study import Proposer
 from nas.trial import Trial, measured_trials, trial_attributes
 from space.cost import cost
 from space.search_space import Choices, SearchSpace

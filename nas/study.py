@@ -6,20 +6,15 @@ depends on the record alone, not on how often the driver was restarted.
 """
 
 import optuna
-from optuna.distributions import CategoricalDistribution
 from optuna.trial import TrialState
 
 from experiment.errors import InputError
 from experiment.measurement import Measurement
 from experiment.seeds import seed_of
 from experiment.store import ORPHAN, Row
-from nas.problem import ACCURACY, Problem
+from nas.problem import ACCURACY, Problem, distributions_of
 from nas.strategies import STRATEGIES
-from space.search_space import Choices, SearchSpace
-
-
-def distributions_of(space: SearchSpace) -> dict[str, CategoricalDistribution]:
-    return {decision.name: CategoricalDistribution(decision.values) for decision in space.decisions}
+from space.search_space import Choices
 
 
 class Proposer:

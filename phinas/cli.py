@@ -46,7 +46,7 @@ _OVERRIDES: dict[str, tuple[str, Any, str]] = {
         "A shipped space (tiny, small_images, mnasnet, ...), a YAML file, or your own package.module:NAME.",
     ),
     "--resolution": ("search.resolution", int, "Pixels of a side that candidates see."),
-    "--strategy": ("search.strategy", str, "random, tpe or evolution."),
+    "--strategy": ("search.strategy", str, "predictor, random, tpe, evolution, local, nsga2 or ppo."),
     "--evaluator": ("search.evaluator", str, "proxy, accel-nasbench:PATH, or your own package.module:function."),
     "--trials": ("search.trials", int, "Networks trained in the search."),
     "--epochs": ("search.recipe.epochs", int, "Passes over the images for each of them."),

@@ -10,6 +10,9 @@ from optuna.samplers import BaseSampler, RandomSampler
 
 from nas.problem import Problem
 from nas.strategies.evolution import EvolutionSampler
+from nas.strategies.local import LocalSampler
+from nas.strategies.nsga2 import NSGA2Sampler
+from nas.strategies.ppo import PPOSampler
 from nas.strategies.predictor import PredictorSampler
 from nas.strategies.tpe import JointTPESampler
 
@@ -26,13 +29,12 @@ def _evolution(_problem: Problem, seed: int) -> BaseSampler:
     return EvolutionSampler(seed=seed)
 
 
-def _predictor(problem: Problem, seed: int) -> BaseSampler:
-    return PredictorSampler(problem, seed=seed)
-
-
 STRATEGIES: dict[str, Callable[[Problem, int], BaseSampler]] = {
-    "predictor": _predictor,
+    "predictor": PredictorSampler,
     "random": _random,
     "tpe": _tpe,
     "evolution": _evolution,
+    "local": LocalSampler,
+    "nsga2": NSGA2Sampler,
+    "ppo": PPOSampler,
 }

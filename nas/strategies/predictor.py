@@ -7,19 +7,16 @@ search of what they promise is BANANAS' (White et al., arXiv:1910.11858); that c
 difference.
 """
 
-from typing import Any
-
 import numpy as np
-import optuna
-from optuna.distributions import BaseDistribution
-from optuna.samplers import BaseSampler
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from nas.accuracy_model import learn
 from nas.acquisition import log_expected_improvement
 from nas.gaussian_process import Floats, GaussianProcess
 from nas.problem import ACCURACY, Problem, distinct
-from space.idle import Idleness, Indices, Mask
+from nas.strategies.whole import WholeSampler
+from space.idle import Indices
+from space.search_space import Choices
 
 FIRST = 8  # trials drawn at random (measured: 4, 8 and 16 do alike)
 _FRESH = 1024  # random networks looked at for a proposal
@@ -28,45 +25,16 @@ _AROUND = 600  # neighbours looked at in a step of the climb
 _STEPS = 12
 
 
-class PredictorSampler(BaseSampler):
+class PredictorSampler(WholeSampler):
     """Proposes the network whose reward promises the greatest expected improvement."""
 
-    def __init__(self, problem: Problem, *, seed: int) -> None:
-        self._problem = problem
-        self._generator = np.random.default_rng(seed)
-
-    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        return {}
-
-    def sample_relative(
-        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        return {}
-
-    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
-        """Decide on all choices at once."""
-        others = [other for other in study.get_trials(deepcopy=False) if other.number != trial.number]
-        self._chosen = self._problem.space.choices(self._propose(others).tolist())
-
-    def sample_independent(
-        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
-    ) -> Any:
-        return self._chosen[param_name]
-
-    def _propose(self, others: list[FrozenTrial]) -> Indices:
-        """The positions of the network to measure next."""
-        problem = self._problem
-        known = Known(problem, problem.indices(other.params for other in others))
-        done = [other for other in others if other.state == TrialState.COMPLETE]
-        fresh = problem.draw(_FRESH, self._generator)
-        if len(done) < FIRST:
-            new = fresh[~known.among(fresh)]
-            return new[0] if len(new) else fresh[0]
-        measured = problem.indices(other.params for other in done)
-        accuracies = np.array([other.user_attrs[ACCURACY] for other in done])
-        pending = problem.indices(other.params for other in others if other.state == TrialState.RUNNING)
-        promise = Promise(problem, learn(problem, measured, accuracies, pending=pending), measured)
-        return climb(problem, promise, known, np.concatenate([measured, fresh]), self._generator)
+    def propose(self, finished: list[FrozenTrial], rows: Indices) -> Choices:
+        if len(finished) < FIRST:
+            return self.draw()
+        accuracies = np.array([trial.user_attrs[ACCURACY] for trial in finished])
+        promise = Promise(self.problem, learn(self.problem, rows, accuracies, pending=self.pending), rows)
+        pool = np.concatenate([rows, self.problem.draw(_FRESH, self.numbers)])
+        return self.first_fresh(climb(self.problem, promise, pool, self.numbers)) or self.draw()
 
 
 class Promise:
@@ -87,34 +55,20 @@ class Promise:
         return np.where(self._problem.admits(costs), value, -np.inf)
 
 
-class Known:
-    """The networks that need no second look: measured, under way or refused."""
-
-    def __init__(self, problem: Problem, indices: Indices) -> None:
-        self._idleness = Idleness(problem.space)
-        self._rows = set(map(bytes, self._idleness.canonical(indices)))
-
-    def among(self, indices: Indices) -> Mask:
-        """Which of these are known."""
-        return np.array([bytes(row) in self._rows for row in self._idleness.canonical(indices)], dtype=bool)
-
-
-def climb(problem: Problem, promise: Promise, known: Known, pool: Indices, generator: np.random.Generator) -> Indices:
-    """The unknown network of the greatest promise that was met: from the best of `pool` to the best around them, until
-    nothing better is met."""
-    centres, values = _best_of(pool, promise(pool))
-    chosen, most = pool[-1], -np.inf
+def climb(problem: Problem, promise: Promise, pool: Indices, generator: np.random.Generator) -> Indices:
+    """All networks met on the way from the best of `pool` to the best around them and so on, until none is better; those
+    that promise most come first."""
+    met, promised = [pool], [promise(pool)]
+    centres, values = _best_of(pool, promised[0])
     for _ in range(_STEPS):
-        around = np.concatenate([centres, problem.neighbours(centres, _AROUND, generator)])
-        promised = promise(around)
-        unknown = np.where(known.among(around), -np.inf, promised)
-        if unknown.max() > most:
-            chosen, most = around[unknown.argmax()], unknown.max()
-        centres, reached = _best_of(around, promised)
+        around = problem.neighbours(centres, _AROUND, generator)
+        met.append(around)
+        promised.append(promise(around))
+        centres, reached = _best_of(np.concatenate([centres, around]), np.concatenate([values, promised[-1]]))
         if np.array_equal(reached, values):
             break
         values = reached
-    return chosen
+    return np.concatenate(met)[np.argsort(-np.concatenate(promised), kind="stable")]
 
 
 def _best_of(indices: Indices, values: Floats) -> tuple[Indices, Floats]:

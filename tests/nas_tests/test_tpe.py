@@ -7,8 +7,8 @@ import pytest
 from optuna.samplers import TPESampler
 from optuna.trial import TrialState, create_trial
 
+from nas.problem import distributions_of
 from nas.strategies.tpe import JointTPESampler
-from nas.study import distributions_of
 from space.loading import load_space
 from space.search_space import Decision, SearchSpace
 
