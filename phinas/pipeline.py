@@ -103,11 +103,13 @@ def _check_search(config: Config) -> None:
     from experiment.seeds import seed_of
     from nas.evaluators.function import FunctionEvaluator
     from nas.gate import require_reachable
+    from nas.pruning import require_reports
     from nas.search import gate_of
 
     space = load_space(config.search.space)
     if config.search.evaluator != "proxy":
-        FunctionEvaluator(config.search.evaluator, 0.0)
+        evaluator = FunctionEvaluator(config.search.evaluator, 0.0)
+        require_reports(config.search.pruner, config.search.evaluator, reports=evaluator.reports)
     if config.search.resolution:
         space = space.fitted(channels=space.base.channels, classes=space.base.classes, resolution=config.search.resolution)
     require_reachable(space, gate_of(config.search), seed=seed_of(config.run.seed, "gate"))

@@ -17,7 +17,9 @@ EVALUATORS = {
 
 
 class Evaluator(Protocol):
-    """`job(...)` describes the work; an executor does it."""
+    """`job(...)` describes the work; an executor does it. reports: whether its jobs tell accuracies on their way."""
+
+    reports: bool
 
     def job(self, spec: ArchSpec, recipe: Recipe, seed: int) -> Job: ...
 

@@ -9,6 +9,8 @@ from training.job import Trainer
 class ProxyEvaluator:
     """Measures on the proxy-validation split; the test split is not opened."""
 
+    reports = True
+
     def __init__(self, trainer: Trainer) -> None:
         self._trainer = trainer
 
