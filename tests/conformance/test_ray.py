@@ -1,4 +1,4 @@
-"""What Ray adds: a core is free again after a hanging task, and a cluster that is not there is an error, not a wait for ever."""
+"""What Ray adds: a core is free again after a hanging task, and a cluster that is not there is an error at once."""
 
 import os
 import socket
