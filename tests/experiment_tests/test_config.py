@@ -225,14 +225,32 @@ def test_a_budget_may_grow_but_not_shrink(path):
         check_growth(larger, WHOLE, where="resume")
 
 
-@pytest.mark.parametrize("change", [{"name": "x"}, {"run.workers": 2}, {"run.trial_minutes": 1.0}, {"run.device": "cpu"}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"name": "x"},
+        {"run.workers": 2},
+        {"run.trial_minutes": 1.0},
+        {"run.device": "cpu"},
+        {"run.retries": 0},
+        {"run.retry": ["died", "hung"]},
+        {"search.stop_after_failures": 3},
+    ],
+)
 def test_how_a_run_is_carried_out_may_change(change):
     check_growth(WHOLE, merged(WHOLE.model_dump(), change, where="x"), where="resume")
 
 
 @pytest.mark.parametrize(
     "change",
-    [{"run.seed": 1}, {"data.source": "x"}, {"search.recipe.epochs": 11}, {"scaling.phi": [1.0]}, {"search.target_flops": 1e6}],
+    [
+        {"run.seed": 1},
+        {"data.source": "x"},
+        {"search.recipe.epochs": 11},
+        {"scaling.phi": [1.0]},
+        {"search.target_flops": 1e6},
+        {"search.pruner": "median"},
+    ],
 )
 def test_what_decides_results_may_not_change(change):
     (path,) = change
