@@ -31,6 +31,11 @@ def odd(spec, budget, seed):
 def evaluate(spec, budget, seed):
     return odd(spec, budget, seed) if int(spec.spec_id, 16) % 2 else 0.5
 
+def reporting(spec, budget, seed, report):
+    for epoch in range(1, budget + 1):
+        if not report(epoch, 0.1 * epoch): break
+    return 0.1 * epoch
+
 NUMBER = 3
 """
 
@@ -55,9 +60,10 @@ def trainer(tmp_path_factory):
     return Trainer.of(data, section, device="cpu", threads=1, limit_seconds=60.0)
 
 
-@pytest.fixture(params=EVALUATORS)
+@pytest.fixture(params=[*EVALUATORS, "reporting"])
 def evaluator(request, trainer, write):
-    return make_evaluator("proxy" if request.param == "proxy" else f"{write('return 0.25')}:evaluate", trainer)
+    names = {"proxy": "proxy", "function": f"{write('return 0.25')}:evaluate", "reporting": f"{write('return 0.25')}:reporting"}
+    return make_evaluator(names[request.param], trainer)
 
 
 def carry_out(job):
@@ -93,6 +99,28 @@ def test_a_job_is_plain_data_and_gives_a_measurement(evaluator):
     assert (measurement.seed, measurement.epochs) == (7, 1)
     assert measurement.split != "test"
     assert job.limit_seconds == 60.0
+
+
+def test_an_evaluator_says_whether_its_jobs_report_and_those_that_do_can_be_stopped(evaluator):
+    heard = []
+
+    def listener(epoch, accuracy):
+        heard.append((epoch, accuracy))
+        return False
+
+    with closing(InlineExecutor(1)) as executor:
+        executor.submit(evaluator.job(SPACE.base, BUDGET.model_copy(update={"epochs": 2}), 7), listener)
+        value = executor.next_result().value
+    assert bool(heard) is evaluator.reports
+    if evaluator.reports:
+        assert heard == [(1, value["accuracy"])]
+        assert (value["epochs"], value["curve"]) == (1, [value["accuracy"]])
+
+
+def test_a_function_reports_where_it_takes_a_report(write):
+    name = write("return 0.5")
+    assert not FunctionEvaluator(f"{name}:evaluate", 60.0).reports
+    assert FunctionEvaluator(f"{name}:reporting", 60.0).reports
 
 
 def test_a_key_follows_from_network_recipe_and_seed(evaluator):
