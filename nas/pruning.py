@@ -17,15 +17,18 @@ from optuna.trial import TrialState, create_trial
 from experiment.errors import InputError
 from experiment.store import Row
 
-# Each from the epochs of a whole training. Rungs at 1, 3, 9, 27... epochs: the third that is best goes on.
+# Each from the epochs of a whole training. They wait until the learning rate has fallen for a while: measured on digits, the
+# reward before half of the epochs says nothing about the last, and a pruner that looks earlier loses more than training fewer
+# networks would (benchmarks/pruners.md).
 PRUNERS: dict[str, Callable[[int], BasePruner]] = {
     "none": lambda _epochs: NopPruner(),
-    # Below the median of the whole trainings so far; the first five are left alone, as is the warm-up of the learning rate.
-    "median": lambda epochs: MedianPruner(n_startup_trials=5, n_warmup_steps=math.ceil(epochs / 4)),
-    # ASHA (Li et al., arXiv:1810.05934).
-    "halving": lambda _epochs: SuccessiveHalvingPruner(min_resource=1, reduction_factor=3),
-    # Several halvings side by side, whose first rungs are at 1, 3, 9... epochs (Li et al., arXiv:1603.06560).
-    "hyperband": lambda epochs: HyperbandPruner(min_resource=1, max_resource=epochs, reduction_factor=3),
+    # From half of the epochs on: below the median of the whole trainings so far, of which there must be five.
+    "median": lambda epochs: MedianPruner(n_startup_trials=5, n_warmup_steps=math.ceil(epochs / 2)),
+    # ASHA (Li et al., arXiv:1810.05934): after half of the epochs the best third goes on.
+    "halving": lambda epochs: SuccessiveHalvingPruner(min_resource=math.ceil(epochs / 2), reduction_factor=3),
+    # Several halvings side by side that hedge against a wrong first rung (Li et al., arXiv:1603.06560): after a quarter of the
+    # epochs, a half..., and each time the better half goes on.
+    "hyperband": lambda epochs: HyperbandPruner(min_resource=math.ceil(epochs / 4), max_resource=epochs, reduction_factor=2),
 }
 
 

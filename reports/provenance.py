@@ -113,14 +113,16 @@ def notes(records: Records) -> list[str]:
 
 def _pruning(records: Records) -> list[str]:
     """How many trials were stopped, and what that saved; their own pace says how long the rest would have taken."""
-    section, pruned = records.config.search, [row.measurement for row in records.pruned]
+    section, pruned = records.config.search, records.pruned
     if section.pruner == "none":
         return []
     if not pruned:
         return [f"The pruner ({section.pruner}) stopped no trial."]
     whole = section.recipe.epochs
-    saved = sum(whole - one.epochs for one in pruned)
-    seconds = sum(one.train_seconds * (whole - one.epochs) / one.epochs for one in pruned)
+    trained = [max(row.reports) for row in pruned]
+    saved = sum(whole - epochs for epochs in trained)
+    pace = [row.measurement.train_seconds / epochs for row, epochs in zip(pruned, trained, strict=True)]
+    seconds = sum(each * (whole - epochs) for each, epochs in zip(pace, trained, strict=True))
     time = f"{seconds / 60:.1f} minutes" if seconds >= 60 else f"{seconds:.0f} seconds"
     trials = len(records.trials) + len(pruned)
     return [
