@@ -7,6 +7,7 @@ result, so a changed recipe or another baseline makes new jobs and leaves the ol
 import errno
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,8 @@ from experiment.errors import DiskError
 from experiment.executors.interface import Executor, Job, Result
 from experiment.measurement import Measurement
 from experiment.store import Ledger
+
+_TOLD_REASONS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +102,26 @@ def reasons_of(outcomes: Mapping[str, Outcome]) -> str:
     return "; ".join(sorted({outcome.reason for outcome in outcomes.values() if outcome.reason}))
 
 
-def record(ledger: Ledger, number: int, result: Result, *, value: Callable[[Measurement], float]) -> Outcome:
+def counted_reasons(reasons: Sequence[str]) -> str:
+    """The most frequent reasons, each with its count."""
+    counts = Counter(reasons).most_common()
+    told = [f"{count} x {reason[:300]}" for reason, count in counts[:_TOLD_REASONS]]
+    more = len(counts) - len(told)
+    return "; ".join([*told, f"and {more} other reasons"] if more else told)
+
+
+def record(
+    ledger: Ledger,
+    number: int,
+    result: Result,
+    *,
+    value: Callable[[Measurement], float],
+    reports: Mapping[int, float] | None = None,
+    pruned: str = "",
+) -> Outcome:
     """Write a job's result into its trial; a value that is no measurement is a failure with that reason.
+
+    reports: the accuracies that it told on its way, by step; pruned: why it was stopped, if it was.
 
     A full disk is not the network's fault: DiskError, and the trial is left to be put back.
     """
@@ -110,9 +131,12 @@ def record(ledger: Ledger, number: int, result: Result, *, value: Callable[[Meas
     if result.value is not None:
         try:
             measurement = Measurement.from_dict(result.value)
-            ledger.complete(number, value(measurement), measurement, attempts=result.attempts)
-            return Outcome(measurement)
+            if pruned:
+                ledger.prune(number, pruned, measurement, reports or {}, attempts=result.attempts)
+            else:
+                ledger.complete(number, value(measurement), measurement, reports, attempts=result.attempts)
+            return Outcome(measurement, pruned)
         except (TypeError, ValueError) as error:
             reason = f"the evaluator gave no measurement: {error}"
-    ledger.fail(number, reason, attempts=result.attempts)
+    ledger.fail(number, reason, reports, attempts=result.attempts)
     return Outcome(None, reason)

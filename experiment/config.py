@@ -55,6 +55,12 @@ class RunSection(_Section):
     )
     storage: str | None = Field(default=None, description="URL of an Optuna RDB storage; none: study.db in the run directory")
     trial_minutes: Positive = Field(default=60.0, description="a training is ended, and failed, after this long")
+    retries: int = Field(default=2, ge=0, le=100, description="a training that failed is begun again so many times, if")
+    retry: list[Literal["died", "raised", "hung"]] = Field(
+        default=["died"],
+        description="it died with its process (`inline` can't survive that), raised an error, hung beyond trial_minutes; a "
+        "result that is no accuracy, such as NaN, is never tried again",
+    )
 
     @model_validator(mode="after")
     def _counts_in_range(self) -> Self:
@@ -124,6 +130,10 @@ class SearchSection(_Section):
         default=0.0, description="standard deviation added to accuracies of accel-nasbench; its own is 0.0031"
     )
     recipe: Recipe = Field(default=Recipe(), description="training of a candidate")
+    pruner: Literal["none", "median", "halving", "hyperband"] = Field(
+        default="none", description="stops trainings of the search that fall behind: Optuna's pruners, nas/pruning.py"
+    )
+    stop_after_failures: Count = Field(default=10, description="the search stops after so many failed trials in a row")
     finalists: Count = Field(default=4, description="best candidates trained again before one is chosen")
     finalist_seeds: Count = Field(default=2, description="trainings of a finalist")
     finalist_recipe: Recipe = Field(default=Recipe(epochs=20), description="training of a finalist")
@@ -132,6 +142,14 @@ class SearchSection(_Section):
     def _gate_is_open(self) -> Self:
         if self.min_flops and self.max_flops and self.min_flops > self.max_flops:
             raise ValueError(f"min_flops: {self.min_flops:g} is above max_flops {self.max_flops:g}; swap or widen them")
+        return self
+
+    @model_validator(mode="after")
+    def _something_can_be_pruned(self) -> Self:
+        if self.pruner != "none" and str(self.reward) == "pareto":
+            raise ValueError(f"pruner: {self.pruner} compares one number, reward: pareto has two; set pruner: none")
+        if self.pruner != "none" and self.recipe.epochs == 1:
+            raise ValueError(f"pruner: {self.pruner} can't save any of the one epoch of search.recipe.epochs; set pruner: none")
         return self
 
 
@@ -200,7 +218,16 @@ class Config(_Section):
 
 
 GROWABLE = ("search.trials", "validation.largest_multiple", "validation.seeds")
-FREE = ("name", "run.workers", "run.threads", "run.trial_minutes", "run.device")
+FREE = (
+    "name",
+    "run.workers",
+    "run.threads",
+    "run.trial_minutes",
+    "run.retries",
+    "run.retry",
+    "run.device",
+    "search.stop_after_failures",
+)
 
 
 def load_config(path: Path) -> Config:

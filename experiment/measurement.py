@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
+from experiment.executors.interface import Conclusive
+
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
@@ -30,7 +32,7 @@ class Measurement:
         for accuracy in self.curve:
             _check_finite("curve", accuracy)
         if not 0 <= self.accuracy <= 1:
-            raise ValueError(f"accuracy: {self.accuracy!r} is not a fraction from 0 to 1")
+            raise Conclusive(f"accuracy: {self.accuracy!r} is not a fraction from 0 to 1")
 
     def interval(self) -> tuple[float, float]:
         """The 95% interval of `accuracy` that the finite number of images leaves (Wilson, 1927); (0, 1) for none."""
@@ -48,7 +50,7 @@ class Measurement:
 
 def _check_finite(name: str, value: object) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError(f"{name}: {value!r} is not a finite number")
+        raise Conclusive(f"{name}: {value!r} is not a finite number")
 
 
 def wilson_interval(fraction: float, count: int, *, z: float = 1.96) -> tuple[float, float]:

@@ -11,7 +11,7 @@ import math
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,11 @@ class Row:
     params: dict[str, Any]
     value: float | None
     attributes: dict[str, Any]
+    reports: dict[int, float] = field(default_factory=dict)  # accuracy by step, as of Ledger.complete
+
+    @property
+    def pruned(self) -> bool:
+        return self.state == TrialState.PRUNED
 
     @property
     def done(self) -> bool:
@@ -52,7 +57,7 @@ class Row:
 
 
 class Ledger:
-    """One study: begin a trial, then complete or fail it. Only the driver writes."""
+    """One study: begin a trial, then complete, prune or fail it. Only the driver writes."""
 
     def __init__(self, study: optuna.Study) -> None:
         self._study = study
@@ -67,27 +72,30 @@ class Ledger:
             trial_id = self._study._storage.create_new_trial(self._study._study_id, template_trial=trial)
             return self._study._storage.get_trial_number_from_id(trial_id)
 
-    def complete(self, number: int, value: float, measurement: Measurement, **attributes: Any) -> None:
-        """Record what a trial gave, its learning curve as intermediate values. Raises ValueError for a value that is not
-        finite (Optuna would take infinity for the best)."""
+    def complete(
+        self, number: int, value: float, measurement: Measurement, reports: Mapping[int, float] | None = None, **attributes: Any
+    ) -> None:
+        """Record what a trial gave, with what it reported on its way (or else its learning curve) as intermediate values.
+        Raises ValueError for a value that is not finite (Optuna would take infinity for the best)."""
         if not math.isfinite(value):
             raise ValueError(f"the value {value} is not a finite number")
         with _storage_errors():
-            trial_id = self._trial_id(number)
-            storage = self._study._storage
-            for name, fact in attributes.items():
-                storage.set_trial_user_attr(trial_id, name, fact)
-            for epoch, accuracy in enumerate(measurement.curve, start=1):
-                storage.set_trial_intermediate_value(trial_id, epoch, accuracy)
-            storage.set_trial_user_attr(trial_id, "value", value)
-            storage.set_trial_user_attr(trial_id, "measurement", measurement.to_dict())
+            self._write(number, reports or dict(enumerate(measurement.curve, start=1)), attributes | {"value": value})
+            self._study._storage.set_trial_user_attr(self._trial_id(number), "measurement", measurement.to_dict())
             self._study.tell(number, value)
 
-    def fail(self, number: int, reason: str, **attributes: Any) -> None:
-        """Record why a trial gave nothing."""
+    def prune(
+        self, number: int, reason: str, measurement: Measurement, reports: Mapping[int, float], **attributes: Any
+    ) -> None:
+        """Record that a trial was told to stop, why, and what it had come to and cost. It has no value."""
         with _storage_errors():
-            for name, fact in {**attributes, "reason": reason}.items():
-                self._study._storage.set_trial_user_attr(self._trial_id(number), name, fact)
+            self._write(number, reports, attributes | {"measurement": measurement.to_dict(), "reason": reason})
+            self._end_pruned(number)
+
+    def fail(self, number: int, reason: str, reports: Mapping[int, float] | None = None, **attributes: Any) -> None:
+        """Record why a trial gave nothing, and what it reported before."""
+        with _storage_errors():
+            self._write(number, reports or {}, attributes | {"reason": reason})
             self._study.tell(number, state=TrialState.FAIL)
 
     def rows(self) -> list[Row]:
@@ -106,9 +114,13 @@ class Ledger:
         for row in rows:
             if row.state != TrialState.RUNNING:
                 continue
-            if "measurement" in row.attributes:
+            if {"measurement", "value"} <= row.attributes.keys():
                 with _storage_errors():
                     self._study.tell(row.number, row.attributes["value"])
+                continue
+            if {"measurement", "reason"} <= row.attributes.keys():
+                with _storage_errors():
+                    self._end_pruned(row.number)
                 continue
             if "reason" in row.attributes:
                 self.fail(row.number, row.attributes["reason"])
@@ -116,11 +128,23 @@ class Ledger:
             if row.number not in replaced:
                 with _storage_errors():
                     distributions = self._study.get_trials(deepcopy=False)[row.number].distributions
-                attributes = row.attributes | {"replaces": row.number}
+                kept = {name: fact for name, fact in row.attributes.items() if name not in ("value", "measurement")}
+                attributes = kept | {"replaces": row.number}
                 number = self.begin(row.params, distributions, **attributes)
                 again.append(Row(number, TrialState.RUNNING, row.params, None, attributes))
             self.fail(row.number, ORPHAN)
         return again
+
+    def _write(self, number: int, reports: Mapping[int, float], attributes: Mapping[str, Any]) -> None:
+        trial_id, storage = self._trial_id(number), self._study._storage
+        for step, accuracy in reports.items():
+            storage.set_trial_intermediate_value(trial_id, step, accuracy)
+        for name, fact in attributes.items():
+            storage.set_trial_user_attr(trial_id, name, fact)
+
+    def _end_pruned(self, number: int) -> None:
+        # Not Study.tell, which would make the last accuracy its value, among rewards.
+        self._study._storage.set_trial_state_values(self._trial_id(number), TrialState.PRUNED)
 
     def _trial_id(self, number: int) -> int:
         return self._study._storage.get_trial_id_from_study_id_trial_number(self._study._study_id, number)
@@ -128,7 +152,8 @@ class Ledger:
 
 def _row(trial: FrozenTrial) -> Row:
     value = trial.values[0] if trial.values else None
-    return Row(trial.number, trial.state, dict(trial.params), value, dict(trial.user_attrs))
+    reports = dict(sorted(trial.intermediate_values.items()))
+    return Row(trial.number, trial.state, dict(trial.params), value, dict(trial.user_attrs), reports)
 
 
 class Store:

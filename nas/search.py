@@ -6,13 +6,15 @@ for beside what the strategy wanted and has been measured, then drawn uniformly,
 so a trial is never spent on a network that is known.
 """
 
-import itertools
 import math
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
-from experiment.batch import record
+from optuna.trial import TrialState
+
+from experiment.batch import counted_reasons, record
 from experiment.config import SearchSection
 from experiment.errors import NothingFound
 from experiment.executors import Executor, Job
@@ -22,9 +24,10 @@ from experiment.store import ORPHAN, Ledger
 from nas.evaluators import Evaluator
 from nas.gate import ENUMERABLE, Gate, approach, require_reachable
 from nas.problem import Problem, distributions_of
+from nas.pruning import Pruning, require_reports
 from nas.reward import Reward, make_reward
 from nas.study import Proposer
-from nas.trial import Trial, measured_trials, trial_attributes
+from nas.trial import Trial, UnderWay, measured_trials, trial_attributes
 from space.cost import cost
 from space.search_space import Choices, SearchSpace
 from space.spec import ArchSpec
@@ -33,7 +36,6 @@ ASKS = 32
 KNOWN_ASKS = 2  # a strategy that has converged proposes what is known again and again, and an ask is dear
 DRAWS = 500
 LAST_DRAWS = 20_000
-FAILURES_IN_A_ROW = 10
 
 Notify = Callable[[int, int, str], None]
 
@@ -75,10 +77,12 @@ class _Search:
         self.next_proposal = len(history)
         self.finished = sum(row.state.is_finished() for row in history)
         self.best = max(measured_trials(history), key=lambda trial: trial.reward, default=None)
-        self.under_way: dict[str, tuple[int, int, ArchSpec]] = {}
+        self.under_way: dict[str, UnderWay] = {}
         self.exhausted = False
-        ended = [row for row in reversed(history) if row.state.is_finished()]
-        self.failures = sum(1 for _ in itertools.takewhile(lambda row: not row.done, ended))
+        self.failures: list[str] = []  # reasons since the last success; not from the record: its cause may have been seen to
+        require_reports(section.pruner, section.evaluator, reports=evaluator.reports)
+        self.pruning = Pruning(section.pruner, epochs=section.recipe.epochs, seed=seed)
+        self.pruning.replay(history, lambda row, accuracy: self.reward(accuracy, row.attributes["flops"]))
 
     def fill(self) -> None:
         """Start trials in all free slots, those that a killed driver left first."""
@@ -94,26 +98,41 @@ class _Search:
     def settle(self) -> str:
         """Wait for a trial to end, record it and tell the strategy; says what it came to."""
         result = self.executor.next_result()
-        number, proposal, spec = self.under_way.pop(result.key)
-        price = cost(spec)
+        ended = self.under_way.pop(result.key)
+        price = cost(ended.spec)
 
         def value(measurement: Measurement) -> float:
             return self.reward(measurement.accuracy, price.flops)
 
-        outcome = record(self.ledger, number, result, value=value)
+        outcome = record(self.ledger, ended.number, result, value=value, reports=ended.heard, pruned=self._why_pruned(ended))
         self.finished += 1
         if outcome.measurement is None:
-            self.proposer.tell(proposal, math.nan, None)
-            self.failures += 1
-            if self.failures >= FAILURES_IN_A_ROW:
-                raise NothingFound(f"{self.failures} trials in a row failed; the last: {outcome.reason}")
-            return f"a trial failed: {outcome.reason}"
-        self.failures = 0
-        trial = Trial(number, proposal, spec, price, value(outcome.measurement), outcome.measurement)
-        self.proposer.tell(proposal, trial.reward, trial.measurement)
+            return self._fail(ended.proposal, outcome.reason)
+        self.failures = []
+        if outcome.reason:
+            self.proposer.prune(ended.proposal, {step: self.reward(seen, price.flops) for step, seen in ended.heard.items()})
+            self.pruning.end(ended.proposal, TrialState.PRUNED)
+            return f"{outcome.reason}; {self.describe_best()}"
+        trial = Trial(ended.number, ended.proposal, ended.spec, price, value(outcome.measurement), outcome.measurement)
+        self.proposer.tell(ended.proposal, trial.reward, trial.measurement)
+        self.pruning.end(ended.proposal, TrialState.COMPLETE)
         if self.best is None or trial.reward > self.best.reward:
             self.best = trial
         return self.describe_best()
+
+    def _fail(self, proposal: int, reason: str) -> str:
+        """Tell the strategy of a failure. Raises NothingFound where there were too many in a row."""
+        self.proposer.tell(proposal, math.nan, None)
+        self.pruning.end(proposal, TrialState.FAIL)
+        self.failures.append(reason)
+        if len(self.failures) < self.section.stop_after_failures:
+            return f"a trial failed: {reason}"
+        left = self.section.trials - self.finished
+        go_on = f"then `phinas resume` goes on with the other {left}" if left else "and raise search.trials, or use a new --out"
+        raise NothingFound(
+            f"{len(self.failures)} trials in a row failed (search.stop_after_failures): {counted_reasons(self.failures)}. "
+            f"See to the cause, {go_on}"
+        )
 
     def describe_best(self) -> str:
         if self.best is None:
@@ -122,8 +141,22 @@ class _Search:
 
     def _start(self, spec: ArchSpec, number: int, proposal: int) -> None:
         job = self._job(spec)
-        self.under_way[job.key] = (number, proposal, spec)
-        self.executor.submit(job)
+        trial = self.under_way[job.key] = UnderWay(number, proposal, spec)
+        self.executor.submit(job, None if self.section.pruner == "none" else partial(self._hear, trial))
+
+    def _hear(self, trial: UnderWay, step: int, accuracy: float) -> bool:
+        """Whether a trial goes on after what it reported. One that was begun again reports again, and is told the same."""
+        if step not in trial.heard:
+            trial.heard[step] = accuracy
+            if self.pruning.stops(trial.proposal, step, self.reward(accuracy, cost(trial.spec).flops)):
+                trial.stopped_at = step
+        return trial.stopped_at is None or step < trial.stopped_at
+
+    def _why_pruned(self, trial: UnderWay) -> str:
+        if trial.stopped_at is None:
+            return ""
+        accuracy, epochs = trial.heard[trial.stopped_at], self.section.recipe.epochs
+        return f"pruned by {self.section.pruner} after {trial.stopped_at} of {epochs} epochs at {accuracy:.1%}"
 
     def _start_proposal(self) -> None:
         proposed = self._propose()
@@ -133,6 +166,7 @@ class _Search:
         spec, choices, refused = proposed
         proposal, self.next_proposal = self.next_proposal, self.next_proposal + 1
         self.seen.add(spec.spec_id)
+        self.pruning.begin(proposal)
         attributes = trial_attributes(proposal, spec, self._job(spec).key, refused)
         self._start(spec, self.ledger.begin(choices, distributions_of(self.space), **attributes), proposal)
 
@@ -208,7 +242,9 @@ def search(
             break
         text = state.settle()
         notify(state.finished, section.trials, text)
-    trials = measured_trials(ledger.rows())
+    rows = ledger.rows()
+    trials = measured_trials(rows)
     if not trials:
-        raise NothingFound("no trial gave a measurement; the report lists the reasons")
+        reasons = [row.attributes["reason"] for row in rows if row.attributes["reason"] != ORPHAN]
+        raise NothingFound(f"no trial gave a measurement: {counted_reasons(reasons)}")
     return SearchResult(trials, state.reward, state.exhausted)

@@ -5,6 +5,8 @@ in one commit. Trial i of the in-memory study that is not a refusal is proposal 
 depends on the record alone, not on how often the driver was restarted.
 """
 
+from collections.abc import Mapping
+
 import optuna
 from optuna.trial import TrialState
 
@@ -46,8 +48,12 @@ class Proposer:
                 distributions=dict(self._distributions),
                 value=row.value if row.state == TrialState.COMPLETE else None,
                 user_attrs={ACCURACY: row.measurement.accuracy} if row.state == TrialState.COMPLETE else {},
+                intermediate_values=self._rewards(row) if row.pruned else {},
             )
         )
+
+    def _rewards(self, row: Row) -> dict[int, float]:
+        return {step: self._problem.reward(accuracy, row.attributes["flops"]) for step, accuracy in row.reports.items()}
 
     def ask(self, proposal: int, attempt: int) -> Choices:
         """The strategy's choices for that proposal; another attempt draws other random numbers. Settle each with `take` or
@@ -77,7 +83,15 @@ class Proposer:
         if measurement is None:
             self._study.tell(number, state=TrialState.FAIL)
             return
-        storage = self._study._storage
-        trial_id = storage.get_trial_id_from_study_id_trial_number(self._study._study_id, number)
-        storage.set_trial_user_attr(trial_id, ACCURACY, measurement.accuracy)
+        self._study._storage.set_trial_user_attr(self._trial_id(number), ACCURACY, measurement.accuracy)
         self._study.tell(number, reward)
+
+    def prune(self, proposal: int, rewards: Mapping[int, float]) -> None:
+        """A proposal was stopped on its way, after these rewards by step: TPE ranks it behind the finished ones."""
+        trial_id, storage = self._trial_id(self._numbers[proposal]), self._study._storage
+        for step, reward in rewards.items():
+            storage.set_trial_intermediate_value(trial_id, step, reward)
+        storage.set_trial_state_values(trial_id, TrialState.PRUNED)
+
+    def _trial_id(self, number: int) -> int:
+        return self._study._storage.get_trial_id_from_study_id_trial_number(self._study._study_id, number)

@@ -1,6 +1,6 @@
 """One trial of a search, as it is recorded and read back."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from experiment.measurement import Measurement
@@ -23,6 +23,17 @@ class Trial:
     @property
     def accuracy(self) -> float:
         return self.measurement.accuracy
+
+
+@dataclass
+class UnderWay:
+    """A trial whose job runs. heard: the accuracies that it reported, by step; stopped_at: after which it was told to stop."""
+
+    number: int
+    proposal: int
+    spec: ArchSpec
+    heard: dict[int, float] = field(default_factory=dict)
+    stopped_at: int | None = None
 
 
 def trial_attributes(proposal: int, spec: ArchSpec, key: str, refused: int) -> dict[str, Any]:

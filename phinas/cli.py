@@ -50,6 +50,7 @@ _OVERRIDES: dict[str, tuple[str, Any, str]] = {
     "--evaluator": ("search.evaluator", str, "proxy, accel-nasbench:PATH, or your own package.module:function."),
     "--trials": ("search.trials", int, "Networks trained in the search."),
     "--epochs": ("search.recipe.epochs", int, "Passes over the images for each of them."),
+    "--pruner": ("search.pruner", str, "none, median, halving or hyperband: stops trainings that fall behind."),
     "--reward": ("search.reward", str, "soft, hard or absolute."),
     "--weight": ("search.weight", float, "w of the reward, 0 or below."),
     "--target-flops": ("search.target_flops", float, "T of the reward, multiply-adds."),

@@ -105,11 +105,14 @@ def _check_search(config: Config) -> None:
     from experiment.seeds import seed_of
     from nas.evaluators import make_evaluator
     from nas.gate import require_reachable
+    from nas.pruning import require_reports
     from nas.search import gate_of
 
     space = configured_space(config)
     if config.search.evaluator != "proxy":
-        make_evaluator(config.search, None, limit_seconds=0.0).require_space(space)
+        evaluator = make_evaluator(config.search, None, limit_seconds=0.0)
+        evaluator.require_space(space)
+        require_reports(config.search.pruner, config.search.evaluator, reports=evaluator.reports)
     elif config.search.noise:
         raise InputError(f"search.noise: {config.search.noise:g} is for a benchmark's accuracies; trainings have their own")
     if config.search.resolution:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from experiment.config import Config, RunSection, check_growth, config_from_text
 from experiment.errors import InputError
-from experiment.executors import EXECUTORS, Executor
+from experiment.executors import Executor, make_executor
 from experiment.manifest import add_to_manifest, new_manifest, read_manifest
 from experiment.rundir import RunDir, write_atomic
 from phinas.fitting import largest_side
@@ -52,7 +52,8 @@ class Session:
     @cached_property
     def executor(self) -> Executor:
         add_to_manifest(self.run, workers=self.slots)
-        return EXECUTORS[self.config.run.executor](self.slots)
+        section = self.config.run
+        return make_executor(section.executor, self.slots, retries=section.retries, on=section.retry)
 
     @cached_property
     def trainer(self) -> "Trainer":

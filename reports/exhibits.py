@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from experiment.store import Row
 from reports.layout.columns import NAMES, columns_of
 from reports.records import Records
 from reports.tables import factors
@@ -205,15 +206,17 @@ def _accuracy(row: dict[str, Any]) -> list[Cell]:
 def show_failures(records: Records) -> Exhibit | None:
     if not records.failures:
         return None
+    alike: dict[tuple[str, str], list[Row]] = {}
+    for study, row in records.failures:
+        alike.setdefault((study, str(row.attributes.get("reason", "no reason was recorded"))), []).append(row)
     rows = [
         [
-            Cell(study), Cell(str(row.number)), Cell(str(row.attributes.get("spec_id", ""))),
-            Cell(str(row.attributes.get("attempts", ""))),
-            Cell(shortened(str(row.attributes.get("reason", "no reason was recorded")))),
+            Cell(study), _whole(len(found)), _whole(sum(row.attributes.get("attempts", 1) for row in found)),
+            Cell(shortened(reason)), Cell(shortened(", ".join(str(row.number) for row in found), 100)),
         ]
-        for study, row in records.failures
+        for (study, reason), found in sorted(alike.items(), key=lambda item: -len(item[1]))
     ]  # fmt: skip
-    return Exhibit(_columns("study:", "trial", "network:", "attempts", "reason:"), rows)
+    return Exhibit(_columns("study:", "trainings", "attempts", "reason:", "trials:"), rows)
 
 
 EXHIBITS: dict[str, Callable[[Records], Exhibit | None]] = {

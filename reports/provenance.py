@@ -30,7 +30,7 @@ def machine_facts(records: Records) -> Facts:
 
 
 def _measurements(records: Records) -> list[dict[str, Any]]:
-    return [row.attributes["measurement"] for rows in records.rows.values() for row in rows if row.done]
+    return [row.attributes["measurement"] for rows in records.rows.values() for row in rows if row.done or row.pruned]
 
 
 def _devices(records: Records) -> list[str]:
@@ -113,8 +113,29 @@ def notes(records: Records) -> list[str]:
         "FLOPs are multiply-adds of convolutions and the classifier, per image; other tools may count twice as many.",
         f"Trainings are short ({counted(epochs, 'epoch')} in the search, {final} in the validation) and serve to compare "
         "networks of this page with each other. They are not comparable with published accuracies.",
+        *_pruning(records),
         "The search and the scaling saw training and validation images only; the test split was opened for the family alone.",
         order,
+    ]
+
+
+def _pruning(records: Records) -> list[str]:
+    """How many trials were stopped, and what that saved; their own pace says how long the rest would have taken."""
+    section, pruned = records.config.search, records.pruned
+    if section.pruner == "none":
+        return []
+    if not pruned:
+        return [f"The pruner ({section.pruner}) stopped no trial."]
+    whole = section.recipe.epochs
+    trained = [max(row.reports) for row in pruned]
+    saved = sum(whole - epochs for epochs in trained)
+    pace = [row.measurement.train_seconds / epochs for row, epochs in zip(pruned, trained, strict=True)]
+    seconds = sum(each * (whole - epochs) for each, epochs in zip(pace, trained, strict=True))
+    time = f"{seconds / 60:.1f} minutes" if seconds >= 60 else f"{seconds:.0f} seconds"
+    trials = len(records.trials) + len(pruned)
+    return [
+        f"The pruner ({section.pruner}) stopped {len(pruned)} of {counted(trials, 'trial')} on their way: "
+        f"{saved:,} of {whole * trials:,} epochs were not trained, about {time}."
     ]
 
 

@@ -89,8 +89,14 @@ class Records:
 
     @property
     def failures(self) -> list[tuple[str, Row]]:
-        """Study and row of everything that gave no measurement."""
-        return [(study, row) for study in STUDIES for row in self.rows[study] if row.state.is_finished() and not row.done]
+        """Study and row of everything that failed."""
+        every = [(study, row) for study in STUDIES for row in self.rows[study]]
+        return [(study, row) for study, row in every if row.state.is_finished() and not row.done and not row.pruned]
+
+    @property
+    def pruned(self) -> list[Row]:
+        """The trials that were stopped on their way."""
+        return [row for row in self.rows["search"] if row.pruned]
 
     @property
     def unfinished(self) -> int:

@@ -1,7 +1,8 @@
 """The records as tables, one CSV each, for whoever wants to draw them otherwise: accuracies are fractions, nothing is rounded.
 
-trials.csv has a row for each trial of the search, failed and running ones too; finalists.csv one for each finalist; grid.csv
-one for each trained member of the scaling grid; family.csv one for each member of the family. An empty table has its head.
+trials.csv has a row for each trial of the search, failed, pruned and running ones too; finalists.csv one for each finalist;
+grid.csv one for each trained member of the scaling grid; family.csv one for each member of the family. An empty table has its
+head.
 """
 
 from collections.abc import Callable
@@ -32,7 +33,7 @@ def trials_table(records: Records) -> pd.DataFrame:
 
 def _trial(row: Row) -> dict[str, Any]:
     facts = row.attributes
-    measured = facts.get("measurement", {}) if row.done else {}
+    measured = facts.get("measurement", {}) if row.done or row.pruned else {}
     known = {name: facts.get(name) for name in ("proposal", "spec_id", *_PRICES, "refused", "attempts", "reason")}
     return {"trial": row.number, "state": row.state.name.lower(), "reward": row.value, **known} | {
         name: measured.get(name) for name in _MEASURED

@@ -11,7 +11,7 @@ from typing import Any
 
 from experiment.batch import job_key
 from experiment.config import DataSection, Recipe
-from experiment.executors import Job
+from experiment.executors import Job, Report
 from experiment.measurement import Measurement
 from space.spec import ArchSpec
 from training.prepared import PreparedData, read_prepared
@@ -72,6 +72,7 @@ def measure(
     device: str,
     threads: int,
     weights: str | None,
+    report: Report = lambda _step, _value: True,
 ) -> dict[str, Any]:
     """The job: train and measure; the Measurement as a dict. Its `curve` is of the proxy-validation split in any case."""
     import torch
@@ -85,7 +86,15 @@ def measure(
     network = ArchSpec.from_dict(spec)
     data = _data(directory)
     where = resolve_device(device)
-    trained = train(network, data, recipe=Recipe(**recipe), augmentation=Augmentation(shift, flip), seed=seed, device=where)
+    trained = train(
+        network,
+        data,
+        recipe=Recipe(**recipe),
+        augmentation=Augmentation(shift, flip),
+        seed=seed,
+        device=where,
+        report=report,
+    )
     score = trained.curve[-1]
     if final:
         score = evaluate_final(trained.model, data, side=network.resolution, mean=trained.mean, std=trained.std)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from experiment.config import Recipe
+from experiment.executors import Conclusive, Report
 from experiment.seeds import seed_of
 from space.blocks import build
 from space.spec import ArchSpec
@@ -22,7 +23,7 @@ from training.optimizer import make_optimizer, make_schedule
 from training.prepared import PreparedData
 
 
-class Diverged(Exception):  # noqa: N818
+class Diverged(Conclusive):
     """The loss was not finite; the message says in which epoch."""
 
 
@@ -47,10 +48,18 @@ class Trained:
 
 
 def train(
-    spec: ArchSpec, data: PreparedData, *, recipe: Recipe, augmentation: Augmentation, seed: int, device: torch.device
+    spec: ArchSpec,
+    data: PreparedData,
+    *,
+    recipe: Recipe,
+    augmentation: Augmentation,
+    seed: int,
+    device: torch.device,
+    report: Report = lambda _step, _value: True,
 ) -> Trained:
     """Train `spec` on the training split and score it on the proxy-validation split after each epoch.
 
+    `report(epoch, accuracy)` may end it after that epoch; the learning rate falls as for the whole training all the same.
     torch's global generator is left as it was found. Raises Diverged for a loss that is not finite.
     """
     train_images, train_labels, held_images, held_labels = data.steer_arrays()
@@ -86,7 +95,9 @@ def train(
             if not math.isfinite(loss):
                 raise Diverged(f"the loss was {loss} in epoch {epoch} of {recipe.epochs}; lower the learning rate")
             curve.append(evaluate(model, held, held_truth, mean=mean, std=std))
-    speed = steps * batch * recipe.epochs / seconds
+            if not report(epoch, curve[-1].accuracy):
+                break
+    speed = steps * batch * len(curve) / seconds
     return Trained(model, tuple(curve), seconds, speed, mean, std)
 
 

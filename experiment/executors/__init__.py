@@ -1,16 +1,22 @@
 """Who runs the jobs. Jobs and results are plain data, so the executors differ in nothing but where the work happens."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from experiment.executors.inline import InlineExecutor
-from experiment.executors.interface import Executor, Job, Result
+from experiment.executors.interface import Conclusive, Executor, Job, Report, Result
 from experiment.executors.processes import ProcessExecutor
 from experiment.executors.ray_tasks import RayExecutor
+from experiment.executors.retrying import RetryingExecutor
 
-__all__ = ["EXECUTORS", "Executor", "Job", "Result"]
+__all__ = ["EXECUTORS", "Conclusive", "Executor", "Job", "Report", "Result", "make_executor"]
 
 EXECUTORS: dict[str, Callable[[int], Executor]] = {
     "inline": InlineExecutor,
     "processes": ProcessExecutor,
     "ray": RayExecutor,
 }
+
+
+def make_executor(name: str, slots: int, *, retries: int, on: Collection[str]) -> Executor:
+    """The executor of that name, which begins a job that failed in one of the ways `on` (interface.FAILURES) again."""
+    return RetryingExecutor(EXECUTORS[name](slots), retries=retries, on=on)

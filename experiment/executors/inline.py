@@ -6,7 +6,7 @@ It can neither survive a job that kills its process nor end one that hangs; `lim
 import json
 
 from experiment.errors import InputError
-from experiment.executors.interface import Job, Result, call, describe_failure
+from experiment.executors.interface import Job, Report, Result, attempt
 
 
 class InlineExecutor:
@@ -18,21 +18,20 @@ class InlineExecutor:
         self.slots = slots
         self._job: Job | None = None
         self._payload = ""
+        self._listener: Report | None = None
 
-    def submit(self, job: Job) -> None:
+    def submit(self, job: Job, listener: Report | None = None) -> None:
         if self._job is not None:
             raise RuntimeError("the inline executor runs one job at a time")
         self._payload = json.dumps(job.payload, allow_nan=False)
-        self._job = job
+        self._job, self._listener = job, listener
 
     def next_result(self) -> Result:
         if self._job is None:
             raise RuntimeError("no job is under way")
         job, self._job = self._job, None
-        try:
-            return Result(job.key, call(job.function, json.loads(self._payload)))
-        except (Exception, SystemExit) as error:
-            return Result(job.key, None, describe_failure(error))
+        answer = attempt(job.function, json.loads(self._payload), self._listener)
+        return Result(job.key, answer.get("value"), answer.get("reason", ""), failure=answer.get("failure", ""))
 
     def close(self) -> None:
         self._job = None

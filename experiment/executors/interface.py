@@ -1,19 +1,36 @@
 """The interface of an executor, and what goes in and out of it."""
 
 import importlib
+import inspect
 import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Any, Protocol
 
-ATTEMPTS = 3  # of a job whose process dies
+# Called with a step and a value, from a job to its driver; answers whether the job is to go on.
+Report = Callable[[int, float], bool]
+
+FAILURES = {
+    "died": "its process ended",
+    "raised": "its function raised an error",
+    "hung": "it was ended at its limit",
+    "wrong": "its function gave what is no result (Conclusive); never tried again",
+}
+
+
+class Conclusive(ValueError):  # noqa: N818
+    """A job's failure that another attempt would only repeat, such as a loss that is not a number. Its message is the whole
+    reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
     """`function` ("package.module:name") is called with the fields of `payload` as keywords and returns a dict; both are
-    JSON. `limit_seconds`: after this long it is ended."""
+    JSON. `limit_seconds`: after this long it is ended.
+
+    A function with a parameter `report` is given a Report, and returns early where that answers False."""
 
     key: str
     function: str
@@ -23,12 +40,14 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What became of the job `key`: a value, or the reason why there is none. `attempts`: how often it was started."""
+    """What became of the job `key`: a value, or the reason why there is none. `attempts`: how often it was started;
+    `failure`: one of FAILURES, or "" beside a value."""
 
     key: str
     value: dict[str, Any] | None
     reason: str = ""
     attempts: int = 1
+    failure: str = ""
 
 
 class Executor(Protocol):
@@ -36,8 +55,11 @@ class Executor(Protocol):
 
     slots: int
 
-    def submit(self, job: Job) -> None:
-        """Start a job. At most `slots` may be under way; one more is a RuntimeError."""
+    def submit(self, job: Job, listener: Report | None = None) -> None:
+        """Start a job. At most `slots` may be under way; one more is a RuntimeError.
+
+        `listener` is called with every report of the job, while its driver waits in `next_result`. Without one a report costs
+        nothing and is answered True where the job runs."""
 
     def next_result(self) -> Result:
         """Wait for a job to end. RuntimeError where none is under way."""
@@ -46,7 +68,7 @@ class Executor(Protocol):
         """End all work at once. The executor can't be used again."""
 
 
-def resolve(function: str) -> Callable[..., dict[str, Any]]:
+def resolve(function: str) -> Callable[..., Any]:
     """The function that "package.module:name" names. Raises ImportError or AttributeError, saying which part failed."""
     module, _, name = function.partition(":")
     if not module or not name:
@@ -54,15 +76,53 @@ def resolve(function: str) -> Callable[..., dict[str, Any]]:
     return getattr(importlib.import_module(module), name)
 
 
-def call(function: str, payload: dict[str, Any]) -> dict[str, Any]:
-    """Run a job here and now; its value passes through JSON, so that it is the same whichever executor ran it."""
-    value = resolve(function)(**payload)
+def takes_report(function: Callable[..., Any]) -> bool:
+    try:
+        return "report" in inspect.signature(function).parameters
+    except (TypeError, ValueError):  # of a builtin, which has no signature
+        return False
+
+
+def attempt(function: str, payload: dict[str, Any], listener: Report | None = None) -> dict[str, Any]:
+    """Run a job here and now: its `value`, or the `reason` and the kind of `failure`. The value passes through JSON, so that
+    it is the same whichever executor ran it."""
+    try:
+        return {"value": _call(function, payload, listener)}
+    except (Exception, SystemExit) as error:
+        return {"reason": describe_failure(error), "failure": "wrong" if isinstance(error, Conclusive) else "raised"}
+
+
+def _call(function: str, payload: dict[str, Any], listener: Report | None) -> dict[str, Any]:
+    called = resolve(function)
+    value = called(**payload, **({"report": _checked(listener)} if takes_report(called) else {}))
     if not isinstance(value, dict):
-        raise TypeError(f"{function} returned {type(value).__name__}, not a dict")
-    return json.loads(json.dumps(value, allow_nan=False))
+        raise Conclusive(f"{function} returned {type(value).__name__}, not a dict")
+    try:
+        return json.loads(json.dumps(value, allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise Conclusive(f"{function} returned what is not JSON ({error})") from error
+
+
+def _checked(listener: Report | None) -> Report:
+    """A report that takes finite numbers at rising steps, and asks no more once it was told to stop."""
+    last, going_on = 0, True
+
+    def report(step: int, value: float) -> bool:
+        nonlocal last, going_on
+        if isinstance(step, bool) or not isinstance(step, Integral) or step <= last:
+            raise Conclusive(f"reported step {step!r} after step {last}; steps are whole numbers that rise from 1")
+        if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
+            raise Conclusive(f"reported {value!r} at step {step}; report a finite number")
+        last = int(step)
+        going_on = going_on and (listener is None or listener(last, float(value)))
+        return going_on
+
+    return report
 
 
 def describe_failure(error: BaseException) -> str:
     """One line for a record: the kind of error and its message."""
     text = " ".join(str(error).split())
+    if isinstance(error, Conclusive):
+        return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

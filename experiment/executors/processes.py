@@ -1,4 +1,4 @@
-"""One persistent subprocess a slot: a job that crashes, hangs or eats the memory costs that job an attempt, nothing else.
+"""One persistent subprocess a slot: a job that crashes, hangs or eats the memory costs that job, nothing else.
 
 Not ProcessPoolExecutor: there, one killed job breaks the whole pool and a killed driver leaves orphans.
 """
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from experiment.errors import StorageError
-from experiment.executors.interface import ATTEMPTS, Job, Result
+from experiment.executors.interface import Job, Report, Result
 from experiment.manifest import version
 
 # OpenMP threads that spin while they wait starve each other on a busy machine: measured, 20 steps of a tiny network took 43 s,
@@ -29,8 +29,16 @@ class _Slot:
     process: subprocess.Popen[str]
     generation: int
     job: Job | None = None
-    attempts: int = 0
+    listener: Report | None = None
     deadline: float = 0.0
+
+    def write(self, line: dict[str, Any]) -> None:
+        try:
+            assert self.process.stdin is not None
+            self.process.stdin.write(json.dumps(line, allow_nan=False) + "\n")
+            self.process.stdin.flush()
+        except OSError:
+            pass  # it died just now: the reader's end-of-file settles its job
 
 
 class ProcessExecutor:
@@ -42,11 +50,11 @@ class ProcessExecutor:
         self._answers: queue.Queue[tuple[int, int, dict[str, Any] | None]] = queue.Queue()
         self._generation = 0
 
-    def submit(self, job: Job) -> None:
+    def submit(self, job: Job, listener: Report | None = None) -> None:
         for index in range(self.slots):
             slot = self._workers[index]
             if slot is None or slot.job is None:
-                self._give(index, job, attempts=1)
+                self._give(index, job, listener)
                 return
         raise RuntimeError(f"all {self.slots} slots are at work")
 
@@ -64,7 +72,8 @@ class ProcessExecutor:
                 slot = self._workers[index]
                 if slot is None or slot.generation != generation:
                     continue  # the last words of a process that was replaced
-                result = self._settle(index, slot, answer)
+                # A slot past its limit must not wait for the others to fall silent.
+                result = self._settle(index, slot, answer) or self._end_overdue()
             if result is not None:
                 return result
 
@@ -72,19 +81,14 @@ class ProcessExecutor:
         for index in range(self.slots):
             self._kill(index)
 
-    def _give(self, index: int, job: Job, *, attempts: int) -> None:
-        line = json.dumps({"key": job.key, "function": job.function, "payload": job.payload}, allow_nan=False)
+    def _give(self, index: int, job: Job, listener: Report | None) -> None:
+        json.dumps(job.payload, allow_nan=False)  # raises what is wrong with it before a process is troubled
         slot = self._workers[index]
         if slot is None or slot.process.poll() is not None:
             self._kill(index)
             slot = self._workers[index] = self._start(index)
-        slot.job, slot.attempts, slot.deadline = job, attempts, time.monotonic() + job.limit_seconds
-        try:
-            assert slot.process.stdin is not None
-            slot.process.stdin.write(line + "\n")
-            slot.process.stdin.flush()
-        except OSError:
-            pass  # it died just now: the reader's end-of-file settles the job
+        slot.job, slot.listener, slot.deadline = job, listener, time.monotonic() + job.limit_seconds
+        slot.write({"function": job.function, "payload": job.payload, "listened": listener is not None})
 
     def _settle(self, index: int, slot: _Slot, answer: dict[str, Any] | None) -> Result | None:
         """What an answer, or the end of a worker (None), means for the job in its slot; None while it goes on."""
@@ -92,27 +96,27 @@ class ProcessExecutor:
             if answer["hello"] != version():
                 raise StorageError(f"a worker runs phinas {answer['hello']}, the driver {version()}; install one version")
             return None
-        job, attempts = slot.job, slot.attempts
+        job = slot.job
+        if answer is not None and "step" in answer and slot.listener is not None:
+            slot.write({"go_on": slot.listener(answer["step"], answer["value"])})
+            return None
         if answer is not None and job is not None:
             slot.job = None
-            return Result(job.key, answer.get("value"), answer.get("reason", ""), attempts)
+            return Result(job.key, answer.get("value"), answer.get("reason", ""), failure=answer.get("failure", ""))
         self._kill(index)  # a process that has ended keeps its exit code
         code = slot.process.returncode
         if job is None:
             return None
-        if attempts < ATTEMPTS:
-            self._give(index, job, attempts=attempts + 1)
-            return None
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
-        return Result(job.key, None, f"its process died {attempts} times (last: {how})", attempts)
+        return Result(job.key, None, f"its process died ({how})", failure="died")
 
     def _end_overdue(self) -> Result | None:
         now = time.monotonic()
         for index, slot in enumerate(self._workers):
             if slot is not None and slot.job is not None and slot.deadline <= now:
-                job, attempts = slot.job, slot.attempts
+                job = slot.job
                 self._kill(index)
-                return Result(job.key, None, f"exceeded its limit of {job.limit_seconds:g} s", attempts)
+                return Result(job.key, None, f"exceeded its limit of {job.limit_seconds:g} s", failure="hung")
         return None
 
     def _start(self, index: int) -> _Slot:
@@ -134,11 +138,12 @@ class ProcessExecutor:
 
     def _read(self, index: int, generation: int, process: subprocess.Popen[str]) -> None:
         assert process.stdout is not None
-        for line in process.stdout:
-            try:
-                self._answers.put((index, generation, json.loads(line)))
-            except ValueError:
-                break  # half a line: the process was killed while it wrote
+        with process.stdout:  # closed here and nowhere else: to close it while it is read would wait for its end
+            for line in process.stdout:
+                try:
+                    self._answers.put((index, generation, json.loads(line)))
+                except ValueError:
+                    break  # half a line: the process was killed while it wrote
         self._answers.put((index, generation, None))
 
     def _kill(self, index: int) -> None:
@@ -150,9 +155,8 @@ class ProcessExecutor:
         except ProcessLookupError:
             pass  # it has ended by itself, and was waited for
         slot.process.wait()
-        for stream in (slot.process.stdin, slot.process.stdout):
-            try:
-                assert stream is not None
-                stream.close()
-            except OSError:
-                pass  # closing flushes, and nobody reads any more
+        try:
+            assert slot.process.stdin is not None
+            slot.process.stdin.close()
+        except OSError:
+            pass  # closing flushes, and nobody reads any more

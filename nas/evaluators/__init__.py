@@ -21,9 +21,11 @@ OWN_SPACES = {"accel-nasbench": SPACE}
 
 
 class Evaluator(Protocol):
-    """`job(...)` describes the work; an executor does it. instant: a job takes milliseconds, and the driver may do it."""
+    """`job(...)` describes the work; an executor does it. instant: a job takes milliseconds, and the driver may do it.
+    reports: whether its jobs tell accuracies on their way."""
 
     instant: bool
+    reports: bool
 
     def job(self, spec: ArchSpec, recipe: Recipe, seed: int) -> Job: ...
 

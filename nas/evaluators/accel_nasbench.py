@@ -172,6 +172,7 @@ class AccelNasbenchEvaluator:
     """path: the authors' archive. noise: standard deviation added to each look-up, drawn anew for each network and seed."""
 
     instant = True
+    reports = False
 
     def __init__(self, path: str, *, noise: float = 0.0) -> None:
         self._path = Path(path).expanduser().absolute()

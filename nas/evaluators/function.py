@@ -2,15 +2,25 @@
 
 `spec` is an ArchSpec, `budget` the epochs of the recipe, the accuracy a fraction. It runs in a worker process, so it may
 crash or hang without harm to the search.
+
+One with a fourth parameter of the name `report` can be pruned (search.pruner):
+
+    def evaluate(spec, budget, seed, report):
+        for epoch in range(1, budget + 1):
+            accuracy = ...
+            if not report(epoch, accuracy):
+                break
+        return accuracy
 """
 
+import time
 from typing import Any
 
 from experiment.batch import job_key
 from experiment.config import Recipe
 from experiment.errors import InputError
-from experiment.executors import Job
-from experiment.executors.interface import describe_failure, resolve
+from experiment.executors import Conclusive, Job, Report
+from experiment.executors.interface import describe_failure, resolve, takes_report
 from experiment.measurement import Measurement
 from space.search_space import SearchSpace
 from space.spec import ArchSpec
@@ -29,6 +39,7 @@ class FunctionEvaluator:
             raise InputError(f"search.evaluator: {name!r} can't be imported ({why}); is its folder on PYTHONPATH?") from None
         if not callable(function):
             raise InputError(f"search.evaluator: {name!r} is a {type(function).__name__}, not a function")
+        self.reports = takes_report(function)
         self._name = name
         self._limit_seconds = limit_seconds
 
@@ -44,11 +55,36 @@ class FunctionEvaluator:
         """What it can't measure fails, trial by trial."""
 
 
-def measure(*, function: str, spec: dict[str, Any], budget: int, seed: int) -> dict[str, Any]:
-    """The job: call the user's function and check what it returns. Raises TypeError or ValueError saying what it gave."""
-    answer = resolve(function)(ArchSpec.from_dict(spec), budget, seed)
+def measure(
+    *, function: str, spec: dict[str, Any], budget: int, seed: int, report: Report = lambda _step, _value: True
+) -> dict[str, Any]:
+    """The job: call the user's function and check what it returns. Raises Conclusive saying what it gave."""
+    curve: list[float] = []
+    stopped_at = 0
+
+    def report_accuracy(step: int, value: float) -> bool:
+        nonlocal stopped_at
+        going_on = report(step, value)
+        if not 0 <= value <= 1:
+            raise Conclusive(f"{function} reported {value!r} at step {step}; report an accuracy from 0 to 1")
+        curve.append(float(value))
+        stopped_at = stopped_at or (0 if going_on else step)
+        return going_on
+
+    called = resolve(function)
+    began = time.perf_counter()
+    answer = called(ArchSpec.from_dict(spec), budget, seed, **({"report": report_accuracy} if takes_report(called) else {}))
     if isinstance(answer, Measurement):
         return answer.to_dict()
+    if stopped_at:
+        answer = curve[-1]  # a function that was stopped may return anything
     if isinstance(answer, bool) or not isinstance(answer, int | float):
-        raise TypeError(f"{function} returned {answer!r}; return an accuracy from 0 to 1 or a Measurement")
-    return Measurement(accuracy=float(answer), split="function", seed=seed, epochs=budget).to_dict()
+        raise Conclusive(f"{function} returned {answer!r}; return an accuracy from 0 to 1 or a Measurement")
+    return Measurement(
+        accuracy=float(answer),
+        split="function",
+        seed=seed,
+        epochs=stopped_at or budget,
+        train_seconds=time.perf_counter() - began,
+        curve=tuple(curve),
+    ).to_dict()

@@ -13,6 +13,7 @@ class ProxyEvaluator:
     """Measures on the proxy-validation split; the test split is not opened."""
 
     instant = False
+    reports = True
 
     def __init__(self, trainer: Trainer) -> None:
         self._trainer = trainer

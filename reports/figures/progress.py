@@ -59,6 +59,8 @@ def draw(records: Records, *, narrow: bool) -> Plate | None:
         f"{counted(len(trials), 'measured trial')} ({percent(best.accuracy)} at {quantity(best.cost.flops)} FLOPs). "
         f"Strategy: {records.config.search.strategy}."
     )
+    if records.pruned:
+        caption += f" {counted(len(records.pruned), 'trial')} stopped on their way by the pruner are not shown."
     if failed:
         caption += f" Crosses at the bottom: {counted(len(failed), 'trial')} that failed."
     return Plate(figure, caption, {"trials": texts} if len(trials) <= POINTED_AT else {})

@@ -138,25 +138,25 @@ def test_a_job_cannot_change_the_payload_of_its_driver(executor, jobs):
 
 
 def test_an_exception_is_a_failure_with_kind_and_message(executor, jobs):
-    assert run(executor, f"{jobs}:fail", message="two\nlines") == Result("key", None, "ValueError: two lines")
+    assert run(executor, f"{jobs}:fail", message="two\nlines") == Result("key", None, "ValueError: two lines", failure="raised")
 
 
 @pytest.mark.parametrize(
-    ("function", "reason"),
+    ("function", "failure", "reason"),
     [
-        ("number", "TypeError: .*:number returned int, not a dict"),
-        ("nothing", "TypeError: .*:nothing returned NoneType, not a dict"),
-        ("nan", "ValueError: Out of range float values"),
-        ("thing", "TypeError: Object of type object is not JSON"),
-        ("leave", "SystemExit: 3"),
-        ("absent", "AttributeError: .*has no attribute 'absent'"),
-        ("add", "TypeError: .*missing 2 required"),
+        ("number", "wrong", ".*:number returned int, not a dict"),
+        ("nothing", "wrong", ".*:nothing returned NoneType, not a dict"),
+        ("nan", "wrong", ".*:nan returned what is not JSON .Out of range float values"),
+        ("thing", "wrong", ".*:thing returned what is not JSON .Object of type object is not JSON"),
+        ("leave", "raised", "SystemExit: 3"),
+        ("absent", "raised", "AttributeError: .*has no attribute 'absent'"),
+        ("add", "raised", "TypeError: .*missing 2 required"),
     ],
 )
-def test_a_job_that_gives_no_plain_dict_fails_with_the_reason(executor, jobs, function, reason):
+def test_a_job_that_gives_no_plain_dict_fails_with_kind_and_reason(executor, jobs, function, failure, reason):
     result = run(executor, f"{jobs}:{function}")
     assert result.value is None
-    assert result.attempts == 1
+    assert (result.attempts, result.failure) == (1, failure)
     assert re.match(reason, result.reason)
 
 
@@ -208,36 +208,28 @@ def test_a_slot_keeps_its_process_from_job_to_job(processes, jobs):
     assert run(processes, f"{jobs}:process").value == run(processes, f"{jobs}:process").value
 
 
-def test_a_killed_job_is_tried_again_and_the_other_slot_is_left_alone(processes, jobs, tmp_path):
+def test_a_killed_job_is_a_failure_of_its_own_and_the_other_slot_is_left_alone(processes, jobs, tmp_path):
     processes.submit(Job("other", f"{jobs}:note", {"folder": str(tmp_path), "name": "other", "seconds": 0.8}))
-    processes.submit(Job("victim", f"{jobs}:killed_once", {"folder": str(tmp_path), "name": "victim"}))
+    processes.submit(Job("victim", f"{jobs}:killed", {"folder": str(tmp_path), "name": "victim"}))
     results = {result.key: result for result in (processes.next_result(), processes.next_result())}
-    assert results["victim"] == Result("victim", {"survived": True}, "", 2)
-    assert results["other"].attempts == 1
-    assert len((tmp_path / "victim").read_text().split()) == 2
+    assert results["victim"] == Result("victim", None, "its process died (signal 9)", failure="died")
+    assert results["other"].value
     assert len((tmp_path / "other").read_text().split()) == 1
 
 
-def test_a_job_that_always_dies_fails_after_three_attempts_and_work_goes_on(processes, jobs, tmp_path):
-    result = run(processes, f"{jobs}:killed", folder=str(tmp_path), name="victim")
-    assert result == Result("key", None, "its process died 3 times (last: signal 9)", 3)
-    pids = (tmp_path / "victim").read_text().split()
-    assert len(set(pids)) == 3  # a fresh process each time
+def test_the_exit_code_of_a_job_that_ends_its_process_is_told(processes, jobs):
+    assert run(processes, f"{jobs}:exits").reason == "its process died (exit code 7)"
     assert run(processes, f"{jobs}:add", one=1, other=1).value == {"sum": 2}
 
 
-def test_the_exit_code_of_a_job_that_ends_its_process_is_told(processes, jobs):
-    assert run(processes, f"{jobs}:exits").reason == "its process died 3 times (last: exit code 7)"
-
-
 def test_a_job_that_closes_its_connection_counts_as_dead(processes, jobs):
-    assert run(processes, f"{jobs}:mute").reason == "its process died 3 times (last: signal 9)"
+    assert run(processes, f"{jobs}:mute").reason == "its process died (signal 9)"
 
 
 def test_a_hanging_job_is_ended_at_its_limit_with_its_children(processes, jobs, tmp_path):
     start = time.monotonic()
     processes.submit(Job("key", f"{jobs}:hang", {"folder": str(tmp_path), "name": "pids"}, limit_seconds=1.0))
-    assert processes.next_result() == Result("key", None, "exceeded its limit of 1 s", 1)
+    assert processes.next_result() == Result("key", None, "exceeded its limit of 1 s", failure="hung")
     assert 1.0 <= time.monotonic() - start < 5
     pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
     assert wait_until(lambda: not any(alive(pid) for pid in pids), seconds=2)

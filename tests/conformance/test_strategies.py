@@ -296,9 +296,9 @@ def test_a_gate_that_admits_a_hundredth_is_searched_like_any_space(evaluators, s
 
 def test_nothing_outside_a_gate_is_ever_handed_to_an_executor(evaluators, strategy):
     class Watching(InlineExecutor):
-        def submit(self, job):
+        def submit(self, job, listener=None):
             assert 300_000 <= cost(ArchSpec.from_dict(job.payload["spec"])).flops <= 400_000
-            super().submit(job)
+            super().submit(job, listener)
 
     gate = {"min_flops": 300_000.0, "max_flops": 400_000.0}
     result, _ = run(in_memory(), f"{evaluators}:smooth", strategy, trials=30, executor=Watching(1), **gate)

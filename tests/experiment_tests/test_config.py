@@ -31,7 +31,8 @@ def config(text: str) -> Config:
         ("zzzz: 1", "zzzz: unknown key; known keys: version, name, run, data, search, scaling, validation"),
         (
             "run: {integer: 3}",
-            "run.integer: unknown key; known keys: seed, device, workers, threads, executor, storage, trial_minutes",
+            "run.integer: unknown key; known keys: seed, device, workers, threads, executor, storage, trial_minutes, "
+            "retries, retry",
         ),
         ("1: 2", "1: unknown key; known keys: version, name, run, data, search, scaling, validation"),
         ("run: {workers: x}", "run.workers: 'x' should be a valid integer or 'auto'"),
@@ -224,14 +225,32 @@ def test_a_budget_may_grow_but_not_shrink(path):
         check_growth(larger, WHOLE, where="resume")
 
 
-@pytest.mark.parametrize("change", [{"name": "x"}, {"run.workers": 2}, {"run.trial_minutes": 1.0}, {"run.device": "cpu"}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"name": "x"},
+        {"run.workers": 2},
+        {"run.trial_minutes": 1.0},
+        {"run.device": "cpu"},
+        {"run.retries": 0},
+        {"run.retry": ["died", "hung"]},
+        {"search.stop_after_failures": 3},
+    ],
+)
 def test_how_a_run_is_carried_out_may_change(change):
     check_growth(WHOLE, merged(WHOLE.model_dump(), change, where="x"), where="resume")
 
 
 @pytest.mark.parametrize(
     "change",
-    [{"run.seed": 1}, {"data.source": "x"}, {"search.recipe.epochs": 11}, {"scaling.phi": [1.0]}, {"search.target_flops": 1e6}],
+    [
+        {"run.seed": 1},
+        {"data.source": "x"},
+        {"search.recipe.epochs": 11},
+        {"scaling.phi": [1.0]},
+        {"search.target_flops": 1e6},
+        {"search.pruner": "median"},
+    ],
 )
 def test_what_decides_results_may_not_change(change):
     (path,) = change

@@ -126,6 +126,17 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {
         ["run", "--data", "digits", "--space", "tiny", "--evaluator", "best"],
         ["'best'", "package.module:function"],
     ),
+    "a pruner that is none": (["run", "--data", "digits", "--pruner", "halvin"], ["search.pruner", "'halvin'", "'halving'"]),
+    "a pruner of one epoch": (
+        ["run", "--data", "digits", "--pruner", "median", "--epochs", "1"],
+        ["search.pruner", "search.recipe.epochs", "pruner: none"],
+    ),
+    "a pruner of a function that reports nothing": (
+        ["run", "--data", "digits", "--space", "tiny", "--pruner", "median", "--evaluator", "math:hypot"],
+        ["search.pruner", "math:hypot reports nothing", "report(epoch, accuracy)"],
+    ),
+    "a negative number of retries": (["run", "--data", "digits", "--set", "run.retries=-1"], ["run.retries", "-1"]),
+    "a failure that is none": (["run", "--data", "digits", "--set", "run.retry=[nan]"], ["run.retry.0", "'nan'", "'raised'"]),
     "a run that is none": (["resume", "empty"], ["empty", "not a run"]),
     "a run that is nowhere": (["report", "gone"], ["gone", "does not exist"]),
     "scaling nothing": (["scale"], ["--baseline"]),

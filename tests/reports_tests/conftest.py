@@ -60,7 +60,7 @@ class Builder:
     def measured(self, accuracy, *, split="validation", images=288):
         return Measurement(accuracy, split=split, images=images, epochs=6, train_seconds=2.5, device="cpu")
 
-    def search(self, count, *, failed=(), running=0, orphans=0, accuracy=None):
+    def search(self, count, *, failed=(), pruned=(), running=0, orphans=0, accuracy=None):
         reward = self.reward()
         with closing(open_store(self.run.study, url=None, new=False)) as store:
             ledger = store.ledger("search")
@@ -72,6 +72,9 @@ class Builder:
                     ledger.fail(number, ORPHAN)
                 elif proposal - orphans in failed:
                     ledger.fail(number, "the loss became NaN", attempts=1)
+                elif proposal - orphans in pruned:
+                    so_far = Measurement(0.3, images=288, epochs=2, train_seconds=5.0, curve=(0.2, 0.3), device="cpu")
+                    ledger.prune(number, "pruned by median after 2 of 6 epochs at 30.0%", so_far, {1: 0.2, 2: 0.3}, attempts=1)
                 elif proposal < orphans + count:
                     value = accuracy(proposal) if accuracy else min(1.0, 0.6 + 0.3 * self.random.random())
                     ledger.complete(number, reward(value, attributes["flops"]), self.measured(value), attempts=1)

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from contextlib import closing
 from html.parser import HTMLParser
 from xml.etree import ElementTree
 
@@ -11,6 +12,7 @@ import pytest
 from experiment.errors import InputError, StorageError
 from experiment.manifest import record_artefacts
 from experiment.rundir import RunDir
+from experiment.store import open_store
 from reports.page import render, write_report
 from reports.records import read_records
 from reports.wording import percent
@@ -145,8 +147,46 @@ def test_a_search_of_nothing_but_failures_is_reported(build):
     built = build().search(3, failed=(0, 1, 2))
     text = written(built).text
     assert "Nothing has been measured yet." in text
-    assert text.count("the loss became NaN") == 3
+    assert "search 3 3 the loss became NaN 0, 1, 2" in text
     assert not (built.run.report / "front.svg").exists()
+
+
+def test_failures_are_grouped_by_study_and_reason_the_most_frequent_first(build):
+    built = build().search(5, failed=(1, 3, 4))
+    with closing(open_store(built.run.study, url=None, new=False)) as store:
+        for study, reason in (("search", "its process died (signal 9)"), ("finalists", "the loss became NaN")):
+            ledger = store.ledger(study)
+            ledger.fail(ledger.begin({}, {}), reason, attempts=3)
+    text = rendered(built)
+    assert "5 trainings failed" in text
+    first, second, third = (
+        text.index(row)
+        for row in (
+            "search 3 3 the loss became NaN 1, 3, 4",
+            "search 1 3 its process died",
+            "finalists 1 3 the loss became NaN 0",
+        )
+    )
+    assert first < second < third
+
+
+def test_pruned_trials_are_counted_with_the_time_they_saved_and_are_no_failures(build):
+    built = build(search={"pruner": "median", "recipe": {"epochs": 6}}).search(10, failed=(0,), pruned=(6, 7, 9))
+    text = written(built).text
+    # 4 of 6 epochs saved each, at 2.5 s an epoch
+    saved = "The pruner (median) stopped 3 of 9 trials on their way: 12 of 54 epochs were not trained, about 30 seconds."
+    assert saved in text
+    assert "1 training failed" in text
+    assert "3 trials stopped on their way by the pruner are not shown." in text
+    assert "of 9 trainings" in text  # of the time in training
+    records = read_records(built.run)
+    assert len(records.trials) == 6
+    assert {row.number for row in records.pruned}.isdisjoint(trial.number for trial in records.front)
+
+
+def test_a_pruner_that_stopped_nothing_says_so(build):
+    assert "The pruner (halving) stopped no trial." in rendered(build(search={"pruner": "halving"}).search(2))
+    assert "The pruner" not in rendered(build("other").search(2))
 
 
 def test_one_trial_and_one_finalist_make_a_report(build):

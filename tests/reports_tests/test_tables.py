@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from reports.records import read_records
-from reports.tables import TABLES
+from reports.tables import TABLES, trials_table
 from space.spec import ArchSpec
 from space.yaml_text import read_yaml
 
@@ -25,6 +25,15 @@ def test_a_trial_is_a_row_whether_it_was_measured_failed_or_runs(whole, records)
     assert table.state.value_counts().to_dict() == {"complete": 11, "fail": 1, "running": 1}
     assert list(table.trial) == [row.number for row in records.rows["search"]]
     assert table[table.state == "fail"].reason.item() == "the loss became NaN"
+
+
+def test_a_pruned_trial_is_a_row_with_its_reason_and_what_it_cost_and_no_reward(build):
+    table = trials_table(read_records(build().search(4, pruned=(2,)).run)).set_index("trial")
+    row = table.loc[2]
+    assert (row.state, row.accuracy, row.epochs, row.train_seconds) == ("pruned", 0.3, 2, 5.0)
+    assert row.reason == "pruned by median after 2 of 6 epochs at 30.0%"
+    assert row.reward is None or row.reward != row.reward
+    assert not row.on_front
 
 
 def test_accuracies_are_unrounded_fractions(whole, records):

@@ -182,7 +182,34 @@ def carry_out(job):
 def test_a_diverged_training_is_a_failure_with_that_reason(data):
     result = carry_out(trainer_of(data).job(SPEC, SHORT.model_copy(update={"learning_rate": 1e30}), 1))
     assert result.value is None
-    assert result.reason.startswith("Diverged: the loss was nan in epoch 1 of 2")
+    assert result.reason.startswith("the loss was nan in epoch 1 of 2")
+
+
+def test_a_training_reports_each_epoch_and_when_stopped_is_the_beginning_of_the_whole_one(data):
+    """Were the schedule that of the epochs trained, the second epoch would have another learning rate."""
+    recipe, heard = SHORT.model_copy(update={"epochs": 4}), []
+
+    def report(epoch, accuracy):
+        heard.append((epoch, accuracy))
+        return epoch < 2
+
+    whole = fit(data, recipe=recipe)
+    stopped = train(SPEC, data, recipe=recipe, augmentation=AUGMENTATION, seed=3, device=CPU, report=report)
+    assert stopped.curve == whole.curve[:2]
+    assert heard == [(1, whole.curve[0].accuracy), (2, whole.curve[1].accuracy)]
+    # The pace is of the epochs that were trained: 4 steps of 50 images each.
+    assert stopped.images_per_second == pytest.approx(2 * 200 / stopped.train_seconds)
+
+
+def test_a_job_that_is_stopped_measures_what_it_has_come_to(data):
+    recipe = SHORT.model_copy(update={"epochs": 4})
+    with closing(InlineExecutor(1)) as executor:
+        executor.submit(trainer_of(data).job(SPEC, recipe, 3), lambda epoch, _: epoch < 3)
+        value = executor.next_result().value
+    whole = carry_out(trainer_of(data).job(SPEC, recipe, 3)).value
+    assert value["epochs"] == len(value["curve"]) == 3
+    assert value["curve"] == whole["curve"][:3]
+    assert value["accuracy"] == value["curve"][-1]
 
 
 def test_a_job_measures_as_the_training_does(data):

@@ -1,0 +1,226 @@
+"""All that an evaluator can do wrong: the trial is recorded with its reason and the search goes on, or says why not."""
+
+import re
+import time
+from collections import Counter
+from contextlib import closing
+
+import optuna
+import pytest
+
+from experiment.config import Recipe, SearchSection, config_from_text
+from experiment.errors import InputError, NothingFound
+from experiment.executors import make_executor
+from experiment.executors.inline import InlineExecutor
+from experiment.store import Ledger
+from nas.evaluators.function import FunctionEvaluator
+from nas.search import search
+from space.loading import load_space
+
+TINY = load_space("tiny")
+
+EVALUATORS = """
+import os, signal, sys, time
+from pathlib import Path
+
+MOODS = ("raises", "nan", "inf", "none", "string", "percent", "leaves", "exits", "killed", "hangs", "fine", "fine")
+
+def mood(spec): return MOODS[int(spec.spec_id, 16) % len(MOODS)]
+
+def wild(spec, budget, seed):
+    with open(Path(__file__).with_suffix(".txt"), "a") as file: file.write(spec.spec_id + "\\n")
+    return do(mood(spec))
+
+def do(what):
+    if what == "raises": raise RuntimeError("no GPU")
+    if what == "nan": return float("nan")
+    if what == "inf": return float("inf")
+    if what == "none": return None
+    if what == "string": return "0.5"
+    if what == "percent": return 93.5
+    if what == "leaves": sys.exit(3)
+    if what == "exits": os._exit(7)
+    if what == "killed": os.kill(os.getpid(), signal.SIGKILL)
+    if what == "hangs": time.sleep(60)
+    return 0.5
+
+def broken(spec, budget, seed):
+    if Path(__file__).with_name("fixed").exists(): return 0.5
+    raise RuntimeError("no GPU" if int(spec.spec_id, 16) % 3 else "no driver")
+
+def talkative(spec, budget, seed): raise RuntimeError(f"network {spec.spec_id} " + "x" * 1000)
+
+def every_third(spec, budget, seed):
+    path = Path(__file__).with_name("count")
+    count = len(path.read_text()) if path.exists() else 0
+    path.write_text("x" * (count + 1))
+    if count % 3: raise RuntimeError("now and then")
+    return 0.5
+
+def hangs_first(spec, budget, seed):
+    path = Path(__file__).with_name("first")
+    if not path.exists():
+        path.touch()
+        time.sleep(60)
+    return 0.5
+"""
+
+REASONS = {
+    "raises": "RuntimeError: no GPU",
+    "nan": "accuracy: nan is not a finite number",
+    "inf": "accuracy: inf is not a finite number",
+    "none": ".*:wild returned None; return an accuracy from 0 to 1 or a Measurement",
+    "string": ".*:wild returned '0.5'; return an accuracy",
+    "percent": "accuracy: 93.5 is not a fraction from 0 to 1",
+    "leaves": "SystemExit: 3",
+    "exits": r"its process died \(exit code 7\)",
+    "killed": r"its process died \(signal 9\)",
+    "hangs": r"exceeded its limit of 10 s",
+}
+
+
+@pytest.fixture
+def evaluators(tmp_path, monkeypatch):
+    name = f"wild_{tmp_path.name}"
+    (tmp_path / f"{name}.py").write_text(EVALUATORS)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return name
+
+
+def in_memory():
+    return Ledger(optuna.create_study(direction="maximize"))
+
+
+def run(ledger, evaluator, *, seed=0, executor=None, trials=50, limit=60.0, told=None, **options):
+    section = SearchSection(strategy="random", trials=trials, evaluator=evaluator, recipe=Recipe(epochs=2), **options)
+    with closing(executor or InlineExecutor(1)) as used:
+        return search(
+            TINY,
+            section,
+            seed=seed,
+            ledger=ledger,
+            executor=used,
+            evaluator=FunctionEvaluator(evaluator, limit),
+            notify=told or (lambda *_: None),
+        )
+
+
+def mood(row):
+    kinds = (*REASONS, "fine", "fine")
+    return kinds[int(row.attributes["spec_id"], 16) % len(kinds)]
+
+
+@pytest.mark.parametrize(("retry", "retries"), [(["died"], 1), (["raised"], 2)])
+def test_every_wrong_end_is_recorded_with_its_reason_retried_as_asked_and_outlived(tmp_path, evaluators, retry, retries):
+    ledger = in_memory()
+    executor = make_executor("processes", 2, retries=retries, on=retry)
+    result = run(ledger, f"{evaluators}:wild", executor=executor, seed=7, trials=21, limit=10.0, stop_after_failures=21)
+    rows = ledger.rows()
+    assert len(rows) == 21
+    assert {mood(row) for row in rows} == {*REASONS, "fine"}
+    begun = Counter((tmp_path / f"{evaluators}.txt").read_text().split())
+    kinds = {"exits": "died", "killed": "died", "raises": "raised", "leaves": "raised", "hangs": "hung"}
+    for row in rows:
+        expected = 1 + retries if kinds.get(mood(row)) in retry else 1
+        assert begun[row.attributes["spec_id"]] == row.attributes["attempts"] == expected
+        assert row.done is (mood(row) == "fine")
+        if not row.done:
+            tried = f"; tried {expected} times" if expected > 1 else ""
+            assert re.fullmatch(f"({REASONS[mood(row)]}.*?){tried}", row.attributes["reason"]), row.attributes["reason"]
+    assert len(result.trials) == sum(mood(row) == "fine" for row in rows)
+
+
+@pytest.mark.parametrize("limit", [1, 4, 10])
+def test_so_many_failures_in_a_row_stop_the_search(evaluators, limit):
+    ledger = in_memory()
+    with pytest.raises(NothingFound, match=rf"^{limit} trials in a row failed \(search\.stop_after_failures\): "):
+        run(ledger, f"{evaluators}:broken", stop_after_failures=limit)
+    assert len(ledger.rows()) == limit
+
+
+def test_ten_is_the_default(evaluators):
+    with pytest.raises(NothingFound, match=r"^10 trials in a row failed"):
+        run(in_memory(), f"{evaluators}:broken")
+
+
+def test_the_stop_lists_the_reasons_with_their_counts_and_how_to_go_on(evaluators):
+    ledger = in_memory()
+    with pytest.raises(NothingFound) as caught:
+        run(ledger, f"{evaluators}:broken", trials=50)
+    counts = Counter(row.attributes["reason"] for row in ledger.rows())
+    (most, often), (least, seldom) = counts.most_common()
+    assert str(caught.value) == (
+        f"10 trials in a row failed (search.stop_after_failures): {often} x {most}; {seldom} x {least}. "
+        "See to the cause, then `phinas resume` goes on with the other 40"
+    )
+
+
+def test_a_stop_with_a_spent_budget_says_what_helps(evaluators):
+    with pytest.raises(NothingFound, match=r"See to the cause, and raise search\.trials, or use a new --out$"):
+        run(in_memory(), f"{evaluators}:broken", trials=10)
+
+
+def test_many_and_long_reasons_are_cut_short(evaluators):
+    with pytest.raises(NothingFound, match=r"; and 5 other reasons\. See to the cause") as caught:
+        run(in_memory(), f"{evaluators}:talkative")
+    assert len(str(caught.value)) < 2000
+
+
+def test_a_success_begins_the_count_anew(evaluators):
+    ledger = in_memory()
+    result = run(ledger, f"{evaluators}:every_third", trials=15, stop_after_failures=3)
+    assert (len(result.trials), len(ledger.rows())) == (5, 15)
+
+
+def test_after_a_stop_and_a_repair_the_search_goes_on_to_its_budget(tmp_path, evaluators):
+    ledger = in_memory()
+    with pytest.raises(NothingFound):
+        run(ledger, f"{evaluators}:broken", trials=15)
+    (tmp_path / "fixed").touch()
+    result = run(ledger, f"{evaluators}:broken", trials=15)
+    assert (len(result.trials), len(ledger.rows())) == (5, 15)
+
+
+def test_after_a_stop_without_a_repair_a_resumed_search_counts_anew(evaluators):
+    ledger = in_memory()
+    for trials in (10, 20):
+        with pytest.raises(NothingFound, match=r"^10 trials in a row failed"):
+            run(ledger, f"{evaluators}:broken")
+        assert len(ledger.rows()) == trials
+
+
+def test_fewer_failures_and_no_success_tell_the_reasons_too(evaluators):
+    ledger = in_memory()
+    for _ in range(2):  # a spent budget is told the same from its record
+        with pytest.raises(NothingFound, match=r"^no trial gave a measurement: \d x RuntimeError: no (GPU|driver)(; |$)"):
+            run(ledger, f"{evaluators}:broken", trials=4)
+    assert len(ledger.rows()) == 4
+
+
+def test_a_trial_that_hangs_delays_no_other(evaluators):
+    ledger, began, clock = in_memory(), time.monotonic(), []
+    executor = make_executor("processes", 8, retries=0, on=[])
+    told = lambda done, total, text: clock.append((time.monotonic() - began, text))  # noqa: E731
+    result = run(ledger, f"{evaluators}:hangs_first", executor=executor, trials=40, limit=15.0, told=told)
+    assert len(result.trials) == 39
+    assert clock[-2][0] < 14  # all others are done before the one is given up
+    assert clock[-1][1] == "a trial failed: exceeded its limit of 15 s"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("run: {retries: -1}", "run.retries: -1 should be greater than or equal to 0"),
+        ("run: {retries: 101}", "run.retries: 101 should be less than or equal to 100"),
+        ("run: {retries: 1.5}", "run.retries: 1.5 should be a valid integer"),
+        ("run: {retry: died}", "run.retry: 'died' should be a valid list"),
+        ("run: {retry: [dead]}", "run.retry.0: 'dead' should be 'died', 'raised' or 'hung'"),
+        ("run: {retry: [wrong]}", "run.retry.0: 'wrong' should be 'died', 'raised' or 'hung'"),
+        ("search: {stop_after_failures: 0}", "search.stop_after_failures: 0 should be greater than or equal to 1"),
+        ("search: {pruner: halvin}", "search.pruner: 'halvin' should be 'none', 'median', 'halving' or 'hyperband'"),
+    ],
+)
+def test_a_wrong_setting_is_told_with_path_value_and_remedy(text, message):
+    with pytest.raises(InputError) as caught:
+        config_from_text("data: {source: digits}\n" + text, where="c.yaml")
+    assert str(caught.value).startswith(f"c.yaml: {message}")

@@ -1,0 +1,122 @@
+"""What is begun again after a failure, and how often, under every executor that can survive it."""
+
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from experiment.executors import EXECUTORS, Job, Result, make_executor
+
+JOBS = """
+import os, signal, sys, time
+from pathlib import Path
+
+def fail(how, note, times=99):
+    path = Path(note)
+    begun = len(path.read_text()) if path.exists() else 0
+    path.write_text("x" * (begun + 1))
+    if begun < times:
+        if how == "killed": os.kill(os.getpid(), signal.SIGKILL)
+        if how == "exits": os._exit(7)
+        if how == "raised": raise RuntimeError("no GPU")
+        if how == "leaves": sys.exit(3)
+        if how == "hung": time.sleep(60)
+        if how == "nan": return {"accuracy": float("nan")}
+    return {"begun": begun + 1}
+"""
+
+
+@pytest.fixture
+def job(tmp_path, monkeypatch):
+    name = f"failing_jobs_{tmp_path.name}"
+    (tmp_path / f"{name}.py").write_text(JOBS)
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def make(how, *, times=99, limit=60.0):
+        return Job("key", f"{name}:fail", {"how": how, "note": str(tmp_path / "note"), "times": times}, limit)
+
+    return make
+
+
+@pytest.fixture
+def begun(tmp_path):
+    return lambda: len((tmp_path / "note").read_text())
+
+
+@pytest.fixture(scope="module")
+def ray_on_two_cores():
+    ray = pytest.importorskip("ray", reason="the extra `ray` is not installed")
+    ray.init(address="local", num_cpus=2, include_dashboard=False, logging_level="error", log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(params=EXECUTORS)
+def name(request):
+    if request.param == "ray":
+        request.getfixturevalue("ray_on_two_cores")
+    return request.param
+
+
+SURVIVORS = pytest.mark.parametrize("name", [name for name in EXECUTORS if name != "inline"], indirect=True)
+
+
+def run(name: str, job: Job, *, retries: int, on: list[str]) -> Result:
+    with closing(make_executor(name, 1, retries=retries, on=on)) as executor:
+        executor.submit(job)
+        return executor.next_result()
+
+
+@SURVIVORS
+def test_a_job_whose_process_dies_once_is_begun_again(name, job):
+    assert run(name, job("killed", times=1), retries=1, on=["died"]) == Result("key", {"begun": 2}, attempts=2)
+
+
+@SURVIVORS
+@pytest.mark.parametrize("retries", [0, 2])
+def test_a_job_whose_process_always_dies_fails_after_so_many_retries(name, job, begun, retries):
+    result = run(name, job("killed"), retries=retries, on=["died"])
+    assert begun() == result.attempts == retries + 1
+    assert (result.value, result.failure) == (None, "died")
+    assert result.reason.startswith("its process died")
+    assert result.reason.endswith(f"; tried {retries + 1} times") is (retries > 0)
+
+
+def test_the_exit_code_of_the_last_attempt_is_told(job):
+    assert run("processes", job("exits"), retries=1, on=["died"]).reason == "its process died (exit code 7); tried 2 times"
+
+
+@pytest.mark.parametrize("how", ["raised", "leaves"])
+def test_a_job_that_raises_is_begun_again_where_that_is_asked_for(name, job, how):
+    assert run(name, job(how, times=1), retries=1, on=["raised"]) == Result("key", {"begun": 2}, attempts=2)
+
+
+def test_a_job_that_raises_is_not_begun_again_by_itself(name, job, begun):
+    result = run(name, job("raised"), retries=5, on=["died", "hung"])
+    assert result == Result("key", None, "RuntimeError: no GPU", failure="raised")
+    assert begun() == 1
+
+
+@SURVIVORS
+def test_a_job_that_hangs_is_begun_again_where_that_is_asked_for(name, job):
+    result = run(name, job("hung", times=1, limit=5.0), retries=1, on=["hung"])
+    assert result == Result("key", {"begun": 2}, attempts=2)
+
+
+def test_a_job_that_hangs_again_tells_its_limit_and_how_often(job):
+    result = run("processes", job("hung", limit=1.5), retries=1, on=["hung"])
+    assert result == Result("key", None, "exceeded its limit of 1.5 s; tried 2 times", 2, "hung")
+
+
+def test_what_is_no_result_is_never_tried_again(name, job, begun):
+    result = run(name, job("nan"), retries=5, on=["died", "raised", "hung"])
+    assert (result.failure, result.attempts, begun()) == ("wrong", 1, 1)
+
+
+def test_a_retried_job_leaves_the_other_slots_their_work(job, tmp_path):
+    with closing(make_executor("processes", 2, retries=2, on=["died"])) as executor:
+        executor.submit(job("killed", times=2))
+        other = Job("other", job("raised").function, {"how": "none", "note": str(Path(tmp_path) / "other")})
+        executor.submit(other)
+        results = {result.key: result for result in (executor.next_result(), executor.next_result())}
+    assert (results["key"].attempts, results["other"].attempts) == (3, 1)
