@@ -14,7 +14,7 @@ from typing import Any
 from experiment.errors import DiskError
 from experiment.executors.interface import Executor, Job, Result
 from experiment.measurement import Measurement
-from experiment.store import Ledger
+from experiment.store import Ledger, Value
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +99,9 @@ def reasons_of(outcomes: Mapping[str, Outcome]) -> str:
     return "; ".join(sorted({outcome.reason for outcome in outcomes.values() if outcome.reason}))
 
 
-def record(ledger: Ledger, number: int, result: Result, *, value: Callable[[Measurement], float]) -> Outcome:
-    """Write a job's result into its trial; a value that is no measurement is a failure with that reason.
+def record(ledger: Ledger, number: int, result: Result, *, value: Callable[[Measurement], Value | None]) -> Outcome:
+    """Write a job's result into its trial; a value that is no measurement is a failure with that reason. value: what a
+    measurement is worth; None: not known yet, the trial is held.
 
     A full disk is not the network's fault: DiskError, and the trial is left to be put back.
     """

@@ -1,5 +1,5 @@
 """What a search is about, and all that is known before anything is trained: the space, the gate, the reward, what each
-network costs. Only accuracy has to be learned."""
+network costs. Only accuracy has to be learned, and latency where that is the cost: it is measured trial by trial."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,11 +18,18 @@ from space.spec import SpecError
 
 @dataclass(frozen=True)
 class Problem:
-    """Handed to every strategy."""
+    """Handed to every strategy. pareto: cost (`reward.metric`) is an aim of its own, to be low, and the reward, to be high,
+    is accuracy alone."""
 
     space: SearchSpace
     gate: Gate
     reward: Reward
+    pareto: bool = False
+
+    @property
+    def known_costs(self) -> bool:
+        """Whether `costs` gives what the reward weighs; if not, finished trials have it as their attribute COST."""
+        return self.reward.metric in METRICS
 
     @cached_property
     def _tables(self) -> CostTables | None:

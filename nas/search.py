@@ -4,6 +4,10 @@ A proposal is settled before it costs anything: decoded, priced, held against th
 before (networks are compared, not strings of choices). What is refused is asked again with other random numbers, then looked
 for beside what the strategy wanted and has been measured, then drawn uniformly, then enumerated or descended to, all bounded,
 so a trial is never spent on a network that is known.
+
+Under `weight: auto` the first trials are drawn at random and held: measured, but without a value. When all of them have
+ended, the weight is estimated from them and noted once and for all, they get their rewards, and the strategy takes over. What
+is noted is never estimated again, so a search that was killed anywhere goes on as an unbroken one.
 """
 
 import itertools
@@ -13,21 +17,25 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from experiment.batch import record
-from experiment.config import SearchSection
+from experiment.config import FIRST_TRIALS, SearchSection
 from experiment.errors import NothingFound
-from experiment.executors import Executor, Job
+from experiment.executors import Executor, Job, Result
 from experiment.measurement import Measurement
 from experiment.seeds import seed_of
-from experiment.store import ORPHAN, Ledger
+from experiment.store import ORPHAN, Ledger, Value
 from nas.evaluators import Evaluator
 from nas.gate import ENUMERABLE, Gate, approach, require_reachable
+from nas.latency import Latencies
+from nas.pareto import pareto_front
 from nas.problem import Problem
 from nas.reward import Reward, make_reward
 from nas.study import Proposer, distributions_of
-from nas.trial import Trial, measured_trials, trial_attributes
+from nas.trial import Trial, cost_in, judged, measured_trials, trial_attributes
+from nas.weight import Weight, estimate_weight
 from space.cost import cost
 from space.search_space import Choices, SearchSpace
 from space.spec import ArchSpec
+from training.latency import Stopwatch
 
 ASKS = 32
 KNOWN_ASKS = 2  # a strategy that has converged proposes what is known again and again, and an ask is dear
@@ -35,22 +43,36 @@ DRAWS = 500
 LAST_DRAWS = 20_000
 FAILURES_IN_A_ROW = 10
 
+REWARD = "reward"  # note of the study: the reward that its trials have, or that chooses from its front
+
 Notify = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)
 class SearchResult:
-    """trials: the measured ones; exhausted: the budget was not spent since no further network inside the gate was found (in
-    a space of at most gate.ENUMERABLE networks: since there is none)."""
+    """trials: the measured ones; reward: what judged them, or, where the search was for a front, what is to choose from it;
+    exhausted: the budget was not spent since no further network inside the gate was found (in a space of at most
+    gate.ENUMERABLE networks: since there is none); why_weight: what the reward's weight comes from, if it was estimated."""
 
     trials: list[Trial]
     reward: Reward
     exhausted: bool
+    pareto: bool = False
+    why_weight: str = ""
 
 
-def reward_of(section: SearchSection, space: SearchSpace) -> Reward:
-    target = section.target_flops or float(cost(space.base).flops)
-    return make_reward(section.reward, weight=section.weight, target=target)
+def reward_of(
+    section: SearchSection, space: SearchSpace, *, weight: float | None = None, target: float | None = None
+) -> Reward:
+    """The reward of a search. weight: as estimated, for `auto`; target: the base's latency, where that is the cost."""
+    kind = "soft" if section.reward == "pareto" else section.reward
+    if weight is None and section.weight != "auto":
+        weight = section.weight
+    if section.target is not None:
+        target = section.target
+    elif target is None:
+        target = float(getattr(cost(space.base), section.cost))
+    return make_reward(kind, weight=weight, target=target, metric=section.cost)
 
 
 def gate_of(section: SearchSection) -> Gate:
@@ -58,69 +80,132 @@ def gate_of(section: SearchSection) -> Gate:
 
 
 class _Search:
-    """A search while it runs. All of its state follows from the record, so a new one on the same record carries on."""
+    """A search while it runs. All of its state follows from the record, so a new one on the same record carries on.
+
+    reward: None as long as its weight is to be estimated: then the first trials are drawn at random, and held.
+    """
 
     def __init__(
-        self, space: SearchSpace, section: SearchSection, *, seed: int, ledger: Ledger, executor: Executor, evaluator: Evaluator
+        self,
+        space: SearchSpace,
+        section: SearchSection,
+        reward: Reward | None,
+        latencies: Latencies | None,
+        *,
+        seed: int,
+        ledger: Ledger,
+        executor: Executor,
+        evaluator: Evaluator,
     ) -> None:
         self.space, self.section, self.seed = space, section, seed
-        self.ledger, self.executor, self.evaluator = ledger, executor, evaluator
+        self.ledger, self.executor, self.evaluator, self.latencies = ledger, executor, evaluator, latencies
         self.gate = gate_of(section)
-        self.reward = reward_of(section, space)
+        self.holding = reward is None
+        self.budget = FIRST_TRIALS if self.holding else section.trials
+        self.reward = reward or Reward("soft", 0.0, 1.0, section.cost)  # accuracy alone
         self.again = ledger.recover()
         history = [row for row in ledger.rows() if row.attributes.get("reason") != ORPHAN]
-        self.problem = Problem(space, self.gate, self.reward)
-        self.proposer = Proposer(self.problem, section.strategy, seed=seed, history=history)
+        self.problem = Problem(space, self.gate, self.reward, pareto=section.reward == "pareto")
+        self.proposer = Proposer(self.problem, "random" if self.holding else section.strategy, seed=seed, history=history)
         self.seen = {row.attributes["spec_id"] for row in history}
         self.next_proposal = len(history)
-        self.finished = sum(row.state.is_finished() for row in history)
-        self.best = max(measured_trials(history), key=lambda trial: trial.reward, default=None)
+        self.finished = sum(row.state.is_finished() or row.held for row in history)
+        self.trials = measured_trials(history)
         self.under_way: dict[str, tuple[int, int, ArchSpec]] = {}
+        self.timed: dict[str, tuple[int, int, ArchSpec]] = {}
         self.exhausted = False
-        ended = [row for row in reversed(history) if row.state.is_finished()]
-        self.failures = sum(1 for _ in itertools.takewhile(lambda row: not row.done, ended))
+        ended = [row for row in reversed(history) if row.state.is_finished() or row.held]
+        self.failures = sum(1 for _ in itertools.takewhile(lambda row: not (row.done or row.held), ended))
+
+    def run(self, notify: Notify) -> None:
+        """Until the budget is spent or the space is exhausted."""
+        notify(self.finished, self.section.trials, self.describe())
+        while True:
+            self.fill()
+            if not self.under_way and not self.timed:
+                return
+            text = self.settle()
+            notify(self.finished, self.section.trials, text)
 
     def fill(self) -> None:
         """Start trials in all free slots, those that a killed driver left first."""
-        while len(self.under_way) < self.executor.slots:
+        while len(self.under_way) + len(self.timed) < self.executor.slots:
             if self.again:
                 row = self.again.pop(0)
                 self._start(ArchSpec.from_dict(row.attributes["spec"]), row.number, row.attributes["proposal"])
-            elif self.next_proposal < self.section.trials and not self.exhausted:
+            elif self.next_proposal < self.budget and not self.exhausted:
                 self._start_proposal()
             else:
                 return
 
     def settle(self) -> str:
-        """Wait for a trial to end, record it and tell the strategy; says what it came to."""
+        """Wait for a job to end, record it and tell the strategy; says what it came to."""
         result = self.executor.next_result()
+        if result.key in self.timed:
+            return self._settle_timing(result)
         number, proposal, spec = self.under_way.pop(result.key)
-        price = cost(spec)
+        price = self._price(spec)
 
-        def value(measurement: Measurement) -> float:
-            return self.reward(measurement.accuracy, price.flops)
+        def value(measurement: Measurement) -> Value | None:
+            if self.holding:
+                return None
+            reward = self.reward(measurement.accuracy, price)
+            return [reward, price] if self.problem.pareto else reward
 
         outcome = record(self.ledger, number, result, value=value)
-        self.finished += 1
         if outcome.measurement is None:
-            self.proposer.tell(proposal, math.nan, None)
-            self.failures += 1
-            if self.failures >= FAILURES_IN_A_ROW:
-                raise NothingFound(f"{self.failures} trials in a row failed; the last: {outcome.reason}")
-            return f"a trial failed: {outcome.reason}"
+            return self._fail(proposal, outcome.reason)
+        self.finished += 1
         self.failures = 0
-        trial = Trial(number, proposal, spec, price, value(outcome.measurement), outcome.measurement)
-        self.proposer.tell(proposal, trial.reward, trial.measurement)
-        if self.best is None or trial.reward > self.best.reward:
-            self.best = trial
-        return self.describe_best()
+        reward = self.reward(outcome.measurement.accuracy, price)
+        latency = self.latencies.milliseconds(spec) if self.latencies else None
+        self.trials.append(Trial(number, proposal, spec, cost(spec), reward, outcome.measurement, latency))
+        self.proposer.tell(proposal, reward, outcome.measurement, price)
+        return self.describe()
 
-    def describe_best(self) -> str:
-        if self.best is None:
+    def _settle_timing(self, result: Result) -> str:
+        """A network that was timed is trained now."""
+        number, proposal, spec = self.timed.pop(result.key)
+        if result.value is None or self.latencies is None:
+            reason = f"its latency could not be measured: {result.reason}"
+            self.ledger.fail(number, reason, attempts=result.attempts)
+            return self._fail(proposal, reason)
+        self.latencies.learn(spec, result.value)
+        self._start(spec, number, proposal)
+        return self.describe()
+
+    def _fail(self, proposal: int, reason: str) -> str:
+        self.finished += 1
+        self.proposer.tell(proposal, math.nan, None)
+        self.failures += 1
+        if self.failures >= FAILURES_IN_A_ROW:
+            raise NothingFound(f"{self.failures} trials in a row failed; the last: {reason}")
+        return f"a trial failed: {reason}"
+
+    def describe(self) -> str:
+        """What the search has come to so far."""
+        if not self.trials and not (self.holding and self.finished):
             return "nothing measured yet"
-        return f"best {self.best.accuracy:.1%} at {self.best.cost.flops / 1e6:.3g}M FLOPs"
+        if self.holding:
+            return f"{self.finished} of the first {self.budget} networks, drawn at random to estimate w from"
+        if self.problem.pareto:
+            front = pareto_front(self.trials, self.reward.metric)
+            return f"front of {len(front)} networks, {front[0].accuracy:.1%} to {front[-1].accuracy:.1%}"
+        best = max(self.trials, key=lambda trial: trial.reward)
+        estimated = f" (w = {self.reward.weight:g}, estimated)" if self.section.weight == "auto" else ""
+        return f"best {best.accuracy:.1%} at {best.cost.flops / 1e6:.3g}M FLOPs{estimated}"
+
+    def _price(self, spec: ArchSpec) -> float:
+        return self.latencies.milliseconds(spec) if self.latencies else float(getattr(cost(spec), self.reward.metric))
 
     def _start(self, spec: ArchSpec, number: int, proposal: int) -> None:
+        timing = self.latencies.job(spec) if self.latencies else None
+        if timing is not None:
+            self.timed[timing.key] = (number, proposal, spec)
+            self.executor.submit(timing)
+            return
+        if self.latencies is not None:
+            self.ledger.annotate(number, **self.latencies.facts(spec))
         job = self._job(spec)
         self.under_way[job.key] = (number, proposal, spec)
         self.executor.submit(job)
@@ -192,23 +277,62 @@ def search(
     executor: Executor,
     evaluator: Evaluator,
     notify: Notify,
+    stopwatch: Stopwatch | None = None,
 ) -> SearchResult:
     """Spend the budget of `section.trials` on networks of `space`, carrying on from what `ledger` has.
 
-    `notify(done, total, text)` is called after each trial. Raises InputError where no network meets the gate, NothingFound
-    where trial after trial fails.
+    `notify(done, total, text)` is called after each trial. stopwatch: times networks, where latency is the cost. Raises
+    InputError where no network meets the gate, NothingFound where trial after trial fails.
     """
-    state = _Search(space, section, seed=seed, ledger=ledger, executor=executor, evaluator=evaluator)
-    if not state.seen:
-        require_reachable(space, state.gate, seed=seed_of(seed, "gate"))
-    notify(state.finished, section.trials, state.describe_best())
-    while True:
-        state.fill()
-        if not state.under_way:
-            break
-        text = state.settle()
-        notify(state.finished, section.trials, text)
+    if not ledger.rows():
+        require_reachable(space, gate_of(section), seed=seed_of(seed, "gate"))
+    latencies = _latencies(section, ledger, stopwatch)
+    target = latencies.time_base(space.base, executor) if latencies and section.target is None else None
+    pareto = section.reward == "pareto"
+
+    def carry_on(reward: Reward | None) -> bool:
+        state = _Search(space, section, reward, latencies, seed=seed, ledger=ledger, executor=executor, evaluator=evaluator)
+        state.run(notify)
+        return state.exhausted
+
+    weight, exhausted = None, False
+    if pareto:
+        exhausted = carry_on(reward_of(section, space, weight=0.0, target=target))
+    elif section.weight == "auto" and REWARD not in ledger.notes:
+        carry_on(None)
+    if section.weight == "auto" or (pareto and section.weight is None):
+        weight = _estimated(ledger, section, seed=seed)
+    reward = reward_of(section, space, weight=weight.value if weight else None, target=target)
+    ledger.note(REWARD, reward.to_dict() | {"why": weight.why if weight else ""})
+    if not pareto:
+        _reward_the_held(ledger, reward)
+        exhausted = carry_on(reward)
     trials = measured_trials(ledger.rows())
     if not trials:
         raise NothingFound("no trial gave a measurement; the report lists the reasons")
-    return SearchResult(trials, state.reward, state.exhausted)
+    return SearchResult(judged(trials, reward) if pareto else trials, reward, exhausted, pareto, weight.why if weight else "")
+
+
+def _latencies(section: SearchSection, ledger: Ledger, stopwatch: Stopwatch | None) -> Latencies | None:
+    if section.cost != "latency":
+        return None
+    if stopwatch is None:
+        raise ValueError("a search whose cost is latency needs a stopwatch")
+    return Latencies(ledger, stopwatch)
+
+
+def _estimated(ledger: Ledger, section: SearchSection, *, seed: int) -> Weight:
+    """The weight as it was noted, or from what was measured; for the choice on a front always from all there is."""
+    noted = ledger.notes.get(REWARD)
+    if noted and section.reward != "pareto":
+        return Weight(noted["weight"], noted["why"])
+    rows = sorted((row for row in ledger.rows() if row.done or row.held), key=lambda row: row.attributes["proposal"])
+    costs = [cost_in(section.cost, row.attributes) for row in rows]
+    return estimate_weight([row.measurement.accuracy for row in rows], costs, seed=seed_of(seed, "weight"))
+
+
+def _reward_the_held(ledger: Ledger, reward: Reward) -> None:
+    for row in ledger.rows():
+        if row.held:
+            price = cost_in(reward.metric, row.attributes)
+            ledger.settle(row.number, reward(row.measurement.accuracy, price))

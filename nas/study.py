@@ -15,9 +15,12 @@ from experiment.seeds import seed_of
 from experiment.store import ORPHAN, Row
 from nas.problem import Problem
 from nas.strategies import STRATEGIES
+from nas.trial import cost_in
 from space.search_space import Choices, SearchSpace
 
-ACCURACY = "accuracy"  # attribute of a finished trial of the in-memory study, for strategies that learn it
+# Attributes of a finished trial of the in-memory study, for strategies that learn them. COST is in the reward's metric.
+ACCURACY = "accuracy"
+COST = "cost"
 
 
 def distributions_of(space: SearchSpace) -> dict[str, CategoricalDistribution]:
@@ -32,7 +35,7 @@ class Proposer:
         self._distributions = distributions_of(problem.space)
         self._make_sampler = STRATEGIES[strategy]
         self._seed = seed
-        self._study = optuna.create_study(direction="maximize")
+        self._study = optuna.create_study(directions=["maximize", "minimize"] if problem.pareto else ["maximize"])
         self._numbers: dict[int, int] = {}
         proposals = [row for row in history if row.attributes.get("reason") != ORPHAN]
         for row in sorted(proposals, key=lambda row: row.attributes["proposal"]):
@@ -46,15 +49,22 @@ class Proposer:
 
     def _remember(self, row: Row) -> None:
         self._numbers[row.attributes["proposal"]] = len(self._study.get_trials(deepcopy=False))
+        values, learned = None, {}
+        if row.done and row.value is not None:
+            learned = {ACCURACY: row.measurement.accuracy, COST: cost_in(self._problem.reward.metric, row.attributes)}
+            values = self._values(row.value, learned[COST])
         self._study.add_trial(
             optuna.trial.create_trial(
                 state=row.state,
                 params=row.params,
                 distributions=dict(self._distributions),
-                value=row.value if row.state == TrialState.COMPLETE else None,
-                user_attrs={ACCURACY: row.measurement.accuracy} if row.state == TrialState.COMPLETE else {},
+                values=values,
+                user_attrs=learned,
             )
         )
+
+    def _values(self, reward: float, cost: float) -> list[float]:
+        return [reward, cost] if self._problem.pareto else [reward]
 
     def ask(self, proposal: int, attempt: int) -> Choices:
         """The strategy's choices for that proposal; another attempt draws other random numbers. Settle each with `take` or
@@ -78,8 +88,8 @@ class Proposer:
         trial = optuna.trial.create_trial(state=TrialState.RUNNING, params=choices, distributions=dict(self._distributions))
         self._study.add_trial(trial)
 
-    def tell(self, proposal: int, reward: float, measurement: Measurement | None) -> None:
-        """What a proposal gave; no measurement for a failure."""
+    def tell(self, proposal: int, reward: float, measurement: Measurement | None, cost: float = 0.0) -> None:
+        """What a proposal gave, and its cost in the reward's metric; no measurement for a failure."""
         number = self._numbers[proposal]
         if measurement is None:
             self._study.tell(number, state=TrialState.FAIL)
@@ -87,4 +97,5 @@ class Proposer:
         storage = self._study._storage
         trial_id = storage.get_trial_id_from_study_id_trial_number(self._study._study_id, number)
         storage.set_trial_user_attr(trial_id, ACCURACY, measurement.accuracy)
-        self._study.tell(number, reward)
+        storage.set_trial_user_attr(trial_id, COST, cost)
+        self._study.tell(number, self._values(reward, cost))

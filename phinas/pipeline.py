@@ -86,11 +86,9 @@ def _again(
 
 def check(config: Config, stages: Sequence[str]) -> None:
     """What can be known to be wrong before anything is written. Raises InputError or SpecError."""
-    from nas.strategies import STRATEGIES
+    from nas.strategies import require_strategy
 
-    if config.search.strategy not in STRATEGIES:
-        known = ", ".join(STRATEGIES)
-        raise InputError(f"search.strategy: {config.search.strategy!r} is not a strategy; there are: {known}")
+    require_strategy(config.search.strategy, pareto=config.search.reward == "pareto")
     if config.run.executor == "inline" and config.run.workers not in ("auto", 1):
         raise InputError(f"run.workers: {config.run.workers} trainings at a time need run.executor: processes")
     if config.scaling.baseline is not None:
@@ -135,22 +133,26 @@ def _search(session: Session) -> None:
         return
     from nas.baseline import choose_baseline
     from nas.evaluators import make_evaluator
+    from nas.reward import IDLE_TARGET
     from nas.search import search as search_space
 
     space = fitted_space(session.config, session.data)
     evaluator = make_evaluator(config.search.evaluator, session.trainer)
-    if config.search.reward == "soft" and config.search.target_flops is not None:
-        session.display.say("note: under the soft reward target_flops multiplies all rewards alike and changes no choice")
+    if config.search.reward == "soft" and config.search.target is not None:
+        session.display.say(f"note: search.target: {config.search.target:g}: {IDLE_TARGET}")
     with session.display.stage("search") as notify:
         result = search_space(
             space,
             config.search,
             seed=config.run.seed,
-            ledger=session.store.ledger("search"),
+            ledger=session.store.ledger("search", aims=config.search.aims),
             executor=session.executor,
             evaluator=evaluator,
             notify=notify,
+            stopwatch=session.stopwatch,
         )
+    if result.why_weight:
+        session.display.say(result.why_weight)
     if result.exhausted:
         session.display.say(f"space exhausted after {len(result.trials)} networks: no other was found inside the gate")
     with session.display.stage("finalists") as notify:

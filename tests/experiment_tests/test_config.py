@@ -57,9 +57,9 @@ def config(text: str) -> Config:
         ("search: {trials: '3'}", "search.trials: '3' should be a valid integer"),
         ("search: {trials: yes}", "search.trials: True should be a valid integer"),
         ("search: {trials: 010}", "search.trials: '010' should be a valid integer"),
-        ("search: {target_flops: .nan}", "search.target_flops: nan is not a finite number"),
-        ("search: {weight: 0.1}", "search.weight: 0.1 should be less than or equal to 0"),
-        ("search: {reward: sfot}", "search.reward: 'sfot' should be 'soft', 'hard' or 'absolute'"),
+        ("search: {target: .nan}", "search.target: nan is not a finite number"),
+        ("search: {weight: 0.1}", "search.weight: 0.1 should be less than or equal to 0 or 'auto'"),
+        ("search: {reward: sfot}", "search.reward: 'sfot' should be 'soft', 'hard', 'absolute' or 'pareto'"),
         ("search: {min_flops: 2e6, max_flops: 1e6}", "search.min_flops: 2e+06 is above max_flops 1e+06; swap or widen them"),
         ("scaling: {alpha: [0.5, 1]}", "scaling.alpha.0: 0.5 should be greater than or equal to 1"),
         ("scaling: {alpha: [1, x]}", "scaling.alpha.1: 'x' should be a valid number"),
@@ -231,7 +231,7 @@ def test_how_a_run_is_carried_out_may_change(change):
 
 @pytest.mark.parametrize(
     "change",
-    [{"run.seed": 1}, {"data.source": "x"}, {"search.recipe.epochs": 11}, {"scaling.phi": [1.0]}, {"search.target_flops": 1e6}],
+    [{"run.seed": 1}, {"data.source": "x"}, {"search.recipe.epochs": 11}, {"scaling.phi": [1.0]}, {"search.target": 1e6}],
 )
 def test_what_decides_results_may_not_change(change):
     (path,) = change

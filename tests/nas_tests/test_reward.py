@@ -79,7 +79,7 @@ def test_every_reward_has_a_default_weight_and_a_place_in_the_configuration():
 def test_without_a_target_it_is_the_flops_of_the_base():
     space = load_space("tiny")
     assert reward_of(SearchSection(), space).target == cost(space.base).flops
-    assert reward_of(SearchSection(target_flops=5.0), space).target == 5.0
+    assert reward_of(SearchSection(target=5.0), space).target == 5.0
 
 
 def test_a_reward_beyond_all_numbers_is_infinite_so_that_the_record_refuses_it():

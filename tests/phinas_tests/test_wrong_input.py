@@ -49,7 +49,7 @@ _SMALL = "stem_stride: 1, stages: [{width: 8, depth: 1}]"
 CONFIGURATIONS = {
     "typo.yaml": "data: {source: digits}\nsearch: {trails: 3}\n",
     "type.yaml": "data: {source: digits}\nsearch: {trials: many}\n",
-    "negative.yaml": "data: {source: digits}\nsearch: {target_flops: -3}\n",
+    "negative.yaml": "data: {source: digits}\nsearch: {target: -3}\n",
     "gate.yaml": "data: {source: digits}\nsearch: {min_flops: 9, max_flops: 3}\n",
     "tab.yaml": "data:\n\tsource: digits\n",
     "void.yaml": "",
@@ -63,7 +63,7 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {
     "a truncated image": (["run", "--data", "two"], ["a/3.png", "truncated", "--skip-bad-images"]),
     "an unknown config key": (["run", "typo.yaml"], ["typo.yaml: search.trails", "did you mean `trials`"]),
     "a wrong type": (["run", "type.yaml"], ["search.trials", "'many'", "integer"]),
-    "a negative target": (["run", "negative.yaml"], ["search.target_flops", "-3", "greater than 0"]),
+    "a negative target": (["run", "negative.yaml"], ["search.target", "-3", "greater than 0"]),
     "a closed gate": (["run", "gate.yaml"], ["search.min_flops", "above max_flops"]),
     "a tab": (["run", "tab.yaml"], ["tab.yaml", "line 2", "tab"]),
     "an empty configuration": (["run", "void.yaml"], ["void.yaml", "empty", "data"]),

@@ -13,7 +13,7 @@ from experiment.rundir import RunDir, write_atomic
 from experiment.store import ORPHAN, open_store
 from nas.baseline import Baseline
 from nas.reward import make_reward
-from nas.search import SearchResult
+from nas.search import REWARD, SearchResult
 from nas.trial import measured_trials, trial_attributes
 from scaling_search.family import make_family, write_family
 from scaling_search.grid import make_grid, spread
@@ -52,7 +52,7 @@ class Builder:
         self.run.create(dump_yaml(self.config.model_dump()), new_manifest(seed=0) | {"goal": ["search", "scale", "validate"]})
         self.add_data()
         with closing(open_store(self.run.study, url=None, new=True)) as store:
-            store.ledger("search")
+            store.ledger("search", aims=self.config.search.aims)
 
     def add_data(self, **changes):
         add_to_manifest(self.run, data=DATA | {"duplicates": 0, "classes": 10, "skipped": []} | changes)
@@ -64,6 +64,7 @@ class Builder:
         reward = self.reward()
         with closing(open_store(self.run.study, url=None, new=False)) as store:
             ledger = store.ledger("search")
+            ledger.note(REWARD, reward.to_dict() | {"why": ""})
             for proposal in range(orphans + count + running):
                 spec = network(proposal)
                 attributes = trial_attributes(proposal, spec, f"key{proposal}", 0)
@@ -79,7 +80,7 @@ class Builder:
 
     def reward(self):
         section = self.config.search
-        return make_reward(section.reward, weight=section.weight, target=section.target_flops or 400_000.0)
+        return make_reward(section.reward, weight=section.weight, target=section.target or 400_000.0)
 
     def choose(self, *, finalists=3, seeds=2, exhausted=False):
         with closing(open_store(self.run.study, url=None, new=False)) as store:
