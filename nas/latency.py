@@ -37,8 +37,9 @@ class Latencies:
         self._known[spec.spec_id] = _facts(found)
 
     def facts(self, spec: ArchSpec) -> dict[str, Any]:
-        """What is recorded with a trial of `spec`."""
-        return self._known[spec.spec_id]
+        """What is recorded with a trial of `spec`, the median last: a trial that has it has all of them."""
+        facts = self._known[spec.spec_id]
+        return {name: fact for name, fact in facts.items() if name != LATENCY} | {LATENCY: facts[LATENCY]}
 
     def milliseconds(self, spec: ArchSpec) -> float:
         return float(self._known[spec.spec_id][LATENCY])

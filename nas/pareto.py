@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,9 +25,9 @@ def hypervolume(front: Sequence[tuple[float, float]], *, cheapest: float, deares
     under a front of (cost, accuracy) by rising cost: the accuracy to be had, on average over what one may spend."""
     if dearest <= cheapest:
         return max((accuracy for _, accuracy in front), default=0.0)
-    ends = [*(cost for cost, _ in front[1:]), dearest]
-    widths = [math.log(end / max(cost, cheapest)) for (cost, _), end in zip(front, ends, strict=True)]
-    return sum(width * accuracy for width, (_, accuracy) in zip(widths, front, strict=True)) / math.log(dearest / cheapest)
+    steps = pairwise([*front, (dearest, 0.0)])
+    covered = sum(accuracy * math.log(end / cost) for (cost, accuracy), (end, _) in steps)
+    return covered / math.log(dearest / cheapest)
 
 
 def ranks(losses: Floats) -> NDArray[np.intp]:

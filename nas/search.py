@@ -193,7 +193,8 @@ class _Search:
             return f"front of {len(front)} networks, {front[0].accuracy:.1%} to {front[-1].accuracy:.1%}"
         best = max(self.trials, key=lambda trial: trial.reward)
         estimated = f" (w = {self.reward.weight:g}, estimated)" if self.section.weight == "auto" else ""
-        return f"best {best.accuracy:.1%} at {best.cost.flops / 1e6:.3g}M FLOPs{estimated}"
+        timed = f" and {best.latency_ms:.3g} ms" if best.latency_ms is not None else ""
+        return f"best {best.accuracy:.1%} at {best.cost.flops / 1e6:.3g}M FLOPs{timed}{estimated}"
 
     def _price(self, spec: ArchSpec) -> float:
         return self.latencies.milliseconds(spec) if self.latencies else float(getattr(cost(spec), self.reward.metric))

@@ -28,6 +28,10 @@ def run(config: Config, *, out: str | Path, stages: Sequence[str] = STAGES, quie
     """
     check(config, stages)
     display = Display(quiet=quiet)
+    if "search" in stages and config.search.reward == "soft" and config.search.target is not None:
+        from nas.reward import IDLE_TARGET
+
+        display.say(f"note: search.target: {config.search.target:g}: {IDLE_TARGET}")
     directory = RunDir(out)
     with open_session(directory, config, goal=stages, admit=_admit, display=display) as session:
         for stage in STAGES:
@@ -133,13 +137,10 @@ def _search(session: Session) -> None:
         return
     from nas.baseline import choose_baseline
     from nas.evaluators import make_evaluator
-    from nas.reward import IDLE_TARGET
     from nas.search import search as search_space
 
     space = fitted_space(session.config, session.data)
     evaluator = make_evaluator(config.search.evaluator, session.trainer)
-    if config.search.reward == "soft" and config.search.target is not None:
-        session.display.say(f"note: search.target: {config.search.target:g}: {IDLE_TARGET}")
     with session.display.stage("search") as notify:
         result = search_space(
             space,

@@ -57,7 +57,7 @@ def draw(records: Records, *, narrow: bool) -> Plate | None:
     percent_scale(axes, [trial.accuracy for trial in trials], room=0.16)
     name_axes(
         axes,
-        across=f"{METRICS[records.metric]}{', ms' if records.metric == 'latency' else ''} of the network (log scale)",
+        across=f"{METRICS[records.metric]} of the network{', ms' if records.metric == 'latency' else ''} (log scale)",
         up="accuracy, short training",
     )
     axes.scatter(

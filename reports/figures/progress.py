@@ -4,6 +4,7 @@ from itertools import accumulate, pairwise
 
 from matplotlib.ticker import MaxNLocator
 
+from experiment.config import FIRST_TRIALS
 from nas.trial import Trial
 from reports.figures.frame import axes_of, name_axes
 from reports.figures.front import POINTED_AT, covered, dot_size
@@ -64,6 +65,8 @@ def draw(records: Records, *, narrow: bool) -> Plate | None:
         f"{counted(len(trials), 'measured trial')} ({percent(best.accuracy)} at {cost_of(best)}). "
         f"Strategy: {records.config.search.strategy}."
     )
+    if records.config.search.weight == "auto":
+        caption += f" The first {FIRST_TRIALS} were drawn at random, to estimate the weight of the reward."
     if failed:
         caption += f" Crosses at the bottom: {counted(len(failed), 'trial')} that failed."
     return Plate(figure, caption, {"trials": texts} if len(trials) <= POINTED_AT else {})
