@@ -126,7 +126,7 @@ def _about_latency(records: Records) -> list[str]:
     runs = min(facts["latency_runs"] for facts in timed)
     beside = records.manifest.get("workers", 1) != 1
     told = (
-        f"Latency is the median of at least {runs} inferences of each network, with random weights, on "
+        f"Latency is the median of at least {runs} undisturbed inferences of each network, with random weights, on "
         f"{timed[0]['latency_on']}; the middle half of them spans {100 * spread:.0f}% of it (median over the networks)."
     )
     return [told + (" Other trainings ran beside it, which slows it down." if beside else "")]

@@ -35,7 +35,7 @@ def test_a_search_over_latency_shows_milliseconds_everywhere(build):
         assert ("latency, ms", True) in exhibit.columns
         assert all(len(row) == len(exhibit.columns) for row in exhibit.rows)
     text = page(built)
-    assert "median of at least 40 inferences of each network" in text
+    assert "median of at least 40 undisturbed inferences of each network" in text
     assert "on a chip, 1 thread" in text
     assert "Other trainings ran beside it" not in text
     write_report(built.run)
