@@ -26,12 +26,12 @@ from experiment.store import ORPHAN, Ledger, Value
 from nas.evaluators import Evaluator
 from nas.gate import ENUMERABLE, Gate, approach, require_reachable
 from nas.latency import Latencies
+from nas.objective import REWARD, known_latencies, reward_of, reward_the_held, weight_of
 from nas.pareto import pareto_front
 from nas.problem import Problem
-from nas.reward import Reward, make_reward
+from nas.reward import Reward
 from nas.study import Proposer, distributions_of
-from nas.trial import Trial, cost_in, judged, measured_trials, trial_attributes
-from nas.weight import Weight, estimate_weight
+from nas.trial import Trial, judged, measured_trials, trial_attributes
 from space.cost import cost
 from space.search_space import Choices, SearchSpace
 from space.spec import ArchSpec
@@ -42,8 +42,6 @@ KNOWN_ASKS = 2  # a strategy that has converged proposes what is known again and
 DRAWS = 500
 LAST_DRAWS = 20_000
 FAILURES_IN_A_ROW = 10
-
-REWARD = "reward"  # note of the study: the reward that its trials have, or that chooses from its front
 
 Notify = Callable[[int, int, str], None]
 
@@ -59,20 +57,6 @@ class SearchResult:
     exhausted: bool
     pareto: bool = False
     why_weight: str = ""
-
-
-def reward_of(
-    section: SearchSection, space: SearchSpace, *, weight: float | None = None, target: float | None = None
-) -> Reward:
-    """The reward of a search. weight: as estimated, for `auto`; target: the base's latency, where that is the cost."""
-    kind = "soft" if section.reward == "pareto" else section.reward
-    if weight is None and section.weight != "auto":
-        weight = section.weight
-    if section.target is not None:
-        target = section.target
-    elif target is None:
-        target = float(getattr(cost(space.base), section.cost))
-    return make_reward(kind, weight=weight, target=target, metric=section.cost)
 
 
 def gate_of(section: SearchSection) -> Gate:
@@ -287,7 +271,7 @@ def search(
     """
     if not ledger.rows():
         require_reachable(space, gate_of(section), seed=seed_of(seed, "gate"))
-    latencies = _latencies(section, ledger, stopwatch)
+    latencies = known_latencies(section, ledger, stopwatch)
     target = latencies.time_base(space.base, executor) if latencies and section.target is None else None
     pareto = section.reward == "pareto"
 
@@ -302,38 +286,13 @@ def search(
     elif section.weight == "auto" and REWARD not in ledger.notes:
         carry_on(None)
     if section.weight == "auto" or (pareto and section.weight is None):
-        weight = _estimated(ledger, section, seed=seed)
+        weight = weight_of(ledger, section, seed=seed)
     reward = reward_of(section, space, weight=weight.value if weight else None, target=target)
     ledger.note(REWARD, reward.to_dict() | {"why": weight.why if weight else ""})
     if not pareto:
-        _reward_the_held(ledger, reward)
+        reward_the_held(ledger, reward)
         exhausted = carry_on(reward)
     trials = measured_trials(ledger.rows())
     if not trials:
         raise NothingFound("no trial gave a measurement; the report lists the reasons")
     return SearchResult(judged(trials, reward) if pareto else trials, reward, exhausted, pareto, weight.why if weight else "")
-
-
-def _latencies(section: SearchSection, ledger: Ledger, stopwatch: Stopwatch | None) -> Latencies | None:
-    if section.cost != "latency":
-        return None
-    if stopwatch is None:
-        raise ValueError("a search whose cost is latency needs a stopwatch")
-    return Latencies(ledger, stopwatch)
-
-
-def _estimated(ledger: Ledger, section: SearchSection, *, seed: int) -> Weight:
-    """The weight as it was noted, or from what was measured; for the choice on a front always from all there is."""
-    noted = ledger.notes.get(REWARD)
-    if noted and section.reward != "pareto":
-        return Weight(noted["weight"], noted["why"])
-    rows = sorted((row for row in ledger.rows() if row.done or row.held), key=lambda row: row.attributes["proposal"])
-    costs = [cost_in(section.cost, row.attributes) for row in rows]
-    return estimate_weight([row.measurement.accuracy for row in rows], costs, seed=seed_of(seed, "weight"))
-
-
-def _reward_the_held(ledger: Ledger, reward: Reward) -> None:
-    for row in ledger.rows():
-        if row.held:
-            price = cost_in(reward.metric, row.attributes)
-            ledger.settle(row.number, reward(row.measurement.accuracy, price))

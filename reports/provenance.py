@@ -129,6 +129,7 @@ def _about_latency(records: Records) -> list[str]:
         f"Latency is the median of at least {runs} undisturbed inferences of each network, with random weights, on "
         f"{timed[0]['latency_on']}; the middle half of them spans {100 * spread:.0f}% of it (median over the networks)."
     )
+    told += " It differs a little from run to run, and so may what is proposed from it."
     return [told + (" Other trainings ran beside it, which slows it down." if beside else "")]
 
 

@@ -14,9 +14,9 @@ from experiment.config import Config, config_from_text
 from experiment.manifest import read_manifest
 from experiment.rundir import RunDir
 from experiment.store import ORPHAN, Row, open_store
+from nas.objective import REWARD
 from nas.pareto import pareto_front
 from nas.reward import Reward
-from nas.search import REWARD
 from nas.trial import Trial, judged, measured_trials
 from space.spec import ArchSpec
 from space.yaml_text import read_yaml

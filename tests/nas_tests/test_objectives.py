@@ -18,10 +18,11 @@ from experiment.store import Ledger, open_store
 from nas.baseline import choose_baseline
 from nas.evaluators.function import FunctionEvaluator
 from nas.gate import Gate
+from nas.objective import REWARD
 from nas.pareto import pareto_front
 from nas.problem import Problem
 from nas.reward import Reward
-from nas.search import REWARD, search
+from nas.search import search
 from nas.study import COST, Proposer
 from nas.trial import measured_trials
 from space.loading import load_space

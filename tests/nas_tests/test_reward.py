@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experiment.config import SearchSection
+from nas.objective import reward_of
 from nas.reward import DEFAULT_WEIGHT, REWARDS, Reward, make_reward
-from nas.search import reward_of
 from space.cost import cost
 from space.loading import load_space
 

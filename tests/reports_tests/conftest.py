@@ -12,8 +12,9 @@ from experiment.measurement import Measurement
 from experiment.rundir import RunDir, write_atomic
 from experiment.store import ORPHAN, open_store
 from nas.baseline import Baseline
+from nas.objective import REWARD
 from nas.reward import make_reward
-from nas.search import REWARD, SearchResult
+from nas.search import SearchResult
 from nas.trial import cost_in, judged, measured_trials, trial_attributes
 from scaling_search.family import make_family, write_family
 from scaling_search.grid import make_grid, spread
