@@ -15,7 +15,7 @@ from typing import Any
 from experiment.errors import DiskError
 from experiment.executors.interface import Executor, Job, Result
 from experiment.measurement import Measurement
-from experiment.store import Ledger
+from experiment.store import Ledger, Value
 
 _TOLD_REASONS = 5
 
@@ -115,11 +115,12 @@ def record(
     number: int,
     result: Result,
     *,
-    value: Callable[[Measurement], float],
+    value: Callable[[Measurement], Value | None],
     reports: Mapping[int, float] | None = None,
     pruned: str = "",
 ) -> Outcome:
-    """Write a job's result into its trial; a value that is no measurement is a failure with that reason.
+    """Write a job's result into its trial; a value that is no measurement is a failure with that reason. value: what a
+    measurement is worth; None: not known yet, the trial is held.
 
     reports: the accuracies that it told on its way, by step; pruned: why it was stopped, if it was.
 

@@ -18,6 +18,7 @@ from experiment.mistakes import sentences, shown
 from space.yaml_text import YamlError, parse_yaml, read_yaml
 
 SCHEMA_VERSION = 1
+FIRST_TRIALS = 24  # drawn at random, to estimate `search.weight: auto` from
 
 
 def _device(value: str) -> str:
@@ -116,11 +117,17 @@ class SearchSection(_Section):
         default="predictor", min_length=1, description="predictor, random, tpe, evolution, local, nsga2 or ppo"
     )
     trials: Count = Field(default=100, description="networks trained")
-    reward: Literal["soft", "hard", "absolute"] = Field(default="soft", description="how accuracy and FLOPs make one number")
-    weight: Annotated[Finite, Field(le=0)] | None = Field(
-        default=None, description="w of the reward; none: the paper's for its kind"
+    reward: Literal["soft", "hard", "absolute", "pareto"] = Field(
+        default="soft", description="how accuracy and cost make one number; pareto: two aims, and a front of networks"
     )
-    target_flops: Positive | None = Field(default=None, description="T of the reward; none: the FLOPs of the space's base")
+    cost: Literal["flops", "params", "activations", "latency"] = Field(
+        default="flops", description="what the reward weighs accuracy against; latency: ms an inference takes on this device"
+    )
+    latency_batch: Annotated[int, Field(ge=1, le=4096)] = Field(default=1, description="images of an inference that is timed")
+    weight: Annotated[Finite, Field(le=0)] | Literal["auto"] | None = Field(
+        default=None, description="w of the reward; none: the paper's; auto: from the slope of the first trials"
+    )
+    target: Positive | None = Field(default=None, description="T of the reward in units of the cost; none: the base's cost")
     min_flops: Positive | None = Field(default=None, description="gate: cheaper networks are never trained")
     max_flops: Positive | None = Field(default=None, description="gate: dearer networks are never trained")
     evaluator: str = Field(
@@ -146,11 +153,28 @@ class SearchSection(_Section):
 
     @model_validator(mode="after")
     def _something_can_be_pruned(self) -> Self:
-        if self.pruner != "none" and str(self.reward) == "pareto":
+        if self.pruner != "none" and self.reward == "pareto":
             raise ValueError(f"pruner: {self.pruner} compares one number, reward: pareto has two; set pruner: none")
         if self.pruner != "none" and self.recipe.epochs == 1:
             raise ValueError(f"pruner: {self.pruner} can't save any of the one epoch of search.recipe.epochs; set pruner: none")
         return self
+
+    @model_validator(mode="after")
+    def _reward_has_its_own(self) -> Self:
+        if self.reward == "pareto" and self.target is not None:
+            raise ValueError(f"target: {self.target:g} has no meaning for a Pareto front; leave it out, or set max_flops")
+        if self.weight == "auto" and self.reward in ("hard", "absolute"):
+            raise ValueError(f"weight: auto fits the soft reward; give the {self.reward} reward a number of 0 or below")
+        if self.weight == "auto" and self.reward == "soft" and self.trials < FIRST_TRIALS:
+            raise ValueError(
+                f"weight: auto needs {FIRST_TRIALS} trials and there are {self.trials}; raise trials or give a number"
+            )
+        return self
+
+    @property
+    def aims(self) -> tuple[Literal["maximize", "minimize"], ...]:
+        """Which way the values of a recorded trial are to go: its reward up, or accuracy up and cost down."""
+        return ("maximize", "minimize") if self.reward == "pareto" else ("maximize",)
 
 
 class ScalingSection(_Section):

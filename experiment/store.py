@@ -9,11 +9,11 @@ optuna-dashboard opens the file as it is.
 
 import math
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import optuna
 from optuna.distributions import BaseDistribution
@@ -32,9 +32,13 @@ _DISK_TROUBLE = ("disk is full", "readonly", "disk I/O error", "unable to open")
 ORPHAN = "orphan: the driver ended before this trial did; it was put back"
 
 
+Aim = Literal["maximize", "minimize"]
+Value = float | Sequence[float]  # of a trial: one number, or one for each aim of its study
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One trial as it is recorded."""
+    """One trial as it is recorded. value: the first, where a study has several aims."""
 
     number: int
     state: TrialState
@@ -50,6 +54,12 @@ class Row:
     @property
     def done(self) -> bool:
         return self.state == TrialState.COMPLETE
+
+    @property
+    def held(self) -> bool:
+        """Measured, and waiting for what its measurement is worth."""
+        settled = {"value", "reason"} & self.attributes.keys()
+        return self.state == TrialState.RUNNING and "measurement" in self.attributes and not settled
 
     @property
     def measurement(self) -> Measurement:
@@ -73,16 +83,46 @@ class Ledger:
             return self._study._storage.get_trial_number_from_id(trial_id)
 
     def complete(
-        self, number: int, value: float, measurement: Measurement, reports: Mapping[int, float] | None = None, **attributes: Any
+        self,
+        number: int,
+        value: Value | None,
+        measurement: Measurement,
+        reports: Mapping[int, float] | None = None,
+        **attributes: Any,
     ) -> None:
         """Record what a trial gave, with what it reported on its way (or else its learning curve) as intermediate values.
-        Raises ValueError for a value that is not finite (Optuna would take infinity for the best)."""
-        if not math.isfinite(value):
-            raise ValueError(f"the value {value} is not a finite number")
+        Without a value it is held until `settle`. Raises ValueError for a value that is not finite (Optuna would take
+        infinity for the best)."""
+        if value is not None:
+            _check_finite(value)
+            attributes |= {"value": value}
         with _storage_errors():
-            self._write(number, reports or dict(enumerate(measurement.curve, start=1)), attributes | {"value": value})
+            self._write(number, reports or dict(enumerate(measurement.curve, start=1)), attributes)
             self._study._storage.set_trial_user_attr(self._trial_id(number), "measurement", measurement.to_dict())
+            if value is not None:
+                self._study.tell(number, value)
+
+    def settle(self, number: int, value: Value) -> None:
+        """Record what the measurement of a held trial is worth. Raises ValueError for a value that is not finite."""
+        _check_finite(value)
+        self.annotate(number, value=value)
+        with _storage_errors():
             self._study.tell(number, value)
+
+    def annotate(self, number: int, **attributes: Any) -> None:
+        """Add to what is recorded of a trial that runs."""
+        with _storage_errors():
+            self._write(number, {}, attributes)
+
+    @property
+    def notes(self) -> dict[str, Any]:
+        """What was noted of the whole study."""
+        with _storage_errors():
+            return self._study.user_attrs
+
+    def note(self, name: str, fact: Any) -> None:
+        with _storage_errors():
+            self._study.set_user_attr(name, fact)
 
     def prune(
         self, number: int, reason: str, measurement: Measurement, reports: Mapping[int, float], **attributes: Any
@@ -106,13 +146,13 @@ class Ledger:
 
     def recover(self) -> list[Row]:
         """Settle what a killed driver left running: finish it if its measurement (or the reason why there is none) was
-        written, else begin it again with the same choices and fail it. Returns the trials begun again; their jobs are to
-        be run. A kill in the midst of this loses no trial and doubles none."""
+        written, leave it if it is held, else begin it again with the same choices and fail it. Returns the trials begun
+        again; their jobs are to be run. A kill in the midst of this loses no trial and doubles none."""
         again = []
         rows = self.rows()
         replaced = {row.attributes.get("replaces") for row in rows}
         for row in rows:
-            if row.state != TrialState.RUNNING:
+            if row.state != TrialState.RUNNING or row.held:
                 continue
             if {"measurement", "value"} <= row.attributes.keys():
                 with _storage_errors():
@@ -150,6 +190,12 @@ class Ledger:
         return self._study._storage.get_trial_id_from_study_id_trial_number(self._study._study_id, number)
 
 
+def _check_finite(value: Value) -> None:
+    for number in (value,) if isinstance(value, float | int) else value:
+        if not math.isfinite(number):
+            raise ValueError(f"the value {number} is not a finite number")
+
+
 def _row(trial: FrozenTrial) -> Row:
     value = trial.values[0] if trial.values else None
     reports = dict(sorted(trial.intermediate_values.items()))
@@ -173,13 +219,13 @@ class Store:
                 event.listen(self._storage.engine, "connect", _set_pragmas)
                 self._storage.engine.dispose()  # the connections made so far lack the pragmas
 
-    def ledger(self, name: str) -> Ledger:
-        """The study of that name, made if there is none."""
+    def ledger(self, name: str, *, aims: Sequence[Aim] = ("maximize",)) -> Ledger:
+        """The study of that name, made if there is none. aims: which way the values of its trials are to go."""
         with _storage_errors():
             study = optuna.create_study(
                 study_name=self._prefix + name,
                 storage=self._storage,
-                direction="maximize",
+                directions=list(aims),
                 load_if_exists=True,
                 sampler=_NO_SAMPLER,
             )
@@ -187,12 +233,21 @@ class Store:
 
     def rows(self, name: str) -> list[Row]:
         """The trials of a study, none where there is no such study; makes nothing."""
+        ledger = self._existing(name)
+        return ledger.rows() if ledger else []
+
+    def notes(self, name: str) -> dict[str, Any]:
+        """What was noted of a study, nothing where there is no such study; makes nothing."""
+        ledger = self._existing(name)
+        return ledger.notes if ledger else {}
+
+    def _existing(self, name: str) -> Ledger | None:
         with _storage_errors():
             try:
                 study = optuna.load_study(study_name=self._prefix + name, storage=self._storage, sampler=_NO_SAMPLER)
             except KeyError:
-                return []
-        return Ledger(study).rows()
+                return None
+        return Ledger(study)
 
     def close(self) -> None:
         self._storage.remove_session()

@@ -18,14 +18,14 @@ _TUNED_ON = 300
 _FAR_BELOW = 4.0
 
 
-def learn(problem: Problem, measured: Indices, accuracies: Floats, *, pending: Indices | None = None) -> GaussianProcess:
-    """From trials in the order of their numbers: (trials, decisions), (trials,), at least LEAST of them.
+def learn(problem: Problem, measured: Indices, targets: Floats, *, pending: Indices | None = None) -> GaussianProcess:
+    """What targets (accuracies, or the logarithms of measured costs) are to be expected, from trials in the order of their
+    numbers: (trials, decisions), (trials,), at least LEAST of them.
 
     pending: networks that are being measured; each is taken to give what is expected of it (Ginsbourger et al., 2010, the
     kriging believer), so that the next is looked for elsewhere.
     """
     features = problem.features(measured)
-    targets = without_disasters(accuracies)
     first = _milestone(len(targets))
     theta = _tuned(features[:first].tobytes(), targets[:first].tobytes(), features.shape[1])
     kept = _remembered(targets)

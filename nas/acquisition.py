@@ -6,7 +6,7 @@ from scipy.special import erfcx, ndtr
 from nas.gaussian_process import Floats
 
 
-def log_expected_improvement(mean: Floats, deviation: Floats, best: float) -> Floats:
+def log_expected_improvement(mean: Floats, deviation: Floats, best: float | Floats) -> Floats:
     """log E[max(0, X - best)] of normal X (Jones et al., 1998), in the form that does not underflow far below the best
     (Ament et al., arXiv:2310.20708, equation 9)."""
     z = (mean - best) / deviation

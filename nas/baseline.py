@@ -16,7 +16,7 @@ from experiment.store import Ledger
 from nas.evaluators import Evaluator
 from nas.pareto import pareto_front
 from nas.search import Notify, SearchResult
-from nas.trial import Trial
+from nas.trial import LATENCY, Trial
 from training.compare import Comparison, compare
 
 
@@ -37,14 +37,16 @@ class Baseline:
             "spec_id": chosen,
             "flops": self.trial.cost.flops,
             "params": self.trial.cost.params,
+            LATENCY: self.trial.latency_ms,
             "why": self.explain(result),
             "trial": self.trial.number,
-            "reward": {"kind": result.reward.kind, "weight": result.reward.weight, "target_flops": result.reward.target},
+            "reward": result.reward.to_dict() | {"why": result.why_weight},
             "finalists": [
                 {
                     "spec_id": trial.spec.spec_id,
                     "trial": trial.number,
                     "flops": trial.cost.flops,
+                    LATENCY: trial.latency_ms,
                     "search_reward": trial.reward,
                     "accuracies": self.accuracies[trial.spec.spec_id],
                     "reward": self.comparison.means[trial.spec.spec_id],
@@ -54,7 +56,7 @@ class Baseline:
                 if trial.spec.spec_id in self.accuracies
             ],
             "margin": _finite_or_none(self.comparison.margin),
-            "pareto_trials": [trial.number for trial in pareto_front(result.trials)],
+            "pareto_trials": [trial.number for trial in pareto_front(result.trials, result.reward.metric)],
         }
 
     def explain(self, result: SearchResult) -> str:
@@ -71,10 +73,20 @@ class Baseline:
             sure = f"{len(ties)} of the other {count - 1} finalists can't be told from it ({', '.join(ties)})"
         else:
             sure = f"it beats the other {count - 1} finalists beyond the noise of {seeds} trainings each (95%)"
-        return (
-            f"highest mean reward ({result.reward.kind}, w = {result.reward.weight:g}) of {count} finalists out of "
-            f"{len(result.trials)} networks measured; {sure}"
-        )
+        weight_too = f". {result.why_weight}" if result.why_weight else ""
+        return f"highest mean reward ({_described(result)}) of {count} finalists {_drawn_from(result)}; {sure}{weight_too}"
+
+
+def _described(result: SearchResult) -> str:
+    weighed = "" if result.reward.metric == "flops" else f" over {result.reward.metric}"
+    return f"{result.reward.kind}{weighed}, w = {result.reward.weight:g}"
+
+
+def _drawn_from(result: SearchResult) -> str:
+    measured = f"out of {len(result.trials)} networks measured"
+    if not result.pareto:
+        return measured
+    return f"from the Pareto front of {len(pareto_front(result.trials, result.reward.metric))} {measured}"
 
 
 def _finite_or_none(value: float) -> float | None:
@@ -92,7 +104,8 @@ def choose_baseline(
     notify: Notify,
 ) -> Baseline:
     """Train the finalists (what `ledger` has is replayed) and choose. Raises NothingFound where none can be trained."""
-    finalists = sorted(result.trials, key=lambda trial: -trial.reward)[: section.finalists]
+    candidates = pareto_front(result.trials, result.reward.metric) if result.pareto else result.trials
+    finalists = sorted(candidates, key=lambda trial: -trial.reward)[: section.finalists]
     seeds = [seed_of(seed, "finalist", index) for index in range(section.finalist_seeds)]
     tasks = [
         Task(
@@ -111,7 +124,9 @@ def choose_baseline(
     if not accuracies:
         raise NothingFound(f"no finalist could be trained with every seed: {reasons_of(outcomes)}")
     rewards = {
-        trial.spec.spec_id: [result.reward(value, trial.cost.flops) for value in accuracies[trial.spec.spec_id]]
+        trial.spec.spec_id: [
+            result.reward(value, trial.cost_in(result.reward.metric)) for value in accuracies[trial.spec.spec_id]
+        ]
         for trial in finalists
         if trial.spec.spec_id in accuracies
     }

@@ -1,5 +1,5 @@
 """What a search is about, and all that is known before anything is trained: the space, the gate, the reward, what each
-network costs. Only accuracy has to be learned.
+network costs. Only accuracy has to be learned, and latency where that is the cost: it is measured trial by trial.
 
 Strategies that look at many networks at once name them by rows of positions, as SearchSpace.indices gives them.
 """
@@ -14,14 +14,16 @@ from optuna.distributions import CategoricalDistribution
 
 from nas.features import Features
 from nas.gate import Gate
-from nas.reward import Lines, Reward
+from nas.reward import Reward
 from space.cost import cost
 from space.cost_tables import METRICS, CostTables, Integers
 from space.idle import Indices
 from space.search_space import SearchSpace, Value
 from space.spec import SpecError
 
-ACCURACY = "accuracy"  # attribute of a finished trial of the in-memory study, for strategies that learn it
+# Attributes of a finished trial of the in-memory study, for strategies that learn them. COST is in the reward's metric.
+ACCURACY = "accuracy"
+COST = "cost"
 
 _ENUMERABLE = 4096  # choices; of a space no larger than this a draw is all of them
 _DRAWS = 64  # times as many are drawn as are asked for, where the gate lets few pass
@@ -39,11 +41,18 @@ def distributions_of(space: SearchSpace) -> dict[str, CategoricalDistribution]:
 
 @dataclass(frozen=True)
 class Problem:
-    """Handed to every strategy."""
+    """Handed to every strategy. pareto: cost (`reward.metric`) is an aim of its own, to be low, and the reward, to be high,
+    is accuracy alone."""
 
     space: SearchSpace
     gate: Gate
     reward: Reward
+    pareto: bool = False
+
+    @property
+    def known_costs(self) -> bool:
+        """Whether `costs` gives what the reward weighs; if not, finished trials have it as their attribute COST."""
+        return self.reward.metric in METRICS
 
     @cached_property
     def counts(self) -> NDArray[np.int64]:
@@ -95,10 +104,6 @@ class Problem:
         """(networks, METRICS) -> which of them the gate lets pass."""
         flops = costs[:, METRICS.index("flops")]
         return (flops >= self.gate.least) & (flops <= self.gate.most)
-
-    def lines(self, costs: Integers) -> Lines:
-        """(networks, METRICS) -> slope and intercept of each network's reward in its accuracy."""
-        return self.reward.line(costs[:, METRICS.index(self.reward.metric)])
 
     def draw(self, count: int, generator: np.random.Generator) -> Indices:
         """Uniformly drawn networks that the gate lets pass, at most `count`; of a small space all, in random order. Where the

@@ -14,8 +14,9 @@ from experiment.errors import InputError
 from experiment.measurement import Measurement
 from experiment.seeds import seed_of
 from experiment.store import ORPHAN, Row
-from nas.problem import ACCURACY, Problem, distributions_of
+from nas.problem import ACCURACY, COST, Problem, distributions_of
 from nas.strategies import STRATEGIES
+from nas.trial import cost_in
 from space.search_space import Choices
 
 
@@ -27,7 +28,7 @@ class Proposer:
         self._distributions = distributions_of(problem.space)
         self._make_sampler = STRATEGIES[strategy]
         self._seed = seed
-        self._study = optuna.create_study(direction="maximize")
+        self._study = optuna.create_study(directions=["maximize", "minimize"] if problem.pareto else ["maximize"])
         self._numbers: dict[int, int] = {}
         proposals = [row for row in history if row.attributes.get("reason") != ORPHAN]
         for row in sorted(proposals, key=lambda row: row.attributes["proposal"]):
@@ -41,19 +42,27 @@ class Proposer:
 
     def _remember(self, row: Row) -> None:
         self._numbers[row.attributes["proposal"]] = len(self._study.get_trials(deepcopy=False))
+        values, learned = None, {}
+        if row.done and row.value is not None:
+            learned = {ACCURACY: row.measurement.accuracy, COST: cost_in(self._problem.reward.metric, row.attributes)}
+            values = self._values(row.value, learned[COST])
         self._study.add_trial(
             optuna.trial.create_trial(
                 state=row.state,
                 params=row.params,
                 distributions=dict(self._distributions),
-                value=row.value if row.state == TrialState.COMPLETE else None,
-                user_attrs={ACCURACY: row.measurement.accuracy} if row.state == TrialState.COMPLETE else {},
+                values=values,
+                user_attrs=learned,
                 intermediate_values=self._rewards(row) if row.pruned else {},
             )
         )
 
     def _rewards(self, row: Row) -> dict[int, float]:
-        return {step: self._problem.reward(accuracy, row.attributes["flops"]) for step, accuracy in row.reports.items()}
+        price = cost_in(self._problem.reward.metric, row.attributes)
+        return {step: self._problem.reward(accuracy, price) for step, accuracy in row.reports.items()}
+
+    def _values(self, reward: float, cost: float) -> list[float]:
+        return [reward, cost] if self._problem.pareto else [reward]
 
     def ask(self, proposal: int, attempt: int) -> Choices:
         """The strategy's choices for that proposal; another attempt draws other random numbers. Settle each with `take` or
@@ -77,14 +86,16 @@ class Proposer:
         trial = optuna.trial.create_trial(state=TrialState.RUNNING, params=choices, distributions=dict(self._distributions))
         self._study.add_trial(trial)
 
-    def tell(self, proposal: int, reward: float, measurement: Measurement | None) -> None:
-        """What a proposal gave; no measurement for a failure."""
+    def tell(self, proposal: int, reward: float, measurement: Measurement | None, cost: float = 0.0) -> None:
+        """What a proposal gave, and its cost in the reward's metric; no measurement for a failure."""
         number = self._numbers[proposal]
         if measurement is None:
             self._study.tell(number, state=TrialState.FAIL)
             return
-        self._study._storage.set_trial_user_attr(self._trial_id(number), ACCURACY, measurement.accuracy)
-        self._study.tell(number, reward)
+        trial_id, storage = self._trial_id(number), self._study._storage
+        storage.set_trial_user_attr(trial_id, ACCURACY, measurement.accuracy)
+        storage.set_trial_user_attr(trial_id, COST, cost)
+        self._study.tell(number, self._values(reward, cost))
 
     def prune(self, proposal: int, rewards: Mapping[int, float]) -> None:
         """A proposal was stopped on its way, after these rewards by step: TPE ranks it behind the finished ones."""

@@ -1,17 +1,26 @@
 """One trial of a search, as it is recorded and read back."""
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from experiment.measurement import Measurement
 from experiment.store import Row
+from nas.reward import Reward
 from space.cost import Cost, cost
 from space.spec import ArchSpec
+
+LATENCY = "latency_ms"
+
+
+def cost_in(metric: str, facts: Mapping[str, Any]) -> float:
+    """The cost of a network by what is recorded of it: flops, params, activations, or latency (ms)."""
+    return float(facts[LATENCY if metric == "latency" else metric])
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """A finished and measured trial."""
+    """A finished and measured trial. latency_ms: where it was measured."""
 
     number: int
     proposal: int
@@ -19,10 +28,14 @@ class Trial:
     cost: Cost
     reward: float
     measurement: Measurement
+    latency_ms: float | None = None
 
     @property
     def accuracy(self) -> float:
         return self.measurement.accuracy
+
+    def cost_in(self, metric: str) -> float:
+        return float(getattr(self, LATENCY) if metric == "latency" else getattr(self.cost, metric))
 
 
 @dataclass
@@ -53,11 +66,17 @@ def trial_attributes(proposal: int, spec: ArchSpec, key: str, refused: int) -> d
 
 
 def measured_trials(rows: list[Row]) -> list[Trial]:
-    """The complete trials among `rows`, in the order of their proposals."""
+    """The complete trials among `rows`, in the order of their proposals. Of a search with two aims, the reward is accuracy."""
     trials = []
     for row in rows:
         if row.done and row.value is not None:
             facts = row.attributes
             spec = ArchSpec.from_dict(facts["spec"])
-            trials.append(Trial(row.number, facts["proposal"], spec, cost(spec), row.value, row.measurement))
+            trial = Trial(row.number, facts["proposal"], spec, cost(spec), row.value, row.measurement, facts.get(LATENCY))
+            trials.append(trial)
     return sorted(trials, key=lambda trial: trial.proposal)
+
+
+def judged(trials: list[Trial], reward: Reward) -> list[Trial]:
+    """The same trials, with what `reward` makes of each."""
+    return [replace(trial, reward=reward(trial.accuracy, trial.cost_in(reward.metric))) for trial in trials]

@@ -38,6 +38,24 @@ def cli(**_options: bool) -> None:
     """Find a small convolutional network for your images, and how to scale it."""
 
 
+class _Number(click.ParamType):  # type: ignore[type-arg]  # click 8.1's takes none
+    """A plain number, or one of some words."""
+
+    name = "number"
+
+    def __init__(self, *words: str) -> None:
+        self._words = words
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value in self._words:
+            return value
+        try:
+            return float(value)
+        except ValueError:
+            words = "".join(f", nor {word!r}" for word in self._words)
+            self.fail(f"{value!r} is not a plain number like 3e8 or -0.05{words}", param, ctx)
+
+
 _OVERRIDES: dict[str, tuple[str, Any, str]] = {
     "--data": ("data.source", str, "digits, or a path: class folders, Parquet file(s), an .npz, hf:NAME."),
     "--space": (
@@ -51,9 +69,10 @@ _OVERRIDES: dict[str, tuple[str, Any, str]] = {
     "--trials": ("search.trials", int, "Networks trained in the search."),
     "--epochs": ("search.recipe.epochs", int, "Passes over the images for each of them."),
     "--pruner": ("search.pruner", str, "none, median, halving or hyperband: stops trainings that fall behind."),
-    "--reward": ("search.reward", str, "soft, hard or absolute."),
-    "--weight": ("search.weight", float, "w of the reward, 0 or below."),
-    "--target-flops": ("search.target_flops", float, "T of the reward, multiply-adds."),
+    "--reward": ("search.reward", str, "soft, hard, absolute, or pareto: a front instead of one number."),
+    "--cost": ("search.cost", str, "flops, params, activations, or latency on this device, measured."),
+    "--weight, --w": ("search.weight", _Number("auto"), "w of the reward, 0 or below, or auto: from the first trials."),
+    "--target": ("search.target", _Number(), "T of the reward: FLOPs, parameters, activations or ms, as --cost has it."),
     "--min-flops": ("search.min_flops", float, "Cheaper networks are never trained."),
     "--max-flops": ("search.max_flops", float, "Dearer networks are never trained."),
     "--seed": ("run.seed", int, "Decides splits, proposals, weights and data order."),
@@ -72,7 +91,7 @@ _SET = click.option(
 def _configured(verb: Callable[..., None]) -> Callable[..., None]:
     """The options that make a configuration."""
     for flag, (path, kind, text) in reversed(_OVERRIDES.items()):
-        verb = click.option(flag, path.replace(".", "__"), type=kind, help=f"{text} [{path}]")(verb)
+        verb = click.option(*flag.split(", "), path.replace(".", "__"), type=kind, help=f"{text} [{path}]")(verb)
     verb = click.option("--upsample", "data__upsample", is_flag=True, default=None, help="Networks may see images enlarged.")(
         verb
     )

@@ -28,6 +28,10 @@ def run(config: Config, *, out: str | Path, stages: Sequence[str] = STAGES, quie
     """
     check(config, stages)
     display = Display(quiet=quiet)
+    if "search" in stages and config.search.reward == "soft" and config.search.target is not None:
+        from nas.reward import IDLE_TARGET
+
+        display.say(f"note: search.target: {config.search.target:g}: {IDLE_TARGET}")
     directory = RunDir(out)
     with open_session(directory, config, goal=stages, admit=_admit, display=display) as session:
         for stage in STAGES:
@@ -86,11 +90,9 @@ def _again(
 
 def check(config: Config, stages: Sequence[str]) -> None:
     """What can be known to be wrong before anything is written. Raises InputError or SpecError."""
-    from nas.strategies import STRATEGIES
+    from nas.strategies import require_strategy
 
-    if config.search.strategy not in STRATEGIES:
-        known = ", ".join(STRATEGIES)
-        raise InputError(f"search.strategy: {config.search.strategy!r} is not a strategy; there are: {known}")
+    require_strategy(config.search.strategy, pareto=config.search.reward == "pareto")
     if config.data is None and {"scale", "validate"} & set(stages):
         raise InputError("data.source: missing; scaling trains networks: name images with --data, or use `phinas search`")
     if config.run.executor == "inline" and config.run.workers not in ("auto", 1):
@@ -152,19 +154,20 @@ def _search(session: Session) -> None:
     if facts:
         add_to_manifest(session.run, evaluator=facts)
         session.display.say("; ".join(f"{name.replace('_', ' ')}: {value}" for name, value in facts.items()))
-    if config.search.reward == "soft" and config.search.target_flops is not None:
-        session.display.say("note: under the soft reward target_flops multiplies all rewards alike and changes no choice")
     executor = InlineExecutor(1) if evaluator.instant else session.executor
     with session.display.stage("search") as notify:
         result = search_space(
             space,
             config.search,
             seed=config.run.seed,
-            ledger=session.store.ledger("search"),
+            ledger=session.store.ledger("search", aims=config.search.aims),
             executor=executor,
             evaluator=evaluator,
             notify=notify,
+            stopwatch=session.stopwatch,
         )
+    if result.why_weight:
+        session.display.say(result.why_weight)
     if result.exhausted:
         session.display.say(f"space exhausted after {len(result.trials)} networks: no other was found inside the gate")
     with session.display.stage("finalists") as notify:

@@ -25,6 +25,7 @@ from space.yaml_text import YamlError, dump_yaml
 if TYPE_CHECKING:
     from experiment.store import Store
     from training.job import Trainer
+    from training.latency import Stopwatch
     from training.prepared import PreparedData
 
 _WRONG_INPUT = (InputError, SpecError, YamlError)
@@ -68,6 +69,14 @@ class Session:
             threads=threads_of(self.config.run, slots=self.slots),
             limit_seconds=60 * self.config.run.trial_minutes,
         )
+
+    @property
+    def stopwatch(self) -> "Stopwatch":
+        from training.latency import Stopwatch
+
+        section = self.config.run
+        batch, limit = self.config.search.latency_batch, 60 * section.trial_minutes
+        return Stopwatch(section.device, threads_of(section, slots=self.slots), batch, limit)
 
     def close(self) -> None:
         if "executor" in self.__dict__:
@@ -138,7 +147,7 @@ def _enter(run: RunDir, config: Config, *, goal: Sequence[str], admit: Callable[
     store = open_store(run.study, url=config.run.storage, run_id=manifest["id"], new=new)
     try:
         if new:
-            store.ledger("search")  # the file is a record of trials from the start
+            store.ledger("search", aims=config.search.aims)  # the file is a record of trials from the start
             run.create(_text(config), manifest)
         else:
             untouched = [section for section in ("scaling", "validation") if not store.rows(section)]

@@ -55,29 +55,37 @@ def show_trials(records: Records) -> Exhibit | None:
     if not trials:
         return None
     front = {trial.number for trial in records.front}
+    extra = {"activations": "activations", "latency": "latency, ms"}.get(records.metric)  # the others are shown in any case
     rows = [
         [
             Cell(str(trial.number)), Cell(trial.spec.spec_id), _whole(trial.cost.flops), _whole(trial.cost.params),
-            _percent(trial.accuracy), _number(trial.reward, 4), Cell("yes" if trial.number in front else ""),
+            *([_number(trial.cost_in(records.metric), 3 if records.metric == "latency" else 0)] if extra else []),
+            _percent(trial.accuracy), _number(trial.reward, 4) if records.reward else Cell(DASH),
+            Cell("yes" if trial.number in front else ""),
         ]
         for trial in trials
     ]  # fmt: skip
     marked = next((place for place, trial in enumerate(trials) if trial.number == records.chosen), None)
     note = "" if len(trials) == len(records.trials) else f"The best {len(trials)} by reward; all are in trials.csv."
-    return Exhibit(_columns("trial", "network:", "FLOPs", "parameters", "accuracy", "reward", "on front:"), rows, marked, note)
+    columns = _columns(
+        "trial", "network:", "FLOPs", "parameters", *([extra] if extra else []), "accuracy", "reward", "on front:"
+    )
+    return Exhibit(columns, rows, marked, note)
 
 
 def show_finalists(records: Records) -> Exhibit | None:
     if not records.finalists:
         return None
     finalists = sorted(records.finalists, key=lambda row: -row["reward"])
+    timed = records.metric == "latency"
     rows = []
     for row in finalists:
         accuracies = row["accuracies"]
         told = "chosen" if row["trial"] == records.chosen else "can't be told from it" if row["tied_with_chosen"] else "worse"
         rows.append(
             [
-                Cell(str(row["trial"])), Cell(row["spec_id"]), _whole(row["flops"]), _number(row["search_reward"], 4),
+                Cell(str(row["trial"])), Cell(row["spec_id"]), _whole(row["flops"]),
+                *([_number(row["latency_ms"], 3)] if timed else []), _number(row["search_reward"], 4),
                 _number(row["reward"], 4), _percent(sum(accuracies) / len(accuracies)),
                 Cell(", ".join(percent(value) for value in accuracies)), Cell(told),
             ]
@@ -88,6 +96,7 @@ def show_finalists(records: Records) -> Exhibit | None:
         "trial",
         "network:",
         "FLOPs",
+        *(["latency, ms"] if timed else []),
         "reward in search",
         "mean reward",
         "mean accuracy",

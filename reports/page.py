@@ -20,7 +20,7 @@ from reports.plates import as_png, as_svg, inlined, styled
 from reports.records import Records, read_records
 from reports.tables import TABLES
 from reports.verdict import told_apart, verdict
-from reports.wording import GREEK, percent, quantity, span
+from reports.wording import GREEK, amount, percent, quantity, span
 
 
 def write_report(run: RunDir) -> Path:
@@ -130,7 +130,9 @@ def _headlines(records: Records) -> list[tuple[str, str, str]]:
     if facts is not None:
         accuracy = percent(sum(chosen["accuracies"]) / len(chosen["accuracies"])) if chosen else facts["spec_id"]
         of = "validation accuracy" if chosen else "given, not searched"
-        told.append(("Baseline", accuracy, f"{of}, {quantity(facts['flops'])} FLOPs, {quantity(facts['params'])} parameters"))
+        size = f"{quantity(facts['flops'])} FLOPs, {quantity(facts['params'])} parameters"
+        timed = f", {amount('latency', facts['latency_ms'])}" if facts.get("latency_ms") else ""
+        told.append(("Baseline", accuracy, f"{of}, {size}{timed}"))
     if found is not None:
         ranges = ", ".join(f"{GREEK[name]}\u00a0{span(*found['ranges'][name])}" for name in GREEK)
         sure = {"all": "told from all others", "some": "partly told apart", "none": "can't be told apart"}[told_apart(found)]

@@ -1,7 +1,9 @@
 """What was run on what, and what a reader must know to judge the numbers."""
 
+from statistics import median
 from typing import Any
 
+from nas.reward import IDLE_TARGET
 from reports.records import Records
 from reports.wording import counted, shortened
 
@@ -108,6 +110,8 @@ def notes(records: Records) -> list[str]:
         else "With several workers the order in which trainings end influences what is proposed next: the same seed may "
         "propose other networks on another machine. The order is in the record."
     )
+    search = records.config.search
+    idle = search.reward == "soft" and search.target is not None and not records.given
     epochs, final = records.config.search.recipe.epochs, records.config.validation.recipe.epochs
     return [
         "FLOPs are multiply-adds of convolutions and the classifier, per image; other tools may count twice as many.",
@@ -116,6 +120,8 @@ def notes(records: Records) -> list[str]:
         *_pruning(records),
         "The search and the scaling saw training and validation images only; the test split was opened for the family alone.",
         order,
+        *([f"search.target is {search.target:g}, but {IDLE_TARGET}."] if idle else []),
+        *_about_latency(records),
     ]
 
 
@@ -137,6 +143,23 @@ def _pruning(records: Records) -> list[str]:
         f"The pruner ({section.pruner}) stopped {len(pruned)} of {counted(trials, 'trial')} on their way: "
         f"{saved:,} of {whole * trials:,} epochs were not trained, about {time}."
     ]
+
+
+def _about_latency(records: Records) -> list[str]:
+    timed = [row.attributes for row in records.rows["search"] if "latency_ms" in row.attributes]
+    if not timed:
+        return []
+    spread = median(
+        (facts["latency_quartiles_ms"][1] - facts["latency_quartiles_ms"][0]) / facts["latency_ms"] for facts in timed
+    )
+    runs = min(facts["latency_runs"] for facts in timed)
+    beside = records.manifest.get("workers", 1) != 1
+    told = (
+        f"Latency is the median of at least {runs} undisturbed inferences of each network, with random weights, on "
+        f"{timed[0]['latency_on']}; the middle half of them spans {100 * spread:.0f}% of it (median over the networks)."
+    )
+    told += " It differs a little from run to run, and so may what is proposed from it."
+    return [told + (" Other trainings ran beside it, which slows it down." if beside else "")]
 
 
 def artefacts(records: Records) -> list[tuple[str, str, str]]:

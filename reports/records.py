@@ -14,9 +14,10 @@ from experiment.config import Config, config_from_text
 from experiment.manifest import read_manifest
 from experiment.rundir import RunDir
 from experiment.store import ORPHAN, Row, open_store
+from nas.objective import REWARD
 from nas.pareto import pareto_front
-from nas.reward import Reward, make_reward
-from nas.trial import Trial, measured_trials
+from nas.reward import Reward
+from nas.trial import Trial, judged, measured_trials
 from space.spec import ArchSpec
 from space.yaml_text import read_yaml
 
@@ -26,7 +27,7 @@ STUDIES = ("search", "finalists", "scaling", "validation")
 @dataclass(frozen=True)
 class Records:
     """rows: of each study, without orphans; cut_off: how many orphans there are; baseline, coefficients: their files as plain
-    data; members: the family by rising phi, each with what validation found of it."""
+    data; members: the family by rising phi, each with what validation found of it; notes: of the search as a whole."""
 
     config: Config
     manifest: dict[str, Any]
@@ -35,15 +36,26 @@ class Records:
     baseline: dict[str, Any] | None
     coefficients: dict[str, Any] | None
     members: list[dict[str, Any]]
+    notes: dict[str, Any]
 
     @cached_property
     def trials(self) -> list[Trial]:
-        """The measured ones, by number."""
-        return sorted(measured_trials(self.rows["search"]), key=lambda trial: trial.number)
+        """The measured ones, by number; of a search for a front with what its reward makes of them, once it is known."""
+        trials = sorted(measured_trials(self.rows["search"]), key=lambda trial: trial.number)
+        return judged(trials, self.reward) if self.pareto and self.reward else trials
+
+    @property
+    def pareto(self) -> bool:
+        return self.config.search.reward == "pareto"
+
+    @property
+    def metric(self) -> str:
+        """What the search weighs accuracy against."""
+        return self.config.search.cost
 
     @cached_property
     def front(self) -> list[Trial]:
-        return pareto_front(self.trials)
+        return pareto_front(self.trials, self.metric)
 
     @cached_property
     def best(self) -> Trial | None:
@@ -78,14 +90,19 @@ class Records:
 
     @property
     def reward(self) -> Reward | None:
-        """The search's reward. Before a baseline is written its target may be unknown; under `soft` the target is a common
-        factor and any one serves to compare, else there is none to give."""
-        facts = self.baseline.get("reward") if self.baseline else None
-        if facts:
-            return Reward(facts["kind"], facts["weight"], facts["target_flops"])
-        section = self.config.search
-        target = section.target_flops or (self.best.cost.flops if self.best and section.reward == "soft" else None)
-        return make_reward(section.reward, weight=section.weight, target=target) if target else None
+        """The search's reward, as it was noted; None where its weight is still to be estimated."""
+        facts = self.notes.get(REWARD)
+        return Reward(**{name: facts[name] for name in ("kind", "weight", "target", "metric")}) if facts else None
+
+    @property
+    def why_weight(self) -> str:
+        """Where the weight comes from, if it was estimated."""
+        return str(self.notes[REWARD]["why"]) if REWARD in self.notes else ""
+
+    @property
+    def held(self) -> int:
+        """Networks that are measured and wait for the weight that makes a reward of it."""
+        return sum(row.held for row in self.rows["search"])
 
     @property
     def failures(self) -> list[tuple[str, Row]]:
@@ -100,7 +117,7 @@ class Records:
 
     @property
     def unfinished(self) -> int:
-        return sum(not row.state.is_finished() for study in STUDIES for row in self.rows[study])
+        return sum(not row.state.is_finished() and not row.held for study in STUDIES for row in self.rows[study])
 
 
 def read_records(run: RunDir) -> Records:
@@ -110,6 +127,7 @@ def read_records(run: RunDir) -> Records:
     manifest = read_manifest(run)
     with closing(open_store(run.study, url=config.run.storage, run_id=manifest["id"], new=False)) as store:
         every = {study: store.rows(study) for study in STUDIES}
+        notes = store.notes("search")
     rows = {study: [row for row in found if row.attributes.get("reason") != ORPHAN] for study, found in every.items()}
     return Records(
         config=config,
@@ -119,6 +137,7 @@ def read_records(run: RunDir) -> Records:
         baseline=_read(run.baseline),
         coefficients=_read(run.coefficients),
         members=_read_members(run),
+        notes=notes,
     )
 
 

@@ -35,9 +35,18 @@ def _trial(row: Row) -> dict[str, Any]:
     facts = row.attributes
     measured = facts.get("measurement", {}) if row.done or row.pruned else {}
     known = {name: facts.get(name) for name in ("proposal", "spec_id", *_PRICES, "refused", "attempts", "reason")}
+    known |= _latency(facts)
     return {"trial": row.number, "state": row.state.name.lower(), "reward": row.value, **known} | {
         name: measured.get(name) for name in _MEASURED
     }
+
+
+def _latency(facts: dict[str, Any]) -> dict[str, Any]:
+    """Median and quartiles of the timed inferences, where they were timed."""
+    if "latency_ms" not in facts:
+        return {}
+    low, high = facts["latency_quartiles_ms"]
+    return {"latency_ms": facts["latency_ms"], "latency_ms_quartile_1": low, "latency_ms_quartile_3": high}
 
 
 def finalists_table(records: Records) -> pd.DataFrame:

@@ -9,7 +9,7 @@ from typing import Any
 
 from experiment.measurement import wilson_interval
 from reports.records import Records
-from reports.wording import counted, percent, quantity
+from reports.wording import amount, counted, percent, quantity
 
 
 def verdict(records: Records) -> list[str]:
@@ -38,6 +38,8 @@ def _about_baseline(records: Records) -> list[str]:
     if facts is None:
         return _about_search(records)
     size = f"{quantity(facts['flops'])} FLOPs and {quantity(facts['params'])} parameters"
+    if facts.get("latency_ms"):
+        size += f", {amount('latency', facts['latency_ms'])} an inference"
     chosen = records.chosen_finalist
     if chosen is None:
         why = facts["why"].removeprefix("given: ")
@@ -65,12 +67,20 @@ def _about_baseline(records: Records) -> list[str]:
 
 def _about_search(records: Records) -> list[str]:
     best = records.best
+    if best is None and records.held:
+        return [f"{counted(records.held, 'network')} measured so far, from which the weight of the reward will be estimated."]
     if best is None:
         return ["Nothing has been measured yet."]
+    if records.reward is None:
+        measured = counted(len(records.trials), "network")
+        return [
+            f"{measured} measured so far, of which {len(records.front)} are on the Pareto front, "
+            f"at {percent(records.front[0].accuracy)} to {percent(records.front[-1].accuracy)} after a short training."
+        ]
     return [
         f"{counted(len(records.trials), 'network')} measured so far; the best by reward is trial {best.number}, "
-        f"{percent(best.accuracy)} at {quantity(best.cost.flops)} FLOPs after a short training. No baseline has been chosen "
-        "yet."
+        f"{percent(best.accuracy)} at {amount(records.metric, best.cost_in(records.metric))} after a short training. "
+        "No baseline has been chosen yet."
     ]
 
 

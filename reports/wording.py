@@ -5,6 +5,8 @@ TIMES = "\N{MULTIPLICATION SIGN}"
 DASH = "\N{EN DASH}"
 GREEK = {"alpha": ALPHA, "beta": BETA, "gamma": GAMMA}
 
+METRICS = {"flops": "FLOPs", "params": "parameters", "activations": "activations", "latency": "latency"}
+
 
 def percent(fraction: float) -> str:
     """One decimal: a validation split of a few thousand images carries no more."""
@@ -17,6 +19,11 @@ def quantity(count: float) -> str:
         if count >= 0.9995 * factor:
             return f"{_three_digits(count / factor)}{suffix}"
     return f"{count:g}"
+
+
+def amount(metric: str, cost: float) -> str:
+    """What a network costs, with its unit: `2.27M FLOPs`, `0.831 ms`."""
+    return f"{cost:.3g} ms" if metric == "latency" else f"{quantity(cost)} {METRICS[metric]}"
 
 
 def _three_digits(value: float) -> str:

@@ -48,7 +48,7 @@ def make_evaluator(section: SearchSection, trainer: Trainer | None, *, limit_sec
         return ProxyEvaluator(trainer)
     kind, _, rest = name.partition(":")
     if kind == "accel-nasbench":
-        return AccelNasbenchEvaluator(rest, noise=section.noise)
+        return AccelNasbenchEvaluator(rest, noise=section.noise, limit_seconds=limit_seconds)
     if section.noise:
         raise InputError(f"search.noise: {section.noise:g} is for a benchmark's accuracies; {name!r} has its own")
     if rest:

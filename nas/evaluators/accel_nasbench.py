@@ -174,11 +174,11 @@ class AccelNasbenchEvaluator:
     instant = True
     reports = False
 
-    def __init__(self, path: str, *, noise: float = 0.0) -> None:
+    def __init__(self, path: str, *, noise: float, limit_seconds: float) -> None:
         self._path = Path(path).expanduser().absolute()
         if not self._path.exists():
             raise InputError(f"search.evaluator: {path!r} does not exist; name the authors' anb_dataset_jsons.tar.gz")
-        self._noise = noise
+        self._noise, self._limit_seconds = noise, limit_seconds
 
     def facts(self) -> dict[str, Any]:
         """What a reader of its results must know."""
@@ -202,10 +202,11 @@ class AccelNasbenchEvaluator:
                     f"and accel-nasbench knows no others; use --space {SPACE}"
                 ) from None
 
-    def job(self, spec: ArchSpec, recipe: Recipe, seed: int) -> Job:  # noqa: ARG002 (a table has one recipe)
+    def job(self, spec: ArchSpec, recipe: Recipe, seed: int) -> Job:
         payload = {"path": str(self._path), "spec": spec.to_dict(), "seed": seed, "noise": self._noise}
         function = "nas.evaluators.accel_nasbench:measure"
-        return Job(job_key(function, payload | {"path": ""}), function, payload)
+        key = job_key(function, payload | {"path": "", "recipe": recipe.model_dump()})
+        return Job(key, function, payload, self._limit_seconds)
 
 
 def measure(*, path: str, spec: dict[str, Any], seed: int, noise: float) -> dict[str, Any]:

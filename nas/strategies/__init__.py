@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from optuna.samplers import BaseSampler, RandomSampler
 
+from experiment.errors import InputError
 from nas.problem import Problem
 from nas.strategies.evolution import EvolutionSampler
 from nas.strategies.local import LocalSampler
@@ -38,3 +39,17 @@ STRATEGIES: dict[str, Callable[[Problem, int], BaseSampler]] = {
     "nsga2": NSGA2Sampler,
     "ppo": PPOSampler,
 }
+
+# Those that can look for a front of accuracy against cost (reward: pareto) as well as for the best reward.
+FOR_FRONTS = ("predictor", "random", "tpe", "evolution", "nsga2")
+
+
+def require_strategy(name: str, *, pareto: bool) -> None:
+    """Raises InputError where there is no such strategy, or where it can't look for a front and is asked to."""
+    if name not in STRATEGIES:
+        raise InputError(f"search.strategy: {name!r} is not a strategy; there are: {', '.join(STRATEGIES)}")
+    if pareto and name not in FOR_FRONTS:
+        able = ", ".join(FOR_FRONTS)
+        raise InputError(
+            f"search.strategy: {name} looks for one best reward, not for a front (search.reward: pareto); {able} can"
+        )

@@ -1,16 +1,21 @@
 """Regularized evolution (Real et al., arXiv:1802.01548, algorithm 1) as an Optuna sampler.
 
 A tournament of `sample` among the youngest `population` finished trials; the winner's choices with one mutated. The age of
-a member is its place in the study, so the population needs no state beside it.
+a member is its place in the study, so the population needs no state beside it. In a study with several aims the winner is the
+one on the first front of the population, of those the least crowded (NSGA-II's order).
 """
 
 import random
 from typing import Any
 
+import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.samplers import BaseSampler, RandomSampler
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
+
+from nas.pareto import crowding, ranks
 
 
 class EvolutionSampler(BaseSampler):
@@ -38,9 +43,10 @@ class EvolutionSampler(BaseSampler):
         if len(finished) < self._population:
             return
         youngest = finished[-self._population :]
-        contenders = self._generator.sample(youngest, self._sample)
-        self._parent = max(contenders, key=lambda member: member.value if member.value is not None else float("-inf")).params
-        mutable = [name for name, choices in contenders[0].distributions.items() if not choices.single()]
+        merits = _merits(youngest, study.directions)
+        contenders = self._generator.sample(range(len(youngest)), self._sample)
+        self._parent = youngest[max(contenders, key=merits.__getitem__)].params
+        mutable = [name for name, choices in youngest[0].distributions.items() if not choices.single()]
         self._mutated = self._generator.choice(mutable) if mutable else ""
 
     def sample_independent(
@@ -52,3 +58,16 @@ class EvolutionSampler(BaseSampler):
         if param_name != self._mutated or not isinstance(param_distribution, CategoricalDistribution):
             return inherited
         return self._generator.choice([choice for choice in param_distribution.choices if choice != inherited])
+
+
+def _merits(members: list[FrozenTrial], directions: list[StudyDirection]) -> list[tuple[float, float]]:
+    """By what each member is compared, the greater the better: its value, or its front and how alone it is there."""
+    signs = [1.0 if direction == StudyDirection.MAXIMIZE else -1.0 for direction in directions]
+    gains = np.array([member.values for member in members]) * signs
+    if len(signs) == 1:
+        return [(gain, 0.0) for gain in gains[:, 0].tolist()]
+    front = ranks(-gains)
+    alone = np.zeros(len(members))
+    for rank in np.unique(front):
+        alone[front == rank] = crowding(-gains[front == rank])
+    return list(zip((-front).tolist(), alone.tolist(), strict=True))

@@ -7,63 +7,105 @@ search of what they promise is BANANAS' (White et al., arXiv:1910.11858); that c
 difference.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 from optuna.trial import FrozenTrial
+from scipy.special import logsumexp
 
-from nas.accuracy_model import learn
+from nas.accuracy_model import learn, without_disasters
 from nas.acquisition import log_expected_improvement
 from nas.gaussian_process import Floats, GaussianProcess
-from nas.problem import ACCURACY, Problem, distinct
+from nas.problem import ACCURACY, COST, Problem, distinct
 from nas.strategies.whole import WholeSampler
+from space.cost_tables import METRICS
 from space.idle import Indices
 from space.search_space import Choices
+
+Prices = Callable[[Indices], Floats]  # (networks, decisions) -> (networks,)
+Promise = Callable[[Indices], Floats]
 
 FIRST = 8  # trials drawn at random (measured: 4, 8 and 16 do alike)
 _FRESH = 1024  # random networks looked at for a proposal
 _CENTRES = 10
 _AROUND = 600  # neighbours looked at in a step of the climb
 _STEPS = 12
+_MARGIN = 0.1  # of the logarithm of cost, beyond the dearest network measured
 
 
 class PredictorSampler(WholeSampler):
-    """Proposes the network whose reward promises the greatest expected improvement."""
+    """Proposes the network that promises most: for one reward its expected improvement, for a front that of its hypervolume."""
 
     def propose(self, finished: list[FrozenTrial], rows: Indices) -> Choices:
         if len(finished) < FIRST:
             return self.draw()
-        accuracies = np.array([trial.user_attrs[ACCURACY] for trial in finished])
-        promise = Promise(self.problem, learn(self.problem, rows, accuracies, pending=self.pending), rows)
+        accuracies = without_disasters(np.array([trial.user_attrs[ACCURACY] for trial in finished]))
+        model = learn(self.problem, rows, accuracies, pending=self.pending)
+        prices = self._prices(finished, rows)
+        promise = (Hypervolume if self.problem.pareto else Improvement)(self.problem, model, prices, rows)
         pool = np.concatenate([rows, self.problem.draw(_FRESH, self.numbers)])
         return self.first_fresh(climb(self.problem, promise, pool, self.numbers)) or self.draw()
 
+    def _prices(self, finished: list[FrozenTrial], rows: Indices) -> Prices:
+        """The cost that the reward weighs: known, or learned from the trials where it has to be measured."""
+        problem = self.problem
+        if problem.known_costs:
+            column = METRICS.index(problem.reward.metric)
+            return lambda indices: problem.costs(indices)[:, column].astype(np.float64)
+        model = learn(problem, rows, np.log([trial.user_attrs[COST] for trial in finished]))
+        return lambda indices: np.exp(model.mean(problem.features(indices)))
 
-class Promise:
-    """How much a network promises, given what was learned: the logarithm of its reward's expected improvement over the best
-    that is believed of those measured (their own rewards are partly luck)."""
 
-    def __init__(self, problem: Problem, model: GaussianProcess, measured: Indices) -> None:
-        self._problem, self._model = problem, model
-        slope, intercept = problem.lines(problem.costs(measured))
+class Improvement:
+    """The logarithm of the reward's expected improvement over the best that is believed of those measured (their own rewards
+    are partly luck): (networks, decisions) -> (networks,)."""
+
+    def __init__(self, problem: Problem, model: GaussianProcess, prices: Prices, measured: Indices) -> None:
+        self._problem, self._model, self._prices = problem, model, prices
+        slope, intercept = problem.reward.line(prices(measured))
         self._best = float((slope * model.mean(problem.features(measured)) + intercept).max())
 
     def __call__(self, indices: Indices) -> Floats:
-        """(networks, decisions) -> (networks,); minus infinity outside the gate."""
-        costs = self._problem.costs(indices)
-        slope, intercept = self._problem.lines(costs)
+        slope, intercept = self._problem.reward.line(self._prices(indices))
         mean, deviation = self._model.predict(self._problem.features(indices))
-        value = log_expected_improvement(slope * mean + intercept, slope * deviation, self._best)
-        return np.where(self._problem.admits(costs), value, -np.inf)
+        return log_expected_improvement(slope * mean + intercept, slope * deviation, self._best)
+
+
+class Hypervolume:
+    """The logarithm of the expected growth of the area under the front of accuracy over the logarithm of cost, up to a little
+    beyond the dearest network measured. Cost is not in doubt, so the area is a sum of strips, each with an improvement of its
+    own to be expected."""
+
+    def __init__(self, problem: Problem, model: GaussianProcess, prices: Prices, measured: Indices) -> None:
+        self._problem, self._model, self._prices = problem, model, prices
+        costs, accuracies = np.log(prices(measured)), model.mean(problem.features(measured))
+        order = np.argsort(costs, kind="stable")
+        self._ends = np.append(costs[order], costs.max() + _MARGIN)
+        self._heights = np.append(accuracies.min(), np.maximum.accumulate(accuracies[order]))
+
+    def __call__(self, indices: Indices) -> Floats:
+        costs = np.log(self._prices(indices))
+        mean, deviation = self._model.predict(self._problem.features(indices))
+        begins = np.maximum(np.append(-np.inf, self._ends[:-1]), costs[:, None])
+        with np.errstate(divide="ignore"):  # no strip, no growth
+            widths = np.log(np.maximum(self._ends - begins, 0.0))
+        grown = log_expected_improvement(mean[:, None], deviation[:, None], self._heights)
+        return logsumexp(widths + grown, axis=1)
 
 
 def climb(problem: Problem, promise: Promise, pool: Indices, generator: np.random.Generator) -> Indices:
     """All networks met on the way from the best of `pool` to the best around them and so on, until none is better; those
     that promise most come first."""
-    met, promised = [pool], [promise(pool)]
+
+    def inside(indices: Indices) -> Floats:
+        return np.where(problem.admits(problem.costs(indices)), promise(indices), -np.inf)
+
+    met, promised = [pool], [inside(pool)]
     centres, values = _best_of(pool, promised[0])
     for _ in range(_STEPS):
         around = problem.neighbours(centres, _AROUND, generator)
         met.append(around)
-        promised.append(promise(around))
+        promised.append(inside(around))
         centres, reached = _best_of(np.concatenate([centres, around]), np.concatenate([values, promised[-1]]))
         if np.array_equal(reached, values):
             break

@@ -4,7 +4,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from reports.figures.frame import axes_of, flops_scale, name_axes, percent_scale
+from reports.figures.frame import axes_of, cost_scale, name_axes, percent_scale
 from reports.figures.labels import Label, place_labels
 from reports.palette import FRONT, MUTED, PAPER, SEED_DOT
 from reports.plates import Plate, blank
@@ -18,7 +18,7 @@ def draw(records: Records, *, narrow: bool) -> Plate | None:
         return None
     figure = blank(3.3 if narrow else 3.9, narrow=narrow)
     axes = axes_of(figure, left=32, right=14, top=26, bottom=42)
-    flops_scale(axes, [row["flops"] for row in records.members], narrow=narrow)
+    cost_scale(axes, [row["flops"] for row in records.members], narrow=narrow)
     low, high = axes.get_xlim()
     axes.set_xlim(low * (low / high) ** 0.09, high)  # room for B0's label left of its bar
     values = [value for row in trained for value in (*row["interval"], *row["accuracies"])]

@@ -1,4 +1,4 @@
-"""Axes in the house's manner: the quantity above the axis instead of on its side, few ticks, FLOPs on a log scale."""
+"""Axes in the house's manner: the quantity above the axis instead of on its side, few ticks, costs on a log scale."""
 
 import math
 from collections.abc import Sequence
@@ -43,9 +43,9 @@ def percent_scale(axes: Axes, values: Sequence[float], *, across: bool = False, 
     axis.set_tick_params(length=0)
 
 
-def flops_scale(axes: Axes, flops: Sequence[float], *, narrow: bool, room: float = 0.06) -> None:
+def cost_scale(axes: Axes, costs: Sequence[float], *, narrow: bool, room: float = 0.06) -> None:
     """A log axis with ticks at round numbers. room: of the axis, left free on each side."""
-    low, high = math.log10(min(flops)), math.log10(max(flops))
+    low, high = math.log10(min(costs)), math.log10(max(costs))
     pad = max(room * (high - low), 0.03)
     limits = 10 ** (low - pad), 10 ** (high + pad)
     axes.set_xscale("log")

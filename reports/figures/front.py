@@ -1,20 +1,27 @@
-"""Accuracy against FLOPs of every trial, the Pareto front, and the curve of equal reward through the best trial."""
+"""Accuracy against cost of every trial, the Pareto front, and the curve of equal reward through the best trial."""
 
 import numpy as np
 from matplotlib.axes import Axes
 
+from nas.pareto import hypervolume, pareto_front
 from nas.reward import Reward
 from nas.trial import Trial
-from reports.figures.frame import axes_of, flops_scale, name_axes, percent_scale
+from reports.figures.frame import axes_of, cost_scale, name_axes, percent_scale
 from reports.figures.labels import Label, Point, place_labels
 from reports.palette import CHOSEN, CROWD, FRONT, INK, MUTED
 from reports.plates import Plate, blank
 from reports.records import Records
-from reports.wording import TIMES, counted, percent, quantity
+from reports.wording import METRICS, TIMES, amount, counted, percent
 
 POINTED_AT = 1000  # more marks than this say nothing when pointed at, which would make a page of megabytes
 RINGED = 8
 
+WITHIN = {
+    "flops": "the same FLOPs or fewer",
+    "params": "as many parameters or fewer",
+    "activations": "as many activations or fewer",
+    "latency": "the same latency or less",
+}
 Marks = tuple[list[Label], list[list[Point]]]
 
 
@@ -23,24 +30,20 @@ def dot_size(count: int) -> float:
     return max(2.0, min(15.0, 6000 / count))
 
 
-def equal_reward(reward: Reward, level: float, flops: np.ndarray) -> np.ndarray:
-    """The accuracy that has reward `level` at each of `flops`: nas.reward solved for accuracy."""
-    ratio = np.asarray(flops, dtype=float) / reward.target
-    if reward.kind == "absolute":
-        return level - reward.weight * np.abs(ratio - 1)
-    if reward.kind == "hard":
-        ratio = np.maximum(ratio, 1.0)
-    return level * ratio**-reward.weight
+def equal_reward(reward: Reward, level: float, costs: np.ndarray) -> np.ndarray:
+    """The accuracy that has reward `level` at each of `costs`: nas.reward solved for accuracy."""
+    slope, intercept = reward.line(costs)
+    return (level - intercept) / slope
 
 
 def equation(reward: Reward) -> str:
     weight = f"{reward.weight:g}".replace("-", "\N{MINUS SIGN}")
-    target = f"T = {quantity(reward.target)}"
+    name, target = METRICS[reward.metric], f"T = {amount(reward.metric, reward.target)}"
     if reward.kind == "absolute":
-        return f"accuracy + w {TIMES} |FLOPs/T \N{MINUS SIGN} 1|, w = {weight}, {target}"
+        return f"accuracy + w {TIMES} |{name}/T \N{MINUS SIGN} 1|, w = {weight}, {target}"
     if reward.kind == "hard":
-        return f"accuracy {TIMES} max(1, FLOPs/T)^w, w = {weight}, {target}"
-    return f"accuracy {TIMES} (FLOPs/T)^w, w = {weight}; T is a common factor and chooses nothing"
+        return f"accuracy {TIMES} max(1, {name}/T)^w, w = {weight}, {target}"
+    return f"accuracy {TIMES} ({name}/T)^w, w = {weight}; T is a common factor and chooses nothing"
 
 
 def draw(records: Records, *, narrow: bool) -> Plate | None:
@@ -49,12 +52,16 @@ def draw(records: Records, *, narrow: bool) -> Plate | None:
         return None
     figure = blank(3.6 if narrow else 4.6, narrow=narrow)
     axes = axes_of(figure, left=32, right=10, top=26, bottom=42)
-    flops = [trial.cost.flops for trial in trials]
-    flops_scale(axes, flops, narrow=narrow)
+    costs = [trial.cost_in(records.metric) for trial in trials]
+    cost_scale(axes, costs, narrow=narrow)
     percent_scale(axes, [trial.accuracy for trial in trials], room=0.16)
-    name_axes(axes, across="FLOPs of the network (log scale)", up="accuracy, short training")
+    name_axes(
+        axes,
+        across=f"{METRICS[records.metric]} of the network{', ms' if records.metric == 'latency' else ''} (log scale)",
+        up="accuracy, short training",
+    )
     axes.scatter(
-        flops, [trial.accuracy for trial in trials], s=dot_size(len(trials)), color=CROWD, linewidth=0, zorder=2, gid="trials",
+        costs, [trial.accuracy for trial in trials], s=dot_size(len(trials)), color=CROWD, linewidth=0, zorder=2, gid="trials",
         rasterized=len(trials) > POINTED_AT,
     )  # fmt: skip
     labels: list[Label] = []
@@ -63,19 +70,22 @@ def draw(records: Records, *, narrow: bool) -> Plate | None:
         more_labels, more_lines = mark(axes, records)
         labels += more_labels
         lines += more_lines
-    place_labels(axes, labels, points=[(trial.cost.flops, trial.accuracy) for trial in trials], lines=lines)
-    tips = {"trials": [_tip(t) for t in trials], "front": [_tip(t) for t in records.front]} if len(trials) <= POINTED_AT else {}
+    place_labels(axes, labels, points=[(cost, trial.accuracy) for cost, trial in zip(costs, trials, strict=True)], lines=lines)
+    marks = {"trials": trials, "front": records.front} if len(trials) <= POINTED_AT else {}
+    tips = {name: [_tip(trial, records) for trial in shown] for name, shown in marks.items()}
     return Plate(figure, _caption(records, best), tips)
 
 
-def _tip(trial: Trial) -> str:
-    measured = f"{percent(trial.accuracy)} at {quantity(trial.cost.flops)} FLOPs, reward {trial.reward:.4f}"
+def _tip(trial: Trial, records: Records) -> str:
+    measured = f"{percent(trial.accuracy)} at {amount(records.metric, trial.cost_in(records.metric))}"
+    if records.reward is not None:
+        measured += f", reward {trial.reward:.4f}"
     return f"trial {trial.number}, {trial.spec.spec_id}: {measured}"
 
 
 def _draw_front(axes: Axes, records: Records) -> Marks:
     front = records.front
-    x, y = [float(trial.cost.flops) for trial in front], [trial.accuracy for trial in front]
+    x, y = [trial.cost_in(records.metric) for trial in front], [trial.accuracy for trial in front]
     corners = [(x[0], y[0])]
     for across, up in zip(x[1:], y[1:], strict=True):
         corners += [(across, corners[-1][1]), (across, up)]
@@ -90,7 +100,7 @@ def _draw_equal_reward(axes: Axes, records: Records) -> Marks:
     if reward is None or best is None or len(records.trials) < 2:
         return [], []
     x = np.geomspace(*axes.get_xlim(), 120)
-    y = equal_reward(reward, reward(best.accuracy, best.cost.flops), x)
+    y = equal_reward(reward, reward(best.accuracy, best.cost_in(records.metric)), x)
     axes.plot(x, np.where(y <= 1, y, np.nan), color=MUTED, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1, scaley=False)
     low, high = axes.get_ylim()
     seen = [(a, b) for a, b in zip(x, y, strict=True) if low < b < min(high, 1.0)]
@@ -107,7 +117,7 @@ def _mark_finalists(axes: Axes, records: Records) -> Marks:
     lines: list[list[Point]] = []
     chosen = by_number.get(records.chosen) if records.chosen is not None else None
     if chosen is not None:
-        x, y = chosen.cost.flops, chosen.accuracy
+        x, y = chosen.cost_in(records.metric), chosen.accuracy
         if chosen.measurement.images:
             low, high = chosen.measurement.interval()
             axes.plot([x, x], [low, high], color=CHOSEN, linewidth=0.9, zorder=4, scaley=False)
@@ -116,9 +126,25 @@ def _mark_finalists(axes: Axes, records: Records) -> Marks:
         labels.append(Label(x, y, f"trial {chosen.number}, the baseline", CHOSEN, bold=True))
     others = [by_number[row["trial"]] for row in records.finalists if row["trial"] in by_number]
     for trial in [trial for trial in others if trial is not chosen][:RINGED]:
-        axes.scatter([trial.cost.flops], [trial.accuracy], s=70, facecolor="none", edgecolor=INK, linewidth=0.9, zorder=5)
-        labels.append(Label(trial.cost.flops, trial.accuracy, f"trial {trial.number}", INK, size=8))
+        x, y = trial.cost_in(records.metric), trial.accuracy
+        axes.scatter([x], [y], s=70, facecolor="none", edgecolor=INK, linewidth=0.9, zorder=5)
+        labels.append(Label(x, y, f"trial {trial.number}", INK, size=8))
     return labels, lines
+
+
+def covered(records: Records, count: int | None = None) -> float:
+    """The hypervolume of the front of the first `count` trials (of all), between the cheapest and the dearest of all."""
+    costs = [trial.cost_in(records.metric) for trial in records.trials]
+    front = pareto_front(records.trials[:count], records.metric)
+    points = [(trial.cost_in(records.metric), trial.accuracy) for trial in front]
+    return hypervolume(points, cheapest=min(costs), dearest=max(costs))
+
+
+def _covered(records: Records) -> str:
+    return (
+        f"Its hypervolume is {covered(records):.4f}: the best accuracy to be had, averaged over the logarithm of the cost "
+        "from the cheapest to the dearest network measured."
+    )
 
 
 def _caption(records: Records, best: Trial) -> str:
@@ -126,9 +152,11 @@ def _caption(records: Records, best: Trial) -> str:
     sentences = [
         f"{counted(len(records.trials), 'network')}, each trained once for {counted(measured.epochs, 'epoch')}"
         + (f" and measured on {measured.images:,} {measured.split} images." if measured.images else "."),
-        f"Blue: the Pareto front, {counted(len(records.front), 'network')} that no other beats in accuracy at the same "
-        "FLOPs or fewer.",
+        f"Blue: the Pareto front, {counted(len(records.front), 'network')} that no other beats in accuracy at "
+        f"{WITHIN[records.metric]}.",
     ]
+    if len(records.trials) > 1:
+        sentences.append(_covered(records))
     if records.reward is not None and len(records.trials) > 1:
         sentences.append(
             f"Along the dashed curve the reward equals that of the best trial ({best.number}): {equation(records.reward)}."

@@ -1,22 +1,26 @@
-"""The search over time: the reward of every trial and the best so far."""
+"""The search over time: the reward of every trial and the best so far; of a search for a front, how much it covers."""
 
 from itertools import accumulate, pairwise
 
 from matplotlib.ticker import MaxNLocator
 
+from experiment.config import FIRST_TRIALS
+from nas.trial import Trial
 from reports.figures.frame import axes_of, name_axes
-from reports.figures.front import POINTED_AT, dot_size
+from reports.figures.front import POINTED_AT, covered, dot_size
 from reports.figures.labels import Label, place_labels
 from reports.palette import CHOSEN, CROWD, FRONT, RULE
 from reports.plates import Plate, blank
 from reports.records import Records
-from reports.wording import counted, percent, quantity
+from reports.wording import amount, counted, percent
 
 
 def draw(records: Records, *, narrow: bool) -> Plate | None:
     trials, best = records.trials, records.best
     if best is None:
         return None
+    if records.pareto:
+        return _draw_cover(records, narrow=narrow)
     figure = blank(2.5 if narrow else 2.7, narrow=narrow)
     axes = axes_of(figure, left=32, right=10, top=26, bottom=42)
     numbers, rewards = [trial.number for trial in trials], [trial.reward for trial in trials]
@@ -51,16 +55,38 @@ def draw(records: Records, *, narrow: bool) -> Plate | None:
     steps = list(zip(numbers, accumulate(rewards, max), strict=True))
     line = [corner for (_, before), (x, after) in pairwise(steps) for corner in ((x, before), (x, after))]
     place_labels(axes, labels, points=list(zip(numbers, rewards, strict=True)), lines=[[steps[0], *line, (last, high)]])
-    texts = [
-        f"trial {t.number}: reward {t.reward:.4f}, {percent(t.accuracy)} at {quantity(t.cost.flops)} FLOPs" for t in trials
-    ]
+
+    def cost_of(trial: Trial) -> str:
+        return amount(records.metric, trial.cost_in(records.metric))
+
+    texts = [f"trial {t.number}: reward {t.reward:.4f}, {percent(t.accuracy)} at {cost_of(t)}" for t in trials]
     caption = (
         f"Reward of each trial and, in blue, the best so far: {best.reward:.4f} since trial {best.number} of "
-        f"{counted(len(trials), 'measured trial')} ({percent(best.accuracy)} at {quantity(best.cost.flops)} FLOPs). "
+        f"{counted(len(trials), 'measured trial')} ({percent(best.accuracy)} at {cost_of(best)}). "
         f"Strategy: {records.config.search.strategy}."
     )
     if records.pruned:
         caption += f" {counted(len(records.pruned), 'trial')} stopped on their way by the pruner are not shown."
+    if records.config.search.weight == "auto":
+        caption += f" The first {FIRST_TRIALS} were drawn at random, to estimate the weight of the reward."
     if failed:
         caption += f" Crosses at the bottom: {counted(len(failed), 'trial')} that failed."
     return Plate(figure, caption, {"trials": texts} if len(trials) <= POINTED_AT else {})
+
+
+def _draw_cover(records: Records, *, narrow: bool) -> Plate:
+    figure = blank(2.5 if narrow else 2.7, narrow=narrow)
+    axes = axes_of(figure, left=38, right=10, top=26, bottom=42)
+    numbers = [trial.number for trial in records.trials]
+    covers = [covered(records, count) for count in range(1, len(numbers) + 1)]
+    axes.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
+    axes.xaxis.set_major_locator(MaxNLocator(4 if narrow else 8, integer=True))
+    axes.grid(axis="y", color=RULE, linewidth=0.5)
+    axes.tick_params(axis="y", length=0)
+    name_axes(axes, across="trial number", up="hypervolume of the front")
+    axes.step(numbers, covers, where="post", color=FRONT, linewidth=1.3, zorder=3)
+    caption = (
+        f"Hypervolume of the front over the trials: {covers[-1]:.4f} after {counted(len(numbers), 'measured trial')}. "
+        f"Strategy: {records.config.search.strategy}."
+    )
+    return Plate(figure, caption)

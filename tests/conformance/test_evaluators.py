@@ -3,6 +3,7 @@
 import json
 import re
 from contextlib import closing
+from pathlib import Path
 
 import optuna
 import pytest
@@ -12,7 +13,7 @@ from experiment.errors import InputError, NothingFound
 from experiment.executors.inline import InlineExecutor
 from experiment.measurement import Measurement
 from experiment.store import Ledger
-from nas.evaluators import EVALUATORS, FunctionEvaluator, ProxyEvaluator, make_evaluator
+from nas.evaluators import EVALUATORS, AccelNasbenchEvaluator, FunctionEvaluator, ProxyEvaluator, make_evaluator
 from nas.search import search
 from space.loading import load_space
 from training.job import Trainer
@@ -20,6 +21,7 @@ from training.prepared import prepare
 
 SPACE = load_space("tiny").fitted(channels=1, classes=10, resolution=8)
 BUDGET = Recipe(epochs=1, batch=64)
+RECORDS = Path(__file__).resolve().parents[3] / "shared" / "data" / "accel-nasbench" / "anb_dataset_jsons.tar.gz"
 
 # Half of the networks get what `odd` gives.
 MODULE = """
@@ -62,8 +64,26 @@ def trainer(tmp_path_factory):
 
 @pytest.fixture(params=[*EVALUATORS, "reporting"])
 def evaluator(request, trainer, write):
-    names = {"proxy": "proxy", "function": f"{write('return 0.25')}:evaluate", "reporting": f"{write('return 0.25')}:reporting"}
-    return make_evaluator(names[request.param], trainer)
+    names = {
+        "proxy": "proxy",
+        "accel-nasbench": f"accel-nasbench:{RECORDS}",
+        "function": f"{write('return 0.25')}:evaluate",
+        "reporting": f"{write('return 0.25')}:reporting",
+    }
+    if request.param == "accel-nasbench" and not RECORDS.is_file():
+        pytest.skip(f"the released measurements are not at {RECORDS}")
+    return made(names[request.param], trainer)
+
+
+def made(name, trainer):
+    return make_evaluator(SearchSection(evaluator=name), trainer, limit_seconds=60.0)
+
+
+def networks_for(evaluator):
+    """A network that it can measure, and one that differs in a kernel."""
+    space = load_space("accel_nasbench") if isinstance(evaluator, AccelNasbenchEvaluator) else SPACE
+    evaluator.require_space(space)
+    return space.base, space.decode({**space.encode(space.base), "stages.0.kernel": 5})
 
 
 def carry_out(job):
@@ -92,11 +112,11 @@ def run(function, *, trials=12):
 
 
 def test_a_job_is_plain_data_and_gives_a_measurement(evaluator):
-    job = evaluator.job(SPACE.base, BUDGET, 7)
+    job = evaluator.job(networks_for(evaluator)[0], BUDGET, 7)
     assert json.loads(json.dumps(job.payload, allow_nan=False)) == job.payload
     result = carry_out(job)
     measurement = Measurement.from_dict(result.value)
-    assert (measurement.seed, measurement.epochs) == (7, 1)
+    assert (measurement.seed, measurement.epochs) == (7, 0 if measurement.split == "table" else 1)
     assert measurement.split != "test"
     assert job.limit_seconds == 60.0
 
@@ -109,7 +129,7 @@ def test_an_evaluator_says_whether_its_jobs_report_and_those_that_do_can_be_stop
         return False
 
     with closing(InlineExecutor(1)) as executor:
-        executor.submit(evaluator.job(SPACE.base, BUDGET.model_copy(update={"epochs": 2}), 7), listener)
+        executor.submit(evaluator.job(networks_for(evaluator)[0], BUDGET.model_copy(update={"epochs": 2}), 7), listener)
         value = executor.next_result().value
     assert bool(heard) is evaluator.reports
     if evaluator.reports:
@@ -124,19 +144,19 @@ def test_a_function_reports_where_it_takes_a_report(write):
 
 
 def test_a_key_follows_from_network_recipe_and_seed(evaluator):
-    key = evaluator.job(SPACE.base, BUDGET, 7).key
-    other = SPACE.decode({**SPACE.encode(SPACE.base), "stages.0.kernel": 5})
-    assert evaluator.job(SPACE.base, BUDGET, 7).key == key
+    base, other = networks_for(evaluator)
+    key = evaluator.job(base, BUDGET, 7).key
+    assert evaluator.job(base, BUDGET, 7).key == key
     changed = [
         evaluator.job(other, BUDGET, 7),
-        evaluator.job(SPACE.base, Recipe(epochs=2), 7),
-        evaluator.job(SPACE.base, BUDGET, 8),
+        evaluator.job(base, Recipe(epochs=2), 7),
+        evaluator.job(base, BUDGET, 8),
     ]
     assert len({key, *(job.key for job in changed)}) == 4
 
 
 def test_the_same_job_gives_the_same_accuracy(evaluator):
-    results = [carry_out(evaluator.job(SPACE.base, BUDGET, 7)).value for _ in range(2)]
+    results = [carry_out(evaluator.job(networks_for(evaluator)[0], BUDGET, 7)).value for _ in range(2)]
     assert results[0]["accuracy"] == results[1]["accuracy"]
 
 
@@ -200,16 +220,17 @@ def test_what_is_no_measurement_is_a_recorded_reason_and_the_search_goes_on(writ
         ("absent_module:evaluate", "can't be imported .ModuleNotFoundError: No module named 'absent_module'"),
         ("{module}:absent", "can't be imported .AttributeError: .*'absent'"),
         ("{module}:NUMBER", "is a int, not a function"),
-        ("{module}:", "is not of the form package.module:function"),
+        ("{module}:", "is none of proxy, accel-nasbench:PATH, package.module:function"),
         (":evaluate", "is not of the form package.module:function"),
         ("..relative:evaluate", "can't be imported"),
-        ("proxi", "is neither `proxy` nor of the form package.module:function"),
-        ("function", "is neither `proxy` nor"),
+        ("proxi", "is none of proxy, accel-nasbench:PATH, package.module:function"),
+        ("accel-nasbench:absent.tar.gz", "'absent.tar.gz' does not exist"),
+        ("function", "is none of proxy"),
     ],
 )
 def test_a_name_that_is_no_evaluator_is_refused(write, trainer, name, message):
     with pytest.raises(InputError, match=rf"^search\.evaluator: .*{message}"):
-        make_evaluator(name.format(module=write("return 0.5")), trainer)
+        made(name.format(module=write("return 0.5")), trainer)
 
 
 @pytest.mark.parametrize("text", ["def evaluate(:", "raise ValueError('no licence')", "1 / 0"])
@@ -222,5 +243,5 @@ def test_a_module_that_cannot_be_loaded_is_refused_with_the_reason(tmp_path, mon
 
 
 def test_the_evaluators_are_made_by_name(write, trainer):
-    assert isinstance(make_evaluator("proxy", trainer), ProxyEvaluator)
-    assert isinstance(make_evaluator(f"{write('return 1')}:evaluate", trainer), FunctionEvaluator)
+    assert isinstance(made("proxy", trainer), ProxyEvaluator)
+    assert isinstance(made(f"{write('return 1')}:evaluate", trainer), FunctionEvaluator)

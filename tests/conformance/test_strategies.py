@@ -22,8 +22,9 @@ from experiment.executors.inline import InlineExecutor
 from experiment.executors.processes import ProcessExecutor
 from experiment.store import ORPHAN, Ledger, open_store
 from nas.evaluators.function import FunctionEvaluator
+from nas.pareto import hypervolume, pareto_front
 from nas.search import search
-from nas.strategies import STRATEGIES
+from nas.strategies import FOR_FRONTS, STRATEGIES, require_strategy
 from space.cost import cost
 from space.loading import load_space
 from space.search_space import Decision, SearchSpace
@@ -358,6 +359,30 @@ def test_a_record_of_another_space_is_refused(evaluators, strategy):
     run(ledger, f"{evaluators}:smooth", strategy, trials=3)
     with pytest.raises(InputError, match=r"search\.space: trial 0 .* which has changed since the run began"):
         run(ledger, f"{evaluators}:smooth", strategy, trials=5, space=TWELVE)
+
+
+@pytest.mark.parametrize("able", FOR_FRONTS)
+def test_a_strategy_for_fronts_finds_a_better_front_later(evaluators, able):
+    ledger = Ledger(optuna.create_study(directions=["maximize", "minimize"]))
+    result, rows = run(ledger, f"{evaluators}:smooth", able, trials=90, reward="pareto")
+    assert len({spec_id for spec_id, _, _ in rows}) == 90
+    costs = [float(trial.cost.flops) for trial in result.trials]
+
+    def volume(trials):
+        front = [(trial.cost.flops, trial.accuracy) for trial in pareto_front(trials)]
+        return hypervolume(front, cheapest=min(costs), dearest=max(costs))
+
+    assert volume(result.trials) > volume(result.trials[:20])
+
+
+def test_a_strategy_that_cannot_look_for_a_front_is_refused_with_those_that_can(monkeypatch):
+    monkeypatch.setitem(STRATEGIES, "single", STRATEGIES["random"])
+    require_strategy("single", pareto=False)
+    able = "predictor, random, tpe, evolution, nsga2"
+    with pytest.raises(InputError, match=rf"search\.strategy: single .*search\.reward: pareto.*{able} can"):
+        require_strategy("single", pareto=True)
+    for able in FOR_FRONTS:
+        require_strategy(able, pareto=True)
 
 
 def test_progress_is_told_from_what_is_recorded_to_the_whole_budget(evaluators, strategy):

@@ -10,6 +10,7 @@ import sys
 import time
 from contextlib import closing, contextmanager
 
+import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution
 from optuna.trial import TrialState
@@ -332,3 +333,53 @@ def test_a_copy_taken_after_closing_is_the_whole_record(path, tmp_path):
     shutil.copy(path, tmp_path / "copy.db")
     with opened(tmp_path / "copy.db") as store:
         assert store.rows("search")[0].measurement == MEASUREMENT
+
+
+def test_a_trial_without_a_value_is_held_until_it_is_settled(path):
+    with opened(path, new=True) as store:
+        ledger = store.ledger("search")
+        number = ledger.begin(CHOICES, DISTRIBUTIONS)
+        ledger.complete(number, None, MEASUREMENT, attempts=1)
+    with opened(path) as store:
+        ledger = store.ledger("search")
+        assert ledger.recover() == []
+        (row,) = ledger.rows()
+        assert (row.held, row.done, row.measurement) == (True, False, MEASUREMENT)
+        ledger.settle(number, 0.6)
+        (row,) = store.rows("search")
+        assert (row.held, row.done, row.value) == (False, True, 0.6)
+
+
+def test_a_held_trial_whose_value_was_written_before_the_kill_is_finished_with_it(ledger):
+    number = ledger.begin(CHOICES, DISTRIBUTIONS)
+    ledger.complete(number, None, MEASUREMENT)
+    ledger.annotate(number, value=0.6)
+    assert ledger.recover() == []
+    assert [(row.done, row.value) for row in ledger.rows()] == [(True, 0.6)]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), [0.5, float("inf")]])
+def test_what_is_not_finite_settles_nothing(ledger, value):
+    number = ledger.begin(CHOICES, DISTRIBUTIONS)
+    ledger.complete(number, None, MEASUREMENT)
+    with pytest.raises(ValueError, match="is not a finite number"):
+        ledger.settle(number, value)
+    assert ledger.rows()[0].held
+
+
+def test_a_study_with_two_aims_has_two_values_a_trial(path):
+    with opened(path, new=True) as store:
+        ledger = store.ledger("search", aims=("maximize", "minimize"))
+        ledger.complete(ledger.begin(CHOICES, DISTRIBUTIONS), [0.7, 1e6], MEASUREMENT)
+        assert ledger.rows()[0].value == 0.7
+    study = optuna.load_study(study_name="search", storage=f"sqlite:///{path}")
+    assert study.trials[0].values == [0.7, 1e6]
+    assert [direction.name for direction in study.directions] == ["MAXIMIZE", "MINIMIZE"]
+
+
+def test_notes_of_a_study_are_kept(path):
+    with opened(path, new=True) as store:
+        store.ledger("search").note("reward", {"kind": "soft", "weight": -0.05})
+    with opened(path) as store:
+        assert store.notes("search") == {"reward": {"kind": "soft", "weight": -0.05}}
+        assert store.notes("validation") == {}

@@ -19,6 +19,35 @@ def study_of(members, *, distributions=DISTRIBUTIONS):
     return study
 
 
+def front_study(members):
+    """A study of two aims; member of value v has these values."""
+    study = optuna.create_study(directions=["maximize", "minimize"])
+    for choice, values in members:
+        study.add_trial(create_trial(params=member(choice), distributions=DISTRIBUTIONS, values=values))
+    return study
+
+
+def parents(study, **options):
+    """How often each member's value is the parent, over 60 children."""
+    made = [child(study, seed=seed, **options) for seed in range(60)]
+    return {value: sum(differing(one, member(value)) == 1 for one in made) for value in range(4)}
+
+
+def test_for_a_front_the_first_rank_wins_whatever_its_accuracy():
+    members = [(0, [0.5, 10.0])] * 12 + [(1, [0.9, 90.0])] * 6 + [(2, [0.4, 20.0])] * 6
+    counts = parents(front_study(members), sample=24)
+    assert counts[2] == 0
+    assert counts[0] + counts[1] == 60
+
+
+def test_for_a_front_the_least_crowded_of_a_rank_wins():
+    members = [(2, [0.30 + 0.001 * place, 30.0 + 0.1 * place]) for place in range(21)]
+    members += [(0, [0.1, 10.0]), (3, [0.6, 60.0]), (1, [0.9, 90.0])]
+    counts = parents(front_study(members), sample=24)
+    assert counts[2] == counts[3] == 0  # the ends of the front are alone
+    assert counts[0] + counts[1] == 60
+
+
 def child(study, *, seed, distributions=DISTRIBUTIONS, **options):
     study.sampler = EvolutionSampler(seed=seed, **options)
     trial = study.ask(distributions)

@@ -6,7 +6,8 @@ import random
 import numpy as np
 import pytest
 
-from nas.strategies.nsga2 import NSGA2Sampler, best_first, crowding, ranks
+from nas.pareto import best_first, crowding, ranks
+from nas.strategies.nsga2 import NSGA2Sampler
 from space.cost import cost
 from space.loading import load_space
 

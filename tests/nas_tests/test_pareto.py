@@ -1,12 +1,15 @@
 """The front of accuracy against FLOPs, against its definition."""
 
+import math
 from itertools import pairwise
 
+import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from experiment.measurement import Measurement
-from nas.pareto import pareto_front
+from nas.pareto import crowding, hypervolume, pareto_front, ranks
 from nas.trial import Trial
 from space.cost import Cost
 from space.loading import load_space
@@ -57,3 +60,47 @@ def test_the_order_of_the_trials_does_not_matter_to_the_points(trials, generator
 def test_of_equal_trials_the_first_is_on_the_front():
     front = pareto_front([trial(4, 10, 0.5), trial(7, 10, 0.5), trial(9, 11, 0.5)])
     assert [one.number for one in front] == [4]
+
+
+def test_the_front_may_be_of_another_cost():
+    small = Trial(0, 0, SPEC, Cost(9, 1, 5, 1), 0.5, Measurement(0.5), latency_ms=3.0)
+    quick = Trial(1, 1, SPEC, Cost(5, 9, 5, 1), 0.4, Measurement(0.4), latency_ms=1.0)
+    fronts = {
+        metric: [trial.number for trial in pareto_front([small, quick], metric)] for metric in ("params", "latency", "flops")
+    }
+    assert fronts == {"params": [0], "latency": [1, 0], "flops": [1, 0]}
+
+
+def test_the_hypervolume_is_the_mean_accuracy_over_the_logarithm_of_the_cost():
+    assert hypervolume([(1.0, 0.5), (10.0, 0.9)], cheapest=1.0, dearest=100.0) == pytest.approx(0.7)
+    assert hypervolume([(10.0, 0.8)], cheapest=1.0, dearest=100.0) == pytest.approx(0.4)  # nothing to be had below 10
+    assert hypervolume([(5.0, 0.8)], cheapest=5.0, dearest=5.0) == 0.8
+    assert hypervolume([], cheapest=1.0, dearest=2.0) == 0.0
+
+
+@given(TRIALS.filter(bool), st.integers(0, 29))
+def test_a_further_trial_never_lessens_the_hypervolume(trials, count):
+    costs = [float(trial.cost.flops) for trial in trials]
+
+    def volume(some):
+        return hypervolume([(t.cost.flops, t.accuracy) for t in pareto_front(some)], cheapest=min(costs), dearest=max(costs))
+
+    assert volume(trials[: count + 1]) <= volume(trials) + 1e-12
+
+
+def test_ranks_peel_front_after_front():
+    losses = np.array([[1.0, 4.0], [2.0, 2.0], [4.0, 1.0], [2.0, 4.0], [3.0, 3.0], [5.0, 5.0], [2.0, 2.0]])
+    assert ranks(losses).tolist() == [0, 0, 0, 1, 1, 2, 0]
+
+
+@given(TRIALS.filter(bool))
+def test_rank_zero_is_the_front(trials):
+    losses = np.array([[trial.cost.flops, -trial.accuracy] for trial in trials])
+    best = {tuple(row) for row in losses[ranks(losses) == 0].tolist()}
+    assert best == {(trial.cost.flops, -trial.accuracy) for trial in pareto_front(trials)}
+
+
+def test_crowding_is_nsga2s():
+    found = crowding(np.array([[0.0, 10.0], [1.0, 6.0], [4.0, 5.0], [10.0, 0.0]]))
+    assert found.tolist() == pytest.approx([math.inf, 0.4 + 0.5, 0.9 + 0.6, math.inf])
+    assert crowding(np.array([[3.0, 3.0]])).tolist() == [math.inf]

@@ -2,13 +2,14 @@
 
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from experiment.config import SearchSection
+from nas.objective import reward_of
 from nas.reward import DEFAULT_WEIGHT, REWARDS, Reward, make_reward
-from nas.search import reward_of
 from space.cost import cost
 from space.loading import load_space
 
@@ -34,6 +35,29 @@ WEIGHTS = st.floats(-2, 0)
 )
 def test_rewards_are_the_equations_of_the_papers(kind, weight, ratio, reward):
     assert Reward(kind, weight, target=400e6)(0.8, ratio * 400e6) == pytest.approx(reward, rel=1e-12)
+
+
+# Slope and intercept in accuracy at half, once and four times the target.
+@pytest.mark.parametrize(
+    ("kind", "weight", "slopes", "intercepts"),
+    [
+        ("soft", -0.5, [2**0.5, 1.0, 0.5], [0.0, 0.0, 0.0]),
+        ("hard", -0.5, [1.0, 1.0, 0.5], [0.0, 0.0, 0.0]),
+        ("absolute", -0.1, [1.0, 1.0, 1.0], [-0.05, 0.0, -0.3]),
+    ],
+)
+def test_at_a_given_cost_each_reward_is_a_line_in_accuracy(kind, weight, slopes, intercepts):
+    reward = Reward(kind, weight, target=2.0, metric="latency")
+    slope, intercept = reward.line(np.array([1.0, 2.0, 8.0]))
+    assert slope.tolist() == pytest.approx(slopes)
+    assert intercept.tolist() == pytest.approx(intercepts)
+
+
+@given(st.sampled_from(list(REWARDS)), ACCURACIES, st.lists(FLOPS, min_size=1, max_size=5), WEIGHTS)
+def test_the_line_and_the_reward_are_one(kind, accuracy, costs, weight):
+    reward = Reward(kind, weight, target=1e7)
+    slope, intercept = reward.line(costs)
+    assert (slope * accuracy + intercept).tolist() == pytest.approx([reward(accuracy, cost) for cost in costs])
 
 
 def test_twice_the_cost_is_worth_five_percent_of_accuracy_under_the_default():
@@ -76,10 +100,18 @@ def test_every_reward_has_a_default_weight_and_a_place_in_the_configuration():
         assert SearchSection(reward=kind).reward == kind
 
 
-def test_without_a_target_it_is_the_flops_of_the_base():
+def test_without_a_target_it_is_the_cost_of_the_base_on_its_axis():
     space = load_space("tiny")
     assert reward_of(SearchSection(), space).target == cost(space.base).flops
-    assert reward_of(SearchSection(target_flops=5.0), space).target == 5.0
+    assert reward_of(SearchSection(cost="params"), space).target == cost(space.base).params
+    assert reward_of(SearchSection(cost="activations"), space).target == cost(space.base).activations
+    assert reward_of(SearchSection(cost="latency"), space, target=0.7).target == 0.7
+    assert reward_of(SearchSection(cost="params", target=5.0), space) == Reward("soft", -0.07, 5.0, "params")
+
+
+def test_a_weight_that_was_estimated_takes_the_place_of_auto():
+    section = SearchSection(weight="auto")
+    assert reward_of(section, load_space("tiny"), weight=-0.031).weight == -0.031
 
 
 def test_a_reward_beyond_all_numbers_is_infinite_so_that_the_record_refuses_it():

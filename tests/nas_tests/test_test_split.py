@@ -33,7 +33,7 @@ def _one_thread():
 def run(data):
     """Every proposal with its accuracy, and what the baseline file would hold."""
     trainer = Trainer.of(data, DATA, device="cpu", threads=1, limit_seconds=60.0)
-    evaluator = make_evaluator("proxy", trainer)
+    evaluator = make_evaluator(SECTION, trainer, limit_seconds=60.0)
     space = load_space("tiny").fitted(channels=1, classes=10)
     ledgers = [Ledger(optuna.create_study(direction="maximize")) for _ in range(2)]
     with closing(EXECUTORS["inline"](1)) as executor:

@@ -22,14 +22,15 @@ SPACES = {
 @pytest.mark.parametrize("trials", [0, 9, 10, 60])
 @pytest.mark.parametrize("name", SPACES)
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
-def test_it_proposes_what_optunas_sampler_does(name, trials):
+@pytest.mark.parametrize("directions", [["maximize"], ["maximize", "minimize"]])
+def test_it_proposes_what_optunas_sampler_does(name, trials, directions):
     space, generator = SPACES[name], random.Random(trials)
     distributions = distributions_of(space)
-    study = optuna.create_study(direction="maximize")
+    study = optuna.create_study(directions=directions)
     for number in range(trials):
         state = TrialState.FAIL if number % 7 == 6 else TrialState.COMPLETE
-        value = None if state == TrialState.FAIL else generator.random()
-        study.add_trial(create_trial(state=state, params=space.sample(generator), distributions=distributions, value=value))
+        values = None if state == TrialState.FAIL else [generator.random() for _ in directions]
+        study.add_trial(create_trial(state=state, params=space.sample(generator), distributions=distributions, values=values))
     for seed in range(5):
         proposed = []
         for make in (JointTPESampler, lambda seed: TPESampler(seed=seed, multivariate=True, constant_liar=True)):

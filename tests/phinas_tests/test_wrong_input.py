@@ -49,7 +49,8 @@ _SMALL = "stem_stride: 1, stages: [{width: 8, depth: 1}]"
 CONFIGURATIONS = {
     "typo.yaml": "data: {source: digits}\nsearch: {trails: 3}\n",
     "type.yaml": "data: {source: digits}\nsearch: {trials: many}\n",
-    "negative.yaml": "data: {source: digits}\nsearch: {target_flops: -3}\n",
+    "negative.yaml": "data: {source: digits}\nsearch: {target: -3}\n",
+    "unit.yaml": "data: {source: digits}\nsearch: {target: 300M}\n",
     "gate.yaml": "data: {source: digits}\nsearch: {min_flops: 9, max_flops: 3}\n",
     "tab.yaml": "data:\n\tsource: digits\n",
     "void.yaml": "",
@@ -63,7 +64,24 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {
     "a truncated image": (["run", "--data", "two"], ["a/3.png", "truncated", "--skip-bad-images"]),
     "an unknown config key": (["run", "typo.yaml"], ["typo.yaml: search.trails", "did you mean `trials`"]),
     "a wrong type": (["run", "type.yaml"], ["search.trials", "'many'", "integer"]),
-    "a negative target": (["run", "negative.yaml"], ["search.target_flops", "-3", "greater than 0"]),
+    "a negative target": (["run", "negative.yaml"], ["search.target", "-3", "greater than 0"]),
+    "a target with a unit": (["run", "--data", "digits", "--target", "300M"], ["--target", "'300M'", "plain number like 3e8"]),
+    "a target with a unit in a file": (["run", "unit.yaml"], ["search.target", "'300M'", "number"]),
+    "a weight above zero": (["run", "--data", "digits", "--w", "0.07"], ["search.weight: 0.07", "less than or equal to 0"]),
+    "a weight that is a word": (["run", "--data", "digits", "--weight", "much"], ["--w", "'much'", "nor 'auto'"]),
+    "a weight to be estimated for the hard reward": (
+        ["run", "--data", "digits", "--w", "auto", "--reward", "hard"],
+        ["search.weight: auto", "the hard reward a number"],
+    ),
+    "a weight to be estimated from too few": (
+        ["run", "--data", "digits", "--w", "auto", "--trials", "10"],
+        ["search.weight: auto needs 24 trials and there are 10", "raise trials"],
+    ),
+    "a target for a front": (
+        ["run", "--data", "digits", "--reward", "pareto", "--target", "3e5"],
+        ["search.target: 300000", "no meaning for a Pareto front", "leave it out"],
+    ),
+    "an unknown cost": (["run", "--data", "digits", "--cost", "ms"], ["search.cost: 'ms'", "'latency'"]),
     "a closed gate": (["run", "gate.yaml"], ["search.min_flops", "above max_flops"]),
     "a tab": (["run", "tab.yaml"], ["tab.yaml", "line 2", "tab"]),
     "an empty configuration": (["run", "void.yaml"], ["void.yaml", "empty", "data"]),
@@ -92,7 +110,7 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {
         ["resolution: 8", "decides among 8, 64", "leave one of the two out"],
     ),
     "a home of nobody": (["describe", "~nosuchuser/spec.yaml"], ["begins with ~", "write the path out"]),
-    "an unknown strategy": (["run", "--data", "digits", "--strategy", "tp"], ["'tp'", "random, tpe, evolution"]),
+    "an unknown strategy": (["run", "--data", "digits", "--strategy", "tp"], ["'tp'", "predictor, random, tpe, evolution"]),
     "an unknown verb": (["rum"], ["'rum'", "did you mean 'run'"]),
     "an unknown option": (["run", "--dat", "digits"], ["--dat"]),
     "no output directory": (["run", "--data", "digits"], ["--out"]),
@@ -170,6 +188,13 @@ def test_wrong_input_is_told_in_one_message_and_leaves_nothing(
     assert "Traceback" not in said.err
     assert said.out == ""
     assert sorted(path for path in place.rglob("*")) == before
+
+
+def test_a_target_under_soft_is_said_to_change_nothing(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for words, told in (([], True), (["--reward", "absolute"], False)):
+        assert call(cli, ["search", "--data", "nowhere", "--target", "3e5", "--out", "made", *words]) == 2
+        said = capsys.readouterr().err
+        assert ("note: search.target: 300000: under the soft reward the target multiplies all rewards alike" in said) == told
 
 
 def test_bad_images_may_be_skipped_and_are_counted(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

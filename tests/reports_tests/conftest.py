@@ -12,9 +12,10 @@ from experiment.measurement import Measurement
 from experiment.rundir import RunDir, write_atomic
 from experiment.store import ORPHAN, open_store
 from nas.baseline import Baseline
+from nas.objective import REWARD
 from nas.reward import make_reward
 from nas.search import SearchResult
-from nas.trial import measured_trials, trial_attributes
+from nas.trial import cost_in, judged, measured_trials, trial_attributes
 from scaling_search.family import make_family, write_family
 from scaling_search.grid import make_grid, spread
 from scaling_search.search import ScalingResult
@@ -36,6 +37,14 @@ DATA = {
 }
 
 
+WHY = "w = -0.031 was estimated: accuracy grew as cost^0.031 (95%: 0.012 to 0.050) along the upper edge of 24 networks"
+
+
+def latency(median):
+    quartiles = [median - 0.05, median + 0.15]
+    return {"latency_ms": median, "latency_quartiles_ms": quartiles, "latency_runs": 40, "latency_on": "a chip, 1 thread"}
+
+
 def network(number):
     """A different small network for each number."""
     stages = (StageSpec(8, 1, expansion=1), StageSpec(8 + 8 * number, 2, kernel=5, stride=2, expansion=2, se=0.0))
@@ -52,7 +61,7 @@ class Builder:
         self.run.create(dump_yaml(self.config.model_dump()), new_manifest(seed=0) | {"goal": ["search", "scale", "validate"]})
         self.add_data()
         with closing(open_store(self.run.study, url=None, new=True)) as store:
-            store.ledger("search")
+            store.ledger("search", aims=self.config.search.aims)
 
     def add_data(self, **changes):
         add_to_manifest(self.run, data=DATA | {"duplicates": 0, "classes": 10, "skipped": []} | changes)
@@ -60,13 +69,17 @@ class Builder:
     def measured(self, accuracy, *, split="validation", images=288):
         return Measurement(accuracy, split=split, images=images, epochs=6, train_seconds=2.5, device="cpu")
 
-    def search(self, count, *, failed=(), pruned=(), running=0, orphans=0, accuracy=None):
-        reward = self.reward()
+    def search(self, count, *, failed=(), pruned=(), running=0, orphans=0, held=0, accuracy=None):
+        reward, section = self.reward(), self.config.search
         with closing(open_store(self.run.study, url=None, new=False)) as store:
             ledger = store.ledger("search")
-            for proposal in range(orphans + count + running):
+            if not held:
+                ledger.note(REWARD, reward.to_dict() | {"why": WHY if section.weight == "auto" else ""})
+            for proposal in range(orphans + count + running + held):
                 spec = network(proposal)
                 attributes = trial_attributes(proposal, spec, f"key{proposal}", 0)
+                if section.cost == "latency":
+                    attributes |= latency(1.0 + 0.1 * proposal)
                 number = ledger.begin({"stages.1.width": spec.stages[1].width}, {"stages.1.width": WIDTHS}, **attributes)
                 if proposal < orphans:
                     ledger.fail(number, ORPHAN)
@@ -77,25 +90,34 @@ class Builder:
                     ledger.prune(number, "pruned by median after 2 of 6 epochs at 30.0%", so_far, {1: 0.2, 2: 0.3}, attempts=1)
                 elif proposal < orphans + count:
                     value = accuracy(proposal) if accuracy else min(1.0, 0.6 + 0.3 * self.random.random())
-                    ledger.complete(number, reward(value, attributes["flops"]), self.measured(value), attempts=1)
+                    price = cost_in(section.cost, attributes)
+                    worth = [value, price] if section.reward == "pareto" else reward(value, price)
+                    ledger.complete(number, worth, self.measured(value), attempts=1)
+                elif proposal >= orphans + count + running:
+                    ledger.complete(number, None, self.measured(0.7), attempts=1)
         return self
 
     def reward(self):
         section = self.config.search
-        return make_reward(section.reward, weight=section.weight, target=section.target_flops or 400_000.0)
+        kind = "soft" if section.reward == "pareto" else section.reward
+        weight = -0.031 if section.weight == "auto" else section.weight
+        return make_reward(kind, weight=weight, target=section.target or 400_000.0, metric=section.cost)
 
     def choose(self, *, finalists=3, seeds=2, exhausted=False):
         with closing(open_store(self.run.study, url=None, new=False)) as store:
             trials = measured_trials(store.rows("search"))
-        reward = self.reward()
+        reward, pareto = self.reward(), self.config.search.reward == "pareto"
+        trials = judged(trials, reward) if pareto else trials
         best = sorted(trials, key=lambda trial: -trial.reward)[:finalists]
         accuracies = {
             t.spec.spec_id: [min(1.0, t.accuracy + 0.02 + 0.01 * self.random.random()) for _ in range(seeds)] for t in best
         }
-        rewards = {t.spec.spec_id: [reward(value, t.cost.flops) for value in accuracies[t.spec.spec_id]] for t in best}
+        rewards = {
+            t.spec.spec_id: [reward(value, t.cost_in(reward.metric)) for value in accuracies[t.spec.spec_id]] for t in best
+        }
         comparison = compare(rewards)
         chosen = next(trial for trial in best if trial.spec.spec_id == comparison.winner)
-        result = SearchResult(trials, reward, exhausted)
+        result = SearchResult(trials, reward, exhausted, pareto, WHY if self.config.search.weight == "auto" else "")
         facts = Baseline(chosen, best, accuracies, comparison).to_dict(result) | {"exhausted": exhausted}
         write_atomic(self.run.baseline, dump_yaml(facts))
         self.spec = chosen.spec

@@ -67,10 +67,11 @@ def test_the_curve_of_equal_reward_has_equal_reward(kind, weight):
         assert math.isclose(reward(accuracy, cost), 0.5)
 
 
-def test_before_a_baseline_the_curve_is_drawn_only_where_its_reward_is_known(build):
+def test_before_a_baseline_the_reward_is_that_of_the_record(build):
     soft, absolute = build("soft").search(2), build("absolute", search={"reward": "absolute"}).search(2)
-    assert read_records(soft.run).reward is not None
-    assert read_records(absolute.run).reward is None
+    assert read_records(soft.run).reward == soft.reward()
+    assert read_records(absolute.run).reward == absolute.reward()
+    assert read_records(build("bare").run).reward is None
 
 
 def test_the_drawn_network_has_all_stages_and_all_flops():
