@@ -1,0 +1,374 @@
+"""Whether zero-cost proxies help to predict accuracy: measured on the networks that Accel-NASBench trained on ImageNet.
+
+    python benchmarks/zero_cost.py ARCHIVE [--proxies FILE] [--networks N] [--splits N] [--side N] [--images N] [--json FILE]
+
+ARCHIVE is the authors' anb_dataset_jsons.tar.gz. Proxies of networks drawn from it are computed once (--proxies keeps them);
+then two predictors of accuracy are fitted to few of the networks and judged on the rest, with and without them.
+
+costs    log of FLOPs, parameters and activations, closed form (`space.cost`), at the space's resolution
+synflow  log of the sum of |weight * gradient|, in closed form (`synflow.py`), at the space's resolution. Held to the proxy
+         itself (arXiv:2006.05467, as in arXiv:2101.08134) on the first networks
+naswot   log-determinant of the Hamming kernel of a random batch: of each pair of images, at how many activations the signs of
+         what goes in agree (arXiv:2006.04647; batch norm in training mode, as in its code)
+stages   log of FLOPs and parameters of every stage, closed form
+depths   log of every stage's depth
+noise    a column of random numbers: what a useless feature does
+"""
+
+import argparse
+import json
+import logging
+import platform
+import sys
+import tarfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+from scipy.stats import kendalltau, rankdata
+from synflow import drawn_log_synflow, log_synflow
+from threadpoolctl import threadpool_limits
+from torch import Tensor, nn
+
+from space.blocks import build
+from space.cost import cost, stage_costs
+from space.loading import load_space
+from space.search_space import Choices
+from space.spec import ArchSpec
+
+Floats = NDArray[np.float64]
+SPACE = load_space("accel_nasbench")
+COSTS = ("flops", "params", "activations")
+PROXIES = ("synflow", "naswot")
+FEATURES = {
+    "choices alone": (),
+    "synflow": ("synflow",),
+    "naswot": ("naswot",),
+    "costs": COSTS,
+    "costs, noise": (*COSTS, "noise"),
+    "costs, synflow": (*COSTS, "synflow"),
+    "costs, naswot": (*COSTS, "naswot"),
+    "costs, synflow, naswot": (*COSTS, *PROXIES),
+    "costs, stages": (*COSTS, "stages"),
+    "costs, stages, synflow": (*COSTS, "stages", "synflow"),
+    "costs, stages, depths": (*COSTS, "stages", "depths"),
+    "costs, stages, depths, synflow": (*COSTS, "stages", "depths", "synflow"),
+}
+COMPARED = [
+    *((name, "choices alone") for name in ("synflow", "naswot", "costs")),
+    *((name, "costs") for name in list(FEATURES)[4:9]),
+    ("costs, synflow, naswot", "costs, synflow"),
+    ("costs, stages, synflow", "costs, stages"),
+    ("costs, stages, depths", "costs, stages"),
+    ("costs, stages, depths, synflow", "costs, stages, depths"),
+]
+SIZES = (25, 50, 100, 200)
+TWICE = 100  # networks whose proxies are taken with a second seed too
+
+
+def choices_of(architecture: dict[str, int]) -> Choices:
+    """A record's network as choices of the space."""
+    choices: Choices = {}
+    for index in range(7):
+        choices[f"stages.{index}.expansion"] = architecture[f"block{index}_e"]
+        choices[f"stages.{index}.kernel"] = architecture[f"block{index}_k"]
+        choices[f"stages.{index}.depth"] = architecture[f"block{index}_l"]
+        choices[f"stages.{index}.se"] = 0.25 if architecture[f"block{index}_se"] else 0
+    return choices
+
+
+def drawn(archive: Path, networks: int) -> tuple[list[Choices], Floats]:
+    """`networks` different ones of the archive, always the same, and their accuracies in points (of two records the mean)."""
+    found: dict[tuple[int, ...], list[float]] = {}
+    with tarfile.open(archive, "r:gz") as files:
+        for member in files:
+            stream = files.extractfile(member) if member.name.endswith(".json") else None
+            if stream:
+                record = json.load(stream)
+                indices = tuple(SPACE.indices(choices_of(record["architecture"])))
+                found.setdefault(indices, []).append(record["metrics"]["val_top1"])
+    in_order = sorted(found)
+    picked = [in_order[index] for index in np.random.default_rng(0).permutation(len(in_order))[:networks]]
+    return [SPACE.choices(indices) for indices in picked], np.array([np.mean(found[indices]) for indices in picked])
+
+
+def naswot(spec: ArchSpec, images: int) -> float:
+    model = build(spec).train()
+    agreeing = torch.zeros(images, images, dtype=torch.float64)
+
+    def compare(_module: nn.Module, given: tuple[Tensor, ...]) -> None:
+        signs = torch.where(given[0].flatten(1) > 0, 1.0, -1.0)
+        agreeing.add_((signs @ signs.T + signs.shape[1]) / 2)  # exact: a layer has less than 2**24 activations
+
+    for module in model.modules():
+        if isinstance(module, nn.SiLU):
+            module.register_forward_pre_hook(compare)
+    with torch.no_grad():
+        model(torch.randn(images, spec.channels, spec.resolution, spec.resolution))
+    return float(torch.linalg.slogdet(agreeing).logabsdet)
+
+
+def proxies(networks: list[Choices], *, side: int, images: int) -> dict[str, Any]:
+    """For each network, with one or two seeds: its naswot; of the first ones its synflow. The median of the seconds of each."""
+    values: dict[str, list[list[float]]] = {"synflow": [], "naswot": []}
+    seconds: dict[str, list[float]] = {"synflow": [], "naswot": []}
+    for number, choices in enumerate(networks):
+        spec = replace(SPACE.decode(choices), resolution=side, drop_path=0.0, dropout=0.0)
+        calls: dict[str, Callable[[], float]] = {"naswot": partial(naswot, spec, images)}
+        if number < TWICE:
+            calls["synflow"] = partial(drawn_log_synflow, spec)
+        for name, call in calls.items():
+            values[name].append([])
+            for seed in range(2 if number < TWICE else 1):
+                torch.manual_seed(seed * len(networks) + number)
+                started = time.perf_counter()
+                values[name][-1].append(call())
+                seconds[name].append(time.perf_counter() - started)
+        if number % 50 == 0:
+            logging.info("proxies: %d of %d networks", number, len(networks))
+    return {"values": values, "seconds": {name: float(np.median(found)) for name, found in seconds.items()}}
+
+
+def tau(one: Floats, other: Floats) -> float:
+    return float(kendalltau(one, other).statistic)
+
+
+def partial_tau(one: Floats, other: Floats, given: Floats) -> float:
+    """Kendall's partial rank correlation: 1 with 2, given 3."""
+    t12, t13, t23 = tau(one, other), tau(one, given), tau(other, given)
+    return (t12 - t13 * t23) / float(np.sqrt((1 - t13**2) * (1 - t23**2)))
+
+
+def without(values: Floats, costs: Floats) -> Floats:
+    """What a linear regression of the ranks of `values` on those of the costs leaves."""
+    design = np.column_stack([np.ones(len(values)), rankdata(costs, axis=0)])
+    ranks = rankdata(values)
+    return ranks - design @ np.linalg.lstsq(design, ranks, rcond=None)[0]
+
+
+def features(networks: list[Choices], found: dict[str, Any]) -> tuple[dict[str, Floats], dict[str, float]]:
+    """Every feature as (networks, columns), and the seconds that one network takes."""
+    specs = [SPACE.decode(choices) for choices in networks]
+    seconds = {"naswot": found["seconds"]["naswot"]}
+    started = time.perf_counter()
+    prices = [cost(spec) for spec in specs]
+    seconds |= dict.fromkeys(COSTS, (time.perf_counter() - started) / len(specs))
+    columns = {name: np.log([[getattr(price, name)] for price in prices]) for name in COSTS}
+    started = time.perf_counter()
+    columns["synflow"] = np.array([[log_synflow(spec)] for spec in specs])
+    seconds["synflow"] = (time.perf_counter() - started) / len(specs)
+    columns["naswot"] = np.array([[values[0]] for values in found["values"]["naswot"]])
+    parts = [[row.cost for row in stage_costs(spec)[1:-1]] for spec in specs]
+    columns["stages"] = np.log([[*(part.flops for part in row), *(part.params for part in row)] for row in parts])
+    columns["depths"] = np.log([[stage.depth for stage in spec.stages] for spec in specs])
+    columns["noise"] = np.random.default_rng(1).normal(size=(len(networks), 1))
+    return columns, seconds
+
+
+def correlations(columns: dict[str, Floats], accuracy: Floats) -> list[dict[str, Any]]:
+    costs = np.hstack([columns[name] for name in COSTS])
+    rows = []
+    for name in (*COSTS, *PROXIES):
+        value = columns[name][:, 0]
+        row: dict[str, Any] = {"name": name, "tau": tau(value, accuracy), "activations": tau(value, columns["activations"])}
+        if name != "flops":
+            row["given FLOPs"] = partial_tau(value, accuracy, columns["flops"])
+        if name in PROXIES:
+            row["given all costs"] = tau(without(value, costs), without(accuracy, costs))
+        rows.append(row)
+    return rows
+
+
+def witnesses(networks: list[Choices], found: dict[str, Any], side: int) -> list[str]:
+    """What a seed matters, and how near the closed form of synflow comes to synflow."""
+    lines = []
+    for name in PROXIES:
+        first, second = np.array(found["values"][name][:TWICE]).T
+        noise = np.std(first - second) / np.sqrt(2) / np.std(first)
+        spent = in_words(found["seconds"][name])
+        lines.append(
+            f"{name}, {len(first)} networks drawn twice: tau {tau(first, second):.4f}, noise / spread {noise:.4f}; {spent}"
+        )
+    own = np.array([values[0] for values in found["values"]["synflow"]])
+    specs = [replace(SPACE.decode(choices), resolution=side) for choices in networks[: len(own)]]
+    closed = np.array([log_synflow(spec) for spec in specs])
+    apart = np.std(own - closed) / np.std(own)
+    lines.append(f"synflow and its closed form, {side} pixels: tau {tau(own, closed):.4f}, difference / spread {apart:.4f}")
+    return lines
+
+
+def one_hot(networks: list[Choices]) -> Floats:
+    indices = np.array([SPACE.indices(choices) for choices in networks])
+    return np.hstack([np.eye(len(d.values))[column] for d, column in zip(SPACE.decisions, indices.T, strict=True)])
+
+
+def ordinal(networks: list[Choices]) -> Floats:
+    """Each decision's position from -1 to 1."""
+    last = np.array([len(decision.values) - 1 for decision in SPACE.decisions])
+    return np.array([SPACE.indices(choices) for choices in networks]) / last * 2 - 1
+
+
+def ridge(choices: Floats, groups: list[Floats], _order: Floats, accuracy: Floats, train: NDArray[np.intp]) -> Floats:
+    """Linear in choices and features. How hard it is held, and how much less so the features, by leave-one-out error."""
+    alphas = np.logspace(-0.5, 3, 15)
+    mean, guesses = accuracy[train].mean(), []
+    for weight in (1.0, 3.0, 10.0) if groups else (1.0,):
+        both = np.hstack([choices, *(weight * group for group in groups)])
+        both = both - both[train].mean(0)
+        left, sizes, right = np.linalg.svd(both[train], full_matrices=False)
+        shrunk = sizes[:, None] ** 2 / (sizes[:, None] ** 2 + alphas)
+        seen = left.T @ (accuracy[train] - mean)
+        errors = (accuracy[train, None] - mean - left @ (shrunk * seen[:, None])) / (1 - left**2 @ shrunk - 1 / len(train))
+        losses = (errors**2).mean(0)
+        alpha = alphas[losses.argmin()]
+        guesses.append((losses.min(), mean + both @ (right.T @ (seen * sizes / (sizes**2 + alpha)))))
+    return min(guesses, key=lambda guess: guess[0])[1]
+
+
+def gaussian_process(choices: Floats, groups: list[Floats], order: Floats, accuracy: Floats, train: NDArray[np.intp]) -> Floats:
+    """Linear in choices and features, plus Matern 5/2 of the ordinal choices and the features together, plus noise.
+
+    Each group of features has its own variance and length; all by the most likely a posteriori (log-normal priors).
+    """
+    mean, spread = accuracy[train].mean(), accuracy[train].std()
+    given = torch.from_numpy((accuracy[train] - mean) / spread)
+    rows = torch.from_numpy(train)
+    more = [torch.from_numpy(group / np.sqrt(group.shape[1])) for group in groups]
+    linear, ordered = torch.from_numpy(choices - choices.mean(0)), torch.from_numpy(order)
+    products = [part @ part[rows].T for part in (linear, *more)]
+    squares = [torch.cdist(part, part[rows]) ** 2 for part in (ordered, *more)]
+    wide = len(groups)
+    # Variances of Matern and noise; of the linear parts; lengths.
+    start = [0.3, 0.1, *[0.1] * (1 + wide), 8.0, *[4.0] * wide]
+    centre = torch.log(torch.tensor(start, dtype=torch.float64))
+
+    def kernel(logs: Tensor, of: Any) -> Tensor:
+        matern, _, *rest = logs.exp()
+        variances, lengths = rest[: 1 + wide], rest[1 + wide :]
+        total = sum((s[of] / length**2 for s, length in zip(squares, lengths, strict=True)), torch.tensor(1e-12))
+        r = torch.sqrt(5 * total)
+        linear_part = sum((v * p[of] for v, p in zip(variances, products, strict=True)), torch.tensor(0.0))
+        return matern * (1 + r + r**2 / 3) * torch.exp(-r) + linear_part
+
+    def noisy(logs: Tensor) -> Tensor:
+        return kernel(logs, rows) + (logs[1].exp() + 1e-6) * torch.eye(len(rows), dtype=torch.float64)
+
+    def loss(values: Floats) -> tuple[float, Floats]:
+        logs = torch.from_numpy(values).requires_grad_()
+        root = torch.linalg.cholesky(noisy(logs))
+        white = torch.linalg.solve_triangular(root, given[:, None], upper=False)
+        total = white.square().sum() / 2 + root.diagonal().log().sum() + ((logs - centre) / 1.5).square().sum() / 2
+        (slope,) = torch.autograd.grad(total, logs)
+        return total.item(), slope.numpy()
+
+    bounds = [(value - 7, value + 7) for value in centre.tolist()]
+    found = minimize(loss, centre.numpy(), jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 60})
+    logs = torch.from_numpy(found.x)
+    return (kernel(logs, slice(None)) @ torch.linalg.solve(noisy(logs), given)).numpy() * spread + mean
+
+
+PREDICTORS = {"ridge": ridge, "Gaussian process": gaussian_process}
+
+
+def judged(networks: list[Choices], columns: dict[str, Floats], accuracy: Floats, splits: int) -> dict[str, Any]:
+    """predictor -> size -> features -> [(tau, R2) on the rest, for each split]. The splits are the same for all."""
+    choices, order = one_hot(networks), ordinal(networks)
+    found: dict[str, Any] = {}
+    for predictor, predict in PREDICTORS.items():
+        for size in SIZES:
+            scores: dict[str, list[tuple[float, float]]] = {name: [] for name in FEATURES}
+            for split in range(splits):
+                train, rest = np.split(np.random.default_rng(split).permutation(len(networks)), [size])
+                scaled = {name: (each - each[train].mean(0)) / each[train].std(0) for name, each in columns.items()}
+                for name, used in FEATURES.items():
+                    groups = [scaled[feature] for feature in used]
+                    guess = predict(choices, groups, order, accuracy, train)[rest]
+                    r2 = 1 - np.mean((accuracy[rest] - guess) ** 2) / np.var(accuracy[rest])
+                    scores[name].append((tau(guess, accuracy[rest]), float(r2)))
+            found.setdefault(predictor, {})[size] = scores
+            logging.info("%s, %d networks", predictor, size)
+    return found
+
+
+def with_error(values: Any) -> str:
+    """Mean, and its standard error over the splits."""
+    return f"{np.mean(values):.3f} ± {np.std(values, ddof=1) / np.sqrt(len(values)):.3f}"
+
+
+def in_words(taken: float) -> str:
+    return f"{taken * 1e3:.0f} ms" if taken > 1e-3 else f"{taken * 1e6:.0f} µs"
+
+
+def correlation_table(rows: list[dict[str, Any]], seconds: dict[str, float]) -> list[str]:
+    heads = ("tau", "given FLOPs", "given all costs", "activations")
+    lines = [
+        "| feature | tau with accuracy | partial, given FLOPs | of what costs leave | tau with activations | time of one |",
+        "|---|--:|--:|--:|--:|--:|",
+    ]
+    for row in rows:
+        cells = [f"{row[head]:.3f}" if head in row else "" for head in heads]
+        lines.append(f"| {row['name']} | {' | '.join(cells)} | {in_words(seconds[row['name']])} |")
+    return lines
+
+
+def score_tables(scores: dict[str, Any]) -> list[str]:
+    lines = []
+    heads = " | ".join(f"n = {size}" for size in SIZES)
+    for predictor, by_size in scores.items():
+        for index, metric in enumerate(("tau", "R2")):
+            lines += ["", f"| {predictor}: {metric} | {heads} |", "|---|" + "--:|" * len(SIZES)]
+            for name in FEATURES:
+                cells = [with_error([score[index] for score in by_size[size][name]]) for size in SIZES]
+                lines.append(f"| {name} | {' | '.join(cells)} |")
+        lines += ["", f"| {predictor}: difference of tau, paired | {heads} |", "|---|" + "--:|" * len(SIZES)]
+        for name, than in COMPARED:
+            pairs = [[a[0] - b[0] for a, b in zip(by_size[n][name], by_size[n][than], strict=True)] for n in SIZES]
+            lines.append(f"| {name} - {than} | {' | '.join(map(with_error, pairs))} |")
+    return lines
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("archive", type=Path, help="anb_dataset_jsons.tar.gz, as its authors published it")
+    parser.add_argument("--networks", type=int, default=600, metavar="N", help="how many are drawn (default: 600)")
+    parser.add_argument(
+        "--splits", type=int, default=20, metavar="N", help="into networks to learn from and to test on (default: 20)"
+    )
+    parser.add_argument("--side", type=int, default=64, metavar="N", help="pixels of a proxy's images (default: 64)")
+    parser.add_argument("--images", type=int, default=32, metavar="N", help="in naswot's batch (default: 32)")
+    parser.add_argument("--proxies", type=Path, metavar="FILE", help="where the proxies are kept; read if it is there")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every split's scores as JSON")
+    options = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    torch.set_num_threads(1)
+    threadpool_limits(1)
+    networks, accuracy = drawn(options.archive, options.networks)
+    if options.proxies and options.proxies.is_file():
+        found = json.loads(options.proxies.read_text())
+    else:
+        found = proxies(networks, side=options.side, images=options.images)
+        if options.proxies:
+            options.proxies.write_text(json.dumps(found) + "\n")
+    columns, seconds = features(networks, found)
+    rows = correlations(columns, accuracy)
+    scores = judged(networks, columns, accuracy, options.splits)
+    if options.json:
+        facts = {"correlations": rows, "seconds": seconds, "scores": scores}
+        options.json.write_text(json.dumps(facts, indent=1) + "\n")
+    about = f"{len(networks)} networks, accuracy {accuracy.mean():.2f} ± {accuracy.std():.2f}; {options.splits} splits; "
+    about += f"one thread; Python {platform.python_version()}, torch {torch.__version__}"
+    checks = [f"* {line}" for line in witnesses(networks, found, options.side)]
+    lines = [about, "", *correlation_table(rows, seconds), "", *checks, *score_tables(scores)]
+    sys.stdout.write("\n".join(lines) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
