@@ -134,7 +134,7 @@ class SearchSection(_Section):
         default="proxy", min_length=1, description="proxy, accel-nasbench:PATH, or your own package.module:function"
     )
     noise: Fraction = Field(
-        default=0.0, description="standard deviation added to accuracies of accel-nasbench; its own is 0.0031"
+        default=0.0, description="standard deviation added to accuracies that are looked up; of accel-nasbench 0.0031"
     )
     recipe: Recipe = Field(default=Recipe(), description="training of a candidate")
     pruner: Literal["none", "median", "halving", "hyperband"] = Field(

@@ -13,7 +13,7 @@ from experiment.errors import NothingFound
 from experiment.executors import Executor
 from experiment.seeds import seed_of
 from experiment.store import Ledger
-from nas.evaluators import Evaluator
+from nas.evaluators.interface import Evaluator
 from nas.pareto import pareto_front
 from nas.search import Notify, SearchResult
 from nas.trial import LATENCY, Trial

@@ -19,7 +19,7 @@ from experiment.executors import Executor, Job, Result
 from experiment.measurement import Measurement
 from experiment.seeds import seed_of
 from experiment.store import ORPHAN, Ledger, Value
-from nas.evaluators import Evaluator
+from nas.evaluators.interface import Evaluator
 from nas.gate import Gate, require_reachable
 from nas.latency import Latencies
 from nas.objective import REWARD, known_latencies, reward_of, reward_the_held, weight_of

@@ -1,15 +1,12 @@
 """Who says how accurate a network is. An evaluator turns (spec, recipe, seed) into a job whose value is a Measurement."""
 
-from typing import Any, Protocol
-
-from experiment.config import Recipe, SearchSection
+from experiment.config import SearchSection
 from experiment.errors import InputError
-from experiment.executors import Job
 from nas.evaluators.accel_nasbench import SPACE, AccelNasbenchEvaluator
 from nas.evaluators.function import FunctionEvaluator
+from nas.evaluators.interface import Evaluator
+from nas.evaluators.noise import NoisyEvaluator
 from nas.evaluators.proxy import ProxyEvaluator
-from space.search_space import SearchSpace
-from space.spec import ArchSpec
 from training.job import Trainer
 
 EVALUATORS = {
@@ -20,22 +17,6 @@ EVALUATORS = {
 OWN_SPACES = {"accel-nasbench": SPACE}
 
 
-class Evaluator(Protocol):
-    """`job(...)` describes the work; an executor does it. instant: a job takes milliseconds, and the driver may do it.
-    reports: whether its jobs tell accuracies on their way."""
-
-    instant: bool
-    reports: bool
-
-    def job(self, spec: ArchSpec, recipe: Recipe, seed: int) -> Job: ...
-
-    def facts(self) -> dict[str, Any]:
-        """What a reader of its results must know of it."""
-
-    def require_space(self, searched: SearchSpace) -> None:
-        """Raises InputError where it can say nothing of the networks of that space."""
-
-
 def make_evaluator(section: SearchSection, trainer: Trainer | None, *, limit_seconds: float) -> Evaluator:
     """The evaluator that `search.evaluator` names: proxy, accel-nasbench:PATH, or a user's package.module:function.
 
@@ -44,13 +25,19 @@ def make_evaluator(section: SearchSection, trainer: Trainer | None, *, limit_sec
     """
     name = section.evaluator
     if name == "proxy":
-        assert trainer is not None
+        if trainer is None:
+            raise InputError("search.evaluator: proxy trains networks and there are no images; name them with --data")
+        if section.noise:
+            raise InputError(f"search.noise: {section.noise:g} is for accuracies that are looked up; trainings have their own")
         return ProxyEvaluator(trainer)
+    evaluator = _looked_up(name, limit_seconds)
+    return NoisyEvaluator(evaluator, section.noise) if section.noise else evaluator
+
+
+def _looked_up(name: str, limit_seconds: float) -> Evaluator:
     kind, _, rest = name.partition(":")
     if kind == "accel-nasbench":
-        return AccelNasbenchEvaluator(rest, noise=section.noise, limit_seconds=limit_seconds)
-    if section.noise:
-        raise InputError(f"search.noise: {section.noise:g} is for a benchmark's accuracies; {name!r} has its own")
+        return AccelNasbenchEvaluator(rest, limit_seconds=limit_seconds)
     if rest:
         return FunctionEvaluator(name, limit_seconds)
     raise InputError(f"search.evaluator: {name!r} is none of proxy, accel-nasbench:PATH, package.module:function")

@@ -25,7 +25,6 @@ from experiment.errors import InputError
 from experiment.executors import Job
 from experiment.measurement import Measurement
 from experiment.rundir import write_atomic
-from experiment.seeds import seed_of
 from nas.features import Features
 from nas.gaussian_process import Floats, GaussianProcess, Hyperparameters, standard, tune
 from space.cost_tables import CostTables
@@ -169,16 +168,16 @@ def _cache() -> Path:
 
 
 class AccelNasbenchEvaluator:
-    """path: the authors' archive. noise: standard deviation added to each look-up, drawn anew for each network and seed."""
+    """path: the authors' archive."""
 
     instant = True
     reports = False
 
-    def __init__(self, path: str, *, noise: float, limit_seconds: float) -> None:
+    def __init__(self, path: str, *, limit_seconds: float) -> None:
         self._path = Path(path).expanduser().absolute()
         if not self._path.exists():
             raise InputError(f"search.evaluator: {path!r} does not exist; name the authors' anb_dataset_jsons.tar.gz")
-        self._noise, self._limit_seconds = noise, limit_seconds
+        self._limit_seconds = limit_seconds
 
     def facts(self) -> dict[str, Any]:
         """What a reader of its results must know."""
@@ -187,7 +186,6 @@ class AccelNasbenchEvaluator:
             "evaluator": f"Gaussian process fitted to {len(fitted.known):,} networks of Accel-NASBench",
             "held_out_r2": fitted.r2,
             "held_out_kendall_tau": fitted.tau,
-            "noise_added": self._noise,
         }
 
     def require_space(self, searched: SearchSpace) -> None:
@@ -203,16 +201,14 @@ class AccelNasbenchEvaluator:
                 ) from None
 
     def job(self, spec: ArchSpec, recipe: Recipe, seed: int) -> Job:
-        payload = {"path": str(self._path), "spec": spec.to_dict(), "seed": seed, "noise": self._noise}
+        payload = {"path": str(self._path), "spec": spec.to_dict(), "seed": seed}
         function = "nas.evaluators.accel_nasbench:measure"
         key = job_key(function, payload | {"path": "", "recipe": recipe.model_dump()})
         return Job(key, function, payload, self._limit_seconds)
 
 
-def measure(*, path: str, spec: dict[str, Any], seed: int, noise: float) -> dict[str, Any]:
+def measure(*, path: str, spec: dict[str, Any], seed: int) -> dict[str, Any]:
     """The job: look one network up."""
-    network = ArchSpec.from_dict(spec)
-    indices = np.array([space().indices(space().encode(network))])
+    indices = np.array([space().indices(space().encode(ArchSpec.from_dict(spec)))])
     accuracy = float(surrogate(Path(path)).accuracies(indices)[0])
-    luck = np.random.default_rng(seed_of(seed, network.spec_id)).normal() * noise
-    return Measurement(accuracy=min(max(accuracy + luck, 0.0), 1.0), split="table", seed=seed).to_dict()
+    return Measurement(accuracy=accuracy, split="table", seed=seed).to_dict()

@@ -90,7 +90,7 @@ class DisorderlyExecutor(InlineExecutor):
         self._waiting = []
         self._order = random.Random(seed)
 
-    def submit(self, job) -> None:
+    def submit(self, job, listener=None) -> None:
         assert len(self._waiting) < self.slots
         self._waiting.append(job)
 

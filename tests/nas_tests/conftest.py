@@ -6,10 +6,11 @@ from optuna.trial import TrialState, create_trial
 
 from experiment.measurement import Measurement
 from nas.gate import Gate
-from nas.problem import ACCURACY, Problem, distributions_of
+from nas.problem import ACCURACY, COST, Problem, distributions_of
 from nas.reward import make_reward
 from nas.strategies import STRATEGIES
 from nas.study import Proposer
+from space.cost import cost
 from space.loading import load_space
 
 TINY = load_space("tiny")
@@ -29,8 +30,12 @@ class Field:
             proposed.append(proposer.ask(number, 0))
             proposer.take(number)
             value = accuracy(proposed[-1])
-            proposer.tell(number, value, Measurement(accuracy=value, split="function", seed=0, epochs=1))
+            measurement = Measurement(accuracy=value, split="function", seed=0, epochs=1)
+            proposer.tell(number, value, measurement, self.flops(proposed[-1]))
         return proposed
+
+    def flops(self, choices):
+        return cost(TINY.decode(choices)).flops
 
     def study(self, members):
         """A study of choices with accuracies; a state in place of an accuracy for trials that have none."""
@@ -38,7 +43,7 @@ class Field:
         distributions = distributions_of(self.problem.space)
         for choices, value in members:
             state, value = (value, None) if isinstance(value, TrialState) else (TrialState.COMPLETE, value)
-            attributes = {} if value is None else {ACCURACY: value}
+            attributes = {} if value is None else {ACCURACY: value, COST: self.flops(choices)}
             trial = create_trial(state=state, params=choices, distributions=distributions, value=value, user_attrs=attributes)
             study.add_trial(trial)
         return study

@@ -69,7 +69,7 @@ def test_the_survivors_hold_both_ends_of_the_front(field):
     problem, generator = field(), random.Random(0)
     drawn = [TINY.sample(generator) for _ in range(80)]
     study = problem.study([(choices, accuracy(choices)) for choices in drawn])
-    survivors = NSGA2Sampler(problem.problem, 0)._parents(study.trials, problem.problem.positions(drawn))
+    survivors = NSGA2Sampler(problem.problem, 0)._parents(study.trials)
     assert len(survivors) == 16
     assert min(map(flops, survivors)) == min(map(flops, drawn))
     assert max(map(accuracy, survivors)) == max(map(accuracy, drawn))
