@@ -289,6 +289,52 @@ def export(spec: str, to: str | None, out: Path, weights: Path | None, as_json: 
     click.echo(f"{facts['path']}: largest difference from torch {facts['largest_relative_difference']:.1e}, relative")
 
 
+@cli.group()
+def bench() -> None:
+    """Hold searchers against each other."""
+
+
+@bench.command()
+@click.option("--evaluator", required=True, help="accel-nasbench:PATH, or your own package.module:function.")
+@click.option("--space", help="The space that is searched; without it the evaluator's own.")
+@click.option("--evaluations", type=click.IntRange(2), default=400, show_default=True, help="Networks a run may measure.")
+@click.option("--seeds", type=click.IntRange(1), default=20, show_default=True, help="Runs of each searcher.")
+@click.option(
+    "--noise", is_flag=False, flag_value="0.0031", type=float, default=0.0,
+    help="Standard deviation added to accuracies; without a number that of Accel-NASBench's trainings, 0.0031.",
+)  # fmt: skip
+@click.option("--strategies", help="Which, separated by commas; without it all of ours and other libraries'.")
+@click.option("--reference", help="A preset or spec file that is to be beaten; without it the base of the space.")
+@click.option("--workers", type=click.IntRange(1, 256), help="Runs at a time; without it one a core.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="A directory, new or to be carried on.")
+@_SET
+@_JSON
+def strategies(
+    strategies: str | None,
+    evaluations: int,
+    seeds: int,
+    reference: str | None,
+    workers: int | None,
+    out: Path,
+    settings: tuple[str, ...],
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Regret over evaluations of each search strategy: bench.md, bench.json, regret.svg and .png in --out."""
+    from phinas.benching import bench_strategies
+
+    given = {f"search.{name}": value for name, value in options.items() if value is not None} | {"search.trials": evaluations}
+    chosen = {"searchers": [name.strip() for name in strategies.split(",")]} if strategies else {}
+    config = _config(None, settings, given, quick=False)
+    facts = bench_strategies(
+        config.search, out=out, seeds=seeds, reference=reference, workers=workers, quiet=_quiet(), **chosen
+    )
+    if as_json:
+        _print_json(facts)
+        return
+    click.echo((out / "bench.md").read_text(encoding="utf-8"), nl=False)
+
+
 def _tell(facts: dict[str, Any], as_json: bool) -> None:
     if as_json:
         _print_json(facts)

@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from io import BytesIO
@@ -199,6 +199,18 @@ class AccelNasbenchEvaluator:
                     f"search.space: {searched.name!r} holds networks that are not of space {SPACE!r} ({error}), "
                     f"and accel-nasbench knows no others; use --space {SPACE}"
                 ) from None
+
+    def accuracies_in(self, searched: SearchSpace) -> Callable[[Indices], Floats]:
+        """Accuracies of whole batches of that space's choices."""
+        fitted = surrogate(self._path)
+        if searched == space():
+            return fitted.accuracies
+
+        def accuracies(indices: Indices) -> Floats:
+            specs = [searched.decode(searched.choices(row)) for row in indices.tolist()]
+            return fitted.accuracies(np.array([space().indices(space().encode(spec)) for spec in specs]))
+
+        return accuracies
 
     def job(self, spec: ArchSpec, recipe: Recipe, seed: int) -> Job:
         payload = {"path": str(self._path), "spec": spec.to_dict(), "seed": seed}

@@ -1,0 +1,165 @@
+"""`phinas bench strategies`: searchers held against each other on an evaluator that costs next to nothing.
+
+Every run (a searcher with a seed) is a file of its own in the directory, so a bench that was stopped carries on, and one can
+be widened by seeds or searchers later.
+"""
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from experiment.batch import job_key
+from experiment.config import SearchSection
+from experiment.errors import InputError, NothingFound
+from experiment.executors import Executor, Job
+from experiment.executors.processes import ProcessExecutor
+from experiment.rundir import write_atomic, write_json
+from nas.bench.contest import SEARCHERS, look_up
+from nas.bench.optimum import best_reward
+from nas.bench.score import summary
+from nas.evaluators import OWN_SPACES, make_evaluator
+from nas.evaluators.accel_nasbench import AccelNasbenchEvaluator
+from nas.objective import reward_of
+from nas.problem import Problem
+from nas.search import gate_of
+from phinas.progress import Display, Notify
+from space.cost import cost
+from space.loading import load_space, load_spec
+from space.search_space import SearchSpace
+from space.spec import ArchSpec, SpecError
+
+Runs = dict[str, list[dict[str, Any]]]
+
+
+def bench_strategies(
+    section: SearchSection,
+    *,
+    out: Path,
+    seeds: int,
+    searchers: Sequence[str] = SEARCHERS,
+    reference: str | None = None,
+    workers: int | None = None,
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """Run each of `searchers` with seeds 0 to `seeds` - 1 for `section.trials` evaluations; the summary, as plain data.
+
+    reference: a preset or spec file that is to be beaten; None: the base of the space. Writes bench.json, bench.md and
+    regret.svg, .png to `out`. Raises the errors of experiment.errors.
+    """
+    display = Display(quiet=quiet)
+    searchers = _able(searchers, display)
+    space = load_space(section.space or OWN_SPACES.get(section.evaluator.partition(":")[0], "small_images"))
+    exact = make_evaluator(section.model_copy(update={"noise": 0.0}), None, limit_seconds=3600.0)
+    exact.require_space(space)
+    settings = {
+        "section": section.model_dump(exclude={"strategy", "evaluator"}),
+        "base": space.base.to_dict(),
+        "decisions": [[decision.name, list(decision.values)] for decision in space.decisions],
+        "accuracies": exact.facts() or section.evaluator,
+    }
+    jobs = [_job(searcher, section, settings, seed) for searcher in searchers for seed in range(seeds)]
+    with display.stage("bench") as notify:
+        _carry_out(jobs, out, workers or os.cpu_count() or 1, notify)
+    runs: Runs = {searcher: [] for searcher in searchers}
+    for job in jobs:
+        runs[job.payload["searcher"]].append(json.loads(_file(out, job).read_text(encoding="utf-8")))
+    name, level = _reference(reference, space, section, exact)
+    optimum, how = _optimum(space, section, exact, runs)
+    facts = {
+        "evaluator": section.evaluator,
+        "space": space.name,
+        "evaluations": section.trials,
+        "seeds": seeds,
+        "noise": section.noise,
+        "reference": name,
+        "reference_reward": level,
+        "optimum": optimum,
+        "optimum_is": how,
+        **exact.facts(),
+        "searchers": {name: summary(found, optimum=optimum, reference=level) for name, found in runs.items()},
+    }
+    _write(out, facts, runs)
+    return facts
+
+
+def _able(searchers: Sequence[str], display: Display) -> list[str]:
+    """The searchers that are there. Raises InputError for a name that is none."""
+    import importlib.util
+
+    for name in searchers:
+        if name not in SEARCHERS:
+            raise InputError(f"--strategies: {name!r} is none of {', '.join(SEARCHERS)}")
+    if "syne-tune-rea" in searchers and importlib.util.find_spec("syne_tune") is None:
+        display.say('syne-tune-rea is left out: pip install "phinas[benchmarks]"')
+        return [name for name in searchers if name != "syne-tune-rea"]
+    return list(searchers)
+
+
+def _job(searcher: str, section: SearchSection, settings: dict[str, Any], seed: int) -> Job:
+    space = section.space or OWN_SPACES.get(section.evaluator.partition(":")[0], "small_images")
+    payload = {"searcher": searcher, "space": space, "section": section.model_dump(), "seed": seed}
+    key = job_key("bench", {"searcher": searcher, "seed": seed, "settings": settings})
+    return Job(key, "nas.bench.contest:run", payload)
+
+
+def _file(out: Path, job: Job) -> Path:
+    return out / "runs" / f"{job.payload['searcher']}-{job.payload['seed']}-{job.key[:8]}.json"
+
+
+def _carry_out(jobs: list[Job], out: Path, workers: int, notify: Notify) -> None:
+    """Those that have no file yet, `workers` at a time."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # one thread a worker: the matrices are small
+    waiting = [job for job in jobs if not _file(out, job).exists()]
+    by_key = {job.key: job for job in waiting}
+    done = len(jobs) - len(waiting)
+    notify(done, len(jobs), "")
+    executor: Executor = ProcessExecutor(min(workers, max(1, len(waiting))))
+    try:
+        under_way = 0
+        while waiting or under_way:
+            while waiting and under_way < executor.slots:
+                executor.submit(waiting.pop(0))
+                under_way += 1
+            result = executor.next_result()
+            under_way -= 1
+            job = by_key[result.key]
+            if result.value is None:
+                raise NothingFound(f"{job.payload['searcher']} with seed {job.payload['seed']} failed: {result.reason}")
+            write_json(_file(out, job), result.value)
+            done += 1
+            notify(done, len(jobs), f"{job.payload['searcher']}, seed {job.payload['seed']}")
+    finally:
+        executor.close()
+
+
+def _reference(name: str | None, space: SearchSpace, section: SearchSection, evaluator: Any) -> tuple[str, float]:
+    """What is to be beaten, and its reward. Raises InputError where the evaluator does not know it."""
+    spec: ArchSpec = load_spec(name) if name else space.base
+    try:
+        accuracy = look_up(evaluator, spec, section)
+    except (SpecError, ValueError) as error:
+        raise InputError(f"--reference: {name or 'the base of the space'} can't be measured: {error}") from None
+    return name or f"the base of {space.name}", reward_of(section, space)(accuracy, cost(spec).flops)
+
+
+def _optimum(space: SearchSpace, section: SearchSection, evaluator: Any, runs: Runs) -> tuple[float, str]:
+    """The best reward there is, and where that comes from."""
+    met = max(reward for found in runs.values() for run in found for reward in run["true"])
+    if not isinstance(evaluator, AccelNasbenchEvaluator):
+        return met, "the best that any of these runs met"
+    problem = Problem(space, gate_of(section), reward_of(section, space))
+    return max(met, best_reward(problem, evaluator.accuracies_in(space))), "a beam search over the whole surrogate"
+
+
+def _write(out: Path, facts: dict[str, Any], runs: Runs) -> None:
+    from reports.plates import as_png, as_svg, styled
+    from reports.regret import draw, table
+
+    write_json(out / "bench.json", facts)
+    write_atomic(out / "bench.md", table(facts) + "\n")
+    with styled():
+        plate = draw(facts, runs)
+    write_atomic(out / "regret.svg", as_svg(plate))
+    write_atomic(out / "regret.png", as_png(plate))
