@@ -323,6 +323,8 @@ def strategies(
     """Regret over evaluations of each search strategy: bench.md, bench.json, regret.svg and .png in --out."""
     from phinas.benching import bench_strategies
 
+    if options["evaluator"] == "proxy":
+        raise InputError("--evaluator: proxy trains networks; name accel-nasbench:PATH or your own package.module:function")
     given = {f"search.{name}": value for name, value in options.items() if value is not None} | {"search.trials": evaluations}
     chosen = {"searchers": [name.strip() for name in strategies.split(",")]} if strategies else {}
     config = _config(None, settings, given, quick=False)

@@ -37,7 +37,7 @@ def quartiles(curves: Sequence[Floats]) -> Floats:
 
 def summary(runs: Sequence[dict[str, Any]], *, optimum: float, reference: float) -> dict[str, Any]:
     """Of one searcher's runs: evaluations to beat the reference and to come within NEAR of the optimum (median, worst; None
-    for never), regret at the checkpoints (quartiles), milliseconds a proposal."""
+    for never), regret at the checkpoints and at the end (quartiles), milliseconds a proposal."""
     curves = [regrets(run, optimum) for run in runs]
     middle = quartiles(curves)
     seconds = [second for run in runs for second in run["seconds"][1:]]
@@ -46,7 +46,7 @@ def summary(runs: Sequence[dict[str, Any]], *, optimum: float, reference: float)
         "runs": len(runs),
         "to_beat_reference": _counts([_above(run, reference) for run in runs]),
         "to_come_near": _counts([evaluations_to(run, optimum - NEAR) for run in runs]),
-        "regret": {str(at): middle[at - 1].tolist() for at in CHECKPOINTS if at <= len(middle)},
+        "regret": {str(at): middle[at - 1].tolist() for at in (*CHECKPOINTS, len(middle)) if at <= len(middle)},
         "milliseconds": {"mean": 1e3 * mean(seconds or [0.0]), "last_tenth": 1e3 * mean(last or [0.0])},
     }
 

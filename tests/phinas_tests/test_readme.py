@@ -5,6 +5,7 @@ import io
 import re
 from pathlib import Path
 
+import click
 import pytest
 
 from phinas.cli import cli
@@ -42,6 +43,8 @@ def test_the_python_shown_for_spaces_prints_what_stands_behind_it():
 def test_every_call_shown_has_a_verb_and_options_that_exist(line):
     words = line.partition(" # ")[0].split()[1:]
     verb = cli.commands[words[0]]
+    if isinstance(verb, click.Group):
+        verb = verb.commands[words[1]]
     known = {flag for option in verb.params for flag in option.opts}
     assert {word for word in words if word.startswith("--")} <= known
 
