@@ -50,7 +50,7 @@ def pick_finalists(
     features = learned.features(compared)
     mean, deviation = learned.model.predict(features)
     likely = np.argsort(-(slope * (mean + 2 * deviation) + intercept), kind="stable")[:_DRAWN]
-    drawn = _draws(*learned.model.joint(features[likely]), np.random.default_rng(seed_of(seed, "draw finalists")))
+    drawn = draw_jointly(*learned.model.joint(features[likely]), np.random.default_rng(seed_of(seed, "draw finalists")))
     taken = likely[best_together(slope[likely] * drawn + intercept[likely], count)]
     return [Finalist(compared[place], float(mean[place])) for place in taken]
 
@@ -94,7 +94,7 @@ def best_together(draws: Floats, count: int) -> list[int]:
     return chosen
 
 
-def _draws(mean: Floats, covariance: Floats, generator: np.random.Generator) -> Floats:
+def draw_jointly(mean: Floats, covariance: Floats, generator: np.random.Generator) -> Floats:
     """(draws, networks) of a normal distribution; a little is added to the diagonal, which may be singular."""
     little = 1e-9 * np.trace(covariance) / len(mean) + np.finfo(float).tiny
     factor = cholesky(covariance + little * np.eye(len(mean)), lower=True, check_finite=False)
