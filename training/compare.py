@@ -7,10 +7,9 @@ compared with the best (Hsu, "Multiple Comparisons", 1996) by t quantiles, Bonfe
 luck: where all are equally good, one is said to beat the others in at most 5 of 100 comparisons.
 
 A test says what can be told; `chance_of_best` says how much to bet on it. Networks that are compared were chosen to be alike,
-so their differences are shrunk as normal random effects. Measured (benchmarks/finalists.md): without, a winner among four
-equals with two trainings each is given 57% where 25% are due; with it 43%, and never too much where they differ.
-
-The held-out images are the same for all and are taken as given: what another draw of images would add is not in here.
+so their differences are shrunk as normal random effects. Measured (benchmarks/finalists.md): a winner among four equals with
+two trainings each is given 46% where 25% are due (57% without shrinking), and one among networks that do differ no more than
+it deserves.
 """
 
 import math

@@ -60,12 +60,12 @@ def choose(tmp_path, monkeypatch):
         seeds=3,
         finalists=4,
         weight=0.0,
+        metric="flops",
         ledger=None,
         seed=0,
         reference="none",
         known=(),
         again=False,
-        metric="flops",
     ):
         name = made[-1] if again else f"finalists_{tmp_path.name}_{len(made)}"
         made.append(name)
