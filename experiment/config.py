@@ -144,6 +144,11 @@ class SearchSection(_Section):
     finalists: Count = Field(default=4, description="best candidates trained again before one is chosen")
     finalist_seeds: Count = Field(default=2, description="trainings of a finalist")
     finalist_recipe: Recipe = Field(default=Recipe(epochs=20), description="training of a finalist")
+    reference: str = Field(
+        default="auto",
+        min_length=1,
+        description="trained beside the finalists: a preset, spec file or timm:NAME; none; auto: efficientnet_b0 where cheap",
+    )
 
     @model_validator(mode="after")
     def _gate_is_open(self) -> Self:

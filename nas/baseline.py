@@ -1,9 +1,12 @@
-"""From all trials to one baseline: the best few are trained again, longer and with several seeds, and one is chosen.
+"""From all trials to one baseline: the most promising few are trained again, longer and with several seeds, and one is chosen.
 
-The winner of a noisy search is partly luck, and the luck of one short training does not repeat: finalists are compared anew
-under paired seeds, by mean reward, and the file says which of the others can't be told from the one chosen.
+The winner of a noisy search is partly luck, and the luck of one short training does not repeat: finalists (nas/finalists.py)
+are compared anew under paired seeds, by mean reward, and the file says how sure the choice is. The trainings anew alone decide:
+those of the search were shorter, and what they say has been spent on the choice of the finalists. A published network is
+trained beside them (nas/reference.py).
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,20 +17,38 @@ from experiment.executors import Executor
 from experiment.seeds import seed_of
 from experiment.store import Ledger
 from nas.evaluators.interface import Evaluator
+from nas.finalists import Finalist, pick_finalists
 from nas.pareto import pareto_front
+from nas.reference import Beside, Measured, Rediscovery, Reference, rediscovery, to_dict
 from nas.search import Notify, SearchResult
 from nas.trial import LATENCY, Trial
-from training.compare import Comparison, compare
+from space.search_space import SearchSpace
+from training.compare import Comparison, chance_of_best, compare, shown_chance
+from training.latency import Stopwatch
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """The chosen trial, the finalists in order of search reward with their mean accuracies, and how they compare by reward."""
+    """The chosen trial, the finalists in the order they were taken, their accuracies and rewards by seed, and how they compare
+    by reward. reference: the published network beside them, or why there is none; None where none was asked for."""
 
     trial: Trial
-    finalists: list[Trial]
+    finalists: list[Finalist]
     accuracies: dict[str, list[float]]
+    rewards: dict[str, list[float]]
     comparison: Comparison
+    reference: Measured | Reference | None = None
+
+    @property
+    def chance(self) -> float:
+        """That the chosen one is the best of the finalists, as far as their trainings tell; NaN: not known."""
+        return chance_of_best(self.rewards)
+
+    @property
+    def rediscovery(self) -> Rediscovery | None:
+        if not isinstance(self.reference, Measured):
+            return None
+        return rediscovery(self.rewards, self.trial.spec.spec_id, self.reference)
 
     def to_dict(self, result: SearchResult) -> dict[str, Any]:
         """What `search/baseline.yaml` holds."""
@@ -41,23 +62,32 @@ class Baseline:
             "why": self.explain(result),
             "trial": self.trial.number,
             "reward": result.reward.to_dict() | {"why": result.why_weight},
-            "finalists": [
-                {
-                    "spec_id": trial.spec.spec_id,
-                    "trial": trial.number,
-                    "flops": trial.cost.flops,
-                    LATENCY: trial.latency_ms,
-                    "search_reward": trial.reward,
-                    "accuracies": self.accuracies[trial.spec.spec_id],
-                    "reward": self.comparison.means[trial.spec.spec_id],
-                    "tied_with_chosen": trial.spec.spec_id in self.comparison.ties,
-                }
-                for trial in self.finalists
-                if trial.spec.spec_id in self.accuracies
-            ],
+            "finalists": [self._finalist(one) for one in self.finalists if one.trial.spec.spec_id in self.accuracies],
             "margin": _finite_or_none(self.comparison.margin),
+            "chance_of_best": _finite_or_none(self.chance),
+            "reference": self._reference(),
             "pareto_trials": [trial.number for trial in pareto_front(result.trials, result.reward.metric)],
         }
+
+    def _finalist(self, finalist: Finalist) -> dict[str, Any]:
+        trial = finalist.trial
+        return {
+            "spec_id": trial.spec.spec_id,
+            "trial": trial.number,
+            "flops": trial.cost.flops,
+            LATENCY: trial.latency_ms,
+            "search_reward": trial.reward,
+            "expected_accuracy": finalist.expected_accuracy,
+            "accuracies": self.accuracies[trial.spec.spec_id],
+            "reward": self.comparison.means[trial.spec.spec_id],
+            "tied_with_chosen": trial.spec.spec_id in self.comparison.ties,
+        }
+
+    def _reference(self) -> dict[str, Any] | None:
+        if isinstance(self.reference, Measured):
+            assert self.rediscovery is not None
+            return to_dict(self.reference, self.rediscovery)
+        return {"name": self.reference.name, "left_out": self.reference.why_not} if self.reference else None
 
     def explain(self, result: SearchResult) -> str:
         """The reasons in words."""
@@ -73,6 +103,8 @@ class Baseline:
             sure = f"{len(ties)} of the other {count - 1} finalists can't be told from it ({', '.join(ties)})"
         else:
             sure = f"it beats the other {count - 1} finalists beyond the noise of {seeds} trainings each (95%)"
+        if count > 1 and not math.isnan(self.chance):
+            sure += f"; it is the best of them with a probability of {shown_chance(self.chance)}"
         weight_too = f". {result.why_weight}" if result.why_weight else ""
         return f"highest mean reward ({_described(result)}) of {count} finalists {_drawn_from(result)}; {sure}{weight_too}"
 
@@ -90,22 +122,26 @@ def _drawn_from(result: SearchResult) -> str:
 
 
 def _finite_or_none(value: float) -> float | None:
-    return value if value < float("inf") else None
+    return value if math.isfinite(value) else None
 
 
 def choose_baseline(
     result: SearchResult,
     section: SearchSection,
+    space: SearchSpace,
     *,
     seed: int,
     ledger: Ledger,
     executor: Executor,
     evaluator: Evaluator,
     notify: Notify,
+    stopwatch: Stopwatch | None = None,
 ) -> Baseline:
-    """Train the finalists (what `ledger` has is replayed) and choose. Raises NothingFound where none can be trained."""
-    candidates = pareto_front(result.trials, result.reward.metric) if result.pareto else result.trials
-    finalists = sorted(candidates, key=lambda trial: -trial.reward)[: section.finalists]
+    """Train the finalists and the reference (what `ledger` has is replayed) and choose. stopwatch: times the reference, where
+    latency is the cost. Raises NothingFound where no finalist can be trained."""
+    reward = result.reward
+    candidates = pareto_front(result.trials, reward.metric) if result.pareto else result.trials
+    finalists = pick_finalists(candidates, result.trials, space, reward, count=section.finalists, seed=seed)
     seeds = [seed_of(seed, "finalist", index) for index in range(section.finalist_seeds)]
     tasks = [
         Task(
@@ -113,23 +149,24 @@ def choose_baseline(
             {"spec_id": trial.spec.spec_id, "flops": trial.cost.flops, "trial": trial.number, "seed": training_seed},
         )
         for training_seed in seeds
-        for trial in finalists
+        for trial in (one.trial for one in finalists)
     ]
+    beside = Beside(result, section, space, evaluator, seed=seed, seeds=seeds)
+    beside.time(ledger, stopwatch, executor)
+    keys = {task.job.key for task in tasks}
 
     def announce(done: int, total: int, task: Task, outcome: Outcome) -> None:
-        notify(done, total, f"trial {task.attributes['trial']} again: {outcome}")
+        again = f"trial {task.attributes['trial']} again" if "trial" in task.attributes else task.attributes["reference"]
+        notify(done, total, f"{again}: {outcome}")
 
-    outcomes = run_batch(tasks, ledger, executor, notify=announce)
+    every = [*tasks, *(task for task in beside.tasks if task.job.key not in keys)]
+    outcomes = run_batch(every, ledger, executor, notify=announce)
     accuracies = paired_accuracies(tasks, outcomes)
     if not accuracies:
         raise NothingFound(f"no finalist could be trained with every seed: {reasons_of(outcomes)}")
+    by_id = {one.trial.spec.spec_id: one.trial for one in finalists}
     rewards = {
-        trial.spec.spec_id: [
-            result.reward(value, trial.cost_in(result.reward.metric)) for value in accuracies[trial.spec.spec_id]
-        ]
-        for trial in finalists
-        if trial.spec.spec_id in accuracies
+        name: [reward(value, by_id[name].cost_in(reward.metric)) for value in values] for name, values in accuracies.items()
     }
     comparison = compare(rewards)
-    chosen = next(trial for trial in finalists if trial.spec.spec_id == comparison.winner)
-    return Baseline(chosen, finalists, accuracies, comparison)
+    return Baseline(by_id[comparison.winner], finalists, accuracies, rewards, comparison, beside.settle(outcomes))

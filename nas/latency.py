@@ -9,7 +9,7 @@ from nas.trial import LATENCY
 from space.spec import ArchSpec
 from training.latency import Stopwatch
 
-_BASE = "base_latency"  # note of the study: the space's base, which need not be a trial
+_APART = "base_latency"  # note of the study: a network that need not be a trial, such as the space's base
 
 
 class Latencies:
@@ -19,8 +19,8 @@ class Latencies:
         self._ledger = ledger
         self._stopwatch = stopwatch
         self._known = {row.attributes["spec_id"]: _facts(row.attributes) for row in ledger.rows() if LATENCY in row.attributes}
-        if _BASE in ledger.notes:
-            self._known[ledger.notes[_BASE]["spec_id"]] = _facts(ledger.notes[_BASE])
+        if _APART in ledger.notes:
+            self._known[ledger.notes[_APART]["spec_id"]] = _facts(ledger.notes[_APART])
 
     def job(self, spec: ArchSpec) -> Job | None:
         """What times `spec`; None where its latency is known."""
@@ -44,18 +44,20 @@ class Latencies:
     def milliseconds(self, spec: ArchSpec) -> float:
         return float(self._known[spec.spec_id][LATENCY])
 
-    def time_base(self, base: ArchSpec, executor: Executor) -> float:
-        """The latency of the space's base, timed now if it is not known; no job may be under way. Raises NothingFound where
-        it can't be timed."""
-        job = self.job(base)
+    def time_apart(self, spec: ArchSpec, executor: Executor) -> float:
+        """The latency of one network that is no trial, timed now if it is not known; no job may be under way. Raises
+        NothingFound where it can't be timed."""
+        job = self.job(spec)
         if job is not None:
             executor.submit(job)
             result = executor.next_result()
             if result.value is None:
-                raise NothingFound(f"the space's base network could not be timed: {result.reason}")
-            self.learn(base, result.value)
-            self._ledger.note(_BASE, {"spec_id": base.spec_id} | self.facts(base))
-        return self.milliseconds(base)
+                raise NothingFound(
+                    f"network {spec.spec_id}, which the others are held against, could not be timed: {result.reason}"
+                )
+            self.learn(spec, result.value)
+            self._ledger.note(_APART, {"spec_id": spec.spec_id} | self.facts(spec))
+        return self.milliseconds(spec)
 
 
 def _facts(attributes: dict[str, Any]) -> dict[str, Any]:

@@ -254,7 +254,7 @@ def search(
     if not ledger.rows():
         require_reachable(space, gate_of(section), seed=seed_of(seed, "gate"))
     latencies = known_latencies(section, ledger, stopwatch)
-    target = latencies.time_base(space.base, executor) if latencies and section.target is None else None
+    target = latencies.time_apart(space.base, executor) if latencies and section.target is None else None
     pareto = section.reward == "pareto"
 
     def carry_on(reward: Reward | None) -> bool:

@@ -75,6 +75,7 @@ _OVERRIDES: dict[str, tuple[str, Any, str]] = {
     "--target": ("search.target", _Number(), "T of the reward: FLOPs, parameters, activations or ms, as --cost has it."),
     "--min-flops": ("search.min_flops", float, "Cheaper networks are never trained."),
     "--max-flops": ("search.max_flops", float, "Dearer networks are never trained."),
+    "--reference": ("search.reference", str, "Trained beside the finalists: a preset, spec file or timm:NAME; none; auto."),
     "--seed": ("run.seed", int, "Decides splits, proposals, weights and data order."),
     "--device": ("run.device", str, "auto, cpu, cuda, cuda:N or mps."),
     "--workers": ("run.workers", int, "Trainings at a time."),

@@ -15,7 +15,7 @@ from experiment.rundir import RunDir, write_atomic
 from phinas.fitting import configured_space, fitted_baseline, fitted_space
 from phinas.progress import Display
 from phinas.session import STAGES, Session, open_session, read_config, read_goal
-from phinas.summary import summary
+from phinas.summary import summary, told_of
 from space.loading import load_spec
 from space.spec import ArchSpec
 from space.yaml_text import dump_yaml, read_yaml
@@ -108,9 +108,11 @@ def _check_search(config: Config) -> None:
     from nas.evaluators import make_evaluator
     from nas.gate import require_reachable
     from nas.pruning import require_reports
+    from nas.reference import require_reference
     from nas.search import gate_of
 
     space = configured_space(config)
+    require_reference(config.search.reference)
     if config.search.evaluator != "proxy":
         evaluator = make_evaluator(config.search, None, limit_seconds=0.0)
         evaluator.require_space(space)
@@ -172,13 +174,18 @@ def _search(session: Session) -> None:
         baseline = choose_baseline(
             result,
             config.search,
+            space,
             seed=config.run.seed,
             ledger=session.store.ledger("finalists"),
             executor=executor,
             evaluator=evaluator,
             notify=notify,
+            stopwatch=session.stopwatch,
         )
-    write_atomic(session.run.baseline, dump_yaml(baseline.to_dict(result) | {"exhausted": result.exhausted}))
+    facts = baseline.to_dict(result)
+    if facts["reference"]:
+        session.display.say(told_of(facts["reference"]))
+    write_atomic(session.run.baseline, dump_yaml(facts | {"exhausted": result.exhausted}))
 
 
 def _given_baseline(session: Session) -> ArchSpec:

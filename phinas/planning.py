@@ -15,6 +15,8 @@ from experiment.config import Config, Recipe
 from experiment.errors import InputError
 from experiment.seeds import seed_of
 from nas.gate import ENUMERABLE
+from nas.reference import resolve
+from nas.search import gate_of
 from phinas.fitting import fitted_baseline, fitted_space, largest_side
 from phinas.pipeline import check
 from phinas.session import STAGES, slots_of, threads_of
@@ -86,6 +88,11 @@ def _expected_stages(config: Config, data: "PreparedData", stages: Sequence[str]
             finalists = min(config.search.finalists, trials) * config.search.finalist_seeds
             expected.append(_Stage("search", trials, sample, config.search.recipe))
             expected.append(_Stage("finalists", finalists, sample, config.search.finalist_recipe))
+            dearest = max(cost(spec).flops for spec in sample)
+            reference = resolve(config.search, gate_of(config.search), base, dearest=dearest)
+            if reference and reference.spec:
+                trainings = config.search.finalist_seeds + 1  # one is as short as those of the search
+                expected.append(_Stage("reference", trainings, [reference.spec], config.search.finalist_recipe))
     if "scale" in stages:
         require_room(base.resolution, config.scaling, largest_side=largest)
         members = spread(make_grid(base, config.scaling, largest_side=largest), config.scaling.members)

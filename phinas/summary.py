@@ -11,7 +11,8 @@ def summary(run: RunDir) -> dict[str, Any]:
     facts: dict[str, Any] = {"run": str(run.path), "report": str(run.report_page) if run.report_page.exists() else None}
     if run.baseline.exists():
         data = read_yaml(run.baseline)
-        facts["baseline"] = {name: data.get(name) for name in ("spec_id", "flops", "params", "why")}
+        facts["baseline"] = {name: data.get(name) for name in ("spec_id", "flops", "params", "why", "chance_of_best")}
+        facts["reference"] = data.get("reference")
     if run.coefficients.exists():
         data = read_yaml(run.coefficients)
         facts["coefficients"] = {name: data[name] for name in ("alpha", "beta", "gamma", "ranges", "why")}
@@ -20,11 +21,18 @@ def summary(run: RunDir) -> dict[str, Any]:
     return facts
 
 
+def told_of(reference: dict[str, Any]) -> str:
+    """What the published network beside the baseline says of it."""
+    return str(reference.get("why") or f"{reference['name']} was left out: {reference['left_out']}")
+
+
 def sentence(facts: dict[str, Any]) -> str:
     """The summary in one line."""
     parts = []
     if "baseline" in facts:
         parts.append(f"baseline {facts['baseline']['spec_id']} of {facts['baseline']['flops'] / 1e6:.3g}M FLOPs")
+    if facts.get("reference"):
+        parts.append(told_of(facts["reference"]))
     if "coefficients" in facts:
         found = facts["coefficients"]
         ranges = ((name, found[name], found["ranges"][name]) for name in ("alpha", "beta", "gamma"))

@@ -76,22 +76,25 @@ def show_trials(records: Records) -> Exhibit | None:
 def show_finalists(records: Records) -> Exhibit | None:
     if not records.finalists:
         return None
-    finalists = sorted(records.finalists, key=lambda row: -row["reward"])
+    everyone = [*records.finalists, *([records.reference] if records.reference else [])]
+    finalists = sorted(everyone, key=lambda row: -row["reward"])
     timed = records.metric == "latency"
     rows = []
     for row in finalists:
         accuracies = row["accuracies"]
-        told = "chosen" if row["trial"] == records.chosen else "can't be told from it" if row["tied_with_chosen"] else "worse"
+        trial, network = (str(row["trial"]), row["spec_id"]) if "trial" in row else (DASH, row["name"])
+        searched = Cell(DASH, "-1") if row["search_reward"] is None else _number(row["search_reward"], 4)
         rows.append(
             [
-                Cell(str(row["trial"])), Cell(row["spec_id"]), _whole(row["flops"]),
-                *([_number(row["latency_ms"], 3)] if timed else []), _number(row["search_reward"], 4),
+                Cell(trial), Cell(network), _whole(row["flops"]),
+                *([_number(row["latency_ms"], 3)] if timed else []), searched,
                 _number(row["reward"], 4), _percent(sum(accuracies) / len(accuracies)),
-                Cell(", ".join(percent(value) for value in accuracies)), Cell(told),
+                Cell(", ".join(percent(value) for value in accuracies)), Cell(_against_best(row, records)),
             ]
         )  # fmt: skip
     margin = (records.baseline or {}).get("margin")
-    note = "Mean rewards closer than " + f"{margin:.4f} are ties (95%, all comparisons together)." if margin is not None else ""
+    ties = "Mean rewards of finalists closer than {:.4f} are ties (95%, all comparisons together)."
+    note = ties.format(margin) if margin is not None else ""
     names = (
         "trial",
         "network:",
@@ -103,9 +106,15 @@ def show_finalists(records: Records) -> Exhibit | None:
         "each training:",
         "against the best:",
     )
-    return Exhibit(
-        _columns(*names), rows, next((i for i, r in enumerate(finalists) if r["trial"] == records.chosen), None), note
-    )
+    marked = next((i for i, row in enumerate(finalists) if row.get("trial") == records.chosen), None)
+    return Exhibit(_columns(*names), rows, marked, note)
+
+
+def _against_best(row: dict[str, Any], records: Records) -> str:
+    if "trial" not in row:
+        answer = {True: "reached", False: "not reached", None: "can't be told whether reached"}[row["rediscovered"]]
+        return f"reference: {answer}"
+    return "chosen" if row["trial"] == records.chosen else "can't be told from it" if row["tied_with_chosen"] else "worse"
 
 
 def show_stages(records: Records) -> Exhibit | None:

@@ -85,6 +85,12 @@ class Records:
         return next((row for row in self.finalists if row["trial"] == self.chosen), None)
 
     @property
+    def reference(self) -> dict[str, Any] | None:
+        """The published network that was trained beside the finalists."""
+        found = (self.baseline or {}).get("reference")
+        return found if found and "accuracies" in found else None
+
+    @property
     def validated(self) -> list[dict[str, Any]]:
         return [row for row in self.members if row.get("validated")]
 

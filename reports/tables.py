@@ -1,8 +1,8 @@
 """The records as tables, one CSV each, for whoever wants to draw them otherwise: accuracies are fractions, nothing is rounded.
 
-trials.csv has a row for each trial of the search, failed, pruned and running ones too; finalists.csv one for each finalist;
-grid.csv one for each trained member of the scaling grid; family.csv one for each member of the family. An empty table has its
-head.
+trials.csv has a row for each trial of the search, failed, pruned and running ones too; finalists.csv one for each finalist, and
+one for the published network beside them; grid.csv one for each trained member of the scaling grid; family.csv one for each
+member of the family. An empty table has its head.
 """
 
 from collections.abc import Callable
@@ -54,7 +54,12 @@ def finalists_table(records: Records) -> pd.DataFrame:
     for row in records.finalists:
         facts = {name: row[name] for name in ("spec_id", "trial", "flops", "search_reward", "reward", "tied_with_chosen")}
         facts |= {"baseline": row["trial"] == records.chosen, "accuracy": _mean(row["accuracies"])}
+        facts["expected_accuracy"] = row.get("expected_accuracy")
         rows.append(facts | _by_seed(row["accuracies"]))
+    if (found := records.reference) is not None:
+        facts = {name: found[name] for name in ("spec_id", "flops", "search_reward", "reward")}
+        facts |= {"reference": found["name"], "baseline": False, "accuracy": _mean(found["accuracies"])}
+        rows.append(facts | _by_seed(found["accuracies"]))
     head = ["spec_id", "trial", "flops", "search_reward", "reward", "accuracy", "tied_with_chosen", "baseline"]
     return _table(rows, head)
 

@@ -10,6 +10,7 @@ from typing import Any
 from experiment.measurement import wilson_interval
 from reports.records import Records
 from reports.wording import amount, counted, percent, quantity
+from training.compare import shown_chance
 
 
 def verdict(records: Records) -> list[str]:
@@ -62,7 +63,19 @@ def _about_baseline(records: Records) -> list[str]:
         told.append(f"{len(tied)} of the other {counted(len(others), 'finalist')} can't be told from it.")
     elif others:
         told.append(f"It beats the other {counted(len(others), 'finalist')} beyond the noise of training (95%).")
-    return told
+    if others and (chance := facts.get("chance_of_best")) is not None:
+        told.append(f"The probability that it is the best of them is {shown_chance(chance)}.")
+    return told + _about_reference(facts.get("reference"))
+
+
+def _about_reference(reference: dict[str, Any] | None) -> list[str]:
+    """Whether the published network is reached, or why none was trained."""
+    if reference is None:
+        return []
+    if "left_out" in reference:
+        return [f"{reference['name']} was not trained beside it: {reference['left_out']}."]
+    why = str(reference["why"]).replace("-", "\N{MINUS SIGN}")
+    return [f"{why[0].upper()}{why[1:]}."]
 
 
 def _about_search(records: Records) -> list[str]:

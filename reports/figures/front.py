@@ -8,7 +8,7 @@ from nas.reward import Reward
 from nas.trial import Trial
 from reports.figures.frame import axes_of, cost_scale, name_axes, percent_scale
 from reports.figures.labels import Label, Point, place_labels
-from reports.palette import CHOSEN, CROWD, FRONT, INK, MUTED
+from reports.palette import CHOSEN, CROWD, FRONT, INK, MUTED, PAPER
 from reports.plates import Plate, blank
 from reports.records import Records
 from reports.wording import METRICS, TIMES, amount, counted, percent
@@ -53,8 +53,9 @@ def draw(records: Records, *, narrow: bool) -> Plate | None:
     figure = blank(3.6 if narrow else 4.6, narrow=narrow)
     axes = axes_of(figure, left=32, right=10, top=26, bottom=42)
     costs = [trial.cost_in(records.metric) for trial in trials]
-    cost_scale(axes, costs, narrow=narrow)
-    percent_scale(axes, [trial.accuracy for trial in trials], room=0.16)
+    beside = [point for point in (_reference_point(records),) if point]
+    cost_scale(axes, costs + [across for across, _ in beside], narrow=narrow)
+    percent_scale(axes, [trial.accuracy for trial in trials] + [up for _, up in beside], room=0.16)
     name_axes(
         axes,
         across=f"{METRICS[records.metric]} of the network{', ms' if records.metric == 'latency' else ''} (log scale)",
@@ -66,11 +67,12 @@ def draw(records: Records, *, narrow: bool) -> Plate | None:
     )  # fmt: skip
     labels: list[Label] = []
     lines: list[list[Point]] = []
-    for mark in (_mark_finalists, _draw_front, _draw_equal_reward):
+    for mark in (_mark_finalists, _mark_reference, _draw_front, _draw_equal_reward):
         more_labels, more_lines = mark(axes, records)
         labels += more_labels
         lines += more_lines
-    place_labels(axes, labels, points=[(cost, trial.accuracy) for cost, trial in zip(costs, trials, strict=True)], lines=lines)
+    points = [(cost, trial.accuracy) for cost, trial in zip(costs, trials, strict=True)]
+    place_labels(axes, labels, points=points + beside, lines=lines)
     marks = {"trials": trials, "front": records.front} if len(trials) <= POINTED_AT else {}
     tips = {name: [_tip(trial, records) for trial in shown] for name, shown in marks.items()}
     return Plate(figure, _caption(records, best), tips)
@@ -132,6 +134,22 @@ def _mark_finalists(axes: Axes, records: Records) -> Marks:
     return labels, lines
 
 
+def _reference_point(records: Records) -> Point | None:
+    """Cost and accuracy of the published network after a training like those of the search."""
+    found = records.reference
+    if found is None or found["search_accuracy"] is None:
+        return None
+    return float(found["latency_ms" if records.metric == "latency" else records.metric]), found["search_accuracy"]
+
+
+def _mark_reference(axes: Axes, records: Records) -> Marks:
+    point = _reference_point(records)
+    if point is None or records.reference is None:
+        return [], []
+    axes.scatter(*point, s=46, marker="s", facecolor=PAPER, edgecolor=INK, linewidth=1.2, zorder=5, gid="reference")
+    return [Label(*point, records.reference["name"], INK)], []
+
+
 def covered(records: Records, count: int | None = None) -> float:
     """The hypervolume of the front of the first `count` trials (of all), between the cheapest and the dearest of all."""
     costs = [trial.cost_in(records.metric) for trial in records.trials]
@@ -161,6 +179,8 @@ def _caption(records: Records, best: Trial) -> str:
         sentences.append(
             f"Along the dashed curve the reward equals that of the best trial ({best.number}): {equation(records.reward)}."
         )
+    if records.reference is not None and records.reference["search_accuracy"] is not None:
+        sentences.append(f"Square: {records.reference['name']}, a published network, trained like the others.")
     if records.chosen is not None:
         sentences.append("Ringed: the other finalists, which were trained again, longer; the choice was made there, not here.")
         if measured.images:

@@ -1,9 +1,12 @@
 """The choice of a baseline: by mean reward of trainings anew, with the reasons in words."""
 
 import json
+import math
 import random
 from contextlib import closing
+from dataclasses import replace
 
+import numpy as np
 import optuna
 import pytest
 
@@ -14,12 +17,16 @@ from experiment.measurement import Measurement
 from experiment.store import Ledger
 from nas.baseline import choose_baseline
 from nas.evaluators.function import FunctionEvaluator
+from nas.finalists import best_together, pick_finalists
+from nas.gate import Gate
+from nas.reference import resolve
 from nas.reward import Reward
 from nas.search import SearchResult
 from nas.trial import Trial
 from space.cost import cost
 from space.loading import load_space
 from space.yaml_text import dump_yaml, parse_yaml
+from training.latency import Stopwatch
 
 SPACE = load_space("tiny")
 _generator = random.Random(1)
@@ -41,30 +48,48 @@ def evaluate(spec, budget, seed):
 
 @pytest.fixture
 def choose(tmp_path, monkeypatch):
-    """Chooses among finalists of these accuracies; their search rewards fall from the first to the last."""
+    """Chooses among finalists of these accuracies; their search rewards fall from the first to the last. known: accuracies of
+    other networks; again: with the function of the last call."""
     monkeypatch.syspath_prepend(str(tmp_path))
     made = []
 
-    def carry_out(accuracies, *, noise=0.0, seeds=3, finalists=4, weight=0.0, ledger=None, seed=0):
-        name = f"finalists_{tmp_path.name}_{len(made)}"
+    def carry_out(
+        accuracies,
+        *,
+        noise=0.0,
+        seeds=3,
+        finalists=4,
+        weight=0.0,
+        metric="flops",
+        ledger=None,
+        seed=0,
+        reference="none",
+        known=(),
+        again=False,
+    ):
+        name = made[-1] if again else f"finalists_{tmp_path.name}_{len(made)}"
         made.append(name)
-        table = {spec.spec_id: accuracy for spec, accuracy in zip(SPECS, accuracies, strict=False)}
+        table = {spec.spec_id: accuracy for spec, accuracy in [*zip(SPECS, accuracies, strict=False), *known]}
         (tmp_path / f"{name}.py").write_text(MODULE.format(accuracies=table, noise=noise))
         trials = [
-            Trial(number, number, spec, cost(spec), 0.9 - number / 100, Measurement(0.9 - number / 100))
+            Trial(number, number, spec, cost(spec), 0.9 - number / 100, Measurement(0.9 - number / 100), 1.0)
             for number, spec in enumerate(SPECS[: len(accuracies)])
         ]
-        result = SearchResult(trials, Reward("soft", weight, 400_000.0), exhausted=False)
-        section = SearchSection(finalists=finalists, finalist_seeds=seeds, finalist_recipe=Recipe(epochs=7))
+        result = SearchResult(trials, Reward("soft", weight, 400_000.0, metric), exhausted=False)
+        section = SearchSection(
+            finalists=finalists, finalist_seeds=seeds, finalist_recipe=Recipe(epochs=7), reference=reference
+        )
         with closing(InlineExecutor(1)) as executor:
             baseline = choose_baseline(
                 result,
                 section,
+                SPACE,
                 seed=seed,
                 ledger=ledger or Ledger(optuna.create_study(direction="maximize")),
                 executor=executor,
                 evaluator=FunctionEvaluator(f"{name}:evaluate", 60.0),
                 notify=lambda done, total, text: None,
+                stopwatch=Stopwatch("cpu", 1),
             )
         return baseline, baseline.to_dict(result)
 
@@ -76,7 +101,7 @@ def test_the_finalist_with_the_best_mean_is_chosen_not_the_winner_of_the_search(
     assert baseline.trial.spec == SPECS[2]
     assert facts["trial"] == 2
     assert facts["spec_id"] == SPECS[2].spec_id
-    assert facts["why"].endswith("it beats the other 3 finalists beyond the noise of 3 trainings each (95%)")
+    assert "it beats the other 3 finalists beyond the noise of 3 trainings each (95%)" in facts["why"]
     assert [row["tied_with_chosen"] for row in facts["finalists"]] == [False, False, True, False]
 
 
@@ -93,7 +118,7 @@ def test_those_that_cannot_be_told_from_the_chosen_are_named(choose):
     tied = [row["spec_id"] for row in facts["finalists"] if row["tied_with_chosen"]]
     assert len(tied) == 3
     others = ", ".join(name for name in tied if name != facts["spec_id"])
-    assert facts["why"].endswith(f"2 of the other 3 finalists can't be told from it ({others})")
+    assert f"2 of the other 3 finalists can't be told from it ({others})" in facts["why"]
 
 
 def test_with_one_training_each_nothing_can_be_told_apart(choose):
@@ -151,3 +176,173 @@ def test_the_file_is_strict_json_and_reads_back_equal(choose, accuracies, seeds)
     assert json.loads(json.dumps(facts, allow_nan=False)) == facts
     assert parse_yaml(dump_yaml(facts)) == facts
     assert type(SPECS[0]).from_dict(facts["spec"]).spec_id == facts["spec_id"]
+
+
+def test_the_probability_of_the_choice_is_told(choose):
+    clear, doubtful = choose([0.5, 0.6, 0.9, 0.7], noise=0.01)[1], choose([0.800, 0.801, 0.802, 0.5], noise=0.02)[1]
+    assert clear["chance_of_best"] > 0.99
+    assert clear["why"].endswith("it is the best of them with a probability of over 99%")
+    assert 0.25 < doubtful["chance_of_best"] < 0.9
+    assert doubtful["why"].endswith(f"it is the best of them with a probability of {doubtful['chance_of_best']:.0%}")
+
+
+def test_one_training_each_gives_no_probability(choose):
+    facts = choose([0.1, 0.9], seeds=1)[1]
+    assert facts["chance_of_best"] is None
+    assert "probability" not in facts["why"]
+
+
+@pytest.fixture
+def other(tmp_path):
+    """A network that is not of the space, as a spec file: its path, and it as the search would train it."""
+    made = replace(SPECS[0], stem_width=24, dropout=0.4)
+    (tmp_path / "other.yaml").write_text(dump_yaml({"spec": replace(made, classes=1000, channels=3).to_dict()}))
+    return str(tmp_path / "other.yaml"), replace(made, dropout=SPACE.base.dropout)
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "noise", "seeds", "rediscovered", "told"),
+    [
+        (0.3, 0.01, 3, True, "it rediscovers other.yaml: under the same proxy its reward is at least as high"),
+        (0.99, 0.01, 3, False, "it does not reach other.yaml: under the same proxy its reward is lower"),
+        (0.7, 0.1, 2, None, "whether it rediscovers other.yaml can't be told"),
+        (0.3, 0.0, 1, None, "one training each does not say how sure that is"),
+        (0.7, 0.0, 2, True, "0.0000 above, with no noise between trainings"),
+    ],
+)
+def test_a_reference_is_reached_or_not_or_it_cannot_be_told(choose, other, accuracy, noise, seeds, rediscovered, told):
+    path, spec = other
+    accuracies = [0.5, 0.6, 0.7, 0.5]
+    baseline, facts = choose(accuracies, noise=noise, seeds=seeds, reference=path, known=[(spec, accuracy)])
+    found = facts["reference"]
+    assert found["spec_id"] == spec.spec_id
+    assert found["rediscovered"] is rediscovered
+    assert told in found["why"]
+    assert len(found["accuracies"]) == seeds
+    assert found["chosen_ahead_by"] == pytest.approx(baseline.comparison.means[facts["spec_id"]] - found["reward"])
+    assert found["search_accuracy"] == pytest.approx(accuracy, abs=noise)
+    assert json.loads(json.dumps(facts, allow_nan=False)) == facts
+
+
+def test_a_reference_has_the_recipe_the_seeds_and_the_reward_of_the_finalists(choose, other):
+    path, spec = other
+    ledger = Ledger(optuna.create_study(direction="maximize"))
+    facts = choose([0.5, 0.6], weight=-1.0, reference=path, known=[(spec, 0.8)], ledger=ledger)[1]
+    rows = [row.attributes for row in ledger.rows()]
+    beside = [row for row in rows if row.get("reference") == "other.yaml"]
+    again = [row for row in beside if row["measurement"]["epochs"] == 7]
+    assert [row["seed"] for row in again] == list(dict.fromkeys(row["seed"] for row in rows if "trial" in row))
+    assert len(beside) == len(again) + 1  # one like those of the search
+    assert facts["reference"]["reward"] == pytest.approx(0.8 * (cost(spec).flops / 400_000) ** -1.0)
+
+
+def test_a_reference_is_timed_once_where_latency_is_the_cost(choose, other):
+    path, spec = other
+    ledger = Ledger(optuna.create_study(direction="maximize"))
+    asked = {"reference": path, "known": [(spec, 0.8)], "ledger": ledger, "metric": "latency", "weight": -0.1}
+    found = choose([0.5, 0.6], **asked)[1]["reference"]
+    assert found["latency_ms"] > 0
+    assert found["reward"] == pytest.approx(0.8 * (found["latency_ms"] / 400_000) ** -0.1)
+    assert choose([0.5, 0.6], **asked, again=True)[1]["reference"] == found
+
+
+def test_a_reference_is_replayed_too(choose, other):
+    path, spec = other
+    ledger = Ledger(optuna.create_study(direction="maximize"))
+    first = choose([0.5, 0.6], noise=0.01, reference=path, known=[(spec, 0.8)], ledger=ledger)[1]
+    count = len(ledger.rows())
+    again = choose([0.5, 0.6], noise=0.01, reference=path, known=[(spec, 0.8)], ledger=ledger, again=True)[1]
+    assert again == first
+    assert len(ledger.rows()) == count
+
+
+def test_a_reference_that_fails_is_left_out_with_the_reason(choose, other):
+    path, spec = other
+    facts = choose([0.5, 0.6], reference=path, known=[(spec, "fail")])[1]
+    assert facts["trial"] == 1
+    assert facts["reference"] == {"name": "other.yaml", "left_out": "RuntimeError: diverged"}
+
+
+def test_a_reference_that_is_a_finalist_is_not_trained_twice(choose, tmp_path):
+    (tmp_path / "same.yaml").write_text(dump_yaml(SPECS[1].to_dict()))
+    ledger = Ledger(optuna.create_study(direction="maximize"))
+    facts = choose([0.5, 0.6], reference=str(tmp_path / "same.yaml"), ledger=ledger)[1]
+    assert len(ledger.rows()) == 6
+    assert all("trial" in row.attributes for row in ledger.rows())
+    assert facts["reference"]["why"] == "it rediscovers same.yaml: it is that network"
+    assert facts["reference"]["search_reward"] == 0.89
+
+
+def test_without_a_reference_there_is_none(choose):
+    assert choose([0.5, 0.6])[1]["reference"] is None
+
+
+@pytest.mark.parametrize(
+    ("base", "gate", "dearest", "told"),
+    [
+        (load_space("mnasnet").base, Gate(), 1e8, ""),
+        (
+            load_space("mnasnet").base,
+            Gate(),
+            9e7,
+            "FLOPs at 224 pixels are over 4 times those of the dearest trial",
+        ),
+        (load_space("mnasnet").base, Gate(most=3e8), 1e9, "are outside search.min_flops, max_flops"),
+        (SPACE.base, Gate(), 1e9, "it can't be made for the images of this search (resolution: 12 is below"),
+    ],
+)
+def test_b0_is_the_reference_where_it_costs_little_against_the_search(base, gate, dearest, told):
+    found = resolve(SearchSection(), gate, base, dearest=dearest)
+    assert found.name == "efficientnet_b0"
+    assert (found.spec is None) == bool(told)
+    assert told in found.why_not
+
+
+def test_a_reference_that_was_asked_for_may_cost_anything():
+    section = SearchSection(reference="efficientnet_b7")
+    found = resolve(section, Gate(most=1e6), load_space("mnasnet").base, dearest=1.0)
+    assert found.spec.resolution == 224
+
+
+def test_finalists_are_those_whose_best_is_expected_to_be_the_highest():
+    good_alone, better, doubled, poor = [5.0, 0.0, 0.0], [4.0, 4.0, 4.0], [3.9, 3.9, 3.9], [0.0, 1.0, 0.0]
+    late = [0.0, 0.0, 4.5]
+    draws = np.array([good_alone, better, doubled, poor, late]).T
+    assert best_together(draws, 3) == [1, 0, 4]
+    assert sorted(best_together(draws, 9)) == [0, 1, 2, 3, 4]
+
+
+def test_luck_is_taken_out_of_the_accuracies_that_pick_finalists():
+    generator = random.Random(3)
+    specs = list({(spec := SPACE.decode(SPACE.sample(generator))).spec_id: spec for _ in range(80)}.values())
+    true = {spec.spec_id: 0.5 + 0.04 * math.log(cost(spec).flops / 1e5) for spec in specs}
+    luck = np.random.default_rng(0).normal(0, 0.03, len(specs))
+    trials = [
+        Trial(n, n, spec, cost(spec), true[spec.spec_id] + float(luck[n]), Measurement(true[spec.spec_id] + float(luck[n])))
+        for n, spec in enumerate(specs)
+    ]
+    found = pick_finalists(trials, trials, SPACE, Reward("soft", 0.0, 1.0), count=5, seed=0)
+    errors = [one.expected_accuracy - true[one.trial.spec.spec_id] for one in found]
+    lucky = sorted(trials, key=lambda trial: -trial.accuracy)[:5]
+    lucky_errors = [trial.accuracy - true[trial.spec.spec_id] for trial in lucky]
+    assert np.mean(np.abs(errors)) < np.mean(np.abs(lucky_errors))
+    again = pick_finalists(trials, trials, SPACE, Reward("soft", 0.0, 1.0), count=5, seed=0)
+    assert again == found
+
+
+def test_a_training_that_went_wrong_is_no_finalist_and_misleads_about_none():
+    specs = SPECS[:5]
+    accuracies = [0.9, 0.91, 0.05, 0.92, 0.93]
+    pairs = enumerate(zip(specs, accuracies, strict=True))
+    trials = [Trial(number, number, spec, cost(spec), value, Measurement(value)) for number, (spec, value) in pairs]
+    found = pick_finalists(trials, trials, SPACE, Reward("soft", 0.0, 1.0), count=4, seed=0)
+    assert {one.trial.number for one in found} == {0, 1, 3, 4}
+    assert all(one.expected_accuracy > 0.85 for one in found)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_of_few_trials_the_highest_rewards_are_finalists(count):
+    trials = [Trial(n, n, spec, cost(spec), 0.1 * n, Measurement(0.5)) for n, spec in enumerate(SPECS[:3])]
+    found = pick_finalists(trials, trials, SPACE, Reward("soft", 0.0, 1.0), count=count, seed=0)
+    assert [one.trial.number for one in found] == [2, 1, 0][:count]
+    assert all(one.expected_accuracy is None for one in found)

@@ -81,6 +81,10 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {
         ["run", "--data", "digits", "--reward", "pareto", "--target", "3e5"],
         ["search.target: 300000", "no meaning for a Pareto front", "leave it out"],
     ),
+    "an unknown reference": (
+        ["run", "--data", "digits", "--set", "search.reference=efficientnet_b00"],
+        ["search.reference", "'efficientnet_b00'", "did you mean 'efficientnet_b0'", "none, or auto"],
+    ),
     "an unknown cost": (["run", "--data", "digits", "--cost", "ms"], ["search.cost: 'ms'", "'latency'"]),
     "a closed gate": (["run", "gate.yaml"], ["search.min_flops", "above max_flops"]),
     "a tab": (["run", "tab.yaml"], ["tab.yaml", "line 2", "tab"]),

@@ -12,6 +12,7 @@ from experiment.measurement import Measurement
 from experiment.rundir import RunDir, write_atomic
 from experiment.store import ORPHAN, open_store
 from nas.baseline import Baseline
+from nas.finalists import Finalist
 from nas.objective import REWARD
 from nas.reward import make_reward
 from nas.search import SearchResult
@@ -103,7 +104,7 @@ class Builder:
         weight = -0.031 if section.weight == "auto" else section.weight
         return make_reward(kind, weight=weight, target=section.target or 400_000.0, metric=section.cost)
 
-    def choose(self, *, finalists=3, seeds=2, exhausted=False):
+    def choose(self, *, finalists=3, seeds=2, exhausted=False, reference=None):
         with closing(open_store(self.run.study, url=None, new=False)) as store:
             trials = measured_trials(store.rows("search"))
         reward, pareto = self.reward(), self.config.search.reward == "pareto"
@@ -118,7 +119,8 @@ class Builder:
         comparison = compare(rewards)
         chosen = next(trial for trial in best if trial.spec.spec_id == comparison.winner)
         result = SearchResult(trials, reward, exhausted, pareto, WHY if self.config.search.weight == "auto" else "")
-        facts = Baseline(chosen, best, accuracies, comparison).to_dict(result) | {"exhausted": exhausted}
+        baseline = Baseline(chosen, [Finalist(trial) for trial in best], accuracies, rewards, comparison, reference)
+        facts = baseline.to_dict(result) | {"exhausted": exhausted}
         write_atomic(self.run.baseline, dump_yaml(facts))
         self.spec = chosen.spec
         return self

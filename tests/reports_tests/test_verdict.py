@@ -5,14 +5,23 @@ import math
 import numpy as np
 import pytest
 
+from experiment.rundir import write_atomic
+from nas.reference import Measured, Reference
 from nas.reward import Reward
+from reports.exhibits import show_finalists
+from reports.figures import front
 from reports.figures.frame import round_ticks
 from reports.figures.front import equal_reward
 from reports.layout.columns import columns_of
+from reports.page import write_report
+from reports.plates import styled
 from reports.records import read_records
+from reports.tables import finalists_table
 from reports.verdict import difference, told_apart, verdict
 from reports.wording import percent, quantity, span, tick
 from space.presets import preset
+from space.yaml_text import dump_yaml, read_yaml
+from training.compare import shown_chance
 
 SMALL = {"tolerance": 0.2, "divisor": 4, "members": 4, "phi": [1.0, 2.0]}
 
@@ -101,3 +110,65 @@ def test_ticks_and_spans_have_no_idle_digits():
     assert [tick(value) for value in (200_000, 1_500_000, 1e9)] == ["200k", "1.5M", "1G"]
     assert span(1.0, 1.0) == "1.00"
     assert span(1.5, 2.0) == "1.50\u20132.00"
+
+
+def measured(name="efficientnet_b0", *, rewards=(0.5, 0.5), search_accuracy=0.6):
+    spec = preset("efficientnet_b0")
+    return Measured(name, spec, [0.7, 0.71], list(rewards), search_accuracy, search_accuracy, None)
+
+
+def test_the_probability_of_the_choice_is_in_the_verdict(build):
+    built = build().search(6).choose()
+    chance = read_records(built.run).baseline["chance_of_best"]
+    assert f"The probability that it is the best of them is {shown_chance(chance)}." in words(built)
+
+
+@pytest.mark.parametrize(
+    ("reference", "told"),
+    [
+        (measured(), "It rediscovers efficientnet_b0: under the same proxy its reward is at least as high"),
+        (measured(rewards=(2.0, 2.0)), "It does not reach efficientnet_b0"),
+        (measured(rewards=(-9.0, 9.0)), "Whether it rediscovers efficientnet_b0 can't be told"),
+        (Reference("efficientnet_b0", None, "it is too dear"), "efficientnet_b0 was not trained beside it: it is too dear."),
+    ],
+)
+def test_the_verdict_says_whether_the_reference_is_reached(build, reference, told):
+    built = build().search(6).choose(reference=reference)
+    assert told in words(built)
+
+
+def test_the_reference_stands_among_the_finalists_and_in_the_figure(build):
+    built = build().search(6).choose(reference=measured())
+    records = read_records(built.run)
+    shown = show_finalists(records)
+    assert [row[-1].text for row in shown.rows].count("reference: reached") == 1
+    assert [row[1].text for row in shown.rows].count("efficientnet_b0") == 1
+    assert shown.rows[shown.marked][-1].text == "chosen"
+    table = finalists_table(records)
+    assert list(table.reference.dropna()) == ["efficientnet_b0"]
+    assert len(table) == 4
+    with styled():
+        plate = front.draw(records, narrow=False)
+    axes = plate.figure.axes[0]
+    assert "efficientnet_b0" in {text.get_text() for text in axes.texts}
+    assert axes.get_xlim()[1] > 385_814_752
+    assert "Square: efficientnet_b0, a published network" in plate.caption
+
+
+def test_a_reference_whose_short_training_failed_is_not_in_the_figure(build):
+    built = build().search(6).choose(reference=measured(search_accuracy=None))
+    records = read_records(built.run)
+    assert show_finalists(records).rows[-1][3].text == "\N{EN DASH}"
+    with styled():
+        assert "Square" not in front.draw(records, narrow=False).caption
+    write_report(built.run)
+
+
+def test_a_baseline_that_was_chosen_before_there_were_references_is_still_told(build):
+    built = build().search(6).choose()
+    facts = read_yaml(built.run.baseline)
+    for name in ("reference", "chance_of_best"):
+        del facts[name]
+    write_atomic(built.run.baseline, dump_yaml(facts))
+    assert "probability" not in words(built)
+    write_report(built.run)

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from training.compare import compare
+from training.compare import chance_of_best, compare, difference
 
 
 def table(gaps, seeds, *, generator, noise=0.005, luck=0.02):
@@ -86,3 +86,38 @@ def test_a_worked_example():
 def test_an_empty_or_ragged_table_is_refused(bad):
     with pytest.raises(ValueError, match="rows of one length"):
         compare(bad)
+
+
+@pytest.mark.parametrize(("rows", "seeds"), [(2, 2), (4, 2), (4, 3)])
+@pytest.mark.parametrize("spread", [0.0025, 0.005, 0.015])
+def test_the_chance_of_the_winner_is_never_far_above_how_often_it_is_right(rows, seeds, spread):
+    generator = np.random.default_rng(rows + seeds)
+    said, right = [], []
+    for _ in range(150):
+        gaps = generator.normal(0, spread, rows)
+        seen = table(gaps, seeds, generator=generator)
+        said.append(chance_of_best(seen))
+        right.append(compare(seen).winner == f"n{gaps.argmax()}")
+    assert np.mean(said) <= np.mean(right) + 0.04 + 2 * np.std(right) / len(right) ** 0.5
+
+
+def test_equals_without_noise_share_the_chance_and_a_better_one_has_all_of_it():
+    assert chance_of_best({"a": [0.5, 0.5], "b": [0.5, 0.5]}) == pytest.approx(0.5)
+    assert chance_of_best({"a": [0.5, 0.5], "b": [0.6, 0.6]}) == 1.0
+    assert chance_of_best({"a": [0.5]}) == 1.0
+    assert math.isnan(chance_of_best({"a": [0.5], "b": [0.6]}))
+
+
+def test_the_interval_of_a_difference_covers_it_also_where_the_first_is_the_best_of_many():
+    generator = np.random.default_rng(5)
+    covered = []
+    for _ in range(400):
+        seen = table([0.0] * 5, 3, generator=generator)
+        winner = compare({name: row for name, row in seen.items() if name != "n4"}).winner
+        low, high = difference(seen, winner, "n4", candidates=4)[1:]
+        covered.append(low <= 0 <= high)
+    assert np.mean(covered) >= 0.95 - 3 * math.sqrt(0.05 * 0.95 / 400)
+
+
+def test_one_training_each_says_nothing_of_how_sure_a_difference_is():
+    assert difference({"a": [0.75], "b": [0.5]}, "a", "b") == (0.25, -math.inf, math.inf)
