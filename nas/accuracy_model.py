@@ -4,6 +4,7 @@ Tuning the hyperparameters costs most, so they are tuned on the first m trials, 
 kept in between: they follow from the trials alone, whatever was asked before.
 """
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
@@ -18,24 +19,30 @@ _TUNED_ON = 300
 _FAR_BELOW = 4.0
 
 
-def learn(problem: Problem, measured: Indices, targets: Floats, *, pending: Indices | None = None) -> GaussianProcess:
-    """What targets (accuracies, or the logarithms of measured costs) are to be expected, from trials in the order of their
-    numbers: (trials, decisions), (trials,), at least LEAST of them.
+def learn_accuracy(problem: Problem, measured: Indices, accuracies: Floats, *, pending: Indices) -> GaussianProcess:
+    """What accuracies are to be expected, from trials in the order of their numbers: (trials, decisions), (trials,), at least
+    LEAST of them.
 
     pending: networks that are being measured; each is taken to give what is expected of it (Ginsbourger et al., 2010, the
     kriging believer), so that the next is looked for elsewhere.
     """
     features = problem.features(measured)
-    first = _milestone(len(targets))
-    theta = _tuned(features[:first].tobytes(), targets[:first].tobytes(), features.shape[1])
-    kept = _remembered(targets)
+    theta = _tuned_first(features, accuracies, without_disasters)
+    kept, targets = _remembered(accuracies), without_disasters(accuracies)
     model = GaussianProcess(theta, features[kept], targets[kept])
-    if pending is None or len(pending) == 0:
+    if len(pending) == 0:
         return model
     expected = problem.features(pending)
     return GaussianProcess(
         theta, np.concatenate([features[kept], expected]), np.concatenate([targets[kept], model.mean(expected)])
     )
+
+
+def learn_log_cost(problem: Problem, measured: Indices, costs: Floats) -> GaussianProcess:
+    """The same of the logarithms of costs that had to be measured."""
+    features, targets = problem.features(measured), np.log(costs)
+    kept = _remembered(targets)
+    return GaussianProcess(_tuned_first(features, targets, lambda first: first), features[kept], targets[kept])
 
 
 def without_disasters(accuracies: Floats) -> Floats:
@@ -51,6 +58,12 @@ def _milestone(count: int) -> int:
     while (following := max(step + 1, int(step * 1.2))) <= count:
         step = following
     return step
+
+
+def _tuned_first(features: Floats, targets: Floats, clean: Callable[[Floats], Floats]) -> Hyperparameters:
+    """Tuned on the first trials. Cleaned by themselves: by all trials, they would be others after each."""
+    first = _milestone(len(targets))
+    return _tuned(features[:first].tobytes(), clean(targets[:first]).tobytes(), features.shape[1])
 
 
 @lru_cache(maxsize=32)

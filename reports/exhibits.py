@@ -100,7 +100,7 @@ def show_finalists(records: Records) -> Exhibit | None:
         "reward in search",
         "mean reward",
         "mean accuracy",
-        "each training:",
+        "each training:" if records.imaged else "each time:",
         "against the best:",
     )
     return Exhibit(
