@@ -59,7 +59,9 @@ def accuracies(records: Records) -> str:
 
 def about_accuracies(records: Records) -> str:
     said = accuracies(records)
-    return f"accuracies: {said}" if said else "accuracies are top-1, after short trainings, and compare networks of this page only"
+    return (
+        f"accuracies: {said}" if said else "accuracies are top-1, after short trainings, and compare networks of this page only"
+    )
 
 
 def data_facts(records: Records) -> Facts:
@@ -128,7 +130,9 @@ def notes(records: Records) -> list[str]:
         f"Trainings are short ({counted(epochs, 'epoch')} in the search, {final} in the validation) and serve to compare "
         "networks of this page with each other. They are not comparable with published accuracies."
     )
-    splits = "The search and the scaling saw training and validation images only; the test split was opened for the family alone."
+    splits = (
+        "The search and the scaling saw training and validation images only; the test split was opened for the family alone."
+    )
     return [
         "FLOPs are multiply-adds of convolutions and the classifier, per image; other tools may count twice as many.",
         *([trainings] if records.imaged else []),

@@ -201,10 +201,10 @@ class AccelNasbenchEvaluator:
 
     def require_space(self, searched: SearchSpace) -> None:
         """Raises InputError where networks of that space have no accuracy here."""
-        for place in (0, -1):
-            choices = {decision.name: decision.values[place] for decision in searched.decisions}
+        first = {decision.name: decision.values[0] for decision in searched.decisions}
+        for name, value in ((decision.name, value) for decision in searched.decisions for value in decision.values):
             try:
-                space().encode(searched.decode(choices))
+                space().encode(searched.decode(first | {name: value}))
             except SpecError as error:
                 raise InputError(
                     f"search.space: {searched.name!r} holds networks that are not of space {SPACE!r} ({error}), "
