@@ -1,9 +1,10 @@
 """A network as a row of numbers that its accuracy can be learned from.
 
 Its choices, each as a number (log of a size; one column a word), 0 where a choice is idle; for each field, and each word of
-one, the sum over all of the network; for each stage the number of its layers; and the logarithms of what the network and each of its stages cost,
-which is known exactly. The costs carry most of what few trials can tell (measured on Accel-NASBench's records, Kendall tau
-from 15 trials: 0.51 by choices alone, 0.62 with the network's costs, 0.68 with the stages' too; from 30: 0.68, 0.77, 0.77).
+one, the sum over the network; for each stage the number of its layers; and the logarithms of what the network and each of its
+stages cost, which is known exactly. The costs carry most of what few trials can tell (measured on Accel-NASBench's records,
+Kendall tau from 15 trials: 0.51 by choices alone, 0.62 with the network's costs, 0.68 with the stages' too; from 30: 0.68,
+0.77, 0.77).
 """
 
 from collections.abc import Callable

@@ -107,9 +107,7 @@ def _missing(records: Records) -> dict[str, str]:
         told["baseline"] = "The given baseline has not been read yet; `phinas scale DIR` does it." if records.given else chosen
     if not records.imaged:
         elsewhere = "`phinas scale --baseline DIR/search/baseline.yaml --data IMAGES --out NEW`"
-        return told | {
-            name: f"Nothing is trained in a run without images; {elsewhere} does it." for name in ("scaling", "family")
-        }
+        return told | dict.fromkeys(("scaling", "family"), f"Nothing is trained in a run without images; {elsewhere} does it.")
     if records.coefficients is None:
         under_way = sum(row.done for row in records.rows["scaling"])
         so_far = f" ({under_way} of its trainings are recorded)" if under_way else ""

@@ -154,7 +154,7 @@ def surrogate(path: Path) -> Surrogate:
     digest = hashlib.sha256(known.tobytes() + accuracies.tobytes()).hexdigest()[:16]
     kept = _cache() / f"accel-nasbench-{digest}.npz"
     try:
-        with np.load(kept, allow_pickle=False) as facts:
+        with kept.open("rb") as file, np.load(file, allow_pickle=False) as facts:
             scalars = {name: float(facts[name]) for name in ("mean", "scale", "r2", "tau", "noise")}
             return Surrogate(Hyperparameters(facts["logs"]), known, facts["weights"], **scalars)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):

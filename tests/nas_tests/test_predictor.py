@@ -237,8 +237,10 @@ ODD = {
     "one decision of forty values": of_values(Decision("stages.2.width", tuple(range(8, 328, 8)))),
     "words and truths": of_values(
         Decision("stages.1.skip", (True, False)), Decision("stages.1.activation", ("relu", "silu", "hard_swish")),
-        Decision("stages.2.block", ("mbconv", "fused_mbconv", "conv", "separable")), Decision("stages.3.block", ("mbconv", "conv"))),
-    "a decision of one value": of_values(Decision("stages.1.kernel", (5,)), Decision("stages.2.width", tuple(range(8, 328, 8)))),
+        Decision("stages.2.block", ("mbconv", "fused_mbconv", "conv", "separable")),
+        Decision("stages.3.block", ("mbconv", "conv"))),
+    "a decision of one value": of_values(
+        Decision("stages.1.kernel", (5,)), Decision("stages.2.width", tuple(range(8, 328, 8)))),
     "too large for tables": of_values(
         Decision("stages.1.width", tuple(range(8, 328, 8))), Decision("stages.1.depth", tuple(range(1, 13))),
         Decision("stages.1.kernel", (3, 5, 7, 9, 11)), Decision("stages.1.expansion", (1, 1.5, 2, 3, 4, 6, 8)),
@@ -247,7 +249,8 @@ ODD = {
     "two hundred decisions": SearchSpace("wide", ArchSpec(
         tuple(StageSpec(16 + 8 * index, 8, stride=1 + index % 2) for index in range(5)), resolution=64, stem_width=16),
         tuple(Decision(f"stages.{stage}.layers.{layer}.{field}", values) for stage in range(5) for layer in range(8)
-              for field, values in (("kernel", (3, 5, 7)), ("expansion", (1, 2, 4, 6)), ("se", (0, 0.25)), ("skip", (True, False)),
+              for field, values in (("kernel", (3, 5, 7)), ("expansion", (1, 2, 4, 6)), ("se", (0, 0.25)),
+                                    ("skip", (True, False)),
                                     ("block", ("mbconv", "fused_mbconv", "identity")[: 2 + (layer > 0)])))),
 }  # fmt: skip
 
@@ -285,8 +288,8 @@ def test_a_proposal_takes_under_half_a_second_at_five_hundred_trials():
 
 def test_the_numbers_that_it_draws_are_its_own():
     """Neither numpy's global generator nor Python's is touched."""
-    np.random.seed(5)  # noqa: NPY002
+    np.random.seed(5)
     random.seed(5)
-    before = (np.random.get_state()[1].tolist(), random.getstate())  # noqa: NPY002
+    before = (np.random.get_state()[1].tolist(), random.getstate())
     Drive("predictor", weakest_link, trials=14)
-    assert (np.random.get_state()[1].tolist(), random.getstate()) == before  # noqa: NPY002
+    assert (np.random.get_state()[1].tolist(), random.getstate()) == before
