@@ -19,16 +19,25 @@ _TUNED_ON = 300
 _FAR_BELOW = 4.0
 
 
-def learn_accuracy(problem: Problem, measured: Indices, accuracies: Floats, *, pending: Indices) -> GaussianProcess:
+def learn_accuracy(
+    problem: Problem, measured: Indices, accuracies: Floats, prices: Floats, *, pending: Indices
+) -> GaussianProcess:
     """What accuracies are to be expected, from trials in the order of their numbers: (trials, decisions), (trials,), at least
-    LEAST of them.
+    LEAST of them. prices: what the reward weighs of each.
 
     pending: networks that are being measured; each is taken to give what is expected of it (Ginsbourger et al., 2010, the
     kriging believer), so that the next is looked for elsewhere.
     """
     features = problem.features(measured)
-    theta = _tuned_first(features, accuracies, without_disasters)
-    kept, targets = _remembered(accuracies), without_disasters(accuracies)
+    slope, intercept = problem.line(prices)
+
+    def clean(first: Floats) -> Floats:
+        if problem.pareto:  # what is cheap and poor may stand on the front: nothing is far below all others
+            return first
+        return without_disasters(first, slope[: len(first)], intercept[: len(first)])
+
+    theta = _tuned_first(features, accuracies, clean)
+    kept, targets = _remembered(accuracies), clean(accuracies)
     model = GaussianProcess(theta, features[kept], targets[kept])
     if len(pending) == 0:
         return model
@@ -45,12 +54,19 @@ def learn_log_cost(problem: Problem, measured: Indices, costs: Floats) -> Gaussi
     return GaussianProcess(_tuned_first(features, targets, lambda first: first), features[kept], targets[kept])
 
 
-def without_disasters(accuracies: Floats) -> Floats:
+def without_disasters(accuracies: Floats, slope: Floats, intercept: Floats) -> Floats:
     """Accuracies far below the others raised to where "far below" begins: that a network failed to learn says that it is
-    poor, and how poor would drown all other differences."""
-    middle = float(np.median(accuracies))
-    spread = 1.4826 * float(np.median(np.abs(accuracies - middle)))
-    return np.maximum(accuracies, middle - _FAR_BELOW * spread) if spread > 0 else accuracies
+    poor, and how poor would drown all other differences. But not so far that its reward, a line in accuracy, would come near
+    the others': cheap networks would seem to promise most."""
+    with np.errstate(divide="ignore"):
+        least = (_far_below(slope * accuracies + intercept) - intercept) / slope
+    return np.maximum(accuracies, np.minimum(_far_below(accuracies), least))
+
+
+def _far_below(values: Floats) -> float:
+    middle = float(np.median(values))
+    spread = 1.4826 * float(np.median(np.abs(values - middle)))
+    return middle - _FAR_BELOW * spread if spread > 0 else -np.inf
 
 
 def _milestone(count: int) -> int:

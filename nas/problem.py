@@ -14,6 +14,7 @@ from optuna.distributions import CategoricalDistribution
 
 from nas.features import Features
 from nas.gate import Gate
+from nas.gaussian_process import Floats
 from nas.reward import Reward
 from space.cost import cost
 from space.cost_tables import METRICS, CostTables, Integers
@@ -25,6 +26,7 @@ from space.spec import SpecError
 ACCURACY = "accuracy"
 COST = "cost"
 
+_SLOPES = (1e-30, 1e30)  # a weight of -1000 goes beyond all numbers
 _ENUMERABLE = 4096  # choices; of a space no larger than this a draw is all of them
 _DRAWS = 64  # times as many are drawn as are asked for, where the gate lets few pass
 _SLOW_DRAWS = 2  # the same in a space too large for tables, where pricing takes a thousand times longer
@@ -55,6 +57,11 @@ class Problem:
     def known_costs(self) -> bool:
         """Whether `costs` gives what the reward weighs; if not, finished trials have it as their attribute COST."""
         return self.reward.metric in METRICS
+
+    def line(self, prices: Floats) -> tuple[Floats, Floats]:
+        """Slope and intercept of the reward in accuracy, the slope within numbers that can still be calculated with."""
+        slope, intercept = self.reward.line(prices)
+        return np.clip(slope, *_SLOPES), intercept
 
     @cached_property
     def counts(self) -> NDArray[np.int64]:

@@ -30,7 +30,6 @@ _FRESH = 1024  # random networks looked at for a proposal
 _CENTRES = 10
 _AROUND = 600  # neighbours looked at in a step of the climb
 _STEPS = 12
-_SLOPES = (1e-30, 1e30)  # a weight of -1000 goes beyond all numbers
 _MARGIN = 0.1  # of the logarithm of cost, beyond the dearest network measured
 
 
@@ -41,8 +40,8 @@ class PredictorSampler(WholeSampler):
         if len(finished) < FIRST:
             return self.draw()
         accuracies = np.array([trial.user_attrs[ACCURACY] for trial in finished], dtype=np.float64)
-        model = learn_accuracy(self.problem, rows, accuracies, pending=self.pending)
         prices = self._prices(finished, rows)
+        model = learn_accuracy(self.problem, rows, accuracies, prices(rows), pending=self.pending)
         promise = (Hypervolume if self.problem.pareto else Improvement)(self.problem, model, prices, rows)
         pool = np.concatenate([rows, self.problem.draw(_FRESH, self.numbers)])
         return self.first_fresh(climb(self.problem, promise, pool, self.numbers)) or self.draw()
@@ -63,17 +62,13 @@ class Improvement:
 
     def __init__(self, problem: Problem, model: GaussianProcess, prices: Prices, measured: Indices) -> None:
         self._problem, self._model, self._prices = problem, model, prices
-        slope, intercept = self._line(measured)
+        slope, intercept = problem.line(prices(measured))
         self._best = float((slope * model.mean(problem.features(measured)) + intercept).max())
 
     def __call__(self, indices: Indices) -> Floats:
-        slope, intercept = self._line(indices)
+        slope, intercept = self._problem.line(self._prices(indices))
         mean, deviation = self._model.predict(self._problem.features(indices))
         return log_expected_improvement(slope * mean + intercept, slope * deviation, self._best)
-
-    def _line(self, indices: Indices) -> tuple[Floats, Floats]:
-        slope, intercept = self._problem.reward.line(self._prices(indices))
-        return np.clip(slope, *_SLOPES), intercept
 
 
 class Hypervolume:
