@@ -4,31 +4,34 @@ Tuning the hyperparameters costs most, so they are tuned on the first m trials, 
 kept in between: they follow from the trials alone, whatever was asked before.
 """
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
 
 from nas.gaussian_process import Floats, GaussianProcess, Hyperparameters, standard, tune
 from nas.problem import Problem
-from space.idle import Indices
+from space.idle import Indices, Mask
 
 LEAST = 4  # trials, below which nothing is learned
 MOST = 800  # trials that the process remembers: its work grows with their cube
 _TUNED_ON = 300
-_FAR_BELOW = 4.0
+_FAILED = 0.5  # of the median accuracy
 
 
-def learn(problem: Problem, measured: Indices, targets: Floats, *, pending: Indices | None = None) -> GaussianProcess:
-    """What targets (accuracies, or the logarithms of measured costs) are to be expected, from trials in the order of their
-    numbers: (trials, decisions), (trials,), at least LEAST of them.
+def learn_accuracy(
+    problem: Problem, measured: Indices, accuracies: Floats, *, pending: Indices | None = None
+) -> GaussianProcess:
+    """What accuracies are to be expected, from trials in the order of their numbers: (trials, decisions), (trials,), at least
+    LEAST of them.
 
     pending: networks that are being measured; each is taken to give what is expected of it (Ginsbourger et al., 2010, the
     kriging believer), so that the next is looked for elsewhere.
     """
     features = problem.features(measured)
-    first = _milestone(len(targets))
-    theta = _tuned(features[:first].tobytes(), targets[:first].tobytes(), features.shape[1])
-    kept = _remembered(targets)
+    clean = _as_it_is if problem.pareto else without_disasters  # what is cheap and poor may stand on the front
+    theta = _tuned_first(features, accuracies, clean)
+    kept, targets = _remembered(accuracies), clean(accuracies)
     model = GaussianProcess(theta, features[kept], targets[kept])
     if pending is None or len(pending) == 0:
         return model
@@ -38,12 +41,27 @@ def learn(problem: Problem, measured: Indices, targets: Floats, *, pending: Indi
     )
 
 
+def learn_log_cost(problem: Problem, measured: Indices, costs: Floats) -> GaussianProcess:
+    """The same of the logarithms of costs that had to be measured."""
+    features, targets = problem.features(measured), np.log(costs)
+    kept = _remembered(targets)
+    return GaussianProcess(_tuned_first(features, targets, _as_it_is), features[kept], targets[kept])
+
+
+def went_wrong(accuracies: Floats) -> Mask:
+    """Which came to less than half of the median: a training that failed to learn."""
+    return accuracies < _FAILED * np.median(accuracies)
+
+
 def without_disasters(accuracies: Floats) -> Floats:
-    """Accuracies far below the others raised to where "far below" begins: that a network failed to learn says that it is
-    poor, and how poor would drown all other differences."""
-    middle = float(np.median(accuracies))
-    spread = 1.4826 * float(np.median(np.abs(accuracies - middle)))
-    return np.maximum(accuracies, middle - _FAR_BELOW * spread) if spread > 0 else accuracies
+    """Those that went wrong raised to the lowest of the others: that a network failed to learn says that it is poor, and how
+    poor would drown all other differences."""
+    wrong = went_wrong(accuracies)
+    return np.where(wrong, accuracies[~wrong].min(), accuracies)
+
+
+def _as_it_is(targets: Floats) -> Floats:
+    return targets
 
 
 def _milestone(count: int) -> int:
@@ -51,6 +69,12 @@ def _milestone(count: int) -> int:
     while (following := max(step + 1, int(step * 1.2))) <= count:
         step = following
     return step
+
+
+def _tuned_first(features: Floats, targets: Floats, clean: Callable[[Floats], Floats]) -> Hyperparameters:
+    """Tuned on the first trials. Cleaned by themselves: by all trials, they would be others after each."""
+    first = _milestone(len(targets))
+    return _tuned(features[:first].tobytes(), clean(targets[:first]).tobytes(), features.shape[1])
 
 
 @lru_cache(maxsize=32)

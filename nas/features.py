@@ -1,9 +1,10 @@
 """A network as a row of numbers that its accuracy can be learned from.
 
-Its choices, each as a number (log of a size; one column a word), 0 where a choice is idle; for each field the sum over
-all layers; for each stage the number of its layers; and the logarithms of what the network and each of its stages cost,
-which is known exactly. The costs carry most of what few trials can tell (measured on Accel-NASBench's records, Kendall tau
-from 15 trials: 0.51 by choices alone, 0.62 with the network's costs, 0.68 with the stages' too; from 30: 0.68, 0.77, 0.77).
+Its choices, each as a number (log of a size; one column a word), 0 where a choice is idle; for each field, and each word of
+one, the sum over the network; for each stage the number of its layers; and the logarithms of what the network and each of its
+stages cost, which is known exactly. The costs carry most of what few trials can tell (measured on Accel-NASBench's records,
+Kendall tau from 15 trials: 0.51 by choices alone, 0.62 with the network's costs, 0.68 with the stages' too; from 30: 0.68,
+0.77, 0.77).
 """
 
 from collections.abc import Callable
@@ -30,8 +31,8 @@ class Features:
         self._idleness = Idleness(space)
         decisions = space.decisions
         self._codes = [_code(decision) for decision in decisions]
-        self._fields = sorted({place_of(decision.name).field for decision in decisions})
-        self._field_of = [self._fields.index(place_of(decision.name).field) for decision in decisions]
+        labels = [label for decision in decisions for label in _labels(decision)]
+        self._sums = np.array([[label == other for other in sorted(set(labels))] for label in labels], dtype=np.float64)
         counts = [len(decision.values) for decision in decisions]
         sample = self._raw(np.random.default_rng(0).integers(0, counts, size=(_SAMPLE, len(counts))))
         self._mean, self._deviation = sample.mean(0), sample.std(0)
@@ -43,11 +44,8 @@ class Features:
 
     def _raw(self, indices: Indices) -> Floats:
         idle = self._idleness.mask(indices)
-        columns = [code[indices[:, j]] * ~idle[:, j, None] for j, code in enumerate(self._codes)]
-        totals = np.zeros((len(indices), len(self._fields)))
-        for field, column in zip(self._field_of, columns, strict=True):
-            totals[:, field] += column.sum(1)
-        return np.concatenate([*columns, totals, self._layers(indices), self._costs(indices)], axis=1)
+        columns = np.concatenate([code[indices[:, j]] * ~idle[:, j, None] for j, code in enumerate(self._codes)], axis=1)
+        return np.concatenate([columns, columns @ self._sums, self._layers(indices), self._costs(indices)], axis=1)
 
     def _layers(self, indices: Indices) -> Floats:
         space = self._space
@@ -59,13 +57,23 @@ class Features:
         return np.log1p(counts)
 
     def _costs(self, indices: Indices) -> Floats:
-        by_stage = self._price_stages(indices)[:, :, _COSTS].reshape(len(indices), -1)
-        return np.log1p(np.concatenate([self._price(indices)[:, _COSTS], by_stage], axis=1))
+        by_stage = np.moveaxis(self._price_stages(indices)[:, :, _COSTS], 1, 0)
+        return np.log1p(np.concatenate([self._price(indices)[:, _COSTS], *by_stage], axis=1))
+
+
+def _is_of_numbers(decision: Decision) -> bool:
+    return all(isinstance(value, int | float) for value in decision.values)
+
+
+def _labels(decision: Decision) -> list[str]:
+    """Of each of its columns, what may be summed with it: the field, and the word."""
+    field = place_of(decision.name).field
+    return [field] if _is_of_numbers(decision) else [f"{field} {value}" for value in decision.values]
 
 
 def _code(decision: Decision) -> Floats:
     """(values, columns): a centred number for each value, or a centred one-hot for words."""
-    if all(isinstance(value, int | float) for value in decision.values):
+    if _is_of_numbers(decision):
         code = np.log1p(np.array([[float(value)] for value in decision.values]))
     else:
         code = np.eye(len(decision.values))

@@ -14,7 +14,7 @@ import numpy as np
 from scipy.linalg import cholesky
 
 from experiment.seeds import seed_of
-from nas.accuracy_model import LEAST, learn
+from nas.accuracy_model import LEAST, learn_accuracy, went_wrong
 from nas.gate import Gate
 from nas.gaussian_process import Floats, GaussianProcess
 from nas.problem import Problem
@@ -25,7 +25,6 @@ from space.spec import SpecError
 
 _DRAWS = 2000
 _DRAWN = 400  # networks drawn jointly, the most promising: the work grows with their cube
-_FAILED = 0.5  # of the median accuracy: a training that came to less went wrong, and says nothing of networks like it
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +68,8 @@ class _Learned:
 
 def _learned(trials: Sequence[Trial], space: SearchSpace, reward: Reward) -> _Learned | None:
     """What the trainings that did not go wrong say; None where they are too few, or not of this space."""
-    least = _FAILED * float(np.median([trial.accuracy for trial in trials]))
-    usable = [trial for trial in trials if trial.accuracy >= least]
+    wrong = went_wrong(np.array([trial.accuracy for trial in trials]))
+    usable = [trial for trial, failed in zip(trials, wrong, strict=True) if not failed]
     if len(usable) < LEAST:
         return None
     try:
@@ -78,7 +77,7 @@ def _learned(trials: Sequence[Trial], space: SearchSpace, reward: Reward) -> _Le
     except SpecError:
         return None
     problem = Problem(space, Gate(), reward)
-    model = learn(problem, np.array(rows), np.array([trial.accuracy for trial in usable]))
+    model = learn_accuracy(problem, np.array(rows), np.array([trial.accuracy for trial in usable]))
     return _Learned(problem, model, {trial.number: row for trial, row in zip(usable, rows, strict=True)})
 
 

@@ -132,5 +132,6 @@ class GaussianProcess:
 
 
 def standard(targets: Floats) -> tuple[float, float]:
-    """Mean and standard deviation; 1 where all are equal."""
-    return float(targets.mean()), float(targets.std()) or 1.0
+    """Mean and standard deviation; 1 where all are equal but for rounding."""
+    mean, deviation = float(targets.mean()), float(targets.std())
+    return mean, deviation if deviation > 1e-9 * abs(mean) else 1.0

@@ -14,6 +14,7 @@ from optuna.distributions import CategoricalDistribution
 
 from nas.features import Features
 from nas.gate import Gate
+from nas.gaussian_process import Floats
 from nas.reward import Reward
 from space.cost import cost
 from space.cost_tables import METRICS, CostTables, Integers
@@ -25,8 +26,11 @@ from space.spec import SpecError
 ACCURACY = "accuracy"
 COST = "cost"
 
+_SLOPES = (1e-30, 1e30)  # a weight of -1000 goes beyond all numbers
 _ENUMERABLE = 4096  # choices; of a space no larger than this a draw is all of them
 _DRAWS = 64  # times as many are drawn as are asked for, where the gate lets few pass
+_SLOW_DRAWS = 2  # the same in a space too large for tables, where pricing takes a thousand times longer
+_REMEMBERED = 100_000  # prices, in such a space
 
 
 def distinct(indices: Indices) -> NDArray[np.intp]:
@@ -53,6 +57,11 @@ class Problem:
     def known_costs(self) -> bool:
         """Whether `costs` gives what the reward weighs; if not, finished trials have it as their attribute COST."""
         return self.reward.metric in METRICS
+
+    def line(self, prices: Floats) -> tuple[Floats, Floats]:
+        """Slope and intercept of the reward in accuracy, the slope within numbers that can still be calculated with."""
+        slope, intercept = self.reward.line(prices)
+        return np.clip(slope, *_SLOPES), intercept
 
     @cached_property
     def counts(self) -> NDArray[np.int64]:
@@ -91,8 +100,20 @@ class Problem:
         """(networks, decisions) -> (networks, METRICS)."""
         if self._tables is not None:
             return self._tables.batch(indices)
-        prices = (cost(self.space.decode(self.space.choices(row))) for row in indices.tolist())
-        return np.array([[getattr(price, metric) for metric in METRICS] for price in prices], dtype=np.int64)
+        return np.array([self._price(tuple(row)) for row in indices.tolist()], dtype=np.int64).reshape(-1, len(METRICS))
+
+    @cached_property
+    def _prices(self) -> dict[tuple[int, ...], list[int]]:
+        return {}
+
+    def _price(self, row: tuple[int, ...]) -> list[int]:
+        """One network's METRICS by the closed form. Remembered, since a proposal asks for each several times."""
+        if row not in self._prices:
+            if len(self._prices) >= _REMEMBERED:
+                self._prices.clear()
+            price = cost(self.space.decode(self.space.choices(row)))
+            self._prices[row] = [getattr(price, metric) for metric in METRICS]
+        return self._prices[row]
 
     def stage_costs(self, indices: Indices) -> Integers:
         """(networks, decisions) -> (networks, stages, METRICS); zeros for a space too large for tables."""
@@ -113,7 +134,7 @@ class Problem:
             every = np.stack(np.unravel_index(generator.permutation(self.space.size), self.counts), axis=1)
             found.append(every[self.admits(self.costs(every))])
         else:
-            for _ in range(_DRAWS):
+            for _ in range(_SLOW_DRAWS if self._tables is None else _DRAWS):
                 drawn = generator.integers(0, self.counts, size=(count, len(self.counts)))
                 found.append(drawn[self.admits(self.costs(drawn))])
                 if sum(map(len, found)) >= count:

@@ -5,8 +5,9 @@ files are written anew from them. Resuming is running.
 """
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from experiment.config import Config
 from experiment.errors import InputError
@@ -19,6 +20,9 @@ from phinas.summary import summary, told_of
 from space.loading import load_spec
 from space.spec import ArchSpec
 from space.yaml_text import dump_yaml, read_yaml
+
+if TYPE_CHECKING:
+    from nas.evaluators.interface import Evaluator
 
 
 def run(config: Config, *, out: str | Path, stages: Sequence[str] = STAGES, quiet: bool = False) -> dict[str, Any]:
@@ -94,7 +98,10 @@ def check(config: Config, stages: Sequence[str]) -> None:
 
     require_strategy(config.search.strategy, pareto=config.search.reward == "pareto")
     if config.data is None and {"scale", "validate"} & set(stages):
-        raise InputError("data.source: missing; scaling trains networks: name images with --data, or use `phinas search`")
+        raise InputError(
+            "data.source: missing; scaling trains networks: use `phinas search` without images, and scale what it finds on "
+            "yours: phinas scale --baseline RUN/search/baseline.yaml --data IMAGES --out NEW_RUN"
+        )
     if config.run.executor == "inline" and config.run.workers not in ("auto", 1):
         raise InputError(f"run.workers: {config.run.workers} trainings at a time need run.executor: processes")
     if config.scaling.baseline is not None:
@@ -150,10 +157,7 @@ def _search(session: Session) -> None:
     space = fitted_space(session.config, session.data)
     trainer = session.trainer if config.search.evaluator == "proxy" else None
     evaluator = make_evaluator(config.search, trainer, limit_seconds=60 * config.run.trial_minutes)
-    facts = evaluator.facts()
-    if facts:
-        add_to_manifest(session.run, evaluator=facts)
-        session.display.say("; ".join(f"{name.replace('_', ' ')}: {value}" for name, value in facts.items()))
+    _introduce(evaluator, session)
     executor = InlineExecutor(1) if evaluator.instant else session.executor
     with session.display.stage("search") as notify:
         result = search_space(
@@ -186,6 +190,16 @@ def _search(session: Session) -> None:
     if facts["reference"]:
         session.display.say(told_of(facts["reference"]))
     write_atomic(session.run.baseline, dump_yaml(facts | {"exhausted": result.exhausted}))
+
+
+def _introduce(evaluator: "Evaluator", session: Session) -> None:
+    """Say and note what its accuracies are. A benchmark may have to be fitted first, which takes a minute."""
+    shown = session.display.stage("evaluator") if evaluator.instant else nullcontext()
+    with shown:
+        facts = evaluator.facts()
+    if facts:
+        add_to_manifest(session.run, evaluator=facts)
+        session.display.say(f"accuracies: {facts['accuracies']}")
 
 
 def _given_baseline(session: Session) -> ArchSpec:

@@ -103,7 +103,7 @@ def show_finalists(records: Records) -> Exhibit | None:
         "reward in search",
         "mean reward",
         "mean accuracy",
-        "each training:",
+        "each training:" if records.imaged else "each time:",
         "against the best:",
     )
     marked = next((i for i, row in enumerate(finalists) if row.get("trial") == records.chosen), None)

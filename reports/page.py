@@ -77,6 +77,7 @@ def render(records: Records, figures: dict[str, dict[str, Any]]) -> str:
         why={"baseline": _why(records.baseline), "coefficients": _why(records.coefficients)},
         not_validated=_not_validated(records),
         machine=provenance.machine_facts(records),
+        about_accuracies=provenance.about_accuracies(records),
         data=provenance.data_facts(records),
         notes=provenance.notes(records),
         artefacts=provenance.artefacts(records),
@@ -104,6 +105,9 @@ def _missing(records: Records) -> dict[str, str]:
     if records.baseline is None:
         chosen = "No baseline has been chosen yet; `phinas resume DIR` trains the finalists and chooses."
         told["baseline"] = "The given baseline has not been read yet; `phinas scale DIR` does it." if records.given else chosen
+    if not records.imaged:
+        elsewhere = "`phinas scale --baseline DIR/search/baseline.yaml --data IMAGES --out NEW`"
+        return told | dict.fromkeys(("scaling", "family"), f"Nothing is trained in a run without images; {elsewhere} does it.")
     if records.coefficients is None:
         under_way = sum(row.done for row in records.rows["scaling"])
         so_far = f" ({under_way} of its trainings are recorded)" if under_way else ""
@@ -129,7 +133,7 @@ def _headlines(records: Records) -> list[tuple[str, str, str]]:
     facts, chosen, found, trained = records.baseline, records.chosen_finalist, records.coefficients, records.validated
     if facts is not None:
         accuracy = percent(sum(chosen["accuracies"]) / len(chosen["accuracies"])) if chosen else facts["spec_id"]
-        of = "validation accuracy" if chosen else "given, not searched"
+        of = ("validation accuracy" if records.imaged else "accuracy") if chosen else "given, not searched"
         size = f"{quantity(facts['flops'])} FLOPs, {quantity(facts['params'])} parameters"
         timed = f", {amount('latency', facts['latency_ms'])}" if facts.get("latency_ms") else ""
         told.append(("Baseline", accuracy, f"{of}, {size}{timed}"))

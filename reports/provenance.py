@@ -24,7 +24,7 @@ def machine_facts(records: Records) -> Facts:
         ("Python, system", f"{machine.get('python', '?')}, {machine.get('system', '?')}"),
         ("processor", f"{machine.get('processor', '?')}, {counted(machine.get('cores') or 0, 'core')}"),
         ("memory", f"{memory / 2**30:.1f} GiB" if memory else "unknown"),
-        ("trained on", ", ".join(_devices(records)) or "nothing yet"),
+        ("trained on", ", ".join(_devices(records)) or ("nothing yet" if records.imaged else "")),
         ("workers", f"{manifest.get('workers', run.workers)} ({run.executor})"),
         ("time in training", _hours(records)),
     ]
@@ -43,7 +43,7 @@ def _hours(records: Records) -> str:
     measured = _measurements(records)
     seconds = sum(row.get("train_seconds", 0.0) for row in measured)
     shown = f"{seconds / 3600:.1f} hours" if seconds >= 7200 else f"{seconds / 60:.1f} minutes"
-    return f"{shown} in all, of {counted(len(measured), 'training')}" if measured else ""
+    return f"{shown} in all, of {counted(len(measured), 'training')}" if measured and records.imaged else ""
 
 
 def source(records: Records) -> str:
@@ -51,16 +51,29 @@ def source(records: Records) -> str:
     return records.config.data.source if records.config.data else records.config.search.evaluator
 
 
+def accuracies(records: Records) -> str:
+    """What an evaluator says of its accuracies; nothing where they are trainings on the images."""
+    said = records.manifest.get("evaluator", {}).get("accuracies", "")
+    return said or ("" if records.imaged else f"of {records.config.search.evaluator}")
+
+
+def about_accuracies(records: Records) -> str:
+    said = accuracies(records)
+    return (
+        f"accuracies: {said}" if said else "accuracies are top-1, after short trainings, and compare networks of this page only"
+    )
+
+
 def data_facts(records: Records) -> Facts:
     data = records.manifest.get("data")
+    facts = [("source", source(records))]
+    if accuracies(records):
+        facts.append(("accuracies", accuracies(records)))
     if not data:
-        return [
-            ("source", source(records)),
-            ("images", "not read yet" if records.config.data else "none: accuracies are looked up"),
-        ]
+        return [*facts, ("images", "not read yet" if records.imaged else "none")]
     splits = ", ".join(f"{data[name]:,} {name}" for name in ("train", "validation", "test"))
     return [
-        ("source", source(records)),
+        *facts,
         ("images", f"{splits}; {counted(data['classes'], 'class', 'classes')}"),
         ("stored as", f"{data['side']} pixels of a side, {counted(data['channels'], 'channel')}"),
         ("fingerprint", str(data["fingerprint"])),
@@ -113,12 +126,18 @@ def notes(records: Records) -> list[str]:
     search = records.config.search
     idle = search.reward == "soft" and search.target is not None and not records.given
     epochs, final = records.config.search.recipe.epochs, records.config.validation.recipe.epochs
+    trainings = (
+        f"Trainings are short ({counted(epochs, 'epoch')} in the search, {final} in the validation) and serve to compare "
+        "networks of this page with each other. They are not comparable with published accuracies."
+    )
+    splits = (
+        "The search and the scaling saw training and validation images only; the test split was opened for the family alone."
+    )
     return [
         "FLOPs are multiply-adds of convolutions and the classifier, per image; other tools may count twice as many.",
-        f"Trainings are short ({counted(epochs, 'epoch')} in the search, {final} in the validation) and serve to compare "
-        "networks of this page with each other. They are not comparable with published accuracies.",
+        *([trainings] if records.imaged else []),
         *_pruning(records),
-        "The search and the scaling saw training and validation images only; the test split was opened for the family alone.",
+        *([splits] if records.imaged else []),
         order,
         *([f"search.target is {search.target:g}, but {IDLE_TARGET}."] if idle else []),
         *_about_latency(records),

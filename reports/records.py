@@ -49,6 +49,11 @@ class Records:
         return self.config.search.reward == "pareto"
 
     @property
+    def imaged(self) -> bool:
+        """Whether there are images to train on; if not, accuracies come from a benchmark or a user's function."""
+        return self.config.data is not None
+
+    @property
     def metric(self) -> str:
         """What the search weighs accuracy against."""
         return self.config.search.cost

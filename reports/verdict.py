@@ -47,9 +47,11 @@ def _about_baseline(records: Records) -> list[str]:
         return [f"The baseline, {facts['spec_id']}, was given, not searched ({why}). It has {size}."]
     accuracies = chosen["accuracies"]
     images = records.manifest.get("data") or {}
-    on = f" on the {images['validation']:,} validation images" if images.get("validation") else " on the validation images"
+    count = f"{images['validation']:,} " if images.get("validation") else ""
+    on = f" on the {count}validation images" if records.imaged else ""
+    kind = "training" if records.imaged else "measurement"
     mean = percent(sum(accuracies) / len(accuracies))
-    how = f"mean of {counted(len(accuracies), 'training')}" if len(accuracies) > 1 else "one training"
+    how = f"mean of {counted(len(accuracies), kind)}" if len(accuracies) > 1 else f"one {kind}"
     told = [
         f"Of {counted(len(records.trials), 'network')} measured, the baseline is {facts['spec_id']} (trial {facts['trial']}): "
         f"{mean}{on} ({how}) with {size}."
@@ -62,7 +64,7 @@ def _about_baseline(records: Records) -> list[str]:
     elif tied:
         told.append(f"{len(tied)} of the other {counted(len(others), 'finalist')} can't be told from it.")
     elif others:
-        told.append(f"It beats the other {counted(len(others), 'finalist')} beyond the noise of training (95%).")
+        told.append(f"It beats the other {counted(len(others), 'finalist')} beyond the noise of {kind} (95%).")
     if others and (chance := facts.get("chance_of_best")) is not None:
         told.append(f"The probability that it is the best of them is {shown_chance(chance)}.")
     return told + _about_reference(facts.get("reference"))
@@ -84,15 +86,16 @@ def _about_search(records: Records) -> list[str]:
         return [f"{counted(records.held, 'network')} measured so far, from which the weight of the reward will be estimated."]
     if best is None:
         return ["Nothing has been measured yet."]
+    after = " after a short training" if records.imaged else ""
     if records.reward is None:
         measured = counted(len(records.trials), "network")
         return [
             f"{measured} measured so far, of which {len(records.front)} are on the Pareto front, "
-            f"at {percent(records.front[0].accuracy)} to {percent(records.front[-1].accuracy)} after a short training."
+            f"at {percent(records.front[0].accuracy)} to {percent(records.front[-1].accuracy)}{after}."
         ]
     return [
         f"{counted(len(records.trials), 'network')} measured so far; the best by reward is trial {best.number}, "
-        f"{percent(best.accuracy)} at {amount(records.metric, best.cost_in(records.metric))} after a short training. "
+        f"{percent(best.accuracy)} at {amount(records.metric, best.cost_in(records.metric))}{after}. "
         "No baseline has been chosen yet."
     ]
 

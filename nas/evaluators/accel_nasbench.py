@@ -10,6 +10,8 @@ import hashlib
 import json
 import os
 import tarfile
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -35,7 +37,8 @@ from space.spec import ArchSpec, SpecError
 
 SPACE = "accel_nasbench"
 NOISE = 0.0031  # standard deviation over seeds of one network's accuracy, in the authors' ablation (117 networks, 3 seeds)
-_FORMAT = 1  # of the cached fit
+_NO_RECORDS = "is not the archive of Accel-NASBench's records"
+_REMEDY = "name the whole of the authors' anb_dataset_jsons.tar.gz"
 _HELD_OUT = 512
 _TUNED_ON = 1000
 
@@ -73,6 +76,7 @@ def features() -> Features:
     return Features(space(), tables.batch, tables.by_stage)
 
 
+@lru_cache(maxsize=2)
 def read_records(path: Path) -> tuple[Indices, Floats]:
     """The different networks of the authors' archive (anb_dataset_jsons.tar.gz, or a folder of its records) and their top-1
     as fractions, in a fixed order. Raises InputError where it is none."""
@@ -81,13 +85,15 @@ def read_records(path: Path) -> tuple[Indices, Floats]:
         for text in _texts(path):
             record = json.loads(text)
             row = tuple(space().indices(_choices_of(record["architecture"])))
-            measured.setdefault(row, []).append(record["metrics"]["val_top1"] / 100)
-    except (OSError, tarfile.TarError, EOFError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"search.evaluator: {path}: is not the archive of Accel-NASBench's records ({error})") from None
+            accuracy = record["metrics"]["val_top1"] / 100
+            if not 0 <= accuracy <= 1:
+                raise ValueError(f"val_top1: {100 * accuracy:g} is no percentage")
+            measured.setdefault(row, []).append(accuracy)
+    except (OSError, tarfile.TarError, EOFError, zlib.error, ValueError, KeyError, TypeError, RecursionError) as error:
+        why = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise InputError(f"search.evaluator: {path}: {_NO_RECORDS} ({why}); {_REMEDY}") from None
     if len(measured) <= 2 * _HELD_OUT:
-        raise InputError(
-            f"search.evaluator: {path}: has {len(measured)} records, too few to fit; name the whole anb_dataset_jsons.tar.gz"
-        )
+        raise InputError(f"search.evaluator: {path}: has {len(measured):,} records, too few to fit; {_REMEDY}")
     rows = sorted(measured)
     return np.array(rows), np.array([np.mean(measured[row]) for row in rows])
 
@@ -114,11 +120,10 @@ def _choices_of(architecture: dict[str, Any]) -> Choices:
     return choices
 
 
-def fit(indices: Indices, accuracies: Floats) -> Surrogate:
-    """Hold a tenth out, fit and score; then fit to all with the same hyperparameters."""
+def fit(known: Floats, accuracies: Floats) -> Surrogate:
+    """Hold a tenth out, fit and score; then fit to all with the same hyperparameters: (networks, features), (networks,)."""
     from scipy.stats import kendalltau
 
-    known = features()(indices)
     order = np.random.default_rng(0).permutation(len(known))
     held, rest = order[:_HELD_OUT], order[_HELD_OUT:]
     some = rest[:_TUNED_ON]
@@ -144,15 +149,16 @@ def fit(indices: Indices, accuracies: Floats) -> Surrogate:
 def surrogate(path: Path) -> Surrogate:
     """The fit to these records, from the cache where it has been made before."""
     indices, accuracies = read_records(path)
-    digest = hashlib.sha256(indices.astype(np.int8).tobytes() + accuracies.tobytes() + bytes([_FORMAT])).hexdigest()[:16]
+    known = features()(indices)  # of its name too: other features need another fit
+    digest = hashlib.sha256(known.tobytes() + accuracies.tobytes()).hexdigest()[:16]
     kept = _cache() / f"accel-nasbench-{digest}.npz"
     try:
-        with np.load(kept, allow_pickle=False) as facts:
+        with kept.open("rb") as file, np.load(file, allow_pickle=False) as facts:
             scalars = {name: float(facts[name]) for name in ("mean", "scale", "r2", "tau", "noise")}
-            return Surrogate(Hyperparameters(facts["logs"]), features()(indices), facts["weights"], **scalars)
-    except (OSError, ValueError, KeyError, EOFError):
+            return Surrogate(Hyperparameters(facts["logs"]), known, facts["weights"], **scalars)
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         pass  # not there, or torn: made anew
-    made = fit(indices, accuracies)
+    made = fit(known, accuracies)
     held = BytesIO()
     scalars = {name: getattr(made, name) for name in ("mean", "scale", "r2", "tau", "noise")}
     np.savez(held, allow_pickle=False, logs=made.theta.logs, weights=made.weights, **scalars)
@@ -176,24 +182,26 @@ class AccelNasbenchEvaluator:
     def __init__(self, path: str, *, limit_seconds: float) -> None:
         self._path = Path(path).expanduser().absolute()
         if not self._path.exists():
-            raise InputError(f"search.evaluator: {path!r} does not exist; name the authors' anb_dataset_jsons.tar.gz")
+            raise InputError(f"search.evaluator: {path!r} does not exist; {_REMEDY}")
+        read_records(self._path)  # a second, and what is wrong with it is told before anything is written
         self._limit_seconds = limit_seconds
 
     def facts(self) -> dict[str, Any]:
         """What a reader of its results must know."""
         fitted = surrogate(self._path)
+        scores = f"held-out R2 {fitted.r2:.3f}, Kendall tau {fitted.tau:.3f}"
         return {
-            "evaluator": f"Gaussian process fitted to {len(fitted.known):,} networks of Accel-NASBench",
+            "accuracies": f"Gaussian process fitted to {len(fitted.known):,} networks of Accel-NASBench ({scores})",
             "held_out_r2": fitted.r2,
             "held_out_kendall_tau": fitted.tau,
         }
 
     def require_space(self, searched: SearchSpace) -> None:
         """Raises InputError where networks of that space have no accuracy here."""
-        for place in (0, -1):
-            choices = {decision.name: decision.values[place] for decision in searched.decisions}
+        first = {decision.name: decision.values[0] for decision in searched.decisions}
+        for name, value in ((decision.name, value) for decision in searched.decisions for value in decision.values):
             try:
-                space().encode(searched.decode(choices))
+                space().encode(searched.decode(first | {name: value}))
             except SpecError as error:
                 raise InputError(
                     f"search.space: {searched.name!r} holds networks that are not of space {SPACE!r} ({error}), "

@@ -49,7 +49,7 @@ class FunctionEvaluator:
         return Job(job_key(function, payload), function, payload, self._limit_seconds)
 
     def facts(self) -> dict[str, Any]:
-        return {}
+        return {"accuracies": f"what {self._name} returns"}
 
     def require_space(self, searched: SearchSpace) -> None:
         """What it can't measure fails, trial by trial."""

@@ -18,7 +18,7 @@ class Evaluator(Protocol):
     def job(self, spec: ArchSpec, recipe: Recipe, seed: int) -> Job: ...
 
     def facts(self) -> dict[str, Any]:
-        """What a reader of its results must know of it."""
+        """What a reader of its results must know of it: `accuracies` says in words what they are; empty for trainings."""
 
     def require_space(self, searched: SearchSpace) -> None:
         """Raises InputError where it can say nothing of the networks of that space."""

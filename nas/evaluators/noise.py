@@ -26,7 +26,10 @@ class NoisyEvaluator:
         self.instant = inner.instant
 
     def facts(self) -> dict[str, Any]:
-        return self._inner.facts() | {"noise_added": self._deviation}
+        facts = self._inner.facts()
+        told = facts.get("accuracies", "what the evaluator gives")
+        told += f", with noise of {100 * self._deviation:.2g} points added"
+        return facts | {"accuracies": told, "noise_added": self._deviation}
 
     def require_space(self, searched: SearchSpace) -> None:
         self._inner.require_space(searched)

@@ -13,7 +13,7 @@ import numpy as np
 from optuna.trial import FrozenTrial
 from scipy.special import logsumexp
 
-from nas.accuracy_model import learn, without_disasters
+from nas.accuracy_model import learn_accuracy, learn_log_cost, went_wrong
 from nas.acquisition import log_expected_improvement
 from nas.gaussian_process import Floats, GaussianProcess
 from nas.problem import ACCURACY, COST, Problem, distinct
@@ -41,10 +41,13 @@ class PredictorSampler(WholeSampler):
     def propose(self, finished: list[FrozenTrial], rows: Indices) -> Choices:
         if len(finished) < FIRST:
             return self.draw()
-        accuracies = without_disasters(np.array([trial.user_attrs[ACCURACY] for trial in finished]))
-        model = learn(self.problem, rows, accuracies, pending=self.pending)
+        accuracies = np.array([trial.user_attrs[ACCURACY] for trial in finished], dtype=np.float64)
         prices = self._prices(finished, rows)
-        promise = (Hypervolume if self.problem.pareto else Improvement)(self.problem, model, prices, rows)
+        model = learn_accuracy(self.problem, rows, accuracies, pending=self.pending)
+        if self.problem.pareto:
+            promise: Promise = Hypervolume(self.problem, model, prices, rows)
+        else:
+            promise = Improvement(self.problem, model, prices, rows[~went_wrong(accuracies)])
         pool = np.concatenate([rows, self.problem.draw(_FRESH, self.numbers)])
         return self.first_fresh(climb(self.problem, promise, pool, self.numbers)) or self.draw()
 
@@ -54,7 +57,7 @@ class PredictorSampler(WholeSampler):
         if problem.known_costs:
             column = METRICS.index(problem.reward.metric)
             return lambda indices: problem.costs(indices)[:, column].astype(np.float64)
-        model = learn(problem, rows, np.log([trial.user_attrs[COST] for trial in finished]))
+        model = learn_log_cost(problem, rows, np.array([trial.user_attrs[COST] for trial in finished]))
         return lambda indices: np.exp(model.mean(problem.features(indices)))
 
 
@@ -64,11 +67,11 @@ class Improvement:
 
     def __init__(self, problem: Problem, model: GaussianProcess, prices: Prices, measured: Indices) -> None:
         self._problem, self._model, self._prices = problem, model, prices
-        slope, intercept = problem.reward.line(prices(measured))
+        slope, intercept = problem.line(prices(measured))
         self._best = float((slope * model.mean(problem.features(measured)) + intercept).max())
 
     def __call__(self, indices: Indices) -> Floats:
-        slope, intercept = self._problem.reward.line(self._prices(indices))
+        slope, intercept = self._problem.line(self._prices(indices))
         mean, deviation = self._model.predict(self._problem.features(indices))
         return log_expected_improvement(slope * mean + intercept, slope * deviation, self._best)
 

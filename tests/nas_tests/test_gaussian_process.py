@@ -1,0 +1,132 @@
+"""The Gaussian process against finite differences, scikit-learn's, and functions whose noise is known."""
+
+import math
+
+import numpy as np
+import pytest
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import ConstantKernel, DotProduct, Matern, WhiteKernel
+
+from nas.gaussian_process import GaussianProcess, Hyperparameters, _negative_log_likelihood, standard, tune
+
+GENERATOR = np.random.default_rng(0)
+ROWS = GENERATOR.normal(size=(40, 5))
+VALUES = np.sin(ROWS[:, 0]) + 0.3 * ROWS[:, 1] * ROWS[:, 2] + 0.05 * GENERATOR.normal(size=40)
+THETA = Hyperparameters(np.array([-0.5, -1.0, -2.0, -1.5, 0.3, -0.7, -1.1, -3.0]))
+
+
+def curved(rows):
+    return np.sin(1.5 * rows[:, 0]) + 0.4 * rows[:, 1] + 0.3 * rows[:, 1] * rows[:, 2]
+
+
+def fitted(rows, values):
+    mean, scale = standard(values)
+    return GaussianProcess(tune(rows, (values - mean) / scale), rows, values)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_gradient_of_the_likelihood_is_that_of_finite_differences(seed):
+    logs = np.random.default_rng(seed).uniform(-3, 1, size=8)
+    _, slope = _negative_log_likelihood(Hyperparameters(logs), ROWS, VALUES)
+    step = 1e-5
+    for place in range(8):
+        up, down = (
+            _negative_log_likelihood(Hyperparameters(logs + sign * step * np.eye(8)[place]), ROWS, VALUES)[0]
+            for sign in (1, -1)
+        )
+        assert slope[place] == pytest.approx((up - down) / (2 * step), rel=1e-5, abs=1e-6)
+
+
+def of_sklearn():
+    matern, linear, noise = np.exp(THETA.logs[-3:])
+    smooth = ConstantKernel(matern, "fixed") * Matern(1 / THETA.inverse_lengths, "fixed", nu=2.5)
+    straight = ConstantKernel(linear / 5, "fixed") * DotProduct(0.0, "fixed")
+    kernel = smooth + straight + WhiteKernel(noise, "fixed")
+    return GaussianProcessRegressor(kernel, alpha=0.0, optimizer=None, normalize_y=True).fit(ROWS, VALUES), noise
+
+
+def test_the_posterior_is_that_of_scikit_learn():
+    theirs, noise = of_sklearn()
+    ours, fresh = GaussianProcess(THETA, ROWS, VALUES), np.random.default_rng(1).normal(size=(30, 5)) * 2
+    mean, deviation = ours.predict(fresh)
+    their_mean, their_deviation = theirs.predict(fresh, return_std=True)
+    np.testing.assert_allclose(mean, their_mean, rtol=1e-9, atol=1e-12)
+    # Theirs has the noise of measuring in it.
+    np.testing.assert_allclose(deviation**2 + noise * VALUES.std() ** 2, their_deviation**2, rtol=1e-8)
+    np.testing.assert_allclose(ours.mean(fresh), mean, rtol=1e-12)
+
+
+def test_the_likelihood_is_that_of_scikit_learn_but_for_its_constant():
+    mean, scale = standard(VALUES)
+    value, _ = _negative_log_likelihood(THETA, ROWS, (VALUES - mean) / scale)
+    theirs, _ = of_sklearn()
+    assert value + 20 * math.log(2 * math.pi) == pytest.approx(-theirs.log_marginal_likelihood_value_, rel=1e-9)
+
+
+def test_the_joint_covariance_has_the_variances_on_its_diagonal_and_no_negative_direction():
+    process, fresh = GaussianProcess(THETA, ROWS, VALUES), np.random.default_rng(1).normal(size=(30, 5))
+    mean, deviation = process.predict(fresh)
+    joint_mean, covariance = process.joint(fresh)
+    np.testing.assert_allclose(joint_mean, mean)
+    np.testing.assert_allclose(np.diag(covariance), deviation**2, rtol=1e-8)
+    assert np.linalg.eigvalsh(covariance).min() > -1e-12
+
+
+@pytest.mark.parametrize("noise", [0.05, 0.2])
+def test_the_noise_of_measuring_is_recovered(noise):
+    found = []
+    for seed in range(5):
+        generator = np.random.default_rng(seed)
+        rows = generator.normal(size=(120, 4))
+        found.append(fitted(rows, 70 + curved(rows) + noise * generator.normal(size=120)).noise)
+    assert noise / 1.4 < np.median(found) < noise * 1.4
+
+
+def test_uncertainty_is_honest_on_networks_not_seen():
+    """Differences from the truth, in units of what is said to be their deviation, have a variance of about one."""
+    squares = []
+    for seed in range(6):
+        generator = np.random.default_rng(seed)
+        rows, fresh = generator.normal(size=(60, 4)), generator.normal(size=(200, 4))
+        mean, deviation = fitted(rows, curved(rows) + 0.1 * generator.normal(size=60)).predict(fresh)
+        squares.append(float((((mean - curved(fresh)) / deviation) ** 2).mean()))
+    assert 0.5 < np.median(squares) < 2
+
+
+def test_features_that_mean_nothing_are_told_from_those_that_do():
+    generator = np.random.default_rng(0)
+    rows = generator.normal(size=(80, 12))
+    lengths = fitted(rows, curved(rows) + 0.02 * generator.normal(size=80)).theta.inverse_lengths
+    assert lengths[0] > 3 * lengths[3:].max()
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1, 0.3, 1.0])
+def test_equal_targets_are_expected_everywhere(value):
+    """The deviation of ten times 0.3 is 6e-17 in floating point, which must not pass for a scale."""
+    targets = np.full(10, value)
+    assert standard(targets) == (pytest.approx(value), 1.0)
+    mean, deviation = fitted(ROWS[:10], targets).predict(ROWS[10:])
+    np.testing.assert_allclose(mean, value, atol=1e-12)
+    assert np.all(deviation > 1e-3)
+
+
+def test_a_network_measured_often_is_known_better_than_one_measured_once():
+    rows = np.concatenate([ROWS[:2], np.repeat(ROWS[:1], 30, axis=0)])
+    targets = np.concatenate([[0.5, 0.2], 0.5 + 0.1 * np.random.default_rng(0).normal(size=30)])
+    process = fitted(rows, targets)
+    mean, deviation = process.predict(ROWS[:2])
+    assert deviation[0] < deviation[1]
+    assert mean[0] == pytest.approx(targets[[0, *range(2, 32)]].mean(), abs=0.03)
+
+
+def test_two_trials_are_enough_to_say_something():
+    mean, deviation = fitted(ROWS[:2], np.array([0.2, 0.8])).predict(ROWS[:2])
+    assert mean[0] < mean[1]
+    assert np.all(np.isfinite(deviation))
+
+
+@pytest.mark.parametrize("scale", [1e-9, 1.0, 1e9])
+def test_the_unit_of_the_targets_changes_nothing_but_the_unit(scale):
+    plain, scaled = fitted(ROWS, VALUES), fitted(ROWS, 3 * scale + scale * VALUES)
+    np.testing.assert_allclose(plain.predict(ROWS)[1] * scale, scaled.predict(ROWS)[1], rtol=1e-3)
+    np.testing.assert_allclose(plain.mean(ROWS) * scale + 3 * scale, scaled.mean(ROWS), rtol=1e-3)

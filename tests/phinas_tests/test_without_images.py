@@ -1,0 +1,175 @@
+"""A search whose evaluator needs no images: a user's own space and function, or a published benchmark."""
+
+import json
+import os
+import re
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ARCHIVE = Path(__file__).resolve().parents[3] / "shared" / "data" / "accel-nasbench" / "anb_dataset_jsons.tar.gz"
+
+# Layer-wise with layers that may be left out: nothing to do with B0.
+OWN_SPACE = """
+name: own
+base:
+  {stem_width: 16, head_width: 128, resolution: 64, classes: 10,
+   stages: [{width: 16, depth: 1, expansion: 1}, {width: 24, depth: 3, stride: 2}, {width: 48, depth: 3, stride: 2}]}
+stages: {width: {multiply: [0.75, 1, 1.25]}}
+layers: {block: [mbconv, fused_mbconv, identity], kernel: [3, 5]}
+overrides: {1: {layers: {block: [mbconv, fused_mbconv]}}}
+"""
+OWN_EVALUATOR = """
+import math, time
+from space.cost import cost
+
+def accuracy(spec, budget, seed):
+    time.sleep(0.02)
+    kernels = sum(stage.depth * (stage.kernel == 5) for stage in spec.stages)
+    return 1 - math.exp(-0.08 * math.log(cost(spec).flops) - 0.02 * kernels)
+"""
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("own")
+    (folder / "own.yaml").write_text(OWN_SPACE)
+    (folder / "mine.py").write_text(OWN_EVALUATOR)
+    return folder
+
+
+OWN = ("--evaluator", "mine:accuracy", "--space", "own.yaml", "--set", "run.workers=1", "--trials", "24")
+
+
+@pytest.fixture(scope="module")
+def searched(place, phinas):
+    """A finished search with a user's own space and function."""
+    ended = phinas("search", *OWN, "--out", "run", cwd=place)
+    assert ended.returncode == 0, ended.stderr
+    return place / "run", ended
+
+
+def proposals(run):
+    lines = (run / "report" / "trials.csv").read_text().splitlines()
+    column = lines[0].split(",").index("spec_id")
+    return [line.split(",")[column] for line in lines[1:]]
+
+
+def words(page):
+    """What a reader of the page reads."""
+    text = re.sub(r"<(style|script|svg)\b.*?</\1>", " ", page, flags=re.S)
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", text))
+
+
+def test_a_users_own_space_and_function_are_searched_without_images(searched):
+    run, ended = searched
+    assert "accuracies: what mine:accuracy returns\n" in ended.stderr
+    assert re.match(r"baseline [0-9a-f]{12} of ", ended.stdout)
+    assert len(set(proposals(run))) == 24
+    assert json.loads((run / "manifest.json").read_text())["evaluator"] == {"accuracies": "what mine:accuracy returns"}
+
+
+def test_the_report_says_where_accuracies_come_from_and_speaks_of_no_training(searched):
+    page = words((searched[0] / "report" / "index.html").read_text())
+    assert "accuracies: what mine:accuracy returns." in page
+    assert "Nothing is trained in a run without images; phinas scale --baseline DIR/search/baseline.yaml" in page
+    for untrue in ("validation images", "validation accuracy", "short training", "each trained", "Trainings are short",
+                   "test split", "trained on", "time in training", "None", "nan"):  # fmt: skip
+        assert untrue not in page, untrue
+    for section in ("The search", "The baseline", "Stage by stage", "The finalists", "How to scale it", "The family"):
+        assert section in page
+
+
+@pytest.mark.slow
+def test_a_search_that_was_killed_goes_on_to_the_same_end(searched, place, phinas):
+    run = place / "killed"
+    command = [sys.executable, "-m", "phinas", "search", *OWN, "--out", str(run)]
+    process = subprocess.Popen(command, cwd=place, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 120
+    while not (run / "config.yaml").exists() or len(recorded(run)) < 6:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert len(recorded(run)) < 24
+    ended = phinas("resume", run, cwd=place)
+    assert ended.returncode == 0, ended.stderr
+    assert proposals(run) == proposals(searched[0])
+    assert baseline_of(run) == baseline_of(searched[0])
+
+
+def recorded(run):
+    connection = sqlite3.connect(f"file:{run / 'study.db'}?mode=ro", uri=True, timeout=60)
+    try:
+        return connection.execute("SELECT number FROM trials WHERE state = 'COMPLETE'").fetchall()
+    finally:
+        connection.close()
+
+
+def baseline_of(run):
+    return re.search(r"^spec_id: .*$", (run / "search" / "baseline.yaml").read_text(), re.M).group()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("run", "--evaluator", "mine:accuracy", "--space", "own.yaml", "--set", "data=null", "--out", "new"), "data"),
+        (("scale", "run"), "phinas scale --baseline RUN/search/baseline.yaml --data IMAGES --out NEW_RUN"),
+        (("validate", "run"), "phinas scale"),
+        (("search", "--space", "own.yaml", "--out", "new"), "--data: missing"),
+        (("search", *OWN, "--set", "search.noise=0.01", "--out", "new"), "search.noise: 0.01 is for a benchmark's accuracies"),
+        (("search", "--data", "digits", "--space", "tiny", "--set", "search.noise=0.01", "--out", "new"), "search.noise: 0.01"),
+    ],
+    ids=["run", "scale", "validate", "search without evaluator", "noise on a function", "noise on trainings"],
+)
+def test_what_needs_images_or_a_benchmark_is_refused_in_a_line(searched, place, phinas, words, told):
+    ended = phinas(*words, cwd=place)
+    assert ended.returncode == 2, ended.stderr
+    message = ended.stderr.splitlines()[-1]
+    assert told in message
+    assert message.startswith("phinas: ")
+    assert "Traceback" not in ended.stderr
+    assert not (place / "new").exists()
+
+
+def test_a_plan_without_images_is_refused_in_a_line(place, phinas):
+    (place / "no_images.yaml").write_text("search: {evaluator: 'mine:accuracy', space: own.yaml}\n")
+    ended = phinas("plan", "no_images.yaml", cwd=place)
+    assert ended.returncode == 2, ended.stderr
+    assert "data.source: missing" in ended.stderr.splitlines()[-1]
+
+
+def test_a_file_that_is_no_benchmark_leaves_nothing_behind(place, phinas):
+    ended = phinas("search", "--evaluator", "accel-nasbench:own.yaml", "--out", "new", cwd=place)
+    assert ended.returncode == 2, ended.stderr
+    assert "is not the archive of Accel-NASBench's records" in ended.stderr.splitlines()[-1]
+    assert not (place / "new").exists()
+
+
+@pytest.mark.slow
+def test_what_was_found_is_scaled_on_images_by_the_command_that_the_refusal_names(searched, place, phinas):
+    ended = phinas("plan", "--baseline", "run/search/baseline.yaml", "--data", "digits", "--upsample", cwd=place)
+    assert ended.returncode == 0, ended.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not ARCHIVE.is_file(), reason=f"the released measurements are not at {ARCHIVE}")
+def test_imagenet_is_searched_in_seconds_and_the_report_says_how_sure_its_accuracies_are(tmp_path, phinas):
+    kept = os.environ.get("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    call = ("search", "--evaluator", f"accel-nasbench:{ARCHIVE}", "--trials", "30", "--set", "search.noise=0.0031")
+    ended = phinas(*call, "--out", tmp_path / "run", XDG_CACHE_HOME=kept)
+    assert ended.returncode == 0, ended.stderr
+    scores = r"Gaussian process fitted to 5,125 networks of Accel-NASBench \(held-out R2 0\.9[89]\d, Kendall tau 0\.9[23]\d\)"
+    sentence = re.compile(rf"accuracies: {scores}, with noise of 0\.31 points added")
+    assert sentence.search(ended.stderr)
+    assert sentence.search(words((tmp_path / "run" / "report" / "index.html").read_text()))
+    facts = json.loads((tmp_path / "run" / "manifest.json").read_text())["evaluator"]
+    assert facts["held_out_r2"] >= 0.983
+    assert facts["held_out_kendall_tau"] >= 0.917
+    assert facts["noise_added"] == 0.0031
