@@ -124,6 +124,10 @@ def _check_search(config: Config) -> None:
         evaluator = make_evaluator(config.search, None, limit_seconds=0.0)
         evaluator.require_space(space)
         require_reports(config.search.pruner, config.search.evaluator, reports=evaluator.reports)
+    elif config.search.noise:
+        raise InputError(
+            f"search.noise: {config.search.noise:g} is for accuracies that are looked up; trainings have noise of their own"
+        )
     if config.search.resolution:
         space = space.fitted(channels=space.base.channels, classes=space.base.classes, resolution=config.search.resolution)
     require_reachable(space, gate_of(config.search), seed=seed_of(config.run.seed, "gate"))

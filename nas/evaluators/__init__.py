@@ -27,8 +27,6 @@ def make_evaluator(section: SearchSection, trainer: Trainer | None, *, limit_sec
     if name == "proxy":
         if trainer is None:
             raise InputError("search.evaluator: proxy trains networks and there are no images; name them with --data")
-        if section.noise:
-            raise InputError(f"search.noise: {section.noise:g} is for accuracies that are looked up; trainings have their own")
         return ProxyEvaluator(trainer)
     evaluator = _looked_up(name, limit_seconds)
     return NoisyEvaluator(evaluator, section.noise) if section.noise else evaluator

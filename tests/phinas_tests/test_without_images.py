@@ -123,10 +123,9 @@ def baseline_of(run):
         (("scale", "run"), "phinas scale --baseline RUN/search/baseline.yaml --data IMAGES --out NEW_RUN"),
         (("validate", "run"), "phinas scale"),
         (("search", "--space", "own.yaml", "--out", "new"), "--data: missing"),
-        (("search", *OWN, "--set", "search.noise=0.01", "--out", "new"), "search.noise: 0.01 is for a benchmark's accuracies"),
         (("search", "--data", "digits", "--space", "tiny", "--set", "search.noise=0.01", "--out", "new"), "search.noise: 0.01"),
     ],
-    ids=["run", "scale", "validate", "search without evaluator", "noise on a function", "noise on trainings"],
+    ids=["run", "scale", "validate", "search without evaluator", "noise on trainings"],
 )
 def test_what_needs_images_or_a_benchmark_is_refused_in_a_line(searched, place, phinas, words, told):
     ended = phinas(*words, cwd=place)
