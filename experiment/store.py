@@ -58,8 +58,8 @@ class Row:
     @property
     def held(self) -> bool:
         """Measured, and waiting for what its measurement is worth."""
-        settled = {"value", "reason"} & self.attributes.keys()
-        return self.state == TrialState.RUNNING and "measurement" in self.attributes and not settled
+        written, settled = {"held", "measurement"} <= self.attributes.keys(), {"value", "reason"} & self.attributes.keys()
+        return self.state == TrialState.RUNNING and written and not settled
 
     @property
     def measurement(self) -> Measurement:
@@ -93,9 +93,11 @@ class Ledger:
         """Record what a trial gave, with what it reported on its way (or else its learning curve) as intermediate values.
         Without a value it is held until `settle`. Raises ValueError for a value that is not finite (Optuna would take
         infinity for the best)."""
-        if value is not None:
+        if value is None:
+            attributes["held"] = True
+        else:
             _check_finite(value)
-            attributes |= {"value": value}
+            attributes["value"] = value
         with _storage_errors():
             self._write(number, reports or dict(enumerate(measurement.curve, start=1)), attributes)
             self._study._storage.set_trial_user_attr(self._trial_id(number), "measurement", measurement.to_dict())
@@ -168,7 +170,7 @@ class Ledger:
             if row.number not in replaced:
                 with _storage_errors():
                     distributions = self._study.get_trials(deepcopy=False)[row.number].distributions
-                kept = {name: fact for name, fact in row.attributes.items() if name not in ("value", "measurement")}
+                kept = {name: fact for name, fact in row.attributes.items() if name not in ("value", "held", "measurement")}
                 attributes = kept | {"replaces": row.number}
                 number = self.begin(row.params, distributions, **attributes)
                 again.append(Row(number, TrialState.RUNNING, row.params, None, attributes))

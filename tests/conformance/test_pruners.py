@@ -178,14 +178,15 @@ def test_pruned_trials_count_against_the_budget_and_are_no_candidates(evaluators
     with closing(InlineExecutor(1)) as executor:
         baseline = choose_baseline(
             result,
-            section_of(f"{evaluators}:curved", pruner, finalists=40, finalist_seeds=1),
+            section_of(f"{evaluators}:curved", pruner, finalists=40, finalist_seeds=1, reference="none"),
+            TINY,
             seed=0,
             ledger=in_memory(),
             executor=executor,
             evaluator=FunctionEvaluator(f"{evaluators}:curved", 60.0),
             notify=lambda *_: None,
         )
-    assert pruned.isdisjoint(trial.number for trial in baseline.finalists)
+    assert pruned.isdisjoint(finalist.trial.number for finalist in baseline.finalists)
     assert len(baseline.accuracies) == len(result.trials)  # no finalist was stopped on its way
 
 

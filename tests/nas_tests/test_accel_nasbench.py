@@ -3,6 +3,7 @@
 What needs the records is skipped where they are not; what needs a fit of them (half a minute) is slow.
 """
 
+import functools
 import io
 import json
 import tarfile
@@ -13,8 +14,10 @@ import pytest
 
 from experiment.config import Recipe, SearchSection
 from experiment.errors import InputError
+from experiment.executors.interface import resolve
 from nas.evaluators import accel_nasbench, make_evaluator
 from nas.evaluators.accel_nasbench import NOISE, AccelNasbenchEvaluator, Surrogate, read_records, surrogate
+from nas.evaluators.noise import NoisyEvaluator
 from nas.gaussian_process import Hyperparameters
 from space.loading import load_space
 from space.presets import preset
@@ -42,9 +45,16 @@ def fitted(cache):
     return surrogate(ARCHIVE)
 
 
+@functools.cache
+def evaluators():
+    """Without noise, and with."""
+    exact = AccelNasbenchEvaluator(str(ARCHIVE), limit_seconds=60.0)
+    return {0.0: exact, NOISE: NoisyEvaluator(exact, NOISE)}
+
+
 def measured(spec, *, noise, seed):
-    evaluator = AccelNasbenchEvaluator(str(ARCHIVE), noise=noise, limit_seconds=60.0)
-    return accel_nasbench.measure(**evaluator.job(spec, Recipe(), seed).payload)["accuracy"]
+    job = evaluators()[noise].job(spec, Recipe(), seed)
+    return resolve(job.function)(**job.payload)["accuracy"]
 
 
 def networks(count):
@@ -205,7 +215,7 @@ def test_a_path_that_is_none_is_refused(name, tmp_path, monkeypatch):
 
 @needs_records
 def test_a_space_that_is_not_its_own_is_refused_and_a_part_of_its_own_is_not():
-    evaluator = AccelNasbenchEvaluator(str(ARCHIVE), noise=0.0, limit_seconds=1.0)
+    evaluator = AccelNasbenchEvaluator(str(ARCHIVE), limit_seconds=1.0)
     evaluator.require_space(SPACE)
     evaluator.require_space(SearchSpace("part", SPACE.base, SPACE.decisions[:5]))
     wider = SearchSpace("wider", SPACE.base, (*SPACE.decisions[1:], Decision(SPACE.decisions[0].name, (1, 3, 4, 6))))

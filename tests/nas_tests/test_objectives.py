@@ -126,11 +126,14 @@ class Bench:
         return self.log.read_text().split() if self.log.exists() else []
 
     def choose(self, result, ledger=None, **options):
-        section = SearchSection(**{"finalists": 3, "finalist_seeds": 2, "finalist_recipe": Recipe(epochs=2)} | options)
+        section = SearchSection(
+            **{"finalists": 3, "finalist_seeds": 2, "finalist_recipe": Recipe(epochs=2), "reference": "none"} | options
+        )
         with closing(InlineExecutor(1)) as executor:
             return choose_baseline(
                 result,
                 section,
+                TINY,
                 seed=0,
                 ledger=ledger or in_memory(),
                 executor=executor,
@@ -204,7 +207,7 @@ def assert_killed_before_any_write_it_ends_as_unbroken(bench, writes, **options)
 @pytest.mark.parametrize("strategy", ["evolution", "tpe"])
 def test_a_search_killed_before_some_writes_of_its_record_ends_as_an_unbroken_one(bench, strategy):
     total, _, _ = count_writes(bench, weight="auto", strategy=strategy)
-    first = 3 * FIRST_TRIALS  # a held trial is begun, gets an attribute, and its measurement
+    first = 4 * FIRST_TRIALS  # a held trial is begun, gets two attributes, and its measurement
     writes = [5, first - 1, first, first + 1, first + 2, first + 3, first + 20, first + 2 * FIRST_TRIALS, total - 2]
     assert_killed_before_any_write_it_ends_as_unbroken(bench, writes, weight="auto", strategy=strategy)
 
@@ -328,7 +331,7 @@ def test_a_network_that_cannot_be_timed_is_a_failed_trial_that_was_not_trained(b
 def test_a_base_that_cannot_be_timed_ends_the_search_with_the_reason(bench):
     around = (TINY.decode(choices) for choices in TINY.neighbours(TINY.encode(TINY.base)))
     space = SearchSpace("other", next(spec for spec in around if int(spec.spec_id, 16) % 1009 < 200), TINY.decisions)
-    with pytest.raises(NothingFound, match="base network could not be timed: RuntimeError: no such kernel"):
+    with pytest.raises(NothingFound, match="the others are held against, could not be timed: RuntimeError: no such kernel"):
         bench.search(in_memory(), cost="latency", device="broken", space=space)
 
 

@@ -166,7 +166,7 @@ def test_accuracies_of_exactly_nought_and_one_are_no_trouble():
         ("hard", -1.0, 4e6, "flops"),
         ("absolute", -0.3, 6e6, "flops"),
         pytest.param("soft", 0.0, 1e7, "flops", marks=pytest.mark.slow),
-        pytest.param("hard", -1000.0, 6e6, "flops", marks=pytest.mark.slow),
+        pytest.param("hard", -30.0, 6e6, "flops", marks=pytest.mark.slow),
         pytest.param("soft", -0.1, 1e5, "params", marks=pytest.mark.slow),
     ],
 )

@@ -39,7 +39,7 @@ def run(data):
     with closing(EXECUTORS["inline"](1)) as executor:
         shared = {"seed": 3, "executor": executor, "evaluator": evaluator, "notify": lambda *_: None}
         result = search(space, SECTION, ledger=ledgers[0], **shared)
-        baseline = choose_baseline(result, SECTION, ledger=ledgers[1], **shared)
+        baseline = choose_baseline(result, SECTION, space, ledger=ledgers[1], **shared)
     return [(trial.spec, trial.accuracy) for trial in result.trials], baseline.to_dict(result)
 
 
