@@ -20,7 +20,6 @@ import json
 import logging
 import platform
 import sys
-import tarfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -37,6 +36,7 @@ from synflow import drawn_log_synflow, log_synflow
 from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
+from nas.evaluators.accel_nasbench import read_records
 from space.blocks import build
 from space.cost import cost, stage_costs
 from space.loading import load_space
@@ -73,30 +73,11 @@ SIZES = (25, 50, 100, 200)
 TWICE = 100  # networks whose proxies are taken with a second seed too
 
 
-def choices_of(architecture: dict[str, int]) -> Choices:
-    """A record's network as choices of the space."""
-    choices: Choices = {}
-    for index in range(7):
-        choices[f"stages.{index}.expansion"] = architecture[f"block{index}_e"]
-        choices[f"stages.{index}.kernel"] = architecture[f"block{index}_k"]
-        choices[f"stages.{index}.depth"] = architecture[f"block{index}_l"]
-        choices[f"stages.{index}.se"] = 0.25 if architecture[f"block{index}_se"] else 0
-    return choices
-
-
 def drawn(archive: Path, networks: int) -> tuple[list[Choices], Floats]:
     """`networks` different ones of the archive, always the same, and their accuracies in points (of two records the mean)."""
-    found: dict[tuple[int, ...], list[float]] = {}
-    with tarfile.open(archive, "r:gz") as files:
-        for member in files:
-            stream = files.extractfile(member) if member.name.endswith(".json") else None
-            if stream:
-                record = json.load(stream)
-                indices = tuple(SPACE.indices(choices_of(record["architecture"])))
-                found.setdefault(indices, []).append(record["metrics"]["val_top1"])
-    in_order = sorted(found)
-    picked = [in_order[index] for index in np.random.default_rng(0).permutation(len(in_order))[:networks]]
-    return [SPACE.choices(indices) for indices in picked], np.array([np.mean(found[indices]) for indices in picked])
+    rows, accuracies = read_records(archive)
+    picked = np.random.default_rng(0).permutation(len(rows))[:networks]
+    return [SPACE.choices(row) for row in rows[picked].tolist()], 100 * accuracies[picked]
 
 
 def naswot(spec: ArchSpec, images: int) -> float:

@@ -46,11 +46,17 @@ def ranks(losses: Floats) -> NDArray[np.intp]:
 
 def best_first(losses: Floats) -> NDArray[np.intp]:
     """Rows by the crowded comparison (Deb et al.): the earlier front first, and on one front the less crowded."""
+    front, alone = crowded(losses)
+    return np.lexsort((-alone, front))
+
+
+def crowded(losses: Floats) -> tuple[NDArray[np.intp], Floats]:
+    """Of each row its front, and its crowding on that front."""
     front = ranks(losses)
     alone = np.zeros(len(losses))
     for rank in range(front.max(initial=-1) + 1):
         alone[front == rank] = crowding(losses[front == rank])
-    return np.lexsort((-alone, front))
+    return front, alone
 
 
 def crowding(losses: Floats) -> Floats:

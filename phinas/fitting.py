@@ -7,7 +7,7 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from experiment.config import Config
+from experiment.config import Config, SearchSection
 from experiment.errors import InputError
 from space.loading import load_space, load_spec
 from space.search_space import SearchSpace
@@ -22,18 +22,17 @@ def largest_side(config: Config, data: "PreparedData | None") -> float:
     return math.inf if data is None or config.data is None or config.data.upsample else data.side
 
 
-def configured_space(config: Config) -> SearchSpace:
+def space_name(section: SearchSection) -> str:
     """The space that is named, or else the one that the evaluator brings."""
     from nas.evaluators import OWN_SPACES
 
-    kind = config.search.evaluator.partition(":")[0]
-    return load_space(config.search.space or OWN_SPACES.get(kind, "small_images"))
+    return section.space or OWN_SPACES.get(section.evaluator.partition(":")[0], "small_images")
 
 
 def fitted_space(config: Config, data: "PreparedData | None") -> SearchSpace:
     """The configured space for these images, or as it is where there are none. Raises InputError where its networks need
     more pixels than there are."""
-    space = configured_space(config)
+    space = load_space(space_name(config.search))
     if data is None:
         base = space.base
         return space.fitted(channels=base.channels, classes=base.classes, resolution=config.search.resolution)

@@ -13,11 +13,11 @@ from experiment.config import Config
 from experiment.errors import InputError
 from experiment.manifest import add_to_manifest, record_artefacts
 from experiment.rundir import RunDir, write_atomic
-from phinas.fitting import configured_space, fitted_baseline, fitted_space
+from phinas.fitting import fitted_baseline, fitted_space, space_name
 from phinas.progress import Display
 from phinas.session import STAGES, Session, open_session, read_config, read_goal
 from phinas.summary import summary, told_of
-from space.loading import load_spec
+from space.loading import load_space, load_spec
 from space.spec import ArchSpec
 from space.yaml_text import dump_yaml, read_yaml
 
@@ -118,7 +118,7 @@ def _check_search(config: Config) -> None:
     from nas.reference import require_reference
     from nas.search import gate_of
 
-    space = configured_space(config)
+    space = load_space(space_name(config.search))
     require_reference(config.search.reference)
     if config.search.evaluator != "proxy":
         evaluator = make_evaluator(config.search, None, limit_seconds=0.0)

@@ -12,7 +12,7 @@ import os
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from io import BytesIO
@@ -84,7 +84,7 @@ def read_records(path: Path) -> tuple[Indices, Floats]:
     try:
         for text in _texts(path):
             record = json.loads(text)
-            row = tuple(space().indices(_choices_of(record["architecture"])))
+            row = tuple(space().indices(choices_of(record["architecture"])))
             accuracy = record["metrics"]["val_top1"] / 100
             if not 0 <= accuracy <= 1:
                 raise ValueError(f"val_top1: {100 * accuracy:g} is no percentage")
@@ -110,7 +110,8 @@ def _texts(path: Path) -> Iterator[bytes]:
                 yield stream.read()
 
 
-def _choices_of(architecture: dict[str, Any]) -> Choices:
+def choices_of(architecture: Mapping[str, Any]) -> Choices:
+    """A record's network as choices of the space."""
     choices: Choices = {}
     for stage in range(len(space().base.stages)):
         choices[f"stages.{stage}.expansion"] = architecture[f"block{stage}_e"]

@@ -15,7 +15,7 @@ from optuna.samplers import BaseSampler, RandomSampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from nas.pareto import crowding, ranks
+from nas.pareto import crowded
 
 
 class EvolutionSampler(BaseSampler):
@@ -66,8 +66,5 @@ def _merits(members: list[FrozenTrial], directions: list[StudyDirection]) -> lis
     gains = np.array([member.values for member in members]) * signs
     if len(signs) == 1:
         return [(gain, 0.0) for gain in gains[:, 0].tolist()]
-    front = ranks(-gains)
-    alone = np.zeros(len(members))
-    for rank in np.unique(front):
-        alone[front == rank] = crowding(-gains[front == rank])
+    front, alone = crowded(-gains)
     return list(zip((-front).tolist(), alone.tolist(), strict=True))

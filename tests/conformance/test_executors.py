@@ -72,20 +72,9 @@ def jobs(tmp_path, monkeypatch):
     return name
 
 
-@pytest.fixture(scope="module")
-def ray_on_two_cores():
-    """One Ray for all tests here: starting it takes seconds."""
-    ray = pytest.importorskip("ray", reason="the extra `ray` is not installed")
-    ray.init(address="local", num_cpus=2, include_dashboard=False, logging_level="error", log_to_driver=False)
-    yield
-    ray.shutdown()
-
-
-@pytest.fixture(params=EXECUTORS)
-def executor(request):
-    if request.param == "ray":
-        request.getfixturevalue("ray_on_two_cores")
-    with closing(EXECUTORS[request.param](1)) as made:
+@pytest.fixture
+def executor(name):
+    with closing(EXECUTORS[name](1)) as made:
         yield made
 
 

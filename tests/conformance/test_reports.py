@@ -52,21 +52,6 @@ def jobs(tmp_path, monkeypatch):
     return name
 
 
-@pytest.fixture(scope="module")
-def ray_on_two_cores():
-    ray = pytest.importorskip("ray", reason="the extra `ray` is not installed")
-    ray.init(address="local", num_cpus=2, include_dashboard=False, logging_level="error", log_to_driver=False)
-    yield
-    ray.shutdown()
-
-
-@pytest.fixture(params=EXECUTORS)
-def name(request):
-    if request.param == "ray":
-        request.getfixturevalue("ray_on_two_cores")
-    return request.param
-
-
 @pytest.fixture
 def executor(name):
     with closing(EXECUTORS[name](1)) as made:

@@ -43,21 +43,6 @@ def begun(tmp_path):
     return lambda: len((tmp_path / "note").read_text())
 
 
-@pytest.fixture(scope="module")
-def ray_on_two_cores():
-    ray = pytest.importorskip("ray", reason="the extra `ray` is not installed")
-    ray.init(address="local", num_cpus=2, include_dashboard=False, logging_level="error", log_to_driver=False)
-    yield
-    ray.shutdown()
-
-
-@pytest.fixture(params=EXECUTORS)
-def name(request):
-    if request.param == "ray":
-        request.getfixturevalue("ray_on_two_cores")
-    return request.param
-
-
 SURVIVORS = pytest.mark.parametrize("name", [name for name in EXECUTORS if name != "inline"], indirect=True)
 
 

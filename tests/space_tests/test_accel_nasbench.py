@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from nas.evaluators.accel_nasbench import choices_of
 from space.conventions import counts
 from space.cost import cost
 from space.cost_tables import METRICS, CostTables
@@ -23,17 +24,6 @@ RECORDS = 5138
 SPACE = load_space("accel_nasbench")
 
 pytestmark = pytest.mark.skipif(not ARCHIVE.is_file(), reason=f"the released measurements are not at {ARCHIVE}")
-
-
-def choices_of(architecture: dict[str, int]) -> Choices:
-    """A record's network as choices of the space that ships."""
-    choices: Choices = {}
-    for index in range(7):
-        choices[f"stages.{index}.expansion"] = architecture[f"block{index}_e"]
-        choices[f"stages.{index}.kernel"] = architecture[f"block{index}_k"]
-        choices[f"stages.{index}.depth"] = architecture[f"block{index}_l"]
-        choices[f"stages.{index}.se"] = 0.25 if architecture[f"block{index}_se"] else 0
-    return choices
 
 
 @cache
