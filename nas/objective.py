@@ -8,9 +8,8 @@ from experiment.seeds import seed_of
 from experiment.store import Ledger
 from nas.latency import Latencies
 from nas.reward import Reward, make_reward
-from nas.trial import cost_in
+from nas.trial import cost_in, price_of
 from nas.weight import Weight, estimate_weight
-from space.cost import cost
 from space.search_space import SearchSpace
 from training.latency import Stopwatch
 
@@ -27,7 +26,7 @@ def reward_of(
     if section.target is not None:
         target = section.target
     elif target is None:
-        target = float(getattr(cost(space.base), section.cost))
+        target = price_of(space.base, section.cost)
     return make_reward(kind, weight=weight, target=target, metric=section.cost)
 
 

@@ -22,7 +22,7 @@ from nas.evaluators.interface import Evaluator
 from nas.gate import Gate
 from nas.latency import Latencies
 from nas.search import SearchResult, gate_of
-from nas.trial import LATENCY, Trial
+from nas.trial import LATENCY, Trial, price_of
 from space.cost import cost
 from space.loading import load_spec
 from space.search_space import SearchSpace
@@ -167,7 +167,7 @@ class Beside:
         measured = self._trial.measurement if self._trial else None
         if self._short is not None:
             measured = outcomes[self._short.job.key].measurement
-        price = float(self._latency or getattr(cost(spec), self._reward.metric))
+        price = self._latency or price_of(spec, self._reward.metric)
         accuracies = found[spec.spec_id]
         return Measured(
             self._reference.name,

@@ -29,7 +29,7 @@ from nas.proposals import Proposals
 from nas.pruning import Pruning, require_reports
 from nas.reward import Reward
 from nas.study import Proposer
-from nas.trial import Trial, UnderWay, cost_in, judged, measured_trials, trial_attributes
+from nas.trial import Trial, UnderWay, cost_in, judged, measured_trials, price_of, trial_attributes
 from space.cost import cost
 from space.search_space import SearchSpace
 from space.spec import ArchSpec
@@ -189,7 +189,7 @@ class _Search:
         return f"best {best.accuracy:.1%} at {best.cost.flops / 1e6:.3g}M FLOPs{timed}{estimated}"
 
     def _price(self, spec: ArchSpec) -> float:
-        return self.latencies.milliseconds(spec) if self.latencies else float(getattr(cost(spec), self.reward.metric))
+        return self.latencies.milliseconds(spec) if self.latencies else price_of(spec, self.reward.metric)
 
     def _start_proposal(self) -> None:
         proposed = self.proposals.settle(self.next_proposal)

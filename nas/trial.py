@@ -18,6 +18,11 @@ def cost_in(metric: str, facts: Mapping[str, Any]) -> float:
     return float(facts[LATENCY if metric == "latency" else metric])
 
 
+def price_of(spec: ArchSpec, metric: str) -> float:
+    """The same of any network, where it is known without measuring: not latency."""
+    return float(getattr(cost(spec), metric))
+
+
 @dataclass(frozen=True, slots=True)
 class Trial:
     """A finished and measured trial. latency_ms: where it was measured."""

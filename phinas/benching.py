@@ -19,13 +19,14 @@ from experiment.rundir import write_atomic, write_json
 from nas.bench.contest import SEARCHERS, look_up
 from nas.bench.optimum import best_reward
 from nas.bench.score import summary
-from nas.evaluators import OWN_SPACES, make_evaluator
+from nas.evaluators import make_evaluator
 from nas.evaluators.accel_nasbench import AccelNasbenchEvaluator
 from nas.objective import reward_of
 from nas.problem import Problem
 from nas.search import gate_of
+from nas.trial import price_of
+from phinas.fitting import space_name
 from phinas.progress import Display, Notify
-from space.cost import cost
 from space.loading import load_space, load_spec
 from space.search_space import SearchSpace
 from space.spec import ArchSpec, SpecError
@@ -50,7 +51,7 @@ def bench_strategies(
     """
     display = Display(quiet=quiet)
     searchers = _able(searchers, display)
-    space = load_space(section.space or OWN_SPACES.get(section.evaluator.partition(":")[0], "small_images"))
+    space = load_space(space_name(section))
     exact = make_evaluator(section.model_copy(update={"noise": 0.0}), None, limit_seconds=3600.0)
     exact.require_space(space)
     settings = {
@@ -98,8 +99,7 @@ def _able(searchers: Sequence[str], display: Display) -> list[str]:
 
 
 def _job(searcher: str, section: SearchSection, settings: dict[str, Any], seed: int) -> Job:
-    space = section.space or OWN_SPACES.get(section.evaluator.partition(":")[0], "small_images")
-    payload = {"searcher": searcher, "space": space, "section": section.model_dump(), "seed": seed}
+    payload = {"searcher": searcher, "space": space_name(section), "section": section.model_dump(), "seed": seed}
     key = job_key("bench", {"searcher": searcher, "seed": seed, "settings": settings})
     return Job(key, "nas.bench.contest:run", payload)
 
@@ -141,7 +141,8 @@ def _reference(name: str | None, space: SearchSpace, section: SearchSection, eva
         accuracy = look_up(evaluator, spec, section)
     except (SpecError, ValueError) as error:
         raise InputError(f"--reference: {name or 'the base of the space'} can't be measured: {error}") from None
-    return name or f"the base of {space.name}", reward_of(section, space)(accuracy, cost(spec).flops)
+    reward = reward_of(section, space)
+    return name or f"the base of {space.name}", reward(accuracy, price_of(spec, reward.metric))
 
 
 def _optimum(space: SearchSpace, section: SearchSection, evaluator: Any, runs: Runs) -> tuple[float, str]:

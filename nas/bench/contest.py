@@ -23,6 +23,7 @@ from nas.evaluators.interface import Evaluator
 from nas.objective import reward_of
 from nas.search import search
 from nas.strategies import STRATEGIES
+from nas.trial import price_of
 from space.cost import cost
 from space.loading import load_space
 from space.search_space import Choices, SearchSpace
@@ -61,7 +62,7 @@ def run(*, searcher: str, space: str, section: dict[str, Any], seed: int) -> dic
         measured = compete(searcher, searched, options, noisy, executor, seed)
         seconds = executor.seconds
     reward = reward_of(options, searched, weight=None)
-    truth = [reward(look_up(exact, spec, options), cost(spec).flops) for spec, _ in measured]
+    truth = [reward(look_up(exact, spec, options), price_of(spec, reward.metric)) for spec, _ in measured]
     return {
         "rewards": [seen for _, seen in measured],
         "true": truth,
@@ -103,7 +104,7 @@ def _peer(
         result = executor.next_result()
         if result.value is None:
             raise RuntimeError(f"the evaluator failed: {result.reason}")
-        seen = reward(Measurement.from_dict(result.value).accuracy, cost(spec).flops)
+        seen = reward(Measurement.from_dict(result.value).accuracy, price_of(spec, reward.metric))
         measured.append((spec, seen))
         return seen
 

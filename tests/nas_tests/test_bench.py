@@ -79,6 +79,15 @@ def test_noise_is_seen_by_the_searcher_and_not_in_the_truth(evaluator):
     assert noisy["true"] == contest(evaluator, "random")["true"]  # random looks at no reward
 
 
+@pytest.mark.parametrize("searcher", ["random", "optuna-random"])
+def test_rewards_weigh_the_cost_that_was_asked_for(evaluator, searcher):
+    """Without noise a searcher sees the truth, whatever the reward weighs."""
+    options = {"cost": "params", "weight": -0.2}
+    found = contest(evaluator, searcher, **options)
+    assert found["rewards"] == pytest.approx(found["true"])
+    assert found["rewards"] != pytest.approx(contest(evaluator, searcher, weight=-0.2)["rewards"])
+
+
 def test_the_best_reward_of_a_space_is_found_without_going_through_it():
     space = load_space("accel_nasbench")
     problem = Problem(space, Gate(most=3e8), make_reward("soft", weight=-0.07, target=cost(space.base).flops))
