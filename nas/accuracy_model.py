@@ -9,7 +9,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from nas.gaussian_process import Floats, GaussianProcess, Hyperparameters, standard, tune
+from nas.gaussian_process import Floats, GaussianProcess, Groups, Hyperparameters, standard, tune
 from nas.problem import Problem
 from space.idle import Indices, Mask
 
@@ -30,7 +30,7 @@ def learn_accuracy(
     """
     features = problem.features(measured)
     clean = _as_it_is if problem.pareto else without_disasters  # what is cheap and poor may stand on the front
-    theta = _tuned_first(features, accuracies, clean)
+    theta = _tuned_first(features, accuracies, problem.features.groups, clean)
     kept, targets = _remembered(accuracies), clean(accuracies)
     model = GaussianProcess(theta, features[kept], targets[kept])
     if pending is None or len(pending) == 0:
@@ -45,7 +45,8 @@ def learn_log_cost(problem: Problem, measured: Indices, costs: Floats) -> Gaussi
     """The same of the logarithms of costs that had to be measured."""
     features, targets = problem.features(measured), np.log(costs)
     kept = _remembered(targets)
-    return GaussianProcess(_tuned_first(features, targets, _as_it_is), features[kept], targets[kept])
+    theta = _tuned_first(features, targets, problem.features.groups, _as_it_is)
+    return GaussianProcess(theta, features[kept], targets[kept])
 
 
 def went_wrong(accuracies: Floats) -> Mask:
@@ -71,19 +72,19 @@ def _milestone(count: int) -> int:
     return step
 
 
-def _tuned_first(features: Floats, targets: Floats, clean: Callable[[Floats], Floats]) -> Hyperparameters:
+def _tuned_first(features: Floats, targets: Floats, groups: Groups, clean: Callable[[Floats], Floats]) -> Hyperparameters:
     """Tuned on the first trials. Cleaned by themselves: by all trials, they would be others after each."""
     first = _milestone(len(targets))
-    return _tuned(features[:first].tobytes(), clean(targets[:first]).tobytes(), features.shape[1])
+    return _tuned(features[:first].tobytes(), clean(targets[:first]).tobytes(), tuple(groups.tolist()))
 
 
 @lru_cache(maxsize=32)
-def _tuned(features: bytes, targets: bytes, width: int) -> Hyperparameters:
-    rows = np.frombuffer(features).reshape(-1, width)
+def _tuned(features: bytes, targets: bytes, groups: tuple[int, ...]) -> Hyperparameters:
+    rows = np.frombuffer(features).reshape(-1, len(groups))
     values = np.frombuffer(targets)
     some = np.linspace(0, len(values) - 1, min(len(values), _TUNED_ON)).astype(int)
     mean, scale = standard(values[some])
-    return tune(rows[some], (values[some] - mean) / scale)
+    return tune(rows[some], (values[some] - mean) / scale, np.array(groups))
 
 
 def _remembered(targets: Floats) -> Indices:

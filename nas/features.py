@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from nas.gaussian_process import Floats
+from nas.gaussian_process import Floats, Groups
 from space.cost_tables import METRICS, Integers
 from space.idle import Idleness, Indices
 from space.search_space import Decision, SearchSpace, place_of
@@ -23,7 +23,8 @@ _SAMPLE = 2048  # random networks, by which the columns are standardised
 
 
 class Features:
-    """Of the networks of a space: rows of mean 0 and variance 1 over the space."""
+    """Of the networks of a space: rows of mean 0 and variance 1 over the space. groups: of each feature, those that are
+    alike."""
 
     def __init__(self, space: SearchSpace, costs: Price, by_stage: Price) -> None:
         """costs and by_stage price networks, as CostTables.batch and by_stage do."""
@@ -37,10 +38,19 @@ class Features:
         sample = self._raw(np.random.default_rng(0).integers(0, counts, size=(_SAMPLE, len(counts))))
         self._mean, self._deviation = sample.mean(0), sample.std(0)
         self._kept = self._deviation > 1e-9 * np.abs(sample).max(0)
+        self.groups = self._grouped(labels)
 
     def __call__(self, indices: Indices) -> Floats:
         """(networks, decisions) -> (networks, features)."""
         return (self._raw(indices)[:, self._kept] - self._mean[self._kept]) / self._deviation[self._kept]
+
+    def _grouped(self, labels: list[str]) -> Groups:
+        """Of each feature, which group it is of: the choices of one field, the sums, the layers, what the network costs, what
+        its stages cost."""
+        stages, costs = len(self._space.base.stages), len(_COSTS)
+        kinds = [*(label.split()[0] for label in labels), *["sums"] * self._sums.shape[1], *["layers"] * (stages + 1)]
+        kinds += ["costs"] * costs + ["stages' costs"] * (costs * stages)
+        return np.unique(np.array(kinds)[self._kept], return_inverse=True)[1]
 
     def _raw(self, indices: Indices) -> Floats:
         idle = self._idleness.mask(indices)

@@ -41,6 +41,7 @@ _NO_RECORDS = "is not the archive of Accel-NASBench's records"
 _REMEDY = "name the whole of the authors' anb_dataset_jsons.tar.gz"
 _HELD_OUT = 512
 _TUNED_ON = 1000
+_FIT = 2  # another number where the same records come to another fit
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,7 @@ def fit(known: Floats, accuracies: Floats) -> Surrogate:
     held, rest = order[:_HELD_OUT], order[_HELD_OUT:]
     some = rest[:_TUNED_ON]
     mean, scale = standard(accuracies[some])
-    theta = tune(known[some], (accuracies[some] - mean) / scale, steps=40)
+    theta = tune(known[some], (accuracies[some] - mean) / scale, features().groups, steps=40)
     told = GaussianProcess(theta, known[rest], accuracies[rest]).mean(known[held])
     missed = ((told - accuracies[held]) ** 2).mean()
     process = GaussianProcess(theta, known, accuracies)
@@ -152,17 +153,17 @@ def surrogate(path: Path) -> Surrogate:
     indices, accuracies = read_records(path)
     known = features()(indices)  # of its name too: other features need another fit
     digest = hashlib.sha256(known.tobytes() + accuracies.tobytes()).hexdigest()[:16]
-    kept = _cache() / f"accel-nasbench-{digest}.npz"
+    kept = _cache() / f"accel-nasbench-{_FIT}-{digest}.npz"
     try:
         with kept.open("rb") as file, np.load(file, allow_pickle=False) as facts:
             scalars = {name: float(facts[name]) for name in ("mean", "scale", "r2", "tau", "noise")}
-            return Surrogate(Hyperparameters(facts["logs"]), known, facts["weights"], **scalars)
+            return Surrogate(Hyperparameters(facts["logs"], facts["groups"]), known, facts["weights"], **scalars)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         pass  # not there, or torn: made anew
     made = fit(known, accuracies)
     held = BytesIO()
     scalars = {name: getattr(made, name) for name in ("mean", "scale", "r2", "tau", "noise")}
-    np.savez(held, allow_pickle=False, logs=made.theta.logs, weights=made.weights, **scalars)
+    np.savez(held, allow_pickle=False, logs=made.theta.logs, groups=made.theta.groups, weights=made.weights, **scalars)
     try:
         write_atomic(kept, held.getvalue())
     except OSError:

@@ -140,7 +140,7 @@ def test_the_fit_is_kept_and_one_that_is_torn_or_of_other_features_is_made_anew(
 def test_a_cache_that_cannot_be_written_is_done_without(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("no folder")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    theta = Hyperparameters(np.zeros(4))
+    theta = Hyperparameters(np.zeros(5), np.zeros(1, dtype=int))
     made = Surrogate(theta, np.ones((1, 1)), np.ones(1), 0.6, 0.1, r2=0.9, tau=0.9, noise=0.0)
     monkeypatch.setattr(accel_nasbench, "fit", lambda *arguments: made)
     surrogate.cache_clear()

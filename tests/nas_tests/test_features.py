@@ -98,6 +98,17 @@ def test_the_larger_value_has_the_larger_number():
     assert np.all(np.diff(features, axis=0) > 0)
 
 
+def test_features_are_grouped_by_what_they_tell_of():
+    """Choices of a field, sums, numbers of layers, costs, costs of stages; a number for each feature."""
+    features = problem_of(LAYERED).features
+    groups = features.groups
+    assert len(groups) == features(drawn(LAYERED, 2)).shape[1]
+    assert sorted(set(groups.tolist())) == list(range(len({"block", "kernel", "width", "skip"}) + 4))
+    columns = 5 * (2 + 1 + 1 + 1)  # of five layers; a column for each word
+    assert [len(set(groups[start : start + 2].tolist())) for start in range(0, 4, 2)] == [1, 2]  # two words; kernel and width
+    assert set(groups[:columns].tolist()).isdisjoint(groups[columns:].tolist())
+
+
 def test_no_networks_have_no_rows():
     assert len(problem_of(WORDS).features(np.empty((0, 4), dtype=np.int64))) == 0
 

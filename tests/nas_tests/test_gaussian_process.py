@@ -12,7 +12,10 @@ from nas.gaussian_process import GaussianProcess, Hyperparameters, _negative_log
 GENERATOR = np.random.default_rng(0)
 ROWS = GENERATOR.normal(size=(40, 5))
 VALUES = np.sin(ROWS[:, 0]) + 0.3 * ROWS[:, 1] * ROWS[:, 2] + 0.05 * GENERATOR.normal(size=40)
-THETA = Hyperparameters(np.array([-0.5, -1.0, -2.0, -1.5, 0.3, -0.7, -1.1, -3.0]))
+GROUPS = np.array([0, 0, 1, 0, 1])
+# Lengths of the groups, departures of the features, linear variances of the groups, Matern variance, noise.
+LOGS = np.array([-0.5, -1.0, 0.2, -0.4, 0.3, 0.0, -0.1, 0.5, -1.3, -0.7, -3.0])
+THETA = Hyperparameters(LOGS, GROUPS)
 
 
 def curved(rows):
@@ -21,26 +24,42 @@ def curved(rows):
 
 def fitted(rows, values):
     mean, scale = standard(values)
-    return GaussianProcess(tune(rows, (values - mean) / scale), rows, values)
+    return GaussianProcess(tune(rows, (values - mean) / scale, np.zeros(rows.shape[1], dtype=int)), rows, values)
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_the_gradient_of_the_likelihood_is_that_of_finite_differences(seed):
-    logs = np.random.default_rng(seed).uniform(-3, 1, size=8)
-    _, slope = _negative_log_likelihood(Hyperparameters(logs), ROWS, VALUES)
+    logs = np.random.default_rng(seed).uniform(-2, 1, size=len(LOGS))
+    _, slope = _negative_log_likelihood(Hyperparameters(logs, GROUPS), ROWS, VALUES)
     step = 1e-5
-    for place in range(8):
+    for place in range(len(LOGS)):
         up, down = (
-            _negative_log_likelihood(Hyperparameters(logs + sign * step * np.eye(8)[place]), ROWS, VALUES)[0]
+            _negative_log_likelihood(Hyperparameters(logs + sign * step * np.eye(len(LOGS))[place], GROUPS), ROWS, VALUES)[0]
             for sign in (1, -1)
         )
         assert slope[place] == pytest.approx((up - down) / (2 * step), rel=1e-5, abs=1e-6)
 
 
+class LinearIn(DotProduct):
+    """With a variance a feature, which scikit-learn's has not."""
+
+    def __init__(self, variances):
+        super().__init__(0.0, "fixed")
+        self.variances = variances
+
+    def __call__(self, rows, others=None, eval_gradient=False):
+        scale = np.sqrt(self.variances)
+        return super().__call__(rows * scale, None if others is None else others * scale)
+
+    def diag(self, rows):
+        return super().diag(rows * np.sqrt(self.variances))
+
+
 def of_sklearn():
-    matern, linear, noise = np.exp(THETA.logs[-3:])
-    smooth = ConstantKernel(matern, "fixed") * Matern(1 / THETA.inverse_lengths, "fixed", nu=2.5)
-    straight = ConstantKernel(linear / 5, "fixed") * DotProduct(0.0, "fixed")
+    steep, flat, matern, noise = np.exp(LOGS[-4:])
+    lengths = np.exp(-np.array([-0.5 + 0.2, -0.5 - 0.4, -1.0 + 0.3, -0.5 + 0.0, -1.0 - 0.1]))
+    smooth = ConstantKernel(matern, "fixed") * Matern(lengths, "fixed", nu=2.5)
+    straight = ConstantKernel(1.0, "fixed") * LinearIn(np.array([steep / 6, steep / 6, flat / 4, steep / 6, flat / 4]))
     kernel = smooth + straight + WhiteKernel(noise, "fixed")
     return GaussianProcessRegressor(kernel, alpha=0.0, optimizer=None, normalize_y=True).fit(ROWS, VALUES), noise
 
