@@ -18,7 +18,7 @@ from nas.gaussian_process import Floats
 from nas.reward import Reward
 from space.cost import cost
 from space.cost_tables import METRICS, CostTables, Integers
-from space.idle import Indices
+from space.idle import Idleness, Indices
 from space.search_space import SearchSpace, Value
 from space.spec import SpecError
 
@@ -80,6 +80,14 @@ class Problem:
         """Networks as rows of numbers that their accuracy can be learned from."""
         return Features(self.space, self.costs, self.stage_costs)
 
+    @cached_property
+    def _idleness(self) -> Idleness:
+        return Idleness(self.space)
+
+    def canonical(self, indices: Indices) -> Indices:
+        """The same networks with the first value in place of every idle choice."""
+        return np.where(self._idleness.mask(indices), 0, indices)
+
     def positions(self, choices: Sequence[Mapping[str, Value]]) -> NDArray[np.int64]:
         """Sets of choices as rows of positions: (networks, decisions)."""
         rows = [self.space.indices(one) for one in choices]
@@ -127,8 +135,8 @@ class Problem:
         return (flops >= self.gate.least) & (flops <= self.gate.most)
 
     def draw(self, count: int, generator: np.random.Generator) -> Indices:
-        """Uniformly drawn networks that the gate lets pass, at most `count`; of a small space all, in random order. Where the
-        gate lets next to none pass, one that it does not."""
+        """Canonical rows of uniformly drawn choices, each once: networks that the gate lets pass, at most `count`; of a small
+        space all, in random order. Where the gate lets next to none pass, one that it does not."""
         found: list[Indices] = []
         if self.space.size <= _ENUMERABLE:
             every = np.stack(np.unravel_index(generator.permutation(self.space.size), self.counts), axis=1)
@@ -142,15 +150,19 @@ class Problem:
         inside = np.concatenate(found)
         if len(inside) == 0:
             return generator.integers(0, self.counts, size=(1, len(self.counts)))
-        return inside if self.space.size <= _ENUMERABLE else inside[:count]
+        networks = self.canonical(inside if self.space.size <= _ENUMERABLE else inside[:count])
+        return networks[np.sort(distinct(networks))]
 
     def neighbours(self, indices: Indices, most: int, generator: np.random.Generator) -> Indices:
-        """The networks that differ from one of these in one decision, each once; a random `most` of them if there are more."""
+        """The networks that differ from one of these in one decision, canonical and each once; a random `most` of them if there
+        are more."""
         columns = np.repeat(np.arange(len(self.counts)), self.counts)
         values = np.concatenate([np.arange(count) for count in self.counts])
-        around = np.repeat(indices[:, None, :], len(columns), axis=1)
+        centres = np.repeat(self.canonical(indices)[:, None, :], len(columns), axis=1)
+        around = centres.copy()
         around[:, np.arange(len(columns)), columns] = values
-        changed = around[(around != indices[:, None, :]).any(2)]
+        around = self.canonical(around.reshape(-1, len(self.counts)))
+        changed = around[(around != centres.reshape(around.shape)).any(1)]
         different = changed[distinct(changed)]
         if len(different) <= most:
             return different

@@ -14,11 +14,9 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
 from nas.problem import Problem, distributions_of
-from space.cost_tables import METRICS
 from space.idle import Indices
 from space.search_space import Choices
 
-FLOPS = METRICS.index("flops")
 _DRAWS = 64
 
 
@@ -39,9 +37,9 @@ class WholeSampler(BaseSampler, ABC):
 
     def first_fresh(self, rows: Indices) -> Choices | None:
         """The first of these positions (networks, decisions) whose network the gate admits and no trial has had."""
-        for row, flops in zip(rows.tolist(), self.problem.costs(rows)[:, FLOPS].tolist(), strict=True):
-            if self.problem.gate.admits(flops) and self.problem.network(row) not in self._known:
-                return self.problem.space.choices(row)
+        for row in rows[self.problem.admits(self.problem.costs(rows))]:
+            if self.problem.network(row.tolist()) not in self._known:
+                return self.problem.space.choices(row.tolist())
         return None
 
     def draw(self) -> Choices:
