@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from experiment.measurement import Measurement
-from nas.accuracy_model import learn
+from nas.accuracy_model import learn_accuracy
 from nas.evaluators.accel_nasbench import Surrogate, space, surrogate
 from nas.finalists import best_together, draw_jointly
 from nas.gate import Gate
@@ -52,7 +52,7 @@ def searched(strategy: str, table: Surrogate, *, trials: int, seed: int, noise: 
 def picked(rows: Indices, accuracies: Floats, *, seed: int) -> dict[str, list[int]]:
     """Finalists by each rule."""
     slope, _ = PROBLEM.reward.line(PROBLEM.costs(rows)[:, 0].astype(float))
-    mean, covariance = learn(PROBLEM, rows, accuracies).joint(PROBLEM.features(rows))
+    mean, covariance = learn_accuracy(PROBLEM, rows, accuracies).joint(PROBLEM.features(rows))
     rewards = slope * draw_jointly(mean, covariance, np.random.default_rng(seed))
     chances = np.bincount(rewards.argmax(1), minlength=len(rows))
     return {

@@ -62,9 +62,12 @@ def run(*, searcher: str, space: str, section: dict[str, Any], seed: int) -> dic
         measured = compete(searcher, searched, options, noisy, executor, seed)
         seconds = executor.seconds
     reward = reward_of(options, searched, weight=None)
-    truth = [reward(look_up(exact, spec, options), price_of(spec, reward.metric)) for spec, _ in measured]
+    rewards = [seen for _, seen in measured]
+    truth = rewards
+    if options.noise:
+        truth = [reward(look_up(exact, spec, options), price_of(spec, reward.metric)) for spec, _ in measured]
     return {
-        "rewards": [seen for _, seen in measured],
+        "rewards": rewards,
         "true": truth,
         "flops": [cost(spec).flops for spec, _ in measured],
         "seconds": seconds[: len(measured)],
