@@ -177,7 +177,9 @@ def _search(session: Session) -> None:
     if result.why_weight:
         session.display.say(result.why_weight)
     if result.exhausted:
-        session.display.say(f"space exhausted after {len(result.trials)} networks: no other was found inside the gate")
+        count = len(result.trials)
+        networks = "one network" if count == 1 else f"{count} networks"
+        session.display.say(f"space exhausted after {networks}: no other was found inside the gate")
     with session.display.stage("finalists") as notify:
         baseline = choose_baseline(
             result,
