@@ -162,7 +162,10 @@ def _search(session: Session) -> None:
     trainer = session.trainer if config.search.evaluator == "proxy" else None
     evaluator = make_evaluator(config.search, trainer, limit_seconds=60 * config.run.trial_minutes)
     _introduce(evaluator, session)
-    executor = InlineExecutor(1) if evaluator.instant else session.executor
+    executor = session.executor
+    if evaluator.instant:
+        executor = InlineExecutor(1)
+        add_to_manifest(session.run, workers=1, executor="inline")
     with session.display.stage("search") as notify:
         result = search_space(
             space,

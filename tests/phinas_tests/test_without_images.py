@@ -168,6 +168,9 @@ def test_imagenet_is_searched_in_seconds_and_the_report_says_how_sure_its_accura
     sentence = re.compile(rf"accuracies: {scores}, with noise of 0\.31 points added")
     assert sentence.search(ended.stderr)
     assert sentence.search(words((tmp_path / "run" / "report" / "index.html").read_text()))
+    page = words((tmp_path / "run" / "report" / "index.html").read_text())
+    assert "workers 1 (inline)" in page
+    assert "One measurement at a time" in page
     facts = json.loads((tmp_path / "run" / "manifest.json").read_text())["evaluator"]
     assert facts["held_out_r2"] >= 0.983
     assert facts["held_out_kendall_tau"] >= 0.917
