@@ -176,7 +176,10 @@ def _carry_out(jobs: list[Job], out: Path, workers: int, notify: Notify) -> None
             under_way -= 1
             job = by_key[result.key]
             if result.value is None:
-                raise NothingFound(f"{job.payload['searcher']} with seed {job.payload['seed']} failed: {result.reason}")
+                raise NothingFound(
+                    f"{job.payload['searcher']} with seed {job.payload['seed']} failed: {result.reason}; "
+                    "see to it, then the same command carries on"
+                )
             write_json(_file(out, job), result.value)
             done += 1
             notify(done, len(jobs), f"{job.payload['searcher']}, seed {job.payload['seed']}")

@@ -12,6 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from phinas.cli import cli
+from phinas.exits import call
+
 ARCHIVE = Path(__file__).resolve().parents[3] / "shared" / "data" / "accel-nasbench" / "anb_dataset_jsons.tar.gz"
 
 # Layer-wise with layers that may be left out: nothing to do with B0.
@@ -142,6 +145,28 @@ def test_a_plan_without_images_is_refused_in_a_line(place, phinas):
     ended = phinas("plan", "no_images.yaml", cwd=place)
     assert ended.returncode == 2, ended.stderr
     assert "data.source: missing" in ended.stderr.splitlines()[-1]
+
+
+def test_a_plan_prices_no_training_where_the_search_looks_up(place, monkeypatch, capsys):
+    monkeypatch.chdir(place)
+    monkeypatch.syspath_prepend(str(place))
+    words = [
+        "--data",
+        "digits",
+        "--upsample",
+        "--space",
+        "tiny",
+        "--evaluator",
+        "mine:accuracy",
+        "--set",
+        "data.train_limit=200",
+    ]
+    small = ["--set", "scaling.members=2", "--set", "scaling.tolerance=0.2", "--set", "validation.largest_multiple=1"]
+    assert call(cli, ["plan", *words, *small, "--trials", "30", "--cost", "latency"]) == 0
+    told = capsys.readouterr().out
+    assert [line.split()[0] for line in told.splitlines()[:4]] == ["stage", "scaling", "validation", "all"]
+    assert "the search trains nothing: what mine:accuracy takes for its 30 networks is not in it" in told
+    assert "each of the search's 30 networks is timed first, 0.5 to 20 s each, which is not in it" in told
 
 
 def test_a_file_that_is_no_benchmark_leaves_nothing_behind(place, phinas):
