@@ -208,6 +208,7 @@ def test_a_function_returns_an_accuracy_or_a_measurement(write, body, accuracy):
         ("return -0.1", "accuracy: -0.1 is not a fraction"),
         ("return Measurement(0.5, loss=float('nan'))", "loss: nan is not a finite number"),
         ("raise RuntimeError('no\\n    GPU')", "RuntimeError: no GPU"),
+        ("raise RuntimeError('\\udcff \\x1b[31m \\x00')", r"RuntimeError: \? \?\[31m \?$"),
         ("raise SystemExit(3)", "SystemExit: 3"),
         ("return 1 / 0", "ZeroDivisionError: division by zero"),
         ("import absent_library", "ModuleNotFoundError: No module named 'absent_library'"),
