@@ -112,14 +112,22 @@ def check(config: Config, stages: Sequence[str]) -> None:
 
 def _check_search(config: Config) -> None:
     from experiment.seeds import seed_of
-    from nas.evaluators import make_evaluator
+    from nas.evaluators import OWN_SPACES, make_evaluator
     from nas.gate import require_reachable
     from nas.pruning import require_reports
     from nas.reference import require_reference
     from nas.search import gate_of
 
     space = load_space(space_name(config.search))
+    if config.search.resolution:
+        space = space.fitted(channels=space.base.channels, classes=space.base.classes, resolution=config.search.resolution)
     require_reference(config.search.reference)
+    kind = config.search.evaluator.partition(":")[0]
+    if kind in OWN_SPACES and config.data is not None:
+        raise InputError(
+            f"search.evaluator: {kind} knows networks for its own images, not for those of data.source; search without images, "
+            "and scale what it finds on yours: phinas scale --baseline RUN/search/baseline.yaml --data IMAGES --out NEW_RUN"
+        )
     if config.search.evaluator != "proxy":
         evaluator = make_evaluator(config.search, None, limit_seconds=0.0)
         evaluator.require_space(space)
@@ -128,8 +136,6 @@ def _check_search(config: Config) -> None:
         raise InputError(
             f"search.noise: {config.search.noise:g} is for accuracies that are looked up; trainings have noise of their own"
         )
-    if config.search.resolution:
-        space = space.fitted(channels=space.base.channels, classes=space.base.classes, resolution=config.search.resolution)
     require_reachable(space, gate_of(config.search), seed=seed_of(config.run.seed, "gate"))
 
 

@@ -169,6 +169,16 @@ def test_a_plan_prices_no_training_where_the_search_looks_up(place, monkeypatch,
     assert "each of the search's 30 networks is timed first, 0.5 to 20 s each, which is not in it" in told
 
 
+def test_a_benchmark_is_not_searched_for_other_images(place, monkeypatch, capsys):
+    monkeypatch.chdir(place)
+    words = ["search", "--data", "digits", "--evaluator", "accel-nasbench:absent.tar.gz", "--out", "new"]
+    assert call(cli, words) == 2
+    told = capsys.readouterr().err
+    assert "accel-nasbench knows networks for its own images, not for those of data.source; search without images" in told
+    assert "phinas scale --baseline RUN/search/baseline.yaml --data IMAGES --out NEW_RUN" in told
+    assert not (place / "new").exists()
+
+
 def test_a_file_that_is_no_benchmark_leaves_nothing_behind(place, phinas):
     ended = phinas("search", "--evaluator", "accel-nasbench:own.yaml", "--out", "new", cwd=place)
     assert ended.returncode == 2, ended.stderr
