@@ -165,6 +165,12 @@ class SearchSection(_Section):
         return self
 
     @model_validator(mode="after")
+    def _batch_is_timed(self) -> Self:
+        if self.latency_batch != 1 and self.cost != "latency":
+            raise ValueError(f"latency_batch: {self.latency_batch} is for cost: latency, not {self.cost}; leave it out")
+        return self
+
+    @model_validator(mode="after")
     def _reward_has_its_own(self) -> Self:
         if self.reward == "pareto" and self.target is not None:
             raise ValueError(f"target: {self.target:g} has no meaning for a Pareto front; leave it out, or set max_flops")

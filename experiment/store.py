@@ -72,6 +72,12 @@ class Ledger:
     def __init__(self, study: optuna.Study) -> None:
         self._study = study
 
+    @property
+    def distributions(self) -> dict[str, BaseDistribution]:
+        """Of the first trial's parameters, and so of all: Optuna takes no others. Empty where there is no trial."""
+        trials = self._study.get_trials(deepcopy=False)
+        return dict(trials[0].distributions) if trials else {}
+
     def begin(self, params: Mapping[str, Any], distributions: Mapping[str, BaseDistribution], /, **attributes: Any) -> int:
         """Record a running trial with all its choices, in one commit; returns its number."""
         trial = optuna.trial.create_trial(

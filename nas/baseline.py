@@ -23,14 +23,15 @@ from nas.reference import Beside, Measured, Rediscovery, Reference, rediscovery,
 from nas.search import Notify, SearchResult
 from nas.trial import LATENCY, Trial
 from space.search_space import SearchSpace
-from training.compare import Comparison, chance_of_best, compare, shown_chance
+from training.compare import NOISELESS, Comparison, chance_of_best, compare, shown_chance
 from training.latency import Stopwatch
 
 
 @dataclass(frozen=True)
 class Baseline:
     """The chosen trial, the finalists in the order they were taken, their accuracies and rewards by seed, and how they compare
-    by reward. reference: the published network beside them, or why there is none; None where none was asked for."""
+    by reward. reference: the published network beside them, or why there is none; None where none was asked for. trained:
+    whether their accuracies come from trainings, not from a table or a user's function."""
 
     trial: Trial
     finalists: list[Finalist]
@@ -38,6 +39,7 @@ class Baseline:
     rewards: dict[str, list[float]]
     comparison: Comparison
     reference: Measured | Reference | None = None
+    trained: bool = True
 
     @property
     def chance(self) -> float:
@@ -86,7 +88,7 @@ class Baseline:
     def _reference(self) -> dict[str, Any] | None:
         if isinstance(self.reference, Measured):
             assert self.rediscovery is not None
-            return to_dict(self.reference, self.rediscovery)
+            return to_dict(self.reference, self.rediscovery, trained=self.trained)
         return {"name": self.reference.name, "left_out": self.reference.why_not} if self.reference else None
 
     def explain(self, result: SearchResult) -> str:
@@ -95,18 +97,25 @@ class Baseline:
         ties = [name for name in self.comparison.ties if name != chosen]
         count = len(self.accuracies)
         seeds = len(self.accuracies[chosen])
+        kind = "training" if self.trained else "measurement"
+        each = f"{seeds} {kind}s each" if seeds > 1 else f"one {kind} each"
+        others = f"the other {count - 1} finalists" if count > 2 else "the other finalist"
         if count == 1:
-            sure = "it was the only finalist" if len(self.finalists) == 1 else "no other finalist could be trained"
+            sure = "it was the only finalist" if len(self.finalists) == 1 else "no other finalist could be measured"
         elif len(ties) == count - 1:
-            sure = f"none of the other {count - 1} finalists can be told from it with {seeds} trainings each"
+            sure = f"none of {others} can" if count > 2 else f"{others} can't"
+            sure += f" be told from it with {each}"
         elif ties:
-            sure = f"{len(ties)} of the other {count - 1} finalists can't be told from it ({', '.join(ties)})"
+            sure = f"{len(ties)} of {others} can't be told from it ({', '.join(ties)})"
+        elif self.comparison.margin < NOISELESS:
+            sure = f"it beats {others} in {each}, which had no noise"
         else:
-            sure = f"it beats the other {count - 1} finalists beyond the noise of {seeds} trainings each (95%)"
+            sure = f"it beats {others} beyond the noise of {each} (95%)"
         if count > 1 and not math.isnan(self.chance):
             sure += f"; it is the best of them with a probability of {shown_chance(self.chance)}"
         weight_too = f". {result.why_weight}" if result.why_weight else ""
-        return f"highest mean reward ({_described(result)}) of {count} finalists {_drawn_from(result)}; {sure}{weight_too}"
+        finalists = "one finalist" if count == 1 else f"{count} finalists"
+        return f"highest mean reward ({_described(result)}) of {finalists} {_drawn_from(result)}; {sure}{weight_too}"
 
 
 def _described(result: SearchResult) -> str:
@@ -169,4 +178,6 @@ def choose_baseline(
         name: [reward(value, by_id[name].cost_in(reward.metric)) for value in values] for name, values in accuracies.items()
     }
     comparison = compare(rewards)
-    return Baseline(by_id[comparison.winner], finalists, accuracies, rewards, comparison, beside.settle(outcomes))
+    reference = beside.settle(outcomes)
+    trained = not evaluator.facts()
+    return Baseline(by_id[comparison.winner], finalists, accuracies, rewards, comparison, reference, trained)

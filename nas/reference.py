@@ -28,7 +28,7 @@ from space.loading import load_spec
 from space.search_space import SearchSpace
 from space.spec import ArchSpec, SpecError
 from space.yaml_text import YamlError
-from training.compare import difference
+from training.compare import NOISELESS, difference
 from training.latency import Stopwatch
 
 AUTO = "efficientnet_b0"
@@ -205,8 +205,8 @@ def rediscovery(rewards: Mapping[str, Sequence[float]], chosen: str, measured: M
     return Rediscovery(False, *difference(table, chosen, name, candidates=len(rewards)))
 
 
-def to_dict(measured: Measured, found: Rediscovery) -> dict[str, Any]:
-    """What `search/baseline.yaml` holds of a reference that was trained."""
+def to_dict(measured: Measured, found: Rediscovery, *, trained: bool = True) -> dict[str, Any]:
+    """What `search/baseline.yaml` holds of a reference that was measured. trained: by a training, not by a look-up."""
     spec = measured.spec
     return {
         "name": measured.name,
@@ -222,22 +222,23 @@ def to_dict(measured: Measured, found: Rediscovery) -> dict[str, Any]:
         "chosen_ahead_by": found.ahead,
         "interval": [found.low, found.high] if math.isfinite(found.low) else None,
         "rediscovered": found.reached,
-        "why": explain(measured.name, found),
+        "why": explain(measured.name, found, trained=trained),
     }
 
 
-def explain(name: str, found: Rediscovery) -> str:
+def explain(name: str, found: Rediscovery, *, trained: bool = True) -> str:
     """The answer in words."""
     if found.same:
         return f"it rediscovers {name}: it is that network"
+    kind, where = ("training", "under the same proxy") if trained else ("measurement", "measured alike")
     answer = {
-        True: f"it rediscovers {name}: under the same proxy its reward is at least as high",
-        False: f"it does not reach {name}: under the same proxy its reward is lower",
+        True: f"it rediscovers {name}: {where} its reward is at least as high",
+        False: f"it does not reach {name}: {where} its reward is lower",
         None: f"whether it rediscovers {name} can't be told",
     }[found.reached]
     by = f"its mean reward is {abs(found.ahead):.4f} {'above' if found.ahead >= 0 else 'below'}"
     if math.isinf(found.low):
-        return f"{answer}; {by}, and one training each does not say how sure that is"
-    if found.high - found.low < 1e-9:
-        return f"{answer}; {by}, with no noise between trainings"
+        return f"{answer}; {by}, and one {kind} each does not say how sure that is"
+    if found.high - found.low < NOISELESS:
+        return f"{answer}; {by}, with no noise between {kind}s"
     return f"{answer}; {by} (95% of the difference: {found.low:+.4f} to {found.high:+.4f})"

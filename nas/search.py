@@ -14,7 +14,7 @@ from optuna.trial import TrialState
 
 from experiment.batch import counted_reasons, record
 from experiment.config import FIRST_TRIALS, SearchSection
-from experiment.errors import NothingFound
+from experiment.errors import InputError, NothingFound
 from experiment.executors import Executor, Job, Result
 from experiment.measurement import Measurement
 from experiment.seeds import seed_of
@@ -28,7 +28,7 @@ from nas.problem import Problem, distributions_of
 from nas.proposals import Proposals
 from nas.pruning import Pruning, require_reports
 from nas.reward import Reward
-from nas.study import Proposer
+from nas.study import CHANGED, Proposer
 from nas.trial import Trial, UnderWay, cost_in, judged, measured_trials, price_of, trial_attributes
 from space.cost import cost
 from space.search_space import SearchSpace
@@ -166,7 +166,7 @@ class _Search:
         self.pruning.end(proposal, TrialState.FAIL)
         self.failures.append(reason)
         if len(self.failures) < self.section.stop_after_failures:
-            return f"a trial failed: {reason}"
+            return f"a trial failed: {reason[:300]}"
         left = self.section.trials - self.finished
         go_on = f"then `phinas resume` goes on with the other {left}" if left else "and raise search.trials, or use a new --out"
         raise NothingFound(
@@ -251,6 +251,8 @@ def search(
     InputError where no network meets the gate, NothingFound where trial after trial fails.
     """
     require_reports(section.pruner, section.evaluator, reports=evaluator.reports)
+    if ledger.distributions not in ({}, distributions_of(space)):
+        raise InputError(f"search.space: {space.name!r} {CHANGED}")
     if not ledger.rows():
         require_reachable(space, gate_of(section), seed=seed_of(seed, "gate"))
     latencies = known_latencies(section, ledger, stopwatch)

@@ -19,6 +19,8 @@ from nas.strategies import STRATEGIES
 from nas.trial import cost_in
 from space.search_space import Choices
 
+CHANGED = "has changed since the run began; put the old space back, or use a new --out"
+
 
 class Proposer:
     """Asks a strategy for choices, and tells it what became of them. InputError for a history of another space."""
@@ -33,12 +35,13 @@ class Proposer:
         proposals = [row for row in history if row.attributes.get("reason") != ORPHAN]
         for row in sorted(proposals, key=lambda row: row.attributes["proposal"]):
             try:
-                self._remember(row)
+                same = problem.space.decode(row.params).spec_id == row.attributes["spec_id"]
             except ValueError:  # its choices are none of the space's
-                raise InputError(
-                    f"search.space: trial {row.number} of the record is no network of space {problem.space.name!r}, which "
-                    "has changed since the run began; put the old space back, or use a new --out"
-                ) from None
+                same = False
+            if not same:
+                told = f"trial {row.number} of the record is no network of space {problem.space.name!r}, which"
+                raise InputError(f"search.space: {told} {CHANGED}")
+            self._remember(row)
 
     def _remember(self, row: Row) -> None:
         self._numbers[row.attributes["proposal"]] = len(self._study.get_trials(deepcopy=False))

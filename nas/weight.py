@@ -37,7 +37,7 @@ def estimate_weight(accuracies: Sequence[float], costs: Sequence[float], *, seed
     """w from measured networks; where they can't tell whether accuracy rises with cost, FALLBACK at most, and the reason."""
     kept = [(np.log(cost), np.log(accuracy)) for accuracy, cost in zip(accuracies, costs, strict=True) if accuracy > 0]
     if len(kept) < LEAST:
-        return _fallback(f"only {len(kept)} networks gave an accuracy, and {LEAST} are needed")
+        return _fallback(f"only {len(kept)} networks gave an accuracy above 0, and {LEAST} are needed")
     points: Floats = np.array(kept)
     if np.ptp(points[:, 0]) < 0.01:
         return _fallback("the networks measured all cost the same")

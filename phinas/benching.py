@@ -6,7 +6,9 @@ be widened by seeds or searchers later.
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +17,16 @@ from experiment.config import SearchSection
 from experiment.errors import InputError, NothingFound
 from experiment.executors import Executor, Job
 from experiment.executors.processes import ProcessExecutor
-from experiment.rundir import write_atomic, write_json
-from nas.bench.contest import SEARCHERS, look_up
+from experiment.measurement import Measurement
+from experiment.rundir import RunDir, write_atomic, write_json
+from nas.bench.contest import SEARCHERS
 from nas.bench.optimum import best_reward
+from nas.bench.peers import PEERS
 from nas.bench.score import summary
 from nas.evaluators import make_evaluator
 from nas.evaluators.accel_nasbench import AccelNasbenchEvaluator
+from nas.evaluators.interface import Evaluator
+from nas.gate import require_reachable
 from nas.objective import reward_of
 from nas.problem import Problem
 from nas.search import gate_of
@@ -29,8 +35,11 @@ from phinas.fitting import space_name
 from phinas.progress import Display, Notify
 from space.loading import load_space, load_spec
 from space.search_space import SearchSpace
-from space.spec import ArchSpec, SpecError
+from space.spec import ArchSpec
 
+_USED = ("evaluator", "space", "trials", "noise", "reward", "cost", "weight", "target", "min_flops", "max_flops", "recipe",
+         "stop_after_failures")  # fmt: skip
+_OURS = {"runs", "bench.json", "bench.md", "regret.svg", "regret.png", ".lock", "holder.json"}
 Runs = dict[str, list[dict[str, Any]]]
 
 
@@ -50,8 +59,11 @@ def bench_strategies(
     regret.svg, .png to `out`. Raises the errors of experiment.errors.
     """
     display = Display(quiet=quiet)
+    _require_comparable(section)
     searchers = _able(searchers, display)
     space = load_space(space_name(section))
+    _require_gate(section, space, searchers)
+    _require_free(out)
     exact = make_evaluator(section.model_copy(update={"noise": 0.0}), None, limit_seconds=3600.0)
     exact.require_space(space)
     settings = {
@@ -61,12 +73,12 @@ def bench_strategies(
         "accuracies": exact.facts() or section.evaluator,
     }
     jobs = [_job(searcher, section, settings, seed) for searcher in searchers for seed in range(seeds)]
-    with display.stage("bench") as notify:
+    name, level = _reference(reference, space, section, exact)
+    with RunDir(out).locked(), display.stage("bench") as notify:
         _carry_out(jobs, out, workers or os.cpu_count() or 1, notify)
     runs: Runs = {searcher: [] for searcher in searchers}
     for job in jobs:
         runs[job.payload["searcher"]].append(json.loads(_file(out, job).read_text(encoding="utf-8")))
-    name, level = _reference(reference, space, section, exact)
     optimum, how = _optimum(space, section, exact, runs)
     facts = {
         "evaluator": section.evaluator,
@@ -85,17 +97,55 @@ def bench_strategies(
     return facts
 
 
+def require_used(keys: Iterable[str]) -> None:
+    """Raises InputError for a key of the configuration that changes nothing in a bench."""
+    for key in keys:
+        section, _, name = key.partition(".")
+        if section != "search" or name.partition(".")[0] not in _USED:
+            raise InputError(f"--set {key}: changes nothing in a bench, which takes search.{', '.join(_USED)}; leave it out")
+
+
+def _require_comparable(section: SearchSection) -> None:
+    """Raises InputError where the runs of a bench would not compare."""
+    if section.reward == "pareto":
+        raise InputError("search.reward: pareto has two aims and a bench compares one number; set soft, hard or absolute")
+    if section.weight == "auto":
+        raise InputError("search.weight: auto gives each run a reward of its own, and those don't compare; set a number")
+    if section.cost == "latency":
+        raise InputError("search.cost: latency is timed network by network; a bench needs flops, params or activations")
+
+
+def _require_gate(section: SearchSection, space: SearchSpace, searchers: Sequence[str]) -> None:
+    """Raises InputError where a searcher knows no gate, or no network meets it."""
+    gate = next((name for name in ("min_flops", "max_flops") if getattr(section, name) is not None), None)
+    blind = [name for name in searchers if name in PEERS]
+    if gate and blind:
+        raise InputError(f"search.{gate}: {', '.join(blind)} can't keep to it; leave it out, or name others as --strategies")
+    require_reachable(space, gate_of(section), seed=0)
+
+
+def _require_free(out: Path) -> None:
+    """Raises InputError where the directory holds something else than a bench."""
+    strangers = sorted({entry.name for entry in out.iterdir()} - _OURS) if out.is_dir() else []
+    if strangers:
+        raise InputError(f"{out}: holds {strangers[0]!r} and is no bench; --out needs a new or empty directory")
+
+
 def _able(searchers: Sequence[str], display: Display) -> list[str]:
     """The searchers that are there. Raises InputError for a name that is none."""
     import importlib.util
 
+    searchers = list(dict.fromkeys(searchers))
     for name in searchers:
         if name not in SEARCHERS:
             raise InputError(f"--strategies: {name!r} is none of {', '.join(SEARCHERS)}")
     if "syne-tune-rea" in searchers and importlib.util.find_spec("syne_tune") is None:
-        display.say('syne-tune-rea is left out: pip install "phinas[benchmarks]"')
-        return [name for name in searchers if name != "syne-tune-rea"]
-    return list(searchers)
+        remedy = 'pip install "phinas[benchmarks]"'
+        searchers.remove("syne-tune-rea")
+        if not searchers:
+            raise InputError(f"--strategies: syne-tune-rea is not installed: {remedy}")
+        display.say(f"syne-tune-rea is left out: {remedy}")
+    return searchers
 
 
 def _job(searcher: str, section: SearchSection, settings: dict[str, Any], seed: int) -> Job:
@@ -126,7 +176,10 @@ def _carry_out(jobs: list[Job], out: Path, workers: int, notify: Notify) -> None
             under_way -= 1
             job = by_key[result.key]
             if result.value is None:
-                raise NothingFound(f"{job.payload['searcher']} with seed {job.payload['seed']} failed: {result.reason}")
+                raise NothingFound(
+                    f"{job.payload['searcher']} with seed {job.payload['seed']} failed: {result.reason}; "
+                    "see to it, then the same command carries on"
+                )
             write_json(_file(out, job), result.value)
             done += 1
             notify(done, len(jobs), f"{job.payload['searcher']}, seed {job.payload['seed']}")
@@ -134,13 +187,19 @@ def _carry_out(jobs: list[Job], out: Path, workers: int, notify: Notify) -> None
         executor.close()
 
 
-def _reference(name: str | None, space: SearchSpace, section: SearchSection, evaluator: Any) -> tuple[str, float]:
-    """What is to be beaten, and its reward. Raises InputError where the evaluator does not know it."""
+def _reference(name: str | None, space: SearchSpace, section: SearchSection, evaluator: Evaluator) -> tuple[str, float]:
+    """What is to be beaten, and its reward. Raises InputError where the evaluator gives none."""
     spec: ArchSpec = load_spec(name) if name else space.base
+    with closing(ProcessExecutor(1)) as executor:  # a user's function may print, or die
+        executor.submit(evaluator.job(spec, section.recipe, 0))
+        result = executor.next_result()
     try:
-        accuracy = look_up(evaluator, spec, section)
-    except (SpecError, ValueError) as error:
-        raise InputError(f"--reference: {name or 'the base of the space'} can't be measured: {error}") from None
+        accuracy = Measurement.from_dict(result.value).accuracy if result.value else None
+    except (TypeError, ValueError) as error:
+        accuracy, result = None, replace(result, reason=str(error))
+    if accuracy is None:
+        which = name or "the base of the space, which stands for it,"
+        raise InputError(f"--reference: {which} can't be measured: {result.reason}; name a network that can be")
     reward = reward_of(section, space)
     return name or f"the base of {space.name}", reward(accuracy, price_of(spec, reward.metric))
 

@@ -322,13 +322,14 @@ def strategies(
     **options: Any,
 ) -> None:
     """Regret over evaluations of each search strategy: bench.md, bench.json, regret.svg and .png in --out."""
-    from phinas.benching import bench_strategies
+    from phinas.benching import bench_strategies, require_used
 
     if options["evaluator"] == "proxy":
         raise InputError("--evaluator: proxy trains networks; name accel-nasbench:PATH or your own package.module:function")
     given = {f"search.{name}": value for name, value in options.items() if value is not None} | {"search.trials": evaluations}
-    chosen = {"searchers": [name.strip() for name in strategies.split(",")]} if strategies else {}
+    chosen = {} if strategies is None else {"searchers": [name.strip() for name in strategies.split(",")]}
     config = _config(None, settings, given, quick=False)
+    require_used(_settings(settings))
     facts = bench_strategies(
         config.search, out=out, seeds=seeds, reference=reference, workers=workers, quiet=_quiet(), **chosen
     )

@@ -45,6 +45,8 @@ def call(cli: click.Command, arguments: list[str]) -> int:
         signal.setitimer(signal.ITIMER_REAL, 0)
         place = _hint(arguments)
         carry_on = f"everything so far is kept; carry on with: phinas resume {place}" if place else "nothing was written"
+        if "bench" in arguments:
+            carry_on = "the runs that had ended are kept; the same command carries on"
         click.echo(f"\ninterrupted: {carry_on}", err=True)
         return error.exit_code
     except Exception as error:

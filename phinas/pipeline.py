@@ -112,14 +112,22 @@ def check(config: Config, stages: Sequence[str]) -> None:
 
 def _check_search(config: Config) -> None:
     from experiment.seeds import seed_of
-    from nas.evaluators import make_evaluator
+    from nas.evaluators import OWN_SPACES, make_evaluator
     from nas.gate import require_reachable
     from nas.pruning import require_reports
     from nas.reference import require_reference
     from nas.search import gate_of
 
     space = load_space(space_name(config.search))
+    if config.search.resolution:
+        space = space.fitted(channels=space.base.channels, classes=space.base.classes, resolution=config.search.resolution)
     require_reference(config.search.reference)
+    kind = config.search.evaluator.partition(":")[0]
+    if kind in OWN_SPACES and config.data is not None:
+        raise InputError(
+            f"search.evaluator: {kind} knows networks for its own images, not for those of data.source; search without images, "
+            "and scale what it finds on yours: phinas scale --baseline RUN/search/baseline.yaml --data IMAGES --out NEW_RUN"
+        )
     if config.search.evaluator != "proxy":
         evaluator = make_evaluator(config.search, None, limit_seconds=0.0)
         evaluator.require_space(space)
@@ -128,8 +136,6 @@ def _check_search(config: Config) -> None:
         raise InputError(
             f"search.noise: {config.search.noise:g} is for accuracies that are looked up; trainings have noise of their own"
         )
-    if config.search.resolution:
-        space = space.fitted(channels=space.base.channels, classes=space.base.classes, resolution=config.search.resolution)
     require_reachable(space, gate_of(config.search), seed=seed_of(config.run.seed, "gate"))
 
 
@@ -162,7 +168,10 @@ def _search(session: Session) -> None:
     trainer = session.trainer if config.search.evaluator == "proxy" else None
     evaluator = make_evaluator(config.search, trainer, limit_seconds=60 * config.run.trial_minutes)
     _introduce(evaluator, session)
-    executor = InlineExecutor(1) if evaluator.instant else session.executor
+    executor = session.executor
+    if evaluator.instant:
+        executor = InlineExecutor(1)
+        add_to_manifest(session.run, workers=1, executor="inline")
     with session.display.stage("search") as notify:
         result = search_space(
             space,
@@ -177,7 +186,9 @@ def _search(session: Session) -> None:
     if result.why_weight:
         session.display.say(result.why_weight)
     if result.exhausted:
-        session.display.say(f"space exhausted after {len(result.trials)} networks: no other was found inside the gate")
+        count = len(result.trials)
+        networks = "one network" if count == 1 else f"{count} networks"
+        session.display.say(f"space exhausted after {networks}: no other was found inside the gate")
     with session.display.stage("finalists") as notify:
         baseline = choose_baseline(
             result,

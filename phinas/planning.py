@@ -1,7 +1,8 @@
 """`phinas plan`: what a run will cost before it is spent.
 
 Networks and epochs are counted exactly where they are known; the baseline is not, so the space's base stands in for it. Hours
-come from a few timed steps of some of these networks on this device.
+come from a few timed steps of some of these networks on this device. What a search by a table or by a user's function takes
+is not known here, and said not to be.
 """
 
 import random
@@ -27,6 +28,7 @@ from scaling_search.validate import reason_to_skip
 from space.cost import cost
 from space.counting import networks as networks_of
 from space.spec import ArchSpec
+from training.latency import LEAST_SECONDS, MOST_SECONDS
 
 if TYPE_CHECKING:
     import torch
@@ -68,7 +70,22 @@ def plan(config: Config, *, stages: Sequence[str] = STAGES) -> dict[str, Any]:
         "trainings": sum(row["trainings"] for row in rows),
         "flops": sum(row["flops"] for row in rows),
         "hours": sum(row["hours"] for row in rows),
+        "beside": _beside(config, stages),
     }
+
+
+def _beside(config: Config, stages: Sequence[str]) -> list[str]:
+    """What a run does beside trainings, in words: no hours of it are in the plan."""
+    section = config.search
+    if "search" not in stages or config.scaling.baseline is not None:
+        return []
+    told = []
+    if section.evaluator != "proxy":
+        told.append(f"the search trains nothing: what {section.evaluator} takes for its {section.trials} networks is not in it")
+    if section.cost == "latency":
+        seconds = f"{LEAST_SECONDS:g} to {MOST_SECONDS:g} s each"
+        told.append(f"each of the search's {section.trials} networks is timed first, {seconds}, which is not in it")
+    return told
 
 
 def _expected_stages(config: Config, data: "PreparedData", stages: Sequence[str]) -> list[_Stage]:
@@ -82,7 +99,7 @@ def _expected_stages(config: Config, data: "PreparedData", stages: Sequence[str]
         base = space.base
         generator = random.Random(seed_of(config.run.seed, "plan"))
         sample = [space.decode(space.sample(generator)) for _ in range(_SAMPLE)]
-        if "search" in stages:
+        if "search" in stages and config.search.evaluator == "proxy":
             # Only a small space may have fewer networks than are asked for.
             trials = min(config.search.trials, networks_of(space)) if space.size <= ENUMERABLE else config.search.trials
             finalists = min(config.search.finalists, trials) * config.search.finalist_seeds
@@ -138,7 +155,7 @@ def as_text(facts: dict[str, Any]) -> str:
         for row in facts["stages"]
     ]
     lines.append(f"{'all':<12}{facts['trainings']:>10}{'':>8}{facts['flops']:>10.1e}{_span(facts['hours']):>12}")
-    return "\n".join(lines)
+    return "\n".join([*lines, *facts["beside"]])
 
 
 def _span(hours: float) -> str:

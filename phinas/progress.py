@@ -81,7 +81,7 @@ class Display:
                 return
             shown = now
             left = f", {_clock(now / (done - first) * (total - done))} left" if first < done < total else ""
-            self.say(f"{title}: {done} of {total}{left}, {text}")
+            self.say(f"{title}: {done} of {total}{left}" + (f", {text}" if text else ""))
 
         yield notify
 

@@ -94,7 +94,7 @@ def show_finalists(records: Records) -> Exhibit | None:
         )  # fmt: skip
     margin = (records.baseline or {}).get("margin")
     ties = "Mean rewards of finalists closer than {:.4f} are ties (95%, all comparisons together)."
-    note = ties.format(margin) if margin is not None else ""
+    note = "" if margin is None else "Measured again, each came to the same." if records.noiseless else ties.format(margin)
     names = (
         "trial",
         "network:",
@@ -103,7 +103,7 @@ def show_finalists(records: Records) -> Exhibit | None:
         "reward in search",
         "mean reward",
         "mean accuracy",
-        "each training:" if records.imaged else "each time:",
+        "each training:" if records.trained else "each time:",
         "against the best:",
     )
     marked = next((i for i, row in enumerate(finalists) if row.get("trial") == records.chosen), None)
@@ -234,7 +234,7 @@ def show_failures(records: Records) -> Exhibit | None:
         ]
         for (study, reason), found in sorted(alike.items(), key=lambda item: -len(item[1]))
     ]  # fmt: skip
-    return Exhibit(_columns("study:", "trainings", "attempts", "reason:", "trials:"), rows)
+    return Exhibit(_columns("study:", "failed", "attempts", "reason:", "trials:"), rows)
 
 
 EXHIBITS: dict[str, Callable[[Records], Exhibit | None]] = {

@@ -133,7 +133,7 @@ def _headlines(records: Records) -> list[tuple[str, str, str]]:
     facts, chosen, found, trained = records.baseline, records.chosen_finalist, records.coefficients, records.validated
     if facts is not None:
         accuracy = percent(sum(chosen["accuracies"]) / len(chosen["accuracies"])) if chosen else facts["spec_id"]
-        of = ("validation accuracy" if records.imaged else "accuracy") if chosen else "given, not searched"
+        of = ("validation accuracy" if records.trained else "accuracy") if chosen else "given, not searched"
         size = f"{quantity(facts['flops'])} FLOPs, {quantity(facts['params'])} parameters"
         timed = f", {amount('latency', facts['latency_ms'])}" if facts.get("latency_ms") else ""
         told.append(("Baseline", accuracy, f"{of}, {size}{timed}"))

@@ -25,14 +25,17 @@ def machine_facts(records: Records) -> Facts:
         ("processor", f"{machine.get('processor', '?')}, {counted(machine.get('cores') or 0, 'core')}"),
         ("memory", f"{memory / 2**30:.1f} GiB" if memory else "unknown"),
         ("trained on", ", ".join(_devices(records)) or ("nothing yet" if records.imaged else "")),
-        ("workers", f"{manifest.get('workers', run.workers)} ({run.executor})"),
+        ("workers", f"{manifest.get('workers', run.workers)} ({manifest.get('executor', run.executor)})"),
         ("time in training", _hours(records)),
     ]
     return [(name, value) for name, value in facts if value]
 
 
 def _measurements(records: Records) -> list[dict[str, Any]]:
-    return [row.attributes["measurement"] for rows in records.rows.values() for row in rows if row.done or row.pruned]
+    """Of trainings: those of a search that trains, and of what came after it."""
+    after = {name: rows for name, rows in records.rows.items() if name not in ("search", "finalists")}
+    studies = records.rows if records.trained else after
+    return [row.attributes["measurement"] for rows in studies.values() for row in rows if row.done or row.pruned]
 
 
 def _devices(records: Records) -> list[str]:
@@ -54,7 +57,7 @@ def source(records: Records) -> str:
 def accuracies(records: Records) -> str:
     """What an evaluator says of its accuracies; nothing where they are trainings on the images."""
     said = records.manifest.get("evaluator", {}).get("accuracies", "")
-    return said or ("" if records.imaged else f"of {records.config.search.evaluator}")
+    return said or ("" if records.trained else f"of {records.config.search.evaluator}")
 
 
 def about_accuracies(records: Records) -> str:
@@ -91,6 +94,7 @@ def _skipped(skipped: list[Any]) -> str:
 def warnings(records: Records) -> list[str]:
     """What makes the numbers worth less than they look."""
     data = records.manifest.get("data") or {}
+    kind = "training" if records.imaged else "measurement"
     told = []
     if data.get("duplicates"):
         told.append(
@@ -98,15 +102,15 @@ def warnings(records: Records) -> list[str]:
             "accuracies on them are too high. Remove the copies from the data and run again."
         )
     if records.failures:
-        told.append(f"{counted(len(records.failures), 'training')} failed; the reasons are listed below.")
+        told.append(f"{counted(len(records.failures), kind)} failed; the reasons are listed below.")
     if records.cut_off:
         told.append(
-            f"The run was interrupted: {counted(records.cut_off, 'training was', 'trainings were')} cut off and put back "
+            f"The run was interrupted: {counted(records.cut_off, f'{kind} was', f'{kind}s were')} cut off and put back "
             "with the same choices; they are counted once."
         )
     if records.unfinished:
         told.append(
-            f"{counted(records.unfinished, 'training is', 'trainings are')} under way or waiting for `phinas resume DIR`."
+            f"{counted(records.unfinished, f'{kind} is', f'{kind}s are')} under way or waiting for `phinas resume DIR`."
         )
     if (records.baseline or {}).get("exhausted"):
         told.append("The space is exhausted: every network inside the gate was measured before the budget was spent.")
@@ -116,23 +120,24 @@ def warnings(records: Records) -> list[str]:
 def notes(records: Records) -> list[str]:
     """What holds for every run of this kind."""
     run = records.config.run
+    kind = "training" if records.imaged else "measurement"
     one = records.manifest.get("workers", run.workers) == 1 or run.executor == "inline"
     order = (
-        "One training at a time: the same command and seed propose the same networks again."
+        f"One {kind} at a time: the same command and seed propose the same networks again."
         if one
-        else "With several workers the order in which trainings end influences what is proposed next: the same seed may "
+        else f"With several workers the order in which {kind}s end influences what is proposed next: the same seed may "
         "propose other networks on another machine. The order is in the record."
     )
     search = records.config.search
     idle = search.reward == "soft" and search.target is not None and not records.given
     epochs, final = records.config.search.recipe.epochs, records.config.validation.recipe.epochs
+    in_search = f"{counted(epochs, 'epoch')} in the search, " if records.trained else ""
     trainings = (
-        f"Trainings are short ({counted(epochs, 'epoch')} in the search, {final} in the validation) and serve to compare "
+        f"Trainings are short ({in_search}{final} in the validation) and serve to compare "
         "networks of this page with each other. They are not comparable with published accuracies."
     )
-    splits = (
-        "The search and the scaling saw training and validation images only; the test split was opened for the family alone."
-    )
+    saw = "The search and the scaling" if records.trained else "The scaling"
+    splits = f"{saw} saw training and validation images only; the test split was opened for the family alone."
     return [
         "FLOPs are multiply-adds of convolutions and the classifier, per image; other tools may count twice as many.",
         *([trainings] if records.imaged else []),

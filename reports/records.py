@@ -20,6 +20,7 @@ from nas.reward import Reward
 from nas.trial import Trial, judged, measured_trials
 from space.spec import ArchSpec
 from space.yaml_text import read_yaml
+from training.compare import NOISELESS
 
 STUDIES = ("search", "finalists", "scaling", "validation")
 
@@ -50,8 +51,19 @@ class Records:
 
     @property
     def imaged(self) -> bool:
-        """Whether there are images to train on; if not, accuracies come from a benchmark or a user's function."""
+        """Whether there are images to train on."""
         return self.config.data is not None
+
+    @property
+    def trained(self) -> bool:
+        """Whether the search trains; if not, its accuracies come from a benchmark or a user's function."""
+        return self.config.search.evaluator == "proxy"
+
+    @property
+    def noiseless(self) -> bool:
+        """Whether each finalist came to the same again."""
+        margin = (self.baseline or {}).get("margin")
+        return margin is not None and margin < NOISELESS
 
     @property
     def metric(self) -> str:

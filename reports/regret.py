@@ -52,7 +52,7 @@ def draw(facts: Mapping[str, Any], runs: Mapping[str, list[dict[str, Any]]]) -> 
     order = sorted(curves, key=lambda name: curves[name][-1, 1])
     longest = max(len(curve) for curve in curves.values())
     figure = blank(4.8, narrow=False)
-    axes = axes_of(figure, left=44, right=118, top=26, bottom=42)
+    axes = axes_of(figure, left=64, right=118, top=26, bottom=42)
     axes.set_xlim(1, longest)
     axes.set_yscale("log")
     low = min(float(curve[:, 1].min()) for curve in curves.values())
@@ -60,7 +60,7 @@ def draw(facts: Mapping[str, Any], runs: Mapping[str, list[dict[str, Any]]]) -> 
     axes.set_ylim(0.8 * low, 1.3 * high)
     axes.yaxis.set_major_locator(FixedLocator(round_ticks(low, high, least=4)))
     axes.yaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g}"))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _tick(value)))
     axes.grid(axis="y", color=RULE, linewidth=0.5)
     name_axes(
         axes, across="evaluations", up="regret x 100: best reward there is, less that of the network which looks best so far"
@@ -78,6 +78,10 @@ def draw(facts: Mapping[str, Any], runs: Mapping[str, list[dict[str, Any]]]) -> 
         f"The best reward there is: {optimum:.4f}; {facts['reference']}: {facts['reference_reward']:.4f}."
     )
     return Plate(figure, caption)
+
+
+def _tick(value: float) -> str:
+    return f"{100 * value:g} or less" if value <= 1.001 * _LEAST else f"{100 * value:g}"
 
 
 def _label_ends(axes: Any, ends: list[tuple[str, float, str]]) -> None:

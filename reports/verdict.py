@@ -48,8 +48,8 @@ def _about_baseline(records: Records) -> list[str]:
     accuracies = chosen["accuracies"]
     images = records.manifest.get("data") or {}
     count = f"{images['validation']:,} " if images.get("validation") else ""
-    on = f" on the {count}validation images" if records.imaged else ""
-    kind = "training" if records.imaged else "measurement"
+    on = f" on the {count}validation images" if records.trained else ""
+    kind = "training" if records.trained else "measurement"
     mean = percent(sum(accuracies) / len(accuracies))
     how = f"mean of {counted(len(accuracies), kind)}" if len(accuracies) > 1 else f"one {kind}"
     told = [
@@ -58,24 +58,27 @@ def _about_baseline(records: Records) -> list[str]:
     ]
     others = [row for row in records.finalists if row is not chosen]
     tied = [row for row in others if row["tied_with_chosen"]]
+    rest = f"the other {len(others)} finalists" if len(others) > 1 else "the other finalist"
     if others and len(tied) == len(others):
-        rest = counted(len(others), "finalist")
-        told.append(f"None of the other {rest} can be told from it: these data do not say which of them is best.")
+        none = f"None of {rest} can" if len(others) > 1 else "The other finalist can't"
+        told.append(f"{none} be told from it: these data do not say which of them is best.")
     elif tied:
-        told.append(f"{len(tied)} of the other {counted(len(others), 'finalist')} can't be told from it.")
+        told.append(f"{len(tied)} of {rest} can't be told from it.")
+    elif others and records.noiseless:
+        told.append(f"It beats {rest}, and measured again each came to the same.")
     elif others:
-        told.append(f"It beats the other {counted(len(others), 'finalist')} beyond the noise of {kind} (95%).")
+        told.append(f"It beats {rest} beyond the noise of {kind} (95%).")
     if others and (chance := facts.get("chance_of_best")) is not None:
         told.append(f"The probability that it is the best of them is {shown_chance(chance)}.")
-    return told + _about_reference(facts.get("reference"))
+    return told + _about_reference(facts.get("reference"), "trained" if records.trained else "measured")
 
 
-def _about_reference(reference: dict[str, Any] | None) -> list[str]:
-    """Whether the published network is reached, or why none was trained."""
+def _about_reference(reference: dict[str, Any] | None, done: str) -> list[str]:
+    """Whether the published network is reached, or why none was trained or measured."""
     if reference is None:
         return []
     if "left_out" in reference:
-        return [f"{reference['name']} was not trained beside it: {reference['left_out']}."]
+        return [f"{reference['name']} was not {done} beside it: {reference['left_out']}."]
     why = str(reference["why"]).replace("-", "\N{MINUS SIGN}")
     return [f"{why[0].upper()}{why[1:]}."]
 
@@ -86,7 +89,7 @@ def _about_search(records: Records) -> list[str]:
         return [f"{counted(records.held, 'network')} measured so far, from which the weight of the reward will be estimated."]
     if best is None:
         return ["Nothing has been measured yet."]
-    after = " after a short training" if records.imaged else ""
+    after = " after a short training" if records.trained else ""
     if records.reward is None:
         measured = counted(len(records.trials), "network")
         return [

@@ -96,10 +96,16 @@ def stage_cost(stage: StageSpec, in_width: int, side: int) -> Cost:
     if stage.block == "identity":
         return NOTHING
     # The network's activation has no cost, so its name does not matter here.
-    first = lower_block(stage, in_width=in_width, first=True, activation="")
-    rest = lower_block(stage, in_width=stage.width, first=False, activation="")
-    after = reduced(side, stage.stride)
-    return block_cost(first, in_width, side) + block_cost(rest, stage.width, after) * (stage.depth - 1)
+    first = block_cost(lower_block(stage, in_width=in_width, first=True, activation=""), in_width, side)
+    if stage.depth == 1:
+        return first
+    return first + _repeated_cost(stage, reduced(side, stage.stride)) * (stage.depth - 1)
+
+
+@lru_cache(maxsize=1 << 14)
+def _repeated_cost(stage: StageSpec, side: int) -> Cost:
+    """Cost of each block after the first: the same whatever map comes to the stage, as long as its side is."""
+    return block_cost(lower_block(stage, in_width=stage.width, first=False, activation=""), stage.width, side)
 
 
 @lru_cache(maxsize=1 << 12)

@@ -22,6 +22,9 @@ Table = Mapping[str, Sequence[float]]
 _DRAWS = 20_000
 
 
+NOISELESS = 1e-9  # an interval narrower than this is rounding: what was measured again was the same
+
+
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """means: by name; deviation: of one training (NaN: not known); half_width: of the 95% interval of a mean; margin: means

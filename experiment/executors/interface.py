@@ -121,8 +121,8 @@ def _checked(listener: Report | None) -> Report:
 
 
 def describe_failure(error: BaseException) -> str:
-    """One line for a record: the kind of error and its message."""
-    text = " ".join(str(error).split())
+    """One line for a record: the kind of error and its message, without what no terminal or file takes."""
+    text = "".join(sign if sign.isprintable() else "?" for sign in " ".join(str(error).split()))
     if isinstance(error, Conclusive):
         return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -35,6 +35,8 @@ def make_evaluator(section: SearchSection, trainer: Trainer | None, *, limit_sec
 def _looked_up(name: str, limit_seconds: float) -> Evaluator:
     kind, _, rest = name.partition(":")
     if kind == "accel-nasbench":
+        if not rest:
+            raise InputError(f"search.evaluator: {name!r} names no archive; write accel-nasbench:PATH")
         return AccelNasbenchEvaluator(rest, limit_seconds=limit_seconds)
     if rest:
         return FunctionEvaluator(name, limit_seconds)

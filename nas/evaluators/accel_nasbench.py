@@ -207,7 +207,7 @@ class AccelNasbenchEvaluator:
             except SpecError as error:
                 raise InputError(
                     f"search.space: {searched.name!r} holds networks that are not of space {SPACE!r} ({error}), "
-                    f"and accel-nasbench knows no others; use --space {SPACE}"
+                    f"and accel-nasbench knows no others; use --space {SPACE} at its own resolution"
                 ) from None
 
     def accuracies_in(self, searched: SearchSpace) -> Callable[[Indices], Floats]:

@@ -13,7 +13,10 @@ One with a fourth parameter of the name `report` can be pruned (search.pruner):
         return accuracy
 """
 
+import inspect
 import time
+from collections.abc import Callable
+from numbers import Real
 from typing import Any
 
 from experiment.batch import job_key
@@ -34,11 +37,16 @@ class FunctionEvaluator:
     def __init__(self, name: str, limit_seconds: float) -> None:
         try:
             function = resolve(name)
-        except Exception as error:  # a module of the user's may raise anything while it is imported
+        except (Exception, SystemExit) as error:  # a module of the user's may raise anything while it is imported
             why = describe_failure(error)
             raise InputError(f"search.evaluator: {name!r} can't be imported ({why}); is its folder on PYTHONPATH?") from None
-        if not callable(function):
-            raise InputError(f"search.evaluator: {name!r} is a {type(function).__name__}, not a function")
+        if not callable(function) or isinstance(function, type):
+            what = "a class" if isinstance(function, type) else f"of type {type(function).__name__}"
+            raise InputError(f"search.evaluator: {name!r} is {what}; name a function, or an object that can be called")
+        if not _takes_what_it_is_given(function):
+            raise InputError(
+                f"search.evaluator: {name!r} can't be called with (spec, budget, seed); give it these three parameters"
+            )
         self.reports = takes_report(function)
         self._name = name
         self._limit_seconds = limit_seconds
@@ -53,6 +61,18 @@ class FunctionEvaluator:
 
     def require_space(self, searched: SearchSpace) -> None:
         """What it can't measure fails, trial by trial."""
+
+
+def _takes_what_it_is_given(function: Callable[..., Any]) -> bool:
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # of a builtin, which has none
+        return True
+    try:
+        signature.bind("spec", "budget", "seed", **({"report": None} if takes_report(function) else {}))
+    except TypeError:
+        return False
+    return True
 
 
 def measure(
@@ -78,7 +98,7 @@ def measure(
         return answer.to_dict()
     if stopped_at:
         answer = curve[-1]  # a function that was stopped may return anything
-    if isinstance(answer, bool) or not isinstance(answer, int | float):
+    if isinstance(answer, bool) or not isinstance(answer, Real):
         raise Conclusive(f"{function} returned {answer!r}; return an accuracy from 0 to 1 or a Measurement")
     return Measurement(
         accuracy=float(answer),

@@ -59,7 +59,7 @@ def draw(records: Records, *, narrow: bool) -> Plate | None:
     name_axes(
         axes,
         across=f"{METRICS[records.metric]} of the network{', ms' if records.metric == 'latency' else ''} (log scale)",
-        up="accuracy, short training" if records.imaged else "accuracy",
+        up="accuracy, short training" if records.trained else "accuracy",
     )
     axes.scatter(
         costs, [trial.accuracy for trial in trials], s=dot_size(len(trials)), color=CROWD, linewidth=0, zorder=2, gid="trials",
@@ -169,7 +169,7 @@ def _caption(records: Records, best: Trial) -> str:
     measured = best.measurement
     sentences = [
         f"{counted(len(records.trials), 'network')}, each "
-        + (f"trained once for {counted(measured.epochs, 'epoch')}" if records.imaged else "measured once")
+        + (f"trained once for {counted(measured.epochs, 'epoch')}" if records.trained else "measured once")
         + (f" and measured on {measured.images:,} {measured.split} images." if measured.images else "."),
         f"Blue: the Pareto front, {counted(len(records.front), 'network')} that no other beats in accuracy at "
         f"{WITHIN[records.metric]}.",
@@ -181,9 +181,10 @@ def _caption(records: Records, best: Trial) -> str:
             f"Along the dashed curve the reward equals that of the best trial ({best.number}): {equation(records.reward)}."
         )
     if records.reference is not None and records.reference["search_accuracy"] is not None:
-        sentences.append(f"Square: {records.reference['name']}, a published network, trained like the others.")
+        done = "trained" if records.trained else "measured"
+        sentences.append(f"Square: {records.reference['name']}, a published network, {done} like the others.")
     if records.chosen is not None:
-        again = "trained again, longer" if records.imaged else "measured again"
+        again = "trained again, longer" if records.trained else "measured again"
         sentences.append(f"Ringed: the other finalists, which were {again}; the choice was made there, not here.")
         if measured.images:
             sentences.append(f"The bar at the baseline is the 95% interval that {measured.images:,} images leave one accuracy.")

@@ -39,6 +39,17 @@ def reporting(spec, budget, seed, report):
     return 0.1 * epoch
 
 NUMBER = 3
+
+class Wrapped:
+    def __init__(self, *given): pass
+
+    def __call__(self, spec, budget, seed): return 0.75
+
+OBJECT = Wrapped()
+
+def two(spec, budget): return 0.5
+
+def by_name(*, spec, budget, seed): return 0.5
 """
 
 
@@ -167,6 +178,7 @@ def test_the_same_job_gives_the_same_accuracy(evaluator):
         ("return 1", 1.0),
         ("return 0", 0.0),
         ("import numpy; return numpy.float64(0.25)", 0.25),
+        ("import numpy; return numpy.float32(0.25)", 0.25),
         ("return Measurement(0.75, images=10, curve=(0.5, 0.75))", 0.75),
         ("print('chatter'); return budget / 100", 0.1),
         ("return seed / 2**33", None),
@@ -196,6 +208,7 @@ def test_a_function_returns_an_accuracy_or_a_measurement(write, body, accuracy):
         ("return -0.1", "accuracy: -0.1 is not a fraction"),
         ("return Measurement(0.5, loss=float('nan'))", "loss: nan is not a finite number"),
         ("raise RuntimeError('no\\n    GPU')", "RuntimeError: no GPU"),
+        ("raise RuntimeError('\\udcff \\x1b[31m \\x00')", r"RuntimeError: \? \?\[31m \?$"),
         ("raise SystemExit(3)", "SystemExit: 3"),
         ("return 1 / 0", "ZeroDivisionError: division by zero"),
         ("import absent_library", "ModuleNotFoundError: No module named 'absent_library'"),
@@ -219,12 +232,17 @@ def test_what_is_no_measurement_is_a_recorded_reason_and_the_search_goes_on(writ
     [
         ("absent_module:evaluate", "can't be imported .ModuleNotFoundError: No module named 'absent_module'"),
         ("{module}:absent", "can't be imported .AttributeError: .*'absent'"),
-        ("{module}:NUMBER", "is a int, not a function"),
+        ("{module}:NUMBER", "is of type int; name a function, or an object that can be called"),
+        ("{module}:Wrapped", "is a class; name a function, or an object that can be called"),
+        ("{module}:two", r"can't be called with \(spec, budget, seed\); give it these three parameters"),
+        ("{module}:by_name", r"can't be called with \(spec, budget, seed\)"),
         ("{module}:", "is none of proxy, accel-nasbench:PATH, package.module:function"),
         (":evaluate", "is not of the form package.module:function"),
         ("..relative:evaluate", "can't be imported"),
         ("proxi", "is none of proxy, accel-nasbench:PATH, package.module:function"),
         ("accel-nasbench:absent.tar.gz", "'absent.tar.gz' does not exist"),
+        ("accel-nasbench", "names no archive; write accel-nasbench:PATH"),
+        ("accel-nasbench:", "names no archive; write accel-nasbench:PATH"),
         ("function", "is none of proxy"),
     ],
 )
@@ -233,13 +251,21 @@ def test_a_name_that_is_no_evaluator_is_refused(write, trainer, name, message):
         made(name.format(module=write("return 0.5")), trainer)
 
 
-@pytest.mark.parametrize("text", ["def evaluate(:", "raise ValueError('no licence')", "1 / 0"])
+@pytest.mark.parametrize("text", ["def evaluate(:", "raise ValueError('no licence')", "1 / 0", "exit()"])
 def test_a_module_that_cannot_be_loaded_is_refused_with_the_reason(tmp_path, monkeypatch, text):
     monkeypatch.syspath_prepend(str(tmp_path))
     name = f"broken_{tmp_path.name}"
     (tmp_path / f"{name}.py").write_text(text)
-    with pytest.raises(InputError, match=r"can't be imported \((SyntaxError|ValueError: no licence|ZeroDivisionError)"):
+    with pytest.raises(
+        InputError, match=r"can't be imported \((SyntaxError|ValueError: no licence|ZeroDivisionError|SystemExit)"
+    ):
         FunctionEvaluator(f"{name}:evaluate", 60.0)
+
+
+def test_an_object_that_can_be_called_is_an_evaluator(write):
+    rows, trouble = run(f"{write('return 0.5')}:OBJECT")
+    assert trouble is None
+    assert {row.value for row in rows} == {0.75}
 
 
 def test_the_evaluators_are_made_by_name(write, trainer):

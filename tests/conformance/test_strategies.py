@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from contextlib import closing
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -357,8 +358,12 @@ def test_two_trials_under_way_when_a_driver_is_killed_are_both_run_again(evaluat
 def test_a_record_of_another_space_is_refused(evaluators, strategy):
     ledger = in_memory()
     run(ledger, f"{evaluators}:smooth", strategy, trials=3)
-    with pytest.raises(InputError, match=r"search\.space: trial 0 .* which has changed since the run began"):
-        run(ledger, f"{evaluators}:smooth", strategy, trials=5, space=TWELVE)
+    first = TINY.decisions[0]
+    wider = replace(TINY, decisions=(replace(first, values=(*first.values, max(first.values) + 2)), *TINY.decisions[1:]))
+    for other in (TWELVE, wider, TINY.fitted(channels=1, classes=7)):
+        with pytest.raises(InputError, match=r"search\.space: .* has changed since the run began; put the old space back"):
+            run(ledger, f"{evaluators}:smooth", strategy, trials=5, space=other)
+    assert len(ledger.rows()) == 3
 
 
 @pytest.mark.parametrize("able", FOR_FRONTS)

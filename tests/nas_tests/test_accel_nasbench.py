@@ -219,6 +219,7 @@ def test_a_space_that_is_not_its_own_is_refused_and_a_part_of_its_own_is_not():
     evaluator.require_space(SPACE)
     evaluator.require_space(SearchSpace("part", SPACE.base, SPACE.decisions[:5]))
     wider = SearchSpace("wider", SPACE.base, (*SPACE.decisions[1:], Decision(SPACE.decisions[0].name, (1, 3, 4, 6))))
-    for other in (load_space("tiny"), load_space("mnasnet"), wider, SPACE.fitted(channels=3, classes=10)):
+    for other in (load_space("tiny"), load_space("mnasnet"), wider, SPACE.fitted(channels=3, classes=10),
+                  SPACE.fitted(channels=3, classes=1000, resolution=160)):  # fmt: skip
         with pytest.raises(InputError, match=r"search\.space: .* use --space accel_nasbench"):
             evaluator.require_space(other)

@@ -101,7 +101,7 @@ def test_the_finalist_with_the_best_mean_is_chosen_not_the_winner_of_the_search(
     assert baseline.trial.spec == SPECS[2]
     assert facts["trial"] == 2
     assert facts["spec_id"] == SPECS[2].spec_id
-    assert "it beats the other 3 finalists beyond the noise of 3 trainings each (95%)" in facts["why"]
+    assert "it beats the other 3 finalists beyond the noise of 3 measurements each (95%)" in facts["why"]
     assert [row["tied_with_chosen"] for row in facts["finalists"]] == [False, False, True, False]
 
 
@@ -125,7 +125,15 @@ def test_with_one_training_each_nothing_can_be_told_apart(choose):
     baseline, facts = choose([0.1, 0.9, 0.5, 0.5], seeds=1)
     assert baseline.trial.spec == SPECS[1]
     assert facts["margin"] is None
-    assert "none of the other 3 finalists can be told from it with 1 trainings each" in facts["why"]
+    assert "none of the other 3 finalists can be told from it with one measurement each" in facts["why"]
+
+
+def test_without_noise_the_choice_is_not_said_to_be_beyond_it(choose):
+    assert "it beats the other finalist in 2 measurements each, which had no noise" in choose([0.5, 0.9], seeds=2)[1]["why"]
+
+
+def test_one_other_finalist_is_told_as_one(choose):
+    assert "; the other finalist can't be told from it with 2 measurements each" in choose([0.5, 0.5], seeds=2)[1]["why"]
 
 
 def test_only_the_best_of_the_search_are_finalists(choose):
@@ -148,7 +156,7 @@ def test_a_finalist_that_fails_with_any_seed_is_left_out(choose, failing):
 
 def test_where_all_others_fail_the_reason_says_so(choose):
     _, facts = choose(["fail", 0.4, "fail", "fail"])
-    assert facts["why"].endswith("no other finalist could be trained")
+    assert facts["why"].endswith("no other finalist could be measured")
 
 
 def test_where_all_fail_nothing_is_found(choose):
@@ -203,11 +211,11 @@ def other(tmp_path):
 @pytest.mark.parametrize(
     ("accuracy", "noise", "seeds", "rediscovered", "told"),
     [
-        (0.3, 0.01, 3, True, "it rediscovers other.yaml: under the same proxy its reward is at least as high"),
-        (0.99, 0.01, 3, False, "it does not reach other.yaml: under the same proxy its reward is lower"),
+        (0.3, 0.01, 3, True, "it rediscovers other.yaml: measured alike its reward is at least as high"),
+        (0.99, 0.01, 3, False, "it does not reach other.yaml: measured alike its reward is lower"),
         (0.7, 0.1, 2, None, "whether it rediscovers other.yaml can't be told"),
-        (0.3, 0.0, 1, None, "one training each does not say how sure that is"),
-        (0.7, 0.0, 2, True, "0.0000 above, with no noise between trainings"),
+        (0.3, 0.0, 1, None, "one measurement each does not say how sure that is"),
+        (0.7, 0.0, 2, True, "0.0000 above, with no noise between measurements"),
     ],
 )
 def test_a_reference_is_reached_or_not_or_it_cannot_be_told(choose, other, accuracy, noise, seeds, rediscovered, told):

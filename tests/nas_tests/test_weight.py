@@ -69,7 +69,7 @@ def test_the_fallback_is_never_steeper_than_the_data_allow():
 def test_too_few_networks_tell_nothing(count):
     found = estimate_weight(*networks(0.05, count=count), seed=0)
     assert found.value == FALLBACK
-    assert f"only {count} networks gave an accuracy, and {LEAST} are needed" in found.why
+    assert f"only {count} networks gave an accuracy above 0, and {LEAST} are needed" in found.why
 
 
 def test_networks_that_learned_nothing_do_not_count():

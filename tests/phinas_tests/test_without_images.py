@@ -12,6 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from phinas.cli import cli
+from phinas.exits import call
+
 ARCHIVE = Path(__file__).resolve().parents[3] / "shared" / "data" / "accel-nasbench" / "anb_dataset_jsons.tar.gz"
 
 # Layer-wise with layers that may be left out: nothing to do with B0.
@@ -144,6 +147,38 @@ def test_a_plan_without_images_is_refused_in_a_line(place, phinas):
     assert "data.source: missing" in ended.stderr.splitlines()[-1]
 
 
+def test_a_plan_prices_no_training_where_the_search_looks_up(place, monkeypatch, capsys):
+    monkeypatch.chdir(place)
+    monkeypatch.syspath_prepend(str(place))
+    words = [
+        "--data",
+        "digits",
+        "--upsample",
+        "--space",
+        "tiny",
+        "--evaluator",
+        "mine:accuracy",
+        "--set",
+        "data.train_limit=200",
+    ]
+    small = ["--set", "scaling.members=2", "--set", "scaling.tolerance=0.2", "--set", "validation.largest_multiple=1"]
+    assert call(cli, ["plan", *words, *small, "--trials", "30", "--cost", "latency"]) == 0
+    told = capsys.readouterr().out
+    assert [line.split()[0] for line in told.splitlines()[:4]] == ["stage", "scaling", "validation", "all"]
+    assert "the search trains nothing: what mine:accuracy takes for its 30 networks is not in it" in told
+    assert "each of the search's 30 networks is timed first, 0.5 to 20 s each, which is not in it" in told
+
+
+def test_a_benchmark_is_not_searched_for_other_images(place, monkeypatch, capsys):
+    monkeypatch.chdir(place)
+    words = ["search", "--data", "digits", "--evaluator", "accel-nasbench:absent.tar.gz", "--out", "new"]
+    assert call(cli, words) == 2
+    told = capsys.readouterr().err
+    assert "accel-nasbench knows networks for its own images, not for those of data.source; search without images" in told
+    assert "phinas scale --baseline RUN/search/baseline.yaml --data IMAGES --out NEW_RUN" in told
+    assert not (place / "new").exists()
+
+
 def test_a_file_that_is_no_benchmark_leaves_nothing_behind(place, phinas):
     ended = phinas("search", "--evaluator", "accel-nasbench:own.yaml", "--out", "new", cwd=place)
     assert ended.returncode == 2, ended.stderr
@@ -168,6 +203,9 @@ def test_imagenet_is_searched_in_seconds_and_the_report_says_how_sure_its_accura
     sentence = re.compile(rf"accuracies: {scores}, with noise of 0\.31 points added")
     assert sentence.search(ended.stderr)
     assert sentence.search(words((tmp_path / "run" / "report" / "index.html").read_text()))
+    page = words((tmp_path / "run" / "report" / "index.html").read_text())
+    assert "workers 1 (inline)" in page
+    assert "One measurement at a time" in page
     facts = json.loads((tmp_path / "run" / "manifest.json").read_text())["evaluator"]
     assert facts["held_out_r2"] >= 0.983
     assert facts["held_out_kendall_tau"] >= 0.917

@@ -157,6 +157,10 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {
         ["run", "--data", "digits", "--space", "tiny", "--pruner", "median", "--evaluator", "math:hypot"],
         ["search.pruner", "math:hypot reports nothing", "report(epoch, accuracy)"],
     ),
+    "a batch of what is not timed": (
+        ["run", "--data", "digits", "--set", "search.latency_batch=4"],
+        ["search.latency_batch", "4 is for cost: latency, not flops"],
+    ),
     "a negative number of retries": (["run", "--data", "digits", "--set", "run.retries=-1"], ["run.retries", "-1"]),
     "a failure that is none": (["run", "--data", "digits", "--set", "run.retry=[nan]"], ["run.retry.0", "'nan'", "'raised'"]),
     "a run that is none": (["resume", "empty"], ["empty", "not a run"]),

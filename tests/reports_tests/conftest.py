@@ -104,22 +104,24 @@ class Builder:
         weight = -0.031 if section.weight == "auto" else section.weight
         return make_reward(kind, weight=weight, target=section.target or 400_000.0, metric=section.cost)
 
-    def choose(self, *, finalists=3, seeds=2, exhausted=False, reference=None):
+    def choose(self, *, finalists=3, seeds=2, exhausted=False, reference=None, noise=0.01):
         with closing(open_store(self.run.study, url=None, new=False)) as store:
             trials = measured_trials(store.rows("search"))
-        reward, pareto = self.reward(), self.config.search.reward == "pareto"
+        section = self.config.search
+        reward, pareto = self.reward(), section.reward == "pareto"
         trials = judged(trials, reward) if pareto else trials
         best = sorted(trials, key=lambda trial: -trial.reward)[:finalists]
         accuracies = {
-            t.spec.spec_id: [min(1.0, t.accuracy + 0.02 + 0.01 * self.random.random()) for _ in range(seeds)] for t in best
+            t.spec.spec_id: [min(1.0, t.accuracy + 0.02 + noise * self.random.random()) for _ in range(seeds)] for t in best
         }
         rewards = {
             t.spec.spec_id: [reward(value, t.cost_in(reward.metric)) for value in accuracies[t.spec.spec_id]] for t in best
         }
         comparison = compare(rewards)
         chosen = next(trial for trial in best if trial.spec.spec_id == comparison.winner)
-        result = SearchResult(trials, reward, exhausted, pareto, WHY if self.config.search.weight == "auto" else "")
-        baseline = Baseline(chosen, [Finalist(trial) for trial in best], accuracies, rewards, comparison, reference)
+        result = SearchResult(trials, reward, exhausted, pareto, WHY if section.weight == "auto" else "")
+        taken, trained = [Finalist(trial) for trial in best], section.evaluator == "proxy"
+        baseline = Baseline(chosen, taken, accuracies, rewards, comparison, reference, trained)
         facts = baseline.to_dict(result) | {"exhausted": exhausted}
         write_atomic(self.run.baseline, dump_yaml(facts))
         self.spec = chosen.spec

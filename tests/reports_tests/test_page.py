@@ -13,6 +13,7 @@ from experiment.errors import InputError, StorageError
 from experiment.manifest import record_artefacts
 from experiment.rundir import RunDir
 from experiment.store import open_store
+from nas.reference import Reference
 from reports.page import render, write_report
 from reports.records import read_records
 from reports.wording import percent
@@ -149,6 +150,25 @@ def test_a_search_of_nothing_but_failures_is_reported(build):
     assert "Nothing has been measured yet." in text
     assert "search 3 3 the loss became NaN 0, 1, 2" in text
     assert not (built.run.report / "front.svg").exists()
+
+
+def test_where_the_search_looks_up_nothing_is_said_to_be_trained_in_it(build):
+    """Though there are images, on which what it finds is scaled."""
+    missing = Reference("efficientnet_b0", None, "it is too dear")
+    built = build(search={"evaluator": "mine:accuracy"}).search(6, failed=(1,)).choose(reference=missing)
+    text = rendered(built)
+    assert "efficientnet_b0 was not measured beside it" in text
+    assert "The scaling saw training and validation images only" in text
+    for untrue in ("short training", "each trained", "each training", "trained again", "in the search,",
+                   "the noise of training", "validation accuracy", "time in training", "2 trainings each"):  # fmt: skip
+        assert untrue not in text, untrue
+
+
+def test_measurements_without_noise_are_told_as_such(build):
+    text = rendered(build(search={"evaluator": "mine:accuracy"}).search(6).choose(noise=0.0, finalists=2))
+    assert "It beats the other finalist, and measured again each came to the same." in text
+    assert "Measured again, each came to the same." in text
+    assert "closer than 0.0000" not in text
 
 
 def test_failures_are_grouped_by_study_and_reason_the_most_frequent_first(build):
