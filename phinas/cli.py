@@ -5,7 +5,6 @@ Results go to standard output, everything else to standard error. Exit codes: ex
 
 import json
 import sys
-from collections.abc import Callable
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,7 @@ import click
 
 from experiment.errors import InputError
 from phinas.exits import call
-from space.yaml_text import YamlError
-
-_QUICK = Path(__file__).parent.parent / "experiment" / "configs" / "quick.yaml"
+from phinas.options import SET, changed, config_of, configured, settings_of
 
 
 class _Verbs(click.Group):
@@ -38,111 +35,6 @@ def cli(**_options: bool) -> None:
     """Find a small convolutional network for your images, and how to scale it."""
 
 
-class _Number(click.ParamType):  # type: ignore[type-arg]  # click 8.1's takes none
-    """A plain number, or one of some words."""
-
-    name = "number"
-
-    def __init__(self, *words: str) -> None:
-        self._words = words
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if value in self._words:
-            return value
-        try:
-            return float(value)
-        except ValueError:
-            words = "".join(f", nor {word!r}" for word in self._words)
-            self.fail(f"{value!r} is not a plain number like 3e8 or -0.05{words}", param, ctx)
-
-
-_OVERRIDES: dict[str, tuple[str, Any, str]] = {
-    "--data": ("data.source", str, "digits, or a path: class folders, Parquet file(s), an .npz, hf:NAME."),
-    "--space": (
-        "search.space",
-        str,
-        "A shipped space (tiny, small_images, mnasnet, ...), a YAML file, or your own package.module:NAME.",
-    ),
-    "--resolution": ("search.resolution", int, "Pixels of a side that candidates see."),
-    "--strategy": ("search.strategy", str, "predictor, random, tpe, evolution, local, nsga2 or ppo."),
-    "--evaluator": ("search.evaluator", str, "proxy, accel-nasbench:PATH, or your own package.module:function."),
-    "--trials": ("search.trials", int, "Networks trained in the search."),
-    "--epochs": ("search.recipe.epochs", int, "Passes over the images for each of them."),
-    "--pruner": ("search.pruner", str, "none, median, halving or hyperband: stops trainings that fall behind."),
-    "--reward": ("search.reward", str, "soft, hard, absolute, or pareto: a front instead of one number."),
-    "--cost": ("search.cost", str, "flops, params, activations, or latency on this device, measured."),
-    "--weight, --w": ("search.weight", _Number("auto"), "w of the reward, 0 or below, or auto: from the first trials."),
-    "--target": ("search.target", _Number(), "T of the reward: FLOPs, parameters, activations or ms, as --cost has it."),
-    "--min-flops": ("search.min_flops", float, "Cheaper networks are never trained."),
-    "--max-flops": ("search.max_flops", float, "Dearer networks are never trained."),
-    "--reference": ("search.reference", str, "Trained beside the finalists: a preset, spec file or timm:NAME; none; auto."),
-    "--seed": ("run.seed", int, "Decides splits, proposals, weights and data order."),
-    "--device": ("run.device", str, "auto, cpu, cuda, cuda:N or mps."),
-    "--workers": ("run.workers", int, "Trainings at a time."),
-    "--storage": ("run.storage", str, "URL of an Optuna RDB storage instead of study.db."),
-    "--baseline": ("scaling.baseline", str, "A preset, spec file or timm:NAME to scale instead of searching one."),
-}
-
-
-_SET = click.option(
-    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Any key of the configuration, e.g. scaling.members=20."
-)
-
-
-def _configured(verb: Callable[..., None]) -> Callable[..., None]:
-    """The options that make a configuration."""
-    for flag, (path, kind, text) in reversed(_OVERRIDES.items()):
-        verb = click.option(*flag.split(", "), path.replace(".", "__"), type=kind, help=f"{text} [{path}]")(verb)
-    verb = click.option("--upsample", "data__upsample", is_flag=True, default=None, help="Networks may see images enlarged.")(
-        verb
-    )
-    skip = "Leave unreadable images out and count them."
-    verb = click.option("--skip-bad-images", "data__skip_bad_images", is_flag=True, default=None, help=skip)(verb)
-    return _SET(verb)
-
-
-def _config(path: Path | None, settings: tuple[str, ...], options: dict[str, Any], *, quick: bool) -> Any:
-    """The configuration of a call: file (or the quick start, or the defaults), then options, then --set."""
-    from experiment.config import load_config, merged
-
-    changes = {name.replace("__", "."): value for name, value in options.items() if value is not None} | _settings(settings)
-    if path is None and quick and "data.source" not in changes:
-        path = _QUICK
-    needs_images = changes.get("search.evaluator", "proxy") == "proxy"
-    if path is None and "data.source" not in changes and needs_images:
-        raise InputError("--data: missing; name the images (digits, or a path), or give a configuration file")
-    base = load_config(path).model_dump() if path else {}
-    return merged(base, changes, where=str(path) if path and not changes else "configuration")
-
-
-def _changed(directory: Path, settings: tuple[str, ...]) -> Any:
-    """The configuration of a run with --set applied."""
-    from experiment.config import merged
-    from experiment.rundir import RunDir
-    from phinas.session import read_config
-
-    return merged(read_config(RunDir(directory)).model_dump(), _settings(settings), where=str(directory))
-
-
-def _settings(settings: tuple[str, ...]) -> dict[str, Any]:
-    changes = {}
-    for setting in settings:
-        key, equals, text = setting.partition("=")
-        if not equals or not key.strip():
-            raise InputError(f"--set {setting}: write it as KEY=VALUE, e.g. --set search.trials=50")
-        changes[key.strip()] = _value(text)
-    return changes
-
-
-def _value(text: str) -> Any:
-    from space.yaml_text import parse_yaml
-
-    try:
-        return parse_yaml(text)
-    except YamlError:
-        return text
-
-
 _OUT = click.option("--out", type=click.Path(path_type=Path), required=True, help="The run directory, new or to be carried on.")
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 _DIRECTORY = click.argument("directory", type=click.Path(path_type=Path))
@@ -152,31 +44,31 @@ _CONFIG = click.argument("config", required=False, type=click.Path(path_type=Pat
 @cli.command()
 @_CONFIG
 @_OUT
-@_configured
+@configured
 @_JSON
 def run(config: Path | None, out: Path, settings: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """All of it: search, scale, validate, report. Without a configuration or --data: the quick start on digits."""
     from phinas import pipeline
 
-    _tell(pipeline.run(_config(config, settings, options, quick=True), out=out, quiet=_quiet()), as_json)
+    _tell(pipeline.run(config_of(config, settings, options, quick=True), out=out, quiet=_quiet()), as_json)
 
 
 @cli.command()
 @_CONFIG
 @_OUT
-@_configured
+@configured
 @_JSON
 def search(config: Path | None, out: Path, settings: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """Only the search for a baseline (and its report)."""
     from phinas import pipeline
 
-    _tell(pipeline.search(_config(config, settings, options, quick=False), out=out, quiet=_quiet()), as_json)
+    _tell(pipeline.search(config_of(config, settings, options, quick=False), out=out, quiet=_quiet()), as_json)
 
 
 @cli.command()
 @click.argument("directory", required=False, type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), help="With --baseline: the run directory.")
-@_configured
+@configured
 @_JSON
 def scale(directory: Path | None, out: Path | None, settings: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """alpha, beta, gamma and the family: for the baseline of a run (DIRECTORY), or for --baseline with --data and --out."""
@@ -186,23 +78,23 @@ def scale(directory: Path | None, out: Path | None, settings: tuple[str, ...], a
     if directory is not None:
         if given or out:
             raise InputError("scale DIRECTORY takes its configuration from the run; of the options only --set goes with it")
-        _tell(pipeline.scale(directory, config=_changed(directory, settings), quiet=_quiet()), as_json)
+        _tell(pipeline.scale(directory, config=changed(directory, settings), quiet=_quiet()), as_json)
         return
     if options["scaling__baseline"] is None or out is None:
         raise InputError("scale: name a run directory, or --baseline with --data and --out")
-    config = _config(None, settings, options, quick=False)
+    config = config_of(None, settings, options, quick=False)
     _tell(pipeline.run(config, out=out, stages=("scale", "report"), quiet=_quiet()), as_json)
 
 
 @cli.command()
 @_DIRECTORY
-@_SET
+@SET
 @_JSON
 def validate(directory: Path, settings: tuple[str, ...], as_json: bool) -> None:
     """Train the affordable members of a run's family and measure them on the test split."""
     from phinas import pipeline
 
-    _tell(pipeline.validate(directory, config=_changed(directory, settings), quiet=_quiet()), as_json)
+    _tell(pipeline.validate(directory, config=changed(directory, settings), quiet=_quiet()), as_json)
 
 
 @cli.command()
@@ -227,14 +119,14 @@ def resume(directory: Path, as_json: bool) -> None:
 
 @cli.command()
 @_CONFIG
-@_configured
+@configured
 @_JSON
 def plan(config: Path | None, settings: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """What a run will cost (trainings, FLOPs, hours on this device) before it is spent."""
     from phinas.planning import as_text
     from phinas.planning import plan as make_plan
 
-    facts = make_plan(_config(config, settings, options, quick=True))
+    facts = make_plan(config_of(config, settings, options, quick=True))
     if as_json:
         _print_json(facts)
         return
@@ -308,7 +200,7 @@ def bench() -> None:
 @click.option("--reference", help="A preset or spec file that is to be beaten; without it the base of the space.")
 @click.option("--workers", type=click.IntRange(1, 256), help="Runs at a time; without it one a core.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="A directory, new or to be carried on.")
-@_SET
+@SET
 @_JSON
 def strategies(
     strategies: str | None,
@@ -328,8 +220,8 @@ def strategies(
         raise InputError("--evaluator: proxy trains networks; name accel-nasbench:PATH or your own package.module:function")
     given = {f"search.{name}": value for name, value in options.items() if value is not None} | {"search.trials": evaluations}
     chosen = {} if strategies is None else {"searchers": [name.strip() for name in strategies.split(",")]}
-    config = _config(None, settings, given, quick=False)
-    require_used(_settings(settings))
+    config = config_of(None, settings, given, quick=False)
+    require_used(settings_of(settings))
     facts = bench_strategies(
         config.search, out=out, seeds=seeds, reference=reference, workers=workers, quiet=_quiet(), **chosen
     )
