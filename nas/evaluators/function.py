@@ -13,10 +13,12 @@ One with a fourth parameter of the name `report` can be pruned (search.pruner):
         return accuracy
 """
 
+import hashlib
 import inspect
 import time
 from collections.abc import Callable
 from numbers import Real
+from pathlib import Path
 from typing import Any
 
 from experiment.batch import job_key
@@ -48,6 +50,7 @@ class FunctionEvaluator:
                 f"search.evaluator: {name!r} can't be called with (spec, budget, seed); give it these three parameters"
             )
         self.reports = takes_report(function)
+        self._source = _hash_of_source(function)
         self._name = name
         self._limit_seconds = limit_seconds
 
@@ -57,10 +60,18 @@ class FunctionEvaluator:
         return Job(job_key(function, payload), function, payload, self._limit_seconds)
 
     def facts(self) -> dict[str, Any]:
-        return {"accuracies": f"what {self._name} returns"}
+        return {"accuracies": f"what {self._name} returns", "source_sha256": self._source}
 
     def require_space(self, searched: SearchSpace) -> None:
         """What it can't measure fails, trial by trial."""
+
+
+def _hash_of_source(function: Callable[..., Any]) -> str:
+    """Of the module's file, so that what an edited one gives is told from what it gave before; "" where there is none."""
+    try:
+        return hashlib.sha256(Path(inspect.getfile(inspect.unwrap(function))).read_bytes()).hexdigest()
+    except (TypeError, OSError):
+        return ""
 
 
 def _takes_what_it_is_given(function: Callable[..., Any]) -> bool:

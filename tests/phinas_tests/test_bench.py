@@ -111,6 +111,13 @@ def test_a_wrong_call_is_told_in_a_line(folder, monkeypatch, capsys, words, mess
     assert not (folder / "out").exists()
 
 
+def test_a_function_that_was_edited_is_measured_anew(phinas, folder):
+    assert bench(phinas, folder, "--strategies", "random").returncode == 0
+    (folder / "mine.py").write_text(EVALUATOR.replace("0.4", "0.3"))
+    assert bench(phinas, folder, "--strategies", "random").returncode == 0
+    assert len(list((folder / "out" / "runs").iterdir())) == 4
+
+
 def test_a_searcher_that_is_named_twice_runs_once(phinas, folder):
     ended = bench(phinas, folder, "--strategies", "random,random", "--seeds", 1, "--json")
     assert ended.returncode == 0, ended.stderr
