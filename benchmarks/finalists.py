@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 
 from experiment.measurement import Measurement
-from nas.accuracy_model import learn_accuracy
 from nas.evaluators.accel_nasbench import Surrogate, space, surrogate
 from nas.finalists import best_together, draw_jointly
 from nas.gate import Gate
-from nas.gaussian_process import Floats
+from nas.learning.accuracy_model import learn_accuracy
+from nas.learning.gaussian_process import Floats
 from nas.problem import Problem
 from nas.proposals import Proposals
 from nas.reward import make_reward

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from nas.evaluators.accel_nasbench import features, read_records, space
-from nas.gaussian_process import Floats
+from nas.learning.gaussian_process import Floats
 from space.spec import ArchSpec
 
 # The law of `layerwise`, stated, not measured. Parts of accuracy: an ideal network has _CEILING.

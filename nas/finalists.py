@@ -1,6 +1,6 @@
 """Which of the measured networks are trained again: those among which the best may be expected to be the best.
 
-The winner of a noisy search is partly luck. What all trials say together (`accuracy_model`) says less lucky things of each: the
+The winner of a noisy search is partly luck. What all trials say together (`nas.learning`) says less lucky things of each: the
 rewards of all of them are drawn from what is believed, many times, and finalists are added one by one so that the mean over
 the draws of the best among them grows most. So a network is taken for a high reward, or for a doubtful one, but not as the
 double of another. Measured against the highest rewards, and against the highest chances of being the best, in
@@ -14,9 +14,9 @@ import numpy as np
 from scipy.linalg import cholesky
 
 from experiment.seeds import seed_of
-from nas.accuracy_model import LEAST, learn_accuracy, went_wrong
 from nas.gate import Gate
-from nas.gaussian_process import Floats, GaussianProcess
+from nas.learning.accuracy_model import LEAST, learn_accuracy, went_wrong
+from nas.learning.gaussian_process import Floats, GaussianProcess
 from nas.problem import Problem
 from nas.reward import Reward
 from nas.trial import Trial

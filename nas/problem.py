@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from optuna.distributions import CategoricalDistribution
 
-from nas.features import Features
 from nas.gate import Gate
-from nas.gaussian_process import Floats
+from nas.learning.features import Features
+from nas.learning.gaussian_process import Floats
 from nas.reward import Reward
 from space.cost import cost
 from space.cost_tables import METRICS, CostTables, Integers

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from nas.gaussian_process import Floats
+from nas.learning.gaussian_process import Floats
 from nas.problem import Problem, distinct
 from space.cost_tables import METRICS
 from space.idle import Indices

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from nas.gaussian_process import Floats
+from nas.learning.gaussian_process import Floats
 
 CHECKPOINTS = (25, 50, 100, 200, 400, 800)
 NEAR = 0.002  # of reward, from the optimum

@@ -27,8 +27,8 @@ from experiment.errors import InputError
 from experiment.executors import Job
 from experiment.measurement import Measurement
 from experiment.rundir import write_atomic
-from nas.features import Features
-from nas.gaussian_process import Floats, GaussianProcess, Hyperparameters, standard, tune
+from nas.learning.features import Features
+from nas.learning.gaussian_process import Floats, GaussianProcess, Hyperparameters, standard, tune
 from space.cost_tables import CostTables
 from space.idle import Indices
 from space.loading import load_space

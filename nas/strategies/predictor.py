@@ -1,6 +1,6 @@
 """Ours: learn the accuracy, know the cost, and measure next what promises most.
 
-A Gaussian process learns accuracy from the trials so far (`accuracy_model`), every network's cost is known exactly, and the
+A Gaussian process learns accuracy from the trials so far (`nas.learning`), every network's cost is known exactly, and the
 reward is a straight line in accuracy, so the improvement that a network promises has a closed form. It is climbed over
 single changes, from the best networks measured and from fresh samples. Bayesian optimisation of architectures with a local
 search of what they promise is BANANAS' (White et al., arXiv:1910.11858); that cost is known and only accuracy learned is the
@@ -13,9 +13,9 @@ import numpy as np
 from optuna.trial import FrozenTrial
 from scipy.special import logsumexp
 
-from nas.accuracy_model import learn_accuracy, learn_log_cost, went_wrong
-from nas.acquisition import log_expected_improvement
-from nas.gaussian_process import Floats, GaussianProcess
+from nas.learning.accuracy_model import learn_accuracy, learn_log_cost, went_wrong
+from nas.learning.acquisition import log_expected_improvement
+from nas.learning.gaussian_process import Floats, GaussianProcess
 from nas.problem import ACCURACY, COST, Problem, distinct
 from nas.strategies.whole import WholeSampler
 from space.cost_tables import METRICS

@@ -18,7 +18,7 @@ from experiment.executors.interface import resolve
 from nas.evaluators import accel_nasbench, make_evaluator
 from nas.evaluators.accel_nasbench import NOISE, AccelNasbenchEvaluator, Surrogate, read_records, surrogate
 from nas.evaluators.noise import NoisyEvaluator
-from nas.gaussian_process import Hyperparameters
+from nas.learning.gaussian_process import Hyperparameters
 from space.loading import load_space
 from space.presets import preset
 from space.search_space import Decision, SearchSpace

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from nas import accuracy_model
-from nas.accuracy_model import MOST, learn_accuracy, learn_log_cost, without_disasters
 from nas.gate import Gate
-from nas.gaussian_process import GaussianProcess
+from nas.learning import accuracy_model
+from nas.learning.accuracy_model import MOST, learn_accuracy, learn_log_cost, without_disasters
+from nas.learning.gaussian_process import GaussianProcess
 from nas.problem import Problem
 from nas.reward import make_reward
 from space.cost_tables import METRICS

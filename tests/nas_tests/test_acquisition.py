@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from nas.acquisition import log_expected_improvement
 from nas.gate import Gate
+from nas.learning.acquisition import log_expected_improvement
 from nas.problem import Problem
 from nas.reward import make_reward
 from nas.strategies.predictor import Hypervolume, Improvement

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from nas.gaussian_process import Floats, Groups
+from nas.learning.gaussian_process import Floats, Groups
 from space.cost_tables import METRICS, Integers
 from space.idle import Idleness, Indices
 from space.search_space import Decision, SearchSpace, place_of

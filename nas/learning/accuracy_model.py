@@ -9,7 +9,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from nas.gaussian_process import Floats, GaussianProcess, Groups, Hyperparameters, standard, tune
+from nas.learning.gaussian_process import Floats, GaussianProcess, Groups, Hyperparameters, standard, tune
 from nas.problem import Problem
 from space.idle import Indices, Mask
 

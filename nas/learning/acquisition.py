@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.special import erfcx, ndtr
 
-from nas.gaussian_process import Floats
+from nas.learning.gaussian_process import Floats
 
 
 def log_expected_improvement(mean: Floats, deviation: Floats, best: float | Floats) -> Floats:
