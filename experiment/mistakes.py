@@ -13,7 +13,7 @@ def sentences(error: ValidationError, root: type[BaseModel]) -> list[str]:
     for row in error.errors():
         path, sentence = _sentence(row, root)
         if path in sentences:
-            sentences[path] += " or " + sentence.partition(" should be ")[2]
+            sentences[path] += " or " + sentence.partition(" should ")[2].removeprefix("be ")
         else:
             sentences[path] = sentence
     return list(sentences.values())

@@ -1,9 +1,8 @@
 """alpha, beta, gamma: depth, width and resolution are multiplied by their phi-th powers (arXiv:1905.11946, eq. 3)."""
 
 from dataclasses import dataclass
-from typing import Literal
 
-from space.scaling import scale
+from space.scaling import DepthRounding, scale
 from space.spec import ArchSpec
 
 
@@ -18,7 +17,7 @@ class Coefficients:
     beta: float
     gamma: float
     divisor: int = 8
-    rounding: Literal["ceil", "round"] = "ceil"
+    rounding: DepthRounding = "ceil"
 
     @property
     def nominal(self) -> float:

@@ -62,7 +62,38 @@ def config(text: str) -> Config:
         ("search: {weight: 0.1}", "search.weight: 0.1 should be less than or equal to 0 or 'auto'"),
         ("search: {reward: sfot}", "search.reward: 'sfot' should be 'soft', 'hard', 'absolute' or 'pareto'"),
         ("search: {min_flops: 2e6, max_flops: 1e6}", "search.min_flops: 2e+06 is above max_flops 1e+06; swap or widen them"),
-        ("scaling: {alpha: [0.5, 1]}", "scaling.alpha.0: 0.5 should be greater than or equal to 1"),
+        (
+            "scaling: {alpha: [0.5, 1]}",
+            "scaling.alpha.0: 0.5 is below 1: compound scaling only enlarges the baseline (arXiv:1905.11946, eq. 3); "
+            "begin at 1.0",
+        ),
+        (
+            "scaling: {gamma: [1.0, 12.0]}",
+            "scaling.gamma.1: 12.0 is above 10: a grid is of small steps, phi makes the large ones; write at most 10.0",
+        ),
+        (
+            "scaling: {step: 0.6}",
+            "scaling.step: 0.6 is larger than beta's range [1, 1.5], so only 1 is tried; lower it, or write beta: [1, 1] to "
+            "leave the dimension alone",
+        ),
+        (
+            "scaling: {constraint: nominal, step: [0.1, 0.1, 0.6]}",
+            "scaling.step: 0.6 is larger than gamma's range [1, 1.5], so only 1 is tried; lower it, or write gamma: [1, 1] to "
+            "leave the dimension alone",
+        ),
+        ("scaling: {step: 0}", "scaling.step: 0 should be greater than or equal to 0.001 or a valid list"),
+        (
+            "scaling: {step: [0.1, 0.1]}",
+            "scaling.step: [0.1, 0.1] should be a valid number or have at least 3 items after validation, not 2",
+        ),
+        (
+            "scaling: {constraint: nominal, tolerance: 0.1}",
+            "scaling.tolerance: 0.1 has no meaning for constraint: nominal; set nominal_tolerance",
+        ),
+        (
+            "scaling: {nominal_tolerance: 0.2}",
+            "scaling.nominal_tolerance: 0.2 has no meaning for constraint: measured; set tolerance",
+        ),
         ("scaling: {alpha: [1, x]}", "scaling.alpha.1: 'x' should be a valid number"),
         ("scaling: {alpha: [2, 1]}", "scaling.alpha: [2, 1] falls; write the smaller bound first"),
         ("scaling: {alpha: [1]}", "scaling.alpha: [1] should have at least 2 items after validation, not 1"),

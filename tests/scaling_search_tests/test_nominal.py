@@ -1,0 +1,128 @@
+"""The paper's grid taken literally: what it holds around EfficientNet-B0, against the golden numbers and brute force."""
+
+import statistics
+from pathlib import Path
+
+import pytest
+
+from experiment.config import ScalingSection
+from experiment.errors import InputError
+from scaling_search.coefficients import Coefficients
+from scaling_search.grid import constraint_in_words, make_grid
+from scaling_search.nominal import nominal_grid, nominal_triples
+from space.cost import cost
+from space.loading import load_space
+from space.presets import preset
+from space.yaml_text import read_yaml
+
+B0 = preset("efficientnet_b0")
+SMALL = load_space("small_images").base
+NAIVE = read_yaml(Path(__file__).parents[1] / "golden" / "naive_grid.yaml")
+SECTION = ScalingSection(constraint="nominal")
+
+
+def test_around_b0_it_compares_unlike_with_unlike():
+    grid = nominal_grid(B0, SECTION)
+    assert {
+        "triples": len(grid.ratios),
+        "networks": len(grid.members),
+        "least": round(min(grid.ratios), 2),
+        "median": round(statistics.median(grid.ratios), 2),
+        "greatest": round(max(grid.ratios), 2),
+        "within_a_tenth": sum(abs(ratio / 2 - 1) <= 0.1 for ratio in grid.ratios),
+    } == NAIVE["nominal_grid"]
+
+
+def test_the_warning_shows_the_spread():
+    assert nominal_grid(B0, SECTION).warning() == (
+        "scaling.constraint: nominal compares networks of unequal cost: 108 triples mean 65 networks of 1.93 to 3.33 times the "
+        "baseline's measured FLOPs (median 2.56; 11 of the triples within 10% of 2), so the largest may win for its size; "
+        "constraint: measured holds the FLOPs equal"
+    )
+
+
+@pytest.mark.parametrize("baseline", [B0, SMALL, preset("resnet_50")], ids=["b0", "small", "resnet_50"])
+@pytest.mark.parametrize("rounding", ["ceil", "balanced"])
+def test_it_is_all_triples_within_the_tolerance_merged(baseline, rounding):
+    section = ScalingSection(
+        constraint="nominal", multiple=1.7, nominal_tolerance=0.07, step=[0.1, 0.05, 0.02], rounding=rounding, gamma=[1.0, 1.3]
+    )
+    alphas, betas, gammas = ([1 + row * step for row in range(51)] for step in section.steps)
+    triples = [
+        (round(alpha, 6), round(beta, 6), round(gamma, 6))
+        for alpha in alphas
+        for beta in betas
+        for gamma in gammas
+        if alpha < 2.001 and beta < 1.501 and gamma < 1.301 and abs(alpha * beta**2 * gamma**2 - 1.7) < 0.07
+    ]
+    assert list(nominal_triples(section)) == triples
+    networks = {triple: Coefficients(*triple, rounding=rounding).apply(baseline, 1.0).simplified() for triple in triples}
+    members = make_grid(baseline, section)
+    assert {member.spec for member in members} == set(networks.values())
+    assert len(members) == len({member.spec.spec_id for member in members}) <= len(triples)
+    boxes = {member.spec: member for member in members}
+    for triple, network in networks.items():
+        member = boxes[network]
+        assert member.flops == cost(network).flops
+        assert member.ratio == member.flops / cost(baseline).flops
+        assert all(low <= f <= high for f, (low, high) in zip(triple, (member.alpha, member.beta, member.gamma), strict=True))
+
+
+def test_a_product_at_the_tolerance_is_outside_whatever_its_last_bit():
+    section = ScalingSection(constraint="nominal", alpha=[1.0, 2.0], beta=[1.0, 1.0], gamma=[1.0, 1.0], step=0.1)
+    assert list(nominal_triples(section)) == [(2.0, 1.0, 1.0)]  # 1.9 is 0.1 below 2, and in binary a last bit further
+
+
+def test_networks_larger_than_the_images_are_left_out_and_counted():
+    free, tight = nominal_grid(SMALL, SECTION), nominal_grid(SMALL, SECTION, largest_side=36)
+    assert max(member.spec.resolution for member in tight.members) <= 36 < max(m.spec.resolution for m in free.members)
+    assert len(tight.ratios) + tight.too_large == len(free.ratios) == 108
+    assert f"({tight.too_large} more are larger than the images)" in tight.warning()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"multiple": 9.0}, r"alpha 1\.9, beta 1\.45, gamma 1\.5, makes 8\.99; raise scaling\.nominal_tolerance, lower"),
+        ({"multiple": 20.0}, r"makes 10\.1, the most there is; raise the upper bound of"),
+        ({"multiple": 1.01, "alpha": [1.5, 2.0]}, r"makes 1\.5, the least there is; lower the lower bound of"),
+    ],
+)
+def test_an_empty_grid_names_the_nearest_triple_and_what_to_change(changes, message):
+    section = ScalingSection(constraint="nominal", nominal_tolerance=0.001, **changes)
+    with pytest.raises(
+        InputError, match=r"^scaling: the grid needs two and holds no network with alpha .* gamma\^2 within 0\.001 of"
+    ):
+        make_grid(B0, section)
+    with pytest.raises(InputError, match=message):
+        make_grid(B0, section)
+
+
+def test_one_network_is_no_grid():
+    section = ScalingSection(constraint="nominal", beta=[1.0, 1.0], gamma=[1.0, 1.0])
+    with pytest.raises(InputError, match=r"needs two and holds one network with"):
+        make_grid(SMALL, section)
+
+
+def test_a_grid_that_needs_larger_images_says_so():
+    section = ScalingSection(constraint="nominal", alpha=[1.0, 1.0], beta=[1.0, 1.0])
+    with pytest.raises(InputError, match=r"triples mean more than the images' 33 pixels of a side: set data\.upsample: true$"):
+        make_grid(SMALL, section, largest_side=33)
+
+
+@pytest.mark.parametrize("step", [0.001, [0.002, 0.002, 0.001]])
+def test_too_many_triples_are_refused_at_once(step):
+    with pytest.raises(InputError, match=r"^scaling\.step: .* makes over 200,000 pairs or triples .*; raise scaling\.step"):
+        make_grid(B0, ScalingSection(constraint="nominal", step=step))
+
+
+def test_the_constraint_in_words():
+    assert constraint_in_words(SECTION) == "with alpha * beta^2 * gamma^2 within 0.1 of 2"
+    assert constraint_in_words(ScalingSection()) == "within 3.0% of 2 times the baseline's FLOPs"
+
+
+@pytest.mark.parametrize("rounding", ["ceil", "round"])
+def test_the_published_coefficients_do_not_double_the_flops(rounding):
+    scaled = Coefficients(1.2, 1.1, 1.15, rounding=rounding).apply(B0, 1.0)
+    assert round(cost(scaled).flops / cost(B0).flops, 2) == NAIVE["published_triple"][rounding]
+    assert round(Coefficients(1.2, 1.1, 1.15).nominal, 2) == 1.92

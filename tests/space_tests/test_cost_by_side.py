@@ -1,0 +1,30 @@
+"""One walk for every side and depth, against the closed form of each network."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from space.cost import cost
+from space.cost_by_side import cost_by_side, flops_at
+from space.presets import PRESETS, preset
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_the_flops_of_every_published_network_at_any_side_are_those_of_the_closed_form(name):
+    spec = preset(name).simplified()
+    weights = cost_by_side(spec).weights([stage.depth for stage in spec.stages])
+    for side in (spec.reduction, spec.reduction + 1, 223, 224, 225, 257):
+        assert flops_at(weights, side) == cost(replace(spec, resolution=side)).flops
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.data())
+def test_depths_enter_linearly(data):
+    spec = preset(data.draw(st.sampled_from(["efficientnet_b0", "resnet_50", "efficientnet_v2_b0", "mobilenet_v1"])))
+    depths = data.draw(st.tuples(*[st.integers(1, 9)] * len(spec.stages)))
+    side = data.draw(st.integers(32, 400))
+    stages = tuple(replace(stage, depth=depth) for stage, depth in zip(spec.stages, depths, strict=True))
+    exact = cost(replace(spec, stages=stages, resolution=side)).flops
+    assert flops_at(cost_by_side(spec).weights(depths), side) == exact
