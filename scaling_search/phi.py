@@ -13,7 +13,6 @@ from dataclasses import replace
 
 from experiment.errors import InputError
 from scaling_search.coefficients import Coefficients
-from space.scaling import scale
 from space.spec import ArchSpec, SpecError
 
 Interval = tuple[float, float]
@@ -31,17 +30,20 @@ def network_at(baseline: ArchSpec, coefficients: Coefficients, phi: float) -> Ar
     if phi > 0:
         return coefficients.apply(baseline, phi)
     least = baseline.reduction / baseline.resolution
+    gamma = coefficients.gamma if coefficients.gamma**phi >= least else least ** (1 / phi)
+    small = replace(coefficients, gamma=gamma).apply(baseline, phi)
+    widths = (baseline.stem_width, baseline.head_width, *(stage.width for stage in baseline.stages))
+    if all(width % coefficients.divisor == 0 for width in widths):
+        return small
+    # The rounding may put a width that is no multiple of the divisor (20, or 4) above the baseline's.
     deep = replace(coefficients, beta=1.0, gamma=1.0).apply(baseline, phi)
-    wide = replace(coefficients, alpha=1.0, gamma=1.0).apply(deep, phi)
-    # A width that is no multiple of the divisor (20, or 4) would be rounded up.
-    stages = [replace(new, width=min(new.width, old.width)) for new, old in zip(wide.stages, deep.stages, strict=True)]
-    small = replace(
-        wide,
+    stages = [replace(new, width=min(new.width, old.width)) for new, old in zip(small.stages, deep.stages, strict=True)]
+    return replace(
+        small,
         stages=tuple(stages),
-        stem_width=min(wide.stem_width, baseline.stem_width),
-        head_width=min(wide.head_width, baseline.head_width),
+        stem_width=min(small.stem_width, baseline.stem_width),
+        head_width=min(small.head_width, baseline.head_width),
     )
-    return scale(small, resolution=max(coefficients.gamma**phi, least))
 
 
 def interval_of(baseline: ArchSpec, coefficients: Coefficients, phi: float) -> Interval:
