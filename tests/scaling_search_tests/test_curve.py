@@ -56,6 +56,17 @@ def test_far_out_a_wrong_law_fails_as_the_docstring_says():
     assert held[2] <= 0.1
 
 
+@pytest.mark.parametrize("trained", [3, 4, 5, 6])
+def test_the_published_accuracies_of_larger_efficientnets_lie_where_smaller_ones_foretell(trained):
+    gigaflops = [0.3858, 0.6868, 0.9936, 1.827, 4.394, 10.27, 19.07, 37.75]
+    top_1 = [0.771, 0.791, 0.801, 0.816, 0.829, 0.836, 0.840, 0.843]  # arXiv:1905.11946, table 2
+    members = [Point(size * 1e9, accuracy, 0.002) for size, accuracy in zip(gigaflops, top_1, strict=True)]
+    curve = fit_curve(members[:trained])
+    for member in members[trained:]:
+        found = curve.predict(member.flops)
+        assert found.low < member.accuracy < found.high
+
+
 @pytest.mark.parametrize("count", [3, 5, 8])
 def test_an_interval_widens_with_the_distance_from_the_points(count):
     flops = [1e6 * 1.6**index for index in range(count)]
