@@ -1,39 +1,43 @@
-"""The family B0..Bn: the baseline and its compound scalings, as specs with exact cost.
+"""The family B0..Bn: the baseline and its compound scalings, as specs with exact cost, by rising phi.
+
+The ladder is of phi, fractional and below 0 as well, or of budgets (`budgets`, `latency_budgets`). B0 is the baseline; larger
+members are B1, B2, ..., smaller ones B-1, B-2, ... downwards from it. One rule for every baseline: `phi.network_at` for depth,
+width and resolution, `regularisation` for dropout and stochastic depth.
 
 What the rule gives and what was published are two things: B1-B7 as published are not alpha^phi of B0 (they follow phi of about
-0.5, 1, 2, 3.5, 5, 6, 7, which is the ladder here, with depth cut from B4 on). The published rows are `space.presets`.
+0.5, 1, 2, 3.5, 5, 6, 7, which is the default ladder, with depth cut from B4 on). `published` holds them against each other.
 """
 
-from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from experiment.rundir import write_atomic
+from scaling_search.budgets import Fit
 from scaling_search.coefficients import Coefficients
+from scaling_search.phi import network_at
+from scaling_search.regularisation import regularised
 from space.cost import Cost, cost
 from space.spec import ArchSpec
 from space.yaml_text import dump_yaml
 
-# Dropout of B0..B7 in the published code, at the phi that each follows: what it adds to B0's 0.2.
-_PUBLISHED_PHI = (0.0, 0.5, 1.0, 2.0, 3.5, 5.0, 6.0, 7.0)
-_PUBLISHED_EXTRA = (0.0, 0.0, 0.1, 0.1, 0.2, 0.2, 0.3, 0.3)
-
 
 @dataclass(frozen=True, slots=True)
 class FamilyMember:
-    """name: b0, b1, ...; ratio: FLOPs over the baseline's."""
+    """name: b0, b1, ..., below the baseline b-1, b-2, ...; ratio: FLOPs over the baseline's; budget: the one that it was
+    made for, if any."""
 
     name: str
     phi: float
     spec: ArchSpec
     cost: Cost
     ratio: float
+    budget: Fit | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """What `scaling/family/<name>.yaml` holds."""
-        return {
+        facts = {
             "name": self.name,
             "phi": self.phi,
             "spec": self.spec.to_dict(),
@@ -43,28 +47,36 @@ class FamilyMember:
             "activations": self.cost.activations,
             "ratio": self.ratio,
         }
+        return facts | {"budget": self.budget.to_dict()} if self.budget else facts
 
 
 def make_family(baseline: ArchSpec, coefficients: Coefficients, ladder: Sequence[float]) -> list[FamilyMember]:
-    """B0, the baseline itself, and one member for each phi of the ladder; dropout rises with phi as in the published family."""
+    """B0, the baseline itself, and one member for each other phi of the ladder, by rising phi."""
+    return _members(baseline, [(phi, network_at(baseline, coefficients, phi), None) for phi in ladder])
+
+
+def family_of_budgets(baseline: ArchSpec, fits: Sequence[Fit]) -> list[FamilyMember]:
+    """B0 and one member for each budget that was fitted; one that the baseline itself meets is B0's."""
+    return _members(baseline, [(fit.phi, fit.spec, fit) for fit in fits])
+
+
+def _members(baseline: ArchSpec, rungs: Sequence[tuple[float, ArchSpec, Fit | None]]) -> list[FamilyMember]:
     base = cost(baseline)
-    family = [FamilyMember("b0", 0.0, baseline, base, 1.0)]
-    for number, phi in enumerate(ladder, start=1):
-        scaled = coefficients.apply(baseline, phi)
-        spec = replace(scaled, dropout=min(0.9, round(baseline.dropout + _extra_dropout(phi), 4)))
+
+    def member(number: int, rung: tuple[float, ArchSpec, Fit | None]) -> FamilyMember:
+        phi, scaled, fit = rung
+        spec = regularised(scaled, phi)
         price = cost(spec)
-        family.append(FamilyMember(f"b{number}", phi, spec, price, price.flops / base.flops))
-    return family
+        return FamilyMember(f"b{number}", phi, spec, price, price.flops / base.flops, fit)
 
-
-def _extra_dropout(phi: float) -> float:
-    """Linear between the published points, level beyond the last."""
-    if phi >= _PUBLISHED_PHI[-1]:
-        return _PUBLISHED_EXTRA[-1]
-    right = bisect_right(_PUBLISHED_PHI, phi)
-    low, high = _PUBLISHED_PHI[right - 1], _PUBLISHED_PHI[right]
-    share = (phi - low) / (high - low)
-    return _PUBLISHED_EXTRA[right - 1] * (1 - share) + _PUBLISHED_EXTRA[right] * share
+    at_zero = [fit for phi, _, fit in rungs if phi == 0]
+    below = sorted((rung for rung in rungs if rung[0] < 0), key=lambda rung: -rung[0])
+    above = sorted((rung for rung in rungs if rung[0] > 0), key=lambda rung: rung[0])
+    return [
+        *reversed([member(-number, rung) for number, rung in enumerate(below, start=1)]),
+        FamilyMember("b0", 0.0, baseline, base, 1.0, at_zero[0] if at_zero else None),
+        *(member(number, rung) for number, rung in enumerate(above, start=1)),
+    ]
 
 
 def write_family(family: Sequence[FamilyMember], directory: Path) -> list[Path]:

@@ -1,0 +1,139 @@
+"""What a phi means, above and below any baseline."""
+
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from scaling_search.coefficients import Coefficients
+from scaling_search.family import make_family
+from scaling_search.phi import REACH, interval_of, largest_phi, network_at, readable
+from space.blocks import build
+from space.cost import cost
+from space.loading import load_space
+from space.presets import preset
+from space.spec import MAX_WIDTH
+
+BASELINES = ["efficientnet_b0", "mobilenet_v2", "resnet_50", "efficientnet_v2_s", "mnasnet_a1"]
+B0 = preset("efficientnet_b0")
+PUBLISHED = Coefficients(1.2, 1.1, 1.15)
+FACTORS = st.sampled_from([1.0, 1.05, 1.1, 1.2, 1.4])
+LADDER = [-20, -6, -4, -3, -2, -1.5, -1, -0.5, -0.25, -0.1, 0.1, 0.25, 0.5, 1, 1.5, 2, 3.5, 5]
+
+
+def sizes(spec):
+    """Every size that phi changes."""
+    stages = spec.stages
+    return [spec.stem_width, spec.head_width, spec.resolution, *(s.width for s in stages), *(s.depth for s in stages)]
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_every_size_and_the_flops_rise_with_phi_through_the_baseline(name):
+    family = make_family(preset(name), PUBLISHED, LADDER)
+    assert [member.phi for member in family] == sorted([*LADDER, 0])
+    for smaller, larger in pairwise(family):
+        assert all(old <= new for old, new in zip(sizes(smaller.spec), sizes(larger.spec), strict=True))
+        assert smaller.cost.flops <= larger.cost.flops
+        assert smaller.cost.params <= larger.cost.params
+    assert family[0].cost.flops < 0.1 * cost(preset(name)).flops
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_phi_zero_is_the_baseline_itself(name):
+    baseline = preset(name)
+    (member,) = make_family(baseline, PUBLISHED, [])
+    assert (member.name, member.spec) == ("b0", baseline)
+    assert make_family(baseline, PUBLISHED, [0.0]) == [member]
+    low, high = interval_of(baseline, PUBLISHED, 0.0)
+    assert low <= 0 <= high
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.sampled_from(BASELINES), FACTORS, FACTORS, FACTORS, st.sampled_from(["ceil", "round"]), st.floats(-REACH, 0))
+def test_below_the_baseline_nothing_leaves_its_bounds(name, alpha, beta, gamma, rounding, phi):
+    baseline = preset(name)
+    spec = network_at(baseline, Coefficients(alpha, beta, gamma, rounding=rounding), phi)
+    assert baseline.reduction <= spec.resolution <= baseline.resolution
+    assert spec.reduction == baseline.reduction
+    assert len(spec.stages) == len(baseline.stages)
+    for old, new in zip(baseline.stages, spec.stages, strict=True):
+        assert 8 <= new.width <= old.width
+        assert 1 <= new.depth <= old.depth
+    assert 8 <= spec.stem_width <= baseline.stem_width
+
+
+def test_a_width_that_no_divisor_divides_never_grows_below_the_baseline():
+    odd = replace(B0, stem_width=20, stages=tuple(replace(stage, width=stage.width + 4) for stage in B0.stages))
+    spec = network_at(odd, PUBLISHED, -0.1)
+    assert (spec.stem_width, spec.stages[0].width) == (20, 20)  # 8 divides 24 and 16; 24 would be the nearest
+    narrow = replace(B0, stem_width=4)
+    assert network_at(narrow, PUBLISHED, -3).stem_width == 4
+
+
+def test_far_below_the_baseline_one_block_and_a_pixel_of_the_last_map_are_left():
+    spec = network_at(B0, Coefficients(1.5, 1.5, 1.5), -20)
+    assert [stage.depth for stage in spec.stages] == [1] * 7
+    assert [stage.width for stage in spec.stages] == [8] * 7
+    assert (spec.resolution, spec.reduction) == (32, 32)
+
+
+def test_above_the_baseline_a_network_is_what_the_coefficients_give():
+    for phi in (0.5, 1, 3.5):
+        assert network_at(B0, PUBLISHED, phi) == PUBLISHED.apply(B0, phi)
+
+
+SMALL = [("mobilenet_v2", -3), ("resnet_50", -4), ("mnasnet_a1", -1), ("efficientnet_v2_s", -4), ("efficientnet_b0", 0.5)]
+
+
+@pytest.mark.parametrize(("name", "phi"), SMALL)
+def test_what_is_priced_can_be_built_and_run(name, phi):
+    (member,) = (each for each in make_family(preset(name), PUBLISHED, [phi]) if each.phi == phi)
+    network = build(member.spec).eval()
+    assert sum(weights.numel() for weights in network.parameters()) == member.cost.params
+    with torch.no_grad():
+        assert network(torch.zeros(1, 3, 32, 32)).shape == (1, 1000)
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.sampled_from(["b0", "tiny"]), FACTORS, FACTORS, FACTORS, st.floats(-4, 4))
+def test_an_interval_holds_the_phi_of_its_network_and_no_other(name, alpha, beta, gamma, phi):
+    baseline = B0 if name == "b0" else load_space("tiny").base
+    coefficients = Coefficients(alpha, beta, gamma)
+    network = network_at(baseline, coefficients, phi).simplified()
+    low, high = interval_of(baseline, coefficients, phi)
+    assert -REACH <= low <= phi <= high <= REACH
+    for inside in (low, (low + high) / 2, high):
+        assert network_at(baseline, coefficients, inside).simplified() == network
+    for outside in (low - 1e-7, high + 1e-7):
+        assert abs(outside) > REACH or network_at(baseline, coefficients, outside).simplified() != network
+
+
+def test_the_interval_of_an_unrounded_baseline_is_zero_alone_and_no_other_reaches_across():
+    odd = replace(B0, stages=(replace(B0.stages[0], width=17), *B0.stages[1:]))
+    coefficients = Coefficients(1.0, 1.1, 1.0)
+    assert interval_of(odd, coefficients, 0.0) == pytest.approx((0, 0), abs=1e-8)
+    assert interval_of(odd, coefficients, 1e-3)[0] >= 0
+    assert interval_of(odd, coefficients, -1e-3)[1] <= 0
+
+
+def test_the_interval_of_coefficients_that_scale_nothing_is_everything():
+    assert interval_of(B0, Coefficients(1.0, 1.0, 1.0), 1.0) == (-REACH, REACH)
+
+
+@pytest.mark.parametrize(
+    ("interval", "phi"),
+    [((0.6266, 0.6361), 0.63), ((0.9, 1.2), 1.0), ((-1.7053, -1.7052), -1.70525), ((-0.02, 0.1), 0.0), ((2.0, 2.03), 2.01)],
+)
+def test_a_phi_is_told_in_few_decimals(interval, phi):
+    assert readable(interval) == pytest.approx(phi, abs=1e-12)
+
+
+def test_a_phi_whose_network_is_too_large_for_any_is_beyond_the_largest():
+    wide = Coefficients(1.0, 2.0, 1.0)
+    phi = largest_phi(B0, wide)
+    assert phi < REACH
+    assert MAX_WIDTH / 2 < network_at(B0, wide, phi).head_width <= MAX_WIDTH
+    assert largest_phi(B0, PUBLISHED) == REACH
