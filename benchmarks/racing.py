@@ -143,9 +143,7 @@ def _grid() -> Any:
 
 
 def main(part: str, runs: int) -> None:
-    tell(
-        "| law | noise | grid | way | epochs | keeps grid's winner | keeps best | wrongly unique | most epochs | ties | lost | CPU s |"
-    )
+    tell("| law | noise | grid | way | epochs | keeps grid's | keeps best | wrongly unique | most epochs | ties | lost | s |")
     tell("|---|---|---|---|---|---|---|---|---|---|---|---|")
     for noise in (0.004, 0.002):
         for name, law in LAWS.items() if part == "laws" else ():

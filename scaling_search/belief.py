@@ -54,10 +54,10 @@ class Belief:
         expected = self.weights @ self.means
         return expected - expected.mean()
 
-    def chance_above(self, other: int, margin: float = 0.0) -> Floats:
-        """(members,): the probability of each that its accuracy is above that of `other` by more than `margin`; 0.5 for itself."""
+    def chance_above(self, other: int) -> Floats:
+        """(members,): the probability of each that its accuracy is above that of `other`; 0.5 for itself."""
         difference, scale = self._against(other)
-        return self.weights @ stdtr(self.freedom, (difference - margin) / scale)
+        return self.weights @ stdtr(self.freedom, difference / scale)
 
     def lead(self, first: int, second: int, confidence: float) -> tuple[float, float]:
         """The central interval of how much `first` is above `second`, by bisection."""
@@ -66,7 +66,7 @@ class Belief:
 
         def quantile(share: float) -> float:
             low, high = -reach, reach
-            for _ in range(60):
+            for _ in range(40):
                 middle = (low + high) / 2
                 above = self.weights @ stdtr(self.freedom, (difference[:, first] - middle) / scale[:, first])
                 low, high = (middle, high) if above > 1 - share else (low, middle)

@@ -22,7 +22,7 @@ _DRAWN_AT_RANDOM = 4  # before TPE; its usual ten would be most of a grid of twe
 
 
 def next_member(strategy: str, coordinates: Coordinates, known: Accuracies, *, seed: int) -> int | None:
-    """The position of the next member to train; None: all are known. coordinates: of each member, all in the same dimensions."""
+    """The position of the next member to train; None: all are known. coordinates: of each member, in the same dimensions."""
     if strategy not in STRATEGIES:
         raise InputError(f"scaling.strategy: {strategy!r} is none of {', '.join(STRATEGIES)}")
     left = [member for member in range(len(coordinates)) if member not in known]

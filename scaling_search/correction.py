@@ -1,8 +1,8 @@
-"""What accuracy a few percent more FLOPs would have bought anyway: members are compared at FLOPs that are equal but for a tolerance.
+"""What accuracy a few percent more FLOPs would have bought anyway: members have equal FLOPs but for a tolerance.
 
-The correction is linear in log FLOPs. Its slope is measured where the baseline was trained with the members' seeds; else a default
-is taken, in the middle of the 0.005 to 0.044 of d ln accuracy / d ln FLOPs along the published B0..B7. At a tolerance of 3% it
-moves two members by at most 0.1 points against one another, about what a small family's true differences are.
+The correction is linear in log FLOPs. Its slope is measured where the baseline was trained with the members' seeds; else a
+default is taken, in the middle of the 0.005 to 0.044 of d ln accuracy / d ln FLOPs along the published B0..B7. At a tolerance
+of 3% it moves two members by at most 0.12 points against one another, which is no less than what some of them differ by.
 """
 
 import math

@@ -1,7 +1,7 @@
-"""A stated law of accuracy in depth, width and resolution, in place of trainings: what is best is known, so searches can be held to it.
+"""A stated law of accuracy in depth, width and resolution, in place of trainings: here it is known what is best.
 
-Error is a power law (Hestness et al., arXiv:1712.00409) of an effective capacity, the mean with constant elasticity of what each
-dimension multiplies the FLOPs by, x = (depth, width^2, resolution^2) over the baseline's:
+Error is a power law (Hestness et al., arXiv:1712.00409) of an effective capacity, the mean with constant elasticity of what
+each dimension multiplies the FLOPs by, x = (depth, width^2, resolution^2) over the baseline's:
 
     capacity = (sum_i share_i * x_i^-balance)^(-1 / balance)
     error    = floor + (error_1 - floor) * capacity^-power + training * slowness * (epochs^-0.7 - 10^-0.7)
@@ -32,7 +32,7 @@ _LIMIT_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Law:
-    """shares: of depth, width, resolution, adding up to 1; error_1: of the baseline after 10 epochs, a fraction as all accuracies;
+    """shares: of depth, width, resolution, adding up to 1; error_1: of the baseline after 10 epochs, a fraction;
     training: what one epoch leaves above ten, about; scatter: relative, of the slowness; ruggedness, noise (of one training),
     seed_effect (of a seed, on all networks): standard deviations; tails: noise of Student's t with 3 degrees of freedom;
     world: which luck the networks have."""

@@ -1,4 +1,4 @@
-"""Racing: which members to train next, until what is left to train is not worth it or the budget is spent, and what is then known.
+"""Racing: which members to train next, until one is left or the budget is spent, and what is then known.
 
 First every member is trained briefly (a fifth of the epochs, with a full schedule of its own, and all of them paid for). Then
 rung by rung the likeliest to be the best are trained in full, each with the next of the seeds that all share. After each rung
@@ -7,7 +7,7 @@ doubt are excluded and trained no more. They come back should later results rais
 what the results say, never what a rung once decided. Members that the budget did not reach and that nothing excludes are in
 it too, marked "open": it is wider than the full grid's, and that is the price.
 
-All of it is a pure function of the results: the same results in any order give the same next trainings, so a resume is a replay.
+All of it is a pure function of the results: the same results in any order give the same next trainings: a resume is a replay.
 """
 
 import math
@@ -85,8 +85,8 @@ class Race:
 @dataclass(frozen=True)
 class Standing:
     """What is known of a member. raw, corrected: mean accuracy of its full trainings (None: there are none); estimate: of the
-    corrected accuracy, from everything, around the mean of all members; chance: that it is above the winner, 0.5 for itself (both
-    None where it failed)."""
+    corrected accuracy, from everything, around the mean of all members; chance: that it is above the winner, 0.5 for itself
+    (both None where it failed)."""
 
     status: Status
     trainings: int

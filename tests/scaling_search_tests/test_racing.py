@@ -145,13 +145,13 @@ def test_more_flops_are_corrected_for_and_both_means_are_told():
 def test_the_best_is_kept_and_none_is_wrongly_alone():
     """A few races; benchmarks/racing.md has hundreds, on other laws."""
     kept = unique = 0
-    for luck in range(12):
+    for luck in range(6):
         truth = 0.75 + 0.004 * np.random.default_rng(luck).normal(size=6)
         race = Race(members=6, seeds=3, epochs=10)
         verdict = judge(race, run(race, truth, noise=0.003, luck=luck)[0])
         kept += int(truth.argmax()) in verdict.ties
         unique += len(verdict.ties) == 1 and verdict.winner != truth.argmax()
-    assert kept >= 11
+    assert kept >= 5
     assert unique <= 1
 
 
