@@ -87,8 +87,8 @@ class Law:
 
     def job(self, spec: ArchSpec, baseline: ArchSpec, epochs: int, seed: int) -> Job:
         """A job of plain data that stands in for a training."""
-        payload = {"law": asdict(self), "spec": spec.to_dict(), "baseline": baseline.to_dict(), "epochs": epochs, "seed": seed}
-        payload["law"]["shares"] = list(self.shares)
+        law = asdict(self) | {"shares": list(self.shares)}
+        payload = {"law": law, "spec": spec.to_dict(), "baseline": baseline.to_dict(), "epochs": epochs, "seed": seed}
         function = "scaling_search.law:measure"
         return Job(job_key(function, payload), function, payload, _LIMIT_SECONDS)
 
