@@ -1,0 +1,102 @@
+"""The stated law of accuracy: a stand-in for trainings whose best member is known."""
+
+import json
+from contextlib import closing
+
+import numpy as np
+import optuna
+import pytest
+
+from experiment.batch import Task, run_batch
+from experiment.executors.inline import InlineExecutor
+from experiment.measurement import Measurement
+from experiment.store import Ledger
+from scaling_search.law import Law, factors, measure
+from space.presets import preset
+from space.scaling import scale
+
+B0 = preset("efficientnet_b0")
+SINGLE = [scale(B0, depth=2.0), scale(B0, width=1.41), scale(B0, resolution=1.41)]
+COMPOUND = scale(B0, depth=1.26, width=1.12, resolution=1.12, rounding="round")
+SMOOTH = Law(ruggedness=0.0, scatter=0.0)
+
+
+def final(law, spec):
+    return law.expected(spec, B0, 10)
+
+
+def test_the_baseline_has_the_stated_error_after_ten_epochs():
+    assert final(SMOOTH, B0) == pytest.approx(1 - SMOOTH.error_1)
+    assert factors(B0, B0) == (1.0, 1.0, 1.0)
+
+
+@pytest.mark.parametrize("dimension", ["depth", "width", "resolution"])
+def test_each_dimension_alone_gains_less_and_less(dimension):
+    errors = [1 - final(SMOOTH, scale(B0, **{dimension: factor})) for factor in (1.0, 2.0, 4.0, 8.0)]
+    gains = -np.diff(errors)
+    assert (gains > 0).all()
+    assert (np.diff(gains) < 0).all()
+
+
+def test_compound_scaling_wins_where_dimensions_need_each_other():
+    assert final(SMOOTH, COMPOUND) > max(final(SMOOTH, spec) for spec in SINGLE) + 0.003
+
+
+def test_depth_alone_wins_where_it_has_the_greatest_share_and_nothing_is_needed():
+    law = Law(shares=(0.7, 0.15, 0.15), balance=0.0, ruggedness=0.0, scatter=0.0)
+    assert law.best([*SINGLE, COMPOUND], B0, 10) == 0
+
+
+def test_four_times_the_flops_in_one_dimension_or_in_all_differ_as_in_table_7_of_the_paper():
+    single = [scale(B0, depth=4.0), scale(B0, width=2.0), scale(B0, resolution=2.0)]
+    compound = scale(B0, depth=1.4, width=1.2, resolution=1.3)  # the paper's d, w, r
+    lead = final(SMOOTH, compound) - np.mean([final(SMOOTH, spec) for spec in single])
+    assert lead == pytest.approx(0.021, abs=0.012)  # 81.1 against 79.0, 78.9, 79.1
+
+
+def test_deeper_networks_learn_more_slowly():
+    deep, wide = SINGLE[0], SINGLE[1]
+    assert final(SMOOTH, deep) - SMOOTH.expected(deep, B0, 2) > final(SMOOTH, wide) - SMOOTH.expected(wide, B0, 2)
+
+
+def test_trainings_scatter_as_stated_around_what_is_expected():
+    law = Law(noise=0.003, seed_effect=0.004)
+    shown = np.array([[law.accuracy(spec, B0, 10, seed) for seed in range(120)] for spec in SINGLE])
+    noise = shown - np.array([final(law, spec) for spec in SINGLE])[:, None]
+    assert noise.mean() == pytest.approx(0, abs=0.0015)
+    assert (noise[0] - noise[1]).std() == pytest.approx(0.003 * 2**0.5, rel=0.25)  # what a seed brings to all cancels
+    assert noise[0].std() == pytest.approx(0.005, rel=0.25)
+
+
+def test_heavy_tails_have_the_same_variance_but_outliers():
+    law = Law(noise=0.003, seed_effect=0.0, tails=True)
+    noise = np.array([law.accuracy(B0, B0, 10, seed) for seed in range(400)]) - final(law, B0)
+    assert noise.std() == pytest.approx(0.003, rel=0.4)
+    assert np.abs(noise).max() > 5 * 0.003
+
+
+def test_a_job_of_the_law_runs_as_a_training_does_and_is_replayed():
+    law = Law(noise=0.004, tails=True)
+    task = Task(law.job(COMPOUND, B0, 5, 7), {"spec_id": COMPOUND.spec_id})
+    assert json.loads(json.dumps(task.job.payload)) == task.job.payload
+    ledger = Ledger(optuna.create_study(direction="maximize"))
+    for _ in range(2):
+        with closing(InlineExecutor(1)) as executor:
+            outcome = run_batch([task], ledger, executor, notify=lambda *_: None)[task.job.key]
+        assert outcome.measurement is not None
+        assert outcome.measurement.accuracy == law.accuracy(COMPOUND, B0, 5, 7)
+    assert len(ledger.rows()) == 1
+
+
+def test_what_the_job_returns_is_a_measurement():
+    found = Measurement.from_dict(measure(**Law().job(COMPOUND, B0, 5, 7).payload))
+    assert (found.epochs, found.seed, found.split) == (5, 7, "law")
+
+
+def test_a_law_of_odd_numbers_or_a_network_of_another_kind_is_refused():
+    with pytest.raises(ValueError, match="shares"):
+        Law(shares=(0.5, 0.5, 0.5))
+    with pytest.raises(ValueError, match="balance"):
+        Law(balance=-1.0)
+    with pytest.raises(ValueError, match="stages"):
+        factors(preset("resnet_50"), B0)
