@@ -1,0 +1,99 @@
+"""The search for alpha, beta, gamma, the family, and its validation."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from experiment.sections.fields import Count, Finite, Recipe, Section
+
+
+def _factor(value: float) -> float:
+    if value < 1:
+        raise ValueError("is below 1: compound scaling only enlarges the baseline (arXiv:1905.11946, eq. 3); begin at 1.0")
+    if value > 10:
+        raise ValueError("is above 10: a grid is of small steps, phi makes the large ones; write at most 10.0")
+    return value
+
+
+Factor = Annotated[Finite, AfterValidator(_factor)]
+Step = Annotated[Finite, Field(ge=0.001, le=1)]
+
+
+class ScalingSection(Section):
+    """The search for alpha, beta, gamma, and the family."""
+
+    baseline: str | None = Field(default=None, description="a preset or spec file to scale; none: search one")
+    constraint: Literal["measured", "nominal"] = Field(
+        default="measured", description="what `multiple` is held against: FLOPs, or alpha * beta^2 * gamma^2 as in the paper"
+    )
+    multiple: Annotated[Finite, Field(gt=1, le=100)] = Field(default=2.0, description="FLOPs over the baseline's at phi = 1")
+    tolerance: Annotated[Finite, Field(gt=0, le=0.5)] = Field(
+        default=0.03, description="how far from it, relatively, the measured FLOPs of a member may be"
+    )
+    nominal_tolerance: Annotated[Finite, Field(gt=0, le=1)] = Field(
+        default=0.1, description="how far from it, absolutely, alpha * beta^2 * gamma^2 may be under `constraint: nominal`"
+    )
+    alpha: list[Factor] = Field(default=[1.0, 2.0], min_length=2, max_length=2, description="range of depth factors")
+    beta: list[Factor] = Field(default=[1.0, 1.5], min_length=2, max_length=2, description="range of width factors")
+    gamma: list[Factor] = Field(default=[1.0, 1.5], min_length=2, max_length=2, description="range of resolution factors")
+    step: Step | Annotated[list[Step], Field(min_length=3, max_length=3)] = Field(
+        default=0.05,
+        description="of the grid; a list: of alpha, beta, gamma. Gamma has one under `nominal`; else resolution is solved for",
+    )
+    divisor: Annotated[int, Field(ge=1, le=64)] = Field(default=8, description="widths are rounded to multiples of this")
+    rounding: Literal["ceil", "round", "balanced"] = Field(
+        default="ceil", description="of depths; ceil is the paper's; balanced: to the nearest for all stages together"
+    )
+    members: Annotated[int, Field(ge=2, le=10_000)] = Field(default=12, description="train at most this many, chosen far apart")
+    seeds: Annotated[int, Field(ge=2, le=100)] = Field(default=3, description="trainings of a member, the same seeds for all")
+    recipe: Recipe = Field(default=Recipe(), description="training of a member")
+    phi: list[Annotated[Finite, Field(gt=0, le=20)]] = Field(
+        default=[0.5, 1.0, 2.0, 3.5, 5.0, 6.0, 7.0],
+        min_length=1,
+        description="of B1, B2, ...; the published family follows these",
+    )
+
+    @model_validator(mode="after")
+    def _ranges_rise(self) -> Self:
+        for name in ("alpha", "beta", "gamma"):
+            low, high = getattr(self, name)
+            if low > high:
+                raise ValueError(f"{name}: [{low:g}, {high:g}] falls; write the smaller bound first")
+        if sorted(set(self.phi)) != self.phi:
+            raise ValueError(f"phi: {self.phi} does not rise strictly")
+        return self
+
+    @model_validator(mode="after")
+    def _tolerance_is_of_the_constraint(self) -> Self:
+        other = "tolerance" if self.constraint == "nominal" else "nominal_tolerance"
+        if getattr(self, other) != type(self).model_fields[other].default:
+            own = "nominal_tolerance" if self.constraint == "nominal" else "tolerance"
+            raise ValueError(f"{other}: {getattr(self, other):g} has no meaning for constraint: {self.constraint}; set {own}")
+        return self
+
+    @model_validator(mode="after")
+    def _steps_fit_the_ranges(self) -> Self:
+        for name, step in zip(("alpha", "beta", "gamma"), self.steps, strict=True):
+            low, high = getattr(self, name)
+            solved = name == "gamma" and self.constraint == "measured"
+            if low < high < low + step - 1e-9 and not solved:
+                remedy = f"lower it, or write {name}: [{low:g}, {low:g}] to leave the dimension alone"
+                raise ValueError(
+                    f"step: {step:g} is larger than {name}'s range [{low:g}, {high:g}], so only {low:g} is tried; {remedy}"
+                )
+        return self
+
+    @property
+    def steps(self) -> tuple[float, float, float]:
+        """Of alpha, beta and gamma."""
+        return (self.step[0], self.step[1], self.step[2]) if isinstance(self.step, list) else (self.step,) * 3
+
+
+class ValidationSection(Section):
+    """The brief training of the family."""
+
+    largest_multiple: Annotated[Finite, Field(ge=1)] = Field(
+        default=6.0, description="members up to this many times B0's FLOPs are trained"
+    )
+    seeds: Count = Field(default=2, description="trainings of a member")
+    recipe: Recipe = Field(default=Recipe(epochs=20), description="training of a member")
