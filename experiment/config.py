@@ -37,7 +37,7 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _has_images(self) -> Self:
-        if self.data is None and (self.search.evaluator == "proxy" or self.scaling.baseline is not None):
+        if self.data is None and self.search.evaluator == "proxy" and self.scaling.baseline is None:
             raise ValueError("data: missing; a configuration needs at least `data: {source: ...}`")
         return self
 

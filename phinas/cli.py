@@ -68,13 +68,26 @@ def search(config: Path | None, out: Path, settings: tuple[str, ...], as_json: b
 @cli.command()
 @click.argument("directory", required=False, type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), help="With --baseline: the run directory.")
+@click.option("--dry-run", is_flag=True, help="Show the networks that would be compared and what that costs; train nothing.")
+@click.option("--published", is_flag=True, help="Show the published B1..B7 beside what the rule makes of B0.")
 @configured
 @_JSON
-def scale(directory: Path | None, out: Path | None, settings: tuple[str, ...], as_json: bool, **options: Any) -> None:
+def scale(
+    directory: Path | None,
+    out: Path | None,
+    dry_run: bool,
+    published: bool,
+    settings: tuple[str, ...],
+    as_json: bool,
+    **options: Any,
+) -> None:
     """alpha, beta, gamma and the family: for the baseline of a run (DIRECTORY), or for --baseline with --data and --out."""
     from phinas import pipeline
 
     given = [name for name, value in options.items() if value is not None]
+    if dry_run or published:
+        _show_scaling(directory, settings, options, published=published, as_json=as_json)
+        return
     if directory is not None:
         if given or out:
             raise InputError("scale DIRECTORY takes its configuration from the run; of the options only --set goes with it")
@@ -84,6 +97,25 @@ def scale(directory: Path | None, out: Path | None, settings: tuple[str, ...], a
         raise InputError("scale: name a run directory, or --baseline with --data and --out")
     config = config_of(None, settings, options, quick=False)
     _tell(pipeline.run(config, out=out, stages=("scale", "report"), quiet=_quiet()), as_json)
+
+
+def _show_scaling(
+    directory: Path | None, settings: tuple[str, ...], options: dict[str, Any], *, published: bool, as_json: bool
+) -> None:
+    from experiment.rundir import RunDir
+    from phinas import scaling
+
+    if directory is None:
+        config = config_of(None, settings, options, quick=False, imageless=True)
+    else:
+        config = changed(directory, (*settings, f"scaling.baseline={RunDir(directory).baseline}"))
+    facts = scaling.published(config) if published else scaling.dry_run(config)
+    if as_json:
+        _print_json({name: fact for name, fact in facts.items() if name != "text"})
+    elif published:
+        click.echo(f"{facts['text']}\n{facts['difference']}")
+    else:
+        click.echo(scaling.grid_as_text(facts))
 
 
 @cli.command()

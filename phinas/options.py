@@ -75,14 +75,17 @@ def configured(verb: Callable[..., None]) -> Callable[..., None]:
     return SET(verb)
 
 
-def config_of(path: Path | None, settings: tuple[str, ...], options: dict[str, Any], *, quick: bool) -> Any:
-    """The configuration of a call: file (or the quick start, or the defaults), then options, then --set."""
+def config_of(
+    path: Path | None, settings: tuple[str, ...], options: dict[str, Any], *, quick: bool, imageless: bool = False
+) -> Any:
+    """The configuration of a call: file (or the quick start, or the defaults), then options, then --set. imageless: what is
+    asked needs no images."""
     from experiment.config import load_config, merged
 
     changes = {name.replace("__", "."): value for name, value in options.items() if value is not None} | settings_of(settings)
     if path is None and quick and "data.source" not in changes:
         path = _QUICK
-    needs_images = changes.get("search.evaluator", "proxy") == "proxy"
+    needs_images = changes.get("search.evaluator", "proxy") == "proxy" and not imageless
     if path is None and "data.source" not in changes and needs_images:
         raise InputError("--data: missing; name the images (digits, or a path), or give a configuration file")
     base = load_config(path).model_dump() if path else {}

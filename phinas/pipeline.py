@@ -97,6 +97,8 @@ def check(config: Config, stages: Sequence[str]) -> None:
     from nas.strategies import require_strategy
 
     require_strategy(config.search.strategy, pareto=config.search.reward == "pareto")
+    if config.data is None and config.scaling.baseline is not None:
+        raise InputError("data.source: missing; scaling trains networks: name the images with --data")
     if config.data is None and {"scale", "validate"} & set(stages):
         raise InputError(
             "data.source: missing; scaling trains networks: use `phinas search` without images, and scale what it finds on "
@@ -238,7 +240,8 @@ def _adopt_baseline(session: Session) -> None:
 
 
 def _scale(session: Session) -> None:
-    from scaling_search.family import make_family, write_family
+    from phinas.ladder import make_ladder, recorded_latency
+    from scaling_search.family import write_family
     from scaling_search.search import search_coefficients
 
     if session.config.scaling.baseline is not None:
@@ -256,15 +259,16 @@ def _scale(session: Session) -> None:
             notify=notify,
         )
     write_atomic(session.run.coefficients, dump_yaml(result.to_dict(session.config.scaling)))
-    family = make_family(baseline, result.coefficients, session.config.scaling.phi)
+    latency = recorded_latency(session.store.ledger("scaling"), session.stopwatch, session.executor)
+    family = make_ladder(baseline, result.coefficients, session.config.scaling, latency=latency)
     record_artefacts(session.run, write_family(family, session.run.family))
 
 
 def _validate(session: Session) -> None:
-    from scaling_search.family import make_family
+    from scaling_search.family import read_family
     from scaling_search.validate import validate_family
 
-    family = make_family(_read_baseline(session.run), read_coefficients(session.run), session.config.scaling.phi)
+    family = read_family(session.run.family, _read_baseline(session.run))
     with session.display.stage("validation") as notify:
         rows = validate_family(
             family,

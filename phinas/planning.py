@@ -19,10 +19,10 @@ from nas.gate import ENUMERABLE
 from nas.reference import resolve
 from nas.search import gate_of
 from phinas.fitting import fitted_baseline, fitted_space, largest_side
+from phinas.ladder import make_ladder
 from phinas.pipeline import check
 from phinas.session import STAGES, slots_of, threads_of
 from scaling_search.coefficients import Coefficients
-from scaling_search.family import make_family
 from scaling_search.grid import make_grid, require_room, spread
 from scaling_search.validate import reason_to_skip
 from space.cost import cost
@@ -116,7 +116,7 @@ def _expected_stages(config: Config, data: "PreparedData", stages: Sequence[str]
         networks = [member.spec for member in members]
         expected.append(_Stage("scaling", len(members) * config.scaling.seeds, networks, config.scaling.recipe))
     if "validate" in stages:
-        family = make_family(base, _PUBLISHED, config.scaling.phi)
+        family = make_ladder(base, _PUBLISHED, config.scaling)
         kept = [m.spec for m in family if not reason_to_skip(m, config.validation, largest_side=largest)]
         expected.append(_Stage("validation", len(kept) * config.validation.seeds, kept, config.validation.recipe))
     return expected

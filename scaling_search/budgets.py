@@ -53,6 +53,12 @@ class Fit:
         phi = [round(end, 6) for end in self.interval]
         return {"measure": self.measure, "limit": self.limit, "reached": self.reached, "phi_interval": phi}
 
+    @classmethod
+    def from_dict(cls, data: dict[str, Any], *, phi: float, spec: ArchSpec) -> "Fit":
+        """From what a member's file holds."""
+        low, high = data["phi_interval"]
+        return cls(data["measure"], data["limit"], data["reached"], phi, (low, high), spec)
+
 
 def fit_budget(baseline: ArchSpec, coefficients: Coefficients, measure: Counted, limit: float) -> Fit:
     """The largest network of some phi within `limit` FLOPs or parameters.

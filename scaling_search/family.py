@@ -20,7 +20,7 @@ from scaling_search.phi import network_at
 from scaling_search.regularisation import regularised
 from space.cost import Cost, cost
 from space.spec import ArchSpec
-from space.yaml_text import dump_yaml
+from space.yaml_text import dump_yaml, read_yaml
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +58,19 @@ def make_family(baseline: ArchSpec, coefficients: Coefficients, ladder: Sequence
 def family_of_budgets(baseline: ArchSpec, fits: Sequence[Fit]) -> list[FamilyMember]:
     """B0 and one member for each budget that was fitted; one that the baseline itself meets is B0's."""
     return _members(baseline, [(fit.phi, fit.spec, fit) for fit in fits])
+
+
+def read_family(directory: Path, baseline: ArchSpec) -> list[FamilyMember]:
+    """What `write_family` wrote, by rising phi. baseline: B0, whose FLOPs the ratios are of."""
+    rows = [read_yaml(path) for path in directory.glob("b*.yaml")]
+    base = cost(baseline)
+    members = []
+    for row in sorted(rows, key=lambda row: row["phi"]):
+        spec = ArchSpec.from_dict(row["spec"])
+        price = cost(spec)
+        fit = Fit.from_dict(row["budget"], phi=row["phi"], spec=spec) if "budget" in row else None
+        members.append(FamilyMember(row["name"], row["phi"], spec, price, price.flops / base.flops, fit))
+    return members
 
 
 def _members(baseline: ArchSpec, rungs: Sequence[tuple[float, ArchSpec, Fit | None]]) -> list[FamilyMember]:

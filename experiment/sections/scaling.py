@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from experiment.sections.fields import Count, Finite, Recipe, Section
+from experiment.sections.fields import Count, Finite, Positive, Recipe, Section
 
 
 def _factor(value: float) -> float:
@@ -17,6 +17,10 @@ def _factor(value: float) -> float:
 
 Factor = Annotated[Finite, AfterValidator(_factor)]
 Step = Annotated[Finite, Field(ge=0.001, le=1)]
+
+
+LADDER = [0.5, 1.0, 2.0, 3.5, 5.0, 6.0, 7.0]
+BUDGETS = ("flops", "params", "latency_ms")
 
 
 class ScalingSection(Section):
@@ -47,11 +51,12 @@ class ScalingSection(Section):
     members: Annotated[int, Field(ge=2, le=10_000)] = Field(default=12, description="train at most this many, chosen far apart")
     seeds: Annotated[int, Field(ge=2, le=100)] = Field(default=3, description="trainings of a member, the same seeds for all")
     recipe: Recipe = Field(default=Recipe(), description="training of a member")
-    phi: list[Annotated[Finite, Field(gt=0, le=20)]] = Field(
-        default=[0.5, 1.0, 2.0, 3.5, 5.0, 6.0, 7.0],
-        min_length=1,
-        description="of B1, B2, ...; the published family follows these",
+    phi: list[Annotated[Finite, Field(ge=-20, le=20)]] = Field(
+        default=LADDER, min_length=1, description="of B1, B2, ..., below 0 of B-1, ...; the published family follows these"
     )
+    flops: list[Positive] = Field(default=[], description="in place of phi: budgets, each of them met by the largest network")
+    params: list[Positive] = Field(default=[], description="the same of parameters")
+    latency_ms: list[Positive] = Field(default=[], description="the same of milliseconds an image takes on this device")
 
     @model_validator(mode="after")
     def _ranges_rise(self) -> Self:
@@ -59,8 +64,16 @@ class ScalingSection(Section):
             low, high = getattr(self, name)
             if low > high:
                 raise ValueError(f"{name}: [{low:g}, {high:g}] falls; write the smaller bound first")
-        if sorted(set(self.phi)) != self.phi:
-            raise ValueError(f"phi: {self.phi} does not rise strictly")
+        return self
+
+    @model_validator(mode="after")
+    def _there_is_one_ladder(self) -> Self:
+        given = [name for name in ("phi", *BUDGETS) if getattr(self, name) != type(self).model_fields[name].default]
+        if len(given) > 1:
+            raise ValueError(f"{given[1]}: the family is made by {given[0]} already; give one of phi, {', '.join(BUDGETS)}")
+        for name in given:
+            if sorted(set(getattr(self, name))) != getattr(self, name):
+                raise ValueError(f"{name}: {getattr(self, name)} does not rise strictly; write each once, the smallest first")
         return self
 
     @model_validator(mode="after")
