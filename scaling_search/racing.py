@@ -38,7 +38,8 @@ Results = Mapping[Training, float | None]  # accuracies; None: failed, and its m
 class Race:
     """members: how many; coordinates: of each, (log alpha, log beta, log gamma); flops: of each over what all should have;
     slope: accuracy gained per unit of log FLOPs, taken off; share: of the full grid's epochs, the most to spend; short: of the
-    epochs, for the first rung; confidence: that no excluded member is above the winner (all of them together)."""
+    epochs, for the first rung; drop: whether any is left out (if not, all are trained in full with every seed, and share and short
+    mean nothing); confidence: that no excluded member is above the winner (all of them together)."""
 
     members: int
     seeds: int
@@ -48,6 +49,7 @@ class Race:
     slope: float = 0.0
     share: float = 0.4
     short: float = 0.2
+    drop: bool = True
     confidence: float = 0.95
 
     def __post_init__(self) -> None:
@@ -56,7 +58,7 @@ class Race:
         for name, given in (("coordinates", self.coordinates), ("flops", self.flops)):
             if given is not None and len(given) != self.members:
                 raise ValueError(f"{name}: {len(given)} given for {self.members} members")
-        if self.budget < self.members * self.short_epochs:
+        if self.drop and self.budget < self.members * self.short_epochs:
             raise ValueError(
                 f"share: {self.share:g} of the full grid is {self.budget} epochs, which do not train every member once for "
                 f"{self.short_epochs}; raise it"
@@ -70,12 +72,12 @@ class Race:
     @property
     def budget(self) -> int:
         """Epochs that may be spent."""
-        return math.floor(self.share * self.full_grid + 1e-9)
+        return math.floor(self.share * self.full_grid + 1e-9) if self.drop else self.full_grid
 
     @property
     def short_epochs(self) -> int:
         """Of a training of the first rung."""
-        return max(1, round(self.short * self.epochs))
+        return max(1, round(self.short * self.epochs)) if self.drop else self.epochs
 
     def correction(self, member: int) -> float:
         """What is taken off a member's accuracies for FLOPs above what all should have."""
@@ -175,8 +177,12 @@ def _replay(race: Race, results: Results) -> tuple[list[list[Training]], list[Tr
 
 def _plan(race: Race, known: Results) -> list[Training]:
     """The next rung after the trainings known, all of which have a result."""
+    if not known and not race.drop:
+        return [Training(member, seed, race.epochs) for seed in range(race.seeds) for member in range(race.members)]
     if not known:
         return [Training(member, 0, race.short_epochs) for member in range(race.members)]
+    if not race.drop:
+        return []
     affordable = (race.budget - spent_by(known)) // race.epochs
     failed = _failed(known)
     if affordable < 1 or race.members - len(failed) < 2:

@@ -1,50 +1,66 @@
-"""Which of the grid's networks is best on this data: all are trained with the same seeds and compared as a table.
+"""Which of the grid's networks is best on this data: they race, trained with the same seeds, and are compared as a table.
 
 The answer is a winner, the *tie set* that can't be told from it, and for alpha, beta and gamma the range over that set: when
-the range is wide, the data do not say, and the file says so.
+the range is wide, the data do not say, and the file says so. Members of a few percent more FLOPs than others have what these
+buy taken off before they are compared; both figures are kept.
 """
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from experiment.batch import Outcome, Task, paired_accuracies, reasons_of, run_batch
+from experiment.batch import Outcome, Task, reasons_of, run_batch
 from experiment.config import Recipe, ScalingSection
 from experiment.errors import NothingFound
 from experiment.executors import Executor, Job
 from experiment.seeds import seed_of
 from experiment.store import Ledger
+from scaling_search.choosing import next_member
 from scaling_search.coefficients import Coefficients
-from scaling_search.grid import Interval, Member, make_grid, spread
+from scaling_search.correction import default_slope
+from scaling_search.grid import Interval, Member, constraint_in_words, make_grid, spread
+from scaling_search.law import factors
+from scaling_search.racing import Race, Results, Training, Verdict, judge, next_trainings
 from space.spec import ArchSpec
-from training.compare import Comparison, compare
 
 MakeJob = Callable[[ArchSpec, Recipe, int], Job]
 Notify = Callable[[int, int, str], None]
 
-
 @dataclass(frozen=True)
 class ScalingResult:
-    """grid: all members; trained: those that were, with one accuracy a seed; the comparison is by mean accuracy."""
+    """grid: all members; raced: those that were trained; accuracies: of each (by spec_id) the full trainings, by seed; brief:
+    the one short training, if any; race and verdict: on positions in `raced`."""
 
     coefficients: Coefficients
-    winner: Member
     grid: list[Member]
-    trained: list[Member]
+    raced: list[Member]
     accuracies: dict[str, list[float]]
-    comparison: Comparison
+    brief: dict[str, float]
+    race: Race
+    verdict: Verdict
+
+    @property
+    def winner(self) -> Member:
+        return self.raced[self.verdict.winner]
+
+    @property
+    def ties(self) -> list[Member]:
+        """The winner and all that can't be told from it."""
+        return [self.raced[place] for place in self.verdict.ties]
 
     def ranges(self) -> dict[str, Interval]:
         """From the least to the greatest alpha, beta, gamma of any network in the tie set."""
-        tied = [member for member in self.trained if member.spec.spec_id in self.comparison.ties]
         return {
-            name: (min(getattr(m, name)[0] for m in tied), max(getattr(m, name)[1] for m in tied))
+            name: (min(getattr(m, name)[0] for m in self.ties), max(getattr(m, name)[1] for m in self.ties))
             for name in ("alpha", "beta", "gamma")
         }
 
     def to_dict(self, section: ScalingSection) -> dict[str, Any]:
-        """What `scaling/coefficients.yaml` holds."""
-        chosen = self.coefficients
+        """What `scaling/coefficients.yaml` holds. slope: accuracy per unit of log FLOPs, taken off; lead: of the winner over
+        the likeliest other, and its interval; deviation: of one training; epochs of the race and of the full grid."""
+        chosen, found = self.coefficients, self.verdict
+        low, high = found.interval
         return {
             "alpha": chosen.alpha,
             "beta": chosen.beta,
@@ -55,43 +71,47 @@ class ScalingResult:
             "ranges": {name: list(interval) for name, interval in self.ranges().items()},
             "why": self.explain(section),
             "multiple": section.multiple,
-            "tolerance": section.tolerance,
+            "compared_at_phi": section.compare_at,
+            "constraint": constraint_in_words(section),
             "grid_size": len(self.grid),
-            "deviation": self.comparison.deviation,
-            "half_width": self.comparison.half_width,
-            "margin": self.comparison.margin,
-            "members": [self._row(member) for member in self.trained],
+            "seeds": self.race.seeds,
+            "deviation": found.deviation,
+            "slope": self.race.slope,
+            "lead": found.lead,
+            "lead_interval": [low, high] if math.isfinite(low) else None,
+            "epochs": found.spent,
+            "full_grid_epochs": found.full_grid,
+            "members": [self._row(place) for place in range(len(self.raced))],
         }
 
-    def _row(self, member: Member) -> dict[str, Any]:
+    def _row(self, place: int) -> dict[str, Any]:
+        """behind: by how much the member is expected to be behind the winner, and the 95% interval of that."""
+        member, standing = self.raced[place], self.verdict.standings[place]
         name = member.spec.spec_id
-        return {
-            "spec_id": name,
-            "flops": member.flops,
-            "ratio": member.ratio,
-            "alpha": list(member.alpha),
-            "beta": list(member.beta),
-            "gamma": list(member.gamma),
-            "resolution": member.spec.resolution,
-            "depths": [stage.depth for stage in member.spec.stages],
-            "widths": [stage.width for stage in member.spec.stages],
+        low, high = standing.interval or (-math.inf, math.inf)
+        return member.to_dict() | {
             "accuracies": self.accuracies[name],
-            "accuracy": self.comparison.means[name],
-            "tied": name in self.comparison.ties,
-            "winner": name == self.comparison.winner,
+            "brief_accuracy": self.brief.get(name),
+            "accuracy": standing.raw,
+            "corrected": standing.corrected,
+            "behind": standing.behind,
+            "behind_interval": [low, high] if math.isfinite(low) else None,
+            "status": standing.status,
+            "tied": place in self.verdict.ties,
+            "winner": place == self.verdict.winner,
         }
 
     def explain(self, section: ScalingSection) -> str:
-        ties = len(self.comparison.ties)
+        ties, raced = len(self.ties), len(self.raced)
+        others = f"the other {raced - 1}" if raced > 2 else "the other"
         told = (
-            "it beats all others beyond the noise (95%)"
+            f"it beats {others} beyond the noise (95%)"
             if ties == 1
-            else f"{ties - 1} of the other {len(self.accuracies) - 1} can't be told from it, so the ranges count, not the point"
+            else f"{ties - 1} of {others} can't be told from it, so the ranges count, not the point"
         )
-        return (
-            f"highest mean accuracy over {section.seeds} paired seeds of {len(self.accuracies)} networks (the grid has "
-            f"{len(self.grid)}) within {section.tolerance:.1%} of {section.multiple:g} times the baseline's FLOPs; {told}"
-        )
+        spent = f"{self.verdict.spent} of the full grid's {self.verdict.full_grid} epochs"
+        how = f"raced with {section.seeds} paired seeds in {spent}" if self.race.drop else f"of {section.seeds} paired seeds each"
+        return f"the best of {raced} networks (the grid has {len(self.grid)}) {constraint_in_words(section)}, {how}; {told}"
 
 
 def search_coefficients(
@@ -105,31 +125,111 @@ def search_coefficients(
     make_job: MakeJob,
     notify: Notify,
 ) -> ScalingResult:
-    """Train the grid's members (what `ledger` has is replayed) and compare them.
+    """Race the grid's members (what `ledger` has is replayed).
 
     Raises InputError for a grid that is empty, NothingFound where fewer than two members can be trained.
     """
     grid = make_grid(baseline, section, largest_side=largest_side)
-    members = spread(grid, section.members)
-    seeds = [seed_of(seed, "scaling", index) for index in range(section.seeds)]
-    tasks = [
-        Task(
-            make_job(member.spec, section.recipe, training_seed),
-            {"spec_id": member.spec.spec_id, "baseline": baseline.spec_id, "flops": member.flops, "seed": training_seed},
-        )
-        for training_seed in seeds
-        for member in members
-    ]
+    trainings = _Trainings(baseline, section, seed, ledger, executor, make_job, notify)
+    raced = _chosen(grid, baseline, section, seed=seed, trainings=trainings)
+    race = make_race(raced, baseline, section)
+    results: dict[Training, float | None] = {}
+    while rung := next_trainings(race, results):
+        results |= trainings.run([(raced[training.member], training) for training in rung])
+        if race.slope == 0 and section.constraint == "measured":
+            race = replace(race, slope=default_slope(_mean_of(results)))
+    try:
+        verdict = judge(race, results)
+    except ValueError:
+        count = len({training.member for training, value in results.items() if value is not None})
+        raise NothingFound(f"only {count} networks of the grid could be trained: {trainings.reasons}") from None
+    winner = raced[verdict.winner]
+    full = {member.spec.spec_id: _full(results, place, race) for place, member in enumerate(raced)}
+    brief = {raced[t.member].spec.spec_id: value for t, value in results.items() if t.epochs < race.epochs and value is not None}
+    return ScalingResult(winner.point(section), grid, raced, full, brief, race, verdict)
 
-    def announce(done: int, total: int, task: Task, outcome: Outcome) -> None:
-        notify(done, total, f"{task.attributes['spec_id']}: {outcome}")
 
-    outcomes = run_batch(tasks, ledger, executor, notify=announce)
-    table = paired_accuracies(tasks, outcomes)
-    trained = [member for member in members if member.spec.spec_id in table]
-    if len(trained) < 2:
-        reasons = reasons_of(outcomes)
-        raise NothingFound(f"only {len(trained)} networks of the grid could be trained with every seed: {reasons}")
-    comparison = compare(table)
-    winner = next(member for member in trained if member.spec.spec_id == comparison.winner)
-    return ScalingResult(winner.point(section), winner, grid, trained, table, comparison)
+def make_race(raced: list[Member], baseline: ArchSpec, section: ScalingSection) -> Race:
+    """Nothing is dropped where `share` pays for no more than a brief training of each and a full one of one."""
+    base = baseline.simplified()
+    coordinates = tuple(tuple(math.log(factor) for factor in factors(member.spec, base)) for member in raced)
+    mean = math.exp(sum(math.log(member.flops) for member in raced) / len(raced))
+    flops = tuple(member.flops / mean for member in raced)
+    race = Race(len(raced), section.seeds, section.recipe.epochs, coordinates, flops, share=section.share, drop=False)
+    brief = len(raced) * max(1, round(race.short * race.epochs))
+    pays = math.floor(section.share * race.full_grid) >= brief + 2 * race.epochs
+    return replace(race, drop=True) if section.share < 1 and pays else race
+
+
+def _chosen(
+    grid: list[Member], baseline: ArchSpec, section: ScalingSection, *, seed: int, trainings: "_Trainings"
+) -> list[Member]:
+    """Which members race. tpe asks for one after another, each known by its brief training, the race's first."""
+    count = min(section.members, len(grid))
+    if section.strategy == "grid" or count == len(grid):
+        return spread(grid, count)
+    base = baseline.simplified()
+    coordinates = [[math.log(factor) for factor in factors(member.spec, base)] for member in grid]
+    brief = make_race(grid[:count], baseline, section).short_epochs
+    known: dict[int, float] = {}
+    while len(known) < count:
+        place = next_member(section.strategy, coordinates, known, seed=seed_of(seed, "members"))
+        assert place is not None  # there are more than are asked for
+        known[place] = 0.0
+        if section.strategy == "tpe":
+            found = trainings.run([(grid[place], Training(place, 0, brief))])
+            known[place] = next(iter(found.values())) or 0.0  # one that fails is worth nothing
+    return [grid[place] for place in sorted(known)]
+
+
+class _Trainings:
+    """What has been asked for so far, as one list of jobs."""
+
+    def __init__(
+        self,
+        baseline: ArchSpec,
+        section: ScalingSection,
+        seed: int,
+        ledger: Ledger,
+        executor: Executor,
+        make_job: MakeJob,
+        notify: Notify,
+    ) -> None:
+        self._baseline, self._section = baseline, section
+        self._seeds = [seed_of(seed, "scaling", index) for index in range(section.seeds)]
+        self._ledger, self._executor, self._make_job, self._notify = ledger, executor, make_job, notify
+        self._tasks: list[Task] = []
+        self._outcomes: dict[str, Outcome] = {}
+
+    @property
+    def reasons(self) -> str:
+        """Why trainings failed."""
+        return reasons_of(self._outcomes)
+
+    def run(self, wanted: list[tuple[Member, Training]]) -> dict[Training, float | None]:
+        """Carry them out (what the ledger has is replayed); None for one that failed."""
+        tasks = {training: self._task(member, training) for member, training in wanted}
+        self._tasks += tasks.values()
+        self._outcomes = run_batch(self._tasks, self._ledger, self._executor, notify=self._announce)
+        found = {training: self._outcomes[task.job.key].measurement for training, task in tasks.items()}
+        return {training: measured and measured.accuracy for training, measured in found.items()}
+
+    def _task(self, member: Member, training: Training) -> Task:
+        recipe = self._section.recipe.model_copy(update={"epochs": training.epochs})
+        seed = self._seeds[training.seed]
+        facts = {"spec_id": member.spec.spec_id, "baseline": self._baseline.spec_id, "flops": member.flops}
+        return Task(self._make_job(member.spec, recipe, seed), facts | {"seed": seed, "epochs": training.epochs})
+
+    def _announce(self, done: int, total: int, task: Task, outcome: Outcome) -> None:
+        self._notify(done, total, f"{task.attributes['spec_id']}: {outcome}")
+
+
+def _full(results: Results, place: int, race: Race) -> list[float]:
+    """Accuracies of a member's full trainings, by seed."""
+    own = sorted(training for training in results if training.member == place and training.epochs == race.epochs)
+    return [value for training in own if (value := results[training]) is not None]
+
+
+def _mean_of(results: Results) -> float:
+    values = [value for value in results.values() if value is not None]
+    return sum(values) / len(values) if values else 0.0
