@@ -40,6 +40,7 @@ from space.spec import ArchSpec
 _USED = ("evaluator", "space", "trials", "noise", "reward", "cost", "weight", "target", "min_flops", "max_flops", "recipe",
          "stop_after_failures")  # fmt: skip
 _OURS = {"runs", "bench.json", "bench.md", "regret.svg", "regret.png", ".lock", "holder.json"}
+_REMEDY = 'pip install "phinas[benchmarks]"'
 Runs = dict[str, list[dict[str, Any]]]
 
 
@@ -60,7 +61,7 @@ def bench_strategies(
     """
     display = Display(quiet=quiet)
     _require_comparable(section)
-    searchers = _able(searchers, display)
+    asked, searchers = searchers, _able(searchers)
     space = load_space(space_name(section))
     _require_gate(section, space, searchers)
     _require_free(out)
@@ -74,6 +75,8 @@ def bench_strategies(
     }
     jobs = [_job(searcher, section, settings, seed) for searcher in searchers for seed in range(seeds)]
     name, level = _reference(reference, space, section, exact)
+    for missing in sorted({*asked} - {*searchers}):
+        display.say(f"{missing} is left out: {_REMEDY}")
     with RunDir(out).locked(), display.stage("bench") as notify:
         _carry_out(jobs, out, workers or os.cpu_count() or 1, notify)
     runs: Runs = {searcher: [] for searcher in searchers}
@@ -125,14 +128,16 @@ def _require_gate(section: SearchSection, space: SearchSpace, searchers: Sequenc
 
 
 def _require_free(out: Path) -> None:
-    """Raises InputError where the directory holds something else than a bench."""
+    """Raises InputError where it is no directory, or holds something else than a bench."""
+    if out.is_file():
+        raise InputError(f"{out}: is a file; --out needs a new or empty directory")
     strangers = sorted({entry.name for entry in out.iterdir()} - _OURS) if out.is_dir() else []
     if strangers:
         raise InputError(f"{out}: holds {strangers[0]!r} and is no bench; --out needs a new or empty directory")
 
 
-def _able(searchers: Sequence[str], display: Display) -> list[str]:
-    """The searchers that are there. Raises InputError for a name that is none."""
+def _able(searchers: Sequence[str]) -> list[str]:
+    """The searchers that are installed, each once. Raises InputError for a name that is none, and where none is installed."""
     import importlib.util
 
     searchers = list(dict.fromkeys(searchers))
@@ -140,11 +145,9 @@ def _able(searchers: Sequence[str], display: Display) -> list[str]:
         if name not in SEARCHERS:
             raise InputError(f"--strategies: {name!r} is none of {', '.join(SEARCHERS)}")
     if "syne-tune-rea" in searchers and importlib.util.find_spec("syne_tune") is None:
-        remedy = 'pip install "phinas[benchmarks]"'
         searchers.remove("syne-tune-rea")
         if not searchers:
-            raise InputError(f"--strategies: syne-tune-rea is not installed: {remedy}")
-        display.say(f"syne-tune-rea is left out: {remedy}")
+            raise InputError(f"--strategies: syne-tune-rea is not installed: {_REMEDY}")
     return searchers
 
 

@@ -1,5 +1,6 @@
 """A search whose evaluator needs no images: a user's own space and function, or a published benchmark."""
 
+import hashlib
 import json
 import os
 import re
@@ -74,7 +75,10 @@ def test_a_users_own_space_and_function_are_searched_without_images(searched):
     assert "accuracies: what mine:accuracy returns\n" in ended.stderr
     assert re.match(r"baseline [0-9a-f]{12} of ", ended.stdout)
     assert len(set(proposals(run))) == 24
-    assert json.loads((run / "manifest.json").read_text())["evaluator"] == {"accuracies": "what mine:accuracy returns"}
+    assert json.loads((run / "manifest.json").read_text())["evaluator"] == {
+        "accuracies": "what mine:accuracy returns",
+        "source_sha256": hashlib.sha256((run.parent / "mine.py").read_bytes()).hexdigest(),
+    }
 
 
 def test_the_report_says_where_accuracies_come_from_and_speaks_of_no_training(searched):
@@ -150,6 +154,7 @@ def test_a_plan_without_images_is_refused_in_a_line(place, phinas):
 def test_a_plan_prices_no_training_where_the_search_looks_up(place, monkeypatch, capsys):
     monkeypatch.chdir(place)
     monkeypatch.syspath_prepend(str(place))
+    monkeypatch.delitem(sys.modules, "mine", raising=False)  # another test's
     words = [
         "--data",
         "digits",
