@@ -9,6 +9,7 @@ training tells from one another, and among which more FLOPs would win again. At 
 """
 
 import math
+from dataclasses import replace
 
 from experiment.config import ScalingSection
 from experiment.errors import InputError
@@ -32,6 +33,8 @@ def make_grid(baseline: ArchSpec, section: ScalingSection, *, largest_side: floa
     require_room(baseline.resolution, section, largest_side=largest_side)
     if section.constraint == "nominal":
         return nominal_grid(baseline, section, largest_side=largest_side).members
+    if section.compare_at != 1:
+        return _at_phi(baseline, section, largest_side=largest_side)
     shapes = Shapes(baseline, section)
     sides = feasible_sides(baseline.resolution, section, largest_side=largest_side)
     candidates = find_candidates(shapes, section.multiple, sides)
@@ -42,3 +45,20 @@ def make_grid(baseline: ArchSpec, section: ScalingSection, *, largest_side: floa
         raise InputError(f"scaling: the grid needs two and holds {held} {constraint_in_words(section)}; {remedy}")
     members = [shapes.member(candidate.depth, candidate.width, candidate.side) for candidate in near]
     return sorted(members, key=lambda member: (member.alpha, member.beta, member.gamma))
+
+
+def _at_phi(baseline: ArchSpec, section: ScalingSection, *, largest_side: float) -> list[Member]:
+    """The grid at another phi than 1: factors and FLOPs are of that phi, the intervals of alpha, beta, gamma their roots."""
+    phi = section.compare_at
+
+    def raised(bounds: list[float]) -> list[float]:
+        return [bound**phi for bound in bounds]
+
+    ranges = {name: raised(getattr(section, name)) for name in ("alpha", "beta", "gamma")}
+    enlarged = section.model_copy(update={"multiple": section.multiple**phi, "compare_at": 1.0, **ranges})
+
+    def root(interval: Interval) -> Interval:
+        return interval[0] ** (1 / phi), interval[1] ** (1 / phi)
+
+    members = make_grid(baseline, enlarged, largest_side=largest_side)
+    return [replace(each, alpha=root(each.alpha), beta=root(each.beta), gamma=root(each.gamma)) for each in members]

@@ -66,7 +66,7 @@ def constraint_in_words(section: ScalingSection) -> str:
     """What the members of a grid have in common, as in "networks ..."."""
     if section.constraint == "nominal":
         return f"with alpha * beta^2 * gamma^2 within {section.nominal_tolerance:g} of {section.multiple:g}"
-    return f"within {section.tolerance:.1%} of {section.multiple:g} times the baseline's FLOPs"
+    return f"within {section.tolerance:.1%} of {section.multiple**section.compare_at:.3g} times the baseline's FLOPs"
 
 
 def middle(interval: Interval) -> float:

@@ -38,8 +38,8 @@ Results = Mapping[Training, float | None]  # accuracies; None: failed, and its m
 class Race:
     """members: how many; coordinates: of each, (log alpha, log beta, log gamma); flops: of each over what all should have;
     slope: accuracy gained per unit of log FLOPs, taken off; share: of the full grid's epochs, the most to spend; short: of the
-    epochs, for the first rung; drop: whether any is left out (if not, all are trained in full with every seed, and share and short
-    mean nothing); confidence: that no excluded member is above the winner (all of them together)."""
+    epochs, for the first rung; drop: whether any is left out (if not, all are trained in full with every seed, whatever share and
+    short); confidence: that no excluded member is above the winner (all of them together)."""
 
     members: int
     seeds: int
@@ -87,14 +87,16 @@ class Race:
 @dataclass(frozen=True)
 class Standing:
     """What is known of a member. raw, corrected: mean accuracy of its full trainings (None: there are none); estimate: of the
-    corrected accuracy, from everything, around the mean of all members; chance: that it is above the winner, 0.5 for itself
-    (both None where it failed)."""
+    corrected accuracy, from everything, around the mean of all members; behind: by how much the winner is expected to be above
+    it, interval: of that; chance: that it is above the winner, 0.5 for itself (all None where it failed)."""
 
     status: Status
     trainings: int
     raw: float | None
     corrected: float | None
     estimate: float | None
+    behind: float | None
+    interval: tuple[float, float] | None
     chance: float | None
 
 
@@ -271,10 +273,14 @@ def _row(race: Race, member: int, known: Results, standing: _Standings, failed: 
     raw = sum(measured) / len(measured) if measured else None
     corrected = None if raw is None else raw - race.correction(member)
     if member in failed:
-        return Standing("failed", len(full), raw, corrected, None, None)
+        return Standing("failed", len(full), raw, corrected, None, None, None, None)
     status: Status = "tied" if len(full) == race.seeds else "open"
     if member in standing.excluded:
         status = "excluded"
     if member == standing.leader:
         status = "winner"
-    return Standing(status, len(full), raw, corrected, standing.expected[member], standing.chances[member])
+    expected, leader = standing.expected, standing.leader
+    at = {each: place for place, each in enumerate(standing.alive)}
+    interval = (0.0, 0.0) if member == leader else standing.belief.lead(at[leader], at[member], race.confidence)
+    behind = expected[leader] - expected[member]
+    return Standing(status, len(full), raw, corrected, expected[member], behind, interval, standing.chances[member])

@@ -27,6 +27,7 @@ from space.spec import ArchSpec
 MakeJob = Callable[[ArchSpec, Recipe, int], Job]
 Notify = Callable[[int, int, str], None]
 
+
 @dataclass(frozen=True)
 class ScalingResult:
     """grid: all members; raced: those that were trained; accuracies: of each (by spec_id) the full trainings, by seed; brief:
@@ -110,7 +111,7 @@ class ScalingResult:
             else f"{ties - 1} of {others} can't be told from it, so the ranges count, not the point"
         )
         spent = f"{self.verdict.spent} of the full grid's {self.verdict.full_grid} epochs"
-        how = f"raced with {section.seeds} paired seeds in {spent}" if self.race.drop else f"of {section.seeds} paired seeds each"
+        how = f"raced with {section.seeds} paired seeds in {spent}" if self.race.drop else f"{section.seeds} paired seeds each"
         return f"the best of {raced} networks (the grid has {len(self.grid)}) {constraint_in_words(section)}, {how}; {told}"
 
 
@@ -145,7 +146,8 @@ def search_coefficients(
         raise NothingFound(f"only {count} networks of the grid could be trained: {trainings.reasons}") from None
     winner = raced[verdict.winner]
     full = {member.spec.spec_id: _full(results, place, race) for place, member in enumerate(raced)}
-    brief = {raced[t.member].spec.spec_id: value for t, value in results.items() if t.epochs < race.epochs and value is not None}
+    short = {training: value for training, value in results.items() if training.epochs < race.epochs}
+    brief = {raced[training.member].spec.spec_id: value for training, value in short.items() if value is not None}
     return ScalingResult(winner.point(section), grid, raced, full, brief, race, verdict)
 
 
@@ -212,7 +214,7 @@ class _Trainings:
         self._tasks += tasks.values()
         self._outcomes = run_batch(self._tasks, self._ledger, self._executor, notify=self._announce)
         found = {training: self._outcomes[task.job.key].measurement for training, task in tasks.items()}
-        return {training: measured and measured.accuracy for training, measured in found.items()}
+        return {training: None if measured is None else measured.accuracy for training, measured in found.items()}
 
     def _task(self, member: Member, training: Training) -> Task:
         recipe = self._section.recipe.model_copy(update={"epochs": training.epochs})

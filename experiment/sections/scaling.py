@@ -31,6 +31,9 @@ class ScalingSection(Section):
         default="measured", description="what `multiple` is held against: FLOPs, or alpha * beta^2 * gamma^2 as in the paper"
     )
     multiple: Annotated[Finite, Field(gt=1, le=100)] = Field(default=2.0, description="FLOPs over the baseline's at phi = 1")
+    compare_at: Annotated[Finite, Field(gt=0, le=4)] = Field(
+        default=1.0, description="phi at which networks are compared: small steps are hard to tell apart, 2 makes larger ones"
+    )
     tolerance: Annotated[Finite, Field(gt=0, le=0.5)] = Field(
         default=0.03, description="how far from it, relatively, the measured FLOPs of a member may be"
     )
@@ -88,6 +91,12 @@ class ScalingSection(Section):
         if getattr(self, other) != type(self).model_fields[other].default:
             own = "nominal_tolerance" if self.constraint == "nominal" else "tolerance"
             raise ValueError(f"{other}: {getattr(self, other):g} has no meaning for constraint: {self.constraint}; set {own}")
+        return self
+
+    @model_validator(mode="after")
+    def _the_paper_compares_at_one(self) -> Self:
+        if self.constraint == "nominal" and self.compare_at != 1:
+            raise ValueError(f"compare_at: {self.compare_at:g} is for constraint: measured; the paper's grid is at phi 1")
         return self
 
     @model_validator(mode="after")
