@@ -1,5 +1,6 @@
 """The tables of the page, as people read them: percent, few digits, the exact number as the key to sort by."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -158,20 +159,52 @@ def show_coefficients(records: Records) -> Exhibit | None:
     return Exhibit(_columns("coefficient:", "point", "range of the ties"), rows, None, note)
 
 
+_STATUS = {
+    "winner": "best",
+    "tied": "tie",
+    "open": "tie, not trained with every seed",
+    "excluded": "worse",
+    "failed": "failed",
+}
+
+
+def _behind(row: dict[str, Any]) -> Cell:
+    """Points behind the best, and the 95% interval of that."""
+    if row["behind"] is None:
+        return Cell(DASH, "1e9")
+    interval = row["behind_interval"]
+    told = f" ({100 * interval[0]:.1f} to {100 * interval[1]:.1f})" if interval and not row["winner"] else ""
+    return Cell(f"{100 * row['behind']:.1f}{told}".replace("-", "\N{MINUS SIGN}"), repr(row["behind"]))
+
+
 def show_grid(records: Records) -> Exhibit | None:
     found = records.coefficients
     if found is None:
         return None
-    members = sorted(found["members"], key=lambda row: -row["accuracy"])
+    members = sorted(found["members"], key=lambda row: math.inf if row["behind"] is None else row["behind"])
     rows = [
         [
             Cell(row["spec_id"]), *(Cell(span(*row[name]), repr(row[name][0])) for name in GREEK), Cell(joined(row["depths"])),
             Cell(joined(row["widths"])), _whole(row["resolution"]), _whole(row["flops"]), _number(row["ratio"], 2),
-            _percent(row["accuracy"]), Cell("best" if row["winner"] else "tie" if row["tied"] else ""),
+            Cell(DASH, "-1") if row["accuracy"] is None else _percent(row["accuracy"]), _behind(row),
+            Cell(_STATUS[row["status"]]),
         ]
         for row in members
     ]  # fmt: skip
-    names = ("network:", ALPHA, BETA, GAMMA, "blocks:", "widths:", "side", "FLOPs", f"{TIMES} B0", "accuracy", "verdict:")
+    names = (
+        "network:",
+        ALPHA,
+        BETA,
+        GAMMA,
+        "blocks:",
+        "widths:",
+        "side",
+        "FLOPs",
+        f"{TIMES} B0",
+        "accuracy",
+        "behind",
+        "verdict:",
+    )
     return Exhibit(_columns(*names), rows, next((i for i, row in enumerate(members) if row["winner"]), None))
 
 

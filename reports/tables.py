@@ -68,15 +68,15 @@ def grid_table(records: Records) -> pd.DataFrame:
     head = ["spec_id"]
     for name in ("alpha", "beta", "gamma"):
         head += [f"{name}_low", f"{name}_high"]
-    head += ["resolution", "depths", "widths", "flops", "ratio", "accuracy", "half_width", "tied", "winner"]
+    head += ["resolution", "depths", "widths", "flops", "ratio", "accuracy", "corrected", "behind", "behind_low", "behind_high"]
+    head += ["status", "tied", "winner", "brief_accuracy"]
     rows = []
     for row in records.coefficients["members"] if records.coefficients else ():
-        assert records.coefficients is not None
-        facts = {name: row[name] for name in ("spec_id", "resolution", "flops", "ratio", "accuracy", "tied", "winner")}
+        facts = {name: row[name] for name in head if name in row}
         for name in ("alpha", "beta", "gamma"):
             facts[f"{name}_low"], facts[f"{name}_high"] = row[name]
         facts |= {"depths": _words(row["depths"]), "widths": _words(row["widths"])}
-        facts["half_width"] = records.coefficients["half_width"]
+        facts["behind_low"], facts["behind_high"] = row["behind_interval"] or (None, None)
         rows.append(facts | _by_seed(row["accuracies"]))
     return _table(rows, head)
 

@@ -113,7 +113,7 @@ def _about_coefficients(records: Records) -> list[str]:
     )
     told = f"To grow it, scale by {values}: the best point and, in brackets, the range that these data leave."
     ways = counted(len(found["members"]), "trained way")
-    cost = f"{found['multiple']:g} times the FLOPs"
+    cost = f"{found['multiple'] ** found['compared_at_phi']:.3g} times the FLOPs"
     tied = sum(row["tied"] for row in found["members"]) - 1
     why = {
         "all": f"Of {ways} to spend {cost}, this one beats all others beyond the noise (95%).",

@@ -38,8 +38,8 @@ Results = Mapping[Training, float | None]  # accuracies; None: failed, and its m
 class Race:
     """members: how many; coordinates: of each, (log alpha, log beta, log gamma); flops: of each over what all should have;
     slope: accuracy gained per unit of log FLOPs, taken off; share: of the full grid's epochs, the most to spend; short: of the
-    epochs, for the first rung; drop: whether any is left out (if not, all are trained in full with every seed, whatever share and
-    short); confidence: that no excluded member is above the winner (all of them together)."""
+    epochs, for the first rung; drop: whether any is left out (if not, all are trained in full with every seed, whatever
+    share and short); confidence: that no excluded member is above the winner (all of them together)."""
 
     members: int
     seeds: int

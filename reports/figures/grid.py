@@ -1,61 +1,93 @@
-"""The scaling grid: networks of about equal FLOPs, their mean accuracies, and which can't be told from the best."""
+"""The scaling grid: networks of about equal FLOPs, how far behind the best each is, and which can't be told from it."""
 
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import NullLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
-from reports.figures.frame import axes_of, percent_scale
-from reports.palette import CROWD, FRONT, INK, MUTED, SEED_DOT, SHADE
+from reports.figures.frame import axes_of
+from reports.palette import CROWD, FRONT, INK, MUTED, PAPER, RULE, SEED_DOT
 from reports.plates import Plate, blank
 from reports.records import Records
 from reports.wording import ALPHA, BETA, GAMMA, GREEK, counted, percent, span
 
 SHOWN = 40
-_NOTE = "accuracy on the validation images"
+_NOTE = "points of accuracy behind the best, validation images"
 
 
 def draw(records: Records, *, narrow: bool) -> Plate | None:
     facts = records.coefficients
     if not facts or not facts["members"]:
         return None
-    members = sorted(facts["members"], key=lambda row: -row["accuracy"])[:SHOWN]
+    members = shown_members(facts)
     row_height = 34.0 if narrow else 21.0
     top = 30.0
     figure = blank((top + row_height * len(members) + 40) / 72, narrow=narrow)
     axes = axes_of(figure, left=8 if narrow else 236, right=12, top=top, bottom=40)
-    half = facts["half_width"]
-    values = [value for row in members for value in (*row["accuracies"], row["accuracy"] - half, row["accuracy"] + half)]
-    percent_scale(axes, [min(1.0, value) for value in values], across=True)
+    winner = next(row for row in members if row["winner"])
+    ends = [end for row in members for end in _reach(row, winner)]
+    _points_scale(axes, min(ends), max(ends))
     axes.set_ylim(len(members) - 0.5, -0.5)
     axes.yaxis.set_major_locator(NullLocator())
     axes.spines["left"].set_visible(False)
-    best = members[0]["accuracy"]
-    axes.axvspan(max(best - facts["margin"], axes.get_xlim()[0]), best, color=SHADE, linewidth=0, zorder=0)
-    axes.annotate(
-        "can't be told from the best", (best, 1), xycoords=("data", "axes fraction"), xytext=(-3, 9 if narrow else 8),
-        textcoords="offset points", ha="right", va="center", fontsize=8, color=MUTED,
-    )  # fmt: skip
+    axes.axvline(0, color=MUTED, linewidth=0.8, zorder=1)
     axes.annotate(
         _NOTE, (1, 0), xycoords="axes fraction", xytext=(0, -24), textcoords="offset points", ha="right", va="top", color=MUTED,
         fontsize=8.5,
     )  # fmt: skip
     for place, row in enumerate(members):
-        _draw_member(axes, place, row, half=half, narrow=narrow)
+        _draw_member(axes, place, row, winner, narrow=narrow)
     if not narrow:
         _head_columns(axes)
     tips = {f"member-{place}": [_tip(row)] for place, row in enumerate(members)}
     return Plate(figure, _caption(records, len(members)), tips)
 
 
-def _draw_member(axes: Axes, place: int, row: dict[str, Any], *, half: float, narrow: bool) -> None:
+def shown_members(facts: dict[str, Any]) -> list[dict[str, Any]]:
+    """Those of which anything is known, the likeliest first."""
+    known = [row for row in facts["members"] if row["behind"] is not None]
+    return sorted(known, key=lambda row: row["behind"])[:SHOWN]
+
+
+def _interval(row: dict[str, Any]) -> tuple[float, float]:
+    """Of the member's accuracy less the winner's."""
+    low, high = row["behind_interval"] or (row["behind"], row["behind"])
+    return -high, -low
+
+
+def _differences(row: dict[str, Any], winner: dict[str, Any]) -> list[float]:
+    """Of full trainings with the same seed."""
+    if row["winner"]:
+        return []
+    return [ours - theirs for ours, theirs in zip(row["accuracies"], winner["accuracies"], strict=False)]
+
+
+def _reach(row: dict[str, Any], winner: dict[str, Any]) -> list[float]:
+    return [*_interval(row), *_differences(row, winner), 0.0]
+
+
+def _points_scale(axes: Axes, low: float, high: float) -> None:
+    pad = max(0.06 * (high - low), 0.0005)
+    axes.set_xlim(low - pad, high + pad)
+    axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
+    axes.xaxis.set_major_formatter(
+        FuncFormatter(lambda value, _: f"{100 * value:+.3g}".replace("-", "\N{MINUS SIGN}").replace("+0", "0"))
+    )
+    axes.grid(axis="x", color=RULE, linewidth=0.5)
+    axes.xaxis.set_tick_params(length=0)
+
+
+def _draw_member(axes: Axes, place: int, row: dict[str, Any], winner: dict[str, Any], *, narrow: bool) -> None:
     colour = FRONT if row["tied"] else CROWD
     line = place + 0.2 if narrow else place
-    axes.plot([row["accuracy"] - half, row["accuracy"] + half], [line, line], color=colour, linewidth=1.4, zorder=3)
-    axes.scatter(row["accuracies"], [line] * len(row["accuracies"]), **SEED_DOT)
+    axes.plot(_interval(row), [line, line], color=colour, linewidth=1.4, zorder=3)
+    differences = _differences(row, winner)
+    axes.scatter(differences, [line] * len(differences), **SEED_DOT)
+    face = PAPER if row["status"] == "open" else colour
     axes.scatter(
-        [row["accuracy"]], [line], s=44 if row["winner"] else 30, color=colour, linewidth=0, zorder=4, gid=f"member-{place}"
-    )
+        [-row["behind"]], [line], s=44 if row["winner"] else 30, facecolor=face, edgecolor=colour, linewidth=1.2, zorder=4,
+        gid=f"member-{place}",
+    )  # fmt: skip
     weight = "bold" if row["winner"] else "normal"
     if narrow:
         words = [*(f"{GREEK[name]} {span(*row[name])}" for name in GREEK), f"{row['resolution']} px"]
@@ -89,8 +121,8 @@ def _head_columns(axes: Axes) -> None:
 
 def _tip(row: dict[str, Any]) -> str:
     factors = ", ".join(f"{GREEK[name]} {span(*row[name])}" for name in GREEK)
-    seeds = ", ".join(percent(value) for value in row["accuracies"])
-    return f"{row['spec_id']}: {percent(row['accuracy'])} ({seeds}); {factors}; {row['ratio']:.2f} times B0's FLOPs"
+    seeds = ", ".join(percent(value) for value in row["accuracies"]) or "no full training"
+    return f"{row['spec_id']}: {seeds}; {factors}; {row['ratio']:.2f} times B0's FLOPs"
 
 
 def _caption(records: Records, shown: int) -> str:
@@ -98,12 +130,22 @@ def _caption(records: Records, shown: int) -> str:
     assert facts is not None
     members = facts["members"]
     tied = sum(row["tied"] for row in members)
-    seeds = len(members[0]["accuracies"])
-    few = f" The best {shown} are drawn." if shown < len(members) else ""
+    few = f" The likeliest {shown} are drawn." if shown < len(members) else ""
+    raced = (
+        f" They raced: {facts['epochs']:,} of the {facts['full_grid_epochs']:,} epochs that all of them with every seed would have "
+        "taken; hollow: the budget ended before it was trained with every seed."
+        if facts["epochs"] < facts["full_grid_epochs"]
+        else ""
+    )
+    corrected = (
+        f" What a few more FLOPs buy is taken off ({100 * facts['slope'] / 100:.2g} points a percent of FLOPs)."
+        if facts["slope"]
+        else ""
+    )
     return (
-        f"{counted(len(members), 'way')} to spend {facts['multiple']:g} times the baseline's FLOPs, best first.{few} "
-        f"Large dot: mean of {counted(seeds, 'training')} with the same seeds for all (small dots). Line: the 95% interval of "
-        f"that mean. Shaded: within {100 * facts['margin']:.1f} points of the best, the least difference that counts after "
-        f"correction for all comparisons; {tied} of {len(members)} (blue) lie in it. Intervals cover the luck of training "
-        "(weights, data order), not the draw of the validation images, which are the same for all."
+        f"{counted(len(members), 'way')} to spend {facts['multiple'] ** facts['compared_at_phi']:.3g} times the baseline's FLOPs, "
+        f"the likeliest best first.{few} Large dot: expected accuracy less that of the best, from all trainings together; line: "
+        f"its 95% interval; small dots: differences of two full trainings with the same seed. {tied} of {len(members)} (blue) "
+        f"can't be told from the best, all comparisons together.{raced}{corrected} Intervals cover the luck of training (weights, "
+        "data order), not the draw of the validation images, which are the same for all."
     )
