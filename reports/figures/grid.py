@@ -70,11 +70,13 @@ def _points_scale(axes: Axes, low: float, high: float) -> None:
     pad = max(0.06 * (high - low), 0.0005)
     axes.set_xlim(low - pad, high + pad)
     axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
-    axes.xaxis.set_major_formatter(
-        FuncFormatter(lambda value, _: f"{100 * value:+.3g}".replace("-", "\N{MINUS SIGN}").replace("+0", "0"))
-    )
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _points(value)))
     axes.grid(axis="x", color=RULE, linewidth=0.5)
     axes.xaxis.set_tick_params(length=0)
+
+
+def _points(value: float) -> str:
+    return "0" if abs(value) < 1e-9 else f"{100 * value:+.3g}".replace("-", "\N{MINUS SIGN}")
 
 
 def _draw_member(axes: Axes, place: int, row: dict[str, Any], winner: dict[str, Any], *, narrow: bool) -> None:
@@ -131,21 +133,17 @@ def _caption(records: Records, shown: int) -> str:
     members = facts["members"]
     tied = sum(row["tied"] for row in members)
     few = f" The likeliest {shown} are drawn." if shown < len(members) else ""
+    spent, full = facts["epochs"], facts["full_grid_epochs"]
     raced = (
-        f" They raced: {facts['epochs']:,} of the {facts['full_grid_epochs']:,} epochs that all of them with every seed would have "
-        "taken; hollow: the budget ended before it was trained with every seed."
-        if facts["epochs"] < facts["full_grid_epochs"]
-        else ""
+        f" They raced: {spent:,} of the {full:,} epochs that all with every seed would have taken; hollow: the budget ended before "
+        "it was trained with every seed."
     )
-    corrected = (
-        f" What a few more FLOPs buy is taken off ({100 * facts['slope'] / 100:.2g} points a percent of FLOPs)."
-        if facts["slope"]
-        else ""
-    )
+    corrected = f" What more FLOPs buy is taken off ({facts['slope']:.2g} points a percent of FLOPs)."
     return (
-        f"{counted(len(members), 'way')} to spend {facts['multiple'] ** facts['compared_at_phi']:.3g} times the baseline's FLOPs, "
-        f"the likeliest best first.{few} Large dot: expected accuracy less that of the best, from all trainings together; line: "
-        f"its 95% interval; small dots: differences of two full trainings with the same seed. {tied} of {len(members)} (blue) "
-        f"can't be told from the best, all comparisons together.{raced}{corrected} Intervals cover the luck of training (weights, "
+        f"{counted(len(members), 'way')} to spend {facts['multiple'] ** facts['compared_at_phi']:.3g} times the baseline's "
+        f"FLOPs, the likeliest best first.{few} Large dot: expected accuracy less that of the best, from all trainings together; "
+        "line: its 95% interval; small dots: differences of two full trainings with the same seed. "
+        f"{tied} of {len(members)} (blue) can't be told from the best, all comparisons together."
+        f"{raced if spent < full else ''}{corrected if facts['slope'] else ''} Intervals cover the luck of training (weights, "
         "data order), not the draw of the validation images, which are the same for all."
     )
