@@ -434,9 +434,8 @@ def test_trials_cost_the_driver_little_and_no_more_than_their_number_explains(tm
     seconds = [later - earlier for earlier, later in pairwise(clock)]
     assert len(result.trials) == trials
     assert statistics.mean(seconds) < 0.2  # 2% of a trial of ten seconds
-    # TPE looks at all of its history, so its time may grow as that does (from about 100 trials to 7/8 of all), but no faster; a
-    # Gaussian process looks at its pairs.
-    history = (trials * 7 / 8 / 100) ** (2 if strategy == "predictor" else 1)
+    # TPE looks at all of its history, so its time may grow as that does (from about 100 trials to 7/8 of all), but no faster.
+    history = trials * 7 / 8 / 100
     assert statistics.median(seconds[-trials // 4 :]) < history * statistics.median(seconds[50:150]) + 0.02
     assert grown[1] - grown[0] < 60e6
     assert files[1] <= files[0] + 1
