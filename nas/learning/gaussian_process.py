@@ -30,8 +30,10 @@ _BOUNDS = {"inverse_length": (-7.0, 2.0), "departure": (-4.0, 4.0), "signal": (-
 def _distances(one: Floats, other: Floats, inverse_lengths: Floats) -> Floats:
     """Scaled distances times sqrt(5), of each row of `one` to each of `other`."""
     a, b = one * inverse_lengths, other * inverse_lengths
-    squared = (a * a).sum(1)[:, None] + (b * b).sum(1)[None, :] - 2 * a @ b.T
-    return np.sqrt(5 * np.maximum(squared, 0.0))
+    squared = a @ (-2 * b.T)
+    squared += (a * a).sum(1)[:, None]
+    squared += (b * b).sum(1)
+    return np.sqrt(np.maximum(5 * squared, 0.0))
 
 
 @dataclass(frozen=True)

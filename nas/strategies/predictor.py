@@ -102,8 +102,16 @@ def climb(problem: Problem, promise: Promise, pool: Indices, generator: np.rando
     """All networks met on the way from the best of `pool` to the best around them and so on, until none is better; those
     that promise most come first."""
 
+    known: dict[bytes, float] = {}  # the neighbours of one centre are met again at the next step, and looked at once
+
     def inside(indices: Indices) -> Floats:
-        return np.where(problem.admits(problem.costs(indices)), promise(indices), -np.inf)
+        keys = [row.tobytes() for row in indices]
+        fresh = {key: place for place, key in enumerate(keys) if key not in known}
+        if fresh:
+            rows = indices[list(fresh.values())]
+            found = np.where(problem.admits(problem.costs(rows)), promise(rows), -np.inf)
+            known.update(zip(fresh, found.tolist(), strict=True))
+        return np.array([known[key] for key in keys])
 
     met, promised = [pool], [inside(pool)]
     centres, values = _best_of(pool, promised[0])
