@@ -135,8 +135,8 @@ def _caption(records: Records, shown: int) -> str:
     few = f" The likeliest {shown} are drawn." if shown < len(members) else ""
     spent, full = facts["epochs"], facts["full_grid_epochs"]
     raced = (
-        f" They raced: {spent:,} of the {full:,} epochs that all with every seed would have taken; hollow: the budget ended before "
-        "it was trained with every seed."
+        f" They raced: {spent:,} of the {full:,} epochs that all with every seed would have taken; hollow: the budget ended "
+        "before it was trained with every seed."
     )
     corrected = f" What more FLOPs buy is taken off ({facts['slope']:.2g} points a percent of FLOPs)."
     return (
