@@ -46,18 +46,24 @@ def job_key(function: str, payload: dict[str, Any]) -> str:
 
 
 def run_batch(
-    tasks: Sequence[Task], ledger: Ledger, executor: Executor, *, notify: Callable[[int, int, Task, Outcome], None]
+    tasks: Sequence[Task],
+    ledger: Ledger,
+    executor: Executor,
+    *,
+    notify: Callable[[int, int, Task, Outcome], None],
+    growing: bool = False,
 ) -> dict[str, Outcome]:
     """Run every task that `ledger` does not know yet, and return what became of all, by job key.
 
     `notify(done, total, task, outcome)` is called after each, replayed ones first. Tasks of one key are one task. A failed
-    task is not tried again (the executor has done that as far as it helps).
+    task is not tried again (the executor has done that as far as it helps). growing: there will be a longer list of the same
+    ledger, so what waits there and is not on this one is left to wait.
     """
     tasks = list({task.job.key: task for task in tasks}.values())
     ledger.recover()
     recorded = {row.attributes["key"]: row for row in ledger.rows() if "key" in row.attributes}
     for key in recorded.keys() - {task.job.key for task in tasks}:
-        if not recorded[key].state.is_finished():
+        if not growing and not recorded[key].state.is_finished():
             ledger.fail(recorded[key].number, "no longer on the list")
     outcomes: dict[str, Outcome] = {}
     numbers: dict[str, int] = {}

@@ -75,6 +75,13 @@ class Race:
         return math.floor(self.share * self.full_grid + 1e-9) if self.drop else self.full_grid
 
     @property
+    def most_trainings(self) -> int:
+        """Short and full ones, if the budget is spent."""
+        if not self.drop:
+            return self.members * self.seeds
+        return self.members + (self.budget - self.members * self.short_epochs) // self.epochs
+
+    @property
     def short_epochs(self) -> int:
         """Of a training of the first rung."""
         return max(1, round(self.short * self.epochs)) if self.drop else self.epochs

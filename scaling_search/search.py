@@ -134,11 +134,13 @@ def search_coefficients(
     trainings = _Trainings(baseline, section, seed, ledger, executor, make_job, notify)
     raced = _chosen(grid, baseline, section, seed=seed, trainings=trainings)
     race = make_race(raced, baseline, section)
+    trainings.expected = race.most_trainings
     results: dict[Training, float | None] = {}
     while rung := next_trainings(race, results):
         results |= trainings.run([(raced[training.member], training) for training in rung])
         if race.slope == 0 and section.constraint == "measured":
             race = replace(race, slope=default_slope(_mean_of(results)))
+    trainings.close()
     try:
         verdict = judge(race, results)
     except ValueError:
@@ -202,6 +204,7 @@ class _Trainings:
         self._ledger, self._executor, self._make_job, self._notify = ledger, executor, make_job, notify
         self._tasks: list[Task] = []
         self._outcomes: dict[str, Outcome] = {}
+        self.expected = 0  # trainings in all, as far as can be said
 
     @property
     def reasons(self) -> str:
@@ -212,9 +215,13 @@ class _Trainings:
         """Carry them out (what the ledger has is replayed); None for one that failed."""
         tasks = {training: self._task(member, training) for member, training in wanted}
         self._tasks += tasks.values()
-        self._outcomes = run_batch(self._tasks, self._ledger, self._executor, notify=self._announce)
+        self._outcomes = run_batch(self._tasks, self._ledger, self._executor, notify=self._announce, growing=True)
         found = {training: self._outcomes[task.job.key].measurement for training, task in tasks.items()}
         return {training: None if measured is None else measured.accuracy for training, measured in found.items()}
+
+    def close(self) -> None:
+        """Give up what the ledger has waiting and no rung asked for: of a race with other settings."""
+        run_batch(self._tasks, self._ledger, self._executor, notify=self._announce)
 
     def _task(self, member: Member, training: Training) -> Task:
         recipe = self._section.recipe.model_copy(update={"epochs": training.epochs})
@@ -223,7 +230,7 @@ class _Trainings:
         return Task(self._make_job(member.spec, recipe, seed), facts | {"seed": seed, "epochs": training.epochs})
 
     def _announce(self, done: int, total: int, task: Task, outcome: Outcome) -> None:
-        self._notify(done, total, f"{task.attributes['spec_id']}: {outcome}")
+        self._notify(done, max(total, self.expected), f"{task.attributes['spec_id']}: {outcome}")
 
 
 def _full(results: Results, place: int, race: Race) -> list[float]:

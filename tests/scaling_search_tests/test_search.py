@@ -11,7 +11,7 @@ import torch
 from experiment.config import DataSection, Recipe, ScalingSection
 from experiment.errors import NothingFound
 from experiment.executors.inline import InlineExecutor
-from experiment.store import Ledger
+from experiment.store import ORPHAN, Ledger
 from scaling_search.law import Law
 from scaling_search.search import search_coefficients
 from space.loading import load_space
@@ -257,6 +257,7 @@ def test_a_race_that_is_killed_anywhere_ends_as_if_it_had_not_been():
         executor = Counting()
         assert race(ledger=ledger, executor=executor)[0] == whole
         assert len(executor.jobs) == trainings - len(known)
+        assert {row.attributes["reason"] for row in ledger.rows() if not row.done} <= {ORPHAN}
 
 
 def test_where_all_members_are_to_be_trained_nothing_is_dropped():
