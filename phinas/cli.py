@@ -13,11 +13,13 @@ import click
 
 from experiment.errors import InputError
 from phinas.exits import call
-from phinas.options import SET, changed, config_of, configured, settings_of
+from phinas.options import BASELINE, FAMILY, SCALING, SEARCH, SET, Verb, changed, config_of, configured, settings_of
 
 
 class _Verbs(click.Group):
     """A group that suggests the nearest verb."""
+
+    command_class = Verb
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         if args and self.get_command(ctx, args[0]) is None:
@@ -44,7 +46,7 @@ _CONFIG = click.argument("config", required=False, type=click.Path(path_type=Pat
 @cli.command()
 @_CONFIG
 @_OUT
-@configured
+@configured(SEARCH, BASELINE, FAMILY)
 @_JSON
 def run(config: Path | None, out: Path, settings: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """All of it: search, scale, validate, report. Without a configuration or --data: the quick start on digits."""
@@ -56,7 +58,7 @@ def run(config: Path | None, out: Path, settings: tuple[str, ...], as_json: bool
 @cli.command()
 @_CONFIG
 @_OUT
-@configured
+@configured(SEARCH, BASELINE)
 @_JSON
 def search(config: Path | None, out: Path, settings: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """Only the search for a baseline (and its report)."""
@@ -70,7 +72,7 @@ def search(config: Path | None, out: Path, settings: tuple[str, ...], as_json: b
 @click.option("--out", type=click.Path(path_type=Path), help="With --baseline: the run directory.")
 @click.option("--dry-run", is_flag=True, help="Show the networks that would be compared and what that costs; train nothing.")
 @click.option("--published", is_flag=True, help="Show the published B1..B7 beside what the rule makes of B0.")
-@configured
+@configured(SCALING, BASELINE, FAMILY)
 @_JSON
 def scale(
     directory: Path | None,
@@ -84,19 +86,25 @@ def scale(
     """alpha, beta, gamma and the family: for the baseline of a run (DIRECTORY), or for --baseline with --data and --out."""
     from phinas import pipeline
 
-    given = [name for name, value in options.items() if value is not None]
+    if directory is not None:
+        foreign = [name for name, value in options.items() if value is not None and not _goes_with_a_run(name)]
+        if foreign or out:
+            given = ", ".join(name.replace("__", ".") for name in foreign) or "--out"
+            raise InputError(f"scale DIRECTORY takes {given} from the run; only --set and options of the scaling go with it")
     if dry_run or published:
         _show_scaling(directory, settings, options, published=published, as_json=as_json)
         return
     if directory is not None:
-        if given or out:
-            raise InputError("scale DIRECTORY takes its configuration from the run; of the options only --set goes with it")
-        _tell(pipeline.scale(directory, config=changed(directory, settings), quiet=_quiet()), as_json)
+        _tell(pipeline.scale(directory, config=changed(directory, settings, options), quiet=_quiet()), as_json)
         return
     if options["scaling__baseline"] is None or out is None:
         raise InputError("scale: name a run directory, or --baseline with --data and --out")
     config = config_of(None, settings, options, quick=False)
     _tell(pipeline.run(config, out=out, stages=("scale", "report"), quiet=_quiet()), as_json)
+
+
+def _goes_with_a_run(name: str) -> bool:
+    return name.startswith("scaling__") and name != "scaling__baseline"
 
 
 def _show_scaling(
@@ -108,7 +116,7 @@ def _show_scaling(
     if directory is None:
         config = config_of(None, settings, options, quick=False, imageless=True)
     else:
-        config = changed(directory, (*settings, f"scaling.baseline={RunDir(directory).baseline}"))
+        config = changed(directory, (*settings, f"scaling.baseline={RunDir(directory).baseline}"), options)
     facts = scaling.published(config) if published else scaling.dry_run(config)
     if as_json:
         _print_json({name: fact for name, fact in facts.items() if name != "text"})
@@ -151,7 +159,7 @@ def resume(directory: Path, as_json: bool) -> None:
 
 @cli.command()
 @_CONFIG
-@configured
+@configured(SEARCH, BASELINE, FAMILY)
 @_JSON
 def plan(config: Path | None, settings: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """What a run will cost (trainings, FLOPs, hours on this device) before it is spent."""

@@ -45,8 +45,11 @@ def fitted_space(config: Config, data: "PreparedData | None") -> SearchSpace:
     return space
 
 
-def fitted_baseline(config: Config, data: "PreparedData") -> ArchSpec:
-    """The baseline that the user brings (`scaling.baseline`), for the channels, classes and size of these images."""
+def fitted_baseline(config: Config, data: "PreparedData | None") -> ArchSpec:
+    """The baseline that the user brings (`scaling.baseline`), for the channels, classes and size of these images, or as it is
+    where there are none."""
     given = load_spec(str(config.scaling.baseline))
     side = config.search.resolution or int(min(given.resolution, largest_side(config, data)))
+    if data is None:
+        return replace(given, resolution=side)
     return replace(given, channels=data.channels, classes=len(data.classes), resolution=side)

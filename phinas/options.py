@@ -1,5 +1,6 @@
 """The options that verbs share, and how they become a configuration."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -30,14 +31,64 @@ class _Number(click.ParamType):  # type: ignore[type-arg]  # click 8.1's takes n
             self.fail(f"{value!r} is not a plain number like 3e8 or -0.05{words}", param, ctx)
 
 
-_OVERRIDES: dict[str, tuple[str, Any, str]] = {
+class _Numbers(click.ParamType):  # type: ignore[type-arg]
+    """Plain numbers like 200M or 2e8, separated by commas or (see `Verb`) by blanks. words: or one word, a path."""
+
+    name = "numbers"
+
+    def __init__(self, *, words: bool = False) -> None:
+        self._words = words
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        parts = [part.strip() for part in str(value).split(",")]
+        if all(_NUMBER.fullmatch(part) for part in parts):
+            return [_number(part) for part in parts]
+        if not self._words:
+            self.fail(f"{value!r} is not a list of numbers like 200M,400M or 2e8", param, ctx)
+        return value
+
+
+_NUMBER = re.compile(r"(\d+\.?\d*|\.\d+)(e[-+]?\d+)?[kMG]?", re.ASCII)
+_UNITS = {"k": 1e3, "M": 1e6, "G": 1e9}
+
+
+def _number(text: str) -> float:
+    return float(text[:-1]) * _UNITS[text[-1]] if text[-1] in _UNITS else float(text)
+
+
+class Verb(click.Command):
+    """A verb whose options of several numbers may be written with blanks: --flops 200M 400M 800M."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        lists = {flag for option in self.params if isinstance(option.type, _Numbers) for flag in option.opts}
+        joined: list[str] = []
+        of_list = False
+        for argument in args:
+            numeric = _NUMBER.fullmatch(argument.removesuffix(",")) is not None
+            if of_list and numeric and joined[-1] not in lists:
+                joined[-1] = f"{joined[-1].removesuffix(',')},{argument}"
+                continue
+            of_list = argument in lists or (of_list and numeric)
+            joined.append(argument)
+        return super().parse_args(ctx, joined)
+
+
+Options = dict[str, tuple[str, Any, str]]
+
+_ALWAYS: Options = {
     "--data": ("data.source", str, "digits, or a path: class folders, Parquet file(s), an .npz, hf:NAME."),
+    "--resolution": ("search.resolution", int, "Pixels of a side that candidates see."),
+    "--seed": ("run.seed", int, "Decides splits, proposals, weights and data order."),
+    "--device": ("run.device", str, "auto, cpu, cuda, cuda:N or mps."),
+    "--workers": ("run.workers", int, "Trainings at a time."),
+    "--storage": ("run.storage", str, "URL of an Optuna RDB storage instead of study.db."),
+}
+SEARCH: Options = {
     "--space": (
         "search.space",
         str,
         "A shipped space (tiny, small_images, mnasnet, ...), a YAML file, or your own package.module:NAME.",
     ),
-    "--resolution": ("search.resolution", int, "Pixels of a side that candidates see."),
     "--strategy": ("search.strategy", str, "predictor, random, tpe, evolution, local, nsga2 or ppo."),
     "--evaluator": ("search.evaluator", str, "proxy, accel-nasbench:PATH, or your own package.module:function."),
     "--trials": ("search.trials", int, "Networks trained in the search."),
@@ -50,29 +101,51 @@ _OVERRIDES: dict[str, tuple[str, Any, str]] = {
     "--min-flops": ("search.min_flops", float, "Cheaper networks are never trained."),
     "--max-flops": ("search.max_flops", float, "Dearer networks are never trained."),
     "--reference": ("search.reference", str, "Trained beside the finalists: a preset, spec file or timm:NAME; none; auto."),
-    "--seed": ("run.seed", int, "Decides splits, proposals, weights and data order."),
-    "--device": ("run.device", str, "auto, cpu, cuda, cuda:N or mps."),
-    "--workers": ("run.workers", int, "Trainings at a time."),
-    "--storage": ("run.storage", str, "URL of an Optuna RDB storage instead of study.db."),
+}
+SCALING: Options = {
+    "--evaluator": ("scaling.evaluator", str, "proxy (trainings), law (the stated one), or your own package.module:function."),
+    "--constraint": ("scaling.constraint", str, "measured FLOPs, or the paper's nominal alpha * beta^2 * gamma^2."),
+    "--multiple": ("scaling.multiple", _Number(), "FLOPs over the baseline's at phi = 1."),
+    "--tolerance": ("scaling.tolerance", _Number(), "How far from it, relatively, measured FLOPs may be."),
+    "--phi": ("scaling.compare_at", _Number(), "Where networks are compared: small steps are hard to tell apart, 2 is larger."),
+    "--step": ("scaling.step", _Number(), "Of the grid of alpha, beta and gamma."),
+    "--rounding": ("scaling.rounding", str, "Of depths: ceil (the paper's), round or balanced."),
+    "--members": ("scaling.members", int, "Networks of the grid that race."),
+    "--seeds": ("scaling.seeds", int, "Trainings of each at most, the same seeds for all."),
+    "--share": ("scaling.share", _Number(), "Of the epochs of all with all seeds, the most that is spent; 1: all are trained."),
+    "--epochs": ("scaling.recipe.epochs", int, "Passes over the images of a full training."),
+    "--strategy": ("scaling.strategy", str, "grid, random or tpe: which race, where the grid has more than --members."),
+}
+BASELINE: Options = {
     "--baseline": ("scaling.baseline", str, "A preset, spec file or timm:NAME to scale instead of searching one."),
 }
-
+FAMILY: Options = {
+    "--flops": ("scaling.flops", _Numbers(), "The family by budgets, 200M 400M 800M, instead of by phi."),
+    "--params": ("scaling.params", _Numbers(), "The same of parameters."),
+    "--latency-ms": ("scaling.latency_ms", _Numbers(), "The same of milliseconds an image takes on this device."),
+}
 
 SET = click.option(
     "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Any key of the configuration, e.g. scaling.members=20."
 )
 
 
-def configured(verb: Callable[..., None]) -> Callable[..., None]:
-    """The options that make a configuration."""
-    for flag, (path, kind, text) in reversed(_OVERRIDES.items()):
-        verb = click.option(*flag.split(", "), path.replace(".", "__"), type=kind, help=f"{text} [{path}]")(verb)
-    verb = click.option("--upsample", "data__upsample", is_flag=True, default=None, help="Networks may see images enlarged.")(
-        verb
-    )
-    skip = "Leave unreadable images out and count them."
-    verb = click.option("--skip-bad-images", "data__skip_bad_images", is_flag=True, default=None, help=skip)(verb)
-    return SET(verb)
+def configured(*groups: Options) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """The options that make a configuration: of these groups, and those that every run has."""
+
+    def wrap(verb: Callable[..., None]) -> Callable[..., None]:
+        shown: Options = {}
+        for group in (_ALWAYS, *groups):
+            shown |= group
+        for flag, (path, kind, text) in reversed(shown.items()):
+            verb = click.option(*flag.split(", "), path.replace(".", "__"), type=kind, help=f"{text} [{path}]")(verb)
+        enlarge = "Networks may see images enlarged."
+        verb = click.option("--upsample", "data__upsample", is_flag=True, default=None, help=enlarge)(verb)
+        skip = "Leave unreadable images out and count them."
+        verb = click.option("--skip-bad-images", "data__skip_bad_images", is_flag=True, default=None, help=skip)(verb)
+        return SET(verb)
+
+    return wrap
 
 
 def config_of(
@@ -85,20 +158,22 @@ def config_of(
     changes = {name.replace("__", "."): value for name, value in options.items() if value is not None} | settings_of(settings)
     if path is None and quick and "data.source" not in changes:
         path = _QUICK
-    needs_images = changes.get("search.evaluator", "proxy") == "proxy" and not imageless
+    evaluator = "scaling.evaluator" if "scaling.baseline" in changes else "search.evaluator"
+    needs_images = changes.get(evaluator, "proxy") == "proxy" and not imageless
     if path is None and "data.source" not in changes and needs_images:
         raise InputError("--data: missing; name the images (digits, or a path), or give a configuration file")
     base = load_config(path).model_dump() if path else {}
     return merged(base, changes, where=str(path) if path and not changes else "configuration")
 
 
-def changed(directory: Path, settings: tuple[str, ...]) -> Any:
-    """The configuration of a run with --set applied."""
+def changed(directory: Path, settings: tuple[str, ...], options: dict[str, Any] | None = None) -> Any:
+    """The configuration of a run with options and --set applied."""
     from experiment.config import merged
     from experiment.rundir import RunDir
     from phinas.session import read_config
 
-    return merged(read_config(RunDir(directory)).model_dump(), settings_of(settings), where=str(directory))
+    given = {name.replace("__", "."): value for name, value in (options or {}).items() if value is not None}
+    return merged(read_config(RunDir(directory)).model_dump(), given | settings_of(settings), where=str(directory))
 
 
 def settings_of(settings: tuple[str, ...]) -> dict[str, Any]:

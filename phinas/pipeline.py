@@ -14,6 +14,7 @@ from experiment.errors import InputError
 from experiment.manifest import add_to_manifest, record_artefacts
 from experiment.rundir import RunDir, write_atomic
 from phinas.fitting import fitted_baseline, fitted_space, space_name
+from phinas.measuring import measurer, require_measurer
 from phinas.progress import Display
 from phinas.session import STAGES, Session, open_session, read_config, read_goal
 from phinas.summary import summary, told_of
@@ -97,9 +98,12 @@ def check(config: Config, stages: Sequence[str]) -> None:
     from nas.strategies import require_strategy
 
     require_strategy(config.search.strategy, pareto=config.search.reward == "pareto")
-    if config.data is None and config.scaling.baseline is not None:
+    if {"scale", "validate"} & set(stages):
+        require_measurer(config)
+    trains = "validate" in stages or ("scale" in stages and config.scaling.evaluator == "proxy")
+    if config.data is None and trains and config.scaling.baseline is not None:
         raise InputError("data.source: missing; scaling trains networks: name the images with --data")
-    if config.data is None and {"scale", "validate"} & set(stages):
+    if config.data is None and trains:
         raise InputError(
             "data.source: missing; scaling trains networks: use `phinas search` without images, and scale what it finds on "
             "yours: phinas scale --baseline RUN/search/baseline.yaml --data IMAGES --out NEW_RUN"
@@ -223,7 +227,6 @@ def _given_baseline(session: Session) -> ArchSpec:
     """The baseline that the user brings, for this data's channels and classes: as it was when the run began."""
     if session.run.baseline.exists():
         return _read_baseline(session.run)
-    assert session.data is not None  # a configuration that brings a baseline has images
     return fitted_baseline(session.config, session.data)
 
 
@@ -242,25 +245,30 @@ def _adopt_baseline(session: Session) -> None:
 def _scale(session: Session) -> None:
     from phinas.ladder import make_ladder, recorded_latency
     from scaling_search.family import write_family
+    from scaling_search.nominal import nominal_grid
     from scaling_search.search import search_coefficients
 
     if session.config.scaling.baseline is not None:
         _adopt_baseline(session)
     baseline = _read_baseline(session.run)
+    section = session.config.scaling
+    if section.constraint == "nominal":
+        warning = nominal_grid(baseline, section, largest_side=session.largest_side).warning()
+        session.display.say(f"warning: {warning}")
     with session.display.stage("scaling") as notify:
         result = search_coefficients(
             baseline,
-            session.config.scaling,
+            section,
             seed=session.config.run.seed,
             largest_side=session.largest_side,
             ledger=session.store.ledger("scaling"),
             executor=session.executor,
-            make_job=session.trainer.job,
+            make_job=measurer(session, baseline),
             notify=notify,
         )
-    write_atomic(session.run.coefficients, dump_yaml(result.to_dict(session.config.scaling)))
+    write_atomic(session.run.coefficients, dump_yaml(result.to_dict(section)))
     latency = recorded_latency(session.store.ledger("scaling"), session.stopwatch, session.executor)
-    family = make_ladder(baseline, result.coefficients, session.config.scaling, latency=latency)
+    family = make_ladder(baseline, result.coefficients, section, latency=latency)
     record_artefacts(session.run, write_family(family, session.run.family))
 
 

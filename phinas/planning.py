@@ -24,6 +24,7 @@ from phinas.pipeline import check
 from phinas.session import STAGES, slots_of, threads_of
 from scaling_search.coefficients import Coefficients
 from scaling_search.grid import make_grid, require_room, spread
+from scaling_search.search import make_race
 from scaling_search.validate import reason_to_skip
 from space.cost import cost
 from space.counting import networks as networks_of
@@ -43,10 +44,17 @@ _PUBLISHED = Coefficients(1.2, 1.1, 1.15)
 
 @dataclass(frozen=True)
 class _Stage:
+    """epochs: of all trainings together; the scaling search's are not all as long as its recipe."""
+
     name: str
     trainings: int
+    epochs: int
     networks: Sequence[ArchSpec]  # typical ones, timed
     recipe: Recipe
+
+    @classmethod
+    def of_equal(cls, name: str, trainings: int, networks: Sequence[ArchSpec], recipe: Recipe) -> "_Stage":
+        return cls(name, trainings, trainings * recipe.epochs, networks, recipe)
 
 
 def plan(config: Config, *, stages: Sequence[str] = STAGES) -> dict[str, Any]:
@@ -103,22 +111,23 @@ def _expected_stages(config: Config, data: "PreparedData", stages: Sequence[str]
             # Only a small space may have fewer networks than are asked for.
             trials = min(config.search.trials, networks_of(space)) if space.size <= ENUMERABLE else config.search.trials
             finalists = min(config.search.finalists, trials) * config.search.finalist_seeds
-            expected.append(_Stage("search", trials, sample, config.search.recipe))
-            expected.append(_Stage("finalists", finalists, sample, config.search.finalist_recipe))
+            expected.append(_Stage.of_equal("search", trials, sample, config.search.recipe))
+            expected.append(_Stage.of_equal("finalists", finalists, sample, config.search.finalist_recipe))
             dearest = max(cost(spec).flops for spec in sample)
             reference = resolve(config.search, gate_of(config.search), base, dearest=dearest)
             if reference and reference.spec:
                 trainings = config.search.finalist_seeds + 1  # one is as short as those of the search
-                expected.append(_Stage("reference", trainings, [reference.spec], config.search.finalist_recipe))
-    if "scale" in stages:
+                expected.append(_Stage.of_equal("reference", trainings, [reference.spec], config.search.finalist_recipe))
+    if "scale" in stages and config.scaling.evaluator == "proxy":
         require_room(base.resolution, config.scaling, largest_side=largest)
         members = spread(make_grid(base, config.scaling, largest_side=largest), config.scaling.members)
+        race = make_race(members, base, config.scaling)
         networks = [member.spec for member in members]
-        expected.append(_Stage("scaling", len(members) * config.scaling.seeds, networks, config.scaling.recipe))
+        expected.append(_Stage("scaling", race.most_trainings, race.budget, networks, config.scaling.recipe))
     if "validate" in stages:
         family = make_ladder(base, _PUBLISHED, config.scaling)
         kept = [m.spec for m in family if not reason_to_skip(m, config.validation, largest_side=largest)]
-        expected.append(_Stage("validation", len(kept) * config.validation.seeds, kept, config.validation.recipe))
+        expected.append(_Stage.of_equal("validation", len(kept) * config.validation.seeds, kept, config.validation.recipe))
     return expected
 
 
@@ -137,13 +146,13 @@ def _price(stage: _Stage, config: Config, data: "PreparedData") -> dict[str, Any
     mean_seconds = sum(seconds) / len(seconds)
     mean_flops = sum(cost(spec).flops for spec in stage.networks) / len(stage.networks)
     # Backward costs about twice forward; the epoch ends with a forward pass over the validation images.
-    images = stage.recipe.epochs * (3 * data.train + data.validation)
+    images = 3 * data.train + data.validation
     return {
         "stage": stage.name,
         "trainings": stage.trainings,
-        "epochs": stage.trainings * stage.recipe.epochs,
-        "flops": stage.trainings * mean_flops * images,
-        "hours": stage.trainings * mean_seconds / slots / 3600,
+        "epochs": stage.epochs,
+        "flops": stage.epochs * mean_flops * images,
+        "hours": stage.epochs * mean_seconds / stage.recipe.epochs / slots / 3600,
     }
 
 

@@ -2,7 +2,6 @@
 
 import math
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,8 @@ from scaling_search.grid import describe_grid, make_grid, spread
 from scaling_search.members import constraint_in_words
 from scaling_search.nominal import nominal_grid
 from scaling_search.published import Dimension, Row, compare_published, difference
+from scaling_search.search import make_race
 from space.cost import cost
-from space.loading import load_spec
 from space.spec import ArchSpec
 
 
@@ -27,16 +26,15 @@ def dry_run(config: Config) -> dict[str, Any]:
     if config.scaling.baseline is None:
         raise InputError("scale --dry-run: name a run directory, or --baseline with a preset, spec file or timm:NAME")
     if config.data is None:
-        baseline, largest = load_spec(config.scaling.baseline), math.inf
-        if config.search.resolution:
-            baseline = replace(baseline, resolution=config.search.resolution)
-        priced = None
+        baseline, largest, priced = fitted_baseline(config, None), math.inf, None
     else:
         baseline, largest = _on_images(config)
         priced = plan(config, stages=("scale",))
     section = config.scaling
     members = make_grid(baseline, section, largest_side=largest)
-    trained = {member.spec.spec_id for member in spread(members, section.members)}
+    raced = spread(members, section.members)
+    race = make_race(raced, baseline, section)
+    trained = {member.spec.spec_id for member in raced}
     warning = nominal_grid(baseline, section, largest_side=largest).warning() if section.constraint == "nominal" else ""
     return {
         "baseline": section.baseline,
@@ -45,8 +43,9 @@ def dry_run(config: Config) -> dict[str, Any]:
         "constraint": constraint_in_words(section),
         "warning": warning,
         "members": [row | {"trained": row["spec_id"] in trained} for row in describe_grid(members)],
-        "trainings": len(trained) * section.seeds,
-        "epochs": len(trained) * section.seeds * section.recipe.epochs,
+        "trainings": race.most_trainings,
+        "epochs": race.budget,
+        "full_grid_epochs": race.full_grid,
         "plan": priced,
     }
 
@@ -73,8 +72,9 @@ def grid_as_text(facts: dict[str, Any]) -> str:
         size = f"{row['resolution']:>8}{quantity(row['flops']):>9}{row['ratio']:>7.3f}"
         mark = "*" if row["trained"] else " "
         lines.append(f"{mark} {intervals}{size}  {joined(row['depths'])}, {joined(row['widths'])}")
-    kept = sum(row["trained"] for row in rows)
-    lines.append(f"* {kept} would be trained: {facts['trainings']} trainings, {facts['epochs']} epochs")
+    kept, spent, full = sum(row["trained"] for row in rows), facts["epochs"], facts["full_grid_epochs"]
+    least = f" (the full grid: {full})" if spent < full else ""
+    lines.append(f"* {kept} would race: at most {facts['trainings']} trainings, {spent} epochs{least}")
     if facts["warning"]:
         lines.append(f"warning: {facts['warning']}")
     if facts["plan"]:

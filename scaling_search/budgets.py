@@ -4,9 +4,9 @@ The rule: of all networks that some phi gives, the one with the most FLOPs (para
 several with equally many, as where only the resolution differs, the one of the largest phi. Above and below the baseline.
 Networks are steps in phi and no smooth function: they are visited, not solved for. To either side of the baseline cost rises
 with phi but for a rare fall where a dimension jumps by itself (a shortcut that needs no projection once two widths are equal):
-at most 2% in 571 random networks, odd ones among them, and none in the presets. So all networks are looked at between the last
-one 10% below the budget and the first one 10% above. How near the budget is met is said: around B0 the first step up, with
-depths rounded up as in the paper, leaps from 386M to 570M FLOPs, and nothing lies between.
+at most 2% in 571 random networks and none in the presets, but 11% in one of two bottleneck blocks. So all networks are looked
+at between half the budget and twice as much, half a second for EfficientNet-B0's. How near the budget is met is said: around
+B0 the first step up, with depths rounded up as in the paper, leaps from 386M to 570M FLOPs, and nothing lies between.
 
 By latency, which is measured and not counted: `latency_budgets`.
 """
@@ -32,7 +32,7 @@ from space.spec import ArchSpec
 
 Counted = Literal["flops", "params"]
 Measure = Literal["flops", "params", "latency_ms"]
-_SLACK = 1.1
+_SLACK = 2.0
 _NARROWEST = 1e-6  # a network that a shorter interval of phi means is an accident of rounding, and not looked for
 
 

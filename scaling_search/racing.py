@@ -255,11 +255,12 @@ class _Standings:
 
 
 def _excluded(chances: Mapping[int, float], leader: int, error: float) -> frozenset[int]:
-    """The least likely to be above the leader, as many as have together (Boole) at most the chance `error` that any is."""
+    """The least likely to be above the leader, as many as have together (Boole) at most the chance `error` that any is, and
+    each at most half of that: what is said to be worse has an interval that says so."""
     out, total = set(), 0.0
     for member in sorted(chances, key=lambda member: chances[member]):
         total += chances[member]
-        if total > error or member == leader:
+        if total > error or chances[member] > error / 2 or member == leader:
             break
         out.add(member)
     return frozenset(out)

@@ -74,6 +74,7 @@ class ScalingResult:
             "multiple": section.multiple,
             "compared_at_phi": section.compare_at,
             "constraint": constraint_in_words(section),
+            "evaluator": section.evaluator,
             "grid_size": len(self.grid),
             "seeds": self.race.seeds,
             "deviation": found.deviation,
@@ -105,11 +106,12 @@ class ScalingResult:
     def explain(self, section: ScalingSection) -> str:
         ties, raced = len(self.ties), len(self.raced)
         others = f"the other {raced - 1}" if raced > 2 else "the other"
-        told = (
-            f"it beats {others} beyond the noise (95%)"
-            if ties == 1
-            else f"{ties - 1} of {others} can't be told from it, so the ranges count, not the point"
-        )
+        if ties == 1:
+            told = f"it beats {others} beyond the noise (95%)"
+        elif ties == raced:
+            told = f"{others} can't be told from it, so the ranges count, not the point"
+        else:
+            told = f"{ties - 1} of {others} can't be told from it, so the ranges count, not the point"
         spent = f"{self.verdict.spent} of the full grid's {self.verdict.full_grid} epochs"
         how = f"raced with {section.seeds} paired seeds in {spent}" if self.race.drop else f"{section.seeds} paired seeds each"
         return f"the best of {raced} networks (the grid has {len(self.grid)}) {constraint_in_words(section)}, {how}; {told}"

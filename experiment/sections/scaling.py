@@ -52,13 +52,16 @@ class ScalingSection(Section):
         default="ceil", description="of depths; ceil is the paper's; balanced: to the nearest for all stages together"
     )
     members: Annotated[int, Field(ge=2, le=10_000)] = Field(default=12, description="train at most this many")
+    evaluator: str = Field(
+        default="proxy", min_length=1, description="proxy: trainings; law: the stated one; or your own package.module:function"
+    )
     strategy: Literal["grid", "random", "tpe"] = Field(
         default="grid", description="which, where the grid has more: far apart, at random, or by TPE on brief trainings"
     )
     share: Annotated[Finite, Field(gt=0, le=1)] = Field(
         default=0.4, description="of the epochs of all members with all seeds, the most that a race spends; 1: all are trained"
     )
-    seeds: Annotated[int, Field(ge=2, le=100)] = Field(default=3, description="trainings of a member, the same seeds for all")
+    seeds: Annotated[int, Field(ge=2, le=100)] = Field(default=5, description="trainings of a member, the same seeds for all")
     recipe: Recipe = Field(default=Recipe(), description="training of a member")
     phi: list[Annotated[Finite, Field(ge=-20, le=20)]] = Field(
         default=LADDER, min_length=1, description="of B1, B2, ..., below 0 of B-1, ...; the published family follows these"

@@ -32,22 +32,22 @@ from space.spec import ArchSpec
 
 
 class FunctionEvaluator:
-    """name: "package.module:function", importable here and in the workers."""
+    """name: "package.module:function", importable here and in the workers; key: of the configuration, for errors."""
 
     instant = False
 
-    def __init__(self, name: str, limit_seconds: float) -> None:
+    def __init__(self, name: str, limit_seconds: float, *, key: str = "search.evaluator") -> None:
         try:
             function = resolve(name)
         except (Exception, SystemExit) as error:  # a module of the user's may raise anything while it is imported
             why = describe_failure(error)
-            raise InputError(f"search.evaluator: {name!r} can't be imported ({why}); is its folder on PYTHONPATH?") from None
+            raise InputError(f"{key}: {name!r} can't be imported ({why}); is its folder on PYTHONPATH?") from None
         if not callable(function) or isinstance(function, type):
             what = "a class" if isinstance(function, type) else f"of type {type(function).__name__}"
-            raise InputError(f"search.evaluator: {name!r} is {what}; name a function, or an object that can be called")
+            raise InputError(f"{key}: {name!r} is {what}; name a function, or an object that can be called")
         if not _takes_what_it_is_given(function):
             raise InputError(
-                f"search.evaluator: {name!r} can't be called with (spec, budget, seed); give it these three parameters"
+                f"{key}: {name!r} can't be called with (spec, budget, seed); give it these three parameters"
             )
         self.reports = takes_report(function)
         self._source = _hash_of_source(function)

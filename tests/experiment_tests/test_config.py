@@ -98,7 +98,7 @@ def config(text: str) -> Config:
         ("scaling: {alpha: [2, 1]}", "scaling.alpha: [2, 1] falls; write the smaller bound first"),
         ("scaling: {alpha: [1]}", "scaling.alpha: [1] should have at least 2 items after validation, not 1"),
         ("scaling: {alpha: 1}", "scaling.alpha: 1 should be a valid list"),
-        ("scaling: {phi: [1, 1]}", "scaling.phi: [1.0, 1.0] does not rise strictly"),
+        ("scaling: {phi: [1, 1]}", "scaling.phi: [1.0, 1.0] does not rise strictly; write each once, the smallest first"),
         ("scaling: {phi: []}", "scaling.phi: [] should have at least 1 item after validation, not 0"),
         ("name: 3", "name: 3 should be a valid string"),
         ("name: ''", "name: '' should have at least 1 character"),

@@ -4,7 +4,7 @@ import math
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from experiment.errors import InputError
@@ -47,6 +47,7 @@ def costs(baseline, coefficients, measure, low, high, *, steps):
     st.sampled_from(["flops", "params"]),
     st.floats(0.4, 2.5),
 )
+@example(FALLING, 1.0, 1.2, 1.05, "ceil", "flops", 1.375)  # it falls by 11% below the budget, and rises again
 def test_no_phi_of_a_fine_net_gives_a_larger_network_within(baseline, alpha, beta, gamma, rounding, measure, multiple):
     coefficients = Coefficients(alpha, beta, gamma, rounding=rounding)
     limit = multiple * getattr(cost(baseline), measure)
