@@ -125,12 +125,12 @@ def merged(base: Mapping[str, Any], changes: Mapping[str, Any], *, where: str) -
 def check_growth(old: Config, new: Config, *, where: str, untouched: Collection[str] = ()) -> None:
     """Raises InputError listing what differs, unless only budgets grew: a run's results belong to its configuration.
 
-    untouched: sections whose stage has not begun, where nothing is recorded yet that could be belied.
+    untouched: sections, or keys of one, whose stage has not begun, where nothing is recorded yet that could be belied.
     """
     before, after = flatten(old), flatten(new)
     wrong = []
     for path in before:
-        if before[path] == after[path] or path in FREE or path.partition(".")[0] in untouched:
+        if before[path] == after[path] or path in FREE or {path, path.partition(".")[0]} & {*untouched}:
             continue
         if path in GROWABLE and after[path] > before[path]:
             continue

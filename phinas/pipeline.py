@@ -102,7 +102,8 @@ def check(config: Config, stages: Sequence[str]) -> None:
         require_measurer(config)
     trains = "validate" in stages or ("scale" in stages and config.scaling.evaluator == "proxy")
     if config.data is None and trains and config.scaling.baseline is not None:
-        raise InputError("data.source: missing; scaling trains networks: name the images with --data")
+        what = "validation" if "validate" in stages else "scaling"
+        raise InputError(f"data.source: missing; {what} trains networks: name the images with --data, in a new run")
     if config.data is None and trains:
         raise InputError(
             "data.source: missing; scaling trains networks: use `phinas search` without images, and scale what it finds on "

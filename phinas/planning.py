@@ -84,15 +84,15 @@ def plan(config: Config, *, stages: Sequence[str] = STAGES) -> dict[str, Any]:
 
 def _beside(config: Config, stages: Sequence[str]) -> list[str]:
     """What a run does beside trainings, in words: no hours of it are in the plan."""
-    section = config.search
-    if "search" not in stages or config.scaling.baseline is not None:
-        return []
-    told = []
-    if section.evaluator != "proxy":
+    section, told = config.search, []
+    searched = "search" in stages and config.scaling.baseline is None
+    if searched and section.evaluator != "proxy":
         told.append(f"the search trains nothing: what {section.evaluator} takes for its {section.trials} networks is not in it")
-    if section.cost == "latency":
+    if searched and section.cost == "latency":
         seconds = f"{LEAST_SECONDS:g} to {MOST_SECONDS:g} s each"
         told.append(f"each of the search's {section.trials} networks is timed first, {seconds}, which is not in it")
+    if "scale" in stages and config.scaling.evaluator != "proxy":
+        told.append(f"the scaling search trains nothing: what {config.scaling.evaluator} takes for it is not in it")
     return told
 
 

@@ -17,6 +17,7 @@ from experiment.errors import InputError
 from experiment.executors import Executor, make_executor
 from experiment.manifest import add_to_manifest, new_manifest, read_manifest
 from experiment.rundir import RunDir, write_atomic
+from experiment.sections.scaling import BUDGETS
 from phinas.fitting import largest_side
 from phinas.progress import Display
 from space.spec import SpecError
@@ -151,6 +152,8 @@ def _enter(run: RunDir, config: Config, *, goal: Sequence[str], admit: Callable[
             run.create(_text(config), manifest)
         else:
             untouched = [section for section in ("scaling", "validation") if not store.rows(section)]
+            if "validation" in untouched:  # the ladder is made of coefficients that are known by then
+                untouched += [f"scaling.{name}" for name in ("phi", *BUDGETS)]
             check_growth(read_config(run), config, where=str(run.path), untouched=untouched)
             add_to_manifest(run, goal=[stage for stage in STAGES if stage in {*read_goal(run), *goal}])
             write_atomic(run.config, _text(config))
