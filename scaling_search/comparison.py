@@ -124,22 +124,24 @@ def standard_error(network: Trained, luck: Luck | None) -> float:
     return math.hypot(deviation / math.sqrt(len(network.accuracies)), network.sampling_error)
 
 
-def slope_of(baseline: Trained | None, larger: Sequence[Trained]) -> Slope:
-    """Measured from the baseline to the networks that were trained at another size with all of its seeds; else the default.
+def slope_of(baseline: Trained | None, others: Sequence[Trained]) -> Slope:
+    """Measured from the baseline to the networks of another size that have all of its seeds; else the default.
 
-    larger: at least one.
+    others: at least one; those near the baseline in FLOPs are passed over.
     """
     if baseline is not None:
-        paired = [one for one in larger if one.accuracies.keys() == baseline.accuracies.keys()]
-        logs = [math.log(one.flops / baseline.flops) for one in paired]
-        if paired and (min(logs) > math.log(_LEAST_GROWTH) or max(logs) < -math.log(_LEAST_GROWTH)):
-            seeds, run = len(baseline.accuracies), abs(sum(logs)) / len(logs)
-            rows = [list(one.accuracies.values()) for one in paired]
-            value = measured_slope(list(baseline.accuracies.values()), rows, [math.exp(each) for each in logs])
-            training = math.sqrt((1 + 1 / len(paired)) / seeds) / run
-            sampling = math.hypot(baseline.sampling_error, max(one.sampling_error for one in paired)) / run
+        paired = [one for one in others if one.accuracies.keys() == baseline.accuracies.keys()]
+        sizes = [(one, math.log(one.flops / baseline.flops)) for one in paired]
+        least = math.log(_LEAST_GROWTH)
+        far = [pair for pair in sizes if pair[1] >= least] or [pair for pair in sizes if pair[1] <= -least]
+        if far:
+            seeds, run = len(baseline.accuracies), abs(sum(size for _, size in far)) / len(far)
+            rows = [list(one.accuracies.values()) for one, _ in far]
+            value = measured_slope(list(baseline.accuracies.values()), rows, [math.exp(size) for _, size in far])
+            training = math.sqrt((1 + 1 / len(far)) / seeds) / run
+            sampling = math.hypot(baseline.sampling_error, max(one.sampling_error for one, _ in far)) / run
             return Slope(value, training, sampling)
-    accuracy = sum(one.accuracy for one in larger) / len(larger)
+    accuracy = sum(one.accuracy for one in others) / len(others)
     return Slope(default_slope(accuracy), 0.0, _DEFAULT_SLOPE_ERROR * accuracy)
 
 

@@ -48,13 +48,14 @@ class Rule:
 @dataclass(frozen=True, slots=True)
 class Control:
     """A rule's network. against: the member it is compared with; phi: None for a network as it is; why_not: why it is not
-    trained, "" where it is; same: it is that member. Without a member or a network there is no cost either."""
+    trained, "" where it is; same: it is that member; ratio: FLOPs over the baseline's. Without a network there is no cost."""
 
     rule: Rule
     against: FamilyMember | None = None
     phi: float | None = None
     spec: ArchSpec | None = None
     cost: Cost | None = None
+    ratio: float | None = None
     why_not: str = ""
     same: bool = False
 
@@ -152,16 +153,19 @@ def _scaled(rule: Rule, baseline: ArchSpec, against: FamilyMember, rounding: Coe
     phi = nearest_phi(baseline, coefficients, against.cost.flops)
     spec = network_at(baseline, coefficients, phi)
     spec = replace(spec, dropout=against.spec.dropout, drop_path=against.spec.drop_path)
-    return _compared(Control(replace(rule, coefficients=coefficients), against, phi, spec, cost(spec)))
+    price = cost(spec)
+    ratio = price.flops / cost(baseline).flops
+    return _compared(Control(replace(rule, coefficients=coefficients), against, phi, spec, price, ratio))
 
 
 def _as_it_is(rule: Rule, spec: ArchSpec, baseline: ArchSpec, trained: Sequence[FamilyMember]) -> Control:
     fitted = replace(spec, channels=baseline.channels, classes=baseline.classes)
     price = cost(fitted)
+    ratio = price.flops / cost(baseline).flops
     against = min(trained, key=lambda member: abs(math.log(member.cost.flops / price.flops)), default=None)
     if against is None:
-        return Control(rule, spec=fitted, cost=price, why_not="no member of the family is trained")
-    return _compared(Control(rule, against, None, fitted, price))
+        return Control(rule, spec=fitted, cost=price, ratio=ratio, why_not="no member of the family is trained")
+    return _compared(Control(rule, against, None, fitted, price, ratio))
 
 
 def _compared(control: Control) -> Control:
