@@ -4,19 +4,15 @@ import json
 import math
 from contextlib import closing
 
-import numpy as np
 import optuna
 import pytest
 import torch
 
-from experiment.config import DataSection, Recipe, ScalingSection, ValidationSection
+from experiment.config import DataSection, Recipe, ScalingSection
 from experiment.errors import NothingFound
 from experiment.executors.inline import InlineExecutor
 from experiment.store import Ledger
-from scaling_search.coefficients import Coefficients
-from scaling_search.family import make_family
 from scaling_search.search import search_coefficients
-from scaling_search.validate import reason_to_skip, validate_family
 from space.loading import load_space
 from space.spec import ArchSpec
 from space.yaml_text import dump_yaml, parse_yaml
@@ -26,7 +22,6 @@ from training.prepared import prepare
 BASELINE = load_space("tiny").fitted(channels=1, classes=10, resolution=8).base
 RECIPE = Recipe(epochs=1, batch=50)
 SECTION = ScalingSection(tolerance=0.3, members=4, seeds=2, recipe=RECIPE, phi=[0.5, 1.0, 4.0])
-VALIDATION = ValidationSection(largest_multiple=3.0, seeds=2, recipe=RECIPE)
 DATA = DataSection(source="digits", train_limit=200, validation_limit=100)
 
 
@@ -89,23 +84,6 @@ def scale(trainer, *, ledger=None, executor=None, section=SECTION):
             make_job=trainer.job,
             notify=lambda done, total, text: None,
         )
-
-
-def validate(trainer, weights, *, ledger=None, executor=None, largest_side=math.inf, section=VALIDATION):
-    family = make_family(BASELINE, Coefficients(1.2, 1.1, 1.15), [0.5, 1.0, 4.0])
-    with closing(executor or InlineExecutor(1)) as used:
-        rows = validate_family(
-            family,
-            section,
-            seed=5,
-            largest_side=largest_side,
-            ledger=ledger or new_ledger(),
-            executor=used,
-            make_job=trainer.job,
-            weights=weights,
-            notify=lambda done, total, text: None,
-        )
-    return family, rows
 
 
 @pytest.fixture(scope="module")
@@ -191,54 +169,3 @@ def test_where_fewer_than_two_can_be_trained_nothing_is_found(trainer):
     section = SECTION.model_copy(update={"recipe": Recipe(epochs=1, batch=50, learning_rate=1e30), "members": 2})
     with pytest.raises(NothingFound, match="only 0 networks of the grid could be trained with every seed: the loss was"):
         scale(trainer, section=section)
-
-
-@pytest.fixture(scope="module")
-def validated(trainer, tmp_path_factory):
-    weights, ledger = tmp_path_factory.mktemp("weights"), new_ledger()
-    return *validate(trainer, weights, ledger=ledger), weights, ledger
-
-
-def test_affordable_members_are_measured_on_the_test_split(validated, trainer):
-    family, rows, _, ledger = validated
-    assert [bool(row.measurements) for row in rows] == [True, True, True, False]
-    for row in rows[:3]:
-        assert [measured.split for measured in row.measurements] == ["test"] * 2
-        assert {measured.images for measured in row.measurements} == {trainer.data.test}
-    assert len(ledger.rows()) == 6
-    assert family[3].ratio > 3
-
-
-def test_a_member_beyond_the_budget_or_the_images_says_why_it_was_not_trained(validated):
-    family, rows, _, _ = validated
-    assert rows[3].why_not == f"{family[3].ratio:.1f} times B0's FLOPs; validation.largest_multiple is 3"
-    assert rows[3].to_dict()["validated"] is False
-    large = reason_to_skip(family[2], VALIDATION, largest_side=8)
-    assert large == f"needs {family[2].spec.resolution} pixels of a side, the images have 8; see data.upsample"
-    assert reason_to_skip(family[0], VALIDATION, largest_side=8) == ""
-
-
-def test_the_rows_of_a_validation_are_strict_json(validated):
-    _, rows, _, _ = validated
-    facts = [row.to_dict() for row in rows]
-    assert json.loads(json.dumps(facts, allow_nan=False)) == facts
-    assert parse_yaml(dump_yaml({"members": facts})) == {"members": facts}
-    low, high = facts[0]["interval"]
-    assert low < facts[0]["accuracy"] == np.mean(facts[0]["accuracies"]) < high
-
-
-def test_the_weights_of_every_trained_member_are_written(validated):
-    _, _, weights, _ = validated
-    assert sorted(path.name for path in weights.iterdir()) == [f"b{number}.safetensors" for number in range(3)]
-
-
-def test_a_validation_is_replayed_from_the_record(validated, trainer, tmp_path):
-    _, rows, _, ledger = validated
-    executor = Counting()
-    assert validate(trainer, tmp_path, ledger=ledger, executor=executor)[1] == rows
-    assert executor.jobs == []
-
-
-def test_a_validation_needs_the_test_split(sealed, tmp_path):
-    with pytest.raises(NothingFound, match="no member of the family could be trained: ValueError"):
-        validate(sealed, tmp_path, section=ValidationSection(largest_multiple=1.0, seeds=1, recipe=RECIPE))
