@@ -104,6 +104,14 @@ def test_a_control_that_comes_nowhere_near_says_how_near():
     assert f"B1's {family[1].cost.flops / 1e3:.4g}k flops; over 15% apart nothing is compared" in control.why_not
 
 
+def test_below_the_baseline_a_control_shrinks():
+    family = make_family(B0, PAPER, [-1.0])
+    for control in controls(*SINGLE, trained=family):
+        assert control.against.name == "b-1"
+        assert control.phi < 0
+        assert control.cost.flops < cost(B0).flops
+
+
 @pytest.mark.parametrize("trained", [[], FAMILY[:1]])
 def test_without_a_larger_member_there_is_nothing_to_compare_with(trained):
     depth, paper = controls("depth", "paper", trained=trained)
