@@ -102,10 +102,15 @@ def _compound(controls: Sequence[ValidatedControl], contrasts: Sequence[Contrast
     judged = []
     for row, found in zip(controls, contrasts, strict=True):
         if against is None or row.control.against is against:
-            why_not = row.why_not or (
-                "" if found else f"no training of {against.name.upper()} to hold it against" if against else ""
-            )
-            if found and found.verdict is None:
-                why_not = "one training each says nothing about luck; raise validation.seeds"
-            judged.append(Judged(row.control.rule.name, row.control.rule.words, found.verdict if found else None, why_not))
+            verdict = found.verdict if found else None
+            judged.append(Judged(row.control.rule.name, row.control.rule.words, verdict, _why_undecided(row, found)))
     return compound(against.name if against else None, judged, single=SINGLE)
+
+
+def _why_undecided(row: ValidatedControl, found: Contrast | None) -> str:
+    """Why there is no verdict on a control; "" where there is one."""
+    if not row.measurements:
+        return row.why_not
+    if found is None:
+        return "no training of the member to hold it against"
+    return "" if found.verdict else "too few trainings tell nothing about luck; raise validation.seeds"

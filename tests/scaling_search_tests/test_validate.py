@@ -313,7 +313,7 @@ def test_a_single_seed_gives_differences_and_no_verdicts():
     assert [row["verdict"] for row in facts["controls"]] == [None] * 3
     assert all(row["behind"] > 0 and row["behind_interval"] is None for row in facts["controls"])
     assert facts["compound"]["wins"] is None
-    assert "one training each says nothing about luck; raise validation.seeds" in facts["compound"]["why"]
+    assert "depth alone: too few trainings tell nothing about luck; raise validation.seeds" in facts["compound"]["why"]
     assert facts["curve"] is not None
 
 
