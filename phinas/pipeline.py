@@ -24,6 +24,7 @@ from space.yaml_text import dump_yaml, read_yaml
 
 if TYPE_CHECKING:
     from nas.evaluators.interface import Evaluator
+    from scaling_search.coefficients import Coefficients
 
 
 def run(config: Config, *, out: str | Path, stages: Sequence[str] = STAGES, quiet: bool = False) -> dict[str, Any]:
@@ -31,7 +32,7 @@ def run(config: Config, *, out: str | Path, stages: Sequence[str] = STAGES, quie
 
     An `out` that is a run of this configuration is carried on. Raises the errors of experiment.errors.
     """
-    check(config, stages)
+    check(config, stages, recorded=RunDir(out).coefficients)
     display = Display(quiet=quiet)
     if "search" in stages and config.search.reward == "soft" and config.search.target is not None:
         from nas.reward import IDLE_TARGET
@@ -93,8 +94,9 @@ def _again(
     return run(config, out=target.path, stages=stages, quiet=quiet)
 
 
-def check(config: Config, stages: Sequence[str]) -> None:
-    """What can be known to be wrong before anything is written. Raises InputError or SpecError."""
+def check(config: Config, stages: Sequence[str], *, recorded: Path | None = None) -> None:
+    """What can be known to be wrong before anything is written. recorded: the coefficients that the run has already, if any.
+    Raises InputError or SpecError."""
     from nas.strategies import require_strategy
 
     require_strategy(config.search.strategy, pareto=config.search.reward == "pareto")
@@ -111,6 +113,14 @@ def check(config: Config, stages: Sequence[str]) -> None:
         )
     if config.run.executor == "inline" and config.run.workers not in ("auto", 1):
         raise InputError(f"run.workers: {config.run.workers} trainings at a time need run.executor: processes")
+    if config.scaling.coefficients is not None and "scale" in stages:
+        from scaling_search.given import given_coefficients
+
+        given_coefficients(config.scaling, recorded=recorded)
+    if "validate" in stages:
+        from scaling_search.controls import read_controls
+
+        read_controls(config.validation.controls)
     if config.scaling.baseline is not None:
         load_spec(config.scaling.baseline)
     elif "search" in stages:
@@ -153,12 +163,26 @@ def _admit(session: Session) -> None:
 
     resolve_device(session.config.run.device)
     goal, scaling = read_goal(session.run), session.config.scaling
-    if scaling.baseline is not None:
+    if scaling.coefficients is not None:
+        _admit_given(session)
+    elif scaling.baseline is not None:
         make_grid(_given_baseline(session), scaling, largest_side=session.largest_side)
     elif "search" in goal:
         space = fitted_space(session.config, session.data)
         if "scale" in goal:
             require_room(space.base.resolution, scaling, largest_side=session.largest_side)
+
+
+def _admit_given(session: Session) -> None:
+    """With coefficients that are given there is no grid; whether they make the family can be known of a given baseline."""
+    from phinas.ladder import make_ladder
+    from scaling_search.given import given_coefficients
+
+    goal, scaling = read_goal(session.run), session.config.scaling
+    if scaling.baseline is not None:
+        make_ladder(_given_baseline(session), given_coefficients(scaling, recorded=session.run.coefficients), scaling)
+    elif "search" in goal:
+        fitted_space(session.config, session.data)
 
 
 def _search(session: Session) -> None:
@@ -246,12 +270,33 @@ def _adopt_baseline(session: Session) -> None:
 def _scale(session: Session) -> None:
     from phinas.ladder import make_ladder, recorded_latency
     from scaling_search.family import write_family
-    from scaling_search.nominal import nominal_grid
-    from scaling_search.search import search_coefficients
 
     if session.config.scaling.baseline is not None:
         _adopt_baseline(session)
     baseline = _read_baseline(session.run)
+    if session.config.scaling.coefficients is None:
+        coefficients = _search_coefficients(session, baseline)
+    else:
+        coefficients = _adopt_coefficients(session)
+    latency = recorded_latency(session.store.ledger("scaling"), session.stopwatch, session.executor)
+    family = make_ladder(baseline, coefficients, session.config.scaling, latency=latency)
+    record_artefacts(session.run, write_family(family, session.run.family))
+
+
+def _adopt_coefficients(session: Session) -> "Coefficients":
+    """Those that the user brings: as they were when the run took them."""
+    from scaling_search.given import given_coefficients, given_facts
+
+    section = session.config.scaling
+    coefficients = given_coefficients(section, recorded=session.run.coefficients)
+    write_atomic(session.run.coefficients, dump_yaml(given_facts(coefficients, section)))
+    return coefficients
+
+
+def _search_coefficients(session: Session, baseline: ArchSpec) -> "Coefficients":
+    from scaling_search.nominal import nominal_grid
+    from scaling_search.search import search_coefficients
+
     section = session.config.scaling
     if section.constraint == "nominal":
         warning = nominal_grid(baseline, section, largest_side=session.largest_side).warning()
@@ -268,29 +313,42 @@ def _scale(session: Session) -> None:
             notify=notify,
         )
     write_atomic(session.run.coefficients, dump_yaml(result.to_dict(section)))
-    latency = recorded_latency(session.store.ledger("scaling"), session.stopwatch, session.executor)
-    family = make_ladder(baseline, result.coefficients, section, latency=latency)
-    record_artefacts(session.run, write_family(family, session.run.family))
+    return result.coefficients
 
 
 def _validate(session: Session) -> None:
+    from experiment.seeds import seed_of
+    from scaling_search.controls import make_controls, read_controls
     from scaling_search.family import read_family
-    from scaling_search.validate import validate_family
+    from scaling_search.findings import describe_validation
+    from scaling_search.given import read_coefficients
+    from scaling_search.validate import members_to_train, validate_family
 
-    family = read_family(session.run.family, _read_baseline(session.run))
+    section, seed, side = session.config.validation, session.config.run.seed, session.largest_side
+    baseline = _read_baseline(session.run)
+    family = read_family(session.run.family, baseline)
+    controls = make_controls(
+        read_controls(section.controls),
+        baseline,
+        members_to_train(family, section, largest_side=side),
+        rounding=read_coefficients(session.run.coefficients, field="scaling"),
+        largest_side=side,
+    )
     with session.display.stage("validation") as notify:
-        rows = validate_family(
+        validation = validate_family(
             family,
-            session.config.validation,
-            seed=session.config.run.seed,
-            largest_side=session.largest_side,
+            section,
+            seed=seed,
+            largest_side=side,
             ledger=session.store.ledger("validation"),
             executor=session.executor,
             make_job=session.trainer.job,
             weights=session.run.family,
             notify=notify,
+            controls=controls,
         )
-    write_atomic(session.run.validation, dump_yaml({"members": [row.to_dict() for row in rows]}))
+    facts = describe_validation(validation, seed=seed_of(seed, "curve"))
+    write_atomic(session.run.validation, dump_yaml(facts))
     record_artefacts(session.run, list(session.run.family.glob("*.safetensors")))
 
 
@@ -308,11 +366,3 @@ _STAGES = {"search": _search, "scale": _scale, "validate": _validate, "report": 
 
 def _read_baseline(run: RunDir) -> ArchSpec:
     return ArchSpec.from_dict(read_yaml(run.baseline)["spec"])
-
-
-def read_coefficients(run: RunDir) -> Any:
-    """The Coefficients of a run."""
-    from scaling_search.coefficients import Coefficients
-
-    facts = read_yaml(run.coefficients)
-    return Coefficients(**{name: facts[name] for name in ("alpha", "beta", "gamma", "divisor", "rounding")})

@@ -23,9 +23,11 @@ from phinas.ladder import make_ladder
 from phinas.pipeline import check
 from phinas.session import STAGES, slots_of, threads_of
 from scaling_search.coefficients import Coefficients
+from scaling_search.controls import make_controls, read_controls
+from scaling_search.given import given_coefficients
 from scaling_search.grid import make_grid, require_room, spread
 from scaling_search.search import make_race
-from scaling_search.validate import reason_to_skip
+from scaling_search.validate import members_to_train
 from space.cost import cost
 from space.counting import networks as networks_of
 from space.spec import ArchSpec
@@ -91,7 +93,7 @@ def _beside(config: Config, stages: Sequence[str]) -> list[str]:
     if searched and section.cost == "latency":
         seconds = f"{LEAST_SECONDS:g} to {MOST_SECONDS:g} s each"
         told.append(f"each of the search's {section.trials} networks is timed first, {seconds}, which is not in it")
-    if "scale" in stages and config.scaling.evaluator != "proxy":
+    if "scale" in stages and config.scaling.coefficients is None and config.scaling.evaluator != "proxy":
         told.append(f"the scaling search trains nothing: what {config.scaling.evaluator} takes for it is not in it")
     return told
 
@@ -118,17 +120,28 @@ def _expected_stages(config: Config, data: "PreparedData", stages: Sequence[str]
             if reference and reference.spec:
                 trainings = config.search.finalist_seeds + 1  # one is as short as those of the search
                 expected.append(_Stage.of_equal("reference", trainings, [reference.spec], config.search.finalist_recipe))
-    if "scale" in stages and config.scaling.evaluator == "proxy":
+    searched = config.scaling.coefficients is None and config.scaling.evaluator == "proxy"
+    if "scale" in stages and searched:
         require_room(base.resolution, config.scaling, largest_side=largest)
         members = spread(make_grid(base, config.scaling, largest_side=largest), config.scaling.members)
         race = make_race(members, base, config.scaling)
         networks = [member.spec for member in members]
         expected.append(_Stage("scaling", race.most_trainings, race.budget, networks, config.scaling.recipe))
     if "validate" in stages:
-        family = make_ladder(base, _PUBLISHED, config.scaling)
-        kept = [m.spec for m in family if not reason_to_skip(m, config.validation, largest_side=largest)]
+        kept = _validated(base, config, largest_side=largest)
         expected.append(_Stage.of_equal("validation", len(kept) * config.validation.seeds, kept, config.validation.recipe))
     return expected
+
+
+def _validated(base: ArchSpec, config: Config, *, largest_side: float) -> list[ArchSpec]:
+    """Members and controls that are trained. `paper` counts where its coefficients stand in for those to be found."""
+    searched = config.scaling.coefficients is None
+    coefficients = _PUBLISHED if searched else given_coefficients(config.scaling)
+    members = members_to_train(make_ladder(base, coefficients, config.scaling), config.validation, largest_side=largest_side)
+    rules = read_controls(config.validation.controls)
+    controls = make_controls(rules, base, members, rounding=coefficients, largest_side=largest_side)
+    others = [c.spec for c in controls if c.spec and (not c.why_not or (c.same and searched and c.rule.name == "paper"))]
+    return [*(member.spec for member in members), *others]
 
 
 def _price(stage: _Stage, config: Config, data: "PreparedData") -> dict[str, Any]:

@@ -74,7 +74,7 @@ def fit_budget(baseline: ArchSpec, coefficients: Coefficients, measure: Counted,
     low, high = -REACH, largest_phi(baseline, coefficients)
     _require_reachable(baseline, coefficients, measure, limit, needed=needed, ends=(low, high))
     best: tuple[float, float] | None = None
-    for phi, value in _near(baseline, coefficients, needed, limit=limit, ends=(low, high)):
+    for phi, value in networks_near(baseline, coefficients, needed, limit=limit, ends=(low, high)):
         if value <= limit and (best is None or (value, phi) > best):
             best = (value, phi)
     assert best is not None  # the smallest is within, and there is a last one before the limit is crossed
@@ -92,7 +92,7 @@ def fit_budgets(baseline: ArchSpec, coefficients: Coefficients, measure: Counted
     return fits
 
 
-def _near(
+def networks_near(
     baseline: ArchSpec,
     coefficients: Coefficients,
     needed: Callable[[ArchSpec], float],
@@ -100,8 +100,8 @@ def _near(
     limit: float,
     ends: Interval,
 ) -> Iterator[tuple[float, float]]:
-    """A phi and the cost of every network whose cost is near the limit (and of some others), by halving what lies between
-    two phi until both mean one network."""
+    """A phi and the cost of every network whose cost is near the limit (and of some others, the next below and the next above
+    among them), by halving what lies between two phi until both mean one network."""
 
     def at(phi: float) -> tuple[float, ArchSpec, float]:
         spec = network_at(baseline, coefficients, phi)

@@ -1,8 +1,9 @@
 """The search for alpha, beta, gamma, the family, and its validation."""
 
-from typing import Annotated, Literal, Self
+import math
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from experiment.sections.fields import Count, Finite, Positive, Recipe, Section
 
@@ -15,7 +16,36 @@ def _factor(value: float) -> float:
     return value
 
 
+def _coefficients(value: Any) -> Any:
+    """Numbers, the path of a run or file, or none: checked whole, so that there is one message and not one a kind."""
+    remedy = "write three numbers, [alpha, beta, gamma], or the path of another run or of its coefficients.yaml"
+    if value is None or isinstance(value, dict) or (isinstance(value, str) and value.strip()):
+        return value  # a mapping is refused for its type
+    if not isinstance(value, list) or len(value) != 3:
+        raise ValueError(f"is none of the ways to give coefficients; {remedy}")
+    for number in value:
+        if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
+            raise ValueError(f"has {number!r}, which is not a finite number; {remedy}")
+        if number < 1:
+            raise ValueError(f"has {number:g}, below 1: compound scaling only enlarges (arXiv:1905.11946, eq. 3); 1 or more")
+        if number > 10:
+            raise ValueError(f"has {number:g}, above 10: phi makes the large steps; write at most 10")
+    if max(value) == 1:
+        raise ValueError("scales nothing: every phi would mean the baseline; write at least one number above 1")
+    return [float(number) for number in value]
+
+
+def _different(value: list[str]) -> list[str]:
+    for place, name in enumerate(value):
+        if not name.strip():
+            raise ValueError("has an empty name; leave it out, or name depth, width, resolution, paper, a network or a run")
+        if name in value[:place]:
+            raise ValueError(f"has {name!r} twice; write each control once")
+    return value
+
+
 Factor = Annotated[Finite, AfterValidator(_factor)]
+Given = Annotated[list[float] | str | None, BeforeValidator(_coefficients)]
 Step = Annotated[Finite, Field(ge=0.001, le=1)]
 
 
@@ -27,6 +57,9 @@ class ScalingSection(Section):
     """The search for alpha, beta, gamma, and the family."""
 
     baseline: str | None = Field(default=None, description="a preset or spec file to scale; none: search one")
+    coefficients: Given = Field(
+        default=None, description="three numbers, or another run or its coefficients.yaml: taken, and nothing is searched"
+    )
     constraint: Literal["measured", "nominal"] = Field(
         default="measured", description="what `multiple` is held against: FLOPs, or alpha * beta^2 * gamma^2 as in the paper"
     )
@@ -121,10 +154,15 @@ class ScalingSection(Section):
 
 
 class ValidationSection(Section):
-    """The brief training of the family."""
+    """The brief training of the family, and of what it is held against."""
 
     largest_multiple: Annotated[Finite, Field(ge=1)] = Field(
         default=6.0, description="members up to this many times B0's FLOPs are trained"
     )
     seeds: Count = Field(default=2, description="trainings of a member")
     recipe: Recipe = Field(default=Recipe(epochs=20), description="training of a member")
+    controls: Annotated[list[str], AfterValidator(_different)] = Field(
+        default=["depth", "width", "resolution", "paper"],
+        description="trained beside the largest member, at its FLOPs: depth, width, resolution (that alone is scaled), paper "
+        "(1.2, 1.1, 1.15), a preset, timm:NAME or spec file as it is, another run or its coefficients.yaml; []: none",
+    )

@@ -100,6 +100,51 @@ def config(text: str) -> Config:
         ("scaling: {alpha: 1}", "scaling.alpha: 1 should be a valid list"),
         ("scaling: {phi: [1, 1]}", "scaling.phi: [1.0, 1.0] does not rise strictly; write each once, the smallest first"),
         ("scaling: {phi: []}", "scaling.phi: [] should have at least 1 item after validation, not 0"),
+        (
+            "scaling: {coefficients: [1.2, 1.1]}",
+            "scaling.coefficients: [1.2, 1.1] is none of the ways to give coefficients; write three numbers, [alpha, beta, "
+            "gamma], or the path of another run or of its coefficients.yaml",
+        ),
+        (
+            "scaling: {coefficients: [1.2, 0.9, 1.1]}",
+            "scaling.coefficients: [1.2, 0.9, 1.1] has 0.9, below 1: compound scaling only enlarges (arXiv:1905.11946, eq. 3); "
+            "1 or more",
+        ),
+        (
+            "scaling: {coefficients: [1, 1, 10.5]}",
+            "scaling.coefficients: [1, 1, 10.5] has 10.5, above 10: phi makes the large steps; write at most 10",
+        ),
+        (
+            "scaling: {coefficients: [1, .inf, 2]}",
+            "scaling.coefficients: [1, inf, 2] has inf, which is not a finite number; write three numbers, [alpha, beta, "
+            "gamma], or the path of another run or of its coefficients.yaml",
+        ),
+        (
+            "scaling: {coefficients: [1, 1.1, true]}",
+            "scaling.coefficients: [1, 1.1, True] has True, which is not a finite number; write three numbers, [alpha, beta, "
+            "gamma], or the path of another run or of its coefficients.yaml",
+        ),
+        (
+            "scaling: {coefficients: [1, 1, 1]}",
+            "scaling.coefficients: [1, 1, 1] scales nothing: every phi would mean the baseline; write at least one number "
+            "above 1",
+        ),
+        (
+            "scaling: {coefficients: ' '}",
+            "scaling.coefficients: ' ' is none of the ways to give coefficients; write three numbers, [alpha, beta, gamma], "
+            "or the path of another run or of its coefficients.yaml",
+        ),
+        ("scaling: {coefficients: {alpha: 1}}", "scaling.coefficients: {'alpha': 1} should be a valid list or a valid string"),
+        (
+            "validation: {controls: [depth, paper, depth]}",
+            "validation.controls: ['depth', 'paper', 'depth'] has 'depth' twice; write each control once",
+        ),
+        (
+            "validation: {controls: ['']}",
+            "validation.controls: [''] has an empty name; leave it out, or name depth, width, resolution, paper, a network or "
+            "a run",
+        ),
+        ("validation: {controls: depth}", "validation.controls: 'depth' should be a valid list"),
         ("name: 3", "name: 3 should be a valid string"),
         ("name: ''", "name: '' should have at least 1 character"),
         ("version: 0", "version: 0 should be 1"),
@@ -129,6 +174,12 @@ def test_a_mistake_in_the_data_section_is_told_alike(data, message):
     with pytest.raises(InputError) as caught:
         config_from_text(f"data: {data}", where="c.yaml")
     assert str(caught.value) == f"c.yaml: {message}"
+
+
+def test_coefficients_may_be_numbers_or_a_path_beside_the_settings_of_the_search():
+    assert config("scaling: {coefficients: [1, 1.1, 1.15], members: 4}").scaling.coefficients == [1.0, 1.1, 1.15]
+    assert config("scaling: {coefficients: runs/a}").scaling.coefficients == "runs/a"
+    assert config("validation: {controls: []}").validation.controls == []
 
 
 def test_every_mistake_is_a_line_of_its_own():

@@ -1,0 +1,227 @@
+"""Controls: a member's FLOPs met by other ways to scale, and what is said where they can't be."""
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from experiment.config import ScalingSection
+from experiment.errors import InputError
+from experiment.rundir import RunDir
+from scaling_search.coefficients import Coefficients
+from scaling_search.controls import SINGLE, make_controls, nearest_phi, read_controls
+from scaling_search.family import make_family
+from scaling_search.given import given_coefficients, given_facts, read_coefficients
+from scaling_search.phi import network_at
+from space.cost import cost
+from space.loading import load_space
+from space.presets import preset
+from space.yaml_text import dump_yaml
+
+B0 = preset("efficientnet_b0")
+PAPER = Coefficients(1.2, 1.1, 1.15)
+FAMILY = make_family(B0, PAPER, [0.5, 1.0, 2.0])
+
+
+def controls(*names, baseline=B0, trained=FAMILY, rounding=PAPER, largest_side=math.inf):
+    return make_controls(read_controls(names), baseline, trained, rounding=rounding, largest_side=largest_side)
+
+
+def blocks(spec):
+    return [stage.depth for stage in spec.stages]
+
+
+def widths(spec):
+    return [stage.width for stage in spec.stages]
+
+
+def write_coefficients(directory, text):
+    path = directory / "scaling" / "coefficients.yaml"
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+    return directory
+
+
+@pytest.mark.parametrize("name", SINGLE)
+def test_a_control_of_one_dimension_changes_that_dimension_and_meets_the_largest_members_flops(name):
+    (control,) = controls(name)
+    assert control.rule.words == f"{name} alone"
+    assert control.against is FAMILY[-1]
+    assert control.why_not == ""
+    assert control.cost.flops == pytest.approx(FAMILY[-1].cost.flops, rel=0.03)
+    assert control.ratio == pytest.approx(control.cost.flops / cost(B0).flops)
+    changed = {
+        "depth": blocks(control.spec) != blocks(B0),
+        "width": widths(control.spec) != widths(B0),
+        "resolution": control.spec.resolution != B0.resolution,
+    }
+    assert [key for key, value in changed.items() if value] == [name]
+
+
+def test_no_other_phi_comes_nearer():
+    for name, coefficients in {"depth": Coefficients(2.0, 1.0, 1.0), "width": Coefficients(1.0, 2.0, 1.0)}.items():
+        target = FAMILY[-1].cost.flops
+        phi = nearest_phi(B0, coefficients, target)
+        reached = abs(math.log(cost(network_at(B0, coefficients, phi)).flops / target))
+        others = (cost(network_at(B0, coefficients, step / 200)).flops for step in range(800))
+        assert reached <= min(abs(math.log(flops / target)) for flops in others) + 1e-12, name
+
+
+def test_a_control_has_the_regularisation_of_the_member_it_is_held_against():
+    (control,) = controls("width")
+    assert control.spec.dropout == FAMILY[-1].spec.dropout != B0.dropout
+    assert control.spec.drop_path == FAMILY[-1].spec.drop_path
+
+
+def test_controls_are_rounded_as_the_family_is():
+    rounding = replace(PAPER, divisor=4, rounding="balanced")
+    (control,) = controls("paper", rounding=rounding)
+    assert (control.rule.coefficients.divisor, control.rule.coefficients.rounding) == (4, "balanced")
+    assert any(width % 8 for width in widths(control.spec))
+
+
+def test_a_control_that_is_the_member_is_said_to_be():
+    (control,) = controls("paper")
+    assert control.why_not == "is the same network as B3"
+    assert control.same
+
+
+def test_a_control_that_is_too_large_for_the_images_names_the_option():
+    small = replace(B0, resolution=32)
+    family = [member for member in make_family(small, PAPER, [0.5, 1.0]) if member.spec.resolution <= 37]
+    resolution, depth = controls("resolution", "depth", baseline=small, trained=family, largest_side=37)
+    side = resolution.spec.resolution
+    assert resolution.why_not == f"needs {side} pixels of a side, the images have 37; see data.upsample"
+    assert depth.why_not == ""
+
+
+def test_a_control_that_comes_nowhere_near_says_how_near():
+    baseline = load_space("tiny").fitted(channels=1, classes=10, resolution=20).base
+    shallow = replace(baseline, stages=(replace(baseline.stages[0], depth=1),))  # a second block is 40% more
+    family = make_family(shallow, Coefficients(1.0, 1.0, 1.1), [1.0])
+    (control,) = controls("depth", baseline=shallow, trained=family)
+    assert control.why_not.startswith("the nearest network has ")
+    assert f"B1's {family[1].cost.flops / 1e3:.4g}k flops; over 15% apart nothing is compared" in control.why_not
+
+
+def test_below_the_baseline_a_control_shrinks():
+    family = make_family(B0, PAPER, [-1.0])
+    for control in controls(*SINGLE, trained=family):
+        assert control.against.name == "b-1"
+        assert control.phi < 0
+        assert control.cost.flops < cost(B0).flops
+
+
+@pytest.mark.parametrize("trained", [[], FAMILY[:1]])
+def test_without_a_larger_member_there_is_nothing_to_compare_with(trained):
+    depth, paper = controls("depth", "paper", trained=trained)
+    for control in (depth, paper):
+        assert control.against is control.spec is None
+        assert control.why_not.startswith("no member but B0 is trained")
+
+
+def test_a_published_network_is_taken_as_it_is_for_the_images_and_held_against_the_nearest_member():
+    baseline = replace(B0, channels=1, classes=10)
+    family = make_family(baseline, PAPER, [0.5, 1.0, 2.0])
+    near, far, same, timm = controls(
+        "efficientnet_b1", "mobilenet_v2", "efficientnet_b0", "timm:efficientnet_b1", baseline=baseline, trained=family
+    )
+    assert near.rule.words == "efficientnet_b1 as published"
+    assert near.spec == replace(preset("efficientnet_b1"), channels=1, classes=10)
+    assert near.against.name == "b1"
+    assert near.phi is near.rule.coefficients is None
+    assert near.why_not == timm.why_not == ""
+    assert far.why_not.startswith("it has ")
+    assert "below B0's" in far.why_not
+    assert same.why_not == "is the same network as B0"
+
+
+def test_a_spec_file_is_taken_as_it_is(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(dump_yaml(FAMILY[2].spec.to_dict()))
+    (control,) = controls(str(path))
+    assert control.rule.words == "mine.yaml as it is"
+    assert control.against is FAMILY[2]
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_another_runs_coefficients_are_scaled_to_the_same_flops(tmp_path, whole):
+    run = write_coefficients(tmp_path / "cats", "alpha: 1.3\nbeta: 1.05\ngamma: 1.1\ndivisor: 4\nrounding: round\n")
+    path = run if whole else RunDir(run).coefficients
+    (control,) = controls(str(path))
+    assert control.rule.words == "coefficients of cats (1.3, 1.05, 1.1)"
+    assert control.rule.coefficients == Coefficients(1.3, 1.05, 1.1)
+    assert control.cost.flops == pytest.approx(FAMILY[-1].cost.flops, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("dept", "'dept' is none of depth, width, resolution, paper, a preset, .*; did you mean 'depth'"),
+        ("timm:efficientnet_b99", "is no network of timm or torchvision known here"),
+        ("nowhere/at/all", "'nowhere/at/all' is none of"),
+        ("x" * 5000, "File name too long|is none of"),
+    ],
+)
+def test_a_name_that_means_nothing_is_refused(name, message):
+    with pytest.raises(InputError, match=rf"^validation\.controls: .*({message})"):
+        read_controls([name])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "is no coefficients.yaml: it holds no keys"),
+        ("[1, 2, 3]", "is no coefficients.yaml: it holds no keys"),
+        ("alpha: 1.2\nbeta: 1.1\n", "gamma: missing; write alpha, beta and gamma, or name a run directory"),
+        ("alpha: 0.2\nbeta: 1.1\ngamma: 1.1\n", "alpha: 0.2 is not a number of 1 or more"),
+        ("alpha: .inf\nbeta: 1.1\ngamma: 1.1\n", "alpha: inf is not a number of 1 or more"),
+        ("alpha: yes\nbeta: 1.1\ngamma: 1.1\n", "alpha: .* is not a number of 1 or more"),
+        ("alpha: 1\nbeta: 1\ngamma: 1\n", "alpha, beta and gamma are all 1, which scales nothing"),
+        ("alpha: 1.2\nbeta: 1.1\ngamma: 1.1\ndivisor: 0\n", "divisor: 0 is not a whole number of 1 or more"),
+        ("alpha: 1.2\nbeta: 1.1\ngamma: 1.1\nrounding: up\n", "rounding: 'up' is none of ceil, round, balanced"),
+        ("alpha: [1.2\n", "coefficients.yaml: line 2"),
+    ],
+)
+def test_a_damaged_file_of_coefficients_is_refused_with_what_is_wrong(tmp_path, text, message):
+    run = write_coefficients(tmp_path / "other", text)
+    with pytest.raises(InputError, match=rf"^scaling\.coefficients: .*{message}"):
+        given_coefficients(ScalingSection(coefficients=str(run)))
+    with pytest.raises(InputError, match=rf"^validation\.controls: .*{message}"):
+        read_controls([str(run)])
+
+
+def test_a_run_that_has_no_coefficients_yet_is_refused_with_the_verb(tmp_path):
+    with pytest.raises(InputError, match=r"has no scaling/coefficients\.yaml yet; run `phinas scale` on that run first"):
+        read_controls([str(tmp_path)])
+    with pytest.raises(InputError, match=r"there is no such run or file; name a run directory or its coefficients\.yaml"):
+        read_coefficients(tmp_path / "gone", field="scaling.coefficients")
+
+
+def test_given_coefficients_are_taken_under_the_runs_own_rounding(tmp_path):
+    run = write_coefficients(tmp_path / "other", "alpha: 1.3\nbeta: 1.05\ngamma: 1.1\ndivisor: 16\nrounding: round\n")
+    section = ScalingSection(coefficients=str(run), divisor=4)
+    assert given_coefficients(section) == Coefficients(1.3, 1.05, 1.1, divisor=4)
+    numbers = ScalingSection(coefficients=[1.2, 1.1, 1.15], rounding="balanced")
+    assert given_coefficients(numbers) == replace(PAPER, rounding="balanced")
+
+
+def test_what_a_run_took_stays_when_its_source_changes_or_goes(tmp_path):
+    run = write_coefficients(tmp_path / "other", "alpha: 1.3\nbeta: 1.05\ngamma: 1.1\n")
+    section = ScalingSection(coefficients=str(run))
+    taken, recorded = given_coefficients(section), tmp_path / "coefficients.yaml"
+    recorded.write_text(dump_yaml(given_facts(taken, section)))
+    RunDir(run).coefficients.unlink()
+    assert given_coefficients(section, recorded=recorded) == taken
+    with pytest.raises(InputError):
+        given_coefficients(ScalingSection(coefficients=f"{run}/."), recorded=recorded)
+
+
+def test_the_file_of_given_coefficients_says_so_and_reads_back():
+    section = ScalingSection(coefficients=[1.2, 1.1, 1.15])
+    facts = given_facts(PAPER, section)
+    assert facts["given"] is True
+    assert facts["why"] == "given: 1.2, 1.1, 1.15"
+    assert facts["members"] == []
+    assert facts["ranges"]["alpha"] == [1.2, 1.2]
+    assert facts["nominal"] == pytest.approx(1.92, abs=0.01)
