@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 
 from experiment.config import Config, SearchSection
 from experiment.errors import InputError
+from experiment.rundir import RunDir
 from space.loading import load_space, load_spec
 from space.search_space import SearchSpace
 from space.spec import ArchSpec
+from space.yaml_text import read_yaml
 
 if TYPE_CHECKING:
     from training.prepared import PreparedData
@@ -53,3 +55,13 @@ def fitted_baseline(config: Config, data: "PreparedData | None") -> ArchSpec:
     if data is None:
         return replace(given, resolution=side)
     return replace(given, channels=data.channels, classes=len(data.classes), resolution=side)
+
+
+def given_baseline(config: Config, data: "PreparedData | None", run: RunDir) -> ArchSpec:
+    """The same, as it was when the run began."""
+    return read_baseline(run) if run.baseline.exists() else fitted_baseline(config, data)
+
+
+def read_baseline(run: RunDir) -> ArchSpec:
+    """What the search found, or was given."""
+    return ArchSpec.from_dict(read_yaml(run.baseline)["spec"])

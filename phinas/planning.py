@@ -18,9 +18,9 @@ from experiment.seeds import seed_of
 from nas.gate import ENUMERABLE
 from nas.reference import resolve
 from nas.search import gate_of
+from phinas.admission import check
 from phinas.fitting import fitted_baseline, fitted_space, largest_side
 from phinas.ladder import make_ladder
-from phinas.pipeline import check
 from phinas.session import STAGES, slots_of, threads_of
 from scaling_search.coefficients import Coefficients
 from scaling_search.controls import make_controls, read_controls
