@@ -99,7 +99,7 @@ def scale(
         return
     if options["scaling__baseline"] is None or out is None:
         raise InputError("scale: name a run directory, or --baseline with --data and --out")
-    config = config_of(None, settings, options, quick=False)
+    config = config_of(None, settings, options, quick=False, imageless=True)
     _tell(pipeline.run(config, out=out, stages=("scale", "report"), quiet=_quiet()), as_json)
 
 

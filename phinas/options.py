@@ -120,6 +120,7 @@ BASELINE: Options = {
     "--baseline": ("scaling.baseline", str, "A preset, spec file or timm:NAME to scale instead of searching one."),
 }
 FAMILY: Options = {
+    "--coefficients": ("scaling.coefficients", _Numbers(words=True), "1.2 1.1 1.15, or another run's: not searched, taken."),
     "--flops": ("scaling.flops", _Numbers(), "The family by budgets, 200M 400M 800M, instead of by phi."),
     "--params": ("scaling.params", _Numbers(), "The same of parameters."),
     "--latency-ms": ("scaling.latency_ms", _Numbers(), "The same of milliseconds an image takes on this device."),
@@ -151,15 +152,14 @@ def configured(*groups: Options) -> Callable[[Callable[..., None]], Callable[...
 def config_of(
     path: Path | None, settings: tuple[str, ...], options: dict[str, Any], *, quick: bool, imageless: bool = False
 ) -> Any:
-    """The configuration of a call: file (or the quick start, or the defaults), then options, then --set. imageless: what is
-    asked needs no images."""
+    """The configuration of a call: file (or the quick start, or the defaults), then options, then --set. imageless: there
+    may be none."""
     from experiment.config import load_config, merged
 
     changes = {name.replace("__", "."): value for name, value in options.items() if value is not None} | settings_of(settings)
     if path is None and quick and "data.source" not in changes:
         path = _QUICK
-    evaluator = "scaling.evaluator" if "scaling.baseline" in changes else "search.evaluator"
-    needs_images = changes.get(evaluator, "proxy") == "proxy" and not imageless
+    needs_images = changes.get("search.evaluator", "proxy") == "proxy" and not imageless
     if path is None and "data.source" not in changes and needs_images:
         raise InputError("--data: missing; name the images (digits, or a path), or give a configuration file")
     base = load_config(path).model_dump() if path else {}

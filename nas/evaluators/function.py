@@ -46,9 +46,7 @@ class FunctionEvaluator:
             what = "a class" if isinstance(function, type) else f"of type {type(function).__name__}"
             raise InputError(f"{key}: {name!r} is {what}; name a function, or an object that can be called")
         if not _takes_what_it_is_given(function):
-            raise InputError(
-                f"{key}: {name!r} can't be called with (spec, budget, seed); give it these three parameters"
-            )
+            raise InputError(f"{key}: {name!r} can't be called with (spec, budget, seed); give it these three parameters")
         self.reports = takes_report(function)
         self._source = _hash_of_source(function)
         self._name = name
