@@ -19,7 +19,8 @@ from nas.search import SearchResult
 from nas.trial import cost_in, judged, measured_trials, trial_attributes
 from scaling_search.family import make_family, write_family
 from scaling_search.grid import make_grid, spread
-from scaling_search.search import ScalingResult
+from scaling_search.racing import judge, next_trainings
+from scaling_search.search import ScalingResult, make_race
 from scaling_search.validate import Validated, reason_to_skip
 from space.presets import preset
 from space.spec import ArchSpec, StageSpec
@@ -50,6 +51,11 @@ def network(number):
     """A different small network for each number."""
     stages = (StageSpec(8, 1, expansion=1), StageSpec(8 + 8 * number, 2, kernel=5, stride=2, expansion=2, se=0.0))
     return ArchSpec(stages, stem_width=8, stem_stride=1, head_width=64, resolution=12, channels=1, classes=10)
+
+
+def _of(results, member, wanted):
+    """Accuracies of a member's trainings of such epochs, by seed."""
+    return [results[training] for training in sorted(results) if training.member == member and wanted(training.epochs)]
 
 
 class Builder:
@@ -136,19 +142,27 @@ class Builder:
         write_atomic(self.run.baseline, dump_yaml(facts | {"why": why, "finalists": []}))
         return self
 
-    def scale(self, *, gap=0.0, seeds=3):
-        section = self.config.scaling
+    def scale(self, *, gap=0.0, seeds=None):
+        """Race the grid on accuracies drawn at random, brief and full trainings alike; the first member is `gap` above them."""
+        section = self.config.scaling.model_copy(update={"seeds": seeds or self.config.scaling.seeds})
         grid = make_grid(self.spec, section)
-        members = spread(grid, section.members)
-        accuracies = {m.spec.spec_id: [0.8 + 0.02 * self.random.random() for _ in range(seeds)] for m in members}
-        winner = accuracies[members[0].spec.spec_id]
-        winner[:] = [value + gap for value in winner]
-        comparison = compare(accuracies)
-        best = next(member for member in members if member.spec.spec_id == comparison.winner)
-        self.found = best.point(section)
-        result = ScalingResult(self.found, best, grid, members, accuracies, comparison)
+        raced = spread(grid, section.members)
+        race = make_race(raced, self.spec, section)
+        results = {}
+        while rung := next_trainings(race, results):
+            results |= {t: 0.8 + 0.02 * self.random.random() + (0 if t.member else gap) for t in rung}
+        verdict = judge(race, results)
+        full = {m.spec.spec_id: _of(results, place, lambda epochs: epochs == race.epochs) for place, m in enumerate(raced)}
+        brief = {m.spec.spec_id: _of(results, place, lambda epochs: epochs < race.epochs) for place, m in enumerate(raced)}
+        brief = {name: values[0] for name, values in brief.items() if values}
+        self.found = raced[verdict.winner].point(section)
+        result = ScalingResult(self.found, grid, raced, full, brief, race, verdict)
         write_atomic(self.run.coefficients, dump_yaml(result.to_dict(section)))
-        self.family = make_family(self.spec, self.found, section.phi)
+        return self.grow()
+
+    def grow(self):
+        """The family by the coefficients found."""
+        self.family = make_family(self.spec, self.found, self.config.scaling.phi)
         write_family(self.family, self.run.family)
         return self
 
