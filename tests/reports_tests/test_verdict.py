@@ -8,7 +8,7 @@ import pytest
 from experiment.rundir import write_atomic
 from nas.reference import Measured, Reference
 from nas.reward import Reward
-from reports.exhibits import show_finalists
+from reports.exhibits.search import show_finalists
 from reports.figures import front
 from reports.figures.frame import round_ticks
 from reports.figures.front import equal_reward
