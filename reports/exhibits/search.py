@@ -27,9 +27,7 @@ def show_trials(records: Records) -> Exhibit | None:
     ]  # fmt: skip
     marked = next((place for place, trial in enumerate(trials) if trial.number == records.chosen), None)
     note = "" if len(trials) == len(records.trials) else f"The best {len(trials)} by reward; all are in trials.csv."
-    names = columns(
-        "trial", "network:", "FLOPs", "parameters", *([extra] if extra else []), "accuracy", "reward", "on front:"
-    )
+    names = columns("trial", "network:", "FLOPs", "parameters", *([extra] if extra else []), "accuracy", "reward", "on front:")
     return Exhibit(names, rows, marked, note)
 
 
