@@ -5,17 +5,21 @@ the difference between independent proportions", 1998, method 10). It takes the 
 they are the same images, so it errs on the side of "can't be told".
 """
 
+import math
 from typing import Any
 
 from experiment.measurement import wilson_interval
+from reports.controls import PAPER, about_compound, about_own
 from reports.records import Records
-from reports.wording import amount, counted, percent, quantity
+from reports.wording import GREEK, amount, counted, joined_names, percent, points, quantity, span
 from training.compare import shown_chance
 
 
 def verdict(records: Records) -> list[str]:
     """Sentences for the top of the page: baseline, coefficients, family."""
-    return [*_about_baseline(records), *_about_coefficients(records), *_about_family(records)]
+    coefficients = [*_about_coefficients(records), *_about_paper(records)]
+    controls = [*about_compound(records), *about_own(records)]
+    return [*_about_baseline(records), *coefficients, *_about_family(records), *controls, *_about_predictions(records)]
 
 
 def difference(first: dict[str, Any], second: dict[str, Any]) -> tuple[float, float, float]:
@@ -107,6 +111,11 @@ def _about_coefficients(records: Records) -> list[str]:
     found = records.coefficients
     if found is None:
         return []
+    if records.searched_coefficients is None:
+        point = ", ".join(f"{name}\u00a0=\u00a0{found[name]:.2f}" for name in GREEK)
+        return [
+            f"To grow it, scale by {point}: given, not searched, so whether others suit these data better is not said here."
+        ]
     values = ", ".join(
         f"{name}\u00a0=\u00a0{found[name]:.2f} ({found['ranges'][name][0]:.2f} to {found['ranges'][name][1]:.2f})"
         for name in ("alpha", "beta", "gamma")
@@ -124,6 +133,33 @@ def _about_coefficients(records: Records) -> list[str]:
     return [told, why[told_apart(found)]]
 
 
+def nearest_to_paper(coefficients: dict[str, Any]) -> dict[str, Any] | None:
+    """The raced network whose intervals are nearest to the paper's alpha, beta, gamma, in logarithms."""
+
+    def distance(row: dict[str, Any]) -> float:
+        boxes = [(row[name], math.log(value)) for name, value in zip(GREEK, PAPER, strict=True)]
+        return math.hypot(*(max(0.0, math.log(low) - at, at - math.log(high)) for (low, high), at in boxes))
+
+    known = [row for row in coefficients["members"] if row["behind"] is not None]
+    return min(known, key=distance, default=None)
+
+
+def _about_paper(records: Records) -> list[str]:
+    """What the grid alone says of the paper's coefficients."""
+    row = nearest_to_paper(records.searched_coefficients or {"members": []})
+    if row is None:
+        return []
+    box = ", ".join(f"{GREEK[name]} {span(*row[name])}" for name in GREEK)
+    numbers = ", ".join(f"{value:g}" for value in PAPER)
+    told = f"The raced network nearest to the paper's {numbers} ({box})"
+    if row["winner"]:
+        return [f"{told} is the best itself."]
+    interval = row["behind_interval"]
+    behind = f"{points(row['behind']).removeprefix('+')} points behind"
+    noise = f" (95%: {points(interval[0])} to {points(interval[1])})" if interval else ""
+    return [f"{told} {"can't be told from" if row['tied'] else 'is worse than'} the best: {behind}{noise}."]
+
+
 def _about_family(records: Records) -> list[str]:
     trained = records.validated
     if not trained:
@@ -135,9 +171,27 @@ def _about_family(records: Records) -> list[str]:
     gain, low, high = difference(first, last)
     cost = f"at {last['flops'] / first['flops']:.1f} times the FLOPs"
     told += f" and {last['name'].upper()}, {cost}, {percent(last['accuracy'])}"
-    measure = f"{100 * gain:+.1f} points (95%: {100 * low:+.1f} to {100 * high:+.1f})".replace("-", "\N{MINUS SIGN}")
+    measure = f"{points(gain)} points (95%: {points(low)} to {points(high)})"
     if low > 0:
         return [f"{told}: {measure}, so scaling helps beyond what the {last['images']:,} test images leave open."]
     if high < 0:
         return [f"{told}: {measure}, so scaling hurts here, with these recipes."]
     return [f"{told}: {measure}; with {last['images']:,} test images that gain can't be told from none."]
+
+
+def _about_predictions(records: Records) -> list[str]:
+    """Which accuracies of the family are no measurements."""
+    rows = records.predicted
+    if not rows:
+        return []
+    far = max(rows, key=lambda row: row["prediction"]["beyond"])
+    found = far["prediction"]
+    low, high = found["interval"]
+    names = joined_names([row["name"].upper() for row in rows])
+    beyond = f", at {found['beyond']:.1f} times the FLOPs of the largest trained network" if found["beyond"] > 1 else ""
+    one = len(rows) == 1
+    return [
+        f"{names} {'was' if one else 'were'} not trained: what is told of {'its' if one else 'their'} "
+        f"accuracy is a prediction ({far['name'].upper()}: {percent(found['accuracy'])}, 95%: {percent(low)} to "
+        f"{percent(high)}{beyond})."
+    ]

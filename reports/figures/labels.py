@@ -15,6 +15,7 @@ from matplotlib.transforms import Bbox
 
 from reports.palette import INK, MUTED
 
+_MARK = np.array([(x, y) for x in (-4, 0, 4) for y in (-4, 0, 4)], dtype=float)  # a mark's extent, in pixels
 _DISTANCES = (7, 12, 19, 28, 40, 55)
 Point = tuple[float, float]
 _DIRECTIONS = tuple(math.radians(angle) for angle in (0, 180, 90, 270, 35, 145, 325, 215))
@@ -33,9 +34,15 @@ class Label:
 
 
 def place_labels(
-    axes: Axes, labels: Sequence[Label], *, points: Sequence[Point], lines: Sequence[Sequence[Point]] = ()
+    axes: Axes,
+    labels: Sequence[Label],
+    *,
+    points: Sequence[Point],
+    lines: Sequence[Sequence[Point]] = (),
+    marks: Sequence[Point] = (),
 ) -> None:
-    """Write `labels` into `axes` (whose limits are final), clear of each other, of data points and of lines through points."""
+    """Write `labels` into `axes` (whose limits are final), clear of each other, of data points, of lines through points and
+    of marks, which are some points wide."""
     figure = axes.get_figure(root=True)
     assert figure is not None
     canvas = figure.canvas
@@ -43,7 +50,8 @@ def place_labels(
     renderer = canvas.get_renderer()  # type: ignore[no-untyped-call]
     frame = axes.get_window_extent(renderer)
     occupied = [axes.transData.transform(np.array(line, dtype=float)) for line in lines if len(line) > 1]
-    pixels = np.concatenate([axes.transData.transform(np.array(points, dtype=float)), *map(_along, occupied)])
+    wide = [axes.transData.transform(np.array(mark, dtype=float)) + _MARK for mark in marks]
+    pixels = np.concatenate([axes.transData.transform(np.array(points, dtype=float)), *map(_along, occupied), *wide])
     taken: list[Bbox] = []
     for label in labels:
         weight = "bold" if label.bold else "normal"
