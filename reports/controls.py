@@ -7,11 +7,11 @@ interval covers the luck of training and the finite number of test images, for a
 from typing import Any
 
 from reports.records import Records
-from reports.wording import joined_names, points, shortened
+from reports.wording import shortened
 
-_TOLD = 2  # rivals that are named where they can't be told from
-SINGLE = ("depth", "width", "resolution")
 PAPER = (1.2, 1.1, 1.15)  # arXiv:1905.11946, section 5.1
+PAPERS = "the paper's " + ", ".join(f"{value:g}" for value in PAPER)
+SINGLE = ("depth", "width", "resolution")
 VERDICTS = {"better": "compound is better", "worse": "the control is better", "tied": "can't be told"}
 
 # Of each kind the marker, and its name for a caption.
@@ -35,8 +35,7 @@ def kind_of(row: dict[str, Any]) -> str:
 def named(row: dict[str, Any]) -> str:
     """As in "better than ..."."""
     kind = kind_of(row)
-    numbers = ", ".join(f"{value:g}" for value in PAPER)
-    return f"the paper's {numbers}" if kind == "paper" else f"the {row['rule']}" if kind == "transfer" else str(row["rule"])
+    return PAPERS if kind == "paper" else f"the {row['rule']}" if kind == "transfer" else str(row["rule"])
 
 
 def label(row: dict[str, Any], limit: int, *, brief: bool = False) -> str:
@@ -54,16 +53,6 @@ def member_of(row: dict[str, Any], records: Records) -> dict[str, Any] | None:
     return next((member for member in records.members if member["name"] == row.get("against")), None)
 
 
-def _interval_in_points(row: dict[str, Any]) -> str:
-    """Of `behind`; it is not known after a single training of each."""
-    interval = row.get("behind_interval")
-    return (
-        f"95%: {points(interval[0])} to {points(interval[1])}"
-        if interval
-        else "with one training each nothing is known of its noise"
-    )
-
-
 def about_compound(records: Records) -> list[str]:
     """Whether compound scaling wins over one dimension alone on these data."""
     found = records.compound
@@ -75,33 +64,6 @@ def about_compound(records: Records) -> list[str]:
         None: "Whether compound scaling wins here can't be told",
     }[found.get("wins")]
     return [f"{told}.", *([as_sentence(found["why"])] if found.get("why") else [])]
-
-
-def about_own(records: Records) -> list[str]:
-    """Whether the family's coefficients beat those of the paper and of other runs: does this domain need its own?"""
-    rivals = [row for row in records.trained_controls if kind_of(row) in ("paper", "transfer") and row.get("verdict")]
-    tied = [row for row in rivals if row["verdict"] == "tied"]
-    told = [_told_apart(row, records) for row in rivals if row["verdict"] != "tied"]
-    if not tied:
-        return told
-    few = [f"{named(row)} ({_measure(row)})" for row in sorted(tied, key=kind_of)[:_TOLD]]  # the paper's first
-    more = [f"{len(tied) - _TOLD} more"] if len(tied) > _TOLD else []
-    return [*told, f"Whether {_ours(records)} beat {joined_names(few + more, 'or')} can't be told."]
-
-
-def _ours(records: Records) -> str:
-    return "the coefficients found here" if records.searched_coefficients is not None else "the given coefficients"
-
-
-def _measure(row: dict[str, Any]) -> str:
-    return f"{points(row['behind'])} points at about {str(row['against']).upper()}'s FLOPs, {_interval_in_points(row)}"
-
-
-def _told_apart(row: dict[str, Any], records: Records) -> str:
-    better = row["verdict"] == "better"
-    so = f", so this domain {'gains from' if better else 'does not need'} its own" if records.searched_coefficients else ""
-    verb = "beat" if better else "are worse than"
-    return f"On the test images {_ours(records)} {verb} {named(row)} ({_measure(row)}){so}."
 
 
 def as_sentence(text: str) -> str:

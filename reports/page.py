@@ -19,7 +19,7 @@ from reports.palette import DARK, LIGHT
 from reports.plates import as_png, as_svg, inlined, styled
 from reports.records import Records, read_records
 from reports.tables import TABLES
-from reports.verdict import told_apart, verdict
+from reports.verdict import paragraphs, told_apart
 from reports.wording import GREEK, amount, percent, quantity, span
 
 
@@ -68,7 +68,7 @@ def render(records: Records, figures: dict[str, dict[str, Any]]) -> str:
         version=version(),
         light=LIGHT,
         dark=DARK,
-        verdict=" ".join(verdict(records)),
+        verdict=[" ".join(paragraph) for paragraph in paragraphs(records)],
         headlines=_headlines(records),
         warnings=provenance.warnings(records),
         figures=figures,

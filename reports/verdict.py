@@ -5,21 +5,30 @@ the difference between independent proportions", 1998, method 10). It takes the 
 they are the same images, so it errs on the side of "can't be told".
 """
 
-import math
 from typing import Any
 
 from experiment.measurement import wilson_interval
-from reports.controls import PAPER, about_compound, about_own
+from reports.controls import about_compound
+from reports.own import about_own, about_paper
 from reports.records import Records
-from reports.wording import GREEK, amount, counted, joined_names, percent, points, quantity, span
+from reports.wording import GREEK, amount, counted, joined_names, percent, points, quantity
 from training.compare import shown_chance
 
 
 def verdict(records: Records) -> list[str]:
-    """Sentences for the top of the page: baseline, coefficients, family."""
-    coefficients = [*_about_coefficients(records), *_about_paper(records)]
-    controls = [*about_compound(records), *about_own(records)]
-    return [*_about_baseline(records), *coefficients, *_about_family(records), *controls, *_about_predictions(records)]
+    """Sentences for the top of the page."""
+    return [sentence for paragraph in paragraphs(records) for sentence in paragraph]
+
+
+def paragraphs(records: Records) -> list[list[str]]:
+    """Of sentences: baseline; coefficients; family; how it compares with other ways to scale. None is empty."""
+    told = [
+        _about_baseline(records),
+        [*_about_coefficients(records), *about_paper(records)],
+        [*_about_family(records), *_about_predictions(records)],
+        [*about_compound(records), *about_own(records)],
+    ]
+    return [paragraph for paragraph in told if paragraph]
 
 
 def difference(first: dict[str, Any], second: dict[str, Any]) -> tuple[float, float, float]:
@@ -131,33 +140,6 @@ def _about_coefficients(records: Records) -> list[str]:
         "resolution is the better investment, and the point is no more than a start.",
     }
     return [told, why[told_apart(found)]]
-
-
-def nearest_to_paper(coefficients: dict[str, Any]) -> dict[str, Any] | None:
-    """The raced network whose intervals are nearest to the paper's alpha, beta, gamma, in logarithms."""
-
-    def distance(row: dict[str, Any]) -> float:
-        boxes = [(row[name], math.log(value)) for name, value in zip(GREEK, PAPER, strict=True)]
-        return math.hypot(*(max(0.0, math.log(low) - at, at - math.log(high)) for (low, high), at in boxes))
-
-    known = [row for row in coefficients["members"] if row["behind"] is not None]
-    return min(known, key=distance, default=None)
-
-
-def _about_paper(records: Records) -> list[str]:
-    """What the grid alone says of the paper's coefficients."""
-    row = nearest_to_paper(records.searched_coefficients or {"members": []})
-    if row is None:
-        return []
-    box = ", ".join(f"{GREEK[name]} {span(*row[name])}" for name in GREEK)
-    numbers = ", ".join(f"{value:g}" for value in PAPER)
-    told = f"The raced network nearest to the paper's {numbers} ({box})"
-    if row["winner"]:
-        return [f"{told} is the best itself."]
-    interval = row["behind_interval"]
-    behind = f"{points(row['behind']).removeprefix('+')} points behind"
-    noise = f" (95%: {points(interval[0])} to {points(interval[1])})" if interval else ""
-    return [f"{told} {"can't be told from" if row['tied'] else 'is worse than'} the best: {behind}{noise}."]
 
 
 def _about_family(records: Records) -> list[str]:

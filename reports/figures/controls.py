@@ -129,6 +129,6 @@ def _caption(records: Records, rows: list[dict[str, Any]]) -> str:
         f"accuracy of the control on the {images:,} test images less that of the member it is held against, after what their "
         "difference in FLOPs is worth; line: its 95% interval, all controls together; dots below: differences of two trainings "
         f"with the same seed. Compound scaling is better beyond doubt than {counts['better']} (grey) and worse than "
-        f"{counts['worse']} (orange); of {counts['tied']} (blue) it can't be told. Intervals cover the luck of training and the "
-        "finite number of test images."
+        f"{counts['worse']} (orange); of {counts['tied']} (blue) it can't be told. Intervals cover the luck of training and "
+        "the finite number of test images."
     )
