@@ -1,4 +1,4 @@
-"""Does a domain need coefficients of its own? What the race says of the paper's, and the test images of those and other runs'."""
+"""Does a domain need coefficients of its own? What the race says of the paper's, the test images of those and other runs'."""
 
 import math
 from typing import Any

@@ -196,7 +196,7 @@ def _about_predicted(records: Records) -> str:
         return ""
     beyond = max(row["prediction"]["beyond"] for row in rows)
     far = f", up to {beyond:.1f} times the FLOPs of the largest trained network" if beyond > 1 else ""
-    doubt = " Beyond twice that it is only as good as the assumed law." if beyond > 2 else ""
+    doubt = " Beyond twice the largest trained it is only as good as the assumed law." if beyond > 2 else ""
     return (
         f"Hollow: {joined_names([row['name'].upper() for row in rows])} {'was' if len(rows) == 1 else 'were'} not trained; the "
         f"accuracy is read off the curve{far}. Dashed bar: the 95% interval of the mean over seeds of such a network, with the "

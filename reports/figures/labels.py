@@ -15,7 +15,8 @@ from matplotlib.transforms import Bbox
 
 from reports.palette import INK, MUTED
 
-_MARK = np.array([(x, y) for x in (-4, 0, 4) for y in (-4, 0, 4)], dtype=float)  # a mark's extent, in pixels
+_MARK = np.array([(x, y) for x in (-3, 0, 3) for y in (-3, 0, 3)], dtype=float)  # a mark's extent, in pixels
+_APART = 4.0  # pixels that a mark has to be farther from an optional label than the one it names
 _DISTANCES = (7, 12, 19, 28, 40, 55)
 Point = tuple[float, float]
 _DIRECTIONS = tuple(math.radians(angle) for angle in (0, 180, 90, 270, 35, 145, 325, 215))
@@ -23,7 +24,7 @@ _DIRECTIONS = tuple(math.radians(angle) for angle in (0, 180, 90, 270, 35, 145, 
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """text at the data point (x, y)."""
+    """text at the data point (x, y). optional: left out where it would hide something or seem to name another mark."""
 
     x: float
     y: float
@@ -31,6 +32,7 @@ class Label:
     colour: str = INK
     bold: bool = False
     size: float = 8.5
+    optional: bool = False
 
 
 def place_labels(
@@ -62,10 +64,26 @@ def place_labels(
         size = text.get_window_extent(renderer)
         anchor = axes.transData.transform((label.x, label.y))
         box, shift, distance = _best_place(anchor, size.width, size.height, frame=frame, taken=taken, points=pixels)
+        if label.optional:
+            clear = _hidden(box, frame=frame, taken=taken, points=pixels) == 0 and distance <= _DISTANCES[1]
+            if not clear or any(
+                _gap(box, other[4]) < _gap(box, anchor) + _APART for other in wide if _differ(other[4], anchor)
+            ):
+                text.remove()
+                continue
         taken.append(box)
         text.set_position((float(shift[0]), float(shift[1])))
         if distance > 12:
             _lead(axes, anchor, box)
+
+
+def _gap(box: Bbox, point: np.ndarray) -> float:
+    """From a point to the nearest point of the box."""
+    return float(np.hypot(max(box.x0 - point[0], 0, point[0] - box.x1), max(box.y0 - point[1], 0, point[1] - box.y1)))
+
+
+def _differ(one: np.ndarray, other: np.ndarray) -> bool:
+    return float(np.hypot(*(one - other))) > 1e-6
 
 
 def _along(line: np.ndarray) -> np.ndarray:
