@@ -7,7 +7,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from reports.controls import MARKERS, VERDICTS, kind_of, label, member_of
 from reports.figures.frame import axes_of
-from reports.palette import CHOSEN, CROWD, FRONT, INK, MUTED, RULE, SEED_DOT
+from reports.palette import CHOSEN, CROWD, FRONT, INK, MUTED, PAPER, RULE, SEED_DOT
 from reports.plates import Plate, blank
 from reports.records import Records
 from reports.wording import TIMES, counted, joined_names, percent, points
@@ -21,7 +21,7 @@ def draw(records: Records, *, narrow: bool) -> Plate | None:
     rows = records.trained_controls[::-1][:SHOWN]
     if not rows:
         return None
-    row_height, top = (36.0 if narrow else 25.0), 30.0
+    row_height, top = (36.0 if narrow else 28.0), 30.0
     figure = blank((top + row_height * len(rows) + 40) / 72, narrow=narrow)
     axes = axes_of(figure, left=8 if narrow else 236, right=12 if narrow else 118, top=top, bottom=40)
     differences = [_differences(row, records) for row in rows]
@@ -29,9 +29,11 @@ def draw(records: Records, *, narrow: bool) -> Plate | None:
     _scale(axes, min(ends), max(ends), narrow=narrow)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.axvline(0, color=MUTED, linewidth=0.8, zorder=1)
+    low, high = axes.get_xlim()
+    align = "left" if -low < 0.2 * (high - low) else "right" if high < 0.2 * (high - low) else "center"
     axes.annotate(
         _held_against(rows), (0, 1), xycoords=("data", "axes fraction"), xytext=(0, 8), textcoords="offset points",
-        ha="center", va="center", fontsize=8, color=MUTED, annotation_clip=False,
+        ha=align, va="center", fontsize=8, color=MUTED, annotation_clip=False,
     )  # fmt: skip
     for place, (row, found) in enumerate(zip(rows, differences, strict=True)):
         _draw_control(axes, place, row, found, narrow=narrow)
@@ -84,7 +86,7 @@ def _held_against(rows: list[dict[str, Any]]) -> str:
 def _draw_control(axes: Axes, place: int, row: dict[str, Any], differences: list[float], *, narrow: bool) -> None:
     colour, line = _COLOURS.get(row.get("verdict") or "", MUTED), place + 0.12 if narrow else place
     axes.plot(_interval(row), [line, line], color=colour, linewidth=1.4, zorder=3)
-    axes.scatter(differences, [line + (0.22 if narrow else 0.31)] * len(differences), **SEED_DOT)
+    axes.scatter(differences, [line + (0.22 if narrow else 0.26)] * len(differences), **SEED_DOT)
     marker, _ = MARKERS[kind_of(row)]
     axes.scatter([-row["behind"]], [line], s=44, marker=marker, color=colour, linewidth=0, zorder=4, gid=f"control-{place}")
 
@@ -108,7 +110,7 @@ def _write(
 ) -> None:
     axes.annotate(
         text, (across, line), xycoords=("axes fraction", "data"), xytext=(offset, 0), textcoords="offset points", ha=align,
-        va="center", fontsize=size, color=colour, annotation_clip=False,
+        va="center", fontsize=size, color=colour, annotation_clip=False, bbox={"facecolor": PAPER, "linewidth": 0, "pad": 1},
     )  # fmt: skip
 
 

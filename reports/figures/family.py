@@ -16,7 +16,6 @@ from reports.wording import TIMES, counted, joined_names, percent, quantity
 
 Marks = tuple[list[Label], list[list[Point]]]
 _DASHED = (0, (3, 2))
-_NAMED = {True: 4, False: 6}  # controls that are named beside their marks: narrow, wide
 
 
 def draw(records: Records, *, narrow: bool) -> Plate | None:
@@ -88,19 +87,21 @@ def _mark_trained(axes: Axes, records: Records, *, narrow: bool) -> Marks:
 def _mark_predicted(axes: Axes, records: Records, *, narrow: bool) -> Marks:
     rows = records.predicted
     labels, bars = [], []
-    for place, row in enumerate(rows):
+    for row in rows:
         found, x = row["prediction"], row["flops"]
         axes.plot([x, x], found["interval"], color=FRONT, linewidth=1, linestyle=_DASHED, zorder=2)
         bars.append([(x, end) for end in found["interval"]])
-        text = _name(row, found, narrow=narrow) + (" predicted" if place == 0 else "")
-        labels.append(Label(x, found["accuracy"], text, MUTED))
+        labels.append(Label(x, found["accuracy"], _name(row, found, narrow=narrow), MUTED))
+    if rows:
+        middle = rows[len(rows) // 2]
+        labels.append(Label(middle["flops"], middle["prediction"]["interval"][1], "predicted", MUTED, size=8))
     x, y = [row["flops"] for row in rows], [row["prediction"]["accuracy"] for row in rows]
     axes.scatter(x, y, s=34, facecolor=PAPER, edgecolor=FRONT, linewidth=1.1, zorder=4, gid="predicted")
     return labels, bars
 
 
 def _mark_controls(axes: Axes, records: Records, *, narrow: bool) -> Marks:
-    """A marker a kind; the names of the most different ones, as many as have room."""
+    """A marker a kind, and names where they can't be misread: all stand in the figure of controls, by the same markers."""
     rows = records.trained_controls
     for place, row in enumerate(rows):
         marker, _ = MARKERS[kind_of(row)]
@@ -108,10 +109,9 @@ def _mark_controls(axes: Axes, records: Records, *, narrow: bool) -> Marks:
             [row["flops"]], [row["accuracy"]], s=30, marker=marker, facecolor=MUTED, edgecolor=PAPER, linewidth=0.6, zorder=6,
             gid=f"rival-{place}",
         )  # fmt: skip
-    named = sorted(rows, key=lambda row: -abs(row["behind"]))[: _NAMED[narrow]]
-    return [
-        Label(row["flops"], row["accuracy"], label(row, 12 if narrow else 28, brief=narrow), INK, size=8) for row in named
-    ], []
+    limit = 12 if narrow else 28
+    words = [label(row, limit, brief=narrow) for row in rows]
+    return [Label(r["flops"], r["accuracy"], w, INK, size=8, optional=True) for r, w in zip(rows, words, strict=True)], []
 
 
 def _name(row: dict[str, Any], found: dict[str, Any], *, narrow: bool) -> str:
@@ -217,9 +217,8 @@ def _about_controls(records: Records) -> str:
     kinds |= {"transfer": "another run's coefficients", "published": "a network as it is"}
     found = [kind for kind in MARKERS if any(kind_of(row) == kind for row in rows)]
     marks = "; ".join(f"{MARKERS[kind][1]}: {kinds[kind]}" for kind in found)
-    few = "" if len(rows) <= _NAMED[False] else f" The {_NAMED[False]} that differ most are named."
     return (
-        f"Grey marks: controls, trained alike ({marks}); the next figure tells how they differ from the family's member.{few}"
+        f"Grey marks: controls, trained alike ({marks}); the next figure names each and tells how far it is from the family's."
     )
 
 

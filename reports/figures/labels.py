@@ -66,9 +66,8 @@ def place_labels(
         box, shift, distance = _best_place(anchor, size.width, size.height, frame=frame, taken=taken, points=pixels)
         if label.optional:
             clear = _hidden(box, frame=frame, taken=taken, points=pixels) == 0 and distance <= _DISTANCES[1]
-            if not clear or any(
-                _gap(box, other[4]) < _gap(box, anchor) + _APART for other in wide if _differ(other[4], anchor)
-            ):
+            others = [mark[4] for mark in wide if float(np.hypot(*(mark[4] - anchor))) > 1e-6]
+            if not clear or any(_gap(box, other) < _gap(box, anchor) + _APART for other in others):
                 text.remove()
                 continue
         taken.append(box)
@@ -80,10 +79,6 @@ def place_labels(
 def _gap(box: Bbox, point: np.ndarray) -> float:
     """From a point to the nearest point of the box."""
     return float(np.hypot(max(box.x0 - point[0], 0, point[0] - box.x1), max(box.y0 - point[1], 0, point[1] - box.y1)))
-
-
-def _differ(one: np.ndarray, other: np.ndarray) -> bool:
-    return float(np.hypot(*(one - other))) > 1e-6
 
 
 def _along(line: np.ndarray) -> np.ndarray:
