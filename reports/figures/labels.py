@@ -16,8 +16,9 @@ from matplotlib.transforms import Bbox
 from reports.palette import INK, MUTED
 
 _MARK = np.array([(x, y) for x in (-3, 0, 3) for y in (-3, 0, 3)], dtype=float)  # a mark's extent, in pixels
-_APART = 4.0  # pixels that a mark has to be farther from an optional label than the one it names
+_APART = 2.0  # pixels that a mark has to be farther from an optional label than the one it names
 _DISTANCES = (7, 12, 19, 28, 40, 55)
+_NEAR = (5, 7, 9, 12)  # without a line to the point
 Point = tuple[float, float]
 _DIRECTIONS = tuple(math.radians(angle) for angle in (0, 180, 90, 270, 35, 145, 325, 215))
 
@@ -63,13 +64,12 @@ def place_labels(
         )  # fmt: skip
         size = text.get_window_extent(renderer)
         anchor = axes.transData.transform((label.x, label.y))
-        box, shift, distance = _best_place(anchor, size.width, size.height, frame=frame, taken=taken, points=pixels)
-        if label.optional:
-            clear = _hidden(box, frame=frame, taken=taken, points=pixels) == 0 and distance <= _DISTANCES[1]
-            others = [mark[4] for mark in wide if float(np.hypot(*(mark[4] - anchor))) > 1e-6]
-            if not clear or any(_gap(box, other) < _gap(box, anchor) + _APART for other in others):
-                text.remove()
-                continue
+        rivals = [mark[4] for mark in wide if float(np.hypot(*(mark[4] - anchor))) > 1e-6] if label.optional else None
+        found = _best_place(anchor, size.width, size.height, frame=frame, taken=taken, points=pixels, rivals=rivals)
+        if found is None:
+            text.remove()
+            continue
+        box, shift, distance = found
         taken.append(box)
         text.set_position((float(shift[0]), float(shift[1])))
         if distance > 12:
@@ -91,10 +91,19 @@ def _along(line: np.ndarray) -> np.ndarray:
 
 
 def _best_place(
-    anchor: np.ndarray, width: float, height: float, *, frame: Bbox, taken: Sequence[Bbox], points: np.ndarray
-) -> tuple[Bbox, np.ndarray, float]:
+    anchor: np.ndarray,
+    width: float,
+    height: float,
+    *,
+    frame: Bbox,
+    taken: Sequence[Bbox],
+    points: np.ndarray,
+    rivals: Sequence[np.ndarray] | None,
+) -> tuple[Bbox, np.ndarray, float] | None:
+    """Where the label lies, its shift from the anchor, and how far that is. rivals: marks that it must not seem to name, and
+    None where it hides anything; without them there is always a place."""
     best: tuple[float, Bbox, np.ndarray, float] | None = None
-    for distance in _DISTANCES:
+    for distance in _DISTANCES if rivals is None else _NEAR:
         for rank, angle in enumerate(_DIRECTIONS):
             direction = np.array([math.cos(angle), math.sin(angle)])
             shift = direction * (distance + np.array([width / 2, height / 2]) * np.abs(np.sign(np.round(direction, 6))))
@@ -102,11 +111,13 @@ def _best_place(
             box = Bbox.from_extents(
                 centre[0] - width / 2 - 1, centre[1] - height / 2 - 1, centre[0] + width / 2 + 1, centre[1] + height / 2 + 1
             )
-            price = 0.35 * distance + 0.3 * rank + _hidden(box, frame=frame, taken=taken, points=points)
+            hidden = _hidden(box, frame=frame, taken=taken, points=points)
+            if rivals is not None and (hidden or any(_gap(box, rival) < _gap(box, anchor) + _APART for rival in rivals)):
+                continue
+            price = 0.35 * distance + 0.3 * rank + hidden
             if best is None or price < best[0]:
                 best = (price, box, shift, distance)
-    assert best is not None
-    return best[1], best[2], best[3]
+    return best and best[1:]
 
 
 def _hidden(box: Bbox, *, frame: Bbox, taken: Sequence[Bbox], points: np.ndarray) -> float:
