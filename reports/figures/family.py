@@ -7,12 +7,13 @@ from typing import Any
 from matplotlib.axes import Axes
 
 from reports.controls import MARKERS, kind_of, label
+from reports.figures.family_caption import caption
 from reports.figures.frame import axes_of, cost_scale, name_axes, percent_scale
 from reports.figures.labels import Label, Point, place_labels
 from reports.palette import FRONT, INK, MUTED, PAPER, SEED_DOT, SHADE
 from reports.plates import Plate, blank
 from reports.records import Records
-from reports.wording import TIMES, counted, joined_names, percent, quantity
+from reports.wording import TIMES, percent, quantity
 
 Marks = tuple[list[Label], list[list[Point]]]
 _DASHED = (0, (3, 2))
@@ -44,7 +45,7 @@ def draw(records: Records, *, narrow: bool) -> Plate | None:
     place_labels(axes, labels, points=marks, lines=lines, marks=marks)
     tips = {"trained": [_tip(row) for row in trained], "predicted": [_predicted_tip(row) for row in records.predicted]}
     tips |= {f"rival-{place}": [_control_tip(row)] for place, row in enumerate(controls)}
-    return Plate(figure, _caption(records), tips)
+    return Plate(figure, caption(records), tips)
 
 
 def _heights(records: Records) -> list[float]:
@@ -109,7 +110,7 @@ def _mark_controls(axes: Axes, records: Records, *, narrow: bool) -> Marks:
             [row["flops"]], [row["accuracy"]], s=30, marker=marker, facecolor=MUTED, edgecolor=PAPER, linewidth=0.6, zorder=6,
             gid=f"rival-{place}",
         )  # fmt: skip
-    limit = 12 if narrow else 28
+    limit = 16 if narrow else 28
     words = [label(row, limit, brief=narrow) for row in rows]
     return [Label(r["flops"], r["accuracy"], w, INK, size=8, optional=True) for r, w in zip(rows, words, strict=True)], []
 
@@ -166,64 +167,3 @@ def _predicted_tip(row: dict[str, Any]) -> str:
 
 def _control_tip(row: dict[str, Any]) -> str:
     return f"{row['rule']}, {row['spec_id']}: {percent(row['accuracy'])} at {quantity(row['flops'])} FLOPs"
-
-
-def _caption(records: Records) -> str:
-    trained = records.validated
-    seeds = max(len(row["accuracies"]) for row in trained)
-    images = trained[0]["images"]
-    epochs = records.config.validation.recipe.epochs
-    text = (
-        f"Top-1 accuracy on the {images:,} test images, which nothing before this saw, after {counted(epochs, 'epoch')}. "
-        f"Blue dot: mean of {counted(seeds, 'training')} (small dots). Bar: the 95% interval (Wilson) that {images:,} images "
-        "leave; the luck of training is not in it, and all members are measured on the same images."
-    )
-    told = (_about_curve(records), _about_predicted(records), _about_controls(records), _about_unknown(records))
-    return " ".join([text, *filter(None, told)])
-
-
-def _about_curve(records: Records) -> str:
-    if not records.curve:
-        return ""
-    return (
-        "Line: the error falls with a power of FLOPs down to a floor, fitted through the trained members; shade: its 95% band."
-    )
-
-
-def _about_predicted(records: Records) -> str:
-    rows = records.predicted
-    if not rows:
-        return ""
-    beyond = max(row["prediction"]["beyond"] for row in rows)
-    far = f", up to {beyond:.1f} times the FLOPs of the largest trained network" if beyond > 1 else ""
-    doubt = " Beyond twice the largest trained it is only as good as the assumed law." if beyond > 2 else ""
-    return (
-        f"Hollow: {joined_names([row['name'].upper() for row in rows])} {'was' if len(rows) == 1 else 'were'} not trained; the "
-        f"accuracy is read off the curve{far}. Dashed bar: the 95% interval of the mean over seeds of such a network, with the "
-        f"noise of the trained members and the departure of networks from the curve in it.{doubt}"
-    )
-
-
-def _about_controls(records: Records) -> str:
-    rows = records.trained_controls
-    if not rows:
-        return ""
-    kinds = {
-        "depth": "depth alone",
-        "width": "width alone",
-        "resolution": "resolution alone",
-        "paper": "1.2, 1.1, 1.15 of the paper",
-    }
-    kinds |= {"transfer": "another run's coefficients", "published": "a network as it is"}
-    found = [kind for kind in MARKERS if any(kind_of(row) == kind for row in rows)]
-    marks = "; ".join(f"{MARKERS[kind][1]}: {kinds[kind]}" for kind in found)
-    return (
-        f"Grey marks: controls, trained alike ({marks}); the next figure names each and tells how far it is from the family's."
-    )
-
-
-def _about_unknown(records: Records) -> str:
-    rows = records.unknown
-    return (
-        f"Hollow on the axis: {counted(len(rows), 'member')} whose FLOPs are known and whose accuracy is not." if rows else ""
-    )
