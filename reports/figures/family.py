@@ -110,8 +110,7 @@ def _mark_controls(axes: Axes, records: Records, *, narrow: bool) -> Marks:
             [row["flops"]], [row["accuracy"]], s=30, marker=marker, facecolor=MUTED, edgecolor=PAPER, linewidth=0.6, zorder=6,
             gid=f"rival-{place}",
         )  # fmt: skip
-    limit = 16 if narrow else 28
-    words = [label(row, limit, brief=narrow) for row in rows]
+    words = [label(row, 16 if narrow else 28, brief=True) for row in rows]
     return [Label(r["flops"], r["accuracy"], w, INK, size=8, optional=True) for r, w in zip(rows, words, strict=True)], []
 
 
