@@ -21,13 +21,13 @@ def show_controls(records: Records) -> Exhibit | None:
     others = [row for row in records.controls if row not in trained]
     rows = [
         [
-            Cell(row["rule"]), Cell(row.get("spec_id") or DASH), whole(row["flops"]) if row.get("flops") else _UNKNOWN,
-            *_relative(row, records), percentage(row["accuracy"]) if row.get("validated") else _UNKNOWN, _behind(row),
-            Cell(_verdict(row)),
+            Cell(row["rule"]), _behind(row), Cell(_verdict(row)),
+            percentage(row["accuracy"]) if row.get("validated") else _UNKNOWN,
+            whole(row["flops"]) if row.get("flops") else _UNKNOWN, *_relative(row, records), Cell(row.get("spec_id") or DASH),
         ]
         for row in [*trained, *others]
     ]  # fmt: skip
-    names = ("control:", "network:", "FLOPs", f"{TIMES} member", "member:", "accuracy", "behind", "verdict:")
+    names = ("control:", "behind", "verdict:", "test accuracy", "FLOPs", f"{TIMES} member", "member:", "network:")
     return Exhibit(columns(*names), rows, None, _NOTE if trained else "")
 
 

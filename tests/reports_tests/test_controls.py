@@ -222,7 +222,7 @@ def test_after_one_training_each_a_control_is_drawn_without_an_interval_and_noth
     change(built, **facts)
     assert marks(drawn(controls, built), "control-1") == [(-0.02, 1)]
     assert drawn(family, built) is not None
-    assert show_controls(read_records(built.run)).rows[0][-1].text.startswith("not compared: one training each")
+    assert show_controls(read_records(built.run)).rows[0][2].text.startswith("not compared: one training each")
     assert "the paper's 1.2, 1.1, 1.15 (+1" not in words(built)
 
 
@@ -255,12 +255,12 @@ def test_the_table_of_controls_says_flops_over_the_members_and_how_far_behind(bu
     first, last = shown.rows[0], shown.rows[-1]
     row, member = records.trained_controls[0], records.validated[-1]
     assert first[0].text == "depth alone"
-    assert float(first[3].key) == row["flops"] / member["flops"]
-    assert (first[4].text, first[6].text) == ("B2", "+3.1 (+1.6 to +4.6)")
-    assert first[-1].text == "compound is better"
-    assert [cell.text for cell in shown.rows[-2]][-2:] == [f"{MINUS}2.1 ({MINUS}3.6 to {MINUS}0.6)", "the control is better"]
-    assert last[-1].text == "not compared: it is the same network as B2"
-    assert float(last[6].key) < min(float(row[6].key) for row in shown.rows[:-1])
+    assert (first[1].text, first[2].text) == ("+3.1 (+1.6 to +4.6)", "compound is better")
+    assert float(first[5].key) == row["flops"] / member["flops"]
+    assert first[6].text == "B2"
+    assert [cell.text for cell in shown.rows[-2]][1:3] == [f"{MINUS}2.1 ({MINUS}3.6 to {MINUS}0.6)", "the control is better"]
+    assert last[2].text == "not compared: it is the same network as B2"
+    assert float(last[1].key) < min(float(row[1].key) for row in shown.rows[:-1])
 
 
 def test_the_csv_of_the_family_keeps_what_is_predicted_apart_from_what_is_measured(build):
