@@ -28,7 +28,8 @@ STUDIES = ("search", "finalists", "scaling", "validation")
 @dataclass(frozen=True)
 class Records:
     """rows: of each study, without orphans; cut_off: how many orphans there are; baseline, coefficients: their files as plain
-    data; members: the family by rising phi, each with what validation found of it; notes: of the search as a whole."""
+    data; members: the family by rising phi, each with what validation found of it; validation: its file, where that is of this
+    family; notes: of the search as a whole."""
 
     config: Config
     manifest: dict[str, Any]
@@ -37,6 +38,7 @@ class Records:
     baseline: dict[str, Any] | None
     coefficients: dict[str, Any] | None
     members: list[dict[str, Any]]
+    validation: dict[str, Any]
     notes: dict[str, Any]
 
     @cached_property
@@ -112,6 +114,42 @@ class Records:
         return [row for row in self.members if row.get("validated")]
 
     @property
+    def searched_coefficients(self) -> dict[str, Any] | None:
+        """With the networks that raced for them; None where there are none, or given ones."""
+        return self.coefficients if self.coefficients and not self.coefficients.get("given") else None
+
+    @property
+    def controls(self) -> list[dict[str, Any]]:
+        """Other ways to scale, as the configuration names them; of a run before there were any, none."""
+        return list(self.validation.get("controls") or [])
+
+    @property
+    def trained_controls(self) -> list[dict[str, Any]]:
+        """Those that were trained and compared, the one furthest behind its member first."""
+        trained = [row for row in self.controls if row.get("validated") and row.get("behind") is not None]
+        return sorted(trained, key=lambda row: -row["behind"])
+
+    @property
+    def curve(self) -> dict[str, Any] | None:
+        """The law fitted through the trained members, with its band."""
+        return self.validation.get("curve")
+
+    @property
+    def compound(self) -> dict[str, Any] | None:
+        """Whether compound scaling wins over one dimension alone."""
+        return self.validation.get("compound")
+
+    @property
+    def predicted(self) -> list[dict[str, Any]]:
+        """Members that were not trained and lie on the curve."""
+        return [row for row in self.members if not row.get("validated") and row.get("prediction")]
+
+    @property
+    def unknown(self) -> list[dict[str, Any]]:
+        """Members of which no accuracy is known, not even a predicted one."""
+        return [row for row in self.members if not row.get("validated") and not row.get("prediction")]
+
+    @property
     def reward(self) -> Reward | None:
         """The search's reward, as it was noted; None where its weight is still to be estimated."""
         facts = self.notes.get(REWARD)
@@ -152,6 +190,8 @@ def read_records(run: RunDir) -> Records:
         every = {study: store.rows(study) for study in STUDIES}
         notes = store.notes("search")
     rows = {study: [row for row in found if row.attributes.get("reason") != ORPHAN] for study, found in every.items()}
+    validation = _read(run.validation) or {}
+    members = _read_members(run, validation)
     return Records(
         config=config,
         manifest=manifest,
@@ -159,7 +199,8 @@ def read_records(run: RunDir) -> Records:
         cut_off=sum(len(every[study]) - len(rows[study]) for study in STUDIES),
         baseline=_read(run.baseline),
         coefficients=_read(run.coefficients),
-        members=_read_members(run),
+        members=members,
+        validation=validation if _is_of(validation, members) else {},
         notes=notes,
     )
 
@@ -168,9 +209,13 @@ def _read(path: Path) -> dict[str, Any] | None:
     return read_yaml(path) if path.exists() else None
 
 
-def _read_members(run: RunDir) -> list[dict[str, Any]]:
+def _read_members(run: RunDir, validation: dict[str, Any]) -> list[dict[str, Any]]:
     """The spec files of the family, joined by spec_id with the rows of validation.yaml (an older family's do not fit)."""
-    validation = _read(run.validation) or {"members": []}
-    found = {row["spec_id"]: row for row in validation["members"]}
+    found = {row["spec_id"]: row for row in validation.get("members", [])}
     members = [read_yaml(path) for path in run.family.glob("b*.yaml")]
     return [row | found.get(row["spec_id"], {}) for row in sorted(members, key=lambda row: row["phi"])]
+
+
+def _is_of(validation: dict[str, Any], members: list[dict[str, Any]]) -> bool:
+    """Whether every network of the file is in the family: a curve or a control of another one would be taken for this one's."""
+    return {row["spec_id"] for row in validation.get("members", [])} <= {row["spec_id"] for row in members}

@@ -141,8 +141,8 @@ def _caption(records: Records, shown: int) -> str:
     corrected = f" What more FLOPs buy is taken off ({facts['slope']:.2g} points a percent of FLOPs)."
     return (
         f"{counted(len(members), 'way')} to spend {facts['multiple'] ** facts['compared_at_phi']:.3g} times the baseline's "
-        f"FLOPs, the likeliest best first.{few} Large dot: expected accuracy less that of the best, from all trainings; "
-        "line: its 95% interval; small dots: differences of two full trainings with the same seed. "
+        f"FLOPs, the likeliest best first.{few} Large dot: expected accuracy less that of the best, from all trainings "
+        "together; line: its 95% interval; small dots: differences of two full trainings with the same seed. "
         f"{tied} of {len(members)} (blue) can't be told from the best, all comparisons together."
         f"{raced if spent < full else ''}{corrected if facts['slope'] else ''} Intervals cover the luck of training (weights, "
         "data order), not the draw of the validation images, which are the same for all."

@@ -171,7 +171,7 @@ def test_a_report_shows_a_baseline_of_any_kind(build, name):
 
 
 def test_the_stage_table_of_a_report_tells_the_kind_of_block_and_only_a_head_that_is(build):
-    from reports.exhibits import show_stages
+    from reports.exhibits.stages import show_stages
 
     told = show_stages(read_records(build(scaling={"baseline": "efficientnet_b0"}).give(preset("resnet_50")).run))
     assert [row[1].text for row in told.rows] == ["Convolution", *["Bottleneck"] * 4, "\u2013"]

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from nas.pareto import pareto_front
-from reports.exhibits import show_finalists, show_trials
+from reports.exhibits.search import show_finalists, show_trials
 from reports.figures import front, progress
 from reports.page import render, write_report
 from reports.plates import styled

@@ -8,7 +8,7 @@ import pytest
 from experiment.rundir import write_atomic
 from nas.reference import Measured, Reference
 from nas.reward import Reward
-from reports.exhibits import show_finalists
+from reports.exhibits.search import show_finalists
 from reports.figures import front
 from reports.figures.frame import round_ticks
 from reports.figures.front import equal_reward
@@ -48,7 +48,8 @@ def test_ways_to_scale_that_differ_by_noise_are_said_to_be_alike(build):
 
 
 def test_a_way_to_scale_that_wins_clearly_is_said_to(build):
-    built = build(scaling=SMALL).search(3).choose().scale(gap=0.15)
+    """With every seed: a race stops training what is excluded, so it may end with networks that are open."""
+    built = build(scaling=SMALL | {"share": 1.0}).search(3).choose().scale(gap=0.15)
     assert told_apart(read_records(built.run).coefficients) == "all"
     assert "beats all others beyond the noise" in words(built)
 
