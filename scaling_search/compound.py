@@ -1,7 +1,8 @@
 """Does compound scaling win here? Yes, no, or it can't be told: in one sentence.
 
 It wins where the member is better than depth alone, width alone and resolution alone, each of them, beyond doubt. It does not
-where any control of its FLOPs is better beyond doubt. Everything else can't be told, a control that was not trained included.
+where one of these is better beyond doubt. Everything else can't be told, one that was not trained included. Other controls (the
+paper's coefficients, another run's) scale all dimensions too: they say whether a family needs its own, not whether to compound.
 """
 
 from collections.abc import Sequence
@@ -29,7 +30,7 @@ def compound(against: str | None, controls: Sequence[Judged], *, single: Sequenc
         why = named[0].why_not if named else "nothing was scaled in one dimension alone (validation.controls)"
         return {"against": None, "wins": None, "why": f"not compared: {why}"}
     member = against.upper()
-    better = [control.words for control in controls if control.verdict == "worse"]
+    better = [control.words for control in controls if control.verdict == "worse" and control.name in single]
     if better:
         verb = "is" if len(better) == 1 else "are"
         return {"against": against, "wins": False, "why": f"{_joined(better)} {verb} better than {member} beyond doubt (95%)"}
@@ -42,7 +43,7 @@ def compound(against: str | None, controls: Sequence[Judged], *, single: Sequenc
     if tied:
         told.append(f"it can't be told from {_joined(tied)}" if told else f"{member} can't be told from {_joined(tied)}")
     unknown = [found[name] for name in single if name in found and found[name].verdict is None]
-    told += [f"{control.words}: {control.why_not}" for control in unknown]
+    told += [f"{control.words}{'' if control.why_not.startswith('is ') else ':'} {control.why_not}" for control in unknown]
     missing = [f"{name} alone" for name in single if name not in found]
     if missing:
         told.append(f"{_joined(missing)} {'was' if len(missing) == 1 else 'were'} not compared (validation.controls)")

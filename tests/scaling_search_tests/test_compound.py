@@ -20,11 +20,16 @@ def test_it_wins_only_where_every_single_dimension_is_beaten():
     ("verdicts", "why"),
     [
         ({"depth": "worse", "width": "better", "resolution": "tied"}, "depth alone is better than B2 beyond doubt (95%)"),
-        ({"depth": "worse", "paper": "worse"}, "depth alone and paper are better than B2 beyond doubt (95%)"),
+        ({"depth": "worse", "width": "worse"}, "depth alone and width alone are better than B2 beyond doubt (95%)"),
     ],
 )
-def test_any_control_that_is_better_takes_the_win(verdicts, why):
+def test_any_single_dimension_that_is_better_takes_the_win(verdicts, why):
     assert compound("b2", judged(**verdicts), single=SINGLE) == {"against": "b2", "wins": False, "why": why}
+
+
+def test_other_coefficients_that_are_better_say_nothing_against_compounding():
+    found = compound("b2", judged(depth="better", width="better", resolution="better", paper="worse"), single=SINGLE)
+    assert found["wins"] is True
 
 
 def test_a_control_that_was_not_made_or_not_named_leaves_it_open():
@@ -32,7 +37,7 @@ def test_a_control_that_was_not_made_or_not_named_leaves_it_open():
     found = compound("b2", made, single=SINGLE)
     assert found["wins"] is None
     assert found["why"] == (
-        "B2 is better than depth alone beyond doubt (95%); width alone: is the same network as B2; resolution alone was not "
+        "B2 is better than depth alone beyond doubt (95%); width alone is the same network as B2; resolution alone was not "
         "compared (validation.controls)"
     )
 
