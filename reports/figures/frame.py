@@ -36,7 +36,7 @@ def percent_scale(axes: Axes, values: Sequence[float], *, across: bool = False, 
     limits = max(-0.02, low - pad), high + (0.3 * pad if high > 0.999 else max(pad, room * (high - low)))
     axis = axes.xaxis if across else axes.yaxis
     (axes.set_xlim if across else axes.set_ylim)(*limits)
-    axis.set_major_locator(MaxNLocator(5 if across else 6, steps=[1, 2, 2.5, 5, 10]))
+    axis.set_major_locator(MaxNLocator(5 if across else 6, steps=[1, 2, 5, 10]))
     digits = 0 if limits[1] - limits[0] > 0.04 else 1
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.{digits}f}%" if value <= 1 else ""))
     axes.grid(axis="x" if across else "y", color=RULE, linewidth=0.5)

@@ -15,14 +15,17 @@ from matplotlib.transforms import Bbox
 
 from reports.palette import INK, MUTED
 
+_MARK = np.array([(x, y) for x in (-3, 0, 3) for y in (-3, 0, 3)], dtype=float)  # a mark's extent, in pixels
+_APART = 2.0  # pixels that a mark has to be farther from an optional label than the one it names
 _DISTANCES = (7, 12, 19, 28, 40, 55)
+_NEAR = (5, 7, 9, 12)  # without a line to the point
 Point = tuple[float, float]
 _DIRECTIONS = tuple(math.radians(angle) for angle in (0, 180, 90, 270, 35, 145, 325, 215))
 
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """text at the data point (x, y)."""
+    """text at the data point (x, y). optional: left out where it would hide something or seem to name another mark."""
 
     x: float
     y: float
@@ -30,12 +33,19 @@ class Label:
     colour: str = INK
     bold: bool = False
     size: float = 8.5
+    optional: bool = False
 
 
 def place_labels(
-    axes: Axes, labels: Sequence[Label], *, points: Sequence[Point], lines: Sequence[Sequence[Point]] = ()
+    axes: Axes,
+    labels: Sequence[Label],
+    *,
+    points: Sequence[Point],
+    lines: Sequence[Sequence[Point]] = (),
+    marks: Sequence[Point] = (),
 ) -> None:
-    """Write `labels` into `axes` (whose limits are final), clear of each other, of data points and of lines through points."""
+    """Write `labels` into `axes` (whose limits are final), clear of each other, of data points, of lines through points and
+    of marks, which are some points wide."""
     figure = axes.get_figure(root=True)
     assert figure is not None
     canvas = figure.canvas
@@ -43,7 +53,8 @@ def place_labels(
     renderer = canvas.get_renderer()  # type: ignore[no-untyped-call]
     frame = axes.get_window_extent(renderer)
     occupied = [axes.transData.transform(np.array(line, dtype=float)) for line in lines if len(line) > 1]
-    pixels = np.concatenate([axes.transData.transform(np.array(points, dtype=float)), *map(_along, occupied)])
+    wide = [axes.transData.transform(np.array(mark, dtype=float)) + _MARK for mark in marks]
+    pixels = np.concatenate([axes.transData.transform(np.array(points, dtype=float)), *map(_along, occupied), *wide])
     taken: list[Bbox] = []
     for label in labels:
         weight = "bold" if label.bold else "normal"
@@ -53,11 +64,21 @@ def place_labels(
         )  # fmt: skip
         size = text.get_window_extent(renderer)
         anchor = axes.transData.transform((label.x, label.y))
-        box, shift, distance = _best_place(anchor, size.width, size.height, frame=frame, taken=taken, points=pixels)
+        rivals = [mark[4] for mark in wide if float(np.hypot(*(mark[4] - anchor))) > 1e-6] if label.optional else None
+        found = _best_place(anchor, size.width, size.height, frame=frame, taken=taken, points=pixels, rivals=rivals)
+        if found is None:
+            text.remove()
+            continue
+        box, shift, distance = found
         taken.append(box)
         text.set_position((float(shift[0]), float(shift[1])))
         if distance > 12:
             _lead(axes, anchor, box)
+
+
+def _gap(box: Bbox, point: np.ndarray) -> float:
+    """From a point to the nearest point of the box."""
+    return float(np.hypot(max(box.x0 - point[0], 0, point[0] - box.x1), max(box.y0 - point[1], 0, point[1] - box.y1)))
 
 
 def _along(line: np.ndarray) -> np.ndarray:
@@ -70,10 +91,19 @@ def _along(line: np.ndarray) -> np.ndarray:
 
 
 def _best_place(
-    anchor: np.ndarray, width: float, height: float, *, frame: Bbox, taken: Sequence[Bbox], points: np.ndarray
-) -> tuple[Bbox, np.ndarray, float]:
+    anchor: np.ndarray,
+    width: float,
+    height: float,
+    *,
+    frame: Bbox,
+    taken: Sequence[Bbox],
+    points: np.ndarray,
+    rivals: Sequence[np.ndarray] | None,
+) -> tuple[Bbox, np.ndarray, float] | None:
+    """Where the label lies, its shift from the anchor, and how far that is. rivals: marks that it must not seem to name, and
+    None where it hides anything; without them there is always a place."""
     best: tuple[float, Bbox, np.ndarray, float] | None = None
-    for distance in _DISTANCES:
+    for distance in _DISTANCES if rivals is None else _NEAR:
         for rank, angle in enumerate(_DIRECTIONS):
             direction = np.array([math.cos(angle), math.sin(angle)])
             shift = direction * (distance + np.array([width / 2, height / 2]) * np.abs(np.sign(np.round(direction, 6))))
@@ -81,11 +111,13 @@ def _best_place(
             box = Bbox.from_extents(
                 centre[0] - width / 2 - 1, centre[1] - height / 2 - 1, centre[0] + width / 2 + 1, centre[1] + height / 2 + 1
             )
-            price = 0.35 * distance + 0.3 * rank + _hidden(box, frame=frame, taken=taken, points=points)
+            hidden = _hidden(box, frame=frame, taken=taken, points=points)
+            if rivals is not None and (hidden or any(_gap(box, rival) < _gap(box, anchor) + _APART for rival in rivals)):
+                continue
+            price = 0.35 * distance + 0.3 * rank + hidden
             if best is None or price < best[0]:
                 best = (price, box, shift, distance)
-    assert best is not None
-    return best[1], best[2], best[3]
+    return best and best[1:]
 
 
 def _hidden(box: Bbox, *, frame: Bbox, taken: Sequence[Bbox], points: np.ndarray) -> float:
