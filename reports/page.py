@@ -19,7 +19,7 @@ from reports.palette import DARK, LIGHT
 from reports.plates import as_png, as_svg, inlined, styled
 from reports.records import Records, read_records
 from reports.tables import TABLES
-from reports.verdict import told_apart, verdict
+from reports.verdict import paragraphs, told_apart
 from reports.wording import GREEK, amount, percent, quantity, span
 
 
@@ -68,7 +68,7 @@ def render(records: Records, figures: dict[str, dict[str, Any]]) -> str:
         version=version(),
         light=LIGHT,
         dark=DARK,
-        verdict=" ".join(verdict(records)),
+        verdict=[" ".join(paragraph) for paragraph in paragraphs(records)],
         headlines=_headlines(records),
         warnings=provenance.warnings(records),
         figures=figures,
@@ -76,6 +76,7 @@ def render(records: Records, figures: dict[str, dict[str, Any]]) -> str:
         missing=_missing(records),
         why={"baseline": _why(records.baseline), "coefficients": _why(records.coefficients)},
         not_validated=_not_validated(records),
+        not_predicted=str(records.validation.get("why_no_curve") or "") if records.unknown and records.validated else "",
         machine=provenance.machine_facts(records),
         about_accuracies=provenance.about_accuracies(records),
         data=provenance.data_facts(records),
@@ -93,7 +94,17 @@ def _code(text: str) -> Markup:
 
 
 def _why(facts: dict[str, Any] | None) -> str:
-    return str(facts["why"]) if facts else ""
+    return str(facts.get("why", "")) if facts else ""
+
+
+def _meaning(records: Records) -> str:
+    """Of the coefficients: how far they are told from others."""
+    found = records.searched_coefficients
+    if found is None:
+        return "given, not searched"
+    ranges = ", ".join(f"{GREEK[name]}\u00a0{span(*found['ranges'][name])}" for name in GREEK)
+    sure = {"all": "told from all others", "some": "partly told apart", "none": "can't be told apart"}[told_apart(found)]
+    return f"{sure}: {ranges}"
 
 
 def _missing(records: Records) -> dict[str, str]:
@@ -138,10 +149,8 @@ def _headlines(records: Records) -> list[tuple[str, str, str]]:
         timed = f", {amount('latency', facts['latency_ms'])}" if facts.get("latency_ms") else ""
         told.append(("Baseline", accuracy, f"{of}, {size}{timed}"))
     if found is not None:
-        ranges = ", ".join(f"{GREEK[name]}\u00a0{span(*found['ranges'][name])}" for name in GREEK)
-        sure = {"all": "told from all others", "some": "partly told apart", "none": "can't be told apart"}[told_apart(found)]
         value = " \N{MIDDLE DOT} ".join(f"{found[name]:.2f}" for name in GREEK)
-        told.append((" \N{MIDDLE DOT} ".join(GREEK.values()), value, f"{sure}: {ranges}"))
+        told.append((" \N{MIDDLE DOT} ".join(GREEK.values()), value, _meaning(records)))
     if trained:
         first, last = trained[0], trained[-1]
         names = first["name"].upper() if first is last else f"{first['name'].upper()} to {last['name'].upper()}"

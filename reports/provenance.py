@@ -137,7 +137,8 @@ def notes(records: Records) -> list[str]:
         "networks of this page with each other. They are not comparable with published accuracies."
     )
     saw = "The search and the scaling" if records.trained else "The scaling"
-    splits = f"{saw} saw training and validation images only; the test split was opened for the family alone."
+    tested = "the family and its controls" if records.controls else "the family alone"
+    splits = f"{saw} saw training and validation images only; the test split was opened for {tested}."
     return [
         "FLOPs are multiply-adds of convolutions and the classifier, per image; other tools may count twice as many.",
         *([trainings] if records.imaged else []),

@@ -28,8 +28,8 @@ STUDIES = ("search", "finalists", "scaling", "validation")
 @dataclass(frozen=True)
 class Records:
     """rows: of each study, without orphans; cut_off: how many orphans there are; baseline, coefficients: their files as plain
-    data; members: the family by rising phi, each with what validation found of it; validation: the rest of its file, where it is
-    of this family; notes: of the search as a whole."""
+    data; members: the family by rising phi, each with what validation found of it; validation: its file, where that is of this
+    family; notes: of the search as a whole."""
 
     config: Config
     manifest: dict[str, Any]

@@ -2,7 +2,8 @@
 
 trials.csv has a row for each trial of the search, failed, pruned and running ones too; finalists.csv one for each finalist, and
 one for the published network beside them; grid.csv one for each trained member of the scaling grid; family.csv one for each
-member of the family. An empty table has its head.
+member of the family (accuracy is measured; what the curve says of a member that was not trained is in columns of its own);
+controls.csv one for each other way to scale that the family is held against. An empty table has its head.
 """
 
 from collections.abc import Callable
@@ -83,7 +84,8 @@ def grid_table(records: Records) -> pd.DataFrame:
 
 def family_table(records: Records) -> pd.DataFrame:
     head = ["name", "phi", "spec_id", "depth_factor", "width_factor", "resolution_factor", "depths", "widths", "resolution"]
-    head += ["dropout", "flops", "ratio", "params", "activations", "validated", "accuracy", "low", "high", "images", "why_not"]
+    head += ["dropout", "flops", "ratio", "params", "activations", "validated", "accuracy", "low", "high", "images"]
+    head += ["predicted", "predicted_low", "predicted_high", "beyond", "why_not"]
     rows = []
     for row in records.members:
         spec = ArchSpec.from_dict(row["spec"])
@@ -92,7 +94,22 @@ def family_table(records: Records) -> pd.DataFrame:
         facts |= factors(records, row["phi"]) | {"resolution": spec.resolution, "dropout": spec.dropout}
         facts |= {"depths": _words([s.depth for s in spec.stages]), "widths": _words([s.width for s in spec.stages])}
         facts["low"], facts["high"] = row.get("interval", (None, None))
+        if not facts["validated"] and (found := row.get("prediction")):
+            facts |= {"predicted": found["accuracy"], "beyond": found["beyond"]}
+            facts["predicted_low"], facts["predicted_high"] = found["interval"]
         rows.append(facts | _by_seed(row.get("accuracies", ())))
+    return _table(rows, head)
+
+
+def controls_table(records: Records) -> pd.DataFrame:
+    head = ["name", "rule", "against", "phi", "alpha", "beta", "gamma", "spec_id", "flops", "ratio", "params", "validated"]
+    head += ["accuracy", "low", "high", "images", "behind", "behind_low", "behind_high", "correction", "verdict", "why_not"]
+    rows = []
+    for row in records.controls:
+        facts = {name: row.get(name) for name in head}
+        facts["low"], facts["high"] = row.get("interval") or (None, None)
+        facts["behind_low"], facts["behind_high"] = row.get("behind_interval") or (None, None)
+        rows.append(facts | _by_seed(row.get("accuracies") or ()))
     return _table(rows, head)
 
 
@@ -127,4 +144,5 @@ TABLES: dict[str, Callable[[Records], pd.DataFrame]] = {
     "finalists": finalists_table,
     "grid": grid_table,
     "family": family_table,
+    "controls": controls_table,
 }

@@ -8,14 +8,27 @@ they are the same images, so it errs on the side of "can't be told".
 from typing import Any
 
 from experiment.measurement import wilson_interval
+from reports.controls import about_compound
+from reports.own import about_own, about_paper
 from reports.records import Records
-from reports.wording import amount, counted, percent, quantity
+from reports.wording import GREEK, amount, counted, joined_names, percent, points, quantity
 from training.compare import shown_chance
 
 
 def verdict(records: Records) -> list[str]:
-    """Sentences for the top of the page: baseline, coefficients, family."""
-    return [*_about_baseline(records), *_about_coefficients(records), *_about_family(records)]
+    """Sentences for the top of the page."""
+    return [sentence for paragraph in paragraphs(records) for sentence in paragraph]
+
+
+def paragraphs(records: Records) -> list[list[str]]:
+    """Of sentences: baseline; coefficients; family; how it compares with other ways to scale. None is empty."""
+    told = [
+        _about_baseline(records),
+        [*_about_coefficients(records), *about_paper(records)],
+        [*_about_family(records), *_about_predictions(records)],
+        [*about_compound(records), *about_own(records)],
+    ]
+    return [paragraph for paragraph in told if paragraph]
 
 
 def difference(first: dict[str, Any], second: dict[str, Any]) -> tuple[float, float, float]:
@@ -107,6 +120,11 @@ def _about_coefficients(records: Records) -> list[str]:
     found = records.coefficients
     if found is None:
         return []
+    if records.searched_coefficients is None:
+        point = ", ".join(f"{name}\u00a0=\u00a0{found[name]:.2f}" for name in GREEK)
+        return [
+            f"To grow it, scale by {point}: given, not searched, so whether others suit these data better is not said here."
+        ]
     values = ", ".join(
         f"{name}\u00a0=\u00a0{found[name]:.2f} ({found['ranges'][name][0]:.2f} to {found['ranges'][name][1]:.2f})"
         for name in ("alpha", "beta", "gamma")
@@ -135,9 +153,27 @@ def _about_family(records: Records) -> list[str]:
     gain, low, high = difference(first, last)
     cost = f"at {last['flops'] / first['flops']:.1f} times the FLOPs"
     told += f" and {last['name'].upper()}, {cost}, {percent(last['accuracy'])}"
-    measure = f"{100 * gain:+.1f} points (95%: {100 * low:+.1f} to {100 * high:+.1f})".replace("-", "\N{MINUS SIGN}")
+    measure = f"{points(gain)} points (95%: {points(low)} to {points(high)})"
     if low > 0:
         return [f"{told}: {measure}, so scaling helps beyond what the {last['images']:,} test images leave open."]
     if high < 0:
         return [f"{told}: {measure}, so scaling hurts here, with these recipes."]
     return [f"{told}: {measure}; with {last['images']:,} test images that gain can't be told from none."]
+
+
+def _about_predictions(records: Records) -> list[str]:
+    """Which accuracies of the family are no measurements."""
+    rows = records.predicted
+    if not rows:
+        return []
+    far = max(rows, key=lambda row: row["prediction"]["beyond"])
+    found = far["prediction"]
+    low, high = found["interval"]
+    names = joined_names([row["name"].upper() for row in rows])
+    beyond = f", at {found['beyond']:.1f} times the FLOPs of the largest trained network" if found["beyond"] > 1 else ""
+    one = len(rows) == 1
+    return [
+        f"{names} {'was' if one else 'were'} not trained: what is told of {'its' if one else 'their'} "
+        f"accuracy is a prediction ({far['name'].upper()}: {percent(found['accuracy'])}, 95%: {percent(low)} to "
+        f"{percent(high)}{beyond})."
+    ]

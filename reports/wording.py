@@ -44,6 +44,11 @@ def span(low: float, high: float) -> str:
     return left if left == right else f"{left}{DASH}{right}"
 
 
+def points(difference: float) -> str:
+    """A difference of accuracies (fractions) with its sign: `+1.2`; of both signs one decimal, and no minus before nothing."""
+    return f"{100 * difference + 0.0:+.1f}".replace("-0.0", "0.0").replace("+0.0", "0.0").replace("-", "\N{MINUS SIGN}")
+
+
 def counted(count: int, noun: str, plural: str = "") -> str:
     """`1 network`, `2 networks`, `1,000 networks`."""
     return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
@@ -52,6 +57,11 @@ def counted(count: int, noun: str, plural: str = "") -> str:
 def joined(values: list[int]) -> str:
     """Widths or depths of the stages, in order."""
     return " \N{MIDDLE DOT} ".join(str(value) for value in values)
+
+
+def joined_names(names: list[str], word: str = "and") -> str:
+    """`B3`, `B3 and B4`, `B3, B4 and B5`."""
+    return f" {word} ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def shortened(text: str, limit: int = 400) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from reports.exhibits import family, scaling, search, stages
+from reports.exhibits import controls, family, scaling, search, stages
 from reports.exhibits.cells import Exhibit
 from reports.records import Records
 
@@ -13,5 +13,6 @@ EXHIBITS: dict[str, Callable[[Records], Exhibit | None]] = {
     "coefficients": scaling.show_coefficients,
     "grid": scaling.show_grid,
     "family": family.show_family,
+    "controls": controls.show_controls,
     "failures": search.show_failures,
 }

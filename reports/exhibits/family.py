@@ -1,8 +1,8 @@
-"""The family as a table."""
+"""The family as a table: what was measured, and what is predicted of the members that were not trained."""
 
 from typing import Any
 
-from reports.exhibits.cells import Cell, Exhibit, columns, number, percentage, whole
+from reports.exhibits.cells import Cell, Exhibit, columns, number, whole
 from reports.records import Records
 from reports.tables import factors
 from reports.wording import ALPHA, BETA, DASH, GAMMA, PHI, TIMES, joined, percent
@@ -49,7 +49,13 @@ def _factors(asked: dict[str, float | None]) -> list[Cell]:
 
 
 def _accuracy(row: dict[str, Any]) -> list[Cell]:
-    if not row.get("validated"):
+    """Accuracy and its interval: measured, or said to be predicted."""
+    found = row if row.get("validated") else row.get("prediction")
+    if not found:
         return [Cell("not validated", "-1"), Cell(DASH, "-1")]
-    low, high = row["interval"]
-    return [percentage(row["accuracy"]), Cell(f"{100 * low:.1f}{DASH}{percent(high)}", repr(low))]
+    low, high = found["interval"]
+    said = "" if row.get("validated") else "predicted "
+    return [
+        Cell(f"{said}{percent(found['accuracy'])}", repr(found["accuracy"])),
+        Cell(f"{100 * low:.1f}{DASH}{percent(high)}", repr(low)),
+    ]

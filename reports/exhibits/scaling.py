@@ -13,11 +13,20 @@ def show_coefficients(records: Records) -> Exhibit | None:
     if found is None:
         return None
     scales = {"alpha": "depth", "beta": "width", "gamma": "resolution"}
+    searched = records.searched_coefficients is not None
     rows = [
-        [Cell(f"{GREEK[name]}, {what}"), number(found[name], 3), Cell(span(*found["ranges"][name]))]
+        [
+            Cell(f"{GREEK[name]}, {what}"),
+            number(found[name], 3),
+            Cell(span(*found["ranges"][name]) if searched else "given, not searched"),
+        ]
         for name, what in scales.items()
     ]
-    nominal = f"{ALPHA} {TIMES} {BETA}\u00b2 {TIMES} {GAMMA}\u00b2 = {found['nominal']:.2f}"
+    nominal = (
+        f"{ALPHA} {TIMES} {BETA}\u00b2 {TIMES} {GAMMA}\u00b2 = {found['alpha'] * found['beta'] ** 2 * found['gamma'] ** 2:.2f}"
+    )
+    if not searched:
+        return Exhibit(columns("coefficient:", "value", "range"), rows, None, f"{nominal}; no networks raced for them.")
     winner = next(row for row in found["members"] if row["winner"])
     note = f"{nominal}; measured, the best network has {winner['ratio']:.2f} times the baseline's FLOPs."
     return Exhibit(columns("coefficient:", "point", "range of the ties"), rows, None, note)
@@ -42,7 +51,7 @@ def _behind(row: dict[str, Any]) -> Cell:
 
 
 def show_grid(records: Records) -> Exhibit | None:
-    found = records.coefficients
+    found = records.searched_coefficients
     if found is None:
         return None
     members = sorted(found["members"], key=lambda row: math.inf if row["behind"] is None else row["behind"])

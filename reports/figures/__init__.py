@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from reports.figures import family, front, grid, network, progress
+from reports.figures import controls, family, front, grid, network, progress
 from reports.plates import Plate
 
 FIGURES: dict[str, Callable[..., Plate | None]] = {
@@ -11,4 +11,5 @@ FIGURES: dict[str, Callable[..., Plate | None]] = {
     "network": network.draw,
     "grid": grid.draw,
     "family": family.draw,
+    "controls": controls.draw,
 }

@@ -1,0 +1,72 @@
+"""Controls, other ways to scale that the family's own is held against: what kind each is, and in words what came of it.
+
+`behind` of a control is the accuracy of the family's member less its own, so above 0 where compound scaling is better. Its
+interval covers the luck of training and the finite number of test images, for all controls together.
+"""
+
+from typing import Any
+
+from reports.records import Records
+from reports.wording import shortened
+
+PAPER = (1.2, 1.1, 1.15)  # arXiv:1905.11946, section 5.1
+PAPERS = "the paper's " + ", ".join(f"{value:g}" for value in PAPER)
+SINGLE = ("depth", "width", "resolution")
+VERDICTS = {"better": "compound is better", "worse": "the control is better", "tied": "can't be told"}
+
+# Of each kind the marker, and its name for a caption.
+MARKERS = {
+    "depth": ("^", "triangle up"),
+    "width": ("s", "square"),
+    "resolution": ("D", "diamond"),
+    "paper": ("P", "cross"),
+    "transfer": ("v", "triangle down"),
+    "published": ("h", "hexagon"),
+}
+
+
+def kind_of(row: dict[str, Any]) -> str:
+    """A key of MARKERS."""
+    if row["name"] in (*SINGLE, "paper"):
+        return str(row["name"])
+    return "published" if row.get("alpha") is None else "transfer"
+
+
+def named(row: dict[str, Any]) -> str:
+    """As in "better than ..."."""
+    kind = kind_of(row)
+    return PAPERS if kind == "paper" else f"the {row['rule']}" if kind == "transfer" else str(row["rule"])
+
+
+def label(row: dict[str, Any], limit: int, *, brief: bool = False) -> str:
+    """Beside a mark, in at most `limit` characters. brief: a word, where there is little room."""
+    if brief:
+        return shortened(
+            str(row["name"]).removesuffix("/").removesuffix("/scaling/coefficients.yaml").rpartition("/")[2], limit
+        )
+    words = {"paper": named(row), "transfer": str(row["rule"]).partition(" (")[0]}
+    return shortened(words.get(kind_of(row), str(row["rule"])), limit)
+
+
+def member_of(row: dict[str, Any], records: Records) -> dict[str, Any] | None:
+    """The member of the family that it is held against."""
+    return next((member for member in records.members if member["name"] == row.get("against")), None)
+
+
+def about_compound(records: Records) -> list[str]:
+    """Whether compound scaling wins over one dimension alone on these data."""
+    found = records.compound
+    if not found or not records.controls:
+        return []
+    told = {
+        True: "Compound scaling wins here over one dimension alone",
+        False: "Compound scaling does not win here",
+        None: "Whether compound scaling wins here can't be told",
+    }[found.get("wins")]
+    return [f"{told}.", *([as_sentence(found["why"])] if found.get("why") else [])]
+
+
+def as_sentence(text: str) -> str:
+    """With a capital and a full stop."""
+    text = text.strip()
+    return f"{text[:1].upper()}{text[1:]}" + ("" if text.endswith((".", "!", "?")) else ".")
