@@ -244,7 +244,7 @@ def control(name, behind, against, baseline):
     if against is None or isinstance(behind, str):
         return row | {"why_not": behind if isinstance(behind, str) else "no scaled member was trained"}
     coefficients = Coefficients(*(point or (1.2, 1.1, 1.15)), divisor=4)
-    networks = {phi / 20: coefficients.apply(baseline, phi / 20) for phi in range(1, 80)}
+    networks = {phi / 50: coefficients.apply(baseline, phi / 50) for phi in range(1, 200)}
     phi = min(networks, key=lambda phi: abs(math.log(cost(networks[phi]).flops / against["flops"])))
     spec, price = networks[phi], cost(networks[phi])
     row |= {"against": against["name"], "spec": spec.to_dict(), "spec_id": spec.spec_id, "flops": price.flops}

@@ -87,7 +87,7 @@ def test_colours_of_inline_figures_are_variables_so_that_the_page_can_be_dark(wh
 
 
 def test_the_figures_lie_beside_the_page_as_svg_and_png(whole):
-    for name in ("front", "progress", "network", "grid", "family"):
+    for name in ("front", "progress", "network", "grid", "family", "controls"):
         root = ElementTree.parse(whole.run.report / f"{name}.svg").getroot()
         assert root.tag == "{http://www.w3.org/2000/svg}svg"
         assert (whole.run.report / f"{name}.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
