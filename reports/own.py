@@ -54,7 +54,9 @@ def _ours(records: Records) -> str:
 
 
 def _measure(row: dict[str, Any]) -> str:
-    return f"{points(row['behind'])} points at about {str(row['against']).upper()}'s FLOPs, {_interval_in_points(row)}"
+    low, high = row["behind_interval"]  # there is one where there is a verdict
+    at = f"{str(row['against']).upper()}'s FLOPs"
+    return f"{points(row['behind'])} points at about {at}, 95%: {points(low)} to {points(high)}"
 
 
 def _told_apart(row: dict[str, Any], records: Records) -> str:
@@ -62,13 +64,3 @@ def _told_apart(row: dict[str, Any], records: Records) -> str:
     so = f", so this domain {'gains from' if better else 'does not need'} its own" if records.searched_coefficients else ""
     verb = "beat" if better else "are worse than"
     return f"On the test images {_ours(records)} {verb} {named(row)} ({_measure(row)}){so}."
-
-
-def _interval_in_points(row: dict[str, Any]) -> str:
-    """Of `behind`; it is not known after a single training of each."""
-    interval = row.get("behind_interval")
-    return (
-        f"95%: {points(interval[0])} to {points(interval[1])}"
-        if interval
-        else "with one training each nothing is known of its noise"
-    )

@@ -125,9 +125,9 @@ class Records:
 
     @property
     def trained_controls(self) -> list[dict[str, Any]]:
-        """Those that were trained and compared, the one furthest behind its member first."""
+        """Those that were trained and compared, the best beside its member first."""
         trained = [row for row in self.controls if row.get("validated") and row.get("behind") is not None]
-        return sorted(trained, key=lambda row: -row["behind"])
+        return sorted(trained, key=lambda row: row["behind"])
 
     @property
     def curve(self) -> dict[str, Any] | None:

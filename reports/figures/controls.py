@@ -18,7 +18,7 @@ _WORDS = 8.5  # size of the text
 
 
 def draw(records: Records, *, narrow: bool) -> Plate | None:
-    rows = records.trained_controls[::-1][:SHOWN]
+    rows = records.trained_controls[:SHOWN]
     if not rows:
         return None
     row_height, top = (36.0 if narrow else 28.0), 30.0

@@ -188,7 +188,7 @@ def test_each_kind_of_control_has_a_marker_of_its_own_where_its_network_is(build
 
 def test_controls_are_drawn_as_differences_to_their_member_the_best_first(build):
     built = grown(build, controls=ALL)
-    rows, plate = read_records(built.run).trained_controls[::-1], drawn(controls, built)
+    rows, plate = read_records(built.run).trained_controls, drawn(controls, built)
     assert [row["name"] for row in rows] == sorted(ALL, key=ALL.get)
     for place, row in enumerate(rows):
         assert marks(plate, f"control-{place}") == [(-row["behind"], place)]
@@ -252,13 +252,13 @@ def test_the_table_of_controls_says_flops_over_the_members_and_how_far_behind(bu
     records = read_records(grown(build, controls=ALL | {"width": "it is the same network as B2"}).run)
     shown = show_controls(records)
     assert all(len(row) == len(shown.columns) for row in shown.rows)
-    first, last = shown.rows[0], shown.rows[-1]
-    row, member = records.trained_controls[0], records.validated[-1]
-    assert first[0].text == "depth alone"
-    assert (first[1].text, first[2].text) == ("+3.1 (+1.6 to +4.6)", "compound is better")
-    assert float(first[5].key) == row["flops"] / member["flops"]
-    assert first[6].text == "B2"
-    assert [cell.text for cell in shown.rows[-2]][1:3] == [f"{MINUS}2.1 ({MINUS}3.6 to {MINUS}0.6)", "the control is better"]
+    best, worst, last = shown.rows[0], shown.rows[-2], shown.rows[-1]
+    row, member = records.trained_controls[-1], records.validated[-1]
+    assert worst[0].text == "depth alone"
+    assert (worst[1].text, worst[2].text) == ("+3.1 (+1.6 to +4.6)", "compound is better")
+    assert float(worst[5].key) == row["flops"] / member["flops"]
+    assert worst[6].text == "B2"
+    assert [cell.text for cell in best][1:3] == [f"{MINUS}2.1 ({MINUS}3.6 to {MINUS}0.6)", "the control is better"]
     assert last[2].text == "not compared: it is the same network as B2"
     assert float(last[1].key) < min(float(row[1].key) for row in shown.rows[:-1])
 
