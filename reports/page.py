@@ -118,7 +118,8 @@ def _missing(records: Records) -> dict[str, str]:
         told["baseline"] = "The given baseline has not been read yet; `phinas scale DIR` does it." if records.given else chosen
     if not records.imaged:
         elsewhere = "`phinas scale --baseline DIR/search/baseline.yaml --data IMAGES --out NEW`"
-        return told | dict.fromkeys(("scaling", "family"), f"Nothing is trained in a run without images; {elsewhere} does it.")
+        untrained = f"Nothing is trained in a run without images; {elsewhere} does it."
+        return told | {"family": untrained} | ({} if records.coefficients else {"scaling": untrained})
     if records.coefficients is None:
         under_way = sum(row.done for row in records.rows["scaling"])
         so_far = f" ({under_way} of its trainings are recorded)" if under_way else ""

@@ -51,7 +51,9 @@ def _hours(records: Records) -> str:
 
 def source(records: Records) -> str:
     """Where the accuracies come from."""
-    return records.config.data.source if records.config.data else records.config.search.evaluator
+    if records.config.data:
+        return records.config.data.source
+    return (records.scaled_by or "no images") if records.given else records.config.search.evaluator
 
 
 def accuracies(records: Records) -> str:
@@ -62,6 +64,8 @@ def accuracies(records: Records) -> str:
 
 def about_accuracies(records: Records) -> str:
     said = accuracies(records)
+    if records.scaled_by:
+        return f"accuracies of the scaling search are those of {records.scaled_by}, not of trainings"
     return (
         f"accuracies: {said}" if said else "accuracies are top-1, after short trainings, and compare networks of this page only"
     )

@@ -62,6 +62,13 @@ class Records:
         return self.config.search.evaluator == "proxy"
 
     @property
+    def scaled_by(self) -> str:
+        """What gave the scaling search's accuracies; "" for trainings, and where nothing raced."""
+        name = self.config.scaling.evaluator
+        raced = self.config.scaling.coefficients is None and name != "proxy"
+        return "" if not raced else "the stated law of scaling_search/law.py" if name == "law" else name
+
+    @property
     def noiseless(self) -> bool:
         """Whether each finalist came to the same again."""
         margin = (self.baseline or {}).get("margin")

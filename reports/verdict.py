@@ -130,7 +130,7 @@ def _about_coefficients(records: Records) -> list[str]:
         for name in ("alpha", "beta", "gamma")
     )
     told = f"To grow it, scale by {values}: the best point and, in brackets, the range that these data leave."
-    ways = counted(len(found["members"]), "trained way")
+    ways = counted(len(found["members"]), "measured way" if records.scaled_by else "trained way")
     cost = f"{found['multiple'] ** found['compared_at_phi']:.3g} times the FLOPs"
     tied = sum(row["tied"] for row in found["members"]) - 1
     why = {
@@ -139,7 +139,8 @@ def _about_coefficients(records: Records) -> list[str]:
         "none": f"None of the {ways} to spend {cost} can be told from another: these data do not say whether depth, width or "
         "resolution is the better investment, and the point is no more than a start.",
     }
-    return [told, why[told_apart(found)]]
+    by = f"Accuracies of ways to scale are those of {records.scaled_by}, not of trainings." if records.scaled_by else ""
+    return [told, why[told_apart(found)], *([by] if by else [])]
 
 
 def _about_family(records: Records) -> list[str]:

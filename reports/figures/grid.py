@@ -12,7 +12,7 @@ from reports.records import Records
 from reports.wording import ALPHA, BETA, GAMMA, GREEK, counted, percent, span
 
 SHOWN = 40
-_NOTE = "points of accuracy behind the best, validation images"
+_NOTE = "points of accuracy behind the best"
 
 
 def draw(records: Records, *, narrow: bool) -> Plate | None:
@@ -144,6 +144,14 @@ def _caption(records: Records, shown: int) -> str:
         f"FLOPs, the likeliest best first.{few} Large dot: expected accuracy less that of the best, from all trainings "
         "together; line: its 95% interval; small dots: differences of two full trainings with the same seed. "
         f"{tied} of {len(members)} (blue) can't be told from the best, all comparisons together."
-        f"{raced if spent < full else ''}{corrected if facts['slope'] else ''} Intervals cover the luck of training (weights, "
-        "data order), not the draw of the validation images, which are the same for all."
+        f"{raced if spent < full else ''}{corrected if facts['slope'] else ''} {_scope(records)}"
+    )
+
+
+def _scope(records: Records) -> str:
+    if records.scaled_by:
+        return f"Accuracies are those of {records.scaled_by}."
+    return (
+        "Accuracy is of the validation images. Intervals cover the luck of training (weights, data order), not the draw of "
+        "these images, which are the same for all."
     )

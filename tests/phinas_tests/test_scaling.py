@@ -160,3 +160,21 @@ def test_a_budget_that_no_phi_meets_says_how_near_the_family_comes_and_another_m
     assert "no phi meets 1M flops: the smallest network that these coefficients make of the baseline has" in message
     assert said("scale", out, "--flops", "300M")[0] == 0
     assert family(out)["b-1"]["flops"] <= 300e6
+
+
+def test_a_page_of_a_race_on_the_law_says_that_nothing_was_trained(said, out):
+    said(*LAW, "--out", out)
+    page = " ".join((out / "report" / "index.html").read_text().split())
+    assert page.count("the stated law of scaling_search/law.py, not of trainings") == 2
+    assert "trained way" not in page
+    assert "Accuracies are those of the stated law of scaling_search/law.py." in page
+    assert page.count("Nothing is trained in a run without images") == 1  # of the family
+
+
+def test_a_family_by_given_coefficients_needs_no_images(said, out):
+    assert said(*B0, "--coefficients", "1.2", "1.1", "1.15", "--flops", "200M,600M", "--out", out)[0] == 0
+    rows = family(out)
+    assert rows["b-1"]["flops"] <= 200e6 < FLOPS < rows["b1"]["flops"] <= 600e6
+    facts = read_yaml(out / "scaling" / "coefficients.yaml")
+    assert (facts["given"], facts["alpha"], facts["beta"], facts["gamma"]) == (True, 1.2, 1.1, 1.15)
+    assert "given, not searched" in (out / "report" / "index.html").read_text()
