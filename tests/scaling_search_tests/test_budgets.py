@@ -43,7 +43,7 @@ def costs(baseline, coefficients, measure, low, high, *, steps):
     st.sampled_from([1.0, 1.13, 1.3]),
     st.sampled_from([1.0, 1.1, 1.2]),
     st.sampled_from([1.05, 1.15]),
-    st.sampled_from(["ceil", "round"]),
+    st.sampled_from(["ceil", "round", "balanced"]),
     st.sampled_from(["flops", "params"]),
     st.floats(0.4, 2.5),
 )

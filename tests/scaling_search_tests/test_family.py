@@ -22,7 +22,14 @@ LADDERS = st.lists(st.floats(0.01, 8), min_size=1, max_size=6, unique=True).map(
 
 
 @settings(deadline=None)
-@given(FACTORS, FACTORS, FACTORS, st.sampled_from(["ceil", "round"]), LADDERS, st.sampled_from(["b0", "tiny", "small_images"]))
+@given(
+    FACTORS,
+    FACTORS,
+    FACTORS,
+    st.sampled_from(["ceil", "round", "balanced"]),
+    LADDERS,
+    st.sampled_from(["b0", "tiny", "small_images"]),
+)
 def test_a_family_never_shrinks_a_stage(alpha, beta, gamma, rounding, ladder, baseline):
     base = B0 if baseline == "b0" else load_space(baseline).base
     family = make_family(base, Coefficients(alpha, beta, gamma, rounding=rounding), ladder)

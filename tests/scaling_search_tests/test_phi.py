@@ -52,7 +52,9 @@ def test_phi_zero_is_the_baseline_itself(name):
 
 
 @settings(deadline=None, max_examples=40)
-@given(st.sampled_from(BASELINES), FACTORS, FACTORS, FACTORS, st.sampled_from(["ceil", "round"]), st.floats(-REACH, 0))
+@given(
+    st.sampled_from(BASELINES), FACTORS, FACTORS, FACTORS, st.sampled_from(["ceil", "round", "balanced"]), st.floats(-REACH, 0)
+)
 def test_below_the_baseline_nothing_leaves_its_bounds(name, alpha, beta, gamma, rounding, phi):
     baseline = preset(name)
     spec = network_at(baseline, Coefficients(alpha, beta, gamma, rounding=rounding), phi)
