@@ -22,7 +22,7 @@ from phinas.admission import check
 from phinas.fitting import fitted_baseline, fitted_space, largest_side
 from phinas.ladder import make_ladder
 from phinas.session import STAGES, slots_of, threads_of
-from scaling_search.coefficients import Coefficients
+from scaling_search.coefficients import PAPER
 from scaling_search.controls import make_controls, read_controls
 from scaling_search.given import given_coefficients
 from scaling_search.grid import make_grid, require_room, spread
@@ -40,8 +40,6 @@ if TYPE_CHECKING:
 
 _SAMPLE = 6
 _TIMED = 4
-# Stands in for the coefficients to be found: the published ones (arXiv:1905.11946, section 5.1).
-_PUBLISHED = Coefficients(1.2, 1.1, 1.15)
 
 
 @dataclass(frozen=True)
@@ -136,7 +134,7 @@ def _expected_stages(config: Config, data: "PreparedData", stages: Sequence[str]
 def _validated(base: ArchSpec, config: Config, *, largest_side: float) -> list[ArchSpec]:
     """Members and controls that are trained. `paper` counts where its coefficients stand in for those to be found."""
     searched = config.scaling.coefficients is None
-    coefficients = _PUBLISHED if searched else given_coefficients(config.scaling)
+    coefficients = PAPER if searched else given_coefficients(config.scaling)  # those to be found are not known
     members = members_to_train(make_ladder(base, coefficients, config.scaling), config.validation, largest_side=largest_side)
     rules = read_controls(config.validation.controls)
     controls = make_controls(rules, base, members, rounding=coefficients, largest_side=largest_side)

@@ -8,9 +8,9 @@ from typing import Any
 
 from reports.records import Records
 from reports.wording import shortened
+from scaling_search.coefficients import PAPER
 
-PAPER = (1.2, 1.1, 1.15)  # arXiv:1905.11946, section 5.1
-PAPERS = "the paper's " + ", ".join(f"{value:g}" for value in PAPER)
+PAPERS = "the paper's " + ", ".join(f"{value:g}" for value in (PAPER.alpha, PAPER.beta, PAPER.gamma))
 SINGLE = ("depth", "width", "resolution")
 VERDICTS = {"better": "compound is better", "worse": "the control is better", "tied": "can't be told"}
 

@@ -3,9 +3,10 @@
 import math
 from typing import Any
 
-from reports.controls import PAPER, PAPERS, kind_of, named
+from reports.controls import PAPERS, kind_of, named
 from reports.records import Records
 from reports.wording import GREEK, joined_names, points, span
+from scaling_search.coefficients import PAPER
 
 _TOLD = 2  # rivals that are named where they can't be told from
 
@@ -14,7 +15,7 @@ def nearest_to_paper(coefficients: dict[str, Any]) -> dict[str, Any] | None:
     """The raced network whose intervals are nearest to the paper's alpha, beta, gamma, in logarithms."""
 
     def distance(row: dict[str, Any]) -> float:
-        boxes = [(row[name], math.log(value)) for name, value in zip(GREEK, PAPER, strict=True)]
+        boxes = [(row[name], math.log(getattr(PAPER, name))) for name in GREEK]
         return math.hypot(*(max(0.0, math.log(low) - at, at - math.log(high)) for (low, high), at in boxes))
 
     known = [row for row in coefficients["members"] if row["behind"] is not None]

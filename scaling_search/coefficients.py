@@ -34,3 +34,6 @@ class Coefficients:
             divisor=self.divisor,
             rounding=self.rounding,
         )
+
+
+PAPER = Coefficients(1.2, 1.1, 1.15)  # of the paper, section 5.1

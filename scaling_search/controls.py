@@ -14,7 +14,7 @@ from pathlib import Path
 
 from experiment.errors import InputError
 from scaling_search.budgets import networks_near, shown
-from scaling_search.coefficients import Coefficients
+from scaling_search.coefficients import PAPER, Coefficients
 from scaling_search.family import FamilyMember
 from scaling_search.given import in_words, is_coefficients, read_coefficients
 from scaling_search.phi import REACH, interval_of, largest_phi, network_at, readable
@@ -32,7 +32,6 @@ _ALONE = {
     "resolution": Coefficients(1.0, 1.0, math.sqrt(2)),
 }
 SINGLE = tuple(_ALONE)  # the names of the controls that scale one dimension
-_PAPER = Coefficients(1.2, 1.1, 1.15)  # arXiv:1905.11946, section 5.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +110,7 @@ def _rule(name: str) -> Rule:
     if name in _ALONE:
         return Rule(name, f"{name} alone", _ALONE[name])
     if name == "paper":
-        return Rule(name, f"{in_words(_PAPER)} of the paper", _PAPER)
+        return Rule(name, f"{in_words(PAPER)} of the paper", PAPER)
     if name in PRESETS or name.startswith(("timm:", "torchvision:")):
         return Rule(name, f"{name} as published", spec=_spec(name))
     path = Path(name).expanduser()

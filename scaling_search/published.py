@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from scaling_search.coefficients import Coefficients
+from scaling_search.coefficients import PAPER, Coefficients
 from scaling_search.phi import REACH, Interval, edge, network_at
 from scaling_search.regularisation import PUBLISHED_PHI, regularised
 from space.cost import cost
@@ -20,7 +20,6 @@ from space.presets import EFFICIENTNET, preset
 from space.published import Compound
 from space.spec import ArchSpec
 
-PAPER = Coefficients(1.2, 1.1, 1.15)
 _LAST_DIGIT = 0.05 + 1e-9  # factors are printed with one decimal
 _PIXEL = 1.0
 
