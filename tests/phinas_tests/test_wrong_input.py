@@ -166,7 +166,7 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {
     "a run that is none": (["resume", "empty"], ["empty", "not a run"]),
     "a run that is nowhere": (["report", "gone"], ["gone", "does not exist"]),
     "scaling nothing": (["scale"], ["--baseline"]),
-    "scaling a run and options": (["scale", "empty", "--seed", "3"], ["takes its configuration from the run"]),
+    "scaling a run and options": (["scale", "empty", "--seed", "3"], ["takes run.seed from the run", "options of the scaling"]),
     "a search with a baseline": (
         ["search", "--data", "digits", "--baseline", "efficientnet_b0"],
         ["efficientnet_b0", "nothing to search"],

@@ -1,0 +1,60 @@
+"""The verbs of one network: describe, export."""
+
+from pathlib import Path
+
+import click
+
+from phinas.options import Verb
+from phinas.verbs.common import JSON, print_json
+
+
+@click.command(cls=Verb)
+@click.argument("spec")
+@click.option("--compare", metavar="OTHER", help="Set another network beside it, named in any of these ways.")
+@click.option("--draw", type=click.Path(path_type=Path), help="Draw the block layout to a file, .svg or .png.")
+@click.option("--conventions", is_flag=True, help="Say what other tools count for it, and why.")
+@click.option("--verify", is_flag=True, help="Count the built network with fvcore too.")
+@JSON
+def describe(spec: str, compare: str | None, draw: Path | None, conventions: bool, verify: bool, as_json: bool) -> None:
+    """Stage table and exact cost of a preset (efficientnet_b0), a spec file, timm:NAME or torchvision:NAME.
+
+    FLOPs are multiply-adds.
+    """
+    from phinas import comparison, description
+
+    facts = description.describe(spec, compare=compare, draw=draw, conventions=conventions, verify=verify)
+    if as_json:
+        print_json(facts)
+    else:
+        click.echo(description.as_text(facts) if compare is None else comparison.as_text(facts))
+    if not all(network.get("agrees", True) for network in facts.get("networks", [facts])):
+        raise click.exceptions.Exit(1)
+
+
+@click.command(cls=Verb)
+@click.argument("spec")
+@click.option(
+    "--to", type=click.Choice(["onnx", "torch", "timm", "torchvision"]), help="What for, if --out's ending does not say."
+)
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="The file: NAME.onnx, NAME.py or NAME.safetensors.")
+@click.option("--weights", type=click.Path(path_type=Path), help="A safetensors file in our names, timm's or torchvision's.")
+@JSON
+def export(spec: str, to: str | None, out: Path, weights: Path | None, as_json: bool) -> None:
+    """Write the network of SPEC for other tools.
+
+    onnx (extra `onnx`) and torch (one Python file that needs nothing of phinas, weights beside it) are run to see that they
+    give the same. timm and torchvision: weights in that library's names, and in a JSON file how to call its class.
+    """
+    from phinas.exporting import export as write_export
+
+    facts = write_export(spec, to=to, out=out, weights=weights)
+    if as_json:
+        print_json(facts)
+        return
+    if facts["recipe"]:
+        click.echo(f"{facts['path']}: weights in {to}'s names; {facts['recipe']}: the Python lines that make the model")
+        return
+    click.echo(f"{facts['path']}: largest difference from torch {facts['largest_relative_difference']:.1e}, relative")
+
+
+VERBS = (describe, export)
