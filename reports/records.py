@@ -142,6 +142,11 @@ class Records:
         return self.validation.get("curve")
 
     @property
+    def gain(self) -> dict[str, Any] | None:
+        """Of the largest trained member over B0; None of a run before this was told, or where it is not known."""
+        return self.validation.get("gain")
+
+    @property
     def compound(self) -> dict[str, Any] | None:
         """Whether compound scaling wins over one dimension alone."""
         return self.validation.get("compound")

@@ -1,8 +1,10 @@
 """What a run came to, in plain words with the numbers, and what it can't tell.
 
-Two members of the family are compared by the interval of the difference of two fractions (Newcombe, "Interval estimation for
-the difference between independent proportions", 1998, method 10). It takes the test images of the two as independent draws;
-they are the same images, so it errs on the side of "can't be told".
+What the family gains over B0 is as the validation found it (`scaling_search.findings`), with the luck of training and of the
+test images. Where it found none (older runs; a single training of each), two members are compared by the interval of the
+difference of two fractions (Newcombe, "Interval estimation for the difference between independent proportions", 1998, method
+10). That says nothing of the luck of training, and takes the test images of the two as independent draws; they are the same
+images, so there it errs on the side of "can't be told".
 """
 
 from typing import Any
@@ -147,19 +149,24 @@ def _about_family(records: Records) -> list[str]:
     trained = records.validated
     if not trained:
         return []
-    first, last = trained[0], trained[-1]
+    by_name, found = {row["name"]: row for row in trained}, records.gain or {}
+    known = found.get("over") in by_name and found.get("member") in by_name
+    first, last = (by_name[found["over"]], by_name[found["member"]]) if known else (trained[0], trained[-1])
     told = f"On the test split {first['name'].upper()} reaches {percent(first['accuracy'])}"
     if first is last:
         return [f"{told}; no other member of the family was trained."]
-    gain, low, high = difference(first, last)
+    gain, low, high = (found["gain"], *found["interval"]) if known else difference(first, last)
     cost = f"at {last['flops'] / first['flops']:.1f} times the FLOPs"
     told += f" and {last['name'].upper()}, {cost}, {percent(last['accuracy'])}"
     measure = f"{points(gain)} points (95%: {points(low)} to {points(high)})"
+    images = f"{last['images']:,} test images"
     if low > 0:
-        return [f"{told}: {measure}, so scaling helps beyond what the {last['images']:,} test images leave open."]
+        luck = " and the luck of training" if known else ""
+        return [f"{told}: {measure}, so scaling helps beyond what the {images}{luck} leave open."]
     if high < 0:
         return [f"{told}: {measure}, so scaling hurts here, with these recipes."]
-    return [f"{told}: {measure}; with {last['images']:,} test images that gain can't be told from none."]
+    few = f" and {counted(len(last['accuracies']), 'training')} of each" if known else ""
+    return [f"{told}: {measure}; with {images}{few} that gain can't be told from none."]
 
 
 def _about_predictions(records: Records) -> list[str]:

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from experiment.measurement import Measurement
-from scaling_search.comparison import Contrast, Luck, Trained, contrast, pooled_luck, slope_of, standard_error
+from scaling_search.comparison import Contrast, Luck, Slope, contrast, pooled_luck, slope_of, standard_error
 from scaling_search.compound import Judged, compound
 from scaling_search.controls import SINGLE
 from scaling_search.curve import AccuracyCurve, Point, fit_curve, why_no_curve
+from scaling_search.trained import Trained
 from scaling_search.validate import Validated, ValidatedControl, Validation
 
 _BAND = 60
@@ -28,6 +28,7 @@ def describe_validation(validation: Validation, *, seed: int) -> dict[str, Any]:
     curve = None if reason else fit_curve(points, seed=seed)
     return {
         "members": [_member(row, curve) for row in validation.members],
+        "gain": _gain(validation.members, networks, luck),
         "controls": [row.to_dict() | _told(found) for row, found in zip(validation.controls, contrasts, strict=True)],
         "curve": None if curve is None else curve.to_dict() | {"band": _band(curve, validation.members)},
         "why_no_curve": reason,
@@ -40,15 +41,11 @@ def _networks(validation: Validation) -> dict[str, Trained]:
     found: dict[str, Trained] = {}
     for row in validation.members:
         if row.measurements:
-            found[row.member.spec.spec_id] = _trained(row.member.cost.flops, row.measurements)
+            found[row.member.spec.spec_id] = Trained.of(row.member.cost.flops, row.measurements)
     for tried in validation.controls:
         if tried.measurements and tried.control.spec and tried.control.cost:
-            found.setdefault(tried.control.spec.spec_id, _trained(tried.control.cost.flops, tried.measurements))
+            found.setdefault(tried.control.spec.spec_id, Trained.of(tried.control.cost.flops, tried.measurements))
     return found
-
-
-def _trained(flops: int, measurements: Sequence[Measurement]) -> Trained:
-    return Trained(flops, {measured.seed: measured.accuracy for measured in measurements}, measurements[0].images)
 
 
 def _contrasts(validation: Validation, networks: dict[str, Trained], luck: Luck | None) -> list[Contrast | None]:
@@ -74,6 +71,20 @@ def _contrasts(validation: Validation, networks: dict[str, Trained], luck: Luck 
 
 def _told(found: Contrast | None) -> dict[str, Any]:
     return found.to_dict() if found else {"behind": None, "correction": None, "behind_interval": None, "verdict": None}
+
+
+def _gain(members: Sequence[Validated], networks: dict[str, Trained], luck: Luck | None) -> dict[str, Any] | None:
+    """By how much the largest trained member is more accurate than B0, nothing taken off for FLOPs; interval: 95%, by itself.
+    None where one of them is missing, and where the luck of training is not known."""
+    trained = {row.member.name: row.member for row in members if row.measurements}
+    largest = max(trained.values(), key=lambda member: member.phi, default=None)
+    if largest is None or "b0" not in trained or largest.name == "b0":
+        return None
+    pair = (networks[largest.spec.spec_id], networks[trained["b0"].spec.spec_id])
+    found = contrast(*pair, slope=Slope(0.0, 0.0, 0.0), luck=luck, comparisons=1)
+    if found is None or found.interval is None:
+        return None
+    return {"member": largest.name, "over": "b0", "gain": found.behind, "interval": list(found.interval)}
 
 
 def _points(members: Sequence[Validated], networks: dict[str, Trained], luck: Luck | None) -> list[Point]:

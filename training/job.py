@@ -112,4 +112,5 @@ def measure(
         images_per_second=trained.images_per_second,
         curve=tuple(point.accuracy for point in trained.curve),
         device=describe_device(where),
+        correct=score.correct,
     ).to_dict()

@@ -3,11 +3,13 @@
 import json
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiment.measurement import Measurement, wilson_interval
+from experiment.executors.interface import Conclusive
+from experiment.measurement import Measurement, decode_correct, encode_correct, wilson_interval
 from experiment.seeds import seed_of
 
 
@@ -56,6 +58,50 @@ def test_a_measurement_comes_back_equal_through_json():
 
 def test_what_an_evaluator_adds_of_its_own_is_left_out():
     assert Measurement.from_dict({"accuracy": 0.5, "note": "mine"}) == Measurement(0.5)
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=40))
+def test_which_images_are_right_comes_back_through_json(right):
+    text = encode_correct(np.array(right))
+    one = Measurement(sum(right) / len(right), "test", len(right), correct=text)
+    again = Measurement.from_dict(json.loads(json.dumps(one.to_dict())))
+    assert again == one
+    assert list(again.right) == right == list(decode_correct(text, len(right)))
+
+
+def test_ten_thousand_images_are_less_than_two_kilobytes():
+    assert len(encode_correct(np.ones(10_000, dtype=bool))) == 1668
+
+
+def test_a_measurement_without_them_is_recorded_as_it_always_was():
+    one = Measurement(0.5, "test", 10)
+    assert "correct" not in one.to_dict()
+    assert one.right is None
+
+
+FIVE = encode_correct(np.array([1, 0, 1, 1, 0], dtype=bool))
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"correct": "not base64!"}, "is not base64"),
+        ({"correct": "\u00e4"}, "is not base64"),
+        ({"correct": 5}, "5 is not base64"),
+        ({"correct": None}, "None is not base64"),
+        ({"images": 9}, "has 1 bytes, which are not of 9 images"),
+        ({"images": 0}, "which are not of 0 images"),
+        ({"images": 3, "accuracy": 2 / 3}, "says yes beyond the last of 3 images"),
+        ({"accuracy": 0.8}, "3 of 5 images are right, which is not the accuracy 0.8"),
+        ({"correct": "===="}, "not base64|has 0 bytes"),
+        ({"split": "validation"}, "is of the test split, not of 'validation'"),
+    ],
+)
+def test_wrong_bits_are_refused(fields, told):
+    right = {"accuracy": 0.6, "split": "test", "images": 5, "correct": FIVE}
+    assert Measurement(**right).right.sum() == 3
+    with pytest.raises(Conclusive, match=f"correct: .*({told})"):
+        Measurement(**right | fields)
 
 
 def test_seeds_are_the_same_everywhere():

@@ -114,6 +114,20 @@ def test_resuming_a_finished_run_trains_nothing_and_changes_no_result(finished_r
     assert json.loads(ended.stdout)["baseline"]["spec_id"]
 
 
+def test_only_the_record_of_trials_says_which_test_images_are_right(finished_run: Path, tmp_path: Path, phinas) -> None:
+    measured = [facts["measurement"] for study in STUDIES for _, facts in trials(finished_run, study)]
+    told = [one["correct"] for one in measured if one["split"] == "test"]
+    assert all(told)
+    assert len(told) == len(trials(finished_run, "validation"))
+    assert not any("correct" in one for one in measured if one["split"] != "test")
+    run = tmp_path / "copy"
+    shutil.copytree(finished_run, run)
+    texts = [phinas("resume", run, "--json").stdout]
+    texts += [path.read_text() for path in run.rglob("*") if path.suffix in {".yaml", ".json", ".csv", ".html", ".svg", ".md"}]
+    assert len(texts) > 10
+    assert not any(bits[:30] in text for bits in told for text in texts)
+
+
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 @pytest.mark.parametrize("pause", [0.0, 0.15, 0.4])
 def test_an_interrupted_run_says_how_to_carry_on(tmp_path: Path, sent: signal.Signals, code: int, pause: float) -> None:

@@ -62,6 +62,31 @@ def test_the_gain_of_the_family_is_judged_by_its_interval(build, step, told):
     assert told in words(built)
 
 
+@pytest.mark.parametrize(
+    ("interval", "told"),
+    [
+        ([0.01, 0.05], "so scaling helps beyond what the 359 test images and the luck of training leave open"),
+        ([-0.01, 0.07], "with 359 test images and 2 trainings of each that gain can't be told from none"),
+        ([-0.07, -0.01], "so scaling hurts here"),
+        (None, "that gain can't be told from none"),
+    ],
+)
+def test_the_gain_that_the_validation_told_is_taken_and_else_that_of_independent_images(build, interval, told):
+    built = build(scaling=SMALL, validation={"largest_multiple": 50.0}).search(3).choose().scale().validate(step=0.0)
+    facts = read_yaml(built.run.validation)
+    last = read_records(built.run).validated[-1]["name"]
+    gain = {"member": last, "over": "b0", "gain": 0.0312, "interval": interval}
+    write_atomic(built.run.validation, dump_yaml(facts | {"gain": gain if interval else None}))
+    assert told in words(built)
+    assert ("3.1 points" in words(built)) == (interval is not None)
+
+
+def test_a_validation_from_before_gains_were_told_has_none(build):
+    built = build(scaling=SMALL).search(3).choose().scale().validate()
+    assert "gain" not in read_yaml(built.run.validation)
+    assert read_records(built.run).gain is None
+
+
 def test_the_interval_of_a_difference_is_newcombes():
     # Newcombe (1998), table II, example (a), method 10: 56/70 - 48/80 is 0.2000 (0.0524 to 0.3339).
     first, second = {"accuracy": 48 / 80, "images": 80}, {"accuracy": 56 / 70, "images": 70}

@@ -193,9 +193,62 @@ def test_the_file_of_a_validation_is_strict_and_reads_back_equal(validated):
     facts = describe_validation(validated[0], seed=0)
     assert json.loads(json.dumps(facts, allow_nan=False)) == facts
     assert parse_yaml(dump_yaml(facts)) == facts
-    assert list(facts) == ["members", "controls", "curve", "why_no_curve", "compound"]
+    assert list(facts) == ["members", "gain", "controls", "curve", "why_no_curve", "compound"]
     low, high = facts["members"][0]["interval"]
     assert low < facts["members"][0]["accuracy"] == np.mean(facts["members"][0]["accuracies"]) < high
+
+
+def test_it_is_recorded_which_test_images_each_training_gets_right_and_the_file_does_not_hold_that(validated):
+    found, ledger, _, _ = validated
+    trained = [one for row in (*found.members, *found.controls) for one in row.measurements]
+    assert len(trained) == 12
+    assert all(one.right.mean() == pytest.approx(one.accuracy) for one in trained)
+    assert len({one.correct for one in trained}) > 6  # some have learned so little that they say one class
+    told = dump_yaml(describe_validation(found, seed=0))
+    assert not any(one.correct[:40] in told for one in trained)
+    assert "correct" not in told.replace("correction", "")
+    assert all(row.attributes["measurement"]["correct"] for row in ledger.rows())
+
+
+def test_a_replayed_validation_is_written_the_same_to_the_byte(validated, trainer, tmp_path):
+    found, ledger, _, _ = validated
+    controls = controls_of("depth", "width", "resolution", "paper")
+    again = validate(trainer, tmp_path, ledger=ledger, executor=Counting(), controls=controls)
+    assert dump_yaml(describe_validation(again, seed=0)) == dump_yaml(describe_validation(found, seed=0))
+
+
+def test_a_record_from_before_that_is_replayed_with_wider_intervals(validated, trainer, tmp_path):
+    found, ledger, _, _ = validated
+    older, executor = new_ledger(), Counting()
+    for row in ledger.rows():
+        facts = dict(row.attributes)
+        measured = replace(Measurement.from_dict(facts.pop("measurement")), correct="")
+        older.complete(older.begin({}, {}, **facts), row.value, measured)
+    assert all("correct" not in row.attributes["measurement"] for row in older.rows())
+    controls = controls_of("depth", "width", "resolution", "paper")
+    again = validate(trainer, tmp_path, ledger=older, executor=executor, controls=controls)
+    assert executor.jobs == []
+    now, then = (describe_validation(each, seed=0) for each in (found, again))
+    assert now["members"] == then["members"]
+    assert np.diff(now["gain"]["interval"]) < np.diff(then["gain"]["interval"])
+    for one, other in zip(now["controls"][:3], then["controls"][:3], strict=True):
+        assert one["behind"] == other["behind"]
+        assert np.diff(one["behind_interval"]) < np.diff(other["behind_interval"])
+
+
+def test_the_gain_is_of_the_largest_trained_member_over_b0(validated):
+    facts = describe_validation(validated[0], seed=0)
+    b0, _, b2, _ = facts["members"]
+    gain = facts["gain"]
+    assert (gain["member"], gain["over"]) == ("b2", "b0")
+    assert gain["gain"] == pytest.approx(b2["accuracy"] - b0["accuracy"])
+    assert gain["interval"][0] < gain["gain"] < gain["interval"][1]
+
+
+@pytest.mark.parametrize("trained", [[[0.7, 0.71]], [[], [0.7, 0.71]], [[0.7], [0.8]], [[0.7, 0.71], [0.8, 0.81]]])
+def test_there_is_no_gain_without_b0_another_member_and_two_seeds(trained):
+    gain = found_as(trained, {})["gain"]
+    assert (gain is None) == (trained != [[0.7, 0.71], [0.8, 0.81]])
 
 
 def test_a_control_is_told_with_its_difference_and_its_verdict(validated):

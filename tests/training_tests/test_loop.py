@@ -12,6 +12,7 @@ from torch import nn
 from experiment.config import DataSection, Recipe
 from experiment.errors import InputError
 from experiment.executors.inline import InlineExecutor
+from experiment.measurement import Measurement
 from space.blocks import build
 from space.loading import load_space
 from training import loop
@@ -231,7 +232,19 @@ def test_a_final_job_measures_on_the_test_split_and_leaves_weights_that_score_th
     model = build(SPEC)
     load_weights(model, path)
     mean, std = torch.tensor(data.mean).view(1, -1, 1, 1), torch.tensor(data.std).view(1, -1, 1, 1)
-    assert evaluate_final(model, data, side=8, mean=mean, std=std).accuracy == value["accuracy"]
+    score = evaluate_final(model, data, side=8, mean=mean, std=std)
+    assert (score.accuracy, score.correct) == (value["accuracy"], value["correct"])
+    images, labels = data.test_arrays()
+    with torch.inference_mode():
+        logits = model(normalise(to_device(images, side=8, device=CPU), mean, std))
+    right = logits.argmax(1).numpy() == labels
+    assert 0 < right.sum() < len(right)
+    assert np.array_equal(Measurement.from_dict(value).right, right)
+
+
+def test_only_the_test_split_is_recorded_image_by_image(data):
+    assert all(point.correct == "" for point in fit(data).curve)
+    assert "correct" not in carry_out(trainer_of(data).job(SPEC, SHORT, 3)).value
 
 
 class Remembering(nn.Module):
