@@ -7,7 +7,7 @@ interval covers the luck of training and the finite number of test images, for a
 from typing import Any
 
 from reports.records import Records
-from reports.wording import shortened
+from reports.wording import joined_names, shortened
 from scaling_search.coefficients import PAPER
 
 PAPERS = "the paper's " + ", ".join(f"{value:g}" for value in (PAPER.alpha, PAPER.beta, PAPER.gamma))
@@ -64,6 +64,15 @@ def about_compound(records: Records) -> list[str]:
         None: "Whether compound scaling wins here can't be told",
     }[found.get("wins")]
     return [f"{told}.", *([as_sentence(found["why"])] if found.get("why") else [])]
+
+
+def about_same(records: Records) -> list[str]:
+    """Controls that rounding made one network of: their numbers are one measurement, not two."""
+    groups: dict[str, list[str]] = {}
+    for row in records.trained_controls:
+        groups.setdefault(row["spec_id"], []).append(named(row))
+    alike = [joined_names(names) for names in groups.values() if len(names) > 1]
+    return [as_sentence(f"rounded to whole blocks, channels and pixels, {names} are one network here") for names in alike]
 
 
 def as_sentence(text: str) -> str:

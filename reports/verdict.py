@@ -10,7 +10,7 @@ images, so there it errs on the side of "can't be told".
 from typing import Any
 
 from experiment.measurement import wilson_interval
-from reports.controls import about_compound
+from reports.controls import about_compound, about_same
 from reports.own import about_own, about_paper
 from reports.records import Records
 from reports.wording import GREEK, amount, counted, joined_names, percent, points, quantity
@@ -28,7 +28,7 @@ def paragraphs(records: Records) -> list[list[str]]:
         _about_baseline(records),
         [*_about_coefficients(records), *about_paper(records)],
         [*_about_family(records), *_about_predictions(records)],
-        [*about_compound(records), *about_own(records)],
+        [*about_compound(records), *about_own(records), *about_same(records)],
     ]
     return [paragraph for paragraph in told if paragraph]
 

@@ -1,6 +1,7 @@
 """What a validation found, as plain data: members, controls held against them, the curve, and whether compound scaling wins.
 
-The curve is of the family's trained members and no others; members that were not trained get what it predicts, marked as such.
+The curve is of the family's trained members and no others; members that were not trained get what it predicts, marked as such,
+but for those that see more pixels than the images have: what enlarging would give is not on the curve.
 """
 
 from collections.abc import Sequence
@@ -96,13 +97,14 @@ def _points(members: Sequence[Validated], networks: dict[str, Trained], luck: Lu
 def _member(row: Validated, curve: AccuracyCurve | None) -> dict[str, Any]:
     if row.measurements:
         return row.to_dict()
-    return row.to_dict() | {"prediction": None if curve is None else curve.predict(row.member.cost.flops).to_dict()}
+    told = curve.predict(row.member.cost.flops).to_dict() if curve and row.shown else None
+    return row.to_dict() | {"prediction": told}
 
 
 def _band(curve: AccuracyCurve, members: Sequence[Validated]) -> list[dict[str, Any]]:
-    """The curve itself from the smallest trained to the largest member, evenly in log FLOPs."""
+    """The curve itself from the smallest trained to the largest member on it, evenly in log FLOPs."""
     least = min(point.flops for point in curve.points)
-    most = max(row.member.cost.flops for row in members)
+    most = max(row.member.cost.flops for row in members if row.shown)
     told = [curve.band(float(flops)) for flops in np.geomspace(least, most, _BAND)]
     return [{"flops": one.flops, "accuracy": one.accuracy, "interval": [one.low, one.high]} for one in told]
 

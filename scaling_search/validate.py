@@ -30,11 +30,12 @@ class MakeFinalJob(Protocol):
 
 @dataclass(frozen=True)
 class Validated:
-    """A member and its trainings; `why_not` says why there are none."""
+    """A member and its trainings; `why_not` says why there are none; shown: the images have as many pixels as it sees."""
 
     member: FamilyMember
     measurements: list[Measurement]
     why_not: str = ""
+    shown: bool = True
 
     def to_dict(self) -> dict[str, Any]:
         """A row of `scaling/validation.yaml`: what the member is, and `_told`."""
@@ -92,9 +93,11 @@ def _told(measurements: Sequence[Measurement], failed: str) -> dict[str, Any]:
 
 def reason_to_skip(member: FamilyMember, section: ValidationSection, *, largest_side: float) -> str:
     """Why a member is not trained; "" where it is."""
+    if too_large := beyond_images(member.spec, largest_side=largest_side):
+        return too_large
     if member.ratio > section.largest_multiple:
         return f"{member.ratio:.1f} times B0's FLOPs; validation.largest_multiple is {section.largest_multiple:g}"
-    return beyond_images(member.spec, largest_side=largest_side)
+    return ""
 
 
 def members_to_train(family: Sequence[FamilyMember], section: ValidationSection, *, largest_side: float) -> list[FamilyMember]:
@@ -153,7 +156,8 @@ def validate_family(
     rows = []
     for member in family:
         measurements, failed = found(member.name)
-        rows.append(Validated(member, measurements, skipped[member.name] or failed))
+        shown = not beyond_images(member.spec, largest_side=largest_side)
+        rows.append(Validated(member, measurements, skipped[member.name] or failed, shown))
     if not any(row.measurements for row in rows):
         raise NothingFound(f"no member of the family could be trained: {rows[0].why_not}")
     tried = []

@@ -144,7 +144,7 @@ def test_ones_own_function_may_measure_the_networks(said, out, tmp_path, monkeyp
         (("--evaluator", "law", "--flops", "many"), "'many' is not a list of numbers like 200M,400M or 2e8"),
         (("--evaluator", "law", "--flops", "1e8", "--params", "1e6"), "params: the family is made by flops already"),
         (("--data", "digits", "--resolution", "32"), "so gamma can't rise above 1; lower search.resolution, set data.upsample"),
-        (("--evaluator", "proxy"), "--data: missing"),
+        (("--evaluator", "proxy"), "data.source: missing; scaling trains networks: name the images with --data"),
     ],
 )
 def test_what_can_not_be_scaled_is_told_before_anything_is_written(said, out, words, told):

@@ -321,6 +321,15 @@ def test_coefficients_of_many_other_runs_that_cant_be_told_apart_take_one_senten
     assert "or 5 more can't be told." in text
 
 
+def test_controls_that_rounding_made_one_network_of_are_said_to_be_one(build):
+    built = grown(build, controls={"depth": 0.01, "width": 0.01, "paper": 0.01})
+    told = "Rounded to whole blocks, channels and pixels, depth alone and the paper's 1.2, 1.1, 1.15 are one network here."
+    assert told not in words(built)
+    depth, width, paper = read_records(built.run).validation["controls"]
+    change(built, controls=[depth, width, paper | {"spec_id": depth["spec_id"]}])
+    assert words(built).count(told) == 1
+
+
 def test_the_verdict_says_what_is_a_prediction_and_how_far_it_reaches(build):
     built = grown(build)
     found = read_records(built.run).members[-1]["prediction"]

@@ -283,6 +283,13 @@ def test_the_curve_is_of_trained_members_and_foretells_the_others(validated):
     assert all("prediction" not in row for row in facts["members"][:3])
 
 
+def test_what_enlarging_the_images_would_give_is_not_foretold(validated):
+    *trained, largest = validated[0].members
+    facts = describe_validation(Validation([*trained, replace(largest, shown=False)], []), seed=0)
+    assert facts["members"][3]["prediction"] is None
+    assert facts["curve"]["band"][-1]["flops"] == pytest.approx(facts["members"][2]["flops"])
+
+
 def test_without_controls_only_members_are_trained(validated, trainer, tmp_path):
     _, ledger, _, _ = validated
     executor = Counting()
