@@ -52,6 +52,7 @@ FREE = (
     "run.retry",
     "run.device",
     "search.stop_after_failures",
+    "validation.controls",  # each is a network of its own: others' trainings stay what they are
 )
 
 

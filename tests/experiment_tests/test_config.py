@@ -317,6 +317,7 @@ def test_a_budget_may_grow_but_not_shrink(path):
         {"run.retries": 0},
         {"run.retry": ["died", "hung"]},
         {"search.stop_after_failures": 3},
+        {"validation.controls": ["depth"]},
     ],
 )
 def test_how_a_run_is_carried_out_may_change(change):
