@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from phinas.exits import call
-from phinas.verbs import bench, networks, runs
+from phinas.verbs import bench, data, networks, runs
 
 
 class _Verbs(click.Group):
@@ -33,7 +33,7 @@ def cli(**_options: bool) -> None:
     """Find a small convolutional network for your images, and how to scale it."""
 
 
-for _verb in (*runs.VERBS, *networks.VERBS, *bench.VERBS):
+for _verb in (*runs.VERBS, *data.VERBS, *networks.VERBS, *bench.VERBS):
     cli.add_command(_verb)
 
 

@@ -1,0 +1,30 @@
+"""`phinas data`: what a data set holds."""
+
+from typing import Any
+
+import click
+
+from phinas.options import SET, Verb, config_of
+from phinas.verbs.common import JSON, print_json
+
+
+@click.command(cls=Verb)
+@click.argument("source", metavar="DATA")
+@click.option("--seed", type=int, default=0, help="Of the splits.")
+@click.option("--skip-bad-images", is_flag=True, help="Leave unreadable images out and count them.")
+@SET
+@JSON
+def data(source: str, seed: int, skip_bad_images: bool, settings: tuple[str, ...], as_json: bool) -> None:
+    """Describe the images of DATA: sizes, classes, problems, and the resolutions and spaces that they are large enough for."""
+    from phinas.census import as_text, census
+
+    options: dict[str, Any] = {"data.source": source, "run.seed": seed, "data.skip_bad_images": skip_bad_images}
+    config = config_of(None, settings, options, quick=False)
+    facts = census(config.data, seed=config.run.seed)
+    if as_json:
+        print_json(facts)
+    else:
+        click.echo(as_text(facts))
+
+
+VERBS = (data,)
