@@ -7,14 +7,20 @@ Nothing heavy is imported until one is called.
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from phinas.census import data
     from phinas.description import describe
     from phinas.exporting import export
     from phinas.pipeline import report, resume, run, scale, search, validate
     from phinas.planning import plan
 
-__all__ = ["describe", "export", "plan", "report", "resume", "run", "scale", "search", "validate"]
+__all__ = ["data", "describe", "export", "plan", "report", "resume", "run", "scale", "search", "validate"]
 
-_HOMES = {"describe": "phinas.description", "export": "phinas.exporting", "plan": "phinas.planning"}
+_HOMES = {
+    "data": "phinas.census",
+    "describe": "phinas.description",
+    "export": "phinas.exporting",
+    "plan": "phinas.planning",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -12,7 +12,7 @@ from space.spaces import SPACES
 _LISTED = 12
 
 
-def census(section: DataSection, *, seed: int = 0) -> dict[str, Any]:
+def data(section: DataSection, *, seed: int = 0) -> dict[str, Any]:
     """As plain data: training.census.Census, and of each shipped space the pixels that its networks see. Reads all images, and
     splits them as a run with this seed would. Raises InputError as a run would."""
     from training.census import take_census

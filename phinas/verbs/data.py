@@ -16,15 +16,15 @@ from phinas.verbs.common import JSON, print_json
 @JSON
 def data(source: str, seed: int, skip_bad_images: bool, settings: tuple[str, ...], as_json: bool) -> None:
     """Describe the images of DATA: sizes, classes, problems, and the resolutions and spaces that they are large enough for."""
-    from phinas.census import as_text, census
+    from phinas import census
 
     options: dict[str, Any] = {"data.source": source, "run.seed": seed, "data.skip_bad_images": skip_bad_images}
     config = config_of(None, settings, options, quick=False)
-    facts = census(config.data, seed=config.run.seed)
+    facts = census.data(config.data, seed=config.run.seed)
     if as_json:
         print_json(facts)
     else:
-        click.echo(as_text(facts))
+        click.echo(census.as_text(facts))
 
 
 VERBS = (data,)
