@@ -6,9 +6,8 @@ from contextlib import closing
 
 import optuna
 import pytest
-import torch
 
-from experiment.config import DataSection, Recipe, ScalingSection
+from experiment.config import Recipe, ScalingSection
 from experiment.errors import NothingFound
 from experiment.executors.inline import InlineExecutor
 from experiment.store import ORPHAN, Ledger
@@ -18,13 +17,10 @@ from space.loading import load_space
 from space.presets import preset
 from space.spec import ArchSpec
 from space.yaml_text import dump_yaml, parse_yaml
-from training.job import Trainer
-from training.prepared import prepare
 
 BASELINE = load_space("tiny").fitted(channels=1, classes=10, resolution=8).base
 RECIPE = Recipe(epochs=1, batch=50)
 SECTION = ScalingSection(tolerance=0.3, members=4, seeds=2, recipe=RECIPE, phi=[0.5, 1.0, 4.0])
-DATA = DataSection(source="digits", train_limit=200, validation_limit=100)
 
 
 class Counting(InlineExecutor):
@@ -40,34 +36,6 @@ class Counting(InlineExecutor):
         if ArchSpec.from_dict(job.payload["spec"]).spec_id == self._failing:
             job.payload["recipe"]["learning_rate"] = 1e30
         super().submit(job)
-
-
-def spoil_test_split(directory):
-    """Bytes that are not even arrays, as many as there were."""
-    for name in ("images.npy", "labels.npy"):
-        path = directory / "test" / name
-        path.write_bytes(b"\xff" * path.stat().st_size)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module")
-def sealed(tmp_path_factory):
-    """Digits whose test split can't be read."""
-    data = prepare(DATA, seed=0, directory=tmp_path_factory.mktemp("sealed"))
-    spoil_test_split(data.directory)
-    return Trainer.of(data, DATA, device="cpu", threads=1, limit_seconds=60.0)
-
-
-@pytest.fixture(scope="module")
-def trainer(tmp_path_factory):
-    data = prepare(DATA, seed=0, directory=tmp_path_factory.mktemp("whole"))
-    return Trainer.of(data, DATA, device="cpu", threads=1, limit_seconds=60.0)
 
 
 def new_ledger():

@@ -8,9 +8,8 @@ from dataclasses import replace
 import numpy as np
 import optuna
 import pytest
-import torch
 
-from experiment.config import DataSection, Recipe, ValidationSection
+from experiment.config import Recipe, ValidationSection
 from experiment.errors import NothingFound
 from experiment.executors.inline import InlineExecutor
 from experiment.measurement import Measurement
@@ -23,15 +22,12 @@ from scaling_search.validate import Validated, ValidatedControl, Validation, mem
 from space.loading import load_space
 from space.spec import ArchSpec
 from space.yaml_text import dump_yaml, parse_yaml
-from training.job import Trainer
-from training.prepared import prepare
 
 BASELINE = load_space("tiny").fitted(channels=1, classes=10, resolution=8).base
 FOUND = Coefficients(1.2, 1.1, 1.15)
 FAMILY = make_family(BASELINE, FOUND, [0.5, 1.0, 4.0])
 RECIPE = Recipe(epochs=1, batch=50)
 SECTION = ValidationSection(largest_multiple=3.0, seeds=2, recipe=RECIPE)
-DATA = DataSection(source="digits", train_limit=200, validation_limit=100)
 
 
 class Counting(InlineExecutor):
@@ -64,29 +60,6 @@ class Dying(Counting):
         if len(self.jobs) == self._after:
             raise Killed
         super().submit(job)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module")
-def trainer(tmp_path_factory):
-    data = prepare(DATA, seed=0, directory=tmp_path_factory.mktemp("whole"))
-    return Trainer.of(data, DATA, device="cpu", threads=1, limit_seconds=60.0)
-
-
-@pytest.fixture(scope="module")
-def sealed(tmp_path_factory):
-    """Digits whose test split can't be read."""
-    data = prepare(DATA, seed=0, directory=tmp_path_factory.mktemp("sealed"))
-    for name in ("images.npy", "labels.npy"):
-        path = data.directory / "test" / name
-        path.write_bytes(b"\xff" * path.stat().st_size)
-    return Trainer.of(data, DATA, device="cpu", threads=1, limit_seconds=60.0)
 
 
 def new_ledger():

@@ -1,0 +1,33 @@
+"""What tests with real trainings share: digits, whole or with a test split that can't be read, and one thread."""
+
+import pytest
+import torch
+
+from experiment.config import DataSection
+from training.job import Trainer
+from training.prepared import prepare
+
+DATA = DataSection(source="digits", train_limit=200, validation_limit=100)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def trainer(tmp_path_factory):
+    data = prepare(DATA, seed=0, directory=tmp_path_factory.mktemp("whole"))
+    return Trainer.of(data, DATA, device="cpu", threads=1, limit_seconds=60.0)
+
+
+@pytest.fixture(scope="session")
+def sealed(tmp_path_factory):
+    """Digits whose test split can't be read: bytes that are not even arrays, as many as there were."""
+    data = prepare(DATA, seed=0, directory=tmp_path_factory.mktemp("sealed"))
+    for name in ("images.npy", "labels.npy"):
+        path = data.directory / "test" / name
+        path.write_bytes(b"\xff" * path.stat().st_size)
+    return Trainer.of(data, DATA, device="cpu", threads=1, limit_seconds=60.0)
