@@ -84,7 +84,8 @@ def test_a_job_that_raises_is_not_begun_again_by_itself(name, job, begun):
 
 @SURVIVORS
 def test_a_job_that_hangs_is_begun_again_where_that_is_asked_for(name, job):
-    result = run(name, job("hung", times=1, limit=5.0), retries=1, on=["hung"])
+    # Of the limit the second attempt needs only what a worker takes to start: with Ray, on two busy cores, over five seconds.
+    result = run(name, job("hung", times=1, limit=15.0), retries=1, on=["hung"])
     assert result == Result("key", {"begun": 2}, attempts=2)
 
 
