@@ -4,17 +4,21 @@ Initialisation as in EfficientNet's published code: normal with fan-out variance
 classifier. Stochastic depth as there too: block i of n is dropped with probability drop_path * i / n, shortcuts only.
 """
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from space.convolutions import convolve, mean_pixel
 from space.layers import Block, Conv, lower, reduced
 from space.spec import ArchSpec
 
-_ACTIVATIONS = {
+_ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "silu": nn.SiLU,
-    "relu": nn.ReLU,
-    "relu6": nn.ReLU6,
+    "relu": partial(nn.ReLU, inplace=True),
+    "relu6": partial(nn.ReLU6, inplace=True),
     "hard_swish": nn.Hardswish,
 }
 
@@ -42,8 +46,17 @@ class SameMaxPool2d(nn.MaxPool2d):
         return super().forward(_same_padding(input, 3, 2, value=float("-inf")))
 
 
-def _convolution(conv: Conv, spec: ArchSpec) -> nn.Sequential:
+class Layer(nn.Sequential):
     """A convolution, the batch norm that follows it and its activation, as far as it has them."""
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name for it
+        features = input
+        for module in self:
+            features = convolve(module, features) if isinstance(module, nn.Conv2d) else module(features)
+        return features
+
+
+def _convolution(conv: Conv, spec: ArchSpec) -> Layer:
     same = spec.padding == "same" and conv.kernel > 1
     layer = (SameConv2d if same else nn.Conv2d)(
         conv.in_width,
@@ -54,14 +67,14 @@ def _convolution(conv: Conv, spec: ArchSpec) -> nn.Sequential:
         groups=conv.groups,
         bias=not conv.norm,
     )
-    module = nn.Sequential()
+    module = Layer()
     module.add_module("conv", layer)
     if conv.norm:
         module.add_module("norm", nn.BatchNorm2d(conv.out_width, eps=spec.bn_eps, momentum=spec.bn_momentum))
     if conv.activation == "sigmoid":
         module.add_module("activation", nn.Sigmoid())
     elif conv.activation:
-        module.add_module("activation", _ACTIVATIONS[conv.activation](inplace=True))
+        module.add_module("activation", _ACTIVATIONS[conv.activation]())
     return module
 
 
@@ -76,21 +89,23 @@ class ConvBlock(nn.Module):
         for conv in block.convs:
             self.add_module(conv.role, _convolution(conv, spec))
         self.shortcut = _convolution(block.projection, spec) if block.projection else nn.Identity()
-        self.activation = _ACTIVATIONS[block.activation](inplace=True) if block.activation else nn.Identity()
+        self.activation = _ACTIVATIONS[block.activation]() if block.activation else nn.Identity()
 
     def forward(self, images: Tensor) -> Tensor:
         features = images
         for role in self.roles:
             module = self.get_submodule(role)
             if role == "squeeze":
-                features = features * self.get_submodule("excite")(module(features.mean((2, 3), keepdim=True)))
+                features = features * self.get_submodule("excite")(module(mean_pixel(features)))
             else:
                 features = module(features)
         if self.adds_input:
+            shortcut = self.shortcut(images)
             if self.training and self.drop_path:
-                kept = features.new_empty(len(features), 1, 1, 1).bernoulli_(1 - self.drop_path)
-                features = features * (kept / (1 - self.drop_path))
-            features = features + self.shortcut(images)
+                kept = features.new_empty(len(features), 1, 1, 1).bernoulli_(1 - self.drop_path) / (1 - self.drop_path)
+                features = torch.addcmul(shortcut, features, kept)
+            else:
+                features = features + shortcut
         return self.activation(features)
 
 
@@ -119,6 +134,13 @@ class ConvNet(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         features = self.head(self.stages(self.stem(images))).mean((2, 3))
         return self.classifier(self.dropout(features))
+
+    def train(self, mode: bool = True) -> "ConvNet":
+        """In place, these activations save memory traffic in inference; in training torch copies their input first."""
+        for module in self.modules():
+            if isinstance(module, nn.SiLU | nn.Hardswish):
+                module.inplace = not mode
+        return super().train(mode)
 
 
 def _initialise(module: nn.Module) -> None:

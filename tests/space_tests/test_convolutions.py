@@ -1,0 +1,113 @@
+"""Our algorithms for convolutions in training give what torch's give, and stand aside wherever they are not measured."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from space.blocks import build
+from space.convolutions import convolve, mean_pixel
+from space.loading import load_spec
+
+POINTWISE = [nn.Conv2d(6, 4, 1, bias=False), nn.Conv2d(4, 6, 1), nn.Conv2d(16, 96, 1, bias=False)]
+DEPTHWISE = [
+    nn.Conv2d(8, 8, kernel, stride=stride, padding=padding, groups=8, bias=False)
+    for kernel in (1, 3, 5, 7)
+    for stride in (1, 2)
+    for padding in {0, kernel // 2}
+]
+
+
+def images(conv: nn.Conv2d, *, side: int, count: int = 3) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(side)
+    pixels = torch.randn(count, conv.in_channels, side, side, generator=generator)
+    return pixels.to(memory_format=torch.channels_last).requires_grad_()
+
+
+def gradients(function, conv: nn.Conv2d, seen: torch.Tensor) -> list[torch.Tensor]:
+    """The output, and its weighted sum's gradients by the images and all parameters."""
+    made = function(seen)
+    weights = torch.linspace(-1, 1, made.numel()).view_as(made)
+    return [made.detach(), *torch.autograd.grad((made * weights).sum(), [seen, *conv.parameters()])]
+
+
+FITTING = [
+    (conv, side)
+    for conv in POINTWISE + DEPTHWISE
+    for side in (1, 2, 3, 4, 7)
+    if side + 2 * conv.padding[0] >= conv.kernel_size[0]
+]
+
+
+@pytest.mark.parametrize(("conv", "side"), FITTING, ids=str)
+def test_output_and_gradients_are_those_of_torch(conv, side):
+    seen = images(conv, side=side)
+    for ours, theirs in zip(gradients(lambda x: convolve(conv, x), conv, seen), gradients(conv, conv, seen), strict=True):
+        assert torch.allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(2, 1), (1, 4), (5, 3)], ids=str)
+def test_images_need_not_be_square(shape):
+    conv = nn.Conv2d(8, 8, 5, padding=2, groups=8, bias=False)
+    seen = torch.randn(2, 8, *shape).to(memory_format=torch.channels_last).requires_grad_()
+    for ours, theirs in zip(gradients(lambda x: convolve(conv, x), conv, seen), gradients(conv, conv, seen), strict=True):
+        assert torch.allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_the_mean_of_pixels_has_the_gradient_of_torchs_mean():
+    seen = torch.randn(2, 3, 4, 5).to(memory_format=torch.channels_last).requires_grad_()
+    weights = torch.randn(2, 3, 1, 1)
+    ours = torch.autograd.grad((mean_pixel(seen) * weights).sum(), seen)[0]
+    theirs = torch.autograd.grad((seen.mean((2, 3), keepdim=True) * weights).sum(), seen)[0]
+    assert torch.equal(ours, theirs)
+
+
+def other_than_torchs(conv: nn.Conv2d, seen: torch.Tensor) -> bool:
+    """Whether the output is the work of another operator than torch's own convolution (and so are the gradients)."""
+    made = convolve(conv, seen)
+    return "Convolution" not in type(made.grad_fn).__name__
+
+
+@pytest.mark.parametrize("conv", [POINTWISE[0], nn.Conv2d(8, 8, 5, padding=2, groups=8, bias=False)], ids=str)
+def test_ours_are_used_in_training_on_a_cpu_and_nowhere_else(conv):
+    conv = conv.train()
+    seen = images(conv, side=4)
+    assert other_than_torchs(conv, seen)
+    assert not other_than_torchs(conv.eval(), seen)
+    conv.train()
+    assert not other_than_torchs(conv, seen.contiguous())
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert not other_than_torchs(conv, seen)
+    assert not other_than_torchs(conv.double(), seen.double())
+    conv.float()
+
+
+@pytest.mark.parametrize("name", ["efficientnet_b0", "mobilenet_v2", "resnet_50", "efficientnet_v2_s", "mobilenet_v1"])
+def test_a_networks_gradients_are_as_near_to_those_in_double_precision_as_torchs(name, monkeypatch):
+    spec = replace(load_spec(name), resolution=64, classes=5, drop_path=0.0, dropout=0.0)
+
+    def learnt(kind: torch.dtype) -> torch.Tensor:
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            model = build(spec).to(kind, memory_format=torch.channels_last).train()
+            seen = torch.randn(16, 3, 64, 64).to(kind, memory_format=torch.channels_last)
+        nn.functional.cross_entropy(model(seen), torch.arange(16) % 5).backward()
+        return torch.cat([parameter.grad.flatten().double() for parameter in model.parameters()])
+
+    ours, exact = learnt(torch.float32), learnt(torch.float64)
+    monkeypatch.setattr("space.convolutions._is_ours", lambda _conv, _images: False)
+    theirs = learnt(torch.float32)
+    assert not torch.equal(ours, theirs)
+    assert (ours - exact).norm() <= 2 * (theirs - exact).norm() < 0.1 * exact.norm()
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_tracer_sees_torchs_convolutions(training):
+    model = build(replace(load_spec("efficientnet_b0"), resolution=32, classes=5, drop_path=0.0)).train(training)
+    called = {
+        type(model.get_submodule(node.target))
+        for node in torch.fx.symbolic_trace(model).graph.nodes
+        if node.op == "call_module"
+    }
+    assert nn.Conv2d in called
