@@ -17,7 +17,8 @@ from experiment.executors import Conclusive, Report
 from experiment.seeds import seed_of
 from space.blocks import build
 from space.spec import ArchSpec
-from training.augment import normalise, shift_and_flip
+from training.augment import Augmentation as Augmentation
+from training.augment import augment, normalise
 from training.evaluate import Score, evaluate, to_device
 from training.optimizer import make_optimizer, make_schedule
 from training.prepared import PreparedData
@@ -25,14 +26,6 @@ from training.prepared import PreparedData
 
 class Diverged(Conclusive):
     """The loss was not finite; the message says in which epoch."""
-
-
-@dataclass(frozen=True, slots=True)
-class Augmentation:
-    """shift: up to this fraction of the side; flip: mirror half of the images."""
-
-    shift: float
-    flip: bool
 
 
 @dataclass(frozen=True)
@@ -70,7 +63,6 @@ def train(
     mean = torch.tensor(data.mean, device=device).view(1, -1, 1, 1)
     std = torch.tensor(data.std, device=device).view(1, -1, 1, 1)
     order = torch.Generator().manual_seed(seed_of(seed, "order"))
-    draws = torch.Generator().manual_seed(seed_of(seed, "augmentation"))
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed_of(seed, "weights"))
         model = build(spec).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -79,7 +71,6 @@ def train(
         optimizer = make_optimizer(model, recipe)
         steps = len(images) // batch  # the remainder is left out: a batch of one has no batch statistics
         schedule = make_schedule(optimizer, recipe, steps=steps * recipe.epochs)
-        pixels = round(augmentation.shift * spec.resolution)
         curve = []
         seconds = 0.0
         for epoch in range(1, recipe.epochs + 1):
@@ -87,7 +78,7 @@ def train(
             model.train()
             total = torch.zeros((), device=device)
             for chosen in torch.randperm(len(images), generator=order)[: steps * batch].to(device).view(steps, batch):
-                seen = shift_and_flip(images[chosen], pixels=pixels, flip=augmentation.flip, generator=draws)
+                seen = augment(images[chosen], chosen, augmentation=augmentation, seed=seed, epoch=epoch)
                 total += update(model, seen, labels[chosen], recipe, optimizer, mean=mean, std=std)
                 schedule.step()
             loss = total.item()  # waits for the device, so the clock is right

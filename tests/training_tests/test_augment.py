@@ -1,15 +1,44 @@
-"""Augmentation acts on each image by itself, within its range, and follows from the generator alone."""
+"""Augmentation acts on each image by itself, within its range, and follows from seed, epoch and sample alone."""
+
+import math
+from dataclasses import replace
 
 import pytest
 import torch
 
-from training.augment import normalise, resize, shift_and_flip
+from training.augment import Augmentation, augment, normalise, resize
 
 SIDE = 9
+EVERYTHING = Augmentation(shift=0.125, flip=True, crop=0.3, cutout=0.3, colour=0.7)
+ONE_EACH = [
+    Augmentation(shift=0.125),
+    Augmentation(flip=True),
+    Augmentation(crop=0.3),
+    Augmentation(cutout=0.3),
+    Augmentation(colour=0.7),
+]
 
 
 def generator(seed=0):
     return torch.Generator().manual_seed(seed)
+
+
+def noise(count, *, side=16, channels=3):
+    pixels = torch.randint(0, 256, (count, side, side, channels), dtype=torch.uint8, generator=generator())
+    return pixels.permute(0, 3, 1, 2)
+
+
+def smooth(count, *, side=64):
+    """A picture of few details, the same at every resolution but for them."""
+    at = (torch.arange(side) + 0.5) / side * 2 * math.pi + 1  # so that no mirror image is the same
+    red, green = at.sin()[:, None].expand(side, side), at.cos()[None].expand(side, side)
+    pixels = torch.stack([red, green, red * green]).mul(100).add(128).to(torch.uint8)
+    return pixels.expand(count, 3, side, side)
+
+
+def seen(images, augmentation, *, samples=None, seed=0, epoch=1, strength=1.0):
+    samples = torch.arange(len(images)) if samples is None else samples
+    return augment(images, samples, augmentation=augmentation, seed=seed, epoch=epoch, strength=strength)
 
 
 def coordinates(count):
@@ -36,49 +65,126 @@ def moves(seen):
 
 
 def test_every_image_is_moved_as_a_whole_within_range_and_mixed_with_no_other():
-    seen = shift_and_flip(coordinates(200), pixels=2, flip=True, generator=generator())
-    assert torch.equal(seen[:, 0], coordinates(200)[:, 0])
-    drawn = moves(seen)
+    moved = seen(coordinates(200), Augmentation(shift=2 / SIDE, flip=True))
+    assert torch.equal(moved[:, 0], coordinates(200)[:, 0])
+    drawn = moves(moved)
     assert {row for _, row, _ in drawn} == {column for _, _, column in drawn} == {-2, -1, 0, 1, 2}
     assert 70 < sum(mirrored for mirrored, _, _ in drawn) < 130
-    assert len(set(drawn)) == 50  # mirroring, rows and columns are drawn apart
+    assert len(set(drawn)) > 45  # of 50: mirroring, rows and columns are drawn apart
 
 
 def test_every_move_is_about_as_frequent():
-    drawn = moves(shift_and_flip(coordinates(250), pixels=1, flip=False, generator=generator()))
+    drawn = moves(seen(coordinates(250), Augmentation(shift=1 / SIDE)))
     assert {mirrored for mirrored, _, _ in drawn} == {False}
     for axis in (1, 2):
         counts = [sum(move[axis] == value for move in drawn) for value in (-1, 0, 1)]
         assert min(counts) > 60
 
 
-def test_without_shift_and_flip_the_images_are_the_same():
-    images = coordinates(5)
-    assert shift_and_flip(images, pixels=0, flip=False, generator=generator()) is images
+def test_without_any_augmentation_the_images_are_the_same():
+    images = noise(5)
+    assert torch.equal(seen(images, Augmentation()), images)
 
 
 def test_only_a_flip_moves_nothing_else():
-    drawn = moves(shift_and_flip(coordinates(60), pixels=0, flip=True, generator=generator()))
+    drawn = moves(seen(coordinates(60), Augmentation(flip=True)))
     assert set(drawn) == {(False, 0, 0), (True, 0, 0)}
-
-
-def test_the_same_generator_gives_the_same_and_another_seed_another():
-    images = coordinates(50)
-    seen = [shift_and_flip(images, pixels=2, flip=True, generator=generator(seed)) for seed in (1, 1, 2)]
-    assert torch.equal(seen[0], seen[1])
-    assert not torch.equal(seen[0], seen[2])
 
 
 @pytest.mark.parametrize("pixels", [0, 1, 3])
 def test_networks_of_any_resolution_see_the_same_flips_and_the_same_direction_of_shift(pixels):
-    one, other = generator(), generator()
-    for _ in range(3):  # batch after batch
-        reference = moves(shift_and_flip(coordinates(80), pixels=4, flip=True, generator=one))
-        drawn = moves(shift_and_flip(coordinates(80), pixels=pixels, flip=True, generator=other))
+    for epoch in range(3):
+        reference = moves(seen(coordinates(80), Augmentation(shift=4 / SIDE, flip=True), epoch=epoch))
+        drawn = moves(seen(coordinates(80), Augmentation(shift=pixels / SIDE, flip=True), epoch=epoch))
         for (mirrored, *shift), (mirrored_too, *shift_too) in zip(reference, drawn, strict=True):
             assert mirrored == mirrored_too
             for large, small in zip(shift, shift_too, strict=True):
                 assert abs(large / 9 - small / (2 * pixels + 1)) <= 0.5 * (1 / 9 + 1 / (2 * pixels + 1)) + 1e-9
+
+
+@pytest.mark.parametrize("augmentation", [*ONE_EACH, EVERYTHING])
+def test_an_image_looks_alike_at_every_resolution(augmentation):
+    small = seen(smooth(100, side=32), augmentation).float()
+    alike, other = (
+        (torch.nn.functional.avg_pool2d(seen(smooth(100), augmentation, seed=seed).float(), 2) - small).abs().mean()
+        for seed in (0, 1)
+    )
+    assert alike < 0.15 * other  # not 0: shifts are whole pixels, and edges fall between pixels
+
+
+@pytest.mark.parametrize("augmentation", [*ONE_EACH, EVERYTHING])
+def test_the_same_seed_and_epoch_give_the_same_and_others_another(augmentation):
+    images = noise(50)
+    first = seen(images, augmentation)
+    assert torch.equal(first, seen(images, augmentation))
+    assert torch.equal(first, seen(images, augmentation, epoch=torch.tensor(1)))
+    assert not torch.equal(first, seen(images, augmentation, seed=1))
+    assert not torch.equal(first, seen(images, augmentation, epoch=2))
+
+
+@pytest.mark.parametrize("augmentation", [*ONE_EACH, EVERYTHING])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_an_image_is_seen_alike_in_any_batch(augmentation, channels):
+    images, order = noise(40, channels=channels), torch.randperm(40, generator=generator())
+    whole = seen(images, augmentation)
+    assert torch.equal(seen(images[order], augmentation, samples=order), whole[order])
+    assert torch.equal(seen(images[7:8], augmentation, samples=torch.tensor([7])), whole[7:8])
+
+
+def test_another_option_leaves_the_draws_of_the_first_as_they_were():
+    images = coordinates(60)
+    alone, beside = (seen(images, Augmentation(shift=0.25, flip=True, cutout=cutout)) for cutout in (0.0, 1e-9))
+    assert torch.equal(alone, beside)
+
+
+@pytest.mark.parametrize("augmentation", [Augmentation(), *ONE_EACH, EVERYTHING])
+@pytest.mark.parametrize("contiguous", [True, False])
+def test_images_come_out_as_bytes_with_the_channels_last_in_memory(augmentation, contiguous):
+    images = noise(6).contiguous() if contiguous else noise(6)
+    before = images.clone()
+    out = seen(images, augmentation)
+    assert out.dtype == torch.uint8
+    assert out.shape == images.shape
+    assert out.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(images, before)
+
+
+@pytest.mark.parametrize("strength", [0.0, torch.tensor(0.0)])
+def test_at_strength_zero_only_shift_and_flip_are_left(strength):
+    images = noise(40)
+    plain = replace(EVERYTHING, crop=0.0, cutout=0.0, colour=0.0)
+    assert torch.equal(seen(images, EVERYTHING, strength=strength), seen(images, plain))
+
+
+@pytest.mark.parametrize("augmentation", ONE_EACH[2:])
+def test_more_strength_changes_images_more(augmentation):
+    images = smooth(200)
+    weak, strong = (
+        (seen(images, augmentation, strength=strength).float() - images).abs().mean() for strength in (0.3, torch.tensor(1.0))
+    )
+    assert 0 < weak < 0.7 * strong
+
+
+def test_nothing_that_is_drawn_is_read_on_the_host():
+    """On torch's meta device there are shapes and no values: whatever depends on a value fails."""
+    images = noise(8).to("meta")
+    samples, epoch, strength = (value.to("meta") for value in (torch.arange(8), torch.tensor(1), torch.tensor(0.5)))
+    assert seen(images, EVERYTHING, samples=samples, epoch=epoch, strength=strength).shape == images.shape
+
+
+def test_a_cutout_is_a_square_of_its_size_in_the_mean_colour_and_may_lie_across_the_edge():
+    side = 20
+    images = torch.zeros(300, 3, side, side, dtype=torch.uint8)
+    images[:, 0, :, ::2] = 100
+    images[:, 1] = 7
+    cut = seen(images, Augmentation(cutout=0.25))
+    hidden = cut[:, 0] == 50
+    assert torch.equal(cut[:, 0][~hidden], images[:, 0][~hidden])
+    assert torch.equal(cut[:, 1:], images[:, 1:])
+    heights, widths = hidden.any(2).sum(1), hidden.any(1).sum(1)
+    assert torch.equal(hidden.sum((1, 2)), heights * widths)
+    assert set(heights.tolist()) == set(widths.tolist()) == {3, 4, 5}
+    assert hidden.any(0).all()
 
 
 def test_resizing_to_the_same_side_changes_nothing():
@@ -95,9 +201,9 @@ def test_resizing_keeps_range_type_and_constant_images(side):
 
 
 def test_resizing_treats_every_image_alike_across_chunks():
-    images = torch.randint(0, 256, (1, 1, SIDE, SIDE), dtype=torch.uint8, generator=generator()).expand(2500, 1, SIDE, SIDE)
+    images = noise(1, side=400).expand(300, 3, 400, 400)  # more than are resized at a time
     resized = resize(images, 5)
-    assert torch.equal(resized, resized[:1].expand(2500, 1, 5, 5))
+    assert torch.equal(resized, resized[:1].expand(300, 3, 5, 5))
 
 
 def test_halving_a_side_averages_pixels_rather_than_dropping_them():
