@@ -2,13 +2,13 @@
 
 The one decision to know: no image is picked out of its batch. An image's operation is a set of parameters that are neutral for
 every other operation, and the batch goes through one formula twice (two operations an image, one magnitude for all, as in the
-paper): a stretch and a blend, then fewer bits, then inversion above a threshold. So the sizes are static, and it costs the
-same whatever was drawn. Parameters are multiplied by masks where one would write `torch.where` with a plain number: torch
-copies that number from the host, which a CUDA graph does not allow.
+paper): a stretch and a blend, then a table of levels. So the sizes are static, and it costs the same whatever was drawn.
+Parameters are multiplied by masks where one would write `torch.where` with a plain number: torch copies that number from the
+host, which a CUDA graph does not allow.
 
-Of the paper's fourteen operations equalize is left out: it alone needs a histogram of every image. The five that move pixels
-are in the list, so that they are as frequent as in the paper; what they do stands in `training.geometry`. Magnitude 1 is the
-paper's 10 of 10: factors of 0.1 or 1.9, four bits, all inverted. Magnitude 0 changes nothing.
+The operations are the paper's fourteen (which has no inversion). The five that move pixels are in the list, so that they are as
+frequent as in the paper; what they do stands in `training.geometry`. Magnitude 1 is the paper's 10 of 10: factors of 0.1 or
+1.9, four bits, all inverted. Autocontrast and equalize know no magnitude, but 0 changes nothing.
 """
 
 import torch
@@ -23,6 +23,7 @@ OPERATIONS = (
     "posterize",
     "solarize",
     "autocontrast",
+    "equalize",
     "rotate",
     "shear_x",
     "shear_y",
@@ -52,7 +53,7 @@ def recolour(pixels: Tensor, which: Tensor, amounts: Tensor) -> Tensor:
     `amounts`, both (LAYERS, N). Channels first in memory is by far the faster order here."""
     for layer in range(len(which)):
         choice, amount = which[layer].view(-1, 1, 1, 1), amounts[layer].view(-1, 1, 1, 1)
-        pixels = _quantise(_enhance(pixels, choice, amount), choice, amount.abs())
+        pixels = _by_level(_enhance(pixels, choice, amount), choice, amount)
     return pixels
 
 
@@ -70,12 +71,28 @@ def _enhance(pixels: Tensor, which: Tensor, amount: Tensor) -> Tensor:
     return torch.addcmul(offset, pixels, slope).addcmul_(origin, 1 - factor).round_().clamp_(0, 255)
 
 
-def _quantise(pixels: Tensor, which: Tensor, magnitude: Tensor) -> Tensor:
-    """Posterize: the lowest bits zero. Solarize: pixels from a threshold upwards inverted."""
+def _by_level(pixels: Tensor, which: Tensor, amount: Tensor) -> Tensor:
+    """Equalize, posterize and solarize: of each channel a table of what becomes of its 256 levels, and one look-up."""
+    levels = pixels.long().flatten(2)[:, :, None]  # tables are images one pixel high
+    magnitude = amount.abs()
+    table = _spread(levels, drew(which, "equalize") & (magnitude != 0))
     step = (_BITS * magnitude * drew(which, "posterize")).round_().exp2_().round_()
-    pixels = (pixels / step).floor_().mul_(step)
+    table = (table / step).floor_().mul_(step)
     threshold = 256 * (1 - magnitude * drew(which, "solarize"))
-    return torch.where(pixels < threshold, pixels, 255 - pixels)
+    table = torch.where(table < threshold, table, 255 - table)
+    return table.gather(3, levels).view_as(pixels)
+
+
+def _spread(levels: Tensor, equalized: Tensor) -> Tensor:
+    """(N, C, 1, 256): each level, or where `equalized` what its histogram makes of it, in Pillow's whole numbers."""
+    counts = torch.zeros(*levels.shape[:3], 256, dtype=torch.int32, device=levels.device)
+    counts.scatter_add_(3, levels, torch.ones((), dtype=torch.int32, device=levels.device).expand_as(levels))
+    brightest = counts.gather(3, levels.amax(3, keepdim=True))
+    step = (levels.shape[3] - brightest) // 255
+    below = counts.cumsum(3, dtype=torch.int32) - counts
+    spread = ((step // 2 + below) // step.clamp(min=1)).clamp_(max=255).float()
+    plain = torch.arange(256, dtype=torch.float32, device=levels.device)
+    return torch.where(equalized & (step > 0), spread, plain)
 
 
 def _luminance(pixels: Tensor) -> Tensor:

@@ -172,6 +172,25 @@ def test_nothing_that_is_drawn_is_read_on_the_host():
     assert seen(images, EVERYTHING, samples=samples, epoch=epoch, strength=strength).shape == images.shape
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_cuda_graph_replays_augmentation_for_another_epoch_and_strength():
+    images, samples = noise(16).cuda(), torch.arange(16, device="cuda")
+    epoch, strength = torch.tensor(0, device="cuda"), torch.tensor(0.0, device="cuda")
+    aside = torch.cuda.Stream()
+    aside.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(aside):
+        seen(images, EVERYTHING, samples=samples, epoch=epoch, strength=strength)
+    torch.cuda.current_stream().wait_stream(aside)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        replayed = seen(images, EVERYTHING, samples=samples, epoch=epoch, strength=strength)
+    for number, share in ((1, 0.5), (2, 1.0)):
+        epoch.fill_(number)
+        strength.fill_(share)
+        graph.replay()
+        assert torch.equal(replayed, seen(images, EVERYTHING, samples=samples, epoch=number, strength=share))
+
+
 def test_a_cutout_is_a_square_of_its_size_in_the_mean_colour_and_may_lie_across_the_edge():
     side = 20
     images = torch.zeros(300, 3, side, side, dtype=torch.uint8)

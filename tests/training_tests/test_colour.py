@@ -32,7 +32,8 @@ def pillow(name, image, amount):
         return ImageOps.posterize(image, 8 - round(4 * abs(amount)))
     if name == "solarize":
         return ImageOps.solarize(image, 256 * (1 - abs(amount)))
-    return ImageOps.autocontrast(image) if name == "autocontrast" else image
+    whole = {"autocontrast": ImageOps.autocontrast, "equalize": ImageOps.equalize}
+    return whole[name](image) if name in whole else image
 
 
 def apply(pixels, *named):

@@ -63,3 +63,8 @@ def test_the_samples_are_left_as_they_were():
 def test_the_draws_are_the_same_on_every_machine_and_in_every_version():
     drawn = uniform(1, 3, torch.tensor([0, 1, 2, 49_999]), "flip", 2)
     assert (drawn * 2**24).long().tolist() == [[2699314, 9620983, 1834307, 15291967], [8841770, 5284353, 504312, 2594616]]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_draws_what_the_cpu_draws():
+    assert torch.equal(uniform(5, 2, SAMPLES.cuda(), "flip", 3).cpu(), uniform(5, 2, SAMPLES, "flip", 3))

@@ -110,3 +110,10 @@ def test_two_operations_follow_one_another():
     assert (resample(picture(), both) - one_by_one)[..., inner, inner].abs().max() <= 3
     assert torch.allclose(both, compose(first, second))
     assert not torch.allclose(both, compose(second, first))
+
+
+def test_what_comes_from_outside_is_the_edge_repeated():
+    images = torch.randint(0, 256, (1, 3, SIDE, SIDE), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    moved = resample(images, turned("translate_x", 1.0))
+    outside = round(0.45 * SIDE) - 1
+    assert torch.equal(moved[..., -outside:], images[..., -1:].float().expand(1, 3, SIDE, outside))

@@ -93,6 +93,13 @@ def test_shares_follow_from_seed_epoch_and_sample_alone(alphas):
     assert not torch.equal(mixed(**alphas, seed=1)[1].diagonal(), kept)
 
 
+def test_no_value_of_the_batch_is_read_on_the_host():
+    """On torch's meta device there are shapes and no values: whatever depends on a value fails."""
+    images, targets, samples, epoch = (value.to("meta") for value in (*numbered(8), torch.arange(8), torch.tensor(1)))
+    found = mix(images, targets, samples, mixup=0.2, cutmix=1.0, seed=0, epoch=epoch)
+    assert [value.shape for value in found] == [images.shape, targets.shape]
+
+
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_one_hot_targets_give_the_loss_that_torch_gives_labels(smoothing):
     generator = torch.Generator().manual_seed(0)
