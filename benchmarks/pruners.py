@@ -20,7 +20,7 @@ import optuna
 from optuna.trial import TrialState
 from scipy.stats import kendalltau
 
-from experiment.config import DataSection, Recipe, SearchSection
+from experiment.config import DataSection, Recipe, RunSection, SearchSection
 from experiment.executors import make_executor
 from experiment.store import Ledger
 from nas.evaluators.proxy import ProxyEvaluator
@@ -49,7 +49,7 @@ def train(seed: int, arguments: argparse.Namespace, directory: Path) -> list[dic
             seed=seed,
             ledger=ledger,
             executor=executor,
-            evaluator=ProxyEvaluator(Trainer.of(data, section, device="auto", threads=1, limit_seconds=3600.0)),
+            evaluator=ProxyEvaluator(Trainer.of(data, section, run=RunSection(device="auto"), threads=1, snapshots=None)),
             notify=lambda *_: None,
         )
     return [{"flops": row.attributes["flops"], "accuracies": list(row.reports.values())} for row in ledger.rows() if row.done]

@@ -13,13 +13,24 @@ from pydantic import Field, ValidationError, model_validator
 
 from experiment.errors import InputError
 from experiment.mistakes import sentences, shown
-from experiment.sections.fields import Recipe, Section
+from experiment.sections.fields import Section
+from experiment.sections.recipe import RECIPES, NamedRecipe, Recipe
 from experiment.sections.run import DataSection, RunSection
 from experiment.sections.scaling import ScalingSection, ValidationSection
 from experiment.sections.search import FIRST_TRIALS, SearchSection
 from space.yaml_text import YamlError, parse_yaml, read_yaml
 
-__all__ = ["FIRST_TRIALS", "DataSection", "Recipe", "RunSection", "ScalingSection", "SearchSection", "ValidationSection"]
+__all__ = [
+    "FIRST_TRIALS",
+    "RECIPES",
+    "DataSection",
+    "NamedRecipe",
+    "Recipe",
+    "RunSection",
+    "ScalingSection",
+    "SearchSection",
+    "ValidationSection",
+]
 
 SCHEMA_VERSION = 1
 
@@ -51,6 +62,9 @@ FREE = (
     "run.retries",
     "run.retry",
     "run.device",
+    "run.trials_per_gpu",
+    "run.deterministic",
+    "run.snapshot_minutes",
     "search.stop_after_failures",
     "validation.controls",  # each is a network of its own: others' trainings stay what they are
 )
@@ -111,6 +125,8 @@ def merged(base: Mapping[str, Any], changes: Mapping[str, Any], *, where: str) -
         *sections, key = path.split(".")
         target = data
         for section in sections:
+            if section.endswith("recipe") and isinstance(target.get(section), str):
+                target[section] = {"name": target[section]}  # `recipe: full` with an option changed
             target = target.setdefault(section, {})
             if not isinstance(target, dict):
                 raise InputError(f"{where}: {path}: {section!r} is a single value and has no keys")

@@ -13,13 +13,21 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+_NUMBERS = (
+    "accuracy", "images", "loss", "top5", "seed", "epochs", "train_seconds", "images_per_second", "micro_batch", "peak_bytes",
+)  # fmt: skip
+_LISTS = ("curve", "by_class")
+_LATER = ("correct", "by_class", "ended", "micro_batch", "peak_bytes")
+
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
     """accuracy: top-1 as a fraction; split: the images it was measured on ("validation" or "test", "table" for a look-up);
     images: how many they were; loss: mean cross-entropy; curve: accuracy after each epoch; train_seconds excludes the
     reading of data; device: what it ran on; correct: which of the test images, in the order of the split, are right
-    (`encode_correct`), "" where that is not recorded."""
+    (`encode_correct`), "" where that is not recorded; by_class: accuracy among the images of each class; ended: why it ended
+    before its last epoch ("stopped", "deadline"), or ""; micro_batch: images passed at a time, where memory did not hold the
+    batch, else 0; peak_bytes: the most that was allocated on a GPU, else 0."""
 
     accuracy: float
     split: str = "validation"
@@ -33,12 +41,17 @@ class Measurement:
     curve: tuple[float, ...] = ()
     device: str = ""
     correct: str = ""
+    by_class: tuple[float, ...] = ()
+    ended: str = ""
+    micro_batch: int = 0
+    peak_bytes: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("accuracy", "images", "loss", "top5", "seed", "epochs", "train_seconds", "images_per_second"):
+        for name in _NUMBERS:
             _check_finite(name, getattr(self, name))
-        for accuracy in self.curve:
-            _check_finite("curve", accuracy)
+        for name in _LISTS:
+            for accuracy in getattr(self, name):
+                _check_finite(name, accuracy)
         if not 0 <= self.accuracy <= 1:
             raise Conclusive(f"accuracy: {self.accuracy!r} is not a fraction from 0 to 1")
         if self.correct != "":
@@ -57,20 +70,25 @@ class Measurement:
         """Of each test image whether it was classified rightly; None where that is not recorded."""
         return decode_correct(self.correct, self.images) if self.correct else None
 
+    @property
+    def mean_class_accuracy(self) -> float:
+        """The mean of the classes' accuracies, in which a rare class counts as much as a common one; NaN where not told."""
+        return sum(self.by_class) / len(self.by_class) if self.by_class else math.nan
+
     def interval(self) -> tuple[float, float]:
         """The 95% interval of `accuracy` that the finite number of images leaves (Wilson, 1927); (0, 1) for none."""
         return wilson_interval(self.accuracy, self.images)
 
     def to_dict(self) -> dict[str, Any]:
-        """Without `correct` where there is none, as before there was such a field."""
-        data = asdict(self) | {"curve": list(self.curve)}
-        return data if self.correct else {name: value for name, value in data.items() if name != "correct"}
+        """Without what came later and is not told, as before there were such fields."""
+        data = asdict(self) | {name: list(getattr(self, name)) for name in _LISTS}
+        return {name: value for name, value in data.items() if value or name not in _LATER}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
         known = {field.name for field in fields(cls)}
         values = {name: value for name, value in data.items() if name in known}
-        return cls(**values | {"curve": tuple(values.get("curve", ()))})
+        return cls(**values | {name: tuple(values.get(name, ())) for name in _LISTS})
 
 
 def _check_finite(name: str, value: object) -> None:

@@ -49,6 +49,11 @@ class RunDir:
         return self / "data"
 
     @property
+    def snapshots(self) -> Path:
+        """The states of long trainings that are under way; each is gone when its training ends."""
+        return self / "snapshots"
+
+    @property
     def baseline(self) -> Path:
         return self / "search" / "baseline.yaml"
 

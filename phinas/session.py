@@ -66,9 +66,9 @@ class Session:
         return Trainer.of(
             self.data,
             self.config.data,
-            device=self.config.run.device,
+            run=self.config.run,
             threads=threads_of(self.config.run, slots=self.slots),
-            limit_seconds=60 * self.config.run.trial_minutes,
+            snapshots=self.run.snapshots,
         )
 
     @property
@@ -92,7 +92,7 @@ def slots_of(section: RunSection) -> int:
     resolve_device(section.device)
     if section.workers != "auto":
         return section.workers
-    return 1 if section.executor == "inline" else count_slots(section.device)
+    return 1 if section.executor == "inline" else count_slots(section.device, per_gpu=section.trials_per_gpu)
 
 
 def threads_of(section: RunSection, *, slots: int) -> int:

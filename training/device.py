@@ -24,14 +24,25 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
-def count_slots(name: str) -> int:
-    """How many trainings at a time a device is good for: one a GPU, one a core (measured on two cores: two trainings of one
-    thread each finish 1.2 to 1.6 times as many images a second as one of two threads)."""
+def count_slots(name: str, *, per_gpu: int = 1) -> int:
+    """How many trainings at a time a device is good for: `per_gpu` a GPU, one a core (measured on two cores: two trainings of
+    one thread each finish 1.2 to 1.6 times as many images a second as one of two threads)."""
     device = resolve_device(name)
     if device.type == "cuda":
-        return torch.cuda.device_count() if name == "auto" else 1
+        return per_gpu * (torch.cuda.device_count() if name == "auto" else 1)
     return (os.cpu_count() or 1) if device.type == "cpu" else 1
 
 
 def describe_device(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def settle(*, deterministic: bool) -> None:
+    """Whether trainings of this process give the same bits run to run on one device. To be called before its first use.
+
+    On a CPU they do in any case, at one number of threads. On a GPU, without it, cuDNN times its algorithms and takes the
+    fastest, and some gradients are added in an order that varies: accuracies then differ as between seeds, or less."""
+    torch.use_deterministic_algorithms(deterministic)
+    torch.backends.cudnn.benchmark = not deterministic
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

@@ -7,21 +7,27 @@ a run can be moved and resumed elsewhere.
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from experiment.batch import job_key
-from experiment.config import DataSection, Recipe
-from experiment.executors import Job, Report
+from experiment.config import DataSection, Recipe, RunSection
+from experiment.executors import Conclusive, Job, Report
 from experiment.measurement import Measurement
 from space.spec import ArchSpec
 from training.prepared import PreparedData, read_prepared
+
+if TYPE_CHECKING:
+    from training.evaluate import Score
+    from training.loop import Trained
 
 FUNCTION = "training.job:measure"
 
 
 @dataclass(frozen=True)
 class Trainer:
-    """Everything about a training but the network, the recipe and the seed."""
+    """Everything about a training but the network, the recipe and the seed.
+
+    snapshots: where long trainings leave their state, every `snapshot_seconds`; None: they don't."""
 
     data: PreparedData
     shift: float
@@ -29,11 +35,25 @@ class Trainer:
     device: str
     threads: int
     limit_seconds: float
+    deterministic: bool = False
+    snapshots: Path | None = None
+    snapshot_seconds: float = 300.0
 
     @classmethod
-    def of(cls, data: PreparedData, section: DataSection, *, device: str, threads: int, limit_seconds: float) -> "Trainer":
-        flip = data.mirror if section.flip == "auto" else section.flip
-        return cls(data, section.shift, flip, device, threads, limit_seconds)
+    def of(
+        cls, data: PreparedData, section: DataSection, *, run: RunSection, threads: int, snapshots: Path | None
+    ) -> "Trainer":
+        return cls(
+            data,
+            section.shift,
+            data.mirror if section.flip == "auto" else section.flip,
+            run.device,
+            threads,
+            60 * run.trial_minutes,
+            run.deterministic,
+            snapshots,
+            60 * run.snapshot_minutes,
+        )
 
     def job(self, spec: ArchSpec, recipe: Recipe, seed: int, *, final: bool = False, weights: Path | None = None) -> Job:
         """The training of `spec`. final: measure on the test split; weights: where to write them."""
@@ -45,13 +65,15 @@ class Trainer:
             "flip": self.flip,
             "final": final,
         }
+        key = job_key(FUNCTION, decisive | {"data": self.data.fingerprint})
         incidental = {
             "directory": str(self.data.directory),
             "device": self.device,
             "threads": self.threads,
+            "deterministic": self.deterministic,
             "weights": str(weights) if weights else None,
+            "snapshot": [str(self.snapshots / f"{key}.snapshot"), key, self.snapshot_seconds] if self.snapshots else None,
         }
-        key = job_key(FUNCTION, decisive | {"data": self.data.fingerprint})
         return Job(key, FUNCTION, decisive | incidental, self.limit_seconds)
 
 
@@ -71,38 +93,58 @@ def measure(
     directory: str,
     device: str,
     threads: int,
+    deterministic: bool,
     weights: str | None,
+    snapshot: list[Any] | None,
     report: Report = lambda _step, _value: True,
 ) -> dict[str, Any]:
     """The job: train and measure; the Measurement as a dict. Its `curve` is of the proxy-validation split in any case."""
     import torch
 
     from training.checkpoint import save_weights
-    from training.device import describe_device, resolve_device
+    from training.device import resolve_device, settle
     from training.evaluate import evaluate_final
-    from training.loop import Augmentation, train
+    from training.loop import train
+    from training.snapshot import Snapshots
 
     torch.set_num_threads(threads)
+    settle(deterministic=deterministic)
     network = ArchSpec.from_dict(spec)
     data = _data(directory)
-    where = resolve_device(device)
-    trained = train(
-        network,
-        data,
-        recipe=Recipe(**recipe),
-        augmentation=Augmentation(shift, flip),
-        seed=seed,
-        device=where,
-        report=report,
-    )
+    snapshots = Snapshots(Path(snapshot[0]), snapshot[1], seconds=snapshot[2]) if snapshot else None
+    try:
+        trained = train(
+            network,
+            data,
+            recipe=Recipe(**recipe),
+            shift=shift,
+            flip=flip,
+            seed=seed,
+            device=resolve_device(device),
+            report=report,
+            snapshots=snapshots,
+        )
+    except Conclusive:
+        if snapshots:
+            snapshots.remove()
+        raise
     score = trained.curve[-1]
     if final:
         score = evaluate_final(trained.model, data, side=network.resolution, mean=trained.mean, std=trained.std)
     if weights:
         save_weights(trained.model, network, Path(weights))
+    if snapshots:
+        snapshots.remove()
+    return measurement_of(trained, score, split="test" if final else "validation", seed=seed).to_dict()
+
+
+def measurement_of(trained: "Trained", score: "Score", *, split: str, seed: int) -> Measurement:
+    """What a training came to, as `score` has it."""
+    from training.device import describe_device
+
     return Measurement(
         accuracy=score.accuracy,
-        split="test" if final else "validation",
+        split=split,
         images=score.images,
         loss=score.loss,
         top5=score.top5,
@@ -111,6 +153,10 @@ def measure(
         train_seconds=trained.train_seconds,
         images_per_second=trained.images_per_second,
         curve=tuple(point.accuracy for point in trained.curve),
-        device=describe_device(where),
+        device=describe_device(trained.mean.device),
         correct=score.correct,
-    ).to_dict()
+        by_class=tuple(round(accuracy, 6) for accuracy in score.by_class),
+        ended=trained.ended,
+        micro_batch=trained.micro_batch if trained.halved else 0,
+        peak_bytes=trained.peak_bytes,
+    )

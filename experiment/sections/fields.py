@@ -1,7 +1,7 @@
-"""What fields of sections are made of: numbers within their bounds, and the recipe of a training."""
+"""What fields of sections are made of: numbers within their bounds."""
 
 import math
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -22,18 +22,3 @@ class Section(BaseModel):
     """Strict, and unchanged once made."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-class Recipe(Section):
-    """How a network is trained: SGD with Nesterov momentum (or AdamW), linear warm-up, cosine decay to zero.
-
-    Not the paper's RMSProp with 350 epochs: a poor recipe for short runs. Accuracies are not comparable with published ones.
-    """
-
-    epochs: Count = Field(default=10, description="passes over the training images")
-    batch: Count = Field(default=128, description="images a step")
-    optimizer: Literal["sgd", "adamw"] = Field(default="sgd", description="sgd: Nesterov momentum 0.9")
-    learning_rate: Positive = Field(default=0.2, description="peak; for sgd per 256 images of a batch, for adamw as it is")
-    warmup: Fraction = Field(default=0.2, description="fraction of the steps in which the rate rises from zero")
-    weight_decay: Annotated[Finite, Field(ge=0, le=1)] = Field(default=5e-4, description="not applied to norms and biases")
-    label_smoothing: Fraction = Field(default=0.1, description="probability mass spread over all classes")

@@ -21,11 +21,20 @@ class RunSection(Section):
     device: Annotated[str, AfterValidator(_device)] = Field(default="auto", description="auto: a GPU if there is one")
     workers: int | Literal["auto"] = Field(default="auto", description="trainings at a time; auto: one a core, or one a GPU")
     threads: int | Literal["auto"] = Field(default="auto", description="CPU threads of a training; auto: cores over workers")
+    trials_per_gpu: Annotated[int, Field(ge=1, le=64)] = Field(
+        default=1, description="trainings that share a GPU, as processes, where workers is auto; small networks leave it idle"
+    )
+    deterministic: bool = Field(
+        default=False, description="the same bits run to run on one device; it slows a GPU, and a CPU gives them in any case"
+    )
     executor: Literal["processes", "inline", "ray"] = Field(
         default="processes", description="inline: in the driver, for debugging; ray: this machine, or RAY_ADDRESS"
     )
     storage: str | None = Field(default=None, description="URL of an Optuna RDB storage; none: study.db in the run directory")
     trial_minutes: Positive = Field(default=60.0, description="a training is ended, and failed, after this long")
+    snapshot_minutes: Positive = Field(
+        default=5.0, description="a training leaves its state every so often, and goes on from there where it is begun again"
+    )
     retries: int = Field(default=2, ge=0, le=100, description="a training that failed is begun again so many times, if")
     retry: list[Literal["died", "raised", "hung"]] = Field(
         default=["died"],

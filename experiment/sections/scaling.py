@@ -5,7 +5,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from experiment.sections.fields import Count, Finite, Positive, Recipe, Section
+from experiment.sections.fields import Count, Finite, Positive, Section
+from experiment.sections.recipe import NamedRecipe, Recipe
 
 
 def _factor(value: float) -> float:
@@ -95,7 +96,7 @@ class ScalingSection(Section):
         default=0.4, description="of the epochs of all members with all seeds, the most that a race spends; 1: all are trained"
     )
     seeds: Annotated[int, Field(ge=2, le=100)] = Field(default=5, description="trainings of a member, the same seeds for all")
-    recipe: Recipe = Field(default=Recipe(), description="training of a member")
+    recipe: NamedRecipe = Field(default=Recipe(), description="training of a member")
     phi: list[Annotated[Finite, Field(ge=-20, le=20)]] = Field(
         default=LADDER, min_length=1, description="of B1, B2, ..., below 0 of B-1, ...; the published family follows these"
     )
@@ -160,7 +161,7 @@ class ValidationSection(Section):
         default=6.0, description="members up to this many times B0's FLOPs are trained"
     )
     seeds: Count = Field(default=2, description="trainings of a member")
-    recipe: Recipe = Field(default=Recipe(epochs=20), description="training of a member")
+    recipe: NamedRecipe = Field(default=Recipe(epochs=20), description="training of a member")
     controls: Annotated[list[str], AfterValidator(_different)] = Field(
         default=["depth", "width", "resolution", "paper"],
         description="trained beside the largest member, at its FLOPs: depth, width, resolution (that alone is scaled), paper "

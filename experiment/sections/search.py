@@ -4,7 +4,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from experiment.sections.fields import Count, Finite, Fraction, Positive, Recipe, Section
+from experiment.sections.fields import Count, Finite, Fraction, Positive, Section
+from experiment.sections.recipe import NamedRecipe, Recipe
 
 FIRST_TRIALS = 24  # drawn at random, to estimate `search.weight: auto` from
 
@@ -39,14 +40,14 @@ class SearchSection(Section):
     noise: Fraction = Field(
         default=0.0, description="standard deviation added to accuracies that are looked up; of accel-nasbench 0.0031"
     )
-    recipe: Recipe = Field(default=Recipe(), description="training of a candidate")
+    recipe: NamedRecipe = Field(default=Recipe(), description="training of a candidate")
     pruner: Literal["none", "median", "halving", "hyperband"] = Field(
         default="none", description="stops trainings of the search that fall behind: Optuna's pruners, nas/pruning.py"
     )
     stop_after_failures: Count = Field(default=10, description="the search stops after so many failed trials in a row")
     finalists: Count = Field(default=4, description="best candidates trained again before one is chosen")
     finalist_seeds: Count = Field(default=2, description="trainings of a finalist")
-    finalist_recipe: Recipe = Field(default=Recipe(epochs=20), description="training of a finalist")
+    finalist_recipe: NamedRecipe = Field(default=Recipe(epochs=20), description="training of a finalist")
     reference: str = Field(
         default="auto",
         min_length=1,

@@ -8,7 +8,7 @@ from pathlib import Path
 import optuna
 import pytest
 
-from experiment.config import DataSection, Recipe, SearchSection
+from experiment.config import DataSection, Recipe, RunSection, SearchSection
 from experiment.errors import InputError, NothingFound
 from experiment.executors.inline import InlineExecutor
 from experiment.measurement import Measurement
@@ -70,7 +70,7 @@ def write(tmp_path, monkeypatch):
 def trainer(tmp_path_factory):
     section = DataSection(source="digits", train_limit=200, validation_limit=100)
     data = prepare(section, seed=0, directory=tmp_path_factory.mktemp("data"))
-    return Trainer.of(data, section, device="cpu", threads=1, limit_seconds=60.0)
+    return Trainer.of(data, section, run=RunSection(device="cpu"), threads=1, snapshots=None)
 
 
 @pytest.fixture(params=[*EVALUATORS, "reporting"])

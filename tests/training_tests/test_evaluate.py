@@ -1,0 +1,42 @@
+"""Scores of held-out images."""
+
+import pytest
+import torch
+from torch import nn
+
+from training.batches import Batches
+from training.evaluate import evaluate
+
+
+class Remembering(nn.Module):
+    """Logits that are written in the first pixels of the image."""
+
+    def __init__(self, classes):
+        super().__init__()
+        self.classes = classes
+
+    def forward(self, images):
+        return images[:, 0].flatten(1)[:, : self.classes]
+
+
+@pytest.mark.parametrize("classes", [2, 4, 5, 9])
+@pytest.mark.parametrize("count", [1, 499, 500, 501, 1203])
+def test_a_score_is_exact_whatever_the_last_batch(classes, count):
+    generator = torch.Generator().manual_seed(count)
+    order = torch.stack([torch.randperm(16, generator=generator) for _ in range(count)])
+    images = (order * 15).view(count, 4, 4, 1).to(torch.uint8)
+    labels = torch.randint(0, classes, (count,), generator=generator)
+    ones = torch.ones(1, 1, 1, 1)
+    model = Remembering(classes).train()
+    held = Batches(images.numpy(), labels.numpy(), side=4, device=torch.device("cpu"))
+    score = evaluate(model, held, mean=0 * ones, std=ones)
+    logits = order[:, :classes].double() * 15 / 255
+    rank = (logits > logits.gather(1, labels[:, None])).sum(1)
+    assert score.images == count
+    assert score.accuracy == pytest.approx((rank == 0).double().mean().item(), abs=1e-12)
+    assert score.top5 == pytest.approx((rank < 5).double().mean().item(), abs=1e-12)
+    assert score.loss == pytest.approx(nn.functional.cross_entropy(logits, labels).item(), rel=1e-5)
+    for number in labels.unique():
+        assert score.by_class[number] == pytest.approx((rank[labels == number] == 0).double().mean().item(), abs=1e-12)
+    assert len(score.by_class) == classes
+    assert not model.training

@@ -1,0 +1,240 @@
+"""The course of one training: its parts, its epochs, its snapshots, and why it ends."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from experiment.config import Recipe
+from experiment.executors import Conclusive, Report
+from experiment.seeds import seed_of
+from space.blocks import ConvNet, build
+from space.spec import ArchSpec
+from training.augment import Augmentation
+from training.batches import Batches
+from training.evaluate import Score, evaluate
+from training.optimizer import make_optimizer, set_rate
+from training.prepared import PreparedData
+from training.ranks import Ranks, share_statistics
+from training.snapshot import Held, Snapshots, put_back, tensors_of, undoing
+from training.step import CapturedStep, Step, TakeStep
+
+_STAGES = 4  # of progressive learning, and the first one's strength of augmentation (arXiv:2104.00298, table 6)
+_FIRST_STRENGTH = 1 / 3
+_AGREEING = 10  # steps between two times that several processes ask one another whether to stop
+_FACTS = ("epoch", "done", "seconds", "images")  # of a course, beside its tensors and its curve
+
+
+class Diverged(Conclusive):
+    """The loss was not finite; the message says in which epoch."""
+
+
+class Interrupted(Exception):  # noqa: N818 - asked for, and not an error
+    """The training was told to stop; its snapshot is written."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a training begins with. prepare: called with the new network, to load weights; frozen: only the classifier learns,
+    and batch norms keep the statistics that they have."""
+
+    prepare: Callable[[ConvNet], None] = lambda _network: None
+    frozen: bool = False
+
+
+FRESH = Start()
+
+
+@dataclass
+class Course:
+    """A training in progress; `run` carries it through."""
+
+    spec: ArchSpec
+    data: PreparedData
+    recipe: Recipe
+    augmentation: Augmentation
+    seed: int
+    device: torch.device
+    start: Start
+    snapshots: Snapshots | None
+    ranks: Ranks
+    micro_batch: int
+    epoch: int = 1  # that is being trained
+    done: int = 0  # steps of it
+    seconds: float = 0.0  # of steps, evaluation not counted
+    images: int = 0  # that were trained on
+    curve: list[Score] = field(default_factory=list)
+    ended: str = ""
+
+    def __post_init__(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
+        train_images, train_labels, held_images, held_labels = self.data.steer_arrays()
+        side, device = self.spec.resolution, self.device
+        self.seen = Batches(train_images, train_labels, side=side, device=device)
+        self.held = Batches(held_images, held_labels, side=side, device=device)
+        self.mean = torch.tensor(self.data.mean, device=device).view(1, -1, 1, 1)
+        self.std = torch.tensor(self.data.std, device=device).view(1, -1, 1, 1)
+        self.steps = self.data.train // self.recipe.batch  # the remainder is left out, other images each epoch
+        self.network = build(self.spec)
+        self.start.prepare(self.network)
+        self.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if self.start.frozen:
+            self.network.requires_grad_(False)
+            self.network.classifier.requires_grad_(True)
+        if self.ranks.count > 1:
+            share_statistics(self.network)
+        self.optimizer = make_optimizer(self.network, self.recipe)
+        horizon = self.recipe.ema * self.steps * self.recipe.epochs
+        decay = get_ema_multi_avg_fn(max(0.0, 1 - 1 / horizon)) if horizon else None  # type: ignore[no-untyped-call]
+        self.average = AveragedModel(self.network, multi_avg_fn=decay, use_buffers=True) if decay else None
+        weights = _class_weights(self.seen.labels, self.spec.classes) if self.recipe.balance else None
+        called = self.ranks.joined(self.network)
+        self.step = Step(
+            torch.compile(called) if self.recipe.compile else called,  # type: ignore[arg-type]
+            self.optimizer,
+            self.recipe,
+            augmentation=self.augmentation,
+            seed=self.seed,
+            classes=self.spec.classes,
+            mean=self.mean,
+            std=self.std,
+            class_weights=weights,
+            micro_batch=self.micro_batch,
+        )
+
+    @cached_property
+    def models(self) -> dict[str, nn.Module]:
+        return {"network": self.network} | ({"average": self.average} if self.average is not None else {})
+
+    @property
+    def measured(self) -> nn.Module:
+        """What is scored and kept: the network, or the average of its weights."""
+        return self.network if self.average is None else self.average.module
+
+    def run(self, report: Report) -> None:
+        held = self.snapshots.read() if self.snapshots else None
+        if held is not None:
+            self._restore(held)
+        # A report that was made before it was killed is made again: who hears it may be new.
+        going_on = all(report(number, score.accuracy) for number, score in enumerate(self.curve, 1))
+        while going_on and self.epoch <= self.recipe.epochs and not self.ended:
+            self._train_epoch()
+            self.curve.append(evaluate(self.measured, self.held, mean=self.mean, std=self.std))
+            going_on = report(len(self.curve), self.curve[-1].accuracy)
+            self.epoch, self.done = self.epoch + 1, 0
+            self._keep()
+        if not going_on and self.epoch <= self.recipe.epochs:
+            self.ended = "stopped"
+
+    def _train_epoch(self) -> None:
+        side, strength = _stage(self.recipe, self.epoch, self.spec.resolution)
+        seen = self.seen.at(side)
+        order = self._order()
+        chosen = order.to(self.device)
+        read = chosen if seen.resident else order  # a streamed set is read by the host
+        began, before = time.perf_counter(), self.seconds
+        self._mode()
+        self.step.epoch.fill_(self.epoch)
+        self.step.strength.fill_(strength)
+        take_step: TakeStep | None = None
+        for number in range(self.done, self.steps):
+            samples = chosen[number]
+            images, labels = seen.take(read[number]), seen.labels[samples]
+            if number + 1 < self.steps:
+                seen.prefetch(read[number + 1])
+            set_rate(self.optimizer, self.recipe, step=self._step_number, steps=self.steps * self.recipe.epochs)
+            take_step = take_step or self._make_step(images, labels, samples)
+            take_step(images, labels, samples)
+            if self.average is not None:
+                self.average.update_parameters(self.network)
+            self.done += 1
+            self.images += self.recipe.batch
+            self.seconds = before + time.perf_counter() - began
+            if self._overdue():
+                self.ended = "deadline"
+                break
+            self._keep()
+        loss = self.ranks.mean(self.step.total).item() / max(1, self.done)  # waits for the device, so the clock is right
+        self.seconds = before + time.perf_counter() - began
+        self.step.total.zero_()
+        if not math.isfinite(loss):
+            where = f"in epoch {self.epoch} of {self.recipe.epochs}"
+            raise Diverged(f"the loss was {loss} {where}; lower the learning rate")
+
+    @property
+    def _step_number(self) -> int:
+        return (self.epoch - 1) * self.steps + self.done
+
+    def _order(self) -> Tensor:
+        """The samples of each step of this epoch that are this process's, (steps, batch / ranks)."""
+        generator = torch.Generator().manual_seed(seed_of(self.seed, "order", self.epoch))
+        batch = self.recipe.batch
+        order = torch.randperm(self.data.train, generator=generator)[: self.steps * batch].view(self.steps, batch)
+        return order[:, self.ranks.rank :: self.ranks.count].contiguous()
+
+    def _mode(self) -> None:
+        self.network.train(not self.start.frozen)
+        if self.start.frozen:
+            self.network.dropout.train()
+            self.network.classifier.train()
+
+    def _make_step(self, images: Tensor, labels: Tensor, samples: Tensor) -> TakeStep:
+        """Captured anew for each resolution; several processes, and what torch compiles, go step by step."""
+        if self.device.type != "cuda" or self.ranks.count > 1 or self.recipe.compile:
+            return self.step
+        undo, total = undoing(self.models, self.optimizer, self.device), self.step.total.clone()
+
+        def restore() -> None:
+            undo()
+            self.step.total.copy_(total)
+
+        return CapturedStep(self.step, images, labels, samples, restore=restore)
+
+    def _overdue(self) -> bool:
+        if self.recipe.minutes is None or (self.ranks.count > 1 and self.done % _AGREEING):
+            return False
+        return self.ranks.any(self.seconds >= 60 * self.recipe.minutes, device=self.device)
+
+    def _keep(self) -> None:
+        """Write a snapshot where one is due, and stop where that is asked for."""
+        if self.snapshots is None or (self.ranks.count > 1 and self.done % _AGREEING):
+            return
+        stop = self.ranks.any(self.snapshots.stop, device=self.device)
+        if not stop and not self.ranks.any(self.snapshots.due, device=self.device):
+            return
+        if self.ranks.leads:
+            self.snapshots.write(
+                tensors_of(self.models, self.optimizer, self.device) | {"total": self.step.total},
+                {name: getattr(self, name) for name in _FACTS} | {"curve": [score.to_dict() for score in self.curve]},
+            )
+        if stop:
+            raise Interrupted
+
+    def _restore(self, held: Held) -> None:
+        tensors, facts = held
+        put_back(tensors, self.models, self.optimizer, self.device)
+        self.step.total.copy_(tensors["total"])
+        for name in _FACTS:
+            setattr(self, name, facts[name])
+        self.curve = [Score.from_dict(point) for point in facts["curve"]]
+
+
+def _stage(recipe: Recipe, epoch: int, resolution: int) -> tuple[int, float]:
+    """Resolution and strength of augmentation in an epoch: equal steps from the first to the last (algorithm 1 there)."""
+    if recipe.progressive == 1:
+        return resolution, 1.0
+    way = (epoch - 1) * _STAGES // recipe.epochs / (_STAGES - 1)
+    least = recipe.progressive
+    return max(1, round(resolution * (least + (1 - least) * way))), _FIRST_STRENGTH + (1 - _FIRST_STRENGTH) * way
+
+
+def _class_weights(labels: Tensor, classes: int) -> Tensor:
+    """Inverse to the images of each class, and 1 on average over the images."""
+    counts = torch.bincount(labels, minlength=classes).float()
+    return len(labels) / (classes * counts)

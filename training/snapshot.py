@@ -1,0 +1,118 @@
+"""A training in progress as a file, so that one that was killed goes on where it was.
+
+The one decision to know: there is no generator to save but torch's own (stochastic depth, dropout): order and augmentation are
+functions of seed, epoch and step. Two files take turns, each with a sha256, written aside and renamed: a torn or damaged one is
+told by its hash, and the one before is used. Tensors and JSON, nothing is unpickled.
+"""
+
+import hashlib
+import json
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+from experiment.rundir import write_atomic
+from training.optimizer import forget
+
+FORMAT = 1
+Held = tuple[dict[str, Tensor], dict[str, Any]]  # tensors, and facts that are JSON
+
+
+class Snapshots:
+    """Where a training leaves its state every `seconds`; `key` names all that decides it, and another's file is not taken."""
+
+    def __init__(self, path: Path, key: str, *, seconds: float) -> None:
+        self._paths = (path, path.with_name(f"{path.name}.previous"))
+        self._key, self._seconds = key, seconds
+        self._last = time.monotonic()
+        self.stop = False  # set it (from a signal's handler) to have a snapshot taken at once, and the training ended
+
+    @property
+    def due(self) -> bool:
+        return self.stop or time.monotonic() - self._last >= self._seconds
+
+    def write(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+        """Raises OSError where it can't be written; what was written before stays."""
+        kept = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        body = save(kept, metadata={"facts": json.dumps({"format": FORMAT, "key": self._key} | dict(facts), allow_nan=False)})
+        newest, before = self._paths
+        newest.parent.mkdir(parents=True, exist_ok=True)
+        if self._read(newest) is not None:
+            newest.replace(before)
+        write_atomic(newest, hashlib.sha256(body).digest() + body)
+        self._last = time.monotonic()
+
+    def read(self) -> Held | None:
+        """What was written last and is whole; None where there is nothing of this training."""
+        damaged = [path for path in self._paths if path.exists() and self._read(path) is None]
+        for path in damaged:
+            warnings.warn(f"{path}: is damaged, or of another training; it is not used", stacklevel=2)
+        return next((held for path in self._paths if (held := self._read(path)) is not None), None)
+
+    def remove(self) -> None:
+        for path in self._paths:
+            path.unlink(missing_ok=True)
+
+    def _read(self, path: Path) -> Held | None:
+        try:
+            content = path.read_bytes()
+            digest, body = content[:32], content[32:]
+            if hashlib.sha256(body).digest() != digest:
+                return None
+            tensors = load(body)
+            facts = json.loads(json.loads(body[8 : 8 + int.from_bytes(body[:8], "little")])["__metadata__"]["facts"])
+        except (FileNotFoundError, SafetensorError, ValueError, KeyError, TypeError):
+            return None
+        return (tensors, facts) if (facts["format"], facts["key"]) == (FORMAT, self._key) else None
+
+
+def tensors_of(models: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer, device: torch.device) -> dict[str, Tensor]:
+    """All tensors that a training changes, by names like `network/stem.conv.weight`, `optimizer/3/momentum_buffer`."""
+    found = {f"{kind}/{name}": tensor for kind, model in models.items() for name, tensor in model.state_dict().items()}
+    for number, state in optimizer.state_dict()["state"].items():
+        found |= {f"optimizer/{number}/{name}": tensor for name, tensor in state.items()}
+    found["random/cpu"] = torch.get_rng_state()
+    if device.type == "cuda":
+        found["random/cuda"] = torch.cuda.get_rng_state(device)
+    return found
+
+
+def put_back(
+    tensors: Mapping[str, Tensor], models: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer, device: torch.device
+) -> None:
+    """Undo what was done since `tensors_of`, of these models and this optimizer or of others like them."""
+    for kind, model in models.items():
+        model.load_state_dict({name: tensors[f"{kind}/{name}"] for name in model.state_dict()})
+    states: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        kind, _, rest = name.partition("/")
+        if kind == "optimizer":
+            number, _, part = rest.partition("/")
+            states.setdefault(int(number), {})[part] = tensor
+    optimizer.load_state_dict(optimizer.state_dict() | {"state": states})
+    torch.set_rng_state(tensors["random/cpu"].cpu())
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(tensors["random/cuda"].cpu(), device)
+
+
+def undoing(models: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer, device: torch.device) -> Callable[[], None]:
+    """What puts all tensors back to what they hold now, in their places: a captured graph writes to those places."""
+    held = {name: tensor.clone() for name, tensor in tensors_of(models, optimizer, device).items()}
+
+    def undo() -> None:
+        forget(optimizer)  # state that was created since
+        for name, tensor in tensors_of(models, optimizer, device).items():
+            if name in held and not name.startswith("random/"):
+                tensor.copy_(held[name])
+        torch.set_rng_state(held["random/cpu"])
+        if device.type == "cuda":
+            torch.cuda.set_rng_state(held["random/cuda"], device)
+
+    return undo
