@@ -5,9 +5,9 @@ from pathlib import Path
 
 from experiment.config import Config
 from experiment.errors import InputError
-from phinas.fitting import fitted_space, given_baseline, space_name
 from phinas.measuring import require_measurer
 from phinas.session import Session, read_goal
+from phinas.sizing import fitted_space, given_baseline, space_name
 from space.loading import load_space, load_spec
 
 

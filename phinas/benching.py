@@ -31,8 +31,8 @@ from nas.objective import reward_of
 from nas.problem import Problem
 from nas.search import gate_of
 from nas.trial import price_of
-from phinas.fitting import space_name
 from phinas.progress import Display, Notify
+from phinas.sizing import space_name
 from space.loading import load_space, load_spec
 from space.search_space import SearchSpace
 from space.spec import ArchSpec

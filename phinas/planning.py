@@ -19,9 +19,9 @@ from nas.gate import ENUMERABLE
 from nas.reference import resolve
 from nas.search import gate_of
 from phinas.admission import check
-from phinas.fitting import fitted_baseline, fitted_space, largest_side
 from phinas.ladder import make_ladder
 from phinas.session import STAGES, slots_of, threads_of
+from phinas.sizing import fitted_baseline, fitted_space, largest_side
 from scaling_search.coefficients import PAPER
 from scaling_search.controls import make_controls, read_controls
 from scaling_search.given import given_coefficients

@@ -7,9 +7,9 @@ from typing import Any
 
 from experiment.config import Config
 from experiment.errors import InputError
-from phinas.fitting import fitted_baseline, largest_side
 from phinas.planning import as_text as plan_as_text
 from phinas.planning import plan
+from phinas.sizing import fitted_baseline, largest_side
 from reports.wording import counted, joined, quantity, span
 from scaling_search.grid import describe_grid, make_grid, spread
 from scaling_search.members import constraint_in_words

@@ -18,8 +18,8 @@ from experiment.executors import Executor, make_executor
 from experiment.manifest import add_to_manifest, new_manifest, read_manifest
 from experiment.rundir import RunDir, write_atomic
 from experiment.sections.scaling import BUDGETS
-from phinas.fitting import largest_side
 from phinas.progress import Display
+from phinas.sizing import largest_side
 from space.spec import SpecError
 from space.yaml_text import YamlError, dump_yaml
 

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 
 from experiment.manifest import add_to_manifest, record_artefacts
 from experiment.rundir import write_atomic
-from phinas.fitting import fitted_space, given_baseline, read_baseline
 from phinas.measuring import measurer
 from phinas.session import Session
+from phinas.sizing import fitted_space, given_baseline, read_baseline
 from phinas.summary import told_of
 from space.spec import ArchSpec
 from space.yaml_text import dump_yaml
