@@ -85,8 +85,9 @@ def train(
                 message = str(error).partition("\n")[0]
             else:
                 return _trained(course, halved=micro_batch < asked)
-            if micro_batch <= _LEAST_MICRO_BATCH:
-                raise OutOfMemory(f"out of memory with {micro_batch} images at a time ({message}); lower the resolution")
+            if micro_batch <= _LEAST_MICRO_BATCH or ranks.count > 1:  # several processes would have to agree on halves
+                remedy = "lower recipe.micro_batch" if ranks.count > 1 else "lower the resolution"
+                raise OutOfMemory(f"out of memory with {micro_batch} images at a time ({message}); {remedy}")
             micro_batch = max(part_sizes(own, -(-micro_batch // 2)))
             if device.type == "cuda":
                 torch.cuda.empty_cache()

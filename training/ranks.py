@@ -1,49 +1,72 @@
 """Several processes that train one network together (`torchrun`), each on its part of every batch.
 
 The one decision to know: together they do what one process would do with the whole batch, up to rounding: gradients are
-averaged (DistributedDataParallel), batch statistics are those of the whole batch, and which images and which augmentation they
-get does not depend on how many processes there are. One process is the case of one rank, without any of it.
+averaged (DistributedDataParallel), batch statistics are those of the whole batch, and which images a step sees, and how each is
+augmented, does not depend on how many processes there are. Only dropped paths, dropout and the partners that mixup and cutmix
+draw from a process's own part do. One process is the case of one rank, without any of it.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from experiment.errors import InputError
+from experiment.errors import InputError, StorageError
+
+_SILENT = timedelta(minutes=10)  # a process that others wait for in a step is given up after so long
+_PATIENT = timedelta(days=2)  # while the first one reads images, or measures on the test split
+_TORCHRUN = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 
 
 @dataclass(frozen=True, slots=True)
 class Ranks:
-    """rank: of this process, from 0; count: of processes."""
+    """rank: of this process, from 0; count: of processes; patient: those that wait for the first one's own work."""
 
     rank: int = 0
     count: int = 1
+    patient: "dist.ProcessGroup | None" = None
 
     @property
     def leads(self) -> bool:
         """Whether this is the process that writes files and speaks."""
         return self.rank == 0
 
-    def batch(self, size: int) -> int:
-        """The largest batch of at most `size` images that can be shared evenly."""
-        return max(size // self.count, 1) * self.count
+    def led(self, work: Callable[[], object]) -> None:
+        """Have the first process alone do `work`, while the others wait. Where it raises, they end with its exit code."""
+        if self.count == 1:
+            work()
+            return
+        code = torch.zeros((), dtype=torch.int64)
+        try:
+            if self.leads:
+                work()
+        except BaseException as error:
+            code.fill_(getattr(error, "exit_code", 1))
+            raise
+        finally:
+            dist.broadcast(code, 0, group=self.patient)
+        if code:
+            raise SystemExit(int(code))
 
-    def part(self, chosen: Tensor) -> Tensor:
-        """This process's images of a batch."""
-        return chosen[self.rank :: self.count]
+    def batch(self, size: int) -> int:
+        """The largest batch of at most `size` images that can be shared evenly. Raises InputError where there is none."""
+        if size < self.count:
+            raise InputError(f"torchrun: {self.count} processes can't share a batch of {size}; start fewer, or raise the batch")
+        return size // self.count * self.count
 
     def joined(self, model: nn.Module) -> nn.Module:
-        """What to call in place of `model`, which keeps the weights; its batch norms become those of all processes."""
+        """What to call in place of `model`, which keeps the weights."""
         if self.count == 1:
             return model
         device = next(model.parameters()).device
-        return DistributedDataParallel(model, device_ids=[device] if device.type == "cuda" else None)
+        # Batch statistics are alike everywhere already.
+        return DistributedDataParallel(model, device_ids=[device] if device.type == "cuda" else None, broadcast_buffers=False)
 
     def mean(self, value: Tensor) -> Tensor:
         """The mean over processes."""
@@ -75,18 +98,35 @@ def ranks_of(device: str) -> Iterator[tuple[Ranks, str]]:
     if count == 1:
         yield ALONE, device
         return
+    missing = [name for name in _TORCHRUN if name not in os.environ]
+    if missing:
+        raise InputError(f"WORLD_SIZE is {count} and {missing[0]} is not set; start with torchrun, or unset WORLD_SIZE")
     local = int(os.environ["LOCAL_RANK"])
-    on_gpus = device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
-    if on_gpus and local >= torch.cuda.device_count():
-        there = torch.cuda.device_count()
-        raise InputError(f"torchrun: process {local} has no GPU of its own ({there} are there); start {there} a machine")
+    on_gpus = _on_gpus(device, local)
     if on_gpus:
         torch.cuda.set_device(local)
-    dist.init_process_group("nccl" if on_gpus else "gloo")
+    dist.init_process_group("nccl" if on_gpus else "gloo", timeout=_SILENT)
+    patient = dist.new_group(backend="gloo", timeout=_PATIENT)
     try:
-        yield Ranks(dist.get_rank(), count), f"cuda:{local}" if on_gpus else "cpu"
-    finally:
-        dist.destroy_process_group()
+        yield Ranks(dist.get_rank(), count, patient), f"cuda:{local}" if on_gpus else "cpu"
+    except RuntimeError as error:
+        told = str(error).partition("\n")[0]
+        if "gloo" not in told and not isinstance(error, dist.DistError):
+            raise
+        raise StorageError(f"torchrun: process {dist.get_rank()} lost the others ({told}); see what they said") from None
+    # Not after an error: the others may wait in what this one left, and torchrun ends them when it has ended.
+    dist.destroy_process_group()
+
+
+def _on_gpus(device: str, local: int) -> bool:
+    there = torch.cuda.device_count()
+    if device not in ("auto", "cpu", "cuda"):
+        raise InputError(f"run.device: {device} with torchrun, which gives each process its own GPU; use auto, cuda or cpu")
+    if device == "cpu" or (device == "auto" and not there):
+        return False
+    if local >= there:
+        raise InputError(f"torchrun: process {local} has no GPU of its own ({there} are there); start {there} a machine")
+    return True
 
 
 def share_statistics(model: nn.Module) -> None:
@@ -98,18 +138,21 @@ def share_statistics(model: nn.Module) -> None:
                 shared = nn.SyncBatchNorm(norm.num_features) if on_gpu else SharedBatchNorm(norm.num_features)
                 shared.load_state_dict(norm.state_dict())
                 shared.eps, shared.momentum = norm.eps, norm.momentum
+                shared.train(norm.training).requires_grad_(norm.weight.requires_grad)
                 setattr(parent, name, shared.to(norm.weight.device))
 
 
 class SharedBatchNorm(nn.BatchNorm2d):
-    """Batch norm with mean and variance over the batches of all processes; torch's SyncBatchNorm runs on GPUs only."""
+    """Batch norm with mean and variance over the batches of all processes, which are of one size; torch's SyncBatchNorm runs on
+    GPUs only."""
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name for it
         if not self.training:
             return super().forward(input)
-        count = torch.tensor(float(input.numel() // input.shape[1] * dist.get_world_size()))
-        mean = _summed(input.sum((0, 2, 3))) / count
-        centred = input - mean.view(1, -1, 1, 1)
+        features = input.float()  # sums of bfloat16 would be too coarse
+        count = input.numel() // input.shape[1] * dist.get_world_size()
+        mean = _summed(features.sum((0, 2, 3))) / count
+        centred = features - mean.view(1, -1, 1, 1)
         variance = _summed(centred.square().sum((0, 2, 3))) / count
         with torch.no_grad():
             assert self.momentum is not None
@@ -120,7 +163,7 @@ class SharedBatchNorm(nn.BatchNorm2d):
             self.running_var.lerp_(variance * (count / (count - 1)), self.momentum)
             self.num_batches_tracked.add_(1)
         scale = (variance + self.eps).rsqrt() * self.weight
-        return centred * scale.view(1, -1, 1, 1) + self.bias.view(1, -1, 1, 1)
+        return (centred * scale.view(1, -1, 1, 1) + self.bias.view(1, -1, 1, 1)).to(input.dtype)
 
 
 class _Sum(torch.autograd.Function):

@@ -1,0 +1,169 @@
+"""Several processes together do what one would do with the whole batch. Two of them, on the CPU, are this file as a script."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from experiment.config import Recipe
+from experiment.errors import InputError
+from space.loading import load_space
+from training.course import Start
+from training.loop import train
+from training.prepared import read_prepared
+from training.ranks import ALONE, Ranks, SharedBatchNorm, ranks_of
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+SPEC = load_space("tiny").fitted(channels=1, classes=10, resolution=8).base
+# Of dropped paths and dropout each process draws its own.
+ALIKE = SPEC.from_dict(SPEC.to_dict() | {"dropout": 0.0, "drop_path": 0.0})
+RECIPES = {
+    "plain": {},
+    "all of it": {
+        "crop": 0.5, "colour": 0.4, "cutout": 0.3, "ema": 0.3, "balance": True, "micro_batch": 24, "progressive": 0.5,
+    },
+}  # fmt: skip
+
+
+def trained(data, name, ranks=ALONE):
+    """A network after some steps of 48 images; of parts each process has half."""
+    options = {"epochs": 2, "batch": 48, "learning_rate": 0.05} | RECIPES[name]
+    if ranks.count > 1 and "micro_batch" in options:
+        options["micro_batch"] //= ranks.count
+    return train(ALIKE, data, recipe=Recipe(**options), shift=0.125, flip=True, seed=3, device=torch.device("cpu"), ranks=ranks)
+
+
+def batch_of_norm():
+    generator = torch.Generator().manual_seed(0)
+    return 3 * torch.randn(8, 3, 5, 5, generator=generator) + 2, torch.randn(8, 3, 5, 5, generator=generator)
+
+
+def normalised(norm, images, weights):
+    """What a batch norm gives of images, and the gradients of a loss that weighs it."""
+    nn.init.constant_(norm.weight, 1.5)
+    images = images.clone().requires_grad_(True)
+    outputs = norm(images)
+    (outputs * weights).sum().backward()
+    facts = {"outputs": outputs, "images": images.grad, "weight.grad": norm.weight.grad, "bias.grad": norm.bias.grad}
+    return {name: tensor.detach().contiguous() for name, tensor in facts.items()} | norm.state_dict()
+
+
+def share(directory: Path) -> None:
+    """What one of two processes does; its results are files."""
+    torch.set_num_threads(1)
+    with ranks_of("cpu") as (ranks, device):
+        assert device == "cpu"
+        images, weights = (tensor[ranks.rank :: 2] for tensor in batch_of_norm())
+        save_file(normalised(SharedBatchNorm(3, momentum=0.3), images, weights), directory / f"norm.{ranks.rank}")
+        ranks.led(lambda: (directory / "led").open("a").write("once\n"))
+        data = read_prepared(directory)
+        for name in RECIPES:
+            save_file(trained(data, name, ranks).model.state_dict(), directory / f"{name}.{ranks.rank}")
+        kept = {}
+        start = Start(lambda network: kept.update({name: each.clone() for name, each in network.state_dict().items()}), True)
+        recipe = Recipe(epochs=1, batch=48)
+        frozen = train(
+            SPEC, data, recipe=recipe, shift=0, flip=False, seed=3, device=torch.device("cpu"), ranks=ranks, start=start
+        )
+        save_file(kept, directory / f"before.{ranks.rank}")
+        save_file(frozen.model.state_dict(), directory / f"frozen.{ranks.rank}")
+        if not ranks.leads:
+            (directory / "end").touch()
+        ranks.led(lambda: sys.exit(7))
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory, digits):
+    """A directory with digits, and what two processes made of them."""
+    directory = tmp_path_factory.mktemp("shared")
+    digits(directory, train_limit=200, validation_limit=50)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    common = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "PYTHONPATH": str(Path.cwd())}
+    parts = [
+        subprocess.Popen(
+            [sys.executable, __file__, directory],
+            env=os.environ | common | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    told = [part.communicate(timeout=120)[1] for part in parts]
+    (directory / "codes").write_text(" ".join(str(part.returncode) for part in parts))
+    assert (directory / "end").exists(), told
+    return directory
+
+
+def both(directory, name):
+    return [load_file(directory / f"{name}.{rank}") for rank in range(2)]
+
+
+def test_a_batch_norm_of_two_processes_is_that_of_the_joined_batch(shared):
+    images, weights = batch_of_norm()
+    whole = normalised(nn.BatchNorm2d(3, momentum=0.3), images, weights)
+    first, second = both(shared, "norm")
+    for name in ("outputs", "images"):
+        joined = torch.stack([first[name], second[name]], dim=1).flatten(0, 1)
+        assert torch.allclose(joined, whole[name], atol=1e-5)
+    for name in ("weight.grad", "bias.grad"):  # of the own images: DistributedDataParallel joins them
+        assert torch.allclose(first[name] + second[name], whole[name], atol=1e-4)
+    for name in ("running_mean", "running_var", "num_batches_tracked"):
+        assert torch.allclose(first[name], whole[name], atol=1e-5)
+        assert torch.equal(first[name], second[name])
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_two_processes_train_the_network_that_one_does(name, shared):
+    alone = trained(read_prepared(shared), name).model.state_dict()
+    first, second = both(shared, name)
+    for key, tensor in alone.items():
+        assert torch.equal(first[key], second[key]), key
+        assert torch.allclose(first[key], tensor, atol=2e-3, rtol=2e-3), key
+
+
+def test_a_frozen_backbone_stays_what_it_is_in_every_process(shared):
+    (before, _), (frozen, other) = both(shared, "before"), both(shared, "frozen")
+    for name, tensor in before.items():
+        assert torch.equal(frozen[name], tensor) == (not name.startswith("classifier")), name
+        assert torch.equal(frozen[name], other[name]), name
+
+
+def test_what_the_first_process_does_alone_is_done_once_and_its_error_ends_all(shared):
+    assert (shared / "led").read_text() == "once\n"
+    assert (shared / "codes").read_text() == "7 1"
+
+
+def test_a_batch_is_shared_evenly_or_refused():
+    assert Ranks(0, 3).batch(100) == 99
+    with pytest.raises(InputError, match=r"4 processes can't share a batch of 3; start fewer"):
+        Ranks(0, 4).batch(3)
+
+
+@pytest.mark.parametrize(
+    ("environment", "device", "told"),
+    [
+        ({}, "cpu", "RANK is not set; start with torchrun, or unset WORLD_SIZE"),
+        ({"RANK": "1", "LOCAL_RANK": "99", "MASTER_ADDR": "x", "MASTER_PORT": "1"}, "cuda", "process 99 has no GPU of its own"),
+        ({"RANK": "1", "LOCAL_RANK": "1", "MASTER_ADDR": "x", "MASTER_PORT": "1"}, "cuda:1", "gives each process its own GPU"),
+    ],
+)
+def test_processes_that_cannot_be_joined_are_refused(environment, device, told, monkeypatch):
+    for name, value in ({"WORLD_SIZE": "2"} | environment).items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(InputError, match=told), ranks_of(device):
+        pass
+    assert not dist.is_initialized()
+
+
+if __name__ == "__main__":
+    share(Path(sys.argv[1]))
