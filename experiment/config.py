@@ -7,13 +7,14 @@ and change none that is done.
 import copy
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeVar
 
 from pydantic import Field, ValidationError, model_validator
 
 from experiment.errors import InputError
 from experiment.mistakes import sentences, shown
 from experiment.sections.fields import Section
+from experiment.sections.fit import FitSection
 from experiment.sections.recipe import RECIPES, NamedRecipe, Recipe
 from experiment.sections.run import DataSection, RunSection
 from experiment.sections.scaling import ScalingSection, ValidationSection
@@ -24,6 +25,7 @@ __all__ = [
     "FIRST_TRIALS",
     "RECIPES",
     "DataSection",
+    "FitSection",
     "NamedRecipe",
     "Recipe",
     "RunSection",
@@ -33,6 +35,7 @@ __all__ = [
 ]
 
 SCHEMA_VERSION = 1
+Kind = TypeVar("Kind", bound=Section)
 
 
 class Config(Section):
@@ -99,13 +102,18 @@ def config_from_dict(data: object, *, where: str) -> Config:
     version = data.get("version", SCHEMA_VERSION)
     if isinstance(version, int) and version > SCHEMA_VERSION:
         raise InputError(f"{where}: version: {version} is newer than this phinas reads ({SCHEMA_VERSION}); upgrade phinas")
+    return checked(Config, data, where=where)
+
+
+def checked(kind: type[Kind], data: Mapping[str, Any], *, where: str) -> Kind:
+    """`data` as a section of this kind. Raises InputError with every mistake, one a line."""
     try:
-        return Config.model_validate(dict(data))
+        return kind.model_validate(dict(data))
     except ValidationError as error:
-        raise InputError("\n".join(f"{where}: {mistake}" for mistake in sentences(error, Config))) from None
+        raise InputError("\n".join(f"{where}: {mistake}" for mistake in sentences(error, kind))) from None
 
 
-def flatten(config: Config) -> dict[str, Any]:
+def flatten(config: Section) -> dict[str, Any]:
     """Dotted path to value, for comparing and for overriding."""
 
     def walk(data: Mapping[str, Any], prefix: str) -> dict[str, Any]:
@@ -119,6 +127,11 @@ def flatten(config: Config) -> dict[str, Any]:
 
 def merged(base: Mapping[str, Any], changes: Mapping[str, Any], *, where: str) -> Config:
     """`base` (plain data) with dotted paths set, checked."""
+    return config_from_dict(overlaid(base, changes, where=where), where=where)
+
+
+def overlaid(base: Mapping[str, Any], changes: Mapping[str, Any], *, where: str) -> dict[str, Any]:
+    """`base` with dotted paths set, not checked yet."""
     data: dict[str, Any] = {}
 
     def put(path: str, value: object) -> None:
@@ -136,7 +149,7 @@ def merged(base: Mapping[str, Any], changes: Mapping[str, Any], *, where: str) -
         data[name] = copy.deepcopy(value)
     for path, value in changes.items():
         put(path, value)
-    return config_from_dict(data, where=where)
+    return data
 
 
 def check_growth(old: Config, new: Config, *, where: str, untouched: Collection[str] = ()) -> None:

@@ -19,11 +19,15 @@ from filelock import FileLock, Timeout
 from experiment.errors import InputError, InUseError
 
 _HELD = (".lock", "holder.json")
-_ASIDE = re.compile(r"(holder\.json|manifest\.json|config\.yaml)\.\d+\.tmp")
 
 
-class RunDir:
-    """The paths of one run."""
+class WorkDir:
+    """A directory that one process at a time works in. It is what it should be (KIND) once its RECORD, a file, is there; OWN is
+    what a start leaves that was killed before, and may be started again."""
+
+    KIND = "directory"
+    RECORD = ""
+    OWN: tuple[str, ...] = ()
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path).expanduser().resolve()
@@ -32,8 +36,74 @@ class RunDir:
         return self.path / name
 
     @property
+    def exists(self) -> bool:
+        return (self / self.RECORD).is_file()
+
+    @property
+    def crash_log(self) -> Path:
+        return self / "crash.log"
+
+    def require_free(self) -> None:
+        """Raises InputError where the path is neither what it should be, nor empty, nor absent."""
+        if self.path.exists() and not self.path.is_dir():
+            raise InputError(f"{self.path}: is a file; --out needs a new or empty directory")
+        if self.path.is_dir() and not self.exists:
+            names = sorted(entry.name for entry in self.path.iterdir())
+            # Without a holder's trace, a folder named `data` is somebody's images, not what a killed start left.
+            known = self.OWN.__contains__ if "holder.json" in names else _HELD.__contains__
+            strangers = [name for name in names if not known(name) and not self._is_aside(name)]
+            if strangers:
+                what = f"holds {strangers[0]!r} and is not a {self.KIND}"
+                raise InputError(f"{self.path}: {what}; --out needs a new or empty directory")
+
+    def clear_leftovers(self) -> None:
+        """Remove what a start left that never became one, all but the lock. Only after `require_free`, under the lock."""
+        for entry in self.path.iterdir():
+            if entry.name in _HELD or not (entry.name in self.OWN or self._is_aside(entry.name)):
+                continue
+            if entry.is_dir():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink()
+
+    def _make(self) -> None:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise InputError(f"{error.filename}: is a file; --out needs a new or empty directory") from None
+
+    def _is_aside(self, name: str) -> bool:
+        """Whether it is a file of ours that was being written."""
+        return any(re.fullmatch(rf"{re.escape(own)}\.\d+\.tmp", name) for own in (*self.OWN, self.RECORD))
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the run. Raises InUseError, naming the holder, at once if another process has it."""
+        self._make()
+        lock = FileLock(self / ".lock", timeout=0)
+        holder = self / "holder.json"
+        try:
+            lock.acquire()
+        except Timeout:
+            raise InUseError(f"{self.path}: is in use by {_describe_holder(holder)}; wait for it or stop it") from None
+        try:
+            write_json(holder, {"pid": os.getpid(), "host": socket.gethostname()})
+            yield
+        finally:
+            holder.unlink(missing_ok=True)
+            lock.release()
+
+
+class RunDir(WorkDir):
+    """The paths of one run."""
+
+    KIND = "run"
+    RECORD = "config.yaml"
+    OWN = (*_HELD, "manifest.json", "data", "study.db", "study.db-wal", "study.db-shm", "study.db-journal")
+
+    @property
     def config(self) -> Path:
-        return self / "config.yaml"
+        return self / self.RECORD
 
     @property
     def manifest(self) -> Path:
@@ -78,31 +148,11 @@ class RunDir:
     def report_page(self) -> Path:
         return self.report / "index.html"
 
-    @property
-    def crash_log(self) -> Path:
-        return self / "crash.log"
-
-    @property
-    def exists(self) -> bool:
-        return self.config.is_file()
-
     def require(self) -> None:
         """Raises InputError where this is no run directory."""
         if not self.exists:
             what = "is not a run directory (it has no config.yaml)" if self.path.exists() else "does not exist"
             raise InputError(f"{self.path}: {what}; start one with `phinas run --out DIR`")
-
-    def require_free(self) -> None:
-        """Raises InputError where the path is neither a run, nor empty, nor absent."""
-        if self.path.exists() and not self.path.is_dir():
-            raise InputError(f"{self.path}: is a file; --out needs a new or empty directory")
-        if self.path.is_dir() and not self.exists:
-            names = sorted(entry.name for entry in self.path.iterdir())
-            # Without a holder's trace, a folder named `data` is somebody's images, not what a killed start left.
-            known = self._is_ours if "holder.json" in names else _HELD.__contains__
-            strangers = [name for name in names if not known(name) and not _ASIDE.fullmatch(name)]
-            if strangers:
-                raise InputError(f"{self.path}: holds {strangers[0]!r} and is not a run; --out needs a new or empty directory")
 
     def create(self, config_text: str, manifest: dict[str, Any]) -> None:
         """Make the directory a run. Raises InputError where it is one already or something else is in the way."""
@@ -112,44 +162,6 @@ class RunDir:
         self._make()
         write_json(self.manifest, manifest)
         write_atomic(self.config, config_text)
-
-    def clear_leftovers(self) -> None:
-        """Remove what a start left that never became a run, all but the lock. Only after `require_free`, under the lock."""
-        for entry in self.path.iterdir():
-            if entry.name in _HELD or not (self._is_ours(entry.name) or _ASIDE.fullmatch(entry.name)):
-                continue
-            if entry.is_dir():
-                shutil.rmtree(entry)
-            else:
-                entry.unlink()
-
-    def _make(self) -> None:
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except (FileExistsError, NotADirectoryError) as error:
-            raise InputError(f"{error.filename}: is a file; --out needs a new or empty directory") from None
-
-    @staticmethod
-    def _is_ours(name: str) -> bool:
-        """A start that was killed before config.yaml was written leaves these, and may be started again."""
-        return name in (*_HELD, "manifest.json", "data", "study.db", "study.db-wal", "study.db-shm", "study.db-journal")
-
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold the run. Raises InUseError, naming the holder, at once if another process has it."""
-        self._make()
-        lock = FileLock(self / ".lock", timeout=0)
-        holder = self / "holder.json"
-        try:
-            lock.acquire()
-        except Timeout:
-            raise InUseError(f"{self.path}: is in use by {_describe_holder(holder)}; wait for it or stop it") from None
-        try:
-            write_json(holder, {"pid": os.getpid(), "host": socket.gethostname()})
-            yield
-        finally:
-            holder.unlink(missing_ok=True)
-            lock.release()
 
 
 def _describe_holder(path: Path) -> str:

@@ -8,7 +8,8 @@ from pydantic import AfterValidator, Field, model_validator
 from experiment.sections.fields import Count, Fraction, Positive, Section
 
 
-def _device(value: str) -> str:
+def is_device(value: str) -> str:
+    """`value` where it may name a device. Whether that is there is asked when it is used."""
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?|mps", value):
         raise ValueError("is none of auto, cpu, cuda, cuda:0 (or another number), mps")
     return value
@@ -18,7 +19,7 @@ class RunSection(Section):
     """How the run is carried out."""
 
     seed: int = Field(default=0, ge=0, lt=2**32, description="decides splits, proposals, initial weights and data order")
-    device: Annotated[str, AfterValidator(_device)] = Field(default="auto", description="auto: a GPU if there is one")
+    device: Annotated[str, AfterValidator(is_device)] = Field(default="auto", description="auto: a GPU if there is one")
     workers: int | Literal["auto"] = Field(default="auto", description="trainings at a time; auto: one a core, or one a GPU")
     threads: int | Literal["auto"] = Field(default="auto", description="CPU threads of a training; auto: cores over workers")
     trials_per_gpu: Annotated[int, Field(ge=1, le=64)] = Field(
