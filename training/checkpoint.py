@@ -7,6 +7,7 @@ are taken as they are. Files in the names of timm or torchvision are read too (s
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 
 from experiment.errors import InputError
 from experiment.rundir import write_atomic
-from space.interchange.dialects import WeightsError, from_dialect
+from space.interchange.dialects import WeightsError, dialect_of, from_dialect
 from space.spec import ArchSpec
 
 _SHA256 = "phinas.sha256"
@@ -75,6 +76,25 @@ def load_weights(model: nn.Module, path: Path, *, spec: ArchSpec | None = None) 
             state = from_dialect(state, spec)
         except WeightsError as error:
             raise InputError(f"{path}: {error}") from None
+    _take(model, state, path)
+
+
+def load_pretrained(model: nn.Module, path: Path, *, spec: ArchSpec) -> int:
+    """Read weights to begin with into a network of `spec`, as `load_weights` does; a classifier of another number of classes is
+    left as it was drawn. Returns how many the file's tells apart."""
+    state = read_weights(path)
+    own = {name: tensor for name, tensor in model.state_dict().items() if name.startswith("classifier.")}
+    try:
+        classifier = state.get(f"{dialect_of(state).classifier}.weight")
+        classes = len(classifier) if classifier is not None and classifier.ndim == 2 else spec.classes
+        state = from_dialect(state, replace(spec, classes=classes))
+    except WeightsError as error:
+        raise InputError(f"{path}: {error}") from None
+    _take(model, state if classes == spec.classes else state | own, path)
+    return classes
+
+
+def _take(model: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
     expected = model.state_dict()
     for name in sorted(expected.keys() | state.keys()):
         have, want = state.get(name), expected.get(name)

@@ -64,6 +64,7 @@ class Course:
     snapshots: Snapshots | None
     ranks: Ranks
     micro_batch: int
+    tick: Callable[[int], None] = lambda _step: None  # called after each step with how many there were
     epoch: int = 1  # that is being trained
     done: int = 0  # steps of it
     seconds: float = 0.0  # of steps, evaluation not counted
@@ -155,6 +156,7 @@ class Course:
                 self.average.update_parameters(self.network)
             self.done += 1
             self.images += self.recipe.batch
+            self.tick(self._step_number)
             self.seconds = before + time.perf_counter() - began
             if self._overdue():
                 self.ended = "deadline"

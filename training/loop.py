@@ -8,6 +8,7 @@ Where a batch does not fit the device's memory, it is passed in halves (and halv
 then sees the parts, so this is told with the result.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -64,11 +65,13 @@ def train(
     start: Start = FRESH,
     snapshots: Snapshots | None = None,
     ranks: Ranks = ALONE,
+    tick: Callable[[int], None] = lambda _step: None,
 ) -> Trained:
     """Train `spec` on the training split and score it on the proxy-validation split after each epoch.
 
     `report(epoch, accuracy)` may end it after that epoch; the learning rate falls as for the whole training all the same.
-    torch's global generator is left as it was found. Raises Diverged, OutOfMemory, and Interrupted where `snapshots.stop`.
+    `tick(steps)` is called after each step. torch's global generator is left as it was found. Raises Diverged, OutOfMemory, and
+    Interrupted where `snapshots.stop`.
     """
     augmentation = Augmentation(shift, flip, recipe.crop, recipe.cutout, recipe.colour)
     batch = ranks.batch(min(recipe.batch, data.train))
@@ -79,7 +82,7 @@ def train(
         while True:
             torch.manual_seed(seed_of(seed, "weights"))
             try:
-                course = Course(spec, data, recipe, augmentation, seed, device, start, snapshots, ranks, micro_batch)
+                course = Course(spec, data, recipe, augmentation, seed, device, start, snapshots, ranks, micro_batch, tick)
                 course.run(report)
             except torch.OutOfMemoryError as error:
                 message = str(error).partition("\n")[0]
