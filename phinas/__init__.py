@@ -10,15 +10,17 @@ if TYPE_CHECKING:
     from phinas.census import data
     from phinas.description import describe
     from phinas.exporting import export
+    from phinas.fitting import fit
     from phinas.pipeline import report, resume, run, scale, search, validate
     from phinas.planning import plan
 
-__all__ = ["data", "describe", "export", "plan", "report", "resume", "run", "scale", "search", "validate"]
+__all__ = ["data", "describe", "export", "fit", "plan", "report", "resume", "run", "scale", "search", "validate"]
 
 _HOMES = {
     "data": "phinas.census",
     "describe": "phinas.description",
     "export": "phinas.exporting",
+    "fit": "phinas.fitting",
     "plan": "phinas.planning",
 }
 

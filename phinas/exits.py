@@ -16,6 +16,7 @@ from types import FrameType
 import click
 
 from experiment.errors import DiskError, InputError, Interrupted, PhinasError
+from experiment.fitdir import FitDir
 from experiment.rundir import RunDir
 from space.spec import SpecError
 from space.yaml_text import YamlError
@@ -43,16 +44,13 @@ def call(cli: click.Command, arguments: list[str]) -> int:
         return 0
     except Interrupted as error:
         signal.setitimer(signal.ITIMER_REAL, 0)
-        place = _hint(arguments)
-        carry_on = f"everything so far is kept; carry on with: phinas resume {place}" if place else "nothing was written"
-        if "bench" in arguments:
-            carry_on = "the runs that had ended are kept; the same command carries on"
-        click.echo(f"\ninterrupted: {carry_on}", err=True)
+        if leads():
+            click.echo(f"\ninterrupted: {_kept(arguments)}", err=True)
         return error.exit_code
     except Exception as error:
         if "--debug" in arguments:
             traceback.print_exc()
-        known = _failure(error)
+        known = _failure(error, remedy="the same command again" if "fit" in arguments else "`phinas resume`")
         if known is None:
             click.echo(f"phinas: a bug: {type(error).__name__}: {error}\n{_crashed(arguments)}", err=True)
             return 70
@@ -76,30 +74,46 @@ def _interrupt(number: int, _frame: FrameType | None) -> None:
     raise Interrupted(number)
 
 
-def _failure(error: Exception) -> PhinasError | None:
-    """A known error as one of ours; None for a bug."""
+def leads() -> bool:
+    """Whether this process speaks: of several that `torchrun` started the first one."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _kept(arguments: list[str]) -> str:
+    """What is left of an interrupted call, and how to carry it on."""
+    if "bench" in arguments:
+        return "the runs that had ended are kept; the same command carries on"
+    place = _hint(arguments)
+    if not place:
+        return "nothing was written"
+    how = "the same command again" if "fit" in arguments else f"phinas resume {place}"
+    return f"everything so far is kept; carry on with: {how}"
+
+
+def _failure(error: Exception, *, remedy: str) -> PhinasError | None:
+    """A known error as one of ours; None for a bug. remedy: what carries on once its cause is gone."""
     if isinstance(error, PhinasError):
         return error
     if isinstance(error, SpecError | YamlError):
         return InputError(str(error))
     if isinstance(error, OSError) and error.errno in _DISK:
         where = f"{error.filename}: " if error.filename else ""
-        return DiskError(f"{where}{error.strerror}; free space or permissions, then `phinas resume`")
+        return DiskError(f"{where}{error.strerror}; free space or permissions, then {remedy}")
     if isinstance(error, RuntimeError) and "home directory" in str(error):  # Path.expanduser's, for a ~name
         return InputError("a path begins with ~ and a name that is no user's here; write the path out")
     if isinstance(error, FileNotFoundError):
-        return DiskError(f"{error.filename}: is gone; put it back, then `phinas resume`")
+        return DiskError(f"{error.filename}: is gone; put it back, then {remedy}")
     return None
 
 
 def _hint(arguments: list[str]) -> str:
-    """How to carry on, where the call named a run that exists."""
+    """The run, or fit, that the call named, if there is one."""
     places = [value for flag, value in itertools.pairwise(arguments) if flag == "--out"]
     places += [word.removeprefix("--out=") for word in arguments if word.startswith("--out=")]
     places += [word for word in arguments[1:] if not word.startswith("-")]
     for place in places:
         with contextlib.suppress(RuntimeError):  # a path of nobody's home
-            if RunDir(place).exists:
+            if RunDir(place).exists or FitDir(place).exists:
                 return place
     return ""
 

@@ -31,12 +31,18 @@ class Display:
     def say(self, text: str) -> None:
         self._console.print(text, markup=False)
 
+    @property
+    def live(self) -> bool:
+        """Whether there is a terminal, so that it costs nothing to tell every step."""
+        return self._console.is_terminal
+
     @contextmanager
-    def stage(self, title: str) -> Iterator[Notify]:
-        """A stage of known length: call what this gives with (done, total, text)."""
+    def stage(self, title: str, *, every_seconds: float = _LINE_EVERY_SECONDS) -> Iterator[Notify]:
+        """A stage of known length: call what this gives with (done, total, text). every_seconds: between two lines, where there
+        is no terminal."""
         began = time.monotonic()
         last = ""
-        shown = self._bar(title) if self._console.is_terminal else self._lines(title)
+        shown = self._bar(title) if self.live else self._lines(title, every_seconds)
         with shown as notify:
 
             def remember(done: int, total: int, text: str) -> None:
@@ -68,16 +74,16 @@ class Display:
             yield notify
 
     @contextmanager
-    def _lines(self, title: str) -> Iterator[Notify]:
+    def _lines(self, title: str, every_seconds: float) -> Iterator[Notify]:
         began = time.monotonic()
         first: int | None = None
-        shown = -_LINE_EVERY_SECONDS
+        shown = -every_seconds
 
         def notify(done: int, total: int, text: str) -> None:
             nonlocal first, shown
             now = time.monotonic() - began
             first = done if first is None else first
-            if now - shown < _LINE_EVERY_SECONDS and done < total:
+            if now - shown < every_seconds and done < total:
                 return
             shown = now
             left = f", {_clock(now / (done - first) * (total - done))} left" if first < done < total else ""

@@ -51,10 +51,14 @@ def fitted_baseline(config: Config, data: "PreparedData | None") -> ArchSpec:
     """The baseline that the user brings (`scaling.baseline`), for the channels, classes and size of these images, or as it is
     where there are none."""
     given = load_spec(str(config.scaling.baseline))
-    side = config.search.resolution or int(min(given.resolution, largest_side(config, data)))
+    return sized(given, data, side=config.search.resolution or int(min(given.resolution, largest_side(config, data))))
+
+
+def sized(spec: ArchSpec, data: "PreparedData | None", *, side: int) -> ArchSpec:
+    """`spec` for images of so many pixels of a side, and the channels and classes of these."""
     if data is None:
-        return replace(given, resolution=side)
-    return replace(given, channels=data.channels, classes=len(data.classes), resolution=side)
+        return replace(spec, resolution=side)
+    return replace(spec, channels=data.channels, classes=len(data.classes), resolution=side)
 
 
 def given_baseline(config: Config, data: "PreparedData | None", run: RunDir) -> ArchSpec:

@@ -1,0 +1,72 @@
+"""What a fit is, as its `fit.yaml` holds it: what was asked, resolved, and the network that it came to."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from experiment.config import FitSection, Recipe, checked, flatten
+from experiment.errors import InputError
+from experiment.fitdir import FitDir
+from experiment.manifest import file_sha256, version
+from experiment.rundir import write_atomic
+from experiment.sections.fit import FREE
+from space.loading import load_spec
+from space.spec import ArchSpec
+from space.yaml_text import dump_yaml, read_yaml
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A training that is resolved. batch: images a step, of all processes together; weights_sha256: of the file that it begins
+    with, or ""; classifier: "loaded" from there, or "drawn"."""
+
+    config: FitSection
+    spec: ArchSpec
+    batch: int
+    weights_sha256: str
+    classifier: str
+
+    @property
+    def recipe(self) -> Recipe:
+        return self.config.recipe.model_copy(update={"batch": self.batch})
+
+    @classmethod
+    def read(cls, place: FitDir) -> "Fit":
+        """What `fit.yaml` says. Raises InputError where that is no such file, or a newer phinas' one."""
+        try:
+            data = read_yaml(place.record)
+            config = checked(FitSection, data["asked"], where=f"{place.record}: asked")
+            told = (str(data["weights_sha256"]), str(data["classifier"]))
+            return cls(config, ArchSpec.from_dict(data["spec"]), int(data["batch"]), *told)
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"{place.record}: is not what this phinas writes ({error}); use a new --out") from None
+
+    def write(self, place: FitDir) -> None:
+        facts = {"phinas": version(), "asked": self.config.model_dump(), "batch": self.batch}
+        rest = {"weights_sha256": self.weights_sha256, "classifier": self.classifier, "spec": self.spec.to_dict()}
+        write_atomic(place.record, dump_yaml(facts | rest))
+
+    def require_same(self, asked: FitSection, place: FitDir) -> None:
+        """Raises InputError with what is asked otherwise now, files that it names included."""
+        before, after = flatten(self.config), flatten(asked)
+        before, after = before | {"weights_sha256": self.weights_sha256}, after | {"weights_sha256": sha256_of_weights(asked)}
+        same_side = {"channels": self.spec.channels, "classes": self.spec.classes, "resolution": self.spec.resolution}
+        given = ArchSpec.from_dict(load_spec(asked.spec).to_dict() | same_side)
+        before, after = before | {"spec_id": self.spec.spec_id}, after | {"spec_id": given.spec_id}
+        told = "; ".join(
+            f"{name} was {before.get(name)!r} and is now {after[name]!r}"
+            for name in after
+            if name not in FREE and before.get(name) != after[name]
+        )
+        if told:
+            raise InputError(f"{place.path}: {told}; ask as before to carry it on, or use a new --out")
+
+
+def sha256_of_weights(config: FitSection) -> str:
+    if config.weights is None:
+        return ""
+    try:
+        return file_sha256(Path(config.weights).expanduser())
+    except FileNotFoundError:
+        raise InputError(f"weights: {config.weights}: there is no such file") from None
+    except IsADirectoryError:
+        raise InputError(f"weights: {config.weights}: is a directory; name the safetensors file in it") from None
