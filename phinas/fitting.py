@@ -69,7 +69,8 @@ def _begin(place: FitDir, config: FitSection, ranks: "Ranks", *, stack: ExitStac
             return
         if held is None:
             place.clear_leftovers()
-        load_spec(config.spec)
+        load_spec(config.spec)  # before the images are read, which takes long
+        sha256_of_weights(config)
         data = _prepared(place, config, display)
         resolved = _resolved(config, data, ranks)
         if held is None:

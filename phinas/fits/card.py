@@ -35,7 +35,7 @@ def write_card(
         f"{name} on {data.name}": [_summary(asked, data, measured)],
         "How to load it": _loading(),
         "Network": _network(asked),
-        "Data": _data(asked, data),
+        "Data": _data(data),
         "Training": _training(asked, measured),
         "Results": _results(data, measured, classes),
         "What was not measured": _not_measured(data, measured),
@@ -118,7 +118,7 @@ def _network(asked: Fit) -> list[str]:
     ]
 
 
-def _data(asked: Fit, data: "PreparedData") -> list[str]:
+def _data(data: "PreparedData") -> list[str]:
     lines = [
         f"- `{data.name}`, fingerprint {data.fingerprint} (of pixels, labels and splits)",
         f"- {data.train:,} training, {data.validation:,} validation and {data.test:,} test images of {data.side} pixels",

@@ -1,7 +1,8 @@
 """What a fit is, as its `fit.yaml` holds it: what was asked, resolved, and the network that it came to."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from experiment.config import FitSection, Recipe, checked, flatten
 from experiment.errors import InputError
@@ -46,12 +47,16 @@ class Fit:
         write_atomic(place.record, dump_yaml(facts | rest))
 
     def require_same(self, asked: FitSection, place: FitDir) -> None:
-        """Raises InputError with what is asked otherwise now, files that it names included."""
+        """Raises InputError with what is asked otherwise now; files that it names must hold what they held."""
         before, after = flatten(self.config), flatten(asked)
-        before, after = before | {"weights_sha256": self.weights_sha256}, after | {"weights_sha256": sha256_of_weights(asked)}
-        same_side = {"channels": self.spec.channels, "classes": self.spec.classes, "resolution": self.spec.resolution}
-        given = ArchSpec.from_dict(load_spec(asked.spec).to_dict() | same_side)
-        before, after = before | {"spec_id": self.spec.spec_id}, after | {"spec_id": given.spec_id}
+        if asked.spec == self.config.spec:
+            before |= {"spec_id": self.spec.spec_id}
+            after |= {"spec_id": replace(load_spec(asked.spec), **self._fitted()).spec_id}
+        if asked.weights == self.config.weights:
+            before, after = (
+                before | {"weights_sha256": self.weights_sha256},
+                after | {"weights_sha256": sha256_of_weights(asked)},
+            )
         told = "; ".join(
             f"{name} was {before.get(name)!r} and is now {after[name]!r}"
             for name in after
@@ -59,6 +64,10 @@ class Fit:
         )
         if told:
             raise InputError(f"{place.path}: {told}; ask as before to carry it on, or use a new --out")
+
+    def _fitted(self) -> dict[str, Any]:
+        """The fields of the network that its images decided."""
+        return {name: getattr(self.spec, name) for name in ("channels", "classes", "resolution")}
 
 
 def sha256_of_weights(config: FitSection) -> str:

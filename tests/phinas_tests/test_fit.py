@@ -1,0 +1,373 @@
+"""`phinas fit`: one network, trained on one's images, with what came of it as files; killed and carried on; wrongly asked."""
+
+import csv
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import click.testing
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import phinas as front
+from experiment.errors import InputError, NothingFound
+from experiment.measurement import Measurement, wilson_interval
+from phinas.cli import cli
+from phinas.fits.results import sentence
+from space.blocks import build
+from space.interchange.dialects import to_dialect
+from space.loading import load_space, load_spec
+from space.spec import ArchSpec
+from space.yaml_text import parse_yaml, read_yaml
+from training.checkpoint import save_weights
+from training.prepared import read_prepared
+
+SPEC = load_space("tiny").fitted(channels=1, classes=10, resolution=8).base
+SPEC = replace(SPEC, drop_path=0.1, stem_stride=2)  # timm's has no other
+SHORT = ("--recipe", "quick", "--batch", "32", "--threads", "1", "--device", "cpu", "--set", "data.train_limit=400")
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory):
+    path = tmp_path_factory.mktemp("network") / "small net.yaml"
+    path.write_text(SPEC.to_yaml())
+    return path
+
+
+@pytest.fixture(autouse=True)
+def _torch_as_it_was():
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+def table(path):
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+def made(network, out, **settings):
+    """The same fit as a Python call."""
+    always = {"recipe": "quick", "recipe.batch": 32, "threads": 1, "device": "cpu", "data.train_limit": 400}
+    return front.fit(str(network), data="digits", out=out, settings=always | settings, quiet=True)
+
+
+def asked(network, out, *more):
+    return ("fit", network, "--data", "digits", "--out", out, *SHORT, *more)
+
+
+@pytest.fixture(scope="module")
+def finished(network, tmp_path_factory, phinas):
+    """A fit that nothing disturbed, with what the command said. Copy it before changing it."""
+    out = tmp_path_factory.mktemp("fits") / "done"
+    told = phinas(*asked(network, out))
+    assert told.returncode == 0, told.stderr
+    return out, told
+
+
+def test_weights_and_spec_load_as_the_card_shows(finished, monkeypatch):
+    out, _ = finished
+    (code,) = re.findall(r"```python\n(.*?)```", (out / "README.md").read_text(), flags=re.S)
+    images = torch.randint(0, 256, (5, 1, 8, 8), dtype=torch.uint8)
+    monkeypatch.chdir(out)
+    names = {"images": images}
+    exec(compile(code, "README.md", "exec"), names)
+    assert len(names["classes"]) == 5
+    assert set(names["classes"]) <= set(map(str, range(10)))
+    assert not names["model"].training
+
+
+def test_the_network_that_is_kept_is_the_one_that_was_measured(finished):
+    out, _ = finished
+    facts = read_yaml(out / "spec.yaml")
+    model = build(load_spec(str(out / "spec.yaml"))).eval()
+    model.load_state_dict(load_file(out / "weights.safetensors"))
+    images, labels = read_prepared(out / "data").test_arrays()
+    mean, std = (torch.tensor(facts[name]).view(-1, 1, 1) for name in ("mean", "std"))
+    seen = (torch.from_numpy(images.copy()).permute(0, 3, 1, 2) / 255 - mean) / std
+    with torch.inference_mode():
+        right = model(seen).argmax(1) == torch.from_numpy(labels.copy())
+    measured = Measurement.from_dict(json.loads((out / "measurement.json").read_text()))
+    assert measured.split == "test"
+    assert measured.accuracy == pytest.approx(right.double().mean().item())
+    rows = table(out / "by_class.csv")
+    assert sum(int(row["images"]) for row in rows) == len(labels)
+    total = sum(int(row["images"]) * float(row["accuracy"]) for row in rows)
+    assert total / len(labels) == pytest.approx(measured.accuracy, abs=1e-4)
+
+
+def test_the_curve_has_a_row_an_epoch_and_the_terminal_a_line(finished):
+    out, told = finished
+    rows = table(out / "curve.csv")
+    measured = json.loads((out / "measurement.json").read_text())
+    assert [int(row["epoch"]) for row in rows] == [1, 2, 3]
+    assert [float(row["accuracy"]) for row in rows] == measured["curve"]
+    lines = [line for line in told.stderr.splitlines() if re.match(r"training: \d of 3, .*validation images right", line)]
+    assert len(lines) == 3
+    assert "images/s" in lines[0]
+
+
+def test_the_card_says_accuracy_and_interval_and_names_no_path_of_this_machine(finished):
+    out, told = finished
+    card = (out / "README.md").read_text()
+    measured = json.loads((out / "measurement.json").read_text())
+    low, high = wilson_interval(measured["accuracy"], measured["images"])
+    assert f"{low:.2%} to {high:.2%}" in card
+    assert f"{measured['mean_class_accuracy']:.2%}" in card
+    assert str(out.parent) not in card
+    assert "/" + "tmp" not in card
+    assert "What was not measured" in card
+    assert told.stdout.splitlines()[0].startswith(f"{measured['accuracy']:.1%} of {measured['images']} test images right")
+    assert told.stdout.splitlines()[1] == str(out / "README.md")
+
+
+def test_the_front_matter_is_what_the_hub_reads(finished):
+    out, _ = finished
+    cards = pytest.importorskip("huggingface_hub").ModelCard.load(out / "README.md")
+    (result,) = [row for row in cards.data.eval_results if row.metric_name == "accuracy"]
+    measured = json.loads((out / "measurement.json").read_text())
+    assert result.task_type == "image-classification"
+    assert result.dataset_split == "test"
+    assert result.metric_value == pytest.approx(measured["accuracy"], abs=1e-6)
+    assert cards.data.pipeline_tag == "image-classification"
+
+
+def test_a_finished_fit_tells_its_result_again_and_trains_nothing(finished, network, phinas):
+    out, told = finished
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file() and path.name != ".lock"}
+    again = phinas(*asked(network, out))
+    assert again.returncode == 0, again.stderr
+    assert again.stdout == told.stdout
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file() and path.name != ".lock"} == before
+    facts = json.loads(phinas(*asked(network, out, "--json")).stdout)
+    assert facts["accuracy"] == json.loads((out / "measurement.json").read_text())["accuracy"]
+    assert facts["weights"] == str(out / "weights.safetensors")
+
+
+def test_other_settings_are_refused_with_the_difference(finished, network, phinas):
+    out, _ = finished
+    told = phinas(*asked(network, out, "--epochs", "5", "--seed", "1"))
+    assert told.returncode == 2
+    assert "recipe.epochs was 3 and is now 5" in told.stderr
+    assert "seed was 0 and is now 1" in told.stderr
+    assert "use a new --out" in told.stderr
+    other = phinas(*asked("mobilenet_v2", out))
+    assert other.returncode == 2
+    assert "spec was" in other.stderr
+
+
+@pytest.mark.slow
+def test_another_number_of_threads_or_an_onnx_file_is_no_other_fit(finished, network, tmp_path, phinas):
+    out = shutil.copytree(finished[0], tmp_path / "copy")
+    told = phinas(*asked(network, out, "--threads", "2", "--onnx"))
+    assert told.returncode == 0, told.stderr
+    assert (out / "model.onnx").stat().st_size > 10_000
+
+
+def start(*words):
+    return subprocess.Popen(
+        [sys.executable, "-m", "phinas", *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def wait_for(condition, process, seconds=120):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, f"ended before it was disturbed: {process.communicate()[1]}"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+# Every step is left as a snapshot, so a kill finds one.
+OFTEN = ("--epochs", "30", "--set", "snapshot_minutes=0.00001", "--set", "recipe.ema=0.1", "--set", "recipe.crop=0.5")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(network, tmp_path_factory, phinas):
+    out = tmp_path_factory.mktemp("undisturbed") / "fit"
+    told = phinas(*asked(network, out, *OFTEN))
+    assert told.returncode == 0, told.stderr
+    return out
+
+
+def assert_same(one, two):
+    first, second = (load_file(place / "weights.safetensors") for place in (one, two))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert (one / "curve.csv").read_text() == (two / "curve.csv").read_text()
+
+
+@pytest.mark.slow
+def test_a_killed_fit_that_is_carried_on_ends_with_the_same_bits(network, undisturbed, tmp_path, phinas):
+    out = tmp_path / "killed"
+    for _ in range(2):
+        process = start(*asked(network, out, *OFTEN))
+        wait_for((out / "snapshots" / "training.snapshot.previous").exists, process)
+        time.sleep(0.3)
+        process.kill()
+        process.communicate()
+        assert not (out / "measurement.json").exists()
+    told = phinas(*asked(network, out, *OFTEN))
+    assert told.returncode == 0, told.stderr
+    assert_same(out, undisturbed)
+    assert not (out / "snapshots").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_leaves_a_snapshot_and_says_how_to_go_on(number, code, network, tmp_path, phinas, undisturbed):
+    """No snapshot is due for five minutes: the signal takes it."""
+    out = tmp_path / "stopped"
+    rarely = (*OFTEN, "--set", "snapshot_minutes=5")
+    process = start(*asked(network, out, *rarely))
+    for line in process.stderr:
+        if line.startswith("training: 2 of"):
+            break
+    process.send_signal(number)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert "interrupted: everything so far is kept; carry on with: the same command again" in told
+    assert (out / "snapshots" / "training.snapshot").exists()
+    again = phinas(*asked(network, out, *rarely))
+    assert again.returncode == 0, again.stderr
+    assert_same(out, undisturbed)
+
+
+def test_a_second_fit_in_one_directory_is_refused(network, tmp_path, phinas):
+    out = tmp_path / "held"
+    process = start(*asked(network, out, "--epochs", "2000"))
+    wait_for((out / "fit.yaml").exists, process)
+    told = phinas(*asked(network, out, "--epochs", "2000"))
+    process.kill()
+    process.communicate()
+    assert told.returncode == 3
+    assert f"is in use by process {process.pid}" in told.stderr
+
+
+def test_fine_tuning_begins_with_the_weights_in_timm_names_too(finished, network, tmp_path):
+    ours = finished[0] / "weights.safetensors"
+    save_file(to_dialect(load_file(ours), SPEC, "timm"), tmp_path / "timm.safetensors")
+    still = {"recipe.epochs": 1, "recipe.learning_rate": 1e-6}
+    before = float(table(finished[0] / "curve.csv")[-1]["accuracy"])
+    for path in (ours, tmp_path / "timm.safetensors"):
+        made(network, tmp_path / path.stem, weights=str(path), **still)
+        (row,) = table(tmp_path / path.stem / "curve.csv")
+        assert float(row["accuracy"]) == pytest.approx(before, abs=0.05)
+    assert before > 0.3
+    assert "fine-tuned from `timm.safetensors`" in (tmp_path / "timm" / "README.md").read_text()
+
+
+def test_a_frozen_backbone_learns_only_a_classifier_that_is_drawn_anew(tmp_path, network, capfd):
+    other = replace(SPEC, classes=7)
+    torch.manual_seed(1)
+    model = build(other)
+    save_weights(model, other, tmp_path / "seven.safetensors")
+    settings = {"recipe": "quick", "weights": str(tmp_path / "seven.safetensors"), "freeze_backbone": True, "threads": 1}
+    front.fit(str(network), data="digits", out=tmp_path / "out", settings=settings)
+    assert "tells other classes apart, so the classifier of 10 is drawn anew" in " ".join(capfd.readouterr().err.split())
+    after = load_file(tmp_path / "out" / "weights.safetensors")
+    before = model.state_dict()
+    changed = {name for name in before if before[name].shape != after[name].shape or not torch.equal(before[name], after[name])}
+    assert changed == {"classifier.weight", "classifier.bias"}
+    assert "only the classifier learned" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_weights_of_another_network_are_refused_by_name_and_shapes(tmp_path, network):
+    wide = replace(SPEC, stem_width=16)
+    save_weights(build(wide), wide, tmp_path / "wide.safetensors")
+    told = r"stem\.conv\.weight is \(16, 1, 3, 3\) in the file and \(8, 1, 3, 3\) in the network"
+    with pytest.raises(InputError, match=told):
+        made(network, tmp_path / "out", weights=str(tmp_path / "wide.safetensors"))
+    assert not (tmp_path / "out").exists()
+
+
+WRONG = {
+    "a frozen random backbone": (["--freeze-backbone"], "without weights would freeze what is random"),
+    "an unknown recipe": (["--recipe", "fast"], "is no recipe; write one of quick, proxy, validate, full"),
+    "an unknown key": (["--set", "recipe.epoch=3"], "recipe.epoch: unknown key; did you mean `epochs`"),
+    "no epochs": (["--epochs", "0"], "recipe.epochs: 0 should be greater than or equal to 1"),
+    "batches of one": (["--batch", "1"], "recipe.batch: 1 image alone has no batch statistics"),
+    "more pixels than there are": (["--resolution", "32"], "the images have 8; set it lower, or --upsample"),
+    "fewer than the strides": (["--resolution", "2"], "2 pixels of a side are below the network's total stride 8"),
+    "weights that are not there": (["--weights", "none.safetensors"], "none.safetensors: there is no such file"),
+    "weights that are a folder": (["--weights", "."], ".: is a directory; name the safetensors file in it"),
+    "a device that is not there": (["--device", "cuda:77"], "cuda:77 is not there"),
+    "no threads": (["--threads", "0"], "threads: 0 should be greater than or equal to 1"),
+    "an odd seed": (["--seed", "-1"], "seed: -1 should be greater than or equal to 0"),
+    "no time": (["--minutes", "0"], "recipe.minutes: 0.0 should be greater than 0"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_call_says_what_is_wrong_and_leaves_nothing(name, network, tmp_path, monkeypatch):
+    options, message = WRONG[name]
+    monkeypatch.chdir(tmp_path)
+    assert message in call_it(network, tmp_path / "out", options)
+    assert not (tmp_path / "out").exists()
+
+
+def call_it(network, out, options):
+    """The command in this process: what it says, where it ends with 2."""
+    ran = click.testing.CliRunner().invoke(cli, [*map(str, asked(network, out, *options))])
+    assert isinstance(ran.exception, InputError), ran.output
+    return str(ran.exception)
+
+
+def test_a_directory_of_somebody_else_is_left_alone(network, tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "cat.jpg").write_text("mine")
+    assert "holds 'cat.jpg' and is not a fit" in call_it(network, tmp_path / "photos", [])
+    assert [path.name for path in (tmp_path / "photos").iterdir()] == ["cat.jpg"]
+
+
+def test_a_training_that_diverges_is_told_in_one_line(network, tmp_path):
+    with pytest.raises(NothingFound, match=r"^the loss was nan in epoch 1 of 3; lower the learning rate .*, with a new --out$"):
+        made(network, tmp_path / "out", **{"recipe.learning_rate": 1e30})
+    assert not (tmp_path / "out" / "measurement.json").exists()
+
+
+def test_a_fit_that_runs_out_of_time_keeps_what_it_has_and_says_so(network, tmp_path):
+    facts = made(network, tmp_path / "out", **{"recipe.epochs": 2000, "recipe.minutes": 0.01})
+    assert facts["ended"] == "deadline"
+    assert "ended at its time limit" in sentence(facts)
+    assert "**ended early** (deadline)" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_a_python_call_says_what_the_record_holds(network, tmp_path):
+    facts = made(network, tmp_path / "out", **{"recipe.epochs": 1})
+    assert facts["epochs"] == 1
+    assert facts["interval"][0] <= facts["accuracy"] <= facts["interval"][1]
+    record = parse_yaml((tmp_path / "out" / "fit.yaml").read_text())
+    assert record["asked"]["recipe"]["epochs"] == 1
+    assert ArchSpec.from_dict(record["spec"]).spec_id == facts["spec_id"]
+
+
+@pytest.mark.slow
+def test_two_processes_of_torchrun_end_as_one_does(network, tmp_path, phinas):
+    plain = replace(SPEC, dropout=0.0, drop_path=0.0)
+    (tmp_path / "plain.yaml").write_text(plain.to_yaml())
+    words = ("fit", tmp_path / "plain.yaml", "--data", "digits", *SHORT, "--set", "recipe.learning_rate=0.05")
+    alone = phinas(*words, "--out", tmp_path / "one")
+    together = subprocess.run(
+        [
+            *(sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "phinas"),
+            *map(str, (*words, "--out", tmp_path / "two")),
+        ],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert alone.returncode == together.returncode == 0, alone.stderr + together.stderr
+    assert len(together.stdout.splitlines()) == 2, "only the first process speaks"
+    one, two = (load_file(tmp_path / name / "weights.safetensors") for name in ("one", "two"))
+    assert all(torch.allclose(one[name], two[name], atol=2e-3, rtol=2e-3) for name in one)
+    first, second = (json.loads((tmp_path / name / "measurement.json").read_text())["accuracy"] for name in ("one", "two"))
+    assert first == pytest.approx(second, abs=0.01)
