@@ -50,7 +50,8 @@ def call(cli: click.Command, arguments: list[str]) -> int:
     except Exception as error:
         if "--debug" in arguments:
             traceback.print_exc()
-        known = _failure(error, remedy="the same command again" if "fit" in arguments else "`phinas resume`")
+        how = "the same command again" if "fit" in arguments else "`phinas resume`"
+        known = _failure(error, place=_hint(arguments), remedy=how)
         if known is None:
             click.echo(f"phinas: a bug: {type(error).__name__}: {error}\n{_crashed(arguments)}", err=True)
             return 70
@@ -90,14 +91,14 @@ def _kept(arguments: list[str]) -> str:
     return f"everything so far is kept; carry on with: {how}"
 
 
-def _failure(error: Exception, *, remedy: str) -> PhinasError | None:
-    """A known error as one of ours; None for a bug. remedy: what carries on once its cause is gone."""
+def _failure(error: Exception, *, place: str, remedy: str) -> PhinasError | None:
+    """A known error as one of ours; None for a bug. place: what was worked on; remedy: what carries on."""
     if isinstance(error, PhinasError):
         return error
     if isinstance(error, SpecError | YamlError):
         return InputError(str(error))
     if isinstance(error, OSError) and error.errno in _DISK:
-        where = f"{error.filename}: " if error.filename else ""
+        where = f"{error.filename or place}: " if error.filename or place else ""
         return DiskError(f"{where}{error.strerror}; free space or permissions, then {remedy}")
     if isinstance(error, RuntimeError) and "home directory" in str(error):  # Path.expanduser's, for a ~name
         return InputError("a path begins with ~ and a name that is no user's here; write the path out")

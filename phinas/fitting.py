@@ -60,8 +60,8 @@ def _begin(place: FitDir, config: FitSection, ranks: "Ranks", *, stack: ExitStac
     _require_onnx(config)
     place.require_free()
     made_here = not place.path.exists()
+    stack.enter_context(place.locked())
     try:
-        stack.enter_context(place.locked())
         held = Fit.read(place) if place.exists else None
         if held is not None:
             held.require_same(config, place)
@@ -78,12 +78,14 @@ def _begin(place: FitDir, config: FitSection, ranks: "Ranks", *, stack: ExitStac
         elif held.batch != resolved.batch:
             was = f"the batch was {held.batch} and is now {resolved.batch}"
             raise InputError(f"{place.path}: {was}; start as many processes as before, or use a new --out")
+        if hasty := resolved.hasty(data.train):
+            display.say(f"warning: {hasty}")
         if resolved.classifier == "drawn" and config.weights:
             display.say(f"{config.weights}: tells other classes apart, so the classifier of {len(data.classes)} is drawn anew")
-    except _WRONG_INPUT:
+    except BaseException as error:
         if not place.exists:
             place.clear_leftovers()
-            if made_here:
+            if made_here and isinstance(error, _WRONG_INPUT):
                 stack.callback(shutil.rmtree, place.path, ignore_errors=True)
         raise
 

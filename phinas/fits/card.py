@@ -14,6 +14,7 @@ from experiment.fitdir import FitDir
 from experiment.measurement import Measurement, wilson_interval
 from experiment.rundir import write_atomic
 from phinas.fits.record import Fit
+from reports.wording import counted
 from space.cost import cost
 from space.yaml_text import dump_yaml
 
@@ -36,7 +37,7 @@ def write_card(
         "How to load it": _loading(),
         "Network": _network(asked),
         "Data": _data(data),
-        "Training": _training(asked, measured),
+        "Training": _training(asked, data, measured),
         "Results": _results(data, measured, classes),
         "What was not measured": _not_measured(data, measured),
         "Versions": _versions(measured, machine),
@@ -129,7 +130,7 @@ def _data(data: "PreparedData") -> list[str]:
     return lines
 
 
-def _training(asked: Fit, measured: Measurement) -> list[str]:
+def _training(asked: Fit, data: "PreparedData", measured: Measurement) -> list[str]:
     recipe = asked.recipe
     lines = [f"- {sentence}" for sentence in recipe_in_words(recipe)]
     if asked.config.weights:
@@ -137,6 +138,8 @@ def _training(asked: Fit, measured: Measurement) -> list[str]:
         learned = "only the classifier learned" if asked.config.freeze_backbone else "all of it learned"
         classifier = "with its classifier" if asked.classifier == "loaded" else "its classifier drawn anew"
         lines.append(f"- began with {file}, {classifier}; {learned}")
+    if hasty := asked.hasty(data.train):
+        lines.append(f"- **too short**: {hasty}")
     if measured.ended:
         told = f"after {measured.epochs} of {recipe.epochs} epochs, its learning rate not yet fallen"
         lines.append(f"- **ended early** ({measured.ended}) {told}")
@@ -150,7 +153,7 @@ def recipe_in_words(recipe: Recipe) -> list[str]:
     """What a recipe does, in sentences; what is off is not told."""
     per = "" if recipe.optimizer == "adamw" else " per 256 images of a batch"
     steps = [
-        f"{recipe.epochs} epochs in batches of {recipe.batch}, {_OPTIMIZERS[recipe.optimizer]}, weight decay "
+        f"{counted(recipe.epochs, 'epoch')} in batches of {recipe.batch}, {_OPTIMIZERS[recipe.optimizer]}, weight decay "
         f"{recipe.weight_decay:g}, label smoothing {recipe.label_smoothing:g}",
         f"learning rate {recipe.learning_rate:g}{per}: warm-up over {recipe.warmup:.0%} of the steps, then a cosine to zero",
     ]

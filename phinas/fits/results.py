@@ -11,6 +11,7 @@ from experiment.manifest import describe_machine
 from experiment.measurement import Measurement
 from experiment.rundir import write_atomic, write_json
 from phinas.fits.record import Fit
+from reports.wording import counted
 from space.yaml_text import dump_yaml
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def read_results(place: FitDir) -> dict[str, Any]:
 
 def sentence(facts: dict[str, Any]) -> str:
     low, high = facts["interval"]
-    epochs = f"{facts['epochs']} epoch{'s' * (facts['epochs'] != 1)}"
+    epochs = counted(facts["epochs"], "epoch")
     early = {"deadline": ", ended at its time limit", "stopped": ", stopped early"}.get(facts["ended"], "")
     return (
         f"{facts['accuracy']:.1%} of {facts['images']:,} test images right (95%: {low:.1%} to {high:.1%}), mean of the classes "

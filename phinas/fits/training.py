@@ -4,7 +4,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from experiment.executors import Conclusive
 from experiment.fitdir import FitDir
 from experiment.sections.fit import FREE
 from phinas.fits.record import Fit
-from phinas.progress import Display
+from phinas.progress import Display, Notify
 from space.blocks import ConvNet
 from training.checkpoint import load_pretrained
 from training.course import Interrupted as Stopped
@@ -45,7 +45,8 @@ def train_it(
     told = {"batch": asked.batch, "spec": asked.spec.to_dict(), "weights": asked.weights_sha256, "data": data.fingerprint}
     snapshots = Snapshots(place.snapshot, job_key("fit", decisive | told), seconds=60 * config.snapshot_minutes)
     start = Start(partial(_load, asked) if config.weights else lambda _network: None, config.freeze_backbone)
-    with _shown(asked, data, display) as (report, tick), _stopping(snapshots) as caught:
+    with display.stage("training", every_seconds=0.0) as notify, _stopping(snapshots) as caught:
+        watch = _Watch(asked, data, display, notify)
         try:
             trained = train(
                 asked.spec,
@@ -55,11 +56,11 @@ def train_it(
                 flip=data.mirror if config.data.flip == "auto" else config.data.flip,
                 seed=config.seed,
                 device=resolve_device(device),
-                report=report,
+                report=watch.report,
                 start=start,
                 snapshots=snapshots,
                 ranks=ranks,
-                tick=tick,
+                tick=watch.tick,
             )
         except Stopped:
             raise Interrupted(caught[0] if caught else signal.SIGTERM) from None
@@ -104,36 +105,33 @@ def _stopping(snapshots: Snapshots) -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-@contextmanager
-def _shown(
-    asked: Fit, data: PreparedData, display: Display
-) -> Iterator[tuple[Callable[[int, float], bool], Callable[[int], None]]]:
-    """What hears of epochs and steps: on a terminal a bar of steps, else a line an epoch."""
-    epochs, batch = asked.recipe.epochs, asked.batch
-    total = epochs * (data.train // batch)
-    epoch, accuracy, began, first = 1, "", 0.0, 0
-    with display.stage("training", every_seconds=0.0) as notify:
+class _Watch:
+    """Hears of epochs and steps, and tells them: on a terminal every step, else every epoch."""
 
-        def pace(step: int) -> str:
-            passed = time.monotonic() - began
-            return f", {batch * (step - first) / passed:,.0f} images/s" if began and step > first and passed > 0 else ""
+    def __init__(self, asked: Fit, data: PreparedData, display: Display, notify: Notify) -> None:
+        self._epochs, self._batch, self._each = asked.recipe.epochs, asked.batch, data.train // asked.batch
+        self._display, self._notify = display, notify
+        self._epoch, self._told = 1, ""
+        self._first = self._last = (0, 0.0)  # step and time, of this epoch: evaluation is no part of the pace
+        self._begun = False
 
-        def tick(step: int) -> None:
-            nonlocal began, first
-            if not began:
-                began, first = time.monotonic(), step
-            if display.live:
-                notify(step, total, f"epoch {epoch} of {epochs}{accuracy}{pace(step)}")
+    def tick(self, step: int) -> None:
+        if not self._begun and step > 1:
+            self._display.say(f"carried on after {step - 1:,} of {self._epochs * self._each:,} steps")
+        self._begun = True
+        self._last = step, time.monotonic()
+        self._first = self._first if self._first[0] else self._last
+        if self._display.live:
+            text = f"epoch {self._epoch} of {self._epochs}{self._told}{self._pace()}"
+            self._notify(step, self._epochs * self._each, text)
 
-        def report(number: int, value: float) -> bool:
-            nonlocal epoch, accuracy, began
-            step = number * (data.train // batch)
-            text = f"{value:.1%} of validation images right{pace(step)}"
-            epoch, accuracy, began = min(number + 1, epochs), f", {value:.1%} of validation images right", 0.0
-            if display.live:
-                notify(step, total, f"epoch {number} of {epochs}, {text}")
-            else:
-                notify(number, epochs, text)
-            return True
+    def report(self, epoch: int, accuracy: float) -> bool:
+        told = f"{accuracy:.1%} of validation images right"
+        if not self._display.live:
+            self._notify(epoch, self._epochs, told + self._pace())
+        self._epoch, self._told, self._first = min(epoch + 1, self._epochs), f", {told}", (0, 0.0)
+        return True
 
-        yield report, tick
+    def _pace(self) -> str:
+        steps, seconds = (late - early for early, late in zip(self._first, self._last, strict=True))
+        return f", {self._batch * steps / seconds:,.0f} images/s" if steps and seconds else ""
