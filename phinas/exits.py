@@ -50,7 +50,7 @@ def call(cli: click.Command, arguments: list[str]) -> int:
     except Exception as error:
         if "--debug" in arguments:
             traceback.print_exc()
-        how = "the same command again" if "fit" in arguments else "`phinas resume`"
+        how = "the same command again" if _verb(arguments) == "fit" else "`phinas resume`"
         known = _failure(error, place=_hint(arguments), remedy=how)
         if known is None:
             click.echo(f"phinas: a bug: {type(error).__name__}: {error}\n{_crashed(arguments)}", err=True)
@@ -80,14 +80,18 @@ def leads() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
+def _verb(arguments: list[str]) -> str:
+    return next((word for word in arguments if not word.startswith("-")), "")
+
+
 def _kept(arguments: list[str]) -> str:
     """What is left of an interrupted call, and how to carry it on."""
-    if "bench" in arguments:
+    if _verb(arguments) == "bench":
         return "the runs that had ended are kept; the same command carries on"
     place = _hint(arguments)
     if not place:
         return "nothing was written"
-    how = "the same command again" if "fit" in arguments else f"phinas resume {place}"
+    how = "the same command again" if _verb(arguments) == "fit" else f"phinas resume {place}"
     return f"everything so far is kept; carry on with: {how}"
 
 

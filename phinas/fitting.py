@@ -8,6 +8,7 @@ reads images, writes and speaks; the others wait for it, and train.
 import shutil
 from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,15 +42,19 @@ def fit(
     from training.ranks import ranks_of
 
     changes = {"recipe": "full", **(settings or {}), "spec": spec, "data.source": data}
-    config = checked(FitSection, overlaid({}, changes, where="fit"), where="fit")
     place = FitDir(out)
-    with ranks_of(config.device) as (ranks, device), ExitStack() as stack:
+    with ranks_of(str(changes.get("device", "auto"))) as (ranks, device), ExitStack() as stack:
         display = Display(quiet=quiet or not ranks.leads)
-        ranks.led(lambda: _begin(place, config, ranks, stack=stack, display=display))
+        ranks.led(lambda: _begin(place, _asked(changes), ranks, stack=stack, display=display))
+        config = _asked(changes)
         if not place.finished:
-            _carry_through(place, Fit.read(place), ranks, device=device, display=display)
+            _carry_through(place, replace(Fit.read(place), config=config), ranks, device=device, display=display)
         ranks.led(lambda: _write_onnx(place, wanted=config.onnx))
         return read_results(place)
+
+
+def _asked(changes: Mapping[str, Any]) -> FitSection:
+    return checked(FitSection, overlaid({}, changes, where="fit"), where="fit")
 
 
 def _begin(place: FitDir, config: FitSection, ranks: "Ranks", *, stack: ExitStack, display: Display) -> None:

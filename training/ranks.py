@@ -7,6 +7,7 @@ draw from a process's own part do. One process is the case of one rank, without 
 """
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -113,6 +114,7 @@ def ranks_of(device: str) -> Iterator[tuple[Ranks, str]]:
         told = str(error).partition("\n")[0]
         if "gloo" not in told and not isinstance(error, dist.DistError):
             raise
+        told = re.sub(r"^\[\S+\] ", "", told).partition(". ")[0]
         raise StorageError(f"torchrun: process {dist.get_rank()} lost the others ({told}); see what they said") from None
     # Not after an error: the others may wait in what this one left, and torchrun ends them when it has ended.
     dist.destroy_process_group()

@@ -132,7 +132,9 @@ def _data(data: "PreparedData") -> list[str]:
 
 def _training(asked: Fit, data: "PreparedData", measured: Measurement) -> list[str]:
     recipe = asked.recipe
+    mirrored = ", half of them mirrored" if asked.mirrors(data) else ""
     lines = [f"- {sentence}" for sentence in recipe_in_words(recipe)]
+    lines.append(f"- images are shifted by up to {asked.config.data.shift:.1%} of their side{mirrored}")
     if asked.config.weights:
         file = f"`{Path(asked.config.weights).name}` (sha256 {asked.weights_sha256[:16]})"
         learned = "only the classifier learned" if asked.config.freeze_backbone else "all of it learned"
@@ -160,7 +162,8 @@ def recipe_in_words(recipe: Recipe) -> list[str]:
     changes = {"random crops": recipe.crop, "cutout": recipe.cutout, "RandAugment": recipe.colour}
     changes |= {"mixup": recipe.mixup, "cutmix": recipe.cutmix}
     used = [f"{name} {value:g}" for name, value in changes.items() if value]
-    steps.append("images are shifted, and mirrored where that keeps the class" + (f"; {', '.join(used)}" if used else ""))
+    if used:
+        steps.append(", ".join(used))
     if recipe.progressive < 1:
         steps.append(f"smaller images at first, from {recipe.progressive:.0%} of the resolution, and milder augmentation")
     if recipe.ema:

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from experiment.config import FitSection, Recipe, checked, flatten
 from experiment.errors import InputError
@@ -14,6 +14,9 @@ from experiment.sections.fit import FREE
 from space.loading import load_spec
 from space.spec import ArchSpec
 from space.yaml_text import dump_yaml, read_yaml
+
+if TYPE_CHECKING:
+    from training.prepared import PreparedData
 
 _SETTLED = 3  # of what a batch norm began with, exp(-3) = 5% is left after 3 / momentum steps
 
@@ -32,6 +35,10 @@ class Fit:
     @property
     def recipe(self) -> Recipe:
         return self.config.recipe.model_copy(update={"batch": self.batch})
+
+    def mirrors(self, data: "PreparedData") -> bool:
+        """Whether half of the images are seen mirrored."""
+        return data.mirror if self.config.data.flip == "auto" else self.config.data.flip
 
     def hasty(self, images: int) -> str:
         """A warning where a training on so many images ends before its batch norms know what to expect, or ""."""

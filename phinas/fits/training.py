@@ -53,7 +53,7 @@ def train_it(
                 data,
                 recipe=asked.recipe,
                 shift=config.data.shift,
-                flip=data.mirror if config.data.flip == "auto" else config.data.flip,
+                flip=asked.mirrors(data),
                 seed=config.seed,
                 device=resolve_device(device),
                 report=watch.report,

@@ -213,8 +213,9 @@ def test_a_killed_fit_that_is_carried_on_ends_with_the_same_bits(network, undist
         process.kill()
         process.communicate()
         assert not (out / "measurement.json").exists()
-    told = phinas(*asked(network, out, *OFTEN))
+    told = phinas(*asked(network, out, *OFTEN, "--set", "snapshot_minutes=5"))
     assert told.returncode == 0, told.stderr
+    assert "carried on after" in told.stderr
     assert_same(out, undisturbed)
     assert not (out / "snapshots").exists()
 
@@ -232,6 +233,7 @@ def test_a_signal_leaves_a_snapshot_and_says_how_to_go_on(number, code, network,
     process.send_signal(number)
     _, told = process.communicate(timeout=60)
     assert process.returncode == code
+    assert "training: done" not in told
     assert "interrupted: everything so far is kept; carry on with: the same command again" in told
     assert (out / "snapshots" / "training.snapshot").exists()
     again = phinas(*asked(network, out, *rarely))
@@ -347,6 +349,24 @@ def test_a_training_too_short_for_its_batch_norms_is_warned_of(tmp_path, capfd):
     told = "batch norms need some 300 steps to settle and there are 36, so accuracies will be far too low"
     assert told in " ".join(capfd.readouterr().err.split())
     assert told in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_a_network_sees_no_more_pixels_than_there_are_unless_they_are_enlarged(tmp_path):
+    larger = replace(SPEC, resolution=12)
+    (tmp_path / "larger.yaml").write_text(larger.to_yaml())
+    sides = {"stored": {}, "enlarged": {"data.upsample": True}, "asked": {"data.upsample": True, "resolution": 16}}
+    seen = {}
+    for name, settings in sides.items():
+        made(tmp_path / "larger.yaml", tmp_path / name, **settings, **{"recipe.epochs": 1})
+        seen[name] = load_spec(str(tmp_path / name / "spec.yaml")).resolution
+    assert seen == {"stored": 8, "enlarged": 12, "asked": 16}
+
+
+def test_a_seed_is_a_training_of_its_own(network, tmp_path):
+    for name, seed in {"one": 1, "again": 1, "two": 2}.items():
+        made(network, tmp_path / name, seed=seed, **{"recipe.epochs": 1})
+    one, again, two = ((tmp_path / name / "weights.safetensors").read_bytes() for name in ("one", "again", "two"))
+    assert one == again != two
 
 
 def test_a_python_call_says_what_the_record_holds(network, tmp_path):
