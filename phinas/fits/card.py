@@ -33,7 +33,7 @@ def write_card(
     name = _network_name(asked.config.spec)
     front = _front_matter(name, asked, data, measured)
     sections = {
-        f"{name} on {data.name}": [_summary(asked, data, measured)],
+        _cell(f"{name} on {data.name}"): [_summary(asked, data, measured)],
         "How to load it": _loading(),
         "Network": _network(asked),
         "Data": _data(data),
@@ -222,7 +222,7 @@ def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _cell(text: str) -> str:
-    return text.replace("|", "\\|")
+    return " ".join(text.split()).replace("|", "\\|")
 
 
 def _numbers(values: Sequence[float]) -> str:

@@ -65,7 +65,7 @@ def train_it(
         except Stopped:
             raise Interrupted(caught[0] if caught else signal.SIGTERM) from None
         except Conclusive as error:
-            raise NothingFound(f"{error} (--set recipe.KEY=VALUE), with a new --out") from None
+            raise NothingFound(f"{error}, with a new --out") from None
         except RuntimeError as error:
             if "can't allocate memory" not in str(error):
                 raise

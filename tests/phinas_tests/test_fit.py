@@ -329,7 +329,7 @@ def test_a_directory_of_somebody_else_is_left_alone(network, tmp_path):
 
 
 def test_a_training_that_diverges_is_told_in_one_line(network, tmp_path):
-    with pytest.raises(NothingFound, match=r"^the loss was nan in epoch 1 of 3; lower the learning rate .*, with a new --out$"):
+    with pytest.raises(NothingFound, match=r"^the loss was nan in epoch 1 of 3; lower the learning rate, with a new --out$"):
         made(network, tmp_path / "out", **{"recipe.learning_rate": 1e30})
     assert not (tmp_path / "out" / "measurement.json").exists()
 
@@ -365,8 +365,9 @@ def test_a_network_sees_no_more_pixels_than_there_are_unless_they_are_enlarged(t
 def test_a_seed_is_a_training_of_its_own(network, tmp_path):
     for name, seed in {"one": 1, "again": 1, "two": 2}.items():
         made(network, tmp_path / name, seed=seed, **{"recipe.epochs": 1})
-    one, again, two = ((tmp_path / name / "weights.safetensors").read_bytes() for name in ("one", "again", "two"))
-    assert one == again != two
+    one, again, two = (load_file(tmp_path / name / "weights.safetensors") for name in ("one", "again", "two"))
+    assert all(torch.equal(one[name], again[name]) for name in one)
+    assert not torch.equal(one["classifier.weight"], two["classifier.weight"])
 
 
 def test_a_python_call_says_what_the_record_holds(network, tmp_path):
