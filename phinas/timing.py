@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, get_args
 
 from experiment.errors import InputError
+from phinas.description import WIDTH
 from reports.wording import quantity
 from space.cost import cost
 from space.loading import load_spec
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from training.turns import Entrant
 
 MOST_IMAGES = 2**20
-_NAME_ROOM = 36
+_LEAST_ROOM = 12
 
 
 def latency(
@@ -131,6 +132,8 @@ def as_text(facts: dict[str, Any]) -> str:
     """A table for a person, the batches one below another."""
     rows = facts["rows"]
     columns = {name: cells for name, cells in _columns(rows).items() if any(cells)}
+    room = WIDTH - sum(2 + max(map(len, (name, *cells))) for name, cells in columns.items())
+    columns = {"network": [_shortened(row["name"], max(room, _LEAST_ROOM)) for row in rows]} | columns
     widths = {name: max(map(len, (name, *cells))) for name, cells in columns.items()}
     lines = ["  ".join(_aligned(name, name, widths) for name in columns)]
     for place, row in enumerate(rows):
@@ -143,13 +146,12 @@ def as_text(facts: dict[str, Any]) -> str:
 
 
 def _columns(rows: list[dict[str, Any]]) -> dict[str, list[str]]:
-    """Cells by column; all empty where no row has anything to say."""
+    """Cells by column, but the names; all empty where no row has anything to say."""
 
     def cells(field: str, words: Callable[[Any], str]) -> list[str]:
         return ["" if row[field] is None or row["failed"] else words(row[field]) for row in rows]
 
     return {
-        "network": [_shortened(row["name"]) for row in rows],
         "px": [f"{row['resolution']}" for row in rows],
         "FLOPs": [quantity(row["flops"]) for row in rows],
         "batch": [f"{row['batch']:,}" for row in rows],
@@ -170,8 +172,8 @@ def _digits(value: float) -> str:
     return f"{value:,.{max(0, 4 - len(str(int(value))))}f}" if value >= 1 else f"{value:.4g}"
 
 
-def _shortened(name: str) -> str:
-    return name if len(name) <= _NAME_ROOM else f"...{name[3 - _NAME_ROOM :]}"
+def _shortened(name: str, room: int) -> str:
+    return name if len(name) <= room else f"...{name[3 - room :]}"
 
 
 def _aligned(name: str, cell: str, widths: dict[str, int]) -> str:
