@@ -41,17 +41,17 @@ def table(*rows: dict[str, object]) -> str:
 
 
 def test_each_network_is_timed_with_each_batch(spec: str, phinas) -> None:
-    told = phinas("latency", spec, spec, "--batch", "1,8", "--batch", "2", "--threads", "1", "--json")
+    told = phinas("latency", spec, spec, "--batch", "1", "--batch", "8", "--threads", "1", "--json")
     assert told.returncode == 0, told.stderr
     facts = json.loads(told.stdout)
-    assert [found["batch"] for found in facts["rows"]] == [1, 1, 8, 8, 2, 2]
+    assert [found["batch"] for found in facts["rows"]] == [1, 1, 8, 8]
     assert facts["threads"] == 1
     for found in facts["rows"]:
         low, high = found["latency_quartiles_ms"]
         assert 0 < low <= found["latency_ms"] <= high
         assert found["images_per_second"] == pytest.approx(1e3 * found["batch"] / found["latency_ms"])
         assert 0 <= found["left_out"] < 1
-    assert [found["ratio"] is None for found in facts["rows"]] == [True, False] * 3
+    assert [found["ratio"] is None for found in facts["rows"]] == [True, False] * 2
 
 
 def test_without_a_batch_there_is_one_image_and_a_large_batch(spec: str, short: None) -> None:
@@ -60,7 +60,7 @@ def test_without_a_batch_there_is_one_image_and_a_large_batch(spec: str, short: 
 
 
 def test_a_batch_too_large_for_the_memory_is_said_to_be_and_the_others_are_timed(spec: str, phinas) -> None:
-    told = phinas("latency", spec, "efficientnet_b7", "--batch", "20000", "--json")
+    told = phinas("latency", spec, "efficientnet_b7", "--batch", "4000", "--json")
     assert told.returncode == 0, told.stderr
     small, large = json.loads(told.stdout)["rows"]
     assert (small["failed"], large["latency_ms"], large["ratio"]) == (None, None, None)
@@ -68,7 +68,7 @@ def test_a_batch_too_large_for_the_memory_is_said_to_be_and_the_others_are_timed
 
 
 def test_where_nothing_could_be_timed_the_exit_code_says_so(phinas) -> None:
-    told = phinas("latency", "efficientnet_b7", "--batch", "20000")
+    told = phinas("latency", "efficientnet_b7", "--batch", "4000")
     assert told.returncode == 1
     assert "GB at least, of " in told.stdout.splitlines()[1]
 
