@@ -12,13 +12,15 @@ if TYPE_CHECKING:
     from phinas.exporting import export
     from phinas.pipeline import report, resume, run, scale, search, validate
     from phinas.planning import plan
+    from phinas.timing import latency
 
-__all__ = ["data", "describe", "export", "plan", "report", "resume", "run", "scale", "search", "validate"]
+__all__ = ["data", "describe", "export", "latency", "plan", "report", "resume", "run", "scale", "search", "validate"]
 
 _HOMES = {
     "data": "phinas.census",
     "describe": "phinas.description",
     "export": "phinas.exporting",
+    "latency": "phinas.timing",
     "plan": "phinas.planning",
 }
 

@@ -48,6 +48,7 @@ class _Numbers(click.ParamType):  # type: ignore[type-arg]
         return value
 
 
+NUMBERS = _Numbers()
 _NUMBER = re.compile(r"(\d+\.?\d*|\.\d+)(e[-+]?\d+)?[kMG]?", re.ASCII)
 _UNITS = {"k": 1e3, "M": 1e6, "G": 1e9}
 
@@ -121,9 +122,9 @@ BASELINE: Options = {
 }
 FAMILY: Options = {
     "--coefficients": ("scaling.coefficients", _Numbers(words=True), "1.2 1.1 1.15, or another run's: not searched, taken."),
-    "--flops": ("scaling.flops", _Numbers(), "The family by budgets, 200M 400M 800M, instead of by phi."),
-    "--params": ("scaling.params", _Numbers(), "The same of parameters."),
-    "--latency-ms": ("scaling.latency_ms", _Numbers(), "The same of milliseconds an image takes on this device."),
+    "--flops": ("scaling.flops", NUMBERS, "The family by budgets, 200M 400M 800M, instead of by phi."),
+    "--params": ("scaling.params", NUMBERS, "The same of parameters."),
+    "--latency-ms": ("scaling.latency_ms", NUMBERS, "The same of milliseconds an image takes on this device."),
 }
 
 SET = click.option(

@@ -1,11 +1,12 @@
-"""The verbs of one network: describe, export."""
+"""The verbs of networks by themselves: describe, export, latency."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from phinas.options import Verb
-from phinas.verbs.common import JSON, print_json
+from phinas.options import NUMBERS, Verb
+from phinas.verbs.common import JSON, print_json, quiet
 
 
 @click.command(cls=Verb)
@@ -57,4 +58,31 @@ def export(spec: str, to: str | None, out: Path, weights: Path | None, as_json: 
     click.echo(f"{facts['path']}: largest difference from torch {facts['largest_relative_difference']:.1e}, relative")
 
 
-VERBS = (describe, export)
+@click.command(cls=Verb)
+@click.argument("specs", metavar="SPEC...", nargs=-1, required=True)
+@click.option("--batch", "batches", type=NUMBERS, multiple=True, help="Images of an inference: 1,64. By default 1 and many.")
+@click.option("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps.")
+@click.option("--threads", type=int, help="Of the CPU; by default all that torch takes.")
+@click.option("--resolution", type=int, help="Pixels of a side, instead of the networks' own.")
+@click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", help="bf16: under autocast.")
+@JSON
+def latency(specs: tuple[str, ...], batches: tuple[list[float], ...], as_json: bool, **options: Any) -> None:
+    """Time inferences of networks on this device: milliseconds, images a second, and the ratio to the first network.
+
+    Several are timed in turns, so that what else the machine does hits all alike. Takes 3 to 25 seconds a network and batch.
+    """
+    from phinas import timing
+    from phinas.progress import Display
+
+    chosen: list[Any] = [int(batch) if batch.is_integer() else batch for given in batches for batch in given]
+    with Display(quiet=quiet()).stage("latency") as notify:
+        facts = timing.latency(*specs, batches=chosen or None, notify=notify, **options)
+    if as_json:
+        print_json(facts)
+    else:
+        click.echo(timing.as_text(facts))
+    if all(row["failed"] for row in facts["rows"]):
+        raise click.exceptions.Exit(1)
+
+
+VERBS = (describe, export, latency)
