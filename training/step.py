@@ -95,7 +95,7 @@ def precision(recipe: Recipe, device: torch.device) -> torch.dtype:
     if recipe.precision == "auto":
         able = device.type == "cuda" and torch.cuda.is_bf16_supported()
         return torch.bfloat16 if able else torch.float32
-    return torch.bfloat16 if recipe.precision == "bfloat16" else torch.float32
+    return torch.bfloat16 if recipe.precision == "bf16" else torch.float32
 
 
 def autocast(device: torch.device, kind: torch.dtype) -> torch.autocast | nullcontext[None]:

@@ -31,7 +31,8 @@ def config(text: str) -> Config:
         ("zzzz: 1", "zzzz: unknown key; known keys: version, name, run, data, search, scaling, validation"),
         (
             "run: {integer: 3}",
-            "run.integer: unknown key; known keys: seed, device, workers, threads, executor, storage, trial_minutes, "
+            "run.integer: unknown key; known keys: seed, device, workers, threads, trials_per_gpu, deterministic, executor, "
+            "storage, trial_minutes, snapshot_minutes, "
             "retries, retry",
         ),
         ("1: 2", "1: unknown key; known keys: version, name, run, data, search, scaling, validation"),
