@@ -39,10 +39,12 @@ class BadImage(Exception):  # noqa: N818 - a verdict on a picture, collected and
 
 @dataclass(frozen=True)
 class Part:
-    """One split of a source, before any pixel is decoded: class indices, and a reader of (name, content) in their order."""
+    """One split of a source, before any pixel is decoded: class indices, a reader of (name, content) in their order, and
+    what group each image is of, as text, if data.group_by is given."""
 
     labels: np.ndarray
     read: Callable[[], Iterator[tuple[str, Content]]]
+    groups: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
