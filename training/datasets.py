@@ -17,8 +17,9 @@ from PIL import Image, ImageOps
 from experiment.config import DataSection
 from experiment.errors import InputError
 from training.arrays import Arrays, load_digits, load_npz
+from training.cache import decode_once
 from training.class_folders import list_class_folders, shown
-from training.decoding import LARGEST_SIDE, Listing, check_memory, decode_all, stored_side
+from training.decoding import LARGEST_SIDE, Listing, check_memory, stored_side
 from training.hub import PREFIX, list_hub
 from training.parquet import list_parquet, parquet_files
 
@@ -110,7 +111,7 @@ def _from_listing(listing: Listing, section: DataSection, *, path: Path, notify:
     skipped: list[str] = []
     done = 0
     for part in parts:
-        pixels, bad = decode_all(part, side=side, notify=partial(_report, notify, done, total))
+        pixels, bad = decode_once(part, side=side, notify=partial(_report, notify, done, total))
         images = Images(pixels, part.labels, part.groups)
         if bad:
             good = np.setdiff1d(np.arange(len(images)), list(bad))
