@@ -38,10 +38,9 @@ Decoded = tuple[Pixels, dict[int, str]]
 def decode_once(part: Part, *, side: int, notify: Callable[[int], None]) -> Decoded:
     """What decoding.decode_all gives, from the cache where it is there. Raises InputError for a limit that is no number."""
     needed, limit = len(part.labels) * side * side * 3, _limit_bytes()
-    if not 0 < needed <= limit:
+    if not part.encoded or not 0 < needed <= limit:
         return decode_all(part, side=side, notify=notify)
-    folder = _folder()
-    entry = folder / _key(part, side=side, notify=notify)
+    entry = cache_root() / "images" / _key(part, side=side, notify=notify)
     found = _read(entry, part, side=side)
     if found is None:
         found = _make(entry, part, side=side, notify=notify, limit=limit)
@@ -49,13 +48,14 @@ def decode_once(part: Part, *, side: int, notify: Callable[[int], None]) -> Deco
     return found
 
 
-def _folder() -> Path:
+def cache_root() -> Path:
+    """Where this machine keeps what phinas can make or fetch again."""
     given = os.environ.get(PLACE)
     try:
         root = Path(given or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "phinas").expanduser()
     except RuntimeError:
         root = Path(given or "phinas")  # of somebody, or of a user without a home
-    return root.absolute() / "images"
+    return root.absolute()
 
 
 def _limit_bytes() -> float:
@@ -83,7 +83,7 @@ def _key(part: Part, *, side: int, notify: Callable[[int], None]) -> str:
 
 def _bytes_of(content: Content) -> bytes:
     try:
-        return content.read_bytes() if isinstance(content, Path) else b"none" if content is None else content
+        return content.read_bytes() if isinstance(content, Path) else content if isinstance(content, bytes) else b"none"
     except OSError as error:
         return str(error.errno).encode()
 

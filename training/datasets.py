@@ -1,4 +1,4 @@
-"""Images from where people have them: a name, class folders, Hugging Face Parquet or its hub, an .npz.
+"""Images from where people have them: a name, class folders, Hugging Face Parquet or its hub, torchvision, an .npz.
 
 The one decision to know: every source becomes one uint8 array (images, side, side, channels) with integer labels, decoded once.
 Every image is checked while it is read; a bad one is named, and is left out only where the caller asked for that.
@@ -16,15 +16,16 @@ from PIL import Image, ImageOps
 
 from experiment.config import DataSection
 from experiment.errors import InputError
+from training import hub, torchvision_sets
 from training.arrays import Arrays, load_digits, load_npz
 from training.cache import decode_once
 from training.class_folders import list_class_folders, shown
 from training.decoding import LARGEST_SIDE, Listing, check_memory, stored_side
-from training.hub import PREFIX, list_hub
 from training.parquet import list_parquet, parquet_files
 
 Notify = Callable[[int, int], None]
 DIGITS = "digits"
+NAMED = {hub.PREFIX: hub.list_hub, torchvision_sets.PREFIX: torchvision_sets.list_torchvision}
 
 
 @dataclass(frozen=True)
@@ -63,10 +64,11 @@ def load_images(section: DataSection, *, notify: Notify | None = None) -> ImageS
             raise InputError(f"data.group_by: {section.group_by!r}, and {DIGITS} have no groups; leave it out")
         return _from_arrays(load_digits(), section, name=DIGITS, mirror=False)
     heard = notify or (lambda _done, _total: None)
-    if section.source.startswith(PREFIX):
-        return _from_listing(
-            list_hub(section.source, group_by=section.group_by), section, path=Path(section.source), notify=heard
-        )
+    for prefix, list_named in NAMED.items():
+        if section.source.startswith(prefix):
+            listing = list_named(section.source, group_by=section.group_by)
+            name = section.source.removeprefix(prefix).partition(":")[0]
+            return _from_listing(listing, section, path=Path(name), notify=heard)
     try:
         path = _find(section.source)
         if path.suffix.lower() == ".npz" and path.is_file():

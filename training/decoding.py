@@ -29,7 +29,7 @@ CHUNK = 64  # encoded images held at a time
 THREADED_BYTES = 8192  # encoded; smaller images cost more in Python than in decoding
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "MPO", "JPEG2000", "AVIF", "ICO", "TGA", "QOI")
 
-Content = bytes | Path | None
+Content = bytes | Path | Callable[[], Image.Image] | None  # encoded, or what gives it decoded
 Pixels = np.ndarray
 
 
@@ -40,11 +40,12 @@ class BadImage(Exception):  # noqa: N818 - a verdict on a picture, collected and
 @dataclass(frozen=True)
 class Part:
     """One split of a source, before any pixel is decoded: class indices, a reader of (name, content) in their order, and
-    what group each image is of, as text, if data.group_by is given."""
+    what group each image is of, as text, if data.group_by is given. encoded: the content is what a file holds."""
 
     labels: np.ndarray
     read: Callable[[], Iterator[tuple[str, Content]]]
     groups: np.ndarray | None = None
+    encoded: bool = True
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,19 @@ def _open(content: bytes) -> Image.Image:
     return image
 
 
-def _bytes_of(content: Content) -> bytes:
+def _image_of(content: Content) -> Image.Image:
+    if not callable(content):
+        return _open(_bytes_of(content))
+    try:
+        image = content()
+    except Exception as error:  # as above, in somebody else's reader
+        raise BadImage(f"cannot be read: {_one_line(error)}") from None
+    if not isinstance(image, Image.Image):
+        raise BadImage(f"is of type {type(image).__name__}, not a picture")
+    return image
+
+
+def _bytes_of(content: bytes | Path | None) -> bytes:
     if content is None:
         raise BadImage("has no bytes")
     if isinstance(content, bytes):
@@ -94,7 +107,7 @@ def _bytes_of(content: Content) -> bytes:
 
 def decode(content: Content, *, side: int) -> Pixels:
     """One image as (side, side, 3) of uint8. Raises BadImage with the reason."""
-    image = _open(_bytes_of(content))
+    image = _image_of(content)
     try:
         if min(image.size) >= 4 * side:
             image.draft(None, (2 * side, 2 * side))  # a large JPEG is decoded at a half, quarter or eighth of its side
@@ -157,7 +170,7 @@ def _shorter_side(content: Content) -> int:
                 return min(image.size)
         except Exception as error:  # as in _open
             raise BadImage(_one_line(error)) from None
-    return min(_open(_bytes_of(content)).size)
+    return min(_image_of(content).size)
 
 
 def _size_of(content: Content) -> int:
@@ -166,7 +179,7 @@ def _size_of(content: Content) -> int:
             return content.stat().st_size
         except OSError:
             return 0
-    return len(content or b"")
+    return len(content) if isinstance(content, bytes) else 0
 
 
 def decode_all(part: Part, *, side: int, notify: Callable[[int], None]) -> tuple[Pixels, dict[int, str]]:

@@ -45,7 +45,10 @@ class RunSection(Section):
 class DataSection(Section):
     """The images."""
 
-    source: str = Field(min_length=1, description="digits, or the path of class folders, Parquet file(s), an .npz, or hf:NAME")
+    source: str = Field(
+        min_length=1,
+        description="digits, a path (class folders, Parquet, an .npz), hf:NAME or torchvision:NAME[:ROOT]",
+    )
     side: Count | None = Field(
         default=None, description="pixels of a side that images are stored at; none: their median, 224 at most"
     )
