@@ -46,10 +46,11 @@ Parts = dict[
 
 @dataclass(frozen=True)
 class PreparedData:
-    """train, validation, test: images in each; mean, std: of each channel of the training pixels over 255, std at least one
-    grey level; fingerprint: of pixels, labels, classes and split; duplicates: distinct images that occur, pixel by pixel,
-    in more than one split; groups: how many are in train, validation and test, if data.group_by is given (0: unknown, of an
-    official test split); shared_groups: those that the official test split has in common with the others."""
+    """train, validation, test: images in each; counts: training images of each class; mean, std: of each channel of the
+    training pixels over 255, std at least one grey level; fingerprint: of pixels, labels, classes and split; duplicates:
+    distinct images that occur, pixel by pixel, in more than one split; groups: how many are in train, validation and test, if
+    data.group_by is given (0: unknown, of an official test split); shared_groups: those that the official test split has in
+    common with the others."""
 
     directory: Path
     name: str
@@ -61,6 +62,7 @@ class PreparedData:
     train: int
     validation: int
     test: int
+    counts: tuple[int, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
     skipped: tuple[str, ...]
@@ -230,6 +232,7 @@ def _describe(directory: Path, data: ImageSet, parts: Parts, *, fingerprint: str
         train=len(parts["train"][2]),
         validation=len(parts["validation"][2]),
         test=len(parts["test"][2]),
+        counts=tuple(np.bincount(data.train.labels[parts["train"][2]], minlength=len(data.classes)).tolist()),
         mean=mean,
         std=std,
         skipped=data.skipped,
