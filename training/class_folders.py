@@ -89,10 +89,17 @@ def _walk(folder: Path, seen: set[tuple[int, int]]) -> Iterator[Path]:
         found = sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
     for entry in found:
         path = folder / entry.name
-        if entry.is_dir():
+        if _is_folder(entry):
             yield from _walk(path, seen)
-        elif (entry.is_file() or entry.is_symlink()) and path.suffix.lower() not in COMPANIONS:
+        elif (entry.is_symlink() or entry.is_file()) and path.suffix.lower() not in COMPANIONS:
             yield path
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself: a bad image, like a link to nothing
+        return False
 
 
 def _part(root: Path, images: dict[str, list[Path]], group_by: str | None) -> Part:

@@ -143,6 +143,8 @@ def to_rgb(image: Image.Image) -> Image.Image:
 def _from_16_bits(image: Image.Image) -> Image.Image:
     """Pillow would clip at 255; 0..65535 is brought to 0..255 by the nearest multiple of 257."""
     values = np.asarray(image).astype(np.int64)
+    if image.mode == "I" and image.format == "TIFF" and values.max() <= 255:  # 32 bits a pixel: 200 is bright, or nearly black
+        raise BadImage(f"holds 32-bit numbers up to {values.max()}, 8 bits or 16; save it with 8 bits a channel")
     if values.min() < 0 or values.max() > 65535:
         raise BadImage(f"holds values from {values.min()} to {values.max()}, beyond 16 bits; save it with 8 bits a channel")
     return Image.fromarray(((values + 128) // 257).astype(np.uint8)).convert("RGB")

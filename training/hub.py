@@ -13,7 +13,7 @@ import numpy as np
 from experiment.errors import InputError
 from training.decoding import Content, Listing, Part
 from training.groups import groups_of_values, no_such
-from training.parquet import IMAGE_COLUMNS, LABEL_COLUMNS
+from training.parquet import IMAGE_COLUMNS, LABEL_COLUMNS, check_range
 
 PREFIX = "hf:"
 TRAIN = ("train",)
@@ -47,8 +47,9 @@ def list_hub(source: str, *, group_by: str | None = None) -> Listing:
         raise InputError(f"data.source: {source}: column {label!r} has no class names (a ClassLabel); convert it to one")
     as_encoded = datasets.Image(decode=False)
     splits = [split.cast_column(image, as_encoded) for split in (train, test) if split is not None]
-    parts = [_part(split, image, label, _groups(source, split, group_by)) for split in splits]
-    return Listing(tuple(map(str, names)), parts[0], parts[1] if test is not None else None)
+    classes = tuple(map(str, names))
+    parts = [_part(split, image, _labels(source, split, label, classes), _groups(source, split, group_by)) for split in splits]
+    return Listing(classes, parts[0], parts[1] if test is not None else None)
 
 
 def _column(source: str, split: Any, wanted: tuple[str, ...]) -> str:
@@ -56,6 +57,16 @@ def _column(source: str, split: Any, wanted: tuple[str, ...]) -> str:
         if name in split.features:
             return name
     raise InputError(f"data.source: {source} has no column {wanted[0]!r}, only {', '.join(split.features)}")
+
+
+def _labels(source: str, split: Any, column: str, classes: tuple[str, ...]) -> np.ndarray:
+    where = f"data.source: {source}: {column}"
+    values = split.select_columns([column])[:][column]
+    if None in values:
+        raise InputError(f"{where}: row {values.index(None)} has none ({values.count(None)} in all); remove or label them")
+    labels = np.asarray(values, dtype=np.int64)
+    check_range(labels, classes, where=where)
+    return labels
 
 
 def _groups(source: str, split: Any, group_by: str | None) -> np.ndarray | None:
@@ -66,11 +77,11 @@ def _groups(source: str, split: Any, group_by: str | None) -> np.ndarray | None:
     return groups_of_values(f"{source}: {group_by}", split.select_columns([group_by])[:][group_by])
 
 
-def _part(split: Any, image: str, label: str, groups: np.ndarray | None) -> Part:
+def _part(split: Any, image: str, labels: np.ndarray, groups: np.ndarray | None) -> Part:
     def read() -> Iterator[tuple[str, Content]]:
         for row, example in enumerate(split.select_columns([image])):
             cell = example[image]
             path = cell["path"]
             yield f"row {row}", cell["bytes"] if cell["bytes"] is not None else Path(path) if path else None
 
-    return Part(np.asarray(split[label], dtype=np.int64), read, groups)
+    return Part(labels, read, groups)

@@ -110,13 +110,6 @@ class _Shard:
             raise InputError(f"{self.path}: {name}: row {row} has none ({column.null_count} in all); remove or label them")
         return np.asarray(column.to_numpy(), dtype=np.int64)
 
-    def check_range(self, classes: tuple[str, ...]) -> None:
-        wrong = np.flatnonzero((self.labels < 0) | (self.labels >= len(classes)))
-        if len(wrong):
-            value = f"row {wrong[0]} is {self.labels[wrong[0]]}"
-            remedy = "-1 marks a split without labels: leave that file out" if self.labels[wrong[0]] == -1 else "correct it"
-            raise InputError(f"{self.path}: label: {value}, outside 0 to {len(classes) - 1}; {remedy}")
-
     def stream(self) -> Iterator[tuple[str, Content]]:
         with self._reading(lambda: self.open(self.path)) as file:
             batches = file.iter_batches(CHUNK, columns=[self.image])
@@ -127,6 +120,15 @@ class _Shard:
                 for content in encoded.to_pylist():
                     yield f"{self.path.name} row {row}", content
                     row += 1
+
+
+def check_range(labels: np.ndarray, classes: tuple[str, ...], *, where: str) -> None:
+    """Raises InputError for a label that is none of the classes."""
+    wrong = np.flatnonzero((labels < 0) | (labels >= len(classes)))
+    if len(wrong):
+        value = f"row {wrong[0]} is {labels[wrong[0]]}"
+        remedy = "-1 marks a split without labels: leave it out" if labels[wrong[0]] == -1 else "correct it"
+        raise InputError(f"{where}: {value}, outside 0 to {len(classes) - 1}; {remedy}")
 
 
 def _pyarrow(path: Path) -> Any:
@@ -161,7 +163,7 @@ def _class_names(shards: list[_Shard]) -> tuple[str, ...]:
 
 def _part(shards: list[_Shard], classes: tuple[str, ...]) -> Part:
     for shard in shards:
-        shard.check_range(classes)
+        check_range(shard.labels, classes, where=f"{shard.path}: label")
 
     def read() -> Iterator[tuple[str, Content]]:
         for shard in shards:

@@ -19,6 +19,7 @@ import numpy as np
 from experiment.errors import InputError
 from training.cache import cache_root
 from training.decoding import Content, Listing, Part
+from training.parquet import check_range
 
 PREFIX = "torchvision:"
 TRAIN = ("train", "trainval")
@@ -46,6 +47,8 @@ def list_torchvision(source: str, *, group_by: str | None = None) -> Listing:
         found = [_open(source, kind, given)]
     labels = [_labels(source, each) for each in found]
     classes = _class_names(found[0], most=max(int(of.max(initial=0)) for of in labels))
+    for of in labels:
+        check_range(of, classes, where=f"data.source: {source}: label")
     parts = [_part(each, of) for each, of in zip(found, labels, strict=True)]
     return Listing(classes, parts[0], parts[1] if len(parts) == 2 else None)
 

@@ -224,6 +224,13 @@ def test_two_processes_at_once_make_one_entry_and_the_same_images(tmp_path, cach
     assert len(entries(cache)) == 1
 
 
+def test_progress_is_told_while_what_is_kept_is_looked_up(tmp_path, cache):
+    heard: list[tuple[int, int]] = []
+    load_images(DataSection(source=str(write(tmp_path / "pets", count=100))), notify=lambda *counts: heard.append(counts))
+    assert heard[:4] == [(0, 200)] * 4
+    assert heard[4][0] == 64
+
+
 def test_a_plan_reads_what_the_census_decoded(tmp_path, cache, phinas):
     write(tmp_path / "pets", count=10)
     assert phinas("data", tmp_path / "pets").returncode == 0

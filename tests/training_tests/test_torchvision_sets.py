@@ -95,6 +95,17 @@ def test_an_image_that_cannot_be_read_is_a_bad_image(tmp_path):
     assert data.train.labels.tolist() == [0] * 3 + [1] * 4
 
 
+def test_labels_that_are_none_of_the_classes_are_refused(tmp_path, torchvision, monkeypatch):
+    class Unlabelled(torchvision.datasets.FakeData):
+        targets = [0, 1, -1]
+
+        def __len__(self):
+            return 3
+
+    monkeypatch.setattr(torchvision.datasets, "Unlabelled", Unlabelled, raising=False)
+    assert "label: row 2 is -1, outside 0 to 1; -1 marks a split without labels" in failure("torchvision:Unlabelled")
+
+
 @pytest.mark.parametrize(("name", "near"), [("cifar10", "CIFAR10"), ("Flowers", "Flowers102"), ("MINST", "MNIST")])
 def test_a_misspelt_name_is_met_with_the_nearest(name, near):
     assert f"torchvision has no data set {name!r}; did you mean {near!r}?" in failure(f"torchvision:{name}")
