@@ -33,7 +33,7 @@ def as_text(facts: dict[str, Any]) -> str:
         *_classes(facts),
         *_groups(facts),
         f"the test split tells two accuracies near 80% apart from {100 * facts['told_apart']:.1f} points on "
-        "(95%, independent errors)",
+        f"(95%, independent errors{', which those of one group hardly are' if facts['groups'] else ''})",
         *_fitting(facts),
     ]
     problems = facts["problems"]

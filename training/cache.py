@@ -163,7 +163,7 @@ def _trim(folder: Path, *, limit: float) -> None:
         except OSError:
             continue  # another process removed it
     total = sum(size for _, size, _ in used)
-    for _, size, entry in sorted(used)[:-1]:
+    for _, size, entry in sorted(used):
         if total <= limit:
             break
         shutil.rmtree(entry, ignore_errors=True)

@@ -132,5 +132,5 @@ class _Dealing:
 
 
 def _gain(row: _Row, lack: list[int], target: list[int]) -> float:
-    """How much a group lessens the squares of what is lacking, relative to what is wanted."""
-    return sum(images * (2 * lack[place] - images) / target[place] for place, images in row)
+    """How much a group lessens the squares of what is lacking, as fractions of what is wanted: rare classes count alike."""
+    return sum(images * (2 * lack[place] - images) / target[place] ** 2 for place, images in row)

@@ -121,12 +121,37 @@ def test_classes_that_share_all_their_groups_are_split_together():
     assert counts(labels, split(labels, groups).test) == [12, 6, 6]
 
 
+def of_classes(*groups: str) -> tuple[np.ndarray, np.ndarray]:
+    """Labels and groups; a group has one image of each class that its text names by a letter."""
+    labels = [ord(name) - ord("a") for names in groups for name in names]
+    return np.array(labels), np.array([index for index, names in enumerate(groups) for _ in names])
+
+
+def test_groups_that_serve_all_splits_in_few_ways_are_dealt_in_one_of_them():
+    labels, groups = of_classes("c", "ac", "b", "d", "abcd", "abd")
+    assert all(counts(labels, part).count(0) == 0 for part in vars(split(labels, groups)).values())
+
+
 def test_groups_that_cannot_serve_all_splits_are_an_error_that_names_a_class():
-    sharing = [("abc",), ("abd",), ("acd",), ("bcd",), ("a",)]  # three of each class but `a`, and any two of the four meet
-    labels = np.array([ord(name) - ord("a") for (names,) in sharing for name in names])
-    groups = np.array([index for index, (names,) in enumerate(sharing) for _ in names])
+    labels, groups = of_classes("abc", "abd", "acd", "bcd", "a")  # three of b, c and d each, and any two of the four meet
     with pytest.raises(InputError, match="20 ways to deal them left a split without class 'class"):
         split(labels, groups)
+
+
+def test_rare_classes_are_split_as_evenly_as_common_ones():
+    off = []
+    for seed in range(20):
+        generator = np.random.default_rng(seed)
+        sizes = generator.integers((20, 0, 0), (100, 20, 4), (80, 3)) * (generator.random((80, 3)) < (1, 0.5, 0.3))
+        labels, groups = np.tile(np.arange(3), 80).repeat(sizes.ravel()), np.arange(80).repeat(sizes.sum(axis=1))
+        off.append(abs(np.array(counts(labels, split(labels, groups, seed=seed).test)) / sizes.sum(axis=0) - 0.2))
+    assert (np.mean(off, axis=0) < 0.03).all()
+
+
+def test_where_all_groups_of_a_class_are_too_large_the_smallest_are_held_out():
+    labels, groups = objects((30, 10, 60), (1,) * 100)
+    parts = split(labels, groups, test_fraction=0.05, validation_fraction=0.05)
+    assert [counts(labels, part)[0] for part in (parts.test, parts.validation)] == [10, 30]
 
 
 def test_a_train_limit_that_is_raised_only_adds_images():
@@ -301,4 +326,6 @@ def test_groups_of_a_test_split_that_are_not_told_are_not_counted(tmp_path):
 def test_the_command_tells_the_groups_of_each_split(tmp_path, capsys):
     write_folders(tmp_path / "pets", items=6)
     assert call(cli, ["data", str(tmp_path / "pets"), "--group-by", FRAME]) == 0
-    assert "groups: 8 train, 2 validation, 2 test" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "groups: 8 train, 2 validation, 2 test" in told
+    assert "(95%, independent errors, which those of one group hardly are)" in told
