@@ -77,7 +77,8 @@ class Verb(click.Command):
 Options = dict[str, tuple[str, Any, str]]
 
 _ALWAYS: Options = {
-    "--data": ("data.source", str, "digits, or a path: class folders, Parquet file(s), an .npz, hf:NAME."),
+    "--data": ("data.source", str, "digits, a path (class folders, Parquet, an .npz), hf:NAME or torchvision:NAME."),
+    "--group-by": ("data.group_by", str, "Column, key, or regular expression over paths: a group is in one split."),
     "--resolution": ("search.resolution", int, "Pixels of a side that candidates see."),
     "--seed": ("run.seed", int, "Decides splits, proposals, weights and data order."),
     "--device": ("run.device", str, "auto, cpu, cuda, cuda:N or mps."),

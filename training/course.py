@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -93,7 +93,7 @@ class Course:
         horizon = self.recipe.ema * self.steps * self.recipe.epochs
         decay = get_ema_multi_avg_fn(max(0.0, 1 - 1 / horizon)) if horizon else None  # type: ignore[no-untyped-call]
         self.average = AveragedModel(self.network, multi_avg_fn=decay, use_buffers=True) if decay else None
-        weights = _class_weights(self.seen.labels, self.spec.classes) if self.recipe.balance else None
+        weights = _class_weights(self.data.counts).to(device) if self.recipe.balance else None
         called = self.ranks.joined(self.network)
         self.step = Step(
             torch.compile(called) if self.recipe.compile else called,  # type: ignore[arg-type]
@@ -234,7 +234,6 @@ def _stage(recipe: Recipe, epoch: int, resolution: int) -> tuple[int, float]:
     return max(1, round(resolution * (least + (1 - least) * way))), _FIRST_STRENGTH + (1 - _FIRST_STRENGTH) * way
 
 
-def _class_weights(labels: Tensor, classes: int) -> Tensor:
+def _class_weights(counts: Sequence[int]) -> Tensor:
     """Inverse to the images of each class, and 1 on average over the images."""
-    counts = torch.bincount(labels, minlength=classes).float()
-    return len(labels) / (classes * counts)
+    return sum(counts) / (len(counts) * torch.tensor(counts, dtype=torch.float32))
