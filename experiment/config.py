@@ -134,8 +134,8 @@ def merged(base: Mapping[str, Any], changes: Mapping[str, Any], *, where: str) -
 
     for name, value in base.items():
         data[name] = copy.deepcopy(value)
-    for path, value in changes.items():
-        put(path, value)
+    for path in sorted(changes, key=lambda path: path.count(".")):  # a named recipe before its options
+        put(path, changes[path])
     return config_from_dict(data, where=where)
 
 

@@ -34,7 +34,7 @@ class Diverged(Conclusive):
     """The loss was not finite; the message says in which epoch."""
 
 
-class Interrupted(Exception):  # noqa: N818 - asked for, and not an error
+class Paused(Exception):  # noqa: N818 - asked for, and not an error
     """The training was told to stop; its snapshot is written."""
 
 
@@ -214,7 +214,7 @@ class Course:
                 {name: getattr(self, name) for name in _FACTS} | {"curve": [score.to_dict() for score in self.curve]},
             )
         if stop:
-            raise Interrupted
+            raise Paused
 
     def _restore(self, held: Held) -> None:
         tensors, facts = held

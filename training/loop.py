@@ -68,7 +68,7 @@ def train(
     """Train `spec` on the training split and score it on the proxy-validation split after each epoch.
 
     `report(epoch, accuracy)` may end it after that epoch; the learning rate falls as for the whole training all the same.
-    torch's global generator is left as it was found. Raises Diverged, OutOfMemory, and Interrupted where `snapshots.stop`.
+    torch's global generator is left as it was found. Raises Diverged, OutOfMemory, and Paused where `snapshots.stop`.
     """
     augmentation = Augmentation(shift, flip, recipe.crop, recipe.cutout, recipe.colour)
     batch = ranks.batch(min(recipe.batch, data.train))

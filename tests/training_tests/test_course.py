@@ -12,7 +12,7 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 from experiment.config import Recipe
 from space.blocks import ConvNet
 from space.loading import load_space
-from training.course import Interrupted, Start
+from training.course import Paused, Start
 from training.loop import OutOfMemory
 from training.snapshot import Snapshots
 
@@ -64,7 +64,7 @@ def test_a_training_that_is_stopped_anywhere_goes_on_to_the_bit(data, fit, tmp_p
         seen.append(len(images))
         snapshots.stop = len(seen) == passes
 
-    with before_each_pass(stop_after), pytest.raises(Interrupted):
+    with before_each_pass(stop_after), pytest.raises(Paused):
         fit(data, spec=DRAWING, recipe=recipe, snapshots=snapshots)
     assert len(seen) == passes
     with before_each_pass(lambda images: seen.append(len(images))):
@@ -81,7 +81,7 @@ def test_epochs_before_a_snapshot_are_reported_again_and_may_end_the_training(da
         snapshots.stop = epoch == 2
         return True
 
-    with pytest.raises(Interrupted):
+    with pytest.raises(Paused):
         fit(data, recipe=SHORT, snapshots=snapshots, report=report)
     before = heard[:]
     assert [epoch for epoch, _ in before] == [1, 2]
