@@ -70,6 +70,7 @@ class Course:
     images: int = 0  # that were trained on
     curve: list[Score] = field(default_factory=list)
     ended: str = ""
+    captured: CapturedStep | None = None
 
     def __post_init__(self) -> None:
         if self.device.type == "cuda":
@@ -142,15 +143,13 @@ class Course:
         self._mode()
         self.step.epoch.fill_(self.epoch)
         self.step.strength.fill_(strength)
-        take_step: TakeStep | None = None
         for number in range(self.done, self.steps):
             samples = chosen[number]
             images, labels = seen.take(read[number]), seen.labels[samples]
             if number + 1 < self.steps:
                 seen.prefetch(read[number + 1])
             set_rate(self.optimizer, self.recipe, step=self._step_number, steps=self.steps * self.recipe.epochs)
-            take_step = take_step or self._make_step(images, labels, samples)
-            take_step(images, labels, samples)
+            self._step_for(images, labels, samples)(images, labels, samples)
             if self.average is not None:
                 self.average.update_parameters(self.network)
             self.done += 1
@@ -184,17 +183,21 @@ class Course:
             self.network.dropout.train()
             self.network.classifier.train()
 
-    def _make_step(self, images: Tensor, labels: Tensor, samples: Tensor) -> TakeStep:
-        """Captured anew for each resolution; several processes, and what torch compiles, go step by step."""
+    def _step_for(self, images: Tensor, labels: Tensor, samples: Tensor) -> TakeStep:
+        """Captured once for each resolution; several processes, and what torch compiles, go step by step."""
         if self.device.type != "cuda" or self.ranks.count > 1 or self.recipe.compile:
             return self.step
+        if self.captured is not None and self.captured.takes(images):
+            return self.captured
+        self.captured = None  # its memory is free for the next
         undo, total = undoing(self.models, self.optimizer, self.device), self.step.total.clone()
 
         def restore() -> None:
             undo()
             self.step.total.copy_(total)
 
-        return CapturedStep(self.step, images, labels, samples, restore=restore)
+        self.captured = CapturedStep(self.step, images, labels, samples, restore=restore)
+        return self.captured
 
     def _overdue(self) -> bool:
         if self.recipe.minutes is None or (self.ranks.count > 1 and self.done % _AGREEING):

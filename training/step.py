@@ -120,6 +120,9 @@ class CapturedStep:
             step(*inputs)
         restore()
 
+    def takes(self, images: Tensor) -> bool:
+        return images.shape == self._images.shape
+
     def __call__(self, images: Tensor, labels: Tensor, samples: Tensor) -> None:
         self._images.copy_(images)
         self._labels.copy_(labels)
