@@ -27,7 +27,7 @@ from training.step import CapturedStep, Step, TakeStep
 _STAGES = 4  # of progressive learning, and the first one's strength of augmentation (arXiv:2104.00298, table 6)
 _FIRST_STRENGTH = 1 / 3
 _AGREEING = 10  # steps between two times that several processes ask one another whether to stop
-_FACTS = ("epoch", "done", "seconds", "images")  # of a course, beside its tensors and its curve
+_FACTS = ("epoch", "done", "seconds", "images", "ended")  # of a course, beside its tensors and its curve
 
 
 class Diverged(Conclusive):

@@ -1,6 +1,7 @@
 """What befalls a training on its way: stopped, out of memory, out of time; and that it is the same for it, or says so."""
 
 import math
+import shutil
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -12,6 +13,7 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 from experiment.config import Recipe
 from space.blocks import ConvNet
 from space.loading import load_space
+from training import batches
 from training.course import Paused, Start
 from training.loop import OutOfMemory
 from training.snapshot import Snapshots
@@ -217,6 +219,27 @@ def test_bfloat16_is_what_convolutions_are_fed(data, fit):
     fit(data, recipe=Recipe(epochs=1, batch=50, precision="bf16"), start=Start(watch))
     fit(data, recipe=Recipe(epochs=1, batch=50), start=Start(watch))
     assert kinds == {torch.bfloat16, torch.float32}
+
+
+def test_images_that_are_read_as_they_come_give_the_same_to_the_bit(data, fit, monkeypatch):
+    resident = fit(data, recipe=RICH)
+    monkeypatch.setattr(batches, "_HOST_SHARE", 0.0)
+    assert not batches.fits(1, torch.device("cpu"))
+    assert_same(fit(data, recipe=RICH), resident)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
+def test_a_compiled_network_learns_the_same(data, fit):
+    spec = replace(SPEC, stages=SPEC.stages[:1], dropout=0.0, drop_path=0.0)
+    recipe = Recipe(epochs=1, batch=50)
+    plain = fit(data, spec=spec, recipe=recipe)
+    compiled = fit(data, spec=spec, recipe=recipe.model_copy(update={"compile": True}))
+    assert state(plain).keys() == state(compiled).keys()
+    assert not all(torch.equal(tensor, state(compiled)[name]) for name, tensor in state(plain).items())
+    for name, tensor in state(plain).items():
+        assert torch.allclose(tensor, state(compiled)[name], atol=1e-4), name
 
 
 def test_a_stranger_to_the_snapshot_begins_anew_and_says_so(data, fit, tmp_path):
