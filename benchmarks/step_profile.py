@@ -127,18 +127,18 @@ def machine_limits() -> dict[str, float]:
 
 
 def profiled(setting: Setting, count: int) -> tuple[dict[str, dict[str, float]], float, float]:
-    """Of each kind the seconds, bytes and operations of a step; seconds of a profiled step and of one that is not."""
+    """Of each kind the seconds, bytes and operations of a step; seconds of a step, and of one under the profiler. What the
+    profiler costs is taken off the rest, which is where it counts operators."""
     pixels, labels = setting.pixels()
     ours = Ours(setting.ours(), pixels, labels, recipe=setting.recipe, device=torch.device("cpu"), step=Watched)
     ours()
-    samples = torch.arange(setting.batch)
-    bare, _ = timed(partial(ours.one, samples), runs=count)
+    one = partial(ours.one, torch.arange(setting.batch))
     spent: dict[str, list[float]] = defaultdict(list)
     amounts: dict[str, dict[str, float]] = {}
-    whole = []
     for _ in range(count):
+        bare, _ = timed(one, runs=1)
         with profile(activities=[ProfilerActivity.CPU], record_shapes=True) as seen:
-            seconds, _ = timed(partial(ours.one, samples), runs=1)
+            watched, _ = timed(one, runs=1)
         times: dict[str, float] = defaultdict(float)
         amounts = defaultdict(lambda: {"bytes": 0.0, "operations": 0.0})
         for event in seen.events():
@@ -147,38 +147,42 @@ def profiled(setting: Setting, count: int) -> tuple[dict[str, dict[str, float]],
             moved, operations = least(event)
             amounts[kind]["bytes"] += moved
             amounts[kind]["operations"] += operations
-        times[REST] += max(0.0, seconds - sum(times.values()))
-        for kind, taken in times.items():
+        for kind, taken in (times | {"bare": bare, "watched": watched}).items():
             spent[kind].append(taken)
-        whole.append(seconds)
-    kinds = {kind: {"seconds": statistics.median(times)} | amounts[kind] for kind, times in spent.items()}
-    return kinds, statistics.median(whole), bare
+    middles = {kind: statistics.median(times) for kind, times in spent.items()}
+    bare, watched = middles.pop("bare"), middles.pop("watched")
+    middles[REST] = max(0.0, bare - sum(taken for kind, taken in middles.items() if kind != REST))
+    return {kind: {"seconds": taken} | amounts[kind] for kind, taken in middles.items()}, bare, watched
 
 
 def section(count: int, *, setting: Setting = PROFILED) -> list[str]:
     """The table of one network, `count` profiled steps."""
     limits = machine_limits()
-    kinds, whole, bare = profiled(setting, count)
+    kinds, bare, watched = profiled(setting, count)
     total = sum(kind["seconds"] for kind in kinds.values())
-    rows = []
+    rows, leasts = [], []
     for name, kind in sorted(kinds.items(), key=lambda item: -item[1]["seconds"]):
+        row = [name, f"{kind['seconds'] / total:.1%}", f"{1e3 * kind['seconds']:.1f}"]
+        if not kind["bytes"]:
+            rows.append([*row, *[""] * 6])
+            continue
         moving, counting = kind["bytes"] / limits["copy"], kind["operations"] / limits["product"]
-        reached = f"{max(moving, counting) / kind['seconds']:.0%}" if kind["bytes"] else ""
-        limit = "" if not kind["bytes"] else "operations" if counting > moving else "bytes"
-        amounts = [f"{kind['bytes'] / 1e6:,.0f}", f"{kind['operations'] / 1e9:,.2f}"] if kind["bytes"] else ["", ""]
-        rows.append(
-            [name, f"{kind['seconds'] / total:.1%}", f"{1e3 * kind['seconds']:.1f}", *amounts]
-            + ([f"{kind['bytes'] / kind['seconds'] / 1e9:.1f}", f"{1e3 * max(moving, counting):.1f}"] if limit else ["", ""])
-            + [limit, reached]
-        )
+        leasts.append(max(moving, counting))
+        amounts = [f"{kind['bytes'] / 1e6:,.0f}", f"{kind['operations'] / 1e9:,.2f}"]
+        reached = [f"{kind['bytes'] / kind['seconds'] / 1e9:.1f}", f"{1e3 * leasts[-1]:.1f}"]
+        limit = "operations" if counting > moving else "bytes"
+        rows.append([*row, *amounts, *reached, limit, f"{leasts[-1] / kind['seconds']:.0%}"])
+    every = [f"{1e3 * total:.1f}", f"{sum(kind['bytes'] for kind in kinds.values()) / 1e6:,.0f}"]
+    every += [f"{sum(kind['operations'] for kind in kinds.values()) / 1e9:,.2f}", ""]
+    rows.append(["all", "100%", *every, f"{1e3 * sum(leasts):.1f}", "", f"{sum(leasts) / total:.0%}"])
     speeds = {name: f"{limit / 1e9:,.1f}" for name, limit in limits.items()}
     about = f"""{setting.network}, {setting.side} px, batch {setting.batch}, {torch.get_num_threads()} threads; {count} steps,
-    medians. A step takes {1e3 * bare:.0f} ms, {1e3 * whole:.0f} ms under the profiler. This machine: copy {speeds["copy"]} GB/s
+    medians. A step: {1e3 * bare:.0f} ms, {1e3 * watched:.0f} ms under the profiler. This machine: copy {speeds["copy"]} GB/s
     into memory that is there (read and written, half a gigabyte), {speeds["clone"]} GB/s where it must be had first (`clone`),
     read {speeds["read"]} GB/s (a matrix times a vector), product of 2048 x 2048 matrices {speeds["product"]} Gop/s. Bytes:
     inputs read once and outputs written once, inputs of batch norm twice (its forward also writes once, its backward too). At
     least: bytes at the speed of the copy or operations at that of the product, whichever takes longer. What lies in a cache
-    moves faster than memory, so a kind can reach over 100% of its limit."""
+    moves faster than memory, so a kind can reach over 100% of its limit. What the profiler costs is taken off the rest."""
     heads = (
         "operators", "share of a step", "ms", "MB at least", "Gop", "GB/s reached", "ms at least", "its limit", "of that limit",
     )  # fmt: skip
