@@ -17,8 +17,8 @@ SETTINGS = (
     Setting("efficientnet_b0", 32, 128, 1280),
     Setting("mobilenet_v2", 32, 32, 640),
     Setting("mobilenet_v2", 64, 32, 640),
-    Setting("resnet_50", 32, 32, 320),
-    Setting("resnet_50", 64, 32, 320),
+    Setting("resnet_50", 32, 32, 160),
+    Setting("resnet_50", 64, 32, 160),
 )
 WORKERS = 2  # of the ordinary loop's DataLoader, in all
 # Name, processes at once, threads of each.
