@@ -135,7 +135,7 @@ class Course:
 
     def _train_epoch(self) -> None:
         side, strength = _stage(self.recipe, self.epoch, self.spec.resolution)
-        seen = self.seen.at(side)
+        self.seen = seen = self.seen.at(side)
         order = self._order()
         chosen = order.to(self.device)
         read = chosen if seen.resident else order  # a streamed set is read by the host
@@ -202,6 +202,8 @@ class Course:
     def _overdue(self) -> bool:
         if self.recipe.minutes is None or (self.ranks.count > 1 and self.done % _AGREEING):
             return False
+        if self.device.type == "cuda" and self.done % _AGREEING == 0:
+            torch.cuda.synchronize(self.device)  # else the clock is of what was asked for, not of what is done
         return self.ranks.any(self.seconds >= 60 * self.recipe.minutes, device=self.device)
 
     def _keep(self) -> None:
@@ -230,9 +232,10 @@ class Course:
 
 def _stage(recipe: Recipe, epoch: int, resolution: int) -> tuple[int, float]:
     """Resolution and strength of augmentation in an epoch: equal steps from the first to the last (algorithm 1 there)."""
-    if recipe.progressive == 1:
+    stages = min(_STAGES, recipe.epochs)
+    if recipe.progressive == 1 or stages == 1:
         return resolution, 1.0
-    way = (epoch - 1) * _STAGES // recipe.epochs / (_STAGES - 1)
+    way = (epoch - 1) * stages // recipe.epochs / (stages - 1)
     least = recipe.progressive
     return max(1, round(resolution * (least + (1 - least) * way))), _FIRST_STRENGTH + (1 - _FIRST_STRENGTH) * way
 

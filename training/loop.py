@@ -25,16 +25,14 @@ from training.ranks import ALONE, Ranks
 from training.snapshot import Snapshots
 from training.step import part_sizes
 
-_LEAST_MICRO_BATCH = 2  # one image alone has no batch statistics
-
 
 class OutOfMemory(Conclusive):
-    """Not even two images at a time fit the device."""
+    """Not even the fewest images at a time fit the device."""
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A network, its validation score after each epoch, and how long it took (reading data not counted).
+    """A network, its validation score after each epoch, and how long its steps took (evaluation not counted).
 
     micro_batch: images that were passed at a time; halved: fewer than asked for, for want of memory; ended: "" or why it ended
     before the last epoch ("stopped", "deadline"); peak_bytes: the most memory that was allocated on a GPU, 0 elsewhere."""
@@ -81,13 +79,14 @@ def train(
             try:
                 course = Course(spec, data, recipe, augmentation, seed, device, start, snapshots, ranks, micro_batch)
                 course.run(report)
+                return _trained(course, halved=micro_batch < asked)
             except torch.OutOfMemoryError as error:
                 message = str(error).partition("\n")[0]
-            else:
-                return _trained(course, halved=micro_batch < asked)
-            if micro_batch <= _LEAST_MICRO_BATCH:
+                course = None  # with all that it holds
+            fewer = max(part_sizes(own, -(-micro_batch // 2)))
+            if fewer >= micro_batch:
                 raise OutOfMemory(f"out of memory with {micro_batch} images at a time ({message}); lower the resolution")
-            micro_batch = max(part_sizes(own, -(-micro_batch // 2)))
+            micro_batch = fewer
             if device.type == "cuda":
                 torch.cuda.empty_cache()
 

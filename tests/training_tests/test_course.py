@@ -115,12 +115,18 @@ def test_out_of_memory_halves_what_is_passed_at_a_time_and_gives_what_that_gives
     assert_same(trained, asked)
 
 
-def test_out_of_memory_with_two_images_at_a_time_is_a_failure_that_says_so(data, fit):
-    def never(_images):
+@pytest.mark.parametrize(("batch", "least"), [(50, 2), (127, 3), (5, 3), (3, 3)])
+def test_out_of_memory_with_the_fewest_images_at_a_time_is_a_failure_that_says_so(data, fit, batch, least):
+    tried = []
+
+    def never(images):
+        tried.append(len(images))
         raise torch.OutOfMemoryError("as if")
 
-    with before_each_pass(never), pytest.raises(OutOfMemory, match=r"^out of memory with 2 images at a time \(as if\)"):
-        fit(data)
+    with before_each_pass(never), pytest.raises(OutOfMemory, match=rf"^out of memory with {least} images at a time \(as if\)"):
+        fit(data, recipe=Recipe(epochs=1, batch=batch))
+    assert tried == sorted(tried, reverse=True)
+    assert len(tried) <= 8
 
 
 @pytest.mark.parametrize("mixing", [{}, {"mixup": 0.4, "cutmix": 0.7}])
