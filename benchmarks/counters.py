@@ -76,10 +76,10 @@ COUNTERS: dict[str, Callable[[], Counter]] = {
 
 
 def import_torchvision() -> None:
-    """Import torchvision if it is there, before ptflops and calflops do. Its wheel from PyPI is made for CUDA: beside a CPU
-    build of torch, importing it fails unless the names of its compiled operators are declared."""
+    """Import torchvision if it is there, before ptflops, calflops and timm do. Its wheel from PyPI is made for CUDA: beside a
+    CPU build of torch, importing it fails unless the names of its compiled operators are declared."""
     operators = torch.library.Library("torchvision", "FRAGMENT")
-    for name in ("nms", "qnms"):
+    for name in ("nms", "qnms") if torch.version.cuda is None else ():
         if not hasattr(torch.ops.torchvision, name):
             operators.define(f"{name}(Tensor boxes, Tensor scores, float iou_threshold) -> Tensor")
     with contextlib.suppress(ImportError):

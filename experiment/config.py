@@ -147,8 +147,8 @@ def overlaid(base: Mapping[str, Any], changes: Mapping[str, Any], *, where: str)
 
     for name, value in base.items():
         data[name] = copy.deepcopy(value)
-    for path, value in changes.items():
-        put(path, value)
+    for path in sorted(changes, key=lambda path: path.count(".")):  # a named recipe before its options
+        put(path, changes[path])
     return data
 
 

@@ -13,14 +13,16 @@ if TYPE_CHECKING:
     from phinas.fitting import fit
     from phinas.pipeline import report, resume, run, scale, search, validate
     from phinas.planning import plan
+    from phinas.timing import latency
 
-__all__ = ["data", "describe", "export", "fit", "plan", "report", "resume", "run", "scale", "search", "validate"]
+__all__ = ["data", "describe", "export", "fit", "latency", "plan", "report", "resume", "run", "scale", "search", "validate"]
 
 _HOMES = {
     "data": "phinas.census",
     "describe": "phinas.description",
     "export": "phinas.exporting",
     "fit": "phinas.fitting",
+    "latency": "phinas.timing",
     "plan": "phinas.planning",
 }
 

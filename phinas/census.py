@@ -31,8 +31,9 @@ def as_text(facts: dict[str, Any]) -> str:
         f"{facts['name']}: {splits}; {facts['side']} pixels of a side, {counted(facts['channels'], 'channel')}; "
         f"{counted(len(facts['classes']), 'class', 'classes')}",
         *_classes(facts),
+        *_groups(facts),
         f"the test split tells two accuracies near 80% apart from {100 * facts['told_apart']:.1f} points on "
-        "(95%, independent errors)",
+        f"(95%, independent errors{', which those of one group hardly are' if facts['groups'] else ''})",
         *_fitting(facts),
     ]
     problems = facts["problems"]
@@ -52,6 +53,11 @@ def _classes(facts: dict[str, Any]) -> list[str]:
         else:
             lines.append(f"  {row['name']:<{width}}{row['train']:>8,}{row['validation']:>12,}{row['test']:>8,}")
     return lines
+
+
+def _groups(facts: dict[str, Any]) -> list[str]:
+    told = ", ".join(f"{count:,} {split}" for split, count in facts["groups"].items())
+    return [f"groups: {told}"] if told else []
 
 
 def _fitting(facts: dict[str, Any]) -> list[str]:

@@ -4,6 +4,7 @@ Results go to standard output, everything else to standard error. Exit codes: ex
 """
 
 import sys
+import warnings
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -39,5 +40,6 @@ for _verb in (*runs.VERBS, *data.VERBS, *networks.VERBS, *bench.VERBS):
 
 def main(arguments: list[str] | None = None) -> None:
     """The `phinas` command: exits with the code of experiment/errors.py."""
+    warnings.formatwarning = lambda message, *_place, **_line: f"phinas: warning: {message}\n"
     sys.path.append(str(Path.cwd()))  # for a user's own evaluator beside the configuration
     sys.exit(call(cli, sys.argv[1:] if arguments is None else arguments))

@@ -48,6 +48,7 @@ class _Numbers(click.ParamType):  # type: ignore[type-arg]
         return value
 
 
+NUMBERS = _Numbers()
 _NUMBER = re.compile(r"(\d+\.?\d*|\.\d+)(e[-+]?\d+)?[kMG]?", re.ASCII)
 _UNITS = {"k": 1e3, "M": 1e6, "G": 1e9}
 
@@ -76,11 +77,13 @@ class Verb(click.Command):
 Options = dict[str, tuple[str, Any, str]]
 
 _ALWAYS: Options = {
-    "--data": ("data.source", str, "digits, or a path: class folders, Parquet file(s), an .npz, hf:NAME."),
+    "--data": ("data.source", str, "digits, a path (class folders, Parquet, an .npz), hf:NAME or torchvision:NAME."),
+    "--group-by": ("data.group_by", str, "Column, key, or regular expression over paths: a group is in one split."),
     "--resolution": ("search.resolution", int, "Pixels of a side that candidates see."),
     "--seed": ("run.seed", int, "Decides splits, proposals, weights and data order."),
     "--device": ("run.device", str, "auto, cpu, cuda, cuda:N or mps."),
     "--workers": ("run.workers", int, "Trainings at a time."),
+    "--trials-per-gpu": ("run.trials_per_gpu", int, "Trainings that share a GPU; small networks leave it idle."),
     "--storage": ("run.storage", str, "URL of an Optuna RDB storage instead of study.db."),
 }
 SEARCH: Options = {
@@ -92,6 +95,7 @@ SEARCH: Options = {
     "--strategy": ("search.strategy", str, "predictor, random, tpe, evolution, local, nsga2 or ppo."),
     "--evaluator": ("search.evaluator", str, "proxy, accel-nasbench:PATH, or your own package.module:function."),
     "--trials": ("search.trials", int, "Networks trained in the search."),
+    "--recipe": ("search.recipe", str, "Of their trainings: quick, proxy, validate or full."),
     "--epochs": ("search.recipe.epochs", int, "Passes over the images for each of them."),
     "--pruner": ("search.pruner", str, "none, median, halving or hyperband: stops trainings that fall behind."),
     "--reward": ("search.reward", str, "soft, hard, absolute, or pareto: a front instead of one number."),
@@ -112,6 +116,7 @@ SCALING: Options = {
     "--rounding": ("scaling.rounding", str, "Of depths: ceil (the paper's), round or balanced."),
     "--members": ("scaling.members", int, "Networks of the grid that race."),
     "--seeds": ("scaling.seeds", int, "Trainings of each at most, the same seeds for all."),
+    "--recipe": ("scaling.recipe", str, "Of their trainings: quick, proxy, validate or full."),
     "--share": ("scaling.share", _Number(), "Of the epochs of all with all seeds, the most that is spent; 1: all are trained."),
     "--epochs": ("scaling.recipe.epochs", int, "Passes over the images of a full training."),
     "--strategy": ("scaling.strategy", str, "grid, random or tpe: which race, where the grid has more than --members."),
@@ -121,9 +126,9 @@ BASELINE: Options = {
 }
 FAMILY: Options = {
     "--coefficients": ("scaling.coefficients", _Numbers(words=True), "1.2 1.1 1.15, or another run's: not searched, taken."),
-    "--flops": ("scaling.flops", _Numbers(), "The family by budgets, 200M 400M 800M, instead of by phi."),
-    "--params": ("scaling.params", _Numbers(), "The same of parameters."),
-    "--latency-ms": ("scaling.latency_ms", _Numbers(), "The same of milliseconds an image takes on this device."),
+    "--flops": ("scaling.flops", NUMBERS, "The family by budgets, 200M 400M 800M, instead of by phi."),
+    "--params": ("scaling.params", NUMBERS, "The same of parameters."),
+    "--latency-ms": ("scaling.latency_ms", NUMBERS, "The same of milliseconds an image takes on this device."),
 }
 
 SET = click.option(
@@ -140,6 +145,8 @@ def configured(*groups: Options) -> Callable[[Callable[..., None]], Callable[...
             shown |= group
         for flag, (path, kind, text) in reversed(shown.items()):
             verb = click.option(*flag.split(", "), path.replace(".", "__"), type=kind, help=f"{text} [{path}]")(verb)
+        same = "The same bits run to run on one device."
+        verb = click.option("--deterministic", "run__deterministic", is_flag=True, default=None, help=same)(verb)
         enlarge = "Networks may see images enlarged."
         verb = click.option("--upsample", "data__upsample", is_flag=True, default=None, help=enlarge)(verb)
         skip = "Leave unreadable images out and count them."

@@ -16,8 +16,14 @@ from reports.records import Records
 from space.spec import ArchSpec
 
 _PRICES = ("flops", "params", "activations")
-_MEASURED = ("accuracy", "top5", "loss", "split", "images", "epochs", "train_seconds", "images_per_second", "device", "seed")
-_WHOLE = ("flops", "params", "activations", "images", "epochs", "seed", "proposal", "refused", "attempts", "trial")
+_MEASURED = (
+    "accuracy", "mean_class_accuracy", "top5", "loss", "split", "images", "epochs", "ended", "train_seconds",
+    "images_per_second", "micro_batch", "peak_bytes", "device", "seed",
+)  # fmt: skip
+_WHOLE = (
+    "flops", "params", "activations", "images", "epochs", "micro_batch", "peak_bytes", "seed", "proposal", "refused",
+    "attempts", "trial",
+)  # fmt: skip
 
 
 def trials_table(records: Records) -> pd.DataFrame:
@@ -35,6 +41,8 @@ def trials_table(records: Records) -> pd.DataFrame:
 def _trial(row: Row) -> dict[str, Any]:
     facts = row.attributes
     measured = facts.get("measurement", {}) if row.done or row.pruned else {}
+    if measured.get("by_class"):
+        measured = measured | {"mean_class_accuracy": _mean(measured["by_class"])}
     known = {name: facts.get(name) for name in ("proposal", "spec_id", *_PRICES, "refused", "attempts", "reason")}
     known |= _latency(facts)
     return {"trial": row.number, "state": row.state.name.lower(), "reward": row.value, **known} | {

@@ -25,10 +25,10 @@ def convolve(conv: nn.Conv2d, images: Tensor) -> Tensor:
     if not _is_ours(conv, images):
         return conv(images)
     _, width, height, side = images.shape
-    if conv.kernel_size == (1, 1) and conv.stride == (1, 1) and conv.groups == 1:
+    if conv.kernel_size == conv.stride == (1, 1) and conv.padding == (0, 0) and conv.groups == 1:
         if conv.in_channels >= conv.out_channels or len(images) * height * side <= _ROWS:
             return functional.linear(images.permute(0, 2, 3, 1), conv.weight.flatten(1), conv.bias).permute(0, 3, 1, 2)
-    elif conv.groups == width == conv.out_channels and (conv.kernel_size[1] > _COLUMNS or height * side <= _FEW):
+    elif conv.groups == width == conv.out_channels and conv.bias is None and _is_slow(conv, height * side):
         return _Depthwise.apply(images, conv.weight, conv.stride[0], conv.padding[0])  # type: ignore[no-untyped-call]
     return conv(images)
 
@@ -40,6 +40,10 @@ def mean_pixel(features: Tensor) -> Tensor:
     return features.mean((2, 3), keepdim=True)
 
 
+def _is_slow(conv: nn.Conv2d, pixels: int) -> bool:
+    return conv.kernel_size[1] > _COLUMNS or pixels <= _FEW
+
+
 def _is_ours(conv: nn.Conv2d, images: Tensor) -> bool:
     return (
         conv.training
@@ -49,6 +53,7 @@ def _is_ours(conv: nn.Conv2d, images: Tensor) -> bool:
         and images.is_contiguous(memory_format=torch.channels_last)
         and not torch.is_autocast_enabled("cpu")
         and type(conv) is nn.Conv2d
+        and not (conv._forward_hooks or conv._forward_pre_hooks or conv._backward_hooks)
         and conv.padding_mode == "zeros"
         and conv.dilation == (1, 1)
     )
@@ -82,17 +87,18 @@ class _Depthwise(torch.autograd.Function):
         return functional.conv2d(images, weight, None, stride, padding, 1, len(weight))
 
     @staticmethod
-    def backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor, None, None]:
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         images, weight = context.saved_tensors
         stride, padding = context.stride, context.padding
         gradient = gradient.contiguous(memory_format=torch.channels_last)
         of_images = None
         if context.needs_input_grad[0]:
             of_images = _gradients(gradient, images, weight, stride, padding, (True, False, False))[0]
-        side = weight.shape[2]
-        if images.shape[2] * images.shape[3] <= _FEW:
-            return of_images, _by_pairs(gradient, images, side, stride, padding), None, None
-        return of_images, _by_columns(gradient, images, side, stride, padding), None, None
+        of_weight = None
+        if context.needs_input_grad[1]:
+            few = images.shape[2] * images.shape[3] <= _FEW
+            of_weight = (_by_pairs if few else _by_columns)(gradient, images, weight.shape[2], stride, padding)
+        return of_images, of_weight, None, None
 
 
 def _gradients(

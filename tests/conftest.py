@@ -13,6 +13,8 @@ import pytest
 
 # Tests run two at a time; with several threads each, small networks mostly wait for one another (20 times slower).
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Nothing is kept in the home of who runs the tests, and none reads what another decoded; test_cache.py has caches of its own.
+os.environ["PHINAS_CACHE_GB"] = "0"
 
 SMALL_RUN = Path(__file__).parent / "phinas_tests" / "small_run.yaml"
 Phinas = Callable[..., "subprocess.CompletedProcess[str]"]

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from experiment.errors import InputError
+from training.groups import groups_of_values, no_such
 
 KEYS = {
     "images": ("images", "x", "x_train", "train_images"),
@@ -26,11 +27,13 @@ Pair = tuple[np.ndarray, np.ndarray]
 
 @dataclass(frozen=True)
 class Arrays:
-    """Pixels (count, height, width, channels) of uint8 with int64 labels; `test` is the official test split."""
+    """Pixels (count, height, width, channels) of uint8 with int64 labels; `test` is the official test split; groups: of the
+    images of each, as text, where they are known."""
 
     classes: tuple[str, ...]
     train: Pair
     test: Pair | None
+    groups: tuple[np.ndarray | None, np.ndarray | None] = (None, None)
 
 
 def load_digits() -> Arrays:
@@ -42,21 +45,40 @@ def load_digits() -> Arrays:
     return Arrays(tuple(map(str, range(10))), (pixels, data.target.astype(np.int64)), None)
 
 
-def load_npz(path: Path) -> Arrays:
-    """The arrays of an .npz. Raises InputError naming file, key, value and remedy."""
-    data = _read(path)
+def load_npz(path: Path, *, group_by: str | None = None) -> Arrays:
+    """The arrays of an .npz. Raises InputError naming file, key, value and remedy.
+
+    group_by: the key of the training images' groups; those of a test split are under the same key with `_test` (or `test` for
+    `train` in it), if they are known."""
+    held_out = group_by and (group_by.replace("train", "test") if "train" in group_by else f"{group_by}_test")
+    data = _read(path, others=(group_by, held_out))
     train = _pair(path, data, "images", "labels")
     test = _pair(path, data, "test images", "test labels") if _key(data, "test images") or _key(data, "test labels") else None
     if test and test[0].shape[3] != train[0].shape[3]:
         channels = f"{test[0].shape[3]} channels in the test images and {train[0].shape[3]} in the others"
         raise InputError(f"{path}: {channels}; give both the same")
     labels = train[1] if test is None else np.concatenate([train[1], test[1]])
-    return Arrays(_class_names(path, data, labels), train, test)
+    groups = None if group_by is None else _groups(path, data, group_by, count=len(train[1]))
+    known = test is not None and held_out in data
+    return Arrays(
+        _class_names(path, data, labels),
+        train,
+        test,
+        (groups, _groups(path, data, str(held_out), count=len(test[1])) if test is not None and known else None),
+    )
 
 
-def _read(path: Path) -> dict[str, np.ndarray]:
-    """The arrays under the keys we know; of others the key alone, to be named in an error."""
-    wanted = [key for keys in KEYS.values() for key in keys]
+def _groups(path: Path, data: dict[str, np.ndarray], key: str, *, count: int) -> np.ndarray:
+    if key not in data:
+        raise no_such(key, "key", str(path), data)
+    if data[key].shape != (count,):
+        raise InputError(f"{path}: {key}: shape {data[key].shape} is not ({count},), a group for each image; match them")
+    return groups_of_values(f"{path}: {key}", data[key].tolist())
+
+
+def _read(path: Path, *, others: tuple[str | None, ...]) -> dict[str, np.ndarray]:
+    """The arrays under the keys we know, and these; of others the key alone, to be named in an error."""
+    wanted = [*others, *(key for keys in KEYS.values() for key in keys)]
     try:
         with path.open("rb") as stream:  # numpy leaves a file open that proves to be torn
             file = np.load(stream, allow_pickle=False)

@@ -34,7 +34,8 @@ class Census:
     """classes: in their order; imbalance: images of the largest over those of the smallest class, in training;
     copies: images beyond the first of each in one and the same split; leaks: distinct images that are in more than one split;
     conflicts: distinct images that occur with more than one label, each as the names of its classes; told_apart: the least
-    difference of two accuracies near 80% that the test split can tell from none (95%, a fraction)."""
+    difference of two accuracies near 80% that the test split can tell from none (95%, a fraction); groups: in each split, empty
+    without data.group_by; shared_groups: those of the official test split that are trained or validated on."""
 
     name: str
     images: dict[str, int]
@@ -47,10 +48,13 @@ class Census:
     conflicts: tuple[tuple[str, ...], ...]
     skipped: tuple[str, ...]
     told_apart: float
+    groups: dict[str, int]
+    shared_groups: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, with `problems` in words."""
         facts = asdict(self) | {"conflicts": [list(names) for names in self.conflicts], "skipped": list(self.skipped)}
+        facts["shared_groups"] = list(self.shared_groups)
         return facts | {"classes": [asdict(each) for each in self.classes], "problems": self.problems()}
 
     def problems(self) -> list[str]:
@@ -59,6 +63,16 @@ class Census:
         if self.leaks:
             leaks = _images(self.leaks, "is", "are")
             found.append(f"{leaks} in more than one split: accuracies on them are too high; remove the copies")
+        if self.shared_groups:
+            shared = (
+                "one group of the test split is"
+                if len(self.shared_groups) == 1
+                else f"{len(self.shared_groups):,} groups of the test split are"
+            )
+            named = ", ".join(self.shared_groups[:_NAMED]) + (", ..." if len(self.shared_groups) > _NAMED else "")
+            found.append(
+                f"{shared} trained on, too: {named}; accuracies on them are too high, remove their images from one side"
+            )
         if self.conflicts:
             pairs = Counter(" and ".join(names) for names in self.conflicts).most_common(_NAMED)
             told = ", ".join(f"{pair} ({count})" for pair, count in pairs)
@@ -107,6 +121,8 @@ def take_census(data: PreparedData) -> Census:
         conflicts=tuple(tuple(names[place] for place in sorted(found)) for found in called.values() if len(found) > 1),
         skipped=data.skipped,
         told_apart=_told_apart(len(labels["test"])),
+        groups=dict(zip(ARRAYS, data.groups, strict=False)),
+        shared_groups=data.shared_groups,
     )
 
 

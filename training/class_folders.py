@@ -12,27 +12,30 @@ import numpy as np
 
 from experiment.errors import InputError
 from training.decoding import Content, Listing, Part
+from training.groups import groups_of_paths
 
 SPLITS = {"train": ("train", "training"), "test": ("test", "testing"), "validation": ("val", "validation", "valid")}
 COMPANIONS = (".txt", ".json", ".csv", ".xml", ".md", ".ini", ".db", ".yaml", ".yml")
 
 
-def list_class_folders(root: Path) -> Listing:
-    """The images below `root`. A `val` or `validation` folder is the official test split where there is no `test`."""
+def list_class_folders(root: Path, *, group_by: str | None = None) -> Listing:
+    """The images below `root`. A `val` or `validation` folder is the official test split where there is no `test`.
+
+    group_by: a regular expression that captures what names an image's group in its path below `root`."""
     splits = _splits(root)
     if "train" not in splits:
         train = _images_by_class(root)
-        return Listing(tuple(map(shown, train)), _part(root, train), None)
+        return Listing(tuple(map(shown, train)), _part(root, train, group_by), None)
     train = _images_by_class(splits["train"])
     held_out = splits.get("test") or splits.get("validation")
     if held_out is None:
-        return Listing(tuple(map(shown, train)), _part(root, train), None)
+        return Listing(tuple(map(shown, train)), _part(root, train, group_by), None)
     test = _images_by_class(held_out)
     if set(train) != set(test):
         wrong = [f"{held_out.name} has no class {shown(name)!r}" for name in train if name not in test]
         wrong += [f"{splits['train'].name} has no class {shown(name)!r}" for name in test if name not in train]
         raise InputError(f"{root}: the splits differ in their classes: {'; '.join(wrong[:5])}")
-    return Listing(tuple(map(shown, train)), _part(root, train), _part(root, test))
+    return Listing(tuple(map(shown, train)), _part(root, train, group_by), _part(root, test, group_by))
 
 
 def shown(name: str) -> str:
@@ -86,13 +89,20 @@ def _walk(folder: Path, seen: set[tuple[int, int]]) -> Iterator[Path]:
         found = sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
     for entry in found:
         path = folder / entry.name
-        if entry.is_dir():
+        if _is_folder(entry):
             yield from _walk(path, seen)
-        elif (entry.is_file() or entry.is_symlink()) and path.suffix.lower() not in COMPANIONS:
+        elif (entry.is_symlink() or entry.is_file()) and path.suffix.lower() not in COMPANIONS:
             yield path
 
 
-def _part(root: Path, images: dict[str, list[Path]]) -> Part:
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself: a bad image, like a link to nothing
+        return False
+
+
+def _part(root: Path, images: dict[str, list[Path]], group_by: str | None) -> Part:
     """Images in the order of their classes' names."""
     names = sorted(images)
     files = [path for name in names for path in images[name]]
@@ -101,4 +111,5 @@ def _part(root: Path, images: dict[str, list[Path]]) -> Part:
     def read() -> Iterator[tuple[str, Content]]:
         return ((shown(str(path.relative_to(root))), path) for path in files)
 
-    return Part(labels, read)
+    paths = (shown(path.relative_to(root).as_posix()) for path in files)
+    return Part(labels, read, None if group_by is None else groups_of_paths(paths, group_by))

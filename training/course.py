@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -27,14 +27,14 @@ from training.step import CapturedStep, Step, TakeStep
 _STAGES = 4  # of progressive learning, and the first one's strength of augmentation (arXiv:2104.00298, table 6)
 _FIRST_STRENGTH = 1 / 3
 _AGREEING = 10  # steps between two times that several processes ask one another whether to stop
-_FACTS = ("epoch", "done", "seconds", "images")  # of a course, beside its tensors and its curve
+_FACTS = ("epoch", "done", "seconds", "images", "ended")  # of a course, beside its tensors and its curve
 
 
 class Diverged(Conclusive):
     """The loss was not finite; the message says in which epoch."""
 
 
-class Interrupted(Exception):  # noqa: N818 - asked for, and not an error
+class Paused(Exception):  # noqa: N818 - asked for, and not an error
     """The training was told to stop; its snapshot is written."""
 
 
@@ -71,6 +71,7 @@ class Course:
     images: int = 0  # that were trained on
     curve: list[Score] = field(default_factory=list)
     ended: str = ""
+    captured: CapturedStep | None = None
 
     def __post_init__(self) -> None:
         if self.device.type == "cuda":
@@ -94,7 +95,7 @@ class Course:
         horizon = self.recipe.ema * self.steps * self.recipe.epochs
         decay = get_ema_multi_avg_fn(max(0.0, 1 - 1 / horizon)) if horizon else None  # type: ignore[no-untyped-call]
         self.average = AveragedModel(self.network, multi_avg_fn=decay, use_buffers=True) if decay else None
-        weights = _class_weights(self.seen.labels, self.spec.classes) if self.recipe.balance else None
+        weights = _class_weights(self.data.counts).to(device) if self.recipe.balance else None
         called = self.ranks.joined(self.network)
         self.step = Step(
             torch.compile(called) if self.recipe.compile else called,  # type: ignore[arg-type]
@@ -135,7 +136,7 @@ class Course:
 
     def _train_epoch(self) -> None:
         side, strength = _stage(self.recipe, self.epoch, self.spec.resolution)
-        seen = self.seen.at(side)
+        self.seen = seen = self.seen.at(side)
         order = self._order()
         chosen = order.to(self.device)
         read = chosen if seen.resident else order  # a streamed set is read by the host
@@ -143,15 +144,13 @@ class Course:
         self._mode()
         self.step.epoch.fill_(self.epoch)
         self.step.strength.fill_(strength)
-        take_step: TakeStep | None = None
         for number in range(self.done, self.steps):
             samples = chosen[number]
             images, labels = seen.take(read[number]), seen.labels[samples]
             if number + 1 < self.steps:
                 seen.prefetch(read[number + 1])
             set_rate(self.optimizer, self.recipe, step=self._step_number, steps=self.steps * self.recipe.epochs)
-            take_step = take_step or self._make_step(images, labels, samples)
-            take_step(images, labels, samples)
+            self._step_for(images, labels, samples)(images, labels, samples)
             if self.average is not None:
                 self.average.update_parameters(self.network)
             self.done += 1
@@ -186,21 +185,27 @@ class Course:
             self.network.dropout.train()
             self.network.classifier.train()
 
-    def _make_step(self, images: Tensor, labels: Tensor, samples: Tensor) -> TakeStep:
-        """Captured anew for each resolution; several processes, and what torch compiles, go step by step."""
+    def _step_for(self, images: Tensor, labels: Tensor, samples: Tensor) -> TakeStep:
+        """Captured once for each resolution; several processes, and what torch compiles, go step by step."""
         if self.device.type != "cuda" or self.ranks.count > 1 or self.recipe.compile:
             return self.step
+        if self.captured is not None and self.captured.takes(images):
+            return self.captured
+        self.captured = None  # its memory is free for the next
         undo, total = undoing(self.models, self.optimizer, self.device), self.step.total.clone()
 
         def restore() -> None:
             undo()
             self.step.total.copy_(total)
 
-        return CapturedStep(self.step, images, labels, samples, restore=restore)
+        self.captured = CapturedStep(self.step, images, labels, samples, restore=restore)
+        return self.captured
 
     def _overdue(self) -> bool:
         if self.recipe.minutes is None or (self.ranks.count > 1 and self.done % _AGREEING):
             return False
+        if self.device.type == "cuda" and self.done % _AGREEING == 0:
+            torch.cuda.synchronize(self.device)  # else the clock is of what was asked for, not of what is done
         return self.ranks.any(self.seconds >= 60 * self.recipe.minutes, device=self.device)
 
     def _keep(self) -> None:
@@ -216,7 +221,7 @@ class Course:
                 {name: getattr(self, name) for name in _FACTS} | {"curve": [score.to_dict() for score in self.curve]},
             )
         if stop:
-            raise Interrupted
+            raise Paused
 
     def _restore(self, held: Held) -> None:
         tensors, facts = held
@@ -229,14 +234,14 @@ class Course:
 
 def _stage(recipe: Recipe, epoch: int, resolution: int) -> tuple[int, float]:
     """Resolution and strength of augmentation in an epoch: equal steps from the first to the last (algorithm 1 there)."""
-    if recipe.progressive == 1:
+    stages = min(_STAGES, recipe.epochs)
+    if recipe.progressive == 1 or stages == 1:
         return resolution, 1.0
-    way = (epoch - 1) * _STAGES // recipe.epochs / (_STAGES - 1)
+    way = (epoch - 1) * stages // recipe.epochs / (stages - 1)
     least = recipe.progressive
     return max(1, round(resolution * (least + (1 - least) * way))), _FIRST_STRENGTH + (1 - _FIRST_STRENGTH) * way
 
 
-def _class_weights(labels: Tensor, classes: int) -> Tensor:
+def _class_weights(counts: Sequence[int]) -> Tensor:
     """Inverse to the images of each class, and 1 on average over the images."""
-    counts = torch.bincount(labels, minlength=classes).float()
-    return len(labels) / (classes * counts)
+    return sum(counts) / (len(counts) * torch.tensor(counts, dtype=torch.float32))

@@ -1,4 +1,4 @@
-"""Images from where people have them: a name, class folders, Hugging Face Parquet or its hub, an .npz.
+"""Images from where people have them: a name, class folders, Hugging Face Parquet or its hub, torchvision, an .npz.
 
 The one decision to know: every source becomes one uint8 array (images, side, side, channels) with integer labels, decoded once.
 Every image is checked while it is read; a bad one is named, and is left out only where the caller asked for that.
@@ -16,25 +16,32 @@ from PIL import Image, ImageOps
 
 from experiment.config import DataSection
 from experiment.errors import InputError
-from training.arrays import Arrays, Pair, load_digits, load_npz
+from training import hub, torchvision_sets
+from training.arrays import Arrays, load_digits, load_npz
+from training.cache import decode_once
 from training.class_folders import list_class_folders, shown
-from training.decoding import LARGEST_SIDE, Listing, check_memory, decode_all, stored_side
-from training.hub import PREFIX, list_hub
+from training.decoding import LARGEST_SIDE, Listing, check_memory, stored_side
 from training.parquet import list_parquet, parquet_files
 
 Notify = Callable[[int, int], None]
 DIGITS = "digits"
+NAMED = {hub.PREFIX: hub.list_hub, torchvision_sets.PREFIX: torchvision_sets.list_torchvision}
 
 
 @dataclass(frozen=True)
 class Images:
-    """pixels: uint8 of (count, side, side, channels); labels: int64 of (count,), indices of classes."""
+    """pixels: uint8 of (count, side, side, channels); labels: int64 of (count,), indices of classes; groups: text of (count,),
+    if data.group_by is given."""
 
     pixels: np.ndarray
     labels: np.ndarray
+    groups: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def take(self, indices: np.ndarray) -> "Images":
+        return Images(self.pixels[indices], self.labels[indices], None if self.groups is None else self.groups[indices])
 
 
 @dataclass(frozen=True)
@@ -53,15 +60,20 @@ class ImageSet:
 def load_images(section: DataSection, *, notify: Notify | None = None) -> ImageSet:
     """The images of a source; `notify` hears (done, total) as they are decoded. Raises InputError."""
     if section.source == DIGITS:
+        if section.group_by is not None:
+            raise InputError(f"data.group_by: {section.group_by!r}, and {DIGITS} have no groups; leave it out")
         return _from_arrays(load_digits(), section, name=DIGITS, mirror=False)
     heard = notify or (lambda _done, _total: None)
-    if section.source.startswith(PREFIX):
-        return _from_listing(list_hub(section.source), section, path=Path(section.source), notify=heard)
+    for prefix, list_named in NAMED.items():
+        if section.source.startswith(prefix):
+            listing = list_named(section.source, group_by=section.group_by)
+            name = section.source.removeprefix(prefix).partition(":")[0]
+            return _from_listing(listing, section, path=Path(name), notify=heard)
     try:
         path = _find(section.source)
         if path.suffix.lower() == ".npz" and path.is_file():
-            return _from_arrays(load_npz(path), section, name=path.stem, mirror=True)
-        return _from_listing(_list(path), section, path=path, notify=heard)
+            return _from_arrays(load_npz(path, group_by=section.group_by), section, name=path.stem, mirror=True)
+        return _from_listing(_list(path, section.group_by), section, path=path, notify=heard)
     except OSError as error:
         raise InputError(f"{error.filename or section.source}: cannot be read: {error.strerror or error}") from None
 
@@ -81,11 +93,11 @@ def _find(source: str) -> Path:
     raise InputError(f"data.source: {shown(source)!r} does not exist; {remedy}")
 
 
-def _list(path: Path) -> Listing:
-    if path.is_dir():
-        return list_parquet(path) if parquet_files(path) else list_class_folders(path)
-    if path.suffix.lower() == ".parquet":
-        return list_parquet(path)
+def _list(path: Path, group_by: str | None) -> Listing:
+    if path.is_dir() and not parquet_files(path):
+        return list_class_folders(path, group_by=group_by)
+    if path.is_dir() or path.suffix.lower() == ".parquet":
+        return list_parquet(path, group_by=group_by)
     kinds = "a folder of class folders, a .parquet or an .npz"
     raise InputError(f"data.source: {path} is a file of unknown kind {path.suffix!r}; give {kinds} (archives unpacked)")
 
@@ -101,13 +113,13 @@ def _from_listing(listing: Listing, section: DataSection, *, path: Path, notify:
     skipped: list[str] = []
     done = 0
     for part in parts:
-        pixels, bad = decode_all(part, side=side, notify=partial(_report, notify, done, total))
-        labels = part.labels
+        pixels, bad = decode_once(part, side=side, notify=partial(_report, notify, done, total))
+        images = Images(pixels, part.labels, part.groups)
         if bad:
-            good = np.setdiff1d(np.arange(len(labels)), list(bad))
-            pixels, labels = (pixels[good], labels[good]) if section.skip_bad_images else (pixels[:0], labels[:0])
+            good = np.setdiff1d(np.arange(len(images)), list(bad))
+            images = images.take(good if section.skip_bad_images else good[:0])
             skipped += bad.values()
-        splits.append(Images(pixels, labels))
+        splits.append(images)
         done += len(part.labels)
     if skipped and not section.skip_bad_images:
         raise InputError(f"{path}: {_describe_bad(skipped, total)}")
@@ -131,22 +143,21 @@ def _from_arrays(arrays: Arrays, section: DataSection, *, name: str, mirror: boo
     _check_classes(where, arrays.classes, [labels for _, labels in pairs])
     side = section.side or min(*arrays.train[0].shape[1:3], LARGEST_SIDE)
     check_memory(sum(len(labels) for _, labels in pairs), side=side, channels=arrays.train[0].shape[3])
-    splits = [_fit(pair, side=side) for pair in pairs]
+    splits = [Images(_fit(pixels, side=side), labels, of) for (pixels, labels), of in zip(pairs, arrays.groups, strict=False)]
     return ImageSet(name, splits[0], splits[1] if arrays.test else None, arrays.classes, mirror, ())
 
 
-def _fit(pair: Pair, *, side: int) -> Images:
+def _fit(pixels: np.ndarray, *, side: int) -> np.ndarray:
     """Arrays of another size go the way of decoded images: a centred square, resized."""
-    pixels, labels = pair
     count, height, width, channels = pixels.shape
     if (height, width) == (side, side):
-        return Images(pixels, labels)
+        return pixels
     fitted = np.empty((count, side, side, channels), np.uint8)
     for index, image in enumerate(pixels):
         drawn = Image.fromarray(image[..., 0] if channels == 1 else image)
         square = ImageOps.fit(drawn, (side, side), method=Image.Resampling.BICUBIC)
         fitted[index] = np.asarray(square).reshape(side, side, channels)
-    return Images(fitted, labels)
+    return fitted
 
 
 def _check_classes(where: Path, classes: tuple[str, ...], splits: list[np.ndarray]) -> None:

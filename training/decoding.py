@@ -29,7 +29,7 @@ CHUNK = 64  # encoded images held at a time
 THREADED_BYTES = 8192  # encoded; smaller images cost more in Python than in decoding
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "MPO", "JPEG2000", "AVIF", "ICO", "TGA", "QOI")
 
-Content = bytes | Path | None
+Content = bytes | Path | Callable[[], Image.Image] | None  # encoded, or what gives it decoded
 Pixels = np.ndarray
 
 
@@ -39,10 +39,13 @@ class BadImage(Exception):  # noqa: N818 - a verdict on a picture, collected and
 
 @dataclass(frozen=True)
 class Part:
-    """One split of a source, before any pixel is decoded: class indices, and a reader of (name, content) in their order."""
+    """One split of a source, before any pixel is decoded: class indices, a reader of (name, content) in their order, and
+    what group each image is of, as text, if data.group_by is given. encoded: the content is what a file holds."""
 
     labels: np.ndarray
     read: Callable[[], Iterator[tuple[str, Content]]]
+    groups: np.ndarray | None = None
+    encoded: bool = True
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,19 @@ def _open(content: bytes) -> Image.Image:
     return image
 
 
-def _bytes_of(content: Content) -> bytes:
+def _image_of(content: Content) -> Image.Image:
+    if not callable(content):
+        return _open(_bytes_of(content))
+    try:
+        image = content()
+    except Exception as error:  # as above, in somebody else's reader
+        raise BadImage(f"cannot be read: {_one_line(error)}") from None
+    if not isinstance(image, Image.Image):
+        raise BadImage(f"is of type {type(image).__name__}, not a picture")
+    return image
+
+
+def _bytes_of(content: bytes | Path | None) -> bytes:
     if content is None:
         raise BadImage("has no bytes")
     if isinstance(content, bytes):
@@ -92,7 +107,7 @@ def _bytes_of(content: Content) -> bytes:
 
 def decode(content: Content, *, side: int) -> Pixels:
     """One image as (side, side, 3) of uint8. Raises BadImage with the reason."""
-    image = _open(_bytes_of(content))
+    image = _image_of(content)
     try:
         if min(image.size) >= 4 * side:
             image.draft(None, (2 * side, 2 * side))  # a large JPEG is decoded at a half, quarter or eighth of its side
@@ -128,6 +143,8 @@ def to_rgb(image: Image.Image) -> Image.Image:
 def _from_16_bits(image: Image.Image) -> Image.Image:
     """Pillow would clip at 255; 0..65535 is brought to 0..255 by the nearest multiple of 257."""
     values = np.asarray(image).astype(np.int64)
+    if image.mode == "I" and image.format == "TIFF" and values.max() <= 255:  # 32 bits a pixel: 200 is bright, or nearly black
+        raise BadImage(f"holds 32-bit numbers up to {values.max()}, 8 bits or 16; save it with 8 bits a channel")
     if values.min() < 0 or values.max() > 65535:
         raise BadImage(f"holds values from {values.min()} to {values.max()}, beyond 16 bits; save it with 8 bits a channel")
     return Image.fromarray(((values + 128) // 257).astype(np.uint8)).convert("RGB")
@@ -155,7 +172,7 @@ def _shorter_side(content: Content) -> int:
                 return min(image.size)
         except Exception as error:  # as in _open
             raise BadImage(_one_line(error)) from None
-    return min(_open(_bytes_of(content)).size)
+    return min(_image_of(content).size)
 
 
 def _size_of(content: Content) -> int:
@@ -164,11 +181,11 @@ def _size_of(content: Content) -> int:
             return content.stat().st_size
         except OSError:
             return 0
-    return len(content or b"")
+    return len(content) if isinstance(content, bytes) else 0
 
 
 def decode_all(part: Part, *, side: int, notify: Callable[[int], None]) -> tuple[Pixels, dict[int, str]]:
-    """Every image of a part as (count, side, side, 3), and the bad ones: index to "name: reason"; their pixels are unset.
+    """Every image of a part as (count, side, side, 3), and the bad ones: index to "name: reason"; their pixels are 0.
 
     At most CHUNK encoded images are held. Threads share the work where the images are large (Pillow decodes those without
     the interpreter's lock); measured on CIFAR-10's small ones, two threads take 1.4 times as long as one.
@@ -182,6 +199,7 @@ def decode_all(part: Part, *, side: int, notify: Callable[[int], None]) -> tuple
         try:
             pixels[index] = decode(content, side=side)
         except BadImage as reason:
+            pixels[index] = 0
             bad[index] = f"{name}: {reason}"
 
     with warnings.catch_warnings(), ThreadPoolExecutor(max(2, min(4, os.cpu_count() or 2))) as pool:

@@ -12,15 +12,16 @@ import numpy as np
 
 from experiment.errors import InputError
 from training.decoding import Content, Listing, Part
-from training.parquet import IMAGE_COLUMNS, LABEL_COLUMNS
+from training.groups import groups_of_values, no_such
+from training.parquet import IMAGE_COLUMNS, LABEL_COLUMNS, check_range
 
 PREFIX = "hf:"
 TRAIN = ("train",)
 HELD_OUT = ("test", "validation", "valid", "val")
 
 
-def list_hub(source: str) -> Listing:
-    """The splits of `hf:NAME`: train, and test (or validation) where there is one.
+def list_hub(source: str, *, group_by: str | None = None) -> Listing:
+    """The splits of `hf:NAME`: train, and test (or validation) where there is one. group_by: the column of groups.
 
     Raises InputError where the library is missing, the data set can't be had, or has no image and label columns.
     """
@@ -45,8 +46,10 @@ def list_hub(source: str) -> Listing:
     if names is None:
         raise InputError(f"data.source: {source}: column {label!r} has no class names (a ClassLabel); convert it to one")
     as_encoded = datasets.Image(decode=False)
-    parts = [_part(split.cast_column(image, as_encoded), image, label) for split in (train, test) if split is not None]
-    return Listing(tuple(map(str, names)), parts[0], parts[1] if test is not None else None)
+    splits = [split.cast_column(image, as_encoded) for split in (train, test) if split is not None]
+    classes = tuple(map(str, names))
+    parts = [_part(split, image, _labels(source, split, label, classes), _groups(source, split, group_by)) for split in splits]
+    return Listing(classes, parts[0], parts[1] if test is not None else None)
 
 
 def _column(source: str, split: Any, wanted: tuple[str, ...]) -> str:
@@ -56,11 +59,29 @@ def _column(source: str, split: Any, wanted: tuple[str, ...]) -> str:
     raise InputError(f"data.source: {source} has no column {wanted[0]!r}, only {', '.join(split.features)}")
 
 
-def _part(split: Any, image: str, label: str) -> Part:
+def _labels(source: str, split: Any, column: str, classes: tuple[str, ...]) -> np.ndarray:
+    where = f"data.source: {source}: {column}"
+    values = split.select_columns([column])[:][column]
+    if None in values:
+        raise InputError(f"{where}: row {values.index(None)} has none ({values.count(None)} in all); remove or label them")
+    labels = np.asarray(values, dtype=np.int64)
+    check_range(labels, classes, where=where)
+    return labels
+
+
+def _groups(source: str, split: Any, group_by: str | None) -> np.ndarray | None:
+    if group_by is None:
+        return None
+    if group_by not in split.features:
+        raise no_such(group_by, "column", source, split.features)
+    return groups_of_values(f"{source}: {group_by}", split.select_columns([group_by])[:][group_by])
+
+
+def _part(split: Any, image: str, labels: np.ndarray, groups: np.ndarray | None) -> Part:
     def read() -> Iterator[tuple[str, Content]]:
         for row, example in enumerate(split.select_columns([image])):
             cell = example[image]
             path = cell["path"]
             yield f"row {row}", cell["bytes"] if cell["bytes"] is not None else Path(path) if path else None
 
-    return Part(np.asarray(split[label], dtype=np.int64), read)
+    return Part(labels, read, groups)

@@ -4,6 +4,11 @@ The key of a job hashes all that decides its result, and nothing that does not (
 a run can be moved and resumed elsewhere.
 """
 
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -19,6 +24,7 @@ from training.prepared import PreparedData, read_prepared
 if TYPE_CHECKING:
     from training.evaluate import Score
     from training.loop import Trained
+    from training.snapshot import Snapshots
 
 FUNCTION = "training.job:measure"
 
@@ -112,22 +118,23 @@ def measure(
     network = ArchSpec.from_dict(spec)
     data = _data(directory)
     snapshots = Snapshots(Path(snapshot[0]), snapshot[1], seconds=snapshot[2]) if snapshot else None
-    try:
-        trained = train(
-            network,
-            data,
-            recipe=Recipe(**recipe),
-            shift=shift,
-            flip=flip,
-            seed=seed,
-            device=resolve_device(device),
-            report=report,
-            snapshots=snapshots,
-        )
-    except Conclusive:
-        if snapshots:
-            snapshots.remove()
-        raise
+    with _stopped_by_signal(snapshots):
+        try:
+            trained = train(
+                network,
+                data,
+                recipe=Recipe(**recipe),
+                shift=shift,
+                flip=flip,
+                seed=seed,
+                device=resolve_device(device),
+                report=report,
+                snapshots=snapshots,
+            )
+        except Conclusive:
+            if snapshots:
+                snapshots.remove()
+            raise
     score = trained.curve[-1]
     if final:
         score = evaluate_final(trained.model, data, side=network.resolution, mean=trained.mean, std=trained.std)
@@ -136,6 +143,23 @@ def measure(
     if snapshots:
         snapshots.remove()
     return measurement_of(trained, score, split="test" if final else "validation", seed=seed).to_dict()
+
+
+@contextmanager
+def _stopped_by_signal(snapshots: "Snapshots | None") -> Iterator[None]:
+    """A worker that is asked to end (SIGTERM) leaves a snapshot first. In the driver signals are the driver's."""
+    if snapshots is None or "PHINAS_SLOT" not in os.environ or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(_number: int, _frame: object) -> None:
+        snapshots.stop = True
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def measurement_of(trained: "Trained", score: "Score", *, split: str, seed: int) -> Measurement:

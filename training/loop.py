@@ -26,16 +26,14 @@ from training.ranks import ALONE, Ranks
 from training.snapshot import Snapshots
 from training.step import part_sizes
 
-_LEAST_MICRO_BATCH = 2  # one image alone has no batch statistics
-
 
 class OutOfMemory(Conclusive):
-    """Not even two images at a time fit the device."""
+    """Not even the fewest images at a time fit the device."""
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A network, its validation score after each epoch, and how long it took (reading data not counted).
+    """A network, its validation score after each epoch, and how long its steps took (evaluation not counted).
 
     micro_batch: images that were passed at a time; halved: fewer than asked for, for want of memory; ended: "" or why it ended
     before the last epoch ("stopped", "deadline"); peak_bytes: the most memory that was allocated on a GPU, 0 elsewhere."""
@@ -71,7 +69,7 @@ def train(
 
     `report(epoch, accuracy)` may end it after that epoch; the learning rate falls as for the whole training all the same.
     `tick(steps)` is called after each step. torch's global generator is left as it was found. Raises Diverged, OutOfMemory, and
-    Interrupted where `snapshots.stop`.
+    Paused where `snapshots.stop`.
     """
     augmentation = Augmentation(shift, flip, recipe.crop, recipe.cutout, recipe.colour)
     batch = ranks.batch(min(recipe.batch, data.train))
@@ -84,14 +82,15 @@ def train(
             try:
                 course = Course(spec, data, recipe, augmentation, seed, device, start, snapshots, ranks, micro_batch, tick)
                 course.run(report)
+                return _trained(course, halved=micro_batch < asked)
             except torch.OutOfMemoryError as error:
                 message = str(error).partition("\n")[0]
-            else:
-                return _trained(course, halved=micro_batch < asked)
-            if micro_batch <= _LEAST_MICRO_BATCH or ranks.count > 1:  # several processes would have to agree on halves
+                course = None  # with all that it holds
+            fewer = max(part_sizes(own, -(-micro_batch // 2)))
+            if fewer >= micro_batch or ranks.count > 1:  # several processes would have to agree on halves
                 remedy = "lower recipe.micro_batch" if ranks.count > 1 else "lower the resolution"
                 raise OutOfMemory(f"out of memory with {micro_batch} images at a time ({message}); {remedy}")
-            micro_batch = max(part_sizes(own, -(-micro_batch // 2)))
+            micro_batch = fewer
             if device.type == "cuda":
                 torch.cuda.empty_cache()
 

@@ -23,7 +23,9 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     peak = peak_rate(recipe)
     rate = torch.tensor(peak, device=device) if device.type == "cuda" else peak
     if recipe.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=rate, fused=True, capturable=device.type == "cuda")
+        adamw = torch.optim.AdamW(groups, lr=rate, fused=True, capturable=device.type == "cuda")
+        adamw._warned_capturable_if_run_uncaptured = True  # steps before a capture are meant
+        return adamw
     if recipe.optimizer == "rmsprop":
         return TensorFlowRMSProp(groups, lr=rate)
     return torch.optim.SGD(groups, lr=rate, momentum=0.9, nesterov=True, fused=True)

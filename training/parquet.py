@@ -13,6 +13,7 @@ import numpy as np
 
 from experiment.errors import InputError
 from training.decoding import CHUNK, Content, Listing, Part
+from training.groups import groups_of_values, no_such
 
 IMAGE_COLUMNS = ("image", "img")
 LABEL_COLUMNS = ("label", "labels")
@@ -25,8 +26,10 @@ def parquet_files(folder: Path) -> list[Path]:
     return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts))
 
 
-def list_parquet(path: Path) -> Listing:
-    """One file, or a folder of train*, test* (or val*) files; files of a folder that names no split are all for training."""
+def list_parquet(path: Path, *, group_by: str | None = None) -> Listing:
+    """One file, or a folder of train*, test* (or val*) files; files of a folder that names no split are all for training.
+
+    group_by: the column that holds each image's group."""
     splits: dict[str, list[Path]] = {}
     for file in [path] if path.is_file() else parquet_files(path):
         splits.setdefault("train" if path.is_file() else _split_of(file.relative_to(path)), []).append(file)
@@ -36,8 +39,8 @@ def list_parquet(path: Path) -> Listing:
         files = splits[""]
     if not files:
         raise InputError(f"{path}: has Parquet files to test with but no train*.parquet; add it, or name one file")
-    shards = [_Shard(file) for file in files]
-    tests = [_Shard(file) for file in held_out]
+    shards = [_Shard(file, group_by) for file in files]
+    tests = [_Shard(file, group_by) for file in held_out]
     classes = _class_names([*shards, *tests])
     return Listing(classes, _part(shards, classes), _part(tests, classes) if tests else None)
 
@@ -52,9 +55,9 @@ def _split_of(relative: Path) -> str:
 
 
 class _Shard:
-    """One file: its labels, its class names if it has any, and a stream of its images."""
+    """One file: its labels, its class names and groups if it has any, and a stream of its images."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, group_by: str | None) -> None:
         self.path = path
         self.open = _pyarrow(path).ParquetFile
         file = self._reading(lambda: self.open(path))
@@ -64,8 +67,12 @@ class _Shard:
             label = self._column(schema, LABEL_COLUMNS)
             self.names = _names_in(schema.metadata, label)
             self._check_image(schema.field(self.image).type)
+            if group_by is not None and group_by not in schema.names:
+                raise no_such(group_by, "column", str(path), schema.names)
             column = self._reading(lambda: file.read(columns=[label])).column(0)
+            values = self._reading(lambda: file.read(columns=[group_by])).column(0).to_pylist() if group_by else []
         self.labels = self._checked_labels(label, column)
+        self.groups = groups_of_values(f"{path}: {group_by}", values) if group_by else None
 
     def _reading(self, act: Callable[[], Any]) -> Any:
         """Raises InputError for a broken footer, a torn page, a file that is something else."""
@@ -103,13 +110,6 @@ class _Shard:
             raise InputError(f"{self.path}: {name}: row {row} has none ({column.null_count} in all); remove or label them")
         return np.asarray(column.to_numpy(), dtype=np.int64)
 
-    def check_range(self, classes: tuple[str, ...]) -> None:
-        wrong = np.flatnonzero((self.labels < 0) | (self.labels >= len(classes)))
-        if len(wrong):
-            value = f"row {wrong[0]} is {self.labels[wrong[0]]}"
-            remedy = "-1 marks a split without labels: leave that file out" if self.labels[wrong[0]] == -1 else "correct it"
-            raise InputError(f"{self.path}: label: {value}, outside 0 to {len(classes) - 1}; {remedy}")
-
     def stream(self) -> Iterator[tuple[str, Content]]:
         with self._reading(lambda: self.open(self.path)) as file:
             batches = file.iter_batches(CHUNK, columns=[self.image])
@@ -120,6 +120,15 @@ class _Shard:
                 for content in encoded.to_pylist():
                     yield f"{self.path.name} row {row}", content
                     row += 1
+
+
+def check_range(labels: np.ndarray, classes: tuple[str, ...], *, where: str) -> None:
+    """Raises InputError for a label that is none of the classes."""
+    wrong = np.flatnonzero((labels < 0) | (labels >= len(classes)))
+    if len(wrong):
+        value = f"row {wrong[0]} is {labels[wrong[0]]}"
+        remedy = "-1 marks a split without labels: leave it out" if labels[wrong[0]] == -1 else "correct it"
+        raise InputError(f"{where}: {value}, outside 0 to {len(classes) - 1}; {remedy}")
 
 
 def _pyarrow(path: Path) -> Any:
@@ -154,10 +163,11 @@ def _class_names(shards: list[_Shard]) -> tuple[str, ...]:
 
 def _part(shards: list[_Shard], classes: tuple[str, ...]) -> Part:
     for shard in shards:
-        shard.check_range(classes)
+        check_range(shard.labels, classes, where=f"{shard.path}: label")
 
     def read() -> Iterator[tuple[str, Content]]:
         for shard in shards:
             yield from shard.stream()
 
-    return Part(np.concatenate([shard.labels for shard in shards]), read)
+    groups = [shard.groups for shard in shards if shard.groups is not None]
+    return Part(np.concatenate([shard.labels for shard in shards]), read, np.concatenate(groups) if groups else None)

@@ -25,7 +25,16 @@ from training.splits import Split, split_indices
 
 FORMAT = 1
 CHUNK = 1024  # images copied at a time
-DECISIVE = ("source", "side", "validation_fraction", "test_fraction", "train_limit", "validation_limit", "skip_bad_images")
+DECISIVE = (
+    "source",
+    "side",
+    "validation_fraction",
+    "test_fraction",
+    "train_limit",
+    "validation_limit",
+    "skip_bad_images",
+    "group_by",
+)
 ARRAYS = {
     split: (f"{folder}images.npy", f"{folder}labels.npy")
     for split, folder in (("train", "steer/train_"), ("validation", "steer/validation_"), ("test", "test/"))
@@ -37,9 +46,11 @@ Parts = dict[
 
 @dataclass(frozen=True)
 class PreparedData:
-    """train, validation, test: images in each; mean, std: of each channel of the training pixels over 255, std at least one
-    grey level; fingerprint: of pixels, labels, classes and split; duplicates: distinct images that occur, pixel by pixel,
-    in more than one split."""
+    """train, validation, test: images in each; counts: training images of each class; mean, std: of each channel of the
+    training pixels over 255, std at least one grey level; fingerprint: of pixels, labels, classes and split; duplicates:
+    distinct images that occur, pixel by pixel, in more than one split; groups: how many are in train, validation and test, if
+    data.group_by is given (0: unknown, of an official test split); shared_groups: those that the official test split has in
+    common with the others."""
 
     directory: Path
     name: str
@@ -51,10 +62,13 @@ class PreparedData:
     train: int
     validation: int
     test: int
+    counts: tuple[int, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
     skipped: tuple[str, ...]
     duplicates: int
+    groups: tuple[int, ...]
+    shared_groups: tuple[str, ...]
 
     def steer_arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Train images and labels, validation images and labels: read-only maps of the files."""
@@ -148,6 +162,7 @@ def _split_parts(data: ImageSet, section: DataSection, *, seed: int) -> Parts:
         data.train.labels,
         classes=data.classes,
         seed=seed,
+        groups=data.train.groups,
         validation_fraction=section.validation_fraction,
         test_fraction=0.0 if data.test is not None else section.test_fraction,
         train_limit=section.train_limit,
@@ -205,6 +220,7 @@ def _remove_leftovers(directory: Path) -> None:
 
 def _describe(directory: Path, data: ImageSet, parts: Parts, *, fingerprint: str) -> PreparedData:
     mean, std = _moments(data.train.pixels, parts["train"][2])
+    groups = _groups(data, parts)
     return PreparedData(
         directory=directory,
         name=data.name,
@@ -216,11 +232,23 @@ def _describe(directory: Path, data: ImageSet, parts: Parts, *, fingerprint: str
         train=len(parts["train"][2]),
         validation=len(parts["validation"][2]),
         test=len(parts["test"][2]),
+        counts=tuple(np.bincount(data.train.labels[parts["train"][2]], minlength=len(data.classes)).tolist()),
         mean=mean,
         std=std,
         skipped=data.skipped,
         duplicates=_count_duplicates(parts),
+        groups=tuple(len(groups[split]) for split in parts) if data.train.groups is not None else (),
+        shared_groups=tuple(sorted((groups["train"] | groups["validation"]) & groups["test"])),
     )
+
+
+def _groups(data: ImageSet, parts: Parts) -> dict[str, set[str]]:
+    """The groups that each split holds, as far as they are known."""
+    held: dict[str, set[str]] = {}
+    for split, (_, _, indices) in parts.items():
+        source = data.test if split == "test" and data.test is not None else data.train
+        held[split] = set() if source.groups is None else set(source.groups[indices].tolist())
+    return held
 
 
 def _moments(pixels: np.ndarray, indices: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -2,7 +2,8 @@
 
 The one decision to know: the images of each class are shuffled once, by a generator of that class; the test images are the
 first of them, the validation images the next, the rest train, and a limit keeps the first of its part. So a limit that is
-raised only adds images, and changes neither of the other two splits.
+raised only adds images, and changes neither of the other two splits. Where images come in groups (training.groups), whole
+groups take the place of the first and the next; the rest holds as well.
 """
 
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ import numpy as np
 
 from experiment.errors import InputError
 from experiment.seeds import seed_of
+from training.groups import deal_groups
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,7 @@ def split_indices(
     *,
     classes: Sequence[str],
     seed: int,
+    groups: np.ndarray | None = None,
     validation_fraction: float,
     test_fraction: float = 0.0,
     train_limit: int | None = None,
@@ -35,8 +38,9 @@ def split_indices(
 ) -> Split:
     """Every class has at least one image in each split that is wanted.
 
-    test_fraction: of all images; validation_fraction: of the rest. Limits are shared among the classes in proportion to
-    their images. Raises InputError for a class with too few images, or a limit below the number of classes.
+    groups: of each image; none of them crosses a split. test_fraction: of all images; validation_fraction: of the rest (both
+    as nearly as groups allow). Limits are shared among the classes in proportion to their images, and may cut a group. Raises
+    InputError for a class with too few images or groups, or a limit below the number of classes.
     """
     sizes = np.bincount(labels, minlength=len(classes))
     wanted = 3 if test_fraction > 0 else 2
@@ -45,17 +49,27 @@ def split_indices(
     test = share(round(test_fraction * len(labels)), sizes, least=1, most=sizes - 2) if wanted == 3 else none
     rest = sizes - test
     validation = share(round(validation_fraction * int(rest.sum())), rest, least=1, most=rest - 1)
-    train = rest - validation
-    kept_train = _limited("data.train_limit", train_limit, train)
-    kept_validation = _limited("data.validation_limit", validation_limit, validation)
-    parts: tuple[list[np.ndarray], ...] = ([], [], [])
-    for index in range(len(classes)):
-        order = np.random.default_rng(seed_of(seed, "split", index)).permutation(np.flatnonzero(labels == index))
-        first, second = test[index], test[index] + validation[index]
-        parts[0].append(order[second : second + kept_train[index]])
-        parts[1].append(order[first : first + kept_validation[index]])
-        parts[2].append(order[:first])
-    return Split(*(np.sort(np.concatenate(part)) for part in parts))
+    orders = [_shuffled(np.flatnonzero(labels == index), seed, index) for index in range(len(classes))]
+    if groups is None:
+        ends = zip(orders, test.tolist(), (test + validation).tolist(), strict=True)
+        parts = [(order[second:], order[first:second], order[:first]) for order, first, second in ends]
+    else:
+        targets = [test, validation] if wanted == 3 else [validation]
+        dealt = deal_groups(labels, groups, targets, classes=classes, seed=seed)
+        places = (len(targets), len(targets) - 1, 0 if wanted == 3 else -1)  # of train, validation and test
+        parts = [tuple(order[dealt[order] == place] for place in places) for order in orders]
+    limits = (("data.train_limit", train_limit), ("data.validation_limit", validation_limit), ("", None))
+    return Split(*(_cut([of[place] for of in parts], *limit) for place, limit in enumerate(limits)))
+
+
+def _shuffled(indices: np.ndarray, seed: int, index: int) -> np.ndarray:
+    return np.random.default_rng(seed_of(seed, "split", index)).permutation(indices)
+
+
+def _cut(part: list[np.ndarray], field: str, limit: int | None) -> np.ndarray:
+    """The images of one split, of each class the first that its limit leaves."""
+    kept = _limited(field, limit, np.array([len(of) for of in part]))
+    return np.sort(np.concatenate([of[:count] for of, count in zip(part, kept, strict=True)]))
 
 
 def share(total: int, sizes: np.ndarray, *, least: int, most: np.ndarray) -> np.ndarray:

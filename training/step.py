@@ -95,7 +95,7 @@ def precision(recipe: Recipe, device: torch.device) -> torch.dtype:
     if recipe.precision == "auto":
         able = device.type == "cuda" and torch.cuda.is_bf16_supported()
         return torch.bfloat16 if able else torch.float32
-    return torch.bfloat16 if recipe.precision == "bfloat16" else torch.float32
+    return torch.bfloat16 if recipe.precision == "bf16" else torch.float32
 
 
 def autocast(device: torch.device, kind: torch.dtype) -> torch.autocast | nullcontext[None]:
@@ -119,6 +119,9 @@ class CapturedStep:
         with torch.cuda.graph(self._graph):
             step(*inputs)
         restore()
+
+    def takes(self, images: Tensor) -> bool:
+        return images.shape == self._images.shape
 
     def __call__(self, images: Tensor, labels: Tensor, samples: Tensor) -> None:
         self._images.copy_(images)

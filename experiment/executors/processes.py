@@ -23,6 +23,8 @@ from experiment.manifest import version
 # 3 s with threads that sleep, and 0.5 s on an idle machine either way.
 _PATIENT = {"OMP_WAIT_POLICY": "PASSIVE"}
 
+_GRACE_SECONDS = 4.0  # for jobs that are asked to end; phinas/exits.py is patient for 5
+
 
 @dataclass
 class _Slot:
@@ -78,8 +80,28 @@ class ProcessExecutor:
                 return result
 
     def close(self) -> None:
-        for index in range(self.slots):
-            self._kill(index)
+        """Jobs under way are asked to end (SIGTERM) and have a moment to keep what they have: `training.job` does."""
+        try:
+            self._ask_to_end()
+        finally:
+            for index in range(self.slots):
+                self._kill(index)
+
+    def _ask_to_end(self) -> None:
+        busy = {slot.generation: slot for slot in self._workers if slot is not None and slot.job is not None}
+        for slot in busy.values():
+            slot.process.terminate()
+            slot.write({"go_on": True})  # to the report that may have interrupted the driver
+        until = time.monotonic() + _GRACE_SECONDS
+        while busy and (left := until - time.monotonic()) > 0:
+            try:
+                _, generation, answer = self._answers.get(timeout=left)
+            except queue.Empty:
+                return
+            if answer is not None and "step" in answer and generation in busy:
+                busy[generation].write({"go_on": True})  # it comes to its end no sooner than it is answered
+            elif answer is None or "hello" not in answer:
+                busy.pop(generation, None)
 
     def _give(self, index: int, job: Job, listener: Report | None) -> None:
         json.dumps(job.payload, allow_nan=False)  # raises what is wrong with it before a process is troubled

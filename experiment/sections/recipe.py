@@ -49,8 +49,8 @@ class Recipe(Section):
         description="the first quarter of the epochs sees this fraction of the resolution, the last all of it; crop, cutout "
         "and colour grow alike (EfficientNetV2's progressive learning); 1: always all",
     )
-    precision: Literal["auto", "float32", "bfloat16"] = Field(
-        default="auto", description="of activations; auto: bfloat16 where the device is a GPU that has it"
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        default="auto", description="of activations; auto: bf16 where the device is a GPU that has it"
     )
     compile: bool = Field(default=False, description="torch.compile: minutes before the first step, for long trainings")
     minutes: Positive | None = Field(

@@ -55,13 +55,21 @@ class RunSection(Section):
 class DataSection(Section):
     """The images."""
 
-    source: str = Field(min_length=1, description="digits, or the path of class folders, Parquet file(s), an .npz, or hf:NAME")
+    source: str = Field(
+        min_length=1,
+        description="digits, a path (class folders, Parquet, an .npz), hf:NAME or torchvision:NAME[:ROOT]",
+    )
     side: Count | None = Field(
         default=None, description="pixels of a side that images are stored at; none: their median, 224 at most"
     )
     upsample: bool = Field(default=False, description="networks may see images enlarged beyond their stored side")
     validation_fraction: Fraction = Field(default=0.2, gt=0, description="of the training images, held out to steer the search")
     test_fraction: Fraction = Field(default=0.2, gt=0, description="of all images, where the data brings no test split")
+    group_by: Annotated[str, Field(min_length=1)] | None = Field(
+        default=None,
+        description="images of one group are in one split: a column (Parquet, hf:NAME), a key (.npz), or for class folders a "
+        r"regular expression that captures it in the path, ([^/_]+)_\d+\.jpg$",
+    )
     train_limit: Count | None = Field(default=None, description="use this many training images at most (drawn evenly by class)")
     validation_limit: Count | None = Field(default=None, description="use this many proxy-validation images at most")
     flip: bool | Literal["auto"] = Field(default="auto", description="mirror images left to right; auto: yes but for digits")

@@ -39,7 +39,7 @@ def write_card(
         "Data": _data(data),
         "Training": _training(asked, data, measured),
         "Results": _results(data, measured, classes),
-        "What was not measured": _not_measured(data, measured),
+        "What was not measured": _not_measured(asked, data, measured),
         "Versions": _versions(measured, machine),
     }
     parts = [f"---\n{dump_yaml(front)}---"]
@@ -193,7 +193,7 @@ def _results(data: "PreparedData", measured: Measurement, classes: Classes) -> l
     return [*lines, "", *_markdown(head, told), "", "All classes are in `by_class.csv`."]
 
 
-def _not_measured(data: "PreparedData", measured: Measurement) -> list[str]:
+def _not_measured(asked: Fit, data: "PreparedData", measured: Measurement) -> list[str]:
     lines = [
         "- Other images than this data set's: another camera, place or year may give another accuracy.",
         "- The luck of the seed: this is one training. Another seed may give some tenths of a point more or less, or several "
@@ -205,6 +205,8 @@ def _not_measured(data: "PreparedData", measured: Measurement) -> list[str]:
     if data.duplicates:
         leaks = f"{data.duplicates:,} distinct images are in more than one split, pixel by pixel"
         lines.insert(0, f"- **How much of the accuracy is memory**: {leaks}. Remove the copies (`phinas data` finds them).")
+    if asked.config.data.group_by:
+        lines.insert(0, "- How much too narrow the intervals are: test images of one group are right or wrong together.")
     if measured.images < 1000:
         lines.insert(0, f"- Much: {measured.images:,} test images tell an accuracy only within the interval above.")
     return lines

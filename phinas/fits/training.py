@@ -22,8 +22,7 @@ from phinas.fits.record import Fit
 from phinas.progress import Display, Notify
 from space.blocks import ConvNet
 from training.checkpoint import load_pretrained
-from training.course import Interrupted as Stopped
-from training.course import Start
+from training.course import Paused, Start
 from training.device import resolve_device, settle
 from training.loop import Trained, train
 from training.prepared import PreparedData
@@ -62,7 +61,7 @@ def train_it(
                 ranks=ranks,
                 tick=watch.tick,
             )
-        except Stopped:
+        except Paused:
             raise Interrupted(caught[0] if caught else signal.SIGTERM) from None
         except Conclusive as error:
             raise NothingFound(f"{error}, with a new --out") from None

@@ -12,13 +12,19 @@ from phinas.verbs.common import JSON, print_json
 @click.argument("source", metavar="DATA")
 @click.option("--seed", type=int, default=0, help="Of the splits.")
 @click.option("--skip-bad-images", is_flag=True, help="Leave unreadable images out and count them.")
+@click.option("--group-by", help="Column, key, or regular expression over paths: a group is in one split.")
 @SET
 @JSON
-def data(source: str, seed: int, skip_bad_images: bool, settings: tuple[str, ...], as_json: bool) -> None:
+def data(source: str, seed: int, skip_bad_images: bool, group_by: str | None, settings: tuple[str, ...], as_json: bool) -> None:
     """Describe the images of DATA: sizes, classes, problems, and the resolutions and spaces that they are large enough for."""
     from phinas import census
 
-    options: dict[str, Any] = {"data.source": source, "run.seed": seed, "data.skip_bad_images": skip_bad_images}
+    options: dict[str, Any] = {
+        "data.source": source,
+        "data.group_by": group_by,
+        "data.skip_bad_images": skip_bad_images,
+        "run.seed": seed,
+    }
     config = config_of(None, settings, options, quick=False)
     facts = census.data(config.data, seed=config.run.seed)
     if as_json:

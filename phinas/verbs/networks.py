@@ -1,4 +1,4 @@
-"""The verbs of one network: describe, export, fit."""
+"""The verbs of networks by themselves: describe, export, fit, latency."""
 
 from pathlib import Path
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from phinas.exits import leads
-from phinas.options import Verb, settings_of
+from phinas.options import NUMBERS, Verb, settings_of
 from phinas.verbs.common import JSON, print_json, quiet
 
 
@@ -61,7 +61,7 @@ def export(spec: str, to: str | None, out: Path, weights: Path | None, as_json: 
 
 @click.command(cls=Verb)
 @click.argument("spec")
-@click.option("--data", required=True, help="digits, or a path: class folders, Parquet file(s), an .npz, hf:NAME.")
+@click.option("--data", required=True, help="digits, a path (class folders, Parquet, an .npz), hf:NAME or torchvision:NAME.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The directory, new or to be carried on.")
 @click.option("--weights", help="Begin with a safetensors file in our names, timm's or torchvision's.")
 @click.option("--freeze-backbone", is_flag=True, default=None, help="With --weights: only the classifier learns.")
@@ -72,6 +72,7 @@ def export(spec: str, to: str | None, out: Path, weights: Path | None, as_json: 
 @click.option("--resolution", type=int, help="Pixels of a side that it sees; else the spec's, or the images' if fewer.")
 @click.option("--upsample", "data__upsample", is_flag=True, default=None, help="It may see images enlarged.")
 @click.option("--skip-bad-images", "data__skip_bad_images", is_flag=True, default=None, help="Leave unreadable images out.")
+@click.option("--group-by", "data__group_by", help="Column, key, or regular expression over paths: a group is in one split.")
 @click.option("--seed", type=int, help="Decides splits, weights, data order and augmentation.")
 @click.option("--device", help="auto, cpu, cuda, cuda:N or mps.")
 @click.option("--threads", type=int, help="CPU threads; else all cores.")
@@ -98,4 +99,31 @@ def fit(spec: str, data: str, out: Path, settings: tuple[str, ...], as_json: boo
     click.echo(facts["card"])
 
 
-VERBS = (describe, export, fit)
+@click.command(cls=Verb)
+@click.argument("specs", metavar="SPEC...", nargs=-1, required=True)
+@click.option("--batch", "batches", type=NUMBERS, multiple=True, help="Images of an inference: 1,64. By default 1 and many.")
+@click.option("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps.")
+@click.option("--threads", type=int, help="Of the CPU; by default all that torch takes.")
+@click.option("--resolution", type=int, help="Pixels of a side, instead of the networks' own.")
+@click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", help="bf16: under autocast.")
+@JSON
+def latency(specs: tuple[str, ...], batches: tuple[list[float], ...], as_json: bool, **options: Any) -> None:
+    """Time inferences of networks on this device: milliseconds, images a second, and the ratio to the first network.
+
+    Several are timed in turns, so that what else the machine does hits all alike. Takes 3 to 25 seconds a network and batch.
+    """
+    from phinas import timing
+    from phinas.progress import Display
+
+    chosen: list[Any] = [int(batch) if batch.is_integer() else batch for given in batches for batch in given]
+    with Display(quiet=quiet()).stage("latency") as notify:
+        facts = timing.latency(*specs, batches=chosen or None, notify=notify, **options)
+    if as_json:
+        print_json(facts)
+    else:
+        click.echo(timing.as_text(facts))
+    if all(row["failed"] for row in facts["rows"]):
+        raise click.exceptions.Exit(1)
+
+
+VERBS = (describe, export, fit, latency)

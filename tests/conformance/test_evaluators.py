@@ -70,7 +70,7 @@ def write(tmp_path, monkeypatch):
 def trainer(tmp_path_factory):
     section = DataSection(source="digits", train_limit=200, validation_limit=100)
     data = prepare(section, seed=0, directory=tmp_path_factory.mktemp("data"))
-    return Trainer.of(data, section, run=RunSection(device="cpu"), threads=1, snapshots=None)
+    return Trainer.of(data, section, run=RunSection(device="cpu", trial_minutes=1.0), threads=1, snapshots=None)
 
 
 @pytest.fixture(params=[*EVALUATORS, "reporting"])

@@ -31,7 +31,8 @@ def config(text: str) -> Config:
         ("zzzz: 1", "zzzz: unknown key; known keys: version, name, run, data, search, scaling, validation"),
         (
             "run: {integer: 3}",
-            "run.integer: unknown key; known keys: seed, device, workers, threads, executor, storage, trial_minutes, "
+            "run.integer: unknown key; known keys: seed, device, workers, threads, trials_per_gpu, deterministic, executor, "
+            "storage, trial_minutes, snapshot_minutes, "
             "retries, retry",
         ),
         ("1: 2", "1: unknown key; known keys: version, name, run, data, search, scaling, validation"),
@@ -186,7 +187,7 @@ def test_every_mistake_is_a_line_of_its_own():
     with pytest.raises(InputError) as caught:
         config_from_text("data: {sorce: x}\nsearch: {trials: 0}", where="c.yaml")
     assert str(caught.value).splitlines() == [
-        "c.yaml: data.source: missing; digits, or the path of class folders, Parquet file(s), an .npz, or hf:NAME",
+        "c.yaml: data.source: missing; digits, a path (class folders, Parquet, an .npz), hf:NAME or torchvision:NAME[:ROOT]",
         "c.yaml: data.sorce: unknown key; did you mean `source`?",
         "c.yaml: search.trials: 0 should be greater than or equal to 1",
     ]

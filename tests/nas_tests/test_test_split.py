@@ -32,7 +32,7 @@ def _one_thread():
 
 def run(data):
     """Every proposal with its accuracy, and what the baseline file would hold."""
-    trainer = Trainer.of(data, DATA, run=RunSection(device="cpu"), threads=1, snapshots=None)
+    trainer = Trainer.of(data, DATA, run=RunSection(device="cpu", trial_minutes=1.0), threads=1, snapshots=None)
     evaluator = make_evaluator(SECTION, trainer, limit_seconds=60.0)
     space = load_space("tiny").fitted(channels=1, classes=10)
     ledgers = [Ledger(optuna.create_study(direction="maximize")) for _ in range(2)]

@@ -13,7 +13,7 @@ import pytest
 from phinas.exits import call
 
 HEAVY = ("torch", "optuna", "pandas", "matplotlib", "numpy", "sklearn", "pydantic", "scipy")
-VERBS = ("run", "search", "scale", "validate", "report", "resume", "plan", "data", "describe", "export", "fit")
+VERBS = ("run", "search", "scale", "validate", "report", "resume", "plan", "data", "describe", "export", "fit", "latency")
 
 
 def test_help_loads_nothing_heavy() -> None:

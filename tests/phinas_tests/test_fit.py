@@ -12,6 +12,7 @@ import time
 from dataclasses import replace
 
 import click.testing
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -368,6 +369,15 @@ def test_a_seed_is_a_training_of_its_own(network, tmp_path):
     one, again, two = (load_file(tmp_path / name / "weights.safetensors") for name in ("one", "again", "two"))
     assert all(torch.equal(one[name], again[name]) for name in one)
     assert not torch.equal(one["classifier.weight"], two["classifier.weight"])
+
+
+def test_images_of_one_group_stay_in_one_split_and_the_card_says_what_that_does_to_the_interval(network, tmp_path):
+    generator = np.random.default_rng(0)
+    arrays = {"images": generator.integers(0, 256, (240, 8, 8), dtype=np.uint8), "labels": np.arange(240) % 2}
+    np.savez(tmp_path / "images.npz", object=np.arange(240) // 4, **arrays)
+    settings = {"recipe": "quick", "recipe.batch": 32, "threads": 1, "device": "cpu", "data.group_by": "object"}
+    front.fit(str(network), data=str(tmp_path / "images.npz"), out=tmp_path / "out", settings=settings, quiet=True)
+    assert "images of one group are right or wrong together" in (tmp_path / "out" / "README.md").read_text()
 
 
 def test_a_python_call_says_what_the_record_holds(network, tmp_path):

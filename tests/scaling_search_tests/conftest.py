@@ -20,7 +20,7 @@ def one_thread():
 @pytest.fixture(scope="session")
 def trainer(tmp_path_factory):
     data = prepare(DATA, seed=0, directory=tmp_path_factory.mktemp("whole"))
-    return Trainer.of(data, DATA, run=RunSection(device="cpu"), threads=1, snapshots=None)
+    return Trainer.of(data, DATA, run=RunSection(device="cpu", trial_minutes=1.0), threads=1, snapshots=None)
 
 
 @pytest.fixture(scope="session")
@@ -30,4 +30,4 @@ def sealed(tmp_path_factory):
     for name in ("images.npy", "labels.npy"):
         path = data.directory / "test" / name
         path.write_bytes(b"\xff" * path.stat().st_size)
-    return Trainer.of(data, DATA, run=RunSection(device="cpu"), threads=1, snapshots=None)
+    return Trainer.of(data, DATA, run=RunSection(device="cpu", trial_minutes=1.0), threads=1, snapshots=None)

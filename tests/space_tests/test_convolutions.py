@@ -83,6 +83,42 @@ def test_ours_are_used_in_training_on_a_cpu_and_nowhere_else(conv):
     conv.float()
 
 
+@pytest.mark.parametrize(
+    "conv",
+    [
+        nn.Conv2d(4, 6, 1, padding=1),
+        nn.Conv2d(4, 6, 1, stride=2),
+        nn.Conv2d(8, 8, 5, padding=2, groups=8),
+        nn.Conv2d(8, 16, 5, padding=2, groups=8, bias=False),
+        nn.Conv2d(8, 8, 5, padding=4, dilation=2, groups=8, bias=False),
+        nn.Conv2d(8, 8, 5, padding=2, groups=8, bias=False, padding_mode="reflect"),
+    ],
+    ids=str,
+)
+def test_any_other_convolution_is_left_to_torch(conv):
+    seen = images(conv, side=5)
+    assert torch.equal(convolve(conv, seen), conv(seen))
+
+
+@pytest.mark.parametrize("conv", [POINTWISE[0], nn.Conv2d(8, 8, 5, padding=2, groups=8, bias=False)], ids=str)
+def test_whoever_hooks_a_convolution_is_called(conv):
+    conv.train()
+    seen, called = images(conv, side=4), []
+    handle = conv.register_forward_hook(lambda *_: called.append(True))
+    convolve(conv, seen)
+    handle.remove()
+    assert called == [True]
+
+
+def test_frozen_weights_cost_no_gradient():
+    conv = nn.Conv2d(8, 8, 5, padding=2, groups=8, bias=False).requires_grad_(False)
+    seen = images(conv, side=4)
+    ours, theirs = (
+        torch.autograd.grad(function(seen).square().sum(), seen)[0] for function in (lambda x: convolve(conv, x), conv)
+    )
+    assert torch.allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("name", ["efficientnet_b0", "mobilenet_v2", "resnet_50", "efficientnet_v2_s", "mobilenet_v1"])
 def test_a_networks_gradients_are_as_near_to_those_in_double_precision_as_torchs(name, monkeypatch):
     spec = replace(load_spec(name), resolution=64, classes=5, drop_path=0.0, dropout=0.0)

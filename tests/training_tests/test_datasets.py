@@ -3,6 +3,7 @@ import json
 import os
 import sys
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -191,6 +192,17 @@ def test_progress_ends_at_the_number_of_images(tmp_path):
     assert [done for done, _ in heard] == sorted(done for done, _ in heard)
 
 
+def test_progress_of_many_files_is_told_every_64(tmp_path):
+    """A million files are so many steps of the same kind."""
+    two_classes(tmp_path, count=1)
+    for index in range(1000):
+        os.link(tmp_path / "cat" / "0.png", tmp_path / "cat" / f"more{index}.png")
+    heard = []
+    load_images(DataSection(source=str(tmp_path)), notify=lambda *counts: heard.append(counts))
+    assert {total for _, total in heard} == {1002}
+    assert max(np.diff([done for done, _ in heard])) == 64
+
+
 # from any image to the stored square
 
 
@@ -257,14 +269,6 @@ def test_a_picture_is_turned_upright(tmp_path):
     assert (pixels[4:] == BLUE).all()
 
 
-def test_the_first_frame_of_an_animation_counts(tmp_path):
-    frames = [Image.new("RGB", (8, 8), colour) for colour in (RED, BLUE)]
-    (tmp_path / "a").mkdir()
-    frames[0].save(tmp_path / "a" / "0.gif", save_all=True, append_images=frames[1:])
-    save(tmp_path / "b" / "0.png")
-    assert (pixels_of(tmp_path / "a" / "0.gif", tmp_path) == RED).all()
-
-
 def _palette() -> Image.Image:
     return Image.new("RGB", (8, 8), RED).quantize(2)
 
@@ -284,7 +288,10 @@ def _transparent_palette() -> Image.Image:
         pytest.param(Image.new("RGBA", (8, 8), (0, 0, 0, 0)), "x.png", (255, 255, 255), id="RGBA on white"),
         pytest.param(Image.new("LA", (8, 8), (0, 128)), "x.png", (127, 127, 127), id="LA on white"),
         pytest.param(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "x.tif", (255, 0, 0), id="CMYK"),
+        pytest.param(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "x.jpg", (255, 0, 0), id="CMYK as JPEG"),
+        pytest.param(Image.new("YCbCr", (8, 8), (128, 128, 128)), "x.tif", (128, 128, 128), id="YCbCr"),
         pytest.param(Image.new("1", (8, 8), 1), "x.png", (255, 255, 255), id="1 bit"),
+        pytest.param(Image.new("1", (8, 8), 1), "x.tif", (255, 255, 255), id="1 bit as TIFF"),
         pytest.param(Image.new("L", (8, 8), 77), "x.png", (77, 77, 77), id="grey"),
     ],
 )
@@ -295,6 +302,15 @@ def test_every_mode_becomes_the_rgb_that_a_viewer_shows(tmp_path, image, name, e
     assert (pixels_of(tmp_path / "a" / name, tmp_path) == expected).all()
 
 
+@pytest.mark.parametrize(("name", "options"), [("0.gif", {}), ("0.webp", {"lossless": True}), ("0.png", {}), ("0.tif", {})])
+def test_the_first_frame_of_an_animation_counts(tmp_path, name, options):
+    frames = [Image.new("RGB", (8, 8), colour) for colour in (RED, BLUE)]
+    (tmp_path / "a").mkdir()
+    frames[0].save(tmp_path / "a" / name, save_all=True, append_images=frames[1:], **options)
+    save(tmp_path / "b" / "0.png")
+    assert (pixels_of(tmp_path / "a" / name, tmp_path) == RED).all()
+
+
 @pytest.mark.parametrize("name", ["x.png", "x.tif"])
 def test_16_bits_are_rescaled_and_not_clipped(tmp_path, name):
     values = np.array([0, 128, 129, 257, 32768, 65535], np.uint16)
@@ -302,6 +318,39 @@ def test_16_bits_are_rescaled_and_not_clipped(tmp_path, name):
     Image.fromarray(np.tile(values, (6, 1))).save(tmp_path / "a" / name)
     save(tmp_path / "b" / "0.png", size=(6, 6))
     assert pixels_of(tmp_path / "a" / name, tmp_path)[0, :, 0].tolist() == [0, 0, 1, 1, 128, 255]
+
+
+def _png_of_16_bits(colour_type: int, *values: int) -> bytes:
+    """Pillow writes grey ones only."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return len(content).to_bytes(4, "big") + kind + content + zlib.crc32(kind + content).to_bytes(4, "big")
+
+    header = (8).to_bytes(4, "big") * 2 + bytes([16, colour_type, 0, 0, 0])
+    rows = (b"\0" + np.array(values * 8, ">u2").tobytes()) * 8
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        pytest.param("x.png", _png_of_16_bits(2, 65535, 32896, 0), (255, 128, 0), id="RGB"),
+        pytest.param("x.png", _png_of_16_bits(6, 65535, 32896, 0, 65535), (255, 128, 0), id="RGBA"),
+        pytest.param("x.png", _png_of_16_bits(4, 0, 32896), (127, 127, 127), id="LA on white"),
+        pytest.param("x.pgm", b"P5 8 8 65535\n" + b"\x80\x80" * 64, (128, 128, 128), id="PGM"),
+        pytest.param("x.pgm", b"P5 8 8 4095\n" + b"\x08\x08" * 64, (128, 128, 128), id="PGM of 12 bits"),
+    ],
+)
+def test_16_bits_a_channel_mean_what_8_bits_would(tmp_path, name, content, expected):
+    (two_classes(tmp_path) / "a").mkdir()
+    (tmp_path / "a" / name).write_bytes(content)
+    assert (pixels_of(tmp_path / "a" / name, tmp_path) == expected).all()
+
+
+def test_32_bit_whole_numbers_that_8_bits_would_hold_are_refused(tmp_path):
+    two_classes(tmp_path)
+    Image.fromarray(np.full((8, 8), 200, np.int32)).save(tmp_path / "cat" / "x.tif")
+    assert "holds 32-bit numbers up to 200, 8 bits or 16" in failure(tmp_path)
 
 
 def test_32_bit_whole_numbers_beyond_16_bits_are_refused(tmp_path):
@@ -342,8 +391,6 @@ def _bomb() -> bytes:
     """A PNG of a few bytes whose header claims 30,000 x 30,000 pixels."""
     good = encoded()
     header = b"IHDR" + (30_000).to_bytes(4, "big") * 2 + good[24:29]
-    import zlib
-
     return good[:12] + header + zlib.crc32(header).to_bytes(4, "big") + good[33:]
 
 
@@ -392,6 +439,22 @@ def test_a_bad_image_is_left_out_and_listed_on_request(tmp_path, name, content, 
 def test_a_link_to_nothing_is_a_bad_image(tmp_path):
     (two_classes(tmp_path) / "cat" / "x.png").symlink_to(tmp_path / "gone.png")
     assert "cat/x.png: cannot be read: No such file" in failure(tmp_path)
+
+
+def test_a_link_to_itself_is_a_bad_image(tmp_path):
+    (two_classes(tmp_path) / "cat" / "x.png").symlink_to(tmp_path / "cat" / "x.png")
+    assert "cat/x.png: cannot be read: Too many levels of symbolic links" in failure(tmp_path)
+    assert len(load(tmp_path, skip_bad_images=True).train) == 4
+
+
+def test_a_class_folder_that_links_to_itself_is_named(tmp_path):
+    (two_classes(tmp_path) / "eel").symlink_to(tmp_path / "eel")
+    assert "eel: cannot be read: Too many levels of symbolic links" in failure(tmp_path)
+
+
+def test_a_pipe_among_the_images_is_passed_over(tmp_path):
+    os.mkfifo(two_classes(tmp_path) / "cat" / "x.png")
+    assert len(load(tmp_path).train) == 4
 
 
 def test_of_many_bad_images_five_are_named_and_the_rest_counted(tmp_path):

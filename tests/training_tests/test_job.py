@@ -23,7 +23,7 @@ SHORT = Recipe(epochs=2, batch=50)
 OTHER_OPTIONS = [
     {"epochs": 3}, {"batch": 25}, {"micro_batch": 5}, {"optimizer": "adamw"}, {"learning_rate": 0.1}, {"warmup": 0.1},
     {"weight_decay": 0.1}, {"label_smoothing": 0.2}, {"balance": True}, {"ema": 0.1}, {"crop": 0.5}, {"cutout": 0.5},
-    {"colour": 0.5}, {"mixup": 0.5}, {"cutmix": 0.5}, {"progressive": 0.5}, {"precision": "bfloat16"}, {"compile": True},
+    {"colour": 0.5}, {"mixup": 0.5}, {"cutmix": 0.5}, {"progressive": 0.5}, {"precision": "bf16"}, {"compile": True},
     {"minutes": 1.0},
 ]  # fmt: skip
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -77,7 +77,7 @@ OTHER_OPTIONS = [
     {"cutmix": 0.5},
     {"mixup": 0.5, "cutmix": 0.5},
     {"progressive": 0.5},
-    {"precision": "bfloat16"},
+    {"precision": "bf16"},
 ]
 
 

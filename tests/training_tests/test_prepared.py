@@ -66,6 +66,13 @@ def test_the_facts_describe_the_data(source, directory):
     assert len(data.fingerprint) == 16
 
 
+def test_counts_are_those_of_the_training_images_by_class(tmp_path, directory):
+    np.savez(tmp_path / "x.npz", x=np.zeros((40, 4, 4), np.uint8), y=np.repeat([0, 1, 2], (20, 5, 15)))
+    data = make(tmp_path / "x.npz", directory)
+    assert data.counts == tuple(np.bincount(data.steer_arrays()[1]))
+    assert sum(data.counts) == data.train
+
+
 def test_digits_keep_one_channel_and_are_not_mirrored(directory):
     data = make("digits", directory)
     assert (data.channels, data.side, data.mirror, data.train + data.validation + data.test) == (1, 8, False, 1797)

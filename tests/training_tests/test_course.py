@@ -1,0 +1,255 @@
+"""What befalls a training on its way: stopped, out of memory, out of time; and that it is the same for it, or says so."""
+
+import math
+import shutil
+from contextlib import contextmanager
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.modules.module import register_module_forward_pre_hook
+
+from experiment.config import Recipe
+from space.blocks import ConvNet
+from space.loading import load_space
+from training import batches
+from training.course import Paused, Start
+from training.loop import OutOfMemory
+from training.snapshot import Snapshots
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+SPEC = load_space("tiny").fitted(channels=1, classes=10, resolution=8).base
+DRAWING = replace(SPEC, dropout=0.3, drop_path=0.3)  # draws from torch's generator
+SHORT = Recipe(epochs=3, batch=50)
+RICH = SHORT.model_copy(update={"ema": 0.3, "optimizer": "adamw", "learning_rate": 0.01, "mixup": 0.3, "progressive": 0.6})
+
+
+@contextmanager
+def before_each_pass(act):
+    """Call `act(images)` whenever a network in training is given a batch."""
+
+    def hook(module, inputs):
+        if isinstance(module, ConvNet) and module.training:
+            act(inputs[0])
+
+    handle = register_module_forward_pre_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def state(trained):
+    return trained.model.state_dict()
+
+
+def assert_same(one, two):
+    assert one.curve == two.curve
+    for name, tensor in state(one).items():
+        assert torch.equal(tensor, state(two)[name]), name
+
+
+def snapshots_in(tmp_path, *, seconds=1e9):
+    return Snapshots(tmp_path / "it.snapshot", "key", seconds=seconds)
+
+
+@pytest.mark.parametrize("recipe", [SHORT, RICH, SHORT.model_copy(update={"optimizer": "rmsprop", "learning_rate": 0.01})])
+@pytest.mark.parametrize("passes", [1, 4, 5, 9])
+def test_a_training_that_is_stopped_anywhere_goes_on_to_the_bit(data, fit, tmp_path, recipe, passes):
+    """4 steps an epoch: in the middle of one, at its end, at the start of the next."""
+    whole = fit(data, spec=DRAWING, recipe=recipe)
+    snapshots, seen = snapshots_in(tmp_path), []
+
+    def stop_after(images):
+        seen.append(len(images))
+        snapshots.stop = len(seen) == passes
+
+    with before_each_pass(stop_after), pytest.raises(Paused):
+        fit(data, spec=DRAWING, recipe=recipe, snapshots=snapshots)
+    assert len(seen) == passes
+    with before_each_pass(lambda images: seen.append(len(images))):
+        again = fit(data, spec=DRAWING, recipe=recipe, snapshots=snapshots_in(tmp_path))
+    assert len(seen) == 12  # no step was taken twice
+    assert_same(again, whole)
+
+
+def test_epochs_before_a_snapshot_are_reported_again_and_may_end_the_training(data, fit, tmp_path):
+    snapshots, heard = snapshots_in(tmp_path), []
+
+    def report(epoch, accuracy):
+        heard.append((epoch, accuracy))
+        snapshots.stop = epoch == 2
+        return True
+
+    with pytest.raises(Paused):
+        fit(data, recipe=SHORT, snapshots=snapshots, report=report)
+    before = heard[:]
+    assert [epoch for epoch, _ in before] == [1, 2]
+    again = fit(data, recipe=SHORT, snapshots=snapshots_in(tmp_path), report=lambda *point: heard.append(point) or point[0] < 2)
+    assert heard[2:] == before
+    assert (len(again.curve), again.ended) == (2, "stopped")
+
+
+def test_snapshots_change_nothing(data, fit, tmp_path):
+    taking = snapshots_in(tmp_path, seconds=0)
+    assert_same(fit(data, recipe=RICH, snapshots=taking), fit(data, recipe=RICH))
+    assert taking.read() is not None
+
+
+def test_out_of_memory_halves_what_is_passed_at_a_time_and_gives_what_that_gives(data, fit):
+    def scarce(images):
+        if len(images) > 15:
+            raise torch.OutOfMemoryError("as if")
+
+    sizes = []
+    with before_each_pass(scarce):
+        trained = fit(data)
+    with before_each_pass(lambda images: sizes.append(len(images))):
+        asked = fit(data, recipe=SHORT.model_copy(update={"epochs": 2, "micro_batch": trained.micro_batch}))
+    assert trained.halved
+    assert not asked.halved
+    assert set(sizes) == {12, 13}
+    assert trained.micro_batch == 13
+    assert_same(trained, asked)
+
+
+@pytest.mark.parametrize(("batch", "least"), [(50, 2), (127, 3), (5, 3), (3, 3)])
+def test_out_of_memory_with_the_fewest_images_at_a_time_is_a_failure_that_says_so(data, fit, batch, least):
+    tried = []
+
+    def never(images):
+        tried.append(len(images))
+        raise torch.OutOfMemoryError("as if")
+
+    with before_each_pass(never), pytest.raises(OutOfMemory, match=rf"^out of memory with {least} images at a time \(as if\)"):
+        fit(data, recipe=Recipe(epochs=1, batch=batch))
+    assert tried == sorted(tried, reverse=True)
+    assert len(tried) <= 8
+
+
+@pytest.mark.parametrize("mixing", [{}, {"mixup": 0.4, "cutmix": 0.7}])
+def test_gradients_of_parts_add_up_to_those_of_the_batch(data, fit, mixing):
+    """Of a network without batch norm in training: norms see the parts."""
+    frozen = Start(frozen=True)
+    recipe = Recipe(epochs=1, batch=60, learning_rate=0.5, balance=True, **mixing)
+    whole = fit(data, recipe=recipe, start=frozen)
+    parted = fit(data, recipe=recipe.model_copy(update={"micro_batch": 7}), start=frozen)
+    assert torch.allclose(state(whole)["classifier.weight"], state(parted)["classifier.weight"], atol=1e-6)
+    assert not torch.equal(
+        state(whole)["classifier.weight"], state(fit(data, recipe=recipe, start=frozen, seed=4))["classifier.weight"]
+    )
+
+
+def test_a_deadline_ends_a_training_with_what_it_has(data, fit):
+    recipe = SHORT.model_copy(update={"epochs": 10_000, "minutes": 0.02})
+    trained = fit(data, recipe=recipe)
+    assert trained.ended == "deadline"
+    assert 1 <= len(trained.curve) < 10_000
+    assert 1.2 <= trained.train_seconds < 10
+    assert math.isfinite(trained.curve[-1].loss)
+
+
+def test_a_frozen_backbone_learns_nothing_but_its_classifier(data, fit):
+    kept = {}
+
+    def remember(network):
+        kept.update({name: tensor.clone() for name, tensor in network.state_dict().items()})
+
+    trained = fit(data, spec=DRAWING, start=Start(remember, frozen=True))
+    changed = {name for name, tensor in state(trained).items() if not torch.equal(tensor, kept[name])}
+    assert changed == {"classifier.weight", "classifier.bias"}
+
+
+def test_the_average_of_weights_is_that_of_its_horizon(data, fit):
+    """One step in: the first weights; in the long run each step counts 1/horizon."""
+    steps = []
+
+    def watch(network):
+        network.register_forward_pre_hook(
+            lambda it, _: steps.append(it.classifier.bias.detach().clone()) if it.training else None
+        )
+
+    recipe = Recipe(epochs=2, batch=50, ema=0.5)
+    trained = fit(data, recipe=recipe, start=Start(watch))
+    last = fit(data, recipe=recipe.model_copy(update={"ema": 0.0}))
+    after = [*steps[1:8], state(last)["classifier.bias"]]  # the weights after each of 8 steps: a horizon of 4
+    expected = after[0]
+    for bias in after[1:]:
+        expected = 0.75 * expected + 0.25 * bias
+    assert torch.allclose(state(trained)["classifier.bias"], expected, atol=1e-6)
+
+
+def test_progressive_learning_ends_at_the_whole_resolution(data, fit):
+    sides = []
+    with before_each_pass(lambda images: sides.append(images.shape[-1])):
+        fit(
+            data,
+            spec=SPEC.__class__.from_dict(SPEC.to_dict() | {"resolution": 16}),
+            recipe=Recipe(epochs=8, batch=200, progressive=0.5),
+        )
+    assert sides == [8, 8, 11, 11, 13, 13, 16, 16]
+
+
+def test_balanced_classes_weigh_alike_in_the_loss(data, fit):
+    """A rare class is found more often for it."""
+    labels = np.array(data.steer_arrays()[1])
+    rare = data.classes.index("8")
+    kept = np.flatnonzero((labels != rare) | (np.cumsum(labels == rare) <= 2))
+
+    class Unbalanced:
+        def __getattr__(self, name):
+            return getattr(data, name)
+
+        train = len(kept)
+        counts = tuple(np.bincount(labels[kept]).tolist())
+
+        def steer_arrays(self):
+            images, labels, *held = data.steer_arrays()
+            return images[kept], labels[kept], *held
+
+    recipe = Recipe(epochs=12, batch=32, optimizer="adamw", learning_rate=0.01)
+    plain, balanced = (fit(Unbalanced(), recipe=recipe.model_copy(update={"balance": balance})) for balance in (False, True))
+    assert balanced.curve[-1].by_class[rare] > plain.curve[-1].by_class[rare]
+
+
+def test_bfloat16_is_what_convolutions_are_fed(data, fit):
+    kinds = set()
+
+    def watch(network):
+        network.classifier.register_forward_hook(
+            lambda _module, _inputs, made: kinds.add(made.dtype) if network.training else None
+        )
+
+    fit(data, recipe=Recipe(epochs=1, batch=50, precision="bf16"), start=Start(watch))
+    fit(data, recipe=Recipe(epochs=1, batch=50), start=Start(watch))
+    assert kinds == {torch.bfloat16, torch.float32}
+
+
+def test_images_that_are_read_as_they_come_give_the_same_to_the_bit(data, fit, monkeypatch):
+    resident = fit(data, recipe=RICH)
+    monkeypatch.setattr(batches, "_HOST_SHARE", 0.0)
+    assert not batches.fits(1, torch.device("cpu"))
+    assert_same(fit(data, recipe=RICH), resident)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
+def test_a_compiled_network_learns_the_same(data, fit):
+    spec = replace(SPEC, stages=SPEC.stages[:1], dropout=0.0, drop_path=0.0)
+    recipe = Recipe(epochs=1, batch=50)
+    plain = fit(data, spec=spec, recipe=recipe)
+    compiled = fit(data, spec=spec, recipe=recipe.model_copy(update={"compile": True}))
+    assert state(plain).keys() == state(compiled).keys()
+    assert not all(torch.equal(tensor, state(compiled)[name]) for name, tensor in state(plain).items())
+    for name, tensor in state(plain).items():
+        assert torch.allclose(tensor, state(compiled)[name], atol=1e-4), name
+
+
+def test_a_stranger_to_the_snapshot_begins_anew_and_says_so(data, fit, tmp_path):
+    snapshots_in(tmp_path, seconds=0).write({"x": torch.zeros(1)}, {})
+    with pytest.warns(UserWarning, match="is damaged, or of another training"):
+        trained = fit(data, snapshots=Snapshots(tmp_path / "it.snapshot", "other key", seconds=1e9))
+    assert_same(trained, fit(data))
