@@ -83,8 +83,6 @@ def _begin(place: FitDir, config: FitSection, ranks: "Ranks", *, stack: ExitStac
         elif held.batch != resolved.batch:
             was = f"the batch was {held.batch} and is now {resolved.batch}"
             raise InputError(f"{place.path}: {was}; start as many processes as before, or use a new --out")
-        if hasty := resolved.hasty(data.train):
-            display.say(f"warning: {hasty}")
         if resolved.classifier == "drawn" and config.weights:
             display.say(f"{config.weights}: tells other classes apart, so the classifier of {len(data.classes)} is drawn anew")
     except BaseException as error:

@@ -13,7 +13,6 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from experiment.config import Recipe
 from experiment.executors import Conclusive, Report
 from experiment.seeds import seed_of
-from space.blocks import ConvNet, build
 from space.spec import ArchSpec
 from training.augment import Augmentation
 from training.batches import Batches
@@ -22,6 +21,7 @@ from training.optimizer import make_optimizer, set_rate
 from training.prepared import PreparedData
 from training.ranks import Ranks, share_statistics
 from training.snapshot import Held, Snapshots, put_back, tensors_of, undoing
+from training.start import Start, begin, learn
 from training.step import CapturedStep, Step, TakeStep
 
 _STAGES = 4  # of progressive learning, and the first one's strength of augmentation (arXiv:2104.00298, table 6)
@@ -36,18 +36,6 @@ class Diverged(Conclusive):
 
 class Paused(Exception):  # noqa: N818 - asked for, and not an error
     """The training was told to stop; its snapshot is written."""
-
-
-@dataclass(frozen=True)
-class Start:
-    """What a training begins with. prepare: called with the new network, to load weights; frozen: only the classifier learns,
-    and batch norms keep the statistics that they have."""
-
-    prepare: Callable[[ConvNet], None] = lambda _network: None
-    frozen: bool = False
-
-
-FRESH = Start()
 
 
 @dataclass
@@ -83,16 +71,13 @@ class Course:
         self.mean = torch.tensor(self.data.mean, device=device).view(1, -1, 1, 1)
         self.std = torch.tensor(self.data.std, device=device).view(1, -1, 1, 1)
         self.steps = self.data.train // self.recipe.batch  # the remainder is left out, other images each epoch
-        self.network = build(self.spec)
-        self.start.prepare(self.network)
-        self.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        if self.start.frozen:
-            self.network.requires_grad_(False)
-            self.network.classifier.requires_grad_(True)
+        whole = self.steps * self.recipe.epochs
+        self.network = begin(self.spec, self.start, device=device, steps=whole)
         if self.ranks.count > 1:
             share_statistics(self.network)
+        self._draw_apart()
         self.optimizer = make_optimizer(self.network, self.recipe)
-        horizon = self.recipe.ema * self.steps * self.recipe.epochs
+        horizon = self.recipe.ema * whole
         decay = get_ema_multi_avg_fn(max(0.0, 1 - 1 / horizon)) if horizon else None  # type: ignore[no-untyped-call]
         self.average = AveragedModel(self.network, multi_avg_fn=decay, use_buffers=True) if decay else None
         weights = _class_weights(self.data.counts).to(device) if self.recipe.balance else None
@@ -141,7 +126,7 @@ class Course:
         chosen = order.to(self.device)
         read = chosen if seen.resident else order  # a streamed set is read by the host
         began, before = time.perf_counter(), self.seconds
-        self._mode()
+        learn(self.network, self.start)
         self.step.epoch.fill_(self.epoch)
         self.step.strength.fill_(strength)
         for number in range(self.done, self.steps):
@@ -179,11 +164,10 @@ class Course:
         order = torch.randperm(self.data.train, generator=generator)[: self.steps * batch].view(self.steps, batch)
         return order[:, self.ranks.rank :: self.ranks.count].contiguous()
 
-    def _mode(self) -> None:
-        self.network.train(not self.start.frozen)
-        if self.start.frozen:
-            self.network.dropout.train()
-            self.network.classifier.train()
+    def _draw_apart(self) -> None:
+        """Several processes drop other paths and units each; where a training goes on, others than before."""
+        if self.ranks.count > 1:
+            torch.manual_seed(seed_of(self.seed, "noise", self.ranks.rank, self._step_number))
 
     def _step_for(self, images: Tensor, labels: Tensor, samples: Tensor) -> TakeStep:
         """Captured once for each resolution; several processes, and what torch compiles, go step by step."""
@@ -230,6 +214,7 @@ class Course:
         for name in _FACTS:
             setattr(self, name, facts[name])
         self.curve = [Score.from_dict(point) for point in facts["curve"]]
+        self._draw_apart()
 
 
 def _stage(recipe: Recipe, epoch: int, resolution: int) -> tuple[int, float]:

@@ -19,11 +19,12 @@ from experiment.executors import Conclusive, Report
 from experiment.seeds import seed_of
 from space.spec import ArchSpec
 from training.augment import Augmentation
-from training.course import FRESH, Course, Start
+from training.course import Course
 from training.evaluate import Score
 from training.prepared import PreparedData
 from training.ranks import ALONE, Ranks
 from training.snapshot import Snapshots
+from training.start import FRESH, Start
 from training.step import part_sizes
 
 

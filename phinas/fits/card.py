@@ -140,8 +140,6 @@ def _training(asked: Fit, data: "PreparedData", measured: Measurement) -> list[s
         learned = "only the classifier learned" if asked.config.freeze_backbone else "all of it learned"
         classifier = "with its classifier" if asked.classifier == "loaded" else "its classifier drawn anew"
         lines.append(f"- began with {file}, {classifier}; {learned}")
-    if hasty := asked.hasty(data.train):
-        lines.append(f"- **too short**: {hasty}")
     if measured.ended:
         told = f"after {measured.epochs} of {recipe.epochs} epochs, its learning rate not yet fallen"
         lines.append(f"- **ended early** ({measured.ended}) {told}")

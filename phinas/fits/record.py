@@ -1,6 +1,5 @@
 """What a fit is, as its `fit.yaml` holds it: what was asked, resolved, and the network that it came to."""
 
-import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,8 +16,6 @@ from space.yaml_text import dump_yaml, read_yaml
 
 if TYPE_CHECKING:
     from training.prepared import PreparedData
-
-_SETTLED = 3  # of what a batch norm began with, exp(-3) = 5% is left after 3 / momentum steps
 
 
 @dataclass(frozen=True)
@@ -39,14 +36,6 @@ class Fit:
     def mirrors(self, data: "PreparedData") -> bool:
         """Whether half of the images are seen mirrored."""
         return data.mirror if self.config.data.flip == "auto" else self.config.data.flip
-
-    def hasty(self, images: int) -> str:
-        """A warning where a training on so many images ends before its batch norms know what to expect, or ""."""
-        steps, needed = images // self.batch * self.config.recipe.epochs, math.ceil(_SETTLED / self.spec.bn_momentum)
-        if steps >= needed or self.config.freeze_backbone:
-            return ""
-        told = f"batch norms need some {needed:,} steps to settle and there are {steps:,}, so accuracies will be far too low"
-        return f"{told}; more epochs, a smaller batch, or a larger bn_momentum in the spec"
 
     @classmethod
     def read(cls, place: FitDir) -> "Fit":

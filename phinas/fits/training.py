@@ -22,12 +22,13 @@ from phinas.fits.record import Fit
 from phinas.progress import Display, Notify
 from space.blocks import ConvNet
 from training.checkpoint import load_pretrained
-from training.course import Paused, Start
+from training.course import Paused
 from training.device import resolve_device, settle
 from training.loop import Trained, train
 from training.prepared import PreparedData
 from training.ranks import Ranks
 from training.snapshot import Snapshots
+from training.start import Start
 
 
 def train_it(

@@ -342,16 +342,6 @@ def test_a_fit_that_runs_out_of_time_keeps_what_it_has_and_says_so(network, tmp_
     assert "**ended early** (deadline)" in (tmp_path / "out" / "README.md").read_text()
 
 
-def test_a_training_too_short_for_its_batch_norms_is_warned_of(tmp_path, capfd):
-    slow = replace(SPEC, bn_momentum=0.01)
-    (tmp_path / "slow.yaml").write_text(slow.to_yaml())
-    settings = {"recipe": "quick", "recipe.batch": 32, "threads": 1, "device": "cpu", "data.train_limit": 400}
-    front.fit(str(tmp_path / "slow.yaml"), data="digits", out=tmp_path / "out", settings=settings)
-    told = "batch norms need some 300 steps to settle and there are 36, so accuracies will be far too low"
-    assert told in " ".join(capfd.readouterr().err.split())
-    assert told in (tmp_path / "out" / "README.md").read_text()
-
-
 def test_a_network_sees_no_more_pixels_than_there_are_unless_they_are_enlarged(tmp_path):
     larger = replace(SPEC, resolution=12)
     (tmp_path / "larger.yaml").write_text(larger.to_yaml())

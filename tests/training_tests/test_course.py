@@ -14,9 +14,10 @@ from experiment.config import Recipe
 from space.blocks import ConvNet
 from space.loading import load_space
 from training import batches
-from training.course import Paused, Start
+from training.course import Paused
 from training.loop import OutOfMemory
 from training.snapshot import Snapshots
+from training.start import Start
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -11,8 +11,9 @@ from experiment.errors import InputError
 from space.loading import load_space
 from training.augment import normalise
 from training.batches import Batches
-from training.course import Diverged, Start
+from training.course import Diverged
 from training.device import count_slots, resolve_device
+from training.start import Start
 from training.throughput import training_seconds
 
 pytestmark = pytest.mark.usefixtures("one_thread")

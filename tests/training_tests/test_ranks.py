@@ -15,10 +15,10 @@ from torch import nn
 from experiment.config import Recipe
 from experiment.errors import InputError
 from space.loading import load_space
-from training.course import Start
 from training.loop import train
 from training.prepared import read_prepared
 from training.ranks import ALONE, Ranks, SharedBatchNorm, ranks_of
+from training.start import Start
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
