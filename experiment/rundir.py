@@ -150,6 +150,8 @@ class RunDir(WorkDir):
 
     def require(self) -> None:
         """Raises InputError where this is no run directory."""
+        if not self.exists and (self.path / "fit.yaml").is_file():
+            raise InputError(f"{self.path}: is of `phinas fit`, which carries on when it is called as before")
         if not self.exists:
             what = "is not a run directory (it has no config.yaml)" if self.path.exists() else "does not exist"
             raise InputError(f"{self.path}: {what}; start one with `phinas run --out DIR`")

@@ -402,3 +402,10 @@ def test_two_processes_of_torchrun_end_as_one_does(network, tmp_path, phinas):
     assert all(torch.allclose(one[name], two[name], atol=2e-3, rtol=2e-3) for name in one)
     first, second = (json.loads((tmp_path / name / "measurement.json").read_text())["accuracy"] for name in ("one", "two"))
     assert first == pytest.approx(second, abs=0.01)
+
+
+@pytest.mark.parametrize("verb", [front.resume, front.report])
+def test_verbs_of_runs_say_what_a_fit_is(network, tmp_path, verb):
+    made(network, tmp_path / "out", **{"recipe.epochs": 1})
+    with pytest.raises(InputError, match="is of `phinas fit`, which carries on when it is called as before"):
+        verb(tmp_path / "out")
