@@ -32,6 +32,8 @@ def main() -> None:
 
     while True:
         job = arrived.get()
+        if "function" not in job:
+            continue  # an answer that came too late for its question
         _answer(answers, attempt(job["function"], job["payload"], ask_driver if job["listened"] else None))
 
 
