@@ -3,9 +3,10 @@
 The one decision to know: which algorithm is decided at each call by shapes, and everything that is not training in float32,
 channels last, on a CPU is left to torch. Modules and their names stay torch's, so counters, exports and weights see nothing.
 
-Measured on two cores with oneDNN 3.7 (benchmarks/training.md), B0 at 32 and 64 px: a quarter of a step went into the weights'
-gradient of depthwise convolutions, for which oneDNN has no kernel wider than 3 nor one for images smaller than the kernel,
-and another third into 1x1 convolutions on a few pixels, whose weights are put into another order at each call.
+Measured on two cores (torch 2.13), B0 at 32 and 64 px: a sixth of a step went into the weights' gradient of depthwise
+convolutions, for which oneDNN has no kernel wider than 3 nor one for images smaller than the kernel, and a third into 1x1
+convolutions, whose weights it puts into another order at each call. What is left is in benchmarks/training.md. Tried, and no
+gain: batch norm by matrix products and elementwise operations, an allocator that keeps its pages.
 """
 
 from functools import lru_cache
