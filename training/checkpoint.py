@@ -59,10 +59,16 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             remedy = "safetensors.torch.save_file(torch.load(FILE, weights_only=True), NEW)"
             what = f"but a pickle, which may run code when it is read; rewrite it once: {remedy}"
         raise InputError(f"{path}: is not a whole safetensors file ({what})") from None
-    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-    if header.get("__metadata__", {}).get(_SHA256, _sha256(state)) != _sha256(state):
+    told = metadata_of(content).get(_SHA256)
+    if told is not None and told != _sha256(state):
         raise InputError(f"{path}: is damaged (its sha256 is not the one in its header); restore it from a copy")
     return state
+
+
+def metadata_of(content: bytes) -> dict[str, str]:
+    """What the header of a safetensors file that is whole says beside its tensors."""
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    return dict(header.get("__metadata__", {}))
 
 
 def load_weights(model: nn.Module, path: Path, *, spec: ArchSpec | None = None) -> None:

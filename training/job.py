@@ -6,9 +6,7 @@ a run can be moved and resumed elsewhere.
 
 import os
 import signal
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -24,7 +22,6 @@ from training.prepared import PreparedData, read_prepared
 if TYPE_CHECKING:
     from training.evaluate import Score
     from training.loop import Trained
-    from training.snapshot import Snapshots
 
 FUNCTION = "training.job:measure"
 
@@ -111,14 +108,15 @@ def measure(
     from training.device import resolve_device, settle
     from training.evaluate import evaluate_final
     from training.loop import train
-    from training.snapshot import Snapshots
+    from training.snapshot import Snapshots, stopped_by
 
     torch.set_num_threads(threads)
     settle(deterministic=deterministic)
     network = ArchSpec.from_dict(spec)
     data = _data(directory)
     snapshots = Snapshots(Path(snapshot[0]), snapshot[1], seconds=snapshot[2]) if snapshot else None
-    with _stopped_by_signal(snapshots):
+    in_a_worker = "PHINAS_SLOT" in os.environ  # asked to end by SIGTERM; in the driver, signals are the driver's
+    with stopped_by(snapshots, signal.SIGTERM) if snapshots and in_a_worker else nullcontext():
         try:
             trained = train(
                 network,
@@ -143,23 +141,6 @@ def measure(
     if snapshots:
         snapshots.remove()
     return measurement_of(trained, score, split="test" if final else "validation", seed=seed).to_dict()
-
-
-@contextmanager
-def _stopped_by_signal(snapshots: "Snapshots | None") -> Iterator[None]:
-    """A worker that is asked to end (SIGTERM) leaves a snapshot first. In the driver signals are the driver's."""
-    if snapshots is None or "PHINAS_SLOT" not in os.environ or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(_number: int, _frame: object) -> None:
-        snapshots.stop = True
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def measurement_of(trained: "Trained", score: "Score", *, split: str, seed: int) -> Measurement:

@@ -7,10 +7,14 @@ told by its hash, and the one before is used. Tensors and JSON, nothing is unpic
 
 import hashlib
 import json
+import signal
+import threading
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import torch
@@ -19,6 +23,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from experiment.rundir import write_atomic
+from training.checkpoint import metadata_of
 from training.optimizer import forget
 
 FORMAT = 1
@@ -32,6 +37,7 @@ class Snapshots:
         self._paths = (path, path.with_name(f"{path.name}.previous"))
         self._key, self._seconds = key, seconds
         self._last = time.monotonic()
+        self._wrote = False  # so that what lies there is whole
         self.stop = False  # set it (from a signal's handler) to have a snapshot taken at once, and the training ended
 
     @property
@@ -44,17 +50,21 @@ class Snapshots:
         body = save(kept, metadata={"facts": json.dumps({"format": FORMAT, "key": self._key} | dict(facts), allow_nan=False)})
         newest, before = self._paths
         newest.parent.mkdir(parents=True, exist_ok=True)
-        if self._read(newest) is not None:
+        if self._wrote or self._read(newest) is not None:
             newest.replace(before)
+        self._wrote = False
         write_atomic(newest, hashlib.sha256(body).digest() + body)
-        self._last = time.monotonic()
+        self._wrote, self._last = True, time.monotonic()
 
     def read(self) -> Held | None:
         """What was written last and is whole; None where there is nothing of this training."""
-        damaged = [path for path in self._paths if path.exists() and self._read(path) is None]
-        for path in damaged:
-            warnings.warn(f"{path}: is damaged, or of another training; it is not used", stacklevel=2)
-        return next((held for path in self._paths if (held := self._read(path)) is not None), None)
+        for path in self._paths:
+            held = self._read(path)
+            if held is not None:
+                return held
+            if path.exists():
+                warnings.warn(f"{path}: is damaged, or of another training; it is not used", stacklevel=2)
+        return None
 
     def remove(self) -> None:
         for path in self._paths:
@@ -67,10 +77,32 @@ class Snapshots:
             if hashlib.sha256(body).digest() != digest:
                 return None
             tensors = load(body)
-            facts = json.loads(json.loads(body[8 : 8 + int.from_bytes(body[:8], "little")])["__metadata__"]["facts"])
+            facts = json.loads(metadata_of(body)["facts"])
         except (FileNotFoundError, SafetensorError, ValueError, KeyError, TypeError):
             return None
         return (tensors, facts) if (facts["format"], facts["key"]) == (FORMAT, self._key) else None
+
+
+@contextmanager
+def stopped_by(snapshots: Snapshots, *numbers: int, again: Callable[[int], None] = lambda _number: None) -> Iterator[list[int]]:
+    """The first of these signals sets `snapshots.stop`, later ones are told to `again`; all are listed in what this gives."""
+    caught: list[int] = []
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        if caught:
+            again(number)
+        caught.append(number)
+        snapshots.stop = True
+
+    if threading.current_thread() is not threading.main_thread():  # only there may Python hear signals
+        yield caught
+        return
+    before = {number: signal.signal(number, stop) for number in numbers}
+    try:
+        yield caught
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def tensors_of(models: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer, device: torch.device) -> dict[str, Tensor]:

@@ -2,13 +2,9 @@
 
 import os
 import signal
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from types import FrameType
 
 import torch
 
@@ -27,7 +23,7 @@ from training.device import resolve_device, settle
 from training.loop import Trained, train
 from training.prepared import PreparedData
 from training.ranks import Ranks
-from training.snapshot import Snapshots
+from training.snapshot import Snapshots, stopped_by
 from training.start import Start
 
 
@@ -45,7 +41,8 @@ def train_it(
     told = {"batch": asked.batch, "spec": asked.spec.to_dict(), "weights": asked.weights_sha256, "data": data.fingerprint}
     snapshots = Snapshots(place.snapshot, job_key("fit", decisive | told), seconds=60 * config.snapshot_minutes)
     start = Start(partial(_load, asked) if config.weights else lambda _network: None, config.freeze_backbone)
-    with display.stage("training", every_seconds=0.0) as notify, _stopping(snapshots) as caught:
+    stopping = stopped_by(snapshots, signal.SIGINT, signal.SIGTERM, again=lambda number: os._exit(128 + number))
+    with display.stage("training", every_seconds=0.0) as notify, stopping as caught:
         watch = _Watch(asked, data, display, notify)
         try:
             trained = train(
@@ -81,28 +78,6 @@ def _threads(config: FitSection) -> int:
     if config.threads != "auto":
         return config.threads
     return max(1, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
-
-
-@contextmanager
-def _stopping(snapshots: Snapshots) -> Iterator[list[int]]:
-    """The first SIGINT or SIGTERM ends the training after its step, with a snapshot; the next one at once."""
-    caught: list[int] = []
-
-    def stop(number: int, _frame: FrameType | None) -> None:
-        if caught:
-            os._exit(128 + number)
-        caught.append(number)
-        snapshots.stop = True
-
-    if threading.current_thread() is not threading.main_thread():  # only there may Python hear signals
-        yield caught
-        return
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield caught
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 class _Watch:
