@@ -211,12 +211,7 @@ class Ours:
     def _make(self, images: Tensor, labels: Tensor, samples: Tensor) -> TakeStep:
         if not self._captured:
             return self.step
-        undo, total = undoing({"network": self.model}, self._optimizer, self._device), self.step.total.clone()
-
-        def restore() -> None:
-            undo()
-            self.step.total.copy_(total)
-
+        restore = undoing({"network": self.model}, self._optimizer, self._device)
         return CapturedStep(self.step, images, labels, samples, restore=restore)
 
 

@@ -15,7 +15,7 @@ from experiment.errors import InputError
 from experiment.mistakes import sentences, shown
 from experiment.sections.fields import Section
 from experiment.sections.fit import FitSection
-from experiment.sections.recipe import RECIPES, NamedRecipe, Recipe
+from experiment.sections.recipe import RECIPES, Recipe
 from experiment.sections.run import DataSection, RunSection
 from experiment.sections.scaling import ScalingSection, ValidationSection
 from experiment.sections.search import FIRST_TRIALS, SearchSection
@@ -26,7 +26,6 @@ __all__ = [
     "RECIPES",
     "DataSection",
     "FitSection",
-    "NamedRecipe",
     "Recipe",
     "RunSection",
     "ScalingSection",

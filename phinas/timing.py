@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, get_args
 
 from experiment.errors import InputError
+from experiment.sections.run import is_device
 from phinas.description import WIDTH
 from reports.wording import quantity
 from space.cost import cost
@@ -79,14 +80,12 @@ def _network(name: str, resolution: int | None) -> ArchSpec:
 def _device(name: str) -> "torch.device":
     from training.device import resolve_device
 
-    if name.split(":")[0] not in ("auto", "cpu", "cuda", "mps"):
-        raise InputError(f"--device: {name!r} is none of auto, cpu, cuda, cuda:0 (or another number), mps")
     try:
-        return resolve_device(name)
+        return resolve_device(is_device(name))
+    except ValueError as error:
+        raise InputError(f"--device: {name!r} {error}") from None
     except InputError as error:
         raise InputError(str(error).replace("run.device", "--device")) from None
-    except RuntimeError:  # torch's, for what is no number after the colon
-        raise InputError(f"--device: {name!r} is none of auto, cpu, cuda, cuda:0 (or another number), mps") from None
 
 
 def _checked(batches: Sequence[int] | None, *, default: list[int]) -> list[int]:

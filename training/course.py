@@ -71,13 +71,13 @@ class Course:
         self.mean = torch.tensor(self.data.mean, device=device).view(1, -1, 1, 1)
         self.std = torch.tensor(self.data.std, device=device).view(1, -1, 1, 1)
         self.steps = self.data.train // self.recipe.batch  # the remainder is left out, other images each epoch
-        whole = self.steps * self.recipe.epochs
-        self.network = begin(self.spec, self.start, device=device, steps=whole)
+        self.whole = self.steps * self.recipe.epochs
+        self.network = begin(self.spec, self.start, device=device, steps=self.whole)
         if self.ranks.count > 1:
             share_statistics(self.network)
         self._draw_apart()
         self.optimizer = make_optimizer(self.network, self.recipe)
-        horizon = self.recipe.ema * whole
+        horizon = self.recipe.ema * self.whole
         decay = get_ema_multi_avg_fn(max(0.0, 1 - 1 / horizon)) if horizon else None  # type: ignore[no-untyped-call]
         self.average = AveragedModel(self.network, multi_avg_fn=decay, use_buffers=True) if decay else None
         weights = _class_weights(self.data.counts).to(device) if self.recipe.balance else None
@@ -134,7 +134,7 @@ class Course:
             images, labels = seen.take(read[number]), seen.labels[samples]
             if number + 1 < self.steps:
                 seen.prefetch(read[number + 1])
-            set_rate(self.optimizer, self.recipe, step=self._step_number, steps=self.steps * self.recipe.epochs)
+            set_rate(self.optimizer, self.recipe, step=self._step_number, steps=self.whole)
             self._step_for(images, labels, samples)(images, labels, samples)
             if self.average is not None:
                 self.average.update_parameters(self.network)
@@ -176,12 +176,7 @@ class Course:
         if self.captured is not None and self.captured.takes(images):
             return self.captured
         self.captured = None  # its memory is free for the next
-        undo, total = undoing(self.models, self.optimizer, self.device), self.step.total.clone()
-
-        def restore() -> None:
-            undo()
-            self.step.total.copy_(total)
-
+        restore = undoing(self.models, self.optimizer, self.device)
         self.captured = CapturedStep(self.step, images, labels, samples, restore=restore)
         return self.captured
 
@@ -196,9 +191,9 @@ class Course:
         """Write a snapshot where one is due, and stop where that is asked for."""
         if self.snapshots is None or (self.ranks.count > 1 and self.done % _AGREEING):
             return
-        stop = self.ranks.any(self.snapshots.stop, device=self.device)
-        if not stop and not self.ranks.any(self.snapshots.due, device=self.device):
+        if not self.ranks.any(self.snapshots.due, device=self.device):
             return
+        stop = self.ranks.any(self.snapshots.stop, device=self.device)
         if self.ranks.leads:
             self.snapshots.write(
                 tensors_of(self.models, self.optimizer, self.device) | {"total": self.step.total},

@@ -104,11 +104,12 @@ def autocast(device: torch.device, kind: torch.dtype) -> torch.autocast | nullco
 
 
 class CapturedStep:
-    """`step` as a CUDA graph for one shape of batch; `restore` puts the training back to where it was before it was warmed."""
+    """`step` as a CUDA graph for one shape of batch; `restore` undoes the steps that warm it."""
 
     def __init__(self, step: Step, images: Tensor, labels: Tensor, samples: Tensor, *, restore: Callable[[], None]) -> None:
         self._images, self._labels, self._samples = images.clone(), labels.clone(), samples.clone()
         inputs = self._images, self._labels, self._samples
+        total = step.total.clone()
         stream = torch.cuda.Stream(images.device)  # type: ignore[no-untyped-call]
         stream.wait_stream(torch.cuda.current_stream(images.device))
         with torch.cuda.stream(stream):
@@ -119,6 +120,7 @@ class CapturedStep:
         with torch.cuda.graph(self._graph):
             step(*inputs)
         restore()
+        step.total.copy_(total)
 
     def takes(self, images: Tensor) -> bool:
         return images.shape == self._images.shape

@@ -12,11 +12,6 @@ SPEC = load_space("tiny").fitted(channels=1, classes=10, resolution=8).base
 SHORT = Recipe(epochs=2, batch=50)
 
 
-@pytest.fixture(scope="session")
-def spec():
-    return SPEC
-
-
 @pytest.fixture(scope="module")
 def one_thread():
     before = torch.get_num_threads()
