@@ -16,6 +16,7 @@ import torch
 from crew import crew, together
 from loops import CLASSES, Ordinary, Ours, Setting, make
 from paired import paragraph, ratios, rounds, table, with_quartiles
+from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
 from experiment.config import DataSection, Recipe
@@ -57,7 +58,8 @@ def busy(epoch: Ordinary | Ours) -> float:
         began = time.perf_counter()
         waiting(epoch)
         taken = time.perf_counter() - began
-    return sum(event.self_device_time_total for event in seen.key_averages()) * 1e-6 / taken
+    kernels = (event for event in seen.events() if event.device_type == DeviceType.CUDA and not event.is_user_annotation)
+    return sum(event.self_device_time_total for event in kernels) * 1e-6 / taken
 
 
 def speed(count: int) -> list[str]:

@@ -143,9 +143,10 @@ def _validated(base: ArchSpec, config: Config, *, largest_side: float) -> list[A
 
 
 def _price(stage: _Stage, config: Config, data: "PreparedData") -> dict[str, Any]:
-    from training.device import resolve_device
+    from training.device import resolve_device, settle
     from training.throughput import training_seconds
 
+    settle(deterministic=config.run.deterministic)
     slots = slots_of(config.run)
     threads = threads_of(config.run, slots=slots)
     device: torch.device = resolve_device(config.run.device)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from training.augment import resize
+from training.device import sharing
 
 _CUDA_SHARE = 0.4  # of the free memory; the rest is for the network
 _HOST_SHARE = 0.25  # of all memory; trainings run side by side on a CPU
@@ -21,23 +22,25 @@ _CHUNK_BYTES = 1 << 26  # read at a time while a set is made resident
 
 
 def fits(size: int, device: torch.device) -> bool:
-    """Whether `size` bytes of images may stay on `device`: 40% of a GPU's free memory, else a quarter of the machine's."""
+    """Whether `size` bytes of images may stay on `device`: 40% of a GPU's free memory, that of all who share it, else a quarter
+    of the machine's."""
     if device.type == "cuda":
-        return size <= _CUDA_SHARE * torch.cuda.mem_get_info(device)[0]
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # by torch, for later
+        return size <= _CUDA_SHARE * (torch.cuda.mem_get_info(device)[0] + kept) / sharing()
     if not hasattr(os, "sysconf"):
         return False
     return size <= _HOST_SHARE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 class Batches:
-    """labels: int64 (N,) on the device; count: images; resident: all of them lie on the device."""
+    """labels: int64 (N,) on the device; count: images; side: of a batch's; resident: all of them lie on the device."""
 
     def __init__(
         self, images: np.ndarray, labels: np.ndarray, *, side: int, device: torch.device, resident: bool | None = None
     ) -> None:
         """images: uint8 (N, S, S, C), mapped or in memory; side: of the batches; resident: None goes by `fits`."""
         self._stored = np.asarray(images)  # of a map: reading it is numpy's own work, which other threads need not wait for
-        self._truth, self._asked, self._side, self._device = labels, resident, side, device
+        self._truth, self._asked, self.side, self._device = labels, resident, side, device
         self.labels = torch.from_numpy(np.array(labels, dtype=np.int64)).to(device)
         self.count = len(images)
         self._shape = (self.count, side, side, images.shape[3])
@@ -48,7 +51,7 @@ class Batches:
 
     def at(self, side: int) -> "Batches":
         """The same images at another side."""
-        if side == self._side:
+        if side == self.side:
             return self
         return Batches(self._stored, self._truth, side=side, device=self._device, resident=self._asked)
 
@@ -87,7 +90,7 @@ class Batches:
         return pixels
 
     def _to_side(self, rows: Tensor) -> Tensor:
-        return resize(rows.to(self._device, non_blocking=True).permute(0, 3, 1, 2), self._side)
+        return resize(rows.to(self._device, non_blocking=True).permute(0, 3, 1, 2), self.side)
 
     def _checked(self, chosen: Tensor) -> np.ndarray:
         indices = chosen.cpu().numpy()

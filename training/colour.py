@@ -11,6 +11,9 @@ frequent as in the paper; what they do stands in `training.geometry`. Magnitude 
 1.9, four bits, all inverted. Autocontrast and equalize know no magnitude, but 0 changes nothing.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor
 
@@ -86,13 +89,25 @@ def _by_level(pixels: Tensor, which: Tensor, amount: Tensor) -> Tensor:
 def _spread(levels: Tensor, equalized: Tensor) -> Tensor:
     """(N, C, 1, 256): each level, or where `equalized` what its histogram makes of it, in Pillow's whole numbers."""
     counts = torch.zeros(*levels.shape[:3], 256, dtype=torch.int32, device=levels.device)
-    counts.scatter_add_(3, levels, torch.ones((), dtype=torch.int32, device=levels.device).expand_as(levels))
+    with _any_order():
+        counts.scatter_add_(3, levels, torch.ones((), dtype=torch.int32, device=levels.device).expand_as(levels))
     brightest = counts.gather(3, levels.amax(3, keepdim=True))
     step = (levels.shape[3] - brightest) // 255
     below = counts.cumsum(3, dtype=torch.int32) - counts
     spread = ((step // 2 + below) // step.clamp(min=1)).clamp_(max=255).float()
     plain = torch.arange(256, dtype=torch.float32, device=levels.device)
     return torch.where(equalized & (step > 0), spread, plain)
+
+
+@contextmanager
+def _any_order() -> Iterator[None]:
+    """Whole numbers add up to the same in any order; torch's deterministic way to add them can't be captured."""
+    asked = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(False)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(asked)
 
 
 def _luminance(pixels: Tensor) -> Tensor:

@@ -2,31 +2,35 @@
 
 import math
 import time
+import warnings
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from experiment.config import Recipe
 from experiment.executors import Conclusive, Report
 from experiment.seeds import seed_of
 from space.spec import ArchSpec
 from training.augment import Augmentation
+from training.average import Average
 from training.batches import Batches
+from training.device import is_out_of_memory
 from training.evaluate import Score, evaluate
 from training.optimizer import make_optimizer, set_rate
 from training.prepared import PreparedData
 from training.ranks import Ranks, share_statistics
 from training.snapshot import Held, Snapshots, put_back, tensors_of, undoing
 from training.start import Start, begin, learn
-from training.step import CapturedStep, Step, TakeStep
+from training.step import CapturedStep, Step, TakeStep, can_capture
 
 _STAGES = 4  # of progressive learning, and the first one's strength of augmentation (arXiv:2104.00298, table 6)
 _FIRST_STRENGTH = 1 / 3
 _AGREEING = 10  # steps between two times that several processes ask one another whether to stop
+_AHEAD = 10  # steps that the host may be ahead of a GPU
 _FACTS = ("epoch", "done", "seconds", "images", "ended")  # of a course, beside its tensors and its curve
 
 
@@ -60,10 +64,12 @@ class Course:
     curve: list[Score] = field(default_factory=list)
     ended: str = ""
     captured: CapturedStep | None = None
+    under_way: deque[torch.cuda.Event] = field(default_factory=deque)  # the ends of steps that a GPU may still be at
 
     def __post_init__(self) -> None:
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
+        self.captures = can_capture(self.device) and self.ranks.count == 1 and not self.recipe.compile
         train_images, train_labels, held_images, held_labels = self.data.steer_arrays()
         side, device = self.spec.resolution, self.device
         self.seen = Batches(train_images, train_labels, side=side, device=device)
@@ -77,9 +83,7 @@ class Course:
             share_statistics(self.network)
         self._draw_apart()
         self.optimizer = make_optimizer(self.network, self.recipe)
-        horizon = self.recipe.ema * self.whole
-        decay = get_ema_multi_avg_fn(max(0.0, 1 - 1 / horizon)) if horizon else None  # type: ignore[no-untyped-call]
-        self.average = AveragedModel(self.network, multi_avg_fn=decay, use_buffers=True) if decay else None
+        self.average = Average(self.network, horizon=self.recipe.ema * self.whole) if self.recipe.ema else None
         weights = _class_weights(self.data.counts).to(device) if self.recipe.balance else None
         called = self.ranks.joined(self.network)
         self.step = Step(
@@ -93,11 +97,12 @@ class Course:
             std=self.std,
             class_weights=weights,
             micro_batch=self.micro_batch,
+            average=self.average,
         )
 
     @cached_property
     def models(self) -> dict[str, nn.Module]:
-        return {"network": self.network} | ({"average": self.average} if self.average is not None else {})
+        return {"network": self.network} | ({"average": self.average.module} if self.average is not None else {})
 
     @property
     def measured(self) -> nn.Module:
@@ -112,7 +117,7 @@ class Course:
         going_on = all(report(number, score.accuracy) for number, score in enumerate(self.curve, 1))
         while going_on and self.epoch <= self.recipe.epochs and not self.ended:
             self._train_epoch()
-            self.curve.append(evaluate(self.measured, self.held, mean=self.mean, std=self.std))
+            self.curve.append(self._evaluate())
             going_on = report(len(self.curve), self.curve[-1].accuracy)
             self.epoch, self.done = self.epoch + 1, 0
             self._keep()
@@ -121,6 +126,8 @@ class Course:
 
     def _train_epoch(self) -> None:
         side, strength = _stage(self.recipe, self.epoch, self.spec.resolution)
+        if side != self.seen.side:
+            self.captured = None  # its memory is free for the images
         self.seen = seen = self.seen.at(side)
         order = self._order()
         chosen = order.to(self.device)
@@ -136,8 +143,7 @@ class Course:
                 seen.prefetch(read[number + 1])
             set_rate(self.optimizer, self.recipe, step=self._step_number, steps=self.whole)
             self._step_for(images, labels, samples)(images, labels, samples)
-            if self.average is not None:
-                self.average.update_parameters(self.network)
+            self._keep_pace()
             self.done += 1
             self.images += self.recipe.batch
             self.tick(self._step_number)
@@ -146,12 +152,17 @@ class Course:
                 self.ended = "deadline"
                 break
             self._keep()
-        loss = self.ranks.mean(self.step.total).item() / max(1, self.done)  # waits for the device, so the clock is right
+        loss = self.ranks.sum(self.step.total).item() / (
+            self.ranks.count * max(1, self.done)
+        )  # waits for the device, so the clock is right
         self.seconds = before + time.perf_counter() - began
         self.step.total.zero_()
         if not math.isfinite(loss):
             where = f"in epoch {self.epoch} of {self.recipe.epochs}"
             raise Diverged(f"the loss was {loss} {where}; lower the learning rate")
+
+    def _evaluate(self) -> Score:
+        return evaluate(self.measured, self.held, classes=self.spec.classes, mean=self.mean, std=self.std, ranks=self.ranks)
 
     @property
     def _step_number(self) -> int:
@@ -171,27 +182,41 @@ class Course:
 
     def _step_for(self, images: Tensor, labels: Tensor, samples: Tensor) -> TakeStep:
         """Captured once for each resolution; several processes, and what torch compiles, go step by step."""
-        if self.device.type != "cuda" or self.ranks.count > 1 or self.recipe.compile:
+        if not self.captures:
             return self.step
         if self.captured is not None and self.captured.takes(images):
             return self.captured
-        self.captured = None  # its memory is free for the next
         restore = undoing(self.models, self.optimizer, self.device)
-        self.captured = CapturedStep(self.step, images, labels, samples, restore=restore)
+        try:
+            self.captured = CapturedStep(self.step, images, labels, samples, restore=restore)
+        except RuntimeError as error:
+            if is_out_of_memory(error):
+                raise
+            told = str(error).partition("\n")[0]
+            warnings.warn(f"the steps of this training can't be captured ({told}); they go kernel by kernel", stacklevel=2)
+            self.captures = False
+            return self.step
         return self.captured
+
+    def _keep_pace(self) -> None:
+        """Let the host be a few steps ahead of a GPU and no more: clock, progress and snapshots are of what is done."""
+        if self.device.type != "cuda":
+            return
+        self.under_way.append(torch.cuda.current_stream(self.device).record_event())
+        if len(self.under_way) > _AHEAD:
+            self.under_way.popleft().synchronize()
 
     def _overdue(self) -> bool:
         if self.recipe.minutes is None or (self.ranks.count > 1 and self.done % _AGREEING):
             return False
-        if self.device.type == "cuda" and self.done % _AGREEING == 0:
-            torch.cuda.synchronize(self.device)  # else the clock is of what was asked for, not of what is done
         return self.ranks.any(self.seconds >= 60 * self.recipe.minutes, device=self.device)
 
     def _keep(self) -> None:
         """Write a snapshot where one is due, and stop where that is asked for."""
         if self.snapshots is None or (self.ranks.count > 1 and self.done % _AGREEING):
             return
-        if not self.ranks.any(self.snapshots.due, device=self.device):
+        due = self.snapshots.stop or (self.ranks.leads and self.snapshots.due)  # who writes knows when that was
+        if not self.ranks.any(due, device=self.device):
             return
         stop = self.ranks.any(self.snapshots.stop, device=self.device)
         if self.ranks.leads:

@@ -33,8 +33,21 @@ def count_slots(name: str, *, per_gpu: int = 1) -> int:
     return (os.cpu_count() or 1) if device.type == "cpu" else 1
 
 
+def sharing() -> int:
+    """How many workers of this run are at work on one GPU, this one among them."""
+    return -(-int(os.environ.get("PHINAS_SLOTS", "1")) // max(1, torch.cuda.device_count()))
+
+
 def describe_device(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """torch.OutOfMemoryError is CUDA's; the allocators of CPU and MPS raise a RuntimeError that says it in words."""
+    words = "can't allocate memory", "out of memory", "_STATUS_ALLOC_FAILED"  # the last: of cuBLAS and cuDNN
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and any(each in str(error) for each in words)
+    )
 
 
 def settle(*, deterministic: bool) -> None:

@@ -12,8 +12,9 @@ from experiment.measurement import encode_correct
 from training.augment import normalise
 from training.batches import Batches
 from training.prepared import PreparedData
+from training.ranks import ALONE, Ranks
 
-_BATCH = 500
+_BATCH, _PIXELS = 500, 500 * 224 * 224  # images at a time, fewer where they are large: no more pixels than these
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,34 +37,37 @@ class Score:
         return cls(**dict(data) | {"by_class": tuple(data["by_class"])})
 
 
-def evaluate(model: nn.Module, held: Batches, *, mean: Tensor, std: Tensor) -> Score:
-    """Score `model` in eval mode, which is how it is left. held: images at the network's resolution, on its device."""
-    return _score(model, held, mean=mean, std=std)[0]
+def evaluate(model: nn.Module, held: Batches, *, classes: int, mean: Tensor, std: Tensor, ranks: Ranks = ALONE) -> Score:
+    """Score `model` in eval mode, which is how it is left. held: images at the network's resolution, on its device; several
+    processes take the batches by turns, and all get the same score."""
+    return _score(model, held, classes=classes, mean=mean, std=std, ranks=ranks)[0]
 
 
 @torch.inference_mode()
-def _score(model: nn.Module, held: Batches, *, mean: Tensor, std: Tensor) -> tuple[Score, Tensor]:
+def _score(
+    model: nn.Module, held: Batches, *, classes: int, mean: Tensor, std: Tensor, ranks: Ranks = ALONE
+) -> tuple[Score, Tensor]:
     """The score, and of each image whether its class is the best of the logits."""
     model.eval()
-    totals = torch.zeros(2, dtype=torch.float64)
-    right = []
-    for part in torch.split(torch.arange(held.count), _BATCH):
-        truth = held.labels[part[0] : part[-1] + 1]
-        chosen = part.to(truth.device) if held.resident else part
-        logits = model(normalise(held.take(chosen), mean, std)).float()
+    seen = torch.zeros(3, held.count, device=mean.device)  # of each image: right, among the best five, loss
+    batch = max(1, min(_BATCH, _PIXELS // held.side**2))
+    for part in torch.split(torch.arange(held.count), batch)[ranks.rank :: ranks.count]:
+        run = slice(int(part[0]), int(part[-1]) + 1)
+        truth = held.labels[run]
+        logits = model(normalise(held.take(part.to(truth.device) if held.resident else part), mean, std)).float()
         best = logits.topk(min(5, logits.shape[1]), dim=1).indices == truth[:, None]
-        right.append(best[:, 0])
-        totals += torch.stack([best.sum(), F.cross_entropy(logits, truth, reduction="sum")]).double().cpu()
-    correct = torch.cat(right)
-    top5, loss = (totals / held.count).tolist()
-    counts = torch.bincount(held.labels, minlength=logits.shape[1]).clamp(min=1)  # every split has images of every class
-    of_class = torch.bincount(held.labels, weights=correct.double(), minlength=logits.shape[1]) / counts
-    return Score(float(correct.double().mean()), top5, loss, held.count, tuple(of_class.tolist())), correct
+        seen[:, run] = torch.stack([best[:, 0], best.any(1), F.cross_entropy(logits, truth, reduction="none")])
+    right, top5, loss = ranks.sum(seen).cpu().double()
+    labels = held.labels.cpu()
+    counts = torch.bincount(labels, minlength=classes).clamp(min=1)
+    of_class = torch.bincount(labels, weights=right, minlength=classes) / counts
+    score = Score(float(right.mean()), float(top5.mean()), float(loss.mean()), held.count, tuple(of_class.tolist()))
+    return score, right.bool()
 
 
 def evaluate_final(model: nn.Module, data: PreparedData, *, side: int, mean: Tensor, std: Tensor) -> Score:
     """Score `model` on the test split, with which images are right: for numbers that are reported, never for a choice."""
     images, labels = data.test_arrays()
     held = Batches(images, labels, side=side, device=mean.device)
-    score, right = _score(model, held, mean=mean, std=std)
-    return replace(score, correct=encode_correct(right.cpu().numpy()))
+    score, right = _score(model, held, classes=len(data.classes), mean=mean, std=std)
+    return replace(score, correct=encode_correct(right.numpy()))

@@ -20,12 +20,13 @@ from experiment.seeds import seed_of
 from space.spec import ArchSpec
 from training.augment import Augmentation
 from training.course import Course
+from training.device import is_out_of_memory
 from training.evaluate import Score
 from training.prepared import PreparedData
 from training.ranks import ALONE, Ranks
 from training.snapshot import Snapshots
 from training.start import FRESH, Start
-from training.step import part_sizes
+from training.step import fewer_at_a_time
 
 
 class OutOfMemory(Conclusive):
@@ -84,11 +85,13 @@ def train(
                 course = Course(spec, data, recipe, augmentation, seed, device, start, snapshots, ranks, micro_batch, tick)
                 course.run(report)
                 return _trained(course, halved=micro_batch < asked)
-            except torch.OutOfMemoryError as error:
-                message = str(error).partition("\n")[0]
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                message = str(error).partition("\n")[0] or type(error).__name__
                 course = None  # with all that it holds
-            fewer = max(part_sizes(own, -(-micro_batch // 2)))
-            if fewer >= micro_batch or ranks.count > 1:  # several processes would have to agree on halves
+            fewer = fewer_at_a_time(own, micro_batch)
+            if fewer is None or ranks.count > 1:  # several processes would have to agree on halves
                 remedy = "lower recipe.micro_batch" if ranks.count > 1 else "lower the resolution"
                 raise OutOfMemory(f"out of memory with {micro_batch} images at a time ({message}); {remedy}")
             micro_batch = fewer

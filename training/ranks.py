@@ -69,13 +69,13 @@ class Ranks:
         # Batch statistics are alike everywhere already.
         return DistributedDataParallel(model, device_ids=[device] if device.type == "cuda" else None, broadcast_buffers=False)
 
-    def mean(self, value: Tensor) -> Tensor:
-        """The mean over processes."""
+    def sum(self, value: Tensor) -> Tensor:
+        """The sum over processes."""
         if self.count == 1:
             return value
         summed = value.clone()
         dist.all_reduce(summed)
-        return summed / self.count
+        return summed
 
     def any(self, flag: bool, *, device: torch.device) -> bool:
         """Whether it is so in any process: all get the same answer."""

@@ -26,7 +26,7 @@ from experiment.rundir import write_atomic
 from training.checkpoint import metadata_of
 from training.optimizer import forget
 
-FORMAT = 1
+FORMAT = 2
 Held = tuple[dict[str, Tensor], dict[str, Any]]  # tensors, and facts that are JSON
 
 
@@ -129,8 +129,12 @@ def put_back(
             number, _, part = rest.partition("/")
             states.setdefault(int(number), {})[part] = tensor
     optimizer.load_state_dict(optimizer.state_dict() | {"state": states})
+    for parameter, state in optimizer.state.items():
+        for part, tensor in state.items():
+            if tensor.shape == parameter.shape:  # fused optimizers go through memory: it must lie as the parameter does
+                state[part] = torch.empty_like(parameter).copy_(tensor)
     torch.set_rng_state(tensors["random/cpu"].cpu())
-    if device.type == "cuda":
+    if device.type == "cuda" and "random/cuda" in tensors:  # a training may have begun on a CPU
         torch.cuda.set_rng_state(tensors["random/cuda"].cpu(), device)
 
 

@@ -2,13 +2,14 @@
 
 The one decision to know: a step reads nothing but tensors that stay where they are (the batch, its indices, epoch, strength,
 learning rate), waits for nothing and draws what it augments by hashing, so that a GPU can replay it whole: at 32 pixels the
-launching of kernels takes far longer than their work. Both ways run the same `_Step.__call__`.
+launching of kernels takes far longer than their work. Both ways run the same `Step.__call__`.
 
 The graph has run on no GPU yet.
 """
 
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from experiment.config import Recipe
 from training.augment import Augmentation, augment, normalise
+from training.average import Average
 from training.mixing import mix, one_hot_targets
 
 _WARMING = 3  # steps before a capture, which create what is created lazily
@@ -41,18 +43,20 @@ class Step:
         std: Tensor,
         class_weights: Tensor | None,
         micro_batch: int,
+        average: Average | None = None,
     ) -> None:
         device = mean.device
         self._network, self._optimizer, self._recipe = network, optimizer, recipe
         self._augmentation, self._seed, self._classes = augmentation, seed, classes
         self._mean, self._std, self._class_weights, self._micro_batch = mean, std, class_weights, micro_batch
+        self._average = average
         self._precision = precision(recipe, device)
         self.total = torch.zeros((), device=device)
         self.epoch = torch.zeros((), dtype=torch.int64, device=device)
         self.strength = torch.ones((), device=device)
 
     def __call__(self, images: Tensor, labels: Tensor, samples: Tensor) -> None:
-        """Move the weights once."""
+        """Move the weights once, and their average."""
         batch, targets = self._prepare(images, labels, samples)
         self._optimizer.zero_grad(set_to_none=True)
         sizes = part_sizes(len(batch), self._micro_batch)
@@ -63,6 +67,8 @@ class Step:
             loss.backward()  # type: ignore[no-untyped-call]
             self.total += loss.detach()
         self._optimizer.step()
+        if self._average is not None:
+            self._average.update()
 
     @torch.no_grad()
     def _prepare(self, images: Tensor, labels: Tensor, samples: Tensor) -> tuple[Tensor, Tensor]:
@@ -90,10 +96,16 @@ def part_sizes(batch: int, micro_batch: int) -> list[int]:
     return [batch // parts + (place < batch % parts) for place in range(parts)]
 
 
+def fewer_at_a_time(batch: int, micro_batch: int) -> int | None:
+    """Half as many images, where memory runs out; None where there are no fewer."""
+    half = max(part_sizes(batch, -(-micro_batch // 2)))
+    return half if half < micro_batch else None
+
+
 def precision(recipe: Recipe, device: torch.device) -> torch.dtype:
     """Of activations."""
     if recipe.precision == "auto":
-        able = device.type == "cuda" and torch.cuda.is_bf16_supported()
+        able = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
         return torch.bfloat16 if able else torch.float32
     return torch.bfloat16 if recipe.precision == "bf16" else torch.float32
 
@@ -103,24 +115,38 @@ def autocast(device: torch.device, kind: torch.dtype) -> torch.autocast | nullco
     return nullcontext() if kind == torch.float32 else torch.autocast(device.type, dtype=kind, cache_enabled=False)
 
 
+def can_capture(device: torch.device) -> bool:
+    return device.type == "cuda"
+
+
 class CapturedStep:
-    """`step` as a CUDA graph for one shape of batch; `restore` undoes the steps that warm it."""
+    """`step` as a CUDA graph for one shape of batch. `restore` undoes the steps that warm it, captured or not."""
 
     def __init__(self, step: Step, images: Tensor, labels: Tensor, samples: Tensor, *, restore: Callable[[], None]) -> None:
         self._images, self._labels, self._samples = images.clone(), labels.clone(), samples.clone()
-        inputs = self._images, self._labels, self._samples
         total = step.total.clone()
-        stream = torch.cuda.Stream(images.device)  # type: ignore[no-untyped-call]
-        stream.wait_stream(torch.cuda.current_stream(images.device))
-        with torch.cuda.stream(stream):
-            for _ in range(_WARMING):
-                step(*inputs)
-        torch.cuda.current_stream(images.device).wait_stream(stream)
-        self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph):
-            step(*inputs)
-        restore()
-        step.total.copy_(total)
+        try:
+            self._replay = self._capture(step, self._images, self._labels, self._samples)
+        finally:
+            restore()
+            step.total.copy_(total)
+
+    @staticmethod
+    def _capture(step: Step, *batch: Tensor) -> Callable[[], None]:
+        """On a stream of the batch's own device, which need not be the current one."""
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.device(batch[0].device):
+            aside = _stream_aside(batch[0].device)
+            aside.wait_stream(torch.cuda.current_stream())
+            try:
+                with torch.cuda.stream(aside):
+                    for _ in range(_WARMING):
+                        step(*batch)
+                    with torch.cuda.graph(graph, stream=aside):
+                        step(*batch)
+            finally:
+                torch.cuda.current_stream().wait_stream(aside)
+        return graph.replay
 
     def takes(self, images: Tensor) -> bool:
         return images.shape == self._images.shape
@@ -129,4 +155,10 @@ class CapturedStep:
         self._images.copy_(images)
         self._labels.copy_(labels)
         self._samples.copy_(samples)
-        self._graph.replay()
+        self._replay()
+
+
+@lru_cache
+def _stream_aside(device: torch.device) -> torch.cuda.Stream:
+    """One of a device for good: cuBLAS keeps a workspace for each stream that it has seen."""
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]

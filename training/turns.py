@@ -177,14 +177,14 @@ def _check_room(spec: ArchSpec, where: "torch.device", batch: int) -> None:
 def _failing_where_too_large(entrant: Entrant) -> Iterator[None]:
     import torch
 
+    from training.device import is_out_of_memory
+
     try:
         yield
     except _TooLargeError as error:
         entrant.failed = str(error)
     except (RuntimeError, MemoryError) as error:
-        # torch.OutOfMemoryError is CUDA's; the allocators of CPU and MPS raise a RuntimeError that says it in words.
-        told = isinstance(error, MemoryError | torch.OutOfMemoryError)
-        if not told and not any(words in str(error) for words in ("can't allocate memory", "out of memory")):
+        if not is_out_of_memory(error):
             raise
         entrant.failed = "out of memory"
     if entrant.failed and torch.cuda.is_available():

@@ -153,7 +153,9 @@ class ProcessExecutor:
             text=True,
             encoding="utf-8",
             start_new_session=True,
-            env=_PATIENT | os.environ | {"PYTHONPATH": path, "PYTHONWARNINGS": "ignore", "PHINAS_SLOT": str(index)},
+            env=_PATIENT
+            | os.environ
+            | {"PYTHONPATH": path, "PYTHONWARNINGS": "ignore", "PHINAS_SLOT": str(index), "PHINAS_SLOTS": str(self.slots)},
         )
         threading.Thread(target=self._read, args=(index, self._generation, process), daemon=True).start()
         return _Slot(process, self._generation)

@@ -42,8 +42,8 @@ class RayExecutor:
         if has.get("CPU", 0) < slots:
             self.close()
             raise InputError(f"run.workers: {slots} need as many cores, the Ray cluster has {has.get('CPU', 0):g}")
-        self._gpus = min(1.0, has.get("GPU", 0) / slots)
-        self._task = ray.remote(max_calls=1, max_retries=0, num_cpus=1, num_gpus=self._gpus)(_run)
+        gpus = share_of_a_gpu(slots, int(has.get("GPU", 0)))
+        self._task = ray.remote(max_calls=1, max_retries=0, num_cpus=1, num_gpus=gpus)(_run)
         self._jobs: dict[Any, tuple[Job, float, Report | None]] = {}
         self._post_box: Any = None
         self._letter: Any = None
@@ -109,6 +109,11 @@ class RayExecutor:
         if "version" in answer:
             raise StorageError(f"a worker runs phinas {answer['version']}, the driver {version()}; install one version")
         return Result(job.key, answer.get("value"), answer.get("reason", ""), failure=answer.get("failure", ""))
+
+
+def share_of_a_gpu(slots: int, gpus: int) -> float:
+    """Of each task, so that all run at once: with 3 tasks and 2 GPUs a half, since two of them share one."""
+    return 1 / -(-slots // gpus) if gpus else 0.0
 
 
 class _PostBox:

@@ -115,6 +115,16 @@ def test_a_quarter_of_the_memory_is_what_fits():
     assert not fits(memory // 4 + 1, CPU)
 
 
+def test_forty_percent_of_what_a_gpu_has_free_is_what_fits_shared_among_its_workers(monkeypatch):
+    facts = {"mem_get_info": (900, 2000), "memory_reserved": 150, "memory_allocated": 50, "device_count": 2}
+    for name, value in facts.items():
+        monkeypatch.setattr(torch.cuda, name, lambda *_device, value=value: value)
+    gpu = torch.device("cuda", 0)
+    assert (fits(400, gpu), fits(401, gpu)) == (True, False)  # what torch keeps for later is free as well
+    monkeypatch.setenv("PHINAS_SLOTS", "7")  # four on one GPU, three on the other
+    assert (fits(100, gpu), fits(101, gpu)) == (True, False)
+
+
 def test_a_set_is_resident_where_it_fits_at_the_side_asked_for(images, monkeypatch):
     at_ten = COUNT * 100 * images.shape[3]
     monkeypatch.setattr(os, "sysconf", {"SC_PAGE_SIZE": 4, "SC_PHYS_PAGES": at_ten}.__getitem__)

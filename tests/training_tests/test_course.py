@@ -10,19 +10,23 @@ import pytest
 import torch
 from torch.nn.modules.module import register_module_forward_pre_hook
 
-from experiment.config import Recipe
+from experiment.config import DataSection, Recipe
+from experiment.errors import InputError
 from space.blocks import ConvNet
 from space.loading import load_space
-from training import batches
+from training import batches, course, step
 from training.course import Paused
 from training.loop import OutOfMemory
+from training.prepared import prepare
 from training.snapshot import Snapshots
 from training.start import Start
+from training.throughput import training_seconds
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 SPEC = load_space("tiny").fitted(channels=1, classes=10, resolution=8).base
-DRAWING = replace(SPEC, dropout=0.3, drop_path=0.3)  # draws from torch's generator
+# Draws from torch's generator; its stem is dense over several channels, so that it lies otherwise in memory than in a file.
+DRAWING = replace(SPEC, channels=3, dropout=0.3, drop_path=0.3)
 SHORT = Recipe(epochs=3, batch=50)
 RICH = SHORT.model_copy(update={"ema": 0.3, "optimizer": "adamw", "learning_rate": 0.01, "mixup": 0.3, "progressive": 0.6})
 
@@ -42,6 +46,16 @@ def before_each_pass(act):
         handle.remove()
 
 
+@pytest.fixture(scope="module")
+def coloured(data, tmp_path_factory):
+    """The digits twice over in three channels, once red and once blue."""
+    place = tmp_path_factory.mktemp("coloured")
+    images, labels, _, _ = data.steer_arrays()
+    shades = [images * np.array(shade) for shade in ([1, 0.7, 0.4], [0.4, 0.7, 1])]
+    np.savez(place / "images.npz", images=np.concatenate(shades).astype(np.uint8), labels=np.tile(labels, 2))
+    return prepare(DataSection(source=str(place / "images.npz"), train_limit=200), seed=0, directory=place / "data")
+
+
 def state(trained):
     return trained.model.state_dict()
 
@@ -58,9 +72,9 @@ def snapshots_in(tmp_path, *, seconds=1e9):
 
 @pytest.mark.parametrize("recipe", [SHORT, RICH, SHORT.model_copy(update={"optimizer": "rmsprop", "learning_rate": 0.01})])
 @pytest.mark.parametrize("passes", [1, 4, 5, 9])
-def test_a_training_that_is_stopped_anywhere_goes_on_to_the_bit(data, fit, tmp_path, recipe, passes):
+def test_a_training_that_is_stopped_anywhere_goes_on_to_the_bit(coloured, fit, tmp_path, recipe, passes):
     """4 steps an epoch: in the middle of one, at its end, at the start of the next."""
-    whole = fit(data, spec=DRAWING, recipe=recipe)
+    whole = fit(coloured, spec=DRAWING, recipe=recipe)
     snapshots, seen = snapshots_in(tmp_path), []
 
     def stop_after(images):
@@ -68,12 +82,70 @@ def test_a_training_that_is_stopped_anywhere_goes_on_to_the_bit(data, fit, tmp_p
         snapshots.stop = len(seen) == passes
 
     with before_each_pass(stop_after), pytest.raises(Paused):
-        fit(data, spec=DRAWING, recipe=recipe, snapshots=snapshots)
+        fit(coloured, spec=DRAWING, recipe=recipe, snapshots=snapshots)
     assert len(seen) == passes
     with before_each_pass(lambda images: seen.append(len(images))):
-        again = fit(data, spec=DRAWING, recipe=recipe, snapshots=snapshots_in(tmp_path))
+        again = fit(coloured, spec=DRAWING, recipe=recipe, snapshots=snapshots_in(tmp_path))
     assert len(seen) == 12  # no step was taken twice
     assert_same(again, whole)
+
+
+@pytest.fixture
+def capturing(monkeypatch):
+    """Trainings as on a GPU, but that a step is captured and replayed by what is given here."""
+
+    def by(capture):
+        monkeypatch.setattr(course, "can_capture", lambda _device: True)
+        monkeypatch.setattr(step.CapturedStep, "_capture", staticmethod(capture))
+
+    return by
+
+
+def test_a_captured_training_is_the_one_step_by_step(coloured, fit, capturing):
+    """Images come by the same tensors all along, the steps that warm it are undone, and each resolution is captured anew."""
+    expected, shapes = fit(coloured, spec=DRAWING, recipe=RICH), []
+
+    def capture(take_step, *batch):
+        shapes.append(batch[0].shape[-1])
+        for _ in range(3):
+            take_step(*batch)
+        return lambda: take_step(*batch)
+
+    capturing(capture)
+    assert_same(fit(coloured, spec=DRAWING, recipe=RICH), expected)
+    assert shapes == [5, 6, 8]
+
+
+def test_a_training_that_cannot_be_captured_goes_on_step_by_step_and_says_so(coloured, fit, capturing):
+    expected = fit(coloured, spec=DRAWING, recipe=RICH)
+    tried = []
+
+    def capture(take_step, *batch):
+        tried.append(len(tried))
+        take_step(*batch)
+        raise RuntimeError("operation not permitted when stream is capturing\nmore")
+
+    capturing(capture)
+    with pytest.warns(
+        UserWarning, match=r"can't be captured \(operation not permitted when stream is capturing\); they go kernel"
+    ):
+        assert_same(fit(coloured, spec=DRAWING, recipe=RICH), expected)
+    assert tried == [0]
+
+
+def test_memory_that_runs_out_in_a_capture_halves_what_is_passed_at_a_time(data, fit, capturing):
+    def capture(take_step, *batch):
+        with before_each_pass(scarce):
+            take_step(*batch)
+        return lambda: take_step(*batch)
+
+    def scarce(images):
+        if len(images) > 15:
+            raise torch.OutOfMemoryError("as if")
+
+    capturing(capture)
+    trained = fit(data)
+    assert (trained.micro_batch, trained.halved) == (13, True)
 
 
 def test_epochs_before_a_snapshot_are_reported_again_and_may_end_the_training(data, fit, tmp_path):
@@ -99,10 +171,18 @@ def test_snapshots_change_nothing(data, fit, tmp_path):
     assert taking.read() is not None
 
 
-def test_out_of_memory_halves_what_is_passed_at_a_time_and_gives_what_that_gives(data, fit):
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."),
+        MemoryError(),
+    ],
+)
+def test_out_of_memory_halves_what_is_passed_at_a_time_and_gives_what_that_gives(error, data, fit):
     def scarce(images):
         if len(images) > 15:
-            raise torch.OutOfMemoryError("as if")
+            raise error
 
     sizes = []
     with before_each_pass(scarce):
@@ -114,6 +194,35 @@ def test_out_of_memory_halves_what_is_passed_at_a_time_and_gives_what_that_gives
     assert set(sizes) == {12, 13}
     assert trained.micro_batch == 13
     assert_same(trained, asked)
+
+
+def test_a_time_is_predicted_in_parts_where_memory_runs_out():
+    passed = []
+
+    def scarce(images):
+        passed.append(len(images))
+        if len(images) > most:
+            raise torch.OutOfMemoryError("as if")
+
+    def predicted():
+        return training_seconds(SPEC, SHORT, train=100, validation=50, device=torch.device("cpu"), threads=1)
+
+    with before_each_pass(scarce):
+        most = 15
+        assert predicted() > 0
+        assert passed[:3] == [50, 25, 13]
+        assert max(passed[2:]) == 13
+        most = 1
+        with pytest.raises(InputError, match="out of memory with 2 images of 8 pixels; lower the resolution"):
+            predicted()
+
+
+def test_any_other_error_is_raised(data, fit):
+    def broken(_images):
+        raise RuntimeError("something else")
+
+    with before_each_pass(broken), pytest.raises(RuntimeError, match="something else"):
+        fit(data)
 
 
 @pytest.mark.parametrize(("batch", "least"), [(50, 2), (127, 3), (5, 3), (3, 3)])
@@ -152,19 +261,19 @@ def test_a_deadline_ends_a_training_with_what_it_has(data, fit):
     assert math.isfinite(trained.curve[-1].loss)
 
 
-def test_a_frozen_backbone_learns_nothing_but_its_classifier(data, fit):
+def test_a_frozen_backbone_learns_nothing_but_its_classifier(coloured, fit):
     kept = {}
 
     def remember(network):
         kept.update({name: tensor.clone() for name, tensor in network.state_dict().items()})
 
-    trained = fit(data, spec=DRAWING, start=Start(remember, frozen=True))
+    trained = fit(coloured, spec=DRAWING, start=Start(remember, frozen=True))
     changed = {name for name, tensor in state(trained).items() if not torch.equal(tensor, kept[name])}
     assert changed == {"classifier.weight", "classifier.bias"}
 
 
 def test_the_average_of_weights_is_that_of_its_horizon(data, fit):
-    """One step in: the first weights; in the long run each step counts 1/horizon."""
+    """It begins with the first weights, and each step counts 1/horizon."""
     steps = []
 
     def watch(network):
@@ -175,9 +284,8 @@ def test_the_average_of_weights_is_that_of_its_horizon(data, fit):
     recipe = Recipe(epochs=2, batch=50, ema=0.5)
     trained = fit(data, recipe=recipe, start=Start(watch))
     last = fit(data, recipe=recipe.model_copy(update={"ema": 0.0}))
-    after = [*steps[1:8], state(last)["classifier.bias"]]  # the weights after each of 8 steps: a horizon of 4
-    expected = after[0]
-    for bias in after[1:]:
+    expected, *after = [*steps[:8], state(last)["classifier.bias"]]  # before and after each of 8 steps: a horizon of 4
+    for bias in after:
         expected = 0.75 * expected + 0.25 * bias
     assert torch.allclose(state(trained)["classifier.bias"], expected, atol=1e-6)
 

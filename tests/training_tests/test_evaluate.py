@@ -1,5 +1,6 @@
 """Scores of held-out images."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -19,6 +20,24 @@ class Remembering(nn.Module):
         return images[:, 0].flatten(1)[:, : self.classes]
 
 
+@pytest.mark.parametrize(("side", "most"), [(32, 500), (224, 500), (320, 245), (10000, 1)])
+def test_large_images_are_scored_fewer_at_a_time(side, most):
+    """Whatever memory is free, so that it decides no number."""
+    seen = []
+
+    class Counting(Remembering):
+        def forward(self, images):
+            seen.append(len(images))
+            return super().forward(images)
+
+    count = 503 if side < 1000 else 3
+    held = Batches(np.zeros((count, 4, 4, 1), np.uint8), np.zeros(count, np.int64), side=4, device=torch.device("cpu"))
+    held.side = side  # as if: the pixels themselves would be 5 GB
+    evaluate(Counting(4), held, classes=4, mean=torch.zeros(1, 1, 1, 1), std=torch.ones(1, 1, 1, 1))
+    assert max(seen) == min(most, count)
+    assert sum(seen) == count
+
+
 @pytest.mark.parametrize("classes", [2, 4, 5, 9])
 @pytest.mark.parametrize("count", [1, 499, 500, 501, 1203])
 def test_a_score_is_exact_whatever_the_last_batch(classes, count):
@@ -29,7 +48,7 @@ def test_a_score_is_exact_whatever_the_last_batch(classes, count):
     ones = torch.ones(1, 1, 1, 1)
     model = Remembering(classes).train()
     held = Batches(images.numpy(), labels.numpy(), side=4, device=torch.device("cpu"))
-    score = evaluate(model, held, mean=0 * ones, std=ones)
+    score = evaluate(model, held, classes=classes, mean=0 * ones, std=ones)
     logits = order[:, :classes].double() * 15 / 255
     rank = (logits > logits.gather(1, labels[:, None])).sum(1)
     assert score.images == count

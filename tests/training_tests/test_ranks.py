@@ -1,5 +1,6 @@
 """Several processes together do what one would do with the whole batch. Two of them, on the CPU, are this file as a script."""
 
+import json
 import os
 import socket
 import subprocess
@@ -14,10 +15,14 @@ from torch import nn
 
 from experiment.config import Recipe
 from experiment.errors import InputError
+from space.blocks import build
 from space.loading import load_space
+from training.batches import Batches
+from training.evaluate import evaluate
 from training.loop import train
 from training.prepared import read_prepared
 from training.ranks import ALONE, Ranks, SharedBatchNorm, ranks_of
+from training.snapshot import Snapshots
 from training.start import Start
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -56,6 +61,29 @@ def normalised(norm, images, weights):
     return {name: tensor.detach().contiguous() for name, tensor in facts.items()} | norm.state_dict()
 
 
+def score(ranks=ALONE):
+    """Of an untrained network on 1,203 images: two whole batches and a part of one."""
+    torch.manual_seed(0)
+    images = torch.randint(256, (1203, 8, 8, 1), dtype=torch.uint8).numpy()
+    held = Batches(images, torch.randint(10, (1203,)).numpy(), side=8, device=torch.device("cpu"))
+    half = torch.full((1, 1, 1, 1), 0.5)
+    return evaluate(build(SPEC), held, classes=10, mean=half, std=half, ranks=ranks).to_dict()
+
+
+class Asked(Snapshots):
+    """Due once in the first process, and always in the other, whose clock nobody sets: it writes none."""
+
+    written = 0
+
+    @property
+    def due(self):
+        return self.written == 0
+
+    def write(self, tensors, facts):
+        self.written += 1
+        super().write(tensors, facts)
+
+
 def share(directory: Path) -> None:
     """What one of two processes does; its results are files."""
     torch.set_num_threads(1)
@@ -67,6 +95,10 @@ def share(directory: Path) -> None:
         data = read_prepared(directory)
         for name in RECIPES:
             save_file(trained(data, name, ranks).model.state_dict(), directory / f"{name}.{ranks.rank}")
+        taken = Asked(directory / "it.snapshot", "key", seconds=1e9)
+        recipe = Recipe(epochs=3, batch=10)  # 20 steps an epoch, and every 10 they ask one another
+        train(ALIKE, data, recipe=recipe, shift=0, flip=False, seed=3, device=torch.device("cpu"), ranks=ranks, snapshots=taken)
+        (directory / f"written.{ranks.rank}").write_text(str(taken.written))
         kept = {}
         start = Start(lambda network: kept.update({name: each.clone() for name, each in network.state_dict().items()}), True)
         recipe = Recipe(epochs=1, batch=48)
@@ -75,6 +107,7 @@ def share(directory: Path) -> None:
         )
         save_file(kept, directory / f"before.{ranks.rank}")
         save_file(frozen.model.state_dict(), directory / f"frozen.{ranks.rank}")
+        (directory / f"score.{ranks.rank}").write_text(json.dumps(score(ranks)))
         if not ranks.leads:
             (directory / "end").touch()
         ranks.led(lambda: sys.exit(7))
@@ -136,6 +169,15 @@ def test_a_frozen_backbone_stays_what_it_is_in_every_process(shared):
     for name, tensor in before.items():
         assert torch.equal(frozen[name], tensor) == (not name.startswith("classifier")), name
         assert torch.equal(frozen[name], other[name]), name
+
+
+def test_snapshots_are_written_when_they_are_due_in_the_first_process(shared):
+    assert [(shared / f"written.{rank}").read_text() for rank in range(2)] == ["1", "0"]
+
+
+def test_two_processes_score_as_one_does(shared):
+    alone = score()
+    assert [json.loads((shared / f"score.{rank}").read_text()) for rank in range(2)] == [alone, alone]
 
 
 def test_what_the_first_process_does_alone_is_done_once_and_its_error_ends_all(shared):
