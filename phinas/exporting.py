@@ -19,7 +19,8 @@ def export(spec: str, *, out: str | Path, to: str | None = None, weights: str | 
 
     to: "onnx"; "torch", one Python file with its weights beside it; "timm" or "torchvision", a safetensors file in the names of
     that library's class, and beside it how to call the class (NAME.timm.json). None: as the ending of `out` says.
-    weights: a safetensors file of the network in our names, timm's or torchvision's; None: freshly initialised.
+    weights: a safetensors file of the network in our names, timm's or torchvision's, or hf:OWNER/NAME[:FILE]; None: freshly
+    initialised.
 
     Returns the path, and the largest relative difference that running what was written shows where it was run. Raises
     InputError, also without the extra, and SpecError where a library can't say the network.
@@ -30,11 +31,12 @@ def export(spec: str, *, out: str | Path, to: str | None = None, weights: str | 
     from space.interchange.onnx_export import ExchangeError, write_onnx
     from space.interchange.standalone import write_standalone
     from training.checkpoint import load_weights
+    from training.hub import weights_file
 
     network = load_spec(spec)
     path = Path(out).expanduser()
     to = _format(to, path)
-    source = None if weights is None else Path(weights).expanduser()
+    source = None if weights is None else weights_file(str(weights))
     written = {path.resolve(), path.with_suffix(".safetensors").resolve()} if to == "torch" else {path.resolve()}
     if source is not None and source.resolve() in written:
         raise InputError(f"--out: {str(path)!r} would write over the file of --weights; use another name")

@@ -111,6 +111,7 @@ def _resolved(config: FitSection, data: "PreparedData", ranks: "Ranks") -> Fit:
 
     from space.blocks import build
     from training.checkpoint import load_pretrained
+    from training.hub import weights_file
 
     given = load_spec(config.spec)
     if config.resolution and config.resolution > data.side and not config.data.upsample:
@@ -125,10 +126,12 @@ def _resolved(config: FitSection, data: "PreparedData", ranks: "Ranks") -> Fit:
             f"resolution: {short}; use --upsample --resolution {4 * given.reduction}, or a spec of smaller strides"
         )
     spec = sized(given, data, side=side)
+    if config.mean is not None and len(config.mean) != spec.channels:
+        raise InputError(f"mean and std: {len(config.mean)} channels are given and the images have {spec.channels}")
     classifier = "drawn"
     if config.weights is not None:
         with torch.random.fork_rng(devices=[]):
-            classes = load_pretrained(build(spec), Path(config.weights).expanduser(), spec=spec)
+            classes = load_pretrained(build(spec), weights_file(config.weights), spec=spec)
         classifier = "loaded" if classes == spec.classes else "drawn"
     return Fit(config, spec, ranks.batch(min(config.recipe.batch, data.train)), sha256_of_weights(config), classifier)
 
@@ -139,7 +142,7 @@ def _carry_through(place: FitDir, asked: Fit, ranks: "Ranks", *, device: str, di
     from phinas.fits.training import train_it
     from training.prepared import read_prepared
 
-    data = read_prepared(place.data, hashed=False)  # `_begin` has compared the hashes
+    data = asked.normalised(read_prepared(place.data, hashed=False))  # `_begin` has compared the hashes
     trained, snapshots = train_it(place, asked, data, ranks, device=device, display=display)
     ranks.led(lambda: write_results(place, asked, data, trained))
     if ranks.leads:

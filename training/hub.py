@@ -1,7 +1,7 @@
-"""Data sets of the Hugging Face hub by name (`hf:NAME` or `hf:NAME:CONFIGURATION`), through the `datasets` library.
+"""The Hugging Face hub: data sets by name (`hf:NAME` or `hf:NAME:CONFIGURATION`), and weights (`hf:OWNER/NAME[:FILE]`).
 
-It downloads and caches; a folder on disk that `load_dataset` reads is a name too. Images are taken as they are encoded, so they
-go through the same checks as any other source.
+Its own libraries download and cache. A folder on disk that `load_dataset` reads is a name of a data set, too; images are taken
+as they are encoded, so they go through the same checks as any other source.
 """
 
 from collections.abc import Iterator
@@ -18,6 +18,25 @@ from training.parquet import IMAGE_COLUMNS, LABEL_COLUMNS, check_range
 PREFIX = "hf:"
 TRAIN = ("train",)
 HELD_OUT = ("test", "validation", "valid", "val")
+_WEIGHTS = "model.safetensors"  # as timm's repositories there name it
+
+
+def weights_file(name: str) -> Path:
+    """The file of weights of that name: `hf:OWNER/NAME[:FILE]` is downloaded, once, and anything else is a path.
+
+    Raises InputError where it can't be had; whether a path exists is for who reads it to say.
+    """
+    if not name.startswith(PREFIX):
+        return Path(name).expanduser()
+    try:
+        from huggingface_hub import hf_hub_download
+    except ImportError:
+        raise InputError(f"weights: {name} needs the library huggingface_hub; pip install 'phinas[hf]'") from None
+    repository, _, file = name.removeprefix(PREFIX).partition(":")
+    try:
+        return Path(hf_hub_download(repository, file or _WEIGHTS))
+    except Exception as error:  # whatever the network or the hub makes it raise
+        raise InputError(f"weights: {_unavailable(name, error)}") from None
 
 
 def list_hub(source: str, *, group_by: str | None = None) -> Listing:
@@ -33,10 +52,7 @@ def list_hub(source: str, *, group_by: str | None = None) -> Listing:
     try:
         found = datasets.load_dataset(name, configuration or None)
     except Exception as error:  # the library raises whatever the network, the hub or a file makes it raise
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(
-            f"data.source: {source} can't be had ({type(error).__name__}: {reason}); see to name and network"
-        ) from None
+        raise InputError(f"data.source: {_unavailable(source, error)}") from None
     train = next((found[split] for split in TRAIN if split in found), None)
     if train is None:
         raise InputError(f"data.source: {source} has no split called train, only {', '.join(found)}")
@@ -50,6 +66,11 @@ def list_hub(source: str, *, group_by: str | None = None) -> Listing:
     classes = tuple(map(str, names))
     parts = [_part(split, image, _labels(source, split, label, classes), _groups(source, split, group_by)) for split in splits]
     return Listing(classes, parts[0], parts[1] if test is not None else None)
+
+
+def _unavailable(name: str, error: Exception) -> str:
+    reason = " ".join(str(error).split())[:200]
+    return f"{name} can't be had ({type(error).__name__}: {reason}); see to name and network"
 
 
 def _column(source: str, split: Any, wanted: tuple[str, ...]) -> str:

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from experiment.sections.fields import Count, Positive, Section
+from experiment.sections.fields import Count, Finite, Positive, Section
 from experiment.sections.recipe import RECIPES, NamedRecipe, Recipe
 from experiment.sections.run import DataSection, is_device
 
@@ -16,8 +16,15 @@ class FitSection(Section):
     data: DataSection
     recipe: NamedRecipe = Field(default=Recipe(**RECIPES["full"][1]), description="a name, or options; full: to use it")
     weights: str | None = Field(
-        default=None, description="a safetensors file to begin with, in our names, timm's or torchvision's; none: at random"
+        default=None,
+        description="to begin with: a safetensors file (our names, timm's or torchvision's), or hf:OWNER/NAME; none: at random",
     )
+    mean: list[Annotated[Finite, Field(ge=0, le=1)]] | None = Field(
+        default=None,
+        min_length=1,
+        description="of each channel, black 0 and white 1, as the weights were trained with; none: the data's own",
+    )
+    std: list[Positive] | None = Field(default=None, min_length=1, description="deviation of each channel, to go with mean")
     freeze_backbone: bool = Field(default=False, description="only the classifier learns")
     resolution: Count | None = Field(
         default=None, description="pixels of a side that the network sees; none: the spec's, but no more than the images have"
@@ -32,6 +39,12 @@ class FitSection(Section):
     )
     onnx: bool = Field(default=False, description="write the network as ONNX too")
     snapshot_minutes: Positive = Field(default=5.0, description="the state is left every so often, to go on from there")
+
+    @model_validator(mode="after")
+    def _normalises(self) -> Self:
+        if len(self.mean or ()) != len(self.std or ()):
+            raise ValueError("mean and std: one number of each channel in both; give both, or neither")
+        return self
 
     @model_validator(mode="after")
     def _can_learn(self) -> Self:

@@ -36,7 +36,7 @@ def write_card(
         _cell(f"{name} on {data.name}"): [_summary(asked, data, measured)],
         "How to load it": _loading(),
         "Network": _network(asked),
-        "Data": _data(data),
+        "Data": _data(asked, data),
         "Training": _training(asked, data, measured),
         "Results": _results(data, measured, classes),
         "What was not measured": _not_measured(asked, data, measured),
@@ -54,7 +54,7 @@ def _network_name(source: str) -> str:
 
 
 def _front_matter(name: str, asked: Fit, data: "PreparedData", measured: Measurement) -> dict[str, Any]:
-    source = asked.config.data.source
+    source, weights = asked.config.data.source, asked.config.weights or ""
     on_hub = source.startswith(_HUB)
     kind = source.removeprefix(_HUB) if on_hub else re.sub(r"[^\w.-]+", "-", data.name)
     metrics = [
@@ -69,6 +69,7 @@ def _front_matter(name: str, asked: Fit, data: "PreparedData", measured: Measure
     front = {"library_name": "phinas", "pipeline_tag": "image-classification", "tags": ["image-classification", "pytorch"]}
     return front | {
         **({"datasets": [kind]} if on_hub else {}),
+        **({"base_model": weights.removeprefix(_HUB).partition(":")[0]} if weights.startswith(_HUB) else {}),
         "metrics": ["accuracy"],
         "model-index": [{"name": name, "results": [result]}],
     }
@@ -119,11 +120,12 @@ def _network(asked: Fit) -> list[str]:
     ]
 
 
-def _data(data: "PreparedData") -> list[str]:
+def _data(asked: Fit, data: "PreparedData") -> list[str]:
+    by = "by the training images" if asked.config.mean is None else "as the weights want it"
     lines = [
         f"- `{data.name}`, fingerprint {data.fingerprint} (of pixels, labels and splits)",
         f"- {data.train:,} training, {data.validation:,} validation and {data.test:,} test images of {data.side} pixels",
-        f"- normalised by the training images: mean {_numbers(data.mean)}, deviation {_numbers(data.std)}",
+        f"- normalised {by}: mean {_numbers(data.mean)}, deviation {_numbers(data.std)}",
     ]
     if data.skipped:
         lines.append(f"- {len(data.skipped):,} unreadable images were left out")

@@ -1,7 +1,6 @@
 """What a fit is, as its `fit.yaml` holds it: what was asked, resolved, and the network that it came to."""
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiment.config import FitSection, Recipe, checked, flatten
@@ -36,6 +35,12 @@ class Fit:
     def mirrors(self, data: "PreparedData") -> bool:
         """Whether half of the images are seen mirrored."""
         return data.mirror if self.config.data.flip == "auto" else self.config.data.flip
+
+    def normalised(self, data: "PreparedData") -> "PreparedData":
+        """The images with the mean and deviation that they are to be normalised by."""
+        if self.config.mean is None or self.config.std is None:
+            return data
+        return replace(data, mean=tuple(self.config.mean), std=tuple(self.config.std))
 
     @classmethod
     def read(cls, place: FitDir) -> "Fit":
@@ -78,10 +83,12 @@ class Fit:
 
 
 def sha256_of_weights(config: FitSection) -> str:
+    from training.hub import weights_file
+
     if config.weights is None:
         return ""
     try:
-        return file_sha256(Path(config.weights).expanduser())
+        return file_sha256(weights_file(config.weights))
     except FileNotFoundError:
         raise InputError(f"weights: {config.weights}: there is no such file") from None
     except IsADirectoryError:

@@ -4,7 +4,6 @@ import os
 import signal
 import time
 from functools import partial
-from pathlib import Path
 
 import torch
 
@@ -20,6 +19,7 @@ from space.blocks import ConvNet
 from training.checkpoint import load_pretrained
 from training.course import Paused
 from training.device import resolve_device, settle
+from training.hub import weights_file
 from training.loop import Trained, train
 from training.prepared import PreparedData
 from training.ranks import Ranks
@@ -63,15 +63,11 @@ def train_it(
             raise Interrupted(caught[0] if caught else signal.SIGTERM) from None
         except Conclusive as error:
             raise NothingFound(f"{error}, with a new --out") from None
-        except RuntimeError as error:
-            if "can't allocate memory" not in str(error):
-                raise
-            raise NothingFound("out of memory; lower recipe.micro_batch (--set), or --resolution, with a new --out") from None
     return trained, snapshots
 
 
 def _load(asked: Fit, network: ConvNet) -> None:
-    load_pretrained(network, Path(str(asked.config.weights)).expanduser(), spec=asked.spec)
+    load_pretrained(network, weights_file(str(asked.config.weights)), spec=asked.spec)
 
 
 def _threads(config: FitSection) -> int:

@@ -39,9 +39,9 @@ def describe(spec: str, compare: str | None, draw: Path | None, conventions: boo
     "--to", type=click.Choice(["onnx", "torch", "timm", "torchvision"]), help="What for, if --out's ending does not say."
 )
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The file: NAME.onnx, NAME.py or NAME.safetensors.")
-@click.option("--weights", type=click.Path(path_type=Path), help="A safetensors file in our names, timm's or torchvision's.")
+@click.option("--weights", help="A safetensors file in our names, timm's or torchvision's, or hf:OWNER/NAME.")
 @JSON
-def export(spec: str, to: str | None, out: Path, weights: Path | None, as_json: bool) -> None:
+def export(spec: str, to: str | None, out: Path, weights: str | None, as_json: bool) -> None:
     """Write the network of SPEC for other tools.
 
     onnx (extra `onnx`) and torch (one Python file that needs nothing of phinas, weights beside it) are run to see that they
@@ -63,7 +63,7 @@ def export(spec: str, to: str | None, out: Path, weights: Path | None, as_json: 
 @click.argument("spec")
 @click.option("--data", required=True, help="digits, a path (class folders, Parquet, an .npz), hf:NAME or torchvision:NAME.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The directory, new or to be carried on.")
-@click.option("--weights", help="Begin with a safetensors file in our names, timm's or torchvision's.")
+@click.option("--weights", help="To begin with: a safetensors file in our names, timm's or torchvision's, or hf:OWNER/NAME.")
 @click.option("--freeze-backbone", is_flag=True, default=None, help="With --weights: only the classifier learns.")
 @click.option("--recipe", help="quick, proxy, validate or full (the default): how it is trained.")
 @click.option("--epochs", "recipe__epochs", type=int, help="Passes over the training images.")

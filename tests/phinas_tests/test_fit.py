@@ -15,7 +15,7 @@ import click.testing
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 import phinas as front
 from experiment.errors import InputError, NothingFound
@@ -23,11 +23,9 @@ from experiment.measurement import Measurement, wilson_interval
 from phinas.cli import cli
 from phinas.fits.results import sentence
 from space.blocks import build
-from space.interchange.dialects import to_dialect
 from space.loading import load_space, load_spec
 from space.spec import ArchSpec
 from space.yaml_text import parse_yaml, read_yaml
-from training.checkpoint import save_weights
 from training.prepared import read_prepared
 
 SPEC = load_space("tiny").fitted(channels=1, classes=10, resolution=8).base
@@ -253,43 +251,6 @@ def test_a_second_fit_in_one_directory_is_refused(network, tmp_path, phinas):
     assert f"is in use by process {process.pid}" in told.stderr
 
 
-def test_fine_tuning_begins_with_the_weights_in_timm_names_too(finished, network, tmp_path):
-    ours = finished[0] / "weights.safetensors"
-    save_file(to_dialect(load_file(ours), SPEC, "timm"), tmp_path / "timm.safetensors")
-    still = {"recipe.epochs": 1, "recipe.learning_rate": 1e-6}
-    before = float(table(finished[0] / "curve.csv")[-1]["accuracy"])
-    for path in (ours, tmp_path / "timm.safetensors"):
-        made(network, tmp_path / path.stem, weights=str(path), **still)
-        (row,) = table(tmp_path / path.stem / "curve.csv")
-        assert float(row["accuracy"]) == pytest.approx(before, abs=0.05)
-    assert before > 0.3
-    assert "fine-tuned from `timm.safetensors`" in (tmp_path / "timm" / "README.md").read_text()
-
-
-def test_a_frozen_backbone_learns_only_a_classifier_that_is_drawn_anew(tmp_path, network, capfd):
-    other = replace(SPEC, classes=7)
-    torch.manual_seed(1)
-    model = build(other)
-    save_weights(model, other, tmp_path / "seven.safetensors")
-    settings = {"recipe": "quick", "weights": str(tmp_path / "seven.safetensors"), "freeze_backbone": True, "threads": 1}
-    front.fit(str(network), data="digits", out=tmp_path / "out", settings=settings)
-    assert "tells other classes apart, so the classifier of 10 is drawn anew" in " ".join(capfd.readouterr().err.split())
-    after = load_file(tmp_path / "out" / "weights.safetensors")
-    before = model.state_dict()
-    changed = {name for name in before if before[name].shape != after[name].shape or not torch.equal(before[name], after[name])}
-    assert changed == {"classifier.weight", "classifier.bias"}
-    assert "only the classifier learned" in (tmp_path / "out" / "README.md").read_text()
-
-
-def test_weights_of_another_network_are_refused_by_name_and_shapes(tmp_path, network):
-    wide = replace(SPEC, stem_width=16)
-    save_weights(build(wide), wide, tmp_path / "wide.safetensors")
-    told = r"stem\.conv\.weight is \(16, 1, 3, 3\) in the file and \(8, 1, 3, 3\) in the network"
-    with pytest.raises(InputError, match=told):
-        made(network, tmp_path / "out", weights=str(tmp_path / "wide.safetensors"))
-    assert not (tmp_path / "out").exists()
-
-
 WRONG = {
     "a frozen random backbone": (["--freeze-backbone"], "without weights would freeze what is random"),
     "an unknown recipe": (["--recipe", "fast"], "is no recipe; write one of quick, proxy, validate, full"),
@@ -299,6 +260,11 @@ WRONG = {
     "more pixels than there are": (["--resolution", "32"], "the images have 8; set it lower, or --upsample"),
     "fewer than the strides": (["--resolution", "2"], "2 pixels of a side are below the network's total stride 8"),
     "weights that are not there": (["--weights", "none.safetensors"], "none.safetensors: there is no such file"),
+    "a mean without a deviation": (["--set", "mean=[0.5]"], "mean and std: one number of each channel in both"),
+    "channels that the images have not": (
+        ["--set", "mean=[0.5, 0.5, 0.5]", "--set", "std=[0.5, 0.5, 0.5]"],
+        "mean and std: 3 channels are given and the images have 1",
+    ),
     "weights that are a folder": (["--weights", "."], ".: is a directory; name the safetensors file in it"),
     "a device that is not there": (["--device", "cuda:77"], "cuda:77 is not there"),
     "no threads": (["--threads", "0"], "threads: 0 should be greater than or equal to 1"),

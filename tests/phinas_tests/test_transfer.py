@@ -1,0 +1,118 @@
+"""`phinas fit --weights`: what is learned begins with what another network knows."""
+
+import csv
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import phinas as front
+from experiment.errors import InputError
+from space.blocks import build
+from space.interchange.dialects import to_dialect
+from space.loading import load_space
+from space.yaml_text import read_yaml
+from training.checkpoint import save_weights
+
+SPEC = replace(load_space("tiny").fitted(channels=1, classes=10, resolution=8).base, stem_stride=2)  # timm's has no other
+
+
+@pytest.fixture(autouse=True)
+def _torch_as_it_was():
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory):
+    path = tmp_path_factory.mktemp("network") / "small.yaml"
+    path.write_text(SPEC.to_yaml())
+    return path
+
+
+def made(network, out, **settings):
+    always = {"recipe": "quick", "recipe.batch": 32, "threads": 1, "device": "cpu", "data.train_limit": 400}
+    return front.fit(str(network), data="digits", out=out, settings=always | settings, quiet=True)
+
+
+@pytest.fixture(scope="module")
+def trained(network, tmp_path_factory):
+    out = tmp_path_factory.mktemp("trained") / "out"
+    made(network, out)
+    return out
+
+
+def table(path):
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_fine_tuning_begins_with_the_weights_in_timm_names_too(trained, network, tmp_path):
+    ours = trained / "weights.safetensors"
+    save_file(to_dialect(load_file(ours), SPEC, "timm"), tmp_path / "timm.safetensors")
+    still = {"recipe.epochs": 1, "recipe.learning_rate": 1e-6}
+    before = float(table(trained / "curve.csv")[-1]["accuracy"])
+    for path in (ours, tmp_path / "timm.safetensors"):
+        made(network, tmp_path / path.stem, weights=str(path), **still)
+        (row,) = table(tmp_path / path.stem / "curve.csv")
+        assert float(row["accuracy"]) == pytest.approx(before, abs=0.05)
+    assert before > 0.3
+    assert "fine-tuned from `timm.safetensors`" in (tmp_path / "timm" / "README.md").read_text()
+
+
+def test_a_frozen_backbone_learns_only_a_classifier_that_is_drawn_anew(tmp_path, network, capfd):
+    other = replace(SPEC, classes=7)
+    torch.manual_seed(1)
+    model = build(other)
+    save_weights(model, other, tmp_path / "seven.safetensors")
+    settings = {"recipe": "quick", "weights": str(tmp_path / "seven.safetensors"), "freeze_backbone": True, "threads": 1}
+    front.fit(str(network), data="digits", out=tmp_path / "out", settings=settings)
+    assert "tells other classes apart, so the classifier of 10 is drawn anew" in " ".join(capfd.readouterr().err.split())
+    after = load_file(tmp_path / "out" / "weights.safetensors")
+    before = model.state_dict()
+    changed = {name for name in before if before[name].shape != after[name].shape or not torch.equal(before[name], after[name])}
+    assert changed == {"classifier.weight", "classifier.bias"}
+    assert "only the classifier learned" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_weights_of_another_network_are_refused_by_name_and_shapes(tmp_path, network):
+    wide = replace(SPEC, stem_width=16)
+    save_weights(build(wide), wide, tmp_path / "wide.safetensors")
+    told = r"stem\.conv\.weight is \(16, 1, 3, 3\) in the file and \(8, 1, 3, 3\) in the network"
+    with pytest.raises(InputError, match=told):
+        made(network, tmp_path / "out", weights=str(tmp_path / "wide.safetensors"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_weights_of_the_hub_go_by_its_name_and_pixels_are_normalised_as_they_want_it(trained, network, tmp_path, phinas):
+    pytest.importorskip("huggingface_hub", reason="the extra `hf` is not installed")
+    place = tmp_path / "hub" / "models--someone--net"  # where its library keeps what it has downloaded
+    (place / "snapshots" / "abc").mkdir(parents=True)
+    (place / "refs").mkdir()
+    (place / "refs" / "main").write_text("abc")
+    (place / "snapshots" / "abc" / "model.safetensors").write_bytes((trained / "weights.safetensors").read_bytes())
+    offline = {"HF_HUB_CACHE": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1"}
+    common = ("fit", network, "--data", "digits", "--recipe", "quick", "--epochs", "1", "--device", "cpu", "--threads", "1")
+    how = ("--set", "mean=[0.25]", "--set", "std=[0.5]")
+    told = phinas(*common, *how, "--weights", "hf:someone/net", "--out", tmp_path / "out", **offline)
+    assert told.returncode == 0, told.stderr
+    facts = read_yaml(tmp_path / "out" / "spec.yaml")
+    assert (facts["mean"], facts["std"]) == ([0.25], [0.5])
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "\nbase_model: someone/net\n" in card
+    assert "normalised as the weights want it: mean 0.2500, deviation 0.5000" in card
+    gone = phinas(*common, "--weights", "hf:someone/net:other.safetensors", "--out", tmp_path / "gone", **offline)
+    assert gone.returncode == 2
+    assert "weights: hf:someone/net:other.safetensors can't be had" in gone.stderr
+    assert not (tmp_path / "gone").exists()
+
+
+def test_what_pixels_are_normalised_by_decides_what_is_learned(network, tmp_path):
+    """The same network, seed and images, once by their own mean and deviation and once by others."""
+    own, other = made(network, tmp_path / "own"), made(network, tmp_path / "other", mean=[0.0], std=[1.0])
+    data = read_yaml(tmp_path / "own" / "spec.yaml")
+    assert own["loss"] != other["loss"]
+    same = made(network, tmp_path / "same", mean=data["mean"], std=data["std"])
+    assert same["loss"] == own["loss"]
