@@ -152,9 +152,8 @@ class Course:
                 self.ended = "deadline"
                 break
             self._keep()
-        loss = self.ranks.sum(self.step.total).item() / (
-            self.ranks.count * max(1, self.done)
-        )  # waits for the device, so the clock is right
+        total = self.ranks.sum(self.step.total).item()  # waits for the device, so the clock is right
+        loss = total / (self.ranks.count * max(1, self.done))
         self.seconds = before + time.perf_counter() - began
         self.step.total.zero_()
         if not math.isfinite(loss):
