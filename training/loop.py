@@ -27,6 +27,7 @@ from training.ranks import ALONE, Ranks
 from training.snapshot import Snapshots
 from training.start import FRESH, Start
 from training.step import fewer_at_a_time
+from training.throughput import largest_that_fits
 
 
 class OutOfMemory(Conclusive):
@@ -79,6 +80,10 @@ def train(
     own = batch // ranks.count
     micro_batch = asked = min(recipe.micro_batch or own, own)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        if ranks.count > 1:  # all must do alike, so none can halve on its way: each tries a step by itself
+            micro_batch = ranks.least(largest_that_fits(spec, recipe, own, asked, device=device), device=device)
+            if not micro_batch:
+                raise OutOfMemory("out of memory with the fewest images at a time; lower the resolution")
         while True:
             torch.manual_seed(seed_of(seed, "weights"))
             try:
@@ -91,7 +96,7 @@ def train(
                 message = str(error).partition("\n")[0] or type(error).__name__
                 course = None  # with all that it holds
             fewer = fewer_at_a_time(own, micro_batch)
-            if fewer is None or ranks.count > 1:  # several processes would have to agree on halves
+            if fewer is None or ranks.count > 1:
                 remedy = "lower recipe.micro_batch" if ranks.count > 1 else "lower the resolution"
                 raise OutOfMemory(f"out of memory with {micro_batch} images at a time ({message}); {remedy}")
             micro_batch = fewer

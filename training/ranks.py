@@ -77,6 +77,12 @@ class Ranks:
         dist.all_reduce(summed)
         return summed
 
+    def least(self, value: int, *, device: torch.device) -> int:
+        """The smallest of all processes' values."""
+        told = torch.tensor(value, device=device)
+        dist.all_reduce(told, op=dist.ReduceOp.MIN)
+        return int(told.item())
+
     def any(self, flag: bool, *, device: torch.device) -> bool:
         """Whether it is so in any process: all get the same answer."""
         if self.count == 1:

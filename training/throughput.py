@@ -1,7 +1,10 @@
-"""How long a training takes on this device, from a few timed steps on made-up images."""
+"""How long a training takes on this device, and how many images at a time it holds, from a few steps on made-up images."""
 
 import statistics
 import time
+from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -17,6 +20,8 @@ from training.evaluate import evaluate
 from training.optimizer import make_optimizer
 from training.step import CapturedStep, Step, TakeStep, can_capture, fewer_at_a_time
 
+_T = TypeVar("_T")
+
 
 def training_seconds(
     spec: ArchSpec, recipe: Recipe, *, train: int, validation: int, device: torch.device, threads: int, steps: int = 3
@@ -28,53 +33,87 @@ def training_seconds(
     """
     torch.set_num_threads(threads)
     batch = min(recipe.batch, train)
-    micro_batch = recipe.micro_batch or batch
-    while True:
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        timed = _in_parts(partial(_timed, spec, recipe, batch, device=device, steps=steps), batch, recipe.micro_batch or batch)
+    if timed is None:
+        raise InputError(f"out of memory with the fewest images of {spec.resolution} pixels at a time; lower the resolution")
+    _, (a_step, an_image) = timed
+    return recipe.epochs * (a_step * (train // batch) + an_image * validation)
+
+
+def largest_that_fits(spec: ArchSpec, recipe: Recipe, batch: int, micro_batch: int, *, device: torch.device) -> int:
+    """How many of a batch's images at a time memory holds in a step, halved as often as it takes; 0 where it holds none."""
+
+    def tried(size: int) -> None:
+        _Rehearsal(spec, recipe, batch, size, device=device).step()
+
+    found = _in_parts(tried, batch, micro_batch)
+    return found[0] if found else 0
+
+
+def _in_parts(work: Callable[[int], _T], batch: int, micro_batch: int) -> tuple[int, _T] | None:
+    """The size of the parts with which `work` has enough memory, and what it gives; None where there is none."""
+    size: int | None = micro_batch
+    while size is not None:
         try:
-            with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-                a_step, an_image = _timed(spec, recipe, batch, micro_batch, device=device, steps=steps)
-            return recipe.epochs * (a_step * (train // batch) + an_image * validation)
+            return size, work(size)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-        fewer = fewer_at_a_time(batch, micro_batch)
-        if fewer is None:
-            raise InputError(f"out of memory with {micro_batch} images of {spec.resolution} pixels; lower the resolution")
-        micro_batch = fewer
+        size = fewer_at_a_time(batch, size)
+    return None
+
+
+class _Rehearsal:
+    """A network, an optimizer and a batch of made-up images."""
+
+    def __init__(self, spec: ArchSpec, recipe: Recipe, batch: int, micro_batch: int, *, device: torch.device) -> None:
+        self.spec = spec
+        self.model = build(spec).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        generator = np.random.default_rng(0)
+        pixels = generator.integers(0, 256, (batch, spec.resolution, spec.resolution, spec.channels), dtype=np.uint8)
+        self.images = Batches(pixels, np.arange(batch) % spec.classes, side=spec.resolution, device=device)
+        self.mean = torch.full((1, spec.channels, 1, 1), 0.5, device=device)
+        self.samples = torch.arange(batch, device=device)
+        self._step = Step(
+            self.model,
+            make_optimizer(self.model, recipe),
+            recipe,
+            augmentation=Augmentation(0.125, True, recipe.crop, recipe.cutout, recipe.colour),
+            seed=0,
+            classes=spec.classes,
+            mean=self.mean,
+            std=self.mean,
+            class_weights=None,
+            micro_batch=micro_batch,
+        )
+        self._take_step: TakeStep = self._step
+
+    def capture(self) -> None:
+        batch = self.images.take(self.samples), self.images.labels, self.samples
+        self._take_step = CapturedStep(self._step, *batch, restore=lambda: None)
+
+    def step(self) -> None:
+        """Take one, and wait for its end."""
+        self._take_step(self.images.take(self.samples), self.images.labels, self.samples)
+        self._step.total.item()
+
+    def evaluate(self) -> None:
+        evaluate(self.model, self.images, classes=self.spec.classes, mean=self.mean, std=self.mean)
 
 
 def _timed(
     spec: ArchSpec, recipe: Recipe, batch: int, micro_batch: int, *, device: torch.device, steps: int
 ) -> tuple[float, float]:
     """The seconds of a step, and those that an image takes to be evaluated."""
-    model = build(spec).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    generator = np.random.default_rng(0)
-    pixels = generator.integers(0, 256, (batch, spec.resolution, spec.resolution, spec.channels), dtype=np.uint8)
-    images = Batches(pixels, np.arange(batch) % spec.classes, side=spec.resolution, device=device)
-    mean = torch.full((1, spec.channels, 1, 1), 0.5, device=device)
-    step = Step(
-        model,
-        make_optimizer(model, recipe),
-        recipe,
-        augmentation=Augmentation(0.125, True, recipe.crop, recipe.cutout, recipe.colour),
-        seed=0,
-        classes=spec.classes,
-        mean=mean,
-        std=mean,
-        class_weights=None,
-        micro_batch=micro_batch,
-    )
-    samples = torch.arange(batch, device=device)
-    take_step: TakeStep = step
+    rehearsal = _Rehearsal(spec, recipe, batch, micro_batch, device=device)
     if can_capture(device) and not recipe.compile:
-        take_step = CapturedStep(step, images.take(samples), images.labels, samples, restore=lambda: None)
-    times = []
-    for _ in range(steps + 1):
-        began = time.perf_counter()
-        take_step(images.take(samples), images.labels, samples)
-        step.total.item()  # waits for the device
-        times.append(time.perf_counter() - began)
-    evaluate(model, images, classes=spec.classes, mean=mean, std=mean)
+        rehearsal.capture()
+    a_step = statistics.median([_seconds(rehearsal.step) for _ in range(steps + 1)][1:])
+    return a_step, [_seconds(rehearsal.evaluate) for _ in range(2)][1] / batch
+
+
+def _seconds(work: Callable[[], None]) -> float:
     began = time.perf_counter()
-    evaluate(model, images, classes=spec.classes, mean=mean, std=mean)
-    return statistics.median(times[1:]), (time.perf_counter() - began) / batch
+    work()
+    return time.perf_counter() - began

@@ -213,7 +213,7 @@ def test_a_time_is_predicted_in_parts_where_memory_runs_out():
         assert passed[:3] == [50, 25, 13]
         assert max(passed[2:]) == 13
         most = 1
-        with pytest.raises(InputError, match="out of memory with 2 images of 8 pixels; lower the resolution"):
+        with pytest.raises(InputError, match="out of memory with the fewest images of 8 pixels at a time"):
             predicted()
 
 

@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,10 +13,11 @@ import torch
 import torch.distributed as dist
 from safetensors.torch import load_file, save_file
 from torch import nn
+from torch.nn.modules.module import register_module_forward_pre_hook
 
 from experiment.config import Recipe
 from experiment.errors import InputError
-from space.blocks import build
+from space.blocks import ConvNet, build
 from space.loading import load_space
 from training.batches import Batches
 from training.evaluate import evaluate
@@ -38,9 +40,26 @@ RECIPES = {
 }  # fmt: skip
 
 
-def trained(data, name, ranks=ALONE):
+@contextmanager
+def before_each_pass(act):
+    """Call `act(images)` whenever a network in training is given a batch."""
+    handle = register_module_forward_pre_hook(
+        lambda module, inputs: act(inputs[0]) if isinstance(module, ConvNet) and module.training else None
+    )
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def scarce(images):
+    if len(images) > 8:
+        raise torch.OutOfMemoryError("as if")
+
+
+def trained(data, name, ranks=ALONE, **more):
     """A network after some steps of 48 images; of parts each process has half."""
-    options = {"epochs": 2, "batch": 48, "learning_rate": 0.05} | RECIPES[name]
+    options = {"epochs": 2, "batch": 48, "learning_rate": 0.05} | RECIPES[name] | more
     if ranks.count > 1 and "micro_batch" in options:
         options["micro_batch"] //= ranks.count
     return train(ALIKE, data, recipe=Recipe(**options), shift=0.125, flip=True, seed=3, device=torch.device("cpu"), ranks=ranks)
@@ -99,6 +118,10 @@ def share(directory: Path) -> None:
         recipe = Recipe(epochs=3, batch=10)  # 20 steps an epoch, and every 10 they ask one another
         train(ALIKE, data, recipe=recipe, shift=0, flip=False, seed=3, device=torch.device("cpu"), ranks=ranks, snapshots=taken)
         (directory / f"written.{ranks.rank}").write_text(str(taken.written))
+        with before_each_pass(scarce if ranks.leads else lambda _images: None):
+            parted = trained(data, "plain", ranks)
+        save_file(parted.model.state_dict(), directory / f"parted.{ranks.rank}")
+        (directory / f"parts.{ranks.rank}").write_text(f"{parted.micro_batch} {parted.halved}")
         kept = {}
         start = Start(lambda network: kept.update({name: each.clone() for name, each in network.state_dict().items()}), True)
         recipe = Recipe(epochs=1, batch=48)
@@ -169,6 +192,16 @@ def test_a_frozen_backbone_stays_what_it_is_in_every_process(shared):
     for name, tensor in before.items():
         assert torch.equal(frozen[name], tensor) == (not name.startswith("classifier")), name
         assert torch.equal(frozen[name], other[name]), name
+
+
+def test_where_one_process_has_too_little_memory_all_pass_their_images_in_the_same_parts(shared):
+    """As one process does that passes 12 images at a time: each of the two takes half of every batch of 48."""
+    assert [(shared / f"parts.{rank}").read_text() for rank in range(2)] == ["6 True", "6 True"]
+    alone = trained(read_prepared(shared), "plain", micro_batch=12).model.state_dict()
+    first, second = both(shared, "parted")
+    for key, tensor in alone.items():
+        assert torch.equal(first[key], second[key]), key
+        assert torch.allclose(first[key], tensor, atol=2e-3, rtol=2e-3), key
 
 
 def test_snapshots_are_written_when_they_are_due_in_the_first_process(shared):
