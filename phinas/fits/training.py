@@ -88,7 +88,9 @@ class _Watch:
 
     def tick(self, step: int) -> None:
         if not self._begun and step > 1:
-            self._display.say(f"carried on after {step - 1:,} of {self._epochs * self._each:,} steps")
+            self._display.say(f"carried on after {step - 1:,} of {self._epochs * self._each:,} steps{self._told}")
+            if not self._display.live:
+                self._notify(self._epoch - 1, self._epochs, "")  # the time that is left goes by what comes from here on
         self._begun = True
         self._last = step, time.monotonic()
         self._first = self._first if self._first[0] else self._last
@@ -98,7 +100,7 @@ class _Watch:
 
     def report(self, epoch: int, accuracy: float) -> bool:
         told = f"{accuracy:.1%} of validation images right"
-        if not self._display.live:
+        if self._begun and not self._display.live:  # epochs of before are told again, and are no news
             self._notify(epoch, self._epochs, told + self._pace())
         self._epoch, self._told, self._first = min(epoch + 1, self._epochs), f", {told}", (0, 0.0)
         return True
