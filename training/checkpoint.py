@@ -32,7 +32,17 @@ def write_weights(state: Mapping[str, Tensor], spec: ArchSpec, path: Path) -> No
     """Write a state dict of the network of `spec`, under whatever names, as `save_weights` does."""
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
     metadata = {"format": "pt", "phinas.spec_id": spec.spec_id, _SHA256: _sha256(state)}
-    write_atomic(path, save(state, metadata=metadata))
+    write_atomic(path, _settled(save(state, metadata=metadata)))
+
+
+def _settled(content: bytes) -> bytes:
+    """A safetensors file with its header in one order: the library writes what is told beside the tensors in any."""
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + content[end:]
 
 
 def _sha256(state: Mapping[str, Tensor]) -> str:

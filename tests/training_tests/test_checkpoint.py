@@ -53,6 +53,16 @@ def test_the_header_names_the_spec(path):
         assert file.metadata()["phinas.spec_id"] == SPEC.spec_id
 
 
+def test_the_same_weights_are_the_same_bytes(tmp_path):
+    model = build(SPEC)
+    found = set()
+    for number in range(20):  # the library's own order of what is told beside them changes from one to the next
+        save_weights(model, SPEC, tmp_path / f"{number}.safetensors")
+        found.add((tmp_path / f"{number}.safetensors").read_bytes())
+    assert len(found) == 1
+    assert int.from_bytes(found.pop()[:8], "little") % 8 == 0  # tensors are aligned
+
+
 def test_files_of_others_without_our_header_are_read(path, tmp_path):
     foreign = tmp_path / "foreign.safetensors"
     save_file(load_file(path), foreign)
