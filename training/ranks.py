@@ -8,6 +8,7 @@ draw from a process's own part do. One process is the case of one rank, without 
 
 import os
 import re
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -66,8 +67,14 @@ class Ranks:
         if self.count == 1:
             return model
         device = next(model.parameters()).device
-        # Batch statistics are alike everywhere already.
-        return DistributedDataParallel(model, device_ids=[device] if device.type == "cuda" else None, broadcast_buffers=False)
+        # Of 1x1 kernels, whose strides have two names for one order in memory.
+        warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated")  # what is to replace it is too new
+            # Batch statistics are alike everywhere already.
+            return DistributedDataParallel(
+                model, device_ids=[device] if device.type == "cuda" else None, broadcast_buffers=False
+            )
 
     def sum(self, value: Tensor) -> Tensor:
         """The sum over processes."""

@@ -365,6 +365,7 @@ def test_two_processes_of_torchrun_end_as_one_does(network, tmp_path, phinas):
     )
     assert alone.returncode == together.returncode == 0, alone.stderr + together.stderr
     assert len(together.stdout.splitlines()) == 2, "only the first process speaks"
+    assert "warning" not in together.stderr
     one, two = (load_file(tmp_path / name / "weights.safetensors") for name in ("one", "two"))
     assert all(torch.allclose(one[name], two[name], atol=2e-3, rtol=2e-3) for name in one)
     first, second = (json.loads((tmp_path / name / "measurement.json").read_text())["accuracy"] for name in ("one", "two"))
