@@ -2,7 +2,6 @@
 
 import math
 import time
-import warnings
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -18,14 +17,13 @@ from space.spec import ArchSpec
 from training.augment import Augmentation
 from training.average import Average
 from training.batches import Batches
-from training.device import is_out_of_memory
 from training.evaluate import Score, evaluate
 from training.optimizer import make_optimizer, set_rate
 from training.prepared import PreparedData
 from training.ranks import Ranks, share_statistics
 from training.snapshot import Held, Snapshots, put_back, tensors_of, undoing
 from training.start import Start, begin, learn
-from training.step import CapturedStep, Step, TakeStep, can_capture
+from training.step import CapturedStep, Step, TakeStep, can_capture, capture
 
 _STAGES = 4  # of progressive learning, and the first one's strength of augmentation (arXiv:2104.00298, table 6)
 _FIRST_STRENGTH = 1 / 3
@@ -186,16 +184,10 @@ class Course:
         if self.captured is not None and self.captured.takes(images):
             return self.captured
         restore = undoing(self.models, self.optimizer, self.device)
-        try:
-            self.captured = CapturedStep(self.step, images, labels, samples, restore=restore)
-        except RuntimeError as error:
-            if is_out_of_memory(error):
-                raise
-            told = str(error).partition("\n")[0]
-            warnings.warn(f"the steps of this training can't be captured ({told}); they go kernel by kernel", stacklevel=2)
-            self.captures = False
-            return self.step
-        return self.captured
+        taken = capture(self.step, images, labels, samples, restore=restore)
+        self.captured = taken if isinstance(taken, CapturedStep) else None
+        self.captures = self.captured is not None
+        return taken
 
     def _keep_pace(self) -> None:
         """Let the host be a few steps ahead of a GPU and no more: clock, progress and snapshots are of what is done."""

@@ -7,6 +7,7 @@ launching of kernels takes far longer than their work. Both ways run the same `S
 The graph has run on no GPU yet.
 """
 
+import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
 from functools import lru_cache
@@ -18,6 +19,7 @@ from torch.nn import functional as F  # noqa: N812
 from experiment.config import Recipe
 from training.augment import Augmentation, augment, normalise
 from training.average import Average
+from training.device import is_out_of_memory
 from training.mixing import mix, one_hot_targets
 
 _WARMING = 3  # steps before a capture, which create what is created lazily
@@ -156,6 +158,20 @@ class CapturedStep:
         self._labels.copy_(labels)
         self._samples.copy_(samples)
         self._replay()
+
+
+def capture(
+    step: Step, images: Tensor, labels: Tensor, samples: Tensor, *, restore: Callable[[], None]
+) -> "CapturedStep | Step":
+    """`step` captured, or, where that fails, as it is, which is told. Raises what says that memory ran out."""
+    try:
+        return CapturedStep(step, images, labels, samples, restore=restore)
+    except RuntimeError as error:
+        if is_out_of_memory(error):
+            raise
+        told = str(error).partition("\n")[0]
+        warnings.warn(f"the steps of this training can't be captured ({told}); they go kernel by kernel", stacklevel=2)
+        return step
 
 
 @lru_cache

@@ -18,7 +18,7 @@ from training.batches import Batches
 from training.device import is_out_of_memory
 from training.evaluate import evaluate
 from training.optimizer import make_optimizer
-from training.step import CapturedStep, Step, TakeStep, can_capture, fewer_at_a_time
+from training.step import Step, TakeStep, can_capture, capture, fewer_at_a_time
 
 _T = TypeVar("_T")
 
@@ -91,7 +91,7 @@ class _Rehearsal:
 
     def capture(self) -> None:
         batch = self.images.take(self.samples), self.images.labels, self.samples
-        self._take_step = CapturedStep(self._step, *batch, restore=lambda: None)
+        self._take_step = capture(self._step, *batch, restore=lambda: None)
 
     def step(self) -> None:
         """Take one, and wait for its end."""

@@ -2,6 +2,7 @@
 
 import math
 import shutil
+import time
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -14,7 +15,7 @@ from experiment.config import DataSection, Recipe
 from experiment.errors import InputError
 from space.blocks import ConvNet
 from space.loading import load_space
-from training import batches, course, step
+from training import batches, course, step, throughput
 from training.course import Paused
 from training.loop import OutOfMemory
 from training.prepared import prepare
@@ -95,7 +96,8 @@ def capturing(monkeypatch):
     """Trainings as on a GPU, but that a step is captured and replayed by what is given here."""
 
     def by(capture):
-        monkeypatch.setattr(course, "can_capture", lambda _device: True)
+        for module in (course, throughput):
+            monkeypatch.setattr(module, "can_capture", lambda _device: True)
         monkeypatch.setattr(step.CapturedStep, "_capture", staticmethod(capture))
 
     return by
@@ -131,6 +133,26 @@ def test_a_training_that_cannot_be_captured_goes_on_step_by_step_and_says_so(col
     ):
         assert_same(fit(coloured, spec=DRAWING, recipe=RICH), expected)
     assert tried == [0]
+
+
+def test_the_time_that_is_predicted_is_of_captured_steps_where_they_can_be(capturing):
+    def predicted():
+        return training_seconds(SPEC, SHORT, train=100, validation=50, device=torch.device("cpu"), threads=1)
+
+    replayed = []
+
+    def slow(_take_step, *_batch):
+        return lambda: replayed.append(time.sleep(0.2))
+
+    def impossible(_take_step, *_batch):
+        raise RuntimeError("as if")
+
+    capturing(slow)
+    assert predicted() > 3 * 2 * 0.2  # epochs, steps of each
+    assert len(replayed) == 4
+    capturing(impossible)
+    with pytest.warns(UserWarning, match="can't be captured"):
+        assert 0 < predicted() < 3 * 2 * 0.2
 
 
 def test_memory_that_runs_out_in_a_capture_halves_what_is_passed_at_a_time(data, fit, capturing):
