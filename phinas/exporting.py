@@ -19,8 +19,8 @@ def export(spec: str, *, out: str | Path, to: str | None = None, weights: str | 
 
     to: "onnx"; "torch", one Python file with its weights beside it; "timm" or "torchvision", a safetensors file in the names of
     that library's class, and beside it how to call the class (NAME.timm.json). None: as the ending of `out` says.
-    weights: a safetensors file of the network in our names, timm's or torchvision's, or hf:OWNER/NAME[:FILE]; None: freshly
-    initialised.
+    weights: a safetensors file of the network in our names, timm's or torchvision's, or hf:OWNER/NAME[@REVISION][:FILE]; None:
+    freshly initialised.
 
     Returns the path, and the largest relative difference that running what was written shows where it was run. Raises
     InputError, also without the extra, and SpecError where a library can't say the network.

@@ -14,11 +14,17 @@ import torch
 from torch import Tensor
 
 from training.augment import resize
-from training.device import sharing
 
 _CUDA_SHARE = 0.4  # of the free memory; the rest is for the network
+_sharing = 1  # trainings on one GPU, each with its share: `share_gpu` says so
 _HOST_SHARE = 0.25  # of all memory; trainings run side by side on a CPU
 _CHUNK_BYTES = 1 << 26  # read at a time while a set is made resident
+
+
+def share_gpu(trainings: int) -> None:
+    """From here on, of images on a GPU: so many trainings are to have room for theirs."""
+    global _sharing
+    _sharing = trainings
 
 
 def fits(size: int, device: torch.device) -> bool:
@@ -26,7 +32,7 @@ def fits(size: int, device: torch.device) -> bool:
     of the machine's."""
     if device.type == "cuda":
         kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # by torch, for later
-        return size <= _CUDA_SHARE * (torch.cuda.mem_get_info(device)[0] + kept) / sharing()
+        return size <= _CUDA_SHARE * (torch.cuda.mem_get_info(device)[0] + kept) / _sharing
     if not hasattr(os, "sysconf"):
         return False
     return size <= _HOST_SHARE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -111,6 +111,7 @@ class Course:
         held = self.snapshots.read() if self.snapshots else None
         if held is not None:
             self._restore(held)
+            held = None  # tensors that the training has now
         # A report that was made before it was killed is made again: who hears it may be new.
         going_on = all(report(number, score.accuracy) for number, score in enumerate(self.curve, 1))
         while going_on and self.epoch <= self.recipe.epochs and not self.ended:
@@ -122,10 +123,22 @@ class Course:
         if not going_on and self.epoch <= self.recipe.epochs:
             self.ended = "stopped"
 
+    def rehearse(self, *, like: Ranks) -> None:
+        """One step, to see whether memory holds it; `like`: as of several processes, whose gradients lie there twice."""
+        buckets = [torch.empty_like(parameter) for parameter in self.network.parameters() if like.count > 1]
+        learn(self.network, self.start)
+        chosen = self._order()[0]
+        samples = chosen.to(self.device)
+        images = self.seen.take(samples if self.seen.resident else chosen)
+        self.step(images, self.seen.labels[samples], samples)
+        self.step.total.item()
+        del buckets
+
     def _train_epoch(self) -> None:
         side, strength = _stage(self.recipe, self.epoch, self.spec.resolution)
         if side != self.seen.side:
             self.captured = None  # its memory is free for the images
+            self.optimizer.zero_grad(set_to_none=True)
         self.seen = seen = self.seen.at(side)
         order = self._order()
         chosen = order.to(self.device)

@@ -33,9 +33,10 @@ def count_slots(name: str, *, per_gpu: int = 1) -> int:
     return (os.cpu_count() or 1) if device.type == "cpu" else 1
 
 
-def sharing() -> int:
-    """How many workers of this run are at work on one GPU, this one among them."""
-    return -(-int(os.environ.get("PHINAS_SLOTS", "1")) // max(1, torch.cuda.device_count()))
+def sharing(name: str) -> int:
+    """How many workers of this run are at work on this one's GPU: spread over all of them with "auto", else all on that one."""
+    slots = int(os.environ.get("PHINAS_SLOTS", "1"))
+    return -(-slots // max(1, torch.cuda.device_count())) if name == "auto" else slots
 
 
 def describe_device(device: torch.device) -> str:
@@ -45,9 +46,17 @@ def describe_device(device: torch.device) -> str:
 def is_out_of_memory(error: BaseException) -> bool:
     """torch.OutOfMemoryError is CUDA's; the allocators of CPU and MPS raise a RuntimeError that says it in words."""
     words = "can't allocate memory", "out of memory", "_STATUS_ALLOC_FAILED"  # the last: of cuBLAS and cuDNN
+    error = first_cause(error)
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
         isinstance(error, RuntimeError) and any(each in str(error) for each in words)
     )
+
+
+def first_cause(error: BaseException) -> BaseException:
+    """A capture that fails may raise once more when it is ended."""
+    while error.__context__ is not None:
+        error = error.__context__
+    return error
 
 
 def settle(*, deterministic: bool) -> None:

@@ -2,17 +2,20 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+from experiment.executors import Conclusive
 from experiment.measurement import encode_correct
 from training.augment import normalise
 from training.batches import Batches
 from training.prepared import PreparedData
 from training.ranks import ALONE, Ranks
+from training.step import in_parts
 
 _BATCH, _PIXELS = 500, 500 * 224 * 224  # images at a time, fewer where they are large: no more pixels than these
 
@@ -54,7 +57,10 @@ def _score(
     for part in torch.split(torch.arange(held.count), batch)[ranks.rank :: ranks.count]:
         run = slice(int(part[0]), int(part[-1]) + 1)
         truth = held.labels[run]
-        logits = model(normalise(held.take(part.to(truth.device) if held.resident else part), mean, std)).float()
+        images = normalise(held.take(part.to(truth.device) if held.resident else part), mean, std)
+        logits = in_parts(partial(_logits, model, images), len(images), len(images))
+        if logits is None:
+            raise Conclusive(f"out of memory when it scores images of {held.side} pixels; lower the resolution")
         best = logits.topk(min(5, logits.shape[1]), dim=1).indices == truth[:, None]
         seen[:, run] = torch.stack([best[:, 0], best.any(1), F.cross_entropy(logits, truth, reduction="none")])
     right, top5, loss = ranks.sum(seen).cpu().double()
@@ -63,6 +69,10 @@ def _score(
     of_class = torch.bincount(labels, weights=right, minlength=classes) / counts
     score = Score(float(right.mean()), float(top5.mean()), float(loss.mean()), held.count, tuple(of_class.tolist()))
     return score, right.bool()
+
+
+def _logits(model: nn.Module, images: Tensor, at_a_time: int) -> Tensor:
+    return torch.cat([model(part).float() for part in torch.split(images, at_a_time)])
 
 
 def evaluate_final(model: nn.Module, data: PreparedData, *, side: int, mean: Tensor, std: Tensor) -> Score:

@@ -1,4 +1,4 @@
-"""The Hugging Face hub: data sets by name (`hf:NAME` or `hf:NAME:CONFIGURATION`), and weights (`hf:OWNER/NAME[:FILE]`).
+"""The Hugging Face hub: data sets by name (`hf:NAME[:CONFIGURATION]`) and weights (`hf:OWNER/NAME[@REVISION][:FILE]`).
 
 Its own libraries download and cache. A folder on disk that `load_dataset` reads is a name of a data set, too; images are taken
 as they are encoded, so they go through the same checks as any other source.
@@ -22,7 +22,7 @@ _WEIGHTS = "model.safetensors"  # as timm's repositories there name it
 
 
 def weights_file(name: str) -> Path:
-    """The file of weights of that name: `hf:OWNER/NAME[:FILE]` is downloaded, once, and anything else is a path.
+    """The file of weights of that name: `hf:OWNER/NAME[@REVISION][:FILE]` is downloaded, once; anything else is a path.
 
     Raises InputError where it can't be had; whether a path exists is for who reads it to say.
     """
@@ -32,9 +32,10 @@ def weights_file(name: str) -> Path:
         from huggingface_hub import hf_hub_download
     except ImportError:
         raise InputError(f"weights: {name} needs the library huggingface_hub; pip install 'phinas[hf]'") from None
-    repository, _, file = name.removeprefix(PREFIX).partition(":")
+    place, _, file = name.removeprefix(PREFIX).partition(":")
+    repository, _, revision = place.partition("@")
     try:
-        return Path(hf_hub_download(repository, file or _WEIGHTS))
+        return Path(hf_hub_download(repository, file or _WEIGHTS, revision=revision or None))
     except Exception as error:  # whatever the network or the hub makes it raise
         raise InputError(f"weights: {_unavailable(name, error)}") from None
 

@@ -104,14 +104,16 @@ def measure(
     """The job: train and measure; the Measurement as a dict. Its `curve` is of the proxy-validation split in any case."""
     import torch
 
+    from training.batches import share_gpu
     from training.checkpoint import save_weights
-    from training.device import resolve_device, settle
+    from training.device import resolve_device, settle, sharing
     from training.evaluate import evaluate_final
     from training.loop import train
     from training.snapshot import Snapshots, stopped_by
 
     torch.set_num_threads(threads)
     settle(deterministic=deterministic)
+    share_gpu(sharing(device))
     network = ArchSpec.from_dict(spec)
     data = _data(directory)
     snapshots = Snapshots(Path(snapshot[0]), snapshot[1], seconds=snapshot[2]) if snapshot else None

@@ -5,7 +5,8 @@ and augmentation. So networks trained with one seed see the same images in the s
 on from its last snapshot as if nothing had been, on a CPU to the bit.
 
 Where a batch does not fit the device's memory, it is passed in halves (and halves of those) whose gradients add up. Batch norm
-then sees the parts, so this is told with the result.
+then sees the parts, so this is told with the result. Several processes agree on them before they begin. They are found anew
+where a training goes on: on a machine with other memory they may be others.
 """
 
 from collections.abc import Callable
@@ -20,14 +21,13 @@ from experiment.seeds import seed_of
 from space.spec import ArchSpec
 from training.augment import Augmentation
 from training.course import Course
-from training.device import is_out_of_memory
+from training.device import first_cause, is_out_of_memory
 from training.evaluate import Score
 from training.prepared import PreparedData
 from training.ranks import ALONE, Ranks
 from training.snapshot import Snapshots
 from training.start import FRESH, Start
-from training.step import fewer_at_a_time
-from training.throughput import largest_that_fits
+from training.step import fewer_at_a_time, in_parts
 
 
 class OutOfMemory(Conclusive):
@@ -80,8 +80,15 @@ def train(
     own = batch // ranks.count
     micro_batch = asked = min(recipe.micro_batch or own, own)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        if ranks.count > 1:  # all must do alike, so none can halve on its way: each tries a step by itself
-            micro_batch = ranks.least(largest_that_fits(spec, recipe, own, asked, device=device), device=device)
+        if ranks.count > 1 and own > 1:  # all must do alike, so none can halve on its way: each tries a step by itself
+            ranks.any(False, device=device)  # GPUs are joined while they have memory for that
+            alone = recipe.model_copy(update={"batch": own})
+
+            def tried(size: int) -> int:  # weights, images and average as in the training, and nobody else to wait for
+                Course(spec, data, alone, augmentation, seed, device, start, None, ALONE, size).rehearse(like=ranks)
+                return size
+
+            micro_batch = ranks.least(in_parts(tried, own, asked) or 0, device=device)
             if not micro_batch:
                 raise OutOfMemory("out of memory with the fewest images at a time; lower the resolution")
         while True:
@@ -93,7 +100,7 @@ def train(
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
-                message = str(error).partition("\n")[0] or type(error).__name__
+                message = str(first_cause(error)).partition("\n")[0] or type(error).__name__
                 course = None  # with all that it holds
             fewer = fewer_at_a_time(own, micro_batch)
             if fewer is None or ranks.count > 1:

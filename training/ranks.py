@@ -86,6 +86,8 @@ class Ranks:
 
     def least(self, value: int, *, device: torch.device) -> int:
         """The smallest of all processes' values."""
+        if self.count == 1:
+            return value
         told = torch.tensor(value, device=device)
         dist.all_reduce(told, op=dist.ReduceOp.MIN)
         return int(told.item())

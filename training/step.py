@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
 from functools import lru_cache
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -19,9 +20,10 @@ from torch.nn import functional as F  # noqa: N812
 from experiment.config import Recipe
 from training.augment import Augmentation, augment, normalise
 from training.average import Average
-from training.device import is_out_of_memory
+from training.device import first_cause, is_out_of_memory
 from training.mixing import mix, one_hot_targets
 
+_T = TypeVar("_T")
 _WARMING = 3  # steps before a capture, which create what is created lazily
 
 # images: uint8 (N, C, S, S); labels, samples: int64 (N,), samples the indices in the training split
@@ -104,6 +106,22 @@ def fewer_at_a_time(batch: int, micro_batch: int) -> int | None:
     return half if half < micro_batch else None
 
 
+def in_parts(work: Callable[[int], _T], batch: int, micro_batch: int) -> _T | None:
+    """What `work` gives of as many images of a batch at a time as memory holds, halved as often as it takes; None where it
+    holds none."""
+    size: int | None = micro_batch
+    while size is not None:
+        try:
+            return work(size)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        size = fewer_at_a_time(batch, size)
+    return None
+
+
 def precision(recipe: Recipe, device: torch.device) -> torch.dtype:
     """Of activations."""
     if recipe.precision == "auto":
@@ -130,8 +148,8 @@ class CapturedStep:
         try:
             self._replay = self._capture(step, self._images, self._labels, self._samples)
         finally:
-            restore()
             step.total.copy_(total)
+            restore()
 
     @staticmethod
     def _capture(step: Step, *batch: Tensor) -> Callable[[], None]:
@@ -169,7 +187,7 @@ def capture(
     except RuntimeError as error:
         if is_out_of_memory(error):
             raise
-        told = str(error).partition("\n")[0]
+        told = str(first_cause(error)).partition("\n")[0]
         warnings.warn(f"the steps of this training can't be captured ({told}); they go kernel by kernel", stacklevel=2)
         return step
 

@@ -1,10 +1,9 @@
-"""How long a training takes on this device, and how many images at a time it holds, from a few steps on made-up images."""
+"""How long a training takes on this device, from a few timed steps on made-up images."""
 
 import statistics
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -14,13 +13,11 @@ from experiment.errors import InputError
 from space.blocks import build
 from space.spec import ArchSpec
 from training.augment import Augmentation
+from training.average import Average
 from training.batches import Batches
-from training.device import is_out_of_memory
 from training.evaluate import evaluate
 from training.optimizer import make_optimizer
-from training.step import Step, TakeStep, can_capture, capture, fewer_at_a_time
-
-_T = TypeVar("_T")
+from training.step import Step, TakeStep, can_capture, capture, in_parts
 
 
 def training_seconds(
@@ -34,37 +31,15 @@ def training_seconds(
     torch.set_num_threads(threads)
     batch = min(recipe.batch, train)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        timed = _in_parts(partial(_timed, spec, recipe, batch, device=device, steps=steps), batch, recipe.micro_batch or batch)
+        size = min(recipe.micro_batch or batch, batch)
+        timed = in_parts(partial(_timed, spec, recipe, batch, device=device, steps=steps), batch, size)
     if timed is None:
         raise InputError(f"out of memory with the fewest images of {spec.resolution} pixels at a time; lower the resolution")
-    _, (a_step, an_image) = timed
+    a_step, an_image = timed
     return recipe.epochs * (a_step * (train // batch) + an_image * validation)
 
 
-def largest_that_fits(spec: ArchSpec, recipe: Recipe, batch: int, micro_batch: int, *, device: torch.device) -> int:
-    """How many of a batch's images at a time memory holds in a step, halved as often as it takes; 0 where it holds none."""
-
-    def tried(size: int) -> None:
-        _Rehearsal(spec, recipe, batch, size, device=device).step()
-
-    found = _in_parts(tried, batch, micro_batch)
-    return found[0] if found else 0
-
-
-def _in_parts(work: Callable[[int], _T], batch: int, micro_batch: int) -> tuple[int, _T] | None:
-    """The size of the parts with which `work` has enough memory, and what it gives; None where there is none."""
-    size: int | None = micro_batch
-    while size is not None:
-        try:
-            return size, work(size)
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-        size = fewer_at_a_time(batch, size)
-    return None
-
-
-class _Rehearsal:
+class _MadeUp:
     """A network, an optimizer and a batch of made-up images."""
 
     def __init__(self, spec: ArchSpec, recipe: Recipe, batch: int, micro_batch: int, *, device: torch.device) -> None:
@@ -86,6 +61,7 @@ class _Rehearsal:
             std=self.mean,
             class_weights=None,
             micro_batch=micro_batch,
+            average=Average(self.model, horizon=2) if recipe.ema else None,
         )
         self._take_step: TakeStep = self._step
 
@@ -106,11 +82,11 @@ def _timed(
     spec: ArchSpec, recipe: Recipe, batch: int, micro_batch: int, *, device: torch.device, steps: int
 ) -> tuple[float, float]:
     """The seconds of a step, and those that an image takes to be evaluated."""
-    rehearsal = _Rehearsal(spec, recipe, batch, micro_batch, device=device)
+    made_up = _MadeUp(spec, recipe, batch, micro_batch, device=device)
     if can_capture(device) and not recipe.compile:
-        rehearsal.capture()
-    a_step = statistics.median([_seconds(rehearsal.step) for _ in range(steps + 1)][1:])
-    return a_step, [_seconds(rehearsal.evaluate) for _ in range(2)][1] / batch
+        made_up.capture()
+    a_step = statistics.median([_seconds(made_up.step) for _ in range(steps + 1)][1:])
+    return a_step, [_seconds(made_up.evaluate) for _ in range(2)][1] / batch
 
 
 def _seconds(work: Callable[[], None]) -> float:

@@ -42,8 +42,9 @@ class RayExecutor:
         if has.get("CPU", 0) < slots:
             self.close()
             raise InputError(f"run.workers: {slots} need as many cores, the Ray cluster has {has.get('CPU', 0):g}")
-        gpus = share_of_a_gpu(slots, int(has.get("GPU", 0)))
-        self._task = ray.remote(max_calls=1, max_retries=0, num_cpus=1, num_gpus=gpus)(_run)
+        self._sharing = sharing_a_gpu(slots, int(has.get("GPU", 0)))
+        share = 1 / self._sharing if self._sharing else 0
+        self._task = ray.remote(max_calls=1, max_retries=0, num_cpus=1, num_gpus=share)(_run)
         self._jobs: dict[Any, tuple[Job, float, Report | None]] = {}
         self._post_box: Any = None
         self._letter: Any = None
@@ -56,7 +57,7 @@ class RayExecutor:
             self._post_box = self._ray.remote(num_cpus=0)(_PostBox).remote()
             self._letter = self._post_box.take.remote()
         box = self._post_box if listener is not None else None
-        reference = self._task.remote(job.key, job.function, job.payload, version(), sys.path, box)
+        reference = self._task.remote(job.key, job.function, job.payload, version(), sys.path, box, self._sharing)
         self._jobs[reference] = (job, time.monotonic() + job.limit_seconds, listener)
 
     def next_result(self) -> Result:
@@ -111,9 +112,9 @@ class RayExecutor:
         return Result(job.key, answer.get("value"), answer.get("reason", ""), failure=answer.get("failure", ""))
 
 
-def share_of_a_gpu(slots: int, gpus: int) -> float:
-    """Of each task, so that all run at once: with 3 tasks and 2 GPUs a half, since two of them share one."""
-    return 1 / -(-slots // gpus) if gpus else 0.0
+def sharing_a_gpu(slots: int, gpus: int) -> int:
+    """How many tasks share a GPU so that all run at once: with 3 tasks and 2 GPUs two of them do. 0 where there is none."""
+    return -(-slots // gpus) if gpus else 0
 
 
 class _PostBox:
@@ -137,10 +138,13 @@ class _PostBox:
             awaited.set_result(go_on)
 
 
-def _run(key: str, function: str, payload: dict[str, Any], driver: str, paths: list[str], post_box: Any) -> dict[str, Any]:
-    """The task. What fails in a job comes back as its reason."""
+def _run(
+    key: str, function: str, payload: dict[str, Any], driver: str, paths: list[str], post_box: Any, sharing: int
+) -> dict[str, Any]:
+    """The task, which sees its own GPU only. What fails in a job comes back as its reason."""
     if version() != driver:
         return {"version": version()}
+    os.environ["PHINAS_SLOTS"] = str(max(1, sharing))
     sys.path.extend(path for path in paths if path and path not in sys.path)
 
     def ask_driver(step: int, value: float) -> bool:

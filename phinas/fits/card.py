@@ -53,6 +53,10 @@ def _network_name(source: str) -> str:
     return Path(source).stem if source.endswith((".yaml", ".yml")) else source.rpartition(":")[2]
 
 
+def _file_name(weights: str) -> str:
+    return weights if weights.startswith(_HUB) else Path(weights).name
+
+
 def _front_matter(name: str, asked: Fit, data: "PreparedData", measured: Measurement) -> dict[str, Any]:
     source, weights = asked.config.data.source, asked.config.weights or ""
     on_hub = source.startswith(_HUB)
@@ -69,7 +73,7 @@ def _front_matter(name: str, asked: Fit, data: "PreparedData", measured: Measure
     front = {"library_name": "phinas", "pipeline_tag": "image-classification", "tags": ["image-classification", "pytorch"]}
     return front | {
         **({"datasets": [kind]} if on_hub else {}),
-        **({"base_model": weights.removeprefix(_HUB).partition(":")[0]} if weights.startswith(_HUB) else {}),
+        **({"base_model": re.split("[@:]", weights.removeprefix(_HUB))[0]} if weights.startswith(_HUB) else {}),
         "metrics": ["accuracy"],
         "model-index": [{"name": name, "results": [result]}],
     }
@@ -77,7 +81,7 @@ def _front_matter(name: str, asked: Fit, data: "PreparedData", measured: Measure
 
 def _summary(asked: Fit, data: "PreparedData", measured: Measurement) -> str:
     low, high = measured.interval()
-    begun = f"fine-tuned from `{Path(asked.config.weights).name}`" if asked.config.weights else "trained from random weights"
+    begun = f"fine-tuned from `{_file_name(asked.config.weights)}`" if asked.config.weights else "trained from random weights"
     right = f"**{measured.accuracy:.1%}** of {measured.images:,} test images are right (95% interval {low:.1%} to {high:.1%})"
     return (
         f"Tells {len(data.classes)} classes apart: {right}. A convolutional network of {cost(asked.spec).params:,} parameters, "
@@ -121,7 +125,7 @@ def _network(asked: Fit) -> list[str]:
 
 
 def _data(asked: Fit, data: "PreparedData") -> list[str]:
-    by = "by the training images" if asked.config.mean is None else "as the weights want it"
+    by = "by the training images" if asked.config.mean is None else "as was asked"
     lines = [
         f"- `{data.name}`, fingerprint {data.fingerprint} (of pixels, labels and splits)",
         f"- {data.train:,} training, {data.validation:,} validation and {data.test:,} test images of {data.side} pixels",
@@ -138,7 +142,7 @@ def _training(asked: Fit, data: "PreparedData", measured: Measurement) -> list[s
     lines = [f"- {sentence}" for sentence in recipe_in_words(recipe)]
     lines.append(f"- images are shifted by up to {asked.config.data.shift:.1%} of their side{mirrored}")
     if asked.config.weights:
-        file = f"`{Path(asked.config.weights).name}` (sha256 {asked.weights_sha256[:16]})"
+        file = f"`{_file_name(asked.config.weights)}` (sha256 {asked.weights_sha256[:16]})"
         learned = "only the classifier learned" if asked.config.freeze_backbone else "all of it learned"
         classifier = "with its classifier" if asked.classifier == "loaded" else "its classifier drawn anew"
         lines.append(f"- began with {file}, {classifier}; {learned}")
@@ -146,7 +150,8 @@ def _training(asked: Fit, data: "PreparedData", measured: Measurement) -> list[s
         told = f"after {measured.epochs} of {recipe.epochs} epochs, its learning rate not yet fallen"
         lines.append(f"- **ended early** ({measured.ended}) {told}")
     if measured.micro_batch:
-        lines.append(f"- memory held {measured.micro_batch} images at a time: batch norm saw these, not the batch")
+        seen = "" if asked.config.freeze_backbone else ": batch norm saw these, not the batch"
+        lines.append(f"- memory held {measured.micro_batch} images at a time{seen}")
     pace = f"{measured.train_seconds:,.0f} s at {measured.images_per_second:,.0f} images/s on {measured.device}"
     return [*lines, f"- seed {asked.config.seed}; {pace}; validation scores of all epochs in `curve.csv`"]
 

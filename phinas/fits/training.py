@@ -9,11 +9,11 @@ import torch
 
 from experiment.batch import job_key
 from experiment.config import FitSection, flatten
-from experiment.errors import Interrupted, NothingFound
+from experiment.errors import InputError, Interrupted, NothingFound
 from experiment.executors import Conclusive
 from experiment.fitdir import FitDir
 from experiment.sections.fit import FREE
-from phinas.fits.record import Fit
+from phinas.fits.record import Fit, sha256_of_weights
 from phinas.progress import Display, Notify
 from space.blocks import ConvNet
 from training.checkpoint import load_pretrained
@@ -67,6 +67,8 @@ def train_it(
 
 
 def _load(asked: Fit, network: ConvNet) -> None:
+    if sha256_of_weights(asked.config) != asked.weights_sha256:
+        raise InputError(f"weights: {asked.config.weights} changed while it was read; the same call again, with a new --out")
     load_pretrained(network, weights_file(str(asked.config.weights)), spec=asked.spec)
 
 
@@ -82,7 +84,7 @@ class _Watch:
     def __init__(self, asked: Fit, data: PreparedData, display: Display, notify: Notify) -> None:
         self._epochs, self._batch, self._each = asked.recipe.epochs, asked.batch, data.train // asked.batch
         self._display, self._notify = display, notify
-        self._epoch, self._told = 1, ""
+        self._epoch, self._told, self._heard = 1, "", 0
         self._first = self._last = (0, 0.0)  # step and time, of this epoch: evaluation is no part of the pace
         self._begun = False
 
@@ -100,8 +102,9 @@ class _Watch:
 
     def report(self, epoch: int, accuracy: float) -> bool:
         told = f"{accuracy:.1%} of validation images right"
-        if self._begun and not self._display.live:  # epochs of before are told again, and are no news
+        if self._begun and epoch > self._heard and not self._display.live:  # epochs of before are told again, and are no news
             self._notify(epoch, self._epochs, told + self._pace())
+        self._heard = max(self._heard, epoch)
         self._epoch, self._told, self._first = min(epoch + 1, self._epochs), f", {told}", (0, 0.0)
         return True
 

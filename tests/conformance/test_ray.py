@@ -11,17 +11,17 @@ import pytest
 
 from experiment.errors import InputError, StorageError
 from experiment.executors import EXECUTORS, Executor, Job
-from experiment.executors.ray_tasks import share_of_a_gpu
+from experiment.executors.ray_tasks import sharing_a_gpu
 
 ray = pytest.importorskip("ray", reason="the extra `ray` is not installed")
 
 
 @pytest.mark.parametrize(
-    ("slots", "gpus", "share"), [(2, 0, 0), (1, 1, 1), (4, 1, 1 / 4), (3, 2, 1 / 2), (2, 8, 1), (8, 8, 1), (9, 8, 1 / 2)]
+    ("slots", "gpus", "sharing"), [(2, 0, 0), (1, 1, 1), (4, 1, 4), (3, 2, 2), (2, 8, 1), (8, 8, 1), (9, 8, 2)]
 )
-def test_as_many_tasks_share_a_gpu_as_have_to_and_all_run_at_once(slots, gpus, share):
-    assert share_of_a_gpu(slots, gpus) == share
-    assert gpus == 0 or int(1 / share) * gpus >= slots
+def test_as_many_tasks_share_a_gpu_as_have_to_and_all_run_at_once(slots, gpus, sharing):
+    assert sharing_a_gpu(slots, gpus) == sharing
+    assert gpus == 0 or sharing * gpus >= slots
 
 
 JOBS = """

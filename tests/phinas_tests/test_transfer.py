@@ -96,13 +96,14 @@ def test_weights_of_the_hub_go_by_its_name_and_pixels_are_normalised_as_they_wan
     offline = {"HF_HUB_CACHE": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1"}
     common = ("fit", network, "--data", "digits", "--recipe", "quick", "--epochs", "1", "--device", "cpu", "--threads", "1")
     how = ("--set", "mean=[0.25]", "--set", "std=[0.5]")
-    told = phinas(*common, *how, "--weights", "hf:someone/net", "--out", tmp_path / "out", **offline)
+    told = phinas(*common, *how, "--weights", "hf:someone/net@main", "--out", tmp_path / "out", **offline)
     assert told.returncode == 0, told.stderr
     facts = read_yaml(tmp_path / "out" / "spec.yaml")
     assert (facts["mean"], facts["std"]) == ([0.25], [0.5])
     card = (tmp_path / "out" / "README.md").read_text()
     assert "\nbase_model: someone/net\n" in card
-    assert "normalised as the weights want it: mean 0.2500, deviation 0.5000" in card
+    assert "fine-tuned from `hf:someone/net@main`" in card
+    assert "normalised as was asked: mean 0.2500, deviation 0.5000" in card
     gone = phinas(*common, "--weights", "hf:someone/net:other.safetensors", "--out", tmp_path / "gone", **offline)
     assert gone.returncode == 2
     assert "weights: hf:someone/net:other.safetensors can't be had" in gone.stderr

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from training import batches as module
 from training.augment import resize
-from training.batches import Batches, fits
+from training.batches import Batches, fits, share_gpu
+from training.device import sharing
 
 CPU = torch.device("cpu")
 COUNT, SIDE = 60, 20
@@ -122,6 +124,9 @@ def test_forty_percent_of_what_a_gpu_has_free_is_what_fits_shared_among_its_work
     gpu = torch.device("cuda", 0)
     assert (fits(400, gpu), fits(401, gpu)) == (True, False)  # what torch keeps for later is free as well
     monkeypatch.setenv("PHINAS_SLOTS", "7")  # four on one GPU, three on the other
+    assert (sharing("auto"), sharing("cuda:1")) == (4, 7)
+    monkeypatch.setattr(module, "_sharing", 1)  # to be put back
+    share_gpu(sharing("auto"))
     assert (fits(100, gpu), fits(101, gpu)) == (True, False)
 
 

@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import nn
 
+from experiment.executors import Conclusive
 from training.batches import Batches
 from training.evaluate import evaluate
 
@@ -36,6 +37,25 @@ def test_large_images_are_scored_fewer_at_a_time(side, most):
     evaluate(Counting(4), held, classes=4, mean=torch.zeros(1, 1, 1, 1), std=torch.ones(1, 1, 1, 1))
     assert max(seen) == min(most, count)
     assert sum(seen) == count
+
+
+def test_images_are_scored_in_parts_where_memory_runs_out_and_the_score_is_the_same():
+    class Scarce(Remembering):
+        most = 3
+
+        def forward(self, images):
+            if len(images) > self.most:
+                raise torch.OutOfMemoryError("as if")
+            return super().forward(images)
+
+    generator = np.random.default_rng(0)
+    images, labels = generator.integers(0, 256, (50, 4, 4, 1), dtype=np.uint8), generator.integers(0, 4, 50)
+    held = Batches(images, labels, side=4, device=torch.device("cpu"))
+    how = {"classes": 4, "mean": torch.zeros(1, 1, 1, 1), "std": torch.ones(1, 1, 1, 1)}
+    assert evaluate(Scarce(4), held, **how) == evaluate(Remembering(4), held, **how)
+    Scarce.most = 1
+    with pytest.raises(Conclusive, match="out of memory when it scores images of 4 pixels; lower the resolution"):
+        evaluate(Scarce(4), held, **how)
 
 
 @pytest.mark.parametrize("classes", [2, 4, 5, 9])

@@ -118,6 +118,8 @@ def share(directory: Path) -> None:
         recipe = Recipe(epochs=3, batch=10)  # 20 steps an epoch, and every 10 they ask one another
         train(ALIKE, data, recipe=recipe, shift=0, flip=False, seed=3, device=torch.device("cpu"), ranks=ranks, snapshots=taken)
         (directory / f"written.{ranks.rank}").write_text(str(taken.written))
+        each_one = trained(data, "plain", ranks, batch=2, minutes=0.001)
+        (directory / f"each one.{ranks.rank}").write_text(f"{each_one.micro_batch} {each_one.ended}")
         with before_each_pass(scarce if ranks.leads else lambda _images: None):
             parted = trained(data, "plain", ranks)
         save_file(parted.model.state_dict(), directory / f"parted.{ranks.rank}")
@@ -202,6 +204,10 @@ def test_where_one_process_has_too_little_memory_all_pass_their_images_in_the_sa
     for key, tensor in alone.items():
         assert torch.equal(first[key], second[key]), key
         assert torch.allclose(first[key], tensor, atol=2e-3, rtol=2e-3), key
+
+
+def test_processes_with_one_image_each_train_as_well(shared):
+    assert [(shared / f"each one.{rank}").read_text() for rank in range(2)] == ["1 deadline", "1 deadline"]
 
 
 def test_snapshots_are_written_when_they_are_due_in_the_first_process(shared):
