@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -50,6 +50,16 @@ def finished_run(phinas: Phinas, tmp_path_factory: pytest.TempPathFactory) -> Pa
     ended = phinas("run", SMALL_RUN, "--out", out)
     assert ended.returncode == 0, ended.stderr
     return out
+
+
+@pytest.fixture
+def torch_as_it_was() -> Iterator[None]:
+    """What is called in this process may set torch's number of threads."""
+    import torch
+
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

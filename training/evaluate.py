@@ -9,13 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from experiment.executors import Conclusive
 from experiment.measurement import encode_correct
 from training.augment import normalise
 from training.batches import Batches
 from training.prepared import PreparedData
 from training.ranks import ALONE, Ranks
-from training.step import in_parts
+from training.step import OutOfMemory, in_parts
 
 _BATCH, _PIXELS = 500, 500 * 224 * 224  # images at a time, fewer where they are large: no more pixels than these
 
@@ -58,9 +57,10 @@ def _score(
         run = slice(int(part[0]), int(part[-1]) + 1)
         truth = held.labels[run]
         images = normalise(held.take(part.to(truth.device) if held.resident else part), mean, std)
-        logits = in_parts(partial(_logits, model, images), len(images), len(images))
-        if logits is None:
-            raise Conclusive(f"out of memory when it scores images of {held.side} pixels; lower the resolution")
+        try:
+            logits = in_parts(partial(_logits, model, images), len(images), len(images))
+        except OutOfMemory:
+            raise OutOfMemory(f"out of memory when it scores images of {held.side} pixels; lower the resolution") from None
         best = logits.topk(min(5, logits.shape[1]), dim=1).indices == truth[:, None]
         seen[:, run] = torch.stack([best[:, 0], best.any(1), F.cross_entropy(logits, truth, reduction="none")])
     right, top5, loss = ranks.sum(seen).cpu().double()

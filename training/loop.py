@@ -16,22 +16,17 @@ import torch
 from torch import Tensor, nn
 
 from experiment.config import Recipe
-from experiment.executors import Conclusive, Report
+from experiment.executors import Report
 from experiment.seeds import seed_of
 from space.spec import ArchSpec
 from training.augment import Augmentation
 from training.course import Course
-from training.device import first_cause, is_out_of_memory
 from training.evaluate import Score
 from training.prepared import PreparedData
 from training.ranks import ALONE, Ranks
 from training.snapshot import Snapshots
 from training.start import FRESH, Start
-from training.step import fewer_at_a_time, in_parts
-
-
-class OutOfMemory(Conclusive):
-    """Not even the fewest images at a time fit the device."""
+from training.step import OutOfMemory, in_parts
 
 
 @dataclass(frozen=True)
@@ -78,37 +73,39 @@ def train(
     batch = ranks.batch(min(recipe.batch, data.train))
     recipe = recipe.model_copy(update={"batch": batch})  # the learning rate goes by it
     own = batch // ranks.count
-    micro_batch = asked = min(recipe.micro_batch or own, own)
+    asked = min(recipe.micro_batch or own, own)
+
+    def attempt(micro_batch: int) -> Trained:
+        torch.manual_seed(seed_of(seed, "weights"))
+        course = Course(spec, data, recipe, augmentation, seed, device, start, snapshots, ranks, micro_batch, tick)
+        course.run(report)
+        return _trained(course, halved=micro_batch < asked)
+
+    def rehearsed(micro_batch: int) -> int:  # weights, images and average as in the training, and nobody else to wait for
+        alone = recipe.model_copy(update={"batch": own})
+        Course(spec, data, alone, augmentation, seed, device, start, None, ALONE, micro_batch).rehearse(like=ranks)
+        return micro_batch
+
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        if ranks.count > 1 and own > 1:  # all must do alike, so none can halve on its way: each tries a step by itself
-            ranks.any(False, device=device)  # GPUs are joined while they have memory for that
-            alone = recipe.model_copy(update={"batch": own})
+        if ranks.count == 1:
+            return in_parts(attempt, own, asked)
+        agreed = _agreed(rehearsed, own, asked, ranks=ranks, device=device)
+        return in_parts(attempt, own, agreed, halve=False)
 
-            def tried(size: int) -> int:  # weights, images and average as in the training, and nobody else to wait for
-                Course(spec, data, alone, augmentation, seed, device, start, None, ALONE, size).rehearse(like=ranks)
-                return size
 
-            micro_batch = ranks.least(in_parts(tried, own, asked) or 0, device=device)
-            if not micro_batch:
-                raise OutOfMemory("out of memory with the fewest images at a time; lower the resolution")
-        while True:
-            torch.manual_seed(seed_of(seed, "weights"))
-            try:
-                course = Course(spec, data, recipe, augmentation, seed, device, start, snapshots, ranks, micro_batch, tick)
-                course.run(report)
-                return _trained(course, halved=micro_batch < asked)
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
-                    raise
-                message = str(first_cause(error)).partition("\n")[0] or type(error).__name__
-                course = None  # with all that it holds
-            fewer = fewer_at_a_time(own, micro_batch)
-            if fewer is None or ranks.count > 1:
-                remedy = "lower recipe.micro_batch" if ranks.count > 1 else "lower the resolution"
-                raise OutOfMemory(f"out of memory with {micro_batch} images at a time ({message}); {remedy}")
-            micro_batch = fewer
-            if device.type == "cuda":
-                torch.cuda.empty_cache()
+def _agreed(rehearsed: Callable[[int], int], own: int, asked: int, *, ranks: Ranks, device: torch.device) -> int:
+    """How many images at a time every process can pass. All must do alike, so none can halve on its way: each tries before."""
+    if own == 1:
+        return asked
+    ranks.any(False, device=device)  # GPUs are joined while they have memory for that
+    try:
+        fitting = in_parts(rehearsed, own, asked)
+    except OutOfMemory:
+        fitting = 0
+    agreed = ranks.least(fitting, device=device)
+    if not agreed:
+        raise OutOfMemory("out of memory with the fewest images at a time; lower the resolution")
+    return agreed
 
 
 def _trained(course: Course, *, halved: bool) -> Trained:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from experiment.config import Recipe
+from experiment.executors import Conclusive
 from training.augment import Augmentation, augment, normalise
 from training.average import Average
 from training.device import first_cause, is_out_of_memory
@@ -25,6 +26,11 @@ from training.mixing import mix, one_hot_targets
 
 _T = TypeVar("_T")
 _WARMING = 3  # steps before a capture, which create what is created lazily
+
+
+class OutOfMemory(Conclusive):
+    """Not even the fewest images at a time fit the device."""
+
 
 # images: uint8 (N, C, S, S); labels, samples: int64 (N,), samples the indices in the training split
 TakeStep = Callable[[Tensor, Tensor, Tensor], None]
@@ -100,26 +106,24 @@ def part_sizes(batch: int, micro_batch: int) -> list[int]:
     return [batch // parts + (place < batch % parts) for place in range(parts)]
 
 
-def fewer_at_a_time(batch: int, micro_batch: int) -> int | None:
-    """Half as many images, where memory runs out; None where there are no fewer."""
-    half = max(part_sizes(batch, -(-micro_batch // 2)))
-    return half if half < micro_batch else None
-
-
-def in_parts(work: Callable[[int], _T], batch: int, micro_batch: int) -> _T | None:
-    """What `work` gives of as many images of a batch at a time as memory holds, halved as often as it takes; None where it
-    holds none."""
-    size: int | None = micro_batch
-    while size is not None:
+def in_parts(work: Callable[[int], _T], batch: int, micro_batch: int, *, halve: bool = True) -> _T:
+    """What `work` gives of as many images of a batch at a time as memory holds, halved as often as it takes. Raises OutOfMemory
+    where it holds none, or not so many and `halve` is not allowed."""
+    size = micro_batch
+    while True:
         try:
             return work(size)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
+            told = str(first_cause(error)).partition("\n")[0] or type(error).__name__
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        size = fewer_at_a_time(batch, size)
-    return None
+        half = max(part_sizes(batch, -(-size // 2)))
+        if half >= size or not halve:
+            remedy = "lower the resolution" if halve else "lower recipe.micro_batch"
+            raise OutOfMemory(f"out of memory with {size} images at a time ({told}); {remedy}")
+        size = half
 
 
 def precision(recipe: Recipe, device: torch.device) -> torch.dtype:

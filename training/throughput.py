@@ -17,7 +17,7 @@ from training.average import Average
 from training.batches import Batches
 from training.evaluate import evaluate
 from training.optimizer import make_optimizer
-from training.step import Step, TakeStep, can_capture, capture, in_parts
+from training.step import OutOfMemory, Step, TakeStep, can_capture, capture, in_parts
 
 
 def training_seconds(
@@ -32,10 +32,11 @@ def training_seconds(
     batch = min(recipe.batch, train)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         size = min(recipe.micro_batch or batch, batch)
-        timed = in_parts(partial(_timed, spec, recipe, batch, device=device, steps=steps), batch, size)
-    if timed is None:
-        raise InputError(f"out of memory with the fewest images of {spec.resolution} pixels at a time; lower the resolution")
-    a_step, an_image = timed
+        try:
+            a_step, an_image = in_parts(partial(_timed, spec, recipe, batch, device=device, steps=steps), batch, size)
+        except OutOfMemory:
+            told = f"out of memory with the fewest images of {spec.resolution} pixels at a time"
+            raise InputError(f"{told}; lower the resolution") from None
     return recipe.epochs * (a_step * (train // batch) + an_image * validation)
 
 

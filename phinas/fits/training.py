@@ -12,8 +12,9 @@ from experiment.config import FitSection, flatten
 from experiment.errors import InputError, Interrupted, NothingFound
 from experiment.executors import Conclusive
 from experiment.fitdir import FitDir
+from experiment.manifest import file_sha256
 from experiment.sections.fit import FREE
-from phinas.fits.record import Fit, sha256_of_weights
+from phinas.fits.record import Fit
 from phinas.progress import Display, Notify
 from space.blocks import ConvNet
 from training.checkpoint import load_pretrained
@@ -67,9 +68,10 @@ def train_it(
 
 
 def _load(asked: Fit, network: ConvNet) -> None:
-    if sha256_of_weights(asked.config) != asked.weights_sha256:
+    path = weights_file(str(asked.config.weights))
+    if file_sha256(path) != asked.weights_sha256:
         raise InputError(f"weights: {asked.config.weights} changed while it was read; the same call again, with a new --out")
-    load_pretrained(network, weights_file(str(asked.config.weights)), spec=asked.spec)
+    load_pretrained(network, path, spec=asked.spec)
 
 
 def _threads(config: FitSection) -> int:

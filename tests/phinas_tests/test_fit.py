@@ -28,6 +28,8 @@ from space.spec import ArchSpec
 from space.yaml_text import parse_yaml, read_yaml
 from training.prepared import read_prepared
 
+pytestmark = pytest.mark.usefixtures("torch_as_it_was")
+
 SPEC = load_space("tiny").fitted(channels=1, classes=10, resolution=8).base
 SPEC = replace(SPEC, drop_path=0.1, stem_stride=2)  # timm's has no other
 SHORT = ("--recipe", "quick", "--batch", "32", "--threads", "1", "--device", "cpu", "--set", "data.train_limit=400")
@@ -38,13 +40,6 @@ def network(tmp_path_factory):
     path = tmp_path_factory.mktemp("network") / "small net.yaml"
     path.write_text(SPEC.to_yaml())
     return path
-
-
-@pytest.fixture(autouse=True)
-def _torch_as_it_was():
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
 
 
 def table(path):

@@ -15,14 +15,9 @@ from space.loading import load_space
 from space.yaml_text import read_yaml
 from training.checkpoint import save_weights
 
+pytestmark = pytest.mark.usefixtures("torch_as_it_was")
+
 SPEC = replace(load_space("tiny").fitted(channels=1, classes=10, resolution=8).base, stem_stride=2)  # timm's has no other
-
-
-@pytest.fixture(autouse=True)
-def _torch_as_it_was():
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

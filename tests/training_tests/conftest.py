@@ -1,10 +1,15 @@
-"""What tests of trainings share: digits on disk, a training of them, one thread."""
+"""What tests of trainings share: digits on disk, a training of them, what befalls it, one thread."""
+
+from contextlib import contextmanager
 
 import pytest
 import torch
+from torch.nn.modules.module import register_module_forward_pre_hook
 
 from experiment.config import DataSection, Recipe
+from space.blocks import ConvNet
 from space.loading import load_space
+from training import course, step, throughput
 from training.loop import train
 from training.prepared import prepare
 
@@ -50,3 +55,47 @@ def fit():
 def moments():
     """Mean and deviation of a data set, to be broadcast."""
     return lambda data: (torch.tensor(data.mean).view(1, -1, 1, 1), torch.tensor(data.std).view(1, -1, 1, 1))
+
+
+@pytest.fixture(scope="session")
+def before_each_pass():
+    """A context in which `act(images)` is called whenever a network in training is given a batch."""
+
+    @contextmanager
+    def make(act):
+        def hook(module, inputs):
+            if isinstance(module, ConvNet) and module.training:
+                act(inputs[0])
+
+        handle = register_module_forward_pre_hook(hook)
+        try:
+            yield
+        finally:
+            handle.remove()
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def assert_same():
+    """That two trainings came to the same, bit by bit."""
+
+    def check(one, two):
+        assert one.curve == two.curve
+        other = two.model.state_dict()
+        for name, tensor in one.model.state_dict().items():
+            assert torch.equal(tensor, other[name]), name
+
+    return check
+
+
+@pytest.fixture
+def capturing(monkeypatch):
+    """Trainings as on a GPU, but that a step is captured and replayed by what is given here."""
+
+    def by(capture):
+        for module in (course, throughput):
+            monkeypatch.setattr(module, "can_capture", lambda _device: True)
+        monkeypatch.setattr(step.CapturedStep, "_capture", staticmethod(capture))
+
+    return by

@@ -1,23 +1,18 @@
-"""What befalls a training on its way: stopped, out of memory, out of time; and that it is the same for it, or says so."""
+"""What befalls a training on its way: stopped, captured, out of time; and that it is the same for it, or says so."""
 
 import math
 import shutil
 import time
-from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from torch.nn.modules.module import register_module_forward_pre_hook
 
 from experiment.config import DataSection, Recipe
-from experiment.errors import InputError
-from space.blocks import ConvNet
 from space.loading import load_space
-from training import batches, course, step, throughput
+from training import batches
 from training.course import Paused
-from training.loop import OutOfMemory
 from training.prepared import prepare
 from training.snapshot import Snapshots
 from training.start import Start
@@ -30,21 +25,6 @@ SPEC = load_space("tiny").fitted(channels=1, classes=10, resolution=8).base
 DRAWING = replace(SPEC, channels=3, dropout=0.3, drop_path=0.3)
 SHORT = Recipe(epochs=3, batch=50)
 RICH = SHORT.model_copy(update={"ema": 0.3, "optimizer": "adamw", "learning_rate": 0.01, "mixup": 0.3, "progressive": 0.6})
-
-
-@contextmanager
-def before_each_pass(act):
-    """Call `act(images)` whenever a network in training is given a batch."""
-
-    def hook(module, inputs):
-        if isinstance(module, ConvNet) and module.training:
-            act(inputs[0])
-
-    handle = register_module_forward_pre_hook(hook)
-    try:
-        yield
-    finally:
-        handle.remove()
 
 
 @pytest.fixture(scope="module")
@@ -61,19 +41,15 @@ def state(trained):
     return trained.model.state_dict()
 
 
-def assert_same(one, two):
-    assert one.curve == two.curve
-    for name, tensor in state(one).items():
-        assert torch.equal(tensor, state(two)[name]), name
-
-
 def snapshots_in(tmp_path, *, seconds=1e9):
     return Snapshots(tmp_path / "it.snapshot", "key", seconds=seconds)
 
 
 @pytest.mark.parametrize("recipe", [SHORT, RICH, SHORT.model_copy(update={"optimizer": "rmsprop", "learning_rate": 0.01})])
 @pytest.mark.parametrize("passes", [1, 4, 5, 9])
-def test_a_training_that_is_stopped_anywhere_goes_on_to_the_bit(coloured, fit, tmp_path, recipe, passes):
+def test_a_training_that_is_stopped_anywhere_goes_on_to_the_bit(
+    coloured, fit, tmp_path, recipe, passes, before_each_pass, assert_same
+):
     """4 steps an epoch: in the middle of one, at its end, at the start of the next."""
     whole = fit(coloured, spec=DRAWING, recipe=recipe)
     snapshots, seen = snapshots_in(tmp_path), []
@@ -91,19 +67,7 @@ def test_a_training_that_is_stopped_anywhere_goes_on_to_the_bit(coloured, fit, t
     assert_same(again, whole)
 
 
-@pytest.fixture
-def capturing(monkeypatch):
-    """Trainings as on a GPU, but that a step is captured and replayed by what is given here."""
-
-    def by(capture):
-        for module in (course, throughput):
-            monkeypatch.setattr(module, "can_capture", lambda _device: True)
-        monkeypatch.setattr(step.CapturedStep, "_capture", staticmethod(capture))
-
-    return by
-
-
-def test_a_captured_training_is_the_one_step_by_step(coloured, fit, capturing):
+def test_a_captured_training_is_the_one_step_by_step(coloured, fit, capturing, assert_same):
     """Images come by the same tensors all along, the steps that warm it are undone, and each resolution is captured anew."""
     expected, shapes = fit(coloured, spec=DRAWING, recipe=RICH), []
 
@@ -118,7 +82,7 @@ def test_a_captured_training_is_the_one_step_by_step(coloured, fit, capturing):
     assert shapes == [5, 6, 8]
 
 
-def test_a_training_that_cannot_be_captured_goes_on_step_by_step_and_says_so(coloured, fit, capturing):
+def test_a_training_that_cannot_be_captured_goes_on_step_by_step_and_says_so(coloured, fit, capturing, assert_same):
     expected = fit(coloured, spec=DRAWING, recipe=RICH)
     tried = []
 
@@ -155,21 +119,6 @@ def test_the_time_that_is_predicted_is_of_captured_steps_where_they_can_be(captu
         assert 0 < predicted() < 3 * 2 * 0.2
 
 
-def test_memory_that_runs_out_in_a_capture_halves_what_is_passed_at_a_time(data, fit, capturing):
-    def capture(take_step, *batch):
-        with before_each_pass(scarce):
-            take_step(*batch)
-        return lambda: take_step(*batch)
-
-    def scarce(images):
-        if len(images) > 15:
-            raise torch.OutOfMemoryError("as if")
-
-    capturing(capture)
-    trained = fit(data)
-    assert (trained.micro_batch, trained.halved) == (13, True)
-
-
 def test_epochs_before_a_snapshot_are_reported_again_and_may_end_the_training(data, fit, tmp_path):
     snapshots, heard = snapshots_in(tmp_path), []
 
@@ -187,91 +136,10 @@ def test_epochs_before_a_snapshot_are_reported_again_and_may_end_the_training(da
     assert (len(again.curve), again.ended) == (2, "stopped")
 
 
-def test_snapshots_change_nothing(data, fit, tmp_path):
+def test_snapshots_change_nothing(data, fit, tmp_path, assert_same):
     taking = snapshots_in(tmp_path, seconds=0)
     assert_same(fit(data, recipe=RICH, snapshots=taking), fit(data, recipe=RICH))
     assert taking.read() is not None
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
-        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."),
-        MemoryError(),
-    ],
-)
-def test_out_of_memory_halves_what_is_passed_at_a_time_and_gives_what_that_gives(error, data, fit):
-    def scarce(images):
-        if len(images) > 15:
-            raise error
-
-    sizes = []
-    with before_each_pass(scarce):
-        trained = fit(data)
-    with before_each_pass(lambda images: sizes.append(len(images))):
-        asked = fit(data, recipe=SHORT.model_copy(update={"epochs": 2, "micro_batch": trained.micro_batch}))
-    assert trained.halved
-    assert not asked.halved
-    assert set(sizes) == {12, 13}
-    assert trained.micro_batch == 13
-    assert_same(trained, asked)
-
-
-def test_a_time_is_predicted_in_parts_where_memory_runs_out():
-    passed = []
-
-    def scarce(images):
-        passed.append(len(images))
-        if len(images) > most:
-            raise torch.OutOfMemoryError("as if")
-
-    def predicted():
-        return training_seconds(SPEC, SHORT, train=100, validation=50, device=torch.device("cpu"), threads=1)
-
-    with before_each_pass(scarce):
-        most = 15
-        assert predicted() > 0
-        assert passed[:3] == [50, 25, 13]
-        assert max(passed[2:]) == 13
-        most = 1
-        with pytest.raises(InputError, match="out of memory with the fewest images of 8 pixels at a time"):
-            predicted()
-
-
-def test_any_other_error_is_raised(data, fit):
-    def broken(_images):
-        raise RuntimeError("something else")
-
-    with before_each_pass(broken), pytest.raises(RuntimeError, match="something else"):
-        fit(data)
-
-
-@pytest.mark.parametrize(("batch", "least"), [(50, 2), (127, 3), (5, 3), (3, 3)])
-def test_out_of_memory_with_the_fewest_images_at_a_time_is_a_failure_that_says_so(data, fit, batch, least):
-    tried = []
-
-    def never(images):
-        tried.append(len(images))
-        raise torch.OutOfMemoryError("as if")
-
-    with before_each_pass(never), pytest.raises(OutOfMemory, match=rf"^out of memory with {least} images at a time \(as if\)"):
-        fit(data, recipe=Recipe(epochs=1, batch=batch))
-    assert tried == sorted(tried, reverse=True)
-    assert len(tried) <= 8
-
-
-@pytest.mark.parametrize("mixing", [{}, {"mixup": 0.4, "cutmix": 0.7}])
-def test_gradients_of_parts_add_up_to_those_of_the_batch(data, fit, mixing):
-    """Of a network without batch norm in training: norms see the parts."""
-    frozen = Start(frozen=True)
-    recipe = Recipe(epochs=1, batch=60, learning_rate=0.5, balance=True, **mixing)
-    whole = fit(data, recipe=recipe, start=frozen)
-    parted = fit(data, recipe=recipe.model_copy(update={"micro_batch": 7}), start=frozen)
-    assert torch.allclose(state(whole)["classifier.weight"], state(parted)["classifier.weight"], atol=1e-6)
-    assert not torch.equal(
-        state(whole)["classifier.weight"], state(fit(data, recipe=recipe, start=frozen, seed=4))["classifier.weight"]
-    )
 
 
 def test_a_deadline_ends_a_training_with_what_it_has(data, fit):
@@ -312,7 +180,7 @@ def test_the_average_of_weights_is_that_of_its_horizon(data, fit):
     assert torch.allclose(state(trained)["classifier.bias"], expected, atol=1e-6)
 
 
-def test_progressive_learning_ends_at_the_whole_resolution(data, fit):
+def test_progressive_learning_ends_at_the_whole_resolution(data, fit, before_each_pass):
     sides = []
     with before_each_pass(lambda images: sides.append(images.shape[-1])):
         fit(
@@ -358,7 +226,7 @@ def test_bfloat16_is_what_convolutions_are_fed(data, fit):
     assert kinds == {torch.bfloat16, torch.float32}
 
 
-def test_images_that_are_read_as_they_come_give_the_same_to_the_bit(data, fit, monkeypatch):
+def test_images_that_are_read_as_they_come_give_the_same_to_the_bit(data, fit, monkeypatch, assert_same):
     resident = fit(data, recipe=RICH)
     monkeypatch.setattr(batches, "_HOST_SHARE", 0.0)
     assert not batches.fits(1, torch.device("cpu"))
@@ -379,7 +247,7 @@ def test_a_compiled_network_learns_the_same(data, fit):
         assert torch.allclose(tensor, state(compiled)[name], atol=1e-4), name
 
 
-def test_a_stranger_to_the_snapshot_begins_anew_and_says_so(data, fit, tmp_path):
+def test_a_stranger_to_the_snapshot_begins_anew_and_says_so(data, fit, tmp_path, assert_same):
     snapshots_in(tmp_path, seconds=0).write({"x": torch.zeros(1)}, {})
     with pytest.warns(UserWarning, match="is damaged, or of another training"):
         trained = fit(data, snapshots=Snapshots(tmp_path / "it.snapshot", "other key", seconds=1e9))

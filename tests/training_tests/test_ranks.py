@@ -5,7 +5,6 @@ import os
 import socket
 import subprocess
 import sys
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,11 +12,10 @@ import torch
 import torch.distributed as dist
 from safetensors.torch import load_file, save_file
 from torch import nn
-from torch.nn.modules.module import register_module_forward_pre_hook
 
 from experiment.config import Recipe
 from experiment.errors import InputError
-from space.blocks import ConvNet, build
+from space.blocks import build
 from space.loading import load_space
 from training.batches import Batches
 from training.evaluate import evaluate
@@ -25,7 +23,7 @@ from training.loop import train
 from training.prepared import read_prepared
 from training.ranks import ALONE, Ranks, SharedBatchNorm, ranks_of
 from training.snapshot import Snapshots
-from training.start import Start
+from training.start import FRESH, Start
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -40,29 +38,23 @@ RECIPES = {
 }  # fmt: skip
 
 
-@contextmanager
-def before_each_pass(act):
-    """Call `act(images)` whenever a network in training is given a batch."""
-    handle = register_module_forward_pre_hook(
-        lambda module, inputs: act(inputs[0]) if isinstance(module, ConvNet) and module.training else None
-    )
-    try:
-        yield
-    finally:
-        handle.remove()
+def scarce(network):
+    """Let there be memory for eight images at a time in training."""
+
+    def hook(module, inputs):
+        if module.training and len(inputs[0]) > 8:
+            raise torch.OutOfMemoryError("as if")
+
+    network.register_forward_pre_hook(hook)
 
 
-def scarce(images):
-    if len(images) > 8:
-        raise torch.OutOfMemoryError("as if")
-
-
-def trained(data, name, ranks=ALONE, **more):
+def trained(data, name, ranks=ALONE, start=FRESH, **more):
     """A network after some steps of 48 images; of parts each process has half."""
     options = {"epochs": 2, "batch": 48, "learning_rate": 0.05} | RECIPES[name] | more
     if ranks.count > 1 and "micro_batch" in options:
         options["micro_batch"] //= ranks.count
-    return train(ALIKE, data, recipe=Recipe(**options), shift=0.125, flip=True, seed=3, device=torch.device("cpu"), ranks=ranks)
+    how = {"shift": 0.125, "flip": True, "seed": 3, "device": torch.device("cpu"), "ranks": ranks, "start": start}
+    return train(ALIKE, data, recipe=Recipe(**options), **how)
 
 
 def batch_of_norm():
@@ -120,8 +112,7 @@ def share(directory: Path) -> None:
         (directory / f"written.{ranks.rank}").write_text(str(taken.written))
         each_one = trained(data, "plain", ranks, batch=2, minutes=0.001)
         (directory / f"each one.{ranks.rank}").write_text(f"{each_one.micro_batch} {each_one.ended}")
-        with before_each_pass(scarce if ranks.leads else lambda _images: None):
-            parted = trained(data, "plain", ranks)
+        parted = trained(data, "plain", ranks, Start(scarce) if ranks.leads else FRESH)
         save_file(parted.model.state_dict(), directory / f"parted.{ranks.rank}")
         (directory / f"parts.{ranks.rank}").write_text(f"{parted.micro_batch} {parted.halved}")
         kept = {}
