@@ -2,8 +2,8 @@
 
     python benchmarks/cost.py [--quick] [--threads N] [--json FILE]
 
-The counters get the network that `space.blocks.build` makes, built before the clock starts; imports are not timed either. All
-count one image at the network's own resolution, in eval mode. Each number is held to `space.conventions`: the exit code is 1
+The counters get the network that `phinas.space.blocks.build` makes, built before the clock starts; imports are not timed either. All
+count one image at the network's own resolution, in eval mode. Each number is held to `phinas.space.flop_conventions`: the exit code is 1
 where one differs. A counter that is not installed (`pip install -e ".[benchmarks]"`) is listed as such.
 One thread is the default: on a machine that is shared, several wait for one another, and counters take thirty times as long.
 """
@@ -30,22 +30,22 @@ import torch
 from counters import COUNTERS, import_torchvision
 from threadpoolctl import threadpool_limits
 
-from space.blocks import build
-from space.conventions import counts
-from space.cost import cost, stage_cost
-from space.cost_tables import METRICS, CostTables
-from space.loading import space_from_dict
-from space.presets import preset
-from space.spaces import SPACES
-from space.spec import ArchSpec
-from space.yaml_text import read_yaml
+from phinas.space.blocks import build
+from phinas.space.cost import cost, stage_cost
+from phinas.space.flop_conventions import counts
+from phinas.space.loading import space_from_dict
+from phinas.space.presets import preset
+from phinas.space.search_spaces.cost_tables import METRICS, CostTables
+from phinas.space.search_spaces.definitions import SPACES
+from phinas.space.spec import ArchSpec
+from phinas.space.yaml_io import read_yaml
 
 Row = dict[str, Any]
 PACKAGES = ("torch", "numpy", "fvcore", "ptflops", "thop", "torchinfo", "calflops", "torchvision")
 # Each network, how often a counter runs on it, and the shipped spaces that are put around it.
 NETWORKS = {"efficientnet_b0": (7, ["accel_nasbench", "mnasnet"]), "efficientnet_b7": (3, ["mnasnet"])}
 
-# What is timed: the counter's name in space.conventions, the device of the network.
+# What is timed: the counter's name in phinas.space.flop_conventions, the device of the network.
 TIMED = {
     "fvcore": ("fvcore", "cpu"),
     "ptflops, pytorch": ("ptflops", "cpu"),
@@ -150,7 +150,11 @@ def as_markdown(facts: dict[str, Any]) -> str:
     head = f"{about['processor']}, {about['cores']} cores, load {about['load']:.1f}, threads: {about['threads']}"
     lines = [f"{head}; Python {about['python']}, {versions}. Times are for one network, medians."]
     for network, rows in facts["networks"].items():
-        lines += ["", f"| {network} | time | over cost(spec) | number | as in space.conventions |", "|---|--:|--:|--:|---|"]
+        lines += [
+            "",
+            f"| {network} | time | over cost(spec) | number | as in phinas.space.flop_conventions |",
+            "|---|--:|--:|--:|---|",
+        ]
         for row in rows:
             if "missing" in row:
                 lines.append(f"| {row['name']} | {row['missing']} | | | |")

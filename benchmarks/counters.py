@@ -62,7 +62,7 @@ def flop_counter_mode() -> Counter:
     return total
 
 
-# By their names in space.conventions.
+# By their names in phinas.space.flop_conventions.
 COUNTERS: dict[str, Callable[[], Counter]] = {
     "fvcore": fvcore,
     "ptflops": partial(ptflops, "pytorch"),

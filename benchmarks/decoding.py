@@ -10,8 +10,8 @@ import numpy as np
 from paired import paragraph, ratios, rounds, table, with_quartiles
 from PIL import Image
 
-from training.decoding import Part, decode_all
-from training.parquet import list_parquet
+from phinas.training.data.decoding import Part, decode_all
+from phinas.training.data.sources.parquet import list_parquet
 
 
 def section(source: Path, *, count: int = 5) -> list[str]:
@@ -34,7 +34,7 @@ def section(source: Path, *, count: int = 5) -> list[str]:
 
     seconds = rounds({"pillow": pillow, "ours": ours}, count)
     gain = with_quartiles(ratios(seconds, "pillow", "ours"))
-    names = {"pillow": "Pillow in a loop, one thread, nothing checked", "ours": "training.decoding.decode_all"}
+    names = {"pillow": "Pillow in a loop, one thread, nothing checked", "ours": "phinas.training.data.decoding.decode_all"}
     rows = [
         [
             names[way],

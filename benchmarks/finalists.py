@@ -12,19 +12,19 @@ from pathlib import Path
 
 import numpy as np
 
-from experiment.measurement import Measurement
-from nas.evaluators.accel_nasbench import Surrogate, space, surrogate
-from nas.finalists import best_together, draw_jointly
-from nas.gate import Gate
-from nas.learning.accuracy_model import learn_accuracy
-from nas.learning.gaussian_process import Floats
-from nas.problem import Problem
-from nas.proposals import Proposals
-from nas.reward import make_reward
-from nas.study import Proposer
-from space.cost import cost
-from space.idle import Indices
-from training.compare import chance_of_best
+from phinas.experiment.measurement import Measurement
+from phinas.experiment.statistics.paired_comparison import chance_of_best
+from phinas.nas.cost_constraint import Gate
+from phinas.nas.evaluators.accel_nasbench import Surrogate, space, surrogate
+from phinas.nas.problem import Problem
+from phinas.nas.proposals import Proposals
+from phinas.nas.reward import make_reward
+from phinas.nas.selection.finalists import best_together, draw_jointly
+from phinas.nas.study import Proposer
+from phinas.nas.surrogate.accuracy_model import learn_accuracy
+from phinas.nas.surrogate.gaussian_process import Floats
+from phinas.space.cost import cost
+from phinas.space.search_spaces.inactive_choices import Indices
 
 FINALISTS, TRAININGS, REPEATS = 4, 2, 200
 PROBLEM = Problem(space(), Gate(), make_reward("soft", weight=None, target=cost(space().base).flops))

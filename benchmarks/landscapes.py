@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from nas.evaluators.accel_nasbench import features, read_records, space
-from nas.learning.gaussian_process import Floats
-from space.spec import ArchSpec
+from phinas.nas.evaluators.accel_nasbench import features, read_records, space
+from phinas.nas.surrogate.gaussian_process import Floats
+from phinas.space.spec import ArchSpec
 
 # The law of `layerwise`, stated, not measured. Parts of accuracy: an ideal network has _CEILING.
 _CEILING = 0.80

@@ -14,16 +14,16 @@ import torch
 from loops import PAD, Ordinary, loader
 from paired import paragraph, table
 
-from experiment.config import DataSection, Recipe
-from experiment.seeds import seed_of
-from space.blocks import build
-from space.loading import space_from_dict
-from space.spaces import SPACES
-from space.spec import ArchSpec
-from space.yaml_text import read_yaml
-from training.evaluate import evaluate_final
-from training.loop import train
-from training.prepared import PreparedData, prepare
+from phinas.experiment.schema.config import DataSection, Recipe
+from phinas.experiment.seeds import seed_of
+from phinas.space.blocks import build
+from phinas.space.loading import space_from_dict
+from phinas.space.search_spaces.definitions import SPACES
+from phinas.space.spec import ArchSpec
+from phinas.space.yaml_io import read_yaml
+from phinas.training.data.prepared_dataset import PreparedData, prepare
+from phinas.training.engine.evaluate import evaluate_final
+from phinas.training.engine.train import train
 
 CPU = torch.device("cpu")
 SPACE, IMAGES, EPOCHS, SEEDS = "small_images", 10_000, 5, (0, 1, 2)

@@ -15,14 +15,14 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from experiment.config import Recipe
-from space.blocks import build
-from space.presets import preset
-from training.augment import Augmentation
-from training.batches import Batches
-from training.optimizer import make_optimizer, peak_rate, schedule, set_rate
-from training.snapshot import undoing
-from training.step import CapturedStep, Step, TakeStep
+from phinas.experiment.schema.config import Recipe
+from phinas.space.blocks import build
+from phinas.space.presets import preset
+from phinas.training.augmentation.transforms import Augmentation
+from phinas.training.data.dataloader import Batches
+from phinas.training.engine.checkpoint import undoing
+from phinas.training.engine.optimizer import make_optimizer, peak_rate, schedule, set_rate
+from phinas.training.engine.train_step import CapturedStep, Step, TakeStep
 
 TIMM = {"efficientnet_b0": "efficientnet_b0", "mobilenet_v2": "mobilenetv2_100", "resnet_50": "resnet50"}
 CLASSES, PAD = 10, 4  # pixels that an image is moved by at most
@@ -154,7 +154,7 @@ class Ordinary:
 
 
 class Ours:
-    """The same by training.step, as training.course has it. captured: as a CUDA graph."""
+    """The same by phinas.training.engine.train_step, as phinas.training.engine.trainer has it. captured: as a CUDA graph."""
 
     def __init__(
         self,

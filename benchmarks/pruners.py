@@ -20,15 +20,15 @@ import optuna
 from optuna.trial import TrialState
 from scipy.stats import kendalltau
 
-from experiment.config import DataSection, Recipe, RunSection, SearchSection
-from experiment.executors import make_executor
-from experiment.store import Ledger
-from nas.evaluators.proxy import ProxyEvaluator
-from nas.pruning import PRUNERS, Pruning
-from nas.search import search
-from space.loading import load_space
-from training.job import Trainer
-from training.prepared import prepare
+from phinas.experiment.executors import make_executor
+from phinas.experiment.schema.config import DataSection, Recipe, RunSection, SearchSection
+from phinas.experiment.trial_store import Ledger
+from phinas.nas.evaluators.proxy import ProxyEvaluator
+from phinas.nas.pruning import PRUNERS, Pruning
+from phinas.nas.search import search
+from phinas.space.loading import load_space
+from phinas.training.data.prepared_dataset import prepare
+from phinas.training.engine.job import Trainer
 
 ORDERS = 30
 WEIGHT = -0.02

@@ -1,4 +1,4 @@
-"""Does racing keep what the full grid would have chosen, and what does it cost? Simulated on stated laws (scaling_search.law).
+"""Does racing keep what the full grid would have chosen, and what does it cost? Simulated on stated laws (phinas.scaling_search.race.synthetic_accuracy).
 
 Each run has its own luck of networks, seeds and trainings. The full grid, plain successive halving (thirds of the members
 at 1, 3 and 10 epochs, at least two at the end, all seeds; compared among the last) and the race see the same trainings.
@@ -17,13 +17,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiment.config import ScalingSection
-from scaling_search.grid import make_grid, spread
-from scaling_search.law import Law, factors
-from scaling_search.racing import Race, Training, judge, next_trainings, spent_by
-from space.presets import preset
-from space.spec import ArchSpec
-from training.compare import compare
+from phinas.experiment.schema.config import ScalingSection
+from phinas.experiment.statistics.paired_comparison import compare
+from phinas.scaling_search.grid.measured_grid import make_grid, spread
+from phinas.scaling_search.race.racing import Race, Training, judge, next_trainings, spent_by
+from phinas.scaling_search.race.synthetic_accuracy import Law, factors
+from phinas.space.presets import preset
+from phinas.space.spec import ArchSpec
 
 BASELINE = preset("efficientnet_b0")
 EPOCHS, SLOPE = 10, 0.015

@@ -19,7 +19,7 @@ from paired import paragraph, table
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from training.step import Step
+from phinas.training.engine.train_step import Step
 
 DATA, REST = "data (gather, shift, flip, normalise)", "all else (Python, autograd, views, allocation, loss)"
 PRODUCTS, DENSE, DEPTHWISE = "matrix products (1x1 convolutions)", "stem", "depthwise convolutions"

@@ -13,9 +13,9 @@ from functools import lru_cache
 import torch
 from torch import nn
 
-from space.blocks import build
-from space.layers import Block, Conv, lower, reduced
-from space.spec import ArchSpec
+from phinas.space.blocks import build
+from phinas.space.layers import Block, Conv, lower, reduced
+from phinas.space.spec import ArchSpec
 
 
 @lru_cache(maxsize=1 << 12)
@@ -28,7 +28,7 @@ def _seen(side: int, kernel: int, stride: int, *, same: bool) -> float:
 
 
 def _gain(conv: Conv, side: int, *, same: bool) -> float:
-    """By what a convolution multiplies a constant map of `side` pixels, its weights drawn as `space.blocks` draws them."""
+    """By what a convolution multiplies a constant map of `side` pixels, its weights drawn as `phinas.space.blocks` draws them."""
     mean_weight = math.sqrt(2 / math.pi) * math.sqrt(2 * conv.groups / (conv.kernel**2 * conv.out_width))
     return _seen(side, conv.kernel, conv.stride, same=same) ** 2 * conv.in_width / conv.groups * mean_weight
 

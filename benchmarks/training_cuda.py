@@ -19,15 +19,15 @@ from paired import paragraph, ratios, rounds, table, with_quartiles
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
-from experiment.config import DataSection, Recipe
-from space.blocks import build
-from space.loading import space_from_dict
-from space.presets import preset
-from space.spaces import SPACES
-from space.yaml_text import read_yaml
-from training.device import settle
-from training.job import Trainer, measure
-from training.prepared import PreparedData, prepare
+from phinas.experiment.schema.config import DataSection, Recipe
+from phinas.space.blocks import build
+from phinas.space.loading import space_from_dict
+from phinas.space.presets import preset
+from phinas.space.search_spaces.definitions import SPACES
+from phinas.space.yaml_io import read_yaml
+from phinas.training.data.prepared_dataset import PreparedData, prepare
+from phinas.training.engine.device import settle
+from phinas.training.engine.job import Trainer, measure
 
 WORKERS = 8
 WAYS = ("loop", "ready", "ours", "captured")

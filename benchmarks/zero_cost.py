@@ -5,7 +5,7 @@
 ARCHIVE is the authors' anb_dataset_jsons.tar.gz. Proxies of networks drawn from it are computed once (--proxies keeps them);
 then two predictors of accuracy are fitted to few of the networks and judged on the rest, with and without them.
 
-costs    log of FLOPs, parameters and activations, closed form (`space.cost`), at the space's resolution
+costs    log of FLOPs, parameters and activations, closed form (`phinas.space.cost`), at the space's resolution
 synflow  log of the sum of |weight * gradient|, in closed form (`synflow.py`), at the space's resolution. Held to the proxy
          itself (arXiv:2006.05467, as in arXiv:2101.08134) on the first networks
 naswot   log-determinant of the Hamming kernel of a random batch: of each pair of images, at how many activations the signs of
@@ -36,12 +36,12 @@ from synflow import drawn_log_synflow, log_synflow
 from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
-from nas.evaluators.accel_nasbench import read_records
-from space.blocks import build
-from space.cost import cost, stage_costs
-from space.loading import load_space
-from space.search_space import Choices
-from space.spec import ArchSpec
+from phinas.nas.evaluators.accel_nasbench import read_records
+from phinas.space.blocks import build
+from phinas.space.cost import cost, stage_costs
+from phinas.space.loading import load_space
+from phinas.space.search_spaces.search_space import Choices
+from phinas.space.spec import ArchSpec
 
 Floats = NDArray[np.float64]
 SPACE = load_space("accel_nasbench")

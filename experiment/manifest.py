@@ -12,7 +12,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from experiment.rundir import RunDir, write_json
+from phinas.experiment.run_dir import RunDir, write_json
 
 # What stands between user and host in the URL of a database.
 _PASSWORD = re.compile(r"(://[^/@:\s]*:)[^/@\s]*@")

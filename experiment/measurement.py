@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, Self
 
-from experiment.executors.interface import Conclusive
+from phinas.experiment.executors.interface import Conclusive
 
 if TYPE_CHECKING:
     import numpy as np

@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from experiment.errors import InputError, NothingFound
-from experiment.executors import Executor, Job
-from experiment.store import Ledger
-from nas.trial import LATENCY
-from space.spec import ArchSpec
-from training.latency import Stopwatch
+from phinas.experiment.errors import InputError, NothingFound
+from phinas.experiment.executors import Executor, Job
+from phinas.experiment.trial_store import Ledger
+from phinas.nas.trial import LATENCY
+from phinas.space.spec import ArchSpec
+from phinas.training.timing.latency import Stopwatch
 
 _APART = "base_latency"  # note of the study: a network that need not be a trial, such as the space's base
 

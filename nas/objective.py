@@ -3,15 +3,15 @@
 What is decided once (an estimated weight, the base's latency) is noted in the record and read from there ever after.
 """
 
-from experiment.config import SearchSection
-from experiment.seeds import seed_of
-from experiment.store import Ledger
-from nas.latency import Latencies
-from nas.reward import Reward, make_reward
-from nas.trial import cost_in, price_of
-from nas.weight import Weight, estimate_weight
-from space.search_space import SearchSpace
-from training.latency import Stopwatch
+from phinas.experiment.schema.config import SearchSection
+from phinas.experiment.seeds import seed_of
+from phinas.experiment.trial_store import Ledger
+from phinas.nas.latency import Latencies
+from phinas.nas.reward import Reward, make_reward
+from phinas.nas.reward_exponent import Weight, estimate_weight
+from phinas.nas.trial import cost_in, price_of
+from phinas.space.search_spaces.search_space import SearchSpace
+from phinas.training.timing.latency import Stopwatch
 
 REWARD = "reward"  # note of the study: the reward that its trials have, or that chooses from its front
 

@@ -7,8 +7,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.reward import Floats
-from nas.trial import Trial
+from phinas.nas.reward import Floats
+from phinas.nas.trial import Trial
 
 
 def pareto_front(trials: Iterable[Trial], metric: str = "flops") -> list[Trial]:

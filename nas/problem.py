@@ -12,15 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 from optuna.distributions import CategoricalDistribution
 
-from nas.gate import Gate
-from nas.learning.features import Features
-from nas.learning.gaussian_process import Floats
-from nas.reward import Reward
-from space.cost import cost
-from space.cost_tables import METRICS, CostTables, Integers
-from space.idle import Idleness, Indices
-from space.search_space import SearchSpace, Value
-from space.spec import SpecError
+from phinas.nas.cost_constraint import Gate
+from phinas.nas.reward import Reward
+from phinas.nas.surrogate.features import Features
+from phinas.nas.surrogate.gaussian_process import Floats
+from phinas.space.cost import cost
+from phinas.space.search_spaces.cost_tables import METRICS, CostTables, Integers
+from phinas.space.search_spaces.inactive_choices import Idleness, Indices
+from phinas.space.search_spaces.search_space import SearchSpace, Value
+from phinas.space.spec import SpecError
 
 # Attributes of a finished trial of the in-memory study, for strategies that learn them. COST is in the reward's metric.
 ACCURACY = "accuracy"

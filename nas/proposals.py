@@ -9,13 +9,13 @@ so a trial is never spent on a network that is known.
 import random
 from collections.abc import Iterator
 
-from experiment.seeds import seed_of
-from nas.gate import ENUMERABLE, approach
-from nas.problem import Problem
-from nas.study import Proposer
-from space.cost import cost
-from space.search_space import Choices
-from space.spec import ArchSpec
+from phinas.experiment.seeds import seed_of
+from phinas.nas.cost_constraint import ENUMERABLE, approach
+from phinas.nas.problem import Problem
+from phinas.nas.study import Proposer
+from phinas.space.cost import cost
+from phinas.space.search_spaces.search_space import Choices
+from phinas.space.spec import ArchSpec
 
 ASKS = 32
 KNOWN_ASKS = 2  # a strategy that has converged proposes what is known again and again, and an ask is dear

@@ -14,8 +14,8 @@ import optuna
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
 from optuna.trial import TrialState, create_trial
 
-from experiment.errors import InputError
-from experiment.store import Row
+from phinas.experiment.errors import InputError
+from phinas.experiment.trial_store import Row
 
 # Each from the epochs of a whole training. They wait until the learning rate has fallen for a while: measured on digits, the
 # reward before half of the epochs says nothing about the last, and a pruner that looks earlier loses more than training fewer

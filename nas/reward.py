@@ -10,7 +10,7 @@ At a given cost each is a straight line in accuracy, slope * ACC + intercept; th
 
 Under `soft`, T multiplies every reward by one constant: it cannot change which network wins, and nothing pulls the search
 to T. Under `absolute` something does. -0.07 was fitted to ImageNet, where doubling the cost buys about 5% of accuracy; where
-it buys less, a weaker w finds better networks (nas/weight.py estimates it).
+it buys less, a weaker w finds better networks (nas/reward_exponent.py estimates it).
 """
 
 from collections.abc import Callable

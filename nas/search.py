@@ -12,28 +12,28 @@ from functools import partial
 
 from optuna.trial import TrialState
 
-from experiment.batch import counted_reasons, record
-from experiment.config import FIRST_TRIALS, SearchSection
-from experiment.errors import InputError, NothingFound
-from experiment.executors import Executor, Job, Result
-from experiment.measurement import Measurement
-from experiment.seeds import seed_of
-from experiment.store import ORPHAN, Ledger, Value
-from nas.evaluators.interface import Evaluator
-from nas.gate import Gate, require_reachable
-from nas.latency import Latencies
-from nas.objective import REWARD, known_latencies, reward_of, reward_the_held, weight_of
-from nas.pareto import pareto_front
-from nas.problem import Problem, distributions_of
-from nas.proposals import Proposals
-from nas.pruning import Pruning, require_reports
-from nas.reward import Reward
-from nas.study import CHANGED, Proposer
-from nas.trial import Trial, UnderWay, cost_in, judged, measured_trials, price_of, trial_attributes
-from space.cost import cost
-from space.search_space import SearchSpace
-from space.spec import ArchSpec
-from training.latency import Stopwatch
+from phinas.experiment.errors import InputError, NothingFound
+from phinas.experiment.executors import Executor, Job, Result
+from phinas.experiment.job_list import counted_reasons, record
+from phinas.experiment.measurement import Measurement
+from phinas.experiment.schema.config import FIRST_TRIALS, SearchSection
+from phinas.experiment.seeds import seed_of
+from phinas.experiment.trial_store import ORPHAN, Ledger, Value
+from phinas.nas.cost_constraint import Gate, require_reachable
+from phinas.nas.evaluators.interface import Evaluator
+from phinas.nas.latency import Latencies
+from phinas.nas.objective import REWARD, known_latencies, reward_of, reward_the_held, weight_of
+from phinas.nas.pareto import pareto_front
+from phinas.nas.problem import Problem, distributions_of
+from phinas.nas.proposals import Proposals
+from phinas.nas.pruning import Pruning, require_reports
+from phinas.nas.reward import Reward
+from phinas.nas.study import CHANGED, Proposer
+from phinas.nas.trial import Trial, UnderWay, cost_in, judged, measured_trials, price_of, trial_attributes
+from phinas.space.cost import cost
+from phinas.space.search_spaces.search_space import SearchSpace
+from phinas.space.spec import ArchSpec
+from phinas.training.timing.latency import Stopwatch
 
 Notify = Callable[[int, int, str], None]
 

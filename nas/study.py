@@ -10,14 +10,14 @@ from collections.abc import Mapping
 import optuna
 from optuna.trial import TrialState
 
-from experiment.errors import InputError
-from experiment.measurement import Measurement
-from experiment.seeds import seed_of
-from experiment.store import ORPHAN, Row
-from nas.problem import ACCURACY, COST, Problem, distributions_of
-from nas.strategies import STRATEGIES
-from nas.trial import cost_in
-from space.search_space import Choices
+from phinas.experiment.errors import InputError
+from phinas.experiment.measurement import Measurement
+from phinas.experiment.seeds import seed_of
+from phinas.experiment.trial_store import ORPHAN, Row
+from phinas.nas.problem import ACCURACY, COST, Problem, distributions_of
+from phinas.nas.strategies import STRATEGIES
+from phinas.nas.trial import cost_in
+from phinas.space.search_spaces.search_space import Choices
 
 CHANGED = "has changed since the run began; put the old space back, or use a new --out"
 

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from experiment.measurement import Measurement
-from experiment.store import Row
-from nas.reward import Reward
-from space.cost import Cost, cost
-from space.spec import ArchSpec
+from phinas.experiment.measurement import Measurement
+from phinas.experiment.trial_store import Row
+from phinas.nas.reward import Reward
+from phinas.space.cost import Cost, cost
+from phinas.space.spec import ArchSpec
 
 LATENCY = "latency_ms"
 

@@ -7,23 +7,23 @@ Nothing heavy is imported until one is called.
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from phinas.census import data
-    from phinas.description import describe
-    from phinas.exporting import export
-    from phinas.fitting import fit
+    from phinas.api.data import data
+    from phinas.api.describe import describe
+    from phinas.api.export import export
+    from phinas.api.fit import fit
+    from phinas.api.latency import latency
+    from phinas.api.plan import plan
     from phinas.pipeline import report, resume, run, scale, search, validate
-    from phinas.planning import plan
-    from phinas.timing import latency
 
 __all__ = ["data", "describe", "export", "fit", "latency", "plan", "report", "resume", "run", "scale", "search", "validate"]
 
 _HOMES = {
-    "data": "phinas.census",
-    "describe": "phinas.description",
-    "export": "phinas.exporting",
-    "fit": "phinas.fitting",
-    "latency": "phinas.timing",
-    "plan": "phinas.planning",
+    "data": "phinas.api.data",
+    "describe": "phinas.api.describe",
+    "export": "phinas.api.export",
+    "fit": "phinas.api.fit",
+    "latency": "phinas.api.latency",
+    "plan": "phinas.api.plan",
 }
 
 

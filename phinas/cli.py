@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from phinas.exits import call
+from phinas.errors import call
 from phinas.verbs import bench, data, networks, runs
 
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import click
 
-from experiment.errors import InputError
-from space.yaml_text import YamlError
+from phinas.experiment.errors import InputError
+from phinas.space.yaml_io import YamlError
 
-_QUICK = Path(__file__).parent.parent / "experiment" / "configs" / "quick.yaml"
+_QUICK = Path(__file__).parent / "experiment" / "configs" / "quick.yaml"
 
 
 class _Number(click.ParamType):  # type: ignore[type-arg]  # click 8.1's takes none
@@ -161,7 +161,7 @@ def config_of(
 ) -> Any:
     """The configuration of a call: file (or the quick start, or the defaults), then options, then --set. imageless: there
     may be none."""
-    from experiment.config import load_config, merged
+    from phinas.experiment.schema.config import load_config, merged
 
     changes = {name.replace("__", "."): value for name, value in options.items() if value is not None} | settings_of(settings)
     if path is None and quick and "data.source" not in changes:
@@ -175,8 +175,8 @@ def config_of(
 
 def changed(directory: Path, settings: tuple[str, ...], options: dict[str, Any] | None = None) -> Any:
     """The configuration of a run with options and --set applied."""
-    from experiment.config import merged
-    from experiment.rundir import RunDir
+    from phinas.experiment.run_dir import RunDir
+    from phinas.experiment.schema.config import merged
     from phinas.session import read_config
 
     given = {name.replace("__", "."): value for name, value in (options or {}).items() if value is not None}
@@ -194,7 +194,7 @@ def settings_of(settings: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _value(text: str) -> Any:
-    from space.yaml_text import parse_yaml
+    from phinas.space.yaml_io import parse_yaml
 
     try:
         return parse_yaml(text)

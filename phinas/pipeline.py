@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiment.config import Config
-from experiment.errors import InputError
-from experiment.rundir import RunDir
-from phinas.admission import admit, check
+from phinas.experiment.errors import InputError
+from phinas.experiment.run_dir import RunDir
+from phinas.experiment.schema.config import Config
+from phinas.preflight import admit, check
 from phinas.progress import Display
 from phinas.session import STAGES, open_session, read_config, read_goal
 from phinas.stages import STAGE_WORK
@@ -21,12 +21,12 @@ from phinas.summary import summary
 def run(config: Config, *, out: str | Path, stages: Sequence[str] = STAGES, quiet: bool = False) -> dict[str, Any]:
     """All of it: search, scale, validate, report, in the run directory `out`; the summary of what came out.
 
-    An `out` that is a run of this configuration is carried on. Raises the errors of experiment.errors.
+    An `out` that is a run of this configuration is carried on. Raises the errors of phinas.experiment.errors.
     """
     check(config, stages, recorded=RunDir(out).coefficients)
     display = Display(quiet=quiet)
     if "search" in stages and config.search.reward == "soft" and config.search.target is not None:
-        from nas.reward import IDLE_TARGET
+        from phinas.nas.reward import IDLE_TARGET
 
         display.say(f"note: search.target: {config.search.target:g}: {IDLE_TARGET}")
     directory = RunDir(out)
@@ -70,7 +70,7 @@ def report(directory: str | Path) -> dict[str, Any]:
     """Write the report of a run anew from what the run holds. It may be running elsewhere."""
     target = RunDir(directory)
     target.require()
-    from reports.page import write_report
+    from phinas.reports.page import write_report
 
     write_report(target)
     return summary(target)

@@ -12,22 +12,22 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from experiment.config import Config, RunSection, check_growth, config_from_text
-from experiment.errors import InputError
-from experiment.executors import Executor, make_executor
-from experiment.manifest import add_to_manifest, new_manifest, read_manifest
-from experiment.rundir import RunDir, write_atomic
-from experiment.sections.scaling import BUDGETS
+from phinas.adapt_to_data import largest_side
+from phinas.experiment.errors import InputError
+from phinas.experiment.executors import Executor, make_executor
+from phinas.experiment.manifest import add_to_manifest, new_manifest, read_manifest
+from phinas.experiment.run_dir import RunDir, write_atomic
+from phinas.experiment.schema.config import Config, RunSection, check_growth, config_from_text
+from phinas.experiment.schema.scaling import BUDGETS
 from phinas.progress import Display
-from phinas.sizing import largest_side
-from space.spec import SpecError
-from space.yaml_text import YamlError, dump_yaml
+from phinas.space.spec import SpecError
+from phinas.space.yaml_io import YamlError, dump_yaml
 
 if TYPE_CHECKING:
-    from experiment.store import Store
-    from training.job import Trainer
-    from training.latency import Stopwatch
-    from training.prepared import PreparedData
+    from phinas.experiment.trial_store import Store
+    from phinas.training.data.prepared_dataset import PreparedData
+    from phinas.training.engine.job import Trainer
+    from phinas.training.timing.latency import Stopwatch
 
 _WRONG_INPUT = (InputError, SpecError, YamlError)
 STAGES = ("search", "scale", "validate", "report")
@@ -59,7 +59,7 @@ class Session:
 
     @cached_property
     def trainer(self) -> "Trainer":
-        from training.job import Trainer
+        from phinas.training.engine.job import Trainer
 
         if self.data is None or self.config.data is None:
             raise InputError("data.source: missing; networks are to be trained, and there are no images")
@@ -73,7 +73,7 @@ class Session:
 
     @property
     def stopwatch(self) -> "Stopwatch":
-        from training.latency import Stopwatch
+        from phinas.training.timing.latency import Stopwatch
 
         section = self.config.run
         batch, limit = self.config.search.latency_batch, 60 * section.trial_minutes
@@ -87,7 +87,7 @@ class Session:
 
 def slots_of(section: RunSection) -> int:
     """Trainings at a time. Raises InputError where the device is not there."""
-    from training.device import count_slots, resolve_device
+    from phinas.training.engine.device import count_slots, resolve_device
 
     resolve_device(section.device)
     if section.workers != "auto":
@@ -139,7 +139,7 @@ def open_session(
 
 
 def _enter(run: RunDir, config: Config, *, goal: Sequence[str], admit: Callable[[Session], None], display: Display) -> Session:
-    from experiment.store import open_store
+    from phinas.experiment.trial_store import open_store
 
     new = not run.exists
     if new:
@@ -172,7 +172,7 @@ def _enter(run: RunDir, config: Config, *, goal: Sequence[str], admit: Callable[
 def _with_data(run: RunDir, config: Config, store: "Store", display: Display) -> Session:
     if config.data is None:
         return Session(run, config, store, None, display)
-    from training.prepared import prepare
+    from phinas.training.data.prepared_dataset import prepare
 
     with display.stage("data") as notify:
         data = prepare(

@@ -3,18 +3,18 @@
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
-from experiment.manifest import add_to_manifest, record_artefacts
-from experiment.rundir import write_atomic
-from phinas.measuring import measurer
+from phinas.adapt_to_data import fitted_space, given_baseline, read_baseline
+from phinas.experiment.manifest import add_to_manifest, record_artefacts
+from phinas.experiment.run_dir import write_atomic
+from phinas.scaling_evaluator import measurer
 from phinas.session import Session
-from phinas.sizing import fitted_space, given_baseline, read_baseline
+from phinas.space.spec import ArchSpec
+from phinas.space.yaml_io import dump_yaml
 from phinas.summary import told_of
-from space.spec import ArchSpec
-from space.yaml_text import dump_yaml
 
 if TYPE_CHECKING:
-    from nas.evaluators.interface import Evaluator
-    from scaling_search.coefficients import Coefficients
+    from phinas.nas.evaluators.interface import Evaluator
+    from phinas.scaling_search.coefficients import Coefficients
 
 
 def _search(session: Session) -> None:
@@ -22,10 +22,10 @@ def _search(session: Session) -> None:
     if config.scaling.baseline is not None:
         _adopt_baseline(session)
         return
-    from experiment.executors.inline import InlineExecutor
-    from nas.baseline import choose_baseline
-    from nas.evaluators import make_evaluator
-    from nas.search import search as search_space
+    from phinas.experiment.executors.inline import InlineExecutor
+    from phinas.nas.evaluators import make_evaluator
+    from phinas.nas.search import search as search_space
+    from phinas.nas.selection.baseline import choose_baseline
 
     space = fitted_space(session.config, session.data)
     trainer = session.trainer if config.search.evaluator == "proxy" else None
@@ -81,7 +81,7 @@ def _introduce(evaluator: "Evaluator", session: Session) -> None:
 
 
 def _adopt_baseline(session: Session) -> None:
-    from space.cost import cost
+    from phinas.space.cost import cost
 
     if session.run.baseline.exists():
         return
@@ -93,8 +93,8 @@ def _adopt_baseline(session: Session) -> None:
 
 
 def _scale(session: Session) -> None:
-    from phinas.ladder import make_ladder, recorded_latency
-    from scaling_search.family import write_family
+    from phinas.family_builder import make_ladder, recorded_latency
+    from phinas.scaling_search.family.family import write_family
 
     if session.config.scaling.baseline is not None:
         _adopt_baseline(session)
@@ -110,7 +110,7 @@ def _scale(session: Session) -> None:
 
 def _adopt_coefficients(session: Session) -> "Coefficients":
     """Those that the user brings: as they were when the run took them."""
-    from scaling_search.given import given_coefficients, given_facts
+    from phinas.scaling_search.race.user_coefficients import given_coefficients, given_facts
 
     section = session.config.scaling
     coefficients = given_coefficients(section, recorded=session.run.coefficients)
@@ -119,8 +119,8 @@ def _adopt_coefficients(session: Session) -> "Coefficients":
 
 
 def _search_coefficients(session: Session, baseline: ArchSpec) -> "Coefficients":
-    from scaling_search.nominal import nominal_grid
-    from scaling_search.search import search_coefficients
+    from phinas.scaling_search.grid.nominal import nominal_grid
+    from phinas.scaling_search.race.search import search_coefficients
 
     section = session.config.scaling
     if section.constraint == "nominal":
@@ -142,12 +142,12 @@ def _search_coefficients(session: Session, baseline: ArchSpec) -> "Coefficients"
 
 
 def _validate(session: Session) -> None:
-    from experiment.seeds import seed_of
-    from scaling_search.controls import make_controls, read_controls
-    from scaling_search.family import read_family
-    from scaling_search.findings import describe_validation
-    from scaling_search.given import read_coefficients
-    from scaling_search.validate import members_to_train, validate_family
+    from phinas.experiment.seeds import seed_of
+    from phinas.scaling_search.family.family import read_family
+    from phinas.scaling_search.race.user_coefficients import read_coefficients
+    from phinas.scaling_search.validation.controls import make_controls, read_controls
+    from phinas.scaling_search.validation.validate import members_to_train, validate_family
+    from phinas.scaling_search.validation.validation_summary import describe_validation
 
     section, seed, side = session.config.validation, session.config.run.seed, session.largest_side
     baseline = read_baseline(session.run)
@@ -178,7 +178,7 @@ def _validate(session: Session) -> None:
 
 
 def _report(session: Session) -> None:
-    from reports.page import write_report
+    from phinas.reports.page import write_report
 
     written = [session.run.baseline, session.run.coefficients, session.run.validation]
     record_artefacts(session.run, [path for path in written if path.exists()])

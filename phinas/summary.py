@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from experiment.rundir import RunDir
-from space.yaml_text import read_yaml
+from phinas.experiment.run_dir import RunDir
+from phinas.space.yaml_io import read_yaml
 
 
 def summary(run: RunDir) -> dict[str, Any]:

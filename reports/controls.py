@@ -6,9 +6,9 @@ interval covers the luck of training and the finite number of test images, for a
 
 from typing import Any
 
-from reports.records import Records
-from reports.wording import joined_names, shortened
-from scaling_search.coefficients import PAPER
+from phinas.reports.formatting import joined_names, shortened
+from phinas.reports.run_data import Records
+from phinas.scaling_search.coefficients import PAPER
 
 PAPERS = "the paper's " + ", ".join(f"{value:g}" for value in (PAPER.alpha, PAPER.beta, PAPER.gamma))
 SINGLE = ("depth", "width", "resolution")

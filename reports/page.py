@@ -10,17 +10,17 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from experiment.manifest import version
-from experiment.rundir import RunDir, write_atomic
-from reports import provenance
-from reports.exhibits import EXHIBITS
-from reports.figures import FIGURES
-from reports.palette import DARK, LIGHT
-from reports.plates import as_png, as_svg, inlined, styled
-from reports.records import Records, read_records
-from reports.tables import TABLES
-from reports.verdict import paragraphs, told_apart
-from reports.wording import GREEK, amount, percent, quantity, span
+from phinas.experiment.manifest import version
+from phinas.experiment.run_dir import RunDir, write_atomic
+from phinas.reports import provenance
+from phinas.reports.csv_export import TABLES
+from phinas.reports.figure_export import as_png, as_svg, inlined, styled
+from phinas.reports.figures import FIGURES
+from phinas.reports.formatting import GREEK, amount, percent, quantity, span
+from phinas.reports.palette import DARK, LIGHT
+from phinas.reports.run_data import Records, read_records
+from phinas.reports.tables import EXHIBITS
+from phinas.reports.verdict import paragraphs, told_apart
 
 
 def write_report(run: RunDir) -> Path:

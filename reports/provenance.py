@@ -3,9 +3,9 @@
 from statistics import median
 from typing import Any
 
-from nas.reward import IDLE_TARGET
-from reports.records import Records
-from reports.wording import counted, shortened
+from phinas.nas.reward import IDLE_TARGET
+from phinas.reports.formatting import counted, shortened
+from phinas.reports.run_data import Records
 
 Facts = list[tuple[str, str]]
 

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from nas.bench.score import NEAR, quartiles, regrets
-from reports.figures.frame import axes_of, name_axes, round_ticks
-from reports.palette import CHOSEN, CROWD, FRONT, INK, MUTED, RULE
-from reports.plates import Plate, blank
+from phinas.nas.benchmark.regret import NEAR, quartiles, regrets
+from phinas.reports.figure_export import Plate, blank
+from phinas.reports.figures.axes import axes_of, name_axes, round_ticks
+from phinas.reports.palette import CHOSEN, CROWD, FRONT, INK, MUTED, RULE
 
 _LEAST = 1e-4  # regret below this is drawn as this: on a log axis there is no zero
 _INKS = (CHOSEN, FRONT, INK, "#009e73", "#cc79a7", "#e69f00", MUTED, CROWD)

@@ -1,6 +1,6 @@
 """What a run came to, in plain words with the numbers, and what it can't tell.
 
-What the family gains over B0 is as the validation found it (`scaling_search.findings`), with the luck of training and of the
+What the family gains over B0 is as the validation found it (`phinas.scaling_search.validation.validation_summary`), with the luck of training and of the
 test images. Where it found none (older runs; a single training of each), two members are compared by the interval of the
 difference of two fractions (Newcombe, "Interval estimation for the difference between independent proportions", 1998, method
 10). That says nothing of the luck of training, and takes the test images of the two as independent draws; they are the same
@@ -9,12 +9,12 @@ images, so there it errs on the side of "can't be told".
 
 from typing import Any
 
-from experiment.measurement import wilson_interval
-from reports.controls import about_compound, about_same
-from reports.own import about_own, about_paper
-from reports.records import Records
-from reports.wording import GREEK, amount, counted, joined_names, percent, points, quantity
-from training.compare import shown_chance
+from phinas.experiment.measurement import wilson_interval
+from phinas.experiment.statistics.paired_comparison import shown_chance
+from phinas.reports.coefficient_verdict import about_own, about_paper
+from phinas.reports.controls import about_compound, about_same
+from phinas.reports.formatting import GREEK, amount, counted, joined_names, percent, points, quantity
+from phinas.reports.run_data import Records
 
 
 def verdict(records: Records) -> list[str]:

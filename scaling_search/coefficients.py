@@ -2,15 +2,15 @@
 
 from dataclasses import dataclass
 
-from space.scaling import DepthRounding, scale
-from space.spec import ArchSpec
+from phinas.space.scaling import DepthRounding, scale
+from phinas.space.spec import ArchSpec
 
 
 @dataclass(frozen=True, slots=True)
 class Coefficients:
     """alpha: depth, beta: width, gamma: resolution, each at least 1; alpha * beta^2 * gamma^2 is about 2 in the paper.
 
-    divisor, rounding: how the scaled network is rounded (space.scaling).
+    divisor, rounding: how the scaled network is rounded (phinas.space.scaling).
     """
 
     alpha: float

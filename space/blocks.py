@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from space.convolutions import convolve, mean_pixel
-from space.layers import Block, Conv, lower, reduced
-from space.spec import ArchSpec
+from phinas.space.cpu_kernels import convolve, mean_pixel
+from phinas.space.layers import Block, Conv, lower, reduced
+from phinas.space.spec import ArchSpec
 
 _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "silu": nn.SiLU,

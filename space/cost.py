@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Self
 
-from space.layers import Block, Conv, lower_block, lower_stem, reduced
-from space.spec import ArchSpec, StageSpec
+from phinas.space.layers import Block, Conv, lower_block, lower_stem, reduced
+from phinas.space.spec import ArchSpec, StageSpec
 
 
 @dataclass(frozen=True, slots=True)

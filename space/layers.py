@@ -9,7 +9,7 @@ EfficientNet's published code.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from space.spec import ArchSpec, StageSpec
+from phinas.space.spec import ArchSpec, StageSpec
 
 
 @dataclass(frozen=True, slots=True)

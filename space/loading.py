@@ -20,12 +20,12 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from space.interchange.peers import spec_of
-from space.presets import PRESETS, preset, preset_hint
-from space.scaling import MAX_FACTOR, round_width
-from space.search_space import LAYER_FIELDS, STAGE_FIELDS, WHOLE_FIELDS, Decision, SearchSpace, Value
-from space.spec import ArchSpec, SpecError, StageSpec
-from space.yaml_text import read_yaml
+from phinas.space.interchange.library_models import spec_of
+from phinas.space.presets import PRESETS, preset, preset_hint
+from phinas.space.scaling import MAX_FACTOR, round_width
+from phinas.space.search_spaces.search_space import LAYER_FIELDS, STAGE_FIELDS, WHOLE_FIELDS, Decision, SearchSpace, Value
+from phinas.space.spec import ArchSpec, SpecError, StageSpec
+from phinas.space.yaml_io import read_yaml
 
 _KEYS = ("name", "base", "stages", "layers", "overrides", "whole")
 
@@ -118,7 +118,7 @@ def load_space(source: str) -> SearchSpace:
 
     Raises SpecError or YamlError, naming the file.
     """
-    from space.spaces import SPACES
+    from phinas.space.search_spaces.definitions import SPACES
 
     path = SPACES.get(source, Path(source).expanduser())
     if not _exists(path):
@@ -142,7 +142,9 @@ def _imported(source: str) -> SearchSpace:
             f"space: {source!r}: {error}; write package.module:NAME of a SearchSpace that Python can import"
         ) from None
     if not isinstance(value, SearchSpace):
-        raise SpecError(f"space: {source!r} is a {type(value).__name__}; it must be a space.search_space.SearchSpace")
+        raise SpecError(
+            f"space: {source!r} is a {type(value).__name__}; it must be a phinas.space.search_spaces.search_space.SearchSpace"
+        )
     return value
 
 

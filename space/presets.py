@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from functools import cache
 
-from space.published import V2, Compound, Listed, Lite, Published
-from space.spec import ArchSpec, SpecError
+from phinas.space.published import V2, Compound, Listed, Lite, Published
+from phinas.space.spec import ArchSpec, SpecError
 
 # Why printed numbers differ, found by counting; tests/space_tests/test_presets.py holds every word of it to the numbers.
 _ONE_MORE = "the printed FLOPs fit one operation more for each output element"

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from space.scaling import scale
-from space.spec import ArchSpec, StageSpec
+from phinas.space.scaling import scale
+from phinas.space.spec import ArchSpec, StageSpec
 
 # Stages of EfficientNet-B0: arXiv:1905.11946, table 1, and tensorflow/tpu models/official/efficientnet.
 # width, depth, kernel, stride, expansion

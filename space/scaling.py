@@ -19,7 +19,7 @@ from dataclasses import replace
 from fractions import Fraction
 from typing import Literal
 
-from space.spec import ArchSpec, SpecError, StageSpec
+from phinas.space.spec import ArchSpec, SpecError, StageSpec
 
 DepthRounding = Literal["ceil", "round", "balanced"]
 MAX_FACTOR = 1_000_000

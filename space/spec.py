@@ -17,7 +17,7 @@ from dataclasses import MISSING, dataclass, fields, replace
 from difflib import get_close_matches
 from typing import Any, Self
 
-from space.yaml_text import dump_yaml, parse_yaml
+from phinas.space.yaml_io import dump_yaml, parse_yaml
 
 # Each kind of block, and the fields of StageSpec that mean nothing to it.
 BLOCKS = {

@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Collection
 
-from experiment.executors.inline import InlineExecutor
-from experiment.executors.interface import Conclusive, Executor, Job, Report, Result
-from experiment.executors.processes import ProcessExecutor
-from experiment.executors.ray_tasks import RayExecutor
-from experiment.executors.retrying import RetryingExecutor
+from phinas.experiment.executors.inline import InlineExecutor
+from phinas.experiment.executors.interface import Conclusive, Executor, Job, Report, Result
+from phinas.experiment.executors.processes import ProcessExecutor
+from phinas.experiment.executors.ray_tasks import RayExecutor
+from phinas.experiment.executors.retry import RetryingExecutor
 
 __all__ = ["EXECUTORS", "Conclusive", "Executor", "Job", "Report", "Result", "make_executor"]
 

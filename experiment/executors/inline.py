@@ -5,8 +5,8 @@ It can neither survive a job that kills its process nor end one that hangs; `lim
 
 import json
 
-from experiment.errors import InputError
-from experiment.executors.interface import Job, Report, Result, attempt
+from phinas.experiment.errors import InputError
+from phinas.experiment.executors.interface import Job, Report, Result, attempt
 
 
 class InlineExecutor:

@@ -15,15 +15,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiment.errors import StorageError
-from experiment.executors.interface import Job, Report, Result
-from experiment.manifest import version
+from phinas.experiment.errors import StorageError
+from phinas.experiment.executors.interface import Job, Report, Result
+from phinas.experiment.manifest import version
 
 # OpenMP threads that spin while they wait starve each other on a busy machine: measured, 20 steps of a tiny network took 43 s,
 # 3 s with threads that sleep, and 0.5 s on an idle machine either way.
 _PATIENT = {"OMP_WAIT_POLICY": "PASSIVE"}
 
-_GRACE_SECONDS = 4.0  # for jobs that are asked to end; phinas/exits.py is patient for 5
+_GRACE_SECONDS = 4.0  # for jobs that are asked to end; phinas/errors.py is patient for 5
 
 
 @dataclass
@@ -80,7 +80,7 @@ class ProcessExecutor:
                 return result
 
     def close(self) -> None:
-        """Jobs under way are asked to end (SIGTERM) and have a moment to keep what they have: `training.job` does."""
+        """Jobs under way are asked to end (SIGTERM) and have a moment to keep what they have: `phinas.training.engine.job` does."""
         try:
             self._ask_to_end()
         finally:
@@ -147,7 +147,7 @@ class ProcessExecutor:
         # -P and the whole path: a worker imports exactly what the driver would, whatever lies in the current directory.
         path = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "experiment.executors.worker"],
+            [sys.executable, "-P", "-m", "phinas.experiment.executors.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -15,9 +15,9 @@ import sys
 import time
 from typing import Any
 
-from experiment.errors import InputError, StorageError
-from experiment.executors.interface import Job, Report, Result, attempt, describe_failure
-from experiment.manifest import version
+from phinas.experiment.errors import InputError, StorageError
+from phinas.experiment.executors.interface import Job, Report, Result, attempt, describe_failure
+from phinas.experiment.manifest import version
 
 CONNECT_SECONDS = 10.0
 

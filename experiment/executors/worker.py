@@ -14,8 +14,8 @@ import signal
 import threading
 from typing import Any, TextIO
 
-from experiment.executors.interface import attempt
-from experiment.manifest import version
+from phinas.experiment.executors.interface import attempt
+from phinas.experiment.manifest import version
 
 
 def main() -> None:

@@ -1,13 +1,13 @@
 """Who says how accurate a network is. An evaluator turns (spec, recipe, seed) into a job whose value is a Measurement."""
 
-from experiment.config import SearchSection
-from experiment.errors import InputError
-from nas.evaluators.accel_nasbench import SPACE, AccelNasbenchEvaluator
-from nas.evaluators.function import FunctionEvaluator
-from nas.evaluators.interface import Evaluator
-from nas.evaluators.noise import NoisyEvaluator
-from nas.evaluators.proxy import ProxyEvaluator
-from training.job import Trainer
+from phinas.experiment.errors import InputError
+from phinas.experiment.schema.config import SearchSection
+from phinas.nas.evaluators.accel_nasbench import SPACE, AccelNasbenchEvaluator
+from phinas.nas.evaluators.function import FunctionEvaluator
+from phinas.nas.evaluators.interface import Evaluator
+from phinas.nas.evaluators.noise import NoisyEvaluator
+from phinas.nas.evaluators.proxy import ProxyEvaluator
+from phinas.training.engine.job import Trainer
 
 EVALUATORS = {
     "proxy": ProxyEvaluator,

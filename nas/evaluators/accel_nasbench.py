@@ -21,19 +21,19 @@ from typing import Any
 
 import numpy as np
 
-from experiment.batch import job_key
-from experiment.config import Recipe
-from experiment.errors import InputError
-from experiment.executors import Job
-from experiment.measurement import Measurement
-from experiment.rundir import write_atomic
-from nas.learning.features import Features
-from nas.learning.gaussian_process import Floats, GaussianProcess, Hyperparameters, standard, tune
-from space.cost_tables import CostTables
-from space.idle import Indices
-from space.loading import load_space
-from space.search_space import Choices, SearchSpace
-from space.spec import ArchSpec, SpecError
+from phinas.experiment.errors import InputError
+from phinas.experiment.executors import Job
+from phinas.experiment.job_list import job_key
+from phinas.experiment.measurement import Measurement
+from phinas.experiment.run_dir import write_atomic
+from phinas.experiment.schema.config import Recipe
+from phinas.nas.surrogate.features import Features
+from phinas.nas.surrogate.gaussian_process import Floats, GaussianProcess, Hyperparameters, standard, tune
+from phinas.space.loading import load_space
+from phinas.space.search_spaces.cost_tables import CostTables
+from phinas.space.search_spaces.inactive_choices import Indices
+from phinas.space.search_spaces.search_space import Choices, SearchSpace
+from phinas.space.spec import ArchSpec, SpecError
 
 SPACE = "accel_nasbench"
 NOISE = 0.0031  # standard deviation over seeds of one network's accuracy, in the authors' ablation (117 networks, 3 seeds)
@@ -224,7 +224,7 @@ class AccelNasbenchEvaluator:
 
     def job(self, spec: ArchSpec, recipe: Recipe, seed: int) -> Job:
         payload = {"path": str(self._path), "spec": spec.to_dict(), "seed": seed}
-        function = "nas.evaluators.accel_nasbench:measure"
+        function = "phinas.nas.evaluators.accel_nasbench:measure"
         key = job_key(function, payload | {"path": "", "recipe": recipe.model_dump()})
         return Job(key, function, payload, self._limit_seconds)
 

@@ -21,14 +21,14 @@ from numbers import Real
 from pathlib import Path
 from typing import Any
 
-from experiment.batch import job_key
-from experiment.config import Recipe
-from experiment.errors import InputError
-from experiment.executors import Conclusive, Job, Report
-from experiment.executors.interface import describe_failure, resolve, takes_report
-from experiment.measurement import Measurement
-from space.search_space import SearchSpace
-from space.spec import ArchSpec
+from phinas.experiment.errors import InputError
+from phinas.experiment.executors import Conclusive, Job, Report
+from phinas.experiment.executors.interface import describe_failure, resolve, takes_report
+from phinas.experiment.job_list import job_key
+from phinas.experiment.measurement import Measurement
+from phinas.experiment.schema.config import Recipe
+from phinas.space.search_spaces.search_space import SearchSpace
+from phinas.space.spec import ArchSpec
 
 
 class FunctionEvaluator:
@@ -54,7 +54,7 @@ class FunctionEvaluator:
 
     def job(self, spec: ArchSpec, recipe: Recipe, seed: int) -> Job:
         payload = {"function": self._name, "spec": spec.to_dict(), "budget": recipe.epochs, "seed": seed}
-        function = "nas.evaluators.function:measure"
+        function = "phinas.nas.evaluators.function:measure"
         return Job(job_key(function, payload), function, payload, self._limit_seconds)
 
     def facts(self) -> dict[str, Any]:

@@ -2,10 +2,10 @@
 
 from typing import Any, Protocol
 
-from experiment.config import Recipe
-from experiment.executors import Job
-from space.search_space import SearchSpace
-from space.spec import ArchSpec
+from phinas.experiment.executors import Job
+from phinas.experiment.schema.config import Recipe
+from phinas.space.search_spaces.search_space import SearchSpace
+from phinas.space.spec import ArchSpec
 
 
 class Evaluator(Protocol):

@@ -5,15 +5,15 @@ from typing import Any
 
 import numpy as np
 
-from experiment.batch import job_key
-from experiment.config import Recipe
-from experiment.executors import Job
-from experiment.executors.interface import resolve
-from experiment.measurement import Measurement
-from experiment.seeds import seed_of
-from nas.evaluators.interface import Evaluator
-from space.search_space import SearchSpace
-from space.spec import ArchSpec
+from phinas.experiment.executors import Job
+from phinas.experiment.executors.interface import resolve
+from phinas.experiment.job_list import job_key
+from phinas.experiment.measurement import Measurement
+from phinas.experiment.schema.config import Recipe
+from phinas.experiment.seeds import seed_of
+from phinas.nas.evaluators.interface import Evaluator
+from phinas.space.search_spaces.search_space import SearchSpace
+from phinas.space.spec import ArchSpec
 
 
 class NoisyEvaluator:
@@ -38,7 +38,7 @@ class NoisyEvaluator:
         inner = self._inner.job(spec, recipe, seed)
         luck = {"deviation": self._deviation, "seed": seed_of(seed, spec.spec_id)}
         payload = {"function": inner.function, "payload": inner.payload, **luck}
-        function = "nas.evaluators.noise:measure"
+        function = "phinas.nas.evaluators.noise:measure"
         return Job(job_key(function, luck | {"inner": inner.key}), function, payload, inner.limit_seconds)
 
 

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from experiment.config import Recipe
-from experiment.executors import Job
-from space.search_space import SearchSpace
-from space.spec import ArchSpec
-from training.job import Trainer
+from phinas.experiment.executors import Job
+from phinas.experiment.schema.config import Recipe
+from phinas.space.search_spaces.search_space import SearchSpace
+from phinas.space.spec import ArchSpec
+from phinas.training.engine.job import Trainer
 
 
 class ProxyEvaluator:

@@ -8,14 +8,14 @@ from collections.abc import Callable
 
 from optuna.samplers import BaseSampler, RandomSampler
 
-from experiment.errors import InputError
-from nas.problem import Problem
-from nas.strategies.evolution import EvolutionSampler
-from nas.strategies.local import LocalSampler
-from nas.strategies.nsga2 import NSGA2Sampler
-from nas.strategies.ppo import PPOSampler
-from nas.strategies.predictor import PredictorSampler
-from nas.strategies.tpe import JointTPESampler
+from phinas.experiment.errors import InputError
+from phinas.nas.problem import Problem
+from phinas.nas.strategies.bayesian import PredictorSampler
+from phinas.nas.strategies.evolution import EvolutionSampler
+from phinas.nas.strategies.hill_climbing import LocalSampler
+from phinas.nas.strategies.nsga2 import NSGA2Sampler
+from phinas.nas.strategies.ppo import PPOSampler
+from phinas.nas.strategies.tpe import JointTPESampler
 
 
 def _random(_problem: Problem, seed: int) -> BaseSampler:

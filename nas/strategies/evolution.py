@@ -15,7 +15,7 @@ from optuna.samplers import BaseSampler, RandomSampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from nas.pareto import crowded
+from phinas.nas.pareto import crowded
 
 
 class EvolutionSampler(BaseSampler):

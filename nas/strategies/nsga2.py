@@ -8,11 +8,11 @@ Optuna's own keeps them in the study it runs on, which a search that was killed 
 import numpy as np
 from optuna.trial import FrozenTrial
 
-from nas.pareto import best_first
-from nas.problem import ACCURACY, COST, Problem
-from nas.strategies.whole import WholeSampler
-from space.idle import Indices
-from space.search_space import Choices
+from phinas.nas.pareto import best_first
+from phinas.nas.problem import ACCURACY, COST, Problem
+from phinas.nas.strategies.base import WholeSampler
+from phinas.space.search_spaces.inactive_choices import Indices
+from phinas.space.search_spaces.search_space import Choices
 
 _TRIES = 32  # children, to find one that is fresh
 

@@ -7,10 +7,10 @@ first that is fresh and that the gate admits is proposed.
 
 from optuna.trial import FrozenTrial
 
-from nas.problem import Problem
-from nas.strategies.whole import WholeSampler
-from space.idle import Indices
-from space.search_space import Choices
+from phinas.nas.problem import Problem
+from phinas.nas.strategies.base import WholeSampler
+from phinas.space.search_spaces.inactive_choices import Indices
+from phinas.space.search_spaces.search_space import Choices
 
 _DRAWS = 64  # a controller that has converged draws what is known however often it is asked
 
@@ -26,7 +26,7 @@ class PPOSampler(WholeSampler):
         ends = range(self._batch, len(finished) + 1, self._batch)
         if not ends:
             return self.draw()
-        from nas.strategies.controller import Batch, learned  # torch takes seconds to import
+        from phinas.nas.strategies.ppo_policy import Batch, learned  # torch takes seconds to import
 
         told = [tuple(row) for row in rows.tolist()]
         rewards = [trial.value or 0.0 for trial in finished]

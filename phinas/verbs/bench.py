@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from experiment.errors import InputError
+from phinas.experiment.errors import InputError
 from phinas.options import SET, config_of, settings_of
 from phinas.verbs.common import JSON, print_json, quiet
 
@@ -42,7 +42,7 @@ def strategies(
     **options: Any,
 ) -> None:
     """Regret over evaluations of each search strategy: bench.md, bench.json, regret.svg and .png in --out."""
-    from phinas.benching import bench_strategies, require_used
+    from phinas.api.bench import bench_strategies, require_used
 
     if options["evaluator"] == "proxy":
         raise InputError("--evaluator: proxy trains networks; name accel-nasbench:PATH or your own package.module:function")

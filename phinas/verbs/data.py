@@ -17,7 +17,7 @@ from phinas.verbs.common import JSON, print_json
 @JSON
 def data(source: str, seed: int, skip_bad_images: bool, group_by: str | None, settings: tuple[str, ...], as_json: bool) -> None:
     """Describe the images of DATA: sizes, classes, problems, and the resolutions and spaces that they are large enough for."""
-    from phinas import census
+    from phinas.api import data
 
     options: dict[str, Any] = {
         "data.source": source,
@@ -26,11 +26,11 @@ def data(source: str, seed: int, skip_bad_images: bool, group_by: str | None, se
         "run.seed": seed,
     }
     config = config_of(None, settings, options, quick=False)
-    facts = census.data(config.data, seed=config.run.seed)
+    facts = data.data(config.data, seed=config.run.seed)
     if as_json:
         print_json(facts)
     else:
-        click.echo(census.as_text(facts))
+        click.echo(data.as_text(facts))
 
 
 VERBS = (data,)

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from phinas.exits import leads
+from phinas.errors import leads
 from phinas.options import NUMBERS, Verb, settings_of
 from phinas.verbs.common import JSON, print_json, quiet
 
@@ -22,13 +22,13 @@ def describe(spec: str, compare: str | None, draw: Path | None, conventions: boo
 
     FLOPs are multiply-adds.
     """
-    from phinas import comparison, description
+    from phinas.api import compare_networks, describe
 
-    facts = description.describe(spec, compare=compare, draw=draw, conventions=conventions, verify=verify)
+    facts = describe.describe(spec, compare=compare, draw=draw, conventions=conventions, verify=verify)
     if as_json:
         print_json(facts)
     else:
-        click.echo(description.as_text(facts) if compare is None else comparison.as_text(facts))
+        click.echo(describe.as_text(facts) if compare is None else compare_networks.as_text(facts))
     if not all(network.get("agrees", True) for network in facts.get("networks", [facts])):
         raise click.exceptions.Exit(1)
 
@@ -47,7 +47,7 @@ def export(spec: str, to: str | None, out: Path, weights: str | None, as_json: b
     onnx (extra `onnx`) and torch (one Python file that needs nothing of phinas, weights beside it) are run to see that they
     give the same. timm and torchvision: weights in that library's names, and in a JSON file how to call its class.
     """
-    from phinas.exporting import export as write_export
+    from phinas.api.export import export as write_export
 
     facts = write_export(spec, to=to, out=out, weights=weights)
     if as_json:
@@ -85,8 +85,8 @@ def fit(spec: str, data: str, out: Path, settings: tuple[str, ...], as_json: boo
 
     The same call again carries on where it was stopped. Several GPUs: torchrun --nproc-per-node N -m phinas fit ...
     """
-    from phinas.fits.results import sentence
-    from phinas.fitting import fit as fit_network
+    from phinas.api.fit import fit as fit_network
+    from phinas.fit_stages.results import sentence
 
     changes = {name.replace("__", "."): value for name, value in options.items() if value is not None} | settings_of(settings)
     facts = fit_network(spec, data=data, out=out, settings=changes, quiet=quiet())
@@ -112,16 +112,16 @@ def latency(specs: tuple[str, ...], batches: tuple[list[float], ...], as_json: b
 
     Several are timed in turns, so that what else the machine does hits all alike. Takes 3 to 25 seconds a network and batch.
     """
-    from phinas import timing
+    from phinas.api import latency
     from phinas.progress import Display
 
     chosen: list[Any] = [int(batch) if batch.is_integer() else batch for given in batches for batch in given]
     with Display(quiet=quiet()).stage("latency") as notify:
-        facts = timing.latency(*specs, batches=chosen or None, notify=notify, **options)
+        facts = latency.latency(*specs, batches=chosen or None, notify=notify, **options)
     if as_json:
         print_json(facts)
     else:
-        click.echo(timing.as_text(facts))
+        click.echo(latency.as_text(facts))
     if all(row["failed"] for row in facts["rows"]):
         raise click.exceptions.Exit(1)
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from experiment.errors import InputError
+from phinas.experiment.errors import InputError
 from phinas.options import BASELINE, FAMILY, SCALING, SEARCH, SET, Verb, changed, config_of, configured
 from phinas.verbs.common import CONFIG, DIRECTORY, JSON, OUT, print_json, quiet, tell
 
@@ -77,20 +77,20 @@ def _goes_with_a_run(name: str) -> bool:
 def _show_scaling(
     directory: Path | None, settings: tuple[str, ...], options: dict[str, Any], *, published: bool, as_json: bool
 ) -> None:
-    from experiment.rundir import RunDir
-    from phinas import scaling
+    from phinas.api import scale_preview
+    from phinas.experiment.run_dir import RunDir
 
     if directory is None:
         config = config_of(None, settings, options, quick=False, imageless=True)
     else:
         config = changed(directory, (*settings, f"scaling.baseline={RunDir(directory).baseline}"), options)
-    facts = scaling.published(config) if published else scaling.dry_run(config)
+    facts = scale_preview.published(config) if published else scale_preview.dry_run(config)
     if as_json:
         print_json({name: fact for name, fact in facts.items() if name != "text"})
     elif published:
         click.echo(f"{facts['text']}\n{facts['difference']}")
     else:
-        click.echo(scaling.grid_as_text(facts))
+        click.echo(scale_preview.grid_as_text(facts))
 
 
 @click.command(cls=Verb)
@@ -130,8 +130,8 @@ def resume(directory: Path, as_json: bool) -> None:
 @JSON
 def plan(config: Path | None, settings: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """What a run will cost (trainings, FLOPs, hours on this device) before it is spent."""
-    from phinas.planning import as_text
-    from phinas.planning import plan as make_plan
+    from phinas.api.plan import as_text
+    from phinas.api.plan import plan as make_plan
 
     facts = make_plan(config_of(config, settings, options, quick=True))
     if as_json:

@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 
-from reports.figures import controls, family, front, grid, network, progress
-from reports.plates import Plate
+from phinas.reports.figure_export import Plate
+from phinas.reports.figures import controls, family, grid, network, pareto, progress
 
 FIGURES: dict[str, Callable[..., Plate | None]] = {
-    "front": front.draw,
+    "front": pareto.draw,
     "progress": progress.draw,
     "network": network.draw,
     "grid": grid.draw,

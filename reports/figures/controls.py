@@ -5,12 +5,12 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
-from reports.controls import MARKERS, VERDICTS, kind_of, label, member_of
-from reports.figures.frame import axes_of
-from reports.palette import CHOSEN, CROWD, FRONT, INK, MUTED, PAPER, RULE, SEED_DOT
-from reports.plates import Plate, blank
-from reports.records import Records
-from reports.wording import TIMES, counted, joined_names, percent, points
+from phinas.reports.controls import MARKERS, VERDICTS, kind_of, label, member_of
+from phinas.reports.figure_export import Plate, blank
+from phinas.reports.figures.axes import axes_of
+from phinas.reports.formatting import TIMES, counted, joined_names, percent, points
+from phinas.reports.palette import CHOSEN, CROWD, FRONT, INK, MUTED, PAPER, RULE, SEED_DOT
+from phinas.reports.run_data import Records
 
 SHOWN = 40
 _COLOURS = {"better": CROWD, "worse": CHOSEN, "tied": FRONT}

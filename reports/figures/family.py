@@ -6,14 +6,14 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from reports.controls import MARKERS, kind_of, label
-from reports.figures.family_caption import caption
-from reports.figures.frame import axes_of, cost_scale, name_axes, percent_scale
-from reports.figures.labels import Label, Point, place_labels
-from reports.palette import FRONT, INK, MUTED, PAPER, SEED_DOT, SHADE
-from reports.plates import Plate, blank
-from reports.records import Records
-from reports.wording import TIMES, percent, quantity
+from phinas.reports.controls import MARKERS, kind_of, label
+from phinas.reports.figure_export import Plate, blank
+from phinas.reports.figures.axes import axes_of, cost_scale, name_axes, percent_scale
+from phinas.reports.figures.family_caption import caption
+from phinas.reports.figures.labels import Label, Point, place_labels
+from phinas.reports.formatting import TIMES, percent, quantity
+from phinas.reports.palette import FRONT, INK, MUTED, PAPER, SEED_DOT, SHADE
+from phinas.reports.run_data import Records
 
 Marks = tuple[list[Label], list[list[Point]]]
 _DASHED = (0, (3, 2))

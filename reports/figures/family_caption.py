@@ -1,8 +1,8 @@
 """What the figure of the family says below it: what is measured, what is predicted and how far, and which noise is where."""
 
-from reports.controls import MARKERS, kind_of
-from reports.records import Records
-from reports.wording import counted, joined_names
+from phinas.reports.controls import MARKERS, kind_of
+from phinas.reports.formatting import counted, joined_names
+from phinas.reports.run_data import Records
 
 _KINDS = {
     "depth": "depth alone",

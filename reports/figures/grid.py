@@ -5,11 +5,11 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
-from reports.figures.frame import axes_of
-from reports.palette import CROWD, FRONT, INK, MUTED, PAPER, RULE, SEED_DOT
-from reports.plates import Plate, blank
-from reports.records import Records
-from reports.wording import ALPHA, BETA, GAMMA, GREEK, counted, percent, span
+from phinas.reports.figure_export import Plate, blank
+from phinas.reports.figures.axes import axes_of
+from phinas.reports.formatting import ALPHA, BETA, GAMMA, GREEK, counted, percent, span
+from phinas.reports.palette import CROWD, FRONT, INK, MUTED, PAPER, RULE, SEED_DOT
+from phinas.reports.run_data import Records
 
 SHOWN = 40
 _NOTE = "points of accuracy behind the best"

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.transforms import Bbox
 
-from reports.palette import INK, MUTED
+from phinas.reports.palette import INK, MUTED
 
 _MARK = np.array([(x, y) for x in (-3, 0, 3) for y in (-3, 0, 3)], dtype=float)  # a mark's extent, in pixels
 _APART = 2.0  # pixels that a mark has to be farther from an optional label than the one it names

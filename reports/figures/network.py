@@ -1,10 +1,10 @@
-"""The baseline drawn from image to classes: `reports.layout`, as a figure of the report."""
+"""The baseline drawn from image to classes: `phinas.reports.network_diagram`, as a figure of the report."""
 
-from reports.layout.drawing import draw_networks
-from reports.plates import Plate
-from reports.records import Records
-from reports.wording import TIMES, counted
-from space.spec import ArchSpec
+from phinas.reports.figure_export import Plate
+from phinas.reports.formatting import TIMES, counted
+from phinas.reports.network_diagram.drawing import draw_networks
+from phinas.reports.run_data import Records
+from phinas.space.spec import ArchSpec
 
 
 def draw(records: Records, *, narrow: bool) -> Plate | None:

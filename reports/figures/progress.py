@@ -4,15 +4,15 @@ from itertools import accumulate, pairwise
 
 from matplotlib.ticker import MaxNLocator
 
-from experiment.config import FIRST_TRIALS
-from nas.trial import Trial
-from reports.figures.frame import axes_of, name_axes
-from reports.figures.front import POINTED_AT, covered, dot_size
-from reports.figures.labels import Label, place_labels
-from reports.palette import CHOSEN, CROWD, FRONT, RULE
-from reports.plates import Plate, blank
-from reports.records import Records
-from reports.wording import amount, counted, percent
+from phinas.experiment.schema.config import FIRST_TRIALS
+from phinas.nas.trial import Trial
+from phinas.reports.figure_export import Plate, blank
+from phinas.reports.figures.axes import axes_of, name_axes
+from phinas.reports.figures.labels import Label, place_labels
+from phinas.reports.figures.pareto import POINTED_AT, covered, dot_size
+from phinas.reports.formatting import amount, counted, percent
+from phinas.reports.palette import CHOSEN, CROWD, FRONT, RULE
+from phinas.reports.run_data import Records
 
 
 def draw(records: Records, *, narrow: bool) -> Plate | None:

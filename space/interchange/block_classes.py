@@ -8,7 +8,7 @@ import itertools
 from collections.abc import Iterable, Sequence
 from graphlib import TopologicalSorter
 
-from space.layers import Block, Conv
+from phinas.space.layers import Block, Conv
 
 _ACTIVATIONS = {
     "": "",

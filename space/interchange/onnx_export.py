@@ -9,8 +9,8 @@ from pathlib import Path
 
 import torch
 
-from space.blocks import ConvNet
-from space.spec import ArchSpec
+from phinas.space.blocks import ConvNet
+from phinas.space.spec import ArchSpec
 
 TOLERANCE = 1e-4
 

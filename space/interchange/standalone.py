@@ -19,12 +19,12 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from space.blocks import ConvNet
-from space.cost import cost, stage_costs
-from space.interchange.block_classes import BlockClass, convolution_arguments
-from space.interchange.onnx_export import TOLERANCE, ExchangeError
-from space.layers import Block, lower
-from space.spec import ArchSpec
+from phinas.space.blocks import ConvNet
+from phinas.space.cost import cost, stage_costs
+from phinas.space.interchange.block_classes import BlockClass, convolution_arguments
+from phinas.space.interchange.onnx_export import TOLERANCE, ExchangeError
+from phinas.space.layers import Block, lower
+from phinas.space.spec import ArchSpec
 
 _SECONDS = 1800  # enough for the check of the largest network on a slow machine
 
@@ -113,7 +113,7 @@ def render(spec: ArchSpec, *, name: str, sha256: str) -> str:
         calls = [f"({len(list(alike))}, {classes[kind].call(block)})" for block, alike in itertools.groupby(stage)]
         stages.append({"name": row.name, "side": row.side, "rows": calls})
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("space.interchange", "templates"),
+        loader=jinja2.PackageLoader("phinas.space.interchange", "templates"),
         autoescape=jinja2.select_autoescape(["html"]),  # Python needs none: a spec holds numbers and known words only
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

@@ -10,10 +10,10 @@ from dataclasses import replace
 from itertools import product
 from typing import Any
 
-from space.interchange.timm_strings import ACTIVATIONS, ARGUMENTS, PADDINGS, as_text, squeezed_width
-from space.layers import lower_block
-from space.scaling import round_width
-from space.spec import ArchSpec, SpecError, StageSpec
+from phinas.space.interchange.timm_strings import ACTIVATIONS, ARGUMENTS, PADDINGS, as_text, squeezed_width
+from phinas.space.layers import lower_block
+from phinas.space.scaling import round_width
+from phinas.space.spec import ArchSpec, SpecError, StageSpec
 
 _TOKEN = re.compile(r"(r|k|s|c|fc|e|se)(\d+(?:\.\d+)?(?:e-?\d+)?)")
 _WHOLE = ("r", "k", "s", "c", "fc")

@@ -16,9 +16,9 @@ from functools import partial
 from itertools import groupby
 from typing import Any
 
-from space.layers import Block, lower
-from space.scaling import round_width
-from space.spec import ArchSpec, SpecError, StageSpec
+from phinas.space.layers import Block, lower
+from phinas.space.scaling import round_width
+from phinas.space.spec import ArchSpec, SpecError, StageSpec
 
 # The convolutions of a block, squeeze-and-excitation aside, and what timm calls it.
 _KINDS = {

@@ -2,7 +2,7 @@
 
 import pytest
 
-from experiment.executors import EXECUTORS
+from phinas.experiment.executors import EXECUTORS
 
 
 @pytest.fixture(scope="module")

@@ -8,16 +8,16 @@ from pathlib import Path
 import optuna
 import pytest
 
-from experiment.config import DataSection, Recipe, RunSection, SearchSection
-from experiment.errors import InputError, NothingFound
-from experiment.executors.inline import InlineExecutor
-from experiment.measurement import Measurement
-from experiment.store import Ledger
-from nas.evaluators import EVALUATORS, AccelNasbenchEvaluator, FunctionEvaluator, ProxyEvaluator, make_evaluator
-from nas.search import search
-from space.loading import load_space
-from training.job import Trainer
-from training.prepared import prepare
+from phinas.experiment.errors import InputError, NothingFound
+from phinas.experiment.executors.inline import InlineExecutor
+from phinas.experiment.measurement import Measurement
+from phinas.experiment.schema.config import DataSection, Recipe, RunSection, SearchSection
+from phinas.experiment.trial_store import Ledger
+from phinas.nas.evaluators import EVALUATORS, AccelNasbenchEvaluator, FunctionEvaluator, ProxyEvaluator, make_evaluator
+from phinas.nas.search import search
+from phinas.space.loading import load_space
+from phinas.training.data.prepared_dataset import prepare
+from phinas.training.engine.job import Trainer
 
 SPACE = load_space("tiny").fitted(channels=1, classes=10, resolution=8)
 BUDGET = Recipe(epochs=1, batch=64)
@@ -25,7 +25,7 @@ RECORDS = Path(__file__).resolve().parents[3] / "shared" / "data" / "accel-nasbe
 
 # Half of the networks get what `odd` gives.
 MODULE = """
-from experiment.measurement import Measurement
+from phinas.experiment.measurement import Measurement
 
 def odd(spec, budget, seed):
     {body}

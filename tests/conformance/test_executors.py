@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from experiment.errors import InputError
-from experiment.executors import EXECUTORS, Job, Result
+from phinas.experiment.errors import InputError
+from phinas.experiment.executors import EXECUTORS, Job, Result
 
 JOBS = """
 import json, os, signal, subprocess, sys, time
@@ -260,7 +260,7 @@ def test_workers_and_their_children_end_when_their_driver_is_killed(jobs, tmp_pa
     driver_code = inspect.cleandoc(f"""
         import sys
         sys.path.insert(0, {str(tmp_path)!r})
-        from experiment.executors import EXECUTORS, Job
+        from phinas.experiment.executors import EXECUTORS, Job
         executor = EXECUTORS["processes"](2)
         for name in ("a", "b"):
             executor.submit(Job(name, "{jobs}:hang", {{"folder": {str(tmp_path)!r}, "name": name}}))

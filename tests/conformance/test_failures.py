@@ -8,14 +8,14 @@ from contextlib import closing
 import optuna
 import pytest
 
-from experiment.config import Recipe, SearchSection, config_from_text
-from experiment.errors import InputError, NothingFound
-from experiment.executors import make_executor
-from experiment.executors.inline import InlineExecutor
-from experiment.store import Ledger
-from nas.evaluators.function import FunctionEvaluator
-from nas.search import search
-from space.loading import load_space
+from phinas.experiment.errors import InputError, NothingFound
+from phinas.experiment.executors import make_executor
+from phinas.experiment.executors.inline import InlineExecutor
+from phinas.experiment.schema.config import Recipe, SearchSection, config_from_text
+from phinas.experiment.trial_store import Ledger
+from phinas.nas.evaluators.function import FunctionEvaluator
+from phinas.nas.search import search
+from phinas.space.loading import load_space
 
 TINY = load_space("tiny")
 

@@ -7,18 +7,18 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from experiment.config import Recipe, SearchSection, config_from_text
-from experiment.errors import InputError
-from experiment.executors import make_executor
-from experiment.executors.inline import InlineExecutor
-from experiment.measurement import Measurement
-from experiment.store import ORPHAN, Ledger, open_store
-from nas.baseline import choose_baseline
-from nas.evaluators.function import FunctionEvaluator
-from nas.pareto import pareto_front
-from nas.pruning import PRUNERS, Pruning, require_reports
-from nas.search import search
-from space.loading import load_space
+from phinas.experiment.errors import InputError
+from phinas.experiment.executors import make_executor
+from phinas.experiment.executors.inline import InlineExecutor
+from phinas.experiment.measurement import Measurement
+from phinas.experiment.schema.config import Recipe, SearchSection, config_from_text
+from phinas.experiment.trial_store import ORPHAN, Ledger, open_store
+from phinas.nas.evaluators.function import FunctionEvaluator
+from phinas.nas.pareto import pareto_front
+from phinas.nas.pruning import PRUNERS, Pruning, require_reports
+from phinas.nas.search import search
+from phinas.nas.selection.baseline import choose_baseline
+from phinas.space.loading import load_space
 
 REAL = [name for name in PRUNERS if name != "none"]
 TINY = load_space("tiny")
@@ -27,7 +27,7 @@ EPOCHS = 9
 EVALUATORS = """
 import os, signal, time
 from pathlib import Path
-from experiment.measurement import Measurement
+from phinas.experiment.measurement import Measurement
 
 def final(spec): return 0.2 + int(spec.spec_id, 16) % 1000 / 2000
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from experiment.errors import InputError, StorageError
-from experiment.executors import EXECUTORS, Executor, Job
-from experiment.executors.ray_tasks import sharing_a_gpu
+from phinas.experiment.errors import InputError, StorageError
+from phinas.experiment.executors import EXECUTORS, Executor, Job
+from phinas.experiment.executors.ray_tasks import sharing_a_gpu
 
 ray = pytest.importorskip("ray", reason="the extra `ray` is not installed")
 

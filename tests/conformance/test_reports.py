@@ -8,7 +8,7 @@ from contextlib import closing
 
 import pytest
 
-from experiment.executors import EXECUTORS, Job, make_executor
+from phinas.experiment.executors import EXECUTORS, Job, make_executor
 
 JOBS = """
 import os, signal, time

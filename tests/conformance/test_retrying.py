@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from experiment.executors import EXECUTORS, Job, Result, make_executor
+from phinas.experiment.executors import EXECUTORS, Job, Result, make_executor
 
 JOBS = """
 import os, signal, sys, time

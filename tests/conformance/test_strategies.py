@@ -16,20 +16,20 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from experiment.config import SearchSection
-from experiment.errors import InputError
-from experiment.executors import EXECUTORS, Result
-from experiment.executors.inline import InlineExecutor
-from experiment.executors.processes import ProcessExecutor
-from experiment.store import ORPHAN, Ledger, open_store
-from nas.evaluators.function import FunctionEvaluator
-from nas.pareto import hypervolume, pareto_front
-from nas.search import search
-from nas.strategies import FOR_FRONTS, STRATEGIES, require_strategy
-from space.cost import cost
-from space.loading import load_space
-from space.search_space import Decision, SearchSpace
-from space.spec import ArchSpec
+from phinas.experiment.errors import InputError
+from phinas.experiment.executors import EXECUTORS, Result
+from phinas.experiment.executors.inline import InlineExecutor
+from phinas.experiment.executors.processes import ProcessExecutor
+from phinas.experiment.schema.config import SearchSection
+from phinas.experiment.trial_store import ORPHAN, Ledger, open_store
+from phinas.nas.evaluators.function import FunctionEvaluator
+from phinas.nas.pareto import hypervolume, pareto_front
+from phinas.nas.search import search
+from phinas.nas.strategies import FOR_FRONTS, STRATEGIES, require_strategy
+from phinas.space.cost import cost
+from phinas.space.loading import load_space
+from phinas.space.search_spaces.search_space import Decision, SearchSpace
+from phinas.space.spec import ArchSpec
 
 LEARNERS = [name for name in STRATEGIES if name != "random"]
 BLIND = ("random", "tpe", "evolution")  # look at neither gate nor memory before they propose, so the search has to refuse
@@ -184,8 +184,8 @@ import json, sys
 sys.path[:0] = [{tests!r}, {evaluators!r}]
 import optuna
 from optuna.trial import TrialState, create_trial
-from experiment.store import Ledger
-from nas.problem import distributions_of
+from phinas.experiment.trial_store import Ledger
+from phinas.nas.problem import distributions_of
 from test_strategies import TINY, run
 told = {{}}
 for name, trials in json.load(sys.stdin).items():

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from experiment.batch import Outcome, Task, job_key, record, run_batch
-from experiment.errors import DiskError
-from experiment.executors import EXECUTORS, Job, Result
-from experiment.measurement import Measurement
-from experiment.store import open_store
+from phinas.experiment.errors import DiskError
+from phinas.experiment.executors import EXECUTORS, Job, Result
+from phinas.experiment.job_list import Outcome, Task, job_key, record, run_batch
+from phinas.experiment.measurement import Measurement
+from phinas.experiment.trial_store import open_store
 
 JOBS = """
 from pathlib import Path

@@ -2,7 +2,8 @@
 
 import pytest
 
-from experiment.config import (
+from phinas.experiment.errors import InputError
+from phinas.experiment.schema.config import (
     GROWABLE,
     Config,
     check_growth,
@@ -12,8 +13,7 @@ from experiment.config import (
     load_config,
     merged,
 )
-from experiment.errors import InputError
-from space.yaml_text import dump_yaml
+from phinas.space.yaml_io import dump_yaml
 
 WHOLE = config_from_text("data: {source: digits}", where="c.yaml")
 

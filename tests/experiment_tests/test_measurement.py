@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiment.executors.interface import Conclusive
-from experiment.measurement import Measurement, decode_correct, encode_correct, wilson_interval
-from experiment.seeds import seed_of
+from phinas.experiment.executors.interface import Conclusive
+from phinas.experiment.measurement import Measurement, decode_correct, encode_correct, wilson_interval
+from phinas.experiment.seeds import seed_of
 
 
 # Newcombe (1998), "Two-sided confidence intervals for the single proportion", table I, method 3.

@@ -2,8 +2,8 @@
 
 import pytest
 
-from experiment.config import RECIPES, Recipe, config_from_dict, merged
-from experiment.errors import InputError
+from phinas.experiment.errors import InputError
+from phinas.experiment.schema.config import RECIPES, Recipe, config_from_dict, merged
 
 NO_RECIPE = "is no recipe; write one of quick, proxy, validate, full, or options such as {epochs: 10}"
 DATA = {"data": {"source": "digits"}}

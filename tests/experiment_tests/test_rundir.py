@@ -11,13 +11,13 @@ from contextlib import contextmanager
 
 import pytest
 
-from experiment.errors import InputError, InUseError
-from experiment.manifest import file_sha256, new_manifest, read_manifest, record_artefacts
-from experiment.rundir import RunDir, write_atomic, write_json
+from phinas.experiment.errors import InputError, InUseError
+from phinas.experiment.manifest import file_sha256, new_manifest, read_manifest, record_artefacts
+from phinas.experiment.run_dir import RunDir, write_atomic, write_json
 
 HOLDER = """
 import sys, time
-from experiment.rundir import RunDir
+from phinas.experiment.run_dir import RunDir
 with RunDir(sys.argv[1]).locked():
     print("held", flush=True)
     time.sleep(60)

@@ -16,9 +16,9 @@ from optuna.distributions import CategoricalDistribution
 from optuna.trial import TrialState
 from sqlalchemy import text
 
-from experiment.errors import DiskError, InputError, StorageError
-from experiment.measurement import Measurement
-from experiment.store import ORPHAN, open_store
+from phinas.experiment.errors import DiskError, InputError, StorageError
+from phinas.experiment.measurement import Measurement
+from phinas.experiment.trial_store import ORPHAN, open_store
 
 CHOICES = {"stages.0.kernel": 3, "stages.0.skip": True, "resolution": 24}
 DISTRIBUTIONS = {
@@ -290,8 +290,8 @@ def test_a_read_only_disk_is_a_disk_error(small_disk, monkeypatch):
 WRITER = """
 import sys
 from pathlib import Path
-from experiment.measurement import Measurement
-from experiment.store import open_store
+from phinas.experiment.measurement import Measurement
+from phinas.experiment.trial_store import open_store
 path = Path(sys.argv[1])
 ledger = open_store(path, url=None, new=not path.exists()).ledger("search")
 for row in ledger.recover():

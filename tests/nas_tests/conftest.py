@@ -4,14 +4,14 @@ import optuna
 import pytest
 from optuna.trial import TrialState, create_trial
 
-from experiment.measurement import Measurement
-from nas.gate import Gate
-from nas.problem import ACCURACY, COST, Problem, distributions_of
-from nas.reward import make_reward
-from nas.strategies import STRATEGIES
-from nas.study import Proposer
-from space.cost import cost
-from space.loading import load_space
+from phinas.experiment.measurement import Measurement
+from phinas.nas.cost_constraint import Gate
+from phinas.nas.problem import ACCURACY, COST, Problem, distributions_of
+from phinas.nas.reward import make_reward
+from phinas.nas.strategies import STRATEGIES
+from phinas.nas.study import Proposer
+from phinas.space.cost import cost
+from phinas.space.loading import load_space
 
 TINY = load_space("tiny")
 

@@ -12,16 +12,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiment.config import Recipe, SearchSection
-from experiment.errors import InputError
-from experiment.executors.interface import resolve
-from nas.evaluators import accel_nasbench, make_evaluator
-from nas.evaluators.accel_nasbench import NOISE, AccelNasbenchEvaluator, Surrogate, read_records, surrogate
-from nas.evaluators.noise import NoisyEvaluator
-from nas.learning.gaussian_process import Hyperparameters
-from space.loading import load_space
-from space.presets import preset
-from space.search_space import Decision, SearchSpace
+from phinas.experiment.errors import InputError
+from phinas.experiment.executors.interface import resolve
+from phinas.experiment.schema.config import Recipe, SearchSection
+from phinas.nas.evaluators import accel_nasbench, make_evaluator
+from phinas.nas.evaluators.accel_nasbench import NOISE, AccelNasbenchEvaluator, Surrogate, read_records, surrogate
+from phinas.nas.evaluators.noise import NoisyEvaluator
+from phinas.nas.surrogate.gaussian_process import Hyperparameters
+from phinas.space.loading import load_space
+from phinas.space.presets import preset
+from phinas.space.search_spaces.search_space import Decision, SearchSpace
 
 ARCHIVE = Path(__file__).resolve().parents[3] / "shared" / "data" / "accel-nasbench" / "anb_dataset_jsons.tar.gz"
 SPACE = load_space("accel_nasbench")

@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from nas.gate import Gate
-from nas.learning import accuracy_model
-from nas.learning.accuracy_model import MOST, learn_accuracy, learn_log_cost, without_disasters
-from nas.learning.gaussian_process import GaussianProcess
-from nas.problem import Problem
-from nas.reward import make_reward
-from space.cost_tables import METRICS
-from space.loading import load_space
+from phinas.nas.cost_constraint import Gate
+from phinas.nas.problem import Problem
+from phinas.nas.reward import make_reward
+from phinas.nas.surrogate import accuracy_model
+from phinas.nas.surrogate.accuracy_model import MOST, learn_accuracy, learn_log_cost, without_disasters
+from phinas.nas.surrogate.gaussian_process import GaussianProcess
+from phinas.space.loading import load_space
+from phinas.space.search_spaces.cost_tables import METRICS
 
 TINY = load_space("tiny")
 

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from nas.gate import Gate
-from nas.learning.acquisition import log_expected_improvement
-from nas.problem import Problem
-from nas.reward import make_reward
-from nas.strategies.predictor import Hypervolume, Improvement
-from space.cost_tables import METRICS
-from space.loading import load_space
+from phinas.nas.cost_constraint import Gate
+from phinas.nas.problem import Problem
+from phinas.nas.reward import make_reward
+from phinas.nas.strategies.bayesian import Hypervolume, Improvement
+from phinas.nas.surrogate.acquisition import log_expected_improvement
+from phinas.space.loading import load_space
+from phinas.space.search_spaces.cost_tables import METRICS
 
 TINY = load_space("tiny")
 

@@ -10,23 +10,23 @@ import numpy as np
 import optuna
 import pytest
 
-from experiment.config import Recipe, SearchSection
-from experiment.errors import NothingFound
-from experiment.executors.inline import InlineExecutor
-from experiment.measurement import Measurement
-from experiment.store import Ledger
-from nas.baseline import choose_baseline
-from nas.evaluators.function import FunctionEvaluator
-from nas.finalists import best_together, pick_finalists
-from nas.gate import Gate
-from nas.reference import resolve
-from nas.reward import Reward
-from nas.search import SearchResult
-from nas.trial import Trial
-from space.cost import cost
-from space.loading import load_space
-from space.yaml_text import dump_yaml, parse_yaml
-from training.latency import Stopwatch
+from phinas.experiment.errors import NothingFound
+from phinas.experiment.executors.inline import InlineExecutor
+from phinas.experiment.measurement import Measurement
+from phinas.experiment.schema.config import Recipe, SearchSection
+from phinas.experiment.trial_store import Ledger
+from phinas.nas.cost_constraint import Gate
+from phinas.nas.evaluators.function import FunctionEvaluator
+from phinas.nas.reward import Reward
+from phinas.nas.search import SearchResult
+from phinas.nas.selection.baseline import choose_baseline
+from phinas.nas.selection.finalists import best_together, pick_finalists
+from phinas.nas.selection.reference_network import resolve
+from phinas.nas.trial import Trial
+from phinas.space.cost import cost
+from phinas.space.loading import load_space
+from phinas.space.yaml_io import dump_yaml, parse_yaml
+from phinas.training.timing.latency import Stopwatch
 
 SPACE = load_space("tiny")
 _generator = random.Random(1)

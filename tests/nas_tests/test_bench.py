@@ -6,15 +6,15 @@ import math
 import numpy as np
 import pytest
 
-from experiment.config import SearchSection
-from nas.bench.contest import SEARCHERS, run
-from nas.bench.optimum import best_reward
-from nas.bench.score import evaluations_to, quartiles, regrets, summary
-from nas.gate import Gate
-from nas.problem import Problem
-from nas.reward import make_reward
-from space.cost import cost
-from space.loading import load_space
+from phinas.experiment.schema.config import SearchSection
+from phinas.nas.benchmark.optimum import best_reward
+from phinas.nas.benchmark.regret import evaluations_to, quartiles, regrets, summary
+from phinas.nas.benchmark.runner import SEARCHERS, run
+from phinas.nas.cost_constraint import Gate
+from phinas.nas.problem import Problem
+from phinas.nas.reward import make_reward
+from phinas.space.cost import cost
+from phinas.space.loading import load_space
 
 TINY = load_space("tiny")
 MODULE = """

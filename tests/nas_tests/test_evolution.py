@@ -5,7 +5,7 @@ import pytest
 from optuna.distributions import CategoricalDistribution
 from optuna.trial import TrialState, create_trial
 
-from nas.strategies.evolution import EvolutionSampler
+from phinas.nas.strategies.evolution import EvolutionSampler
 
 DISTRIBUTIONS = {f"d{index}": CategoricalDistribution(list(range(4))) for index in range(10)}
 FIXED = {"fixed": CategoricalDistribution([7])}

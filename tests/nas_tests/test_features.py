@@ -3,16 +3,16 @@
 import numpy as np
 import pytest
 
-from nas.gate import Gate
-from nas.problem import Problem
-from nas.reward import make_reward
-from space.cost import cost, stage_costs
-from space.cost_tables import METRICS, CostTables
-from space.idle import Idleness
-from space.loading import load_space
-from space.search_space import Decision, SearchSpace
-from space.spaces import SPACES
-from space.spec import ArchSpec, StageSpec
+from phinas.nas.cost_constraint import Gate
+from phinas.nas.problem import Problem
+from phinas.nas.reward import make_reward
+from phinas.space.cost import cost, stage_costs
+from phinas.space.loading import load_space
+from phinas.space.search_spaces.cost_tables import METRICS, CostTables
+from phinas.space.search_spaces.definitions import SPACES
+from phinas.space.search_spaces.inactive_choices import Idleness
+from phinas.space.search_spaces.search_space import Decision, SearchSpace
+from phinas.space.spec import ArchSpec, StageSpec
 
 BASE = ArchSpec(
     (StageSpec(8, 1, expansion=1), StageSpec(16, 3, stride=2, expansion=3), StageSpec(24, 2, stride=2, expansion=3)),
@@ -131,6 +131,6 @@ def test_a_space_too_large_for_tables_is_priced_one_by_one_and_each_network_once
     assert problem.costs(rows).tolist() == expected
     assert problem.stage_costs(rows).tolist() == [[[0] * 4] * 3] * 30
     priced = []
-    monkeypatch.setattr("nas.problem.cost", lambda spec: priced.append(spec) or cost(spec))
+    monkeypatch.setattr("phinas.nas.problem.cost", lambda spec: priced.append(spec) or cost(spec))
     assert problem.costs(rows).tolist() == expected
     assert priced == []

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiment.errors import InputError
-from nas.gate import ENUMERABLE, Gate, approach, require_reachable
-from space.cost import cost
-from space.loading import load_space
-from space.search_space import SearchSpace
+from phinas.experiment.errors import InputError
+from phinas.nas.cost_constraint import ENUMERABLE, Gate, approach, require_reachable
+from phinas.space.cost import cost
+from phinas.space.loading import load_space
+from phinas.space.search_spaces.search_space import SearchSpace
 
 TINY = load_space("tiny")
 SMALL = SearchSpace("small", TINY.base, TINY.decisions[:4])

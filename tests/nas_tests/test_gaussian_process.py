@@ -7,7 +7,7 @@ import pytest
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, DotProduct, Matern, WhiteKernel
 
-from nas.learning.gaussian_process import GaussianProcess, Hyperparameters, _negative_log_likelihood, standard, tune
+from phinas.nas.surrogate.gaussian_process import GaussianProcess, Hyperparameters, _negative_log_likelihood, standard, tune
 
 GENERATOR = np.random.default_rng(0)
 ROWS = GENERATOR.normal(size=(40, 5))

@@ -5,9 +5,9 @@ import random
 import pytest
 from optuna.trial import TrialState
 
-from nas.gate import Gate
-from space.cost import cost
-from space.loading import load_space
+from phinas.nas.cost_constraint import Gate
+from phinas.space.cost import cost
+from phinas.space.loading import load_space
 
 TINY = load_space("tiny")
 FIRST = {decision.name: decision.values[0] for decision in TINY.decisions}

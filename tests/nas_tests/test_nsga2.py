@@ -6,10 +6,10 @@ import random
 import numpy as np
 import pytest
 
-from nas.pareto import best_first, crowding, ranks
-from nas.strategies.nsga2 import NSGA2Sampler
-from space.cost import cost
-from space.loading import load_space
+from phinas.nas.pareto import best_first, crowding, ranks
+from phinas.nas.strategies.nsga2 import NSGA2Sampler
+from phinas.space.cost import cost
+from phinas.space.loading import load_space
 
 TINY = load_space("tiny")
 

@@ -9,26 +9,26 @@ import optuna
 import pytest
 from optuna.storages import InMemoryStorage
 
-from experiment.batch import job_key
-from experiment.config import FIRST_TRIALS, Recipe, SearchSection
-from experiment.errors import InputError, NothingFound
-from experiment.executors import EXECUTORS, Job
-from experiment.executors.inline import InlineExecutor
-from experiment.store import Ledger, open_store
-from nas.baseline import choose_baseline
-from nas.evaluators.function import FunctionEvaluator
-from nas.gate import Gate
-from nas.objective import REWARD
-from nas.pareto import pareto_front
-from nas.problem import Problem
-from nas.reward import Reward
-from nas.search import search
-from nas.study import COST, Proposer
-from nas.trial import measured_trials
-from space.loading import load_space
-from space.search_space import Decision, SearchSpace
-from space.spec import ArchSpec
-from training.latency import Stopwatch
+from phinas.experiment.errors import InputError, NothingFound
+from phinas.experiment.executors import EXECUTORS, Job
+from phinas.experiment.executors.inline import InlineExecutor
+from phinas.experiment.job_list import job_key
+from phinas.experiment.schema.config import FIRST_TRIALS, Recipe, SearchSection
+from phinas.experiment.trial_store import Ledger, open_store
+from phinas.nas.cost_constraint import Gate
+from phinas.nas.evaluators.function import FunctionEvaluator
+from phinas.nas.objective import REWARD
+from phinas.nas.pareto import pareto_front
+from phinas.nas.problem import Problem
+from phinas.nas.reward import Reward
+from phinas.nas.search import search
+from phinas.nas.selection.baseline import choose_baseline
+from phinas.nas.study import COST, Proposer
+from phinas.nas.trial import measured_trials
+from phinas.space.loading import load_space
+from phinas.space.search_spaces.search_space import Decision, SearchSpace
+from phinas.space.spec import ArchSpec
+from phinas.training.timing.latency import Stopwatch
 
 TINY = load_space("tiny").fitted(channels=1, classes=10, resolution=8)
 TWELVE = SearchSpace("twelve", TINY.base, (Decision("stages.0.kernel", (3, 5)), Decision("stages.1.width", (8, 16, 24)),
@@ -37,7 +37,7 @@ BUDGET = FIRST_TRIALS + 6
 
 MODULE = """
 import pathlib
-from space.cost import cost
+from phinas.space.cost import cost
 
 def luck(spec):
     return int(spec.spec_id, 16) % 1009 / 1009
@@ -51,7 +51,7 @@ def failing(spec, budget, seed):
     return 0.5
 
 def time(spec, log, on):
-    from space.spec import ArchSpec
+    from phinas.space.spec import ArchSpec
     spec = ArchSpec.from_dict(spec)
     with pathlib.Path(log).open("a") as file:
         file.write(spec.spec_id + "\\n")

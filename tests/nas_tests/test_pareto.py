@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiment.measurement import Measurement
-from nas.pareto import crowding, hypervolume, pareto_front, ranks
-from nas.trial import Trial
-from space.cost import Cost
-from space.loading import load_space
+from phinas.experiment.measurement import Measurement
+from phinas.nas.pareto import crowding, hypervolume, pareto_front, ranks
+from phinas.nas.trial import Trial
+from phinas.space.cost import Cost
+from phinas.space.loading import load_space
 
 SPEC = load_space("tiny").base
 

@@ -10,9 +10,9 @@ import time
 import pytest
 import torch
 
-from nas.strategies import controller
-from nas.strategies.controller import Batch, Policy, learned
-from space.loading import load_space
+from phinas.nas.strategies import ppo_policy
+from phinas.nas.strategies.ppo_policy import Batch, Policy, learned
+from phinas.space.loading import load_space
 
 TINY = load_space("tiny")
 RADICES = [len(decision.values) for decision in TINY.decisions]
@@ -49,7 +49,7 @@ def test_the_policy_is_the_same_whether_batches_came_one_by_one_or_all_at_once()
     batches = batches_of(6)
     for count in range(1, 7):
         step_by_step = learned(RADICES, batches[:count])
-    controller._learners.clear()
+    ppo_policy._learners.clear()
     at_once = learned(RADICES, batches)
     assert at_once is not step_by_step
     for one, other in zip(step_by_step.parameters(), at_once.parameters(), strict=True):
@@ -62,14 +62,14 @@ def test_another_history_makes_another_policy():
 
 
 def test_torch_is_loaded_when_the_controller_is_needed_and_not_before():
-    code = "import sys, nas.strategies; print('torch' in sys.modules)"
+    code = "import sys, phinas.nas.strategies; print('torch' in sys.modules)"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert told.stdout.strip() == "False"
 
 
 def test_what_is_remembered_is_bounded():
     learned(RADICES, batches_of(40))
-    assert len(controller._learners) <= 16
+    assert len(ppo_policy._learners) <= 16
 
 
 def test_samples_are_positions_of_the_decisions_and_follow_from_the_seed():
@@ -92,7 +92,7 @@ def test_the_probabilities_of_all_sequences_sum_to_one():
 
 
 def test_torch_is_left_as_it_was_found(field):
-    controller._learners.clear()
+    ppo_policy._learners.clear()
     torch.manual_seed(3)
     expected = torch.rand(4)
     torch.manual_seed(3)
@@ -102,7 +102,7 @@ def test_torch_is_left_as_it_was_found(field):
     assert torch.get_num_threads() == threads
     torch.manual_seed(4)
     other_state = field().climb("ppo", bandit, trials=20)
-    controller._learners.clear()
+    ppo_policy._learners.clear()
     assert field().climb("ppo", bandit, trials=20) == other_state
 
 

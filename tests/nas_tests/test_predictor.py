@@ -9,17 +9,17 @@ import zlib
 import numpy as np
 import pytest
 
-from experiment.measurement import Measurement
-from nas.gate import Gate
-from nas.pareto import hypervolume
-from nas.problem import Problem
-from nas.reward import make_reward
-from nas.strategies.predictor import FIRST
-from nas.study import Proposer
-from space.cost import cost
-from space.loading import load_space
-from space.search_space import Decision, SearchSpace
-from space.spec import ArchSpec, StageSpec
+from phinas.experiment.measurement import Measurement
+from phinas.nas.cost_constraint import Gate
+from phinas.nas.pareto import hypervolume
+from phinas.nas.problem import Problem
+from phinas.nas.reward import make_reward
+from phinas.nas.strategies.bayesian import FIRST
+from phinas.nas.study import Proposer
+from phinas.space.cost import cost
+from phinas.space.loading import load_space
+from phinas.space.search_spaces.search_space import Decision, SearchSpace
+from phinas.space.spec import ArchSpec, StageSpec
 
 BASE = ArchSpec(
     (StageSpec(16, 1, expansion=1), StageSpec(24, 4, stride=2), StageSpec(48, 4, stride=2), StageSpec(96, 3, stride=2)),

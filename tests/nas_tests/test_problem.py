@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from nas.gate import Gate
-from nas.problem import Problem, distinct
-from nas.reward import make_reward
-from space.cost import cost
-from space.loading import load_space
-from space.search_space import Decision, SearchSpace
-from space.spec import ArchSpec, StageSpec
+from phinas.nas.cost_constraint import Gate
+from phinas.nas.problem import Problem, distinct
+from phinas.nas.reward import make_reward
+from phinas.space.cost import cost
+from phinas.space.loading import load_space
+from phinas.space.search_spaces.search_space import Decision, SearchSpace
+from phinas.space.spec import ArchSpec, StageSpec
 
 BASE = ArchSpec((StageSpec(8, 1), StageSpec(16, 3, stride=2)), resolution=32, stem_width=8, head_width=32, classes=10)
 LAYERED = SearchSpace("layered", BASE, tuple(

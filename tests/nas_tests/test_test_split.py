@@ -6,15 +6,15 @@ import optuna
 import pytest
 import torch
 
-from experiment.config import DataSection, Recipe, RunSection, SearchSection
-from experiment.executors import EXECUTORS
-from experiment.store import Ledger
-from nas.baseline import choose_baseline
-from nas.evaluators import make_evaluator
-from nas.search import search
-from space.loading import load_space
-from training.job import Trainer
-from training.prepared import prepare
+from phinas.experiment.executors import EXECUTORS
+from phinas.experiment.schema.config import DataSection, Recipe, RunSection, SearchSection
+from phinas.experiment.trial_store import Ledger
+from phinas.nas.evaluators import make_evaluator
+from phinas.nas.search import search
+from phinas.nas.selection.baseline import choose_baseline
+from phinas.space.loading import load_space
+from phinas.training.data.prepared_dataset import prepare
+from phinas.training.engine.job import Trainer
 
 DATA = DataSection(source="digits", upsample=True, train_limit=200, validation_limit=100)
 SHORT = Recipe(epochs=2, batch=32, optimizer="adamw", learning_rate=0.02)

@@ -7,10 +7,10 @@ import pytest
 from optuna.samplers import TPESampler
 from optuna.trial import TrialState, create_trial
 
-from nas.problem import distributions_of
-from nas.strategies.tpe import JointTPESampler
-from space.loading import load_space
-from space.search_space import Decision, SearchSpace
+from phinas.nas.problem import distributions_of
+from phinas.nas.strategies.tpe import JointTPESampler
+from phinas.space.loading import load_space
+from phinas.space.search_spaces.search_space import Decision, SearchSpace
 
 TINY = load_space("tiny")
 SPACES = {

@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from nas.weight import FALLBACK, FLATTEST, LEAST, STEEPEST, estimate_weight
+from phinas.nas.reward_exponent import FALLBACK, FLATTEST, LEAST, STEEPEST, estimate_weight
 
 
 def networks(slope, *, count=24, noise=0.003, scatter=0.01, seed=0):

@@ -6,11 +6,11 @@ import time
 
 import pytest
 
-from experiment.errors import Interrupted
-from experiment.rundir import RunDir
-from phinas import benching
+from phinas.api import bench as bench_api
 from phinas.cli import cli
-from phinas.exits import call
+from phinas.errors import call
+from phinas.experiment.errors import Interrupted
+from phinas.experiment.run_dir import RunDir
 
 SPACE = """
 name: chain
@@ -135,7 +135,7 @@ def test_an_interrupted_bench_says_that_the_same_command_carries_on(monkeypatch,
     def stop(*_, **__):
         raise Interrupted(2)
 
-    monkeypatch.setattr(benching, "bench_strategies", stop)
+    monkeypatch.setattr(bench_api, "bench_strategies", stop)
     monkeypatch.syspath_prepend(str(folder))
     assert call(cli, ["bench", "strategies", "--evaluator", "mine:evaluate", "--out", str(folder / "out")]) == 130
     assert "the runs that had ended are kept; the same command carries on" in capsys.readouterr().err

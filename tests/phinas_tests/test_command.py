@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 import pytest
 
-from phinas.exits import call
+from phinas.errors import call
 
 HEAVY = ("torch", "optuna", "pandas", "matplotlib", "numpy", "sklearn", "pydantic", "scipy")
 VERBS = ("run", "search", "scale", "validate", "report", "resume", "plan", "data", "describe", "export", "fit", "latency")
@@ -18,7 +18,7 @@ VERBS = ("run", "search", "scale", "validate", "report", "resume", "plan", "data
 
 def test_help_loads_nothing_heavy() -> None:
     code = (
-        "import sys\nfrom phinas.exits import call\nfrom phinas.cli import cli\ncall(cli, ['--help'])\n"
+        "import sys\nfrom phinas.errors import call\nfrom phinas.cli import cli\ncall(cli, ['--help'])\n"
         f"print([name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)"
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

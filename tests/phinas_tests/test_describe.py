@@ -8,13 +8,13 @@ from xml.etree import ElementTree
 
 import pytest
 
-from experiment.errors import InputError
-from phinas.comparison import as_text as as_comparison
-from phinas.description import as_text, describe
-from space.conventions import CONVENTIONS
-from space.cost import cost
-from space.presets import PRESETS, preset
-from space.spec import ArchSpec, StageSpec
+from phinas.api.compare_networks import as_text as as_comparison
+from phinas.api.describe import as_text, describe
+from phinas.experiment.errors import InputError
+from phinas.space.cost import cost
+from phinas.space.flop_conventions import CONVENTIONS
+from phinas.space.presets import PRESETS, preset
+from phinas.space.spec import ArchSpec, StageSpec
 
 
 @pytest.fixture
@@ -179,7 +179,7 @@ def test_describing_and_comparing_load_nothing_heavy_and_drawing_loads_no_torch(
     words = ["describe", "efficientnet_b0", "--compare", "resnet_50", "--conventions"]
     words += ["--draw", str(tmp_path / "both.svg")] * draw
     code = (
-        f"import sys\nfrom phinas.exits import call\nfrom phinas.cli import cli\nassert call(cli, {words!r}) == 0\n"
+        f"import sys\nfrom phinas.errors import call\nfrom phinas.cli import cli\nassert call(cli, {words!r}) == 0\n"
         "heavy = ('torch', 'optuna', 'pandas', 'matplotlib', 'numpy', 'sklearn', 'pydantic', 'scipy')\n"
         "print([name for name in heavy if name in sys.modules], file=sys.stderr)"
     )

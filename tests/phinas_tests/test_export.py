@@ -9,15 +9,15 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from experiment.errors import InputError
+from phinas.api.export import FORMATS, export
 from phinas.cli import cli
-from phinas.exporting import FORMATS, export
-from space.blocks import build
-from space.interchange.dialects import to_dialect
-from space.interchange.peers import spec_of
-from space.loading import load_spec
-from space.spec import ArchSpec, SpecError, StageSpec
-from training.checkpoint import load_weights, save_weights
+from phinas.experiment.errors import InputError
+from phinas.space.blocks import build
+from phinas.space.interchange.library_models import spec_of
+from phinas.space.interchange.state_dict_maps import to_dialect
+from phinas.space.loading import load_spec
+from phinas.space.spec import ArchSpec, SpecError, StageSpec
+from phinas.training.engine.weights_io import load_weights, save_weights
 
 SPEC = replace(spec_of("timm:test_efficientnet"), resolution=64, classes=5)
 
@@ -175,11 +175,11 @@ def test_a_pickle_is_never_read(files, tmp_path):
 
 def test_the_tools_are_never_imported(tmp_path):
     for module in (
-        "space.interchange.dialects",
-        "space.interchange.peers",
-        "space.interchange.constructors",
-        "space.interchange.timm_reader",
-        "space.interchange.timm_strings",
+        "phinas.space.interchange.state_dict_maps",
+        "phinas.space.interchange.library_models",
+        "phinas.space.interchange.constructors",
+        "phinas.space.interchange.timm_reader",
+        "phinas.space.interchange.timm_strings",
     ):
         source = Path(importlib.util.find_spec(module).origin)
         for path in source.parent.glob("*.py") if source.name == "__init__.py" else [source]:

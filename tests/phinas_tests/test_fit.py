@@ -18,15 +18,15 @@ import torch
 from safetensors.torch import load_file
 
 import phinas as front
-from experiment.errors import InputError, NothingFound
-from experiment.measurement import Measurement, wilson_interval
 from phinas.cli import cli
-from phinas.fits.results import sentence
-from space.blocks import build
-from space.loading import load_space, load_spec
-from space.spec import ArchSpec
-from space.yaml_text import parse_yaml, read_yaml
-from training.prepared import read_prepared
+from phinas.experiment.errors import InputError, NothingFound
+from phinas.experiment.measurement import Measurement, wilson_interval
+from phinas.fit_stages.results import sentence
+from phinas.space.blocks import build
+from phinas.space.loading import load_space, load_spec
+from phinas.space.spec import ArchSpec
+from phinas.space.yaml_io import parse_yaml, read_yaml
+from phinas.training.data.prepared_dataset import read_prepared
 
 pytestmark = pytest.mark.usefixtures("torch_as_it_was")
 
@@ -201,7 +201,7 @@ def test_a_killed_fit_that_is_carried_on_ends_with_the_same_bits(network, undist
     out = tmp_path / "killed"
     for _ in range(2):
         process = start(*asked(network, out, *OFTEN))
-        wait_for((out / "snapshots" / "training.snapshot.previous").exists, process)
+        wait_for((out / "snapshots" / "training.checkpoint.previous").exists, process)
         time.sleep(0.3)
         process.kill()
         process.communicate()
@@ -230,7 +230,7 @@ def test_a_signal_leaves_a_snapshot_and_says_how_to_go_on(number, code, network,
     assert process.returncode == code
     assert "training: done" not in told
     assert "interrupted: everything so far is kept; carry on with: the same command again" in told
-    assert (out / "snapshots" / "training.snapshot").exists()
+    assert (out / "snapshots" / "training.checkpoint").exists()
     again = phinas(*asked(network, out, *rarely))
     assert again.returncode == 0, again.stderr
     assert_same(out, undisturbed)

@@ -4,15 +4,15 @@ from contextlib import closing
 
 import pytest
 
-from experiment.config import config_from_dict
-from experiment.errors import InputError
-from experiment.rundir import RunDir
-from experiment.sections.scaling import LADDER
-from experiment.store import open_store
+from phinas.api.plan import plan
+from phinas.experiment.errors import InputError
+from phinas.experiment.run_dir import RunDir
+from phinas.experiment.schema.config import config_from_dict
+from phinas.experiment.schema.scaling import LADDER
+from phinas.experiment.trial_store import open_store
 from phinas.pipeline import run
-from phinas.planning import plan
-from space.loading import load_space
-from space.yaml_text import dump_yaml, read_yaml
+from phinas.space.loading import load_space
+from phinas.space.yaml_io import dump_yaml, read_yaml
 
 STAGES = ("scale", "validate")
 NUMBERS = [1.2, 1.1, 1.15]

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 import phinas as package
-from experiment.errors import InputError
-from phinas.timing import as_text
-from space.loading import load_space
-from training import latency, turns
+from phinas.api.latency import as_text
+from phinas.experiment.errors import InputError
+from phinas.space.loading import load_space
+from phinas.training.timing import interleaved_timing, latency
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def spec(tmp_path: Path) -> str:
 
 @pytest.fixture
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(turns, "_TURN_SECONDS", 0.01)
+    monkeypatch.setattr(interleaved_timing, "_TURN_SECONDS", 0.01)
     monkeypatch.setattr(latency, "LEAST_SECONDS", 0.05)
 
 

@@ -9,10 +9,10 @@ import click
 import pytest
 
 from phinas.cli import cli
-from space.loading import space_from_dict
-from space.presets import PRESETS
-from space.spaces import SPACES
-from space.yaml_text import parse_yaml
+from phinas.space.loading import space_from_dict
+from phinas.space.presets import PRESETS
+from phinas.space.search_spaces.definitions import SPACES
+from phinas.space.yaml_io import parse_yaml
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 CALLS = [line for fenced in README.split("```")[1::2] for line in fenced.splitlines() if line.startswith("phinas ")]

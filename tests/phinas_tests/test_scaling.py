@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from phinas.cli import cli
-from phinas.exits import call
-from space.cost import cost
-from space.loading import load_space
-from space.presets import preset
-from space.yaml_text import dump_yaml, read_yaml
+from phinas.errors import call
+from phinas.space.cost import cost
+from phinas.space.loading import load_space
+from phinas.space.presets import preset
+from phinas.space.yaml_io import dump_yaml, read_yaml
 
 FLOPS = cost(preset("efficientnet_b0")).flops
 B0 = ("scale", "--baseline", "efficientnet_b0")
@@ -165,9 +165,9 @@ def test_a_budget_that_no_phi_meets_says_how_near_the_family_comes_and_another_m
 def test_a_page_of_a_race_on_the_law_says_that_nothing_was_trained(said, out):
     said(*LAW, "--out", out)
     page = " ".join((out / "report" / "index.html").read_text().split())
-    assert page.count("the stated law of scaling_search/law.py, not of trainings") == 2
+    assert page.count("the stated law of scaling_search/race/synthetic_accuracy.py, not of trainings") == 2
     assert "trained way" not in page
-    assert "Accuracies are those of the stated law of scaling_search/law.py." in page
+    assert "Accuracies are those of the stated law of scaling_search/race/synthetic_accuracy.py." in page
     assert page.count("Nothing is trained in a run without images") == 1  # of the family
 
 

@@ -8,12 +8,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import phinas as front
-from experiment.errors import InputError
-from space.blocks import build
-from space.interchange.dialects import to_dialect
-from space.loading import load_space
-from space.yaml_text import read_yaml
-from training.checkpoint import save_weights
+from phinas.experiment.errors import InputError
+from phinas.space.blocks import build
+from phinas.space.interchange.state_dict_maps import to_dialect
+from phinas.space.loading import load_space
+from phinas.space.yaml_io import read_yaml
+from phinas.training.engine.weights_io import save_weights
 
 pytestmark = pytest.mark.usefixtures("torch_as_it_was")
 

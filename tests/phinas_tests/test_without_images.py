@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from phinas.cli import cli
-from phinas.exits import call
+from phinas.errors import call
 
 ARCHIVE = Path(__file__).resolve().parents[3] / "shared" / "data" / "accel-nasbench" / "anb_dataset_jsons.tar.gz"
 
@@ -30,7 +30,7 @@ overrides: {1: {layers: {block: [mbconv, fused_mbconv]}}}
 """
 OWN_EVALUATOR = """
 import math, time
-from space.cost import cost
+from phinas.space.cost import cost
 
 def accuracy(spec, budget, seed):
     time.sleep(0.02)

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from phinas.cli import cli
-from phinas.exits import call
+from phinas.errors import call
 
 
 @pytest.fixture(autouse=True)

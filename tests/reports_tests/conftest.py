@@ -8,29 +8,29 @@ import numpy as np
 import pytest
 from optuna.distributions import CategoricalDistribution
 
-from experiment.config import config_from_dict
-from experiment.manifest import add_to_manifest, new_manifest
-from experiment.measurement import Measurement, wilson_interval
-from experiment.rundir import RunDir, write_atomic
-from experiment.store import ORPHAN, open_store
-from nas.baseline import Baseline
-from nas.finalists import Finalist
-from nas.objective import REWARD
-from nas.reward import make_reward
-from nas.search import SearchResult
-from nas.trial import cost_in, judged, measured_trials, trial_attributes
-from scaling_search.coefficients import Coefficients
-from scaling_search.curve import Point, fit_curve, why_no_curve
-from scaling_search.family import make_family, write_family
-from scaling_search.grid import make_grid, spread
-from scaling_search.racing import judge, next_trainings
-from scaling_search.search import ScalingResult, make_race
-from scaling_search.validate import Validated, reason_to_skip
-from space.cost import cost
-from space.presets import preset
-from space.spec import ArchSpec, StageSpec
-from space.yaml_text import dump_yaml
-from training.compare import compare
+from phinas.experiment.manifest import add_to_manifest, new_manifest
+from phinas.experiment.measurement import Measurement, wilson_interval
+from phinas.experiment.run_dir import RunDir, write_atomic
+from phinas.experiment.schema.config import config_from_dict
+from phinas.experiment.statistics.paired_comparison import compare
+from phinas.experiment.trial_store import ORPHAN, open_store
+from phinas.nas.objective import REWARD
+from phinas.nas.reward import make_reward
+from phinas.nas.search import SearchResult
+from phinas.nas.selection.baseline import Baseline
+from phinas.nas.selection.finalists import Finalist
+from phinas.nas.trial import cost_in, judged, measured_trials, trial_attributes
+from phinas.scaling_search.coefficients import Coefficients
+from phinas.scaling_search.family.family import make_family, write_family
+from phinas.scaling_search.grid.measured_grid import make_grid, spread
+from phinas.scaling_search.race.racing import judge, next_trainings
+from phinas.scaling_search.race.search import ScalingResult, make_race
+from phinas.scaling_search.validation.curve import Point, fit_curve, why_no_curve
+from phinas.scaling_search.validation.validate import Validated, reason_to_skip
+from phinas.space.cost import cost
+from phinas.space.presets import preset
+from phinas.space.spec import ArchSpec, StageSpec
+from phinas.space.yaml_io import dump_yaml
 
 WIDTHS = CategoricalDistribution(list(range(8, 2048, 8)))
 DATA = {
@@ -274,7 +274,7 @@ def build(tmp_path):
 @pytest.fixture(scope="session")
 def whole(tmp_path_factory):
     """A run with everything, and its report."""
-    from reports.page import write_report
+    from phinas.reports.page import write_report
 
     scaling = {"tolerance": 0.2, "divisor": 4, "members": 5, "phi": [1.0, 2.0, 3.0]}
     built = Builder(tmp_path_factory.mktemp("reports") / "whole", scaling=scaling, search={"recipe": {"epochs": 6}})

@@ -7,21 +7,21 @@ import pytest
 from matplotlib.colors import to_hex
 from matplotlib.text import Text
 
-from experiment.rundir import write_atomic
-from reports.controls import MARKERS, kind_of
-from reports.exhibits.controls import show_controls
-from reports.exhibits.family import show_family
-from reports.exhibits.scaling import show_coefficients, show_grid
-from reports.figures import controls, family, grid
-from reports.own import nearest_to_paper
-from reports.page import render, write_report
-from reports.palette import PAPER
-from reports.plates import PNG_DPI, styled
-from reports.records import read_records
-from reports.tables import TABLES, controls_table, family_table
-from reports.verdict import verdict
-from reports.wording import joined_names, percent, points
-from space.yaml_text import dump_yaml, read_yaml
+from phinas.experiment.run_dir import write_atomic
+from phinas.reports.coefficient_verdict import nearest_to_paper
+from phinas.reports.controls import MARKERS, kind_of
+from phinas.reports.csv_export import TABLES, controls_table, family_table
+from phinas.reports.figure_export import PNG_DPI, styled
+from phinas.reports.figures import controls, family, grid
+from phinas.reports.formatting import joined_names, percent, points
+from phinas.reports.page import render, write_report
+from phinas.reports.palette import PAPER
+from phinas.reports.run_data import read_records
+from phinas.reports.tables.controls import show_controls
+from phinas.reports.tables.family import show_family
+from phinas.reports.tables.scaling import show_coefficients, show_grid
+from phinas.reports.verdict import verdict
+from phinas.space.yaml_io import dump_yaml, read_yaml
 
 SMALL = {"tolerance": 0.2, "divisor": 4, "members": 4, "phi": [1.0, 2.0, 3.0]}
 ALL = {"depth": 0.031, "width": 0.012, "resolution": -0.021, "paper": 0.004, "efficientnet_b1": 0.024, "runs/photos": -0.006}

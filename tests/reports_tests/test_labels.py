@@ -4,9 +4,9 @@ import itertools
 
 import pytest
 
-from reports.figures.frame import percent_scale
-from reports.figures.labels import Label, place_labels
-from reports.plates import blank, styled
+from phinas.reports.figure_export import blank, styled
+from phinas.reports.figures.axes import percent_scale
+from phinas.reports.figures.labels import Label, place_labels
 
 
 def labelled(places, *, optional=True):

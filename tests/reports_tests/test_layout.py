@@ -6,15 +6,15 @@ from dataclasses import replace
 import pytest
 from matplotlib.patches import Polygon
 
-from reports.figures import network
-from reports.layout.columns import NAMES, columns_of
-from reports.layout.drawing import draw_networks
-from reports.layout.glyphs import outline
-from reports.plates import PNG_DPI, Plate, as_svg, styled
-from reports.records import read_records
-from space.layers import lower
-from space.presets import preset
-from space.spec import BLOCKS, ArchSpec, StageSpec
+from phinas.reports.figure_export import PNG_DPI, Plate, as_svg, styled
+from phinas.reports.figures import network
+from phinas.reports.network_diagram.columns import NAMES, columns_of
+from phinas.reports.network_diagram.drawing import draw_networks
+from phinas.reports.network_diagram.glyphs import outline
+from phinas.reports.run_data import read_records
+from phinas.space.layers import lower
+from phinas.space.presets import preset
+from phinas.space.spec import BLOCKS, ArchSpec, StageSpec
 
 
 def layerwise():
@@ -171,7 +171,7 @@ def test_a_report_shows_a_baseline_of_any_kind(build, name):
 
 
 def test_the_stage_table_of_a_report_tells_the_kind_of_block_and_only_a_head_that_is(build):
-    from reports.exhibits.stages import show_stages
+    from phinas.reports.tables.stages import show_stages
 
     told = show_stages(read_records(build(scaling={"baseline": "efficientnet_b0"}).give(preset("resnet_50")).run))
     assert [row[1].text for row in told.rows] == ["Convolution", *["Bottleneck"] * 4, "\u2013"]

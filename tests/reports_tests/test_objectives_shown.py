@@ -3,14 +3,14 @@
 import pandas as pd
 import pytest
 
-from nas.pareto import pareto_front
-from reports.exhibits.search import show_finalists, show_trials
-from reports.figures import front, progress
-from reports.page import render, write_report
-from reports.plates import styled
-from reports.records import read_records
-from reports.verdict import verdict
-from reports.wording import amount
+from phinas.nas.pareto import pareto_front
+from phinas.reports.figure_export import styled
+from phinas.reports.figures import pareto, progress
+from phinas.reports.formatting import amount
+from phinas.reports.page import render, write_report
+from phinas.reports.run_data import read_records
+from phinas.reports.tables.search import show_finalists, show_trials
+from phinas.reports.verdict import verdict
 
 RUN = {"run": {"workers": 1}}
 
@@ -28,8 +28,8 @@ def test_a_search_over_latency_shows_milliseconds_everywhere(build):
     built = build(search={"cost": "latency"}, **RUN).search(6).choose()
     records = read_records(built.run)
     assert " at 1.00 ms" in caption(progress, built) or " ms)" in caption(progress, built)
-    assert "the same latency or less" in caption(front, built)
-    assert "(latency/T)^w" in caption(front, built)
+    assert "the same latency or less" in caption(pareto, built)
+    assert "(latency/T)^w" in caption(pareto, built)
     assert f"{records.baseline['latency_ms']:.3g} ms an inference" in " ".join(verdict(records))
     for exhibit in (show_trials(records), show_finalists(records)):
         assert ("latency, ms", True) in exhibit.columns
@@ -46,7 +46,7 @@ def test_a_search_over_latency_shows_milliseconds_everywhere(build):
 
 def test_latencies_measured_beside_other_trainings_are_said_to_be(build):
     built = build(search={"cost": "latency"}, run={"workers": 2}).search(2)
-    from experiment.manifest import add_to_manifest
+    from phinas.experiment.manifest import add_to_manifest
 
     add_to_manifest(built.run, workers=2)
     assert "Other trainings ran beside it" in page(built)
@@ -69,7 +69,7 @@ def test_an_estimated_weight_is_explained(build):
     built = build(search={"weight": "auto"}).search(5).choose()
     assert "accuracy grew as cost^0.031 (95%: 0.012 to 0.050)" in page(built)
     assert "The first 24 were drawn at random, to estimate the weight of the reward." in caption(progress, built)
-    assert "w = \N{MINUS SIGN}0.031" in caption(front, built)
+    assert "w = \N{MINUS SIGN}0.031" in caption(pareto, built)
 
 
 def test_trials_that_wait_for_their_weight_are_told(build):
@@ -90,8 +90,8 @@ def test_a_target_under_soft_is_said_to_change_nothing(build, reward, told):
 def test_a_front_is_reported_with_its_hypervolume_over_the_trials(build):
     built = build(search={"reward": "pareto", "strategy": "evolution"}).search(10).choose()
     records = read_records(built.run)
-    volume = f"{front.covered(records):.4f}"
-    assert f"Its hypervolume is {volume}" in caption(front, built)
+    volume = f"{pareto.covered(records):.4f}"
+    assert f"Its hypervolume is {volume}" in caption(pareto, built)
     assert caption(progress, built).startswith(f"Hypervolume of the front over the trials: {volume} after 10 measured trials")
     assert "from the Pareto front of" in page(built)
     reward = records.reward
@@ -105,7 +105,7 @@ def test_before_the_choice_a_front_is_told_as_it_is(build):
     assert records.reward is None
     assert f"of which {len(records.front)} are on the Pareto front" in verdict(records)[0]
     assert {row[-2].text for row in show_trials(records).rows} == {"\N{EN DASH}"}
-    assert "Along the dashed curve" not in caption(front, built)
+    assert "Along the dashed curve" not in caption(pareto, built)
 
 
 @pytest.mark.parametrize(

@@ -9,14 +9,14 @@ from xml.etree import ElementTree
 import pandas as pd
 import pytest
 
-from experiment.errors import InputError, StorageError
-from experiment.manifest import record_artefacts
-from experiment.rundir import RunDir
-from experiment.store import open_store
-from nas.reference import Reference
-from reports.page import render, write_report
-from reports.records import read_records
-from reports.wording import percent
+from phinas.experiment.errors import InputError, StorageError
+from phinas.experiment.manifest import record_artefacts
+from phinas.experiment.run_dir import RunDir
+from phinas.experiment.trial_store import open_store
+from phinas.nas.selection.reference_network import Reference
+from phinas.reports.formatting import percent
+from phinas.reports.page import render, write_report
+from phinas.reports.run_data import read_records
 
 VOID = {"meta", "br", "link", "img", "hr", "input"}
 

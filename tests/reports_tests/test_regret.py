@@ -1,7 +1,7 @@
 """The figure of a bench."""
 
-from reports.plates import styled
-from reports.regret import draw
+from phinas.reports.figure_export import styled
+from phinas.reports.regret import draw
 
 
 def test_a_regret_of_none_is_drawn_as_little_and_said_to_be_that_or_less():

@@ -5,10 +5,10 @@ import math
 import pandas as pd
 import pytest
 
-from reports.records import read_records
-from reports.tables import TABLES, trials_table
-from space.spec import ArchSpec
-from space.yaml_text import read_yaml
+from phinas.reports.csv_export import TABLES, trials_table
+from phinas.reports.run_data import read_records
+from phinas.space.spec import ArchSpec
+from phinas.space.yaml_io import read_yaml
 
 
 @pytest.fixture(scope="module")

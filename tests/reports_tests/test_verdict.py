@@ -5,23 +5,23 @@ import math
 import numpy as np
 import pytest
 
-from experiment.rundir import write_atomic
-from nas.reference import Measured, Reference
-from nas.reward import Reward
-from reports.exhibits.search import show_finalists
-from reports.figures import front
-from reports.figures.frame import round_ticks
-from reports.figures.front import equal_reward
-from reports.layout.columns import columns_of
-from reports.page import write_report
-from reports.plates import styled
-from reports.records import read_records
-from reports.tables import finalists_table
-from reports.verdict import difference, told_apart, verdict
-from reports.wording import percent, quantity, span, tick
-from space.presets import preset
-from space.yaml_text import dump_yaml, read_yaml
-from training.compare import shown_chance
+from phinas.experiment.run_dir import write_atomic
+from phinas.experiment.statistics.paired_comparison import shown_chance
+from phinas.nas.reward import Reward
+from phinas.nas.selection.reference_network import Measured, Reference
+from phinas.reports.csv_export import finalists_table
+from phinas.reports.figure_export import styled
+from phinas.reports.figures import pareto
+from phinas.reports.figures.axes import round_ticks
+from phinas.reports.figures.pareto import equal_reward
+from phinas.reports.formatting import percent, quantity, span, tick
+from phinas.reports.network_diagram.columns import columns_of
+from phinas.reports.page import write_report
+from phinas.reports.run_data import read_records
+from phinas.reports.tables.search import show_finalists
+from phinas.reports.verdict import difference, told_apart, verdict
+from phinas.space.presets import preset
+from phinas.space.yaml_io import dump_yaml, read_yaml
 
 SMALL = {"tolerance": 0.2, "divisor": 4, "members": 4, "phi": [1.0, 2.0]}
 
@@ -174,7 +174,7 @@ def test_the_reference_stands_among_the_finalists_and_in_the_figure(build):
     assert list(table.reference.dropna()) == ["efficientnet_b0"]
     assert len(table) == 4
     with styled():
-        plate = front.draw(records, narrow=False)
+        plate = pareto.draw(records, narrow=False)
     axes = plate.figure.axes[0]
     assert "efficientnet_b0" in {text.get_text() for text in axes.texts}
     assert axes.get_xlim()[1] > 385_814_752
@@ -186,7 +186,7 @@ def test_a_reference_whose_short_training_failed_is_not_in_the_figure(build):
     records = read_records(built.run)
     assert show_finalists(records).rows[-1][3].text == "\N{EN DASH}"
     with styled():
-        assert "Square" not in front.draw(records, narrow=False).caption
+        assert "Square" not in pareto.draw(records, narrow=False).caption
     write_report(built.run)
 
 

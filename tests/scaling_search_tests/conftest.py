@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from experiment.config import DataSection, RunSection
-from training.job import Trainer
-from training.prepared import prepare
+from phinas.experiment.schema.config import DataSection, RunSection
+from phinas.training.data.prepared_dataset import prepare
+from phinas.training.engine.job import Trainer
 
 DATA = DataSection(source="digits", train_limit=200, validation_limit=100)
 

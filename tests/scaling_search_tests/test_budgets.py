@@ -7,16 +7,16 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from experiment.errors import InputError
-from scaling_search.budgets import fit_budget, fit_budgets
-from scaling_search.coefficients import Coefficients
-from scaling_search.family import family_of_budgets
-from scaling_search.latency_budgets import fit_latencies
-from scaling_search.phi import network_at
-from space.cost import cost
-from space.loading import load_space
-from space.presets import preset
-from space.spec import ArchSpec, StageSpec
+from phinas.experiment.errors import InputError
+from phinas.scaling_search.coefficients import Coefficients
+from phinas.scaling_search.family.budget_ladder import fit_budget, fit_budgets
+from phinas.scaling_search.family.family import family_of_budgets
+from phinas.scaling_search.family.latency_budgets import fit_latencies
+from phinas.scaling_search.family.phi import network_at
+from phinas.space.cost import cost
+from phinas.space.loading import load_space
+from phinas.space.presets import preset
+from phinas.space.spec import ArchSpec, StageSpec
 
 B0 = preset("efficientnet_b0")
 TINY = load_space("tiny").base

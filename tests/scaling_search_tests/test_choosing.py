@@ -5,8 +5,8 @@ import math
 import optuna
 import pytest
 
-from experiment.errors import InputError
-from scaling_search.choosing import STRATEGIES, next_member
+from phinas.experiment.errors import InputError
+from phinas.scaling_search.race.candidate_sampling import STRATEGIES, next_member
 
 SQUARE = [(x / 6, y / 6, 0.5) for x in range(7) for y in range(7)]
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from scipy.special import ndtri
 
-from scaling_search.comparison import Luck, Slope, contrast, pooled_luck, slope_of, standard_error
-from scaling_search.correction import RELATIVE_SLOPE
-from scaling_search.trained import Trained, difference_error, paired_error
+from phinas.experiment.statistics.paired_accuracy import Trained, difference_error, paired_error
+from phinas.scaling_search.race.flops_adjustment import RELATIVE_SLOPE
+from phinas.scaling_search.validation.control_test import Luck, Slope, contrast, pooled_luck, slope_of, standard_error
 
 # B0, B1, the member that is compared, four controls: FLOPs in units of B0's.
 SIZES = np.array([1.0, 1.6, 4.0, 4.3, 3.7, 4.1, 3.5])

@@ -2,8 +2,8 @@
 
 import pytest
 
-from scaling_search.compound import Judged, compound
-from scaling_search.controls import SINGLE
+from phinas.scaling_search.validation.compound_verdict import Judged, compound
+from phinas.scaling_search.validation.controls import SINGLE
 
 
 def judged(**verdicts):

@@ -5,18 +5,18 @@ from dataclasses import replace
 
 import pytest
 
-from experiment.config import ScalingSection
-from experiment.errors import InputError
-from experiment.rundir import RunDir
-from scaling_search.coefficients import Coefficients
-from scaling_search.controls import SINGLE, make_controls, nearest_phi, read_controls
-from scaling_search.family import make_family
-from scaling_search.given import given_coefficients, given_facts, read_coefficients
-from scaling_search.phi import network_at
-from space.cost import cost
-from space.loading import load_space
-from space.presets import preset
-from space.yaml_text import dump_yaml
+from phinas.experiment.errors import InputError
+from phinas.experiment.run_dir import RunDir
+from phinas.experiment.schema.config import ScalingSection
+from phinas.scaling_search.coefficients import Coefficients
+from phinas.scaling_search.family.family import make_family
+from phinas.scaling_search.family.phi import network_at
+from phinas.scaling_search.race.user_coefficients import given_coefficients, given_facts, read_coefficients
+from phinas.scaling_search.validation.controls import SINGLE, make_controls, nearest_phi, read_controls
+from phinas.space.cost import cost
+from phinas.space.loading import load_space
+from phinas.space.presets import preset
+from phinas.space.yaml_io import dump_yaml
 
 B0 = preset("efficientnet_b0")
 PAPER = Coefficients(1.2, 1.1, 1.15)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from scaling_search.curve import Point, fit_curve, why_no_curve
+from phinas.scaling_search.validation.curve import Point, fit_curve, why_no_curve
 
 SIZES = np.array([1.0, 1.5, 2.0, 3.0, 5.0])
 ERROR = 0.01

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scaling_search.coefficients import Coefficients
-from scaling_search.family import make_family, write_family
-from space.cost import cost
-from space.loading import load_space, load_spec
-from space.presets import EFFICIENTNET, preset
-from space.yaml_text import read_yaml
+from phinas.scaling_search.coefficients import Coefficients
+from phinas.scaling_search.family.family import make_family, write_family
+from phinas.space.cost import cost
+from phinas.space.loading import load_space, load_spec
+from phinas.space.presets import EFFICIENTNET, preset
+from phinas.space.yaml_io import read_yaml
 
 B0 = preset("efficientnet_b0")
 PUBLISHED = Coefficients(1.2, 1.1, 1.15)

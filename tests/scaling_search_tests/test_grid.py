@@ -9,14 +9,14 @@ from functools import cache
 
 import pytest
 
-from experiment.config import ScalingSection
-from scaling_search.grid import describe_grid, make_grid, spread
-from scaling_search.plans import factors_of
-from space.cost import cost
-from space.loading import load_space
-from space.presets import preset
-from space.scaling import scale
-from space.spec import ArchSpec, StageSpec
+from phinas.experiment.schema.config import ScalingSection
+from phinas.scaling_search.grid.measured_grid import describe_grid, make_grid, spread
+from phinas.scaling_search.grid.rounding_intervals import factors_of
+from phinas.space.cost import cost
+from phinas.space.loading import load_space
+from phinas.space.presets import preset
+from phinas.space.scaling import scale
+from phinas.space.spec import ArchSpec, StageSpec
 
 B0 = preset("efficientnet_b0")
 SMALL = load_space("small_images").base

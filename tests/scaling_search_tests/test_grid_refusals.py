@@ -6,11 +6,11 @@ import time
 
 import pytest
 
-from experiment.config import ScalingSection
-from experiment.errors import InputError
-from scaling_search.grid import make_grid, require_room
-from space.loading import load_space
-from space.presets import preset
+from phinas.experiment.errors import InputError
+from phinas.experiment.schema.config import ScalingSection
+from phinas.scaling_search.grid.measured_grid import make_grid, require_room
+from phinas.space.loading import load_space
+from phinas.space.presets import preset
 
 B0 = preset("efficientnet_b0")
 SMALL = load_space("small_images").base

@@ -7,13 +7,13 @@ import numpy as np
 import optuna
 import pytest
 
-from experiment.batch import Task, run_batch
-from experiment.executors.inline import InlineExecutor
-from experiment.measurement import Measurement
-from experiment.store import Ledger
-from scaling_search.law import Law, factors, measure
-from space.presets import preset
-from space.scaling import scale
+from phinas.experiment.executors.inline import InlineExecutor
+from phinas.experiment.job_list import Task, run_batch
+from phinas.experiment.measurement import Measurement
+from phinas.experiment.trial_store import Ledger
+from phinas.scaling_search.race.synthetic_accuracy import Law, factors, measure
+from phinas.space.presets import preset
+from phinas.space.scaling import scale
 
 B0 = preset("efficientnet_b0")
 SINGLE = [scale(B0, depth=2.0), scale(B0, width=1.41), scale(B0, resolution=1.41)]

@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from experiment.config import ScalingSection
-from experiment.errors import InputError
-from scaling_search.coefficients import Coefficients
-from scaling_search.grid import constraint_in_words, make_grid
-from scaling_search.nominal import nominal_grid, nominal_triples
-from space.cost import cost
-from space.loading import load_space
-from space.presets import preset
-from space.yaml_text import read_yaml
+from phinas.experiment.errors import InputError
+from phinas.experiment.schema.config import ScalingSection
+from phinas.scaling_search.coefficients import Coefficients
+from phinas.scaling_search.grid.measured_grid import constraint_in_words, make_grid
+from phinas.scaling_search.grid.nominal import nominal_grid, nominal_triples
+from phinas.space.cost import cost
+from phinas.space.loading import load_space
+from phinas.space.presets import preset
+from phinas.space.yaml_io import read_yaml
 
 B0 = preset("efficientnet_b0")
 SMALL = load_space("small_images").base

@@ -8,14 +8,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scaling_search.coefficients import Coefficients
-from scaling_search.family import make_family
-from scaling_search.phi import REACH, interval_of, largest_phi, network_at, readable
-from space.blocks import build
-from space.cost import cost
-from space.loading import load_space
-from space.presets import preset
-from space.spec import MAX_WIDTH
+from phinas.scaling_search.coefficients import Coefficients
+from phinas.scaling_search.family.family import make_family
+from phinas.scaling_search.family.phi import REACH, interval_of, largest_phi, network_at, readable
+from phinas.space.blocks import build
+from phinas.space.cost import cost
+from phinas.space.loading import load_space
+from phinas.space.presets import preset
+from phinas.space.spec import MAX_WIDTH
 
 BASELINES = ["efficientnet_b0", "mobilenet_v2", "resnet_50", "efficientnet_v2_s", "mnasnet_a1"]
 B0 = preset("efficientnet_b0")

@@ -5,11 +5,11 @@ import math
 
 import pytest
 
-from scaling_search.coefficients import Coefficients
-from scaling_search.phi import network_at
-from scaling_search.published import PAPER, compare_published, difference
-from space.cost import cost
-from space.presets import EFFICIENTNET, preset
+from phinas.scaling_search.coefficients import Coefficients
+from phinas.scaling_search.family.phi import network_at
+from phinas.scaling_search.family.published_comparison import PAPER, compare_published, difference
+from phinas.space.cost import cost
+from phinas.space.presets import EFFICIENTNET, preset
 
 
 @pytest.fixture(scope="module")

@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from scaling_search.belief import Column, believe
-from scaling_search.correction import default_slope, measured_slope
-from scaling_search.racing import Race, Training, judge, next_trainings, spent_by
+from phinas.experiment.statistics.posterior import Column, believe
+from phinas.scaling_search.race.flops_adjustment import default_slope, measured_slope
+from phinas.scaling_search.race.racing import Race, Training, judge, next_trainings, spent_by
 
 RACE = Race(members=8, seeds=3, epochs=10)
 STEEP = [0.70, 0.72, 0.74, 0.76, 0.80, 0.75, 0.73, 0.71]

@@ -2,10 +2,10 @@
 
 import pytest
 
-from scaling_search.coefficients import Coefficients
-from scaling_search.family import make_family
-from scaling_search.regularisation import PUBLISHED_PHI, regularised
-from space.presets import EFFICIENTNET, preset
+from phinas.scaling_search.coefficients import Coefficients
+from phinas.scaling_search.family.family import make_family
+from phinas.scaling_search.family.regularization import PUBLISHED_PHI, regularised
+from phinas.space.presets import EFFICIENTNET, preset
 
 PUBLISHED = Coefficients(1.2, 1.1, 1.15)
 B0 = preset("efficientnet_b0")

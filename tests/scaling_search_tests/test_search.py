@@ -7,16 +7,16 @@ from contextlib import closing
 import optuna
 import pytest
 
-from experiment.config import Recipe, ScalingSection
-from experiment.errors import NothingFound
-from experiment.executors.inline import InlineExecutor
-from experiment.store import ORPHAN, Ledger
-from scaling_search.law import Law
-from scaling_search.search import search_coefficients
-from space.loading import load_space
-from space.presets import preset
-from space.spec import ArchSpec
-from space.yaml_text import dump_yaml, parse_yaml
+from phinas.experiment.errors import NothingFound
+from phinas.experiment.executors.inline import InlineExecutor
+from phinas.experiment.schema.config import Recipe, ScalingSection
+from phinas.experiment.trial_store import ORPHAN, Ledger
+from phinas.scaling_search.race.search import search_coefficients
+from phinas.scaling_search.race.synthetic_accuracy import Law
+from phinas.space.loading import load_space
+from phinas.space.presets import preset
+from phinas.space.spec import ArchSpec
+from phinas.space.yaml_io import dump_yaml, parse_yaml
 
 BASELINE = load_space("tiny").fitted(channels=1, classes=10, resolution=8).base
 RECIPE = Recipe(epochs=1, batch=50)

@@ -9,19 +9,26 @@ import numpy as np
 import optuna
 import pytest
 
-from experiment.config import Recipe, ValidationSection
-from experiment.errors import NothingFound
-from experiment.executors.inline import InlineExecutor
-from experiment.measurement import Measurement
-from experiment.store import Ledger
-from scaling_search.coefficients import Coefficients
-from scaling_search.controls import Control, Rule, make_controls, read_controls
-from scaling_search.family import make_family
-from scaling_search.findings import describe_validation
-from scaling_search.validate import Validated, ValidatedControl, Validation, members_to_train, reason_to_skip, validate_family
-from space.loading import load_space
-from space.spec import ArchSpec
-from space.yaml_text import dump_yaml, parse_yaml
+from phinas.experiment.errors import NothingFound
+from phinas.experiment.executors.inline import InlineExecutor
+from phinas.experiment.measurement import Measurement
+from phinas.experiment.schema.config import Recipe, ValidationSection
+from phinas.experiment.trial_store import Ledger
+from phinas.scaling_search.coefficients import Coefficients
+from phinas.scaling_search.family.family import make_family
+from phinas.scaling_search.validation.controls import Control, Rule, make_controls, read_controls
+from phinas.scaling_search.validation.validate import (
+    Validated,
+    ValidatedControl,
+    Validation,
+    members_to_train,
+    reason_to_skip,
+    validate_family,
+)
+from phinas.scaling_search.validation.validation_summary import describe_validation
+from phinas.space.loading import load_space
+from phinas.space.spec import ArchSpec
+from phinas.space.yaml_io import dump_yaml, parse_yaml
 
 BASELINE = load_space("tiny").fitted(channels=1, classes=10, resolution=8).base
 FOUND = Coefficients(1.2, 1.1, 1.15)

@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nas.evaluators.accel_nasbench import choices_of
-from space.conventions import counts
-from space.cost import cost
-from space.cost_tables import METRICS, CostTables
-from space.loading import load_space
-from space.presets import preset
-from space.search_space import Choices
+from phinas.nas.evaluators.accel_nasbench import choices_of
+from phinas.space.cost import cost
+from phinas.space.flop_conventions import counts
+from phinas.space.loading import load_space
+from phinas.space.presets import preset
+from phinas.space.search_spaces.cost_tables import METRICS, CostTables
+from phinas.space.search_spaces.search_space import Choices
 
 ARCHIVE = Path(__file__).resolve().parents[3] / "shared" / "data" / "accel-nasbench" / "anb_dataset_jsons.tar.gz"
 RECORDS = 5138

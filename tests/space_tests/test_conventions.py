@@ -1,6 +1,6 @@
 """What other tools count: their own number, live, beside the closed form; and the table of EfficientNet-B0 that they make.
 
-The numbers of a tool follow its version; those verified stand in space/conventions.py.
+The numbers of a tool follow its version; those verified stand in space/flop_conventions.py.
 """
 
 import importlib.util
@@ -16,11 +16,11 @@ import pytest
 import torch
 from torch import nn
 
-from space.blocks import build
-from space.conventions import CONVENTIONS, FORMS, TERMS, counts
-from space.cost import cost
-from space.presets import preset
-from space.spec import ArchSpec, StageSpec
+from phinas.space.blocks import build
+from phinas.space.cost import cost
+from phinas.space.flop_conventions import CONVENTIONS, FORMS, TERMS, counts
+from phinas.space.presets import preset
+from phinas.space.spec import ArchSpec, StageSpec
 
 COUNTERS = Path(__file__).resolve().parents[2] / "benchmarks" / "counters.py"
 TOOLS = [name for name in CONVENTIONS if name != "phinas"]

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from space.blocks import build
-from space.convolutions import convolve, mean_pixel
-from space.loading import load_spec
+from phinas.space.blocks import build
+from phinas.space.cpu_kernels import convolve, mean_pixel
+from phinas.space.loading import load_spec
 
 POINTWISE = [nn.Conv2d(6, 4, 1, bias=False), nn.Conv2d(4, 6, 1), nn.Conv2d(16, 96, 1, bias=False)]
 DEPTHWISE = [
@@ -132,7 +132,7 @@ def test_a_networks_gradients_are_as_near_to_those_in_double_precision_as_torchs
         return torch.cat([parameter.grad.flatten().double() for parameter in model.parameters()])
 
     ours, exact = learnt(torch.float32), learnt(torch.float64)
-    monkeypatch.setattr("space.convolutions._is_ours", lambda _conv, _images: False)
+    monkeypatch.setattr("phinas.space.cpu_kernels._is_ours", lambda _conv, _images: False)
     theirs = learnt(torch.float32)
     assert not torch.equal(ours, theirs)
     assert (ours - exact).norm() <= 2 * (theirs - exact).norm() < 0.1 * exact.norm()

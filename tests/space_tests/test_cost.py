@@ -6,11 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from space.blocks import build, conv_linear_flops
-from space.cost import NOTHING, cost, stage_costs
-from space.layers import lower
-from space.presets import preset
-from space.spec import ACTIVATIONS, PADDINGS, ArchSpec, StageSpec
+from phinas.space.blocks import build, conv_linear_flops
+from phinas.space.cost import NOTHING, cost, stage_costs
+from phinas.space.layers import lower
+from phinas.space.presets import preset
+from phinas.space.spec import ACTIVATIONS, PADDINGS, ArchSpec, StageSpec
 
 stages = st.builds(
     StageSpec,

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from space.cost import cost
-from space.cost_by_side import cost_by_side, flops_at
-from space.presets import PRESETS, preset
+from phinas.space.cost import cost
+from phinas.space.cost_by_resolution import cost_by_side, flops_at
+from phinas.space.presets import PRESETS, preset
 
 
 @pytest.mark.parametrize("name", PRESETS)

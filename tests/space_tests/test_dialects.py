@@ -11,12 +11,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from space.blocks import build
-from space.interchange.constructors import TOOLS, constructor_of
-from space.interchange.dialects import DIALECTS, WeightsError, from_dialect, to_dialect
-from space.interchange.peers import NAMES, spec_of
-from space.presets import preset
-from space.spec import ACTIVATIONS, PADDINGS, ArchSpec, SpecError, StageSpec
+from phinas.space.blocks import build
+from phinas.space.interchange.constructors import TOOLS, constructor_of
+from phinas.space.interchange.library_models import NAMES, spec_of
+from phinas.space.interchange.state_dict_maps import DIALECTS, WeightsError, from_dialect, to_dialect
+from phinas.space.presets import preset
+from phinas.space.spec import ACTIVATIONS, PADDINGS, ArchSpec, SpecError, StageSpec
 
 QUICK = [
     "timm:efficientnet_b0",

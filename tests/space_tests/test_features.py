@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
 
-from space.blocks import ConvNet, build
-from space.features import FeatureNet, build_features, levels_of
-from space.presets import preset
-from space.spec import BLOCKS, PADDINGS, ArchSpec, SpecError, StageSpec
+from phinas.space.backbone import FeatureNet, build_features, levels_of
+from phinas.space.blocks import ConvNet, build
+from phinas.space.presets import preset
+from phinas.space.spec import BLOCKS, PADDINGS, ArchSpec, SpecError, StageSpec
 
 kinds = [kind for kind in BLOCKS if kind != "identity"]
 stages = st.builds(

@@ -6,10 +6,10 @@ import sys
 
 def test_describing_a_network_loads_no_heavy_library():
     code = """
-import space.spec, space.layers, space.cost, space.scaling, space.loading, space.counting, space.presets, sys
-space.cost.cost(space.presets.preset("efficientnet_b0"))
-mnasnet = space.loading.load_space("mnasnet")
-space.counting.networks(space.loading.load_space("tiny"))
+import phinas.space.spec, phinas.space.layers, phinas.space.cost, phinas.space.scaling, phinas.space.loading, phinas.space.search_spaces.cardinality, phinas.space.presets, sys
+phinas.space.cost.cost(phinas.space.presets.preset("efficientnet_b0"))
+mnasnet = phinas.space.loading.load_space("mnasnet")
+phinas.space.search_spaces.cardinality.networks(phinas.space.loading.load_space("tiny"))
 assert mnasnet.encode(mnasnet.base)
 print(sorted({"torch", "optuna", "pandas", "matplotlib", "numpy", "sklearn", "scipy"} & set(sys.modules)))
 """

@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from space.blocks import build
-from space.interchange.onnx_export import write_onnx
-from space.spec import ArchSpec, StageSpec
+from phinas.space.blocks import build
+from phinas.space.interchange.onnx_export import write_onnx
+from phinas.space.spec import ArchSpec, StageSpec
 
 STAGES = (
     StageSpec(8, 2, expansion=1, block="fused_mbconv", se=0),

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from torch import fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
 
-from space.blocks import SameConv2d, SameMaxPool2d, build
-from space.cost import cost, stage_costs
-from space.presets import preset
-from space.spec import PADDINGS, ArchSpec, StageSpec
+from phinas.space.blocks import SameConv2d, SameMaxPool2d, build
+from phinas.space.cost import cost, stage_costs
+from phinas.space.presets import preset
+from phinas.space.spec import PADDINGS, ArchSpec, StageSpec
 
 IN_PLACE = (nn.BatchNorm2d, nn.SiLU, nn.ReLU, nn.ReLU6, nn.Hardswish, nn.Sigmoid, nn.Identity, nn.Dropout)
 FRESH = (nn.Conv2d, nn.MaxPool2d, nn.Linear)

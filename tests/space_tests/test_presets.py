@@ -13,13 +13,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from space.blocks import build, conv_linear_flops
-from space.cost import Cost, cost
-from space.layers import lower
-from space.presets import PRESETS, PUBLISHED, preset
-from space.scaling import scale
-from space.spec import ArchSpec, SpecError
-from space.yaml_text import read_yaml
+from phinas.space.blocks import build, conv_linear_flops
+from phinas.space.cost import Cost, cost
+from phinas.space.layers import lower
+from phinas.space.presets import PRESETS, PUBLISHED, preset
+from phinas.space.scaling import scale
+from phinas.space.spec import ArchSpec, SpecError
+from phinas.space.yaml_io import read_yaml
 
 FILES = ("efficientnet", "efficientnet_lite", "efficientnet_v2", "mobile_and_resnet")
 FOLDER = Path(__file__).parent.parent / "golden"

@@ -9,14 +9,14 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from space.cost import Cost, cost, stage_costs
-from space.cost_tables import METRICS, CostTables
-from space.counting import networks
-from space.idle import Idleness
-from space.loading import load_space
-from space.search_space import Decision, SearchSpace
-from space.spec import ArchSpec, SpecError, StageSpec
-from space.windows import sample_within
+from phinas.space.cost import Cost, cost, stage_costs
+from phinas.space.loading import load_space
+from phinas.space.search_spaces.cardinality import networks
+from phinas.space.search_spaces.constrained_sampling import sample_within
+from phinas.space.search_spaces.cost_tables import METRICS, CostTables
+from phinas.space.search_spaces.inactive_choices import Idleness
+from phinas.space.search_spaces.search_space import Decision, SearchSpace
+from phinas.space.spec import ArchSpec, SpecError, StageSpec
 
 VALUES = {
     "block": ["mbconv", "fused_mbconv", "bottleneck", "separable", "conv", "identity"],

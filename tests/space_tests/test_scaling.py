@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from space.presets import preset
-from space.scaling import round_depth, round_width, scale, scaled_depths
-from space.spec import ArchSpec, SpecError, StageSpec
+from phinas.space.presets import preset
+from phinas.space.scaling import round_depth, round_width, scale, scaled_depths
+from phinas.space.spec import ArchSpec, SpecError, StageSpec
 
 B0 = preset("efficientnet_b0")
 

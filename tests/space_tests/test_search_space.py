@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from space.cost import cost
-from space.counting import networks as count_networks
-from space.loading import load_space, space_from_dict
-from space.presets import preset
-from space.search_space import Decision, SearchSpace
-from space.spaces import SPACES
-from space.spec import ArchSpec, SpecError, StageSpec
-from space.yaml_text import YamlError, dump_yaml
+from phinas.space.cost import cost
+from phinas.space.loading import load_space, space_from_dict
+from phinas.space.presets import preset
+from phinas.space.search_spaces.cardinality import networks as count_networks
+from phinas.space.search_spaces.definitions import SPACES
+from phinas.space.search_spaces.search_space import Decision, SearchSpace
+from phinas.space.spec import ArchSpec, SpecError, StageSpec
+from phinas.space.yaml_io import YamlError, dump_yaml
 
 B0 = preset("efficientnet_b0")
 SMALL = space_from_dict(
@@ -353,7 +353,9 @@ def test_a_space_that_decides_the_resolution_takes_no_other():
 
 
 def test_a_space_may_be_a_python_value(tmp_path, monkeypatch):
-    (tmp_path / "my_spaces.py").write_text("from space.loading import load_space\nMINE = load_space('tiny')\nOTHER = 3\n")
+    (tmp_path / "my_spaces.py").write_text(
+        "from phinas.space.loading import load_space\nMINE = load_space('tiny')\nOTHER = 3\n"
+    )
     monkeypatch.syspath_prepend(tmp_path)
     assert load_space("my_spaces:MINE") == load_space("tiny")
     with pytest.raises(SpecError, match="'my_spaces:OTHER' is a int; it must be"):

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from space.layers import lower
-from space.loading import load_spec
-from space.presets import PRESETS, preset
-from space.spec import BLOCKS, ArchSpec, SpecError, StageSpec
-from space.yaml_text import YamlError, dump_yaml, read_yaml
+from phinas.space.layers import lower
+from phinas.space.loading import load_spec
+from phinas.space.presets import PRESETS, preset
+from phinas.space.spec import BLOCKS, ArchSpec, SpecError, StageSpec
+from phinas.space.yaml_io import YamlError, dump_yaml, read_yaml
 
 B0 = preset("efficientnet_b0")
 

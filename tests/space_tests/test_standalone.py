@@ -18,11 +18,11 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import nn
 
-from space.blocks import ConvNet, build
-from space.interchange.onnx_export import ExchangeError
-from space.interchange.standalone import render, write_standalone
-from space.presets import preset
-from space.spec import ACTIVATIONS, BLOCKS, PADDINGS, ArchSpec, StageSpec
+from phinas.space.blocks import ConvNet, build
+from phinas.space.interchange.onnx_export import ExchangeError
+from phinas.space.interchange.standalone import render, write_standalone
+from phinas.space.presets import preset
+from phinas.space.spec import ACTIVATIONS, BLOCKS, PADDINGS, ArchSpec, StageSpec
 
 stages = st.builds(
     StageSpec,

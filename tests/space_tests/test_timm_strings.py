@@ -10,11 +10,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from space.cost import cost
-from space.interchange.timm_reader import spec_from_blocks
-from space.interchange.timm_strings import ARGUMENTS, arguments_of, blocks_of
-from space.presets import PRESETS, preset
-from space.spec import ACTIVATIONS, PADDINGS, ArchSpec, SpecError, StageSpec
+from phinas.space.cost import cost
+from phinas.space.interchange.timm_reader import spec_from_blocks
+from phinas.space.interchange.timm_strings import ARGUMENTS, arguments_of, blocks_of
+from phinas.space.presets import PRESETS, preset
+from phinas.space.spec import ACTIVATIONS, PADDINGS, ArchSpec, SpecError, StageSpec
 
 B0 = [
     ["ds_r1_k3_s1_c16_se0.25"],
@@ -222,5 +222,5 @@ def test_a_network_that_timms_blocks_cannot_say_is_refused_with_the_reason(chang
 
 
 def test_strings_need_no_heavy_library():
-    code = "import sys, space.interchange.peers; print({'torch', 'numpy', 'timm', 'torchvision'} & set(sys.modules))"
+    code = "import sys, phinas.space.interchange.library_models; print({'torch', 'numpy', 'timm', 'torchvision'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "set()"

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from space.yaml_text import MAX_BYTES, YamlError, dump_yaml, parse_yaml, read_yaml
+from phinas.space.yaml_io import MAX_BYTES, YamlError, dump_yaml, parse_yaml, read_yaml
 
 BOMB = "a: &a [x, x]\n" + "".join(f"{b}: &{b} [*{a}, *{a}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True))
 

@@ -6,12 +6,13 @@ import pytest
 import torch
 from torch.nn.modules.module import register_module_forward_pre_hook
 
-from experiment.config import DataSection, Recipe
-from space.blocks import ConvNet
-from space.loading import load_space
-from training import course, step, throughput
-from training.loop import train
-from training.prepared import prepare
+from phinas.experiment.schema.config import DataSection, Recipe
+from phinas.space.blocks import ConvNet
+from phinas.space.loading import load_space
+from phinas.training.data.prepared_dataset import prepare
+from phinas.training.engine import train_step, trainer
+from phinas.training.engine.train import train
+from phinas.training.timing import time_estimate
 
 SPEC = load_space("tiny").fitted(channels=1, classes=10, resolution=8).base
 SHORT = Recipe(epochs=2, batch=50)
@@ -94,8 +95,8 @@ def capturing(monkeypatch):
     """Trainings as on a GPU, but that a step is captured and replayed by what is given here."""
 
     def by(capture):
-        for module in (course, throughput):
+        for module in (trainer, time_estimate):
             monkeypatch.setattr(module, "can_capture", lambda _device: True)
-        monkeypatch.setattr(step.CapturedStep, "_capture", staticmethod(capture))
+        monkeypatch.setattr(train_step.CapturedStep, "_capture", staticmethod(capture))
 
     return by

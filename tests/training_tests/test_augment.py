@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from training.augment import Augmentation, augment, normalise, resize
+from phinas.training.augmentation.transforms import Augmentation, augment, normalise, resize
 
 SIDE = 9
 EVERYTHING = Augmentation(shift=0.125, flip=True, crop=0.3, cutout=0.3, colour=0.7)

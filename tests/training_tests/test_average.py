@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from training.average import Average
+from phinas.training.engine.ema import Average
 
 
 def made():

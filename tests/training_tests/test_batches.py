@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from training import batches as module
-from training.augment import resize
-from training.batches import Batches, fits, share_gpu
-from training.device import sharing
+from phinas.training.augmentation.transforms import resize
+from phinas.training.data import dataloader as module
+from phinas.training.data.dataloader import Batches, fits, share_gpu
+from phinas.training.engine.device import sharing
 
 CPU = torch.device("cpu")
 COUNT, SIDE = 60, 20

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiment.config import DataSection
-from experiment.errors import InputError
-from experiment.manifest import file_sha256
-from training.datasets import ImageSet, load_images
+from phinas.experiment.errors import InputError
+from phinas.experiment.manifest import file_sha256
+from phinas.experiment.schema.config import DataSection
+from phinas.training.data.image_dataset import ImageSet, load_images
 
 SIDE = 16
 
@@ -205,7 +205,7 @@ def test_a_disk_that_is_full_is_said_and_leaves_nothing(tmp_path, cache):
         resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))  # a larger file cannot be written
 
     write(tmp_path / "pets")
-    program = "from experiment.config import DataSection as D\nfrom training.datasets import load_images as load\n"
+    program = "from phinas.experiment.schema.config import DataSection as D\nfrom phinas.training.data.image_dataset import load_images as load\n"
     program += f"print(len(load(D(source={str(tmp_path / 'pets')!r})).train))"
     told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, preexec_fn=fill, check=True)
     assert told.stdout == "8\n"
@@ -215,7 +215,7 @@ def test_a_disk_that_is_full_is_said_and_leaves_nothing(tmp_path, cache):
 
 def test_two_processes_at_once_make_one_entry_and_the_same_images(tmp_path, cache):
     write(tmp_path / "pets", count=100)
-    program = "from experiment.config import DataSection as D\nfrom training.datasets import load_images as load\n"
+    program = "from phinas.experiment.schema.config import DataSection as D\nfrom phinas.training.data.image_dataset import load_images as load\n"
     program += f"print(load(D(source={str(tmp_path / 'pets')!r})).train.pixels.sum())"
     two = [subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) for _ in range(2)]
     said = {process.communicate(timeout=120)[0] for process in two}

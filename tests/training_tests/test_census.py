@@ -5,11 +5,11 @@ import json
 import numpy as np
 import pytest
 
-from experiment.config import DataSection
 from phinas.cli import cli
-from phinas.exits import call
-from training.census import FEW, take_census
-from training.prepared import prepare
+from phinas.errors import call
+from phinas.experiment.schema.config import DataSection
+from phinas.training.data.dataset_audit import FEW, take_census
+from phinas.training.data.prepared_dataset import prepare
 
 SIZES = {"cat": 60, "dog": 40, "eel": 30}
 

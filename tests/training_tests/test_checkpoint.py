@@ -7,10 +7,10 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from experiment.errors import InputError
-from space.blocks import build
-from space.loading import load_space
-from training.checkpoint import load_weights, save_weights
+from phinas.experiment.errors import InputError
+from phinas.space.blocks import build
+from phinas.space.loading import load_space
+from phinas.training.engine.weights_io import load_weights, save_weights
 
 SPEC = load_space("tiny").base
 

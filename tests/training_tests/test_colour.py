@@ -5,8 +5,8 @@ import pytest
 import torch
 from PIL import Image, ImageEnhance, ImageOps
 
-from training.colour import DRAWS, LAYERS, OPERATIONS, draw_operations, recolour
-from training.draws import uniform
+from phinas.training.augmentation.randaugment import DRAWS, LAYERS, OPERATIONS, draw_operations, recolour
+from phinas.training.augmentation.stateless_rng import uniform
 
 SIDE = 24
 MOVED = ("rotate", "shear_x", "shear_y", "translate_x", "translate_y")

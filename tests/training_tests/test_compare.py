@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from training.compare import chance_of_best, compare, difference
+from phinas.experiment.statistics.paired_comparison import chance_of_best, compare, difference
 
 
 def table(gaps, seeds, *, generator, noise=0.005, luck=0.02):

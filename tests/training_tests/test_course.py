@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from experiment.config import DataSection, Recipe
-from space.loading import load_space
-from training import batches
-from training.course import Paused
-from training.prepared import prepare
-from training.snapshot import Snapshots
-from training.start import Start
-from training.throughput import training_seconds
+from phinas.experiment.schema.config import DataSection, Recipe
+from phinas.space.loading import load_space
+from phinas.training.data import dataloader
+from phinas.training.data.prepared_dataset import prepare
+from phinas.training.engine.checkpoint import Snapshots
+from phinas.training.engine.initialization import Start
+from phinas.training.engine.trainer import Paused
+from phinas.training.timing.time_estimate import training_seconds
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -228,8 +228,8 @@ def test_bfloat16_is_what_convolutions_are_fed(data, fit):
 
 def test_images_that_are_read_as_they_come_give_the_same_to_the_bit(data, fit, monkeypatch, assert_same):
     resident = fit(data, recipe=RICH)
-    monkeypatch.setattr(batches, "_HOST_SHARE", 0.0)
-    assert not batches.fits(1, torch.device("cpu"))
+    monkeypatch.setattr(dataloader, "_HOST_SHARE", 0.0)
+    assert not dataloader.fits(1, torch.device("cpu"))
     assert_same(fit(data, recipe=RICH), resident)
 
 

@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from experiment.config import DataSection
-from experiment.errors import InputError
-from training.datasets import ImageSet, load_images
+from phinas.experiment.errors import InputError
+from phinas.experiment.schema.config import DataSection
+from phinas.training.data.image_dataset import ImageSet, load_images
 
 CIFAR10 = Path(__file__).resolve().parents[3] / "shared" / "data" / "cifar10"
 RED, BLUE = (220, 20, 20), (20, 20, 220)

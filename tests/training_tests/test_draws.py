@@ -6,7 +6,7 @@ import pytest
 import torch
 from scipy.stats import chisquare
 
-from training.draws import uniform
+from phinas.training.augmentation.stateless_rng import uniform
 
 SAMPLES = torch.arange(100_000)
 

@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import nn
 
-from experiment.executors import Conclusive
-from training.batches import Batches
-from training.evaluate import evaluate
+from phinas.experiment.executors import Conclusive
+from phinas.training.data.dataloader import Batches
+from phinas.training.engine.evaluate import evaluate
 
 
 class Remembering(nn.Module):

@@ -7,9 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
-from training.colour import OPERATIONS
-from training.draws import uniform
-from training.geometry import compose, crop_map, operation_map, resample
+from phinas.training.augmentation.affine import compose, crop_map, operation_map, resample
+from phinas.training.augmentation.randaugment import OPERATIONS
+from phinas.training.augmentation.stateless_rng import uniform
 
 SIDE = 48
 

@@ -12,14 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from experiment.config import DataSection
-from experiment.errors import InputError
 from phinas.cli import cli
-from phinas.exits import call
-from training.census import take_census
-from training.datasets import load_images
-from training.prepared import PreparedData, prepare
-from training.splits import Split, split_indices
+from phinas.errors import call
+from phinas.experiment.errors import InputError
+from phinas.experiment.schema.config import DataSection
+from phinas.training.data.dataset_audit import take_census
+from phinas.training.data.image_dataset import load_images
+from phinas.training.data.prepared_dataset import PreparedData, prepare
+from phinas.training.data.splits import Split, split_indices
 
 FRAME = r"([^/]+)_\d+\.png$"
 

@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from experiment.config import DataSection
-from experiment.errors import InputError
-from training.datasets import load_images
+from phinas.experiment.errors import InputError
+from phinas.experiment.schema.config import DataSection
+from phinas.training.data.image_dataset import load_images
 
 pytest.importorskip("datasets", reason="the extra `hf` is not installed")
 

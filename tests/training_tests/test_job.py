@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 import torch
 
-from experiment.config import DataSection, Recipe, RunSection
-from experiment.executors.inline import InlineExecutor
-from experiment.measurement import Measurement
-from space.blocks import build
-from space.loading import load_space
-from training.augment import normalise
-from training.batches import Batches
-from training.checkpoint import load_weights
-from training.evaluate import evaluate_final
-from training.job import Trainer
+from phinas.experiment.executors.inline import InlineExecutor
+from phinas.experiment.measurement import Measurement
+from phinas.experiment.schema.config import DataSection, Recipe, RunSection
+from phinas.space.blocks import build
+from phinas.space.loading import load_space
+from phinas.training.augmentation.transforms import normalise
+from phinas.training.data.dataloader import Batches
+from phinas.training.engine.evaluate import evaluate_final
+from phinas.training.engine.job import Trainer
+from phinas.training.engine.weights_io import load_weights
 
 SPEC = load_space("tiny").fitted(channels=1, classes=10, resolution=8).base
 SHORT = Recipe(epochs=2, batch=50)

@@ -8,11 +8,11 @@ from contextlib import closing, contextmanager
 
 import pytest
 
-from experiment.config import DataSection, Recipe, RunSection
-from experiment.executors import make_executor
-from experiment.executors.inline import InlineExecutor
-from space.loading import load_space
-from training.job import Trainer
+from phinas.experiment.executors import make_executor
+from phinas.experiment.executors.inline import InlineExecutor
+from phinas.experiment.schema.config import DataSection, Recipe, RunSection
+from phinas.space.loading import load_space
+from phinas.training.engine.job import Trainer
 
 SPEC = load_space("tiny").fitted(channels=1, classes=10, resolution=8).base
 LONG = Recipe(epochs=20, batch=20, ema=0.2)
@@ -45,7 +45,7 @@ def workers(**options):
 def children():
     """Process ids of the workers of this process."""
     listed = subprocess.run(["ps", "-o", "pid=,args=", "--ppid", str(os.getpid())], capture_output=True, text=True, check=True)
-    return [int(line.split()[0]) for line in listed.stdout.splitlines() if "experiment.executors.worker" in line]
+    return [int(line.split()[0]) for line in listed.stdout.splitlines() if "phinas.experiment.executors.worker" in line]
 
 
 def wait_for(condition):

@@ -6,11 +6,11 @@ import time
 import pytest
 import torch
 
-from experiment.errors import InputError
-from experiment.executors.inline import InlineExecutor
-from space.loading import load_space
-from training import latency
-from training.latency import LEAST_RUNS, LEAST_SECONDS, Stopwatch, measure, repeat, until_done
+from phinas.experiment.errors import InputError
+from phinas.experiment.executors.inline import InlineExecutor
+from phinas.space.loading import load_space
+from phinas.training.timing import latency
+from phinas.training.timing.latency import LEAST_RUNS, LEAST_SECONDS, Stopwatch, measure, repeat, until_done
 
 SPACE = load_space("tiny").fitted(channels=1, classes=10, resolution=8)
 

@@ -6,15 +6,15 @@ from dataclasses import replace
 import pytest
 import torch
 
-from experiment.config import Recipe
-from experiment.errors import InputError
-from space.loading import load_space
-from training.augment import normalise
-from training.batches import Batches
-from training.course import Diverged
-from training.device import count_slots, resolve_device
-from training.start import Start
-from training.throughput import training_seconds
+from phinas.experiment.errors import InputError
+from phinas.experiment.schema.config import Recipe
+from phinas.space.loading import load_space
+from phinas.training.augmentation.transforms import normalise
+from phinas.training.data.dataloader import Batches
+from phinas.training.engine.device import count_slots, resolve_device
+from phinas.training.engine.initialization import Start
+from phinas.training.engine.trainer import Diverged
+from phinas.training.timing.time_estimate import training_seconds
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

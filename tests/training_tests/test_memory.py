@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from experiment.config import Recipe
-from experiment.errors import InputError
-from space.loading import load_space
-from training.start import Start
-from training.step import OutOfMemory
-from training.throughput import training_seconds
+from phinas.experiment.errors import InputError
+from phinas.experiment.schema.config import Recipe
+from phinas.space.loading import load_space
+from phinas.training.engine.initialization import Start
+from phinas.training.engine.train_step import OutOfMemory
+from phinas.training.timing.time_estimate import training_seconds
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

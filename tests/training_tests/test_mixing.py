@@ -5,7 +5,7 @@ import torch
 from scipy.stats import beta
 from torch.nn import functional as F
 
-from training.mixing import mix, one_hot_targets
+from phinas.training.augmentation.mixup import mix, one_hot_targets
 
 SIDE = 16
 

@@ -2,10 +2,10 @@
 
 import pytest
 
-from experiment.config import Recipe
-from space.blocks import build
-from space.loading import load_space
-from training.optimizer import make_optimizer, peak_rate, set_rate
+from phinas.experiment.schema.config import Recipe
+from phinas.space.blocks import build
+from phinas.space.loading import load_space
+from phinas.training.engine.optimizer import make_optimizer, peak_rate, set_rate
 
 SPEC = load_space("tiny").fitted(channels=1, classes=10, resolution=8).base
 SHORT = Recipe(epochs=2, batch=50)

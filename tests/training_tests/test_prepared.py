@@ -4,10 +4,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiment.config import DataSection
-from experiment.errors import InputError
-from training.datasets import load_images
-from training.prepared import PreparedData, prepare, read_prepared
+from phinas.experiment.errors import InputError
+from phinas.experiment.schema.config import DataSection
+from phinas.training.data.image_dataset import load_images
+from phinas.training.data.prepared_dataset import PreparedData, prepare, read_prepared
 
 ARRAYS = ["steer/train_images.npy", "steer/train_labels.npy", "steer/validation_images.npy", "steer/validation_labels.npy",
           "test/images.npy", "test/labels.npy"]  # fmt: skip

@@ -13,17 +13,17 @@ import torch.distributed as dist
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from experiment.config import Recipe
-from experiment.errors import InputError
-from space.blocks import build
-from space.loading import load_space
-from training.batches import Batches
-from training.evaluate import evaluate
-from training.loop import train
-from training.prepared import read_prepared
-from training.ranks import ALONE, Ranks, SharedBatchNorm, ranks_of
-from training.snapshot import Snapshots
-from training.start import FRESH, Start
+from phinas.experiment.errors import InputError
+from phinas.experiment.schema.config import Recipe
+from phinas.space.blocks import build
+from phinas.space.loading import load_space
+from phinas.training.data.dataloader import Batches
+from phinas.training.data.prepared_dataset import read_prepared
+from phinas.training.engine.checkpoint import Snapshots
+from phinas.training.engine.distributed import ALONE, Ranks, SharedBatchNorm, ranks_of
+from phinas.training.engine.evaluate import evaluate
+from phinas.training.engine.initialization import FRESH, Start
+from phinas.training.engine.train import train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from experiment.config import Recipe
-from training.optimizer import make_optimizer
-from training.snapshot import Snapshots, put_back, tensors_of, undoing
+from phinas.experiment.schema.config import Recipe
+from phinas.training.engine.checkpoint import Snapshots, put_back, tensors_of, undoing
+from phinas.training.engine.optimizer import make_optimizer
 
 CPU = torch.device("cpu")
 

@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiment.errors import InputError
-from training.splits import Split, share, split_indices
+from phinas.experiment.errors import InputError
+from phinas.training.data.splits import Split, share, split_indices
 
 
 def labels_of(*sizes: int) -> np.ndarray:

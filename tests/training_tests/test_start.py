@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from experiment.config import Recipe
-from space.loading import load_space
-from training.start import FRESH, begin, least_momentum
+from phinas.experiment.schema.config import Recipe
+from phinas.space.loading import load_space
+from phinas.training.engine.initialization import FRESH, begin, least_momentum
 
 SPEC = load_space("tiny").fitted(channels=1, classes=10, resolution=8).base
 

@@ -8,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from experiment.config import Recipe
-from space.blocks import build
-from space.loading import load_space
-from training.augment import Augmentation, normalise
-from training.device import settle
-from training.optimizer import make_optimizer
-from training.step import Step, part_sizes, precision
+from phinas.experiment.schema.config import Recipe
+from phinas.space.blocks import build
+from phinas.space.loading import load_space
+from phinas.training.augmentation.transforms import Augmentation, normalise
+from phinas.training.engine.device import settle
+from phinas.training.engine.optimizer import make_optimizer
+from phinas.training.engine.train_step import Step, part_sizes, precision
 
 SPEC = replace(load_space("tiny").fitted(channels=1, classes=10, resolution=8).base, dropout=0.0, drop_path=0.0)
 ONES = torch.ones(1, 1, 1, 1)

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiment.config import DataSection
-from experiment.errors import InputError
-from training.datasets import ImageSet, load_images
+from phinas.experiment.errors import InputError
+from phinas.experiment.schema.config import DataSection
+from phinas.training.data.image_dataset import ImageSet, load_images
 
 pytestmark = pytest.mark.usefixtures("torchvision")
 

@@ -6,9 +6,9 @@ import time
 import pytest
 import torch
 
-from space.loading import load_space
-from training import latency, turns
-from training.turns import LEAST_ROUNDS, Entrant, take_turns
+from phinas.space.loading import load_space
+from phinas.training.timing import interleaved_timing, latency
+from phinas.training.timing.interleaved_timing import LEAST_ROUNDS, Entrant, take_turns
 
 SPACE = load_space("tiny").fitted(channels=1, classes=10, resolution=8)
 CPU = torch.device("cpu")
@@ -17,7 +17,7 @@ CPU = torch.device("cpu")
 @pytest.fixture
 def short(monkeypatch):
     """Turns of a few runs, and few of them in all."""
-    monkeypatch.setattr(turns, "_TURN_SECONDS", 0.01)
+    monkeypatch.setattr(interleaved_timing, "_TURN_SECONDS", 0.01)
     monkeypatch.setattr(latency, "LEAST_SECONDS", 0.05)
     monkeypatch.setattr(latency, "_WARM_SECONDS", 0)
 
@@ -29,7 +29,7 @@ def sleepers(monkeypatch, short):
 
     def enter(*sleeps):
         waiting = iter(sleeps)
-        monkeypatch.setattr(turns, "inference", lambda *_, **__: next(waiting))
+        monkeypatch.setattr(interleaved_timing, "inference", lambda *_, **__: next(waiting))
         return take_turns([SPACE.base] * len(sleeps), CPU, batch=1)
 
     return enter
@@ -106,7 +106,7 @@ def test_few_rounds_have_a_ratio_and_no_interval():
 
 
 def test_a_slow_network_is_ended_and_a_quick_one_beside_it_has_had_as_much_time(sleepers, monkeypatch):
-    monkeypatch.setattr(turns, "MOST_SECONDS", 0.5)
+    monkeypatch.setattr(interleaved_timing, "MOST_SECONDS", 0.5)
     slow, quick = sleepers(lambda: time.sleep(0.1), lambda: time.sleep(0.005))
     assert 0.5 <= slow.spent < 0.8
     assert quick.spent >= 0.4

@@ -7,11 +7,11 @@ only matters in training and the class doesn't have (stochastic depth of MobileN
 
 from collections.abc import Callable
 
-from space.interchange.constructors.demands import Constructor
-from space.interchange.constructors.timm import efficientnet as timm_efficientnet
-from space.interchange.constructors.timm import resnet as timm_resnet
-from space.interchange.constructors.torchvision import efficientnet, mnasnet, mobilenet_v2, resnet
-from space.spec import ArchSpec, SpecError
+from phinas.space.interchange.constructors.requirements import Constructor
+from phinas.space.interchange.constructors.timm import efficientnet as timm_efficientnet
+from phinas.space.interchange.constructors.timm import resnet as timm_resnet
+from phinas.space.interchange.constructors.torchvision import efficientnet, mnasnet, mobilenet_v2, resnet
+from phinas.space.spec import ArchSpec, SpecError
 
 TOOLS: dict[str, dict[str, Callable[[ArchSpec], Constructor]]] = {
     "timm": {"EfficientNet": timm_efficientnet, "ResNet": timm_resnet},

@@ -2,9 +2,17 @@
 
 from fractions import Fraction
 
-from space.interchange.constructors.demands import IMPORTS, Constructor, bottlenecks_of, demand, norm_layer, whole, written
-from space.interchange.timm_strings import arguments_of, blocks_of
-from space.spec import ArchSpec
+from phinas.space.interchange.constructors.requirements import (
+    IMPORTS,
+    Constructor,
+    bottlenecks_of,
+    demand,
+    norm_layer,
+    whole,
+    written,
+)
+from phinas.space.interchange.timm_strings import arguments_of, blocks_of
+from phinas.space.spec import ArchSpec
 
 
 def efficientnet(spec: ArchSpec) -> Constructor:

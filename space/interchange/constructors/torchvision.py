@@ -1,6 +1,6 @@
 """torchvision's classes: EfficientNet, MobileNetV2, MNASNet and ResNet. All of their stems take 3 channels."""
 
-from space.interchange.constructors.demands import (
+from phinas.space.interchange.constructors.requirements import (
     IMPORTS,
     Constructor,
     adds_where_it_can,
@@ -13,9 +13,9 @@ from space.interchange.constructors.demands import (
     widths_of,
     written,
 )
-from space.layers import Block
-from space.scaling import round_width
-from space.spec import ArchSpec, SpecError, StageSpec
+from phinas.space.layers import Block
+from phinas.space.scaling import round_width
+from phinas.space.spec import ArchSpec, SpecError, StageSpec
 
 _STEM = {"channels": 3, "stem_kernel": 3, "stem_stride": 2, "stem_pool": False, "padding": "symmetric"}
 _EVERYWHERE = "it has shortcuts wherever shapes agree"

@@ -1,0 +1,1 @@
+"""Statistical inference on plain numbers: paired comparisons, posteriors, standard errors."""

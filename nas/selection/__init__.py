@@ -1,0 +1,1 @@
+"""From all trials to one baseline network."""

@@ -1,0 +1,1 @@
+"""The scaled family, by phi or by budgets."""

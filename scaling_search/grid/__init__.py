@@ -1,0 +1,1 @@
+"""The grid of (alpha, beta, gamma): distinct rounded networks at equal FLOPs."""

@@ -1,0 +1,1 @@
+"""Racing the grid's networks to the best coefficients."""

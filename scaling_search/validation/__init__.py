@@ -1,0 +1,1 @@
+"""Training the family and its controls, and what follows from their accuracies."""

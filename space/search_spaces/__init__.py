@@ -1,0 +1,1 @@
+"""Search spaces: which networks a search may choose from, how they are encoded, counted and sampled."""

@@ -1,0 +1,244 @@
+"""A search space: a base network and the decisions that change it. Pure data, no optimiser and no torch.
+
+A decision names a field of the spec and lists the values that it may take: `stages.2.kernel` for all blocks of a stage,
+`stages.2.layers.0.kernel` for one of its layers (which goes before the stage's own), `resolution` for the whole network.
+Multipliers of a width and offsets of a depth are only a way of *writing* choices (`loading`): here every choice is the value
+that the network gets.
+
+Several choices may mean one network: a layer that is left out (block: identity, or beyond the depth of its stage) makes
+its other choices idle. So networks are told apart by `spec_id`, never by choices; what `decode` gives is simplified.
+"""
+
+import itertools
+import math
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+from typing import Any, Self
+
+from phinas.space.spec import ArchSpec, SpecError, StageSpec
+
+Value = int | float | bool | str
+Choices = dict[str, Value]
+
+LAYER_FIELDS = ("block", "kernel", "expansion", "se", "width", "skip", "activation")
+STAGE_FIELDS = (*LAYER_FIELDS, "depth")
+WHOLE_FIELDS = ("stem_width", "head_width", "resolution")
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """One field of the spec and the values it may take, at least one, all distinct."""
+
+    name: str
+    values: tuple[Value, ...]
+
+    def __post_init__(self) -> None:
+        if not self.values:
+            raise SpecError(f"{self.name}: has no values; list at least one")
+        for value in self.values:
+            if not isinstance(value, int | float | str):
+                raise SpecError(f"{self.name}: {value!r} is not a number, a word or true/false")
+        if len(set(self.values)) < len(self.values):
+            raise SpecError(f"{self.name}: {list(self.values)} names a value twice; list each once")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a decision acts: on stage `stage` (None: the whole network), on its layer `layer` (None: all), on `field`."""
+
+    stage: int | None
+    layer: int | None
+    field: str
+
+
+@lru_cache(maxsize=1 << 12)
+def place_of(name: str) -> Place:
+    """What `stages.I.FIELD`, `stages.I.layers.J.FIELD` or `FIELD` names. Raises SpecError for anything else."""
+    match name.split("."):
+        case ["stages", stage, field] if stage.isdecimal() and field in STAGE_FIELDS:
+            return Place(int(stage), None, field)
+        case ["stages", stage, "layers", layer, field] if stage.isdecimal() and layer.isdecimal() and field in LAYER_FIELDS:
+            return Place(int(stage), int(layer), field)
+        case [field] if field in WHOLE_FIELDS:
+            return Place(None, None, field)
+    raise SpecError(
+        f"{name}: is nothing that can be searched; write stages.I.FIELD ({', '.join(STAGE_FIELDS)}), stages.I.layers.J.FIELD "
+        f"or one of {', '.join(WHOLE_FIELDS)}"
+    )
+
+
+@dataclass(frozen=True)
+class SearchSpace:
+    """`base` with each of `decisions` open. Raises SpecError where a choice makes no network."""
+
+    name: str
+    base: ArchSpec
+    decisions: tuple[Decision, ...]
+
+    def __post_init__(self) -> None:
+        if not self.decisions:
+            raise SpecError(f"space {self.name!r}: has no decisions; there is nothing to search")
+        if len({decision.name for decision in self.decisions}) < len(self.decisions):
+            raise SpecError(f"space {self.name!r}: has two decisions of one name; name each field once")
+        for decision in self.decisions:
+            place = place_of(decision.name)
+            if place.stage is not None and place.stage >= len(self.base.stages):
+                raise SpecError(f"{decision.name}: the base has stages 0 to {len(self.base.stages) - 1}")
+            if place.layer is not None and place.layer >= self.layers(place.stage or 0):
+                raise SpecError(f"{decision.name}: the stage has at most {self.layers(place.stage or 0)} layers")
+            for value in decision.values:
+                self._check(decision.name, value)
+        if all(self._may_vanish(index) for index in range(len(self.base.stages))):
+            raise SpecError(f"space {self.name!r}: every layer may be an identity; keep one layer without that choice")
+
+    def _check(self, name: str, value: Value) -> None:
+        """Each value must make a network by itself. Raises SpecError naming the decision."""
+        choices = {name: value}
+        place = place_of(name)
+        if place.stage is not None and place.layer is None:  # layers that decide this for themselves go their own way
+            own = self._layer_decisions[place.stage].items()
+            choices |= {
+                f"stages.{place.stage}.layers.{layer}.{field}": values[0]
+                for (layer, field), values in own
+                if field == place.field
+            }
+        try:
+            self._apply(choices)
+        except SpecError as error:
+            field = str(error).partition(":")[0]
+            where = name.removesuffix(field) if name.endswith(field) else f"{name}: {value!r}: "
+            raise SpecError(f"{where}{error}") from None
+
+    def _may_vanish(self, stage: int) -> bool:
+        layers = range(min(self.options(stage, None, "depth")))
+        return all("identity" in self.options(stage, layer, "block") for layer in layers)
+
+    @cached_property
+    def _layer_decisions(self) -> list[dict[tuple[int, str], tuple[Value, ...]]]:
+        """Of each stage: (layer, field) to the values of the decision for it, as far as there is one."""
+        found: list[dict[tuple[int, str], tuple[Value, ...]]] = [{} for _ in self.base.stages]
+        for decision in self.decisions:
+            place = place_of(decision.name)
+            if place.stage is not None and place.layer is not None:
+                found[place.stage][place.layer, place.field] = decision.values
+        return found
+
+    @cached_property
+    def _values(self) -> dict[str, tuple[Value, ...]]:
+        return {decision.name: decision.values for decision in self.decisions}
+
+    def options(self, stage: int, layer: int | None, field: str) -> tuple[Any, ...]:
+        """The values that a field of a stage, or of one of its layers, may take; one where nothing is decided."""
+        name = f"stages.{stage}.{field}" if layer is None else f"stages.{stage}.layers.{layer}.{field}"
+        if name in self._values:
+            return self._values[name]
+        return (getattr(self.base.stages[stage], field),) if layer is None else self.options(stage, None, field)
+
+    def layer_options(self, stage: int, layer: int, field: str) -> tuple[Any, ...] | None:
+        """The values of the decision that a layer has of its own for a field, or None."""
+        return self._layer_decisions[stage].get((layer, field))
+
+    def layers(self, stage: int) -> int:
+        """The most blocks that a stage may have."""
+        return max(self.options(stage, None, "depth"))
+
+    def is_layerwise(self, stage: int) -> bool:
+        """Whether some layer of the stage has decisions of its own."""
+        return bool(self._layer_decisions[stage])
+
+    @property
+    def size(self) -> int:
+        """How many sets of choices there are, exactly. `phinas.space.search_spaces.cardinality.networks` counts the different networks."""
+        return math.prod(len(decision.values) for decision in self.decisions)
+
+    def decode(self, choices: Mapping[str, Value]) -> ArchSpec:
+        """The network that a complete set of choices means. Raises SpecError for a missing, unknown or foreign one."""
+        for name in choices:
+            if name not in self._values:
+                raise SpecError(f"{name}: is no decision of space {self.name!r}")
+        for name, values in self._values.items():
+            if name not in choices:
+                raise SpecError(f"{name}: missing; space {self.name!r} decides it")
+            if choices[name] not in values:
+                raise SpecError(f"{name}: {choices[name]!r} is not one of {list(values)}")
+        return self._apply(choices)
+
+    def encode(self, spec: ArchSpec) -> Choices:
+        """Choices that mean `spec`; idle ones are the first listed. Raises SpecError, naming the field, if it lies outside."""
+        from phinas.space.search_spaces.encoding import encode
+
+        return encode(self, spec)
+
+    def indices(self, choices: Mapping[str, Value]) -> list[int]:
+        """The choices as positions among the values of each decision, in the order of the decisions."""
+        return [decision.values.index(choices[decision.name]) for decision in self.decisions]
+
+    def choices(self, indices: Sequence[int]) -> Choices:
+        """What `indices` gave, back as choices. Raises SpecError unless there is one position in range for each decision."""
+        if len(indices) != len(self.decisions):
+            raise SpecError(f"indices: {len(indices)} positions for {len(self.decisions)} decisions; give one for each")
+        for decision, index in zip(self.decisions, indices, strict=True):
+            if not 0 <= index < len(decision.values):
+                raise SpecError(f"indices: {index} for {decision.name} is not from 0 to {len(decision.values) - 1}")
+        return {decision.name: decision.values[index] for decision, index in zip(self.decisions, indices, strict=True)}
+
+    def sample(self, generator: random.Random) -> Choices:
+        """One set of choices, uniformly. Inside a window of costs: `windows.sample_within`."""
+        return {decision.name: generator.choice(decision.values) for decision in self.decisions}
+
+    def neighbours(self, choices: Mapping[str, Value]) -> Iterator[Choices]:
+        """Every set of choices that differs from `choices` in exactly one decision."""
+        for decision in self.decisions:
+            for value in decision.values:
+                if value != choices[decision.name]:
+                    yield {**choices, decision.name: value}
+
+    def enumerate(self) -> Iterator[Choices]:
+        """Every set of choices, the last decision turning fastest. Ask `size` first."""
+        names = [decision.name for decision in self.decisions]
+        for values in itertools.product(*(decision.values for decision in self.decisions)):
+            yield dict(zip(names, values, strict=True))
+
+    @property
+    def resolutions(self) -> tuple[int, ...]:
+        """Pixels of a side that its networks may see."""
+        return tuple(int(value) for value in self._values.get("resolution", (self.base.resolution,)))
+
+    def fitted(self, *, channels: int, classes: int, resolution: int | None = None) -> Self:
+        """The same space for a data set's channels and classes, at another resolution where one is given.
+
+        Raises SpecError where one is given and the space decides it itself.
+        """
+        if resolution and "resolution" in self._values:
+            raise SpecError(
+                f"resolution: {resolution} is asked for, and space {self.name!r} decides among "
+                f"{', '.join(map(str, self.resolutions))}; leave one of the two out"
+            )
+        base = replace(self.base, channels=channels, classes=classes, resolution=resolution or self.base.resolution)
+        return replace(self, base=base)
+
+    def _apply(self, choices: Mapping[str, Value]) -> ArchSpec:
+        """The base with these choices, which may be some of them."""
+        whole: dict[str, Any] = {}
+        stage_wide: dict[int, dict[str, Any]] = {}
+        layer_wise: dict[tuple[int, int], dict[str, Any]] = {}
+        for name, value in choices.items():
+            place = place_of(name)
+            if place.stage is None:
+                whole[place.field] = value
+            elif place.layer is None:
+                stage_wide.setdefault(place.stage, {})[place.field] = value
+            else:
+                layer_wise.setdefault((place.stage, place.layer), {})[place.field] = value
+        stages: list[StageSpec] = []
+        for index, base in enumerate(self.base.stages):
+            wide = stage_wide.get(index, {})
+            if not self._layer_decisions[index]:
+                stages.append(replace(base, **wide) if wide else base)
+                continue
+            for layer in range(wide.get("depth", base.depth)):
+                changes = wide | {"depth": 1, "stride": base.stride if layer == 0 else 1} | layer_wise.get((index, layer), {})
+                stages.append(replace(base, **changes))
+        return replace(self.base, stages=tuple(stages), **whole).simplified()

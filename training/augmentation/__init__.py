@@ -1,0 +1,1 @@
+"""Batched augmentation on the device, with random numbers that depend on (seed, epoch, sample) only."""

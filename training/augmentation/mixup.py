@@ -1,0 +1,72 @@
+"""Mixup (Zhang et al., arXiv:1710.09412) and cutmix (Yun et al., arXiv:1905.04899): images and targets of two mixed.
+
+The one decision to know: an image is mixed with the one before it in its batch (the first with the last). The share and the
+box follow from (seed, epoch, sample) alone, as all draws do, but the partner follows from the batch by its nature: a training
+that is to be repeated must keep the order and the size of what is mixed, micro-batches included.
+"""
+
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from phinas.training.augmentation.stateless_rng import uniform
+
+_STEPS = 4096
+
+
+def mix(
+    images: Tensor, targets: Tensor, samples: Tensor, *, mixup: float, cutmix: float, seed: int, epoch: Tensor | int
+) -> tuple[Tensor, Tensor]:
+    """Float (N, C, S, S) and (N, K), each mixed with its partner; samples: int64 (N,), their indices in the training split.
+
+    mixup, cutmix: alpha of the Beta(alpha, alpha) that an image keeps of itself in its pixels, or of its area (0: not used);
+    with both, each image draws one of the two, evenly.
+    """
+    if not mixup and not cutmix:
+        return images, targets
+    which, share, across, down = uniform(seed, epoch, samples, "mixing", 4)[:, :, None, None, None]
+    if cutmix:
+        kept = _outside(_beta(share, cutmix), across, down, side=images.shape[-1])
+        if mixup:
+            kept = torch.where(which < 0.5, _beta(share, mixup), kept)
+    else:
+        kept = _beta(share, mixup)
+    # The mean of what is kept is the exact share of the area, and of a blend its weight.
+    return torch.lerp(_partners(images), images, kept), torch.lerp(_partners(targets), targets, kept.mean((1, 2, 3))[:, None])
+
+
+def one_hot_targets(labels: Tensor, classes: int, label_smoothing: float) -> Tensor:
+    """float32 (N, classes) of int64 (N,): as `torch.nn.functional.cross_entropy` smooths labels."""
+    rest = label_smoothing / classes
+    targets = torch.full((len(labels), classes), rest, device=labels.device)
+    return targets.scatter_(1, labels[:, None], 1 - label_smoothing + rest)
+
+
+def _partners(batch: Tensor) -> Tensor:
+    return torch.cat([batch[-1:], batch[:-1]])  # a roll, which would forget that channels are last in memory
+
+
+def _outside(share: Tensor, across: Tensor, down: Tensor, *, side: int) -> Tensor:
+    """1 outside and 0 inside of a square of the area 1 - share, centred anywhere and cut at the edges: (N, 1, side, side)."""
+    centres = (torch.arange(side, device=share.device) + 0.5) / side
+    half = (1 - share).sqrt_().div_(2)
+    inside = ((centres - across).abs() < half) & ((centres[:, None] - down).abs() < half)
+    return (~inside).float()
+
+
+def _beta(uniforms: Tensor, alpha: float) -> Tensor:
+    """Beta(alpha, alpha) of uniform numbers, by a table of its quantiles."""
+    table = _quantiles(alpha, uniforms.device)
+    position = uniforms * _STEPS
+    below = position.long()
+    return torch.lerp(table[below], table[below + 1], position.frac())
+
+
+@lru_cache(maxsize=16)
+def _quantiles(alpha: float, device: torch.device) -> Tensor:
+    """Made once and copied to the device: let the first call come before a CUDA graph is captured."""
+    from scipy.special import betaincinv
+
+    return torch.from_numpy(betaincinv(alpha, alpha, np.linspace(0, 1, _STEPS + 1)).astype(np.float32)).to(device)

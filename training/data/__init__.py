@@ -1,0 +1,1 @@
+"""Images in: sources, decoding, splits, the prepared data set and its audit."""

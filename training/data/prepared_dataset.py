@@ -1,0 +1,274 @@
+"""The data of a run, decoded and split once, as files that any worker maps into its memory.
+
+The one decision to know: `steer` (train and validation) and `test` lie apart. Whatever steers a search opens `steer` alone;
+only the final evaluation opens `test`. `data.json` is written last and holds the size and sha256 of every array, so a
+preparation that was killed, or files that were damaged, are noticed and made again, from the same data or not at all.
+"""
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from phinas.experiment.errors import InputError
+from phinas.experiment.manifest import file_sha256
+from phinas.experiment.run_dir import write_json
+from phinas.experiment.schema.config import DataSection
+from phinas.training.data.image_dataset import ImageSet, Notify, load_images
+from phinas.training.data.splits import Split, split_indices
+
+FORMAT = 1
+CHUNK = 1024  # images copied at a time
+DECISIVE = (
+    "source",
+    "side",
+    "validation_fraction",
+    "test_fraction",
+    "train_limit",
+    "validation_limit",
+    "skip_bad_images",
+    "group_by",
+)
+ARRAYS = {
+    split: (f"{folder}images.npy", f"{folder}labels.npy")
+    for split, folder in (("train", "steer/train_"), ("validation", "steer/validation_"), ("test", "test/"))
+}
+Parts = dict[
+    str, tuple[np.ndarray, np.ndarray, np.ndarray]
+]  # split to all pixels, all labels, and the indices that are its own
+
+
+@dataclass(frozen=True)
+class PreparedData:
+    """train, validation, test: images in each; counts: training images of each class; mean, std: of each channel of the
+    training pixels over 255, std at least one grey level; fingerprint: of pixels, labels, classes and split; duplicates:
+    distinct images that occur, pixel by pixel, in more than one split; groups: how many are in train, validation and test, if
+    data.group_by is given (0: unknown, of an official test split); shared_groups: those that the official test split has in
+    common with the others."""
+
+    directory: Path
+    name: str
+    classes: tuple[str, ...]
+    channels: int
+    side: int
+    mirror: bool
+    fingerprint: str
+    train: int
+    validation: int
+    test: int
+    counts: tuple[int, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    skipped: tuple[str, ...]
+    duplicates: int
+    groups: tuple[int, ...]
+    shared_groups: tuple[str, ...]
+
+    def steer_arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Train images and labels, validation images and labels: read-only maps of the files."""
+        return *self._split("train"), *self._split("validation")
+
+    def test_arrays(self) -> tuple[np.ndarray, np.ndarray]:
+        """Test images and labels, for the final evaluation and nothing before it."""
+        return self._split("test")
+
+    def _split(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        images, labels = (np.load(self.directory / path, mmap_mode="r", allow_pickle=False) for path in ARRAYS[name])
+        return images, labels
+
+
+def prepare(section: DataSection, *, seed: int, directory: Path, notify: Notify | None = None) -> PreparedData:
+    """The data in `directory`, made from the source unless they are there, whole. Raises InputError.
+
+    A directory that was prepared from other settings, or from data that have changed since, is left as it is.
+    """
+    wanted = {"seed": seed} | {name: getattr(section, name) for name in DECISIVE}
+    record = _read_record(directory)
+    if record is not None:
+        for key, value in wanted.items():
+            if record["made_from"].get(key) != value:
+                was = f"was prepared with {key} {record['made_from'].get(key)!r} and is now asked for {value!r}"
+                raise InputError(f"{directory}: {was}; use a new --out for other data")
+        if _is_whole(directory, record, hashed=True):
+            return _from_record(directory, record)
+    data = load_images(section, notify=notify)
+    parts = _split_parts(data, section, seed=seed)
+    fingerprint = _fingerprint(data, parts)
+    if record is not None and record["data"]["fingerprint"] != fingerprint:
+        changed = f"fingerprint {record['data']['fingerprint']}, now {fingerprint}"
+        remedy = "put the old data (and version of Pillow) back, or use a new --out"
+        raise InputError(f"{section.source}: the data changed since this run began ({changed}); {remedy}")
+    _remove_leftovers(directory)
+    files = {}
+    for split, (pixels, labels, indices) in parts.items():
+        for path, array in zip(ARRAYS[split], (pixels, labels), strict=True):
+            files[path] = _save(directory / path, array, indices)
+    facts = _describe(directory, data, parts, fingerprint=fingerprint)
+    plain = {name: value for name, value in asdict(facts).items() if name != "directory"}
+    write_json(directory / "data.json", {"format": FORMAT, "data": plain, "made_from": wanted, "files": files})
+    return facts
+
+
+def read_prepared(directory: Path, *, hashed: bool = True) -> PreparedData:
+    """What `prepare` left. hashed: compare sha256 too, not only sizes (a worker may trust its driver, which did).
+
+    Raises InputError where nothing whole is there."""
+    record = _read_record(directory)
+    if record is None or not _is_whole(directory, record, hashed=hashed):
+        what = "holds no prepared data" if record is None else "holds prepared data that are damaged"
+        raise InputError(f"{directory}: {what}; `phinas resume` prepares them again")
+    return _from_record(directory, record)
+
+
+def _read_record(directory: Path) -> dict[str, Any] | None:
+    """data.json, or None where it is missing or torn."""
+    path = directory / "data.json"
+    try:
+        record = json.loads(path.read_bytes())
+        if int(record["format"]) > FORMAT:
+            raise InputError(f"{path}: format {record['format']} is newer than this phinas reads ({FORMAT}); upgrade phinas")
+        _from_record(directory, record)
+        record["made_from"].keys(), record["files"].items()
+    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return dict(record)
+
+
+def _from_record(directory: Path, record: dict[str, Any]) -> PreparedData:
+    values = {field.name: record["data"][field.name] for field in fields(PreparedData) if field.name != "directory"}
+    lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
+    return PreparedData(directory=directory, **values | lists)
+
+
+def _is_whole(directory: Path, record: dict[str, Any], *, hashed: bool) -> bool:
+    for path in (path for pair in ARRAYS.values() for path in pair):
+        expected, file = record["files"].get(path), directory / path
+        if expected is None or not file.is_file() or file.stat().st_size != expected["bytes"]:
+            return False
+        if hashed and file_sha256(file) != expected["sha256"]:
+            return False
+    return True
+
+
+def _split_parts(data: ImageSet, section: DataSection, *, seed: int) -> Parts:
+    """An official test split is taken whole; all else comes of the training images."""
+    split: Split = split_indices(
+        data.train.labels,
+        classes=data.classes,
+        seed=seed,
+        groups=data.train.groups,
+        validation_fraction=section.validation_fraction,
+        test_fraction=0.0 if data.test is not None else section.test_fraction,
+        train_limit=section.train_limit,
+        validation_limit=section.validation_limit,
+    )
+    pixels, labels = data.train.pixels, data.train.labels
+    official = data.test
+    test = (
+        (official.pixels, official.labels, np.arange(len(official))) if official is not None else (pixels, labels, split.test)
+    )
+    return {"train": (pixels, labels, split.train), "validation": (pixels, labels, split.validation), "test": test}
+
+
+def _chunks(array: np.ndarray, indices: np.ndarray) -> Iterator[np.ndarray]:
+    for start in range(0, len(indices), CHUNK):
+        yield np.ascontiguousarray(array[indices[start : start + CHUNK]])
+
+
+def _fingerprint(data: ImageSet, parts: Parts) -> str:
+    """Sixteen hexadecimal digits of what the three splits hold, in their order."""
+    shapes = {split: [len(indices), *pixels.shape[1:]] for split, (pixels, _, indices) in parts.items()}
+    digest = hashlib.sha256(json.dumps([data.classes, shapes]).encode())
+    for pixels, labels, indices in parts.values():
+        for array in (pixels, labels.astype("<i8")):
+            for chunk in _chunks(array, indices):
+                digest.update(chunk.data)
+    return digest.hexdigest()[:16]
+
+
+def _save(path: Path, array: np.ndarray, indices: np.ndarray) -> dict[str, Any]:
+    """`array[indices]` as .npy, a chunk at a time, written aside, synced and renamed; its size and sha256."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    header = np.lib.format.header_data_from_array_1_0(array[:0]) | {"shape": (len(indices), *array.shape[1:])}
+    try:
+        with aside.open("wb") as file:
+            np.lib.format.write_array_header_1_0(file, header)
+            for chunk in _chunks(array, indices):
+                file.write(chunk.data)
+            file.flush()
+            os.fsync(file.fileno())
+        facts = {"bytes": aside.stat().st_size, "sha256": file_sha256(aside)}
+        aside.replace(path)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
+    return facts
+
+
+def _remove_leftovers(directory: Path) -> None:
+    """Of a preparation that was killed (the run is locked: no other is at work)."""
+    for path in directory.rglob("*.tmp"):
+        path.unlink(missing_ok=True)
+
+
+def _describe(directory: Path, data: ImageSet, parts: Parts, *, fingerprint: str) -> PreparedData:
+    mean, std = _moments(data.train.pixels, parts["train"][2])
+    groups = _groups(data, parts)
+    return PreparedData(
+        directory=directory,
+        name=data.name,
+        classes=data.classes,
+        channels=data.train.pixels.shape[3],
+        side=data.train.pixels.shape[1],
+        mirror=data.mirror,
+        fingerprint=fingerprint,
+        train=len(parts["train"][2]),
+        validation=len(parts["validation"][2]),
+        test=len(parts["test"][2]),
+        counts=tuple(np.bincount(data.train.labels[parts["train"][2]], minlength=len(data.classes)).tolist()),
+        mean=mean,
+        std=std,
+        skipped=data.skipped,
+        duplicates=_count_duplicates(parts),
+        groups=tuple(len(groups[split]) for split in parts) if data.train.groups is not None else (),
+        shared_groups=tuple(sorted((groups["train"] | groups["validation"]) & groups["test"])),
+    )
+
+
+def _groups(data: ImageSet, parts: Parts) -> dict[str, set[str]]:
+    """The groups that each split holds, as far as they are known."""
+    held: dict[str, set[str]] = {}
+    for split, (_, _, indices) in parts.items():
+        source = data.test if split == "test" and data.test is not None else data.train
+        held[split] = set() if source.groups is None else set(source.groups[indices].tolist())
+    return held
+
+
+def _moments(pixels: np.ndarray, indices: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each channel over 255, from exact counts of the 256 levels."""
+    channels = pixels.shape[3]
+    counts = np.zeros((channels, 256), np.int64)
+    for chunk in _chunks(pixels, indices):
+        for channel in range(channels):
+            counts[channel] += np.bincount(chunk[..., channel].ravel(), minlength=256)
+    levels = np.arange(256) / 255
+    weights = counts / counts.sum(axis=1, keepdims=True)
+    means = weights @ levels
+    deviations = [math.sqrt(float(row @ (levels - mean) ** 2)) for row, mean in zip(weights, means, strict=True)]
+    return tuple(means.tolist()), tuple(max(deviation, 1 / 255) for deviation in deviations)
+
+
+def _count_duplicates(parts: Parts) -> int:
+    """Distinct images that are in two splits or three."""
+    seen = []
+    for pixels, _, indices in parts.values():
+        seen.append({hashlib.blake2b(pixels[index].tobytes(), digest_size=16).digest() for index in indices})
+    train, validation, test = seen
+    return len((train & validation) | (train & test) | (validation & test))

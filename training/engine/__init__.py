@@ -1,0 +1,1 @@
+"""Training one network: steps, optimizer, checkpoints, distribution, evaluation."""

@@ -1,0 +1,1 @@
+"""Measured inference latency, and estimates of training time."""
