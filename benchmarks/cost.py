@@ -2,10 +2,12 @@
 
     python benchmarks/cost.py [--quick] [--threads N] [--json FILE]
 
-The counters get the network that `phinas.space.blocks.build` makes, built before the clock starts; imports are not timed either. All
-count one image at the network's own resolution, in eval mode. Each number is held to `phinas.space.flop_conventions`: the exit code is 1
-where one differs. A counter that is not installed (`pip install -e ".[benchmarks]"`) is listed as such.
-One thread is the default: on a machine that is shared, several wait for one another, and counters take thirty times as long.
+The counters get the network that `phinas.space.blocks.build` makes, built before the clock starts;
+imports are not timed either. All count one image at the network's own resolution, in eval mode.
+Each number is held to `phinas.space.flop_conventions`: the exit code is 1 where one differs. A
+counter that is not installed (`pip install -e ".[benchmarks]"`) is listed as such.
+One thread is the default: on a machine that is shared, several wait for one another, and counters
+take thirty times as long.
 """
 
 import argparse
@@ -43,7 +45,10 @@ from phinas.space.yaml_io import read_yaml
 Row = dict[str, Any]
 PACKAGES = ("torch", "numpy", "fvcore", "ptflops", "thop", "torchinfo", "calflops", "torchvision")
 # Each network, how often a counter runs on it, and the shipped spaces that are put around it.
-NETWORKS = {"efficientnet_b0": (7, ["accel_nasbench", "mnasnet"]), "efficientnet_b7": (3, ["mnasnet"])}
+NETWORKS = {
+    "efficientnet_b0": (7, ["accel_nasbench", "mnasnet"]),
+    "efficientnet_b7": (3, ["mnasnet"]),
+}
 
 # What is timed: the counter's name in phinas.space.flop_conventions, the device of the network.
 TIMED = {
@@ -59,9 +64,15 @@ TIMED = {
 
 
 def timed(
-    call: Callable[[], Any], *, runs: int, each: int = 1, before: Callable[[], object] = lambda: None
+    call: Callable[[], Any],
+    *,
+    runs: int,
+    each: int = 1,
+    before: Callable[[], object] = lambda: None,
 ) -> tuple[float, Any]:
-    """The median over `runs` of the seconds of one call, of `each` in a row, and what it gave; `before` is not timed."""
+    """The median over `runs` of the seconds of one call, of `each` in a row, and what it gave;
+    `before` is not timed.
+    """
     found, given = [], None
     for _ in range(runs):
         before()
@@ -73,7 +84,9 @@ def timed(
 
 
 def closed_form(spec: ArchSpec) -> list[Row]:
-    """Our formula on a spec: as in a search, where stages come again, and as if nothing had ever been priced."""
+    """Our formula on a spec: as in a search, where stages come again, and as if nothing had ever
+    been priced.
+    """
     often, price = timed(partial(cost, spec), runs=7, each=200)
     first, _ = timed(partial(cost, spec), runs=101, before=stage_cost.cache_clear)
     return [
@@ -83,20 +96,32 @@ def closed_form(spec: ArchSpec) -> list[Row]:
 
 
 def tables(space_name: str, name: str, *, networks: int = 1_000_000) -> list[Row]:
-    """Our tables of a shipped space put around a network: choices to cost, one at a time and many at once."""
+    """Our tables of a shipped space put around a network: choices to cost, one at a time and many
+    at once.
+    """
     space = space_from_dict(read_yaml(SPACES[space_name]) | {"base": name})
     choices = space.encode(preset(name))
     filling, priced = timed(partial(CostTables, space), runs=3, before=stage_cost.cache_clear)
     limits = [len(decision.values) for decision in space.decisions]
-    indices = np.random.default_rng(0).integers(0, limits, size=(networks, len(limits)), dtype=np.uint8)
+    indices = np.random.default_rng(0).integers(
+        0, limits, size=(networks, len(limits)), dtype=np.uint8
+    )
     indices[0] = space.indices(choices)
     one, price = timed(partial(priced.one, choices), runs=7, each=2000)
     batch, prices = timed(partial(priced.batch, indices), runs=5)
     first = int(prices[0, METRICS.index("flops")])
     return [
         {"name": f"phinas {space_name}: CostTables.one", "seconds": one, "number": price.flops},
-        {"name": f"phinas {space_name}: batch of {networks:,}, each", "seconds": batch / networks, "number": first},
-        {"name": f"phinas {space_name}: filling the tables of {space.size:.1e} choices", "seconds": filling, "number": None},
+        {
+            "name": f"phinas {space_name}: batch of {networks:,}, each",
+            "seconds": batch / networks,
+            "number": first,
+        },
+        {
+            "name": f"phinas {space_name}: filling the tables of {space.size:.1e} choices",
+            "seconds": filling,
+            "number": None,
+        },
     ]
 
 
@@ -115,7 +140,14 @@ def counters(spec: ArchSpec, *, runs: int) -> list[Row]:
             images = torch.zeros(1, spec.channels, spec.resolution, spec.resolution)
         with torch.no_grad(), contextlib.redirect_stdout(io.StringIO()):
             taken, number = timed(partial(count, model, images), runs=runs)
-        rows.append({"name": name, "seconds": taken, "number": number, "agrees": number == expected[convention]})
+        rows.append(
+            {
+                "name": name,
+                "seconds": taken,
+                "number": number,
+                "agrees": number == expected[convention],
+            }
+        )
     return rows
 
 
@@ -128,7 +160,9 @@ def in_words(taken: float) -> str:
 
 def machine(packages: Sequence[str] = PACKAGES) -> dict[str, Any]:
     """What the numbers belong to."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").is_file() else []
+    lines = (
+        Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").is_file() else []
+    )
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     versions = {}
     for package in packages:
@@ -147,7 +181,10 @@ def machine(packages: Sequence[str] = PACKAGES) -> dict[str, Any]:
 def as_markdown(facts: dict[str, Any]) -> str:
     about = facts["machine"]
     versions = ", ".join(f"{name} {number}" for name, number in about["versions"].items())
-    head = f"{about['processor']}, {about['cores']} cores, load {about['load']:.1f}, threads: {about['threads']}"
+    head = (
+        f"{about['processor']}, {about['cores']} cores, load {about['load']:.1f}, threads: "
+        f"{about['threads']}"
+    )
     lines = [f"{head}; Python {about['python']}, {versions}. Times are for one network, medians."]
     for network, rows in facts["networks"].items():
         lines += [
@@ -162,15 +199,23 @@ def as_markdown(facts: dict[str, Any]) -> str:
             agrees = {True: "yes", False: "NO"}.get(row.get("agrees"), "")
             ratio = f"{row['seconds'] / rows[0]['seconds']:,.{2 if row['seconds'] < 10 * rows[0]['seconds'] else 0}f}"
             number = f"{row['number']:,}" if row["number"] is not None else ""
-            lines.append(f"| {row['name']} | {in_words(row['seconds'])} | {ratio} | {number} | {agrees} |")
+            lines.append(
+                f"| {row['name']} | {in_words(row['seconds'])} | {ratio} | {number} | {agrees} |"
+            )
     return "\n".join(lines) + "\n"
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="EfficientNet-B0 only, one run of each counter")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="EfficientNet-B0 only, one run of each counter"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the same as JSON")
-    parser.add_argument("--threads", type=int, default=1, metavar="N", help="of torch and numpy (default: 1)")
+    parser.add_argument(
+        "--threads", type=int, default=1, metavar="N", help="of torch and numpy (default: 1)"
+    )
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     threadpool_limits(options.threads)

@@ -1,6 +1,8 @@
-"""Every counter in the field behind one signature: a network in eval mode and one batch of one image to a number.
+"""Every counter in the field behind one signature: a network in eval mode and one batch of one
+image to a number.
 
-Each is made by a function, so that imports can be kept apart from the count; a tool that is not installed raises ImportError.
+Each is made by a function, so that imports can be kept apart from the count; a tool that is not
+installed raises ImportError.
 """
 
 import contextlib
@@ -19,7 +21,11 @@ def fvcore() -> Counter:
     from fvcore.nn import FlopCountAnalysis
 
     def total(model: nn.Module, images: Tensor) -> int:
-        counted = FlopCountAnalysis(model, images).unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+        counted = (
+            FlopCountAnalysis(model, images)
+            .unsupported_ops_warnings(False)
+            .uncalled_modules_warnings(False)
+        )
         return int(counted.total())
 
     return total
@@ -28,8 +34,14 @@ def fvcore() -> Counter:
 def ptflops(backend: str) -> Counter:
     from ptflops import get_model_complexity_info
 
-    options: dict[str, Any] = {"as_strings": False, "print_per_layer_stat": False, "backend": backend}
-    return lambda model, images: int(get_model_complexity_info(model, tuple(images.shape[1:]), **options)[0])
+    options: dict[str, Any] = {
+        "as_strings": False,
+        "print_per_layer_stat": False,
+        "backend": backend,
+    }
+    return lambda model, images: int(
+        get_model_complexity_info(model, tuple(images.shape[1:]), **options)[0]
+    )
 
 
 def thop() -> Counter:
@@ -76,8 +88,9 @@ COUNTERS: dict[str, Callable[[], Counter]] = {
 
 
 def import_torchvision() -> None:
-    """Import torchvision if it is there, before ptflops, calflops and timm do. Its wheel from PyPI is made for CUDA: beside a
-    CPU build of torch, importing it fails unless the names of its compiled operators are declared."""
+    """Import torchvision if it is there, before ptflops, calflops and timm do. Its wheel from PyPI
+    is made for CUDA: beside a CPU build of torch, importing it fails unless the names of its
+    compiled operators are declared."""
     operators = torch.library.Library("torchvision", "FRAGMENT")
     for name in ("nms", "qnms") if torch.version.cuda is None else ():
         if not hasattr(torch.ops.torchvision, name):

@@ -1,4 +1,6 @@
-"""Processes that are made ready first and then do something each time that they are told to, all at once."""
+"""Processes that are made ready first and then do something each time that they are told to, all at
+once.
+"""
 
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
@@ -7,7 +9,9 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 
-def _serve(pipe: Connection, prepare: Callable[..., Callable[[Any], object]], arguments: tuple[Any, ...]) -> None:
+def _serve(
+    pipe: Connection, prepare: Callable[..., Callable[[Any], object]], arguments: tuple[Any, ...]
+) -> None:
     act = prepare(*arguments)
     pipe.send(True)
     while (order := pipe.recv()) is not None:
@@ -16,8 +20,12 @@ def _serve(pipe: Connection, prepare: Callable[..., Callable[[Any], object]], ar
 
 
 @contextmanager
-def crew(prepare: Callable[..., Callable[[Any], object]], members: Sequence[tuple[Any, ...]]) -> Iterator[list[Connection]]:
-    """One process for each member, in which `prepare(*member)` gave what acts on an order; all of them are ready."""
+def crew(
+    prepare: Callable[..., Callable[[Any], object]], members: Sequence[tuple[Any, ...]]
+) -> Iterator[list[Connection]]:
+    """One process for each member, in which `prepare(*member)` gave what acts on an order; all of
+    them are ready.
+    """
     context = multiprocessing.get_context("spawn")
     pipes, processes = [], []
     for arguments in members:

@@ -34,7 +34,10 @@ def section(source: Path, *, count: int = 5) -> list[str]:
 
     seconds = rounds({"pillow": pillow, "ours": ours}, count)
     gain = with_quartiles(ratios(seconds, "pillow", "ours"))
-    names = {"pillow": "Pillow in a loop, one thread, nothing checked", "ours": "phinas.training.data.decoding.decode_all"}
+    names = {
+        "pillow": "Pillow in a loop, one thread, nothing checked",
+        "ours": "phinas.training.data.decoding.decode_all",
+    }
     rows = [
         [
             names[way],

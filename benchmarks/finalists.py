@@ -1,7 +1,9 @@
-"""Does it help to pick finalists by what all trials say, and are probabilities of the choice to be believed?
+"""Does it help to pick finalists by what all trials say, and are probabilities of the choice to be
+believed?
 
-Searches on the surrogate of Accel-NASBench under noise; of each, finalists by several rules, trained again twice under the
-same noise (200 times over). What is lost against the best network that the search measured, in reward.
+Searches on the surrogate of Accel-NASBench under noise; of each, finalists by several rules,
+trained again twice under the same noise (200 times over). What is lost against the best network
+that the search measured, in reward.
 
     python benchmarks/finalists.py anb_dataset_jsons.tar.gz --seeds 20
 """
@@ -27,10 +29,14 @@ from phinas.space.cost import cost
 from phinas.space.search_spaces.inactive_choices import Indices
 
 FINALISTS, TRAININGS, REPEATS = 4, 2, 200
-PROBLEM = Problem(space(), Gate(), make_reward("soft", weight=None, target=cost(space().base).flops))
+PROBLEM = Problem(
+    space(), Gate(), make_reward("soft", weight=None, target=cost(space().base).flops)
+)
 
 
-def searched(strategy: str, table: Surrogate, *, trials: int, seed: int, noise: float) -> tuple[Indices, Floats]:
+def searched(
+    strategy: str, table: Surrogate, *, trials: int, seed: int, noise: float
+) -> tuple[Indices, Floats]:
     """Positions and noisy accuracies of what a search measured."""
     luck = np.random.default_rng(1000 + seed)
     proposer = Proposer(PROBLEM, strategy, seed=seed, history=[])
@@ -63,13 +69,17 @@ def picked(rows: Indices, accuracies: Floats, *, seed: int) -> dict[str, list[in
     }
 
 
-def lost(finalists: list[int], rows: Indices, table: Surrogate, *, seed: int, noise: float) -> tuple[float, float]:
+def lost(
+    finalists: list[int], rows: Indices, table: Surrogate, *, seed: int, noise: float
+) -> tuple[float, float]:
     """By the best of the finalists, and by the one that is chosen among them on average."""
     slope, _ = PROBLEM.reward.line(PROBLEM.costs(rows)[:, 0].astype(float))
     true = slope * table.accuracies(rows)
     luck = np.random.default_rng(seed).normal(size=(REPEATS, len(rows), TRAININGS)).mean(2) * noise
     chosen = (true + slope * luck)[:, finalists].argmax(1)
-    return float(true.max() - true[finalists].max()), float(true.max() - true[finalists][chosen].mean())
+    return float(true.max() - true[finalists].max()), float(
+        true.max() - true[finalists][chosen].mean()
+    )
 
 
 def tell(line: str) -> None:
@@ -78,7 +88,10 @@ def tell(line: str) -> None:
 
 
 def compare_rules(table: Surrogate, *, seeds: int, trials: int) -> None:
-    tell("| noise | strategy | finalists by | best of them | chosen | against reward | better / worse |")
+    tell(
+        "| noise | strategy | finalists by | best of them | chosen | against reward | better / "
+        "worse |"
+    )
     tell("|---|---|---|---|---|---|---|")
     for noise in (0.0031, 0.01):
         for strategy in ("random", "tpe", "predictor"):
@@ -86,20 +99,31 @@ def compare_rules(table: Surrogate, *, seeds: int, trials: int) -> None:
             for seed in range(seeds):
                 rows, accuracies = searched(strategy, table, trials=trials, seed=seed, noise=noise)
                 for rule, finalists in picked(rows, accuracies, seed=seed).items():
-                    found.setdefault(rule, []).append(lost(finalists, rows, table, seed=seed, noise=noise))
+                    found.setdefault(rule, []).append(
+                        lost(finalists, rows, table, seed=seed, noise=noise)
+                    )
             plain = np.array(found["reward"])[:, 1]
             for rule, losses in found.items():
                 best, chosen = np.array(losses).T
                 gap = chosen - plain
                 error = gap.std(ddof=1) / len(gap) ** 0.5
-                told = f"{gap.mean():+.5f} \u00b1 {error:.5f} | {(gap < -1e-9).sum()} / {(gap > 1e-9).sum()}"
-                tell(f"| {noise} | {strategy} | {rule} | {best.mean():.5f} | {chosen.mean():.5f} | {told} |")
+                told = (
+                    f"{gap.mean():+.5f} \u00b1 {error:.5f} | {(gap < -1e-9).sum()} / "
+                    f"{(gap > 1e-9).sum()}"
+                )
+                tell(
+                    f"| {noise} | {strategy} | {rule} | {best.mean():.5f} | {chosen.mean():.5f} | "
+                    f"{told} |"
+                )
 
 
 def check_chances(*, repeats: int = 400) -> None:
     """How often the winner is the best in truth, and what chance_of_best says of it."""
     generator = np.random.default_rng(0)
-    tell("\n| networks | trainings | spread of networks / noise | right | said |\n|---|---|---|---|---|")
+    tell(
+        "\n| networks | trainings | spread of networks / noise | right | said "
+        "|\n|---|---|---|---|---|"
+    )
     for networks, trainings in ((2, 2), (4, 2), (4, 3), (4, 5)):
         for spread in (0.01, 0.5, 1.0, 3.0):
             right, said = [], []
@@ -107,13 +131,20 @@ def check_chances(*, repeats: int = 400) -> None:
                 true = generator.normal(0, spread, networks)
                 shared = generator.normal(0, 3, trainings)
                 seen = true[:, None] + shared + generator.normal(0, 1, (networks, trainings))
-                said.append(chance_of_best({str(place): list(row) for place, row in enumerate(seen)}))
+                said.append(
+                    chance_of_best({str(place): list(row) for place, row in enumerate(seen)})
+                )
                 right.append(seen.mean(1).argmax() == true.argmax())
-            tell(f"| {networks} | {trainings} | {spread:g} | {np.mean(right):.2f} | {np.mean(said):.2f} |")
+            tell(
+                f"| {networks} | {trainings} | {spread:g} | {np.mean(right):.2f} | "
+                f"{np.mean(said):.2f} |"
+            )
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("archive", type=Path)
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--trials", type=int, default=100)

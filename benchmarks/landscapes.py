@@ -1,8 +1,10 @@
-"""Accuracies that owe nothing to a Gaussian process, to hold searchers against (evaluators of the form function(spec, budget,
-seed)); ours learns by one, so on a table that is one it might look better than it is.
+"""Accuracies that owe nothing to a Gaussian process, to hold searchers against (evaluators of the
+form function(spec, budget, seed)); ours learns by one, so on a table that is one it might look
+better than it is.
 
-    PYTHONPATH=benchmarks phinas bench strategies --space benchmarks/layerwise.yaml --evaluator landscapes:layerwise
-    ACCEL_NASBENCH=anb_dataset_jsons.tar.gz PYTHONPATH=benchmarks phinas bench strategies --space accel_nasbench \
+    PYTHONPATH=benchmarks phinas bench strategies --space benchmarks/layerwise.yaml --evaluator
+    landscapes:layerwise ACCEL_NASBENCH=anb_dataset_jsons.tar.gz PYTHONPATH=benchmarks phinas bench
+    strategies --space accel_nasbench \
         --evaluator landscapes:boosted
 """
 
@@ -27,37 +29,48 @@ _OPERATIONS = len(_KERNELS) * len(_EXPANSIONS)
 
 
 def layerwise(spec: ArchSpec, _budget: int, _seed: int) -> float:
-    """A smooth part: each stage's layers add capability, the next of a stage less than the one before, and a lack of it
-    costs accuracy exponentially; what a kernel and an expansion are worth differs from stage to stage. And a rugged part: each
-    three consecutive operations have a value drawn at random, as in the NK landscapes (Kauffman and Weinberger, 1989)."""
+    """A smooth part: each stage's layers add capability, the next of a stage less than the one
+    before, and a lack of it costs accuracy exponentially; what a kernel and an expansion are worth
+    differs from stage to stage. And a rugged part: each three consecutive operations have a value
+    drawn at random, as in the NK landscapes (Kauffman and Weinberger, 1989)."""
     worth, share, luck = _drawn()
     operations = [[] for _ in _WIDTHS]
     for stage in spec.stages:
-        operation = _KERNELS.index(stage.kernel) * len(_EXPANSIONS) + _EXPANSIONS.index(int(stage.expansion))
+        operation = _KERNELS.index(stage.kernel) * len(_EXPANSIONS) + _EXPANSIONS.index(
+            int(stage.expansion)
+        )
         operations[_WIDTHS.index(stage.width)] += [operation] * stage.depth
     fall = 0.0
     for place, layers in enumerate(operations):
-        capability = sum(worth[place, layer] / np.sqrt(number) for number, layer in enumerate(layers, start=1))
+        capability = sum(
+            worth[place, layer] / np.sqrt(number) for number, layer in enumerate(layers, start=1)
+        )
         fall += share[place] * np.exp(-capability)
     chain = [layer for layers in operations for layer in layers]
     around = [_OPERATIONS, *chain, _OPERATIONS]  # one that stands for the ends
-    rugged = sum(luck[number, *around[number : number + 3]] for number in range(len(chain))) / np.sqrt(len(chain))
+    rugged = sum(
+        luck[number, *around[number : number + 3]] for number in range(len(chain))
+    ) / np.sqrt(len(chain))
     return float(_CEILING - _FALL * fall + _RUGGED * rugged)
 
 
 @lru_cache(maxsize=1)
 def _drawn() -> tuple[Floats, Floats, Floats]:
-    """What operations are worth (stages, operations), the stages' shares, and the luck of (place, three operations)."""
+    """What operations are worth (stages, operations), the stages' shares, and the luck of (place,
+    three operations).
+    """
     generator = np.random.default_rng(1989)
-    size = np.array([[0.5 + 0.1 * kernel + 0.1 * expansion for expansion in _EXPANSIONS] for kernel in _KERNELS])
+    size = np.array(
+        [[0.5 + 0.1 * kernel + 0.1 * expansion for expansion in _EXPANSIONS] for kernel in _KERNELS]
+    )
     worth = size.ravel() * generator.lognormal(0.0, 0.25, size=(len(_WIDTHS), _OPERATIONS))
     share = generator.dirichlet(np.full(len(_WIDTHS), 4.0))
     return worth, share, generator.standard_normal((21, *[_OPERATIONS + 1] * 3))
 
 
 def boosted(spec: ArchSpec, _budget: int, _seed: int) -> float:
-    """Accel-NASBench's ImageNet top-1 by boosted trees in place of a Gaussian process (the authors' own choice of surrogate).
-    The environment variable ACCEL_NASBENCH names their archive."""
+    """Accel-NASBench's ImageNet top-1 by boosted trees in place of a Gaussian process (the authors'
+    own choice of surrogate). The environment variable ACCEL_NASBENCH names their archive."""
     row = np.array([space().indices(space().encode(spec))])
     return float(_trees(os.environ["ACCEL_NASBENCH"]).predict(features()(row))[0])
 
@@ -69,6 +82,11 @@ def _trees(path: str) -> Any:
     rows, accuracies = read_records(Path(path).absolute())
     known = features()(rows)
     trees = HistGradientBoostingRegressor(
-        max_iter=1200, learning_rate=0.03, max_leaf_nodes=8, l2_regularization=1.0, max_features=0.5, random_state=0
+        max_iter=1200,
+        learning_rate=0.03,
+        max_leaf_nodes=8,
+        l2_regularization=1.0,
+        max_features=0.5,
+        random_state=0,
     )
     return trees.fit(known, accuracies)

@@ -1,7 +1,9 @@
-"""Whether our training learns what a plain one does: one network, one recipe, one set of images, both ways, seed by seed.
+"""Whether our training learns what a plain one does: one network, one recipe, one set of images,
+both ways, seed by seed.
 
-The network is `build`'s both ways, so only the training differs. What a seed decides both ways is the initial weights; order
-and augmentation are drawn in other ways, so the two are two draws of the same thing.
+The network is `build`'s both ways, so only the training differs. What a seed decides both ways is
+the initial weights; order and augmentation are drawn in other ways, so the two are two draws of the
+same thing.
 """
 
 import statistics
@@ -31,8 +33,12 @@ SPACE, IMAGES, EPOCHS, SEEDS = "small_images", 10_000, 5, (0, 1, 2)
 
 def ours(spec: ArchSpec, data: PreparedData, recipe: Recipe, seed: int) -> tuple[float, float]:
     """Accuracy on the test images, and seconds of training."""
-    trained = train(spec, data, recipe=recipe, shift=PAD / data.side, flip=True, seed=seed, device=CPU)
-    score = evaluate_final(trained.model, data, side=spec.resolution, mean=trained.mean, std=trained.std)
+    trained = train(
+        spec, data, recipe=recipe, shift=PAD / data.side, flip=True, seed=seed, device=CPU
+    )
+    score = evaluate_final(
+        trained.model, data, side=spec.resolution, mean=trained.mean, std=trained.std
+    )
     return score.accuracy, trained.train_seconds
 
 
@@ -43,7 +49,9 @@ def plain(spec: ArchSpec, data: PreparedData, recipe: Recipe, seed: int) -> tupl
     model = build(spec)
     torch.manual_seed(seed)
     held = np.array(pixels), np.array(labels)
-    batches = loader(*held, batch=recipe.batch, workers=2, mean=data.mean, std=data.std, padding="edge")
+    batches = loader(
+        *held, batch=recipe.batch, workers=2, mean=data.mean, std=data.std, padding="edge"
+    )
     steps = len(labels) // recipe.batch * recipe.epochs
     epoch = Ordinary(model, batches, recipe=recipe, device=CPU, steps=steps)
     began = time.perf_counter()
@@ -54,7 +62,9 @@ def plain(spec: ArchSpec, data: PreparedData, recipe: Recipe, seed: int) -> tupl
     return evaluate_final(model, data, side=spec.resolution, mean=mean, std=std).accuracy, seconds
 
 
-def section(source: Path, *, images: int = IMAGES, epochs: int = EPOCHS, seeds: tuple[int, ...] = SEEDS) -> list[str]:
+def section(
+    source: Path, *, images: int = IMAGES, epochs: int = EPOCHS, seeds: tuple[int, ...] = SEEDS
+) -> list[str]:
     recipe = Recipe(epochs=epochs)
     ways = {"ours": ours, "plain loop": plain}
     found: dict[str, list[tuple[float, float]]] = {way: [] for way in ways}
@@ -62,7 +72,9 @@ def section(source: Path, *, images: int = IMAGES, epochs: int = EPOCHS, seeds: 
         wanted = DataSection(source=str(source), train_limit=images, validation_limit=500)
         data = prepare(wanted, seed=0, directory=Path(aside))
         text = read_yaml(SPACES[SPACE])
-        spec = space_from_dict(text | {"base": text["base"] | {"classes": len(data.classes), "resolution": data.side}}).base
+        spec = space_from_dict(
+            text | {"base": text["base"] | {"classes": len(data.classes), "resolution": data.side}}
+        ).base
         for seed in seeds:
             for way, measured in ways.items():
                 found[way].append(measured(spec, data, recipe, seed))
@@ -80,4 +92,9 @@ def section(source: Path, *, images: int = IMAGES, epochs: int = EPOCHS, seeds: 
     recipe `proxy`; accuracy on its {data.test:,} test images. The network is the base of the space {SPACE} ({spec.depth} MBConv
     blocks, a stem of stride 1), made by `build` both ways. A short run of a small network: the accuracies are to be compared
     with one another and with nothing published. Seconds are of training alone, {torch.get_num_threads()} threads."""
-    return [*paragraph(about), *table(("training", *[f"seed {seed}" for seed in seeds], "mean ± deviation", "seconds"), rows)]
+    return [
+        *paragraph(about),
+        *table(
+            ("training", *[f"seed {seed}" for seed in seeds], "mean ± deviation", "seconds"), rows
+        ),
+    ]

@@ -1,4 +1,6 @@
-"""Contestants that take turns, ratios of neighbours in time, and what is written of them in a Markdown file."""
+"""Contestants that take turns, ratios of neighbours in time, and what is written of them in a
+Markdown file.
+"""
 
 import re
 import statistics
@@ -9,7 +11,9 @@ from pathlib import Path
 
 
 def rounds(contestants: Mapping[str, Callable[[], object]], count: int) -> dict[str, list[float]]:
-    """Seconds of each in each round; who begins changes, so that nobody always follows the same one."""
+    """Seconds of each in each round; who begins changes, so that nobody always follows the same
+    one.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
     names = list(contestants)
     for number in range(count):
@@ -37,7 +41,10 @@ def ratios(seconds: Mapping[str, Sequence[float]], slow: str, quick: str) -> lis
 
 def paragraph(text: str) -> list[str]:
     """Lines of at most 128 characters, and an empty one."""
-    return [*textwrap.wrap(" ".join(text.split()), 128, break_long_words=False, break_on_hyphens=False), ""]
+    return [
+        *textwrap.wrap(" ".join(text.split()), 128, break_long_words=False, break_on_hyphens=False),
+        "",
+    ]
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
@@ -47,7 +54,9 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def write_section(path: Path, title: str, lines: Sequence[str]) -> None:
-    """Put a section in the place of the one with its title, or at the end; what stands elsewhere stays."""
+    """Put a section in the place of the one with its title, or at the end; what stands elsewhere
+    stays.
+    """
     text = path.read_text() if path.is_file() else ""
     head, *sections = re.split(r"(?m)^(?=## )", text)
     written = "\n".join([f"## {title}", "", *lines]).rstrip() + "\n"

@@ -1,7 +1,9 @@
-"""Does racing keep what the full grid would have chosen, and what does it cost? Simulated on stated laws (phinas.scaling_search.race.synthetic_accuracy).
+"""Does racing keep what the full grid would have chosen, and what does it cost? Simulated on stated
+laws (phinas.scaling_search.race.synthetic_accuracy).
 
-Each run has its own luck of networks, seeds and trainings. The full grid, plain successive halving (thirds of the members
-at 1, 3 and 10 epochs, at least two at the end, all seeds; compared among the last) and the race see the same trainings.
+Each run has its own luck of networks, seeds and trainings. The full grid, plain successive halving
+(thirds of the members at 1, 3 and 10 epochs, at least two at the end, all seeds; compared among the
+last) and the race see the same trainings.
 
     python benchmarks/racing.py --members 12 --seeds 5 --runs 100
 """
@@ -44,7 +46,9 @@ MISFITS = {
 
 
 class Found(NamedTuple):
-    """Of one run and one way: epochs over the full grid's, and what was claimed, held against the truth and the full grid."""
+    """Of one run and one way: epochs over the full grid's, and what was claimed, held against the
+    truth and the full grid.
+    """
 
     spent: float
     keeps_grids_winner: bool
@@ -57,13 +61,17 @@ class Found(NamedTuple):
 class World:
     """One run: the trainings that any way may see, each drawn once."""
 
-    def __init__(self, law: Law, specs: Sequence[ArchSpec], flops: Sequence[float], *, seeds: int) -> None:
+    def __init__(
+        self, law: Law, specs: Sequence[ArchSpec], flops: Sequence[float], *, seeds: int
+    ) -> None:
         self.seeds, self.members = seeds, len(specs)
         self.taken = np.array([SLOPE * math.log(ratio) for ratio in flops])
         self._law, self._specs, self._names = law, specs, [spec.spec_id for spec in specs]
         self.expected = cache(self._expected)
         self.accuracy = cache(self._accuracy)
-        self.truth = np.array([self.expected(member, EPOCHS) for member in range(len(specs))]) - self.taken
+        self.truth = (
+            np.array([self.expected(member, EPOCHS) for member in range(len(specs))]) - self.taken
+        )
 
     def _expected(self, member: int, epochs: int) -> float:
         return self._law.expected(self._specs[member], BASELINE, epochs)
@@ -73,7 +81,10 @@ class World:
 
     def table(self, members: Sequence[int], epochs: int) -> dict[int, list[float]]:
         """Corrected accuracies, by member."""
-        return {m: [self.accuracy(m, seed, epochs) - self.taken[m] for seed in range(self.seeds)] for m in members}
+        return {
+            m: [self.accuracy(m, seed, epochs) - self.taken[m] for seed in range(self.seeds)]
+            for m in members
+        }
 
     @property
     def grids_winner(self) -> int:
@@ -83,11 +94,20 @@ class World:
     def found(self, spent: float, winner: int, ties: Sequence[int]) -> Found:
         best = int(self.truth.argmax())
         regret = float(self.truth[best] - self.truth[winner])
-        return Found(spent, self.grids_winner in ties, best in ties, len(ties) == 1 and winner != best, len(ties), regret)
+        return Found(
+            spent,
+            self.grids_winner in ties,
+            best in ties,
+            len(ties) == 1 and winner != best,
+            len(ties),
+            regret,
+        )
 
 
 def full_grid(world: World) -> Found:
-    compared = compare({str(m): row for m, row in world.table(range(world.members), EPOCHS).items()})
+    compared = compare(
+        {str(m): row for m, row in world.table(range(world.members), EPOCHS).items()}
+    )
     return world.found(1.0, int(compared.winner), [int(name) for name in compared.ties])
 
 
@@ -104,7 +124,15 @@ def halving(world: World) -> Found:
 
 
 def raced(world: World, *, coordinates: Any, flops: Sequence[float], **options: float) -> Found:
-    race = Race(world.members, world.seeds, EPOCHS, coordinates=coordinates, flops=tuple(flops), slope=SLOPE, **options)
+    race = Race(
+        world.members,
+        world.seeds,
+        EPOCHS,
+        coordinates=coordinates,
+        flops=tuple(flops),
+        slope=SLOPE,
+        **options,
+    )
     results: dict[Training, float | None] = {}
     while todo := next_trainings(race, results):
         results |= {training: world.accuracy(*training) for training in todo}
@@ -120,7 +148,9 @@ def tell(line: str) -> None:
 def compare_ways(law: Law, name: str, *, members: int, seeds: int, worlds: Sequence[int]) -> None:
     grid = spread(_grid(), members)
     specs, flops = [member.spec for member in grid], [member.ratio / 2 for member in grid]
-    coordinates = tuple(tuple(math.log(factor) for factor in factors(spec, BASELINE)) for spec in specs)
+    coordinates = tuple(
+        tuple(math.log(factor) for factor in factors(spec, BASELINE)) for spec in specs
+    )
     lucks = [World(replace(law, world=world), specs, flops, seeds=seeds) for world in worlds]
     ways = {
         "full grid": full_grid,
@@ -131,10 +161,18 @@ def compare_ways(law: Law, name: str, *, members: int, seeds: int, worlds: Seque
         began = time.process_time()
         of_runs = [claim(luck) for luck in lucks]
         found = Found(*np.array(of_runs, dtype=float).mean(0))
-        kept = f"{found.spent:.1%} | {found.keeps_grids_winner:.0%} | {found.keeps_best:.0%} | {found.wrongly_unique:.0%}"
-        rest = f"{max(one.spent for one in of_runs):.1%} | {found.ties:.1f} | {100 * found.regret:.3f}"
+        kept = (
+            f"{found.spent:.1%} | {found.keeps_grids_winner:.0%} | {found.keeps_best:.0%} "
+            f"| {found.wrongly_unique:.0%}"
+        )
+        rest = (
+            f"{max(one.spent for one in of_runs):.1%} | {found.ties:.1f} | {100 * found.regret:.3f}"
+        )
         seconds = (time.process_time() - began) / len(lucks)
-        tell(f"| {name} | {100 * law.noise:g} | {members} x {seeds} | {way} | {kept} | {rest} | {seconds:.2f} |")
+        tell(
+            f"| {name} | {100 * law.noise:g} | {members} x {seeds} | {way} | {kept} | {rest} | "
+            f"{seconds:.2f} |"
+        )
 
 
 @cache
@@ -143,19 +181,43 @@ def _grid() -> Any:
 
 
 def main(*, members: int, seeds: int, noises: Sequence[float], runs: int, first: int) -> None:
-    tell("| law | noise | grid | way | epochs | keeps grid's | keeps best | wrongly unique | most epochs | ties | lost | s |")
+    tell(
+        "| law | noise | grid | way | epochs | keeps grid's | keeps best | wrongly unique | most "
+        "epochs | ties | lost | s |"
+    )
     tell("|---|---|---|---|---|---|---|---|---|---|---|---|")
     for noise in noises:
         for name, law in (LAWS | MISFITS).items():
-            compare_ways(replace(law, noise=noise), name, members=members, seeds=seeds, worlds=range(first, first + runs))
+            compare_ways(
+                replace(law, noise=noise),
+                name,
+                members=members,
+                seeds=seeds,
+                worlds=range(first, first + runs),
+            )
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--members", type=int, default=12)
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--noise", type=float, nargs="+", default=[0.002, 0.004], help="of a training, a fraction")
+    parser.add_argument(
+        "--noise", type=float, nargs="+", default=[0.002, 0.004], help="of a training, a fraction"
+    )
     parser.add_argument("--runs", type=int, default=100)
-    parser.add_argument("--first", type=int, default=1000, help="world; the race's settings were chosen on those below 100")
+    parser.add_argument(
+        "--first",
+        type=int,
+        default=1000,
+        help="world; the race's settings were chosen on those below 100",
+    )
     given = parser.parse_args()
-    main(members=given.members, seeds=given.seeds, noises=given.noise, runs=given.runs, first=given.first)
+    main(
+        members=given.members,
+        seeds=given.seeds,
+        noises=given.noise,
+        runs=given.runs,
+        first=given.first,
+    )

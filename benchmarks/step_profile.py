@@ -1,8 +1,10 @@
-"""Where the time of our training step goes, by kinds of operators, and how far each is from what the machine can do.
+"""Where the time of our training step goes, by kinds of operators, and how far each is from what
+the machine can do.
 
-The one decision to know: an operator's time is its own (that of operators which it calls is theirs), and it goes to the kind of
-the nearest operator up its calls that has one. Bytes are those that operators can't do without if each is run by itself: inputs
-read once, outputs written once, but that a batch norm in training reads twice, for its statistics and its result.
+The one decision to know: an operator's time is its own (that of operators which it calls is
+theirs), and it goes to the kind of the nearest operator up its calls that has one. Bytes are those
+that operators can't do without if each is run by itself: inputs read once, outputs written once,
+but that a batch norm in training reads twice, for its statistics and its result.
 """
 
 import math
@@ -21,15 +23,28 @@ from torch.profiler import ProfilerActivity, profile, record_function
 
 from phinas.training.engine.train_step import Step
 
-DATA, REST = "data (gather, shift, flip, normalise)", "all else (Python, autograd, views, allocation, loss)"
+DATA, REST = (
+    "data (gather, shift, flip, normalise)",
+    "all else (Python, autograd, views, allocation, loss)",
+)
 PRODUCTS, DENSE, DEPTHWISE = "matrix products (1x1 convolutions)", "stem", "depthwise convolutions"
 ELEMENTWISE = "other elementwise and reductions"
 ELEMENTS = {
     f"aten::{name}"
     for name in (
-        "mul", "mul_", "add", "add_", "addcmul", "div", "div_", "sum", "sigmoid", "sigmoid_backward", "copy_",
+        "mul",
+        "mul_",
+        "add",
+        "add_",
+        "addcmul",
+        "div",
+        "div_",
+        "sum",
+        "sigmoid",
+        "sigmoid_backward",
+        "copy_",
     )
-}  # fmt: skip
+}
 KINDS = {
     "aten::native_batch_norm": "batch norm, forward",
     "aten::native_batch_norm_backward": "batch norm, backward",
@@ -40,7 +55,11 @@ KINDS = {
     "_DepthwiseBackward": DEPTHWISE,
     DATA: DATA,
 }
-WEIGHTS_AT = {"aten::mkldnn_convolution": 1, "aten::_slow_conv2d_forward": 1, "aten::convolution_backward": 2}
+WEIGHTS_AT = {
+    "aten::mkldnn_convolution": 1,
+    "aten::_slow_conv2d_forward": 1,
+    "aten::convolution_backward": 2,
+}
 READ_AND_WRITTEN = {  # as often as their first input is long
     "aten::native_batch_norm": 3,
     "aten::native_batch_norm_backward": 5,
@@ -84,24 +103,32 @@ def kind_of(event: Any) -> str:
 
 
 def least(event: Any) -> tuple[float, float]:
-    """Bytes that an operator has to move, and operations of its products; zeros where it only calls others."""
+    """Bytes that an operator has to move, and operations of its products; zeros where it only calls
+    others.
+    """
     shapes = event.input_shapes or []
     sizes = [math.prod(shape) for shape in shapes if shape]
     if event.name in READ_AND_WRITTEN:
         return FLOAT * READ_AND_WRITTEN[event.name] * sizes[0], 0.0
     if event.name in ("aten::mm", "aten::addmm"):
         (rows, inner), (_, columns) = [shape for shape in shapes if len(shape) == 2][-2:]
-        return FLOAT * (rows * inner + inner * columns + rows * columns), 2.0 * rows * inner * columns
+        return FLOAT * (
+            rows * inner + inner * columns + rows * columns
+        ), 2.0 * rows * inner * columns
     if event.name == "aten::mkldnn_convolution":
         images, weights, strides = shapes[0], shapes[1], event.concrete_inputs[4]
-        reduced = [math.ceil(side / stride) for side, stride in zip(images[2:], strides, strict=True)]
+        reduced = [
+            math.ceil(side / stride) for side, stride in zip(images[2:], strides, strict=True)
+        ]
         outputs = images[0] * weights[0] * math.prod(reduced)
         return FLOAT * (sizes[0] + sizes[1] + outputs), 2.0 * outputs * math.prod(weights[1:])
     if event.name == "aten::convolution_backward":
         of_images, of_weights = event.concrete_inputs[10][:2]
         wanted = of_images + of_weights  # each passes over both; weights are nothing beside them
         _, _, high, wide = shapes[2]
-        moved = (sizes[0] + sizes[1]) * wanted * wide / high  # columns of a kernel that is taken in parts
+        moved = (
+            (sizes[0] + sizes[1]) * wanted * wide / high
+        )  # columns of a kernel that is taken in parts
         return FLOAT * moved, 2.0 * sizes[0] * math.prod(shapes[2][1:]) * wanted
     if event.name in ELEMENTS and kind_of(event) == ELEMENTWISE:
         writes = 0 if event.name in ("aten::sum", "aten::copy_") else max(sizes, default=0)
@@ -127,10 +154,18 @@ def machine_limits() -> dict[str, float]:
 
 
 def profiled(setting: Setting, count: int) -> tuple[dict[str, dict[str, float]], float, float]:
-    """Of each kind the seconds, bytes and operations of a step; seconds of a step, and of one under the profiler. What the
-    profiler costs is taken off the rest, which is where it counts operators."""
+    """Of each kind the seconds, bytes and operations of a step; seconds of a step, and of one under
+    the profiler. What the profiler costs is taken off the rest, which is where it counts operators.
+    """
     pixels, labels = setting.pixels()
-    ours = Ours(setting.ours(), pixels, labels, recipe=setting.recipe, device=torch.device("cpu"), step=Watched)
+    ours = Ours(
+        setting.ours(),
+        pixels,
+        labels,
+        recipe=setting.recipe,
+        device=torch.device("cpu"),
+        step=Watched,
+    )
     ours()
     one = partial(ours.one, torch.arange(setting.batch))
     spent: dict[str, list[float]] = defaultdict(list)
@@ -152,7 +187,11 @@ def profiled(setting: Setting, count: int) -> tuple[dict[str, dict[str, float]],
     middles = {kind: statistics.median(times) for kind, times in spent.items()}
     bare, watched = middles.pop("bare"), middles.pop("watched")
     middles[REST] = max(0.0, bare - sum(taken for kind, taken in middles.items() if kind != REST))
-    return {kind: {"seconds": taken} | amounts[kind] for kind, taken in middles.items()}, bare, watched
+    return (
+        {kind: {"seconds": taken} | amounts[kind] for kind, taken in middles.items()},
+        bare,
+        watched,
+    )
 
 
 def section(count: int, *, setting: Setting = PROFILED) -> list[str]:
@@ -174,7 +213,9 @@ def section(count: int, *, setting: Setting = PROFILED) -> list[str]:
         rows.append([*row, *amounts, *reached, limit, f"{leasts[-1] / kind['seconds']:.0%}"])
     every = [f"{1e3 * total:.1f}", f"{sum(kind['bytes'] for kind in kinds.values()) / 1e6:,.0f}"]
     every += [f"{sum(kind['operations'] for kind in kinds.values()) / 1e9:,.2f}", ""]
-    rows.append(["all", "100%", *every, f"{1e3 * sum(leasts):.1f}", "", f"{sum(leasts) / total:.0%}"])
+    rows.append(
+        ["all", "100%", *every, f"{1e3 * sum(leasts):.1f}", "", f"{sum(leasts) / total:.0%}"]
+    )
     speeds = {name: f"{limit / 1e9:,.1f}" for name, limit in limits.items()}
     about = f"""{setting.network}, {setting.side} px, batch {setting.batch}, {torch.get_num_threads()} threads; {count} steps,
     medians. A step: {1e3 * bare:.0f} ms, {1e3 * watched:.0f} ms under the profiler. This machine: copy {speeds["copy"]} GB/s
@@ -184,6 +225,14 @@ def section(count: int, *, setting: Setting = PROFILED) -> list[str]:
     least: bytes at the speed of the copy or operations at that of the product, whichever takes longer. What lies in a cache
     moves faster than memory, so a kind can reach over 100% of its limit. What the profiler costs is taken off the rest."""
     heads = (
-        "operators", "share of a step", "ms", "MB at least", "Gop", "GB/s reached", "ms at least", "its limit", "of that limit",
-    )  # fmt: skip
+        "operators",
+        "share of a step",
+        "ms",
+        "MB at least",
+        "Gop",
+        "GB/s reached",
+        "ms at least",
+        "its limit",
+        "of that limit",
+    )
     return [*paragraph(about), *table(heads, rows)]

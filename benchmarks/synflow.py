@@ -1,10 +1,12 @@
-"""Synflow, and its logarithm without a network: what an untrained network lets through, in closed form.
+"""Synflow, and its logarithm without a network: what an untrained network lets through, in
+closed form.
 
 Synflow (Tanaka et al., arXiv:2006.05467; as a score of networks: Abdelfattah et al., arXiv:2101.08134) is the sum of
 |weight * gradient| in the network with absolute weights, no batch norm and no activation functions, on an image of ones. That
-network is linear, its weights are many and drawn independently, so its maps are nearly constant: every convolution multiplies
-them by what one output sums over times the mean of |weight|, a shortcut adds one. Gates of squeeze-and-excitation are taken as
-open. Each layer's weights hand on the whole output, except for the part that goes around them by a shortcut.
+network is linear, its weights are many and drawn independently, so its maps are nearly constant:
+every convolution multiplies them by what one output sums over times the mean of |weight|, a
+shortcut adds one. Gates of squeeze-and-excitation are taken as open. Each layer's weights hand on
+the whole output, except for the part that goes around them by a shortcut.
 """
 
 import math
@@ -28,14 +30,25 @@ def _seen(side: int, kernel: int, stride: int, *, same: bool) -> float:
 
 
 def _gain(conv: Conv, side: int, *, same: bool) -> float:
-    """By what a convolution multiplies a constant map of `side` pixels, its weights drawn as `phinas.space.blocks` draws them."""
-    mean_weight = math.sqrt(2 / math.pi) * math.sqrt(2 * conv.groups / (conv.kernel**2 * conv.out_width))
-    return _seen(side, conv.kernel, conv.stride, same=same) ** 2 * conv.in_width / conv.groups * mean_weight
+    """By what a convolution multiplies a constant map of `side` pixels, its weights drawn as
+    `phinas.space.blocks` draws them.
+    """
+    mean_weight = math.sqrt(2 / math.pi) * math.sqrt(
+        2 * conv.groups / (conv.kernel**2 * conv.out_width)
+    )
+    return (
+        _seen(side, conv.kernel, conv.stride, same=same) ** 2
+        * conv.in_width
+        / conv.groups
+        * mean_weight
+    )
 
 
 @lru_cache(maxsize=1 << 16)
 def _block(block: Block, side: int, *, same: bool) -> tuple[float, float, int]:
-    """The logarithm of a block's gain, how many of its layers the output passes through, and the side it hands on."""
+    """The logarithm of a block's gain, how many of its layers the output passes through, and the
+    side it hands on.
+    """
     around = 0.0
     layers = 0
     if block.shortcut:
@@ -51,7 +64,9 @@ def _block(block: Block, side: int, *, same: bool) -> tuple[float, float, int]:
 
 
 def log_synflow(spec: ArchSpec) -> float:
-    """The logarithm of the synflow that a network of `spec` has at its resolution, but for the luck of the draw."""
+    """The logarithm of the synflow that a network of `spec` has at its resolution, but for the luck
+    of the draw.
+    """
     network, same = lower(spec), spec.padding == "same"
     flow = math.log(_gain(network.stem, spec.resolution, same=same))
     side = reduced(spec.resolution, network.stem.stride)
@@ -68,9 +83,11 @@ def log_synflow(spec: ArchSpec) -> float:
 
 
 def drawn_log_synflow(spec: ArchSpec) -> float:
-    """The same of a network drawn from torch's current generator: the proxy itself, for networks with SiLU.
+    """The same of a network drawn from torch's current generator: the proxy itself, for networks
+    with SiLU.
 
-    In double precision, for the numbers are large. Gates of squeeze-and-excitation keep their sigmoid.
+    In double precision, for the numbers are large. Gates of squeeze-and-excitation keep their
+    sigmoid.
     """
     model = build(spec).double().eval()
     for module in list(model.modules()):
@@ -80,6 +97,10 @@ def drawn_log_synflow(spec: ArchSpec) -> float:
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.abs_()
-    model(torch.ones(1, spec.channels, spec.resolution, spec.resolution, dtype=torch.float64)).sum().backward()
-    weights = [module.weight for module in model.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
+    model(
+        torch.ones(1, spec.channels, spec.resolution, spec.resolution, dtype=torch.float64)
+    ).sum().backward()
+    weights = [
+        module.weight for module in model.modules() if isinstance(module, nn.Conv2d | nn.Linear)
+    ]
     return math.log(sum((weight.detach() * weight.grad).abs().sum().item() for weight in weights))

@@ -1,4 +1,6 @@
-"""Training on a CPU, ours beside an ordinary loop around timm's network: one after the other, and two trainings at once."""
+"""Training on a CPU, ours beside an ordinary loop around timm's network: one after the other, and
+two trainings at once.
+"""
 
 import statistics
 from collections.abc import Callable
@@ -40,7 +42,10 @@ def speed(count: int) -> list[str]:
     """The table of all settings, `count` rounds each."""
     rows = []
     for setting in SETTINGS:
-        ways = {way: make(way, setting, device=CPU, workers=WORKERS) for way in ("loop", "ready", "ours")}
+        ways = {
+            way: make(way, setting, device=CPU, workers=WORKERS)
+            for way in ("loop", "ready", "ours")
+        }
         done = {way: work(epoch) for way, epoch in ways.items()}
         if len({tuple(counted.values()) for counted in done.values()}) > 1:
             raise SystemExit(f"{setting}: unequal work: {done}")
@@ -50,7 +55,15 @@ def speed(count: int) -> list[str]:
         gains = [with_quartiles(ratios(seconds, way, "ours")) for way in ("loop", "ready")]
         steps = f"{done['ours']['passes']} x {setting.batch}"
         rows.append([f"{setting.network}, {setting.side} px", steps, *speeds, *gains])
-    heads = ("network", "steps x batch", "loop, images/s", "ready", "ours", "ours / loop", "ours / ready")
+    heads = (
+        "network",
+        "steps x batch",
+        "loop, images/s",
+        "ready",
+        "ours",
+        "ours / loop",
+        "ours / ready",
+    )
     about = ABOUT.format(workers=WORKERS, threads=torch.get_num_threads())
     return [*paragraph(about), *table(heads, rows)]
 
@@ -64,7 +77,9 @@ def contestant(way: str, setting: Setting, threads: int, workers: int) -> Callab
 
 
 def together(count: int) -> list[str]:
-    """Two trainings at once of one thread each against one of two, both ways; a process for each training."""
+    """Two trainings at once of one thread each against one of two, both ways; a process for each
+    training.
+    """
     rows = []
     for setting in SETTINGS[:2]:
         members = {
@@ -86,9 +101,13 @@ def together(count: int) -> list[str]:
                 for name, (trainings, _) in TOGETHER.items()
             ]
             gain = [2 * ratio for ratio in ratios(seconds, f"{way}, {one}", f"{way}, {two}")]
-            rows.append([f"{setting.network}, {setting.side} px, {way}", *speeds, with_quartiles(gain)])
+            rows.append(
+                [f"{setting.network}, {setting.side} px, {way}", *speeds, with_quartiles(gain)]
+            )
         both = [ratios(seconds, f"loop, {name}", f"ours, {name}") for name in TOGETHER]
-        rows.append([f"{setting.network}, {setting.side} px, ours / loop", *map(with_quartiles, both), ""])
+        rows.append(
+            [f"{setting.network}, {setting.side} px, ours / loop", *map(with_quartiles, both), ""]
+        )
     about = f"""Images/s of all trainings of a group together, batch 32, until the last has ended. Each training is a process of
     its own, with {WORKERS} DataLoader workers a group in the loop. Groups take turns; those that wait take no time."""
     heads = ("training", f"{one}, images/s", f"{two}, together", "two / one")

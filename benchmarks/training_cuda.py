@@ -1,4 +1,5 @@
-"""Training on a GPU: an ordinary loop, the same with its data there already, our step, and our step as a CUDA graph.
+"""Training on a GPU: an ordinary loop, the same with its data there already, our step, and our step
+as a CUDA graph.
 
 Nothing here has run on a GPU yet.
 """
@@ -31,7 +32,10 @@ from phinas.training.engine.job import Trainer, measure
 
 WORKERS = 8
 WAYS = ("loop", "ready", "ours", "captured")
-SETTINGS = (Setting("efficientnet_b0", 32, 512, 20_480), Setting("efficientnet_b0", 224, 128, 2_560))
+SETTINGS = (
+    Setting("efficientnet_b0", 32, 512, 20_480),
+    Setting("efficientnet_b0", 224, 128, 2_560),
+)
 SHARERS = (1, 2, 4, 8)
 SAME_STEPS = 20
 TRAFFIC = 289e6  # bytes an image of B0's training at 224 px in eager mode: an estimate, from shapes
@@ -58,7 +62,11 @@ def busy(epoch: Ordinary | Ours) -> float:
         began = time.perf_counter()
         waiting(epoch)
         taken = time.perf_counter() - began
-    kernels = (event for event in seen.events() if event.device_type == DeviceType.CUDA and not event.is_user_annotation)
+    kernels = (
+        event
+        for event in seen.events()
+        if event.device_type == DeviceType.CUDA and not event.is_user_annotation
+    )
     return sum(event.self_device_time_total for event in kernels) * 1e-6 / taken
 
 
@@ -107,9 +115,17 @@ def losses(setting: Setting, *, drop: float, captured: bool) -> torch.Tensor:
     """Of each of the first steps of one training."""
     device = torch.device("cuda")
     pixels, labels = setting.pixels()
-    spec = replace(preset(setting.network), resolution=setting.side, classes=CLASSES, dropout=drop, drop_path=drop)
+    spec = replace(
+        preset(setting.network),
+        resolution=setting.side,
+        classes=CLASSES,
+        dropout=drop,
+        drop_path=drop,
+    )
     torch.manual_seed(0)
-    training = Ours(build(spec), pixels, labels, recipe=setting.recipe, device=device, captured=captured)
+    training = Ours(
+        build(spec), pixels, labels, recipe=setting.recipe, device=device, captured=captured
+    )
     training.model.train()
     torch.manual_seed(1)  # of what is dropped
     order = torch.arange(setting.images, device=device).view(-1, setting.batch)
@@ -122,20 +138,36 @@ def losses(setting: Setting, *, drop: float, captured: bool) -> torch.Tensor:
 
 
 def same() -> list[str]:
-    """Captured against eager, and eager against itself, which is how much a GPU's order of adding alone makes."""
+    """Captured against eager, and eager against itself, which is how much a GPU's order of adding
+    alone makes.
+    """
     settle(deterministic=True)
     setting = Setting("efficientnet_b0", 32, 128, SAME_STEPS * 128)
     rows = []
     for drop in (0.0, 0.2):
-        eager, again, captured = (losses(setting, drop=drop, captured=graph) for graph in (False, False, True))
+        eager, again, captured = (
+            losses(setting, drop=drop, captured=graph) for graph in (False, False, True)
+        )
         gaps = [float((other - eager).abs().max()) for other in (captured, again)]
         rows.append(
-            [f"dropout and stochastic depth {drop}", f"{eager[0]:.4f}", f"{eager[-1]:.4f}", *[f"{gap:.2e}" for gap in gaps]]
+            [
+                f"dropout and stochastic depth {drop}",
+                f"{eager[0]:.4f}",
+                f"{eager[-1]:.4f}",
+                *[f"{gap:.2e}" for gap in gaps],
+            ]
         )
     settle(deterministic=False)
-    heads = (f"{SAME_STEPS} steps, batch {setting.batch}", "first loss", "last", "captured - eager, at most", "eager - eager")
+    heads = (
+        f"{SAME_STEPS} steps, batch {setting.batch}",
+        "first loss",
+        "last",
+        "captured - eager, at most",
+        "eager - eager",
+    )
     return [
-        "The same weights, images and draws, step by step, eager and captured, with deterministic algorithms.",
+        "The same weights, images and draws, step by step, eager and captured, with deterministic "
+        "algorithms.",
         "",
         *table(heads, rows),
     ]
@@ -154,7 +186,9 @@ def noise_data(directory: Path) -> PreparedData:
         y_test=np.arange(1000) % CLASSES,
     )
     return prepare(
-        DataSection(source=str(directory / "noise.npz"), validation_limit=5000), seed=0, directory=directory / "data"
+        DataSection(source=str(directory / "noise.npz"), validation_limit=5000),
+        seed=0,
+        directory=directory / "data",
     )
 
 

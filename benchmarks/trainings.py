@@ -1,10 +1,13 @@
 """Our training beside the loop that people write, on this machine: speed, limits, learning.
 
-    python benchmarks/trainings.py [--cpu] [--cuda] [--decode] [--accuracy] [--rounds N] [--threads N] [--data FOLDER]
+    python benchmarks/trainings.py [--cpu] [--cuda] [--decode] [--accuracy] [--rounds N] [--threads
+    N] [--data FOLDER]
 
-Each part writes its sections of benchmarks/training.md and leaves the others. All contestants take turns in one process and
-ratios are taken round by round: on a machine that others use, speeds are noisy, ratios less so. --cuda exits with 2 where there
-is no GPU; --decode and --accuracy say so and are left out where the data are not there.
+Each part writes its sections of benchmarks/training.md and leaves the others. All contestants take
+turns in one process and
+ratios are taken round by round: on a machine that others use, speeds are noisy, ratios less so.
+--cuda exits with 2 where there is no GPU; --decode and --accuracy say so and are left out where the
+data are not there.
 """
 
 import argparse
@@ -53,27 +56,51 @@ def provenance(threads: int) -> str:
     """What the numbers of a section belong to."""
     about = machine(PACKAGES)
     versions = ", ".join(f"{name} {number}" for name, number in about["versions"].items())
-    where = f"{about['processor']}, {about['cores']} cores, load {about['load']:.1f}, {threads} threads"
+    where = (
+        f"{about['processor']}, {about['cores']} cores, load {about['load']:.1f}, {threads} threads"
+    )
     command = " ".join(["python", "benchmarks/trainings.py", *sys.argv[1:]])
     return f"`{command}`, {datetime.date.today()}, {where}; Python {about['python']}, {versions}."
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cpu", action="store_true", help="speed and limits on a CPU (about 15 minutes; the default)")
-    parser.add_argument("--cuda", action="store_true", help="the same on a GPU, and whether captured steps are right")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--cpu",
+        action="store_true",
+        help="speed and limits on a CPU (about 15 minutes; the default)",
+    )
+    parser.add_argument(
+        "--cuda",
+        action="store_true",
+        help="the same on a GPU, and whether captured steps are right",
+    )
     parser.add_argument("--decode", action="store_true", help="decoding of --data")
-    parser.add_argument("--accuracy", action="store_true", help="both ways to train on --data, three seeds (about 15 minutes)")
-    parser.add_argument("--rounds", type=int, default=9, metavar="N", help="of each comparison (default: 9)")
+    parser.add_argument(
+        "--accuracy",
+        action="store_true",
+        help="both ways to train on --data, three seeds (about 15 minutes)",
+    )
+    parser.add_argument(
+        "--rounds", type=int, default=9, metavar="N", help="of each comparison (default: 9)"
+    )
     parser.add_argument("--threads", type=int, default=2, metavar="N", help="of torch (default: 2)")
-    parser.add_argument("--data", type=Path, default=CIFAR10, metavar="FOLDER", help="CIFAR-10 as Parquet")
-    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "training.md", metavar="FILE")
+    parser.add_argument(
+        "--data", type=Path, default=CIFAR10, metavar="FOLDER", help="CIFAR-10 as Parquet"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=ROOT / "benchmarks" / "training.md", metavar="FILE"
+    )
     options = parser.parse_args()
     if options.cuda and not torch.cuda.is_available():
         sys.stderr.write("--cuda: torch sees no GPU here; nothing was measured\n")
         return NO_GPU
     if (options.decode or options.accuracy) and not options.data.is_dir():
-        sys.stderr.write(f"{options.data} is not there: --decode and --accuracy are left out; give --data\n")
+        sys.stderr.write(
+            f"{options.data} is not there: --decode and --accuracy are left out; give --data\n"
+        )
         if not (options.cpu or options.cuda):
             return 0
         options.decode = options.accuracy = False

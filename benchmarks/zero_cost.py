@@ -1,9 +1,12 @@
-"""Whether zero-cost proxies help to predict accuracy: measured on the networks that Accel-NASBench trained on ImageNet.
+"""Whether zero-cost proxies help to predict accuracy: measured on the networks that
+Accel-NASBench trained on ImageNet.
 
-    python benchmarks/zero_cost.py ARCHIVE [--proxies FILE] [--networks N] [--splits N] [--side N] [--images N] [--json FILE]
+    python benchmarks/zero_cost.py ARCHIVE [--proxies FILE] [--networks N] [--splits N] [--side
+    N] [--images N] [--json FILE]
 
-ARCHIVE is the authors' anb_dataset_jsons.tar.gz. Proxies of networks drawn from it are computed once (--proxies keeps them);
-then two predictors of accuracy are fitted to few of the networks and judged on the rest, with and without them.
+ARCHIVE is the authors' anb_dataset_jsons.tar.gz. Proxies of networks drawn from it are computed
+once (--proxies keeps them); then two predictors of accuracy are fitted to few of the networks
+and judged on the rest, with and without them.
 
 costs    log of FLOPs, parameters and activations, closed form (`phinas.space.cost`), at the space's resolution
 synflow  log of the sum of |weight * gradient|, in closed form (`synflow.py`), at the space's resolution. Held to the proxy
@@ -74,7 +77,9 @@ TWICE = 100  # networks whose proxies are taken with a second seed too
 
 
 def drawn(archive: Path, networks: int) -> tuple[list[Choices], Floats]:
-    """`networks` different ones of the archive, always the same, and their accuracies in points (of two records the mean)."""
+    """`networks` different ones of the archive, always the same, and their accuracies in points (of
+    two records the mean).
+    """
     rows, accuracies = read_records(archive)
     picked = np.random.default_rng(0).permutation(len(rows))[:networks]
     return [SPACE.choices(row) for row in rows[picked].tolist()], 100 * accuracies[picked]
@@ -86,7 +91,9 @@ def naswot(spec: ArchSpec, images: int) -> float:
 
     def compare(_module: nn.Module, given: tuple[Tensor, ...]) -> None:
         signs = torch.where(given[0].flatten(1) > 0, 1.0, -1.0)
-        agreeing.add_((signs @ signs.T + signs.shape[1]) / 2)  # exact: a layer has less than 2**24 activations
+        agreeing.add_(
+            (signs @ signs.T + signs.shape[1]) / 2
+        )  # exact: a layer has less than 2**24 activations
 
     for module in model.modules():
         if isinstance(module, nn.SiLU):
@@ -97,7 +104,9 @@ def naswot(spec: ArchSpec, images: int) -> float:
 
 
 def proxies(networks: list[Choices], *, side: int, images: int) -> dict[str, Any]:
-    """For each network, with one or two seeds: its naswot; of the first ones its synflow. The median of the seconds of each."""
+    """For each network, with one or two seeds: its naswot; of the first ones its synflow. The
+    median of the seconds of each.
+    """
     values: dict[str, list[list[float]]] = {"synflow": [], "naswot": []}
     seconds: dict[str, list[float]] = {"synflow": [], "naswot": []}
     for number, choices in enumerate(networks):
@@ -114,7 +123,10 @@ def proxies(networks: list[Choices], *, side: int, images: int) -> dict[str, Any
                 seconds[name].append(time.perf_counter() - started)
         if number % 50 == 0:
             logging.info("proxies: %d of %d networks", number, len(networks))
-    return {"values": values, "seconds": {name: float(np.median(found)) for name, found in seconds.items()}}
+    return {
+        "values": values,
+        "seconds": {name: float(np.median(found)) for name, found in seconds.items()},
+    }
 
 
 def tau(one: Floats, other: Floats) -> float:
@@ -134,7 +146,9 @@ def without(values: Floats, costs: Floats) -> Floats:
     return ranks - design @ np.linalg.lstsq(design, ranks, rcond=None)[0]
 
 
-def features(networks: list[Choices], found: dict[str, Any]) -> tuple[dict[str, Floats], dict[str, float]]:
+def features(
+    networks: list[Choices], found: dict[str, Any]
+) -> tuple[dict[str, Floats], dict[str, float]]:
     """Every feature as (networks, columns), and the seconds that one network takes."""
     specs = [SPACE.decode(choices) for choices in networks]
     seconds = {"naswot": found["seconds"]["naswot"]}
@@ -147,7 +161,9 @@ def features(networks: list[Choices], found: dict[str, Any]) -> tuple[dict[str, 
     seconds["synflow"] = (time.perf_counter() - started) / len(specs)
     columns["naswot"] = np.array([[values[0]] for values in found["values"]["naswot"]])
     parts = [[row.cost for row in stage_costs(spec)[1:-1]] for spec in specs]
-    columns["stages"] = np.log([[*(part.flops for part in row), *(part.params for part in row)] for row in parts])
+    columns["stages"] = np.log(
+        [[*(part.flops for part in row), *(part.params for part in row)] for row in parts]
+    )
     columns["depths"] = np.log([[stage.depth for stage in spec.stages] for spec in specs])
     columns["noise"] = np.random.default_rng(1).normal(size=(len(networks), 1))
     return columns, seconds
@@ -158,7 +174,11 @@ def correlations(columns: dict[str, Floats], accuracy: Floats) -> list[dict[str,
     rows = []
     for name in (*COSTS, *PROXIES):
         value = columns[name][:, 0]
-        row: dict[str, Any] = {"name": name, "tau": tau(value, accuracy), "activations": tau(value, columns["activations"])}
+        row: dict[str, Any] = {
+            "name": name,
+            "tau": tau(value, accuracy),
+            "activations": tau(value, columns["activations"]),
+        }
         if name != "flops":
             row["given FLOPs"] = partial_tau(value, accuracy, columns["flops"])
         if name in PROXIES:
@@ -175,19 +195,28 @@ def witnesses(networks: list[Choices], found: dict[str, Any], side: int) -> list
         noise = np.std(first - second) / np.sqrt(2) / np.std(first)
         spent = in_words(found["seconds"][name])
         lines.append(
-            f"{name}, {len(first)} networks drawn twice: tau {tau(first, second):.4f}, noise / spread {noise:.4f}; {spent}"
+            f"{name}, {len(first)} networks drawn twice: tau {tau(first, second):.4f}, noise / "
+            f"spread {noise:.4f}; {spent}"
         )
     own = np.array([values[0] for values in found["values"]["synflow"]])
     specs = [replace(SPACE.decode(choices), resolution=side) for choices in networks[: len(own)]]
     closed = np.array([log_synflow(spec) for spec in specs])
     apart = np.std(own - closed) / np.std(own)
-    lines.append(f"synflow and its closed form, {side} pixels: tau {tau(own, closed):.4f}, difference / spread {apart:.4f}")
+    lines.append(
+        f"synflow and its closed form, {side} pixels: tau {tau(own, closed):.4f}, difference / "
+        f"spread {apart:.4f}"
+    )
     return lines
 
 
 def one_hot(networks: list[Choices]) -> Floats:
     indices = np.array([SPACE.indices(choices) for choices in networks])
-    return np.hstack([np.eye(len(d.values))[column] for d, column in zip(SPACE.decisions, indices.T, strict=True)])
+    return np.hstack(
+        [
+            np.eye(len(d.values))[column]
+            for d, column in zip(SPACE.decisions, indices.T, strict=True)
+        ]
+    )
 
 
 def ordinal(networks: list[Choices]) -> Floats:
@@ -196,8 +225,12 @@ def ordinal(networks: list[Choices]) -> Floats:
     return np.array([SPACE.indices(choices) for choices in networks]) / last * 2 - 1
 
 
-def ridge(choices: Floats, groups: list[Floats], _order: Floats, accuracy: Floats, train: NDArray[np.intp]) -> Floats:
-    """Linear in choices and features. How hard it is held, and how much less so the features, by leave-one-out error."""
+def ridge(
+    choices: Floats, groups: list[Floats], _order: Floats, accuracy: Floats, train: NDArray[np.intp]
+) -> Floats:
+    """Linear in choices and features. How hard it is held, and how much less so the features, by
+    leave-one-out error.
+    """
     alphas = np.logspace(-0.5, 3, 15)
     mean, guesses = accuracy[train].mean(), []
     for weight in (1.0, 3.0, 10.0) if groups else (1.0,):
@@ -206,17 +239,25 @@ def ridge(choices: Floats, groups: list[Floats], _order: Floats, accuracy: Float
         left, sizes, right = np.linalg.svd(both[train], full_matrices=False)
         shrunk = sizes[:, None] ** 2 / (sizes[:, None] ** 2 + alphas)
         seen = left.T @ (accuracy[train] - mean)
-        errors = (accuracy[train, None] - mean - left @ (shrunk * seen[:, None])) / (1 - left**2 @ shrunk - 1 / len(train))
+        errors = (accuracy[train, None] - mean - left @ (shrunk * seen[:, None])) / (
+            1 - left**2 @ shrunk - 1 / len(train)
+        )
         losses = (errors**2).mean(0)
         alpha = alphas[losses.argmin()]
-        guesses.append((losses.min(), mean + both @ (right.T @ (seen * sizes / (sizes**2 + alpha)))))
+        guesses.append(
+            (losses.min(), mean + both @ (right.T @ (seen * sizes / (sizes**2 + alpha))))
+        )
     return min(guesses, key=lambda guess: guess[0])[1]
 
 
-def gaussian_process(choices: Floats, groups: list[Floats], order: Floats, accuracy: Floats, train: NDArray[np.intp]) -> Floats:
-    """Linear in choices and features, plus Matern 5/2 of the ordinal choices and the features together, plus noise.
+def gaussian_process(
+    choices: Floats, groups: list[Floats], order: Floats, accuracy: Floats, train: NDArray[np.intp]
+) -> Floats:
+    """Linear in choices and features, plus Matern 5/2 of the ordinal choices and the features
+    together, plus noise.
 
-    Each group of features has its own variance and length; all by the most likely a posteriori (log-normal priors).
+    Each group of features has its own variance and length; all by the most likely a posteriori
+    (log-normal priors).
     """
     mean, spread = accuracy[train].mean(), accuracy[train].std()
     given = torch.from_numpy((accuracy[train] - mean) / spread)
@@ -233,41 +274,65 @@ def gaussian_process(choices: Floats, groups: list[Floats], order: Floats, accur
     def kernel(logs: Tensor, of: Any) -> Tensor:
         matern, _, *rest = logs.exp()
         variances, lengths = rest[: 1 + wide], rest[1 + wide :]
-        total = sum((s[of] / length**2 for s, length in zip(squares, lengths, strict=True)), torch.tensor(1e-12))
+        total = sum(
+            (s[of] / length**2 for s, length in zip(squares, lengths, strict=True)),
+            torch.tensor(1e-12),
+        )
         r = torch.sqrt(5 * total)
-        linear_part = sum((v * p[of] for v, p in zip(variances, products, strict=True)), torch.tensor(0.0))
+        linear_part = sum(
+            (v * p[of] for v, p in zip(variances, products, strict=True)), torch.tensor(0.0)
+        )
         return matern * (1 + r + r**2 / 3) * torch.exp(-r) + linear_part
 
     def noisy(logs: Tensor) -> Tensor:
-        return kernel(logs, rows) + (logs[1].exp() + 1e-6) * torch.eye(len(rows), dtype=torch.float64)
+        return kernel(logs, rows) + (logs[1].exp() + 1e-6) * torch.eye(
+            len(rows), dtype=torch.float64
+        )
 
     def loss(values: Floats) -> tuple[float, Floats]:
         logs = torch.from_numpy(values).requires_grad_()
         root = torch.linalg.cholesky(noisy(logs))
         white = torch.linalg.solve_triangular(root, given[:, None], upper=False)
-        total = white.square().sum() / 2 + root.diagonal().log().sum() + ((logs - centre) / 1.5).square().sum() / 2
+        total = (
+            white.square().sum() / 2
+            + root.diagonal().log().sum()
+            + ((logs - centre) / 1.5).square().sum() / 2
+        )
         (slope,) = torch.autograd.grad(total, logs)
         return total.item(), slope.numpy()
 
     bounds = [(value - 7, value + 7) for value in centre.tolist()]
-    found = minimize(loss, centre.numpy(), jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 60})
+    found = minimize(
+        loss, centre.numpy(), jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 60}
+    )
     logs = torch.from_numpy(found.x)
-    return (kernel(logs, slice(None)) @ torch.linalg.solve(noisy(logs), given)).numpy() * spread + mean
+    return (
+        kernel(logs, slice(None)) @ torch.linalg.solve(noisy(logs), given)
+    ).numpy() * spread + mean
 
 
 PREDICTORS = {"ridge": ridge, "Gaussian process": gaussian_process}
 
 
-def judged(networks: list[Choices], columns: dict[str, Floats], accuracy: Floats, splits: int) -> dict[str, Any]:
-    """predictor -> size -> features -> [(tau, R2) on the rest, for each split]. The splits are the same for all."""
+def judged(
+    networks: list[Choices], columns: dict[str, Floats], accuracy: Floats, splits: int
+) -> dict[str, Any]:
+    """predictor -> size -> features -> [(tau, R2) on the rest, for each split]. The splits are the
+    same for all.
+    """
     choices, order = one_hot(networks), ordinal(networks)
     found: dict[str, Any] = {}
     for predictor, predict in PREDICTORS.items():
         for size in SIZES:
             scores: dict[str, list[tuple[float, float]]] = {name: [] for name in FEATURES}
             for split in range(splits):
-                train, rest = np.split(np.random.default_rng(split).permutation(len(networks)), [size])
-                scaled = {name: (each - each[train].mean(0)) / each[train].std(0) for name, each in columns.items()}
+                train, rest = np.split(
+                    np.random.default_rng(split).permutation(len(networks)), [size]
+                )
+                scaled = {
+                    name: (each - each[train].mean(0)) / each[train].std(0)
+                    for name, each in columns.items()
+                }
                 for name, used in FEATURES.items():
                     groups = [scaled[feature] for feature in used]
                     guess = predict(choices, groups, order, accuracy, train)[rest]
@@ -290,7 +355,8 @@ def in_words(taken: float) -> str:
 def correlation_table(rows: list[dict[str, Any]], seconds: dict[str, float]) -> list[str]:
     heads = ("tau", "given FLOPs", "given all costs", "activations")
     lines = [
-        "| feature | tau with accuracy | partial, given FLOPs | of what costs leave | tau with activations | time of one |",
+        "| feature | tau with accuracy | partial, given FLOPs | of what costs leave | tau with "
+        "activations | time of one |",
         "|---|--:|--:|--:|--:|--:|",
     ]
     for row in rows:
@@ -306,26 +372,56 @@ def score_tables(scores: dict[str, Any]) -> list[str]:
         for index, metric in enumerate(("tau", "R2")):
             lines += ["", f"| {predictor}: {metric} | {heads} |", "|---|" + "--:|" * len(SIZES)]
             for name in FEATURES:
-                cells = [with_error([score[index] for score in by_size[size][name]]) for size in SIZES]
+                cells = [
+                    with_error([score[index] for score in by_size[size][name]]) for size in SIZES
+                ]
                 lines.append(f"| {name} | {' | '.join(cells)} |")
-        lines += ["", f"| {predictor}: difference of tau, paired | {heads} |", "|---|" + "--:|" * len(SIZES)]
+        lines += [
+            "",
+            f"| {predictor}: difference of tau, paired | {heads} |",
+            "|---|" + "--:|" * len(SIZES),
+        ]
         for name, than in COMPARED:
-            pairs = [[a[0] - b[0] for a, b in zip(by_size[n][name], by_size[n][than], strict=True)] for n in SIZES]
+            pairs = [
+                [a[0] - b[0] for a, b in zip(by_size[n][name], by_size[n][than], strict=True)]
+                for n in SIZES
+            ]
             lines.append(f"| {name} - {than} | {' | '.join(map(with_error, pairs))} |")
     return lines
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("archive", type=Path, help="anb_dataset_jsons.tar.gz, as its authors published it")
-    parser.add_argument("--networks", type=int, default=600, metavar="N", help="how many are drawn (default: 600)")
-    parser.add_argument(
-        "--splits", type=int, default=20, metavar="N", help="into networks to learn from and to test on (default: 20)"
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--side", type=int, default=64, metavar="N", help="pixels of a proxy's images (default: 64)")
-    parser.add_argument("--images", type=int, default=32, metavar="N", help="in naswot's batch (default: 32)")
-    parser.add_argument("--proxies", type=Path, metavar="FILE", help="where the proxies are kept; read if it is there")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write every split's scores as JSON")
+    parser.add_argument(
+        "archive", type=Path, help="anb_dataset_jsons.tar.gz, as its authors published it"
+    )
+    parser.add_argument(
+        "--networks", type=int, default=600, metavar="N", help="how many are drawn (default: 600)"
+    )
+    parser.add_argument(
+        "--splits",
+        type=int,
+        default=20,
+        metavar="N",
+        help="into networks to learn from and to test on (default: 20)",
+    )
+    parser.add_argument(
+        "--side", type=int, default=64, metavar="N", help="pixels of a proxy's images (default: 64)"
+    )
+    parser.add_argument(
+        "--images", type=int, default=32, metavar="N", help="in naswot's batch (default: 32)"
+    )
+    parser.add_argument(
+        "--proxies",
+        type=Path,
+        metavar="FILE",
+        help="where the proxies are kept; read if it is there",
+    )
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="write every split's scores as JSON"
+    )
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(1)
@@ -343,7 +439,10 @@ def main() -> int:
     if options.json:
         facts = {"correlations": rows, "seconds": seconds, "scores": scores}
         options.json.write_text(json.dumps(facts, indent=1) + "\n")
-    about = f"{len(networks)} networks, accuracy {accuracy.mean():.2f} ± {accuracy.std():.2f}; {options.splits} splits; "
+    about = (
+        f"{len(networks)} networks, accuracy {accuracy.mean():.2f} ± "
+        f"{accuracy.std():.2f}; {options.splits} splits; "
+    )
     about += f"one thread; Python {platform.python_version()}, torch {torch.__version__}"
     checks = [f"* {line}" for line in witnesses(networks, found, options.side)]
     lines = [about, "", *correlation_table(rows, seconds), "", *checks, *score_tables(scores)]

@@ -10,7 +10,8 @@ PhinasError
 Interrupted         130   SIGINT (143: SIGTERM); everything so far is kept. No Exception, like KeyboardInterrupt: a library's
                           `except Exception` (SQLAlchemy's pool has one) must not swallow it
 
-(`space.SpecError` and `space.YamlError` are ValueErrors of a package that knows nothing of this one; they exit with 2.)
+(`space.SpecError` and `space.YamlError` are ValueErrors of a package that knows nothing of this
+one; they exit with 2.)
 """
 
 

@@ -1,7 +1,7 @@
 """Where one training lives (`phinas fit`): every path of its directory is a property of FitDir.
 
-`fit.yaml` makes the directory one, once images and weights were found to be right; `measurement.json` is written last and says
-that it is finished.
+`fit.yaml` makes the directory one, once images and weights were found to be right;
+`measurement.json` is written last and says that it is finished.
 """
 
 from pathlib import Path

@@ -1,7 +1,9 @@
-"""A fixed list of jobs, run to its end and recorded in one study: what is recorded already is replayed, never run again.
+"""A fixed list of jobs, run to its end and recorded in one study: what is recorded already is
+replayed, never run again.
 
-Finalists, grid members and validation trainings are such lists. The key of a job is the hash of all that decides its
-result, so a changed recipe or another baseline makes new jobs and leaves the old ones as they are.
+Finalists, grid members and validation trainings are such lists. The key of a job is the hash of all
+that decides its result, so a changed recipe or another baseline makes new jobs and leaves the old
+ones as they are.
 """
 
 import errno
@@ -22,7 +24,9 @@ _TOLD_REASONS = 5
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One job of a list; `attributes` are recorded with it. Its result is a Measurement as a dict."""
+    """One job of a list; `attributes` are recorded with it. Its result is a Measurement as a
+    dict.
+    """
 
     job: Job
     attributes: dict[str, Any]
@@ -55,9 +59,10 @@ def run_batch(
 ) -> dict[str, Outcome]:
     """Run every task that `ledger` does not know yet, and return what became of all, by job key.
 
-    `notify(done, total, task, outcome)` is called after each, replayed ones first. Tasks of one key are one task. A failed
-    task is not tried again (the executor has done that as far as it helps). growing: there will be a longer list of the same
-    ledger, so what waits there and is not on this one is left to wait.
+    `notify(done, total, task, outcome)` is called after each, replayed ones first. Tasks of one key
+    are one task. A failed task is not tried again (the executor has done that as far as it helps).
+    growing: there will be a longer list of the same ledger, so what waits there and is not on this
+    one is left to wait.
     """
     tasks = list({task.job.key: task for task in tasks}.values())
     ledger.recover()
@@ -70,8 +75,14 @@ def run_batch(
     waiting: list[Task] = []
     for task in tasks:
         row = recorded.get(task.job.key)
-        if row is not None and row.state.is_finished() and (row.done or row.attributes.get("attempts")):
-            outcomes[task.job.key] = Outcome(row.measurement if row.done else None, row.attributes.get("reason", ""))
+        if (
+            row is not None
+            and row.state.is_finished()
+            and (row.done or row.attributes.get("attempts"))
+        ):
+            outcomes[task.job.key] = Outcome(
+                row.measurement if row.done else None, row.attributes.get("reason", "")
+            )
             notify(len(outcomes), len(tasks), task, outcomes[task.job.key])
         else:
             if row is not None and not row.state.is_finished():
@@ -88,18 +99,27 @@ def run_batch(
             under_way += 1
         result = executor.next_result()
         under_way -= 1
-        outcome = record(ledger, numbers[result.key], result, value=lambda measurement: measurement.accuracy)
+        outcome = record(
+            ledger, numbers[result.key], result, value=lambda measurement: measurement.accuracy
+        )
         outcomes[result.key] = outcome
         notify(len(outcomes), len(tasks), by_key[result.key], outcome)
     return outcomes
 
 
-def paired_accuracies(tasks: Sequence[Task], outcomes: Mapping[str, Outcome]) -> dict[str, list[float]]:
-    """The accuracies of each `spec_id` in the order of its tasks; only of networks of which no task failed."""
+def paired_accuracies(
+    tasks: Sequence[Task], outcomes: Mapping[str, Outcome]
+) -> dict[str, list[float]]:
+    """The accuracies of each `spec_id` in the order of its tasks; only of networks of which no task
+    failed.
+    """
     rows: dict[str, list[Outcome]] = {}
     for task in tasks:
         rows.setdefault(task.attributes["spec_id"], []).append(outcomes[task.job.key])
-    measured = {name: [row.measurement.accuracy for row in found if row.measurement] for name, found in rows.items()}
+    measured = {
+        name: [row.measurement.accuracy for row in found if row.measurement]
+        for name, found in rows.items()
+    }
     return {name: values for name, values in measured.items() if len(values) == len(rows[name])}
 
 
@@ -125,8 +145,8 @@ def record(
     reports: Mapping[int, float] | None = None,
     pruned: str = "",
 ) -> Outcome:
-    """Write a job's result into its trial; a value that is no measurement is a failure with that reason. value: what a
-    measurement is worth; None: not known yet, the trial is held.
+    """Write a job's result into its trial; a value that is no measurement is a failure with that
+    reason. value: what a measurement is worth; None: not known yet, the trial is held.
 
     reports: the accuracies that it told on its way, by step; pruned: why it was stopped, if it was.
 
@@ -141,7 +161,9 @@ def record(
             if pruned:
                 ledger.prune(number, pruned, measurement, reports or {}, attempts=result.attempts)
             else:
-                ledger.complete(number, value(measurement), measurement, reports, attempts=result.attempts)
+                ledger.complete(
+                    number, value(measurement), measurement, reports, attempts=result.attempts
+                )
             return Outcome(measurement, pruned)
         except (TypeError, ValueError) as error:
             reason = f"the evaluator gave no measurement: {error}"

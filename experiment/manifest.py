@@ -1,4 +1,6 @@
-"""What a run was: versions, hardware, command line, seed, data fingerprint, and the sha256 of what it made."""
+"""What a run was: versions, hardware, command line, seed, data fingerprint, and the sha256 of what
+it made.
+"""
 
 import hashlib
 import importlib.metadata
@@ -26,7 +28,9 @@ def version() -> str:
 
 def describe_machine() -> dict[str, Any]:
     """What a result depends on and a reader would ask for. No host name, no user name."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 0
+    memory = (
+        os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 0
+    )
     return {
         "system": platform.platform(),
         "processor": _processor(),
@@ -59,7 +63,9 @@ def _commit() -> str | None:
     here = Path(__file__).resolve().parent.parent
     if not (here / ".git").exists():
         return None
-    answer = subprocess.run(["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    answer = subprocess.run(
+        ["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
+    )
     return answer.stdout.strip() or None
 
 

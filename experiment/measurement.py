@@ -14,20 +14,31 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _NUMBERS = (
-    "accuracy", "images", "loss", "top5", "seed", "epochs", "train_seconds", "images_per_second", "micro_batch", "peak_bytes",
-)  # fmt: skip
+    "accuracy",
+    "images",
+    "loss",
+    "top5",
+    "seed",
+    "epochs",
+    "train_seconds",
+    "images_per_second",
+    "micro_batch",
+    "peak_bytes",
+)
 _LISTS = ("curve", "by_class")
 _LATER = ("correct", "by_class", "ended", "micro_batch", "peak_bytes")
 
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """accuracy: top-1 as a fraction; split: the images it was measured on ("validation" or "test", "table" for a look-up);
-    images: how many they were; loss: mean cross-entropy; curve: accuracy after each epoch; train_seconds excludes the
-    reading of data; device: what it ran on; correct: which of the test images, in the order of the split, are right
-    (`encode_correct`), "" where that is not recorded; by_class: accuracy among the images of each class; ended: why it ended
-    before its last epoch ("stopped", "deadline"), or ""; micro_batch: images passed at a time, where memory did not hold the
-    batch, else 0; peak_bytes: the most that was allocated on a GPU, else 0."""
+    """accuracy: top-1 as a fraction; split: the images it was measured on ("validation" or "test",
+    "table" for a look-up);
+    images: how many they were; loss: mean cross-entropy; curve: accuracy after each epoch;
+    train_seconds excludes the reading of data; device: what it ran on; correct: which of the test
+    images, in the order of the split, are right (`encode_correct`), "" where that is not recorded;
+    by_class: accuracy among the images of each class; ended: why it ended before its last epoch
+    ("stopped", "deadline"), or ""; micro_batch: images passed at a time, where memory did not hold
+    the batch, else 0; peak_bytes: the most that was allocated on a GPU, else 0."""
 
     accuracy: float
     split: str = "validation"
@@ -72,11 +83,15 @@ class Measurement:
 
     @property
     def mean_class_accuracy(self) -> float:
-        """The mean of the classes' accuracies, in which a rare class counts as much as a common one; NaN where not told."""
+        """The mean of the classes' accuracies, in which a rare class counts as much as a common
+        one; NaN where not told.
+        """
         return sum(self.by_class) / len(self.by_class) if self.by_class else math.nan
 
     def interval(self) -> tuple[float, float]:
-        """The 95% interval of `accuracy` that the finite number of images leaves (Wilson, 1927); (0, 1) for none."""
+        """The 95% interval of `accuracy` that the finite number of images leaves (Wilson, 1927);
+        (0, 1) for none.
+        """
         return wilson_interval(self.accuracy, self.images)
 
     def to_dict(self) -> dict[str, Any]:
@@ -97,7 +112,9 @@ def _check_finite(name: str, value: object) -> None:
 
 
 def encode_correct(right: "NDArray[np.bool_]") -> str:
-    """A yes or no for each image as text: eight to a byte (numpy.packbits), base64. 10,000 images are 1.7 kB."""
+    """A yes or no for each image as text: eight to a byte (numpy.packbits), base64. 10,000 images
+    are 1.7 kB.
+    """
     import numpy as np
 
     return base64.b64encode(np.packbits(right).tobytes()).decode("ascii")
@@ -124,5 +141,9 @@ def wilson_interval(fraction: float, count: int, *, z: float = 1.96) -> tuple[fl
     if count <= 0:
         return (0.0, 1.0)
     centre = (fraction + z * z / (2 * count)) / (1 + z * z / count)
-    half = z / (1 + z * z / count) * math.sqrt(fraction * (1 - fraction) / count + z * z / (4 * count * count))
+    half = (
+        z
+        / (1 + z * z / count)
+        * math.sqrt(fraction * (1 - fraction) / count + z * z / (4 * count * count))
+    )
     return (max(0.0, centre - half), min(1.0, centre + half))

@@ -1,7 +1,8 @@
-"""Where results live: every path of a run directory is a property of RunDir, and nothing else knows one.
+"""Where results live: every path of a run directory is a property of RunDir, and nothing else knows
+one.
 
-A directory is a run when it holds `config.yaml`, which is written last at creation. One process at a time holds a run: a
-lock on `.lock` that the kernel frees when its holder dies, however it dies.
+A directory is a run when it holds `config.yaml`, which is written last at creation. One process at
+a time holds a run: a lock on `.lock` that the kernel frees when its holder dies, however it dies.
 """
 
 import json
@@ -22,8 +23,9 @@ _HELD = (".lock", "holder.json")
 
 
 class WorkDir:
-    """A directory that one process at a time works in. It is what it should be (KIND) once its RECORD, a file, is there; OWN is
-    what a start leaves that was killed before, and may be started again."""
+    """A directory that one process at a time works in. It is what it should be (KIND) once its
+    RECORD, a file, is there; OWN is what a start leaves that was killed before, and may be started
+    again."""
 
     KIND = "directory"
     RECORD = ""
@@ -49,7 +51,8 @@ class WorkDir:
             raise InputError(f"{self.path}: is a file; --out needs a new or empty directory")
         if self.path.is_dir() and not self.exists:
             names = sorted(entry.name for entry in self.path.iterdir())
-            # Without a holder's trace, a folder named `data` is somebody's images, not what a killed start left.
+            # Without a holder's trace, a folder named `data` is somebody's images, not what a
+            # killed start left.
             known = self.OWN.__contains__ if "holder.json" in names else _HELD.__contains__
             strangers = [name for name in names if not known(name) and not self._is_aside(name)]
             if strangers:
@@ -57,7 +60,9 @@ class WorkDir:
                 raise InputError(f"{self.path}: {what}; --out needs a new or empty directory")
 
     def clear_leftovers(self) -> None:
-        """Remove what a start left that never became one, all but the lock. Only after `require_free`, under the lock."""
+        """Remove what a start left that never became one, all but the lock. Only after
+        `require_free`, under the lock.
+        """
         for entry in self.path.iterdir():
             if entry.name in _HELD or not (entry.name in self.OWN or self._is_aside(entry.name)):
                 continue
@@ -70,11 +75,15 @@ class WorkDir:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError) as error:
-            raise InputError(f"{error.filename}: is a file; --out needs a new or empty directory") from None
+            raise InputError(
+                f"{error.filename}: is a file; --out needs a new or empty directory"
+            ) from None
 
     def _is_aside(self, name: str) -> bool:
         """Whether it is a file of ours that was being written."""
-        return any(re.fullmatch(rf"{re.escape(own)}\.\d+\.tmp", name) for own in (*self.OWN, self.RECORD))
+        return any(
+            re.fullmatch(rf"{re.escape(own)}\.\d+\.tmp", name) for own in (*self.OWN, self.RECORD)
+        )
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -85,7 +94,9 @@ class WorkDir:
         try:
             lock.acquire()
         except Timeout:
-            raise InUseError(f"{self.path}: is in use by {_describe_holder(holder)}; wait for it or stop it") from None
+            raise InUseError(
+                f"{self.path}: is in use by {_describe_holder(holder)}; wait for it or stop it"
+            ) from None
         try:
             write_json(holder, {"pid": os.getpid(), "host": socket.gethostname()})
             yield
@@ -99,7 +110,15 @@ class RunDir(WorkDir):
 
     KIND = "run"
     RECORD = "config.yaml"
-    OWN = (*_HELD, "manifest.json", "data", "study.db", "study.db-wal", "study.db-shm", "study.db-journal")
+    OWN = (
+        *_HELD,
+        "manifest.json",
+        "data",
+        "study.db",
+        "study.db-wal",
+        "study.db-shm",
+        "study.db-journal",
+    )
 
     @property
     def config(self) -> Path:
@@ -133,7 +152,9 @@ class RunDir(WorkDir):
 
     @property
     def family(self) -> Path:
-        """One spec file a member, `b0.yaml` on, beside its weights (`b0.safetensors`) where it was trained."""
+        """One spec file a member, `b0.yaml` on, beside its weights (`b0.safetensors`) where it was
+        trained.
+        """
         return self / "scaling" / "family"
 
     @property
@@ -151,15 +172,25 @@ class RunDir(WorkDir):
     def require(self) -> None:
         """Raises InputError where this is no run directory."""
         if not self.exists and (self.path / "fit.yaml").is_file():
-            raise InputError(f"{self.path}: is of `phinas fit`, which carries on when it is called as before")
+            raise InputError(
+                f"{self.path}: is of `phinas fit`, which carries on when it is called as before"
+            )
         if not self.exists:
-            what = "is not a run directory (it has no config.yaml)" if self.path.exists() else "does not exist"
+            what = (
+                "is not a run directory (it has no config.yaml)"
+                if self.path.exists()
+                else "does not exist"
+            )
             raise InputError(f"{self.path}: {what}; start one with `phinas run --out DIR`")
 
     def create(self, config_text: str, manifest: dict[str, Any]) -> None:
-        """Make the directory a run. Raises InputError where it is one already or something else is in the way."""
+        """Make the directory a run. Raises InputError where it is one already or something else is
+        in the way.
+        """
         if self.exists:
-            raise InputError(f"{self.path}: is a run already; resume it, or give --out a new or empty directory")
+            raise InputError(
+                f"{self.path}: is a run already; resume it, or give --out a new or empty directory"
+            )
         self.require_free()
         self._make()
         write_json(self.manifest, manifest)
@@ -175,7 +206,9 @@ def _describe_holder(path: Path) -> str:
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:
-    """Write beside `path`, sync, rename over it, sync the directory: a reader sees the old file or the new, never a part."""
+    """Write beside `path`, sync, rename over it, sync the directory: a reader sees the old file or
+    the new, never a part.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:

@@ -1,4 +1,6 @@
-"""Seeds by hashing: the seed of (run, purpose, index) depends on nothing else, so no generator has a state to lose."""
+"""Seeds by hashing: the seed of (run, purpose, index) depends on nothing else, so no generator has
+a state to lose.
+"""
 
 import hashlib
 

@@ -1,7 +1,8 @@
 """The record of trials: Optuna's own RDB storage, one study per stage, written by one driver.
 
-The default is SQLite at `study.db` in the run directory (WAL, synchronous=NORMAL); a URL takes any other that Optuna
-knows. A trial is begun in one commit with all its choices, so a kill leaves a trial with all of them or no trial. Its
+The default is SQLite at `study.db` in the run directory (WAL, synchronous=NORMAL); a URL takes any
+other that Optuna knows. A trial is begun in one commit with all its choices, so a kill leaves a
+trial with all of them or no trial. Its
 measurement is written before its state: a kill between the two loses nothing.
 
 optuna-dashboard opens the file as it is.
@@ -45,7 +46,9 @@ class Row:
     params: dict[str, Any]
     value: float | None
     attributes: dict[str, Any]
-    reports: dict[int, float] = field(default_factory=dict)  # accuracy by step, as of Ledger.complete
+    reports: dict[int, float] = field(
+        default_factory=dict
+    )  # accuracy by step, as of Ledger.complete
 
     @property
     def pruned(self) -> bool:
@@ -58,7 +61,10 @@ class Row:
     @property
     def held(self) -> bool:
         """Measured, and waiting for what its measurement is worth."""
-        written, settled = {"held", "measurement"} <= self.attributes.keys(), {"value", "reason"} & self.attributes.keys()
+        written, settled = (
+            {"held", "measurement"} <= self.attributes.keys(),
+            {"value", "reason"} & self.attributes.keys(),
+        )
         return self.state == TrialState.RUNNING and written and not settled
 
     @property
@@ -74,18 +80,31 @@ class Ledger:
 
     @property
     def distributions(self) -> dict[str, BaseDistribution]:
-        """Of the first trial's parameters, and so of all: Optuna takes no others. Empty where there is no trial."""
+        """Of the first trial's parameters, and so of all: Optuna takes no others. Empty where there
+        is no trial.
+        """
         trials = self._study.get_trials(deepcopy=False)
         return dict(trials[0].distributions) if trials else {}
 
-    def begin(self, params: Mapping[str, Any], distributions: Mapping[str, BaseDistribution], /, **attributes: Any) -> int:
+    def begin(
+        self,
+        params: Mapping[str, Any],
+        distributions: Mapping[str, BaseDistribution],
+        /,
+        **attributes: Any,
+    ) -> int:
         """Record a running trial with all its choices, in one commit; returns its number."""
         trial = optuna.trial.create_trial(
-            state=TrialState.RUNNING, params=dict(params), distributions=dict(distributions), user_attrs=attributes
+            state=TrialState.RUNNING,
+            params=dict(params),
+            distributions=dict(distributions),
+            user_attrs=attributes,
         )
         # Study.add_trial does this too, but does not say which number the trial got.
         with _storage_errors():
-            trial_id = self._study._storage.create_new_trial(self._study._study_id, template_trial=trial)
+            trial_id = self._study._storage.create_new_trial(
+                self._study._study_id, template_trial=trial
+            )
             return self._study._storage.get_trial_number_from_id(trial_id)
 
     def complete(
@@ -96,9 +115,9 @@ class Ledger:
         reports: Mapping[int, float] | None = None,
         **attributes: Any,
     ) -> None:
-        """Record what a trial gave, with what it reported on its way (or else its learning curve) as intermediate values.
-        Without a value it is held until `settle`. Raises ValueError for a value that is not finite (Optuna would take
-        infinity for the best)."""
+        """Record what a trial gave, with what it reported on its way (or else its learning curve)
+        as intermediate values. Without a value it is held until `settle`. Raises ValueError for a
+        value that is not finite (Optuna would take infinity for the best)."""
         if value is None:
             attributes["held"] = True
         else:
@@ -106,12 +125,16 @@ class Ledger:
             attributes["value"] = value
         with _storage_errors():
             self._write(number, reports or dict(enumerate(measurement.curve, start=1)), attributes)
-            self._study._storage.set_trial_user_attr(self._trial_id(number), "measurement", measurement.to_dict())
+            self._study._storage.set_trial_user_attr(
+                self._trial_id(number), "measurement", measurement.to_dict()
+            )
             if value is not None:
                 self._study.tell(number, value)
 
     def settle(self, number: int, value: Value) -> None:
-        """Record what the measurement of a held trial is worth. Raises ValueError for a value that is not finite."""
+        """Record what the measurement of a held trial is worth. Raises ValueError for a value that
+        is not finite.
+        """
         _check_finite(value)
         self.annotate(number, value=value)
         with _storage_errors():
@@ -133,14 +156,31 @@ class Ledger:
             self._study.set_user_attr(name, fact)
 
     def prune(
-        self, number: int, reason: str, measurement: Measurement, reports: Mapping[int, float], **attributes: Any
+        self,
+        number: int,
+        reason: str,
+        measurement: Measurement,
+        reports: Mapping[int, float],
+        **attributes: Any,
     ) -> None:
-        """Record that a trial was told to stop, why, and what it had come to and cost. It has no value."""
+        """Record that a trial was told to stop, why, and what it had come to and cost. It has no
+        value.
+        """
         with _storage_errors():
-            self._write(number, reports, attributes | {"measurement": measurement.to_dict(), "reason": reason})
+            self._write(
+                number,
+                reports,
+                attributes | {"measurement": measurement.to_dict(), "reason": reason},
+            )
             self._end_pruned(number)
 
-    def fail(self, number: int, reason: str, reports: Mapping[int, float] | None = None, **attributes: Any) -> None:
+    def fail(
+        self,
+        number: int,
+        reason: str,
+        reports: Mapping[int, float] | None = None,
+        **attributes: Any,
+    ) -> None:
         """Record why a trial gave nothing, and what it reported before."""
         with _storage_errors():
             self._write(number, reports or {}, attributes | {"reason": reason})
@@ -153,9 +193,10 @@ class Ledger:
         return [_row(trial) for trial in trials]
 
     def recover(self) -> list[Row]:
-        """Settle what a killed driver left running: finish it if its measurement (or the reason why there is none) was
-        written, leave it if it is held, else begin it again with the same choices and fail it. Returns the trials begun
-        again; their jobs are to be run. A kill in the midst of this loses no trial and doubles none."""
+        """Settle what a killed driver left running: finish it if its measurement (or the reason why
+        there is none) was written, leave it if it is held, else begin it again with the same
+        choices and fail it. Returns the trials begun again; their jobs are to be run. A kill in the
+        midst of this loses no trial and doubles none."""
         again = []
         rows = self.rows()
         replaced = {row.attributes.get("replaces") for row in rows}
@@ -176,14 +217,20 @@ class Ledger:
             if row.number not in replaced:
                 with _storage_errors():
                     distributions = self._study.get_trials(deepcopy=False)[row.number].distributions
-                kept = {name: fact for name, fact in row.attributes.items() if name not in ("value", "held", "measurement")}
+                kept = {
+                    name: fact
+                    for name, fact in row.attributes.items()
+                    if name not in ("value", "held", "measurement")
+                }
                 attributes = kept | {"replaces": row.number}
                 number = self.begin(row.params, distributions, **attributes)
                 again.append(Row(number, TrialState.RUNNING, row.params, None, attributes))
             self.fail(row.number, ORPHAN)
         return again
 
-    def _write(self, number: int, reports: Mapping[int, float], attributes: Mapping[str, Any]) -> None:
+    def _write(
+        self, number: int, reports: Mapping[int, float], attributes: Mapping[str, Any]
+    ) -> None:
         trial_id, storage = self._trial_id(number), self._study._storage
         for step, accuracy in reports.items():
             storage.set_trial_intermediate_value(trial_id, step, accuracy)
@@ -195,7 +242,9 @@ class Ledger:
         self._study._storage.set_trial_state_values(self._trial_id(number), TrialState.PRUNED)
 
     def _trial_id(self, number: int) -> int:
-        return self._study._storage.get_trial_id_from_study_id_trial_number(self._study._study_id, number)
+        return self._study._storage.get_trial_id_from_study_id_trial_number(
+            self._study._study_id, number
+        )
 
 
 def _check_finite(value: Value) -> None:
@@ -207,7 +256,9 @@ def _check_finite(value: Value) -> None:
 def _row(trial: FrozenTrial) -> Row:
     value = trial.values[0] if trial.values else None
     reports = dict(sorted(trial.intermediate_values.items()))
-    return Row(trial.number, trial.state, dict(trial.params), value, dict(trial.user_attrs), reports)
+    return Row(
+        trial.number, trial.state, dict(trial.params), value, dict(trial.user_attrs), reports
+    )
 
 
 class Store:
@@ -220,7 +271,9 @@ class Store:
             arguments = {"connect_args": {"timeout": 60}} if sqlite else {"pool_pre_ping": True}
             try:
                 # Optuna reads the URL as a format string.
-                self._storage = RDBStorage(url.replace("{", "{{").replace("}", "}}"), engine_kwargs=arguments)
+                self._storage = RDBStorage(
+                    url.replace("{", "{{").replace("}", "}}"), engine_kwargs=arguments
+                )
             except RuntimeError as error:  # tables of another version of Optuna
                 raise StorageError(f"the record of trials can't be used: {error}") from error
             if sqlite:
@@ -228,7 +281,9 @@ class Store:
                 self._storage.engine.dispose()  # the connections made so far lack the pragmas
 
     def ledger(self, name: str, *, aims: Sequence[Aim] = ("maximize",)) -> Ledger:
-        """The study of that name, made if there is none. aims: which way the values of its trials are to go."""
+        """The study of that name, made if there is none. aims: which way the values of its trials
+        are to go.
+        """
         with _storage_errors():
             study = optuna.create_study(
                 study_name=self._prefix + name,
@@ -252,7 +307,9 @@ class Store:
     def _existing(self, name: str) -> Ledger | None:
         with _storage_errors():
             try:
-                study = optuna.load_study(study_name=self._prefix + name, storage=self._storage, sampler=_NO_SAMPLER)
+                study = optuna.load_study(
+                    study_name=self._prefix + name, storage=self._storage, sampler=_NO_SAMPLER
+                )
             except KeyError:
                 return None
         return Ledger(study)
@@ -262,7 +319,8 @@ class Store:
         self._storage.engine.dispose()
 
 
-# Proposals are made elsewhere, in memory; the record needs a sampler only because Optuna's constructor does.
+# Proposals are made elsewhere, in memory; the record needs a sampler only because Optuna's
+# constructor does.
 _NO_SAMPLER = optuna.samplers.RandomSampler(seed=0)
 
 
@@ -272,15 +330,19 @@ def _set_pragmas(connection: Any, _record: object) -> None:
 
 
 def open_store(path: Path, *, url: str | None, new: bool, run_id: str = "") -> Store:
-    """The store of a run: at `url`, where studies carry the run's id before their names since other runs may share it, else
-    SQLite at `path`. Raises StorageError where an existing run's file is missing, empty, truncated or not ours (it is never
-    written over)."""
+    """The store of a run: at `url`, where studies carry the run's id before their names since other
+    runs may share it, else SQLite at `path`. Raises StorageError where an existing run's file is
+    missing, empty, truncated or not ours (it is never written over)."""
     if url is not None:
         return Store(url, prefix=f"{run_id}/")
     if not new:
         _check_file(path)
     # As a file: URI, where SQLite knows how to quote ?, # and %; SQLAlchemy before 2.1 does not.
-    return Store(URL.create("sqlite", database=path.absolute().as_uri(), query={"uri": "true"}).render_as_string())
+    return Store(
+        URL.create(
+            "sqlite", database=path.absolute().as_uri(), query={"uri": "true"}
+        ).render_as_string()
+    )
 
 
 def _check_file(path: Path) -> None:
@@ -298,27 +360,38 @@ def _check_file(path: Path) -> None:
             connection.close()
     except sqlite3.DatabaseError as error:
         if any(word in str(error) for word in _DISK_TROUBLE):
-            raise DiskError(f"{path}: can't be opened ({error}); see to the disk and its permissions") from None
-        raise StorageError(f"{path}: is not a readable record of trials ({error}); {remedy}") from None
+            raise DiskError(
+                f"{path}: can't be opened ({error}); see to the disk and its permissions"
+            ) from None
+        raise StorageError(
+            f"{path}: is not a readable record of trials ({error}); {remedy}"
+        ) from None
     if verdict != "ok" or not {"studies", "trials", "version_info"} <= tables:
         raise StorageError(f"{path}: is damaged or is no record of trials; {remedy}")
 
 
 @contextmanager
 def _storage_errors() -> Iterator[None]:
-    """A storage that fails becomes DiskError (full, read-only) or StorageError; everything else passes."""
+    """A storage that fails becomes DiskError (full, read-only) or StorageError; everything else
+    passes.
+    """
     try:
         yield
     except ArgumentError as error:
         text = str(error).splitlines()[0]
-        raise InputError(f"run.storage: is no URL of a database, like postgresql://host/name ({text})") from error
+        raise InputError(
+            f"run.storage: is no URL of a database, like postgresql://host/name ({text})"
+        ) from error
     except ImportError as error:
-        raise StorageError(f"the driver of this database is not installed ({error.__cause__ or error})") from error
+        raise StorageError(
+            f"the driver of this database is not installed ({error.__cause__ or error})"
+        ) from error
     except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
         cause = getattr(error, "orig", None) or getattr(error.__cause__, "orig", None) or error
         text = str(cause).splitlines()[0]
         if any(word in text for word in _DISK_TROUBLE):
             raise DiskError(
-                f"the record of trials can't be written ({text}); free space or permissions, then resume"
+                f"the record of trials can't be written ({text}); free space or permissions, then "
+                "resume"
             ) from error
         raise StorageError(f"the record of trials can't be used: {text}") from error

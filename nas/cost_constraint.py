@@ -1,4 +1,6 @@
-"""The cost gate: what a network costs is known before it is trained, so what is too dear or too cheap is never trained."""
+"""The cost gate: what a network costs is known before it is trained, so what is too dear or too
+cheap is never trained.
+"""
 
 import math
 import random
@@ -32,8 +34,12 @@ class Gate:
         return self.distance(flops) == 0.0
 
 
-def approach(space: SearchSpace, gate: Gate, generator: random.Random) -> Iterator[tuple[Choices, ArchSpec]]:
-    """Networks met on steepest descents of the distance to the gate, from uniform starts; bounded."""
+def approach(
+    space: SearchSpace, gate: Gate, generator: random.Random
+) -> Iterator[tuple[Choices, ArchSpec]]:
+    """Networks met on steepest descents of the distance to the gate, from uniform starts;
+    bounded.
+    """
     for _ in range(_CLIMBS):
         choices = space.sample(generator)
         for _ in range(_STEPS):
@@ -50,15 +56,21 @@ def approach(space: SearchSpace, gate: Gate, generator: random.Random) -> Iterat
 
 
 def require_reachable(space: SearchSpace, gate: Gate, *, seed: int) -> None:
-    """Raises InputError, naming the nearest miss, where no network of the space was found to meet the gate."""
+    """Raises InputError, naming the nearest miss, where no network of the space was found to meet
+    the gate.
+    """
     generator = random.Random(seed)
     met: Iterable[ArchSpec] = (spec for _, spec in approach(space, gate, generator))
     nearest = min((cost(spec).flops for spec in met), key=gate.distance)
     if not gate.admits(nearest) and space.size <= ENUMERABLE:
-        nearest = min((cost(space.decode(choices)).flops for choices in space.enumerate()), key=gate.distance)
+        nearest = min(
+            (cost(space.decode(choices)).flops for choices in space.enumerate()), key=gate.distance
+        )
     if not gate.admits(nearest):
         bounds = f"{gate.least:,.0f} to {gate.most:,.0f}"
         raise InputError(
-            f"search.min_flops, search.max_flops: no network of space {space.name!r} was found with {bounds} FLOPs; "
-            f"the nearest has {nearest:,}: widen the gate to include it, or change the space or the resolution"
+            f"search.min_flops, search.max_flops: no network of space {space.name!r} was found "
+            f"with {bounds} FLOPs; "
+            f"the nearest has {nearest:,}: widen the gate to include it, or change the space or "
+            "the resolution"
         )

@@ -1,6 +1,8 @@
-"""What a search is after, as its configuration and its record say: target, weight, reward, latencies.
+"""What a search is after, as its configuration and its record say: target, weight, reward,
+latencies.
 
-What is decided once (an estimated weight, the base's latency) is noted in the record and read from there ever after.
+What is decided once (an estimated weight, the base's latency) is noted in the record and read from
+there ever after.
 """
 
 from phinas.experiment.schema.config import SearchSection
@@ -13,13 +15,21 @@ from phinas.nas.trial import cost_in, price_of
 from phinas.space.search_spaces.search_space import SearchSpace
 from phinas.training.timing.latency import Stopwatch
 
-REWARD = "reward"  # note of the study: the reward that its trials have, or that chooses from its front
+REWARD = (
+    "reward"  # note of the study: the reward that its trials have, or that chooses from its front
+)
 
 
 def reward_of(
-    section: SearchSection, space: SearchSpace, *, weight: float | None = None, target: float | None = None
+    section: SearchSection,
+    space: SearchSpace,
+    *,
+    weight: float | None = None,
+    target: float | None = None,
 ) -> Reward:
-    """The reward of a search. weight: as estimated, for `auto`; target: the base's latency, where that is the cost."""
+    """The reward of a search. weight: as estimated, for `auto`; target: the base's latency, where
+    that is the cost.
+    """
     kind = "soft" if section.reward == "pareto" else section.reward
     if weight is None and section.weight != "auto":
         weight = section.weight
@@ -30,7 +40,9 @@ def reward_of(
     return make_reward(kind, weight=weight, target=target, metric=section.cost)
 
 
-def known_latencies(section: SearchSection, ledger: Ledger, stopwatch: Stopwatch | None) -> Latencies | None:
+def known_latencies(
+    section: SearchSection, ledger: Ledger, stopwatch: Stopwatch | None
+) -> Latencies | None:
     """What times networks and knows what was timed; None where latency is not the cost."""
     if section.cost != "latency":
         return None
@@ -40,13 +52,20 @@ def known_latencies(section: SearchSection, ledger: Ledger, stopwatch: Stopwatch
 
 
 def weight_of(ledger: Ledger, section: SearchSection, *, seed: int) -> Weight:
-    """The weight as it was noted, or from what was measured; for the choice on a front always from all there is."""
+    """The weight as it was noted, or from what was measured; for the choice on a front always from
+    all there is.
+    """
     noted = ledger.notes.get(REWARD)
     if noted and section.reward != "pareto":
         return Weight(noted["weight"], noted["why"])
-    rows = sorted((row for row in ledger.rows() if row.done or row.held), key=lambda row: row.attributes["proposal"])
+    rows = sorted(
+        (row for row in ledger.rows() if row.done or row.held),
+        key=lambda row: row.attributes["proposal"],
+    )
     costs = [cost_in(section.cost, row.attributes) for row in rows]
-    return estimate_weight([row.measurement.accuracy for row in rows], costs, seed=seed_of(seed, "weight"))
+    return estimate_weight(
+        [row.measurement.accuracy for row in rows], costs, seed=seed_of(seed, "weight")
+    )
 
 
 def reward_the_held(ledger: Ledger, reward: Reward) -> None:

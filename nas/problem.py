@@ -1,7 +1,9 @@
-"""What a search is about, and all that is known before anything is trained: the space, the gate, the reward, what each
-network costs. Only accuracy has to be learned, and latency where that is the cost: it is measured trial by trial.
+"""What a search is about, and all that is known before anything is trained: the space, the gate,
+the reward, what each network costs. Only accuracy has to be learned, and latency where that is the
+cost: it is measured trial by trial.
 
-Strategies that look at many networks at once name them by rows of positions, as SearchSpace.indices gives them.
+Strategies that look at many networks at once name them by rows of positions, as SearchSpace.indices
+gives them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,21 +24,27 @@ from phinas.space.search_spaces.inactive_choices import Idleness, Indices
 from phinas.space.search_spaces.search_space import SearchSpace, Value
 from phinas.space.spec import SpecError
 
-# Attributes of a finished trial of the in-memory study, for strategies that learn them. COST is in the reward's metric.
+# Attributes of a finished trial of the in-memory study, for strategies that learn them. COST is in
+# the reward's metric.
 ACCURACY = "accuracy"
 COST = "cost"
 
 _SLOPES = (1e-30, 1e30)  # a weight of -1000 goes beyond all numbers
 _ENUMERABLE = 4096  # choices; of a space no larger than this a draw is all of them
 _DRAWS = 64  # times as many are drawn as are asked for, where the gate lets few pass
-_SLOW_DRAWS = 2  # the same in a space too large for tables, where pricing takes a thousand times longer
+_SLOW_DRAWS = (
+    2  # the same in a space too large for tables, where pricing takes a thousand times longer
+)
 _REMEMBERED = 100_000  # prices, in such a space
 
 
 def distinct(indices: Indices) -> NDArray[np.intp]:
     """Where each different row stands first, in an order that depends on the rows alone."""
     rows = np.ascontiguousarray(indices, dtype=np.int16)
-    return np.unique(rows.view(np.dtype((np.void, rows.dtype.itemsize * rows.shape[1]))).ravel(), return_index=True)[1]
+    return np.unique(
+        rows.view(np.dtype((np.void, rows.dtype.itemsize * rows.shape[1]))).ravel(),
+        return_index=True,
+    )[1]
 
 
 def distributions_of(space: SearchSpace) -> dict[str, CategoricalDistribution]:
@@ -45,8 +53,8 @@ def distributions_of(space: SearchSpace) -> dict[str, CategoricalDistribution]:
 
 @dataclass(frozen=True)
 class Problem:
-    """Handed to every strategy. pareto: cost (`reward.metric`) is an aim of its own, to be low, and the reward, to be high,
-    is accuracy alone."""
+    """Handed to every strategy. pareto: cost (`reward.metric`) is an aim of its own, to be low, and
+    the reward, to be high, is accuracy alone."""
 
     space: SearchSpace
     gate: Gate
@@ -55,11 +63,15 @@ class Problem:
 
     @property
     def known_costs(self) -> bool:
-        """Whether `costs` gives what the reward weighs; if not, finished trials have it as their attribute COST."""
+        """Whether `costs` gives what the reward weighs; if not, finished trials have it as their
+        attribute COST.
+        """
         return self.reward.metric in METRICS
 
     def line(self, prices: Floats) -> tuple[Floats, Floats]:
-        """Slope and intercept of the reward in accuracy, the slope within numbers that can still be calculated with."""
+        """Slope and intercept of the reward in accuracy, the slope within numbers that can still be
+        calculated with.
+        """
         slope, intercept = self.reward.line(prices)
         return np.clip(slope, *_SLOPES), intercept
 
@@ -98,7 +110,9 @@ class Problem:
         return {}
 
     def network(self, row: Sequence[int]) -> str:
-        """The spec_id of what a row of positions means. Remembered, since the same ones are compared at each proposal."""
+        """The spec_id of what a row of positions means. Remembered, since the same ones are
+        compared at each proposal.
+        """
         key = tuple(row)
         if key not in self._networks:
             self._networks[key] = self.space.decode(self.space.choices(key)).spec_id
@@ -108,14 +122,18 @@ class Problem:
         """(networks, decisions) -> (networks, METRICS)."""
         if self._tables is not None:
             return self._tables.batch(indices)
-        return np.array([self._price(tuple(row)) for row in indices.tolist()], dtype=np.int64).reshape(-1, len(METRICS))
+        return np.array(
+            [self._price(tuple(row)) for row in indices.tolist()], dtype=np.int64
+        ).reshape(-1, len(METRICS))
 
     @cached_property
     def _prices(self) -> dict[tuple[int, ...], list[int]]:
         return {}
 
     def _price(self, row: tuple[int, ...]) -> list[int]:
-        """One network's METRICS by the closed form. Remembered, since a proposal asks for each several times."""
+        """One network's METRICS by the closed form. Remembered, since a proposal asks for each
+        several times.
+        """
         if row not in self._prices:
             if len(self._prices) >= _REMEMBERED:
                 self._prices.clear()
@@ -124,7 +142,9 @@ class Problem:
         return self._prices[row]
 
     def stage_costs(self, indices: Indices) -> Integers:
-        """(networks, decisions) -> (networks, stages, METRICS); zeros for a space too large for tables."""
+        """(networks, decisions) -> (networks, stages, METRICS); zeros for a space too large for
+        tables.
+        """
         if self._tables is not None:
             return self._tables.by_stage(indices)
         return np.zeros((len(indices), len(self.space.base.stages), len(METRICS)), dtype=np.int64)
@@ -135,11 +155,14 @@ class Problem:
         return (flops >= self.gate.least) & (flops <= self.gate.most)
 
     def draw(self, count: int, generator: np.random.Generator) -> Indices:
-        """Canonical rows of uniformly drawn choices, each once: networks that the gate lets pass, at most `count`; of a small
-        space all, in random order. Where the gate lets next to none pass, one that it does not."""
+        """Canonical rows of uniformly drawn choices, each once: networks that the gate lets pass,
+        at most `count`; of a small space all, in random order. Where the gate lets next to none
+        pass, one that it does not."""
         found: list[Indices] = []
         if self.space.size <= _ENUMERABLE:
-            every = np.stack(np.unravel_index(generator.permutation(self.space.size), self.counts), axis=1)
+            every = np.stack(
+                np.unravel_index(generator.permutation(self.space.size), self.counts), axis=1
+            )
             found.append(every[self.admits(self.costs(every))])
         else:
             for _ in range(_SLOW_DRAWS if self._tables is None else _DRAWS):
@@ -154,8 +177,8 @@ class Problem:
         return networks[np.sort(distinct(networks))]
 
     def neighbours(self, indices: Indices, most: int, generator: np.random.Generator) -> Indices:
-        """The networks that differ from one of these in one decision, canonical and each once; a random `most` of them if there
-        are more."""
+        """The networks that differ from one of these in one decision, canonical and each once; a
+        random `most` of them if there are more."""
         columns = np.repeat(np.arange(len(self.counts)), self.counts)
         values = np.concatenate([np.arange(count) for count in self.counts])
         centres = np.repeat(self.canonical(indices)[:, None, :], len(columns), axis=1)

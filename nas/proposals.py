@@ -1,9 +1,11 @@
-"""What to measure next: never a network that is known, never one outside the gate, as long as there is another.
+"""What to measure next: never a network that is known, never one outside the gate, as long as there
+is another.
 
-A proposal is settled before it costs anything: decoded, priced, held against the gate and against what was measured
-before (networks are compared, not strings of choices). What is refused is asked again with other random numbers, then looked
-for beside what the strategy wanted and has been measured, then drawn uniformly, then enumerated or descended to, all bounded,
-so a trial is never spent on a network that is known.
+A proposal is settled before it costs anything: decoded, priced, held against the gate and against
+what was measured before (networks are compared, not strings of choices). What is refused is asked
+again with other random numbers, then looked for beside what the strategy wanted and has been
+measured, then drawn uniformly, then enumerated or descended to, all bounded, so a trial is never
+spent on a network that is known.
 """
 
 import random
@@ -18,7 +20,9 @@ from phinas.space.search_spaces.search_space import Choices
 from phinas.space.spec import ArchSpec
 
 ASKS = 32
-KNOWN_ASKS = 2  # a strategy that has converged proposes what is known again and again, and an ask is dear
+KNOWN_ASKS = (
+    2  # a strategy that has converged proposes what is known again and again, and an ask is dear
+)
 DRAWS = 500
 LAST_DRAWS = 20_000
 
@@ -32,8 +36,8 @@ class Proposals:
         self.seen = seen
 
     def settle(self, number: int) -> tuple[ArchSpec, Choices, int] | None:
-        """Proposal `number`: an unseen network inside the gate, its choices, and how many were refused before it. None if
-        there is none left."""
+        """Proposal `number`: an unseen network inside the gate, its choices, and how many were
+        refused before it. None if there is none left."""
         known: list[Choices] = []
         asked = 0
         while asked < ASKS and len(known) < KNOWN_ASKS:
@@ -57,7 +61,9 @@ class Proposals:
 
     def _fresh(self, choices: Choices) -> ArchSpec | None:
         spec = self._space.decode(choices)
-        return spec if self._gate.admits(cost(spec).flops) and spec.spec_id not in self.seen else None
+        return (
+            spec if self._gate.admits(cost(spec).flops) and spec.spec_id not in self.seen else None
+        )
 
     def _elsewhere(self, known: list[Choices], number: int) -> Iterator[Choices]:
         generator = random.Random(seed_of(self._seed, "elsewhere", number))

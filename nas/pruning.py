@@ -1,8 +1,10 @@
 """Which trials are stopped before their training ends, since others were further at the same step.
 
-Optuna's own pruners, on what the reward would be with the accuracy reported. They look at an in-memory study of their own, in
-which trial i is proposal i: Hyperband draws a trial's bracket from study name and number, so what is pruned follows from seed
-and record, however often the driver was restarted and whatever was refused.
+Optuna's own pruners, on what the reward would be with the accuracy reported. They look at an
+in-memory study of their own, in
+which trial i is proposal i: Hyperband draws a trial's bracket from study name and number, so what
+is pruned follows from seed and record, however often the driver was restarted and whatever was
+refused.
 
 A training that has come to its last step is not pruned: there is nothing left to save.
 """
@@ -11,24 +13,36 @@ import math
 from collections.abc import Callable, Iterable
 
 import optuna
-from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
+from optuna.pruners import (
+    BasePruner,
+    HyperbandPruner,
+    MedianPruner,
+    NopPruner,
+    SuccessiveHalvingPruner,
+)
 from optuna.trial import TrialState, create_trial
 
 from phinas.experiment.errors import InputError
 from phinas.experiment.trial_store import Row
 
-# Each from the epochs of a whole training. They wait until the learning rate has fallen for a while: measured on digits, the
-# reward before half of the epochs says nothing about the last, and a pruner that looks earlier loses more than training fewer
-# networks would (benchmarks/pruners.md).
+# Each from the epochs of a whole training. They wait until the learning rate has fallen for a
+# while: measured on digits, the reward before half of the epochs says nothing about the last, and a
+# pruner that looks earlier loses more than training fewer networks would (benchmarks/pruners.md).
 PRUNERS: dict[str, Callable[[int], BasePruner]] = {
     "none": lambda _epochs: NopPruner(),
-    # From half of the epochs on: below the median of the whole trainings so far, of which there must be five.
+    # From half of the epochs on: below the median of the whole trainings so far, of which there
+    # must be five.
     "median": lambda epochs: MedianPruner(n_startup_trials=5, n_warmup_steps=math.ceil(epochs / 2)),
     # ASHA (Li et al., arXiv:1810.05934): after half of the epochs the best third goes on.
-    "halving": lambda epochs: SuccessiveHalvingPruner(min_resource=math.ceil(epochs / 2), reduction_factor=3),
-    # Several halvings side by side that hedge against a wrong first rung (Li et al., arXiv:1603.06560): after a quarter of the
-    # epochs, a half..., and each time the better half goes on.
-    "hyperband": lambda epochs: HyperbandPruner(min_resource=math.ceil(epochs / 4), max_resource=epochs, reduction_factor=2),
+    "halving": lambda epochs: SuccessiveHalvingPruner(
+        min_resource=math.ceil(epochs / 2), reduction_factor=3
+    ),
+    # Several halvings side by side that hedge against a wrong first rung (Li et al.,
+    # arXiv:1603.06560): after a quarter of the epochs, a half..., and each time the better half
+    # goes on.
+    "hyperband": lambda epochs: HyperbandPruner(
+        min_resource=math.ceil(epochs / 4), max_resource=epochs, reduction_factor=2
+    ),
 }
 
 
@@ -64,17 +78,22 @@ class Pruning:
         return falls_behind and step < self._epochs
 
     def end(self, proposal: int, state: TrialState) -> None:
-        values = [0.0] if state == TrialState.COMPLETE else None  # pruners compare what was reported, not this
+        values = (
+            [0.0] if state == TrialState.COMPLETE else None
+        )  # pruners compare what was reported, not this
         self._study._storage.set_trial_state_values(self._trial_id(proposal), state, values)
 
     def _trial_id(self, proposal: int) -> int:
-        return self._study._storage.get_trial_id_from_study_id_trial_number(self._study._study_id, proposal)
+        return self._study._storage.get_trial_id_from_study_id_trial_number(
+            self._study._study_id, proposal
+        )
 
 
 def require_reports(pruner: str, evaluator: str, *, reports: bool) -> None:
     """Raises InputError where there would be nothing to prune by."""
     if pruner != "none" and not reports:
         raise InputError(
-            f"search.pruner: {pruner} needs what trainings report on their way, and {evaluator} reports nothing; give it a "
+            f"search.pruner: {pruner} needs what trainings report on their way, and {evaluator} "
+            "reports nothing; give it a "
             "parameter `report` and call report(epoch, accuracy), or set pruner: none"
         )

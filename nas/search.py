@@ -1,8 +1,9 @@
 """The search: ask, gate, train, tell, until the budget is spent or the space is exhausted.
 
-Under `weight: auto` the first trials are drawn at random and held: measured, but without a value. When all of them have
-ended, the weight is estimated from them and noted once and for all, they get their rewards, and the strategy takes over. What
-is noted is never estimated again, so a search that was killed anywhere goes on as an unbroken one.
+Under `weight: auto` the first trials are drawn at random and held: measured, but without a value.
+When all of them have ended, the weight is estimated from them and noted once and for all, they get
+their rewards, and the strategy takes over. What is noted is never estimated again, so a search that
+was killed anywhere goes on as an unbroken one.
 """
 
 import math
@@ -29,7 +30,15 @@ from phinas.nas.proposals import Proposals
 from phinas.nas.pruning import Pruning, require_reports
 from phinas.nas.reward import Reward
 from phinas.nas.study import CHANGED, Proposer
-from phinas.nas.trial import Trial, UnderWay, cost_in, judged, measured_trials, price_of, trial_attributes
+from phinas.nas.trial import (
+    Trial,
+    UnderWay,
+    cost_in,
+    judged,
+    measured_trials,
+    price_of,
+    trial_attributes,
+)
 from phinas.space.cost import cost
 from phinas.space.search_spaces.search_space import SearchSpace
 from phinas.space.spec import ArchSpec
@@ -40,9 +49,11 @@ Notify = Callable[[int, int, str], None]
 
 @dataclass(frozen=True)
 class SearchResult:
-    """trials: the measured ones; reward: what judged them, or, where the search was for a front, what is to choose from it;
-    exhausted: the budget was not spent since no further network inside the gate was found (in a space of at most
-    gate.ENUMERABLE networks: since there is none); why_weight: what the reward's weight comes from, if it was estimated."""
+    """trials: the measured ones; reward: what judged them, or, where the search was for a front,
+    what is to choose from it;
+    exhausted: the budget was not spent since no further network inside the gate was found (in a
+    space of at most gate.ENUMERABLE networks: since there is none); why_weight: what the reward's
+    weight comes from, if it was estimated."""
 
     trials: list[Trial]
     reward: Reward
@@ -56,9 +67,11 @@ def gate_of(section: SearchSection) -> Gate:
 
 
 class _Search:
-    """A search while it runs. All of its state follows from the record, so a new one on the same record carries on.
+    """A search while it runs. All of its state follows from the record, so a new one on the same
+    record carries on.
 
-    reward: None as long as its weight is to be estimated: then the first trials are drawn at random, held, and never pruned.
+    reward: None as long as its weight is to be estimated: then the first trials are drawn at
+    random, held, and never pruned.
     """
 
     def __init__(
@@ -74,14 +87,23 @@ class _Search:
         evaluator: Evaluator,
     ) -> None:
         self.section, self.seed = section, seed
-        self.ledger, self.executor, self.evaluator, self.latencies = ledger, executor, evaluator, latencies
+        self.ledger, self.executor, self.evaluator, self.latencies = (
+            ledger,
+            executor,
+            evaluator,
+            latencies,
+        )
         self.holding = reward is None
         self.budget = FIRST_TRIALS if self.holding else section.trials
         self.reward = reward or Reward("soft", 0.0, 1.0, section.cost)  # accuracy alone
         self.again = ledger.recover()
         history = [row for row in ledger.rows() if row.attributes.get("reason") != ORPHAN]
-        self.problem = Problem(space, gate_of(section), self.reward, pareto=section.reward == "pareto")
-        self.proposer = Proposer(self.problem, "random" if self.holding else section.strategy, seed=seed, history=history)
+        self.problem = Problem(
+            space, gate_of(section), self.reward, pareto=section.reward == "pareto"
+        )
+        self.proposer = Proposer(
+            self.problem, "random" if self.holding else section.strategy, seed=seed, history=history
+        )
         seen = {row.attributes["spec_id"] for row in history}
         self.proposals = Proposals(self.problem, self.proposer, seen, seed=seed)
         self.next_proposal = len(history)
@@ -90,10 +112,16 @@ class _Search:
         self.under_way: dict[str, UnderWay] = {}
         self.timed: dict[str, UnderWay] = {}
         self.exhausted = False
-        self.failures: list[str] = []  # reasons since the last success; not from the record: its cause may have been seen to
+        self.failures: list[
+            str
+            # reasons since the last success; not from the record: its cause may have been seen to
+        ] = []
         self.pruner = "none" if self.holding else section.pruner
         self.pruning = Pruning(self.pruner, epochs=section.recipe.epochs, seed=seed)
-        self.pruning.replay(history, lambda row, seen: self.reward(seen, cost_in(self.reward.metric, row.attributes)))
+        self.pruning.replay(
+            history,
+            lambda row, seen: self.reward(seen, cost_in(self.reward.metric, row.attributes)),
+        )
 
     def run(self, notify: Notify) -> None:
         """Until the budget is spent or the space is exhausted."""
@@ -131,18 +159,36 @@ class _Search:
             reward = self.reward(measurement.accuracy, price)
             return [reward, price] if self.problem.pareto else reward
 
-        outcome = record(self.ledger, ended.number, result, value=value, reports=ended.heard, pruned=self._why_pruned(ended))
+        outcome = record(
+            self.ledger,
+            ended.number,
+            result,
+            value=value,
+            reports=ended.heard,
+            pruned=self._why_pruned(ended),
+        )
         if outcome.measurement is None:
             return self._fail(ended.proposal, outcome.reason)
         self.finished += 1
         self.failures = []
         if outcome.reason:
-            self.proposer.prune(ended.proposal, {step: self.reward(seen, price) for step, seen in ended.heard.items()})
+            self.proposer.prune(
+                ended.proposal,
+                {step: self.reward(seen, price) for step, seen in ended.heard.items()},
+            )
             self.pruning.end(ended.proposal, TrialState.PRUNED)
             return f"{outcome.reason}; {self.describe()}"
         reward = self.reward(outcome.measurement.accuracy, price)
         latency = self.latencies.milliseconds(ended.spec) if self.latencies else None
-        measured = Trial(ended.number, ended.proposal, ended.spec, cost(ended.spec), reward, outcome.measurement, latency)
+        measured = Trial(
+            ended.number,
+            ended.proposal,
+            ended.spec,
+            cost(ended.spec),
+            reward,
+            outcome.measurement,
+            latency,
+        )
         self.trials.append(measured)
         self.proposer.tell(ended.proposal, reward, outcome.measurement, price)
         self.pruning.end(ended.proposal, TrialState.COMPLETE)
@@ -160,7 +206,9 @@ class _Search:
         return self.describe()
 
     def _fail(self, proposal: int, reason: str) -> str:
-        """Tell the strategy of a failure. Raises NothingFound where there were too many in a row."""
+        """Tell the strategy of a failure. Raises NothingFound where there were too many in a
+        row.
+        """
         self.finished += 1
         self.proposer.tell(proposal, math.nan, None)
         self.pruning.end(proposal, TrialState.FAIL)
@@ -168,9 +216,14 @@ class _Search:
         if len(self.failures) < self.section.stop_after_failures:
             return f"a trial failed: {reason[:300]}"
         left = self.section.trials - self.finished
-        go_on = f"then `phinas resume` goes on with the other {left}" if left else "and raise search.trials, or use a new --out"
+        go_on = (
+            f"then `phinas resume` goes on with the other {left}"
+            if left
+            else "and raise search.trials, or use a new --out"
+        )
         raise NothingFound(
-            f"{len(self.failures)} trials in a row failed (search.stop_after_failures): {counted_reasons(self.failures)}. "
+            f"{len(self.failures)} trials in a row failed (search.stop_after_failures): "
+            f"{counted_reasons(self.failures)}. "
             f"See to the cause, {go_on}"
         )
 
@@ -179,17 +232,29 @@ class _Search:
         if not self.trials and not (self.holding and self.finished):
             return "nothing measured yet"
         if self.holding:
-            return f"{self.finished} of the first {self.budget} networks, drawn at random to estimate w from"
+            return (
+                f"{self.finished} of the first {self.budget} networks, drawn at random to "
+                "estimate w from"
+            )
         if self.problem.pareto:
             front = pareto_front(self.trials, self.reward.metric)
-            return f"front of {len(front)} networks, {front[0].accuracy:.1%} to {front[-1].accuracy:.1%}"
+            return (
+                f"front of {len(front)} networks, {front[0].accuracy:.1%} to "
+                f"{front[-1].accuracy:.1%}"
+            )
         best = max(self.trials, key=lambda trial: trial.reward)
-        estimated = f" (w = {self.reward.weight:g}, estimated)" if self.section.weight == "auto" else ""
+        estimated = (
+            f" (w = {self.reward.weight:g}, estimated)" if self.section.weight == "auto" else ""
+        )
         timed = f" and {best.latency_ms:.3g} ms" if best.latency_ms is not None else ""
         return f"best {best.accuracy:.1%} at {best.cost.flops / 1e6:.3g}M FLOPs{timed}{estimated}"
 
     def _price(self, spec: ArchSpec) -> float:
-        return self.latencies.milliseconds(spec) if self.latencies else price_of(spec, self.reward.metric)
+        return (
+            self.latencies.milliseconds(spec)
+            if self.latencies
+            else price_of(spec, self.reward.metric)
+        )
 
     def _start_proposal(self) -> None:
         proposed = self.proposals.settle(self.next_proposal)
@@ -216,14 +281,19 @@ class _Search:
         self.executor.submit(job, None if self.pruner == "none" else partial(self._hear, trial))
 
     def _job(self, spec: ArchSpec) -> Job:
-        # One seed for all: candidates share their luck with initial weights and data order as far as they can.
+        # One seed for all: candidates share their luck with initial weights and data order as far
+        # as they can.
         return self.evaluator.job(spec, self.section.recipe, seed_of(self.seed, "search"))
 
     def _hear(self, trial: UnderWay, step: int, accuracy: float) -> bool:
-        """Whether a trial goes on after what it reported. One that was begun again reports again, and is told the same."""
+        """Whether a trial goes on after what it reported. One that was begun again reports again,
+        and is told the same.
+        """
         if step not in trial.heard:
             trial.heard[step] = accuracy
-            if self.pruning.stops(trial.proposal, step, self.reward(accuracy, self._price(trial.spec))):
+            if self.pruning.stops(
+                trial.proposal, step, self.reward(accuracy, self._price(trial.spec))
+            ):
                 trial.stopped_at = step
         return trial.stopped_at is None or step < trial.stopped_at
 
@@ -231,7 +301,9 @@ class _Search:
         if trial.stopped_at is None:
             return ""
         accuracy, epochs = trial.heard[trial.stopped_at], self.section.recipe.epochs
-        return f"pruned by {self.pruner} after {trial.stopped_at} of {epochs} epochs at {accuracy:.1%}"
+        return (
+            f"pruned by {self.pruner} after {trial.stopped_at} of {epochs} epochs at {accuracy:.1%}"
+        )
 
 
 def search(
@@ -245,10 +317,12 @@ def search(
     notify: Notify,
     stopwatch: Stopwatch | None = None,
 ) -> SearchResult:
-    """Spend the budget of `section.trials` on networks of `space`, carrying on from what `ledger` has.
+    """Spend the budget of `section.trials` on networks of `space`, carrying on from what `ledger`
+    has.
 
-    `notify(done, total, text)` is called after each trial. stopwatch: times networks, where latency is the cost. Raises
-    InputError where no network meets the gate, NothingFound where trial after trial fails.
+    `notify(done, total, text)` is called after each trial. stopwatch: times networks, where latency
+    is the cost. Raises InputError where no network meets the gate, NothingFound where trial after
+    trial fails.
     """
     require_reports(section.pruner, section.evaluator, reports=evaluator.reports)
     if ledger.distributions not in ({}, distributions_of(space)):
@@ -256,11 +330,22 @@ def search(
     if not ledger.rows():
         require_reachable(space, gate_of(section), seed=seed_of(seed, "gate"))
     latencies = known_latencies(section, ledger, stopwatch)
-    target = latencies.time_apart(space.base, executor) if latencies and section.target is None else None
+    target = (
+        latencies.time_apart(space.base, executor) if latencies and section.target is None else None
+    )
     pareto = section.reward == "pareto"
 
     def carry_on(reward: Reward | None) -> bool:
-        state = _Search(space, section, reward, latencies, seed=seed, ledger=ledger, executor=executor, evaluator=evaluator)
+        state = _Search(
+            space,
+            section,
+            reward,
+            latencies,
+            seed=seed,
+            ledger=ledger,
+            executor=executor,
+            evaluator=evaluator,
+        )
         state.run(notify)
         return state.exhausted
 
@@ -281,4 +366,10 @@ def search(
     if not trials:
         reasons = [row.attributes["reason"] for row in rows if row.attributes["reason"] != ORPHAN]
         raise NothingFound(f"no trial gave a measurement: {counted_reasons(reasons)}")
-    return SearchResult(judged(trials, reward) if pareto else trials, reward, exhausted, pareto, weight.why if weight else "")
+    return SearchResult(
+        judged(trials, reward) if pareto else trials,
+        reward,
+        exhausted,
+        pareto,
+        weight.why if weight else "",
+    )

@@ -14,7 +14,9 @@ LATENCY = "latency_ms"
 
 
 def cost_in(metric: str, facts: Mapping[str, Any]) -> float:
-    """The cost of a network by what is recorded of it: flops, params, activations, or latency (ms)."""
+    """The cost of a network by what is recorded of it: flops, params, activations, or latency
+    (ms).
+    """
     return float(facts[LATENCY if metric == "latency" else metric])
 
 
@@ -45,7 +47,9 @@ class Trial:
 
 @dataclass
 class UnderWay:
-    """A trial whose job runs. heard: the accuracies that it reported, by step; stopped_at: after which it was told to stop."""
+    """A trial whose job runs. heard: the accuracies that it reported, by step; stopped_at: after
+    which it was told to stop.
+    """
 
     number: int
     proposal: int
@@ -55,8 +59,8 @@ class UnderWay:
 
 
 def trial_attributes(proposal: int, spec: ArchSpec, key: str, refused: int) -> dict[str, Any]:
-    """What a search records with a trial when it begins. refused: proposals before this one that the gate or the memory of
-    what was measured turned down."""
+    """What a search records with a trial when it begins. refused: proposals before this one that
+    the gate or the memory of what was measured turned down."""
     price = cost(spec)
     return {
         "key": key,
@@ -71,17 +75,30 @@ def trial_attributes(proposal: int, spec: ArchSpec, key: str, refused: int) -> d
 
 
 def measured_trials(rows: list[Row]) -> list[Trial]:
-    """The complete trials among `rows`, in the order of their proposals. Of a search with two aims, the reward is accuracy."""
+    """The complete trials among `rows`, in the order of their proposals. Of a search with two aims,
+    the reward is accuracy.
+    """
     trials = []
     for row in rows:
         if row.done and row.value is not None:
             facts = row.attributes
             spec = ArchSpec.from_dict(facts["spec"])
-            trial = Trial(row.number, facts["proposal"], spec, cost(spec), row.value, row.measurement, facts.get(LATENCY))
+            trial = Trial(
+                row.number,
+                facts["proposal"],
+                spec,
+                cost(spec),
+                row.value,
+                row.measurement,
+                facts.get(LATENCY),
+            )
             trials.append(trial)
     return sorted(trials, key=lambda trial: trial.proposal)
 
 
 def judged(trials: list[Trial], reward: Reward) -> list[Trial]:
     """The same trials, with what `reward` makes of each."""
-    return [replace(trial, reward=reward(trial.accuracy, trial.cost_in(reward.metric))) for trial in trials]
+    return [
+        replace(trial, reward=reward(trial.accuracy, trial.cost_in(reward.metric)))
+        for trial in trials
+    ]

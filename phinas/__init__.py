@@ -1,7 +1,7 @@
 """phinas: a small convolutional network for your images, and how to scale it.
 
-Every verb of the command line is a call of the same name here: `phinas.run(config, out=...)`, `phinas.resume(directory)`.
-Nothing heavy is imported until one is called.
+Every verb of the command line is a call of the same name here: `phinas.run(config, out=...)`,
+`phinas.resume(directory)`. Nothing heavy is imported until one is called.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,20 @@ if TYPE_CHECKING:
     from phinas.api.plan import plan
     from phinas.pipeline import report, resume, run, scale, search, validate
 
-__all__ = ["data", "describe", "export", "fit", "latency", "plan", "report", "resume", "run", "scale", "search", "validate"]
+__all__ = [
+    "data",
+    "describe",
+    "export",
+    "fit",
+    "latency",
+    "plan",
+    "report",
+    "resume",
+    "run",
+    "scale",
+    "search",
+    "validate",
+]
 
 _HOMES = {
     "data": "phinas.api.data",

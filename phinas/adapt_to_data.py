@@ -1,4 +1,5 @@
-"""What a configuration means once the images are read: how large they may be shown, and which networks fit them.
+"""What a configuration means once the images are read: how large they may be shown, and which
+networks fit them.
 
 `phinas plan` and the run itself both ask here, so a plan is refused where the run would be.
 """
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
 
 
 def largest_side(config: Config, data: "PreparedData | None") -> float:
-    """Pixels of a side that networks may see: those of the images, or any where the user allows enlarging or there are none."""
+    """Pixels of a side that networks may see: those of the images, or any where the user allows
+    enlarging or there are none.
+    """
     return math.inf if data is None or config.data is None or config.data.upsample else data.side
 
 
@@ -32,26 +35,35 @@ def space_name(section: SearchSection) -> str:
 
 
 def fitted_space(config: Config, data: "PreparedData | None") -> SearchSpace:
-    """The configured space for these images, or as it is where there are none. Raises InputError where its networks need
-    more pixels than there are."""
+    """The configured space for these images, or as it is where there are none. Raises InputError
+    where its networks need more pixels than there are."""
     space = load_space(space_name(config.search))
     if data is None:
         base = space.base
-        return space.fitted(channels=base.channels, classes=base.classes, resolution=config.search.resolution)
-    space = space.fitted(channels=data.channels, classes=len(data.classes), resolution=config.search.resolution)
+        return space.fitted(
+            channels=base.channels, classes=base.classes, resolution=config.search.resolution
+        )
+    space = space.fitted(
+        channels=data.channels, classes=len(data.classes), resolution=config.search.resolution
+    )
     if max(space.resolutions) > largest_side(config, data):
         raise InputError(
-            f"search.resolution: candidates see {max(space.resolutions)} pixels of a side and the images have "
+            f"search.resolution: candidates see {max(space.resolutions)} pixels of a side and the "
+            "images have "
             f"{data.side}; set it lower, or data.upsample: true to enlarge images"
         )
     return space
 
 
 def fitted_baseline(config: Config, data: "PreparedData | None") -> ArchSpec:
-    """The baseline that the user brings (`scaling.baseline`), for the channels, classes and size of these images, or as it is
-    where there are none."""
+    """The baseline that the user brings (`scaling.baseline`), for the channels, classes and size of
+    these images, or as it is where there are none."""
     given = load_spec(str(config.scaling.baseline))
-    return sized(given, data, side=config.search.resolution or int(min(given.resolution, largest_side(config, data))))
+    return sized(
+        given,
+        data,
+        side=config.search.resolution or int(min(given.resolution, largest_side(config, data))),
+    )
 
 
 def sized(spec: ArchSpec, data: "PreparedData | None", *, side: int) -> ArchSpec:

@@ -21,7 +21,16 @@ from phinas.experiment.run_dir import RunDir
 from phinas.space.spec import SpecError
 from phinas.space.yaml_io import YamlError
 
-_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE)
+_DISK = (
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.EIO,
+    errno.EMFILE,
+    errno.ENFILE,
+)
 _LOST_AFTER_SECONDS = 5.0
 
 
@@ -34,7 +43,11 @@ def call(cli: click.Command, arguments: list[str]) -> int:
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except click.ClickException as error:
-        where = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "phinas"
+        where = (
+            error.ctx.command_path
+            if isinstance(error, click.UsageError) and error.ctx
+            else "phinas"
+        )
         click.echo(f"phinas: {error.format_message()} (see `{where} --help`)", err=True)
         return 2
     except click.Abort:
@@ -53,7 +66,9 @@ def call(cli: click.Command, arguments: list[str]) -> int:
         how = "the same command again" if _verb(arguments) == "fit" else "`phinas resume`"
         known = _failure(error, place=_hint(arguments), remedy=how)
         if known is None:
-            click.echo(f"phinas: a bug: {type(error).__name__}: {error}\n{_crashed(arguments)}", err=True)
+            click.echo(
+                f"phinas: a bug: {type(error).__name__}: {error}\n{_crashed(arguments)}", err=True
+            )
             return 70
         click.echo(f"phinas: {known}", err=True)
         return known.exit_code
@@ -62,7 +77,8 @@ def call(cli: click.Command, arguments: list[str]) -> int:
 def _interrupt(number: int, _frame: FrameType | None) -> None:
     """The first signal ends the run in order; the next one at once.
 
-    What is raised here is lost where Python can't raise (in a destructor, say), so an alarm raises it again until it is caught.
+    What is raised here is lost where Python can't raise (in a destructor, say), so an alarm raises
+    it again until it is caught.
     """
     for known in (signal.SIGINT, signal.SIGTERM):
         signal.signal(known, lambda again, _: os._exit(128 + again))
@@ -96,7 +112,9 @@ def _kept(arguments: list[str]) -> str:
 
 
 def _failure(error: Exception, *, place: str, remedy: str) -> PhinasError | None:
-    """A known error as one of ours; None for a bug. place: what was worked on; remedy: what carries on."""
+    """A known error as one of ours; None for a bug. place: what was worked on; remedy: what carries
+    on.
+    """
     if isinstance(error, PhinasError):
         return error
     if isinstance(error, SpecError | YamlError):
@@ -104,8 +122,12 @@ def _failure(error: Exception, *, place: str, remedy: str) -> PhinasError | None
     if isinstance(error, OSError) and error.errno in _DISK:
         where = f"{error.filename or place}: " if error.filename or place else ""
         return DiskError(f"{where}{error.strerror}; free space or permissions, then {remedy}")
-    if isinstance(error, RuntimeError) and "home directory" in str(error):  # Path.expanduser's, for a ~name
-        return InputError("a path begins with ~ and a name that is no user's here; write the path out")
+    if isinstance(error, RuntimeError) and "home directory" in str(
+        error
+    ):  # Path.expanduser's, for a ~name
+        return InputError(
+            "a path begins with ~ and a name that is no user's here; write the path out"
+        )
     if isinstance(error, FileNotFoundError):
         return DiskError(f"{error.filename}: is gone; put it back, then {remedy}")
     return None

@@ -23,18 +23,30 @@ def make_ladder(
     *,
     latency: Callable[[ArchSpec], float] | None = None,
 ) -> list[FamilyMember]:
-    """latency: the milliseconds of a network; without it the usual ladder stands in for budgets of them."""
+    """latency: the milliseconds of a network; without it the usual ladder stands in for budgets of
+    them.
+    """
     if section.flops:
-        return family_of_budgets(baseline, fit_budgets(baseline, coefficients, "flops", section.flops))
+        return family_of_budgets(
+            baseline, fit_budgets(baseline, coefficients, "flops", section.flops)
+        )
     if section.params:
-        return family_of_budgets(baseline, fit_budgets(baseline, coefficients, "params", section.params))
+        return family_of_budgets(
+            baseline, fit_budgets(baseline, coefficients, "params", section.params)
+        )
     if section.latency_ms and latency is not None:
-        return family_of_budgets(baseline, fit_latencies(baseline, coefficients, section.latency_ms, latency))
+        return family_of_budgets(
+            baseline, fit_latencies(baseline, coefficients, section.latency_ms, latency)
+        )
     return make_family(baseline, coefficients, section.phi)
 
 
-def recorded_latency(ledger: Ledger, stopwatch: Stopwatch, executor: Executor) -> Callable[[ArchSpec], float]:
-    """Times a network once and notes it: a resumed run makes the same family. Raises NothingFound where it can't be timed."""
+def recorded_latency(
+    ledger: Ledger, stopwatch: Stopwatch, executor: Executor
+) -> Callable[[ArchSpec], float]:
+    """Times a network once and notes it: a resumed run makes the same family. Raises NothingFound
+    where it can't be timed.
+    """
 
     def latency(spec: ArchSpec) -> float:
         known = ledger.notes.get(_NOTE, {})
@@ -42,7 +54,10 @@ def recorded_latency(ledger: Ledger, stopwatch: Stopwatch, executor: Executor) -
             executor.submit(stopwatch.job(spec))
             result = executor.next_result()
             if result.value is None:
-                raise NothingFound(f"scaling.latency_ms: network {spec.spec_id} could not be timed: {result.reason}")
+                raise NothingFound(
+                    f"scaling.latency_ms: network {spec.spec_id} could not be timed: "
+                    f"{result.reason}"
+                )
             known = known | {spec.spec_id: result.value["latency_ms"]}
             ledger.note(_NOTE, known)
         return float(known[spec.spec_id])

@@ -1,7 +1,8 @@
-"""search, scale, validate, report: each stage reads what the one before wrote, and repeats nothing that is recorded.
+"""search, scale, validate, report: each stage reads what the one before wrote, and repeats nothing
+that is recorded.
 
-There are no "stage done" marks. Every stage can be run again at any time: trainings that the record has are replayed, and the
-files are written anew from them. Resuming is running.
+There are no "stage done" marks. Every stage can be run again at any time: trainings that the record
+has are replayed, and the files are written anew from them. Resuming is running.
 """
 
 from collections.abc import Sequence
@@ -18,10 +19,14 @@ from phinas.stages import STAGE_WORK
 from phinas.summary import summary
 
 
-def run(config: Config, *, out: str | Path, stages: Sequence[str] = STAGES, quiet: bool = False) -> dict[str, Any]:
-    """All of it: search, scale, validate, report, in the run directory `out`; the summary of what came out.
+def run(
+    config: Config, *, out: str | Path, stages: Sequence[str] = STAGES, quiet: bool = False
+) -> dict[str, Any]:
+    """All of it: search, scale, validate, report, in the run directory `out`; the summary of what
+    came out.
 
-    An `out` that is a run of this configuration is carried on. Raises the errors of phinas.experiment.errors.
+    An `out` that is a run of this configuration is carried on. Raises the errors of
+    phinas.experiment.errors.
     """
     check(config, stages, recorded=RunDir(out).coefficients)
     display = Display(quiet=quiet)
@@ -38,25 +43,39 @@ def run(config: Config, *, out: str | Path, stages: Sequence[str] = STAGES, quie
 
 
 def search(config: Config, *, out: str | Path, quiet: bool = False) -> dict[str, Any]:
-    """Only the search for a baseline, and the report of it. Raises InputError where the configuration brings a baseline."""
+    """Only the search for a baseline, and the report of it. Raises InputError where the
+    configuration brings a baseline.
+    """
     if config.scaling.baseline is not None:
-        raise InputError(f"scaling.baseline: {config.scaling.baseline!r} is given, so there is nothing to search; use `scale`")
+        raise InputError(
+            f"scaling.baseline: {config.scaling.baseline!r} is given, so there is nothing to "
+            "search; use `scale`"
+        )
     return run(config, out=out, stages=("search", "report"), quiet=quiet)
 
 
-def scale(directory: str | Path, *, config: Config | None = None, quiet: bool = False) -> dict[str, Any]:
+def scale(
+    directory: str | Path, *, config: Config | None = None, quiet: bool = False
+) -> dict[str, Any]:
     """alpha, beta, gamma and the family for the baseline of a run.
 
-    config: the run's own but for `scaling` and `validation`, which may differ as long as that stage has not begun.
+    config: the run's own but for `scaling` and `validation`, which may differ as long as that stage
+    has not begun.
     """
     target = RunDir(directory)
-    return _again(target, config, ("scale", "report"), needs=target.baseline, verb="search", quiet=quiet)
+    return _again(
+        target, config, ("scale", "report"), needs=target.baseline, verb="search", quiet=quiet
+    )
 
 
-def validate(directory: str | Path, *, config: Config | None = None, quiet: bool = False) -> dict[str, Any]:
+def validate(
+    directory: str | Path, *, config: Config | None = None, quiet: bool = False
+) -> dict[str, Any]:
     """Train the affordable members of a run's family; `config` as for `scale`."""
     target = RunDir(directory)
-    return _again(target, config, ("validate", "report"), needs=target.coefficients, verb="scale", quiet=quiet)
+    return _again(
+        target, config, ("validate", "report"), needs=target.coefficients, verb="scale", quiet=quiet
+    )
 
 
 def resume(directory: str | Path, *, quiet: bool = False) -> dict[str, Any]:
@@ -77,9 +96,17 @@ def report(directory: str | Path) -> dict[str, Any]:
 
 
 def _again(
-    target: RunDir, config: Config | None, stages: tuple[str, ...], *, needs: Path, verb: str, quiet: bool
+    target: RunDir,
+    config: Config | None,
+    stages: tuple[str, ...],
+    *,
+    needs: Path,
+    verb: str,
+    quiet: bool,
 ) -> dict[str, Any]:
     config = config or read_config(target)
     if not needs.exists():
-        raise InputError(f"{needs}: is not there yet; run `phinas {verb}` (or `phinas resume`) on this run first")
+        raise InputError(
+            f"{needs}: is not there yet; run `phinas {verb}` (or `phinas resume`) on this run first"
+        )
     return run(config, out=target.path, stages=stages, quiet=quiet)

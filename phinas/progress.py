@@ -1,4 +1,5 @@
-"""What a run shows while it works: on a terminal a bar with the best so far and the time left, else a line now and then.
+"""What a run shows while it works: on a terminal a bar with the best so far and the time left, else
+a line now and then.
 
 Everything goes to standard error; standard output is for results.
 """
@@ -38,8 +39,8 @@ class Display:
 
     @contextmanager
     def stage(self, title: str, *, every_seconds: float = _LINE_EVERY_SECONDS) -> Iterator[Notify]:
-        """A stage of known length: call what this gives with (done, total, text). every_seconds: between two lines, where there
-        is no terminal."""
+        """A stage of known length: call what this gives with (done, total, text). every_seconds:
+        between two lines, where there is no terminal."""
         began = time.monotonic()
         last = ""
         shown = self._bar(title) if self.live else self._lines(title, every_seconds)
@@ -51,7 +52,9 @@ class Display:
                 notify(done, total, text)
 
             yield remember
-        self.say(f"{title}: done in {_clock(time.monotonic() - began)}" + (f", {last}" if last else ""))
+        self.say(
+            f"{title}: done in {_clock(time.monotonic() - began)}" + (f", {last}" if last else "")
+        )
 
     @contextmanager
     def _bar(self, title: str) -> Iterator[Notify]:
@@ -86,7 +89,11 @@ class Display:
             if now - shown < every_seconds and done < total:
                 return
             shown = now
-            left = f", {_clock(now / (done - first) * (total - done))} left" if first < done < total else ""
+            left = (
+                f", {_clock(now / (done - first) * (total - done))} left"
+                if first < done < total
+                else ""
+            )
             self.say(f"{title}: {done} of {total}{left}" + (f", {text}" if text else ""))
 
         yield notify

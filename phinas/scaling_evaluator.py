@@ -1,4 +1,6 @@
-"""Who measures the networks of the scaling search: trainings, a user's own function, or the stated law."""
+"""Who measures the networks of the scaling search: trainings, a user's own function, or the stated
+law.
+"""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING

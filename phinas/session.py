@@ -1,7 +1,8 @@
 """A run that is open for work: its lock, its record of trials, its images and its workers.
 
-A new run directory is made in an order that survives a kill anywhere: record, manifest, then config.yaml, which makes it a run.
-Wrong input found before the first training leaves nothing behind.
+A new run directory is made in an order that survives a kill anywhere: record, manifest, then
+config.yaml, which makes it a run. Wrong input found before the first training leaves nothing
+behind.
 """
 
 import os
@@ -55,14 +56,18 @@ class Session:
     def executor(self) -> Executor:
         add_to_manifest(self.run, workers=self.slots)
         section = self.config.run
-        return make_executor(section.executor, self.slots, retries=section.retries, on=section.retry)
+        return make_executor(
+            section.executor, self.slots, retries=section.retries, on=section.retry
+        )
 
     @cached_property
     def trainer(self) -> "Trainer":
         from phinas.training.engine.job import Trainer
 
         if self.data is None or self.config.data is None:
-            raise InputError("data.source: missing; networks are to be trained, and there are no images")
+            raise InputError(
+                "data.source: missing; networks are to be trained, and there are no images"
+            )
         return Trainer.of(
             self.data,
             self.config.data,
@@ -92,7 +97,11 @@ def slots_of(section: RunSection) -> int:
     resolve_device(section.device)
     if section.workers != "auto":
         return section.workers
-    return 1 if section.executor == "inline" else count_slots(section.device, per_gpu=section.trials_per_gpu)
+    return (
+        1
+        if section.executor == "inline"
+        else count_slots(section.device, per_gpu=section.trials_per_gpu)
+    )
 
 
 def threads_of(section: RunSection, *, slots: int) -> int:
@@ -116,12 +125,18 @@ def read_goal(run: RunDir) -> tuple[str, ...]:
 
 @contextmanager
 def open_session(
-    run: RunDir, config: Config, *, goal: Sequence[str], admit: Callable[[Session], None], display: Display
+    run: RunDir,
+    config: Config,
+    *,
+    goal: Sequence[str],
+    admit: Callable[[Session], None],
+    display: Display,
 ) -> Iterator[Session]:
-    """Make the run, or take an existing one up again with a configuration that differs in nothing but larger budgets.
+    """Make the run, or take an existing one up again with a configuration that differs in nothing
+    but larger budgets.
 
-    `admit` raises what can be known to be wrong once the images are read. Raises InputError, InUseError or StorageError;
-    nothing of a new run stays behind after wrong input found here.
+    `admit` raises what can be known to be wrong once the images are read. Raises InputError,
+    InUseError or StorageError; nothing of a new run stays behind after wrong input found here.
     """
     run.require_free()
     made_here = not run.path.exists()
@@ -138,24 +153,41 @@ def open_session(
         raise
 
 
-def _enter(run: RunDir, config: Config, *, goal: Sequence[str], admit: Callable[[Session], None], display: Display) -> Session:
+def _enter(
+    run: RunDir,
+    config: Config,
+    *,
+    goal: Sequence[str],
+    admit: Callable[[Session], None],
+    display: Display,
+) -> Session:
     from phinas.experiment.trial_store import open_store
 
     new = not run.exists
     if new:
         run.clear_leftovers()
-    manifest = new_manifest(seed=config.run.seed) | {"goal": list(goal)} if new else read_manifest(run)
+    manifest = (
+        new_manifest(seed=config.run.seed) | {"goal": list(goal)} if new else read_manifest(run)
+    )
     store = open_store(run.study, url=config.run.storage, run_id=manifest["id"], new=new)
     try:
         if new:
-            store.ledger("search", aims=config.search.aims)  # the file is a record of trials from the start
+            store.ledger(
+                "search", aims=config.search.aims
+            )  # the file is a record of trials from the start
             run.create(_text(config), manifest)
         else:
-            untouched = [section for section in ("scaling", "validation") if not store.rows(section)]
-            if "validation" in untouched:  # the ladder is made of coefficients that are known by then
+            untouched = [
+                section for section in ("scaling", "validation") if not store.rows(section)
+            ]
+            if (
+                "validation" in untouched
+            ):  # the ladder is made of coefficients that are known by then
                 untouched += [f"scaling.{name}" for name in ("phi", *BUDGETS)]
             check_growth(read_config(run), config, where=str(run.path), untouched=untouched)
-            add_to_manifest(run, goal=[stage for stage in STAGES if stage in {*read_goal(run), *goal}])
+            add_to_manifest(
+                run, goal=[stage for stage in STAGES if stage in {*read_goal(run), *goal}]
+            )
             write_atomic(run.config, _text(config))
         session = _with_data(run, config, store, display)
         admit(session)

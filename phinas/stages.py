@@ -1,4 +1,6 @@
-"""What each stage does: it reads what the one before wrote, repeats nothing that is recorded, and writes its files anew."""
+"""What each stage does: it reads what the one before wrote, repeats nothing that is recorded, and
+writes its files anew.
+"""
 
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
@@ -71,7 +73,9 @@ def _search(session: Session) -> None:
 
 
 def _introduce(evaluator: "Evaluator", session: Session) -> None:
-    """Say and note what its accuracies are. A benchmark may have to be fitted first, which takes a minute."""
+    """Say and note what its accuracies are. A benchmark may have to be fitted first, which takes a
+    minute.
+    """
     shown = session.display.stage("evaluator") if evaluator.instant else nullcontext()
     with shown:
         facts = evaluator.facts()
@@ -87,8 +91,16 @@ def _adopt_baseline(session: Session) -> None:
         return
     spec = given_baseline(session.config, session.data, session.run)
     price = cost(spec)
-    facts = {"spec": spec.to_dict(), "spec_id": spec.spec_id, "flops": price.flops, "params": price.params}
-    given = f"given: {session.config.scaling.baseline}, for {spec.classes} classes at {spec.resolution} pixels of a side"
+    facts = {
+        "spec": spec.to_dict(),
+        "spec_id": spec.spec_id,
+        "flops": price.flops,
+        "params": price.params,
+    }
+    given = (
+        f"given: {session.config.scaling.baseline}, for {spec.classes} classes at "
+        f"{spec.resolution} pixels of a side"
+    )
     write_atomic(session.run.baseline, dump_yaml(facts | {"why": given, "finalists": []}))
 
 

@@ -1,4 +1,6 @@
-"""Does a domain need coefficients of its own? What the race says of the paper's, the test images of those and other runs'."""
+"""Does a domain need coefficients of its own? What the race says of the paper's, the test images of
+those and other runs'.
+"""
 
 import math
 from typing import Any
@@ -12,11 +14,15 @@ _TOLD = 2  # rivals that are named where they can't be told from
 
 
 def nearest_to_paper(coefficients: dict[str, Any]) -> dict[str, Any] | None:
-    """The raced network whose intervals are nearest to the paper's alpha, beta, gamma, in logarithms."""
+    """The raced network whose intervals are nearest to the paper's alpha, beta, gamma, in
+    logarithms.
+    """
 
     def distance(row: dict[str, Any]) -> float:
         boxes = [(row[name], math.log(getattr(PAPER, name))) for name in GREEK]
-        return math.hypot(*(max(0.0, math.log(low) - at, at - math.log(high)) for (low, high), at in boxes))
+        return math.hypot(
+            *(max(0.0, math.log(low) - at, at - math.log(high)) for (low, high), at in boxes)
+        )
 
     known = [row for row in coefficients["members"] if row["behind"] is not None]
     return min(known, key=distance, default=None)
@@ -39,19 +45,31 @@ def about_paper(records: Records) -> list[str]:
 
 
 def about_own(records: Records) -> list[str]:
-    """Whether the family's coefficients beat those of the paper and of other runs: does this domain need its own?"""
-    rivals = [row for row in records.trained_controls if kind_of(row) in ("paper", "transfer") and row.get("verdict")]
+    """Whether the family's coefficients beat those of the paper and of other runs: does this domain
+    need its own?
+    """
+    rivals = [
+        row
+        for row in records.trained_controls
+        if kind_of(row) in ("paper", "transfer") and row.get("verdict")
+    ]
     tied = [row for row in rivals if row["verdict"] == "tied"]
     told = [_told_apart(row, records) for row in rivals if row["verdict"] != "tied"]
     if not tied:
         return told
-    few = [f"{named(row)} ({_measure(row)})" for row in sorted(tied, key=kind_of)[:_TOLD]]  # the paper's first
+    few = [
+        f"{named(row)} ({_measure(row)})" for row in sorted(tied, key=kind_of)[:_TOLD]
+    ]  # the paper's first
     more = [f"{len(tied) - _TOLD} more"] if len(tied) > _TOLD else []
     return [*told, f"Whether {_ours(records)} beat {joined_names(few + more, 'or')} can't be told."]
 
 
 def _ours(records: Records) -> str:
-    return "the coefficients found here" if records.searched_coefficients is not None else "the given coefficients"
+    return (
+        "the coefficients found here"
+        if records.searched_coefficients is not None
+        else "the given coefficients"
+    )
 
 
 def _measure(row: dict[str, Any]) -> str:
@@ -62,6 +80,10 @@ def _measure(row: dict[str, Any]) -> str:
 
 def _told_apart(row: dict[str, Any], records: Records) -> str:
     better = row["verdict"] == "better"
-    so = f", so this domain {'gains from' if better else 'does not need'} its own" if records.searched_coefficients else ""
+    so = (
+        f", so this domain {'gains from' if better else 'does not need'} its own"
+        if records.searched_coefficients
+        else ""
+    )
     verb = "beat" if better else "are worse than"
     return f"On the test images {_ours(records)} {verb} {named(row)} ({_measure(row)}){so}."

@@ -1,7 +1,9 @@
-"""Controls, other ways to scale that the family's own is held against: what kind each is, and in words what came of it.
+"""Controls, other ways to scale that the family's own is held against: what kind each is, and in
+words what came of it.
 
-`behind` of a control is the accuracy of the family's member less its own, so above 0 where compound scaling is better. Its
-interval covers the luck of training and the finite number of test images, for all controls together.
+`behind` of a control is the accuracy of the family's member less its own, so above 0 where compound
+scaling is better. Its interval covers the luck of training and the finite number of test images,
+for all controls together.
 """
 
 from typing import Any
@@ -10,9 +12,15 @@ from phinas.reports.formatting import joined_names, shortened
 from phinas.reports.run_data import Records
 from phinas.scaling_search.coefficients import PAPER
 
-PAPERS = "the paper's " + ", ".join(f"{value:g}" for value in (PAPER.alpha, PAPER.beta, PAPER.gamma))
+PAPERS = "the paper's " + ", ".join(
+    f"{value:g}" for value in (PAPER.alpha, PAPER.beta, PAPER.gamma)
+)
 SINGLE = ("depth", "width", "resolution")
-VERDICTS = {"better": "compound is better", "worse": "the control is better", "tied": "can't be told"}
+VERDICTS = {
+    "better": "compound is better",
+    "worse": "the control is better",
+    "tied": "can't be told",
+}
 
 # Of each kind the marker, and its name for a caption.
 MARKERS = {
@@ -35,14 +43,24 @@ def kind_of(row: dict[str, Any]) -> str:
 def named(row: dict[str, Any]) -> str:
     """As in "better than ..."."""
     kind = kind_of(row)
-    return PAPERS if kind == "paper" else f"the {row['rule']}" if kind == "transfer" else str(row["rule"])
+    return (
+        PAPERS
+        if kind == "paper"
+        else f"the {row['rule']}"
+        if kind == "transfer"
+        else str(row["rule"])
+    )
 
 
 def label(row: dict[str, Any], limit: int, *, brief: bool = False) -> str:
     """Beside a mark, in at most `limit` characters. brief: a word, where there is little room."""
     if brief:
         return shortened(
-            str(row["name"]).removesuffix("/").removesuffix("/scaling/coefficients.yaml").rpartition("/")[2], limit
+            str(row["name"])
+            .removesuffix("/")
+            .removesuffix("/scaling/coefficients.yaml")
+            .rpartition("/")[2],
+            limit,
         )
     words = {"paper": named(row), "transfer": str(row["rule"]).partition(" (")[0]}
     return shortened(words.get(kind_of(row), str(row["rule"])), limit)
@@ -50,7 +68,9 @@ def label(row: dict[str, Any], limit: int, *, brief: bool = False) -> str:
 
 def member_of(row: dict[str, Any], records: Records) -> dict[str, Any] | None:
     """The member of the family that it is held against."""
-    return next((member for member in records.members if member["name"] == row.get("against")), None)
+    return next(
+        (member for member in records.members if member["name"] == row.get("against")), None
+    )
 
 
 def about_compound(records: Records) -> list[str]:
@@ -72,7 +92,10 @@ def about_same(records: Records) -> list[str]:
     for row in records.trained_controls:
         groups.setdefault(row["spec_id"], []).append(named(row))
     alike = [joined_names(names) for names in groups.values() if len(names) > 1]
-    return [as_sentence(f"rounded to whole blocks, channels and pixels, {names} are one network here") for names in alike]
+    return [
+        as_sentence(f"rounded to whole blocks, channels and pixels, {names} are one network here")
+        for names in alike
+    ]
 
 
 def as_sentence(text: str) -> str:

@@ -1,9 +1,12 @@
-"""The records as tables, one CSV each, for whoever wants to draw them otherwise: accuracies are fractions, nothing is rounded.
+"""The records as tables, one CSV each, for whoever wants to draw them otherwise: accuracies are
+fractions, nothing is rounded.
 
-trials.csv has a row for each trial of the search, failed, pruned and running ones too; finalists.csv one for each finalist, and
-one for the published network beside them; grid.csv one for each trained member of the scaling grid; family.csv one for each
-member of the family (accuracy is measured; what the curve says of a member that was not trained is in columns of its own);
-controls.csv one for each other way to scale that the family is held against. An empty table has its head.
+trials.csv has a row for each trial of the search, failed, pruned and running ones too;
+finalists.csv one for each finalist, and one for the published network beside them; grid.csv one for
+each trained member of the scaling grid; family.csv one for each member of the family (accuracy is
+measured; what the curve says of a member that was not trained is in columns of its own);
+controls.csv one for each other way to scale that the family is held against. An empty table has its
+head.
 """
 
 from collections.abc import Callable
@@ -17,13 +20,35 @@ from phinas.space.spec import ArchSpec
 
 _PRICES = ("flops", "params", "activations")
 _MEASURED = (
-    "accuracy", "mean_class_accuracy", "top5", "loss", "split", "images", "epochs", "ended", "train_seconds",
-    "images_per_second", "micro_batch", "peak_bytes", "device", "seed",
-)  # fmt: skip
+    "accuracy",
+    "mean_class_accuracy",
+    "top5",
+    "loss",
+    "split",
+    "images",
+    "epochs",
+    "ended",
+    "train_seconds",
+    "images_per_second",
+    "micro_batch",
+    "peak_bytes",
+    "device",
+    "seed",
+)
 _WHOLE = (
-    "flops", "params", "activations", "images", "epochs", "micro_batch", "peak_bytes", "seed", "proposal", "refused",
-    "attempts", "trial",
-)  # fmt: skip
+    "flops",
+    "params",
+    "activations",
+    "images",
+    "epochs",
+    "micro_batch",
+    "peak_bytes",
+    "seed",
+    "proposal",
+    "refused",
+    "attempts",
+    "trial",
+)
 
 
 def trials_table(records: Records) -> pd.DataFrame:
@@ -32,9 +57,26 @@ def trials_table(records: Records) -> pd.DataFrame:
     rows = []
     for row in records.rows["search"]:
         facts = _trial(row)
-        flags = {"on_front": row.number in front, "finalist": row.number in finalists, "baseline": row.number == records.chosen}
-        rows.append(facts | flags | {f"choice.{name}": value for name, value in sorted(row.params.items())})
-    head = ["trial", "proposal", "state", "spec_id", *_PRICES, "reward", *_MEASURED, "refused", "attempts", "reason"]
+        flags = {
+            "on_front": row.number in front,
+            "finalist": row.number in finalists,
+            "baseline": row.number == records.chosen,
+        }
+        rows.append(
+            facts | flags | {f"choice.{name}": value for name, value in sorted(row.params.items())}
+        )
+    head = [
+        "trial",
+        "proposal",
+        "state",
+        "spec_id",
+        *_PRICES,
+        "reward",
+        *_MEASURED,
+        "refused",
+        "attempts",
+        "reason",
+    ]
     return _table(rows, [*head, "on_front", "finalist", "baseline"])
 
 
@@ -43,7 +85,10 @@ def _trial(row: Row) -> dict[str, Any]:
     measured = facts.get("measurement", {}) if row.done or row.pruned else {}
     if measured.get("by_class"):
         measured = measured | {"mean_class_accuracy": _mean(measured["by_class"])}
-    known = {name: facts.get(name) for name in ("proposal", "spec_id", *_PRICES, "refused", "attempts", "reason")}
+    known = {
+        name: facts.get(name)
+        for name in ("proposal", "spec_id", *_PRICES, "refused", "attempts", "reason")
+    }
     known |= _latency(facts)
     return {"trial": row.number, "state": row.state.name.lower(), "reward": row.value, **known} | {
         name: measured.get(name) for name in _MEASURED
@@ -55,21 +100,41 @@ def _latency(facts: dict[str, Any]) -> dict[str, Any]:
     if "latency_ms" not in facts:
         return {}
     low, high = facts["latency_quartiles_ms"]
-    return {"latency_ms": facts["latency_ms"], "latency_ms_quartile_1": low, "latency_ms_quartile_3": high}
+    return {
+        "latency_ms": facts["latency_ms"],
+        "latency_ms_quartile_1": low,
+        "latency_ms_quartile_3": high,
+    }
 
 
 def finalists_table(records: Records) -> pd.DataFrame:
     rows = []
     for row in records.finalists:
-        facts = {name: row[name] for name in ("spec_id", "trial", "flops", "search_reward", "reward", "tied_with_chosen")}
+        facts = {
+            name: row[name]
+            for name in ("spec_id", "trial", "flops", "search_reward", "reward", "tied_with_chosen")
+        }
         facts |= {"baseline": row["trial"] == records.chosen, "accuracy": _mean(row["accuracies"])}
         facts["expected_accuracy"] = row.get("expected_accuracy")
         rows.append(facts | _by_seed(row["accuracies"]))
     if (found := records.reference) is not None:
         facts = {name: found[name] for name in ("spec_id", "flops", "search_reward", "reward")}
-        facts |= {"reference": found["name"], "baseline": False, "accuracy": _mean(found["accuracies"])}
+        facts |= {
+            "reference": found["name"],
+            "baseline": False,
+            "accuracy": _mean(found["accuracies"]),
+        }
         rows.append(facts | _by_seed(found["accuracies"]))
-    head = ["spec_id", "trial", "flops", "search_reward", "reward", "accuracy", "tied_with_chosen", "baseline"]
+    head = [
+        "spec_id",
+        "trial",
+        "flops",
+        "search_reward",
+        "reward",
+        "accuracy",
+        "tied_with_chosen",
+        "baseline",
+    ]
     return _table(rows, head)
 
 
@@ -77,7 +142,18 @@ def grid_table(records: Records) -> pd.DataFrame:
     head = ["spec_id"]
     for name in ("alpha", "beta", "gamma"):
         head += [f"{name}_low", f"{name}_high"]
-    head += ["resolution", "depths", "widths", "flops", "ratio", "accuracy", "corrected", "behind", "behind_low", "behind_high"]
+    head += [
+        "resolution",
+        "depths",
+        "widths",
+        "flops",
+        "ratio",
+        "accuracy",
+        "corrected",
+        "behind",
+        "behind_low",
+        "behind_high",
+    ]
     head += ["status", "tied", "winner", "brief_accuracy"]
     rows = []
     for row in records.coefficients["members"] if records.coefficients else ():
@@ -91,16 +167,48 @@ def grid_table(records: Records) -> pd.DataFrame:
 
 
 def family_table(records: Records) -> pd.DataFrame:
-    head = ["name", "phi", "spec_id", "depth_factor", "width_factor", "resolution_factor", "depths", "widths", "resolution"]
-    head += ["dropout", "flops", "ratio", "params", "activations", "validated", "accuracy", "low", "high", "images"]
+    head = [
+        "name",
+        "phi",
+        "spec_id",
+        "depth_factor",
+        "width_factor",
+        "resolution_factor",
+        "depths",
+        "widths",
+        "resolution",
+    ]
+    head += [
+        "dropout",
+        "flops",
+        "ratio",
+        "params",
+        "activations",
+        "validated",
+        "accuracy",
+        "low",
+        "high",
+        "images",
+    ]
     head += ["predicted", "predicted_low", "predicted_high", "beyond", "why_not"]
     rows = []
     for row in records.members:
         spec = ArchSpec.from_dict(row["spec"])
-        facts = {name: row.get(name) for name in ("name", "phi", "spec_id", "flops", "ratio", "params", "activations")}
-        facts |= {name: row.get(name) for name in ("accuracy", "images", "why_not")} | {"validated": bool(row.get("validated"))}
-        facts |= factors(records, row["phi"]) | {"resolution": spec.resolution, "dropout": spec.dropout}
-        facts |= {"depths": _words([s.depth for s in spec.stages]), "widths": _words([s.width for s in spec.stages])}
+        facts = {
+            name: row.get(name)
+            for name in ("name", "phi", "spec_id", "flops", "ratio", "params", "activations")
+        }
+        facts |= {name: row.get(name) for name in ("accuracy", "images", "why_not")} | {
+            "validated": bool(row.get("validated"))
+        }
+        facts |= factors(records, row["phi"]) | {
+            "resolution": spec.resolution,
+            "dropout": spec.dropout,
+        }
+        facts |= {
+            "depths": _words([s.depth for s in spec.stages]),
+            "widths": _words([s.width for s in spec.stages]),
+        }
         facts["low"], facts["high"] = row.get("interval", (None, None))
         if not facts["validated"] and (found := row.get("prediction")):
             facts |= {"predicted": found["accuracy"], "beyond": found["beyond"]}
@@ -110,8 +218,32 @@ def family_table(records: Records) -> pd.DataFrame:
 
 
 def controls_table(records: Records) -> pd.DataFrame:
-    head = ["name", "rule", "against", "phi", "alpha", "beta", "gamma", "spec_id", "flops", "ratio", "params", "validated"]
-    head += ["accuracy", "low", "high", "images", "behind", "behind_low", "behind_high", "correction", "verdict", "why_not"]
+    head = [
+        "name",
+        "rule",
+        "against",
+        "phi",
+        "alpha",
+        "beta",
+        "gamma",
+        "spec_id",
+        "flops",
+        "ratio",
+        "params",
+        "validated",
+    ]
+    head += [
+        "accuracy",
+        "low",
+        "high",
+        "images",
+        "behind",
+        "behind_low",
+        "behind_high",
+        "correction",
+        "verdict",
+        "why_not",
+    ]
     rows = []
     for row in records.controls:
         facts = {name: row.get(name) for name in head}
@@ -141,7 +273,9 @@ def _by_seed(accuracies: Any) -> dict[str, float]:
 
 
 def _table(rows: list[dict[str, Any]], head: list[str]) -> pd.DataFrame:
-    """Columns of `head` first, then what only some rows have; whole numbers stay whole where some are missing."""
+    """Columns of `head` first, then what only some rows have; whole numbers stay whole where some
+    are missing.
+    """
     more = dict.fromkeys(name for row in rows for name in row if name not in head)
     table = pd.DataFrame(rows, columns=[*head, *more])
     return table.astype({name: "Int64" for name in _WHOLE if name in table})

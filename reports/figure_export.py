@@ -1,7 +1,7 @@
 """A drawn figure, as a file of its own (SVG, PNG) and as SVG inside the page.
 
-Inside the page its colours are the variables of the style sheet, so it follows light and dark; its text stays text; and
-what a mark says when pointed at is a `<title>`, which works without a script.
+Inside the page its colours are the variables of the style sheet, so it follows light and dark; its
+text stays text; and what a mark says when pointed at is a `<title>`, which works without a script.
 """
 
 import io
@@ -27,7 +27,9 @@ _VARIABLES = {colour: f"var(--{name})" for name, colour in LIGHT.items()}
 
 @dataclass(frozen=True)
 class Plate:
-    """caption: what the reader sees and how to read it; tips: for the group of marks of that id, one text a mark."""
+    """caption: what the reader sees and how to read it; tips: for the group of marks of that id,
+    one text a mark.
+    """
 
     figure: Figure
     caption: str
@@ -35,14 +37,18 @@ class Plate:
 
 
 def blank(height: float, *, narrow: bool) -> Figure:
-    """An empty figure, `height` in inches. 72 dots an inch: a pixel of its layout is a point of its text."""
+    """An empty figure, `height` in inches. 72 dots an inch: a pixel of its layout is a point of its
+    text.
+    """
     figure = Figure(figsize=(NARROW_INCHES if narrow else WIDE_INCHES, height), dpi=72)
     FigureCanvasAgg(figure)
     return figure
 
 
 def styled() -> AbstractContextManager[None]:
-    """To draw and to save in: matplotlib's defaults with the palette's style, and afterwards what there was before."""
+    """To draw and to save in: matplotlib's defaults with the palette's style, and afterwards what
+    there was before.
+    """
     return matplotlib.style.context(["default", STYLE])
 
 
@@ -67,14 +73,20 @@ def inlined(plate: Plate, *, name: str) -> Markup:
     _strip(root)
     for element in root.iter():
         element.tag = element.tag.rpartition("}")[2]
-        attributes = {key.rpartition("}")[2]: _localised(value, name) for key, value in element.attrib.items()}
+        attributes = {
+            key.rpartition("}")[2]: _localised(value, name) for key, value in element.attrib.items()
+        }
         if "id" in attributes:
             attributes["id"] = f"{name}-{attributes['id']}"
         element.attrib.clear()
         element.attrib.update(attributes)
     for group, texts in plate.tips.items():
         _attach(root, f"{name}-{group}", texts)
-    root.attrib = {"viewBox": root.attrib["viewBox"], "role": "img", "aria-label": plate.caption.partition(". ")[0]}
+    root.attrib = {
+        "viewBox": root.attrib["viewBox"],
+        "role": "img",
+        "aria-label": plate.caption.partition(". ")[0],
+    }
     return Markup(ElementTree.tostring(root, encoding="unicode", short_empty_elements=False))  # noqa: S704  escaped above
 
 
@@ -91,7 +103,9 @@ def _localised(value: str, name: str) -> str:
     if value.startswith("#") and value not in _VARIABLES:
         return f"#{name}-{value[1:]}"
     value = value.replace("url(#", f"url(#{name}-")
-    return re.sub(r"#[0-9a-f]{6}\b", lambda match: _VARIABLES.get(match.group(), match.group()), value)
+    return re.sub(
+        r"#[0-9a-f]{6}\b", lambda match: _VARIABLES.get(match.group(), match.group()), value
+    )
 
 
 def _attach(root: ElementTree.Element, group: str, texts: Sequence[str]) -> None:

@@ -1,11 +1,18 @@
-"""Numbers as people read them. Accuracies are fractions everywhere else; here, and nowhere before, they become percent."""
+"""Numbers as people read them. Accuracies are fractions everywhere else; here, and nowhere before,
+they become percent.
+"""
 
 ALPHA, BETA, GAMMA, PHI = "\u03b1", "\u03b2", "\u03b3", "\u03c6"
 TIMES = "\N{MULTIPLICATION SIGN}"
 DASH = "\N{EN DASH}"
 GREEK = {"alpha": ALPHA, "beta": BETA, "gamma": GAMMA}
 
-METRICS = {"flops": "FLOPs", "params": "parameters", "activations": "activations", "latency": "latency"}
+METRICS = {
+    "flops": "FLOPs",
+    "params": "parameters",
+    "activations": "activations",
+    "latency": "latency",
+}
 
 
 def percent(fraction: float) -> str:
@@ -45,8 +52,14 @@ def span(low: float, high: float) -> str:
 
 
 def points(difference: float) -> str:
-    """A difference of accuracies (fractions) with its sign: `+1.2`; of both signs one decimal, and no minus before nothing."""
-    return f"{100 * difference + 0.0:+.1f}".replace("-0.0", "0.0").replace("+0.0", "0.0").replace("-", "\N{MINUS SIGN}")
+    """A difference of accuracies (fractions) with its sign: `+1.2`; of both signs one decimal, and
+    no minus before nothing.
+    """
+    return (
+        f"{100 * difference + 0.0:+.1f}".replace("-0.0", "0.0")
+        .replace("+0.0", "0.0")
+        .replace("-", "\N{MINUS SIGN}")
+    )
 
 
 def counted(count: int, noun: str, plural: str = "") -> str:

@@ -1,7 +1,9 @@
-"""`report/index.html`: one file that opens anywhere, with its numbers as CSV and its figures as SVG and PNG beside it.
+"""`report/index.html`: one file that opens anywhere, with its numbers as CSV and its figures as SVG
+and PNG beside it.
 
-It reads the run directory and nothing else, says no time of day, and draws by hashing: the same run gives the same bytes.
-The page is renamed into place last, so whoever opens it finds all that it points at.
+It reads the run directory and nothing else, says no time of day, and draws by hashing: the same run
+gives the same bytes. The page is renamed into place last, so whoever opens it finds all that it
+points at.
 """
 
 from pathlib import Path
@@ -30,14 +32,18 @@ def write_report(run: RunDir) -> Path:
     """
     records = read_records(run)
     for name, table in TABLES.items():
-        write_atomic(run.report / f"{name}.csv", table(records).to_csv(index=False, lineterminator="\n"))
+        write_atomic(
+            run.report / f"{name}.csv", table(records).to_csv(index=False, lineterminator="\n")
+        )
     figures = _write_figures(records, run.report)
     write_atomic(run.report_page, render(records, figures))
     return run.report_page
 
 
 def _write_figures(records: Records, directory: Path) -> dict[str, dict[str, Any]]:
-    """The figures that there are data for: files, and what the page shows. Files of figures that are no more are removed."""
+    """The figures that there are data for: files, and what the page shows. Files of figures that
+    are no more are removed.
+    """
     shown = {}
     with styled():
         for name, draw in FIGURES.items():
@@ -48,7 +54,10 @@ def _write_figures(records: Records, directory: Path) -> dict[str, dict[str, Any
                 continue
             write_atomic(directory / f"{name}.svg", as_svg(wide))
             write_atomic(directory / f"{name}.png", as_png(wide))
-            forms = {"wide": inlined(wide, name=f"{name}-wide"), "narrow": inlined(narrow, name=f"{name}-narrow")}
+            forms = {
+                "wide": inlined(wide, name=f"{name}-wide"),
+                "narrow": inlined(narrow, name=f"{name}-narrow"),
+            }
             shown[name] = forms | {"caption": wide.caption, "name": name}
     return shown
 
@@ -76,7 +85,9 @@ def render(records: Records, figures: dict[str, dict[str, Any]]) -> str:
         missing=_missing(records),
         why={"baseline": _why(records.baseline), "coefficients": _why(records.coefficients)},
         not_validated=_not_validated(records),
-        not_predicted=str(records.validation.get("why_no_curve") or "") if records.unknown and records.validated else "",
+        not_predicted=str(records.validation.get("why_no_curve") or "")
+        if records.unknown and records.validated
+        else "",
         machine=provenance.machine_facts(records),
         about_accuracies=provenance.about_accuracies(records),
         data=provenance.data_facts(records),
@@ -89,7 +100,10 @@ def render(records: Records, figures: dict[str, dict[str, Any]]) -> str:
 def _code(text: str) -> Markup:
     """Text with `phinas scale DIR` in backquotes, as code."""
     parts = text.split("`")
-    marked = [Markup("<code>{}</code>").format(part) if place % 2 else Markup.escape(part) for place, part in enumerate(parts)]
+    marked = [
+        Markup("<code>{}</code>").format(part) if place % 2 else Markup.escape(part)
+        for place, part in enumerate(parts)
+    ]
     return Markup().join(marked)
 
 
@@ -103,7 +117,11 @@ def _meaning(records: Records) -> str:
     if found is None:
         return "given, not searched"
     ranges = ", ".join(f"{GREEK[name]}\u00a0{span(*found['ranges'][name])}" for name in GREEK)
-    sure = {"all": "told from all others", "some": "partly told apart", "none": "can't be told apart"}[told_apart(found)]
+    sure = {
+        "all": "told from all others",
+        "some": "partly told apart",
+        "none": "can't be told apart",
+    }[told_apart(found)]
     return f"{sure}: {ranges}"
 
 
@@ -114,20 +132,33 @@ def _missing(records: Records) -> dict[str, str]:
         given = "The baseline was given, so there was no search." if records.given else ""
         told["search"] = given or "No trial has been measured yet; `phinas resume DIR` makes them."
     if records.baseline is None:
-        chosen = "No baseline has been chosen yet; `phinas resume DIR` trains the finalists and chooses."
-        told["baseline"] = "The given baseline has not been read yet; `phinas scale DIR` does it." if records.given else chosen
+        chosen = (
+            "No baseline has been chosen yet; `phinas resume DIR` trains the finalists and chooses."
+        )
+        told["baseline"] = (
+            "The given baseline has not been read yet; `phinas scale DIR` does it."
+            if records.given
+            else chosen
+        )
     if not records.imaged:
         elsewhere = "`phinas scale --baseline DIR/search/baseline.yaml --data IMAGES --out NEW`"
         untrained = f"Nothing is trained in a run without images; {elsewhere} does it."
-        return told | {"family": untrained} | ({} if records.coefficients else {"scaling": untrained})
+        return (
+            told | {"family": untrained} | ({} if records.coefficients else {"scaling": untrained})
+        )
     if records.coefficients is None:
         under_way = sum(row.done for row in records.rows["scaling"])
         so_far = f" ({under_way} of its trainings are recorded)" if under_way else ""
-        told["scaling"] = f"The baseline has not been scaled yet{so_far}; `phinas scale DIR` does it."
+        told["scaling"] = (
+            f"The baseline has not been scaled yet{so_far}; `phinas scale DIR` does it."
+        )
     if not records.members:
         told["family"] = "There is no family yet; `phinas scale DIR` makes one."
     elif not records.validated:
-        told["family"] = "No member has been trained yet, so there is no accuracy to show; `phinas validate DIR` trains them."
+        told["family"] = (
+            "No member has been trained yet, so there is no accuracy to show; `phinas validate "
+            "DIR` trains them."
+        )
     return told
 
 
@@ -136,16 +167,32 @@ def _not_validated(records: Records) -> list[tuple[str, str]]:
     if not records.validated:
         return []
     rest = [row for row in records.members if not row.get("validated")]
-    return [(row["name"].upper(), row.get("why_not") or "`phinas validate DIR` trains it") for row in rest]
+    return [
+        (row["name"].upper(), row.get("why_not") or "`phinas validate DIR` trains it")
+        for row in rest
+    ]
 
 
 def _headlines(records: Records) -> list[tuple[str, str, str]]:
     """At most three: what it is, the number, what it means."""
     told = []
-    facts, chosen, found, trained = records.baseline, records.chosen_finalist, records.coefficients, records.validated
+    facts, chosen, found, trained = (
+        records.baseline,
+        records.chosen_finalist,
+        records.coefficients,
+        records.validated,
+    )
     if facts is not None:
-        accuracy = percent(sum(chosen["accuracies"]) / len(chosen["accuracies"])) if chosen else facts["spec_id"]
-        of = ("validation accuracy" if records.trained else "accuracy") if chosen else "given, not searched"
+        accuracy = (
+            percent(sum(chosen["accuracies"]) / len(chosen["accuracies"]))
+            if chosen
+            else facts["spec_id"]
+        )
+        of = (
+            ("validation accuracy" if records.trained else "accuracy")
+            if chosen
+            else "given, not searched"
+        )
         size = f"{quantity(facts['flops'])} FLOPs, {quantity(facts['params'])} parameters"
         timed = f", {amount('latency', facts['latency_ms'])}" if facts.get("latency_ms") else ""
         told.append(("Baseline", accuracy, f"{of}, {size}{timed}"))
@@ -154,8 +201,18 @@ def _headlines(records: Records) -> list[tuple[str, str, str]]:
         told.append((" \N{MIDDLE DOT} ".join(GREEK.values()), value, _meaning(records)))
     if trained:
         first, last = trained[0], trained[-1]
-        names = first["name"].upper() if first is last else f"{first['name'].upper()} to {last['name'].upper()}"
-        value = percent(first["accuracy"]) + ("" if first is last else f" \N{RIGHTWARDS ARROW} {percent(last['accuracy'])}")
-        cost = f"at {last['ratio']:.1f} times B0's FLOPs" if last["ratio"] > 1 else f"{quantity(last['flops'])} FLOPs"
+        names = (
+            first["name"].upper()
+            if first is last
+            else f"{first['name'].upper()} to {last['name'].upper()}"
+        )
+        value = percent(first["accuracy"]) + (
+            "" if first is last else f" \N{RIGHTWARDS ARROW} {percent(last['accuracy'])}"
+        )
+        cost = (
+            f"at {last['ratio']:.1f} times B0's FLOPs"
+            if last["ratio"] > 1
+            else f"{quantity(last['flops'])} FLOPs"
+        )
         told.append((names, value, f"test accuracy, {cost}"))
     return told

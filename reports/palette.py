@@ -1,7 +1,9 @@
-"""The colours of figures and page, light and dark: one table that matplotlib, the inline SVG and the style sheet all read.
+"""The colours of figures and page, light and dark: one table that matplotlib, the inline SVG and
+the style sheet all read.
 
-The hues are those of Okabe and Ito (2008), which people with the common colour blindnesses can tell apart; kernels are steps
-of one hue, told by lightness. Figures are drawn in the light colours; on the page each becomes a CSS variable of its name.
+The hues are those of Okabe and Ito (2008), which people with the common colour blindnesses can tell
+apart; kernels are steps of one hue, told by lightness. Figures are drawn in the light colours; on
+the page each becomes a CSS variable of its name.
 """
 
 from typing import Any
@@ -24,9 +26,17 @@ LIGHT = {name: light for name, (light, _) in COLOURS.items()}
 DARK = {name: dark for name, (_, dark) in COLOURS.items()}
 
 INK, MUTED, RULE, PAPER = LIGHT["ink"], LIGHT["muted"], LIGHT["rule"], LIGHT["paper"]
-CROWD, FRONT, CHOSEN, SHADE, PLAIN = (LIGHT[name] for name in ("crowd", "front", "chosen", "shade", "plain"))
+CROWD, FRONT, CHOSEN, SHADE, PLAIN = (
+    LIGHT[name] for name in ("crowd", "front", "chosen", "shade", "plain")
+)
 # One training among several of a network: seen on a line and on the mean's dot.
-SEED_DOT: dict[str, Any] = {"s": 15, "facecolor": MUTED, "edgecolor": PAPER, "linewidth": 0.7, "zorder": 5}
+SEED_DOT: dict[str, Any] = {
+    "s": 15,
+    "facecolor": MUTED,
+    "edgecolor": PAPER,
+    "linewidth": 0.7,
+    "zorder": 5,
+}
 
 
 def kernel_colour(kernel: int) -> str:

@@ -20,12 +20,22 @@ def table(facts: Mapping[str, Any]) -> str:
     """Rows by median regret at the last checkpoint."""
     rows = facts["searchers"]
     checkpoints = sorted({int(at) for row in rows.values() for at in row["regret"]})
-    head = ["searcher", f"to beat {facts['reference']}", f"to within {NEAR:g} of the best", "worst of these"]
+    head = [
+        "searcher",
+        f"to beat {facts['reference']}",
+        f"to within {NEAR:g} of the best",
+        "worst of these",
+    ]
     head += [f"regret x100 at {at}" for at in checkpoints] + ["ms a proposal"]
     lines = ["| " + " | ".join(head) + " |", "|---|" + "--:|" * (len(head) - 1)]
     last = str(checkpoints[-1])
     for name, row in sorted(rows.items(), key=lambda item: item[1]["regret"][last][1]):
-        cells = [name, _count(row["to_beat_reference"]), _count(row["to_come_near"]), _never(row["to_come_near"]["worst"])]
+        cells = [
+            name,
+            _count(row["to_beat_reference"]),
+            _count(row["to_come_near"]),
+            _never(row["to_come_near"]["worst"]),
+        ]
         cells += [_regret(row["regret"][str(at)]) for at in checkpoints]
         cells.append(f"{row['milliseconds']['mean']:.0f}")
         lines.append("| " + " | ".join(cells) + " |")
@@ -48,7 +58,10 @@ def _regret(told: list[float]) -> str:
 def draw(facts: Mapping[str, Any], runs: Mapping[str, list[dict[str, Any]]]) -> Plate:
     """Median regret of each searcher over evaluations, its quartiles shaded."""
     optimum = facts["optimum"]
-    curves = {name: np.maximum(quartiles([regrets(run, optimum) for run in found]), _LEAST) for name, found in runs.items()}
+    curves = {
+        name: np.maximum(quartiles([regrets(run, optimum) for run in found]), _LEAST)
+        for name, found in runs.items()
+    }
     order = sorted(curves, key=lambda name: curves[name][-1, 1])
     longest = max(len(curve) for curve in curves.values())
     figure = blank(4.8, narrow=False)
@@ -63,19 +76,39 @@ def draw(facts: Mapping[str, Any], runs: Mapping[str, list[dict[str, Any]]]) -> 
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _tick(value)))
     axes.grid(axis="y", color=RULE, linewidth=0.5)
     name_axes(
-        axes, across="evaluations", up="regret x 100: best reward there is, less that of the network which looks best so far"
+        axes,
+        across="evaluations",
+        up="regret x 100: best reward there is, less that of the network which looks best so far",
     )
     for place, name in enumerate(order):
         ink, dashes = _INKS[place % len(_INKS)], _DASHES[place // len(_INKS)]
         steps = np.arange(1, len(curves[name]) + 1)
         lower, middle, upper = curves[name].T
         axes.fill_between(steps, lower, upper, color=ink, alpha=0.10, linewidth=0)
-        axes.plot(steps, middle, color=ink, linewidth=1.6 if place == 0 else 1.1, dashes=dashes or (None, None))
-    _label_ends(axes, [(name, float(curves[name][-1, 1]), _INKS[place % len(_INKS)]) for place, name in enumerate(order)])
-    noise = f", accuracies with noise of {100 * facts['noise']:.2g} points" if facts["noise"] else ", accuracies without noise"
+        axes.plot(
+            steps,
+            middle,
+            color=ink,
+            linewidth=1.6 if place == 0 else 1.1,
+            dashes=dashes or (None, None),
+        )
+    _label_ends(
+        axes,
+        [
+            (name, float(curves[name][-1, 1]), _INKS[place % len(_INKS)])
+            for place, name in enumerate(order)
+        ],
+    )
+    noise = (
+        f", accuracies with noise of {100 * facts['noise']:.2g} points"
+        if facts["noise"]
+        else ", accuracies without noise"
+    )
     caption = (
-        f"Median over {facts['seeds']} seeds of the regret after each evaluation, quartiles shaded{noise}. "
-        f"The best reward there is: {optimum:.4f}; {facts['reference']}: {facts['reference_reward']:.4f}."
+        f"Median over {facts['seeds']} seeds of the regret after each evaluation, quartiles "
+        f"shaded{noise}. "
+        f"The best reward there is: {optimum:.4f}; {facts['reference']}: "
+        f"{facts['reference_reward']:.4f}."
     )
     return Plate(figure, caption)
 
@@ -85,7 +118,9 @@ def _tick(value: float) -> str:
 
 
 def _label_ends(axes: Any, ends: list[tuple[str, float, str]]) -> None:
-    """Names at the right end of the lines, from the bottom up, pushed apart where they would touch."""
+    """Names at the right end of the lines, from the bottom up, pushed apart where they would
+    touch.
+    """
     height = 72 * axes.figure.get_figheight() * axes.get_position().height
     low, high = (np.log(limit) for limit in axes.get_ylim())
     least = 0.0
@@ -94,6 +129,13 @@ def _label_ends(axes: Any, ends: list[tuple[str, float, str]]) -> None:
         place = max(wanted, least)
         least = place + 11
         axes.annotate(
-            name, (1, 0), xytext=(6, place), xycoords="axes fraction", textcoords="offset points", va="center", color=ink,
-            fontsize=8.5, annotation_clip=False,
-        )  # fmt: skip
+            name,
+            (1, 0),
+            xytext=(6, place),
+            xycoords="axes fraction",
+            textcoords="offset points",
+            va="center",
+            color=ink,
+            fontsize=8.5,
+            annotation_clip=False,
+        )

@@ -1,10 +1,12 @@
 """What a run came to, in plain words with the numbers, and what it can't tell.
 
-What the family gains over B0 is as the validation found it (`phinas.scaling_search.validation.validation_summary`), with the luck of training and of the
-test images. Where it found none (older runs; a single training of each), two members are compared by the interval of the
-difference of two fractions (Newcombe, "Interval estimation for the difference between independent proportions", 1998, method
-10). That says nothing of the luck of training, and takes the test images of the two as independent draws; they are the same
-images, so there it errs on the side of "can't be told".
+What the family gains over B0 is as the validation found it
+(`phinas.scaling_search.validation.validation_summary`), with the luck of training and of the test
+images. Where it found none (older runs; a single training of each), two members are compared by the
+interval of the difference of two fractions (Newcombe, "Interval estimation for the difference
+between independent proportions", 1998, method 10). That says nothing of the luck of training, and
+takes the test images of the two as independent draws; they are the same images, so there it errs on
+the side of "can't be told".
 """
 
 from typing import Any
@@ -13,7 +15,15 @@ from phinas.experiment.measurement import wilson_interval
 from phinas.experiment.statistics.paired_comparison import shown_chance
 from phinas.reports.coefficient_verdict import about_own, about_paper
 from phinas.reports.controls import about_compound, about_same
-from phinas.reports.formatting import GREEK, amount, counted, joined_names, percent, points, quantity
+from phinas.reports.formatting import (
+    GREEK,
+    amount,
+    counted,
+    joined_names,
+    percent,
+    points,
+    quantity,
+)
 from phinas.reports.run_data import Records
 
 
@@ -23,7 +33,9 @@ def verdict(records: Records) -> list[str]:
 
 
 def paragraphs(records: Records) -> list[list[str]]:
-    """Of sentences: baseline; coefficients; family; how it compares with other ways to scale. None is empty."""
+    """Of sentences: baseline; coefficients; family; how it compares with other ways to scale. None
+    is empty.
+    """
     told = [
         _about_baseline(records),
         [*_about_coefficients(records), *about_paper(records)],
@@ -34,8 +46,12 @@ def paragraphs(records: Records) -> list[list[str]]:
 
 
 def difference(first: dict[str, Any], second: dict[str, Any]) -> tuple[float, float, float]:
-    """By how much `second` is more accurate than `first` (rows of validation.yaml), and the 95% interval of that."""
-    (low1, high1), (low2, high2) = (wilson_interval(row["accuracy"], row["images"]) for row in (first, second))
+    """By how much `second` is more accurate than `first` (rows of validation.yaml), and the 95%
+    interval of that.
+    """
+    (low1, high1), (low2, high2) = (
+        wilson_interval(row["accuracy"], row["images"]) for row in (first, second)
+    )
     p1, p2 = first["accuracy"], second["accuracy"]
     below = ((p2 - low2) ** 2 + (high1 - p1) ** 2) ** 0.5
     above = ((high2 - p2) ** 2 + (p1 - low1) ** 2) ** 0.5
@@ -59,7 +75,9 @@ def _about_baseline(records: Records) -> list[str]:
     chosen = records.chosen_finalist
     if chosen is None:
         why = facts["why"].removeprefix("given: ")
-        return [f"The baseline, {facts['spec_id']}, was given, not searched ({why}). It has {size}."]
+        return [
+            f"The baseline, {facts['spec_id']}, was given, not searched ({why}). It has {size}."
+        ]
     accuracies = chosen["accuracies"]
     images = records.manifest.get("data") or {}
     count = f"{images['validation']:,} " if images.get("validation") else ""
@@ -68,7 +86,8 @@ def _about_baseline(records: Records) -> list[str]:
     mean = percent(sum(accuracies) / len(accuracies))
     how = f"mean of {counted(len(accuracies), kind)}" if len(accuracies) > 1 else f"one {kind}"
     told = [
-        f"Of {counted(len(records.trials), 'network')} measured, the baseline is {facts['spec_id']} (trial {facts['trial']}): "
+        f"Of {counted(len(records.trials), 'network')} measured, the baseline is "
+        f"{facts['spec_id']} (trial {facts['trial']}): "
         f"{mean}{on} ({how}) with {size}."
     ]
     others = [row for row in records.finalists if row is not chosen]
@@ -85,7 +104,9 @@ def _about_baseline(records: Records) -> list[str]:
         told.append(f"It beats {rest} beyond the noise of {kind} (95%).")
     if others and (chance := facts.get("chance_of_best")) is not None:
         told.append(f"The probability that it is the best of them is {shown_chance(chance)}.")
-    return told + _about_reference(facts.get("reference"), "trained" if records.trained else "measured")
+    return told + _about_reference(
+        facts.get("reference"), "trained" if records.trained else "measured"
+    )
 
 
 def _about_reference(reference: dict[str, Any] | None, done: str) -> list[str]:
@@ -101,7 +122,10 @@ def _about_reference(reference: dict[str, Any] | None, done: str) -> list[str]:
 def _about_search(records: Records) -> list[str]:
     best = records.best
     if best is None and records.held:
-        return [f"{counted(records.held, 'network')} measured so far, from which the weight of the reward will be estimated."]
+        return [
+            f"{counted(records.held, 'network')} measured so far, from which the weight of the "
+            "reward will be estimated."
+        ]
     if best is None:
         return ["Nothing has been measured yet."]
     after = " after a short training" if records.trained else ""
@@ -109,11 +133,14 @@ def _about_search(records: Records) -> list[str]:
         measured = counted(len(records.trials), "network")
         return [
             f"{measured} measured so far, of which {len(records.front)} are on the Pareto front, "
-            f"at {percent(records.front[0].accuracy)} to {percent(records.front[-1].accuracy)}{after}."
+            f"at {percent(records.front[0].accuracy)} to "
+            f"{percent(records.front[-1].accuracy)}{after}."
         ]
     return [
-        f"{counted(len(records.trials), 'network')} measured so far; the best by reward is trial {best.number}, "
-        f"{percent(best.accuracy)} at {amount(records.metric, best.cost_in(records.metric))}{after}. "
+        f"{counted(len(records.trials), 'network')} measured so far; the best by reward is trial "
+        f"{best.number}, "
+        f"{percent(best.accuracy)} at "
+        f"{amount(records.metric, best.cost_in(records.metric))}{after}. "
         "No baseline has been chosen yet."
     ]
 
@@ -125,23 +152,34 @@ def _about_coefficients(records: Records) -> list[str]:
     if records.searched_coefficients is None:
         point = ", ".join(f"{name}\u00a0=\u00a0{found[name]:.2f}" for name in GREEK)
         return [
-            f"To grow it, scale by {point}: given, not searched, so whether others suit these data better is not said here."
+            f"To grow it, scale by {point}: given, not searched, so whether others suit these "
+            "data better is not said here."
         ]
     values = ", ".join(
-        f"{name}\u00a0=\u00a0{found[name]:.2f} ({found['ranges'][name][0]:.2f} to {found['ranges'][name][1]:.2f})"
+        f"{name}\u00a0=\u00a0{found[name]:.2f} ({found['ranges'][name][0]:.2f} to "
+        f"{found['ranges'][name][1]:.2f})"
         for name in ("alpha", "beta", "gamma")
     )
-    told = f"To grow it, scale by {values}: the best point and, in brackets, the range that these data leave."
+    told = (
+        f"To grow it, scale by {values}: the best point and, in brackets, the range that "
+        "these data leave."
+    )
     ways = counted(len(found["members"]), "measured way" if records.scaled_by else "trained way")
     cost = f"{found['multiple'] ** found['compared_at_phi']:.3g} times the FLOPs"
     tied = sum(row["tied"] for row in found["members"]) - 1
     why = {
         "all": f"Of {ways} to spend {cost}, this one beats all others beyond the noise (95%).",
-        "some": f"Of {ways} to spend {cost}, {tied} can't be told from the best, so the ranges count, not the point.",
-        "none": f"None of the {ways} to spend {cost} can be told from another: these data do not say whether depth, width or "
+        "some": f"Of {ways} to spend {cost}, {tied} can't be told from the best, so the ranges "
+        "count, not the point.",
+        "none": f"None of the {ways} to spend {cost} can be told from another: these data do not "
+        "say whether depth, width or "
         "resolution is the better investment, and the point is no more than a start.",
     }
-    by = f"Accuracies of ways to scale are those of {records.scaled_by}, not of trainings." if records.scaled_by else ""
+    by = (
+        f"Accuracies of ways to scale are those of {records.scaled_by}, not of trainings."
+        if records.scaled_by
+        else ""
+    )
     return [told, why[told_apart(found)], *([by] if by else [])]
 
 
@@ -151,7 +189,9 @@ def _about_family(records: Records) -> list[str]:
         return []
     by_name, found = {row["name"]: row for row in trained}, records.gain or {}
     known = found.get("over") in by_name and found.get("member") in by_name
-    first, last = (by_name[found["over"]], by_name[found["member"]]) if known else (trained[0], trained[-1])
+    first, last = (
+        (by_name[found["over"]], by_name[found["member"]]) if known else (trained[0], trained[-1])
+    )
     told = f"On the test split {first['name'].upper()} reaches {percent(first['accuracy'])}"
     if first is last:
         return [f"{told}; no other member of the family was trained."]
@@ -178,10 +218,16 @@ def _about_predictions(records: Records) -> list[str]:
     found = far["prediction"]
     low, high = found["interval"]
     names = joined_names([row["name"].upper() for row in rows])
-    beyond = f", at {found['beyond']:.1f} times the FLOPs of the largest trained network" if found["beyond"] > 1 else ""
+    beyond = (
+        f", at {found['beyond']:.1f} times the FLOPs of the largest trained network"
+        if found["beyond"] > 1
+        else ""
+    )
     one = len(rows) == 1
     return [
-        f"{names} {'was' if one else 'were'} not trained: what is told of {'its' if one else 'their'} "
-        f"accuracy is a prediction ({far['name'].upper()}: {percent(found['accuracy'])}, 95%: {percent(low)} to "
+        f"{names} {'was' if one else 'were'} not trained: what is told of "
+        f"{'its' if one else 'their'} "
+        f"accuracy is a prediction ({far['name'].upper()}: {percent(found['accuracy'])}, 95%: "
+        f"{percent(low)} to "
         f"{percent(high)}{beyond})."
     ]

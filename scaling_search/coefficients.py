@@ -1,4 +1,6 @@
-"""alpha, beta, gamma: depth, width and resolution are multiplied by their phi-th powers (arXiv:1905.11946, eq. 3)."""
+"""alpha, beta, gamma: depth, width and resolution are multiplied by their phi-th powers
+(arXiv:1905.11946, eq. 3).
+"""
 
 from dataclasses import dataclass
 
@@ -8,7 +10,8 @@ from phinas.space.spec import ArchSpec
 
 @dataclass(frozen=True, slots=True)
 class Coefficients:
-    """alpha: depth, beta: width, gamma: resolution, each at least 1; alpha * beta^2 * gamma^2 is about 2 in the paper.
+    """alpha: depth, beta: width, gamma: resolution, each at least 1; alpha * beta^2 * gamma^2 is
+    about 2 in the paper.
 
     divisor, rounding: how the scaled network is rounded (phinas.space.scaling).
     """

@@ -1,7 +1,8 @@
 """The torch modules of lowered layers: `build(spec)` is the network that `cost(spec)` prices.
 
-Initialisation as in EfficientNet's published code: normal with fan-out variance for convolutions, uniform for the
-classifier. Stochastic depth as there too: block i of n is dropped with probability drop_path * i / n, shortcuts only.
+Initialisation as in EfficientNet's published code: normal with fan-out variance for convolutions,
+uniform for the classifier. Stochastic depth as there too: block i of n is dropped with probability
+drop_path * i / n, shortcuts only.
 """
 
 from collections.abc import Callable
@@ -24,9 +25,15 @@ _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 
 
 def _same_padding(images: Tensor, kernel: int, stride: int, *, value: float = 0.0) -> Tensor:
-    """TensorFlow's padding: what ceil(side / stride) outputs need, the odd pixel below and to the right."""
-    high, wide = (max((reduced(side, stride) - 1) * stride + kernel - side, 0) for side in images.shape[2:])
-    return functional.pad(images, (wide // 2, wide - wide // 2, high // 2, high - high // 2), value=value)
+    """TensorFlow's padding: what ceil(side / stride) outputs need, the odd pixel below and to the
+    right.
+    """
+    high, wide = (
+        max((reduced(side, stride) - 1) * stride + kernel - side, 0) for side in images.shape[2:]
+    )
+    return functional.pad(
+        images, (wide // 2, wide - wide // 2, high // 2, high - high // 2), value=value
+    )
 
 
 class SameConv2d(nn.Conv2d):
@@ -52,7 +59,9 @@ class Layer(nn.Sequential):
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name for it
         features = input
         for module in self:
-            features = convolve(module, features) if isinstance(module, nn.Conv2d) else module(features)
+            features = (
+                convolve(module, features) if isinstance(module, nn.Conv2d) else module(features)
+            )
         return features
 
 
@@ -70,7 +79,9 @@ def _convolution(conv: Conv, spec: ArchSpec) -> Layer:
     module = Layer()
     module.add_module("conv", layer)
     if conv.norm:
-        module.add_module("norm", nn.BatchNorm2d(conv.out_width, eps=spec.bn_eps, momentum=spec.bn_momentum))
+        module.add_module(
+            "norm", nn.BatchNorm2d(conv.out_width, eps=spec.bn_eps, momentum=spec.bn_momentum)
+        )
     if conv.activation == "sigmoid":
         module.add_module("activation", nn.Sigmoid())
     elif conv.activation:
@@ -102,7 +113,9 @@ class ConvBlock(nn.Module):
         if self.adds_input:
             shortcut = self.shortcut(images)
             if self.training and self.drop_path:
-                kept = features.new_empty(len(features), 1, 1, 1).bernoulli_(1 - self.drop_path) / (1 - self.drop_path)
+                kept = features.new_empty(len(features), 1, 1, 1).bernoulli_(1 - self.drop_path) / (
+                    1 - self.drop_path
+                )
                 features = torch.addcmul(shortcut, features, kept)
             else:
                 features = features + shortcut
@@ -110,20 +123,27 @@ class ConvBlock(nn.Module):
 
 
 class ConvNet(nn.Module):
-    """The network of a spec: images (N, channels, resolution, resolution) to logits (N, classes)."""
+    """The network of a spec: images (N, channels, resolution, resolution) to logits (N,
+    classes).
+    """
 
     def __init__(self, spec: ArchSpec) -> None:
         super().__init__()
         network = lower(spec)
         self.stem = _convolution(network.stem, spec)
         if network.stem_pool:
-            self.stem.add_module("pool", SameMaxPool2d() if spec.padding == "same" else nn.MaxPool2d(3, 2, padding=1))
+            self.stem.add_module(
+                "pool", SameMaxPool2d() if spec.padding == "same" else nn.MaxPool2d(3, 2, padding=1)
+            )
         self.stages = nn.Sequential()
         index = 0
         for number, blocks in enumerate(network.stages, start=1):
             stage = nn.Sequential()
             for position, block in enumerate(blocks):
-                stage.add_module(str(position), ConvBlock(block, spec, drop_path=spec.drop_path * index / spec.depth))
+                stage.add_module(
+                    str(position),
+                    ConvBlock(block, spec, drop_path=spec.drop_path * index / spec.depth),
+                )
                 index += 1
             self.stages.add_module(str(number), stage)
         self.head = _convolution(network.head, spec) if network.head else nn.Identity()
@@ -136,7 +156,9 @@ class ConvNet(nn.Module):
         return self.classifier(self.dropout(features))
 
     def train(self, mode: bool = True) -> "ConvNet":
-        """In place, these activations save memory traffic in inference; in training torch copies their input first."""
+        """In place, these activations save memory traffic in inference; in training torch copies
+        their input first.
+        """
         for module in self.modules():
             if isinstance(module, nn.SiLU | nn.Hardswish):
                 module.inplace = not mode
@@ -145,7 +167,9 @@ class ConvNet(nn.Module):
 
 def _initialise(module: nn.Module) -> None:
     if isinstance(module, nn.Conv2d):
-        fan_out = module.kernel_size[0] * module.kernel_size[1] * module.out_channels / module.groups
+        fan_out = (
+            module.kernel_size[0] * module.kernel_size[1] * module.out_channels / module.groups
+        )
         nn.init.normal_(module.weight, std=(2.0 / fan_out) ** 0.5)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
@@ -155,17 +179,25 @@ def _initialise(module: nn.Module) -> None:
 
 
 def build(spec: ArchSpec) -> ConvNet:
-    """A freshly initialised network of `spec`, drawn from torch's current generator, on the current default device."""
+    """A freshly initialised network of `spec`, drawn from torch's current generator, on the current
+    default device.
+    """
     return ConvNet(spec)
 
 
 def conv_linear_flops(spec: ArchSpec) -> int:
-    """fvcore's `conv` + `linear` on the built network in eval mode: the independent witness of `cost(spec).flops`."""
+    """fvcore's `conv` + `linear` on the built network in eval mode: the independent witness of
+    `cost(spec).flops`.
+    """
     from fvcore.nn import FlopCountAnalysis
 
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         model = build(spec).eval()
         images = torch.zeros(1, spec.channels, spec.resolution, spec.resolution)
-        counted = FlopCountAnalysis(model, images).unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+        counted = (
+            FlopCountAnalysis(model, images)
+            .unsupported_ops_warnings(False)
+            .uncalled_modules_warnings(False)
+        )
         by_operator = counted.by_operator()
     return int(by_operator["conv"] + by_operator["linear"])

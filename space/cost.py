@@ -1,12 +1,14 @@
 """What a network costs, in closed form and without torch.
 
-Convention: FLOPs are *multiply-adds of convolutions and the classifier, per image*, the papers' FLOPS and the `conv` +
-`linear` part of fvcore. Not counted: batch norm, activations, pooling, the multiplication and addition of SE and
-shortcut (about 4% on B0). Activations are output elements of convolutions and classifier (Dollar et al.,
-arXiv:2103.06877). Parameters are all trainable ones. Peak activations are the elements that must be held at one time
-in inference, at the worst step: the input and the output of the layer at work and the maps kept for later (a shortcut, a
-map that waits for its gate), with batch norms folded into their convolutions and activations, gates and additions done in
-place. Times the bytes of an element, with the parameters, that is the memory that inference cannot do without.
+Convention: FLOPs are *multiply-adds of convolutions and the classifier, per image*, the papers'
+FLOPS and the `conv` + `linear` part of fvcore. Not counted: batch norm, activations, pooling, the
+multiplication and addition of SE and shortcut (about 4% on B0). Activations are output elements of
+convolutions and classifier (Dollar et al., arXiv:2103.06877). Parameters are all trainable ones.
+Peak activations are the elements that must be held at one time
+in inference, at the worst step: the input and the output of the layer at work and the maps kept for
+later (a shortcut, a map that waits for its gate), with batch norms folded into their convolutions
+and activations, gates and additions done in place. Times the bytes of an element, with the
+parameters, that is the memory that inference cannot do without.
 
 For whole batches of a search space's choices: `cost_tables`. What other tools count: `conventions`.
 """
@@ -22,8 +24,10 @@ from phinas.space.spec import ArchSpec, StageSpec
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """flops: multiply-adds per image; params: trainable numbers; activations: output elements per image;
-    peak_activations: elements held at once. Parts that run one after another add up, except for the peak."""
+    """flops: multiply-adds per image; params: trainable numbers; activations: output elements per
+    image;
+    peak_activations: elements held at once. Parts that run one after another add up, except for the
+    peak."""
 
     flops: int
     params: int
@@ -43,7 +47,9 @@ class Cost:
         return type(self)(self.flops * times, self.params * times, self.activations * times, peak)
 
     def inference_bytes(self, *, element: int = 4) -> int:
-        """Bytes that inference on one image needs at least, with `element` bytes a number (float32: 4)."""
+        """Bytes that inference on one image needs at least, with `element` bytes a number (float32:
+        4).
+        """
         return (self.params + self.peak_activations) * element
 
 
@@ -52,7 +58,9 @@ NOTHING = Cost(0, 0, 0, 0)
 
 @dataclass(frozen=True, slots=True)
 class StageCost:
-    """One row of `phinas describe`: `name` is stem, 1..n, head; `side` is the output's pixels of a side."""
+    """One row of `phinas describe`: `name` is stem, 1..n, head; `side` is the output's pixels of a
+    side.
+    """
 
     name: str
     side: int
@@ -61,7 +69,8 @@ class StageCost:
 
 
 def conv_cost(conv: Conv, side: int, *, held: int = 0) -> Cost:
-    """Cost of one convolution whose *output* has `side` pixels of a side (1 where it works on the pooled map).
+    """Cost of one convolution whose *output* has `side` pixels of a side (1 where it works on the
+    pooled map).
 
     held: elements that are alive beside its output while it works, its input among them.
     """
@@ -96,7 +105,9 @@ def stage_cost(stage: StageSpec, in_width: int, side: int) -> Cost:
     if stage.block == "identity":
         return NOTHING
     # The network's activation has no cost, so its name does not matter here.
-    first = block_cost(lower_block(stage, in_width=in_width, first=True, activation=""), in_width, side)
+    first = block_cost(
+        lower_block(stage, in_width=in_width, first=True, activation=""), in_width, side
+    )
     if stage.depth == 1:
         return first
     return first + _repeated_cost(stage, reduced(side, stage.stride)) * (stage.depth - 1)
@@ -104,8 +115,12 @@ def stage_cost(stage: StageSpec, in_width: int, side: int) -> Cost:
 
 @lru_cache(maxsize=1 << 14)
 def _repeated_cost(stage: StageSpec, side: int) -> Cost:
-    """Cost of each block after the first: the same whatever map comes to the stage, as long as its side is."""
-    return block_cost(lower_block(stage, in_width=stage.width, first=False, activation=""), stage.width, side)
+    """Cost of each block after the first: the same whatever map comes to the stage, as long as its
+    side is.
+    """
+    return block_cost(
+        lower_block(stage, in_width=stage.width, first=False, activation=""), stage.width, side
+    )
 
 
 @lru_cache(maxsize=1 << 12)
@@ -122,7 +137,10 @@ def _stem_cost(stem: Conv, resolution: int, pool: bool) -> tuple[Cost, int]:
 def _head_cost(in_width: int, head_width: int, classes: int, side: int) -> Cost:
     total, width = NOTHING, in_width
     if head_width:
-        total, width = conv_cost(Conv("head", in_width, head_width), side, held=in_width * side**2), head_width
+        total, width = (
+            conv_cost(Conv("head", in_width, head_width), side, held=in_width * side**2),
+            head_width,
+        )
     pooling = Cost(0, 0, 0, width * side**2 + width)
     return total + pooling + Cost(width * classes, (width + 1) * classes, classes, width + classes)
 
@@ -133,7 +151,9 @@ def stem_cost(spec: ArchSpec) -> tuple[Cost, int]:
 
 
 def head_cost(spec: ArchSpec, in_width: int, side: int) -> Cost:
-    """Cost of the head convolution, global pooling and classifier on a map of `in_width` channels and `side` pixels."""
+    """Cost of the head convolution, global pooling and classifier on a map of `in_width` channels
+    and `side` pixels.
+    """
     return _head_cost(in_width, spec.head_width, spec.classes, side)
 
 
@@ -157,7 +177,9 @@ def stage_costs(spec: ArchSpec) -> list[StageCost]:
 
 
 def cost(spec: ArchSpec) -> Cost:
-    """FLOPs (multiply-adds), parameters, activations and peak activations of `spec` for one image, exactly."""
+    """FLOPs (multiply-adds), parameters, activations and peak activations of `spec` for one image,
+    exactly.
+    """
     flops = params = activations = peak = 0
     for _, _, part in _walk(spec):
         flops += part.flops

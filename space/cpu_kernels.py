@@ -1,11 +1,14 @@
-"""Convolutions in training on a CPU, by other algorithms where torch's own are slow; what they compute is the same.
+"""Convolutions in training on a CPU, by other algorithms where torch's own are slow; what they
+compute is the same.
 
-The one decision to know: which algorithm is decided at each call by shapes, and everything that is not training in float32,
-channels last, on a CPU is left to torch. Modules and their names stay torch's, so counters, exports and weights see nothing.
+The one decision to know: which algorithm is decided at each call by shapes, and everything that is
+not training in float32, channels last, on a CPU is left to torch. Modules and their names stay
+torch's, so counters, exports and weights see nothing.
 
-Measured on two cores (torch 2.13), B0 at 32 and 64 px: a sixth of a step went into the weights' gradient of depthwise
-convolutions, for which oneDNN has no kernel wider than 3 nor one for images smaller than the kernel, and a third into 1x1
-convolutions, whose weights it puts into another order at each call. What is left is in benchmarks/training.md. Tried, and no
+Measured on two cores (torch 2.13), B0 at 32 and 64 px: a sixth of a step went into the weights'
+gradient of depthwise convolutions, for which oneDNN has no kernel wider than 3 nor one for images
+smaller than the kernel, and a third into 1x1 convolutions, whose weights it puts into another order
+at each call. What is left is in benchmarks/training.md. Tried, and no
 gain: batch norm by matrix products and elementwise operations, an allocator that keeps its pages.
 """
 
@@ -28,14 +31,22 @@ def convolve(conv: nn.Conv2d, images: Tensor) -> Tensor:
     _, width, height, side = images.shape
     if conv.kernel_size == conv.stride == (1, 1) and conv.padding == (0, 0) and conv.groups == 1:
         if conv.in_channels >= conv.out_channels or len(images) * height * side <= _ROWS:
-            return functional.linear(images.permute(0, 2, 3, 1), conv.weight.flatten(1), conv.bias).permute(0, 3, 1, 2)
-    elif conv.groups == width == conv.out_channels and conv.bias is None and _is_slow(conv, height * side):
+            return functional.linear(
+                images.permute(0, 2, 3, 1), conv.weight.flatten(1), conv.bias
+            ).permute(0, 3, 1, 2)
+    elif (
+        conv.groups == width == conv.out_channels
+        and conv.bias is None
+        and _is_slow(conv, height * side)
+    ):
         return _Depthwise.apply(images, conv.weight, conv.stride[0], conv.padding[0])  # type: ignore[no-untyped-call]
     return conv(images)
 
 
 def mean_pixel(features: Tensor) -> Tensor:
-    """The mean over pixels, (N, C, H, W) to (N, C, 1, 1); its gradient is a view, where torch's writes one to each pixel."""
+    """The mean over pixels, (N, C, H, W) to (N, C, 1, 1); its gradient is a view, where torch's
+    writes one to each pixel.
+    """
     if not _is_traced(features) and features.requires_grad and features.device.type == "cpu":
         return _Mean.apply(features)  # type: ignore[no-untyped-call]
     return features.mean((2, 3), keepdim=True)
@@ -94,24 +105,37 @@ class _Depthwise(torch.autograd.Function):
         gradient = gradient.contiguous(memory_format=torch.channels_last)
         of_images = None
         if context.needs_input_grad[0]:
-            of_images = _gradients(gradient, images, weight, stride, padding, (True, False, False))[0]
+            of_images = _gradients(gradient, images, weight, stride, padding, (True, False, False))[
+                0
+            ]
         of_weight = None
         if context.needs_input_grad[1]:
             few = images.shape[2] * images.shape[3] <= _FEW
-            of_weight = (_by_pairs if few else _by_columns)(gradient, images, weight.shape[2], stride, padding)
+            of_weight = (_by_pairs if few else _by_columns)(
+                gradient, images, weight.shape[2], stride, padding
+            )
         return of_images, of_weight, None, None
 
 
 def _gradients(
-    gradient: Tensor, images: Tensor, weight: Tensor, stride: int, padding: int, wanted: tuple[bool, bool, bool]
+    gradient: Tensor,
+    images: Tensor,
+    weight: Tensor,
+    stride: int,
+    padding: int,
+    wanted: tuple[bool, bool, bool],
 ) -> tuple[Tensor, Tensor, Tensor]:
     """torch's own, of images, weight and bias."""
     pair = (stride, stride), (padding, padding), (1, 1)
-    return torch.ops.aten.convolution_backward(gradient, images, weight, None, *pair, False, (0, 0), len(weight), wanted)
+    return torch.ops.aten.convolution_backward(
+        gradient, images, weight, None, *pair, False, (0, 0), len(weight), wanted
+    )
 
 
 def _by_columns(gradient: Tensor, images: Tensor, side: int, stride: int, padding: int) -> Tensor:
-    """The weights' gradient, three columns of the kernel at a time: each is that of a narrower kernel on images moved aside."""
+    """The weights' gradient, three columns of the kernel at a time: each is that of a narrower
+    kernel on images moved aside.
+    """
     parts = []
     width = images.shape[3]
     for column in range(0, side, _COLUMNS):
@@ -125,18 +149,29 @@ def _by_columns(gradient: Tensor, images: Tensor, side: int, stride: int, paddin
 
 
 def _by_pairs(gradient: Tensor, images: Tensor, side: int, stride: int, padding: int) -> Tensor:
-    """The same from all pairs of input and output pixel, each added to the one weight that joins them."""
+    """The same from all pairs of input and output pixel, each added to the one weight that joins
+    them.
+    """
     count, width, *of_images = images.shape
     inputs = images.permute(0, 2, 3, 1).reshape(count, -1, 1, width)
     outputs = gradient.permute(0, 2, 3, 1).reshape(count, 1, -1, width)
     joined = (inputs * outputs).sum(0).view(-1, width)
     places = _joining(tuple(of_images), tuple(gradient.shape[2:]), side, stride, padding)
-    return images.new_zeros(side * side + 1, width).index_add_(0, places, joined)[:-1].t().reshape(width, 1, side, side)
+    return (
+        images.new_zeros(side * side + 1, width)
+        .index_add_(0, places, joined)[:-1]
+        .t()
+        .reshape(width, 1, side, side)
+    )
 
 
 @lru_cache(maxsize=256)
-def _joining(inputs: tuple[int, ...], outputs: tuple[int, ...], side: int, stride: int, padding: int) -> Tensor:
-    """For each pair of pixels the index of the weight that joins them; beyond the last for those that none does."""
+def _joining(
+    inputs: tuple[int, ...], outputs: tuple[int, ...], side: int, stride: int, padding: int
+) -> Tensor:
+    """For each pair of pixels the index of the weight that joins them; beyond the last for those
+    that none does.
+    """
     (rows, out_rows), (columns, out_columns) = (
         (torch.arange(near)[:, None], torch.arange(far)[None] * stride - padding)
         for near, far in zip(inputs, outputs, strict=True)

@@ -1,13 +1,15 @@
 """What other tools count for the same network, in closed form and without torch.
 
-No counter in the field agrees with another, and some disagree with themselves: they look modules up by their exact class, or
-see functions only, so the number depends on how a library wrote the network. Hence two tables: CONVENTIONS, one row a tool,
-each a sum of whole multiples of few terms; and FORMS, one row a way of writing the network. Every pair is exact to the last
-digit against the tool itself, in eval mode, for one image; the tests run the tools (calflops where it is installed).
+No counter in the field agrees with another, and some disagree with themselves: they look modules up
+by their exact class, or see functions only, so the number depends on how a library wrote the
+network. Hence two tables: CONVENTIONS, one row a tool, each a sum of whole multiples of few terms;
+and FORMS, one row a way of writing the network. Every pair is exact to the last digit against the
+tool itself, in eval mode, for one image; the tests run the tools (calflops where it is installed).
 Accel-NASBench's `macs` are thop's in form torchvision.
 
-Verified with fvcore 0.1.5.post20221221, ptflops 0.7.5, thop 0.1.1.post2209072238, torchinfo 1.8.0, calflops 0.3.2 and torch
-2.13.0, on the networks of `blocks.build`, timm 1.0.31 and torchvision 0.28.0 that FORMS names.
+Verified with fvcore 0.1.5.post20221221, ptflops 0.7.5, thop 0.1.1.post2209072238, torchinfo 1.8.0,
+calflops 0.3.2 and torch 2.13.0, on the networks of `blocks.build`, timm 1.0.31 and torchvision
+0.28.0 that FORMS names.
 """
 
 from collections import Counter
@@ -22,9 +24,10 @@ from phinas.space.spec import ArchSpec
 class Form:
     """One way of writing a network, as far as a counter sees it.
 
-    plain_norms: batch norms are `nn.BatchNorm2d` itself, not a subclass. se_pooling, head_pooling: "mean" (of the tensor),
-    "function" (functional.adaptive_avg_pool2d) or "module" (nn.AdaptiveAvgPool2d). same_convs: which convolutions are a
-    subclass of `nn.Conv2d` under padding "same": those of a "kernel" above 1, those "strided", or "" for none.
+    plain_norms: batch norms are `nn.BatchNorm2d` itself, not a subclass. se_pooling, head_pooling:
+    "mean" (of the tensor), "function" (functional.adaptive_avg_pool2d) or "module"
+    (nn.AdaptiveAvgPool2d). same_convs: which convolutions are a subclass of `nn.Conv2d` under
+    padding "same": those of a "kernel" above 1, those "strided", or "" for none.
     """
 
     where: str
@@ -36,7 +39,9 @@ class Form:
 
 @dataclass(frozen=True, slots=True)
 class Convention:
-    """`weights`: how often each of the TERMS is counted. `why`: how it differs from multiply-adds, in a sentence."""
+    """`weights`: how often each of the TERMS is counted. `why`: how it differs from multiply-adds,
+    in a sentence.
+    """
 
     tool: str
     weights: Mapping[str, int]
@@ -45,8 +50,16 @@ class Convention:
 
 FORMS = {
     "phinas": Form("built here: phinas.space.blocks.build", True, "mean", "mean", "kernel"),
-    "timm": Form("timm's EfficientNets (tf_ too), MobileNets, MnasNets; its ResNets", False, "mean", "module", "strided"),
-    "torchvision": Form("torchvision's EfficientNets and ResNets; Accel-NASBench", True, "module", "module", ""),
+    "timm": Form(
+        "timm's EfficientNets (tf_ too), MobileNets, MnasNets; its ResNets",
+        False,
+        "mean",
+        "module",
+        "strided",
+    ),
+    "torchvision": Form(
+        "torchvision's EfficientNets and ResNets; Accel-NASBench", True, "module", "module", ""
+    ),
     "functional": Form("torchvision's MobileNetV2", True, "function", "function", ""),
 }
 
@@ -78,7 +91,8 @@ CONVENTIONS = {
     "fvcore": Convention(
         "fvcore, FlopCountAnalysis.total()",
         {"macs": 1, "norms": 2, "pooled": 1},
-        "adds 2 per batch-norm element, though inference folds batch norms away, and 1 per pooled element unless it is a mean",
+        "adds 2 per batch-norm element, though inference folds batch norms away, and 1 per pooled "
+        "element unless it is a mean",
     ),
     "ptflops": Convention(
         "ptflops, backend pytorch",
@@ -96,7 +110,8 @@ CONVENTIONS = {
             "max_pooled": 1,
             "max_pooled_seen": 1,
         },
-        "adds biases, activations, pooling and 2 per batch-norm element; a ReLU or pooling module counts twice (itself, then "
+        "adds biases, activations, pooling and 2 per batch-norm element; a ReLU or pooling module "
+        "counts twice (itself, then "
         "the function that it calls), a subclass of a known module not at all",
     ),
     "ptflops_aten": Convention(
@@ -107,7 +122,8 @@ CONVENTIONS = {
     "thop": Convention(
         "thop, profile()",
         {"macs": 1, "macs_unseen": -1, "norms_seen": 4, "pooled_seen": 1, "pools_seen": 1},
-        "adds 4 per batch-norm element and height * width + 1 per channel pooled, but sees modules of known classes only: no "
+        "adds 4 per batch-norm element and height * width + 1 per channel pooled, but sees "
+        "modules of known classes only: no "
         "subclass (timm's batch norms, convolutions of padding `same`), no mean",
     ),
     "torchinfo": Convention(
@@ -115,13 +131,28 @@ CONVENTIONS = {
         {"macs": 1, "conv_biases": 1, "linear_biases": 1, "norm_params_seen": 1},
         "adds biases, and each parameter of a batch norm once, whatever the size of its map",
     ),
-    "calflops_macs": Convention("calflops, MACs", {"macs": 1}, "agrees; its FLOPs are another matter"),
+    "calflops_macs": Convention(
+        "calflops, MACs", {"macs": 1}, "agrees; its FLOPs are another matter"
+    ),
     "calflops": Convention(
         "calflops, FLOPs",
-        {"macs": 2, "conv_biases": 1, "norms": 2, "relu": 1, "silu": 1, "pooled": 1, "max_pooled": 1},
-        "a multiply-add is two; adds batch norms, SE's biases, pooling, SiLU and ReLU, but no ReLU6 and no classifier's bias",
+        {
+            "macs": 2,
+            "conv_biases": 1,
+            "norms": 2,
+            "relu": 1,
+            "silu": 1,
+            "pooled": 1,
+            "max_pooled": 1,
+        },
+        "a multiply-add is two; adds batch norms, SE's biases, pooling, SiLU and ReLU, but no "
+        "ReLU6 and no classifier's bias",
     ),
-    "torch": Convention("torch, FlopCounterMode", {"macs": 2}, "a multiply-add is two operations; nothing else is counted"),
+    "torch": Convention(
+        "torch, FlopCounterMode",
+        {"macs": 2},
+        "a multiply-add is two operations; nothing else is counted",
+    ),
 }
 
 
@@ -133,14 +164,18 @@ class _Tally:
         self.found = Counter(dict.fromkeys(TERMS, 0))
 
     def add_conv(self, conv: Conv, side: int) -> int:
-        """A convolution, with what follows it, of a map of `side` pixels of a side. The side of the map at hand after it."""
+        """A convolution, with what follows it, of a map of `side` pixels of a side. The side of the
+        map at hand after it.
+        """
         if conv.role == "squeeze":
             self.add_pooling(self.form.se_pooling, conv.in_width, side)
         after = side if conv.pooled else reduced(side, conv.stride)
         elements = conv.out_width * (1 if conv.pooled else after * after)
         macs = conv.kernel**2 * (conv.in_width // conv.groups) * elements
         self.found["macs"] += macs
-        if self.same and {"kernel": conv.kernel > 1, "strided": conv.stride > 1}.get(self.form.same_convs):
+        if self.same and {"kernel": conv.kernel > 1, "strided": conv.stride > 1}.get(
+            self.form.same_convs
+        ):
             self.found["macs_unseen"] += macs
         if conv.norm:
             self.found["norms"] += elements
@@ -163,7 +198,9 @@ class _Tally:
             self.found["pools_seen"] += width
 
     def add_max_pooling(self, width: int, side: int) -> int:
-        """The stem's max pooling; the side after it. Padding "same" comes before the operator, the other is inside it."""
+        """The stem's max pooling; the side after it. Padding "same" comes before the operator, the
+        other is inside it.
+        """
         after = reduced(side, 2)
         entered = width * (max(side, 2 * after + 1) if self.same else side) ** 2
         self.found["max_pooled"] += entered
@@ -195,6 +232,11 @@ def terms(spec: ArchSpec, form: str = "phinas") -> dict[str, int]:
 
 
 def counts(spec: ArchSpec, form: str = "phinas") -> dict[str, int]:
-    """What each of CONVENTIONS says of `spec` as written in `form`, a name of FORMS: the tool's own number, exactly."""
+    """What each of CONVENTIONS says of `spec` as written in `form`, a name of FORMS: the tool's own
+    number, exactly.
+    """
     found = terms(spec, form)
-    return {name: sum(times * found[term] for term, times in row.weights.items()) for name, row in CONVENTIONS.items()}
+    return {
+        name: sum(times * found[term] for term, times in row.weights.items())
+        for name, row in CONVENTIONS.items()
+    }

@@ -1,9 +1,10 @@
 """Lowering: which convolutions a network is made of. The one place that knows a block's arithmetic.
 
-The torch modules (`blocks`), the closed-form cost (`cost`), other tools' counts and other tools' names all read what is
-lowered here, so they cannot disagree. Sizes follow "same" padding: a convolution of stride s turns a side of n pixels into
-ceil(n / s). Squeeze-and-excitation has max(1, int(block_input_width * se)) channels between and the only biases, as in
-EfficientNet's published code.
+The torch modules (`blocks`), the closed-form cost (`cost`), other tools' counts and other tools'
+names all read what is lowered here, so they cannot disagree. Sizes follow "same" padding: a
+convolution of stride s turns a side of n pixels into ceil(n / s). Squeeze-and-excitation has max(1,
+int(block_input_width * se)) channels between and the only biases, as in EfficientNet's published
+code.
 """
 
 from collections.abc import Callable
@@ -14,8 +15,9 @@ from phinas.space.spec import ArchSpec, StageSpec
 
 @dataclass(frozen=True, slots=True)
 class Conv:
-    """One convolution. `norm`: a batch norm follows (and no bias); `activation`: a name of spec.ACTIVATIONS, or "sigmoid",
-    or "" for none; `pooled`: it works on the globally pooled 1x1 map."""
+    """One convolution. `norm`: a batch norm follows (and no bias); `activation`: a name of
+    spec.ACTIVATIONS, or "sigmoid", or "" for none; `pooled`: it works on the globally pooled 1x1
+    map."""
 
     role: str
     in_width: int
@@ -30,8 +32,8 @@ class Conv:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """The convolutions of one block in order; whether its input is added to its output, through which `projection` if any;
-    the activation after that."""
+    """The convolutions of one block in order; whether its input is added to its output, through
+    which `projection` if any; the activation after that."""
 
     convs: tuple[Conv, ...]
     shortcut: bool
@@ -41,8 +43,8 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """stem -> 3x3 max pooling of stride 2, if `stem_pool` -> stages of blocks -> head, if any -> global average pooling ->
-    linear (classes). A stage without blocks passes its input on."""
+    """stem -> 3x3 max pooling of stride 2, if `stem_pool` -> stages of blocks -> head, if any ->
+    global average pooling -> linear (classes). A stage without blocks passes its input on."""
 
     stem: Conv
     stem_pool: bool
@@ -52,7 +54,9 @@ class Network:
 
 def reduced(side: int, stride: int) -> int:
     """The side of a map after a convolution of that stride with "same" padding."""
-    return (side + stride - 1) // stride  # not -(-side // stride): ONNX divides a negative number towards 0
+    return (
+        side + stride - 1
+    ) // stride  # not -(-side // stride): ONNX divides a negative number towards 0
 
 
 def _squeeze(width: int, in_width: int, se: float, activation: str) -> list[Conv]:
@@ -69,7 +73,11 @@ def _squeeze(width: int, in_width: int, se: float, activation: str) -> list[Conv
 def _mbconv(stage: StageSpec, in_width: int, stride: int, activation: str) -> Block:
     hidden = int(in_width * stage.expansion)
     convs = [Conv("expand", in_width, hidden, activation=activation)] if hidden != in_width else []
-    convs.append(Conv("depthwise", hidden, hidden, stage.kernel, stride, groups=hidden, activation=activation))
+    convs.append(
+        Conv(
+            "depthwise", hidden, hidden, stage.kernel, stride, groups=hidden, activation=activation
+        )
+    )
     convs += _squeeze(hidden, in_width, stage.se, activation)
     convs.append(Conv("project", hidden, stage.width))
     return Block(tuple(convs), shortcut=stage.skip and stride == 1 and in_width == stage.width)
@@ -87,7 +95,8 @@ def _fused_mbconv(stage: StageSpec, in_width: int, stride: int, activation: str)
 
 
 def _bottleneck(stage: StageSpec, in_width: int, stride: int, activation: str) -> Block:
-    # The stride is the k x k convolution's ("ResNet v1.5", torchvision's and timm's), the paper's was the first one's.
+    # The stride is the k x k convolution's ("ResNet v1.5", torchvision's and timm's), the paper's
+    # was the first one's.
     hidden = max(1, int(stage.width / stage.expansion))
     convs = (
         Conv("reduce", in_width, hidden, activation=activation),
@@ -96,17 +105,32 @@ def _bottleneck(stage: StageSpec, in_width: int, stride: int, activation: str) -
         *_squeeze(stage.width, in_width, stage.se, activation),
     )
     fits = stride == 1 and in_width == stage.width
-    projection = None if fits or not stage.skip else Conv("shortcut", in_width, stage.width, 1, stride)
+    projection = (
+        None if fits or not stage.skip else Conv("shortcut", in_width, stage.width, 1, stride)
+    )
     return Block(convs, stage.skip, projection, activation)
 
 
 def _separable(stage: StageSpec, in_width: int, stride: int, activation: str) -> Block:
-    depthwise = Conv("depthwise", in_width, in_width, stage.kernel, stride, groups=in_width, activation=activation)
-    return Block((depthwise, Conv("pointwise", in_width, stage.width, activation=activation)), shortcut=False)
+    depthwise = Conv(
+        "depthwise",
+        in_width,
+        in_width,
+        stage.kernel,
+        stride,
+        groups=in_width,
+        activation=activation,
+    )
+    return Block(
+        (depthwise, Conv("pointwise", in_width, stage.width, activation=activation)), shortcut=False
+    )
 
 
 def _conv(stage: StageSpec, in_width: int, stride: int, activation: str) -> Block:
-    return Block((Conv("conv", in_width, stage.width, stage.kernel, stride, activation=activation),), shortcut=False)
+    return Block(
+        (Conv("conv", in_width, stage.width, stage.kernel, stride, activation=activation),),
+        shortcut=False,
+    )
 
 
 _LOWERED: dict[str, Callable[[StageSpec, int, int, str], Block]] = {
@@ -119,13 +143,22 @@ _LOWERED: dict[str, Callable[[StageSpec, int, int, str], Block]] = {
 
 
 def lower_block(stage: StageSpec, *, in_width: int, first: bool, activation: str) -> Block:
-    """One block of `stage`, which is no identity; the `first` one carries the stride. activation: the network's."""
+    """One block of `stage`, which is no identity; the `first` one carries the stride. activation:
+    the network's.
+    """
     stride = stage.stride if first else 1
     return _LOWERED[stage.block](stage, in_width, stride, stage.activation or activation)
 
 
 def lower_stem(spec: ArchSpec) -> Conv:
-    return Conv("stem", spec.channels, spec.stem_width, spec.stem_kernel, spec.stem_stride, activation=spec.activation)
+    return Conv(
+        "stem",
+        spec.channels,
+        spec.stem_width,
+        spec.stem_kernel,
+        spec.stem_stride,
+        activation=spec.activation,
+    )
 
 
 def lower(spec: ArchSpec) -> Network:
@@ -140,5 +173,9 @@ def lower(spec: ArchSpec) -> Network:
         rest = lower_block(stage, in_width=stage.width, first=False, activation=spec.activation)
         stages.append((first, *[rest] * (stage.depth - 1)))
         width = stage.width
-    head = Conv("head", width, spec.head_width, activation=spec.activation) if spec.head_width else None
+    head = (
+        Conv("head", width, spec.head_width, activation=spec.activation)
+        if spec.head_width
+        else None
+    )
     return Network(lower_stem(spec), spec.stem_pool, tuple(stages), head)

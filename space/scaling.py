@@ -1,16 +1,19 @@
 """Scaling a network in width, depth and resolution, with the official rounding.
 
-From EfficientNet (arXiv:1905.11946, section 3.3) and its published code: widths (stem, every stage, head) to the nearest
-multiple of 8 that is not below 90% of the exact value; depths up, every stage alike. (The later automl code drops the
-90% guard, and its B3 differs; it is not followed here.) Stages that go on from one another at one size and width, as the
-layers of a layer-wise search do, are scaled in depth as one: 1 + 1 + 1 blocks times 1.2 are 4, not 6.
+From EfficientNet (arXiv:1905.11946, section 3.3) and its published code: widths (stem, every stage,
+head) to the nearest multiple of 8 that is not below 90% of the exact value; depths up, every stage
+alike. (The later automl code drops the 90% guard, and its B3 differs; it is not followed here.)
+Stages that go on from one another at one size and width, as the layers of a layer-wise search do,
+are scaled in depth as one: 1 + 1 + 1 blocks times 1.2 are 4, not 6.
 
-Rounding up adds blocks: B0 has 16, and at a factor of 1.05 not 17 but 23. `balanced` keeps the number of blocks of the whole
-network to the nearest of factor times what it was, and apportions them to the stages as parliaments do seats to parties, by
-Sainte-Laguë's (Webster's) rule: every stage is rounded to the nearest under one common factor, the one that gives that number
-in all. Not by largest remainders, under which a stage may lose a block when the network gains one (Balinski and Young, Fair
-Representation, 1982; EfficientNetV2-S, from 49 to 50 blocks): here no stage ever shrinks as the factor rises, and none is below
-its own depth from 1 on. The rule is old, its use for depths is this project's.
+Rounding up adds blocks: B0 has 16, and at a factor of 1.05 not 17 but 23. `balanced` keeps the
+number of blocks of the whole network to the nearest of factor times what it was, and apportions
+them to the stages as parliaments do seats to parties, by Sainte-Laguë's (Webster's) rule: every
+stage is rounded to the nearest under one common factor, the one that gives that number in all. Not
+by largest remainders, under which a stage may lose a block when the network gains one (Balinski and
+Young, Fair Representation, 1982; EfficientNetV2-S, from 49 to 50 blocks): here no stage ever
+shrinks as the factor rises, and none is below its own depth from 1 on. The rule is old, its use for
+depths is this project's.
 """
 
 import math
@@ -26,14 +29,17 @@ MAX_FACTOR = 1_000_000
 
 
 def round_width(width: float, *, divisor: int = 8) -> int:
-    """The official rounding of a channel count: nearest multiple of `divisor`, at least it, never below 90% of `width`."""
+    """The official rounding of a channel count: nearest multiple of `divisor`, at least it, never
+    below 90% of `width`.
+    """
     rounded = max(divisor, int(width + divisor / 2) // divisor * divisor)
     return rounded + divisor if rounded < 0.9 * width else rounded
 
 
 def round_depth(depth: float, *, rounding: Literal["ceil", "round"] = "ceil") -> int:
     """Blocks of a scaled stage: up (the paper's), or half up to the nearest; at least 1."""
-    # A factor that was computed may exceed its decimal by a last bit (1.1**2 * 100 does): that must not add a block.
+    # A factor that was computed may exceed its decimal by a last bit (1.1**2 * 100 does): that must
+    # not add a block.
     exact = math.ceil(depth - 1e-9) if rounding == "ceil" else math.floor(depth + 0.5)
     return max(1, exact)
 
@@ -44,20 +50,31 @@ def round_side(side: float) -> int:
 
 
 def run_depths(spec: ArchSpec) -> list[int]:
-    """The blocks of each stage, or of each run of stages that go on from one another, of a spec that is `simplified`."""
+    """The blocks of each stage, or of each run of stages that go on from one another, of a spec
+    that is `simplified`.
+    """
     return [sum(stage.depth for stage in run) for run in _runs(spec.stages)]
 
 
-def scaled_depths(depths: Sequence[int], factor: float, *, rounding: DepthRounding = "ceil") -> list[int]:
-    """`depths` of stages times `factor`, rounded one by one, or together where `balanced`; each at least 1."""
+def scaled_depths(
+    depths: Sequence[int], factor: float, *, rounding: DepthRounding = "ceil"
+) -> list[int]:
+    """`depths` of stages times `factor`, rounded one by one, or together where `balanced`; each at
+    least 1.
+    """
     if rounding == "balanced":
         return _apportioned(depths, round_depth(sum(depths) * factor, rounding="round"))
     return [round_depth(depth * factor, rounding=rounding) for depth in depths]
 
 
 def scaled_widths(widths: Sequence[int], factor: float, *, divisor: int = 8) -> list[int]:
-    """`widths` times `factor`, rounded; a factor of exactly 1 leaves them as they are, as it does a width of 0 (no head)."""
-    return [round_width(width * factor, divisor=divisor) if width and factor != 1 else width for width in widths]
+    """`widths` times `factor`, rounded; a factor of exactly 1 leaves them as they are, as it does a
+    width of 0 (no head).
+    """
+    return [
+        round_width(width * factor, divisor=divisor) if width and factor != 1 else width
+        for width in widths
+    ]
 
 
 def all_widths(spec: ArchSpec) -> list[int]:
@@ -66,7 +83,9 @@ def all_widths(spec: ArchSpec) -> list[int]:
 
 
 def shaped(spec: ArchSpec, depths: Sequence[int], widths: Sequence[int]) -> ArchSpec:
-    """`spec`, which is `simplified`, with the blocks of its runs (`run_depths`) and its widths (`all_widths`) replaced."""
+    """`spec`, which is `simplified`, with the blocks of its runs (`run_depths`) and its widths
+    (`all_widths`) replaced.
+    """
     stem, *each, head = widths
     stages: list[StageSpec] = []
     for run, total in zip(_runs(spec.stages), depths, strict=True):
@@ -89,14 +108,17 @@ def _runs(stages: tuple[StageSpec, ...]) -> list[list[StageSpec]]:
 
 
 def _shared(depths: list[int], total: int) -> list[int]:
-    """`total` blocks for the stages of a run in proportion to `depths`: as `_apportioned`, so that growing takes none away, and
-    fewer than there were by largest remainders, the later first; the first keeps one, others may be left out."""
+    """`total` blocks for the stages of a run in proportion to `depths`: as `_apportioned`, so that
+    growing takes none away, and fewer than there were by largest remainders, the later first; the
+    first keeps one, others may be left out."""
     if total >= sum(depths):
         return _apportioned(depths, total)
     exact = [depth * total / sum(depths) for depth in depths]
     whole = [math.floor(share + 1e-9) for share in exact]
     whole[0] = max(1, whole[0])
-    order = sorted(range(len(depths)), key=lambda index: (exact[index] - whole[index], index), reverse=True)
+    order = sorted(
+        range(len(depths)), key=lambda index: (exact[index] - whole[index], index), reverse=True
+    )
     for index in order[: max(0, total - sum(whole))]:
         whole[index] += 1
     while sum(whole) > total:  # the first one's block came on top
@@ -105,11 +127,15 @@ def _shared(depths: list[int], total: int) -> list[int]:
 
 
 def _apportioned(depths: Sequence[int], total: int) -> list[int]:
-    """`total` blocks for the stages by Sainte-Laguë's rule, each at least 1; of equal claims the later stage's comes first."""
+    """`total` blocks for the stages by Sainte-Laguë's rule, each at least 1; of equal claims the
+    later stage's comes first.
+    """
     if len(depths) == 1:
         return [max(1, total)]
     total, before = max(total, len(depths)), sum(depths)
-    blocks = [max(1, (2 * depth * total + before) // (2 * before)) for depth in depths]  # a common factor of total / before
+    blocks = [
+        max(1, (2 * depth * total + before) // (2 * before)) for depth in depths
+    ]  # a common factor of total / before
 
     def claim(index: int, block: int) -> tuple[Fraction, int]:
         return Fraction(depths[index], 2 * block - 1), index
@@ -117,7 +143,12 @@ def _apportioned(depths: Sequence[int], total: int) -> list[int]:
     while sum(blocks) < total:
         blocks[max(range(len(blocks)), key=lambda index: claim(index, blocks[index] + 1))] += 1
     while sum(blocks) > total:
-        blocks[min((i for i, count in enumerate(blocks) if count > 1), key=lambda index: claim(index, blocks[index]))] -= 1
+        blocks[
+            min(
+                (i for i, count in enumerate(blocks) if count > 1),
+                key=lambda index: claim(index, blocks[index]),
+            )
+        ] -= 1
     return blocks
 
 
@@ -132,13 +163,20 @@ def scale(
 ) -> ArchSpec:
     """`spec` with all widths, depths and its resolution multiplied and rounded.
 
-    A factor of exactly 1 leaves its dimension as it is, also where the rounding would move it. Where width or depth change, the
-    stages are those of the network told in the shortest way, so that one network scales to one network however it is written.
-    Raises SpecError for a factor that is not a number above 0 and below MAX_FACTOR.
+    A factor of exactly 1 leaves its dimension as it is, also where the rounding would move it.
+    Where width or depth change, the stages are those of the network told in the shortest way, so
+    that one network scales to one network however it is written. Raises SpecError for a factor that
+    is not a number above 0 and below MAX_FACTOR.
     """
     for name, factor in (("width", width), ("depth", depth), ("resolution", resolution)):
-        if isinstance(factor, bool) or not isinstance(factor, int | float) or not 0 < factor < MAX_FACTOR:
-            raise SpecError(f"{name}: factor {factor!r} is not a number above 0 and below {MAX_FACTOR:,}")
+        if (
+            isinstance(factor, bool)
+            or not isinstance(factor, int | float)
+            or not 0 < factor < MAX_FACTOR
+        ):
+            raise SpecError(
+                f"{name}: factor {factor!r} is not a number above 0 and below {MAX_FACTOR:,}"
+            )
 
     if width != 1 or depth != 1:
         spec = spec.simplified()

@@ -1,12 +1,13 @@
 """What a network is: a frozen, validated description that hashes to its name.
 
-The one decision to know: a spec holds everything that decides a network's arithmetic (resolution and classes too, and
-dropout, stochastic depth and momentum of batch norm, which act in training only) and nothing of how it is trained.
-`spec_id` is the hash of the fields that differ from their defaults, so a field added later with a default does not rename
-the networks that exist.
+The one decision to know: a spec holds everything that decides a network's arithmetic (resolution
+and classes too, and dropout, stochastic depth and momentum of batch norm, which act in training
+only) and nothing of how it is trained. `spec_id` is the hash of the fields that differ from their
+defaults, so a field added later with a default does not rename the networks that exist.
 
-Blocks are those of ResNet (arXiv:1512.03385), MobileNetV1 (arXiv:1704.04861), MobileNetV2 (arXiv:1801.04381), MnasNet
-(arXiv:1807.11626), EfficientNet (arXiv:1905.11946) and EfficientNetV2 (arXiv:2104.00298).
+Blocks are those of ResNet (arXiv:1512.03385), MobileNetV1 (arXiv:1704.04861), MobileNetV2
+(arXiv:1801.04381), MnasNet (arXiv:1807.11626), EfficientNet (arXiv:1905.11946) and EfficientNetV2
+(arXiv:2104.00298).
 """
 
 import hashlib
@@ -21,12 +22,28 @@ from phinas.space.yaml_io import dump_yaml, parse_yaml
 
 # Each kind of block, and the fields of StageSpec that mean nothing to it.
 BLOCKS = {
-    "mbconv": (),  # expand 1x1, depthwise, squeeze-and-excitation, project; at expansion 1 and se 0: depthwise-separable
-    "fused_mbconv": (),  # EfficientNetV2's: expand k x k, squeeze-and-excitation, project; at expansion 1 one convolution
+    # expand 1x1, depthwise, squeeze-and-excitation, project; at expansion 1 and se 0:
+    # depthwise-separable
+    "mbconv": (),
+    # EfficientNetV2's: expand k x k, squeeze-and-excitation, project; at expansion 1 one
+    # convolution
+    "fused_mbconv": (),
     "bottleneck": (),  # ResNet's: reduce 1x1, k x k, restore 1x1, activation after the addition
-    "separable": ("expansion", "se", "skip"),  # MobileNetV1's: depthwise, pointwise, an activation after each, no shortcut
+    "separable": (
+        "expansion",
+        "se",
+        "skip",
+    ),  # MobileNetV1's: depthwise, pointwise, an activation after each, no shortcut
     "conv": ("expansion", "se", "skip"),  # one k x k convolution, no shortcut
-    "identity": ("width", "depth", "kernel", "expansion", "se", "skip", "activation"),  # a layer left out
+    "identity": (
+        "width",
+        "depth",
+        "kernel",
+        "expansion",
+        "se",
+        "skip",
+        "activation",
+    ),  # a layer left out
 }
 ACTIVATIONS = ("silu", "relu", "relu6", "hard_swish")
 PADDINGS = ("symmetric", "same")
@@ -51,7 +68,12 @@ def _check_integer(field: str, value: object, *, least: int, most: int) -> None:
 
 def _check_number(field: str, value: object, *, least: float, most: float) -> None:
     # No isfinite here: it overflows for a whole number above 1e308, which the range refuses anyway.
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != value or abs(value) == math.inf:
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | float)
+        or value != value
+        or abs(value) == math.inf
+    ):
         raise _refuse(field, value, "is not a finite number")
     if not least <= value <= most:
         raise _refuse(field, value, f"is outside {least} to {most}")
@@ -60,18 +82,28 @@ def _check_number(field: str, value: object, *, least: float, most: float) -> No
 def _check_kernel(field: str, value: object) -> None:
     _check_integer(field, value, least=1, most=31)
     if isinstance(value, int) and value % 2 == 0:
-        raise _refuse(field, value, f"is even: padding keeps the size only for odd kernels; use {value - 1} or {value + 1}")
+        raise _refuse(
+            field,
+            value,
+            f"is even: padding keeps the size only for odd kernels; use {value - 1} or {value + 1}",
+        )
 
 
 def _check_word(field: str, value: object, known: Iterable[str]) -> None:
     known = tuple(known)
     if value not in known:
         near = get_close_matches(str(value), known, n=1)
-        raise _refuse(field, value, f"is not one of {', '.join(known)}" + (f"; did you mean {near[0]!r}?" if near else ""))
+        raise _refuse(
+            field,
+            value,
+            f"is not one of {', '.join(known)}" + (f"; did you mean {near[0]!r}?" if near else ""),
+        )
 
 
 def _from_mapping(kind: type, data: object, where: str) -> dict[str, Any]:
-    """The keyword arguments of `kind` in `data`; an unknown or missing key is an error that names the nearest."""
+    """The keyword arguments of `kind` in `data`; an unknown or missing key is an error that names
+    the nearest.
+    """
     if not isinstance(data, Mapping):
         raise _refuse(where or "spec", data, "is not a mapping of field to value")
     known = {field.name: field for field in fields(kind)}
@@ -89,12 +121,15 @@ def _from_mapping(kind: type, data: object, where: str) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class StageSpec:
-    """`depth` blocks alike; the first has the stage's stride and takes the width of the stage before.
+    """`depth` blocks alike; the first has the stage's stride and takes the width of the stage
+    before.
 
-    width: output channels. depth: blocks. kernel: side of the spatial convolution, odd. stride: 1 or 2. expansion: hidden
-    width over input width, >= 1 (at 1 there is no expanding convolution); in a bottleneck, output width over hidden width.
-    se: squeeze-and-excitation width over the block's *input* width, 0 for none. skip: add the input where the shapes agree
-    (a bottleneck makes them agree). block: a kind of BLOCKS. activation: of ACTIVATIONS, or "" for the network's.
+    width: output channels. depth: blocks. kernel: side of the spatial convolution, odd. stride: 1
+    or 2. expansion: hidden width over input width, >= 1 (at 1 there is no expanding convolution);
+    in a bottleneck, output width over hidden width.
+    se: squeeze-and-excitation width over the block's *input* width, 0 for none. skip: add the input
+    where the shapes agree (a bottleneck makes them agree). block: a kind of BLOCKS. activation: of
+    ACTIVATIONS, or "" for the network's.
     """
 
     width: int
@@ -118,7 +153,11 @@ class StageSpec:
             raise _refuse("skip", self.skip, "is neither true nor false")
         _check_word("block", self.block, BLOCKS)
         if self.block == "identity" and self.stride != 1:
-            raise _refuse("stride", self.stride, "cannot be had from an identity: use another block, or stride 1")
+            raise _refuse(
+                "stride",
+                self.stride,
+                "cannot be had from an identity: use another block, or stride 1",
+            )
         if self.activation != "":
             _check_word("activation", self.activation, ACTIVATIONS)
 
@@ -128,12 +167,14 @@ _DEFAULTS: dict[str, Any] = {field.name: field.default for field in fields(Stage
 
 @dataclass(frozen=True, slots=True)
 class ArchSpec:
-    """One network: stem convolution, stages, head (1x1 convolution, global pooling, dropout, linear).
+    """One network: stem convolution, stages, head (1x1 convolution, global pooling, dropout,
+    linear).
 
-    Widths are channels (head_width 0: no head convolution), `resolution` is pixels of a (square) side, `dropout` and
-    `drop_path` (stochastic depth of the last block; it rises linearly from 0) are probabilities, `bn_momentum` is torch's
-    (1 minus TensorFlow's). stem_pool: a 3x3 max pooling of stride 2 follows the stem. padding: "symmetric", or "same" as
-    TensorFlow pads (unevenly at stride 2; sizes and cost are alike).
+    Widths are channels (head_width 0: no head convolution), `resolution` is pixels of a (square)
+    side, `dropout` and `drop_path` (stochastic depth of the last block; it rises linearly from 0)
+    are probabilities, `bn_momentum` is torch's (1 minus TensorFlow's). stem_pool: a 3x3 max pooling
+    of stride 2 follows the stem. padding: "symmetric", or "same" as TensorFlow pads (unevenly at
+    stride 2; sizes and cost are alike).
     """
 
     stages: tuple[StageSpec, ...]
@@ -153,21 +194,32 @@ class ArchSpec:
     padding: str = "symmetric"
 
     def __post_init__(self) -> None:
-        if not isinstance(self.stages, tuple) or not all(isinstance(stage, StageSpec) for stage in self.stages):
+        if not isinstance(self.stages, tuple) or not all(
+            isinstance(stage, StageSpec) for stage in self.stages
+        ):
             raise _refuse("stages", self.stages, "is not a tuple of StageSpec")
         if not self.stages:
             raise _refuse("stages", self.stages, "is empty: a network needs at least one stage")
         if all(stage.block == "identity" for stage in self.stages):
-            raise _refuse("stages", [stage.block for stage in self.stages], "leaves every layer out: keep at least one")
+            raise _refuse(
+                "stages",
+                [stage.block for stage in self.stages],
+                "leaves every layer out: keep at least one",
+            )
         for name in ("stem_width", "head_width", "channels", "classes"):
-            _check_integer(name, getattr(self, name), least=0 if name == "head_width" else 1, most=MAX_WIDTH)
+            _check_integer(
+                name, getattr(self, name), least=0 if name == "head_width" else 1, most=MAX_WIDTH
+            )
         if not isinstance(self.stem_pool, bool):
             raise _refuse("stem_pool", self.stem_pool, "is neither true nor false")
         _check_integer("stem_stride", self.stem_stride, least=1, most=2)
         _check_kernel("stem_kernel", self.stem_kernel)
         _check_integer("resolution", self.resolution, least=1, most=MAX_SIDE)
         if self.resolution < self.reduction:
-            remedy = f"is below the total stride {self.reduction}: raise it or set some strides (stem_stride) to 1"
+            remedy = (
+                f"is below the total stride {self.reduction}: raise it or set some "
+                "strides (stem_stride) to 1"
+            )
             raise _refuse("resolution", self.resolution, remedy)
         _check_word("activation", self.activation, ACTIVATIONS)
         _check_word("padding", self.padding, PADDINGS)
@@ -179,7 +231,9 @@ class ArchSpec:
     @property
     def reduction(self) -> int:
         """Input side over the side of the last feature map (the product of all strides)."""
-        return math.prod((self.stem_stride, 1 + self.stem_pool, *(stage.stride for stage in self.stages)))
+        return math.prod(
+            (self.stem_stride, 1 + self.stem_pool, *(stage.stride for stage in self.stages))
+        )
 
     @property
     def depth(self) -> int:
@@ -189,7 +243,9 @@ class ArchSpec:
     @property
     def last_width(self) -> int:
         """Channels that the classifier sees."""
-        return self.head_width or next(stage.width for stage in reversed(self.stages) if stage.block != "identity")
+        return self.head_width or next(
+            stage.width for stage in reversed(self.stages) if stage.block != "identity"
+        )
 
     @property
     def spec_id(self) -> str:
@@ -200,8 +256,8 @@ class ArchSpec:
     def simplified(self) -> Self:
         """The same network told in the shortest way, which is what `spec_id` hashes.
 
-        Identities are left out, fields that change nothing are at their defaults, and a stage that only goes on with the
-        blocks of the one before is counted there.
+        Identities are left out, fields that change nothing are at their defaults, and a stage that
+        only goes on with the blocks of the one before is counted there.
         """
         stages: list[StageSpec] = []
         entries = [self.stem_width]  # channels into each stage kept, and out of the last
@@ -210,7 +266,11 @@ class ArchSpec:
                 continue
             stage = _without_idle_fields(stage, self.activation)
             last = stages[-1] if stages else None
-            if last and _goes_on(last, stage) and (last.skip == stage.skip or not may_skip(last, entries[-2])):
+            if (
+                last
+                and _goes_on(last, stage)
+                and (last.skip == stage.skip or not may_skip(last, entries[-2]))
+            ):
                 stages[-1] = replace(last, depth=last.depth + stage.depth, skip=stage.skip)
             else:
                 stages.append(stage)
@@ -222,13 +282,22 @@ class ArchSpec:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, every field written out; `from_dict` reads it back equal."""
-        whole = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "stages"}
-        stages = [{field.name: getattr(stage, field.name) for field in fields(stage)} for stage in self.stages]
+        whole = {
+            field.name: getattr(self, field.name)
+            for field in fields(self)
+            if field.name != "stages"
+        }
+        stages = [
+            {field.name: getattr(stage, field.name) for field in fields(stage)}
+            for stage in self.stages
+        ]
         return whole | {"stages": stages}
 
     @classmethod
     def from_dict(cls, data: object) -> Self:
-        """A spec from plain data. Raises SpecError naming the field (`stages.2.kernel`), the value and the remedy."""
+        """A spec from plain data. Raises SpecError naming the field (`stages.2.kernel`), the value
+        and the remedy.
+        """
         whole = _from_mapping(cls, data, "")
         rows = whole["stages"]
         if not isinstance(rows, list | tuple):
@@ -254,13 +323,20 @@ class ArchSpec:
 
 def may_skip(stage: StageSpec, in_width: int) -> bool:
     """Whether `skip` changes anything in this stage."""
-    return stage.depth > 1 or stage.block == "bottleneck" or (stage.stride == 1 and in_width == stage.width)
+    return (
+        stage.depth > 1
+        or stage.block == "bottleneck"
+        or (stage.stride == 1 and in_width == stage.width)
+    )
 
 
 def _goes_on(last: StageSpec, stage: StageSpec) -> bool:
-    """Whether the blocks of `stage` are, but perhaps for `skip`, like the later ones of `last`, the stage before."""
+    """Whether the blocks of `stage` are, but perhaps for `skip`, like the later ones of `last`, the
+    stage before.
+    """
     alike = all(
-        getattr(last, name) == getattr(stage, name) for name in ("width", "block", "kernel", "expansion", "se", "activation")
+        getattr(last, name) == getattr(stage, name)
+        for name in ("width", "block", "kernel", "expansion", "se", "activation")
     )
     return stage.stride == 1 and alike and last.depth + stage.depth <= MAX_DEPTH
 
@@ -275,13 +351,19 @@ def _without_idle_fields(stage: StageSpec, activation: str) -> StageSpec:
 
 
 def _changed(spec: ArchSpec) -> dict[str, Any]:
-    """The fields that differ from their defaults, numbers in one form (6 and 6.0 are one network)."""
+    """The fields that differ from their defaults, numbers in one form (6 and 6.0 are one
+    network).
+    """
 
     def canonical(value: object) -> object:
         return int(value) if isinstance(value, float) and value.is_integer() else value
 
     def differing(item: ArchSpec | StageSpec) -> dict[str, Any]:
         rows = ((field.name, getattr(item, field.name), field.default) for field in fields(item))
-        return {name: canonical(value) for name, value, default in rows if name != "stages" and value != default}
+        return {
+            name: canonical(value)
+            for name, value, default in rows
+            if name != "stages" and value != default
+        }
 
     return differing(spec) | {"stages": [differing(stage) for stage in spec.stages]}

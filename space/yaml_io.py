@@ -1,8 +1,9 @@
-"""YAML text in and out, hardened: what a file says is what a reader sees, or an error with line and column.
+"""YAML text in and out, hardened: what a file says is what a reader sees, or an error with line and
+column.
 
-A safe loader (no Python objects) that also refuses duplicate keys, aliases and tags (an alias bomb needs none of our
-files' features), tabs, NUL and text over 1 MiB. It reads numbers as YAML 1.2 does: `1e-3` is one, `1:30` is none; `010`,
-which is 8 in YAML 1.1 and 10 in 1.2, stays a string.
+A safe loader (no Python objects) that also refuses duplicate keys, aliases and tags (an alias bomb
+needs none of our files' features), tabs, NUL and text over 1 MiB. It reads numbers as YAML 1.2
+does: `1e-3` is one, `1:30` is none; `010`, which is 8 in YAML 1.1 and 10 in 1.2, stays a string.
 """
 
 import re
@@ -18,7 +19,9 @@ _FLOAT = re.compile(
     r"[-+]?\.[0-9][0-9_]*(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"
 )
 _INTEGER = re.compile(r"^[-+]?(?:0|[1-9][0-9_]*)$")
-_REPLACED = tuple(f"tag:yaml.org,2002:{name}" for name in ("float", "int", "timestamp", "merge", "value"))
+_REPLACED = tuple(
+    f"tag:yaml.org,2002:{name}" for name in ("float", "int", "timestamp", "merge", "value")
+)
 
 
 class YamlError(ValueError):
@@ -33,7 +36,9 @@ class _StrictLoader(yaml.SafeLoader):
             problem = "an alias (*name) is not allowed here; write the value out"
             raise yaml.MarkedYAMLError(problem=problem, problem_mark=mark)
         if getattr(event, "tag", None):
-            raise yaml.MarkedYAMLError(problem=f"a tag ({event.tag}) is not allowed here", problem_mark=mark)
+            raise yaml.MarkedYAMLError(
+                problem=f"a tag ({event.tag}) is not allowed here", problem_mark=mark
+            )
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
@@ -41,7 +46,11 @@ class _StrictLoader(yaml.SafeLoader):
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
             if not isinstance(key, str | int | float | bool) or key in seen:
-                problem = f"duplicate key {key!r}" if isinstance(key, Hashable) and key in seen else f"{key!r} can't be a key"
+                problem = (
+                    f"duplicate key {key!r}"
+                    if isinstance(key, Hashable) and key in seen
+                    else f"{key!r} can't be a key"
+                )
                 raise yaml.MarkedYAMLError(problem=problem, problem_mark=key_node.start_mark)
             seen.add(key)
         return super().construct_mapping(node, deep=deep)
@@ -56,12 +65,14 @@ _StrictLoader.add_implicit_resolver("tag:yaml.org,2002:int", _INTEGER, list("-+0
 
 
 class _StrictDumper(yaml.SafeDumper):
-    """Quotes the strings that our loader, but not PyYAML's, would read as numbers ("1e-3"), and escapes what is not
-    printable (PyYAML turns U+0085 in a plain string into a space)."""
+    """Quotes the strings that our loader, but not PyYAML's, would read as numbers ("1e-3"), and
+    escapes what is not printable (PyYAML turns U+0085 in a plain string into a space)."""
 
 
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if text.isprintable() else '"')
+    return dumper.represent_scalar(
+        "tag:yaml.org,2002:str", text, style=None if text.isprintable() else '"'
+    )
 
 
 _StrictDumper.add_representer(str, _represent_text)
@@ -84,7 +95,9 @@ def parse_yaml(text: str | bytes) -> Any:
         mark = error.problem_mark or error.context_mark
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
         problem = error.problem or "not valid YAML"
-        raise YamlError(where + ("a tab can't stand here; use spaces" if "'\\t'" in problem else problem)) from None
+        raise YamlError(
+            where + ("a tab can't stand here; use spaces" if "'\\t'" in problem else problem)
+        ) from None
     except RecursionError:
         raise YamlError("is nested too deeply") from None
     except (yaml.YAMLError, ValueError) as error:
@@ -92,7 +105,9 @@ def parse_yaml(text: str | bytes) -> Any:
 
 
 def read_yaml(path: Path) -> Any:
-    """The plain data in a file. Raises YamlError naming the path; FileNotFoundError, PermissionError as they come."""
+    """The plain data in a file. Raises YamlError naming the path; FileNotFoundError,
+    PermissionError as they come.
+    """
     if path.is_dir():
         raise YamlError(f"{path}: is a directory, not a YAML file")
     with path.open("rb") as file:

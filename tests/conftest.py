@@ -1,4 +1,6 @@
-"""What several test folders share: the command as a person calls it, and a small run that has gone its whole way."""
+"""What several test folders share: the command as a person calls it, and a small run that has gone
+its whole way.
+"""
 
 import importlib
 import os
@@ -11,9 +13,11 @@ from types import ModuleType
 
 import pytest
 
-# Tests run two at a time; with several threads each, small networks mostly wait for one another (20 times slower).
+# Tests run two at a time; with several threads each, small networks mostly wait for one another (20
+# times slower).
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-# Nothing is kept in the home of who runs the tests, and none reads what another decoded; test_cache.py has caches of its own.
+# Nothing is kept in the home of who runs the tests, and none reads what another decoded;
+# test_cache.py has caches of its own.
 os.environ["PHINAS_CACHE_GB"] = "0"
 
 SMALL_RUN = Path(__file__).parent / "phinas_tests" / "small_run.yaml"
@@ -28,7 +32,9 @@ def command(*words: object) -> list[str]:
 def phinas() -> Phinas:
     """Run `phinas WORDS...` in a process of its own, without a terminal."""
 
-    def call(*words: object, cwd: Path | None = None, **environment: str) -> "subprocess.CompletedProcess[str]":
+    def call(
+        *words: object, cwd: Path | None = None, **environment: str
+    ) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
             command(*words),
             cwd=cwd,
@@ -64,8 +70,9 @@ def torch_as_it_was() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def torchvision() -> ModuleType:
-    """torchvision, or a skip. Its wheel from PyPI is made for CUDA: beside a CPU build of torch its compiled operators do not
-    load, and importing it fails unless their names are declared. The networks need none of them."""
+    """torchvision, or a skip. Its wheel from PyPI is made for CUDA: beside a CPU build of torch its
+    compiled operators do not load, and importing it fails unless their names are declared. The
+    networks need none of them."""
     import torch
 
     with warnings.catch_warnings():
@@ -73,7 +80,9 @@ def torchvision() -> ModuleType:
         operators = torch.library.Library("torchvision", "FRAGMENT")
         for name in ("nms", "qnms"):
             if not hasattr(torch.ops.torchvision, name):
-                operators.define(f"{name}(Tensor boxes, Tensor scores, float iou_threshold) -> Tensor")
+                operators.define(
+                    f"{name}(Tensor boxes, Tensor scores, float iou_threshold) -> Tensor"
+                )
         return pytest.importorskip("torchvision")
 
 

@@ -1,4 +1,6 @@
-"""Who runs the jobs. Jobs and results are plain data, so the executors differ in nothing but where the work happens."""
+"""Who runs the jobs. Jobs and results are plain data, so the executors differ in nothing but where
+the work happens.
+"""
 
 from collections.abc import Callable, Collection
 
@@ -18,5 +20,7 @@ EXECUTORS: dict[str, Callable[[int], Executor]] = {
 
 
 def make_executor(name: str, slots: int, *, retries: int, on: Collection[str]) -> Executor:
-    """The executor of that name, which begins a job that failed in one of the ways `on` (interface.FAILURES) again."""
+    """The executor of that name, which begins a job that failed in one of the ways `on`
+    (interface.FAILURES) again.
+    """
     return RetryingExecutor(EXECUTORS[name](slots), retries=retries, on=on)

@@ -1,6 +1,7 @@
 """Jobs in the driver's own process, one at a time: the reference that the others must agree with.
 
-It can neither survive a job that kills its process nor end one that hangs; `limit_seconds` is not enforced here.
+It can neither survive a job that kills its process nor end one that hangs; `limit_seconds` is not
+enforced here.
 """
 
 import json
@@ -31,7 +32,12 @@ class InlineExecutor:
             raise RuntimeError("no job is under way")
         job, self._job = self._job, None
         answer = attempt(job.function, json.loads(self._payload), self._listener)
-        return Result(job.key, answer.get("value"), answer.get("reason", ""), failure=answer.get("failure", ""))
+        return Result(
+            job.key,
+            answer.get("value"),
+            answer.get("reason", ""),
+            failure=answer.get("failure", ""),
+        )
 
     def close(self) -> None:
         self._job = None

@@ -21,16 +21,17 @@ FAILURES = {
 
 
 class Conclusive(ValueError):  # noqa: N818
-    """A job's failure that another attempt would only repeat, such as a loss that is not a number. Its message is the whole
-    reason."""
+    """A job's failure that another attempt would only repeat, such as a loss that is not a number.
+    Its message is the whole reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """`function` ("package.module:name") is called with the fields of `payload` as keywords and returns a dict; both are
-    JSON. `limit_seconds`: after this long it is ended.
+    """`function` ("package.module:name") is called with the fields of `payload` as keywords and
+    returns a dict; both are JSON. `limit_seconds`: after this long it is ended.
 
-    A function with a parameter `report` is given a Report, and returns early where that answers False."""
+    A function with a parameter `report` is given a Report, and returns early where that answers
+    False."""
 
     key: str
     function: str
@@ -40,8 +41,8 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What became of the job `key`: a value, or the reason why there is none. `attempts`: how often it was started;
-    `failure`: one of FAILURES, or "" beside a value."""
+    """What became of the job `key`: a value, or the reason why there is none. `attempts`: how often
+    it was started; `failure`: one of FAILURES, or "" beside a value."""
 
     key: str
     value: dict[str, Any] | None
@@ -58,8 +59,8 @@ class Executor(Protocol):
     def submit(self, job: Job, listener: Report | None = None) -> None:
         """Start a job. At most `slots` may be under way; one more is a RuntimeError.
 
-        `listener` is called with every report of the job, while its driver waits in `next_result`. Without one a report costs
-        nothing and is answered True where the job runs."""
+        `listener` is called with every report of the job, while its driver waits in `next_result`.
+        Without one a report costs nothing and is answered True where the job runs."""
 
     def next_result(self) -> Result:
         """Wait for a job to end. RuntimeError where none is under way."""
@@ -69,7 +70,9 @@ class Executor(Protocol):
 
 
 def resolve(function: str) -> Callable[..., Any]:
-    """The function that "package.module:name" names. Raises ImportError or AttributeError, saying which part failed."""
+    """The function that "package.module:name" names. Raises ImportError or AttributeError, saying
+    which part failed.
+    """
     module, _, name = function.partition(":")
     if not module or not name:
         raise ImportError(f"{function!r} is not of the form package.module:function")
@@ -83,13 +86,18 @@ def takes_report(function: Callable[..., Any]) -> bool:
         return False
 
 
-def attempt(function: str, payload: dict[str, Any], listener: Report | None = None) -> dict[str, Any]:
-    """Run a job here and now: its `value`, or the `reason` and the kind of `failure`. The value passes through JSON, so that
-    it is the same whichever executor ran it."""
+def attempt(
+    function: str, payload: dict[str, Any], listener: Report | None = None
+) -> dict[str, Any]:
+    """Run a job here and now: its `value`, or the `reason` and the kind of `failure`. The value
+    passes through JSON, so that it is the same whichever executor ran it."""
     try:
         return {"value": _call(function, payload, listener)}
     except (Exception, SystemExit) as error:
-        return {"reason": describe_failure(error), "failure": "wrong" if isinstance(error, Conclusive) else "raised"}
+        return {
+            "reason": describe_failure(error),
+            "failure": "wrong" if isinstance(error, Conclusive) else "raised",
+        }
 
 
 def _call(function: str, payload: dict[str, Any], listener: Report | None) -> dict[str, Any]:
@@ -104,13 +112,18 @@ def _call(function: str, payload: dict[str, Any], listener: Report | None) -> di
 
 
 def _checked(listener: Report | None) -> Report:
-    """A report that takes finite numbers at rising steps, and asks no more once it was told to stop."""
+    """A report that takes finite numbers at rising steps, and asks no more once it was told to
+    stop.
+    """
     last, going_on = 0, True
 
     def report(step: int, value: float) -> bool:
         nonlocal last, going_on
         if isinstance(step, bool) or not isinstance(step, Integral) or step <= last:
-            raise Conclusive(f"reported step {step!r} after step {last}; steps are whole numbers that rise from 1")
+            raise Conclusive(
+                f"reported step {step!r} after step {last}; steps are whole numbers that rise "
+                "from 1"
+            )
         if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
             raise Conclusive(f"reported {value!r} at step {step}; report a finite number")
         last = int(step)
@@ -121,7 +134,9 @@ def _checked(listener: Report | None) -> Report:
 
 
 def describe_failure(error: BaseException) -> str:
-    """One line for a record: the kind of error and its message, without what no terminal or file takes."""
+    """One line for a record: the kind of error and its message, without what no terminal or file
+    takes.
+    """
     text = "".join(sign if sign.isprintable() else "?" for sign in " ".join(str(error).split()))
     if isinstance(error, Conclusive):
         return text

@@ -2,9 +2,9 @@
 
 In come jobs and, while one is under way, the answers to its reports; out go reports and results.
 
-The real standard input and output are kept for the protocol: whatever a job prints goes to standard error, and it has
-nothing to read. A thread reads, so that the process (with any that a job has started) ends at once when the
-driver does, also in the middle of a job.
+The real standard input and output are kept for the protocol: whatever a job prints goes to standard
+error, and it has nothing to read. A thread reads, so that the process (with any that a job has
+started) ends at once when the driver does, also in the middle of a job.
 """
 
 import json
@@ -19,7 +19,10 @@ from phinas.experiment.manifest import version
 
 
 def main() -> None:
-    lines, answers = os.fdopen(os.dup(0), encoding="utf-8"), os.fdopen(os.dup(1), "w", encoding="utf-8")
+    lines, answers = (
+        os.fdopen(os.dup(0), encoding="utf-8"),
+        os.fdopen(os.dup(1), "w", encoding="utf-8"),
+    )
     os.dup2(2, 1)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     arrived: queue.Queue[dict[str, Any]] = queue.Queue()
@@ -34,7 +37,10 @@ def main() -> None:
         job = arrived.get()
         if "function" not in job:
             continue  # an answer that came too late for its question
-        _answer(answers, attempt(job["function"], job["payload"], ask_driver if job["listened"] else None))
+        _answer(
+            answers,
+            attempt(job["function"], job["payload"], ask_driver if job["listened"] else None),
+        )
 
 
 def _read(lines: TextIO, arrived: "queue.Queue[dict[str, Any]]") -> None:

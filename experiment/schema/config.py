@@ -1,7 +1,8 @@
-"""One YAML file for a whole run, one section a stage, strict: an unknown key or a wrong type is an error naming its path.
+"""One YAML file for a whole run, one section a stage, strict: an unknown key or a wrong type is an
+error naming its path.
 
-The sections' fields are in `phinas.experiment.schema`. `GROWABLE` lists what a resumed run may raise: budgets, which add work
-and change none that is done.
+The sections' fields are in `phinas.experiment.schema`. `GROWABLE` lists what a resumed run may
+raise: budgets, which add work and change none that is done.
 """
 
 import copy
@@ -41,9 +42,13 @@ class Config(Section):
     """A whole run."""
 
     version: Literal[1] = Field(default=1, description="of this format")
-    name: str = Field(default="run", min_length=1, max_length=80, description="the title of the report")
+    name: str = Field(
+        default="run", min_length=1, max_length=80, description="the title of the report"
+    )
     run: RunSection = RunSection()
-    data: DataSection | None = Field(default=None, description="without it only a search whose evaluator needs no images")
+    data: DataSection | None = Field(
+        default=None, description="without it only a search whose evaluator needs no images"
+    )
     search: SearchSection = SearchSection()
     scaling: ScalingSection = ScalingSection()
     validation: ValidationSection = ValidationSection()
@@ -95,12 +100,17 @@ def config_from_text(text: str, *, where: str) -> Config:
 def config_from_dict(data: object, *, where: str) -> Config:
     """A checked configuration from plain data. Raises InputError with every mistake, one a line."""
     if data is None or data == {}:
-        raise InputError(f"{where}: is empty; a configuration needs at least `data: {{source: ...}}`")
+        raise InputError(
+            f"{where}: is empty; a configuration needs at least `data: {{source: ...}}`"
+        )
     if not isinstance(data, Mapping):
         raise InputError(f"{where}: {shown(data)} is not a mapping of sections")
     version = data.get("version", SCHEMA_VERSION)
     if isinstance(version, int) and version > SCHEMA_VERSION:
-        raise InputError(f"{where}: version: {version} is newer than this phinas reads ({SCHEMA_VERSION}); upgrade phinas")
+        raise InputError(
+            f"{where}: version: {version} is newer than this phinas reads ({SCHEMA_VERSION}); "
+            "upgrade phinas"
+        )
     return checked(Config, data, where=where)
 
 
@@ -109,7 +119,9 @@ def checked(kind: type[Kind], data: Mapping[str, Any], *, where: str) -> Kind:
     try:
         return kind.model_validate(dict(data))
     except ValidationError as error:
-        raise InputError("\n".join(f"{where}: {mistake}" for mistake in sentences(error, kind))) from None
+        raise InputError(
+            "\n".join(f"{where}: {mistake}" for mistake in sentences(error, kind))
+        ) from None
 
 
 def flatten(config: Section) -> dict[str, Any]:
@@ -118,7 +130,11 @@ def flatten(config: Section) -> dict[str, Any]:
     def walk(data: Mapping[str, Any], prefix: str) -> dict[str, Any]:
         rows: dict[str, Any] = {}
         for key, value in data.items():
-            rows |= walk(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+            rows |= (
+                walk(value, f"{prefix}{key}.")
+                if isinstance(value, Mapping)
+                else {f"{prefix}{key}": value}
+            )
         return rows
 
     return walk(config.model_dump(), "")
@@ -146,20 +162,28 @@ def overlaid(base: Mapping[str, Any], changes: Mapping[str, Any], *, where: str)
 
     for name, value in base.items():
         data[name] = copy.deepcopy(value)
-    for path in sorted(changes, key=lambda path: path.count(".")):  # a named recipe before its options
+    for path in sorted(
+        changes, key=lambda path: path.count(".")
+    ):  # a named recipe before its options
         put(path, changes[path])
     return data
 
 
 def check_growth(old: Config, new: Config, *, where: str, untouched: Collection[str] = ()) -> None:
-    """Raises InputError listing what differs, unless only budgets grew: a run's results belong to its configuration.
+    """Raises InputError listing what differs, unless only budgets grew: a run's results belong to
+    its configuration.
 
-    untouched: sections, or keys of one, whose stage has not begun, where nothing is recorded yet that could be belied.
+    untouched: sections, or keys of one, whose stage has not begun, where nothing is recorded yet
+    that could be belied.
     """
     before, after = flatten(old), flatten(new)
     wrong = []
     for path in before:
-        if before[path] == after[path] or path in FREE or {path, path.partition(".")[0]} & {*untouched}:
+        if (
+            before[path] == after[path]
+            or path in FREE
+            or {path, path.partition(".")[0]} & {*untouched}
+        ):
             continue
         if path in GROWABLE and after[path] > before[path]:
             continue

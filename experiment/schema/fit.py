@@ -12,44 +12,71 @@ from phinas.experiment.schema.run import DataSection, is_device
 class FitSection(Section):
     """What is trained, on what, and how."""
 
-    spec: str = Field(min_length=1, description="a preset, a spec file, timm:NAME or torchvision:NAME")
+    spec: str = Field(
+        min_length=1, description="a preset, a spec file, timm:NAME or torchvision:NAME"
+    )
     data: DataSection
-    recipe: NamedRecipe = Field(default=Recipe(**RECIPES["full"][1]), description="a name, or options; full: to use it")
+    recipe: NamedRecipe = Field(
+        default=Recipe(**RECIPES["full"][1]), description="a name, or options; full: to use it"
+    )
     weights: str | None = Field(
         default=None,
-        description="to begin with: a safetensors file (our names, timm's or torchvision's), or hf:OWNER/NAME; none: at random",
+        description="to begin with: a safetensors file (our names, timm's or torchvision's), or "
+        "hf:OWNER/NAME; none: at random",
     )
     mean: list[Annotated[Finite, Field(ge=0, le=1)]] | None = Field(
         default=None,
         min_length=1,
-        description="of each channel, black 0 and white 1, as the weights were trained with; none: the data's own",
+        description="of each channel, black 0 and white 1, as the weights were trained with; "
+        "none: the data's own",
     )
-    std: list[Positive] | None = Field(default=None, min_length=1, description="deviation of each channel, to go with mean")
+    std: list[Positive] | None = Field(
+        default=None, min_length=1, description="deviation of each channel, to go with mean"
+    )
     freeze_backbone: bool = Field(default=False, description="only the classifier learns")
     resolution: Count | None = Field(
-        default=None, description="pixels of a side that the network sees; none: the spec's, but no more than the images have"
+        default=None,
+        description="pixels of a side that the network sees; none: the spec's, but no more than "
+        "the images have",
     )
-    seed: int = Field(default=0, ge=0, lt=2**32, description="decides splits, initial weights, data order and augmentation")
-    device: Annotated[str, AfterValidator(is_device)] = Field(default="auto", description="auto: a GPU if there is one")
+    seed: int = Field(
+        default=0,
+        ge=0,
+        lt=2**32,
+        description="decides splits, initial weights, data order and augmentation",
+    )
+    device: Annotated[str, AfterValidator(is_device)] = Field(
+        default="auto", description="auto: a GPU if there is one"
+    )
     threads: Annotated[int, Field(ge=1, le=256)] | Literal["auto"] = Field(
-        default="auto", description="CPU threads; auto: all cores, or its share of them with torchrun"
+        default="auto",
+        description="CPU threads; auto: all cores, or its share of them with torchrun",
     )
     deterministic: bool = Field(
-        default=False, description="the same bits run to run on one device; it slows a GPU, and a CPU gives them in any case"
+        default=False,
+        description="the same bits run to run on one device; it slows a GPU, and a CPU gives them "
+        "in any case",
     )
     onnx: bool = Field(default=False, description="write the network as ONNX too")
-    snapshot_minutes: Positive = Field(default=5.0, description="the state is left every so often, to go on from there")
+    snapshot_minutes: Positive = Field(
+        default=5.0, description="the state is left every so often, to go on from there"
+    )
 
     @model_validator(mode="after")
     def _normalises(self) -> Self:
         if len(self.mean or ()) != len(self.std or ()):
-            raise ValueError("mean and std: one number of each channel in both; give both, or neither")
+            raise ValueError(
+                "mean and std: one number of each channel in both; give both, or neither"
+            )
         return self
 
     @model_validator(mode="after")
     def _can_learn(self) -> Self:
         if self.freeze_backbone and self.weights is None:
-            raise ValueError("freeze_backbone: true without weights would freeze what is random; give weights, or leave it out")
+            raise ValueError(
+                "freeze_backbone: true without weights would freeze what is random; give weights, "
+                "or leave it out"
+            )
         if self.recipe.batch < 2:
             raise ValueError("recipe.batch: 1 image alone has no batch statistics; use 2 or more")
         return self

@@ -18,28 +18,57 @@ def is_device(value: str) -> str:
 class RunSection(Section):
     """How the run is carried out."""
 
-    seed: int = Field(default=0, ge=0, lt=2**32, description="decides splits, proposals, initial weights and data order")
-    device: Annotated[str, AfterValidator(is_device)] = Field(default="auto", description="auto: a GPU if there is one")
-    workers: int | Literal["auto"] = Field(default="auto", description="trainings at a time; auto: one a core, or one a GPU")
-    threads: int | Literal["auto"] = Field(default="auto", description="CPU threads of a training; auto: cores over workers")
+    seed: int = Field(
+        default=0,
+        ge=0,
+        lt=2**32,
+        description="decides splits, proposals, initial weights and data order",
+    )
+    device: Annotated[str, AfterValidator(is_device)] = Field(
+        default="auto", description="auto: a GPU if there is one"
+    )
+    workers: int | Literal["auto"] = Field(
+        default="auto", description="trainings at a time; auto: one a core, or one a GPU"
+    )
+    threads: int | Literal["auto"] = Field(
+        default="auto", description="CPU threads of a training; auto: cores over workers"
+    )
     trials_per_gpu: Annotated[int, Field(ge=1, le=64)] = Field(
-        default=1, description="trainings that share a GPU, as processes, where workers is auto; small networks leave it idle"
+        default=1,
+        description="trainings that share a GPU, as processes, where workers is auto; small "
+        "networks leave it idle",
     )
     deterministic: bool = Field(
-        default=False, description="the same bits run to run on one device; it slows a GPU, and a CPU gives them in any case"
+        default=False,
+        description="the same bits run to run on one device; it slows a GPU, and a CPU gives them "
+        "in any case",
     )
     executor: Literal["processes", "inline", "ray"] = Field(
-        default="processes", description="inline: in the driver, for debugging; ray: this machine, or RAY_ADDRESS"
+        default="processes",
+        description="inline: in the driver, for debugging; ray: this machine, or RAY_ADDRESS",
     )
-    storage: str | None = Field(default=None, description="URL of an Optuna RDB storage; none: study.db in the run directory")
-    trial_minutes: Positive = Field(default=60.0, description="a training is ended, and failed, after this long")
+    storage: str | None = Field(
+        default=None,
+        description="URL of an Optuna RDB storage; none: study.db in the run directory",
+    )
+    trial_minutes: Positive = Field(
+        default=60.0, description="a training is ended, and failed, after this long"
+    )
     snapshot_minutes: Positive = Field(
-        default=5.0, description="a training leaves its state every so often, and goes on from there where it is begun again"
+        default=5.0,
+        description="a training leaves its state every so often, and goes on from there where it "
+        "is begun again",
     )
-    retries: int = Field(default=2, ge=0, le=100, description="a training that failed is begun again so many times, if")
+    retries: int = Field(
+        default=2,
+        ge=0,
+        le=100,
+        description="a training that failed is begun again so many times, if",
+    )
     retry: list[Literal["died", "raised", "hung"]] = Field(
         default=["died"],
-        description="it died with its process (`inline` can't survive that), raised an error, hung beyond trial_minutes; a "
+        description="it died with its process (`inline` can't survive that), raised an error, "
+        "hung beyond trial_minutes; a "
         "result that is no accuracy, such as NaN, is never tried again",
     )
 
@@ -57,23 +86,41 @@ class DataSection(Section):
 
     source: str = Field(
         min_length=1,
-        description="digits, a path (class folders, Parquet, an .npz), hf:NAME or torchvision:NAME[:ROOT]",
+        description="digits, a path (class folders, Parquet, an .npz), hf:NAME or "
+        "torchvision:NAME[:ROOT]",
     )
     side: Count | None = Field(
-        default=None, description="pixels of a side that images are stored at; none: their median, 224 at most"
+        default=None,
+        description="pixels of a side that images are stored at; none: their median, 224 at most",
     )
-    upsample: bool = Field(default=False, description="networks may see images enlarged beyond their stored side")
-    validation_fraction: Fraction = Field(default=0.2, gt=0, description="of the training images, held out to steer the search")
-    test_fraction: Fraction = Field(default=0.2, gt=0, description="of all images, where the data brings no test split")
+    upsample: bool = Field(
+        default=False, description="networks may see images enlarged beyond their stored side"
+    )
+    validation_fraction: Fraction = Field(
+        default=0.2, gt=0, description="of the training images, held out to steer the search"
+    )
+    test_fraction: Fraction = Field(
+        default=0.2, gt=0, description="of all images, where the data brings no test split"
+    )
     group_by: Annotated[str, Field(min_length=1)] | None = Field(
         default=None,
-        description="images of one group are in one split: a column (Parquet, hf:NAME), a key (.npz), or for class folders a "
+        description="images of one group are in one split: a column (Parquet, hf:NAME), a key "
+        "(.npz), or for class folders a "
         r"regular expression that captures it in the path, ([^/_]+)_\d+\.jpg$",
     )
-    train_limit: Count | None = Field(default=None, description="use this many training images at most (drawn evenly by class)")
-    validation_limit: Count | None = Field(default=None, description="use this many proxy-validation images at most")
-    flip: bool | Literal["auto"] = Field(default="auto", description="mirror images left to right; auto: yes but for digits")
-    shift: Fraction = Field(default=0.125, le=0.5, description="shift images by up to this fraction of their side")
+    train_limit: Count | None = Field(
+        default=None, description="use this many training images at most (drawn evenly by class)"
+    )
+    validation_limit: Count | None = Field(
+        default=None, description="use this many proxy-validation images at most"
+    )
+    flip: bool | Literal["auto"] = Field(
+        default="auto", description="mirror images left to right; auto: yes but for digits"
+    )
+    shift: Fraction = Field(
+        default=0.125, le=0.5, description="shift images by up to this fraction of their side"
+    )
     skip_bad_images: bool = Field(
-        default=False, description="leave unreadable images out and count them; else they are an error"
+        default=False,
+        description="leave unreadable images out and count them; else they are an error",
     )

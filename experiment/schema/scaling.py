@@ -11,35 +11,59 @@ from phinas.experiment.schema.recipe import NamedRecipe, Recipe
 
 def _factor(value: float) -> float:
     if value < 1:
-        raise ValueError("is below 1: compound scaling only enlarges the baseline (arXiv:1905.11946, eq. 3); begin at 1.0")
+        raise ValueError(
+            "is below 1: compound scaling only enlarges the baseline (arXiv:1905.11946, eq. 3); "
+            "begin at 1.0"
+        )
     if value > 10:
-        raise ValueError("is above 10: a grid is of small steps, phi makes the large ones; write at most 10.0")
+        raise ValueError(
+            "is above 10: a grid is of small steps, phi makes the large ones; write at most 10.0"
+        )
     return value
 
 
 def _coefficients(value: Any) -> Any:
-    """Numbers, the path of a run or file, or none: checked whole, so that there is one message and not one a kind."""
-    remedy = "write three numbers, [alpha, beta, gamma], or the path of another run or of its coefficients.yaml"
+    """Numbers, the path of a run or file, or none: checked whole, so that there is one message and
+    not one a kind.
+    """
+    remedy = (
+        "write three numbers, [alpha, beta, gamma], or the path of another run or of its "
+        "coefficients.yaml"
+    )
     if value is None or isinstance(value, dict) or (isinstance(value, str) and value.strip()):
         return value  # a mapping is refused for its type
     if not isinstance(value, list) or len(value) != 3:
         raise ValueError(f"is none of the ways to give coefficients; {remedy}")
     for number in value:
-        if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
+        if (
+            isinstance(number, bool)
+            or not isinstance(number, int | float)
+            or not math.isfinite(number)
+        ):
             raise ValueError(f"has {number!r}, which is not a finite number; {remedy}")
         if number < 1:
-            raise ValueError(f"has {number:g}, below 1: compound scaling only enlarges (arXiv:1905.11946, eq. 3); 1 or more")
+            raise ValueError(
+                f"has {number:g}, below 1: compound scaling only enlarges (arXiv:1905.11946, eq. "
+                "3); 1 or more"
+            )
         if number > 10:
-            raise ValueError(f"has {number:g}, above 10: phi makes the large steps; write at most 10")
+            raise ValueError(
+                f"has {number:g}, above 10: phi makes the large steps; write at most 10"
+            )
     if max(value) == 1:
-        raise ValueError("scales nothing: every phi would mean the baseline; write at least one number above 1")
+        raise ValueError(
+            "scales nothing: every phi would mean the baseline; write at least one number above 1"
+        )
     return [float(number) for number in value]
 
 
 def _different(value: list[str]) -> list[str]:
     for place, name in enumerate(value):
         if not name.strip():
-            raise ValueError("has an empty name; leave it out, or name depth, width, resolution, paper, a network or a run")
+            raise ValueError(
+                "has an empty name; leave it out, or name depth, width, resolution, paper, a "
+                "network or a run"
+            )
         if name in value[:place]:
             raise ValueError(f"has {name!r} twice; write each control once")
     return value
@@ -57,69 +81,121 @@ BUDGETS = ("flops", "params", "latency_ms")
 class ScalingSection(Section):
     """The search for alpha, beta, gamma, and the family."""
 
-    baseline: str | None = Field(default=None, description="a preset or spec file to scale; none: search one")
+    baseline: str | None = Field(
+        default=None, description="a preset or spec file to scale; none: search one"
+    )
     coefficients: Given = Field(
-        default=None, description="three numbers, or another run or its coefficients.yaml: taken, and nothing is searched"
+        default=None,
+        description="three numbers, or another run or its coefficients.yaml: taken, and nothing "
+        "is searched",
     )
     constraint: Literal["measured", "nominal"] = Field(
-        default="measured", description="what `multiple` is held against: FLOPs, or alpha * beta^2 * gamma^2 as in the paper"
+        default="measured",
+        description="what `multiple` is held against: FLOPs, or alpha * beta^2 * gamma^2 as in "
+        "the paper",
     )
-    multiple: Annotated[Finite, Field(gt=1, le=100)] = Field(default=2.0, description="FLOPs over the baseline's at phi = 1")
+    multiple: Annotated[Finite, Field(gt=1, le=100)] = Field(
+        default=2.0, description="FLOPs over the baseline's at phi = 1"
+    )
     compare_at: Annotated[Finite, Field(gt=0, le=4)] = Field(
-        default=1.0, description="phi at which networks are compared: small steps are hard to tell apart, 2 makes larger ones"
+        default=1.0,
+        description="phi at which networks are compared: small steps are hard to tell apart, 2 "
+        "makes larger ones",
     )
     tolerance: Annotated[Finite, Field(gt=0, le=0.5)] = Field(
-        default=0.03, description="how far from it, relatively, the measured FLOPs of a member may be"
+        default=0.03,
+        description="how far from it, relatively, the measured FLOPs of a member may be",
     )
     nominal_tolerance: Annotated[Finite, Field(gt=0, le=1)] = Field(
-        default=0.1, description="how far from it, absolutely, alpha * beta^2 * gamma^2 may be under `constraint: nominal`"
+        default=0.1,
+        description="how far from it, absolutely, alpha * beta^2 * gamma^2 may be under "
+        "`constraint: nominal`",
     )
-    alpha: list[Factor] = Field(default=[1.0, 2.0], min_length=2, max_length=2, description="range of depth factors")
-    beta: list[Factor] = Field(default=[1.0, 1.5], min_length=2, max_length=2, description="range of width factors")
-    gamma: list[Factor] = Field(default=[1.0, 1.5], min_length=2, max_length=2, description="range of resolution factors")
+    alpha: list[Factor] = Field(
+        default=[1.0, 2.0], min_length=2, max_length=2, description="range of depth factors"
+    )
+    beta: list[Factor] = Field(
+        default=[1.0, 1.5], min_length=2, max_length=2, description="range of width factors"
+    )
+    gamma: list[Factor] = Field(
+        default=[1.0, 1.5], min_length=2, max_length=2, description="range of resolution factors"
+    )
     step: Step | Annotated[list[Step], Field(min_length=3, max_length=3)] = Field(
         default=0.05,
-        description="of the grid; a list: of alpha, beta, gamma. Gamma has one under `nominal`; else resolution is solved for",
+        description="of the grid; a list: of alpha, beta, gamma. Gamma has one under `nominal`; "
+        "else resolution is solved for",
     )
-    divisor: Annotated[int, Field(ge=1, le=64)] = Field(default=8, description="widths are rounded to multiples of this")
+    divisor: Annotated[int, Field(ge=1, le=64)] = Field(
+        default=8, description="widths are rounded to multiples of this"
+    )
     rounding: Literal["ceil", "round", "balanced"] = Field(
-        default="ceil", description="of depths; ceil is the paper's; balanced: to the nearest for all stages together"
+        default="ceil",
+        description="of depths; ceil is the paper's; balanced: to the nearest for all stages "
+        "together",
     )
-    members: Annotated[int, Field(ge=2, le=10_000)] = Field(default=12, description="train at most this many")
+    members: Annotated[int, Field(ge=2, le=10_000)] = Field(
+        default=12, description="train at most this many"
+    )
     evaluator: str = Field(
-        default="proxy", min_length=1, description="proxy: trainings; law: the stated one; or your own package.module:function"
+        default="proxy",
+        min_length=1,
+        description="proxy: trainings; law: the stated one; or your own package.module:function",
     )
     strategy: Literal["grid", "random", "tpe"] = Field(
-        default="grid", description="which, where the grid has more: far apart, at random, or by TPE on brief trainings"
+        default="grid",
+        description="which, where the grid has more: far apart, at random, or by TPE on brief "
+        "trainings",
     )
     share: Annotated[Finite, Field(gt=0, le=1)] = Field(
-        default=0.4, description="of the epochs of all members with all seeds, the most that a race spends; 1: all are trained"
+        default=0.4,
+        description="of the epochs of all members with all seeds, the most that a race spends; 1: "
+        "all are trained",
     )
-    seeds: Annotated[int, Field(ge=2, le=100)] = Field(default=5, description="trainings of a member, the same seeds for all")
+    seeds: Annotated[int, Field(ge=2, le=100)] = Field(
+        default=5, description="trainings of a member, the same seeds for all"
+    )
     recipe: NamedRecipe = Field(default=Recipe(), description="training of a member")
     phi: list[Annotated[Finite, Field(ge=-20, le=20)]] = Field(
-        default=LADDER, min_length=1, description="of B1, B2, ..., below 0 of B-1, ...; the published family follows these"
+        default=LADDER,
+        min_length=1,
+        description="of B1, B2, ..., below 0 of B-1, ...; the published family follows these",
     )
-    flops: list[Positive] = Field(default=[], description="in place of phi: budgets, each of them met by the largest network")
+    flops: list[Positive] = Field(
+        default=[], description="in place of phi: budgets, each of them met by the largest network"
+    )
     params: list[Positive] = Field(default=[], description="the same of parameters")
-    latency_ms: list[Positive] = Field(default=[], description="the same of milliseconds an image takes on this device")
+    latency_ms: list[Positive] = Field(
+        default=[], description="the same of milliseconds an image takes on this device"
+    )
 
     @model_validator(mode="after")
     def _ranges_rise(self) -> Self:
         for name in ("alpha", "beta", "gamma"):
             low, high = getattr(self, name)
             if low > high:
-                raise ValueError(f"{name}: [{low:g}, {high:g}] falls; write the smaller bound first")
+                raise ValueError(
+                    f"{name}: [{low:g}, {high:g}] falls; write the smaller bound first"
+                )
         return self
 
     @model_validator(mode="after")
     def _there_is_one_ladder(self) -> Self:
-        given = [name for name in ("phi", *BUDGETS) if getattr(self, name) != type(self).model_fields[name].default]
+        given = [
+            name
+            for name in ("phi", *BUDGETS)
+            if getattr(self, name) != type(self).model_fields[name].default
+        ]
         if len(given) > 1:
-            raise ValueError(f"{given[1]}: the family is made by {given[0]} already; give one of phi, {', '.join(BUDGETS)}")
+            raise ValueError(
+                f"{given[1]}: the family is made by {given[0]} already; give one of phi, "
+                f"{', '.join(BUDGETS)}"
+            )
         for name in given:
             if sorted(set(getattr(self, name))) != getattr(self, name):
-                raise ValueError(f"{name}: {getattr(self, name)} does not rise strictly; write each once, the smallest first")
+                raise ValueError(
+                    f"{name}: {getattr(self, name)} does not rise strictly; write each once, the "
+                    "smallest first"
+                )
         return self
 
     @model_validator(mode="after")
@@ -127,13 +203,19 @@ class ScalingSection(Section):
         other = "tolerance" if self.constraint == "nominal" else "nominal_tolerance"
         if getattr(self, other) != type(self).model_fields[other].default:
             own = "nominal_tolerance" if self.constraint == "nominal" else "tolerance"
-            raise ValueError(f"{other}: {getattr(self, other):g} has no meaning for constraint: {self.constraint}; set {own}")
+            raise ValueError(
+                f"{other}: {getattr(self, other):g} has no meaning for constraint: "
+                f"{self.constraint}; set {own}"
+            )
         return self
 
     @model_validator(mode="after")
     def _the_paper_compares_at_one(self) -> Self:
         if self.constraint == "nominal" and self.compare_at != 1:
-            raise ValueError(f"compare_at: {self.compare_at:g} is for constraint: measured; the paper's grid is at phi 1")
+            raise ValueError(
+                f"compare_at: {self.compare_at:g} is for constraint: measured; the paper's grid "
+                "is at phi 1"
+            )
         return self
 
     @model_validator(mode="after")
@@ -142,16 +224,23 @@ class ScalingSection(Section):
             low, high = getattr(self, name)
             solved = name == "gamma" and self.constraint == "measured"
             if low < high < low + step - 1e-9 and not solved:
-                remedy = f"lower it, or write {name}: [{low:g}, {low:g}] to leave the dimension alone"
+                remedy = (
+                    f"lower it, or write {name}: [{low:g}, {low:g}] to leave the dimension alone"
+                )
                 raise ValueError(
-                    f"step: {step:g} is larger than {name}'s range [{low:g}, {high:g}], so only {low:g} is tried; {remedy}"
+                    f"step: {step:g} is larger than {name}'s range [{low:g}, {high:g}], so only "
+                    f"{low:g} is tried; {remedy}"
                 )
         return self
 
     @property
     def steps(self) -> tuple[float, float, float]:
         """Of alpha, beta and gamma."""
-        return (self.step[0], self.step[1], self.step[2]) if isinstance(self.step, list) else (self.step,) * 3
+        return (
+            (self.step[0], self.step[1], self.step[2])
+            if isinstance(self.step, list)
+            else (self.step,) * 3
+        )
 
 
 class ValidationSection(Section):
@@ -164,6 +253,8 @@ class ValidationSection(Section):
     recipe: NamedRecipe = Field(default=Recipe(epochs=20), description="training of a member")
     controls: Annotated[list[str], AfterValidator(_different)] = Field(
         default=["depth", "width", "resolution", "paper"],
-        description="trained beside the largest member, at its FLOPs: depth, width, resolution (that alone is scaled), paper "
-        "(1.2, 1.1, 1.15), a preset, timm:NAME or spec file as it is, another run or its coefficients.yaml; []: none",
+        description="trained beside the largest member, at its FLOPs: depth, width, resolution "
+        "(that alone is scaled), paper "
+        "(1.2, 1.1, 1.15), a preset, timm:NAME or spec file as it is, another run or its "
+        "coefficients.yaml; []: none",
     )

@@ -14,79 +14,132 @@ class SearchSection(Section):
     """The search for a baseline."""
 
     space: str | None = Field(
-        default=None, min_length=1, description="a shipped space or a YAML file; none: the evaluator's own, else small_images"
+        default=None,
+        min_length=1,
+        description="a shipped space or a YAML file; none: the evaluator's own, else small_images",
     )
-    resolution: Count | None = Field(default=None, description="pixels of a side that candidates see; none: the space's own")
+    resolution: Count | None = Field(
+        default=None, description="pixels of a side that candidates see; none: the space's own"
+    )
     strategy: str = Field(
-        default="predictor", min_length=1, description="predictor, random, tpe, evolution, local, nsga2 or ppo"
+        default="predictor",
+        min_length=1,
+        description="predictor, random, tpe, evolution, local, nsga2 or ppo",
     )
     trials: Count = Field(default=100, description="networks trained")
     reward: Literal["soft", "hard", "absolute", "pareto"] = Field(
-        default="soft", description="how accuracy and cost make one number; pareto: two aims, and a front of networks"
+        default="soft",
+        description="how accuracy and cost make one number; pareto: two aims, and a front of "
+        "networks",
     )
     cost: Literal["flops", "params", "activations", "latency"] = Field(
-        default="flops", description="what the reward weighs accuracy against; latency: ms an inference takes on this device"
+        default="flops",
+        description="what the reward weighs accuracy against; latency: ms an inference takes on "
+        "this device",
     )
-    latency_batch: Annotated[int, Field(ge=1, le=4096)] = Field(default=1, description="images of an inference that is timed")
+    latency_batch: Annotated[int, Field(ge=1, le=4096)] = Field(
+        default=1, description="images of an inference that is timed"
+    )
     weight: Annotated[Finite, Field(le=0)] | Literal["auto"] | None = Field(
-        default=None, description="w of the reward; none: the paper's; auto: from the slope of the first trials"
+        default=None,
+        description="w of the reward; none: the paper's; auto: from the slope of the first trials",
     )
-    target: Positive | None = Field(default=None, description="T of the reward in units of the cost; none: the base's cost")
-    min_flops: Positive | None = Field(default=None, description="gate: cheaper networks are never trained")
-    max_flops: Positive | None = Field(default=None, description="gate: dearer networks are never trained")
+    target: Positive | None = Field(
+        default=None, description="T of the reward in units of the cost; none: the base's cost"
+    )
+    min_flops: Positive | None = Field(
+        default=None, description="gate: cheaper networks are never trained"
+    )
+    max_flops: Positive | None = Field(
+        default=None, description="gate: dearer networks are never trained"
+    )
     evaluator: str = Field(
-        default="proxy", min_length=1, description="proxy, accel-nasbench:PATH, or your own package.module:function"
+        default="proxy",
+        min_length=1,
+        description="proxy, accel-nasbench:PATH, or your own package.module:function",
     )
     noise: Fraction = Field(
-        default=0.0, description="standard deviation added to accuracies that are looked up; of accel-nasbench 0.0031"
+        default=0.0,
+        description="standard deviation added to accuracies that are looked up; of accel-nasbench "
+        "0.0031",
     )
     recipe: NamedRecipe = Field(default=Recipe(), description="training of a candidate")
     pruner: Literal["none", "median", "halving", "hyperband"] = Field(
-        default="none", description="stops trainings of the search that fall behind: Optuna's pruners, nas/pruning.py"
+        default="none",
+        description="stops trainings of the search that fall behind: Optuna's pruners, "
+        "nas/pruning.py",
     )
-    stop_after_failures: Count = Field(default=10, description="the search stops after so many failed trials in a row")
-    finalists: Count = Field(default=4, description="best candidates trained again before one is chosen")
+    stop_after_failures: Count = Field(
+        default=10, description="the search stops after so many failed trials in a row"
+    )
+    finalists: Count = Field(
+        default=4, description="best candidates trained again before one is chosen"
+    )
     finalist_seeds: Count = Field(default=2, description="trainings of a finalist")
-    finalist_recipe: NamedRecipe = Field(default=Recipe(epochs=20), description="training of a finalist")
+    finalist_recipe: NamedRecipe = Field(
+        default=Recipe(epochs=20), description="training of a finalist"
+    )
     reference: str = Field(
         default="auto",
         min_length=1,
-        description="trained beside the finalists: a preset, spec file or timm:NAME; none; auto: efficientnet_b0 where cheap",
+        description="trained beside the finalists: a preset, spec file or timm:NAME; none; auto: "
+        "efficientnet_b0 where cheap",
     )
 
     @model_validator(mode="after")
     def _gate_is_open(self) -> Self:
         if self.min_flops and self.max_flops and self.min_flops > self.max_flops:
-            raise ValueError(f"min_flops: {self.min_flops:g} is above max_flops {self.max_flops:g}; swap or widen them")
+            raise ValueError(
+                f"min_flops: {self.min_flops:g} is above max_flops {self.max_flops:g}; swap or "
+                "widen them"
+            )
         return self
 
     @model_validator(mode="after")
     def _something_can_be_pruned(self) -> Self:
         if self.pruner != "none" and self.reward == "pareto":
-            raise ValueError(f"pruner: {self.pruner} compares one number, reward: pareto has two; set pruner: none")
+            raise ValueError(
+                f"pruner: {self.pruner} compares one number, reward: pareto has two; set pruner: "
+                "none"
+            )
         if self.pruner != "none" and self.recipe.epochs == 1:
-            raise ValueError(f"pruner: {self.pruner} can't save any of the one epoch of search.recipe.epochs; set pruner: none")
+            raise ValueError(
+                f"pruner: {self.pruner} can't save any of the one epoch of search.recipe.epochs; "
+                "set pruner: none"
+            )
         return self
 
     @model_validator(mode="after")
     def _batch_is_timed(self) -> Self:
         if self.latency_batch != 1 and self.cost != "latency":
-            raise ValueError(f"latency_batch: {self.latency_batch} is for cost: latency, not {self.cost}; leave it out")
+            raise ValueError(
+                f"latency_batch: {self.latency_batch} is for cost: latency, not {self.cost}; "
+                "leave it out"
+            )
         return self
 
     @model_validator(mode="after")
     def _reward_has_its_own(self) -> Self:
         if self.reward == "pareto" and self.target is not None:
-            raise ValueError(f"target: {self.target:g} has no meaning for a Pareto front; leave it out, or set max_flops")
+            raise ValueError(
+                f"target: {self.target:g} has no meaning for a Pareto front; leave it out, or set "
+                "max_flops"
+            )
         if self.weight == "auto" and self.reward in ("hard", "absolute"):
-            raise ValueError(f"weight: auto fits the soft reward; give the {self.reward} reward a number of 0 or below")
+            raise ValueError(
+                f"weight: auto fits the soft reward; give the {self.reward} reward a number of 0 "
+                "or below"
+            )
         if self.weight == "auto" and self.reward == "soft" and self.trials < FIRST_TRIALS:
             raise ValueError(
-                f"weight: auto needs {FIRST_TRIALS} trials and there are {self.trials}; raise trials or give a number"
+                f"weight: auto needs {FIRST_TRIALS} trials and there are {self.trials}; raise "
+                "trials or give a number"
             )
         return self
 
     @property
     def aims(self) -> tuple[Literal["maximize", "minimize"], ...]:
-        """Which way the values of a recorded trial are to go: its reward up, or accuracy up and cost down."""
+        """Which way the values of a recorded trial are to go: its reward up, or accuracy up and
+        cost down.
+        """
         return ("maximize", "minimize") if self.reward == "pareto" else ("maximize",)

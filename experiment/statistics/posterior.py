@@ -1,16 +1,18 @@
 """What trainings, some of them short, say about the final accuracies of many networks together.
 
-The model, all normal: member m has a final accuracy f_m, and after few epochs lambda * f_m + g_m, where g is the drift: ranks
-that still change. What a seed (at one number of epochs) brings to all its trainings is unknown and free; each training adds
-noise sigma. f and g are random effects; a share of their variance may lie on a smooth surface, quadratic in the members'
-coordinates, the rest is lack of fit. How large all that is nobody knows: sigma is integrated out exactly (Student's t), and
-spread / sigma, drift / spread, lambda and the share of the surface over 256 points of the ranges below, each weighted by its
-likelihood. So what the short trainings are worth is learnt from members trained in both ways, and before there are any it is
-taken as anything from much to nothing.
+The model, all normal: member m has a final accuracy f_m, and after few epochs lambda * f_m + g_m,
+where g is the drift: ranks that still change. What a seed (at one number of epochs) brings to all
+its trainings is unknown and free; each training adds noise sigma. f and g are random effects; a
+share of their variance may lie on a smooth surface, quadratic in the members' coordinates, the rest
+is lack of fit. How large all that is nobody knows: sigma is integrated out exactly (Student's t),
+and spread / sigma, drift / spread, lambda and the share of the surface over 256 points of the
+ranges below, each weighted by its likelihood. So what the short trainings are worth is learnt from
+members trained in both ways, and before there are any it is taken as anything from much to nothing.
 
-Shrinking differences as random effects is what replaces a correction for many comparisons, and what is believed depends on
-the results alone, not on when somebody looked: stopping early needs no correction either. Both hold as far as the model does;
-benchmarks/racing.md says how far that is.
+Shrinking differences as random effects is what replaces a correction for many comparisons, and what
+is believed depends on
+the results alone, not on when somebody looked: stopping early needs no correction either. Both hold
+as far as the model does; benchmarks/racing.md says how far that is.
 """
 
 from collections.abc import Sequence
@@ -24,7 +26,10 @@ from scipy.special import stdtr
 Floats = npt.NDArray[np.float64]
 _POINTS = 256
 _SPREAD = (0.1, 20.0)  # of final accuracies over the noise of one training
-_DRIFT = (0.2, 5.0)  # over the spread: rank correlations of final and short, but for noise, from 0.98 to 0.2
+_DRIFT = (
+    0.2,
+    5.0,
+)  # over the spread: rank correlations of final and short, but for noise, from 0.98 to 0.2
 _LAMBDA = (0.6, 1.8)
 _SURFACE = (0.0, 0.97)
 _NEGLIGIBLE = 1e-4
@@ -40,8 +45,9 @@ class Column:
 
 @dataclass(frozen=True)
 class Belief:
-    """A mixture over points (weights) of Student's t with `freedom` degrees: means (points, members), covariances (points,
-    members, members) of final accuracies, of which only differences count; deviation: of one training."""
+    """A mixture over points (weights) of Student's t with `freedom` degrees: means (points,
+    members), covariances (points, members, members) of final accuracies, of which only differences
+    count; deviation: of one training."""
 
     weights: Floats
     means: Floats
@@ -55,7 +61,9 @@ class Belief:
         return expected - expected.mean()
 
     def chance_above(self, other: int) -> Floats:
-        """(members,): the probability of each that its accuracy is above that of `other`; 0.5 for itself."""
+        """(members,): the probability of each that its accuracy is above that of `other`; 0.5 for
+        itself.
+        """
         difference, scale = self._against(other)
         return self.weights @ stdtr(self.freedom, difference / scale)
 
@@ -68,7 +76,9 @@ class Belief:
             low, high = -reach, reach
             for _ in range(40):
                 middle = (low + high) / 2
-                above = self.weights @ stdtr(self.freedom, (difference[:, first] - middle) / scale[:, first])
+                above = self.weights @ stdtr(
+                    self.freedom, (difference[:, first] - middle) / scale[:, first]
+                )
                 low, high = (middle, high) if above > 1 - share else (low, middle)
             return float(low + high) / 2
 
@@ -82,18 +92,26 @@ class Belief:
 
 
 def believe(
-    columns: Sequence[Column], members: int, *, brief: Sequence[float] | None = None, coordinates: Floats | None = None
+    columns: Sequence[Column],
+    members: int,
+    *,
+    brief: Sequence[float] | None = None,
+    coordinates: Floats | None = None,
 ) -> Belief:
-    """brief: the accuracy of each member in one short training, all with one seed; coordinates: (members, any), such as log
-    alpha, log beta, log gamma; none: no surface.
+    """brief: the accuracy of each member in one short training, all with one seed; coordinates:
+    (members, any), such as log alpha, log beta, log gamma; none: no surface.
 
-    Raises ValueError where no two members have been trained alike, since then nothing can be compared.
+    Raises ValueError where no two members have been trained alike, since then nothing can be
+    compared.
     """
     spread, drift, slope, share = _hyper()
     values, vectors = _surface(members, coordinates)
-    own = (1 - share[:, None]) + share[:, None] * values  # variance of each direction, in units of the whole; (points, members)
+    own = (1 - share[:, None]) + share[
+        :, None
+    ] * values  # variance of each direction, in units of the whole; (points, members)
     within, right, squares, freedom = _sums(columns, members)
-    # In the basis of the directions the prior and the short trainings are diagonal. The last is the level of all: free.
+    # In the basis of the directions the prior and the short trainings are diagonal. The last is the
+    # level of all: free.
     precision = np.zeros((_POINTS, members, members)) + vectors.T @ within @ vectors
     rights = np.zeros((_POINTS, members)) + vectors.T @ right
     diagonal = 1 / (spread[:, None] ** 2 * own)
@@ -116,12 +134,14 @@ def believe(
     kept = weights > _NEGLIGIBLE
     weights, variance = weights[kept] / weights[kept].sum(), residual[kept] / freedom
     covariances = vectors @ (np.linalg.inv(precision[kept]) * variance[:, None, None]) @ vectors.T
-    return Belief(weights, means[kept] @ vectors.T, covariances, freedom, float(weights @ np.sqrt(variance)))
+    return Belief(
+        weights, means[kept] @ vectors.T, covariances, freedom, float(weights @ np.sqrt(variance))
+    )
 
 
 def _sums(columns: Sequence[Column], members: int) -> tuple[Floats, Floats, float, int]:
-    """What columns come down to once the effect of each is taken out: information (members, members), right-hand side
-    (members,), sum of squares, degrees of freedom."""
+    """What columns come down to once the effect of each is taken out: information (members,
+    members), right-hand side (members,), sum of squares, degrees of freedom."""
     within, right, squares, freedom = np.zeros((members, members)), np.zeros(members), 0.0, 0
     for column in columns:
         rows = np.array(column.members)
@@ -135,8 +155,12 @@ def _sums(columns: Sequence[Column], members: int) -> tuple[Floats, Floats, floa
 
 @cache
 def _hyper() -> tuple[Floats, Floats, Floats, Floats]:
-    """256 points that fill the four ranges evenly (Halton, bases 2, 3, 5, 7): spread, drift over it, lambda, share."""
-    spread, drift, slope, share = (np.array([_halton(index, base) for index in range(1, _POINTS + 1)]) for base in (2, 3, 5, 7))
+    """256 points that fill the four ranges evenly (Halton, bases 2, 3, 5, 7): spread, drift over
+    it, lambda, share.
+    """
+    spread, drift, slope, share = (
+        np.array([_halton(index, base) for index in range(1, _POINTS + 1)]) for base in (2, 3, 5, 7)
+    )
 
     def geometric(bounds: tuple[float, float], at: Floats) -> Floats:
         return bounds[0] * (bounds[1] / bounds[0]) ** at
@@ -144,7 +168,12 @@ def _hyper() -> tuple[Floats, Floats, Floats, Floats]:
     def even(bounds: tuple[float, float], at: Floats) -> Floats:
         return bounds[0] + (bounds[1] - bounds[0]) * at
 
-    return geometric(_SPREAD, spread), geometric(_DRIFT, drift), geometric(_LAMBDA, slope), even(_SURFACE, share)
+    return (
+        geometric(_SPREAD, spread),
+        geometric(_DRIFT, drift),
+        geometric(_LAMBDA, slope),
+        even(_SURFACE, share),
+    )
 
 
 def _halton(index: int, base: int) -> float:
@@ -157,8 +186,8 @@ def _halton(index: int, base: int) -> float:
 
 
 def _surface(members: int, coordinates: Floats | None) -> tuple[Floats, Floats]:
-    """Eigenvalues and vectors of the covariance that a quadratic with random coefficients gives, of mean variance 1; the last
-    is the constant."""
+    """Eigenvalues and vectors of the covariance that a quadratic with random coefficients gives, of
+    mean variance 1; the last is the constant."""
     covariance, level = np.zeros((members, members)), np.full((members, members), 1 / members)
     if coordinates is not None:
         centred = coordinates - coordinates.mean(0)
@@ -169,6 +198,8 @@ def _surface(members: int, coordinates: Floats | None) -> tuple[Floats, Floats]:
         features = features - features.mean(0)
         covariance = features @ features.T
         covariance = covariance / max(float(np.trace(covariance)) / members, 1e-12)
-    values, vectors = np.linalg.eigh(covariance + 2 * members * level)  # no other direction has as much
+    values, vectors = np.linalg.eigh(
+        covariance + 2 * members * level
+    )  # no other direction has as much
     values[-1] = 0.0
     return (np.ones(members) if coordinates is None else np.maximum(values, 0.0)), vectors

@@ -1,4 +1,6 @@
-"""The best network of a space under an evaluator that answers for batches: the level that regret is measured from."""
+"""The best network of a space under an evaluator that answers for batches: the level that regret is
+measured from.
+"""
 
 from collections.abc import Callable
 
@@ -14,9 +16,12 @@ _CENTRES = 100
 _STEPS = 60
 
 
-def best_reward(problem: Problem, accuracies: Callable[[Indices], Floats], *, seed: int = 0) -> float:
-    """The highest reward met on a beam search over single changes from the best of many random networks. Not proven to be
-    the optimum; on Accel-NASBench's surrogate ten seeds found the same."""
+def best_reward(
+    problem: Problem, accuracies: Callable[[Indices], Floats], *, seed: int = 0
+) -> float:
+    """The highest reward met on a beam search over single changes from the best of many random
+    networks. Not proven to be the optimum; on Accel-NASBench's surrogate ten seeds found the same.
+    """
     generator = np.random.default_rng(seed)
 
     def rewards(indices: Indices) -> Floats:
@@ -33,5 +38,8 @@ def best_reward(problem: Problem, accuracies: Callable[[Indices], Floats], *, se
             break
         centres, reached = centres[order], values[order]
         around = problem.neighbours(centres, 1 << 30, generator)
-        centres, values = np.concatenate([centres, around]), np.concatenate([reached, rewards(around)])
+        centres, values = (
+            np.concatenate([centres, around]),
+            np.concatenate([reached, rewards(around)]),
+        )
     return float(values.max())

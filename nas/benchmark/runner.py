@@ -1,7 +1,8 @@
 """One searcher on one evaluator with one seed, as a job of plain data: what it measured, in order.
 
-Our strategies run through the same search as in life, on an in-memory record; peers through the loop of `peers`. Both see the
-evaluator's accuracies with noise added, if any is; the `true` rewards are without.
+Our strategies run through the same search as in life, on an in-memory record; peers through the
+loop of `peers`. Both see the evaluator's accuracies with noise added, if any is; the `true` rewards
+are without.
 """
 
 import time
@@ -33,7 +34,9 @@ SEARCHERS = (*STRATEGIES, *PEERS)
 
 
 class _Watch(InlineExecutor):
-    """Notes how long the driver took from one result to the next job: the time of a proposal, and of recording it."""
+    """Notes how long the driver took from one result to the next job: the time of a proposal, and
+    of recording it.
+    """
 
     def __init__(self) -> None:
         super().__init__(1)
@@ -51,8 +54,8 @@ class _Watch(InlineExecutor):
 
 
 def run(*, searcher: str, space: str, section: dict[str, Any], seed: int) -> dict[str, Any]:
-    """The job. Lists over the evaluations in their order: `rewards` as the searcher saw them, `true` rewards, `flops`,
-    `seconds` of proposing each; failures are left out."""
+    """The job. Lists over the evaluations in their order: `rewards` as the searcher saw them,
+    `true` rewards, `flops`, `seconds` of proposing each; failures are left out."""
     options = SearchSection(**section)
     searched = load_space(space)
     noisy = make_evaluator(options, None, limit_seconds=3600.0)
@@ -65,7 +68,10 @@ def run(*, searcher: str, space: str, section: dict[str, Any], seed: int) -> dic
     rewards = [seen for _, seen in measured]
     truth = rewards
     if options.noise:
-        truth = [reward(look_up(exact, spec, options), price_of(spec, reward.metric)) for spec, _ in measured]
+        truth = [
+            reward(look_up(exact, spec, options), price_of(spec, reward.metric))
+            for spec, _ in measured
+        ]
     return {
         "rewards": rewards,
         "true": truth,
@@ -81,7 +87,12 @@ def look_up(evaluator: Evaluator, spec: ArchSpec, options: SearchSection) -> flo
 
 
 def _ours(
-    strategy: str, space: SearchSpace, options: SearchSection, evaluator: Evaluator, executor: Executor, seed: int
+    strategy: str,
+    space: SearchSpace,
+    options: SearchSection,
+    evaluator: Evaluator,
+    executor: Executor,
+    seed: int,
 ) -> list[tuple[ArchSpec, float]]:
     result = search(
         space,
@@ -96,7 +107,12 @@ def _ours(
 
 
 def _peer(
-    name: str, space: SearchSpace, options: SearchSection, evaluator: Evaluator, executor: Executor, seed: int
+    name: str,
+    space: SearchSpace,
+    options: SearchSection,
+    evaluator: Evaluator,
+    executor: Executor,
+    seed: int,
 ) -> list[tuple[ArchSpec, float]]:
     reward = reward_of(options, space, weight=None)
     measured: list[tuple[ArchSpec, float]] = []

@@ -1,4 +1,5 @@
-"""Other libraries' searchers as they come: no gate, no memory of what was measured, nothing known of cost.
+"""Other libraries' searchers as they come: no gate, no memory of what was measured, nothing known
+of cost.
 
 Each is called with a space, an `evaluate(choices) -> reward`, how many evaluations, and a seed.
 """
@@ -28,18 +29,26 @@ def _optuna(sampler: Callable[[int], BaseSampler]) -> Peer:
     return run
 
 
-def _syne_tune_evolution(space: SearchSpace, evaluate: Evaluate, evaluations: int, seed: int) -> None:
-    """Syne Tune's regularized evolution (population 100, sample 10, its defaults). ImportError without syne-tune."""
+def _syne_tune_evolution(
+    space: SearchSpace, evaluate: Evaluate, evaluations: int, seed: int
+) -> None:
+    """Syne Tune's regularized evolution (population 100, sample 10, its defaults). ImportError
+    without syne-tune.
+    """
     from syne_tune.config_space import choice
     from syne_tune.optimizer.schedulers.searchers.regularized_evolution import RegularizedEvolution
 
     np.random.seed(seed)
     # By position: it wants the values of a choice to be of one type.
-    positions = {decision.name: choice(list(range(len(decision.values)))) for decision in space.decisions}
+    positions = {
+        decision.name: choice(list(range(len(decision.values)))) for decision in space.decisions
+    }
     searcher = RegularizedEvolution(positions, random_seed=seed)
     for number in range(evaluations):
         config = searcher.suggest()
-        reward = evaluate(space.choices([int(config[decision.name]) for decision in space.decisions]))
+        reward = evaluate(
+            space.choices([int(config[decision.name]) for decision in space.decisions])
+        )
         searcher.on_trial_complete(number, config, -reward)
 
 

@@ -1,4 +1,6 @@
-"""Who says how accurate a network is. An evaluator turns (spec, recipe, seed) into a job whose value is a Measurement."""
+"""Who says how accurate a network is. An evaluator turns (spec, recipe, seed) into a job whose
+value is a Measurement.
+"""
 
 from phinas.experiment.errors import InputError
 from phinas.experiment.schema.config import SearchSection
@@ -17,16 +19,22 @@ EVALUATORS = {
 OWN_SPACES = {"accel-nasbench": SPACE}
 
 
-def make_evaluator(section: SearchSection, trainer: Trainer | None, *, limit_seconds: float) -> Evaluator:
-    """The evaluator that `search.evaluator` names: proxy, accel-nasbench:PATH, or a user's package.module:function.
+def make_evaluator(
+    section: SearchSection, trainer: Trainer | None, *, limit_seconds: float
+) -> Evaluator:
+    """The evaluator that `search.evaluator` names: proxy, accel-nasbench:PATH, or a user's
+    package.module:function.
 
-    trainer: only proxy needs one. limit_seconds: of one call of a user's function. Raises InputError where the name is none of
-    these or can't be imported or read.
+    trainer: only proxy needs one. limit_seconds: of one call of a user's function. Raises
+    InputError where the name is none of these or can't be imported or read.
     """
     name = section.evaluator
     if name == "proxy":
         if trainer is None:
-            raise InputError("search.evaluator: proxy trains networks and there are no images; name them with --data")
+            raise InputError(
+                "search.evaluator: proxy trains networks and there are no images; name them with "
+                "--data"
+            )
         return ProxyEvaluator(trainer)
     evaluator = _looked_up(name, limit_seconds)
     return NoisyEvaluator(evaluator, section.noise) if section.noise else evaluator
@@ -36,8 +44,12 @@ def _looked_up(name: str, limit_seconds: float) -> Evaluator:
     kind, _, rest = name.partition(":")
     if kind == "accel-nasbench":
         if not rest:
-            raise InputError(f"search.evaluator: {name!r} names no archive; write accel-nasbench:PATH")
+            raise InputError(
+                f"search.evaluator: {name!r} names no archive; write accel-nasbench:PATH"
+            )
         return AccelNasbenchEvaluator(rest, limit_seconds=limit_seconds)
     if rest:
         return FunctionEvaluator(name, limit_seconds)
-    raise InputError(f"search.evaluator: {name!r} is none of proxy, accel-nasbench:PATH, package.module:function")
+    raise InputError(
+        f"search.evaluator: {name!r} is none of proxy, accel-nasbench:PATH, package.module:function"
+    )

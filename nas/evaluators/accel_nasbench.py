@@ -1,9 +1,11 @@
-"""Accel-NASBench (2024) as an evaluator: ImageNet accuracy of any network of its space in a millisecond, without a GPU.
+"""Accel-NASBench (2024) as an evaluator: ImageNet accuracy of any network of its space in a
+millisecond, without a GPU.
 
-Its authors trained 5,138 networks, one seed each, under one short schedule. Here a Gaussian process is fitted to them (5,125
-different networks; those trained twice count with their mean), so that the other 1e11 have an accuracy too. A tenth is held
-out first, and what the process says of it is reported (the authors' own surrogate: R2 0.983, Kendall tau 0.917); then it
-is fitted to all. The fit takes a minute and is kept in the user's cache, named by the hash of the records.
+Its authors trained 5,138 networks, one seed each, under one short schedule. Here a Gaussian process
+is fitted to them (5,125 different networks; those trained twice count with their mean), so that the
+other 1e11 have an accuracy too. A tenth is held out first, and what the process says of it is
+reported (the authors' own surrogate: R2 0.983, Kendall tau 0.917); then it is fitted to all. The
+fit takes a minute and is kept in the user's cache, named by the hash of the records.
 """
 
 import hashlib
@@ -28,7 +30,13 @@ from phinas.experiment.measurement import Measurement
 from phinas.experiment.run_dir import write_atomic
 from phinas.experiment.schema.config import Recipe
 from phinas.nas.surrogate.features import Features
-from phinas.nas.surrogate.gaussian_process import Floats, GaussianProcess, Hyperparameters, standard, tune
+from phinas.nas.surrogate.gaussian_process import (
+    Floats,
+    GaussianProcess,
+    Hyperparameters,
+    standard,
+    tune,
+)
 from phinas.space.loading import load_space
 from phinas.space.search_spaces.cost_tables import CostTables
 from phinas.space.search_spaces.inactive_choices import Indices
@@ -36,7 +44,9 @@ from phinas.space.search_spaces.search_space import Choices, SearchSpace
 from phinas.space.spec import ArchSpec, SpecError
 
 SPACE = "accel_nasbench"
-NOISE = 0.0031  # standard deviation over seeds of one network's accuracy, in the authors' ablation (117 networks, 3 seeds)
+# standard deviation over seeds of one network's accuracy, in the authors' ablation (117 networks, 3
+# seeds)
+NOISE = 0.0031
 _NO_RECORDS = "is not the archive of Accel-NASBench's records"
 _REMEDY = "name the whole of the authors' anb_dataset_jsons.tar.gz"
 _HELD_OUT = 512
@@ -46,9 +56,11 @@ _FIT = 2  # another number where the same records come to another fit
 
 @dataclass(frozen=True)
 class Surrogate:
-    """The fitted process: mean of features `known` (networks, features) under `theta`, and how well it does.
+    """The fitted process: mean of features `known` (networks, features) under `theta`, and how well
+    it does.
 
-    r2, tau: on networks held out, of a fit without them. noise: of one training, as the fit estimates it (a fraction).
+    r2, tau: on networks held out, of a fit without them. noise: of one training, as the fit
+    estimates it (a fraction).
     """
 
     theta: Hyperparameters
@@ -61,7 +73,9 @@ class Surrogate:
     noise: float
 
     def accuracies(self, indices: Indices) -> Floats:
-        """Expected ImageNet top-1 as fractions: (networks, decisions) of the space -> (networks,)."""
+        """Expected ImageNet top-1 as fractions: (networks, decisions) of the space ->
+        (networks,).
+        """
         covariance = self.theta.covariance(features()(indices), self.known)
         return np.clip(self.mean + self.scale * (covariance @ self.weights), 0.0, 1.0)
 
@@ -79,8 +93,8 @@ def features() -> Features:
 
 @lru_cache(maxsize=2)
 def read_records(path: Path) -> tuple[Indices, Floats]:
-    """The different networks of the authors' archive (anb_dataset_jsons.tar.gz, or a folder of its records) and their top-1
-    as fractions, in a fixed order. Raises InputError where it is none."""
+    """The different networks of the authors' archive (anb_dataset_jsons.tar.gz, or a folder of its
+    records) and their top-1 as fractions, in a fixed order. Raises InputError where it is none."""
     measured: dict[tuple[int, ...], list[float]] = {}
     try:
         for text in _texts(path):
@@ -90,11 +104,22 @@ def read_records(path: Path) -> tuple[Indices, Floats]:
             if not 0 <= accuracy <= 1:
                 raise ValueError(f"val_top1: {100 * accuracy:g} is no percentage")
             measured.setdefault(row, []).append(accuracy)
-    except (OSError, tarfile.TarError, EOFError, zlib.error, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (
+        OSError,
+        tarfile.TarError,
+        EOFError,
+        zlib.error,
+        ValueError,
+        KeyError,
+        TypeError,
+        RecursionError,
+    ) as error:
         why = f"{type(error).__name__}: {error}".splitlines()[0]
         raise InputError(f"search.evaluator: {path}: {_NO_RECORDS} ({why}); {_REMEDY}") from None
     if len(measured) <= 2 * _HELD_OUT:
-        raise InputError(f"search.evaluator: {path}: has {len(measured):,} records, too few to fit; {_REMEDY}")
+        raise InputError(
+            f"search.evaluator: {path}: has {len(measured):,} records, too few to fit; {_REMEDY}"
+        )
     rows = sorted(measured)
     return np.array(rows), np.array([np.mean(measured[row]) for row in rows])
 
@@ -123,7 +148,9 @@ def choices_of(architecture: Mapping[str, Any]) -> Choices:
 
 
 def fit(known: Floats, accuracies: Floats) -> Surrogate:
-    """Hold a tenth out, fit and score; then fit to all with the same hyperparameters: (networks, features), (networks,)."""
+    """Hold a tenth out, fit and score; then fit to all with the same hyperparameters: (networks,
+    features), (networks,).
+    """
     from scipy.stats import kendalltau
 
     order = np.random.default_rng(0).permutation(len(known))
@@ -157,13 +184,22 @@ def surrogate(path: Path) -> Surrogate:
     try:
         with kept.open("rb") as file, np.load(file, allow_pickle=False) as facts:
             scalars = {name: float(facts[name]) for name in ("mean", "scale", "r2", "tau", "noise")}
-            return Surrogate(Hyperparameters(facts["logs"], facts["groups"]), known, facts["weights"], **scalars)
+            return Surrogate(
+                Hyperparameters(facts["logs"], facts["groups"]), known, facts["weights"], **scalars
+            )
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         pass  # not there, or torn: made anew
     made = fit(known, accuracies)
     held = BytesIO()
     scalars = {name: getattr(made, name) for name in ("mean", "scale", "r2", "tau", "noise")}
-    np.savez(held, allow_pickle=False, logs=made.theta.logs, groups=made.theta.groups, weights=made.weights, **scalars)
+    np.savez(
+        held,
+        allow_pickle=False,
+        logs=made.theta.logs,
+        groups=made.theta.groups,
+        weights=made.weights,
+        **scalars,
+    )
     try:
         write_atomic(kept, held.getvalue())
     except OSError:
@@ -185,7 +221,9 @@ class AccelNasbenchEvaluator:
         self._path = Path(path).expanduser().absolute()
         if not self._path.exists():
             raise InputError(f"search.evaluator: {path!r} does not exist; {_REMEDY}")
-        read_records(self._path)  # a second, and what is wrong with it is told before anything is written
+        read_records(
+            self._path
+        )  # a second, and what is wrong with it is told before anything is written
         self._limit_seconds = limit_seconds
 
     def facts(self) -> dict[str, Any]:
@@ -193,7 +231,8 @@ class AccelNasbenchEvaluator:
         fitted = surrogate(self._path)
         scores = f"held-out R2 {fitted.r2:.3f}, Kendall tau {fitted.tau:.3f}"
         return {
-            "accuracies": f"Gaussian process fitted to {len(fitted.known):,} networks of Accel-NASBench ({scores})",
+            "accuracies": f"Gaussian process fitted to {len(fitted.known):,} networks of "
+            f"Accel-NASBench ({scores})",
             "held_out_r2": fitted.r2,
             "held_out_kendall_tau": fitted.tau,
         }
@@ -201,12 +240,15 @@ class AccelNasbenchEvaluator:
     def require_space(self, searched: SearchSpace) -> None:
         """Raises InputError where networks of that space have no accuracy here."""
         first = {decision.name: decision.values[0] for decision in searched.decisions}
-        for name, value in ((decision.name, value) for decision in searched.decisions for value in decision.values):
+        for name, value in (
+            (decision.name, value) for decision in searched.decisions for value in decision.values
+        ):
             try:
                 space().encode(searched.decode(first | {name: value}))
             except SpecError as error:
                 raise InputError(
-                    f"search.space: {searched.name!r} holds networks that are not of space {SPACE!r} ({error}), "
+                    f"search.space: {searched.name!r} holds networks that are not of space "
+                    f"{SPACE!r} ({error}), "
                     f"and accel-nasbench knows no others; use --space {SPACE} at its own resolution"
                 ) from None
 
@@ -218,7 +260,9 @@ class AccelNasbenchEvaluator:
 
         def accuracies(indices: Indices) -> Floats:
             specs = [searched.decode(searched.choices(row)) for row in indices.tolist()]
-            return fitted.accuracies(np.array([space().indices(space().encode(spec)) for spec in specs]))
+            return fitted.accuracies(
+                np.array([space().indices(space().encode(spec)) for spec in specs])
+            )
 
         return accuracies
 

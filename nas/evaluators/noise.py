@@ -1,5 +1,5 @@
-"""Any evaluator with noise added to its accuracies, so that searchers on a table are compared as in life: there, a network
-trained again with another seed gives another accuracy."""
+"""Any evaluator with noise added to its accuracies, so that searchers on a table are compared as in
+life: there, a network trained again with another seed gives another accuracy."""
 
 from typing import Any
 
@@ -39,10 +39,14 @@ class NoisyEvaluator:
         luck = {"deviation": self._deviation, "seed": seed_of(seed, spec.spec_id)}
         payload = {"function": inner.function, "payload": inner.payload, **luck}
         function = "phinas.nas.evaluators.noise:measure"
-        return Job(job_key(function, luck | {"inner": inner.key}), function, payload, inner.limit_seconds)
+        return Job(
+            job_key(function, luck | {"inner": inner.key}), function, payload, inner.limit_seconds
+        )
 
 
-def measure(*, function: str, payload: dict[str, Any], deviation: float, seed: int) -> dict[str, Any]:
+def measure(
+    *, function: str, payload: dict[str, Any], deviation: float, seed: int
+) -> dict[str, Any]:
     """The job: what the inner evaluator's gives, with noise added; never outside 0 to 1."""
     value = resolve(function)(**payload)
     noise = float(np.random.default_rng(seed).normal()) * deviation

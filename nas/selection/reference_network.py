@@ -1,9 +1,11 @@
-"""The published network beside what was found: trained under exactly the finalists' recipe, seeds, resolution and classes, and
-judged by the same reward. What acts in training only (dropout, stochastic depth, momentum of batch norm) is as in the search's
-networks too: B0's own momentum needs thousands of steps. To rediscover it is to reach its reward under the same proxy, not to
-find the same network.
+"""The published network beside what was found: trained under exactly the finalists' recipe, seeds,
+resolution and classes, and judged by the same reward. What acts in training only (dropout,
+stochastic depth, momentum of batch norm) is as in the search's
+networks too: B0's own momentum needs thousands of steps. To rediscover it is to reach its reward
+under the same proxy, not to find the same network.
 
-`search.reference` names it; `auto` is EfficientNet-B0 where that costs little against the search, and says why where not.
+`search.reference` names it; `auto` is EfficientNet-B0 where that costs little against the search,
+and says why where not.
 """
 
 import math
@@ -47,8 +49,9 @@ class Reference:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A reference that was trained. rewards: by seed, as `accuracies`; search_accuracy: of a training like those of the search,
-    with its seed (None: that one failed); latency_ms: where latency is the cost."""
+    """A reference that was trained. rewards: by seed, as `accuracies`; search_accuracy: of a
+    training like those of the search, with its seed (None: that one failed); latency_ms: where
+    latency is the cost."""
 
     name: str
     spec: ArchSpec
@@ -69,7 +72,9 @@ def require_reference(name: str) -> None:
         raise InputError(f"search.reference: {error}; or write none, or auto") from None
 
 
-def resolve(section: SearchSection, gate: Gate, base: ArchSpec, *, dearest: float) -> Reference | None:
+def resolve(
+    section: SearchSection, gate: Gate, base: ArchSpec, *, dearest: float
+) -> Reference | None:
     """What `search.reference` means for the images and the resolution of `base`; None for `none`.
 
     dearest: FLOPs of the dearest trial. Raises SpecError or YamlError for a name that is none.
@@ -85,19 +90,26 @@ def resolve(section: SearchSection, gate: Gate, base: ArchSpec, *, dearest: floa
         return Reference(name, None, f"it can't be made for the images of this search ({error})")
     flops = cost(spec).flops
     if section.reference == "auto" and not gate.admits(flops):
-        return Reference(name, None, f"its {flops:,} FLOPs at {base.resolution} pixels are outside search.min_flops, max_flops")
+        return Reference(
+            name,
+            None,
+            f"its {flops:,} FLOPs at {base.resolution} pixels are outside search.min_flops, "
+            "max_flops",
+        )
     if section.reference == "auto" and flops > _MOST * dearest:
         return Reference(
             name,
             None,
-            f"its {flops:,} FLOPs at {base.resolution} pixels are over {_MOST} times those of the dearest trial; "
+            f"its {flops:,} FLOPs at {base.resolution} pixels are over {_MOST} times those of the "
+            "dearest trial; "
             f"search.reference: {name} takes it all the same",
         )
     return Reference(name, spec)
 
 
 class Beside:
-    """The trainings of a reference beside those of the finalists. One more is like those of the search, to be seen among them.
+    """The trainings of a reference beside those of the finalists. One more is like those of the
+    search, to be seen among them.
 
     seeds: of the finalists' trainings.
     """
@@ -125,11 +137,17 @@ class Beside:
 
         def task(recipe: Recipe, training_seed: int) -> Task:
             assert self._reference is not None
-            facts = {"spec_id": spec.spec_id, "flops": cost(spec).flops, "reference": self._reference.name}
+            facts = {
+                "spec_id": spec.spec_id,
+                "flops": cost(spec).flops,
+                "reference": self._reference.name,
+            }
             return Task(evaluator.job(spec, recipe, training_seed), facts | {"seed": training_seed})
 
         self._again = [task(section.finalist_recipe, training_seed) for training_seed in seeds]
-        self._trial = next((trial for trial in result.trials if trial.spec.spec_id == spec.spec_id), None)
+        self._trial = next(
+            (trial for trial in result.trials if trial.spec.spec_id == spec.spec_id), None
+        )
         if self._trial is None:
             self._short = task(section.recipe, seed_of(seed, "search"))
 
@@ -138,8 +156,14 @@ class Beside:
         return [*self._again, *([self._short] if self._short else [])]
 
     def time(self, ledger: Ledger, stopwatch: Stopwatch | None, executor: Executor) -> None:
-        """Where latency is the cost: time the reference, or read its time from `ledger`. No job may be under way."""
-        if self._reward.metric != "latency" or self._reference is None or self._reference.spec is None:
+        """Where latency is the cost: time the reference, or read its time from `ledger`. No job may
+        be under way.
+        """
+        if (
+            self._reward.metric != "latency"
+            or self._reference is None
+            or self._reference.spec is None
+        ):
             return
         if self._trial is not None:
             self._latency = self._trial.latency_ms
@@ -147,7 +171,9 @@ class Beside:
             raise ValueError("a reference whose cost is latency needs a stopwatch")
         else:
             try:
-                self._latency = Latencies(ledger, stopwatch).time_apart(self._reference.spec, executor)
+                self._latency = Latencies(ledger, stopwatch).time_apart(
+                    self._reference.spec, executor
+                )
             except NothingFound as error:
                 self._leave_out(str(error))
 
@@ -160,7 +186,9 @@ class Beside:
         """What came of its trainings: measured, or left out with the reason."""
         found = paired_accuracies(self._again, outcomes)
         if self._again and not found:
-            self._leave_out(reasons_of({task.job.key: outcomes[task.job.key] for task in self._again}))
+            self._leave_out(
+                reasons_of({task.job.key: outcomes[task.job.key] for task in self._again})
+            )
         if self._reference is None or self._reference.spec is None:
             return self._reference
         spec = self._reference.spec
@@ -182,8 +210,9 @@ class Beside:
 
 @dataclass(frozen=True, slots=True)
 class Rediscovery:
-    """ahead: by how much the chosen network's mean reward is above the reference's; low, high: the 95% interval of that
-    (infinite where one training each tells nothing). The chosen one is the best of `finalists`, which widens the interval."""
+    """ahead: by how much the chosen network's mean reward is above the reference's; low, high: the
+    95% interval of that (infinite where one training each tells nothing). The chosen one is the
+    best of `finalists`, which widens the interval."""
 
     same: bool
     ahead: float
@@ -192,11 +221,15 @@ class Rediscovery:
 
     @property
     def reached(self) -> bool | None:
-        """Whether the chosen network has at least the reward of the reference; None: it can't be told."""
+        """Whether the chosen network has at least the reward of the reference; None: it can't be
+        told.
+        """
         return True if self.low >= 0 else False if self.high < 0 else None
 
 
-def rediscovery(rewards: Mapping[str, Sequence[float]], chosen: str, measured: Measured) -> Rediscovery:
+def rediscovery(
+    rewards: Mapping[str, Sequence[float]], chosen: str, measured: Measured
+) -> Rediscovery:
     """rewards: of the finalists by spec_id."""
     name = measured.spec.spec_id
     if name == chosen:
@@ -206,7 +239,9 @@ def rediscovery(rewards: Mapping[str, Sequence[float]], chosen: str, measured: M
 
 
 def to_dict(measured: Measured, found: Rediscovery, *, trained: bool = True) -> dict[str, Any]:
-    """What `search/baseline.yaml` holds of a reference that was measured. trained: by a training, not by a look-up."""
+    """What `search/baseline.yaml` holds of a reference that was measured. trained: by a training,
+    not by a look-up.
+    """
     spec = measured.spec
     return {
         "name": measured.name,
@@ -230,7 +265,9 @@ def explain(name: str, found: Rediscovery, *, trained: bool = True) -> str:
     """The answer in words."""
     if found.same:
         return f"it rediscovers {name}: it is that network"
-    kind, where = ("training", "under the same proxy") if trained else ("measurement", "measured alike")
+    kind, where = (
+        ("training", "under the same proxy") if trained else ("measurement", "measured alike")
+    )
     answer = {
         True: f"it rediscovers {name}: {where} its reward is at least as high",
         False: f"it does not reach {name}: {where} its reward is lower",

@@ -1,7 +1,8 @@
-"""The strategies by name. Each is an Optuna sampler, made anew for every proposal from the problem and that proposal's seed.
+"""The strategies by name. Each is an Optuna sampler, made anew for every proposal from the problem
+and that proposal's seed.
 
-What a strategy proposes is a function of that seed and of the history in the study, so a search that was killed and resumed
-proposes what an uninterrupted one would.
+What a strategy proposes is a function of that seed and of the history in the study, so a search
+that was killed and resumed proposes what an uninterrupted one would.
 """
 
 from collections.abc import Callable
@@ -40,16 +41,22 @@ STRATEGIES: dict[str, Callable[[Problem, int], BaseSampler]] = {
     "ppo": PPOSampler,
 }
 
-# Those that can look for a front of accuracy against cost (reward: pareto) as well as for the best reward.
+# Those that can look for a front of accuracy against cost (reward: pareto) as well as for the best
+# reward.
 FOR_FRONTS = ("predictor", "random", "tpe", "evolution", "nsga2")
 
 
 def require_strategy(name: str, *, pareto: bool) -> None:
-    """Raises InputError where there is no such strategy, or where it can't look for a front and is asked to."""
+    """Raises InputError where there is no such strategy, or where it can't look for a front and is
+    asked to.
+    """
     if name not in STRATEGIES:
-        raise InputError(f"search.strategy: {name!r} is not a strategy; there are: {', '.join(STRATEGIES)}")
+        raise InputError(
+            f"search.strategy: {name!r} is not a strategy; there are: {', '.join(STRATEGIES)}"
+        )
     if pareto and name not in FOR_FRONTS:
         able = ", ".join(FOR_FRONTS)
         raise InputError(
-            f"search.strategy: {name} looks for one best reward, not for a front (search.reward: pareto); {able} can"
+            f"search.strategy: {name} looks for one best reward, not for a front (search.reward: "
+            f"pareto); {able} can"
         )

@@ -1,10 +1,11 @@
 """Ours: learn the accuracy, know the cost, and measure next what promises most.
 
-A Gaussian process learns accuracy from the trials so far (`phinas.nas.surrogate`), every network's cost is known exactly, and the
-reward is a straight line in accuracy, so the improvement that a network promises has a closed form. It is climbed over
-single changes, from the best networks measured and from fresh samples. Bayesian optimisation of architectures with a local
-search of what they promise is BANANAS' (White et al., arXiv:1910.11858); that cost is known and only accuracy learned is the
-difference.
+A Gaussian process learns accuracy from the trials so far (`phinas.nas.surrogate`), every network's
+cost is known exactly, and the reward is a straight line in accuracy, so the improvement that a
+network promises has a closed form. It is climbed over single changes, from the best networks
+measured and from fresh samples. Bayesian optimisation of architectures with a local search of what
+they promise is BANANAS' (White et al., arXiv:1910.11858); that cost is known and only accuracy
+learned is the difference.
 """
 
 from collections.abc import Callable
@@ -25,8 +26,9 @@ from phinas.space.search_spaces.search_space import Choices
 Prices = Callable[[Indices], Floats]  # (networks, decisions) -> (networks,)
 Promise = Callable[[Indices], Floats]
 
-# Trials drawn at random. Measured on Accel-NASBench's surrogate, 8 seeds, before features were grouped, regret x100 after 100
-# evaluations: with noise 8 0.73, 12 0.75, 16 0.36, 24 0.43, 32 0.56; without noise 8 0.14, 16 0.10, 24 0.13.
+# Trials drawn at random. Measured on Accel-NASBench's surrogate, 8 seeds, before features were
+# grouped, regret x100 after 100 evaluations: with noise 8 0.73, 12 0.75, 16 0.36, 24 0.43, 32 0.56;
+# without noise 8 0.14, 16 0.10, 24 0.13.
 FIRST = 16
 _FRESH = 1024  # random networks looked at for a proposal
 _CENTRES = 10
@@ -36,7 +38,9 @@ _MARGIN = 0.1  # of the logarithm of cost, beyond the dearest network measured
 
 
 class PredictorSampler(WholeSampler):
-    """Proposes the network that promises most: for one reward its expected improvement, for a front that of its hypervolume."""
+    """Proposes the network that promises most: for one reward its expected improvement, for a front
+    that of its hypervolume.
+    """
 
     def propose(self, finished: list[FrozenTrial], rows: Indices) -> Choices:
         if len(finished) < FIRST:
@@ -52,20 +56,26 @@ class PredictorSampler(WholeSampler):
         return self.first_fresh(climb(self.problem, promise, pool, self.numbers)) or self.draw()
 
     def _prices(self, finished: list[FrozenTrial], rows: Indices) -> Prices:
-        """The cost that the reward weighs: known, or learned from the trials where it has to be measured."""
+        """The cost that the reward weighs: known, or learned from the trials where it has to be
+        measured.
+        """
         problem = self.problem
         if problem.known_costs:
             column = METRICS.index(problem.reward.metric)
             return lambda indices: problem.costs(indices)[:, column].astype(np.float64)
-        model = learn_log_cost(problem, rows, np.array([trial.user_attrs[COST] for trial in finished]))
+        model = learn_log_cost(
+            problem, rows, np.array([trial.user_attrs[COST] for trial in finished])
+        )
         return lambda indices: np.exp(model.mean(problem.features(indices)))
 
 
 class Improvement:
-    """The logarithm of the reward's expected improvement over the best that is believed of those measured (their own rewards
-    are partly luck): (networks, decisions) -> (networks,)."""
+    """The logarithm of the reward's expected improvement over the best that is believed of those
+    measured (their own rewards are partly luck): (networks, decisions) -> (networks,)."""
 
-    def __init__(self, problem: Problem, model: GaussianProcess, prices: Prices, measured: Indices) -> None:
+    def __init__(
+        self, problem: Problem, model: GaussianProcess, prices: Prices, measured: Indices
+    ) -> None:
         self._problem, self._model, self._prices = problem, model, prices
         slope, intercept = problem.line(prices(measured))
         self._best = float((slope * model.mean(problem.features(measured)) + intercept).max())
@@ -77,11 +87,13 @@ class Improvement:
 
 
 class Hypervolume:
-    """The logarithm of the expected growth of the area under the front of accuracy over the logarithm of cost, up to a little
-    beyond the dearest network measured. Cost is not in doubt, so the area is a sum of strips, each with an improvement of its
-    own to be expected."""
+    """The logarithm of the expected growth of the area under the front of accuracy over the
+    logarithm of cost, up to a little beyond the dearest network measured. Cost is not in doubt, so
+    the area is a sum of strips, each with an improvement of its own to be expected."""
 
-    def __init__(self, problem: Problem, model: GaussianProcess, prices: Prices, measured: Indices) -> None:
+    def __init__(
+        self, problem: Problem, model: GaussianProcess, prices: Prices, measured: Indices
+    ) -> None:
         self._problem, self._model, self._prices = problem, model, prices
         costs, accuracies = np.log(prices(measured)), model.mean(problem.features(measured))
         order = np.argsort(costs, kind="stable")
@@ -98,11 +110,15 @@ class Hypervolume:
         return logsumexp(widths + grown, axis=1)
 
 
-def climb(problem: Problem, promise: Promise, pool: Indices, generator: np.random.Generator) -> Indices:
-    """All networks met on the way from the best of `pool` to the best around them and so on, until none is better; those
-    that promise most come first."""
+def climb(
+    problem: Problem, promise: Promise, pool: Indices, generator: np.random.Generator
+) -> Indices:
+    """All networks met on the way from the best of `pool` to the best around them and so on, until
+    none is better; those that promise most come first."""
 
-    known: dict[bytes, float] = {}  # the neighbours of one centre are met again at the next step, and looked at once
+    known: dict[
+        bytes, float
+    ] = {}  # the neighbours of one centre are met again at the next step, and looked at once
 
     def inside(indices: Indices) -> Floats:
         keys = [row.tobytes() for row in indices]
@@ -119,7 +135,9 @@ def climb(problem: Problem, promise: Promise, pool: Indices, generator: np.rando
         around = problem.neighbours(centres, _AROUND, generator)
         met.append(around)
         promised.append(inside(around))
-        centres, reached = _best_of(np.concatenate([centres, around]), np.concatenate([values, promised[-1]]))
+        centres, reached = _best_of(
+            np.concatenate([centres, around]), np.concatenate([values, promised[-1]])
+        )
         if np.array_equal(reached, values):
             break
         values = reached

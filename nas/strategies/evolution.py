@@ -1,8 +1,9 @@
 """Regularized evolution (Real et al., arXiv:1802.01548, algorithm 1) as an Optuna sampler.
 
-A tournament of `sample` among the youngest `population` finished trials; the winner's choices with one mutated. The age of
-a member is its place in the study, so the population needs no state beside it. In a study with several aims the winner is the
-one on the first front of the population, of those the least crowded (NSGA-II's order).
+A tournament of `sample` among the youngest `population` finished trials; the winner's choices with
+one mutated. The age of a member is its place in the study, so the population needs no state beside
+it. In a study with several aims the winner is the one on the first front of the population, of
+those the least crowded (NSGA-II's order).
 """
 
 import random
@@ -19,7 +20,9 @@ from phinas.nas.pareto import crowded
 
 
 class EvolutionSampler(BaseSampler):
-    """population, sample: P and S of the paper, which has 100 and 25; smaller here, since a search here has fewer trials."""
+    """population, sample: P and S of the paper, which has 100 and 25; smaller here, since a search
+    here has fewer trials.
+    """
 
     def __init__(self, *, seed: int, population: int = 24, sample: int = 8) -> None:
         self._generator = random.Random(seed)
@@ -27,7 +30,9 @@ class EvolutionSampler(BaseSampler):
         self._population = population
         self._sample = sample
 
-    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
         return {}
 
     def sample_relative(
@@ -46,22 +51,36 @@ class EvolutionSampler(BaseSampler):
         merits = _merits(youngest, study.directions)
         contenders = self._generator.sample(range(len(youngest)), self._sample)
         self._parent = youngest[max(contenders, key=merits.__getitem__)].params
-        mutable = [name for name, choices in youngest[0].distributions.items() if not choices.single()]
+        mutable = [
+            name for name, choices in youngest[0].distributions.items() if not choices.single()
+        ]
         self._mutated = self._generator.choice(mutable) if mutable else ""
 
     def sample_independent(
-        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
     ) -> Any:
         inherited = self._parent.get(param_name)
         if param_name not in self._parent:
             return self._fresh.sample_independent(study, trial, param_name, param_distribution)
-        if param_name != self._mutated or not isinstance(param_distribution, CategoricalDistribution):
+        if param_name != self._mutated or not isinstance(
+            param_distribution, CategoricalDistribution
+        ):
             return inherited
-        return self._generator.choice([choice for choice in param_distribution.choices if choice != inherited])
+        return self._generator.choice(
+            [choice for choice in param_distribution.choices if choice != inherited]
+        )
 
 
-def _merits(members: list[FrozenTrial], directions: list[StudyDirection]) -> list[tuple[float, float]]:
-    """By what each member is compared, the greater the better: its value, or its front and how alone it is there."""
+def _merits(
+    members: list[FrozenTrial], directions: list[StudyDirection]
+) -> list[tuple[float, float]]:
+    """By what each member is compared, the greater the better: its value, or its front and how
+    alone it is there.
+    """
     signs = [1.0 if direction == StudyDirection.MAXIMIZE else -1.0 for direction in directions]
     gains = np.array([member.values for member in members]) * signs
     if len(signs) == 1:

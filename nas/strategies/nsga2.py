@@ -1,8 +1,10 @@
-"""NSGA-II (Deb et al., IEEE Transactions on Evolutionary Computation 6(2), 2002): high accuracy at a low cost, both at once.
+"""NSGA-II (Deb et al., IEEE Transactions on Evolutionary Computation 6(2), 2002): high accuracy at
+a low cost, both at once.
 
-It sorts by accuracy (up) and cost (down) and never looks at the reward: what it finds is the whole front, of which the
-reward then picks one network. Generations follow from the history: `population` finished trials after another make one.
-Optuna's own keeps them in the study it runs on, which a search that was killed does not have.
+It sorts by accuracy (up) and cost (down) and never looks at the reward: what it finds is the whole
+front, of which the reward then picks one network. Generations follow from the history: `population`
+finished trials after another make one. Optuna's own keeps them in the study it runs on, which a
+search that was killed does not have.
 """
 
 import numpy as np
@@ -18,9 +20,11 @@ _TRIES = 32  # children, to find one that is fresh
 
 
 class NSGA2Sampler(WholeSampler):
-    """population: N of the paper, which has 100; smaller here, since a search here has fewer trials (chosen by measurement).
+    """population: N of the paper, which has 100; smaller here, since a search here has fewer trials
+    (chosen by measurement).
 
-    Binary tournaments, uniform crossover with probability 0.9, each choice mutated with probability 1 / decisions.
+    Binary tournaments, uniform crossover with probability 0.9, each choice mutated with probability
+    1 / decisions.
     """
 
     def __init__(self, problem: Problem, seed: int, *, population: int = 16) -> None:
@@ -47,7 +51,10 @@ class NSGA2Sampler(WholeSampler):
     def _child(self, parents: list[Choices]) -> Choices:
         one, other = self._winner(parents), self._winner(parents)
         crossed = self.generator.random() < 0.9
-        child = {name: other[name] if crossed and self.generator.random() < 0.5 else one[name] for name in one}
+        child = {
+            name: other[name] if crossed and self.generator.random() < 0.5 else one[name]
+            for name in one
+        }
         for decision in self.problem.space.decisions:
             others = [value for value in decision.values if value != child[decision.name]]
             if others and self.generator.random() < 1 / len(child):
@@ -55,4 +62,6 @@ class NSGA2Sampler(WholeSampler):
         return child
 
     def _winner(self, parents: list[Choices]) -> Choices:
-        return parents[min(self.generator.randrange(len(parents)), self.generator.randrange(len(parents)))]
+        return parents[
+            min(self.generator.randrange(len(parents)), self.generator.randrange(len(parents)))
+        ]

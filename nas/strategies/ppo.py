@@ -1,8 +1,10 @@
-"""The way of MnasNet (arXiv:1807.11626, section 3.3): a recurrent controller proposes, and is trained on the rewards by PPO.
+"""The way of MnasNet (arXiv:1807.11626, section 3.3): a recurrent controller proposes, and is
+trained on the rewards by PPO.
 
-The controller has no state of its own: it is what the history makes of it (`controller.learned`). `batch` finished trials
-after another are learned at a time; before the first of them choices are drawn uniformly. Of what the controller draws, the
-first that is fresh and that the gate admits is proposed.
+The controller has no state of its own: it is what the history makes of it (`controller.learned`).
+`batch` finished trials after another are learned at a time; before the first of them choices are
+drawn uniformly. Of what the controller draws, the first that is fresh and that the gate admits is
+proposed.
 """
 
 from optuna.trial import FrozenTrial
@@ -32,6 +34,8 @@ class PPOSampler(WholeSampler):
         rewards = [trial.value or 0.0 for trial in finished]
         parts = [slice(end - self._batch, end) for end in ends]
         batches = [Batch(tuple(told[part]), tuple(rewards[part])) for part in parts]
-        policy = learned([len(decision.values) for decision in self.problem.space.decisions], batches)
+        policy = learned(
+            [len(decision.values) for decision in self.problem.space.decisions], batches
+        )
         drawn = policy.sample(_DRAWS, seed=self.generator.getrandbits(63))
         return self.first_fresh(drawn) or self.problem.space.choices(drawn[0].tolist())

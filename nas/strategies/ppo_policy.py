@@ -1,8 +1,10 @@
-"""The controller of `ppo`: a recurrent policy that emits one decision after another, and its training. Needs torch.
+"""The controller of `ppo`: a recurrent policy that emits one decision after another, and its
+training. Needs torch.
 
-LSTM, embeddings, a softmax for each decision and weights drawn from -0.08 to 0.08 as in Zoph & Le (arXiv:1611.01578); the
-clipped objective of PPO (Schulman et al., arXiv:1707.06347, eq. 7) with an entropy bonus, and a moving average of the
-rewards as the baseline. Those papers train on thousands of networks; the constants here are for hundreds.
+LSTM, embeddings, a softmax for each decision and weights drawn from -0.08 to 0.08 as in Zoph & Le
+(arXiv:1611.01578); the clipped objective of PPO (Schulman et al., arXiv:1707.06347, eq. 7) with an
+entropy bonus, and a moving average of the rewards as the baseline. Those papers train on thousands
+of networks; the constants here are for hundreds.
 """
 
 import copy
@@ -18,7 +20,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 CLIP = 0.2  # epsilon of the PPO paper
-# Chosen by measurement at 100 trials, on linear-plus-pairwise accuracies over accel_nasbench: half and twice were no better.
+# Chosen by measurement at 100 trials, on linear-plus-pairwise accuracies over accel_nasbench: half
+# and twice were no better.
 RATE = 1e-2  # of Adam
 EPOCHS = 8  # steps for each batch
 ENTROPY = 0.01
@@ -47,16 +50,22 @@ def _one_thread() -> Iterator[None]:
 
 
 class Policy(nn.Module):
-    """Of decisions with so many values each (radices), which have consecutive tokens; the last token starts a sequence."""
+    """Of decisions with so many values each (radices), which have consecutive tokens; the last
+    token starts a sequence.
+    """
 
     def __init__(self, radices: Sequence[int], *, seed: int) -> None:
         super().__init__()
         tokens = sum(radices)
         first = np.cumsum([0, *radices[:-1]])
-        own = (np.arange(tokens) >= first[:, None]) & (np.arange(tokens) < (first + np.array(radices))[:, None])
+        own = (np.arange(tokens) >= first[:, None]) & (
+            np.arange(tokens) < (first + np.array(radices))[:, None]
+        )
         self.first = torch.from_numpy(first)
         self.closed = torch.from_numpy(~own)  # (decisions, tokens)
-        with torch.random.fork_rng(devices=[]):  # the layers draw weights from the global generator while they are made
+        with torch.random.fork_rng(
+            devices=[]
+        ):  # the layers draw weights from the global generator while they are made
             self.embedding = nn.Embedding(tokens + 1, HIDDEN)
             self.lstm = nn.LSTM(HIDDEN, HIDDEN, batch_first=True)
             self.head = nn.Linear(HIDDEN, tokens)
@@ -66,7 +75,9 @@ class Policy(nn.Module):
                 parameter.uniform_(-0.08, 0.08, generator=generator)
 
     def forward(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """(trials, decisions) -> log-probability of each trial, and mean entropy of the decisions on its way."""
+        """(trials, decisions) -> log-probability of each trial, and mean entropy of the decisions
+        on its way.
+        """
         tokens = rows + self.first
         start = torch.full((len(rows), 1), self.embedding.num_embeddings - 1)
         hidden, _ = self.lstm(self.embedding(torch.cat([start, tokens[:, :-1]], dim=1)))
@@ -100,7 +111,9 @@ class Learner:
         self._baseline = 0.0
 
     def after(self, batch: Batch) -> "Learner":
-        """Another learner, which has also learned that batch. The batch is taken as drawn from this one's policy."""
+        """Another learner, which has also learned that batch. The batch is taken as drawn from this
+        one's policy.
+        """
         learner = copy.deepcopy(self)
         learner._learn(batch)
         return learner
@@ -119,7 +132,9 @@ class Learner:
             self._optimizer.step()
 
     def _advantages(self, rewards: Sequence[float]) -> list[float]:
-        """Rewards less the moving average of those before, in standard deviations of all: their scale is no one's choice."""
+        """Rewards less the moving average of those before, in standard deviations of all: their
+        scale is no one's choice.
+        """
         if not self._rewards:
             self._baseline = float(np.mean(rewards))
         self._rewards += rewards
@@ -135,16 +150,20 @@ _learners: OrderedDict[str, Learner] = OrderedDict()
 
 
 def learned(radices: Sequence[int], batches: Sequence[Batch]) -> Policy:
-    """The policy that has learned these batches, at least one: a function of them and of nothing else.
+    """The policy that has learned these batches, at least one: a function of them and of nothing
+    else.
 
-    The first batch decides the initial weights, too. The last learners are remembered by all that they have learned, so
-    a search that goes on trains one batch further, and one that was resumed trains all of them once.
+    The first batch decides the initial weights, too. The last learners are remembered by all that
+    they have learned, so a search that goes on trains one batch further, and one that was resumed
+    trains all of them once.
     """
     names = [hashlib.sha256(repr(tuple(radices)).encode()).hexdigest()]
     for batch in batches:
         names.append(hashlib.sha256((names[-1] + repr(batch)).encode()).hexdigest())
     with _one_thread():
-        known = next((count for count in range(len(batches), 0, -1) if names[count] in _learners), 0)
+        known = next(
+            (count for count in range(len(batches), 0, -1) if names[count] in _learners), 0
+        )
         learner = _learners[names[known]] if known else Learner(radices, seed=int(names[1][:8], 16))
         for count in range(known, len(batches)):
             learner = learner.after(batches[count])

@@ -1,7 +1,8 @@
-"""The tree-structured Parzen estimator (Bergstra et al., NeurIPS 2011): one joint density over all choices.
+"""The tree-structured Parzen estimator (Bergstra et al., NeurIPS 2011): one joint density over all
+choices.
 
-Optuna's own, which intersects the decisions of all trials before each proposal; here all trials have the same ones (measured at
-800 trials with 15 decisions: 75% of the time of a proposal).
+Optuna's own, which intersects the decisions of all trials before each proposal; here all trials
+have the same ones (measured at 800 trials with 15 decisions: 75% of the time of a proposal).
 """
 
 import warnings
@@ -18,10 +19,14 @@ class JointTPESampler(TPESampler):
 
     def __init__(self, *, seed: int) -> None:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ExperimentalWarning)  # both options are experimental up to Optuna 4
+            warnings.simplefilter(
+                "ignore", ExperimentalWarning
+            )  # both options are experimental up to Optuna 4
             super().__init__(seed=seed, multivariate=True, constant_liar=True, n_startup_trials=10)
 
-    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
         finished = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         decisions = sorted(finished[0].distributions.items()) if finished else []
         return {name: choices for name, choices in decisions if not choices.single()}

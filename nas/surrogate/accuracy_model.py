@@ -1,6 +1,8 @@
-"""What is believed of the accuracy of every network of a space after some trials, with its uncertainty.
+"""What is believed of the accuracy of every network of a space after some trials, with its
+uncertainty.
 
-Tuning the hyperparameters costs most, so they are tuned on the first m trials, where m grows by about a fifth at a time, and
+Tuning the hyperparameters costs most, so they are tuned on the first m trials, where m grows by
+about a fifth at a time, and
 kept in between: they follow from the trials alone, whatever was asked before.
 """
 
@@ -10,7 +12,14 @@ from functools import lru_cache
 import numpy as np
 
 from phinas.nas.problem import Problem
-from phinas.nas.surrogate.gaussian_process import Floats, GaussianProcess, Groups, Hyperparameters, standard, tune
+from phinas.nas.surrogate.gaussian_process import (
+    Floats,
+    GaussianProcess,
+    Groups,
+    Hyperparameters,
+    standard,
+    tune,
+)
 from phinas.space.search_spaces.inactive_choices import Indices, Mask
 
 LEAST = 4  # trials, below which nothing is learned
@@ -22,14 +31,16 @@ _FAILED = 0.5  # of the median accuracy
 def learn_accuracy(
     problem: Problem, measured: Indices, accuracies: Floats, *, pending: Indices | None = None
 ) -> GaussianProcess:
-    """What accuracies are to be expected, from trials in the order of their numbers: (trials, decisions), (trials,), at least
-    LEAST of them.
+    """What accuracies are to be expected, from trials in the order of their numbers: (trials,
+    decisions), (trials,), at least LEAST of them.
 
-    pending: networks that are being measured; each is taken to give what is expected of it (Ginsbourger et al., 2010, the
-    kriging believer), so that the next is looked for elsewhere.
+    pending: networks that are being measured; each is taken to give what is expected of it
+    (Ginsbourger et al., 2010, the kriging believer), so that the next is looked for elsewhere.
     """
     features = problem.features(measured)
-    clean = _as_it_is if problem.pareto else without_disasters  # what is cheap and poor may stand on the front
+    clean = (
+        _as_it_is if problem.pareto else without_disasters
+    )  # what is cheap and poor may stand on the front
     theta = _tuned_first(features, accuracies, problem.features.groups, clean)
     kept, targets = _remembered(accuracies), clean(accuracies)
     model = GaussianProcess(theta, features[kept], targets[kept])
@@ -37,7 +48,9 @@ def learn_accuracy(
         return model
     expected = problem.features(pending)
     return GaussianProcess(
-        theta, np.concatenate([features[kept], expected]), np.concatenate([targets[kept], model.mean(expected)])
+        theta,
+        np.concatenate([features[kept], expected]),
+        np.concatenate([targets[kept], model.mean(expected)]),
     )
 
 
@@ -55,8 +68,8 @@ def went_wrong(accuracies: Floats) -> Mask:
 
 
 def without_disasters(accuracies: Floats) -> Floats:
-    """Those that went wrong raised to the lowest of the others: that a network failed to learn says that it is poor, and how
-    poor would drown all other differences."""
+    """Those that went wrong raised to the lowest of the others: that a network failed to learn says
+    that it is poor, and how poor would drown all other differences."""
     wrong = went_wrong(accuracies)
     return np.where(wrong, accuracies[~wrong].min(), accuracies)
 
@@ -72,10 +85,16 @@ def _milestone(count: int) -> int:
     return step
 
 
-def _tuned_first(features: Floats, targets: Floats, groups: Groups, clean: Callable[[Floats], Floats]) -> Hyperparameters:
-    """Tuned on the first trials. Cleaned by themselves: by all trials, they would be others after each."""
+def _tuned_first(
+    features: Floats, targets: Floats, groups: Groups, clean: Callable[[Floats], Floats]
+) -> Hyperparameters:
+    """Tuned on the first trials. Cleaned by themselves: by all trials, they would be others after
+    each.
+    """
     first = _milestone(len(targets))
-    return _tuned(features[:first].tobytes(), clean(targets[:first]).tobytes(), tuple(groups.tolist()))
+    return _tuned(
+        features[:first].tobytes(), clean(targets[:first]).tobytes(), tuple(groups.tolist())
+    )
 
 
 @lru_cache(maxsize=32)

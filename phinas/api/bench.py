@@ -1,7 +1,8 @@
-"""`phinas bench strategies`: searchers held against each other on an evaluator that costs next to nothing.
+"""`phinas bench strategies`: searchers held against each other on an evaluator that costs next to
+nothing.
 
-Every run (a searcher with a seed) is a file of its own in the directory, so a bench that was stopped carries on, and one can
-be widened by seeds or searchers later.
+Every run (a searcher with a seed) is a file of its own in the directory, so a bench that was
+stopped carries on, and one can be widened by seeds or searchers later.
 """
 
 import json
@@ -54,10 +55,12 @@ def bench_strategies(
     workers: int | None = None,
     quiet: bool = False,
 ) -> dict[str, Any]:
-    """Run each of `searchers` with seeds 0 to `seeds` - 1 for `section.trials` evaluations; the summary, as plain data.
+    """Run each of `searchers` with seeds 0 to `seeds` - 1 for `section.trials` evaluations; the
+    summary, as plain data.
 
-    reference: a preset or spec file that is to be beaten; None: the base of the space. Writes bench.json, bench.md and
-    regret.svg, .png to `out`. Raises the errors of phinas.experiment.errors.
+    reference: a preset or spec file that is to be beaten; None: the base of the space. Writes
+    bench.json, bench.md and regret.svg, .png to `out`. Raises the errors of
+    phinas.experiment.errors.
     """
     display = Display(quiet=quiet)
     _require_comparable(section)
@@ -73,7 +76,9 @@ def bench_strategies(
         "decisions": [[decision.name, list(decision.values)] for decision in space.decisions],
         "accuracies": exact.facts() or section.evaluator,
     }
-    jobs = [_job(searcher, section, settings, seed) for searcher in searchers for seed in range(seeds)]
+    jobs = [
+        _job(searcher, section, settings, seed) for searcher in searchers for seed in range(seeds)
+    ]
     name, level = _reference(reference, space, section, exact)
     for missing in sorted({*asked} - {*searchers}):
         display.say(f"{missing} is left out: {_REMEDY}")
@@ -81,7 +86,9 @@ def bench_strategies(
         _carry_out(jobs, out, workers or os.cpu_count() or 1, notify)
     runs: Runs = {searcher: [] for searcher in searchers}
     for job in jobs:
-        runs[job.payload["searcher"]].append(json.loads(_file(out, job).read_text(encoding="utf-8")))
+        runs[job.payload["searcher"]].append(
+            json.loads(_file(out, job).read_text(encoding="utf-8"))
+        )
     optimum, how = _optimum(space, section, exact, runs)
     facts = {
         "evaluator": section.evaluator,
@@ -94,7 +101,9 @@ def bench_strategies(
         "optimum": optimum,
         "optimum_is": how,
         **exact.facts(),
-        "searchers": {name: summary(found, optimum=optimum, reference=level) for name, found in runs.items()},
+        "searchers": {
+            name: summary(found, optimum=optimum, reference=level) for name, found in runs.items()
+        },
     }
     _write(out, facts, runs)
     return facts
@@ -105,25 +114,42 @@ def require_used(keys: Iterable[str]) -> None:
     for key in keys:
         section, _, name = key.partition(".")
         if section != "search" or name.partition(".")[0] not in _USED:
-            raise InputError(f"--set {key}: changes nothing in a bench, which takes search.{', '.join(_USED)}; leave it out")
+            raise InputError(
+                f"--set {key}: changes nothing in a bench, which takes search.{', '.join(_USED)}; "
+                "leave it out"
+            )
 
 
 def _require_comparable(section: SearchSection) -> None:
     """Raises InputError where the runs of a bench would not compare."""
     if section.reward == "pareto":
-        raise InputError("search.reward: pareto has two aims and a bench compares one number; set soft, hard or absolute")
+        raise InputError(
+            "search.reward: pareto has two aims and a bench compares one number; set soft, hard "
+            "or absolute"
+        )
     if section.weight == "auto":
-        raise InputError("search.weight: auto gives each run a reward of its own, and those don't compare; set a number")
+        raise InputError(
+            "search.weight: auto gives each run a reward of its own, and those don't compare; set "
+            "a number"
+        )
     if section.cost == "latency":
-        raise InputError("search.cost: latency is timed network by network; a bench needs flops, params or activations")
+        raise InputError(
+            "search.cost: latency is timed network by network; a bench needs flops, params or "
+            "activations"
+        )
 
 
 def _require_gate(section: SearchSection, space: SearchSpace, searchers: Sequence[str]) -> None:
     """Raises InputError where a searcher knows no gate, or no network meets it."""
-    gate = next((name for name in ("min_flops", "max_flops") if getattr(section, name) is not None), None)
+    gate = next(
+        (name for name in ("min_flops", "max_flops") if getattr(section, name) is not None), None
+    )
     blind = [name for name in searchers if name in PEERS]
     if gate and blind:
-        raise InputError(f"search.{gate}: {', '.join(blind)} can't keep to it; leave it out, or name others as --strategies")
+        raise InputError(
+            f"search.{gate}: {', '.join(blind)} can't keep to it; leave it out, or name others as "
+            "--strategies"
+        )
     require_reachable(space, gate_of(section), seed=0)
 
 
@@ -133,11 +159,15 @@ def _require_free(out: Path) -> None:
         raise InputError(f"{out}: is a file; --out needs a new or empty directory")
     strangers = sorted({entry.name for entry in out.iterdir()} - _OURS) if out.is_dir() else []
     if strangers:
-        raise InputError(f"{out}: holds {strangers[0]!r} and is no bench; --out needs a new or empty directory")
+        raise InputError(
+            f"{out}: holds {strangers[0]!r} and is no bench; --out needs a new or empty directory"
+        )
 
 
 def _able(searchers: Sequence[str]) -> list[str]:
-    """The searchers that are installed, each once. Raises InputError for a name that is none, and where none is installed."""
+    """The searchers that are installed, each once. Raises InputError for a name that is none, and
+    where none is installed.
+    """
     import importlib.util
 
     searchers = list(dict.fromkeys(searchers))
@@ -152,7 +182,12 @@ def _able(searchers: Sequence[str]) -> list[str]:
 
 
 def _job(searcher: str, section: SearchSection, settings: dict[str, Any], seed: int) -> Job:
-    payload = {"searcher": searcher, "space": space_name(section), "section": section.model_dump(), "seed": seed}
+    payload = {
+        "searcher": searcher,
+        "space": space_name(section),
+        "section": section.model_dump(),
+        "seed": seed,
+    }
     key = job_key("bench", {"searcher": searcher, "seed": seed, "settings": settings})
     return Job(key, "phinas.nas.benchmark.runner:run", payload)
 
@@ -180,7 +215,8 @@ def _carry_out(jobs: list[Job], out: Path, workers: int, notify: Notify) -> None
             job = by_key[result.key]
             if result.value is None:
                 raise NothingFound(
-                    f"{job.payload['searcher']} with seed {job.payload['seed']} failed: {result.reason}; "
+                    f"{job.payload['searcher']} with seed {job.payload['seed']} failed: "
+                    f"{result.reason}; "
                     "see to it, then the same command carries on"
                 )
             write_json(_file(out, job), result.value)
@@ -190,7 +226,9 @@ def _carry_out(jobs: list[Job], out: Path, workers: int, notify: Notify) -> None
         executor.close()
 
 
-def _reference(name: str | None, space: SearchSpace, section: SearchSection, evaluator: Evaluator) -> tuple[str, float]:
+def _reference(
+    name: str | None, space: SearchSpace, section: SearchSection, evaluator: Evaluator
+) -> tuple[str, float]:
     """What is to be beaten, and its reward. Raises InputError where the evaluator gives none."""
     spec: ArchSpec = load_spec(name) if name else space.base
     with closing(ProcessExecutor(1)) as executor:  # a user's function may print, or die
@@ -202,18 +240,24 @@ def _reference(name: str | None, space: SearchSpace, section: SearchSection, eva
         accuracy, result = None, replace(result, reason=str(error))
     if accuracy is None:
         which = name or "the base of the space, which stands for it,"
-        raise InputError(f"--reference: {which} can't be measured: {result.reason}; name a network that can be")
+        raise InputError(
+            f"--reference: {which} can't be measured: {result.reason}; name a network that can be"
+        )
     reward = reward_of(section, space)
     return name or f"the base of {space.name}", reward(accuracy, price_of(spec, reward.metric))
 
 
-def _optimum(space: SearchSpace, section: SearchSection, evaluator: Any, runs: Runs) -> tuple[float, str]:
+def _optimum(
+    space: SearchSpace, section: SearchSection, evaluator: Any, runs: Runs
+) -> tuple[float, str]:
     """The best reward there is, and where that comes from."""
     met = max(reward for found in runs.values() for run in found for reward in run["true"])
     if not isinstance(evaluator, AccelNasbenchEvaluator):
         return met, "the best that any of these runs met"
     problem = Problem(space, gate_of(section), reward_of(section, space))
-    return max(met, best_reward(problem, evaluator.accuracies_in(space))), "a beam search over the whole surrogate"
+    return max(
+        met, best_reward(problem, evaluator.accuracies_in(space))
+    ), "a beam search over the whole surrogate"
 
 
 def _write(out: Path, facts: dict[str, Any], runs: Runs) -> None:

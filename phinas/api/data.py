@@ -1,4 +1,6 @@
-"""`phinas data`: a data set, what is wrong with it, and which resolutions and spaces it is large enough for."""
+"""`phinas data`: a data set, what is wrong with it, and which resolutions and spaces it is large
+enough for.
+"""
 
 import tempfile
 from pathlib import Path
@@ -13,31 +15,43 @@ _LISTED = 12
 
 
 def data(section: DataSection, *, seed: int = 0) -> dict[str, Any]:
-    """As plain data: phinas.training.data.dataset_audit.Census, and of each shipped space the pixels that its networks see. Reads all images, and
-    splits them as a run with this seed would. Raises InputError as a run would."""
+    """As plain data: phinas.training.data.dataset_audit.Census, and of each shipped space the
+    pixels that its networks see. Reads all images, and splits them as a run with this seed would.
+    Raises InputError as a run would."""
     from phinas.training.data.dataset_audit import take_census
     from phinas.training.data.prepared_dataset import prepare
 
     with tempfile.TemporaryDirectory(prefix="phinas-data-") as directory:
         facts = take_census(prepare(section, seed=seed, directory=Path(directory))).to_dict()
     needs = {name: max(load_space(name).resolutions) for name in SPACES}
-    return facts | {"spaces": {name: {"side": side, "fits": side <= facts["side"]} for name, side in needs.items()}}
+    return facts | {
+        "spaces": {
+            name: {"side": side, "fits": side <= facts["side"]} for name, side in needs.items()
+        }
+    }
 
 
 def as_text(facts: dict[str, Any]) -> str:
     """For a person: sizes, classes, problems, and what fits."""
     splits = ", ".join(f"{count:,} {split}" for split, count in facts["images"].items())
     lines = [
-        f"{facts['name']}: {splits}; {facts['side']} pixels of a side, {counted(facts['channels'], 'channel')}; "
+        f"{facts['name']}: {splits}; {facts['side']} pixels of a side, "
+        f"{counted(facts['channels'], 'channel')}; "
         f"{counted(len(facts['classes']), 'class', 'classes')}",
         *_classes(facts),
         *_groups(facts),
-        f"the test split tells two accuracies near 80% apart from {100 * facts['told_apart']:.1f} points on "
-        f"(95%, independent errors{', which those of one group hardly are' if facts['groups'] else ''})",
+        f"the test split tells two accuracies near 80% apart from {100 * facts['told_apart']:.1f} "
+        "points on "
+        "(95%, independent "
+        f"errors{', which those of one group hardly are' if facts['groups'] else ''})",
         *_fitting(facts),
     ]
     problems = facts["problems"]
-    return "\n".join([*lines, *(f"problem: {problem}" for problem in problems)] if problems else [*lines, "no problems found"])
+    return "\n".join(
+        [*lines, *(f"problem: {problem}" for problem in problems)]
+        if problems
+        else [*lines, "no problems found"]
+    )
 
 
 def _classes(facts: dict[str, Any]) -> list[str]:
@@ -51,7 +65,10 @@ def _classes(facts: dict[str, Any]) -> list[str]:
         if row is None:
             lines.append(f"  ... {len(rows) - 2 * half} more")
         else:
-            lines.append(f"  {row['name']:<{width}}{row['train']:>8,}{row['validation']:>12,}{row['test']:>8,}")
+            lines.append(
+                "  "
+                f"{row['name']:<{width}}{row['train']:>8,}{row['validation']:>12,}{row['test']:>8,}"
+            )
     return lines
 
 
@@ -64,5 +81,12 @@ def _fitting(facts: dict[str, Any]) -> list[str]:
     """Networks may see from a few pixels up to the side that images are stored at."""
     fit = [f"{name} ({row['side']})" for name, row in facts["spaces"].items() if row["fits"]]
     larger = [f"{name} ({row['side']})" for name, row in facts["spaces"].items() if not row["fits"]]
-    lines = [f"networks may see up to {facts['side']} pixels; spaces that fit: {', '.join(fit) or 'none'}"]
-    return [*lines, f"larger, so with --resolution or --upsample: {', '.join(larger)}"] if larger else lines
+    lines = [
+        f"networks may see up to {facts['side']} pixels; spaces that fit: "
+        f"{', '.join(fit) or 'none'}"
+    ]
+    return (
+        [*lines, f"larger, so with --resolution or --upsample: {', '.join(larger)}"]
+        if larger
+        else lines
+    )

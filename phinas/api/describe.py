@@ -1,4 +1,6 @@
-"""`phinas describe`: what a network is made of and what it costs, stage by stage. Comparing two: `comparison`."""
+"""`phinas describe`: what a network is made of and what it costs, stage by stage. Comparing two:
+`comparison`.
+"""
 
 import textwrap
 from pathlib import Path
@@ -12,7 +14,12 @@ from phinas.space.spec import BLOCKS, ArchSpec, StageSpec
 
 WIDTH = 128
 _STAGE_FIELDS = ("depth", "kernel", "stride", "expansion", "se", "skip")
-_COUNTS = {"flops": "FLOPs", "params": "parameters", "activations": "activations", "peak_activations": "peak"}
+_COUNTS = {
+    "flops": "FLOPs",
+    "params": "parameters",
+    "activations": "activations",
+    "peak_activations": "peak",
+}
 _COLUMNS = ("stage", "block", "side", "width", "depth", "kernel", "stride", "expand", "se")
 
 
@@ -26,9 +33,10 @@ def describe(
 ) -> dict[str, Any]:
     """The stage table and exact cost of a network (named as for `load_spec`), as plain data.
 
-    compare: another one; the result then holds both (`networks`), the second over the first (`ratios`), and which stages
-    stand beside each other (`pairs`). verify: count the built networks with fvcore too (`fvcore_flops`, `agrees`); needs
-    torch and takes seconds. conventions: what other tools count. draw: a file, .svg or .png, for the block layout.
+    compare: another one; the result then holds both (`networks`), the second over the first
+    (`ratios`), and which stages stand beside each other (`pairs`). verify: count the built networks
+    with fvcore too (`fvcore_flops`, `agrees`); needs torch and takes seconds. conventions: what
+    other tools count. draw: a file, .svg or .png, for the block layout.
     """
     names = [name_or_path] if compare is None else [name_or_path, compare]
     specs = [load_spec(name) for name in names]
@@ -58,10 +66,14 @@ def _facts(name: str, spec: ArchSpec) -> dict[str, Any]:
     facts: dict[str, Any] = {"name": name, "spec_id": spec.spec_id}
     if name in PUBLISHED:
         printed = PUBLISHED[name]
-        facts["published"] = {field: getattr(printed, field) for field in ("source", "params", "flops", "remark")}
+        facts["published"] = {
+            field: getattr(printed, field) for field in ("source", "params", "flops", "remark")
+        }
     for field in ("resolution", "channels", "classes", "activation", "padding", "depth"):
         facts[field] = getattr(spec, field)
-    facts |= {field: getattr(total, field) for field in _COUNTS} | {"inference_bytes": total.inference_bytes()}
+    facts |= {field: getattr(total, field) for field in _COUNTS} | {
+        "inference_bytes": total.inference_bytes()
+    }
     stages = []
     for row in stage_costs(spec):
         stage = {"stage": row.name, "side": row.side, "width": row.width} | _made_of(spec, row.name)
@@ -73,14 +85,27 @@ def _made_of(spec: ArchSpec, row: str) -> dict[str, Any]:
     """The fields of one row, as far as they mean something there."""
     if row == "stem":
         stem = lower_stem(spec)
-        found = {"block": "conv", "kernel": stem.kernel, "stride": stem.stride, "activation": stem.activation}
+        found = {
+            "block": "conv",
+            "kernel": stem.kernel,
+            "stride": stem.stride,
+            "activation": stem.activation,
+        }
         return found | {"pool": spec.stem_pool}
     if row == "head":
         if not spec.head_width:
             return {"block": "classifier", "head_width": 0}
-        return {"block": "conv", "kernel": 1, "stride": 1, "activation": spec.activation, "head_width": spec.head_width}
+        return {
+            "block": "conv",
+            "kernel": 1,
+            "stride": 1,
+            "activation": spec.activation,
+            "head_width": spec.head_width,
+        }
     stage: StageSpec = spec.stages[int(row) - 1]
-    fields = {field: getattr(stage, field) for field in _STAGE_FIELDS if field not in BLOCKS[stage.block]}
+    fields = {
+        field: getattr(stage, field) for field in _STAGE_FIELDS if field not in BLOCKS[stage.block]
+    }
     if stage.block == "identity":
         return {"block": stage.block}
     return {"block": stage.block} | fields | {"activation": stage.activation or spec.activation}
@@ -116,21 +141,40 @@ def heading(facts: dict[str, Any]) -> list[str]:
     side = f"{facts['resolution']} x {facts['resolution']} x {facts['channels']}"
     blocks = f"{facts['depth']} block{'s' * (facts['depth'] != 1)}"
     lines = [
-        f"{facts['name']} ({facts['spec_id']}): {side}, {facts['classes']:,} classes, {blocks}, {facts['activation']}{same}"
+        f"{facts['name']} ({facts['spec_id']}): {side}, {facts['classes']:,} classes, {blocks}, "
+        f"{facts['activation']}{same}"
     ]
     published = facts.get("published")
     if published:
         remark = f"; {published['remark']}" if published["remark"] else ""
-        text = f"{published['source']}: {published['params']} parameters, {published['flops']} FLOPs as printed{remark}"
-        lines += textwrap.wrap(text, WIDTH, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)
+        text = (
+            f"{published['source']}: {published['params']} parameters, "
+            f"{published['flops']} FLOPs as printed{remark}"
+        )
+        lines += textwrap.wrap(
+            text, WIDTH, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False
+        )
     return lines
 
 
 def _stage_table(facts: dict[str, Any]) -> list[str]:
     table = [(*_COLUMNS, *_COUNTS.values()), *(_cells(row, facts) for row in facts["stages"])]
-    table.append(("all", "", "", "", f"{facts['depth']:,}", *[""] * 4, *(f"{facts[field]:,}" for field in _COUNTS)))
+    table.append(
+        (
+            "all",
+            "",
+            "",
+            "",
+            f"{facts['depth']:,}",
+            *[""] * 4,
+            *(f"{facts[field]:,}" for field in _COUNTS),
+        )
+    )
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    return ["".join(_aligned(place, cell, widths[place]) for place, cell in enumerate(row)).rstrip() for row in table]
+    return [
+        "".join(_aligned(place, cell, widths[place]) for place, cell in enumerate(row)).rstrip()
+        for row in table
+    ]
 
 
 def _aligned(place: int, cell: str, width: int) -> str:
@@ -144,8 +188,19 @@ def _cells(row: dict[str, Any], facts: dict[str, Any]) -> tuple[str, ...]:
     counts = (f"{row[field]:,}" for field in _COUNTS)
     if row["block"] == "identity":
         return (row["stage"], "identity (left out)", *[""] * 7, *counts)
-    fields = (f"{row['side']:,}", f"{row['width']:,}", *(f"{row.get(field, '')}" for field in ("depth", "kernel", "stride")))
-    return (row["stage"], block_words(row, facts), *fields, expansion_word(row), f"{row.get('se', ''):}", *counts)
+    fields = (
+        f"{row['side']:,}",
+        f"{row['width']:,}",
+        *(f"{row.get(field, '')}" for field in ("depth", "kernel", "stride")),
+    )
+    return (
+        row["stage"],
+        block_words(row, facts),
+        *fields,
+        expansion_word(row),
+        f"{row.get('se', ''):}",
+        *counts,
+    )
 
 
 def block_words(row: dict[str, Any], facts: dict[str, Any]) -> str:
@@ -172,7 +227,8 @@ def expansion_word(row: dict[str, Any]) -> str:
 def _memory(facts: dict[str, Any]) -> list[str]:
     whole = facts["inference_bytes"]
     return [
-        "FLOPs: multiply-adds per image. peak: elements held at one time in inference, batch norms folded; with the parameters",
+        "FLOPs: multiply-adds per image. peak: elements held at one time in inference, batch "
+        "norms folded; with the parameters",
         f"{whole / 1e6:,.2f} MB at least in float32, {whole / 2e6:,.2f} MB in float16.",
     ]
 
@@ -181,14 +237,22 @@ def closing(facts: dict[str, Any]) -> list[str]:
     """Other tools' counts and fvcore's verdict, as far as they were asked for."""
     lines = []
     if "conventions" in facts:
-        lines += ["", f"{'other tools on ' + facts['name'][-25:]:<40}  {'count':>17}  {'ratio':>6}  how it differs"]
+        lines += [
+            "",
+            f"{'other tools on ' + facts['name'][-25:]:<40}  {'count':>17}  {'ratio':>6}  how it "
+            "differs",
+        ]
         for row in facts["conventions"]:
             start = f"{row['tool']:<40}  {row['count']:>17,}  {row['ratio']:>6.3f}  "
-            lines += textwrap.wrap(row["why"], WIDTH, initial_indent=start, subsequent_indent=" " * len(start))
+            lines += textwrap.wrap(
+                row["why"], WIDTH, initial_indent=start, subsequent_indent=" " * len(start)
+            )
         lines += _other_forms(facts["conventions"])
     if "agrees" in facts:
         verdict = "equal" if facts["agrees"] else "DIFFERENT: please report it"
-        lines.append(f"fvcore counts {facts['fvcore_flops']:,} in convolutions and linear layers: {verdict}")
+        lines.append(
+            f"fvcore counts {facts['fvcore_flops']:,} in convolutions and linear layers: {verdict}"
+        )
     return lines
 
 
@@ -198,7 +262,11 @@ def _other_forms(rows: list[dict[str, Any]]) -> list[str]:
 
     lines = []
     for name, form in FORMS.items():
-        differing = [f"{row['name']} {row['forms'][name]:,}" for row in rows if row["forms"][name] != row["count"]]
+        differing = [
+            f"{row['name']} {row['forms'][name]:,}"
+            for row in rows
+            if row["forms"][name] != row["count"]
+        ]
         if differing:
             text = f"written as in {form.where}: {', '.join(differing)}"
             lines += textwrap.wrap(text, WIDTH, subsequent_indent="  ", break_on_hyphens=False)

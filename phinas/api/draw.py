@@ -12,12 +12,15 @@ SUFFIXES = (".svg", ".png")
 
 
 def write_drawing(networks: Sequence[tuple[str, ArchSpec]], path: Path) -> Path:
-    """Draw named networks one below the other on one scale; the path written. Raises InputError where it can be no picture."""
+    """Draw named networks one below the other on one scale; the path written. Raises InputError
+    where it can be no picture.
+    """
     path = path.expanduser()
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise InputError(
-            f"--draw: {str(path)!r} ends in neither .svg nor .png, which are drawn; try {path.stem or 'network'}.svg"
+            f"--draw: {str(path)!r} ends in neither .svg nor .png, which are drawn; try "
+            f"{path.stem or 'network'}.svg"
         )
     if path.is_dir():
         raise InputError(f"--draw: {str(path)!r} is a directory; name a file in it")
@@ -25,11 +28,15 @@ def write_drawing(networks: Sequence[tuple[str, ArchSpec]], path: Path) -> Path:
     from phinas.reports.network_diagram.drawing import draw_networks
 
     with styled(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing")  # in a name; the font has no Chinese, say
+        warnings.filterwarnings(
+            "ignore", message="Glyph .* missing"
+        )  # in a name; the font has no Chinese, say
         plate = Plate(draw_networks(networks), "")
         content = as_svg(plate) if suffix == ".svg" else as_png(plate)
     try:
         write_atomic(path, content)
     except (FileExistsError, NotADirectoryError):
-        raise InputError(f"--draw: {str(path.parent)!r} is no directory; name a file in one, new or existing") from None
+        raise InputError(
+            f"--draw: {str(path.parent)!r} is no directory; name a file in one, new or existing"
+        ) from None
     return path

@@ -14,16 +14,20 @@ if TYPE_CHECKING:
 FORMATS = {"onnx": ".onnx", "torch": ".py", "timm": ".safetensors", "torchvision": ".safetensors"}
 
 
-def export(spec: str, *, out: str | Path, to: str | None = None, weights: str | Path | None = None) -> dict[str, Any]:
+def export(
+    spec: str, *, out: str | Path, to: str | None = None, weights: str | Path | None = None
+) -> dict[str, Any]:
     """Write the network of `spec` to `out`.
 
-    to: "onnx"; "torch", one Python file with its weights beside it; "timm" or "torchvision", a safetensors file in the names of
-    that library's class, and beside it how to call the class (NAME.timm.json). None: as the ending of `out` says.
-    weights: a safetensors file of the network in our names, timm's or torchvision's, or hf:OWNER/NAME[@REVISION][:FILE]; None:
-    freshly initialised.
+    to: "onnx"; "torch", one Python file with its weights beside it; "timm" or "torchvision", a
+    safetensors file in the names of that library's class, and beside it how to call the class
+    (NAME.timm.json). None: as the ending of `out` says.
+    weights: a safetensors file of the network in our names, timm's or torchvision's, or
+    hf:OWNER/NAME[@REVISION][:FILE]; None: freshly initialised.
 
-    Returns the path, and the largest relative difference that running what was written shows where it was run. Raises
-    InputError, also without the extra, and SpecError where a library can't say the network.
+    Returns the path, and the largest relative difference that running what was written shows where
+    it was run. Raises InputError, also without the extra, and SpecError where a library can't say
+    the network.
     """
     import torch
 
@@ -37,22 +41,36 @@ def export(spec: str, *, out: str | Path, to: str | None = None, weights: str | 
     path = Path(out).expanduser()
     to = _format(to, path)
     source = None if weights is None else weights_file(str(weights))
-    written = {path.resolve(), path.with_suffix(".safetensors").resolve()} if to == "torch" else {path.resolve()}
+    written = (
+        {path.resolve(), path.with_suffix(".safetensors").resolve()}
+        if to == "torch"
+        else {path.resolve()}
+    )
     if source is not None and source.resolve() in written:
-        raise InputError(f"--out: {str(path)!r} would write over the file of --weights; use another name")
+        raise InputError(
+            f"--out: {str(path)!r} would write over the file of --weights; use another name"
+        )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = build(network)
     if source is not None:
         load_weights(model, source, spec=network)
-    facts = {"path": str(path), "spec_id": network.spec_id, "to": to, "recipe": None, "largest_relative_difference": None}
+    facts = {
+        "path": str(path),
+        "spec_id": network.spec_id,
+        "to": to,
+        "recipe": None,
+        "largest_relative_difference": None,
+    }
     try:
         if to == "onnx":
             return facts | {"largest_relative_difference": write_onnx(model, network, path)}
         if to == "torch":
             return facts | {"largest_relative_difference": write_standalone(model, network, path)}
     except ImportError as error:
-        raise InputError(f"export needs {error.name or 'more packages'}; pip install 'phinas[onnx]'") from None
+        raise InputError(
+            f"export needs {error.name or 'more packages'}; pip install 'phinas[onnx]'"
+        ) from None
     except ExchangeError as error:
         raise InputError(str(error)) from None
     return facts | {"recipe": str(_write_renamed(model, network, path, tool=to))}
@@ -67,12 +85,16 @@ def _format(to: str | None, path: Path) -> str:
         remedy = "name it so, or give --to timm or --to torchvision for a file .safetensors"
         raise InputError(f"--out: {str(path)!r} does not end in .onnx or .py; {remedy}")
     if path.suffix != FORMATS[to]:
-        raise InputError(f"--out: {str(path)!r} does not end in {FORMATS[to]}, as what --to {to} writes does")
+        raise InputError(
+            f"--out: {str(path)!r} does not end in {FORMATS[to]}, as what --to {to} writes does"
+        )
     return to
 
 
 def _write_renamed(model: "ConvNet", network: ArchSpec, path: Path, *, tool: str) -> Path:
-    """Write the weights in `tool`'s names, and beside them how to call the class that takes them; returns where that is."""
+    """Write the weights in `tool`'s names, and beside them how to call the class that takes them;
+    returns where that is.
+    """
     from phinas.experiment.run_dir import write_json
     from phinas.space.interchange.constructors import constructor_of
     from phinas.space.interchange.state_dict_maps import to_dialect
@@ -87,6 +109,10 @@ def _write_renamed(model: "ConvNet", network: ArchSpec, path: Path, *, tool: str
     )
     recipe = path.with_suffix(f".{tool}.json")
     write_weights(to_dialect(model.state_dict(), network, tool), network, path)
-    told = {"spec": network.to_dict(), "arguments": constructor.arguments, "python": [*constructor.lines, *loading]}
+    told = {
+        "spec": network.to_dict(),
+        "arguments": constructor.arguments,
+        "python": [*constructor.lines, *loading],
+    }
     write_json(recipe, {"tool": tool, "spec_id": network.spec_id} | told)
     return recipe

@@ -1,8 +1,9 @@
 """`phinas fit`: train or fine-tune one network.
 
-The one decision to know: `fit.yaml` holds what was asked, resolved, and the same call again carries on: from the last
-snapshot, or, where `measurement.json` is there, to telling the result again. Of several processes (`torchrun`) the first one
-reads images, writes and speaks; the others wait for it, and train.
+The one decision to know: `fit.yaml` holds what was asked, resolved, and the same call again carries
+on: from the last snapshot, or, where `measurement.json` is there, to telling the result again. Of
+several processes (`torchrun`) the first one reads images, writes and speaks; the others wait for
+it, and train.
 """
 
 import shutil
@@ -30,13 +31,20 @@ _WRONG_INPUT = (InputError, SpecError, YamlError)
 
 
 def fit(
-    spec: str, *, data: str, out: str | Path, settings: Mapping[str, Any] | None = None, quiet: bool = False
+    spec: str,
+    *,
+    data: str,
+    out: str | Path,
+    settings: Mapping[str, Any] | None = None,
+    quiet: bool = False,
 ) -> dict[str, Any]:
-    """Train the network of `spec` (a preset, spec file, timm:NAME, ...) on `data` and measure it on the test split, in `out`.
+    """Train the network of `spec` (a preset, spec file, timm:NAME, ...) on `data` and measure it on
+    the test split, in `out`.
 
-    settings: dotted keys of experiment/schema/fit.py, such as {"recipe": "quick", "weights": "b0.safetensors"}.
-    Returns what measurement.json says and where the files are. Raises InputError, InUseError, NothingFound where the training
-    came to nothing, and Interrupted after SIGINT or SIGTERM.
+    settings: dotted keys of experiment/schema/fit.py, such as {"recipe": "quick", "weights":
+    "b0.safetensors"}. Returns what measurement.json says and where the files are. Raises
+    InputError, InUseError, NothingFound where the training came to nothing, and Interrupted after
+    SIGINT or SIGTERM.
     """
     from phinas.fit_stages.results import read_results
     from phinas.training.engine.distributed import ranks_of
@@ -48,7 +56,13 @@ def fit(
         ranks.led(lambda: _begin(place, _asked(changes), ranks, stack=stack, display=display))
         config = _asked(changes)
         if not place.finished:
-            _carry_through(place, replace(Fit.read(place), config=config), ranks, device=device, display=display)
+            _carry_through(
+                place,
+                replace(Fit.read(place), config=config),
+                ranks,
+                device=device,
+                display=display,
+            )
         ranks.led(lambda: _write_onnx(place, wanted=config.onnx))
         return read_results(place)
 
@@ -57,8 +71,12 @@ def _asked(changes: Mapping[str, Any]) -> FitSection:
     return checked(FitSection, overlaid({}, changes, where="fit"), where="fit")
 
 
-def _begin(place: FitDir, config: FitSection, ranks: "Ranks", *, stack: ExitStack, display: Display) -> None:
-    """Lock the directory, prepare the images, and resolve what is asked; nothing stays behind of what is wrong."""
+def _begin(
+    place: FitDir, config: FitSection, ranks: "Ranks", *, stack: ExitStack, display: Display
+) -> None:
+    """Lock the directory, prepare the images, and resolve what is asked; nothing stays behind of
+    what is wrong.
+    """
     from phinas.training.engine.device import resolve_device
 
     resolve_device(config.device)
@@ -82,9 +100,14 @@ def _begin(place: FitDir, config: FitSection, ranks: "Ranks", *, stack: ExitStac
             resolved.write(place)
         elif held.batch != resolved.batch:
             was = f"the batch was {held.batch} and is now {resolved.batch}"
-            raise InputError(f"{place.path}: {was}; start as many processes as before, or use a new --out")
+            raise InputError(
+                f"{place.path}: {was}; start as many processes as before, or use a new --out"
+            )
         if resolved.classifier == "drawn" and config.weights:
-            display.say(f"{config.weights}: tells other classes apart, so the classifier of {len(data.classes)} is drawn anew")
+            display.say(
+                f"{config.weights}: tells other classes apart, so the classifier of "
+                f"{len(data.classes)} is drawn anew"
+            )
     except BaseException as error:
         if not place.exists:
             place.clear_leftovers()
@@ -116,33 +139,50 @@ def _resolved(config: FitSection, data: "PreparedData", ranks: "Ranks") -> Fit:
     given = load_spec(config.spec)
     if config.resolution and config.resolution > data.side and not config.data.upsample:
         raise InputError(
-            f"resolution: {config.resolution} pixels of a side and the images have {data.side}; set it lower, or --upsample to "
+            f"resolution: {config.resolution} pixels of a side and the images have {data.side}; "
+            "set it lower, or --upsample to "
             "enlarge images"
         )
-    side = config.resolution or (given.resolution if config.data.upsample else min(given.resolution, data.side))
+    side = config.resolution or (
+        given.resolution if config.data.upsample else min(given.resolution, data.side)
+    )
     if side < given.reduction:
         short = f"{side} pixels of a side are below the network's total stride {given.reduction}"
         raise InputError(
-            f"resolution: {short}; use --upsample --resolution {4 * given.reduction}, or a spec of smaller strides"
+            f"resolution: {short}; use --upsample --resolution {4 * given.reduction}, or a spec "
+            "of smaller strides"
         )
     spec = sized(given, data, side=side)
     if config.mean is not None and len(config.mean) != spec.channels:
-        raise InputError(f"mean and std: {len(config.mean)} channels are given and the images have {spec.channels}")
+        raise InputError(
+            f"mean and std: {len(config.mean)} channels are given and the images have "
+            f"{spec.channels}"
+        )
     classifier = "drawn"
     if config.weights is not None:
         with torch.random.fork_rng(devices=[]):
             classes = load_pretrained(build(spec), weights_file(config.weights), spec=spec)
         classifier = "loaded" if classes == spec.classes else "drawn"
-    return Fit(config, spec, ranks.batch(min(config.recipe.batch, data.train)), sha256_of_weights(config), classifier)
+    return Fit(
+        config,
+        spec,
+        ranks.batch(min(config.recipe.batch, data.train)),
+        sha256_of_weights(config),
+        classifier,
+    )
 
 
-def _carry_through(place: FitDir, asked: Fit, ranks: "Ranks", *, device: str, display: Display) -> None:
+def _carry_through(
+    place: FitDir, asked: Fit, ranks: "Ranks", *, device: str, display: Display
+) -> None:
     """Train, from the last snapshot if there is one, measure and write it all down."""
     from phinas.fit_stages.results import write_results
     from phinas.fit_stages.training import train_it
     from phinas.training.data.prepared_dataset import read_prepared
 
-    data = asked.normalised(read_prepared(place.data, hashed=False))  # `_begin` has compared the hashes
+    data = asked.normalised(
+        read_prepared(place.data, hashed=False)
+    )  # `_begin` has compared the hashes
     trained, snapshots = train_it(place, asked, data, ranks, device=device, display=display)
     ranks.led(lambda: write_results(place, asked, data, trained))
     if ranks.leads:

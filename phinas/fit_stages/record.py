@@ -1,4 +1,6 @@
-"""What a fit is, as its `fit.yaml` holds it: what was asked, resolved, and the network that it came to."""
+"""What a fit is, as its `fit.yaml` holds it: what was asked, resolved, and the network that it came
+to.
+"""
 
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -19,8 +21,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Fit:
-    """A training that is resolved. batch: images a step, of all processes together; weights_sha256: of the file that it begins
-    with, or ""; classifier: "loaded" from there, or "drawn"."""
+    """A training that is resolved. batch: images a step, of all processes together; weights_sha256:
+    of the file that it begins with, or ""; classifier: "loaded" from there, or "drawn"."""
 
     config: FitSection
     spec: ArchSpec
@@ -44,22 +46,32 @@ class Fit:
 
     @classmethod
     def read(cls, place: FitDir) -> "Fit":
-        """What `fit.yaml` says. Raises InputError where that is no such file, or a newer phinas' one."""
+        """What `fit.yaml` says. Raises InputError where that is no such file, or a newer phinas'
+        one.
+        """
         try:
             data = read_yaml(place.record)
             config = checked(FitSection, data["asked"], where=f"{place.record}: asked")
             told = (str(data["weights_sha256"]), str(data["classifier"]))
             return cls(config, ArchSpec.from_dict(data["spec"]), int(data["batch"]), *told)
         except (KeyError, TypeError, ValueError) as error:
-            raise InputError(f"{place.record}: is not what this phinas writes ({error}); use a new --out") from None
+            raise InputError(
+                f"{place.record}: is not what this phinas writes ({error}); use a new --out"
+            ) from None
 
     def write(self, place: FitDir) -> None:
         facts = {"phinas": version(), "asked": self.config.model_dump(), "batch": self.batch}
-        rest = {"weights_sha256": self.weights_sha256, "classifier": self.classifier, "spec": self.spec.to_dict()}
+        rest = {
+            "weights_sha256": self.weights_sha256,
+            "classifier": self.classifier,
+            "spec": self.spec.to_dict(),
+        }
         write_atomic(place.record, dump_yaml(facts | rest))
 
     def require_same(self, asked: FitSection, place: FitDir) -> None:
-        """Raises InputError with what is asked otherwise now; files that it names must hold what they held."""
+        """Raises InputError with what is asked otherwise now; files that it names must hold what
+        they held.
+        """
         before, after = flatten(self.config), flatten(asked)
         if asked.spec == self.config.spec:
             before |= {"spec_id": self.spec.spec_id}
@@ -75,7 +87,9 @@ class Fit:
             if name not in FREE and before.get(name) != after[name]
         )
         if told:
-            raise InputError(f"{place.path}: {told}; ask as before to carry it on, or use a new --out")
+            raise InputError(
+                f"{place.path}: {told}; ask as before to carry it on, or use a new --out"
+            )
 
     def _fitted(self) -> dict[str, Any]:
         """The fields of the network that its images decided."""
@@ -92,4 +106,6 @@ def sha256_of_weights(config: FitSection) -> str:
     except FileNotFoundError:
         raise InputError(f"weights: {config.weights}: there is no such file") from None
     except IsADirectoryError:
-        raise InputError(f"weights: {config.weights}: is a directory; name the safetensors file in it") from None
+        raise InputError(
+            f"weights: {config.weights}: is a directory; name the safetensors file in it"
+        ) from None

@@ -1,4 +1,6 @@
-"""What a fit came to, as files. The test split is opened here, once; `measurement.json` is written last."""
+"""What a fit came to, as files. The test split is opened here, once; `measurement.json` is written
+last.
+"""
 
 import csv
 import io
@@ -18,7 +20,17 @@ if TYPE_CHECKING:
     from phinas.training.data.prepared_dataset import PreparedData
     from phinas.training.engine.train import Trained
 
-_TOLD = ("accuracy", "top5", "loss", "images", "epochs", "train_seconds", "images_per_second", "device", "seed")
+_TOLD = (
+    "accuracy",
+    "top5",
+    "loss",
+    "images",
+    "epochs",
+    "train_seconds",
+    "images_per_second",
+    "device",
+    "seed",
+)
 
 
 def write_results(place: FitDir, asked: Fit, data: "PreparedData", trained: "Trained") -> None:
@@ -39,7 +51,10 @@ def write_results(place: FitDir, asked: Fit, data: "PreparedData", trained: "Tra
     save_weights(trained.model, asked.spec, place.weights)
     needs = {"classes": list(data.classes), "mean": list(data.mean), "std": list(data.std)}
     write_atomic(place.spec, dump_yaml({"spec": asked.spec.to_dict()} | needs))
-    curve = ((epoch, point.accuracy, point.loss, point.top5) for epoch, point in enumerate(trained.curve, start=1))
+    curve = (
+        (epoch, point.accuracy, point.loss, point.top5)
+        for epoch, point in enumerate(trained.curve, start=1)
+    )
     write_atomic(place.curve, _table(("epoch", "accuracy", "loss", "top5"), curve))
     classes = list(zip(data.classes, counts, measured.by_class, strict=True))
     write_atomic(place.by_class, _table(("class", "images", "accuracy"), classes))
@@ -47,26 +62,37 @@ def write_results(place: FitDir, asked: Fit, data: "PreparedData", trained: "Tra
     write_card(place, asked, data, measured, classes=classes, machine=machine)
     low, high = measured.interval()
     more = {"interval": [low, high], "mean_class_accuracy": measured.mean_class_accuracy}
-    write_json(place.measurement, measured.to_dict() | more | {"spec_id": asked.spec.spec_id, "machine": machine})
+    write_json(
+        place.measurement,
+        measured.to_dict() | more | {"spec_id": asked.spec.spec_id, "machine": machine},
+    )
 
 
 def read_results(place: FitDir) -> dict[str, Any]:
     """What a finished fit came to, and where its files are."""
     data = json.loads(place.measurement.read_text())
     measured = Measurement.from_dict(data)
-    facts = {"directory": str(place.path), "spec_id": data["spec_id"]} | {name: data[name] for name in _TOLD}
+    facts = {"directory": str(place.path), "spec_id": data["spec_id"]} | {
+        name: data[name] for name in _TOLD
+    }
     facts |= {"ended": measured.ended, "interval": list(measured.interval())}
     facts["mean_class_accuracy"] = measured.mean_class_accuracy
-    paths = {name: getattr(place, name) for name in ("weights", "spec", "card", "curve", "by_class", "onnx")}
+    paths = {
+        name: getattr(place, name)
+        for name in ("weights", "spec", "card", "curve", "by_class", "onnx")
+    }
     return facts | {name: str(path) if path.exists() else None for name, path in paths.items()}
 
 
 def sentence(facts: dict[str, Any]) -> str:
     low, high = facts["interval"]
     epochs = counted(facts["epochs"], "epoch")
-    early = {"deadline": ", ended at its time limit", "stopped": ", stopped early"}.get(facts["ended"], "")
+    early = {"deadline": ", ended at its time limit", "stopped": ", stopped early"}.get(
+        facts["ended"], ""
+    )
     return (
-        f"{facts['accuracy']:.1%} of {facts['images']:,} test images right (95%: {low:.1%} to {high:.1%}), mean of the classes "
+        f"{facts['accuracy']:.1%} of {facts['images']:,} test images right (95%: {low:.1%} to "
+        f"{high:.1%}), mean of the classes "
         f"{facts['mean_class_accuracy']:.1%}; {epochs} in {facts['train_seconds']:,.0f} s{early}"
     )
 

@@ -31,7 +31,8 @@ from phinas.training.engine.weights_io import load_pretrained
 def train_it(
     place: FitDir, asked: Fit, data: PreparedData, ranks: Ranks, *, device: str, display: Display
 ) -> tuple[Trained, Snapshots]:
-    """The training, from the last snapshot if there is one; and the snapshots, to be removed once its results are kept.
+    """The training, from the last snapshot if there is one; and the snapshots, to be removed once
+    its results are kept.
 
     Raises NothingFound where it came to nothing, Interrupted after a signal.
     """
@@ -39,10 +40,21 @@ def train_it(
     torch.set_num_threads(_threads(config))
     settle(deterministic=config.deterministic)
     decisive = {name: value for name, value in flatten(config).items() if name not in FREE}
-    told = {"batch": asked.batch, "spec": asked.spec.to_dict(), "weights": asked.weights_sha256, "data": data.fingerprint}
-    snapshots = Snapshots(place.snapshot, job_key("fit", decisive | told), seconds=60 * config.snapshot_minutes)
-    start = Start(partial(_load, asked) if config.weights else lambda _network: None, config.freeze_backbone)
-    stopping = stopped_by(snapshots, signal.SIGINT, signal.SIGTERM, again=lambda number: os._exit(128 + number))
+    told = {
+        "batch": asked.batch,
+        "spec": asked.spec.to_dict(),
+        "weights": asked.weights_sha256,
+        "data": data.fingerprint,
+    }
+    snapshots = Snapshots(
+        place.snapshot, job_key("fit", decisive | told), seconds=60 * config.snapshot_minutes
+    )
+    start = Start(
+        partial(_load, asked) if config.weights else lambda _network: None, config.freeze_backbone
+    )
+    stopping = stopped_by(
+        snapshots, signal.SIGINT, signal.SIGTERM, again=lambda number: os._exit(128 + number)
+    )
     with display.stage("training", every_seconds=0.0) as notify, stopping as caught:
         watch = _Watch(asked, data, display, notify)
         try:
@@ -70,7 +82,10 @@ def train_it(
 def _load(asked: Fit, network: ConvNet) -> None:
     path = weights_file(str(asked.config.weights))
     if file_sha256(path) != asked.weights_sha256:
-        raise InputError(f"weights: {asked.config.weights} changed while it was read; the same call again, with a new --out")
+        raise InputError(
+            f"weights: {asked.config.weights} changed while it was read; the same call again, "
+            "with a new --out"
+        )
     load_pretrained(network, path, spec=asked.spec)
 
 
@@ -84,17 +99,28 @@ class _Watch:
     """Hears of epochs and steps, and tells them: on a terminal every step, else every epoch."""
 
     def __init__(self, asked: Fit, data: PreparedData, display: Display, notify: Notify) -> None:
-        self._epochs, self._batch, self._each = asked.recipe.epochs, asked.batch, data.train // asked.batch
+        self._epochs, self._batch, self._each = (
+            asked.recipe.epochs,
+            asked.batch,
+            data.train // asked.batch,
+        )
         self._display, self._notify = display, notify
         self._epoch, self._told, self._heard = 1, "", 0
-        self._first = self._last = (0, 0.0)  # step and time, of this epoch: evaluation is no part of the pace
+        self._first = self._last = (
+            0,
+            0.0,
+        )  # step and time, of this epoch: evaluation is no part of the pace
         self._begun = False
 
     def tick(self, step: int) -> None:
         if not self._begun and step > 1:
-            self._display.say(f"carried on after {step - 1:,} of {self._epochs * self._each:,} steps{self._told}")
+            self._display.say(
+                f"carried on after {step - 1:,} of {self._epochs * self._each:,} steps{self._told}"
+            )
             if not self._display.live:
-                self._notify(self._epoch - 1, self._epochs, "")  # the time that is left goes by what comes from here on
+                self._notify(
+                    self._epoch - 1, self._epochs, ""
+                )  # the time that is left goes by what comes from here on
         self._begun = True
         self._last = step, time.monotonic()
         self._first = self._first if self._first[0] else self._last
@@ -104,7 +130,9 @@ class _Watch:
 
     def report(self, epoch: int, accuracy: float) -> bool:
         told = f"{accuracy:.1%} of validation images right"
-        if self._begun and epoch > self._heard and not self._display.live:  # epochs of before are told again, and are no news
+        if (
+            self._begun and epoch > self._heard and not self._display.live
+        ):  # epochs of before are told again, and are no news
             self._notify(epoch, self._epochs, told + self._pace())
         self._heard = max(self._heard, epoch)
         self._epoch, self._told, self._first = min(epoch + 1, self._epochs), f", {told}", (0, 0.0)

@@ -16,18 +16,45 @@ def bench() -> None:
 
 
 @bench.command()
-@click.option("--evaluator", required=True, help="accel-nasbench:PATH, or your own package.module:function.")
-@click.option("--space", help="The space that is searched; without it the evaluator's own.")
-@click.option("--evaluations", type=click.IntRange(2), default=400, show_default=True, help="Networks a run may measure.")
-@click.option("--seeds", type=click.IntRange(1), default=20, show_default=True, help="Runs of each searcher.")
 @click.option(
-    "--noise", is_flag=False, flag_value="0.0031", type=float, default=0.0,
-    help="Standard deviation added to accuracies; without a number that of Accel-NASBench's trainings, 0.0031.",
-)  # fmt: skip
-@click.option("--strategies", help="Which, separated by commas; without it all of ours and other libraries'.")
-@click.option("--reference", help="A preset or spec file that is to be beaten; without it the base of the space.")
-@click.option("--workers", type=click.IntRange(1, 256), help="Runs at a time; without it one a core.")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="A directory, new or to be carried on.")
+    "--evaluator", required=True, help="accel-nasbench:PATH, or your own package.module:function."
+)
+@click.option("--space", help="The space that is searched; without it the evaluator's own.")
+@click.option(
+    "--evaluations",
+    type=click.IntRange(2),
+    default=400,
+    show_default=True,
+    help="Networks a run may measure.",
+)
+@click.option(
+    "--seeds", type=click.IntRange(1), default=20, show_default=True, help="Runs of each searcher."
+)
+@click.option(
+    "--noise",
+    is_flag=False,
+    flag_value="0.0031",
+    type=float,
+    default=0.0,
+    help="Standard deviation added to accuracies; without a number that of Accel-NASBench's "
+    "trainings, 0.0031.",
+)
+@click.option(
+    "--strategies", help="Which, separated by commas; without it all of ours and other libraries'."
+)
+@click.option(
+    "--reference",
+    help="A preset or spec file that is to be beaten; without it the base of the space.",
+)
+@click.option(
+    "--workers", type=click.IntRange(1, 256), help="Runs at a time; without it one a core."
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="A directory, new or to be carried on.",
+)
 @SET
 @JSON
 def strategies(
@@ -41,16 +68,35 @@ def strategies(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Regret over evaluations of each search strategy: bench.md, bench.json, regret.svg and .png in --out."""
+    """Regret over evaluations of each search strategy: bench.md, bench.json, regret.svg and .png in
+    --out.
+    """
     from phinas.api.bench import bench_strategies, require_used
 
     if options["evaluator"] == "proxy":
-        raise InputError("--evaluator: proxy trains networks; name accel-nasbench:PATH or your own package.module:function")
-    given = {f"search.{name}": value for name, value in options.items() if value is not None} | {"search.trials": evaluations}
-    chosen = {} if strategies is None else {"searchers": [name.strip() for name in strategies.split(",")]}
+        raise InputError(
+            "--evaluator: proxy trains networks; name accel-nasbench:PATH or your own "
+            "package.module:function"
+        )
+    given = {f"search.{name}": value for name, value in options.items() if value is not None} | {
+        "search.trials": evaluations
+    }
+    chosen = (
+        {}
+        if strategies is None
+        else {"searchers": [name.strip() for name in strategies.split(",")]}
+    )
     config = config_of(None, settings, given, quick=False)
     require_used(settings_of(settings))
-    facts = bench_strategies(config.search, out=out, seeds=seeds, reference=reference, workers=workers, quiet=quiet(), **chosen)
+    facts = bench_strategies(
+        config.search,
+        out=out,
+        seeds=seeds,
+        reference=reference,
+        workers=workers,
+        quiet=quiet(),
+        **chosen,
+    )
     if as_json:
         print_json(facts)
         return

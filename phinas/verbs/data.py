@@ -12,11 +12,22 @@ from phinas.verbs.common import JSON, print_json
 @click.argument("source", metavar="DATA")
 @click.option("--seed", type=int, default=0, help="Of the splits.")
 @click.option("--skip-bad-images", is_flag=True, help="Leave unreadable images out and count them.")
-@click.option("--group-by", help="Column, key, or regular expression over paths: a group is in one split.")
+@click.option(
+    "--group-by", help="Column, key, or regular expression over paths: a group is in one split."
+)
 @SET
 @JSON
-def data(source: str, seed: int, skip_bad_images: bool, group_by: str | None, settings: tuple[str, ...], as_json: bool) -> None:
-    """Describe the images of DATA: sizes, classes, problems, and the resolutions and spaces that they are large enough for."""
+def data(
+    source: str,
+    seed: int,
+    skip_bad_images: bool,
+    group_by: str | None,
+    settings: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Describe the images of DATA: sizes, classes, problems, and the resolutions and spaces that
+    they are large enough for.
+    """
     from phinas.api import data
 
     options: dict[str, Any] = {

@@ -6,7 +6,17 @@ from typing import Any
 import click
 
 from phinas.experiment.errors import InputError
-from phinas.options import BASELINE, FAMILY, SCALING, SEARCH, SET, Verb, changed, config_of, configured
+from phinas.options import (
+    BASELINE,
+    FAMILY,
+    SCALING,
+    SEARCH,
+    SET,
+    Verb,
+    changed,
+    config_of,
+    configured,
+)
 from phinas.verbs.common import CONFIG, DIRECTORY, JSON, OUT, print_json, quiet, tell
 
 
@@ -15,11 +25,18 @@ from phinas.verbs.common import CONFIG, DIRECTORY, JSON, OUT, print_json, quiet,
 @OUT
 @configured(SEARCH, BASELINE, FAMILY)
 @JSON
-def run(config: Path | None, out: Path, settings: tuple[str, ...], as_json: bool, **options: Any) -> None:
-    """All of it: search, scale, validate, report. Without a configuration or --data: the quick start on digits."""
+def run(
+    config: Path | None, out: Path, settings: tuple[str, ...], as_json: bool, **options: Any
+) -> None:
+    """All of it: search, scale, validate, report. Without a configuration or --data: the quick
+    start on digits.
+    """
     from phinas import pipeline
 
-    tell(pipeline.run(config_of(config, settings, options, quick=True), out=out, quiet=quiet()), as_json)
+    tell(
+        pipeline.run(config_of(config, settings, options, quick=True), out=out, quiet=quiet()),
+        as_json,
+    )
 
 
 @click.command(cls=Verb)
@@ -27,18 +44,29 @@ def run(config: Path | None, out: Path, settings: tuple[str, ...], as_json: bool
 @OUT
 @configured(SEARCH, BASELINE)
 @JSON
-def search(config: Path | None, out: Path, settings: tuple[str, ...], as_json: bool, **options: Any) -> None:
+def search(
+    config: Path | None, out: Path, settings: tuple[str, ...], as_json: bool, **options: Any
+) -> None:
     """Only the search for a baseline (and its report)."""
     from phinas import pipeline
 
-    tell(pipeline.search(config_of(config, settings, options, quick=False), out=out, quiet=quiet()), as_json)
+    tell(
+        pipeline.search(config_of(config, settings, options, quick=False), out=out, quiet=quiet()),
+        as_json,
+    )
 
 
 @click.command(cls=Verb)
 @click.argument("directory", required=False, type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), help="With --baseline: the run directory.")
-@click.option("--dry-run", is_flag=True, help="Show the networks that would be compared and what that costs; train nothing.")
-@click.option("--published", is_flag=True, help="Show the published B1..B7 beside what the rule makes of B0.")
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Show the networks that would be compared and what that costs; train nothing.",
+)
+@click.option(
+    "--published", is_flag=True, help="Show the published B1..B7 beside what the rule makes of B0."
+)
 @configured(SCALING, BASELINE, FAMILY)
 @JSON
 def scale(
@@ -50,19 +78,31 @@ def scale(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """alpha, beta, gamma and the family: for the baseline of a run (DIRECTORY), or for --baseline with --data and --out."""
+    """alpha, beta, gamma and the family: for the baseline of a run (DIRECTORY), or for --baseline
+    with --data and --out.
+    """
     from phinas import pipeline
 
     if directory is not None:
-        foreign = [name for name, value in options.items() if value is not None and not _goes_with_a_run(name)]
+        foreign = [
+            name
+            for name, value in options.items()
+            if value is not None and not _goes_with_a_run(name)
+        ]
         if foreign or out:
             given = ", ".join(name.replace("__", ".") for name in foreign) or "--out"
-            raise InputError(f"scale DIRECTORY takes {given} from the run; only --set and options of the scaling go with it")
+            raise InputError(
+                f"scale DIRECTORY takes {given} from the run; only --set and options of the "
+                "scaling go with it"
+            )
     if dry_run or published:
         _show_scaling(directory, settings, options, published=published, as_json=as_json)
         return
     if directory is not None:
-        tell(pipeline.scale(directory, config=changed(directory, settings, options), quiet=quiet()), as_json)
+        tell(
+            pipeline.scale(directory, config=changed(directory, settings, options), quiet=quiet()),
+            as_json,
+        )
         return
     if options["scaling__baseline"] is None or out is None:
         raise InputError("scale: name a run directory, or --baseline with --data and --out")
@@ -75,7 +115,12 @@ def _goes_with_a_run(name: str) -> bool:
 
 
 def _show_scaling(
-    directory: Path | None, settings: tuple[str, ...], options: dict[str, Any], *, published: bool, as_json: bool
+    directory: Path | None,
+    settings: tuple[str, ...],
+    options: dict[str, Any],
+    *,
+    published: bool,
+    as_json: bool,
 ) -> None:
     from phinas.api import scale_preview
     from phinas.experiment.run_dir import RunDir
@@ -83,7 +128,9 @@ def _show_scaling(
     if directory is None:
         config = config_of(None, settings, options, quick=False, imageless=True)
     else:
-        config = changed(directory, (*settings, f"scaling.baseline={RunDir(directory).baseline}"), options)
+        config = changed(
+            directory, (*settings, f"scaling.baseline={RunDir(directory).baseline}"), options
+        )
     facts = scale_preview.published(config) if published else scale_preview.dry_run(config)
     if as_json:
         print_json({name: fact for name, fact in facts.items() if name != "text"})

@@ -1,4 +1,6 @@
-"""The figures of a report, in its order. Each draws itself from the records, wide or narrow, or says None: no data yet."""
+"""The figures of a report, in its order. Each draws itself from the records, wide or narrow, or
+says None: no data yet.
+"""
 
 from collections.abc import Callable
 

@@ -1,4 +1,6 @@
-"""Axes in the house's manner: the quantity above the axis instead of on its side, few ticks, costs on a log scale."""
+"""Axes in the house's manner: the quantity above the axis instead of on its side, few ticks, costs
+on a log scale.
+"""
 
 import math
 from collections.abc import Sequence
@@ -11,34 +13,66 @@ from phinas.reports.formatting import tick
 from phinas.reports.palette import MUTED, RULE
 
 # Ever denser steps of a decade; the first that leaves enough ticks is taken.
-_STEPS = ((1.0,), (1.0, 3.0), (1.0, 2.0, 5.0), (1.0, 1.5, 2.0, 3.0, 5.0, 7.0), (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9))
+_STEPS = (
+    (1.0,),
+    (1.0, 3.0),
+    (1.0, 2.0, 5.0),
+    (1.0, 1.5, 2.0, 3.0, 5.0, 7.0),
+    (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9),
+)
 
 
 def axes_of(figure: Figure, *, left: float, right: float, top: float, bottom: float) -> Axes:
     """Axes inside margins that are given in points."""
     width, height = 72 * figure.get_figwidth(), 72 * figure.get_figheight()
-    return figure.add_axes((left / width, bottom / height, 1 - (left + right) / width, 1 - (top + bottom) / height))
+    return figure.add_axes(
+        (left / width, bottom / height, 1 - (left + right) / width, 1 - (top + bottom) / height)
+    )
 
 
 def name_axes(axes: Axes, *, across: str, up: str) -> None:
     """The quantities: `up` at the top left, `across` at the bottom right."""
-    axes.annotate(up, (0, 1), xytext=(-28, 8), xycoords="axes fraction", textcoords="offset points", color=MUTED, fontsize=8.5)
     axes.annotate(
-        across, (1, 0), xytext=(0, -24), xycoords="axes fraction", textcoords="offset points", ha="right", va="top",
-        color=MUTED, fontsize=8.5,
-    )  # fmt: skip
+        up,
+        (0, 1),
+        xytext=(-28, 8),
+        xycoords="axes fraction",
+        textcoords="offset points",
+        color=MUTED,
+        fontsize=8.5,
+    )
+    axes.annotate(
+        across,
+        (1, 0),
+        xytext=(0, -24),
+        xycoords="axes fraction",
+        textcoords="offset points",
+        ha="right",
+        va="top",
+        color=MUTED,
+        fontsize=8.5,
+    )
 
 
-def percent_scale(axes: Axes, values: Sequence[float], *, across: bool = False, room: float = 0.08) -> None:
-    """Limits around `values` (fractions), never far beyond 100%, with light lines to read them by. room: above, for labels."""
+def percent_scale(
+    axes: Axes, values: Sequence[float], *, across: bool = False, room: float = 0.08
+) -> None:
+    """Limits around `values` (fractions), never far beyond 100%, with light lines to read them by.
+    room: above, for labels.
+    """
     low, high = min(values), max(values)
     pad = max(0.08 * (high - low), 0.004)
-    limits = max(-0.02, low - pad), high + (0.3 * pad if high > 0.999 else max(pad, room * (high - low)))
+    limits = (
+        max(-0.02, low - pad),
+        high + (0.3 * pad if high > 0.999 else max(pad, room * (high - low))),
+    )
     axis = axes.xaxis if across else axes.yaxis
     (axes.set_xlim if across else axes.set_ylim)(*limits)
     axis.set_major_locator(MaxNLocator(5 if across else 6, steps=[1, 2, 5, 10]))
     digits = 0 if limits[1] - limits[0] > 0.04 else 1
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.{digits}f}%" if value <= 1 else ""))
+    axis.set_major_formatter(
+        FuncFormatter(lambda value, _: f"{100 * value:.{digits}f}%" if value <= 1 else "")
+    )
     axes.grid(axis="x" if across else "y", color=RULE, linewidth=0.5)
     axis.set_tick_params(length=0)
 
@@ -56,10 +90,21 @@ def cost_scale(axes: Axes, costs: Sequence[float], *, narrow: bool, room: float 
 
 
 def round_ticks(low: float, high: float, *, least: int) -> list[float]:
-    """Round numbers between `low` and `high` for a log axis: `least` or more of them, as few as do."""
+    """Round numbers between `low` and `high` for a log axis: `least` or more of them, as few as
+    do.
+    """
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     for steps in _STEPS:
-        ticks = [step * 10**decade for decade in decades for step in steps if low <= step * 10**decade <= high]
+        ticks = [
+            step * 10**decade
+            for decade in decades
+            for step in steps
+            if low <= step * 10**decade <= high
+        ]
         if len(ticks) >= least:
             return ticks
-    return [float(value) for value in MaxNLocator(least, steps=[1, 2, 5, 10]).tick_values(low, high) if low <= value <= high]
+    return [
+        float(value)
+        for value in MaxNLocator(least, steps=[1, 2, 5, 10]).tick_values(low, high)
+        if low <= value <= high
+    ]

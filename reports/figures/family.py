@@ -1,6 +1,6 @@
-"""The family's accuracy on the test split against FLOPs: trained members, the curve through them and what it predicts of the
-others, and the controls beside the member that they are held against. What is predicted is hollow and dashed, what nothing is
-known of is marked on the axis."""
+"""The family's accuracy on the test split against FLOPs: trained members, the curve through them
+and what it predicts of the others, and the controls beside the member that they are held against.
+What is predicted is hollow and dashed, what nothing is known of is marked on the axis."""
 
 from typing import Any
 
@@ -28,7 +28,9 @@ def draw(records: Records, *, narrow: bool) -> Plate | None:
     controls = records.trained_controls
     cost_scale(axes, [row["flops"] for row in (*records.members, *controls)], narrow=narrow)
     low, high = axes.get_xlim()
-    axes.set_xlim(low * (low / high) ** 0.09, high * (high / low) ** 0.03)  # room for labels beside the outer bars
+    axes.set_xlim(
+        low * (low / high) ** 0.09, high * (high / low) ** 0.03
+    )  # room for labels beside the outer bars
     percent_scale(axes, _heights(records))
     name_axes(axes, across="FLOPs of the network (log scale)", up="accuracy on the test split")
     if records.unknown:
@@ -43,20 +45,29 @@ def draw(records: Records, *, narrow: bool) -> Plate | None:
     marks = [(row["flops"], row["accuracy"]) for row in (*trained, *controls)]
     marks += [(row["flops"], row["prediction"]["accuracy"]) for row in records.predicted]
     place_labels(axes, labels, points=marks, lines=lines, marks=marks)
-    tips = {"trained": [_tip(row) for row in trained], "predicted": [_predicted_tip(row) for row in records.predicted]}
+    tips = {
+        "trained": [_tip(row) for row in trained],
+        "predicted": [_predicted_tip(row) for row in records.predicted],
+    }
     tips |= {f"rival-{place}": [_control_tip(row)] for place, row in enumerate(controls)}
     return Plate(figure, caption(records), tips)
 
 
 def _heights(records: Records) -> list[float]:
     """Every accuracy that has to be inside the axes."""
-    values = [value for row in records.validated for value in (*row["interval"], *row["accuracies"])]
+    values = [
+        value for row in records.validated for value in (*row["interval"], *row["accuracies"])
+    ]
     values += [value for row in records.predicted for value in row["prediction"]["interval"]]
-    return values + [value for row in records.trained_controls for value in (row["accuracy"], *row["accuracies"])]
+    return values + [
+        value for row in records.trained_controls for value in (row["accuracy"], *row["accuracies"])
+    ]
 
 
 def _draw_curve(axes: Axes, records: Records) -> list[Point]:
-    """The law with its band, dashed beyond the largest trained; without a law a line from one member to the next."""
+    """The law with its band, dashed beyond the largest trained; without a law a line from one
+    member to the next.
+    """
     trained = records.validated
     if not records.curve:
         line = [(row["flops"], row["accuracy"]) for row in trained]
@@ -64,13 +75,33 @@ def _draw_curve(axes: Axes, records: Records) -> list[Point]:
         return line
     band = records.curve["band"]
     lows, highs = zip(*(point["interval"] for point in band), strict=True)
-    axes.fill_between([point["flops"] for point in band], lows, highs, color=SHADE, linewidth=0, zorder=0, gid="band")
+    axes.fill_between(
+        [point["flops"] for point in band],
+        lows,
+        highs,
+        color=SHADE,
+        linewidth=0,
+        zorder=0,
+        gid="band",
+    )
     line = [(point["flops"], point["accuracy"]) for point in band]
     last = trained[-1]["flops"]
-    inside, beyond = [point for point in line if point[0] <= last], [point for point in line if point[0] >= last]
-    axes.plot(*zip(*(inside + beyond[:1]), strict=True), color=FRONT, linewidth=1.2, zorder=2, gid="curve")
+    inside, beyond = (
+        [point for point in line if point[0] <= last],
+        [point for point in line if point[0] >= last],
+    )
+    axes.plot(
+        *zip(*(inside + beyond[:1]), strict=True), color=FRONT, linewidth=1.2, zorder=2, gid="curve"
+    )
     if len(beyond) > 1:
-        axes.plot(*zip(*beyond, strict=True), color=FRONT, linewidth=1, linestyle=_DASHED, zorder=2, gid="curve-beyond")
+        axes.plot(
+            *zip(*beyond, strict=True),
+            color=FRONT,
+            linewidth=1,
+            linestyle=_DASHED,
+            zorder=2,
+            gid="curve-beyond",
+        )
     return line
 
 
@@ -81,7 +112,10 @@ def _mark_trained(axes: Axes, records: Records, *, narrow: bool) -> Marks:
         axes.scatter([row["flops"]] * len(row["accuracies"]), row["accuracies"], **SEED_DOT)
     x, y = [row["flops"] for row in trained], [row["accuracy"] for row in trained]
     axes.scatter(x, y, s=34, color=FRONT, linewidth=0, zorder=4, gid="trained")
-    labels = [Label(row["flops"], row["accuracy"], _name(row, row, narrow=narrow), FRONT) for row in trained]
+    labels = [
+        Label(row["flops"], row["accuracy"], _name(row, row, narrow=narrow), FRONT)
+        for row in trained
+    ]
     return labels, [[(row["flops"], end) for end in row["interval"]] for row in trained]
 
 
@@ -95,23 +129,39 @@ def _mark_predicted(axes: Axes, records: Records, *, narrow: bool) -> Marks:
         labels.append(Label(x, found["accuracy"], _name(row, found, narrow=narrow), MUTED))
     if rows:
         middle = rows[len(rows) // 2]
-        labels.append(Label(middle["flops"], middle["prediction"]["interval"][1], "predicted", MUTED, size=8))
+        labels.append(
+            Label(middle["flops"], middle["prediction"]["interval"][1], "predicted", MUTED, size=8)
+        )
     x, y = [row["flops"] for row in rows], [row["prediction"]["accuracy"] for row in rows]
-    axes.scatter(x, y, s=34, facecolor=PAPER, edgecolor=FRONT, linewidth=1.1, zorder=4, gid="predicted")
+    axes.scatter(
+        x, y, s=34, facecolor=PAPER, edgecolor=FRONT, linewidth=1.1, zorder=4, gid="predicted"
+    )
     return labels, bars
 
 
 def _mark_controls(axes: Axes, records: Records, *, narrow: bool) -> Marks:
-    """A marker a kind, and names where they can't be misread: all stand in the figure of controls, by the same markers."""
+    """A marker a kind, and names where they can't be misread: all stand in the figure of controls,
+    by the same markers.
+    """
     rows = records.trained_controls
     for place, row in enumerate(rows):
         marker, _ = MARKERS[kind_of(row)]
         axes.scatter(
-            [row["flops"]], [row["accuracy"]], s=30, marker=marker, facecolor=MUTED, edgecolor=PAPER, linewidth=0.6, zorder=6,
+            [row["flops"]],
+            [row["accuracy"]],
+            s=30,
+            marker=marker,
+            facecolor=MUTED,
+            edgecolor=PAPER,
+            linewidth=0.6,
+            zorder=6,
             gid=f"rival-{place}",
-        )  # fmt: skip
+        )
     words = [label(row, 16 if narrow else 28, brief=True) for row in rows]
-    return [Label(r["flops"], r["accuracy"], w, INK, size=8, optional=True) for r, w in zip(rows, words, strict=True)], []
+    return [
+        Label(r["flops"], r["accuracy"], w, INK, size=8, optional=True)
+        for r, w in zip(rows, words, strict=True)
+    ], []
 
 
 def _name(row: dict[str, Any], found: dict[str, Any], *, narrow: bool) -> str:
@@ -137,20 +187,33 @@ def _mark_unknown(axes: Axes, others: list[dict[str, Any]]) -> None:
     )
     for row in others:
         axes.annotate(
-            row["name"].upper(), (row["flops"], bottom), xytext=(0, 9), textcoords="offset points", ha="center", va="center",
-            fontsize=8, color=MUTED,
-        )  # fmt: skip
+            row["name"].upper(),
+            (row["flops"], bottom),
+            xytext=(0, 9),
+            textcoords="offset points",
+            ha="center",
+            va="center",
+            fontsize=8,
+            color=MUTED,
+        )
     middle = (min(place) * max(place)) ** 0.5
     axes.annotate(
-        "not validated", (middle, bottom), xytext=(0, 20), textcoords="offset points", ha="center", va="center", fontsize=8,
+        "not validated",
+        (middle, bottom),
+        xytext=(0, 20),
+        textcoords="offset points",
+        ha="center",
+        va="center",
+        fontsize=8,
         color=MUTED,
-    )  # fmt: skip
+    )
 
 
 def _tip(row: dict[str, Any]) -> str:
     low, high = row["interval"]
     return (
-        f"{row['name'].upper()}, {row['spec_id']}: {percent(row['accuracy'])} (95%: {percent(low)} to {percent(high)}) "
+        f"{row['name'].upper()}, {row['spec_id']}: {percent(row['accuracy'])} (95%: "
+        f"{percent(low)} to {percent(high)}) "
         f"at {quantity(row['flops'])} FLOPs, {row['ratio']:.2f}{TIMES} B0"
     )
 
@@ -159,10 +222,15 @@ def _predicted_tip(row: dict[str, Any]) -> str:
     found = row["prediction"]
     low, high = found["interval"]
     return (
-        f"{row['name'].upper()}, not trained: {percent(found['accuracy'])} is predicted (95%: {percent(low)} to "
-        f"{percent(high)}) at {quantity(row['flops'])} FLOPs, {found['beyond']:.2f} times the largest trained network's"
+        f"{row['name'].upper()}, not trained: {percent(found['accuracy'])} is predicted (95%: "
+        f"{percent(low)} to "
+        f"{percent(high)}) at {quantity(row['flops'])} FLOPs, {found['beyond']:.2f} times the "
+        "largest trained network's"
     )
 
 
 def _control_tip(row: dict[str, Any]) -> str:
-    return f"{row['rule']}, {row['spec_id']}: {percent(row['accuracy'])} at {quantity(row['flops'])} FLOPs"
+    return (
+        f"{row['rule']}, {row['spec_id']}: {percent(row['accuracy'])} at "
+        f"{quantity(row['flops'])} FLOPs"
+    )

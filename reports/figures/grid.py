@@ -1,4 +1,6 @@
-"""The scaling grid: networks of about equal FLOPs, how far behind the best each is, and which can't be told from it."""
+"""The scaling grid: networks of about equal FLOPs, how far behind the best each is, and which can't
+be told from it.
+"""
 
 from typing import Any
 
@@ -32,9 +34,16 @@ def draw(records: Records, *, narrow: bool) -> Plate | None:
     axes.spines["left"].set_visible(False)
     axes.axvline(0, color=MUTED, linewidth=0.8, zorder=1)
     axes.annotate(
-        _NOTE, (1, 0), xycoords="axes fraction", xytext=(0, -24), textcoords="offset points", ha="right", va="top", color=MUTED,
+        _NOTE,
+        (1, 0),
+        xycoords="axes fraction",
+        xytext=(0, -24),
+        textcoords="offset points",
+        ha="right",
+        va="top",
+        color=MUTED,
         fontsize=8.5,
-    )  # fmt: skip
+    )
     for place, row in enumerate(members):
         _draw_member(axes, place, row, winner, narrow=narrow)
     if not narrow:
@@ -59,7 +68,9 @@ def _differences(row: dict[str, Any], winner: dict[str, Any]) -> list[float]:
     """Of full trainings with the same seed."""
     if row["winner"]:
         return []
-    return [ours - theirs for ours, theirs in zip(row["accuracies"], winner["accuracies"], strict=False)]
+    return [
+        ours - theirs for ours, theirs in zip(row["accuracies"], winner["accuracies"], strict=False)
+    ]
 
 
 def _reach(row: dict[str, Any], winner: dict[str, Any]) -> list[float]:
@@ -79,7 +90,9 @@ def _points(value: float) -> str:
     return "0" if abs(value) < 1e-9 else f"{100 * value:+.3g}".replace("-", "\N{MINUS SIGN}")
 
 
-def _draw_member(axes: Axes, place: int, row: dict[str, Any], winner: dict[str, Any], *, narrow: bool) -> None:
+def _draw_member(
+    axes: Axes, place: int, row: dict[str, Any], winner: dict[str, Any], *, narrow: bool
+) -> None:
     colour = FRONT if row["tied"] else CROWD
     line = place + 0.2 if narrow else place
     axes.plot(_interval(row), [line, line], color=colour, linewidth=1.4, zorder=3)
@@ -87,19 +100,36 @@ def _draw_member(axes: Axes, place: int, row: dict[str, Any], winner: dict[str, 
     axes.scatter(differences, [line] * len(differences), **SEED_DOT)
     face = PAPER if row["status"] == "open" else colour
     axes.scatter(
-        [-row["behind"]], [line], s=44 if row["winner"] else 30, facecolor=face, edgecolor=colour, linewidth=1.2, zorder=4,
+        [-row["behind"]],
+        [line],
+        s=44 if row["winner"] else 30,
+        facecolor=face,
+        edgecolor=colour,
+        linewidth=1.2,
+        zorder=4,
         gid=f"member-{place}",
-    )  # fmt: skip
+    )
     weight = "bold" if row["winner"] else "normal"
     if narrow:
-        words = [*(f"{GREEK[name]} {span(*row[name])}" for name in GREEK), f"{row['resolution']} px"]
+        words = [
+            *(f"{GREEK[name]} {span(*row[name])}" for name in GREEK),
+            f"{row['resolution']} px",
+        ]
         text = "\N{EM SPACE}".join(words)  # SVG shows several plain spaces as one
         axes.annotate(
-            text, (0, place - 0.2), xycoords=("axes fraction", "data"), ha="left", va="center", fontsize=7.5,
-            fontweight=weight, color=INK,
-        )  # fmt: skip
+            text,
+            (0, place - 0.2),
+            xycoords=("axes fraction", "data"),
+            ha="left",
+            va="center",
+            fontsize=7.5,
+            fontweight=weight,
+            color=INK,
+        )
         return
-    for offset, text in zip(_COLUMNS, (*(span(*row[name]) for name in GREEK), f"{row['resolution']} px"), strict=True):
+    for offset, text in zip(
+        _COLUMNS, (*(span(*row[name]) for name in GREEK), f"{row['resolution']} px"), strict=True
+    ):
         _write(axes, text, line, offset, weight=weight)
 
 
@@ -108,17 +138,36 @@ _COLUMNS = (-203.0, -140.0, -72.0, -17.0)  # right of the last, in points from t
 
 def _write(axes: Axes, text: str, line: float, offset: float, *, weight: str) -> None:
     axes.annotate(
-        text, (0, line), xycoords=("axes fraction", "data"), xytext=(offset, 0), textcoords="offset points", ha="center",
-        va="center", fontsize=8.5, fontweight=weight, color=INK, annotation_clip=False,
-    )  # fmt: skip
+        text,
+        (0, line),
+        xycoords=("axes fraction", "data"),
+        xytext=(offset, 0),
+        textcoords="offset points",
+        ha="center",
+        va="center",
+        fontsize=8.5,
+        fontweight=weight,
+        color=INK,
+        annotation_clip=False,
+    )
 
 
 def _head_columns(axes: Axes) -> None:
-    for offset, text in zip(_COLUMNS, (f"{ALPHA} depth", f"{BETA} width", f"{GAMMA} resolution", "side"), strict=True):
+    for offset, text in zip(
+        _COLUMNS, (f"{ALPHA} depth", f"{BETA} width", f"{GAMMA} resolution", "side"), strict=True
+    ):
         axes.annotate(
-            text, (0, 1), xycoords="axes fraction", xytext=(offset, 8), textcoords="offset points", ha="center", va="center",
-            fontsize=8, color=MUTED, annotation_clip=False,
-        )  # fmt: skip
+            text,
+            (0, 1),
+            xycoords="axes fraction",
+            xytext=(offset, 8),
+            textcoords="offset points",
+            ha="center",
+            va="center",
+            fontsize=8,
+            color=MUTED,
+            annotation_clip=False,
+        )
 
 
 def _tip(row: dict[str, Any]) -> str:
@@ -135,14 +184,20 @@ def _caption(records: Records, shown: int) -> str:
     few = f" The likeliest {shown} are drawn." if shown < len(members) else ""
     spent, full = facts["epochs"], facts["full_grid_epochs"]
     raced = (
-        f" They raced: {spent:,} of the {full:,} epochs that all with every seed would have taken; hollow: the budget ended "
+        f" They raced: {spent:,} of the {full:,} epochs that all with every seed would have "
+        "taken; hollow: the budget ended "
         "before it was trained with every seed."
     )
-    corrected = f" What more FLOPs buy is taken off ({facts['slope']:.2g} points a percent of FLOPs)."
+    corrected = (
+        f" What more FLOPs buy is taken off ({facts['slope']:.2g} points a percent of FLOPs)."
+    )
     return (
-        f"{counted(len(members), 'way')} to spend {facts['multiple'] ** facts['compared_at_phi']:.3g} times the baseline's "
-        f"FLOPs, the likeliest best first.{few} Large dot: expected accuracy less that of the best, from all trainings "
-        "together; line: its 95% interval; small dots: differences of two full trainings with the same seed. "
+        f"{counted(len(members), 'way')} to spend "
+        f"{facts['multiple'] ** facts['compared_at_phi']:.3g} times the baseline's "
+        f"FLOPs, the likeliest best first.{few} Large dot: expected accuracy less that of the "
+        "best, from all trainings "
+        "together; line: its 95% interval; small dots: differences of two full trainings with the "
+        "same seed. "
         f"{tied} of {len(members)} (blue) can't be told from the best, all comparisons together."
         f"{raced if spent < full else ''}{corrected if facts['slope'] else ''} {_scope(records)}"
     )
@@ -152,6 +207,7 @@ def _scope(records: Records) -> str:
     if records.scaled_by:
         return f"Accuracies are those of {records.scaled_by}."
     return (
-        "Accuracy is of the validation images. Intervals cover the luck of training (weights, data order), not the draw of "
+        "Accuracy is of the validation images. Intervals cover the luck of training (weights, "
+        "data order), not the draw of "
         "these images, which are the same for all."
     )

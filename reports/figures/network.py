@@ -1,4 +1,6 @@
-"""The baseline drawn from image to classes: `phinas.reports.network_diagram`, as a figure of the report."""
+"""The baseline drawn from image to classes: `phinas.reports.network_diagram`, as a figure of the
+report.
+"""
 
 from phinas.reports.figure_export import Plate
 from phinas.reports.formatting import TIMES, counted
@@ -17,7 +19,9 @@ def draw(records: Records, *, narrow: bool) -> Plate | None:
 def _caption(spec: ArchSpec) -> str:
     seen = f"{spec.resolution}{TIMES}{spec.resolution} pixels"
     return (
-        f"The baseline, from {seen} on the left to {counted(spec.classes, 'class', 'classes')} on the right. "
-        "Each box is a block: its outline tells the kind, its shade the kernel, its size that of its output. "
+        f"The baseline, from {seen} on the left to {counted(spec.classes, 'class', 'classes')} on "
+        "the right. "
+        "Each box is a block: its outline tells the kind, its shade the kernel, its size that of "
+        "its output. "
         "Bars: share of the network's FLOPs."
     )

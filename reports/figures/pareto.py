@@ -1,4 +1,6 @@
-"""Accuracy against cost of every trial, the Pareto front, and the curve of equal reward through the best trial."""
+"""Accuracy against cost of every trial, the Pareto front, and the curve of equal reward through the
+best trial.
+"""
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,7 +15,9 @@ from phinas.reports.formatting import METRICS, TIMES, amount, counted, percent
 from phinas.reports.palette import CHOSEN, CROWD, FRONT, INK, MUTED, PAPER
 from phinas.reports.run_data import Records
 
-POINTED_AT = 1000  # more marks than this say nothing when pointed at, which would make a page of megabytes
+POINTED_AT = (
+    1000  # more marks than this say nothing when pointed at, which would make a page of megabytes
+)
 RINGED = 8
 
 WITHIN = {
@@ -31,7 +35,9 @@ def dot_size(count: int) -> float:
 
 
 def equal_reward(reward: Reward, level: float, costs: np.ndarray) -> np.ndarray:
-    """The accuracy that has reward `level` at each of `costs`: phinas.nas.reward solved for accuracy."""
+    """The accuracy that has reward `level` at each of `costs`: phinas.nas.reward solved for
+    accuracy.
+    """
     slope, intercept = reward.line(costs)
     return (level - intercept) / slope
 
@@ -58,13 +64,20 @@ def draw(records: Records, *, narrow: bool) -> Plate | None:
     percent_scale(axes, [trial.accuracy for trial in trials] + [up for _, up in beside], room=0.16)
     name_axes(
         axes,
-        across=f"{METRICS[records.metric]} of the network{', ms' if records.metric == 'latency' else ''} (log scale)",
+        across=f"{METRICS[records.metric]} of the "
+        f"network{', ms' if records.metric == 'latency' else ''} (log scale)",
         up="accuracy, short training" if records.trained else "accuracy",
     )
     axes.scatter(
-        costs, [trial.accuracy for trial in trials], s=dot_size(len(trials)), color=CROWD, linewidth=0, zorder=2, gid="trials",
+        costs,
+        [trial.accuracy for trial in trials],
+        s=dot_size(len(trials)),
+        color=CROWD,
+        linewidth=0,
+        zorder=2,
+        gid="trials",
         rasterized=len(trials) > POINTED_AT,
-    )  # fmt: skip
+    )
     labels: list[Label] = []
     lines: list[list[Point]] = []
     for mark in (_mark_finalists, _mark_reference, _draw_front, _draw_equal_reward):
@@ -79,7 +92,9 @@ def draw(records: Records, *, narrow: bool) -> Plate | None:
 
 
 def _tip(trial: Trial, records: Records) -> str:
-    measured = f"{percent(trial.accuracy)} at {amount(records.metric, trial.cost_in(records.metric))}"
+    measured = (
+        f"{percent(trial.accuracy)} at {amount(records.metric, trial.cost_in(records.metric))}"
+    )
     if records.reward is not None:
         measured += f", reward {trial.reward:.4f}"
     return f"trial {trial.number}, {trial.spec.spec_id}: {measured}"
@@ -103,7 +118,15 @@ def _draw_equal_reward(axes: Axes, records: Records) -> Marks:
         return [], []
     x = np.geomspace(*axes.get_xlim(), 120)
     y = equal_reward(reward, reward(best.accuracy, best.cost_in(records.metric)), x)
-    axes.plot(x, np.where(y <= 1, y, np.nan), color=MUTED, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1, scaley=False)
+    axes.plot(
+        x,
+        np.where(y <= 1, y, np.nan),
+        color=MUTED,
+        linewidth=0.9,
+        linestyle=(0, (4, 3)),
+        zorder=1,
+        scaley=False,
+    )
     low, high = axes.get_ylim()
     seen = [(a, b) for a, b in zip(x, y, strict=True) if low < b < min(high, 1.0)]
     if not seen:
@@ -139,19 +162,32 @@ def _reference_point(records: Records) -> Point | None:
     found = records.reference
     if found is None or found["search_accuracy"] is None:
         return None
-    return float(found["latency_ms" if records.metric == "latency" else records.metric]), found["search_accuracy"]
+    return float(found["latency_ms" if records.metric == "latency" else records.metric]), found[
+        "search_accuracy"
+    ]
 
 
 def _mark_reference(axes: Axes, records: Records) -> Marks:
     point = _reference_point(records)
     if point is None or records.reference is None:
         return [], []
-    axes.scatter(*point, s=46, marker="s", facecolor=PAPER, edgecolor=INK, linewidth=1.2, zorder=5, gid="reference")
+    axes.scatter(
+        *point,
+        s=46,
+        marker="s",
+        facecolor=PAPER,
+        edgecolor=INK,
+        linewidth=1.2,
+        zorder=5,
+        gid="reference",
+    )
     return [Label(*point, records.reference["name"], INK)], []
 
 
 def covered(records: Records, count: int | None = None) -> float:
-    """The hypervolume of the front of the first `count` trials (of all), between the cheapest and the dearest of all."""
+    """The hypervolume of the front of the first `count` trials (of all), between the cheapest and
+    the dearest of all.
+    """
     costs = [trial.cost_in(records.metric) for trial in records.trials]
     front = pareto_front(records.trials[:count], records.metric)
     points = [(trial.cost_in(records.metric), trial.accuracy) for trial in front]
@@ -160,7 +196,8 @@ def covered(records: Records, count: int | None = None) -> float:
 
 def _covered(records: Records) -> str:
     return (
-        f"Its hypervolume is {covered(records):.4f}: the best accuracy to be had, averaged over the logarithm of the cost "
+        f"Its hypervolume is {covered(records):.4f}: the best accuracy to be had, averaged over "
+        "the logarithm of the cost "
         "from the cheapest to the dearest network measured."
     )
 
@@ -169,23 +206,40 @@ def _caption(records: Records, best: Trial) -> str:
     measured = best.measurement
     sentences = [
         f"{counted(len(records.trials), 'network')}, each "
-        + (f"trained once for {counted(measured.epochs, 'epoch')}" if records.trained else "measured once")
-        + (f" and measured on {measured.images:,} {measured.split} images." if measured.images else "."),
-        f"Blue: the Pareto front, {counted(len(records.front), 'network')} that no other beats in accuracy at "
+        + (
+            f"trained once for {counted(measured.epochs, 'epoch')}"
+            if records.trained
+            else "measured once"
+        )
+        + (
+            f" and measured on {measured.images:,} {measured.split} images."
+            if measured.images
+            else "."
+        ),
+        f"Blue: the Pareto front, {counted(len(records.front), 'network')} that no other beats in "
+        "accuracy at "
         f"{WITHIN[records.metric]}.",
     ]
     if len(records.trials) > 1:
         sentences.append(_covered(records))
     if records.reward is not None and len(records.trials) > 1:
         sentences.append(
-            f"Along the dashed curve the reward equals that of the best trial ({best.number}): {equation(records.reward)}."
+            f"Along the dashed curve the reward equals that of the best trial ({best.number}): "
+            f"{equation(records.reward)}."
         )
     if records.reference is not None and records.reference["search_accuracy"] is not None:
         done = "trained" if records.trained else "measured"
-        sentences.append(f"Square: {records.reference['name']}, a published network, {done} like the others.")
+        sentences.append(
+            f"Square: {records.reference['name']}, a published network, {done} like the others."
+        )
     if records.chosen is not None:
         again = "trained again, longer" if records.trained else "measured again"
-        sentences.append(f"Ringed: the other finalists, which were {again}; the choice was made there, not here.")
+        sentences.append(
+            f"Ringed: the other finalists, which were {again}; the choice was made there, not here."
+        )
         if measured.images:
-            sentences.append(f"The bar at the baseline is the 95% interval that {measured.images:,} images leave one accuracy.")
+            sentences.append(
+                f"The bar at the baseline is the 95% interval that {measured.images:,} images "
+                "leave one accuracy."
+            )
     return " ".join(sentences)

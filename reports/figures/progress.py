@@ -1,4 +1,6 @@
-"""The search over time: the reward of every trial and the best so far; of a search for a front, how much it covers."""
+"""The search over time: the reward of every trial and the best so far; of a search for a front, how
+much it covers.
+"""
 
 from itertools import accumulate, pairwise
 
@@ -45,30 +47,64 @@ def draw(records: Records, *, narrow: bool) -> Plate | None:
         gid="trials",
         rasterized=len(trials) > POINTED_AT,
     )
-    axes.step([*numbers, last], [*accumulate(rewards, max), high], where="post", color=FRONT, linewidth=1.3, zorder=3)
+    axes.step(
+        [*numbers, last],
+        [*accumulate(rewards, max), high],
+        where="post",
+        color=FRONT,
+        linewidth=1.3,
+        zorder=3,
+    )
     axes.scatter([best.number], [best.reward], s=24, color=FRONT, linewidth=0, zorder=4)
     labels = [Label(best.number, best.reward, f"best: trial {best.number}", FRONT)]
     if failed:
         bottom = low - 0.6 * pad
-        axes.scatter(failed, [bottom] * len(failed), s=16, marker="x", color=CHOSEN, linewidth=1, zorder=4, gid="failed")
+        axes.scatter(
+            failed,
+            [bottom] * len(failed),
+            s=16,
+            marker="x",
+            color=CHOSEN,
+            linewidth=1,
+            zorder=4,
+            gid="failed",
+        )
         labels.append(Label(failed[0], bottom, "failed", CHOSEN, size=8))
     steps = list(zip(numbers, accumulate(rewards, max), strict=True))
-    line = [corner for (_, before), (x, after) in pairwise(steps) for corner in ((x, before), (x, after))]
-    place_labels(axes, labels, points=list(zip(numbers, rewards, strict=True)), lines=[[steps[0], *line, (last, high)]])
+    line = [
+        corner
+        for (_, before), (x, after) in pairwise(steps)
+        for corner in ((x, before), (x, after))
+    ]
+    place_labels(
+        axes,
+        labels,
+        points=list(zip(numbers, rewards, strict=True)),
+        lines=[[steps[0], *line, (last, high)]],
+    )
 
     def cost_of(trial: Trial) -> str:
         return amount(records.metric, trial.cost_in(records.metric))
 
-    texts = [f"trial {t.number}: reward {t.reward:.4f}, {percent(t.accuracy)} at {cost_of(t)}" for t in trials]
+    texts = [
+        f"trial {t.number}: reward {t.reward:.4f}, {percent(t.accuracy)} at {cost_of(t)}"
+        for t in trials
+    ]
     caption = (
-        f"Reward of each trial and, in blue, the best so far: {best.reward:.4f} since trial {best.number} of "
+        f"Reward of each trial and, in blue, the best so far: {best.reward:.4f} since trial "
+        f"{best.number} of "
         f"{counted(len(trials), 'measured trial')} ({percent(best.accuracy)} at {cost_of(best)}). "
         f"Strategy: {records.config.search.strategy}."
     )
     if records.pruned:
-        caption += f" {counted(len(records.pruned), 'trial')} stopped on their way by the pruner are not shown."
+        caption += (
+            f" {counted(len(records.pruned), 'trial')} stopped on their way by the "
+            "pruner are not shown."
+        )
     if records.config.search.weight == "auto":
-        caption += f" The first {FIRST_TRIALS} were drawn at random, to estimate the weight of the reward."
+        caption += (
+            f" The first {FIRST_TRIALS} were drawn at random, to estimate the weight of the reward."
+        )
     if failed:
         caption += f" Crosses at the bottom: {counted(len(failed), 'trial')} that failed."
     return Plate(figure, caption, {"trials": texts} if len(trials) <= POINTED_AT else {})
@@ -86,7 +122,8 @@ def _draw_cover(records: Records, *, narrow: bool) -> Plate:
     name_axes(axes, across="trial number", up="hypervolume of the front")
     axes.step(numbers, covers, where="post", color=FRONT, linewidth=1.3, zorder=3)
     caption = (
-        f"Hypervolume of the front over the trials: {covers[-1]:.4f} after {counted(len(numbers), 'measured trial')}. "
+        f"Hypervolume of the front over the trials: {covers[-1]:.4f} after "
+        f"{counted(len(numbers), 'measured trial')}. "
         f"Strategy: {records.config.search.strategy}."
     )
     return Plate(figure, caption)

@@ -1,6 +1,7 @@
 """A network as it is drawn: columns from stem to head, each of boxes, one a block. No matplotlib.
 
-A box is what it is by its kind (of `phinas.space.spec.BLOCKS`, or `pool` or `linear`), and as large as what it puts out.
+A box is what it is by its kind (of `phinas.space.spec.BLOCKS`, or `pool` or `linear`), and as large
+as what it puts out.
 """
 
 from collections.abc import Sequence
@@ -20,13 +21,16 @@ NAMES = {
     "conv": ("Convolution", "Conv", "C"),
     "identity": ("left out", "out", ""),
 }
-# Rows of text below the boxes. expansion: hidden width over input width; of a bottleneck, hidden over output width.
+# Rows of text below the boxes. expansion: hidden width over input width; of a bottleneck, hidden
+# over output width.
 ROWS = ("kernel", "expansion", "SE", "activation", "width", "blocks", "side")
 
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """kernel 0: not a convolution. width: output channels; side: of the output. shortcut: the input is added."""
+    """kernel 0: not a convolution. width: output channels; side: of the output. shortcut: the input
+    is added.
+    """
 
     kind: str
     kernel: int
@@ -38,7 +42,9 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """Stem, a stage or the head. kind: its block's, or "stem", "head". share: of the network's FLOPs. cells: of ROWS."""
+    """Stem, a stage or the head. kind: its block's, or "stem", "head". share: of the network's
+    FLOPs. cells: of ROWS.
+    """
 
     name: str
     kind: str
@@ -69,11 +75,28 @@ def columns_of(spec: ArchSpec) -> list[Column]:
     stem_side = reduced(spec.resolution, spec.stem_stride)
     stem = (Box("conv", spec.stem_kernel, spec.stem_width, stem_side),)
     pool = (Box("pool", 0, spec.stem_width, first.side),) if spec.stem_pool else ()
-    columns = [_column("stem", "stem", (*stem, *pool), first.side, first.cost.flops, whole, activation=spec.activation)]
+    columns = [
+        _column(
+            "stem",
+            "stem",
+            (*stem, *pool),
+            first.side,
+            first.cost.flops,
+            whole,
+            activation=spec.activation,
+        )
+    ]
     for row, stage, blocks in zip(stages, spec.stages, lower(spec).stages, strict=True):
         idle = BLOCKS[stage.block]
         boxes = tuple(
-            Box(stage.block, stage.kernel, stage.width, row.side, bool(stage.se) and "se" not in idle, block.shortcut)
+            Box(
+                stage.block,
+                stage.kernel,
+                stage.width,
+                row.side,
+                bool(stage.se) and "se" not in idle,
+                block.shortcut,
+            )
             for block in blocks
         )
         over = "1/" if stage.block == "bottleneck" else ""
@@ -82,13 +105,24 @@ def columns_of(spec: ArchSpec) -> list[Column]:
             cells["SE"] = f"{stage.se:g}"
         activation = (stage.activation or spec.activation) if boxes else ""
         columns.append(
-            _column(row.name, stage.block, boxes, row.side, row.cost.flops, whole, activation=activation, cells=cells)
+            _column(
+                row.name,
+                stage.block,
+                boxes,
+                row.side,
+                row.cost.flops,
+                whole,
+                activation=activation,
+                cells=cells,
+            )
         )
     side = stages[-1].side
     head = (Box("conv", 1, spec.head_width, side),) if spec.head_width else ()
     boxes = (*head, Box("linear", 0, spec.classes, 1))
     activation = spec.activation if head else ""
-    columns.append(_column("head", "head", boxes, side, last.cost.flops, whole, activation=activation))
+    columns.append(
+        _column("head", "head", boxes, side, last.cost.flops, whole, activation=activation)
+    )
     return columns
 
 
@@ -114,9 +148,15 @@ def _column(
 
 
 def rows_of(networks: Sequence[Sequence[Column]]) -> tuple[str, ...]:
-    """The rows of text that tell something: none of dashes only, and activations only where a network has several."""
+    """The rows of text that tell something: none of dashes only, and activations only where a
+    network has several.
+    """
 
     def told(row: str, columns: Sequence[Column]) -> int:
         return len({column.cells[row] for column in columns} - {DASH})
 
-    return tuple(row for row in ROWS if max(told(row, columns) for columns in networks) > (row == "activation"))
+    return tuple(
+        row
+        for row in ROWS
+        if max(told(row, columns) for columns in networks) > (row == "activation")
+    )

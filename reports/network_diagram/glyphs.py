@@ -1,7 +1,9 @@
-"""The marks of a drawn network: a box for a block, told by its outline, and the legend of those that occur.
+"""The marks of a drawn network: a box for a block, told by its outline, and the legend of those
+that occur.
 
-The outline is the width of what flows through the block: an MBConv widens and narrows, a fused one starts wide, a bottleneck
-has a waist, a plain convolution is a plain box, and a separable one is a box in two parts.
+The outline is the width of what flows through the block: an MBConv widens and narrows, a fused one
+starts wide, a bottleneck has a waist, a plain convolution is a plain box, and a separable one is a
+box in two parts.
 """
 
 from collections.abc import Sequence
@@ -39,23 +41,42 @@ def draw_box(axes: Axes, box: Box, left: float, middle: float, wide: float, high
     hollow = box.kind == "pool"
     colour = PAPER if hollow else MUTED if box.kind == "linear" else kernel_colour(box.kernel)
     corners = outline(box.kind, left, middle, wide, high)
-    axes.add_patch(Polygon(corners, facecolor=colour, edgecolor=MUTED, linewidth=0.8 if hollow else 0, zorder=2))
+    axes.add_patch(
+        Polygon(
+            corners, facecolor=colour, edgecolor=MUTED, linewidth=0.8 if hollow else 0, zorder=2
+        )
+    )
     centre, bottom, top = left + wide / 2, middle - high / 2, middle + high / 2
     if box.kind == "separable":
-        axes.plot([left, left + wide], [bottom, top], color=PAPER, linewidth=min(1.2, wide / 4), zorder=3)
+        axes.plot(
+            [left, left + wide], [bottom, top], color=PAPER, linewidth=min(1.2, wide / 4), zorder=3
+        )
     if box.se:
-        axes.plot([centre], [top + 4.5], marker="o", markersize=min(3.0, 0.5 + 0.8 * wide), color=CHOSEN, linewidth=0)
+        axes.plot(
+            [centre],
+            [top + 4.5],
+            marker="o",
+            markersize=min(3.0, 0.5 + 0.8 * wide),
+            color=CHOSEN,
+            linewidth=0,
+        )
     if box.shortcut:
         _draw_arc(axes, left, left + wide, bottom - 1)
 
 
 def _draw_arc(axes: Axes, left: float, right: float, top: float) -> None:
-    curve = [(left - 0.4, top), ((left + right) / 2, top - min(8.0, 4 + 0.3 * (right - left))), (right + 0.4, top)]
+    curve = [
+        (left - 0.4, top),
+        ((left + right) / 2, top - min(8.0, 4 + 0.3 * (right - left))),
+        (right + 0.4, top),
+    ]
     path = Path(curve, [Path.MOVETO, Path.CURVE3, Path.CURVE3])
     axes.add_patch(PathPatch(path, facecolor="none", edgecolor=MUTED, linewidth=0.7, zorder=2))
 
 
-def outline(kind: str, left: float, middle: float, wide: float, high: float) -> list[tuple[float, float]]:
+def outline(
+    kind: str, left: float, middle: float, wide: float, high: float
+) -> list[tuple[float, float]]:
     """Corners of a box; `run` and `fall` are how far a slanting corner goes across and down."""
     right, low, top = left + wide, middle - high / 2, middle + high / 2
     fall = min(7.0, 0.3 * high)
@@ -63,7 +84,11 @@ def outline(kind: str, left: float, middle: float, wide: float, high: float) -> 
     if kind == "mbconv":
         half = [(left, top - fall), (left + run, top), (right - run, top), (right, top - fall)]
     elif kind == "fused_mbconv":
-        half = [(left, top), (right - 2 * run if wide < 10 else right - 5, top), (right, top - fall)]
+        half = [
+            (left, top),
+            (right - 2 * run if wide < 10 else right - 5, top),
+            (right, top - fall),
+        ]
     elif kind == "bottleneck":
         half = [(left, top), (left + run, top - fall), (right - run, top - fall), (right, top)]
     else:
@@ -74,14 +99,25 @@ def outline(kind: str, left: float, middle: float, wide: float, high: float) -> 
 def legend_lines(columns: Sequence[Column], *, width: float) -> list[list[Item]]:
     """What occurs, in lines of at most `width` points."""
     boxes = [box for column in columns for box in column.boxes]
-    kinds = [kind for kind in NAMES if kind != "identity" and any(column.kind == kind for column in columns)]
+    kinds = [
+        kind
+        for kind in NAMES
+        if kind != "identity" and any(column.kind == kind for column in columns)
+    ]
     kernels_of = {column.kind: column.kernel for column in reversed(columns)}
     items: list[Item] = [(NAMES[kind][0], Box(kind, kernels_of[kind], 9, 9)) for kind in kinds]
     by_colour: dict[str, list[int]] = {}
     for kernel in sorted({box.kernel for box in boxes if box.kernel}):
         by_colour.setdefault(kernel_colour(kernel), []).append(kernel)
-    items += [(", ".join(f"{k}{TIMES}{k}" for k in kernels), Box("conv", kernels[0], 9, 9)) for kernels in by_colour.values()]
-    items += [(name, Box(kind, 0, 9, 9)) for kind, name in _MARKS.items() if any(box.kind == kind for box in boxes)]
+    items += [
+        (", ".join(f"{k}{TIMES}{k}" for k in kernels), Box("conv", kernels[0], 9, 9))
+        for kernels in by_colour.values()
+    ]
+    items += [
+        (name, Box(kind, 0, 9, 9))
+        for kind, name in _MARKS.items()
+        if any(box.kind == kind for box in boxes)
+    ]
     if any(box.se for box in boxes):
         items.append(("squeeze-and-excitation", Box("se", 0, 0, 0, se=True)))
     if any(box.shortcut for box in boxes):
@@ -115,5 +151,7 @@ def draw_legend(axes: Axes, lines: Sequence[Sequence[Item]], *, top: float) -> N
                 _draw_arc(axes, x, x + 10, y + 2)
             elif box is not None:
                 draw_box(axes, box, x, y, 10, 10)
-            axes.text(x + (14 if box else 0), y, text, ha="left", va="center", fontsize=8, color=MUTED)
+            axes.text(
+                x + (14 if box else 0), y, text, ha="left", va="center", fontsize=8, color=MUTED
+            )
             x += _item_width(item)

@@ -1,7 +1,9 @@
-"""How large a network is drawn: one scale for all networks of a figure, so that they can be compared by eye.
+"""How large a network is drawn: one scale for all networks of a figure, so that they can be
+compared by eye.
 
-A box is as high as the square root of its map's side and as wide as the square root of its channels: linear boxes of a network
-that goes from 112 pixels to 7 and from 16 channels to 1280 would be slivers.
+A box is as high as the square root of its map's side and as wide as the square root of its
+channels: linear boxes of a network that goes from 112 pixels to 7 and from 16 channels to 1280
+would be slivers.
 """
 
 import math
@@ -20,9 +22,11 @@ _GOOD_UNIT, _LEAST_UNIT, _MOST_UNIT = 1.0, 0.2, 4.0
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """unit: points for the square root of a channel. tallest: the side that fills the height. most: what the longest bar
-    tells, FLOPs if `absolute`, else a share of them. drawn: at most so many boxes of a stage. rows of text, and its size.
-    terse: text without what can be guessed, "5" for "5\N{MULTIPLICATION SIGN}5" and ".25" for "0.25"."""
+    """unit: points for the square root of a channel. tallest: the side that fills the height. most:
+    what the longest bar tells, FLOPs if `absolute`, else a share of them. drawn: at most so many
+    boxes of a stage. rows of text, and its size.
+    terse: text without what can be guessed, "5" for "5\N{MULTIPLICATION SIGN}5" and ".25" for
+    "0.25"."""
 
     unit: float
     tallest: int
@@ -58,10 +62,15 @@ class Scale:
         return text.partition(TIMES)[0].removeprefix("0") if self.terse else text
 
     def need(self, column: Column) -> float:
-        """Width of a column: its boxes or its text, the activation aside, which is written over several."""
+        """Width of a column: its boxes or its text, the activation aside, which is written over
+        several.
+        """
         words = [column.name, "88.8M" if self.absolute else "100%"]
         words += [self.cell(column, row) for row in self.rows if row != "activation"]
-        return max((2 if self.terse else 4) + max(text_width(word, self.size) for word in words), 7 + self.boxes_width(column))
+        return max(
+            (2 if self.terse else 4) + max(text_width(word, self.size) for word in words),
+            7 + self.boxes_width(column),
+        )
 
     @property
     def label_size(self) -> float:
@@ -81,12 +90,18 @@ class Scale:
         low, high = 0.0, _MOST_UNIT
         for _ in range(24):
             middle = (low + high) / 2
-            low, high = (middle, high) if replace(self, unit=middle).width(networks) <= room else (low, middle)
+            low, high = (
+                (middle, high)
+                if replace(self, unit=middle).width(networks) <= room
+                else (low, middle)
+            )
         return replace(self, unit=low)
 
 
 def scale_of(networks: Sequence[Sequence[Column]], rows: tuple[str, ...], *, narrow: bool) -> Scale:
-    """The usual scale, before anything has to fit. Of one network the bars tell shares, of several FLOPs."""
+    """The usual scale, before anything has to fit. Of one network the bars tell shares, of several
+    FLOPs.
+    """
     columns = [column for network in networks for column in network]
     absolute = len(networks) > 1
     return Scale(
@@ -101,9 +116,12 @@ def scale_of(networks: Sequence[Sequence[Column]], rows: tuple[str, ...], *, nar
 
 
 def fitted(usual: Scale, networks: Sequence[Sequence[Column]], room: float) -> Scale:
-    """The scale at which every network fits into `room` points: large boxes in text of a good size if it can be; else in
-    smaller text; else fewer boxes, or terse text. The last resort may not fit."""
-    sizes = [usual.size - step / 4 for step in range(math.floor(4 * (usual.size - _SMALLEST_TEXT)) + 1)]
+    """The scale at which every network fits into `room` points: large boxes in text of a good size
+    if it can be; else in smaller text; else fewer boxes, or terse text. The last resort may not
+    fit."""
+    sizes = [
+        usual.size - step / 4 for step in range(math.floor(4 * (usual.size - _SMALLEST_TEXT)) + 1)
+    ]
     for size in sizes:
         found = replace(usual, size=size).widened(networks, room)
         if found.unit >= _GOOD_UNIT or (size <= _GOOD_TEXT and found.unit >= _LEAST_UNIT):

@@ -1,4 +1,6 @@
-"""The tables of the page, as people read them: percent, few digits, the exact number as the key to sort by."""
+"""The tables of the page, as people read them: percent, few digits, the exact number as the key to
+sort by.
+"""
 
 from collections.abc import Callable
 

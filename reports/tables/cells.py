@@ -1,4 +1,6 @@
-"""What the tables of the page are made of: cells of text, with the exact number as the key to sort by."""
+"""What the tables of the page are made of: cells of text, with the exact number as the key to sort
+by.
+"""
 
 from dataclasses import dataclass
 
@@ -15,7 +17,9 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Exhibit:
-    """columns: name and whether it is a number; marked: index of the row that stands out; note: below the table."""
+    """columns: name and whether it is a number; marked: index of the row that stands out; note:
+    below the table.
+    """
 
     columns: tuple[tuple[str, bool], ...]
     rows: list[list[Cell]]

@@ -1,4 +1,6 @@
-"""The controls as a table: other rules at about the FLOPs of one member of the family, and how far behind it they are."""
+"""The controls as a table: other rules at about the FLOPs of one member of the family, and how far
+behind it they are.
+"""
 
 from typing import Any
 
@@ -9,8 +11,10 @@ from phinas.reports.tables.cells import Cell, Exhibit, columns, number, percenta
 
 _UNKNOWN = Cell(DASH, "-1")
 _NOTE = (
-    "Behind: accuracy of the family's member less the control's, in points, after what their difference in FLOPs is worth; in "
-    "brackets the 95% interval, for all controls together, of the luck of training and the finite number of test images."
+    "Behind: accuracy of the family's member less the control's, in points, after what their "
+    "difference in FLOPs is worth; in "
+    "brackets the 95% interval, for all controls together, of the luck of training and the finite "
+    "number of test images."
 )
 
 
@@ -21,13 +25,26 @@ def show_controls(records: Records) -> Exhibit | None:
     others = [row for row in records.controls if row not in trained]
     rows = [
         [
-            Cell(row["rule"]), _behind(row), Cell(_verdict(row)),
+            Cell(row["rule"]),
+            _behind(row),
+            Cell(_verdict(row)),
             percentage(row["accuracy"]) if row.get("validated") else _UNKNOWN,
-            whole(row["flops"]) if row.get("flops") else _UNKNOWN, *_relative(row, records), Cell(row.get("spec_id") or DASH),
+            whole(row["flops"]) if row.get("flops") else _UNKNOWN,
+            *_relative(row, records),
+            Cell(row.get("spec_id") or DASH),
         ]
         for row in [*trained, *others]
-    ]  # fmt: skip
-    names = ("control:", "behind", "verdict:", "test accuracy", "FLOPs", f"{TIMES} member", "member:", "network:")
+    ]
+    names = (
+        "control:",
+        "behind",
+        "verdict:",
+        "test accuracy",
+        "FLOPs",
+        f"{TIMES} member",
+        "member:",
+        "network:",
+    )
     return Exhibit(columns(*names), rows, None, _NOTE if trained else "")
 
 
@@ -43,7 +60,10 @@ def _behind(row: dict[str, Any]) -> Cell:
     behind, interval = row.get("behind"), row.get("behind_interval")
     if behind is None:
         return Cell(DASH, "-1e9")
-    return Cell(points(behind) + (f" ({points(interval[0])} to {points(interval[1])})" if interval else ""), repr(behind))
+    return Cell(
+        points(behind) + (f" ({points(interval[0])} to {points(interval[1])})" if interval else ""),
+        repr(behind),
+    )
 
 
 def _verdict(row: dict[str, Any]) -> str:

@@ -1,4 +1,6 @@
-"""The family as a table: what was measured, and what is predicted of the members that were not trained."""
+"""The family as a table: what was measured, and what is predicted of the members that were not
+trained.
+"""
 
 from typing import Any
 
@@ -18,11 +20,18 @@ def show_family(records: Records) -> Exhibit | None:
         asked = factors(records, row["phi"])
         rows.append(
             [
-                Cell(row["name"].upper()), Cell(f"{row['phi']:g}"), *_accuracy(row), whole(row["flops"]),
-                number(row["ratio"], 2), whole(row["params"]), whole(spec.resolution),
-                Cell(joined([s.depth for s in spec.stages])), Cell(joined([s.width for s in spec.stages])), *_factors(asked),
+                Cell(row["name"].upper()),
+                Cell(f"{row['phi']:g}"),
+                *_accuracy(row),
+                whole(row["flops"]),
+                number(row["ratio"], 2),
+                whole(row["params"]),
+                whole(spec.resolution),
+                Cell(joined([s.depth for s in spec.stages])),
+                Cell(joined([s.width for s in spec.stages])),
+                *_factors(asked),
             ]
-        )  # fmt: skip
+        )
     asked_names = (f"depth {TIMES}", f"width {TIMES}", f"side {TIMES}")
     names = (
         "member:",

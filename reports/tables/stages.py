@@ -17,17 +17,37 @@ def show_stages(records: Records) -> Exhibit | None:
         stage = spec.stages[int(row.name) - 1] if row.name.isdigit() else None
         stride = stage.stride if stage else spec.stem_stride if row.name == "stem" else 1
         kind = NAMES[stage.block][0] if stage else "Convolution" if column.depth else DASH
-        sizes = [whole(value) if column.depth else Cell(DASH, "-1") for value in (column.depth, column.kernel, stride)]
-        output = [whole(value) if column.depth else Cell(DASH, "-1") for value in (column.width, column.side)]
+        sizes = [
+            whole(value) if column.depth else Cell(DASH, "-1")
+            for value in (column.depth, column.kernel, stride)
+        ]
+        output = [
+            whole(value) if column.depth else Cell(DASH, "-1")
+            for value in (column.width, column.side)
+        ]
         rows.append(
             [
-                Cell(row.name), Cell(kind), *sizes, Cell(column.cells["expansion"]), Cell(column.cells["SE"]), *output,
-                whole(row.cost.flops), percentage(column.share), whole(row.cost.params),
+                Cell(row.name),
+                Cell(kind),
+                *sizes,
+                Cell(column.cells["expansion"]),
+                Cell(column.cells["SE"]),
+                *output,
+                whole(row.cost.flops),
+                percentage(column.share),
+                whole(row.cost.params),
             ]
-        )  # fmt: skip
+        )
     total = f"{price.flops:,} FLOPs, {price.params:,} parameters, {price.activations:,} activations"
     pool = f" A 3{TIMES}3 max pooling of stride 2 follows the stem." if spec.stem_pool else ""
-    convolution = f"a 1{TIMES}1 convolution to {spec.head_width:,} channels, " if spec.head_width else ""
-    note = f"In all {total}, at {spec.resolution} pixels.{pool} The head is {convolution}pooling and the classifier."
+    convolution = (
+        f"a 1{TIMES}1 convolution to {spec.head_width:,} channels, " if spec.head_width else ""
+    )
+    note = (
+        f"In all {total}, at {spec.resolution} pixels.{pool} The head is "
+        f"{convolution}pooling and the classifier."
+    )
     sizes_of = ("blocks", "kernel", "stride", "expansion", "SE", "width", "side")
-    return Exhibit(columns("stage:", "block:", *sizes_of, "FLOPs", "share", "parameters"), rows, None, note)
+    return Exhibit(
+        columns("stage:", "block:", *sizes_of, "FLOPs", "share", "parameters"), rows, None, note
+    )

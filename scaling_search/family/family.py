@@ -1,11 +1,14 @@
-"""The family B0..Bn: the baseline and its compound scalings, as specs with exact cost, by rising phi.
+"""The family B0..Bn: the baseline and its compound scalings, as specs with exact cost, by rising
+phi.
 
-The ladder is of phi, fractional and below 0 as well, or of budgets (`budgets`, `latency_budgets`). B0 is the baseline; larger
-members are B1, B2, ..., smaller ones B-1, B-2, ... downwards from it. One rule for every baseline: `phi.network_at` for depth,
-width and resolution, `regularisation` for dropout and stochastic depth.
+The ladder is of phi, fractional and below 0 as well, or of budgets (`budgets`, `latency_budgets`).
+B0 is the baseline; larger members are B1, B2, ..., smaller ones B-1, B-2, ... downwards from it.
+One rule for every baseline: `phi.network_at` for depth, width and resolution, `regularisation` for
+dropout and stochastic depth.
 
-What the rule gives and what was published are two things: B1-B7 as published are not alpha^phi of B0 (they follow phi of about
-0.5, 1, 2, 3.5, 5, 6, 7, which is the default ladder, with depth cut from B4 on). `published` holds them against each other.
+What the rule gives and what was published are two things: B1-B7 as published are not alpha^phi of
+B0 (they follow phi of about 0.5, 1, 2, 3.5, 5, 6, 7, which is the default ladder, with depth cut
+from B4 on). `published` holds them against each other.
 """
 
 from collections.abc import Sequence
@@ -25,8 +28,8 @@ from phinas.space.yaml_io import dump_yaml, read_yaml
 
 @dataclass(frozen=True, slots=True)
 class FamilyMember:
-    """name: b0, b1, ..., below the baseline b-1, b-2, ...; ratio: FLOPs over the baseline's; budget: the one that it was
-    made for, if any."""
+    """name: b0, b1, ..., below the baseline b-1, b-2, ...; ratio: FLOPs over the baseline's;
+    budget: the one that it was made for, if any."""
 
     name: str
     phi: float
@@ -50,13 +53,19 @@ class FamilyMember:
         return facts | {"budget": self.budget.to_dict()} if self.budget else facts
 
 
-def make_family(baseline: ArchSpec, coefficients: Coefficients, ladder: Sequence[float]) -> list[FamilyMember]:
+def make_family(
+    baseline: ArchSpec, coefficients: Coefficients, ladder: Sequence[float]
+) -> list[FamilyMember]:
     """B0, the baseline itself, and one member for each other phi of the ladder, by rising phi."""
-    return _members(baseline, [(phi, network_at(baseline, coefficients, phi), None) for phi in ladder])
+    return _members(
+        baseline, [(phi, network_at(baseline, coefficients, phi), None) for phi in ladder]
+    )
 
 
 def family_of_budgets(baseline: ArchSpec, fits: Sequence[Fit]) -> list[FamilyMember]:
-    """B0 and one member for each budget that was fitted; one that the baseline itself meets is B0's."""
+    """B0 and one member for each budget that was fitted; one that the baseline itself meets is
+    B0's.
+    """
     return _members(baseline, [(fit.phi, fit.spec, fit) for fit in fits])
 
 
@@ -69,11 +78,15 @@ def read_family(directory: Path, baseline: ArchSpec) -> list[FamilyMember]:
         spec = ArchSpec.from_dict(row["spec"])
         price = cost(spec)
         fit = Fit.from_dict(row["budget"], phi=row["phi"], spec=spec) if "budget" in row else None
-        members.append(FamilyMember(row["name"], row["phi"], spec, price, price.flops / base.flops, fit))
+        members.append(
+            FamilyMember(row["name"], row["phi"], spec, price, price.flops / base.flops, fit)
+        )
     return members
 
 
-def _members(baseline: ArchSpec, rungs: Sequence[tuple[float, ArchSpec, Fit | None]]) -> list[FamilyMember]:
+def _members(
+    baseline: ArchSpec, rungs: Sequence[tuple[float, ArchSpec, Fit | None]]
+) -> list[FamilyMember]:
     base = cost(baseline)
 
     def member(number: int, rung: tuple[float, ArchSpec, Fit | None]) -> FamilyMember:

@@ -1,31 +1,50 @@
 """A ladder by latency: the largest network that was measured to be within so many milliseconds.
 
-Each measurement costs seconds, so few are made: phi is doubled away from the baseline until the limit lies between two
-networks, these are halved until they differ by less than a hundredth in FLOPs, and the next larger ones are tried as well,
-since latency rises with the network only roughly. Each network is measured once, whatever the number of budgets. What was not
-measured is not known: on a noisy device a network a few steps larger may have been within the limit as well.
+Each measurement costs seconds, so few are made: phi is doubled away from the baseline until the
+limit lies between two networks, these are halved until they differ by less than a hundredth in
+FLOPs, and the next larger ones are tried as well, since latency rises with the network only
+roughly. Each network is measured once, whatever the number of budgets. What was not
+measured is not known: on a noisy device a network a few steps larger may have been within the limit
+as well.
 """
 
 from collections.abc import Callable, Sequence
 
 from phinas.experiment.errors import InputError
 from phinas.scaling_search.coefficients import Coefficients
-from phinas.scaling_search.family.budget_ladder import Fit, require_distinct, require_positive, require_rising, unmet
-from phinas.scaling_search.family.phi import REACH, interval_of, largest_phi, network_at, nominal_phi, readable, require_growth
+from phinas.scaling_search.family.budget_ladder import (
+    Fit,
+    require_distinct,
+    require_positive,
+    require_rising,
+    unmet,
+)
+from phinas.scaling_search.family.phi import (
+    REACH,
+    interval_of,
+    largest_phi,
+    network_at,
+    nominal_phi,
+    readable,
+    require_growth,
+)
 from phinas.space.cost import cost
 from phinas.space.spec import ArchSpec
 
 Latency = Callable[[ArchSpec], float]
 _ALIKE = 1.01  # networks nearer to each other in FLOPs are not told apart by a stopwatch
 _NEIGHBOURS = 3
-_FARTHEST = 4.0  # one step goes to at most this multiple of the FLOPs: a measurement far beyond the limit takes long
+# one step goes to at most this multiple of the FLOPs: a measurement far beyond the limit takes long
+_FARTHEST = 4.0
 
 
-def fit_latencies(baseline: ArchSpec, coefficients: Coefficients, limits: Sequence[float], latency: Latency) -> list[Fit]:
+def fit_latencies(
+    baseline: ArchSpec, coefficients: Coefficients, limits: Sequence[float], latency: Latency
+) -> list[Fit]:
     """One network for each limit, in milliseconds; `latency` measures a network.
 
-    Raises InputError for limits that do not rise, that no phi meets, or of which two mean one network, and for a measurement
-    that is no number above 0.
+    Raises InputError for limits that do not rise, that no phi meets, or of which two mean one
+    network, and for a measurement that is no number above 0.
     """
     require_growth(coefficients)
     require_rising("latency_ms", limits)
@@ -53,7 +72,10 @@ class _Stopwatch:
         if spec not in self._measured:
             found = self._latency(spec)
             if not 0 < found < float("inf"):
-                raise InputError(f"latency: measured {found!r} ms for {spec.spec_id}; it has to be a number above 0")
+                raise InputError(
+                    f"latency: measured {found!r} ms for {spec.spec_id}; it has to be a number "
+                    "above 0"
+                )
             self._measured[spec] = found
         return self._measured[spec]
 
@@ -80,7 +102,9 @@ def _fit(stopwatch: _Stopwatch, limit: float) -> Fit:
             phi = following
         upper = interval_of(stopwatch.baseline, stopwatch.coefficients, following)[1]
     interval = interval_of(stopwatch.baseline, stopwatch.coefficients, phi)
-    return Fit("latency_ms", limit, stopwatch(phi), readable(interval), interval, stopwatch.network(phi))
+    return Fit(
+        "latency_ms", limit, stopwatch(phi), readable(interval), interval, stopwatch.network(phi)
+    )
 
 
 def _bracket(stopwatch: _Stopwatch, limit: float) -> tuple[float, float]:
@@ -97,4 +121,8 @@ def _bracket(stopwatch: _Stopwatch, limit: float) -> tuple[float, float]:
         last, step = phi, max(-farthest, min(farthest, 2 * step))
     name, remedy = ("largest", "lower") if fits else ("smallest", "raise")
     side = stopwatch.network(last).resolution
-    raise InputError(unmet("latency_ms", limit, end=name, phi=last, value=stopwatch(last), side=side, remedy=remedy))
+    raise InputError(
+        unmet(
+            "latency_ms", limit, end=name, phi=last, value=stopwatch(last), side=side, remedy=remedy
+        )
+    )

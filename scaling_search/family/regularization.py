@@ -1,13 +1,17 @@
-"""Dropout and stochastic depth of a family: how strongly its members are held back from learning their images by heart.
+"""Dropout and stochastic depth of a family: how strongly its members are held back from learning
+their images by heart.
 
-Published (tensorflow/tpu models/official/efficientnet/efficientnet_builder.py): dropout rises from B0's 0.2 to B7's 0.5, and
-`drop_connect_rate` is 0.2 for all, spread over the blocks, of which the larger members have more. Here the baseline's dropout
-is multiplied by what B1..B7 have over B0, linearly between the phi that they follow and level beyond B7, and its stochastic
-depth is kept. Multiplied, not added: a baseline trained without dropout (ResNet-50) or with next to none (MobileNetV1,
-0.001) keeps that, and EfficientNetV2-S's 0.2 becomes 0.3 at about the FLOPs of V2-M, which has 0.3.
+Published (tensorflow/tpu models/official/efficientnet/efficientnet_builder.py): dropout rises from
+B0's 0.2 to B7's 0.5, and `drop_connect_rate` is 0.2 for all, spread over the blocks, of which the
+larger members have more. Here the baseline's dropout is multiplied by what B1..B7 have over B0,
+linearly between the phi that they follow and level beyond B7, and its stochastic depth is kept.
+Multiplied, not added: a baseline trained without dropout (ResNet-50) or with next to none
+(MobileNetV1, 0.001) keeps that, and EfficientNetV2-S's 0.2 becomes 0.3 at about the FLOPs of V2-M,
+which has 0.3.
 
-Below the baseline nothing of the kind was published (MnasNet-small, a fifth of MnasNet-A1's FLOPs, has no dropout where A1 has
-0.2). Assumed here: what phi adds, -phi takes, of both, since a smaller network learns less by heart; none is left from -3.5 on.
+Below the baseline nothing of the kind was published (MnasNet-small, a fifth of MnasNet-A1's FLOPs,
+has no dropout where A1 has 0.2). Assumed here: what phi adds, -phi takes, of both, since a smaller
+network learns less by heart; none is left from -3.5 on.
 """
 
 from bisect import bisect_right
@@ -22,12 +26,16 @@ MOST_DROPOUT = 0.9
 
 
 def regularised(spec: ArchSpec, phi: float) -> ArchSpec:
-    """`spec`, which has the baseline's dropout and stochastic depth, with those that are due at phi."""
+    """`spec`, which has the baseline's dropout and stochastic depth, with those that are due at
+    phi.
+    """
     multiple = published_multiple(abs(phi))
     if phi >= 0:
         return replace(spec, dropout=_rounded(spec.dropout * multiple))
     left = max(0.0, 2 - multiple)
-    return replace(spec, dropout=_rounded(spec.dropout * left), drop_path=_rounded(spec.drop_path * left))
+    return replace(
+        spec, dropout=_rounded(spec.dropout * left), drop_path=_rounded(spec.drop_path * left)
+    )
 
 
 def published_multiple(phi: float) -> float:

@@ -1,9 +1,10 @@
 """A network of the grid, and the box of (alpha, beta, gamma) that mean it.
 
-Rounding makes a network mean many triples. Depth, width and resolution are rounded apart from one another, and each rises with
-its factor, so the factors that mean a depth, a width or a resolution are one interval each, and the triples that mean a network
-are a box. For the same reason different (depths, widths, resolution) of a grid are different networks: that which has more
-blocks in one place has no fewer in any other.
+Rounding makes a network mean many triples. Depth, width and resolution are rounded apart from one
+another, and each rises with its factor, so the factors that mean a depth, a width or a resolution
+are one interval each, and the triples that mean a network are a box. For the same reason different
+(depths, widths, resolution) of a grid are different networks: that which has more blocks in one
+place has no fewer in any other.
 """
 
 import math
@@ -20,11 +21,12 @@ Interval = tuple[float, float]
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A network of the grid, told in the shortest way (`ArchSpec.simplified`), so that the stages of all members correspond;
-    alpha, beta, gamma are the intervals that mean it, `ratio` its FLOPs over the baseline's.
+    """A network of the grid, told in the shortest way (`ArchSpec.simplified`), so that the stages
+    of all members correspond; alpha, beta, gamma are the intervals that mean it, `ratio` its FLOPs
+    over the baseline's.
 
-    The intervals are closed and exact to the last bit: each float of 1 or more in them means this network, the next one
-    outside does not.
+    The intervals are closed and exact to the last bit: each float of 1 or more in them means this
+    network, the next one outside does not.
     """
 
     spec: ArchSpec
@@ -40,8 +42,8 @@ class Member:
         return Coefficients(alpha, beta, gamma, divisor=section.divisor, rounding=section.rounding)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data: spec_id, flops and ratio, the intervals, resolution in pixels, depths and widths of the stages, and the
-        widths of stem and head (0: none)."""
+        """Plain data: spec_id, flops and ratio, the intervals, resolution in pixels, depths and
+        widths of the stages, and the widths of stem and head (0: none)."""
         return {
             "spec_id": self.spec.spec_id,
             "flops": self.flops,
@@ -58,24 +60,36 @@ class Member:
 
 
 def describe_grid(members: Sequence[Member]) -> list[dict[str, Any]]:
-    """The grid as rows of plain data, for a table or JSON; `Member.to_dict` says what is in them."""
+    """The grid as rows of plain data, for a table or JSON; `Member.to_dict` says what is in
+    them.
+    """
     return [member.to_dict() for member in members]
 
 
 def constraint_in_words(section: ScalingSection) -> str:
     """What the members of a grid have in common, as in "networks ..."."""
     if section.constraint == "nominal":
-        return f"with alpha * beta^2 * gamma^2 within {section.nominal_tolerance:g} of {section.multiple:g}"
-    return f"within {section.tolerance:.1%} of {section.multiple**section.compare_at:.3g} times the baseline's FLOPs"
+        return (
+            f"with alpha * beta^2 * gamma^2 within {section.nominal_tolerance:g} of "
+            f"{section.multiple:g}"
+        )
+    return (
+        f"within {section.tolerance:.1%} of {section.multiple**section.compare_at:.3g} "
+        "times the baseline's FLOPs"
+    )
 
 
 def middle(interval: Interval) -> float:
-    """The middle of an interval, but 1 for one that begins there: a dimension that need not be scaled isn't."""
+    """The middle of an interval, but 1 for one that begins there: a dimension that need not be
+    scaled isn't.
+    """
     return 1.0 if interval[0] == 1.0 else sum(interval) / 2
 
 
 def interval_around(factor: float, means: Callable[[float], bool]) -> Interval:
-    """The least and the greatest float of 1 or more with `means`, which holds on an interval with `factor` in it."""
+    """The least and the greatest float of 1 or more with `means`, which holds on an interval with
+    `factor` in it.
+    """
     high = 2 * factor
     while means(high):
         high *= 2
@@ -83,7 +97,9 @@ def interval_around(factor: float, means: Callable[[float], bool]) -> Interval:
 
 
 def _edge(means: Callable[[float], bool], inside: float, outside: float) -> float:
-    """The last float from `inside` towards `outside` with `means`, by bisection down to neighbouring floats."""
+    """The last float from `inside` towards `outside` with `means`, by bisection down to
+    neighbouring floats.
+    """
     while math.nextafter(inside, outside) != outside:
         between = (inside + outside) / 2
         if means(between):

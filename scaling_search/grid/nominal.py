@@ -1,8 +1,10 @@
-"""The paper's grid, taken literally: every (alpha, beta, gamma) of a grid with |alpha * beta^2 * gamma^2 - 2| small.
+"""The paper's grid, taken literally: every (alpha, beta, gamma) of a grid with |alpha * beta^2 *
+gamma^2 - 2| small.
 
-From arXiv:1905.11946, section 3.3 and equation 3; steps, ranges and tolerance are not published. Rounding undoes what the
-constraint promises: the networks differ in FLOPs, and `NominalGrid.warning` says how much. It is here to be compared with;
-`grid` holds the measured FLOPs equal instead.
+From arXiv:1905.11946, section 3.3 and equation 3; steps, ranges and tolerance are not published.
+Rounding undoes what the
+constraint promises: the networks differ in FLOPs, and `NominalGrid.warning` says how much. It is
+here to be compared with; `grid` holds the measured FLOPs equal instead.
 """
 
 import math
@@ -29,8 +31,10 @@ Triple = tuple[float, float, float]
 
 @dataclass(frozen=True, slots=True)
 class NominalGrid:
-    """members: the distinct networks, by rising alpha, beta, gamma; ratios: measured FLOPs over the baseline's of every triple;
-    too_large: triples left out because the images don't show so many pixels; multiple: what was asked for."""
+    """members: the distinct networks, by rising alpha, beta, gamma; ratios: measured FLOPs over the
+    baseline's of every triple;
+    too_large: triples left out because the images don't show so many pixels; multiple: what was
+    asked for."""
 
     members: list[Member]
     ratios: list[float]
@@ -42,17 +46,24 @@ class NominalGrid:
         near = sum(abs(ratio / self.multiple - 1) <= _NEAR for ratio in self.ratios)
         left_out = f" ({self.too_large} more are larger than the images)" if self.too_large else ""
         return (
-            f"scaling.constraint: nominal compares networks of unequal cost: {len(self.ratios)} triples{left_out} mean "
-            f"{len(self.members)} networks of {min(self.ratios):.2f} to {max(self.ratios):.2f} times the baseline's measured "
-            f"FLOPs (median {statistics.median(self.ratios):.2f}; {near} of the triples within {_NEAR:.0%} of "
-            f"{self.multiple:g}), so the largest may win for its size; constraint: measured holds the FLOPs equal"
+            f"scaling.constraint: nominal compares networks of unequal cost: {len(self.ratios)} "
+            f"triples{left_out} mean "
+            f"{len(self.members)} networks of {min(self.ratios):.2f} to {max(self.ratios):.2f} "
+            "times the baseline's measured "
+            f"FLOPs (median {statistics.median(self.ratios):.2f}; {near} of the triples within "
+            f"{_NEAR:.0%} of "
+            f"{self.multiple:g}), so the largest may win for its size; constraint: measured holds "
+            "the FLOPs equal"
         )
 
 
-def nominal_grid(baseline: ArchSpec, section: ScalingSection, *, largest_side: float = math.inf) -> NominalGrid:
+def nominal_grid(
+    baseline: ArchSpec, section: ScalingSection, *, largest_side: float = math.inf
+) -> NominalGrid:
     """The grid of `constraint: nominal`. largest_side: as for `make_grid`.
 
-    Raises InputError where fewer than two networks meet the constraint, and where there are too many triples to look at.
+    Raises InputError where fewer than two networks meet the constraint, and where there are too
+    many triples to look at.
     """
     shapes = Shapes(baseline, section)
     largest = min(largest_side, MAX_SIDE)
@@ -60,7 +71,11 @@ def nominal_grid(baseline: ArchSpec, section: ScalingSection, *, largest_side: f
     ratios: list[float] = []
     too_large = 0
     for alpha, beta, gamma in _bounded_triples(section):
-        depth, width, side = shapes.depths[alpha], shapes.widths[beta], round_side(baseline.resolution * gamma)
+        depth, width, side = (
+            shapes.depths[alpha],
+            shapes.widths[beta],
+            round_side(baseline.resolution * gamma),
+        )
         if side > largest:
             too_large += 1
             continue
@@ -82,7 +97,9 @@ def nominal_triples(section: ScalingSection) -> Iterator[Triple]:
             rest = alpha * beta**2
             low = math.sqrt(max(0.0, section.multiple - section.nominal_tolerance) / rest)
             high = math.sqrt((section.multiple + section.nominal_tolerance) / rest)
-            for gamma in gammas[bisect_left(gammas, low - _EDGE) : bisect_right(gammas, high + _EDGE)]:
+            for gamma in gammas[
+                bisect_left(gammas, low - _EDGE) : bisect_right(gammas, high + _EDGE)
+            ]:
                 if abs(rest * gamma**2 - section.multiple) < section.nominal_tolerance - _EDGE:
                     yield alpha, beta, gamma
 
@@ -95,10 +112,13 @@ def _factors(section: ScalingSection) -> list[list[float]]:
 def _bounded_triples(section: ScalingSection) -> list[Triple]:
     alphas, betas, _ = _factors(section)
     pairs = len(alphas) * len(betas)
-    triples = list(islice(nominal_triples(section), MOST_TRIPLES + 1)) if pairs <= MOST_TRIPLES else []
+    triples = (
+        list(islice(nominal_triples(section), MOST_TRIPLES + 1)) if pairs <= MOST_TRIPLES else []
+    )
     if pairs > MOST_TRIPLES or len(triples) > MOST_TRIPLES:
         raise InputError(
-            f"scaling.step: {section.step} makes over {MOST_TRIPLES:,} pairs or triples to look at under constraint: nominal; "
+            f"scaling.step: {section.step} makes over {MOST_TRIPLES:,} pairs or triples to look "
+            "at under constraint: nominal; "
             "raise scaling.step, or narrow scaling.alpha, scaling.beta and scaling.gamma"
         )
     return triples
@@ -106,21 +126,40 @@ def _bounded_triples(section: ScalingSection) -> list[Triple]:
 
 def _too_few(section: ScalingSection, count: int, too_large: int, largest: float) -> str:
     """Why there are not two networks, and what to change."""
-    held = f"scaling: the grid needs two and holds {'one network' if count else 'no network'} {constraint_in_words(section)}; "
+    held = (
+        f"scaling: the grid needs two and holds {'one network' if count else 'no network'} "
+        f"{constraint_in_words(section)}; "
+    )
     if too_large:
-        return held + f"{too_large} triples mean more than the images' {largest:g} pixels of a side: set data.upsample: true"
+        return (
+            held
+            + f"{too_large} triples mean more than the images' {largest:g} pixels of a side: set "
+            "data.upsample: true"
+        )
     alphas, betas, gammas = _factors(section)
     nearest = (math.inf, (1.0, 1.0, 1.0))
     for alpha in alphas:
         for beta in betas:
             place = bisect_left(gammas, math.sqrt(section.multiple / alpha) / beta)
             for gamma in gammas[max(0, place - 1) : place + 1]:
-                nearest = min(nearest, (abs(alpha * beta**2 * gamma**2 - section.multiple), (alpha, beta, gamma)))
+                nearest = min(
+                    nearest,
+                    (abs(alpha * beta**2 * gamma**2 - section.multiple), (alpha, beta, gamma)),
+                )
     alpha, beta, gamma = nearest[1]
     least, most = (alphas[end] * betas[end] ** 2 * gammas[end] ** 2 for end in (0, -1))
-    told = f"the nearest, alpha {alpha:g}, beta {beta:g}, gamma {gamma:g}, makes {alpha * beta**2 * gamma**2:.3g}"
+    told = (
+        f"the nearest, alpha {alpha:g}, beta {beta:g}, gamma {gamma:g}, makes "
+        f"{alpha * beta**2 * gamma**2:.3g}"
+    )
     if most < section.multiple:
-        return f"{held}{told}, the most there is; raise the upper bound of scaling.alpha, scaling.beta or scaling.gamma"
+        return (
+            f"{held}{told}, the most there is; raise the upper bound of scaling.alpha, "
+            "scaling.beta or scaling.gamma"
+        )
     if least > section.multiple:
-        return f"{held}{told}, the least there is; lower the lower bound of scaling.alpha, scaling.beta or scaling.gamma"
+        return (
+            f"{held}{told}, the least there is; lower the lower bound of scaling.alpha, "
+            "scaling.beta or scaling.gamma"
+        )
     return f"{held}{told}; raise scaling.nominal_tolerance, lower scaling.step, or widen the ranges"

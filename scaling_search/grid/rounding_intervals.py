@@ -1,8 +1,9 @@
-"""What each factor makes of a dimension of the baseline: the different depths, widths and sides of a grid, each once.
+"""What each factor makes of a dimension of the baseline: the different depths, widths and sides of
+a grid, each once.
 
-Most factors of a grid mean what their neighbours mean (around B0, 21 depth factors from 1 to 2 are 7 plans with `ceil`), and
-depth, width and resolution are rounded apart. So a grid is rounded a dimension at a time: as many roundings as there are
-factors, not as there are triples.
+Most factors of a grid mean what their neighbours mean (around B0, 21 depth factors from 1 to 2 are
+7 plans with `ceil`), and depth, width and resolution are rounded apart. So a grid is rounded a
+dimension at a time: as many roundings as there are factors, not as there are triples.
 """
 
 import math
@@ -28,25 +29,35 @@ Sizes = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Plan:
-    """sizes: blocks of the runs (`phinas.space.scaling.run_depths`), or widths (`all_widths`), or the side."""
+    """sizes: blocks of the runs (`phinas.space.scaling.run_depths`), or widths (`all_widths`), or
+    the side.
+    """
 
     sizes: Sizes
     find_factors: Callable[[], Interval] = field(repr=False, compare=False)
 
     @cached_property
     def factors(self) -> Interval:
-        """All factors that mean these sizes; found when asked for, since few plans of a large grid are ever."""
+        """All factors that mean these sizes; found when asked for, since few plans of a large grid
+        are ever.
+        """
         return self.find_factors()
 
 
 def factors_of(bounds: Sequence[float], step: float) -> list[float]:
     """From the lower bound up in steps, to the upper bound where a step meets it."""
     low, high = bounds
-    return [round(low + index * step, 9) for index in range(math.floor((high - low) / step + 1e-9) + 1)]
+    return [
+        round(low + index * step, 9) for index in range(math.floor((high - low) / step + 1e-9) + 1)
+    ]
 
 
-def depth_plans(baseline: ArchSpec, factors: Sequence[float], rounding: DepthRounding) -> dict[float, Plan]:
-    """The plan of each factor; equal plans are one object. `baseline` is `simplified`, as for `width_plans`."""
+def depth_plans(
+    baseline: ArchSpec, factors: Sequence[float], rounding: DepthRounding
+) -> dict[float, Plan]:
+    """The plan of each factor; equal plans are one object. `baseline` is `simplified`, as for
+    `width_plans`.
+    """
     depths = run_depths(baseline)
     if rounding == "balanced":
         rounded, parts = _nearest, [sum(depths)]
@@ -73,7 +84,9 @@ def width_plans(baseline: ArchSpec, factors: Sequence[float], divisor: int) -> d
         low, high = _common(parts, factor, rounded)
         return (low if unchanged or low > 1 else math.nextafter(1.0, 2.0)), high
 
-    return _plans(factors, lambda factor: tuple(scaled_widths(widths, factor, divisor=divisor)), interval)
+    return _plans(
+        factors, lambda factor: tuple(scaled_widths(widths, factor, divisor=divisor)), interval
+    )
 
 
 def side_plan(resolution: int, side: int) -> Plan:
@@ -92,11 +105,15 @@ def _nearest(depth: float) -> int:
 def _common(parts: Sequence[int], factor: float, rounded: Callable[[float], int]) -> Interval:
     """The factors that round every part as `factor` does."""
     wanted = [(part, rounded(part * factor)) for part in parts]
-    return interval_around(factor, lambda other: all(rounded(part * other) == size for part, size in wanted))
+    return interval_around(
+        factor, lambda other: all(rounded(part * other) == size for part, size in wanted)
+    )
 
 
 def _plans(
-    factors: Sequence[float], sizes_of: Callable[[float], Sizes], interval: Callable[[float, Sizes], Interval]
+    factors: Sequence[float],
+    sizes_of: Callable[[float], Sizes],
+    interval: Callable[[float, Sizes], Interval],
 ) -> dict[float, Plan]:
     known: dict[Sizes, Plan] = {}
     plans = {}

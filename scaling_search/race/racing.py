@@ -1,13 +1,17 @@
-"""Racing: which members to train next, until one is left or the budget is spent, and what is then known.
+"""Racing: which members to train next, until one is left or the budget is spent, and what is then
+known.
 
-First every member is trained briefly (a fifth of the epochs, with a full schedule of its own, and all of them paid for). Then
-rung by rung the likeliest to be the best are trained in full, each with the next of the seeds that all share. After each rung
-everything is judged anew from all results together (phinas.experiment.statistics.posterior): members that are worse than the leader beyond
-doubt are excluded and trained no more. They come back should later results raise the doubt again, so the tie set is always
-what the results say, never what a rung once decided. Members that the budget did not reach and that nothing excludes are in
-it too, marked "open": it is wider than the full grid's, and that is the price.
+First every member is trained briefly (a fifth of the epochs, with a full schedule of its own, and
+all of them paid for). Then rung by rung the likeliest to be the best are trained in full, each with
+the next of the seeds that all share. After each rung everything is judged anew from all results
+together (phinas.experiment.statistics.posterior): members that are worse than the leader beyond
+doubt are excluded and trained no more. They come back should later results raise the doubt again,
+so the tie set is always what the results say, never what a rung once decided. Members that the
+budget did not reach and that nothing excludes are in it too, marked "open": it is wider than the
+full grid's, and that is the price.
 
-All of it is a pure function of the results: the same results in any order give the same next trainings: a resume is a replay.
+All of it is a pure function of the results: the same results in any order give the same next
+trainings: a resume is a replay.
 """
 
 import math
@@ -36,10 +40,12 @@ Results = Mapping[Training, float | None]  # accuracies; None: failed, and its m
 
 @dataclass(frozen=True, slots=True)
 class Race:
-    """members: how many; coordinates: of each, (log alpha, log beta, log gamma); flops: of each over what all should have;
-    slope: accuracy gained per unit of log FLOPs, taken off; share: of the full grid's epochs, the most to spend; short: of the
-    epochs, for the first rung; drop: whether any is left out (if not, all are trained in full with every seed, whatever
-    share and short); confidence: that no excluded member is above the winner (all of them together)."""
+    """members: how many; coordinates: of each, (log alpha, log beta, log gamma); flops: of each
+    over what all should have;
+    slope: accuracy gained per unit of log FLOPs, taken off; share: of the full grid's epochs, the
+    most to spend; short: of the epochs, for the first rung; drop: whether any is left out (if not,
+    all are trained in full with every seed, whatever share and short); confidence: that no excluded
+    member is above the winner (all of them together)."""
 
     members: int
     seeds: int
@@ -54,13 +60,17 @@ class Race:
 
     def __post_init__(self) -> None:
         if self.members < 2 or self.seeds < 1 or self.epochs < 1:
-            raise ValueError(f"a race needs two members, a seed and an epoch: {self.members}, {self.seeds}, {self.epochs}")
+            raise ValueError(
+                f"a race needs two members, a seed and an epoch: {self.members}, {self.seeds}, "
+                f"{self.epochs}"
+            )
         for name, given in (("coordinates", self.coordinates), ("flops", self.flops)):
             if given is not None and len(given) != self.members:
                 raise ValueError(f"{name}: {len(given)} given for {self.members} members")
         if self.drop and self.budget < self.members * self.short_epochs:
             raise ValueError(
-                f"share: {self.share:g} of the full grid is {self.budget} epochs, which do not train every member once for "
+                f"share: {self.share:g} of the full grid is {self.budget} epochs, which do not "
+                "train every member once for "
                 f"{self.short_epochs}; raise it"
             )
 
@@ -93,9 +103,11 @@ class Race:
 
 @dataclass(frozen=True)
 class Standing:
-    """What is known of a member. raw, corrected: mean accuracy of its full trainings (None: there are none); estimate: of the
-    corrected accuracy, from everything, around the mean of all members; behind: by how much the winner is expected to be above
-    it, interval: of that; chance: that it is above the winner, 0.5 for itself (all None where it failed)."""
+    """What is known of a member. raw, corrected: mean accuracy of its full trainings (None: there
+    are none); estimate: of the corrected accuracy, from everything, around the mean of all members;
+    behind: by how much the winner is expected to be above
+    it, interval: of that; chance: that it is above the winner, 0.5 for itself (all None where it
+    failed)."""
 
     status: Status
     trainings: int
@@ -109,8 +121,9 @@ class Standing:
 
 @dataclass(frozen=True)
 class Verdict:
-    """ties: the winner and all that can't be told from it; lead: over the likeliest other, with its interval (-inf, inf where
-    nothing can be said); excluded_after: by rung, the members that were excluded then; deviation: of one training."""
+    """ties: the winner and all that can't be told from it; lead: over the likeliest other, with its
+    interval (-inf, inf where nothing can be said); excluded_after: by rung, the members that were
+    excluded then; deviation: of one training."""
 
     winner: int
     ties: tuple[int, ...]
@@ -125,7 +138,8 @@ class Verdict:
 
 
 def next_trainings(race: Race, results: Results) -> list[Training]:
-    """Trainings of the present rung that have no result yet, in the order to begin them; none: the race is over.
+    """Trainings of the present rung that have no result yet, in the order to begin them; none: the
+    race is over.
 
     Results that belong to no rung so far change nothing.
     """
@@ -133,19 +147,26 @@ def next_trainings(race: Race, results: Results) -> list[Training]:
 
 
 def judge(race: Race, results: Results) -> Verdict:
-    """What the rungs finished so far say. Raises ValueError where fewer than two members are left that did not fail."""
+    """What the rungs finished so far say. Raises ValueError where fewer than two members are left
+    that did not fail.
+    """
     rungs, _ = _replay(race, results)
     known = {training: results[training] for rung in rungs for training in rung}
     failed = _failed(known)
     if race.members - len(failed) < 2 or not rungs:
-        raise ValueError(f"{race.members - len(failed)} members are left of {race.members}; two are needed")
+        raise ValueError(
+            f"{race.members - len(failed)} members are left of {race.members}; two are needed"
+        )
     standing = _stand(race, known)
     winner = standing.leader
     seen: list[set[int]] = []
     for count in range(1, len(rungs) + 1):
         so_far = {training: results[training] for rung in rungs[:count] for training in rung}
         seen.append(set(_stand(race, so_far).excluded))
-    fresh = [tuple(sorted(after - before)) for before, after in zip([set[int](), *seen], seen, strict=False)]
+    fresh = [
+        tuple(sorted(after - before))
+        for before, after in zip([set[int](), *seen], seen, strict=False)
+    ]
     others = [member for member in standing.alive if member != winner]
     runner_up = max(others, key=lambda member: standing.chances[member])
     lead = float(standing.expected[winner] - standing.expected[runner_up])
@@ -187,7 +208,11 @@ def _replay(race: Race, results: Results) -> tuple[list[list[Training]], list[Tr
 def _plan(race: Race, known: Results) -> list[Training]:
     """The next rung after the trainings known, all of which have a result."""
     if not known and not race.drop:
-        return [Training(member, seed, race.epochs) for seed in range(race.seeds) for member in range(race.members)]
+        return [
+            Training(member, seed, race.epochs)
+            for seed in range(race.seeds)
+            for member in range(race.members)
+        ]
     if not known:
         return [Training(member, 0, race.short_epochs) for member in range(race.members)]
     if not race.drop:
@@ -205,7 +230,9 @@ def _plan(race: Race, known: Results) -> list[Training]:
     waiting.sort(key=lambda member: (member != standing.leader, -standing.chances[member], member))
     count = min(affordable, max(2, math.ceil(affordable / 3)))
     rung = [Training(member, len(done[member]), race.epochs) for member in waiting[:count]]
-    columns = [training.seed for training in rung] + [seed for member in standing.alive for seed in done[member]]
+    columns = [training.seed for training in rung] + [
+        seed for member in standing.alive for seed in done[member]
+    ]
     return [training for training in rung if columns.count(training.seed) > 1]
 
 
@@ -234,7 +261,9 @@ class _Standings:
         failed = _failed(known)
         alive = [member for member in range(race.members) if member not in failed]
         place = {member: index for index, member in enumerate(alive)}
-        corrected = {t: value - race.correction(t.member) for t, value in known.items() if value is not None}
+        corrected = {
+            t: value - race.correction(t.member) for t, value in known.items() if value is not None
+        }
         columns = []
         for seed in range(race.seeds):
             rows = [member for member in alive if Training(member, seed, race.epochs) in known]
@@ -244,18 +273,32 @@ class _Standings:
         brief = None
         if race.short_epochs < race.epochs:
             brief = [corrected[Training(member, 0, race.short_epochs)] for member in alive]
-        coordinates = None if race.coordinates is None else np.array([race.coordinates[member] for member in alive])
+        coordinates = (
+            None
+            if race.coordinates is None
+            else np.array([race.coordinates[member] for member in alive])
+        )
         belief = believe(columns, len(alive), brief=brief, coordinates=coordinates)
         expected = dict(zip(alive, belief.expected().tolist(), strict=True))
         done = _full_trainings(race, known)
         most = max(len(done[member]) for member in alive)
-        leader = max((m for m in alive if len(done[m]) == most), key=lambda member: expected[member])
+        leader = max(
+            (m for m in alive if len(done[m]) == most), key=lambda member: expected[member]
+        )
         chances = dict(zip(alive, belief.chance_above(place[leader]).tolist(), strict=True))
-        return cls(alive, belief, leader, chances, expected, _excluded(chances, leader, 1 - race.confidence))
+        return cls(
+            alive,
+            belief,
+            leader,
+            chances,
+            expected,
+            _excluded(chances, leader, 1 - race.confidence),
+        )
 
 
 def _excluded(chances: Mapping[int, float], leader: int, error: float) -> frozenset[int]:
-    """The least likely to be above the leader, as many as have together (Boole) at most the chance `error` that any is, and
+    """The least likely to be above the leader, as many as have together (Boole) at most the chance
+    `error` that any is, and
     each at most half of that: what is said to be worse has an interval that says so."""
     out, total = set(), 0.0
     for member in sorted(chances, key=lambda member: chances[member]):
@@ -268,14 +311,19 @@ def _excluded(chances: Mapping[int, float], leader: int, error: float) -> frozen
 
 def _full_trainings(race: Race, known: Results) -> list[list[int]]:
     """By member, the seeds that it was trained with in full."""
-    return [sorted(t.seed for t in known if t.member == member and t.epochs == race.epochs) for member in range(race.members)]
+    return [
+        sorted(t.seed for t in known if t.member == member and t.epochs == race.epochs)
+        for member in range(race.members)
+    ]
 
 
 def _failed(known: Results) -> set[int]:
     return {training.member for training, accuracy in known.items() if accuracy is None}
 
 
-def _row(race: Race, member: int, known: Results, standing: _Standings, failed: set[int]) -> Standing:
+def _row(
+    race: Race, member: int, known: Results, standing: _Standings, failed: set[int]
+) -> Standing:
     full = [known[t] for t in sorted(known) if t.member == member and t.epochs == race.epochs]
     measured = [accuracy for accuracy in full if accuracy is not None]
     raw = sum(measured) / len(measured) if measured else None
@@ -289,6 +337,19 @@ def _row(race: Race, member: int, known: Results, standing: _Standings, failed: 
         status = "winner"
     expected, leader = standing.expected, standing.leader
     at = {each: place for place, each in enumerate(standing.alive)}
-    interval = (0.0, 0.0) if member == leader else standing.belief.lead(at[leader], at[member], race.confidence)
+    interval = (
+        (0.0, 0.0)
+        if member == leader
+        else standing.belief.lead(at[leader], at[member], race.confidence)
+    )
     behind = expected[leader] - expected[member]
-    return Standing(status, len(full), raw, corrected, expected[member], behind, interval, standing.chances[member])
+    return Standing(
+        status,
+        len(full),
+        raw,
+        corrected,
+        expected[member],
+        behind,
+        interval,
+        standing.chances[member],
+    )

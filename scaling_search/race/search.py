@@ -1,8 +1,10 @@
-"""Which of the grid's networks is best on this data: they race, trained with the same seeds, and are compared as a table.
+"""Which of the grid's networks is best on this data: they race, trained with the same seeds, and
+are compared as a table.
 
-The answer is a winner, the *tie set* that can't be told from it, and for alpha, beta and gamma the range over that set: when
-the range is wide, the data do not say, and the file says so. Members of a few percent more FLOPs than others have what these
-buy taken off before they are compared; both figures are kept.
+The answer is a winner, the *tie set* that can't be told from it, and for alpha, beta and gamma the
+range over that set: when the range is wide, the data do not say, and the file says so. Members of a
+few percent more FLOPs than others have what these buy taken off before they are compared; both
+figures are kept.
 """
 
 import math
@@ -17,10 +19,23 @@ from phinas.experiment.schema.config import Recipe, ScalingSection
 from phinas.experiment.seeds import seed_of
 from phinas.experiment.trial_store import Ledger
 from phinas.scaling_search.coefficients import Coefficients
-from phinas.scaling_search.grid.measured_grid import Interval, Member, constraint_in_words, make_grid, spread
+from phinas.scaling_search.grid.measured_grid import (
+    Interval,
+    Member,
+    constraint_in_words,
+    make_grid,
+    spread,
+)
 from phinas.scaling_search.race.candidate_sampling import next_member
 from phinas.scaling_search.race.flops_adjustment import default_slope
-from phinas.scaling_search.race.racing import Race, Results, Training, Verdict, judge, next_trainings
+from phinas.scaling_search.race.racing import (
+    Race,
+    Results,
+    Training,
+    Verdict,
+    judge,
+    next_trainings,
+)
 from phinas.scaling_search.race.synthetic_accuracy import factors
 from phinas.space.spec import ArchSpec
 
@@ -30,8 +45,9 @@ Notify = Callable[[int, int, str], None]
 
 @dataclass(frozen=True)
 class ScalingResult:
-    """grid: all members; raced: those that were trained; accuracies: of each (by spec_id) the full trainings, by seed; brief:
-    the one short training, if any; race and verdict: on positions in `raced`."""
+    """grid: all members; raced: those that were trained; accuracies: of each (by spec_id) the full
+    trainings, by seed; brief: the one short training, if any; race and verdict: on positions in
+    `raced`."""
 
     coefficients: Coefficients
     grid: list[Member]
@@ -53,13 +69,17 @@ class ScalingResult:
     def ranges(self) -> dict[str, Interval]:
         """From the least to the greatest alpha, beta, gamma of any network in the tie set."""
         return {
-            name: (min(getattr(m, name)[0] for m in self.ties), max(getattr(m, name)[1] for m in self.ties))
+            name: (
+                min(getattr(m, name)[0] for m in self.ties),
+                max(getattr(m, name)[1] for m in self.ties),
+            )
             for name in ("alpha", "beta", "gamma")
         }
 
     def to_dict(self, section: ScalingSection) -> dict[str, Any]:
-        """What `scaling/coefficients.yaml` holds. slope: accuracy per unit of log FLOPs, taken off; lead: of the winner over
-        the likeliest other, and its interval; deviation: of one training; epochs of the race and of the full grid."""
+        """What `scaling/coefficients.yaml` holds. slope: accuracy per unit of log FLOPs, taken off;
+        lead: of the winner over the likeliest other, and its interval; deviation: of one training;
+        epochs of the race and of the full grid."""
         chosen, found = self.coefficients, self.verdict
         low, high = found.interval
         return {
@@ -87,7 +107,9 @@ class ScalingResult:
         }
 
     def _row(self, place: int) -> dict[str, Any]:
-        """behind: by how much the member is expected to be behind the winner, and the 95% interval of that."""
+        """behind: by how much the member is expected to be behind the winner, and the 95% interval
+        of that.
+        """
         member, standing = self.raced[place], self.verdict.standings[place]
         name = member.spec.spec_id
         low, high = standing.interval or (-math.inf, math.inf)
@@ -111,10 +133,19 @@ class ScalingResult:
         elif ties == raced:
             told = f"{others} can't be told from it, so the ranges count, not the point"
         else:
-            told = f"{ties - 1} of {others} can't be told from it, so the ranges count, not the point"
+            told = (
+                f"{ties - 1} of {others} can't be told from it, so the ranges count, not the point"
+            )
         spent = f"{self.verdict.spent} of the full grid's {self.verdict.full_grid} epochs"
-        how = f"raced with {section.seeds} paired seeds in {spent}" if self.race.drop else f"{section.seeds} paired seeds each"
-        return f"the best of {raced} networks (the grid has {len(self.grid)}) {constraint_in_words(section)}, {how}; {told}"
+        how = (
+            f"raced with {section.seeds} paired seeds in {spent}"
+            if self.race.drop
+            else f"{section.seeds} paired seeds each"
+        )
+        return (
+            f"the best of {raced} networks (the grid has {len(self.grid)}) "
+            f"{constraint_in_words(section)}, {how}; {told}"
+        )
 
 
 def search_coefficients(
@@ -130,7 +161,8 @@ def search_coefficients(
 ) -> ScalingResult:
     """Race the grid's members (what `ledger` has is replayed).
 
-    Raises InputError for a grid that is empty, NothingFound where fewer than two members can be trained.
+    Raises InputError for a grid that is empty, NothingFound where fewer than two members can be
+    trained.
     """
     grid = make_grid(baseline, section, largest_side=largest_side)
     trainings = _Trainings(baseline, section, seed, ledger, executor, make_job, notify)
@@ -147,30 +179,57 @@ def search_coefficients(
         verdict = judge(race, results)
     except ValueError:
         count = len({training.member for training, value in results.items() if value is not None})
-        raise NothingFound(f"only {count} networks of the grid could be trained: {trainings.reasons}") from None
+        raise NothingFound(
+            f"only {count} networks of the grid could be trained: {trainings.reasons}"
+        ) from None
     winner = raced[verdict.winner]
     full = {member.spec.spec_id: _full(results, place, race) for place, member in enumerate(raced)}
-    short = {training: value for training, value in results.items() if training.epochs < race.epochs}
-    brief = {raced[training.member].spec.spec_id: value for training, value in short.items() if value is not None}
+    short = {
+        training: value for training, value in results.items() if training.epochs < race.epochs
+    }
+    brief = {
+        raced[training.member].spec.spec_id: value
+        for training, value in short.items()
+        if value is not None
+    }
     return ScalingResult(winner.point(section), grid, raced, full, brief, race, verdict)
 
 
 def make_race(raced: list[Member], baseline: ArchSpec, section: ScalingSection) -> Race:
-    """Nothing is dropped where `share` pays for no more than a brief training of each and a full one of one."""
+    """Nothing is dropped where `share` pays for no more than a brief training of each and a full
+    one of one.
+    """
     base = baseline.simplified()
-    coordinates = tuple(tuple(math.log(factor) for factor in factors(member.spec, base)) for member in raced)
+    coordinates = tuple(
+        tuple(math.log(factor) for factor in factors(member.spec, base)) for member in raced
+    )
     mean = math.exp(sum(math.log(member.flops) for member in raced) / len(raced))
     flops = tuple(member.flops / mean for member in raced)
-    race = Race(len(raced), section.seeds, section.recipe.epochs, coordinates, flops, share=section.share, drop=False)
+    race = Race(
+        len(raced),
+        section.seeds,
+        section.recipe.epochs,
+        coordinates,
+        flops,
+        share=section.share,
+        drop=False,
+    )
     brief = len(raced) * max(1, round(race.short * race.epochs))
     pays = math.floor(section.share * race.full_grid) >= brief + 2 * race.epochs
     return replace(race, drop=True) if section.share < 1 and pays else race
 
 
 def _chosen(
-    grid: list[Member], baseline: ArchSpec, section: ScalingSection, *, seed: int, trainings: "_Trainings"
+    grid: list[Member],
+    baseline: ArchSpec,
+    section: ScalingSection,
+    *,
+    seed: int,
+    trainings: "_Trainings",
 ) -> list[Member]:
-    """Which members race. tpe asks for one after another, each known by its brief training, the race's first."""
+    """Which members race. tpe asks for one after another, each known by its brief training, the
+    race's first.
+    """
     count = min(section.members, len(grid))
     if section.strategy == "grid" or count == len(grid):
         return spread(grid, count)
@@ -203,7 +262,12 @@ class _Trainings:
     ) -> None:
         self._baseline, self._section = baseline, section
         self._seeds = [seed_of(seed, "scaling", index) for index in range(section.seeds)]
-        self._ledger, self._executor, self._make_job, self._notify = ledger, executor, make_job, notify
+        self._ledger, self._executor, self._make_job, self._notify = (
+            ledger,
+            executor,
+            make_job,
+            notify,
+        )
         self._tasks: list[Task] = []
         self._outcomes: dict[str, Outcome] = {}
         self.expected = 0  # trainings in all, as far as can be said
@@ -217,19 +281,35 @@ class _Trainings:
         """Carry them out (what the ledger has is replayed); None for one that failed."""
         tasks = {training: self._task(member, training) for member, training in wanted}
         self._tasks += tasks.values()
-        self._outcomes = run_batch(self._tasks, self._ledger, self._executor, notify=self._announce, growing=True)
-        found = {training: self._outcomes[task.job.key].measurement for training, task in tasks.items()}
-        return {training: None if measured is None else measured.accuracy for training, measured in found.items()}
+        self._outcomes = run_batch(
+            self._tasks, self._ledger, self._executor, notify=self._announce, growing=True
+        )
+        found = {
+            training: self._outcomes[task.job.key].measurement for training, task in tasks.items()
+        }
+        return {
+            training: None if measured is None else measured.accuracy
+            for training, measured in found.items()
+        }
 
     def close(self) -> None:
-        """Give up what the ledger has waiting and no rung asked for: of a race with other settings."""
+        """Give up what the ledger has waiting and no rung asked for: of a race with other
+        settings.
+        """
         run_batch(self._tasks, self._ledger, self._executor, notify=self._announce)
 
     def _task(self, member: Member, training: Training) -> Task:
         recipe = self._section.recipe.model_copy(update={"epochs": training.epochs})
         seed = self._seeds[training.seed]
-        facts = {"spec_id": member.spec.spec_id, "baseline": self._baseline.spec_id, "flops": member.flops}
-        return Task(self._make_job(member.spec, recipe, seed), facts | {"seed": seed, "epochs": training.epochs})
+        facts = {
+            "spec_id": member.spec.spec_id,
+            "baseline": self._baseline.spec_id,
+            "flops": member.flops,
+        }
+        return Task(
+            self._make_job(member.spec, recipe, seed),
+            facts | {"seed": seed, "epochs": training.epochs},
+        )
 
     def _announce(self, done: int, total: int, task: Task, outcome: Outcome) -> None:
         self._notify(done, max(total, self.expected), f"{task.attributes['spec_id']}: {outcome}")
@@ -237,7 +317,11 @@ class _Trainings:
 
 def _full(results: Results, place: int, race: Race) -> list[float]:
     """Accuracies of a member's full trainings, by seed."""
-    own = sorted(training for training in results if training.member == place and training.epochs == race.epochs)
+    own = sorted(
+        training
+        for training in results
+        if training.member == place and training.epochs == race.epochs
+    )
     return [value for training in own if (value := results[training]) is not None]
 
 

@@ -1,16 +1,21 @@
-"""Accuracy over FLOPs as a curve with an interval, and what it predicts for members that were not trained.
+"""Accuracy over FLOPs as a curve with an interval, and what it predicts for members that were not
+trained.
 
-The law is error = a * (FLOPs / f0)^-b + c, with a, b, c >= 0: a power law down to a floor that no network passes, found for the
-number of images by Hestness et al. (2017, arXiv:1712.00409) and for that of parameters by Rosenfeld et al. (2020,
-arXiv:1909.12673); taking FLOPs for it is an assumption. Three to eight points can't tell b from c: least squares gives the
-floor that its noise likes best, and a narrow interval around it. So (b, c) are weighed on a grid, a follows by weighted least
-squares at each (normal, cut to 0..1, f0 in the middle of the points), and what is told are quantiles of 4,000 draws.
-Assumed before any data: b log-uniform from 0.02 to 2; c 0 with chance a third, else uniform up to what the points allow. A
-network also departs from any smooth curve by itself, by a deviation that is learned too (half-Cauchy, of half a standard
-error): an interval is of a member's own mean accuracy over seeds, the `band` is of the curve.
+The law is error = a * (FLOPs / f0)^-b + c, with a, b, c >= 0: a power law down to a floor that no
+network passes, found for the number of images by Hestness et al. (2017, arXiv:1712.00409) and for
+that of parameters by Rosenfeld et al. (2020, arXiv:1909.12673); taking FLOPs for it is an
+assumption. Three to eight points can't tell b from c: least squares gives the floor that its noise
+likes best, and a narrow interval around it. So (b, c) are weighed on a grid, a follows by weighted
+least squares at each (normal, cut to 0..1, f0 in the middle of the points), and what is told are
+quantiles of 4,000 draws.
+Assumed before any data: b log-uniform from 0.02 to 2; c 0 with chance a third, else uniform up to
+what the points allow. A network also departs from any smooth curve by itself, by a deviation that
+is learned too (half-Cauchy, of half a standard error): an interval is of a member's own mean
+accuracy over seeds, the `band` is of the curve.
 
-Measured coverage of the 95% interval of a member (`simulate` in tests/scaling_search_tests/test_curve.py, 400 runs each; five
-points over a range of 5 times, standard error 0.01): at half the largest network trained, at 2 and at 8 times it.
+Measured coverage of the 95% interval of a member (`simulate` in
+tests/scaling_search_tests/test_curve.py, 400 runs each; five points over a range of 5 times,
+standard error 0.01): at half the largest network trained, at 2 and at 8 times it.
 
 | what is true                                              |      |      |      |
 |-----------------------------------------------------------|-----:|-----:|-----:|
@@ -21,10 +26,11 @@ points over a range of 5 times, standard error 0.01): at half the largest networ
 | another law: logistic in log FLOPs                        | 100% |  90% |  63% |
 | another law: a peak at 3.5 times, then worse              |  98% |  19% |   0% |
 
-Wide enough under the law, a little narrow where networks scatter, and wrong where the law is: no curve of this kind bends down
-again or has a knee to come. Beyond twice the largest network trained a prediction is only as good as the law.
-From the published accuracies of B0..B2 (standard error taken for 0.002) it foretells 81.3 to 89.4% for B7, from B0..B4 83.8 to
-87.3%, with medians that are too high: 84.3% was published.
+Wide enough under the law, a little narrow where networks scatter, and wrong where the law is: no
+curve of this kind bends down again or has a knee to come. Beyond twice the largest network trained
+a prediction is only as good as the law. From the published accuracies of B0..B2 (standard error
+taken for 0.002) it foretells 81.3 to 89.4% for B7, from B0..B4 83.8 to 87.3%, with medians that are
+too high: 84.3% was published.
 """
 
 import math
@@ -41,14 +47,18 @@ _DRAWS = 4000
 _EXPONENTS = np.geomspace(0.02, 2.0, 30)
 _FLOORS = np.linspace(0.0, 1.0, 30)  # in units of the highest floor that the points allow
 _NO_FLOOR = 15.0  # weight of the first floor, 0, beside one of the others
-_DEPARTURES = np.array([0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0])  # in standard errors
+_DEPARTURES = np.array(
+    [0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0]
+)  # in standard errors
 _USUAL_DEPARTURE = 0.5
 _LEAST_NOISE = 1e-4  # of accuracies that are told without any
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A trained network: multiply-adds, mean accuracy (a fraction), and the standard error of that mean."""
+    """A trained network: multiply-adds, mean accuracy (a fraction), and the standard error of that
+    mean.
+    """
 
     flops: float
     accuracy: float
@@ -57,8 +67,8 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """accuracy: the median; low, high: the 95% interval; beyond: FLOPs over those of the largest network trained, so above 1
-    for an extrapolation."""
+    """accuracy: the median; low, high: the 95% interval; beyond: FLOPs over those of the largest
+    network trained, so above 1 for an extrapolation."""
 
     flops: float
     accuracy: float
@@ -69,12 +79,19 @@ class Prediction:
     def to_dict(self) -> dict[str, Any]:
         """Plain data, marked as a prediction."""
         interval = [self.low, self.high]
-        return {"predicted": True, "flops": self.flops, "accuracy": self.accuracy, "interval": interval, "beyond": self.beyond}
+        return {
+            "predicted": True,
+            "flops": self.flops,
+            "accuracy": self.accuracy,
+            "interval": interval,
+            "beyond": self.beyond,
+        }
 
 
 @dataclass(frozen=True)
 class AccuracyCurve:
-    """Draws of the law, given the points: a, b, c, and how far one more network departs from the curve (each of shape (4000,)).
+    """Draws of the law, given the points: a, b, c, and how far one more network departs from the
+    curve (each of shape (4000,)).
 
     reference: the f0 of the law.
     """
@@ -91,7 +108,9 @@ class AccuracyCurve:
         return self._told(flops, self._error(flops))
 
     def predict(self, flops: float) -> Prediction:
-        """The mean accuracy over seeds of one more network of so many FLOPs: wider than the band."""
+        """The mean accuracy over seeds of one more network of so many FLOPs: wider than the
+        band.
+        """
         return self._told(flops, self._error(flops) + self.departure)
 
     def _error(self, flops: float) -> Floats:
@@ -103,14 +122,18 @@ class AccuracyCurve:
         return Prediction(flops, float(middle), float(low), float(high), flops / largest)
 
     def to_dict(self) -> dict[str, Any]:
-        """The law with median and 95% interval of each of its numbers; departure: the usual one of a network (median)."""
+        """The law with median and 95% interval of each of its numbers; departure: the usual one of
+        a network (median).
+        """
         told: dict[str, Any] = {
             "law": "1 - accuracy = a * (flops / reference)^-b + c",
             "reference": self.reference,
             "points": len(self.points),
         }
         for name in ("a", "b", "c"):
-            low, middle, high = (float(value) for value in np.quantile(getattr(self, name), [0.025, 0.5, 0.975]))
+            low, middle, high = (
+                float(value) for value in np.quantile(getattr(self, name), [0.025, 0.5, 0.975])
+            )
             told[name] = {"median": middle, "interval": [low, high]}
         return told | {"departure": float(np.median(np.abs(self.departure)))}
 
@@ -120,7 +143,8 @@ def why_no_curve(points: Sequence[Point]) -> str:
     sizes = len({point.flops for point in points})
     if sizes < LEAST_POINTS:
         return (
-            f"a curve with a floor has three unknowns, and networks of {sizes} different FLOPs were trained; train at least "
+            f"a curve with a floor has three unknowns, and networks of {sizes} different FLOPs "
+            "were trained; train at least "
             f"{LEAST_POINTS} (validation.largest_multiple, a longer scaling.phi)"
         )
     return ""
@@ -129,19 +153,30 @@ def why_no_curve(points: Sequence[Point]) -> str:
 def fit_curve(points: Sequence[Point], *, seed: int = 0) -> AccuracyCurve:
     """The law, given at least three networks. seed: of the draws.
 
-    Raises ValueError for fewer (`why_no_curve`), and for numbers that are none of FLOPs, accuracy or standard error.
+    Raises ValueError for fewer (`why_no_curve`), and for numbers that are none of FLOPs, accuracy
+    or standard error.
     """
     if reason := why_no_curve(points):
         raise ValueError(reason)
     for point in points:
-        if not (0 < point.flops < math.inf and 0 <= point.accuracy <= 1 and 0 <= point.standard_error < math.inf):
+        if not (
+            0 < point.flops < math.inf
+            and 0 <= point.accuracy <= 1
+            and 0 <= point.standard_error < math.inf
+        ):
             raise ValueError(
-                f"{point}: FLOPs are above 0, an accuracy is from 0 to 1, a standard error is known and at least 0"
+                f"{point}: FLOPs are above 0, an accuracy is from 0 to 1, a standard error is "
+                "known and at least 0"
             )
     flops = np.array([point.flops for point in points], float)
     reference = float(np.exp(np.log(flops).mean()))
     noise = np.array([point.standard_error for point in points], float)
-    return _draw(tuple(points), reference, _Grid.of(flops / reference, 1 - _accuracies(points), noise), seed=seed)
+    return _draw(
+        tuple(points),
+        reference,
+        _Grid.of(flops / reference, 1 - _accuracies(points), noise),
+        seed=seed,
+    )
 
 
 def _accuracies(points: Sequence[Point]) -> Floats:
@@ -150,7 +185,9 @@ def _accuracies(points: Sequence[Point]) -> Floats:
 
 @dataclass(frozen=True)
 class _Grid:
-    """For each exponent, floor and departure (axes 0, 1, 2): mean and deviation of a, and the weight, of shape (B, C, D)."""
+    """For each exponent, floor and departure (axes 0, 1, 2): mean and deviation of a, and the
+    weight, of shape (B, C, D).
+    """
 
     floors: Floats
     departures: Floats
@@ -174,10 +211,14 @@ class _Grid:
         yy = np.einsum("cn,dn->cd", above**2, 1 / variances)
         mean, deviation = xy / xx, np.broadcast_to(1 / np.sqrt(xx), xy.shape)
         inside = ndtr((1 - mean) / deviation) - ndtr(-mean / deviation)  # of a within 0..1
-        likelihood = (xy**2 / xx - yy - np.log(variances).sum(1)) / 2 + np.log(deviation * np.maximum(inside, 1e-300))
+        likelihood = (xy**2 / xx - yy - np.log(variances).sum(1)) / 2 + np.log(
+            deviation * np.maximum(inside, 1e-300)
+        )
         prior = np.gradient(_DEPARTURES) / (1 + (_DEPARTURES / _USUAL_DEPARTURE) ** 2)
         prior = prior * np.where(_FLOORS == 0, _NO_FLOOR, 1.0)[:, None]
-        return cls(floors, departures, mean, deviation, prior * np.exp(likelihood - likelihood.max()))
+        return cls(
+            floors, departures, mean, deviation, prior * np.exp(likelihood - likelihood.max())
+        )
 
 
 def _draw(points: tuple[Point, ...], reference: float, grid: _Grid, *, seed: int) -> AccuracyCurve:
@@ -185,7 +226,8 @@ def _draw(points: tuple[Point, ...], reference: float, grid: _Grid, *, seed: int
 
     generator = np.random.default_rng(seed)
     reached = np.cumsum(grid.weight)
-    # One draw from each of 4,000 equal shares of the weight: steadier in the tails than independent ones.
+    # One draw from each of 4,000 equal shares of the weight: steadier in the tails than independent
+    # ones.
     shares = (np.arange(_DRAWS) + generator.random(_DRAWS)) / _DRAWS * reached[-1]
     cells = np.minimum(np.searchsorted(reached, shares), reached.size - 1)
     exponent, floor, departure = np.unravel_index(cells, grid.weight.shape)

@@ -1,7 +1,9 @@
-"""The family, trained briefly: its accuracy on the test split, which nothing before this has seen; and its controls beside it.
+"""The family, trained briefly: its accuracy on the test split, which nothing before this has seen;
+and its controls beside it.
 
-Members above the affordable multiple of B0's FLOPs, or larger than the images can show, are not trained and are marked so.
-Controls are trained in the same list with the same seeds. What all this says: `findings`.
+Members above the affordable multiple of B0's FLOPs, or larger than the images can show, are not
+trained and are marked so. Controls are trained in the same list with the same seeds. What all this
+says: `findings`.
 """
 
 from collections.abc import Sequence
@@ -25,12 +27,16 @@ from phinas.space.spec import ArchSpec
 class MakeFinalJob(Protocol):
     """As `phinas.training.engine.job.Trainer.job`."""
 
-    def __call__(self, spec: ArchSpec, recipe: Recipe, seed: int, *, final: bool, weights: Path | None) -> Job: ...
+    def __call__(
+        self, spec: ArchSpec, recipe: Recipe, seed: int, *, final: bool, weights: Path | None
+    ) -> Job: ...
 
 
 @dataclass(frozen=True)
 class Validated:
-    """A member and its trainings; `why_not` says why there are none; shown: the images have as many pixels as it sees."""
+    """A member and its trainings; `why_not` says why there are none; shown: the images have as many
+    pixels as it sees.
+    """
 
     member: FamilyMember
     measurements: list[Measurement]
@@ -39,8 +45,16 @@ class Validated:
 
     def to_dict(self) -> dict[str, Any]:
         """A row of `scaling/validation.yaml`: what the member is, and `_told`."""
-        row: dict[str, Any] = {"name": self.member.name, "phi": self.member.phi, "spec_id": self.member.spec.spec_id}
-        row |= {"flops": self.member.cost.flops, "params": self.member.cost.params, "ratio": self.member.ratio}
+        row: dict[str, Any] = {
+            "name": self.member.name,
+            "phi": self.member.phi,
+            "spec_id": self.member.spec.spec_id,
+        }
+        row |= {
+            "flops": self.member.cost.flops,
+            "params": self.member.cost.params,
+            "ratio": self.member.ratio,
+        }
         if not self.measurements:
             return row | {"validated": False, "why_not": self.why_not}
         return row | {"validated": True} | _told(self.measurements, self.why_not)
@@ -60,9 +74,16 @@ class ValidatedControl:
         spec, cost, against = control.spec, control.cost, control.against
         row: dict[str, Any] = {"name": control.rule.name, "rule": control.rule.words}
         row |= {"against": against.name if against else None, "phi": control.phi}
-        row |= {name: getattr(coefficients, name) if coefficients else None for name in ("alpha", "beta", "gamma")}
+        row |= {
+            name: getattr(coefficients, name) if coefficients else None
+            for name in ("alpha", "beta", "gamma")
+        }
         row |= {"spec": spec.to_dict() if spec else None, "spec_id": spec.spec_id if spec else None}
-        row |= {"flops": cost.flops if cost else None, "params": cost.params if cost else None, "ratio": control.ratio}
+        row |= {
+            "flops": cost.flops if cost else None,
+            "params": cost.params if cost else None,
+            "ratio": control.ratio,
+        }
         if not self.measurements:
             return row | {"validated": False, "why_not": self.why_not}
         return row | {"validated": True, "why_not": ""} | _told(self.measurements, self.why_not)
@@ -77,8 +98,8 @@ class Validation:
 
 
 def _told(measurements: Sequence[Measurement], failed: str) -> dict[str, Any]:
-    """interval: 95%, of the mean accuracy, for the finite number of test images; failed: why seeds that are missing from
-    `accuracies` failed, or ""."""
+    """interval: 95%, of the mean accuracy, for the finite number of test images; failed: why seeds
+    that are missing from `accuracies` failed, or ""."""
     accuracies = [measured.accuracy for measured in measurements]
     mean = sum(accuracies) / len(accuracies)
     return {
@@ -96,12 +117,21 @@ def reason_to_skip(member: FamilyMember, section: ValidationSection, *, largest_
     if too_large := beyond_images(member.spec, largest_side=largest_side):
         return too_large
     if member.ratio > section.largest_multiple:
-        return f"{member.ratio:.1f} times B0's FLOPs; validation.largest_multiple is {section.largest_multiple:g}"
+        return (
+            f"{member.ratio:.1f} times B0's FLOPs; validation.largest_multiple is "
+            f"{section.largest_multiple:g}"
+        )
     return ""
 
 
-def members_to_train(family: Sequence[FamilyMember], section: ValidationSection, *, largest_side: float) -> list[FamilyMember]:
-    return [member for member in family if not reason_to_skip(member, section, largest_side=largest_side)]
+def members_to_train(
+    family: Sequence[FamilyMember], section: ValidationSection, *, largest_side: float
+) -> list[FamilyMember]:
+    return [
+        member
+        for member in family
+        if not reason_to_skip(member, section, largest_side=largest_side)
+    ]
 
 
 def validate_family(
@@ -117,29 +147,41 @@ def validate_family(
     notify: Notify,
     controls: Sequence[Control] = (),
 ) -> Validation:
-    """Train the affordable members and the controls (what `ledger` has is replayed); the weights of each member's first seed
-    go to `weights`.
+    """Train the affordable members and the controls (what `ledger` has is replayed); the weights of
+    each member's first seed go to `weights`.
 
     Raises NothingFound where no member at all could be trained.
     """
-    skipped = {member.name: reason_to_skip(member, section, largest_side=largest_side) for member in family}
+    skipped = {
+        member.name: reason_to_skip(member, section, largest_side=largest_side) for member in family
+    }
     members = [member for member in family if not skipped[member.name]]
     seeds = [seed_of(seed, "validation", index) for index in range(section.seeds)]
 
-    def task(spec: ArchSpec, training_seed: int, *, name: str, flops: int, path: Path | None = None) -> Task:
+    def task(
+        spec: ArchSpec, training_seed: int, *, name: str, flops: int, path: Path | None = None
+    ) -> Task:
         job = make_job(spec, section.recipe, training_seed, final=True, weights=path)
-        return Task(job, {"name": name, "spec_id": spec.spec_id, "flops": flops, "seed": training_seed})
+        return Task(
+            job, {"name": name, "spec_id": spec.spec_id, "flops": flops, "seed": training_seed}
+        )
 
     tasks: dict[tuple[str, int], Task] = {}
     for training_seed in seeds:
-        for member in members:  # before controls: of two alike the one that writes weights is trained
+        for (
+            member
+        ) in members:  # before controls: of two alike the one that writes weights is trained
             path = weights / f"{member.name}.safetensors" if training_seed == seeds[0] else None
             name, flops = member.name, member.cost.flops
-            tasks[name, training_seed] = task(member.spec, training_seed, name=name, flops=flops, path=path)
+            tasks[name, training_seed] = task(
+                member.spec, training_seed, name=name, flops=flops, path=path
+            )
         for control in controls:
             if control.spec is not None and control.cost is not None and not control.why_not:
                 name = f"control {control.rule.name}"
-                tasks[name, training_seed] = task(control.spec, training_seed, name=name, flops=control.cost.flops)
+                tasks[name, training_seed] = task(
+                    control.spec, training_seed, name=name, flops=control.cost.flops
+                )
 
     def announce(done: int, total: int, task: Task, outcome: Outcome) -> None:
         name = str(task.attributes["name"])
@@ -150,7 +192,9 @@ def validate_family(
     def found(name: str) -> tuple[list[Measurement], str]:
         results = [outcomes[tasks[name, each].job.key] for each in seeds if (name, each) in tasks]
         reasons = [outcome.reason for outcome in results if outcome.reason]
-        measurements = [outcome.measurement for outcome in results if outcome.measurement is not None]
+        measurements = [
+            outcome.measurement for outcome in results if outcome.measurement is not None
+        ]
         return measurements, "; ".join(dict.fromkeys(reasons))
 
     rows = []

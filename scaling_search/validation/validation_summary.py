@@ -1,7 +1,10 @@
-"""What a validation found, as plain data: members, controls held against them, the curve, and whether compound scaling wins.
+"""What a validation found, as plain data: members, controls held against them, the curve, and
+whether compound scaling wins.
 
-The curve is of the family's trained members and no others; members that were not trained get what it predicts, marked as such,
-but for those that see more pixels than the images have: what enlarging would give is not on the curve.
+The curve is of the family's trained members and no others; members that were not trained get what
+it predicts, marked as such,
+but for those that see more pixels than the images have: what enlarging would give is not on the
+curve.
 """
 
 from collections.abc import Sequence
@@ -11,7 +14,15 @@ import numpy as np
 
 from phinas.experiment.statistics.paired_accuracy import Trained
 from phinas.scaling_search.validation.compound_verdict import Judged, compound
-from phinas.scaling_search.validation.control_test import Contrast, Luck, Slope, contrast, pooled_luck, slope_of, standard_error
+from phinas.scaling_search.validation.control_test import (
+    Contrast,
+    Luck,
+    Slope,
+    contrast,
+    pooled_luck,
+    slope_of,
+    standard_error,
+)
 from phinas.scaling_search.validation.controls import SINGLE
 from phinas.scaling_search.validation.curve import AccuracyCurve, Point, fit_curve, why_no_curve
 from phinas.scaling_search.validation.validate import Validated, ValidatedControl, Validation
@@ -30,8 +41,13 @@ def describe_validation(validation: Validation, *, seed: int) -> dict[str, Any]:
     return {
         "members": [_member(row, curve) for row in validation.members],
         "gain": _gain(validation.members, networks, luck),
-        "controls": [row.to_dict() | _told(found) for row, found in zip(validation.controls, contrasts, strict=True)],
-        "curve": None if curve is None else curve.to_dict() | {"band": _band(curve, validation.members)},
+        "controls": [
+            row.to_dict() | _told(found)
+            for row, found in zip(validation.controls, contrasts, strict=True)
+        ],
+        "curve": None
+        if curve is None
+        else curve.to_dict() | {"band": _band(curve, validation.members)},
         "why_no_curve": reason,
         "compound": _compound(validation.controls, contrasts),
     }
@@ -45,11 +61,15 @@ def _networks(validation: Validation) -> dict[str, Trained]:
             found[row.member.spec.spec_id] = Trained.of(row.member.cost.flops, row.measurements)
     for tried in validation.controls:
         if tried.measurements and tried.control.spec and tried.control.cost:
-            found.setdefault(tried.control.spec.spec_id, Trained.of(tried.control.cost.flops, tried.measurements))
+            found.setdefault(
+                tried.control.spec.spec_id, Trained.of(tried.control.cost.flops, tried.measurements)
+            )
     return found
 
 
-def _contrasts(validation: Validation, networks: dict[str, Trained], luck: Luck | None) -> list[Contrast | None]:
+def _contrasts(
+    validation: Validation, networks: dict[str, Trained], luck: Luck | None
+) -> list[Contrast | None]:
     """Of each control, None where it or its member was not trained."""
     pairs: list[tuple[str, str] | None] = []
     for row in validation.controls:
@@ -59,8 +79,12 @@ def _contrasts(validation: Validation, networks: dict[str, Trained], luck: Luck 
     different = sorted({pair for pair in pairs if pair})
     if not different:
         return [None] * len(pairs)
-    b0 = next((row.member.spec.spec_id for row in validation.members if row.member.name == "b0"), "")
-    compared = [networks[name] for name in dict.fromkeys(name for pair in different for name in pair)]
+    b0 = next(
+        (row.member.spec.spec_id for row in validation.members if row.member.name == "b0"), ""
+    )
+    compared = [
+        networks[name] for name in dict.fromkeys(name for pair in different for name in pair)
+    ]
     slope = slope_of(networks.get(b0), compared)
 
     def found(pair: tuple[str, str]) -> Contrast | None:
@@ -71,12 +95,19 @@ def _contrasts(validation: Validation, networks: dict[str, Trained], luck: Luck 
 
 
 def _told(found: Contrast | None) -> dict[str, Any]:
-    return found.to_dict() if found else {"behind": None, "correction": None, "behind_interval": None, "verdict": None}
+    return (
+        found.to_dict()
+        if found
+        else {"behind": None, "correction": None, "behind_interval": None, "verdict": None}
+    )
 
 
-def _gain(members: Sequence[Validated], networks: dict[str, Trained], luck: Luck | None) -> dict[str, Any] | None:
-    """By how much the largest trained member is more accurate than B0, nothing taken off for FLOPs; interval: 95%, by itself.
-    None where one of them is missing, and where the luck of training is not known."""
+def _gain(
+    members: Sequence[Validated], networks: dict[str, Trained], luck: Luck | None
+) -> dict[str, Any] | None:
+    """By how much the largest trained member is more accurate than B0, nothing taken off for FLOPs;
+    interval: 95%, by itself. None where one of them is missing, and where the luck of training is
+    not known."""
     trained = {row.member.name: row.member for row in members if row.measurements}
     largest = max(trained.values(), key=lambda member: member.phi, default=None)
     if largest is None or "b0" not in trained or largest.name == "b0":
@@ -85,10 +116,17 @@ def _gain(members: Sequence[Validated], networks: dict[str, Trained], luck: Luck
     found = contrast(*pair, slope=Slope(0.0, 0.0, 0.0), luck=luck, comparisons=1)
     if found is None or found.interval is None:
         return None
-    return {"member": largest.name, "over": "b0", "gain": found.behind, "interval": list(found.interval)}
+    return {
+        "member": largest.name,
+        "over": "b0",
+        "gain": found.behind,
+        "interval": list(found.interval),
+    }
 
 
-def _points(members: Sequence[Validated], networks: dict[str, Trained], luck: Luck | None) -> list[Point]:
+def _points(
+    members: Sequence[Validated], networks: dict[str, Trained], luck: Luck | None
+) -> list[Point]:
     names = dict.fromkeys(row.member.spec.spec_id for row in members if row.measurements)
     trained = [networks[name] for name in names]
     return [Point(one.flops, one.accuracy, standard_error(one, luck)) for one in trained]
@@ -102,21 +140,44 @@ def _member(row: Validated, curve: AccuracyCurve | None) -> dict[str, Any]:
 
 
 def _band(curve: AccuracyCurve, members: Sequence[Validated]) -> list[dict[str, Any]]:
-    """The curve itself from the smallest trained to the largest member on it, evenly in log FLOPs."""
+    """The curve itself from the smallest trained to the largest member on it, evenly in log
+    FLOPs.
+    """
     least = min(point.flops for point in curve.points)
     most = max(row.member.cost.flops for row in members if row.shown)
     told = [curve.band(float(flops)) for flops in np.geomspace(least, most, _BAND)]
-    return [{"flops": one.flops, "accuracy": one.accuracy, "interval": [one.low, one.high]} for one in told]
+    return [
+        {"flops": one.flops, "accuracy": one.accuracy, "interval": [one.low, one.high]}
+        for one in told
+    ]
 
 
-def _compound(controls: Sequence[ValidatedControl], contrasts: Sequence[Contrast | None]) -> dict[str, Any]:
-    """Of the member that scaled controls are held against; networks as published may be held against others."""
-    against = next((row.control.against for row in controls if row.control.against and row.control.phi is not None), None)
+def _compound(
+    controls: Sequence[ValidatedControl], contrasts: Sequence[Contrast | None]
+) -> dict[str, Any]:
+    """Of the member that scaled controls are held against; networks as published may be held
+    against others.
+    """
+    against = next(
+        (
+            row.control.against
+            for row in controls
+            if row.control.against and row.control.phi is not None
+        ),
+        None,
+    )
     judged = []
     for row, found in zip(controls, contrasts, strict=True):
         if against is None or row.control.against is against:
             verdict = found.verdict if found else None
-            judged.append(Judged(row.control.rule.name, row.control.rule.words, verdict, _why_undecided(row, found)))
+            judged.append(
+                Judged(
+                    row.control.rule.name,
+                    row.control.rule.words,
+                    verdict,
+                    _why_undecided(row, found),
+                )
+            )
     return compound(against.name if against else None, judged, single=SINGLE)
 
 
@@ -126,4 +187,6 @@ def _why_undecided(row: ValidatedControl, found: Contrast | None) -> str:
         return row.why_not
     if found is None:
         return "no training of the member to hold it against"
-    return "" if found.verdict else "too few trainings tell nothing about luck; raise validation.seeds"
+    return (
+        "" if found.verdict else "too few trainings tell nothing about luck; raise validation.seeds"
+    )

@@ -1,9 +1,11 @@
-"""The networks of timm and torchvision by their names there ("timm:tf_efficientnet_b0", "torchvision:resnet50") as specs.
+"""The networks of timm and torchvision by their names there ("timm:tf_efficientnet_b0",
+"torchvision:resnet50") as specs.
 
-The one decision to know: a row is a preset and what the library changes in it, nothing else; so weights of that library fit
-the spec and give there and here the same outputs. Resolution is the preset's. timm's functions leave dropout and stochastic
-depth at 0 unless told, these specs have the rates of the preset; torchvision's are its own. Networks that
-no spec can say stand in `_BEYOND`, with the reason.
+The one decision to know: a row is a preset and what the library changes in it, nothing else; so
+weights of that library fit the spec and give there and here the same outputs. Resolution is the
+preset's. timm's functions leave dropout and stochastic depth at 0 unless told, these specs have the
+rates of the preset; torchvision's are its own. Networks that no spec can say stand in `_BEYOND`,
+with the reason.
 """
 
 from collections.abc import Iterator, Mapping
@@ -20,7 +22,8 @@ from phinas.space.spec import ArchSpec, SpecError
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """base: a preset. width, depth: factors, rounded officially. changes: fields of the whole network, after scaling.
+    """base: a preset. width, depth: factors, rounded officially. changes: fields of the whole
+    network, after scaling.
     widths, depths: of every stage in turn. expansion: of every stage."""
 
     base: str
@@ -45,10 +48,16 @@ class Peer:
 
 
 _TORCH = {"bn_eps": 1e-5, "bn_momentum": 0.1}
-_GOOGLE = {"bn_eps": 1e-3, "bn_momentum": 0.1, "padding": "same"}  # what a name beginning with tf_ means in timm
+_GOOGLE = {
+    "bn_eps": 1e-3,
+    "bn_momentum": 0.1,
+    "padding": "same",
+}  # what a name beginning with tf_ means in timm
 _WIDE = {"head_width": 1280}  # where the head is not scaled with the rest
 
-_XL = Peer("efficientnet_v2_l", widths=(32, 64, 96, 192, 256, 512, 640), depths=(4, 8, 8, 16, 24, 32, 8))
+_XL = Peer(
+    "efficientnet_v2_l", widths=(32, 64, 96, 192, 256, 512, 640), depths=(4, 8, 8, 16, 24, 32, 8)
+)
 _RESNETS = {
     "resnet26": Peer("resnet_50", depths=(2, 2, 2, 2)),
     "resnet50": Peer("resnet_50"),
@@ -93,19 +102,33 @@ def _torchvision() -> Iterator[tuple[str, Peer]]:
         norm = _TORCH if index < 5 else {"bn_eps": 1e-3, "bn_momentum": 0.01}
         yield f"efficientnet_b{index}", Peer(f"efficientnet_b{index}", norm)
     for size in "sml":
-        yield f"efficientnet_v2_{size}", Peer(f"efficientnet_v2_{size}", {"bn_eps": 1e-3, "bn_momentum": 0.1})
+        yield (
+            f"efficientnet_v2_{size}",
+            Peer(f"efficientnet_v2_{size}", {"bn_eps": 1e-3, "bn_momentum": 0.1}),
+        )
     plain = _TORCH | {"drop_path": 0.0}
     yield "mobilenet_v2", Peer("mobilenet_v2", plain | {"dropout": 0.2})
-    for name, width in (("mnasnet0_5", 0.5), ("mnasnet0_75", 0.75), ("mnasnet1_0", 1.0), ("mnasnet1_3", 1.3)):
-        yield name, Peer("mnasnet_b1", plain | _WIDE | {"dropout": 0.2, "bn_momentum": 3e-4}, width=width)
+    for name, width in (
+        ("mnasnet0_5", 0.5),
+        ("mnasnet0_75", 0.75),
+        ("mnasnet1_0", 1.0),
+        ("mnasnet1_3", 1.3),
+    ):
+        yield (
+            name,
+            Peer("mnasnet_b1", plain | _WIDE | {"dropout": 0.2, "bn_momentum": 3e-4}, width=width),
+        )
     for name, peer in _RESNETS.items():
         if name != "resnet26":
             yield name, replace(peer, changes=plain | {"dropout": 0.0})
 
 
-PEERS = {f"timm:{name}": peer for name, peer in _timm()} | {f"torchvision:{name}": peer for name, peer in _torchvision()}
+PEERS = {f"timm:{name}": peer for name, peer in _timm()} | {
+    f"torchvision:{name}": peer for name, peer in _torchvision()
+}
 
-# Networks of timm that vary no preset, from timm/models/efficientnet.py: resolution, strings, arguments.
+# Networks of timm that vary no preset, from timm/models/efficientnet.py: resolution, strings,
+# arguments.
 _STRINGS: dict[str, tuple[int, list[list[str]], dict[str, Any]]] = {
     "timm:spnasnet_100": (
         224,
@@ -146,14 +169,16 @@ _STRINGS: dict[str, tuple[int, list[list[str]], dict[str, Any]]] = {
 }
 _BEYOND = dict.fromkeys(
     ("timm:efficientnetv2_rw_s", "timm:efficientnetv2_rw_m"),
-    "its first blocks have a 1x1 convolution behind a 3x3 one that does not expand, which no block here has",
+    "its first blocks have a 1x1 convolution behind a 3x3 one that does not expand, which no "
+    "block here has",
 )
 NAMES = (*PEERS, *_STRINGS)
 
 
 @cache
 def spec_of(name: str) -> ArchSpec:
-    """The spec of "timm:NAME" or "torchvision:NAME"; what follows a dot (timm's tag of the weights) does not matter.
+    """The spec of "timm:NAME" or "torchvision:NAME"; what follows a dot (timm's tag of the weights)
+    does not matter.
 
     Raises SpecError naming the nearest where there is none.
     """
@@ -167,5 +192,9 @@ def spec_of(name: str) -> ArchSpec:
     if known in _BEYOND:
         raise SpecError(f"spec: {known} can't be said in a spec: {_BEYOND[known]}")
     near = get_close_matches(known, NAMES, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"there are {len(NAMES)}, such as {NAMES[0]}, {NAMES[-4]}"
+    hint = (
+        f"did you mean {near[0]!r}?"
+        if near
+        else f"there are {len(NAMES)}, such as {NAMES[0]}, {NAMES[-4]}"
+    )
     raise SpecError(f"spec: {name!r} is no network of timm or torchvision known here; {hint}")

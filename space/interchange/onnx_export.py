@@ -20,10 +20,12 @@ class ExchangeError(ValueError):
 
 
 def write_onnx(model: ConvNet, spec: ArchSpec, path: Path) -> float:
-    """Write `model`, in eval mode, as ONNX: `images` (batch, channels, resolution, resolution), normalised, to `logits`.
+    """Write `model`, in eval mode, as ONNX: `images` (batch, channels, resolution, resolution),
+    normalised, to `logits`.
 
-    The batch is free. Returns the largest difference from torch's logits that onnxruntime shows on random images in batches of
-    one and three. Raises ExchangeError where it exceeds 1e-4 of the largest logit, ImportError without the extra.
+    The batch is free. Returns the largest difference from torch's logits that onnxruntime shows on
+    random images in batches of one and three. Raises ExchangeError where it exceeds 1e-4 of the
+    largest logit, ImportError without the extra.
     """
     import onnxruntime
 
@@ -32,7 +34,9 @@ def write_onnx(model: ConvNet, spec: ArchSpec, path: Path) -> float:
     shape = (3, spec.channels, spec.resolution, spec.resolution)
     images = torch.randn(shape, generator=generator)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter warns of its own internals, and logs what it skips
+        warnings.simplefilter(
+            "ignore"
+        )  # the exporter warns of its own internals, and logs what it skips
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         program = torch.onnx.export(
             model,
@@ -55,9 +59,14 @@ def write_onnx(model: ConvNet, spec: ArchSpec, path: Path) -> float:
             with torch.inference_mode():
                 expected = model(batch)
             given = torch.from_numpy(runtime.run(None, {"images": batch.numpy()})[0])
-            worst = max(worst, float((given - expected).abs().max() / expected.abs().max().clamp_min(1e-6)))
+            worst = max(
+                worst, float((given - expected).abs().max() / expected.abs().max().clamp_min(1e-6))
+            )
         if worst > TOLERANCE:
-            raise ExchangeError(f"onnxruntime's logits differ by {worst:.1e} of the largest, more than {TOLERANCE:g}")
+            raise ExchangeError(
+                f"onnxruntime's logits differ by {worst:.1e} of the largest, more than "
+                f"{TOLERANCE:g}"
+            )
         aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)

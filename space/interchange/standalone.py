@@ -1,7 +1,9 @@
-"""A network as one readable Python file with its weights beside it, for machines that have torch and nothing else.
+"""A network as one readable Python file with its weights beside it, for machines that have torch
+and nothing else.
 
-The file's text is `templates/standalone.py.jinja`. Its block classes and its table of stages are read off the lowered layers
-(`block_classes`), so nothing here knows a block's arithmetic; and what was written is run, alone, before it gets its name.
+The file's text is `templates/standalone.py.jinja`. Its block classes and its table of stages are
+read off the lowered layers (`block_classes`), so nothing here knows a block's arithmetic; and what
+was written is run, alone, before it gets its name.
 """
 
 import copy
@@ -30,11 +32,13 @@ _SECONDS = 1800  # enough for the check of the largest network on a slow machine
 
 
 def write_standalone(model: ConvNet, spec: ArchSpec, path: Path) -> float:
-    """Write `path`, which ends in .py, and the weights of `model`, a network of `spec`, as float32 to .safetensors beside it.
+    """Write `path`, which ends in .py, and the weights of `model`, a network of `spec`, as float32
+    to .safetensors beside it.
 
-    Returns the largest difference from the model's logits in eval mode that the file shows when it is run alone, relative to
-    the largest logit. Raises ExchangeError where that exceeds 1e-4, or the name will not do. Both files are written or
-    neither is; if the machine stops between the two renamings, `load()` says that the weights are not those of the file.
+    Returns the largest difference from the model's logits in eval mode that the file shows when it
+    is run alone, relative to the largest logit. Raises ExchangeError where that exceeds 1e-4, or
+    the name will not do. Both files are written or neither is; if the machine stops between the two
+    renamings, `load()` says that the weights are not those of the file.
     """
     weights = path.with_suffix(".safetensors")
     _check_names(path, weights)
@@ -54,45 +58,74 @@ def write_standalone(model: ConvNet, spec: ArchSpec, path: Path) -> float:
 def _check_names(path: Path, weights: Path) -> None:
     name = path.stem
     if path.suffix != ".py" or not name.isidentifier() or keyword.iskeyword(name):
-        raise ExchangeError(f"{path}: is not a name that Python can import; use letters, digits and _, and end it in .py")
+        raise ExchangeError(
+            f"{path}: is not a name that Python can import; use letters, digits and _, and end it "
+            "in .py"
+        )
     if name == "torch" or name in sys.stdlib_module_names:
-        raise ExchangeError(f"{path}: would hide the module {name!r} that it needs itself; use another name")
+        raise ExchangeError(
+            f"{path}: would hide the module {name!r} that it needs itself; use another name"
+        )
     if path.is_dir() or weights.is_dir():
         raise ExchangeError(f"{path}: it or {weights.name} is a directory; use another name")
     if weights.exists() and not path.exists():
-        raise ExchangeError(f"{weights}: is there without {path.name}, so it is no export of before; use another name")
+        raise ExchangeError(
+            f"{weights}: is there without {path.name}, so it is no export of before; use another "
+            "name"
+        )
 
 
 def _weights(model: ConvNet, spec: ArchSpec) -> bytes:
-    """The weights file. Beside the tensors its header holds the spec, and the logits that the file's `check()` looks for."""
+    """The weights file. Beside the tensors its header holds the spec, and the logits that the
+    file's `check()` looks for.
+    """
     model = copy.deepcopy(model).cpu().float().eval()
     with torch.inference_mode():
         logits = model(_check_images(spec))
     if not logits.isfinite().all():
-        raise ExchangeError("model: its logits are not finite, so the file cannot be held against them; train it again")
+        raise ExchangeError(
+            "model: its logits are not finite, so the file cannot be held against them; train it "
+            "again"
+        )
     metadata = {
         "format": "pt",
         "phinas.spec_id": spec.spec_id,
         "phinas.spec": json.dumps(spec.to_dict()),
         "phinas.check_logits": json.dumps(logits.tolist()),
     }
-    return save({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, metadata=metadata)
+    return save(
+        {name: tensor.contiguous() for name, tensor in model.state_dict().items()},
+        metadata=metadata,
+    )
 
 
 def _check_images(spec: ArchSpec) -> Tensor:
-    """The images of the file's `check()`: a formula, so that they are the same with every version of torch."""
+    """The images of the file's `check()`: a formula, so that they are the same with every version
+    of torch.
+    """
     index = torch.arange(2 * spec.channels * spec.resolution**2, device="cpu")
     images = torch.sin((index * index % 997).double()).float()
     return images.reshape(2, spec.channels, spec.resolution, spec.resolution)
 
 
 def _run(path: Path) -> float:
-    """The difference that the file finds when it checks itself, shut off from our packages and the user's directory."""
+    """The difference that the file finds when it checks itself, shut off from our packages and the
+    user's directory.
+    """
     command = [sys.executable, "-I", "-B", str(path)]
     try:
-        ended = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_SECONDS, check=False)
+        ended = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=_SECONDS,
+            check=False,
+        )
     except subprocess.TimeoutExpired:
-        raise ExchangeError(f"{path.name}: did not end its check in {_SECONDS} s; export on a faster machine") from None
+        raise ExchangeError(
+            f"{path.name}: did not end its check in {_SECONDS} s; export on a faster machine"
+        ) from None
     if ended.returncode:
         told = ended.stderr.strip().splitlines() or [f"exit status {ended.returncode}"]
         raise ExchangeError(f"{path.name}: does not give what the model gives: {told[-1]}")
@@ -110,11 +143,16 @@ def render(spec: ArchSpec, *, name: str, sha256: str) -> str:
     classes = {kind: BlockClass(kind, alike) for kind, alike in blocks.items()}
     stages = []
     for kind, stage, row in zip(kinds, network.stages, stage_costs(spec)[1:], strict=False):
-        calls = [f"({len(list(alike))}, {classes[kind].call(block)})" for block, alike in itertools.groupby(stage)]
+        calls = [
+            f"({len(list(alike))}, {classes[kind].call(block)})"
+            for block, alike in itertools.groupby(stage)
+        ]
         stages.append({"name": row.name, "side": row.side, "rows": calls})
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("phinas.space.interchange", "templates"),
-        autoescape=jinja2.select_autoescape(["html"]),  # Python needs none: a spec holds numbers and known words only
+        autoescape=jinja2.select_autoescape(
+            ["html"]
+        ),  # Python needs none: a spec holds numbers and known words only
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -1,9 +1,10 @@
 """State dicts from and to the names that timm and torchvision give to the same tensors.
 
-The one decision to know: `lower` lists the convolutions of a network in an order, a dialect is a walk that names them in that
-order, and which tensors there are, their shapes and our own names follow from there; so no model has a table of its own.
-Names tell neither padding nor activation nor the eps of a norm: for the same outputs the spec must have those too
-(`peers.spec_of` knows them). No tensor is copied or changed.
+The one decision to know: `lower` lists the convolutions of a network in an order, a dialect is a
+walk that names them in that order, and which tensors there are, their shapes and our own names
+follow from there; so no model has a table of its own.
+Names tell neither padding nor activation nor the eps of a norm: for the same outputs the spec must
+have those too (`peers.spec_of` knows them). No tensor is copied or changed.
 """
 
 import re
@@ -20,19 +21,23 @@ from phinas.space.spec import ArchSpec
 
 _OTHER = "weights of another spec; give the one that they belong to"
 
-# Of each convolution its name and that of its batch norm (whatever, where it has none), in the order of `_convs`.
+# Of each convolution its name and that of its batch norm (whatever, where it has none), in the
+# order of `_convs`.
 Names = Iterator[tuple[str, str]]
 
 
 class WeightsError(ValueError):
-    """Tensors that are not those of the spec's network. The message names one, what it should be, and the remedy."""
+    """Tensors that are not those of the spec's network. The message names one, what it should be,
+    and the remedy.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """title: whose names these are. mark: a tensor of every such state dict, and of no other's. walk: the names of
-    convolutions and norms. classifier: the name of the linear layer. block: a regular expression for the prefix of a block,
-    where it tells the list ("stack") that the block stands in; spec and file may then draw those lists differently."""
+    """title: whose names these are. mark: a tensor of every such state dict, and of no other's.
+    walk: the names of convolutions and norms. classifier: the name of the linear layer. block: a
+    regular expression for the prefix of a block, where it tells the list ("stack") that the block
+    stands in; spec and file may then draw those lists differently."""
 
     title: str
     mark: str
@@ -86,7 +91,9 @@ def _timm(network: Network) -> Names:
     for stage, position, _, block in _placed(network):
         at = f"blocks.{stage}.{position}"
         spatial = tuple(conv.role for conv in block.convs if not conv.pooled)
-        names = dict(zip(spatial, enumerate(_TIMM_NAMES.get(spatial, spatial), start=1), strict=True))
+        names = dict(
+            zip(spatial, enumerate(_TIMM_NAMES.get(spatial, spatial), start=1), strict=True)
+        )
         for conv in _parts(block):
             number, name = names.get(conv.role, (0, _TIMM_GATES.get(conv.role, conv.role)))
             yield f"{at}.{name}", f"{at}.bn{number}"
@@ -126,7 +133,11 @@ def _torchvision_mobilenet_v2(network: Network) -> Names:
         last = index + 2
         for number, conv in enumerate(block.convs):
             at = f"features.{index + 1}.conv.{number}"
-            yield (f"{at}.0", f"{at}.1") if conv is not block.convs[-1] else (at, f"features.{index + 1}.conv.{number + 1}")
+            yield (
+                (f"{at}.0", f"{at}.1")
+                if conv is not block.convs[-1]
+                else (at, f"features.{index + 1}.conv.{number + 1}")
+            )
     yield f"features.{last}.0", f"features.{last}.1"
 
 
@@ -142,8 +153,16 @@ def _torchvision_mnasnet(network: Network) -> Names:
 
 DIALECTS = {
     "phinas": Dialect("phinas", "stem.conv.weight", _phinas, "classifier"),
-    "timm.EfficientNet": Dialect("timm's EfficientNet", "conv_stem.weight", _timm, "classifier", r"blocks\.(\d+)\.(\d+)\."),
-    "ResNet": Dialect("timm's and torchvision's ResNet", "layer1.0.conv1.weight", _resnet, "fc", r"layer(\d+)\.(\d+)\."),
+    "timm.EfficientNet": Dialect(
+        "timm's EfficientNet", "conv_stem.weight", _timm, "classifier", r"blocks\.(\d+)\.(\d+)\."
+    ),
+    "ResNet": Dialect(
+        "timm's and torchvision's ResNet",
+        "layer1.0.conv1.weight",
+        _resnet,
+        "fc",
+        r"layer(\d+)\.(\d+)\.",
+    ),
     "torchvision.EfficientNet": Dialect(
         "torchvision's EfficientNet",
         "features.1.0.block.0.0.weight",
@@ -158,13 +177,19 @@ DIALECTS = {
         "classifier.1",
         r"features\.(\d+)\.(conv)\.",
     ),
-    "torchvision.MNASNet": Dialect("torchvision's MNASNet", "layers.14.weight", _torchvision_mnasnet, "classifier.1"),
+    "torchvision.MNASNet": Dialect(
+        "torchvision's MNASNet", "layers.14.weight", _torchvision_mnasnet, "classifier.1"
+    ),
 }
 _OURS = DIALECTS["phinas"]
 
 
-def tensors(network: Network, dialect: Dialect, *, classes: int) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """Name and shape of every tensor of `network`, in an order that is the same for every dialect."""
+def tensors(
+    network: Network, dialect: Dialect, *, classes: int
+) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Name and shape of every tensor of `network`, in an order that is the same for every
+    dialect.
+    """
     width, names = 0, dialect.walk(network)
     for conv in _convs(network):
         name, norm = next(names, ("", ""))
@@ -189,22 +214,29 @@ def dialect_of(state: Mapping[str, Tensor]) -> Dialect:
             return dialect
     known = "; ".join(f"{dialect.mark} ({dialect.title})" for dialect in DIALECTS.values())
     some = ", ".join(sorted(state)[:3]) or "none"
-    raise WeightsError(f"the names of these tensors ({some}, ...) are of no network known here; one of them should be {known}")
+    raise WeightsError(
+        f"the names of these tensors ({some}, ...) are of no network known here; one of them "
+        f"should be {known}"
+    )
 
 
 def to_dialect(state: Mapping[str, Tensor], spec: ArchSpec, tool: str) -> dict[str, Tensor]:
-    """The state dict of `build(spec)` under the names of `tool`'s class for it: "timm" or "torchvision".
+    """The state dict of `build(spec)` under the names of `tool`'s class for it: "timm" or
+    "torchvision".
 
-    Raises SpecError where the tool has no such class (`constructors` makes it), WeightsError where `state` is another's.
+    Raises SpecError where the tool has no such class (`constructors` makes it), WeightsError where
+    `state` is another's.
     """
     dialect = DIALECTS[constructor_of(spec, tool).dialect]
     return _moved(state, spec, _OURS, lower(spec), dialect, lower(spec.simplified()))
 
 
 def from_dialect(state: Mapping[str, Tensor], spec: ArchSpec) -> dict[str, Tensor]:
-    """A state dict of `build(spec)` from one in the names of any of DIALECTS, which is told by its names.
+    """A state dict of `build(spec)` from one in the names of any of DIALECTS, which is told by its
+    names.
 
-    Missing counts of batches (older files have none) are zero. Raises WeightsError naming the tensor.
+    Missing counts of batches (older files have none) are zero. Raises WeightsError naming the
+    tensor.
     """
     dialect = dialect_of(state)
     theirs = lower(spec) if dialect is _OURS else _stacked(lower(spec.simplified()), state, dialect)
@@ -218,33 +250,55 @@ def _stacked(network: Network, state: Mapping[str, Tensor], dialect: Dialect) ->
     found = {match.groups() for match in map(re.compile(dialect.block).match, state) if match}
     blocks = [block for stage in network.stages for block in stage]
     if len(found) != len(blocks):
-        raise WeightsError(f"has {len(found)} blocks (as {dialect.title}), the spec {len(blocks)}: {_OTHER}")
+        raise WeightsError(
+            f"has {len(found)} blocks (as {dialect.title}), the spec {len(blocks)}: {_OTHER}"
+        )
     if found and found == {(stack, "conv") for stack, _ in found}:
         return network
     lengths: dict[int, int] = {}
     for stack, _ in found:
         lengths[int(stack)] = lengths.get(int(stack), 0) + 1
     rest = iter(blocks)
-    return replace(network, stages=tuple(tuple(next(rest) for _ in range(lengths[stack])) for stack in sorted(lengths)))
+    return replace(
+        network,
+        stages=tuple(tuple(next(rest) for _ in range(lengths[stack])) for stack in sorted(lengths)),
+    )
 
 
 def _moved(
-    state: Mapping[str, Tensor], spec: ArchSpec, source: Dialect, there: Network, target: Dialect, here: Network
+    state: Mapping[str, Tensor],
+    spec: ArchSpec,
+    source: Dialect,
+    there: Network,
+    target: Dialect,
+    here: Network,
 ) -> dict[str, Tensor]:
     """The tensors of `state`, checked, under the names of `target`."""
     weight = state.get(f"{source.classifier}.weight")
-    if weight is not None and weight.ndim == 2 and weight.shape[1] == spec.last_width and len(weight) != spec.classes:
+    if (
+        weight is not None
+        and weight.ndim == 2
+        and weight.shape[1] == spec.last_width
+        and len(weight) != spec.classes
+    ):
         remedy = f"set classes: {len(weight)} in the spec, or train a classifier for {spec.classes}"
-        raise WeightsError(f"{source.classifier}: tells {len(weight)} classes apart and the spec has {spec.classes}; {remedy}")
+        raise WeightsError(
+            f"{source.classifier}: tells {len(weight)} classes apart and the spec has "
+            f"{spec.classes}; {remedy}"
+        )
     moved: dict[str, Tensor] = {}
     wanted = dict(tensors(there, source, classes=spec.classes))
-    for (name, shape), (new_name, _) in zip(wanted.items(), tensors(here, target, classes=spec.classes), strict=True):
+    for (name, shape), (new_name, _) in zip(
+        wanted.items(), tensors(here, target, classes=spec.classes), strict=True
+    ):
         if name not in state and name.endswith("num_batches_tracked"):
             moved[new_name] = torch.zeros((), dtype=torch.long)
         elif name not in state or tuple(state[name].shape) != shape:
             have = tuple(state[name].shape) if name in state else "absent"
             also = f" ({new_name})" if source is not target else ""
-            raise WeightsError(f"{name}{also} is {have} in the file and {shape} in the network: {_OTHER}")
+            raise WeightsError(
+                f"{name}{also} is {have} in the file and {shape} in the network: {_OTHER}"
+            )
         else:
             moved[new_name] = state[name]
     for name in state:

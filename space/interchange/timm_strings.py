@@ -1,14 +1,17 @@
-"""Networks as timm's block strings ("ir_r2_k3_s2_e6_c24_se0.25"); `timm_reader` reads them back.
+"""Networks as timm's block strings ("ir_r2_k3_s2_e6_c24_se0.25"); `timm_reader` reads them
+back.
 
     ds   depthwise, project: mbconv at expansion 1       er   fused_mbconv with its projection
     ir   mbconv                                          cn   one convolution: fused_mbconv at expansion 1 with skip, else conv
     dsa  separable
 
-r blocks, k kernel, s stride of the first, e expansion, c output width, se squeezed over input width, n activation
-(re, r6, hs, sw); noskip, and skip for a cn. The one decision to know: timm rounds what it multiplies (hidden widths to
-multiples of 8 by the official rule, squeezed ones to the nearest), this project cuts off, so a number is written as it stands
-in the spec only where both come to the same widths. Where they don't, the ratio is written that does; where none does, the
-spec is refused. Strings are lists of lists: timm's stages. Several strings in one list are as many stages of ours.
+r blocks, k kernel, s stride of the first, e expansion, c output width, se squeezed over input
+width, n activation (re, r6, hs, sw); noskip, and skip for a cn. The one decision to know: timm
+rounds what it multiplies (hidden widths to multiples of 8 by the official rule, squeezed ones
+to the nearest), this project cuts off, so a number is written as it stands in the spec only
+where both come to the same widths. Where they don't, the ratio is written that does; where none
+does, the spec is refused. Strings are lists of lists: timm's stages. Several strings in one
+list are as many stages of ours.
 """
 
 from collections.abc import Sequence
@@ -31,7 +34,8 @@ _KINDS = {
 ACTIVATIONS = {"re": "relu", "r6": "relu6", "hs": "hard_swish", "sw": "silu"}
 _SHORT = {name: letters for letters, name in ACTIVATIONS.items()}
 
-# Keyword arguments of timm's EfficientNet (bn_* as timm.create_model takes them), and their defaults there.
+# Keyword arguments of timm's EfficientNet (bn_* as timm.create_model takes them), and their
+# defaults there.
 ARGUMENTS: dict[str, Any] = {
     "num_classes": 1000,
     "num_features": 1280,
@@ -63,21 +67,28 @@ def blocks_of(spec: ArchSpec) -> list[list[str]]:
     """The stages of `spec` as timm's strings. Raises SpecError where timm's blocks can't say it."""
     spec = spec.simplified()
     if spec.stem_stride != 2 or spec.stem_pool:
-        raise SpecError("stem_stride, stem_pool: timm's EfficientNet has a stem of stride 2 without pooling, and no other")
+        raise SpecError(
+            "stem_stride, stem_pool: timm's EfficientNet has a stem of stride 2 without pooling, "
+            "and no other"
+        )
     stacks: list[list[str]] = []
-    for index, (stage, blocks) in enumerate(zip(spec.stages, lower(spec).stages, strict=True), start=1):
+    for index, (stage, blocks) in enumerate(
+        zip(spec.stages, lower(spec).stages, strict=True), start=1
+    ):
         stride = stage.stride
         stacks.append([])
         for (kind, rest), run in groupby(blocks, key=partial(_words, stage=stage, number=index)):
             alike = list(run)
-            stacks[-1].append(f"{kind}_r{len(alike)}_k{stage.kernel}_s{stride}{rest}{_suffix(kind, stage, alike)}")
+            stacks[-1].append(
+                f"{kind}_r{len(alike)}_k{stage.kernel}_s{stride}{rest}{_suffix(kind, stage, alike)}"
+            )
             stride = 1
     return stacks
 
 
 def _suffix(kind: str, stage: StageSpec, blocks: Sequence[Block]) -> str:
-    """Shortcuts, as far as timm would have others (a cn has none by itself, ds, ir and er wherever shapes agree), and the
-    stage's own activation."""
+    """Shortcuts, as far as timm would have others (a cn has none by itself, ds, ir and er wherever
+    shapes agree), and the stage's own activation."""
     skip = ""
     if kind == "cn":
         skip = "_skip" if stage.block == "fused_mbconv" and stage.skip else ""
@@ -88,7 +99,10 @@ def _suffix(kind: str, stage: StageSpec, blocks: Sequence[Block]) -> str:
 
 def _fits(block: Block) -> bool:
     """Whether the input could be added to the output."""
-    return all(conv.stride == 1 for conv in block.convs) and block.convs[0].in_width == block.convs[-1].out_width
+    return (
+        all(conv.stride == 1 for conv in block.convs)
+        and block.convs[0].in_width == block.convs[-1].out_width
+    )
 
 
 def _words(block: Block, stage: StageSpec, number: int) -> tuple[str, str]:
@@ -96,20 +110,32 @@ def _words(block: Block, stage: StageSpec, number: int) -> tuple[str, str]:
     where = f"stage {number}"
     roles = tuple(conv.role for conv in block.convs if not conv.pooled)
     if roles not in _KINDS:
-        raise SpecError(f"{where}: block {stage.block!r} has no string in timm (a network of bottlenecks is its ResNet)")
+        raise SpecError(
+            f"{where}: block {stage.block!r} has no string in timm (a network of bottlenecks is "
+            "its ResNet)"
+        )
     kind, entry = _KINDS[roles], block.convs[0].in_width
     rest, hidden, expansion = "", entry, 1.0
     if kind in ("ir", "er"):
         hidden = block.convs[0].out_width
-        fits = [ratio for ratio in (stage.expansion, hidden / entry) if round_width(entry * ratio) == hidden]
+        fits = [
+            ratio
+            for ratio in (stage.expansion, hidden / entry)
+            if round_width(entry * ratio) == hidden
+        ]
         if not fits:
-            raise SpecError(f"{where}: expansion {stage.expansion:g} gives {hidden} hidden channels, timm has multiples of 8")
+            raise SpecError(
+                f"{where}: expansion {stage.expansion:g} gives {hidden} hidden channels, timm has "
+                "multiples of 8"
+            )
         expansion = fits[0]
         rest += f"_e{as_text(expansion)}"
     rest += f"_c{stage.width}"
     squeezed = next((conv.out_width for conv in block.convs if conv.role == "squeeze"), 0)
     if squeezed and kind == "cn":
-        raise SpecError(f"{where}: se {stage.se:g} behind a single convolution; timm's cn has none: set se to 0")
+        raise SpecError(
+            f"{where}: se {stage.se:g} behind a single convolution; timm's cn has none: set se to 0"
+        )
     if squeezed:
         ratios = (stage.se, squeezed / entry, squeezed * expansion / hidden)
         rest += f"_se{as_text(next(ratio for ratio in ratios if squeezed_width(hidden, ratio, expansion) == squeezed))}"
@@ -117,7 +143,8 @@ def _words(block: Block, stage: StageSpec, number: int) -> tuple[str, str]:
 
 
 def arguments_of(spec: ArchSpec) -> dict[str, Any]:
-    """What timm's EfficientNet must be told beside the blocks: keys of ARGUMENTS, as far as they differ from its defaults.
+    """What timm's EfficientNet must be told beside the blocks: keys of ARGUMENTS, as far as they
+    differ from its defaults.
 
     Its channel rounding must be off besides: `round_chs_fn=lambda channels: channels`.
     """

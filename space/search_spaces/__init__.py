@@ -1,1 +1,3 @@
-"""Search spaces: which networks a search may choose from, how they are encoded, counted and sampled."""
+"""Search spaces: which networks a search may choose from, how they are encoded, counted and
+sampled.
+"""

@@ -1,8 +1,9 @@
 """How many *different* networks a search space holds, exactly.
 
-Its choices are strings; several may spell one network. Networks are read block by block by an automaton: a state is a way
-to have placed the blocks so far on stages and layers. Reading one block leads from a set of states to a set of states (the
-subset construction), so that a network is counted once however many ways there are to place it.
+Its choices are strings; several may spell one network. Networks are read block by block by an
+automaton: a state is a way to have placed the blocks so far on stages and layers. Reading one block
+leads from a set of states to a set of states (the subset construction), so that a network is
+counted once however many ways there are to place it.
 """
 
 import math
@@ -15,7 +16,9 @@ from phinas.space.search_spaces.search_space import LAYER_FIELDS, SearchSpace
 from phinas.space.spec import BLOCKS, StageSpec, may_skip
 
 _Layer = tuple[StageSpec, ...]  # what may stand there
-_Shapes = list[list[tuple[_Layer, ...]]]  # of each stage, for each combination of its stage-wide choices: its layers
+_Shapes = list[
+    list[tuple[_Layer, ...]]
+]  # of each stage, for each combination of its stage-wide choices: its layers
 _State = tuple[int, int, int]  # stage, which of its shapes, layers done
 _Reading = tuple[frozenset[_State], int]  # what a beginning may have become, and the channels there
 
@@ -23,7 +26,11 @@ _Reading = tuple[frozenset[_State], int]  # what a beginning may have become, an
 def networks(space: SearchSpace) -> int:
     """The number of different `spec_id` among all choices, without going through them."""
     shapes = [_shapes(space, index) for index in range(len(space.base.stages))]
-    whole = {decision.name: decision.values for decision in space.decisions if not decision.name.startswith("stages.")}
+    whole = {
+        decision.name: decision.values
+        for decision in space.decisions
+        if not decision.name.startswith("stages.")
+    }
     stems = whole.pop("stem_width", (space.base.stem_width,))
     start = frozenset((0, shape, 0) for shape in range(len(shapes[0])))
     # How many beginnings of so many blocks lead to each set of states, and the channels there.
@@ -37,7 +44,10 @@ def networks(space: SearchSpace) -> int:
                 reached = _closed(reading[0], shapes)
                 following = _read_one(reached, shapes, reading[1], space.base.activation)
                 complete = any(stage == len(shapes) for stage, _, _ in reached)
-                known[reading] = complete, [(frozenset(states), block.width) for block, states in following.items()]
+                known[reading] = (
+                    complete,
+                    [(frozenset(states), block.width) for block, states in following.items()],
+                )
             complete, onward = known[reading]
             total += count * complete
             for other in onward:
@@ -46,7 +56,9 @@ def networks(space: SearchSpace) -> int:
     return total * math.prod(len(values) for values in whole.values())
 
 
-def _read_one(reached: set[_State], shapes: _Shapes, width: int, activation: str) -> dict[StageSpec, set[_State]]:
+def _read_one(
+    reached: set[_State], shapes: _Shapes, width: int, activation: str
+) -> dict[StageSpec, set[_State]]:
     """Each block that may come next, after `width` channels, and the states that it leads to."""
     following: dict[StageSpec, set[_State]] = defaultdict(set)
     for stage, shape, done in reached:
@@ -79,7 +91,9 @@ def _closed(states: frozenset[_State], shapes: _Shapes) -> set[_State]:
 
 
 def _shapes(space: SearchSpace, index: int) -> list[tuple[_Layer, ...]]:
-    """The stage for each combination of its stage-wide choices: what may stand in each of its layers."""
+    """The stage for each combination of its stage-wide choices: what may stand in each of its
+    layers.
+    """
     base = space.base.stages[index]
     names = (*LAYER_FIELDS, "depth")
     shapes = []
@@ -88,10 +102,15 @@ def _shapes(space: SearchSpace, index: int) -> list[tuple[_Layer, ...]]:
         depth = wide.pop("depth")
         layers = []
         for layer in range(depth):
-            own = {name: space.layer_options(index, layer, name) or (wide[name],) for name in LAYER_FIELDS}
+            own = {
+                name: space.layer_options(index, layer, name) or (wide[name],)
+                for name in LAYER_FIELDS
+            }
             stride = base.stride if layer == 0 else 1
             blocks = (dict(zip(own, chosen, strict=True)) for chosen in product(*own.values()))
-            layers.append(tuple({replace(base, depth=1, stride=stride, **block) for block in blocks}))
+            layers.append(
+                tuple({replace(base, depth=1, stride=stride, **block) for block in blocks})
+            )
         shapes.append(tuple(layers))
     return shapes
 

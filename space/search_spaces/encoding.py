@@ -1,7 +1,8 @@
 """From a network back to the choices that mean it: the inverse of `SearchSpace.decode`.
 
-The network's blocks are laid along the stages of the space one after another, each stage trying every depth that it may
-have and every layer that may be left out, until all of them have found a place. What fails farthest on is told.
+The network's blocks are laid along the stages of the space one after another, each stage trying
+every depth that it may have and every layer that may be left out, until all of them have found a
+place. What fails farthest on is told.
 """
 
 from collections.abc import Iterator
@@ -15,24 +16,39 @@ _Fixed = dict[str, Any]
 
 
 def encode(space: SearchSpace, spec: ArchSpec) -> Choices:
-    """Choices whose network is `spec`; idle ones are the first listed. SpecError, naming the field, where it lies outside."""
+    """Choices whose network is `spec`; idle ones are the first listed. SpecError, naming the field,
+    where it lies outside.
+    """
     chosen: Choices = {}
     for name in WHOLE_FIELDS:
-        values = next((decision.values for decision in space.decisions if decision.name == name), None)
+        values = next(
+            (decision.values for decision in space.decisions if decision.name == name), None
+        )
         value = getattr(spec, name)
         if values is not None:
             if value not in values:
-                raise SpecError(f"{name}: {value!r} is not one of {list(values)} of space {space.name!r}")
+                raise SpecError(
+                    f"{name}: {value!r} is not one of {list(values)} of space {space.name!r}"
+                )
             chosen[name] = values[values.index(value)]
     for item in fields(spec):
-        if item.name not in chosen and item.name != "stages" and getattr(space.base, item.name) != getattr(spec, item.name):
-            raise SpecError(f"{item.name}: differs from the base of space {space.name!r}, which does not decide it")
+        if (
+            item.name not in chosen
+            and item.name != "stages"
+            and getattr(space.base, item.name) != getattr(spec, item.name)
+        ):
+            raise SpecError(
+                f"{item.name}: differs from the base of space {space.name!r}, which does not "
+                "decide it"
+            )
     search = _Search(space, spec.activation, _blocks_of(spec))
     found = search.stages_from(0, 0)
     if found is None:
         raise SpecError(f"{search.why} of space {space.name!r}")
     chosen |= found
-    return {decision.name: chosen.get(decision.name, decision.values[0]) for decision in space.decisions}
+    return {
+        decision.name: chosen.get(decision.name, decision.values[0]) for decision in space.decisions
+    }
 
 
 def _blocks_of(spec: ArchSpec) -> list[tuple[StageSpec, bool]]:
@@ -49,7 +65,9 @@ def _blocks_of(spec: ArchSpec) -> list[tuple[StageSpec, bool]]:
 
 @dataclass
 class _Search:
-    """The blocks still to be placed are those from a position on; `why` tells the failure at the farthest one."""
+    """The blocks still to be placed are those from a position on; `why` tells the failure at the
+    farthest one.
+    """
 
     space: SearchSpace
     activation: str
@@ -67,7 +85,9 @@ class _Search:
         if stage == len(self.space.base.stages):
             if position == len(self.blocks):
                 return {}
-            self._fail(position, f"stages: {len(self.blocks) - position} more blocks than the stages hold")
+            self._fail(
+                position, f"stages: {len(self.blocks) - position} more blocks than the stages hold"
+            )
             return None
         for depth in self.space.options(stage, None, "depth"):
             found = self._layers_from(stage, 0, depth, position, {})
@@ -75,11 +95,19 @@ class _Search:
                 return {f"stages.{stage}.depth": depth, **found}
         return None
 
-    def _layers_from(self, stage: int, layer: int, depth: int, position: int, fixed: _Fixed) -> Choices | None:
-        """A way to place blocks on the layers from `layer` on and all that follows; `fixed`: the stage-wide choices so far."""
+    def _layers_from(
+        self, stage: int, layer: int, depth: int, position: int, fixed: _Fixed
+    ) -> Choices | None:
+        """A way to place blocks on the layers from `layer` on and all that follows; `fixed`: the
+        stage-wide choices so far.
+        """
         if layer == depth:
             rest = self.stages_from(stage + 1, position)
-            return None if rest is None else {f"stages.{stage}.{name}": value for name, value in fixed.items()} | rest
+            return (
+                None
+                if rest is None
+                else {f"stages.{stage}.{name}": value for name, value in fixed.items()} | rest
+            )
         tried = (stage, layer, depth, position, frozenset(fixed.items()))
         if tried in self._hopeless:
             return None
@@ -90,23 +118,35 @@ class _Search:
         self._hopeless.add(tried)
         return None
 
-    def _fits(self, stage: int, layer: int, position: int, fixed: _Fixed) -> Iterator[tuple[int, Choices, _Fixed]]:
-        """The ways to fill one layer, with the next block or with nothing: blocks taken, its own choices, the stage's."""
+    def _fits(
+        self, stage: int, layer: int, position: int, fixed: _Fixed
+    ) -> Iterator[tuple[int, Choices, _Fixed]]:
+        """The ways to fill one layer, with the next block or with nothing: blocks taken, its own
+        choices, the stage's.
+        """
         if position < len(self.blocks):
             matched = self._matched(stage, layer, position, fixed)
             if matched:
                 yield 1, *matched
         else:
-            self._fail(position, f"stages.{stage}: the spec has only {position} blocks, which the stages before take")
+            self._fail(
+                position,
+                f"stages.{stage}: the spec has only {position} blocks, which the stages before take",
+            )
         left_out = self._assigned(stage, layer, "block", "identity", fixed)
         if left_out:
             yield 0, *left_out
 
-    def _matched(self, stage: int, layer: int, position: int, fixed: _Fixed) -> tuple[Choices, _Fixed] | None:
+    def _matched(
+        self, stage: int, layer: int, position: int, fixed: _Fixed
+    ) -> tuple[Choices, _Fixed] | None:
         block, skip_matters = self.blocks[position]
         stride = self.space.base.stages[stage].stride if layer == 0 else 1
         if block.stride != stride:
-            self._fail(position, f"stages.{stage}: block {position + 1} has stride {block.stride}, not the {stride}")
+            self._fail(
+                position,
+                f"stages.{stage}: block {position + 1} has stride {block.stride}, not the {stride}",
+            )
             return None
         own: Choices = {}
         for name in LAYER_FIELDS:
@@ -115,7 +155,9 @@ class _Search:
             value = getattr(block, name)
             assigned = self._assigned(stage, layer, name, value, fixed)
             if assigned is None and name == "activation":  # "" and the network's own name are one
-                assigned = self._assigned(stage, layer, name, self.activation if value == "" else "", fixed)
+                assigned = self._assigned(
+                    stage, layer, name, self.activation if value == "" else "", fixed
+                )
             if assigned is None:
                 options = list(self.space.options(stage, layer, name))
                 self._fail(position, f"stages.{stage}.{name}: {value!r} is not one of {options}")
@@ -124,8 +166,12 @@ class _Search:
             fixed = assigned[1]
         return own, fixed
 
-    def _assigned(self, stage: int, layer: int, name: str, value: Any, fixed: _Fixed) -> tuple[Choices, _Fixed] | None:
-        """The layer's own and the stage's choices with `name` at `value`, or None where it can't be."""
+    def _assigned(
+        self, stage: int, layer: int, name: str, value: Any, fixed: _Fixed
+    ) -> tuple[Choices, _Fixed] | None:
+        """The layer's own and the stage's choices with `name` at `value`, or None where it can't
+        be.
+        """
         decision = self.space.layer_options(stage, layer, name)
         if decision is not None:
             return (

@@ -1,7 +1,9 @@
-"""Which choices of a network mean nothing, for whole batches: those of layers that are left out, and of fields that the
-chosen kind of block does not have. Two rows that differ in idle choices only are one network.
+"""Which choices of a network mean nothing, for whole batches: those of layers that are left out,
+and of fields that the chosen kind of block does not have. Two rows that differ in idle choices only
+are one network.
 
-(`skip` counts as meaning something wherever the block has one, also where the shapes leave no room for a shortcut.)
+(`skip` counts as meaning something wherever the block has one, also where the shapes leave no room
+for a shortcut.)
 """
 
 from typing import Any
@@ -17,7 +19,9 @@ Mask = NDArray[np.bool_]
 
 
 class Idleness:
-    """Of the choices of a space; indices are positions as of SearchSpace.indices, of shape (networks, decisions)."""
+    """Of the choices of a space; indices are positions as of SearchSpace.indices, of shape
+    (networks, decisions).
+    """
 
     def __init__(self, space: SearchSpace) -> None:
         self.space = space
@@ -31,7 +35,9 @@ class Idleness:
     def present(self, indices: Indices, stage: int, layer: int) -> Mask:
         """Whether that layer is in each network."""
         names = self._blocks(stage, layer)
-        return self._depth_reaches(indices, stage, layer) & ~self._means_nothing(indices, stage, layer, names, "width")
+        return self._depth_reaches(indices, stage, layer) & ~self._means_nothing(
+            indices, stage, layer, names, "width"
+        )
 
     def mask(self, indices: Indices) -> Mask:
         """True where a choice is idle."""
@@ -52,14 +58,23 @@ class Idleness:
         if place.layer is not None:
             return [place.layer]
         stage = place.stage or 0
-        return [j for j in range(self.space.layers(stage)) if self.space.layer_options(stage, j, place.field) is None]
+        return [
+            j
+            for j in range(self.space.layers(stage))
+            if self.space.layer_options(stage, j, place.field) is None
+        ]
 
     def _always_counts(self, place: Place) -> bool:
-        """Whether a decision means something in every network: one of its layers is in all and has such a field in all."""
+        """Whether a decision means something in every network: one of its layers is in all and has
+        such a field in all.
+        """
         stage = place.stage or 0
         least = min(self.space.options(stage, None, "depth"))
         return any(
-            layer < least and not any(place.field in BLOCKS[kind] for kind in self.space.options(stage, layer, "block"))
+            layer < least
+            and not any(
+                place.field in BLOCKS[kind] for kind in self.space.options(stage, layer, "block")
+            )
             for layer in self._deciding(place)
         )
 
@@ -67,7 +82,9 @@ class Idleness:
         if field == "block":  # what stands in a layer is decided also where it is nothing
             return ~self._depth_reaches(indices, stage, layer)
         beyond = ~self._depth_reaches(indices, stage, layer) & (field != "depth")
-        return beyond | self._means_nothing(indices, stage, layer, self._blocks(stage, layer), field)
+        return beyond | self._means_nothing(
+            indices, stage, layer, self._blocks(stage, layer), field
+        )
 
     def _depth_reaches(self, indices: Indices, stage: int, layer: int) -> Mask:
         values = np.array(self.space.options(stage, None, "depth"))
@@ -80,7 +97,9 @@ class Idleness:
         names = (f"stages.{stage}.layers.{layer}.block", f"stages.{stage}.block")
         return next((name for name in names if name in self._column), None)
 
-    def _means_nothing(self, indices: Indices, stage: int, layer: int, decision: str | None, field: str) -> Mask:
+    def _means_nothing(
+        self, indices: Indices, stage: int, layer: int, decision: str | None, field: str
+    ) -> Mask:
         """Whether the block there has no such field."""
         kinds = self.space.options(stage, layer, "block")
         without = np.array([field in BLOCKS[kind] for kind in kinds])

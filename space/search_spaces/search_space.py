@@ -1,12 +1,14 @@
-"""A search space: a base network and the decisions that change it. Pure data, no optimiser and no torch.
+"""A search space: a base network and the decisions that change it. Pure data, no optimiser and no
+torch.
 
-A decision names a field of the spec and lists the values that it may take: `stages.2.kernel` for all blocks of a stage,
-`stages.2.layers.0.kernel` for one of its layers (which goes before the stage's own), `resolution` for the whole network.
-Multipliers of a width and offsets of a depth are only a way of *writing* choices (`loading`): here every choice is the value
-that the network gets.
+A decision names a field of the spec and lists the values that it may take: `stages.2.kernel` for
+all blocks of a stage, `stages.2.layers.0.kernel` for one of its layers (which goes before the
+stage's own), `resolution` for the whole network. Multipliers of a width and offsets of a depth are
+only a way of *writing* choices (`loading`): here every choice is the value that the network gets.
 
-Several choices may mean one network: a layer that is left out (block: identity, or beyond the depth of its stage) makes
-its other choices idle. So networks are told apart by `spec_id`, never by choices; what `decode` gives is simplified.
+Several choices may mean one network: a layer that is left out (block: identity, or beyond the depth
+of its stage) makes its other choices idle. So networks are told apart by `spec_id`, never by
+choices; what `decode` gives is simplified.
 """
 
 import itertools
@@ -46,7 +48,9 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a decision acts: on stage `stage` (None: the whole network), on its layer `layer` (None: all), on `field`."""
+    """Where a decision acts: on stage `stage` (None: the whole network), on its layer `layer`
+    (None: all), on `field`.
+    """
 
     stage: int | None
     layer: int | None
@@ -55,16 +59,21 @@ class Place:
 
 @lru_cache(maxsize=1 << 12)
 def place_of(name: str) -> Place:
-    """What `stages.I.FIELD`, `stages.I.layers.J.FIELD` or `FIELD` names. Raises SpecError for anything else."""
+    """What `stages.I.FIELD`, `stages.I.layers.J.FIELD` or `FIELD` names. Raises SpecError for
+    anything else.
+    """
     match name.split("."):
         case ["stages", stage, field] if stage.isdecimal() and field in STAGE_FIELDS:
             return Place(int(stage), None, field)
-        case ["stages", stage, "layers", layer, field] if stage.isdecimal() and layer.isdecimal() and field in LAYER_FIELDS:
+        case ["stages", stage, "layers", layer, field] if (
+            stage.isdecimal() and layer.isdecimal() and field in LAYER_FIELDS
+        ):
             return Place(int(stage), int(layer), field)
         case [field] if field in WHOLE_FIELDS:
             return Place(None, None, field)
     raise SpecError(
-        f"{name}: is nothing that can be searched; write stages.I.FIELD ({', '.join(STAGE_FIELDS)}), stages.I.layers.J.FIELD "
+        f"{name}: is nothing that can be searched; write stages.I.FIELD "
+        f"({', '.join(STAGE_FIELDS)}), stages.I.layers.J.FIELD "
         f"or one of {', '.join(WHOLE_FIELDS)}"
     )
 
@@ -81,23 +90,34 @@ class SearchSpace:
         if not self.decisions:
             raise SpecError(f"space {self.name!r}: has no decisions; there is nothing to search")
         if len({decision.name for decision in self.decisions}) < len(self.decisions):
-            raise SpecError(f"space {self.name!r}: has two decisions of one name; name each field once")
+            raise SpecError(
+                f"space {self.name!r}: has two decisions of one name; name each field once"
+            )
         for decision in self.decisions:
             place = place_of(decision.name)
             if place.stage is not None and place.stage >= len(self.base.stages):
-                raise SpecError(f"{decision.name}: the base has stages 0 to {len(self.base.stages) - 1}")
+                raise SpecError(
+                    f"{decision.name}: the base has stages 0 to {len(self.base.stages) - 1}"
+                )
             if place.layer is not None and place.layer >= self.layers(place.stage or 0):
-                raise SpecError(f"{decision.name}: the stage has at most {self.layers(place.stage or 0)} layers")
+                raise SpecError(
+                    f"{decision.name}: the stage has at most {self.layers(place.stage or 0)} layers"
+                )
             for value in decision.values:
                 self._check(decision.name, value)
         if all(self._may_vanish(index) for index in range(len(self.base.stages))):
-            raise SpecError(f"space {self.name!r}: every layer may be an identity; keep one layer without that choice")
+            raise SpecError(
+                f"space {self.name!r}: every layer may be an identity; keep one layer without "
+                "that choice"
+            )
 
     def _check(self, name: str, value: Value) -> None:
         """Each value must make a network by itself. Raises SpecError naming the decision."""
         choices = {name: value}
         place = place_of(name)
-        if place.stage is not None and place.layer is None:  # layers that decide this for themselves go their own way
+        if (
+            place.stage is not None and place.layer is None
+        ):  # layers that decide this for themselves go their own way
             own = self._layer_decisions[place.stage].items()
             choices |= {
                 f"stages.{place.stage}.layers.{layer}.{field}": values[0]
@@ -117,7 +137,9 @@ class SearchSpace:
 
     @cached_property
     def _layer_decisions(self) -> list[dict[tuple[int, str], tuple[Value, ...]]]:
-        """Of each stage: (layer, field) to the values of the decision for it, as far as there is one."""
+        """Of each stage: (layer, field) to the values of the decision for it, as far as there is
+        one.
+        """
         found: list[dict[tuple[int, str], tuple[Value, ...]]] = [{} for _ in self.base.stages]
         for decision in self.decisions:
             place = place_of(decision.name)
@@ -130,11 +152,19 @@ class SearchSpace:
         return {decision.name: decision.values for decision in self.decisions}
 
     def options(self, stage: int, layer: int | None, field: str) -> tuple[Any, ...]:
-        """The values that a field of a stage, or of one of its layers, may take; one where nothing is decided."""
-        name = f"stages.{stage}.{field}" if layer is None else f"stages.{stage}.layers.{layer}.{field}"
+        """The values that a field of a stage, or of one of its layers, may take; one where nothing
+        is decided.
+        """
+        name = (
+            f"stages.{stage}.{field}" if layer is None else f"stages.{stage}.layers.{layer}.{field}"
+        )
         if name in self._values:
             return self._values[name]
-        return (getattr(self.base.stages[stage], field),) if layer is None else self.options(stage, None, field)
+        return (
+            (getattr(self.base.stages[stage], field),)
+            if layer is None
+            else self.options(stage, None, field)
+        )
 
     def layer_options(self, stage: int, layer: int, field: str) -> tuple[Any, ...] | None:
         """The values of the decision that a layer has of its own for a field, or None."""
@@ -150,11 +180,15 @@ class SearchSpace:
 
     @property
     def size(self) -> int:
-        """How many sets of choices there are, exactly. `phinas.space.search_spaces.cardinality.networks` counts the different networks."""
+        """How many sets of choices there are, exactly.
+        `phinas.space.search_spaces.cardinality.networks` counts the different networks.
+        """
         return math.prod(len(decision.values) for decision in self.decisions)
 
     def decode(self, choices: Mapping[str, Value]) -> ArchSpec:
-        """The network that a complete set of choices means. Raises SpecError for a missing, unknown or foreign one."""
+        """The network that a complete set of choices means. Raises SpecError for a missing, unknown
+        or foreign one.
+        """
         for name in choices:
             if name not in self._values:
                 raise SpecError(f"{name}: is no decision of space {self.name!r}")
@@ -166,23 +200,38 @@ class SearchSpace:
         return self._apply(choices)
 
     def encode(self, spec: ArchSpec) -> Choices:
-        """Choices that mean `spec`; idle ones are the first listed. Raises SpecError, naming the field, if it lies outside."""
+        """Choices that mean `spec`; idle ones are the first listed. Raises SpecError, naming the
+        field, if it lies outside.
+        """
         from phinas.space.search_spaces.encoding import encode
 
         return encode(self, spec)
 
     def indices(self, choices: Mapping[str, Value]) -> list[int]:
-        """The choices as positions among the values of each decision, in the order of the decisions."""
+        """The choices as positions among the values of each decision, in the order of the
+        decisions.
+        """
         return [decision.values.index(choices[decision.name]) for decision in self.decisions]
 
     def choices(self, indices: Sequence[int]) -> Choices:
-        """What `indices` gave, back as choices. Raises SpecError unless there is one position in range for each decision."""
+        """What `indices` gave, back as choices. Raises SpecError unless there is one position in
+        range for each decision.
+        """
         if len(indices) != len(self.decisions):
-            raise SpecError(f"indices: {len(indices)} positions for {len(self.decisions)} decisions; give one for each")
+            raise SpecError(
+                f"indices: {len(indices)} positions for {len(self.decisions)} decisions; give one "
+                "for each"
+            )
         for decision, index in zip(self.decisions, indices, strict=True):
             if not 0 <= index < len(decision.values):
-                raise SpecError(f"indices: {index} for {decision.name} is not from 0 to {len(decision.values) - 1}")
-        return {decision.name: decision.values[index] for decision, index in zip(self.decisions, indices, strict=True)}
+                raise SpecError(
+                    f"indices: {index} for {decision.name} is not from 0 to "
+                    f"{len(decision.values) - 1}"
+                )
+        return {
+            decision.name: decision.values[index]
+            for decision, index in zip(self.decisions, indices, strict=True)
+        }
 
     def sample(self, generator: random.Random) -> Choices:
         """One set of choices, uniformly. Inside a window of costs: `windows.sample_within`."""
@@ -204,10 +253,13 @@ class SearchSpace:
     @property
     def resolutions(self) -> tuple[int, ...]:
         """Pixels of a side that its networks may see."""
-        return tuple(int(value) for value in self._values.get("resolution", (self.base.resolution,)))
+        return tuple(
+            int(value) for value in self._values.get("resolution", (self.base.resolution,))
+        )
 
     def fitted(self, *, channels: int, classes: int, resolution: int | None = None) -> Self:
-        """The same space for a data set's channels and classes, at another resolution where one is given.
+        """The same space for a data set's channels and classes, at another resolution where one is
+        given.
 
         Raises SpecError where one is given and the space decides it itself.
         """
@@ -216,7 +268,12 @@ class SearchSpace:
                 f"resolution: {resolution} is asked for, and space {self.name!r} decides among "
                 f"{', '.join(map(str, self.resolutions))}; leave one of the two out"
             )
-        base = replace(self.base, channels=channels, classes=classes, resolution=resolution or self.base.resolution)
+        base = replace(
+            self.base,
+            channels=channels,
+            classes=classes,
+            resolution=resolution or self.base.resolution,
+        )
         return replace(self, base=base)
 
     def _apply(self, choices: Mapping[str, Value]) -> ArchSpec:
@@ -239,6 +296,10 @@ class SearchSpace:
                 stages.append(replace(base, **wide) if wide else base)
                 continue
             for layer in range(wide.get("depth", base.depth)):
-                changes = wide | {"depth": 1, "stride": base.stride if layer == 0 else 1} | layer_wise.get((index, layer), {})
+                changes = (
+                    wide
+                    | {"depth": 1, "stride": base.stride if layer == 0 else 1}
+                    | layer_wise.get((index, layer), {})
+                )
                 stages.append(replace(base, **changes))
         return replace(self.base, stages=tuple(stages), **whole).simplified()

@@ -9,7 +9,13 @@ from phinas.experiment.executors import EXECUTORS
 def ray_on_two_cores():
     """One Ray for all tests of a module: starting it takes seconds."""
     ray = pytest.importorskip("ray", reason="the extra `ray` is not installed")
-    ray.init(address="local", num_cpus=2, include_dashboard=False, logging_level="error", log_to_driver=False)
+    ray.init(
+        address="local",
+        num_cpus=2,
+        include_dashboard=False,
+        logging_level="error",
+        log_to_driver=False,
+    )
     yield
     ray.shutdown()
 

@@ -1,4 +1,6 @@
-"""Every evaluator describes its work as plain data; what a user's function does wrong is a reason in the record, no more."""
+"""Every evaluator describes its work as plain data; what a user's function does wrong is a reason
+in the record, no more.
+"""
 
 import json
 import re
@@ -13,7 +15,13 @@ from phinas.experiment.executors.inline import InlineExecutor
 from phinas.experiment.measurement import Measurement
 from phinas.experiment.schema.config import DataSection, Recipe, RunSection, SearchSection
 from phinas.experiment.trial_store import Ledger
-from phinas.nas.evaluators import EVALUATORS, AccelNasbenchEvaluator, FunctionEvaluator, ProxyEvaluator, make_evaluator
+from phinas.nas.evaluators import (
+    EVALUATORS,
+    AccelNasbenchEvaluator,
+    FunctionEvaluator,
+    ProxyEvaluator,
+    make_evaluator,
+)
 from phinas.nas.search import search
 from phinas.space.loading import load_space
 from phinas.training.data.prepared_dataset import prepare
@@ -21,7 +29,13 @@ from phinas.training.engine.job import Trainer
 
 SPACE = load_space("tiny").fitted(channels=1, classes=10, resolution=8)
 BUDGET = Recipe(epochs=1, batch=64)
-RECORDS = Path(__file__).resolve().parents[3] / "shared" / "data" / "accel-nasbench" / "anb_dataset_jsons.tar.gz"
+RECORDS = (
+    Path(__file__).resolve().parents[3]
+    / "shared"
+    / "data"
+    / "accel-nasbench"
+    / "anb_dataset_jsons.tar.gz"
+)
 
 # Half of the networks get what `odd` gives.
 MODULE = """
@@ -70,7 +84,9 @@ def write(tmp_path, monkeypatch):
 def trainer(tmp_path_factory):
     section = DataSection(source="digits", train_limit=200, validation_limit=100)
     data = prepare(section, seed=0, directory=tmp_path_factory.mktemp("data"))
-    return Trainer.of(data, section, run=RunSection(device="cpu", trial_minutes=1.0), threads=1, snapshots=None)
+    return Trainer.of(
+        data, section, run=RunSection(device="cpu", trial_minutes=1.0), threads=1, snapshots=None
+    )
 
 
 @pytest.fixture(params=[*EVALUATORS, "reporting"])
@@ -140,7 +156,10 @@ def test_an_evaluator_says_whether_its_jobs_report_and_those_that_do_can_be_stop
         return False
 
     with closing(InlineExecutor(1)) as executor:
-        executor.submit(evaluator.job(networks_for(evaluator)[0], BUDGET.model_copy(update={"epochs": 2}), 7), listener)
+        executor.submit(
+            evaluator.job(networks_for(evaluator)[0], BUDGET.model_copy(update={"epochs": 2}), 7),
+            listener,
+        )
         value = executor.next_result().value
     assert bool(heard) is evaluator.reports
     if evaluator.reports:
@@ -167,7 +186,9 @@ def test_a_key_follows_from_network_recipe_and_seed(evaluator):
 
 
 def test_the_same_job_gives_the_same_accuracy(evaluator):
-    results = [carry_out(evaluator.job(networks_for(evaluator)[0], BUDGET, 7)).value for _ in range(2)]
+    results = [
+        carry_out(evaluator.job(networks_for(evaluator)[0], BUDGET, 7)).value for _ in range(2)
+    ]
     assert results[0]["accuracy"] == results[1]["accuracy"]
 
 
@@ -198,7 +219,10 @@ def test_a_function_returns_an_accuracy_or_a_measurement(write, body, accuracy):
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
-        ("return None", r".*:evaluate returned None; return an accuracy from 0 to 1 or a Measurement"),
+        (
+            "return None",
+            r".*:evaluate returned None; return an accuracy from 0 to 1 or a Measurement",
+        ),
         ("return '0.5'", r".* returned '0\.5'; return an accuracy"),
         ("return True", ".* returned True"),
         ("return {'accuracy': 0.5}", ".* returned {'accuracy': 0.5}"),
@@ -230,11 +254,17 @@ def test_what_is_no_measurement_is_a_recorded_reason_and_the_search_goes_on(writ
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("absent_module:evaluate", "can't be imported .ModuleNotFoundError: No module named 'absent_module'"),
+        (
+            "absent_module:evaluate",
+            "can't be imported .ModuleNotFoundError: No module named 'absent_module'",
+        ),
         ("{module}:absent", "can't be imported .AttributeError: .*'absent'"),
         ("{module}:NUMBER", "is of type int; name a function, or an object that can be called"),
         ("{module}:Wrapped", "is a class; name a function, or an object that can be called"),
-        ("{module}:two", r"can't be called with \(spec, budget, seed\); give it these three parameters"),
+        (
+            "{module}:two",
+            r"can't be called with \(spec, budget, seed\); give it these three parameters",
+        ),
         ("{module}:by_name", r"can't be called with \(spec, budget, seed\)"),
         ("{module}:", "is none of proxy, accel-nasbench:PATH, package.module:function"),
         (":evaluate", "is not of the form package.module:function"),
@@ -251,13 +281,17 @@ def test_a_name_that_is_no_evaluator_is_refused(write, trainer, name, message):
         made(name.format(module=write("return 0.5")), trainer)
 
 
-@pytest.mark.parametrize("text", ["def evaluate(:", "raise ValueError('no licence')", "1 / 0", "exit()"])
+@pytest.mark.parametrize(
+    "text", ["def evaluate(:", "raise ValueError('no licence')", "1 / 0", "exit()"]
+)
 def test_a_module_that_cannot_be_loaded_is_refused_with_the_reason(tmp_path, monkeypatch, text):
     monkeypatch.syspath_prepend(str(tmp_path))
     name = f"broken_{tmp_path.name}"
     (tmp_path / f"{name}.py").write_text(text)
     with pytest.raises(
-        InputError, match=r"can't be imported \((SyntaxError|ValueError: no licence|ZeroDivisionError|SystemExit)"
+        InputError,
+        match=r"can't be imported \((SyntaxError|ValueError: no "
+        r"licence|ZeroDivisionError|SystemExit)",
     ):
         FunctionEvaluator(f"{name}:evaluate", 60.0)
 

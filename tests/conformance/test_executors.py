@@ -112,12 +112,23 @@ def test_a_job_gives_the_dict_its_function_returns(executor, jobs):
 
 
 def test_a_payload_arrives_as_it_was_sent(executor, jobs):
-    payload = {"text": "é\n\0 {}", "number": 1e-300, "big": 2**80, "none": None, "list": [1, [2]], "dict": {"a": {}}}
+    payload = {
+        "text": "é\n\0 {}",
+        "number": 1e-300,
+        "big": 2**80,
+        "none": None,
+        "list": [1, [2]],
+        "dict": {"a": {}},
+    }
     assert run(executor, f"{jobs}:echo", **payload).value == payload
 
 
 def test_a_value_is_plain_json_whoever_ran_the_job(executor, jobs):
-    assert run(executor, f"{jobs}:mixed").value == {"1": [2, 3], "é": None, "deep": {"x": [True, 0.1]}}
+    assert run(executor, f"{jobs}:mixed").value == {
+        "1": [2, 3],
+        "é": None,
+        "deep": {"x": [True, 0.1]},
+    }
 
 
 def test_a_job_cannot_change_the_payload_of_its_driver(executor, jobs):
@@ -127,7 +138,9 @@ def test_a_job_cannot_change_the_payload_of_its_driver(executor, jobs):
 
 
 def test_an_exception_is_a_failure_with_kind_and_message(executor, jobs):
-    assert run(executor, f"{jobs}:fail", message="two\nlines") == Result("key", None, "ValueError: two lines", failure="raised")
+    assert run(executor, f"{jobs}:fail", message="two\nlines") == Result(
+        "key", None, "ValueError: two lines", failure="raised"
+    )
 
 
 @pytest.mark.parametrize(
@@ -142,7 +155,9 @@ def test_an_exception_is_a_failure_with_kind_and_message(executor, jobs):
         ("add", "raised", "TypeError: .*missing 2 required"),
     ],
 )
-def test_a_job_that_gives_no_plain_dict_fails_with_kind_and_reason(executor, jobs, function, failure, reason):
+def test_a_job_that_gives_no_plain_dict_fails_with_kind_and_reason(
+    executor, jobs, function, failure, reason
+):
     result = run(executor, f"{jobs}:{function}")
     assert result.value is None
     assert (result.attempts, result.failure) == (1, failure)
@@ -181,13 +196,17 @@ def test_asking_for_a_result_with_no_job_under_way_is_an_error(executor):
 
 
 def test_inline_refuses_more_than_one_slot():
-    with pytest.raises(InputError, match=r"run\.workers: 2 jobs at a time need run\.executor: processes"):
+    with pytest.raises(
+        InputError, match=r"run\.workers: 2 jobs at a time need run\.executor: processes"
+    ):
         EXECUTORS["inline"](2)
 
 
 def test_jobs_of_two_slots_run_at_the_same_time(processes, jobs, tmp_path):
     for key in ("a", "b"):
-        processes.submit(Job(key, f"{jobs}:note", {"folder": str(tmp_path), "name": key, "seconds": 0.3}))
+        processes.submit(
+            Job(key, f"{jobs}:note", {"folder": str(tmp_path), "name": key, "seconds": 0.3})
+        )
     results = [processes.next_result(), processes.next_result()]
     assert {result.key for result in results} == {"a", "b"}
     assert len({result.value["pid"] for result in results}) == 2
@@ -197,11 +216,17 @@ def test_a_slot_keeps_its_process_from_job_to_job(processes, jobs):
     assert run(processes, f"{jobs}:process").value == run(processes, f"{jobs}:process").value
 
 
-def test_a_killed_job_is_a_failure_of_its_own_and_the_other_slot_is_left_alone(processes, jobs, tmp_path):
-    processes.submit(Job("other", f"{jobs}:note", {"folder": str(tmp_path), "name": "other", "seconds": 0.8}))
+def test_a_killed_job_is_a_failure_of_its_own_and_the_other_slot_is_left_alone(
+    processes, jobs, tmp_path
+):
+    processes.submit(
+        Job("other", f"{jobs}:note", {"folder": str(tmp_path), "name": "other", "seconds": 0.8})
+    )
     processes.submit(Job("victim", f"{jobs}:killed", {"folder": str(tmp_path), "name": "victim"}))
     results = {result.key: result for result in (processes.next_result(), processes.next_result())}
-    assert results["victim"] == Result("victim", None, "its process died (signal 9)", failure="died")
+    assert results["victim"] == Result(
+        "victim", None, "its process died (signal 9)", failure="died"
+    )
     assert results["other"].value
     assert len((tmp_path / "other").read_text().split()) == 1
 
@@ -217,8 +242,12 @@ def test_a_job_that_closes_its_connection_counts_as_dead(processes, jobs):
 
 def test_a_hanging_job_is_ended_at_its_limit_with_its_children(processes, jobs, tmp_path):
     start = time.monotonic()
-    processes.submit(Job("key", f"{jobs}:hang", {"folder": str(tmp_path), "name": "pids"}, limit_seconds=1.0))
-    assert processes.next_result() == Result("key", None, "exceeded its limit of 1 s", failure="hung")
+    processes.submit(
+        Job("key", f"{jobs}:hang", {"folder": str(tmp_path), "name": "pids"}, limit_seconds=1.0)
+    )
+    assert processes.next_result() == Result(
+        "key", None, "exceeded its limit of 1 s", failure="hung"
+    )
     assert 1.0 <= time.monotonic() - start < 5
     pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
     assert wait_until(lambda: not any(alive(pid) for pid in pids), seconds=2)
@@ -241,13 +270,17 @@ def test_a_worker_has_a_session_of_its_own_so_ctrl_c_passes_it_by(processes, job
 def test_closing_ends_running_jobs_at_once(jobs, tmp_path):
     executor = EXECUTORS["processes"](1)
     executor.submit(Job("key", f"{jobs}:hang", {"folder": str(tmp_path), "name": "pids"}))
-    assert wait_until(lambda: (tmp_path / "pids").exists() and (tmp_path / "pids").read_text(), seconds=5)
+    assert wait_until(
+        lambda: (tmp_path / "pids").exists() and (tmp_path / "pids").read_text(), seconds=5
+    )
     executor.close()
     pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
     assert wait_until(lambda: not any(alive(pid) for pid in pids), seconds=2)
 
 
-def test_a_module_in_the_current_directory_does_not_shadow_one_of_the_worker(jobs, tmp_path, monkeypatch):
+def test_a_module_in_the_current_directory_does_not_shadow_one_of_the_worker(
+    jobs, tmp_path, monkeypatch
+):
     folder = tmp_path / "here"
     folder.mkdir()
     (folder / "queue.py").write_text("raise RuntimeError('shadowed')")
@@ -280,7 +313,9 @@ def test_results_travel_as_text_that_any_json_reader_takes(jobs):
     """A float keeps its exact value on its way through the process boundary."""
     numbers = [0.1, 1 / 3, 5e-324, 1.7976931348623157e308]
     with closing(EXECUTORS["processes"](1)) as executor:
-        assert run(executor, f"{jobs}:echo", numbers=numbers).value == json.loads(json.dumps({"numbers": numbers}))
+        assert run(executor, f"{jobs}:echo", numbers=numbers).value == json.loads(
+            json.dumps({"numbers": numbers})
+        )
 
 
 def test_each_slot_knows_its_number_so_that_each_may_take_its_own_gpu(processes, jobs):

@@ -1,4 +1,6 @@
-"""All that an evaluator can do wrong: the trial is recorded with its reason and the search goes on, or says why not."""
+"""All that an evaluator can do wrong: the trial is recorded with its reason and the search goes on,
+or says why not.
+"""
 
 import re
 import time
@@ -92,7 +94,9 @@ def in_memory():
 
 
 def run(ledger, evaluator, *, seed=0, executor=None, trials=50, limit=60.0, told=None, **options):
-    section = SearchSection(strategy="random", trials=trials, evaluator=evaluator, recipe=Recipe(epochs=2), **options)
+    section = SearchSection(
+        strategy="random", trials=trials, evaluator=evaluator, recipe=Recipe(epochs=2), **options
+    )
     with closing(executor or InlineExecutor(1)) as used:
         return search(
             TINY,
@@ -111,29 +115,49 @@ def mood(row):
 
 
 @pytest.mark.parametrize(("retry", "retries"), [(["died"], 1), (["raised"], 2)])
-def test_every_wrong_end_is_recorded_with_its_reason_retried_as_asked_and_outlived(tmp_path, evaluators, retry, retries):
+def test_every_wrong_end_is_recorded_with_its_reason_retried_as_asked_and_outlived(
+    tmp_path, evaluators, retry, retries
+):
     ledger = in_memory()
     executor = make_executor("processes", 2, retries=retries, on=retry)
-    result = run(ledger, f"{evaluators}:wild", executor=executor, seed=7, trials=21, limit=10.0, stop_after_failures=21)
+    result = run(
+        ledger,
+        f"{evaluators}:wild",
+        executor=executor,
+        seed=7,
+        trials=21,
+        limit=10.0,
+        stop_after_failures=21,
+    )
     rows = ledger.rows()
     assert len(rows) == 21
     assert {mood(row) for row in rows} == {*REASONS, "fine"}
     begun = Counter((tmp_path / f"{evaluators}.txt").read_text().split())
-    kinds = {"exits": "died", "killed": "died", "raises": "raised", "leaves": "raised", "hangs": "hung"}
+    kinds = {
+        "exits": "died",
+        "killed": "died",
+        "raises": "raised",
+        "leaves": "raised",
+        "hangs": "hung",
+    }
     for row in rows:
         expected = 1 + retries if kinds.get(mood(row)) in retry else 1
         assert begun[row.attributes["spec_id"]] == row.attributes["attempts"] == expected
         assert row.done is (mood(row) == "fine")
         if not row.done:
             tried = f"; tried {expected} times" if expected > 1 else ""
-            assert re.fullmatch(f"({REASONS[mood(row)]}.*?){tried}", row.attributes["reason"]), row.attributes["reason"]
+            assert re.fullmatch(f"({REASONS[mood(row)]}.*?){tried}", row.attributes["reason"]), (
+                row.attributes["reason"]
+            )
     assert len(result.trials) == sum(mood(row) == "fine" for row in rows)
 
 
 @pytest.mark.parametrize("limit", [1, 4, 10])
 def test_so_many_failures_in_a_row_stop_the_search(evaluators, limit):
     ledger = in_memory()
-    with pytest.raises(NothingFound, match=rf"^{limit} trials in a row failed \(search\.stop_after_failures\): "):
+    with pytest.raises(
+        NothingFound, match=rf"^{limit} trials in a row failed \(search\.stop_after_failures\): "
+    ):
         run(ledger, f"{evaluators}:broken", stop_after_failures=limit)
     assert len(ledger.rows()) == limit
 
@@ -150,13 +174,16 @@ def test_the_stop_lists_the_reasons_with_their_counts_and_how_to_go_on(evaluator
     counts = Counter(row.attributes["reason"] for row in ledger.rows())
     (most, often), (least, seldom) = counts.most_common()
     assert str(caught.value) == (
-        f"10 trials in a row failed (search.stop_after_failures): {often} x {most}; {seldom} x {least}. "
+        f"10 trials in a row failed (search.stop_after_failures): {often} x {most}; {seldom} x "
+        f"{least}. "
         "See to the cause, then `phinas resume` goes on with the other 40"
     )
 
 
 def test_a_stop_with_a_spent_budget_says_what_helps(evaluators):
-    with pytest.raises(NothingFound, match=r"See to the cause, and raise search\.trials, or use a new --out$"):
+    with pytest.raises(
+        NothingFound, match=r"See to the cause, and raise search\.trials, or use a new --out$"
+    ):
         run(in_memory(), f"{evaluators}:broken", trials=10)
 
 
@@ -192,7 +219,10 @@ def test_after_a_stop_without_a_repair_a_resumed_search_counts_anew(evaluators):
 def test_fewer_failures_and_no_success_tell_the_reasons_too(evaluators):
     ledger = in_memory()
     for _ in range(2):  # a spent budget is told the same from its record
-        with pytest.raises(NothingFound, match=r"^no trial gave a measurement: \d x RuntimeError: no (GPU|driver)(; |$)"):
+        with pytest.raises(
+            NothingFound,
+            match=r"^no trial gave a measurement: \d x RuntimeError: no (GPU|driver)(; |$)",
+        ):
             run(ledger, f"{evaluators}:broken", trials=4)
     assert len(ledger.rows()) == 4
 
@@ -201,7 +231,9 @@ def test_a_trial_that_hangs_delays_no_other(evaluators):
     ledger, began, clock = in_memory(), time.monotonic(), []
     executor = make_executor("processes", 8, retries=0, on=[])
     told = lambda done, total, text: clock.append((time.monotonic() - began, text))  # noqa: E731
-    result = run(ledger, f"{evaluators}:hangs_first", executor=executor, trials=40, limit=15.0, told=told)
+    result = run(
+        ledger, f"{evaluators}:hangs_first", executor=executor, trials=40, limit=15.0, told=told
+    )
     assert len(result.trials) == 39
     assert clock[-2][0] < 14  # all others are done before the one is given up
     assert clock[-1][1] == "a trial failed: exceeded its limit of 15 s"
@@ -216,8 +248,14 @@ def test_a_trial_that_hangs_delays_no_other(evaluators):
         ("run: {retry: died}", "run.retry: 'died' should be a valid list"),
         ("run: {retry: [dead]}", "run.retry.0: 'dead' should be 'died', 'raised' or 'hung'"),
         ("run: {retry: [wrong]}", "run.retry.0: 'wrong' should be 'died', 'raised' or 'hung'"),
-        ("search: {stop_after_failures: 0}", "search.stop_after_failures: 0 should be greater than or equal to 1"),
-        ("search: {pruner: halvin}", "search.pruner: 'halvin' should be 'none', 'median', 'halving' or 'hyperband'"),
+        (
+            "search: {stop_after_failures: 0}",
+            "search.stop_after_failures: 0 should be greater than or equal to 1",
+        ),
+        (
+            "search: {pruner: halvin}",
+            "search.pruner: 'halvin' should be 'none', 'median', 'halving' or 'hyperband'",
+        ),
     ],
 )
 def test_a_wrong_setting_is_told_with_path_value_and_remedy(text, message):

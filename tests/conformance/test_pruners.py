@@ -1,4 +1,6 @@
-"""Every pruner: what is stopped follows from the seed and the record, costs a trial of the budget and is never a candidate."""
+"""Every pruner: what is stopped follows from the seed and the record, costs a trial of the budget
+and is never a candidate.
+"""
 
 from contextlib import closing
 from pathlib import Path
@@ -126,7 +128,14 @@ def in_memory():
 
 def section_of(evaluator, pruner, *, trials=40, strategy="random", epochs=EPOCHS, **options):
     recipe = Recipe(epochs=epochs)
-    return SearchSection(pruner=pruner, trials=trials, strategy=strategy, evaluator=evaluator, recipe=recipe, **options)
+    return SearchSection(
+        pruner=pruner,
+        trials=trials,
+        strategy=strategy,
+        evaluator=evaluator,
+        recipe=recipe,
+        **options,
+    )
 
 
 def run(ledger, evaluator, pruner, *, seed=0, executor=None, told=None, **options):
@@ -146,7 +155,10 @@ def story(ledger):
     """Proposal, network, state, curve and reward of every trial that counts."""
     rows = [row for row in ledger.rows() if row.attributes.get("reason") != ORPHAN]
     rows.sort(key=lambda row: row.attributes["proposal"])
-    return [(row.attributes["proposal"], row.attributes["spec_id"], row.state, row.reports, row.value) for row in rows]
+    return [
+        (row.attributes["proposal"], row.attributes["spec_id"], row.state, row.reports, row.value)
+        for row in rows
+    ]
 
 
 def test_a_pruned_trial_is_recorded_with_its_curve_its_reason_and_what_it_cost(evaluators, pruner):
@@ -157,7 +169,9 @@ def test_a_pruned_trial_is_recorded_with_its_curve_its_reason_and_what_it_cost(e
     for row in pruned:
         epochs = row.measurement.epochs
         assert 1 <= epochs < EPOCHS
-        assert row.attributes["reason"].startswith(f"pruned by {pruner} after {epochs} of {EPOCHS} epochs at ")
+        assert row.attributes["reason"].startswith(
+            f"pruned by {pruner} after {epochs} of {EPOCHS} epochs at "
+        )
         assert row.measurement.train_seconds == 2.0 * epochs
         assert list(row.reports) == list(range(1, epochs + 1))
         assert list(row.measurement.curve) == list(row.reports.values())
@@ -178,7 +192,9 @@ def test_pruned_trials_count_against_the_budget_and_are_no_candidates(evaluators
     with closing(InlineExecutor(1)) as executor:
         baseline = choose_baseline(
             result,
-            section_of(f"{evaluators}:curved", pruner, finalists=40, finalist_seeds=1, reference="none"),
+            section_of(
+                f"{evaluators}:curved", pruner, finalists=40, finalist_seeds=1, reference="none"
+            ),
             TINY,
             seed=0,
             ledger=in_memory(),
@@ -192,11 +208,19 @@ def test_pruned_trials_count_against_the_budget_and_are_no_candidates(evaluators
 
 def test_what_is_pruned_was_behind_and_the_best_is_found_with_fewer_epochs(evaluators, pruner):
     whole, saved = in_memory(), in_memory()
-    best = max(run(whole, f"{evaluators}:curved", "none", weight=0.0).trials, key=lambda trial: trial.reward)
+    best = max(
+        run(whole, f"{evaluators}:curved", "none", weight=0.0).trials,
+        key=lambda trial: trial.reward,
+    )
     assert {row.state for row in whole.rows()} == {TrialState.COMPLETE}
-    found = max(run(saved, f"{evaluators}:curved", pruner, weight=0.0).trials, key=lambda trial: trial.reward)
+    found = max(
+        run(saved, f"{evaluators}:curved", pruner, weight=0.0).trials,
+        key=lambda trial: trial.reward,
+    )
     assert found.spec == best.spec  # curves here never cross
-    assert sum(row.measurement.epochs for row in saved.rows()) < 0.8 * sum(row.measurement.epochs for row in whole.rows())
+    assert sum(row.measurement.epochs for row in saved.rows()) < 0.8 * sum(
+        row.measurement.epochs for row in whole.rows()
+    )
 
 
 def test_no_trial_is_stopped_at_its_last_epoch(evaluators, pruner):
@@ -214,12 +238,17 @@ def test_the_same_seed_prunes_the_same(evaluators, pruner):
 
 
 @pytest.mark.parametrize("strategy", ["tpe", "evolution"])
-def test_a_search_killed_in_the_midst_of_trainings_prunes_what_an_unbroken_one_does(tmp_path, evaluators, pruner, strategy):
+def test_a_search_killed_in_the_midst_of_trainings_prunes_what_an_unbroken_one_does(
+    tmp_path, evaluators, pruner, strategy
+):
     unbroken = in_memory()
     run(unbroken, f"{evaluators}:moody", pruner, trials=28, strategy=strategy)
     path = tmp_path / "study.db"
     for reports in (3, 25, 12):
-        with closing(open_store(path, url=None, new=not path.exists())) as store, pytest.raises(Killed):
+        with (
+            closing(open_store(path, url=None, new=not path.exists())) as store,
+            pytest.raises(Killed),
+        ):
             run(
                 store.ledger("search"),
                 f"{evaluators}:moody",
@@ -247,7 +276,11 @@ def test_what_the_gate_refuses_changes_no_bracket(evaluators):
     for row in rows:
         replayed.begin(row.attributes["proposal"])
         stops = [
-            replayed.stops(row.attributes["proposal"], step, accuracy * (row.attributes["flops"] / 1e6) ** -0.07)
+            replayed.stops(
+                row.attributes["proposal"],
+                step,
+                accuracy * (row.attributes["flops"] / 1e6) ** -0.07,
+            )
             for step, accuracy in row.reports.items()
         ]
         assert any(stops) is row.pruned
@@ -277,7 +310,9 @@ def test_a_training_whose_process_died_on_its_way_is_pruned_as_if_it_had_not(eva
 
 
 @pytest.mark.parametrize("name", ["careless", "sparse"])
-def test_a_function_may_return_anything_once_it_was_stopped_and_report_now_and_then(evaluators, name):
+def test_a_function_may_return_anything_once_it_was_stopped_and_report_now_and_then(
+    evaluators, name
+):
     ledger = in_memory()
     run(ledger, f"{evaluators}:{name}", "halving")
     pruned = [row for row in ledger.rows() if row.pruned]
@@ -290,7 +325,9 @@ def test_a_function_may_return_anything_once_it_was_stopped_and_report_now_and_t
 
 def test_an_accuracy_in_percent_is_refused_where_it_is_reported(evaluators):
     ledger = in_memory()
-    with pytest.raises(Exception, match=r"reported 93\.5 at step 1; report an accuracy from 0 to 1"):
+    with pytest.raises(
+        Exception, match=r"reported 93\.5 at step 1; report an accuracy from 0 to 1"
+    ):
         run(ledger, f"{evaluators}:percent", "median", trials=3)
 
 
@@ -308,7 +345,9 @@ def test_without_a_pruner_nobody_listens(evaluators):
 def test_an_evaluator_that_reports_nothing_cannot_be_pruned(evaluators, pruner):
     ledger = in_memory()
     with pytest.raises(
-        InputError, match=rf"^search\.pruner: {pruner} needs .* {evaluators}:mute reports nothing; give it a par"
+        InputError,
+        match=rf"^search\.pruner: {pruner} needs .* {evaluators}:mute reports nothing; give it a "
+        r"par",
     ):
         run(ledger, f"{evaluators}:mute", pruner)
     assert ledger.rows() == []
@@ -318,14 +357,18 @@ def test_an_evaluator_that_reports_nothing_cannot_be_pruned(evaluators, pruner):
 
 def test_two_objectives_cannot_be_pruned(pruner):
     section = SearchSection.model_construct(pruner=pruner, reward="pareto")
-    with pytest.raises(ValueError, match=rf"^pruner: {pruner} compares one number, reward: pareto has two; set pruner: none"):
+    with pytest.raises(
+        ValueError,
+        match=rf"^pruner: {pruner} compares one number, reward: pareto has two; set pruner: none",
+    ):
         section._something_can_be_pruned()
 
 
 def test_one_epoch_cannot_be_pruned(pruner):
     text = f"data: {{source: digits}}\nsearch: {{pruner: {pruner}, recipe: {{epochs: 1}}}}"
     with pytest.raises(
-        InputError, match=rf"search\.pruner: {pruner} can't save any of the one epoch of search\.recipe\.epochs"
+        InputError,
+        match=rf"search\.pruner: {pruner} can't save any of the one epoch of search\.recipe\.epochs",
     ):
         config_from_text(text, where="c.yaml")
 
@@ -355,16 +398,23 @@ def test_a_kill_while_a_pruned_trial_is_recorded_loses_and_doubles_nothing(tmp_p
         ledger = in_memory()
         number = ledger.begin({}, {}, proposal=0, spec_id="a", key="k")
         storage = ledger._study._storage
-        original, storage.set_trial_user_attr = storage.set_trial_user_attr, dying_after(count, storage)
+        original, storage.set_trial_user_attr = (
+            storage.set_trial_user_attr,
+            dying_after(count, storage),
+        )
         with pytest.raises(Killed):
             ledger.prune(number, "pruned by median", measurement, {1: 0.3, 2: 0.4}, attempts=1)
         storage.set_trial_user_attr = original
         (again,) = ledger.recover()
         ledger.prune(again.number, "pruned by median", measurement, {1: 0.3, 2: 0.4}, attempts=1)
         rows = [row for row in ledger.rows() if row.attributes["reason"] != ORPHAN]
-        assert [(row.pruned, row.measurement, row.reports) for row in rows] == [(True, measurement, {1: 0.3, 2: 0.4})]
+        assert [(row.pruned, row.measurement, row.reports) for row in rows] == [
+            (True, measurement, {1: 0.3, 2: 0.4})
+        ]
     ledger = in_memory()
     number = ledger.begin({}, {}, proposal=0, spec_id="a", key="k")
-    ledger._write(number, {1: 0.3}, {"measurement": measurement.to_dict(), "reason": "pruned by median"})
+    ledger._write(
+        number, {1: 0.3}, {"measurement": measurement.to_dict(), "reason": "pruned by median"}
+    )
     assert ledger.recover() == []
     assert [(row.pruned, row.value) for row in ledger.rows()] == [(True, None)]

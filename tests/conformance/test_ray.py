@@ -1,4 +1,6 @@
-"""What Ray adds: a core is free again after a hanging task, and a cluster that is not there is an error at once."""
+"""What Ray adds: a core is free again after a hanging task, and a cluster that is not there is an
+error at once.
+"""
 
 import os
 import socket
@@ -17,7 +19,8 @@ ray = pytest.importorskip("ray", reason="the extra `ray` is not installed")
 
 
 @pytest.mark.parametrize(
-    ("slots", "gpus", "sharing"), [(2, 0, 0), (1, 1, 1), (4, 1, 4), (3, 2, 2), (2, 8, 1), (8, 8, 1), (9, 8, 2)]
+    ("slots", "gpus", "sharing"),
+    [(2, 0, 0), (1, 1, 1), (4, 1, 4), (3, 2, 2), (2, 8, 1), (8, 8, 1), (9, 8, 2)],
 )
 def test_as_many_tasks_share_a_gpu_as_have_to_and_all_run_at_once(slots, gpus, sharing):
     assert sharing_a_gpu(slots, gpus) == sharing
@@ -53,7 +56,9 @@ def executor(jobs: str) -> Iterator[Executor]:
         yield made
 
 
-def test_a_hanging_job_is_ended_at_its_limit_and_its_core_is_free_again(executor: Executor, jobs: str, tmp_path: Path) -> None:
+def test_a_hanging_job_is_ended_at_its_limit_and_its_core_is_free_again(
+    executor: Executor, jobs: str, tmp_path: Path
+) -> None:
     executor.submit(Job("long", f"{jobs}:hang", {"seconds": 60}, limit_seconds=4))
     began = time.monotonic()
     assert "limit of 4 s" in executor.next_result().reason
@@ -68,7 +73,9 @@ def test_more_slots_than_cores_are_refused_at_once(executor: Executor) -> None:
         EXECUTORS["ray"](64)
 
 
-def test_an_address_that_does_not_answer_is_refused_within_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_address_that_does_not_answer_is_refused_within_its_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     ray.shutdown()
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))

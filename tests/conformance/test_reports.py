@@ -88,14 +88,18 @@ def test_a_job_that_is_told_to_stop_gives_what_it_has(executor, jobs):
 
 def test_a_job_that_does_not_stop_is_answered_no_and_its_driver_is_troubled_no_more(executor, jobs):
     listener = Listener(stop_at=2)
-    assert run(executor, f"{jobs}:stubborn", listener).value == {"answers": [True, False, False, False, False]}
+    assert run(executor, f"{jobs}:stubborn", listener).value == {
+        "answers": [True, False, False, False, False]
+    }
     assert [step for step, _ in listener.heard] == [1, 2]
 
 
 @pytest.mark.parametrize("function", ["silent", "deaf"])
 def test_a_job_that_never_reports_is_as_it_would_be_without_a_listener(executor, jobs, function):
     listener = Listener()
-    assert run(executor, f"{jobs}:{function}", listener) == run(executor, f"{jobs}:{function}", None)
+    assert run(executor, f"{jobs}:{function}", listener) == run(
+        executor, f"{jobs}:{function}", None
+    )
     assert listener.heard == []
 
 
@@ -127,23 +131,31 @@ def test_the_next_job_of_a_slot_has_a_listener_of_its_own(executor, jobs):
         ("True", "0.5", "reported step True after step 0"),
     ],
 )
-def test_a_report_that_is_no_number_fails_its_job_whether_anyone_listens_or_not(jobs, listened, step, value, reason):
+def test_a_report_that_is_no_number_fails_its_job_whether_anyone_listens_or_not(
+    jobs, listened, step, value, reason
+):
     listener = Listener()
     with closing(EXECUTORS["inline"](1)) as executor:
-        result = run(executor, f"{jobs}:tell", listener if listened else None, step=step, value=value)
+        result = run(
+            executor, f"{jobs}:tell", listener if listened else None, step=step, value=value
+        )
     assert (result.value, result.failure) == (None, "wrong")
     assert result.reason.startswith(reason)
     assert listener.heard == []
 
 
 def test_a_step_is_not_told_twice(executor, jobs):
-    assert run(executor, f"{jobs}:twice", Listener()).reason.startswith("reported step 2 after step 2")
+    assert run(executor, f"{jobs}:twice", Listener()).reason.startswith(
+        "reported step 2 after step 2"
+    )
 
 
 def test_numbers_of_numpy_are_numbers(executor, jobs):
     listener = Listener()
     value = "__import__('numpy').float32(0.5)"
-    assert run(executor, f"{jobs}:tell", listener, step="__import__('numpy').int64(3)", value=value).value == {"answer": True}
+    assert run(
+        executor, f"{jobs}:tell", listener, step="__import__('numpy').int64(3)", value=value
+    ).value == {"answer": True}
     assert listener.heard == [(3, 0.5)]
 
 

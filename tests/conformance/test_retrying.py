@@ -33,7 +33,12 @@ def job(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
 
     def make(how, *, times=99, limit=60.0):
-        return Job("key", f"{name}:fail", {"how": how, "note": str(tmp_path / "note"), "times": times}, limit)
+        return Job(
+            "key",
+            f"{name}:fail",
+            {"how": how, "note": str(tmp_path / "note"), "times": times},
+            limit,
+        )
 
     return make
 
@@ -43,7 +48,9 @@ def begun(tmp_path):
     return lambda: len((tmp_path / "note").read_text())
 
 
-SURVIVORS = pytest.mark.parametrize("name", [name for name in EXECUTORS if name != "inline"], indirect=True)
+SURVIVORS = pytest.mark.parametrize(
+    "name", [name for name in EXECUTORS if name != "inline"], indirect=True
+)
 
 
 def run(name: str, job: Job, *, retries: int, on: list[str]) -> Result:
@@ -54,7 +61,9 @@ def run(name: str, job: Job, *, retries: int, on: list[str]) -> Result:
 
 @SURVIVORS
 def test_a_job_whose_process_dies_once_is_begun_again(name, job):
-    assert run(name, job("killed", times=1), retries=1, on=["died"]) == Result("key", {"begun": 2}, attempts=2)
+    assert run(name, job("killed", times=1), retries=1, on=["died"]) == Result(
+        "key", {"begun": 2}, attempts=2
+    )
 
 
 @SURVIVORS
@@ -68,12 +77,17 @@ def test_a_job_whose_process_always_dies_fails_after_so_many_retries(name, job, 
 
 
 def test_the_exit_code_of_the_last_attempt_is_told(job):
-    assert run("processes", job("exits"), retries=1, on=["died"]).reason == "its process died (exit code 7); tried 2 times"
+    assert (
+        run("processes", job("exits"), retries=1, on=["died"]).reason
+        == "its process died (exit code 7); tried 2 times"
+    )
 
 
 @pytest.mark.parametrize("how", ["raised", "leaves"])
 def test_a_job_that_raises_is_begun_again_where_that_is_asked_for(name, job, how):
-    assert run(name, job(how, times=1), retries=1, on=["raised"]) == Result("key", {"begun": 2}, attempts=2)
+    assert run(name, job(how, times=1), retries=1, on=["raised"]) == Result(
+        "key", {"begun": 2}, attempts=2
+    )
 
 
 def test_a_job_that_raises_is_not_begun_again_by_itself(name, job, begun):
@@ -84,7 +98,8 @@ def test_a_job_that_raises_is_not_begun_again_by_itself(name, job, begun):
 
 @SURVIVORS
 def test_a_job_that_hangs_is_begun_again_where_that_is_asked_for(name, job):
-    # Of the limit the second attempt needs only what a worker takes to start: with Ray, on two busy cores, over five seconds.
+    # Of the limit the second attempt needs only what a worker takes to start: with Ray, on two busy
+    # cores, over five seconds.
     result = run(name, job("hung", times=1, limit=15.0), retries=1, on=["hung"])
     assert result == Result("key", {"begun": 2}, attempts=2)
 
@@ -102,7 +117,11 @@ def test_what_is_no_result_is_never_tried_again(name, job, begun):
 def test_a_retried_job_leaves_the_other_slots_their_work(job, tmp_path):
     with closing(make_executor("processes", 2, retries=2, on=["died"])) as executor:
         executor.submit(job("killed", times=2))
-        other = Job("other", job("raised").function, {"how": "none", "note": str(Path(tmp_path) / "other")})
+        other = Job(
+            "other", job("raised").function, {"how": "none", "note": str(Path(tmp_path) / "other")}
+        )
         executor.submit(other)
-        results = {result.key: result for result in (executor.next_result(), executor.next_result())}
+        results = {
+            result.key: result for result in (executor.next_result(), executor.next_result())
+        }
     assert (results["key"].attempts, results["other"].attempts) == (3, 1)

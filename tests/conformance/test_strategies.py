@@ -1,4 +1,6 @@
-"""Every strategy keeps one contract: what it proposes follows from the seed and the record, and no trial is wasted."""
+"""Every strategy keeps one contract: what it proposes follows from the seed and the record, and no
+trial is wasted.
+"""
 
 import json
 import os
@@ -32,15 +34,28 @@ from phinas.space.search_spaces.search_space import Decision, SearchSpace
 from phinas.space.spec import ArchSpec
 
 LEARNERS = [name for name in STRATEGIES if name != "random"]
-BLIND = ("random", "tpe", "evolution")  # look at neither gate nor memory before they propose, so the search has to refuse
+BLIND = (
+    "random",
+    "tpe",
+    "evolution",
+)  # look at neither gate nor memory before they propose, so the search has to refuse
 TINY = load_space("tiny")
 TWELVE = SearchSpace("twelve", TINY.base, (Decision("stages.0.kernel", (3, 5)), Decision("stages.1.width", (8, 16, 24)),
                                            Decision("stages.2.se", (0, 0.25))))  # fmt: skip
-# 64 sets of choices that mean 25 networks: a layer that is left out, or beyond the depth of its stage, has idle choices.
-SKIPS = SearchSpace("skips", TINY.base, (
-    Decision("stages.1.layers.1.block", ("mbconv", "identity")), Decision("stages.1.layers.1.kernel", (3, 5)),
-    Decision("stages.1.layers.1.expansion", (2, 3)), Decision("stages.2.depth", (1, 2)),
-    Decision("stages.2.layers.1.se", (0, 0.25)), Decision("stages.2.layers.1.kernel", (3, 5))))  # fmt: skip
+# 64 sets of choices that mean 25 networks: a layer that is left out, or beyond the depth of its
+# stage, has idle choices.
+SKIPS = SearchSpace(
+    "skips",
+    TINY.base,
+    (
+        Decision("stages.1.layers.1.block", ("mbconv", "identity")),
+        Decision("stages.1.layers.1.kernel", (3, 5)),
+        Decision("stages.1.layers.1.expansion", (2, 3)),
+        Decision("stages.2.depth", (1, 2)),
+        Decision("stages.2.layers.1.se", (0, 0.25)),
+        Decision("stages.2.layers.1.kernel", (3, 5)),
+    ),
+)
 
 EVALUATORS = """
 def smooth(spec, budget, seed):
@@ -57,7 +72,9 @@ def moody(spec, budget, seed):
 
 @pytest.fixture
 def evaluators(tmp_path, monkeypatch):
-    """The name of a module of evaluators that a worker can import, as a user's own module would be."""
+    """The name of a module of evaluators that a worker can import, as a user's own module would
+    be.
+    """
     name = f"evaluators_{tmp_path.name}"
     (tmp_path / f"{name}.py").write_text(EVALUATORS)
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -83,7 +100,9 @@ class KilledExecutor(InlineExecutor):
 
 
 class DisorderlyExecutor(InlineExecutor):
-    """As many slots as you like, in this process; jobs end in an order of their own, the same for the same seed."""
+    """As many slots as you like, in this process; jobs end in an order of their own, the same for
+    the same seed.
+    """
 
     def __init__(self, slots: int, *, seed: int = 0) -> None:
         super().__init__(1)
@@ -105,9 +124,22 @@ def in_memory() -> Ledger:
     return Ledger(optuna.create_study(direction="maximize"))
 
 
-def run(ledger: Ledger, evaluator: str, strategy: str, *, trials=30, seed=0, space=TINY, executor=None, told=None, **options):
+def run(
+    ledger: Ledger,
+    evaluator: str,
+    strategy: str,
+    *,
+    trials=30,
+    seed=0,
+    space=TINY,
+    executor=None,
+    told=None,
+    **options,
+):
     """A search on that record, begun or carried on, and its proposals."""
-    section = SearchSection(strategy=strategy, trials=trials, weight=0.0, evaluator=evaluator, **options)
+    section = SearchSection(
+        strategy=strategy, trials=trials, weight=0.0, evaluator=evaluator, **options
+    )
     with closing(executor or InlineExecutor(1)) as used:
         result = search(
             space,
@@ -136,7 +168,9 @@ def told_until(count):
 
 
 def proposals(rows):
-    """What was proposed, in order: network, what came of it, and how many were refused before it."""
+    """What was proposed, in order: network, what came of it, and how many were refused before
+    it.
+    """
     kept = [row for row in rows if row.attributes.get("reason") != ORPHAN]
     kept.sort(key=lambda row: row.attributes["proposal"])
     assert [row.attributes["proposal"] for row in kept] == list(range(len(kept)))
@@ -155,12 +189,16 @@ def test_the_same_seed_proposes_the_same_and_another_seed_others(evaluators, str
     assert sum(spec_id in others for spec_id, _, _ in runs[0]) < 10
 
 
-def test_a_search_killed_in_the_midst_of_trials_proposes_what_an_unbroken_one_does(tmp_path, evaluators, strategy):
+def test_a_search_killed_in_the_midst_of_trials_proposes_what_an_unbroken_one_does(
+    tmp_path, evaluators, strategy
+):
     unbroken, expected = run(in_memory(), f"{evaluators}:moody", strategy, trials=40)
     path = tmp_path / "study.db"
     for spared in (0, 12, 21):
         with pytest.raises(Killed):
-            run_on_disk(path, f"{evaluators}:moody", strategy, trials=40, executor=KilledExecutor(spared))
+            run_on_disk(
+                path, f"{evaluators}:moody", strategy, trials=40, executor=KilledExecutor(spared)
+            )
     resumed, rows = run_on_disk(path, f"{evaluators}:moody", strategy, trials=40)
     assert rows == expected
     assert [trial.spec for trial in resumed.trials] == [trial.spec for trial in unbroken.trials]
@@ -199,19 +237,34 @@ print(json.dumps(told))
 
 
 def test_another_process_carries_on_as_this_one_would(tmp_path, evaluators):
-    """What a strategy keeps in memory for speed must not be what it knows. All strategies in one test: a start takes long."""
+    """What a strategy keeps in memory for speed must not be what it knows. All strategies in one
+    test: a start takes long.
+    """
     records, expected = {}, {}
     for name in STRATEGIES:
         study = optuna.create_study(direction="maximize")
         expected[name] = run(Ledger(study), f"{evaluators}:moody", name, trials=34)[1]
         records[name] = [
-            {"state": trial.state.name, "params": trial.params, "value": trial.value, "user_attrs": trial.user_attrs}
+            {
+                "state": trial.state.name,
+                "params": trial.params,
+                "value": trial.value,
+                "user_attrs": trial.user_attrs,
+            }
             for trial in study.trials[:27]
         ]
-    names = {"tests": str(Path(__file__).parent), "evaluators": str(tmp_path), "evaluator": f"{evaluators}:moody"}
+    names = {
+        "tests": str(Path(__file__).parent),
+        "evaluators": str(tmp_path),
+        "evaluator": f"{evaluators}:moody",
+    }
     command = [sys.executable, "-c", CARRY_ON.format(**names)]
-    told = subprocess.run(command, input=json.dumps(records), capture_output=True, text=True, check=True)
-    assert {name: [tuple(row) for row in rows] for name, rows in json.loads(told.stdout).items()} == expected
+    told = subprocess.run(
+        command, input=json.dumps(records), capture_output=True, text=True, check=True
+    )
+    assert {
+        name: [tuple(row) for row in rows] for name, rows in json.loads(told.stdout).items()
+    } == expected
 
 
 def test_a_budget_that_grew_carries_on_as_if_it_had_been_so_from_the_start(evaluators, strategy):
@@ -224,19 +277,25 @@ def test_a_budget_that_grew_carries_on_as_if_it_had_been_so_from_the_start(evalu
 def test_a_spent_budget_starts_nothing(evaluators, strategy):
     ledger = in_memory()
     _, first = run(ledger, f"{evaluators}:smooth", strategy, trials=5)
-    result, again = run(ledger, f"{evaluators}:smooth", strategy, trials=5, executor=KilledExecutor(0))
+    result, again = run(
+        ledger, f"{evaluators}:smooth", strategy, trials=5, executor=KilledExecutor(0)
+    )
     assert again == first
     assert (len(result.trials), result.exhausted) == (5, False)
 
 
-def test_a_space_smaller_than_the_budget_gives_each_network_once_and_is_exhausted(evaluators, strategy):
+def test_a_space_smaller_than_the_budget_gives_each_network_once_and_is_exhausted(
+    evaluators, strategy
+):
     ledger = in_memory()
     result, rows = run(ledger, f"{evaluators}:moody", strategy, space=TWELVE, trials=50)
     every = {TWELVE.decode(choices).spec_id for choices in TWELVE.enumerate()}
     assert result.exhausted
     assert len(rows) == len(every) == 12
     assert {spec_id for spec_id, _, _ in rows} == every
-    resumed, again = run(ledger, f"{evaluators}:moody", strategy, space=TWELVE, trials=50, executor=KilledExecutor(0))
+    resumed, again = run(
+        ledger, f"{evaluators}:moody", strategy, space=TWELVE, trials=50, executor=KilledExecutor(0)
+    )
     assert resumed.exhausted
     assert again == rows
 
@@ -254,7 +313,9 @@ def test_a_network_of_many_names_is_trained_once_and_every_network_is_found(eval
 
 
 def test_a_space_of_one_network_gives_it_and_is_exhausted(evaluators, strategy):
-    space = SearchSpace("one", TINY.base, (Decision("stages.0.kernel", (5,)), Decision("stages.2.depth", (2,))))
+    space = SearchSpace(
+        "one", TINY.base, (Decision("stages.0.kernel", (5,)), Decision("stages.2.depth", (2,)))
+    )
     result, rows = run(in_memory(), f"{evaluators}:smooth", strategy, space=space, trials=3)
     assert (len(rows), result.exhausted) == (1, True)
 
@@ -276,7 +337,8 @@ def test_no_network_is_trained_twice_and_failures_are_lived_with(evaluators, str
 
 
 def test_a_narrow_gate_is_never_left_and_still_yields_every_trial(evaluators, strategy):
-    # A thousandth of the space, about 370 of its networks, lies between; what is searched is replayed here too.
+    # A thousandth of the space, about 370 of its networks, lies between; what is searched is
+    # replayed here too.
     gate = {"min_flops": 475_000.0, "max_flops": 475_600.0}
     result, rows = run(in_memory(), f"{evaluators}:smooth", strategy, trials=5, **gate)
     assert len(result.trials) == len({spec_id for spec_id, _, _ in rows}) == 5
@@ -303,7 +365,9 @@ def test_nothing_outside_a_gate_is_ever_handed_to_an_executor(evaluators, strate
             super().submit(job, listener)
 
     gate = {"min_flops": 300_000.0, "max_flops": 400_000.0}
-    result, _ = run(in_memory(), f"{evaluators}:smooth", strategy, trials=30, executor=Watching(1), **gate)
+    result, _ = run(
+        in_memory(), f"{evaluators}:smooth", strategy, trials=30, executor=Watching(1), **gate
+    )
     assert len(result.trials) == 30
 
 
@@ -322,20 +386,33 @@ def test_several_workers_spend_the_budget_on_distinct_networks(evaluators, strat
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3, 8])
-def test_however_many_trials_are_under_way_and_in_whatever_order_they_end_none_is_repeated(evaluators, strategy, workers):
+def test_however_many_trials_are_under_way_and_in_whatever_order_they_end_none_is_repeated(
+    evaluators, strategy, workers
+):
     runs = [
-        run(in_memory(), f"{evaluators}:moody", strategy, trials=45, executor=DisorderlyExecutor(workers)) for _ in range(2)
+        run(
+            in_memory(),
+            f"{evaluators}:moody",
+            strategy,
+            trials=45,
+            executor=DisorderlyExecutor(workers),
+        )
+        for _ in range(2)
     ]
     assert runs[0][1] == runs[1][1]
     assert len({spec_id for spec_id, _, _ in runs[0][1]}) == 45
     executor = DisorderlyExecutor(workers)
-    result, rows = run(in_memory(), f"{evaluators}:moody", strategy, space=SKIPS, trials=64, executor=executor)
+    result, rows = run(
+        in_memory(), f"{evaluators}:moody", strategy, space=SKIPS, trials=64, executor=executor
+    )
     assert (len({spec_id for spec_id, _, _ in rows}), len(rows), result.exhausted) == (25, 25, True)
 
 
 def test_several_workers_exhaust_a_small_space(evaluators, strategy):
     executor = EXECUTORS["processes"](2)
-    result, rows = run(in_memory(), f"{evaluators}:moody", strategy, space=TWELVE, trials=50, executor=executor)
+    result, rows = run(
+        in_memory(), f"{evaluators}:moody", strategy, space=TWELVE, trials=50, executor=executor
+    )
     assert result.exhausted
     assert len({spec_id for spec_id, _, _ in rows}) == len(rows) == 12
 
@@ -359,9 +436,18 @@ def test_a_record_of_another_space_is_refused(evaluators, strategy):
     ledger = in_memory()
     run(ledger, f"{evaluators}:smooth", strategy, trials=3)
     first = TINY.decisions[0]
-    wider = replace(TINY, decisions=(replace(first, values=(*first.values, max(first.values) + 2)), *TINY.decisions[1:]))
+    wider = replace(
+        TINY,
+        decisions=(
+            replace(first, values=(*first.values, max(first.values) + 2)),
+            *TINY.decisions[1:],
+        ),
+    )
     for other in (TWELVE, wider, TINY.fitted(channels=1, classes=7)):
-        with pytest.raises(InputError, match=r"search\.space: .* has changed since the run began; put the old space back"):
+        with pytest.raises(
+            InputError,
+            match=r"search\.space: .* has changed since the run began; put the old space back",
+        ):
             run(ledger, f"{evaluators}:smooth", strategy, trials=5, space=other)
     assert len(ledger.rows()) == 3
 
@@ -384,7 +470,9 @@ def test_a_strategy_that_cannot_look_for_a_front_is_refused_with_those_that_can(
     monkeypatch.setitem(STRATEGIES, "single", STRATEGIES["random"])
     require_strategy("single", pareto=False)
     able = "predictor, random, tpe, evolution, nsga2"
-    with pytest.raises(InputError, match=rf"search\.strategy: single .*search\.reward: pareto.*{able} can"):
+    with pytest.raises(
+        InputError, match=rf"search\.strategy: single .*search\.reward: pareto.*{able} can"
+    ):
         require_strategy("single", pareto=True)
     for able in FOR_FRONTS:
         require_strategy(able, pareto=True)
@@ -398,14 +486,25 @@ def test_progress_is_told_from_what_is_recorded_to_the_whole_budget(evaluators, 
 
 
 @pytest.mark.parametrize("learner", LEARNERS)
-def test_a_strategy_that_learns_proposes_better_networks_later_than_random_ones(evaluators, learner):
-    drawn, learned = (run(in_memory(), f"{evaluators}:smooth", name, trials=90)[1] for name in ("random", learner))
-    assert statistics.mean(value for _, value, _ in learned[-20:]) > statistics.mean(value for _, value, _ in drawn) + 0.02
+def test_a_strategy_that_learns_proposes_better_networks_later_than_random_ones(
+    evaluators, learner
+):
+    drawn, learned = (
+        run(in_memory(), f"{evaluators}:smooth", name, trials=90)[1] for name in ("random", learner)
+    )
+    assert (
+        statistics.mean(value for _, value, _ in learned[-20:])
+        > statistics.mean(value for _, value, _ in drawn) + 0.02
+    )
 
 
 @pytest.mark.parametrize("learner", LEARNERS)
-def test_what_a_strategy_wants_but_knows_is_looked_for_beside_it_without_many_asks(evaluators, learner):
-    """A converged strategy proposes the known again and again; each ask of TPE costs more than a neighbour's price."""
+def test_what_a_strategy_wants_but_knows_is_looked_for_beside_it_without_many_asks(
+    evaluators, learner
+):
+    """A converged strategy proposes the known again and again; each ask of TPE costs more than a
+    neighbour's price.
+    """
     space = SearchSpace("some", TINY.base, TINY.decisions[:6])
     _, rows = run(in_memory(), f"{evaluators}:smooth", learner, space=space, trials=space.size // 2)
     refused = [count for _, _, count in rows]
@@ -420,7 +519,9 @@ def memory() -> int:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("where", "trials"), [("memory", 600), ("disk", 200)])
-def test_trials_cost_the_driver_little_and_no_more_than_their_number_explains(tmp_path, evaluators, strategy, where, trials):
+def test_trials_cost_the_driver_little_and_no_more_than_their_number_explains(
+    tmp_path, evaluators, strategy, where, trials
+):
     clock, grown, files = [], [], []
 
     def told(done, total, text):
@@ -430,12 +531,18 @@ def test_trials_cost_the_driver_little_and_no_more_than_their_number_explains(tm
             files.append(len(list(Path("/proc/self/fd").iterdir())))
 
     on = in_memory() if where == "memory" else tmp_path / "study.db"
-    result, _ = (run if where == "memory" else run_on_disk)(on, f"{evaluators}:smooth", strategy, trials=trials, told=told)
+    result, _ = (run if where == "memory" else run_on_disk)(
+        on, f"{evaluators}:smooth", strategy, trials=trials, told=told
+    )
     seconds = [later - earlier for earlier, later in pairwise(clock)]
     assert len(result.trials) == trials
     assert statistics.mean(seconds) < 0.2  # 2% of a trial of ten seconds
-    # TPE looks at all of its history, so its time may grow as that does (from about 100 trials to 7/8 of all), but no faster.
+    # TPE looks at all of its history, so its time may grow as that does (from about 100 trials to
+    # 7/8 of all), but no faster.
     history = trials * 7 / 8 / 100
-    assert statistics.median(seconds[-trials // 4 :]) < history * statistics.median(seconds[50:150]) + 0.02
+    assert (
+        statistics.median(seconds[-trials // 4 :])
+        < history * statistics.median(seconds[50:150]) + 0.02
+    )
     assert grown[1] - grown[0] < 60e6
     assert files[1] <= files[0] + 1

@@ -29,7 +29,10 @@ def task(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
 
     def make(name, accuracy):
-        function, payload = f"{module}:train", {"folder": str(tmp_path), "name": name, "accuracy": accuracy}
+        function, payload = (
+            f"{module}:train",
+            {"folder": str(tmp_path), "name": name, "accuracy": accuracy},
+        )
         return Task(Job(job_key(function, payload), function, payload), {"name": name})
 
     return make
@@ -46,7 +49,12 @@ def carry_out(tmp_path, tasks, *, executor="inline", slots=1):
     told = []
     with ledger_of(tmp_path) as ledger, closing(EXECUTORS[executor](slots)) as made:
         outcomes = run_batch(
-            tasks, ledger, made, notify=lambda done, total, task, outcome: told.append((done, total, task.attributes["name"]))
+            tasks,
+            ledger,
+            made,
+            notify=lambda done, total, task, outcome: told.append(
+                (done, total, task.attributes["name"])
+            ),
         )
         return outcomes, told, ledger.rows()
 
@@ -61,7 +69,9 @@ def test_every_task_is_run_once_and_recorded(tmp_path, task, executor, slots):
     tasks = [task(name, accuracy) for name, accuracy in (("a", 0.1), ("b", 0.2), ("c", 0.3))]
     outcomes, told, rows = carry_out(tmp_path, tasks, executor=executor, slots=slots)
     assert runs(tmp_path) == {"a": 1, "b": 1, "c": 1}
-    assert [outcomes[one.job.key] for one in tasks] == [Outcome(Measurement(value, images=10)) for value in (0.1, 0.2, 0.3)]
+    assert [outcomes[one.job.key] for one in tasks] == [
+        Outcome(Measurement(value, images=10)) for value in (0.1, 0.2, 0.3)
+    ]
     assert [(done, total) for done, total, _ in told] == [(1, 3), (2, 3), (3, 3)]
     assert {row.attributes["name"]: row.value for row in rows} == {"a": 0.1, "b": 0.2, "c": 0.3}
 
@@ -101,15 +111,24 @@ def test_a_task_that_a_kill_interrupted_is_run_again_under_its_key(tmp_path, tas
     with ledger_of(tmp_path) as ledger:
         ledger.begin({}, {}, key=one.job.key, **one.attributes)
     outcomes, _, rows = carry_out(tmp_path, [one, other])
-    assert {key: outcome.measurement.accuracy for key, outcome in outcomes.items()} == {one.job.key: 0.1, other.job.key: 0.2}
-    assert [(row.attributes["name"], row.done) for row in rows] == [("a", False), ("a", True), ("b", True)]
+    assert {key: outcome.measurement.accuracy for key, outcome in outcomes.items()} == {
+        one.job.key: 0.1,
+        other.job.key: 0.2,
+    }
+    assert [(row.attributes["name"], row.done) for row in rows] == [
+        ("a", False),
+        ("a", True),
+        ("b", True),
+    ]
     assert runs(tmp_path) == {"a": 1, "b": 1}
     carry_out(tmp_path, [one, other])
     assert runs(tmp_path) == {"a": 1, "b": 1}
 
 
 def test_tasks_of_one_key_are_run_once(tmp_path, task):
-    outcomes, told, rows = carry_out(tmp_path, [task("a", 0.1), task("a", 0.1)], executor="processes", slots=2)
+    outcomes, told, rows = carry_out(
+        tmp_path, [task("a", 0.1), task("a", 0.1)], executor="processes", slots=2
+    )
     assert runs(tmp_path) == {"a": 1}
     assert len(outcomes) == len(rows) == 1
     assert told == [(1, 1, "a")]
@@ -134,7 +153,12 @@ def test_an_empty_list_does_nothing(tmp_path):
 )
 def test_a_value_that_is_no_measurement_is_a_failure_with_the_reason(tmp_path, value, reason):
     with ledger_of(tmp_path) as ledger:
-        outcome = record(ledger, ledger.begin({}, {}), Result("key", value), value=lambda measurement: measurement.accuracy)
+        outcome = record(
+            ledger,
+            ledger.begin({}, {}),
+            Result("key", value),
+            value=lambda measurement: measurement.accuracy,
+        )
         (row,) = ledger.rows()
     assert outcome.measurement is None
     assert outcome.reason.startswith("the evaluator gave no measurement: ")
@@ -144,7 +168,12 @@ def test_a_value_that_is_no_measurement_is_a_failure_with_the_reason(tmp_path, v
 
 def test_a_reward_that_is_not_finite_is_a_failure(tmp_path):
     with ledger_of(tmp_path) as ledger:
-        outcome = record(ledger, ledger.begin({}, {}), Result("key", {"accuracy": 0.5}), value=lambda _: float("inf"))
+        outcome = record(
+            ledger,
+            ledger.begin({}, {}),
+            Result("key", {"accuracy": 0.5}),
+            value=lambda _: float("inf"),
+        )
         (row,) = ledger.rows()
     assert outcome.measurement is None
     assert (row.done, row.value) == (False, None)
@@ -152,7 +181,12 @@ def test_a_reward_that_is_not_finite_is_a_failure(tmp_path):
 
 def test_a_key_depends_on_function_and_payload_but_not_on_order():
     assert job_key("m:f", {"a": 1, "b": 2}) == job_key("m:f", {"b": 2, "a": 1})
-    keys = {job_key("m:f", {"a": 1}), job_key("m:g", {"a": 1}), job_key("m:f", {"a": 2}), job_key("m:f", {"a": "1"})}
+    keys = {
+        job_key("m:f", {"a": 1}),
+        job_key("m:g", {"a": 1}),
+        job_key("m:f", {"a": 2}),
+        job_key("m:f", {"a": "1"}),
+    }
     assert len(keys) == 4
 
 
@@ -161,5 +195,10 @@ def test_a_full_disk_in_a_worker_fails_no_trial(tmp_path):
         ledger = store.ledger("search")
         number = ledger.begin({}, {}, key="a")
         with pytest.raises(DiskError, match="free space"):
-            record(ledger, number, Result("a", None, "OSError: [Errno 28] No space left on device: 'w'"), value=lambda m: 0.0)
+            record(
+                ledger,
+                number,
+                Result("a", None, "OSError: [Errno 28] No space left on device: 'w'"),
+                value=lambda m: 0.0,
+            )
         assert not ledger.rows()[number].state.is_finished()

@@ -26,22 +26,38 @@ def config(text: str) -> Config:
     ("text", "message"),
     [
         ("search: {trails: 3}", "search.trails: unknown key; did you mean `trials`?"),
-        ("search: {recipe: {epoch: 3}}", "search.recipe.epoch: unknown key; did you mean `epochs`?"),
+        (
+            "search: {recipe: {epoch: 3}}",
+            "search.recipe.epoch: unknown key; did you mean `epochs`?",
+        ),
         ("serach: {}", "serach: unknown key; did you mean `search`?"),
-        ("zzzz: 1", "zzzz: unknown key; known keys: version, name, run, data, search, scaling, validation"),
+        (
+            "zzzz: 1",
+            "zzzz: unknown key; known keys: version, name, run, data, search, scaling, validation",
+        ),
         (
             "run: {integer: 3}",
-            "run.integer: unknown key; known keys: seed, device, workers, threads, trials_per_gpu, deterministic, executor, "
+            "run.integer: unknown key; known keys: seed, device, workers, threads, "
+            "trials_per_gpu, deterministic, executor, "
             "storage, trial_minutes, snapshot_minutes, "
             "retries, retry",
         ),
-        ("1: 2", "1: unknown key; known keys: version, name, run, data, search, scaling, validation"),
+        (
+            "1: 2",
+            "1: unknown key; known keys: version, name, run, data, search, scaling, validation",
+        ),
         ("run: {workers: x}", "run.workers: 'x' should be a valid integer or 'auto'"),
         ("run: {workers: true}", "run.workers: True should be a valid integer or 'auto'"),
         ("run: {workers: 0}", "run.workers: 0 is not from 1 to 256, nor auto"),
         ("run: {workers: 257}", "run.workers: 257 is not from 1 to 256, nor auto"),
-        ("run: {executor: thread}", "run.executor: 'thread' should be 'processes', 'inline' or 'ray'"),
-        ("run: {device: gpu}", "run.device: 'gpu' is none of auto, cpu, cuda, cuda:0 (or another number), mps"),
+        (
+            "run: {executor: thread}",
+            "run.executor: 'thread' should be 'processes', 'inline' or 'ray'",
+        ),
+        (
+            "run: {device: gpu}",
+            "run.device: 'gpu' is none of auto, cpu, cuda, cuda:0 (or another number), mps",
+        ),
         ("run: {seed: -1}", "run.seed: -1 should be greater than or equal to 0"),
         ("run: {seed: 99999999999}", "run.seed: 99999999999 should be less than 4294967296"),
         ("run: {trial_minutes: 0}", "run.trial_minutes: 0 should be greater than 0"),
@@ -49,9 +65,18 @@ def config(text: str) -> Config:
         ("run: []", "run: [] is not a section of keys"),
         ("run:", "run: None is not a section of keys"),
         ("search: {recipe: 3}", "search.recipe: 3 is not a section of keys"),
-        ("search: {recipe: {epochs: 0}}", "search.recipe.epochs: 0 should be greater than or equal to 1"),
-        ("search: {recipe: {learning_rate: 0}}", "search.recipe.learning_rate: 0 should be greater than 0"),
-        ("search: {recipe: {learning_rate: -1e-3}}", "search.recipe.learning_rate: -0.001 should be greater than 0"),
+        (
+            "search: {recipe: {epochs: 0}}",
+            "search.recipe.epochs: 0 should be greater than or equal to 1",
+        ),
+        (
+            "search: {recipe: {learning_rate: 0}}",
+            "search.recipe.learning_rate: 0 should be greater than 0",
+        ),
+        (
+            "search: {recipe: {learning_rate: -1e-3}}",
+            "search.recipe.learning_rate: -0.001 should be greater than 0",
+        ),
         ("search: {trials: -1}", "search.trials: -1 should be greater than or equal to 1"),
         ("search: {trials: .inf}", "search.trials: inf should be a valid integer"),
         ("search: {trials: .nan}", "search.trials: nan should be a valid integer"),
@@ -61,31 +86,45 @@ def config(text: str) -> Config:
         ("search: {trials: 010}", "search.trials: '010' should be a valid integer"),
         ("search: {target: .nan}", "search.target: nan is not a finite number"),
         ("search: {weight: 0.1}", "search.weight: 0.1 should be less than or equal to 0 or 'auto'"),
-        ("search: {reward: sfot}", "search.reward: 'sfot' should be 'soft', 'hard', 'absolute' or 'pareto'"),
-        ("search: {min_flops: 2e6, max_flops: 1e6}", "search.min_flops: 2e+06 is above max_flops 1e+06; swap or widen them"),
+        (
+            "search: {reward: sfot}",
+            "search.reward: 'sfot' should be 'soft', 'hard', 'absolute' or 'pareto'",
+        ),
+        (
+            "search: {min_flops: 2e6, max_flops: 1e6}",
+            "search.min_flops: 2e+06 is above max_flops 1e+06; swap or widen them",
+        ),
         (
             "scaling: {alpha: [0.5, 1]}",
-            "scaling.alpha.0: 0.5 is below 1: compound scaling only enlarges the baseline (arXiv:1905.11946, eq. 3); "
+            "scaling.alpha.0: 0.5 is below 1: compound scaling only enlarges the baseline "
+            "(arXiv:1905.11946, eq. 3); "
             "begin at 1.0",
         ),
         (
             "scaling: {gamma: [1.0, 12.0]}",
-            "scaling.gamma.1: 12.0 is above 10: a grid is of small steps, phi makes the large ones; write at most 10.0",
+            "scaling.gamma.1: 12.0 is above 10: a grid is of small steps, phi makes the large "
+            "ones; write at most 10.0",
         ),
         (
             "scaling: {step: 0.6}",
-            "scaling.step: 0.6 is larger than beta's range [1, 1.5], so only 1 is tried; lower it, or write beta: [1, 1] to "
+            "scaling.step: 0.6 is larger than beta's range [1, 1.5], so only 1 is tried; lower "
+            "it, or write beta: [1, 1] to "
             "leave the dimension alone",
         ),
         (
             "scaling: {constraint: nominal, step: [0.1, 0.1, 0.6]}",
-            "scaling.step: 0.6 is larger than gamma's range [1, 1.5], so only 1 is tried; lower it, or write gamma: [1, 1] to "
+            "scaling.step: 0.6 is larger than gamma's range [1, 1.5], so only 1 is tried; lower "
+            "it, or write gamma: [1, 1] to "
             "leave the dimension alone",
         ),
-        ("scaling: {step: 0}", "scaling.step: 0 should be greater than or equal to 0.001 or a valid list"),
+        (
+            "scaling: {step: 0}",
+            "scaling.step: 0 should be greater than or equal to 0.001 or a valid list",
+        ),
         (
             "scaling: {step: [0.1, 0.1]}",
-            "scaling.step: [0.1, 0.1] should be a valid number or have at least 3 items after validation, not 2",
+            "scaling.step: [0.1, 0.1] should be a valid number or have at least 3 items after "
+            "validation, not 2",
         ),
         (
             "scaling: {constraint: nominal, tolerance: 0.1}",
@@ -97,52 +136,73 @@ def config(text: str) -> Config:
         ),
         ("scaling: {alpha: [1, x]}", "scaling.alpha.1: 'x' should be a valid number"),
         ("scaling: {alpha: [2, 1]}", "scaling.alpha: [2, 1] falls; write the smaller bound first"),
-        ("scaling: {alpha: [1]}", "scaling.alpha: [1] should have at least 2 items after validation, not 1"),
+        (
+            "scaling: {alpha: [1]}",
+            "scaling.alpha: [1] should have at least 2 items after validation, not 1",
+        ),
         ("scaling: {alpha: 1}", "scaling.alpha: 1 should be a valid list"),
-        ("scaling: {phi: [1, 1]}", "scaling.phi: [1.0, 1.0] does not rise strictly; write each once, the smallest first"),
-        ("scaling: {phi: []}", "scaling.phi: [] should have at least 1 item after validation, not 0"),
+        (
+            "scaling: {phi: [1, 1]}",
+            "scaling.phi: [1.0, 1.0] does not rise strictly; write each once, the smallest first",
+        ),
+        (
+            "scaling: {phi: []}",
+            "scaling.phi: [] should have at least 1 item after validation, not 0",
+        ),
         (
             "scaling: {coefficients: [1.2, 1.1]}",
-            "scaling.coefficients: [1.2, 1.1] is none of the ways to give coefficients; write three numbers, [alpha, beta, "
+            "scaling.coefficients: [1.2, 1.1] is none of the ways to give coefficients; write "
+            "three numbers, [alpha, beta, "
             "gamma], or the path of another run or of its coefficients.yaml",
         ),
         (
             "scaling: {coefficients: [1.2, 0.9, 1.1]}",
-            "scaling.coefficients: [1.2, 0.9, 1.1] has 0.9, below 1: compound scaling only enlarges (arXiv:1905.11946, eq. 3); "
+            "scaling.coefficients: [1.2, 0.9, 1.1] has 0.9, below 1: compound scaling only "
+            "enlarges (arXiv:1905.11946, eq. 3); "
             "1 or more",
         ),
         (
             "scaling: {coefficients: [1, 1, 10.5]}",
-            "scaling.coefficients: [1, 1, 10.5] has 10.5, above 10: phi makes the large steps; write at most 10",
+            "scaling.coefficients: [1, 1, 10.5] has 10.5, above 10: phi makes the large steps; "
+            "write at most 10",
         ),
         (
             "scaling: {coefficients: [1, .inf, 2]}",
-            "scaling.coefficients: [1, inf, 2] has inf, which is not a finite number; write three numbers, [alpha, beta, "
+            "scaling.coefficients: [1, inf, 2] has inf, which is not a finite number; write three "
+            "numbers, [alpha, beta, "
             "gamma], or the path of another run or of its coefficients.yaml",
         ),
         (
             "scaling: {coefficients: [1, 1.1, true]}",
-            "scaling.coefficients: [1, 1.1, True] has True, which is not a finite number; write three numbers, [alpha, beta, "
+            "scaling.coefficients: [1, 1.1, True] has True, which is not a finite number; write "
+            "three numbers, [alpha, beta, "
             "gamma], or the path of another run or of its coefficients.yaml",
         ),
         (
             "scaling: {coefficients: [1, 1, 1]}",
-            "scaling.coefficients: [1, 1, 1] scales nothing: every phi would mean the baseline; write at least one number "
+            "scaling.coefficients: [1, 1, 1] scales nothing: every phi would mean the baseline; "
+            "write at least one number "
             "above 1",
         ),
         (
             "scaling: {coefficients: ' '}",
-            "scaling.coefficients: ' ' is none of the ways to give coefficients; write three numbers, [alpha, beta, gamma], "
+            "scaling.coefficients: ' ' is none of the ways to give coefficients; write three "
+            "numbers, [alpha, beta, gamma], "
             "or the path of another run or of its coefficients.yaml",
         ),
-        ("scaling: {coefficients: {alpha: 1}}", "scaling.coefficients: {'alpha': 1} should be a valid list or a valid string"),
+        (
+            "scaling: {coefficients: {alpha: 1}}",
+            "scaling.coefficients: {'alpha': 1} should be a valid list or a valid string",
+        ),
         (
             "validation: {controls: [depth, paper, depth]}",
-            "validation.controls: ['depth', 'paper', 'depth'] has 'depth' twice; write each control once",
+            "validation.controls: ['depth', 'paper', 'depth'] has 'depth' twice; write each "
+            "control once",
         ),
         (
             "validation: {controls: ['']}",
-            "validation.controls: [''] has an empty name; leave it out, or name depth, width, resolution, paper, a network or "
+            "validation.controls: [''] has an empty name; leave it out, or name depth, width, "
+            "resolution, paper, a network or "
             "a run",
         ),
         ("validation: {controls: depth}", "validation.controls: 'depth' should be a valid list"),
@@ -164,7 +224,10 @@ def test_a_mistake_is_told_with_path_value_and_remedy(text, message):
     [
         ("{source: d, flip: 3}", "data.flip: 3 should be a valid boolean or 'auto'"),
         ("{source: d, side: x}", "data.side: 'x' should be a valid integer"),
-        ("{source: d, validation_fraction: 0}", "data.validation_fraction: 0 should be greater than 0"),
+        (
+            "{source: d, validation_fraction: 0}",
+            "data.validation_fraction: 0 should be greater than 0",
+        ),
         ("{source: d, test_fraction: 1}", "data.test_fraction: 1 should be less than 1"),
         ("{source: 3}", "data.source: 3 should be a valid string"),
         ("{source: ''}", "data.source: '' should have at least 1 character"),
@@ -178,7 +241,11 @@ def test_a_mistake_in_the_data_section_is_told_alike(data, message):
 
 
 def test_coefficients_may_be_numbers_or_a_path_beside_the_settings_of_the_search():
-    assert config("scaling: {coefficients: [1, 1.1, 1.15], members: 4}").scaling.coefficients == [1.0, 1.1, 1.15]
+    assert config("scaling: {coefficients: [1, 1.1, 1.15], members: 4}").scaling.coefficients == [
+        1.0,
+        1.1,
+        1.15,
+    ]
     assert config("scaling: {coefficients: runs/a}").scaling.coefficients == "runs/a"
     assert config("validation: {controls: []}").validation.controls == []
 
@@ -187,14 +254,17 @@ def test_every_mistake_is_a_line_of_its_own():
     with pytest.raises(InputError) as caught:
         config_from_text("data: {sorce: x}\nsearch: {trials: 0}", where="c.yaml")
     assert str(caught.value).splitlines() == [
-        "c.yaml: data.source: missing; digits, a path (class folders, Parquet, an .npz), hf:NAME or torchvision:NAME[:ROOT]",
+        "c.yaml: data.source: missing; digits, a path (class folders, Parquet, an .npz), hf:NAME "
+        "or torchvision:NAME[:ROOT]",
         "c.yaml: data.sorce: unknown key; did you mean `source`?",
         "c.yaml: search.trials: 0 should be greater than or equal to 1",
     ]
 
 
 def test_a_missing_data_section_says_what_to_write():
-    with pytest.raises(InputError, match=r"data: missing; a configuration needs at least `data: {source: ...}`"):
+    with pytest.raises(
+        InputError, match=r"data: missing; a configuration needs at least `data: {source: ...}`"
+    ):
         config_from_text("name: x", where="c.yaml")
 
 
@@ -278,7 +348,9 @@ def test_a_configuration_file_with_a_byte_order_mark_is_read(tmp_path):
 
 
 def test_overriding_sets_dotted_paths_and_checks_anew():
-    assert merged(WHOLE.model_dump(), {"search.recipe.epochs": 3}, where="x").search.recipe.epochs == 3
+    assert (
+        merged(WHOLE.model_dump(), {"search.recipe.epochs": 3}, where="x").search.recipe.epochs == 3
+    )
     with pytest.raises(InputError, match=r"^--set: search\.recipe\.epochs: 0 should be"):
         merged(WHOLE.model_dump(), {"search.recipe.epochs": 0}, where="--set")
 
@@ -343,8 +415,14 @@ def test_what_decides_results_may_not_change(change):
 
 
 def test_every_difference_is_listed():
-    with pytest.raises(InputError, match=r"run\.seed was 0 and is now 1; data\.source was 'digits' and is now 'x'"):
-        check_growth(WHOLE, merged(WHOLE.model_dump(), {"run.seed": 1, "data.source": "x"}, where="x"), where="resume")
+    with pytest.raises(
+        InputError, match=r"run\.seed was 0 and is now 1; data\.source was 'digits' and is now 'x'"
+    ):
+        check_growth(
+            WHOLE,
+            merged(WHOLE.model_dump(), {"run.seed": 1, "data.source": "x"}, where="x"),
+            where="resume",
+        )
 
 
 def test_a_configuration_can_be_made_from_plain_data():

@@ -9,14 +9,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phinas.experiment.executors.interface import Conclusive
-from phinas.experiment.measurement import Measurement, decode_correct, encode_correct, wilson_interval
+from phinas.experiment.measurement import (
+    Measurement,
+    decode_correct,
+    encode_correct,
+    wilson_interval,
+)
 from phinas.experiment.seeds import seed_of
 
 
 # Newcombe (1998), "Two-sided confidence intervals for the single proportion", table I, method 3.
 @pytest.mark.parametrize(
     ("successes", "count", "low", "high"),
-    [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)],
+    [
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+    ],
 )
 def test_the_interval_equals_published_values(successes, count, low, high):
     assert wilson_interval(successes / count, count) == pytest.approx((low, high), abs=5e-5)
@@ -34,7 +44,10 @@ def test_no_images_say_nothing():
 
 
 def test_more_images_make_a_narrower_interval():
-    widths = [high - low for low, high in (Measurement(0.9, images=count).interval() for count in (10, 100, 1000))]
+    widths = [
+        high - low
+        for low, high in (Measurement(0.9, images=count).interval() for count in (10, 100, 1000))
+    ]
     assert widths == sorted(widths, reverse=True)
 
 
@@ -52,7 +65,9 @@ def test_a_measurement_with_a_field_that_is_not_finite_is_refused(field, value):
 
 
 def test_a_measurement_comes_back_equal_through_json():
-    one = Measurement(1 / 3, split="test", images=7, loss=0.1, seed=2**32 - 1, curve=(0.1, 1 / 3), device="cpu")
+    one = Measurement(
+        1 / 3, split="test", images=7, loss=0.1, seed=2**32 - 1, curve=(0.1, 1 / 3), device="cpu"
+    )
     assert Measurement.from_dict(json.loads(json.dumps(one.to_dict(), allow_nan=False))) == one
 
 
@@ -110,7 +125,10 @@ def test_seeds_are_the_same_everywhere():
 
 def test_seeds_differ_by_run_purpose_and_index():
     seeds = {
-        seed_of(run, purpose, *index) for run in (0, 1) for purpose in ("init", "data") for index in ((), (0,), (1,), (0, 1))
+        seed_of(run, purpose, *index)
+        for run in (0, 1)
+        for purpose in ("init", "data")
+        for index in ((), (0,), (1,), (0, 1))
     }
     assert len(seeds) == 16
 

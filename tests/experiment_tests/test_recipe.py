@@ -5,7 +5,9 @@ import pytest
 from phinas.experiment.errors import InputError
 from phinas.experiment.schema.config import RECIPES, Recipe, config_from_dict, merged
 
-NO_RECIPE = "is no recipe; write one of quick, proxy, validate, full, or options such as {epochs: 10}"
+NO_RECIPE = (
+    "is no recipe; write one of quick, proxy, validate, full, or options such as {epochs: 10}"
+)
 DATA = {"data": {"source": "digits"}}
 
 
@@ -27,7 +29,9 @@ def test_the_default_of_a_search_is_the_proxy_recipe():
 @pytest.mark.parametrize("order", [1, -1])
 def test_an_option_beside_a_name_changes_it_whichever_comes_first(order):
     options = [("search.recipe", "full"), ("search.recipe.epochs", 7)][::order]
-    assert merged(DATA, dict(options), where="options").search.recipe == Recipe(**RECIPES["full"][1] | {"epochs": 7})
+    assert merged(DATA, dict(options), where="options").search.recipe == Recipe(
+        **RECIPES["full"][1] | {"epochs": 7}
+    )
 
 
 @pytest.mark.parametrize(

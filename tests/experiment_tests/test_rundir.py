@@ -26,7 +26,9 @@ with RunDir(sys.argv[1]).locked():
 
 @contextmanager
 def held_by_another(path):
-    with subprocess.Popen([sys.executable, "-c", HOLDER, str(path)], stdout=subprocess.PIPE, text=True) as holder:
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(path)], stdout=subprocess.PIPE, text=True
+    ) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
         try:
@@ -131,14 +133,23 @@ def test_what_a_killed_start_left_is_cleared_and_nothing_else(tmp_path):
         holder.kill()
         holder.wait()
     (tmp_path / "data").mkdir()
-    for name in ("manifest.json", "study.db", "study.db-wal", "config.yaml.12.tmp", "data/steer.npz"):
+    for name in (
+        "manifest.json",
+        "study.db",
+        "study.db-wal",
+        "config.yaml.12.tmp",
+        "data/steer.npz",
+    ):
         (tmp_path / name).write_text("{}")
     run = RunDir(tmp_path)
     run.require_free()
     with run.locked():
         run.clear_leftovers()
         run.create("x", {})
-    assert {entry.name for entry in tmp_path.iterdir()} - {".lock"} == {"config.yaml", "manifest.json"}
+    assert {entry.name for entry in tmp_path.iterdir()} - {".lock"} == {
+        "config.yaml",
+        "manifest.json",
+    }
 
 
 def test_a_run_is_not_created_twice(tmp_path):
@@ -149,7 +160,9 @@ def test_a_run_is_not_created_twice(tmp_path):
     assert run.config.read_text() == "first"
 
 
-@pytest.mark.parametrize(("name", "what"), [("none", "does not exist"), (".", "is not a run directory")])
+@pytest.mark.parametrize(
+    ("name", "what"), [("none", "does not exist"), (".", "is not a run directory")]
+)
 def test_what_is_no_run_is_refused_with_the_way_to_start_one(tmp_path, name, what):
     with pytest.raises(InputError, match=f"{what}.*phinas run --out DIR"):
         RunDir(tmp_path / name).require()

@@ -80,7 +80,11 @@ def test_trials_are_numbered_in_the_order_of_their_beginning(ledger):
 
 
 def test_studies_of_one_run_number_their_trials_apart(store):
-    assert [store.ledger(name).begin({}, {}) for name in ("search", "scaling", "search")] == [0, 0, 1]
+    assert [store.ledger(name).begin({}, {}) for name in ("search", "scaling", "search")] == [
+        0,
+        0,
+        1,
+    ]
 
 
 def test_reading_a_study_that_is_not_there_makes_none(store):
@@ -104,7 +108,11 @@ def test_an_orphan_is_failed_and_begun_again_with_the_same_choices(ledger):
     (again,) = ledger.recover()
     first, second = ledger.rows()
     assert (first.state, first.attributes["reason"]) == (TrialState.FAIL, ORPHAN)
-    assert (second.state, second.params, second.number) == (TrialState.RUNNING, CHOICES, again.number)
+    assert (second.state, second.params, second.number) == (
+        TrialState.RUNNING,
+        CHOICES,
+        again.number,
+    )
     assert second.attributes["spec_id"] == again.attributes["spec_id"] == "abc"
 
 
@@ -126,7 +134,9 @@ def test_an_orphan_killed_between_value_and_measurement_is_begun_again(ledger):
 
 def test_an_orphan_whose_reason_was_written_is_failed_for_good(ledger):
     number = ledger.begin(CHOICES, DISTRIBUTIONS)
-    ledger._study._storage.set_trial_user_attr(ledger._trial_id(number), "reason", "its process died 3 times")
+    ledger._study._storage.set_trial_user_attr(
+        ledger._trial_id(number), "reason", "its process died 3 times"
+    )
     assert ledger.recover() == []
     (row,) = ledger.rows()
     assert (row.state, row.attributes["reason"]) == (TrialState.FAIL, "its process died 3 times")
@@ -134,7 +144,9 @@ def test_an_orphan_whose_reason_was_written_is_failed_for_good(ledger):
 
 def test_a_recovery_that_was_killed_half_way_doubles_no_trial(ledger):
     number = ledger.begin(CHOICES, DISTRIBUTIONS)
-    ledger.begin(CHOICES, DISTRIBUTIONS, replaces=number)  # as `recover` does before it fails the orphan
+    ledger.begin(
+        CHOICES, DISTRIBUTIONS, replaces=number
+    )  # as `recover` does before it fails the orphan
     assert len(ledger.recover()) == 1
     states = [row.state for row in ledger.rows()]
     assert states == [TrialState.FAIL, TrialState.FAIL, TrialState.RUNNING]
@@ -159,7 +171,18 @@ def test_every_connection_writes_ahead_and_syncs_normally(store):
 
 @pytest.mark.parametrize(
     "name",
-    ["a b%20", "100%", "what?mode=memory", "#1", "ü🎉", "new\nline", "{0}", "{SCHEMA_VERSION}", "it's \"q\\", "a&b=c:d@e"],
+    [
+        "a b%20",
+        "100%",
+        "what?mode=memory",
+        "#1",
+        "ü🎉",
+        "new\nline",
+        "{0}",
+        "{SCHEMA_VERSION}",
+        "it's \"q\\",
+        "a&b=c:d@e",
+    ],
 )
 def test_a_run_may_live_under_any_directory_name(tmp_path, name):
     folder = tmp_path / name
@@ -205,7 +228,9 @@ def _header_only(path):
 def test_a_file_that_is_no_record_is_refused_by_name_and_left_as_it_is(path, spoil):
     spoil(path)
     before = path.read_bytes()
-    with pytest.raises(StorageError, match=r"study\.db: .*; restore it from a copy, or start a new run directory"):
+    with pytest.raises(
+        StorageError, match=r"study\.db: .*; restore it from a copy, or start a new run directory"
+    ):
         open_store(path, url=None, new=False)
     assert path.read_bytes() == before
 
@@ -234,7 +259,9 @@ def test_a_bad_storage_url_is_refused(path, url):
 
 
 def test_a_driver_that_is_not_installed_is_named(path):
-    with pytest.raises(StorageError, match=r"the driver of this database is not installed .*oracledb"):
+    with pytest.raises(
+        StorageError, match=r"the driver of this database is not installed .*oracledb"
+    ):
         open_store(path, url="oracle+oracledb://user:secret@127.0.0.1/name", new=True)
 
 
@@ -248,7 +275,11 @@ def small_disk(tmp_path):
     """A file system of 512 KiB."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(folder)], capture_output=True, text=True)
+    made = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(folder)],
+        capture_output=True,
+        text=True,
+    )
     if made.returncode:
         pytest.skip(f"a small file system can't be mounted here: {made.stderr.strip()}")
     yield folder
@@ -256,7 +287,9 @@ def small_disk(tmp_path):
 
 
 def test_a_full_disk_is_a_disk_error_and_what_was_acknowledged_stays(small_disk, monkeypatch):
-    monkeypatch.setattr(time, "sleep", lambda _seconds: None)  # Optuna waits between its five attempts
+    monkeypatch.setattr(
+        time, "sleep", lambda _seconds: None
+    )  # Optuna waits between its five attempts
     path = small_disk / "study.db"
     acknowledged, message = 0, ""
     with opened(path, new=True) as store:

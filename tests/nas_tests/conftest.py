@@ -1,4 +1,6 @@
-"""Searches for single strategies: a study whose accuracies are a function of choices, without records and executors."""
+"""Searches for single strategies: a study whose accuracies are a function of choices, without
+records and executors.
+"""
 
 import optuna
 import pytest
@@ -17,13 +19,17 @@ TINY = load_space("tiny")
 
 
 class Field:
-    """A problem with known accuracies and a reward that is the accuracy, and what strategies do on it."""
+    """A problem with known accuracies and a reward that is the accuracy, and what strategies do on
+    it.
+    """
 
     def __init__(self, *, gate=None) -> None:
         self.problem = Problem(TINY, gate or Gate(), make_reward("soft", weight=0.0, target=1.0))
 
     def climb(self, name, accuracy, *, trials, seed=0):
-        """All choices that strategy `name` proposes one after another, each told its accuracy before the next."""
+        """All choices that strategy `name` proposes one after another, each told its accuracy
+        before the next.
+        """
         proposer = Proposer(self.problem, name, seed=seed, history=[])
         proposed = []
         for number in range(trials):
@@ -38,13 +44,23 @@ class Field:
         return cost(TINY.decode(choices)).flops
 
     def study(self, members):
-        """A study of choices with accuracies; a state in place of an accuracy for trials that have none."""
+        """A study of choices with accuracies; a state in place of an accuracy for trials that have
+        none.
+        """
         study = optuna.create_study(direction="maximize")
         distributions = distributions_of(self.problem.space)
         for choices, value in members:
-            state, value = (value, None) if isinstance(value, TrialState) else (TrialState.COMPLETE, value)
+            state, value = (
+                (value, None) if isinstance(value, TrialState) else (TrialState.COMPLETE, value)
+            )
             attributes = {} if value is None else {ACCURACY: value, COST: self.flops(choices)}
-            trial = create_trial(state=state, params=choices, distributions=distributions, value=value, user_attrs=attributes)
+            trial = create_trial(
+                state=state,
+                params=choices,
+                distributions=distributions,
+                value=value,
+                user_attrs=attributes,
+            )
             study.add_trial(trial)
         return study
 

@@ -1,6 +1,7 @@
 """Accel-NASBench as an evaluator: how well its surrogate does, what it keeps, and what it refuses.
 
-What needs the records is skipped where they are not; what needs a fit of them (half a minute) is slow.
+What needs the records is skipped where they are not; what needs a fit of them (half a minute) is
+slow.
 """
 
 import functools
@@ -16,17 +17,31 @@ from phinas.experiment.errors import InputError
 from phinas.experiment.executors.interface import resolve
 from phinas.experiment.schema.config import Recipe, SearchSection
 from phinas.nas.evaluators import accel_nasbench, make_evaluator
-from phinas.nas.evaluators.accel_nasbench import NOISE, AccelNasbenchEvaluator, Surrogate, read_records, surrogate
+from phinas.nas.evaluators.accel_nasbench import (
+    NOISE,
+    AccelNasbenchEvaluator,
+    Surrogate,
+    read_records,
+    surrogate,
+)
 from phinas.nas.evaluators.noise import NoisyEvaluator
 from phinas.nas.surrogate.gaussian_process import Hyperparameters
 from phinas.space.loading import load_space
 from phinas.space.presets import preset
 from phinas.space.search_spaces.search_space import Decision, SearchSpace
 
-ARCHIVE = Path(__file__).resolve().parents[3] / "shared" / "data" / "accel-nasbench" / "anb_dataset_jsons.tar.gz"
+ARCHIVE = (
+    Path(__file__).resolve().parents[3]
+    / "shared"
+    / "data"
+    / "accel-nasbench"
+    / "anb_dataset_jsons.tar.gz"
+)
 SPACE = load_space("accel_nasbench")
 
-needs_records = pytest.mark.skipif(not ARCHIVE.is_file(), reason=f"the released measurements are not at {ARCHIVE}")
+needs_records = pytest.mark.skipif(
+    not ARCHIVE.is_file(), reason=f"the released measurements are not at {ARCHIVE}"
+)
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +113,9 @@ def test_efficientnet_b0_has_the_value_that_searches_have_to_beat(fitted):
 @pytest.mark.slow
 def test_noise_has_the_standard_deviation_that_was_asked_for_and_no_bias(fitted):
     specs = networks(600)
-    luck = [measured(spec, noise=NOISE, seed=1) - measured(spec, noise=0.0, seed=1) for spec in specs]
+    luck = [
+        measured(spec, noise=NOISE, seed=1) - measured(spec, noise=0.0, seed=1) for spec in specs
+    ]
     assert np.std(luck) == pytest.approx(NOISE, rel=0.1)
     assert abs(np.mean(luck)) < 3 * NOISE / len(specs) ** 0.5
 
@@ -108,14 +125,20 @@ def test_noise_has_the_standard_deviation_that_was_asked_for_and_no_bias(fitted)
 def test_noise_follows_from_network_and_seed_alone(fitted):
     one, other = networks(2)
     assert measured(one, noise=NOISE, seed=1) == measured(one, noise=NOISE, seed=1)
-    luck = {measured(spec, noise=NOISE, seed=s) - measured(spec, noise=0.0, seed=s) for spec in (one, other) for s in (1, 2)}
+    luck = {
+        measured(spec, noise=NOISE, seed=s) - measured(spec, noise=0.0, seed=s)
+        for spec in (one, other)
+        for s in (1, 2)
+    }
     assert len(luck) == 4
     assert measured(one, noise=0.0, seed=1) == measured(one, noise=0.0, seed=2)
 
 
 @needs_records
 @pytest.mark.slow
-def test_the_fit_is_kept_and_one_that_is_torn_or_of_other_features_is_made_anew(fitted, cache, monkeypatch):
+def test_the_fit_is_kept_and_one_that_is_torn_or_of_other_features_is_made_anew(
+    fitted, cache, monkeypatch
+):
     (kept,) = cache.iterdir()
     whole = kept.read_bytes()
 
@@ -129,7 +152,14 @@ def test_the_fit_is_kept_and_one_that_is_torn_or_of_other_features_is_made_anew(
         np.testing.assert_array_equal(again.weights, fitted.weights)
         assert (again.r2, again.tau, again.noise) == (fitted.r2, fitted.tau, fitted.noise)
     monkeypatch.setattr(accel_nasbench, "fit", lambda *arguments: fitted)
-    for torn in (b"", whole[:10], whole[: len(whole) // 2], whole[:-5], b"<html>", whole[:500] + b"\xff" + whole[501:]):
+    for torn in (
+        b"",
+        whole[:10],
+        whole[: len(whole) // 2],
+        whole[:-5],
+        b"<html>",
+        whole[:500] + b"\xff" + whole[501:],
+    ):
         kept.write_bytes(torn)
         surrogate.cache_clear()
         assert np.isfinite(surrogate(ARCHIVE).weights).all()
@@ -158,7 +188,11 @@ def archive_of(path, texts):
 
 
 GOOD = ARCHIVE.read_bytes() if ARCHIVE.is_file() else b""
-CHOICES = {f"block{stage}_{field}": value for stage in range(7) for field, value in (("e", 6), ("k", 3), ("l", 1), ("se", 1))}
+CHOICES = {
+    f"block{stage}_{field}": value
+    for stage in range(7)
+    for field, value in (("e", 6), ("k", 3), ("l", 1), ("se", 1))
+}
 WRONG_FILES = {
     "not a tar": b"\x00\x01" * 4000,
     "truncated": GOOD[: len(GOOD) // 3],
@@ -172,22 +206,34 @@ WRONG_RECORDS = {
     "no json": [b"{"],
     "not utf-8": [b"\xff\xfe\x00{}"],
     "none": [],
-    "accuracies that are none": [json.dumps({"architecture": CHOICES, "metrics": {"val_top1": float("nan")}}).encode()],
-    "accuracies as words": [json.dumps({"architecture": CHOICES, "metrics": {"val_top1": "65"}}).encode()],
-    "another space": [json.dumps({"architecture": CHOICES | {"block3_k": 9}, "metrics": {"val_top1": 65.0}}).encode()],
+    "accuracies that are none": [
+        json.dumps({"architecture": CHOICES, "metrics": {"val_top1": float("nan")}}).encode()
+    ],
+    "accuracies as words": [
+        json.dumps({"architecture": CHOICES, "metrics": {"val_top1": "65"}}).encode()
+    ],
+    "another space": [
+        json.dumps(
+            {"architecture": CHOICES | {"block3_k": 9}, "metrics": {"val_top1": 65.0}}
+        ).encode()
+    ],
     "too few": [json.dumps({"architecture": CHOICES, "metrics": {"val_top1": 65.0}}).encode()],
 }
 
 
 def refused(path):
-    with pytest.raises(InputError, match=r"^search\.evaluator: .*name the whole of the authors' anb_dataset_jsons") as told:
+    with pytest.raises(
+        InputError, match=r"^search\.evaluator: .*name the whole of the authors' anb_dataset_jsons"
+    ) as told:
         make_evaluator(SearchSection(evaluator=f"accel-nasbench:{path}"), None, limit_seconds=1.0)
     assert str(path) in str(told.value)
     assert "\n" not in str(told.value)
 
 
 @pytest.mark.parametrize("kind", WRONG_FILES)
-def test_a_file_that_is_not_the_archive_is_refused_in_one_line_before_anything_is_fitted(kind, tmp_path):
+def test_a_file_that_is_not_the_archive_is_refused_in_one_line_before_anything_is_fitted(
+    kind, tmp_path
+):
     (tmp_path / "file.tar.gz").write_bytes(WRONG_FILES[kind])
     refused(tmp_path / "file.tar.gz")
 
@@ -206,7 +252,9 @@ def test_a_folder_without_records_is_refused_and_one_with_them_is_read(tmp_path)
         read_records(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["accel-nasbench:nowhere.tar.gz", "accel-nasbench:", "accel-nasbench"])
+@pytest.mark.parametrize(
+    "name", ["accel-nasbench:nowhere.tar.gz", "accel-nasbench:", "accel-nasbench"]
+)
 def test_a_path_that_is_none_is_refused(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match=r"^search\.evaluator: "):
@@ -218,7 +266,9 @@ def test_a_space_that_is_not_its_own_is_refused_and_a_part_of_its_own_is_not():
     evaluator = AccelNasbenchEvaluator(str(ARCHIVE), limit_seconds=1.0)
     evaluator.require_space(SPACE)
     evaluator.require_space(SearchSpace("part", SPACE.base, SPACE.decisions[:5]))
-    wider = SearchSpace("wider", SPACE.base, (*SPACE.decisions[1:], Decision(SPACE.decisions[0].name, (1, 3, 4, 6))))
+    wider = SearchSpace(
+        "wider", SPACE.base, (*SPACE.decisions[1:], Decision(SPACE.decisions[0].name, (1, 3, 4, 6)))
+    )
     for other in (load_space("tiny"), load_space("mnasnet"), wider, SPACE.fitted(channels=3, classes=10),
                   SPACE.fitted(channels=3, classes=1000, resolution=160)):  # fmt: skip
         with pytest.raises(InputError, match=r"search\.space: .* use --space accel_nasbench"):

@@ -30,7 +30,9 @@ from phinas.training.timing.latency import Stopwatch
 
 SPACE = load_space("tiny")
 _generator = random.Random(1)
-SPECS = sorted((SPACE.decode(SPACE.sample(_generator)) for _ in range(5)), key=lambda spec: cost(spec).flops)
+SPECS = sorted(
+    (SPACE.decode(SPACE.sample(_generator)) for _ in range(5)), key=lambda spec: cost(spec).flops
+)
 
 # An accuracy (or the word "fail") by network, and how much a seed's luck moves it.
 MODULE = """
@@ -48,8 +50,8 @@ def evaluate(spec, budget, seed):
 
 @pytest.fixture
 def choose(tmp_path, monkeypatch):
-    """Chooses among finalists of these accuracies; their search rewards fall from the first to the last. known: accuracies of
-    other networks; again: with the function of the last call."""
+    """Chooses among finalists of these accuracies; their search rewards fall from the first to the
+    last. known: accuracies of other networks; again: with the function of the last call."""
     monkeypatch.syspath_prepend(str(tmp_path))
     made = []
 
@@ -69,15 +71,29 @@ def choose(tmp_path, monkeypatch):
     ):
         name = made[-1] if again else f"finalists_{tmp_path.name}_{len(made)}"
         made.append(name)
-        table = {spec.spec_id: accuracy for spec, accuracy in [*zip(SPECS, accuracies, strict=False), *known]}
+        table = {
+            spec.spec_id: accuracy
+            for spec, accuracy in [*zip(SPECS, accuracies, strict=False), *known]
+        }
         (tmp_path / f"{name}.py").write_text(MODULE.format(accuracies=table, noise=noise))
         trials = [
-            Trial(number, number, spec, cost(spec), 0.9 - number / 100, Measurement(0.9 - number / 100), 1.0)
+            Trial(
+                number,
+                number,
+                spec,
+                cost(spec),
+                0.9 - number / 100,
+                Measurement(0.9 - number / 100),
+                1.0,
+            )
             for number, spec in enumerate(SPECS[: len(accuracies)])
         ]
         result = SearchResult(trials, Reward("soft", weight, 400_000.0, metric), exhausted=False)
         section = SearchSection(
-            finalists=finalists, finalist_seeds=seeds, finalist_recipe=Recipe(epochs=7), reference=reference
+            finalists=finalists,
+            finalist_seeds=seeds,
+            finalist_recipe=Recipe(epochs=7),
+            reference=reference,
         )
         with closing(InlineExecutor(1)) as executor:
             baseline = choose_baseline(
@@ -101,7 +117,10 @@ def test_the_finalist_with_the_best_mean_is_chosen_not_the_winner_of_the_search(
     assert baseline.trial.spec == SPECS[2]
     assert facts["trial"] == 2
     assert facts["spec_id"] == SPECS[2].spec_id
-    assert "it beats the other 3 finalists beyond the noise of 3 measurements each (95%)" in facts["why"]
+    assert (
+        "it beats the other 3 finalists beyond the noise of 3 measurements each (95%)"
+        in facts["why"]
+    )
     assert [row["tied_with_chosen"] for row in facts["finalists"]] == [False, False, True, False]
 
 
@@ -110,7 +129,9 @@ def test_flops_count_in_the_choice_as_in_the_search(choose):
     assert choose(accuracies, finalists=5)[0].trial.spec == SPECS[4]
     baseline, facts = choose(accuracies, finalists=5, weight=-1.0)
     assert baseline.trial.spec == SPECS[0]
-    assert facts["finalists"][0]["reward"] == pytest.approx(0.60 * (cost(SPECS[0]).flops / 400_000) ** -1.0)
+    assert facts["finalists"][0]["reward"] == pytest.approx(
+        0.60 * (cost(SPECS[0]).flops / 400_000) ** -1.0
+    )
 
 
 def test_those_that_cannot_be_told_from_the_chosen_are_named(choose):
@@ -125,15 +146,24 @@ def test_with_one_training_each_nothing_can_be_told_apart(choose):
     baseline, facts = choose([0.1, 0.9, 0.5, 0.5], seeds=1)
     assert baseline.trial.spec == SPECS[1]
     assert facts["margin"] is None
-    assert "none of the other 3 finalists can be told from it with one measurement each" in facts["why"]
+    assert (
+        "none of the other 3 finalists can be told from it with one measurement each"
+        in facts["why"]
+    )
 
 
 def test_without_noise_the_choice_is_not_said_to_be_beyond_it(choose):
-    assert "it beats the other finalist in 2 measurements each, which had no noise" in choose([0.5, 0.9], seeds=2)[1]["why"]
+    assert (
+        "it beats the other finalist in 2 measurements each, which had no noise"
+        in choose([0.5, 0.9], seeds=2)[1]["why"]
+    )
 
 
 def test_one_other_finalist_is_told_as_one(choose):
-    assert "; the other finalist can't be told from it with 2 measurements each" in choose([0.5, 0.5], seeds=2)[1]["why"]
+    assert (
+        "; the other finalist can't be told from it with 2 measurements each"
+        in choose([0.5, 0.5], seeds=2)[1]["why"]
+    )
 
 
 def test_only_the_best_of_the_search_are_finalists(choose):
@@ -160,7 +190,9 @@ def test_where_all_others_fail_the_reason_says_so(choose):
 
 
 def test_where_all_fail_nothing_is_found(choose):
-    with pytest.raises(NothingFound, match="no finalist could be trained with every seed: RuntimeError: diverged"):
+    with pytest.raises(
+        NothingFound, match="no finalist could be trained with every seed: RuntimeError: diverged"
+    ):
         choose(["fail", "fail"])
 
 
@@ -187,11 +219,16 @@ def test_the_file_is_strict_json_and_reads_back_equal(choose, accuracies, seeds)
 
 
 def test_the_probability_of_the_choice_is_told(choose):
-    clear, doubtful = choose([0.5, 0.6, 0.9, 0.7], noise=0.01)[1], choose([0.800, 0.801, 0.802, 0.5], noise=0.02)[1]
+    clear, doubtful = (
+        choose([0.5, 0.6, 0.9, 0.7], noise=0.01)[1],
+        choose([0.800, 0.801, 0.802, 0.5], noise=0.02)[1],
+    )
     assert clear["chance_of_best"] > 0.99
     assert clear["why"].endswith("it is the best of them with a probability of over 99%")
     assert 0.25 < doubtful["chance_of_best"] < 0.9
-    assert doubtful["why"].endswith(f"it is the best of them with a probability of {doubtful['chance_of_best']:.0%}")
+    assert doubtful["why"].endswith(
+        f"it is the best of them with a probability of {doubtful['chance_of_best']:.0%}"
+    )
 
 
 def test_one_training_each_gives_no_probability(choose):
@@ -202,32 +239,48 @@ def test_one_training_each_gives_no_probability(choose):
 
 @pytest.fixture
 def other(tmp_path):
-    """A network that is not of the space, as a spec file: its path, and it as the search would train it."""
+    """A network that is not of the space, as a spec file: its path, and it as the search would
+    train it.
+    """
     made = replace(SPECS[0], stem_width=24, dropout=0.4)
-    (tmp_path / "other.yaml").write_text(dump_yaml({"spec": replace(made, classes=1000, channels=3).to_dict()}))
+    (tmp_path / "other.yaml").write_text(
+        dump_yaml({"spec": replace(made, classes=1000, channels=3).to_dict()})
+    )
     return str(tmp_path / "other.yaml"), replace(made, dropout=SPACE.base.dropout)
 
 
 @pytest.mark.parametrize(
     ("accuracy", "noise", "seeds", "rediscovered", "told"),
     [
-        (0.3, 0.01, 3, True, "it rediscovers other.yaml: measured alike its reward is at least as high"),
+        (
+            0.3,
+            0.01,
+            3,
+            True,
+            "it rediscovers other.yaml: measured alike its reward is at least as high",
+        ),
         (0.99, 0.01, 3, False, "it does not reach other.yaml: measured alike its reward is lower"),
         (0.7, 0.1, 2, None, "whether it rediscovers other.yaml can't be told"),
         (0.3, 0.0, 1, None, "one measurement each does not say how sure that is"),
         (0.7, 0.0, 2, True, "0.0000 above, with no noise between measurements"),
     ],
 )
-def test_a_reference_is_reached_or_not_or_it_cannot_be_told(choose, other, accuracy, noise, seeds, rediscovered, told):
+def test_a_reference_is_reached_or_not_or_it_cannot_be_told(
+    choose, other, accuracy, noise, seeds, rediscovered, told
+):
     path, spec = other
     accuracies = [0.5, 0.6, 0.7, 0.5]
-    baseline, facts = choose(accuracies, noise=noise, seeds=seeds, reference=path, known=[(spec, accuracy)])
+    baseline, facts = choose(
+        accuracies, noise=noise, seeds=seeds, reference=path, known=[(spec, accuracy)]
+    )
     found = facts["reference"]
     assert found["spec_id"] == spec.spec_id
     assert found["rediscovered"] is rediscovered
     assert told in found["why"]
     assert len(found["accuracies"]) == seeds
-    assert found["chosen_ahead_by"] == pytest.approx(baseline.comparison.means[facts["spec_id"]] - found["reward"])
+    assert found["chosen_ahead_by"] == pytest.approx(
+        baseline.comparison.means[facts["spec_id"]] - found["reward"]
+    )
     assert found["search_accuracy"] == pytest.approx(accuracy, abs=noise)
     assert json.loads(json.dumps(facts, allow_nan=False)) == facts
 
@@ -239,7 +292,9 @@ def test_a_reference_has_the_recipe_the_seeds_and_the_reward_of_the_finalists(ch
     rows = [row.attributes for row in ledger.rows()]
     beside = [row for row in rows if row.get("reference") == "other.yaml"]
     again = [row for row in beside if row["measurement"]["epochs"] == 7]
-    assert [row["seed"] for row in again] == list(dict.fromkeys(row["seed"] for row in rows if "trial" in row))
+    assert [row["seed"] for row in again] == list(
+        dict.fromkeys(row["seed"] for row in rows if "trial" in row)
+    )
     assert len(beside) == len(again) + 1  # one like those of the search
     assert facts["reference"]["reward"] == pytest.approx(0.8 * (cost(spec).flops / 400_000) ** -1.0)
 
@@ -247,7 +302,13 @@ def test_a_reference_has_the_recipe_the_seeds_and_the_reward_of_the_finalists(ch
 def test_a_reference_is_timed_once_where_latency_is_the_cost(choose, other):
     path, spec = other
     ledger = Ledger(optuna.create_study(direction="maximize"))
-    asked = {"reference": path, "known": [(spec, 0.8)], "ledger": ledger, "metric": "latency", "weight": -0.1}
+    asked = {
+        "reference": path,
+        "known": [(spec, 0.8)],
+        "ledger": ledger,
+        "metric": "latency",
+        "weight": -0.1,
+    }
     found = choose([0.5, 0.6], **asked)[1]["reference"]
     assert found["latency_ms"] > 0
     assert found["reward"] == pytest.approx(0.8 * (found["latency_ms"] / 400_000) ** -0.1)
@@ -259,7 +320,9 @@ def test_a_reference_is_replayed_too(choose, other):
     ledger = Ledger(optuna.create_study(direction="maximize"))
     first = choose([0.5, 0.6], noise=0.01, reference=path, known=[(spec, 0.8)], ledger=ledger)[1]
     count = len(ledger.rows())
-    again = choose([0.5, 0.6], noise=0.01, reference=path, known=[(spec, 0.8)], ledger=ledger, again=True)[1]
+    again = choose(
+        [0.5, 0.6], noise=0.01, reference=path, known=[(spec, 0.8)], ledger=ledger, again=True
+    )[1]
     assert again == first
     assert len(ledger.rows()) == count
 
@@ -295,8 +358,18 @@ def test_without_a_reference_there_is_none(choose):
             9e7,
             "FLOPs at 224 pixels are over 4 times those of the dearest trial",
         ),
-        (load_space("mnasnet").base, Gate(most=3e8), 1e9, "are outside search.min_flops, max_flops"),
-        (SPACE.base, Gate(), 1e9, "it can't be made for the images of this search (resolution: 12 is below"),
+        (
+            load_space("mnasnet").base,
+            Gate(most=3e8),
+            1e9,
+            "are outside search.min_flops, max_flops",
+        ),
+        (
+            SPACE.base,
+            Gate(),
+            1e9,
+            "it can't be made for the images of this search (resolution: 12 is below",
+        ),
     ],
 )
 def test_b0_is_the_reference_where_it_costs_little_against_the_search(base, gate, dearest, told):
@@ -313,7 +386,12 @@ def test_a_reference_that_was_asked_for_may_cost_anything():
 
 
 def test_finalists_are_those_whose_best_is_expected_to_be_the_highest():
-    good_alone, better, doubled, poor = [5.0, 0.0, 0.0], [4.0, 4.0, 4.0], [3.9, 3.9, 3.9], [0.0, 1.0, 0.0]
+    good_alone, better, doubled, poor = (
+        [5.0, 0.0, 0.0],
+        [4.0, 4.0, 4.0],
+        [3.9, 3.9, 3.9],
+        [0.0, 1.0, 0.0],
+    )
     late = [0.0, 0.0, 4.5]
     draws = np.array([good_alone, better, doubled, poor, late]).T
     assert best_together(draws, 3) == [1, 0, 4]
@@ -322,11 +400,20 @@ def test_finalists_are_those_whose_best_is_expected_to_be_the_highest():
 
 def test_luck_is_taken_out_of_the_accuracies_that_pick_finalists():
     generator = random.Random(3)
-    specs = list({(spec := SPACE.decode(SPACE.sample(generator))).spec_id: spec for _ in range(80)}.values())
+    specs = list(
+        {(spec := SPACE.decode(SPACE.sample(generator))).spec_id: spec for _ in range(80)}.values()
+    )
     true = {spec.spec_id: 0.5 + 0.04 * math.log(cost(spec).flops / 1e5) for spec in specs}
     luck = np.random.default_rng(0).normal(0, 0.03, len(specs))
     trials = [
-        Trial(n, n, spec, cost(spec), true[spec.spec_id] + float(luck[n]), Measurement(true[spec.spec_id] + float(luck[n])))
+        Trial(
+            n,
+            n,
+            spec,
+            cost(spec),
+            true[spec.spec_id] + float(luck[n]),
+            Measurement(true[spec.spec_id] + float(luck[n])),
+        )
         for n, spec in enumerate(specs)
     ]
     found = pick_finalists(trials, trials, SPACE, Reward("soft", 0.0, 1.0), count=5, seed=0)
@@ -342,7 +429,10 @@ def test_a_training_that_went_wrong_is_no_finalist_and_misleads_about_none():
     specs = SPECS[:5]
     accuracies = [0.9, 0.91, 0.05, 0.92, 0.93]
     pairs = enumerate(zip(specs, accuracies, strict=True))
-    trials = [Trial(number, number, spec, cost(spec), value, Measurement(value)) for number, (spec, value) in pairs]
+    trials = [
+        Trial(number, number, spec, cost(spec), value, Measurement(value))
+        for number, (spec, value) in pairs
+    ]
     found = pick_finalists(trials, trials, SPACE, Reward("soft", 0.0, 1.0), count=4, seed=0)
     assert {one.trial.number for one in found} == {0, 1, 3, 4}
     assert all(one.expected_accuracy > 0.85 for one in found)
@@ -350,7 +440,9 @@ def test_a_training_that_went_wrong_is_no_finalist_and_misleads_about_none():
 
 @pytest.mark.parametrize("count", [1, 3])
 def test_of_few_trials_the_highest_rewards_are_finalists(count):
-    trials = [Trial(n, n, spec, cost(spec), 0.1 * n, Measurement(0.5)) for n, spec in enumerate(SPECS[:3])]
+    trials = [
+        Trial(n, n, spec, cost(spec), 0.1 * n, Measurement(0.5)) for n, spec in enumerate(SPECS[:3])
+    ]
     found = pick_finalists(trials, trials, SPACE, Reward("soft", 0.0, 1.0), count=count, seed=0)
     assert [one.trial.number for one in found] == [2, 1, 0][:count]
     assert all(one.expected_accuracy is None for one in found)

@@ -1,4 +1,6 @@
-"""How searchers are compared: regret of what looks best, evaluations to a level, quartiles over seeds, peers on equal terms."""
+"""How searchers are compared: regret of what looks best, evaluations to a level, quartiles over
+seeds, peers on equal terms.
+"""
 
 import importlib.util
 import math
@@ -52,7 +54,10 @@ def test_a_run_that_exhausted_its_space_stays_where_it_ended():
 
 
 def test_a_summary_tells_medians_and_the_worst_and_says_never_where_some_seed_never_came_there():
-    runs = [{"rewards": rewards, "true": rewards, "seconds": [0.5] * 30} for rewards in ([0.5] * 9 + [0.9] * 21, [0.5] * 30)]
+    runs = [
+        {"rewards": rewards, "true": rewards, "seconds": [0.5] * 30}
+        for rewards in ([0.5] * 9 + [0.9] * 21, [0.5] * 30)
+    ]
     told = summary(runs, optimum=0.9, reference=0.5)
     assert told["to_beat_reference"]["worst"] is None
     assert told["to_beat_reference"]["lower"] is None  # half of two is not known to be there
@@ -62,7 +67,9 @@ def test_a_summary_tells_medians_and_the_worst_and_says_never_where_some_seed_ne
 
 
 @pytest.mark.parametrize("searcher", SEARCHERS)
-def test_every_searcher_measures_what_it_was_allowed_and_the_same_with_the_same_seed(evaluator, searcher):
+def test_every_searcher_measures_what_it_was_allowed_and_the_same_with_the_same_seed(
+    evaluator, searcher
+):
     if searcher.startswith("syne") and importlib.util.find_spec("syne_tune") is None:
         pytest.skip("syne-tune is not installed (extra: benchmarks)")
     one, again = (contest(evaluator, searcher) for _ in range(2))
@@ -90,7 +97,9 @@ def test_rewards_weigh_the_cost_that_was_asked_for(evaluator, searcher):
 
 def test_the_best_reward_of_a_space_is_found_without_going_through_it():
     space = load_space("accel_nasbench")
-    problem = Problem(space, Gate(most=3e8), make_reward("soft", weight=-0.07, target=cost(space.base).flops))
+    problem = Problem(
+        space, Gate(most=3e8), make_reward("soft", weight=-0.07, target=cost(space.base).flops)
+    )
 
     def accuracies(indices):
         return 0.5 + indices.sum(1) / 1000

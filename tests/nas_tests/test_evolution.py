@@ -1,4 +1,6 @@
-"""Regularized evolution against its paper: a tournament among the youngest, one mutation, death by age."""
+"""Regularized evolution against its paper: a tournament among the youngest, one mutation, death by
+age.
+"""
 
 import optuna
 import pytest
@@ -15,7 +17,9 @@ def study_of(members, *, distributions=DISTRIBUTIONS):
     study = optuna.create_study(direction="maximize")
     for params, value in members:
         state = TrialState.FAIL if value is None else TrialState.COMPLETE
-        study.add_trial(create_trial(state=state, params=params, distributions=distributions, value=value))
+        study.add_trial(
+            create_trial(state=state, params=params, distributions=distributions, value=value)
+        )
     return study
 
 
@@ -23,7 +27,9 @@ def front_study(members):
     """A study of two aims; member of value v has these values."""
     study = optuna.create_study(directions=["maximize", "minimize"])
     for choice, values in members:
-        study.add_trial(create_trial(params=member(choice), distributions=DISTRIBUTIONS, values=values))
+        study.add_trial(
+            create_trial(params=member(choice), distributions=DISTRIBUTIONS, values=values)
+        )
     return study
 
 
@@ -73,7 +79,12 @@ def test_a_child_is_a_parent_with_one_choice_changed():
 
 def test_every_choice_is_mutated_sooner_or_later():
     study = study_of([(member(0), 0.5)] * 24)
-    changed = {(name, value) for seed in range(600) for name, value in child(study, seed=seed).items() if value}
+    changed = {
+        (name, value)
+        for seed in range(600)
+        for name, value in child(study, seed=seed).items()
+        if value
+    }
     assert changed == {(name, value) for name in DISTRIBUTIONS for value in (1, 2, 3)}
 
 
@@ -91,7 +102,9 @@ def test_the_old_die_however_good():
 
 def test_the_failed_and_the_running_have_no_children():
     study = study_of([(member(0), 0.1)] * 24 + [(member(3), None)] * 24)
-    study.add_trial(create_trial(state=TrialState.RUNNING, params=member(3), distributions=DISTRIBUTIONS))
+    study.add_trial(
+        create_trial(state=TrialState.RUNNING, params=member(3), distributions=DISTRIBUTIONS)
+    )
     assert all(differing(child(study, seed=seed), member(0)) == 1 for seed in range(50))
 
 
@@ -105,7 +118,12 @@ def test_a_decision_with_one_choice_is_never_the_one_mutated():
     distributions = DISTRIBUTIONS | FIXED
     study = study_of([(member(0) | {"fixed": 7}, 0.5)] * 24, distributions=distributions)
     for seed in range(60):
-        assert differing(child(study, seed=seed, distributions=distributions), member(0) | {"fixed": 7}) == 1
+        assert (
+            differing(
+                child(study, seed=seed, distributions=distributions), member(0) | {"fixed": 7}
+            )
+            == 1
+        )
 
 
 def test_where_nothing_can_be_mutated_the_child_is_its_parent():

@@ -15,23 +15,56 @@ from phinas.space.search_spaces.search_space import Decision, SearchSpace
 from phinas.space.spec import ArchSpec, StageSpec
 
 BASE = ArchSpec(
-    (StageSpec(8, 1, expansion=1), StageSpec(16, 3, stride=2, expansion=3), StageSpec(24, 2, stride=2, expansion=3)),
-    resolution=32, stem_width=8, head_width=32, classes=10,
-)  # fmt: skip
-WORDS = SearchSpace("words", BASE, (
-    Decision("stages.1.block", ("mbconv", "conv", "bottleneck")), Decision("stages.1.skip", (True, False)),
-    Decision("stages.2.activation", ("relu", "silu")), Decision("resolution", (32, 48))))  # fmt: skip
-LAYERED = SearchSpace("layered", BASE, tuple(
-    Decision(f"stages.{stage}.layers.{layer}.{field}", values)
-    for stage in (1, 2) for layer in range(BASE.stages[stage].depth)
-    for field, values in (("block", ("mbconv", "identity") if layer else ("mbconv", "fused_mbconv")),
-                          ("kernel", (3, 5)), ("width", (16, 24)), ("skip", (True, False)))))  # fmt: skip
+    (
+        StageSpec(8, 1, expansion=1),
+        StageSpec(16, 3, stride=2, expansion=3),
+        StageSpec(24, 2, stride=2, expansion=3),
+    ),
+    resolution=32,
+    stem_width=8,
+    head_width=32,
+    classes=10,
+)
+WORDS = SearchSpace(
+    "words",
+    BASE,
+    (
+        Decision("stages.1.block", ("mbconv", "conv", "bottleneck")),
+        Decision("stages.1.skip", (True, False)),
+        Decision("stages.2.activation", ("relu", "silu")),
+        Decision("resolution", (32, 48)),
+    ),
+)
+LAYERED = SearchSpace(
+    "layered",
+    BASE,
+    tuple(
+        Decision(f"stages.{stage}.layers.{layer}.{field}", values)
+        for stage in (1, 2)
+        for layer in range(BASE.stages[stage].depth)
+        for field, values in (
+            ("block", ("mbconv", "identity") if layer else ("mbconv", "fused_mbconv")),
+            ("kernel", (3, 5)),
+            ("width", (16, 24)),
+            ("skip", (True, False)),
+        )
+    ),
+)
 # One stage has more sets of choices than a table holds.
-LARGE = SearchSpace("large", BASE, (
-    Decision("stages.1.width", tuple(range(8, 328, 8))), Decision("stages.1.depth", tuple(range(1, 13))),
-    Decision("stages.1.kernel", (3, 5, 7, 9, 11)), Decision("stages.1.expansion", (1, 1.5, 2, 3, 4, 6, 8)),
-    Decision("stages.1.se", (0, 0.05, 0.1, 0.25, 0.5)), Decision("stages.1.skip", (True, False)),
-    Decision("stages.1.block", ("mbconv", "fused_mbconv", "bottleneck")), Decision("stages.2.kernel", (3, 5))))  # fmt: skip
+LARGE = SearchSpace(
+    "large",
+    BASE,
+    (
+        Decision("stages.1.width", tuple(range(8, 328, 8))),
+        Decision("stages.1.depth", tuple(range(1, 13))),
+        Decision("stages.1.kernel", (3, 5, 7, 9, 11)),
+        Decision("stages.1.expansion", (1, 1.5, 2, 3, 4, 6, 8)),
+        Decision("stages.1.se", (0, 0.05, 0.1, 0.25, 0.5)),
+        Decision("stages.1.skip", (True, False)),
+        Decision("stages.1.block", ("mbconv", "fused_mbconv", "bottleneck")),
+        Decision("stages.2.kernel", (3, 5)),
+    ),
+)
 ONE = SearchSpace("one", BASE, (Decision("stages.1.width", tuple(range(8, 328, 8))),))
 
 
@@ -44,7 +77,9 @@ def drawn(space, count, seed=1):
     return np.random.default_rng(seed).integers(0, counts, size=(count, len(counts)))
 
 
-@pytest.mark.parametrize("space", [WORDS, LAYERED, load_space("mobilenet_v3_like")], ids=lambda space: space.name)
+@pytest.mark.parametrize(
+    "space", [WORDS, LAYERED, load_space("mobilenet_v3_like")], ids=lambda space: space.name
+)
 def test_choices_that_mean_nothing_change_no_feature(space):
     """Every row with the idle choices of another."""
     problem, rows = problem_of(space), drawn(space, 200)
@@ -55,7 +90,9 @@ def test_choices_that_mean_nothing_change_no_feature(space):
     np.testing.assert_array_equal(problem.features(other), problem.features(rows))
 
 
-@pytest.mark.parametrize("space", [*map(load_space, SPACES), WORDS, LAYERED, LARGE, ONE], ids=lambda space: space.name)
+@pytest.mark.parametrize(
+    "space", [*map(load_space, SPACES), WORDS, LAYERED, LARGE, ONE], ids=lambda space: space.name
+)
 def test_over_the_space_every_feature_has_mean_nought_and_variance_one(space):
     features = problem_of(space).features(drawn(space, 400 if space is LARGE else 4000))
     assert np.isfinite(features).all()
@@ -63,7 +100,9 @@ def test_over_the_space_every_feature_has_mean_nought_and_variance_one(space):
     assert np.median(np.abs(features.std(0) - 1)) < 0.1
 
 
-@pytest.mark.parametrize("space", [WORDS, LAYERED, load_space("tiny")], ids=lambda space: space.name)
+@pytest.mark.parametrize(
+    "space", [WORDS, LAYERED, load_space("tiny")], ids=lambda space: space.name
+)
 def test_different_networks_have_different_features(space):
     rows = drawn(space, 300)
     problem = problem_of(space)
@@ -75,7 +114,9 @@ def test_different_networks_have_different_features(space):
 
 def test_words_have_a_column_each_and_truths_one():
     """And each once more, as its sum over the network."""
-    single = SearchSpace("single", BASE, (Decision("stages.1.activation", ("relu", "silu", "hard_swish")),))
+    single = SearchSpace(
+        "single", BASE, (Decision("stages.1.activation", ("relu", "silu", "hard_swish")),)
+    )
     assert problem_of(single).features(np.array([[0], [1], [2]])).shape == (3, 6)
     truths = SearchSpace("truths", BASE, (Decision("stages.1.skip", (True, False)),))
     features = problem_of(truths).features(np.array([[0], [1]]))
@@ -85,7 +126,11 @@ def test_words_have_a_column_each_and_truths_one():
 
 def test_how_often_a_word_stands_in_a_network_is_a_feature():
     words = ("mbconv", "fused_mbconv", "bottleneck")
-    space = SearchSpace("kinds", BASE, tuple(Decision(f"stages.1.layers.{layer}.block", words) for layer in range(3)))
+    space = SearchSpace(
+        "kinds",
+        BASE,
+        tuple(Decision(f"stages.1.layers.{layer}.block", words) for layer in range(3)),
+    )
     rows = drawn(space, 200)
     features = problem_of(space).features(rows)
     for word in range(3):
@@ -99,13 +144,20 @@ def test_the_larger_value_has_the_larger_number():
 
 
 def test_features_are_grouped_by_what_they_tell_of():
-    """Choices of a field, sums, numbers of layers, costs, costs of stages; a number for each feature."""
+    """Choices of a field, sums, numbers of layers, costs, costs of stages; a number for each
+    feature.
+    """
     features = problem_of(LAYERED).features
     groups = features.groups
     assert len(groups) == features(drawn(LAYERED, 2)).shape[1]
-    assert sorted(set(groups.tolist())) == list(range(len({"block", "kernel", "width", "skip"}) + 4))
+    assert sorted(set(groups.tolist())) == list(
+        range(len({"block", "kernel", "width", "skip"}) + 4)
+    )
     columns = 5 * (2 + 1 + 1 + 1)  # of five layers; a column for each word
-    assert [len(set(groups[start : start + 2].tolist())) for start in range(0, 4, 2)] == [1, 2]  # two words; kernel and width
+    assert [len(set(groups[start : start + 2].tolist())) for start in range(0, 4, 2)] == [
+        1,
+        2,
+    ]  # two words; kernel and width
     assert set(groups[:columns].tolist()).isdisjoint(groups[columns:].tolist())
 
 
@@ -113,7 +165,9 @@ def test_no_networks_have_no_rows():
     assert len(problem_of(WORDS).features(np.empty((0, 4), dtype=np.int64))) == 0
 
 
-@pytest.mark.parametrize("space", [LAYERED, WORDS, load_space("accel_nasbench")], ids=lambda space: space.name)
+@pytest.mark.parametrize(
+    "space", [LAYERED, WORDS, load_space("accel_nasbench")], ids=lambda space: space.name
+)
 def test_what_a_stage_costs_is_what_the_closed_form_says(space):
     rows = drawn(space, 60)
     by_stage = CostTables(space).by_stage(rows)
@@ -127,7 +181,10 @@ def test_what_a_stage_costs_is_what_the_closed_form_says(space):
 
 def test_a_space_too_large_for_tables_is_priced_one_by_one_and_each_network_once(monkeypatch):
     problem, rows = problem_of(LARGE), drawn(LARGE, 30)
-    expected = [[getattr(cost(LARGE.decode(LARGE.choices(row))), metric) for metric in METRICS] for row in rows.tolist()]
+    expected = [
+        [getattr(cost(LARGE.decode(LARGE.choices(row))), metric) for metric in METRICS]
+        for row in rows.tolist()
+    ]
     assert problem.costs(rows).tolist() == expected
     assert problem.stage_costs(rows).tolist() == [[[0] * 4] * 3] * 30
     priced = []

@@ -47,12 +47,16 @@ def test_a_thousandth_of_a_space_is_reached(name):
         require_reachable(space, Gate(flops[rank], flops[rank + 1]), seed=1)
 
 
-@pytest.mark.parametrize(("gate", "nearest"), [(Gate(1, 2), "smallest"), (Gate(1e15, 2e15), "largest")])
+@pytest.mark.parametrize(
+    ("gate", "nearest"), [(Gate(1, 2), "smallest"), (Gate(1e15, 2e15), "largest")]
+)
 @pytest.mark.parametrize("name", ["tiny", "mnasnet"])
 def test_a_gate_that_nothing_meets_is_refused_soon_and_names_the_nearest_miss(name, gate, nearest):
     space = load_space(name)
     began = time.monotonic()
-    with pytest.raises(InputError, match=r"^search\.min_flops, search\.max_flops: no network of space") as caught:
+    with pytest.raises(
+        InputError, match=r"^search\.min_flops, search\.max_flops: no network of space"
+    ) as caught:
         require_reachable(space, gate, seed=1)
     assert time.monotonic() - began < 20
     found = int(re.search(r"the nearest has ([\d,]+)", str(caught.value))[1].replace(",", ""))
@@ -78,7 +82,11 @@ def test_in_a_small_space_every_network_is_reachable_by_itself():
 
 def test_a_descent_never_moves_away_from_the_gate_and_ends():
     gate = Gate(1, 2)
-    distances = [gate.distance(cost(spec).flops) for _, spec in approach(TINY, gate, random.Random(0))]
-    starts = [index for index in range(1, len(distances)) if distances[index] > distances[index - 1]]
+    distances = [
+        gate.distance(cost(spec).flops) for _, spec in approach(TINY, gate, random.Random(0))
+    ]
+    starts = [
+        index for index in range(1, len(distances)) if distances[index] > distances[index - 1]
+    ]
     assert len(starts) <= 8
     assert len(distances) <= 8 * 200

@@ -1,4 +1,6 @@
-"""The Gaussian process against finite differences, scikit-learn's, and functions whose noise is known."""
+"""The Gaussian process against finite differences, scikit-learn's, and functions whose noise is
+known.
+"""
 
 import math
 
@@ -7,13 +9,20 @@ import pytest
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, DotProduct, Matern, WhiteKernel
 
-from phinas.nas.surrogate.gaussian_process import GaussianProcess, Hyperparameters, _negative_log_likelihood, standard, tune
+from phinas.nas.surrogate.gaussian_process import (
+    GaussianProcess,
+    Hyperparameters,
+    _negative_log_likelihood,
+    standard,
+    tune,
+)
 
 GENERATOR = np.random.default_rng(0)
 ROWS = GENERATOR.normal(size=(40, 5))
 VALUES = np.sin(ROWS[:, 0]) + 0.3 * ROWS[:, 1] * ROWS[:, 2] + 0.05 * GENERATOR.normal(size=40)
 GROUPS = np.array([0, 0, 1, 0, 1])
-# Lengths of the groups, departures of the features, linear variances of the groups, Matern variance, noise.
+# Lengths of the groups, departures of the features, linear variances of the groups, Matern
+# variance, noise.
 LOGS = np.array([-0.5, -1.0, 0.2, -0.4, 0.3, 0.0, -0.1, 0.5, -1.3, -0.7, -3.0])
 THETA = Hyperparameters(LOGS, GROUPS)
 
@@ -24,7 +33,9 @@ def curved(rows):
 
 def fitted(rows, values):
     mean, scale = standard(values)
-    return GaussianProcess(tune(rows, (values - mean) / scale, np.zeros(rows.shape[1], dtype=int)), rows, values)
+    return GaussianProcess(
+        tune(rows, (values - mean) / scale, np.zeros(rows.shape[1], dtype=int)), rows, values
+    )
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -34,7 +45,9 @@ def test_the_gradient_of_the_likelihood_is_that_of_finite_differences(seed):
     step = 1e-5
     for place in range(len(LOGS)):
         up, down = (
-            _negative_log_likelihood(Hyperparameters(logs + sign * step * np.eye(len(LOGS))[place], GROUPS), ROWS, VALUES)[0]
+            _negative_log_likelihood(
+                Hyperparameters(logs + sign * step * np.eye(len(LOGS))[place], GROUPS), ROWS, VALUES
+            )[0]
             for sign in (1, -1)
         )
         assert slope[place] == pytest.approx((up - down) / (2 * step), rel=1e-5, abs=1e-6)
@@ -59,19 +72,28 @@ def of_sklearn():
     steep, flat, matern, noise = np.exp(LOGS[-4:])
     lengths = np.exp(-np.array([-0.5 + 0.2, -0.5 - 0.4, -1.0 + 0.3, -0.5 + 0.0, -1.0 - 0.1]))
     smooth = ConstantKernel(matern, "fixed") * Matern(lengths, "fixed", nu=2.5)
-    straight = ConstantKernel(1.0, "fixed") * LinearIn(np.array([steep / 6, steep / 6, flat / 4, steep / 6, flat / 4]))
+    straight = ConstantKernel(1.0, "fixed") * LinearIn(
+        np.array([steep / 6, steep / 6, flat / 4, steep / 6, flat / 4])
+    )
     kernel = smooth + straight + WhiteKernel(noise, "fixed")
-    return GaussianProcessRegressor(kernel, alpha=0.0, optimizer=None, normalize_y=True).fit(ROWS, VALUES), noise
+    return GaussianProcessRegressor(kernel, alpha=0.0, optimizer=None, normalize_y=True).fit(
+        ROWS, VALUES
+    ), noise
 
 
 def test_the_posterior_is_that_of_scikit_learn():
     theirs, noise = of_sklearn()
-    ours, fresh = GaussianProcess(THETA, ROWS, VALUES), np.random.default_rng(1).normal(size=(30, 5)) * 2
+    ours, fresh = (
+        GaussianProcess(THETA, ROWS, VALUES),
+        np.random.default_rng(1).normal(size=(30, 5)) * 2,
+    )
     mean, deviation = ours.predict(fresh)
     their_mean, their_deviation = theirs.predict(fresh, return_std=True)
     np.testing.assert_allclose(mean, their_mean, rtol=1e-9, atol=1e-12)
     # Theirs has the noise of measuring in it.
-    np.testing.assert_allclose(deviation**2 + noise * VALUES.std() ** 2, their_deviation**2, rtol=1e-8)
+    np.testing.assert_allclose(
+        deviation**2 + noise * VALUES.std() ** 2, their_deviation**2, rtol=1e-8
+    )
     np.testing.assert_allclose(ours.mean(fresh), mean, rtol=1e-12)
 
 
@@ -79,11 +101,16 @@ def test_the_likelihood_is_that_of_scikit_learn_but_for_its_constant():
     mean, scale = standard(VALUES)
     value, _ = _negative_log_likelihood(THETA, ROWS, (VALUES - mean) / scale)
     theirs, _ = of_sklearn()
-    assert value + 20 * math.log(2 * math.pi) == pytest.approx(-theirs.log_marginal_likelihood_value_, rel=1e-9)
+    assert value + 20 * math.log(2 * math.pi) == pytest.approx(
+        -theirs.log_marginal_likelihood_value_, rel=1e-9
+    )
 
 
 def test_the_joint_covariance_has_the_variances_on_its_diagonal_and_no_negative_direction():
-    process, fresh = GaussianProcess(THETA, ROWS, VALUES), np.random.default_rng(1).normal(size=(30, 5))
+    process, fresh = (
+        GaussianProcess(THETA, ROWS, VALUES),
+        np.random.default_rng(1).normal(size=(30, 5)),
+    )
     mean, deviation = process.predict(fresh)
     joint_mean, covariance = process.joint(fresh)
     np.testing.assert_allclose(joint_mean, mean)
@@ -102,12 +129,16 @@ def test_the_noise_of_measuring_is_recovered(noise):
 
 
 def test_uncertainty_is_honest_on_networks_not_seen():
-    """Differences from the truth, in units of what is said to be their deviation, have a variance of about one."""
+    """Differences from the truth, in units of what is said to be their deviation, have a variance
+    of about one.
+    """
     squares = []
     for seed in range(6):
         generator = np.random.default_rng(seed)
         rows, fresh = generator.normal(size=(60, 4)), generator.normal(size=(200, 4))
-        mean, deviation = fitted(rows, curved(rows) + 0.1 * generator.normal(size=60)).predict(fresh)
+        mean, deviation = fitted(rows, curved(rows) + 0.1 * generator.normal(size=60)).predict(
+            fresh
+        )
         squares.append(float((((mean - curved(fresh)) / deviation) ** 2).mean()))
     assert 0.5 < np.median(squares) < 2
 
@@ -121,7 +152,9 @@ def test_features_that_mean_nothing_are_told_from_those_that_do():
 
 @pytest.mark.parametrize("value", [0.0, 0.1, 0.3, 1.0])
 def test_equal_targets_are_expected_everywhere(value):
-    """The deviation of ten times 0.3 is 6e-17 in floating point, which must not pass for a scale."""
+    """The deviation of ten times 0.3 is 6e-17 in floating point, which must not pass for a
+    scale.
+    """
     targets = np.full(10, value)
     assert standard(targets) == (pytest.approx(value), 1.0)
     mean, deviation = fitted(ROWS[:10], targets).predict(ROWS[10:])

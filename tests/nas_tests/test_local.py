@@ -1,4 +1,6 @@
-"""Hill climbing: the climbs are found in the history, every neighbour is measured before the next one begins."""
+"""Hill climbing: the climbs are found in the history, every neighbour is measured before the next
+one begins.
+"""
 
 import random
 
@@ -33,7 +35,9 @@ def test_the_optimum_of_an_additive_landscape_is_found_without_a_restart(field, 
         best = max(best, choices, key=additive)
 
 
-def test_after_a_local_optimum_a_climb_begins_elsewhere_and_the_old_one_is_not_taken_up_again(field):
+def test_after_a_local_optimum_a_climb_begins_elsewhere_and_the_old_one_is_not_taken_up_again(
+    field,
+):
     around = [(FIRST, 0.9), *((near, 0.1) for near in TINY.neighbours(FIRST))]
     study = field().study(around)
     begun = [field().next("local", study, seed=seed) for seed in range(8)]
@@ -70,4 +74,6 @@ def test_only_neighbours_inside_the_gate_are_proposed(field):
 def test_of_several_climbs_under_way_the_highest_is_carried_on(field):
     starts = [TINY.sample(random.Random(seed)) for seed in range(8)]
     study = field().study([(choices, 0.1 * number % 0.7) for number, choices in enumerate(starts)])
-    assert all(differing(field().next("local", study, seed=seed), starts[6]) == 1 for seed in range(10))
+    assert all(
+        differing(field().next("local", study, seed=seed), starts[6]) == 1 for seed in range(10)
+    )

@@ -55,14 +55,22 @@ def test_the_first_population_is_drawn_and_the_next_is_bred_from_it(field):
 
 
 def test_the_dominated_have_no_children(field):
-    """Good and dear, poor and cheap: both ends breed; poor and dear does not, though half of the members are."""
+    """Good and dear, poor and cheap: both ends breed; poor and dear does not, though half of the
+    members are.
+    """
     problem = field()
     cheap = {decision.name: decision.values[0] for decision in TINY.decisions}
     dear = {decision.name: decision.values[-1] for decision in TINY.decisions}
     wasteful = dear | {"stages.2.se": 0}
     members = [(cheap, 0.3), (dear, 0.6)] * 10 + [(wasteful, 0.1)] * 16
     children = [problem.next("nsga2", problem.study(members), seed=seed) for seed in range(60)]
-    assert sum(child["stages.2.se"] == 0 and sum(child[k] == dear[k] for k in dear) > 10 for child in children) <= 6
+    assert (
+        sum(
+            child["stages.2.se"] == 0 and sum(child[k] == dear[k] for k in dear) > 10
+            for child in children
+        )
+        <= 6
+    )
 
 
 def test_the_survivors_hold_both_ends_of_the_front(field):
@@ -86,6 +94,8 @@ def volume(tried):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_the_front_it_finds_is_beyond_that_of_random_networks(field, seed):
-    drawn, found = (field().climb(name, accuracy, trials=200, seed=seed) for name in ("random", "nsga2"))
+    drawn, found = (
+        field().climb(name, accuracy, trials=200, seed=seed) for name in ("random", "nsga2")
+    )
     assert volume(found) > 1.05 * volume(drawn)
     assert len({TINY.decode(choices).spec_id for choices in found}) == 200

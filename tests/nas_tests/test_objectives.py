@@ -1,4 +1,6 @@
-"""What a search is after: a weight estimated from its first trials, a latency that is measured, a front instead of a reward."""
+"""What a search is after: a weight estimated from its first trials, a latency that is measured, a
+front instead of a reward.
+"""
 
 import json
 from contextlib import closing
@@ -86,7 +88,12 @@ def _mortal(name):
     return write
 
 
-for _name in ("create_new_trial", "set_trial_user_attr", "set_trial_state_values", "set_study_user_attr"):
+for _name in (
+    "create_new_trial",
+    "set_trial_user_attr",
+    "set_trial_state_values",
+    "set_study_user_attr",
+):
     setattr(MortalStorage, _name, _mortal(_name))
 
 
@@ -108,7 +115,18 @@ class Bench:
     def __init__(self, folder: Path, module: str) -> None:
         self.module, self.log = module, folder / "timed.log"
 
-    def search(self, ledger, *, evaluator="rising", executor=None, told=None, space=TINY, seed=0, device="a chip", **options):
+    def search(
+        self,
+        ledger,
+        *,
+        evaluator="rising",
+        executor=None,
+        told=None,
+        space=TINY,
+        seed=0,
+        device="a chip",
+        **options,
+    ):
         section = SearchSection(**{"strategy": "evolution", "trials": BUDGET} | options)
         with closing(executor or InlineExecutor(1)) as used:
             return search(
@@ -127,7 +145,13 @@ class Bench:
 
     def choose(self, result, ledger=None, **options):
         section = SearchSection(
-            **{"finalists": 3, "finalist_seeds": 2, "finalist_recipe": Recipe(epochs=2), "reference": "none"} | options
+            **{
+                "finalists": 3,
+                "finalist_seeds": 2,
+                "finalist_recipe": Recipe(epochs=2),
+                "reference": "none",
+            }
+            | options
         )
         with closing(InlineExecutor(1)) as executor:
             return choose_baseline(
@@ -157,7 +181,9 @@ def in_memory(*, storage=None, pareto=False):
 
 def recorded(ledger):
     """Network, value and choices of each finished trial, in the order of the proposals."""
-    rows = sorted((row for row in ledger.rows() if row.done), key=lambda row: row.attributes["proposal"])
+    rows = sorted(
+        (row for row in ledger.rows() if row.done), key=lambda row: row.attributes["proposal"]
+    )
     return [(row.attributes["spec_id"], row.value, row.params) for row in rows]
 
 
@@ -172,13 +198,19 @@ def test_the_weight_is_estimated_from_random_trials_and_every_value_is_the_rewar
         assert trial.reward == result.reward(trial.accuracy, trial.cost.flops)
     drawn = in_memory()
     bench.search(drawn, strategy="random", weight=0.0, trials=FIRST_TRIALS)
-    assert [row[0] for row in recorded(ledger)][:FIRST_TRIALS] == [row[0] for row in recorded(drawn)]
+    assert [row[0] for row in recorded(ledger)][:FIRST_TRIALS] == [
+        row[0] for row in recorded(drawn)
+    ]
 
 
 def test_progress_says_that_the_first_are_drawn_and_then_the_weight(bench):
     told = []
     bench.search(in_memory(), weight="auto", told=lambda *line: told.append(line))
-    assert told[3] == (3, BUDGET, f"3 of the first {FIRST_TRIALS} networks, drawn at random to estimate w from")
+    assert told[3] == (
+        3,
+        BUDGET,
+        f"3 of the first {FIRST_TRIALS} networks, drawn at random to estimate w from",
+    )
     assert "estimated)" in told[-1][2]
     assert [done for done, _, _ in told] == sorted(done for done, _, _ in told)
 
@@ -208,13 +240,29 @@ def assert_killed_before_any_write_it_ends_as_unbroken(bench, writes, **options)
 def test_a_search_killed_before_some_writes_of_its_record_ends_as_an_unbroken_one(bench, strategy):
     total, _, _ = count_writes(bench, weight="auto", strategy=strategy)
     first = 4 * FIRST_TRIALS  # a held trial is begun, gets two attributes, and its measurement
-    writes = [5, first - 1, first, first + 1, first + 2, first + 3, first + 20, first + 2 * FIRST_TRIALS, total - 2]
-    assert_killed_before_any_write_it_ends_as_unbroken(bench, writes, weight="auto", strategy=strategy)
+    writes = [
+        5,
+        first - 1,
+        first,
+        first + 1,
+        first + 2,
+        first + 3,
+        first + 20,
+        first + 2 * FIRST_TRIALS,
+        total - 2,
+    ]
+    assert_killed_before_any_write_it_ends_as_unbroken(
+        bench, writes, weight="auto", strategy=strategy
+    )
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("options", "step"), [({"weight": "auto"}, 1), ({"weight": "auto", "cost": "latency"}, 4)])
-def test_a_search_killed_before_any_write_of_its_record_ends_as_an_unbroken_one(bench, options, step):
+@pytest.mark.parametrize(
+    ("options", "step"), [({"weight": "auto"}, 1), ({"weight": "auto", "cost": "latency"}, 4)]
+)
+def test_a_search_killed_before_any_write_of_its_record_ends_as_an_unbroken_one(
+    bench, options, step
+):
     total, _, _ = count_writes(bench, **options)
     assert total > 150
     assert_killed_before_any_write_it_ends_as_unbroken(bench, range(0, total, step), **options)
@@ -307,9 +355,13 @@ def test_latency_and_its_spread_are_recorded_and_told_to_the_strategy(bench):
     result = bench.search(ledger, cost="latency", trials=5)
     for row in ledger.rows():
         assert (
-            row.attributes["latency_quartiles_ms"][0] < row.attributes["latency_ms"] < row.attributes["latency_quartiles_ms"][1]
+            row.attributes["latency_quartiles_ms"][0]
+            < row.attributes["latency_ms"]
+            < row.attributes["latency_quartiles_ms"][1]
         )
-    assert [trial.latency_ms for trial in result.trials] == [row.attributes["latency_ms"] for row in ledger.rows()]
+    assert [trial.latency_ms for trial in result.trials] == [
+        row.attributes["latency_ms"] for row in ledger.rows()
+    ]
 
 
 def test_latencies_of_another_device_are_refused(bench):
@@ -325,13 +377,20 @@ def test_a_network_that_cannot_be_timed_is_a_failed_trial_that_was_not_trained(b
     result = bench.search(ledger, cost="latency", trials=20, device="broken", target=1.0)
     failed = [row for row in ledger.rows() if not row.done]
     assert len(failed) + len(result.trials) == 20
-    assert {row.attributes["reason"] for row in failed} == {"its latency could not be measured: RuntimeError: no such kernel"}
+    assert {row.attributes["reason"] for row in failed} == {
+        "its latency could not be measured: RuntimeError: no such kernel"
+    }
 
 
 def test_a_base_that_cannot_be_timed_ends_the_search_with_the_reason(bench):
     around = (TINY.decode(choices) for choices in TINY.neighbours(TINY.encode(TINY.base)))
-    space = SearchSpace("other", next(spec for spec in around if int(spec.spec_id, 16) % 1009 < 200), TINY.decisions)
-    with pytest.raises(NothingFound, match="the others are held against, could not be timed: RuntimeError: no such kernel"):
+    space = SearchSpace(
+        "other", next(spec for spec in around if int(spec.spec_id, 16) % 1009 < 200), TINY.decisions
+    )
+    with pytest.raises(
+        NothingFound,
+        match="the others are held against, could not be timed: RuntimeError: no such kernel",
+    ):
         bench.search(in_memory(), cost="latency", device="broken", space=space)
 
 
@@ -357,7 +416,9 @@ def test_a_search_for_a_front_over_latency_has_it_as_its_second_aim(bench):
     ledger = in_memory(pareto=True)
     result = bench.search(ledger, reward="pareto", cost="latency", trials=10)
     by_number = {trial.number: trial.values for trial in ledger._study.trials}
-    assert all(by_number[trial.number] == [trial.accuracy, trial.latency_ms] for trial in result.trials)
+    assert all(
+        by_number[trial.number] == [trial.accuracy, trial.latency_ms] for trial in result.trials
+    )
 
 
 @pytest.mark.parametrize("strategy", ["tpe", "evolution"])
@@ -376,7 +437,9 @@ def test_a_search_for_a_front_that_was_killed_ends_as_an_unbroken_one(bench, str
         with pytest.raises(Killed):
             bench.search(broken, told=kill, **options)
     ended = bench.search(broken, **options)
-    assert [(trial.spec, trial.reward) for trial in ended.trials] == [(trial.spec, trial.reward) for trial in expected.trials]
+    assert [(trial.spec, trial.reward) for trial in ended.trials] == [
+        (trial.spec, trial.reward) for trial in expected.trials
+    ]
     assert recorded(broken) == recorded(whole)
 
 
@@ -388,7 +451,10 @@ def test_the_baseline_of_a_front_is_chosen_on_it_by_a_soft_reward(bench):
     facts = baseline.to_dict(result)
     assert {row["trial"] for row in facts["finalists"]} <= set(front)
     assert facts["pareto_trials"] == front
-    assert f"(soft, w = -0.2) of {len(facts['finalists'])} finalists from the Pareto front of {len(front)}" in facts["why"]
+    assert (
+        f"(soft, w = -0.2) of {len(facts['finalists'])} finalists from the Pareto front of "
+        f"{len(front)}" in facts["why"]
+    )
     assert json.loads(json.dumps(facts, allow_nan=False)) == facts
 
 
@@ -398,7 +464,9 @@ def test_the_reason_for_a_baseline_says_where_its_weight_and_its_cost_come_from(
     assert "soft over latency, w = " in facts["why"]
     assert facts["why"].endswith(result.why_weight)
     assert facts["reward"] == result.reward.to_dict() | {"why": result.why_weight}
-    assert facts["latency_ms"] == next(row["latency_ms"] for row in facts["finalists"] if row["spec_id"] == facts["spec_id"])
+    assert facts["latency_ms"] == next(
+        row["latency_ms"] for row in facts["finalists"] if row["spec_id"] == facts["spec_id"]
+    )
 
 
 def test_a_finished_trial_tells_strategies_its_cost_also_after_a_resume(bench):

@@ -21,7 +21,9 @@ def trial(number: int, flops: int, accuracy: float) -> Trial:
     return Trial(number, number, SPEC, Cost(flops, 1, 1, 1), accuracy, Measurement(accuracy))
 
 
-POINTS = st.lists(st.tuples(st.integers(1, 12), st.sampled_from([0.1, 0.2, 0.3, 0.4, 0.5])), max_size=30)
+POINTS = st.lists(
+    st.tuples(st.integers(1, 12), st.sampled_from([0.1, 0.2, 0.3, 0.4, 0.5])), max_size=30
+)
 TRIALS = POINTS.map(lambda points: [trial(number, *point) for number, point in enumerate(points)])
 
 
@@ -33,7 +35,10 @@ def at_least_as_good(one: Trial, other: Trial) -> bool:
 def test_the_front_rises_in_both_strictly(trials):
     front = pareto_front(trials)
     pairs = list(pairwise(front))
-    assert all(left.cost.flops < right.cost.flops and left.accuracy < right.accuracy for left, right in pairs)
+    assert all(
+        left.cost.flops < right.cost.flops and left.accuracy < right.accuracy
+        for left, right in pairs
+    )
 
 
 @given(TRIALS)
@@ -46,14 +51,21 @@ def test_every_trial_is_matched_or_beaten_by_one_of_the_front(trials):
 @given(TRIALS)
 def test_nothing_beats_a_member_of_the_front(trials):
     for member in pareto_front(trials):
-        better = [one for one in trials if at_least_as_good(one, member) and not at_least_as_good(member, one)]
+        better = [
+            one
+            for one in trials
+            if at_least_as_good(one, member) and not at_least_as_good(member, one)
+        ]
         assert better == []
 
 
 @given(TRIALS, st.randoms(use_true_random=False))
 def test_the_order_of_the_trials_does_not_matter_to_the_points(trials, generator):
     shuffled = generator.sample(trials, len(trials))
-    points = [[(one.cost.flops, one.accuracy) for one in pareto_front(some)] for some in (trials, shuffled)]
+    points = [
+        [(one.cost.flops, one.accuracy) for one in pareto_front(some)]
+        for some in (trials, shuffled)
+    ]
     assert points[0] == points[1]
 
 
@@ -66,14 +78,17 @@ def test_the_front_may_be_of_another_cost():
     small = Trial(0, 0, SPEC, Cost(9, 1, 5, 1), 0.5, Measurement(0.5), latency_ms=3.0)
     quick = Trial(1, 1, SPEC, Cost(5, 9, 5, 1), 0.4, Measurement(0.4), latency_ms=1.0)
     fronts = {
-        metric: [trial.number for trial in pareto_front([small, quick], metric)] for metric in ("params", "latency", "flops")
+        metric: [trial.number for trial in pareto_front([small, quick], metric)]
+        for metric in ("params", "latency", "flops")
     }
     assert fronts == {"params": [0], "latency": [1, 0], "flops": [1, 0]}
 
 
 def test_the_hypervolume_is_the_mean_accuracy_over_the_logarithm_of_the_cost():
     assert hypervolume([(1.0, 0.5), (10.0, 0.9)], cheapest=1.0, dearest=100.0) == pytest.approx(0.7)
-    assert hypervolume([(10.0, 0.8)], cheapest=1.0, dearest=100.0) == pytest.approx(0.4)  # nothing to be had below 10
+    assert hypervolume([(10.0, 0.8)], cheapest=1.0, dearest=100.0) == pytest.approx(
+        0.4
+    )  # nothing to be had below 10
     assert hypervolume([(5.0, 0.8)], cheapest=5.0, dearest=5.0) == 0.8
     assert hypervolume([], cheapest=1.0, dearest=2.0) == 0.0
 
@@ -83,13 +98,19 @@ def test_a_further_trial_never_lessens_the_hypervolume(trials, count):
     costs = [float(trial.cost.flops) for trial in trials]
 
     def volume(some):
-        return hypervolume([(t.cost.flops, t.accuracy) for t in pareto_front(some)], cheapest=min(costs), dearest=max(costs))
+        return hypervolume(
+            [(t.cost.flops, t.accuracy) for t in pareto_front(some)],
+            cheapest=min(costs),
+            dearest=max(costs),
+        )
 
     assert volume(trials[: count + 1]) <= volume(trials) + 1e-12
 
 
 def test_ranks_peel_front_after_front():
-    losses = np.array([[1.0, 4.0], [2.0, 2.0], [4.0, 1.0], [2.0, 4.0], [3.0, 3.0], [5.0, 5.0], [2.0, 2.0]])
+    losses = np.array(
+        [[1.0, 4.0], [2.0, 2.0], [4.0, 1.0], [2.0, 4.0], [3.0, 3.0], [5.0, 5.0], [2.0, 2.0]]
+    )
     assert ranks(losses).tolist() == [0, 0, 0, 1, 1, 2, 0]
 
 

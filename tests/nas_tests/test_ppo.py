@@ -1,4 +1,6 @@
-"""The recurrent controller: it learns, it is a function of the history alone, and it leaves torch as it was."""
+"""The recurrent controller: it learns, it is a function of the history alone, and it leaves torch
+as it was.
+"""
 
 import itertools
 import random
@@ -26,7 +28,10 @@ def bandit(choices):
 def batches_of(count, *, seed=0):
     generator = random.Random(seed)
     drawn = [[TINY.sample(generator) for _ in range(8)] for _ in range(count)]
-    return [Batch(tuple(tuple(TINY.indices(one)) for one in part), tuple(map(bandit, part))) for part in drawn]
+    return [
+        Batch(tuple(tuple(TINY.indices(one)) for one in part), tuple(map(bandit, part)))
+        for part in drawn
+    ]
 
 
 def test_it_beats_random_where_each_decision_pays_by_itself(field):

@@ -1,4 +1,6 @@
-"""The predictor on landscapes that its Gaussian process did not draw, and on histories and rewards that are odd."""
+"""The predictor on landscapes that its Gaussian process did not draw, and on histories and rewards
+that are odd.
+"""
 
 import math
 import random
@@ -22,13 +24,23 @@ from phinas.space.search_spaces.search_space import Decision, SearchSpace
 from phinas.space.spec import ArchSpec, StageSpec
 
 BASE = ArchSpec(
-    (StageSpec(16, 1, expansion=1), StageSpec(24, 4, stride=2), StageSpec(48, 4, stride=2), StageSpec(96, 3, stride=2)),
-    resolution=64, stem_width=16, head_width=128, classes=10,
-)  # fmt: skip
+    (
+        StageSpec(16, 1, expansion=1),
+        StageSpec(24, 4, stride=2),
+        StageSpec(48, 4, stride=2),
+        StageSpec(96, 3, stride=2),
+    ),
+    resolution=64,
+    stem_width=16,
+    head_width=128,
+    classes=10,
+)
 
 
 def layer_wise():
-    """9e12 sets of choices: each layer with a kind, a kernel and, but for the first of a stage, the choice to leave it out."""
+    """9e12 sets of choices: each layer with a kind, a kernel and, but for the first of a stage, the
+    choice to leave it out.
+    """
     decisions = []
     for stage in (1, 2, 3):
         width = BASE.stages[stage].width
@@ -44,14 +56,17 @@ LAYERED = layer_wise()
 
 
 def weakest_link(spec):
-    """Not a sum over layers: a network is as good as its weakest resolution, a steep fall where one has a single layer, and
-    kernels help by fits and starts, the large ones late, the fused blocks early."""
+    """Not a sum over layers: a network is as good as its weakest resolution, a steep fall where one
+    has a single layer, and kernels help by fits and starts, the large ones late, the fused blocks
+    early."""
     strength, side = {}, spec.resolution
     for stage in spec.stages:
         side //= stage.stride
         kind = 1.25 if (stage.block == "fused_mbconv") == (side > 8) else 0.9
         reach = 1.15 if stage.kernel == (3 if side > 8 else 5) else 0.8
-        strength[side] = strength.get(side, 0.0) + stage.depth * kind * reach * math.log(stage.width)
+        strength[side] = strength.get(side, 0.0) + stage.depth * kind * reach * math.log(
+            stage.width
+        )
     weakest = min(strength.values())
     total = sum(math.sqrt(value) for value in strength.values())
     return 0.93 - 0.5 * math.exp(-0.12 * total) - 0.25 / (1 + math.exp(0.8 * (weakest - 5)))
@@ -63,12 +78,26 @@ def luck(spec):
 
 
 class Drive:
-    """A search in memory: what was proposed, what it truly gave, and how long each proposal took."""
+    """A search in memory: what was proposed, what it truly gave, and how long each proposal
+    took.
+    """
 
     def __init__(
-        self, strategy, accuracy, *, space=LAYERED, trials=80, seed=0, noise=0.0, reward=None, pareto=False, gate=None,
-        workers=1, price=None, failing=lambda spec: False,
-    ):  # fmt: skip
+        self,
+        strategy,
+        accuracy,
+        *,
+        space=LAYERED,
+        trials=80,
+        seed=0,
+        noise=0.0,
+        reward=None,
+        pareto=False,
+        gate=None,
+        workers=1,
+        price=None,
+        failing=lambda spec: False,
+    ):
         reward = reward or make_reward("soft", weight=-0.07, target=1e7)
         self.problem = Problem(space, gate or Gate(), reward, pareto=pareto)
         self.price = price or (lambda spec: float(getattr(cost(spec), reward.metric)))
@@ -102,12 +131,19 @@ class Drive:
 
 
 def medians(accuracy, strategies, *, seeds=3, **options):
-    return [statistics.median(Drive(name, accuracy, seed=s, **options).best for s in range(seeds)) for name in strategies]
+    return [
+        statistics.median(Drive(name, accuracy, seed=s, **options).best for s in range(seeds))
+        for name in strategies
+    ]
 
 
 @pytest.mark.parametrize("noise", [pytest.param(0.0, marks=pytest.mark.slow), 0.01])
-def test_it_beats_random_and_hill_climbing_where_layers_may_be_left_out_and_the_weakest_counts(noise):
-    ours, drawn, climbed = medians(weakest_link, ("predictor", "random", "local"), noise=noise, trials=60)
+def test_it_beats_random_and_hill_climbing_where_layers_may_be_left_out_and_the_weakest_counts(
+    noise,
+):
+    ours, drawn, climbed = medians(
+        weakest_link, ("predictor", "random", "local"), noise=noise, trials=60
+    )
     assert ours > drawn + 0.01
     assert ours > climbed + 0.002
 
@@ -135,8 +171,12 @@ def test_networks_that_failed_to_learn_do_not_mislead_it(accuracy):
 def test_failures_in_the_history_are_lived_with_and_not_proposed_again():
     run = Drive("predictor", weakest_link, trials=50, failing=lambda spec: luck(spec) > 0.5)
     assert run.distinct() == 50
-    measured = [reward for spec, reward in zip(run.specs, run.rewards, strict=True) if luck(spec) <= 0.5]
-    assert max(measured) > statistics.median(Drive("random", weakest_link, trials=50, seed=s).best for s in range(3))
+    measured = [
+        reward for spec, reward in zip(run.specs, run.rewards, strict=True) if luck(spec) <= 0.5
+    ]
+    assert max(measured) > statistics.median(
+        Drive("random", weakest_link, trials=50, seed=s).best for s in range(3)
+    )
 
 
 def test_where_all_fail_networks_are_drawn():
@@ -178,28 +218,40 @@ def test_it_beats_random_under_every_reward(kind, weight, target, metric):
 
 def area(run):
     points = [(cost(spec).flops, weakest_link(spec)) for spec in run.specs]
-    front = [p for p in sorted(points) if not any(o[0] <= p[0] and o[1] >= p[1] and o != p for o in points)]
+    front = [
+        p
+        for p in sorted(points)
+        if not any(o[0] <= p[0] and o[1] >= p[1] and o != p for o in points)
+    ]
     return hypervolume(front, cheapest=1e6, dearest=1e8)
 
 
 @pytest.mark.slow
 def test_it_finds_a_larger_front_than_random_does():
     ours, drawn = (
-        statistics.median(area(Drive(name, weakest_link, trials=60, seed=s, pareto=True)) for s in range(3))
+        statistics.median(
+            area(Drive(name, weakest_link, trials=60, seed=s, pareto=True)) for s in range(3)
+        )
         for name in ("predictor", "random")
     )
     assert ours > drawn + 0.002
 
 
 def milliseconds(spec):
-    """A device that is slow at large kernels and deep networks, whatever their FLOPs; with a little jitter."""
+    """A device that is slow at large kernels and deep networks, whatever their FLOPs; with a little
+    jitter.
+    """
     slow = sum(stage.depth * (0.2 + 0.1 * (stage.kernel > 3)) for stage in spec.stages)
     return (slow + cost(spec).activations / 3e5) * math.exp(0.03 * luck(spec))
 
 
 @pytest.mark.slow
 def test_a_cost_that_has_to_be_measured_is_learned_too():
-    options = {"reward": make_reward("soft", weight=-0.3, target=3.0, metric="latency"), "price": milliseconds, "trials": 60}
+    options = {
+        "reward": make_reward("soft", weight=-0.3, target=3.0, metric="latency"),
+        "price": milliseconds,
+        "trials": 60,
+    }
     ours, drawn = medians(weakest_link, ("predictor", "random"), **options)
     assert ours > drawn
 
@@ -208,7 +260,9 @@ def test_a_cost_that_has_to_be_measured_is_learned_too():
 def test_eight_workers_lose_little_and_repeat_nothing(pareto):
     run = Drive("predictor", weakest_link, trials=56, workers=8, pareto=pareto)
     assert run.distinct() == 56
-    assert run.best > statistics.median(Drive("random", weakest_link, trials=56, seed=s).best for s in range(3))
+    assert run.best > statistics.median(
+        Drive("random", weakest_link, trials=56, seed=s).best for s in range(3)
+    )
 
 
 def in_thousandth():
@@ -232,31 +286,58 @@ def of_values(*decisions):
 
 ODD = {
     "resolutions": of_values(
-        Decision("resolution", (32, 48, 64, 80, 96, 128)), Decision("stages.2.width", (24, 48, 72, 96)),
-        Decision("stages.3.depth", (1, 2, 3, 4)), Decision("stem_width", (8, 16, 24))),
+        Decision("resolution", (32, 48, 64, 80, 96, 128)),
+        Decision("stages.2.width", (24, 48, 72, 96)),
+        Decision("stages.3.depth", (1, 2, 3, 4)),
+        Decision("stem_width", (8, 16, 24)),
+    ),
     "one decision of forty values": of_values(Decision("stages.2.width", tuple(range(8, 328, 8)))),
     "words and truths": of_values(
-        Decision("stages.1.skip", (True, False)), Decision("stages.1.activation", ("relu", "silu", "hard_swish")),
+        Decision("stages.1.skip", (True, False)),
+        Decision("stages.1.activation", ("relu", "silu", "hard_swish")),
         Decision("stages.2.block", ("mbconv", "fused_mbconv", "conv", "separable")),
-        Decision("stages.3.block", ("mbconv", "conv"))),
+        Decision("stages.3.block", ("mbconv", "conv")),
+    ),
     "a decision of one value": of_values(
-        Decision("stages.1.kernel", (5,)), Decision("stages.2.width", tuple(range(8, 328, 8)))),
+        Decision("stages.1.kernel", (5,)), Decision("stages.2.width", tuple(range(8, 328, 8)))
+    ),
     "too large for tables": of_values(
-        Decision("stages.1.width", tuple(range(8, 328, 8))), Decision("stages.1.depth", tuple(range(1, 13))),
-        Decision("stages.1.kernel", (3, 5, 7, 9, 11)), Decision("stages.1.expansion", (1, 1.5, 2, 3, 4, 6, 8)),
-        Decision("stages.1.se", (0, 0.05, 0.1, 0.25, 0.5)), Decision("stages.1.skip", (True, False)),
-        Decision("stages.1.block", ("mbconv", "fused_mbconv", "bottleneck")), Decision("stages.2.kernel", (3, 5))),
-    "two hundred decisions": SearchSpace("wide", ArchSpec(
-        tuple(StageSpec(16 + 8 * index, 8, stride=1 + index % 2) for index in range(5)), resolution=64, stem_width=16),
-        tuple(Decision(f"stages.{stage}.layers.{layer}.{field}", values) for stage in range(5) for layer in range(8)
-              for field, values in (("kernel", (3, 5, 7)), ("expansion", (1, 2, 4, 6)), ("se", (0, 0.25)),
-                                    ("skip", (True, False)),
-                                    ("block", ("mbconv", "fused_mbconv", "identity")[: 2 + (layer > 0)])))),
-}  # fmt: skip
+        Decision("stages.1.width", tuple(range(8, 328, 8))),
+        Decision("stages.1.depth", tuple(range(1, 13))),
+        Decision("stages.1.kernel", (3, 5, 7, 9, 11)),
+        Decision("stages.1.expansion", (1, 1.5, 2, 3, 4, 6, 8)),
+        Decision("stages.1.se", (0, 0.05, 0.1, 0.25, 0.5)),
+        Decision("stages.1.skip", (True, False)),
+        Decision("stages.1.block", ("mbconv", "fused_mbconv", "bottleneck")),
+        Decision("stages.2.kernel", (3, 5)),
+    ),
+    "two hundred decisions": SearchSpace(
+        "wide",
+        ArchSpec(
+            tuple(StageSpec(16 + 8 * index, 8, stride=1 + index % 2) for index in range(5)),
+            resolution=64,
+            stem_width=16,
+        ),
+        tuple(
+            Decision(f"stages.{stage}.layers.{layer}.{field}", values)
+            for stage in range(5)
+            for layer in range(8)
+            for field, values in (
+                ("kernel", (3, 5, 7)),
+                ("expansion", (1, 2, 4, 6)),
+                ("se", (0, 0.25)),
+                ("skip", (True, False)),
+                ("block", ("mbconv", "fused_mbconv", "identity")[: 2 + (layer > 0)]),
+            )
+        ),
+    ),
+}
 
 
 def rising(spec):
-    return 1 - 0.8 * math.exp(-0.1 * math.log(cost(spec).flops) + 0.3 * math.sin(cost(spec).params ** 0.3))
+    return 1 - 0.8 * math.exp(
+        -0.1 * math.log(cost(spec).flops) + 0.3 * math.sin(cost(spec).params ** 0.3)
+    )
 
 
 @pytest.mark.parametrize("name", ODD)
@@ -269,13 +350,17 @@ def test_spaces_of_odd_shapes_are_searched(name):
 
 
 def test_a_gate_that_next_to_none_meet_in_a_space_too_large_for_tables_is_asked_of_in_bounded_time():
-    run = Drive("predictor", rising, space=ODD["too large for tables"], trials=2, gate=Gate(3e6, 3.0001e6))
+    run = Drive(
+        "predictor", rising, space=ODD["too large for tables"], trials=2, gate=Gate(3e6, 3.0001e6)
+    )
     assert max(run.seconds) < 3
 
 
 @pytest.mark.slow
 def test_a_proposal_takes_under_half_a_second_at_five_hundred_trials():
-    """On one core. A tuning is among them; with eight workers every proposal believes in seven that run."""
+    """On one core. A tuning is among them; with eight workers every proposal believes in seven that
+    run.
+    """
     space = load_space("accel_nasbench")
 
     def accuracy(spec):

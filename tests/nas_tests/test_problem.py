@@ -1,4 +1,6 @@
-"""Networks as rows of positions: several sets of choices may mean one network, and it is looked at once."""
+"""Networks as rows of positions: several sets of choices may mean one network, and it is looked at
+once.
+"""
 
 import numpy as np
 import pytest
@@ -11,7 +13,13 @@ from phinas.space.loading import load_space
 from phinas.space.search_spaces.search_space import Decision, SearchSpace
 from phinas.space.spec import ArchSpec, StageSpec
 
-BASE = ArchSpec((StageSpec(8, 1), StageSpec(16, 3, stride=2)), resolution=32, stem_width=8, head_width=32, classes=10)
+BASE = ArchSpec(
+    (StageSpec(8, 1), StageSpec(16, 3, stride=2)),
+    resolution=32,
+    stem_width=8,
+    head_width=32,
+    classes=10,
+)
 LAYERED = SearchSpace("layered", BASE, tuple(
     Decision(f"stages.1.layers.{layer}.{field}", values) for layer in range(3)
     for field, values in (("block", ("mbconv", "identity") if layer else ("mbconv",)), ("kernel", (3, 5, 7)),
@@ -28,7 +36,9 @@ def problem(request):
 
 
 def drawn(problem, count, seed=0):
-    return np.random.default_rng(seed).integers(0, problem.counts, size=(count, len(problem.counts)))
+    return np.random.default_rng(seed).integers(
+        0, problem.counts, size=(count, len(problem.counts))
+    )
 
 
 def test_a_canonical_row_is_the_same_network(problem):
@@ -39,7 +49,9 @@ def test_a_canonical_row_is_the_same_network(problem):
 
 def test_rows_that_differ_in_idle_choices_only_have_one_canonical_row():
     problem = problem_of(LAYERED)
-    left_out = np.array([[0, 1, 1, 1, kernel, expansion, 0, 2, 0] for kernel in range(3) for expansion in range(2)])
+    left_out = np.array(
+        [[0, 1, 1, 1, kernel, expansion, 0, 2, 0] for kernel in range(3) for expansion in range(2)]
+    )
     assert len(np.unique(problem.canonical(left_out), axis=0)) == 1
 
 
@@ -47,18 +59,24 @@ def test_a_network_is_not_its_own_neighbour_nor_another_one_twice_for_choices_th
     problem = problem_of(LAYERED)
     middle = np.array([[0, 0, 0, 1, 0, 0, 0, 0, 0]])  # the second layer is left out
     around = problem.neighbours(middle, 1000, np.random.default_rng(0))
-    # The first: two kernels, an expansion; the last: that, or left out; the second is put in as the first values have it.
+    # The first: two kernels, an expansion; the last: that, or left out; the second is put in as the
+    # first values have it.
     assert len(around) == 3 + 4 + 1
     assert middle[0].tolist() not in around.tolist()
 
 
 def test_a_draw_gives_canonical_networks_that_the_gate_lets_pass(problem):
     prices = problem.costs(drawn(problem, 200))[:, 0]
-    gated = problem_of(problem.space, Gate(least=int(np.quantile(prices, 0.3)), most=int(np.quantile(prices, 0.7))))
+    gated = problem_of(
+        problem.space, Gate(least=int(np.quantile(prices, 0.3)), most=int(np.quantile(prices, 0.7)))
+    )
     rows = gated.draw(50, np.random.default_rng(0))
     np.testing.assert_array_equal(rows, gated.canonical(rows))
     assert len(np.unique(rows, axis=0)) == len(rows) >= 45
-    assert all(gated.gate.admits(cost(problem.space.decode(problem.space.choices(row))).flops) for row in rows.tolist())
+    assert all(
+        gated.gate.admits(cost(problem.space.decode(problem.space.choices(row))).flops)
+        for row in rows.tolist()
+    )
 
 
 def test_distinct_rows_are_told_once_wherever_they_stand():

@@ -18,7 +18,8 @@ FLOPS = st.floats(1e4, 1e12)
 WEIGHTS = st.floats(-2, 0)
 
 
-# MnasNet, section 3: with w = -0.07, twice the cost must buy about 5% of accuracy; TuNAS, equation 2.
+# MnasNet, section 3: with w = -0.07, twice the cost must buy about 5% of accuracy; TuNAS, equation
+# 2.
 @pytest.mark.parametrize(
     ("kind", "weight", "ratio", "reward"),
     [
@@ -34,7 +35,9 @@ WEIGHTS = st.floats(-2, 0)
     ],
 )
 def test_rewards_are_the_equations_of_the_papers(kind, weight, ratio, reward):
-    assert Reward(kind, weight, target=400e6)(0.8, ratio * 400e6) == pytest.approx(reward, rel=1e-12)
+    assert Reward(kind, weight, target=400e6)(0.8, ratio * 400e6) == pytest.approx(
+        reward, rel=1e-12
+    )
 
 
 # Slope and intercept in accuracy at half, once and four times the target.
@@ -57,7 +60,9 @@ def test_at_a_given_cost_each_reward_is_a_line_in_accuracy(kind, weight, slopes,
 def test_the_line_and_the_reward_are_one(kind, accuracy, costs, weight):
     reward = Reward(kind, weight, target=1e7)
     slope, intercept = reward.line(costs)
-    assert (slope * accuracy + intercept).tolist() == pytest.approx([reward(accuracy, cost) for cost in costs])
+    assert (slope * accuracy + intercept).tolist() == pytest.approx(
+        [reward(accuracy, cost) for cost in costs]
+    )
 
 
 def test_twice_the_cost_is_worth_five_percent_of_accuracy_under_the_default():
@@ -66,13 +71,20 @@ def test_twice_the_cost_is_worth_five_percent_of_accuracy_under_the_default():
 
 
 @given(st.lists(st.tuples(ACCURACIES, FLOPS), min_size=2, max_size=6), FLOPS, FLOPS, WEIGHTS)
-def test_under_soft_the_target_multiplies_every_reward_by_one_constant(networks, target, other, weight):
-    ratios = [Reward("soft", weight, target)(*network) / Reward("soft", weight, other)(*network) for network in networks]
+def test_under_soft_the_target_multiplies_every_reward_by_one_constant(
+    networks, target, other, weight
+):
+    ratios = [
+        Reward("soft", weight, target)(*network) / Reward("soft", weight, other)(*network)
+        for network in networks
+    ]
     assert ratios == pytest.approx([(other / target) ** weight] * len(networks), rel=1e-9)
 
 
 @given(ACCURACIES, st.floats(-1, -0.01), st.floats(1, 100), st.floats(1.01, 100))
-def test_under_absolute_of_equal_accuracies_the_nearer_to_the_target_wins(accuracy, weight, ratio, factor):
+def test_under_absolute_of_equal_accuracies_the_nearer_to_the_target_wins(
+    accuracy, weight, ratio, factor
+):
     reward = Reward("absolute", weight, target=1e6)
     assert reward(accuracy, 1e6 * ratio) > reward(accuracy, 1e6 * ratio * factor)
     assert reward(accuracy, 1e6) > reward(accuracy, 1e6 / factor)
@@ -104,9 +116,13 @@ def test_without_a_target_it_is_the_cost_of_the_base_on_its_axis():
     space = load_space("tiny")
     assert reward_of(SearchSection(), space).target == cost(space.base).flops
     assert reward_of(SearchSection(cost="params"), space).target == cost(space.base).params
-    assert reward_of(SearchSection(cost="activations"), space).target == cost(space.base).activations
+    assert (
+        reward_of(SearchSection(cost="activations"), space).target == cost(space.base).activations
+    )
     assert reward_of(SearchSection(cost="latency"), space, target=0.7).target == 0.7
-    assert reward_of(SearchSection(cost="params", target=5.0), space) == Reward("soft", -0.07, 5.0, "params")
+    assert reward_of(SearchSection(cost="params", target=5.0), space) == Reward(
+        "soft", -0.07, 5.0, "params"
+    )
 
 
 def test_a_weight_that_was_estimated_takes_the_place_of_auto():

@@ -19,7 +19,12 @@ from phinas.training.engine.job import Trainer
 DATA = DataSection(source="digits", upsample=True, train_limit=200, validation_limit=100)
 SHORT = Recipe(epochs=2, batch=32, optimizer="adamw", learning_rate=0.02)
 SECTION = SearchSection(
-    space="tiny", trials=4, recipe=SHORT, finalists=2, finalist_seeds=2, finalist_recipe=SHORT.model_copy(update={"epochs": 3})
+    space="tiny",
+    trials=4,
+    recipe=SHORT,
+    finalists=2,
+    finalist_seeds=2,
+    finalist_recipe=SHORT.model_copy(update={"epochs": 3}),
 )
 
 
@@ -32,12 +37,19 @@ def _one_thread():
 
 def run(data):
     """Every proposal with its accuracy, and what the baseline file would hold."""
-    trainer = Trainer.of(data, DATA, run=RunSection(device="cpu", trial_minutes=1.0), threads=1, snapshots=None)
+    trainer = Trainer.of(
+        data, DATA, run=RunSection(device="cpu", trial_minutes=1.0), threads=1, snapshots=None
+    )
     evaluator = make_evaluator(SECTION, trainer, limit_seconds=60.0)
     space = load_space("tiny").fitted(channels=1, classes=10)
     ledgers = [Ledger(optuna.create_study(direction="maximize")) for _ in range(2)]
     with closing(EXECUTORS["inline"](1)) as executor:
-        shared = {"seed": 3, "executor": executor, "evaluator": evaluator, "notify": lambda *_: None}
+        shared = {
+            "seed": 3,
+            "executor": executor,
+            "evaluator": evaluator,
+            "notify": lambda *_: None,
+        }
         result = search(space, SECTION, ledger=ledgers[0], **shared)
         baseline = choose_baseline(result, SECTION, space, ledger=ledgers[1], **shared)
     return [(trial.spec, trial.accuracy) for trial in result.trials], baseline.to_dict(result)

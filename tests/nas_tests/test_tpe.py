@@ -15,7 +15,9 @@ from phinas.space.search_spaces.search_space import Decision, SearchSpace
 TINY = load_space("tiny")
 SPACES = {
     "tiny": TINY,
-    "with a decision of one choice": SearchSpace("some", TINY.base, (*TINY.decisions[:5], Decision("stages.2.depth", (2,)))),
+    "with a decision of one choice": SearchSpace(
+        "some", TINY.base, (*TINY.decisions[:5], Decision("stages.2.depth", (2,)))
+    ),
 }
 
 
@@ -30,10 +32,20 @@ def test_it_proposes_what_optunas_sampler_does(name, trials, directions):
     for number in range(trials):
         state = TrialState.FAIL if number % 7 == 6 else TrialState.COMPLETE
         values = None if state == TrialState.FAIL else [generator.random() for _ in directions]
-        study.add_trial(create_trial(state=state, params=space.sample(generator), distributions=distributions, values=values))
+        study.add_trial(
+            create_trial(
+                state=state,
+                params=space.sample(generator),
+                distributions=distributions,
+                values=values,
+            )
+        )
     for seed in range(5):
         proposed = []
-        for make in (JointTPESampler, lambda seed: TPESampler(seed=seed, multivariate=True, constant_liar=True)):
+        for make in (
+            JointTPESampler,
+            lambda seed: TPESampler(seed=seed, multivariate=True, constant_liar=True),
+        ):
             study.sampler = make(seed=seed)
             trial = study.ask(distributions)
             study.tell(trial, state=TrialState.FAIL)

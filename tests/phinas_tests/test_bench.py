@@ -1,4 +1,6 @@
-"""`phinas bench strategies` with a user's own space and evaluator: layer by layer, with layers left out, nothing like B0."""
+"""`phinas bench strategies` with a user's own space and evaluator: layer by layer, with layers left
+out, nothing like B0.
+"""
 
 import json
 import sys
@@ -43,7 +45,18 @@ def folder(tmp_path):
     return tmp_path
 
 
-GIVEN = ("--evaluator", "mine:evaluate", "--space", "chain.yaml", "--evaluations", 20, "--seeds", 2, "--out", "out")
+GIVEN = (
+    "--evaluator",
+    "mine:evaluate",
+    "--space",
+    "chain.yaml",
+    "--evaluations",
+    20,
+    "--seeds",
+    2,
+    "--out",
+    "out",
+)
 COMMAND = ("bench", "strategies", *GIVEN)
 
 
@@ -51,7 +64,9 @@ def bench(phinas, folder, *words):
     return phinas(*COMMAND, *words, cwd=folder)
 
 
-def test_a_users_own_space_and_evaluator_are_benched_and_widened_without_running_anything_twice(phinas, folder):
+def test_a_users_own_space_and_evaluator_are_benched_and_widened_without_running_anything_twice(
+    phinas, folder
+):
     ended = bench(phinas, folder, "--strategies", "predictor,random", "--json")
     assert ended.returncode == 0, ended.stderr
     facts = json.loads(ended.stdout)
@@ -84,10 +99,22 @@ def test_a_users_own_space_and_evaluator_are_benched_and_widened_without_running
         (["--evaluator", "proxy"], "--evaluator: proxy trains networks"),
         (["--evaluator", "accel-nasbench:absent"], "does not exist"),
         (["--strategies", ""], "--strategies: '' is none of predictor"),
-        (["--set", "search.cost=latency"], "search.cost: latency is timed network by network; a bench needs flops"),
-        (["--set", "search.reward=pareto"], "search.reward: pareto has two aims and a bench compares one number; set soft"),
-        (["--set", "search.weight=auto", "--evaluations", "30"], "search.weight: auto gives each run a reward of its own"),
-        (["--set", "search.max_flops=1e6"], "search.max_flops: optuna-random, optuna-tpe, optuna-nsga2"),
+        (
+            ["--set", "search.cost=latency"],
+            "search.cost: latency is timed network by network; a bench needs flops",
+        ),
+        (
+            ["--set", "search.reward=pareto"],
+            "search.reward: pareto has two aims and a bench compares one number; set soft",
+        ),
+        (
+            ["--set", "search.weight=auto", "--evaluations", "30"],
+            "search.weight: auto gives each run a reward of its own",
+        ),
+        (
+            ["--set", "search.max_flops=1e6"],
+            "search.max_flops: optuna-random, optuna-tpe, optuna-nsga2",
+        ),
         (["--set", "search.max_flops=1", "--strategies", "random"], "the nearest has"),
         (["--set", "search.finalists=3"], "--set search.finalists: changes nothing in a bench"),
         (["--set", "run.seed=3"], "--set run.seed: changes nothing in a bench"),
@@ -95,9 +122,13 @@ def test_a_users_own_space_and_evaluator_are_benched_and_widened_without_running
         (["--out", "."], "holds 'chain.yaml' and is no bench"),
         (
             ["--evaluator", "mine:refuses"],
-            "--reference: the base of the space, which stands for it, can't be measured: ValueError: no",
+            "--reference: the base of the space, which stands for it, can't be measured: "
+            "ValueError: no",
         ),
-        (["--evaluator", "mine:nan"], "can't be measured: accuracy: nan is not a finite number; name a network that can be"),
+        (
+            ["--evaluator", "mine:nan"],
+            "can't be measured: accuracy: nan is not a finite number; name a network that can be",
+        ),
     ],
 )
 def test_a_wrong_call_is_told_in_a_line(folder, monkeypatch, capsys, words, message):
@@ -137,5 +168,13 @@ def test_an_interrupted_bench_says_that_the_same_command_carries_on(monkeypatch,
 
     monkeypatch.setattr(bench_api, "bench_strategies", stop)
     monkeypatch.syspath_prepend(str(folder))
-    assert call(cli, ["bench", "strategies", "--evaluator", "mine:evaluate", "--out", str(folder / "out")]) == 130
-    assert "the runs that had ended are kept; the same command carries on" in capsys.readouterr().err
+    assert (
+        call(
+            cli,
+            ["bench", "strategies", "--evaluator", "mine:evaluate", "--out", str(folder / "out")],
+        )
+        == 130
+    )
+    assert (
+        "the runs that had ended are kept; the same command carries on" in capsys.readouterr().err
+    )

@@ -1,4 +1,6 @@
-"""The command as a person or a program calls it: quick to say what it can, and plain where a machine reads."""
+"""The command as a person or a program calls it: quick to say what it can, and plain where a
+machine reads.
+"""
 
 import json
 import signal
@@ -13,12 +15,26 @@ import pytest
 from phinas.errors import call
 
 HEAVY = ("torch", "optuna", "pandas", "matplotlib", "numpy", "sklearn", "pydantic", "scipy")
-VERBS = ("run", "search", "scale", "validate", "report", "resume", "plan", "data", "describe", "export", "fit", "latency")
+VERBS = (
+    "run",
+    "search",
+    "scale",
+    "validate",
+    "report",
+    "resume",
+    "plan",
+    "data",
+    "describe",
+    "export",
+    "fit",
+    "latency",
+)
 
 
 def test_help_loads_nothing_heavy() -> None:
     code = (
-        "import sys\nfrom phinas.errors import call\nfrom phinas.cli import cli\ncall(cli, ['--help'])\n"
+        "import sys\nfrom phinas.errors import call\nfrom phinas.cli import cli\ncall(cli, "
+        "['--help'])\n"
         f"print([name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)"
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -43,7 +59,9 @@ def test_every_verb_explains_itself(verb: str, phinas) -> None:
     assert len(told.stdout.splitlines()) > 5
 
 
-def test_a_run_ends_with_one_line_of_result_and_the_path_of_the_report(finished_run: Path, phinas) -> None:
+def test_a_run_ends_with_one_line_of_result_and_the_path_of_the_report(
+    finished_run: Path, phinas
+) -> None:
     told = phinas("report", finished_run)
     assert told.returncode == 0, told.stderr
     result, path = told.stdout.splitlines()
@@ -77,15 +95,23 @@ def test_plan_counts_the_trainings_that_the_run_then_does(finished_run: Path, ph
 
 
 def test_a_reader_that_stops_early_is_no_error() -> None:
-    command = f"{sys.executable} -m phinas describe efficientnet_b7 --json | head -c 10; exit ${{PIPESTATUS[0]}}"
+    command = (
+        f"{sys.executable} -m phinas describe efficientnet_b7 --json | head -c 10; exit "
+        f"${{PIPESTATUS[0]}}"
+    )
     ended = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
     assert ended.returncode == 0
     assert "Traceback" not in ended.stderr
     assert "BrokenPipe" not in ended.stderr
 
 
-@pytest.mark.parametrize("environment", [{"NO_COLOR": "1", "COLUMNS": "40"}, {"LANG": "C", "LC_ALL": "C"}, {"TERM": "dumb"}])
-def test_poor_terminals_get_plain_text(environment: dict[str, str], finished_run: Path, phinas) -> None:
+@pytest.mark.parametrize(
+    "environment",
+    [{"NO_COLOR": "1", "COLUMNS": "40"}, {"LANG": "C", "LC_ALL": "C"}, {"TERM": "dumb"}],
+)
+def test_poor_terminals_get_plain_text(
+    environment: dict[str, str], finished_run: Path, phinas
+) -> None:
     told = phinas("resume", finished_run, **environment)
     assert told.returncode == 0, told.stderr
     assert "\x1b" not in told.stdout + told.stderr
@@ -111,16 +137,32 @@ def test_a_bug_is_kept_in_a_crash_log_and_told_in_two_lines(
 
 
 def test_two_runs_may_share_a_database_and_keep_their_trials_apart(tmp_path: Path, phinas) -> None:
-    (tmp_path / "mine.py").write_text("def depth(spec, budget, seed):\n    return min(1.0, spec.depth / 10)\n")
+    (tmp_path / "mine.py").write_text(
+        "def depth(spec, budget, seed):\n    return min(1.0, spec.depth / 10)\n"
+    )
     shared = f"sqlite:///{tmp_path / 'shared.db'}"
-    options = ("--data", "digits", "--space", "tiny", "--upsample", "--evaluator", "mine:depth", "--storage", shared)
+    options = (
+        "--data",
+        "digits",
+        "--space",
+        "tiny",
+        "--upsample",
+        "--evaluator",
+        "mine:depth",
+        "--storage",
+        shared,
+    )
     for name, trials in (("one", 3), ("two", 4)):
-        told = phinas("search", *options, "--trials", trials, "--workers", 1, "--out", name, cwd=tmp_path)
+        told = phinas(
+            "search", *options, "--trials", trials, "--workers", 1, "--out", name, cwd=tmp_path
+        )
         assert told.returncode == 0, told.stderr
     for name, trials in (("one", 3), ("two", 4)):
         told = phinas("resume", name, cwd=tmp_path)
         assert told.returncode == 0, told.stderr
-        assert len((tmp_path / name / "report" / "trials.csv").read_text().splitlines()) == trials + 1
+        assert (
+            len((tmp_path / name / "report" / "trials.csv").read_text().splitlines()) == trials + 1
+        )
         assert not (tmp_path / name / "study.db").exists()
 
 
@@ -145,6 +187,8 @@ def test_an_interrupt_that_a_library_swallows_is_raised_again() -> None:
         "sys.exit(exits.call(click.Command('work', callback=work), []))\n"
     )
     began = time.monotonic()
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60
+    )
     assert ended.returncode == 130
     assert time.monotonic() - began < 20

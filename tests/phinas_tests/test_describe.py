@@ -1,4 +1,6 @@
-"""`phinas describe`: a network told in a table, beside another, in other tools' numbers and as a picture."""
+"""`phinas describe`: a network told in a table, beside another, in other tools' numbers and as a
+picture.
+"""
 
 import json
 import subprocess
@@ -21,9 +23,13 @@ from phinas.space.spec import ArchSpec, StageSpec
 def every_kind(tmp_path: Path) -> str:
     """A spec file with every kind of block, a layer left out, a pooled stem and no head."""
     kinds = ("conv", "separable", "fused_mbconv", "mbconv", "bottleneck", "identity")
-    stages = [StageSpec(8 + 8 * place, 1 + place % 2, block=kind) for place, kind in enumerate(kinds)]
+    stages = [
+        StageSpec(8 + 8 * place, 1 + place % 2, block=kind) for place, kind in enumerate(kinds)
+    ]
     stages += [StageSpec(48, 1, expansion=2, skip=False, activation="relu")]
-    spec = ArchSpec(tuple(stages), stem_pool=True, head_width=0, resolution=32, classes=10, padding="same")
+    spec = ArchSpec(
+        tuple(stages), stem_pool=True, head_width=0, resolution=32, classes=10, padding="same"
+    )
     path = tmp_path / "every_kind.yaml"
     path.write_text(spec.to_yaml())
     return str(path)
@@ -36,7 +42,11 @@ def rows_of(text: str) -> dict[str, list[str]]:
 
 def test_describe_prints_the_published_cost_of_b0(phinas) -> None:
     facts = json.loads(phinas("describe", "efficientnet_b0", "--json").stdout)
-    assert (facts["flops"], facts["params"], facts["activations"]) == (385_814_752, 5_288_548, 6_748_036)
+    assert (facts["flops"], facts["params"], facts["activations"]) == (
+        385_814_752,
+        5_288_548,
+        6_748_036,
+    )
     assert sum(row["flops"] for row in facts["stages"]) == facts["flops"]
     assert max(row["peak_activations"] for row in facts["stages"]) == facts["peak_activations"]
 
@@ -59,7 +69,13 @@ def test_memory_is_told_in_megabytes() -> None:
 def test_each_stage_is_told_by_its_kind_and_by_what_in_it_is_unusual(every_kind: str) -> None:
     text = as_text(describe(every_kind))
     rows = rows_of(text)
-    assert [rows[str(number)][0] for number in range(1, 6)] == ["conv", "separable", "fused_mbconv", "mbconv", "bottleneck"]
+    assert [rows[str(number)][0] for number in range(1, 6)] == [
+        "conv",
+        "separable",
+        "fused_mbconv",
+        "mbconv",
+        "bottleneck",
+    ]
     assert "1/6" in rows["5"]
     assert rows["6"][:3] == ["identity", "(left", "out)"]
     assert rows["7"][:4] == ["mbconv,", "relu,", "no", "shortcut"]
@@ -84,8 +100,12 @@ def test_a_comparison_tells_how_many_times_the_second_costs_the_first(phinas) ->
         assert facts["ratios"][field] == second[field] / first[field]
 
 
-@pytest.mark.parametrize(("one", "other"), [("efficientnet_b7", "resnet_50"), ("mobilenet_v1", "efficientnet_v2_l")])
-def test_a_comparison_sets_every_stage_of_both_networks_in_a_line_of_128(one: str, other: str) -> None:
+@pytest.mark.parametrize(
+    ("one", "other"), [("efficientnet_b7", "resnet_50"), ("mobilenet_v1", "efficientnet_v2_l")]
+)
+def test_a_comparison_sets_every_stage_of_both_networks_in_a_line_of_128(
+    one: str, other: str
+) -> None:
     facts = describe(one, compare=other)
     for side, network in enumerate(facts["networks"]):
         named = [pair["stages"][side] for pair in facts["pairs"] if pair["stages"][side]]
@@ -128,7 +148,9 @@ def test_both_networks_of_a_comparison_are_verified(every_kind: str, phinas) -> 
     assert [line.split()[-1] for line in told.stdout.splitlines()[-2:]] == ["equal", "equal"]
 
 
-def test_a_drawing_is_svg_or_png_by_its_name_in_a_directory_that_is_made(every_kind: str, tmp_path: Path) -> None:
+def test_a_drawing_is_svg_or_png_by_its_name_in_a_directory_that_is_made(
+    every_kind: str, tmp_path: Path
+) -> None:
     for name in ("new/deeper/layout.svg", "new/LAYOUT.PNG"):
         facts = describe("efficientnet_b0", compare=every_kind, draw=tmp_path / name)
         assert facts["drawing"] == str(tmp_path / name)
@@ -164,7 +186,9 @@ def test_a_drawing_that_has_no_place_is_refused(tmp_path: Path) -> None:
     assert (tmp_path / "file").read_text() == "mine"
 
 
-def test_a_name_that_the_font_cannot_write_is_drawn_all_the_same(every_kind: str, tmp_path: Path) -> None:
+def test_a_name_that_the_font_cannot_write_is_drawn_all_the_same(
+    every_kind: str, tmp_path: Path
+) -> None:
     strange = tmp_path / "\u7f51\u7edc $x_1$ <&>.yaml"
     Path(every_kind).rename(strange)
     describe(str(strange), draw=tmp_path / "strange.png")
@@ -179,8 +203,10 @@ def test_describing_and_comparing_load_nothing_heavy_and_drawing_loads_no_torch(
     words = ["describe", "efficientnet_b0", "--compare", "resnet_50", "--conventions"]
     words += ["--draw", str(tmp_path / "both.svg")] * draw
     code = (
-        f"import sys\nfrom phinas.errors import call\nfrom phinas.cli import cli\nassert call(cli, {words!r}) == 0\n"
-        "heavy = ('torch', 'optuna', 'pandas', 'matplotlib', 'numpy', 'sklearn', 'pydantic', 'scipy')\n"
+        "import sys\nfrom phinas.errors import call\nfrom phinas.cli import cli\nassert "
+        f"call(cli, {words!r}) == 0\n"
+        "heavy = ('torch', 'optuna', 'pandas', 'matplotlib', 'numpy', 'sklearn', 'pydantic', "
+        "'scipy')\n"
         "print([name for name in heavy if name in sys.modules], file=sys.stderr)"
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -42,18 +42,28 @@ def files(model, tmp_path):
 
 
 def logits(network):
-    images = torch.randn(3, SPEC.channels, SPEC.resolution, SPEC.resolution, generator=torch.Generator().manual_seed(2))
+    images = torch.randn(
+        3,
+        SPEC.channels,
+        SPEC.resolution,
+        SPEC.resolution,
+        generator=torch.Generator().manual_seed(2),
+    )
     with torch.inference_mode():
         return network(images)
 
 
 @pytest.mark.slow
-def test_an_exported_member_gives_equal_logits_for_any_batch(finished_run: Path, tmp_path: Path, phinas) -> None:
+def test_an_exported_member_gives_equal_logits_for_any_batch(
+    finished_run: Path, tmp_path: Path, phinas
+) -> None:
     onnxruntime = pytest.importorskip("onnxruntime", reason="the extra `onnx` is not installed")
     pytest.importorskip("onnxscript", reason="the extra `onnx` is not installed")
     family = finished_run / "scaling" / "family"
     out = tmp_path / "b0.onnx"
-    told = phinas("export", family / "b0.yaml", "--weights", family / "b0.safetensors", "--out", out, "--json")
+    told = phinas(
+        "export", family / "b0.yaml", "--weights", family / "b0.safetensors", "--out", out, "--json"
+    )
     assert told.returncode == 0, told.stderr
     assert json.loads(told.stdout)["largest_relative_difference"] < 1e-4
 
@@ -61,7 +71,9 @@ def test_an_exported_member_gives_equal_logits_for_any_batch(finished_run: Path,
     network = build(spec).eval()
     network.load_state_dict(load_file(family / "b0.safetensors"))
     images = torch.randn(5, spec.channels, spec.resolution, spec.resolution)
-    given = torch.from_numpy(onnxruntime.InferenceSession(out).run(None, {"images": images.numpy()})[0])
+    given = torch.from_numpy(
+        onnxruntime.InferenceSession(out).run(None, {"images": images.numpy()})[0]
+    )
     with torch.inference_mode():
         expected = network(images)
     assert (given - expected).abs().max() <= 1e-4 * expected.abs().max()
@@ -88,10 +100,15 @@ def test_the_lines_beside_the_weights_make_the_model_that_gives_the_same(
 def test_weights_come_back_from_either_tool_as_they_left(model, files, tmp_path):
     spec, weights = files
     export(spec, to="timm", weights=weights, out=tmp_path / "a.safetensors")
-    export(spec, to="torchvision", weights=tmp_path / "a.safetensors", out=tmp_path / "b.safetensors")
+    export(
+        spec, to="torchvision", weights=tmp_path / "a.safetensors", out=tmp_path / "b.safetensors"
+    )
     network = build(SPEC)
     load_weights(network, tmp_path / "b.safetensors", spec=SPEC)
-    assert all(torch.equal(tensor, model.state_dict()[name]) for name, tensor in network.state_dict().items())
+    assert all(
+        torch.equal(tensor, model.state_dict()[name])
+        for name, tensor in network.state_dict().items()
+    )
 
 
 def test_a_file_ending_in_py_is_a_network_that_stands_alone(model, files, tmp_path):
@@ -120,7 +137,9 @@ def test_what_cannot_be_exported_is_refused_by_the_command(files, tmp_path, phin
     _, weights = files
     other = replace(SPEC, stages=SPEC.stages[:-1])
     (tmp_path / "other.yaml").write_text(other.to_yaml())
-    ended = phinas("export", tmp_path / "other.yaml", "--weights", weights, "--out", tmp_path / "b0.onnx")
+    ended = phinas(
+        "export", tmp_path / "other.yaml", "--weights", weights, "--out", tmp_path / "b0.onnx"
+    )
     assert ended.returncode == 2
     assert "weights of another spec" in ended.stderr
     assert not (tmp_path / "b0.onnx").exists()
@@ -129,7 +148,11 @@ def test_what_cannot_be_exported_is_refused_by_the_command(files, tmp_path, phin
 @pytest.mark.parametrize(
     ("to", "name", "told"),
     [
-        (None, "b0.txt", "does not end in .onnx or .py; name it so, or give --to timm or --to torchvision"),
+        (
+            None,
+            "b0.txt",
+            "does not end in .onnx or .py; name it so, or give --to timm or --to torchvision",
+        ),
         (None, "b0.safetensors", "does not end in .onnx or .py"),
         ("onnx", "b0.py", "does not end in .onnx, as what --to onnx writes does"),
         ("timm", "b0.onnx", "does not end in .safetensors"),
@@ -151,7 +174,10 @@ def test_a_name_that_does_not_fit_what_is_written_is_refused(to, name, told, fil
 def test_a_network_that_a_tool_cannot_say_is_refused_and_nothing_written(tmp_path):
     spec = replace(SPEC, stages=(StageSpec(64, 1, block="bottleneck", expansion=4),))
     (tmp_path / "odd.yaml").write_text(spec.to_yaml())
-    with pytest.raises(SpecError, match=r"timm has no class for this network: EfficientNet .* ResNet .*Other ways out"):
+    with pytest.raises(
+        SpecError,
+        match=r"timm has no class for this network: EfficientNet .* ResNet .*Other ways out",
+    ):
         export(str(tmp_path / "odd.yaml"), to="timm", out=tmp_path / "odd.safetensors")
     assert [path.name for path in tmp_path.iterdir()] == ["odd.yaml"]
 
@@ -160,15 +186,25 @@ def test_a_classifier_of_other_classes_is_told_as_such(model, files, tmp_path):
     state = to_dialect(model.state_dict(), SPEC, "timm")
     state |= {"classifier.weight": torch.ones(9, SPEC.last_width), "classifier.bias": torch.ones(9)}
     save_file(state, tmp_path / "nine.safetensors")
-    with pytest.raises(InputError, match=r"nine.safetensors: classifier: tells 9 classes apart .* set classes: 9 in the spec"):
-        export(files[0], to="timm", weights=tmp_path / "nine.safetensors", out=tmp_path / "out.safetensors")
+    with pytest.raises(
+        InputError,
+        match=r"nine.safetensors: classifier: tells 9 classes apart .* set classes: 9 in the spec",
+    ):
+        export(
+            files[0],
+            to="timm",
+            weights=tmp_path / "nine.safetensors",
+            out=tmp_path / "out.safetensors",
+        )
 
 
 def test_a_pickle_is_never_read(files, tmp_path):
     for name in ("w.pth", "w.safetensors"):
         torch.save({"weight": torch.ones(1)}, tmp_path / name)
         with pytest.raises(
-            InputError, match=r"but a pickle, which may run code .* rewrite it once: safetensors.torch.save_file"
+            InputError,
+            match=r"but a pickle, which may run code .* rewrite it once: "
+            r"safetensors.torch.save_file",
         ):
             export(files[0], weights=tmp_path / name, out=tmp_path / "out.onnx")
 
@@ -187,5 +223,7 @@ def test_the_tools_are_never_imported(tmp_path):
             assert not [
                 line
                 for line in lines
-                if line.startswith(("import timm", "from timm", "import torchvision", "from torchvision"))
+                if line.startswith(
+                    ("import timm", "from timm", "import torchvision", "from torchvision")
+                )
             ]

@@ -1,4 +1,6 @@
-"""`phinas fit`: one network, trained on one's images, with what came of it as files; killed and carried on; wrongly asked."""
+"""`phinas fit`: one network, trained on one's images, with what came of it as files; killed and
+carried on; wrongly asked.
+"""
 
 import csv
 import json
@@ -32,7 +34,18 @@ pytestmark = pytest.mark.usefixtures("torch_as_it_was")
 
 SPEC = load_space("tiny").fitted(channels=1, classes=10, resolution=8).base
 SPEC = replace(SPEC, drop_path=0.1, stem_stride=2)  # timm's has no other
-SHORT = ("--recipe", "quick", "--batch", "32", "--threads", "1", "--device", "cpu", "--set", "data.train_limit=400")
+SHORT = (
+    "--recipe",
+    "quick",
+    "--batch",
+    "32",
+    "--threads",
+    "1",
+    "--device",
+    "cpu",
+    "--set",
+    "data.train_limit=400",
+)
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +62,13 @@ def table(path):
 
 def made(network, out, **settings):
     """The same fit as a Python call."""
-    always = {"recipe": "quick", "recipe.batch": 32, "threads": 1, "device": "cpu", "data.train_limit": 400}
+    always = {
+        "recipe": "quick",
+        "recipe.batch": 32,
+        "threads": 1,
+        "device": "cpu",
+        "data.train_limit": 400,
+    }
     return front.fit(str(network), data="digits", out=out, settings=always | settings, quiet=True)
 
 
@@ -103,7 +122,11 @@ def test_the_curve_has_a_row_an_epoch_and_the_terminal_a_line(finished):
     measured = json.loads((out / "measurement.json").read_text())
     assert [int(row["epoch"]) for row in rows] == [1, 2, 3]
     assert [float(row["accuracy"]) for row in rows] == measured["curve"]
-    lines = [line for line in told.stderr.splitlines() if re.match(r"training: \d of 3, .*validation images right", line)]
+    lines = [
+        line
+        for line in told.stderr.splitlines()
+        if re.match(r"training: \d of 3, .*validation images right", line)
+    ]
     assert len(lines) == 3
     assert "images/s" in lines[0]
 
@@ -118,7 +141,9 @@ def test_the_card_says_accuracy_and_interval_and_names_no_path_of_this_machine(f
     assert str(out.parent) not in card
     assert "/" + "tmp" not in card
     assert "What was not measured" in card
-    assert told.stdout.splitlines()[0].startswith(f"{measured['accuracy']:.1%} of {measured['images']} test images right")
+    assert told.stdout.splitlines()[0].startswith(
+        f"{measured['accuracy']:.1%} of {measured['images']} test images right"
+    )
     assert told.stdout.splitlines()[1] == str(out / "README.md")
 
 
@@ -135,11 +160,19 @@ def test_the_front_matter_is_what_the_hub_reads(finished):
 
 def test_a_finished_fit_tells_its_result_again_and_trains_nothing(finished, network, phinas):
     out, told = finished
-    before = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file() and path.name != ".lock"}
+    before = {
+        path: path.stat().st_mtime_ns
+        for path in out.rglob("*")
+        if path.is_file() and path.name != ".lock"
+    }
     again = phinas(*asked(network, out))
     assert again.returncode == 0, again.stderr
     assert again.stdout == told.stdout
-    assert {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file() and path.name != ".lock"} == before
+    assert {
+        path: path.stat().st_mtime_ns
+        for path in out.rglob("*")
+        if path.is_file() and path.name != ".lock"
+    } == before
     facts = json.loads(phinas(*asked(network, out, "--json")).stdout)
     assert facts["accuracy"] == json.loads((out / "measurement.json").read_text())["accuracy"]
     assert facts["weights"] == str(out / "weights.safetensors")
@@ -158,7 +191,9 @@ def test_other_settings_are_refused_with_the_difference(finished, network, phina
 
 
 @pytest.mark.slow
-def test_another_number_of_threads_or_an_onnx_file_is_no_other_fit(finished, network, tmp_path, phinas):
+def test_another_number_of_threads_or_an_onnx_file_is_no_other_fit(
+    finished, network, tmp_path, phinas
+):
     out = shutil.copytree(finished[0], tmp_path / "copy")
     told = phinas(*asked(network, out, "--threads", "2", "--onnx"))
     assert told.returncode == 0, told.stderr
@@ -167,7 +202,10 @@ def test_another_number_of_threads_or_an_onnx_file_is_no_other_fit(finished, net
 
 def start(*words):
     return subprocess.Popen(
-        [sys.executable, "-m", "phinas", *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "phinas", *map(str, words)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
 
 
@@ -180,7 +218,16 @@ def wait_for(condition, process, seconds=120):
 
 
 # Every step is left as a snapshot, so a kill finds one.
-OFTEN = ("--epochs", "30", "--set", "snapshot_minutes=0.00001", "--set", "recipe.ema=0.1", "--set", "recipe.crop=0.5")
+OFTEN = (
+    "--epochs",
+    "30",
+    "--set",
+    "snapshot_minutes=0.00001",
+    "--set",
+    "recipe.ema=0.1",
+    "--set",
+    "recipe.crop=0.5",
+)
 
 
 @pytest.fixture(scope="module")
@@ -197,7 +244,9 @@ def assert_same(one, two):
 
 
 @pytest.mark.slow
-def test_a_killed_fit_that_is_carried_on_ends_with_the_same_bits(network, undisturbed, tmp_path, phinas):
+def test_a_killed_fit_that_is_carried_on_ends_with_the_same_bits(
+    network, undisturbed, tmp_path, phinas
+):
     out = tmp_path / "killed"
     for _ in range(2):
         process = start(*asked(network, out, *OFTEN))
@@ -217,7 +266,9 @@ def test_a_killed_fit_that_is_carried_on_ends_with_the_same_bits(network, undist
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_leaves_a_snapshot_and_says_how_to_go_on(number, code, network, tmp_path, phinas, undisturbed):
+def test_a_signal_leaves_a_snapshot_and_says_how_to_go_on(
+    number, code, network, tmp_path, phinas, undisturbed
+):
     """No snapshot is due for five minutes: the signal takes it."""
     out = tmp_path / "stopped"
     rarely = (*OFTEN, "--set", "snapshot_minutes=5")
@@ -248,20 +299,44 @@ def test_a_second_fit_in_one_directory_is_refused(network, tmp_path, phinas):
 
 
 WRONG = {
-    "a frozen random backbone": (["--freeze-backbone"], "without weights would freeze what is random"),
-    "an unknown recipe": (["--recipe", "fast"], "is no recipe; write one of quick, proxy, validate, full"),
-    "an unknown key": (["--set", "recipe.epoch=3"], "recipe.epoch: unknown key; did you mean `epochs`"),
+    "a frozen random backbone": (
+        ["--freeze-backbone"],
+        "without weights would freeze what is random",
+    ),
+    "an unknown recipe": (
+        ["--recipe", "fast"],
+        "is no recipe; write one of quick, proxy, validate, full",
+    ),
+    "an unknown key": (
+        ["--set", "recipe.epoch=3"],
+        "recipe.epoch: unknown key; did you mean `epochs`",
+    ),
     "no epochs": (["--epochs", "0"], "recipe.epochs: 0 should be greater than or equal to 1"),
     "batches of one": (["--batch", "1"], "recipe.batch: 1 image alone has no batch statistics"),
-    "more pixels than there are": (["--resolution", "32"], "the images have 8; set it lower, or --upsample"),
-    "fewer than the strides": (["--resolution", "2"], "2 pixels of a side are below the network's total stride 8"),
-    "weights that are not there": (["--weights", "none.safetensors"], "none.safetensors: there is no such file"),
-    "a mean without a deviation": (["--set", "mean=[0.5]"], "mean and std: one number of each channel in both"),
+    "more pixels than there are": (
+        ["--resolution", "32"],
+        "the images have 8; set it lower, or --upsample",
+    ),
+    "fewer than the strides": (
+        ["--resolution", "2"],
+        "2 pixels of a side are below the network's total stride 8",
+    ),
+    "weights that are not there": (
+        ["--weights", "none.safetensors"],
+        "none.safetensors: there is no such file",
+    ),
+    "a mean without a deviation": (
+        ["--set", "mean=[0.5]"],
+        "mean and std: one number of each channel in both",
+    ),
     "channels that the images have not": (
         ["--set", "mean=[0.5, 0.5, 0.5]", "--set", "std=[0.5, 0.5, 0.5]"],
         "mean and std: 3 channels are given and the images have 1",
     ),
-    "weights that are a folder": (["--weights", "."], ".: is a directory; name the safetensors file in it"),
+    "weights that are a folder": (
+        ["--weights", "."],
+        ".: is a directory; name the safetensors file in it",
+    ),
     "a device that is not there": (["--device", "cuda:77"], "cuda:77 is not there"),
     "no threads": (["--threads", "0"], "threads: 0 should be greater than or equal to 1"),
     "an odd seed": (["--seed", "-1"], "seed: -1 should be greater than or equal to 0"),
@@ -292,7 +367,10 @@ def test_a_directory_of_somebody_else_is_left_alone(network, tmp_path):
 
 
 def test_a_training_that_diverges_is_told_in_one_line(network, tmp_path):
-    with pytest.raises(NothingFound, match=r"^the loss was nan in epoch 1 of 3; lower the learning rate, with a new --out$"):
+    with pytest.raises(
+        NothingFound,
+        match=r"^the loss was nan in epoch 1 of 3; lower the learning rate, with a new --out$",
+    ):
         made(network, tmp_path / "out", **{"recipe.learning_rate": 1e30})
     assert not (tmp_path / "out" / "measurement.json").exists()
 
@@ -307,7 +385,11 @@ def test_a_fit_that_runs_out_of_time_keeps_what_it_has_and_says_so(network, tmp_
 def test_a_network_sees_no_more_pixels_than_there_are_unless_they_are_enlarged(tmp_path):
     larger = replace(SPEC, resolution=12)
     (tmp_path / "larger.yaml").write_text(larger.to_yaml())
-    sides = {"stored": {}, "enlarged": {"data.upsample": True}, "asked": {"data.upsample": True, "resolution": 16}}
+    sides = {
+        "stored": {},
+        "enlarged": {"data.upsample": True},
+        "asked": {"data.upsample": True, "resolution": 16},
+    }
     seen = {}
     for name, settings in sides.items():
         made(tmp_path / "larger.yaml", tmp_path / name, **settings, **{"recipe.epochs": 1})
@@ -318,18 +400,40 @@ def test_a_network_sees_no_more_pixels_than_there_are_unless_they_are_enlarged(t
 def test_a_seed_is_a_training_of_its_own(network, tmp_path):
     for name, seed in {"one": 1, "again": 1, "two": 2}.items():
         made(network, tmp_path / name, seed=seed, **{"recipe.epochs": 1})
-    one, again, two = (load_file(tmp_path / name / "weights.safetensors") for name in ("one", "again", "two"))
+    one, again, two = (
+        load_file(tmp_path / name / "weights.safetensors") for name in ("one", "again", "two")
+    )
     assert all(torch.equal(one[name], again[name]) for name in one)
     assert not torch.equal(one["classifier.weight"], two["classifier.weight"])
 
 
-def test_images_of_one_group_stay_in_one_split_and_the_card_says_what_that_does_to_the_interval(network, tmp_path):
+def test_images_of_one_group_stay_in_one_split_and_the_card_says_what_that_does_to_the_interval(
+    network, tmp_path
+):
     generator = np.random.default_rng(0)
-    arrays = {"images": generator.integers(0, 256, (240, 8, 8), dtype=np.uint8), "labels": np.arange(240) % 2}
+    arrays = {
+        "images": generator.integers(0, 256, (240, 8, 8), dtype=np.uint8),
+        "labels": np.arange(240) % 2,
+    }
     np.savez(tmp_path / "images.npz", object=np.arange(240) // 4, **arrays)
-    settings = {"recipe": "quick", "recipe.batch": 32, "threads": 1, "device": "cpu", "data.group_by": "object"}
-    front.fit(str(network), data=str(tmp_path / "images.npz"), out=tmp_path / "out", settings=settings, quiet=True)
-    assert "images of one group are right or wrong together" in (tmp_path / "out" / "README.md").read_text()
+    settings = {
+        "recipe": "quick",
+        "recipe.batch": 32,
+        "threads": 1,
+        "device": "cpu",
+        "data.group_by": "object",
+    }
+    front.fit(
+        str(network),
+        data=str(tmp_path / "images.npz"),
+        out=tmp_path / "out",
+        settings=settings,
+        quiet=True,
+    )
+    assert (
+        "images of one group are right or wrong together"
+        in (tmp_path / "out" / "README.md").read_text()
+    )
 
 
 def test_a_python_call_says_what_the_record_holds(network, tmp_path):
@@ -345,11 +449,27 @@ def test_a_python_call_says_what_the_record_holds(network, tmp_path):
 def test_two_processes_of_torchrun_end_as_one_does(network, tmp_path, phinas):
     plain = replace(SPEC, dropout=0.0, drop_path=0.0)
     (tmp_path / "plain.yaml").write_text(plain.to_yaml())
-    words = ("fit", tmp_path / "plain.yaml", "--data", "digits", *SHORT, "--set", "recipe.learning_rate=0.05")
+    words = (
+        "fit",
+        tmp_path / "plain.yaml",
+        "--data",
+        "digits",
+        *SHORT,
+        "--set",
+        "recipe.learning_rate=0.05",
+    )
     alone = phinas(*words, "--out", tmp_path / "one")
     together = subprocess.run(
         [
-            *(sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "phinas"),
+            *(
+                sys.executable,
+                "-m",
+                "torch.distributed.run",
+                "--nproc-per-node",
+                "2",
+                "-m",
+                "phinas",
+            ),
             *map(str, (*words, "--out", tmp_path / "two")),
         ],
         env=os.environ | {"OMP_NUM_THREADS": "1"},
@@ -363,12 +483,17 @@ def test_two_processes_of_torchrun_end_as_one_does(network, tmp_path, phinas):
     assert "warning" not in together.stderr
     one, two = (load_file(tmp_path / name / "weights.safetensors") for name in ("one", "two"))
     assert all(torch.allclose(one[name], two[name], atol=2e-3, rtol=2e-3) for name in one)
-    first, second = (json.loads((tmp_path / name / "measurement.json").read_text())["accuracy"] for name in ("one", "two"))
+    first, second = (
+        json.loads((tmp_path / name / "measurement.json").read_text())["accuracy"]
+        for name in ("one", "two")
+    )
     assert first == pytest.approx(second, abs=0.01)
 
 
 @pytest.mark.parametrize("verb", [front.resume, front.report])
 def test_verbs_of_runs_say_what_a_fit_is(network, tmp_path, verb):
     made(network, tmp_path / "out", **{"recipe.epochs": 1})
-    with pytest.raises(InputError, match="is of `phinas fit`, which carries on when it is called as before"):
+    with pytest.raises(
+        InputError, match="is of `phinas fit`, which carries on when it is called as before"
+    ):
         verb(tmp_path / "out")

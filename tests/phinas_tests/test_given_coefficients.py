@@ -1,4 +1,6 @@
-"""A run whose coefficients are brought, not searched, with controls: nothing is raced, and a plan says so."""
+"""A run whose coefficients are brought, not searched, with controls: nothing is raced, and a plan
+says so.
+"""
 
 from contextlib import closing
 
@@ -20,16 +22,25 @@ NUMBERS = [1.2, 1.1, 1.15]
 
 @pytest.fixture
 def make(tmp_path):
-    """`make(coefficients, controls)`: the configuration of a small run on digits, enlarged where networks need it."""
+    """`make(coefficients, controls)`: the configuration of a small run on digits, enlarged where
+    networks need it.
+    """
     baseline = tmp_path / "baseline.yaml"
-    baseline.write_text(dump_yaml(load_space("tiny").fitted(channels=1, classes=10, resolution=8).base.to_dict()))
+    baseline.write_text(
+        dump_yaml(load_space("tiny").fitted(channels=1, classes=10, resolution=8).base.to_dict())
+    )
 
     def configure(coefficients, controls, **scaling):
         recipe = {"epochs": 1, "batch": 50}
         return config_from_dict(
             {
                 "run": {"executor": "inline", "threads": 1, "device": "cpu"},
-                "data": {"source": "digits", "upsample": True, "train_limit": 100, "validation_limit": 50},
+                "data": {
+                    "source": "digits",
+                    "upsample": True,
+                    "train_limit": 100,
+                    "validation_limit": 50,
+                },
                 "scaling": {
                     "baseline": str(baseline),
                     "coefficients": coefficients,
@@ -37,7 +48,12 @@ def make(tmp_path):
                     "recipe": recipe,
                     **scaling,
                 },
-                "validation": {"largest_multiple": 3, "seeds": 1, "recipe": recipe, "controls": controls},
+                "validation": {
+                    "largest_multiple": 3,
+                    "seeds": 1,
+                    "recipe": recipe,
+                    "controls": controls,
+                },
             },
             where="test",
         )
@@ -52,7 +68,9 @@ def studies(directory):
         return len(store.rows("scaling")), names
 
 
-def test_given_coefficients_make_the_family_and_another_run_may_be_a_control_or_the_source(make, tmp_path):
+def test_given_coefficients_make_the_family_and_another_run_may_be_a_control_or_the_source(
+    make, tmp_path
+):
     first = tmp_path / "first"
     run(make(NUMBERS, ["depth"]), out=first, stages=STAGES, quiet=True)
     facts = read_yaml(RunDir(first).coefficients)
@@ -60,7 +78,9 @@ def test_given_coefficients_make_the_family_and_another_run_may_be_a_control_or_
     assert studies(first) == (0, ["b0", "b1", "b2", "control depth"])
     found = read_yaml(RunDir(first).validation)
     assert [row["validated"] for row in found["members"] + found["controls"]] == [True] * 4
-    assert sorted(path.name for path in RunDir(first).family.glob("*.safetensors")) == [f"b{n}.safetensors" for n in range(3)]
+    assert sorted(path.name for path in RunDir(first).family.glob("*.safetensors")) == [
+        f"b{n}.safetensors" for n in range(3)
+    ]
 
     second = tmp_path / "second"
     run(make([1.0, 1.0, 1.3], [str(first)]), out=second, stages=STAGES, quiet=True)
@@ -86,10 +106,16 @@ def test_given_coefficients_make_the_family_and_another_run_may_be_a_control_or_
     ("coefficients", "controls", "message"),
     [
         ("nowhere", [], r"^scaling\.coefficients: nowhere: there is no such run or file"),
-        (NUMBERS, ["nowhere"], r"^validation\.controls: 'nowhere' is none of depth, width, resolution, paper"),
+        (
+            NUMBERS,
+            ["nowhere"],
+            r"^validation\.controls: 'nowhere' is none of depth, width, resolution, paper",
+        ),
     ],
 )
-def test_what_is_not_there_is_refused_before_anything_is_written(make, tmp_path, coefficients, controls, message):
+def test_what_is_not_there_is_refused_before_anything_is_written(
+    make, tmp_path, coefficients, controls, message
+):
     with pytest.raises(InputError, match=message):
         run(make(coefficients, controls), out=tmp_path / "run", stages=STAGES, quiet=True)
     assert not (tmp_path / "run").exists()
@@ -97,13 +123,20 @@ def test_what_is_not_there_is_refused_before_anything_is_written(make, tmp_path,
 
 def test_a_budget_that_given_coefficients_cannot_meet_is_refused_and_leaves_nothing(make, tmp_path):
     with pytest.raises(InputError, match=r"^scaling\.flops: no phi meets"):
-        run(make(NUMBERS, [], phi=LADDER, flops=[1.0]), out=tmp_path / "run", stages=STAGES, quiet=True)
+        run(
+            make(NUMBERS, [], phi=LADDER, flops=[1.0]),
+            out=tmp_path / "run",
+            stages=STAGES,
+            quiet=True,
+        )
     assert not (tmp_path / "run").exists()
 
 
 def test_a_plan_counts_controls_and_no_race_where_coefficients_are_given(make):
     with_controls = plan(make(NUMBERS, ["depth", "width", "paper"]), stages=STAGES)
-    assert [(row["stage"], row["trainings"]) for row in with_controls["stages"]] == [("validation", 5)]
+    assert [(row["stage"], row["trainings"]) for row in with_controls["stages"]] == [
+        ("validation", 5)
+    ]
     without = plan(make(NUMBERS, []), stages=STAGES)
     assert [(row["stage"], row["trainings"]) for row in without["stages"]] == [("validation", 3)]
 

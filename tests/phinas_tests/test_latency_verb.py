@@ -30,9 +30,25 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
 def row(**facts: object) -> dict[str, object]:
     """What is told of one network, of which only `facts` matter."""
     nothing = dict.fromkeys(
-        ("latency_ms", "latency_quartiles_ms", "images_per_second", "device_ms", "ratio", "ratio_interval", "left_out")
+        (
+            "latency_ms",
+            "latency_quartiles_ms",
+            "images_per_second",
+            "device_ms",
+            "ratio",
+            "ratio_interval",
+            "left_out",
+        )
     )
-    known = {"name": "net", "resolution": 8, "flops": 1000, "batch": 1, "runs": 30, "runs_disturbed": 0, "failed": None}
+    known = {
+        "name": "net",
+        "resolution": 8,
+        "flops": 1000,
+        "batch": 1,
+        "runs": 30,
+        "runs_disturbed": 0,
+        "failed": None,
+    }
     return nothing | known | {"peak_memory_bytes": None, "rounds": 10} | facts
 
 
@@ -49,7 +65,9 @@ def test_each_network_is_timed_with_each_batch(spec: str, phinas) -> None:
     for found in facts["rows"]:
         low, high = found["latency_quartiles_ms"]
         assert 0 < low <= found["latency_ms"] <= high
-        assert found["images_per_second"] == pytest.approx(1e3 * found["batch"] / found["latency_ms"])
+        assert found["images_per_second"] == pytest.approx(
+            1e3 * found["batch"] / found["latency_ms"]
+        )
         assert 0 <= found["left_out"] < 1
     assert [found["ratio"] is None for found in facts["rows"]] == [True, False] * 2
 
@@ -59,7 +77,9 @@ def test_without_a_batch_there_is_one_image_and_a_large_batch(spec: str, short: 
     assert [found["batch"] for found in facts["rows"]] == [1, 16]
 
 
-def test_a_batch_too_large_for_the_memory_is_said_to_be_and_the_others_are_timed(spec: str, phinas) -> None:
+def test_a_batch_too_large_for_the_memory_is_said_to_be_and_the_others_are_timed(
+    spec: str, phinas
+) -> None:
     told = phinas("latency", spec, "efficientnet_b7", "--batch", "4000", "--json")
     assert told.returncode == 0, told.stderr
     small, large = json.loads(told.stdout)["rows"]
@@ -94,17 +114,52 @@ def test_a_precision_that_is_none_is_refused(spec: str) -> None:
 
 
 def test_the_table_has_the_columns_that_something_is_known_for() -> None:
-    known = {"latency_ms": 31.234, "latency_quartiles_ms": [30.0, 1234.5], "images_per_second": 32.016, "left_out": 0.034}
+    known = {
+        "latency_ms": 31.234,
+        "latency_quartiles_ms": [30.0, 1234.5],
+        "images_per_second": 32.016,
+        "left_out": 0.034,
+    }
     header, line = table(row(**known)).splitlines()[:2]
-    assert header.split() == ["network", "px", "FLOPs", "batch", "ms", "quartiles", "images/s", "runs", "left", "out"]
-    assert line.split() == ["net", "8", "1.00k", "1", "31.23", "30.00", "to", "1,234", "32.02", "30", "3%"]
-    device = known | {"device_ms": 0.5, "peak_memory_bytes": 2_000_000, "ratio": 2.0, "ratio_interval": [1.9, 2.1]}
+    assert header.split() == [
+        "network",
+        "px",
+        "FLOPs",
+        "batch",
+        "ms",
+        "quartiles",
+        "images/s",
+        "runs",
+        "left",
+        "out",
+    ]
+    assert line.split() == [
+        "net",
+        "8",
+        "1.00k",
+        "1",
+        "31.23",
+        "30.00",
+        "to",
+        "1,234",
+        "32.02",
+        "30",
+        "3%",
+    ]
+    device = known | {
+        "device_ms": 0.5,
+        "peak_memory_bytes": 2_000_000,
+        "ratio": 2.0,
+        "ratio_interval": [1.9, 2.1],
+    }
     text = table(row(**known), row(**device))
     assert all(words in text for words in ("device ms", "2 MB", "2.000  1.900 to 2.100"))
 
 
 def test_the_table_says_where_disturbed_runs_count() -> None:
-    quiet = row(latency_ms=1.0, latency_quartiles_ms=[1.0, 1.0], images_per_second=1.0, left_out=0.0)
+    quiet = row(
+        latency_ms=1.0, latency_quartiles_ms=[1.0, 1.0], images_per_second=1.0, left_out=0.0
+    )
     assert "disturbed" not in table(quiet)
     assert "up to 80%" in table(quiet, quiet | {"runs_disturbed": 24})
     assert "disturbed" not in table(quiet | {"runs_disturbed": 24, "left_out": 0.4})

@@ -15,7 +15,12 @@ from phinas.space.search_spaces.definitions import SPACES
 from phinas.space.yaml_io import parse_yaml
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-CALLS = [line for fenced in README.split("```")[1::2] for line in fenced.splitlines() if line.startswith("phinas ")]
+CALLS = [
+    line
+    for fenced in README.split("```")[1::2]
+    for line in fenced.splitlines()
+    if line.startswith("phinas ")
+]
 
 
 def blocks(language):
@@ -55,4 +60,6 @@ def test_every_shipped_space_is_named_and_the_networks_are_counted():
 
 
 def test_nothing_is_left_to_fill_in():
-    assert not re.findall(r"\b(?!PHINAS_)[A-Z]+_[A-Z]+\b", README)  # the environment's variables are ours
+    assert not re.findall(
+        r"\b(?!PHINAS_)[A-Z]+_[A-Z]+\b", README
+    )  # the environment's variables are ours

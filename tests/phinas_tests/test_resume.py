@@ -1,4 +1,6 @@
-"""A run that is killed, interrupted or started twice: nothing is lost, nothing is done twice, and the end is the same."""
+"""A run that is killed, interrupted or started twice: nothing is lost, nothing is done twice, and
+the end is the same.
+"""
 
 import json
 import random
@@ -14,12 +16,20 @@ from pathlib import Path
 import pytest
 
 SMALL_RUN = Path(__file__).parent / "small_run.yaml"
-DERIVED = ("search/baseline.yaml", "scaling/coefficients.yaml", "scaling/validation.yaml", "scaling/family/b2.yaml")
+DERIVED = (
+    "search/baseline.yaml",
+    "scaling/coefficients.yaml",
+    "scaling/validation.yaml",
+    "scaling/family/b2.yaml",
+)
 
 
 def start(*words: object) -> "subprocess.Popen[str]":
     return subprocess.Popen(
-        [sys.executable, "-m", "phinas", *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "phinas", *map(str, words)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
 
 
@@ -36,8 +46,10 @@ def trials(run: Path, study: str) -> list[tuple[str, dict[str, object]]]:
     connection = sqlite3.connect(f"file:{run / 'study.db'}?mode=ro", uri=True, timeout=60)
     try:
         rows = connection.execute(
-            "SELECT t.number, t.state, a.key, a.value_json FROM trials t JOIN studies s USING (study_id) "
-            "LEFT JOIN trial_user_attributes a USING (trial_id) WHERE s.study_name = ? ORDER BY t.number",
+            "SELECT t.number, t.state, a.key, a.value_json FROM trials t JOIN studies s USING "
+            "(study_id) "
+            "LEFT JOIN trial_user_attributes a USING (trial_id) WHERE s.study_name = ? ORDER BY "
+            "t.number",
             (study,),
         ).fetchall()
     finally:
@@ -66,18 +78,28 @@ def assert_same_end(run: Path, undisturbed: Path) -> None:
         measured = {facts["key"]: facts["measurement"]["accuracy"] for facts in done}
         assert measured == {facts["key"]: facts["measurement"]["accuracy"] for facts in again}
     proposals = [
-        [facts["spec_id"] for _, facts in trials(place, "search") if "measurement" in facts] for place in (run, undisturbed)
+        [facts["spec_id"] for _, facts in trials(place, "search") if "measurement" in facts]
+        for place in (run, undisturbed)
     ]
     assert proposals[0] == proposals[1]
     for name in DERIVED:
         text, expected = ((place / name).read_text() for place in (run, undisturbed))
-        drop = ("train_seconds", "trial", "- ")  # what differs is the clock and the numbers of trials that were begun twice
-        kept = [[line for line in each.splitlines() if not line.strip().startswith(drop)] for each in (text, expected)]
+        drop = (
+            "train_seconds",
+            "trial",
+            "- ",
+        )  # what differs is the clock and the numbers of trials that were begun twice
+        kept = [
+            [line for line in each.splitlines() if not line.strip().startswith(drop)]
+            for each in (text, expected)
+        ]
         assert kept[0] == kept[1], name
 
 
 @pytest.mark.slow
-def test_a_run_killed_again_and_again_ends_as_an_undisturbed_one(finished_run: Path, tmp_path: Path, phinas) -> None:
+def test_a_run_killed_again_and_again_ends_as_an_undisturbed_one(
+    finished_run: Path, tmp_path: Path, phinas
+) -> None:
     run = tmp_path / "run"
     moments = random.Random(0)
     kills = 0
@@ -102,7 +124,9 @@ def test_a_run_killed_again_and_again_ends_as_an_undisturbed_one(finished_run: P
     assert_same_end(run, finished_run)
 
 
-def test_resuming_a_finished_run_trains_nothing_and_changes_no_result(finished_run: Path, tmp_path: Path, phinas) -> None:
+def test_resuming_a_finished_run_trains_nothing_and_changes_no_result(
+    finished_run: Path, tmp_path: Path, phinas
+) -> None:
     run = tmp_path / "moved elsewhere"
     shutil.copytree(finished_run, run)
     before = {study: len(trials(run, study)) for study in STUDIES}
@@ -114,8 +138,12 @@ def test_resuming_a_finished_run_trains_nothing_and_changes_no_result(finished_r
     assert json.loads(ended.stdout)["baseline"]["spec_id"]
 
 
-def test_only_the_record_of_trials_says_which_test_images_are_right(finished_run: Path, tmp_path: Path, phinas) -> None:
-    measured = [facts["measurement"] for study in STUDIES for _, facts in trials(finished_run, study)]
+def test_only_the_record_of_trials_says_which_test_images_are_right(
+    finished_run: Path, tmp_path: Path, phinas
+) -> None:
+    measured = [
+        facts["measurement"] for study in STUDIES for _, facts in trials(finished_run, study)
+    ]
     told = [one["correct"] for one in measured if one["split"] == "test"]
     assert all(told)
     assert len(told) == len(trials(finished_run, "validation"))
@@ -123,14 +151,20 @@ def test_only_the_record_of_trials_says_which_test_images_are_right(finished_run
     run = tmp_path / "copy"
     shutil.copytree(finished_run, run)
     texts = [phinas("resume", run, "--json").stdout]
-    texts += [path.read_text() for path in run.rglob("*") if path.suffix in {".yaml", ".json", ".csv", ".html", ".svg", ".md"}]
+    texts += [
+        path.read_text()
+        for path in run.rglob("*")
+        if path.suffix in {".yaml", ".json", ".csv", ".html", ".svg", ".md"}
+    ]
     assert len(texts) > 10
     assert not any(bits[:30] in text for bits in told for text in texts)
 
 
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 @pytest.mark.parametrize("pause", [0.0, 0.15, 0.4])
-def test_an_interrupted_run_says_how_to_carry_on(tmp_path: Path, sent: signal.Signals, code: int, pause: float) -> None:
+def test_an_interrupted_run_says_how_to_carry_on(
+    tmp_path: Path, sent: signal.Signals, code: int, pause: float
+) -> None:
     run = tmp_path / "run"
     process = start("run", SMALL_RUN, "--out", run)
     try:
@@ -161,7 +195,9 @@ def test_a_second_process_on_a_run_is_refused_with_the_holder(tmp_path: Path, ph
         process.communicate()
 
 
-def test_more_trials_may_be_asked_of_a_finished_run(finished_run: Path, tmp_path: Path, phinas) -> None:
+def test_more_trials_may_be_asked_of_a_finished_run(
+    finished_run: Path, tmp_path: Path, phinas
+) -> None:
     run = tmp_path / "run"
     shutil.copytree(finished_run, run)
     before = [facts["spec_id"] for _, facts in trials(run, "search")]
@@ -172,7 +208,9 @@ def test_more_trials_may_be_asked_of_a_finished_run(finished_run: Path, tmp_path
     assert len(after) == 8
 
 
-def test_another_configuration_of_a_run_is_refused_with_the_difference(finished_run: Path, phinas) -> None:
+def test_another_configuration_of_a_run_is_refused_with_the_difference(
+    finished_run: Path, phinas
+) -> None:
     refused = phinas("run", SMALL_RUN, "--out", finished_run, "--set", "search.weight=-0.05")
     assert refused.returncode == 2
     assert "search.weight was -0.02 and is now -0.05" in refused.stderr

@@ -17,7 +17,9 @@ from phinas.training.engine.weights_io import save_weights
 
 pytestmark = pytest.mark.usefixtures("torch_as_it_was")
 
-SPEC = replace(load_space("tiny").fitted(channels=1, classes=10, resolution=8).base, stem_stride=2)  # timm's has no other
+SPEC = replace(
+    load_space("tiny").fitted(channels=1, classes=10, resolution=8).base, stem_stride=2
+)  # timm's has no other
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +30,13 @@ def network(tmp_path_factory):
 
 
 def made(network, out, **settings):
-    always = {"recipe": "quick", "recipe.batch": 32, "threads": 1, "device": "cpu", "data.train_limit": 400}
+    always = {
+        "recipe": "quick",
+        "recipe.batch": 32,
+        "threads": 1,
+        "device": "cpu",
+        "data.train_limit": 400,
+    }
     return front.fit(str(network), data="digits", out=out, settings=always | settings, quiet=True)
 
 
@@ -62,12 +70,23 @@ def test_a_frozen_backbone_learns_only_a_classifier_that_is_drawn_anew(tmp_path,
     torch.manual_seed(1)
     model = build(other)
     save_weights(model, other, tmp_path / "seven.safetensors")
-    settings = {"recipe": "quick", "weights": str(tmp_path / "seven.safetensors"), "freeze_backbone": True, "threads": 1}
+    settings = {
+        "recipe": "quick",
+        "weights": str(tmp_path / "seven.safetensors"),
+        "freeze_backbone": True,
+        "threads": 1,
+    }
     front.fit(str(network), data="digits", out=tmp_path / "out", settings=settings)
-    assert "tells other classes apart, so the classifier of 10 is drawn anew" in " ".join(capfd.readouterr().err.split())
+    assert "tells other classes apart, so the classifier of 10 is drawn anew" in " ".join(
+        capfd.readouterr().err.split()
+    )
     after = load_file(tmp_path / "out" / "weights.safetensors")
     before = model.state_dict()
-    changed = {name for name in before if before[name].shape != after[name].shape or not torch.equal(before[name], after[name])}
+    changed = {
+        name
+        for name in before
+        if before[name].shape != after[name].shape or not torch.equal(before[name], after[name])
+    }
     assert changed == {"classifier.weight", "classifier.bias"}
     assert "only the classifier learned" in (tmp_path / "out" / "README.md").read_text()
 
@@ -81,17 +100,38 @@ def test_weights_of_another_network_are_refused_by_name_and_shapes(tmp_path, net
     assert not (tmp_path / "out").exists()
 
 
-def test_weights_of_the_hub_go_by_its_name_and_pixels_are_normalised_as_they_want_it(trained, network, tmp_path, phinas):
+def test_weights_of_the_hub_go_by_its_name_and_pixels_are_normalised_as_they_want_it(
+    trained, network, tmp_path, phinas
+):
     pytest.importorskip("huggingface_hub", reason="the extra `hf` is not installed")
-    place = tmp_path / "hub" / "models--someone--net"  # where its library keeps what it has downloaded
+    place = (
+        tmp_path / "hub" / "models--someone--net"
+    )  # where its library keeps what it has downloaded
     (place / "snapshots" / "abc").mkdir(parents=True)
     (place / "refs").mkdir()
     (place / "refs" / "main").write_text("abc")
-    (place / "snapshots" / "abc" / "model.safetensors").write_bytes((trained / "weights.safetensors").read_bytes())
+    (place / "snapshots" / "abc" / "model.safetensors").write_bytes(
+        (trained / "weights.safetensors").read_bytes()
+    )
     offline = {"HF_HUB_CACHE": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1"}
-    common = ("fit", network, "--data", "digits", "--recipe", "quick", "--epochs", "1", "--device", "cpu", "--threads", "1")
+    common = (
+        "fit",
+        network,
+        "--data",
+        "digits",
+        "--recipe",
+        "quick",
+        "--epochs",
+        "1",
+        "--device",
+        "cpu",
+        "--threads",
+        "1",
+    )
     how = ("--set", "mean=[0.25]", "--set", "std=[0.5]")
-    told = phinas(*common, *how, "--weights", "hf:someone/net@main", "--out", tmp_path / "out", **offline)
+    told = phinas(
+        *common, *how, "--weights", "hf:someone/net@main", "--out", tmp_path / "out", **offline
+    )
     assert told.returncode == 0, told.stderr
     facts = read_yaml(tmp_path / "out" / "spec.yaml")
     assert (facts["mean"], facts["std"]) == ([0.25], [0.5])
@@ -99,15 +139,27 @@ def test_weights_of_the_hub_go_by_its_name_and_pixels_are_normalised_as_they_wan
     assert "\nbase_model: someone/net\n" in card
     assert "fine-tuned from `hf:someone/net@main`" in card
     assert "normalised as was asked: mean 0.2500, deviation 0.5000" in card
-    gone = phinas(*common, "--weights", "hf:someone/net:other.safetensors", "--out", tmp_path / "gone", **offline)
+    gone = phinas(
+        *common,
+        "--weights",
+        "hf:someone/net:other.safetensors",
+        "--out",
+        tmp_path / "gone",
+        **offline,
+    )
     assert gone.returncode == 2
     assert "weights: hf:someone/net:other.safetensors can't be had" in gone.stderr
     assert not (tmp_path / "gone").exists()
 
 
 def test_what_pixels_are_normalised_by_decides_what_is_learned(network, tmp_path):
-    """The same network, seed and images, once by their own mean and deviation and once by others."""
-    own, other = made(network, tmp_path / "own"), made(network, tmp_path / "other", mean=[0.0], std=[1.0])
+    """The same network, seed and images, once by their own mean and deviation and once by
+    others.
+    """
+    own, other = (
+        made(network, tmp_path / "own"),
+        made(network, tmp_path / "other", mean=[0.0], std=[1.0]),
+    )
     data = read_yaml(tmp_path / "own" / "spec.yaml")
     assert own["loss"] != other["loss"]
     same = made(network, tmp_path / "same", mean=data["mean"], std=data["std"])

@@ -1,4 +1,6 @@
-"""A search whose evaluator needs no images: a user's own space and function, or a published benchmark."""
+"""A search whose evaluator needs no images: a user's own space and function, or a published
+benchmark.
+"""
 
 import hashlib
 import json
@@ -16,7 +18,13 @@ import pytest
 from phinas.cli import cli
 from phinas.errors import call
 
-ARCHIVE = Path(__file__).resolve().parents[3] / "shared" / "data" / "accel-nasbench" / "anb_dataset_jsons.tar.gz"
+ARCHIVE = (
+    Path(__file__).resolve().parents[3]
+    / "shared"
+    / "data"
+    / "accel-nasbench"
+    / "anb_dataset_jsons.tar.gz"
+)
 
 # Layer-wise with layers that may be left out: nothing to do with B0.
 OWN_SPACE = """
@@ -47,7 +55,16 @@ def place(tmp_path_factory):
     return folder
 
 
-OWN = ("--evaluator", "mine:accuracy", "--space", "own.yaml", "--set", "run.workers=1", "--trials", "24")
+OWN = (
+    "--evaluator",
+    "mine:accuracy",
+    "--space",
+    "own.yaml",
+    "--set",
+    "run.workers=1",
+    "--trials",
+    "24",
+)
 
 
 @pytest.fixture(scope="module")
@@ -84,11 +101,21 @@ def test_a_users_own_space_and_function_are_searched_without_images(searched):
 def test_the_report_says_where_accuracies_come_from_and_speaks_of_no_training(searched):
     page = words((searched[0] / "report" / "index.html").read_text())
     assert "accuracies: what mine:accuracy returns." in page
-    assert "Nothing is trained in a run without images; phinas scale --baseline DIR/search/baseline.yaml" in page
+    assert (
+        "Nothing is trained in a run without images; phinas scale --baseline "
+        "DIR/search/baseline.yaml" in page
+    )
     for untrue in ("validation images", "validation accuracy", "short training", "each trained", "Trainings are short",
                    "test split", "trained on", "time in training", "None", "nan"):  # fmt: skip
         assert untrue not in page, untrue
-    for section in ("The search", "The baseline", "Stage by stage", "The finalists", "How to scale it", "The family"):
+    for section in (
+        "The search",
+        "The baseline",
+        "Stage by stage",
+        "The finalists",
+        "How to scale it",
+        "The family",
+    ):
         assert section in page
 
 
@@ -96,7 +123,9 @@ def test_the_report_says_where_accuracies_come_from_and_speaks_of_no_training(se
 def test_a_search_that_was_killed_goes_on_to_the_same_end(searched, place, phinas):
     run = place / "killed"
     command = [sys.executable, "-m", "phinas", "search", *OWN, "--out", str(run)]
-    process = subprocess.Popen(command, cwd=place, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        command, cwd=place, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
     deadline = time.monotonic() + 120
     while not (run / "config.yaml").exists() or len(recorded(run)) < 6:
         assert process.poll() is None, process.communicate()
@@ -126,15 +155,46 @@ def baseline_of(run):
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("run", "--evaluator", "mine:accuracy", "--space", "own.yaml", "--set", "data=null", "--out", "new"), "data"),
-        (("scale", "run"), "phinas scale --baseline RUN/search/baseline.yaml --data IMAGES --out NEW_RUN"),
+        (
+            (
+                "run",
+                "--evaluator",
+                "mine:accuracy",
+                "--space",
+                "own.yaml",
+                "--set",
+                "data=null",
+                "--out",
+                "new",
+            ),
+            "data",
+        ),
+        (
+            ("scale", "run"),
+            "phinas scale --baseline RUN/search/baseline.yaml --data IMAGES --out NEW_RUN",
+        ),
         (("validate", "run"), "phinas scale"),
         (("search", "--space", "own.yaml", "--out", "new"), "--data: missing"),
-        (("search", "--data", "digits", "--space", "tiny", "--set", "search.noise=0.01", "--out", "new"), "search.noise: 0.01"),
+        (
+            (
+                "search",
+                "--data",
+                "digits",
+                "--space",
+                "tiny",
+                "--set",
+                "search.noise=0.01",
+                "--out",
+                "new",
+            ),
+            "search.noise: 0.01",
+        ),
     ],
     ids=["run", "scale", "validate", "search without evaluator", "noise on trainings"],
 )
-def test_what_needs_images_or_a_benchmark_is_refused_in_a_line(searched, place, phinas, words, told):
+def test_what_needs_images_or_a_benchmark_is_refused_in_a_line(
+    searched, place, phinas, words, told
+):
     ended = phinas(*words, cwd=place)
     assert ended.returncode == 2, ended.stderr
     message = ended.stderr.splitlines()[-1]
@@ -166,20 +226,49 @@ def test_a_plan_prices_no_training_where_the_search_looks_up(place, monkeypatch,
         "--set",
         "data.train_limit=200",
     ]
-    small = ["--set", "scaling.members=2", "--set", "scaling.tolerance=0.2", "--set", "validation.largest_multiple=1"]
+    small = [
+        "--set",
+        "scaling.members=2",
+        "--set",
+        "scaling.tolerance=0.2",
+        "--set",
+        "validation.largest_multiple=1",
+    ]
     assert call(cli, ["plan", *words, *small, "--trials", "30", "--cost", "latency"]) == 0
     told = capsys.readouterr().out
-    assert [line.split()[0] for line in told.splitlines()[:4]] == ["stage", "scaling", "validation", "all"]
-    assert "the search trains nothing: what mine:accuracy takes for its 30 networks is not in it" in told
-    assert "each of the search's 30 networks is timed first, 0.5 to 20 s each, which is not in it" in told
+    assert [line.split()[0] for line in told.splitlines()[:4]] == [
+        "stage",
+        "scaling",
+        "validation",
+        "all",
+    ]
+    assert (
+        "the search trains nothing: what mine:accuracy takes for its 30 networks is not in it"
+        in told
+    )
+    assert (
+        "each of the search's 30 networks is timed first, 0.5 to 20 s each, which is not in it"
+        in told
+    )
 
 
 def test_a_benchmark_is_not_searched_for_other_images(place, monkeypatch, capsys):
     monkeypatch.chdir(place)
-    words = ["search", "--data", "digits", "--evaluator", "accel-nasbench:absent.tar.gz", "--out", "new"]
+    words = [
+        "search",
+        "--data",
+        "digits",
+        "--evaluator",
+        "accel-nasbench:absent.tar.gz",
+        "--out",
+        "new",
+    ]
     assert call(cli, words) == 2
     told = capsys.readouterr().err
-    assert "accel-nasbench knows networks for its own images, not for those of data.source; search without images" in told
+    assert (
+        "accel-nasbench knows networks for its own images, not for those of data.source; search "
+        "without images" in told
+    )
     assert "phinas scale --baseline RUN/search/baseline.yaml --data IMAGES --out NEW_RUN" in told
     assert not (place / "new").exists()
 
@@ -192,19 +281,42 @@ def test_a_file_that_is_no_benchmark_leaves_nothing_behind(place, phinas):
 
 
 @pytest.mark.slow
-def test_what_was_found_is_scaled_on_images_by_the_command_that_the_refusal_names(searched, place, phinas):
-    ended = phinas("plan", "--baseline", "run/search/baseline.yaml", "--data", "digits", "--upsample", cwd=place)
+def test_what_was_found_is_scaled_on_images_by_the_command_that_the_refusal_names(
+    searched, place, phinas
+):
+    ended = phinas(
+        "plan",
+        "--baseline",
+        "run/search/baseline.yaml",
+        "--data",
+        "digits",
+        "--upsample",
+        cwd=place,
+    )
     assert ended.returncode == 0, ended.stderr
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not ARCHIVE.is_file(), reason=f"the released measurements are not at {ARCHIVE}")
-def test_imagenet_is_searched_in_seconds_and_the_report_says_how_sure_its_accuracies_are(tmp_path, phinas):
+def test_imagenet_is_searched_in_seconds_and_the_report_says_how_sure_its_accuracies_are(
+    tmp_path, phinas
+):
     kept = os.environ.get("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    call = ("search", "--evaluator", f"accel-nasbench:{ARCHIVE}", "--trials", "30", "--set", "search.noise=0.0031")
+    call = (
+        "search",
+        "--evaluator",
+        f"accel-nasbench:{ARCHIVE}",
+        "--trials",
+        "30",
+        "--set",
+        "search.noise=0.0031",
+    )
     ended = phinas(*call, "--out", tmp_path / "run", XDG_CACHE_HOME=kept)
     assert ended.returncode == 0, ended.stderr
-    scores = r"Gaussian process fitted to 5,125 networks of Accel-NASBench \(held-out R2 0\.9[89]\d, Kendall tau 0\.9[23]\d\)"
+    scores = (
+        r"Gaussian process fitted to 5,125 networks of Accel-NASBench \(held-out R2 "
+        r"0\.9[89]\d, Kendall tau 0\.9[23]\d\)"
+    )
     sentence = re.compile(rf"accuracies: {scores}, with noise of 0\.31 points added")
     assert sentence.search(ended.stderr)
     assert sentence.search(words((tmp_path / "run" / "report" / "index.html").read_text()))

@@ -1,4 +1,6 @@
-"""Wrong calls, configurations and data: exit 2, one message with the value and the remedy, no traceback, nothing written."""
+"""Wrong calls, configurations and data: exit 2, one message with the value and the remedy, no
+traceback, nothing written.
+"""
 
 import json
 import signal
@@ -38,7 +40,9 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "strange").mkdir()
     (tmp_path / "strange/notes.txt").write_text("mine")
     (tmp_path / "spec.yaml").write_text("stages: [{width: 0, depth: 1}]\n")
-    (tmp_path / "sizes.yaml").write_text(f"base: {{resolution: 8, {_SMALL}}}\nwhole: {{resolution: [8, 64]}}\n")
+    (tmp_path / "sizes.yaml").write_text(
+        f"base: {{resolution: 8, {_SMALL}}}\nwhole: {{resolution: [8, 64]}}\n"
+    )
     (tmp_path / "space.yaml").write_text("base: efficientnet_b0\nstages: {kernal: [3, 5]}\n")
     for name, text in CONFIGURATIONS.items():
         (tmp_path / name).write_text(text)
@@ -59,16 +63,31 @@ CONFIGURATIONS = {
 # the call (a good --out is added where it has none), what the message holds
 WRONG: dict[str, tuple[list[str], list[str]]] = {
     "a missing path": (["run", "--data", "nowhere"], ["'nowhere'", "does not exist", "digits"]),
-    "an empty folder": (["run", "--data", "empty"], ["empty", "put the images of each class into a folder"]),
+    "an empty folder": (
+        ["run", "--data", "empty"],
+        ["empty", "put the images of each class into a folder"],
+    ),
     "a single class": (["run", "--data", "one"], ["one class (a)", "at least two"]),
     "a truncated image": (["run", "--data", "two"], ["a/3.png", "truncated", "--skip-bad-images"]),
-    "an unknown config key": (["run", "typo.yaml"], ["typo.yaml: search.trails", "did you mean `trials`"]),
+    "an unknown config key": (
+        ["run", "typo.yaml"],
+        ["typo.yaml: search.trails", "did you mean `trials`"],
+    ),
     "a wrong type": (["run", "type.yaml"], ["search.trials", "'many'", "integer"]),
     "a negative target": (["run", "negative.yaml"], ["search.target", "-3", "greater than 0"]),
-    "a target with a unit": (["run", "--data", "digits", "--target", "300M"], ["--target", "'300M'", "plain number like 3e8"]),
+    "a target with a unit": (
+        ["run", "--data", "digits", "--target", "300M"],
+        ["--target", "'300M'", "plain number like 3e8"],
+    ),
     "a target with a unit in a file": (["run", "unit.yaml"], ["search.target", "'300M'", "number"]),
-    "a weight above zero": (["run", "--data", "digits", "--w", "0.07"], ["search.weight: 0.07", "less than or equal to 0"]),
-    "a weight that is a word": (["run", "--data", "digits", "--weight", "much"], ["--w", "'much'", "nor 'auto'"]),
+    "a weight above zero": (
+        ["run", "--data", "digits", "--w", "0.07"],
+        ["search.weight: 0.07", "less than or equal to 0"],
+    ),
+    "a weight that is a word": (
+        ["run", "--data", "digits", "--weight", "much"],
+        ["--w", "'much'", "nor 'auto'"],
+    ),
     "a weight to be estimated for the hard reward": (
         ["run", "--data", "digits", "--w", "auto", "--reward", "hard"],
         ["search.weight: auto", "the hard reward a number"],
@@ -83,9 +102,17 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {
     ),
     "an unknown reference": (
         ["run", "--data", "digits", "--set", "search.reference=efficientnet_b00"],
-        ["search.reference", "'efficientnet_b00'", "did you mean 'efficientnet_b0'", "none, or auto"],
+        [
+            "search.reference",
+            "'efficientnet_b00'",
+            "did you mean 'efficientnet_b0'",
+            "none, or auto",
+        ],
     ),
-    "an unknown cost": (["run", "--data", "digits", "--cost", "ms"], ["search.cost: 'ms'", "'latency'"]),
+    "an unknown cost": (
+        ["run", "--data", "digits", "--cost", "ms"],
+        ["search.cost: 'ms'", "'latency'"],
+    ),
     "a closed gate": (["run", "gate.yaml"], ["search.min_flops", "above max_flops"]),
     "a tab": (["run", "tab.yaml"], ["tab.yaml", "line 2", "tab"]),
     "an empty configuration": (["run", "void.yaml"], ["void.yaml", "empty", "data"]),
@@ -95,12 +122,27 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {
         ["search", "--data", "digits", "--space", "tiny", "--max-flops", "1000"],
         ["tiny", "the nearest has", "widen"],
     ),
-    "an output directory that is something else": (["run", "--data", "digits", "--out", "strange"], ["notes.txt", "not a run"]),
-    "an output path that is a file": (["run", "--data", "digits", "--out", "spec.yaml"], ["spec.yaml", "is a file"]),
-    "an output path under a file": (["run", "--data", "digits", "--out", "spec.yaml/run"], ["spec.yaml", "is a file"]),
-    "a spec that cannot be built": (["describe", "spec.yaml"], ["stages.0.width: 0", "whole number from 1"]),
+    "an output directory that is something else": (
+        ["run", "--data", "digits", "--out", "strange"],
+        ["notes.txt", "not a run"],
+    ),
+    "an output path that is a file": (
+        ["run", "--data", "digits", "--out", "spec.yaml"],
+        ["spec.yaml", "is a file"],
+    ),
+    "an output path under a file": (
+        ["run", "--data", "digits", "--out", "spec.yaml/run"],
+        ["spec.yaml", "is a file"],
+    ),
+    "a spec that cannot be built": (
+        ["describe", "spec.yaml"],
+        ["stages.0.width: 0", "whole number from 1"],
+    ),
     "an unknown preset": (["describe", "efficientnet_b9"], ["efficientnet_b9", "did you mean"]),
-    "a misspelt space": (["run", "--data", "digits", "--space", "tinny"], ["'tinny'", "did you mean 'tiny'"]),
+    "a misspelt space": (
+        ["run", "--data", "digits", "--space", "tinny"],
+        ["'tinny'", "did you mean 'tiny'"],
+    ),
     "a wrong space file": (
         ["run", "--data", "digits", "--space", "space.yaml"],
         ["space.yaml", "kernal", "did you mean 'kernel'"],
@@ -113,8 +155,14 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {
         ["run", "--data", "digits", "--space", "sizes.yaml", "--resolution", "8"],
         ["resolution: 8", "decides among 8, 64", "leave one of the two out"],
     ),
-    "a home of nobody": (["describe", "~nosuchuser/spec.yaml"], ["begins with ~", "write the path out"]),
-    "an unknown strategy": (["run", "--data", "digits", "--strategy", "tp"], ["'tp'", "predictor, random, tpe, evolution"]),
+    "a home of nobody": (
+        ["describe", "~nosuchuser/spec.yaml"],
+        ["begins with ~", "write the path out"],
+    ),
+    "an unknown strategy": (
+        ["run", "--data", "digits", "--strategy", "tp"],
+        ["'tp'", "predictor, random, tpe, evolution"],
+    ),
     "an unknown verb": (["rum"], ["'rum'", "did you mean 'run'"]),
     "an unknown option": (["run", "--dat", "digits"], ["--dat"]),
     "no output directory": (["run", "--data", "digits"], ["--out"]),
@@ -123,26 +171,53 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {
         ["run", "--data", "digits", "--space", "tiny", "--upsample", "--device", "cuda:99"],
         ["cuda:99", "cpu"],
     ),
-    "a device that is none": (["run", "--data", "digits", "--device", "gpu"], ["run.device", "'gpu'"]),
-    "no images to time": (["latency", "efficientnet_b0", "--batch", "0"], ["--batch: 0", "whole number from 1"]),
-    "half an image to time": (["latency", "efficientnet_b0", "--batch", "1,1.5"], ["--batch: 1.5", "whole number from 1"]),
-    "no threads": (["latency", "efficientnet_b0", "--threads", "0"], ["--threads: 0", "leave it out"]),
+    "a device that is none": (
+        ["run", "--data", "digits", "--device", "gpu"],
+        ["run.device", "'gpu'"],
+    ),
+    "no images to time": (
+        ["latency", "efficientnet_b0", "--batch", "0"],
+        ["--batch: 0", "whole number from 1"],
+    ),
+    "half an image to time": (
+        ["latency", "efficientnet_b0", "--batch", "1,1.5"],
+        ["--batch: 1.5", "whole number from 1"],
+    ),
+    "no threads": (
+        ["latency", "efficientnet_b0", "--threads", "0"],
+        ["--threads: 0", "leave it out"],
+    ),
     "a device to time on that is not there": (
         ["latency", "efficientnet_b0", "--device", "cuda:99"],
         ["--device: cuda:99", "cpu"],
     ),
-    "a device to time on that is none": (["latency", "efficientnet_b0", "--device", "cuda:x"], ["--device: 'cuda:x'", "auto"]),
-    "a resolution that is too low": (["latency", "efficientnet_b0", "--resolution", "4"], ["resolution: 4", "total stride 32"]),
+    "a device to time on that is none": (
+        ["latency", "efficientnet_b0", "--device", "cuda:x"],
+        ["--device: 'cuda:x'", "auto"],
+    ),
+    "a resolution that is too low": (
+        ["latency", "efficientnet_b0", "--resolution", "4"],
+        ["resolution: 4", "total stride 32"],
+    ),
     "nothing to time": (["latency"], ["SPEC"]),
-    "an unknown network to time": (["latency", "efficientnet_b0", "efficientnet_b9"], ["efficientnet_b9", "did you mean"]),
+    "an unknown network to time": (
+        ["latency", "efficientnet_b0", "efficientnet_b9"],
+        ["efficientnet_b9", "did you mean"],
+    ),
     "a negative seed": (["run", "--data", "digits", "--seed", "-1"], ["run.seed", "-1"]),
     "a huge seed": (["run", "--data", "digits", "--seed", str(2**40)], ["run.seed", str(2**40)]),
     "no trials": (["run", "--data", "digits", "--trials", "0"], ["search.trials", "0"]),
     "words for trials": (["run", "--data", "digits", "--trials", "abc"], ["--trials", "abc"]),
     "endless trials": (["run", "--data", "digits", "--trials", "inf"], ["--trials", "inf"]),
     "a setting that is none": (["run", "--data", "digits", "--set", "trials"], ["KEY=VALUE"]),
-    "a setting of nothing known": (["run", "--data", "digits", "--set", "search.trails=3"], ["search.trails", "`trials`"]),
-    "a setting inside a value": (["run", "--data", "digits", "--set", "data.source.x=3"], ["data.source.x"]),
+    "a setting of nothing known": (
+        ["run", "--data", "digits", "--set", "search.trails=3"],
+        ["search.trails", "`trials`"],
+    ),
+    "a setting inside a value": (
+        ["run", "--data", "digits", "--set", "data.source.x=3"],
+        ["data.source.x"],
+    ),
     "networks larger than the images": (
         ["search", "--data", "digits", "--space", "small_images"],
         ["32 pixels", "data.upsample: true"],
@@ -159,30 +234,55 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {
         ["run", "--data", "digits", "--space", "tiny", "--evaluator", "best"],
         ["'best'", "package.module:function"],
     ),
-    "a pruner that is none": (["run", "--data", "digits", "--pruner", "halvin"], ["search.pruner", "'halvin'", "'halving'"]),
+    "a pruner that is none": (
+        ["run", "--data", "digits", "--pruner", "halvin"],
+        ["search.pruner", "'halvin'", "'halving'"],
+    ),
     "a pruner of one epoch": (
         ["run", "--data", "digits", "--pruner", "median", "--epochs", "1"],
         ["search.pruner", "search.recipe.epochs", "pruner: none"],
     ),
     "a pruner of a function that reports nothing": (
-        ["run", "--data", "digits", "--space", "tiny", "--pruner", "median", "--evaluator", "math:hypot"],
+        [
+            "run",
+            "--data",
+            "digits",
+            "--space",
+            "tiny",
+            "--pruner",
+            "median",
+            "--evaluator",
+            "math:hypot",
+        ],
         ["search.pruner", "math:hypot reports nothing", "report(epoch, accuracy)"],
     ),
     "a batch of what is not timed": (
         ["run", "--data", "digits", "--set", "search.latency_batch=4"],
         ["search.latency_batch", "4 is for cost: latency, not flops"],
     ),
-    "a negative number of retries": (["run", "--data", "digits", "--set", "run.retries=-1"], ["run.retries", "-1"]),
-    "a failure that is none": (["run", "--data", "digits", "--set", "run.retry=[nan]"], ["run.retry.0", "'nan'", "'raised'"]),
+    "a negative number of retries": (
+        ["run", "--data", "digits", "--set", "run.retries=-1"],
+        ["run.retries", "-1"],
+    ),
+    "a failure that is none": (
+        ["run", "--data", "digits", "--set", "run.retry=[nan]"],
+        ["run.retry.0", "'nan'", "'raised'"],
+    ),
     "a run that is none": (["resume", "empty"], ["empty", "not a run"]),
     "a run that is nowhere": (["report", "gone"], ["gone", "does not exist"]),
     "scaling nothing": (["scale"], ["--baseline"]),
-    "scaling a run and options": (["scale", "empty", "--seed", "3"], ["takes run.seed from the run", "options of the scaling"]),
+    "scaling a run and options": (
+        ["scale", "empty", "--seed", "3"],
+        ["takes run.seed from the run", "options of the scaling"],
+    ),
     "a search with a baseline": (
         ["search", "--data", "digits", "--baseline", "efficientnet_b0"],
         ["efficientnet_b0", "nothing to search"],
     ),
-    "a baseline that is nowhere": (["scale", "--baseline", "mine.yaml", "--data", "digits"], ["mine.yaml"]),
+    "a baseline that is nowhere": (
+        ["scale", "--baseline", "mine.yaml", "--data", "digits"],
+        ["mine.yaml"],
+    ),
 }
 
 
@@ -209,15 +309,35 @@ def test_wrong_input_is_told_in_one_message_and_leaves_nothing(
     assert sorted(path for path in place.rglob("*")) == before
 
 
-def test_a_target_under_soft_is_said_to_change_nothing(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_target_under_soft_is_said_to_change_nothing(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     for words, told in (([], True), (["--reward", "absolute"], False)):
-        assert call(cli, ["search", "--data", "nowhere", "--target", "3e5", "--out", "made", *words]) == 2
+        assert (
+            call(cli, ["search", "--data", "nowhere", "--target", "3e5", "--out", "made", *words])
+            == 2
+        )
         said = capsys.readouterr().err
-        assert ("note: search.target: 300000: under the soft reward the target multiplies all rewards alike" in said) == told
+        assert (
+            "note: search.target: 300000: under the soft reward the target multiplies all rewards "
+            "alike" in said
+        ) == told
 
 
-def test_bad_images_may_be_skipped_and_are_counted(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["plan", "--data", "two", "--space", "tiny", "--set", "scaling.tolerance=0.1", "--json", "--skip-bad-images"]
+def test_bad_images_may_be_skipped_and_are_counted(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [
+        "plan",
+        "--data",
+        "two",
+        "--space",
+        "tiny",
+        "--set",
+        "scaling.tolerance=0.1",
+        "--json",
+        "--skip-bad-images",
+    ]
     assert call(cli, words) == 0
     images = json.loads(capsys.readouterr().out)["images"]
     assert images["train"] + images["validation"] + images["test"] == 23

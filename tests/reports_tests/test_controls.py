@@ -1,4 +1,6 @@
-"""Curve, predictions and controls: what is predicted never looks measured, and what can't be told is said to be so."""
+"""Curve, predictions and controls: what is predicted never looks measured, and what can't be told
+is said to be so.
+"""
 
 import itertools
 import math
@@ -24,7 +26,14 @@ from phinas.reports.verdict import verdict
 from phinas.space.yaml_io import dump_yaml, read_yaml
 
 SMALL = {"tolerance": 0.2, "divisor": 4, "members": 4, "phi": [1.0, 2.0, 3.0]}
-ALL = {"depth": 0.031, "width": 0.012, "resolution": -0.021, "paper": 0.004, "efficientnet_b1": 0.024, "runs/photos": -0.006}
+ALL = {
+    "depth": 0.031,
+    "width": 0.012,
+    "resolution": -0.021,
+    "paper": 0.004,
+    "efficientnet_b1": 0.024,
+    "runs/photos": -0.006,
+}
 MANY = ALL | {f"runs/other{number}": 0.003 * number - 0.01 for number in range(6)}
 NONE = dict.fromkeys(ALL, "its training failed: the loss became NaN")
 MINUS = "\N{MINUS SIGN}"
@@ -75,7 +84,10 @@ HOSTILE = {
     "below the baseline": {"controls": ALL, "scaling": {"phi": [-2.0, -1.0, 1.0, 2.0, 4.0]}},
     "whole ladder": {"controls": ALL, "scaling": {"phi": [0.5, 1.0, 2.0, 3.5, 5.0, 6.0, 7.0]}},
     "few images": {"controls": ALL, "images": 60},
-    "given": {"controls": {"depth": 0.02, "paper": "it is the network of B2"}, "given": (1.2, 1.1, 1.15)},
+    "given": {
+        "controls": {"depth": 0.02, "paper": "it is the network of B2"},
+        "given": (1.2, 1.1, 1.15),
+    },
 }
 
 
@@ -90,12 +102,23 @@ def test_whatever_was_found_the_report_is_written_and_no_text_covers_another(bui
             continue
         plate.figure.set_dpi(PNG_DPI)
         renderer = plate.figure.canvas.get_renderer()
-        texts = [text for text in plate.figure.axes[0].findobj(Text) if text.get_text() and text.get_visible()]
+        texts = [
+            text
+            for text in plate.figure.axes[0].findobj(Text)
+            if text.get_text() and text.get_visible()
+        ]
         extents = [text.get_window_extent(renderer) for text in texts]
         room = plate.figure.bbox.padded(3)
-        assert all(room.x0 <= box.x0 and box.x1 <= room.x1 and room.y0 <= box.y0 and box.y1 <= room.y1 for box in extents)
+        assert all(
+            room.x0 <= box.x0 and box.x1 <= room.x1 and room.y0 <= box.y0 and box.y1 <= room.y1
+            for box in extents
+        )
         pairs = itertools.combinations(zip(texts, extents, strict=True), 2)
-        covering = [(one.get_text(), other.get_text()) for (one, a), (other, b) in pairs if a.padded(-1).overlaps(b.padded(-1))]
+        covering = [
+            (one.get_text(), other.get_text())
+            for (one, a), (other, b) in pairs
+            if a.padded(-1).overlaps(b.padded(-1))
+        ]
         assert not covering, (figure.__name__, narrow)
 
 
@@ -104,7 +127,9 @@ def test_a_prediction_is_a_hollow_mark_with_a_dashed_bar_at_the_predicted_accura
     plate, row = drawn(family, built), read_records(built.run).members[-1]
     found = row["prediction"]
     assert marks(plate, "predicted") == [(row["flops"], found["accuracy"])]
-    group = next(group for group in plate.figure.axes[0].collections if group.get_gid() == "predicted")
+    group = next(
+        group for group in plate.figure.axes[0].collections if group.get_gid() == "predicted"
+    )
     assert to_hex(group.get_facecolor()[0]) == PAPER
     bars = [line for line in lines(plate) if list(line.get_xdata()) == [row["flops"]] * 2]
     assert [list(bar.get_ydata()) for bar in bars] == [found["interval"]]
@@ -129,7 +154,9 @@ def test_the_curve_is_solid_to_the_largest_trained_network_and_dashed_beyond_it(
     assert math.isclose(extent.y1, max(point["interval"][1] for point in band))
 
 
-def test_without_a_curve_members_that_were_not_trained_stand_on_the_axis_and_the_page_says_why(build):
+def test_without_a_curve_members_that_were_not_trained_stand_on_the_axis_and_the_page_says_why(
+    build,
+):
     built = grown(build, validation={"largest_multiple": 3.0})
     records, plate = read_records(built.run), drawn(family, built)
     assert len(records.validated) == 2
@@ -158,21 +185,31 @@ def test_a_run_of_before_there_were_curves_and_controls_is_reported_as_it_was(bu
 
 def test_a_curve_or_control_of_another_family_is_not_shown_for_this_one(build):
     built = grown(build, controls=ALL)
-    built.run.validation.write_text(built.run.validation.read_text().replace(built.family[1].spec.spec_id, "0123456789ab"))
+    built.run.validation.write_text(
+        built.run.validation.read_text().replace(built.family[1].spec.spec_id, "0123456789ab")
+    )
     records = read_records(built.run)
     assert records.curve is None is records.compound
     assert records.controls == []
 
 
-def test_the_caption_of_the_family_says_how_far_beyond_is_predicted_and_which_noise_is_in_the_intervals(build):
+def test_the_caption_of_the_family_says_how_far_beyond_is_predicted_and_which_noise_is_in_the_intervals(
+    build,
+):
     built = grown(build, controls=ALL, scaling={"phi": [1.0, 2.0, 9.0, 12.0]})
     caption, rows = drawn(family, built).caption, read_records(built.run).predicted
     assert "Hollow: B3 and B4 were not trained" in caption
-    assert f"up to {rows[-1]['prediction']['beyond']:.1f} times the FLOPs of the largest trained network" in caption
+    assert (
+        f"up to {rows[-1]['prediction']['beyond']:.1f} times the FLOPs of the largest trained "
+        "network" in caption
+    )
     assert "only as good as the assumed law" in caption
     assert "the luck of training is not in it" in caption
     assert "triangle up: depth alone; square: width alone" in caption
-    near = drawn(family, grown(lambda **sections: build("near", **sections), scaling={"phi": [1.0, 2.0, 2.9]})).caption
+    near = drawn(
+        family,
+        grown(lambda **sections: build("near", **sections), scaling={"phi": [1.0, 2.0, 2.9]}),
+    ).caption
     assert "only as good as" not in near
 
 
@@ -192,17 +229,34 @@ def test_controls_are_drawn_as_differences_to_their_member_the_best_first(build)
     assert [row["name"] for row in rows] == sorted(ALL, key=ALL.get)
     for place, row in enumerate(rows):
         assert marks(plate, f"control-{place}") == [(-row["behind"], place)]
-        ends = [list(line.get_xdata()) for line in lines(plate) if list(line.get_ydata()) == [place, place]]
+        ends = [
+            list(line.get_xdata())
+            for line in lines(plate)
+            if list(line.get_ydata()) == [place, place]
+        ]
         assert ends == [[-row["behind_interval"][1], -row["behind_interval"][0]]]
     told = [text.get_text() for text in plate.figure.axes[0].texts]
-    assert (told.count("compound is better"), told.count("the control is better"), told.count("can't be told")) == (2, 1, 3)
+    assert (
+        told.count("compound is better"),
+        told.count("the control is better"),
+        told.count("can't be told"),
+    ) == (2, 1, 3)
     assert "as good as B2" in told
-    assert "better beyond doubt than 2 (grey) and worse than 1 (orange); of 3 (blue) it can't be told" in plate.caption
+    assert (
+        "better beyond doubt than 2 (grey) and worse than 1 (orange); of 3 (blue) it can't be told"
+        in plate.caption
+    )
 
 
-def test_dots_of_a_control_are_paired_differences_around_its_mean_and_absent_where_a_seed_failed(build):
+def test_dots_of_a_control_are_paired_differences_around_its_mean_and_absent_where_a_seed_failed(
+    build,
+):
     built = grown(build, controls={"depth": 0.02}, seeds=3)
-    dots = [group for group in drawn(controls, built).figure.axes[0].collections if group.get_gid() is None]
+    dots = [
+        group
+        for group in drawn(controls, built).figure.axes[0].collections
+        if group.get_gid() is None
+    ]
     across = [float(at[0]) for group in dots for at in group.get_offsets()]
     assert len(across) == 3
     assert math.isclose(sum(across) / 3, -0.02)
@@ -210,11 +264,17 @@ def test_dots_of_a_control_are_paired_differences_around_its_mean_and_absent_whe
     row = facts["controls"][0]
     row |= {"accuracies": row["accuracies"][1:], "failed": "the loss became NaN"}
     change(built, **facts)
-    dots = [group for group in drawn(controls, built).figure.axes[0].collections if group.get_gid() is None]
+    dots = [
+        group
+        for group in drawn(controls, built).figure.axes[0].collections
+        if group.get_gid() is None
+    ]
     assert not [at for group in dots for at in group.get_offsets()]
 
 
-def test_after_one_training_each_a_control_is_drawn_without_an_interval_and_nothing_is_claimed(build):
+def test_after_one_training_each_a_control_is_drawn_without_an_interval_and_nothing_is_claimed(
+    build,
+):
     built = grown(build, controls={"depth": 0.02, "paper": 0.01}, seeds=1)
     facts = read_yaml(built.run.validation)
     for row in facts["controls"]:
@@ -222,7 +282,11 @@ def test_after_one_training_each_a_control_is_drawn_without_an_interval_and_noth
     change(built, **facts)
     assert marks(drawn(controls, built), "control-1") == [(-0.02, 1)]
     assert drawn(family, built) is not None
-    assert show_controls(read_records(built.run)).rows[0][2].text.startswith("not compared: one training each")
+    assert (
+        show_controls(read_records(built.run))
+        .rows[0][2]
+        .text.startswith("not compared: one training each")
+    )
     assert "the paper's 1.2, 1.1, 1.15 (+1" not in words(built)
 
 
@@ -245,11 +309,15 @@ def test_a_predicted_accuracy_is_said_to_be_one_and_sorts_by_its_number(build):
     assert accuracy.text == f"predicted {percent(found['accuracy'])}"
     assert float(accuracy.key) == found["accuracy"]
     assert float(interval.key) == found["interval"][0]
-    assert [row[2].text for row in shown.rows[:-1]] == [percent(row["accuracy"]) for row in rows[:-1]]
+    assert [row[2].text for row in shown.rows[:-1]] == [
+        percent(row["accuracy"]) for row in rows[:-1]
+    ]
 
 
 def test_the_table_of_controls_says_flops_over_the_members_and_how_far_behind(build):
-    records = read_records(grown(build, controls=ALL | {"width": "it is the same network as B2"}).run)
+    records = read_records(
+        grown(build, controls=ALL | {"width": "it is the same network as B2"}).run
+    )
     shown = show_controls(records)
     assert all(len(row) == len(shown.columns) for row in shown.rows)
     best, worst, last = shown.rows[0], shown.rows[-2], shown.rows[-1]
@@ -258,7 +326,10 @@ def test_the_table_of_controls_says_flops_over_the_members_and_how_far_behind(bu
     assert (worst[1].text, worst[2].text) == ("+3.1 (+1.6 to +4.6)", "compound is better")
     assert float(worst[5].key) == row["flops"] / member["flops"]
     assert worst[6].text == "B2"
-    assert [cell.text for cell in best][1:3] == [f"{MINUS}2.1 ({MINUS}3.6 to {MINUS}0.6)", "the control is better"]
+    assert [cell.text for cell in best][1:3] == [
+        f"{MINUS}2.1 ({MINUS}3.6 to {MINUS}0.6)",
+        "the control is better",
+    ]
     assert last[2].text == "not compared: it is the same network as B2"
     assert float(last[1].key) < min(float(row[1].key) for row in shown.rows[:-1])
 
@@ -274,12 +345,18 @@ def test_the_csv_of_the_family_keeps_what_is_predicted_apart_from_what_is_measur
 
 
 def test_the_csv_of_controls_has_a_row_for_each_trained_or_not(build):
-    records = read_records(grown(build, controls=ALL | {"width": "it is the same network as B2"}).run)
+    records = read_records(
+        grown(build, controls=ALL | {"width": "it is the same network as B2"}).run
+    )
     table = controls_table(records).set_index("name")
     assert list(table.index) == list(ALL)
     for row in records.trained_controls:
         told = table.loc[row["name"]]
-        assert (told.behind, told.verdict, told.flops) == (row["behind"], row["verdict"], row["flops"])
+        assert (told.behind, told.verdict, told.flops) == (
+            row["behind"],
+            row["verdict"],
+            row["flops"],
+        )
         assert [told.behind_low, told.behind_high] == row["behind_interval"]
     assert table.why_not["width"] == "it is the same network as B2"
     assert math.isnan(table.behind["width"])
@@ -291,7 +368,11 @@ def test_the_csv_of_controls_has_a_row_for_each_trained_or_not(build):
     [
         (0.03, "Compound scaling wins here over one dimension alone. It is better than each"),
         (-0.03, "Compound scaling does not win here. Depth alone is better, beyond doubt."),
-        (0.0, "Whether compound scaling wins here can't be told. The differences are within the noise."),
+        (
+            0.0,
+            "Whether compound scaling wins here can't be told. The differences are within the "
+            "noise.",
+        ),
     ],
 )
 def test_the_verdict_says_plainly_whether_compound_scaling_wins(build, depth, told):
@@ -301,21 +382,33 @@ def test_the_verdict_says_plainly_whether_compound_scaling_wins(build, depth, to
 @pytest.mark.parametrize(
     ("behind", "told"),
     [
-        (0.03, "the coefficients found here beat the paper's 1.2, 1.1, 1.15 (+3.0 points at about B2's FLOPs, 95%: +1.5 to "
-         "+4.5), so this domain gains from its own."),
-        (-0.03, f"the coefficients found here are worse than the paper's 1.2, 1.1, 1.15 ({MINUS}3.0 points"),
+        (
+            0.03,
+            "the coefficients found here beat the paper's 1.2, 1.1, 1.15 (+3.0 points at about "
+            "B2's FLOPs, 95%: +1.5 to "
+            "+4.5), so this domain gains from its own.",
+        ),
+        (
+            -0.03,
+            "the coefficients found here are worse than the paper's 1.2, 1.1, 1.15 "
+            f"({MINUS}3.0 points",
+        ),
         (0.0, "Whether the coefficients found here beat the paper's 1.2, 1.1, 1.15 (0.0 points"),
     ],
-)  # fmt: skip
+)
 def test_the_verdict_says_whether_a_domain_needs_coefficients_of_its_own(build, behind, told):
     text = words(grown(build, controls={"paper": behind}))
     assert told in text
     assert ("so this domain does not need its own" in text) == (behind < 0)
-    assert ("can't be told." in text.partition("found here")[2].partition("B2's")[2]) == (behind == 0)
+    assert ("can't be told." in text.partition("found here")[2].partition("B2's")[2]) == (
+        behind == 0
+    )
 
 
 def test_coefficients_of_many_other_runs_that_cant_be_told_apart_take_one_sentence(build):
-    text = words(grown(build, controls={"paper": 0.001} | {f"runs/{name}": 0.002 for name in "abcdef"}))
+    text = words(
+        grown(build, controls={"paper": 0.001} | {f"runs/{name}": 0.002 for name in "abcdef"})
+    )
     assert text.count("Whether the coefficients found here beat") == 1
     assert "the paper's 1.2, 1.1, 1.15 (+0.1 points" in text
     assert "or 5 more can't be told." in text
@@ -323,7 +416,10 @@ def test_coefficients_of_many_other_runs_that_cant_be_told_apart_take_one_senten
 
 def test_controls_that_rounding_made_one_network_of_are_said_to_be_one(build):
     built = grown(build, controls={"depth": 0.01, "width": 0.01, "paper": 0.01})
-    told = "Rounded to whole blocks, channels and pixels, depth alone and the paper's 1.2, 1.1, 1.15 are one network here."
+    told = (
+        "Rounded to whole blocks, channels and pixels, depth alone and the paper's 1.2, "
+        "1.1, 1.15 are one network here."
+    )
     assert told not in words(built)
     depth, width, paper = read_records(built.run).validation["controls"]
     change(built, controls=[depth, width, paper | {"spec_id": depth["spec_id"]}])
@@ -335,7 +431,9 @@ def test_the_verdict_says_what_is_a_prediction_and_how_far_it_reaches(build):
     found = read_records(built.run).members[-1]["prediction"]
     assert "B3 was not trained: what is told of its accuracy is a prediction" in words(built)
     assert f"{percent(found['accuracy'])}, 95%: {percent(found['interval'][0])}" in words(built)
-    assert f"at {found['beyond']:.1f} times the FLOPs of the largest trained network" in words(built)
+    assert f"at {found['beyond']:.1f} times the FLOPs of the largest trained network" in words(
+        built
+    )
 
 
 def test_the_race_alone_tells_how_the_network_nearest_to_the_papers_coefficients_did(build):
@@ -368,9 +466,16 @@ def test_the_race_alone_tells_how_the_network_nearest_to_the_papers_coefficients
 
 
 def test_given_coefficients_are_said_to_be_given_everywhere_and_nothing_raced(build):
-    built = grown(build, given=(1.2, 1.1, 1.15), controls={"paper": "it is the same network as B2", "runs/a": 0.03})
+    built = grown(
+        build,
+        given=(1.2, 1.1, 1.15),
+        controls={"paper": "it is the same network as B2", "runs/a": 0.03},
+    )
     records = read_records(built.run)
-    assert "alpha\u00a0=\u00a01.20, beta\u00a0=\u00a01.10, gamma\u00a0=\u00a01.15: given, not searched" in words(built)
+    assert (
+        "alpha\u00a0=\u00a01.20, beta\u00a0=\u00a01.10, gamma\u00a0=\u00a01.15: given, not searched"
+        in words(built)
+    )
     assert "the given coefficients beat the coefficients of runs/a" in words(built)
     assert "so this domain" not in words(built)
     assert "nearest to the paper's" not in words(built)
@@ -393,11 +498,21 @@ def test_members_below_the_baseline_are_on_the_curve_too(build):
 
 @pytest.mark.parametrize(
     ("difference", "shown"),
-    [(0.0123, "+1.2"), (-0.0123, f"{MINUS}1.2"), (-0.0001, "0.0"), (0.0, "0.0"), (-0.1, f"{MINUS}10.0")],
+    [
+        (0.0123, "+1.2"),
+        (-0.0123, f"{MINUS}1.2"),
+        (-0.0001, "0.0"),
+        (0.0, "0.0"),
+        (-0.1, f"{MINUS}10.0"),
+    ],
 )
 def test_points_have_a_sign_and_nothing_is_not_negative(difference, shown):
     assert points(difference) == shown
 
 
 def test_names_are_joined_as_people_do():
-    assert [joined_names(list(names)) for names in ("a", "ab", "abc")] == ["a", "a and b", "a, b and c"]
+    assert [joined_names(list(names)) for names in ("a", "ab", "abc")] == [
+        "a",
+        "a and b",
+        "a, b and c",
+    ]

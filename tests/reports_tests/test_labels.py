@@ -1,4 +1,6 @@
-"""Labels beside marks: none seems to name another mark, and percent ticks are the values they stand at."""
+"""Labels beside marks: none seems to name another mark, and percent ticks are the values they stand
+at.
+"""
 
 import itertools
 
@@ -17,21 +19,33 @@ def labelled(places, *, optional=True):
         axes.set_ylim(0, 100)
         labels = [Label(x, y, name, optional=optional) for name, (x, y) in places.items()]
         place_labels(axes, labels, points=list(places.values()), marks=list(places.values()))
-    return {text.get_text(): text.get_window_extent(axes.figure.canvas.get_renderer()) for text in axes.texts}, axes
+    return {
+        text.get_text(): text.get_window_extent(axes.figure.canvas.get_renderer())
+        for text in axes.texts
+    }, axes
 
 
 def test_marks_apart_are_all_named():
-    assert set(labelled({"depth": (20, 20), "width": (50, 50), "resolution": (80, 80)})[0]) == {"depth", "width", "resolution"}
+    assert set(labelled({"depth": (20, 20), "width": (50, 50), "resolution": (80, 80)})[0]) == {
+        "depth",
+        "width",
+        "resolution",
+    }
 
 
 def test_of_marks_in_one_place_neither_is_named_for_both():
     assert labelled({"depth": (50, 50), "width": (50.4, 50.4)})[0] == {}
-    assert set(labelled({"depth": (50, 50), "width": (50.4, 50.4)}, optional=False)[0]) == {"depth", "width"}
+    assert set(labelled({"depth": (50, 50), "width": (50.4, 50.4)}, optional=False)[0]) == {
+        "depth",
+        "width",
+    }
 
 
 @pytest.mark.parametrize("step", [1.5, 3, 5, 8])
 def test_a_name_that_is_written_is_nearest_to_its_own_mark(step):
-    places = {name: (50 + step * (place % 2), 30 + step * place) for place, name in enumerate("abcdef")}
+    places = {
+        name: (50 + step * (place % 2), 30 + step * place) for place, name in enumerate("abcdef")
+    }
     found, axes = labelled(places)
     for name, box in found.items():
         gaps = {}
@@ -42,13 +56,18 @@ def test_a_name_that_is_written_is_nearest_to_its_own_mark(step):
     assert not any(one.overlaps(other) for one, other in itertools.combinations(found.values(), 2))
 
 
-@pytest.mark.parametrize(("low", "high"), [(0.88, 0.99), (0.5, 0.9), (0.9, 0.93), (0.1, 0.95), (0.97, 0.985)])
+@pytest.mark.parametrize(
+    ("low", "high"), [(0.88, 0.99), (0.5, 0.9), (0.9, 0.93), (0.1, 0.95), (0.97, 0.985)]
+)
 def test_a_tick_of_percent_is_the_value_that_it_stands_at(low, high):
     with styled():
         axes = blank(3.0, narrow=True).add_axes((0, 0, 1, 1))
         percent_scale(axes, [low, high])
         axes.figure.canvas.draw()
-        shown = [(tick, text.get_text()) for tick, text in zip(axes.get_yticks(), axes.get_yticklabels(), strict=True)]
+        shown = [
+            (tick, text.get_text())
+            for tick, text in zip(axes.get_yticks(), axes.get_yticklabels(), strict=True)
+        ]
     told = [(tick, text) for tick, text in shown if text]
     assert len(told) >= 2
     assert all(abs(float(text.rstrip("%")) - 100 * tick) < 1e-6 for tick, text in told)

@@ -20,26 +20,48 @@ from phinas.space.spec import BLOCKS, ArchSpec, StageSpec
 def layerwise():
     """22 stages of one layer, some left out, activations by turns."""
     widths = [
-        width for width, depth in zip((16, 24, 40, 80, 112, 192, 320), (1, 2, 3, 4, 4, 5, 3), strict=True) for _ in range(depth)
+        width
+        for width, depth in zip((16, 24, 40, 80, 112, 192, 320), (1, 2, 3, 4, 4, 5, 3), strict=True)
+        for _ in range(depth)
     ]
     stages = []
     for place, width in enumerate(widths):
         grows = place in (1, 3, 6, 14)
         block = "identity" if place in (5, 8, 16) else "mbconv"
         activation = ("relu", "hard_swish")[place // 3 % 2] if block == "mbconv" else ""
-        stages.append(StageSpec(width, 1, (3, 5, 7)[place % 3], 1 + grows, 6, 0.25, block=block, activation=activation))
+        stages.append(
+            StageSpec(
+                width,
+                1,
+                (3, 5, 7)[place % 3],
+                1 + grows,
+                6,
+                0.25,
+                block=block,
+                activation=activation,
+            )
+        )
     return ArchSpec(tuple(stages))
 
 
 def every_kind():
     kinds = ("conv", "separable", "fused_mbconv", "mbconv", "bottleneck", "identity", "mbconv")
     stages = tuple(
-        StageSpec(16 + 8 * place, 1 + place % 3, kernel=3 + 2 * (place % 2), block=kind) for place, kind in enumerate(kinds)
+        StageSpec(16 + 8 * place, 1 + place % 3, kernel=3 + 2 * (place % 2), block=kind)
+        for place, kind in enumerate(kinds)
     )
     return ArchSpec(stages, stem_pool=True, resolution=96, classes=10)
 
 
-TINY = ArchSpec((StageSpec(8, 1, expansion=1),), stem_width=8, stem_stride=1, head_width=0, resolution=8, channels=1, classes=2)
+TINY = ArchSpec(
+    (StageSpec(8, 1, expansion=1),),
+    stem_width=8,
+    stem_stride=1,
+    head_width=0,
+    resolution=8,
+    channels=1,
+    classes=2,
+)
 DEEP = ArchSpec((StageSpec(64, 40), StageSpec(128, 1000, stride=2)))
 NETWORKS = {
     "b0": preset("efficientnet_b0"),
@@ -56,7 +78,9 @@ NETWORKS = {
 
 def drawn(*specs, **options):
     with styled():
-        return draw_networks([(f"network {number}", spec) for number, spec in enumerate(specs)], **options)
+        return draw_networks(
+            [(f"network {number}", spec) for number, spec in enumerate(specs)], **options
+        )
 
 
 def words(figure):
@@ -65,7 +89,11 @@ def words(figure):
 
 def boxes(figure):
     """Lower left and upper right corner of every box, in points."""
-    found = [patch.get_path().get_extents() for patch in figure.axes[0].patches if isinstance(patch, Polygon)]
+    found = [
+        patch.get_path().get_extents()
+        for patch in figure.axes[0].patches
+        if isinstance(patch, Polygon)
+    ]
     return [(box.x0, box.y0, box.x1, box.y1) for box in found]
 
 
@@ -73,10 +101,16 @@ def boxes(figure):
 def test_every_block_is_a_box_with_its_shortcut(name):
     spec = NETWORKS[name]
     columns = columns_of(spec)
-    assert [column.name for column in columns] == ["stem", *map(str, range(1, len(spec.stages) + 1)), "head"]
+    assert [column.name for column in columns] == [
+        "stem",
+        *map(str, range(1, len(spec.stages) + 1)),
+        "head",
+    ]
     for column, blocks in zip(columns[1:-1], lower(spec).stages, strict=True):
         assert [box.shortcut for box in column.boxes] == [block.shortcut for block in blocks]
-        assert [box.se for box in column.boxes] == [any(conv.role == "squeeze" for conv in block.convs) for block in blocks]
+        assert [box.se for box in column.boxes] == [
+            any(conv.role == "squeeze" for conv in block.convs) for block in blocks
+        ]
 
 
 def test_a_pooled_stem_and_a_head_without_convolution_are_drawn_as_such():
@@ -102,8 +136,15 @@ def test_no_text_leaves_the_figure_or_covers_another(name, form):
     renderer = figure.canvas.get_renderer()
     extents = [text.get_window_extent(renderer) for text in figure.axes[0].texts if text.get_text()]
     room = figure.bbox.padded(3)
-    assert all(room.x0 <= box.x0 and box.x1 <= room.x1 and room.y0 <= box.y0 and box.y1 <= room.y1 for box in extents)
-    covering = [(one, other) for one, other in itertools.combinations(extents, 2) if one.padded(-1).overlaps(other.padded(-1))]
+    assert all(
+        room.x0 <= box.x0 and box.x1 <= room.x1 and room.y0 <= box.y0 and box.y1 <= room.y1
+        for box in extents
+    )
+    covering = [
+        (one, other)
+        for one, other in itertools.combinations(extents, 2)
+        if one.padded(-1).overlaps(other.padded(-1))
+    ]
     assert not covering
 
 
@@ -173,9 +214,18 @@ def test_a_report_shows_a_baseline_of_any_kind(build, name):
 def test_the_stage_table_of_a_report_tells_the_kind_of_block_and_only_a_head_that_is(build):
     from phinas.reports.tables.stages import show_stages
 
-    told = show_stages(read_records(build(scaling={"baseline": "efficientnet_b0"}).give(preset("resnet_50")).run))
+    told = show_stages(
+        read_records(build(scaling={"baseline": "efficientnet_b0"}).give(preset("resnet_50")).run)
+    )
     assert [row[1].text for row in told.rows] == ["Convolution", *["Bottleneck"] * 4, "\u2013"]
-    assert told.note.endswith("A 3\u00d73 max pooling of stride 2 follows the stem. The head is pooling and the classifier.")
-    told = show_stages(read_records(build("other", scaling={"baseline": "efficientnet_b0"}).give(every_kind()).run))
+    assert told.note.endswith(
+        "A 3\u00d73 max pooling of stride 2 follows the stem. The head is pooling and the "
+        "classifier."
+    )
+    told = show_stages(
+        read_records(build("other", scaling={"baseline": "efficientnet_b0"}).give(every_kind()).run)
+    )
     assert [cell.text for cell in told.rows[6]][:9] == ["6", "left out", *["\u2013"] * 7]
-    assert told.note.endswith("The head is a 1\u00d71 convolution to 1,280 channels, pooling and the classifier.")
+    assert told.note.endswith(
+        "The head is a 1\u00d71 convolution to 1,280 channels, pooling and the classifier."
+    )

@@ -1,4 +1,6 @@
-"""What a report says of a search whose cost is not FLOPs, whose weight was estimated, or that was after a front."""
+"""What a report says of a search whose cost is not FLOPs, whose weight was estimated, or that was
+after a front.
+"""
 
 import pandas as pd
 import pytest
@@ -62,20 +64,26 @@ def test_a_search_over_activations_has_them_in_its_table(build):
     records = read_records(build(search={"cost": "activations"}).search(3).run)
     shown = show_trials(records)
     place = shown.columns.index(("activations", True))
-    assert {row[place].text for row in shown.rows} == {str(trial.cost.activations) for trial in records.trials}
+    assert {row[place].text for row in shown.rows} == {
+        str(trial.cost.activations) for trial in records.trials
+    }
 
 
 def test_an_estimated_weight_is_explained(build):
     built = build(search={"weight": "auto"}).search(5).choose()
     assert "accuracy grew as cost^0.031 (95%: 0.012 to 0.050)" in page(built)
-    assert "The first 24 were drawn at random, to estimate the weight of the reward." in caption(progress, built)
+    assert "The first 24 were drawn at random, to estimate the weight of the reward." in caption(
+        progress, built
+    )
     assert "w = \N{MINUS SIGN}0.031" in caption(pareto, built)
 
 
 def test_trials_that_wait_for_their_weight_are_told(build):
     built = build(search={"weight": "auto"}).search(0, held=5)
     records = read_records(built.run)
-    assert verdict(records) == ["5 networks measured so far, from which the weight of the reward will be estimated."]
+    assert verdict(records) == [
+        "5 networks measured so far, from which the weight of the reward will be estimated."
+    ]
     assert records.unfinished == 0
     assert records.reward is None
     write_report(built.run)
@@ -84,7 +92,10 @@ def test_trials_that_wait_for_their_weight_are_told(build):
 @pytest.mark.parametrize(("reward", "told"), [("soft", True), ("absolute", False)])
 def test_a_target_under_soft_is_said_to_change_nothing(build, reward, told):
     text = page(build(search={"reward": reward, "target": 3e5}).search(2))
-    assert ("search.target is 300000, but under the soft reward the target multiplies all rewards alike" in text) == told
+    assert (
+        "search.target is 300000, but under the soft reward the target multiplies all rewards alike"
+        in text
+    ) == told
 
 
 def test_a_front_is_reported_with_its_hypervolume_over_the_trials(build):
@@ -92,7 +103,9 @@ def test_a_front_is_reported_with_its_hypervolume_over_the_trials(build):
     records = read_records(built.run)
     volume = f"{pareto.covered(records):.4f}"
     assert f"Its hypervolume is {volume}" in caption(pareto, built)
-    assert caption(progress, built).startswith(f"Hypervolume of the front over the trials: {volume} after 10 measured trials")
+    assert caption(progress, built).startswith(
+        f"Hypervolume of the front over the trials: {volume} after 10 measured trials"
+    )
     assert "from the Pareto front of" in page(built)
     reward = records.reward
     assert all(trial.reward == reward(trial.accuracy, trial.cost.flops) for trial in records.trials)
@@ -110,7 +123,11 @@ def test_before_the_choice_a_front_is_told_as_it_is(build):
 
 @pytest.mark.parametrize(
     ("metric", "cost", "shown"),
-    [("flops", 2.27e6, "2.27M FLOPs"), ("params", 5_288_548, "5.29M parameters"), ("latency", 0.83123, "0.831 ms")],
+    [
+        ("flops", 2.27e6, "2.27M FLOPs"),
+        ("params", 5_288_548, "5.29M parameters"),
+        ("latency", 0.83123, "0.831 ms"),
+    ],
 )
 def test_an_amount_has_its_unit(metric, cost, shown):
     assert amount(metric, cost) == shown

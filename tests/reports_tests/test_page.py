@@ -31,7 +31,11 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag, attrs):
         self.tags.append(tag)
-        self.references += [value for name, value in attrs if name in ("src", "href", "xlink:href", "srcset", "data") and value]
+        self.references += [
+            value
+            for name, value in attrs
+            if name in ("src", "href", "xlink:href", "srcset", "data") and value
+        ]
         if tag not in VOID:
             self.open.append(tag)
 
@@ -74,7 +78,9 @@ def test_ids_in_the_page_are_unique_and_every_reference_inside_it_resolves(whole
     text = whole.run.report_page.read_text(encoding="utf-8")
     ids = re.findall(r'\sid="([^"]+)"', text)
     assert len(ids) == len(set(ids))
-    wanted = re.findall(r"url\(#([^)]+)\)", text) + [r[1:] for r in Page(text).references if r.startswith("#")]
+    wanted = re.findall(r"url\(#([^)]+)\)", text) + [
+        r[1:] for r in Page(text).references if r.startswith("#")
+    ]
     assert wanted
     assert set(wanted) <= set(ids)
 
@@ -155,17 +161,32 @@ def test_a_search_of_nothing_but_failures_is_reported(build):
 def test_where_the_search_looks_up_nothing_is_said_to_be_trained_in_it(build):
     """Though there are images, on which what it finds is scaled."""
     missing = Reference("efficientnet_b0", None, "it is too dear")
-    built = build(search={"evaluator": "mine:accuracy"}).search(6, failed=(1,)).choose(reference=missing)
+    built = (
+        build(search={"evaluator": "mine:accuracy"})
+        .search(6, failed=(1,))
+        .choose(reference=missing)
+    )
     text = rendered(built)
     assert "efficientnet_b0 was not measured beside it" in text
     assert "The scaling saw training and validation images only" in text
-    for untrue in ("short training", "each trained", "each training", "trained again", "in the search,",
-                   "the noise of training", "validation accuracy", "time in training", "2 trainings each"):  # fmt: skip
+    for untrue in (
+        "short training",
+        "each trained",
+        "each training",
+        "trained again",
+        "in the search,",
+        "the noise of training",
+        "validation accuracy",
+        "time in training",
+        "2 trainings each",
+    ):
         assert untrue not in text, untrue
 
 
 def test_measurements_without_noise_are_told_as_such(build):
-    text = rendered(build(search={"evaluator": "mine:accuracy"}).search(6).choose(noise=0.0, finalists=2))
+    text = rendered(
+        build(search={"evaluator": "mine:accuracy"}).search(6).choose(noise=0.0, finalists=2)
+    )
     assert "It beats the other finalist, and measured again each came to the same." in text
     assert "Measured again, each came to the same." in text
     assert "closer than 0.0000" not in text
@@ -174,7 +195,10 @@ def test_measurements_without_noise_are_told_as_such(build):
 def test_failures_are_grouped_by_study_and_reason_the_most_frequent_first(build):
     built = build().search(5, failed=(1, 3, 4))
     with closing(open_store(built.run.study, url=None, new=False)) as store:
-        for study, reason in (("search", "its process died (signal 9)"), ("finalists", "the loss became NaN")):
+        for study, reason in (
+            ("search", "its process died (signal 9)"),
+            ("finalists", "the loss became NaN"),
+        ):
             ledger = store.ledger(study)
             ledger.fail(ledger.begin({}, {}), reason, attempts=3)
     text = rendered(built)
@@ -191,21 +215,30 @@ def test_failures_are_grouped_by_study_and_reason_the_most_frequent_first(build)
 
 
 def test_pruned_trials_are_counted_with_the_time_they_saved_and_are_no_failures(build):
-    built = build(search={"pruner": "median", "recipe": {"epochs": 6}}).search(10, failed=(0,), pruned=(6, 7, 9))
+    built = build(search={"pruner": "median", "recipe": {"epochs": 6}}).search(
+        10, failed=(0,), pruned=(6, 7, 9)
+    )
     text = written(built).text
     # 4 of 6 epochs saved each, at 2.5 s an epoch
-    saved = "The pruner (median) stopped 3 of 9 trials on their way: 12 of 54 epochs were not trained, about 30 seconds."
+    saved = (
+        "The pruner (median) stopped 3 of 9 trials on their way: 12 of 54 epochs were not "
+        "trained, about 30 seconds."
+    )
     assert saved in text
     assert "1 training failed" in text
     assert "3 trials stopped on their way by the pruner are not shown." in text
     assert "of 9 trainings" in text  # of the time in training
     records = read_records(built.run)
     assert len(records.trials) == 6
-    assert {row.number for row in records.pruned}.isdisjoint(trial.number for trial in records.front)
+    assert {row.number for row in records.pruned}.isdisjoint(
+        trial.number for trial in records.front
+    )
 
 
 def test_a_pruner_that_stopped_nothing_says_so(build):
-    assert "The pruner (halving) stopped no trial." in rendered(build(search={"pruner": "halving"}).search(2))
+    assert "The pruner (halving) stopped no trial." in rendered(
+        build(search={"pruner": "halving"}).search(2)
+    )
     assert "The pruner" not in rendered(build("other").search(2))
 
 
@@ -256,7 +289,9 @@ def test_duplicates_across_splits_are_warned_of(build):
     assert "3 images of the validation or test images are in another split too" in rendered(built)
 
 
-@pytest.mark.parametrize(("workers", "told"), [(1, "One training at a time"), (2, "With several workers")])
+@pytest.mark.parametrize(
+    ("workers", "told"), [(1, "One training at a time"), (2, "With several workers")]
+)
 def test_the_page_says_whether_the_order_of_completion_mattered(build, workers, told):
     assert told in rendered(build(run={"workers": workers}))
 

@@ -5,7 +5,10 @@ from phinas.reports.regret import draw
 
 
 def test_a_regret_of_none_is_drawn_as_little_and_said_to_be_that_or_less():
-    runs = {"random": [{"rewards": [0.5, 0.6], "true": [0.5, 0.6]}], "predictor": [{"rewards": [0.6, 0.7], "true": [0.6, 0.7]}]}
+    runs = {
+        "random": [{"rewards": [0.5, 0.6], "true": [0.5, 0.6]}],
+        "predictor": [{"rewards": [0.6, 0.7], "true": [0.6, 0.7]}],
+    }
     facts = {"optimum": 0.7, "seeds": 1, "noise": 0.0, "reference": "b0", "reference_reward": 0.6}
     with styled():
         axes = draw(facts, runs).figure.axes[0]

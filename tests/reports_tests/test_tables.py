@@ -55,7 +55,9 @@ def test_choices_are_columns(whole):
 
 def test_finalists_and_grid_members_are_those_of_the_files(whole):
     baseline, coefficients = read_yaml(whole.run.baseline), read_yaml(whole.run.coefficients)
-    assert list(read(whole, "finalists").spec_id) == [row["spec_id"] for row in baseline["finalists"]]
+    assert list(read(whole, "finalists").spec_id) == [
+        row["spec_id"] for row in baseline["finalists"]
+    ]
     assert list(read(whole, "grid").spec_id) == [row["spec_id"] for row in coefficients["members"]]
     assert read(whole, "grid").winner.sum() == 1
 
@@ -67,12 +69,20 @@ def test_the_family_has_every_member_and_an_accuracy_only_where_it_was_trained(w
     for row in table.itertuples():
         member = read_yaml(whole.run.family / f"{row.name}.yaml")
         assert row.flops == member["flops"]
-        assert row.depths == " ".join(str(stage.depth) for stage in ArchSpec.from_dict(member["spec"]).stages)
+        assert row.depths == " ".join(
+            str(stage.depth) for stage in ArchSpec.from_dict(member["spec"]).stages
+        )
         assert math.isclose(row.width_factor, whole.found.beta**row.phi)
 
 
 def test_an_accuracy_of_another_family_is_not_shown_for_this_one(build):
-    built = build(scaling={"tolerance": 0.2, "divisor": 4, "members": 3, "phi": [1.0]}).search(4).choose().scale().validate()
+    built = (
+        build(scaling={"tolerance": 0.2, "divisor": 4, "members": 3, "phi": [1.0]})
+        .search(4)
+        .choose()
+        .scale()
+        .validate()
+    )
     path = built.run.validation
     path.write_text(path.read_text().replace(built.family[1].spec.spec_id, "0123456789ab"))
     first, second = read_records(built.run).members

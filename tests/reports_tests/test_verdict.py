@@ -48,31 +48,54 @@ def test_ways_to_scale_that_differ_by_noise_are_said_to_be_alike(build):
 
 
 def test_a_way_to_scale_that_wins_clearly_is_said_to(build):
-    """With every seed: a race stops training what is excluded, so it may end with networks that are open."""
+    """With every seed: a race stops training what is excluded, so it may end with networks that are
+    open.
+    """
     built = build(scaling=SMALL | {"share": 1.0}).search(3).choose().scale(gap=0.15)
     assert told_apart(read_records(built.run).coefficients) == "all"
     assert "beats all others beyond the noise" in words(built)
 
 
 @pytest.mark.parametrize(
-    ("step", "told"), [(0.04, "scaling helps"), (0.0, "can't be told from none"), (-0.06, "scaling hurts")]
+    ("step", "told"),
+    [(0.04, "scaling helps"), (0.0, "can't be told from none"), (-0.06, "scaling hurts")],
 )
 def test_the_gain_of_the_family_is_judged_by_its_interval(build, step, told):
-    built = build(scaling=SMALL, validation={"largest_multiple": 50.0}).search(3).choose().scale().validate(step=step)
+    built = (
+        build(scaling=SMALL, validation={"largest_multiple": 50.0})
+        .search(3)
+        .choose()
+        .scale()
+        .validate(step=step)
+    )
     assert told in words(built)
 
 
 @pytest.mark.parametrize(
     ("interval", "told"),
     [
-        ([0.01, 0.05], "so scaling helps beyond what the 359 test images and the luck of training leave open"),
-        ([-0.01, 0.07], "with 359 test images and 2 trainings of each that gain can't be told from none"),
+        (
+            [0.01, 0.05],
+            "so scaling helps beyond what the 359 test images and the luck of training leave open",
+        ),
+        (
+            [-0.01, 0.07],
+            "with 359 test images and 2 trainings of each that gain can't be told from none",
+        ),
         ([-0.07, -0.01], "so scaling hurts here"),
         (None, "that gain can't be told from none"),
     ],
 )
-def test_the_gain_that_the_validation_told_is_taken_and_else_that_of_independent_images(build, interval, told):
-    built = build(scaling=SMALL, validation={"largest_multiple": 50.0}).search(3).choose().scale().validate(step=0.0)
+def test_the_gain_that_the_validation_told_is_taken_and_else_that_of_independent_images(
+    build, interval, told
+):
+    built = (
+        build(scaling=SMALL, validation={"largest_multiple": 50.0})
+        .search(3)
+        .choose()
+        .scale()
+        .validate(step=0.0)
+    )
     facts = read_yaml(built.run.validation)
     last = read_records(built.run).validated[-1]["name"]
     gain = {"member": last, "over": "b0", "gain": 0.0312, "interval": interval}
@@ -103,7 +126,10 @@ def test_the_curve_of_equal_reward_has_equal_reward(kind, weight):
 
 
 def test_before_a_baseline_the_reward_is_that_of_the_record(build):
-    soft, absolute = build("soft").search(2), build("absolute", search={"reward": "absolute"}).search(2)
+    soft, absolute = (
+        build("soft").search(2),
+        build("absolute", search={"reward": "absolute"}).search(2),
+    )
     assert read_records(soft.run).reward == soft.reward()
     assert read_records(absolute.run).reward == absolute.reward()
     assert read_records(build("bare").run).reward is None
@@ -111,7 +137,17 @@ def test_before_a_baseline_the_reward_is_that_of_the_record(build):
 
 def test_the_drawn_network_has_all_stages_and_all_flops():
     columns = columns_of(preset("efficientnet_b0"))
-    assert [column.name for column in columns] == ["stem", "1", "2", "3", "4", "5", "6", "7", "head"]
+    assert [column.name for column in columns] == [
+        "stem",
+        "1",
+        "2",
+        "3",
+        "4",
+        "5",
+        "6",
+        "7",
+        "head",
+    ]
     assert [column.side for column in columns] == [112, 112, 56, 28, 14, 14, 7, 7, 7]
     assert math.isclose(sum(column.share for column in columns), 1)
 
@@ -126,7 +162,14 @@ def test_ticks_are_round_and_enough_on_any_range():
 
 @pytest.mark.parametrize(
     ("count", "shown"),
-    [(512, "512"), (999.6, "1.00k"), (318_656, "319k"), (2_271_168, "2.27M"), (999_900, "1.00M"), (37.75e9, "37.8G")],
+    [
+        (512, "512"),
+        (999.6, "1.00k"),
+        (318_656, "319k"),
+        (2_271_168, "2.27M"),
+        (999_900, "1.00M"),
+        (37.75e9, "37.8G"),
+    ],
 )
 def test_quantities_have_three_digits(count, shown):
     assert quantity(count) == shown
@@ -152,10 +195,16 @@ def test_the_probability_of_the_choice_is_in_the_verdict(build):
 @pytest.mark.parametrize(
     ("reference", "told"),
     [
-        (measured(), "It rediscovers efficientnet_b0: under the same proxy its reward is at least as high"),
+        (
+            measured(),
+            "It rediscovers efficientnet_b0: under the same proxy its reward is at least as high",
+        ),
         (measured(rewards=(2.0, 2.0)), "It does not reach efficientnet_b0"),
         (measured(rewards=(-9.0, 9.0)), "Whether it rediscovers efficientnet_b0 can't be told"),
-        (Reference("efficientnet_b0", None, "it is too dear"), "efficientnet_b0 was not trained beside it: it is too dear."),
+        (
+            Reference("efficientnet_b0", None, "it is too dear"),
+            "efficientnet_b0 was not trained beside it: it is too dear.",
+        ),
     ],
 )
 def test_the_verdict_says_whether_the_reference_is_reached(build, reference, told):

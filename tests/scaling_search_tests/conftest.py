@@ -1,4 +1,6 @@
-"""What tests with real trainings share: digits, whole or with a test split that can't be read, and one thread."""
+"""What tests with real trainings share: digits, whole or with a test split that can't be read, and
+one thread.
+"""
 
 import pytest
 import torch
@@ -20,14 +22,20 @@ def one_thread():
 @pytest.fixture(scope="session")
 def trainer(tmp_path_factory):
     data = prepare(DATA, seed=0, directory=tmp_path_factory.mktemp("whole"))
-    return Trainer.of(data, DATA, run=RunSection(device="cpu", trial_minutes=1.0), threads=1, snapshots=None)
+    return Trainer.of(
+        data, DATA, run=RunSection(device="cpu", trial_minutes=1.0), threads=1, snapshots=None
+    )
 
 
 @pytest.fixture(scope="session")
 def sealed(tmp_path_factory):
-    """Digits whose test split can't be read: bytes that are not even arrays, as many as there were."""
+    """Digits whose test split can't be read: bytes that are not even arrays, as many as there
+    were.
+    """
     data = prepare(DATA, seed=0, directory=tmp_path_factory.mktemp("sealed"))
     for name in ("images.npy", "labels.npy"):
         path = data.directory / "test" / name
         path.write_bytes(b"\xff" * path.stat().st_size)
-    return Trainer.of(data, DATA, run=RunSection(device="cpu", trial_minutes=1.0), threads=1, snapshots=None)
+    return Trainer.of(
+        data, DATA, run=RunSection(device="cpu", trial_minutes=1.0), threads=1, snapshots=None
+    )

@@ -1,4 +1,6 @@
-"""The largest network within a budget, held against trying every phi on a fine net; and the ladders of such networks."""
+"""The largest network within a budget, held against trying every phi on a fine net; and the ladders
+of such networks.
+"""
 
 import math
 from itertools import pairwise
@@ -21,9 +23,13 @@ from phinas.space.spec import ArchSpec, StageSpec
 B0 = preset("efficientnet_b0")
 TINY = load_space("tiny").base
 PUBLISHED = Coefficients(1.2, 1.1, 1.15)
-# A stage whose widths come to equal those before it loses its projection there: the one known way in which cost falls.
+# A stage whose widths come to equal those before it loses its projection there: the one known way
+# in which cost falls.
 FALLING = ArchSpec(
-    stages=(StageSpec(66, 2, 3, 1, 4, 0, block="bottleneck"), StageSpec(150, 2, 3, 2, 4, 0, block="bottleneck")),
+    stages=(
+        StageSpec(66, 2, 3, 1, 4, 0, block="bottleneck"),
+        StageSpec(150, 2, 3, 2, 4, 0, block="bottleneck"),
+    ),
     stem_width=62,
     head_width=0,
     resolution=64,
@@ -34,7 +40,9 @@ FALLING = ArchSpec(
 def costs(baseline, coefficients, measure, low, high, *, steps):
     """Cost at every phi of a fine net."""
     net = [low + (high - low) * step / steps for step in range(steps + 1)]
-    return {phi: getattr(cost(network_at(baseline, coefficients, phi)), measure) for phi in [*net, 0.0]}
+    return {
+        phi: getattr(cost(network_at(baseline, coefficients, phi)), measure) for phi in [*net, 0.0]
+    }
 
 
 @settings(deadline=None, max_examples=12)
@@ -47,8 +55,12 @@ def costs(baseline, coefficients, measure, low, high, *, steps):
     st.sampled_from(["flops", "params"]),
     st.floats(0.4, 2.5),
 )
-@example(FALLING, 1.0, 1.2, 1.05, "ceil", "flops", 1.375)  # it falls by 11% below the budget, and rises again
-def test_no_phi_of_a_fine_net_gives_a_larger_network_within(baseline, alpha, beta, gamma, rounding, measure, multiple):
+@example(
+    FALLING, 1.0, 1.2, 1.05, "ceil", "flops", 1.375
+)  # it falls by 11% below the budget, and rises again
+def test_no_phi_of_a_fine_net_gives_a_larger_network_within(
+    baseline, alpha, beta, gamma, rounding, measure, multiple
+):
     coefficients = Coefficients(alpha, beta, gamma, rounding=rounding)
     limit = multiple * getattr(cost(baseline), measure)
     try:
@@ -109,7 +121,13 @@ def test_budgets_become_a_family_around_the_baseline():
     fits = fit_budgets(B0, PUBLISHED, "flops", [200e6, 300e6, 800e6, 1.6e9])
     family = family_of_budgets(B0, fits)
     assert [member.name for member in family] == ["b-2", "b-1", "b0", "b1", "b2"]
-    assert [member.budget and member.budget.limit for member in family] == [200e6, 300e6, None, 800e6, 1.6e9]
+    assert [member.budget and member.budget.limit for member in family] == [
+        200e6,
+        300e6,
+        None,
+        800e6,
+        1.6e9,
+    ]
     for member in family:
         if member.budget:
             assert member.cost.flops == member.budget.reached
@@ -119,7 +137,10 @@ def test_budgets_become_a_family_around_the_baseline():
 
 def test_a_budget_that_the_baseline_meets_is_its_own():
     family = family_of_budgets(B0, fit_budgets(B0, PUBLISHED, "flops", [390e6, 800e6]))
-    assert [(member.name, member.budget and member.budget.limit) for member in family] == [("b0", 390e6), ("b1", 800e6)]
+    assert [(member.name, member.budget and member.budget.limit) for member in family] == [
+        ("b0", 390e6),
+        ("b1", 800e6),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -157,12 +178,16 @@ def test_no_budgets_at_all_are_refused():
 
 
 def test_two_budgets_that_mean_one_network_are_refused():
-    with pytest.raises(InputError, match=r"400M flops and 500M flops mean one network, of 385.8M flops"):
+    with pytest.raises(
+        InputError, match=r"400M flops and 500M flops mean one network, of 385.8M flops"
+    ):
         fit_budgets(B0, PUBLISHED, "flops", [400e6, 500e6])
 
 
 class Stopwatch:
-    """Milliseconds that rise roughly with FLOPs: widths that are no multiple of 16 cost a tenth more."""
+    """Milliseconds that rise roughly with FLOPs: widths that are no multiple of 16 cost a tenth
+    more.
+    """
 
     def __init__(self, wobble=0.1):
         self.wobble = wobble
@@ -209,7 +234,9 @@ def test_a_larger_network_that_is_quicker_is_found_among_the_neighbours():
 
 @pytest.mark.parametrize(("limit", "end"), [(0.001, "smallest"), (1e12, "largest")])
 def test_a_latency_that_no_phi_meets_says_what_can_be_reached(limit, end):
-    with pytest.raises(InputError, match=f"scaling.latency_ms: no phi meets .* ms: the {end} network"):
+    with pytest.raises(
+        InputError, match=f"scaling.latency_ms: no phi meets .* ms: the {end} network"
+    ):
         fit_latencies(B0, PUBLISHED, [limit], Stopwatch())
 
 

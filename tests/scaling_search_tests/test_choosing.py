@@ -45,7 +45,9 @@ def test_every_member_is_proposed_once_and_then_none(strategy):
 def test_what_is_proposed_does_not_depend_on_the_order_of_the_results(strategy):
     known = trained(strategy, 6)
     backwards = dict(reversed(known.items()))
-    assert next_member(strategy, SQUARE, known, seed=0) == next_member(strategy, SQUARE, backwards, seed=0)
+    assert next_member(strategy, SQUARE, known, seed=0) == next_member(
+        strategy, SQUARE, backwards, seed=0
+    )
 
 
 def test_another_seed_draws_other_members():
@@ -53,7 +55,10 @@ def test_another_seed_draws_other_members():
 
 
 def test_tpe_looks_where_accuracy_is_high():
-    late = {s: [sum(list(trained(s, 14, seed=seed).values())[4:]) / 10 for seed in range(3)] for s in ("random", "tpe")}
+    late = {
+        s: [sum(list(trained(s, 14, seed=seed).values())[4:]) / 10 for seed in range(3)]
+        for s in ("random", "tpe")
+    }
     assert sum(late["tpe"]) / 3 > sum(late["random"]) / 3 + 0.1
 
 
@@ -62,5 +67,7 @@ def test_members_that_differ_in_nothing_are_proposed_all_the_same():
 
 
 def test_an_unknown_strategy_is_refused_with_those_there_are():
-    with pytest.raises(InputError, match=r"scaling\.strategy: 'annealing' is none of grid, random, tpe"):
+    with pytest.raises(
+        InputError, match=r"scaling\.strategy: 'annealing' is none of grid, random, tpe"
+    ):
         next_member("annealing", SQUARE, {}, seed=0)

@@ -11,8 +11,17 @@ from phinas.experiment.schema.config import ScalingSection
 from phinas.scaling_search.coefficients import Coefficients
 from phinas.scaling_search.family.family import make_family
 from phinas.scaling_search.family.phi import network_at
-from phinas.scaling_search.race.user_coefficients import given_coefficients, given_facts, read_coefficients
-from phinas.scaling_search.validation.controls import SINGLE, make_controls, nearest_phi, read_controls
+from phinas.scaling_search.race.user_coefficients import (
+    given_coefficients,
+    given_facts,
+    read_coefficients,
+)
+from phinas.scaling_search.validation.controls import (
+    SINGLE,
+    make_controls,
+    nearest_phi,
+    read_controls,
+)
 from phinas.space.cost import cost
 from phinas.space.loading import load_space
 from phinas.space.presets import preset
@@ -24,7 +33,9 @@ FAMILY = make_family(B0, PAPER, [0.5, 1.0, 2.0])
 
 
 def controls(*names, baseline=B0, trained=FAMILY, rounding=PAPER, largest_side=math.inf):
-    return make_controls(read_controls(names), baseline, trained, rounding=rounding, largest_side=largest_side)
+    return make_controls(
+        read_controls(names), baseline, trained, rounding=rounding, largest_side=largest_side
+    )
 
 
 def blocks(spec):
@@ -43,7 +54,9 @@ def write_coefficients(directory, text):
 
 
 @pytest.mark.parametrize("name", SINGLE)
-def test_a_control_of_one_dimension_changes_that_dimension_and_meets_the_largest_members_flops(name):
+def test_a_control_of_one_dimension_changes_that_dimension_and_meets_the_largest_members_flops(
+    name,
+):
     (control,) = controls(name)
     assert control.rule.words == f"{name} alone"
     assert control.against is FAMILY[-1]
@@ -59,7 +72,10 @@ def test_a_control_of_one_dimension_changes_that_dimension_and_meets_the_largest
 
 
 def test_no_other_phi_comes_nearer():
-    for name, coefficients in {"depth": Coefficients(2.0, 1.0, 1.0), "width": Coefficients(1.0, 2.0, 1.0)}.items():
+    for name, coefficients in {
+        "depth": Coefficients(2.0, 1.0, 1.0),
+        "width": Coefficients(1.0, 2.0, 1.0),
+    }.items():
         target = FAMILY[-1].cost.flops
         phi = nearest_phi(B0, coefficients, target)
         reached = abs(math.log(cost(network_at(B0, coefficients, phi)).flops / target))
@@ -76,7 +92,10 @@ def test_a_control_has_the_regularisation_of_the_member_it_is_held_against():
 def test_controls_are_rounded_as_the_family_is():
     rounding = replace(PAPER, divisor=4, rounding="balanced")
     (control,) = controls("paper", rounding=rounding)
-    assert (control.rule.coefficients.divisor, control.rule.coefficients.rounding) == (4, "balanced")
+    assert (control.rule.coefficients.divisor, control.rule.coefficients.rounding) == (
+        4,
+        "balanced",
+    )
     assert any(width % 8 for width in widths(control.spec))
 
 
@@ -88,20 +107,32 @@ def test_a_control_that_is_the_member_is_said_to_be():
 
 def test_a_control_that_is_too_large_for_the_images_names_the_option():
     small = replace(B0, resolution=32)
-    family = [member for member in make_family(small, PAPER, [0.5, 1.0]) if member.spec.resolution <= 37]
-    resolution, depth = controls("resolution", "depth", baseline=small, trained=family, largest_side=37)
+    family = [
+        member for member in make_family(small, PAPER, [0.5, 1.0]) if member.spec.resolution <= 37
+    ]
+    resolution, depth = controls(
+        "resolution", "depth", baseline=small, trained=family, largest_side=37
+    )
     side = resolution.spec.resolution
-    assert resolution.why_not == f"needs {side} pixels of a side, the images have 37; see data.upsample"
+    assert (
+        resolution.why_not
+        == f"needs {side} pixels of a side, the images have 37; see data.upsample"
+    )
     assert depth.why_not == ""
 
 
 def test_a_control_that_comes_nowhere_near_says_how_near():
     baseline = load_space("tiny").fitted(channels=1, classes=10, resolution=20).base
-    shallow = replace(baseline, stages=(replace(baseline.stages[0], depth=1),))  # a second block is 40% more
+    shallow = replace(
+        baseline, stages=(replace(baseline.stages[0], depth=1),)
+    )  # a second block is 40% more
     family = make_family(shallow, Coefficients(1.0, 1.0, 1.1), [1.0])
     (control,) = controls("depth", baseline=shallow, trained=family)
     assert control.why_not.startswith("the nearest network has ")
-    assert f"B1's {family[1].cost.flops / 1e3:.4g}k flops; over 15% apart nothing is compared" in control.why_not
+    assert (
+        f"B1's {family[1].cost.flops / 1e3:.4g}k flops; over 15% apart nothing is compared"
+        in control.why_not
+    )
 
 
 def test_below_the_baseline_a_control_shrinks():
@@ -124,7 +155,12 @@ def test_a_published_network_is_taken_as_it_is_for_the_images_and_held_against_t
     baseline = replace(B0, channels=1, classes=10)
     family = make_family(baseline, PAPER, [0.5, 1.0, 2.0])
     near, far, same, timm = controls(
-        "efficientnet_b1", "mobilenet_v2", "efficientnet_b0", "timm:efficientnet_b1", baseline=baseline, trained=family
+        "efficientnet_b1",
+        "mobilenet_v2",
+        "efficientnet_b0",
+        "timm:efficientnet_b1",
+        baseline=baseline,
+        trained=family,
     )
     assert near.rule.words == "efficientnet_b1 as published"
     assert near.spec == replace(preset("efficientnet_b1"), channels=1, classes=10)
@@ -146,7 +182,9 @@ def test_a_spec_file_is_taken_as_it_is(tmp_path):
 
 @pytest.mark.parametrize("whole", [True, False])
 def test_another_runs_coefficients_are_scaled_to_the_same_flops(tmp_path, whole):
-    run = write_coefficients(tmp_path / "cats", "alpha: 1.3\nbeta: 1.05\ngamma: 1.1\ndivisor: 4\nrounding: round\n")
+    run = write_coefficients(
+        tmp_path / "cats", "alpha: 1.3\nbeta: 1.05\ngamma: 1.1\ndivisor: 4\nrounding: round\n"
+    )
     path = run if whole else RunDir(run).coefficients
     (control,) = controls(str(path))
     assert control.rule.words == "coefficients of cats (1.3, 1.05, 1.1)"
@@ -157,7 +195,10 @@ def test_another_runs_coefficients_are_scaled_to_the_same_flops(tmp_path, whole)
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("dept", "'dept' is none of depth, width, resolution, paper, a preset, .*; did you mean 'depth'"),
+        (
+            "dept",
+            "'dept' is none of depth, width, resolution, paper, a preset, .*; did you mean 'depth'",
+        ),
         ("timm:efficientnet_b99", "is no network of timm or torchvision known here"),
         ("nowhere/at/all", "'nowhere/at/all' is none of"),
         ("x" * 5000, "File name too long|is none of"),
@@ -173,13 +214,22 @@ def test_a_name_that_means_nothing_is_refused(name, message):
     [
         ("", "is no coefficients.yaml: it holds no keys"),
         ("[1, 2, 3]", "is no coefficients.yaml: it holds no keys"),
-        ("alpha: 1.2\nbeta: 1.1\n", "gamma: missing; write alpha, beta and gamma, or name a run directory"),
+        (
+            "alpha: 1.2\nbeta: 1.1\n",
+            "gamma: missing; write alpha, beta and gamma, or name a run directory",
+        ),
         ("alpha: 0.2\nbeta: 1.1\ngamma: 1.1\n", "alpha: 0.2 is not a number of 1 or more"),
         ("alpha: .inf\nbeta: 1.1\ngamma: 1.1\n", "alpha: inf is not a number of 1 or more"),
         ("alpha: yes\nbeta: 1.1\ngamma: 1.1\n", "alpha: .* is not a number of 1 or more"),
         ("alpha: 1\nbeta: 1\ngamma: 1\n", "alpha, beta and gamma are all 1, which scales nothing"),
-        ("alpha: 1.2\nbeta: 1.1\ngamma: 1.1\ndivisor: 0\n", "divisor: 0 is not a whole number of 1 or more"),
-        ("alpha: 1.2\nbeta: 1.1\ngamma: 1.1\nrounding: up\n", "rounding: 'up' is none of ceil, round, balanced"),
+        (
+            "alpha: 1.2\nbeta: 1.1\ngamma: 1.1\ndivisor: 0\n",
+            "divisor: 0 is not a whole number of 1 or more",
+        ),
+        (
+            "alpha: 1.2\nbeta: 1.1\ngamma: 1.1\nrounding: up\n",
+            "rounding: 'up' is none of ceil, round, balanced",
+        ),
         ("alpha: [1.2\n", "coefficients.yaml: line 2"),
     ],
 )
@@ -192,14 +242,22 @@ def test_a_damaged_file_of_coefficients_is_refused_with_what_is_wrong(tmp_path, 
 
 
 def test_a_run_that_has_no_coefficients_yet_is_refused_with_the_verb(tmp_path):
-    with pytest.raises(InputError, match=r"has no scaling/coefficients\.yaml yet; run `phinas scale` on that run first"):
+    with pytest.raises(
+        InputError,
+        match=r"has no scaling/coefficients\.yaml yet; run `phinas scale` on that run first",
+    ):
         read_controls([str(tmp_path)])
-    with pytest.raises(InputError, match=r"there is no such run or file; name a run directory or its coefficients\.yaml"):
+    with pytest.raises(
+        InputError,
+        match=r"there is no such run or file; name a run directory or its coefficients\.yaml",
+    ):
         read_coefficients(tmp_path / "gone", field="scaling.coefficients")
 
 
 def test_given_coefficients_are_taken_under_the_runs_own_rounding(tmp_path):
-    run = write_coefficients(tmp_path / "other", "alpha: 1.3\nbeta: 1.05\ngamma: 1.1\ndivisor: 16\nrounding: round\n")
+    run = write_coefficients(
+        tmp_path / "other", "alpha: 1.3\nbeta: 1.05\ngamma: 1.1\ndivisor: 16\nrounding: round\n"
+    )
     section = ScalingSection(coefficients=str(run), divisor=4)
     assert given_coefficients(section) == Coefficients(1.3, 1.05, 1.1, divisor=4)
     numbers = ScalingSection(coefficients=[1.2, 1.1, 1.15], rounding="balanced")

@@ -1,4 +1,6 @@
-"""The accuracy-FLOPs curve: what it covers under its law and under others, and when there is none."""
+"""The accuracy-FLOPs curve: what it covers under its law and under others, and when there is
+none.
+"""
 
 import time
 from collections.abc import Callable
@@ -23,16 +25,22 @@ LAWS: dict[str, Callable[[float], float]] = {
 
 
 def simulate(law, *, runs, scatter=0.0, sizes=SIZES, error=ERROR, at=(2.5, 10.0, 40.0), seed=0):
-    """Share of runs whose 95% prediction holds the accuracy of a new network of so many FLOPs (units of the smallest), and its
-    mean width, for each of `at`. scatter: deviation of a network from the law."""
+    """Share of runs whose 95% prediction holds the accuracy of a new network of so many FLOPs
+    (units of the smallest), and its mean width, for each of `at`. scatter: deviation of a network
+    from the law."""
     generator = np.random.default_rng(seed)
     held, widths = np.zeros((runs, len(at))), np.zeros((runs, len(at)))
     for run in range(runs):
         noise = np.hypot(scatter, error) * generator.standard_normal(len(sizes))
-        curve = fit_curve([Point(x * 1e6, float(law(x)) + e, error) for x, e in zip(sizes, noise, strict=True)], seed=run)
+        curve = fit_curve(
+            [Point(x * 1e6, float(law(x)) + e, error) for x, e in zip(sizes, noise, strict=True)],
+            seed=run,
+        )
         for index, x in enumerate(at):
             found = curve.predict(x * 1e6)
-            held[run, index] = found.low <= law(x) + scatter * generator.standard_normal() <= found.high
+            held[run, index] = (
+                found.low <= law(x) + scatter * generator.standard_normal() <= found.high
+            )
             widths[run, index] = found.high - found.low
     return held.mean(0), widths.mean(0)
 
@@ -41,7 +49,9 @@ def simulate(law, *, runs, scatter=0.0, sizes=SIZES, error=ERROR, at=(2.5, 10.0,
 def test_the_interval_holds_the_truth_under_the_law_and_is_no_wider_than_it_has_to_be(name):
     held, widths = simulate(LAWS[name], runs=60)
     assert min(held) >= 0.9
-    assert widths[0] < 5 * ERROR  # inside the range: the points by themselves have 4 standard errors
+    assert (
+        widths[0] < 5 * ERROR
+    )  # inside the range: the points by themselves have 4 standard errors
     assert widths[2] < 0.15
 
 
@@ -60,7 +70,9 @@ def test_far_out_a_wrong_law_fails_as_the_docstring_says():
 def test_the_published_accuracies_of_larger_efficientnets_lie_where_smaller_ones_foretell(trained):
     gigaflops = [0.3858, 0.6868, 0.9936, 1.827, 4.394, 10.27, 19.07, 37.75]
     top_1 = [0.771, 0.791, 0.801, 0.816, 0.829, 0.836, 0.840, 0.843]  # arXiv:1905.11946, table 2
-    members = [Point(size * 1e9, accuracy, 0.002) for size, accuracy in zip(gigaflops, top_1, strict=True)]
+    members = [
+        Point(size * 1e9, accuracy, 0.002) for size, accuracy in zip(gigaflops, top_1, strict=True)
+    ]
     curve = fit_curve(members[:trained])
     for member in members[trained:]:
         found = curve.predict(member.flops)
@@ -72,7 +84,10 @@ def test_an_interval_widens_with_the_distance_from_the_points(count):
     flops = [1e6 * 1.6**index for index in range(count)]
     curve = fit_curve([Point(each, 0.5 + 0.02 * index, ERROR) for index, each in enumerate(flops)])
     for told in (curve.band, curve.predict):
-        widths = [found.high - found.low for found in (told(flops[-1] * beyond) for beyond in (1, 2, 4, 16, 64))]
+        widths = [
+            found.high - found.low
+            for found in (told(flops[-1] * beyond) for beyond in (1, 2, 4, 16, 64))
+        ]
         assert widths == sorted(widths)
         assert widths[-1] > 2 * widths[0]
         assert told(flops[0] / 16).high - told(flops[0] / 16).low > widths[0]
@@ -117,7 +132,9 @@ def test_networks_that_lie_off_any_curve_widen_the_interval():
     rough = [0.50, 0.56, 0.52, 0.60, 0.56]
     widths, departures = [], []
     for accuracies in (smooth, rough):
-        curve = fit_curve([Point(x * 1e6, y, 0.005) for x, y in zip(SIZES, accuracies, strict=True)])
+        curve = fit_curve(
+            [Point(x * 1e6, y, 0.005) for x, y in zip(SIZES, accuracies, strict=True)]
+        )
         found = curve.predict(2.5e6)
         widths.append(found.high - found.low)
         departures.append(curve.to_dict()["departure"])
@@ -141,7 +158,13 @@ def test_without_three_different_sizes_there_is_no_curve_and_it_says_why(sizes):
 
 
 @pytest.mark.parametrize(
-    "bad", [Point(0, 0.5, ERROR), Point(1e6, 50.0, ERROR), Point(1e6, 0.5, float("nan")), Point(1e6, 0.5, -1)]
+    "bad",
+    [
+        Point(0, 0.5, ERROR),
+        Point(1e6, 50.0, ERROR),
+        Point(1e6, 0.5, float("nan")),
+        Point(1e6, 0.5, -1),
+    ],
 )
 def test_numbers_that_can_not_be_are_refused(bad):
     with pytest.raises(ValueError, match="an accuracy is from 0 to 1"):

@@ -56,18 +56,28 @@ def test_b0_is_the_baseline_and_the_others_follow_the_ladder():
 def test_the_published_coefficients_give_resolutions_near_the_published_and_not_the_published_family():
     family = make_family(B0, PUBLISHED, LADDER)
     resolutions = [row.resolution for row in EFFICIENTNET.values()]
-    assert all(abs(member.spec.resolution / side - 1) < 0.05 for member, side in zip(family, resolutions, strict=True))
+    assert all(
+        abs(member.spec.resolution / side - 1) < 0.05
+        for member, side in zip(family, resolutions, strict=True)
+    )
     assert family[7].spec != preset("efficientnet_b7")
 
 
 def test_dropout_rises_with_phi_through_the_published_points():
     family = make_family(B0, PUBLISHED, LADDER)
-    assert [member.spec.dropout for member in family] == [row.dropout for row in EFFICIENTNET.values()]
+    assert [member.spec.dropout for member in family] == [
+        row.dropout for row in EFFICIENTNET.values()
+    ]
 
 
-@pytest.mark.parametrize(("phi", "dropout"), [(0.25, 0.2), (0.75, 0.25), (1.5, 0.3), (2.75, 0.35), (6.5, 0.5), (20.0, 0.5)])
+@pytest.mark.parametrize(
+    ("phi", "dropout"),
+    [(0.25, 0.2), (0.75, 0.25), (1.5, 0.3), (2.75, 0.35), (6.5, 0.5), (20.0, 0.5)],
+)
 def test_dropout_is_linear_between_the_published_points_and_level_beyond(phi, dropout):
-    assert make_family(B0, Coefficients(1.0, 1.0, 1.01), [phi])[1].spec.dropout == pytest.approx(dropout)
+    assert make_family(B0, Coefficients(1.0, 1.0, 1.01), [phi])[1].spec.dropout == pytest.approx(
+        dropout
+    )
 
 
 def test_dropout_stays_below_what_a_spec_allows():

@@ -1,4 +1,6 @@
-"""The grid against brute force, against the box that it promises, and against the naive grid it replaces."""
+"""The grid against brute force, against the box that it promises, and against the naive grid it
+replaces.
+"""
 
 import json
 import math
@@ -20,8 +22,15 @@ from phinas.space.spec import ArchSpec, StageSpec
 
 B0 = preset("efficientnet_b0")
 SMALL = load_space("small_images").base
-ODD = ArchSpec((StageSpec(13, 1), StageSpec(30, 3, stride=2)), stem_width=20, stem_stride=1, head_width=100, resolution=20)
-# A layer-wise search's: layers of one size and width that differ in kernel, one without shortcut, widths off the divisor.
+ODD = ArchSpec(
+    (StageSpec(13, 1), StageSpec(30, 3, stride=2)),
+    stem_width=20,
+    stem_stride=1,
+    head_width=100,
+    resolution=20,
+)
+# A layer-wise search's: layers of one size and width that differ in kernel, one without shortcut,
+# widths off the divisor.
 LAYERS = ArchSpec(
     (
         StageSpec(20, 1, stride=2),
@@ -81,7 +90,12 @@ def test_every_member_has_the_wanted_flops_within_tolerance(baseline, section):
 @cases
 def test_members_are_distinct_networks_in_rising_order(baseline, section):
     members = grid(baseline, section)
-    assert len({member.spec for member in members}) == len({member.spec.spec_id for member in members}) == len(members) >= 2
+    assert (
+        len({member.spec for member in members})
+        == len({member.spec.spec_id for member in members})
+        == len(members)
+        >= 2
+    )
     assert members == sorted(members, key=lambda member: (member.alpha, member.beta, member.gamma))
 
 
@@ -106,8 +120,12 @@ def test_every_triple_of_a_box_means_its_network(baseline, section):
         point, wanted = member.point(SECTIONS[section]), member.spec
         box = {name: getattr(member, name) for name in ("alpha", "beta", "gamma")}
         corners = [{name: interval[end] for name, interval in box.items()} for end in (0, 1)]
-        inside = [{name: draw.uniform(*interval) for name, interval in box.items()} for _ in range(6)]
-        assert {network(replace(point, **triple), baseline) for triple in corners + inside} == {wanted}
+        inside = [
+            {name: draw.uniform(*interval) for name, interval in box.items()} for _ in range(6)
+        ]
+        assert {network(replace(point, **triple), baseline) for triple in corners + inside} == {
+            wanted
+        }
 
 
 @cases
@@ -118,7 +136,12 @@ def test_the_next_number_outside_a_box_means_another_network(baseline, section):
         point, wanted = member.point(SECTIONS[section]), member.spec
         for name in ("alpha", "beta", "gamma"):
             low, high = getattr(member, name)
-            for value in (math.nextafter(low, 0), math.nextafter(high, math.inf), low - 3e-6, high + 3e-6):
+            for value in (
+                math.nextafter(low, 0),
+                math.nextafter(high, math.inf),
+                low - 3e-6,
+                high + 3e-6,
+            ):
                 if value >= 1:
                     assert network(replace(point, **{name: value}), baseline) != wanted
 
@@ -126,13 +149,17 @@ def test_the_next_number_outside_a_box_means_another_network(baseline, section):
 @pytest.mark.parametrize("section", SECTIONS)
 @pytest.mark.parametrize("baseline", ["small", "odd", "layers"])
 def test_nothing_within_the_ranges_is_missed(baseline, section):
-    """For every depth and width of the grid, over all resolutions: the one nearest to the target is a member, or too far."""
+    """For every depth and width of the grid, over all resolutions: the one nearest to the target is
+    a member, or too far.
+    """
     chosen, base = SECTIONS[section], BASELINES[baseline]
     target = chosen.multiple * cost(base).flops
     low, high = (base.resolution * factor for factor in chosen.gamma)
     sides = [side for side in range(1, 2 * base.resolution) if low - 1e-9 <= side <= high + 1e-9]
     shapes = {
-        scale(base, depth=alpha, width=beta, divisor=chosen.divisor, rounding=chosen.rounding).simplified()
+        scale(
+            base, depth=alpha, width=beta, divisor=chosen.divisor, rounding=chosen.rounding
+        ).simplified()
         for alpha in factors_of(chosen.alpha, chosen.steps[0])
         for beta in factors_of(chosen.beta, chosen.steps[1])
     }
@@ -142,7 +169,13 @@ def test_nothing_within_the_ranges_is_missed(baseline, section):
         if off <= chosen.tolerance:
             expected.add((replace(shape, resolution=base.resolution), round(off, 12)))
     members = grid(baseline, section)
-    found = {(replace(m.spec.simplified(), resolution=base.resolution), round(abs(m.flops / target - 1), 12)) for m in members}
+    found = {
+        (
+            replace(m.spec.simplified(), resolution=base.resolution),
+            round(abs(m.flops / target - 1), 12),
+        )
+        for m in members
+    }
     assert found == expected
     assert all(member.spec.resolution in sides for member in members)
 
@@ -151,20 +184,28 @@ def test_of_resolutions_that_cost_the_same_the_largest_is_taken():
     """Behind a stem of stride 2 an odd side costs what the next even one does."""
     assert {member.spec.resolution % 2 for member in grid("b0", "default")} == {0}
     for member in grid("small", "default"):
-        assert cost(replace(member.spec, resolution=member.spec.resolution + 1)).flops > member.flops
+        assert (
+            cost(replace(member.spec, resolution=member.spec.resolution + 1)).flops > member.flops
+        )
 
 
 def test_balanced_depths_follow_alpha_where_those_rounded_up_run_ahead():
     for member in grid("b0", "balanced"):
         low, high = member.alpha
         assert low - 0.5 / 16 <= member.spec.depth / 16 <= high + 0.5 / 16
-    ahead = [member.spec.depth / 16 - member.alpha[1] for member in grid("b0", "default") if member.alpha[0] > 1]
+    ahead = [
+        member.spec.depth / 16 - member.alpha[1]
+        for member in grid("b0", "default")
+        if member.alpha[0] > 1
+    ]
     assert max(ahead) > 0.1
 
 
 def test_each_dimension_may_have_its_own_step():
     section = ScalingSection(step=[0.2, 0.02, 0.05])
-    assert {m.spec.simplified() for m in make_grid(SMALL, section)} != {m.spec.simplified() for m in grid("small", "default")}
+    assert {m.spec.simplified() for m in make_grid(SMALL, section)} != {
+        m.spec.simplified() for m in grid("small", "default")
+    }
     alphas, betas = factors_of(section.alpha, 0.2), factors_of(section.beta, 0.02)
     for member in make_grid(SMALL, section):
         assert any(member.alpha[0] <= alpha <= member.alpha[1] for alpha in alphas)
@@ -177,8 +218,16 @@ def test_a_described_grid_is_plain_data():
     assert json.loads(json.dumps(rows, allow_nan=False)) == rows
     for row, member in zip(rows, members, strict=True):
         assert row["spec_id"] == member.spec.spec_id
-        assert (row["flops"], row["ratio"], row["resolution"]) == (member.flops, member.ratio, member.spec.resolution)
-        assert (row["alpha"], row["beta"], row["gamma"]) == ([*member.alpha], [*member.beta], [*member.gamma])
+        assert (row["flops"], row["ratio"], row["resolution"]) == (
+            member.flops,
+            member.ratio,
+            member.spec.resolution,
+        )
+        assert (row["alpha"], row["beta"], row["gamma"]) == (
+            [*member.alpha],
+            [*member.beta],
+            [*member.gamma],
+        )
         assert sum(row["depths"]) == member.spec.depth
         assert len(row["widths"]) == len(row["depths"])
         assert (row["stem_width"], row["head_width"]) == (member.spec.stem_width, 0)
@@ -216,4 +265,6 @@ def test_a_spread_of_more_than_there_are_is_all():
 @pytest.mark.parametrize("count", range(2, 12))
 def test_a_larger_spread_contains_the_smaller(count):
     members = grid("b0", "default")
-    assert {member.spec for member in spread(members, count)} < {member.spec for member in spread(members, count + 1)}
+    assert {member.spec for member in spread(members, count)} < {
+        member.spec for member in spread(members, count + 1)
+    }

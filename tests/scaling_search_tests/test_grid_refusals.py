@@ -26,9 +26,15 @@ def refusal(section, *, baseline=SMALL, largest_side=math.inf):
 def test_a_multiple_beyond_the_ranges_is_refused_with_the_greatest_that_they_reach():
     section = ScalingSection(alpha=[1.0, 1.1], beta=[1.0, 1.05], gamma=[1.0, 1.2], multiple=9.0)
     message = refusal(section)
-    assert message.startswith("scaling: the grid needs two and holds no network within 3.0% of 9 times the baseline's FLOPs; ")
+    assert message.startswith(
+        "scaling: the grid needs two and holds no network within 3.0% of 9 times the baseline's "
+        "FLOPs; "
+    )
     reach = float(re.search(r"the ranges reach no further than ([\d.]+);", message).group(1))
-    assert "raise the upper bound of scaling.alpha, scaling.beta or scaling.gamma, or lower scaling.multiple to" in message
+    assert (
+        "raise the upper bound of scaling.alpha, scaling.beta or scaling.gamma, or lower "
+        "scaling.multiple to" in message
+    )
     multiple = float(re.search(r"lower scaling.multiple to ([\d.]+)$", message).group(1))
     assert multiple <= reach + 0.01
     assert make_grid(SMALL, section.model_copy(update={"multiple": multiple, "tolerance": 0.2}))
@@ -37,20 +43,28 @@ def test_a_multiple_beyond_the_ranges_is_refused_with_the_greatest_that_they_rea
 def test_where_the_images_end_the_range_of_gamma_upsampling_is_offered():
     section = ScalingSection(alpha=[1.0, 1.1], beta=[1.0, 1.05], multiple=2.6, tolerance=0.1)
     message = refusal(section, largest_side=36)
-    assert "(gamma ends at the images' 36 pixels: set data.upsample: true), or lower scaling.multiple to" in message
+    assert (
+        "(gamma ends at the images' 36 pixels: set data.upsample: true), or lower "
+        "scaling.multiple to" in message
+    )
     assert make_grid(SMALL, section)  # which is what upsampling makes of it
 
 
 def test_where_the_images_leave_too_few_upsampling_is_offered_beside_the_tolerance():
     section = ScalingSection(step=0.25, tolerance=0.001)
-    assert refusal(section, largest_side=34).endswith("(gamma ends at the images' 34 pixels: set data.upsample: true)")
+    assert refusal(section, largest_side=34).endswith(
+        "(gamma ends at the images' 34 pixels: set data.upsample: true)"
+    )
     assert refusal(section).endswith("or widen the ranges")
 
 
 def test_a_multiple_below_the_ranges_is_refused_with_the_least():
     section = ScalingSection(alpha=[1.5, 2.0], beta=[1.3, 1.5], multiple=1.2)
     message = refusal(section)
-    assert "lower the lower bound of scaling.alpha, scaling.beta or scaling.gamma, or raise scaling.multiple to" in message
+    assert (
+        "lower the lower bound of scaling.alpha, scaling.beta or scaling.gamma, or raise "
+        "scaling.multiple to" in message
+    )
     multiple = float(message.rpartition(" ")[2])
     assert f"and the ranges begin at {multiple - 0.005:.2f}"[:-1] in message
     assert make_grid(SMALL, section.model_copy(update={"multiple": multiple, "tolerance": 0.2}))
@@ -60,7 +74,8 @@ def test_an_empty_grid_names_the_nearest_and_the_tolerance_that_holds_two():
     section = ScalingSection(step=0.25, tolerance=0.0001)
     message = refusal(section)
     ratio, tolerance = re.search(
-        r"nearest of all is at ([\d.]+) times .* raise scaling\.tolerance to ([\d.]+), which", message
+        r"nearest of all is at ([\d.]+) times .* raise scaling\.tolerance to ([\d.]+), which",
+        message,
     ).groups()
     larger = make_grid(SMALL, section.model_copy(update={"tolerance": float(tolerance)}))
     assert len(larger) >= 2
@@ -74,16 +89,24 @@ def test_an_empty_grid_names_the_nearest_and_the_tolerance_that_holds_two():
 def test_one_network_is_no_grid():
     message = refusal(ScalingSection(alpha=[1.0, 1.0], beta=[1.0, 1.0], tolerance=0.1))
     assert message.startswith("scaling: the grid needs two and holds one network within 10.0%")
-    assert message.endswith("there is one depth and one width; widen scaling.alpha or scaling.beta, or lower scaling.step")
+    assert message.endswith(
+        "there is one depth and one width; widen scaling.alpha or scaling.beta, or lower "
+        "scaling.step"
+    )
 
 
 def test_a_step_too_fine_for_its_ranges_is_refused_at_once():
     began = time.process_time()
     message = refusal(
-        ScalingSection(step=0.001, alpha=[1.0, 10.0], beta=[1.0, 10.0], gamma=[1.0, 10.0]), baseline=preset("resnet_50")
+        ScalingSection(step=0.001, alpha=[1.0, 10.0], beta=[1.0, 10.0], gamma=[1.0, 10.0]),
+        baseline=preset("resnet_50"),
     )
     assert time.process_time() - began < 5
-    assert re.match(r"scaling\.step: 0\.001 for alpha and 0\.001 for beta make [\d,]+ shapes of network, over 50,000;", message)
+    assert re.match(
+        r"scaling\.step: 0\.001 for alpha and 0\.001 for beta make [\d,]+ shapes of network, over "
+        r"50,000;",
+        message,
+    )
 
 
 def test_the_finest_step_over_the_usual_ranges_is_bounded_work():
@@ -93,7 +116,9 @@ def test_the_finest_step_over_the_usual_ranges_is_bounded_work():
 
 
 def test_a_baseline_that_fills_the_images_is_refused_unless_resolution_is_not_asked_to_grow():
-    with pytest.raises(InputError, match=r"^scaling\.gamma: the baseline sees 32 pixels .* images have 32,"):
+    with pytest.raises(
+        InputError, match=r"^scaling\.gamma: the baseline sees 32 pixels .* images have 32,"
+    ):
         make_grid(SMALL, ScalingSection(), largest_side=32)
     fixed = ScalingSection(gamma=[1.0, 1.0], tolerance=0.2)
     assert {member.spec.resolution for member in make_grid(SMALL, fixed, largest_side=32)} == {32}
@@ -104,7 +129,9 @@ def test_no_member_is_larger_than_the_images():
     assert max(member.spec.resolution for member in members) <= 36
 
 
-@pytest.mark.parametrize(("gamma", "largest"), [([1.3, 1.5], 40), ([1.01, 1.02], math.inf), ([1.0, 1.0], 31)])
+@pytest.mark.parametrize(
+    ("gamma", "largest"), [([1.3, 1.5], 40), ([1.01, 1.02], math.inf), ([1.0, 1.0], 31)]
+)
 def test_a_range_of_gamma_without_a_whole_number_of_pixels_is_refused(gamma, largest):
     with pytest.raises(InputError, match=r"^scaling\.gamma: no whole number of pixels"):
         require_room(32, ScalingSection(gamma=gamma), largest_side=largest)

@@ -32,7 +32,9 @@ def test_the_baseline_has_the_stated_error_after_ten_epochs():
 
 @pytest.mark.parametrize("dimension", ["depth", "width", "resolution"])
 def test_each_dimension_alone_gains_less_and_less(dimension):
-    errors = [1 - final(SMOOTH, scale(B0, **{dimension: factor})) for factor in (1.0, 2.0, 4.0, 8.0)]
+    errors = [
+        1 - final(SMOOTH, scale(B0, **{dimension: factor})) for factor in (1.0, 2.0, 4.0, 8.0)
+    ]
     gains = -np.diff(errors)
     assert (gains > 0).all()
     assert (np.diff(gains) < 0).all()
@@ -56,7 +58,9 @@ def test_four_times_the_flops_in_one_dimension_or_in_all_differ_as_in_table_7_of
 
 def test_deeper_networks_learn_more_slowly():
     deep, wide = SINGLE[0], SINGLE[1]
-    assert final(SMOOTH, deep) - SMOOTH.expected(deep, B0, 2) > final(SMOOTH, wide) - SMOOTH.expected(wide, B0, 2)
+    assert final(SMOOTH, deep) - SMOOTH.expected(deep, B0, 2) > final(
+        SMOOTH, wide
+    ) - SMOOTH.expected(wide, B0, 2)
 
 
 def test_trainings_scatter_as_stated_around_what_is_expected():
@@ -64,7 +68,9 @@ def test_trainings_scatter_as_stated_around_what_is_expected():
     shown = np.array([[law.accuracy(spec, B0, 10, seed) for seed in range(120)] for spec in SINGLE])
     noise = shown - np.array([final(law, spec) for spec in SINGLE])[:, None]
     assert noise.mean() == pytest.approx(0, abs=0.0015)
-    assert (noise[0] - noise[1]).std() == pytest.approx(0.003 * 2**0.5, rel=0.25)  # what a seed brings to all cancels
+    assert (noise[0] - noise[1]).std() == pytest.approx(
+        0.003 * 2**0.5, rel=0.25
+    )  # what a seed brings to all cancels
     assert noise[0].std() == pytest.approx(0.005, rel=0.25)
 
 

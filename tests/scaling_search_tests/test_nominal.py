@@ -1,4 +1,6 @@
-"""The paper's grid taken literally: what it holds around EfficientNet-B0, against the golden numbers and brute force."""
+"""The paper's grid taken literally: what it holds around EfficientNet-B0, against the golden
+numbers and brute force.
+"""
 
 import statistics
 from pathlib import Path
@@ -35,17 +37,26 @@ def test_around_b0_it_compares_unlike_with_unlike():
 
 def test_the_warning_shows_the_spread():
     assert nominal_grid(B0, SECTION).warning() == (
-        "scaling.constraint: nominal compares networks of unequal cost: 108 triples mean 65 networks of 1.93 to 3.33 times the "
-        "baseline's measured FLOPs (median 2.56; 11 of the triples within 10% of 2), so the largest may win for its size; "
+        "scaling.constraint: nominal compares networks of unequal cost: 108 triples mean 65 "
+        "networks of 1.93 to 3.33 times the "
+        "baseline's measured FLOPs (median 2.56; 11 of the triples within 10% of 2), so the "
+        "largest may win for its size; "
         "constraint: measured holds the FLOPs equal"
     )
 
 
-@pytest.mark.parametrize("baseline", [B0, SMALL, preset("resnet_50")], ids=["b0", "small", "resnet_50"])
+@pytest.mark.parametrize(
+    "baseline", [B0, SMALL, preset("resnet_50")], ids=["b0", "small", "resnet_50"]
+)
 @pytest.mark.parametrize("rounding", ["ceil", "balanced"])
 def test_it_is_all_triples_within_the_tolerance_merged(baseline, rounding):
     section = ScalingSection(
-        constraint="nominal", multiple=1.7, nominal_tolerance=0.07, step=[0.1, 0.05, 0.02], rounding=rounding, gamma=[1.0, 1.3]
+        constraint="nominal",
+        multiple=1.7,
+        nominal_tolerance=0.07,
+        step=[0.1, 0.05, 0.02],
+        rounding=rounding,
+        gamma=[1.0, 1.3],
     )
     alphas, betas, gammas = ([1 + row * step for row in range(51)] for step in section.steps)
     triples = [
@@ -53,10 +64,16 @@ def test_it_is_all_triples_within_the_tolerance_merged(baseline, rounding):
         for alpha in alphas
         for beta in betas
         for gamma in gammas
-        if alpha < 2.001 and beta < 1.501 and gamma < 1.301 and abs(alpha * beta**2 * gamma**2 - 1.7) < 0.07
+        if alpha < 2.001
+        and beta < 1.501
+        and gamma < 1.301
+        and abs(alpha * beta**2 * gamma**2 - 1.7) < 0.07
     ]
     assert list(nominal_triples(section)) == triples
-    networks = {triple: Coefficients(*triple, rounding=rounding).apply(baseline, 1.0).simplified() for triple in triples}
+    networks = {
+        triple: Coefficients(*triple, rounding=rounding).apply(baseline, 1.0).simplified()
+        for triple in triples
+    }
     members = make_grid(baseline, section)
     assert {member.spec for member in members} == set(networks.values())
     assert len(members) == len({member.spec.spec_id for member in members}) <= len(triples)
@@ -65,17 +82,30 @@ def test_it_is_all_triples_within_the_tolerance_merged(baseline, rounding):
         member = boxes[network]
         assert member.flops == cost(network).flops
         assert member.ratio == member.flops / cost(baseline).flops
-        assert all(low <= f <= high for f, (low, high) in zip(triple, (member.alpha, member.beta, member.gamma), strict=True))
+        assert all(
+            low <= f <= high
+            for f, (low, high) in zip(
+                triple, (member.alpha, member.beta, member.gamma), strict=True
+            )
+        )
 
 
 def test_a_product_at_the_tolerance_is_outside_whatever_its_last_bit():
-    section = ScalingSection(constraint="nominal", alpha=[1.0, 2.0], beta=[1.0, 1.0], gamma=[1.0, 1.0], step=0.1)
-    assert list(nominal_triples(section)) == [(2.0, 1.0, 1.0)]  # 1.9 is 0.1 below 2, and in binary a last bit further
+    section = ScalingSection(
+        constraint="nominal", alpha=[1.0, 2.0], beta=[1.0, 1.0], gamma=[1.0, 1.0], step=0.1
+    )
+    assert list(nominal_triples(section)) == [
+        (2.0, 1.0, 1.0)
+    ]  # 1.9 is 0.1 below 2, and in binary a last bit further
 
 
 def test_networks_larger_than_the_images_are_left_out_and_counted():
     free, tight = nominal_grid(SMALL, SECTION), nominal_grid(SMALL, SECTION, largest_side=36)
-    assert max(member.spec.resolution for member in tight.members) <= 36 < max(m.spec.resolution for m in free.members)
+    assert (
+        max(member.spec.resolution for member in tight.members)
+        <= 36
+        < max(m.spec.resolution for m in free.members)
+    )
     assert len(tight.ratios) + tight.too_large == len(free.ratios) == 108
     assert f"({tight.too_large} more are larger than the images)" in tight.warning()
 
@@ -83,15 +113,24 @@ def test_networks_larger_than_the_images_are_left_out_and_counted():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"multiple": 9.0}, r"alpha 1\.9, beta 1\.45, gamma 1\.5, makes 8\.99; raise scaling\.nominal_tolerance, lower"),
+        (
+            {"multiple": 9.0},
+            r"alpha 1\.9, beta 1\.45, gamma 1\.5, makes 8\.99; raise scaling\.nominal_tolerance, "
+            r"lower",
+        ),
         ({"multiple": 20.0}, r"makes 10\.1, the most there is; raise the upper bound of"),
-        ({"multiple": 1.01, "alpha": [1.5, 2.0]}, r"makes 1\.5, the least there is; lower the lower bound of"),
+        (
+            {"multiple": 1.01, "alpha": [1.5, 2.0]},
+            r"makes 1\.5, the least there is; lower the lower bound of",
+        ),
     ],
 )
 def test_an_empty_grid_names_the_nearest_triple_and_what_to_change(changes, message):
     section = ScalingSection(constraint="nominal", nominal_tolerance=0.001, **changes)
     with pytest.raises(
-        InputError, match=r"^scaling: the grid needs two and holds no network with alpha .* gamma\^2 within 0\.001 of"
+        InputError,
+        match=r"^scaling: the grid needs two and holds no network with alpha .* gamma\^2 within "
+        r"0\.001 of",
     ):
         make_grid(B0, section)
     with pytest.raises(InputError, match=message):
@@ -106,13 +145,19 @@ def test_one_network_is_no_grid():
 
 def test_a_grid_that_needs_larger_images_says_so():
     section = ScalingSection(constraint="nominal", alpha=[1.0, 1.0], beta=[1.0, 1.0])
-    with pytest.raises(InputError, match=r"triples mean more than the images' 33 pixels of a side: set data\.upsample: true$"):
+    with pytest.raises(
+        InputError,
+        match=r"triples mean more than the images' 33 pixels of a side: set data\.upsample: true$",
+    ):
         make_grid(SMALL, section, largest_side=33)
 
 
 @pytest.mark.parametrize("step", [0.001, [0.002, 0.002, 0.001]])
 def test_too_many_triples_are_refused_at_once(step):
-    with pytest.raises(InputError, match=r"^scaling\.step: .* makes over 200,000 pairs or triples .*; raise scaling\.step"):
+    with pytest.raises(
+        InputError,
+        match=r"^scaling\.step: .* makes over 200,000 pairs or triples .*; raise scaling\.step",
+    ):
         make_grid(B0, ScalingSection(constraint="nominal", step=step))
 
 

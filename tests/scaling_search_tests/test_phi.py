@@ -27,7 +27,13 @@ LADDER = [-20, -6, -4, -3, -2, -1.5, -1, -0.5, -0.25, -0.1, 0.1, 0.25, 0.5, 1, 1
 def sizes(spec):
     """Every size that phi changes."""
     stages = spec.stages
-    return [spec.stem_width, spec.head_width, spec.resolution, *(s.width for s in stages), *(s.depth for s in stages)]
+    return [
+        spec.stem_width,
+        spec.head_width,
+        spec.resolution,
+        *(s.width for s in stages),
+        *(s.depth for s in stages),
+    ]
 
 
 @pytest.mark.parametrize("name", BASELINES)
@@ -35,7 +41,9 @@ def test_every_size_and_the_flops_rise_with_phi_through_the_baseline(name):
     family = make_family(preset(name), PUBLISHED, LADDER)
     assert [member.phi for member in family] == sorted([*LADDER, 0])
     for smaller, larger in pairwise(family):
-        assert all(old <= new for old, new in zip(sizes(smaller.spec), sizes(larger.spec), strict=True))
+        assert all(
+            old <= new for old, new in zip(sizes(smaller.spec), sizes(larger.spec), strict=True)
+        )
         assert smaller.cost.flops <= larger.cost.flops
         assert smaller.cost.params <= larger.cost.params
     assert family[0].cost.flops < 0.1 * cost(preset(name)).flops
@@ -53,7 +61,12 @@ def test_phi_zero_is_the_baseline_itself(name):
 
 @settings(deadline=None, max_examples=40)
 @given(
-    st.sampled_from(BASELINES), FACTORS, FACTORS, FACTORS, st.sampled_from(["ceil", "round", "balanced"]), st.floats(-REACH, 0)
+    st.sampled_from(BASELINES),
+    FACTORS,
+    FACTORS,
+    FACTORS,
+    st.sampled_from(["ceil", "round", "balanced"]),
+    st.floats(-REACH, 0),
 )
 def test_below_the_baseline_nothing_leaves_its_bounds(name, alpha, beta, gamma, rounding, phi):
     baseline = preset(name)
@@ -68,9 +81,16 @@ def test_below_the_baseline_nothing_leaves_its_bounds(name, alpha, beta, gamma, 
 
 
 def test_a_width_that_no_divisor_divides_never_grows_below_the_baseline():
-    odd = replace(B0, stem_width=20, stages=tuple(replace(stage, width=stage.width + 4) for stage in B0.stages))
+    odd = replace(
+        B0,
+        stem_width=20,
+        stages=tuple(replace(stage, width=stage.width + 4) for stage in B0.stages),
+    )
     spec = network_at(odd, PUBLISHED, -0.1)
-    assert (spec.stem_width, spec.stages[0].width) == (20, 20)  # 8 divides 24 and 16; 24 would be the nearest
+    assert (spec.stem_width, spec.stages[0].width) == (
+        20,
+        20,
+    )  # 8 divides 24 and 16; 24 would be the nearest
     narrow = replace(B0, stem_width=4)
     assert network_at(narrow, PUBLISHED, -3).stem_width == 4
 
@@ -87,7 +107,13 @@ def test_above_the_baseline_a_network_is_what_the_coefficients_give():
         assert network_at(B0, PUBLISHED, phi) == PUBLISHED.apply(B0, phi)
 
 
-SMALL = [("mobilenet_v2", -3), ("resnet_50", -4), ("mnasnet_a1", -1), ("efficientnet_v2_s", -4), ("efficientnet_b0", 0.5)]
+SMALL = [
+    ("mobilenet_v2", -3),
+    ("resnet_50", -4),
+    ("mnasnet_a1", -1),
+    ("efficientnet_v2_s", -4),
+    ("efficientnet_b0", 0.5),
+]
 
 
 @pytest.mark.parametrize(("name", "phi"), SMALL)
@@ -110,7 +136,10 @@ def test_an_interval_holds_the_phi_of_its_network_and_no_other(name, alpha, beta
     for inside in (low, (low + high) / 2, high):
         assert network_at(baseline, coefficients, inside).simplified() == network
     for outside in (low - 1e-7, high + 1e-7):
-        assert abs(outside) > REACH or network_at(baseline, coefficients, outside).simplified() != network
+        assert (
+            abs(outside) > REACH
+            or network_at(baseline, coefficients, outside).simplified() != network
+        )
 
 
 def test_the_interval_of_an_unrounded_baseline_is_zero_alone_and_no_other_reaches_across():
@@ -127,7 +156,13 @@ def test_the_interval_of_coefficients_that_scale_nothing_is_everything():
 
 @pytest.mark.parametrize(
     ("interval", "phi"),
-    [((0.6266, 0.6361), 0.63), ((0.9, 1.2), 1.0), ((-1.7053, -1.7052), -1.70525), ((-0.02, 0.1), 0.0), ((2.0, 2.03), 2.01)],
+    [
+        ((0.6266, 0.6361), 0.63),
+        ((0.9, 1.2), 1.0),
+        ((-1.7053, -1.7052), -1.70525),
+        ((-0.02, 0.1), 0.0),
+        ((2.0, 2.03), 2.01),
+    ],
 )
 def test_a_phi_is_told_in_few_decimals(interval, phi):
     assert readable(interval) == pytest.approx(phi, abs=1e-12)

@@ -34,20 +34,51 @@ def test_the_implied_phi_is_the_logarithm_of_the_printed_factor(rows):
         table = EFFICIENTNET[f"efficientnet_{row.name}"]
         assert row.depth.implied == pytest.approx(math.log(table.depth) / math.log(1.2))
         assert row.width.implied == pytest.approx(math.log(table.width) / math.log(1.1))
-        assert row.resolution.implied == pytest.approx(math.log(table.resolution / 224) / math.log(1.15))
-    assert [round(row.depth.implied, 2) for row in rows] == [0.52, 1.0, 1.85, 3.22, 4.32, 5.24, 6.21]
+        assert row.resolution.implied == pytest.approx(
+            math.log(table.resolution / 224) / math.log(1.15)
+        )
+    assert [round(row.depth.implied, 2) for row in rows] == [
+        0.52,
+        1.0,
+        1.85,
+        3.22,
+        4.32,
+        5.24,
+        6.21,
+    ]
     assert [round(row.width.implied, 2) for row in rows] == [0.0, 1.0, 1.91, 3.53, 4.93, 6.17, 7.27]
-    assert [round(row.resolution.implied, 2) for row in rows] == [0.49, 1.07, 2.09, 3.78, 5.09, 6.14, 7.05]
+    assert [round(row.resolution.implied, 2) for row in rows] == [
+        0.49,
+        1.07,
+        2.09,
+        3.78,
+        5.09,
+        6.14,
+        7.05,
+    ]
 
 
 def test_sizes_are_those_of_the_published_network_and_of_the_rule(rows):
     for row in rows:
-        published, rule = preset(f"efficientnet_{row.name}"), network_at(preset("efficientnet_b0"), PAPER, row.phi)
-        for spec, sizes, amounts in ((published, "published_sizes", "published"), (rule, "rule_sizes", "rule")):
+        published, rule = (
+            preset(f"efficientnet_{row.name}"),
+            network_at(preset("efficientnet_b0"), PAPER, row.phi),
+        )
+        for spec, sizes, amounts in (
+            (published, "published_sizes", "published"),
+            (rule, "rule_sizes", "rule"),
+        ):
             assert getattr(row.depth, sizes) == tuple(stage.depth for stage in spec.stages)
-            assert getattr(row.width, sizes) == (spec.stem_width, *(stage.width for stage in spec.stages), spec.head_width)
+            assert getattr(row.width, sizes) == (
+                spec.stem_width,
+                *(stage.width for stage in spec.stages),
+                spec.head_width,
+            )
             assert getattr(row.resolution, sizes) == (spec.resolution,)
-            assert (getattr(row.flops, amounts), getattr(row.params, amounts)) == (cost(spec).flops, cost(spec).params)
+            assert (getattr(row.flops, amounts), getattr(row.params, amounts)) == (
+                cost(spec).flops,
+                cost(spec).params,
+            )
         assert row.rule_dropout == row.published_dropout == published.dropout
 
 
@@ -60,7 +91,12 @@ def test_an_interval_holds_exactly_the_phi_with_the_published_sizes(rows):
         ):
             low, high = dimension.interval
             assert low <= dimension.implied <= high
-            for phi, inside in ((low, True), (high, True), (low - 1e-6, False), (high + 1e-6, False)):
+            for phi, inside in (
+                (low, True),
+                (high, True),
+                (low - 1e-6, False),
+                (high + 1e-6, False),
+            ):
                 assert (sizes(network_at(b0, PAPER, phi)) == dimension.published_sizes) == inside
 
 
@@ -69,7 +105,10 @@ def test_the_implied_phi_of_an_amount_is_where_the_rule_passes_it(rows):
     for row in rows:
         for name in ("flops", "params"):
             amount = getattr(row, name)
-            below, above = (getattr(cost(network_at(b0, PAPER, amount.implied + step)), name) for step in (-1e-7, 1e-7))
+            below, above = (
+                getattr(cost(network_at(b0, PAPER, amount.implied + step)), name)
+                for step in (-1e-7, 1e-7)
+            )
             assert below <= amount.published < above
 
 
@@ -85,9 +124,15 @@ def test_depth_is_cut_from_b4_on_and_the_sentence_says_so_from_the_numbers(rows)
     assert [row.width.departs for row in rows] == [0, 0, 0, 0, 0, 0, 1]
     assert [row.resolution.departs for row in rows] == [0, 1, 1, 1, 1, 1, 1]
     told = difference(rows)
-    assert "depth is cut from B4 on (most in B7: 3.1 times B0's for 3.58, phi 6.2 for 7; in whole blocks from B5 on)" in told
+    assert (
+        "depth is cut from B4 on (most in B7: 3.1 times B0's for 3.58, phi 6.2 for 7; in whole "
+        "blocks from B5 on)" in told
+    )
     assert "width is raised in B7 (2 times B0's for 1.95, phi 7.3 for 7)" in told
-    assert "resolution is raised from B2 on (most in B4: 1.7 times B0's for 1.63, phi 3.8 for 3.5)" in told
+    assert (
+        "resolution is raised from B2 on (most in B4: 1.7 times B0's for 1.63, phi 3.8 for 3.5)"
+        in told
+    )
     assert told.endswith("and FLOPs are 0.90 to 1.05 times the rule's.")
 
 
@@ -96,7 +141,8 @@ def test_other_coefficients_give_another_sentence():
     rows = compare_published(coefficients)
     told = difference(rows, coefficients)
     assert told.startswith(
-        "Against 1.175 / 1.1 / 1 at phi 0.5, 1, 2, 3.5, 5, 6, 7, the published depth is as the rule has it, width"
+        "Against 1.175 / 1.1 / 1 at phi 0.5, 1, 2, 3.5, 5, 6, 7, the published depth is as the "
+        "rule has it, width"
     )
     assert "resolution is raised from B1 on (most in B7: 2.68 times B0's for 1)" in told
     assert all(row.resolution.implied is None and row.resolution.interval is None for row in rows)

@@ -1,4 +1,6 @@
-"""The race: what is trained next and what is claimed at the end, as functions of the results alone."""
+"""The race: what is trained next and what is claimed at the end, as functions of the results
+alone.
+"""
 
 import math
 
@@ -25,7 +27,10 @@ def run(race, truth, *, failing=(), **noise):
     results, rungs = {}, []
     while todo := next_trainings(race, results):
         rungs.append(todo)
-        results |= {t: None if t in failing or t.member in failing else trained(t, truth, **noise) for t in todo}
+        results |= {
+            t: None if t in failing or t.member in failing else trained(t, truth, **noise)
+            for t in todo
+        }
     return results, rungs
 
 
@@ -125,7 +130,9 @@ def test_excluded_members_are_trained_no_more_while_they_are_excluded():
     results, rungs = run(RACE, STEEP, noise=0.004)
     for count in range(1, len(rungs)):
         so_far = {t: results[t] for rung in rungs[:count] for t in rung}
-        excluded = {m for m, row in enumerate(judge(RACE, so_far).standings) if row.status == "excluded"}
+        excluded = {
+            m for m, row in enumerate(judge(RACE, so_far).standings) if row.status == "excluded"
+        }
         assert not excluded & {t.member for t in rungs[count]}
 
 

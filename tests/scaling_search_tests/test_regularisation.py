@@ -18,7 +18,8 @@ def test_b0_to_b7_have_the_published_dropout_and_stochastic_depth():
 
 
 @pytest.mark.parametrize(
-    ("phi", "share"), [(-0.5, 1.0), (-0.75, 0.75), (-1, 0.5), (-2, 0.5), (-2.75, 0.25), (-3.5, 0.0), (-9, 0.0)]
+    ("phi", "share"),
+    [(-0.5, 1.0), (-0.75, 0.75), (-1, 0.5), (-2, 0.5), (-2.75, 0.25), (-3.5, 0.0), (-9, 0.0)],
 )
 def test_below_the_baseline_both_fade(phi, share):
     spec = regularised(B0, phi)

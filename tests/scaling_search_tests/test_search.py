@@ -1,4 +1,6 @@
-"""The search for alpha, beta, gamma: with real trainings, small and short, and on a stated law, where the best is known."""
+"""The search for alpha, beta, gamma: with real trainings, small and short, and on a stated law,
+where the best is known.
+"""
 
 import json
 import math
@@ -143,19 +145,31 @@ def test_a_member_that_fails_is_left_out_of_the_comparison_and_said_to_have_fail
     failing = result.raced[1].spec.spec_id
     ledger = new_ledger()
     without = scale(trainer, ledger=ledger, executor=Counting(failing=failing))
-    assert [standing.status == "failed" for standing in without.verdict.standings] == [False, True, False, False]
+    assert [standing.status == "failed" for standing in without.verdict.standings] == [
+        False,
+        True,
+        False,
+        False,
+    ]
     assert without.accuracies == result.accuracies | {failing: []}
     assert failing not in {member.spec.spec_id for member in without.ties}
     reasons = [row.attributes["reason"] for row in ledger.rows() if not row.done]
     assert len(reasons) == 2
-    assert all(reason.startswith("the loss was nan in epoch 1 of 1; lower the learning rate") for reason in reasons)
+    assert all(
+        reason.startswith("the loss was nan in epoch 1 of 1; lower the learning rate")
+        for reason in reasons
+    )
     facts = without.to_dict(SECTION)
     assert json.loads(json.dumps(facts, allow_nan=False)) == facts
 
 
 def test_where_fewer_than_two_can_be_trained_nothing_is_found(trainer):
-    section = SECTION.model_copy(update={"recipe": Recipe(epochs=1, batch=50, learning_rate=1e30), "members": 2})
-    with pytest.raises(NothingFound, match="only 0 networks of the grid could be trained: the loss was"):
+    section = SECTION.model_copy(
+        update={"recipe": Recipe(epochs=1, batch=50, learning_rate=1e30), "members": 2}
+    )
+    with pytest.raises(
+        NothingFound, match="only 0 networks of the grid could be trained: the loss was"
+    ):
         scale(trainer, section=section)
 
 
@@ -178,7 +192,9 @@ class Stopping(InlineExecutor):
 
 
 def race(*, ledger=None, executor=None, law=STEEP, **settings):
-    section = ScalingSection(**{"step": 0.025, "rounding": "round", "recipe": Recipe(epochs=10), **settings})
+    section = ScalingSection(
+        **{"step": 0.025, "rounding": "round", "recipe": Recipe(epochs=10), **settings}
+    )
     with closing(executor or InlineExecutor(1)) as used:
         result = search_coefficients(
             B0,
@@ -201,7 +217,10 @@ def test_a_race_spends_its_share_at_most_and_keeps_the_best(share):
     specs = [member.spec for member in result.raced]
     assert STEEP.best(specs, B0.simplified(), 10) in result.verdict.ties
     assert 1 <= len(result.ties) < len(result.raced)
-    assert f"in {result.verdict.spent} of the full grid's {result.verdict.full_grid} epochs" in result.explain(section)
+    assert (
+        f"in {result.verdict.spent} of the full grid's {result.verdict.full_grid} epochs"
+        in result.explain(section)
+    )
 
 
 def test_every_member_of_a_race_is_trained_briefly_and_few_with_every_seed():
@@ -256,13 +275,18 @@ def test_other_strategies_choose_among_the_same_members_and_a_resume_chooses_the
 
 
 def test_tpe_looks_where_brief_trainings_were_good():
-    """Against drawing at random, over several laws' luck: the members that it chooses are better in truth."""
+    """Against drawing at random, over several laws' luck: the members that it chooses are better in
+    truth.
+    """
     gains = []
     for world in range(6):
         law = Law(balance=7.0, power=0.7, world=world)
-        chosen = {name: race(strategy=name, members=10, law=law)[0].raced for name in ("random", "tpe")}
+        chosen = {
+            name: race(strategy=name, members=10, law=law)[0].raced for name in ("random", "tpe")
+        }
         truth = {
-            name: sum(law.expected(member.spec, B0.simplified(), 10) for member in members) / len(members)
+            name: sum(law.expected(member.spec, B0.simplified(), 10) for member in members)
+            / len(members)
             for name, members in chosen.items()
         }
         gains.append(truth["tpe"] - truth["random"])

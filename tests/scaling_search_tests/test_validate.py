@@ -75,7 +75,9 @@ def new_ledger():
 
 def controls_of(*names, section=SECTION, largest_side=math.inf):
     trained = members_to_train(FAMILY, section, largest_side=largest_side)
-    return make_controls(read_controls(names), BASELINE, trained, rounding=FOUND, largest_side=largest_side)
+    return make_controls(
+        read_controls(names), BASELINE, trained, rounding=FOUND, largest_side=largest_side
+    )
 
 
 def validate(trainer, weights, *, ledger=None, executor=None, controls=(), section=SECTION):
@@ -99,7 +101,12 @@ def validated(trainer, tmp_path_factory):
     """Members and the usual controls, of which `paper` is the same network as B2."""
     weights, ledger, executor = tmp_path_factory.mktemp("weights"), new_ledger(), Counting()
     controls = controls_of("depth", "width", "resolution", "paper")
-    return validate(trainer, weights, ledger=ledger, executor=executor, controls=controls), ledger, weights, executor.jobs
+    return (
+        validate(trainer, weights, ledger=ledger, executor=executor, controls=controls),
+        ledger,
+        weights,
+        executor.jobs,
+    )
 
 
 def test_affordable_members_are_measured_on_the_test_split(validated, trainer):
@@ -113,23 +120,35 @@ def test_affordable_members_are_measured_on_the_test_split(validated, trainer):
 
 def test_a_member_beyond_the_budget_or_the_images_says_why_it_was_not_trained(validated):
     row = validated[0].members[3]
-    assert row.why_not == f"{FAMILY[3].ratio:.1f} times B0's FLOPs; validation.largest_multiple is 3"
+    assert (
+        row.why_not == f"{FAMILY[3].ratio:.1f} times B0's FLOPs; validation.largest_multiple is 3"
+    )
     assert row.to_dict()["validated"] is False
     large = reason_to_skip(FAMILY[2], SECTION, largest_side=8)
-    assert large == f"needs {FAMILY[2].spec.resolution} pixels of a side, the images have 8; see data.upsample"
+    assert (
+        large == f"needs {FAMILY[2].spec.resolution} pixels of a side, the images have 8; see "
+        "data.upsample"
+    )
     assert reason_to_skip(FAMILY[0], SECTION, largest_side=8) == ""
 
 
 def test_a_validation_needs_the_test_split(sealed, tmp_path):
     with pytest.raises(NothingFound, match="no member of the family could be trained: ValueError"):
-        validate(sealed, tmp_path, section=ValidationSection(largest_multiple=1.0, seeds=1, recipe=RECIPE))
+        validate(
+            sealed,
+            tmp_path,
+            section=ValidationSection(largest_multiple=1.0, seeds=1, recipe=RECIPE),
+        )
 
 
 def test_controls_are_trained_on_the_same_seeds_as_members_and_measured_alike(validated):
     found, ledger, _, jobs = validated
     names = {row.attributes["name"] for row in ledger.rows()}
     assert names == {"b0", "b1", "b2", "control depth", "control width", "control resolution"}
-    seeds = {name: [row.attributes["seed"] for row in ledger.rows() if row.attributes["name"] == name] for name in names}
+    seeds = {
+        name: [row.attributes["seed"] for row in ledger.rows() if row.attributes["name"] == name]
+        for name in names
+    }
     assert len({tuple(each) for each in seeds.values()}) == 1
     assert len(jobs) == 12
     assert all(job.payload["final"] for job in jobs)
@@ -139,7 +158,9 @@ def test_controls_are_trained_on_the_same_seeds_as_members_and_measured_alike(va
 
 def test_weights_are_written_of_members_and_not_of_controls(validated):
     _, _, weights, _ = validated
-    assert sorted(path.name for path in weights.iterdir()) == [f"b{number}.safetensors" for number in range(3)]
+    assert sorted(path.name for path in weights.iterdir()) == [
+        f"b{number}.safetensors" for number in range(3)
+    ]
 
 
 def test_what_is_recorded_is_replayed_and_nothing_is_trained(validated, trainer, tmp_path):
@@ -150,7 +171,9 @@ def test_what_is_recorded_is_replayed_and_nothing_is_trained(validated, trainer,
     assert executor.jobs == []
 
 
-def test_a_validation_that_was_killed_goes_on_and_trains_nothing_twice(validated, trainer, tmp_path):
+def test_a_validation_that_was_killed_goes_on_and_trains_nothing_twice(
+    validated, trainer, tmp_path
+):
     found, _, _, jobs = validated
     ledger, controls = new_ledger(), controls_of("depth", "width", "resolution", "paper")
     done = []
@@ -164,7 +187,10 @@ def test_a_validation_that_was_killed_goes_on_and_trains_nothing_twice(validated
     assert [job.key for job in done + last.jobs] == [job.key for job in jobs]
 
     def accuracies(validation):
-        return [[one.accuracy for one in row.measurements] for row in (*validation.members, *validation.controls)]
+        return [
+            [one.accuracy for one in row.measurements]
+            for row in (*validation.members, *validation.controls)
+        ]
 
     assert accuracies(again) == accuracies(found)
 
@@ -175,15 +201,21 @@ def test_the_file_of_a_validation_is_strict_and_reads_back_equal(validated):
     assert parse_yaml(dump_yaml(facts)) == facts
     assert list(facts) == ["members", "gain", "controls", "curve", "why_no_curve", "compound"]
     low, high = facts["members"][0]["interval"]
-    assert low < facts["members"][0]["accuracy"] == np.mean(facts["members"][0]["accuracies"]) < high
+    assert (
+        low < facts["members"][0]["accuracy"] == np.mean(facts["members"][0]["accuracies"]) < high
+    )
 
 
-def test_it_is_recorded_which_test_images_each_training_gets_right_and_the_file_does_not_hold_that(validated):
+def test_it_is_recorded_which_test_images_each_training_gets_right_and_the_file_does_not_hold_that(
+    validated,
+):
     found, ledger, _, _ = validated
     trained = [one for row in (*found.members, *found.controls) for one in row.measurements]
     assert len(trained) == 12
     assert all(one.right.mean() == pytest.approx(one.accuracy) for one in trained)
-    assert len({one.correct for one in trained}) > 6  # some have learned so little that they say one class
+    assert (
+        len({one.correct for one in trained}) > 6
+    )  # some have learned so little that they say one class
     told = dump_yaml(describe_validation(found, seed=0))
     assert not any(one.correct[:40] in told for one in trained)
     assert "correct" not in told.replace("correction", "")
@@ -194,7 +226,9 @@ def test_a_replayed_validation_is_written_the_same_to_the_byte(validated, traine
     found, ledger, _, _ = validated
     controls = controls_of("depth", "width", "resolution", "paper")
     again = validate(trainer, tmp_path, ledger=ledger, executor=Counting(), controls=controls)
-    assert dump_yaml(describe_validation(again, seed=0)) == dump_yaml(describe_validation(found, seed=0))
+    assert dump_yaml(describe_validation(again, seed=0)) == dump_yaml(
+        describe_validation(found, seed=0)
+    )
 
 
 def test_a_record_from_before_that_is_replayed_with_wider_intervals(validated, trainer, tmp_path):
@@ -225,7 +259,9 @@ def test_the_gain_is_of_the_largest_trained_member_over_b0(validated):
     assert gain["interval"][0] < gain["gain"] < gain["interval"][1]
 
 
-@pytest.mark.parametrize("trained", [[[0.7, 0.71]], [[], [0.7, 0.71]], [[0.7], [0.8]], [[0.7, 0.71], [0.8, 0.81]]])
+@pytest.mark.parametrize(
+    "trained", [[[0.7, 0.71]], [[], [0.7, 0.71]], [[0.7], [0.8]], [[0.7, 0.71], [0.8, 0.81]]]
+)
 def test_there_is_no_gain_without_b0_another_member_and_two_seeds(trained):
     gain = found_as(trained, {})["gain"]
     assert (gain is None) == (trained != [[0.7, 0.71], [0.8, 0.81]])
@@ -236,7 +272,9 @@ def test_a_control_is_told_with_its_difference_and_its_verdict(validated):
     depth, _, _, paper = facts["controls"]
     member = facts["members"][2]
     assert depth["against"] == "b2"
-    assert depth["behind"] == pytest.approx(member["accuracy"] - depth["accuracy"] - depth["correction"])
+    assert depth["behind"] == pytest.approx(
+        member["accuracy"] - depth["accuracy"] - depth["correction"]
+    )
     assert depth["behind_interval"][0] < depth["behind"] < depth["behind_interval"][1]
     assert depth["verdict"] in ("better", "worse", "tied")
     assert ArchSpec.from_dict(depth["spec"]).spec_id == depth["spec_id"]
@@ -294,10 +332,14 @@ def test_a_control_that_fails_does_not_fail_the_validation(trainer, tmp_path):
     assert facts["members"][2]["validated"]
 
 
-def test_one_network_that_two_controls_mean_is_trained_once_and_compared_once(validated, trainer, tmp_path):
+def test_one_network_that_two_controls_mean_is_trained_once_and_compared_once(
+    validated, trainer, tmp_path
+):
     _, ledger, _, _ = validated
     (depth,) = controls_of("depth")
-    twin = replace(depth, rule=replace(depth.rule, name="runs/other", words="coefficients of other"))
+    twin = replace(
+        depth, rule=replace(depth.rule, name="runs/other", words="coefficients of other")
+    )
     executor = Counting()
     found = validate(trainer, tmp_path, ledger=ledger, executor=executor, controls=[depth, twin])
     assert executor.jobs == []
@@ -315,12 +357,16 @@ def told(accuracies, *, images=100_000):
 
 def found_as(members, controls):
     """A validation with these accuracies, by seed; controls: by name."""
-    rows = [Validated(member, told(values)) for member, values in zip(FAMILY, members, strict=False)]
+    rows = [
+        Validated(member, told(values)) for member, values in zip(FAMILY, members, strict=False)
+    ]
     spec = FAMILY[2].spec
     made = []
     for place, (name, values) in enumerate(controls.items()):
         own = replace(spec, head_width=spec.head_width + 8 * (place + 1))
-        control = Control(Rule(name, f"{name} alone"), FAMILY[2], 1.0, own, FAMILY[2].cost, FAMILY[2].ratio)
+        control = Control(
+            Rule(name, f"{name} alone"), FAMILY[2], 1.0, own, FAMILY[2].cost, FAMILY[2].ratio
+        )
         made.append(ValidatedControl(control, told(values)))
     return describe_validation(Validation(rows, made), seed=0)
 
@@ -331,16 +377,23 @@ MEMBERS = [[0.70, 0.71, 0.70], [0.75, 0.76, 0.755], [0.80, 0.81, 0.803]]
 @pytest.mark.parametrize(
     ("accuracy", "wins", "why"),
     [
-        (0.75, True, "B2 is better than depth alone, width alone and resolution alone beyond doubt (95%)"),
+        (
+            0.75,
+            True,
+            "B2 is better than depth alone, width alone and resolution alone beyond doubt (95%)",
+        ),
         (
             0.80,
             None,
-            "B2 is better than depth alone and width alone beyond doubt (95%); it can't be told from resolution alone",
+            "B2 is better than depth alone and width alone beyond doubt (95%); it can't be told "
+            "from resolution alone",
         ),
         (0.85, False, "resolution alone is better than B2 beyond doubt (95%)"),
     ],
 )
-def test_compound_scaling_wins_where_it_beats_each_single_dimension_beyond_doubt(accuracy, wins, why):
+def test_compound_scaling_wins_where_it_beats_each_single_dimension_beyond_doubt(
+    accuracy, wins, why
+):
     controls = {name: [0.75, 0.758, 0.752] for name in ("depth", "width")} | {
         "resolution": [accuracy, accuracy + 0.01, accuracy + 0.004]
     }
@@ -353,13 +406,22 @@ def test_a_single_seed_gives_differences_and_no_verdicts():
     assert [row["verdict"] for row in facts["controls"]] == [None] * 3
     assert all(row["behind"] > 0 and row["behind_interval"] is None for row in facts["controls"])
     assert facts["compound"]["wins"] is None
-    assert "depth alone: too few trainings tell nothing about luck; raise validation.seeds" in facts["compound"]["why"]
+    assert (
+        "depth alone: too few trainings tell nothing about luck; raise validation.seeds"
+        in facts["compound"]["why"]
+    )
     assert facts["curve"] is not None
 
 
 def test_where_fewer_than_three_members_were_trained_there_is_no_curve_and_no_prediction():
-    rows = [Validated(FAMILY[0], told([0.7, 0.71])), Validated(FAMILY[1], told([0.7, 0.72])), Validated(FAMILY[2], [], "why")]
+    rows = [
+        Validated(FAMILY[0], told([0.7, 0.71])),
+        Validated(FAMILY[1], told([0.7, 0.72])),
+        Validated(FAMILY[2], [], "why"),
+    ]
     facts = describe_validation(Validation(rows, []), seed=0)
     assert facts["curve"] is None
-    assert facts["why_no_curve"].startswith("a curve with a floor has three unknowns, and networks of 2 different FLOPs")
+    assert facts["why_no_curve"].startswith(
+        "a curve with a floor has three unknowns, and networks of 2 different FLOPs"
+    )
     assert facts["members"][2]["prediction"] is None

@@ -1,4 +1,5 @@
-"""Parameters and multiply-adds of every network that Accel-NASBench measured, against the numbers its authors published.
+"""Parameters and multiply-adds of every network that Accel-NASBench measured, against the numbers
+its authors published.
 
 Their records give both in millions with six decimals: to one parameter, to one operation.
 """
@@ -19,11 +20,19 @@ from phinas.space.presets import preset
 from phinas.space.search_spaces.cost_tables import METRICS, CostTables
 from phinas.space.search_spaces.search_space import Choices
 
-ARCHIVE = Path(__file__).resolve().parents[3] / "shared" / "data" / "accel-nasbench" / "anb_dataset_jsons.tar.gz"
+ARCHIVE = (
+    Path(__file__).resolve().parents[3]
+    / "shared"
+    / "data"
+    / "accel-nasbench"
+    / "anb_dataset_jsons.tar.gz"
+)
 RECORDS = 5138
 SPACE = load_space("accel_nasbench")
 
-pytestmark = pytest.mark.skipif(not ARCHIVE.is_file(), reason=f"the released measurements are not at {ARCHIVE}")
+pytestmark = pytest.mark.skipif(
+    not ARCHIVE.is_file(), reason=f"the released measurements are not at {ARCHIVE}"
+)
 
 
 @cache
@@ -51,7 +60,9 @@ def test_parameters_of_every_record_are_reproduced_exactly():
 
 def test_parameters_of_every_record_are_reproduced_exactly_by_the_tables():
     found = CostTables(SPACE).batch(np.array([SPACE.indices(choices) for choices, _ in records()]))
-    assert list(found[:, METRICS.index("params")] / 1e6) == [said["params"] for _, said in records()]
+    assert list(found[:, METRICS.index("params")] / 1e6) == [
+        said["params"] for _, said in records()
+    ]
 
 
 def test_multiply_adds_of_every_record_are_reproduced_exactly_in_the_convention_of_its_authors():

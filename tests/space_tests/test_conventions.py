@@ -1,4 +1,5 @@
-"""What other tools count: their own number, live, beside the closed form; and the table of EfficientNet-B0 that they make.
+"""What other tools count: their own number, live, beside the closed form; and the table of
+EfficientNet-B0 that they make.
 
 The numbers of a tool follow its version; those verified stand in space/flop_conventions.py.
 """
@@ -66,7 +67,10 @@ BUILT = {
         activation="relu6",
     ),
     "plain": ArchSpec(
-        stages=(StageSpec(8, 2, 3, 1, block="conv"), StageSpec(16, 2, 3, 2, 4, 0, block="bottleneck")),
+        stages=(
+            StageSpec(8, 2, 3, 1, block="conv"),
+            StageSpec(16, 2, 3, 2, 4, 0, block="bottleneck"),
+        ),
         stem_width=4,
         stem_pool=True,
         head_width=0,
@@ -96,7 +100,9 @@ REAL = [
 
 @pytest.fixture(scope="module", autouse=True)
 def _one_thread() -> Iterator[None]:
-    """On a shared machine threads wait for one another: the counters take thirty times as long with two."""
+    """On a shared machine threads wait for one another: the counters take thirty times as long with
+    two.
+    """
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -142,7 +148,9 @@ def test_closed_form_is_what_the_tool_says_of_a_built_network(tool, name, torchv
 
 @pytest.mark.parametrize(("form", "library", "name", "preset_name", "padding"), REAL)
 @pytest.mark.parametrize("tool", TOOLS)
-def test_closed_form_is_what_the_tool_says_of_a_librarys_network(tool, form, library, name, preset_name, padding, timm):
+def test_closed_form_is_what_the_tool_says_of_a_librarys_network(
+    tool, form, library, name, preset_name, padding, timm
+):
     spec = replace(preset(preset_name), padding=padding, resolution=64)
     assert counts(spec, form)[tool] == live(tool, made(library, name), 64)
 
@@ -158,7 +166,9 @@ def test_our_own_convention_is_the_cost(name):
 
 
 def test_every_term_is_counted_by_some_tool():
-    assert {term for convention in CONVENTIONS.values() for term in convention.weights} == set(TERMS)
+    assert {term for convention in CONVENTIONS.values() for term in convention.weights} == set(
+        TERMS
+    )
 
 
 def test_counters_of_the_benchmark_are_the_tools_of_the_conventions():

@@ -1,4 +1,6 @@
-"""Our algorithms for convolutions in training give what torch's give, and stand aside wherever they are not measured."""
+"""Our algorithms for convolutions in training give what torch's give, and stand aside wherever they
+are not measured.
+"""
 
 from dataclasses import replace
 
@@ -43,7 +45,9 @@ FITTING = [
 @pytest.mark.parametrize(("conv", "side"), FITTING, ids=str)
 def test_output_and_gradients_are_those_of_torch(conv, side):
     seen = images(conv, side=side)
-    for ours, theirs in zip(gradients(lambda x: convolve(conv, x), conv, seen), gradients(conv, conv, seen), strict=True):
+    for ours, theirs in zip(
+        gradients(lambda x: convolve(conv, x), conv, seen), gradients(conv, conv, seen), strict=True
+    ):
         assert torch.allclose(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
@@ -51,7 +55,9 @@ def test_output_and_gradients_are_those_of_torch(conv, side):
 def test_images_need_not_be_square(shape):
     conv = nn.Conv2d(8, 8, 5, padding=2, groups=8, bias=False)
     seen = torch.randn(2, 8, *shape).to(memory_format=torch.channels_last).requires_grad_()
-    for ours, theirs in zip(gradients(lambda x: convolve(conv, x), conv, seen), gradients(conv, conv, seen), strict=True):
+    for ours, theirs in zip(
+        gradients(lambda x: convolve(conv, x), conv, seen), gradients(conv, conv, seen), strict=True
+    ):
         assert torch.allclose(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
@@ -64,12 +70,16 @@ def test_the_mean_of_pixels_has_the_gradient_of_torchs_mean():
 
 
 def other_than_torchs(conv: nn.Conv2d, seen: torch.Tensor) -> bool:
-    """Whether the output is the work of another operator than torch's own convolution (and so are the gradients)."""
+    """Whether the output is the work of another operator than torch's own convolution (and so are
+    the gradients).
+    """
     made = convolve(conv, seen)
     return "Convolution" not in type(made.grad_fn).__name__
 
 
-@pytest.mark.parametrize("conv", [POINTWISE[0], nn.Conv2d(8, 8, 5, padding=2, groups=8, bias=False)], ids=str)
+@pytest.mark.parametrize(
+    "conv", [POINTWISE[0], nn.Conv2d(8, 8, 5, padding=2, groups=8, bias=False)], ids=str
+)
 def test_ours_are_used_in_training_on_a_cpu_and_nowhere_else(conv):
     conv = conv.train()
     seen = images(conv, side=4)
@@ -100,7 +110,9 @@ def test_any_other_convolution_is_left_to_torch(conv):
     assert torch.equal(convolve(conv, seen), conv(seen))
 
 
-@pytest.mark.parametrize("conv", [POINTWISE[0], nn.Conv2d(8, 8, 5, padding=2, groups=8, bias=False)], ids=str)
+@pytest.mark.parametrize(
+    "conv", [POINTWISE[0], nn.Conv2d(8, 8, 5, padding=2, groups=8, bias=False)], ids=str
+)
 def test_whoever_hooks_a_convolution_is_called(conv):
     conv.train()
     seen, called = images(conv, side=4), []
@@ -114,12 +126,15 @@ def test_frozen_weights_cost_no_gradient():
     conv = nn.Conv2d(8, 8, 5, padding=2, groups=8, bias=False).requires_grad_(False)
     seen = images(conv, side=4)
     ours, theirs = (
-        torch.autograd.grad(function(seen).square().sum(), seen)[0] for function in (lambda x: convolve(conv, x), conv)
+        torch.autograd.grad(function(seen).square().sum(), seen)[0]
+        for function in (lambda x: convolve(conv, x), conv)
     )
     assert torch.allclose(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["efficientnet_b0", "mobilenet_v2", "resnet_50", "efficientnet_v2_s", "mobilenet_v1"])
+@pytest.mark.parametrize(
+    "name", ["efficientnet_b0", "mobilenet_v2", "resnet_50", "efficientnet_v2_s", "mobilenet_v1"]
+)
 def test_a_networks_gradients_are_as_near_to_those_in_double_precision_as_torchs(name, monkeypatch):
     spec = replace(load_spec(name), resolution=64, classes=5, drop_path=0.0, dropout=0.0)
 
@@ -140,7 +155,9 @@ def test_a_networks_gradients_are_as_near_to_those_in_double_precision_as_torchs
 
 @pytest.mark.parametrize("training", [True, False])
 def test_a_tracer_sees_torchs_convolutions(training):
-    model = build(replace(load_spec("efficientnet_b0"), resolution=32, classes=5, drop_path=0.0)).train(training)
+    model = build(
+        replace(load_spec("efficientnet_b0"), resolution=32, classes=5, drop_path=0.0)
+    ).train(training)
     called = {
         type(model.get_submodule(node.target))
         for node in torch.fx.symbolic_trace(model).graph.nodes

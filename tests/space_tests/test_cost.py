@@ -1,4 +1,6 @@
-"""The closed-form cost against fvcore and against the network that is built. Published numbers: test_presets."""
+"""The closed-form cost against fvcore and against the network that is built. Published numbers:
+test_presets.
+"""
 
 import pytest
 import torch
@@ -24,10 +26,14 @@ stages = st.builds(
     block=st.sampled_from(["mbconv", "mbconv", "fused_mbconv", "bottleneck", "separable", "conv"]),
     activation=st.sampled_from(["", *ACTIVATIONS]),
 )
-identities = st.builds(StageSpec, width=st.integers(1, 24), depth=st.integers(1, 3), block=st.just("identity"))
+identities = st.builds(
+    StageSpec, width=st.integers(1, 24), depth=st.integers(1, 3), block=st.just("identity")
+)
 specs = st.builds(
     ArchSpec,
-    stages=st.tuples(st.lists(stages | identities, max_size=2), stages).map(lambda pair: (*pair[0], pair[1])),
+    stages=st.tuples(st.lists(stages | identities, max_size=2), stages).map(
+        lambda pair: (*pair[0], pair[1])
+    ),
     stem_width=st.integers(1, 16),
     stem_stride=st.sampled_from([1, 2]),
     stem_kernel=st.sampled_from([1, 3, 5]),
@@ -48,7 +54,9 @@ def measured_activations(spec: ArchSpec) -> int:
     seen: list[int] = []
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
-            module.register_forward_hook(lambda _module, _inputs, output: seen.append(output.numel()))
+            module.register_forward_hook(
+                lambda _module, _inputs, output: seen.append(output.numel())
+            )
     with torch.no_grad():
         network(torch.zeros(1, spec.channels, spec.resolution, spec.resolution))
     return sum(seen)
@@ -77,20 +85,36 @@ def test_stage_costs_add_up_to_the_cost(spec):
 
 
 def test_resolution_changes_flops_but_no_parameters():
-    small, large = preset("efficientnet_b0"), ArchSpec.from_dict(preset("efficientnet_b0").to_dict() | {"resolution": 448})
+    small, large = (
+        preset("efficientnet_b0"),
+        ArchSpec.from_dict(preset("efficientnet_b0").to_dict() | {"resolution": 448}),
+    )
     assert cost(large).params == cost(small).params
-    assert 3.9 < cost(large).flops / cost(small).flops < 4.0  # the squeezes and the classifier do not grow
+    assert (
+        3.9 < cost(large).flops / cost(small).flops < 4.0
+    )  # the squeezes and the classifier do not grow
 
 
 def test_squeeze_width_follows_the_input_width_of_the_block():
     network = lower(preset("efficientnet_b0"))
-    squeezed = [conv.out_width for stage in network.stages for block in stage for conv in block.convs if conv.role == "squeeze"]
+    squeezed = [
+        conv.out_width
+        for stage in network.stages
+        for block in stage
+        for conv in block.convs
+        if conv.role == "squeeze"
+    ]
     assert squeezed == [8, 4, 6, 6, 10, 10, 20, 20, 20, 28, 28, 28, 48, 48, 48, 48]
 
 
 def test_expansion_of_one_has_no_expanding_convolution():
     network = lower(preset("efficientnet_b0"))
-    assert [conv.role for conv in network.stages[0][0].convs] == ["depthwise", "squeeze", "excite", "project"]
+    assert [conv.role for conv in network.stages[0][0].convs] == [
+        "depthwise",
+        "squeeze",
+        "excite",
+        "project",
+    ]
 
 
 def test_shortcuts_stand_only_where_stride_is_one_and_widths_agree():
@@ -107,14 +131,21 @@ def test_shortcuts_stand_only_where_stride_is_one_and_widths_agree():
 
 
 def test_a_network_trains_through_every_kind_of_block():
-    spec = ArchSpec(stages=(StageSpec(8, 2, expansion=1), StageSpec(8, 2, stride=2)), stem_width=8, resolution=9, classes=3)
+    spec = ArchSpec(
+        stages=(StageSpec(8, 2, expansion=1), StageSpec(8, 2, stride=2)),
+        stem_width=8,
+        resolution=9,
+        classes=3,
+    )
     network = build(spec).train()
     network(torch.randn(4, 3, 9, 9)).square().sum().backward()
     assert all(torch.isfinite(parameter.grad).all() for parameter in network.parameters())
 
 
 def test_dropped_path_leaves_an_image_as_it_came():
-    spec = ArchSpec(stages=(StageSpec(4, 2, expansion=1),), stem_width=4, resolution=8, drop_path=0.95)
+    spec = ArchSpec(
+        stages=(StageSpec(4, 2, expansion=1),), stem_width=4, resolution=8, drop_path=0.95
+    )
     block = build(spec).stages[0][1].train()
     block.drop_path = 1 - 1e-12
     images = torch.randn(3, 4, 4, 4)
@@ -128,5 +159,9 @@ def test_stochastic_depth_rises_from_zero_by_block_over_blocks():
 
 
 def test_batch_norm_has_the_published_constants():
-    norms = [module for module in build(preset("efficientnet_b0")).modules() if isinstance(module, nn.BatchNorm2d)]
+    norms = [
+        module
+        for module in build(preset("efficientnet_b0")).modules()
+        if isinstance(module, nn.BatchNorm2d)
+    ]
     assert {(norm.eps, norm.momentum) for norm in norms} == {(1e-3, 0.01)}

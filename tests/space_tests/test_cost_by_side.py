@@ -22,9 +22,15 @@ def test_the_flops_of_every_published_network_at_any_side_are_those_of_the_close
 @settings(deadline=None, max_examples=40)
 @given(st.data())
 def test_depths_enter_linearly(data):
-    spec = preset(data.draw(st.sampled_from(["efficientnet_b0", "resnet_50", "efficientnet_v2_b0", "mobilenet_v1"])))
+    spec = preset(
+        data.draw(
+            st.sampled_from(["efficientnet_b0", "resnet_50", "efficientnet_v2_b0", "mobilenet_v1"])
+        )
+    )
     depths = data.draw(st.tuples(*[st.integers(1, 9)] * len(spec.stages)))
     side = data.draw(st.integers(32, 400))
-    stages = tuple(replace(stage, depth=depth) for stage, depth in zip(spec.stages, depths, strict=True))
+    stages = tuple(
+        replace(stage, depth=depth) for stage, depth in zip(spec.stages, depths, strict=True)
+    )
     exact = cost(replace(spec, stages=stages, resolution=side)).flops
     assert flops_at(cost_by_side(spec).weights(depths), side) == exact

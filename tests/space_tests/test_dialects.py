@@ -1,4 +1,5 @@
-"""Weights from and to timm and torchvision, held against the real models: same names, same shapes, same outputs.
+"""Weights from and to timm and torchvision, held against the real models: same names, same shapes,
+same outputs.
 
 Norms get random statistics and affine parameters, or a norm taken for another would not be seen.
 """
@@ -14,7 +15,12 @@ from torch import nn
 from phinas.space.blocks import build
 from phinas.space.interchange.constructors import TOOLS, constructor_of
 from phinas.space.interchange.library_models import NAMES, spec_of
-from phinas.space.interchange.state_dict_maps import DIALECTS, WeightsError, from_dialect, to_dialect
+from phinas.space.interchange.state_dict_maps import (
+    DIALECTS,
+    WeightsError,
+    from_dialect,
+    to_dialect,
+)
 from phinas.space.presets import preset
 from phinas.space.spec import ACTIVATIONS, PADDINGS, ArchSpec, SpecError, StageSpec
 
@@ -73,7 +79,9 @@ def difference(one, other, spec, *sizes):
     """The largest difference of logits over the largest logit."""
     worst = 0.0
     for high, wide in sizes:
-        images = torch.randn(2, spec.channels, high, wide, generator=torch.Generator().manual_seed(7))
+        images = torch.randn(
+            2, spec.channels, high, wide, generator=torch.Generator().manual_seed(7)
+        )
         with torch.inference_mode():
             given, expected = one(images), other(images)
         worst = max(worst, float((given - expected).abs().max() / expected.abs().max()))
@@ -83,7 +91,9 @@ def difference(one, other, spec, *sizes):
 def loaded(model, tensors):
     """MNASNet refuses a state dict that does not tell its version, so the model's own is filled."""
     state = model.state_dict()
-    assert {name: tensor.shape for name, tensor in tensors.items()} == {name: t.shape for name, t in state.items()}
+    assert {name: tensor.shape for name, tensor in tensors.items()} == {
+        name: t.shape for name, t in state.items()
+    }
     state.update(tensors)
     model.load_state_dict(state)
     return model
@@ -123,11 +133,17 @@ def test_every_tensor_of_a_real_model_has_a_place_here(name, real):
     with torch.device("meta"):
         theirs, ours = real(name), build(spec).state_dict()
     moved = from_dialect(theirs.state_dict(), spec)
-    assert {key: tensor.shape for key, tensor in moved.items()} == {key: tensor.shape for key, tensor in ours.items()}
+    assert {key: tensor.shape for key, tensor in moved.items()} == {
+        key: tensor.shape for key, tensor in ours.items()
+    }
     back = to_dialect(ours, spec, name.partition(":")[0])
-    assert {key: t.shape for key, t in back.items()} == {key: t.shape for key, t in theirs.state_dict().items()}
+    assert {key: t.shape for key, t in back.items()} == {
+        key: t.shape for key, t in theirs.state_dict().items()
+    }
     norms = [module for module in theirs.modules() if isinstance(module, nn.BatchNorm2d)]
-    assert {(norm.eps, round(norm.momentum, 9)) for norm in norms} == {(spec.bn_eps, spec.bn_momentum)}
+    assert {(norm.eps, round(norm.momentum, 9)) for norm in norms} == {
+        (spec.bn_eps, spec.bn_momentum)
+    }
 
 
 # --- Any spec: the lines of Python that a tool's model is made with ---
@@ -183,7 +199,11 @@ mobilenet_stages = st.builds(
     se=st.just(0),
     skip=mostly(True, False),
 )
-shared = {"resolution": st.just(64), "classes": st.integers(2, 9), "padding": mostly("symmetric", "same")}
+shared = {
+    "resolution": st.just(64),
+    "classes": st.integers(2, 9),
+    "padding": mostly("symmetric", "same"),
+}
 specs_for_torchvision = st.builds(
     ArchSpec,
     stages=st.lists(efficientnet_stages, min_size=1, max_size=3).map(tuple),
@@ -191,7 +211,9 @@ specs_for_torchvision = st.builds(
     head_width=mostly(20, 0),
     **shared,
 ) | st.builds(
-    lambda ends, **fields: ArchSpec(stem_width=ends[0], head_width=ends[1], activation="relu6", **fields),
+    lambda ends, **fields: ArchSpec(
+        stem_width=ends[0], head_width=ends[1], activation="relu6", **fields
+    ),
     ends=st.sampled_from([(32, 1280), (16, 1280), (10, 1280), (40, 1600)]),
     stages=st.lists(mobilenet_stages, min_size=1, max_size=3).map(tuple),
     **shared,
@@ -205,7 +227,9 @@ def rebuilt(spec, tool):
 
 
 def holds_or_is_refused(spec, tool):
-    """Whether the tool could say the spec; then its model must give what ours gives, with the weights moved."""
+    """Whether the tool could say the spec; then its model must give what ours gives, with the
+    weights moved.
+    """
     try:
         theirs = rebuilt(spec, tool)
     except SpecError:
@@ -232,23 +256,33 @@ def test_any_spec_holds_in_torchvision_or_is_refused(spec, torchvision):
 
 @pytest.mark.parametrize(
     "name",
-    ["efficientnet_b0", "mnasnet_a1", *slow(["efficientnet_v2_s", "mobilenet_v1", "mobilenet_v2", "mnasnet_b1", "resnet_50"])],
+    [
+        "efficientnet_b0",
+        "mnasnet_a1",
+        *slow(["efficientnet_v2_s", "mobilenet_v1", "mobilenet_v2", "mnasnet_b1", "resnet_50"]),
+    ],
 )
 @pytest.mark.parametrize("tool", TOOLS)
 def test_a_preset_holds_in_a_tool_or_is_refused(name, tool, timm, torchvision):
-    sayable = tool == "timm" or name.startswith(("efficientnet_b", "efficientnet_v2", "mobilenet_v2", "resnet"))
+    sayable = tool == "timm" or name.startswith(
+        ("efficientnet_b", "efficientnet_v2", "mobilenet_v2", "resnet")
+    )
     assert holds_or_is_refused(preset(name), tool) == sayable
 
 
 @pytest.mark.parametrize("width", [48, 80])
 @pytest.mark.parametrize("tool", TOOLS)
 def test_resnets_of_other_hidden_widths_hold(tool, width, timm, torchvision):
-    stages = tuple(replace(stage, depth=1, expansion=256 / width) for stage in preset("resnet_50").stages)
+    stages = tuple(
+        replace(stage, depth=1, expansion=256 / width) for stage in preset("resnet_50").stages
+    )
     assert holds_or_is_refused(replace(preset("resnet_50"), stages=stages), tool)
 
 
 def test_a_narrower_resnet_holds_in_timm_and_not_in_torchvision(timm, torchvision):
-    stages = tuple(replace(stage, depth=1, width=stage.width // 2) for stage in preset("resnet_50").stages)
+    stages = tuple(
+        replace(stage, depth=1, width=stage.width // 2) for stage in preset("resnet_50").stages
+    )
     spec = replace(preset("resnet_50"), stages=stages, channels=1, activation="silu")
     assert holds_or_is_refused(spec, "timm")
     with pytest.raises(SpecError, match="ResNet \\(channels: 1, and it has 3\\)"):
@@ -270,14 +304,22 @@ def test_a_network_told_layer_by_layer_takes_the_same_file(timm):
     b0 = preset("efficientnet_b0")
     layers = []
     for stage in b0.stages:
-        layers += [replace(stage, depth=1, stride=stage.stride if not index else 1) for index in range(stage.depth)]
+        layers += [
+            replace(stage, depth=1, stride=stage.stride if not index else 1)
+            for index in range(stage.depth)
+        ]
         layers.append(StageSpec(8, 1, block="identity"))
     layerwise = replace(b0, stages=tuple(layers))
     assert layerwise.spec_id == b0.spec_id
     with torch.device("meta"):
-        theirs, ours = timm.create_model("efficientnet_b0").state_dict(), build(layerwise).state_dict()
+        theirs, ours = (
+            timm.create_model("efficientnet_b0").state_dict(),
+            build(layerwise).state_dict(),
+        )
     moved = from_dialect(theirs, layerwise)
-    assert {name: tensor.shape for name, tensor in moved.items()} == {name: tensor.shape for name, tensor in ours.items()}
+    assert {name: tensor.shape for name, tensor in moved.items()} == {
+        name: tensor.shape for name, tensor in ours.items()
+    }
     assert to_dialect(ours, layerwise, "timm").keys() == theirs.keys()
 
 
@@ -288,7 +330,9 @@ def test_our_own_names_are_a_dialect_too(small):
 
 
 def test_missing_counts_of_batches_are_zero(small):
-    theirs = {name: t for name, t in to_dialect(small, SMALL, "timm").items() if "num_batches" not in name}
+    theirs = {
+        name: t for name, t in to_dialect(small, SMALL, "timm").items() if "num_batches" not in name
+    }
     moved = from_dialect(theirs, SMALL)
     assert moved.keys() == small.keys()
     assert moved["stem.norm.num_batches_tracked"] == 0
@@ -315,19 +359,29 @@ def without(state, *names):
     [
         (
             lambda state: without(state, "blocks.1.0.conv_exp.weight"),
-            r"blocks.1.0.conv_exp.weight \(stages.2.0.expand.conv.weight\) is absent in the file and \(64, 16, 3, 3\) in",
+            r"blocks.1.0.conv_exp.weight \(stages.2.0.expand.conv.weight\) is absent in the file "
+            r"and \(64, 16, 3, 3\) in",
         ),
         (
             lambda state: state | {"bn1.running_var": torch.ones(3)},
-            r"bn1.running_var \(stem.norm.running_var\) is \(3,\) in the file and \(24,\) in the network: weights of another",
+            r"bn1.running_var \(stem.norm.running_var\) is \(3,\) in the file and \(24,\) in the "
+            r"network: weights of another",
         ),
-        (lambda state: state | {"conv_head.bias": torch.ones(256)}, r"conv_head.bias is \(256,\) in the file and absent"),
         (
-            lambda state: state | {"classifier.weight": torch.ones(10, 256), "classifier.bias": torch.ones(10)},
+            lambda state: state | {"conv_head.bias": torch.ones(256)},
+            r"conv_head.bias is \(256,\) in the file and absent",
+        ),
+        (
+            lambda state: (
+                state
+                | {"classifier.weight": torch.ones(10, 256), "classifier.bias": torch.ones(10)}
+            ),
             "classifier: tells 10 classes apart and the spec has 1000; set classes: 10 in the spec",
         ),
         (
-            lambda state: {name: tensor for name, tensor in state.items() if not name.startswith("blocks.4.")},
+            lambda state: {
+                name: tensor for name, tensor in state.items() if not name.startswith("blocks.4.")
+            },
             "has 4 blocks .as timm's EfficientNet., the spec 5: weights of another spec",
         ),
         (
@@ -344,7 +398,13 @@ def test_weights_of_another_network_are_refused_by_name(spoil, told, small):
 
 
 @pytest.mark.parametrize(
-    "name", ["torchvision:mobilenet_v2", "torchvision:efficientnet_b0", "torchvision:mnasnet0_5", "timm:resnet26"]
+    "name",
+    [
+        "torchvision:mobilenet_v2",
+        "torchvision:efficientnet_b0",
+        "torchvision:mnasnet0_5",
+        "timm:resnet26",
+    ],
 )
 def test_a_file_of_another_family_is_refused(name):
     spec = spec_of(name)
@@ -357,7 +417,11 @@ def test_a_file_of_another_family_is_refused(name):
 @pytest.mark.parametrize(
     ("spec", "tool", "told"),
     [
-        ("mobilenet_v1", "torchvision", r"EfficientNet \(activation: 'relu6', and it has 'silu'\); MobileNetV2 \(stem_width"),
+        (
+            "mobilenet_v1",
+            "torchvision",
+            r"EfficientNet \(activation: 'relu6', and it has 'silu'\); MobileNetV2 \(stem_width",
+        ),
         ("mnasnet_a1", "torchvision", r"MNASNet \(bn_eps: 0.001, and it has 1e-05\)"),
         ("efficientnet_b0", "keras", "tool: 'keras' is not one of timm, torchvision"),
     ],
@@ -375,10 +439,19 @@ def test_a_network_that_no_class_makes_is_refused_with_every_reason(spec, tool, 
         ({"channels": 1}, "channels: 1, and it has 3"),
         ({"head_width": 0}, "head_width: 0, and it has a head convolution"),
         ({"stages": (StageSpec(16, 1, se=0.5),)}, "stage 1: se 0.5, and it has 0.25"),
-        ({"stages": (StageSpec(16, 1, se=0),)}, "stage 1: it has MBConv with squeeze-and-excitation"),
+        (
+            {"stages": (StageSpec(16, 1, se=0),)},
+            "stage 1: it has MBConv with squeeze-and-excitation",
+        ),
         ({"stages": (StageSpec(20, 1),)}, "stage 1: it has widths in multiples of 8"),
-        ({"stages": (StageSpec(32, 1, skip=False),)}, "stage 1: it has shortcuts wherever shapes agree"),
-        ({"stages": (StageSpec(16, 1, activation="relu"),)}, "stage 1: activation 'relu', and it has 'silu' everywhere"),
+        (
+            {"stages": (StageSpec(32, 1, skip=False),)},
+            "stage 1: it has shortcuts wherever shapes agree",
+        ),
+        (
+            {"stages": (StageSpec(16, 1, activation="relu"),)},
+            "stage 1: activation 'relu', and it has 'silu' everywhere",
+        ),
     ],
 )
 def test_what_torchvisions_efficientnet_cannot_be_told_is_refused(change, told):

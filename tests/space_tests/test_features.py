@@ -1,4 +1,6 @@
-"""Maps at several scales: the ones that the whole network goes through, and a backbone that a detector can train."""
+"""Maps at several scales: the ones that the whole network goes through, and a backbone that a
+detector can train.
+"""
 
 from dataclasses import replace
 
@@ -25,12 +27,14 @@ stages = st.builds(
     se=st.sampled_from([0, 0.25]),
     block=st.sampled_from(kinds),
 )
-identities = st.builds(StageSpec, width=st.integers(1, 12), depth=st.just(1), block=st.just("identity"))
+identities = st.builds(
+    StageSpec, width=st.integers(1, 12), depth=st.just(1), block=st.just("identity")
+)
 specs = st.builds(
     ArchSpec,
-    stages=st.tuples(st.lists(stages | identities, max_size=3), stages, st.lists(identities, max_size=1)).map(
-        lambda parts: (*parts[0], parts[1], *parts[2])
-    ),
+    stages=st.tuples(
+        st.lists(stages | identities, max_size=3), stages, st.lists(identities, max_size=1)
+    ).map(lambda parts: (*parts[0], parts[1], *parts[2])),
     stem_width=st.integers(1, 8),
     stem_stride=st.sampled_from([1, 2]),
     stem_pool=st.booleans(),
@@ -40,7 +44,12 @@ specs = st.builds(
     classes=st.just(3),
 )
 SMALL = ArchSpec(
-    stages=(StageSpec(6, 1, expansion=1), StageSpec(8, 2, stride=2), StageSpec(12, 1, stride=2), StageSpec(16, 1)),
+    stages=(
+        StageSpec(6, 1, expansion=1),
+        StageSpec(8, 2, stride=2),
+        StageSpec(12, 1, stride=2),
+        StageSpec(16, 1),
+    ),
     stem_width=4,
     resolution=32,
     classes=3,
@@ -52,7 +61,9 @@ def maps_by_side(model: ConvNet, images: Tensor) -> dict[int, Tensor]:
     seen: dict[int, Tensor] = {}
     parts = [*model.stem, *(stage for stage in model.stages if len(stage))]
     for part in parts:
-        part.register_forward_hook(lambda _module, _inputs, output: seen.update({output.shape[-1]: output}))
+        part.register_forward_hook(
+            lambda _module, _inputs, output: seen.update({output.shape[-1]: output})
+        )
     with torch.inference_mode():
         model.eval()(images)
     return seen
@@ -80,7 +91,9 @@ def test_sides_are_the_ceiling_of_side_over_reduction_at_any_size(spec, high, wi
     with torch.inference_mode():
         shapes = [tuple(each.shape) for each in features(torch.randn(1, spec.channels, high, wide))]
     levels = zip(features.reductions, features.widths, strict=True)
-    assert shapes == [(1, width, -(-high // reduction), -(-wide // reduction)) for reduction, width in levels]
+    assert shapes == [
+        (1, width, -(-high // reduction), -(-wide // reduction)) for reduction, width in levels
+    ]
 
 
 @settings(max_examples=10, deadline=None)
@@ -94,7 +107,10 @@ def test_levels_select_maps_and_leave_out_what_comes_after_them(spec, data):
     images = torch.randn(1, spec.channels, 40, 40)
     whole = dict(zip(every.reductions, every(images), strict=True))
     assert some.reductions == tuple(wanted)
-    assert all(torch.equal(one, whole[reduction]) for one, reduction in zip(some(images), wanted, strict=True))
+    assert all(
+        torch.equal(one, whole[reduction])
+        for one, reduction in zip(some(images), wanted, strict=True)
+    )
     sum(each.sum() for each in some.train()(torch.randn(3, spec.channels, 64, 64))).backward()
     assert all(parameter.grad is not None for parameter in some.parameters())  # none is unused
 
@@ -121,7 +137,9 @@ def test_reductions_and_channels_are_those_of_timm(name, timm):
 
 
 class PyramidNet(nn.Module):
-    """A feature pyramid (arXiv:1612.03144) on a backbone, with one logit a pixel of its finest map."""
+    """A feature pyramid (arXiv:1612.03144) on a backbone, with one logit a pixel of its finest
+    map.
+    """
 
     def __init__(self, backbone: FeatureNet, width: int) -> None:
         super().__init__()
@@ -131,21 +149,27 @@ class PyramidNet(nn.Module):
         self.logit = nn.Conv2d(width, 1, 1)
 
     def forward(self, images: Tensor) -> Tensor:
-        maps = [lateral(each) for lateral, each in zip(self.lateral, self.backbone(images), strict=True)]
+        maps = [
+            lateral(each) for lateral, each in zip(self.lateral, self.backbone(images), strict=True)
+        ]
         merged = maps[-1]
         for finer in reversed(maps[:-1]):
             merged = finer + functional.interpolate(merged, size=finer.shape[2:], mode="nearest")
         return self.logit(functional.relu(self.smooth(merged)))
 
 
-@pytest.mark.parametrize("name", ["efficientnet_b0", pytest.param("resnet_50", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "name", ["efficientnet_b0", pytest.param("resnet_50", marks=pytest.mark.slow)]
+)
 def test_a_feature_pyramid_learns_a_dense_task_through_the_backbone(name):
     generator = torch.Generator().manual_seed(0)
     spec = replace(preset(name), drop_path=0, dropout=0)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = PyramidNet(build_features(spec, levels=(4, 8, 16, 32)), width=16).train()
-    blobs = torch.rand(2, 1, 9, 11, generator=generator).round()  # sides 36 and 44 are no multiples of 32
+    blobs = torch.rand(
+        2, 1, 9, 11, generator=generator
+    ).round()  # sides 36 and 44 are no multiples of 32
     images = functional.interpolate(blobs, scale_factor=4).expand(-1, 3, -1, -1) - 0.5
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
     losses = []
@@ -156,7 +180,10 @@ def test_a_feature_pyramid_learns_a_dense_task_through_the_backbone(name):
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < 0.95 * losses[0]
-    assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in network.parameters())
+    assert all(
+        parameter.grad is not None and parameter.grad.isfinite().all()
+        for parameter in network.parameters()
+    )
     assert network.backbone.stem.conv.weight.grad.abs().max() > 0
 
 
@@ -191,7 +218,10 @@ def test_features_compile_as_one_graph():
     compiled = torch.compile(features, backend="eager", fullgraph=True)
     images = torch.randn(1, 3, 40, 24)
     with torch.inference_mode():
-        assert all(torch.equal(one, other) for one, other in zip(compiled(images), features(images), strict=True))
+        assert all(
+            torch.equal(one, other)
+            for one, other in zip(compiled(images), features(images), strict=True)
+        )
 
 
 @pytest.mark.parametrize(
@@ -214,9 +244,18 @@ def test_an_impossible_level_is_refused_with_those_there_are(levels, told):
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        (lambda weights: weights.pop("stages.2.1.project.norm.weight"), "stages.2.1.project.norm.weight is absent among them"),
-        (lambda weights: weights.update({"neck.weight": torch.zeros(2)}), r"neck.weight is \(2,\) among them and absent"),
-        (lambda weights: weights.update({"stem.conv.weight": torch.zeros(2)}), r"is \(2,\) among them and \(4, 3, 3, 3\)"),
+        (
+            lambda weights: weights.pop("stages.2.1.project.norm.weight"),
+            "stages.2.1.project.norm.weight is absent among them",
+        ),
+        (
+            lambda weights: weights.update({"neck.weight": torch.zeros(2)}),
+            r"neck.weight is \(2,\) among them and absent",
+        ),
+        (
+            lambda weights: weights.update({"stem.conv.weight": torch.zeros(2)}),
+            r"is \(2,\) among them and \(4, 3, 3, 3\)",
+        ),
     ],
 )
 def test_weights_of_another_network_are_refused_and_nothing_is_copied(change, told):

@@ -13,5 +13,7 @@ phinas.space.search_spaces.cardinality.networks(phinas.space.loading.load_space(
 assert mnasnet.encode(mnasnet.base)
 print(sorted({"torch", "optuna", "pandas", "matplotlib", "numpy", "sklearn", "scipy"} & set(sys.modules)))
 """
-    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    answer = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
     assert answer.stdout.strip() == "[]"

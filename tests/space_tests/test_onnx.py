@@ -1,4 +1,6 @@
-"""What onnxruntime computes from an exported file is what the network computes, whatever it is made of."""
+"""What onnxruntime computes from an exported file is what the network computes, whatever it is made
+of.
+"""
 
 from dataclasses import replace
 

@@ -1,8 +1,10 @@
-"""The closed-form peak of held elements against the liveness of every value in the network that is built.
+"""The closed-form peak of held elements against the liveness of every value in the network that is
+built.
 
-The witness knows no formula: it traces the built network with torch.fx on the meta device, gives every value a buffer, lets a
-buffer die after its last reader, and adds up what is alive at each step. What space/cost.py says is done in place
-writes into the buffer of a value that has no later reader; where there is none, the witness fails instead of guessing.
+The witness knows no formula: it traces the built network with torch.fx on the meta device, gives
+every value a buffer, lets a buffer die after its last reader, and adds up what is alive at each
+step. What space/cost.py says is done in place writes into the buffer of a value that has no later
+reader; where there is none, the witness fails instead of guessing.
 """
 
 import operator
@@ -20,7 +22,16 @@ from phinas.space.cost import cost, stage_costs
 from phinas.space.presets import preset
 from phinas.space.spec import PADDINGS, ArchSpec, StageSpec
 
-IN_PLACE = (nn.BatchNorm2d, nn.SiLU, nn.ReLU, nn.ReLU6, nn.Hardswish, nn.Sigmoid, nn.Identity, nn.Dropout)
+IN_PLACE = (
+    nn.BatchNorm2d,
+    nn.SiLU,
+    nn.ReLU,
+    nn.ReLU6,
+    nn.Hardswish,
+    nn.Sigmoid,
+    nn.Identity,
+    nn.Dropout,
+)
 FRESH = (nn.Conv2d, nn.MaxPool2d, nn.Linear)
 
 stages = st.builds(
@@ -34,10 +45,14 @@ stages = st.builds(
     skip=st.booleans(),
     block=st.sampled_from(["mbconv", "fused_mbconv", "bottleneck", "separable", "conv"]),
 )
-identities = st.builds(StageSpec, width=st.integers(1, 24), depth=st.integers(1, 3), block=st.just("identity"))
+identities = st.builds(
+    StageSpec, width=st.integers(1, 24), depth=st.integers(1, 3), block=st.just("identity")
+)
 specs = st.builds(
     ArchSpec,
-    stages=st.tuples(st.lists(stages | identities, max_size=3), stages).map(lambda pair: (*pair[0], pair[1])),
+    stages=st.tuples(st.lists(stages | identities, max_size=3), stages).map(
+        lambda pair: (*pair[0], pair[1])
+    ),
     stem_width=st.integers(1, 16),
     stem_stride=st.sampled_from([1, 2]),
     stem_kernel=st.sampled_from([1, 3, 5]),
@@ -51,14 +66,20 @@ specs = st.builds(
 
 
 class Tracer(fx.Tracer):
-    """Convolutions that pad by themselves are one step too: the padded copy is TensorFlow's border, not a map."""
+    """Convolutions that pad by themselves are one step too: the padded copy is TensorFlow's border,
+    not a map.
+    """
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, SameConv2d | SameMaxPool2d) or super().is_leaf_module(m, module_qualified_name)
+        return isinstance(m, SameConv2d | SameMaxPool2d) or super().is_leaf_module(
+            m, module_qualified_name
+        )
 
 
 def traced(spec: ArchSpec) -> fx.GraphModule:
-    """The steps of `build(spec)` in the order in which they run, each with the shape of what it gives."""
+    """The steps of `build(spec)` in the order in which they run, each with the shape of what it
+    gives.
+    """
     with torch.device("meta"):
         network = build(spec).eval()
         images = torch.zeros(1, spec.channels, spec.resolution, spec.resolution)
@@ -68,7 +89,9 @@ def traced(spec: ArchSpec) -> fx.GraphModule:
 
 
 def works_in_place(module: fx.GraphModule, node: fx.Node) -> bool:
-    """Whether a step writes over one of its operands: folded norms, activations, gates, additions."""
+    """Whether a step writes over one of its operands: folded norms, activations, gates,
+    additions.
+    """
     if node.op == "call_module":
         layer = module.get_submodule(str(node.target))
         assert isinstance(layer, (*IN_PLACE, *FRESH)), layer
@@ -81,23 +104,35 @@ def works_in_place(module: fx.GraphModule, node: fx.Node) -> bool:
 
 
 def held(spec: ArchSpec) -> Iterator[tuple[fx.Node, int]]:
-    """Every step, and the elements alive while it works: all that it or a later step reads, and what it gives."""
+    """Every step, and the elements alive while it works: all that it or a later step reads, and
+    what it gives.
+    """
     module = traced(spec)
     steps = [node for node in module.graph.nodes if node.op != "output"]
     when = {node: place for place, node in enumerate(steps)}
-    last_read = {node: max((when.get(user, len(steps)) for user in node.users), default=-1) for node in steps}
+    last_read = {
+        node: max((when.get(user, len(steps)) for user in node.users), default=-1) for node in steps
+    }
     buffer_of: dict[fx.Node, fx.Node] = {}  # which value's memory a value lies in
     for now, node in enumerate(steps):
         if works_in_place(module, node):
             needed = {buffer for value, buffer in buffer_of.items() if last_read[value] > now}
-            operands = [buffer_of[read] for read in node.all_input_nodes if shape(read) == shape(node)]
+            operands = [
+                buffer_of[read] for read in node.all_input_nodes if shape(read) == shape(node)
+            ]
             free = [buffer for buffer in operands if buffer not in needed]
-            passes_on = node.op == "call_module" and isinstance(module.get_submodule(str(node.target)), nn.Identity)
+            passes_on = node.op == "call_module" and isinstance(
+                module.get_submodule(str(node.target)), nn.Identity
+            )
             assert free or passes_on, f"{node} overwrites what is still needed"
             buffer_of[node] = (free or operands)[0]
         else:
             buffer_of[node] = node
-        alive = {buffer for value, buffer in buffer_of.items() if last_read[value] >= now or value is node}
+        alive = {
+            buffer
+            for value, buffer in buffer_of.items()
+            if last_read[value] >= now or value is node
+        }
         yield node, sum(shape(buffer).numel() for buffer in alive)
 
 
@@ -116,7 +151,9 @@ def peaks_by_row(spec: ArchSpec) -> dict[str, int]:
     return peaks
 
 
-@pytest.mark.parametrize("name", ["efficientnet_b0", "efficientnet_v2_s", "resnet_50", "mobilenet_v1", "mnasnet_a1"])
+@pytest.mark.parametrize(
+    "name", ["efficientnet_b0", "efficientnet_v2_s", "resnet_50", "mobilenet_v1", "mnasnet_a1"]
+)
 def test_peak_of_a_published_network_is_that_of_its_liveness(name):
     assert cost(preset(name)).peak_activations == max(alive for _, alive in held(preset(name)))
 
@@ -130,7 +167,8 @@ def test_peak_is_that_of_the_liveness_of_the_built_network_in_every_row(spec):
 
 
 def test_peak_of_b0_is_where_the_first_expansion_is_reduced():
-    # Stage 2, block 1: 16 channels become 96 at 112 pixels, and the depthwise convolution halves the side.
+    # Stage 2, block 1: 16 channels become 96 at 112 pixels, and the depthwise convolution halves
+    # the side.
     rows = stage_costs(preset("efficientnet_b0"))
     assert max(rows, key=lambda row: row.cost.peak_activations).name == "2"
     assert cost(preset("efficientnet_b0")).peak_activations == 96 * 112**2 + 96 * 56**2
@@ -138,7 +176,10 @@ def test_peak_of_b0_is_where_the_first_expansion_is_reduced():
 
 def test_a_kept_shortcut_raises_the_peak_by_its_map():
     stages = (StageSpec(8, 1, expansion=4, se=0), StageSpec(8, 1, expansion=4, se=0, skip=False))
-    with_skip, without = (ArchSpec((stage,), stem_width=8, stem_stride=1, head_width=0, resolution=16) for stage in stages)
+    with_skip, without = (
+        ArchSpec((stage,), stem_width=8, stem_stride=1, head_width=0, resolution=16)
+        for stage in stages
+    )
     assert cost(with_skip).peak_activations - cost(without).peak_activations == 8 * 16**2
 
 

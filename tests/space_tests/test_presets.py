@@ -1,4 +1,6 @@
-"""Published networks against what is printed of them, against fvcore and torch's counters, against timm and torchvision."""
+"""Published networks against what is printed of them, against fvcore and torch's counters, against
+timm and torchvision.
+"""
 
 import re
 from collections.abc import Callable
@@ -29,7 +31,11 @@ for _file in FILES:
 
 TIMM = {
     **{name: f"tf_{name}" for name in PRESETS if name.startswith("efficientnet_")},
-    **{name: f"tf_{name.replace('_v2', 'v2')}" for name in PRESETS if name.startswith("efficientnet_v2")},
+    **{
+        name: f"tf_{name.replace('_v2', 'v2')}"
+        for name in PRESETS
+        if name.startswith("efficientnet_v2")
+    },
     "mnasnet_a1": "semnasnet_100",
     "mnasnet_b1": "mnasnet_100",
     "mnasnet_small": "mnasnet_small",
@@ -49,12 +55,17 @@ TORCHVISION = {
 def by_size(limit: float, *, most: float = 1e15) -> list[Any]:
     """The presets of up to `most` FLOPs, those above `limit` marked slow."""
     names = [name for name in PRESETS if GOLDEN[name]["flops"] <= most]
-    return [pytest.param(name, marks=pytest.mark.slow) if GOLDEN[name]["flops"] > limit else name for name in names]
+    return [
+        pytest.param(name, marks=pytest.mark.slow) if GOLDEN[name]["flops"] > limit else name
+        for name in names
+    ]
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A network while one image passes: each convolution and linear layer in order with all that its cost depends on."""
+    """A network while one image passes: each convolution and linear layer in order with all that
+    its cost depends on.
+    """
 
     layers: list[tuple[Any, ...]]
     flops: int  # torch's own counter, two a multiply-add
@@ -68,7 +79,13 @@ def measured(make: Callable[[], nn.Module], side: int) -> Measured:
 
     def note(module: nn.Module, _inputs: object, output: Tensor) -> None:
         if isinstance(module, nn.Conv2d):
-            shape = (module.in_channels, module.out_channels, module.kernel_size, module.stride, module.groups)
+            shape = (
+                module.in_channels,
+                module.out_channels,
+                module.kernel_size,
+                module.stride,
+                module.groups,
+            )
             layers.append((*shape, module.bias is not None, tuple(output.shape)))
         else:
             layers.append(("linear", *module.weight.shape, tuple(output.shape)))
@@ -97,13 +114,20 @@ def test_golden_files_hold_every_published_network():
 @pytest.mark.parametrize("name", PRESETS)
 def test_cost_of_a_published_network_equals_the_golden_numbers(name):
     row = GOLDEN[name]
-    assert cost(preset(name)) == Cost(row["flops"], row["params"], row["activations"], row["peak_activations"])
+    assert cost(preset(name)) == Cost(
+        row["flops"], row["params"], row["activations"], row["peak_activations"]
+    )
 
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_published_network_has_the_published_widths_depth_and_resolution(name):
     spec, row = preset(name), GOLDEN[name]
-    found = {"resolution": spec.resolution, "stem": spec.stem_width, "head": spec.head_width, "depth": spec.depth}
+    found = {
+        "resolution": spec.resolution,
+        "stem": spec.stem_width,
+        "head": spec.head_width,
+        "depth": spec.depth,
+    }
     assert found == {key: row[key] for key in found}
     assert (spec.resolution, spec.dropout) == (PUBLISHED[name].resolution, PUBLISHED[name].dropout)
 
@@ -118,10 +142,17 @@ def printed(value: float, like: str) -> str:
 
 
 def norm_params(spec: ArchSpec) -> int:
-    """Trainable numbers of all batch norms: a weight and a bias for each channel. They keep as many statistics."""
+    """Trainable numbers of all batch norms: a weight and a bias for each channel. They keep as many
+    statistics.
+    """
     network = lower(spec)
     blocks = [block for stage in network.stages for block in stage]
-    convs = [network.stem, network.head, *(block.projection for block in blocks), *(c for block in blocks for c in block.convs)]
+    convs = [
+        network.stem,
+        network.head,
+        *(block.projection for block in blocks),
+        *(c for block in blocks for c in block.convs),
+    ]
     return sum(2 * conv.out_width for conv in convs if conv and conv.norm)
 
 
@@ -183,7 +214,9 @@ def test_printed_flops_of_a_lite_hold_about_three_more_operations_an_element(num
 def test_a_row_names_its_source_and_remarks_on_what_differs(name):
     row = PUBLISHED[name]
     assert re.search(r"arXiv:\d{4}\.\d{5}|tensorflow/tpu", row.source)
-    assert bool(row.remark) == any((name, number) in EXPLAINED | UNEXPLAINED for number in ("params", "flops"))
+    assert bool(row.remark) == any(
+        (name, number) in EXPLAINED | UNEXPLAINED for number in ("params", "flops")
+    )
 
 
 # --- what other tools count -----------------------------------------------------------------------------------------------
@@ -192,7 +225,11 @@ def test_a_row_names_its_source_and_remarks_on_what_differs(name):
 @pytest.mark.parametrize("name", by_size(1e9))
 def test_counters_on_the_built_network_give_the_golden_numbers(name):
     found, row = built(name), GOLDEN[name]
-    assert (found.flops, found.params, found.activations) == (row["flops"], row["params"], row["activations"])
+    assert (found.flops, found.params, found.activations) == (
+        row["flops"],
+        row["params"],
+        row["activations"],
+    )
 
 
 @pytest.mark.parametrize("name", by_size(0.5e9, most=4e10))
@@ -209,12 +246,18 @@ def test_fvcore_counts_the_cost_of_the_largest_at_a_smaller_resolution(name):
 
 @pytest.mark.parametrize("name", by_size(1e9))
 def test_layers_are_those_of_timm_one_by_one(name, timm):
-    assert built(name) == measured(lambda: timm.create_model(TIMM[name]), GOLDEN[name]["resolution"])
+    assert built(name) == measured(
+        lambda: timm.create_model(TIMM[name]), GOLDEN[name]["resolution"]
+    )
 
 
-@pytest.mark.parametrize("name", [mark for mark in by_size(1e9) if getattr(mark, "values", (mark,))[0] in TORCHVISION])
+@pytest.mark.parametrize(
+    "name", [mark for mark in by_size(1e9) if getattr(mark, "values", (mark,))[0] in TORCHVISION]
+)
 def test_layers_are_those_of_torchvision_one_by_one(name, torchvision):
-    assert built(name) == measured(getattr(torchvision.models, TORCHVISION[name]), GOLDEN[name]["resolution"])
+    assert built(name) == measured(
+        getattr(torchvision.models, TORCHVISION[name]), GOLDEN[name]["resolution"]
+    )
 
 
 def parts(network: nn.Module, images: Tensor) -> tuple[list[nn.Module], Tensor]:
@@ -243,7 +286,12 @@ def stirred(network: nn.Module) -> nn.Module:
     return network
 
 
-ONE_OF_A_KIND = ("efficientnet_b0", "efficientnet_lite1", "efficientnet_v2_b3", *PRESETS[PRESETS.index("mnasnet_a1") :])
+ONE_OF_A_KIND = (
+    "efficientnet_b0",
+    "efficientnet_lite1",
+    "efficientnet_v2_b3",
+    *PRESETS[PRESETS.index("mnasnet_a1") :],
+)
 
 
 @pytest.mark.parametrize("name", ONE_OF_A_KIND)
@@ -259,7 +307,9 @@ def test_logits_are_those_of_timm_with_the_same_weights(name, timm: ModuleType):
     for mine, other in zip(parts(own, images)[0], theirs, strict=True):
         mine.load_state_dict(other.state_dict())
     assert expected.std() > 1e-3
-    torch.testing.assert_close(parts(own, images)[1], expected, rtol=1e-4, atol=1e-5 * expected.abs().max().item())
+    torch.testing.assert_close(
+        parts(own, images)[1], expected, rtol=1e-4, atol=1e-5 * expected.abs().max().item()
+    )
 
 
 # --- what a row means -----------------------------------------------------------------------------------------------------
@@ -277,7 +327,12 @@ def test_logits_are_those_of_timm_with_the_same_weights(name, timm: ModuleType):
     ],
 )
 def test_batch_norm_has_the_constants_of_the_published_code(prefix, constants):
-    assert {(s.bn_eps, s.bn_momentum) for name in PRESETS if name.startswith(prefix) for s in [preset(name)]} == {constants}
+    assert {
+        (s.bn_eps, s.bn_momentum)
+        for name in PRESETS
+        if name.startswith(prefix)
+        for s in [preset(name)]
+    } == {constants}
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -286,9 +341,19 @@ def test_only_the_efficientnets_drop_paths(name):
 
 
 def test_third_v2_base_is_narrower_than_the_official_rounding_of_version_one_makes_it():
-    published, scaled = preset("efficientnet_v2_b3"), scale(preset("efficientnet_v2_b0"), width=1.2, depth=1.4)
-    assert (published.stem_width, published.head_width) == (scaled.stem_width, scaled.head_width) == (40, 1536)
-    pairs = [(mine.width, theirs.width) for mine, theirs in zip(published.stages, scaled.stages, strict=True)]
+    published, scaled = (
+        preset("efficientnet_v2_b3"),
+        scale(preset("efficientnet_v2_b0"), width=1.2, depth=1.4),
+    )
+    assert (
+        (published.stem_width, published.head_width)
+        == (scaled.stem_width, scaled.head_width)
+        == (40, 1536)
+    )
+    pairs = [
+        (mine.width, theirs.width)
+        for mine, theirs in zip(published.stages, scaled.stages, strict=True)
+    ]
     assert [index for index, (mine, theirs) in enumerate(pairs) if mine != theirs] == [0]
     assert pairs[0] == (16, 24)
     assert [stage.depth for stage in published.stages] == [stage.depth for stage in scaled.stages]
@@ -297,7 +362,12 @@ def test_third_v2_base_is_narrower_than_the_official_rounding_of_version_one_mak
 def test_lite_keeps_stem_head_and_the_depth_of_both_ends():
     for number in range(5):
         spec = preset(f"efficientnet_lite{number}")
-        assert (spec.stem_width, spec.head_width, spec.stages[0].depth, spec.stages[-1].depth) == (32, 1280, 1, 1)
+        assert (spec.stem_width, spec.head_width, spec.stages[0].depth, spec.stages[-1].depth) == (
+            32,
+            1280,
+            1,
+            1,
+        )
         assert {stage.se for stage in spec.stages} == {0}
     assert (spec.stages[0].width, spec.stages[-1].width, spec.stages[5].depth) == (24, 448, 8)
 
@@ -312,7 +382,8 @@ def test_a_preset_is_made_once():
 
 
 @pytest.mark.parametrize(
-    ("name", "near"), [("resnet50", "resnet_50"), ("mobilenetv2", "mobilenet_v2"), ("mnasnet_A1", "mnasnet_a1")]
+    ("name", "near"),
+    [("resnet50", "resnet_50"), ("mobilenetv2", "mobilenet_v2"), ("mnasnet_A1", "mnasnet_a1")],
 )
 def test_the_nearest_name_is_suggested(name, near):
     with pytest.raises(SpecError, match=f"did you mean '{near}'"):

@@ -1,4 +1,6 @@
-"""Over random search spaces: tables price as the closed form does, choices come back, networks are counted, windows hold."""
+"""Over random search spaces: tables price as the closed form does, choices come back, networks are
+counted, windows hold.
+"""
 
 import random
 import time
@@ -37,23 +39,46 @@ def some(values):
 
 @st.composite
 def spaces(draw):
-    """Up to three stages, some decided as a whole, some by layers, some both, with or without layers left out."""
+    """Up to three stages, some decided as a whole, some by layers, some both, with or without
+    layers left out.
+    """
     stages, decisions = [], []
     for index in range(draw(st.integers(1, 3))):
         stages.append(
-            StageSpec(draw(st.sampled_from([8, 12])), draw(st.integers(1, 3)), stride=draw(st.integers(1, 2)), expansion=2)
+            StageSpec(
+                draw(st.sampled_from([8, 12])),
+                draw(st.integers(1, 3)),
+                stride=draw(st.integers(1, 2)),
+                expansion=2,
+            )
         )
         depths = draw(some(VALUES["depth"])) if draw(st.booleans()) else (stages[-1].depth,)
         if len(depths) > 1 or depths[0] != stages[-1].depth:
             decisions.append(Decision(f"stages.{index}.depth", depths))
-        fields = draw(st.lists(st.sampled_from(sorted(set(VALUES) - {"depth"})), max_size=3, unique=True))
-        decisions += [Decision(f"stages.{index}.{field}", draw(some(VALUES[field]))) for field in fields]
+        fields = draw(
+            st.lists(st.sampled_from(sorted(set(VALUES) - {"depth"})), max_size=3, unique=True)
+        )
+        decisions += [
+            Decision(f"stages.{index}.{field}", draw(some(VALUES[field]))) for field in fields
+        ]
         for layer in range(max(depths) if draw(st.booleans()) else 0):
-            own = draw(st.lists(st.sampled_from(["block", "kernel", "width"]), max_size=2, unique=True))
-            decisions += [Decision(f"stages.{index}.layers.{layer}.{field}", draw(some(VALUES[field]))) for field in own]
+            own = draw(
+                st.lists(st.sampled_from(["block", "kernel", "width"]), max_size=2, unique=True)
+            )
+            decisions += [
+                Decision(f"stages.{index}.layers.{layer}.{field}", draw(some(VALUES[field])))
+                for field in own
+            ]
     whole = draw(st.lists(st.sampled_from(sorted(WHOLE)), max_size=2, unique=True))
     decisions += [Decision(name, draw(some(WHOLE[name]))) for name in whole]
-    base = ArchSpec(tuple(stages), stem_width=8, head_width=16, resolution=32, classes=3, stem_pool=draw(st.booleans()))
+    base = ArchSpec(
+        tuple(stages),
+        stem_width=8,
+        head_width=16,
+        resolution=32,
+        classes=3,
+        stem_pool=draw(st.booleans()),
+    )
     try:
         return SearchSpace("random", base, tuple(decisions))
     except SpecError:
@@ -63,10 +88,18 @@ def spaces(draw):
 def every(space, most=300):
     """All choices of a small space, or some of a large one."""
     generator = random.Random(0)
-    return list(space.enumerate()) if space.size <= most else [space.sample(generator) for _ in range(40)]
+    return (
+        list(space.enumerate())
+        if space.size <= most
+        else [space.sample(generator) for _ in range(40)]
+    )
 
 
-slowly = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
+slowly = settings(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow],
+)
 
 
 @slowly
@@ -137,7 +170,10 @@ def test_a_sample_lies_within_its_window(space, seed):
     window = {"flops": (prices[len(prices) // 3], prices[2 * len(prices) // 3])}
     chosen = sample_within(CostTables(space), window, random.Random(seed), count=5)
     assert len(chosen) == 5
-    assert all(window["flops"][0] <= cost(space.decode(choices)).flops <= window["flops"][1] for choices in chosen)
+    assert all(
+        window["flops"][0] <= cost(space.decode(choices)).flops <= window["flops"][1]
+        for choices in chosen
+    )
 
 
 @pytest.mark.parametrize("name", ["tiny", "accel_nasbench", "mobilenet_v3_like", "mnasnet"])
@@ -156,11 +192,17 @@ def test_samples_within_a_window_are_uniform():
     window = {"flops": (200_000, 210_000), "params": (0, 80_000)}
     inside = 0
     for start in range(0, space.size, 1 << 16):
-        rows = np.stack(np.unravel_index(np.arange(start, min(space.size, start + (1 << 16))), tables.counts), axis=1)
+        rows = np.stack(
+            np.unravel_index(np.arange(start, min(space.size, start + (1 << 16))), tables.counts),
+            axis=1,
+        )
         flops, params = tables.batch(rows)[:, 0], tables.batch(rows)[:, 1]
         inside += int(((flops >= 200_000) & (flops <= 210_000) & (params <= 80_000)).sum())
     chosen = sample_within(tables, window, random.Random(0), count=20_000)
-    kernels = [sum(choices[f"stages.{stage}.kernel"] == 3 for choices in chosen) / len(chosen) for stage in range(3)]
+    kernels = [
+        sum(choices[f"stages.{stage}.kernel"] == 3 for choices in chosen) / len(chosen)
+        for stage in range(3)
+    ]
     assert inside > 100
     different = len({tuple(choices.values()) for choices in chosen})
     assert different == pytest.approx(inside * (1 - (1 - 1 / inside) ** 20_000), rel=0.05)
@@ -170,14 +212,18 @@ def test_samples_within_a_window_are_uniform():
 def test_a_window_beyond_the_space_says_what_can_be_reached():
     tables = CostTables(load_space("tiny"))
     low, high = tables.reach("flops")
-    with pytest.raises(SpecError, match=f"is empty; networks of space 'tiny' have {low:,} to {high:,} flops"):
+    with pytest.raises(
+        SpecError, match=f"is empty; networks of space 'tiny' have {low:,} to {high:,} flops"
+    ):
         sample_within(tables, {"flops": (high + 1, 2 * high)}, random.Random(0))
 
 
 def test_a_window_between_networks_names_the_nearest():
     tables = CostTables(load_space("tiny"))
     low, _ = tables.reach("flops")
-    with pytest.raises(SpecError, match=rf"0 of the 1 .* among all 373,248 .* the nearest has {low:,} flops: widen"):
+    with pytest.raises(
+        SpecError, match=rf"0 of the 1 .* among all 373,248 .* the nearest has {low:,} flops: widen"
+    ):
         sample_within(tables, {"flops": (low + 1, low + 2)}, random.Random(0))
 
 
@@ -188,7 +234,9 @@ def test_drawing_from_a_large_space_ends():
         sample_within(tables, {"flops": (low, low)}, random.Random(0), count=3, draws=2000)
 
 
-@pytest.mark.parametrize("window", [{"speed": (0, 1)}, {"flops": (5, 4)}, {"flops": (float("nan"), 1e9)}])
+@pytest.mark.parametrize(
+    "window", [{"speed": (0, 1)}, {"flops": (5, 4)}, {"flops": (float("nan"), 1e9)}]
+)
 def test_a_window_that_is_none_is_refused(window):
     with pytest.raises(SpecError, match="window"):
         sample_within(CostTables(load_space("tiny")), window, random.Random(0))
@@ -222,7 +270,9 @@ def test_choices_that_are_none_are_refused():
 
 def test_accel_nasbench_is_priced_by_the_million():
     tables = CostTables(load_space("accel_nasbench"))
-    indices = np.random.default_rng(0).integers(0, tables.counts, size=(500_000, len(tables.counts)), dtype=np.uint8)
+    indices = np.random.default_rng(0).integers(
+        0, tables.counts, size=(500_000, len(tables.counts)), dtype=np.uint8
+    )
     choices = tables.space.choices(indices[0].tolist())
     tables.batch(indices[:1000]), tables.one(choices)
     started = time.process_time()
@@ -231,7 +281,8 @@ def test_accel_nasbench_is_priced_by_the_million():
     for _ in range(2000):
         tables.one(choices)
     ended = time.process_time()
-    # benchmarks/cost.py measures 5 million a second and 30 microseconds with room; these bounds are for a busy machine.
+    # benchmarks/cost.py measures 5 million a second and 30 microseconds with room; these bounds are
+    # for a busy machine.
     assert 500_000 / (many - started) > 1.5e6
     assert (ended - many) / 2000 < 100e-6
 
@@ -239,8 +290,14 @@ def test_accel_nasbench_is_priced_by_the_million():
 def test_tables_that_would_be_too_large_are_refused():
     base = ArchSpec((StageSpec(8, 1),), resolution=16)
     fields = {"width": range(8, 72), "expansion": range(1, 65), "depth": range(1, 66)}
-    space = SearchSpace("large", base, tuple(Decision(f"stages.0.{name}", tuple(values)) for name, values in fields.items()))
-    with pytest.raises(SpecError, match=r"stages\.0\.width: the decisions beside it have 266,240 combinations"):
+    space = SearchSpace(
+        "large",
+        base,
+        tuple(Decision(f"stages.0.{name}", tuple(values)) for name, values in fields.items()),
+    )
+    with pytest.raises(
+        SpecError, match=r"stages\.0\.width: the decisions beside it have 266,240 combinations"
+    ):
         CostTables(space)
 
 

@@ -99,7 +99,10 @@ def test_scaling_keeps_what_it_does_not_scale():
 def test_growing_never_shrinks_a_stage(width, depth, resolution):
     spec = scale(B0, width=width, depth=depth, resolution=resolution)
     assert spec.resolution >= B0.resolution
-    assert all(new.width >= old.width * 0.9 * width for new, old in zip(spec.stages, B0.stages, strict=True))
+    assert all(
+        new.width >= old.width * 0.9 * width
+        for new, old in zip(spec.stages, B0.stages, strict=True)
+    )
     assert all(new.width >= old.width for new, old in zip(spec.stages, B0.stages, strict=True))
     assert all(new.depth >= old.depth for new, old in zip(spec.stages, B0.stages, strict=True))
 
@@ -142,7 +145,11 @@ def test_layers_of_one_size_and_width_are_scaled_in_depth_as_one_stage(factor, d
 
 def test_a_shallower_network_keeps_the_layer_that_has_the_stride():
     smaller = scale(LAYERS, depth=0.34, rounding="round")
-    assert [(stage.width, stage.stride, stage.depth) for stage in smaller.stages] == [(16, 2, 1), (24, 1, 1), (24, 2, 1)]
+    assert [(stage.width, stage.stride, stage.depth) for stage in smaller.stages] == [
+        (16, 2, 1),
+        (24, 1, 1),
+        (24, 2, 1),
+    ]
 
 
 DEPTHS = st.lists(st.integers(1, 12), min_size=1, max_size=9)
@@ -156,25 +163,37 @@ def test_balanced_depths_add_up_to_the_nearest_of_the_whole(depths, factor):
 
 @given(DEPTHS, st.floats(1, 6))
 def test_balanced_depths_from_one_on_are_never_below_their_own(depths, factor):
-    assert all(new >= old for new, old in zip(scaled_depths(depths, factor, rounding="balanced"), depths, strict=True))
+    assert all(
+        new >= old
+        for new, old in zip(scaled_depths(depths, factor, rounding="balanced"), depths, strict=True)
+    )
 
 
 @given(DEPTHS, st.floats(0.05, 6), st.floats(0.05, 6))
 def test_no_stage_loses_a_block_as_the_balanced_factor_rises(depths, one, other):
-    small, large = (scaled_depths(depths, factor, rounding="balanced") for factor in sorted((one, other)))
+    small, large = (
+        scaled_depths(depths, factor, rounding="balanced") for factor in sorted((one, other))
+    )
     assert all(less <= more for less, more in zip(small, large, strict=True))
 
 
 def test_the_first_stage_of_v2_s_keeps_its_third_block_where_largest_remainders_take_it_away():
-    """The Alabama paradox: from 49 to 50 blocks they make [3, 5, 5, 7, 11, 18] into [2, 5, 5, 8, 11, 19]."""
+    """The Alabama paradox: from 49 to 50 blocks they make [3, 5, 5, 7, 11, 18] into [2, 5, 5, 8,
+    11, 19].
+    """
     depths = [stage.depth for stage in preset("efficientnet_v2_s").stages]
-    assert scaled_depths(depths, 49 / 40, rounding="balanced")[0] <= scaled_depths(depths, 50 / 40, rounding="balanced")[0]
+    assert (
+        scaled_depths(depths, 49 / 40, rounding="balanced")[0]
+        <= scaled_depths(depths, 50 / 40, rounding="balanced")[0]
+    )
     assert depths == [2, 4, 4, 6, 9, 15]
 
 
 @given(DEPTHS, st.floats(1, 6))
 def test_balanced_depths_are_all_rounded_to_the_nearest_under_one_factor(depths, factor):
-    """Sainte-Laguë's rule: some common factor has depth * factor within half a block of every stage."""
+    """Sainte-Laguë's rule: some common factor has depth * factor within half a block of every
+    stage.
+    """
     blocks = scaled_depths(depths, factor, rounding="balanced")
     lows = [(2 * count - 1) / (2 * depth) for count, depth in zip(blocks, depths, strict=True)]
     highs = [(2 * count + 1) / (2 * depth) for count, depth in zip(blocks, depths, strict=True)]
@@ -198,8 +217,19 @@ def test_balanced_depths_of_b0(factor, depths):
 @settings(deadline=None)
 @given(st.floats(0.9, 3), st.floats(0.9, 3), st.sampled_from(["ceil", "round", "balanced"]))
 def test_one_network_scales_to_one_network_however_it_is_written(width, depth, rounding):
-    idle = replace(LAYERS, stages=(*LAYERS.stages[:3], replace(LAYERS.stages[3], depth=1), StageSpec(24, 1), LAYERS.stages[4]))
-    written = [scale(spec, width=width, depth=depth, rounding=rounding) for spec in (idle, idle.simplified())]
+    idle = replace(
+        LAYERS,
+        stages=(
+            *LAYERS.stages[:3],
+            replace(LAYERS.stages[3], depth=1),
+            StageSpec(24, 1),
+            LAYERS.stages[4],
+        ),
+    )
+    written = [
+        scale(spec, width=width, depth=depth, rounding=rounding)
+        for spec in (idle, idle.simplified())
+    ]
     assert written[0].spec_id == written[1].spec_id
 
 
@@ -207,15 +237,22 @@ def test_one_network_scales_to_one_network_however_it_is_written(width, depth, r
 def test_a_shortcut_that_was_left_out_to_no_effect_means_the_same_at_every_width(factor):
     spelled = ArchSpec((StageSpec(16, 1, skip=False), StageSpec(24, 2)))
     assert spelled.spec_id == spelled.simplified().spec_id
-    deeper = {scale(spec, width=factor, depth=2.0).spec_id for spec in (spelled, spelled.simplified())}
+    deeper = {
+        scale(spec, width=factor, depth=2.0).spec_id for spec in (spelled, spelled.simplified())
+    }
     assert len(deeper) == 1
 
 
 @given(st.floats(0.1, 4), st.sampled_from(["ceil", "round", "balanced"]))
 def test_layers_written_apart_or_together_scale_to_one_network(factor, rounding):
-    apart = ArchSpec((StageSpec(16, 1, stride=2), StageSpec(16, 1), StageSpec(16, 2), StageSpec(24, 3)))
+    apart = ArchSpec(
+        (StageSpec(16, 1, stride=2), StageSpec(16, 1), StageSpec(16, 2), StageSpec(24, 3))
+    )
     together = ArchSpec((StageSpec(16, 4, stride=2), StageSpec(24, 3)))
-    assert scale(apart, depth=factor, rounding=rounding).spec_id == scale(together, depth=factor, rounding=rounding).spec_id
+    assert (
+        scale(apart, depth=factor, rounding=rounding).spec_id
+        == scale(together, depth=factor, rounding=rounding).spec_id
+    )
 
 
 def test_a_network_without_head_convolution_stays_without():

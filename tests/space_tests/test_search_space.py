@@ -66,7 +66,11 @@ def test_choices_that_mean_different_networks_come_back_as_they_were():
     ("name", "size", "different"),
     [
         ("accel_nasbench", 36**6 * 48, 36**6 * 48),
-        ("mobilenet_v3_like", (3 * 9**4) ** 5, (9**2 + 9**3 + 9**4) ** 5),  # arXiv:1908.09791 says 2 x 10**19
+        (
+            "mobilenet_v3_like",
+            (3 * 9**4) ** 5,
+            (9**2 + 9**3 + 9**4) ** 5,
+        ),  # arXiv:1908.09791 says 2 x 10**19
         ("tiny", 373_248, 373_248),
     ],
 )
@@ -75,7 +79,9 @@ def test_a_shipped_space_is_as_large_as_it_should_be(name, size, different):
     assert (space.size, count_networks(space)) == (size, different)
 
 
-@pytest.mark.parametrize(("space", "name"), [("accel_nasbench", "efficientnet_b0"), ("fused", "efficientnet_v2_b0")])
+@pytest.mark.parametrize(
+    ("space", "name"), [("accel_nasbench", "efficientnet_b0"), ("fused", "efficientnet_v2_b0")]
+)
 def test_the_published_network_lies_inside(space, name):
     inside = load_space(space)
     assert inside.decode(inside.encode(preset(name))).spec_id == preset(name).spec_id
@@ -84,20 +90,37 @@ def test_the_published_network_lies_inside(space, name):
 def test_a_layer_has_choices_of_its_own():
     space = space_from_dict(
         {
-            "base": {"stages": [{"width": 8, "depth": 1}, {"width": 16, "depth": 3, "stride": 2}], "resolution": 16},
+            "base": {
+                "stages": [{"width": 8, "depth": 1}, {"width": 16, "depth": 3, "stride": 2}],
+                "resolution": 16,
+            },
             "layers": {"kernel": [3, 5], "block": ["mbconv", "identity"]},
-            "overrides": {1: {"layers": {"kernel": [3], "block": ["mbconv"]}}, 2: {"expansion": [2, 4]}},
+            "overrides": {
+                1: {"layers": {"kernel": [3], "block": ["mbconv"]}},
+                2: {"expansion": [2, 4]},
+            },
         }
     )
-    assert [decision.name for decision in space.decisions if decision.name.startswith("stages.1.")] == [
+    assert [
+        decision.name for decision in space.decisions if decision.name.startswith("stages.1.")
+    ] == [
         "stages.1.expansion",
-        *(f"stages.1.layers.{layer}.{field}" for layer in range(3) for field in ("kernel", "block")),
+        *(
+            f"stages.1.layers.{layer}.{field}"
+            for layer in range(3)
+            for field in ("kernel", "block")
+        ),
     ]
-    first = next(decision for decision in space.decisions if decision.name == "stages.1.layers.0.block")
+    first = next(
+        decision for decision in space.decisions if decision.name == "stages.1.layers.0.block"
+    )
     assert first.values == ("mbconv",)  # it must halve the map, so it can't be left out
     kernels = {f"stages.1.layers.{layer}.kernel": kernel for layer, kernel in enumerate((3, 5, 5))}
     chosen = next(space.enumerate()) | kernels | {"stages.1.expansion": 4}
-    assert [(stage.kernel, stage.depth, stage.expansion, stage.stride) for stage in space.decode(chosen).stages[1:]] == [
+    assert [
+        (stage.kernel, stage.depth, stage.expansion, stage.stride)
+        for stage in space.decode(chosen).stages[1:]
+    ] == [
         (3, 1, 4, 2),
         (5, 2, 4, 1),
     ]
@@ -117,7 +140,9 @@ def test_positions_and_choices_are_inverse():
     space = load_space("mobilenet_v3_like")
     choices = space.sample(random.Random(1))
     assert space.choices(space.indices(choices)) == choices
-    with pytest.raises(SpecError, match=f"indices: 3 positions for {len(space.decisions)} decisions"):
+    with pytest.raises(
+        SpecError, match=f"indices: 3 positions for {len(space.decisions)} decisions"
+    ):
         space.choices([0, 0, 0])
     with pytest.raises(SpecError, match=r"indices: -1 for stages\.0\.depth is not from 0 to 0"):
         space.choices([-1] * len(space.decisions))
@@ -144,7 +169,9 @@ def test_the_same_seed_samples_the_same_choices():
 def test_size_counts_choices_and_networks_counts_networks():
     networks = {SMALL.decode(choices).spec_id for choices in SMALL.enumerate()}
     assert SMALL.size == (2 * 2) * (2 * 3) * 2 * 2 * 2
-    assert count_networks(SMALL) == len(networks) == SMALL.size * 3 // 4  # with one block, stage 1 has no shortcut to leave out
+    assert (
+        count_networks(SMALL) == len(networks) == SMALL.size * 3 // 4
+    )  # with one block, stage 1 has no shortcut to leave out
 
 
 def test_sampling_reaches_every_network_of_a_small_space():
@@ -154,7 +181,11 @@ def test_sampling_reaches_every_network_of_a_small_space():
 
 def test_a_space_of_1e30_networks_loads_and_samples():
     base = ArchSpec((StageSpec(8, 1),) * 30)
-    space = SearchSpace("huge", base, tuple(Decision(f"stages.{index}.width", tuple(range(8, 18))) for index in range(30)))
+    space = SearchSpace(
+        "huge",
+        base,
+        tuple(Decision(f"stages.{index}.width", tuple(range(8, 18))) for index in range(30)),
+    )
     assert space.size == 10**30
     space.decode(space.sample(random.Random(0)))
 
@@ -167,7 +198,9 @@ def test_a_space_of_one_network_is_a_space():
 
 
 def test_multiplied_widths_are_rounded_and_named_once():
-    space = space_from_dict({"base": "efficientnet_b0", "stages": {"width": {"multiply": [0.75, 0.76, 1, 1.25]}}})
+    space = space_from_dict(
+        {"base": "efficientnet_b0", "stages": {"width": {"multiply": [0.75, 0.76, 1, 1.25]}}}
+    )
     assert space.decisions[0].values == (16, 24)  # 12 and 12.16 round to 16 as 16 does
     assert space.decisions[4].values == (88, 112, 144)
 
@@ -197,15 +230,27 @@ def test_fitting_below_the_total_stride_is_refused():
             ArchSpec((*B0.stages[:6], StageSpec(328, 1))),
             r"stages.6.width: 328 is not one of .*400\] of space 'mnasnet'",
         ),
-        (ArchSpec((StageSpec(16, 1, expansion=5), *B0.stages[1:])), r"stages.0.expansion: 5 is not one of \[1, 3, 6\]"),
-        (ArchSpec((replace(B0.stages[0], kernel=7), *B0.stages[1:])), r"stages.0.kernel: 7 is not one of \[3, 5\]"),
-        (ArchSpec(B0.stages[:2]), "stages.2: the spec has only 3 blocks, which the stages before take"),
+        (
+            ArchSpec((StageSpec(16, 1, expansion=5), *B0.stages[1:])),
+            r"stages.0.expansion: 5 is not one of \[1, 3, 6\]",
+        ),
+        (
+            ArchSpec((replace(B0.stages[0], kernel=7), *B0.stages[1:])),
+            r"stages.0.kernel: 7 is not one of \[3, 5\]",
+        ),
+        (
+            ArchSpec(B0.stages[:2]),
+            "stages.2: the spec has only 3 blocks, which the stages before take",
+        ),
         (
             ArchSpec((*B0.stages[:2], replace(B0.stages[2], stride=1), *B0.stages[3:])),
             "stages.2: block 4 has stride 1",
         ),
         (ArchSpec(B0.stages, classes=10), "classes: differs"),
-        (ArchSpec((*B0.stages, StageSpec(320, 1), StageSpec(320, 1))), "stages: 1 more blocks than the stages hold"),
+        (
+            ArchSpec((*B0.stages, StageSpec(320, 1), StageSpec(320, 1))),
+            "stages: 1 more blocks than the stages hold",
+        ),
     ],
 )
 def test_a_spec_outside_is_refused_naming_the_field(spec, message):
@@ -269,21 +314,33 @@ def bad(**fields):
         (bad(stages={"width": {"add": [0.5]}}), "stages.0.width: .*whole numbers"),
         (bad(stages=[1]), r"stages: \[1\] is not a mapping"),
         (bad(stages=0), "stages: 0 is not a mapping"),
-        (bad(overrides={9: {"kernel": [3]}}), "overrides: 9 is no stage; the base has stages 1 to 7"),
+        (
+            bad(overrides={9: {"kernel": [3]}}),
+            "overrides: 9 is no stage; the base has stages 1 to 7",
+        ),
         (bad(overrides={"1": {"kernel": [3]}}), "overrides: '1' is no stage"),
         (bad(overrides={1: [3]}), r"overrides.1: \[3\] is not a mapping"),
         (bad(layers={"depth": [1]}), "stages.0.layers.0.depth: can't be searched"),
         (bad(layers=3), "layers: 3 is not a mapping"),
         (bad(overrides={1: {"layers": 3}}), "overrides.1.layers: 3 is not a mapping"),
         (bad(layers={"kernel": [3, 4]}), "stages.0.layers.0.kernel: 4 is even"),
-        (bad(stages={"block": ["mbcnov"]}), "stages.0.block: 'mbcnov' is not one of .* did you mean 'mbconv'"),
+        (
+            bad(stages={"block": ["mbcnov"]}),
+            "stages.0.block: 'mbcnov' is not one of .* did you mean 'mbconv'",
+        ),
         (bad(overrides={2: {"block": ["identity"]}}), "stages.1.block: has no values"),
         (
-            {"base": {"stages": [{"width": 8, "depth": 2}] * 2}, "layers": {"block": ["mbconv", "identity"]}},
+            {
+                "base": {"stages": [{"width": 8, "depth": 2}] * 2},
+                "layers": {"block": ["mbconv", "identity"]},
+            },
             "space 'custom': every layer may be an identity",
         ),
         (
-            {"base": {"stages": [{"width": 8, "depth": 2}]}, "stages": {"block": ["mbconv", "identity"]}},
+            {
+                "base": {"stages": [{"width": 8, "depth": 2}]},
+                "stages": {"block": ["mbconv", "identity"]},
+            },
             r"stages.0.block: 'identity': stages: \['identity'\] leaves every layer out",
         ),
         (bad(whole={"resolution": [16]}), "resolution: 16 is below the total stride 32"),
@@ -315,7 +372,10 @@ def test_a_bad_space_file_is_named(tmp_path):
         load_space(str(path))
 
 
-@pytest.mark.parametrize(("name", "hint"), [("tinny", "did you mean 'tiny'"), ("x" * 5000, "shipped"), ("a\0b", "shipped")])
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [("tinny", "did you mean 'tiny'"), ("x" * 5000, "shipped"), ("a\0b", "shipped")],
+)
 def test_an_unknown_space_names_the_shipped_ones(name, hint):
     with pytest.raises(SpecError, match=f"neither a file nor a shipped space; .*{hint}.*mnasnet"):
         load_space(name)
@@ -323,8 +383,14 @@ def test_an_unknown_space_names_the_shipped_ones(name, hint):
 
 def test_a_layer_that_decides_its_block_is_not_bound_by_the_choice_of_its_stage():
     base = {"stages": [{"width": 8, "depth": 2, "stride": 2}], "resolution": 16}
-    layers = {"stages.0.layers.0.block": ("mbconv",), "stages.0.layers.1.block": ("conv", "identity")}
-    decisions = [Decision("stages.0.block", ("mbconv", "identity")), *(Decision(*item) for item in layers.items())]
+    layers = {
+        "stages.0.layers.0.block": ("mbconv",),
+        "stages.0.layers.1.block": ("conv", "identity"),
+    }
+    decisions = [
+        Decision("stages.0.block", ("mbconv", "identity")),
+        *(Decision(*item) for item in layers.items()),
+    ]
     space = SearchSpace("own way", ArchSpec.from_dict(base), tuple(decisions))
     assert count_networks(space) == 2
     for choices in space.enumerate():
@@ -337,7 +403,12 @@ def test_a_network_outside_a_space_of_many_layers_is_refused_at_once():
     base = ArchSpec((StageSpec(8, 24),), stem_width=8, resolution=16)
     names = [f"stages.0.layers.{layer}.block" for layer in range(24)]
     space = SearchSpace(
-        "deep", base, (Decision(names[0], ("mbconv",)), *(Decision(name, ("mbconv", "identity")) for name in names[1:]))
+        "deep",
+        base,
+        (
+            Decision(names[0], ("mbconv",)),
+            *(Decision(name, ("mbconv", "identity")) for name in names[1:]),
+        ),
     )
     outside = replace(base, stages=(StageSpec(8, 12), StageSpec(16, 1)))
     with pytest.raises(SpecError, match=r"stages.0.width: 16 is not one of \[8\]"):
@@ -348,7 +419,10 @@ def test_a_space_that_decides_the_resolution_takes_no_other():
     space = space_from_dict({"base": "efficientnet_b0", "whole": {"resolution": [192, 224]}})
     assert space.resolutions == (192, 224)
     assert space.fitted(channels=1, classes=10).resolutions == (192, 224)
-    with pytest.raises(SpecError, match="resolution: 64 is asked for, and space 'custom' decides among 192, 224; leave one"):
+    with pytest.raises(
+        SpecError,
+        match="resolution: 64 is asked for, and space 'custom' decides among 192, 224; leave one",
+    ):
         space.fitted(channels=3, classes=10, resolution=64)
 
 

@@ -79,7 +79,14 @@ def test_six_and_six_point_zero_are_one_network():
 
 @pytest.mark.parametrize(
     "change",
-    [{"resolution": 225}, {"classes": 10}, {"activation": "relu"}, {"dropout": 0.3}, {"stem_kernel": 5}, {"bn_momentum": 0.1}],
+    [
+        {"resolution": 225},
+        {"classes": 10},
+        {"activation": "relu"},
+        {"dropout": 0.3},
+        {"stem_kernel": 5},
+        {"bn_momentum": 0.1},
+    ],
 )
 def test_every_changed_field_changes_the_id(change):
     assert replace(B0, **change).spec_id != B0.spec_id
@@ -91,7 +98,10 @@ def test_the_order_of_stages_changes_the_id():
 
 def test_a_field_written_at_its_default_leaves_the_id_alone():
     short = {"stages": [{"width": 8, "depth": 1}]}
-    long = {"stages": [{"width": 8, "depth": 1, "kernel": 3, "expansion": 6.0, "skip": True}], "classes": 1000}
+    long = {
+        "stages": [{"width": 8, "depth": 1, "kernel": 3, "expansion": 6.0, "skip": True}],
+        "classes": 1000,
+    }
     assert ArchSpec.from_dict(short).spec_id == ArchSpec.from_dict(long).spec_id
 
 
@@ -133,13 +143,25 @@ def test_a_field_written_at_its_default_leaves_the_id_alone():
         (with_stage(se=math.nan), r"stages.2.se: nan is not a finite number"),
         (with_stage(skip=1), r"stages.2.skip: 1 is neither true nor false"),
         (with_stage(kernle=3), r"stages.2.kernle: unknown field; did you mean 'kernel'"),
-        (with_stage(block="mbcnov"), r"stages.2.block: 'mbcnov' is not one of mbconv, .*; did you mean 'mbconv'"),
+        (
+            with_stage(block="mbcnov"),
+            r"stages.2.block: 'mbcnov' is not one of mbconv, .*; did you mean 'mbconv'",
+        ),
         (with_stage(block=["mbconv"]), r"stages.2.block: \['mbconv'\] is not one of"),
-        (with_stage(block="identity"), r"stages.2.stride: 2 cannot be had from an identity: use another block, or stride 1"),
-        (with_stage(activation="swish"), r"stages.2.activation: 'swish' is not one of silu, .*; did you mean 'hard_swish'"),
+        (
+            with_stage(block="identity"),
+            r"stages.2.stride: 2 cannot be had from an identity: use another block, or stride 1",
+        ),
+        (
+            with_stage(activation="swish"),
+            r"stages.2.activation: 'swish' is not one of silu, .*; did you mean 'hard_swish'",
+        ),
         (changed(stem_pool=1), r"stem_pool: 1 is neither true nor false"),
         (changed(padding="valid"), r"padding: 'valid' is not one of symmetric, same"),
-        (changed(stages=[{"width": 8, "depth": 1, "block": "identity"}]), r"stages: \['identity'\] leaves every layer out"),
+        (
+            changed(stages=[{"width": 8, "depth": 1, "block": "identity"}]),
+            r"stages: \['identity'\] leaves every layer out",
+        ),
         (changed(stem_pool=True, resolution=32), r"resolution: 32 is below the total stride 64"),
         (None, r"spec: None is not a mapping"),
         ([], r"spec: \[\] is not a mapping"),
@@ -160,9 +182,13 @@ blocks = st.builds(
     skip=st.booleans(),
     block=st.sampled_from([kind for kind in BLOCKS if kind != "identity"]),
     activation=st.sampled_from(["", "silu", "relu"]),
-) | st.builds(StageSpec, width=st.sampled_from([8, 16]), depth=st.integers(1, 2), block=st.just("identity"))
+) | st.builds(
+    StageSpec, width=st.sampled_from([8, 16]), depth=st.integers(1, 2), block=st.just("identity")
+)
 networks = st.builds(
-    ArchSpec, stages=st.lists(blocks, max_size=5).map(lambda some: (*some, StageSpec(8, 1))), stem_width=st.just(8)
+    ArchSpec,
+    stages=st.lists(blocks, max_size=5).map(lambda some: (*some, StageSpec(8, 1))),
+    stem_width=st.just(8),
 )
 
 
@@ -199,7 +225,9 @@ def test_two_networks_of_one_name_are_one_network(one, other):
     ],
 )
 def test_two_ways_to_write_one_network_have_one_name(long, short):
-    assert ArchSpec(tuple(long), stem_width=8).spec_id == ArchSpec(tuple(short), stem_width=8).spec_id
+    assert (
+        ArchSpec(tuple(long), stem_width=8).spec_id == ArchSpec(tuple(short), stem_width=8).spec_id
+    )
 
 
 @pytest.mark.parametrize(
@@ -209,11 +237,16 @@ def test_two_ways_to_write_one_network_have_one_name(long, short):
         ([StageSpec(8, 2)], [StageSpec(8, 2, skip=False)]),
         ([StageSpec(8, 1)], [StageSpec(8, 1, skip=False)]),
         ([StageSpec(8, 1)], [StageSpec(8, 1, activation="relu")]),
-        ([StageSpec(8, 1, se=0, expansion=1)], [StageSpec(8, 1, se=0, expansion=1, block="separable")]),
+        (
+            [StageSpec(8, 1, se=0, expansion=1)],
+            [StageSpec(8, 1, se=0, expansion=1, block="separable")],
+        ),
     ],
 )
 def test_different_networks_have_different_names(one, other):
-    assert ArchSpec(tuple(one), stem_width=8).spec_id != ArchSpec(tuple(other), stem_width=8).spec_id
+    assert (
+        ArchSpec(tuple(one), stem_width=8).spec_id != ArchSpec(tuple(other), stem_width=8).spec_id
+    )
 
 
 @pytest.mark.parametrize("stages", [[StageSpec(8, 1)], (1,), 5])

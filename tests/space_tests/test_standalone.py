@@ -1,4 +1,6 @@
-"""A network as one Python file that needs torch alone: the same network, by itself, and it notices damage."""
+"""A network as one Python file that needs torch alone: the same network, by itself, and it notices
+damage.
+"""
 
 import ast
 import hashlib
@@ -36,10 +38,14 @@ stages = st.builds(
     block=st.sampled_from([kind for kind in BLOCKS if kind != "identity"]),
     activation=st.sampled_from(["", *ACTIVATIONS]),
 )
-identities = st.builds(StageSpec, width=st.integers(1, 12), depth=st.just(1), block=st.just("identity"))
+identities = st.builds(
+    StageSpec, width=st.integers(1, 12), depth=st.just(1), block=st.just("identity")
+)
 specs = st.builds(
     ArchSpec,
-    stages=st.tuples(st.lists(stages | identities, max_size=3), stages).map(lambda pair: (*pair[0], pair[1])),
+    stages=st.tuples(st.lists(stages | identities, max_size=3), stages).map(
+        lambda pair: (*pair[0], pair[1])
+    ),
     stem_width=st.integers(1, 8),
     stem_stride=st.sampled_from([1, 2]),
     stem_kernel=st.sampled_from([1, 3]),
@@ -73,11 +79,15 @@ EVERY = ArchSpec(
     classes=4,
     padding="same",
 )
-SMALL = ArchSpec(stages=(StageSpec(8, 2, expansion=2),), stem_width=8, head_width=16, resolution=16, classes=3)
+SMALL = ArchSpec(
+    stages=(StageSpec(8, 2, expansion=2),), stem_width=8, head_width=16, resolution=16, classes=3
+)
 
 
 def build_worn(spec: ArchSpec) -> ConvNet:
-    """A network of `spec` whose batch norms, too, have numbers that are not those of a fresh one."""
+    """A network of `spec` whose batch norms, too, have numbers that are not those of a fresh
+    one.
+    """
     model = build(spec)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -115,7 +125,9 @@ class Blocker:
 sys.meta_path.insert(0, Blocker())
 runpy.run_path({str(path)!r}, run_name="__main__")
 """
-    return subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(
+        [sys.executable, "-I", "-c", code], capture_output=True, text=True, timeout=120, check=False
+    )
 
 
 @pytest.fixture(scope="module")
@@ -158,11 +170,16 @@ def test_file_of_any_spec_is_the_same_network_in_inference_and_in_training(spec)
             logits.append([each.train()(images), each.eval()(images)])
         for one, other in zip(*logits, strict=True):
             torch.testing.assert_close(other, one, rtol=1e-4, atol=1e-5)
-        for each in (model.double(), network.double()):  # where the model leaves all convolutions to torch, as the file does
+        for each in (
+            model.double(),
+            network.double(),
+        ):  # where the model leaves all convolutions to torch, as the file does
             torch.manual_seed(2)
             each.train()(images.double()).square().sum().backward()
     for one, other in zip(model.parameters(), network.parameters(), strict=True):
-        torch.testing.assert_close(other.grad, one.grad, rtol=1e-9, atol=1e-9 * float(one.grad.abs().max() + 1e-3))
+        torch.testing.assert_close(
+            other.grad, one.grad, rtol=1e-9, atol=1e-9 * float(one.grad.abs().max() + 1e-3)
+        )
 
 
 @settings(max_examples=3, deadline=None)
@@ -170,11 +187,18 @@ def test_file_of_any_spec_is_the_same_network_in_inference_and_in_training(spec)
 def test_file_of_any_spec_gives_the_logits_of_the_model_when_it_runs_alone(spec, tmp_path_factory):
     path = tmp_path_factory.mktemp("any") / "any_network.py"
     assert write_standalone(build_worn(spec), spec, path) <= 1e-4
-    assert sorted(each.name for each in path.parent.iterdir()) == ["any_network.py", "any_network.safetensors"]
+    assert sorted(each.name for each in path.parent.iterdir()) == [
+        "any_network.py",
+        "any_network.safetensors",
+    ]
 
 
 def test_file_imports_torch_and_the_standard_library_only(exported):
-    imports = [node for node in ast.walk(ast.parse(exported[0].read_text())) if isinstance(node, ast.Import | ast.ImportFrom)]
+    imports = [
+        node
+        for node in ast.walk(ast.parse(exported[0].read_text()))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+    ]
     names = {alias.name for node in imports if isinstance(node, ast.Import) for alias in node.names}
     names |= {node.module for node in imports if isinstance(node, ast.ImportFrom)}
     assert {name.partition(".")[0] for name in names} <= sys.stdlib_module_names | {"torch"}
@@ -182,7 +206,10 @@ def test_file_imports_torch_and_the_standard_library_only(exported):
 
 def test_file_runs_where_neither_phinas_nor_safetensors_can_be_imported(exported):
     ours = ("phinas", "space", "training", "experiment", "nas", "scaling_search", "reports")
-    ended = run(exported[0], blocked=(*ours, "safetensors", "jinja2", "timm", "torchvision", "yaml", "optuna"))
+    ended = run(
+        exported[0],
+        blocked=(*ours, "safetensors", "jinja2", "timm", "torchvision", "yaml", "optuna"),
+    )
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.startswith("logits agree")
 
@@ -253,7 +280,11 @@ def test_lost_weights_are_told_in_a_line(copied):
 
 def test_changed_arithmetic_is_noticed(copied):
     text = copied.read_text()
-    copied.write_text(text.replace("activation=nn.ReLU6", "activation=nn.ReLU").replace("value=-math.inf", "value=9.0"))
+    copied.write_text(
+        text.replace("activation=nn.ReLU6", "activation=nn.ReLU").replace(
+            "value=-math.inf", "value=9.0"
+        )
+    )
     ended = run(copied)
     assert ended.returncode == 1
     assert "logits differ" in ended.stderr
@@ -294,7 +325,9 @@ def test_file_that_is_no_whole_safetensors_file_is_refused(damage, exported, tmp
 
 def test_nothing_is_written_where_the_file_would_not_give_what_the_model_gives(tmp_path):
     with pytest.raises(ExchangeError, match="logits differ"):
-        write_standalone(build_worn(replace(SMALL, activation="relu")), SMALL, tmp_path / "small.py")
+        write_standalone(
+            build_worn(replace(SMALL, activation="relu")), SMALL, tmp_path / "small.py"
+        )
     with pytest.raises(ExchangeError, match="size mismatch"):
         write_standalone(build(replace(SMALL, head_width=8)), SMALL, tmp_path / "small.py")
     assert not list(tmp_path.iterdir())
@@ -307,7 +340,9 @@ def test_model_whose_logits_are_not_numbers_is_refused(tmp_path):
         write_standalone(model, SMALL, tmp_path / "small.py")
 
 
-@pytest.mark.parametrize("name", ["b1", "b1.txt", "b-1.py", "1b.py", "class.py", "torch.py", "json.py", "a.b.py"])
+@pytest.mark.parametrize(
+    "name", ["b1", "b1.txt", "b-1.py", "1b.py", "class.py", "torch.py", "json.py", "a.b.py"]
+)
 def test_name_that_python_could_not_import_is_refused(name, tmp_path):
     with pytest.raises(ExchangeError, match="use"):
         write_standalone(build(SMALL), SMALL, tmp_path / name)
@@ -322,11 +357,20 @@ def test_weights_that_stand_there_already_are_not_overwritten_but_an_export_is(t
     assert path.with_suffix(".safetensors").read_bytes() == b"mine"
     path.write_text("")
     write_standalone(build(SMALL), SMALL, path)
-    assert hashlib.sha256(path.with_suffix(".safetensors").read_bytes()).hexdigest() == imported(path).WEIGHTS_SHA256
+    assert (
+        hashlib.sha256(path.with_suffix(".safetensors").read_bytes()).hexdigest()
+        == imported(path).WEIGHTS_SHA256
+    )
 
 
 @pytest.mark.parametrize(
-    "spec", [replace(EVERY, stages=EVERY.stages[:-3]), SMALL, preset("efficientnet_b0"), preset("efficientnet_b7")]
+    "spec",
+    [
+        replace(EVERY, stages=EVERY.stages[:-3]),
+        SMALL,
+        preset("efficientnet_b0"),
+        preset("efficientnet_b7"),
+    ],
 )
 def test_file_reads_as_ruff_would_have_it(spec, tmp_path):
     pytest.importorskip("ruff")
@@ -334,24 +378,52 @@ def test_file_reads_as_ruff_would_have_it(spec, tmp_path):
     path.write_text(render(spec, name="network", sha256="0" * 64))
     ruff = [sys.executable, "-m", "ruff"]
     options = ["--isolated", "--no-cache", "--line-length=128", str(path)]
-    for words in (["check", "--select=A,ARG,B,C4,E,F,I,N,PERF,PIE,PTH,RUF,SIM,UP,W"], ["format", "--check"]):
-        ended = subprocess.run([*ruff, *words, *options], capture_output=True, text=True, check=False)
+    for words in (
+        ["check", "--select=A,ARG,B,C4,E,F,I,N,PERF,PIE,PTH,RUF,SIM,UP,W"],
+        ["format", "--check"],
+    ):
+        ended = subprocess.run(
+            [*ruff, *words, *options], capture_output=True, text=True, check=False
+        )
         assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
 def test_file_holds_the_blocks_of_its_spec_and_no_other_code():
     plain = render(replace(SMALL, drop_path=0), name="plain", sha256="")
     assert "class MBConv" in plain
-    for absent in ("FusedMBConv", "Bottleneck", "Same", "drop_path", "pool", "shortcut", "projects"):
+    for absent in (
+        "FusedMBConv",
+        "Bottleneck",
+        "Same",
+        "drop_path",
+        "pool",
+        "shortcut",
+        "projects",
+    ):
         assert absent not in plain
-    for present in ("FusedMBConv", "Bottleneck", "Separable", "Conv", "SameConv2d", "SameMaxPool2d"):
+    for present in (
+        "FusedMBConv",
+        "Bottleneck",
+        "Separable",
+        "Conv",
+        "SameConv2d",
+        "SameMaxPool2d",
+    ):
         assert f"class {present}(" in render(EVERY, name="every", sha256="")
     assert '"3": [],' in render(EVERY, name="every", sha256="")
 
 
 def test_file_of_b0_tells_its_name_cost_and_sizes():
     text = render(preset("efficientnet_b0"), name="b0", sha256="")
-    for told in (preset("efficientnet_b0").spec_id, "385,814,752 multiply-adds", "5,288,548 parameters", "(N, 3, 224, 224)"):
+    for told in (
+        preset("efficientnet_b0").spec_id,
+        "385,814,752 multiply-adds",
+        "5,288,548 parameters",
+        "(N, 3, 224, 224)",
+    ):
         assert told in text
-    assert "(3, partial(MBConv, 192, expand=1152, kernel=5, squeeze=48, project=192, adds_input=True))," in text
+    assert (
+        "(3, partial(MBConv, 192, expand=1152, kernel=5, squeeze=48, project=192, "
+        "adds_input=True))," in text
+    )
     assert len(text.splitlines()) < 250

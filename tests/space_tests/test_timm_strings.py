@@ -1,4 +1,6 @@
-"""Block strings: what is written is what timm reads, what timm's own files hold is read, and mistakes are named."""
+"""Block strings: what is written is what timm reads, what timm's own files hold is read, and
+mistakes are named.
+"""
 
 import subprocess
 import sys
@@ -42,7 +44,9 @@ stages = st.builds(
 identities = st.just(StageSpec(8, 1, block="identity"))
 specs = st.builds(
     ArchSpec,
-    stages=st.tuples(st.lists(stages | identities, max_size=3), stages).map(lambda pair: (*pair[0], pair[1])),
+    stages=st.tuples(st.lists(stages | identities, max_size=3), stages).map(
+        lambda pair: (*pair[0], pair[1])
+    ),
     stem_width=st.sampled_from([8, 16, 24]),
     stem_kernel=st.sampled_from([1, 3, 5]),
     head_width=st.sampled_from([0, 20]),
@@ -62,14 +66,20 @@ def built_by_timm(blocks, arguments):
     from timm.models.efficientnet import EfficientNet
 
     plain = {name: value for name, value in arguments.items() if not name.startswith("bn_")}
-    return EfficientNet(decode_arch_def(blocks), round_chs_fn=lambda channels: channels, **plain).eval()
+    return EfficientNet(
+        decode_arch_def(blocks), round_chs_fn=lambda channels: channels, **plain
+    ).eval()
 
 
 def conv_linear_flops(model, spec):
     from fvcore.nn import FlopCountAnalysis
 
-    counted = FlopCountAnalysis(model, torch.zeros(1, spec.channels, spec.resolution, spec.resolution))
-    by_operator = counted.unsupported_ops_warnings(False).uncalled_modules_warnings(False).by_operator()
+    counted = FlopCountAnalysis(
+        model, torch.zeros(1, spec.channels, spec.resolution, spec.resolution)
+    )
+    by_operator = (
+        counted.unsupported_ops_warnings(False).uncalled_modules_warnings(False).by_operator()
+    )
     return by_operator["conv"] + by_operator["linear"]
 
 
@@ -107,7 +117,9 @@ def test_strings_are_read_back_as_the_network_that_they_were_written_from(spec):
     blocks, arguments = blocks_of(spec), arguments_of(spec)
     again = spec_from_blocks(blocks, arguments, resolution=spec.resolution)
     assert cost(again) == cost(spec)
-    assert [stage for stack in blocks_of(again) for stage in stack] == [stage for stack in blocks for stage in stack]
+    assert [stage for stack in blocks_of(again) for stage in stack] == [
+        stage for stack in blocks for stage in stack
+    ]
     assert arguments_of(again) == arguments
 
 
@@ -138,11 +150,16 @@ def test_what_is_read_costs_what_timm_builds_of_the_same_strings(stacks, timm):
 
 def test_several_strings_of_one_list_are_as_many_stages():
     spec = spec_from_blocks([["ir_r1_k5_s2_e6_c40", "ir_r3_k3_s1_e3_c40"]])
-    assert [(stage.depth, stage.kernel, stage.stride) for stage in spec.stages] == [(1, 5, 2), (3, 3, 1)]
+    assert [(stage.depth, stage.kernel, stage.stride) for stage in spec.stages] == [
+        (1, 5, 2),
+        (3, 3, 1),
+    ]
 
 
 def test_a_ratio_that_timm_rounds_otherwise_is_written_as_one_that_comes_out_alike():
-    spec = ArchSpec(stages=(StageSpec(24, 2, expansion=2, se=0.15),), stem_width=16)  # 2.4 and 3.6 channels: here 2 and 3
+    spec = ArchSpec(
+        stages=(StageSpec(24, 2, expansion=2, se=0.15),), stem_width=16
+    )  # 2.4 and 3.6 channels: here 2 and 3
     assert blocks_of(spec) == [["ir_r1_k3_s1_e2_c24_se0.15", "ir_r1_k3_s1_e2_c24_se0.125"]]
 
 
@@ -211,8 +228,14 @@ def test_an_argument_without_a_counterpart_is_refused(arguments, told):
     [
         ({"stem_stride": 1}, "stem_stride"),
         ({"stem_pool": True}, "stem_pool"),
-        ({"stages": (StageSpec(64, 1, block="bottleneck", expansion=4),)}, "stage 1: block 'bottleneck' has no string in timm"),
-        ({"stages": (StageSpec(16, 1, expansion=1.1),)}, "stage 1: expansion 1.1 gives 35 hidden channels"),
+        (
+            {"stages": (StageSpec(64, 1, block="bottleneck", expansion=4),)},
+            "stage 1: block 'bottleneck' has no string in timm",
+        ),
+        (
+            {"stages": (StageSpec(16, 1, expansion=1.1),)},
+            "stage 1: expansion 1.1 gives 35 hidden channels",
+        ),
         ({"stages": (StageSpec(16, 1, block="fused_mbconv", expansion=1, se=0.5),)}, "set se to 0"),
     ],
 )
@@ -222,5 +245,13 @@ def test_a_network_that_timms_blocks_cannot_say_is_refused_with_the_reason(chang
 
 
 def test_strings_need_no_heavy_library():
-    code = "import sys, phinas.space.interchange.library_models; print({'torch', 'numpy', 'timm', 'torchvision'} & set(sys.modules))"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "set()"
+    code = (
+        "import sys, phinas.space.interchange.library_models; print({'torch', 'numpy', "
+        "'timm', 'torchvision'} & set(sys.modules))"
+    )
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        == "set()"
+    )

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from phinas.space.yaml_io import MAX_BYTES, YamlError, dump_yaml, parse_yaml, read_yaml
 
-BOMB = "a: &a [x, x]\n" + "".join(f"{b}: &{b} [*{a}, *{a}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True))
+BOMB = "a: &a [x, x]\n" + "".join(
+    f"{b}: &{b} [*{a}, *{a}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True)
+)
 
 plain = st.recursive(
     st.none()
@@ -17,8 +19,27 @@ plain = st.recursive(
     | st.integers()
     | st.floats(allow_nan=False)
     | st.text(st.characters(codec="utf-8"))
-    | st.sampled_from(["1e-3", "1E5", "010", "1:30", "0x1f", "yes", "null", "~", "<<", "=", "2020-01-01", ".5e1", "1_0"]),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(st.characters(codec="utf-8")), inner, max_size=3),
+    | st.sampled_from(
+        [
+            "1e-3",
+            "1E5",
+            "010",
+            "1:30",
+            "0x1f",
+            "yes",
+            "null",
+            "~",
+            "<<",
+            "=",
+            "2020-01-01",
+            ".5e1",
+            "1_0",
+        ]
+    ),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.text(st.characters(codec="utf-8")), inner, max_size=3)
+    ),
     max_leaves=8,
 )
 
@@ -63,7 +84,10 @@ def test_nan_is_read_as_a_number():
         ("a: 1\nb: 2\na: 3", "line 3, column 1: duplicate key 'a'"),
         ("a: {b: 1, b: 2}", "line 1, column 11: duplicate key 'b'"),
         (BOMB, "line 2, column 8: an alias .* is not allowed"),
-        ("a: !!python/object:os.system x", "line 1, column 4: a tag .*python/object.* is not allowed"),
+        (
+            "a: !!python/object:os.system x",
+            "line 1, column 4: a tag .*python/object.* is not allowed",
+        ),
         ("a: !!python/object/apply:os.system ['true']", "line 1, column 4: a tag"),
         ("a: !!bool x", "line 1, column 4: a tag"),
         ("a: !!int ''", "line 1, column 4: a tag"),
@@ -126,7 +150,9 @@ def test_a_missing_file_is_a_file_not_found_error(tmp_path):
 
 
 ANY_TEXT = st.text(max_size=40) | st.binary(max_size=40)
-PUNCTUATION = st.lists(st.sampled_from(list("ab:-[]{}!&*?|>%@`'\"#,\n \t~<=01.e")), max_size=12).map("".join)
+PUNCTUATION = st.lists(
+    st.sampled_from(list("ab:-[]{}!&*?|>%@`'\"#,\n \t~<=01.e")), max_size=12
+).map("".join)
 
 
 @given(ANY_TEXT | PUNCTUATION)

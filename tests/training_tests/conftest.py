@@ -1,4 +1,6 @@
-"""What tests of trainings share: digits on disk, a training of them, what befalls it, one thread."""
+"""What tests of trainings share: digits on disk, a training of them, what befalls it, one
+thread.
+"""
 
 from contextlib import contextmanager
 
@@ -47,7 +49,9 @@ def fit():
 
     def make(data, *, spec=SPEC, recipe=SHORT, shift=0.125, flip=False, seed=3, **options):
         device = torch.device("cpu")
-        return train(spec, data, recipe=recipe, shift=shift, flip=flip, seed=seed, device=device, **options)
+        return train(
+            spec, data, recipe=recipe, shift=shift, flip=flip, seed=seed, device=device, **options
+        )
 
     return make
 
@@ -55,12 +59,17 @@ def fit():
 @pytest.fixture(scope="session")
 def moments():
     """Mean and deviation of a data set, to be broadcast."""
-    return lambda data: (torch.tensor(data.mean).view(1, -1, 1, 1), torch.tensor(data.std).view(1, -1, 1, 1))
+    return lambda data: (
+        torch.tensor(data.mean).view(1, -1, 1, 1),
+        torch.tensor(data.std).view(1, -1, 1, 1),
+    )
 
 
 @pytest.fixture(scope="session")
 def before_each_pass():
-    """A context in which `act(images)` is called whenever a network in training is given a batch."""
+    """A context in which `act(images)` is called whenever a network in training is given a
+    batch.
+    """
 
     @contextmanager
     def make(act):

@@ -1,4 +1,6 @@
-"""Augmentation acts on each image by itself, within its range, and follows from seed, epoch and sample alone."""
+"""Augmentation acts on each image by itself, within its range, and follows from seed, epoch and
+sample alone.
+"""
 
 import math
 from dataclasses import replace
@@ -24,7 +26,9 @@ def generator(seed=0):
 
 
 def noise(count, *, side=16, channels=3):
-    pixels = torch.randint(0, 256, (count, side, side, channels), dtype=torch.uint8, generator=generator())
+    pixels = torch.randint(
+        0, 256, (count, side, side, channels), dtype=torch.uint8, generator=generator()
+    )
     return pixels.permute(0, 3, 1, 2)
 
 
@@ -38,7 +42,9 @@ def smooth(count, *, side=64):
 
 def seen(images, augmentation, *, samples=None, seed=0, epoch=1, strength=1.0):
     samples = torch.arange(len(images)) if samples is None else samples
-    return augment(images, samples, augmentation=augmentation, seed=seed, epoch=epoch, strength=strength)
+    return augment(
+        images, samples, augmentation=augmentation, seed=seed, epoch=epoch, strength=strength
+    )
 
 
 def coordinates(count):
@@ -94,19 +100,31 @@ def test_only_a_flip_moves_nothing_else():
 @pytest.mark.parametrize("pixels", [0, 1, 3])
 def test_networks_of_any_resolution_see_the_same_flips_and_the_same_direction_of_shift(pixels):
     for epoch in range(3):
-        reference = moves(seen(coordinates(80), Augmentation(shift=4 / SIDE, flip=True), epoch=epoch))
-        drawn = moves(seen(coordinates(80), Augmentation(shift=pixels / SIDE, flip=True), epoch=epoch))
+        reference = moves(
+            seen(coordinates(80), Augmentation(shift=4 / SIDE, flip=True), epoch=epoch)
+        )
+        drawn = moves(
+            seen(coordinates(80), Augmentation(shift=pixels / SIDE, flip=True), epoch=epoch)
+        )
         for (mirrored, *shift), (mirrored_too, *shift_too) in zip(reference, drawn, strict=True):
             assert mirrored == mirrored_too
             for large, small in zip(shift, shift_too, strict=True):
-                assert abs(large / 9 - small / (2 * pixels + 1)) <= 0.5 * (1 / 9 + 1 / (2 * pixels + 1)) + 1e-9
+                assert (
+                    abs(large / 9 - small / (2 * pixels + 1))
+                    <= 0.5 * (1 / 9 + 1 / (2 * pixels + 1)) + 1e-9
+                )
 
 
 @pytest.mark.parametrize("augmentation", [*ONE_EACH, EVERYTHING])
 def test_an_image_looks_alike_at_every_resolution(augmentation):
     small = seen(smooth(100, side=32), augmentation).float()
     alike, other = (
-        (torch.nn.functional.avg_pool2d(seen(smooth(100), augmentation, seed=seed).float(), 2) - small).abs().mean()
+        (
+            torch.nn.functional.avg_pool2d(seen(smooth(100), augmentation, seed=seed).float(), 2)
+            - small
+        )
+        .abs()
+        .mean()
         for seed in (0, 1)
     )
     assert alike < 0.15 * other  # not 0: shifts are whole pixels, and edges fall between pixels
@@ -133,7 +151,9 @@ def test_an_image_is_seen_alike_in_any_batch(augmentation, channels):
 
 def test_another_option_leaves_the_draws_of_the_first_as_they_were():
     images = coordinates(60)
-    alone, beside = (seen(images, Augmentation(shift=0.25, flip=True, cutout=cutout)) for cutout in (0.0, 1e-9))
+    alone, beside = (
+        seen(images, Augmentation(shift=0.25, flip=True, cutout=cutout)) for cutout in (0.0, 1e-9)
+    )
     assert torch.equal(alone, beside)
 
 
@@ -160,7 +180,8 @@ def test_at_strength_zero_only_shift_and_flip_are_left(strength):
 def test_more_strength_changes_images_more(augmentation):
     images = smooth(200)
     weak, strong = (
-        (seen(images, augmentation, strength=strength).float() - images).abs().mean() for strength in (0.3, torch.tensor(1.0))
+        (seen(images, augmentation, strength=strength).float() - images).abs().mean()
+        for strength in (0.3, torch.tensor(1.0))
     )
     assert 0 < weak < 0.7 * strong
 
@@ -168,8 +189,13 @@ def test_more_strength_changes_images_more(augmentation):
 def test_nothing_that_is_drawn_is_read_on_the_host():
     """On torch's meta device there are shapes and no values: whatever depends on a value fails."""
     images = noise(8).to("meta")
-    samples, epoch, strength = (value.to("meta") for value in (torch.arange(8), torch.tensor(1), torch.tensor(0.5)))
-    assert seen(images, EVERYTHING, samples=samples, epoch=epoch, strength=strength).shape == images.shape
+    samples, epoch, strength = (
+        value.to("meta") for value in (torch.arange(8), torch.tensor(1), torch.tensor(0.5))
+    )
+    assert (
+        seen(images, EVERYTHING, samples=samples, epoch=epoch, strength=strength).shape
+        == images.shape
+    )
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -188,7 +214,9 @@ def test_a_cuda_graph_replays_augmentation_for_another_epoch_and_strength():
         epoch.fill_(number)
         strength.fill_(share)
         graph.replay()
-        assert torch.equal(replayed, seen(images, EVERYTHING, samples=samples, epoch=number, strength=share))
+        assert torch.equal(
+            replayed, seen(images, EVERYTHING, samples=samples, epoch=number, strength=share)
+        )
 
 
 def test_a_cutout_is_a_square_of_its_size_in_the_mean_colour_and_may_lie_across_the_edge():
@@ -213,7 +241,9 @@ def test_resizing_to_the_same_side_changes_nothing():
 
 @pytest.mark.parametrize("side", [1, 4, 9, 30])
 def test_resizing_keeps_range_type_and_constant_images(side):
-    images = torch.tensor([0, 1, 254, 255], dtype=torch.uint8).view(4, 1, 1, 1).expand(4, 3, SIDE, SIDE)
+    images = (
+        torch.tensor([0, 1, 254, 255], dtype=torch.uint8).view(4, 1, 1, 1).expand(4, 3, SIDE, SIDE)
+    )
     resized = resize(images, side)
     assert resized.dtype == torch.uint8
     assert torch.equal(resized, images[:, :, :1, :1].expand(4, 3, side, side))
@@ -226,7 +256,12 @@ def test_resizing_treats_every_image_alike_across_chunks():
 
 
 def test_halving_a_side_averages_pixels_rather_than_dropping_them():
-    board = (torch.arange(64).view(8, 8) + torch.arange(8).view(8, 1)).remainder(2).mul(255).to(torch.uint8)[None, None]
+    board = (
+        (torch.arange(64).view(8, 8) + torch.arange(8).view(8, 1))
+        .remainder(2)
+        .mul(255)
+        .to(torch.uint8)[None, None]
+    )
     assert 100 < resize(board, 4).float().mean() < 155
 
 

@@ -22,7 +22,11 @@ def test_it_follows_weights_and_statistics_and_copies_counts():
                 parameter.sub_(parameter.grad)
         average.update()
         for name, tensor in network.state_dict().items():
-            expected[name] = 0.75 * expected[name] + 0.25 * tensor if tensor.is_floating_point() else tensor.clone()
+            expected[name] = (
+                0.75 * expected[name] + 0.25 * tensor
+                if tensor.is_floating_point()
+                else tensor.clone()
+            )
     found = average.module.state_dict()
     assert found["1.num_batches_tracked"] == 3
     for name, tensor in expected.items():

@@ -18,7 +18,9 @@ COUNT, SIDE = 60, 20
 @pytest.fixture(params=[1, 3])
 def images(request, tmp_path):
     """Mapped from a file, as prepared data are."""
-    pixels = np.random.default_rng(0).integers(0, 256, (COUNT, SIDE, SIDE, request.param), dtype=np.uint8)
+    pixels = np.random.default_rng(0).integers(
+        0, 256, (COUNT, SIDE, SIDE, request.param), dtype=np.uint8
+    )
     np.save(tmp_path / "images.npy", pixels)
     return np.load(tmp_path / "images.npy", mmap_mode="r", allow_pickle=False)
 
@@ -58,7 +60,10 @@ def test_labels_and_count_are_those_of_the_whole_set(images, resident):
 @pytest.mark.parametrize("side", [7, SIDE, 33])
 @pytest.mark.parametrize("count", [1, 25])
 def test_resident_and_streamed_batches_are_the_same_to_the_bit(images, side, count):
-    resident, streamed = (batches(images, side=side, resident=resident).take(chosen(count)) for resident in (True, False))
+    resident, streamed = (
+        batches(images, side=side, resident=resident).take(chosen(count))
+        for resident in (True, False)
+    )
     assert resident.shape == (count, images.shape[3], side, side)
     assert torch.equal(resident, streamed)
     assert resident.stride() == streamed.stride()
@@ -118,11 +123,19 @@ def test_a_quarter_of_the_memory_is_what_fits():
 
 
 def test_forty_percent_of_what_a_gpu_has_free_is_what_fits_shared_among_its_workers(monkeypatch):
-    facts = {"mem_get_info": (900, 2000), "memory_reserved": 150, "memory_allocated": 50, "device_count": 2}
+    facts = {
+        "mem_get_info": (900, 2000),
+        "memory_reserved": 150,
+        "memory_allocated": 50,
+        "device_count": 2,
+    }
     for name, value in facts.items():
         monkeypatch.setattr(torch.cuda, name, lambda *_device, value=value: value)
     gpu = torch.device("cuda", 0)
-    assert (fits(400, gpu), fits(401, gpu)) == (True, False)  # what torch keeps for later is free as well
+    assert (fits(400, gpu), fits(401, gpu)) == (
+        True,
+        False,
+    )  # what torch keeps for later is free as well
     monkeypatch.setenv("PHINAS_SLOTS", "7")  # four on one GPU, three on the other
     assert (sharing("auto"), sharing("cuda:1")) == (4, 7)
     monkeypatch.setattr(module, "_sharing", 1)  # to be put back
@@ -142,7 +155,12 @@ def test_a_set_is_resident_where_it_fits_at_the_side_asked_for(images, monkeypat
 @pytest.mark.parametrize("side", [7, SIDE])
 def test_a_gpu_has_the_same_batches_streamed_ahead_as_resident(images, side):
     cuda = torch.device("cuda")
-    resident, streamed = (Batches(images, LABELS, side=side, device=cuda, resident=resident) for resident in (True, False))
+    resident, streamed = (
+        Batches(images, LABELS, side=side, device=cuda, resident=resident)
+        for resident in (True, False)
+    )
     for seed in range(20):
         streamed.prefetch(chosen(seed=seed))
-        assert torch.equal(streamed.take(chosen(seed=seed)), resident.take(chosen(seed=seed).to(cuda)))
+        assert torch.equal(
+            streamed.take(chosen(seed=seed)), resident.take(chosen(seed=seed).to(cuda))
+        )

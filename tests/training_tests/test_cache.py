@@ -1,4 +1,6 @@
-"""Images are decoded once for a machine; and a cache that is damaged, full or forbidden fails nothing."""
+"""Images are decoded once for a machine; and a cache that is damaged, full or forbidden fails
+nothing.
+"""
 
 import json
 import os
@@ -32,7 +34,9 @@ def write(root: Path, *, seed: int = 0, count: int = 4) -> Path:
     for name in ("cat", "dog"):
         (root / name).mkdir(parents=True, exist_ok=True)
         for index in range(count):
-            Image.fromarray(noise.integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)).save(root / name / f"{index}.png")
+            Image.fromarray(noise.integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)).save(
+                root / name / f"{index}.png"
+            )
     return root
 
 
@@ -45,7 +49,9 @@ def entries(cache: Path) -> list[Path]:
 
 
 def paint(entry: Path) -> None:
-    """Makes all pixels of an entry 7, and its record true of them: who sees sevens has read the entry."""
+    """Makes all pixels of an entry 7, and its record true of them: who sees sevens has read the
+    entry.
+    """
     pixels = np.load(entry / "pixels.npy")
     np.save(entry / "pixels.npy", np.full_like(pixels, 7))
     record = json.loads((entry / "record.json").read_text())
@@ -115,7 +121,9 @@ def test_arrays_are_not_kept(tmp_path, cache):
 def test_progress_ends_at_the_number_of_images_though_none_is_decoded(tmp_path, cache):
     load(write(tmp_path / "pets"))
     heard: list[tuple[int, int]] = []
-    load_images(DataSection(source=str(tmp_path / "pets")), notify=lambda *counts: heard.append(counts))
+    load_images(
+        DataSection(source=str(tmp_path / "pets")), notify=lambda *counts: heard.append(counts)
+    )
     assert heard[-1] == (8, 8)
 
 
@@ -178,7 +186,10 @@ def test_zero_turns_the_cache_off(tmp_path, cache, monkeypatch):
 @pytest.mark.parametrize("text", ["lots", "-1", "nan"])
 def test_a_limit_that_is_no_number_is_refused(tmp_path, cache, monkeypatch, text):
     monkeypatch.setenv("PHINAS_CACHE_GB", text)
-    with pytest.raises(InputError, match=f"PHINAS_CACHE_GB: '{text}' is no number of gigabytes; give 0 for no cache"):
+    with pytest.raises(
+        InputError,
+        match=f"PHINAS_CACHE_GB: '{text}' is no number of gigabytes; give 0 for no cache",
+    ):
         load(write(tmp_path / "pets"))
 
 
@@ -188,7 +199,9 @@ def test_without_a_place_it_is_the_users_cache(tmp_path, cache, monkeypatch, giv
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setenv(given, str(tmp_path / "mine"))
     load(write(tmp_path / "pets"))
-    assert entries(tmp_path / "mine" / ("phinas" if given == "XDG_CACHE_HOME" else ".cache/phinas") / "images")
+    assert entries(
+        tmp_path / "mine" / ("phinas" if given == "XDG_CACHE_HOME" else ".cache/phinas") / "images"
+    )
 
 
 def test_a_place_that_cannot_be_made_is_said_once_and_fails_nothing(tmp_path, cache, monkeypatch):
@@ -205,9 +218,14 @@ def test_a_disk_that_is_full_is_said_and_leaves_nothing(tmp_path, cache):
         resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))  # a larger file cannot be written
 
     write(tmp_path / "pets")
-    program = "from phinas.experiment.schema.config import DataSection as D\nfrom phinas.training.data.image_dataset import load_images as load\n"
+    program = (
+        "from phinas.experiment.schema.config import DataSection as D\nfrom "
+        "phinas.training.data.image_dataset import load_images as load\n"
+    )
     program += f"print(len(load(D(source={str(tmp_path / 'pets')!r})).train))"
-    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, preexec_fn=fill, check=True)
+    told = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, preexec_fn=fill, check=True
+    )
     assert told.stdout == "8\n"
     assert "cannot be written (" in told.stderr
     assert [path.suffix for path in cache.iterdir()] == [".lock"]
@@ -215,9 +233,14 @@ def test_a_disk_that_is_full_is_said_and_leaves_nothing(tmp_path, cache):
 
 def test_two_processes_at_once_make_one_entry_and_the_same_images(tmp_path, cache):
     write(tmp_path / "pets", count=100)
-    program = "from phinas.experiment.schema.config import DataSection as D\nfrom phinas.training.data.image_dataset import load_images as load\n"
+    program = (
+        "from phinas.experiment.schema.config import DataSection as D\nfrom "
+        "phinas.training.data.image_dataset import load_images as load\n"
+    )
     program += f"print(load(D(source={str(tmp_path / 'pets')!r})).train.pixels.sum())"
-    two = [subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) for _ in range(2)]
+    two = [
+        subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) for _ in range(2)
+    ]
     said = {process.communicate(timeout=120)[0] for process in two}
     assert [process.returncode for process in two] == [0, 0]
     assert said == {f"{load(tmp_path / 'pets').train.pixels.sum()}\n".encode()}
@@ -226,7 +249,10 @@ def test_two_processes_at_once_make_one_entry_and_the_same_images(tmp_path, cach
 
 def test_progress_is_told_while_what_is_kept_is_looked_up(tmp_path, cache):
     heard: list[tuple[int, int]] = []
-    load_images(DataSection(source=str(write(tmp_path / "pets", count=100))), notify=lambda *counts: heard.append(counts))
+    load_images(
+        DataSection(source=str(write(tmp_path / "pets", count=100))),
+        notify=lambda *counts: heard.append(counts),
+    )
     assert heard[:4] == [(0, 200)] * 4
     assert heard[4][0] == 64
 
@@ -236,7 +262,9 @@ def test_a_plan_reads_what_the_census_decoded(tmp_path, cache, phinas):
     assert phinas("data", tmp_path / "pets").returncode == 0
     (entry,) = entries(cache)
     used = (entry / "record.json").stat().st_mtime_ns
-    planned = phinas("plan", "--data", tmp_path / "pets", "--space", "tiny", "--set", "scaling.tolerance=0.1")
+    planned = phinas(
+        "plan", "--data", tmp_path / "pets", "--space", "tiny", "--set", "scaling.tolerance=0.1"
+    )
     assert planned.returncode == 0, planned.stderr
     assert entries(cache) == [entry]
     assert (entry / "record.json").stat().st_mtime_ns > used

@@ -40,7 +40,9 @@ def write(tmp_path):
 @pytest.fixture
 def counted(tmp_path):
     def take(path):
-        return take_census(prepare(DataSection(source=str(path)), seed=0, directory=tmp_path / "prepared"))
+        return take_census(
+            prepare(DataSection(source=str(path)), seed=0, directory=tmp_path / "prepared")
+        )
 
     return take
 
@@ -61,7 +63,9 @@ def test_images_of_the_test_split_that_are_trained_on_are_found(write, counted):
 
     found = counted(write(leak))
     assert (found.leaks, found.copies, found.conflicts) == (3, 0, ())
-    assert found.problems() == ["3 images are in more than one split: accuracies on them are too high; remove the copies"]
+    assert found.problems() == [
+        "3 images are in more than one split: accuracies on them are too high; remove the copies"
+    ]
 
 
 def test_an_image_with_two_labels_is_a_conflict_of_these_classes(write, counted):
@@ -79,7 +83,9 @@ def test_small_classes_and_imbalance_are_told(write, counted):
     assert found.imbalance > 20
     few, uneven = found.problems()
     assert few.startswith(f"fewer than {FEW} training images in 1 (")
-    assert uneven.startswith(f"the largest class has {found.imbalance:.0f} times the images of the smallest")
+    assert uneven.startswith(
+        f"the largest class has {found.imbalance:.0f} times the images of the smallest"
+    )
 
 
 def test_what_the_test_split_can_tell_apart_shrinks_with_its_root(write, counted, tmp_path):
@@ -96,7 +102,10 @@ def test_the_command_says_it_all_and_as_json(write, capsys):
     path = write(leak)
     assert call(cli, ["data", str(path)]) == 0
     told = capsys.readouterr().out
-    assert told.splitlines()[0] == "set: 104 train, 26 validation, 30 test; 8 pixels of a side, 3 channels; 3 classes"
+    assert (
+        told.splitlines()[0]
+        == "set: 104 train, 26 validation, 30 test; 8 pixels of a side, 3 channels; 3 classes"
+    )
     assert "problem: one image is in more than one split" in told
     assert call(cli, ["data", str(path), "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)

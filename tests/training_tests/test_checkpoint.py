@@ -1,4 +1,6 @@
-"""Weights on disk: what was saved is what is read, and a damaged or foreign file is told from it."""
+"""Weights on disk: what was saved is what is read, and a damaged or foreign file is told from
+it.
+"""
 
 from dataclasses import replace
 
@@ -23,7 +25,9 @@ def network(seed, spec=SPEC):
 
 def same(one, other):
     left, right = one.state_dict(), other.state_dict()
-    return left.keys() == right.keys() and all(torch.equal(left[name], right[name]) for name in left)
+    return left.keys() == right.keys() and all(
+        torch.equal(left[name], right[name]) for name in left
+    )
 
 
 @pytest.fixture
@@ -56,7 +60,9 @@ def test_the_header_names_the_spec(path):
 def test_the_same_weights_are_the_same_bytes(tmp_path):
     model = build(SPEC)
     found = set()
-    for number in range(20):  # the library's own order of what is told beside them changes from one to the next
+    for number in range(
+        20
+    ):  # the library's own order of what is told beside them changes from one to the next
         save_weights(model, SPEC, tmp_path / f"{number}.safetensors")
         found.add((tmp_path / f"{number}.safetensors").read_bytes())
     assert len(found) == 1
@@ -72,7 +78,9 @@ def test_files_of_others_without_our_header_are_read(path, tmp_path):
 
 
 def test_half_precision_weights_are_read_into_a_network_of_single_precision(path, tmp_path):
-    halved = {name: t.bfloat16() if t.is_floating_point() else t for name, t in load_file(path).items()}
+    halved = {
+        name: t.bfloat16() if t.is_floating_point() else t for name, t in load_file(path).items()
+    }
     save_file(halved, tmp_path / "half.safetensors")
     model = network(2)
     load_weights(model, tmp_path / "half.safetensors")
@@ -86,7 +94,9 @@ def test_a_flipped_byte_is_noticed(path, share):
     content[int(share * len(content))] ^= 1
     path.write_bytes(content)
     model = network(2)
-    with pytest.raises(InputError, match=r"weights.safetensors: is damaged .* restore it from a copy"):
+    with pytest.raises(
+        InputError, match=r"weights.safetensors: is damaged .* restore it from a copy"
+    ):
         load_weights(model, path)
     assert same(model, network(2))
 
@@ -135,14 +145,21 @@ def test_a_path_that_holds_no_file_is_refused(tmp_path):
     [
         (
             replace(SPEC, classes=7),
-            r"classifier.bias is \(1000,\) in the file and \(7,\) in the network: weights of another spec",
+            r"classifier.bias is \(1000,\) in the file and \(7,\) in the network: weights of "
+            r"another spec",
         ),
         (
             replace(SPEC, stages=SPEC.stages[:2]),
             r"head.conv.weight is \(64, 24, 1, 1\) in the file and \(64, 16, 1, 1\) in the network",
         ),
-        (replace(SPEC, stages=(*SPEC.stages, SPEC.stages[-1])), "is absent in the file and .* in the network"),
-        (replace(SPEC, stem_width=16), r"stages\.1\.0\.\S+ is \([\d, ]+\) in the file and \([\d, ]+\) in the network"),
+        (
+            replace(SPEC, stages=(*SPEC.stages, SPEC.stages[-1])),
+            "is absent in the file and .* in the network",
+        ),
+        (
+            replace(SPEC, stem_width=16),
+            r"stages\.1\.0\.\S+ is \([\d, ]+\) in the file and \([\d, ]+\) in the network",
+        ),
     ],
     ids=["classes", "shorter", "longer", "stem"],
 )

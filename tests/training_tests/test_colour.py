@@ -1,11 +1,19 @@
-"""Operations on colour agree with Pillow's, image by image, whatever the others of the batch have drawn."""
+"""Operations on colour agree with Pillow's, image by image, whatever the others of the batch have
+drawn.
+"""
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageEnhance, ImageOps
 
-from phinas.training.augmentation.randaugment import DRAWS, LAYERS, OPERATIONS, draw_operations, recolour
+from phinas.training.augmentation.randaugment import (
+    DRAWS,
+    LAYERS,
+    OPERATIONS,
+    draw_operations,
+    recolour,
+)
 from phinas.training.augmentation.stateless_rng import uniform
 
 SIDE = 24
@@ -90,7 +98,9 @@ def test_a_picture_of_one_colour_survives_every_operation():
 
 def test_every_operation_is_as_frequent_in_both_places_and_of_either_sign():
     count = 26_000
-    which, amounts = draw_operations(uniform(0, 1, torch.arange(count), "colour", DRAWS), torch.tensor(0.5))
+    which, amounts = draw_operations(
+        uniform(0, 1, torch.arange(count), "colour", DRAWS), torch.tensor(0.5)
+    )
     assert which.shape == amounts.shape == (LAYERS, count)
     for place in which:
         frequency = torch.bincount(place, minlength=len(OPERATIONS)) / count * len(OPERATIONS)

@@ -1,4 +1,6 @@
-"""The comparison, by simulation: how often it claims a winner where there is none, and finds one where there is."""
+"""The comparison, by simulation: how often it claims a winner where there is none, and finds one
+where there is.
+"""
 
 import math
 
@@ -11,14 +13,21 @@ from phinas.experiment.statistics.paired_comparison import chance_of_best, compa
 def table(gaps, seeds, *, generator, noise=0.005, luck=0.02):
     """Accuracies of networks that differ by `gaps`; a seed's luck is shared by all."""
     shared = generator.normal(0, luck, seeds)
-    return {f"n{row}": list(0.8 + gap + shared + generator.normal(0, noise, seeds)) for row, gap in enumerate(gaps)}
+    return {
+        f"n{row}": list(0.8 + gap + shared + generator.normal(0, noise, seeds))
+        for row, gap in enumerate(gaps)
+    }
 
 
 @pytest.mark.parametrize(("rows", "seeds"), [(2, 2), (2, 3), (3, 2), (4, 2), (4, 3), (12, 3)])
 def test_a_winner_is_claimed_among_equals_in_at_most_one_of_twenty_comparisons(rows, seeds):
     generator = np.random.default_rng(rows * 100 + seeds)
-    claims = sum(len(compare(table([0] * rows, seeds, generator=generator)).ties) == 1 for _ in range(400))
-    assert claims / 400 <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 400)  # three standard errors of the simulation
+    claims = sum(
+        len(compare(table([0] * rows, seeds, generator=generator)).ties) == 1 for _ in range(400)
+    )
+    assert claims / 400 <= 0.05 + 3 * math.sqrt(
+        0.05 * 0.95 / 400
+    )  # three standard errors of the simulation
 
 
 def test_the_truly_best_is_among_the_ties_in_at_least_nineteen_of_twenty():
@@ -38,15 +47,25 @@ def test_a_clear_winner_is_found(rows):
 
 def test_the_luck_that_a_seed_brings_to_all_is_no_noise():
     generator = np.random.default_rng(3)
-    means = [compare(table([0] * 12, 3, generator=generator, luck=luck)).deviation for luck in (0.0, 0.5) for _ in range(40)]
-    assert np.mean(means[:40]) == pytest.approx(np.mean(means[40:]), rel=0.15) == pytest.approx(0.005, rel=0.15)
+    means = [
+        compare(table([0] * 12, 3, generator=generator, luck=luck)).deviation
+        for luck in (0.0, 0.5)
+        for _ in range(40)
+    ]
+    assert (
+        np.mean(means[:40])
+        == pytest.approx(np.mean(means[40:]), rel=0.15)
+        == pytest.approx(0.005, rel=0.15)
+    )
 
 
 def test_the_interval_of_a_mean_covers_it_as_often_as_it_says():
     generator = np.random.default_rng(4)
     covered = [
         abs(compared.means["n0"] - 0.8) <= compared.half_width
-        for compared in (compare(table([0] * 6, 3, generator=generator, luck=0.0)) for _ in range(400))
+        for compared in (
+            compare(table([0] * 6, 3, generator=generator, luck=0.0)) for _ in range(400)
+        )
     ]
     assert 0.91 <= np.mean(covered) <= 0.99
 
@@ -64,7 +83,10 @@ def test_one_network_is_its_own_winner():
 
 def test_more_seeds_tell_smaller_differences_apart():
     generator = np.random.default_rng(5)
-    margins = [np.mean([compare(table([0] * 4, seeds, generator=generator)).margin for _ in range(40)]) for seeds in (2, 4, 8)]
+    margins = [
+        np.mean([compare(table([0] * 4, seeds, generator=generator)).margin for _ in range(40)])
+        for seeds in (2, 4, 8)
+    ]
     assert margins[0] > margins[1] > margins[2]
 
 

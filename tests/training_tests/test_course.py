@@ -1,4 +1,6 @@
-"""What befalls a training on its way: stopped, captured, out of time; and that it is the same for it, or says so."""
+"""What befalls a training on its way: stopped, captured, out of time; and that it is the same for
+it, or says so.
+"""
 
 import math
 import shutil
@@ -21,10 +23,19 @@ from phinas.training.timing.time_estimate import training_seconds
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 SPEC = load_space("tiny").fitted(channels=1, classes=10, resolution=8).base
-# Draws from torch's generator; its stem is dense over several channels, so that it lies otherwise in memory than in a file.
+# Draws from torch's generator; its stem is dense over several channels, so that it lies otherwise
+# in memory than in a file.
 DRAWING = replace(SPEC, channels=3, dropout=0.3, drop_path=0.3)
 SHORT = Recipe(epochs=3, batch=50)
-RICH = SHORT.model_copy(update={"ema": 0.3, "optimizer": "adamw", "learning_rate": 0.01, "mixup": 0.3, "progressive": 0.6})
+RICH = SHORT.model_copy(
+    update={
+        "ema": 0.3,
+        "optimizer": "adamw",
+        "learning_rate": 0.01,
+        "mixup": 0.3,
+        "progressive": 0.6,
+    }
+)
 
 
 @pytest.fixture(scope="module")
@@ -33,8 +44,16 @@ def coloured(data, tmp_path_factory):
     place = tmp_path_factory.mktemp("coloured")
     images, labels, _, _ = data.steer_arrays()
     shades = [images * np.array(shade) for shade in ([1, 0.7, 0.4], [0.4, 0.7, 1])]
-    np.savez(place / "images.npz", images=np.concatenate(shades).astype(np.uint8), labels=np.tile(labels, 2))
-    return prepare(DataSection(source=str(place / "images.npz"), train_limit=200), seed=0, directory=place / "data")
+    np.savez(
+        place / "images.npz",
+        images=np.concatenate(shades).astype(np.uint8),
+        labels=np.tile(labels, 2),
+    )
+    return prepare(
+        DataSection(source=str(place / "images.npz"), train_limit=200),
+        seed=0,
+        directory=place / "data",
+    )
 
 
 def state(trained):
@@ -45,7 +64,10 @@ def snapshots_in(tmp_path, *, seconds=1e9):
     return Snapshots(tmp_path / "it.snapshot", "key", seconds=seconds)
 
 
-@pytest.mark.parametrize("recipe", [SHORT, RICH, SHORT.model_copy(update={"optimizer": "rmsprop", "learning_rate": 0.01})])
+@pytest.mark.parametrize(
+    "recipe",
+    [SHORT, RICH, SHORT.model_copy(update={"optimizer": "rmsprop", "learning_rate": 0.01})],
+)
 @pytest.mark.parametrize("passes", [1, 4, 5, 9])
 def test_a_training_that_is_stopped_anywhere_goes_on_to_the_bit(
     coloured, fit, tmp_path, recipe, passes, before_each_pass, assert_same
@@ -68,7 +90,9 @@ def test_a_training_that_is_stopped_anywhere_goes_on_to_the_bit(
 
 
 def test_a_captured_training_is_the_one_step_by_step(coloured, fit, capturing, assert_same):
-    """Images come by the same tensors all along, the steps that warm it are undone, and each resolution is captured anew."""
+    """Images come by the same tensors all along, the steps that warm it are undone, and each
+    resolution is captured anew.
+    """
     expected, shapes = fit(coloured, spec=DRAWING, recipe=RICH), []
 
     def capture(take_step, *batch):
@@ -82,7 +106,9 @@ def test_a_captured_training_is_the_one_step_by_step(coloured, fit, capturing, a
     assert shapes == [5, 6, 8]
 
 
-def test_a_training_that_cannot_be_captured_goes_on_step_by_step_and_says_so(coloured, fit, capturing, assert_same):
+def test_a_training_that_cannot_be_captured_goes_on_step_by_step_and_says_so(
+    coloured, fit, capturing, assert_same
+):
     expected = fit(coloured, spec=DRAWING, recipe=RICH)
     tried = []
 
@@ -93,7 +119,9 @@ def test_a_training_that_cannot_be_captured_goes_on_step_by_step_and_says_so(col
 
     capturing(capture)
     with pytest.warns(
-        UserWarning, match=r"can't be captured \(operation not permitted when stream is capturing\); they go kernel"
+        UserWarning,
+        match=r"can't be captured \(operation not permitted when stream is capturing\); they go "
+        r"kernel",
     ):
         assert_same(fit(coloured, spec=DRAWING, recipe=RICH), expected)
     assert tried == [0]
@@ -101,7 +129,9 @@ def test_a_training_that_cannot_be_captured_goes_on_step_by_step_and_says_so(col
 
 def test_the_time_that_is_predicted_is_of_captured_steps_where_they_can_be(capturing):
     def predicted():
-        return training_seconds(SPEC, SHORT, train=100, validation=50, device=torch.device("cpu"), threads=1)
+        return training_seconds(
+            SPEC, SHORT, train=100, validation=50, device=torch.device("cpu"), threads=1
+        )
 
     replayed = []
 
@@ -131,7 +161,12 @@ def test_epochs_before_a_snapshot_are_reported_again_and_may_end_the_training(da
         fit(data, recipe=SHORT, snapshots=snapshots, report=report)
     before = heard[:]
     assert [epoch for epoch, _ in before] == [1, 2]
-    again = fit(data, recipe=SHORT, snapshots=snapshots_in(tmp_path), report=lambda *point: heard.append(point) or point[0] < 2)
+    again = fit(
+        data,
+        recipe=SHORT,
+        snapshots=snapshots_in(tmp_path),
+        report=lambda *point: heard.append(point) or point[0] < 2,
+    )
     assert heard[2:] == before
     assert (len(again.curve), again.ended) == (2, "stopped")
 
@@ -158,7 +193,9 @@ def test_a_frozen_backbone_learns_nothing_but_its_classifier(coloured, fit):
         kept.update({name: tensor.clone() for name, tensor in network.state_dict().items()})
 
     trained = fit(coloured, spec=DRAWING, start=Start(remember, frozen=True))
-    changed = {name for name, tensor in state(trained).items() if not torch.equal(tensor, kept[name])}
+    changed = {
+        name for name, tensor in state(trained).items() if not torch.equal(tensor, kept[name])
+    }
     assert changed == {"classifier.weight", "classifier.bias"}
 
 
@@ -174,7 +211,10 @@ def test_the_average_of_weights_is_that_of_its_horizon(data, fit):
     recipe = Recipe(epochs=2, batch=50, ema=0.5)
     trained = fit(data, recipe=recipe, start=Start(watch))
     last = fit(data, recipe=recipe.model_copy(update={"ema": 0.0}))
-    expected, *after = [*steps[:8], state(last)["classifier.bias"]]  # before and after each of 8 steps: a horizon of 4
+    expected, *after = [
+        *steps[:8],
+        state(last)["classifier.bias"],
+    ]  # before and after each of 8 steps: a horizon of 4
     for bias in after:
         expected = 0.75 * expected + 0.25 * bias
     assert torch.allclose(state(trained)["classifier.bias"], expected, atol=1e-6)
@@ -209,7 +249,10 @@ def test_balanced_classes_weigh_alike_in_the_loss(data, fit):
             return images[kept], labels[kept], *held
 
     recipe = Recipe(epochs=12, batch=32, optimizer="adamw", learning_rate=0.01)
-    plain, balanced = (fit(Unbalanced(), recipe=recipe.model_copy(update={"balance": balance})) for balance in (False, True))
+    plain, balanced = (
+        fit(Unbalanced(), recipe=recipe.model_copy(update={"balance": balance}))
+        for balance in (False, True)
+    )
     assert balanced.curve[-1].by_class[rare] > plain.curve[-1].by_class[rare]
 
 
@@ -226,7 +269,9 @@ def test_bfloat16_is_what_convolutions_are_fed(data, fit):
     assert kinds == {torch.bfloat16, torch.float32}
 
 
-def test_images_that_are_read_as_they_come_give_the_same_to_the_bit(data, fit, monkeypatch, assert_same):
+def test_images_that_are_read_as_they_come_give_the_same_to_the_bit(
+    data, fit, monkeypatch, assert_same
+):
     resident = fit(data, recipe=RICH)
     monkeypatch.setattr(dataloader, "_HOST_SHARE", 0.0)
     assert not dataloader.fits(1, torch.device("cpu"))
@@ -235,14 +280,18 @@ def test_images_that_are_read_as_they_come_give_the_same_to_the_bit(data, fit, m
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
+@pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning"
+)
 def test_a_compiled_network_learns_the_same(data, fit):
     spec = replace(SPEC, stages=SPEC.stages[:1], dropout=0.0, drop_path=0.0)
     recipe = Recipe(epochs=1, batch=50)
     plain = fit(data, spec=spec, recipe=recipe)
     compiled = fit(data, spec=spec, recipe=recipe.model_copy(update={"compile": True}))
     assert state(plain).keys() == state(compiled).keys()
-    assert not all(torch.equal(tensor, state(compiled)[name]) for name, tensor in state(plain).items())
+    assert not all(
+        torch.equal(tensor, state(compiled)[name]) for name, tensor in state(plain).items()
+    )
     for name, tensor in state(plain).items():
         assert torch.allclose(tensor, state(compiled)[name], atol=1e-4), name
 

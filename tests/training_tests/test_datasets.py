@@ -33,7 +33,9 @@ def failure(source: Path | str, **options: object) -> str:
     return message
 
 
-def save(path: Path, colour: object = RED, *, size: tuple[int, int] = (8, 8), mode: str = "RGB") -> Path:
+def save(
+    path: Path, colour: object = RED, *, size: tuple[int, int] = (8, 8), mode: str = "RGB"
+) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new(mode, size, colour).save(path)
     return path
@@ -53,7 +55,11 @@ def encoded(colour: object = RED, *, size: tuple[int, int] = (8, 8)) -> bytes:
 
 
 def write_parquet(
-    path: Path, *, labels: object, images: list | None = None, names: tuple[str, ...] | None = ("cat", "dog")
+    path: Path,
+    *,
+    labels: object,
+    images: list | None = None,
+    names: tuple[str, ...] | None = ("cat", "dog"),
 ) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     labels = labels if isinstance(labels, pa.Array) else pa.array(labels)
@@ -62,8 +68,13 @@ def write_parquet(
     rows = pa.array([{"bytes": content, "path": None} for content in images], kind)
     table = pa.table({"image": rows, "label": labels})
     if names:
-        features = {"image": {"_type": "Image"}, "label": {"_type": "ClassLabel", "names": list(names)}}
-        table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+        features = {
+            "image": {"_type": "Image"},
+            "label": {"_type": "ClassLabel", "names": list(names)},
+        }
+        table = table.replace_schema_metadata(
+            {"huggingface": json.dumps({"info": {"features": features}})}
+        )
     pq.write_table(table, path)
     return path
 
@@ -187,7 +198,9 @@ def test_progress_ends_at_the_number_of_images(tmp_path):
     two_classes(tmp_path / "train", count=40)
     two_classes(tmp_path / "test", count=3)
     heard: list[tuple[int, int]] = []
-    load_images(DataSection(source=str(tmp_path)), notify=lambda done, total: heard.append((done, total)))
+    load_images(
+        DataSection(source=str(tmp_path)), notify=lambda done, total: heard.append((done, total))
+    )
     assert heard[-1] == (86, 86)
     assert [done for done, _ in heard] == sorted(done for done, _ in heard)
 
@@ -260,7 +273,9 @@ def test_a_picture_is_turned_upright(tmp_path):
     image = Image.new("RGB", (8, 8), BLUE)
     image.paste(RED, (0, 0, 4, 8))
     exif = Image.Exif()
-    exif[0x0112] = 6  # turn a quarter clockwise to see it upright: what is stored on the left is the top
+    exif[0x0112] = (
+        6  # turn a quarter clockwise to see it upright: what is stored on the left is the top
+    )
     (tmp_path / "a").mkdir()
     image.save(tmp_path / "a" / "0.png", exif=exif)
     save(tmp_path / "b" / "0.png")
@@ -284,12 +299,20 @@ def _transparent_palette() -> Image.Image:
     ("image", "name", "expected"),
     [
         pytest.param(_palette(), "x.png", RED, id="palette"),
-        pytest.param(_transparent_palette(), "x.png", (255, 255, 255), id="transparent palette on white"),
-        pytest.param(Image.new("RGBA", (8, 8), (0, 0, 0, 0)), "x.png", (255, 255, 255), id="RGBA on white"),
+        pytest.param(
+            _transparent_palette(), "x.png", (255, 255, 255), id="transparent palette on white"
+        ),
+        pytest.param(
+            Image.new("RGBA", (8, 8), (0, 0, 0, 0)), "x.png", (255, 255, 255), id="RGBA on white"
+        ),
         pytest.param(Image.new("LA", (8, 8), (0, 128)), "x.png", (127, 127, 127), id="LA on white"),
         pytest.param(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "x.tif", (255, 0, 0), id="CMYK"),
-        pytest.param(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "x.jpg", (255, 0, 0), id="CMYK as JPEG"),
-        pytest.param(Image.new("YCbCr", (8, 8), (128, 128, 128)), "x.tif", (128, 128, 128), id="YCbCr"),
+        pytest.param(
+            Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "x.jpg", (255, 0, 0), id="CMYK as JPEG"
+        ),
+        pytest.param(
+            Image.new("YCbCr", (8, 8), (128, 128, 128)), "x.tif", (128, 128, 128), id="YCbCr"
+        ),
         pytest.param(Image.new("1", (8, 8), 1), "x.png", (255, 255, 255), id="1 bit"),
         pytest.param(Image.new("1", (8, 8), 1), "x.tif", (255, 255, 255), id="1 bit as TIFF"),
         pytest.param(Image.new("L", (8, 8), 77), "x.png", (77, 77, 77), id="grey"),
@@ -302,7 +325,10 @@ def test_every_mode_becomes_the_rgb_that_a_viewer_shows(tmp_path, image, name, e
     assert (pixels_of(tmp_path / "a" / name, tmp_path) == expected).all()
 
 
-@pytest.mark.parametrize(("name", "options"), [("0.gif", {}), ("0.webp", {"lossless": True}), ("0.png", {}), ("0.tif", {})])
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("0.gif", {}), ("0.webp", {"lossless": True}), ("0.png", {}), ("0.tif", {})],
+)
 def test_the_first_frame_of_an_animation_counts(tmp_path, name, options):
     frames = [Image.new("RGB", (8, 8), colour) for colour in (RED, BLUE)]
     (tmp_path / "a").mkdir()
@@ -324,11 +350,21 @@ def _png_of_16_bits(colour_type: int, *values: int) -> bytes:
     """Pillow writes grey ones only."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
-        return len(content).to_bytes(4, "big") + kind + content + zlib.crc32(kind + content).to_bytes(4, "big")
+        return (
+            len(content).to_bytes(4, "big")
+            + kind
+            + content
+            + zlib.crc32(kind + content).to_bytes(4, "big")
+        )
 
     header = (8).to_bytes(4, "big") * 2 + bytes([16, colour_type, 0, 0, 0])
     rows = (b"\0" + np.array(values * 8, ">u2").tobytes()) * 8
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(rows))
+        + chunk(b"IEND", b"")
+    )
 
 
 @pytest.mark.parametrize(
@@ -338,7 +374,9 @@ def _png_of_16_bits(colour_type: int, *values: int) -> bytes:
         pytest.param("x.png", _png_of_16_bits(6, 65535, 32896, 0, 65535), (255, 128, 0), id="RGBA"),
         pytest.param("x.png", _png_of_16_bits(4, 0, 32896), (127, 127, 127), id="LA on white"),
         pytest.param("x.pgm", b"P5 8 8 65535\n" + b"\x80\x80" * 64, (128, 128, 128), id="PGM"),
-        pytest.param("x.pgm", b"P5 8 8 4095\n" + b"\x08\x08" * 64, (128, 128, 128), id="PGM of 12 bits"),
+        pytest.param(
+            "x.pgm", b"P5 8 8 4095\n" + b"\x08\x08" * 64, (128, 128, 128), id="PGM of 12 bits"
+        ),
     ],
 )
 def test_16_bits_a_channel_mean_what_8_bits_would(tmp_path, name, content, expected):
@@ -361,7 +399,9 @@ def test_32_bit_whole_numbers_beyond_16_bits_are_refused(tmp_path):
 
 def test_damaged_exif_does_not_spoil_a_good_picture(tmp_path):
     (tmp_path / "a").mkdir()
-    Image.new("RGB", (8, 8), RED).save(tmp_path / "a" / "0.jpg", exif=b"Exif\0\0MM\0*\xff\xff\xff\xff", quality=95)
+    Image.new("RGB", (8, 8), RED).save(
+        tmp_path / "a" / "0.jpg", exif=b"Exif\0\0MM\0*\xff\xff\xff\xff", quality=95
+    )
     save(tmp_path / "b" / "0.png")
     assert (abs(pixels_of(tmp_path / "a" / "0.jpg", tmp_path).astype(int) - RED) < 8).all()
 
@@ -403,16 +443,29 @@ def _float_tiff() -> bytes:
 BAD = [
     pytest.param("x.png", b"", "cat/x.png: is empty (0 bytes)", id="empty"),
     pytest.param(
-        "x.jpg", b"<!DOCTYPE html><html>", "is not an image that can be read (it begins with b'<!DOCTYPE html>')", id="HTML"
+        "x.jpg",
+        b"<!DOCTYPE html><html>",
+        "is not an image that can be read (it begins with b'<!DOCTYPE html>')",
+        id="HTML",
     ),
-    pytest.param("x.jpg", _truncated("JPEG"), "cannot be decoded: image file is truncated", id="truncated JPEG"),
-    pytest.param("x.jpg", _truncated("JPEG", side=256), "image file is truncated", id="truncated large JPEG"),
+    pytest.param(
+        "x.jpg",
+        _truncated("JPEG"),
+        "cannot be decoded: image file is truncated",
+        id="truncated JPEG",
+    ),
+    pytest.param(
+        "x.jpg", _truncated("JPEG", side=256), "image file is truncated", id="truncated large JPEG"
+    ),
     pytest.param("x.png", _truncated("PNG"), "cannot be decoded", id="truncated PNG"),
     pytest.param("x.png", encoded()[:20], "cannot be opened", id="header cut short"),
     pytest.param("x.png", _bomb(), "decompression bomb", id="bomb"),
     pytest.param("x.tif", _float_tiff(), "floating-point pixels", id="float"),
     pytest.param(
-        "x.eps", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n", "is not an image that can be read", id="program"
+        "x.eps",
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n",
+        "is not an image that can be read",
+        id="program",
     ),
 ]
 
@@ -561,7 +614,11 @@ def test_a_folder_that_may_not_be_read_is_named(tmp_path):
 
 
 def test_parquet_takes_class_names_from_the_metadata(tmp_path):
-    path = write_parquet(tmp_path / "x.parquet", labels=[1, 0, 1], images=[encoded(BLUE), encoded(RED), encoded(BLUE)])
+    path = write_parquet(
+        tmp_path / "x.parquet",
+        labels=[1, 0, 1],
+        images=[encoded(BLUE), encoded(RED), encoded(BLUE)],
+    )
     data = load(path)
     assert data.classes == ("cat", "dog")
     assert data.train.labels.tolist() == [1, 0, 1]
@@ -570,18 +627,29 @@ def test_parquet_takes_class_names_from_the_metadata(tmp_path):
 
 
 def test_parquet_without_metadata_numbers_its_classes(tmp_path):
-    assert load(write_parquet(tmp_path / "x.parquet", labels=[0, 2, 1], names=None)).classes == ("0", "1", "2")
+    assert load(write_parquet(tmp_path / "x.parquet", labels=[0, 2, 1], names=None)).classes == (
+        "0",
+        "1",
+        "2",
+    )
 
 
 def test_parquet_may_hold_plain_binary_images(tmp_path):
-    pq.write_table(pa.table({"image": [encoded(RED), encoded(BLUE)], "label": [0, 1]}), tmp_path / "x.parquet")
+    pq.write_table(
+        pa.table({"image": [encoded(RED), encoded(BLUE)], "label": [0, 1]}), tmp_path / "x.parquet"
+    )
     assert load(tmp_path / "x.parquet").train.pixels[:, 0, 0].tolist() == [list(RED), list(BLUE)]
 
 
-@pytest.mark.parametrize("names", [("train-0.parquet", "train-1.parquet", "test-0.parquet"),
-                                   ("data/train-0.parquet", "data/train-1.parquet", "data/test-0.parquet"),
-                                   ("train/0.parquet", "train/1.parquet", "test/0.parquet"),
-                                   ("train-0.parquet", "train-1.parquet", "validation-0.parquet")])  # fmt: skip
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("train-0.parquet", "train-1.parquet", "test-0.parquet"),
+        ("data/train-0.parquet", "data/train-1.parquet", "data/test-0.parquet"),
+        ("train/0.parquet", "train/1.parquet", "test/0.parquet"),
+        ("train-0.parquet", "train-1.parquet", "validation-0.parquet"),
+    ],
+)
 def test_a_folder_of_parquet_files_is_split_by_their_names(tmp_path, names):
     for name, labels in zip(names, ([0, 1], [0, 1, 1], [0, 1]), strict=True):
         write_parquet(tmp_path / name, labels=labels)
@@ -597,7 +665,9 @@ def test_parquet_files_that_name_no_split_are_all_for_training(tmp_path):
 
 
 def test_a_bad_image_in_parquet_is_named_by_its_row(tmp_path):
-    path = write_parquet(tmp_path / "x.parquet", labels=[0, 1, 0, 1], images=[encoded(), encoded(), b"", None])
+    path = write_parquet(
+        tmp_path / "x.parquet", labels=[0, 1, 0, 1], images=[encoded(), encoded(), b"", None]
+    )
     message = failure(path)
     assert "x.parquet row 2: is empty" in message
     assert "x.parquet row 3: has no bytes" in message
@@ -609,12 +679,18 @@ def _table(path: Path, **columns: object) -> Path:
 
 
 def test_parquet_without_the_columns_is_refused(tmp_path):
-    assert "has no column 'image', only pixels, label" in failure(_table(tmp_path / "x.parquet", pixels=[b""], label=[0]))
-    assert "has no column 'label', only image, class" in failure(_table(tmp_path / "y.parquet", image=[b""], **{"class": [0]}))
+    assert "has no column 'image', only pixels, label" in failure(
+        _table(tmp_path / "x.parquet", pixels=[b""], label=[0])
+    )
+    assert "has no column 'label', only image, class" in failure(
+        _table(tmp_path / "y.parquet", image=[b""], **{"class": [0]})
+    )
 
 
 def test_parquet_with_images_of_another_type_is_refused(tmp_path):
-    assert "neither struct{bytes, path} nor binary" in failure(_table(tmp_path / "x.parquet", image=["a.png"], label=[0]))
+    assert "neither struct{bytes, path} nor binary" in failure(
+        _table(tmp_path / "x.parquet", image=["a.png"], label=[0])
+    )
 
 
 @pytest.mark.parametrize(
@@ -632,7 +708,9 @@ def test_parquet_with_bad_labels_is_refused(tmp_path, labels, reason):
 
 
 def test_parquet_with_huge_labels_and_no_names_is_refused(tmp_path):
-    assert "number the classes 0, 1, 2 on" in failure(write_parquet(tmp_path / "x.parquet", labels=[0, 10**15], names=None))
+    assert "number the classes 0, 1, 2 on" in failure(
+        write_parquet(tmp_path / "x.parquet", labels=[0, 10**15], names=None)
+    )
 
 
 def test_parquet_whose_files_differ_in_their_classes_is_refused(tmp_path):
@@ -653,10 +731,14 @@ def test_parquet_to_test_with_and_none_to_train_is_refused(tmp_path):
 
 
 def test_an_empty_parquet_file_is_refused(tmp_path):
-    assert "holds no images" in failure(write_parquet(tmp_path / "x.parquet", labels=pa.array([], pa.int64())))
+    assert "holds no images" in failure(
+        write_parquet(tmp_path / "x.parquet", labels=pa.array([], pa.int64()))
+    )
 
 
-@pytest.mark.parametrize("damage", [lambda content: content[:-40], lambda _: b"", lambda _: b"<html></html>" * 9])
+@pytest.mark.parametrize(
+    "damage", [lambda content: content[:-40], lambda _: b"", lambda _: b"<html></html>" * 9]
+)
 def test_a_broken_parquet_file_is_refused(tmp_path, damage):
     path = write_parquet(tmp_path / "x.parquet", labels=[0, 1])
     path.write_bytes(damage(path.read_bytes()))
@@ -664,7 +746,9 @@ def test_a_broken_parquet_file_is_refused(tmp_path, damage):
 
 
 def test_parquet_with_a_damaged_middle_is_refused(tmp_path):
-    path = write_parquet(tmp_path / "x.parquet", labels=[0, 1] * 50, images=[encoded((i, i, i)) for i in range(100)])
+    path = write_parquet(
+        tmp_path / "x.parquet", labels=[0, 1] * 50, images=[encoded((i, i, i)) for i in range(100)]
+    )
     content = bytearray(path.read_bytes())
     content[4:40] = b"\xff" * 36
     path.write_bytes(bytes(content))
@@ -687,7 +771,11 @@ def test_cifar10_is_read_whole():
     assert np.bincount(data.train.labels).tolist() == [5000] * 10
     assert data.classes[:2] == ("airplane", "automobile")
     # the README's figures, which are of the first 3,000 rows
-    assert (data.train.pixels[:3000] / 255).mean(axis=(0, 1, 2)).round(4).tolist() == [0.4941, 0.4821, 0.4446]
+    assert (data.train.pixels[:3000] / 255).mean(axis=(0, 1, 2)).round(4).tolist() == [
+        0.4941,
+        0.4821,
+        0.4446,
+    ]
 
 
 # .npz
@@ -696,7 +784,9 @@ COLOUR = np.zeros((4, 6, 6, 3), np.uint8)
 LABELS = np.array([0, 1, 0, 1])
 
 
-@pytest.mark.parametrize(("images", "labels"), [("images", "labels"), ("x", "y"), ("x_train", "y_train")])
+@pytest.mark.parametrize(
+    ("images", "labels"), [("images", "labels"), ("x", "y"), ("x_train", "y_train")]
+)
 def test_npz_is_read_under_its_usual_keys(tmp_path, images, labels):
     data = load(write_npz(tmp_path / "pets.npz", **{images: COLOUR, labels: LABELS}))
     assert data.name == "pets"
@@ -705,22 +795,37 @@ def test_npz_is_read_under_its_usual_keys(tmp_path, images, labels):
     assert data.classes == ("0", "1")
 
 
-@pytest.mark.parametrize(("images", "labels"), [("x_test", "y_test"), ("test_images", "test_labels")])
+@pytest.mark.parametrize(
+    ("images", "labels"), [("x_test", "y_test"), ("test_images", "test_labels")]
+)
 def test_npz_may_bring_a_test_split(tmp_path, images, labels):
-    data = load(write_npz(tmp_path / "x.npz", x=COLOUR, y=LABELS, **{images: COLOUR[:2], labels: LABELS[:2]}))
+    data = load(
+        write_npz(
+            tmp_path / "x.npz", x=COLOUR, y=LABELS, **{images: COLOUR[:2], labels: LABELS[:2]}
+        )
+    )
     assert len(data.test) == 2
 
 
 def test_npz_without_channels_is_grey(tmp_path):
-    assert load(write_npz(tmp_path / "x.npz", x=COLOUR[..., 0], y=LABELS)).train.pixels.shape == (4, 6, 6, 1)
+    assert load(write_npz(tmp_path / "x.npz", x=COLOUR[..., 0], y=LABELS)).train.pixels.shape == (
+        4,
+        6,
+        6,
+        1,
+    )
 
 
 def test_npz_may_name_its_classes(tmp_path):
-    assert load(write_npz(tmp_path / "x.npz", x=COLOUR, y=LABELS, classes=np.array(["cat", "dog"]))).classes == ("cat", "dog")
+    assert load(
+        write_npz(tmp_path / "x.npz", x=COLOUR, y=LABELS, classes=np.array(["cat", "dog"]))
+    ).classes == ("cat", "dog")
 
 
 def test_npz_labels_may_stand_in_a_column(tmp_path):
-    assert load(write_npz(tmp_path / "x.npz", x=COLOUR, y=LABELS[:, None])).train.labels.shape == (4,)
+    assert load(write_npz(tmp_path / "x.npz", x=COLOUR, y=LABELS[:, None])).train.labels.shape == (
+        4,
+    )
 
 
 def test_npz_is_stored_at_the_side_asked_for(tmp_path):
@@ -731,22 +836,35 @@ def test_npz_is_stored_at_the_side_asked_for(tmp_path):
 
 
 def test_npz_images_that_are_not_square_are_cropped(tmp_path):
-    assert load(write_npz(tmp_path / "x.npz", x=COLOUR[:, :4], y=LABELS)).train.pixels.shape == (4, 4, 4, 3)
+    assert load(write_npz(tmp_path / "x.npz", x=COLOUR[:, :4], y=LABELS)).train.pixels.shape == (
+        4,
+        4,
+        4,
+        3,
+    )
 
 
 @pytest.mark.parametrize(
     ("images", "remedy"),
     [
-        pytest.param(COLOUR.transpose(0, 3, 1, 2), "channels first; store x.transpose(0, 2, 3, 1)", id="channels first"),
+        pytest.param(
+            COLOUR.transpose(0, 3, 1, 2),
+            "channels first; store x.transpose(0, 2, 3, 1)",
+            id="channels first",
+        ),
         pytest.param(COLOUR / 255.0, "store (x * 255).round().astype(np.uint8)", id="floats to 1"),
         pytest.param(COLOUR + 200.0, "store x.round().astype(np.uint8)", id="floats to 255"),
         pytest.param(COLOUR - 1.5, "store the original pixels", id="normalised"),
         pytest.param(COLOUR + np.nan, "NaN or infinite", id="NaN"),
         pytest.param(COLOUR.astype(np.int64), "store x.round().astype(np.uint8)", id="int64"),
-        pytest.param(COLOUR.astype(np.uint16) + 9999, "store (x // 257).astype(np.uint8)", id="16 bits"),
+        pytest.param(
+            COLOUR.astype(np.uint16) + 9999, "store (x // 257).astype(np.uint8)", id="16 bits"
+        ),
         pytest.param(COLOUR.astype(bool), "store (x * 255)", id="boolean"),
         pytest.param(COLOUR.astype(str), "not a kind of pixel", id="text"),
-        pytest.param(np.zeros((4, 6, 6, 4), np.uint8), "fourth channel; store x[..., :3]", id="RGBA"),
+        pytest.param(
+            np.zeros((4, 6, 6, 4), np.uint8), "fourth channel; store x[..., :3]", id="RGBA"
+        ),
         pytest.param(np.zeros((4, 36), np.uint8), "reshape it", id="flat"),
         pytest.param(np.zeros((4, 0, 6), np.uint8), "reshape it", id="no height"),
     ],
@@ -787,7 +905,9 @@ def test_npz_without_labels_is_refused(tmp_path):
 
 
 def test_npz_with_half_a_test_split_is_refused(tmp_path):
-    assert "no test labels" in failure(write_npz(tmp_path / "x.npz", x=COLOUR, y=LABELS, x_test=COLOUR))
+    assert "no test labels" in failure(
+        write_npz(tmp_path / "x.npz", x=COLOUR, y=LABELS, x_test=COLOUR)
+    )
 
 
 def test_npz_whose_splits_differ_in_channels_is_refused(tmp_path):
@@ -809,7 +929,9 @@ def test_an_empty_npz_array_is_refused(tmp_path):
     assert "holds no images" in failure(write_npz(tmp_path / "x.npz", x=COLOUR[:0], y=LABELS[:0]))
 
 
-@pytest.mark.parametrize("content", [b"", b"<html></html>", b"PK\x03\x04 torn", "an array", "a torn member"])
+@pytest.mark.parametrize(
+    "content", [b"", b"<html></html>", b"PK\x03\x04 torn", "an array", "a torn member"]
+)
 def test_a_broken_npz_is_refused(tmp_path, content):
     path = tmp_path / "x.npz"
     if content == "an array":

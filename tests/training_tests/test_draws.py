@@ -11,7 +11,9 @@ from phinas.training.augmentation.stateless_rng import uniform
 SAMPLES = torch.arange(100_000)
 
 
-@pytest.mark.parametrize(("seed", "epoch", "purpose"), [(0, 0, "flip"), (0, 1, "flip"), (2**32 - 1, 10**6, "crop")])
+@pytest.mark.parametrize(
+    ("seed", "epoch", "purpose"), [(0, 0, "flip"), (0, 1, "flip"), (2**32 - 1, 10**6, "crop")]
+)
 def test_draws_are_uniform_below_one(seed, epoch, purpose):
     drawn = uniform(seed, epoch, SAMPLES, purpose, 4)
     assert drawn.dtype == torch.float32
@@ -26,7 +28,9 @@ def test_draws_are_uniform_below_one(seed, epoch, purpose):
 def test_neighbouring_samples_epochs_seeds_purposes_and_draws_are_not_correlated():
     rows = [
         uniform(seed, epoch, SAMPLES + offset, purpose, 2)
-        for seed, epoch, offset, purpose in itertools.product((0, 1), (0, 1, 2), (0, 1, 1024), ("shift", "crop"))
+        for seed, epoch, offset, purpose in itertools.product(
+            (0, 1), (0, 1, 2), (0, 1, 1024), ("shift", "crop")
+        )
     ]
     correlations = torch.corrcoef(torch.cat(rows)) - torch.eye(2 * len(rows))
     assert correlations.abs().max() < 6 / len(SAMPLES) ** 0.5
@@ -51,7 +55,9 @@ def test_a_draw_does_not_depend_on_how_many_are_drawn():
 
 @pytest.mark.parametrize("epoch", [0, 3, 10**6])
 def test_an_epoch_may_be_a_tensor(epoch):
-    assert torch.equal(uniform(5, torch.tensor(epoch), SAMPLES, "flip", 2), uniform(5, epoch, SAMPLES, "flip", 2))
+    assert torch.equal(
+        uniform(5, torch.tensor(epoch), SAMPLES, "flip", 2), uniform(5, epoch, SAMPLES, "flip", 2)
+    )
 
 
 def test_the_samples_are_left_as_they_were():
@@ -62,9 +68,14 @@ def test_the_samples_are_left_as_they_were():
 
 def test_the_draws_are_the_same_on_every_machine_and_in_every_version():
     drawn = uniform(1, 3, torch.tensor([0, 1, 2, 49_999]), "flip", 2)
-    assert (drawn * 2**24).long().tolist() == [[2699314, 9620983, 1834307, 15291967], [8841770, 5284353, 504312, 2594616]]
+    assert (drawn * 2**24).long().tolist() == [
+        [2699314, 9620983, 1834307, 15291967],
+        [8841770, 5284353, 504312, 2594616],
+    ]
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_gpu_draws_what_the_cpu_draws():
-    assert torch.equal(uniform(5, 2, SAMPLES.cuda(), "flip", 3).cpu(), uniform(5, 2, SAMPLES, "flip", 3))
+    assert torch.equal(
+        uniform(5, 2, SAMPLES.cuda(), "flip", 3).cpu(), uniform(5, 2, SAMPLES, "flip", 3)
+    )

@@ -32,7 +32,12 @@ def test_large_images_are_scored_fewer_at_a_time(side, most):
             return super().forward(images)
 
     count = 503 if side < 1000 else 3
-    held = Batches(np.zeros((count, 4, 4, 1), np.uint8), np.zeros(count, np.int64), side=4, device=torch.device("cpu"))
+    held = Batches(
+        np.zeros((count, 4, 4, 1), np.uint8),
+        np.zeros(count, np.int64),
+        side=4,
+        device=torch.device("cpu"),
+    )
     held.side = side  # as if: the pixels themselves would be 5 GB
     evaluate(Counting(4), held, classes=4, mean=torch.zeros(1, 1, 1, 1), std=torch.ones(1, 1, 1, 1))
     assert max(seen) == min(most, count)
@@ -49,12 +54,17 @@ def test_images_are_scored_in_parts_where_memory_runs_out_and_the_score_is_the_s
             return super().forward(images)
 
     generator = np.random.default_rng(0)
-    images, labels = generator.integers(0, 256, (50, 4, 4, 1), dtype=np.uint8), generator.integers(0, 4, 50)
+    images, labels = (
+        generator.integers(0, 256, (50, 4, 4, 1), dtype=np.uint8),
+        generator.integers(0, 4, 50),
+    )
     held = Batches(images, labels, side=4, device=torch.device("cpu"))
     how = {"classes": 4, "mean": torch.zeros(1, 1, 1, 1), "std": torch.ones(1, 1, 1, 1)}
     assert evaluate(Scarce(4), held, **how) == evaluate(Remembering(4), held, **how)
     Scarce.most = 1
-    with pytest.raises(Conclusive, match="out of memory when it scores images of 4 pixels; lower the resolution"):
+    with pytest.raises(
+        Conclusive, match="out of memory when it scores images of 4 pixels; lower the resolution"
+    ):
         evaluate(Scarce(4), held, **how)
 
 
@@ -76,6 +86,8 @@ def test_a_score_is_exact_whatever_the_last_batch(classes, count):
     assert score.top5 == pytest.approx((rank < 5).double().mean().item(), abs=1e-12)
     assert score.loss == pytest.approx(nn.functional.cross_entropy(logits, labels).item(), rel=1e-5)
     for number in labels.unique():
-        assert score.by_class[number] == pytest.approx((rank[labels == number] == 0).double().mean().item(), abs=1e-12)
+        assert score.by_class[number] == pytest.approx(
+            (rank[labels == number] == 0).double().mean().item(), abs=1e-12
+        )
     assert len(score.by_class) == classes
     assert not model.training

@@ -55,13 +55,20 @@ def test_a_crop_is_what_pillow_enlarges():
     box = (6, 10, 36, 34)
     centre = [(box[0] + box[2]) / SIDE - 1, (box[1] + box[3]) / SIDE - 1]
     maps = torch.tensor([[[30 / SIDE, 0, centre[0]], [0, 24 / SIDE, centre[1]]]])
-    enlarged = Image.fromarray(picture()[0].permute(1, 2, 0).numpy()).resize((SIDE, SIDE), Image.Resampling.BILINEAR, box=box)
-    apart = (resample(picture(), maps)[0].permute(1, 2, 0) - torch.from_numpy(np.array(enlarged).astype(np.float32))).abs()
+    enlarged = Image.fromarray(picture()[0].permute(1, 2, 0).numpy()).resize(
+        (SIDE, SIDE), Image.Resampling.BILINEAR, box=box
+    )
+    apart = (
+        resample(picture(), maps)[0].permute(1, 2, 0)
+        - torch.from_numpy(np.array(enlarged).astype(np.float32))
+    ).abs()
     assert apart.max() <= 2
 
 
 def test_the_map_of_no_change_changes_no_pixel():
-    images = torch.randint(0, 256, (4, 3, SIDE, SIDE), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    images = torch.randint(
+        0, 256, (4, 3, SIDE, SIDE), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
     still = torch.eye(2, 3).expand(4, 2, 3)
     assert torch.equal(resample(images, still), images.float())
 
@@ -74,7 +81,17 @@ def turned(name, amount):
 @pytest.mark.parametrize(
     ("name", "matrix"),
     [
-        ("rotate", (math.cos(math.pi / 6), -math.sin(math.pi / 6), 0, math.sin(math.pi / 6), math.cos(math.pi / 6), 0)),
+        (
+            "rotate",
+            (
+                math.cos(math.pi / 6),
+                -math.sin(math.pi / 6),
+                0,
+                math.sin(math.pi / 6),
+                math.cos(math.pi / 6),
+                0,
+            ),
+        ),
         ("shear_x", (1, 0.3, 0, 0, 1, 0)),
         ("shear_y", (1, 0, 0, 0.3, 1, 0)),
         ("translate_x", (1, 0, 0.45 * SIDE, 0, 1, 0)),
@@ -94,7 +111,11 @@ def test_operations_move_pixels_as_pillow_does(name, matrix, amount):
     middle = SIDE / 2  # ours turn about the centre, Pillow's about the corner
     c, f = c + middle - a * middle - b * middle, f + middle - d * middle - e * middle
     image = Image.fromarray(picture()[0].permute(1, 2, 0).numpy())
-    expected = np.array(image.transform((SIDE, SIDE), Image.Transform.AFFINE, (a, b, c, d, e, f), Image.Resampling.BILINEAR))
+    expected = np.array(
+        image.transform(
+            (SIDE, SIDE), Image.Transform.AFFINE, (a, b, c, d, e, f), Image.Resampling.BILINEAR
+        )
+    )
     inside = expected[..., 0] > 0  # Pillow paints black what comes from outside
     found = resample(picture(), turned(name, amount))[0].permute(1, 2, 0).numpy()
     assert inside.mean() > 0.5
@@ -113,7 +134,9 @@ def test_two_operations_follow_one_another():
 
 
 def test_what_comes_from_outside_is_the_edge_repeated():
-    images = torch.randint(0, 256, (1, 3, SIDE, SIDE), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    images = torch.randint(
+        0, 256, (1, 3, SIDE, SIDE), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
     moved = resample(images, turned("translate_x", 1.0))
     outside = round(0.45 * SIDE) - 1
     assert torch.equal(moved[..., -outside:], images[..., -1:].float().expand(1, 3, SIDE, outside))

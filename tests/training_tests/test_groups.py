@@ -1,4 +1,6 @@
-"""Images of one object: found by column, key or path, dealt whole to one split, and reported where a source shares them."""
+"""Images of one object: found by column, key or path, dealt whole to one split, and reported where
+a source shares them.
+"""
 
 import json
 import re
@@ -33,7 +35,12 @@ def split(labels: np.ndarray, groups: np.ndarray, **options: object) -> Split:
 def objects(*classes: tuple[int, ...], seed: int = 3) -> tuple[np.ndarray, np.ndarray]:
     """Labels and groups of images, shuffled; of each class the images of each of its objects."""
     labels = np.repeat(np.arange(len(classes)), [sum(sizes) for sizes in classes])
-    groups = np.concatenate([np.repeat([f"{label}/{i}" for i in range(len(of))], of) for label, of in enumerate(classes)])
+    groups = np.concatenate(
+        [
+            np.repeat([f"{label}/{i}" for i in range(len(of))], of)
+            for label, of in enumerate(classes)
+        ]
+    )
     order = np.random.default_rng(seed).permutation(len(labels))
     return labels[order], groups[order]
 
@@ -44,12 +51,16 @@ def counts(labels: np.ndarray, indices: np.ndarray) -> list[int]:
 
 def crossing(groups: np.ndarray, parts: Split) -> int:
     """Groups that are in more than one split."""
-    return sum(map(len, held := [set(groups[part]) for part in vars(parts).values()])) - len(set.union(*held))
+    return sum(map(len, held := [set(groups[part]) for part in vars(parts).values()])) - len(
+        set.union(*held)
+    )
 
 
 # the split
 
-SEVERAL = st.lists(st.tuples(st.integers(1, 9), st.integers(0, 3), st.booleans()), min_size=30, max_size=60)
+SEVERAL = st.lists(
+    st.tuples(st.integers(1, 9), st.integers(0, 3), st.booleans()), min_size=30, max_size=60
+)
 
 
 @settings(deadline=None)
@@ -85,7 +96,11 @@ def test_every_class_is_split_as_evenly_as_its_groups_allow(seed):
 def test_large_groups_are_tested_on_as_often_as_small_ones():
     labels, groups = objects(tuple([2] * 50 + [8] * 50), tuple([2] * 50 + [8] * 50))
     sizes = dict(zip(*np.unique(groups, return_counts=True), strict=True))
-    tested = [sizes[group] for seed in range(10) for group in set(groups[split(labels, groups, seed=seed).test])]
+    tested = [
+        sizes[group]
+        for seed in range(10)
+        for group in set(groups[split(labels, groups, seed=seed).test])
+    ]
     assert 0.4 < np.mean(np.array(tested) == 8) < 0.6
 
 
@@ -99,12 +114,19 @@ def test_the_seed_alone_decides():
 def test_a_class_of_three_groups_has_one_in_each_split():
     labels, groups = objects((40, 1, 9), (2,) * 100)
     parts = split(labels, groups)
-    assert [len(set(groups[part]) & {"0/0", "0/1", "0/2"}) for part in vars(parts).values()] == [1, 1, 1]
+    assert [len(set(groups[part]) & {"0/0", "0/1", "0/2"}) for part in vars(parts).values()] == [
+        1,
+        1,
+        1,
+    ]
 
 
 def test_a_class_of_two_groups_is_named():
     labels, groups = objects((9,) * 5, (50, 50))
-    with pytest.raises(InputError, match=r"data\.group_by: fewer than 3 groups in class 'class1' \(2\); each split needs one"):
+    with pytest.raises(
+        InputError,
+        match=r"data\.group_by: fewer than 3 groups in class 'class1' \(2\); each split needs one",
+    ):
         split(labels, groups)
 
 
@@ -133,7 +155,9 @@ def test_groups_that_serve_all_splits_in_few_ways_are_dealt_in_one_of_them():
 
 
 def test_groups_that_cannot_serve_all_splits_are_an_error_that_names_a_class():
-    labels, groups = of_classes("abc", "abd", "acd", "bcd", "a")  # three of b, c and d each, and any two of the four meet
+    labels, groups = of_classes(
+        "abc", "abd", "acd", "bcd", "a"
+    )  # three of b, c and d each, and any two of the four meet
     with pytest.raises(InputError, match="20 ways to deal them left a split without class 'class"):
         split(labels, groups)
 
@@ -142,9 +166,19 @@ def test_rare_classes_are_split_as_evenly_as_common_ones():
     off = []
     for seed in range(20):
         generator = np.random.default_rng(seed)
-        sizes = generator.integers((20, 0, 0), (100, 20, 4), (80, 3)) * (generator.random((80, 3)) < (1, 0.5, 0.3))
-        labels, groups = np.tile(np.arange(3), 80).repeat(sizes.ravel()), np.arange(80).repeat(sizes.sum(axis=1))
-        off.append(abs(np.array(counts(labels, split(labels, groups, seed=seed).test)) / sizes.sum(axis=0) - 0.2))
+        sizes = generator.integers((20, 0, 0), (100, 20, 4), (80, 3)) * (
+            generator.random((80, 3)) < (1, 0.5, 0.3)
+        )
+        labels, groups = (
+            np.tile(np.arange(3), 80).repeat(sizes.ravel()),
+            np.arange(80).repeat(sizes.sum(axis=1)),
+        )
+        off.append(
+            abs(
+                np.array(counts(labels, split(labels, groups, seed=seed).test)) / sizes.sum(axis=0)
+                - 0.2
+            )
+        )
     assert (np.mean(off, axis=0) < 0.03).all()
 
 
@@ -180,7 +214,12 @@ def write_folders(root: Path, *, items: int = 5, frames: int = 3) -> Path:
 def write_parquet(path: Path, groups: list[object] | pa.Array, source: Path) -> Path:
     files = sorted(source.rglob("*.png"))[: len(groups)]
     labels = [int(file.parent.name == "dog") for file in files]
-    pq.write_table(pa.table({"image": [file.read_bytes() for file in files], "label": labels, "animal": groups}), path)
+    pq.write_table(
+        pa.table(
+            {"image": [file.read_bytes() for file in files], "label": labels, "animal": groups}
+        ),
+        path,
+    )
     return path
 
 
@@ -204,19 +243,25 @@ def failure(source: object, group_by: str) -> str:
 
 def test_of_class_folders_a_pattern_captures_the_group_in_the_path(tmp_path):
     data = load_images(DataSection(source=str(write_folders(tmp_path)), group_by=FRAME))
-    assert data.train.groups.tolist() == [f"{name}{item}" for name in ("cat", "dog") for item in range(5) for _ in range(3)]
+    assert data.train.groups.tolist() == [
+        f"{name}{item}" for name in ("cat", "dog") for item in range(5) for _ in range(3)
+    ]
 
 
 def test_of_parquet_a_column_is_the_group(tmp_path):
-    path = write_parquet(tmp_path / "x.parquet", list(range(100, 130)), write_folders(tmp_path / "pets"))
-    assert load_images(DataSection(source=str(path), group_by="animal")).train.groups.tolist() == list(
-        map(str, range(100, 130))
+    path = write_parquet(
+        tmp_path / "x.parquet", list(range(100, 130)), write_folders(tmp_path / "pets")
     )
+    assert load_images(
+        DataSection(source=str(path), group_by="animal")
+    ).train.groups.tolist() == list(map(str, range(100, 130)))
 
 
 def test_of_an_npz_a_key_is_the_group(tmp_path):
     source = write_npz(tmp_path / "x.npz", patient=np.arange(40) // 2)
-    assert load_images(DataSection(source=str(source), group_by="patient")).train.groups[:4].tolist() == ["0", "0", "1", "1"]
+    assert load_images(DataSection(source=str(source), group_by="patient")).train.groups[
+        :4
+    ].tolist() == ["0", "0", "1", "1"]
 
 
 def test_of_the_hub_a_column_is_the_group(tmp_path, monkeypatch):
@@ -225,7 +270,9 @@ def test_of_the_hub_a_column_is_the_group(tmp_path, monkeypatch):
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     datasets.disable_progress_bars()
     (tmp_path / "set").mkdir()
-    path = write_parquet(tmp_path / "set" / "train.parquet", list("abc") * 10, write_folders(tmp_path / "pets"))
+    path = write_parquet(
+        tmp_path / "set" / "train.parquet", list("abc") * 10, write_folders(tmp_path / "pets")
+    )
     features = {
         "image": {"_type": "Image"},
         "label": {"_type": "ClassLabel", "names": ["cat", "dog"]},
@@ -250,7 +297,10 @@ def test_groups_of_bad_images_go_with_them(tmp_path):
         ("(", r"'\(' is not a regular expression \(missing"),
         (r"\d+", "has 0 capturing groups, not one"),
         (r"(\d)_(\d)", "has 2 capturing groups, not one"),
-        (r"(dog\d)", r"finds no group in 15 of 30 paths: cat/cat0_0\.png, .* and 10 more; widen it"),
+        (
+            r"(dog\d)",
+            r"finds no group in 15 of 30 paths: cat/cat0_0\.png, .* and 10 more; widen it",
+        ),
         (r"dog|(cat)", "finds no group in 15 of 30 paths: dog/dog0_0"),
     ],
 )
@@ -275,11 +325,15 @@ def test_a_column_or_key_that_is_missing_is_refused_with_those_there_are(tmp_pat
     ],
 )
 def test_values_that_name_no_group_are_refused(tmp_path, values, reason):
-    assert reason in failure(write_parquet(tmp_path / "x.parquet", values, write_folders(tmp_path / "pets")), "animal")
+    assert reason in failure(
+        write_parquet(tmp_path / "x.parquet", values, write_folders(tmp_path / "pets")), "animal"
+    )
 
 
 def test_an_npz_key_of_another_length_is_refused(tmp_path):
-    assert "patient: shape (39,) is not (40,)" in failure(write_npz(tmp_path / "x.npz", patient=np.arange(39)), "patient")
+    assert "patient: shape (39,) is not (40,)" in failure(
+        write_npz(tmp_path / "x.npz", patient=np.arange(39)), "patient"
+    )
 
 
 def test_digits_have_no_groups():
@@ -308,12 +362,18 @@ def test_groups_of_an_official_test_split_that_are_trained_on_are_a_problem(tmp_
     write_folders(tmp_path / "pets" / "test", items=1)
     census = take_census(made(tmp_path / "pets", tmp_path / "out", group_by=r"([^/]+)_\d+\.png$"))
     assert census.shared_groups == ("cat0", "dog0")
-    assert "2 groups of the test split are trained on, too: cat0, dog0" in " ".join(census.problems())
+    assert "2 groups of the test split are trained on, too: cat0, dog0" in " ".join(
+        census.problems()
+    )
 
 
 def test_the_test_groups_of_an_npz_lie_under_the_key_with_test_in_it(tmp_path):
     patients = {"group_train": np.arange(40) // 2, "group_test": np.arange(8) + 18}
-    data = made(write_npz(tmp_path / "x.npz", test=True, **patients), tmp_path / "out", group_by="group_train")
+    data = made(
+        write_npz(tmp_path / "x.npz", test=True, **patients),
+        tmp_path / "out",
+        group_by="group_train",
+    )
     assert data.groups == (16, 4, 8)
     assert data.shared_groups == ("18", "19")
 

@@ -1,4 +1,6 @@
-"""`hf:NAME`, with folders on disk as the data sets: `datasets` reads them by the same call, and nothing is downloaded."""
+"""`hf:NAME`, with folders on disk as the data sets: `datasets` reads them by the same call, and
+nothing is downloaded.
+"""
 
 import io
 import json
@@ -58,13 +60,21 @@ def test_a_data_set_without_images_names_its_columns(tmp_path: Path) -> None:
         load_images(DataSection(source=f"hf:{tmp_path / 'table'}"))
 
 
-@pytest.mark.parametrize(("label", "reason"), [(-1, "row 2 is -1, outside 0 to 1"), (None, r"row 2 has none \(1 in all\)")])
+@pytest.mark.parametrize(
+    ("label", "reason"),
+    [(-1, "row 2 is -1, outside 0 to 1"), (None, r"row 2 has none \(1 in all\)")],
+)
 def test_an_image_without_a_label_is_named(tmp_path: Path, label: int | None, reason: str) -> None:
     names = {"names": ["cat", "dog"], "_type": "ClassLabel"}
     features = {"image": {"_type": "Image"}, "label": names}
     buffer = io.BytesIO()
     Image.new("RGB", (8, 8)).save(buffer, "PNG")
-    rows = pa.table({"image": [{"bytes": buffer.getvalue(), "path": None}] * 3, "label": pa.array([0, 1, label], pa.int64())})
+    rows = pa.table(
+        {
+            "image": [{"bytes": buffer.getvalue(), "path": None}] * 3,
+            "label": pa.array([0, 1, label], pa.int64()),
+        }
+    )
     (tmp_path / "pets").mkdir()
     metadata = {"huggingface": json.dumps({"info": {"features": features}})}
     pq.write_table(rows.replace_schema_metadata(metadata), tmp_path / "pets" / "train.parquet")

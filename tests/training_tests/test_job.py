@@ -21,17 +21,39 @@ from phinas.training.engine.weights_io import load_weights
 SPEC = load_space("tiny").fitted(channels=1, classes=10, resolution=8).base
 SHORT = Recipe(epochs=2, batch=50)
 OTHER_OPTIONS = [
-    {"epochs": 3}, {"batch": 25}, {"micro_batch": 5}, {"optimizer": "adamw"}, {"learning_rate": 0.1}, {"warmup": 0.1},
-    {"weight_decay": 0.1}, {"label_smoothing": 0.2}, {"balance": True}, {"ema": 0.1}, {"crop": 0.5}, {"cutout": 0.5},
-    {"colour": 0.5}, {"mixup": 0.5}, {"cutmix": 0.5}, {"progressive": 0.5}, {"precision": "bf16"}, {"compile": True},
+    {"epochs": 3},
+    {"batch": 25},
+    {"micro_batch": 5},
+    {"optimizer": "adamw"},
+    {"learning_rate": 0.1},
+    {"warmup": 0.1},
+    {"weight_decay": 0.1},
+    {"label_smoothing": 0.2},
+    {"balance": True},
+    {"ema": 0.1},
+    {"crop": 0.5},
+    {"cutout": 0.5},
+    {"colour": 0.5},
+    {"mixup": 0.5},
+    {"cutmix": 0.5},
+    {"progressive": 0.5},
+    {"precision": "bf16"},
+    {"compile": True},
     {"minutes": 1.0},
-]  # fmt: skip
+]
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def trainer_of(data, **options):
     return replace(
-        Trainer.of(data, DataSection(source="digits"), run=RunSection(device="cpu"), threads=1, snapshots=None), **options
+        Trainer.of(
+            data,
+            DataSection(source="digits"),
+            run=RunSection(device="cpu"),
+            threads=1,
+            snapshots=None,
+        ),
+        **options,
     )
 
 
@@ -42,7 +64,9 @@ def carry_out(job):
 
 
 def test_a_diverged_training_is_a_failure_with_that_reason(data):
-    result = carry_out(trainer_of(data).job(SPEC, SHORT.model_copy(update={"learning_rate": 1e30}), 1))
+    result = carry_out(
+        trainer_of(data).job(SPEC, SHORT.model_copy(update={"learning_rate": 1e30}), 1)
+    )
     assert result.value is None
     assert result.reason.startswith("the loss was nan in epoch 1 of 2")
 
@@ -65,12 +89,19 @@ def test_a_job_measures_as_the_training_does(data, fit):
     assert (value["accuracy"], value["top5"], value["images"]) == (last.accuracy, last.top5, 101)
     assert value["loss"] == pytest.approx(last.loss)
     assert value["curve"] == [score.accuracy for score in trained.curve]
-    assert (value["split"], value["seed"], value["epochs"], value["device"]) == ("validation", 3, 2, "cpu")
+    assert (value["split"], value["seed"], value["epochs"], value["device"]) == (
+        "validation",
+        3,
+        2,
+        "cpu",
+    )
     assert value["train_seconds"] > 0
     assert value["images_per_second"] == pytest.approx(400 / value["train_seconds"])
 
 
-def test_a_final_job_measures_on_the_test_split_and_leaves_weights_that_score_the_same(data, tmp_path, moments):
+def test_a_final_job_measures_on_the_test_split_and_leaves_weights_that_score_the_same(
+    data, tmp_path, moments
+):
     path = tmp_path / "weights.safetensors"
     value = carry_out(trainer_of(data).job(SPEC, SHORT, 3, final=True, weights=path)).value
     assert (value["split"], value["images"]) == ("test", data.test)
@@ -82,7 +113,13 @@ def test_a_final_job_measures_on_the_test_split_and_leaves_weights_that_score_th
     images, labels = data.test_arrays()
     with torch.inference_mode():
         logits = model(
-            normalise(Batches(images, labels, side=8, device=torch.device("cpu")).take(torch.arange(len(labels))), mean, std)
+            normalise(
+                Batches(images, labels, side=8, device=torch.device("cpu")).take(
+                    torch.arange(len(labels))
+                ),
+                mean,
+                std,
+            )
         )
     right = logits.argmax(1).numpy() == labels
     assert 0 < right.sum() < len(right)
@@ -118,12 +155,17 @@ def test_a_key_follows_from_what_decides_the_result_and_nothing_else(data, tmp_p
         trainer_of(replace(data, fingerprint="other")).job(SPEC, SHORT, 1),
         replace(trainer_of(data), shift=0.3).job(SPEC, SHORT, 1),
         replace(trainer_of(data), flip=True).job(SPEC, SHORT, 1),
-        *[trainer_of(data).job(SPEC, SHORT.model_copy(update=change), 1) for change in OTHER_OPTIONS],
+        *[
+            trainer_of(data).job(SPEC, SHORT.model_copy(update=change), 1)
+            for change in OTHER_OPTIONS
+        ],
     ]
     assert len({key, *(job.key for job in different)}) == 1 + len(different)
 
 
 def test_flipping_is_left_to_the_data_unless_it_is_configured(data):
     assert trainer_of(data).flip is data.mirror is False
-    forced = Trainer.of(data, DataSection(source="digits", flip=True), run=RunSection(), threads=1, snapshots=None)
+    forced = Trainer.of(
+        data, DataSection(source="digits", flip=True), run=RunSection(), threads=1, snapshots=None
+    )
     assert forced.flip is True

@@ -1,4 +1,6 @@
-"""A training in a worker that is killed, or asked to end, goes on from its snapshot and comes to the same end."""
+"""A training in a worker that is killed, or asked to end, goes on from its snapshot and comes to
+the same end.
+"""
 
 import os
 import signal
@@ -21,7 +23,9 @@ TOLD = ("accuracy", "loss", "top5", "curve", "epochs", "by_class")
 
 def job_of(data, snapshots, *, minutes):
     run = RunSection(device="cpu", snapshot_minutes=minutes)
-    return Trainer.of(data, DataSection(source="digits"), run=run, threads=1, snapshots=snapshots).job(SPEC, LONG, 5)
+    return Trainer.of(
+        data, DataSection(source="digits"), run=run, threads=1, snapshots=snapshots
+    ).job(SPEC, LONG, 5)
 
 
 def facts(result):
@@ -44,8 +48,17 @@ def workers(**options):
 
 def children():
     """Process ids of the workers of this process."""
-    listed = subprocess.run(["ps", "-o", "pid=,args=", "--ppid", str(os.getpid())], capture_output=True, text=True, check=True)
-    return [int(line.split()[0]) for line in listed.stdout.splitlines() if "phinas.experiment.executors.worker" in line]
+    listed = subprocess.run(
+        ["ps", "-o", "pid=,args=", "--ppid", str(os.getpid())],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return [
+        int(line.split()[0])
+        for line in listed.stdout.splitlines()
+        if "phinas.experiment.executors.worker" in line
+    ]
 
 
 def wait_for(condition):
@@ -69,7 +82,9 @@ def test_a_training_whose_worker_is_killed_goes_on_from_its_snapshot(data, tmp_p
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_training_that_is_asked_to_end_leaves_a_snapshot_and_goes_on_later(data, tmp_path, undisturbed):
+def test_a_training_that_is_asked_to_end_leaves_a_snapshot_and_goes_on_later(
+    data, tmp_path, undisturbed
+):
     job = job_of(data, tmp_path, minutes=60.0)
     heard = []
 

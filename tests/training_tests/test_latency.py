@@ -1,4 +1,6 @@
-"""The timing of an inference: enough runs, bounded, on the device that was asked for, and the same whoever calls it."""
+"""The timing of an inference: enough runs, bounded, on the device that was asked for, and the same
+whoever calls it.
+"""
 
 import itertools
 import time
@@ -10,7 +12,14 @@ from phinas.experiment.errors import InputError
 from phinas.experiment.executors.inline import InlineExecutor
 from phinas.space.loading import load_space
 from phinas.training.timing import latency
-from phinas.training.timing.latency import LEAST_RUNS, LEAST_SECONDS, Stopwatch, measure, repeat, until_done
+from phinas.training.timing.latency import (
+    LEAST_RUNS,
+    LEAST_SECONDS,
+    Stopwatch,
+    measure,
+    repeat,
+    until_done,
+)
 
 SPACE = load_space("tiny").fitted(channels=1, classes=10, resolution=8)
 
@@ -32,7 +41,10 @@ def test_a_timing_gives_median_quartiles_and_what_it_was_measured_on(threads):
 
 
 def test_more_images_take_longer(threads):
-    one, many = (measure(spec=SPACE.base.to_dict(), device="cpu", threads=1, batch=batch) for batch in (1, 512))
+    one, many = (
+        measure(spec=SPACE.base.to_dict(), device="cpu", threads=1, batch=batch)
+        for batch in (1, 512)
+    )
     assert many["latency_ms"] > 3 * one["latency_ms"]
     assert many["latency_on"].endswith("batch of 512")
 
@@ -65,7 +77,9 @@ def test_a_very_slow_run_is_ended(monkeypatch):
 
 def test_runs_that_the_machine_disturbed_are_left_out(monkeypatch):
     counts = itertools.count()
-    monkeypatch.setattr(latency, "_interruptions", lambda: next(counts) // 2)  # every other run is disturbed
+    monkeypatch.setattr(
+        latency, "_interruptions", lambda: next(counts) // 2
+    )  # every other run is disturbed
     milliseconds, left_out = repeat(lambda: time.sleep(0.002), until_done=lambda: None)
     assert abs(len(milliseconds) - left_out) <= 1
     assert len(milliseconds) >= LEAST_RUNS
@@ -82,7 +96,9 @@ def test_where_every_run_is_disturbed_all_count(monkeypatch):
 
 def test_the_time_until_the_device_is_done_counts_and_the_warm_up_does_not():
     calls = itertools.count()
-    milliseconds, _ = repeat(lambda: time.sleep(0.2 if next(calls) == 0 else 0), until_done=lambda: time.sleep(0.005))
+    milliseconds, _ = repeat(
+        lambda: time.sleep(0.2 if next(calls) == 0 else 0), until_done=lambda: time.sleep(0.005)
+    )
     assert min(milliseconds) >= 5
     assert max(milliseconds) < 200
 

@@ -29,7 +29,9 @@ def weights(trained):
 
 def test_a_seed_decides_weights_and_accuracies_to_the_bit(data, fit):
     first, again, other = fit(data), fit(data), fit(data, seed=4)
-    assert all(torch.equal(one, two) for one, two in zip(weights(first), weights(again), strict=True))
+    assert all(
+        torch.equal(one, two) for one, two in zip(weights(first), weights(again), strict=True)
+    )
     assert first.curve == again.curve
     assert not torch.equal(first.model.classifier.weight, other.model.classifier.weight)
     assert first.curve != other.curve
@@ -117,7 +119,9 @@ def seen_by(fit):
 
 def test_networks_of_one_seed_see_the_same_images_in_the_same_order_augmented_alike(data, seen_by):
     wide = replace(SPEC, head_width=96, dropout=0.5, drop_path=0.3)
-    one, two, other = (seen_by(data, spec, seed=seed) for spec, seed in ((SPEC, 3), (wide, 3), (SPEC, 4)))
+    one, two, other = (
+        seen_by(data, spec, seed=seed) for spec, seed in ((SPEC, 3), (wide, 3), (SPEC, 4))
+    )
     assert len(one) == len(two) == 8
     assert all(torch.equal(images, too) for images, too in zip(one, two, strict=True))
     assert not any(torch.equal(images, others) for images, others in zip(one, other, strict=True))
@@ -134,7 +138,10 @@ def test_networks_of_other_resolutions_see_the_same_images_in_the_same_order(dat
 def test_an_epoch_shows_every_image_once_and_the_next_in_another_order(data, moments, seen_by):
     batches = seen_by(data, SPEC, shift=0.0, flip=False)
     sums = torch.cat(batches).double().sum((1, 2, 3)).round(decimals=3)
-    stored = normalise(Batches(*data.steer_arrays()[:2], side=8, device=CPU).take(torch.arange(200)), *moments(data))
+    stored = normalise(
+        Batches(*data.steer_arrays()[:2], side=8, device=CPU).take(torch.arange(200)),
+        *moments(data),
+    )
     expected = stored.double().sum((1, 2, 3)).round(decimals=3).sort().values
     first, second = sums[:200], sums[200:]
     assert torch.allclose(first.sort().values, expected)
@@ -142,23 +149,33 @@ def test_an_epoch_shows_every_image_once_and_the_next_in_another_order(data, mom
     assert not torch.allclose(first, second)
 
 
-def test_fewer_images_than_a_batch_are_one_batch_with_the_learning_rate_of_their_number(tmp_path, fit, digits, seen_by):
+def test_fewer_images_than_a_batch_are_one_batch_with_the_learning_rate_of_their_number(
+    tmp_path, fit, digits, seen_by
+):
     few = digits(tmp_path, train_limit=40, validation_limit=20)
     huge = Recipe(epochs=2, batch=100_000)
     trained = fit(few, recipe=huge)
     assert all(math.isfinite(score.loss) for score in trained.curve)
     as_many = fit(few, recipe=Recipe(epochs=2, batch=40))
-    assert all(torch.equal(one, two) for one, two in zip(weights(trained), weights(as_many), strict=True))
+    assert all(
+        torch.equal(one, two) for one, two in zip(weights(trained), weights(as_many), strict=True)
+    )
     assert [len(images) for images in seen_by(few, SPEC, recipe=huge)] == [40, 40]
 
 
 def test_a_loss_that_is_not_finite_ends_the_training_naming_the_epoch(data, fit):
-    with pytest.raises(Diverged, match=r"^the loss was (nan|inf) in epoch 1 of 2; lower the learning rate$"):
+    with pytest.raises(
+        Diverged, match=r"^the loss was (nan|inf) in epoch 1 of 2; lower the learning rate$"
+    ):
         fit(data, recipe=SHORT.model_copy(update={"learning_rate": 1e30}))
 
 
-def test_a_training_reports_each_epoch_and_when_stopped_is_the_beginning_of_the_whole_one(data, fit):
-    """Were the schedule that of the epochs trained, the second epoch would have another learning rate."""
+def test_a_training_reports_each_epoch_and_when_stopped_is_the_beginning_of_the_whole_one(
+    data, fit
+):
+    """Were the schedule that of the epochs trained, the second epoch would have another learning
+    rate.
+    """
     recipe, heard = SHORT.model_copy(update={"epochs": 4}), []
 
     def report(epoch, accuracy):
@@ -190,7 +207,14 @@ def test_a_device_that_is_not_there_is_refused():
 
 def test_a_predicted_time_grows_with_epochs_and_images():
     short, long = (
-        training_seconds(SPEC, Recipe(epochs=epochs, batch=50), train=train, validation=100, device=CPU, threads=1)
+        training_seconds(
+            SPEC,
+            Recipe(epochs=epochs, batch=50),
+            train=train,
+            validation=100,
+            device=CPU,
+            threads=1,
+        )
         for epochs, train in ((1, 500), (10, 5000))
     )
     assert 0 < 8 * short < long

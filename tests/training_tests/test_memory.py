@@ -1,4 +1,6 @@
-"""Memory that runs out: what is passed at a time is halved, and it is told; or nothing fits, and that is told."""
+"""Memory that runs out: what is passed at a time is halved, and it is told; or nothing fits, and
+that is told.
+"""
 
 import pytest
 import torch
@@ -20,7 +22,9 @@ def state(trained):
     return trained.model.state_dict()
 
 
-def test_memory_that_runs_out_in_a_capture_halves_what_is_passed_at_a_time(data, fit, capturing, before_each_pass):
+def test_memory_that_runs_out_in_a_capture_halves_what_is_passed_at_a_time(
+    data, fit, capturing, before_each_pass
+):
     def capture(take_step, *batch):
         with before_each_pass(scarce):
             take_step(*batch)
@@ -54,7 +58,9 @@ def test_out_of_memory_halves_what_is_passed_at_a_time_and_gives_what_that_gives
     with before_each_pass(scarce):
         trained = fit(data)
     with before_each_pass(lambda images: sizes.append(len(images))):
-        asked = fit(data, recipe=SHORT.model_copy(update={"epochs": 2, "micro_batch": trained.micro_batch}))
+        asked = fit(
+            data, recipe=SHORT.model_copy(update={"epochs": 2, "micro_batch": trained.micro_batch})
+        )
     assert trained.halved
     assert not asked.halved
     assert set(sizes) == {12, 13}
@@ -71,7 +77,9 @@ def test_a_time_is_predicted_in_parts_where_memory_runs_out(before_each_pass):
             raise torch.OutOfMemoryError("as if")
 
     def predicted():
-        return training_seconds(SPEC, SHORT, train=100, validation=50, device=torch.device("cpu"), threads=1)
+        return training_seconds(
+            SPEC, SHORT, train=100, validation=50, device=torch.device("cpu"), threads=1
+        )
 
     with before_each_pass(scarce):
         most = 15
@@ -79,7 +87,9 @@ def test_a_time_is_predicted_in_parts_where_memory_runs_out(before_each_pass):
         assert passed[:3] == [50, 25, 13]
         assert max(passed[2:]) == 13
         most = 1
-        with pytest.raises(InputError, match="out of memory with the fewest images of 8 pixels at a time"):
+        with pytest.raises(
+            InputError, match="out of memory with the fewest images of 8 pixels at a time"
+        ):
             predicted()
 
 
@@ -92,14 +102,21 @@ def test_any_other_error_is_raised(data, fit, before_each_pass):
 
 
 @pytest.mark.parametrize(("batch", "least"), [(50, 2), (127, 3), (5, 3), (3, 3)])
-def test_out_of_memory_with_the_fewest_images_at_a_time_is_a_failure_that_says_so(data, fit, batch, least, before_each_pass):
+def test_out_of_memory_with_the_fewest_images_at_a_time_is_a_failure_that_says_so(
+    data, fit, batch, least, before_each_pass
+):
     tried = []
 
     def never(images):
         tried.append(len(images))
         raise torch.OutOfMemoryError("as if")
 
-    with before_each_pass(never), pytest.raises(OutOfMemory, match=rf"^out of memory with {least} images at a time \(as if\)"):
+    with (
+        before_each_pass(never),
+        pytest.raises(
+            OutOfMemory, match=rf"^out of memory with {least} images at a time \(as if\)"
+        ),
+    ):
         fit(data, recipe=Recipe(epochs=1, batch=batch))
     assert tried == sorted(tried, reverse=True)
     assert len(tried) <= 8
@@ -112,7 +129,10 @@ def test_gradients_of_parts_add_up_to_those_of_the_batch(data, fit, mixing):
     recipe = Recipe(epochs=1, batch=60, learning_rate=0.5, balance=True, **mixing)
     whole = fit(data, recipe=recipe, start=frozen)
     parted = fit(data, recipe=recipe.model_copy(update={"micro_batch": 7}), start=frozen)
-    assert torch.allclose(state(whole)["classifier.weight"], state(parted)["classifier.weight"], atol=1e-6)
+    assert torch.allclose(
+        state(whole)["classifier.weight"], state(parted)["classifier.weight"], atol=1e-6
+    )
     assert not torch.equal(
-        state(whole)["classifier.weight"], state(fit(data, recipe=recipe, start=frozen, seed=4))["classifier.weight"]
+        state(whole)["classifier.weight"],
+        state(fit(data, recipe=recipe, start=frozen, seed=4))["classifier.weight"],
     )

@@ -1,4 +1,6 @@
-"""Mixing: shares have their distribution, targets follow the pixels, and the partner is the image before."""
+"""Mixing: shares have their distribution, targets follow the pixels, and the partner is the image
+before.
+"""
 
 import pytest
 import torch
@@ -11,9 +13,15 @@ SIDE = 16
 
 
 def numbered(count):
-    """Image and target both say which they are, so that shares can be read off: of image i the pixels are 1 in row i."""
+    """Image and target both say which they are, so that shares can be read off: of image i the
+    pixels are 1 in row i.
+    """
     targets = torch.eye(count)
-    images = targets[:, :, None, None].expand(count, count, SIDE, SIDE).contiguous(memory_format=torch.channels_last)
+    images = (
+        targets[:, :, None, None]
+        .expand(count, count, SIDE, SIDE)
+        .contiguous(memory_format=torch.channels_last)
+    )
     return images, targets
 
 
@@ -28,7 +36,9 @@ def test_targets_are_the_mean_of_the_pixels_with_the_image_before_as_partner(alp
     images, targets = mixed(**alphas)
     assert torch.allclose(images.mean((2, 3)), targets, atol=1e-6)
     assert torch.allclose(targets.sum(1), torch.ones(50))
-    assert torch.allclose(targets.diagonal() + targets[torch.arange(50), torch.arange(50) - 1], torch.ones(50))
+    assert torch.allclose(
+        targets.diagonal() + targets[torch.arange(50), torch.arange(50) - 1], torch.ones(50)
+    )
     assert 0.1 < targets.diagonal().mean() < 0.9
     assert images.is_contiguous(memory_format=torch.channels_last)
 
@@ -36,7 +46,15 @@ def test_targets_are_the_mean_of_the_pixels_with_the_image_before_as_partner(alp
 @pytest.mark.parametrize("alpha", [0.1, 0.2, 1.0, 3.0])
 def test_the_share_of_mixup_is_beta_distributed(alpha):
     first = torch.tensor([1.0, 0.0]).repeat(10_000)[:, None]  # of two classes in turn
-    own = mix(torch.zeros(20_000, 1, 1, 1), first, torch.arange(20_000), mixup=alpha, cutmix=0.0, seed=0, epoch=1)[1]
+    own = mix(
+        torch.zeros(20_000, 1, 1, 1),
+        first,
+        torch.arange(20_000),
+        mixup=alpha,
+        cutmix=0.0,
+        seed=0,
+        epoch=1,
+    )[1]
     kept = torch.where(first > 0, own, 1 - own)[:, 0]
     points = torch.linspace(0.01, 0.99, 99)
     below = (kept[:, None] <= points).float().mean(0)
@@ -64,7 +82,12 @@ def test_boxes_that_lie_inside_have_the_area_that_was_drawn():
     images, _ = mixed(400, cutmix=1.0)
     pasted = (1 - images[torch.arange(400), torch.arange(400)]).bool()
     heights, widths = pasted.any(2).sum(1), pasted.any(1).sum(1)
-    inside = ~(pasted[:, 0].any(1) | pasted[:, -1].any(1) | pasted[:, :, 0].any(1) | pasted[:, :, -1].any(1))
+    inside = ~(
+        pasted[:, 0].any(1)
+        | pasted[:, -1].any(1)
+        | pasted[:, :, 0].any(1)
+        | pasted[:, :, -1].any(1)
+    )
     assert (heights - widths)[inside].abs().max() <= 1
 
 
@@ -95,7 +118,9 @@ def test_shares_follow_from_seed_epoch_and_sample_alone(alphas):
 
 def test_no_value_of_the_batch_is_read_on_the_host():
     """On torch's meta device there are shapes and no values: whatever depends on a value fails."""
-    images, targets, samples, epoch = (value.to("meta") for value in (*numbered(8), torch.arange(8), torch.tensor(1)))
+    images, targets, samples, epoch = (
+        value.to("meta") for value in (*numbered(8), torch.arange(8), torch.tensor(1))
+    )
     found = mix(images, targets, samples, mixup=0.2, cutmix=1.0, seed=0, epoch=epoch)
     assert [value.shape for value in found] == [images.shape, targets.shape]
 
@@ -103,7 +128,12 @@ def test_no_value_of_the_batch_is_read_on_the_host():
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_one_hot_targets_give_the_loss_that_torch_gives_labels(smoothing):
     generator = torch.Generator().manual_seed(0)
-    logits, labels = torch.randn(20, 7, generator=generator), torch.randint(0, 7, (20,), generator=generator)
+    logits, labels = (
+        torch.randn(20, 7, generator=generator),
+        torch.randint(0, 7, (20,), generator=generator),
+    )
     targets = one_hot_targets(labels, 7, smoothing)
-    assert torch.allclose(F.cross_entropy(logits, targets), F.cross_entropy(logits, labels, label_smoothing=smoothing))
+    assert torch.allclose(
+        F.cross_entropy(logits, targets), F.cross_entropy(logits, labels, label_smoothing=smoothing)
+    )
     assert torch.allclose(targets.sum(1), torch.ones(20))

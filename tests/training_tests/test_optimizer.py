@@ -34,13 +34,20 @@ def test_even_the_shortest_schedule_is_finite_and_starts_above_zero(warmup, step
         assert 0 < optimizer.param_groups[0]["lr"] <= peak_rate(recipe)
 
 
-@pytest.mark.parametrize(("recipe", "rate"), [(Recipe(batch=64, learning_rate=0.2), 0.05),
-                                              (Recipe(batch=64, learning_rate=0.2, optimizer="adamw"), 0.2)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("recipe", "rate"),
+    [
+        (Recipe(batch=64, learning_rate=0.2), 0.05),
+        (Recipe(batch=64, learning_rate=0.2, optimizer="adamw"), 0.2),
+    ],
+)
 def test_weight_decay_spares_norms_and_biases_and_sgd_scales_its_rate_with_the_batch(recipe, rate):
     model = build(SPEC)
     groups = make_optimizer(model, recipe).param_groups
     assert [group["lr"] for group in groups] == pytest.approx([rate, rate])
-    decay = {id(parameter): group["weight_decay"] for group in groups for parameter in group["params"]}
+    decay = {
+        id(parameter): group["weight_decay"] for group in groups for parameter in group["params"]
+    }
     assert len(decay) == len(list(model.parameters()))
     for parameter in model.parameters():
         assert decay[id(parameter)] == (recipe.weight_decay if parameter.ndim > 1 else 0.0)

@@ -13,12 +13,20 @@ ARRAYS = ["steer/train_images.npy", "steer/train_labels.npy", "steer/validation_
           "test/images.npy", "test/labels.npy"]  # fmt: skip
 
 
-def write_source(path: Path, *, seed: int = 0, test: int = 0, count: int = 60, side: int = 6) -> Path:
+def write_source(
+    path: Path, *, seed: int = 0, test: int = 0, count: int = 60, side: int = 6
+) -> Path:
     """An .npz of noise in three classes, with a test split if asked for."""
     noise = np.random.default_rng(seed)
-    arrays = {"x": noise.integers(0, 256, (count, side, side, 3), dtype=np.uint8), "y": np.arange(count) % 3}
+    arrays = {
+        "x": noise.integers(0, 256, (count, side, side, 3), dtype=np.uint8),
+        "y": np.arange(count) % 3,
+    }
     if test:
-        arrays |= {"x_test": noise.integers(0, 256, (test, side, side, 3), dtype=np.uint8), "y_test": np.arange(test) % 3}
+        arrays |= {
+            "x_test": noise.integers(0, 256, (test, side, side, 3), dtype=np.uint8),
+            "y_test": np.arange(test) % 3,
+        }
     np.savez(path, **arrays)
     return path
 
@@ -43,7 +51,10 @@ def make(source: Path, directory: Path, *, seed: int = 0, **options: object) -> 
 
 def test_what_steers_and_what_tests_lie_in_folders_of_their_own(source, directory):
     make(source, directory)
-    assert sorted(str(path.relative_to(directory)) for path in directory.rglob("*.*")) == ["data.json", *ARRAYS]
+    assert sorted(str(path.relative_to(directory)) for path in directory.rglob("*.*")) == [
+        "data.json",
+        *ARRAYS,
+    ]
 
 
 def test_the_arrays_are_the_images_of_the_source_split_in_three(source, directory):
@@ -51,23 +62,41 @@ def test_the_arrays_are_the_images_of_the_source_split_in_three(source, director
     whole = load_images(section(source)).train
     train, train_labels, validation, validation_labels = data.steer_arrays()
     test, test_labels = data.test_arrays()
-    assert (len(train), len(validation), len(test)) == (data.train, data.validation, data.test) == (38, 10, 12)
-    label_of = {image.tobytes(): label for image, label in zip(whole.pixels, whole.labels, strict=True)}
+    assert (
+        (len(train), len(validation), len(test))
+        == (data.train, data.validation, data.test)
+        == (38, 10, 12)
+    )
+    label_of = {
+        image.tobytes(): label for image, label in zip(whole.pixels, whole.labels, strict=True)
+    }
     pairs = [(train, train_labels), (validation, validation_labels), (test, test_labels)]
-    found = [(image.tobytes(), label) for images, labels in pairs for image, label in zip(images, labels, strict=True)]
+    found = [
+        (image.tobytes(), label)
+        for images, labels in pairs
+        for image, label in zip(images, labels, strict=True)
+    ]
     assert dict(found) == label_of
     assert len(found) == 60
 
 
 def test_the_facts_describe_the_data(source, directory):
     data = make(source, directory, side=4)
-    assert (data.name, data.classes, data.channels, data.side, data.mirror) == ("noise", ("0", "1", "2"), 3, 4, True)
+    assert (data.name, data.classes, data.channels, data.side, data.mirror) == (
+        "noise",
+        ("0", "1", "2"),
+        3,
+        4,
+        True,
+    )
     assert data.skipped == ()
     assert len(data.fingerprint) == 16
 
 
 def test_counts_are_those_of_the_training_images_by_class(tmp_path, directory):
-    np.savez(tmp_path / "x.npz", x=np.zeros((40, 4, 4), np.uint8), y=np.repeat([0, 1, 2], (20, 5, 15)))
+    np.savez(
+        tmp_path / "x.npz", x=np.zeros((40, 4, 4), np.uint8), y=np.repeat([0, 1, 2], (20, 5, 15))
+    )
     data = make(tmp_path / "x.npz", directory)
     assert data.counts == tuple(np.bincount(data.steer_arrays()[1]))
     assert sum(data.counts) == data.train
@@ -75,7 +104,12 @@ def test_counts_are_those_of_the_training_images_by_class(tmp_path, directory):
 
 def test_digits_keep_one_channel_and_are_not_mirrored(directory):
     data = make("digits", directory)
-    assert (data.channels, data.side, data.mirror, data.train + data.validation + data.test) == (1, 8, False, 1797)
+    assert (data.channels, data.side, data.mirror, data.train + data.validation + data.test) == (
+        1,
+        8,
+        False,
+        1797,
+    )
 
 
 def test_mean_and_deviation_are_those_of_the_training_images_alone(source, directory):
@@ -123,7 +157,11 @@ def test_a_second_preparation_does_not_read_the_source(source, directory):
 
 
 def test_read_prepared_gives_what_prepare_gave(source, directory):
-    assert make(source, directory) == read_prepared(directory) == read_prepared(directory, hashed=False)
+    assert (
+        make(source, directory)
+        == read_prepared(directory)
+        == read_prepared(directory, hashed=False)
+    )
 
 
 def test_progress_is_reported(tmp_path, directory):
@@ -132,9 +170,16 @@ def test_progress_is_reported(tmp_path, directory):
     for name in "ab":
         (tmp_path / "images" / name).mkdir(parents=True)
         for index in range(4):
-            Image.new("RGB", (4, 4), (index, ord(name), 0)).save(tmp_path / "images" / name / f"{index}.png")
+            Image.new("RGB", (4, 4), (index, ord(name), 0)).save(
+                tmp_path / "images" / name / f"{index}.png"
+            )
     heard = []
-    prepare(section(tmp_path / "images"), seed=0, directory=directory, notify=lambda *counts: heard.append(counts))
+    prepare(
+        section(tmp_path / "images"),
+        seed=0,
+        directory=directory,
+        notify=lambda *counts: heard.append(counts),
+    )
     assert heard[-1] == (8, 8)
 
 
@@ -144,7 +189,9 @@ def test_skipped_images_are_recorded(tmp_path, directory):
     for name in "ab":
         (tmp_path / "images" / name).mkdir(parents=True)
         for index in range(4):
-            Image.new("RGB", (4, 4), (index, ord(name), 0)).save(tmp_path / "images" / name / f"{index}.png")
+            Image.new("RGB", (4, 4), (index, ord(name), 0)).save(
+                tmp_path / "images" / name / f"{index}.png"
+            )
     (tmp_path / "images" / "a" / "x.png").write_bytes(b"")
     make(tmp_path / "images", directory, skip_bad_images=True)
     assert read_prepared(directory).skipped == ("a/x.png: is empty (0 bytes)",)
@@ -153,14 +200,18 @@ def test_skipped_images_are_recorded(tmp_path, directory):
 def test_one_picture_in_two_splits_is_counted(tmp_path, directory):
     pixels = np.random.default_rng(0).integers(0, 256, (12, 4, 4), dtype=np.uint8)
     test = np.concatenate([pixels[:2], 255 - pixels[:4]])
-    np.savez(tmp_path / "x.npz", x=pixels, y=np.arange(12) % 2, x_test=test, y_test=np.arange(6) % 2)
+    np.savez(
+        tmp_path / "x.npz", x=pixels, y=np.arange(12) % 2, x_test=test, y_test=np.arange(6) % 2
+    )
     assert make(tmp_path / "x.npz", directory).duplicates == 2
 
 
 def test_pictures_that_repeat_in_one_split_only_are_not_duplicates(tmp_path, directory):
     pixels = np.random.default_rng(0).integers(0, 256, (12, 4, 4), dtype=np.uint8)
     test = np.repeat(255 - pixels[:1], 6, axis=0)
-    np.savez(tmp_path / "x.npz", x=pixels, y=np.arange(12) % 2, x_test=test, y_test=np.arange(6) % 2)
+    np.savez(
+        tmp_path / "x.npz", x=pixels, y=np.arange(12) % 2, x_test=test, y_test=np.arange(6) % 2
+    )
     assert make(tmp_path / "x.npz", directory).duplicates == 0
 
 
@@ -186,7 +237,9 @@ def test_damaged_files_are_made_again(source, directory, name, damage):
     assert read_prepared(directory) == first
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b'{"format": 1, "data": {}}', b"\xff\xfe"])
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[]", b"{}", b'{"format": 1, "data": {}}', b"\xff\xfe"]
+)
 def test_a_torn_record_is_made_again(source, directory, content):
     first = make(source, directory)
     (directory / "data.json").write_bytes(content)
@@ -214,7 +267,9 @@ def test_damaged_files_of_changed_data_are_an_error_and_nothing_is_touched(sourc
 
 def test_a_directory_of_other_settings_is_refused(source, directory):
     make(source, directory, side=6)
-    with pytest.raises(InputError, match="was prepared with side 6 and is now asked for 4; use a new --out"):
+    with pytest.raises(
+        InputError, match="was prepared with side 6 and is now asked for 4; use a new --out"
+    ):
         make(source, directory, side=4)
     with pytest.raises(InputError, match="was prepared with seed 0 and is now asked for 1"):
         make(source, directory, seed=1, side=6)

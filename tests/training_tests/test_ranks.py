@@ -1,4 +1,6 @@
-"""Several processes together do what one would do with the whole batch. Two of them, on the CPU, are this file as a script."""
+"""Several processes together do what one would do with the whole batch. Two of them, on the CPU,
+are this file as a script.
+"""
 
 import json
 import os
@@ -33,9 +35,15 @@ ALIKE = SPEC.from_dict(SPEC.to_dict() | {"dropout": 0.0, "drop_path": 0.0})
 RECIPES = {
     "plain": {},
     "all of it": {
-        "crop": 0.5, "colour": 0.4, "cutout": 0.3, "ema": 0.3, "balance": True, "micro_batch": 24, "progressive": 0.5,
+        "crop": 0.5,
+        "colour": 0.4,
+        "cutout": 0.3,
+        "ema": 0.3,
+        "balance": True,
+        "micro_batch": 24,
+        "progressive": 0.5,
     },
-}  # fmt: skip
+}
 
 
 def scarce(network):
@@ -53,13 +61,22 @@ def trained(data, name, ranks=ALONE, start=FRESH, **more):
     options = {"epochs": 2, "batch": 48, "learning_rate": 0.05} | RECIPES[name] | more
     if ranks.count > 1 and "micro_batch" in options:
         options["micro_batch"] //= ranks.count
-    how = {"shift": 0.125, "flip": True, "seed": 3, "device": torch.device("cpu"), "ranks": ranks, "start": start}
+    how = {
+        "shift": 0.125,
+        "flip": True,
+        "seed": 3,
+        "device": torch.device("cpu"),
+        "ranks": ranks,
+        "start": start,
+    }
     return train(ALIKE, data, recipe=Recipe(**options), **how)
 
 
 def batch_of_norm():
     generator = torch.Generator().manual_seed(0)
-    return 3 * torch.randn(8, 3, 5, 5, generator=generator) + 2, torch.randn(8, 3, 5, 5, generator=generator)
+    return 3 * torch.randn(8, 3, 5, 5, generator=generator) + 2, torch.randn(
+        8, 3, 5, 5, generator=generator
+    )
 
 
 def normalised(norm, images, weights):
@@ -68,8 +85,15 @@ def normalised(norm, images, weights):
     images = images.clone().requires_grad_(True)
     outputs = norm(images)
     (outputs * weights).sum().backward()
-    facts = {"outputs": outputs, "images": images.grad, "weight.grad": norm.weight.grad, "bias.grad": norm.bias.grad}
-    return {name: tensor.detach().contiguous() for name, tensor in facts.items()} | norm.state_dict()
+    facts = {
+        "outputs": outputs,
+        "images": images.grad,
+        "weight.grad": norm.weight.grad,
+        "bias.grad": norm.bias.grad,
+    }
+    return {
+        name: tensor.detach().contiguous() for name, tensor in facts.items()
+    } | norm.state_dict()
 
 
 def score(ranks=ALONE):
@@ -82,7 +106,9 @@ def score(ranks=ALONE):
 
 
 class Asked(Snapshots):
-    """Due once in the first process, and always in the other, whose clock nobody sets: it writes none."""
+    """Due once in the first process, and always in the other, whose clock nobody sets: it writes
+    none.
+    """
 
     written = 0
 
@@ -101,25 +127,55 @@ def share(directory: Path) -> None:
     with ranks_of("cpu") as (ranks, device):
         assert device == "cpu"
         images, weights = (tensor[ranks.rank :: 2] for tensor in batch_of_norm())
-        save_file(normalised(SharedBatchNorm(3, momentum=0.3), images, weights), directory / f"norm.{ranks.rank}")
+        save_file(
+            normalised(SharedBatchNorm(3, momentum=0.3), images, weights),
+            directory / f"norm.{ranks.rank}",
+        )
         ranks.led(lambda: (directory / "led").open("a").write("once\n"))
         data = read_prepared(directory)
         for name in RECIPES:
-            save_file(trained(data, name, ranks).model.state_dict(), directory / f"{name}.{ranks.rank}")
+            save_file(
+                trained(data, name, ranks).model.state_dict(), directory / f"{name}.{ranks.rank}"
+            )
         taken = Asked(directory / "it.snapshot", "key", seconds=1e9)
         recipe = Recipe(epochs=3, batch=10)  # 20 steps an epoch, and every 10 they ask one another
-        train(ALIKE, data, recipe=recipe, shift=0, flip=False, seed=3, device=torch.device("cpu"), ranks=ranks, snapshots=taken)
+        train(
+            ALIKE,
+            data,
+            recipe=recipe,
+            shift=0,
+            flip=False,
+            seed=3,
+            device=torch.device("cpu"),
+            ranks=ranks,
+            snapshots=taken,
+        )
         (directory / f"written.{ranks.rank}").write_text(str(taken.written))
         each_one = trained(data, "plain", ranks, batch=2, minutes=0.001)
-        (directory / f"each one.{ranks.rank}").write_text(f"{each_one.micro_batch} {each_one.ended}")
+        (directory / f"each one.{ranks.rank}").write_text(
+            f"{each_one.micro_batch} {each_one.ended}"
+        )
         parted = trained(data, "plain", ranks, Start(scarce) if ranks.leads else FRESH)
         save_file(parted.model.state_dict(), directory / f"parted.{ranks.rank}")
         (directory / f"parts.{ranks.rank}").write_text(f"{parted.micro_batch} {parted.halved}")
         kept = {}
-        start = Start(lambda network: kept.update({name: each.clone() for name, each in network.state_dict().items()}), True)
+        start = Start(
+            lambda network: kept.update(
+                {name: each.clone() for name, each in network.state_dict().items()}
+            ),
+            True,
+        )
         recipe = Recipe(epochs=1, batch=48)
         frozen = train(
-            SPEC, data, recipe=recipe, shift=0, flip=False, seed=3, device=torch.device("cpu"), ranks=ranks, start=start
+            SPEC,
+            data,
+            recipe=recipe,
+            shift=0,
+            flip=False,
+            seed=3,
+            device=torch.device("cpu"),
+            ranks=ranks,
+            start=start,
         )
         save_file(kept, directory / f"before.{ranks.rank}")
         save_file(frozen.model.state_dict(), directory / f"frozen.{ranks.rank}")
@@ -137,7 +193,12 @@ def shared(tmp_path_factory, digits):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    common = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "PYTHONPATH": str(Path.cwd())}
+    common = {
+        "WORLD_SIZE": "2",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "PYTHONPATH": str(Path.cwd()),
+    }
     parts = [
         subprocess.Popen(
             [sys.executable, __file__, directory],
@@ -164,7 +225,10 @@ def test_a_batch_norm_of_two_processes_is_that_of_the_joined_batch(shared):
     for name in ("outputs", "images"):
         joined = torch.stack([first[name], second[name]], dim=1).flatten(0, 1)
         assert torch.allclose(joined, whole[name], atol=1e-5)
-    for name in ("weight.grad", "bias.grad"):  # of the own images: DistributedDataParallel joins them
+    for name in (
+        "weight.grad",
+        "bias.grad",
+    ):  # of the own images: DistributedDataParallel joins them
         assert torch.allclose(first[name] + second[name], whole[name], atol=1e-4)
     for name in ("running_mean", "running_var", "num_batches_tracked"):
         assert torch.allclose(first[name], whole[name], atol=1e-5)
@@ -188,7 +252,9 @@ def test_a_frozen_backbone_stays_what_it_is_in_every_process(shared):
 
 
 def test_where_one_process_has_too_little_memory_all_pass_their_images_in_the_same_parts(shared):
-    """As one process does that passes 12 images at a time: each of the two takes half of every batch of 48."""
+    """As one process does that passes 12 images at a time: each of the two takes half of every
+    batch of 48.
+    """
     assert [(shared / f"parts.{rank}").read_text() for rank in range(2)] == ["6 True", "6 True"]
     alone = trained(read_prepared(shared), "plain", micro_batch=12).model.state_dict()
     first, second = both(shared, "parted")
@@ -198,7 +264,10 @@ def test_where_one_process_has_too_little_memory_all_pass_their_images_in_the_sa
 
 
 def test_processes_with_one_image_each_train_as_well(shared):
-    assert [(shared / f"each one.{rank}").read_text() for rank in range(2)] == ["1 deadline", "1 deadline"]
+    assert [(shared / f"each one.{rank}").read_text() for rank in range(2)] == [
+        "1 deadline",
+        "1 deadline",
+    ]
 
 
 def test_snapshots_are_written_when_they_are_due_in_the_first_process(shared):
@@ -207,7 +276,10 @@ def test_snapshots_are_written_when_they_are_due_in_the_first_process(shared):
 
 def test_two_processes_score_as_one_does(shared):
     alone = score()
-    assert [json.loads((shared / f"score.{rank}").read_text()) for rank in range(2)] == [alone, alone]
+    assert [json.loads((shared / f"score.{rank}").read_text()) for rank in range(2)] == [
+        alone,
+        alone,
+    ]
 
 
 def test_what_the_first_process_does_alone_is_done_once_and_its_error_ends_all(shared):
@@ -225,8 +297,16 @@ def test_a_batch_is_shared_evenly_or_refused():
     ("environment", "device", "told"),
     [
         ({}, "cpu", "RANK is not set; start with torchrun, or unset WORLD_SIZE"),
-        ({"RANK": "1", "LOCAL_RANK": "99", "MASTER_ADDR": "x", "MASTER_PORT": "1"}, "cuda", "process 99 has no GPU of its own"),
-        ({"RANK": "1", "LOCAL_RANK": "1", "MASTER_ADDR": "x", "MASTER_PORT": "1"}, "cuda:1", "gives each process its own GPU"),
+        (
+            {"RANK": "1", "LOCAL_RANK": "99", "MASTER_ADDR": "x", "MASTER_PORT": "1"},
+            "cuda",
+            "process 99 has no GPU of its own",
+        ),
+        (
+            {"RANK": "1", "LOCAL_RANK": "1", "MASTER_ADDR": "x", "MASTER_PORT": "1"},
+            "cuda:1",
+            "gives each process its own GPU",
+        ),
     ],
 )
 def test_processes_that_cannot_be_joined_are_refused(environment, device, told, monkeypatch):

@@ -1,4 +1,6 @@
-"""Snapshots: whole or not used, the one before in its place, and put back into what they were taken from."""
+"""Snapshots: whole or not used, the one before in its place, and put back into what they were taken
+from.
+"""
 
 import pytest
 import torch
@@ -68,12 +70,16 @@ def test_removed_snapshots_leave_nothing(tmp_path):
 @pytest.mark.parametrize("steps_before", [0, 2])
 @pytest.mark.parametrize("in_place", [True, False])
 def test_steps_that_are_undone_are_as_if_they_had_not_been(optimizer, steps_before, in_place):
-    """In place for a captured graph, which is warmed by steps that do not count; else into others like them."""
+    """In place for a captured graph, which is warmed by steps that do not count; else into others
+    like them.
+    """
 
     def made():
         torch.manual_seed(0)
         model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Dropout(0.5), nn.Linear(4, 2))
-        return model, make_optimizer(model, Recipe(optimizer=optimizer, learning_rate=0.1, weight_decay=0.1))
+        return model, make_optimizer(
+            model, Recipe(optimizer=optimizer, learning_rate=0.1, weight_decay=0.1)
+        )
 
     def step(model, mover):
         mover.zero_grad()
@@ -87,7 +93,10 @@ def test_steps_that_are_undone_are_as_if_they_had_not_been(optimizer, steps_befo
     with torch.random.fork_rng(devices=[]):
         model, mover = made()
         go(model, mover, steps_before)
-        taken = {name: tensor.clone() for name, tensor in tensors_of({"network": model}, mover, CPU).items()}
+        taken = {
+            name: tensor.clone()
+            for name, tensor in tensors_of({"network": model}, mover, CPU).items()
+        }
         undo = undoing({"network": model}, mover, CPU)
         places = [parameter.data_ptr() for parameter in model.parameters()]
         go(model, mover, 3)

@@ -51,7 +51,10 @@ def test_without_a_test_fraction_there_is_no_test_split():
 
 def test_the_same_seed_gives_the_same_split():
     labels = labels_of(40, 40)
-    assert all(np.array_equal(a, b) for a, b in zip(vars(split(labels)).values(), vars(split(labels)).values(), strict=True))
+    assert all(
+        np.array_equal(a, b)
+        for a, b in zip(vars(split(labels)).values(), vars(split(labels)).values(), strict=True)
+    )
 
 
 def test_another_seed_gives_another_split():
@@ -67,12 +70,18 @@ def test_indices_ascend():
 def test_the_smallest_class_keeps_an_image_in_each_split():
     labels = labels_of(3, 1000)
     parts = split(labels, test_fraction=0.01, validation_fraction=0.01)
-    assert [counts(labels, part)[0] for part in (parts.train, parts.validation, parts.test)] == [1, 1, 1]
+    assert [counts(labels, part)[0] for part in (parts.train, parts.validation, parts.test)] == [
+        1,
+        1,
+        1,
+    ]
 
 
 def test_large_fractions_leave_every_class_an_image_to_train_with():
     labels = labels_of(3, 10)
-    assert min(counts(labels, split(labels, test_fraction=0.98, validation_fraction=0.98).train)) == 1
+    assert (
+        min(counts(labels, split(labels, test_fraction=0.98, validation_fraction=0.98).train)) == 1
+    )
 
 
 def test_a_class_of_two_images_is_named():

@@ -33,5 +33,8 @@ def test_a_long_training_has_the_momentum_of_the_spec_and_a_short_one_a_larger()
 
 def test_a_short_training_is_measured_as_it_should_be_whatever_momentum_the_network_has(data, fit):
     recipe = Recipe(epochs=2, batch=50)
-    slow, quick = (fit(data, spec=replace(SPEC, bn_momentum=momentum), recipe=recipe) for momentum in (0.01, 0.1))
+    slow, quick = (
+        fit(data, spec=replace(SPEC, bn_momentum=momentum), recipe=recipe)
+        for momentum in (0.01, 0.1)
+    )
     assert slow.curve == quick.curve

@@ -1,4 +1,6 @@
-"""A step of a training: how a batch is passed in parts, in which precision, and that it is the optimizer's step by hand."""
+"""A step of a training: how a batch is passed in parts, in which precision, and that it is the
+optimizer's step by hand.
+"""
 
 from dataclasses import replace
 
@@ -16,7 +18,9 @@ from phinas.training.engine.device import settle
 from phinas.training.engine.optimizer import make_optimizer
 from phinas.training.engine.train_step import Step, part_sizes, precision
 
-SPEC = replace(load_space("tiny").fitted(channels=1, classes=10, resolution=8).base, dropout=0.0, drop_path=0.0)
+SPEC = replace(
+    load_space("tiny").fitted(channels=1, classes=10, resolution=8).base, dropout=0.0, drop_path=0.0
+)
 ONES = torch.ones(1, 1, 1, 1)
 
 
@@ -65,7 +69,11 @@ def test_a_step_is_that_of_the_optimizer_on_the_mean_loss(weights):
     step(images, labels, samples)
     by_hand, optimizer, _ = step_of(recipe)
     losses = functional.cross_entropy(
-        by_hand(normalise(images, 0 * ONES, ONES)), labels, weight=weights, label_smoothing=0.1, reduction="none"
+        by_hand(normalise(images, 0 * ONES, ONES)),
+        labels,
+        weight=weights,
+        label_smoothing=0.1,
+        reduction="none",
     )
     losses.mean().backward()
     optimizer.step()
@@ -75,7 +83,9 @@ def test_a_step_is_that_of_the_optimizer_on_the_mean_loss(weights):
 
 
 def test_mixed_images_keep_the_loss_of_their_targets_the_mean_over_images():
-    """Mixing with alpha near 0 keeps each image whole, or takes its partner: all labels count as often as before."""
+    """Mixing with alpha near 0 keeps each image whole, or takes its partner: all labels count as
+    often as before.
+    """
     images, labels, samples = batch_of()
     plain, mixed = step_of(Recipe(batch=12))[2], step_of(Recipe(batch=12, mixup=1e-3))[2]
     plain(images, labels, samples)
@@ -98,7 +108,9 @@ def test_deterministic_algorithms_are_asked_of_torch_and_let_go_again():
         assert torch.are_deterministic_algorithms_enabled()
         assert not torch.backends.cudnn.benchmark
         step_of(Recipe(batch=12, mixup=0.5, colour=0.5, crop=0.5))[2](*batch_of())
-        assert torch.are_deterministic_algorithms_enabled()  # the histograms of RandAugment do without for a moment
+        assert (
+            torch.are_deterministic_algorithms_enabled()
+        )  # the histograms of RandAugment do without for a moment
     finally:
         settle(deterministic=False)
     assert not torch.are_deterministic_algorithms_enabled()

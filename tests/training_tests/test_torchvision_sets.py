@@ -1,4 +1,6 @@
-"""`torchvision:NAME`, with data written here in the layouts that its classes read; nothing is downloaded."""
+"""`torchvision:NAME`, with data written here in the layouts that its classes read; nothing is
+downloaded.
+"""
 
 import sys
 from pathlib import Path
@@ -25,7 +27,9 @@ def failure(source: str, **options: object) -> str:
 
 
 def write_mnist(root: Path) -> np.ndarray:
-    """Twenty training and ten test images of each digit in MNIST's files; gives the pixels to train with."""
+    """Twenty training and ten test images of each digit in MNIST's files; gives the pixels to train
+    with.
+    """
     folder = root / "MNIST" / "raw"
     folder.mkdir(parents=True)
     noise = np.random.default_rng(0)
@@ -33,7 +37,10 @@ def write_mnist(root: Path) -> np.ndarray:
     for split, count in (("train", 20), ("t10k", 10)):
         drawn[split] = noise.integers(0, 256, (10 * count, 28, 28), dtype=np.uint8)
         labels = np.tile(np.arange(10, dtype=np.uint8), count)
-        for name, array in ((f"{split}-images-idx3-ubyte", drawn[split]), (f"{split}-labels-idx1-ubyte", labels)):
+        for name, array in (
+            (f"{split}-images-idx3-ubyte", drawn[split]),
+            (f"{split}-labels-idx1-ubyte", labels),
+        ):
             sizes = b"".join(size.to_bytes(4, "big") for size in array.shape)
             (folder / name).write_bytes(bytes([0, 0, 8, array.ndim]) + sizes + array.tobytes())
     return drawn["train"]
@@ -90,7 +97,9 @@ def test_images_are_stored_at_their_median_side_and_at_the_side_asked_for(tmp_pa
 def test_an_image_that_cannot_be_read_is_a_bad_image(tmp_path):
     write_country211(tmp_path)
     (tmp_path / "country211" / "train" / "AD" / "0.png").write_bytes(b"<html>")
-    assert "1 of 14 images cannot be used: image 0: cannot be read: " in failure(f"torchvision:Country211:{tmp_path}")
+    assert "1 of 14 images cannot be used: image 0: cannot be read: " in failure(
+        f"torchvision:Country211:{tmp_path}"
+    )
     data = load(f"torchvision:Country211:{tmp_path}", skip_bad_images=True)
     assert data.train.labels.tolist() == [0] * 3 + [1] * 4
 
@@ -103,12 +112,18 @@ def test_labels_that_are_none_of_the_classes_are_refused(tmp_path, torchvision, 
             return 3
 
     monkeypatch.setattr(torchvision.datasets, "Unlabelled", Unlabelled, raising=False)
-    assert "label: row 2 is -1, outside 0 to 1; -1 marks a split without labels" in failure("torchvision:Unlabelled")
+    assert "label: row 2 is -1, outside 0 to 1; -1 marks a split without labels" in failure(
+        "torchvision:Unlabelled"
+    )
 
 
-@pytest.mark.parametrize(("name", "near"), [("cifar10", "CIFAR10"), ("Flowers", "Flowers102"), ("MINST", "MNIST")])
+@pytest.mark.parametrize(
+    ("name", "near"), [("cifar10", "CIFAR10"), ("Flowers", "Flowers102"), ("MINST", "MNIST")]
+)
 def test_a_misspelt_name_is_met_with_the_nearest(name, near):
-    assert f"torchvision has no data set {name!r}; did you mean {near!r}?" in failure(f"torchvision:{name}")
+    assert f"torchvision has no data set {name!r}; did you mean {near!r}?" in failure(
+        f"torchvision:{name}"
+    )
 
 
 def test_a_name_like_no_other_is_met_with_examples():
@@ -141,12 +156,18 @@ def test_its_images_are_not_kept_again(tmp_path, monkeypatch):
 
 def test_a_missing_torchvision_is_named_with_its_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "torchvision", None)
-    assert "torchvision:MNIST needs torchvision; pip install 'phinas[peers]'" in failure("torchvision:MNIST")
+    assert "torchvision:MNIST needs torchvision; pip install 'phinas[peers]'" in failure(
+        "torchvision:MNIST"
+    )
 
 
 def test_a_torchvision_of_another_torch_is_told(monkeypatch, tmp_path):
-    (tmp_path / "torchvision.py").write_text("raise RuntimeError('operator torchvision::nms does not exist')")
+    (tmp_path / "torchvision.py").write_text(
+        "raise RuntimeError('operator torchvision::nms does not exist')"
+    )
     for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.syspath_prepend(str(tmp_path))
-    assert "torchvision does not load (operator torchvision::nms does not exist)" in failure("torchvision:MNIST")
+    assert "torchvision does not load (operator torchvision::nms does not exist)" in failure(
+        "torchvision:MNIST"
+    )

@@ -1,4 +1,6 @@
-"""Networks timed in turns: what hits the machine hits all alike, and what can't be run keeps nobody else from it."""
+"""Networks timed in turns: what hits the machine hits all alike, and what can't be run keeps nobody
+else from it.
+"""
 
 import itertools
 import time
@@ -24,7 +26,9 @@ def short(monkeypatch):
 
 @pytest.fixture
 def sleepers(monkeypatch, short):
-    """Networks that only sleep: the milliseconds of the next of them, call by call, from these functions."""
+    """Networks that only sleep: the milliseconds of the next of them, call by call, from these
+    functions.
+    """
     monkeypatch.setattr(latency, "_interruptions", lambda: 0)
 
     def enter(*sleeps):
@@ -48,7 +52,11 @@ def test_a_network_against_itself_takes_as_long(short):
 
 
 def test_a_network_of_larger_images_takes_longer(short):
-    small, large = take_turns([SPACE.base, load_space("tiny").fitted(channels=1, classes=10, resolution=64).base], CPU, batch=4)
+    small, large = take_turns(
+        [SPACE.base, load_space("tiny").fitted(channels=1, classes=10, resolution=64).base],
+        CPU,
+        batch=4,
+    )
     assert large.over(small).interval[0] > 1.5
 
 
@@ -97,7 +105,10 @@ def test_a_turn_is_told_by_its_undisturbed_runs_if_it_has_any():
 def test_the_interval_of_a_ratio_is_that_of_the_sign_test():
     first = entrant(*[1.0] * 10)
     ratio = entrant(*range(1, 11)).over(first)
-    assert (ratio.median, ratio.interval) == (5.5, (2, 9))  # of ten, the second and the ninth: 97.9%
+    assert (ratio.median, ratio.interval) == (
+        5.5,
+        (2, 9),
+    )  # of ten, the second and the ninth: 97.9%
 
 
 def test_few_rounds_have_a_ratio_and_no_interval():
@@ -105,7 +116,9 @@ def test_few_rounds_have_a_ratio_and_no_interval():
     assert (ratio.median, ratio.interval, ratio.rounds) == (2, None, 3)
 
 
-def test_a_slow_network_is_ended_and_a_quick_one_beside_it_has_had_as_much_time(sleepers, monkeypatch):
+def test_a_slow_network_is_ended_and_a_quick_one_beside_it_has_had_as_much_time(
+    sleepers, monkeypatch
+):
     monkeypatch.setattr(interleaved_timing, "MOST_SECONDS", 0.5)
     slow, quick = sleepers(lambda: time.sleep(0.1), lambda: time.sleep(0.005))
     assert 0.5 <= slow.spent < 0.8
@@ -170,4 +183,6 @@ def test_on_a_gpu_the_device_tells_its_own_time_and_memory():
     (found,) = take_turns([SPACE.base], torch.device("cuda"), batch=8)
     assert found.peak_bytes > 0
     assert len(found.device_ms) == len(found.series.runs)
-    assert all(device <= wall for device, (wall, _) in zip(found.device_ms, found.series.runs, strict=True))
+    assert all(
+        device <= wall for device, (wall, _) in zip(found.device_ms, found.series.runs, strict=True)
+    )

@@ -1,1 +1,3 @@
-"""Batched augmentation on the device, with random numbers that depend on (seed, epoch, sample) only."""
+"""Batched augmentation on the device, with random numbers that depend on (seed, epoch, sample)
+only.
+"""

@@ -1,8 +1,10 @@
-"""Random crops, rotations, shears and translations of a batch, as one map from each image's new pixels to its old ones.
+"""Random crops, rotations, shears and translations of a batch, as one map from each image's new
+pixels to its old ones.
 
-The one decision to know: maps are composed and the pixels are resampled once, bilinearly and with the edges repeated, so that
-a crop which is also turned is blurred once. A map is (N, 2, 3): coordinates from -1 to 1 across the image, x first, so an
-image is treated alike at every resolution. Products are elementwise: a matrix product might run in TensorFloat-32.
+The one decision to know: maps are composed and the pixels are resampled once, bilinearly and with
+the edges repeated, so that a crop which is also turned is blurred once. A map is (N, 2, 3):
+coordinates from -1 to 1 across the image, x first, so an image is treated alike at every
+resolution. Products are elementwise: a matrix product might run in TensorFloat-32.
 """
 
 import math
@@ -15,14 +17,17 @@ from phinas.training.augmentation.randaugment import drew
 
 CROP_DRAWS = 4
 _ASPECT = 4 / 3  # crops are at most this much wider than high, or higher than wide
-# At magnitude 1, as in RandAugment: radians, sides a side, and a fraction of the side (half of the coordinates' range).
+# At magnitude 1, as in RandAugment: radians, sides a side, and a fraction of the side (half of the
+# coordinates' range).
 _TURN, _SHEAR, _TRANSLATE = math.radians(30), 0.3, 0.45
 
 
 def crop_map(drawn: Tensor, least: Tensor | float) -> Tensor:
-    """A rectangle of at least the fraction `least` of the area, uniform in area, log aspect and place; of uniform (4, N).
+    """A rectangle of at least the fraction `least` of the area, uniform in area, log aspect and
+    place; of uniform (4, N).
 
-    The aspect is drawn among those that fit inside the image, so none is drawn twice and no area falls short.
+    The aspect is drawn among those that fit inside the image, so none is drawn twice and no area
+    falls short.
     """
     area = 1 - drawn[0] * (1 - least)
     widest = (-area.log()).clamp_max_(math.log(_ASPECT))
@@ -34,12 +39,18 @@ def crop_map(drawn: Tensor, least: Tensor | float) -> Tensor:
 
 
 def operation_map(which: Tensor, amounts: Tensor) -> Tensor:
-    """The operations (LAYERS, N) of `phinas.training.augmentation.randaugment` that move pixels, one after the other; the others move nothing."""
+    """The operations (LAYERS, N) of `phinas.training.augmentation.randaugment` that move pixels,
+    one after the other; the others move nothing.
+    """
     angle = _TURN * amounts * drew(which, "rotate")
     shear_x, shear_y = (_SHEAR * amounts * drew(which, name) for name in ("shear_x", "shear_y"))
-    move_x, move_y = (2 * _TRANSLATE * amounts * drew(which, name) for name in ("translate_x", "translate_y"))
+    move_x, move_y = (
+        2 * _TRANSLATE * amounts * drew(which, name) for name in ("translate_x", "translate_y")
+    )
     cos, sin = angle.cos(), angle.sin()
-    maps = torch.stack([cos, shear_x - sin, move_x, shear_y + sin, cos, move_y], dim=2).view(len(which), -1, 2, 3)
+    maps = torch.stack([cos, shear_x - sin, move_x, shear_y + sin, cos, move_y], dim=2).view(
+        len(which), -1, 2, 3
+    )
     composed = maps[0]
     for layer in maps[1:]:
         composed = compose(composed, layer)
@@ -53,10 +64,14 @@ def compose(outer: Tensor, inner: Tensor) -> Tensor:
 
 
 def resample(images: Tensor, maps: Tensor) -> Tensor:
-    """uint8 (N, C, S, S) to whole numbers as float, channels first in memory: each pixel from where its map points."""
+    """uint8 (N, C, S, S) to whole numbers as float, channels first in memory: each pixel from where
+    its map points.
+    """
     side = images.shape[-1]
     centres = (torch.arange(side, device=images.device) * 2 + 1) / side - 1
     by_column = maps[:, None, :, 0] * centres[:, None]
     by_row = maps[:, None, :, 1] * centres[:, None] + maps[:, None, :, 2]
     grid = by_row[:, :, None] + by_column[:, None]
-    return F.grid_sample(images.float(), grid, mode="bilinear", padding_mode="border", align_corners=False).round_()
+    return F.grid_sample(
+        images.float(), grid, mode="bilinear", padding_mode="border", align_corners=False
+    ).round_()

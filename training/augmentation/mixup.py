@@ -1,8 +1,10 @@
-"""Mixup (Zhang et al., arXiv:1710.09412) and cutmix (Yun et al., arXiv:1905.04899): images and targets of two mixed.
+"""Mixup (Zhang et al., arXiv:1710.09412) and cutmix (Yun et al., arXiv:1905.04899): images and
+targets of two mixed.
 
-The one decision to know: an image is mixed with the one before it in its batch (the first with the last). The share and the
-box follow from (seed, epoch, sample) alone, as all draws do, but the partner follows from the batch by its nature: a training
-that is to be repeated must keep the order and the size of what is mixed, micro-batches included.
+The one decision to know: an image is mixed with the one before it in its batch (the first with the
+last). The share and the box follow from (seed, epoch, sample) alone, as all draws do, but the
+partner follows from the batch by its nature: a training that is to be repeated must keep the order
+and the size of what is mixed, micro-batches included.
 """
 
 from functools import lru_cache
@@ -17,12 +19,20 @@ _STEPS = 4096
 
 
 def mix(
-    images: Tensor, targets: Tensor, samples: Tensor, *, mixup: float, cutmix: float, seed: int, epoch: Tensor | int
+    images: Tensor,
+    targets: Tensor,
+    samples: Tensor,
+    *,
+    mixup: float,
+    cutmix: float,
+    seed: int,
+    epoch: Tensor | int,
 ) -> tuple[Tensor, Tensor]:
-    """Float (N, C, S, S) and (N, K), each mixed with its partner; samples: int64 (N,), their indices in the training split.
+    """Float (N, C, S, S) and (N, K), each mixed with its partner; samples: int64 (N,), their
+    indices in the training split.
 
-    mixup, cutmix: alpha of the Beta(alpha, alpha) that an image keeps of itself in its pixels, or of its area (0: not used);
-    with both, each image draws one of the two, evenly.
+    mixup, cutmix: alpha of the Beta(alpha, alpha) that an image keeps of itself in its pixels, or
+    of its area (0: not used); with both, each image draws one of the two, evenly.
     """
     if not mixup and not cutmix:
         return images, targets
@@ -34,7 +44,9 @@ def mix(
     else:
         kept = _beta(share, mixup)
     # The mean of what is kept is the exact share of the area, and of a blend its weight.
-    return torch.lerp(_partners(images), images, kept), torch.lerp(_partners(targets), targets, kept.mean((1, 2, 3))[:, None])
+    return torch.lerp(_partners(images), images, kept), torch.lerp(
+        _partners(targets), targets, kept.mean((1, 2, 3))[:, None]
+    )
 
 
 def one_hot_targets(labels: Tensor, classes: int, label_smoothing: float) -> Tensor:
@@ -45,11 +57,15 @@ def one_hot_targets(labels: Tensor, classes: int, label_smoothing: float) -> Ten
 
 
 def _partners(batch: Tensor) -> Tensor:
-    return torch.cat([batch[-1:], batch[:-1]])  # a roll, which would forget that channels are last in memory
+    return torch.cat(
+        [batch[-1:], batch[:-1]]
+    )  # a roll, which would forget that channels are last in memory
 
 
 def _outside(share: Tensor, across: Tensor, down: Tensor, *, side: int) -> Tensor:
-    """1 outside and 0 inside of a square of the area 1 - share, centred anywhere and cut at the edges: (N, 1, side, side)."""
+    """1 outside and 0 inside of a square of the area 1 - share, centred anywhere and cut at the
+    edges: (N, 1, side, side).
+    """
     centres = (torch.arange(side, device=share.device) + 0.5) / side
     half = (1 - share).sqrt_().div_(2)
     inside = ((centres - across).abs() < half) & ((centres[:, None] - down).abs() < half)
@@ -66,7 +82,11 @@ def _beta(uniforms: Tensor, alpha: float) -> Tensor:
 
 @lru_cache(maxsize=16)
 def _quantiles(alpha: float, device: torch.device) -> Tensor:
-    """Made once and copied to the device: let the first call come before a CUDA graph is captured."""
+    """Made once and copied to the device: let the first call come before a CUDA graph is
+    captured.
+    """
     from scipy.special import betaincinv
 
-    return torch.from_numpy(betaincinv(alpha, alpha, np.linspace(0, 1, _STEPS + 1)).astype(np.float32)).to(device)
+    return torch.from_numpy(
+        betaincinv(alpha, alpha, np.linspace(0, 1, _STEPS + 1)).astype(np.float32)
+    ).to(device)

@@ -1,9 +1,11 @@
-"""Images that were decoded on this machine before, so that `phinas data`, `plan` and `run` decode one source once.
+"""Images that were decoded on this machine before, so that `phinas data`, `plan` and `run` decode
+one source once.
 
-The one decision to know: an entry is named by the sha256 of all that decides it (names and bytes of the encoded images,
-the stored side, versions), so none is ever stale; what was used least recently goes when they grow too large. What is a bad
-image is part of it: whether bad ones are left out is decided later. A cache is no reason to fail: where it can't be
-written, images are decoded as if there were none, and that is said once.
+The one decision to know: an entry is named by the sha256 of all that decides it (names and bytes of
+the encoded images, the stored side, versions), so none is ever stale; what was used least recently
+goes when they grow too large. What is a bad
+image is part of it: whether bad ones are left out is decided later. A cache is no reason to fail:
+where it can't be written, images are decoded as if there were none, and that is said once.
 """
 
 import errno
@@ -36,7 +38,9 @@ Decoded = tuple[Pixels, dict[int, str]]
 
 
 def decode_once(part: Part, *, side: int, notify: Callable[[int], None]) -> Decoded:
-    """What decoding.decode_all gives, from the cache where it is there. Raises InputError for a limit that is no number."""
+    """What decoding.decode_all gives, from the cache where it is there. Raises InputError for a
+    limit that is no number.
+    """
     needed, limit = len(part.labels) * side * side * 3, _limit_bytes()
     if not part.encoded or not 0 < needed <= limit:
         return decode_all(part, side=side, notify=notify)
@@ -52,7 +56,9 @@ def cache_root() -> Path:
     """Where this machine keeps what phinas can make or fetch again."""
     given = os.environ.get(PLACE)
     try:
-        root = Path(given or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "phinas").expanduser()
+        root = Path(
+            given or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "phinas"
+        ).expanduser()
     except RuntimeError:
         root = Path(given or "phinas")  # of somebody, or of a user without a home
     return root.absolute()
@@ -65,7 +71,10 @@ def _limit_bytes() -> float:
     except ValueError:
         limit = math.nan
     if not limit >= 0:
-        raise InputError(f"{LIMIT}: {text!r} is no number of gigabytes; give 0 for no cache, or how large it may grow")
+        raise InputError(
+            f"{LIMIT}: {text!r} is no number of gigabytes; give 0 for no cache, or how large it "
+            "may grow"
+        )
     return limit * 1e9
 
 
@@ -83,7 +92,13 @@ def _key(part: Part, *, side: int, notify: Callable[[int], None]) -> str:
 
 def _bytes_of(content: Content) -> bytes:
     try:
-        return content.read_bytes() if isinstance(content, Path) else content if isinstance(content, bytes) else b"none"
+        return (
+            content.read_bytes()
+            if isinstance(content, Path)
+            else content
+            if isinstance(content, bytes)
+            else b"none"
+        )
     except OSError as error:
         return str(error.errno).encode()
 
@@ -108,8 +123,12 @@ def _read(entry: Path, part: Part, *, side: int) -> Decoded | None:
     return mapped, bad
 
 
-def _make(entry: Path, part: Part, *, side: int, notify: Callable[[int], None], limit: float) -> Decoded:
-    """Decodes while holding the entry's lock, so that of two processes one decodes, and the other waits and reads."""
+def _make(
+    entry: Path, part: Part, *, side: int, notify: Callable[[int], None], limit: float
+) -> Decoded:
+    """Decodes while holding the entry's lock, so that of two processes one decodes, and the other
+    waits and reads.
+    """
     try:
         entry.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = FileLock(entry.with_suffix(".lock"), timeout=_PATIENCE_SECONDS)
@@ -128,7 +147,9 @@ def _make(entry: Path, part: Part, *, side: int, notify: Callable[[int], None], 
 
 
 def _keep(entry: Path, pixels: Pixels, bad: dict[int, str], *, limit: float) -> None:
-    """Writes an entry aside and renames it. Leaves room for the copy that a run makes of the images."""
+    """Writes an entry aside and renames it. Leaves room for the copy that a run makes of the
+    images.
+    """
     aside = entry.with_suffix(".tmp")
     try:
         if shutil.disk_usage(entry.parent).free < 3 * pixels.nbytes:
@@ -146,20 +167,31 @@ def _keep(entry: Path, pixels: Pixels, bad: dict[int, str], *, limit: float) -> 
         aside.rename(entry)
         _trim(entry.parent, limit=limit)
     except OSError as error:
-        _say(f"{PLACE}: {entry.parent} cannot be written ({error.strerror or error}); images are decoded anew each time")
+        _say(
+            f"{PLACE}: {entry.parent} cannot be written ({error.strerror or error}); images are "
+            "decoded anew each time"
+        )
     finally:
         shutil.rmtree(aside, ignore_errors=True)
 
 
 def _trim(folder: Path, *, limit: float) -> None:
-    """Removes what was used least recently, until the rest is within the limit; and what was never finished."""
+    """Removes what was used least recently, until the rest is within the limit; and what was never
+    finished.
+    """
     used: list[tuple[float, int, Path]] = []
     for entry in folder.iterdir():
         try:
             if entry.suffix == ".tmp" and time.time() - entry.stat().st_mtime > _LEFT_SECONDS:
                 shutil.rmtree(entry, ignore_errors=True)
             elif entry.is_dir() and entry.suffix != ".tmp":
-                used.append(((entry / "record.json").stat().st_mtime, (entry / "pixels.npy").stat().st_size, entry))
+                used.append(
+                    (
+                        (entry / "record.json").stat().st_mtime,
+                        (entry / "pixels.npy").stat().st_size,
+                        entry,
+                    )
+                )
         except OSError:
             continue  # another process removed it
     total = sum(size for _, size, _ in used)

@@ -1,9 +1,10 @@
 """From an encoded image to the stored square of 8-bit RGB, and from many of them to one array.
 
-The one decision to know: a picture that cannot be shown to mean what it seems to (empty, torn, HTML by another name, too
-large to be honest, floating point) is a bad image with a reason, never a guess. The rest is made plain: turned upright
-(EXIF), first frame, transparency laid on white, 16 bits rescaled to 8, then the largest centred square resized (bicubic,
-antialiased), which is the shorter side resized and the longer one cropped.
+The one decision to know: a picture that cannot be shown to mean what it seems to (empty, torn, HTML
+by another name, too large to be honest, floating point) is a bad image with a reason, never a
+guess. The rest is made plain: turned upright (EXIF), first frame, transparency laid on white, 16
+bits rescaled to 8, then the largest centred square resized (bicubic, antialiased), which is the
+shorter side resized and the longer one cropped.
 """
 
 import os
@@ -23,11 +24,27 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from phinas.experiment.errors import InputError
 
 LARGEST_SIDE = 224  # of stored images, unless the configuration says otherwise
-MAX_PIXELS = 89_478_485  # Pillow warns beyond this (a quarter of a gigabyte of RGB); here it is a bad image
+MAX_PIXELS = (
+    89_478_485  # Pillow warns beyond this (a quarter of a gigabyte of RGB); here it is a bad image
+)
 SAMPLE = 4096  # headers that are read, evenly spaced, to find the median side
 CHUNK = 64  # encoded images held at a time
 THREADED_BYTES = 8192  # encoded; smaller images cost more in Python than in decoding
-_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "MPO", "JPEG2000", "AVIF", "ICO", "TGA", "QOI")
+_FORMATS = (
+    "JPEG",
+    "PNG",
+    "WEBP",
+    "GIF",
+    "BMP",
+    "TIFF",
+    "PPM",
+    "MPO",
+    "JPEG2000",
+    "AVIF",
+    "ICO",
+    "TGA",
+    "QOI",
+)
 
 Content = bytes | Path | Callable[[], Image.Image] | None  # encoded, or what gives it decoded
 Pixels = np.ndarray
@@ -39,8 +56,9 @@ class BadImage(Exception):  # noqa: N818 - a verdict on a picture, collected and
 
 @dataclass(frozen=True)
 class Part:
-    """One split of a source, before any pixel is decoded: class indices, a reader of (name, content) in their order, and
-    what group each image is of, as text, if data.group_by is given. encoded: the content is what a file holds."""
+    """One split of a source, before any pixel is decoded: class indices, a reader of (name,
+    content) in their order, and what group each image is of, as text, if data.group_by is given.
+    encoded: the content is what a file holds."""
 
     labels: np.ndarray
     read: Callable[[], Iterator[tuple[str, Content]]]
@@ -59,7 +77,9 @@ class Listing:
 
 @cache
 def _formats() -> tuple[str, ...]:
-    """Those of ours that this Pillow was built with. Others (EPS runs a program) are not for data from anywhere."""
+    """Those of ours that this Pillow was built with. Others (EPS runs a program) are not for data
+    from anywhere.
+    """
     Image.init()
     return tuple(name for name in _FORMATS if name in Image.OPEN)
 
@@ -74,11 +94,16 @@ def _open(content: bytes) -> Image.Image:
     try:
         image = Image.open(BytesIO(content), formats=_formats())
     except UnidentifiedImageError:
-        raise BadImage(f"is not an image that can be read (it begins with {content[:15]!r})") from None
+        raise BadImage(
+            f"is not an image that can be read (it begins with {content[:15]!r})"
+        ) from None
     except Exception as error:  # a damaged header may raise anything in Pillow's parsers
         raise BadImage(f"cannot be opened: {_one_line(error)}") from None
     if image.width * image.height > MAX_PIXELS:
-        raise BadImage(f"has {image.width} x {image.height} pixels, more than {MAX_PIXELS:,}: a decompression bomb?")
+        raise BadImage(
+            f"has {image.width} x {image.height} pixels, more than {MAX_PIXELS:,}: a "
+            "decompression bomb?"
+        )
     return image
 
 
@@ -110,7 +135,9 @@ def decode(content: Content, *, side: int) -> Pixels:
     image = _image_of(content)
     try:
         if min(image.size) >= 4 * side:
-            image.draft(None, (2 * side, 2 * side))  # a large JPEG is decoded at a half, quarter or eighth of its side
+            image.draft(
+                None, (2 * side, 2 * side)
+            )  # a large JPEG is decoded at a half, quarter or eighth of its side
         image.load()
     except Exception as error:  # as above: a damaged body
         raise BadImage(f"cannot be decoded: {_one_line(error)}") from None
@@ -123,14 +150,18 @@ def decode(content: Content, *, side: int) -> Pixels:
         if image.size != (side, side):
             image = ImageOps.fit(image, (side, side), method=Image.Resampling.BICUBIC)
     except (ValueError, OSError) as error:  # a mode that Pillow does not convert
-        raise BadImage(f"has colours that cannot be made RGB (mode {image.mode}): {_one_line(error)}") from None
+        raise BadImage(
+            f"has colours that cannot be made RGB (mode {image.mode}): {_one_line(error)}"
+        ) from None
     return np.asarray(image)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
     """An image of any mode as RGB. Raises BadImage where the meaning of its numbers is unknown."""
     if image.mode == "F":
-        raise BadImage("holds floating-point pixels, whose range is unknown; save it with 8 bits a channel")
+        raise BadImage(
+            "holds floating-point pixels, whose range is unknown; save it with 8 bits a channel"
+        )
     if image.mode.startswith("I"):
         return _from_16_bits(image)
     if image.has_transparency_data:
@@ -143,15 +174,25 @@ def to_rgb(image: Image.Image) -> Image.Image:
 def _from_16_bits(image: Image.Image) -> Image.Image:
     """Pillow would clip at 255; 0..65535 is brought to 0..255 by the nearest multiple of 257."""
     values = np.asarray(image).astype(np.int64)
-    if image.mode == "I" and image.format == "TIFF" and values.max() <= 255:  # 32 bits a pixel: 200 is bright, or nearly black
-        raise BadImage(f"holds 32-bit numbers up to {values.max()}, 8 bits or 16; save it with 8 bits a channel")
+    if (
+        image.mode == "I" and image.format == "TIFF" and values.max() <= 255
+    ):  # 32 bits a pixel: 200 is bright, or nearly black
+        raise BadImage(
+            f"holds 32-bit numbers up to {values.max()}, 8 bits or 16; save it with 8 bits a "
+            "channel"
+        )
     if values.min() < 0 or values.max() > 65535:
-        raise BadImage(f"holds values from {values.min()} to {values.max()}, beyond 16 bits; save it with 8 bits a channel")
+        raise BadImage(
+            f"holds values from {values.min()} to {values.max()}, beyond 16 bits; save it with 8 "
+            "bits a channel"
+        )
     return Image.fromarray(((values + 128) // 257).astype(np.uint8)).convert("RGB")
 
 
 def stored_side(part: Part) -> int:
-    """The median shorter side of (at most SAMPLE, evenly spaced) images, LARGEST_SIDE at most. Bad ones don't count."""
+    """The median shorter side of (at most SAMPLE, evenly spaced) images, LARGEST_SIDE at most. Bad
+    ones don't count.
+    """
     step = max(1, len(part.labels) // SAMPLE)
     sides = []
     with warnings.catch_warnings():
@@ -184,11 +225,15 @@ def _size_of(content: Content) -> int:
     return len(content) if isinstance(content, bytes) else 0
 
 
-def decode_all(part: Part, *, side: int, notify: Callable[[int], None]) -> tuple[Pixels, dict[int, str]]:
-    """Every image of a part as (count, side, side, 3), and the bad ones: index to "name: reason"; their pixels are 0.
+def decode_all(
+    part: Part, *, side: int, notify: Callable[[int], None]
+) -> tuple[Pixels, dict[int, str]]:
+    """Every image of a part as (count, side, side, 3), and the bad ones: index to "name: reason";
+    their pixels are 0.
 
-    At most CHUNK encoded images are held. Threads share the work where the images are large (Pillow decodes those without
-    the interpreter's lock); measured on CIFAR-10's small ones, two threads take 1.4 times as long as one.
+    At most CHUNK encoded images are held. Threads share the work where the images are large (Pillow
+    decodes those without the interpreter's lock); measured on CIFAR-10's small ones, two threads
+    take 1.4 times as long as one.
     """
     count = len(part.labels)
     pixels = np.empty((count, side, side, 3), np.uint8)
@@ -203,11 +248,15 @@ def decode_all(part: Part, *, side: int, notify: Callable[[int], None]) -> tuple
             bad[index] = f"{name}: {reason}"
 
     with warnings.catch_warnings(), ThreadPoolExecutor(max(2, min(4, os.cpu_count() or 2))) as pool:
-        warnings.simplefilter("ignore")  # Pillow's remarks on odd files; what matters is refused above
+        warnings.simplefilter(
+            "ignore"
+        )  # Pillow's remarks on odd files; what matters is refused above
         jobs = enumerate(part.read())
         done = 0
         while chunk := list(islice(jobs, CHUNK)):
-            large = sum(_size_of(content) for _, (_, content) in chunk) > THREADED_BYTES * len(chunk)
+            large = sum(_size_of(content) for _, (_, content) in chunk) > THREADED_BYTES * len(
+                chunk
+            )
             list(pool.map(place, chunk) if large else map(place, chunk))
             done += len(chunk)
             notify(done)
@@ -215,9 +264,18 @@ def decode_all(part: Part, *, side: int, notify: Callable[[int], None]) -> tuple
 
 
 def check_memory(count: int, *, side: int, channels: int = 3) -> None:
-    """Raises InputError where the decoded images cannot fit this machine, before the kernel kills the process."""
+    """Raises InputError where the decoded images cannot fit this machine, before the kernel kills
+    the process.
+    """
     needed = count * side * side * channels
-    present = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else needed
+    present = (
+        os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        if hasattr(os, "sysconf")
+        else needed
+    )
     if needed > present:
-        sizes = f"{count:,} images need {needed / 1e9:,.1f} GB and this machine has {present / 1e9:,.1f}"
+        sizes = (
+            f"{count:,} images need {needed / 1e9:,.1f} GB and this machine has "
+            f"{present / 1e9:,.1f}"
+        )
         raise InputError(f"data.side: at {side} pixels {sizes}; choose a smaller data.side")

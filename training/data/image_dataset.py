@@ -1,8 +1,10 @@
-"""Images from where people have them: a name, class folders, Hugging Face Parquet or its hub, torchvision, an .npz.
+"""Images from where people have them: a name, class folders, Hugging Face Parquet or its hub,
+torchvision, an .npz.
 
-The one decision to know: every source becomes one uint8 array (images, side, side, channels) with integer labels, decoded once.
-Every image is checked while it is read; a bad one is named, and is left out only where the caller asked for that.
-Images are turned upright (EXIF), made RGB, and brought to the stored side by their shorter edge and a centre crop.
+The one decision to know: every source becomes one uint8 array (images, side, side, channels) with
+integer labels, decoded once. Every image is checked while it is read; a bad one is named, and is
+left out only where the caller asked for that. Images are turned upright (EXIF), made RGB, and
+brought to the stored side by their shorter edge and a centre crop.
 """
 
 from collections.abc import Callable
@@ -25,13 +27,16 @@ from phinas.training.data.sources.parquet import list_parquet, parquet_files
 
 Notify = Callable[[int, int], None]
 DIGITS = "digits"
-NAMED = {hf_hub.PREFIX: hf_hub.list_hub, torchvision_datasets.PREFIX: torchvision_datasets.list_torchvision}
+NAMED = {
+    hf_hub.PREFIX: hf_hub.list_hub,
+    torchvision_datasets.PREFIX: torchvision_datasets.list_torchvision,
+}
 
 
 @dataclass(frozen=True)
 class Images:
-    """pixels: uint8 of (count, side, side, channels); labels: int64 of (count,), indices of classes; groups: text of (count,),
-    if data.group_by is given."""
+    """pixels: uint8 of (count, side, side, channels); labels: int64 of (count,), indices of
+    classes; groups: text of (count,), if data.group_by is given."""
 
     pixels: np.ndarray
     labels: np.ndarray
@@ -41,13 +46,17 @@ class Images:
         return len(self.labels)
 
     def take(self, indices: np.ndarray) -> "Images":
-        return Images(self.pixels[indices], self.labels[indices], None if self.groups is None else self.groups[indices])
+        return Images(
+            self.pixels[indices],
+            self.labels[indices],
+            None if self.groups is None else self.groups[indices],
+        )
 
 
 @dataclass(frozen=True)
 class ImageSet:
-    """A data set in memory. test: the source's official test split; mirror: left-right flips keep the class; skipped: bad
-    images that were left out, each with its reason."""
+    """A data set in memory. test: the source's official test split; mirror: left-right flips keep
+    the class; skipped: bad images that were left out, each with its reason."""
 
     name: str
     train: Images
@@ -58,10 +67,14 @@ class ImageSet:
 
 
 def load_images(section: DataSection, *, notify: Notify | None = None) -> ImageSet:
-    """The images of a source; `notify` hears (done, total) as they are decoded. Raises InputError."""
+    """The images of a source; `notify` hears (done, total) as they are decoded. Raises
+    InputError.
+    """
     if section.source == DIGITS:
         if section.group_by is not None:
-            raise InputError(f"data.group_by: {section.group_by!r}, and {DIGITS} have no groups; leave it out")
+            raise InputError(
+                f"data.group_by: {section.group_by!r}, and {DIGITS} have no groups; leave it out"
+            )
         return _from_arrays(load_digits(), section, name=DIGITS, mirror=False)
     heard = notify or (lambda _done, _total: None)
     for prefix, list_named in NAMED.items():
@@ -72,10 +85,14 @@ def load_images(section: DataSection, *, notify: Notify | None = None) -> ImageS
     try:
         path = _find(section.source)
         if path.suffix.lower() == ".npz" and path.is_file():
-            return _from_arrays(load_npz(path, group_by=section.group_by), section, name=path.stem, mirror=True)
+            return _from_arrays(
+                load_npz(path, group_by=section.group_by), section, name=path.stem, mirror=True
+            )
         return _from_listing(_list(path, section.group_by), section, path=path, notify=heard)
     except OSError as error:
-        raise InputError(f"{error.filename or section.source}: cannot be read: {error.strerror or error}") from None
+        raise InputError(
+            f"{error.filename or section.source}: cannot be read: {error.strerror or error}"
+        ) from None
 
 
 def _find(source: str) -> Path:
@@ -89,7 +106,11 @@ def _find(source: str) -> Path:
     near = get_close_matches(source, [DIGITS], n=1) or [
         str(path.parent / name) for name in get_close_matches(path.name, siblings, n=1)
     ]
-    remedy = f"did you mean {near[0]!r}?" if near else "give `digits`, or a folder, a .parquet or an .npz file"
+    remedy = (
+        f"did you mean {near[0]!r}?"
+        if near
+        else "give `digits`, or a folder, a .parquet or an .npz file"
+    )
     raise InputError(f"data.source: {shown(source)!r} does not exist; {remedy}")
 
 
@@ -99,10 +120,15 @@ def _list(path: Path, group_by: str | None) -> Listing:
     if path.is_dir() or path.suffix.lower() == ".parquet":
         return list_parquet(path, group_by=group_by)
     kinds = "a folder of class folders, a .parquet or an .npz"
-    raise InputError(f"data.source: {path} is a file of unknown kind {path.suffix!r}; give {kinds} (archives unpacked)")
+    raise InputError(
+        f"data.source: {path} is a file of unknown kind {path.suffix!r}; give {kinds} (archives "
+        "unpacked)"
+    )
 
 
-def _from_listing(listing: Listing, section: DataSection, *, path: Path, notify: Notify) -> ImageSet:
+def _from_listing(
+    listing: Listing, section: DataSection, *, path: Path, notify: Notify
+) -> ImageSet:
     """Decodes both splits, and judges the bad images of both together."""
     parts = [listing.train, *([listing.test] if listing.test else [])]
     total = sum(len(part.labels) for part in parts)
@@ -124,7 +150,14 @@ def _from_listing(listing: Listing, section: DataSection, *, path: Path, notify:
     if skipped and not section.skip_bad_images:
         raise InputError(f"{path}: {_describe_bad(skipped, total)}")
     _check_classes(path, listing.classes, [split.labels for split in splits])
-    return ImageSet(path.name, splits[0], splits[1] if listing.test else None, listing.classes, True, tuple(skipped))
+    return ImageSet(
+        path.name,
+        splits[0],
+        splits[1] if listing.test else None,
+        listing.classes,
+        True,
+        tuple(skipped),
+    )
 
 
 def _report(notify: Notify, before: int, total: int, count: int) -> None:
@@ -133,7 +166,10 @@ def _report(notify: Notify, before: int, total: int, count: int) -> None:
 
 def _describe_bad(bad: list[str], total: int) -> str:
     rest = f"; and {len(bad) - 5:,} more" if len(bad) > 5 else ""
-    remedy = "mend them, or leave them out and count them with --skip-bad-images (data.skip_bad_images: true)"
+    remedy = (
+        "mend them, or leave them out and count them with --skip-bad-images "
+        "(data.skip_bad_images: true)"
+    )
     return f"{len(bad):,} of {total:,} images cannot be used: {'; '.join(bad[:5])}{rest}. {remedy}"
 
 
@@ -142,8 +178,13 @@ def _from_arrays(arrays: Arrays, section: DataSection, *, name: str, mirror: boo
     pairs = [arrays.train, *([arrays.test] if arrays.test else [])]
     _check_classes(where, arrays.classes, [labels for _, labels in pairs])
     side = section.side or min(*arrays.train[0].shape[1:3], LARGEST_SIDE)
-    check_memory(sum(len(labels) for _, labels in pairs), side=side, channels=arrays.train[0].shape[3])
-    splits = [Images(_fit(pixels, side=side), labels, of) for (pixels, labels), of in zip(pairs, arrays.groups, strict=False)]
+    check_memory(
+        sum(len(labels) for _, labels in pairs), side=side, channels=arrays.train[0].shape[3]
+    )
+    splits = [
+        Images(_fit(pixels, side=side), labels, of)
+        for (pixels, labels), of in zip(pairs, arrays.groups, strict=False)
+    ]
     return ImageSet(name, splits[0], splits[1] if arrays.test else None, arrays.classes, mirror, ())
 
 
@@ -165,9 +206,14 @@ def _check_classes(where: Path, classes: tuple[str, ...], splits: list[np.ndarra
     if not len(splits[0]):
         raise InputError(f"{where}: holds no images to train with; add some")
     if len(classes) < 2:
-        raise InputError(f"{where}: holds one class ({shown(classes[0])}); a classifier needs at least two")
+        raise InputError(
+            f"{where}: holds one class ({shown(classes[0])}); a classifier needs at least two"
+        )
     for split, labels in zip(("train", "test"), splits, strict=False):
         counts = np.bincount(labels, minlength=len(classes))
         empty = [repr(shown(classes[index])) for index in np.flatnonzero(counts == 0)[:5]]
         if empty:
-            raise InputError(f"{where}: no image of class {', '.join(empty)} in {split}; add some, or remove the class")
+            raise InputError(
+                f"{where}: no image of class {', '.join(empty)} in {split}; add some, or remove "
+                "the class"
+            )

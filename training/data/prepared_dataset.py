@@ -1,8 +1,9 @@
 """The data of a run, decoded and split once, as files that any worker maps into its memory.
 
-The one decision to know: `steer` (train and validation) and `test` lie apart. Whatever steers a search opens `steer` alone;
-only the final evaluation opens `test`. `data.json` is written last and holds the size and sha256 of every array, so a
-preparation that was killed, or files that were damaged, are noticed and made again, from the same data or not at all.
+The one decision to know: `steer` (train and validation) and `test` lie apart. Whatever steers a
+search opens `steer` alone; only the final evaluation opens `test`. `data.json` is written last and
+holds the size and sha256 of every array, so a preparation that was killed, or files that were
+damaged, are noticed and made again, from the same data or not at all.
 """
 
 import hashlib
@@ -37,7 +38,11 @@ DECISIVE = (
 )
 ARRAYS = {
     split: (f"{folder}images.npy", f"{folder}labels.npy")
-    for split, folder in (("train", "steer/train_"), ("validation", "steer/validation_"), ("test", "test/"))
+    for split, folder in (
+        ("train", "steer/train_"),
+        ("validation", "steer/validation_"),
+        ("test", "test/"),
+    )
 }
 Parts = dict[
     str, tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -46,11 +51,12 @@ Parts = dict[
 
 @dataclass(frozen=True)
 class PreparedData:
-    """train, validation, test: images in each; counts: training images of each class; mean, std: of each channel of the
-    training pixels over 255, std at least one grey level; fingerprint: of pixels, labels, classes and split; duplicates:
-    distinct images that occur, pixel by pixel, in more than one split; groups: how many are in train, validation and test, if
-    data.group_by is given (0: unknown, of an official test split); shared_groups: those that the official test split has in
-    common with the others."""
+    """train, validation, test: images in each; counts: training images of each class; mean, std: of
+    each channel of the training pixels over 255, std at least one grey level; fingerprint: of
+    pixels, labels, classes and split; duplicates: distinct images that occur, pixel by pixel, in
+    more than one split; groups: how many are in train, validation and test, if data.group_by is
+    given (0: unknown, of an official test split); shared_groups: those that the official test split
+    has in common with the others."""
 
     directory: Path
     name: str
@@ -79,21 +85,31 @@ class PreparedData:
         return self._split("test")
 
     def _split(self, name: str) -> tuple[np.ndarray, np.ndarray]:
-        images, labels = (np.load(self.directory / path, mmap_mode="r", allow_pickle=False) for path in ARRAYS[name])
+        images, labels = (
+            np.load(self.directory / path, mmap_mode="r", allow_pickle=False)
+            for path in ARRAYS[name]
+        )
         return images, labels
 
 
-def prepare(section: DataSection, *, seed: int, directory: Path, notify: Notify | None = None) -> PreparedData:
-    """The data in `directory`, made from the source unless they are there, whole. Raises InputError.
+def prepare(
+    section: DataSection, *, seed: int, directory: Path, notify: Notify | None = None
+) -> PreparedData:
+    """The data in `directory`, made from the source unless they are there, whole. Raises
+    InputError.
 
-    A directory that was prepared from other settings, or from data that have changed since, is left as it is.
+    A directory that was prepared from other settings, or from data that have changed since, is left
+    as it is.
     """
     wanted = {"seed": seed} | {name: getattr(section, name) for name in DECISIVE}
     record = _read_record(directory)
     if record is not None:
         for key, value in wanted.items():
             if record["made_from"].get(key) != value:
-                was = f"was prepared with {key} {record['made_from'].get(key)!r} and is now asked for {value!r}"
+                was = (
+                    f"was prepared with {key} {record['made_from'].get(key)!r} and is now "
+                    f"asked for {value!r}"
+                )
                 raise InputError(f"{directory}: {was}; use a new --out for other data")
         if _is_whole(directory, record, hashed=True):
             return _from_record(directory, record)
@@ -103,7 +119,9 @@ def prepare(section: DataSection, *, seed: int, directory: Path, notify: Notify 
     if record is not None and record["data"]["fingerprint"] != fingerprint:
         changed = f"fingerprint {record['data']['fingerprint']}, now {fingerprint}"
         remedy = "put the old data (and version of Pillow) back, or use a new --out"
-        raise InputError(f"{section.source}: the data changed since this run began ({changed}); {remedy}")
+        raise InputError(
+            f"{section.source}: the data changed since this run began ({changed}); {remedy}"
+        )
     _remove_leftovers(directory)
     files = {}
     for split, (pixels, labels, indices) in parts.items():
@@ -111,17 +129,23 @@ def prepare(section: DataSection, *, seed: int, directory: Path, notify: Notify 
             files[path] = _save(directory / path, array, indices)
     facts = _describe(directory, data, parts, fingerprint=fingerprint)
     plain = {name: value for name, value in asdict(facts).items() if name != "directory"}
-    write_json(directory / "data.json", {"format": FORMAT, "data": plain, "made_from": wanted, "files": files})
+    write_json(
+        directory / "data.json",
+        {"format": FORMAT, "data": plain, "made_from": wanted, "files": files},
+    )
     return facts
 
 
 def read_prepared(directory: Path, *, hashed: bool = True) -> PreparedData:
-    """What `prepare` left. hashed: compare sha256 too, not only sizes (a worker may trust its driver, which did).
+    """What `prepare` left. hashed: compare sha256 too, not only sizes (a worker may trust its
+    driver, which did).
 
     Raises InputError where nothing whole is there."""
     record = _read_record(directory)
     if record is None or not _is_whole(directory, record, hashed=hashed):
-        what = "holds no prepared data" if record is None else "holds prepared data that are damaged"
+        what = (
+            "holds no prepared data" if record is None else "holds prepared data that are damaged"
+        )
         raise InputError(f"{directory}: {what}; `phinas resume` prepares them again")
     return _from_record(directory, record)
 
@@ -132,7 +156,10 @@ def _read_record(directory: Path) -> dict[str, Any] | None:
     try:
         record = json.loads(path.read_bytes())
         if int(record["format"]) > FORMAT:
-            raise InputError(f"{path}: format {record['format']} is newer than this phinas reads ({FORMAT}); upgrade phinas")
+            raise InputError(
+                f"{path}: format {record['format']} is newer than this phinas reads ({FORMAT}); "
+                "upgrade phinas"
+            )
         _from_record(directory, record)
         record["made_from"].keys(), record["files"].items()
     except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError, AttributeError):
@@ -141,7 +168,11 @@ def _read_record(directory: Path) -> dict[str, Any] | None:
 
 
 def _from_record(directory: Path, record: dict[str, Any]) -> PreparedData:
-    values = {field.name: record["data"][field.name] for field in fields(PreparedData) if field.name != "directory"}
+    values = {
+        field.name: record["data"][field.name]
+        for field in fields(PreparedData)
+        if field.name != "directory"
+    }
     lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
     return PreparedData(directory=directory, **values | lists)
 
@@ -171,9 +202,15 @@ def _split_parts(data: ImageSet, section: DataSection, *, seed: int) -> Parts:
     pixels, labels = data.train.pixels, data.train.labels
     official = data.test
     test = (
-        (official.pixels, official.labels, np.arange(len(official))) if official is not None else (pixels, labels, split.test)
+        (official.pixels, official.labels, np.arange(len(official)))
+        if official is not None
+        else (pixels, labels, split.test)
     )
-    return {"train": (pixels, labels, split.train), "validation": (pixels, labels, split.validation), "test": test}
+    return {
+        "train": (pixels, labels, split.train),
+        "validation": (pixels, labels, split.validation),
+        "test": test,
+    }
 
 
 def _chunks(array: np.ndarray, indices: np.ndarray) -> Iterator[np.ndarray]:
@@ -183,7 +220,9 @@ def _chunks(array: np.ndarray, indices: np.ndarray) -> Iterator[np.ndarray]:
 
 def _fingerprint(data: ImageSet, parts: Parts) -> str:
     """Sixteen hexadecimal digits of what the three splits hold, in their order."""
-    shapes = {split: [len(indices), *pixels.shape[1:]] for split, (pixels, _, indices) in parts.items()}
+    shapes = {
+        split: [len(indices), *pixels.shape[1:]] for split, (pixels, _, indices) in parts.items()
+    }
     digest = hashlib.sha256(json.dumps([data.classes, shapes]).encode())
     for pixels, labels, indices in parts.values():
         for array in (pixels, labels.astype("<i8")):
@@ -193,10 +232,14 @@ def _fingerprint(data: ImageSet, parts: Parts) -> str:
 
 
 def _save(path: Path, array: np.ndarray, indices: np.ndarray) -> dict[str, Any]:
-    """`array[indices]` as .npy, a chunk at a time, written aside, synced and renamed; its size and sha256."""
+    """`array[indices]` as .npy, a chunk at a time, written aside, synced and renamed; its size and
+    sha256.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    header = np.lib.format.header_data_from_array_1_0(array[:0]) | {"shape": (len(indices), *array.shape[1:])}
+    header = np.lib.format.header_data_from_array_1_0(array[:0]) | {
+        "shape": (len(indices), *array.shape[1:])
+    }
     try:
         with aside.open("wb") as file:
             np.lib.format.write_array_header_1_0(file, header)
@@ -232,12 +275,16 @@ def _describe(directory: Path, data: ImageSet, parts: Parts, *, fingerprint: str
         train=len(parts["train"][2]),
         validation=len(parts["validation"][2]),
         test=len(parts["test"][2]),
-        counts=tuple(np.bincount(data.train.labels[parts["train"][2]], minlength=len(data.classes)).tolist()),
+        counts=tuple(
+            np.bincount(data.train.labels[parts["train"][2]], minlength=len(data.classes)).tolist()
+        ),
         mean=mean,
         std=std,
         skipped=data.skipped,
         duplicates=_count_duplicates(parts),
-        groups=tuple(len(groups[split]) for split in parts) if data.train.groups is not None else (),
+        groups=tuple(len(groups[split]) for split in parts)
+        if data.train.groups is not None
+        else (),
         shared_groups=tuple(sorted((groups["train"] | groups["validation"]) & groups["test"])),
     )
 
@@ -251,7 +298,9 @@ def _groups(data: ImageSet, parts: Parts) -> dict[str, set[str]]:
     return held
 
 
-def _moments(pixels: np.ndarray, indices: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _moments(
+    pixels: np.ndarray, indices: np.ndarray
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation of each channel over 255, from exact counts of the 256 levels."""
     channels = pixels.shape[3]
     counts = np.zeros((channels, 256), np.int64)
@@ -261,7 +310,10 @@ def _moments(pixels: np.ndarray, indices: np.ndarray) -> tuple[tuple[float, ...]
     levels = np.arange(256) / 255
     weights = counts / counts.sum(axis=1, keepdims=True)
     means = weights @ levels
-    deviations = [math.sqrt(float(row @ (levels - mean) ** 2)) for row, mean in zip(weights, means, strict=True)]
+    deviations = [
+        math.sqrt(float(row @ (levels - mean) ** 2))
+        for row, mean in zip(weights, means, strict=True)
+    ]
     return tuple(means.tolist()), tuple(max(deviation, 1 / 255) for deviation in deviations)
 
 
@@ -269,6 +321,8 @@ def _count_duplicates(parts: Parts) -> int:
     """Distinct images that are in two splits or three."""
     seen = []
     for pixels, _, indices in parts.values():
-        seen.append({hashlib.blake2b(pixels[index].tobytes(), digest_size=16).digest() for index in indices})
+        seen.append(
+            {hashlib.blake2b(pixels[index].tobytes(), digest_size=16).digest() for index in indices}
+        )
     train, validation, test = seen
     return len((train & validation) | (train & test) | (validation & test))

@@ -1,9 +1,11 @@
-"""Which images train, which steer the search, which judge its end: stratified, and decided by the seed alone.
+"""Which images train, which steer the search, which judge its end: stratified, and decided by the
+seed alone.
 
-The one decision to know: the images of each class are shuffled once, by a generator of that class; the test images are the
-first of them, the validation images the next, the rest train, and a limit keeps the first of its part. So a limit that is
-raised only adds images, and changes neither of the other two splits. Where images come in groups (phinas.training.data.grouped_split), whole
-groups take the place of the first and the next; the rest holds as well.
+The one decision to know: the images of each class are shuffled once, by a generator of that class;
+the test images are the first of them, the validation images the next, the rest train, and a limit
+keeps the first of its part. So a limit that is raised only adds images, and changes neither of the
+other two splits. Where images come in groups (phinas.training.data.grouped_split), whole groups
+take the place of the first and the next; the rest holds as well.
 """
 
 from collections.abc import Sequence
@@ -18,7 +20,9 @@ from phinas.training.data.grouped_split import deal_groups
 
 @dataclass(frozen=True)
 class Split:
-    """Indices of images, ascending. `test` is empty where the data bring a test split of their own, or none is wanted."""
+    """Indices of images, ascending. `test` is empty where the data bring a test split of their own,
+    or none is wanted.
+    """
 
     train: np.ndarray
     validation: np.ndarray
@@ -38,27 +42,44 @@ def split_indices(
 ) -> Split:
     """Every class has at least one image in each split that is wanted.
 
-    groups: of each image; none of them crosses a split. test_fraction: of all images; validation_fraction: of the rest (both
-    as nearly as groups allow). Limits are shared among the classes in proportion to their images, and may cut a group. Raises
-    InputError for a class with too few images or groups, or a limit below the number of classes.
+    groups: of each image; none of them crosses a split. test_fraction: of all images;
+    validation_fraction: of the rest (both as nearly as groups allow). Limits are shared among the
+    classes in proportion to their images, and may cut a group. Raises InputError for a class with
+    too few images or groups, or a limit below the number of classes.
     """
     sizes = np.bincount(labels, minlength=len(classes))
     wanted = 3 if test_fraction > 0 else 2
     _check_sizes(sizes, classes, wanted=wanted)
     none = np.zeros_like(sizes)
-    test = share(round(test_fraction * len(labels)), sizes, least=1, most=sizes - 2) if wanted == 3 else none
+    test = (
+        share(round(test_fraction * len(labels)), sizes, least=1, most=sizes - 2)
+        if wanted == 3
+        else none
+    )
     rest = sizes - test
     validation = share(round(validation_fraction * int(rest.sum())), rest, least=1, most=rest - 1)
-    orders = [_shuffled(np.flatnonzero(labels == index), seed, index) for index in range(len(classes))]
+    orders = [
+        _shuffled(np.flatnonzero(labels == index), seed, index) for index in range(len(classes))
+    ]
     if groups is None:
         ends = zip(orders, test.tolist(), (test + validation).tolist(), strict=True)
-        parts = [(order[second:], order[first:second], order[:first]) for order, first, second in ends]
+        parts = [
+            (order[second:], order[first:second], order[:first]) for order, first, second in ends
+        ]
     else:
         targets = [test, validation] if wanted == 3 else [validation]
         dealt = deal_groups(labels, groups, targets, classes=classes, seed=seed)
-        places = (len(targets), len(targets) - 1, 0 if wanted == 3 else -1)  # of train, validation and test
+        places = (
+            len(targets),
+            len(targets) - 1,
+            0 if wanted == 3 else -1,
+        )  # of train, validation and test
         parts = [tuple(order[dealt[order] == place] for place in places) for order in orders]
-    limits = (("data.train_limit", train_limit), ("data.validation_limit", validation_limit), ("", None))
+    limits = (
+        ("data.train_limit", train_limit),
+        ("data.validation_limit", validation_limit),
+        ("", None),
+    )
     return Split(*(_cut([of[place] for of in parts], *limit) for place, limit in enumerate(limits)))
 
 
@@ -73,7 +94,8 @@ def _cut(part: list[np.ndarray], field: str, limit: int | None) -> np.ndarray:
 
 
 def share(total: int, sizes: np.ndarray, *, least: int, most: np.ndarray) -> np.ndarray:
-    """`total` shared among classes in proportion to their sizes, from `least` to `most` each (largest remainders first).
+    """`total` shared among classes in proportion to their sizes, from `least` to `most` each
+    (largest remainders first).
 
     The sum is `total`, unless the bounds forbid it; then it is the nearest sum that they allow.
     """
@@ -94,16 +116,20 @@ def _limited(field: str, limit: int | None, counts: np.ndarray) -> np.ndarray:
         return counts
     if limit < len(counts):
         raise InputError(
-            f"{field}: {limit} is below the {len(counts)} classes; each needs an image, so give {len(counts)} or more"
+            f"{field}: {limit} is below the {len(counts)} classes; each needs an image, so give "
+            f"{len(counts)} or more"
         )
     return share(limit, counts, least=1, most=counts)
 
 
 def _check_sizes(sizes: np.ndarray, classes: Sequence[str], *, wanted: int) -> None:
-    small = [f"{name!r} ({size})" for name, size in zip(classes, sizes, strict=True) if size < wanted]
+    small = [
+        f"{name!r} ({size})" for name, size in zip(classes, sizes, strict=True) if size < wanted
+    ]
     if small:
         names = ", ".join(small[:5]) + (f" and {len(small) - 5} more" if len(small) > 5 else "")
         use = "train, validate and test" if wanted == 3 else "train and validate"
         raise InputError(
-            f"data: fewer than {wanted} images in class {names}; {use} need one each: add some or remove the class"
+            f"data: fewer than {wanted} images in class {names}; {use} need one each: add some or "
+            "remove the class"
         )

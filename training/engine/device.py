@@ -8,25 +8,32 @@ from phinas.experiment.errors import InputError
 
 
 def resolve_device(name: str) -> torch.device:
-    """The device of that name; "auto" is a GPU where there is one, each worker's own where there are several.
+    """The device of that name; "auto" is a GPU where there is one, each worker's own where there
+    are several.
 
     Raises InputError where it is not there.
     """
     if name == "auto":
         if torch.cuda.is_available():
-            return torch.device("cuda", int(os.environ.get("PHINAS_SLOT", "0")) % torch.cuda.device_count())
+            return torch.device(
+                "cuda", int(os.environ.get("PHINAS_SLOT", "0")) % torch.cuda.device_count()
+            )
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise InputError(f"run.device: {name} is not there ({torch.cuda.device_count()} CUDA devices seen); use auto or cpu")
+        raise InputError(
+            f"run.device: {name} is not there ({torch.cuda.device_count()} CUDA devices seen); "
+            "use auto or cpu"
+        )
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise InputError("run.device: mps is not there; use auto or cpu")
     return device
 
 
 def count_slots(name: str, *, per_gpu: int = 1) -> int:
-    """How many trainings at a time a device is good for: `per_gpu` a GPU, one a core (measured on two cores: two trainings of
-    one thread each finish 1.2 to 1.6 times as many images a second as one of two threads)."""
+    """How many trainings at a time a device is good for: `per_gpu` a GPU, one a core (measured on
+    two cores: two trainings of one thread each finish 1.2 to 1.6 times as many images a second as
+    one of two threads)."""
     device = resolve_device(name)
     if device.type == "cuda":
         return per_gpu * (torch.cuda.device_count() if name == "auto" else 1)
@@ -34,7 +41,9 @@ def count_slots(name: str, *, per_gpu: int = 1) -> int:
 
 
 def sharing(name: str) -> int:
-    """How many workers of this run are at work on this one's GPU: spread over all of them with "auto", else all on that one."""
+    """How many workers of this run are at work on this one's GPU: spread over all of them with
+    "auto", else all on that one.
+    """
     slots = int(os.environ.get("PHINAS_SLOTS", "1"))
     return -(-slots // max(1, torch.cuda.device_count())) if name == "auto" else slots
 
@@ -44,8 +53,14 @@ def describe_device(device: torch.device) -> str:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """torch.OutOfMemoryError is CUDA's; the allocators of CPU and MPS raise a RuntimeError that says it in words."""
-    words = "can't allocate memory", "out of memory", "_STATUS_ALLOC_FAILED"  # the last: of cuBLAS and cuDNN
+    """torch.OutOfMemoryError is CUDA's; the allocators of CPU and MPS raise a RuntimeError that
+    says it in words.
+    """
+    words = (
+        "can't allocate memory",
+        "out of memory",
+        "_STATUS_ALLOC_FAILED",
+    )  # the last: of cuBLAS and cuDNN
     error = first_cause(error)
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
         isinstance(error, RuntimeError) and any(each in str(error) for each in words)
@@ -60,10 +75,13 @@ def first_cause(error: BaseException) -> BaseException:
 
 
 def settle(*, deterministic: bool) -> None:
-    """Whether trainings of this process give the same bits run to run on one device. To be called before its first use.
+    """Whether trainings of this process give the same bits run to run on one device. To be called
+    before its first use.
 
-    On a CPU they do in any case, at one number of threads. On a GPU, without it, cuDNN times its algorithms and takes the
-    fastest, and some gradients are added in an order that varies: accuracies then differ as between seeds, or less."""
+    On a CPU they do in any case, at one number of threads. On a GPU, without it, cuDNN times its
+    algorithms and takes the
+    fastest, and some gradients are added in an order that varies: accuracies then differ as between
+    seeds, or less."""
     torch.use_deterministic_algorithms(deterministic)
     torch.backends.cudnn.benchmark = not deterministic
     if deterministic:

@@ -1,9 +1,10 @@
 """Several processes that train one network together (`torchrun`), each on its part of every batch.
 
-The one decision to know: together they do what one process would do with the whole batch, up to rounding: gradients are
-averaged (DistributedDataParallel), batch statistics are those of the whole batch, and which images a step sees, and how each is
-augmented, does not depend on how many processes there are. Only dropped paths, dropout and the partners that mixup and cutmix
-draw from a process's own part do. One process is the case of one rank, without any of it.
+The one decision to know: together they do what one process would do with the whole batch, up to
+rounding: gradients are averaged (DistributedDataParallel), batch statistics are those of the whole
+batch, and which images a step sees, and how each is augmented, does not depend on how many
+processes there are. Only dropped paths, dropout and the partners that mixup and cutmix draw from a
+process's own part do. One process is the case of one rank, without any of it.
 """
 
 import os
@@ -21,14 +22,18 @@ from torch.nn.parallel import DistributedDataParallel
 
 from phinas.experiment.errors import InputError, StorageError
 
-_SILENT = timedelta(minutes=10)  # a process that others wait for in a step is given up after so long
+_SILENT = timedelta(
+    minutes=10
+)  # a process that others wait for in a step is given up after so long
 _PATIENT = timedelta(days=2)  # while the first one reads images, or measures on the test split
 _TORCHRUN = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 
 
 @dataclass(frozen=True, slots=True)
 class Ranks:
-    """rank: of this process, from 0; count: of processes; patient: those that wait for the first one's own work."""
+    """rank: of this process, from 0; count: of processes; patient: those that wait for the first
+    one's own work.
+    """
 
     rank: int = 0
     count: int = 1
@@ -40,7 +45,9 @@ class Ranks:
         return self.rank == 0
 
     def led(self, work: Callable[[], object]) -> None:
-        """Have the first process alone do `work`, while the others wait. Where it raises, they end with its exit code."""
+        """Have the first process alone do `work`, while the others wait. Where it raises, they end
+        with its exit code.
+        """
         if self.count == 1:
             work()
             return
@@ -57,9 +64,14 @@ class Ranks:
             raise SystemExit(int(code))
 
     def batch(self, size: int) -> int:
-        """The largest batch of at most `size` images that can be shared evenly. Raises InputError where there is none."""
+        """The largest batch of at most `size` images that can be shared evenly. Raises InputError
+        where there is none.
+        """
         if size < self.count:
-            raise InputError(f"torchrun: {self.count} processes can't share a batch of {size}; start fewer, or raise the batch")
+            raise InputError(
+                f"torchrun: {self.count} processes can't share a batch of {size}; start fewer, or "
+                "raise the batch"
+            )
         return size // self.count * self.count
 
     def joined(self, model: nn.Module) -> nn.Module:
@@ -70,10 +82,14 @@ class Ranks:
         # Of 1x1 kernels, whose strides have two names for one order in memory.
         warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated")  # what is to replace it is too new
+            warnings.filterwarnings(
+                "ignore", message="`broadcast_buffers` is deprecated"
+            )  # what is to replace it is too new
             # Batch statistics are alike everywhere already.
             return DistributedDataParallel(
-                model, device_ids=[device] if device.type == "cuda" else None, broadcast_buffers=False
+                model,
+                device_ids=[device] if device.type == "cuda" else None,
+                broadcast_buffers=False,
             )
 
     def sum(self, value: Tensor) -> Tensor:
@@ -106,7 +122,8 @@ ALONE = Ranks()
 
 @contextmanager
 def ranks_of(device: str) -> Iterator[tuple[Ranks, str]]:
-    """The processes that `torchrun` started, and the device of this one; one process where it did not.
+    """The processes that `torchrun` started, and the device of this one; one process where it did
+    not.
 
     NCCL joins GPUs, gloo CPUs. Raises InputError where there are more processes than GPUs.
     """
@@ -116,7 +133,10 @@ def ranks_of(device: str) -> Iterator[tuple[Ranks, str]]:
         return
     missing = [name for name in _TORCHRUN if name not in os.environ]
     if missing:
-        raise InputError(f"WORLD_SIZE is {count} and {missing[0]} is not set; start with torchrun, or unset WORLD_SIZE")
+        raise InputError(
+            f"WORLD_SIZE is {count} and {missing[0]} is not set; start with torchrun, or unset "
+            "WORLD_SIZE"
+        )
     local = int(os.environ["LOCAL_RANK"])
     on_gpus = _on_gpus(device, local)
     if on_gpus:
@@ -130,29 +150,44 @@ def ranks_of(device: str) -> Iterator[tuple[Ranks, str]]:
         if "gloo" not in told and not isinstance(error, dist.DistError):
             raise
         told = re.sub(r"^\[\S+\] ", "", told).partition(". ")[0]
-        raise StorageError(f"torchrun: process {dist.get_rank()} lost the others ({told}); see what they said") from None
-    # Not after an error: the others may wait in what this one left, and torchrun ends them when it has ended.
+        raise StorageError(
+            f"torchrun: process {dist.get_rank()} lost the others ({told}); see what they said"
+        ) from None
+    # Not after an error: the others may wait in what this one left, and torchrun ends them when it
+    # has ended.
     dist.destroy_process_group()
 
 
 def _on_gpus(device: str, local: int) -> bool:
     there = torch.cuda.device_count()
     if device not in ("auto", "cpu", "cuda"):
-        raise InputError(f"run.device: {device} with torchrun, which gives each process its own GPU; use auto, cuda or cpu")
+        raise InputError(
+            f"run.device: {device} with torchrun, which gives each process its own GPU; use auto, "
+            "cuda or cpu"
+        )
     if device == "cpu" or (device == "auto" and not there):
         return False
     if local >= there:
-        raise InputError(f"torchrun: process {local} has no GPU of its own ({there} are there); start {there} a machine")
+        raise InputError(
+            f"torchrun: process {local} has no GPU of its own ({there} are there); start {there} "
+            "a machine"
+        )
     return True
 
 
 def share_statistics(model: nn.Module) -> None:
-    """Make every batch norm one of the whole batch: torch's own on GPUs, where it works, else ours."""
+    """Make every batch norm one of the whole batch: torch's own on GPUs, where it works, else
+    ours.
+    """
     for parent in model.modules():
         for name, norm in parent.named_children():
             if type(norm) is nn.BatchNorm2d:
                 on_gpu = norm.weight.device.type == "cuda"
-                shared = nn.SyncBatchNorm(norm.num_features) if on_gpu else SharedBatchNorm(norm.num_features)
+                shared = (
+                    nn.SyncBatchNorm(norm.num_features)
+                    if on_gpu
+                    else SharedBatchNorm(norm.num_features)
+                )
                 shared.load_state_dict(norm.state_dict())
                 shared.eps, shared.momentum = norm.eps, norm.momentum
                 shared.train(norm.training).requires_grad_(norm.weight.requires_grad)
@@ -160,8 +195,8 @@ def share_statistics(model: nn.Module) -> None:
 
 
 class SharedBatchNorm(nn.BatchNorm2d):
-    """Batch norm with mean and variance over the batches of all processes, which are of one size; torch's SyncBatchNorm runs on
-    GPUs only."""
+    """Batch norm with mean and variance over the batches of all processes, which are of one size;
+    torch's SyncBatchNorm runs on GPUs only."""
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name for it
         if not self.training:

@@ -1,4 +1,6 @@
-"""What a training begins with: a network, drawn or loaded, frozen or not, and batch norms that settle in time."""
+"""What a training begins with: a network, drawn or loaded, frozen or not, and batch norms that
+settle in time.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,13 +11,16 @@ from torch import nn
 from phinas.space.blocks import ConvNet, build
 from phinas.space.spec import ArchSpec
 
-_SETTLING, _LEFT = 0.2, 0.01  # of what a batch norm knew this share of the steps ago, so much counts at the end
+_SETTLING, _LEFT = (
+    0.2,
+    0.01,
+)  # of what a batch norm knew this share of the steps ago, so much counts at the end
 
 
 @dataclass(frozen=True)
 class Start:
-    """prepare: called with the new network, to load weights; frozen: only the classifier learns, and batch norms keep the
-    statistics that they have."""
+    """prepare: called with the new network, to load weights; frozen: only the classifier learns,
+    and batch norms keep the statistics that they have."""
 
     prepare: Callable[[ConvNet], None] = lambda _network: None
     frozen: bool = False
@@ -25,10 +30,13 @@ FRESH = Start()
 
 
 def begin(spec: ArchSpec, start: Start, *, device: torch.device, steps: int) -> ConvNet:
-    """The network on its device, channels last, drawn from torch's current generator; it will be trained for `steps`.
+    """The network on its device, channels last, drawn from torch's current generator; it will be
+    trained for `steps`.
 
-    Published networks have batch norms that average over hundreds of steps. Where a training is too short for that, they
-    average over fewer: measured, a MobileNetV2 after 31 steps is right on 10% of ten classes without that.
+    Published networks have batch norms that average over hundreds of steps. Where a training is too
+    short for that, they
+    average over fewer: measured, a MobileNetV2 after 31 steps is right on 10% of ten classes
+    without that.
     """
     network = build(spec)
     start.prepare(network)
@@ -43,7 +51,9 @@ def begin(spec: ArchSpec, start: Start, *, device: torch.device, steps: int) -> 
 
 
 def least_momentum(steps: int) -> float:
-    """Of batch norms, so that after `steps` their statistics are those of the last fifth: 0.52 of 31 steps, 0.01 of 2,300."""
+    """Of batch norms, so that after `steps` their statistics are those of the last fifth: 0.52 of
+    31 steps, 0.01 of 2,300.
+    """
     return 1 - _LEFT ** (1 / max(1.0, _SETTLING * steps))
 
 

@@ -1,7 +1,7 @@
 """One training as a job of plain data, and the description that makes such jobs.
 
-The key of a job hashes all that decides its result, and nothing that does not (paths, device, threads, time limit), so
-a run can be moved and resumed elsewhere.
+The key of a job hashes all that decides its result, and nothing that does not (paths, device,
+threads, time limit), so a run can be moved and resumed elsewhere.
 """
 
 import os
@@ -30,7 +30,8 @@ FUNCTION = "phinas.training.engine.job:measure"
 class Trainer:
     """Everything about a training but the network, the recipe and the seed.
 
-    snapshots: where long trainings leave their state, every `snapshot_seconds`; None: they don't."""
+    snapshots: where long trainings leave their state, every `snapshot_seconds`; None: they don't.
+    """
 
     data: PreparedData
     shift: float
@@ -44,7 +45,13 @@ class Trainer:
 
     @classmethod
     def of(
-        cls, data: PreparedData, section: DataSection, *, run: RunSection, threads: int, snapshots: Path | None
+        cls,
+        data: PreparedData,
+        section: DataSection,
+        *,
+        run: RunSection,
+        threads: int,
+        snapshots: Path | None,
     ) -> "Trainer":
         return cls(
             data,
@@ -58,8 +65,18 @@ class Trainer:
             60 * run.snapshot_minutes,
         )
 
-    def job(self, spec: ArchSpec, recipe: Recipe, seed: int, *, final: bool = False, weights: Path | None = None) -> Job:
-        """The training of `spec`. final: measure on the test split; weights: where to write them."""
+    def job(
+        self,
+        spec: ArchSpec,
+        recipe: Recipe,
+        seed: int,
+        *,
+        final: bool = False,
+        weights: Path | None = None,
+    ) -> Job:
+        """The training of `spec`. final: measure on the test split; weights: where to write
+        them.
+        """
         decisive = {
             "spec": spec.to_dict(),
             "recipe": recipe.model_dump(),
@@ -75,7 +92,9 @@ class Trainer:
             "threads": self.threads,
             "deterministic": self.deterministic,
             "weights": str(weights) if weights else None,
-            "snapshot": [str(self.snapshots / f"{key}.snapshot"), key, self.snapshot_seconds] if self.snapshots else None,
+            "snapshot": [str(self.snapshots / f"{key}.snapshot"), key, self.snapshot_seconds]
+            if self.snapshots
+            else None,
         }
         return Job(key, FUNCTION, decisive | incidental, self.limit_seconds)
 
@@ -101,7 +120,9 @@ def measure(
     snapshot: list[Any] | None,
     report: Report = lambda _step, _value: True,
 ) -> dict[str, Any]:
-    """The job: train and measure; the Measurement as a dict. Its `curve` is of the proxy-validation split in any case."""
+    """The job: train and measure; the Measurement as a dict. Its `curve` is of the proxy-validation
+    split in any case.
+    """
     import torch
 
     from phinas.training.data.dataloader import share_gpu
@@ -117,7 +138,9 @@ def measure(
     network = ArchSpec.from_dict(spec)
     data = _data(directory)
     snapshots = Snapshots(Path(snapshot[0]), snapshot[1], seconds=snapshot[2]) if snapshot else None
-    in_a_worker = "PHINAS_SLOT" in os.environ  # asked to end by SIGTERM; in the driver, signals are the driver's
+    in_a_worker = (
+        "PHINAS_SLOT" in os.environ
+    )  # asked to end by SIGTERM; in the driver, signals are the driver's
     with stopped_by(snapshots, signal.SIGTERM) if snapshots and in_a_worker else nullcontext():
         try:
             trained = train(
@@ -137,12 +160,16 @@ def measure(
             raise
     score = trained.curve[-1]
     if final:
-        score = evaluate_final(trained.model, data, side=network.resolution, mean=trained.mean, std=trained.std)
+        score = evaluate_final(
+            trained.model, data, side=network.resolution, mean=trained.mean, std=trained.std
+        )
     if weights:
         save_weights(trained.model, network, Path(weights))
     if snapshots:
         snapshots.remove()
-    return measurement_of(trained, score, split="test" if final else "validation", seed=seed).to_dict()
+    return measurement_of(
+        trained, score, split="test" if final else "validation", seed=seed
+    ).to_dict()
 
 
 def measurement_of(trained: "Trained", score: "Score", *, split: str, seed: int) -> Measurement:

@@ -11,12 +11,19 @@ from phinas.experiment.schema.config import Recipe
 
 
 def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """SGD with Nesterov momentum 0.9, AdamW, or the paper's RMSProp. Weight decay spares norms and biases (everything of one
-    dimension). On a GPU the learning rate is a tensor there, so that a captured CUDA graph sees it change."""
+    """SGD with Nesterov momentum 0.9, AdamW, or the paper's RMSProp. Weight decay spares norms and
+    biases (everything of one dimension). On a GPU the learning rate is a tensor there, so that a
+    captured CUDA graph sees it change."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     groups = [
-        {"params": [parameter for parameter in trained if parameter.ndim > 1], "weight_decay": recipe.weight_decay},
-        {"params": [parameter for parameter in trained if parameter.ndim <= 1], "weight_decay": 0.0},
+        {
+            "params": [parameter for parameter in trained if parameter.ndim > 1],
+            "weight_decay": recipe.weight_decay,
+        },
+        {
+            "params": [parameter for parameter in trained if parameter.ndim <= 1],
+            "weight_decay": 0.0,
+        },
     ]
     groups = [group for group in groups if group["params"]]
     device = trained[0].device
@@ -32,7 +39,9 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 
 
 def peak_rate(recipe: Recipe) -> float:
-    """The highest learning rate; but for AdamW it grows with the batch (Goyal et al., arXiv:1706.02677)."""
+    """The highest learning rate; but for AdamW it grows with the batch (Goyal et al.,
+    arXiv:1706.02677).
+    """
     return recipe.learning_rate * (1.0 if recipe.optimizer == "adamw" else recipe.batch / 256)
 
 
@@ -47,7 +56,9 @@ def set_rate(optimizer: torch.optim.Optimizer, recipe: Recipe, *, step: int, ste
 
 
 def schedule(recipe: Recipe, *, step: int, steps: int) -> float:
-    """Linear warm-up over the first `recipe.warmup` of the steps, then a cosine to zero (Loshchilov, arXiv:1608.03983)."""
+    """Linear warm-up over the first `recipe.warmup` of the steps, then a cosine to zero
+    (Loshchilov, arXiv:1608.03983).
+    """
     warm = max(1, round(recipe.warmup * steps))
     if step < warm:
         return (step + 1) / warm
@@ -55,15 +66,32 @@ def schedule(recipe: Recipe, *, step: int, steps: int) -> float:
 
 
 class TensorFlowRMSProp(torch.optim.Optimizer):
-    """RMSProp as EfficientNet and MnasNet were trained: momentum of what was scaled, epsilon inside the root, squares from one.
+    """RMSProp as EfficientNet and MnasNet were trained: momentum of what was scaled, epsilon inside
+    the root, squares from one.
 
-    torch's own has epsilon outside of the root and begins at zero, which at epsilon 0.001 is another optimizer.
+    torch's own has epsilon outside of the root and begins at zero, which at epsilon 0.001 is
+    another optimizer.
     """
 
     def __init__(
-        self, groups: Iterable[Any], *, lr: float | Tensor, decay: float = 0.9, momentum: float = 0.9, epsilon: float = 1e-3
+        self,
+        groups: Iterable[Any],
+        *,
+        lr: float | Tensor,
+        decay: float = 0.9,
+        momentum: float = 0.9,
+        epsilon: float = 1e-3,
     ) -> None:
-        super().__init__(groups, {"lr": lr, "decay": decay, "momentum": momentum, "epsilon": epsilon, "weight_decay": 0.0})
+        super().__init__(
+            groups,
+            {
+                "lr": lr,
+                "decay": decay,
+                "momentum": momentum,
+                "epsilon": epsilon,
+                "weight_decay": 0.0,
+            },
+        )
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]  # noqa: ARG002 - torch's signature
@@ -75,7 +103,10 @@ class TensorFlowRMSProp(torch.optim.Optimizer):
     def _move(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
         state = self.state[parameter]
         if not state:
-            state["square"], state["velocity"] = torch.ones_like(parameter), torch.zeros_like(parameter)
+            state["square"], state["velocity"] = (
+                torch.ones_like(parameter),
+                torch.zeros_like(parameter),
+            )
         if group["weight_decay"]:
             gradient = gradient.add(parameter, alpha=group["weight_decay"])
         state["square"].lerp_(gradient.square(), 1 - group["decay"])

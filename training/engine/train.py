@@ -1,11 +1,13 @@
 """The training of one network on images that are augmented batch by batch on its device.
 
-The one decision to know: everything follows from the seed and the place in the training (epoch, step): initial weights, order
-and augmentation. So networks trained with one seed see the same images in the same order, and a training that was killed goes
-on from its last snapshot as if nothing had been, on a CPU to the bit.
+The one decision to know: everything follows from the seed and the place in the training (epoch,
+step): initial weights, order and augmentation. So networks trained with one seed see the same
+images in the same order, and a training that was killed goes on from its last snapshot as if
+nothing had been, on a CPU to the bit.
 
-Where a batch does not fit the device's memory, it is passed in halves (and halves of those) whose gradients add up. Batch norm
-then sees the parts, so this is told with the result. Several processes agree on them before they begin. They are found anew
+Where a batch does not fit the device's memory, it is passed in halves (and halves of those) whose
+gradients add up. Batch norm then sees the parts, so this is told with the result. Several processes
+agree on them before they begin. They are found anew
 where a training goes on: on a machine with other memory they may be others.
 """
 
@@ -31,10 +33,12 @@ from phinas.training.engine.trainer import Course
 
 @dataclass(frozen=True)
 class Trained:
-    """A network, its validation score after each epoch, and how long its steps took (evaluation not counted).
+    """A network, its validation score after each epoch, and how long its steps took (evaluation not
+    counted).
 
-    micro_batch: images that were passed at a time; halved: fewer than asked for, for want of memory; ended: "" or why it ended
-    before the last epoch ("stopped", "deadline"); peak_bytes: the most memory that was allocated on a GPU, 0 elsewhere."""
+    micro_batch: images that were passed at a time; halved: fewer than asked for, for want of
+    memory; ended: "" or why it ended before the last epoch ("stopped", "deadline"); peak_bytes: the
+    most memory that was allocated on a GPU, 0 elsewhere."""
 
     model: nn.Module
     curve: tuple[Score, ...]
@@ -63,11 +67,12 @@ def train(
     ranks: Ranks = ALONE,
     tick: Callable[[int], None] = lambda _step: None,
 ) -> Trained:
-    """Train `spec` on the training split and score it on the proxy-validation split after each epoch.
+    """Train `spec` on the training split and score it on the proxy-validation split after each
+    epoch.
 
-    `report(epoch, accuracy)` may end it after that epoch; the learning rate falls as for the whole training all the same.
-    `tick(steps)` is called after each step. torch's global generator is left as it was found. Raises Diverged, OutOfMemory, and
-    Paused where `snapshots.stop`.
+    `report(epoch, accuracy)` may end it after that epoch; the learning rate falls as for the whole
+    training all the same. `tick(steps)` is called after each step. torch's global generator is left
+    as it was found. Raises Diverged, OutOfMemory, and Paused where `snapshots.stop`.
     """
     augmentation = Augmentation(shift, flip, recipe.crop, recipe.cutout, recipe.colour)
     batch = ranks.batch(min(recipe.batch, data.train))
@@ -77,13 +82,29 @@ def train(
 
     def attempt(micro_batch: int) -> Trained:
         torch.manual_seed(seed_of(seed, "weights"))
-        course = Course(spec, data, recipe, augmentation, seed, device, start, snapshots, ranks, micro_batch, tick)
+        course = Course(
+            spec,
+            data,
+            recipe,
+            augmentation,
+            seed,
+            device,
+            start,
+            snapshots,
+            ranks,
+            micro_batch,
+            tick,
+        )
         course.run(report)
         return _trained(course, halved=micro_batch < asked)
 
-    def rehearsed(micro_batch: int) -> int:  # weights, images and average as in the training, and nobody else to wait for
+    def rehearsed(
+        micro_batch: int,
+    ) -> int:  # weights, images and average as in the training, and nobody else to wait for
         alone = recipe.model_copy(update={"batch": own})
-        Course(spec, data, alone, augmentation, seed, device, start, None, ALONE, micro_batch).rehearse(like=ranks)
+        Course(
+            spec, data, alone, augmentation, seed, device, start, None, ALONE, micro_batch
+        ).rehearse(like=ranks)
         return micro_batch
 
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
@@ -93,8 +114,12 @@ def train(
         return in_parts(attempt, own, agreed, halve=False)
 
 
-def _agreed(rehearsed: Callable[[int], int], own: int, asked: int, *, ranks: Ranks, device: torch.device) -> int:
-    """How many images at a time every process can pass. All must do alike, so none can halve on its way: each tries before."""
+def _agreed(
+    rehearsed: Callable[[int], int], own: int, asked: int, *, ranks: Ranks, device: torch.device
+) -> int:
+    """How many images at a time every process can pass. All must do alike, so none can halve on its
+    way: each tries before.
+    """
     if own == 1:
         return asked
     ranks.any(False, device=device)  # GPUs are joined while they have memory for that

@@ -1,8 +1,10 @@
-"""One step of a training: augment a batch, forward, backward, move the weights; eagerly, or as a captured CUDA graph.
+"""One step of a training: augment a batch, forward, backward, move the weights; eagerly, or as a
+captured CUDA graph.
 
-The one decision to know: a step reads nothing but tensors that stay where they are (the batch, its indices, epoch, strength,
-learning rate), waits for nothing and draws what it augments by hashing, so that a GPU can replay it whole: at 32 pixels the
-launching of kernels takes far longer than their work. Both ways run the same `Step.__call__`.
+The one decision to know: a step reads nothing but tensors that stay where they are (the batch, its
+indices, epoch, strength, learning rate), waits for nothing and draws what it augments by hashing,
+so that a GPU can replay it whole: at 32 pixels the launching of kernels takes far longer than their
+work. Both ways run the same `Step.__call__`.
 
 The graph has run on no GPU yet.
 """
@@ -37,8 +39,8 @@ TakeStep = Callable[[Tensor, Tensor, Tensor], None]
 
 
 class Step:
-    """Everything that a step needs but its batch. `total` sums the losses until it is zeroed; `epoch` and `strength` are set
-    from outside."""
+    """Everything that a step needs but its batch. `total` sums the losses until it is zeroed;
+    `epoch` and `strength` are set from outside."""
 
     def __init__(
         self,
@@ -58,7 +60,12 @@ class Step:
         device = mean.device
         self._network, self._optimizer, self._recipe = network, optimizer, recipe
         self._augmentation, self._seed, self._classes = augmentation, seed, classes
-        self._mean, self._std, self._class_weights, self._micro_batch = mean, std, class_weights, micro_batch
+        self._mean, self._std, self._class_weights, self._micro_batch = (
+            mean,
+            std,
+            class_weights,
+            micro_batch,
+        )
         self._average = average
         self._precision = precision(recipe, device)
         self.total = torch.zeros((), device=device)
@@ -70,7 +77,9 @@ class Step:
         batch, targets = self._prepare(images, labels, samples)
         self._optimizer.zero_grad(set_to_none=True)
         sizes = part_sizes(len(batch), self._micro_batch)
-        for part, wanted in zip(torch.split(batch, sizes), torch.split(targets, sizes), strict=True):
+        for part, wanted in zip(
+            torch.split(batch, sizes), torch.split(targets, sizes), strict=True
+        ):
             with autocast(batch.device, self._precision):
                 logits = self._network(part)
             loss = self._loss(logits.float(), wanted) * (len(part) / len(batch))
@@ -82,33 +91,58 @@ class Step:
 
     @torch.no_grad()
     def _prepare(self, images: Tensor, labels: Tensor, samples: Tensor) -> tuple[Tensor, Tensor]:
-        """The batch as the network sees it, and its labels, or shares of all classes where images are mixed."""
+        """The batch as the network sees it, and its labels, or shares of all classes where images
+        are mixed.
+        """
         recipe = self._recipe
-        epoch, strength = (self.epoch, self.strength) if recipe.progressive < 1 else (self.epoch, 1.0)
-        seen = augment(images, samples, augmentation=self._augmentation, seed=self._seed, epoch=epoch, strength=strength)
+        epoch, strength = (
+            (self.epoch, self.strength) if recipe.progressive < 1 else (self.epoch, 1.0)
+        )
+        seen = augment(
+            images,
+            samples,
+            augmentation=self._augmentation,
+            seed=self._seed,
+            epoch=epoch,
+            strength=strength,
+        )
         batch = normalise(seen, self._mean, self._std)
         if not (recipe.mixup or recipe.cutmix):
             return batch, labels
         targets = one_hot_targets(labels, self._classes, recipe.label_smoothing)
-        return mix(batch, targets, samples, mixup=recipe.mixup, cutmix=recipe.cutmix, seed=self._seed, epoch=epoch)
+        return mix(
+            batch,
+            targets,
+            samples,
+            mixup=recipe.mixup,
+            cutmix=recipe.cutmix,
+            seed=self._seed,
+            epoch=epoch,
+        )
 
     def _loss(self, logits: Tensor, wanted: Tensor) -> Tensor:
-        """The mean over images, also where classes weigh differently: so parts and processes add up to the whole batch."""
+        """The mean over images, also where classes weigh differently: so parts and processes add up
+        to the whole batch.
+        """
         if wanted.is_floating_point():
             return F.cross_entropy(logits, wanted, weight=self._class_weights)
         smoothing = self._recipe.label_smoothing
-        return F.cross_entropy(logits, wanted, weight=self._class_weights, label_smoothing=smoothing, reduction="none").mean()
+        return F.cross_entropy(
+            logits, wanted, weight=self._class_weights, label_smoothing=smoothing, reduction="none"
+        ).mean()
 
 
 def part_sizes(batch: int, micro_batch: int) -> list[int]:
-    """Nearly equal parts of at most `micro_batch`, and of two images at least: one alone has no batch statistics."""
+    """Nearly equal parts of at most `micro_batch`, and of two images at least: one alone has no
+    batch statistics.
+    """
     parts = max(1, min(-(-batch // micro_batch), batch // 2))
     return [batch // parts + (place < batch % parts) for place in range(parts)]
 
 
 def in_parts(work: Callable[[int], _T], batch: int, micro_batch: int, *, halve: bool = True) -> _T:
-    """What `work` gives of as many images of a batch at a time as memory holds, halved as often as it takes. Raises OutOfMemory
-    where it holds none, or not so many and `halve` is not allowed."""
+    """What `work` gives of as many images of a batch at a time as memory holds, halved as often as
+    it takes. Raises OutOfMemory where it holds none, or not so many and `halve` is not allowed."""
     size = micro_batch
     while True:
         try:
@@ -136,7 +170,11 @@ def precision(recipe: Recipe, device: torch.device) -> torch.dtype:
 
 def autocast(device: torch.device, kind: torch.dtype) -> torch.autocast | nullcontext[None]:
     """No cache of cast weights: a captured step must cast them anew each time."""
-    return nullcontext() if kind == torch.float32 else torch.autocast(device.type, dtype=kind, cache_enabled=False)
+    return (
+        nullcontext()
+        if kind == torch.float32
+        else torch.autocast(device.type, dtype=kind, cache_enabled=False)
+    )
 
 
 def can_capture(device: torch.device) -> bool:
@@ -144,9 +182,19 @@ def can_capture(device: torch.device) -> bool:
 
 
 class CapturedStep:
-    """`step` as a CUDA graph for one shape of batch. `restore` undoes the steps that warm it, captured or not."""
+    """`step` as a CUDA graph for one shape of batch. `restore` undoes the steps that warm it,
+    captured or not.
+    """
 
-    def __init__(self, step: Step, images: Tensor, labels: Tensor, samples: Tensor, *, restore: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        step: Step,
+        images: Tensor,
+        labels: Tensor,
+        samples: Tensor,
+        *,
+        restore: Callable[[], None],
+    ) -> None:
         self._images, self._labels, self._samples = images.clone(), labels.clone(), samples.clone()
         total = step.total.clone()
         try:
@@ -185,14 +233,19 @@ class CapturedStep:
 def capture(
     step: Step, images: Tensor, labels: Tensor, samples: Tensor, *, restore: Callable[[], None]
 ) -> "CapturedStep | Step":
-    """`step` captured, or, where that fails, as it is, which is told. Raises what says that memory ran out."""
+    """`step` captured, or, where that fails, as it is, which is told. Raises what says that memory
+    ran out.
+    """
     try:
         return CapturedStep(step, images, labels, samples, restore=restore)
     except RuntimeError as error:
         if is_out_of_memory(error):
             raise
         told = str(first_cause(error)).partition("\n")[0]
-        warnings.warn(f"the steps of this training can't be captured ({told}); they go kernel by kernel", stacklevel=2)
+        warnings.warn(
+            f"the steps of this training can't be captured ({told}); they go kernel by kernel",
+            stacklevel=2,
+        )
         return step
 
 

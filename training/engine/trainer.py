@@ -25,11 +25,18 @@ from phinas.training.engine.initialization import Start, begin, learn
 from phinas.training.engine.optimizer import make_optimizer, set_rate
 from phinas.training.engine.train_step import CapturedStep, Step, TakeStep, can_capture, capture
 
-_STAGES = 4  # of progressive learning, and the first one's strength of augmentation (arXiv:2104.00298, table 6)
+# of progressive learning, and the first one's strength of augmentation (arXiv:2104.00298, table 6)
+_STAGES = 4
 _FIRST_STRENGTH = 1 / 3
 _AGREEING = 10  # steps between two times that several processes ask one another whether to stop
 _AHEAD = 10  # steps that the host may be ahead of a GPU
-_FACTS = ("epoch", "done", "seconds", "images", "ended")  # of a course, beside its tensors and its curve
+_FACTS = (
+    "epoch",
+    "done",
+    "seconds",
+    "images",
+    "ended",
+)  # of a course, beside its tensors and its curve
 
 
 class Diverged(Conclusive):
@@ -54,7 +61,9 @@ class Course:
     snapshots: Snapshots | None
     ranks: Ranks
     micro_batch: int
-    tick: Callable[[int], None] = lambda _step: None  # called after each step with how many there were
+    tick: Callable[[int], None] = lambda _step: (
+        None
+    )  # called after each step with how many there were
     epoch: int = 1  # that is being trained
     done: int = 0  # steps of it
     seconds: float = 0.0  # of steps, evaluation not counted
@@ -62,26 +71,34 @@ class Course:
     curve: list[Score] = field(default_factory=list)
     ended: str = ""
     captured: CapturedStep | None = None
-    under_way: deque[torch.cuda.Event] = field(default_factory=deque)  # the ends of steps that a GPU may still be at
+    under_way: deque[torch.cuda.Event] = field(
+        default_factory=deque
+    )  # the ends of steps that a GPU may still be at
 
     def __post_init__(self) -> None:
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
-        self.captures = can_capture(self.device) and self.ranks.count == 1 and not self.recipe.compile
+        self.captures = (
+            can_capture(self.device) and self.ranks.count == 1 and not self.recipe.compile
+        )
         train_images, train_labels, held_images, held_labels = self.data.steer_arrays()
         side, device = self.spec.resolution, self.device
         self.seen = Batches(train_images, train_labels, side=side, device=device)
         self.held = Batches(held_images, held_labels, side=side, device=device)
         self.mean = torch.tensor(self.data.mean, device=device).view(1, -1, 1, 1)
         self.std = torch.tensor(self.data.std, device=device).view(1, -1, 1, 1)
-        self.steps = self.data.train // self.recipe.batch  # the remainder is left out, other images each epoch
+        self.steps = (
+            self.data.train // self.recipe.batch
+        )  # the remainder is left out, other images each epoch
         self.whole = self.steps * self.recipe.epochs
         self.network = begin(self.spec, self.start, device=device, steps=self.whole)
         if self.ranks.count > 1:
             share_statistics(self.network)
         self._draw_apart()
         self.optimizer = make_optimizer(self.network, self.recipe)
-        self.average = Average(self.network, horizon=self.recipe.ema * self.whole) if self.recipe.ema else None
+        self.average = (
+            Average(self.network, horizon=self.recipe.ema * self.whole) if self.recipe.ema else None
+        )
         weights = _class_weights(self.data.counts).to(device) if self.recipe.balance else None
         called = self.ranks.joined(self.network)
         self.step = Step(
@@ -100,7 +117,9 @@ class Course:
 
     @cached_property
     def models(self) -> dict[str, nn.Module]:
-        return {"network": self.network} | ({"average": self.average.module} if self.average is not None else {})
+        return {"network": self.network} | (
+            {"average": self.average.module} if self.average is not None else {}
+        )
 
     @property
     def measured(self) -> nn.Module:
@@ -124,8 +143,12 @@ class Course:
             self.ended = "stopped"
 
     def rehearse(self, *, like: Ranks) -> None:
-        """One step, to see whether memory holds it; `like`: as of several processes, whose gradients lie there twice."""
-        buckets = [torch.empty_like(parameter) for parameter in self.network.parameters() if like.count > 1]
+        """One step, to see whether memory holds it; `like`: as of several processes, whose
+        gradients lie there twice.
+        """
+        buckets = [
+            torch.empty_like(parameter) for parameter in self.network.parameters() if like.count > 1
+        ]
         learn(self.network, self.start)
         chosen = self._order()[0]
         samples = chosen.to(self.device)
@@ -163,7 +186,9 @@ class Course:
                 self.ended = "deadline"
                 break
             self._keep()
-        total = self.ranks.sum(self.step.total).item()  # waits for the device, so the clock is right
+        total = self.ranks.sum(
+            self.step.total
+        ).item()  # waits for the device, so the clock is right
         loss = total / (self.ranks.count * max(1, self.done))
         self.seconds = before + time.perf_counter() - began
         self.step.total.zero_()
@@ -172,26 +197,41 @@ class Course:
             raise Diverged(f"the loss was {loss} {where}; lower the learning rate")
 
     def _evaluate(self) -> Score:
-        return evaluate(self.measured, self.held, classes=self.spec.classes, mean=self.mean, std=self.std, ranks=self.ranks)
+        return evaluate(
+            self.measured,
+            self.held,
+            classes=self.spec.classes,
+            mean=self.mean,
+            std=self.std,
+            ranks=self.ranks,
+        )
 
     @property
     def _step_number(self) -> int:
         return (self.epoch - 1) * self.steps + self.done
 
     def _order(self) -> Tensor:
-        """The samples of each step of this epoch that are this process's, (steps, batch / ranks)."""
+        """The samples of each step of this epoch that are this process's, (steps, batch /
+        ranks).
+        """
         generator = torch.Generator().manual_seed(seed_of(self.seed, "order", self.epoch))
         batch = self.recipe.batch
-        order = torch.randperm(self.data.train, generator=generator)[: self.steps * batch].view(self.steps, batch)
+        order = torch.randperm(self.data.train, generator=generator)[: self.steps * batch].view(
+            self.steps, batch
+        )
         return order[:, self.ranks.rank :: self.ranks.count].contiguous()
 
     def _draw_apart(self) -> None:
-        """Several processes drop other paths and units each; where a training goes on, others than before."""
+        """Several processes drop other paths and units each; where a training goes on, others than
+        before.
+        """
         if self.ranks.count > 1:
             torch.manual_seed(seed_of(self.seed, "noise", self.ranks.rank, self._step_number))
 
     def _step_for(self, images: Tensor, labels: Tensor, samples: Tensor) -> TakeStep:
-        """Captured once for each resolution; several processes, and what torch compiles, go step by step."""
+        """Captured once for each resolution; several processes, and what torch compiles, go step by
+        step.
+        """
         if not self.captures:
             return self.step
         if self.captured is not None and self.captured.takes(images):
@@ -203,7 +243,9 @@ class Course:
         return taken
 
     def _keep_pace(self) -> None:
-        """Let the host be a few steps ahead of a GPU and no more: clock, progress and snapshots are of what is done."""
+        """Let the host be a few steps ahead of a GPU and no more: clock, progress and snapshots are
+        of what is done.
+        """
         if self.device.type != "cuda":
             return
         self.under_way.append(torch.cuda.current_stream(self.device).record_event())
@@ -219,14 +261,17 @@ class Course:
         """Write a snapshot where one is due, and stop where that is asked for."""
         if self.snapshots is None or (self.ranks.count > 1 and self.done % _AGREEING):
             return
-        due = self.snapshots.stop or (self.ranks.leads and self.snapshots.due)  # who writes knows when that was
+        due = self.snapshots.stop or (
+            self.ranks.leads and self.snapshots.due
+        )  # who writes knows when that was
         if not self.ranks.any(due, device=self.device):
             return
         stop = self.ranks.any(self.snapshots.stop, device=self.device)
         if self.ranks.leads:
             self.snapshots.write(
                 tensors_of(self.models, self.optimizer, self.device) | {"total": self.step.total},
-                {name: getattr(self, name) for name in _FACTS} | {"curve": [score.to_dict() for score in self.curve]},
+                {name: getattr(self, name) for name in _FACTS}
+                | {"curve": [score.to_dict() for score in self.curve]},
             )
         if stop:
             raise Paused
@@ -242,13 +287,17 @@ class Course:
 
 
 def _stage(recipe: Recipe, epoch: int, resolution: int) -> tuple[int, float]:
-    """Resolution and strength of augmentation in an epoch: equal steps from the first to the last (algorithm 1 there)."""
+    """Resolution and strength of augmentation in an epoch: equal steps from the first to the last
+    (algorithm 1 there).
+    """
     stages = min(_STAGES, recipe.epochs)
     if recipe.progressive == 1 or stages == 1:
         return resolution, 1.0
     way = (epoch - 1) * stages // recipe.epochs / (stages - 1)
     least = recipe.progressive
-    return max(1, round(resolution * (least + (1 - least) * way))), _FIRST_STRENGTH + (1 - _FIRST_STRENGTH) * way
+    return max(1, round(resolution * (least + (1 - least) * way))), _FIRST_STRENGTH + (
+        1 - _FIRST_STRENGTH
+    ) * way
 
 
 def _class_weights(counts: Sequence[int]) -> Tensor:

@@ -1,7 +1,8 @@
 """Weights as safetensors files: nothing is ever unpickled.
 
-The format itself does not notice a flipped byte, so the header holds a sha256 of the tensors; files of others have none and
-are taken as they are. Files in the names of timm or torchvision are read too (space/interchange/state_dict_maps.py).
+The format itself does not notice a flipped byte, so the header holds a sha256 of the tensors; files
+of others have none and are taken as they are. Files in the names of timm or torchvision are read
+too (space/interchange/state_dict_maps.py).
 """
 
 import hashlib
@@ -24,7 +25,9 @@ _SHA256 = "phinas.sha256"
 
 
 def save_weights(model: nn.Module, spec: ArchSpec, path: Path) -> None:
-    """Write the state dict, contiguous and on the CPU, with the spec's id and a sha256 in the file's header."""
+    """Write the state dict, contiguous and on the CPU, with the spec's id and a sha256 in the
+    file's header.
+    """
     write_weights(model.state_dict(), spec, path)
 
 
@@ -36,7 +39,9 @@ def write_weights(state: Mapping[str, Tensor], spec: ArchSpec, path: Path) -> No
 
 
 def _settled(content: bytes) -> bytes:
-    """A safetensors file with its header in one order: the library writes what is told beside the tensors in any."""
+    """A safetensors file with its header in one order: the library writes what is told beside the
+    tensors in any.
+    """
     end = 8 + int.from_bytes(content[:8], "little")
     header = json.loads(content[8:end])
     header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
@@ -71,7 +76,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise InputError(f"{path}: is not a whole safetensors file ({what})") from None
     told = metadata_of(content).get(_SHA256)
     if told is not None and told != _sha256(state):
-        raise InputError(f"{path}: is damaged (its sha256 is not the one in its header); restore it from a copy")
+        raise InputError(
+            f"{path}: is damaged (its sha256 is not the one in its header); restore it from a copy"
+        )
     return state
 
 
@@ -82,7 +89,8 @@ def metadata_of(content: bytes) -> dict[str, str]:
 
 
 def load_weights(model: nn.Module, path: Path, *, spec: ArchSpec | None = None) -> None:
-    """Read weights into `model`. With the `spec` that it is built from, also from a file in timm's or torchvision's names.
+    """Read weights into `model`. With the `spec` that it is built from, also from a file in timm's
+    or torchvision's names.
 
     Raises InputError where the file is no whole safetensors file or of another network.
     """
@@ -96,13 +104,19 @@ def load_weights(model: nn.Module, path: Path, *, spec: ArchSpec | None = None) 
 
 
 def load_pretrained(model: nn.Module, path: Path, *, spec: ArchSpec) -> int:
-    """Read weights to begin with into a network of `spec`, as `load_weights` does; a classifier of another number of classes is
-    left as it was drawn. Returns how many the file's tells apart."""
+    """Read weights to begin with into a network of `spec`, as `load_weights` does; a classifier of
+    another number of classes is left as it was drawn. Returns how many the file's tells apart."""
     state = read_weights(path)
-    own = {name: tensor for name, tensor in model.state_dict().items() if name.startswith("classifier.")}
+    own = {
+        name: tensor
+        for name, tensor in model.state_dict().items()
+        if name.startswith("classifier.")
+    }
     try:
         classifier = state.get(f"{dialect_of(state).classifier}.weight")
-        classes = len(classifier) if classifier is not None and classifier.ndim == 2 else spec.classes
+        classes = (
+            len(classifier) if classifier is not None and classifier.ndim == 2 else spec.classes
+        )
         state = from_dialect(state, replace(spec, classes=classes))
     except WeightsError as error:
         raise InputError(f"{path}: {error}") from None
@@ -115,8 +129,11 @@ def _take(model: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
     for name in sorted(expected.keys() | state.keys()):
         have, want = state.get(name), expected.get(name)
         if have is None or want is None or have.shape != want.shape:
-            shapes = [tuple(tensor.shape) if tensor is not None else "absent" for tensor in (have, want)]
+            shapes = [
+                tuple(tensor.shape) if tensor is not None else "absent" for tensor in (have, want)
+            ]
             raise InputError(
-                f"{path}: {name} is {shapes[0]} in the file and {shapes[1]} in the network: weights of another spec"
+                f"{path}: {name} is {shapes[0]} in the file and {shapes[1]} in the network: "
+                "weights of another spec"
             )
     model.load_state_dict(state)

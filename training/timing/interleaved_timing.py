@@ -1,12 +1,16 @@
-"""Several networks timed in turns on one device, so that what the machine does besides hits all of them alike.
+"""Several networks timed in turns on one device, so that what the machine does besides hits all of
+them alike.
 
-A turn is some tenths of a second of one network; in a round each has one, in an order that is turned about from round to round
-(A B, B A), so that a steady drift favours none. The first run of a turn does not count: it finds the caches full of another
-network. Networks are then compared within rounds. The interval of a ratio is that of the median of the rounds' ratios, by the
-sign test: it takes no shape of the scatter for granted, and counts rounds and not runs, since neighbouring runs are alike.
+A turn is some tenths of a second of one network; in a round each has one, in an order that is
+turned about from round to round (A B, B A), so that a steady drift favours none. The first run of a
+turn does not count: it finds the caches full of another network. Networks are then compared within
+rounds. The interval of a ratio is that of the median of the rounds' ratios, by the
+sign test: it takes no shape of the scatter for granted, and counts rounds and not runs, since
+neighbouring runs are alike.
 
-On a CUDA device there is also the time between events around each run, which leaves out what only the caller waits for, and the
-peak of allocated memory. That (`_between_events`, `_watch_peak`) has not been run on a GPU yet.
+On a CUDA device there is also the time between events around each run, which leaves out what only
+the caller waits for, and the peak of allocated memory. That (`_between_events`, `_watch_peak`) has
+not been run on a GPU yet.
 """
 
 import statistics
@@ -18,7 +22,15 @@ from typing import TYPE_CHECKING
 from phinas.experiment.manifest import describe_machine
 from phinas.space.cost import cost
 from phinas.space.spec import ArchSpec
-from phinas.training.timing.latency import MOST_SECONDS, Precision, Series, inference, timed_runs, until_done, warm_up
+from phinas.training.timing.latency import (
+    MOST_SECONDS,
+    Precision,
+    Series,
+    inference,
+    timed_runs,
+    until_done,
+    warm_up,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -29,7 +41,9 @@ _TURN_SECONDS = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Ratio:
-    """How many times as long as another: the median over rounds, and its 95% interval (None: of fewer than six rounds)."""
+    """How many times as long as another: the median over rounds, and its 95% interval (None: of
+    fewer than six rounds).
+    """
 
     median: float
     interval: tuple[float, float] | None
@@ -38,8 +52,9 @@ class Ratio:
 
 @dataclass
 class Entrant:
-    """One of the networks that take turns. failed: why it is no longer timed; turns: the median (ms) of each turn; spent: the
-    seconds of all runs. device_ms, peak_bytes: what the device says of runs and of memory, if it does."""
+    """One of the networks that take turns. failed: why it is no longer timed; turns: the median
+    (ms) of each turn; spent: the seconds of all runs. device_ms, peak_bytes: what the device says
+    of runs and of memory, if it does."""
 
     failed: str | None = None
     series: Series = field(default_factory=Series)
@@ -68,16 +83,21 @@ class Entrant:
         return Ratio(statistics.median(ratios), (low, high) if low == low else None, len(ratios))
 
 
-def take_turns(specs: Sequence[ArchSpec], where: "torch.device", *, batch: int, precision: Precision = "fp32") -> list[Entrant]:
-    """Time inferences of `specs` in turns: at least ten rounds, and of each network what `phinas.training.timing.latency.repeat` asks for.
+def take_turns(
+    specs: Sequence[ArchSpec], where: "torch.device", *, batch: int, precision: Precision = "fp32"
+) -> list[Entrant]:
+    """Time inferences of `specs` in turns: at least ten rounds, and of each network what
+    `phinas.training.timing.latency.repeat` asks for.
 
-    Twenty seconds of one network end it in any case. One that the memory can't hold has failed; the others go on.
+    Twenty seconds of one network end it in any case. One that the memory can't hold has failed; the
+    others go on.
     """
     import torch
 
     entrants = [Entrant() for _ in specs]
     going: list[tuple[Entrant, _Runner]] = []
-    turn_seconds = _TURN_SECONDS  # of all alike, so that a quick network among slow ones is not run once in a while only
+    # of all alike, so that a quick network among slow ones is not run once in a while only
+    turn_seconds = _TURN_SECONDS
     with torch.inference_mode():
         for spec, entrant in zip(specs, entrants, strict=True):
             with _failing_where_too_large(entrant):
@@ -96,7 +116,9 @@ def take_turns(specs: Sequence[ArchSpec], where: "torch.device", *, batch: int, 
 def _enter(
     entrant: Entrant, spec: ArchSpec, where: "torch.device", *, batch: int, precision: Precision
 ) -> tuple["_Runner", float]:
-    """Make the network and run it warm; the seconds of a run at best. One that fails here leaves nothing in memory."""
+    """Make the network and run it warm; the seconds of a run at best. One that fails here leaves
+    nothing in memory.
+    """
     peak = _watch_peak(where)
     runner = _Runner(inference(spec, where, batch=batch, precision=precision), where)
     seconds = warm_up(runner.run, runner.wait) / 1e3
@@ -120,7 +142,9 @@ class _Runner:
             self.run, self._device_ms = _between_events(run, where)
 
     def turn(self, seconds: float, device_ms: list[float]) -> list[tuple[float, bool]]:
-        """Runs of about so many seconds, and at least one. device_ms: takes what the device says of those that count."""
+        """Runs of about so many seconds, and at least one. device_ms: takes what the device says of
+        those that count.
+        """
         runs: list[tuple[float, bool]] = []
         told: list[float] = []
         spent = 0.0
@@ -135,8 +159,12 @@ class _Runner:
         return runs
 
 
-def _between_events(run: Callable[[], object], where: "torch.device") -> tuple[Callable[[], None], Callable[[], float]]:
-    """The run between two CUDA events, and what tells the milliseconds between them once it is done."""
+def _between_events(
+    run: Callable[[], object], where: "torch.device"
+) -> tuple[Callable[[], None], Callable[[], float]]:
+    """The run between two CUDA events, and what tells the milliseconds between them once it is
+    done.
+    """
     import torch
 
     stream = torch.cuda.current_stream(where)
@@ -151,7 +179,9 @@ def _between_events(run: Callable[[], object], where: "torch.device") -> tuple[C
 
 
 def _watch_peak(where: "torch.device") -> Callable[[], int | None]:
-    """Tells, later, the most bytes that were allocated on a CUDA device from now on beside what is there already."""
+    """Tells, later, the most bytes that were allocated on a CUDA device from now on beside what is
+    there already.
+    """
     import torch
 
     if where.type != "cuda":
@@ -166,11 +196,18 @@ class _TooLargeError(RuntimeError):
 
 
 def _check_room(spec: ArchSpec, where: "torch.device", batch: int) -> None:
-    """A CPU's allocator promises more than there is, and the system then kills the process: what can't fit is not tried."""
+    """A CPU's allocator promises more than there is, and the system then kills the process: what
+    can't fit is not tried.
+    """
     price = cost(spec)
-    needed, memory = 4 * (price.params + batch * price.peak_activations), describe_machine()["memory_bytes"]
+    needed, memory = (
+        4 * (price.params + batch * price.peak_activations),
+        describe_machine()["memory_bytes"],
+    )
     if where.type == "cpu" and 0 < memory < needed:
-        raise _TooLargeError(f"needs {needed / 1e9:,.1f} GB at least, of {memory / 1e9:,.1f} GB that there are")
+        raise _TooLargeError(
+            f"needs {needed / 1e9:,.1f} GB at least, of {memory / 1e9:,.1f} GB that there are"
+        )
 
 
 @contextmanager

@@ -1,11 +1,13 @@
 """How long an inference takes on this device, as a job of its own.
 
-A job of its own, and not a part of the training: so evaluators, a user's function and a table among them, know nothing of
-it; it is done before the training, so a network that can't run costs no training; and its result is recorded by itself, so a
-trial that is begun again is not timed again. With several workers it shares the machine with their trainings.
+A job of its own, and not a part of the training: so evaluators, a user's function and a table among
+them, know nothing of it; it is done before the training, so a network that can't run costs no
+training; and its result is recorded by itself, so a trial that is begun again is not timed again.
+With several workers it shares the machine with their trainings.
 
-The time is what a caller waits: from the call until the device is done, by the wall clock, the launching of kernels (most of
-it, for one image on a GPU) included. Random weights and images do: nothing in these networks depends on values.
+The time is what a caller waits: from the call until the device is done, by the wall clock, the
+launching of kernels (most of it, for one image on a GPU) included. Random weights and images do:
+nothing in these networks depends on values.
 
 Several networks beside each other, on the same machinery: `turns`.
 """
@@ -48,12 +50,19 @@ class Stopwatch:
 
     def job(self, spec: ArchSpec) -> Job:
         """The timing of `spec`; its result is the facts of `measure`."""
-        payload = {"spec": spec.to_dict(), "device": self.device, "threads": self.threads, "batch": self.batch}
+        payload = {
+            "spec": spec.to_dict(),
+            "device": self.device,
+            "threads": self.threads,
+            "batch": self.batch,
+        }
         return Job(job_key(FUNCTION, payload), FUNCTION, payload, self.limit_seconds)
 
 
 def measure(*, spec: dict[str, Any], device: str, threads: int, batch: int) -> dict[str, Any]:
-    """The job: the median in milliseconds of an inference, the quartiles, how many runs, how many were left out, on what."""
+    """The job: the median in milliseconds of an inference, the quartiles, how many runs, how many
+    were left out, on what.
+    """
     import torch
 
     from phinas.training.engine.device import resolve_device
@@ -61,7 +70,9 @@ def measure(*, spec: dict[str, Any], device: str, threads: int, batch: int) -> d
     torch.set_num_threads(threads)
     network, where = ArchSpec.from_dict(spec), resolve_device(device)
     with torch.inference_mode():
-        milliseconds, left_out = repeat(inference(network, where, batch=batch), until_done=until_done(where))
+        milliseconds, left_out = repeat(
+            inference(network, where, batch=batch), until_done=until_done(where)
+        )
     first, median, third = quartiles(milliseconds)
     return {
         "latency_ms": median,
@@ -72,9 +83,12 @@ def measure(*, spec: dict[str, Any], device: str, threads: int, batch: int) -> d
     }
 
 
-def inference(spec: ArchSpec, where: "torch.device", *, batch: int, precision: Precision = "fp32") -> Callable[[], object]:
-    """One inference of a freshly made network, channels_last; to be called in inference mode. bf16: under autocast, entered
-    anew each time, so that the casting of the weights is in it, as it is for who calls a model so."""
+def inference(
+    spec: ArchSpec, where: "torch.device", *, batch: int, precision: Precision = "fp32"
+) -> Callable[[], object]:
+    """One inference of a freshly made network, channels_last; to be called in inference mode. bf16:
+    under autocast, entered anew each time, so that the casting of the weights is in it, as it is
+    for who calls a model so."""
     import torch
 
     from phinas.space.blocks import build
@@ -83,7 +97,9 @@ def inference(spec: ArchSpec, where: "torch.device", *, batch: int, precision: P
         torch.manual_seed(0)
         model = build(spec).eval().to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
         own = torch.Generator(where).manual_seed(0)
-        images = torch.randn(batch, spec.channels, spec.resolution, spec.resolution, device=where, generator=own)
+        images = torch.randn(
+            batch, spec.channels, spec.resolution, spec.resolution, device=where, generator=own
+        )
         images = images.to(memory_format=torch.channels_last)
     if precision == "fp32":
         return lambda: model(images)
@@ -120,10 +136,12 @@ def until_done(device: "torch.device") -> Callable[[], None]:
 
 
 def repeat(run: Callable[[], object], *, until_done: Callable[[], None]) -> tuple[list[float], int]:
-    """Milliseconds of at least 30 runs and half a second of them, after some to warm up, and how many runs were left out.
+    """Milliseconds of at least 30 runs and half a second of them, after some to warm up, and how
+    many runs were left out.
 
-    Left out are those in which the system took the processor away for something else: they tell of the machine's other work.
-    Where in three seconds no 30 went undisturbed, all count. 20 seconds end it in any case.
+    Left out are those in which the system took the processor away for something else: they tell of
+    the machine's other work. Where in three seconds no 30 went undisturbed, all count. 20 seconds
+    end it in any case.
     """
     warm_up(run, until_done)
     series = Series()
@@ -136,7 +154,9 @@ def repeat(run: Callable[[], object], *, until_done: Callable[[], None]) -> tupl
 
 @dataclass
 class Series:
-    """The timed runs of one network, (milliseconds, disturbed); how many were disturbed, and the seconds they took."""
+    """The timed runs of one network, (milliseconds, disturbed); how many were disturbed, and the
+    seconds they took.
+    """
 
     runs: list[tuple[float, bool]] = field(default_factory=list)
     disturbed: int = 0
@@ -151,7 +171,13 @@ class Series:
     def enough(self) -> bool:
         """As `repeat` says it."""
         runs = len(self.runs)
-        limit = MOST_SECONDS if runs < LEAST_RUNS else PATIENT_SECONDS if runs - self.disturbed < LEAST_RUNS else LEAST_SECONDS
+        limit = (
+            MOST_SECONDS
+            if runs < LEAST_RUNS
+            else PATIENT_SECONDS
+            if runs - self.disturbed < LEAST_RUNS
+            else LEAST_SECONDS
+        )
         return self.seconds >= limit
 
     @property
@@ -161,11 +187,17 @@ class Series:
 
     @property
     def counted(self) -> list[float]:
-        return [milliseconds for milliseconds, disturbed in self.runs if not (disturbed and self.left_out)]
+        return [
+            milliseconds
+            for milliseconds, disturbed in self.runs
+            if not (disturbed and self.left_out)
+        ]
 
 
 def warm_up(run: Callable[[], object], until_done: Callable[[], None]) -> float:
-    """Some runs that don't count; the milliseconds of the quickest. A slow run is not repeated for long."""
+    """Some runs that don't count; the milliseconds of the quickest. A slow run is not repeated for
+    long.
+    """
     times: list[float] = []
     for milliseconds, _ in timed_runs(run, until_done):
         times.append(milliseconds)
@@ -175,8 +207,12 @@ def warm_up(run: Callable[[], object], until_done: Callable[[], None]) -> float:
     return min(times)
 
 
-def timed_runs(run: Callable[[], object], until_done: Callable[[], None]) -> Iterator[tuple[float, bool]]:
-    """Runs without end: milliseconds by the wall clock, and whether the system took the processor away meanwhile."""
+def timed_runs(
+    run: Callable[[], object], until_done: Callable[[], None]
+) -> Iterator[tuple[float, bool]]:
+    """Runs without end: milliseconds by the wall clock, and whether the system took the processor
+    away meanwhile.
+    """
     until_done()
     interrupted = _interruptions()
     while True:
@@ -189,5 +225,7 @@ def timed_runs(run: Callable[[], object], until_done: Callable[[], None]) -> Ite
 
 
 def _interruptions() -> int:
-    """How often the system has taken the processor away from this process; 0 where it does not say."""
+    """How often the system has taken the processor away from this process; 0 where it does not
+    say.
+    """
     return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw if resource else 0

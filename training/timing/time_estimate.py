@@ -17,23 +17,41 @@ from phinas.training.data.dataloader import Batches
 from phinas.training.engine.ema import Average
 from phinas.training.engine.evaluate import evaluate
 from phinas.training.engine.optimizer import make_optimizer
-from phinas.training.engine.train_step import OutOfMemory, Step, TakeStep, can_capture, capture, in_parts
+from phinas.training.engine.train_step import (
+    OutOfMemory,
+    Step,
+    TakeStep,
+    can_capture,
+    capture,
+    in_parts,
+)
 
 
 def training_seconds(
-    spec: ArchSpec, recipe: Recipe, *, train: int, validation: int, device: torch.device, threads: int, steps: int = 3
+    spec: ArchSpec,
+    recipe: Recipe,
+    *,
+    train: int,
+    validation: int,
+    device: torch.device,
+    threads: int,
+    steps: int = 3,
 ) -> float:
-    """Predicted seconds of a training on so many images, evaluation after each epoch included; data reading is not.
+    """Predicted seconds of a training on so many images, evaluation after each epoch included; data
+    reading is not.
 
-    The median of `steps` timed steps after one to warm up, at the full resolution; in parts where memory runs out, as in a
-    training. torch's number of threads is left at `threads`. Raises InputError where not even the smallest part fits.
+    The median of `steps` timed steps after one to warm up, at the full resolution; in parts where
+    memory runs out, as in a training. torch's number of threads is left at `threads`. Raises
+    InputError where not even the smallest part fits.
     """
     torch.set_num_threads(threads)
     batch = min(recipe.batch, train)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         size = min(recipe.micro_batch or batch, batch)
         try:
-            a_step, an_image = in_parts(partial(_timed, spec, recipe, batch, device=device, steps=steps), batch, size)
+            a_step, an_image = in_parts(
+                partial(_timed, spec, recipe, batch, device=device, steps=steps), batch, size
+            )
         except OutOfMemory:
             told = f"out of memory with the fewest images of {spec.resolution} pixels at a time"
             raise InputError(f"{told}; lower the resolution") from None
@@ -43,12 +61,18 @@ def training_seconds(
 class _MadeUp:
     """A network, an optimizer and a batch of made-up images."""
 
-    def __init__(self, spec: ArchSpec, recipe: Recipe, batch: int, micro_batch: int, *, device: torch.device) -> None:
+    def __init__(
+        self, spec: ArchSpec, recipe: Recipe, batch: int, micro_batch: int, *, device: torch.device
+    ) -> None:
         self.spec = spec
         self.model = build(spec).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         generator = np.random.default_rng(0)
-        pixels = generator.integers(0, 256, (batch, spec.resolution, spec.resolution, spec.channels), dtype=np.uint8)
-        self.images = Batches(pixels, np.arange(batch) % spec.classes, side=spec.resolution, device=device)
+        pixels = generator.integers(
+            0, 256, (batch, spec.resolution, spec.resolution, spec.channels), dtype=np.uint8
+        )
+        self.images = Batches(
+            pixels, np.arange(batch) % spec.classes, side=spec.resolution, device=device
+        )
         self.mean = torch.full((1, spec.channels, 1, 1), 0.5, device=device)
         self.samples = torch.arange(batch, device=device)
         self._step = Step(
@@ -80,7 +104,13 @@ class _MadeUp:
 
 
 def _timed(
-    spec: ArchSpec, recipe: Recipe, batch: int, micro_batch: int, *, device: torch.device, steps: int
+    spec: ArchSpec,
+    recipe: Recipe,
+    batch: int,
+    micro_batch: int,
+    *,
+    device: torch.device,
+    steps: int,
 ) -> tuple[float, float]:
     """The seconds of a step, and those that an image takes to be evaluated."""
     made_up = _MadeUp(spec, recipe, batch, micro_batch, device=device)

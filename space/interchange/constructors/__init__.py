@@ -1,8 +1,9 @@
 """Which class of timm or torchvision makes a spec's network, and the lines of Python that call it.
 
-The one decision to know: a spec counts as sayable in a tool only where a class of it, called with plain arguments, makes the
-very same function; what the class can't be told (torchvision's stems take 3 channels) refuses the spec, with the reason. What
-only matters in training and the class doesn't have (stochastic depth of MobileNetV2, dropout of ResNet) is left out.
+The one decision to know: a spec counts as sayable in a tool only where a class of it, called with
+plain arguments, makes the very same function; what the class can't be told (torchvision's stems
+take 3 channels) refuses the spec, with the reason. What only matters in training and the class
+doesn't have (stochastic depth of MobileNetV2, dropout of ResNet) is left out.
 """
 
 from collections.abc import Callable
@@ -10,17 +11,29 @@ from collections.abc import Callable
 from phinas.space.interchange.constructors.requirements import Constructor
 from phinas.space.interchange.constructors.timm import efficientnet as timm_efficientnet
 from phinas.space.interchange.constructors.timm import resnet as timm_resnet
-from phinas.space.interchange.constructors.torchvision import efficientnet, mnasnet, mobilenet_v2, resnet
+from phinas.space.interchange.constructors.torchvision import (
+    efficientnet,
+    mnasnet,
+    mobilenet_v2,
+    resnet,
+)
 from phinas.space.spec import ArchSpec, SpecError
 
 TOOLS: dict[str, dict[str, Callable[[ArchSpec], Constructor]]] = {
     "timm": {"EfficientNet": timm_efficientnet, "ResNet": timm_resnet},
-    "torchvision": {"EfficientNet": efficientnet, "MobileNetV2": mobilenet_v2, "MNASNet": mnasnet, "ResNet": resnet},
+    "torchvision": {
+        "EfficientNet": efficientnet,
+        "MobileNetV2": mobilenet_v2,
+        "MNASNet": mnasnet,
+        "ResNet": resnet,
+    },
 }
 
 
 def constructor_of(spec: ArchSpec, tool: str) -> Constructor:
-    """The class of `tool` ("timm" or "torchvision") for this network. Raises SpecError with the reason of each class."""
+    """The class of `tool` ("timm" or "torchvision") for this network. Raises SpecError with the
+    reason of each class.
+    """
     if tool not in TOOLS:
         raise SpecError(f"tool: {tool!r} is not one of {', '.join(TOOLS)}")
     reasons = []
@@ -29,4 +42,7 @@ def constructor_of(spec: ArchSpec, tool: str) -> Constructor:
             return construct(spec.simplified())
         except SpecError as error:
             reasons.append(f"{title} ({error})")
-    raise SpecError(f"{tool} has no class for this network: {'; '.join(reasons)}. Other ways out: torch and onnx")
+    raise SpecError(
+        f"{tool} has no class for this network: {'; '.join(reasons)}. Other ways out: torch and "
+        "onnx"
+    )

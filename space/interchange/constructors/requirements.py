@@ -10,7 +10,9 @@ from phinas.space.spec import ArchSpec, SpecError, StageSpec
 
 @dataclass(frozen=True, slots=True)
 class Constructor:
-    """dialect: a key of dialects.DIALECTS. arguments: plain data. lines: Python that makes `model`."""
+    """dialect: a key of dialects.DIALECTS. arguments: plain data. lines: Python that makes
+    `model`.
+    """
 
     dialect: str
     arguments: dict[str, Any]
@@ -49,9 +51,17 @@ def demand(held: object, number: int, text: str) -> None:
 
 
 def stages_of(spec: ArchSpec) -> Iterator[tuple[int, StageSpec, tuple[Block, ...]]]:
-    """Number from 1, stage and blocks; all of them have the network's activation, or SpecError is raised."""
-    for number, (stage, blocks) in enumerate(zip(spec.stages, lower(spec).stages, strict=True), start=1):
-        demand(not stage.activation, number, f"activation {stage.activation!r}, and it has {spec.activation!r} everywhere")
+    """Number from 1, stage and blocks; all of them have the network's activation, or SpecError is
+    raised.
+    """
+    for number, (stage, blocks) in enumerate(
+        zip(spec.stages, lower(spec).stages, strict=True), start=1
+    ):
+        demand(
+            not stage.activation,
+            number,
+            f"activation {stage.activation!r}, and it has {spec.activation!r} everywhere",
+        )
         yield number, stage, blocks
 
 
@@ -68,15 +78,26 @@ def adds_where_it_can(block: Block) -> bool:
 
 def bottlenecks_of(spec: ArchSpec) -> list[tuple[int, int, int]]:
     """Hidden width, width and depth of each stage of a ResNet."""
-    hold(spec, {"stem_width": 64, "stem_kernel": 7, "stem_stride": 2, "stem_pool": True, "head_width": 0})
+    hold(
+        spec,
+        {"stem_width": 64, "stem_kernel": 7, "stem_stride": 2, "stem_pool": True, "head_width": 0},
+    )
     hold(spec, {"padding": "symmetric"})
     strides = [stage.stride for stage in spec.stages]
     if strides != [1, 2, 2, 2]:
         raise SpecError(f"stages: strides {strides}, and it has 1, 2, 2, 2")
     rows = []
     for number, stage, blocks in stages_of(spec):
-        demand(stage.block == "bottleneck" and stage.skip, number, "it has bottlenecks with shortcuts only")
-        demand(stage.kernel == 3 and not stage.se, number, "it has 3x3 kernels and no squeeze-and-excitation")
+        demand(
+            stage.block == "bottleneck" and stage.skip,
+            number,
+            "it has bottlenecks with shortcuts only",
+        )
+        demand(
+            stage.kernel == 3 and not stage.se,
+            number,
+            "it has 3x3 kernels and no squeeze-and-excitation",
+        )
         demand(stage.width % 4 == 0, number, f"width {stage.width}, and it has multiples of 4")
         rows.append((widths_of(blocks[0])["reduce"], stage.width, stage.depth))
     return rows

@@ -36,7 +36,11 @@ def resnet(spec: ArchSpec) -> Constructor:
     planes = [width // 4 for _, width, _ in rows]
     share = Fraction(64 * rows[0][0], planes[0])
     for number, ((hidden, _, _), plane) in enumerate(zip(rows, planes, strict=True), start=1):
-        demand(int(plane * (float(share) / 64)) == hidden, number, "its hidden widths are one share of the widths everywhere")
+        demand(
+            int(plane * (float(share) / 64)) == hidden,
+            number,
+            "its hidden widths are one share of the widths everywhere",
+        )
     arguments = {
         "layers": [depth for _, _, depth in rows],
         "num_classes": spec.classes,

@@ -1,4 +1,6 @@
-"""The shipped search spaces, each a YAML file beside this one: what a user's own space looks like."""
+"""The shipped search spaces, each a YAML file beside this one: what a user's own space looks
+like.
+"""
 
 from pathlib import Path
 

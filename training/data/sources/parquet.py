@@ -1,7 +1,9 @@
-"""Parquet as Hugging Face writes images: `image` (struct of bytes and path, or plain binary) and `label` (integer).
+"""Parquet as Hugging Face writes images: `image` (struct of bytes and path, or plain binary) and
+`label` (integer).
 
-The one decision to know: the labels are read at once, the images are streamed, so encoded bytes are never held in number.
-Class names are those of the schema's metadata (key `huggingface`, a ClassLabel), else the labels themselves.
+The one decision to know: the labels are read at once, the images are streamed, so encoded bytes are
+never held in number. Class names are those of the schema's metadata (key `huggingface`, a
+ClassLabel), else the labels themselves.
 """
 
 import json
@@ -23,22 +25,32 @@ SPLIT_PREFIXES = {"train": "train", "test": "test", "val": "validation"}
 def parquet_files(folder: Path) -> list[Path]:
     """Those in a folder and in the folders in it (`data/train-0.parquet`, `train/0.parquet`)."""
     found = [*folder.glob("*.parquet"), *folder.glob("*/*.parquet")]
-    return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts))
+    return sorted(
+        path
+        for path in found
+        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )
 
 
 def list_parquet(path: Path, *, group_by: str | None = None) -> Listing:
-    """One file, or a folder of train*, test* (or val*) files; files of a folder that names no split are all for training.
+    """One file, or a folder of train*, test* (or val*) files; files of a folder that names no split
+    are all for training.
 
     group_by: the column that holds each image's group."""
     splits: dict[str, list[Path]] = {}
     for file in [path] if path.is_file() else parquet_files(path):
-        splits.setdefault("train" if path.is_file() else _split_of(file.relative_to(path)), []).append(file)
+        splits.setdefault(
+            "train" if path.is_file() else _split_of(file.relative_to(path)), []
+        ).append(file)
     files = splits.get("train", [])
     held_out = splits.get("test") or splits.get("validation") or []
     if not files and not held_out:
         files = splits[""]
     if not files:
-        raise InputError(f"{path}: has Parquet files to test with but no train*.parquet; add it, or name one file")
+        raise InputError(
+            f"{path}: has Parquet files to test with but no train*.parquet; add it, or name one "
+            "file"
+        )
     shards = [_Shard(file, group_by) for file in files]
     tests = [_Shard(file, group_by) for file in held_out]
     classes = _class_names([*shards, *tests])
@@ -55,7 +67,9 @@ def _split_of(relative: Path) -> str:
 
 
 class _Shard:
-    """One file: its labels, its class names and groups if it has any, and a stream of its images."""
+    """One file: its labels, its class names and groups if it has any, and a stream of its
+    images.
+    """
 
     def __init__(self, path: Path, group_by: str | None) -> None:
         self.path = path
@@ -70,7 +84,11 @@ class _Shard:
             if group_by is not None and group_by not in schema.names:
                 raise no_such(group_by, "column", str(path), schema.names)
             column = self._reading(lambda: file.read(columns=[label])).column(0)
-            values = self._reading(lambda: file.read(columns=[group_by])).column(0).to_pylist() if group_by else []
+            values = (
+                self._reading(lambda: file.read(columns=[group_by])).column(0).to_pylist()
+                if group_by
+                else []
+            )
         self.labels = self._checked_labels(label, column)
         self.groups = groups_of_values(f"{path}: {group_by}", values) if group_by else None
 
@@ -82,13 +100,18 @@ class _Shard:
             return act()
         except (pyarrow.ArrowException, OSError) as error:
             reason = str(error).strip().partition("\n")[0]
-            raise InputError(f"{self.path}: is not a sound Parquet file ({reason}); copy or write it again") from None
+            raise InputError(
+                f"{self.path}: is not a sound Parquet file ({reason}); copy or write it again"
+            ) from None
 
     def _column(self, schema: Any, wanted: tuple[str, ...]) -> str:
         for name in wanted:
             if name in schema.names:
                 return name
-        raise InputError(f"{self.path}: has no column {wanted[0]!r}, only {', '.join(schema.names) or 'none'}; rename one")
+        raise InputError(
+            f"{self.path}: has no column {wanted[0]!r}, only {', '.join(schema.names) or 'none'}; "
+            "rename one"
+        )
 
     def _check_image(self, kind: Any) -> None:
         import pyarrow.types as types
@@ -97,17 +120,24 @@ class _Shard:
         inner = next((part.type for part in parts if part.name == "bytes"), kind)
         if not (types.is_binary(inner) or types.is_large_binary(inner)):
             raise InputError(
-                f"{self.path}: {self.image} is {kind}, neither struct{{bytes, path}} nor binary; store encoded images"
+                f"{self.path}: {self.image} is {kind}, neither struct{{bytes, path}} nor binary; "
+                "store encoded images"
             )
 
     def _checked_labels(self, name: str, column: Any) -> np.ndarray:
         import pyarrow.types as types
 
         if not types.is_integer(column.type):
-            raise InputError(f"{self.path}: {name} is {column.type}, not a whole number; store int64 class indices")
+            raise InputError(
+                f"{self.path}: {name} is {column.type}, not a whole number; store int64 class "
+                "indices"
+            )
         if column.null_count:
             row = column.is_null().to_pylist().index(True)
-            raise InputError(f"{self.path}: {name}: row {row} has none ({column.null_count} in all); remove or label them")
+            raise InputError(
+                f"{self.path}: {name}: row {row} has none ({column.null_count} in all); remove or "
+                "label them"
+            )
         return np.asarray(column.to_numpy(), dtype=np.int64)
 
     def stream(self) -> Iterator[tuple[str, Content]]:
@@ -127,7 +157,11 @@ def check_range(labels: np.ndarray, classes: tuple[str, ...], *, where: str) -> 
     wrong = np.flatnonzero((labels < 0) | (labels >= len(classes)))
     if len(wrong):
         value = f"row {wrong[0]} is {labels[wrong[0]]}"
-        remedy = "-1 marks a split without labels: leave it out" if labels[wrong[0]] == -1 else "correct it"
+        remedy = (
+            "-1 marks a split without labels: leave it out"
+            if labels[wrong[0]] == -1
+            else "correct it"
+        )
         raise InputError(f"{where}: {value}, outside 0 to {len(classes) - 1}; {remedy}")
 
 
@@ -135,7 +169,9 @@ def _pyarrow(path: Path) -> Any:
     try:
         import pyarrow.parquet
     except ImportError:
-        raise InputError(f"{path}: reading Parquet needs pyarrow: pip install 'phinas[parquet]'") from None
+        raise InputError(
+            f"{path}: reading Parquet needs pyarrow: pip install 'phinas[parquet]'"
+        ) from None
     return pyarrow.parquet
 
 
@@ -151,13 +187,19 @@ def _class_names(shards: list[_Shard]) -> tuple[str, ...]:
     first = shards[0]
     for shard in shards[1:]:
         if shard.names != first.names:
-            raise InputError(f"{shard.path}: its classes differ from those of {first.path.name}; write both with the same")
+            raise InputError(
+                f"{shard.path}: its classes differ from those of {first.path.name}; write both "
+                "with the same"
+            )
     if first.names:
         return first.names
     values = np.concatenate([shard.labels for shard in shards])
     most = int(values.max()) + 1 if len(values) else 0
     if most > len(values):
-        raise InputError(f"{first.path}: label: runs to {most - 1:,} in {len(values):,} images; number the classes 0, 1, 2 on")
+        raise InputError(
+            f"{first.path}: label: runs to {most - 1:,} in {len(values):,} images; number the "
+            "classes 0, 1, 2 on"
+        )
     return tuple(map(str, range(most)))
 
 
@@ -170,4 +212,8 @@ def _part(shards: list[_Shard], classes: tuple[str, ...]) -> Part:
             yield from shard.stream()
 
     groups = [shard.groups for shard in shards if shard.groups is not None]
-    return Part(np.concatenate([shard.labels for shard in shards]), read, np.concatenate(groups) if groups else None)
+    return Part(
+        np.concatenate([shard.labels for shard in shards]),
+        read,
+        np.concatenate(groups) if groups else None,
+    )
