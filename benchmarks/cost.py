@@ -35,10 +35,11 @@ from threadpoolctl import threadpool_limits
 from phinas.space.blocks import build
 from phinas.space.cost import cost, stage_cost
 from phinas.space.flop_conventions import counts
-from phinas.space.loading import space_from_dict
 from phinas.space.presets import preset
 from phinas.space.search_spaces.cost_tables import METRICS, CostTables
 from phinas.space.search_spaces.definitions import SPACES
+from phinas.space.search_spaces.encoding import encode
+from phinas.space.search_spaces.loading import space_from_dict
 from phinas.space.spec import ArchSpec
 from phinas.space.yaml_io import read_yaml
 
@@ -100,7 +101,7 @@ def tables(space_name: str, name: str, *, networks: int = 1_000_000) -> list[Row
     at once.
     """
     space = space_from_dict(read_yaml(SPACES[space_name]) | {"base": name})
-    choices = space.encode(preset(name))
+    choices = encode(space, preset(name))
     filling, priced = timed(partial(CostTables, space), runs=3, before=stage_cost.cache_clear)
     limits = [len(decision.values) for decision in space.decisions]
     indices = np.random.default_rng(0).integers(

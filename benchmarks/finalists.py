@@ -58,7 +58,9 @@ def searched(
 def picked(rows: Indices, accuracies: Floats, *, seed: int) -> dict[str, list[int]]:
     """Finalists by each rule."""
     slope, _ = PROBLEM.reward.line(PROBLEM.costs(rows)[:, 0].astype(float))
-    mean, covariance = learn_accuracy(PROBLEM, rows, accuracies).joint(PROBLEM.features(rows))
+    mean, covariance = learn_accuracy(PROBLEM.features, rows, accuracies).joint(
+        PROBLEM.features(rows)
+    )
     rewards = slope * draw_jointly(mean, covariance, np.random.default_rng(seed))
     chances = np.bincount(rewards.argmax(1), minlength=len(rows))
     return {

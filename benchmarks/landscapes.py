@@ -17,6 +17,7 @@ import numpy as np
 
 from phinas.nas.evaluators.accel_nasbench import features, read_records, space
 from phinas.nas.surrogate.gaussian_process import Floats
+from phinas.space.search_spaces.encoding import encode
 from phinas.space.spec import ArchSpec
 
 # The law of `layerwise`, stated, not measured. Parts of accuracy: an ideal network has _CEILING.
@@ -71,7 +72,7 @@ def _drawn() -> tuple[Floats, Floats, Floats]:
 def boosted(spec: ArchSpec, _budget: int, _seed: int) -> float:
     """Accel-NASBench's ImageNet top-1 by boosted trees in place of a Gaussian process (the authors'
     own choice of surrogate). The environment variable ACCEL_NASBENCH names their archive."""
-    row = np.array([space().indices(space().encode(spec))])
+    row = np.array([space().indices(encode(space(), spec))])
     return float(_trees(os.environ["ACCEL_NASBENCH"]).predict(features()(row))[0])
 
 

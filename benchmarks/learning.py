@@ -19,8 +19,8 @@ from paired import paragraph, table
 from phinas.experiment.schema.config import DataSection, Recipe
 from phinas.experiment.seeds import seed_of
 from phinas.space.blocks import build
-from phinas.space.loading import space_from_dict
 from phinas.space.search_spaces.definitions import SPACES
+from phinas.space.search_spaces.loading import space_from_dict
 from phinas.space.spec import ArchSpec
 from phinas.space.yaml_io import read_yaml
 from phinas.training.data.prepared_dataset import PreparedData, prepare

@@ -29,7 +29,7 @@ from phinas.experiment.trial_store import Ledger
 from phinas.nas.evaluators.proxy import ProxyEvaluator
 from phinas.nas.pruning import PRUNERS, Pruning
 from phinas.nas.search import search
-from phinas.space.loading import load_space
+from phinas.space.search_spaces.loading import load_space
 from phinas.training.data.prepared_dataset import prepare
 from phinas.training.engine.job import Trainer
 

@@ -22,9 +22,9 @@ from torch.profiler import ProfilerActivity, profile
 
 from phinas.experiment.schema.config import DataSection, Recipe
 from phinas.space.blocks import build
-from phinas.space.loading import space_from_dict
 from phinas.space.presets import preset
 from phinas.space.search_spaces.definitions import SPACES
+from phinas.space.search_spaces.loading import space_from_dict
 from phinas.space.yaml_io import read_yaml
 from phinas.training.data.prepared_dataset import PreparedData, prepare
 from phinas.training.engine.device import settle

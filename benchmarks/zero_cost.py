@@ -42,7 +42,7 @@ from torch import Tensor, nn
 from phinas.nas.evaluators.accel_nasbench import read_records
 from phinas.space.blocks import build
 from phinas.space.cost import cost, stage_costs
-from phinas.space.loading import load_space
+from phinas.space.search_spaces.loading import load_space
 from phinas.space.search_spaces.search_space import Choices
 from phinas.space.spec import ArchSpec
 

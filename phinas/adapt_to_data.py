@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from phinas.experiment.errors import InputError
 from phinas.experiment.run_dir import RunDir
 from phinas.experiment.schema.config import Config, SearchSection
-from phinas.space.loading import load_space, load_spec
+from phinas.space.loading import load_spec
+from phinas.space.search_spaces.loading import load_space
 from phinas.space.search_spaces.search_space import SearchSpace
 from phinas.space.spec import ArchSpec
 from phinas.space.yaml_io import read_yaml

@@ -11,8 +11,36 @@ from typing import Any
 
 import click
 
+from phinas.commands.bench import bench
+from phinas.commands.data import data
+from phinas.commands.describe import describe
+from phinas.commands.export import export
+from phinas.commands.fit import fit
+from phinas.commands.latency import latency
+from phinas.commands.plan import plan
+from phinas.commands.report import report
+from phinas.commands.resume import resume
+from phinas.commands.run import run
+from phinas.commands.scale import scale
+from phinas.commands.search import search
+from phinas.commands.validate import validate
 from phinas.errors import call
-from phinas.verbs import bench, data, networks, runs
+
+_COMMANDS = (
+    run,
+    search,
+    scale,
+    validate,
+    report,
+    resume,
+    plan,
+    data,
+    describe,
+    export,
+    fit,
+    latency,
+    bench,
+)
 
 
 class _Verbs(click.Group):
@@ -40,8 +68,8 @@ def cli(**_options: bool) -> None:
     """Find a small convolutional network for your images, and how to scale it."""
 
 
-for _verb in (*runs.VERBS, *data.VERBS, *networks.VERBS, *bench.VERBS):
-    cli.add_command(_verb)
+for _command in _COMMANDS:
+    cli.add_command(_command)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -225,6 +225,15 @@ FAMILY: Options = {
     ),
 }
 
+OUT = click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="The run directory, new or to be carried on.",
+)
+JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+DIRECTORY = click.argument("directory", type=click.Path(path_type=Path))
+CONFIG = click.argument("config", required=False, type=click.Path(path_type=Path))
 SET = click.option(
     "--set",
     "settings",

@@ -10,7 +10,8 @@ from phinas.experiment.errors import InputError
 from phinas.experiment.schema.config import Config
 from phinas.scaling_evaluator import require_measurer
 from phinas.session import Session, read_goal
-from phinas.space.loading import load_space, load_spec
+from phinas.space.loading import load_spec
+from phinas.space.search_spaces.loading import load_space
 
 
 def check(config: Config, stages: Sequence[str], *, recorded: Path | None = None) -> None:

@@ -26,7 +26,7 @@ from phinas.nas.search import search
 from phinas.nas.strategies import STRATEGIES
 from phinas.nas.trial import price_of
 from phinas.space.cost import cost
-from phinas.space.loading import load_space
+from phinas.space.search_spaces.loading import load_space
 from phinas.space.search_spaces.search_space import Choices, SearchSpace
 from phinas.space.spec import ArchSpec
 

@@ -37,9 +37,10 @@ from phinas.nas.surrogate.gaussian_process import (
     standard,
     tune,
 )
-from phinas.space.loading import load_space
 from phinas.space.search_spaces.cost_tables import CostTables
+from phinas.space.search_spaces.encoding import encode
 from phinas.space.search_spaces.inactive_choices import Indices
+from phinas.space.search_spaces.loading import load_space
 from phinas.space.search_spaces.search_space import Choices, SearchSpace
 from phinas.space.spec import ArchSpec, SpecError
 
@@ -244,7 +245,7 @@ class AccelNasbenchEvaluator:
             (decision.name, value) for decision in searched.decisions for value in decision.values
         ):
             try:
-                space().encode(searched.decode(first | {name: value}))
+                encode(space(), searched.decode(first | {name: value}))
             except SpecError as error:
                 raise InputError(
                     f"search.space: {searched.name!r} holds networks that are not of space "
@@ -261,7 +262,7 @@ class AccelNasbenchEvaluator:
         def accuracies(indices: Indices) -> Floats:
             specs = [searched.decode(searched.choices(row)) for row in indices.tolist()]
             return fitted.accuracies(
-                np.array([space().indices(space().encode(spec)) for spec in specs])
+                np.array([space().indices(encode(space(), spec)) for spec in specs])
             )
 
         return accuracies
@@ -275,6 +276,6 @@ class AccelNasbenchEvaluator:
 
 def measure(*, path: str, spec: dict[str, Any], seed: int) -> dict[str, Any]:
     """The job: look one network up."""
-    indices = np.array([space().indices(space().encode(ArchSpec.from_dict(spec)))])
+    indices = np.array([space().indices(encode(space(), ArchSpec.from_dict(spec)))])
     accuracy = float(surrogate(Path(path)).accuracies(indices)[0])
     return Measurement(accuracy=accuracy, split="table", seed=seed).to_dict()

@@ -21,8 +21,10 @@ from phinas.nas.cost_constraint import Gate
 from phinas.nas.problem import Problem
 from phinas.nas.reward import Reward
 from phinas.nas.surrogate.accuracy_model import LEAST, learn_accuracy, went_wrong
+from phinas.nas.surrogate.blas_threads import single_threaded_blas
 from phinas.nas.surrogate.gaussian_process import Floats, GaussianProcess
 from phinas.nas.trial import Trial
+from phinas.space.search_spaces.encoding import encode
 from phinas.space.search_spaces.search_space import SearchSpace
 from phinas.space.spec import SpecError
 
@@ -40,6 +42,7 @@ class Finalist:
     expected_accuracy: float | None = None
 
 
+@single_threaded_blas()
 def pick_finalists(
     candidates: Sequence[Trial],
     trials: Sequence[Trial],
@@ -93,11 +96,13 @@ def _learned(trials: Sequence[Trial], space: SearchSpace, reward: Reward) -> _Le
     if len(usable) < LEAST:
         return None
     try:
-        rows = [space.indices(space.encode(trial.spec)) for trial in usable]
+        rows = [space.indices(encode(space, trial.spec)) for trial in usable]
     except SpecError:
         return None
     problem = Problem(space, Gate(), reward)
-    model = learn_accuracy(problem, np.array(rows), np.array([trial.accuracy for trial in usable]))
+    model = learn_accuracy(
+        problem.features, np.array(rows), np.array([trial.accuracy for trial in usable])
+    )
     return _Learned(
         problem, model, {trial.number: row for trial, row in zip(usable, rows, strict=True)}
     )

@@ -18,6 +18,7 @@ from phinas.nas.problem import ACCURACY, COST, Problem, distinct
 from phinas.nas.strategies.base import WholeSampler
 from phinas.nas.surrogate.accuracy_model import learn_accuracy, learn_log_cost, went_wrong
 from phinas.nas.surrogate.acquisition import log_expected_improvement
+from phinas.nas.surrogate.blas_threads import single_threaded_blas
 from phinas.nas.surrogate.gaussian_process import Floats, GaussianProcess
 from phinas.space.search_spaces.cost_tables import METRICS
 from phinas.space.search_spaces.inactive_choices import Indices
@@ -42,12 +43,20 @@ class PredictorSampler(WholeSampler):
     that of its hypervolume.
     """
 
+    @single_threaded_blas()
     def propose(self, finished: list[FrozenTrial], rows: Indices) -> Choices:
         if len(finished) < FIRST:
             return self.draw()
         accuracies = np.array([trial.user_attrs[ACCURACY] for trial in finished], dtype=np.float64)
         prices = self._prices(finished, rows)
-        model = learn_accuracy(self.problem, rows, accuracies, pending=self.pending)
+        model = learn_accuracy(
+            self.problem.features,
+            rows,
+            accuracies,
+            pending=self.pending,
+            # A small, poor network may lie on the Pareto front.
+            floor_failures=not self.problem.pareto,
+        )
         if self.problem.pareto:
             promise: Promise = Hypervolume(self.problem, model, prices, rows)
         else:
@@ -64,7 +73,7 @@ class PredictorSampler(WholeSampler):
             column = METRICS.index(problem.reward.metric)
             return lambda indices: problem.costs(indices)[:, column].astype(np.float64)
         model = learn_log_cost(
-            problem, rows, np.array([trial.user_attrs[COST] for trial in finished])
+            problem.features, rows, np.array([trial.user_attrs[COST] for trial in finished])
         )
         return lambda indices: np.exp(model.mean(problem.features(indices)))
 

@@ -11,11 +11,11 @@ from functools import lru_cache
 
 import numpy as np
 
-from phinas.nas.problem import Problem
+from phinas.nas.surrogate.blas_threads import single_threaded_blas
+from phinas.nas.surrogate.features import Features
 from phinas.nas.surrogate.gaussian_process import (
     Floats,
     GaussianProcess,
-    Groups,
     Hyperparameters,
     standard,
     tune,
@@ -28,38 +28,44 @@ _TUNED_ON = 300
 _FAILED = 0.5  # of the median accuracy
 
 
+@single_threaded_blas()
 def learn_accuracy(
-    problem: Problem, measured: Indices, accuracies: Floats, *, pending: Indices | None = None
+    features: Features,
+    measured: Indices,
+    accuracies: Floats,
+    *,
+    pending: Indices | None = None,
+    floor_failures: bool = True,
 ) -> GaussianProcess:
     """What accuracies are to be expected, from trials in the order of their numbers: (trials,
     decisions), (trials,), at least LEAST of them.
 
     pending: networks that are being measured; each is taken to give what is expected of it
     (Ginsbourger et al., 2010, the kriging believer), so that the next is looked for elsewhere.
+    floor_failures: whether failed trainings are raised to the lowest of the others.
     """
-    features = problem.features(measured)
-    clean = (
-        _as_it_is if problem.pareto else without_disasters
-    )  # what is cheap and poor may stand on the front
-    theta = _tuned_first(features, accuracies, problem.features.groups, clean)
-    kept, targets = _remembered(accuracies), clean(accuracies)
-    model = GaussianProcess(theta, features[kept], targets[kept])
+    clean = without_disasters if floor_failures else _as_it_is
+    theta = _tuned_first(features, measured, accuracies, clean)
+    rows, targets = features(measured), clean(accuracies)
+    kept = _remembered(accuracies)
+    model = GaussianProcess(theta, rows[kept], targets[kept])
     if pending is None or len(pending) == 0:
         return model
-    expected = problem.features(pending)
+    expected = features(pending)
     return GaussianProcess(
         theta,
-        np.concatenate([features[kept], expected]),
+        np.concatenate([rows[kept], expected]),
         np.concatenate([targets[kept], model.mean(expected)]),
     )
 
 
-def learn_log_cost(problem: Problem, measured: Indices, costs: Floats) -> GaussianProcess:
+@single_threaded_blas()
+def learn_log_cost(features: Features, measured: Indices, costs: Floats) -> GaussianProcess:
     """The same of the logarithms of costs that had to be measured."""
-    features, targets = problem.features(measured), np.log(costs)
+    rows, targets = features(measured), np.log(costs)
     kept = _remembered(targets)
-    theta = _tuned_first(features, targets, problem.features.groups, _as_it_is)
-    return GaussianProcess(theta, features[kept], targets[kept])
+    theta = _tuned_first(features, measured, costs, np.log)
+    return GaussianProcess(theta, rows[kept], targets[kept])
 
 
 def went_wrong(accuracies: Floats) -> Mask:
@@ -86,24 +92,30 @@ def _milestone(count: int) -> int:
 
 
 def _tuned_first(
-    features: Floats, targets: Floats, groups: Groups, clean: Callable[[Floats], Floats]
+    features: Features, measured: Indices, values: Floats, clean: Callable[[Floats], Floats]
 ) -> Hyperparameters:
     """Tuned on the first trials. Cleaned by themselves: by all trials, they would be others after
     each.
     """
-    first = _milestone(len(targets))
-    return _tuned(
-        features[:first].tobytes(), clean(targets[:first]).tobytes(), tuple(groups.tolist())
-    )
+    first = _milestone(len(values))
+    rows = np.ascontiguousarray(measured[:first], dtype=np.int64)
+    targets = np.ascontiguousarray(values[:first], dtype=np.float64)
+    return _tuned(features, rows.tobytes(), targets.tobytes(), clean)
 
 
 @lru_cache(maxsize=32)
-def _tuned(features: bytes, targets: bytes, groups: tuple[int, ...]) -> Hyperparameters:
-    rows = np.frombuffer(features).reshape(-1, len(groups))
-    values = np.frombuffer(targets)
-    some = np.linspace(0, len(values) - 1, min(len(values), _TUNED_ON)).astype(int)
-    mean, scale = standard(values[some])
-    return tune(rows[some], (values[some] - mean) / scale, np.array(groups))
+def _tuned(
+    features: Features, measured: bytes, values: bytes, clean: Callable[[Floats], Floats]
+) -> Hyperparameters:
+    """Keyed by what decides it, choices and measured values. Not by the features: the last bits of
+    a matrix product differ with its number of rows, and with the processor.
+    """
+    targets = clean(np.frombuffer(values))
+    rows = np.frombuffer(measured, dtype=np.int64).reshape(len(targets), -1)
+    some = np.linspace(0, len(targets) - 1, min(len(targets), _TUNED_ON)).astype(int)
+    mean, scale = standard(targets[some])
+    # All rows are computed, then some are taken: a product of other rows has other last bits.
+    return tune(features(rows)[some], (targets[some] - mean) / scale, features.groups)
 
 
 def _remembered(targets: Floats) -> Indices:

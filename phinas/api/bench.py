@@ -34,7 +34,8 @@ from phinas.nas.problem import Problem
 from phinas.nas.search import gate_of
 from phinas.nas.trial import price_of
 from phinas.progress import Display, Notify
-from phinas.space.loading import load_space, load_spec
+from phinas.space.loading import load_spec
+from phinas.space.search_spaces.loading import load_space
 from phinas.space.search_spaces.search_space import SearchSpace
 from phinas.space.spec import ArchSpec
 

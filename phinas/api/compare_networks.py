@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from itertools import zip_longest
 from typing import Any
 
-from phinas.api.describe import WIDTH, block_words, closing, expansion_word, heading
+from phinas.api.network_text import WIDTH, block_words, closing, expansion_word, heading
 from phinas.reports.formatting import quantity
 
 _RATIOS = {

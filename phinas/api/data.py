@@ -8,8 +8,8 @@ from typing import Any
 
 from phinas.experiment.schema.config import DataSection
 from phinas.reports.formatting import counted
-from phinas.space.loading import load_space
 from phinas.space.search_spaces.definitions import SPACES
+from phinas.space.search_spaces.loading import load_space
 
 _LISTED = 12
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, get_args
 
-from phinas.api.describe import WIDTH
+from phinas.api.network_text import WIDTH
 from phinas.experiment.errors import InputError
 from phinas.experiment.schema.run import is_device
 from phinas.reports.formatting import quantity

@@ -199,14 +199,6 @@ class SearchSpace:
                 raise SpecError(f"{name}: {choices[name]!r} is not one of {list(values)}")
         return self._apply(choices)
 
-    def encode(self, spec: ArchSpec) -> Choices:
-        """Choices that mean `spec`; idle ones are the first listed. Raises SpecError, naming the
-        field, if it lies outside.
-        """
-        from phinas.space.search_spaces.encoding import encode
-
-        return encode(self, spec)
-
     def indices(self, choices: Mapping[str, Value]) -> list[int]:
         """The choices as positions among the values of each decision, in the order of the
         decisions.

@@ -23,7 +23,8 @@ from phinas.nas.evaluators import (
     make_evaluator,
 )
 from phinas.nas.search import search
-from phinas.space.loading import load_space
+from phinas.space.search_spaces.encoding import encode
+from phinas.space.search_spaces.loading import load_space
 from phinas.training.data.prepared_dataset import prepare
 from phinas.training.engine.job import Trainer
 
@@ -110,7 +111,7 @@ def networks_for(evaluator):
     """A network that it can measure, and one that differs in a kernel."""
     space = load_space("accel_nasbench") if isinstance(evaluator, AccelNasbenchEvaluator) else SPACE
     evaluator.require_space(space)
-    return space.base, space.decode({**space.encode(space.base), "stages.0.kernel": 5})
+    return space.base, space.decode({**encode(space, space.base), "stages.0.kernel": 5})
 
 
 def carry_out(job):

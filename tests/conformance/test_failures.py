@@ -17,7 +17,7 @@ from phinas.experiment.schema.config import Recipe, SearchSection, config_from_t
 from phinas.experiment.trial_store import Ledger
 from phinas.nas.evaluators.function import FunctionEvaluator
 from phinas.nas.search import search
-from phinas.space.loading import load_space
+from phinas.space.search_spaces.loading import load_space
 
 TINY = load_space("tiny")
 

@@ -20,7 +20,7 @@ from phinas.nas.pareto import pareto_front
 from phinas.nas.pruning import PRUNERS, Pruning, require_reports
 from phinas.nas.search import search
 from phinas.nas.selection.baseline import choose_baseline
-from phinas.space.loading import load_space
+from phinas.space.search_spaces.loading import load_space
 
 REAL = [name for name in PRUNERS if name != "none"]
 TINY = load_space("tiny")

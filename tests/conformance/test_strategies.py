@@ -29,7 +29,7 @@ from phinas.nas.pareto import hypervolume, pareto_front
 from phinas.nas.search import search
 from phinas.nas.strategies import FOR_FRONTS, STRATEGIES, require_strategy
 from phinas.space.cost import cost
-from phinas.space.loading import load_space
+from phinas.space.search_spaces.loading import load_space
 from phinas.space.search_spaces.search_space import Decision, SearchSpace
 from phinas.space.spec import ArchSpec
 

@@ -13,7 +13,7 @@ from phinas.nas.reward import make_reward
 from phinas.nas.strategies import STRATEGIES
 from phinas.nas.study import Proposer
 from phinas.space.cost import cost
-from phinas.space.loading import load_space
+from phinas.space.search_spaces.loading import load_space
 
 TINY = load_space("tiny")
 

@@ -26,8 +26,9 @@ from phinas.nas.evaluators.accel_nasbench import (
 )
 from phinas.nas.evaluators.noise import NoisyEvaluator
 from phinas.nas.surrogate.gaussian_process import Hyperparameters
-from phinas.space.loading import load_space
 from phinas.space.presets import preset
+from phinas.space.search_spaces.encoding import encode
+from phinas.space.search_spaces.loading import load_space
 from phinas.space.search_spaces.search_space import Decision, SearchSpace
 
 ARCHIVE = (
@@ -105,7 +106,7 @@ def test_what_it_says_of_a_network_that_was_trained_is_near_what_was_measured(fi
 @needs_records
 @pytest.mark.slow
 def test_efficientnet_b0_has_the_value_that_searches_have_to_beat(fitted):
-    b0 = np.array([SPACE.indices(SPACE.encode(preset("efficientnet_b0")))])
+    b0 = np.array([SPACE.indices(encode(SPACE, preset("efficientnet_b0")))])
     assert fitted.accuracies(b0)[0] == pytest.approx(0.6551, abs=0.001)
 
 

@@ -16,8 +16,8 @@ from phinas.nas.surrogate.accuracy_model import (
     without_disasters,
 )
 from phinas.nas.surrogate.gaussian_process import GaussianProcess
-from phinas.space.loading import load_space
 from phinas.space.search_spaces.cost_tables import METRICS
+from phinas.space.search_spaces.loading import load_space
 
 TINY = load_space("tiny")
 
@@ -44,7 +44,7 @@ def accuracies_of(problem, rows, *, noise=0.0, seed=0):
 
 
 def learned(problem, rows, accuracies, pending=None):
-    return learn_accuracy(problem, rows, accuracies, pending=pending)
+    return learn_accuracy(problem.features, rows, accuracies, pending=pending)
 
 
 def tuned(calls):
@@ -68,6 +68,33 @@ def test_it_is_tuned_anew_when_trials_have_grown_by_a_fifth_and_not_before(probl
     ]
     assert len(counts) == 57
     assert tuned(before) == len([4, 5, 6, 7, 8, 9, 10, 12, 14, 16, 19, 22, 26, 31, 37, 44, 52])
+
+
+class OtherLastBits:
+    """Features as another number of rows or another processor gives them: by a unit in the last
+    place off wherever the number of rows is odd.
+    """
+
+    def __init__(self, features):
+        self.features, self.groups = features, features.groups
+
+    def __call__(self, rows):
+        values = self.features(rows)
+        return np.nextafter(values, np.inf) if len(rows) % 2 else values
+
+
+def test_tuning_does_not_depend_on_the_last_bits_of_features(problem):
+    rows = drawn(problem, 60)
+    accuracies = accuracies_of(problem, rows, noise=0.01)
+    features = OtherLastBits(problem.features)
+    before = accuracy_model._tuned.cache_info().misses
+    thetas = [
+        learn_accuracy(features, rows[:count], accuracies[:count]).theta for count in range(4, 61)
+    ]
+    assert tuned(before) == 17
+    accuracy_model._tuned.cache_clear()
+    alone = learn_accuracy(features, rows, accuracies).theta
+    np.testing.assert_array_equal(thetas[-1].logs, alone.logs)
 
 
 def test_what_is_believed_follows_from_the_trials_alone(problem):
@@ -152,6 +179,6 @@ def test_a_cost_that_is_measured_is_learned_within_a_tenth(problem):
 
     jitter = np.exp(0.02 * np.random.default_rng(0).normal(size=40))
     told = np.exp(
-        learn_log_cost(problem, rows, latency(rows) * jitter).mean(problem.features(fresh))
+        learn_log_cost(problem.features, rows, latency(rows) * jitter).mean(problem.features(fresh))
     )
     assert np.median(np.abs(told / latency(fresh) - 1)) < 0.1

@@ -11,8 +11,8 @@ from phinas.nas.problem import Problem
 from phinas.nas.reward import make_reward
 from phinas.nas.strategies.bayesian import Hypervolume, Improvement
 from phinas.nas.surrogate.acquisition import log_expected_improvement
-from phinas.space.loading import load_space
 from phinas.space.search_spaces.cost_tables import METRICS
+from phinas.space.search_spaces.loading import load_space
 
 TINY = load_space("tiny")
 

@@ -24,7 +24,7 @@ from phinas.nas.selection.finalists import best_together, pick_finalists
 from phinas.nas.selection.reference_network import resolve
 from phinas.nas.trial import Trial
 from phinas.space.cost import cost
-from phinas.space.loading import load_space
+from phinas.space.search_spaces.loading import load_space
 from phinas.space.yaml_io import dump_yaml, parse_yaml
 from phinas.training.timing.latency import Stopwatch
 

@@ -16,7 +16,7 @@ from phinas.nas.cost_constraint import Gate
 from phinas.nas.problem import Problem
 from phinas.nas.reward import make_reward
 from phinas.space.cost import cost
-from phinas.space.loading import load_space
+from phinas.space.search_spaces.loading import load_space
 
 TINY = load_space("tiny")
 MODULE = """

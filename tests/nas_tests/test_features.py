@@ -7,10 +7,10 @@ from phinas.nas.cost_constraint import Gate
 from phinas.nas.problem import Problem
 from phinas.nas.reward import make_reward
 from phinas.space.cost import cost, stage_costs
-from phinas.space.loading import load_space
 from phinas.space.search_spaces.cost_tables import METRICS, CostTables
 from phinas.space.search_spaces.definitions import SPACES
 from phinas.space.search_spaces.inactive_choices import Idleness
+from phinas.space.search_spaces.loading import load_space
 from phinas.space.search_spaces.search_space import Decision, SearchSpace
 from phinas.space.spec import ArchSpec, StageSpec
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from phinas.experiment.errors import InputError
 from phinas.nas.cost_constraint import ENUMERABLE, Gate, approach, require_reachable
 from phinas.space.cost import cost
-from phinas.space.loading import load_space
+from phinas.space.search_spaces.loading import load_space
 from phinas.space.search_spaces.search_space import SearchSpace
 
 TINY = load_space("tiny")

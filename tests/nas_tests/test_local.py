@@ -9,7 +9,7 @@ from optuna.trial import TrialState
 
 from phinas.nas.cost_constraint import Gate
 from phinas.space.cost import cost
-from phinas.space.loading import load_space
+from phinas.space.search_spaces.loading import load_space
 
 TINY = load_space("tiny")
 FIRST = {decision.name: decision.values[0] for decision in TINY.decisions}

@@ -9,7 +9,7 @@ import pytest
 from phinas.nas.pareto import best_first, crowding, ranks
 from phinas.nas.strategies.nsga2 import NSGA2Sampler
 from phinas.space.cost import cost
-from phinas.space.loading import load_space
+from phinas.space.search_spaces.loading import load_space
 
 TINY = load_space("tiny")
 

@@ -27,7 +27,8 @@ from phinas.nas.search import search
 from phinas.nas.selection.baseline import choose_baseline
 from phinas.nas.study import COST, Proposer
 from phinas.nas.trial import measured_trials
-from phinas.space.loading import load_space
+from phinas.space.search_spaces.encoding import encode
+from phinas.space.search_spaces.loading import load_space
 from phinas.space.search_spaces.search_space import Decision, SearchSpace
 from phinas.space.spec import ArchSpec
 from phinas.training.timing.latency import Stopwatch
@@ -383,7 +384,7 @@ def test_a_network_that_cannot_be_timed_is_a_failed_trial_that_was_not_trained(b
 
 
 def test_a_base_that_cannot_be_timed_ends_the_search_with_the_reason(bench):
-    around = (TINY.decode(choices) for choices in TINY.neighbours(TINY.encode(TINY.base)))
+    around = (TINY.decode(choices) for choices in TINY.neighbours(encode(TINY, TINY.base)))
     space = SearchSpace(
         "other", next(spec for spec in around if int(spec.spec_id, 16) % 1009 < 200), TINY.decisions
     )

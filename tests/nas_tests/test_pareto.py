@@ -12,7 +12,7 @@ from phinas.experiment.measurement import Measurement
 from phinas.nas.pareto import crowding, hypervolume, pareto_front, ranks
 from phinas.nas.trial import Trial
 from phinas.space.cost import Cost
-from phinas.space.loading import load_space
+from phinas.space.search_spaces.loading import load_space
 
 SPEC = load_space("tiny").base
 

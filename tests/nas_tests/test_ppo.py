@@ -14,7 +14,7 @@ import torch
 
 from phinas.nas.strategies import ppo_policy
 from phinas.nas.strategies.ppo_policy import Batch, Policy, learned
-from phinas.space.loading import load_space
+from phinas.space.search_spaces.loading import load_space
 
 TINY = load_space("tiny")
 RADICES = [len(decision.values) for decision in TINY.decisions]

@@ -19,7 +19,7 @@ from phinas.nas.reward import make_reward
 from phinas.nas.strategies.bayesian import FIRST
 from phinas.nas.study import Proposer
 from phinas.space.cost import cost
-from phinas.space.loading import load_space
+from phinas.space.search_spaces.loading import load_space
 from phinas.space.search_spaces.search_space import Decision, SearchSpace
 from phinas.space.spec import ArchSpec, StageSpec
 

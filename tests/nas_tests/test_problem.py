@@ -9,7 +9,7 @@ from phinas.nas.cost_constraint import Gate
 from phinas.nas.problem import Problem, distinct
 from phinas.nas.reward import make_reward
 from phinas.space.cost import cost
-from phinas.space.loading import load_space
+from phinas.space.search_spaces.loading import load_space
 from phinas.space.search_spaces.search_space import Decision, SearchSpace
 from phinas.space.spec import ArchSpec, StageSpec
 

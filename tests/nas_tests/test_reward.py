@@ -11,7 +11,7 @@ from phinas.experiment.schema.config import SearchSection
 from phinas.nas.objective import reward_of
 from phinas.nas.reward import DEFAULT_WEIGHT, REWARDS, Reward, make_reward
 from phinas.space.cost import cost
-from phinas.space.loading import load_space
+from phinas.space.search_spaces.loading import load_space
 
 ACCURACIES = st.floats(0.01, 1)
 FLOPS = st.floats(1e4, 1e12)

@@ -12,7 +12,7 @@ from phinas.experiment.trial_store import Ledger
 from phinas.nas.evaluators import make_evaluator
 from phinas.nas.search import search
 from phinas.nas.selection.baseline import choose_baseline
-from phinas.space.loading import load_space
+from phinas.space.search_spaces.loading import load_space
 from phinas.training.data.prepared_dataset import prepare
 from phinas.training.engine.job import Trainer
 

@@ -9,7 +9,7 @@ from optuna.trial import TrialState, create_trial
 
 from phinas.nas.problem import distributions_of
 from phinas.nas.strategies.tpe import JointTPESampler
-from phinas.space.loading import load_space
+from phinas.space.search_spaces.loading import load_space
 from phinas.space.search_spaces.search_space import Decision, SearchSpace
 
 TINY = load_space("tiny")

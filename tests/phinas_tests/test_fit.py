@@ -25,7 +25,8 @@ from phinas.experiment.errors import InputError, NothingFound
 from phinas.experiment.measurement import Measurement, wilson_interval
 from phinas.fit_stages.results import sentence
 from phinas.space.blocks import build
-from phinas.space.loading import load_space, load_spec
+from phinas.space.loading import load_spec
+from phinas.space.search_spaces.loading import load_space
 from phinas.space.spec import ArchSpec
 from phinas.space.yaml_io import parse_yaml, read_yaml
 from phinas.training.data.prepared_dataset import read_prepared

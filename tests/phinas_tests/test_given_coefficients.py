@@ -13,7 +13,7 @@ from phinas.experiment.schema.config import config_from_dict
 from phinas.experiment.schema.scaling import LADDER
 from phinas.experiment.trial_store import open_store
 from phinas.pipeline import run
-from phinas.space.loading import load_space
+from phinas.space.search_spaces.loading import load_space
 from phinas.space.yaml_io import dump_yaml, read_yaml
 
 STAGES = ("scale", "validate")

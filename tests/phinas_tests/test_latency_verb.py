@@ -9,7 +9,7 @@ import torch
 import phinas as package
 from phinas.api.latency import as_text
 from phinas.experiment.errors import InputError
-from phinas.space.loading import load_space
+from phinas.space.search_spaces.loading import load_space
 from phinas.training.timing import interleaved_timing, latency
 
 

@@ -9,9 +9,10 @@ import click
 import pytest
 
 from phinas.cli import cli
-from phinas.space.loading import space_from_dict
 from phinas.space.presets import PRESETS
 from phinas.space.search_spaces.definitions import SPACES
+from phinas.space.search_spaces.encoding import encode
+from phinas.space.search_spaces.loading import space_from_dict
 from phinas.space.yaml_io import parse_yaml
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
@@ -30,7 +31,7 @@ def blocks(language):
 def test_the_space_shown_is_one():
     (text,) = blocks("yaml")
     space = space_from_dict(parse_yaml(text))
-    assert space.decode(space.encode(space.base)) == space.base
+    assert space.decode(encode(space, space.base)) == space.base
 
 
 def test_the_python_shown_for_spaces_prints_what_stands_behind_it():

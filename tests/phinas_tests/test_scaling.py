@@ -10,8 +10,8 @@ import pytest
 from phinas.cli import cli
 from phinas.errors import call
 from phinas.space.cost import cost
-from phinas.space.loading import load_space
 from phinas.space.presets import preset
+from phinas.space.search_spaces.loading import load_space
 from phinas.space.yaml_io import dump_yaml, read_yaml
 
 FLOPS = cost(preset("efficientnet_b0")).flops

@@ -11,7 +11,7 @@ import phinas as front
 from phinas.experiment.errors import InputError
 from phinas.space.blocks import build
 from phinas.space.interchange.state_dict_maps import to_dialect
-from phinas.space.loading import load_space
+from phinas.space.search_spaces.loading import load_space
 from phinas.space.yaml_io import read_yaml
 from phinas.training.engine.weights_io import save_weights
 

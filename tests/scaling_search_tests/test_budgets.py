@@ -16,8 +16,8 @@ from phinas.scaling_search.family.family import family_of_budgets
 from phinas.scaling_search.family.latency_budgets import fit_latencies
 from phinas.scaling_search.family.phi import network_at
 from phinas.space.cost import cost
-from phinas.space.loading import load_space
 from phinas.space.presets import preset
+from phinas.space.search_spaces.loading import load_space
 from phinas.space.spec import ArchSpec, StageSpec
 
 B0 = preset("efficientnet_b0")

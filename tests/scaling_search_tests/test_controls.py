@@ -23,8 +23,8 @@ from phinas.scaling_search.validation.controls import (
     read_controls,
 )
 from phinas.space.cost import cost
-from phinas.space.loading import load_space
 from phinas.space.presets import preset
+from phinas.space.search_spaces.loading import load_space
 from phinas.space.yaml_io import dump_yaml
 
 B0 = preset("efficientnet_b0")

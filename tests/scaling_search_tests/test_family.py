@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from phinas.scaling_search.coefficients import Coefficients
 from phinas.scaling_search.family.family import make_family, write_family
 from phinas.space.cost import cost
-from phinas.space.loading import load_space, load_spec
+from phinas.space.loading import load_spec
 from phinas.space.presets import EFFICIENTNET, preset
+from phinas.space.search_spaces.loading import load_space
 from phinas.space.yaml_io import read_yaml
 
 B0 = preset("efficientnet_b0")

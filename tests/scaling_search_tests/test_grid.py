@@ -15,9 +15,9 @@ from phinas.experiment.schema.config import ScalingSection
 from phinas.scaling_search.grid.measured_grid import describe_grid, make_grid, spread
 from phinas.scaling_search.grid.rounding_intervals import factors_of
 from phinas.space.cost import cost
-from phinas.space.loading import load_space
 from phinas.space.presets import preset
 from phinas.space.scaling import scale
+from phinas.space.search_spaces.loading import load_space
 from phinas.space.spec import ArchSpec, StageSpec
 
 B0 = preset("efficientnet_b0")

@@ -9,8 +9,8 @@ import pytest
 from phinas.experiment.errors import InputError
 from phinas.experiment.schema.config import ScalingSection
 from phinas.scaling_search.grid.measured_grid import make_grid, require_room
-from phinas.space.loading import load_space
 from phinas.space.presets import preset
+from phinas.space.search_spaces.loading import load_space
 
 B0 = preset("efficientnet_b0")
 SMALL = load_space("small_images").base

@@ -13,8 +13,8 @@ from phinas.scaling_search.coefficients import Coefficients
 from phinas.scaling_search.grid.measured_grid import constraint_in_words, make_grid
 from phinas.scaling_search.grid.nominal import nominal_grid, nominal_triples
 from phinas.space.cost import cost
-from phinas.space.loading import load_space
 from phinas.space.presets import preset
+from phinas.space.search_spaces.loading import load_space
 from phinas.space.yaml_io import read_yaml
 
 B0 = preset("efficientnet_b0")

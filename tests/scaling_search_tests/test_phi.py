@@ -13,8 +13,8 @@ from phinas.scaling_search.family.family import make_family
 from phinas.scaling_search.family.phi import REACH, interval_of, largest_phi, network_at, readable
 from phinas.space.blocks import build
 from phinas.space.cost import cost
-from phinas.space.loading import load_space
 from phinas.space.presets import preset
+from phinas.space.search_spaces.loading import load_space
 from phinas.space.spec import MAX_WIDTH
 
 BASELINES = ["efficientnet_b0", "mobilenet_v2", "resnet_50", "efficientnet_v2_s", "mnasnet_a1"]

@@ -15,8 +15,8 @@ from phinas.experiment.schema.config import Recipe, ScalingSection
 from phinas.experiment.trial_store import ORPHAN, Ledger
 from phinas.scaling_search.race.search import search_coefficients
 from phinas.scaling_search.race.synthetic_accuracy import Law
-from phinas.space.loading import load_space
 from phinas.space.presets import preset
+from phinas.space.search_spaces.loading import load_space
 from phinas.space.spec import ArchSpec
 from phinas.space.yaml_io import dump_yaml, parse_yaml
 

@@ -26,7 +26,7 @@ from phinas.scaling_search.validation.validate import (
     validate_family,
 )
 from phinas.scaling_search.validation.validation_summary import describe_validation
-from phinas.space.loading import load_space
+from phinas.space.search_spaces.loading import load_space
 from phinas.space.spec import ArchSpec
 from phinas.space.yaml_io import dump_yaml, parse_yaml
 

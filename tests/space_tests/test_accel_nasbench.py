@@ -15,9 +15,9 @@ import pytest
 from phinas.nas.evaluators.accel_nasbench import choices_of
 from phinas.space.cost import cost
 from phinas.space.flop_conventions import counts
-from phinas.space.loading import load_space
 from phinas.space.presets import preset
 from phinas.space.search_spaces.cost_tables import METRICS, CostTables
+from phinas.space.search_spaces.loading import load_space
 from phinas.space.search_spaces.search_space import Choices
 
 ARCHIVE = (

@@ -6,12 +6,17 @@ import sys
 
 def test_describing_a_network_loads_no_heavy_library():
     code = """
-import phinas.space.spec, phinas.space.layers, phinas.space.cost, phinas.space.scaling, phinas.space.loading, phinas.space.search_spaces.cardinality, phinas.space.presets, sys
+import sys
+import phinas.space.cost, phinas.space.layers, phinas.space.presets, phinas.space.scaling
+import phinas.space.search_spaces.cardinality, phinas.space.search_spaces.encoding
+import phinas.space.search_spaces.loading
+cardinality, loading = phinas.space.search_spaces.cardinality, phinas.space.search_spaces.loading
 phinas.space.cost.cost(phinas.space.presets.preset("efficientnet_b0"))
-mnasnet = phinas.space.loading.load_space("mnasnet")
-phinas.space.search_spaces.cardinality.networks(phinas.space.loading.load_space("tiny"))
-assert mnasnet.encode(mnasnet.base)
-print(sorted({"torch", "optuna", "pandas", "matplotlib", "numpy", "sklearn", "scipy"} & set(sys.modules)))
+mnasnet = loading.load_space("mnasnet")
+cardinality.networks(loading.load_space("tiny"))
+assert phinas.space.search_spaces.encoding.encode(mnasnet, mnasnet.base)
+heavy = {"torch", "optuna", "pandas", "matplotlib", "numpy", "sklearn", "scipy"}
+print(sorted(heavy & set(sys.modules)))
 """
     answer = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True

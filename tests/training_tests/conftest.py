@@ -10,7 +10,7 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 
 from phinas.experiment.schema.config import DataSection, Recipe
 from phinas.space.blocks import ConvNet
-from phinas.space.loading import load_space
+from phinas.space.search_spaces.loading import load_space
 from phinas.training.data.prepared_dataset import prepare
 from phinas.training.engine import train_step, trainer
 from phinas.training.engine.train import train

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from phinas.experiment.errors import InputError
 from phinas.space.blocks import build
-from phinas.space.loading import load_space
+from phinas.space.search_spaces.loading import load_space
 from phinas.training.engine.weights_io import load_weights, save_weights
 
 SPEC = load_space("tiny").base

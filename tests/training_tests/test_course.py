@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from phinas.experiment.schema.config import DataSection, Recipe
-from phinas.space.loading import load_space
+from phinas.space.search_spaces.loading import load_space
 from phinas.training.data import dataloader
 from phinas.training.data.prepared_dataset import prepare
 from phinas.training.engine.checkpoint import Snapshots

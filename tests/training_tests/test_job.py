@@ -11,7 +11,7 @@ from phinas.experiment.executors.inline import InlineExecutor
 from phinas.experiment.measurement import Measurement
 from phinas.experiment.schema.config import DataSection, Recipe, RunSection
 from phinas.space.blocks import build
-from phinas.space.loading import load_space
+from phinas.space.search_spaces.loading import load_space
 from phinas.training.augmentation.transforms import normalise
 from phinas.training.data.dataloader import Batches
 from phinas.training.engine.evaluate import evaluate_final

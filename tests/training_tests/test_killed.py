@@ -13,7 +13,7 @@ import pytest
 from phinas.experiment.executors import make_executor
 from phinas.experiment.executors.inline import InlineExecutor
 from phinas.experiment.schema.config import DataSection, Recipe, RunSection
-from phinas.space.loading import load_space
+from phinas.space.search_spaces.loading import load_space
 from phinas.training.engine.job import Trainer
 
 SPEC = load_space("tiny").fitted(channels=1, classes=10, resolution=8).base

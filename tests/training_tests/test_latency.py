@@ -10,7 +10,7 @@ import torch
 
 from phinas.experiment.errors import InputError
 from phinas.experiment.executors.inline import InlineExecutor
-from phinas.space.loading import load_space
+from phinas.space.search_spaces.loading import load_space
 from phinas.training.timing import latency
 from phinas.training.timing.latency import (
     LEAST_RUNS,

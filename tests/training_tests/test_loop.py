@@ -8,7 +8,7 @@ import torch
 
 from phinas.experiment.errors import InputError
 from phinas.experiment.schema.config import Recipe
-from phinas.space.loading import load_space
+from phinas.space.search_spaces.loading import load_space
 from phinas.training.augmentation.transforms import normalise
 from phinas.training.data.dataloader import Batches
 from phinas.training.engine.device import count_slots, resolve_device

@@ -7,7 +7,7 @@ import torch
 
 from phinas.experiment.errors import InputError
 from phinas.experiment.schema.config import Recipe
-from phinas.space.loading import load_space
+from phinas.space.search_spaces.loading import load_space
 from phinas.training.engine.initialization import Start
 from phinas.training.engine.train_step import OutOfMemory
 from phinas.training.timing.time_estimate import training_seconds

@@ -4,7 +4,7 @@ import pytest
 
 from phinas.experiment.schema.config import Recipe
 from phinas.space.blocks import build
-from phinas.space.loading import load_space
+from phinas.space.search_spaces.loading import load_space
 from phinas.training.engine.optimizer import make_optimizer, peak_rate, set_rate
 
 SPEC = load_space("tiny").fitted(channels=1, classes=10, resolution=8).base

@@ -18,7 +18,7 @@ from torch import nn
 from phinas.experiment.errors import InputError
 from phinas.experiment.schema.config import Recipe
 from phinas.space.blocks import build
-from phinas.space.loading import load_space
+from phinas.space.search_spaces.loading import load_space
 from phinas.training.data.dataloader import Batches
 from phinas.training.data.prepared_dataset import read_prepared
 from phinas.training.engine.checkpoint import Snapshots

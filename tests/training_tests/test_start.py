@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from phinas.experiment.schema.config import Recipe
-from phinas.space.loading import load_space
+from phinas.space.search_spaces.loading import load_space
 from phinas.training.engine.initialization import FRESH, begin, least_momentum
 
 SPEC = load_space("tiny").fitted(channels=1, classes=10, resolution=8).base

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from phinas.experiment.schema.config import Recipe
 from phinas.space.blocks import build
-from phinas.space.loading import load_space
+from phinas.space.search_spaces.loading import load_space
 from phinas.training.augmentation.transforms import Augmentation, normalise
 from phinas.training.engine.device import settle
 from phinas.training.engine.optimizer import make_optimizer

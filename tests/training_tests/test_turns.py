@@ -8,7 +8,7 @@ import time
 import pytest
 import torch
 
-from phinas.space.loading import load_space
+from phinas.space.search_spaces.loading import load_space
 from phinas.training.timing import interleaved_timing, latency
 from phinas.training.timing.interleaved_timing import LEAST_ROUNDS, Entrant, take_turns
 

@@ -6,8 +6,8 @@ from typing import Any
 import click
 
 from phinas.experiment.errors import InputError
-from phinas.options import SET, config_of, settings_of
-from phinas.verbs.common import JSON, print_json, quiet
+from phinas.options import JSON, SET, config_of, settings_of
+from phinas.output import print_json, quiet
 
 
 @click.group()
@@ -101,6 +101,3 @@ def strategies(
         print_json(facts)
         return
     click.echo((out / "bench.md").read_text(encoding="utf-8"), nl=False)
-
-
-VERBS = (bench,)

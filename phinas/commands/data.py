@@ -4,8 +4,8 @@ from typing import Any
 
 import click
 
-from phinas.options import SET, Verb, config_of
-from phinas.verbs.common import JSON, print_json
+from phinas.options import JSON, SET, Verb, config_of
+from phinas.output import print_json
 
 
 @click.command(cls=Verb)
@@ -42,6 +42,3 @@ def data(
         print_json(facts)
     else:
         click.echo(data.as_text(facts))
-
-
-VERBS = (data,)

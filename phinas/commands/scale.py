@@ -1,4 +1,4 @@
-"""The verbs of a run: plan, run and its stages, report, resume."""
+"""`phinas scale`: find alpha, beta, gamma and the family."""
 
 from pathlib import Path
 from typing import Any
@@ -9,51 +9,14 @@ from phinas.experiment.errors import InputError
 from phinas.options import (
     BASELINE,
     FAMILY,
+    JSON,
     SCALING,
-    SEARCH,
-    SET,
     Verb,
     changed,
     config_of,
     configured,
 )
-from phinas.verbs.common import CONFIG, DIRECTORY, JSON, OUT, print_json, quiet, tell
-
-
-@click.command(cls=Verb)
-@CONFIG
-@OUT
-@configured(SEARCH, BASELINE, FAMILY)
-@JSON
-def run(
-    config: Path | None, out: Path, settings: tuple[str, ...], as_json: bool, **options: Any
-) -> None:
-    """All of it: search, scale, validate, report. Without a configuration or --data: the quick
-    start on digits.
-    """
-    from phinas import pipeline
-
-    tell(
-        pipeline.run(config_of(config, settings, options, quick=True), out=out, quiet=quiet()),
-        as_json,
-    )
-
-
-@click.command(cls=Verb)
-@CONFIG
-@OUT
-@configured(SEARCH, BASELINE)
-@JSON
-def search(
-    config: Path | None, out: Path, settings: tuple[str, ...], as_json: bool, **options: Any
-) -> None:
-    """Only the search for a baseline (and its report)."""
-    from phinas import pipeline
-
-    tell(
-        pipeline.search(config_of(config, settings, options, quick=False), out=out, quiet=quiet()),
-        as_json,
-    )
+from phinas.output import print_json, print_summary, quiet
 
 
 @click.command(cls=Verb)
@@ -99,7 +62,7 @@ def scale(
         _show_scaling(directory, settings, options, published=published, as_json=as_json)
         return
     if directory is not None:
-        tell(
+        print_summary(
             pipeline.scale(directory, config=changed(directory, settings, options), quiet=quiet()),
             as_json,
         )
@@ -107,7 +70,7 @@ def scale(
     if options["scaling__baseline"] is None or out is None:
         raise InputError("scale: name a run directory, or --baseline with --data and --out")
     config = config_of(None, settings, options, quick=False, imageless=True)
-    tell(pipeline.run(config, out=out, stages=("scale", "report"), quiet=quiet()), as_json)
+    print_summary(pipeline.run(config, out=out, stages=("scale", "report"), quiet=quiet()), as_json)
 
 
 def _goes_with_a_run(name: str) -> bool:
@@ -138,53 +101,3 @@ def _show_scaling(
         click.echo(f"{facts['text']}\n{facts['difference']}")
     else:
         click.echo(scale_preview.grid_as_text(facts))
-
-
-@click.command(cls=Verb)
-@DIRECTORY
-@SET
-@JSON
-def validate(directory: Path, settings: tuple[str, ...], as_json: bool) -> None:
-    """Train the affordable members of a run's family and measure them on the test split."""
-    from phinas import pipeline
-
-    tell(pipeline.validate(directory, config=changed(directory, settings), quiet=quiet()), as_json)
-
-
-@click.command(cls=Verb)
-@DIRECTORY
-@JSON
-def report(directory: Path, as_json: bool) -> None:
-    """Write the report of a run anew: one HTML page, CSV, SVG and PNG."""
-    from phinas import pipeline
-
-    tell(pipeline.report(directory), as_json)
-
-
-@click.command(cls=Verb)
-@DIRECTORY
-@JSON
-def resume(directory: Path, as_json: bool) -> None:
-    """Carry a run on from wherever it stopped."""
-    from phinas import pipeline
-
-    tell(pipeline.resume(directory, quiet=quiet()), as_json)
-
-
-@click.command(cls=Verb)
-@CONFIG
-@configured(SEARCH, BASELINE, FAMILY)
-@JSON
-def plan(config: Path | None, settings: tuple[str, ...], as_json: bool, **options: Any) -> None:
-    """What a run will cost (trainings, FLOPs, hours on this device) before it is spent."""
-    from phinas.api.plan import as_text
-    from phinas.api.plan import plan as make_plan
-
-    facts = make_plan(config_of(config, settings, options, quick=True))
-    if as_json:
-        print_json(facts)
-        return
-    click.echo(as_text(facts))
-
-
-VERBS = (run, search, scale, validate, report, resume, plan)

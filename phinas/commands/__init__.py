@@ -1,0 +1,1 @@
+"""The command line: one module for each command, named like it. They parse, call and print."""

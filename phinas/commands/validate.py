@@ -1,0 +1,27 @@
+"""`phinas validate`: train the family and measure it on the test split."""
+
+from pathlib import Path
+
+import click
+
+from phinas.options import (
+    DIRECTORY,
+    JSON,
+    SET,
+    Verb,
+    changed,
+)
+from phinas.output import print_summary, quiet
+
+
+@click.command(cls=Verb)
+@DIRECTORY
+@SET
+@JSON
+def validate(directory: Path, settings: tuple[str, ...], as_json: bool) -> None:
+    """Train the affordable members of a run's family and measure them on the test split."""
+    from phinas import pipeline
+
+    print_summary(
+        pipeline.validate(directory, config=changed(directory, settings), quiet=quiet()), as_json
+    )
