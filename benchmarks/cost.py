@@ -33,8 +33,8 @@ from counters import COUNTERS, import_torchvision
 from threadpoolctl import threadpool_limits
 
 from phinas.space.blocks import build
-from phinas.space.cost import cost, stage_cost
-from phinas.space.flop_conventions import counts
+from phinas.space.cost import network_cost, stage_cost
+from phinas.space.flop_conventions import count_flops
 from phinas.space.presets import preset
 from phinas.space.search_spaces.cost_tables import METRICS, CostTables
 from phinas.space.search_spaces.definitions import SPACES
@@ -52,7 +52,7 @@ NETWORKS = {
 }
 
 # What is timed: the counter's name in phinas.space.flop_conventions, the device of the network.
-TIMED = {
+TIMED_COUNTERS = {
     "fvcore": ("fvcore", "cpu"),
     "ptflops, pytorch": ("ptflops", "cpu"),
     "ptflops, aten": ("ptflops_aten", "cpu"),
@@ -64,73 +64,87 @@ TIMED = {
 }
 
 
-def timed(
+def time_call(
     call: Callable[[], Any],
     *,
     runs: int,
-    each: int = 1,
-    before: Callable[[], object] = lambda: None,
+    calls_per_run: int = 1,
+    setup: Callable[[], object] = lambda: None,
 ) -> tuple[float, Any]:
     """The median over `runs` of the seconds of one call, of `each` in a row, and what it gave;
     `before` is not timed.
     """
-    found, given = [], None
+    seconds, result = [], None
     for _ in range(runs):
-        before()
+        setup()
         started = time.perf_counter()
-        for _ in range(each):
-            given = call()
-        found.append((time.perf_counter() - started) / each)
-    return statistics.median(found), given
+        for _ in range(calls_per_run):
+            result = call()
+        seconds.append((time.perf_counter() - started) / calls_per_run)
+    return statistics.median(seconds), result
 
 
-def closed_form(spec: ArchSpec) -> list[Row]:
+def time_closed_form(spec: ArchSpec) -> list[Row]:
     """Our formula on a spec: as in a search, where stages come again, and as if nothing had ever
     been priced.
     """
-    often, price = timed(partial(cost, spec), runs=7, each=200)
-    first, _ = timed(partial(cost, spec), runs=101, before=stage_cost.cache_clear)
+    cached_seconds, cost = time_call(partial(network_cost, spec), runs=7, calls_per_run=200)
+    uncached_seconds, _ = time_call(
+        partial(network_cost, spec), runs=101, setup=stage_cost.cache_clear
+    )
     return [
-        {"name": "phinas cost(spec)", "seconds": often, "number": price.flops},
-        {"name": "phinas cost(spec), caches empty", "seconds": first, "number": price.flops},
+        {"name": "phinas network_cost(spec)", "seconds": cached_seconds, "number": cost.flops},
+        {
+            "name": "phinas network_cost(spec), caches empty",
+            "seconds": uncached_seconds,
+            "number": cost.flops,
+        },
     ]
 
 
-def tables(space_name: str, name: str, *, networks: int = 1_000_000) -> list[Row]:
+def time_tables(space_name: str, name: str, *, networks: int = 1_000_000) -> list[Row]:
     """Our tables of a shipped space put around a network: choices to cost, one at a time and many
     at once.
     """
     space = space_from_dict(read_yaml(SPACES[space_name]) | {"base": name})
     choices = encode(space, preset(name))
-    filling, priced = timed(partial(CostTables, space), runs=3, before=stage_cost.cache_clear)
+    fill_seconds, tables = time_call(
+        partial(CostTables, space), runs=3, setup=stage_cost.cache_clear
+    )
     limits = [len(decision.values) for decision in space.decisions]
     indices = np.random.default_rng(0).integers(
         0, limits, size=(networks, len(limits)), dtype=np.uint8
     )
-    indices[0] = space.indices(choices)
-    one, price = timed(partial(priced.one, choices), runs=7, each=2000)
-    batch, prices = timed(partial(priced.batch, indices), runs=5)
-    first = int(prices[0, METRICS.index("flops")])
+    indices[0] = space.to_indices(choices)
+    seconds_each, cost = time_call(
+        partial(tables.network_cost, choices), runs=7, calls_per_run=2000
+    )
+    batch_seconds, batch_costs = time_call(partial(tables.batch_costs, indices), runs=5)
+    first = int(batch_costs[0, METRICS.index("flops")])
     return [
-        {"name": f"phinas {space_name}: CostTables.one", "seconds": one, "number": price.flops},
+        {
+            "name": f"phinas {space_name}: CostTables.network_cost",
+            "seconds": seconds_each,
+            "number": cost.flops,
+        },
         {
             "name": f"phinas {space_name}: batch of {networks:,}, each",
-            "seconds": batch / networks,
+            "seconds": batch_seconds / networks,
             "number": first,
         },
         {
             "name": f"phinas {space_name}: filling the tables of {space.size:.1e} choices",
-            "seconds": filling,
+            "seconds": fill_seconds,
             "number": None,
         },
     ]
 
 
-def counters(spec: ArchSpec, *, runs: int) -> list[Row]:
+def time_counters(spec: ArchSpec, *, runs: int) -> list[Row]:
     """Every tool on the built network."""
-    expected = counts(spec)
+    expected = count_flops(spec)
     rows: list[Row] = []
-    for name, (convention, device) in TIMED.items():
+    for name, (convention, device) in TIMED_COUNTERS.items():
         try:
             count = COUNTERS[convention]()
         except ImportError as error:
@@ -140,11 +154,11 @@ def counters(spec: ArchSpec, *, runs: int) -> list[Row]:
             model = build(spec).eval()
             images = torch.zeros(1, spec.channels, spec.resolution, spec.resolution)
         with torch.no_grad(), contextlib.redirect_stdout(io.StringIO()):
-            taken, number = timed(partial(count, model, images), runs=runs)
+            seconds, number = time_call(partial(count, model, images), runs=runs)
         rows.append(
             {
                 "name": name,
-                "seconds": taken,
+                "seconds": seconds,
                 "number": number,
                 "agrees": number == expected[convention],
             }
@@ -152,14 +166,14 @@ def counters(spec: ArchSpec, *, runs: int) -> list[Row]:
     return rows
 
 
-def in_words(taken: float) -> str:
+def format_seconds(seconds: float) -> str:
     for unit, size in {"s": 1.0, "ms": 1e-3, "µs": 1e-6}.items():
-        if taken >= size:
-            return f"{taken / size:.3g} {unit}"
-    return f"{taken * 1e9:.3g} ns"
+        if seconds >= size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds * 1e9:.3g} ns"
 
 
-def machine(packages: Sequence[str] = PACKAGES) -> dict[str, Any]:
+def describe_machine(packages: Sequence[str] = PACKAGES) -> dict[str, Any]:
     """What the numbers belong to."""
     lines = (
         Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").is_file() else []
@@ -179,18 +193,19 @@ def machine(packages: Sequence[str] = PACKAGES) -> dict[str, Any]:
     }
 
 
-def as_markdown(facts: dict[str, Any]) -> str:
-    about = facts["machine"]
-    versions = ", ".join(f"{name} {number}" for name, number in about["versions"].items())
+def format_markdown(results: dict[str, Any]) -> str:
+    machine = results["machine"]
+    versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
     head = (
-        f"{about['processor']}, {about['cores']} cores, load {about['load']:.1f}, threads: "
-        f"{about['threads']}"
+        f"{machine['processor']}, {machine['cores']} cores, load {machine['load']:.1f}, threads: "
+        f"{machine['threads']}"
     )
-    lines = [f"{head}; Python {about['python']}, {versions}. Times are for one network, medians."]
-    for network, rows in facts["networks"].items():
+    lines = [f"{head}; Python {machine['python']}, {versions}. Times are for one network, medians."]
+    for network, rows in results["networks"].items():
         lines += [
             "",
-            f"| {network} | time | over cost(spec) | number | as in phinas.space.flop_conventions |",
+            f"| {network} | time | over network_cost(spec) | number "
+            "| as in phinas.space.flop_conventions |",
             "|---|--:|--:|--:|---|",
         ]
         for row in rows:
@@ -198,10 +213,12 @@ def as_markdown(facts: dict[str, Any]) -> str:
                 lines.append(f"| {row['name']} | {row['missing']} | | | |")
                 continue
             agrees = {True: "yes", False: "NO"}.get(row.get("agrees"), "")
-            ratio = f"{row['seconds'] / rows[0]['seconds']:,.{2 if row['seconds'] < 10 * rows[0]['seconds'] else 0}f}"
+            ratio = row["seconds"] / rows[0]["seconds"]
+            ratio_text = f"{ratio:,.{2 if ratio < 10 else 0}f}"
             number = f"{row['number']:,}" if row["number"] is not None else ""
             lines.append(
-                f"| {row['name']} | {in_words(row['seconds'])} | {ratio} | {number} | {agrees} |"
+                f"| {row['name']} | {format_seconds(row['seconds'])} | {ratio_text} | {number} | "
+                f"{agrees} |"
             )
     return "\n".join(lines) + "\n"
 
@@ -226,12 +243,15 @@ def main() -> int:
     networks = {}
     for name, (runs, spaces) in list(NETWORKS.items())[: 1 if options.quick else None]:
         spec = preset(name)
-        ours = [*closed_form(spec), *(row for space in spaces for row in tables(space, name))]
-        networks[name] = ours + counters(spec, runs=1 if options.quick else runs)
-    facts = {"machine": machine(), "networks": networks}
+        rows = [
+            *time_closed_form(spec),
+            *(row for space in spaces for row in time_tables(space, name)),
+        ]
+        networks[name] = rows + time_counters(spec, runs=1 if options.quick else runs)
+    results = {"machine": describe_machine(), "networks": networks}
     if options.json:
-        options.json.write_text(json.dumps(facts, indent=1) + "\n")
-    sys.stdout.write(as_markdown(facts))
+        options.json.write_text(json.dumps(results, indent=1) + "\n")
+    sys.stdout.write(format_markdown(results))
     return 0 if all(row.get("agrees", True) for rows in networks.values() for row in rows) else 1
 
 

@@ -21,12 +21,12 @@ def fvcore() -> Counter:
     from fvcore.nn import FlopCountAnalysis
 
     def total(model: nn.Module, images: Tensor) -> int:
-        counted = (
+        analysis = (
             FlopCountAnalysis(model, images)
             .unsupported_ops_warnings(False)
             .uncalled_modules_warnings(False)
         )
-        return int(counted.total())
+        return int(analysis.total())
 
     return total
 
@@ -56,20 +56,22 @@ def torchinfo() -> Counter:
     return lambda model, images: int(summary(model, input_data=images, verbose=0).total_mult_adds)
 
 
-def calflops(which: int) -> Counter:
+def calflops(result_index: int) -> Counter:
     from calflops import calculate_flops
 
     options: dict[str, Any] = {"print_results": False, "output_as_string": False}
-    return lambda model, images: int(calculate_flops(model, tuple(images.shape), **options)[which])
+    return lambda model, images: int(
+        calculate_flops(model, tuple(images.shape), **options)[result_index]
+    )
 
 
 def flop_counter_mode() -> Counter:
     from torch.utils.flop_counter import FlopCounterMode
 
     def total(model: nn.Module, images: Tensor) -> int:
-        with FlopCounterMode(display=False) as counting:
+        with FlopCounterMode(display=False) as flop_counter:
             model(images)
-        return int(counting.get_total_flops())
+        return int(flop_counter.get_total_flops())
 
     return total
 

@@ -15,18 +15,20 @@ from typing import Any
 
 import numpy as np
 
-from phinas.nas.evaluators.accel_nasbench import features, read_records, space
-from phinas.nas.surrogate.gaussian_process import Floats
+from phinas.nas.evaluators.accel_nasbench import benchmark_features, benchmark_space, read_records
+from phinas.nas.surrogate.gaussian_process import FloatArray
 from phinas.space.search_spaces.encoding import encode
 from phinas.space.spec import ArchSpec
 
 # The law of `layerwise`, stated, not measured. Parts of accuracy: an ideal network has _CEILING.
-_CEILING = 0.80
-_FALL = 0.35  # without any layer
-_RUGGED = 0.003  # standard deviation of what no feature tells, about that of Accel-NASBench's noise
+_MAX_ACCURACY = 0.80
+_MAX_LOSS = 0.35  # without any layer
+_RUGGED_STD = (
+    0.003  # standard deviation of what no feature tells, about that of Accel-NASBench's noise
+)
 _WIDTHS = (16, 24, 40, 80, 96, 192)
 _KERNELS, _EXPANSIONS = (3, 5, 7), (1, 3, 6)
-_OPERATIONS = len(_KERNELS) * len(_EXPANSIONS)
+_NUM_OPERATIONS = len(_KERNELS) * len(_EXPANSIONS)
 
 
 def layerwise(spec: ArchSpec, _budget: int, _seed: int) -> float:
@@ -34,29 +36,31 @@ def layerwise(spec: ArchSpec, _budget: int, _seed: int) -> float:
     before, and a lack of it costs accuracy exponentially; what a kernel and an expansion are worth
     differs from stage to stage. And a rugged part: each three consecutive operations have a value
     drawn at random, as in the NK landscapes (Kauffman and Weinberger, 1989)."""
-    worth, share, luck = _drawn()
+    operation_values, stage_weights, interaction_values = _sample_parameters()
     operations = [[] for _ in _WIDTHS]
     for stage in spec.stages:
         operation = _KERNELS.index(stage.kernel) * len(_EXPANSIONS) + _EXPANSIONS.index(
             int(stage.expansion)
         )
         operations[_WIDTHS.index(stage.width)] += [operation] * stage.depth
-    fall = 0.0
-    for place, layers in enumerate(operations):
+    loss = 0.0
+    for stage_index, layers in enumerate(operations):
         capability = sum(
-            worth[place, layer] / np.sqrt(number) for number, layer in enumerate(layers, start=1)
+            operation_values[stage_index, layer] / np.sqrt(number)
+            for number, layer in enumerate(layers, start=1)
         )
-        fall += share[place] * np.exp(-capability)
+        loss += stage_weights[stage_index] * np.exp(-capability)
     chain = [layer for layers in operations for layer in layers]
-    around = [_OPERATIONS, *chain, _OPERATIONS]  # one that stands for the ends
-    rugged = sum(
-        luck[number, *around[number : number + 3]] for number in range(len(chain))
+    padded_chain = [_NUM_OPERATIONS, *chain, _NUM_OPERATIONS]  # one that stands for the ends
+    interaction = sum(
+        interaction_values[number, *padded_chain[number : number + 3]]
+        for number in range(len(chain))
     ) / np.sqrt(len(chain))
-    return float(_CEILING - _FALL * fall + _RUGGED * rugged)
+    return float(_MAX_ACCURACY - _MAX_LOSS * loss + _RUGGED_STD * interaction)
 
 
 @lru_cache(maxsize=1)
-def _drawn() -> tuple[Floats, Floats, Floats]:
+def _sample_parameters() -> tuple[FloatArray, FloatArray, FloatArray]:
     """What operations are worth (stages, operations), the stages' shares, and the luck of (place,
     three operations).
     """
@@ -64,24 +68,30 @@ def _drawn() -> tuple[Floats, Floats, Floats]:
     size = np.array(
         [[0.5 + 0.1 * kernel + 0.1 * expansion for expansion in _EXPANSIONS] for kernel in _KERNELS]
     )
-    worth = size.ravel() * generator.lognormal(0.0, 0.25, size=(len(_WIDTHS), _OPERATIONS))
-    share = generator.dirichlet(np.full(len(_WIDTHS), 4.0))
-    return worth, share, generator.standard_normal((21, *[_OPERATIONS + 1] * 3))
+    operation_values = size.ravel() * generator.lognormal(
+        0.0, 0.25, size=(len(_WIDTHS), _NUM_OPERATIONS)
+    )
+    stage_weights = generator.dirichlet(np.full(len(_WIDTHS), 4.0))
+    return (
+        operation_values,
+        stage_weights,
+        generator.standard_normal((21, *[_NUM_OPERATIONS + 1] * 3)),
+    )
 
 
 def boosted(spec: ArchSpec, _budget: int, _seed: int) -> float:
     """Accel-NASBench's ImageNet top-1 by boosted trees in place of a Gaussian process (the authors'
     own choice of surrogate). The environment variable ACCEL_NASBENCH names their archive."""
-    row = np.array([space().indices(encode(space(), spec))])
-    return float(_trees(os.environ["ACCEL_NASBENCH"]).predict(features()(row))[0])
+    row = np.array([benchmark_space().to_indices(encode(benchmark_space(), spec))])
+    return float(_fit_trees(os.environ["ACCEL_NASBENCH"]).predict(benchmark_features()(row))[0])
 
 
 @lru_cache(maxsize=1)
-def _trees(path: str) -> Any:
+def _fit_trees(path: str) -> Any:
     from sklearn.ensemble import HistGradientBoostingRegressor
 
     rows, accuracies = read_records(Path(path).absolute())
-    known = features()(rows)
+    train_features = benchmark_features()(rows)
     trees = HistGradientBoostingRegressor(
         max_iter=1200,
         learning_rate=0.03,
@@ -90,4 +100,4 @@ def _trees(path: str) -> Any:
         max_features=0.5,
         random_state=0,
     )
-    return trees.fit(known, accuracies)
+    return trees.fit(train_features, accuracies)

@@ -13,87 +13,111 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
-from loops import PAD, Ordinary, loader
+from loops import PAD, PlainLoop, make_dataloader
 from paired import paragraph, table
 
 from phinas.experiment.schema.config import DataSection, Recipe
-from phinas.experiment.seeds import seed_of
+from phinas.experiment.seeds import derive_seed
 from phinas.space.blocks import build
 from phinas.space.search_spaces.definitions import SPACES
 from phinas.space.search_spaces.loading import space_from_dict
 from phinas.space.spec import ArchSpec
 from phinas.space.yaml_io import read_yaml
 from phinas.training.data.prepared_dataset import PreparedData, prepare
-from phinas.training.engine.evaluate import evaluate_final
+from phinas.training.engine.evaluate import evaluate_test_split
 from phinas.training.engine.train import train
 
 CPU = torch.device("cpu")
 SPACE, IMAGES, EPOCHS, SEEDS = "small_images", 10_000, 5, (0, 1, 2)
 
 
-def ours(spec: ArchSpec, data: PreparedData, recipe: Recipe, seed: int) -> tuple[float, float]:
+def phinas_training(
+    spec: ArchSpec, data: PreparedData, recipe: Recipe, seed: int
+) -> tuple[float, float]:
     """Accuracy on the test images, and seconds of training."""
-    trained = train(
-        spec, data, recipe=recipe, shift=PAD / data.side, flip=True, seed=seed, device=CPU
+    result = train(
+        spec,
+        data,
+        recipe=recipe,
+        max_shift=PAD / data.image_size,
+        horizontal_flip=True,
+        seed=seed,
+        device=CPU,
     )
-    score = evaluate_final(
-        trained.model, data, side=spec.resolution, mean=trained.mean, std=trained.std
+    score = evaluate_test_split(
+        result.model, data, side=spec.resolution, mean=result.mean, std=result.std
     )
-    return score.accuracy, trained.train_seconds
+    return score.accuracy, result.train_seconds
 
 
-def plain(spec: ArchSpec, data: PreparedData, recipe: Recipe, seed: int) -> tuple[float, float]:
+def plain_training(
+    spec: ArchSpec, data: PreparedData, recipe: Recipe, seed: int
+) -> tuple[float, float]:
     """The same by the loop that people write; the image is padded by its edge, as ours is."""
-    pixels, labels, *_ = data.steer_arrays()
-    torch.manual_seed(seed_of(seed, "weights"))
+    pixels, labels, *_ = data.train_val_arrays()
+    torch.manual_seed(derive_seed(seed, "weights"))
     model = build(spec)
     torch.manual_seed(seed)
-    held = np.array(pixels), np.array(labels)
-    batches = loader(
-        *held, batch=recipe.batch, workers=2, mean=data.mean, std=data.std, padding="edge"
+    arrays = np.array(pixels), np.array(labels)
+    batches = make_dataloader(
+        *arrays, batch=recipe.batch_size, workers=2, mean=data.mean, std=data.std, padding="edge"
     )
-    steps = len(labels) // recipe.batch * recipe.epochs
-    epoch = Ordinary(model, batches, recipe=recipe, device=CPU, steps=steps)
-    began = time.perf_counter()
+    steps = len(labels) // recipe.batch_size * recipe.epochs
+    epoch = PlainLoop(model, batches, recipe=recipe, device=CPU, steps=steps)
+    start = time.perf_counter()
     for _ in range(recipe.epochs):
         epoch()
-    seconds = time.perf_counter() - began
+    seconds = time.perf_counter() - start
     mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (data.mean, data.std))
-    return evaluate_final(model, data, side=spec.resolution, mean=mean, std=std).accuracy, seconds
+    return evaluate_test_split(
+        model, data, side=spec.resolution, mean=mean, std=std
+    ).accuracy, seconds
 
 
 def section(
     source: Path, *, images: int = IMAGES, epochs: int = EPOCHS, seeds: tuple[int, ...] = SEEDS
 ) -> list[str]:
     recipe = Recipe(epochs=epochs)
-    ways = {"ours": ours, "plain loop": plain}
-    found: dict[str, list[tuple[float, float]]] = {way: [] for way in ways}
-    with TemporaryDirectory() as aside:
-        wanted = DataSection(source=str(source), train_limit=images, validation_limit=500)
-        data = prepare(wanted, seed=0, directory=Path(aside))
+    ways = {"ours": phinas_training, "plain loop": plain_training}
+    results: dict[str, list[tuple[float, float]]] = {way: [] for way in ways}
+    with TemporaryDirectory() as directory:
+        section_config = DataSection(
+            source=str(source), max_train_images=images, max_validation_images=500
+        )
+        data = prepare(section_config, seed=0, directory=Path(directory))
         text = read_yaml(SPACES[SPACE])
         spec = space_from_dict(
-            text | {"base": text["base"] | {"classes": len(data.classes), "resolution": data.side}}
+            text
+            | {"base": text["base"] | {"classes": len(data.classes), "resolution": data.image_size}}
         ).base
         for seed in seeds:
-            for way, measured in ways.items():
-                found[way].append(measured(spec, data, recipe, seed))
+            for way, train_and_score in ways.items():
+                results[way].append(train_and_score(spec, data, recipe, seed))
     rows = []
-    for way, scores in found.items():
+    for way, scores in results.items():
         accuracies, seconds = zip(*scores, strict=True)
         each = [f"{accuracy:.2%}" for accuracy in accuracies]
         spread = f"{statistics.fmean(accuracies):.2%} ± {100 * statistics.stdev(accuracies):.2f}"
         rows.append([way, *each, spread, f"{statistics.fmean(seconds):.0f}"])
-    gaps = [one - other for (one, _), (other, _) in zip(*found.values(), strict=True)]
-    error = statistics.stdev(gaps) / len(gaps) ** 0.5
-    middle = f"{100 * statistics.fmean(gaps):+.2f} ± {100 * error:.2f} (standard error)"
-    rows.append(["ours - plain, points", *[f"{100 * gap:+.2f}" for gap in gaps], middle, ""])
-    about = f"""{data.name}: {data.train:,} of its training images, {epochs} epochs of batch {recipe.batch}, the rest as in the
-    recipe `proxy`; accuracy on its {data.test:,} test images. The network is the base of the space {SPACE} ({spec.depth} MBConv
-    blocks, a stem of stride 1), made by `build` both ways. A short run of a small network: the accuracies are to be compared
-    with one another and with nothing published. Seconds are of training alone, {torch.get_num_threads()} threads."""
+    differences = [one - other for (one, _), (other, _) in zip(*results.values(), strict=True)]
+    error = statistics.stdev(differences) / len(differences) ** 0.5
+    mean_text = f"{100 * statistics.fmean(differences):+.2f} ± {100 * error:.2f} (standard error)"
+    rows.append(
+        [
+            "ours - plain, points",
+            *[f"{100 * difference:+.2f}" for difference in differences],
+            mean_text,
+            "",
+        ]
+    )
+    description = f"""{data.name}: {data.train:,} of its training images, {epochs} epochs of batch
+    {recipe.batch_size}, the rest as in the recipe `proxy`; accuracy on its {data.test:,} test
+    images. The network is the base of the space {SPACE} ({spec.depth} MBConv blocks, a stem of
+    stride 1), made by `build` both ways. A short run of a small network: the accuracies are to be
+    compared with one another and with nothing published. Seconds are of training alone,
+    {torch.get_num_threads()} threads."""
     return [
-        *paragraph(about),
+        *paragraph(description),
         *table(
             ("training", *[f"seed {seed}" for seed in seeds], "mean ± deviation", "seconds"), rows
         ),

@@ -21,10 +21,15 @@ from phinas.experiment.schema.config import Recipe
 from phinas.space.blocks import build
 from phinas.space.presets import preset
 from phinas.training.augmentation.transforms import Augmentation
-from phinas.training.data.dataloader import Batches
-from phinas.training.engine.checkpoint import undoing
-from phinas.training.engine.optimizer import make_optimizer, peak_rate, schedule, set_rate
-from phinas.training.engine.train_step import CapturedStep, Step, TakeStep
+from phinas.training.data.dataloader import ImageBatches
+from phinas.training.engine.checkpoint import make_state_restorer
+from phinas.training.engine.optimizer import (
+    learning_rate_factor,
+    make_optimizer,
+    peak_learning_rate,
+    set_learning_rate,
+)
+from phinas.training.engine.train_step import CudaGraphStep, TrainStep, TrainStepFn
 
 TIMM = {
     "efficientnet_b0": "efficientnet_b0",
@@ -35,13 +40,13 @@ CLASSES, PAD = 10, 4  # pixels that an image is moved by at most
 
 
 @dataclass(frozen=True)
-class Setting:
+class Workload:
     """What is trained on what: images of noise, so many in an epoch, already at the network's
     side.
     """
 
     network: str
-    side: int
+    resolution: int
     batch: int
     images: int
 
@@ -50,19 +55,19 @@ class Setting:
         """More epochs than are run, so the rate stays at its peak, which is low: what noise teaches
         is not to diverge.
         """
-        return Recipe(batch=self.batch, epochs=1000, warmup=0, learning_rate=0.01)
+        return Recipe(batch_size=self.batch, epochs=1000, warmup_fraction=0, learning_rate=0.01)
 
     def pixels(self) -> tuple[np.ndarray, np.ndarray]:
-        drawn = np.random.default_rng(0)
-        shape = (self.images, self.side, self.side, 3)
-        return drawn.integers(0, 256, shape, dtype=np.uint8), drawn.integers(
+        generator = np.random.default_rng(0)
+        shape = (self.images, self.resolution, self.resolution, 3)
+        return generator.integers(0, 256, shape, dtype=np.uint8), generator.integers(
             0, CLASSES, self.images
         )
 
-    def ours(self) -> nn.Module:
-        return build(replace(preset(self.network), resolution=self.side, classes=CLASSES))
+    def phinas_network(self) -> nn.Module:
+        return build(replace(preset(self.network), resolution=self.resolution, classes=CLASSES))
 
-    def timms(self) -> nn.Module:
+    def timm_network(self) -> nn.Module:
         import_torchvision()
         import timm
 
@@ -75,7 +80,7 @@ class Setting:
         )
 
 
-class InMemory(Dataset[Any]):
+class InMemoryDataset(Dataset[Any]):
     """Decoded images behind PIL transforms, as torchvision's CIFAR10 has them."""
 
     def __init__(
@@ -90,7 +95,7 @@ class InMemory(Dataset[Any]):
         return self._transform(Image.fromarray(self._pixels[index])), int(self._labels[index])
 
 
-def loader(
+def make_dataloader(
     pixels: np.ndarray,
     labels: np.ndarray,
     *,
@@ -100,7 +105,7 @@ def loader(
     std: tuple[float, ...] = (0.25, 0.25, 0.25),
     padding: str = "constant",
 ) -> DataLoader[Any]:
-    """Random crop of the padded image, flip, to tensor, normalise, in `workers` processes that
+    """Random crop of the padded image, flip, to tensor, normalize, in `workers` processes that
     stay.
     """
     import_torchvision()
@@ -113,7 +118,7 @@ def loader(
         transforms.Normalize(mean, std),
     ]
     return DataLoader(
-        InMemory(pixels, labels, transforms.Compose(steps)),
+        InMemoryDataset(pixels, labels, transforms.Compose(steps)),
         batch,
         shuffle=True,
         drop_last=True,
@@ -126,15 +131,15 @@ def loader(
     )
 
 
-class Ready:
-    """Batches that cost nothing: on the device, normalised, the same each epoch."""
+class ReadyBatches:
+    """Batches that cost nothing: on the device, normalized, the same each epoch."""
 
     def __init__(
         self, pixels: np.ndarray, labels: np.ndarray, *, batch: int, device: torch.device
     ) -> None:
-        chosen = len(labels) // batch * batch
+        num_images = len(labels) // batch * batch
         floats = (
-            torch.from_numpy(pixels[: min(chosen, 8 * batch)])
+            torch.from_numpy(pixels[: min(num_images, 8 * batch)])
             .to(device)
             .permute(0, 3, 1, 2)
             .float()
@@ -145,14 +150,16 @@ class Ready:
         )  # eight batches that come again: more may not fit
         self._batches = [
             (images[number % len(images)], part)
-            for number, part in enumerate(torch.from_numpy(labels[:chosen]).to(device).split(batch))
+            for number, part in enumerate(
+                torch.from_numpy(labels[:num_images]).to(device).split(batch)
+            )
         ]
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         return iter(self._batches)
 
 
-class Ordinary:
+class PlainLoop:
     """The loop that people write: channels last, bfloat16 on a GPU, nothing waited for but the
     epoch's loss.
     """
@@ -168,15 +175,17 @@ class Ordinary:
     ) -> None:
         self.model = model.to(device, memory_format=torch.channels_last)
         self._batches, self._device = batches, device
-        decayed = [parameter for parameter in model.parameters() if parameter.ndim > 1]
-        spared = [parameter for parameter in model.parameters() if parameter.ndim <= 1]
+        with_decay = [parameter for parameter in model.parameters() if parameter.ndim > 1]
+        without_decay = [parameter for parameter in model.parameters() if parameter.ndim <= 1]
         groups = [
-            {"params": decayed, "weight_decay": recipe.weight_decay},
-            {"params": spared, "weight_decay": 0.0},
+            {"params": with_decay, "weight_decay": recipe.weight_decay},
+            {"params": without_decay, "weight_decay": 0.0},
         ]
-        self._optimizer = torch.optim.SGD(groups, lr=peak_rate(recipe), momentum=0.9, nesterov=True)
+        self._optimizer = torch.optim.SGD(
+            groups, lr=peak_learning_rate(recipe), momentum=0.9, nesterov=True
+        )
         self._scheduler = torch.optim.lr_scheduler.LambdaLR(
-            self._optimizer, lambda step: schedule(recipe, step=step, steps=steps)
+            self._optimizer, lambda step: learning_rate_factor(recipe, step=step, steps=steps)
         )
         self._criterion = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
 
@@ -185,13 +194,15 @@ class Ordinary:
         self.model.train()
         total = torch.zeros((), device=self._device)
         for images, labels in self._batches:
-            seen = images.to(self._device, memory_format=torch.channels_last, non_blocking=True)
-            wanted = labels.to(self._device, non_blocking=True)
+            images_on_device = images.to(
+                self._device, memory_format=torch.channels_last, non_blocking=True
+            )
+            targets = labels.to(self._device, non_blocking=True)
             self._optimizer.zero_grad()
             with torch.autocast(
                 self._device.type, torch.bfloat16, enabled=self._device.type == "cuda"
             ):
-                loss = self._criterion(self.model(seen), wanted)
+                loss = self._criterion(self.model(images_on_device), targets)
             loss.backward()
             self._optimizer.step()
             self._scheduler.step()
@@ -199,7 +210,7 @@ class Ordinary:
         return total.item()
 
 
-class Ours:
+class PhinasLoop:
     """The same by phinas.training.engine.train_step, as phinas.training.engine.trainer has it.
     captured: as a CUDA graph.
     """
@@ -212,104 +223,116 @@ class Ours:
         *,
         recipe: Recipe,
         device: torch.device,
-        captured: bool = False,
-        step: type[Step] = Step,
+        use_cuda_graph: bool = False,
+        step: type[TrainStep] = TrainStep,
     ) -> None:
         self.model = model.to(device, memory_format=torch.channels_last)
-        self._recipe, self._device, self._captured = recipe, device, captured
-        side = pixels.shape[1]
-        self._seen = Batches(pixels, labels, side=side, device=device, resident=True)
+        self._recipe, self._device, self._use_cuda_graph = recipe, device, use_cuda_graph
+        resolution = pixels.shape[1]
+        self._train_data = ImageBatches(
+            pixels, labels, resolution=resolution, device=device, resident=True
+        )
         self._optimizer = make_optimizer(model, recipe)
-        self._steps = len(labels) // recipe.batch
+        self._steps = len(labels) // recipe.batch_size
         self.step = step(
             model,
             self._optimizer,
             recipe,
-            augmentation=Augmentation(PAD / side, flip=True),
+            augmentation=Augmentation(PAD / resolution, horizontal_flip=True),
             seed=0,
             classes=CLASSES,
             mean=torch.full((1, 3, 1, 1), 0.5, device=device),
             std=torch.full((1, 3, 1, 1), 0.25, device=device),
             class_weights=None,
-            micro_batch=recipe.batch,
+            micro_batch_size=recipe.batch_size,
         )
-        self._take_step: TakeStep | None = None
-        self._done = 0
+        self._step_fn: TrainStepFn | None = None
+        self._num_steps_done = 0
 
     def __call__(self) -> float:
         """One epoch; the sum of its losses."""
         self.model.train()
         self.step.epoch.add_(1)
-        batch = self._recipe.batch
+        batch = self._recipe.batch_size
         order = (
-            torch.randperm(self._seen.count)[: self._steps * batch]
+            torch.randperm(self._train_data.count)[: self._steps * batch]
             .view(self._steps, batch)
             .to(self._device)
         )
         for samples in order:
-            self.one(samples)
-        total = self.step.total.item()
-        self.step.total.zero_()
-        return total
+            self.take_step(samples)
+        loss_sum = self.step.loss_sum.item()
+        self.step.loss_sum.zero_()
+        return loss_sum
 
-    def one(self, samples: Tensor) -> None:
+    def take_step(self, samples: Tensor) -> None:
         """One step, its data read."""
-        images, labels = self._seen.take(samples), self._seen.labels[samples]
-        set_rate(
-            self._optimizer, self._recipe, step=self._done, steps=self._steps * self._recipe.epochs
+        images, labels = self._train_data.take(samples), self._train_data.labels[samples]
+        set_learning_rate(
+            self._optimizer,
+            self._recipe,
+            step=self._num_steps_done,
+            steps=self._steps * self._recipe.epochs,
         )
-        self._take_step = self._take_step or self._make(images, labels, samples)
-        self._take_step(images, labels, samples)
-        self._done += 1
+        self._step_fn = self._step_fn or self._make_step(images, labels, samples)
+        self._step_fn(images, labels, samples)
+        self._num_steps_done += 1
 
-    def _make(self, images: Tensor, labels: Tensor, samples: Tensor) -> TakeStep:
-        if not self._captured:
+    def _make_step(self, images: Tensor, labels: Tensor, samples: Tensor) -> TrainStepFn:
+        if not self._use_cuda_graph:
             return self.step
-        restore = undoing({"network": self.model}, self._optimizer, self._device)
-        return CapturedStep(self.step, images, labels, samples, restore=restore)
+        restore = make_state_restorer({"network": self.model}, self._optimizer, self._device)
+        return CudaGraphStep(self.step, images, labels, samples, restore=restore)
 
 
-def make(
-    way: str, setting: Setting, *, device: torch.device, workers: int = 2
-) -> "Ordinary | Ours":
+def make_loop(
+    kind: str, workload: Workload, *, device: torch.device, workers: int = 2
+) -> "PlainLoop | PhinasLoop":
     """way: "loop" (timm's network behind a DataLoader), "ready" (the same, data at no cost),
     "ours", "captured".
     """
-    pixels, labels = setting.pixels()
+    pixels, labels = workload.pixels()
     torch.manual_seed(0)
-    if way in ("ours", "captured"):
-        model = setting.ours()
-        return Ours(
-            model, pixels, labels, recipe=setting.recipe, device=device, captured=way == "captured"
+    if kind in ("ours", "captured"):
+        model = workload.phinas_network()
+        return PhinasLoop(
+            model,
+            pixels,
+            labels,
+            recipe=workload.recipe,
+            device=device,
+            use_cuda_graph=kind == "captured",
         )
-    batches: Iterable[tuple[Tensor, Tensor]] = Ready(
-        pixels, labels, batch=setting.batch, device=device
+    batches: Iterable[tuple[Tensor, Tensor]] = ReadyBatches(
+        pixels, labels, batch=workload.batch, device=device
     )
-    if way == "loop":
-        batches = loader(pixels, labels, batch=setting.batch, workers=workers)
-    steps = setting.images // setting.batch * setting.recipe.epochs
-    return Ordinary(setting.timms(), batches, recipe=setting.recipe, device=device, steps=steps)
+    if kind == "loop":
+        batches = make_dataloader(pixels, labels, batch=workload.batch, workers=workers)
+    steps = workload.images // workload.batch * workload.recipe.epochs
+    return PlainLoop(
+        workload.timm_network(), batches, recipe=workload.recipe, device=device, steps=steps
+    )
 
 
-def work(epoch: "Ordinary | Ours") -> dict[str, int]:
+def count_work(epoch: "PlainLoop | PhinasLoop") -> dict[str, int]:
     """Run one epoch and say what was done: passes, images, parameters, and how many of those have a
     gradient at its end.
     """
-    counted = {"passes": 0, "images": 0}
+    work = {"passes": 0, "images": 0}
 
-    def count(model: nn.Module, given: tuple[Tensor, ...]) -> None:
-        images = given[0]
+    def count(model: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        images = inputs[0]
         assert model.training
         assert images.is_contiguous(memory_format=torch.channels_last)
         assert images.dtype == torch.float32
-        counted["passes"] += 1
-        counted["images"] += len(images)
+        work["passes"] += 1
+        work["images"] += len(images)
 
     with epoch.model.register_forward_pre_hook(count):
         epoch()
     parameters = list(epoch.model.parameters())
-    learned = [
+    with_gradient = [
         parameter for parameter in parameters if parameter.grad is not None and parameter.grad.any()
     ]
-    counted["parameters"] = sum(parameter.numel() for parameter in parameters)
-    return counted | {"learned": sum(parameter.numel() for parameter in learned)}
+    work["parameters"] = sum(parameter.numel() for parameter in parameters)
+    return work | {"learned": sum(parameter.numel() for parameter in with_gradient)}

@@ -10,33 +10,38 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 
-def rounds(contestants: Mapping[str, Callable[[], object]], count: int) -> dict[str, list[float]]:
+def time_rounds(
+    functions: Mapping[str, Callable[[], object]], count: int
+) -> dict[str, list[float]]:
     """Seconds of each in each round; who begins changes, so that nobody always follows the same
     one.
     """
-    seconds: dict[str, list[float]] = {name: [] for name in contestants}
-    names = list(contestants)
+    seconds: dict[str, list[float]] = {name: [] for name in functions}
+    names = list(functions)
     for number in range(count):
         first = number % len(names)
         for name in names[first:] + names[:first]:
-            began = time.perf_counter()
-            contestants[name]()
-            seconds[name].append(time.perf_counter() - began)
+            start = time.perf_counter()
+            functions[name]()
+            seconds[name].append(time.perf_counter() - start)
     return seconds
 
 
-def with_quartiles(values: Sequence[float], digits: int = 2) -> str:
+def format_median_and_quartiles(values: Sequence[float], digits: int = 2) -> str:
     """Median, and the quartiles where there are enough values for any."""
-    middle = f"{statistics.median(values):,.{digits}f}"
+    median = f"{statistics.median(values):,.{digits}f}"
     if len(values) < 4:
-        return middle
+        return median
     low, _, high = statistics.quantiles(values, n=4, method="inclusive")
-    return f"{middle} ({low:,.{digits}f} to {high:,.{digits}f})"
+    return f"{median} ({low:,.{digits}f} to {high:,.{digits}f})"
 
 
-def ratios(seconds: Mapping[str, Sequence[float]], slow: str, quick: str) -> list[float]:
+def speedups(seconds: Mapping[str, Sequence[float]], slow: str, fast: str) -> list[float]:
     """How many times as fast `quick` was, round by round."""
-    return [long / short for long, short in zip(seconds[slow], seconds[quick], strict=True)]
+    return [
+        slow_seconds / fast_seconds
+        for slow_seconds, fast_seconds in zip(seconds[slow], seconds[fast], strict=True)
+    ]
 
 
 def paragraph(text: str) -> list[str]:
@@ -47,10 +52,10 @@ def paragraph(text: str) -> list[str]:
     ]
 
 
-def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """The first column is words, the others are numbers."""
-    ruler = "|---|" + "--:|" * (len(heads) - 1)
-    return [f"| {' | '.join(heads)} |", ruler, *(f"| {' | '.join(row)} |" for row in rows), ""]
+    ruler = "|---|" + "--:|" * (len(headers) - 1)
+    return [f"| {' | '.join(headers)} |", ruler, *(f"| {' | '.join(row)} |" for row in rows), ""]
 
 
 def write_section(path: Path, title: str, lines: Sequence[str]) -> None:
@@ -59,12 +64,12 @@ def write_section(path: Path, title: str, lines: Sequence[str]) -> None:
     """
     text = path.read_text() if path.is_file() else ""
     head, *sections = re.split(r"(?m)^(?=## )", text)
-    written = "\n".join([f"## {title}", "", *lines]).rstrip() + "\n"
+    new_section = "\n".join([f"## {title}", "", *lines]).rstrip() + "\n"
     titles = [section.partition("\n")[0] for section in sections]
     if f"## {title}" in titles:
-        place = titles.index(f"## {title}")
-        sections[place] = written
+        index = titles.index(f"## {title}")
+        sections[index] = new_section
     else:
-        sections.append(written)
+        sections.append(new_section)
     parts = [part.rstrip() for part in (head, *sections) if part.strip()]
     path.write_text("\n\n".join(parts) + "\n")

@@ -1,7 +1,7 @@
-"""Does racing keep what the full grid would have chosen, and what does it cost? Simulated on stated
-laws (phinas.scaling_search.race.synthetic_accuracy).
+"""Does racing keep what the full grid would have chosen, and what does it cost? Simulated on
+synthetic accuracy models (phinas.scaling_search.race.synthetic_accuracy).
 
-Each run has its own luck of networks, seeds and trainings. The full grid, plain successive halving
+Each run has its own random networks, seeds and trainings. The full grid, plain successive halving
 (thirds of the members at 1, 3 and 10 epochs, at least two at the end, all seeds; compared among the
 last) and the race see the same trainings.
 
@@ -21,82 +21,104 @@ import numpy as np
 
 from phinas.experiment.schema.config import ScalingSection
 from phinas.experiment.statistics.paired_comparison import compare
-from phinas.scaling_search.grid.measured_grid import make_grid, spread
-from phinas.scaling_search.race.racing import Race, Training, judge, next_trainings, spent_by
-from phinas.scaling_search.race.synthetic_accuracy import Law, factors
+from phinas.scaling_search.grid.farthest_point import farthest_point_sample
+from phinas.scaling_search.grid.measured_grid import make_grid
+from phinas.scaling_search.race.racing import (
+    Race,
+    TrainingRun,
+    evaluate_race,
+    next_runs,
+    total_epochs,
+)
+from phinas.scaling_search.race.synthetic_accuracy import SyntheticAccuracyModel, scaling_factors
 from phinas.space.presets import preset
 from phinas.space.spec import ArchSpec
 
 BASELINE = preset("efficientnet_b0")
 EPOCHS, SLOPE = 10, 0.015
-LAWS = {
-    "equal: no network differs": Law(power=0.0, ruggedness=0.0),
-    "flat: dimensions substitute each other": Law(balance=0.0),
-    "published: compound wins by 0.6 points": Law(),
-    "middling: by 1.1": Law(balance=4.0, power=0.4),
-    "steep: by 2": Law(balance=7.0, power=0.7),
-    "compound loses: depth alone is best": Law(shares=(0.7, 0.15, 0.15), balance=0.0),
+MODELS = {
+    "equal: no network differs": SyntheticAccuracyModel(power=0.0, ruggedness_std=0.0),
+    "flat: dimensions substitute each other": SyntheticAccuracyModel(complementarity=0.0),
+    "published: compound wins by 0.6 points": SyntheticAccuracyModel(),
+    "middling: by 1.1": SyntheticAccuracyModel(complementarity=4.0, power=0.4),
+    "steep: by 2": SyntheticAccuracyModel(complementarity=7.0, power=0.7),
+    "compound loses: depth alone is best": SyntheticAccuracyModel(
+        dimension_weights=(0.7, 0.15, 0.15), complementarity=0.0
+    ),
 }
-MISFITS = {
-    "rugged: 0.4 points that no surface has": Law(ruggedness=0.004),
-    "heavy tails": Law(balance=4.0, power=0.4, tails=True),
-    "late ranks: drift of 0.5 points": Law(balance=4.0, power=0.4, scatter=0.04),
-    "late ranks, little else": Law(balance=0.0, scatter=0.04),
+MISSPECIFIED_MODELS = {
+    "rugged: 0.4 points that no surface has": SyntheticAccuracyModel(ruggedness_std=0.004),
+    "heavy tails": SyntheticAccuracyModel(complementarity=4.0, power=0.4, heavy_tails=True),
+    "late ranks: drift of 0.5 points": SyntheticAccuracyModel(
+        complementarity=4.0, power=0.4, slowness_std=0.04
+    ),
+    "late ranks, little else": SyntheticAccuracyModel(complementarity=0.0, slowness_std=0.04),
 }
 
 
-class Found(NamedTuple):
-    """Of one run and one way: epochs over the full grid's, and what was claimed, held against the
-    truth and the full grid.
+class Outcome(NamedTuple):
+    """The outcome of one method in one run: epochs over the full grid's, and its claims compared
+    with the truth and the full grid.
     """
 
-    spent: float
-    keeps_grids_winner: bool
+    budget_fraction: float
+    keeps_grid_winner: bool
     keeps_best: bool
-    wrongly_unique: bool
+    has_false_winner: bool
     ties: int
     regret: float
 
 
-class World:
-    """One run: the trainings that any way may see, each drawn once."""
+class SimulatedRun:
+    """One run: the trainings that all methods share, each sampled once."""
 
     def __init__(
-        self, law: Law, specs: Sequence[ArchSpec], flops: Sequence[float], *, seeds: int
+        self,
+        model: SyntheticAccuracyModel,
+        specs: Sequence[ArchSpec],
+        flops: Sequence[float],
+        *,
+        num_seeds: int,
     ) -> None:
-        self.seeds, self.members = seeds, len(specs)
-        self.taken = np.array([SLOPE * math.log(ratio) for ratio in flops])
-        self._law, self._specs, self._names = law, specs, [spec.spec_id for spec in specs]
-        self.expected = cache(self._expected)
+        self.num_seeds, self.num_members = num_seeds, len(specs)
+        self.flops_adjustments = np.array([SLOPE * math.log(ratio) for ratio in flops])
+        self._model, self._specs, self._spec_ids = model, specs, [spec.spec_id for spec in specs]
+        self.expected_accuracy = cache(self._expected_accuracy)
         self.accuracy = cache(self._accuracy)
         self.truth = (
-            np.array([self.expected(member, EPOCHS) for member in range(len(specs))]) - self.taken
+            np.array([self.expected_accuracy(member, EPOCHS) for member in range(len(specs))])
+            - self.flops_adjustments
         )
 
-    def _expected(self, member: int, epochs: int) -> float:
-        return self._law.expected(self._specs[member], BASELINE, epochs)
+    def _expected_accuracy(self, member: int, epochs: int) -> float:
+        return self._model.expected_accuracy(self._specs[member], BASELINE, epochs)
 
     def _accuracy(self, member: int, seed: int, epochs: int) -> float:
-        return self.expected(member, epochs) + self._law.luck(self._names[member], epochs, seed)
+        return self.expected_accuracy(member, epochs) + self._model.sample_noise(
+            self._spec_ids[member], epochs, seed
+        )
 
     def table(self, members: Sequence[int], epochs: int) -> dict[int, list[float]]:
-        """Corrected accuracies, by member."""
+        """Adjusted accuracies, by member."""
         return {
-            m: [self.accuracy(m, seed, epochs) - self.taken[m] for seed in range(self.seeds)]
-            for m in members
+            member: [
+                self.accuracy(member, seed, epochs) - self.flops_adjustments[member]
+                for seed in range(self.num_seeds)
+            ]
+            for member in members
         }
 
     @property
-    def grids_winner(self) -> int:
-        means = np.array(list(self.table(range(self.members), EPOCHS).values())).mean(1)
+    def grid_winner(self) -> int:
+        means = np.array(list(self.table(range(self.num_members), EPOCHS).values())).mean(1)
         return int(means.argmax())
 
-    def found(self, spent: float, winner: int, ties: Sequence[int]) -> Found:
+    def evaluate(self, budget_fraction: float, winner: int, ties: Sequence[int]) -> Outcome:
         best = int(self.truth.argmax())
         regret = float(self.truth[best] - self.truth[winner])
-        return Found(
-            spent,
-            self.grids_winner in ties,
+        return Outcome(
+            budget_fraction,
+            self.grid_winner in ties,
             best in ties,
             len(ties) == 1 and winner != best,
             len(ties),
@@ -104,96 +126,126 @@ class World:
         )
 
 
-def full_grid(world: World) -> Found:
-    compared = compare(
-        {str(m): row for m, row in world.table(range(world.members), EPOCHS).items()}
+def run_full_grid(run: SimulatedRun) -> Outcome:
+    comparison = compare(
+        {str(member): row for member, row in run.table(range(run.num_members), EPOCHS).items()}
     )
-    return world.found(1.0, int(compared.winner), [int(name) for name in compared.ties])
+    return run.evaluate(1.0, int(comparison.winner), [int(name) for name in comparison.ties])
 
 
-def halving(world: World) -> Found:
-    left, spent = list(range(world.members)), 0
+def run_halving(run: SimulatedRun) -> Outcome:
+    remaining, epochs_spent = list(range(run.num_members)), 0
     for epochs in (1, 3, EPOCHS):
-        table = world.table(left, epochs)
-        spent += epochs * world.seeds * len(left)
+        table = run.table(remaining, epochs)
+        epochs_spent += epochs * run.num_seeds * len(remaining)
         if epochs < EPOCHS:
-            left = sorted(left, key=lambda m: -sum(table[m]))[: max(2, round(len(left) / 3))]
-    compared = compare({str(m): row for m, row in table.items()})
-    full = EPOCHS * world.seeds * world.members
-    return world.found(spent / full, int(compared.winner), [int(name) for name in compared.ties])
+            remaining = sorted(remaining, key=lambda member: -sum(table[member]))[
+                : max(2, round(len(remaining) / 3))
+            ]
+    comparison = compare({str(member): row for member, row in table.items()})
+    full_grid_epochs = EPOCHS * run.num_seeds * run.num_members
+    return run.evaluate(
+        epochs_spent / full_grid_epochs,
+        int(comparison.winner),
+        [int(name) for name in comparison.ties],
+    )
 
 
-def raced(world: World, *, coordinates: Any, flops: Sequence[float], **options: float) -> Found:
+def run_race(
+    run: SimulatedRun, *, coordinates: Any, flops: Sequence[float], **options: float
+) -> Outcome:
     race = Race(
-        world.members,
-        world.seeds,
+        run.num_members,
+        run.num_seeds,
         EPOCHS,
         coordinates=coordinates,
-        flops=tuple(flops),
+        relative_flops=tuple(flops),
         slope=SLOPE,
         **options,
     )
-    results: dict[Training, float | None] = {}
-    while todo := next_trainings(race, results):
-        results |= {training: world.accuracy(*training) for training in todo}
-    verdict = judge(race, results)
-    return world.found(spent_by(results) / race.full_grid, verdict.winner, verdict.ties)
+    results: dict[TrainingRun, float | None] = {}
+    while rung := next_runs(race, results):
+        results |= {training_run: run.accuracy(*training_run) for training_run in rung}
+    race_result = evaluate_race(race, results)
+    return run.evaluate(
+        total_epochs(results) / race.full_grid_epochs, race_result.winner, race_result.ties
+    )
 
 
-def tell(line: str) -> None:
+def print_line(line: str) -> None:
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
 
 
-def compare_ways(law: Law, name: str, *, members: int, seeds: int, worlds: Sequence[int]) -> None:
-    grid = spread(_grid(), members)
+def compare_methods(
+    model: SyntheticAccuracyModel,
+    name: str,
+    *,
+    num_members: int,
+    num_seeds: int,
+    model_seeds: Sequence[int],
+) -> None:
+    grid = farthest_point_sample(_grid(), num_members)
     specs, flops = [member.spec for member in grid], [member.ratio / 2 for member in grid]
     coordinates = tuple(
-        tuple(math.log(factor) for factor in factors(spec, BASELINE)) for spec in specs
+        tuple(math.log(factor) for factor in scaling_factors(spec, BASELINE)) for spec in specs
     )
-    lucks = [World(replace(law, world=world), specs, flops, seeds=seeds) for world in worlds]
-    ways = {
-        "full grid": full_grid,
-        "halving": halving,
-        "race": partial(raced, coordinates=coordinates, flops=flops),
+    simulated_runs = [
+        SimulatedRun(replace(model, model_seed=seed), specs, flops, num_seeds=num_seeds)
+        for seed in model_seeds
+    ]
+    methods = {
+        "full grid": run_full_grid,
+        "halving": run_halving,
+        "race": partial(run_race, coordinates=coordinates, flops=flops),
     }
-    for way, claim in ways.items():
-        began = time.process_time()
-        of_runs = [claim(luck) for luck in lucks]
-        found = Found(*np.array(of_runs, dtype=float).mean(0))
-        kept = (
-            f"{found.spent:.1%} | {found.keeps_grids_winner:.0%} | {found.keeps_best:.0%} "
-            f"| {found.wrongly_unique:.0%}"
+    for method_name, method in methods.items():
+        start_time = time.process_time()
+        outcomes = [method(run) for run in simulated_runs]
+        mean_outcome = Outcome(*np.array(outcomes, dtype=float).mean(0))
+        accuracy_cells = (
+            f"{mean_outcome.budget_fraction:.1%} | {mean_outcome.keeps_grid_winner:.0%} | "
+            f"{mean_outcome.keeps_best:.0%} "
+            f"| {mean_outcome.has_false_winner:.0%}"
         )
-        rest = (
-            f"{max(one.spent for one in of_runs):.1%} | {found.ties:.1f} | {100 * found.regret:.3f}"
+        cost_cells = (
+            f"{max(outcome.budget_fraction for outcome in outcomes):.1%} | "
+            f"{mean_outcome.ties:.1f} | {100 * mean_outcome.regret:.3f}"
         )
-        seconds = (time.process_time() - began) / len(lucks)
-        tell(
-            f"| {name} | {100 * law.noise:g} | {members} x {seeds} | {way} | {kept} | {rest} | "
+        seconds = (time.process_time() - start_time) / len(simulated_runs)
+        print_line(
+            f"| {name} | {100 * model.noise_std:g} | {num_members} x {num_seeds} | {method_name} "
+            f"| {accuracy_cells} | {cost_cells} | "
             f"{seconds:.2f} |"
         )
 
 
 @cache
 def _grid() -> Any:
-    return make_grid(BASELINE, ScalingSection(rounding="round", step=0.025))
+    return make_grid(BASELINE, ScalingSection(rounding="round", grid_step=0.025))
 
 
-def main(*, members: int, seeds: int, noises: Sequence[float], runs: int, first: int) -> None:
-    tell(
+def main(
+    *,
+    num_members: int,
+    num_seeds: int,
+    noise_stds: Sequence[float],
+    num_runs: int,
+    first_model_seed: int,
+) -> None:
+    print_line(
         "| law | noise | grid | way | epochs | keeps grid's | keeps best | wrongly unique | most "
         "epochs | ties | lost | s |"
     )
-    tell("|---|---|---|---|---|---|---|---|---|---|---|---|")
-    for noise in noises:
-        for name, law in (LAWS | MISFITS).items():
-            compare_ways(
-                replace(law, noise=noise),
+    print_line("|---|---|---|---|---|---|---|---|---|---|---|---|")
+    for noise_std in noise_stds:
+        for name, model in (MODELS | MISSPECIFIED_MODELS).items():
+            compare_methods(
+                replace(model, noise_std=noise_std),
                 name,
-                members=members,
-                seeds=seeds,
-                worlds=range(first, first + runs),
+                num_members=num_members,
+                num_seeds=num_seeds,
+                model_seeds=range(first_model_seed, first_model_seed + num_runs),
             )
 
 
@@ -211,13 +263,13 @@ if __name__ == "__main__":
         "--first",
         type=int,
         default=1000,
-        help="world; the race's settings were chosen on those below 100",
+        help="seed of the first model; the race's settings were chosen on those below 100",
     )
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     main(
-        members=given.members,
-        seeds=given.seeds,
-        noises=given.noise,
-        runs=given.runs,
-        first=given.first,
+        num_members=arguments.members,
+        num_seeds=arguments.seeds,
+        noise_stds=arguments.noise,
+        num_runs=arguments.runs,
+        first_model_seed=arguments.first,
     )

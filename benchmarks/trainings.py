@@ -23,7 +23,7 @@ import step_profile
 import torch
 import training_cpu
 import training_cuda
-from cost import machine
+from cost import describe_machine
 from paired import paragraph, write_section
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -33,7 +33,7 @@ NO_GPU = 2
 Sections = dict[str, Callable[[], list[str]]]
 
 
-def chosen(options: argparse.Namespace) -> Sections:
+def requested_sections(options: argparse.Namespace) -> Sections:
     """The sections that were asked for, by their titles; those of --cpu where nothing was."""
     count = options.rounds
     sections: Sections = {}
@@ -42,9 +42,9 @@ def chosen(options: argparse.Namespace) -> Sections:
         sections["Two trainings at once on a CPU"] = lambda: training_cpu.together(count)
         sections["Where a step's time goes on a CPU"] = lambda: step_profile.section(count)
     if options.cuda:
-        sections["Captured and eager steps are the same"] = training_cuda.same
+        sections["Captured and eager steps are the same"] = training_cuda.compare_captured
         sections["Speed on a GPU"] = lambda: training_cuda.speed(count)
-        sections["Trials that share a GPU"] = training_cuda.trials
+        sections["Trials that share a GPU"] = training_cuda.trials_per_hour
     if options.decode:
         sections["Decoding"] = lambda: decoding.section(options.data, count=min(count, 5))
     if options.accuracy:
@@ -54,13 +54,17 @@ def chosen(options: argparse.Namespace) -> Sections:
 
 def provenance(threads: int) -> str:
     """What the numbers of a section belong to."""
-    about = machine(PACKAGES)
-    versions = ", ".join(f"{name} {number}" for name, number in about["versions"].items())
-    where = (
-        f"{about['processor']}, {about['cores']} cores, load {about['load']:.1f}, {threads} threads"
+    description = describe_machine(PACKAGES)
+    versions = ", ".join(f"{name} {number}" for name, number in description["versions"].items())
+    machine_text = (
+        f"{description['processor']}, {description['cores']} cores, load "
+        f"{description['load']:.1f}, {threads} threads"
     )
     command = " ".join(["python", "benchmarks/trainings.py", *sys.argv[1:]])
-    return f"`{command}`, {datetime.date.today()}, {where}; Python {about['python']}, {versions}."
+    return (
+        f"`{command}`, {datetime.date.today()}, {machine_text}; Python "
+        f"{description['python']}, {versions}."
+    )
 
 
 def main() -> int:
@@ -106,9 +110,9 @@ def main() -> int:
         options.decode = options.accuracy = False
     warnings.simplefilter("ignore")
     torch.set_num_threads(options.threads)
-    for title, section in chosen(options).items():
-        about = provenance(options.threads)
-        lines = [*paragraph(about), *section()]
+    for title, section in requested_sections(options).items():
+        description = provenance(options.threads)
+        lines = [*paragraph(description), *section()]
         write_section(options.out, title, lines)
         sys.stdout.write("\n".join([f"## {title}", "", *lines]) + "\n")
         sys.stdout.flush()

@@ -1,18 +1,21 @@
 """Whether zero-cost proxies help to predict accuracy: measured on the networks that
 Accel-NASBench trained on ImageNet.
 
-    python benchmarks/zero_cost.py ARCHIVE [--proxies FILE] [--networks N] [--splits N] [--side
-    N] [--images N] [--json FILE]
+    python benchmarks/zero_cost.py ARCHIVE [--proxies FILE] [--networks N] [--splits N]
+    [--image-size N] [--images N] [--json FILE]
 
 ARCHIVE is the authors' anb_dataset_jsons.tar.gz. Proxies of networks drawn from it are computed
 once (--proxies keeps them); then two predictors of accuracy are fitted to few of the networks
 and judged on the rest, with and without them.
 
-costs    log of FLOPs, parameters and activations, closed form (`phinas.space.cost`), at the space's resolution
-synflow  log of the sum of |weight * gradient|, in closed form (`synflow.py`), at the space's resolution. Held to the proxy
-         itself (arXiv:2006.05467, as in arXiv:2101.08134) on the first networks
-naswot   log-determinant of the Hamming kernel of a random batch: of each pair of images, at how many activations the signs of
-         what goes in agree (arXiv:2006.04647; batch norm in training mode, as in its code)
+costs    log of FLOPs, parameters and activations, closed form (`phinas.space.cost`), at the space's
+         resolution
+synflow  log of the sum of |weight * gradient|, in closed form (`synflow.py`), at the space's
+         resolution. Compared with the proxy itself (arXiv:2006.05467, as in arXiv:2101.08134) on
+         the first networks
+naswot   log-determinant of the Hamming kernel of a random batch: of each pair of images, at how
+         many activations the signs of the inputs agree (arXiv:2006.04647; batch norm in training
+         mode, as in its code)
 stages   log of FLOPs and parameters of every stage, closed form
 depths   log of every stage's depth
 noise    a column of random numbers: what a useless feature does
@@ -35,18 +38,18 @@ import torch
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.stats import kendalltau, rankdata
-from synflow import drawn_log_synflow, log_synflow
+from synflow import log_synflow, measured_log_synflow
 from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
 from phinas.nas.evaluators.accel_nasbench import read_records
 from phinas.space.blocks import build
-from phinas.space.cost import cost, stage_costs
+from phinas.space.cost import network_cost, stage_costs
 from phinas.space.search_spaces.loading import load_space
 from phinas.space.search_spaces.search_space import Choices
 from phinas.space.spec import ArchSpec
 
-Floats = NDArray[np.float64]
+FloatArray = NDArray[np.float64]
 SPACE = load_space("accel_nasbench")
 COSTS = ("flops", "params", "activations")
 PROXIES = ("synflow", "naswot")
@@ -64,7 +67,7 @@ FEATURES = {
     "costs, stages, depths": (*COSTS, "stages", "depths"),
     "costs, stages, depths, synflow": (*COSTS, "stages", "depths", "synflow"),
 }
-COMPARED = [
+COMPARISONS = [
     *((name, "choices alone") for name in ("synflow", "naswot", "costs")),
     *((name, "costs") for name in list(FEATURES)[4:9]),
     ("costs, synflow, naswot", "costs, synflow"),
@@ -73,25 +76,25 @@ COMPARED = [
     ("costs, stages, depths, synflow", "costs, stages, depths"),
 ]
 SIZES = (25, 50, 100, 200)
-TWICE = 100  # networks whose proxies are taken with a second seed too
+NUM_REPEATED = 100  # networks whose proxies are taken with a second seed too
 
 
-def drawn(archive: Path, networks: int) -> tuple[list[Choices], Floats]:
+def sample_networks(archive: Path, networks: int) -> tuple[list[Choices], FloatArray]:
     """`networks` different ones of the archive, always the same, and their accuracies in points (of
     two records the mean).
     """
     rows, accuracies = read_records(archive)
-    picked = np.random.default_rng(0).permutation(len(rows))[:networks]
-    return [SPACE.choices(row) for row in rows[picked].tolist()], 100 * accuracies[picked]
+    selected = np.random.default_rng(0).permutation(len(rows))[:networks]
+    return [SPACE.from_indices(row) for row in rows[selected].tolist()], 100 * accuracies[selected]
 
 
 def naswot(spec: ArchSpec, images: int) -> float:
     model = build(spec).train()
-    agreeing = torch.zeros(images, images, dtype=torch.float64)
+    agreement = torch.zeros(images, images, dtype=torch.float64)
 
-    def compare(_module: nn.Module, given: tuple[Tensor, ...]) -> None:
-        signs = torch.where(given[0].flatten(1) > 0, 1.0, -1.0)
-        agreeing.add_(
+    def compare(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        signs = torch.where(inputs[0].flatten(1) > 0, 1.0, -1.0)
+        agreement.add_(
             (signs @ signs.T + signs.shape[1]) / 2
         )  # exact: a layer has less than 2**24 activations
 
@@ -100,46 +103,46 @@ def naswot(spec: ArchSpec, images: int) -> float:
             module.register_forward_pre_hook(compare)
     with torch.no_grad():
         model(torch.randn(images, spec.channels, spec.resolution, spec.resolution))
-    return float(torch.linalg.slogdet(agreeing).logabsdet)
+    return float(torch.linalg.slogdet(agreement).logabsdet)
 
 
-def proxies(networks: list[Choices], *, side: int, images: int) -> dict[str, Any]:
+def proxies(networks: list[Choices], *, image_size: int, images: int) -> dict[str, Any]:
     """For each network, with one or two seeds: its naswot; of the first ones its synflow. The
     median of the seconds of each.
     """
     values: dict[str, list[list[float]]] = {"synflow": [], "naswot": []}
     seconds: dict[str, list[float]] = {"synflow": [], "naswot": []}
     for number, choices in enumerate(networks):
-        spec = replace(SPACE.decode(choices), resolution=side, drop_path=0.0, dropout=0.0)
+        spec = replace(SPACE.decode(choices), resolution=image_size, drop_path=0.0, dropout=0.0)
         calls: dict[str, Callable[[], float]] = {"naswot": partial(naswot, spec, images)}
-        if number < TWICE:
-            calls["synflow"] = partial(drawn_log_synflow, spec)
+        if number < NUM_REPEATED:
+            calls["synflow"] = partial(measured_log_synflow, spec)
         for name, call in calls.items():
             values[name].append([])
-            for seed in range(2 if number < TWICE else 1):
+            for seed in range(2 if number < NUM_REPEATED else 1):
                 torch.manual_seed(seed * len(networks) + number)
-                started = time.perf_counter()
+                start_time = time.perf_counter()
                 values[name][-1].append(call())
-                seconds[name].append(time.perf_counter() - started)
+                seconds[name].append(time.perf_counter() - start_time)
         if number % 50 == 0:
             logging.info("proxies: %d of %d networks", number, len(networks))
     return {
         "values": values,
-        "seconds": {name: float(np.median(found)) for name, found in seconds.items()},
+        "seconds": {name: float(np.median(seconds_list)) for name, seconds_list in seconds.items()},
     }
 
 
-def tau(one: Floats, other: Floats) -> float:
+def tau(one: FloatArray, other: FloatArray) -> float:
     return float(kendalltau(one, other).statistic)
 
 
-def partial_tau(one: Floats, other: Floats, given: Floats) -> float:
+def partial_tau(one: FloatArray, other: FloatArray, control: FloatArray) -> float:
     """Kendall's partial rank correlation: 1 with 2, given 3."""
-    t12, t13, t23 = tau(one, other), tau(one, given), tau(other, given)
+    t12, t13, t23 = tau(one, other), tau(one, control), tau(other, control)
     return (t12 - t13 * t23) / float(np.sqrt((1 - t13**2) * (1 - t23**2)))
 
 
-def without(values: Floats, costs: Floats) -> Floats:
+def rank_residuals(values: FloatArray, costs: FloatArray) -> FloatArray:
     """What a linear regression of the ranks of `values` on those of the costs leaves."""
     design = np.column_stack([np.ones(len(values)), rankdata(costs, axis=0)])
     ranks = rankdata(values)
@@ -147,19 +150,19 @@ def without(values: Floats, costs: Floats) -> Floats:
 
 
 def features(
-    networks: list[Choices], found: dict[str, Any]
-) -> tuple[dict[str, Floats], dict[str, float]]:
+    networks: list[Choices], proxy_results: dict[str, Any]
+) -> tuple[dict[str, FloatArray], dict[str, float]]:
     """Every feature as (networks, columns), and the seconds that one network takes."""
     specs = [SPACE.decode(choices) for choices in networks]
-    seconds = {"naswot": found["seconds"]["naswot"]}
-    started = time.perf_counter()
-    prices = [cost(spec) for spec in specs]
-    seconds |= dict.fromkeys(COSTS, (time.perf_counter() - started) / len(specs))
-    columns = {name: np.log([[getattr(price, name)] for price in prices]) for name in COSTS}
-    started = time.perf_counter()
+    seconds = {"naswot": proxy_results["seconds"]["naswot"]}
+    start_time = time.perf_counter()
+    costs = [network_cost(spec) for spec in specs]
+    seconds |= dict.fromkeys(COSTS, (time.perf_counter() - start_time) / len(specs))
+    columns = {name: np.log([[getattr(cost, name)] for cost in costs]) for name in COSTS}
+    start_time = time.perf_counter()
     columns["synflow"] = np.array([[log_synflow(spec)] for spec in specs])
-    seconds["synflow"] = (time.perf_counter() - started) / len(specs)
-    columns["naswot"] = np.array([[values[0]] for values in found["values"]["naswot"]])
+    seconds["synflow"] = (time.perf_counter() - start_time) / len(specs)
+    columns["naswot"] = np.array([[values[0]] for values in proxy_results["values"]["naswot"]])
     parts = [[row.cost for row in stage_costs(spec)[1:-1]] for spec in specs]
     columns["stages"] = np.log(
         [[*(part.flops for part in row), *(part.params for part in row)] for row in parts]
@@ -169,7 +172,7 @@ def features(
     return columns, seconds
 
 
-def correlations(columns: dict[str, Floats], accuracy: Floats) -> list[dict[str, Any]]:
+def correlations(columns: dict[str, FloatArray], accuracy: FloatArray) -> list[dict[str, Any]]:
     costs = np.hstack([columns[name] for name in COSTS])
     rows = []
     for name in (*COSTS, *PROXIES):
@@ -182,35 +185,43 @@ def correlations(columns: dict[str, Floats], accuracy: Floats) -> list[dict[str,
         if name != "flops":
             row["given FLOPs"] = partial_tau(value, accuracy, columns["flops"])
         if name in PROXIES:
-            row["given all costs"] = tau(without(value, costs), without(accuracy, costs))
+            row["given all costs"] = tau(
+                rank_residuals(value, costs), rank_residuals(accuracy, costs)
+            )
         rows.append(row)
     return rows
 
 
-def witnesses(networks: list[Choices], found: dict[str, Any], side: int) -> list[str]:
+def check_proxies(
+    networks: list[Choices], proxy_results: dict[str, Any], image_size: int
+) -> list[str]:
     """What a seed matters, and how near the closed form of synflow comes to synflow."""
     lines = []
     for name in PROXIES:
-        first, second = np.array(found["values"][name][:TWICE]).T
+        first, second = np.array(proxy_results["values"][name][:NUM_REPEATED]).T
         noise = np.std(first - second) / np.sqrt(2) / np.std(first)
-        spent = in_words(found["seconds"][name])
+        time_text = format_seconds(proxy_results["seconds"][name])
         lines.append(
             f"{name}, {len(first)} networks drawn twice: tau {tau(first, second):.4f}, noise / "
-            f"spread {noise:.4f}; {spent}"
+            f"spread {noise:.4f}; {time_text}"
         )
-    own = np.array([values[0] for values in found["values"]["synflow"]])
-    specs = [replace(SPACE.decode(choices), resolution=side) for choices in networks[: len(own)]]
-    closed = np.array([log_synflow(spec) for spec in specs])
-    apart = np.std(own - closed) / np.std(own)
+    measured_synflow = np.array([values[0] for values in proxy_results["values"]["synflow"]])
+    specs = [
+        replace(SPACE.decode(choices), resolution=image_size)
+        for choices in networks[: len(measured_synflow)]
+    ]
+    closed_form_synflow = np.array([log_synflow(spec) for spec in specs])
+    relative_std = np.std(measured_synflow - closed_form_synflow) / np.std(measured_synflow)
     lines.append(
-        f"synflow and its closed form, {side} pixels: tau {tau(own, closed):.4f}, difference / "
-        f"spread {apart:.4f}"
+        f"synflow and its closed form, {image_size} pixels: tau "
+        f"{tau(measured_synflow, closed_form_synflow):.4f}, difference / "
+        f"spread {relative_std:.4f}"
     )
     return lines
 
 
-def one_hot(networks: list[Choices]) -> Floats:
-    indices = np.array([SPACE.indices(choices) for choices in networks])
+def one_hot(networks: list[Choices]) -> FloatArray:
+    indices = np.array([SPACE.to_indices(choices) for choices in networks])
     return np.hstack(
         [
             np.eye(len(d.values))[column]
@@ -219,40 +230,51 @@ def one_hot(networks: list[Choices]) -> Floats:
     )
 
 
-def ordinal(networks: list[Choices]) -> Floats:
+def ordinal(networks: list[Choices]) -> FloatArray:
     """Each decision's position from -1 to 1."""
     last = np.array([len(decision.values) - 1 for decision in SPACE.decisions])
-    return np.array([SPACE.indices(choices) for choices in networks]) / last * 2 - 1
+    return np.array([SPACE.to_indices(choices) for choices in networks]) / last * 2 - 1
 
 
 def ridge(
-    choices: Floats, groups: list[Floats], _order: Floats, accuracy: Floats, train: NDArray[np.intp]
-) -> Floats:
+    choices: FloatArray,
+    groups: list[FloatArray],
+    _order: FloatArray,
+    accuracy: FloatArray,
+    train: NDArray[np.intp],
+) -> FloatArray:
     """Linear in choices and features. How hard it is held, and how much less so the features, by
     leave-one-out error.
     """
     alphas = np.logspace(-0.5, 3, 15)
-    mean, guesses = accuracy[train].mean(), []
+    mean, fits = accuracy[train].mean(), []
     for weight in (1.0, 3.0, 10.0) if groups else (1.0,):
-        both = np.hstack([choices, *(weight * group for group in groups)])
-        both = both - both[train].mean(0)
-        left, sizes, right = np.linalg.svd(both[train], full_matrices=False)
+        design = np.hstack([choices, *(weight * group for group in groups)])
+        design = design - design[train].mean(0)
+        left_vectors, sizes, right_vectors = np.linalg.svd(design[train], full_matrices=False)
         shrunk = sizes[:, None] ** 2 / (sizes[:, None] ** 2 + alphas)
-        seen = left.T @ (accuracy[train] - mean)
-        errors = (accuracy[train, None] - mean - left @ (shrunk * seen[:, None])) / (
-            1 - left**2 @ shrunk - 1 / len(train)
+        projected = left_vectors.T @ (accuracy[train] - mean)
+        errors = (accuracy[train, None] - mean - left_vectors @ (shrunk * projected[:, None])) / (
+            1 - left_vectors**2 @ shrunk - 1 / len(train)
         )
         losses = (errors**2).mean(0)
         alpha = alphas[losses.argmin()]
-        guesses.append(
-            (losses.min(), mean + both @ (right.T @ (seen * sizes / (sizes**2 + alpha))))
+        fits.append(
+            (
+                losses.min(),
+                mean + design @ (right_vectors.T @ (projected * sizes / (sizes**2 + alpha))),
+            )
         )
-    return min(guesses, key=lambda guess: guess[0])[1]
+    return min(fits, key=lambda fit: fit[0])[1]
 
 
 def gaussian_process(
-    choices: Floats, groups: list[Floats], order: Floats, accuracy: Floats, train: NDArray[np.intp]
-) -> Floats:
+    choices: FloatArray,
+    groups: list[FloatArray],
+    order: FloatArray,
+    accuracy: FloatArray,
+    train: NDArray[np.intp],
+) -> FloatArray:
     """Linear in choices and features, plus Matern 5/2 of the ordinal choices and the features
     together, plus noise.
 
@@ -260,20 +282,20 @@ def gaussian_process(
     (log-normal priors).
     """
     mean, spread = accuracy[train].mean(), accuracy[train].std()
-    given = torch.from_numpy((accuracy[train] - mean) / spread)
+    targets = torch.from_numpy((accuracy[train] - mean) / spread)
     rows = torch.from_numpy(train)
-    more = [torch.from_numpy(group / np.sqrt(group.shape[1])) for group in groups]
+    extra_features = [torch.from_numpy(group / np.sqrt(group.shape[1])) for group in groups]
     linear, ordered = torch.from_numpy(choices - choices.mean(0)), torch.from_numpy(order)
-    products = [part @ part[rows].T for part in (linear, *more)]
-    squares = [torch.cdist(part, part[rows]) ** 2 for part in (ordered, *more)]
-    wide = len(groups)
+    products = [part @ part[rows].T for part in (linear, *extra_features)]
+    squares = [torch.cdist(part, part[rows]) ** 2 for part in (ordered, *extra_features)]
+    num_groups = len(groups)
     # Variances of Matern and noise; of the linear parts; lengths.
-    start = [0.3, 0.1, *[0.1] * (1 + wide), 8.0, *[4.0] * wide]
-    centre = torch.log(torch.tensor(start, dtype=torch.float64))
+    start = [0.3, 0.1, *[0.1] * (1 + num_groups), 8.0, *[4.0] * num_groups]
+    center = torch.log(torch.tensor(start, dtype=torch.float64))
 
     def kernel(logs: Tensor, of: Any) -> Tensor:
         matern, _, *rest = logs.exp()
-        variances, lengths = rest[: 1 + wide], rest[1 + wide :]
+        variances, lengths = rest[: 1 + num_groups], rest[1 + num_groups :]
         total = sum(
             (s[of] / length**2 for s, length in zip(squares, lengths, strict=True)),
             torch.tensor(1e-12),
@@ -289,39 +311,39 @@ def gaussian_process(
             len(rows), dtype=torch.float64
         )
 
-    def loss(values: Floats) -> tuple[float, Floats]:
+    def loss(values: FloatArray) -> tuple[float, FloatArray]:
         logs = torch.from_numpy(values).requires_grad_()
-        root = torch.linalg.cholesky(noisy(logs))
-        white = torch.linalg.solve_triangular(root, given[:, None], upper=False)
+        factor = torch.linalg.cholesky(noisy(logs))
+        whitened = torch.linalg.solve_triangular(factor, targets[:, None], upper=False)
         total = (
-            white.square().sum() / 2
-            + root.diagonal().log().sum()
-            + ((logs - centre) / 1.5).square().sum() / 2
+            whitened.square().sum() / 2
+            + factor.diagonal().log().sum()
+            + ((logs - center) / 1.5).square().sum() / 2
         )
         (slope,) = torch.autograd.grad(total, logs)
         return total.item(), slope.numpy()
 
-    bounds = [(value - 7, value + 7) for value in centre.tolist()]
-    found = minimize(
-        loss, centre.numpy(), jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 60}
+    bounds = [(value - 7, value + 7) for value in center.tolist()]
+    result = minimize(
+        loss, center.numpy(), jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 60}
     )
-    logs = torch.from_numpy(found.x)
+    logs = torch.from_numpy(result.x)
     return (
-        kernel(logs, slice(None)) @ torch.linalg.solve(noisy(logs), given)
+        kernel(logs, slice(None)) @ torch.linalg.solve(noisy(logs), targets)
     ).numpy() * spread + mean
 
 
 PREDICTORS = {"ridge": ridge, "Gaussian process": gaussian_process}
 
 
-def judged(
-    networks: list[Choices], columns: dict[str, Floats], accuracy: Floats, splits: int
+def evaluate_predictors(
+    networks: list[Choices], columns: dict[str, FloatArray], accuracy: FloatArray, splits: int
 ) -> dict[str, Any]:
     """predictor -> size -> features -> [(tau, R2) on the rest, for each split]. The splits are the
     same for all.
     """
     choices, order = one_hot(networks), ordinal(networks)
-    found: dict[str, Any] = {}
+    scores_by_predictor: dict[str, Any] = {}
     for predictor, predict in PREDICTORS.items():
         for size in SIZES:
             scores: dict[str, list[tuple[float, float]]] = {name: [] for name in FEATURES}
@@ -330,17 +352,17 @@ def judged(
                     np.random.default_rng(split).permutation(len(networks)), [size]
                 )
                 scaled = {
-                    name: (each - each[train].mean(0)) / each[train].std(0)
-                    for name, each in columns.items()
+                    name: (values - values[train].mean(0)) / values[train].std(0)
+                    for name, values in columns.items()
                 }
-                for name, used in FEATURES.items():
-                    groups = [scaled[feature] for feature in used]
-                    guess = predict(choices, groups, order, accuracy, train)[rest]
-                    r2 = 1 - np.mean((accuracy[rest] - guess) ** 2) / np.var(accuracy[rest])
-                    scores[name].append((tau(guess, accuracy[rest]), float(r2)))
-            found.setdefault(predictor, {})[size] = scores
+                for name, feature_names in FEATURES.items():
+                    groups = [scaled[feature] for feature in feature_names]
+                    prediction = predict(choices, groups, order, accuracy, train)[rest]
+                    r2 = 1 - np.mean((accuracy[rest] - prediction) ** 2) / np.var(accuracy[rest])
+                    scores[name].append((tau(prediction, accuracy[rest]), float(r2)))
+            scores_by_predictor.setdefault(predictor, {})[size] = scores
             logging.info("%s, %d networks", predictor, size)
-    return found
+    return scores_by_predictor
 
 
 def with_error(values: Any) -> str:
@@ -348,29 +370,31 @@ def with_error(values: Any) -> str:
     return f"{np.mean(values):.3f} ± {np.std(values, ddof=1) / np.sqrt(len(values)):.3f}"
 
 
-def in_words(taken: float) -> str:
-    return f"{taken * 1e3:.0f} ms" if taken > 1e-3 else f"{taken * 1e6:.0f} µs"
+def format_seconds(seconds: float) -> str:
+    return f"{seconds * 1e3:.0f} ms" if seconds > 1e-3 else f"{seconds * 1e6:.0f} µs"
 
 
 def correlation_table(rows: list[dict[str, Any]], seconds: dict[str, float]) -> list[str]:
-    heads = ("tau", "given FLOPs", "given all costs", "activations")
+    titles = ("tau", "given FLOPs", "given all costs", "activations")
     lines = [
         "| feature | tau with accuracy | partial, given FLOPs | of what costs leave | tau with "
         "activations | time of one |",
         "|---|--:|--:|--:|--:|--:|",
     ]
     for row in rows:
-        cells = [f"{row[head]:.3f}" if head in row else "" for head in heads]
-        lines.append(f"| {row['name']} | {' | '.join(cells)} | {in_words(seconds[row['name']])} |")
+        cells = [f"{row[title]:.3f}" if title in row else "" for title in titles]
+        lines.append(
+            f"| {row['name']} | {' | '.join(cells)} | {format_seconds(seconds[row['name']])} |"
+        )
     return lines
 
 
 def score_tables(scores: dict[str, Any]) -> list[str]:
     lines = []
-    heads = " | ".join(f"n = {size}" for size in SIZES)
+    titles = " | ".join(f"n = {size}" for size in SIZES)
     for predictor, by_size in scores.items():
         for index, metric in enumerate(("tau", "R2")):
-            lines += ["", f"| {predictor}: {metric} | {heads} |", "|---|" + "--:|" * len(SIZES)]
+            lines += ["", f"| {predictor}: {metric} | {titles} |", "|---|" + "--:|" * len(SIZES)]
             for name in FEATURES:
                 cells = [
                     with_error([score[index] for score in by_size[size][name]]) for size in SIZES
@@ -378,15 +402,15 @@ def score_tables(scores: dict[str, Any]) -> list[str]:
                 lines.append(f"| {name} | {' | '.join(cells)} |")
         lines += [
             "",
-            f"| {predictor}: difference of tau, paired | {heads} |",
+            f"| {predictor}: difference of tau, paired | {titles} |",
             "|---|" + "--:|" * len(SIZES),
         ]
-        for name, than in COMPARED:
+        for name, other_name in COMPARISONS:
             pairs = [
-                [a[0] - b[0] for a, b in zip(by_size[n][name], by_size[n][than], strict=True)]
+                [a[0] - b[0] for a, b in zip(by_size[n][name], by_size[n][other_name], strict=True)]
                 for n in SIZES
             ]
-            lines.append(f"| {name} - {than} | {' | '.join(map(with_error, pairs))} |")
+            lines.append(f"| {name} - {other_name} | {' | '.join(map(with_error, pairs))} |")
     return lines
 
 
@@ -408,7 +432,11 @@ def main() -> int:
         help="into networks to learn from and to test on (default: 20)",
     )
     parser.add_argument(
-        "--side", type=int, default=64, metavar="N", help="pixels of a proxy's images (default: 64)"
+        "--image-size",
+        type=int,
+        default=64,
+        metavar="N",
+        help="image size of the proxies, px (default: 64)",
     )
     parser.add_argument(
         "--images", type=int, default=32, metavar="N", help="in naswot's batch (default: 32)"
@@ -426,26 +454,26 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(1)
     threadpool_limits(1)
-    networks, accuracy = drawn(options.archive, options.networks)
+    networks, accuracy = sample_networks(options.archive, options.networks)
     if options.proxies and options.proxies.is_file():
-        found = json.loads(options.proxies.read_text())
+        proxy_results = json.loads(options.proxies.read_text())
     else:
-        found = proxies(networks, side=options.side, images=options.images)
+        proxy_results = proxies(networks, image_size=options.image_size, images=options.images)
         if options.proxies:
-            options.proxies.write_text(json.dumps(found) + "\n")
-    columns, seconds = features(networks, found)
+            options.proxies.write_text(json.dumps(proxy_results) + "\n")
+    columns, seconds = features(networks, proxy_results)
     rows = correlations(columns, accuracy)
-    scores = judged(networks, columns, accuracy, options.splits)
+    scores = evaluate_predictors(networks, columns, accuracy, options.splits)
     if options.json:
-        facts = {"correlations": rows, "seconds": seconds, "scores": scores}
-        options.json.write_text(json.dumps(facts, indent=1) + "\n")
-    about = (
+        results = {"correlations": rows, "seconds": seconds, "scores": scores}
+        options.json.write_text(json.dumps(results, indent=1) + "\n")
+    header = (
         f"{len(networks)} networks, accuracy {accuracy.mean():.2f} ± "
         f"{accuracy.std():.2f}; {options.splits} splits; "
     )
-    about += f"one thread; Python {platform.python_version()}, torch {torch.__version__}"
-    checks = [f"* {line}" for line in witnesses(networks, found, options.side)]
-    lines = [about, "", *correlation_table(rows, seconds), "", *checks, *score_tables(scores)]
+    header += f"one thread; Python {platform.python_version()}, torch {torch.__version__}"
+    checks = [f"* {line}" for line in check_proxies(networks, proxy_results, options.image_size)]
+    lines = [header, "", *correlation_table(rows, seconds), "", *checks, *score_tables(scores)]
     sys.stdout.write("\n".join(lines) + "\n")
     return 0
 

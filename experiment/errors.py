@@ -1,14 +1,15 @@
 """What can go wrong, and the exit code that the command line gives it.
 
 PhinasError
-├── NothingFound      1   it ran to its end, but nothing met the goal
+├── NoResultError     1   it ran to its end, but nothing met the goal
 ├── InputError        2   the call, the configuration or the data is wrong
 ├── InUseError        3   another process holds the run directory
 ├── StorageError      4   the record of trials is unreachable, corrupt or of another version
 └── DiskError         5   the disk is full, or a path may not be written
 
-Interrupted         130   SIGINT (143: SIGTERM); everything so far is kept. No Exception, like KeyboardInterrupt: a library's
-                          `except Exception` (SQLAlchemy's pool has one) must not swallow it
+SignalInterrupt     130   SIGINT (143: SIGTERM); everything so far is kept. Not an Exception, like
+                          KeyboardInterrupt: a library's `except Exception` (SQLAlchemy's pool
+                          has one) must not swallow it
 
 (`space.SpecError` and `space.YamlError` are ValueErrors of a package that knows nothing of this
 one; they exit with 2.)
@@ -21,7 +22,7 @@ class PhinasError(Exception):
     exit_code = 70
 
 
-class NothingFound(PhinasError):
+class NoResultError(PhinasError):
     exit_code = 1
 
 
@@ -41,7 +42,7 @@ class DiskError(PhinasError):
     exit_code = 5
 
 
-class Interrupted(BaseException):
+class SignalInterrupt(BaseException):
     """Raised by a signal in the driver; `exit_code` is 128 plus the signal's number."""
 
     def __init__(self, signal_number: int) -> None:

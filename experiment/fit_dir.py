@@ -6,30 +6,30 @@
 
 from pathlib import Path
 
-from phinas.experiment.run_dir import WorkDir
+from phinas.experiment.run_dir import LockedDirectory
 
 
-class FitDir(WorkDir):
+class FitDir(LockedDirectory):
     """The paths of one fit."""
 
-    KIND = "fit"
-    RECORD = "fit.yaml"
-    OWN = (".lock", "holder.json", "data")
+    KIND_NAME = "fit"
+    MARKER_FILE = "fit.yaml"
+    OWN_FILES = (".lock", "holder.json", "data")
 
     @property
-    def record(self) -> Path:
+    def record_file(self) -> Path:
         """What was asked, all of it resolved, and the network that it came to."""
-        return self / self.RECORD
+        return self / self.MARKER_FILE
 
     @property
     def data(self) -> Path:
-        """Prepared images: `steer` (training and validation) and `test` lie apart."""
+        """Prepared images: `train_val` (training and validation) and `test` lie apart."""
         return self / "data"
 
     @property
-    def snapshot(self) -> Path:
+    def checkpoint(self) -> Path:
         """The state of the training while it is under way."""
-        return self / "snapshots" / "training.checkpoint"
+        return self / "checkpoints" / "training.checkpoint"
 
     @property
     def weights(self) -> Path:
@@ -46,16 +46,16 @@ class FitDir(WorkDir):
         return self / "curve.csv"
 
     @property
-    def by_class(self) -> Path:
+    def per_class_accuracy(self) -> Path:
         """Accuracy on the test split, one row a class."""
-        return self / "by_class.csv"
+        return self / "per_class_accuracy.csv"
 
     @property
     def onnx(self) -> Path:
         return self / "model.onnx"
 
     @property
-    def card(self) -> Path:
+    def model_card(self) -> Path:
         return self / "README.md"
 
     @property
@@ -63,5 +63,5 @@ class FitDir(WorkDir):
         return self / "measurement.json"
 
     @property
-    def finished(self) -> bool:
+    def is_finished(self) -> bool:
         return self.measurement.is_file()

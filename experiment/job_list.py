@@ -17,19 +17,19 @@ from typing import Any
 from phinas.experiment.errors import DiskError
 from phinas.experiment.executors.interface import Executor, Job, Result
 from phinas.experiment.measurement import Measurement
-from phinas.experiment.trial_store import Ledger, Value
+from phinas.experiment.trial_store import ObjectiveValue, TrialStore
 
-_TOLD_REASONS = 5
+_MAX_REASONS = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One job of a list; `attributes` are recorded with it. Its result is a Measurement as a
+    """One job of a list; `user_attrs` are recorded with it. Its result is a Measurement as a
     dict.
     """
 
     job: Job
-    attributes: dict[str, Any]
+    user_attrs: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,106 +49,123 @@ def job_key(function: str, payload: dict[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:20]
 
 
-def run_batch(
+def run_jobs(
     tasks: Sequence[Task],
-    ledger: Ledger,
+    trial_store: TrialStore,
     executor: Executor,
     *,
-    notify: Callable[[int, int, Task, Outcome], None],
-    growing: bool = False,
+    on_progress: Callable[[int, int, Task, Outcome], None],
+    list_may_grow: bool = False,
 ) -> dict[str, Outcome]:
-    """Run every task that `ledger` does not know yet, and return what became of all, by job key.
+    """Run every task that `trial_store` does not know yet, and return all outcomes by job key.
 
-    `notify(done, total, task, outcome)` is called after each, replayed ones first. Tasks of one key
-    are one task. A failed task is not tried again (the executor has done that as far as it helps).
-    growing: there will be a longer list of the same ledger, so what waits there and is not on this
-    one is left to wait.
+    `on_progress(done, total, task, outcome)` is called after each, replayed ones first. Tasks of
+    one key are one task. A failed task is not tried again (the executor has done that as far as
+    it helps).
+    list_may_grow: there will be a longer list of the same study, so what waits there and is not
+    on this one is left to wait.
     """
     tasks = list({task.job.key: task for task in tasks}.values())
-    ledger.recover()
-    recorded = {row.attributes["key"]: row for row in ledger.rows() if "key" in row.attributes}
-    for key in recorded.keys() - {task.job.key for task in tasks}:
-        if not growing and not recorded[key].state.is_finished():
-            ledger.fail(recorded[key].number, "no longer on the list")
+    trial_store.recover()
+    recorded_trials = {
+        record.user_attrs["key"]: record
+        for record in trial_store.records()
+        if "key" in record.user_attrs
+    }
+    for key in recorded_trials.keys() - {task.job.key for task in tasks}:
+        if not list_may_grow and not recorded_trials[key].state.is_finished():
+            trial_store.fail(recorded_trials[key].number, "no longer on the list")
     outcomes: dict[str, Outcome] = {}
     numbers: dict[str, int] = {}
-    waiting: list[Task] = []
+    pending: list[Task] = []
     for task in tasks:
-        row = recorded.get(task.job.key)
+        record = recorded_trials.get(task.job.key)
         if (
-            row is not None
-            and row.state.is_finished()
-            and (row.done or row.attributes.get("attempts"))
+            record is not None
+            and record.state.is_finished()
+            and (record.is_complete or record.user_attrs.get("attempts"))
         ):
             outcomes[task.job.key] = Outcome(
-                row.measurement if row.done else None, row.attributes.get("reason", "")
+                record.measurement if record.is_complete else None,
+                record.user_attrs.get("reason", ""),
             )
-            notify(len(outcomes), len(tasks), task, outcomes[task.job.key])
+            on_progress(len(outcomes), len(tasks), task, outcomes[task.job.key])
         else:
-            if row is not None and not row.state.is_finished():
-                numbers[task.job.key] = row.number
-            waiting.append(task)
-    by_key = {task.job.key: task for task in waiting}
-    under_way = 0
-    while waiting or under_way:
-        while waiting and under_way < executor.slots:
-            task = waiting.pop(0)
+            if record is not None and not record.state.is_finished():
+                numbers[task.job.key] = record.number
+            pending.append(task)
+    pending_by_key = {task.job.key: task for task in pending}
+    num_running = 0
+    while pending or num_running:
+        while pending and num_running < executor.max_workers:
+            task = pending.pop(0)
             if task.job.key not in numbers:
-                numbers[task.job.key] = ledger.begin({}, {}, key=task.job.key, **task.attributes)
+                numbers[task.job.key] = trial_store.begin(
+                    {}, {}, key=task.job.key, **task.user_attrs
+                )
             executor.submit(task.job)
-            under_way += 1
+            num_running += 1
         result = executor.next_result()
-        under_way -= 1
-        outcome = record(
-            ledger, numbers[result.key], result, value=lambda measurement: measurement.accuracy
+        num_running -= 1
+        outcome = record_result(
+            trial_store,
+            numbers[result.key],
+            result,
+            compute_value=lambda measurement: measurement.accuracy,
         )
         outcomes[result.key] = outcome
-        notify(len(outcomes), len(tasks), by_key[result.key], outcome)
+        on_progress(len(outcomes), len(tasks), pending_by_key[result.key], outcome)
     return outcomes
 
 
-def paired_accuracies(
+def accuracies_by_network(
     tasks: Sequence[Task], outcomes: Mapping[str, Outcome]
 ) -> dict[str, list[float]]:
     """The accuracies of each `spec_id` in the order of its tasks; only of networks of which no task
     failed.
     """
-    rows: dict[str, list[Outcome]] = {}
+    outcomes_by_network: dict[str, list[Outcome]] = {}
     for task in tasks:
-        rows.setdefault(task.attributes["spec_id"], []).append(outcomes[task.job.key])
-    measured = {
-        name: [row.measurement.accuracy for row in found if row.measurement]
-        for name, found in rows.items()
+        outcomes_by_network.setdefault(task.user_attrs["spec_id"], []).append(
+            outcomes[task.job.key]
+        )
+    accuracies = {
+        name: [outcome.measurement.accuracy for outcome in network_outcomes if outcome.measurement]
+        for name, network_outcomes in outcomes_by_network.items()
     }
-    return {name: values for name, values in measured.items() if len(values) == len(rows[name])}
+    return {
+        name: values
+        for name, values in accuracies.items()
+        if len(values) == len(outcomes_by_network[name])
+    }
 
 
-def reasons_of(outcomes: Mapping[str, Outcome]) -> str:
+def failure_reasons(outcomes: Mapping[str, Outcome]) -> str:
     """Why tasks failed, each reason once."""
     return "; ".join(sorted({outcome.reason for outcome in outcomes.values() if outcome.reason}))
 
 
-def counted_reasons(reasons: Sequence[str]) -> str:
+def summarize_reasons(reasons: Sequence[str]) -> str:
     """The most frequent reasons, each with its count."""
     counts = Counter(reasons).most_common()
-    told = [f"{count} x {reason[:300]}" for reason, count in counts[:_TOLD_REASONS]]
-    more = len(counts) - len(told)
-    return "; ".join([*told, f"and {more} other reasons"] if more else told)
+    described = [f"{count} x {reason[:300]}" for reason, count in counts[:_MAX_REASONS]]
+    num_other = len(counts) - len(described)
+    return "; ".join([*described, f"and {num_other} other reasons"] if num_other else described)
 
 
-def record(
-    ledger: Ledger,
+def record_result(
+    trial_store: TrialStore,
     number: int,
     result: Result,
     *,
-    value: Callable[[Measurement], Value | None],
-    reports: Mapping[int, float] | None = None,
-    pruned: str = "",
+    compute_value: Callable[[Measurement], ObjectiveValue | None],
+    intermediate_values: Mapping[int, float] | None = None,
+    pruning_reason: str = "",
 ) -> Outcome:
     """Write a job's result into its trial; a value that is no measurement is a failure with that
-    reason. value: what a measurement is worth; None: not known yet, the trial is held.
+    reason. compute_value: the objective value of a measurement, or None while it is not known yet.
 
-    reports: the accuracies that it told on its way, by step; pruned: why it was stopped, if it was.
+    intermediate_values: the reported accuracies by step; pruning_reason: why it was stopped, if so.
 
     A full disk is not the network's fault: DiskError, and the trial is left to be put back.
     """
@@ -158,14 +175,24 @@ def record(
     if result.value is not None:
         try:
             measurement = Measurement.from_dict(result.value)
-            if pruned:
-                ledger.prune(number, pruned, measurement, reports or {}, attempts=result.attempts)
-            else:
-                ledger.complete(
-                    number, value(measurement), measurement, reports, attempts=result.attempts
+            if pruning_reason:
+                trial_store.prune(
+                    number,
+                    pruning_reason,
+                    measurement,
+                    intermediate_values or {},
+                    attempts=result.attempts,
                 )
-            return Outcome(measurement, pruned)
+            else:
+                trial_store.complete(
+                    number,
+                    compute_value(measurement),
+                    measurement,
+                    intermediate_values,
+                    attempts=result.attempts,
+                )
+            return Outcome(measurement, pruning_reason)
         except (TypeError, ValueError) as error:
             reason = f"the evaluator gave no measurement: {error}"
-    ledger.fail(number, reason, reports, attempts=result.attempts)
+    trial_store.fail(number, reason, intermediate_values, attempts=result.attempts)
     return Outcome(None, reason)

@@ -37,7 +37,7 @@ def describe_machine() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "memory_bytes": memory,
         "python": platform.python_version(),
-        "packages": {name: _installed(name) for name in _PACKAGES},
+        "packages": {name: _installed_version(name) for name in _PACKAGES},
     }
 
 
@@ -51,7 +51,7 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def _installed(name: str) -> str | None:
+def _installed_version(name: str) -> str | None:
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
@@ -60,13 +60,16 @@ def _installed(name: str) -> str | None:
 
 def _commit() -> str | None:
     """The commit of the source tree that runs, where it is one."""
-    here = Path(__file__).resolve().parent.parent
-    if not (here / ".git").exists():
+    source_root = Path(__file__).resolve().parent.parent
+    if not (source_root / ".git").exists():
         return None
-    answer = subprocess.run(
-        ["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
+    result = subprocess.run(
+        ["git", "-C", str(source_root), "rev-parse", "HEAD"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
-    return answer.stdout.strip() or None
+    return result.stdout.strip() or None
 
 
 def new_manifest(*, seed: int) -> dict[str, Any]:
@@ -79,23 +82,23 @@ def new_manifest(*, seed: int) -> dict[str, Any]:
         "seed": seed,
         "machine": describe_machine(),
         "data": None,
-        "artefacts": {},
+        "artifacts": {},
     }
 
 
-def add_to_manifest(run: RunDir, **facts: Any) -> None:
+def update_manifest(run: RunDir, **entries: Any) -> None:
     """Set top-level facts of the manifest."""
-    write_json(run.manifest, read_manifest(run) | facts)
+    write_json(run.manifest, read_manifest(run) | entries)
 
 
-def record_artefacts(run: RunDir, paths: list[Path]) -> None:
+def record_artifacts(run: RunDir, paths: list[Path]) -> None:
     """Keep size and sha256 of files of the run, under their path inside it."""
     rows = {
         str(path.relative_to(run.path)): {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
         for path in sorted(paths)
         if path.is_file()
     }
-    add_to_manifest(run, artefacts=read_manifest(run)["artefacts"] | rows)
+    update_manifest(run, artifacts=read_manifest(run)["artifacts"] | rows)
 
 
 def read_manifest(run: RunDir) -> dict[str, Any]:

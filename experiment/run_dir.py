@@ -19,17 +19,18 @@ from filelock import FileLock, Timeout
 
 from phinas.experiment.errors import InputError, InUseError
 
-_HELD = (".lock", "holder.json")
+_LOCK_FILES = (".lock", "holder.json")
 
 
-class WorkDir:
-    """A directory that one process at a time works in. It is what it should be (KIND) once its
-    RECORD, a file, is there; OWN is what a start leaves that was killed before, and may be started
-    again."""
+class LockedDirectory:
+    """A directory that one process at a time works in.
 
-    KIND = "directory"
-    RECORD = ""
-    OWN: tuple[str, ...] = ()
+    It is of its kind (KIND_NAME) once its MARKER_FILE is there. OWN_FILES is what a killed start
+    leaves behind; a new start may remove it."""
+
+    KIND_NAME = "directory"
+    MARKER_FILE = ""
+    OWN_FILES: tuple[str, ...] = ()
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path).expanduser().resolve()
@@ -39,13 +40,13 @@ class WorkDir:
 
     @property
     def exists(self) -> bool:
-        return (self / self.RECORD).is_file()
+        return (self / self.MARKER_FILE).is_file()
 
     @property
     def crash_log(self) -> Path:
         return self / "crash.log"
 
-    def require_free(self) -> None:
+    def require_available(self) -> None:
         """Raises InputError where the path is neither what it should be, nor empty, nor absent."""
         if self.path.exists() and not self.path.is_dir():
             raise InputError(f"{self.path}: is a file; --out needs a new or empty directory")
@@ -53,25 +54,31 @@ class WorkDir:
             names = sorted(entry.name for entry in self.path.iterdir())
             # Without a holder's trace, a folder named `data` is somebody's images, not what a
             # killed start left.
-            known = self.OWN.__contains__ if "holder.json" in names else _HELD.__contains__
-            strangers = [name for name in names if not known(name) and not self._is_aside(name)]
-            if strangers:
-                what = f"holds {strangers[0]!r} and is not a {self.KIND}"
-                raise InputError(f"{self.path}: {what}; --out needs a new or empty directory")
+            known = (
+                self.OWN_FILES.__contains__ if "holder.json" in names else _LOCK_FILES.__contains__
+            )
+            foreign_names = [
+                name for name in names if not known(name) and not self._is_temporary_file(name)
+            ]
+            if foreign_names:
+                problem = f"holds {foreign_names[0]!r} and is not a {self.KIND_NAME}"
+                raise InputError(f"{self.path}: {problem}; --out needs a new or empty directory")
 
-    def clear_leftovers(self) -> None:
+    def remove_leftovers(self) -> None:
         """Remove what a start left that never became one, all but the lock. Only after
-        `require_free`, under the lock.
+        `require_available`, under the lock.
         """
         for entry in self.path.iterdir():
-            if entry.name in _HELD or not (entry.name in self.OWN or self._is_aside(entry.name)):
+            if entry.name in _LOCK_FILES or not (
+                entry.name in self.OWN_FILES or self._is_temporary_file(entry.name)
+            ):
                 continue
             if entry.is_dir():
                 shutil.rmtree(entry)
             else:
                 entry.unlink()
 
-    def _make(self) -> None:
+    def _create_directory(self) -> None:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError) as error:
@@ -79,16 +86,17 @@ class WorkDir:
                 f"{error.filename}: is a file; --out needs a new or empty directory"
             ) from None
 
-    def _is_aside(self, name: str) -> bool:
+    def _is_temporary_file(self, name: str) -> bool:
         """Whether it is a file of ours that was being written."""
         return any(
-            re.fullmatch(rf"{re.escape(own)}\.\d+\.tmp", name) for own in (*self.OWN, self.RECORD)
+            re.fullmatch(rf"{re.escape(own)}\.\d+\.tmp", name)
+            for own in (*self.OWN_FILES, self.MARKER_FILE)
         )
 
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the run. Raises InUseError, naming the holder, at once if another process has it."""
-        self._make()
+        self._create_directory()
         lock = FileLock(self / ".lock", timeout=0)
         holder = self / "holder.json"
         try:
@@ -105,13 +113,13 @@ class WorkDir:
             lock.release()
 
 
-class RunDir(WorkDir):
+class RunDir(LockedDirectory):
     """The paths of one run."""
 
-    KIND = "run"
-    RECORD = "config.yaml"
-    OWN = (
-        *_HELD,
+    KIND_NAME = "run"
+    MARKER_FILE = "config.yaml"
+    OWN_FILES = (
+        *_LOCK_FILES,
         "manifest.json",
         "data",
         "study.db",
@@ -122,7 +130,7 @@ class RunDir(WorkDir):
 
     @property
     def config(self) -> Path:
-        return self / self.RECORD
+        return self / self.MARKER_FILE
 
     @property
     def manifest(self) -> Path:
@@ -134,13 +142,13 @@ class RunDir(WorkDir):
 
     @property
     def data(self) -> Path:
-        """Prepared images: `steer` (training and proxy-validation) and `test` lie apart."""
+        """Prepared images: `train_val` (training and proxy-validation) and `test` lie apart."""
         return self / "data"
 
     @property
-    def snapshots(self) -> Path:
+    def checkpoints(self) -> Path:
         """The states of long trainings that are under way; each is gone when its training ends."""
-        return self / "snapshots"
+        return self / "checkpoints"
 
     @property
     def baseline(self) -> Path:
@@ -169,19 +177,19 @@ class RunDir(WorkDir):
     def report_page(self) -> Path:
         return self.report / "index.html"
 
-    def require(self) -> None:
+    def require_run(self) -> None:
         """Raises InputError where this is no run directory."""
         if not self.exists and (self.path / "fit.yaml").is_file():
             raise InputError(
                 f"{self.path}: is of `phinas fit`, which carries on when it is called as before"
             )
         if not self.exists:
-            what = (
+            problem = (
                 "is not a run directory (it has no config.yaml)"
                 if self.path.exists()
                 else "does not exist"
             )
-            raise InputError(f"{self.path}: {what}; start one with `phinas run --out DIR`")
+            raise InputError(f"{self.path}: {problem}; start one with `phinas run --out DIR`")
 
     def create(self, config_text: str, manifest: dict[str, Any]) -> None:
         """Make the directory a run. Raises InputError where it is one already or something else is
@@ -191,8 +199,8 @@ class RunDir(WorkDir):
             raise InputError(
                 f"{self.path}: is a run already; resume it, or give --out a new or empty directory"
             )
-        self.require_free()
-        self._make()
+        self.require_available()
+        self._create_directory()
         write_json(self.manifest, manifest)
         write_atomic(self.config, config_text)
 
@@ -210,15 +218,15 @@ def write_atomic(path: Path, content: str | bytes) -> None:
     the new, never a part.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    temporary_path = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
-        with aside.open("wb") as file:
+        with temporary_path.open("wb") as file:
             file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
-        aside.replace(path)
+        temporary_path.replace(path)
     except BaseException:
-        aside.unlink(missing_ok=True)
+        temporary_path.unlink(missing_ok=True)
         raise
     directory = os.open(path.parent, os.O_RDONLY)
     try:

@@ -29,50 +29,50 @@ from phinas.experiment.measurement import Measurement
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 # SQLite's words for what is not the fault of the file.
-_DISK_TROUBLE = ("disk is full", "readonly", "disk I/O error", "unable to open")
-ORPHAN = "orphan: the driver ended before this trial did; it was put back"
+_DISK_ERROR_PHRASES = ("disk is full", "readonly", "disk I/O error", "unable to open")
+ORPHAN_REASON = "orphan: the driver ended before this trial did; it was put back"
 
 
-Aim = Literal["maximize", "minimize"]
-Value = float | Sequence[float]  # of a trial: one number, or one for each aim of its study
+Direction = Literal["maximize", "minimize"]
+ObjectiveValue = float | Sequence[float]  # of a trial: one number, or one for each aim of its study
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class TrialRecord:
     """One trial as it is recorded. value: the first, where a study has several aims."""
 
     number: int
     state: TrialState
     params: dict[str, Any]
     value: float | None
-    attributes: dict[str, Any]
-    reports: dict[int, float] = field(
+    user_attrs: dict[str, Any]
+    intermediate_values: dict[int, float] = field(
         default_factory=dict
-    )  # accuracy by step, as of Ledger.complete
+    )  # accuracy by step, as of TrialStore.complete
 
     @property
-    def pruned(self) -> bool:
+    def is_pruned(self) -> bool:
         return self.state == TrialState.PRUNED
 
     @property
-    def done(self) -> bool:
+    def is_complete(self) -> bool:
         return self.state == TrialState.COMPLETE
 
     @property
-    def held(self) -> bool:
+    def is_unscored(self) -> bool:
         """Measured, and waiting for what its measurement is worth."""
-        written, settled = (
-            {"held", "measurement"} <= self.attributes.keys(),
-            {"value", "reason"} & self.attributes.keys(),
+        has_measurement, is_settled = (
+            {"unscored", "measurement"} <= self.user_attrs.keys(),
+            {"value", "reason"} & self.user_attrs.keys(),
         )
-        return self.state == TrialState.RUNNING and written and not settled
+        return self.state == TrialState.RUNNING and has_measurement and not is_settled
 
     @property
     def measurement(self) -> Measurement:
-        return Measurement.from_dict(self.attributes["measurement"])
+        return Measurement.from_dict(self.user_attrs["measurement"])
 
 
-class Ledger:
+class TrialStore:
     """One study: begin a trial, then complete, prune or fail it. Only the driver writes."""
 
     def __init__(self, study: optuna.Study) -> None:
@@ -91,14 +91,14 @@ class Ledger:
         params: Mapping[str, Any],
         distributions: Mapping[str, BaseDistribution],
         /,
-        **attributes: Any,
+        **user_attrs: Any,
     ) -> int:
         """Record a running trial with all its choices, in one commit; returns its number."""
         trial = optuna.trial.create_trial(
             state=TrialState.RUNNING,
             params=dict(params),
             distributions=dict(distributions),
-            user_attrs=attributes,
+            user_attrs=user_attrs,
         )
         # Study.add_trial does this too, but does not say which number the trial got.
         with _storage_errors():
@@ -110,58 +110,62 @@ class Ledger:
     def complete(
         self,
         number: int,
-        value: Value | None,
+        value: ObjectiveValue | None,
         measurement: Measurement,
-        reports: Mapping[int, float] | None = None,
-        **attributes: Any,
+        intermediate_values: Mapping[int, float] | None = None,
+        **user_attrs: Any,
     ) -> None:
         """Record what a trial gave, with what it reported on its way (or else its learning curve)
-        as intermediate values. Without a value it is held until `settle`. Raises ValueError for a
-        value that is not finite (Optuna would take infinity for the best)."""
+        as intermediate values. Without a value it stays unscored until `set_value`. Raises
+        ValueError for a value that is not finite (Optuna would take infinity for the best)."""
         if value is None:
-            attributes["held"] = True
+            user_attrs["unscored"] = True
         else:
             _check_finite(value)
-            attributes["value"] = value
+            user_attrs["value"] = value
         with _storage_errors():
-            self._write(number, reports or dict(enumerate(measurement.curve, start=1)), attributes)
+            self._write(
+                number,
+                intermediate_values or dict(enumerate(measurement.curve, start=1)),
+                user_attrs,
+            )
             self._study._storage.set_trial_user_attr(
                 self._trial_id(number), "measurement", measurement.to_dict()
             )
             if value is not None:
                 self._study.tell(number, value)
 
-    def settle(self, number: int, value: Value) -> None:
-        """Record what the measurement of a held trial is worth. Raises ValueError for a value that
+    def set_value(self, number: int, value: ObjectiveValue) -> None:
+        """Record the value of an unscored trial. Raises ValueError for a value that
         is not finite.
         """
         _check_finite(value)
-        self.annotate(number, value=value)
+        self.set_user_attrs(number, value=value)
         with _storage_errors():
             self._study.tell(number, value)
 
-    def annotate(self, number: int, **attributes: Any) -> None:
+    def set_user_attrs(self, number: int, **user_attrs: Any) -> None:
         """Add to what is recorded of a trial that runs."""
         with _storage_errors():
-            self._write(number, {}, attributes)
+            self._write(number, {}, user_attrs)
 
     @property
-    def notes(self) -> dict[str, Any]:
+    def study_attrs(self) -> dict[str, Any]:
         """What was noted of the whole study."""
         with _storage_errors():
             return self._study.user_attrs
 
-    def note(self, name: str, fact: Any) -> None:
+    def set_study_attr(self, name: str, value: Any) -> None:
         with _storage_errors():
-            self._study.set_user_attr(name, fact)
+            self._study.set_user_attr(name, value)
 
     def prune(
         self,
         number: int,
         reason: str,
         measurement: Measurement,
-        reports: Mapping[int, float],
-        **attributes: Any,
+        intermediate_values: Mapping[int, float],
+        **user_attrs: Any,
     ) -> None:
         """Record that a trial was told to stop, why, and what it had come to and cost. It has no
         value.
@@ -169,8 +173,8 @@ class Ledger:
         with _storage_errors():
             self._write(
                 number,
-                reports,
-                attributes | {"measurement": measurement.to_dict(), "reason": reason},
+                intermediate_values,
+                user_attrs | {"measurement": measurement.to_dict(), "reason": reason},
             )
             self._end_pruned(number)
 
@@ -178,64 +182,68 @@ class Ledger:
         self,
         number: int,
         reason: str,
-        reports: Mapping[int, float] | None = None,
-        **attributes: Any,
+        intermediate_values: Mapping[int, float] | None = None,
+        **user_attrs: Any,
     ) -> None:
         """Record why a trial gave nothing, and what it reported before."""
         with _storage_errors():
-            self._write(number, reports or {}, attributes | {"reason": reason})
+            self._write(number, intermediate_values or {}, user_attrs | {"reason": reason})
             self._study.tell(number, state=TrialState.FAIL)
 
-    def rows(self) -> list[Row]:
+    def records(self) -> list[TrialRecord]:
         """Every trial, in the order in which they were begun."""
         with _storage_errors():
             trials = self._study.get_trials(deepcopy=False)
-        return [_row(trial) for trial in trials]
+        return [_make_record(trial) for trial in trials]
 
-    def recover(self) -> list[Row]:
+    def recover(self) -> list[TrialRecord]:
         """Settle what a killed driver left running: finish it if its measurement (or the reason why
-        there is none) was written, leave it if it is held, else begin it again with the same
+        there is none) was written, leave it if it is unscored, else begin it again with the same
         choices and fail it. Returns the trials begun again; their jobs are to be run. A kill in the
         midst of this loses no trial and doubles none."""
-        again = []
-        rows = self.rows()
-        replaced = {row.attributes.get("replaces") for row in rows}
-        for row in rows:
-            if row.state != TrialState.RUNNING or row.held:
+        restarted_trials = []
+        records = self.records()
+        replaced_numbers = {record.user_attrs.get("replaces") for record in records}
+        for record in records:
+            if record.state != TrialState.RUNNING or record.is_unscored:
                 continue
-            if {"measurement", "value"} <= row.attributes.keys():
+            if {"measurement", "value"} <= record.user_attrs.keys():
                 with _storage_errors():
-                    self._study.tell(row.number, row.attributes["value"])
+                    self._study.tell(record.number, record.user_attrs["value"])
                 continue
-            if {"measurement", "reason"} <= row.attributes.keys():
+            if {"measurement", "reason"} <= record.user_attrs.keys():
                 with _storage_errors():
-                    self._end_pruned(row.number)
+                    self._end_pruned(record.number)
                 continue
-            if "reason" in row.attributes:
-                self.fail(row.number, row.attributes["reason"])
+            if "reason" in record.user_attrs:
+                self.fail(record.number, record.user_attrs["reason"])
                 continue
-            if row.number not in replaced:
+            if record.number not in replaced_numbers:
                 with _storage_errors():
-                    distributions = self._study.get_trials(deepcopy=False)[row.number].distributions
-                kept = {
-                    name: fact
-                    for name, fact in row.attributes.items()
-                    if name not in ("value", "held", "measurement")
+                    distributions = self._study.get_trials(deepcopy=False)[
+                        record.number
+                    ].distributions
+                copied_attrs = {
+                    name: value
+                    for name, value in record.user_attrs.items()
+                    if name not in ("value", "unscored", "measurement")
                 }
-                attributes = kept | {"replaces": row.number}
-                number = self.begin(row.params, distributions, **attributes)
-                again.append(Row(number, TrialState.RUNNING, row.params, None, attributes))
-            self.fail(row.number, ORPHAN)
-        return again
+                user_attrs = copied_attrs | {"replaces": record.number}
+                number = self.begin(record.params, distributions, **user_attrs)
+                restarted_trials.append(
+                    TrialRecord(number, TrialState.RUNNING, record.params, None, user_attrs)
+                )
+            self.fail(record.number, ORPHAN_REASON)
+        return restarted_trials
 
     def _write(
-        self, number: int, reports: Mapping[int, float], attributes: Mapping[str, Any]
+        self, number: int, intermediate_values: Mapping[int, float], user_attrs: Mapping[str, Any]
     ) -> None:
         trial_id, storage = self._trial_id(number), self._study._storage
-        for step, accuracy in reports.items():
+        for step, accuracy in intermediate_values.items():
             storage.set_trial_intermediate_value(trial_id, step, accuracy)
-        for name, fact in attributes.items():
-            storage.set_trial_user_attr(trial_id, name, fact)
+        for name, value in user_attrs.items():
+            storage.set_trial_user_attr(trial_id, name, value)
 
     def _end_pruned(self, number: int) -> None:
         # Not Study.tell, which would make the last accuracy its value, among rewards.
@@ -247,32 +255,39 @@ class Ledger:
         )
 
 
-def _check_finite(value: Value) -> None:
+def _check_finite(value: ObjectiveValue) -> None:
     for number in (value,) if isinstance(value, float | int) else value:
         if not math.isfinite(number):
             raise ValueError(f"the value {number} is not a finite number")
 
 
-def _row(trial: FrozenTrial) -> Row:
+def _make_record(trial: FrozenTrial) -> TrialRecord:
     value = trial.values[0] if trial.values else None
-    reports = dict(sorted(trial.intermediate_values.items()))
-    return Row(
-        trial.number, trial.state, dict(trial.params), value, dict(trial.user_attrs), reports
+    intermediate_values = dict(sorted(trial.intermediate_values.items()))
+    return TrialRecord(
+        trial.number,
+        trial.state,
+        dict(trial.params),
+        value,
+        dict(trial.user_attrs),
+        intermediate_values,
     )
 
 
-class Store:
+class StudyStorage:
     """All studies of a run."""
 
     def __init__(self, url: str, *, prefix: str = "") -> None:
         self._prefix = prefix
         sqlite = url.startswith("sqlite:")
         with _storage_errors():
-            arguments = {"connect_args": {"timeout": 60}} if sqlite else {"pool_pre_ping": True}
+            connection_options = (
+                {"connect_args": {"timeout": 60}} if sqlite else {"pool_pre_ping": True}
+            )
             try:
                 # Optuna reads the URL as a format string.
                 self._storage = RDBStorage(
-                    url.replace("{", "{{").replace("}", "}}"), engine_kwargs=arguments
+                    url.replace("{", "{{").replace("}", "}}"), engine_kwargs=connection_options
                 )
             except RuntimeError as error:  # tables of another version of Optuna
                 raise StorageError(f"the record of trials can't be used: {error}") from error
@@ -280,7 +295,9 @@ class Store:
                 event.listen(self._storage.engine, "connect", _set_pragmas)
                 self._storage.engine.dispose()  # the connections made so far lack the pragmas
 
-    def ledger(self, name: str, *, aims: Sequence[Aim] = ("maximize",)) -> Ledger:
+    def open_study(
+        self, name: str, *, directions: Sequence[Direction] = ("maximize",)
+    ) -> TrialStore:
         """The study of that name, made if there is none. aims: which way the values of its trials
         are to go.
         """
@@ -288,23 +305,23 @@ class Store:
             study = optuna.create_study(
                 study_name=self._prefix + name,
                 storage=self._storage,
-                directions=list(aims),
+                directions=list(directions),
                 load_if_exists=True,
                 sampler=_NO_SAMPLER,
             )
-        return Ledger(study)
+        return TrialStore(study)
 
-    def rows(self, name: str) -> list[Row]:
+    def records(self, name: str) -> list[TrialRecord]:
         """The trials of a study, none where there is no such study; makes nothing."""
-        ledger = self._existing(name)
-        return ledger.rows() if ledger else []
+        trial_store = self._load_existing(name)
+        return trial_store.records() if trial_store else []
 
-    def notes(self, name: str) -> dict[str, Any]:
+    def study_attrs(self, name: str) -> dict[str, Any]:
         """What was noted of a study, nothing where there is no such study; makes nothing."""
-        ledger = self._existing(name)
-        return ledger.notes if ledger else {}
+        trial_store = self._load_existing(name)
+        return trial_store.study_attrs if trial_store else {}
 
-    def _existing(self, name: str) -> Ledger | None:
+    def _load_existing(self, name: str) -> TrialStore | None:
         with _storage_errors():
             try:
                 study = optuna.load_study(
@@ -312,7 +329,7 @@ class Store:
                 )
             except KeyError:
                 return None
-        return Ledger(study)
+        return TrialStore(study)
 
     def close(self) -> None:
         self._storage.remove_session()
@@ -329,16 +346,16 @@ def _set_pragmas(connection: Any, _record: object) -> None:
     connection.execute("PRAGMA synchronous=NORMAL")
 
 
-def open_store(path: Path, *, url: str | None, new: bool, run_id: str = "") -> Store:
-    """The store of a run: at `url`, where studies carry the run's id before their names since other
-    runs may share it, else SQLite at `path`. Raises StorageError where an existing run's file is
-    missing, empty, truncated or not ours (it is never written over)."""
+def open_storage(path: Path, *, url: str | None, new: bool, run_id: str = "") -> StudyStorage:
+    """The storage of a run: at `url`, where studies carry the run's id before their names since
+    other runs may share it, else SQLite at `path`. Raises StorageError where an existing run's file
+    is missing, empty, truncated or not ours (it is never written over)."""
     if url is not None:
-        return Store(url, prefix=f"{run_id}/")
+        return StudyStorage(url, prefix=f"{run_id}/")
     if not new:
         _check_file(path)
     # As a file: URI, where SQLite knows how to quote ?, # and %; SQLAlchemy before 2.1 does not.
-    return Store(
+    return StudyStorage(
         URL.create(
             "sqlite", database=path.absolute().as_uri(), query={"uri": "true"}
         ).render_as_string()
@@ -346,28 +363,28 @@ def open_store(path: Path, *, url: str | None, new: bool, run_id: str = "") -> S
 
 
 def _check_file(path: Path) -> None:
-    remedy = "restore it from a copy, or start a new run directory"
+    advice = "restore it from a copy, or start a new run directory"
     if not path.is_file():
-        raise StorageError(f"{path}: the record of trials is missing; {remedy}")
+        raise StorageError(f"{path}: the record of trials is missing; {advice}")
     if path.stat().st_size == 0:
-        raise StorageError(f"{path}: the record of trials is empty; {remedy}")
+        raise StorageError(f"{path}: the record of trials is empty; {advice}")
     try:
         connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=60)
         try:
-            verdict = connection.execute("PRAGMA quick_check").fetchone()[0]
+            check_result = connection.execute("PRAGMA quick_check").fetchone()[0]
             tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master")}
         finally:
             connection.close()
     except sqlite3.DatabaseError as error:
-        if any(word in str(error) for word in _DISK_TROUBLE):
+        if any(phrase in str(error) for phrase in _DISK_ERROR_PHRASES):
             raise DiskError(
                 f"{path}: can't be opened ({error}); see to the disk and its permissions"
             ) from None
         raise StorageError(
-            f"{path}: is not a readable record of trials ({error}); {remedy}"
+            f"{path}: is not a readable record of trials ({error}); {advice}"
         ) from None
-    if verdict != "ok" or not {"studies", "trials", "version_info"} <= tables:
-        raise StorageError(f"{path}: is damaged or is no record of trials; {remedy}")
+    if check_result != "ok" or not {"studies", "trials", "version_info"} <= tables:
+        raise StorageError(f"{path}: is damaged or is no record of trials; {advice}")
 
 
 @contextmanager
@@ -389,7 +406,7 @@ def _storage_errors() -> Iterator[None]:
     except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
         cause = getattr(error, "orig", None) or getattr(error.__cause__, "orig", None) or error
         text = str(cause).splitlines()[0]
-        if any(word in text for word in _DISK_TROUBLE):
+        if any(phrase in text for phrase in _DISK_ERROR_PHRASES):
             raise DiskError(
                 f"the record of trials can't be written ({text}); free space or permissions, then "
                 "resume"

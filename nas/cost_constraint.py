@@ -1,5 +1,5 @@
-"""The cost gate: what a network costs is known before it is trained, so what is too dear or too
-cheap is never trained.
+"""The cost constraint: what a network costs is known before it is trained, so what is too large or
+too small is never trained.
 """
 
 import math
@@ -8,69 +8,80 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from phinas.experiment.errors import InputError
-from phinas.space.cost import cost
+from phinas.space.cost import network_cost
 from phinas.space.search_spaces.search_space import Choices, SearchSpace
 from phinas.space.spec import ArchSpec
 
-ENUMERABLE = 20_000  # networks; a space no larger than this is looked through whole
-_CLIMBS = 8
-_STEPS = 200
+MAX_ENUMERABLE = 20_000  # networks; a space no larger than this is looked through whole
+_MAX_DESCENTS = 8
+_MAX_STEPS = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Gate:
-    """FLOPs (multiply-adds) from `least` to `most`, both included."""
+class CostConstraint:
+    """FLOPs (multiply-adds) from `min_flops` to `max_flops`, both included."""
 
-    least: float = 0.0
-    most: float = math.inf
+    min_flops: float = 0.0
+    max_flops: float = math.inf
 
-    def distance(self, flops: int) -> float:
-        """0 inside; outside, the factor to the nearer bound as a positive logarithm."""
-        if flops < self.least:
-            return math.log(self.least / flops)
-        return math.log(flops / self.most) if flops > self.most else 0.0
+    def violation(self, flops: int) -> float:
+        """0 where satisfied; else, the factor to the nearer bound as a positive logarithm."""
+        if flops < self.min_flops:
+            return math.log(self.min_flops / flops)
+        return math.log(flops / self.max_flops) if flops > self.max_flops else 0.0
 
-    def admits(self, flops: int) -> bool:
-        return self.distance(flops) == 0.0
+    def is_satisfied(self, flops: int) -> bool:
+        return self.violation(flops) == 0.0
 
 
-def approach(
-    space: SearchSpace, gate: Gate, generator: random.Random
+def descend_to_feasible(
+    space: SearchSpace, constraint: CostConstraint, generator: random.Random
 ) -> Iterator[tuple[Choices, ArchSpec]]:
-    """Networks met on steepest descents of the distance to the gate, from uniform starts;
+    """Networks met on steepest descents of the constraint violation, from uniform starts;
     bounded.
     """
-    for _ in range(_CLIMBS):
+    for _ in range(_MAX_DESCENTS):
         choices = space.sample(generator)
-        for _ in range(_STEPS):
+        for _ in range(_MAX_STEPS):
             spec = space.decode(choices)
-            here = gate.distance(cost(spec).flops)
+            current_violation = constraint.violation(network_cost(spec).flops)
             yield choices, spec
-            around = list(space.neighbours(choices))
-            generator.shuffle(around)
-            distances = [gate.distance(cost(space.decode(near)).flops) for near in around]
-            nearest = min(range(len(around)), key=distances.__getitem__, default=None)
-            if here == 0.0 or nearest is None or distances[nearest] >= here:
+            neighbors = list(space.neighbors(choices))
+            generator.shuffle(neighbors)
+            violations = [
+                constraint.violation(network_cost(space.decode(neighbor)).flops)
+                for neighbor in neighbors
+            ]
+            best_index = min(range(len(neighbors)), key=violations.__getitem__, default=None)
+            if (
+                current_violation == 0.0
+                or best_index is None
+                or violations[best_index] >= current_violation
+            ):
                 break
-            choices = around[nearest]
+            choices = neighbors[best_index]
 
 
-def require_reachable(space: SearchSpace, gate: Gate, *, seed: int) -> None:
+def require_feasible(space: SearchSpace, constraint: CostConstraint, *, seed: int) -> None:
     """Raises InputError, naming the nearest miss, where no network of the space was found to meet
-    the gate.
+    the constraint.
     """
     generator = random.Random(seed)
-    met: Iterable[ArchSpec] = (spec for _, spec in approach(space, gate, generator))
-    nearest = min((cost(spec).flops for spec in met), key=gate.distance)
-    if not gate.admits(nearest) and space.size <= ENUMERABLE:
-        nearest = min(
-            (cost(space.decode(choices)).flops for choices in space.enumerate()), key=gate.distance
+    specs: Iterable[ArchSpec] = (
+        spec for _, spec in descend_to_feasible(space, constraint, generator)
+    )
+    closest_flops = min((network_cost(spec).flops for spec in specs), key=constraint.violation)
+    if not constraint.is_satisfied(closest_flops) and space.size <= MAX_ENUMERABLE:
+        closest_flops = min(
+            (network_cost(space.decode(choices)).flops for choices in space.enumerate()),
+            key=constraint.violation,
         )
-    if not gate.admits(nearest):
-        bounds = f"{gate.least:,.0f} to {gate.most:,.0f}"
+    if not constraint.is_satisfied(closest_flops):
+        bounds = f"{constraint.min_flops:,.0f} to {constraint.max_flops:,.0f}"
         raise InputError(
             f"search.min_flops, search.max_flops: no network of space {space.name!r} was found "
             f"with {bounds} FLOPs; "
-            f"the nearest has {nearest:,}: widen the gate to include it, or change the space or "
+            f"the nearest has {closest_flops:,}: widen the limits to include it, or change the "
+            "space or "
             "the resolution"
         )

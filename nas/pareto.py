@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from phinas.nas.reward import Floats
+from phinas.nas.reward import FloatArray
 from phinas.nas.trial import Trial
 
 
@@ -18,67 +18,67 @@ def pareto_front(trials: Iterable[Trial], metric: str = "flops") -> list[Trial]:
     equals, the first).
     """
     front: list[Trial] = []
-    for trial in sorted(trials, key=lambda trial: (trial.cost_in(metric), -trial.accuracy)):
+    for trial in sorted(trials, key=lambda trial: (trial.get_cost(metric), -trial.accuracy)):
         if not front or trial.accuracy > front[-1].accuracy:
             front.append(trial)
     return front
 
 
-def hypervolume(front: Sequence[tuple[float, float]], *, cheapest: float, dearest: float) -> float:
-    """The share of the box over the costs from `cheapest` to `dearest` (on a log axis) and
+def hypervolume(front: Sequence[tuple[float, float]], *, min_cost: float, max_cost: float) -> float:
+    """The share of the box over the costs from `min_cost` to `max_cost` (on a log axis) and
     accuracies from 0 to 1 that lies under a front of (cost, accuracy) by rising cost: the accuracy
     to be had, on average over what one may spend."""
-    if dearest <= cheapest:
+    if max_cost <= min_cost:
         return max((accuracy for _, accuracy in front), default=0.0)
-    steps = pairwise([*front, (dearest, 0.0)])
-    covered = sum(accuracy * math.log(end / cost) for (cost, accuracy), (end, _) in steps)
-    return covered / math.log(dearest / cheapest)
+    segments = pairwise([*front, (max_cost, 0.0)])
+    area = sum(accuracy * math.log(end / cost) for (cost, accuracy), (end, _) in segments)
+    return area / math.log(max_cost / min_cost)
 
 
-def ranks(losses: Floats) -> NDArray[np.intp]:
+def nondominated_ranks(losses: FloatArray) -> NDArray[np.intp]:
     """For each row of `losses` (all to be small) its front: 0 for what nothing beats, 1 for what
     nothing but those beats, ... (non-dominated sorting: Deb et al., "NSGA-II", IEEE Transactions on
     Evolutionary Computation 6(2), 2002)."""
-    one, other = losses[:, None], losses[None]
-    beats: NDArray[np.bool_] = np.logical_and.reduce(one <= other, axis=2) & np.logical_or.reduce(
-        one < other, axis=2
-    )
-    found = np.full(len(losses), -1)
+    left_rows, right_rows = losses[:, None], losses[None]
+    dominates: NDArray[np.bool_] = np.logical_and.reduce(
+        left_rows <= right_rows, axis=2
+    ) & np.logical_or.reduce(left_rows < right_rows, axis=2)
+    ranks = np.full(len(losses), -1)
     for rank in range(len(losses)):
-        left = found < 0
-        if not left.any():
+        is_unranked = ranks < 0
+        if not is_unranked.any():
             break
-        found[left & ~np.logical_or.reduce(beats[left], axis=0)] = rank
-    return found
+        ranks[is_unranked & ~np.logical_or.reduce(dominates[is_unranked], axis=0)] = rank
+    return ranks
 
 
-def best_first(losses: Floats) -> NDArray[np.intp]:
+def crowded_comparison_order(losses: FloatArray) -> NDArray[np.intp]:
     """Rows by the crowded comparison (Deb et al.): the earlier front first, and on one front the
     less crowded.
     """
-    front, alone = crowded(losses)
-    return np.lexsort((-alone, front))
+    ranks, crowding = ranks_and_crowding(losses)
+    return np.lexsort((-crowding, ranks))
 
 
-def crowded(losses: Floats) -> tuple[NDArray[np.intp], Floats]:
+def ranks_and_crowding(losses: FloatArray) -> tuple[NDArray[np.intp], FloatArray]:
     """Of each row its front, and its crowding on that front."""
-    front = ranks(losses)
-    alone = np.zeros(len(losses))
-    for rank in range(front.max(initial=-1) + 1):
-        alone[front == rank] = crowding(losses[front == rank])
-    return front, alone
+    ranks = nondominated_ranks(losses)
+    crowding = np.zeros(len(losses))
+    for rank in range(ranks.max(initial=-1) + 1):
+        crowding[ranks == rank] = crowding_distances(losses[ranks == rank])
+    return ranks, crowding
 
 
-def crowding(losses: Floats) -> Floats:
-    """How far the neighbours of each row are, along each loss over its range, summed; infinite at
+def crowding_distances(losses: FloatArray) -> FloatArray:
+    """How far the neighbors of each row are, along each loss over its range, summed; infinite at
     the ends (Deb et al.).
     """
     distances = np.zeros(len(losses))
     for column in losses.T:
         order = np.argsort(column, kind="stable")
         ordered = column[order]
-        span = ordered[-1] - ordered[0]
+        value_range = ordered[-1] - ordered[0]
         distances[order[[0, -1]]] = math.inf
-        if span > 0:
-            distances[order[1:-1]] += (ordered[2:] - ordered[:-2]) / span
+        if value_range > 0:
+            distances[order[1:-1]] += (ordered[2:] - ordered[:-2]) / value_range
     return distances

@@ -23,7 +23,7 @@ from optuna.pruners import (
 from optuna.trial import TrialState, create_trial
 
 from phinas.experiment.errors import InputError
-from phinas.experiment.trial_store import Row
+from phinas.experiment.trial_store import TrialRecord
 
 # Each from the epochs of a whole training. They wait until the learning rate has fallen for a
 # while: measured on digits, the reward before half of the epochs says nothing about the last, and a
@@ -46,7 +46,7 @@ PRUNERS: dict[str, Callable[[int], BasePruner]] = {
 }
 
 
-class Pruning:
+class TrialPruner:
     """Hears what trials report. epochs: of a whole training."""
 
     def __init__(self, name: str, *, epochs: int, seed: int) -> None:
@@ -54,30 +54,34 @@ class Pruning:
         self._epochs = epochs
         self._study = optuna.create_study(study_name=f"pruning {seed}", direction="maximize")
 
-    def replay(self, history: Iterable[Row], reward_of: Callable[[Row, float], float]) -> None:
+    def replay(
+        self, history: Iterable[TrialRecord], compute_reward: Callable[[TrialRecord, float], float]
+    ) -> None:
         """Hear again what `history` reported; `reward_of(row, accuracy)`."""
-        for row in sorted(history, key=lambda row: row.attributes["proposal"]):
-            self.begin(row.attributes["proposal"])
+        for row in sorted(history, key=lambda row: row.user_attrs["proposal"]):
+            self.add_trial(row.user_attrs["proposal"])
             if row.state.is_finished():
-                for step, accuracy in row.reports.items():
-                    self.stops(row.attributes["proposal"], step, reward_of(row, accuracy))
-                self.end(row.attributes["proposal"], row.state)
+                for step, accuracy in row.intermediate_values.items():
+                    self.should_prune(
+                        row.user_attrs["proposal"], step, compute_reward(row, accuracy)
+                    )
+                self.finish_trial(row.user_attrs["proposal"], row.state)
 
-    def begin(self, proposal: int) -> None:
+    def add_trial(self, proposal: int) -> None:
         """Proposals begin in their order."""
         if proposal != len(self._study.get_trials(deepcopy=False)):
             raise RuntimeError(f"proposal {proposal} is out of order")
         self._study.add_trial(create_trial(state=TrialState.RUNNING))
 
-    def stops(self, proposal: int, step: int, reward: float) -> bool:
+    def should_prune(self, proposal: int, step: int, reward: float) -> bool:
         """Whether that reward at that step is too little to go on."""
         trial_id = self._trial_id(proposal)
         self._study._storage.set_trial_intermediate_value(trial_id, step, reward)
         # Asked at the last step too: successive halving notes there what later trials must reach.
-        falls_behind = self._pruner.prune(self._study, self._study._storage.get_trial(trial_id))
-        return falls_behind and step < self._epochs
+        is_prunable = self._pruner.prune(self._study, self._study._storage.get_trial(trial_id))
+        return is_prunable and step < self._epochs
 
-    def end(self, proposal: int, state: TrialState) -> None:
+    def finish_trial(self, proposal: int, state: TrialState) -> None:
         values = (
             [0.0] if state == TrialState.COMPLETE else None
         )  # pruners compare what was reported, not this
@@ -89,9 +93,9 @@ class Pruning:
         )
 
 
-def require_reports(pruner: str, evaluator: str, *, reports: bool) -> None:
+def require_reports(pruner: str, evaluator: str, *, reports_progress: bool) -> None:
     """Raises InputError where there would be nothing to prune by."""
-    if pruner != "none" and not reports:
+    if pruner != "none" and not reports_progress:
         raise InputError(
             f"search.pruner: {pruner} needs what trainings report on their way, and {evaluator} "
             "reports nothing; give it a "

@@ -1,4 +1,4 @@
-"""The weight w of the soft reward from the data: what accuracy gains by cost along the upper edge
+"""The exponent w of the soft reward from the data: what accuracy gains by cost along the upper edge
 of the first trials.
 
 Networks of equal soft reward lie on ACC ~ COST^-w. Where the best networks of a data set lie on ACC
@@ -19,83 +19,97 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from phinas.nas.reward import Floats
+from phinas.experiment.statistics.intervals import percentile_interval
+from phinas.nas.reward import FloatArray
 
-STEEPEST, FLATTEST = -0.3, -0.005
-FALLBACK = -0.02  # the middle of the slopes measured on other data, 0.005 to 0.07, on a log scale
-LEAST = 8
+MIN_EXPONENT, MAX_EXPONENT = -0.3, -0.005
+FALLBACK_EXPONENT = (
+    -0.02
+)  # the middle of the slopes measured on other data, 0.005 to 0.07, on a log scale
+MIN_NETWORKS = 8
 _EXPECTILE = 0.9
-_RESAMPLES = 400
-_STEPS = 25
+_NUM_RESAMPLES = 400
+_MAX_ITERATIONS = 25
 
 
 @dataclass(frozen=True, slots=True)
-class Weight:
-    """A weight and, in words, why."""
+class ExponentEstimate:
+    """An exponent and, in words, where it comes from."""
 
     value: float
-    why: str
+    explanation: str
 
 
-def estimate_weight(accuracies: Sequence[float], costs: Sequence[float], *, seed: int) -> Weight:
-    """w from measured networks; where they can't tell whether accuracy rises with cost, FALLBACK at
-    most, and the reason.
+def estimate_reward_exponent(
+    accuracies: Sequence[float], costs: Sequence[float], *, seed: int
+) -> ExponentEstimate:
+    """w from measured networks; where they can't tell whether accuracy rises with cost,
+    FALLBACK_EXPONENT at most, and the reason.
     """
-    kept = [
+    log_points = [
         (np.log(cost), np.log(accuracy))
         for accuracy, cost in zip(accuracies, costs, strict=True)
         if accuracy > 0
     ]
-    if len(kept) < LEAST:
+    if len(log_points) < MIN_NETWORKS:
         return _fallback(
-            f"only {len(kept)} networks gave an accuracy above 0, and {LEAST} are needed"
+            f"only {len(log_points)} networks gave an accuracy above 0, and {MIN_NETWORKS} are "
+            "needed"
         )
-    points: Floats = np.array(kept)
+    points: FloatArray = np.array(log_points)
     if np.ptp(points[:, 0]) < 0.01:
         return _fallback("the networks measured all cost the same")
-    drawn = points[np.random.default_rng(seed).integers(0, len(points), (_RESAMPLES, len(points)))]
+    resamples = points[
+        np.random.default_rng(seed).integers(0, len(points), (_NUM_RESAMPLES, len(points)))
+    ]
     slope = float(_upper_slopes(points[None])[0])
-    low, high = np.quantile(_upper_slopes(drawn), [0.025, 0.975])
-    found = (
+    low, high = percentile_interval(_upper_slopes(resamples))
+    description = (
         f"accuracy grew as cost^{slope:.3f} (95%: {low:.3f} to {high:.3f}) along the "
-        f"upper edge of {len(kept)} networks"
+        f"upper edge of {len(log_points)} networks"
     )
     if low <= 0:
-        return _fallback(f"{found}, which does not tell that it grew at all", most=float(high))
-    weight = round(float(np.clip(-slope, STEEPEST, FLATTEST)), 4)
-    cut = (
-        f", cut to the range {STEEPEST:g} to {FLATTEST:g}"
-        if not STEEPEST <= -slope <= FLATTEST
+        return _fallback(
+            f"{description}, which does not tell that it grew at all", max_slope=float(high)
+        )
+    exponent = round(float(np.clip(-slope, MIN_EXPONENT, MAX_EXPONENT)), 4)
+    clip_note = (
+        f", cut to the range {MIN_EXPONENT:g} to {MAX_EXPONENT:g}"
+        if not MIN_EXPONENT <= -slope <= MAX_EXPONENT
         else ""
     )
-    return Weight(weight, f"w = {weight:g} was estimated: {found}{cut}")
+    return ExponentEstimate(exponent, f"w = {exponent:g} was estimated: {description}{clip_note}")
 
 
-def _fallback(reason: str, *, most: float = np.inf) -> Weight:
-    """FALLBACK, or the steepest that the data leave where that is flatter."""
-    weight = round(min(FLATTEST, max(FALLBACK, -most)), 4)
-    return Weight(
-        weight,
-        f"w = {weight:g} was taken, no steeper than on middling data, since these can't tell: "
+def _fallback(reason: str, *, max_slope: float = np.inf) -> ExponentEstimate:
+    """FALLBACK_EXPONENT, or the steepest that the data leave where that is flatter."""
+    exponent = round(min(MAX_EXPONENT, max(FALLBACK_EXPONENT, -max_slope)), 4)
+    return ExponentEstimate(
+        exponent,
+        f"w = {exponent:g} was taken, no steeper than on middling data, since these can't tell: "
         f"{reason}",
     )
 
 
-def _upper_slopes(samples: Floats) -> Floats:
+def _upper_slopes(samples: FloatArray) -> FloatArray:
     """The expectile slope of each sample, (samples, points, 2), by reweighting until no point
     changes sides.
     """
-    across, up = samples[..., 0], samples[..., 1]
-    weights = np.ones_like(across)
-    for _ in range(_STEPS):
+    log_costs, log_accuracies = samples[..., 0], samples[..., 1]
+    weights = np.ones_like(log_costs)
+    for _ in range(_MAX_ITERATIONS):
         total = weights.sum(1, keepdims=True)
-        right = across - (weights * across).sum(1, keepdims=True) / total
-        rise = up - (weights * up).sum(1, keepdims=True) / total
-        spread = (weights * right**2).sum(1, keepdims=True)
-        slopes = (weights * right * rise).sum(1, keepdims=True) / np.maximum(spread, 1e-12)
-        above = rise > slopes * right
-        changed = np.where(above, _EXPECTILE, 1 - _EXPECTILE)
-        if np.array_equal(changed, weights):
+        centered_costs = log_costs - (weights * log_costs).sum(1, keepdims=True) / total
+        centered_accuracies = (
+            log_accuracies - (weights * log_accuracies).sum(1, keepdims=True) / total
+        )
+        cost_variance = (weights * centered_costs**2).sum(1, keepdims=True)
+        slopes = (weights * centered_costs * centered_accuracies).sum(
+            1, keepdims=True
+        ) / np.maximum(cost_variance, 1e-12)
+        is_above = centered_accuracies > slopes * centered_costs
+        new_weights = np.where(is_above, _EXPECTILE, 1 - _EXPECTILE)
+        if np.array_equal(new_weights, weights):
             break
-        weights = changed
+        weights = new_weights
     return slopes[:, 0]

@@ -13,68 +13,75 @@ from optuna.trial import TrialState
 
 from phinas.experiment.errors import InputError
 from phinas.experiment.measurement import Measurement
-from phinas.experiment.seeds import seed_of
-from phinas.experiment.trial_store import ORPHAN, Row
-from phinas.nas.problem import ACCURACY, COST, Problem, distributions_of
+from phinas.experiment.seeds import derive_seed
+from phinas.experiment.trial_store import ORPHAN_REASON, TrialRecord
+from phinas.nas.problem import ACCURACY, COST, Problem, make_distributions
 from phinas.nas.strategies import STRATEGIES
-from phinas.nas.trial import cost_in
+from phinas.nas.trial import recorded_cost
 from phinas.space.search_spaces.search_space import Choices
 
-CHANGED = "has changed since the run began; put the old space back, or use a new --out"
+SPACE_CHANGED = "has changed since the run began; put the old space back, or use a new --out"
 
 
-class Proposer:
+class InMemoryStudy:
     """Asks a strategy for choices, and tells it what became of them. InputError for a history of
     another space.
     """
 
-    def __init__(self, problem: Problem, strategy: str, *, seed: int, history: list[Row]) -> None:
+    def __init__(
+        self, problem: Problem, strategy: str, *, seed: int, history: list[TrialRecord]
+    ) -> None:
         self._problem = problem
-        self._distributions = distributions_of(problem.space)
+        self._distributions = make_distributions(problem.space)
         self._make_sampler = STRATEGIES[strategy]
         self._seed = seed
         self._study = optuna.create_study(
             directions=["maximize", "minimize"] if problem.pareto else ["maximize"]
         )
-        self._numbers: dict[int, int] = {}
-        proposals = [row for row in history if row.attributes.get("reason") != ORPHAN]
-        for row in sorted(proposals, key=lambda row: row.attributes["proposal"]):
+        self._trial_numbers: dict[int, int] = {}
+        proposals = [row for row in history if row.user_attrs.get("reason") != ORPHAN_REASON]
+        for row in sorted(proposals, key=lambda row: row.user_attrs["proposal"]):
             try:
-                same = problem.space.decode(row.params).spec_id == row.attributes["spec_id"]
+                is_same_network = (
+                    problem.space.decode(row.params).spec_id == row.user_attrs["spec_id"]
+                )
             except ValueError:  # its choices are none of the space's
-                same = False
-            if not same:
-                told = (
+                is_same_network = False
+            if not is_same_network:
+                message = (
                     f"trial {row.number} of the record is no network of space "
                     f"{problem.space.name!r}, which"
                 )
-                raise InputError(f"search.space: {told} {CHANGED}")
-            self._remember(row)
+                raise InputError(f"search.space: {message} {SPACE_CHANGED}")
+            self._add_recorded_trial(row)
 
-    def _remember(self, row: Row) -> None:
-        self._numbers[row.attributes["proposal"]] = len(self._study.get_trials(deepcopy=False))
-        values, learned = None, {}
-        if row.done and row.value is not None:
-            learned = {
+    def _add_recorded_trial(self, row: TrialRecord) -> None:
+        self._trial_numbers[row.user_attrs["proposal"]] = len(
+            self._study.get_trials(deepcopy=False)
+        )
+        values, user_attrs = None, {}
+        if row.is_complete and row.value is not None:
+            user_attrs = {
                 ACCURACY: row.measurement.accuracy,
-                COST: cost_in(self._problem.reward.metric, row.attributes),
+                COST: recorded_cost(self._problem.reward.metric, row.user_attrs),
             }
-            values = self._values(row.value, learned[COST])
+            values = self._values(row.value, user_attrs[COST])
         self._study.add_trial(
             optuna.trial.create_trial(
                 state=row.state,
                 params=row.params,
                 distributions=dict(self._distributions),
                 values=values,
-                user_attrs=learned,
-                intermediate_values=self._rewards(row) if row.pruned else {},
+                user_attrs=user_attrs,
+                intermediate_values=self._intermediate_rewards(row) if row.is_pruned else {},
             )
         )
 
-    def _rewards(self, row: Row) -> dict[int, float]:
-        price = cost_in(self._problem.reward.metric, row.attributes)
+    def _intermediate_rewards(self, row: TrialRecord) -> dict[int, float]:
+        trial_cost = recorded_cost(self._problem.reward.metric, row.user_attrs)
         return {
-            step: self._problem.reward(accuracy, price) for step, accuracy in row.reports.items()
+            step: self._problem.reward(accuracy, trial_cost)
+            for step, accuracy in row.intermediate_values.items()
         }
 
     def _values(self, reward: float, cost: float) -> list[float]:
@@ -82,25 +89,25 @@ class Proposer:
 
     def ask(self, proposal: int, attempt: int) -> Choices:
         """The strategy's choices for that proposal; another attempt draws other random numbers.
-        Settle each with `take` or `refuse` before the next."""
+        Settle each with `accept` or `reject` before the next."""
         self._study.sampler = self._make_sampler(
-            self._problem, seed_of(self._seed, "proposal", proposal, attempt)
+            self._problem, derive_seed(self._seed, "proposal", proposal, attempt)
         )
         trial = self._study.ask(dict(self._distributions))
-        self._asked = trial.number
+        self._last_trial_number = trial.number
         return dict(trial.params)
 
-    def take(self, proposal: int) -> None:
+    def accept(self, proposal: int) -> None:
         """The last asked is what proposal `proposal` becomes."""
-        self._numbers[proposal] = self._asked
+        self._trial_numbers[proposal] = self._last_trial_number
 
-    def refuse(self) -> None:
+    def reject(self) -> None:
         """The last asked is dropped; strategies ignore failed trials."""
-        self._study.tell(self._asked, state=TrialState.FAIL)
+        self._study.tell(self._last_trial_number, state=TrialState.FAIL)
 
-    def insist(self, proposal: int, choices: Choices) -> None:
+    def add_running_trial(self, proposal: int, choices: Choices) -> None:
         """Make other choices than the strategy's proposal `proposal`."""
-        self._numbers[proposal] = len(self._study.get_trials(deepcopy=False))
+        self._trial_numbers[proposal] = len(self._study.get_trials(deepcopy=False))
         trial = optuna.trial.create_trial(
             state=TrialState.RUNNING, params=choices, distributions=dict(self._distributions)
         )
@@ -112,7 +119,7 @@ class Proposer:
         """What a proposal gave, and its cost in the reward's metric; no measurement for a
         failure.
         """
-        number = self._numbers[proposal]
+        number = self._trial_numbers[proposal]
         if measurement is None:
             self._study.tell(number, state=TrialState.FAIL)
             return
@@ -121,11 +128,11 @@ class Proposer:
         storage.set_trial_user_attr(trial_id, COST, cost)
         self._study.tell(number, self._values(reward, cost))
 
-    def prune(self, proposal: int, rewards: Mapping[int, float]) -> None:
+    def tell_pruned(self, proposal: int, rewards: Mapping[int, float]) -> None:
         """A proposal was stopped on its way, after these rewards by step: TPE ranks it behind the
         finished ones.
         """
-        trial_id, storage = self._trial_id(self._numbers[proposal]), self._study._storage
+        trial_id, storage = self._trial_id(self._trial_numbers[proposal]), self._study._storage
         for step, reward in rewards.items():
             storage.set_trial_intermediate_value(trial_id, step, reward)
         storage.set_trial_state_values(trial_id, TrialState.PRUNED)

@@ -5,24 +5,24 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from phinas.experiment.measurement import Measurement
-from phinas.experiment.trial_store import Row
+from phinas.experiment.trial_store import TrialRecord
 from phinas.nas.reward import Reward
-from phinas.space.cost import Cost, cost
+from phinas.space.cost import Cost, network_cost
 from phinas.space.spec import ArchSpec
 
 LATENCY = "latency_ms"
 
 
-def cost_in(metric: str, facts: Mapping[str, Any]) -> float:
+def recorded_cost(metric: str, attributes: Mapping[str, Any]) -> float:
     """The cost of a network by what is recorded of it: flops, params, activations, or latency
     (ms).
     """
-    return float(facts[LATENCY if metric == "latency" else metric])
+    return float(attributes[LATENCY if metric == "latency" else metric])
 
 
-def price_of(spec: ArchSpec, metric: str) -> float:
+def analytic_cost(spec: ArchSpec, metric: str) -> float:
     """The same of any network, where it is known without measuring: not latency."""
-    return float(getattr(cost(spec), metric))
+    return float(getattr(network_cost(spec), metric))
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,64 +41,66 @@ class Trial:
     def accuracy(self) -> float:
         return self.measurement.accuracy
 
-    def cost_in(self, metric: str) -> float:
+    def get_cost(self, metric: str) -> float:
         return float(getattr(self, LATENCY) if metric == "latency" else getattr(self.cost, metric))
 
 
 @dataclass
-class UnderWay:
-    """A trial whose job runs. heard: the accuracies that it reported, by step; stopped_at: after
-    which it was told to stop.
+class RunningTrial:
+    """A trial whose job runs. reported_accuracies: the accuracies that it reported, by step;
+    stop_step: after which it was told to stop.
     """
 
     number: int
     proposal: int
     spec: ArchSpec
-    heard: dict[int, float] = field(default_factory=dict)
-    stopped_at: int | None = None
+    reported_accuracies: dict[int, float] = field(default_factory=dict)
+    stop_step: int | None = None
 
 
-def trial_attributes(proposal: int, spec: ArchSpec, key: str, refused: int) -> dict[str, Any]:
-    """What a search records with a trial when it begins. refused: proposals before this one that
-    the gate or the memory of what was measured turned down."""
-    price = cost(spec)
+def make_trial_attributes(
+    proposal: int, spec: ArchSpec, key: str, num_rejected: int
+) -> dict[str, Any]:
+    """What a search records with a trial when it begins. num_rejected: proposals before this one
+    that the cost constraint or the memory of measured networks rejected."""
+    cost = network_cost(spec)
     return {
         "key": key,
         "proposal": proposal,
-        "refused": refused,
+        "num_rejected": num_rejected,
         "spec_id": spec.spec_id,
         "spec": spec.to_dict(),
-        "flops": price.flops,
-        "params": price.params,
-        "activations": price.activations,
+        "flops": cost.flops,
+        "params": cost.params,
+        "activations": cost.activations,
     }
 
 
-def measured_trials(rows: list[Row]) -> list[Trial]:
+def completed_trials(rows: list[TrialRecord]) -> list[Trial]:
     """The complete trials among `rows`, in the order of their proposals. Of a search with two aims,
     the reward is accuracy.
     """
     trials = []
     for row in rows:
-        if row.done and row.value is not None:
-            facts = row.attributes
-            spec = ArchSpec.from_dict(facts["spec"])
+        if row.is_complete and row.value is not None:
+            attributes = row.user_attrs
+            spec = ArchSpec.from_dict(attributes["spec"])
             trial = Trial(
                 row.number,
-                facts["proposal"],
+                attributes["proposal"],
                 spec,
-                cost(spec),
+                network_cost(spec),
                 row.value,
                 row.measurement,
-                facts.get(LATENCY),
+                attributes.get(LATENCY),
             )
             trials.append(trial)
     return sorted(trials, key=lambda trial: trial.proposal)
 
 
-def judged(trials: list[Trial], reward: Reward) -> list[Trial]:
+def apply_reward(trials: list[Trial], reward: Reward) -> list[Trial]:
     """The same trials, with what `reward` makes of each."""
     return [
-        replace(trial, reward=reward(trial.accuracy, trial.cost_in(reward.metric)))
+        replace(trial, reward=reward(trial.accuracy, trial.get_cost(reward.metric)))
         for trial in trials
     ]

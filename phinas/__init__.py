@@ -1,12 +1,13 @@
 """phinas: a small convolutional network for your images, and how to scale it.
 
-Every verb of the command line is a call of the same name here: `phinas.run(config, out=...)`,
-`phinas.resume(directory)`. Nothing heavy is imported until one is called.
+Every command of the command line is a function of the same name here: `phinas.run(config,
+out=...)`, `phinas.resume(directory)`. Nothing heavy is imported until one is called.
 """
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from phinas.api.bench import bench
     from phinas.api.data import data
     from phinas.api.describe import describe
     from phinas.api.export import export
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from phinas.pipeline import report, resume, run, scale, search, validate
 
 __all__ = [
+    "bench",
     "data",
     "describe",
     "export",
@@ -30,7 +32,8 @@ __all__ = [
     "validate",
 ]
 
-_HOMES = {
+_MODULES = {
+    "bench": "phinas.api.bench",
     "data": "phinas.api.data",
     "describe": "phinas.api.describe",
     "export": "phinas.api.export",
@@ -45,4 +48,4 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'phinas' has no attribute {name!r}")
     import importlib
 
-    return getattr(importlib.import_module(_HOMES.get(name, "phinas.pipeline")), name)
+    return getattr(importlib.import_module(_MODULES.get(name, "phinas.pipeline")), name)

@@ -1,7 +1,6 @@
-"""What a configuration means once the images are read: how large they may be shown, and which
-networks fit them.
+"""The search space and the baseline, adapted to the images: channels, classes and resolution.
 
-`phinas plan` and the run itself both ask here, so a plan is refused where the run would be.
+`phinas plan` and the run itself both call this, so a plan is refused where the run would be.
 """
 
 import math
@@ -21,64 +20,73 @@ if TYPE_CHECKING:
     from phinas.training.data.prepared_dataset import PreparedData
 
 
-def largest_side(config: Config, data: "PreparedData | None") -> float:
-    """Pixels of a side that networks may see: those of the images, or any where the user allows
-    enlarging or there are none.
+def max_resolution(config: Config, data: "PreparedData | None") -> float:
+    """The largest resolution in px for networks: that of the images, or any where upsampling is
+    allowed or there are no images.
     """
-    return math.inf if data is None or config.data is None or config.data.upsample else data.side
+    return (
+        math.inf if data is None or config.data is None or config.data.upsample else data.image_size
+    )
 
 
-def space_name(section: SearchSection) -> str:
-    """The space that is named, or else the one that the evaluator brings."""
-    from phinas.nas.evaluators import OWN_SPACES
+def search_space_name(section: SearchSection) -> str:
+    """The configured search space, or else the default one of the evaluator."""
+    from phinas.nas.evaluators import EVALUATOR_SPACES
 
-    return section.space or OWN_SPACES.get(section.evaluator.partition(":")[0], "small_images")
+    return section.space or EVALUATOR_SPACES.get(
+        section.evaluator.partition(":")[0], "small_images"
+    )
 
 
-def fitted_space(config: Config, data: "PreparedData | None") -> SearchSpace:
-    """The configured space for these images, or as it is where there are none. Raises InputError
-    where its networks need more pixels than there are."""
-    space = load_space(space_name(config.search))
+def space_for_data(config: Config, data: "PreparedData | None") -> SearchSpace:
+    """The configured search space for these images, or unchanged where there are none.
+
+    Raises:
+        InputError: Its networks need a larger resolution than the images have.
+    """
+    space = load_space(search_space_name(config.search))
     if data is None:
         base = space.base
-        return space.fitted(
+        return space.adapt_to(
             channels=base.channels, classes=base.classes, resolution=config.search.resolution
         )
-    space = space.fitted(
+    space = space.adapt_to(
         channels=data.channels, classes=len(data.classes), resolution=config.search.resolution
     )
-    if max(space.resolutions) > largest_side(config, data):
+    if max(space.resolutions) > max_resolution(config, data):
         raise InputError(
             f"search.resolution: candidates see {max(space.resolutions)} pixels of a side and the "
             "images have "
-            f"{data.side}; set it lower, or data.upsample: true to enlarge images"
+            f"{data.image_size}; set it lower, or data.upsample: true to enlarge images"
         )
     return space
 
 
-def fitted_baseline(config: Config, data: "PreparedData | None") -> ArchSpec:
-    """The baseline that the user brings (`scaling.baseline`), for the channels, classes and size of
-    these images, or as it is where there are none."""
-    given = load_spec(str(config.scaling.baseline))
-    return sized(
-        given,
+def baseline_for_data(config: Config, data: "PreparedData | None") -> ArchSpec:
+    """The user's baseline (`scaling.baseline`) for the channels, classes and resolution of these
+    images, or unchanged where there are none.
+    """
+    spec = load_spec(str(config.scaling.baseline))
+    return adapt_spec(
+        spec,
         data,
-        side=config.search.resolution or int(min(given.resolution, largest_side(config, data))),
+        resolution=config.search.resolution
+        or int(min(spec.resolution, max_resolution(config, data))),
     )
 
 
-def sized(spec: ArchSpec, data: "PreparedData | None", *, side: int) -> ArchSpec:
-    """`spec` for images of so many pixels of a side, and the channels and classes of these."""
+def adapt_spec(spec: ArchSpec, data: "PreparedData | None", *, resolution: int) -> ArchSpec:
+    """`spec` at another resolution in px, with the channels and classes of the data."""
     if data is None:
-        return replace(spec, resolution=side)
-    return replace(spec, channels=data.channels, classes=len(data.classes), resolution=side)
+        return replace(spec, resolution=resolution)
+    return replace(spec, channels=data.channels, classes=len(data.classes), resolution=resolution)
 
 
-def given_baseline(config: Config, data: "PreparedData | None", run: RunDir) -> ArchSpec:
-    """The same, as it was when the run began."""
-    return read_baseline(run) if run.baseline.exists() else fitted_baseline(config, data)
+def run_baseline(config: Config, data: "PreparedData | None", run: RunDir) -> ArchSpec:
+    """The user's baseline as the run recorded it, if it has started already."""
+    return read_baseline(run) if run.baseline.exists() else baseline_for_data(config, data)
 
 
 def read_baseline(run: RunDir) -> ArchSpec:
-    """What the search found, or was given."""
+    """The baseline of a run: found by its search, or the user's."""
     return ArchSpec.from_dict(read_yaml(run.baseline)["spec"])

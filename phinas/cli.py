@@ -1,4 +1,4 @@
-"""The command line. Verbs parse, call and print; what is heavy is imported inside them.
+"""The command line. Commands parse, call and print; heavy libraries are imported inside them.
 
 Results go to standard output, everything else to standard error. Exit codes: experiment/errors.py.
 """
@@ -24,7 +24,7 @@ from phinas.commands.run import run
 from phinas.commands.scale import scale
 from phinas.commands.search import search
 from phinas.commands.validate import validate
-from phinas.errors import call
+from phinas.errors import run_command
 
 _COMMANDS = (
     run,
@@ -43,15 +43,15 @@ _COMMANDS = (
 )
 
 
-class _Verbs(click.Group):
-    """A group that suggests the nearest verb."""
+class _CommandGroup(click.Group):
+    """A group that suggests the closest command."""
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         if args and self.get_command(ctx, args[0]) is None:
-            near = get_close_matches(args[0], self.list_commands(ctx), n=1)
+            closest = get_close_matches(args[0], self.list_commands(ctx), n=1)
             hint = (
-                f"did you mean {near[0]!r}?"
-                if near
+                f"did you mean {closest[0]!r}?"
+                if closest
                 else f"verbs: {', '.join(self.list_commands(ctx))}"
             )
             raise click.UsageError(f"there is no verb {args[0]!r}; {hint}")
@@ -59,7 +59,8 @@ class _Verbs(click.Group):
 
 
 @click.group(
-    cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
+    cls=_CommandGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
 @click.version_option(package_name="phinas")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
@@ -74,6 +75,6 @@ for _command in _COMMANDS:
 
 def main(arguments: list[str] | None = None) -> None:
     """The `phinas` command: exits with the code of experiment/errors.py."""
-    warnings.formatwarning = lambda message, *_place, **_line: f"phinas: warning: {message}\n"
+    warnings.formatwarning = lambda message, *_location, **_line: f"phinas: warning: {message}\n"
     sys.path.append(str(Path.cwd()))  # for a user's own evaluator beside the configuration
-    sys.exit(call(cli, sys.argv[1:] if arguments is None else arguments))
+    sys.exit(run_command(cli, sys.argv[1:] if arguments is None else arguments))

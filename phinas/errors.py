@@ -1,6 +1,6 @@
-"""How a call of the command ends: signals, errors and what a person is told about them.
+"""Exit of the command line: signals, errors, their messages and exit codes.
 
-Codes: experiment/errors.py, and 70 for a bug, whose traceback is kept in `crash.log`.
+Codes: experiment/errors.py, and 70 for a bug, whose traceback is written to `crash.log`.
 """
 
 import contextlib
@@ -15,13 +15,13 @@ from types import FrameType
 
 import click
 
-from phinas.experiment.errors import DiskError, InputError, Interrupted, PhinasError
+from phinas.experiment.errors import DiskError, InputError, PhinasError, SignalInterrupt
 from phinas.experiment.fit_dir import FitDir
 from phinas.experiment.run_dir import RunDir
 from phinas.space.spec import SpecError
 from phinas.space.yaml_io import YamlError
 
-_DISK = (
+_DISK_ERRNOS = (
     errno.ENOSPC,
     errno.EDQUOT,
     errno.EACCES,
@@ -31,97 +31,113 @@ _DISK = (
     errno.EMFILE,
     errno.ENFILE,
 )
-_LOST_AFTER_SECONDS = 5.0
+_RERAISE_SECONDS = 5.0
 
 
-def call(cli: click.Command, arguments: list[str]) -> int:
+def run_command(cli: click.Command, arguments: list[str]) -> int:
     """Run one command line; returns its exit code instead of leaving the process."""
-    signal.signal(signal.SIGINT, _interrupt)
-    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGINT, _raise_interrupted)
+    signal.signal(signal.SIGTERM, _raise_interrupted)
     try:
         code = cli.main(args=arguments, prog_name="phinas", standalone_mode=False)
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except click.ClickException as error:
-        where = (
+        command_path = (
             error.ctx.command_path
             if isinstance(error, click.UsageError) and error.ctx
             else "phinas"
         )
-        click.echo(f"phinas: {error.format_message()} (see `{where} --help`)", err=True)
+        click.echo(f"phinas: {error.format_message()} (see `{command_path} --help`)", err=True)
         return 2
     except click.Abort:
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the reader of our output has had enough
         return 0
-    except Interrupted as error:
+    except SignalInterrupt as error:
         signal.setitimer(signal.ITIMER_REAL, 0)
-        if leads():
-            click.echo(f"\ninterrupted: {_kept(arguments)}", err=True)
+        if is_rank_zero():
+            click.echo(f"\ninterrupted: {_resume_message(arguments)}", err=True)
         return error.exit_code
     except Exception as error:
         if "--debug" in arguments:
             traceback.print_exc()
-        how = "the same command again" if _verb(arguments) == "fit" else "`phinas resume`"
-        known = _failure(error, place=_hint(arguments), remedy=how)
-        if known is None:
+        resume_command = (
+            "the same command again" if _command_name(arguments) == "fit" else "`phinas resume`"
+        )
+        phinas_error = _as_phinas_error(
+            error, directory=_find_directory(arguments), resume_command=resume_command
+        )
+        if phinas_error is None:
             click.echo(
-                f"phinas: a bug: {type(error).__name__}: {error}\n{_crashed(arguments)}", err=True
+                f"phinas: a bug: {type(error).__name__}: {error}\n{_write_crash_log(arguments)}",
+                err=True,
             )
             return 70
-        click.echo(f"phinas: {known}", err=True)
-        return known.exit_code
+        click.echo(f"phinas: {phinas_error}", err=True)
+        return phinas_error.exit_code
 
 
-def _interrupt(number: int, _frame: FrameType | None) -> None:
+def _raise_interrupted(number: int, _frame: FrameType | None) -> None:
     """The first signal ends the run in order; the next one at once.
 
     What is raised here is lost where Python can't raise (in a destructor, say), so an alarm raises
     it again until it is caught.
     """
-    for known in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(known, lambda again, _: os._exit(128 + again))
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, lambda second_signal, _: os._exit(128 + second_signal))
 
-    def again(_number: int, _frame: FrameType | None) -> None:
-        raise Interrupted(number)
+    def reraise(_number: int, _frame: FrameType | None) -> None:
+        raise SignalInterrupt(number)
 
-    signal.signal(signal.SIGALRM, again)
-    signal.setitimer(signal.ITIMER_REAL, _LOST_AFTER_SECONDS, _LOST_AFTER_SECONDS)
-    raise Interrupted(number)
+    signal.signal(signal.SIGALRM, reraise)
+    signal.setitimer(signal.ITIMER_REAL, _RERAISE_SECONDS, _RERAISE_SECONDS)
+    raise SignalInterrupt(number)
 
 
-def leads() -> bool:
-    """Whether this process speaks: of several that `torchrun` started the first one."""
+def is_rank_zero() -> bool:
+    """Whether this process prints: the first of those that `torchrun` started."""
     return os.environ.get("RANK", "0") == "0"
 
 
-def _verb(arguments: list[str]) -> str:
+def _command_name(arguments: list[str]) -> str:
     return next((word for word in arguments if not word.startswith("-")), "")
 
 
-def _kept(arguments: list[str]) -> str:
-    """What is left of an interrupted call, and how to carry it on."""
-    if _verb(arguments) == "bench":
+def _resume_message(arguments: list[str]) -> str:
+    """What an interrupted command has saved, and how to resume it."""
+    if _command_name(arguments) == "bench":
         return "the runs that had ended are kept; the same command carries on"
-    place = _hint(arguments)
-    if not place:
+    directory = _find_directory(arguments)
+    if not directory:
         return "nothing was written"
-    how = "the same command again" if _verb(arguments) == "fit" else f"phinas resume {place}"
-    return f"everything so far is kept; carry on with: {how}"
+    resume_command = (
+        "the same command again"
+        if _command_name(arguments) == "fit"
+        else f"phinas resume {directory}"
+    )
+    return f"everything so far is kept; carry on with: {resume_command}"
 
 
-def _failure(error: Exception, *, place: str, remedy: str) -> PhinasError | None:
-    """A known error as one of ours; None for a bug. place: what was worked on; remedy: what carries
-    on.
+def _as_phinas_error(
+    error: Exception, *, directory: str, resume_command: str
+) -> PhinasError | None:
+    """The PhinasError that describes `error`, or None for a bug.
+
+    Args:
+        directory: The run or fit directory that the command named, or "".
+        resume_command: What to call once the cause is gone.
     """
     if isinstance(error, PhinasError):
         return error
     if isinstance(error, SpecError | YamlError):
         return InputError(str(error))
-    if isinstance(error, OSError) and error.errno in _DISK:
-        where = f"{error.filename or place}: " if error.filename or place else ""
-        return DiskError(f"{where}{error.strerror}; free space or permissions, then {remedy}")
+    if isinstance(error, OSError) and error.errno in _DISK_ERRNOS:
+        prefix = f"{error.filename or directory}: " if error.filename or directory else ""
+        return DiskError(
+            f"{prefix}{error.strerror}; free space or permissions, then {resume_command}"
+        )
     if isinstance(error, RuntimeError) and "home directory" in str(
         error
     ):  # Path.expanduser's, for a ~name
@@ -129,26 +145,26 @@ def _failure(error: Exception, *, place: str, remedy: str) -> PhinasError | None
             "a path begins with ~ and a name that is no user's here; write the path out"
         )
     if isinstance(error, FileNotFoundError):
-        return DiskError(f"{error.filename}: is gone; put it back, then {remedy}")
+        return DiskError(f"{error.filename}: is gone; put it back, then {resume_command}")
     return None
 
 
-def _hint(arguments: list[str]) -> str:
-    """The run, or fit, that the call named, if there is one."""
-    places = [value for flag, value in itertools.pairwise(arguments) if flag == "--out"]
-    places += [word.removeprefix("--out=") for word in arguments if word.startswith("--out=")]
-    places += [word for word in arguments[1:] if not word.startswith("-")]
-    for place in places:
-        with contextlib.suppress(RuntimeError):  # a path of nobody's home
-            if RunDir(place).exists or FitDir(place).exists:
-                return place
+def _find_directory(arguments: list[str]) -> str:
+    """The run or fit directory that the command named, or ""."""
+    candidates = [value for flag, value in itertools.pairwise(arguments) if flag == "--out"]
+    candidates += [word.removeprefix("--out=") for word in arguments if word.startswith("--out=")]
+    candidates += [word for word in arguments[1:] if not word.startswith("-")]
+    for directory in candidates:
+        with contextlib.suppress(RuntimeError):  # expanduser's, for an unknown ~name
+            if RunDir(directory).exists or FitDir(directory).exists:
+                return directory
     return ""
 
 
-def _crashed(arguments: list[str]) -> str:
-    """Keep the traceback; says where."""
-    place = _hint(arguments)
-    path = (Path(place).expanduser() if place else Path.cwd()) / "crash.log"
+def _write_crash_log(arguments: list[str]) -> str:
+    """Write the traceback to a file; returns the sentence that says where."""
+    directory = _find_directory(arguments)
+    path = (Path(directory).expanduser() if directory else Path.cwd()) / "crash.log"
     try:
         path.write_text(traceback.format_exc(), encoding="utf-8")
     except OSError:

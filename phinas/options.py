@@ -1,4 +1,4 @@
-"""The options that verbs share, and how they become a configuration."""
+"""The options that commands share, and how they become a configuration."""
 
 import re
 from collections.abc import Callable
@@ -10,82 +10,81 @@ import click
 from phinas.experiment.errors import InputError
 from phinas.space.yaml_io import YamlError
 
-_QUICK = Path(__file__).parent / "experiment" / "configs" / "quick.yaml"
+_QUICK_CONFIG = Path(__file__).parent / "experiment" / "configs" / "quick.yaml"
 
 
 class _Number(click.ParamType):  # type: ignore[type-arg]  # click 8.1's takes none
-    """A plain number, or one of some words."""
+    """A plain number, or one of some keywords."""
 
     name = "number"
 
-    def __init__(self, *words: str) -> None:
-        self._words = words
+    def __init__(self, *keywords: str) -> None:
+        self._keywords = keywords
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if value in self._words:
+        if value in self._keywords:
             return value
         try:
             return float(value)
         except ValueError:
-            words = "".join(f", nor {word!r}" for word in self._words)
-            self.fail(f"{value!r} is not a plain number like 3e8 or -0.05{words}", param, ctx)
+            keywords = "".join(f", nor {keyword!r}" for keyword in self._keywords)
+            self.fail(f"{value!r} is not a plain number like 3e8 or -0.05{keywords}", param, ctx)
 
 
-class _Numbers(click.ParamType):  # type: ignore[type-arg]
-    """Plain numbers like 200M or 2e8, separated by commas or (see `Verb`) by blanks. words: or one
-    word, a path.
+class _NumberList(click.ParamType):  # type: ignore[type-arg]
+    """Plain numbers like 200M or 2e8, separated by commas or (see `Command`) by blanks.
+
+    With `allow_text`, a value that is no list of numbers is kept as it is: a path.
     """
 
     name = "numbers"
 
-    def __init__(self, *, words: bool = False) -> None:
-        self._words = words
+    def __init__(self, *, allow_text: bool = False) -> None:
+        self._allow_text = allow_text
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         parts = [part.strip() for part in str(value).split(",")]
         if all(_NUMBER.fullmatch(part) for part in parts):
-            return [_number(part) for part in parts]
-        if not self._words:
+            return [_parse_number(part) for part in parts]
+        if not self._allow_text:
             self.fail(f"{value!r} is not a list of numbers like 200M,400M or 2e8", param, ctx)
         return value
 
 
-NUMBERS = _Numbers()
+NUMBER_LIST = _NumberList()
 _NUMBER = re.compile(r"(\d+\.?\d*|\.\d+)(e[-+]?\d+)?[kMG]?", re.ASCII)
 _UNITS = {"k": 1e3, "M": 1e6, "G": 1e9}
 
 
-def _number(text: str) -> float:
+def _parse_number(text: str) -> float:
     return float(text[:-1]) * _UNITS[text[-1]] if text[-1] in _UNITS else float(text)
 
 
-class Verb(click.Command):
-    """A verb whose options of several numbers may be written with blanks: --flops 200M 400M
-    800M.
-    """
+class Command(click.Command):
+    """A command whose number lists may be separated by blanks: --flops 200M 400M 800M."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        lists = {
+        list_flags = {
             flag
             for option in self.params
-            if isinstance(option.type, _Numbers)
+            if isinstance(option.type, _NumberList)
             for flag in option.opts
         }
         joined: list[str] = []
-        of_list = False
+        in_list = False
         for argument in args:
-            numeric = _NUMBER.fullmatch(argument.removesuffix(",")) is not None
-            if of_list and numeric and joined[-1] not in lists:
+            is_number = _NUMBER.fullmatch(argument.removesuffix(",")) is not None
+            if in_list and is_number and joined[-1] not in list_flags:
                 joined[-1] = f"{joined[-1].removesuffix(',')},{argument}"
                 continue
-            of_list = argument in lists or (of_list and numeric)
+            in_list = argument in list_flags or (in_list and is_number)
             joined.append(argument)
         return super().parse_args(ctx, joined)
 
 
 Options = dict[str, tuple[str, Any, str]]
 
-_ALWAYS: Options = {
+_COMMON: Options = {
     "--data": (
         "data.source",
         str,
@@ -117,7 +116,7 @@ SEARCH: Options = {
     "--strategy": (
         "search.strategy",
         str,
-        "predictor, random, tpe, evolution, local, nsga2 or ppo.",
+        "bayesian, random, tpe, evolution, hill_climbing, nsga2 or ppo.",
     ),
     "--evaluator": (
         "search.evaluator",
@@ -142,18 +141,18 @@ SEARCH: Options = {
         str,
         "flops, params, activations, or latency on this device, measured.",
     ),
-    "--weight, --w": (
-        "search.weight",
+    "--reward-exponent": (
+        "search.reward_exponent",
         _Number("auto"),
-        "w of the reward, 0 or below, or auto: from the first trials.",
+        "Exponent w of the reward: 0 or below, or auto (estimated from the first trials).",
     ),
-    "--target": (
-        "search.target",
+    "--target-cost": (
+        "search.target_cost",
         _Number(),
-        "T of the reward: FLOPs, parameters, activations or ms, as --cost has it.",
+        "Target cost T of the reward, in units of --cost (FLOPs, parameters, activations, ms).",
     ),
-    "--min-flops": ("search.min_flops", float, "Cheaper networks are never trained."),
-    "--max-flops": ("search.max_flops", float, "Dearer networks are never trained."),
+    "--min-flops": ("search.min_flops", float, "Skip networks with fewer FLOPs than this."),
+    "--max-flops": ("search.max_flops", float, "Skip networks with more FLOPs than this."),
     "--reference": (
         "search.reference",
         str,
@@ -164,39 +163,49 @@ SCALING: Options = {
     "--evaluator": (
         "scaling.evaluator",
         str,
-        "proxy (trainings), law (the stated one), or your own package.module:function.",
+        "proxy (trainings), synthetic (a synthetic accuracy model), or your own "
+        "package.module:function.",
     ),
     "--constraint": (
         "scaling.constraint",
         str,
         "measured FLOPs, or the paper's nominal alpha * beta^2 * gamma^2.",
     ),
-    "--multiple": ("scaling.multiple", _Number(), "FLOPs over the baseline's at phi = 1."),
+    "--flops-multiple": (
+        "scaling.flops_multiple",
+        _Number(),
+        "FLOPs at phi = 1, as a multiple of the baseline's (default 2).",
+    ),
     "--tolerance": (
         "scaling.tolerance",
         _Number(),
         "How far from it, relatively, measured FLOPs may be.",
     ),
-    "--phi": (
-        "scaling.compare_at",
+    "--grid-phi": (
+        "scaling.grid_phi",
         _Number(),
-        "Where networks are compared: small steps are hard to tell apart, 2 is larger.",
+        "phi at which grid members are compared (default 1). Larger values enlarge differences.",
     ),
-    "--step": ("scaling.step", _Number(), "Of the grid of alpha, beta and gamma."),
+    "--grid-step": ("scaling.grid_step", _Number(), "Step of the grid of alpha, beta and gamma."),
     "--rounding": ("scaling.rounding", str, "Of depths: ceil (the paper's), round or balanced."),
-    "--members": ("scaling.members", int, "Networks of the grid that race."),
+    "--max-grid-members": (
+        "scaling.max_grid_members",
+        int,
+        "Maximum number of grid members in the race.",
+    ),
     "--seeds": ("scaling.seeds", int, "Trainings of each at most, the same seeds for all."),
     "--recipe": ("scaling.recipe", str, "Of their trainings: quick, proxy, validate or full."),
-    "--share": (
-        "scaling.share",
+    "--max-budget-fraction": (
+        "scaling.max_budget_fraction",
         _Number(),
-        "Of the epochs of all with all seeds, the most that is spent; 1: all are trained.",
+        "Maximum fraction of the full-grid training budget (default 0.4; 1 disables early "
+        "elimination).",
     ),
     "--epochs": ("scaling.recipe.epochs", int, "Passes over the images of a full training."),
     "--strategy": (
         "scaling.strategy",
         str,
-        "grid, random or tpe: which race, where the grid has more than --members.",
+        "grid, random or tpe: which race, where the grid has more than --max-grid-members.",
     ),
 }
 BASELINE: Options = {
@@ -209,18 +218,18 @@ BASELINE: Options = {
 FAMILY: Options = {
     "--coefficients": (
         "scaling.coefficients",
-        _Numbers(words=True),
+        _NumberList(allow_text=True),
         "1.2 1.1 1.15, or another run's: not searched, taken.",
     ),
     "--flops": (
         "scaling.flops",
-        NUMBERS,
+        NUMBER_LIST,
         "The family by budgets, 200M 400M 800M, instead of by phi.",
     ),
-    "--params": ("scaling.params", NUMBERS, "The same of parameters."),
+    "--params": ("scaling.params", NUMBER_LIST, "The same of parameters."),
     "--latency-ms": (
         "scaling.latency_ms",
-        NUMBERS,
+        NUMBER_LIST,
         "The same of milliseconds an image takes on this device.",
     ),
 }
@@ -239,95 +248,105 @@ SET = click.option(
     "settings",
     multiple=True,
     metavar="KEY=VALUE",
-    help="Any key of the configuration, e.g. scaling.members=20.",
+    help="Any key of the configuration, e.g. scaling.max_grid_members=20.",
 )
 
 
-def configured(*groups: Options) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def config_options(*groups: Options) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """The options that make a configuration: of these groups, and those that every run has."""
 
-    def wrap(verb: Callable[..., None]) -> Callable[..., None]:
-        shown: Options = {}
-        for group in (_ALWAYS, *groups):
-            shown |= group
-        for flag, (path, kind, text) in reversed(shown.items()):
-            verb = click.option(
-                *flag.split(", "), path.replace(".", "__"), type=kind, help=f"{text} [{path}]"
-            )(verb)
-        same = "The same bits run to run on one device."
-        verb = click.option(
-            "--deterministic", "run__deterministic", is_flag=True, default=None, help=same
-        )(verb)
-        enlarge = "Networks may see images enlarged."
-        verb = click.option(
-            "--upsample", "data__upsample", is_flag=True, default=None, help=enlarge
-        )(verb)
-        skip = "Leave unreadable images out and count them."
-        verb = click.option(
-            "--skip-bad-images", "data__skip_bad_images", is_flag=True, default=None, help=skip
-        )(verb)
-        return SET(verb)
+    def wrap(command: Callable[..., None]) -> Callable[..., None]:
+        options: Options = {}
+        for group in (_COMMON, *groups):
+            options |= group
+        for flags, (key, value_type, text) in reversed(options.items()):
+            command = click.option(
+                *flags.split(", "), key.replace(".", "__"), type=value_type, help=f"{text} [{key}]"
+            )(command)
+        deterministic_help = "The same bits run to run on one device."
+        command = click.option(
+            "--deterministic",
+            "run__deterministic",
+            is_flag=True,
+            default=None,
+            help=deterministic_help,
+        )(command)
+        upsample_help = "Networks may see images enlarged."
+        command = click.option(
+            "--upsample", "data__upsample", is_flag=True, default=None, help=upsample_help
+        )(command)
+        skip_help = "Leave unreadable images out and count them."
+        command = click.option(
+            "--skip-bad-images", "data__skip_bad_images", is_flag=True, default=None, help=skip_help
+        )(command)
+        return SET(command)
 
     return wrap
 
 
-def config_of(
+def build_config(
     path: Path | None,
     settings: tuple[str, ...],
     options: dict[str, Any],
     *,
-    quick: bool,
-    imageless: bool = False,
+    use_quick_config: bool,
+    allow_no_data: bool = False,
 ) -> Any:
-    """The configuration of a call: file (or the quick start, or the defaults), then options, then
-    --set. imageless: there may be none."""
-    from phinas.experiment.schema.config import load_config, merged
+    """The configuration of a command: its file, then options, then --set.
+
+    Args:
+        use_quick_config: Use the quick start on digits if neither file nor --data is there.
+        allow_no_data: Accept a configuration without images.
+    """
+    from phinas.experiment.schema.config import load_config, merge_config
 
     changes = {
         name.replace("__", "."): value for name, value in options.items() if value is not None
-    } | settings_of(settings)
-    if path is None and quick and "data.source" not in changes:
-        path = _QUICK
-    needs_images = changes.get("search.evaluator", "proxy") == "proxy" and not imageless
+    } | parse_settings(settings)
+    if path is None and use_quick_config and "data.source" not in changes:
+        path = _QUICK_CONFIG
+    needs_images = changes.get("search.evaluator", "proxy") == "proxy" and not allow_no_data
     if path is None and "data.source" not in changes and needs_images:
         raise InputError(
             "--data: missing; name the images (digits, or a path), or give a configuration file"
         )
     base = load_config(path).model_dump() if path else {}
-    return merged(base, changes, where=str(path) if path and not changes else "configuration")
+    return merge_config(
+        base, changes, source=str(path) if path and not changes else "configuration"
+    )
 
 
-def changed(
+def updated_config(
     directory: Path, settings: tuple[str, ...], options: dict[str, Any] | None = None
 ) -> Any:
     """The configuration of a run with options and --set applied."""
     from phinas.experiment.run_dir import RunDir
-    from phinas.experiment.schema.config import merged
+    from phinas.experiment.schema.config import merge_config
     from phinas.session import read_config
 
-    given = {
+    changes = {
         name.replace("__", "."): value
         for name, value in (options or {}).items()
         if value is not None
     }
-    return merged(
+    return merge_config(
         read_config(RunDir(directory)).model_dump(),
-        given | settings_of(settings),
-        where=str(directory),
+        changes | parse_settings(settings),
+        source=str(directory),
     )
 
 
-def settings_of(settings: tuple[str, ...]) -> dict[str, Any]:
+def parse_settings(settings: tuple[str, ...]) -> dict[str, Any]:
     changes = {}
     for setting in settings:
         key, equals, text = setting.partition("=")
         if not equals or not key.strip():
             raise InputError(f"--set {setting}: write it as KEY=VALUE, e.g. --set search.trials=50")
-        changes[key.strip()] = _value(text)
+        changes[key.strip()] = _parse_value(text)
     return changes
 
 
-def _value(text: str) -> Any:
+def _parse_value(text: str) -> Any:
     from phinas.space.yaml_io import parse_yaml
 
     try:

@@ -1,4 +1,4 @@
-"""How a command prints its result: as a sentence for people, or as JSON."""
+"""How a command prints its result: as text, or as JSON."""
 
 import json
 from typing import Any
@@ -6,21 +6,21 @@ from typing import Any
 import click
 
 
-def print_summary(facts: dict[str, Any], as_json: bool) -> None:
+def print_summary(result: dict[str, Any], as_json: bool) -> None:
     """The summary of a run and the path of its report."""
     if as_json:
-        print_json(facts)
+        print_json(result)
         return
-    from phinas.summary import sentence
+    from phinas.summary import summary_line
 
-    click.echo(sentence(facts))
-    if facts["report"]:
-        click.echo(facts["report"])
+    click.echo(summary_line(result))
+    if result["report"]:
+        click.echo(result["report"])
 
 
-def print_json(facts: dict[str, Any]) -> None:
-    """The facts on standard output, NaN and infinity refused."""
-    click.echo(json.dumps(facts, indent=2, allow_nan=False))
+def print_json(result: dict[str, Any]) -> None:
+    """The result on standard output, NaN and infinity refused."""
+    click.echo(json.dumps(result, indent=2, allow_nan=False))
 
 
 def quiet() -> bool:

@@ -12,11 +12,11 @@ from typing import Any
 from phinas.experiment.errors import InputError
 from phinas.experiment.run_dir import RunDir
 from phinas.experiment.schema.config import Config
-from phinas.preflight import admit, check
+from phinas.preflight import check_config, check_with_data
 from phinas.progress import Display
 from phinas.session import STAGES, open_session, read_config, read_goal
-from phinas.stages import STAGE_WORK
-from phinas.summary import summary
+from phinas.stages import STAGE_FUNCTIONS
+from phinas.summary import summarize_run
 
 
 def run(
@@ -28,18 +28,26 @@ def run(
     An `out` that is a run of this configuration is carried on. Raises the errors of
     phinas.experiment.errors.
     """
-    check(config, stages, recorded=RunDir(out).coefficients)
+    run_dir = RunDir(out)
+    check_config(config, stages, recorded=run_dir.coefficients)
     display = Display(quiet=quiet)
-    if "search" in stages and config.search.reward == "soft" and config.search.target is not None:
-        from phinas.nas.reward import IDLE_TARGET
+    if (
+        "search" in stages
+        and config.search.reward == "soft"
+        and config.search.target_cost is not None
+    ):
+        from phinas.nas.reward import UNUSED_TARGET_NOTE
 
-        display.say(f"note: search.target: {config.search.target:g}: {IDLE_TARGET}")
-    directory = RunDir(out)
-    with open_session(directory, config, goal=stages, admit=admit, display=display) as session:
+        display.print(
+            f"note: search.target_cost: {config.search.target_cost:g}: {UNUSED_TARGET_NOTE}"
+        )
+    with open_session(
+        run_dir, config, goal=stages, preflight=check_with_data, display=display
+    ) as session:
         for stage in STAGES:
             if stage in stages:
-                STAGE_WORK[stage](session)
-    return summary(directory)
+                STAGE_FUNCTIONS[stage](session)
+    return summarize_run(run_dir)
 
 
 def search(config: Config, *, out: str | Path, quiet: bool = False) -> dict[str, Any]:
@@ -62,9 +70,14 @@ def scale(
     config: the run's own but for `scaling` and `validation`, which may differ as long as that stage
     has not begun.
     """
-    target = RunDir(directory)
-    return _again(
-        target, config, ("scale", "report"), needs=target.baseline, verb="search", quiet=quiet
+    run_dir = RunDir(directory)
+    return _run_stages(
+        run_dir,
+        config,
+        ("scale", "report"),
+        required_file=run_dir.baseline,
+        previous_command="search",
+        quiet=quiet,
     )
 
 
@@ -72,41 +85,47 @@ def validate(
     directory: str | Path, *, config: Config | None = None, quiet: bool = False
 ) -> dict[str, Any]:
     """Train the affordable members of a run's family; `config` as for `scale`."""
-    target = RunDir(directory)
-    return _again(
-        target, config, ("validate", "report"), needs=target.coefficients, verb="scale", quiet=quiet
+    run_dir = RunDir(directory)
+    return _run_stages(
+        run_dir,
+        config,
+        ("validate", "report"),
+        required_file=run_dir.coefficients,
+        previous_command="scale",
+        quiet=quiet,
     )
 
 
 def resume(directory: str | Path, *, quiet: bool = False) -> dict[str, Any]:
     """Carry a run on from wherever it stopped, to the end that it was started for."""
-    target = RunDir(directory)
-    target.require()
-    return run(read_config(target), out=target.path, stages=read_goal(target), quiet=quiet)
+    run_dir = RunDir(directory)
+    run_dir.require_run()
+    return run(read_config(run_dir), out=run_dir.path, stages=read_goal(run_dir), quiet=quiet)
 
 
 def report(directory: str | Path) -> dict[str, Any]:
     """Write the report of a run anew from what the run holds. It may be running elsewhere."""
-    target = RunDir(directory)
-    target.require()
+    run_dir = RunDir(directory)
+    run_dir.require_run()
     from phinas.reports.page import write_report
 
-    write_report(target)
-    return summary(target)
+    write_report(run_dir)
+    return summarize_run(run_dir)
 
 
-def _again(
-    target: RunDir,
+def _run_stages(
+    run_dir: RunDir,
     config: Config | None,
     stages: tuple[str, ...],
     *,
-    needs: Path,
-    verb: str,
+    required_file: Path,
+    previous_command: str,
     quiet: bool,
 ) -> dict[str, Any]:
-    config = config or read_config(target)
-    if not needs.exists():
+    config = config or read_config(run_dir)
+    if not required_file.exists():
         raise InputError(
-            f"{needs}: is not there yet; run `phinas {verb}` (or `phinas resume`) on this run first"
+            f"{required_file}: is not there yet; run `phinas {previous_command}` (or `phinas "
+            "resume`) on this run first"
         )
-    return run(config, out=target.path, stages=stages, quiet=quiet)
+    return run(config, out=run_dir.path, stages=stages, quiet=quiet)

@@ -1,5 +1,4 @@
-"""What a run shows while it works: on a terminal a bar with the best so far and the time left, else
-a line now and then.
+"""Progress display of a run: a bar on a terminal, otherwise a line every ten seconds.
 
 Everything goes to standard error; standard output is for results.
 """
@@ -19,8 +18,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-Notify = Callable[[int, int, str], None]
-_LINE_EVERY_SECONDS = 10.0
+ProgressCallback = Callable[[int, int, str], None]
+_SECONDS_BETWEEN_LINES = 10.0
 
 
 class Display:
@@ -29,35 +28,41 @@ class Display:
     def __init__(self, *, quiet: bool = False) -> None:
         self._console = Console(stderr=True, quiet=quiet, soft_wrap=True, highlight=False)
 
-    def say(self, text: str) -> None:
+    def print(self, text: str) -> None:
         self._console.print(text, markup=False)
 
     @property
-    def live(self) -> bool:
-        """Whether there is a terminal, so that it costs nothing to tell every step."""
+    def is_terminal(self) -> bool:
+        """Whether stderr is a terminal, where every step can be shown."""
         return self._console.is_terminal
 
     @contextmanager
-    def stage(self, title: str, *, every_seconds: float = _LINE_EVERY_SECONDS) -> Iterator[Notify]:
-        """A stage of known length: call what this gives with (done, total, text). every_seconds:
-        between two lines, where there is no terminal."""
-        began = time.monotonic()
-        last = ""
-        shown = self._bar(title) if self.live else self._lines(title, every_seconds)
-        with shown as notify:
+    def stage(
+        self, title: str, *, interval_seconds: float = _SECONDS_BETWEEN_LINES
+    ) -> Iterator[ProgressCallback]:
+        """Show a stage; yields the callback that reports its progress as (done, total, text).
 
-            def remember(done: int, total: int, text: str) -> None:
-                nonlocal last
-                last = text
-                notify(done, total, text)
+        Args:
+            interval_seconds: Time between two lines, where there is no terminal.
+        """
+        start = time.monotonic()
+        last_text = ""
+        display = self._bar(title) if self.is_terminal else self._lines(title, interval_seconds)
+        with display as report:
 
-            yield remember
-        self.say(
-            f"{title}: done in {_clock(time.monotonic() - began)}" + (f", {last}" if last else "")
+            def report_and_remember(done: int, total: int, text: str) -> None:
+                nonlocal last_text
+                last_text = text
+                report(done, total, text)
+
+            yield report_and_remember
+        self.print(
+            f"{title}: done in {_format_duration(time.monotonic() - start)}"
+            + (f", {last_text}" if last_text else "")
         )
 
     @contextmanager
-    def _bar(self, title: str) -> Iterator[Notify]:
+    def _bar(self, title: str) -> Iterator[ProgressCallback]:
         columns = (
             SpinnerColumn(),
             TextColumn("{task.description}", markup=False),
@@ -71,35 +76,35 @@ class Display:
         with Progress(*columns, console=self._console, transient=True) as progress:
             task = progress.add_task(title, total=None, text="")
 
-            def notify(done: int, total: int, text: str) -> None:
+            def report(done: int, total: int, text: str) -> None:
                 progress.update(task, completed=done, total=total, text=text)
 
-            yield notify
+            yield report
 
     @contextmanager
-    def _lines(self, title: str, every_seconds: float) -> Iterator[Notify]:
-        began = time.monotonic()
-        first: int | None = None
-        shown = -every_seconds
+    def _lines(self, title: str, interval_seconds: float) -> Iterator[ProgressCallback]:
+        start = time.monotonic()
+        first_done: int | None = None
+        last_line = -interval_seconds
 
-        def notify(done: int, total: int, text: str) -> None:
-            nonlocal first, shown
-            now = time.monotonic() - began
-            first = done if first is None else first
-            if now - shown < every_seconds and done < total:
+        def report(done: int, total: int, text: str) -> None:
+            nonlocal first_done, last_line
+            elapsed = time.monotonic() - start
+            first_done = done if first_done is None else first_done
+            if elapsed - last_line < interval_seconds and done < total:
                 return
-            shown = now
-            left = (
-                f", {_clock(now / (done - first) * (total - done))} left"
-                if first < done < total
+            last_line = elapsed
+            remaining = (
+                f", {_format_duration(elapsed / (done - first_done) * (total - done))} left"
+                if first_done < done < total
                 else ""
             )
-            self.say(f"{title}: {done} of {total}{left}" + (f", {text}" if text else ""))
+            self.print(f"{title}: {done} of {total}{remaining}" + (f", {text}" if text else ""))
 
-        yield notify
+        yield report
 
 
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
+def _format_duration(seconds: float) -> str:
+    minutes, remainder = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+    return f"{hours}:{minutes:02d}:{remainder:02d}" if hours else f"{minutes}:{remainder:02d}"

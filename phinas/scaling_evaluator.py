@@ -1,5 +1,5 @@
-"""Who measures the networks of the scaling search: trainings, a user's own function, or the stated
-law.
+"""Evaluators of the scaling search: trainings, a user's own function, or a synthetic accuracy
+model.
 """
 
 from collections.abc import Callable
@@ -16,29 +16,36 @@ if TYPE_CHECKING:
 _KEY = "scaling.evaluator"
 
 
-def require_measurer(config: Config) -> None:
+def require_evaluator(config: Config) -> None:
     """Raises InputError where `scaling.evaluator` is none, or can't be imported."""
     name = config.scaling.evaluator
     if ":" in name:
-        _own(name, limit_seconds=0.0)
-    elif name not in ("proxy", "law"):
-        raise InputError(f"{_KEY}: {name!r} is none of proxy, law, package.module:function")
+        _function_evaluator(name, limit_seconds=0.0)
+    elif name not in ("proxy", "synthetic"):
+        raise InputError(f"{_KEY}: {name!r} is none of proxy, synthetic, package.module:function")
 
 
-def measurer(session: "Session", baseline: ArchSpec) -> Callable[[ArchSpec, Recipe, int], Job]:
+def make_job_factory(
+    session: "Session", baseline: ArchSpec
+) -> Callable[[ArchSpec, Recipe, int], Job]:
     """Turns (spec, recipe, seed) into a job whose value is a Measurement."""
     name = session.config.scaling.evaluator
     if name == "proxy":
-        return session.trainer.job
-    if name == "law":
-        from phinas.scaling_search.race.synthetic_accuracy import Law
+        return session.job_factory.make_job
+    if name == "synthetic":
+        from phinas.scaling_search.race.synthetic_accuracy import SyntheticAccuracyModel
 
-        law, base = Law(world=session.config.run.seed), baseline.simplified()
-        return lambda spec, recipe, seed: law.job(spec, base, recipe.epochs, seed)
-    return _own(name, limit_seconds=60 * session.config.run.trial_minutes)
+        model, base = (
+            SyntheticAccuracyModel(model_seed=session.config.run.seed),
+            baseline.canonicalize(),
+        )
+        return lambda spec, recipe, seed: model.make_job(spec, base, recipe.epochs, seed)
+    return _function_evaluator(name, limit_seconds=60 * session.config.run.trial_timeout_minutes)
 
 
-def _own(name: str, *, limit_seconds: float) -> Callable[[ArchSpec, Recipe, int], Job]:
+def _function_evaluator(
+    name: str, *, limit_seconds: float
+) -> Callable[[ArchSpec, Recipe, int], Job]:
     from phinas.nas.evaluators.function import FunctionEvaluator
 
-    return FunctionEvaluator(name, limit_seconds, key=_KEY).job
+    return FunctionEvaluator(name, limit_seconds, key=_KEY).make_job

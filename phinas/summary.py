@@ -1,4 +1,4 @@
-"""What a run has come to: the same facts for `--json` and for the last line that a person reads."""
+"""The results of a run: as data for `--json`, and as one line."""
 
 from typing import Any
 
@@ -6,59 +6,67 @@ from phinas.experiment.run_dir import RunDir
 from phinas.space.yaml_io import read_yaml
 
 
-def summary(run: RunDir) -> dict[str, Any]:
-    """The facts of a run that stands anywhere on its way, as plain data."""
-    facts: dict[str, Any] = {
+def summarize_run(run: RunDir) -> dict[str, Any]:
+    """The results of a run so far, as plain data."""
+    summary: dict[str, Any] = {
         "run": str(run.path),
         "report": str(run.report_page) if run.report_page.exists() else None,
     }
     if run.baseline.exists():
         data = read_yaml(run.baseline)
-        facts["baseline"] = {
-            name: data.get(name) for name in ("spec_id", "flops", "params", "why", "chance_of_best")
+        summary["baseline"] = {
+            name: data.get(name)
+            for name in ("spec_id", "flops", "params", "explanation", "probability_of_best")
         }
-        facts["reference"] = data.get("reference")
+        summary["reference"] = data.get("reference")
     if run.coefficients.exists():
         data = read_yaml(run.coefficients)
-        facts["coefficients"] = {
-            name: data[name] for name in ("alpha", "beta", "gamma", "ranges", "why")
+        summary["coefficients"] = {
+            name: data[name] for name in ("alpha", "beta", "gamma", "ranges", "explanation")
         }
     if run.validation.exists():
-        facts["family"] = read_yaml(run.validation)["members"]
-    return facts
+        summary["family"] = read_yaml(run.validation)["members"]
+    return summary
 
 
-def told_of(reference: dict[str, Any]) -> str:
-    """What the published network beside the baseline says of it."""
-    return str(reference.get("why") or f"{reference['name']} was left out: {reference['left_out']}")
+def reference_message(reference: dict[str, Any]) -> str:
+    """How the reference network compares with the baseline, or why it was not trained."""
+    return str(
+        reference.get("explanation")
+        or f"{reference['name']} was left out: {reference['exclusion_reason']}"
+    )
 
 
-def sentence(facts: dict[str, Any]) -> str:
+def summary_line(summary: dict[str, Any]) -> str:
     """The summary in one line."""
     parts = []
-    if "baseline" in facts:
+    if "baseline" in summary:
         parts.append(
-            f"baseline {facts['baseline']['spec_id']} of {facts['baseline']['flops'] / 1e6:.3g}M "
+            f"baseline {summary['baseline']['spec_id']} of "
+            f"{summary['baseline']['flops'] / 1e6:.3g}M "
             "FLOPs"
         )
-    if facts.get("reference"):
-        parts.append(told_of(facts["reference"]))
-    if "coefficients" in facts:
-        found = facts["coefficients"]
-        ranges = ((name, found[name], found["ranges"][name]) for name in ("alpha", "beta", "gamma"))
+    if summary.get("reference"):
+        parts.append(reference_message(summary["reference"]))
+    if "coefficients" in summary:
+        coefficients = summary["coefficients"]
+        ranges = (
+            (name, coefficients[name], coefficients["ranges"][name])
+            for name in ("alpha", "beta", "gamma")
+        )
         parts.append(
             ", ".join(
                 f"{name} {value:.3g} ({low:.3g} to {high:.3g})"
                 for name, value, (low, high) in ranges
             )
         )
-    trained = [row for row in facts.get("family", ()) if row["validated"]]
-    if trained:
-        first, last = trained[0], trained[-1]
-        told = f"{first['name'].upper()} {first['accuracy']:.1%}"
+    validated = [row for row in summary.get("family", ()) if row["validated"]]
+    if validated:
+        first, last = validated[0], validated[-1]
+        accuracies = f"{first['name'].upper()} {first['accuracy']:.1%}"
         if last is not first:
-            told += (
+            accuracies += (
                 f" to {last['name'].upper()} {last['accuracy']:.1%} at {last['flops'] / 1e6:.3g}M"
             )
-        parts.append(f"{told} on the test split")
+        parts.append(f"{accuracies} on the test split")
     return "; ".join(parts) or "nothing found yet"

@@ -1,4 +1,4 @@
-"""The records as tables, one CSV each, for whoever wants to draw them otherwise: accuracies are
+"""The run's data as tables, one CSV each, for whoever wants to draw them otherwise: accuracies are
 fractions, nothing is rounded.
 
 trials.csv has a row for each trial of the search, failed, pruned and running ones too;
@@ -14,12 +14,12 @@ from typing import Any
 
 import pandas as pd
 
-from phinas.experiment.trial_store import Row
-from phinas.reports.run_data import Records
+from phinas.experiment.trial_store import TrialRecord
+from phinas.reports.run_data import RunData
 from phinas.space.spec import ArchSpec
 
-_PRICES = ("flops", "params", "activations")
-_MEASURED = (
+_COST_COLUMNS = ("flops", "params", "activations")
+_MEASUREMENT_COLUMNS = (
     "accuracy",
     "mean_class_accuracy",
     "top5",
@@ -27,105 +27,110 @@ _MEASURED = (
     "split",
     "images",
     "epochs",
-    "ended",
+    "stop_reason",
     "train_seconds",
     "images_per_second",
-    "micro_batch",
-    "peak_bytes",
+    "micro_batch_size",
+    "peak_memory_bytes",
     "device",
     "seed",
 )
-_WHOLE = (
+_INTEGER_COLUMNS = (
     "flops",
     "params",
     "activations",
     "images",
     "epochs",
-    "micro_batch",
-    "peak_bytes",
+    "micro_batch_size",
+    "peak_memory_bytes",
     "seed",
     "proposal",
-    "refused",
+    "num_rejected",
     "attempts",
     "trial",
 )
 
 
-def trials_table(records: Records) -> pd.DataFrame:
-    front = {trial.number for trial in records.front}
-    finalists = {row["trial"] for row in records.finalists}
+def make_trials_dataframe(run_data: RunData) -> pd.DataFrame:
+    front_numbers = {trial.number for trial in run_data.pareto_front}
+    finalists = {row["trial"] for row in run_data.finalists}
     rows = []
-    for row in records.rows["search"]:
-        facts = _trial(row)
+    for row in run_data.trial_records["search"]:
+        values = _make_trial_columns(row)
         flags = {
-            "on_front": row.number in front,
+            "on_front": row.number in front_numbers,
             "finalist": row.number in finalists,
-            "baseline": row.number == records.chosen,
+            "baseline": row.number == run_data.baseline_trial,
         }
         rows.append(
-            facts | flags | {f"choice.{name}": value for name, value in sorted(row.params.items())}
+            values | flags | {f"choice.{name}": value for name, value in sorted(row.params.items())}
         )
-    head = [
+    columns = [
         "trial",
         "proposal",
         "state",
         "spec_id",
-        *_PRICES,
+        *_COST_COLUMNS,
         "reward",
-        *_MEASURED,
-        "refused",
+        *_MEASUREMENT_COLUMNS,
+        "num_rejected",
         "attempts",
         "reason",
     ]
-    return _table(rows, [*head, "on_front", "finalist", "baseline"])
+    return _make_dataframe(rows, [*columns, "on_front", "finalist", "baseline"])
 
 
-def _trial(row: Row) -> dict[str, Any]:
-    facts = row.attributes
-    measured = facts.get("measurement", {}) if row.done or row.pruned else {}
-    if measured.get("by_class"):
-        measured = measured | {"mean_class_accuracy": _mean(measured["by_class"])}
-    known = {
-        name: facts.get(name)
-        for name in ("proposal", "spec_id", *_PRICES, "refused", "attempts", "reason")
+def _make_trial_columns(row: TrialRecord) -> dict[str, Any]:
+    attributes = row.user_attrs
+    measurement = attributes.get("measurement", {}) if row.is_complete or row.is_pruned else {}
+    if measurement.get("per_class_accuracy"):
+        measurement = measurement | {
+            "mean_class_accuracy": _compute_mean(measurement["per_class_accuracy"])
+        }
+    values = {
+        name: attributes.get(name)
+        for name in ("proposal", "spec_id", *_COST_COLUMNS, "num_rejected", "attempts", "reason")
     }
-    known |= _latency(facts)
-    return {"trial": row.number, "state": row.state.name.lower(), "reward": row.value, **known} | {
-        name: measured.get(name) for name in _MEASURED
+    values |= _make_latency_columns(attributes)
+    return {"trial": row.number, "state": row.state.name.lower(), "reward": row.value, **values} | {
+        name: measurement.get(name) for name in _MEASUREMENT_COLUMNS
     }
 
 
-def _latency(facts: dict[str, Any]) -> dict[str, Any]:
+def _make_latency_columns(attributes: dict[str, Any]) -> dict[str, Any]:
     """Median and quartiles of the timed inferences, where they were timed."""
-    if "latency_ms" not in facts:
+    if "latency_ms" not in attributes:
         return {}
-    low, high = facts["latency_quartiles_ms"]
+    low, high = attributes["latency_quartiles_ms"]
     return {
-        "latency_ms": facts["latency_ms"],
+        "latency_ms": attributes["latency_ms"],
         "latency_ms_quartile_1": low,
         "latency_ms_quartile_3": high,
     }
 
 
-def finalists_table(records: Records) -> pd.DataFrame:
+def make_finalists_dataframe(run_data: RunData) -> pd.DataFrame:
     rows = []
-    for row in records.finalists:
-        facts = {
+    for row in run_data.finalists:
+        values = {
             name: row[name]
             for name in ("spec_id", "trial", "flops", "search_reward", "reward", "tied_with_chosen")
         }
-        facts |= {"baseline": row["trial"] == records.chosen, "accuracy": _mean(row["accuracies"])}
-        facts["expected_accuracy"] = row.get("expected_accuracy")
-        rows.append(facts | _by_seed(row["accuracies"]))
-    if (found := records.reference) is not None:
-        facts = {name: found[name] for name in ("spec_id", "flops", "search_reward", "reward")}
-        facts |= {
-            "reference": found["name"],
-            "baseline": False,
-            "accuracy": _mean(found["accuracies"]),
+        values |= {
+            "baseline": row["trial"] == run_data.baseline_trial,
+            "accuracy": _compute_mean(row["accuracies"]),
         }
-        rows.append(facts | _by_seed(found["accuracies"]))
-    head = [
+        values["expected_accuracy"] = row.get("expected_accuracy")
+        rows.append(values | _make_seed_columns(row["accuracies"]))
+    if (reference := run_data.reference) is not None:
+        values = {name: reference[name] for name in ("spec_id", "flops", "search_reward", "reward")}
+        values |= {
+            "reference": reference["name"],
+            "baseline": False,
+            "accuracy": _compute_mean(reference["accuracies"]),
+        }
+        rows.append(values | _make_seed_columns(reference["accuracies"]))
+    columns = [
         "spec_id",
         "trial",
         "flops",
@@ -135,39 +140,42 @@ def finalists_table(records: Records) -> pd.DataFrame:
         "tied_with_chosen",
         "baseline",
     ]
-    return _table(rows, head)
+    return _make_dataframe(rows, columns)
 
 
-def grid_table(records: Records) -> pd.DataFrame:
-    head = ["spec_id"]
+def make_grid_dataframe(run_data: RunData) -> pd.DataFrame:
+    columns = ["spec_id"]
     for name in ("alpha", "beta", "gamma"):
-        head += [f"{name}_low", f"{name}_high"]
-    head += [
+        columns += [f"{name}_low", f"{name}_high"]
+    columns += [
         "resolution",
         "depths",
         "widths",
         "flops",
         "ratio",
         "accuracy",
-        "corrected",
-        "behind",
-        "behind_low",
-        "behind_high",
+        "adjusted_accuracy",
+        "accuracy_gap",
+        "accuracy_gap_low",
+        "accuracy_gap_high",
     ]
-    head += ["status", "tied", "winner", "brief_accuracy"]
+    columns += ["status", "tied", "winner", "short_run_accuracy"]
     rows = []
-    for row in records.coefficients["members"] if records.coefficients else ():
-        facts = {name: row[name] for name in head if name in row}
+    for row in run_data.coefficients["members"] if run_data.coefficients else ():
+        values = {name: row[name] for name in columns if name in row}
         for name in ("alpha", "beta", "gamma"):
-            facts[f"{name}_low"], facts[f"{name}_high"] = row[name]
-        facts |= {"depths": _words(row["depths"]), "widths": _words(row["widths"])}
-        facts["behind_low"], facts["behind_high"] = row["behind_interval"] or (None, None)
-        rows.append(facts | _by_seed(row["accuracies"]))
-    return _table(rows, head)
+            values[f"{name}_low"], values[f"{name}_high"] = row[name]
+        values |= {"depths": _join_numbers(row["depths"]), "widths": _join_numbers(row["widths"])}
+        values["accuracy_gap_low"], values["accuracy_gap_high"] = row["accuracy_gap_interval"] or (
+            None,
+            None,
+        )
+        rows.append(values | _make_seed_columns(row["accuracies"]))
+    return _make_dataframe(rows, columns)
 
 
-def family_table(records: Records) -> pd.DataFrame:
-    head = [
+def make_family_dataframe(run_data: RunData) -> pd.DataFrame:
+    columns = [
         "name",
         "phi",
         "spec_id",
@@ -178,7 +186,7 @@ def family_table(records: Records) -> pd.DataFrame:
         "widths",
         "resolution",
     ]
-    head += [
+    columns += [
         "dropout",
         "flops",
         "ratio",
@@ -190,38 +198,41 @@ def family_table(records: Records) -> pd.DataFrame:
         "high",
         "images",
     ]
-    head += ["predicted", "predicted_low", "predicted_high", "beyond", "why_not"]
+    columns += ["predicted", "predicted_low", "predicted_high", "extrapolation", "skip_reason"]
     rows = []
-    for row in records.members:
+    for row in run_data.members:
         spec = ArchSpec.from_dict(row["spec"])
-        facts = {
+        values = {
             name: row.get(name)
             for name in ("name", "phi", "spec_id", "flops", "ratio", "params", "activations")
         }
-        facts |= {name: row.get(name) for name in ("accuracy", "images", "why_not")} | {
+        values |= {name: row.get(name) for name in ("accuracy", "images", "skip_reason")} | {
             "validated": bool(row.get("validated"))
         }
-        facts |= factors(records, row["phi"]) | {
+        values |= compute_scale_factors(run_data, row["phi"]) | {
             "resolution": spec.resolution,
             "dropout": spec.dropout,
         }
-        facts |= {
-            "depths": _words([s.depth for s in spec.stages]),
-            "widths": _words([s.width for s in spec.stages]),
+        values |= {
+            "depths": _join_numbers([s.depth for s in spec.stages]),
+            "widths": _join_numbers([s.width for s in spec.stages]),
         }
-        facts["low"], facts["high"] = row.get("interval", (None, None))
-        if not facts["validated"] and (found := row.get("prediction")):
-            facts |= {"predicted": found["accuracy"], "beyond": found["beyond"]}
-            facts["predicted_low"], facts["predicted_high"] = found["interval"]
-        rows.append(facts | _by_seed(row.get("accuracies", ())))
-    return _table(rows, head)
+        values["low"], values["high"] = row.get("interval", (None, None))
+        if not values["validated"] and (prediction := row.get("prediction")):
+            values |= {
+                "predicted": prediction["accuracy"],
+                "extrapolation": prediction["extrapolation"],
+            }
+            values["predicted_low"], values["predicted_high"] = prediction["interval"]
+        rows.append(values | _make_seed_columns(row.get("accuracies", ())))
+    return _make_dataframe(rows, columns)
 
 
-def controls_table(records: Records) -> pd.DataFrame:
-    head = [
+def make_controls_dataframe(run_data: RunData) -> pd.DataFrame:
+    columns = [
         "name",
-        "rule",
-        "against",
+        "label",
+        "family_member",
         "phi",
         "alpha",
         "beta",
@@ -232,59 +243,64 @@ def controls_table(records: Records) -> pd.DataFrame:
         "params",
         "validated",
     ]
-    head += [
+    columns += [
         "accuracy",
         "low",
         "high",
         "images",
-        "behind",
-        "behind_low",
-        "behind_high",
-        "correction",
+        "accuracy_gap",
+        "accuracy_gap_low",
+        "accuracy_gap_high",
+        "flops_adjustment",
         "verdict",
-        "why_not",
+        "skip_reason",
     ]
     rows = []
-    for row in records.controls:
-        facts = {name: row.get(name) for name in head}
-        facts["low"], facts["high"] = row.get("interval") or (None, None)
-        facts["behind_low"], facts["behind_high"] = row.get("behind_interval") or (None, None)
-        rows.append(facts | _by_seed(row.get("accuracies") or ()))
-    return _table(rows, head)
+    for row in run_data.controls:
+        values = {name: row.get(name) for name in columns}
+        values["low"], values["high"] = row.get("interval") or (None, None)
+        values["accuracy_gap_low"], values["accuracy_gap_high"] = row.get(
+            "accuracy_gap_interval"
+        ) or (None, None)
+        rows.append(values | _make_seed_columns(row.get("accuracies") or ()))
+    return _make_dataframe(rows, columns)
 
 
-def factors(records: Records, phi: float) -> dict[str, float | None]:
+def compute_scale_factors(run_data: RunData, phi: float) -> dict[str, float | None]:
     """alpha^phi, beta^phi, gamma^phi: what the rule asks for, before rounding."""
-    found = records.coefficients
+    coefficients = run_data.coefficients
     names = {"depth_factor": "alpha", "width_factor": "beta", "resolution_factor": "gamma"}
-    return {factor: found[name] ** phi if found else None for factor, name in names.items()}
+    return {
+        factor: coefficients[name] ** phi if coefficients else None
+        for factor, name in names.items()
+    }
 
 
-def _mean(values: list[float]) -> float:
+def _compute_mean(values: list[float]) -> float:
     return sum(values) / len(values)
 
 
-def _words(values: list[int]) -> str:
+def _join_numbers(values: list[int]) -> str:
     return " ".join(str(value) for value in values)
 
 
-def _by_seed(accuracies: Any) -> dict[str, float]:
+def _make_seed_columns(accuracies: Any) -> dict[str, float]:
     return {f"accuracy_seed_{number}": value for number, value in enumerate(accuracies, start=1)}
 
 
-def _table(rows: list[dict[str, Any]], head: list[str]) -> pd.DataFrame:
+def _make_dataframe(rows: list[dict[str, Any]], columns: list[str]) -> pd.DataFrame:
     """Columns of `head` first, then what only some rows have; whole numbers stay whole where some
     are missing.
     """
-    more = dict.fromkeys(name for row in rows for name in row if name not in head)
-    table = pd.DataFrame(rows, columns=[*head, *more])
-    return table.astype({name: "Int64" for name in _WHOLE if name in table})
+    extra_columns = dict.fromkeys(name for row in rows for name in row if name not in columns)
+    dataframe = pd.DataFrame(rows, columns=[*columns, *extra_columns])
+    return dataframe.astype({name: "Int64" for name in _INTEGER_COLUMNS if name in dataframe})
 
 
-TABLES: dict[str, Callable[[Records], pd.DataFrame]] = {
-    "trials": trials_table,
-    "finalists": finalists_table,
-    "grid": grid_table,
-    "family": family_table,
-    "controls": controls_table,
+CSV_TABLES: dict[str, Callable[[RunData], pd.DataFrame]] = {
+    "trials": make_trials_dataframe,
+    "finalists": make_finalists_dataframe,
+    "grid": make_grid_dataframe,
+    "family": make_family_dataframe,
+    "controls": make_controls_dataframe,
 }

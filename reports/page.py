@@ -15,14 +15,20 @@ from markupsafe import Markup
 from phinas.experiment.manifest import version
 from phinas.experiment.run_dir import RunDir, write_atomic
 from phinas.reports import provenance
-from phinas.reports.csv_export import TABLES
-from phinas.reports.figure_export import as_png, as_svg, inlined, styled
+from phinas.reports.conclusions import make_conclusion_paragraphs, summarize_wins
+from phinas.reports.csv_export import CSV_TABLES
+from phinas.reports.figure_export import render_inline_svg, render_png, render_svg, report_style
 from phinas.reports.figures import FIGURES
-from phinas.reports.formatting import GREEK, amount, percent, quantity, span
-from phinas.reports.palette import DARK, LIGHT
-from phinas.reports.run_data import Records, read_records
-from phinas.reports.tables import EXHIBITS
-from phinas.reports.verdict import paragraphs, told_apart
+from phinas.reports.formatting import (
+    GREEK_LETTERS,
+    format_cost,
+    format_count,
+    format_interval,
+    format_percent,
+)
+from phinas.reports.palette import DARK_COLORS, LIGHT_COLORS
+from phinas.reports.run_data import RunData, read_run_data
+from phinas.reports.tables import REPORT_TABLES
 
 
 def write_report(run: RunDir) -> Path:
@@ -30,189 +36,218 @@ def write_report(run: RunDir) -> Path:
 
     Raises InputError where it is no run, StorageError where its record is damaged.
     """
-    records = read_records(run)
-    for name, table in TABLES.items():
+    run_data = read_run_data(run)
+    for name, make_dataframe in CSV_TABLES.items():
         write_atomic(
-            run.report / f"{name}.csv", table(records).to_csv(index=False, lineterminator="\n")
+            run.report / f"{name}.csv",
+            make_dataframe(run_data).to_csv(index=False, lineterminator="\n"),
         )
-    figures = _write_figures(records, run.report)
-    write_atomic(run.report_page, render(records, figures))
+    figures = _write_figures(run_data, run.report)
+    write_atomic(run.report_page, render_page(run_data, figures))
     return run.report_page
 
 
-def _write_figures(records: Records, directory: Path) -> dict[str, dict[str, Any]]:
+def _write_figures(run_data: RunData, directory: Path) -> dict[str, dict[str, Any]]:
     """The figures that there are data for: files, and what the page shows. Files of figures that
     are no more are removed.
     """
-    shown = {}
-    with styled():
-        for name, draw in FIGURES.items():
-            wide, narrow = draw(records, narrow=False), draw(records, narrow=True)
-            if wide is None or narrow is None:
+    rendered = {}
+    with report_style():
+        for name, draw_figure in FIGURES.items():
+            wide, compact = (
+                draw_figure(run_data, compact=False),
+                draw_figure(run_data, compact=True),
+            )
+            if wide is None or compact is None:
                 for suffix in ("svg", "png"):
                     (directory / f"{name}.{suffix}").unlink(missing_ok=True)
                 continue
-            write_atomic(directory / f"{name}.svg", as_svg(wide))
-            write_atomic(directory / f"{name}.png", as_png(wide))
-            forms = {
-                "wide": inlined(wide, name=f"{name}-wide"),
-                "narrow": inlined(narrow, name=f"{name}-narrow"),
+            write_atomic(directory / f"{name}.svg", render_svg(wide))
+            write_atomic(directory / f"{name}.png", render_png(wide))
+            layouts = {
+                "wide": render_inline_svg(wide, name=f"{name}-wide"),
+                "compact": render_inline_svg(compact, name=f"{name}-compact"),
             }
-            shown[name] = forms | {"caption": wide.caption, "name": name}
-    return shown
+            rendered[name] = layouts | {"caption": wide.caption, "name": name}
+    return rendered
 
 
-def render(records: Records, figures: dict[str, dict[str, Any]]) -> str:
+def render_page(run_data: RunData, figures: dict[str, dict[str, Any]]) -> str:
     """The page. Everything that comes from the run is escaped; only our own SVG is not."""
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("reports", "templates"),
+        loader=jinja2.PackageLoader("phinas.reports", "templates"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["code"] = _code
+    environment.filters["code"] = _format_code
     return environment.get_template("page.html").render(
-        title=records.config.name,
+        title=run_data.config.name,
         version=version(),
-        light=LIGHT,
-        dark=DARK,
-        verdict=[" ".join(paragraph) for paragraph in paragraphs(records)],
-        headlines=_headlines(records),
-        warnings=provenance.warnings(records),
+        light=LIGHT_COLORS,
+        dark=DARK_COLORS,
+        conclusions=[" ".join(paragraph) for paragraph in make_conclusion_paragraphs(run_data)],
+        headlines=_make_headlines(run_data),
+        warnings=provenance.list_warnings(run_data),
         figures=figures,
-        exhibits={name: show(records) for name, show in EXHIBITS.items()},
-        missing=_missing(records),
-        why={"baseline": _why(records.baseline), "coefficients": _why(records.coefficients)},
-        not_validated=_not_validated(records),
-        not_predicted=str(records.validation.get("why_no_curve") or "")
-        if records.unknown and records.validated
+        tables={name: make_table(run_data) for name, make_table in REPORT_TABLES.items()},
+        missing_sections=_make_missing_section_messages(run_data),
+        explanations={
+            "baseline": _get_explanation(run_data.baseline),
+            "coefficients": _get_explanation(run_data.coefficients),
+        },
+        members_not_validated=_list_members_not_validated(run_data),
+        no_prediction_reason=str(run_data.validation.get("missing_curve_reason") or "")
+        if run_data.members_without_accuracy and run_data.validated_members
         else "",
-        machine=provenance.machine_facts(records),
-        about_accuracies=provenance.about_accuracies(records),
-        data=provenance.data_facts(records),
-        notes=provenance.notes(records),
-        artefacts=provenance.artefacts(records),
-        source=provenance.source(records),
+        machine_rows=provenance.make_machine_rows(run_data),
+        accuracies_note=provenance.describe_accuracies(run_data),
+        data_rows=provenance.make_data_rows(run_data),
+        notes=provenance.list_notes(run_data),
+        artifacts=provenance.make_artifact_rows(run_data),
+        accuracy_source=provenance.describe_accuracy_source(run_data),
     )
 
 
-def _code(text: str) -> Markup:
+def _format_code(text: str) -> Markup:
     """Text with `phinas scale DIR` in backquotes, as code."""
     parts = text.split("`")
-    marked = [
-        Markup("<code>{}</code>").format(part) if place % 2 else Markup.escape(part)
-        for place, part in enumerate(parts)
+    escaped_parts = [
+        Markup("<code>{}</code>").format(part) if index % 2 else Markup.escape(part)
+        for index, part in enumerate(parts)
     ]
-    return Markup().join(marked)
+    return Markup().join(escaped_parts)
 
 
-def _why(facts: dict[str, Any] | None) -> str:
-    return str(facts.get("why", "")) if facts else ""
+def _get_explanation(result: dict[str, Any] | None) -> str:
+    return str(result.get("explanation", "")) if result else ""
 
 
-def _meaning(records: Records) -> str:
+def _describe_coefficient_ranges(run_data: RunData) -> str:
     """Of the coefficients: how far they are told from others."""
-    found = records.searched_coefficients
-    if found is None:
+    coefficients = run_data.searched_coefficients
+    if coefficients is None:
         return "given, not searched"
-    ranges = ", ".join(f"{GREEK[name]}\u00a0{span(*found['ranges'][name])}" for name in GREEK)
-    sure = {
+    ranges = ", ".join(
+        f"{GREEK_LETTERS[name]}\u00a0{format_interval(*coefficients['ranges'][name])}"
+        for name in GREEK_LETTERS
+    )
+    significance = {
         "all": "told from all others",
         "some": "partly told apart",
         "none": "can't be told apart",
-    }[told_apart(found)]
-    return f"{sure}: {ranges}"
+    }[summarize_wins(coefficients)]
+    return f"{significance}: {ranges}"
 
 
-def _missing(records: Records) -> dict[str, str]:
+def _make_missing_section_messages(run_data: RunData) -> dict[str, str]:
     """For each section without data, the sentence that says how to make them."""
-    told = {}
-    if not records.trials:
-        given = "The baseline was given, so there was no search." if records.given else ""
-        told["search"] = given or "No trial has been measured yet; `phinas resume DIR` makes them."
-    if records.baseline is None:
-        chosen = (
+    messages = {}
+    if not run_data.trials:
+        no_search_message = (
+            "The baseline was given, so there was no search." if run_data.has_user_baseline else ""
+        )
+        messages["search"] = (
+            no_search_message or "No trial has been measured yet; `phinas resume DIR` makes them."
+        )
+    if run_data.baseline is None:
+        no_baseline_message = (
             "No baseline has been chosen yet; `phinas resume DIR` trains the finalists and chooses."
         )
-        told["baseline"] = (
+        messages["baseline"] = (
             "The given baseline has not been read yet; `phinas scale DIR` does it."
-            if records.given
-            else chosen
+            if run_data.has_user_baseline
+            else no_baseline_message
         )
-    if not records.imaged:
-        elsewhere = "`phinas scale --baseline DIR/search/baseline.yaml --data IMAGES --out NEW`"
-        untrained = f"Nothing is trained in a run without images; {elsewhere} does it."
+    if not run_data.has_images:
+        scale_command = "`phinas scale --baseline DIR/search/baseline.yaml --data IMAGES --out NEW`"
+        no_images_message = f"Nothing is trained in a run without images; {scale_command} does it."
         return (
-            told | {"family": untrained} | ({} if records.coefficients else {"scaling": untrained})
+            messages
+            | {"family": no_images_message}
+            | ({} if run_data.coefficients else {"scaling": no_images_message})
         )
-    if records.coefficients is None:
-        under_way = sum(row.done for row in records.rows["scaling"])
-        so_far = f" ({under_way} of its trainings are recorded)" if under_way else ""
-        told["scaling"] = (
-            f"The baseline has not been scaled yet{so_far}; `phinas scale DIR` does it."
+    if run_data.coefficients is None:
+        num_trainings = sum(row.is_complete for row in run_data.trial_records["scaling"])
+        progress_note = f" ({num_trainings} of its trainings are recorded)" if num_trainings else ""
+        messages["scaling"] = (
+            f"The baseline has not been scaled yet{progress_note}; `phinas scale DIR` does it."
         )
-    if not records.members:
-        told["family"] = "There is no family yet; `phinas scale DIR` makes one."
-    elif not records.validated:
-        told["family"] = (
+    if not run_data.members:
+        messages["family"] = "There is no family yet; `phinas scale DIR` makes one."
+    elif not run_data.validated_members:
+        messages["family"] = (
             "No member has been trained yet, so there is no accuracy to show; `phinas validate "
             "DIR` trains them."
         )
-    return told
+    return messages
 
 
-def _not_validated(records: Records) -> list[tuple[str, str]]:
+def _list_members_not_validated(run_data: RunData) -> list[tuple[str, str]]:
     """Name and reason of the members without an accuracy, where others have one."""
-    if not records.validated:
+    if not run_data.validated_members:
         return []
-    rest = [row for row in records.members if not row.get("validated")]
+    members = [row for row in run_data.members if not row.get("validated")]
     return [
-        (row["name"].upper(), row.get("why_not") or "`phinas validate DIR` trains it")
-        for row in rest
+        (row["name"].upper(), row.get("skip_reason") or "`phinas validate DIR` trains it")
+        for row in members
     ]
 
 
-def _headlines(records: Records) -> list[tuple[str, str, str]]:
+def _make_headlines(run_data: RunData) -> list[tuple[str, str, str]]:
     """At most three: what it is, the number, what it means."""
-    told = []
-    facts, chosen, found, trained = (
-        records.baseline,
-        records.chosen_finalist,
-        records.coefficients,
-        records.validated,
+    headlines = []
+    baseline, finalist, coefficients, members = (
+        run_data.baseline,
+        run_data.chosen_finalist,
+        run_data.coefficients,
+        run_data.validated_members,
     )
-    if facts is not None:
+    if baseline is not None:
         accuracy = (
-            percent(sum(chosen["accuracies"]) / len(chosen["accuracies"]))
-            if chosen
-            else facts["spec_id"]
+            format_percent(sum(finalist["accuracies"]) / len(finalist["accuracies"]))
+            if finalist
+            else baseline["spec_id"]
         )
-        of = (
-            ("validation accuracy" if records.trained else "accuracy")
-            if chosen
+        accuracy_kind = (
+            ("validation accuracy" if run_data.search_trains_networks else "accuracy")
+            if finalist
             else "given, not searched"
         )
-        size = f"{quantity(facts['flops'])} FLOPs, {quantity(facts['params'])} parameters"
-        timed = f", {amount('latency', facts['latency_ms'])}" if facts.get("latency_ms") else ""
-        told.append(("Baseline", accuracy, f"{of}, {size}{timed}"))
-    if found is not None:
-        value = " \N{MIDDLE DOT} ".join(f"{found[name]:.2f}" for name in GREEK)
-        told.append((" \N{MIDDLE DOT} ".join(GREEK.values()), value, _meaning(records)))
-    if trained:
-        first, last = trained[0], trained[-1]
+        size = (
+            f"{format_count(baseline['flops'])} FLOPs, {format_count(baseline['params'])} "
+            "parameters"
+        )
+        latency_text = (
+            f", {format_cost('latency', baseline['latency_ms'])}"
+            if baseline.get("latency_ms")
+            else ""
+        )
+        headlines.append(("Baseline", accuracy, f"{accuracy_kind}, {size}{latency_text}"))
+    if coefficients is not None:
+        value = " \N{MIDDLE DOT} ".join(f"{coefficients[name]:.2f}" for name in GREEK_LETTERS)
+        headlines.append(
+            (
+                " \N{MIDDLE DOT} ".join(GREEK_LETTERS.values()),
+                value,
+                _describe_coefficient_ranges(run_data),
+            )
+        )
+    if members:
+        first, last = members[0], members[-1]
         names = (
             first["name"].upper()
             if first is last
             else f"{first['name'].upper()} to {last['name'].upper()}"
         )
-        value = percent(first["accuracy"]) + (
-            "" if first is last else f" \N{RIGHTWARDS ARROW} {percent(last['accuracy'])}"
+        value = format_percent(first["accuracy"]) + (
+            "" if first is last else f" \N{RIGHTWARDS ARROW} {format_percent(last['accuracy'])}"
         )
         cost = (
             f"at {last['ratio']:.1f} times B0's FLOPs"
             if last["ratio"] > 1
-            else f"{quantity(last['flops'])} FLOPs"
+            else f"{format_count(last['flops'])} FLOPs"
         )
-        told.append((names, value, f"test accuracy, {cost}"))
-    return told
+        headlines.append((names, value, f"test accuracy, {cost}"))
+    return headlines

@@ -1,4 +1,4 @@
-"""The torch modules of lowered layers: `build(spec)` is the network that `cost(spec)` prices.
+"""The torch modules of lowered layers: `build(spec)` is the network of `network_cost(spec)`.
 
 Initialisation as in EfficientNet's published code: normal with fan-out variance for convolutions,
 uniform for the classifier. Stochastic depth as there too: block i of n is dropped with probability
@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from phinas.space.cpu_kernels import convolve, mean_pixel
-from phinas.space.layers import Block, Conv, lower, reduced
+from phinas.space.cpu_kernels import convolve, global_avg_pool
+from phinas.space.layers import Block, Conv, lower, output_resolution
 from phinas.space.spec import ArchSpec
 
 _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
@@ -25,14 +25,17 @@ _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 
 
 def _same_padding(images: Tensor, kernel: int, stride: int, *, value: float = 0.0) -> Tensor:
-    """TensorFlow's padding: what ceil(side / stride) outputs need, the odd pixel below and to the
+    """TensorFlow's padding: what ceil(size / stride) outputs need, the odd pixel below and to the
     right.
     """
-    high, wide = (
-        max((reduced(side, stride) - 1) * stride + kernel - side, 0) for side in images.shape[2:]
+    pad_height, pad_width = (
+        max((output_resolution(size, stride) - 1) * stride + kernel - size, 0)
+        for size in images.shape[2:]
     )
     return functional.pad(
-        images, (wide // 2, wide - wide // 2, high // 2, high - high // 2), value=value
+        images,
+        (pad_width // 2, pad_width - pad_width // 2, pad_height // 2, pad_height - pad_height // 2),
+        value=value,
     )
 
 
@@ -53,7 +56,7 @@ class SameMaxPool2d(nn.MaxPool2d):
         return super().forward(_same_padding(input, 3, 2, value=float("-inf")))
 
 
-class Layer(nn.Sequential):
+class ConvNormAct(nn.Sequential):
     """A convolution, the batch norm that follows it and its activation, as far as it has them."""
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name for it
@@ -65,18 +68,18 @@ class Layer(nn.Sequential):
         return features
 
 
-def _convolution(conv: Conv, spec: ArchSpec) -> Layer:
-    same = spec.padding == "same" and conv.kernel > 1
-    layer = (SameConv2d if same else nn.Conv2d)(
+def _build_conv(conv: Conv, spec: ArchSpec) -> ConvNormAct:
+    uses_same_padding = spec.padding == "same" and conv.kernel > 1
+    layer = (SameConv2d if uses_same_padding else nn.Conv2d)(
         conv.in_width,
         conv.out_width,
         conv.kernel,
         stride=conv.stride,
-        padding=0 if same else conv.kernel // 2,
+        padding=0 if uses_same_padding else conv.kernel // 2,
         groups=conv.groups,
         bias=not conv.norm,
     )
-    module = Layer()
+    module = ConvNormAct()
     module.add_module("conv", layer)
     if conv.norm:
         module.add_module(
@@ -94,29 +97,31 @@ class ConvBlock(nn.Module):
 
     def __init__(self, block: Block, spec: ArchSpec, *, drop_path: float) -> None:
         super().__init__()
-        self.adds_input = block.shortcut
+        self.has_shortcut = block.shortcut
         self.drop_path = drop_path
-        self.roles = tuple(conv.role for conv in block.convs if conv.role != "excite")
+        self.layer_names = tuple(conv.name for conv in block.convs if conv.name != "excite")
         for conv in block.convs:
-            self.add_module(conv.role, _convolution(conv, spec))
-        self.shortcut = _convolution(block.projection, spec) if block.projection else nn.Identity()
+            self.add_module(conv.name, _build_conv(conv, spec))
+        self.shortcut = _build_conv(block.projection, spec) if block.projection else nn.Identity()
         self.activation = _ACTIVATIONS[block.activation]() if block.activation else nn.Identity()
 
     def forward(self, images: Tensor) -> Tensor:
         features = images
-        for role in self.roles:
-            module = self.get_submodule(role)
-            if role == "squeeze":
-                features = features * self.get_submodule("excite")(module(mean_pixel(features)))
+        for name in self.layer_names:
+            module = self.get_submodule(name)
+            if name == "squeeze":
+                features = features * self.get_submodule("excite")(
+                    module(global_avg_pool(features))
+                )
             else:
                 features = module(features)
-        if self.adds_input:
+        if self.has_shortcut:
             shortcut = self.shortcut(images)
             if self.training and self.drop_path:
-                kept = features.new_empty(len(features), 1, 1, 1).bernoulli_(1 - self.drop_path) / (
+                keep_mask = features.new_empty(len(features), 1, 1, 1).bernoulli_(
                     1 - self.drop_path
-                )
-                features = torch.addcmul(shortcut, features, kept)
+                ) / (1 - self.drop_path)
+                features = torch.addcmul(shortcut, features, keep_mask)
             else:
                 features = features + shortcut
         return self.activation(features)
@@ -130,26 +135,26 @@ class ConvNet(nn.Module):
     def __init__(self, spec: ArchSpec) -> None:
         super().__init__()
         network = lower(spec)
-        self.stem = _convolution(network.stem, spec)
+        self.stem = _build_conv(network.stem, spec)
         if network.stem_pool:
             self.stem.add_module(
                 "pool", SameMaxPool2d() if spec.padding == "same" else nn.MaxPool2d(3, 2, padding=1)
             )
         self.stages = nn.Sequential()
-        index = 0
-        for number, blocks in enumerate(network.stages, start=1):
+        block_index = 0
+        for stage_number, blocks in enumerate(network.stages, start=1):
             stage = nn.Sequential()
             for position, block in enumerate(blocks):
                 stage.add_module(
                     str(position),
-                    ConvBlock(block, spec, drop_path=spec.drop_path * index / spec.depth),
+                    ConvBlock(block, spec, drop_path=spec.drop_path * block_index / spec.depth),
                 )
-                index += 1
-            self.stages.add_module(str(number), stage)
-        self.head = _convolution(network.head, spec) if network.head else nn.Identity()
+                block_index += 1
+            self.stages.add_module(str(stage_number), stage)
+        self.head = _build_conv(network.head, spec) if network.head else nn.Identity()
         self.dropout = nn.Dropout(spec.dropout)
         self.classifier = nn.Linear(spec.last_width, spec.classes)
-        self.apply(_initialise)
+        self.apply(_initialize)
 
     def forward(self, images: Tensor) -> Tensor:
         features = self.head(self.stages(self.stem(images))).mean((2, 3))
@@ -165,7 +170,7 @@ class ConvNet(nn.Module):
         return super().train(mode)
 
 
-def _initialise(module: nn.Module) -> None:
+def _initialize(module: nn.Module) -> None:
     if isinstance(module, nn.Conv2d):
         fan_out = (
             module.kernel_size[0] * module.kernel_size[1] * module.out_channels / module.groups
@@ -179,7 +184,7 @@ def _initialise(module: nn.Module) -> None:
 
 
 def build(spec: ArchSpec) -> ConvNet:
-    """A freshly initialised network of `spec`, drawn from torch's current generator, on the current
+    """A freshly initialized network of `spec`, drawn from torch's current generator, on the current
     default device.
     """
     return ConvNet(spec)
@@ -187,17 +192,17 @@ def build(spec: ArchSpec) -> ConvNet:
 
 def conv_linear_flops(spec: ArchSpec) -> int:
     """fvcore's `conv` + `linear` on the built network in eval mode: the independent witness of
-    `cost(spec).flops`.
+    `network_cost(spec).flops`.
     """
     from fvcore.nn import FlopCountAnalysis
 
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         model = build(spec).eval()
         images = torch.zeros(1, spec.channels, spec.resolution, spec.resolution)
-        counted = (
+        analysis = (
             FlopCountAnalysis(model, images)
             .unsupported_ops_warnings(False)
             .uncalled_modules_warnings(False)
         )
-        by_operator = counted.by_operator()
-    return int(by_operator["conv"] + by_operator["linear"])
+        flops_by_operator = analysis.by_operator()
+    return int(flops_by_operator["conv"] + flops_by_operator["linear"])

@@ -10,7 +10,8 @@ later (a shortcut, a map that waits for its gate), with batch norms folded into 
 and activations, gates and additions done in place. Times the bytes of an element, with the
 parameters, that is the memory that inference cannot do without.
 
-For whole batches of a search space's choices: `cost_tables`. What other tools count: `conventions`.
+For whole batches of a search space's choices: `cost_tables`. What other tools count:
+`flop_conventions`.
 """
 
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Self
 
-from phinas.space.layers import Block, Conv, lower_block, lower_stem, reduced
+from phinas.space.layers import Block, Conv, lower_block, lower_stem, output_resolution
 from phinas.space.spec import ArchSpec, StageSpec
 
 
@@ -42,148 +43,167 @@ class Cost:
             max(self.peak_activations, other.peak_activations),
         )
 
-    def __mul__(self, times: int) -> Self:
-        peak = self.peak_activations if times else 0
-        return type(self)(self.flops * times, self.params * times, self.activations * times, peak)
+    def __mul__(self, count: int) -> Self:
+        peak = self.peak_activations if count else 0
+        return type(self)(self.flops * count, self.params * count, self.activations * count, peak)
 
-    def inference_bytes(self, *, element: int = 4) -> int:
-        """Bytes that inference on one image needs at least, with `element` bytes a number (float32:
-        4).
+    def inference_bytes(self, *, bytes_per_element: int = 4) -> int:
+        """Bytes that inference on one image needs at least, with `bytes_per_element` bytes a number
+        (float32: 4).
         """
-        return (self.params + self.peak_activations) * element
+        return (self.params + self.peak_activations) * bytes_per_element
 
 
-NOTHING = Cost(0, 0, 0, 0)
+ZERO_COST = Cost(0, 0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
 class StageCost:
-    """One row of `phinas describe`: `name` is stem, 1..n, head; `side` is the output's pixels of a
-    side.
+    """One row of `phinas describe`: `name` is stem, 1..n or head, `resolution` is the
+    output's.
     """
 
     name: str
-    side: int
+    resolution: int
     width: int
     cost: Cost
 
 
-def conv_cost(conv: Conv, side: int, *, held: int = 0) -> Cost:
-    """Cost of one convolution whose *output* has `side` pixels of a side (1 where it works on the
-    pooled map).
+def conv_cost(conv: Conv, resolution: int, *, live_elements: int = 0) -> Cost:
+    """Cost of one convolution whose *output* has `resolution` (1 where it works on the pooled
+    map).
 
-    held: elements that are alive beside its output while it works, its input among them.
+    live_elements: elements in memory besides its output while it runs, its input included.
     """
-    pixels = 1 if conv.pooled else side * side
+    pixels = 1 if conv.pooled_input else resolution * resolution
     weights = conv.kernel * conv.kernel * (conv.in_width // conv.groups) * conv.out_width
-    extra = 2 * conv.out_width if conv.norm else conv.out_width
-    out = conv.out_width * pixels
-    return Cost(weights * pixels, weights + extra, out, held + out)
+    norm_or_bias = 2 * conv.out_width if conv.norm else conv.out_width
+    out_elements = conv.out_width * pixels
+    return Cost(
+        weights * pixels, weights + norm_or_bias, out_elements, live_elements + out_elements
+    )
 
 
-def block_cost(block: Block, in_width: int, side: int) -> Cost:
-    """Cost of a block that takes a map of `in_width` channels and `side` pixels of a side."""
-    total = NOTHING
-    entry = alive = in_width * side * side  # elements of its input, and of the map at hand
-    in_side = side
+def block_cost(block: Block, in_width: int, resolution: int) -> Cost:
+    """Cost of a block that takes a map of `in_width` channels at `resolution`."""
+    cost = ZERO_COST
+    # Elements of the block's input, and of the current feature map.
+    input_elements = map_elements = in_width * resolution * resolution
+    in_resolution = resolution
     for position, conv in enumerate(block.convs):
-        side = reduced(side, conv.stride)
-        kept = entry if block.shortcut and position else 0
-        held = alive + kept + (conv.in_width if conv.pooled else 0)
-        total = total + conv_cost(conv, side, held=held)
-        if not conv.pooled:
-            alive = conv.out_width * side * side
+        resolution = output_resolution(resolution, conv.stride)
+        shortcut_elements = input_elements if block.shortcut and position else 0
+        live_elements = (
+            map_elements + shortcut_elements + (conv.in_width if conv.pooled_input else 0)
+        )
+        cost = cost + conv_cost(conv, resolution, live_elements=live_elements)
+        if not conv.pooled_input:
+            map_elements = conv.out_width * resolution * resolution
     if block.projection:
-        side = reduced(in_side, block.projection.stride)
-        total = total + conv_cost(block.projection, side, held=entry + alive)
-    return total
+        resolution = output_resolution(in_resolution, block.projection.stride)
+        cost = cost + conv_cost(
+            block.projection, resolution, live_elements=input_elements + map_elements
+        )
+    return cost
 
 
 @lru_cache(maxsize=1 << 16)
-def stage_cost(stage: StageSpec, in_width: int, side: int) -> Cost:
-    """Cost of a stage that takes a map of `in_width` channels and `side` pixels of a side."""
+def stage_cost(stage: StageSpec, in_width: int, resolution: int) -> Cost:
+    """Cost of a stage that takes a map of `in_width` channels at `resolution`."""
     if stage.block == "identity":
-        return NOTHING
+        return ZERO_COST
     # The network's activation has no cost, so its name does not matter here.
-    first = block_cost(
-        lower_block(stage, in_width=in_width, first=True, activation=""), in_width, side
+    first_block_cost = block_cost(
+        lower_block(stage, in_width=in_width, first=True, activation=""), in_width, resolution
     )
     if stage.depth == 1:
-        return first
-    return first + _repeated_cost(stage, reduced(side, stage.stride)) * (stage.depth - 1)
+        return first_block_cost
+    return first_block_cost + _repeated_block_cost(
+        stage, output_resolution(resolution, stage.stride)
+    ) * (stage.depth - 1)
 
 
 @lru_cache(maxsize=1 << 14)
-def _repeated_cost(stage: StageSpec, side: int) -> Cost:
-    """Cost of each block after the first: the same whatever map comes to the stage, as long as its
-    side is.
+def _repeated_block_cost(stage: StageSpec, resolution: int) -> Cost:
+    """Cost of each block after the first: the same for any input of the stage that has the same
+    resolution.
     """
     return block_cost(
-        lower_block(stage, in_width=stage.width, first=False, activation=""), stage.width, side
+        lower_block(stage, in_width=stage.width, first=False, activation=""),
+        stage.width,
+        resolution,
     )
 
 
 @lru_cache(maxsize=1 << 12)
-def _stem_cost(stem: Conv, resolution: int, pool: bool) -> tuple[Cost, int]:
-    side = reduced(resolution, stem.stride)
-    total = conv_cost(stem, side, held=stem.in_width * resolution**2)
+def _stem_cost(stem: Conv, in_resolution: int, pool: bool) -> tuple[Cost, int]:
+    resolution = output_resolution(in_resolution, stem.stride)
+    cost = conv_cost(stem, resolution, live_elements=stem.in_width * in_resolution**2)
     if not pool:
-        return total, side
-    pooled = reduced(side, 2)
-    return total + Cost(0, 0, 0, stem.out_width * (side**2 + pooled**2)), pooled
+        return cost, resolution
+    pooled_resolution = output_resolution(resolution, 2)
+    return cost + Cost(
+        0, 0, 0, stem.out_width * (resolution**2 + pooled_resolution**2)
+    ), pooled_resolution
 
 
 @lru_cache(maxsize=1 << 16)
-def _head_cost(in_width: int, head_width: int, classes: int, side: int) -> Cost:
-    total, width = NOTHING, in_width
+def _head_cost(in_width: int, head_width: int, classes: int, resolution: int) -> Cost:
+    cost, width = ZERO_COST, in_width
     if head_width:
-        total, width = (
-            conv_cost(Conv("head", in_width, head_width), side, held=in_width * side**2),
+        cost, width = (
+            conv_cost(
+                Conv("head", in_width, head_width),
+                resolution,
+                live_elements=in_width * resolution**2,
+            ),
             head_width,
         )
-    pooling = Cost(0, 0, 0, width * side**2 + width)
-    return total + pooling + Cost(width * classes, (width + 1) * classes, classes, width + classes)
+    pooling_cost = Cost(0, 0, 0, width * resolution**2 + width)
+    return (
+        cost + pooling_cost + Cost(width * classes, (width + 1) * classes, classes, width + classes)
+    )
 
 
 def stem_cost(spec: ArchSpec) -> tuple[Cost, int]:
-    """Cost of the stem with its pooling, and the side of the map that it hands on."""
+    """Cost of the stem with its pooling, and the resolution of its output."""
     return _stem_cost(lower_stem(spec), spec.resolution, spec.stem_pool)
 
 
-def head_cost(spec: ArchSpec, in_width: int, side: int) -> Cost:
+def head_cost(spec: ArchSpec, in_width: int, resolution: int) -> Cost:
     """Cost of the head convolution, global pooling and classifier on a map of `in_width` channels
-    and `side` pixels.
+    at `resolution`.
     """
-    return _head_cost(in_width, spec.head_width, spec.classes, side)
+    return _head_cost(in_width, spec.head_width, spec.classes, resolution)
 
 
-def _walk(spec: ArchSpec) -> Iterator[tuple[int, int, Cost]]:
-    """Stem, stages and head: side and width of the output, cost."""
-    price, side = stem_cost(spec)
+def _iter_costs(spec: ArchSpec) -> Iterator[tuple[int, int, Cost]]:
+    """Stem, stages and head: resolution and width of the output, cost."""
+    cost, resolution = stem_cost(spec)
     width = spec.stem_width
-    yield side, width, price
+    yield resolution, width, cost
     for stage in spec.stages:
-        price = stage_cost(stage, width, side)
+        cost = stage_cost(stage, width, resolution)
         if stage.block != "identity":
-            side, width = reduced(side, stage.stride), stage.width
-        yield side, width, price
-    yield 1, spec.classes, head_cost(spec, width, side)
+            resolution, width = output_resolution(resolution, stage.stride), stage.width
+        yield resolution, width, cost
+    yield 1, spec.classes, head_cost(spec, width, resolution)
 
 
 def stage_costs(spec: ArchSpec) -> list[StageCost]:
-    """The cost of stem, each stage and head in order; their sum is `cost(spec)`."""
+    """The cost of stem, each stage and head in order; their sum is `network_cost(spec)`."""
     names = ("stem", *map(str, range(1, len(spec.stages) + 1)), "head")
-    return [StageCost(name, *row) for name, row in zip(names, _walk(spec), strict=True)]
+    return [StageCost(name, *row) for name, row in zip(names, _iter_costs(spec), strict=True)]
 
 
-def cost(spec: ArchSpec) -> Cost:
+def network_cost(spec: ArchSpec) -> Cost:
     """FLOPs (multiply-adds), parameters, activations and peak activations of `spec` for one image,
     exactly.
     """
     flops = params = activations = peak = 0
-    for _, _, part in _walk(spec):
-        flops += part.flops
-        params += part.params
-        activations += part.activations
-        peak = max(peak, part.peak_activations)
+    for _, _, part_cost in _iter_costs(spec):
+        flops += part_cost.flops
+        params += part_cost.params
+        activations += part_cost.activations
+        peak = max(peak, part_cost.peak_activations)
     return Cost(flops, params, activations, peak)

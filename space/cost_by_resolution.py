@@ -1,11 +1,11 @@
-"""The FLOPs of a network at every resolution, and for every depth, from one walk.
+"""The FLOPs of a network at every resolution, and for every depth, from one pass over its layers.
 
-A convolution costs its weights times its output pixels, "same" padding halves sides upward, and
-halving k times in turn is dividing by 2^k at once: ceil(ceil(side / 2) / 2) = ceil(side / 4). So
-FLOPs(side) = constant + sum over k of weights[k] * ceil(side / 2^k)^2, exactly, where constant is
-what works on the pooled map; and each block of a stage after its first adds the same to weights[k]
-and constant. What a convolution costs is `phinas.space.cost`'s, what a block is made of
-`phinas.space.layers`'.
+A convolution costs its weights times its output pixels, "same" padding halves resolutions upward,
+and halving k times in turn is dividing by 2^k at once: ceil(ceil(r / 2) / 2) = ceil(r / 4). So
+FLOPs(r) = constant + sum over k of flops_per_pixel[k] * ceil(r / 2^k)^2, exactly, where constant is
+the cost of what works on the pooled map; and each block of a stage after its first adds the same to
+flops_per_pixel[k] and constant. The cost of a convolution comes from `phinas.space.cost`, the
+convolutions of a block from `phinas.space.layers`.
 """
 
 from collections.abc import Sequence
@@ -15,72 +15,75 @@ from phinas.space.cost import conv_cost, head_cost
 from phinas.space.layers import Block, lower_block, lower_stem
 from phinas.space.spec import ArchSpec
 
-Weights = tuple[
-    int, ...
-]  # multiply-adds a pixel of a map halved k times, for k from 0; the last: whatever the side
+# Multiply-adds per pixel of a map halved k times, for k from 0. The last number does not depend on
+# the resolution.
+FlopsPerPixel = tuple[int, ...]
 
 
-def flops_at(weights: Weights, side: int) -> int:
-    """Multiply-adds for an image of `side` pixels of a side."""
-    flops, size = weights[-1], 1
-    for weight in weights[:-1]:
-        flops += weight * (-(-side // size)) ** 2
-        size *= 2
+def flops_at(flops_per_pixel: FlopsPerPixel, resolution: int) -> int:
+    """Multiply-adds for an image of `resolution`."""
+    flops, scale = flops_per_pixel[-1], 1
+    for flops_at_level in flops_per_pixel[:-1]:
+        flops += flops_at_level * (-(-resolution // scale)) ** 2
+        scale *= 2
     return flops
 
 
 @dataclass(frozen=True, slots=True)
-class CostBySide:
-    """fixed: of stem, the first block of each stage, head. repeated: for each stage, k of its maps
-    and what one further block adds to weights[k] and to the constant."""
+class CostByResolution:
+    """base_flops: of stem, the first block of each stage, head. repeated_blocks: for each stage,
+    the level k of its maps and what one more block adds to flops_per_pixel[k] and to the constant.
+    """
 
-    fixed: Weights
-    repeated: tuple[tuple[int, int, int], ...]
+    base_flops: FlopsPerPixel
+    repeated_blocks: tuple[tuple[int, int, int], ...]
 
-    def weights(self, depths: Sequence[int]) -> Weights:
+    def flops_per_pixel(self, depths: Sequence[int]) -> FlopsPerPixel:
         """Of the network with `depths` blocks in its stages, each at least 1."""
-        total = list(self.fixed)
-        for depth, (level, weight, constant) in zip(depths, self.repeated, strict=True):
-            total[level] += (depth - 1) * weight
-            total[-1] += (depth - 1) * constant
-        return tuple(total)
+        flops_per_pixel = list(self.base_flops)
+        for depth, (level, per_pixel, constant) in zip(depths, self.repeated_blocks, strict=True):
+            flops_per_pixel[level] += (depth - 1) * per_pixel
+            flops_per_pixel[-1] += (depth - 1) * constant
+        return tuple(flops_per_pixel)
 
 
-def cost_by_side(spec: ArchSpec) -> CostBySide:
-    """Of a network without identities (`ArchSpec.simplified` leaves them out); its depths and its
+def cost_by_resolution(spec: ArchSpec) -> CostByResolution:
+    """Of a network without identities (`ArchSpec.canonicalize` leaves them out); its depths and its
     resolution don't matter.
     """
-    levels = spec.reduction.bit_length()  # strides are 1 or 2
-    fixed = [0] * (levels + 1)
+    levels = spec.total_stride.bit_length()  # strides are 1 or 2
+    base_flops = [0] * (levels + 1)
 
-    def add(block: Block, level: int) -> int:
-        before = level
+    def add_block(block: Block, level: int) -> int:
+        in_level = level
         for conv in block.convs:
             level += conv.stride == 2
-            fixed[-1 if conv.pooled else level] += conv_cost(conv, 1).flops
+            base_flops[-1 if conv.pooled_input else level] += conv_cost(conv, 1).flops
         if block.projection:
-            fixed[before + (block.projection.stride == 2)] += conv_cost(block.projection, 1).flops
+            base_flops[in_level + (block.projection.stride == 2)] += conv_cost(
+                block.projection, 1
+            ).flops
         return level
 
     stem = lower_stem(spec)
-    level = add(Block((stem,), shortcut=False), 0) + spec.stem_pool
+    level = add_block(Block((stem,), shortcut=False), 0) + spec.stem_pool
     width = spec.stem_width
-    repeated = []
+    repeated_blocks = []
     for stage in spec.stages:
-        level = add(lower_block(stage, in_width=width, first=True, activation=""), level)
-        rest = lower_block(stage, in_width=stage.width, first=False, activation="")
-        flops = [(conv.pooled, conv_cost(conv, 1).flops) for conv in rest.convs]
-        repeated.append(
+        level = add_block(lower_block(stage, in_width=width, first=True, activation=""), level)
+        repeated_block = lower_block(stage, in_width=stage.width, first=False, activation="")
+        flops = [(conv.pooled_input, conv_cost(conv, 1).flops) for conv in repeated_block.convs]
+        repeated_blocks.append(
             (
                 level,
-                sum(f for pooled, f in flops if not pooled),
-                sum(f for pooled, f in flops if pooled),
+                sum(f for is_constant, f in flops if not is_constant),
+                sum(f for is_constant, f in flops if is_constant),
             )
         )
         width = stage.width
-    one, two = (
-        head_cost(spec, width, side).flops for side in (1, 2)
+    flops_of_one_pixel, flops_of_four_pixels = (
+        head_cost(spec, width, resolution).flops for resolution in (1, 2)
     )  # linear in the pixels, of which there are 1 and 4
-    fixed[level] += (two - one) // 3
-    fixed[-1] += one - (two - one) // 3
-    return CostBySide(tuple(fixed), tuple(repeated))
+    base_flops[level] += (flops_of_four_pixels - flops_of_one_pixel) // 3
+    base_flops[-1] += flops_of_one_pixel - (flops_of_four_pixels - flops_of_one_pixel) // 3
+    return CostByResolution(tuple(base_flops), tuple(repeated_blocks))

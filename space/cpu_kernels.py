@@ -19,44 +19,50 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-_ROWS = 8192  # pixels of a batch up to which a matrix product beats the 1x1 convolution that widens
-_FEW = 4  # pixels of an image up to which every pair of input and output pixel is multiplied
-_COLUMNS = 3  # the widest kernel whose weights' gradient oneDNN has a kernel for
+# Pixels of a batch up to which a matrix product beats the 1x1 convolution that widens.
+_MAX_POINTWISE_PIXELS = 8192
+# Pixels of an image up to which every pair of input and output pixel is multiplied.
+_MAX_PAIRWISE_PIXELS = 4
+# The widest kernel whose weight gradient oneDNN implements.
+_MAX_ONEDNN_KERNEL = 3
 
 
 def convolve(conv: nn.Conv2d, images: Tensor) -> Tensor:
     """`conv(images)`."""
-    if not _is_ours(conv, images):
+    if not _is_supported(conv, images):
         return conv(images)
-    _, width, height, side = images.shape
+    _, channels, height, width = images.shape
     if conv.kernel_size == conv.stride == (1, 1) and conv.padding == (0, 0) and conv.groups == 1:
-        if conv.in_channels >= conv.out_channels or len(images) * height * side <= _ROWS:
+        if (
+            conv.in_channels >= conv.out_channels
+            or len(images) * height * width <= _MAX_POINTWISE_PIXELS
+        ):
             return functional.linear(
                 images.permute(0, 2, 3, 1), conv.weight.flatten(1), conv.bias
             ).permute(0, 3, 1, 2)
     elif (
-        conv.groups == width == conv.out_channels
+        conv.groups == channels == conv.out_channels
         and conv.bias is None
-        and _is_slow(conv, height * side)
+        and _is_slow_in_onednn(conv, height * width)
     ):
-        return _Depthwise.apply(images, conv.weight, conv.stride[0], conv.padding[0])  # type: ignore[no-untyped-call]
+        return _DepthwiseConv.apply(images, conv.weight, conv.stride[0], conv.padding[0])  # type: ignore[no-untyped-call]
     return conv(images)
 
 
-def mean_pixel(features: Tensor) -> Tensor:
+def global_avg_pool(features: Tensor) -> Tensor:
     """The mean over pixels, (N, C, H, W) to (N, C, 1, 1); its gradient is a view, where torch's
     writes one to each pixel.
     """
     if not _is_traced(features) and features.requires_grad and features.device.type == "cpu":
-        return _Mean.apply(features)  # type: ignore[no-untyped-call]
+        return _GlobalAvgPool.apply(features)  # type: ignore[no-untyped-call]
     return features.mean((2, 3), keepdim=True)
 
 
-def _is_slow(conv: nn.Conv2d, pixels: int) -> bool:
-    return conv.kernel_size[1] > _COLUMNS or pixels <= _FEW
+def _is_slow_in_onednn(conv: nn.Conv2d, pixels: int) -> bool:
+    return conv.kernel_size[1] > _MAX_ONEDNN_KERNEL or pixels <= _MAX_PAIRWISE_PIXELS
 
 
-def _is_ours(conv: nn.Conv2d, images: Tensor) -> bool:
+def _is_supported(conv: nn.Conv2d, images: Tensor) -> bool:
     return (
         conv.training
         and not _is_traced(images)
@@ -78,105 +84,116 @@ def _is_traced(images: object) -> bool:
     return torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
 
 
-class _Mean(torch.autograd.Function):
+class _GlobalAvgPool(torch.autograd.Function):
     @staticmethod
-    def forward(context: Any, features: Tensor) -> Tensor:
-        context.shape = features.shape
+    def forward(ctx: Any, features: Tensor) -> Tensor:
+        ctx.shape = features.shape
         return features.mean((2, 3), keepdim=True)
 
     @staticmethod
-    def backward(context: Any, gradient: Tensor) -> Tensor:
-        return (gradient / (context.shape[2] * context.shape[3])).expand(context.shape)
+    def backward(ctx: Any, grad_output: Tensor) -> Tensor:
+        return (grad_output / (ctx.shape[2] * ctx.shape[3])).expand(ctx.shape)
 
 
-class _Depthwise(torch.autograd.Function):
+class _DepthwiseConv(torch.autograd.Function):
     """A depthwise convolution with a weights' gradient of our own."""
 
     @staticmethod
-    def forward(context: Any, images: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
-        context.save_for_backward(images, weight)
-        context.stride, context.padding = stride, padding
+    def forward(ctx: Any, images: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
+        ctx.save_for_backward(images, weight)
+        ctx.stride, ctx.padding = stride, padding
         return functional.conv2d(images, weight, None, stride, padding, 1, len(weight))
 
     @staticmethod
-    def backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
-        images, weight = context.saved_tensors
-        stride, padding = context.stride, context.padding
-        gradient = gradient.contiguous(memory_format=torch.channels_last)
-        of_images = None
-        if context.needs_input_grad[0]:
-            of_images = _gradients(gradient, images, weight, stride, padding, (True, False, False))[
-                0
-            ]
-        of_weight = None
-        if context.needs_input_grad[1]:
-            few = images.shape[2] * images.shape[3] <= _FEW
-            of_weight = (_by_pairs if few else _by_columns)(
-                gradient, images, weight.shape[2], stride, padding
-            )
-        return of_images, of_weight, None, None
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+        images, weight = ctx.saved_tensors
+        stride, padding = ctx.stride, ctx.padding
+        grad_output = grad_output.contiguous(memory_format=torch.channels_last)
+        grad_images = None
+        if ctx.needs_input_grad[0]:
+            grad_images = _conv_gradients(
+                grad_output, images, weight, stride, padding, (True, False, False)
+            )[0]
+        grad_weight = None
+        if ctx.needs_input_grad[1]:
+            use_pairs = images.shape[2] * images.shape[3] <= _MAX_PAIRWISE_PIXELS
+            grad_weight = (
+                _weight_gradient_by_pixel_pairs if use_pairs else _weight_gradient_by_columns
+            )(grad_output, images, weight.shape[2], stride, padding)
+        return grad_images, grad_weight, None, None
 
 
-def _gradients(
-    gradient: Tensor,
+def _conv_gradients(
+    grad_output: Tensor,
     images: Tensor,
     weight: Tensor,
     stride: int,
     padding: int,
-    wanted: tuple[bool, bool, bool],
+    output_mask: tuple[bool, bool, bool],
 ) -> tuple[Tensor, Tensor, Tensor]:
     """torch's own, of images, weight and bias."""
-    pair = (stride, stride), (padding, padding), (1, 1)
+    geometry = (stride, stride), (padding, padding), (1, 1)
     return torch.ops.aten.convolution_backward(
-        gradient, images, weight, None, *pair, False, (0, 0), len(weight), wanted
+        grad_output, images, weight, None, *geometry, False, (0, 0), len(weight), output_mask
     )
 
 
-def _by_columns(gradient: Tensor, images: Tensor, side: int, stride: int, padding: int) -> Tensor:
+def _weight_gradient_by_columns(
+    grad_output: Tensor, images: Tensor, kernel: int, stride: int, padding: int
+) -> Tensor:
     """The weights' gradient, three columns of the kernel at a time: each is that of a narrower
-    kernel on images moved aside.
+    kernel on shifted images.
     """
     parts = []
     width = images.shape[3]
-    for column in range(0, side, _COLUMNS):
-        columns = min(_COLUMNS, side - column)
-        reach = (gradient.shape[3] - 1) * stride + columns  # pixels of a row that these columns see
-        left = padding - column
-        moved = functional.pad(images, (left, reach - width - left, padding, padding))
-        narrow = images.new_empty((images.shape[1], 1, side, columns))
-        parts.append(_gradients(gradient, moved, narrow, stride, 0, (False, True, False))[1])
+    for column in range(0, kernel, _MAX_ONEDNN_KERNEL):
+        columns = min(_MAX_ONEDNN_KERNEL, kernel - column)
+        # Pixels of a row that these columns read.
+        num_columns_read = (grad_output.shape[3] - 1) * stride + columns
+        padding_left = padding - column
+        shifted = functional.pad(
+            images, (padding_left, num_columns_read - width - padding_left, padding, padding)
+        )
+        narrow_weight = images.new_empty((images.shape[1], 1, kernel, columns))
+        parts.append(
+            _conv_gradients(grad_output, shifted, narrow_weight, stride, 0, (False, True, False))[1]
+        )
     return torch.cat(parts, dim=3)
 
 
-def _by_pairs(gradient: Tensor, images: Tensor, side: int, stride: int, padding: int) -> Tensor:
+def _weight_gradient_by_pixel_pairs(
+    grad_output: Tensor, images: Tensor, kernel: int, stride: int, padding: int
+) -> Tensor:
     """The same from all pairs of input and output pixel, each added to the one weight that joins
     them.
     """
-    count, width, *of_images = images.shape
-    inputs = images.permute(0, 2, 3, 1).reshape(count, -1, 1, width)
-    outputs = gradient.permute(0, 2, 3, 1).reshape(count, 1, -1, width)
-    joined = (inputs * outputs).sum(0).view(-1, width)
-    places = _joining(tuple(of_images), tuple(gradient.shape[2:]), side, stride, padding)
+    count, channels, *image_size = images.shape
+    inputs = images.permute(0, 2, 3, 1).reshape(count, -1, 1, channels)
+    outputs = grad_output.permute(0, 2, 3, 1).reshape(count, 1, -1, channels)
+    products = (inputs * outputs).sum(0).view(-1, channels)
+    weight_indices = _weight_indices(
+        tuple(image_size), tuple(grad_output.shape[2:]), kernel, stride, padding
+    )
     return (
-        images.new_zeros(side * side + 1, width)
-        .index_add_(0, places, joined)[:-1]
+        images.new_zeros(kernel * kernel + 1, channels)
+        .index_add_(0, weight_indices, products)[:-1]
         .t()
-        .reshape(width, 1, side, side)
+        .reshape(channels, 1, kernel, kernel)
     )
 
 
 @lru_cache(maxsize=256)
-def _joining(
-    inputs: tuple[int, ...], outputs: tuple[int, ...], side: int, stride: int, padding: int
+def _weight_indices(
+    inputs: tuple[int, ...], outputs: tuple[int, ...], kernel: int, stride: int, padding: int
 ) -> Tensor:
     """For each pair of pixels the index of the weight that joins them; beyond the last for those
     that none does.
     """
     (rows, out_rows), (columns, out_columns) = (
-        (torch.arange(near)[:, None], torch.arange(far)[None] * stride - padding)
-        for near, far in zip(inputs, outputs, strict=True)
+        (torch.arange(size)[:, None], torch.arange(out_size)[None] * stride - padding)
+        for size, out_size in zip(inputs, outputs, strict=True)
     )
     row = (rows - out_rows)[:, None, :, None]
     column = (columns - out_columns)[None, :, None, :]
-    inside = (row >= 0) & (row < side) & (column >= 0) & (column < side)
-    return torch.where(inside, row * side + column, side * side).flatten()
+    in_kernel = (row >= 0) & (row < kernel) & (column >= 0) & (column < kernel)
+    return torch.where(in_kernel, row * kernel + column, kernel * kernel).flatten()

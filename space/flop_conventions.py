@@ -3,25 +3,25 @@
 No counter in the field agrees with another, and some disagree with themselves: they look modules up
 by their exact class, or see functions only, so the number depends on how a library wrote the
 network. Hence two tables: CONVENTIONS, one row a tool, each a sum of whole multiples of few terms;
-and FORMS, one row a way of writing the network. Every pair is exact to the last digit against the
-tool itself, in eval mode, for one image; the tests run the tools (calflops where it is installed).
-Accel-NASBench's `macs` are thop's in form torchvision.
+and IMPLEMENTATIONS, one row a way of writing the network. Every pair is exact to the last digit
+against the tool itself, in eval mode, for one image; the tests run the tools (calflops where it is
+installed). Accel-NASBench's `macs` are thop's in form torchvision.
 
 Verified with fvcore 0.1.5.post20221221, ptflops 0.7.5, thop 0.1.1.post2209072238, torchinfo 1.8.0,
 calflops 0.3.2 and torch 2.13.0, on the networks of `blocks.build`, timm 1.0.31 and torchvision
-0.28.0 that FORMS names.
+0.28.0 that IMPLEMENTATIONS names.
 """
 
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from phinas.space.layers import Conv, lower, reduced
+from phinas.space.layers import Conv, lower, output_resolution
 from phinas.space.spec import ArchSpec
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
+class Implementation:
     """One way of writing a network, as far as a counter sees it.
 
     plain_norms: batch norms are `nn.BatchNorm2d` itself, not a subclass. se_pooling, head_pooling:
@@ -30,7 +30,7 @@ class Form:
     padding "same": those of a "kernel" above 1, those "strided", or "" for none.
     """
 
-    where: str
+    description: str
     plain_norms: bool
     se_pooling: str
     head_pooling: str
@@ -39,52 +39,54 @@ class Form:
 
 @dataclass(frozen=True, slots=True)
 class Convention:
-    """`weights`: how often each of the TERMS is counted. `why`: how it differs from multiply-adds,
-    in a sentence.
+    """`coefficients`: how often each of the TERMS is counted. `difference`: how it differs from
+    multiply-adds, in a sentence.
     """
 
     tool: str
-    weights: Mapping[str, int]
-    why: str
+    coefficients: Mapping[str, int]
+    difference: str
 
 
-FORMS = {
-    "phinas": Form("built here: phinas.space.blocks.build", True, "mean", "mean", "kernel"),
-    "timm": Form(
+IMPLEMENTATIONS = {
+    "phinas": Implementation(
+        "built here: phinas.space.blocks.build", True, "mean", "mean", "kernel"
+    ),
+    "timm": Implementation(
         "timm's EfficientNets (tf_ too), MobileNets, MnasNets; its ResNets",
         False,
         "mean",
         "module",
         "strided",
     ),
-    "torchvision": Form(
+    "torchvision": Implementation(
         "torchvision's EfficientNets and ResNets; Accel-NASBench", True, "module", "module", ""
     ),
-    "functional": Form("torchvision's MobileNetV2", True, "function", "function", ""),
+    "functional": Implementation("torchvision's MobileNetV2", True, "function", "function", ""),
 }
 
 # All per image. Elements are numbers in a map.
 TERMS = {
     "macs": "multiply-adds of convolutions and the classifier, SE's two convolutions included",
-    "macs_unseen": "those of them in subclasses of nn.Conv2d (padding `same`)",
+    "macs_in_subclasses": "those of them in subclasses of nn.Conv2d (padding `same`)",
     "conv_biases": "additions of a bias in convolutions (SE's two)",
     "linear_biases": "additions of a bias in the classifier",
     "norms": "elements that batch norms put out",
-    "norms_seen": "those of them from nn.BatchNorm2d itself",
-    "norm_params_seen": "weights and biases of nn.BatchNorm2d itself",
+    "norms_plain": "those of them from nn.BatchNorm2d itself",
+    "norm_params_plain": "weights and biases of nn.BatchNorm2d itself",
     "relu": "elements that pass a ReLU",
     "relu6": "elements that pass a ReLU6",
     "silu": "elements that pass a SiLU",
     "pooled": "elements that enter a global average pooling, unless it is written as a mean",
-    "pooled_seen": "those of them that enter nn.AdaptiveAvgPool2d",
-    "pools_seen": "elements that leave nn.AdaptiveAvgPool2d",
+    "pooled_by_module": "those of them that enter nn.AdaptiveAvgPool2d",
+    "pooled_outputs": "elements that leave nn.AdaptiveAvgPool2d",
     "max_pooled": "elements that enter the stem's max pooling, with its padding under `same`",
-    "max_pooled_seen": "those of them that enter nn.MaxPool2d itself",
+    "max_pooled_by_module": "those of them that enter nn.MaxPool2d itself",
 }
 
 CONVENTIONS = {
     "phinas": Convention(
-        "cost(spec).flops; the papers' FLOPS",
+        "network_cost(spec).flops; the papers' FLOPS",
         {"macs": 1},
         "multiply-adds of convolutions and the classifier, nothing else",
     ),
@@ -98,17 +100,17 @@ CONVENTIONS = {
         "ptflops, backend pytorch",
         {
             "macs": 1,
-            "macs_unseen": -1,
+            "macs_in_subclasses": -1,
             "conv_biases": 1,
             "linear_biases": 1,
-            "norms_seen": 2,
+            "norms_plain": 2,
             "relu": 2,
             "relu6": 1,
             "silu": 1,
             "pooled": 1,
-            "pooled_seen": 1,
+            "pooled_by_module": 1,
             "max_pooled": 1,
-            "max_pooled_seen": 1,
+            "max_pooled_by_module": 1,
         },
         "adds biases, activations, pooling and 2 per batch-norm element; a ReLU or pooling module "
         "counts twice (itself, then "
@@ -121,14 +123,20 @@ CONVENTIONS = {
     ),
     "thop": Convention(
         "thop, profile()",
-        {"macs": 1, "macs_unseen": -1, "norms_seen": 4, "pooled_seen": 1, "pools_seen": 1},
+        {
+            "macs": 1,
+            "macs_in_subclasses": -1,
+            "norms_plain": 4,
+            "pooled_by_module": 1,
+            "pooled_outputs": 1,
+        },
         "adds 4 per batch-norm element and height * width + 1 per channel pooled, but sees "
         "modules of known classes only: no "
         "subclass (timm's batch norms, convolutions of padding `same`), no mean",
     ),
     "torchinfo": Convention(
         "torchinfo, total_mult_adds",
-        {"macs": 1, "conv_biases": 1, "linear_biases": 1, "norm_params_seen": 1},
+        {"macs": 1, "conv_biases": 1, "linear_biases": 1, "norm_params_plain": 1},
         "adds biases, and each parameter of a batch norm once, whatever the size of its map",
     ),
     "calflops_macs": Convention(
@@ -156,87 +164,99 @@ CONVENTIONS = {
 }
 
 
-class _Tally:
-    """The TERMS counted so far of one network as written in one form."""
+class _TermCounter:
+    """The TERMS counted so far of one network as one library writes it."""
 
-    def __init__(self, form: Form, *, same: bool) -> None:
-        self.form, self.same = form, same
-        self.found = Counter(dict.fromkeys(TERMS, 0))
+    def __init__(self, implementation: Implementation, *, same_padding: bool) -> None:
+        self.implementation, self.same_padding = implementation, same_padding
+        self.counts = Counter(dict.fromkeys(TERMS, 0))
 
-    def add_conv(self, conv: Conv, side: int) -> int:
-        """A convolution, with what follows it, of a map of `side` pixels of a side. The side of the
-        map at hand after it.
+    def add_conv(self, conv: Conv, resolution: int) -> int:
+        """Count a convolution and what follows it on a map of `resolution`. Returns the resolution
+        of its output.
         """
-        if conv.role == "squeeze":
-            self.add_pooling(self.form.se_pooling, conv.in_width, side)
-        after = side if conv.pooled else reduced(side, conv.stride)
-        elements = conv.out_width * (1 if conv.pooled else after * after)
+        if conv.name == "squeeze":
+            self.add_pooling(self.implementation.se_pooling, conv.in_width, resolution)
+        out_resolution = (
+            resolution if conv.pooled_input else output_resolution(resolution, conv.stride)
+        )
+        elements = conv.out_width * (1 if conv.pooled_input else out_resolution * out_resolution)
         macs = conv.kernel**2 * (conv.in_width // conv.groups) * elements
-        self.found["macs"] += macs
-        if self.same and {"kernel": conv.kernel > 1, "strided": conv.stride > 1}.get(
-            self.form.same_convs
+        self.counts["macs"] += macs
+        if self.same_padding and {"kernel": conv.kernel > 1, "strided": conv.stride > 1}.get(
+            self.implementation.same_convs
         ):
-            self.found["macs_unseen"] += macs
+            self.counts["macs_in_subclasses"] += macs
         if conv.norm:
-            self.found["norms"] += elements
-            self.found["norms_seen"] += elements * self.form.plain_norms
-            self.found["norm_params_seen"] += 2 * conv.out_width * self.form.plain_norms
+            self.counts["norms"] += elements
+            self.counts["norms_plain"] += elements * self.implementation.plain_norms
+            self.counts["norm_params_plain"] += 2 * conv.out_width * self.implementation.plain_norms
         else:
-            self.found["conv_biases"] += elements
+            self.counts["conv_biases"] += elements
         self.add_activation(conv.activation, elements)
-        return after
+        return out_resolution
 
     def add_activation(self, name: str, elements: int) -> None:
         if name in TERMS:  # no tool counts the others
-            self.found[name] += elements
+            self.counts[name] += elements
 
-    def add_pooling(self, written: str, width: int, side: int) -> None:
-        if written != "mean":
-            self.found["pooled"] += width * side * side
-        if written == "module":
-            self.found["pooled_seen"] += width * side * side
-            self.found["pools_seen"] += width
+    def add_pooling(self, pooling: str, width: int, resolution: int) -> None:
+        if pooling != "mean":
+            self.counts["pooled"] += width * resolution * resolution
+        if pooling == "module":
+            self.counts["pooled_by_module"] += width * resolution * resolution
+            self.counts["pooled_outputs"] += width
 
-    def add_max_pooling(self, width: int, side: int) -> int:
-        """The stem's max pooling; the side after it. Padding "same" comes before the operator, the
-        other is inside it.
+    def add_max_pooling(self, width: int, resolution: int) -> int:
+        """Count the stem's max pooling. Returns the resolution after it. Padding "same" comes
+        before the operator, the other is inside it.
         """
-        after = reduced(side, 2)
-        entered = width * (max(side, 2 * after + 1) if self.same else side) ** 2
-        self.found["max_pooled"] += entered
-        self.found["max_pooled_seen"] += 0 if self.same else entered
-        return after
+        out_resolution = output_resolution(resolution, 2)
+        num_inputs = (
+            width
+            * (max(resolution, 2 * out_resolution + 1) if self.same_padding else resolution) ** 2
+        )
+        self.counts["max_pooled"] += num_inputs
+        self.counts["max_pooled_by_module"] += 0 if self.same_padding else num_inputs
+        return out_resolution
 
 
-def terms(spec: ArchSpec, form: str = "phinas") -> dict[str, int]:
-    """Each of the TERMS for `spec` as written in `form`, a name of FORMS."""
-    if form == "timm" and any(stage.block == "bottleneck" for stage in spec.stages):
-        form = "torchvision"  # timm's ResNets are written with plain modules
-    network, tally = lower(spec), _Tally(FORMS[form], same=spec.padding == "same")
-    side = tally.add_conv(network.stem, spec.resolution)
+def count_terms(spec: ArchSpec, implementation: str = "phinas") -> dict[str, int]:
+    """Each of the TERMS for `spec`, as `implementation` (a name of IMPLEMENTATIONS) writes it."""
+    if implementation == "timm" and any(stage.block == "bottleneck" for stage in spec.stages):
+        implementation = "torchvision"  # timm's ResNets are written with plain modules
+    network, counter = (
+        lower(spec),
+        _TermCounter(IMPLEMENTATIONS[implementation], same_padding=spec.padding == "same"),
+    )
+    resolution = counter.add_conv(network.stem, spec.resolution)
     if network.stem_pool:
-        side = tally.add_max_pooling(network.stem.out_width, side)
+        resolution = counter.add_max_pooling(network.stem.out_width, resolution)
     for block in (block for stage in network.stages for block in stage):
-        entry = side
+        in_resolution = resolution
         for conv in block.convs:
-            side = tally.add_conv(conv, side)
+            resolution = counter.add_conv(conv, resolution)
         if block.projection:
-            tally.add_conv(block.projection, entry)
-        tally.add_activation(block.activation, block.convs[-1].out_width * side * side)
+            counter.add_conv(block.projection, in_resolution)
+        counter.add_activation(
+            block.activation, block.convs[-1].out_width * resolution * resolution
+        )
     if network.head:
-        tally.add_conv(network.head, side)
-    tally.add_pooling(tally.form.head_pooling, spec.last_width, side)
-    tally.found["macs"] += spec.last_width * spec.classes
-    tally.found["linear_biases"] += spec.classes
-    return dict(tally.found)
+        counter.add_conv(network.head, resolution)
+    counter.add_pooling(counter.implementation.head_pooling, spec.last_width, resolution)
+    counter.counts["macs"] += spec.last_width * spec.classes
+    counter.counts["linear_biases"] += spec.classes
+    return dict(counter.counts)
 
 
-def counts(spec: ArchSpec, form: str = "phinas") -> dict[str, int]:
-    """What each of CONVENTIONS says of `spec` as written in `form`, a name of FORMS: the tool's own
-    number, exactly.
+def count_flops(spec: ArchSpec, implementation: str = "phinas") -> dict[str, int]:
+    """The FLOPs of `spec` by each of CONVENTIONS, as `implementation` (a name of IMPLEMENTATIONS)
+    writes it: the tool's own number, exactly.
     """
-    found = terms(spec, form)
+    counts = count_terms(spec, implementation)
     return {
-        name: sum(times * found[term] for term, times in row.weights.items())
-        for name, row in CONVENTIONS.items()
+        name: sum(
+            coefficient * counts[term] for term, coefficient in convention.coefficients.items()
+        )
+        for name, convention in CONVENTIONS.items()
     }

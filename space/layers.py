@@ -2,9 +2,9 @@
 
 The torch modules (`blocks`), the closed-form cost (`cost`), other tools' counts and other tools'
 names all read what is lowered here, so they cannot disagree. Sizes follow "same" padding: a
-convolution of stride s turns a side of n pixels into ceil(n / s). Squeeze-and-excitation has max(1,
-int(block_input_width * se)) channels between and the only biases, as in EfficientNet's published
-code.
+convolution of stride s turns a resolution of n pixels into ceil(n / s). Squeeze-and-excitation has
+max(1, int(block_input_width * se)) channels between and the only biases, as in EfficientNet's
+published code.
 """
 
 from collections.abc import Callable
@@ -16,10 +16,10 @@ from phinas.space.spec import ArchSpec, StageSpec
 @dataclass(frozen=True, slots=True)
 class Conv:
     """One convolution. `norm`: a batch norm follows (and no bias); `activation`: a name of
-    spec.ACTIVATIONS, or "sigmoid", or "" for none; `pooled`: it works on the globally pooled 1x1
-    map."""
+    spec.ACTIVATIONS, or "sigmoid", or "" for none; `pooled_input`: it works on the globally pooled
+    1x1 map."""
 
-    role: str
+    name: str
     in_width: int
     out_width: int
     kernel: int = 1
@@ -27,7 +27,7 @@ class Conv:
     groups: int = 1
     norm: bool = True
     activation: str = ""
-    pooled: bool = False
+    pooled_input: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,21 +52,20 @@ class Network:
     head: Conv | None
 
 
-def reduced(side: int, stride: int) -> int:
-    """The side of a map after a convolution of that stride with "same" padding."""
-    return (
-        side + stride - 1
-    ) // stride  # not -(-side // stride): ONNX divides a negative number towards 0
+def output_resolution(resolution: int, stride: int) -> int:
+    """The resolution of a map after a convolution of that stride with "same" padding."""
+    # Not -(-resolution // stride): ONNX divides a negative number towards 0.
+    return (resolution + stride - 1) // stride
 
 
-def _squeeze(width: int, in_width: int, se: float, activation: str) -> list[Conv]:
+def _squeeze_excite(width: int, in_width: int, se: float, activation: str) -> list[Conv]:
     """Squeeze-and-excitation of a map of `width` channels."""
     if not se:
         return []
-    squeezed = max(1, int(in_width * se))
+    squeeze_width = max(1, int(in_width * se))
     return [
-        Conv("squeeze", width, squeezed, norm=False, activation=activation, pooled=True),
-        Conv("excite", squeezed, width, norm=False, activation="sigmoid", pooled=True),
+        Conv("squeeze", width, squeeze_width, norm=False, activation=activation, pooled_input=True),
+        Conv("excite", squeeze_width, width, norm=False, activation="sigmoid", pooled_input=True),
     ]
 
 
@@ -78,7 +77,7 @@ def _mbconv(stage: StageSpec, in_width: int, stride: int, activation: str) -> Bl
             "depthwise", hidden, hidden, stage.kernel, stride, groups=hidden, activation=activation
         )
     )
-    convs += _squeeze(hidden, in_width, stage.se, activation)
+    convs += _squeeze_excite(hidden, in_width, stage.se, activation)
     convs.append(Conv("project", hidden, stage.width))
     return Block(tuple(convs), shortcut=stage.skip and stride == 1 and in_width == stage.width)
 
@@ -88,9 +87,11 @@ def _fused_mbconv(stage: StageSpec, in_width: int, stride: int, activation: str)
     shortcut = stage.skip and stride == 1 and in_width == stage.width
     if hidden == in_width:
         convs = [Conv("conv", in_width, stage.width, stage.kernel, stride, activation=activation)]
-        return Block((*convs, *_squeeze(stage.width, in_width, stage.se, activation)), shortcut)
+        return Block(
+            (*convs, *_squeeze_excite(stage.width, in_width, stage.se, activation)), shortcut
+        )
     convs = [Conv("expand", in_width, hidden, stage.kernel, stride, activation=activation)]
-    convs += _squeeze(hidden, in_width, stage.se, activation)
+    convs += _squeeze_excite(hidden, in_width, stage.se, activation)
     return Block((*convs, Conv("project", hidden, stage.width)), shortcut)
 
 
@@ -102,11 +103,13 @@ def _bottleneck(stage: StageSpec, in_width: int, stride: int, activation: str) -
         Conv("reduce", in_width, hidden, activation=activation),
         Conv("conv", hidden, hidden, stage.kernel, stride, activation=activation),
         Conv("restore", hidden, stage.width),
-        *_squeeze(stage.width, in_width, stage.se, activation),
+        *_squeeze_excite(stage.width, in_width, stage.se, activation),
     )
-    fits = stride == 1 and in_width == stage.width
+    shapes_match = stride == 1 and in_width == stage.width
     projection = (
-        None if fits or not stage.skip else Conv("shortcut", in_width, stage.width, 1, stride)
+        None
+        if shapes_match or not stage.skip
+        else Conv("shortcut", in_width, stage.width, 1, stride)
     )
     return Block(convs, stage.skip, projection, activation)
 
@@ -133,7 +136,7 @@ def _conv(stage: StageSpec, in_width: int, stride: int, activation: str) -> Bloc
     )
 
 
-_LOWERED: dict[str, Callable[[StageSpec, int, int, str], Block]] = {
+_BLOCK_LOWERINGS: dict[str, Callable[[StageSpec, int, int, str], Block]] = {
     "mbconv": _mbconv,
     "fused_mbconv": _fused_mbconv,
     "bottleneck": _bottleneck,
@@ -147,7 +150,7 @@ def lower_block(stage: StageSpec, *, in_width: int, first: bool, activation: str
     the network's.
     """
     stride = stage.stride if first else 1
-    return _LOWERED[stage.block](stage, in_width, stride, stage.activation or activation)
+    return _BLOCK_LOWERINGS[stage.block](stage, in_width, stride, stage.activation or activation)
 
 
 def lower_stem(spec: ArchSpec) -> Conv:
@@ -170,8 +173,10 @@ def lower(spec: ArchSpec) -> Network:
             stages.append(())
             continue
         first = lower_block(stage, in_width=width, first=True, activation=spec.activation)
-        rest = lower_block(stage, in_width=stage.width, first=False, activation=spec.activation)
-        stages.append((first, *[rest] * (stage.depth - 1)))
+        repeated_block = lower_block(
+            stage, in_width=stage.width, first=False, activation=spec.activation
+        )
+        stages.append((first, *[repeated_block] * (stage.depth - 1)))
         width = stage.width
     head = (
         Conv("head", width, spec.head_width, activation=spec.activation)

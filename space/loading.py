@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from phinas.space.interchange.library_models import spec_of
-from phinas.space.presets import PRESETS, preset, preset_hint
+from phinas.space.interchange.library_models import library_spec
+from phinas.space.presets import PRESETS, preset, suggest_preset
 from phinas.space.spec import ArchSpec, SpecError
 from phinas.space.yaml_io import read_yaml
 
@@ -26,10 +26,12 @@ def load_spec(source: str) -> ArchSpec:
     if source in PRESETS:
         return preset(source)
     if source.startswith(("timm:", "torchvision:")):
-        return spec_of(source)
+        return library_spec(source)
     path = Path(source).expanduser()
     if not path_exists(path):
-        raise SpecError(f"spec: {source!r} is neither a file nor a preset; {preset_hint(source)}")
+        raise SpecError(
+            f"spec: {source!r} is neither a file nor a preset; {suggest_preset(source)}"
+        )
     data = read_yaml(path)
     try:
         return ArchSpec.from_dict(

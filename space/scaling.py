@@ -40,34 +40,34 @@ def round_depth(depth: float, *, rounding: Literal["ceil", "round"] = "ceil") ->
     """Blocks of a scaled stage: up (the paper's), or half up to the nearest; at least 1."""
     # A factor that was computed may exceed its decimal by a last bit (1.1**2 * 100 does): that must
     # not add a block.
-    exact = math.ceil(depth - 1e-9) if rounding == "ceil" else math.floor(depth + 0.5)
-    return max(1, exact)
+    rounded = math.ceil(depth - 1e-9) if rounding == "ceil" else math.floor(depth + 0.5)
+    return max(1, rounded)
 
 
-def round_side(side: float) -> int:
-    """Pixels of a scaled side: the nearest whole number, of halves the even one; at least 1."""
-    return max(1, round(side))
+def round_resolution(resolution: float) -> int:
+    """A scaled resolution: the nearest whole number, of halves the even one; at least 1."""
+    return max(1, round(resolution))
 
 
-def run_depths(spec: ArchSpec) -> list[int]:
-    """The blocks of each stage, or of each run of stages that go on from one another, of a spec
-    that is `simplified`.
+def group_depths(spec: ArchSpec) -> list[int]:
+    """The blocks of each stage group (stages that continue one another at one resolution and width)
+    of a canonical spec.
     """
-    return [sum(stage.depth for stage in run) for run in _runs(spec.stages)]
+    return [sum(stage.depth for stage in group) for group in _stage_groups(spec.stages)]
 
 
-def scaled_depths(
+def scale_depths(
     depths: Sequence[int], factor: float, *, rounding: DepthRounding = "ceil"
 ) -> list[int]:
     """`depths` of stages times `factor`, rounded one by one, or together where `balanced`; each at
     least 1.
     """
     if rounding == "balanced":
-        return _apportioned(depths, round_depth(sum(depths) * factor, rounding="round"))
+        return _apportion_blocks(depths, round_depth(sum(depths) * factor, rounding="round"))
     return [round_depth(depth * factor, rounding=rounding) for depth in depths]
 
 
-def scaled_widths(widths: Sequence[int], factor: float, *, divisor: int = 8) -> list[int]:
+def scale_widths(widths: Sequence[int], factor: float, *, divisor: int = 8) -> list[int]:
     """`widths` times `factor`, rounded; a factor of exactly 1 leaves them as they are, as it does a
     width of 0 (no head).
     """
@@ -77,76 +77,85 @@ def scaled_widths(widths: Sequence[int], factor: float, *, divisor: int = 8) -> 
     ]
 
 
-def all_widths(spec: ArchSpec) -> list[int]:
+def network_widths(spec: ArchSpec) -> list[int]:
     """Channels of stem, stages and head."""
     return [spec.stem_width, *(stage.width for stage in spec.stages), spec.head_width]
 
 
-def shaped(spec: ArchSpec, depths: Sequence[int], widths: Sequence[int]) -> ArchSpec:
-    """`spec`, which is `simplified`, with the blocks of its runs (`run_depths`) and its widths
-    (`all_widths`) replaced.
+def replace_depths_and_widths(
+    spec: ArchSpec, depths: Sequence[int], widths: Sequence[int]
+) -> ArchSpec:
+    """`spec`, which is canonical, with the blocks of its stage groups (`group_depths`) and its
+    widths (`network_widths`) replaced.
     """
-    stem, *each, head = widths
+    stem, *stage_widths, head = widths
     stages: list[StageSpec] = []
-    for run, total in zip(_runs(spec.stages), depths, strict=True):
-        for stage, depth in zip(run, _shared([stage.depth for stage in run], total), strict=True):
-            width = each.pop(0)
+    for group, total in zip(_stage_groups(spec.stages), depths, strict=True):
+        for stage, depth in zip(
+            group, _distribute_blocks([stage.depth for stage in group], total), strict=True
+        ):
+            width = stage_widths.pop(0)
             if depth:
                 stages.append(replace(stage, width=width, depth=depth))
     return replace(spec, stages=tuple(stages), stem_width=stem, head_width=head)
 
 
-def _runs(stages: tuple[StageSpec, ...]) -> list[list[StageSpec]]:
+def _stage_groups(stages: tuple[StageSpec, ...]) -> list[list[StageSpec]]:
     """`stages` in groups, each of which stays at one size and width after its first block."""
-    runs: list[list[StageSpec]] = []
+    groups: list[list[StageSpec]] = []
     for stage in stages:
-        if runs and stage.stride == 1 and stage.width == runs[-1][0].width:
-            runs[-1].append(stage)
+        if groups and stage.stride == 1 and stage.width == groups[-1][0].width:
+            groups[-1].append(stage)
         else:
-            runs.append([stage])
-    return runs
+            groups.append([stage])
+    return groups
 
 
-def _shared(depths: list[int], total: int) -> list[int]:
-    """`total` blocks for the stages of a run in proportion to `depths`: as `_apportioned`, so that
-    growing takes none away, and fewer than there were by largest remainders, the later first; the
-    first keeps one, others may be left out."""
+def _distribute_blocks(depths: list[int], total: int) -> list[int]:
+    """`total` blocks for the stages of a group in proportion to `depths`: as `_apportion_blocks`,
+    so that growing takes none away, and fewer than there were by largest remainders, the later
+    first; the first keeps one, others may be left out."""
     if total >= sum(depths):
-        return _apportioned(depths, total)
-    exact = [depth * total / sum(depths) for depth in depths]
-    whole = [math.floor(share + 1e-9) for share in exact]
-    whole[0] = max(1, whole[0])
+        return _apportion_blocks(depths, total)
+    quotas = [depth * total / sum(depths) for depth in depths]
+    counts = [math.floor(quota + 1e-9) for quota in quotas]
+    counts[0] = max(1, counts[0])
     order = sorted(
-        range(len(depths)), key=lambda index: (exact[index] - whole[index], index), reverse=True
+        range(len(depths)),
+        key=lambda stage_index: (quotas[stage_index] - counts[stage_index], stage_index),
+        reverse=True,
     )
-    for index in order[: max(0, total - sum(whole))]:
-        whole[index] += 1
-    while sum(whole) > total:  # the first one's block came on top
-        whole[max(index for index in range(1, len(whole)) if whole[index])] -= 1
-    return whole
+    for stage_index in order[: max(0, total - sum(counts))]:
+        counts[stage_index] += 1
+    while sum(counts) > total:  # the first one's block came on top
+        counts[
+            max(stage_index for stage_index in range(1, len(counts)) if counts[stage_index])
+        ] -= 1
+    return counts
 
 
-def _apportioned(depths: Sequence[int], total: int) -> list[int]:
-    """`total` blocks for the stages by Sainte-Laguë's rule, each at least 1; of equal claims the
+def _apportion_blocks(depths: Sequence[int], total: int) -> list[int]:
+    """`total` blocks for the stages by Sainte-Laguë's rule, each at least 1; of equal quotients the
     later stage's comes first.
     """
     if len(depths) == 1:
         return [max(1, total)]
-    total, before = max(total, len(depths)), sum(depths)
+    total, old_total = max(total, len(depths)), sum(depths)
     blocks = [
-        max(1, (2 * depth * total + before) // (2 * before)) for depth in depths
-    ]  # a common factor of total / before
+        max(1, (2 * depth * total + old_total) // (2 * old_total))  # factor total / old_total
+        for depth in depths
+    ]
 
-    def claim(index: int, block: int) -> tuple[Fraction, int]:
+    def quotient(index: int, block: int) -> tuple[Fraction, int]:
         return Fraction(depths[index], 2 * block - 1), index
 
     while sum(blocks) < total:
-        blocks[max(range(len(blocks)), key=lambda index: claim(index, blocks[index] + 1))] += 1
+        blocks[max(range(len(blocks)), key=lambda index: quotient(index, blocks[index] + 1))] += 1
     while sum(blocks) > total:
         blocks[
             min(
                 (i for i, count in enumerate(blocks) if count > 1),
-                key=lambda index: claim(index, blocks[index]),
+                key=lambda index: quotient(index, blocks[index]),
             )
         ] -= 1
     return blocks
@@ -164,7 +173,7 @@ def scale(
     """`spec` with all widths, depths and its resolution multiplied and rounded.
 
     A factor of exactly 1 leaves its dimension as it is, also where the rounding would move it.
-    Where width or depth change, the stages are those of the network told in the shortest way, so
+    Where width or depth change, the stages are those of the canonical network, so
     that one network scales to one network however it is written. Raises SpecError for a factor that
     is not a number above 0 and below MAX_FACTOR.
     """
@@ -179,7 +188,9 @@ def scale(
             )
 
     if width != 1 or depth != 1:
-        spec = spec.simplified()
-        depths = scaled_depths(run_depths(spec), depth, rounding=rounding)
-        spec = shaped(spec, depths, scaled_widths(all_widths(spec), width, divisor=divisor))
-    return replace(spec, resolution=round_side(spec.resolution * resolution))
+        spec = spec.canonicalize()
+        depths = scale_depths(group_depths(spec), depth, rounding=rounding)
+        spec = replace_depths_and_widths(
+            spec, depths, scale_widths(network_widths(spec), width, divisor=divisor)
+        )
+    return replace(spec, resolution=round_resolution(spec.resolution * resolution))

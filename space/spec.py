@@ -20,53 +20,49 @@ from typing import Any, Self
 
 from phinas.space.yaml_io import dump_yaml, parse_yaml
 
-# Each kind of block, and the fields of StageSpec that mean nothing to it.
-BLOCKS = {
+# Each kind of block, and the fields of StageSpec that have no effect in it.
+UNUSED_FIELDS: dict[str, tuple[str, ...]] = {
     # expand 1x1, depthwise, squeeze-and-excitation, project; at expansion 1 and se 0:
     # depthwise-separable
     "mbconv": (),
     # EfficientNetV2's: expand k x k, squeeze-and-excitation, project; at expansion 1 one
     # convolution
     "fused_mbconv": (),
-    "bottleneck": (),  # ResNet's: reduce 1x1, k x k, restore 1x1, activation after the addition
-    "separable": (
-        "expansion",
-        "se",
-        "skip",
-    ),  # MobileNetV1's: depthwise, pointwise, an activation after each, no shortcut
-    "conv": ("expansion", "se", "skip"),  # one k x k convolution, no shortcut
-    "identity": (
-        "width",
-        "depth",
-        "kernel",
-        "expansion",
-        "se",
-        "skip",
-        "activation",
-    ),  # a layer left out
+    # ResNet's: reduce 1x1, k x k, restore 1x1, activation after the addition
+    "bottleneck": (),
+    # MobileNetV1's: depthwise, pointwise, an activation after each, no shortcut
+    "separable": ("expansion", "se", "skip"),
+    # one k x k convolution, no shortcut
+    "conv": ("expansion", "se", "skip"),
+    # a layer left out
+    "identity": ("width", "depth", "kernel", "expansion", "se", "skip", "activation"),
 }
+BLOCKS = tuple(UNUSED_FIELDS)
 ACTIVATIONS = ("silu", "relu", "relu6", "hard_swish")
 PADDINGS = ("symmetric", "same")
-MAX_SIDE = 1 << 14
+MAX_RESOLUTION = 1 << 14
 MAX_WIDTH = 1 << 17
 MAX_DEPTH = 1 << 10
 
 
 class SpecError(ValueError):
-    """A description that no network can be built from. The message says field, value and remedy."""
+    """A description that no network can be built from.
+
+    The message says field, value and what to do.
+    """
 
 
-def _refuse(field: str, value: object, remedy: str) -> SpecError:
+def _field_error(field: str, value: object, reason: str) -> SpecError:
     text = repr(value)
-    return SpecError(f"{field}: {text if len(text) <= 120 else text[:117] + '...'} {remedy}")
+    return SpecError(f"{field}: {text if len(text) <= 120 else text[:117] + '...'} {reason}")
 
 
-def _check_integer(field: str, value: object, *, least: int, most: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-        raise _refuse(field, value, f"is not a whole number from {least} to {most}")
+def _check_integer(field: str, value: object, *, minimum: int, maximum: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not minimum <= value <= maximum:
+        raise _field_error(field, value, f"is not a whole number from {minimum} to {maximum}")
 
 
-def _check_number(field: str, value: object, *, least: float, most: float) -> None:
+def _check_number(field: str, value: object, *, minimum: float, maximum: float) -> None:
     # No isfinite here: it overflows for a whole number above 1e308, which the range refuses anyway.
     if (
         isinstance(value, bool)
@@ -74,48 +70,53 @@ def _check_number(field: str, value: object, *, least: float, most: float) -> No
         or value != value
         or abs(value) == math.inf
     ):
-        raise _refuse(field, value, "is not a finite number")
-    if not least <= value <= most:
-        raise _refuse(field, value, f"is outside {least} to {most}")
+        raise _field_error(field, value, "is not a finite number")
+    if not minimum <= value <= maximum:
+        raise _field_error(field, value, f"is outside {minimum} to {maximum}")
 
 
 def _check_kernel(field: str, value: object) -> None:
-    _check_integer(field, value, least=1, most=31)
+    _check_integer(field, value, minimum=1, maximum=31)
     if isinstance(value, int) and value % 2 == 0:
-        raise _refuse(
+        raise _field_error(
             field,
             value,
             f"is even: padding keeps the size only for odd kernels; use {value - 1} or {value + 1}",
         )
 
 
-def _check_word(field: str, value: object, known: Iterable[str]) -> None:
-    known = tuple(known)
-    if value not in known:
-        near = get_close_matches(str(value), known, n=1)
-        raise _refuse(
+def _check_choice(field: str, value: object, options: Iterable[str]) -> None:
+    options = tuple(options)
+    if value not in options:
+        matches = get_close_matches(str(value), options, n=1)
+        raise _field_error(
             field,
             value,
-            f"is not one of {', '.join(known)}" + (f"; did you mean {near[0]!r}?" if near else ""),
+            f"is not one of {', '.join(options)}"
+            + (f"; did you mean {matches[0]!r}?" if matches else ""),
         )
 
 
-def _from_mapping(kind: type, data: object, where: str) -> dict[str, Any]:
+def _field_values(cls: type, data: object, path: str) -> dict[str, Any]:
     """The keyword arguments of `kind` in `data`; an unknown or missing key is an error that names
     the nearest.
     """
     if not isinstance(data, Mapping):
-        raise _refuse(where or "spec", data, "is not a mapping of field to value")
-    known = {field.name: field for field in fields(kind)}
-    prefix = f"{where}." if where else ""
+        raise _field_error(path or "spec", data, "is not a mapping of field to value")
+    known_fields = {field.name: field for field in fields(cls)}
+    prefix = f"{path}." if path else ""
     for key in data:
-        if key not in known:
-            near = get_close_matches(str(key), known, n=1)
-            remedy = f"did you mean {near[0]!r}?" if near else f"known fields: {', '.join(known)}"
-            raise SpecError(f"{prefix}{key}: unknown field; {remedy}")
-    for name, field in known.items():
+        if key not in known_fields:
+            matches = get_close_matches(str(key), known_fields, n=1)
+            hint = (
+                f"did you mean {matches[0]!r}?"
+                if matches
+                else f"known fields: {', '.join(known_fields)}"
+            )
+            raise SpecError(f"{prefix}{key}: unknown field; {hint}")
+    for name, field in known_fields.items():
         if name not in data and field.default is MISSING:
-            raise SpecError(f"{prefix}{name}: missing; every {kind.__name__} needs it")
+            raise SpecError(f"{prefix}{name}: missing; every {cls.__name__} needs it")
     return dict(data)
 
 
@@ -124,7 +125,7 @@ class StageSpec:
     """`depth` blocks alike; the first has the stage's stride and takes the width of the stage
     before.
 
-    width: output channels. depth: blocks. kernel: side of the spatial convolution, odd. stride: 1
+    width: output channels. depth: blocks. kernel: size of the spatial convolution, odd. stride: 1
     or 2. expansion: hidden width over input width, >= 1 (at 1 there is no expanding convolution);
     in a bottleneck, output width over hidden width.
     se: squeeze-and-excitation width over the block's *input* width, 0 for none. skip: add the input
@@ -143,26 +144,26 @@ class StageSpec:
     activation: str = ""
 
     def __post_init__(self) -> None:
-        _check_integer("width", self.width, least=1, most=MAX_WIDTH)
-        _check_integer("depth", self.depth, least=1, most=MAX_DEPTH)
+        _check_integer("width", self.width, minimum=1, maximum=MAX_WIDTH)
+        _check_integer("depth", self.depth, minimum=1, maximum=MAX_DEPTH)
         _check_kernel("kernel", self.kernel)
-        _check_integer("stride", self.stride, least=1, most=2)
-        _check_number("expansion", self.expansion, least=1, most=64)
-        _check_number("se", self.se, least=0, most=1)
+        _check_integer("stride", self.stride, minimum=1, maximum=2)
+        _check_number("expansion", self.expansion, minimum=1, maximum=64)
+        _check_number("se", self.se, minimum=0, maximum=1)
         if not isinstance(self.skip, bool):
-            raise _refuse("skip", self.skip, "is neither true nor false")
-        _check_word("block", self.block, BLOCKS)
+            raise _field_error("skip", self.skip, "is neither true nor false")
+        _check_choice("block", self.block, BLOCKS)
         if self.block == "identity" and self.stride != 1:
-            raise _refuse(
+            raise _field_error(
                 "stride",
                 self.stride,
                 "cannot be had from an identity: use another block, or stride 1",
             )
         if self.activation != "":
-            _check_word("activation", self.activation, ACTIVATIONS)
+            _check_choice("activation", self.activation, ACTIVATIONS)
 
 
-_DEFAULTS: dict[str, Any] = {field.name: field.default for field in fields(StageSpec)}
+_STAGE_DEFAULTS: dict[str, Any] = {field.name: field.default for field in fields(StageSpec)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,40 +198,47 @@ class ArchSpec:
         if not isinstance(self.stages, tuple) or not all(
             isinstance(stage, StageSpec) for stage in self.stages
         ):
-            raise _refuse("stages", self.stages, "is not a tuple of StageSpec")
+            raise _field_error("stages", self.stages, "is not a tuple of StageSpec")
         if not self.stages:
-            raise _refuse("stages", self.stages, "is empty: a network needs at least one stage")
+            raise _field_error(
+                "stages", self.stages, "is empty: a network needs at least one stage"
+            )
         if all(stage.block == "identity" for stage in self.stages):
-            raise _refuse(
+            raise _field_error(
                 "stages",
                 [stage.block for stage in self.stages],
                 "leaves every layer out: keep at least one",
             )
         for name in ("stem_width", "head_width", "channels", "classes"):
             _check_integer(
-                name, getattr(self, name), least=0 if name == "head_width" else 1, most=MAX_WIDTH
+                name,
+                getattr(self, name),
+                minimum=0 if name == "head_width" else 1,
+                maximum=MAX_WIDTH,
             )
         if not isinstance(self.stem_pool, bool):
-            raise _refuse("stem_pool", self.stem_pool, "is neither true nor false")
-        _check_integer("stem_stride", self.stem_stride, least=1, most=2)
+            raise _field_error("stem_pool", self.stem_pool, "is neither true nor false")
+        _check_integer("stem_stride", self.stem_stride, minimum=1, maximum=2)
         _check_kernel("stem_kernel", self.stem_kernel)
-        _check_integer("resolution", self.resolution, least=1, most=MAX_SIDE)
-        if self.resolution < self.reduction:
-            remedy = (
-                f"is below the total stride {self.reduction}: raise it or set some "
+        _check_integer("resolution", self.resolution, minimum=1, maximum=MAX_RESOLUTION)
+        if self.resolution < self.total_stride:
+            hint = (
+                f"is below the total stride {self.total_stride}: raise it or set some "
                 "strides (stem_stride) to 1"
             )
-            raise _refuse("resolution", self.resolution, remedy)
-        _check_word("activation", self.activation, ACTIVATIONS)
-        _check_word("padding", self.padding, PADDINGS)
+            raise _field_error("resolution", self.resolution, hint)
+        _check_choice("activation", self.activation, ACTIVATIONS)
+        _check_choice("padding", self.padding, PADDINGS)
         for name in ("dropout", "drop_path"):
-            _check_number(name, getattr(self, name), least=0, most=0.95)
-        _check_number("bn_eps", self.bn_eps, least=1e-9, most=1)
-        _check_number("bn_momentum", self.bn_momentum, least=1e-6, most=1)
+            _check_number(name, getattr(self, name), minimum=0, maximum=0.95)
+        _check_number("bn_eps", self.bn_eps, minimum=1e-9, maximum=1)
+        _check_number("bn_momentum", self.bn_momentum, minimum=1e-6, maximum=1)
 
     @property
-    def reduction(self) -> int:
-        """Input side over the side of the last feature map (the product of all strides)."""
+    def total_stride(self) -> int:
+        """Input resolution over the resolution of the last feature map (the product of all
+        strides).
+        """
         return math.prod(
             (self.stem_stride, 1 + self.stem_pool, *(stage.stride for stage in self.stages))
         )
@@ -250,39 +258,43 @@ class ArchSpec:
     @property
     def spec_id(self) -> str:
         """Twelve hexadecimal digits that name this network: cache key, file name and join key."""
-        text = json.dumps(_changed(self.simplified()), sort_keys=True, separators=(",", ":"))
+        text = json.dumps(
+            _non_default_fields(self.canonicalize()), sort_keys=True, separators=(",", ":")
+        )
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
-    def simplified(self) -> Self:
-        """The same network told in the shortest way, which is what `spec_id` hashes.
+    def canonicalize(self) -> Self:
+        """The same network in its canonical form, which is what `spec_id` hashes.
 
-        Identities are left out, fields that change nothing are at their defaults, and a stage that
-        only goes on with the blocks of the one before is counted there.
+        Identities are left out, fields that have no effect are at their defaults, and a stage that
+        only repeats the blocks of the one before is merged into it.
         """
         stages: list[StageSpec] = []
-        entries = [self.stem_width]  # channels into each stage kept, and out of the last
+        in_widths = [
+            self.stem_width
+        ]  # input channels of each stage, and output channels of the last
         for stage in self.stages:
             if stage.block == "identity":
                 continue
-            stage = _without_idle_fields(stage, self.activation)
-            last = stages[-1] if stages else None
+            stage = _reset_unused_fields(stage, self.activation)
+            previous = stages[-1] if stages else None
             if (
-                last
-                and _goes_on(last, stage)
-                and (last.skip == stage.skip or not may_skip(last, entries[-2]))
+                previous
+                and _can_merge(previous, stage)
+                and (previous.skip == stage.skip or not skip_has_effect(previous, in_widths[-2]))
             ):
-                stages[-1] = replace(last, depth=last.depth + stage.depth, skip=stage.skip)
+                stages[-1] = replace(previous, depth=previous.depth + stage.depth, skip=stage.skip)
             else:
                 stages.append(stage)
-                entries.append(stage.width)
+                in_widths.append(stage.width)
         for index, stage in enumerate(stages):
-            if not stage.skip and not may_skip(stage, entries[index]):
+            if not stage.skip and not skip_has_effect(stage, in_widths[index]):
                 stages[index] = replace(stage, skip=True)
         return self if tuple(stages) == self.stages else replace(self, stages=tuple(stages))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, every field written out; `from_dict` reads it back equal."""
-        whole = {
+        global_fields = {
             field.name: getattr(self, field.name)
             for field in fields(self)
             if field.name != "stages"
@@ -291,26 +303,26 @@ class ArchSpec:
             {field.name: getattr(stage, field.name) for field in fields(stage)}
             for stage in self.stages
         ]
-        return whole | {"stages": stages}
+        return global_fields | {"stages": stages}
 
     @classmethod
     def from_dict(cls, data: object) -> Self:
         """A spec from plain data. Raises SpecError naming the field (`stages.2.kernel`), the value
-        and the remedy.
+        and what to do.
         """
-        whole = _from_mapping(cls, data, "")
-        rows = whole["stages"]
-        if not isinstance(rows, list | tuple):
-            raise _refuse("stages", rows, "is not a list of stages")
+        global_fields = _field_values(cls, data, "")
+        stage_rows = global_fields["stages"]
+        if not isinstance(stage_rows, list | tuple):
+            raise _field_error("stages", stage_rows, "is not a list of stages")
         stages = []
-        for index, row in enumerate(rows):
+        for index, row in enumerate(stage_rows):
             where = f"stages.{index}"
             try:
-                stages.append(StageSpec(**_from_mapping(StageSpec, row, where)))
+                stages.append(StageSpec(**_field_values(StageSpec, row, where)))
             except SpecError as error:
                 text = str(error)
                 raise SpecError(text if text.startswith(where) else f"{where}.{text}") from None
-        return cls(**whole | {"stages": tuple(stages)})
+        return cls(**global_fields | {"stages": tuple(stages)})
 
     def to_yaml(self) -> str:
         return dump_yaml(self.to_dict())
@@ -321,7 +333,7 @@ class ArchSpec:
         return cls.from_dict(parse_yaml(text))
 
 
-def may_skip(stage: StageSpec, in_width: int) -> bool:
+def skip_has_effect(stage: StageSpec, in_width: int) -> bool:
     """Whether `skip` changes anything in this stage."""
     return (
         stage.depth > 1
@@ -330,40 +342,40 @@ def may_skip(stage: StageSpec, in_width: int) -> bool:
     )
 
 
-def _goes_on(last: StageSpec, stage: StageSpec) -> bool:
-    """Whether the blocks of `stage` are, but perhaps for `skip`, like the later ones of `last`, the
-    stage before.
+def _can_merge(previous: StageSpec, stage: StageSpec) -> bool:
+    """Whether the blocks of `stage` are, except perhaps for `skip`, like the repeated ones of
+    `previous`, the stage before it.
     """
-    alike = all(
-        getattr(last, name) == getattr(stage, name)
+    same_fields = all(
+        getattr(previous, name) == getattr(stage, name)
         for name in ("width", "block", "kernel", "expansion", "se", "activation")
     )
-    return stage.stride == 1 and alike and last.depth + stage.depth <= MAX_DEPTH
+    return stage.stride == 1 and same_fields and previous.depth + stage.depth <= MAX_DEPTH
 
 
-def _without_idle_fields(stage: StageSpec, activation: str) -> StageSpec:
-    """`stage` with the fields that mean nothing to its block at their defaults."""
-    idle: dict[str, Any] = {name: _DEFAULTS[name] for name in BLOCKS[stage.block]}
+def _reset_unused_fields(stage: StageSpec, activation: str) -> StageSpec:
+    """`stage` with the fields that have no effect in its block at their defaults."""
+    defaults: dict[str, Any] = {name: _STAGE_DEFAULTS[name] for name in UNUSED_FIELDS[stage.block]}
     if stage.activation == activation:
-        idle["activation"] = ""
-    changed = {name: value for name, value in idle.items() if getattr(stage, name) != value}
+        defaults["activation"] = ""
+    changed = {name: value for name, value in defaults.items() if getattr(stage, name) != value}
     return replace(stage, **changed) if changed else stage
 
 
-def _changed(spec: ArchSpec) -> dict[str, Any]:
+def _non_default_fields(spec: ArchSpec) -> dict[str, Any]:
     """The fields that differ from their defaults, numbers in one form (6 and 6.0 are one
     network).
     """
 
-    def canonical(value: object) -> object:
+    def as_int_if_whole(value: object) -> object:
         return int(value) if isinstance(value, float) and value.is_integer() else value
 
-    def differing(item: ArchSpec | StageSpec) -> dict[str, Any]:
+    def changed_fields(item: ArchSpec | StageSpec) -> dict[str, Any]:
         rows = ((field.name, getattr(item, field.name), field.default) for field in fields(item))
         return {
-            name: canonical(value)
+            name: as_int_if_whole(value)
             for name, value, default in rows
             if name != "stages" and value != default
         }
 
-    return differing(spec) | {"stages": [differing(stage) for stage in spec.stages]}
+    return changed_fields(spec) | {"stages": [changed_fields(stage) for stage in spec.stages]}

@@ -19,7 +19,7 @@ _FLOAT = re.compile(
     r"[-+]?\.[0-9][0-9_]*(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"
 )
 _INTEGER = re.compile(r"^[-+]?(?:0|[1-9][0-9_]*)$")
-_REPLACED = tuple(
+_REMOVED_TAGS = tuple(
     f"tag:yaml.org,2002:{name}" for name in ("float", "int", "timestamp", "merge", "value")
 )
 
@@ -42,23 +42,23 @@ class _StrictLoader(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
-        seen: set[object] = set()
+        keys: set[object] = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
-            if not isinstance(key, str | int | float | bool) or key in seen:
-                problem = (
+            if not isinstance(key, str | int | float | bool) or key in keys:
+                message = (
                     f"duplicate key {key!r}"
-                    if isinstance(key, Hashable) and key in seen
+                    if isinstance(key, Hashable) and key in keys
                     else f"{key!r} can't be a key"
                 )
-                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key_node.start_mark)
-            seen.add(key)
+                raise yaml.MarkedYAMLError(problem=message, problem_mark=key_node.start_mark)
+            keys.add(key)
         return super().construct_mapping(node, deep=deep)
 
 
 _StrictLoader.yaml_implicit_resolvers = {
-    first: [(tag, rule) for tag, rule in rules if tag not in _REPLACED]
-    for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    first_char: [(tag, pattern) for tag, pattern in resolvers if tag not in _REMOVED_TAGS]
+    for first_char, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 _StrictLoader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456789."))
 _StrictLoader.add_implicit_resolver("tag:yaml.org,2002:int", _INTEGER, list("-+0123456789"))
@@ -93,10 +93,10 @@ def parse_yaml(text: str | bytes) -> Any:
         return yaml.load(text.removeprefix("\ufeff"), Loader=_StrictLoader)  # noqa: S506
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        position = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
         problem = error.problem or "not valid YAML"
         raise YamlError(
-            where + ("a tab can't stand here; use spaces" if "'\\t'" in problem else problem)
+            position + ("a tab can't stand here; use spaces" if "'\\t'" in problem else problem)
         ) from None
     except RecursionError:
         raise YamlError("is nested too deeply") from None

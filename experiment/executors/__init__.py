@@ -5,12 +5,26 @@ the work happens.
 from collections.abc import Callable, Collection
 
 from phinas.experiment.executors.inline import InlineExecutor
-from phinas.experiment.executors.interface import Conclusive, Executor, Job, Report, Result
+from phinas.experiment.executors.interface import (
+    Executor,
+    Job,
+    NonRetryableError,
+    ReportCallback,
+    Result,
+)
 from phinas.experiment.executors.processes import ProcessExecutor
 from phinas.experiment.executors.ray_tasks import RayExecutor
 from phinas.experiment.executors.retry import RetryingExecutor
 
-__all__ = ["EXECUTORS", "Conclusive", "Executor", "Job", "Report", "Result", "make_executor"]
+__all__ = [
+    "EXECUTORS",
+    "Executor",
+    "Job",
+    "NonRetryableError",
+    "ReportCallback",
+    "Result",
+    "make_executor",
+]
 
 EXECUTORS: dict[str, Callable[[int], Executor]] = {
     "inline": InlineExecutor,
@@ -19,8 +33,12 @@ EXECUTORS: dict[str, Callable[[int], Executor]] = {
 }
 
 
-def make_executor(name: str, slots: int, *, retries: int, on: Collection[str]) -> Executor:
-    """The executor of that name, which begins a job that failed in one of the ways `on`
+def make_executor(
+    name: str, max_workers: int, *, max_retries: int, retry_on: Collection[str]
+) -> Executor:
+    """The executor of that name, which begins a job that failed in one of the ways `retry_on`
     (interface.FAILURES) again.
     """
-    return RetryingExecutor(EXECUTORS[name](slots), retries=retries, on=on)
+    return RetryingExecutor(
+        EXECUTORS[name](max_workers), max_retries=max_retries, retry_on=retry_on
+    )

@@ -10,17 +10,17 @@ from numbers import Integral, Real
 from typing import Any, Protocol
 
 # Called with a step and a value, from a job to its driver; answers whether the job is to go on.
-Report = Callable[[int, float], bool]
+ReportCallback = Callable[[int, float], bool]
 
 FAILURES = {
-    "died": "its process ended",
-    "raised": "its function raised an error",
-    "hung": "it was ended at its limit",
-    "wrong": "its function gave what is no result (Conclusive); never tried again",
+    "crash": "its process ended",
+    "exception": "its function raised an error",
+    "timeout": "it was ended at its limit",
+    "invalid_result": "invalid return value or report (NonRetryableError); never retried",
 }
 
 
-class Conclusive(ValueError):  # noqa: N818
+class NonRetryableError(ValueError):
     """A job's failure that another attempt would only repeat, such as a loss that is not a number.
     Its message is the whole reason."""
 
@@ -30,8 +30,8 @@ class Job:
     """`function` ("package.module:name") is called with the fields of `payload` as keywords and
     returns a dict; both are JSON. `limit_seconds`: after this long it is ended.
 
-    A function with a parameter `report` is given a Report, and returns early where that answers
-    False."""
+    A function with a parameter `report` is given a ReportCallback and returns early where
+    that answers False."""
 
     key: str
     function: str
@@ -52,14 +52,14 @@ class Result:
 
 
 class Executor(Protocol):
-    """Runs jobs, `slots` at a time. A result comes back for every job submitted, once."""
+    """Runs jobs, `max_workers` at a time. A result comes back for every job submitted, once."""
 
-    slots: int
+    max_workers: int
 
-    def submit(self, job: Job, listener: Report | None = None) -> None:
-        """Start a job. At most `slots` may be under way; one more is a RuntimeError.
+    def submit(self, job: Job, on_report: ReportCallback | None = None) -> None:
+        """Start a job. At most `max_workers` may be under way; one more is a RuntimeError.
 
-        `listener` is called with every report of the job, while its driver waits in `next_result`.
+        `on_report` is called with every report of the job, while its driver waits in `next_result`.
         Without one a report costs nothing and is answered True where the job runs."""
 
     def next_result(self) -> Result:
@@ -69,7 +69,7 @@ class Executor(Protocol):
         """End all work at once. The executor can't be used again."""
 
 
-def resolve(function: str) -> Callable[..., Any]:
+def import_function(function: str) -> Callable[..., Any]:
     """The function that "package.module:name" names. Raises ImportError or AttributeError, saying
     which part failed.
     """
@@ -79,56 +79,61 @@ def resolve(function: str) -> Callable[..., Any]:
     return getattr(importlib.import_module(module), name)
 
 
-def takes_report(function: Callable[..., Any]) -> bool:
+def accepts_report(function: Callable[..., Any]) -> bool:
     try:
         return "report" in inspect.signature(function).parameters
     except (TypeError, ValueError):  # of a builtin, which has no signature
         return False
 
 
-def attempt(
-    function: str, payload: dict[str, Any], listener: Report | None = None
+def run_job(
+    function: str, payload: dict[str, Any], on_report: ReportCallback | None = None
 ) -> dict[str, Any]:
     """Run a job here and now: its `value`, or the `reason` and the kind of `failure`. The value
     passes through JSON, so that it is the same whichever executor ran it."""
     try:
-        return {"value": _call(function, payload, listener)}
+        return {"value": _call_function(function, payload, on_report)}
     except (Exception, SystemExit) as error:
         return {
             "reason": describe_failure(error),
-            "failure": "wrong" if isinstance(error, Conclusive) else "raised",
+            "failure": "invalid_result" if isinstance(error, NonRetryableError) else "exception",
         }
 
 
-def _call(function: str, payload: dict[str, Any], listener: Report | None) -> dict[str, Any]:
-    called = resolve(function)
-    value = called(**payload, **({"report": _checked(listener)} if takes_report(called) else {}))
+def _call_function(
+    function: str, payload: dict[str, Any], on_report: ReportCallback | None
+) -> dict[str, Any]:
+    job_function = import_function(function)
+    value = job_function(
+        **payload,
+        **({"report": _checked_report(on_report)} if accepts_report(job_function) else {}),
+    )
     if not isinstance(value, dict):
-        raise Conclusive(f"{function} returned {type(value).__name__}, not a dict")
+        raise NonRetryableError(f"{function} returned {type(value).__name__}, not a dict")
     try:
         return json.loads(json.dumps(value, allow_nan=False))
     except (TypeError, ValueError) as error:
-        raise Conclusive(f"{function} returned what is not JSON ({error})") from error
+        raise NonRetryableError(f"{function} returned what is not JSON ({error})") from error
 
 
-def _checked(listener: Report | None) -> Report:
+def _checked_report(on_report: ReportCallback | None) -> ReportCallback:
     """A report that takes finite numbers at rising steps, and asks no more once it was told to
     stop.
     """
-    last, going_on = 0, True
+    last_step, keep_running = 0, True
 
     def report(step: int, value: float) -> bool:
-        nonlocal last, going_on
-        if isinstance(step, bool) or not isinstance(step, Integral) or step <= last:
-            raise Conclusive(
-                f"reported step {step!r} after step {last}; steps are whole numbers that rise "
+        nonlocal last_step, keep_running
+        if isinstance(step, bool) or not isinstance(step, Integral) or step <= last_step:
+            raise NonRetryableError(
+                f"reported step {step!r} after step {last_step}; steps are whole numbers that rise "
                 "from 1"
             )
         if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
-            raise Conclusive(f"reported {value!r} at step {step}; report a finite number")
-        last = int(step)
-        going_on = going_on and (listener is None or listener(last, float(value)))
-        return going_on
+            raise NonRetryableError(f"reported {value!r} at step {step}; report a finite number")
+        last_step = int(step)
+        keep_running = keep_running and (on_report is None or on_report(last_step, float(value)))
+        return keep_running
 
     return report
 
@@ -137,7 +142,9 @@ def describe_failure(error: BaseException) -> str:
     """One line for a record: the kind of error and its message, without what no terminal or file
     takes.
     """
-    text = "".join(sign if sign.isprintable() else "?" for sign in " ".join(str(error).split()))
-    if isinstance(error, Conclusive):
+    text = "".join(
+        character if character.isprintable() else "?" for character in " ".join(str(error).split())
+    )
+    if isinstance(error, NonRetryableError):
         return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -18,72 +18,80 @@ import time
 from typing import Any
 
 from phinas.experiment.errors import InputError, StorageError
-from phinas.experiment.executors.interface import Job, Report, Result, attempt, describe_failure
+from phinas.experiment.executors.interface import (
+    Job,
+    ReportCallback,
+    Result,
+    describe_failure,
+    run_job,
+)
 from phinas.experiment.manifest import version
+from phinas.experiment.optional_library import import_library
 
 CONNECT_SECONDS = 10.0
 
 
 class RayExecutor:
-    """`slots` tasks at a time, one core each, and one GPU each where the cluster has any.
+    """`max_workers` tasks at a time, one core each, and one GPU each where the cluster has any.
 
-    Raises InputError where Ray is not installed or the cluster is smaller than `slots`,
+    Raises InputError where Ray is not installed or the cluster is smaller than `max_workers`,
     StorageError where it does not answer.
     """
 
-    def __init__(self, slots: int) -> None:
-        try:
-            import ray
-        except ImportError:
-            raise InputError(
-                "run.executor: ray is not installed; pip install 'phinas[ray]'"
-            ) from None
-        self.slots = slots
+    def __init__(self, max_workers: int) -> None:
+        ray = import_library("ray", attribute="remote", needed_by="run.executor: ray", extra="ray")
+        self.max_workers = max_workers
         self._ray = ray
-        self._started = not ray.is_initialized()
-        if self._started:
-            _connect(ray, slots)
-        has = ray.cluster_resources()  # type: ignore[no-untyped-call]
-        if has.get("CPU", 0) < slots:
+        self._owns_cluster = not ray.is_initialized()
+        if self._owns_cluster:
+            _connect(ray, max_workers)
+        resources = ray.cluster_resources()
+        if resources.get("CPU", 0) < max_workers:
             self.close()
             raise InputError(
-                f"run.workers: {slots} need as many cores, the Ray cluster has "
-                f"{has.get('CPU', 0):g}"
+                f"run.workers: {max_workers} need as many cores, the Ray cluster has "
+                f"{resources.get('CPU', 0):g}"
             )
-        self._sharing = sharing_a_gpu(slots, int(has.get("GPU", 0)))
-        share = 1 / self._sharing if self._sharing else 0
-        self._task = ray.remote(max_calls=1, max_retries=0, num_cpus=1, num_gpus=share)(_run)
-        self._jobs: dict[Any, tuple[Job, float, Report | None]] = {}
-        self._post_box: Any = None
-        self._letter: Any = None
+        self._workers_per_gpu = workers_per_gpu(max_workers, int(resources.get("GPU", 0)))
+        gpu_fraction = 1 / self._workers_per_gpu if self._workers_per_gpu else 0
+        self._task = ray.remote(max_calls=1, max_retries=0, num_cpus=1, num_gpus=gpu_fraction)(
+            _run_task
+        )
+        self._jobs: dict[Any, tuple[Job, float, ReportCallback | None]] = {}
+        self._mailbox: Any = None
+        self._pending_report: Any = None
 
-    def submit(self, job: Job, listener: Report | None = None) -> None:
-        if len(self._jobs) >= self.slots:
-            raise RuntimeError(f"all {self.slots} slots are at work")
+    def submit(self, job: Job, on_report: ReportCallback | None = None) -> None:
+        if len(self._jobs) >= self.max_workers:
+            raise RuntimeError(f"all {self.max_workers} workers are busy")
         json.dumps(
             job.payload, allow_nan=False
         )  # what the other executors can't carry, this one refuses too
-        if listener is not None and self._post_box is None:
-            self._post_box = self._ray.remote(num_cpus=0)(_PostBox).remote()
-            self._letter = self._post_box.take.remote()
-        box = self._post_box if listener is not None else None
+        if on_report is not None and self._mailbox is None:
+            self._mailbox = self._ray.remote(num_cpus=0)(_Mailbox).remote()
+            self._pending_report = self._mailbox.next_report.remote()
+        mailbox = self._mailbox if on_report is not None else None
         reference = self._task.remote(
-            job.key, job.function, job.payload, version(), sys.path, box, self._sharing
+            job.key, job.function, job.payload, version(), sys.path, mailbox, self._workers_per_gpu
         )
-        self._jobs[reference] = (job, time.monotonic() + job.limit_seconds, listener)
+        self._jobs[reference] = (job, time.monotonic() + job.limit_seconds, on_report)
 
     def next_result(self) -> Result:
         if not self._jobs:
             raise RuntimeError("no job is under way")
         while True:
-            wait = min(deadline for _, deadline, _ in self._jobs.values()) - time.monotonic()
-            letters = [self._letter] if self._letter is not None else []
+            timeout_seconds = (
+                min(deadline for _, deadline, _ in self._jobs.values()) - time.monotonic()
+            )
+            pending_reports = [self._pending_report] if self._pending_report is not None else []
             try:
                 ready, _ = self._ray.wait(
-                    [*self._jobs, *letters], num_returns=1, timeout=min(max(wait, 0.0), 3600.0)
+                    [*self._jobs, *pending_reports],
+                    num_returns=1,
+                    timeout=min(max(timeout_seconds, 0.0), 3600.0),
                 )
-                if letters and ready == letters:
-                    self._answer_letter()
+                if pending_reports and ready == pending_reports:
+                    self._answer_report()
                     ready = []
             except self._ray.exceptions.RaySystemError as error:
                 raise StorageError(
@@ -100,110 +108,110 @@ class RayExecutor:
                         job.key,
                         None,
                         f"exceeded its limit of {job.limit_seconds:g} s",
-                        failure="hung",
+                        failure="timeout",
                     )
 
     def close(self) -> None:
         for reference in getattr(self, "_jobs", {}):
             self._ray.cancel(reference, force=True)
         self._jobs = {}
-        if getattr(self, "_post_box", None) is not None:
-            self._ray.kill(self._post_box)
-        if self._started:
+        if getattr(self, "_mailbox", None) is not None:
+            self._ray.kill(self._mailbox)
+        if self._owns_cluster:
             self._ray.shutdown()
 
-    def _answer_letter(self) -> None:
-        key, step, value = self._ray.get(self._letter)
-        self._letter = self._post_box.take.remote()
-        for job, _, listener in self._jobs.values():
-            if job.key == key and listener is not None:
-                self._post_box.answer.remote(key, step, listener(step, value))
+    def _answer_report(self) -> None:
+        key, step, value = self._ray.get(self._pending_report)
+        self._pending_report = self._mailbox.next_report.remote()
+        for job, _, on_report in self._jobs.values():
+            if job.key == key and on_report is not None:
+                self._mailbox.send_reply.remote(key, step, on_report(step, value))
 
     def _collect(self, reference: Any) -> Result:
         job, _, _ = self._jobs.pop(reference)
         try:
-            answer = self._ray.get(reference)
+            reply = self._ray.get(reference)
         except self._ray.exceptions.WorkerCrashedError:
-            return Result(job.key, None, "its process died", failure="died")
+            return Result(job.key, None, "its process died", failure="crash")
         except self._ray.exceptions.RayTaskError as error:
-            return Result(job.key, None, describe_failure(error), failure="raised")
+            return Result(job.key, None, describe_failure(error), failure="exception")
         except self._ray.exceptions.RayError as error:  # its node was lost, or the memory
-            return Result(job.key, None, describe_failure(error), failure="died")
-        if "version" in answer:
+            return Result(job.key, None, describe_failure(error), failure="crash")
+        if "version" in reply:
             raise StorageError(
-                f"a worker runs phinas {answer['version']}, the driver {version()}; install one "
+                f"a worker runs phinas {reply['version']}, the driver {version()}; install one "
                 "version"
             )
         return Result(
             job.key,
-            answer.get("value"),
-            answer.get("reason", ""),
-            failure=answer.get("failure", ""),
+            reply.get("value"),
+            reply.get("reason", ""),
+            failure=reply.get("failure", ""),
         )
 
 
-def sharing_a_gpu(slots: int, gpus: int) -> int:
+def workers_per_gpu(max_workers: int, gpus: int) -> int:
     """How many tasks share a GPU so that all run at once: with 3 tasks and 2 GPUs two of them do. 0
     where there is none.
     """
-    return -(-slots // gpus) if gpus else 0
+    return -(-max_workers // gpus) if gpus else 0
 
 
-class _PostBox:
+class _Mailbox:
     """The actor between jobs and driver: reports wait here to be taken, and the jobs for their
     answers.
     """
 
     def __init__(self) -> None:
-        self._letters: asyncio.Queue[tuple[str, int, float]] = asyncio.Queue()
-        self._awaited: dict[tuple[str, int], asyncio.Future[bool]] = {}
+        self._reports: asyncio.Queue[tuple[str, int, float]] = asyncio.Queue()
+        self._replies: dict[tuple[str, int], asyncio.Future[bool]] = {}
 
     async def post(self, key: str, step: int, value: float) -> bool:
-        self._awaited[key, step] = asyncio.get_running_loop().create_future()
-        self._letters.put_nowait((key, step, value))
-        return await self._awaited[key, step]
+        self._replies[key, step] = asyncio.get_running_loop().create_future()
+        self._reports.put_nowait((key, step, value))
+        return await self._replies[key, step]
 
-    async def take(self) -> tuple[str, int, float]:
-        return await self._letters.get()
+    async def next_report(self) -> tuple[str, int, float]:
+        return await self._reports.get()
 
-    async def answer(self, key: str, step: int, go_on: bool) -> None:
-        awaited = self._awaited.pop(
+    async def send_reply(self, key: str, step: int, keep_running: bool) -> None:
+        reply = self._replies.pop(
             (key, step), None
         )  # none where its task has died and another has begun
-        if awaited is not None:
-            awaited.set_result(go_on)
+        if reply is not None:
+            reply.set_result(keep_running)
 
 
-def _run(
+def _run_task(
     key: str,
     function: str,
     payload: dict[str, Any],
-    driver: str,
+    driver_version: str,
     paths: list[str],
-    post_box: Any,
-    sharing: int,
+    mailbox: Any,
+    workers_per_gpu: int,
 ) -> dict[str, Any]:
     """The task, which sees its own GPU only. What fails in a job comes back as its reason."""
-    if version() != driver:
+    if version() != driver_version:
         return {"version": version()}
-    os.environ["PHINAS_SLOTS"] = str(max(1, sharing))
+    os.environ["PHINAS_NUM_WORKERS"] = str(max(1, workers_per_gpu))
     sys.path.extend(path for path in paths if path and path not in sys.path)
 
     def ask_driver(step: int, value: float) -> bool:
         import ray
 
-        return ray.get(post_box.post.remote(key, step, value))
+        return ray.get(mailbox.post.remote(key, step, value))
 
-    return attempt(function, payload, ask_driver if post_box is not None else None)
+    return run_job(function, payload, ask_driver if mailbox is not None else None)
 
 
-def _connect(ray: Any, slots: int) -> None:
+def _connect(ray: Any, max_workers: int) -> None:
     address = os.environ.get("RAY_ADDRESS")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if not address or address == "local":
         ray.init(
             address="local",
-            num_cpus=slots,
+            num_cpus=max_workers,
             include_dashboard=False,
             logging_level="error",
             log_to_driver=False,

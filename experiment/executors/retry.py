@@ -6,35 +6,35 @@ One place for all executors: they run a job once and say how it ended.
 from collections.abc import Collection
 from dataclasses import replace
 
-from phinas.experiment.executors.interface import Executor, Job, Report, Result
+from phinas.experiment.executors.interface import Executor, Job, ReportCallback, Result
 
 
 class RetryingExecutor:
-    """`inner`, with up to `retries` more attempts of a job whose failure is one of `on`."""
+    """Retries a job up to `max_retries` times if its failure is one of `retry_on`."""
 
-    def __init__(self, inner: Executor, *, retries: int, on: Collection[str]) -> None:
-        self.slots = inner.slots
-        self._inner = inner
-        self._retries = retries
-        self._on = frozenset(on)
-        self._under_way: dict[str, tuple[Job, Report | None, int]] = {}
+    def __init__(self, executor: Executor, *, max_retries: int, retry_on: Collection[str]) -> None:
+        self.max_workers = executor.max_workers
+        self._executor = executor
+        self._max_retries = max_retries
+        self._retry_on = frozenset(retry_on)
+        self._running: dict[str, tuple[Job, ReportCallback | None, int]] = {}
 
-    def submit(self, job: Job, listener: Report | None = None) -> None:
-        self._start(job, listener, attempt=1)
+    def submit(self, job: Job, on_report: ReportCallback | None = None) -> None:
+        self._submit_attempt(job, on_report, attempt=1)
 
     def next_result(self) -> Result:
         while True:
-            result = self._inner.next_result()
-            job, listener, attempt = self._under_way.pop(result.key)
-            if result.failure in self._on and attempt <= self._retries:
-                self._start(job, listener, attempt=attempt + 1)
+            result = self._executor.next_result()
+            job, on_report, attempt = self._running.pop(result.key)
+            if result.failure in self._retry_on and attempt <= self._max_retries:
+                self._submit_attempt(job, on_report, attempt=attempt + 1)
                 continue
-            tried = f"; tried {attempt} times" if result.failure and attempt > 1 else ""
-            return replace(result, reason=result.reason + tried, attempts=attempt)
+            attempts_note = f"; tried {attempt} times" if result.failure and attempt > 1 else ""
+            return replace(result, reason=result.reason + attempts_note, attempts=attempt)
 
     def close(self) -> None:
-        self._inner.close()
+        self._executor.close()
 
-    def _start(self, job: Job, listener: Report | None, *, attempt: int) -> None:
-        self._inner.submit(job, listener)
-        self._under_way[job.key] = (job, listener, attempt)
+    def _submit_attempt(self, job: Job, on_report: ReportCallback | None, *, attempt: int) -> None:
+        self._executor.submit(job, on_report)
+        self._running[job.key] = (job, on_report, attempt)

@@ -1,8 +1,8 @@
 """One YAML file for a whole run, one section a stage, strict: an unknown key or a wrong type is an
 error naming its path.
 
-The sections' fields are in `phinas.experiment.schema`. `GROWABLE` lists what a resumed run may
-raise: budgets, which add work and change none that is done.
+The sections' fields are in `phinas.experiment.schema`. `INCREASABLE_KEYS` lists what a
+resumed run may raise: budgets, which add work and change none that is done.
 """
 
 import copy
@@ -13,17 +13,17 @@ from typing import Any, Literal, Self, TypeVar
 from pydantic import Field, ValidationError, model_validator
 
 from phinas.experiment.errors import InputError
-from phinas.experiment.schema.config_errors import sentences, shown
+from phinas.experiment.schema.config_errors import error_messages, format_value
 from phinas.experiment.schema.fields import Section
 from phinas.experiment.schema.fit import FitSection
 from phinas.experiment.schema.recipe import RECIPES, Recipe
 from phinas.experiment.schema.run import DataSection, RunSection
 from phinas.experiment.schema.scaling import ScalingSection, ValidationSection
-from phinas.experiment.schema.search import FIRST_TRIALS, SearchSection
+from phinas.experiment.schema.search import EXPONENT_ESTIMATION_TRIALS, SearchSection
 from phinas.space.yaml_io import YamlError, parse_yaml, read_yaml
 
 __all__ = [
-    "FIRST_TRIALS",
+    "EXPONENT_ESTIMATION_TRIALS",
     "RECIPES",
     "DataSection",
     "FitSection",
@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 SCHEMA_VERSION = 1
-Kind = TypeVar("Kind", bound=Section)
+SectionType = TypeVar("SectionType", bound=Section)
 
 
 class Config(Section):
@@ -54,25 +54,25 @@ class Config(Section):
     validation: ValidationSection = ValidationSection()
 
     @model_validator(mode="after")
-    def _has_images(self) -> Self:
+    def _check_data(self) -> Self:
         if self.data is None and self.search.evaluator == "proxy" and self.scaling.baseline is None:
             raise ValueError("data: missing; a configuration needs at least `data: {source: ...}`")
         return self
 
 
-GROWABLE = ("search.trials", "validation.largest_multiple", "validation.seeds")
-FREE = (
+INCREASABLE_KEYS = ("search.trials", "validation.max_flops_multiple", "validation.seeds")
+CHANGEABLE_KEYS = (
     "name",
     "run.workers",
     "run.threads",
-    "run.trial_minutes",
-    "run.retries",
-    "run.retry",
+    "run.trial_timeout_minutes",
+    "run.max_retries",
+    "run.retry_on",
     "run.device",
     "run.trials_per_gpu",
     "run.deterministic",
-    "run.snapshot_minutes",
-    "search.stop_after_failures",
+    "run.checkpoint_minutes",
+    "search.max_consecutive_failures",
     "validation.controls",  # each is a network of its own: others' trainings stay what they are
 )
 
@@ -87,69 +87,73 @@ def load_config(path: Path) -> Config:
         raise InputError(str(error)) from None
     except OSError as error:
         raise InputError(f"{path}: can't be read ({error.strerror})") from None
-    return config_from_dict(data, where=str(path))
+    return config_from_dict(data, source=str(path))
 
 
-def config_from_text(text: str, *, where: str) -> Config:
+def config_from_text(text: str, *, source: str) -> Config:
     try:
-        return config_from_dict(parse_yaml(text), where=where)
+        return config_from_dict(parse_yaml(text), source=source)
     except YamlError as error:
-        raise InputError(f"{where}: {error}") from None
+        raise InputError(f"{source}: {error}") from None
 
 
-def config_from_dict(data: object, *, where: str) -> Config:
+def config_from_dict(data: object, *, source: str) -> Config:
     """A checked configuration from plain data. Raises InputError with every mistake, one a line."""
     if data is None or data == {}:
         raise InputError(
-            f"{where}: is empty; a configuration needs at least `data: {{source: ...}}`"
+            f"{source}: is empty; a configuration needs at least `data: {{source: ...}}`"
         )
     if not isinstance(data, Mapping):
-        raise InputError(f"{where}: {shown(data)} is not a mapping of sections")
+        raise InputError(f"{source}: {format_value(data)} is not a mapping of sections")
     version = data.get("version", SCHEMA_VERSION)
     if isinstance(version, int) and version > SCHEMA_VERSION:
         raise InputError(
-            f"{where}: version: {version} is newer than this phinas reads ({SCHEMA_VERSION}); "
+            f"{source}: version: {version} is newer than this phinas reads ({SCHEMA_VERSION}); "
             "upgrade phinas"
         )
-    return checked(Config, data, where=where)
+    return validate_section(Config, data, source=source)
 
 
-def checked(kind: type[Kind], data: Mapping[str, Any], *, where: str) -> Kind:
+def validate_section(
+    section_type: type[SectionType], data: Mapping[str, Any], *, source: str
+) -> SectionType:
     """`data` as a section of this kind. Raises InputError with every mistake, one a line."""
     try:
-        return kind.model_validate(dict(data))
+        return section_type.model_validate(dict(data))
     except ValidationError as error:
         raise InputError(
-            "\n".join(f"{where}: {mistake}" for mistake in sentences(error, kind))
+            "\n".join(f"{source}: {message}" for message in error_messages(error, section_type))
         ) from None
 
 
-def flatten(config: Section) -> dict[str, Any]:
+def flatten_section(config: Section) -> dict[str, Any]:
     """Dotted path to value, for comparing and for overriding."""
 
-    def walk(data: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    def flatten_mapping(data: Mapping[str, Any], prefix: str) -> dict[str, Any]:
         rows: dict[str, Any] = {}
         for key, value in data.items():
             rows |= (
-                walk(value, f"{prefix}{key}.")
+                flatten_mapping(value, f"{prefix}{key}.")
                 if isinstance(value, Mapping)
                 else {f"{prefix}{key}": value}
             )
         return rows
 
-    return walk(config.model_dump(), "")
+    return flatten_mapping(config.model_dump(), "")
 
 
-def merged(base: Mapping[str, Any], changes: Mapping[str, Any], *, where: str) -> Config:
+def merge_config(base: Mapping[str, Any], changes: Mapping[str, Any], *, source: str) -> Config:
     """`base` (plain data) with dotted paths set, checked."""
-    return config_from_dict(overlaid(base, changes, where=where), where=where)
+    return config_from_dict(apply_overrides(base, changes, source=source), source=source)
 
 
-def overlaid(base: Mapping[str, Any], changes: Mapping[str, Any], *, where: str) -> dict[str, Any]:
+def apply_overrides(
+    base: Mapping[str, Any], changes: Mapping[str, Any], *, source: str
+) -> dict[str, Any]:
     """`base` with dotted paths set, not checked yet."""
     data: dict[str, Any] = {}
 
-    def put(path: str, value: object) -> None:
+    def set_value(path: str, value: object) -> None:
         *sections, key = path.split(".")
         target = data
         for section in sections:
@@ -157,7 +161,7 @@ def overlaid(base: Mapping[str, Any], changes: Mapping[str, Any], *, where: str)
                 target[section] = {"name": target[section]}  # `recipe: full` with an option changed
             target = target.setdefault(section, {})
             if not isinstance(target, dict):
-                raise InputError(f"{where}: {path}: {section!r} is a single value and has no keys")
+                raise InputError(f"{source}: {path}: {section!r} is a single value and has no keys")
         target[key] = value
 
     for name, value in base.items():
@@ -165,29 +169,32 @@ def overlaid(base: Mapping[str, Any], changes: Mapping[str, Any], *, where: str)
     for path in sorted(
         changes, key=lambda path: path.count(".")
     ):  # a named recipe before its options
-        put(path, changes[path])
+        set_value(path, changes[path])
     return data
 
 
-def check_growth(old: Config, new: Config, *, where: str, untouched: Collection[str] = ()) -> None:
+def check_resumable(
+    old: Config, new: Config, *, source: str, unstarted: Collection[str] = ()
+) -> None:
     """Raises InputError listing what differs, unless only budgets grew: a run's results belong to
     its configuration.
 
-    untouched: sections, or keys of one, whose stage has not begun, where nothing is recorded yet
+    unstarted: sections, or keys of one, whose stage has not begun, where nothing is recorded yet
     that could be belied.
     """
-    before, after = flatten(old), flatten(new)
-    wrong = []
-    for path in before:
+    old_values, new_values = flatten_section(old), flatten_section(new)
+    differences = []
+    for path in old_values:
         if (
-            before[path] == after[path]
-            or path in FREE
-            or {path, path.partition(".")[0]} & {*untouched}
+            old_values[path] == new_values[path]
+            or path in CHANGEABLE_KEYS
+            or {path, path.partition(".")[0]} & {*unstarted}
         ):
             continue
-        if path in GROWABLE and after[path] > before[path]:
+        if path in INCREASABLE_KEYS and new_values[path] > old_values[path]:
             continue
-        wrong.append(f"{path} was {before[path]!r} and is now {after[path]!r}")
-    if wrong:
-        remedy = f"only {', '.join(GROWABLE)} may grow; use a new --out for another configuration"
-        raise InputError(f"{where}: " + "; ".join(wrong) + f". {remedy}")
+        differences.append(f"{path} was {old_values[path]!r} and is now {new_values[path]!r}")
+    if differences:
+        increasable = ", ".join(INCREASABLE_KEYS)
+        advice = f"only {increasable} may grow; use a new --out for another configuration"
+        raise InputError(f"{source}: " + "; ".join(differences) + f". {advice}")

@@ -9,64 +9,70 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 
-def sentences(error: ValidationError, root: type[BaseModel]) -> list[str]:
+def error_messages(error: ValidationError, root: type[BaseModel]) -> list[str]:
     """pydantic's errors as sentences (path, value, remedy), one a path: the branches of a union are
     joined.
     """
-    sentences: dict[str, str] = {}
+    messages: dict[str, str] = {}
     for row in error.errors():
-        path, sentence = _sentence(row, root)
-        if path in sentences:
-            sentences[path] += " or " + sentence.partition(" should ")[2].removeprefix("be ")
+        path, message = _error_message(row, root)
+        if path in messages:
+            messages[path] += " or " + message.partition(" should ")[2].removeprefix("be ")
         else:
-            sentences[path] = sentence
-    return list(sentences.values())
+            messages[path] = message
+    return list(messages.values())
 
 
-def _sentence(row: Any, root: type[BaseModel]) -> tuple[str, str]:
-    path, section = _place(row["loc"], root)
+def _error_message(row: Any, root: type[BaseModel]) -> tuple[str, str]:
+    path, section = _locate(row["loc"], root)
     message = row["msg"].removeprefix("Value error, ")
     if row["type"] in ("extra_forbidden", "invalid_key"):
-        near = get_close_matches(path.rpartition(".")[2], section.model_fields, n=1, cutoff=0.5)
-        remedy = (
-            f"did you mean `{near[0]}`?"
-            if near
+        close_matches = get_close_matches(
+            path.rpartition(".")[2], section.model_fields, n=1, cutoff=0.5
+        )
+        advice = (
+            f"did you mean `{close_matches[0]}`?"
+            if close_matches
             else f"known keys: {', '.join(section.model_fields)}"
         )
-        return path, f"{path}: unknown key; {remedy}"
+        return path, f"{path}: unknown key; {advice}"
     if row["type"] == "missing":
         return path, f"{path}: missing; {section.model_fields[path.rpartition('.')[2]].description}"
     if row["type"] == "model_type":
-        return path, f"{path}: {shown(row['input'])} is not a section of keys"
+        return path, f"{path}: {format_value(row['input'])} is not a section of keys"
     if row["type"] == "value_error":
-        inside = isinstance(
+        is_whole_section = isinstance(
             row["input"], Mapping | BaseModel
         )  # a check of a whole section says itself which key it means
         return path, f"{path}.{message}".lstrip(
             "."
-        ) if inside else f"{path}: {shown(row['input'])} {message}"
-    should = message.partition(" should ")[2]
-    return path, f"{path}: {shown(row['input'])} " + (
-        f"should {should}" if should else f"is wrong: {message}"
+        ) if is_whole_section else f"{path}: {format_value(row['input'])} {message}"
+    requirement = message.partition(" should ")[2]
+    return path, f"{path}: {format_value(row['input'])} " + (
+        f"should {requirement}" if requirement else f"is wrong: {message}"
     )
 
 
-def _place(location: tuple[str | int, ...], root: type[BaseModel]) -> tuple[str, type[BaseModel]]:
+def _locate(location: tuple[str | int, ...], root: type[BaseModel]) -> tuple[str, type[BaseModel]]:
     """The dotted path of an error and the section that its key is in, without pydantic's names for
     branches of a union.
     """
     section: type[BaseModel] = root
-    inner: Any = root
+    inner_section: Any = root
     parts: list[str] = []
     for part in location:
-        if inner is not None:
-            section = inner
+        if inner_section is not None:
+            section = inner_section
             field = section.model_fields.get(str(part))
-            kinds = (
+            annotations = (
                 get_args(field.annotation) or (field.annotation,) if field else ()
             )  # a section, or a section or none
-            inner = next(
-                (kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)),
+            inner_section = next(
+                (
+                    kind
+                    for kind in annotations
+                    if isinstance(kind, type) and issubclass(kind, BaseModel)
+                ),
                 None,
             )
             parts.append(str(part))
@@ -75,7 +81,7 @@ def _place(location: tuple[str | int, ...], root: type[BaseModel]) -> tuple[str,
     return ".".join(parts), section
 
 
-def shown(value: object) -> str:
+def format_value(value: object) -> str:
     """A value for a message, cut to 120 characters."""
     text = repr(value)
     return text if len(text) <= 120 else text[:117] + "..."

@@ -6,16 +6,16 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 
-def _finite(value: float) -> float:
+def _check_finite(value: float) -> float:
     if not math.isfinite(value):
         raise ValueError("is not a finite number")
     return value
 
 
-Finite = Annotated[float, AfterValidator(_finite)]
-Positive = Annotated[Finite, Field(gt=0)]
-Fraction = Annotated[Finite, Field(ge=0, lt=1)]
-Count = Annotated[int, Field(ge=1, le=10_000_000)]
+FiniteFloat = Annotated[float, AfterValidator(_check_finite)]
+PositiveFloat = Annotated[FiniteFloat, Field(gt=0)]
+Fraction = Annotated[FiniteFloat, Field(ge=0, lt=1)]
+PositiveInt = Annotated[int, Field(ge=1, le=10_000_000)]
 
 
 class Section(BaseModel):

@@ -4,9 +4,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from phinas.experiment.schema.fields import Count, Finite, Positive, Section
+from phinas.experiment.schema.fields import FiniteFloat, PositiveFloat, PositiveInt, Section
 from phinas.experiment.schema.recipe import RECIPES, NamedRecipe, Recipe
-from phinas.experiment.schema.run import DataSection, is_device
+from phinas.experiment.schema.run import DataSection, check_device
 
 
 class FitSection(Section):
@@ -24,17 +24,17 @@ class FitSection(Section):
         description="to begin with: a safetensors file (our names, timm's or torchvision's), or "
         "hf:OWNER/NAME; none: at random",
     )
-    mean: list[Annotated[Finite, Field(ge=0, le=1)]] | None = Field(
+    mean: list[Annotated[FiniteFloat, Field(ge=0, le=1)]] | None = Field(
         default=None,
         min_length=1,
         description="of each channel, black 0 and white 1, as the weights were trained with; "
         "none: the data's own",
     )
-    std: list[Positive] | None = Field(
+    std: list[PositiveFloat] | None = Field(
         default=None, min_length=1, description="deviation of each channel, to go with mean"
     )
     freeze_backbone: bool = Field(default=False, description="only the classifier learns")
-    resolution: Count | None = Field(
+    resolution: PositiveInt | None = Field(
         default=None,
         description="pixels of a side that the network sees; none: the spec's, but no more than "
         "the images have",
@@ -45,7 +45,7 @@ class FitSection(Section):
         lt=2**32,
         description="decides splits, initial weights, data order and augmentation",
     )
-    device: Annotated[str, AfterValidator(is_device)] = Field(
+    device: Annotated[str, AfterValidator(check_device)] = Field(
         default="auto", description="auto: a GPU if there is one"
     )
     threads: Annotated[int, Field(ge=1, le=256)] | Literal["auto"] = Field(
@@ -58,12 +58,12 @@ class FitSection(Section):
         "in any case",
     )
     onnx: bool = Field(default=False, description="write the network as ONNX too")
-    snapshot_minutes: Positive = Field(
+    checkpoint_minutes: PositiveFloat = Field(
         default=5.0, description="the state is left every so often, to go on from there"
     )
 
     @model_validator(mode="after")
-    def _normalises(self) -> Self:
+    def _check_normalization(self) -> Self:
         if len(self.mean or ()) != len(self.std or ()):
             raise ValueError(
                 "mean and std: one number of each channel in both; give both, or neither"
@@ -71,16 +71,18 @@ class FitSection(Section):
         return self
 
     @model_validator(mode="after")
-    def _can_learn(self) -> Self:
+    def _check_trainable(self) -> Self:
         if self.freeze_backbone and self.weights is None:
             raise ValueError(
                 "freeze_backbone: true without weights would freeze what is random; give weights, "
                 "or leave it out"
             )
-        if self.recipe.batch < 2:
-            raise ValueError("recipe.batch: 1 image alone has no batch statistics; use 2 or more")
+        if self.recipe.batch_size < 2:
+            raise ValueError(
+                "recipe.batch_size: 1 image alone has no batch statistics; use 2 or more"
+            )
         return self
 
 
 # What decides no result but by rounding, and may be another when a fit is carried on.
-FREE = ("device", "threads", "deterministic", "onnx", "snapshot_minutes")
+CHANGEABLE_KEYS = ("device", "threads", "deterministic", "onnx", "checkpoint_minutes")

@@ -5,9 +5,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from phinas.experiment.schema.fields import Count, Finite, Fraction, Positive, Section
+from phinas.experiment.schema.fields import (
+    FiniteFloat,
+    Fraction,
+    PositiveFloat,
+    PositiveInt,
+    Section,
+)
 
-Share = Annotated[Finite, Field(ge=0, le=1)]
+UnitInterval = Annotated[FiniteFloat, Field(ge=0, le=1)]
 
 
 class Recipe(Section):
@@ -18,9 +24,9 @@ class Recipe(Section):
     comparable with published ones.
     """
 
-    epochs: Count = Field(default=10, description="passes over the training images")
-    batch: Count = Field(default=128, description="images a step")
-    micro_batch: Annotated[int, Field(ge=2, le=10_000_000)] | None = Field(
+    epochs: PositiveInt = Field(default=10, description="passes over the training images")
+    batch_size: PositiveInt = Field(default=128, description="images a step")
+    micro_batch_size: Annotated[int, Field(ge=2, le=10_000_000)] | None = Field(
         default=None,
         description="images at a time; larger batches are passed in parts and the gradients "
         "added; none: all at once",
@@ -29,49 +35,49 @@ class Recipe(Section):
         default="sgd",
         description="sgd: Nesterov momentum 0.9; rmsprop: the paper's, as TensorFlow has it",
     )
-    learning_rate: Positive = Field(
+    learning_rate: PositiveFloat = Field(
         default=0.2,
         description="peak; for sgd and rmsprop per 256 images of a batch, for adamw as it is",
     )
-    warmup: Fraction = Field(
+    warmup_fraction: Fraction = Field(
         default=0.2, description="fraction of the steps in which the rate rises from zero"
     )
-    weight_decay: Share = Field(default=5e-4, description="not applied to norms and biases")
+    weight_decay: UnitInterval = Field(default=5e-4, description="not applied to norms and biases")
     label_smoothing: Fraction = Field(
         default=0.1, description="probability mass spread over all classes"
     )
-    balance: bool = Field(
+    class_balanced_loss: bool = Field(
         default=False, description="classes weigh alike in the loss, however many images they have"
     )
-    ema: Fraction = Field(
+    ema_fraction: Fraction = Field(
         default=0.0,
         description="the weights measured are an average over this fraction of the steps; 0: the "
         "last ones",
     )
-    crop: Share = Field(
+    min_crop_area: UnitInterval = Field(
         default=0.0, description="random crops of at least this fraction of the area; 0: none"
     )
-    cutout: Share = Field(
+    cutout_size: UnitInterval = Field(
         default=0.0,
         description="side of a square that is greyed, as a fraction of the image's; 0: none",
     )
-    colour: Share = Field(
+    randaugment_magnitude: UnitInterval = Field(
         default=0.0, description="magnitude of RandAugment's two operations on each image; 0: none"
     )
-    mixup: Annotated[Finite, Field(ge=0, le=10)] = Field(
+    mixup: Annotated[FiniteFloat, Field(ge=0, le=10)] = Field(
         default=0.0,
         description="alpha of the Beta distribution by which pairs of images are blended; 0: none",
     )
-    cutmix: Annotated[Finite, Field(ge=0, le=10)] = Field(
+    cutmix: Annotated[FiniteFloat, Field(ge=0, le=10)] = Field(
         default=0.0,
         description="the same, for rectangles of one image laid into another; with both, each "
         "image has one",
     )
-    progressive: Annotated[Finite, Field(gt=0, le=1)] = Field(
+    initial_resolution_fraction: Annotated[FiniteFloat, Field(gt=0, le=1)] = Field(
         default=1.0,
         description="the first quarter of the epochs sees this fraction of the resolution, the "
-        "last all of it; crop, cutout "
-        "and colour grow alike (EfficientNetV2's progressive learning); 1: always all",
+        "last all of it; min_crop_area, cutout_size and randaugment_magnitude grow alike "
+        "(EfficientNetV2's progressive learning); 1: always all",
     )
     precision: Literal["auto", "fp32", "bf16"] = Field(
         default="auto",
@@ -81,7 +87,7 @@ class Recipe(Section):
         default=False,
         description="torch.compile: minutes before the first step, for long trainings",
     )
-    minutes: Positive | None = Field(
+    max_minutes: PositiveFloat | None = Field(
         default=None, description="a training ends after so long, with what it has; none: no limit"
     )
 
@@ -94,20 +100,20 @@ RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
         "to use a network: long, averaged, strongly augmented, from smaller images to larger",
         {
             "epochs": 150,
-            "batch": 256,
-            "warmup": 0.05,
-            "ema": 0.02,
-            "crop": 0.5,
-            "colour": 0.4,
+            "batch_size": 256,
+            "warmup_fraction": 0.05,
+            "ema_fraction": 0.02,
+            "min_crop_area": 0.5,
+            "randaugment_magnitude": 0.4,
             "mixup": 0.2,
             "cutmix": 1.0,
-            "progressive": 0.57,
+            "initial_resolution_fraction": 0.57,
         },
     ),
 }
 
 
-def _named(value: Any) -> Any:
+def _expand_recipe(value: Any) -> Any:
     """A recipe's name, or a mapping that begins with one (`{name: full, epochs: 50}`), as its
     options.
     """
@@ -115,17 +121,17 @@ def _named(value: Any) -> Any:
     if not isinstance(name, str):
         return value
     if name not in RECIPES:
-        wrong = f"name: {name!r} is" if isinstance(value, Mapping) else "is"
+        subject = f"name: {name!r} is" if isinstance(value, Mapping) else "is"
         raise ValueError(
-            f"{wrong} no recipe; write one of {', '.join(RECIPES)}, or options such as {{epochs: "
+            f"{subject} no recipe; write one of {', '.join(RECIPES)}, or options such as {{epochs: "
             f"10}}"
         )
-    own = (
+    options = (
         {key: option for key, option in value.items() if key != "name"}
         if isinstance(value, Mapping)
         else {}
     )
-    return RECIPES[name][1] | own
+    return RECIPES[name][1] | options
 
 
-NamedRecipe = Annotated[Recipe, BeforeValidator(_named)]
+NamedRecipe = Annotated[Recipe, BeforeValidator(_expand_recipe)]

@@ -5,10 +5,10 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from phinas.experiment.schema.fields import Count, Fraction, Positive, Section
+from phinas.experiment.schema.fields import Fraction, PositiveFloat, PositiveInt, Section
 
 
-def is_device(value: str) -> str:
+def check_device(value: str) -> str:
     """`value` where it may name a device. Whether that is there is asked when it is used."""
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?|mps", value):
         raise ValueError("is none of auto, cpu, cuda, cuda:0 (or another number), mps")
@@ -24,7 +24,7 @@ class RunSection(Section):
         lt=2**32,
         description="decides splits, proposals, initial weights and data order",
     )
-    device: Annotated[str, AfterValidator(is_device)] = Field(
+    device: Annotated[str, AfterValidator(check_device)] = Field(
         default="auto", description="auto: a GPU if there is one"
     )
     workers: int | Literal["auto"] = Field(
@@ -51,29 +51,29 @@ class RunSection(Section):
         default=None,
         description="URL of an Optuna RDB storage; none: study.db in the run directory",
     )
-    trial_minutes: Positive = Field(
+    trial_timeout_minutes: PositiveFloat = Field(
         default=60.0, description="a training is ended, and failed, after this long"
     )
-    snapshot_minutes: Positive = Field(
+    checkpoint_minutes: PositiveFloat = Field(
         default=5.0,
         description="a training leaves its state every so often, and goes on from there where it "
         "is begun again",
     )
-    retries: int = Field(
+    max_retries: int = Field(
         default=2,
         ge=0,
         le=100,
         description="a training that failed is begun again so many times, if",
     )
-    retry: list[Literal["died", "raised", "hung"]] = Field(
-        default=["died"],
+    retry_on: list[Literal["crash", "exception", "timeout"]] = Field(
+        default=["crash"],
         description="it died with its process (`inline` can't survive that), raised an error, "
-        "hung beyond trial_minutes; a "
+        "hung beyond trial_timeout_minutes; a "
         "result that is no accuracy, such as NaN, is never tried again",
     )
 
     @model_validator(mode="after")
-    def _counts_in_range(self) -> Self:
+    def _check_worker_counts(self) -> Self:
         for name in ("workers", "threads"):
             value = getattr(self, name)
             if value != "auto" and not 1 <= value <= 256:
@@ -89,7 +89,7 @@ class DataSection(Section):
         description="digits, a path (class folders, Parquet, an .npz), hf:NAME or "
         "torchvision:NAME[:ROOT]",
     )
-    side: Count | None = Field(
+    image_size: PositiveInt | None = Field(
         default=None,
         description="pixels of a side that images are stored at; none: their median, 224 at most",
     )
@@ -108,16 +108,16 @@ class DataSection(Section):
         "(.npz), or for class folders a "
         r"regular expression that captures it in the path, ([^/_]+)_\d+\.jpg$",
     )
-    train_limit: Count | None = Field(
+    max_train_images: PositiveInt | None = Field(
         default=None, description="use this many training images at most (drawn evenly by class)"
     )
-    validation_limit: Count | None = Field(
+    max_validation_images: PositiveInt | None = Field(
         default=None, description="use this many proxy-validation images at most"
     )
-    flip: bool | Literal["auto"] = Field(
+    horizontal_flip: bool | Literal["auto"] = Field(
         default="auto", description="mirror images left to right; auto: yes but for digits"
     )
-    shift: Fraction = Field(
+    max_shift: Fraction = Field(
         default=0.125, le=0.5, description="shift images by up to this fraction of their side"
     )
     skip_bad_images: bool = Field(

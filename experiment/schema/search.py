@@ -4,10 +4,16 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from phinas.experiment.schema.fields import Count, Finite, Fraction, Positive, Section
+from phinas.experiment.schema.fields import (
+    FiniteFloat,
+    Fraction,
+    PositiveFloat,
+    PositiveInt,
+    Section,
+)
 from phinas.experiment.schema.recipe import NamedRecipe, Recipe
 
-FIRST_TRIALS = 24  # drawn at random, to estimate `search.weight: auto` from
+EXPONENT_ESTIMATION_TRIALS = 24  # drawn at random, to estimate `search.reward_exponent: auto` from
 
 
 class SearchSection(Section):
@@ -18,15 +24,15 @@ class SearchSection(Section):
         min_length=1,
         description="a shipped space or a YAML file; none: the evaluator's own, else small_images",
     )
-    resolution: Count | None = Field(
+    resolution: PositiveInt | None = Field(
         default=None, description="pixels of a side that candidates see; none: the space's own"
     )
     strategy: str = Field(
-        default="predictor",
+        default="bayesian",
         min_length=1,
-        description="predictor, random, tpe, evolution, local, nsga2 or ppo",
+        description="bayesian, random, tpe, evolution, hill_climbing, nsga2 or ppo",
     )
-    trials: Count = Field(default=100, description="networks trained")
+    trials: PositiveInt = Field(default=100, description="networks trained")
     reward: Literal["soft", "hard", "absolute", "pareto"] = Field(
         default="soft",
         description="how accuracy and cost make one number; pareto: two aims, and a front of "
@@ -37,20 +43,20 @@ class SearchSection(Section):
         description="what the reward weighs accuracy against; latency: ms an inference takes on "
         "this device",
     )
-    latency_batch: Annotated[int, Field(ge=1, le=4096)] = Field(
+    latency_batch_size: Annotated[int, Field(ge=1, le=4096)] = Field(
         default=1, description="images of an inference that is timed"
     )
-    weight: Annotated[Finite, Field(le=0)] | Literal["auto"] | None = Field(
+    reward_exponent: Annotated[FiniteFloat, Field(le=0)] | Literal["auto"] | None = Field(
         default=None,
         description="w of the reward; none: the paper's; auto: from the slope of the first trials",
     )
-    target: Positive | None = Field(
+    target_cost: PositiveFloat | None = Field(
         default=None, description="T of the reward in units of the cost; none: the base's cost"
     )
-    min_flops: Positive | None = Field(
+    min_flops: PositiveFloat | None = Field(
         default=None, description="gate: cheaper networks are never trained"
     )
-    max_flops: Positive | None = Field(
+    max_flops: PositiveFloat | None = Field(
         default=None, description="gate: dearer networks are never trained"
     )
     evaluator: str = Field(
@@ -58,7 +64,7 @@ class SearchSection(Section):
         min_length=1,
         description="proxy, accel-nasbench:PATH, or your own package.module:function",
     )
-    noise: Fraction = Field(
+    noise_std: Fraction = Field(
         default=0.0,
         description="standard deviation added to accuracies that are looked up; of accel-nasbench "
         "0.0031",
@@ -69,13 +75,13 @@ class SearchSection(Section):
         description="stops trainings of the search that fall behind: Optuna's pruners, "
         "nas/pruning.py",
     )
-    stop_after_failures: Count = Field(
+    max_consecutive_failures: PositiveInt = Field(
         default=10, description="the search stops after so many failed trials in a row"
     )
-    finalists: Count = Field(
+    finalists: PositiveInt = Field(
         default=4, description="best candidates trained again before one is chosen"
     )
-    finalist_seeds: Count = Field(default=2, description="trainings of a finalist")
+    finalist_seeds: PositiveInt = Field(default=2, description="trainings of a finalist")
     finalist_recipe: NamedRecipe = Field(
         default=Recipe(epochs=20), description="training of a finalist"
     )
@@ -87,7 +93,7 @@ class SearchSection(Section):
     )
 
     @model_validator(mode="after")
-    def _gate_is_open(self) -> Self:
+    def _check_flops_range(self) -> Self:
         if self.min_flops and self.max_flops and self.min_flops > self.max_flops:
             raise ValueError(
                 f"min_flops: {self.min_flops:g} is above max_flops {self.max_flops:g}; swap or "
@@ -96,7 +102,7 @@ class SearchSection(Section):
         return self
 
     @model_validator(mode="after")
-    def _something_can_be_pruned(self) -> Self:
+    def _check_pruner(self) -> Self:
         if self.pruner != "none" and self.reward == "pareto":
             raise ValueError(
                 f"pruner: {self.pruner} compares one number, reward: pareto has two; set pruner: "
@@ -110,35 +116,39 @@ class SearchSection(Section):
         return self
 
     @model_validator(mode="after")
-    def _batch_is_timed(self) -> Self:
-        if self.latency_batch != 1 and self.cost != "latency":
+    def _check_latency_batch_size(self) -> Self:
+        if self.latency_batch_size != 1 and self.cost != "latency":
             raise ValueError(
-                f"latency_batch: {self.latency_batch} is for cost: latency, not {self.cost}; "
-                "leave it out"
+                f"latency_batch_size: {self.latency_batch_size} is for cost: latency, not "
+                f"{self.cost}; leave it out"
             )
         return self
 
     @model_validator(mode="after")
-    def _reward_has_its_own(self) -> Self:
-        if self.reward == "pareto" and self.target is not None:
+    def _check_reward(self) -> Self:
+        if self.reward == "pareto" and self.target_cost is not None:
             raise ValueError(
-                f"target: {self.target:g} has no meaning for a Pareto front; leave it out, or set "
-                "max_flops"
+                f"target_cost: {self.target_cost:g} has no meaning for a Pareto front; leave it "
+                "out, or set max_flops"
             )
-        if self.weight == "auto" and self.reward in ("hard", "absolute"):
+        if self.reward_exponent == "auto" and self.reward in ("hard", "absolute"):
             raise ValueError(
-                f"weight: auto fits the soft reward; give the {self.reward} reward a number of 0 "
-                "or below"
+                f"reward_exponent: auto fits the soft reward; give the {self.reward} reward a "
+                "number of 0 or below"
             )
-        if self.weight == "auto" and self.reward == "soft" and self.trials < FIRST_TRIALS:
+        if (
+            self.reward_exponent == "auto"
+            and self.reward == "soft"
+            and self.trials < EXPONENT_ESTIMATION_TRIALS
+        ):
             raise ValueError(
-                f"weight: auto needs {FIRST_TRIALS} trials and there are {self.trials}; raise "
-                "trials or give a number"
+                f"reward_exponent: auto needs {EXPONENT_ESTIMATION_TRIALS} trials and there "
+                f"are {self.trials}; raise trials or give a number"
             )
         return self
 
     @property
-    def aims(self) -> tuple[Literal["maximize", "minimize"], ...]:
+    def directions(self) -> tuple[Literal["maximize", "minimize"], ...]:
         """Which way the values of a recorded trial are to go: its reward up, or accuracy up and
         cost down.
         """

@@ -1,18 +1,19 @@
-"""What trainings, some of them short, say about the final accuracies of many networks together.
+"""The joint posterior of the final accuracies of many networks, given their trainings, some of them
+short.
 
 The model, all normal: member m has a final accuracy f_m, and after few epochs lambda * f_m + g_m,
 where g is the drift: ranks that still change. What a seed (at one number of epochs) brings to all
 its trainings is unknown and free; each training adds noise sigma. f and g are random effects; a
-share of their variance may lie on a smooth surface, quadratic in the members' coordinates, the rest
-is lack of fit. How large all that is nobody knows: sigma is integrated out exactly (Student's t),
-and spread / sigma, drift / spread, lambda and the share of the surface over 256 points of the
-ranges below, each weighted by its likelihood. So what the short trainings are worth is learnt from
-members trained in both ways, and before there are any it is taken as anything from much to nothing.
+fraction of their variance may lie on a smooth surface, quadratic in the members' coordinates, the
+rest is lack of fit. How large all that is is unknown: sigma is integrated out exactly (Student's
+t), and the signal-to-noise ratio (std of f over sigma), the drift-to-signal ratio (std of g over
+that of f), lambda and the surface's fraction over 256 points of the ranges below, each weighted by
+its likelihood. So what the short trainings are worth is learned from members trained in both ways,
+and before there are any it may be anything from much to nothing.
 
-Shrinking differences as random effects is what replaces a correction for many comparisons, and what
-is believed depends on
-the results alone, not on when somebody looked: stopping early needs no correction either. Both hold
-as far as the model does; benchmarks/racing.md says how far that is.
+Shrinking differences as random effects replaces a correction for multiple comparisons, and the
+posterior depends on the results alone, not on when it is computed: stopping early needs no
+correction either. Both hold as far as the model does; benchmarks/racing.md says how far that is.
 """
 
 from collections.abc import Sequence
@@ -24,19 +25,17 @@ import numpy.typing as npt
 from scipy.special import stdtr
 
 Floats = npt.NDArray[np.float64]
-_POINTS = 256
-_SPREAD = (0.1, 20.0)  # of final accuracies over the noise of one training
-_DRIFT = (
-    0.2,
-    5.0,
-)  # over the spread: rank correlations of final and short, but for noise, from 0.98 to 0.2
+_NUM_POINTS = 256
+_SIGNAL_TO_NOISE = (0.1, 20.0)
+# rank correlations of final and short accuracies, but for noise, from 0.98 to 0.2
+_DRIFT_TO_SIGNAL = (0.2, 5.0)
 _LAMBDA = (0.6, 1.8)
-_SURFACE = (0.0, 0.97)
-_NEGLIGIBLE = 1e-4
+_SURFACE_FRACTION = (0.0, 0.97)
+_MIN_WEIGHT = 1e-4
 
 
 @dataclass(frozen=True)
-class Column:
+class SeedResults:
     """Full trainings with one seed: of which members (positions), and their accuracies."""
 
     members: tuple[int, ...]
@@ -44,162 +43,186 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Belief:
-    """A mixture over points (weights) of Student's t with `freedom` degrees: means (points,
-    members), covariances (points, members, members) of final accuracies, of which only differences
-    count; deviation: of one training."""
+class Posterior:
+    """A mixture of multivariate Student's t distributions of the final accuracies, of which only
+    differences count.
+
+    Args:
+        weights: (points,), of the hyperparameter points.
+        means: (points, members).
+        covariances: (points, members, members).
+        degrees_of_freedom: of all components.
+        noise_std: standard deviation of one training.
+    """
 
     weights: Floats
     means: Floats
     covariances: Floats
-    freedom: int
-    deviation: float
+    degrees_of_freedom: int
+    noise_std: float
 
-    def expected(self) -> Floats:
+    def mean(self) -> Floats:
         """(members,), around a mean of 0."""
-        expected = self.weights @ self.means
-        return expected - expected.mean()
+        mean = self.weights @ self.means
+        return mean - mean.mean()
 
-    def chance_above(self, other: int) -> Floats:
-        """(members,): the probability of each that its accuracy is above that of `other`; 0.5 for
+    def probability_above(self, member: int) -> Floats:
+        """(members,): the probability of each that its accuracy is above that of `member`; 0.5 for
         itself.
         """
-        difference, scale = self._against(other)
-        return self.weights @ stdtr(self.freedom, difference / scale)
+        difference, scale = self._differences_from(member)
+        return self.weights @ stdtr(self.degrees_of_freedom, difference / scale)
 
-    def lead(self, first: int, second: int, confidence: float) -> tuple[float, float]:
-        """The central interval of how much `first` is above `second`, by bisection."""
-        difference, scale = self._against(second)
-        reach = np.abs(difference[:, first]).max() + 200 * scale[:, first].max()
+    def difference_interval(
+        self, first: int, second: int, confidence: float
+    ) -> tuple[float, float]:
+        """The central interval of the accuracy of `first` less that of `second`, by bisection."""
+        difference, scale = self._differences_from(second)
+        bound = np.abs(difference[:, first]).max() + 200 * scale[:, first].max()
 
-        def quantile(share: float) -> float:
-            low, high = -reach, reach
+        def quantile(level: float) -> float:
+            low, high = -bound, bound
             for _ in range(40):
-                middle = (low + high) / 2
-                above = self.weights @ stdtr(
-                    self.freedom, (difference[:, first] - middle) / scale[:, first]
+                midpoint = (low + high) / 2
+                probability_above = self.weights @ stdtr(
+                    self.degrees_of_freedom, (difference[:, first] - midpoint) / scale[:, first]
                 )
-                low, high = (middle, high) if above > 1 - share else (low, middle)
+                low, high = (midpoint, high) if probability_above > 1 - level else (low, midpoint)
             return float(low + high) / 2
 
         return quantile(0.5 - confidence / 2), quantile(0.5 + confidence / 2)
 
-    def _against(self, other: int) -> tuple[Floats, Floats]:
-        """Means and scales (points, members) of each one's accuracy less that of `other`."""
+    def _differences_from(self, member: int) -> tuple[Floats, Floats]:
+        """Means and scales (points, members) of each one's accuracy less that of `member`."""
         variances = np.einsum("pmm->pm", self.covariances)
-        spread = variances + variances[:, [other]] - 2 * self.covariances[:, other]
-        return self.means - self.means[:, [other]], np.sqrt(np.maximum(spread, 1e-24))
+        variance = variances + variances[:, [member]] - 2 * self.covariances[:, member]
+        return self.means - self.means[:, [member]], np.sqrt(np.maximum(variance, 1e-24))
 
 
-def believe(
-    columns: Sequence[Column],
-    members: int,
+def fit_posterior(
+    seed_results: Sequence[SeedResults],
+    num_members: int,
     *,
-    brief: Sequence[float] | None = None,
+    short_accuracies: Sequence[float] | None = None,
     coordinates: Floats | None = None,
-) -> Belief:
-    """brief: the accuracy of each member in one short training, all with one seed; coordinates:
-    (members, any), such as log alpha, log beta, log gamma; none: no surface.
+) -> Posterior:
+    """The posterior given all trainings.
 
-    Raises ValueError where no two members have been trained alike, since then nothing can be
-    compared.
+    Args:
+        seed_results: the full trainings, one item a seed.
+        num_members: how many members there are.
+        short_accuracies: of each member in one short training, all with one seed.
+        coordinates: (members, any), such as log alpha, log beta, log gamma; None: no surface.
+
+    Raises:
+        ValueError: no two members have been trained alike, so nothing can be compared.
     """
-    spread, drift, slope, share = _hyper()
-    values, vectors = _surface(members, coordinates)
-    own = (1 - share[:, None]) + share[
-        :, None
-    ] * values  # variance of each direction, in units of the whole; (points, members)
-    within, right, squares, freedom = _sums(columns, members)
+    signal, drift, slope, surface_fraction = _hyperparameter_points()
+    eigenvalues, eigenvectors = _surface_covariance(num_members, coordinates)
+    # The prior variance of each direction over signal^2: (points, members).
+    prior_variance = (1 - surface_fraction[:, None]) + surface_fraction[:, None] * eigenvalues
+    information, information_mean, sum_of_squares, degrees_of_freedom = _sufficient_statistics(
+        seed_results, num_members
+    )
     # In the basis of the directions the prior and the short trainings are diagonal. The last is the
     # level of all: free.
-    precision = np.zeros((_POINTS, members, members)) + vectors.T @ within @ vectors
-    rights = np.zeros((_POINTS, members)) + vectors.T @ right
-    diagonal = 1 / (spread[:, None] ** 2 * own)
-    logs = -np.log(spread[:, None] ** 2 * own).sum(1) / 2
-    if brief is not None:
-        seen = vectors.T @ (np.array(brief) - np.mean(brief))
-        exactness = 1 / (1 + (spread * drift)[:, None] ** 2 * own)
-        exactness[:, -1] = 0.0
-        diagonal = diagonal + slope[:, None] ** 2 * exactness
-        rights = rights + slope[:, None] * exactness * seen
-        logs = logs + np.log(exactness[:, :-1]).sum(1) / 2
-        squares, freedom = squares + (exactness * seen**2).sum(1), freedom + members - 1
-    if not freedom:
-        raise ValueError("columns: no two members have been trained with the same seed and epochs")
+    precision = (
+        np.zeros((_NUM_POINTS, num_members, num_members))
+        + eigenvectors.T @ information @ eigenvectors
+    )
+    rhs = np.zeros((_NUM_POINTS, num_members)) + eigenvectors.T @ information_mean
+    diagonal = 1 / (signal[:, None] ** 2 * prior_variance)
+    log_weights = -np.log(signal[:, None] ** 2 * prior_variance).sum(1) / 2
+    if short_accuracies is not None:
+        projection = eigenvectors.T @ (np.array(short_accuracies) - np.mean(short_accuracies))
+        short_precision = 1 / (1 + (signal * drift)[:, None] ** 2 * prior_variance)
+        short_precision[:, -1] = 0.0
+        diagonal = diagonal + slope[:, None] ** 2 * short_precision
+        rhs = rhs + slope[:, None] * short_precision * projection
+        log_weights = log_weights + np.log(short_precision[:, :-1]).sum(1) / 2
+        sum_of_squares = sum_of_squares + (short_precision * projection**2).sum(1)
+        degrees_of_freedom += num_members - 1
+    if not degrees_of_freedom:
+        raise ValueError(
+            "seed_results: no two members have been trained with the same seed and epochs"
+        )
     np.einsum("pmm->pm", precision)[...] += diagonal
-    means = np.linalg.solve(precision, rights[:, :, None])[:, :, 0]
-    residual = np.maximum(squares - (rights * means).sum(1), 1e-12)
-    logs = logs - np.linalg.slogdet(precision)[1] / 2 - freedom / 2 * np.log(residual)
-    weights = np.exp(logs - logs.max())
-    kept = weights > _NEGLIGIBLE
-    weights, variance = weights[kept] / weights[kept].sum(), residual[kept] / freedom
-    covariances = vectors @ (np.linalg.inv(precision[kept]) * variance[:, None, None]) @ vectors.T
-    return Belief(
-        weights, means[kept] @ vectors.T, covariances, freedom, float(weights @ np.sqrt(variance))
+    means = np.linalg.solve(precision, rhs[:, :, None])[:, :, 0]
+    residual = np.maximum(sum_of_squares - (rhs * means).sum(1), 1e-12)
+    log_weights = log_weights - np.linalg.slogdet(precision)[1] / 2
+    log_weights = log_weights - degrees_of_freedom / 2 * np.log(residual)
+    weights = np.exp(log_weights - log_weights.max())
+    mask = weights > _MIN_WEIGHT
+    weights, variance = weights[mask] / weights[mask].sum(), residual[mask] / degrees_of_freedom
+    scaled_covariances = np.linalg.inv(precision[mask]) * variance[:, None, None]
+    return Posterior(
+        weights,
+        means[mask] @ eigenvectors.T,
+        eigenvectors @ scaled_covariances @ eigenvectors.T,
+        degrees_of_freedom,
+        float(weights @ np.sqrt(variance)),
     )
 
 
-def _sums(columns: Sequence[Column], members: int) -> tuple[Floats, Floats, float, int]:
-    """What columns come down to once the effect of each is taken out: information (members,
+def _sufficient_statistics(
+    seed_results: Sequence[SeedResults], num_members: int
+) -> tuple[Floats, Floats, float, int]:
+    """Of all full trainings once the effect of each seed is removed: information (members,
     members), right-hand side (members,), sum of squares, degrees of freedom."""
-    within, right, squares, freedom = np.zeros((members, members)), np.zeros(members), 0.0, 0
-    for column in columns:
-        rows = np.array(column.members)
-        centred = np.array(column.accuracies) - np.mean(column.accuracies)
-        within[np.ix_(rows, rows)] += np.eye(len(rows)) - 1 / len(rows)
-        right[rows] += centred
-        squares += float((centred**2).sum())
-        freedom += len(rows) - 1
-    return within, right, squares, freedom
+    information, information_mean = np.zeros((num_members, num_members)), np.zeros(num_members)
+    sum_of_squares, degrees_of_freedom = 0.0, 0
+    for result in seed_results:
+        members = np.array(result.members)
+        centered = np.array(result.accuracies) - np.mean(result.accuracies)
+        information[np.ix_(members, members)] += np.eye(len(members)) - 1 / len(members)
+        information_mean[members] += centered
+        sum_of_squares += float((centered**2).sum())
+        degrees_of_freedom += len(members) - 1
+    return information, information_mean, sum_of_squares, degrees_of_freedom
 
 
 @cache
-def _hyper() -> tuple[Floats, Floats, Floats, Floats]:
-    """256 points that fill the four ranges evenly (Halton, bases 2, 3, 5, 7): spread, drift over
-    it, lambda, share.
+def _hyperparameter_points() -> tuple[Floats, Floats, Floats, Floats]:
+    """256 Halton points that fill the four ranges evenly: signal-to-noise, drift-to-signal, lambda,
+    surface fraction.
     """
-    spread, drift, slope, share = (
-        np.array([_halton(index, base) for index in range(1, _POINTS + 1)]) for base in (2, 3, 5, 7)
-    )
+    from scipy.stats.qmc import Halton
 
-    def geometric(bounds: tuple[float, float], at: Floats) -> Floats:
-        return bounds[0] * (bounds[1] / bounds[0]) ** at
+    sequence = Halton(d=4, scramble=False)
+    sequence.fast_forward(1)  # the first point is the origin
+    signal, drift, slope, surface_fraction = sequence.random(_NUM_POINTS).T
 
-    def even(bounds: tuple[float, float], at: Floats) -> Floats:
-        return bounds[0] + (bounds[1] - bounds[0]) * at
+    def log_uniform(bounds: tuple[float, float], quantiles: Floats) -> Floats:
+        return bounds[0] * (bounds[1] / bounds[0]) ** quantiles
+
+    def uniform(bounds: tuple[float, float], quantiles: Floats) -> Floats:
+        return bounds[0] + (bounds[1] - bounds[0]) * quantiles
 
     return (
-        geometric(_SPREAD, spread),
-        geometric(_DRIFT, drift),
-        geometric(_LAMBDA, slope),
-        even(_SURFACE, share),
+        log_uniform(_SIGNAL_TO_NOISE, signal),
+        log_uniform(_DRIFT_TO_SIGNAL, drift),
+        log_uniform(_LAMBDA, slope),
+        uniform(_SURFACE_FRACTION, surface_fraction),
     )
 
 
-def _halton(index: int, base: int) -> float:
-    value, step = 0.0, 1.0 / base
-    while index:
-        index, digit = divmod(index, base)
-        value += digit * step
-        step /= base
-    return value
-
-
-def _surface(members: int, coordinates: Floats | None) -> tuple[Floats, Floats]:
-    """Eigenvalues and vectors of the covariance that a quadratic with random coefficients gives, of
-    mean variance 1; the last is the constant."""
-    covariance, level = np.zeros((members, members)), np.full((members, members), 1 / members)
+def _surface_covariance(num_members: int, coordinates: Floats | None) -> tuple[Floats, Floats]:
+    """Eigenvalues and eigenvectors of the covariance that a quadratic with random coefficients
+    gives, of mean variance 1; the last is the constant."""
+    covariance = np.zeros((num_members, num_members))
+    constant = np.full((num_members, num_members), 1 / num_members)
     if coordinates is not None:
-        centred = coordinates - coordinates.mean(0)
-        centred = centred / max(float(centred.std()), 1e-12)
-        count = centred.shape[1]
-        squares = [centred[:, i] * centred[:, j] for i in range(count) for j in range(i, count)]
-        features = np.column_stack([centred, *squares])
+        centered = coordinates - coordinates.mean(0)
+        centered = centered / max(float(centered.std()), 1e-12)
+        count = centered.shape[1]
+        products = [centered[:, i] * centered[:, j] for i in range(count) for j in range(i, count)]
+        features = np.column_stack([centered, *products])
         features = features - features.mean(0)
         covariance = features @ features.T
-        covariance = covariance / max(float(np.trace(covariance)) / members, 1e-12)
-    values, vectors = np.linalg.eigh(
-        covariance + 2 * members * level
-    )  # no other direction has as much
-    values[-1] = 0.0
-    return (np.ones(members) if coordinates is None else np.maximum(values, 0.0)), vectors
+        covariance = covariance / max(float(np.trace(covariance)) / num_members, 1e-12)
+    # No other direction has as large an eigenvalue as the constant.
+    eigenvalues, eigenvectors = np.linalg.eigh(covariance + 2 * num_members * constant)
+    eigenvalues[-1] = 0.0
+    if coordinates is None:
+        return np.ones(num_members), eigenvectors
+    return np.maximum(eigenvalues, 0.0), eigenvectors

@@ -6,40 +6,44 @@ from collections.abc import Callable
 
 import numpy as np
 
-from phinas.nas.problem import Problem, distinct
-from phinas.nas.surrogate.gaussian_process import Floats
+from phinas.nas.problem import Problem, unique_row_indices
+from phinas.nas.surrogate.gaussian_process import FloatArray
 from phinas.space.search_spaces.cost_tables import METRICS
 from phinas.space.search_spaces.inactive_choices import Indices
 
-_DRAWS = 20_000
-_CENTRES = 100
-_STEPS = 60
+_NUM_SAMPLES = 20_000
+_NUM_CENTERS = 100
+_MAX_STEPS = 60
 
 
-def best_reward(
-    problem: Problem, accuracies: Callable[[Indices], Floats], *, seed: int = 0
+def find_best_reward(
+    problem: Problem, accuracies: Callable[[Indices], FloatArray], *, seed: int = 0
 ) -> float:
     """The highest reward met on a beam search over single changes from the best of many random
     networks. Not proven to be the optimum; on Accel-NASBench's surrogate ten seeds found the same.
     """
     generator = np.random.default_rng(seed)
 
-    def rewards(indices: Indices) -> Floats:
+    def rewards(indices: Indices) -> FloatArray:
         costs = problem.costs(indices)
-        slope, intercept = problem.reward.line(costs[:, METRICS.index(problem.reward.metric)])
-        return np.where(problem.admits(costs), slope * accuracies(indices) + intercept, -np.inf)
+        slope, intercept = problem.reward.linear_coefficients(
+            costs[:, METRICS.index(problem.reward.metric)]
+        )
+        return np.where(
+            problem.feasible_mask(costs), slope * accuracies(indices) + intercept, -np.inf
+        )
 
-    centres = problem.draw(_DRAWS, generator)
-    values, reached = rewards(centres), np.array([])
-    for _ in range(_STEPS):
-        first = distinct(centres)
-        order = first[np.argsort(-values[first], kind="stable")[:_CENTRES]]
-        if np.array_equal(values[order], reached):
+    centers = problem.sample(_NUM_SAMPLES, generator)
+    values, center_values = rewards(centers), np.array([])
+    for _ in range(_MAX_STEPS):
+        first_indices = unique_row_indices(centers)
+        order = first_indices[np.argsort(-values[first_indices], kind="stable")[:_NUM_CENTERS]]
+        if np.array_equal(values[order], center_values):
             break
-        centres, reached = centres[order], values[order]
-        around = problem.neighbours(centres, 1 << 30, generator)
-        centres, values = (
-            np.concatenate([centres, around]),
-            np.concatenate([reached, rewards(around)]),
+        centers, center_values = centers[order], values[order]
+        neighbors = problem.neighbors(centers, 1 << 30, generator)
+        centers, values = (
+            np.concatenate([centers, neighbors]),
+            np.concatenate([center_values, rewards(neighbors)]),
         )
     return float(values.max())

@@ -1,7 +1,7 @@
-"""One searcher on one evaluator with one seed, as a job of plain data: what it measured, in order.
+"""One strategy on one evaluator with one seed, as a job of plain data: what it measured, in order.
 
-Our strategies run through the same search as in life, on an in-memory record; peers through the
-loop of `peers`. Both see the evaluator's accuracies with noise added, if any is; the `true` rewards
+Our strategies run through the same search as in life, on an in-memory record; peers through
+`third_party`. Both see the evaluator's accuracies with noise added, if any is; the `true_rewards`
 are without.
 """
 
@@ -13,27 +13,27 @@ import optuna
 
 from phinas.experiment.executors import Executor, Job, Result
 from phinas.experiment.executors.inline import InlineExecutor
-from phinas.experiment.executors.interface import Report, resolve
+from phinas.experiment.executors.interface import ReportCallback, import_function
 from phinas.experiment.measurement import Measurement
 from phinas.experiment.schema.config import SearchSection
-from phinas.experiment.seeds import seed_of
-from phinas.experiment.trial_store import Ledger
-from phinas.nas.benchmark.third_party import PEERS
+from phinas.experiment.seeds import derive_seed
+from phinas.experiment.trial_store import TrialStore
+from phinas.nas.benchmark.third_party import THIRD_PARTY_STRATEGIES
 from phinas.nas.evaluators import make_evaluator
 from phinas.nas.evaluators.interface import Evaluator
-from phinas.nas.objective import reward_of
+from phinas.nas.objective import make_search_reward
 from phinas.nas.search import search
 from phinas.nas.strategies import STRATEGIES
-from phinas.nas.trial import price_of
-from phinas.space.cost import cost
+from phinas.nas.trial import analytic_cost
+from phinas.space.cost import network_cost
 from phinas.space.search_spaces.loading import load_space
 from phinas.space.search_spaces.search_space import Choices, SearchSpace
 from phinas.space.spec import ArchSpec
 
-SEARCHERS = (*STRATEGIES, *PEERS)
+BENCHMARK_STRATEGIES = (*STRATEGIES, *THIRD_PARTY_STRATEGIES)
 
 
-class _Watch(InlineExecutor):
+class _ProposalTimer(InlineExecutor):
     """Notes how long the driver took from one result to the next job: the time of a proposal, and
     of recording it.
     """
@@ -41,52 +41,59 @@ class _Watch(InlineExecutor):
     def __init__(self) -> None:
         super().__init__(1)
         self.seconds: list[float] = []
-        self._since = time.perf_counter()
+        self._last_result_time = time.perf_counter()
 
-    def submit(self, job: Job, listener: Report | None = None) -> None:
-        self.seconds.append(time.perf_counter() - self._since)
-        super().submit(job, listener)
+    def submit(self, job: Job, on_report: ReportCallback | None = None) -> None:
+        self.seconds.append(time.perf_counter() - self._last_result_time)
+        super().submit(job, on_report)
 
     def next_result(self) -> Result:
         result = super().next_result()
-        self._since = time.perf_counter()
+        self._last_result_time = time.perf_counter()
         return result
 
 
-def run(*, searcher: str, space: str, section: dict[str, Any], seed: int) -> dict[str, Any]:
-    """The job. Lists over the evaluations in their order: `rewards` as the searcher saw them,
-    `true` rewards, `flops`, `seconds` of proposing each; failures are left out."""
+def run_strategy(
+    *, strategy: str, space: str, section: dict[str, Any], seed: int
+) -> dict[str, Any]:
+    """The job. Lists over the evaluations in their order: `rewards` as the strategy saw them,
+    `true_rewards`, `flops`, `seconds` of proposing each; failures are left out."""
     options = SearchSection(**section)
-    searched = load_space(space)
-    noisy = make_evaluator(options, None, limit_seconds=3600.0)
-    exact = make_evaluator(options.model_copy(update={"noise": 0.0}), None, limit_seconds=3600.0)
-    with closing(_Watch()) as executor:
-        compete = _ours if searcher in STRATEGIES else _peer
-        measured = compete(searcher, searched, options, noisy, executor, seed)
+    search_space = load_space(space)
+    noisy_evaluator = make_evaluator(options, None, limit_seconds=3600.0)
+    noiseless_evaluator = make_evaluator(
+        options.model_copy(update={"noise_std": 0.0}), None, limit_seconds=3600.0
+    )
+    with closing(_ProposalTimer()) as executor:
+        run_fn = _run_phinas_strategy if strategy in STRATEGIES else _run_third_party_strategy
+        spec_rewards = run_fn(strategy, search_space, options, noisy_evaluator, executor, seed)
         seconds = executor.seconds
-    reward = reward_of(options, searched, weight=None)
-    rewards = [seen for _, seen in measured]
-    truth = rewards
-    if options.noise:
-        truth = [
-            reward(look_up(exact, spec, options), price_of(spec, reward.metric))
-            for spec, _ in measured
+    reward = make_search_reward(options, search_space, exponent=None)
+    rewards = [observed_reward for _, observed_reward in spec_rewards]
+    true_rewards = rewards
+    if options.noise_std:
+        true_rewards = [
+            reward(
+                look_up_accuracy(noiseless_evaluator, spec, options),
+                analytic_cost(spec, reward.metric),
+            )
+            for spec, _ in spec_rewards
         ]
     return {
         "rewards": rewards,
-        "true": truth,
-        "flops": [cost(spec).flops for spec, _ in measured],
-        "seconds": seconds[: len(measured)],
+        "true_rewards": true_rewards,
+        "flops": [network_cost(spec).flops for spec, _ in spec_rewards],
+        "seconds": seconds[: len(spec_rewards)],
     }
 
 
-def look_up(evaluator: Evaluator, spec: ArchSpec, options: SearchSection) -> float:
+def look_up_accuracy(evaluator: Evaluator, spec: ArchSpec, options: SearchSection) -> float:
     """The accuracy of a network, here and now."""
-    job = evaluator.job(spec, options.recipe, 0)
-    return Measurement.from_dict(resolve(job.function)(**job.payload)).accuracy
+    job = evaluator.make_job(spec, options.recipe, 0)
+    return Measurement.from_dict(import_function(job.function)(**job.payload)).accuracy
 
 
-def _ours(
+def _run_phinas_strategy(
     strategy: str,
     space: SearchSpace,
     options: SearchSection,
@@ -98,15 +105,15 @@ def _ours(
         space,
         options.model_copy(update={"strategy": strategy}),
         seed=seed,
-        ledger=Ledger(optuna.create_study(direction="maximize")),
+        trial_store=TrialStore(optuna.create_study(direction="maximize")),
         executor=executor,
         evaluator=evaluator,
-        notify=lambda *_: None,
+        on_progress=lambda *_: None,
     )
     return [(trial.spec, trial.reward) for trial in result.trials]
 
 
-def _peer(
+def _run_third_party_strategy(
     name: str,
     space: SearchSpace,
     options: SearchSection,
@@ -114,18 +121,20 @@ def _peer(
     executor: Executor,
     seed: int,
 ) -> list[tuple[ArchSpec, float]]:
-    reward = reward_of(options, space, weight=None)
-    measured: list[tuple[ArchSpec, float]] = []
+    reward = make_search_reward(options, space, exponent=None)
+    spec_rewards: list[tuple[ArchSpec, float]] = []
 
     def evaluate(choices: Choices) -> float:
         spec = space.decode(choices)
-        executor.submit(evaluator.job(spec, options.recipe, seed_of(seed, "search")))
+        executor.submit(evaluator.make_job(spec, options.recipe, derive_seed(seed, "search")))
         result = executor.next_result()
         if result.value is None:
             raise RuntimeError(f"the evaluator failed: {result.reason}")
-        seen = reward(Measurement.from_dict(result.value).accuracy, price_of(spec, reward.metric))
-        measured.append((spec, seen))
-        return seen
+        observed_reward = reward(
+            Measurement.from_dict(result.value).accuracy, analytic_cost(spec, reward.metric)
+        )
+        spec_rewards.append((spec, observed_reward))
+        return observed_reward
 
-    PEERS[name](space, evaluate, options.trials, seed)
-    return measured
+    THIRD_PARTY_STRATEGIES[name](space, evaluate, options.trials, seed)
+    return spec_rewards

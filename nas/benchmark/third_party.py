@@ -1,5 +1,5 @@
-"""Other libraries' searchers as they come: no gate, no memory of what was measured, nothing known
-of cost.
+"""Other libraries' strategies as they come: no cost constraint, no memory of what was measured,
+nothing known of cost.
 
 Each is called with a space, an `evaluate(choices) -> reward`, how many evaluations, and a seed.
 """
@@ -11,17 +11,17 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
 
-from phinas.nas.problem import distributions_of
+from phinas.nas.problem import make_distributions
 from phinas.space.search_spaces.search_space import Choices, SearchSpace
 
-Evaluate = Callable[[Choices], float]
-Peer = Callable[[SearchSpace, Evaluate, int, int], None]
+EvaluateFn = Callable[[Choices], float]
+ThirdPartyStrategy = Callable[[SearchSpace, EvaluateFn, int, int], None]
 
 
-def _optuna(sampler: Callable[[int], BaseSampler]) -> Peer:
-    def run(space: SearchSpace, evaluate: Evaluate, evaluations: int, seed: int) -> None:
+def _make_optuna_strategy(sampler: Callable[[int], BaseSampler]) -> ThirdPartyStrategy:
+    def run(space: SearchSpace, evaluate: EvaluateFn, evaluations: int, seed: int) -> None:
         study = optuna.create_study(direction="maximize", sampler=sampler(seed))
-        distributions: dict[str, BaseDistribution] = {**distributions_of(space)}
+        distributions: dict[str, BaseDistribution] = {**make_distributions(space)}
         for _ in range(evaluations):
             trial = study.ask(distributions)
             study.tell(trial, evaluate(dict(trial.params)))
@@ -30,7 +30,7 @@ def _optuna(sampler: Callable[[int], BaseSampler]) -> Peer:
 
 
 def _syne_tune_evolution(
-    space: SearchSpace, evaluate: Evaluate, evaluations: int, seed: int
+    space: SearchSpace, evaluate: EvaluateFn, evaluations: int, seed: int
 ) -> None:
     """Syne Tune's regularized evolution (population 100, sample 10, its defaults). ImportError
     without syne-tune.
@@ -40,21 +40,21 @@ def _syne_tune_evolution(
 
     np.random.seed(seed)
     # By position: it wants the values of a choice to be of one type.
-    positions = {
+    value_indices = {
         decision.name: choice(list(range(len(decision.values)))) for decision in space.decisions
     }
-    searcher = RegularizedEvolution(positions, random_seed=seed)
+    scheduler = RegularizedEvolution(value_indices, random_seed=seed)
     for number in range(evaluations):
-        config = searcher.suggest()
+        config = scheduler.suggest()
         reward = evaluate(
-            space.choices([int(config[decision.name]) for decision in space.decisions])
+            space.from_indices([int(config[decision.name]) for decision in space.decisions])
         )
-        searcher.on_trial_complete(number, config, -reward)
+        scheduler.on_trial_complete(number, config, -reward)
 
 
-PEERS: dict[str, Peer] = {
-    "optuna-random": _optuna(lambda seed: RandomSampler(seed=seed)),
-    "optuna-tpe": _optuna(lambda seed: TPESampler(seed=seed)),
-    "optuna-nsga2": _optuna(lambda seed: NSGAIISampler(seed=seed)),
+THIRD_PARTY_STRATEGIES: dict[str, ThirdPartyStrategy] = {
+    "optuna-random": _make_optuna_strategy(lambda seed: RandomSampler(seed=seed)),
+    "optuna-tpe": _make_optuna_strategy(lambda seed: TPESampler(seed=seed)),
+    "optuna-nsga2": _make_optuna_strategy(lambda seed: NSGAIISampler(seed=seed)),
     "syne-tune-rea": _syne_tune_evolution,
 }

@@ -4,23 +4,23 @@ value is a Measurement.
 
 from phinas.experiment.errors import InputError
 from phinas.experiment.schema.config import SearchSection
-from phinas.nas.evaluators.accel_nasbench import SPACE, AccelNasbenchEvaluator
+from phinas.nas.evaluators.accel_nasbench import SPACE_NAME, AccelNasbenchEvaluator
 from phinas.nas.evaluators.function import FunctionEvaluator
 from phinas.nas.evaluators.interface import Evaluator
 from phinas.nas.evaluators.noise import NoisyEvaluator
 from phinas.nas.evaluators.proxy import ProxyEvaluator
-from phinas.training.engine.job import Trainer
+from phinas.training.engine.job import TrainingJobFactory
 
 EVALUATORS = {
     "proxy": ProxyEvaluator,
     "accel-nasbench": AccelNasbenchEvaluator,
     "function": FunctionEvaluator,
 }
-OWN_SPACES = {"accel-nasbench": SPACE}
+EVALUATOR_SPACES = {"accel-nasbench": SPACE_NAME}
 
 
 def make_evaluator(
-    section: SearchSection, trainer: Trainer | None, *, limit_seconds: float
+    section: SearchSection, job_factory: TrainingJobFactory | None, *, limit_seconds: float
 ) -> Evaluator:
     """The evaluator that `search.evaluator` names: proxy, accel-nasbench:PATH, or a user's
     package.module:function.
@@ -30,25 +30,25 @@ def make_evaluator(
     """
     name = section.evaluator
     if name == "proxy":
-        if trainer is None:
+        if job_factory is None:
             raise InputError(
                 "search.evaluator: proxy trains networks and there are no images; name them with "
                 "--data"
             )
-        return ProxyEvaluator(trainer)
-    evaluator = _looked_up(name, limit_seconds)
-    return NoisyEvaluator(evaluator, section.noise) if section.noise else evaluator
+        return ProxyEvaluator(job_factory)
+    evaluator = _make_named_evaluator(name, limit_seconds)
+    return NoisyEvaluator(evaluator, section.noise_std) if section.noise_std else evaluator
 
 
-def _looked_up(name: str, limit_seconds: float) -> Evaluator:
-    kind, _, rest = name.partition(":")
+def _make_named_evaluator(name: str, limit_seconds: float) -> Evaluator:
+    kind, _, argument = name.partition(":")
     if kind == "accel-nasbench":
-        if not rest:
+        if not argument:
             raise InputError(
                 f"search.evaluator: {name!r} names no archive; write accel-nasbench:PATH"
             )
-        return AccelNasbenchEvaluator(rest, limit_seconds=limit_seconds)
-    if rest:
+        return AccelNasbenchEvaluator(argument, limit_seconds=limit_seconds)
+    if argument:
         return FunctionEvaluator(name, limit_seconds)
     raise InputError(
         f"search.evaluator: {name!r} is none of proxy, accel-nasbench:PATH, package.module:function"

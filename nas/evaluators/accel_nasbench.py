@@ -29,13 +29,13 @@ from phinas.experiment.job_list import job_key
 from phinas.experiment.measurement import Measurement
 from phinas.experiment.run_dir import write_atomic
 from phinas.experiment.schema.config import Recipe
-from phinas.nas.surrogate.features import Features
+from phinas.nas.surrogate.features import FeatureEncoder
 from phinas.nas.surrogate.gaussian_process import (
-    Floats,
+    FloatArray,
     GaussianProcess,
     Hyperparameters,
-    standard,
-    tune,
+    mean_and_scale,
+    tune_hyperparameters,
 )
 from phinas.space.search_spaces.cost_tables import CostTables
 from phinas.space.search_spaces.encoding import encode
@@ -44,67 +44,67 @@ from phinas.space.search_spaces.loading import load_space
 from phinas.space.search_spaces.search_space import Choices, SearchSpace
 from phinas.space.spec import ArchSpec, SpecError
 
-SPACE = "accel_nasbench"
+SPACE_NAME = "accel_nasbench"
 # standard deviation over seeds of one network's accuracy, in the authors' ablation (117 networks, 3
 # seeds)
-NOISE = 0.0031
-_NO_RECORDS = "is not the archive of Accel-NASBench's records"
-_REMEDY = "name the whole of the authors' anb_dataset_jsons.tar.gz"
-_HELD_OUT = 512
-_TUNED_ON = 1000
-_FIT = 2  # another number where the same records come to another fit
+SEED_NOISE_STD = 0.0031
+_INVALID_ARCHIVE = "is not the archive of Accel-NASBench's records"
+_ADVICE = "name the whole of the authors' anb_dataset_jsons.tar.gz"
+_NUM_VALIDATION_NETWORKS = 512
+_NUM_TUNING_NETWORKS = 1000
+_FIT_VERSION = 3  # raise it with every change of the features or of the fit
 
 
 @dataclass(frozen=True)
 class Surrogate:
-    """The fitted process: mean of features `known` (networks, features) under `theta`, and how well
-    it does.
+    """The fitted process: mean of features `train_features` (networks, features) under `theta`, and
+    how well it does.
 
     r2, tau: on networks held out, of a fit without them. noise: of one training, as the fit
     estimates it (a fraction).
     """
 
     theta: Hyperparameters
-    known: Floats
-    weights: Floats
+    train_features: FloatArray
+    weights: FloatArray
     mean: float
     scale: float
     r2: float
     tau: float
     noise: float
 
-    def accuracies(self, indices: Indices) -> Floats:
+    def accuracies(self, indices: Indices) -> FloatArray:
         """Expected ImageNet top-1 as fractions: (networks, decisions) of the space ->
         (networks,).
         """
-        covariance = self.theta.covariance(features()(indices), self.known)
+        covariance = self.theta.covariance(benchmark_features()(indices), self.train_features)
         return np.clip(self.mean + self.scale * (covariance @ self.weights), 0.0, 1.0)
 
 
 @lru_cache(maxsize=1)
-def space() -> SearchSpace:
-    return load_space(SPACE)
+def benchmark_space() -> SearchSpace:
+    return load_space(SPACE_NAME)
 
 
 @lru_cache(maxsize=1)
-def features() -> Features:
-    tables = CostTables(space())
-    return Features(space(), tables.batch, tables.by_stage)
+def benchmark_features() -> FeatureEncoder:
+    tables = CostTables(benchmark_space())
+    return FeatureEncoder(benchmark_space(), tables.batch_costs, tables.stage_costs)
 
 
 @lru_cache(maxsize=2)
-def read_records(path: Path) -> tuple[Indices, Floats]:
+def read_records(path: Path) -> tuple[Indices, FloatArray]:
     """The different networks of the authors' archive (anb_dataset_jsons.tar.gz, or a folder of its
     records) and their top-1 as fractions, in a fixed order. Raises InputError where it is none."""
-    measured: dict[tuple[int, ...], list[float]] = {}
+    accuracies_by_row: dict[tuple[int, ...], list[float]] = {}
     try:
-        for text in _texts(path):
+        for text in _read_json_files(path):
             record = json.loads(text)
-            row = tuple(space().indices(choices_of(record["architecture"])))
+            row = tuple(benchmark_space().to_indices(record_to_choices(record["architecture"])))
             accuracy = record["metrics"]["val_top1"] / 100
             if not 0 <= accuracy <= 1:
                 raise ValueError(f"val_top1: {100 * accuracy:g} is no percentage")
-            measured.setdefault(row, []).append(accuracy)
+            accuracies_by_row.setdefault(row, []).append(accuracy)
     except (
         OSError,
         tarfile.TarError,
@@ -115,17 +115,20 @@ def read_records(path: Path) -> tuple[Indices, Floats]:
         TypeError,
         RecursionError,
     ) as error:
-        why = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise InputError(f"search.evaluator: {path}: {_NO_RECORDS} ({why}); {_REMEDY}") from None
-    if len(measured) <= 2 * _HELD_OUT:
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise InputError(
-            f"search.evaluator: {path}: has {len(measured):,} records, too few to fit; {_REMEDY}"
+            f"search.evaluator: {path}: {_INVALID_ARCHIVE} ({reason}); {_ADVICE}"
+        ) from None
+    if len(accuracies_by_row) <= 2 * _NUM_VALIDATION_NETWORKS:
+        raise InputError(
+            f"search.evaluator: {path}: has {len(accuracies_by_row):,} records, too few to fit; "
+            f"{_ADVICE}"
         )
-    rows = sorted(measured)
-    return np.array(rows), np.array([np.mean(measured[row]) for row in rows])
+    rows = sorted(accuracies_by_row)
+    return np.array(rows), np.array([np.mean(accuracies_by_row[row]) for row in rows])
 
 
-def _texts(path: Path) -> Iterator[bytes]:
+def _read_json_files(path: Path) -> Iterator[bytes]:
     if path.is_dir():
         for file in sorted(path.rglob("*.json")):
             yield file.read_bytes()
@@ -137,10 +140,10 @@ def _texts(path: Path) -> Iterator[bytes]:
                 yield stream.read()
 
 
-def choices_of(architecture: Mapping[str, Any]) -> Choices:
+def record_to_choices(architecture: Mapping[str, Any]) -> Choices:
     """A record's network as choices of the space."""
     choices: Choices = {}
-    for stage in range(len(space().base.stages)):
+    for stage in range(len(benchmark_space().base.stages)):
         choices[f"stages.{stage}.expansion"] = architecture[f"block{stage}_e"]
         choices[f"stages.{stage}.kernel"] = architecture[f"block{stage}_k"]
         choices[f"stages.{stage}.depth"] = architecture[f"block{stage}_l"]
@@ -148,134 +151,160 @@ def choices_of(architecture: Mapping[str, Any]) -> Choices:
     return choices
 
 
-def fit(known: Floats, accuracies: Floats) -> Surrogate:
+def fit_surrogate(train_features: FloatArray, accuracies: FloatArray) -> Surrogate:
     """Hold a tenth out, fit and score; then fit to all with the same hyperparameters: (networks,
     features), (networks,).
     """
     from scipy.stats import kendalltau
 
-    order = np.random.default_rng(0).permutation(len(known))
-    held, rest = order[:_HELD_OUT], order[_HELD_OUT:]
-    some = rest[:_TUNED_ON]
-    mean, scale = standard(accuracies[some])
-    theta = tune(known[some], (accuracies[some] - mean) / scale, features().groups, steps=40)
-    told = GaussianProcess(theta, known[rest], accuracies[rest]).mean(known[held])
-    missed = ((told - accuracies[held]) ** 2).mean()
-    process = GaussianProcess(theta, known, accuracies)
-    mean, scale = standard(accuracies)
+    order = np.random.default_rng(0).permutation(len(train_features))
+    validation_rows, train_rows = order[:_NUM_VALIDATION_NETWORKS], order[_NUM_VALIDATION_NETWORKS:]
+    tuning_rows = train_rows[:_NUM_TUNING_NETWORKS]
+    mean, scale = mean_and_scale(accuracies[tuning_rows])
+    theta = tune_hyperparameters(
+        train_features[tuning_rows],
+        (accuracies[tuning_rows] - mean) / scale,
+        benchmark_features().groups,
+        steps=40,
+    )
+    predictions = GaussianProcess(theta, train_features[train_rows], accuracies[train_rows]).mean(
+        train_features[validation_rows]
+    )
+    mean_squared_error = ((predictions - accuracies[validation_rows]) ** 2).mean()
+    process = GaussianProcess(theta, train_features, accuracies)
+    mean, scale = mean_and_scale(accuracies)
     return Surrogate(
         theta,
-        known,
+        train_features,
         process.weights,
         mean,
         scale,
-        r2=float(1 - missed / accuracies[held].var()),
-        tau=float(kendalltau(told, accuracies[held]).statistic),
+        r2=float(1 - mean_squared_error / accuracies[validation_rows].var()),
+        tau=float(kendalltau(predictions, accuracies[validation_rows]).statistic),
         noise=process.noise,
     )
 
 
 @lru_cache(maxsize=2)
-def surrogate(path: Path) -> Surrogate:
+def load_surrogate(path: Path) -> Surrogate:
     """The fit to these records, from the cache where it has been made before."""
     indices, accuracies = read_records(path)
-    known = features()(indices)  # of its name too: other features need another fit
-    digest = hashlib.sha256(known.tobytes() + accuracies.tobytes()).hexdigest()[:16]
-    kept = _cache() / f"accel-nasbench-{_FIT}-{digest}.npz"
+    train_features = benchmark_features()(indices)
+    # The records, not the features: their last bits differ between processors.
+    digest = hashlib.sha256(indices.tobytes() + accuracies.tobytes()).hexdigest()[:16]
+    cache_path = _cache_directory() / f"accel-nasbench-{_FIT_VERSION}-{digest}.npz"
     try:
-        with kept.open("rb") as file, np.load(file, allow_pickle=False) as facts:
-            scalars = {name: float(facts[name]) for name in ("mean", "scale", "r2", "tau", "noise")}
+        with cache_path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            scalars = {
+                name: float(arrays[name]) for name in ("mean", "scale", "r2", "tau", "noise")
+            }
             return Surrogate(
-                Hyperparameters(facts["logs"], facts["groups"]), known, facts["weights"], **scalars
+                Hyperparameters(arrays["logs"], arrays["groups"]),
+                train_features,
+                arrays["weights"],
+                **scalars,
             )
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         pass  # not there, or torn: made anew
-    made = fit(known, accuracies)
-    held = BytesIO()
-    scalars = {name: getattr(made, name) for name in ("mean", "scale", "r2", "tau", "noise")}
+    surrogate = fit_surrogate(train_features, accuracies)
+    buffer = BytesIO()
+    scalars = {name: getattr(surrogate, name) for name in ("mean", "scale", "r2", "tau", "noise")}
     np.savez(
-        held,
+        buffer,
         allow_pickle=False,
-        logs=made.theta.logs,
-        groups=made.theta.groups,
-        weights=made.weights,
+        logs=surrogate.theta.logs,
+        groups=surrogate.theta.groups,
+        weights=surrogate.weights,
         **scalars,
     )
     try:
-        write_atomic(kept, held.getvalue())
+        write_atomic(cache_path, buffer.getvalue())
     except OSError:
         pass  # a cache that can't be written costs a minute, nothing else
-    return made
+    return surrogate
 
 
-def _cache() -> Path:
+def _cache_directory() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "phinas"
 
 
 class AccelNasbenchEvaluator:
     """path: the authors' archive."""
 
-    instant = True
-    reports = False
+    runs_inline = True
+    reports_progress = False
 
     def __init__(self, path: str, *, limit_seconds: float) -> None:
         self._path = Path(path).expanduser().absolute()
         if not self._path.exists():
-            raise InputError(f"search.evaluator: {path!r} does not exist; {_REMEDY}")
+            raise InputError(f"search.evaluator: {path!r} does not exist; {_ADVICE}")
         read_records(
             self._path
         )  # a second, and what is wrong with it is told before anything is written
         self._limit_seconds = limit_seconds
 
-    def facts(self) -> dict[str, Any]:
+    def metadata(self) -> dict[str, Any]:
         """What a reader of its results must know."""
-        fitted = surrogate(self._path)
-        scores = f"held-out R2 {fitted.r2:.3f}, Kendall tau {fitted.tau:.3f}"
+        surrogate = load_surrogate(self._path)
+        scores = f"held-out R2 {surrogate.r2:.3f}, Kendall tau {surrogate.tau:.3f}"
         return {
-            "accuracies": f"Gaussian process fitted to {len(fitted.known):,} networks of "
+            "accuracies": f"Gaussian process fitted to {len(surrogate.train_features):,} networks "
+            "of "
             f"Accel-NASBench ({scores})",
-            "held_out_r2": fitted.r2,
-            "held_out_kendall_tau": fitted.tau,
+            "held_out_r2": surrogate.r2,
+            "held_out_kendall_tau": surrogate.tau,
         }
 
-    def require_space(self, searched: SearchSpace) -> None:
+    def require_space(self, search_space: SearchSpace) -> None:
         """Raises InputError where networks of that space have no accuracy here."""
-        first = {decision.name: decision.values[0] for decision in searched.decisions}
+        first_choices = {decision.name: decision.values[0] for decision in search_space.decisions}
         for name, value in (
-            (decision.name, value) for decision in searched.decisions for value in decision.values
+            (decision.name, value)
+            for decision in search_space.decisions
+            for value in decision.values
         ):
             try:
-                encode(space(), searched.decode(first | {name: value}))
+                encode(benchmark_space(), search_space.decode(first_choices | {name: value}))
             except SpecError as error:
                 raise InputError(
-                    f"search.space: {searched.name!r} holds networks that are not of space "
-                    f"{SPACE!r} ({error}), "
-                    f"and accel-nasbench knows no others; use --space {SPACE} at its own resolution"
+                    f"search.space: {search_space.name!r} holds networks that are not of space "
+                    f"{SPACE_NAME!r} ({error}), "
+                    f"and accel-nasbench knows no others; use --space {SPACE_NAME} at its own "
+                    "resolution"
                 ) from None
 
-    def accuracies_in(self, searched: SearchSpace) -> Callable[[Indices], Floats]:
+    def batch_accuracy_fn(self, search_space: SearchSpace) -> Callable[[Indices], FloatArray]:
         """Accuracies of whole batches of that space's choices."""
-        fitted = surrogate(self._path)
-        if searched == space():
-            return fitted.accuracies
+        surrogate = load_surrogate(self._path)
+        if search_space == benchmark_space():
+            return surrogate.accuracies
 
-        def accuracies(indices: Indices) -> Floats:
-            specs = [searched.decode(searched.choices(row)) for row in indices.tolist()]
-            return fitted.accuracies(
-                np.array([space().indices(encode(space(), spec)) for spec in specs])
+        def accuracies(indices: Indices) -> FloatArray:
+            specs = [
+                search_space.decode(search_space.from_indices(row)) for row in indices.tolist()
+            ]
+            return surrogate.accuracies(
+                np.array(
+                    [
+                        benchmark_space().to_indices(encode(benchmark_space(), spec))
+                        for spec in specs
+                    ]
+                )
             )
 
         return accuracies
 
-    def job(self, spec: ArchSpec, recipe: Recipe, seed: int) -> Job:
+    def make_job(self, spec: ArchSpec, recipe: Recipe, seed: int) -> Job:
         payload = {"path": str(self._path), "spec": spec.to_dict(), "seed": seed}
-        function = "phinas.nas.evaluators.accel_nasbench:measure"
+        function = "phinas.nas.evaluators.accel_nasbench:look_up_accuracy"
         key = job_key(function, payload | {"path": "", "recipe": recipe.model_dump()})
         return Job(key, function, payload, self._limit_seconds)
 
 
-def measure(*, path: str, spec: dict[str, Any], seed: int) -> dict[str, Any]:
+def look_up_accuracy(*, path: str, spec: dict[str, Any], seed: int) -> dict[str, Any]:
     """The job: look one network up."""
-    indices = np.array([space().indices(encode(space(), ArchSpec.from_dict(spec)))])
-    accuracy = float(surrogate(Path(path)).accuracies(indices)[0])
+    indices = np.array(
+        [benchmark_space().to_indices(encode(benchmark_space(), ArchSpec.from_dict(spec)))]
+    )
+    accuracy = float(load_surrogate(Path(path)).accuracies(indices)[0])
     return Measurement(accuracy=accuracy, split="table", seed=seed).to_dict()

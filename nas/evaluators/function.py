@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from phinas.experiment.errors import InputError
-from phinas.experiment.executors import Conclusive, Job, Report
-from phinas.experiment.executors.interface import describe_failure, resolve, takes_report
+from phinas.experiment.executors import Job, NonRetryableError, ReportCallback
+from phinas.experiment.executors.interface import accepts_report, describe_failure, import_function
 from phinas.experiment.job_list import job_key
 from phinas.experiment.measurement import Measurement
 from phinas.experiment.schema.config import Recipe
@@ -37,52 +37,52 @@ class FunctionEvaluator:
     configuration, for errors.
     """
 
-    instant = False
+    runs_inline = False
 
     def __init__(self, name: str, limit_seconds: float, *, key: str = "search.evaluator") -> None:
         try:
-            function = resolve(name)
+            function = import_function(name)
         except (
             Exception,
             SystemExit,
         ) as error:  # a module of the user's may raise anything while it is imported
-            why = describe_failure(error)
+            reason = describe_failure(error)
             raise InputError(
-                f"{key}: {name!r} can't be imported ({why}); is its folder on PYTHONPATH?"
+                f"{key}: {name!r} can't be imported ({reason}); is its folder on PYTHONPATH?"
             ) from None
         if not callable(function) or isinstance(function, type):
-            what = "a class" if isinstance(function, type) else f"of type {type(function).__name__}"
+            kind = "a class" if isinstance(function, type) else f"of type {type(function).__name__}"
             raise InputError(
-                f"{key}: {name!r} is {what}; name a function, or an object that can be called"
+                f"{key}: {name!r} is {kind}; name a function, or an object that can be called"
             )
-        if not _takes_what_it_is_given(function):
+        if not _has_valid_signature(function):
             raise InputError(
                 f"{key}: {name!r} can't be called with (spec, budget, seed); give it these three "
                 "parameters"
             )
-        self.reports = takes_report(function)
-        self._source = _hash_of_source(function)
+        self.reports_progress = accepts_report(function)
+        self._source_sha256 = _hash_source(function)
         self._name = name
         self._limit_seconds = limit_seconds
 
-    def job(self, spec: ArchSpec, recipe: Recipe, seed: int) -> Job:
+    def make_job(self, spec: ArchSpec, recipe: Recipe, seed: int) -> Job:
         payload = {
             "function": self._name,
             "spec": spec.to_dict(),
             "budget": recipe.epochs,
             "seed": seed,
         }
-        function = "phinas.nas.evaluators.function:measure"
+        function = "phinas.nas.evaluators.function:call_function"
         return Job(job_key(function, payload), function, payload, self._limit_seconds)
 
-    def facts(self) -> dict[str, Any]:
-        return {"accuracies": f"what {self._name} returns", "source_sha256": self._source}
+    def metadata(self) -> dict[str, Any]:
+        return {"accuracies": f"what {self._name} returns", "source_sha256": self._source_sha256}
 
-    def require_space(self, searched: SearchSpace) -> None:
+    def require_space(self, space: SearchSpace) -> None:
         """What it can't measure fails, trial by trial."""
 
 
-def _hash_of_source(function: Callable[..., Any]) -> str:
+def _hash_source(function: Callable[..., Any]) -> str:
     """Of the module's file, so that what an edited one gives is told from what it gave before; ""
     where there is none.
     """
@@ -94,66 +94,66 @@ def _hash_of_source(function: Callable[..., Any]) -> str:
         return ""
 
 
-def _takes_what_it_is_given(function: Callable[..., Any]) -> bool:
+def _has_valid_signature(function: Callable[..., Any]) -> bool:
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):  # of a builtin, which has none
         return True
     try:
         signature.bind(
-            "spec", "budget", "seed", **({"report": None} if takes_report(function) else {})
+            "spec", "budget", "seed", **({"report": None} if accepts_report(function) else {})
         )
     except TypeError:
         return False
     return True
 
 
-def measure(
+def call_function(
     *,
     function: str,
     spec: dict[str, Any],
     budget: int,
     seed: int,
-    report: Report = lambda _step, _value: True,
+    report: ReportCallback = lambda _step, _value: True,
 ) -> dict[str, Any]:
-    """The job: call the user's function and check what it returns. Raises Conclusive saying what it
-    gave.
+    """The job: call the user's function and check what it returns. Raises NonRetryableError saying
+    what it gave.
     """
     curve: list[float] = []
-    stopped_at = 0
+    stop_step = 0
 
     def report_accuracy(step: int, value: float) -> bool:
-        nonlocal stopped_at
-        going_on = report(step, value)
+        nonlocal stop_step
+        keep_training = report(step, value)
         if not 0 <= value <= 1:
-            raise Conclusive(
+            raise NonRetryableError(
                 f"{function} reported {value!r} at step {step}; report an accuracy from 0 to 1"
             )
         curve.append(float(value))
-        stopped_at = stopped_at or (0 if going_on else step)
-        return going_on
+        stop_step = stop_step or (0 if keep_training else step)
+        return keep_training
 
-    called = resolve(function)
-    began = time.perf_counter()
-    answer = called(
+    user_function = import_function(function)
+    start_time = time.perf_counter()
+    return_value = user_function(
         ArchSpec.from_dict(spec),
         budget,
         seed,
-        **({"report": report_accuracy} if takes_report(called) else {}),
+        **({"report": report_accuracy} if accepts_report(user_function) else {}),
     )
-    if isinstance(answer, Measurement):
-        return answer.to_dict()
-    if stopped_at:
-        answer = curve[-1]  # a function that was stopped may return anything
-    if isinstance(answer, bool) or not isinstance(answer, Real):
-        raise Conclusive(
-            f"{function} returned {answer!r}; return an accuracy from 0 to 1 or a Measurement"
+    if isinstance(return_value, Measurement):
+        return return_value.to_dict()
+    if stop_step:
+        return_value = curve[-1]  # a function that was stopped may return anything
+    if isinstance(return_value, bool) or not isinstance(return_value, Real):
+        raise NonRetryableError(
+            f"{function} returned {return_value!r}; return an accuracy from 0 to 1 or a Measurement"
         )
     return Measurement(
-        accuracy=float(answer),
+        accuracy=float(return_value),
         split="function",
         seed=seed,
-        epochs=stopped_at or budget,
-        train_seconds=time.perf_counter() - began,
+        epochs=stop_step or budget,
+        train_seconds=time.perf_counter() - start_time,
         curve=tuple(curve),
     ).to_dict()

@@ -9,19 +9,19 @@ from phinas.space.spec import ArchSpec
 
 
 class Evaluator(Protocol):
-    """`job(...)` describes the work; an executor does it. instant: a job takes milliseconds, and
-    the driver may do it.
-    reports: whether its jobs tell accuracies on their way."""
+    """`make_job(...)` describes the work; an executor does it. runs_inline: a job takes
+    milliseconds, and the driver may do it.
+    reports_progress: whether its jobs tell accuracies on their way."""
 
-    instant: bool
-    reports: bool
+    runs_inline: bool
+    reports_progress: bool
 
-    def job(self, spec: ArchSpec, recipe: Recipe, seed: int) -> Job: ...
+    def make_job(self, spec: ArchSpec, recipe: Recipe, seed: int) -> Job: ...
 
-    def facts(self) -> dict[str, Any]:
+    def metadata(self) -> dict[str, Any]:
         """What a reader of its results must know of it: `accuracies` says in words what they are;
         empty for trainings.
         """
 
-    def require_space(self, searched: SearchSpace) -> None:
+    def require_space(self, space: SearchSpace) -> None:
         """Raises InputError where it can say nothing of the networks of that space."""

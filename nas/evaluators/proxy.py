@@ -6,23 +6,23 @@ from phinas.experiment.executors import Job
 from phinas.experiment.schema.config import Recipe
 from phinas.space.search_spaces.search_space import SearchSpace
 from phinas.space.spec import ArchSpec
-from phinas.training.engine.job import Trainer
+from phinas.training.engine.job import TrainingJobFactory
 
 
 class ProxyEvaluator:
     """Measures on the proxy-validation split; the test split is not opened."""
 
-    instant = False
-    reports = True
+    runs_inline = False
+    reports_progress = True
 
-    def __init__(self, trainer: Trainer) -> None:
-        self._trainer = trainer
+    def __init__(self, job_factory: TrainingJobFactory) -> None:
+        self._job_factory = job_factory
 
-    def job(self, spec: ArchSpec, recipe: Recipe, seed: int) -> Job:
-        return self._trainer.job(spec, recipe, seed)
+    def make_job(self, spec: ArchSpec, recipe: Recipe, seed: int) -> Job:
+        return self._job_factory.make_job(spec, recipe, seed)
 
-    def facts(self) -> dict[str, Any]:
+    def metadata(self) -> dict[str, Any]:
         return {}
 
-    def require_space(self, searched: SearchSpace) -> None:
+    def require_space(self, space: SearchSpace) -> None:
         """Any network can be trained."""

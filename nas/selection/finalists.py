@@ -16,20 +16,22 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import cholesky
 
-from phinas.experiment.seeds import seed_of
-from phinas.nas.cost_constraint import Gate
+from phinas.experiment.seeds import derive_seed
+from phinas.nas.cost_constraint import CostConstraint
 from phinas.nas.problem import Problem
 from phinas.nas.reward import Reward
-from phinas.nas.surrogate.accuracy_model import LEAST, learn_accuracy, went_wrong
+from phinas.nas.surrogate.accuracy_model import MIN_TRIALS, failed_to_learn, fit_accuracy_model
 from phinas.nas.surrogate.blas_threads import single_threaded_blas
-from phinas.nas.surrogate.gaussian_process import Floats, GaussianProcess
+from phinas.nas.surrogate.gaussian_process import FloatArray, GaussianProcess
 from phinas.nas.trial import Trial
 from phinas.space.search_spaces.encoding import encode
 from phinas.space.search_spaces.search_space import SearchSpace
 from phinas.space.spec import SpecError
 
-_DRAWS = 2000
-_DRAWN = 400  # networks drawn jointly, the most promising: the work grows with their cube
+_NUM_SAMPLES = 2000
+_MAX_JOINT_NETWORKS = (
+    400  # networks drawn jointly, the most promising: the work grows with their cube
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,7 @@ class Finalist:
 
 
 @single_threaded_blas()
-def pick_finalists(
+def select_finalists(
     candidates: Sequence[Trial],
     trials: Sequence[Trial],
     space: SearchSpace,
@@ -55,77 +57,87 @@ def pick_finalists(
     """At most `count` of `candidates` (some of `trials`), in the order of what they add; the
     highest rewards where nothing can be learned from `trials`."""
     by_reward = sorted(candidates, key=lambda trial: -trial.reward)
-    learned = _learned(trials, space, reward)
-    compared = [trial for trial in by_reward if trial.number in learned.rows] if learned else []
-    slope, intercept = reward.line([trial.cost_in(reward.metric) for trial in compared])
+    fitted_model = _fit_model(trials, space, reward)
+    modeled_trials = (
+        [trial for trial in by_reward if trial.number in fitted_model.rows] if fitted_model else []
+    )
+    slope, intercept = reward.linear_coefficients(
+        [trial.get_cost(reward.metric) for trial in modeled_trials]
+    )
     if (
-        learned is None
-        or len(compared) < min(count, len(by_reward))
+        fitted_model is None
+        or len(modeled_trials) < min(count, len(by_reward))
         or not np.isfinite(slope + intercept).all()
     ):
         return [Finalist(trial) for trial in by_reward[:count]]
-    features = learned.features(compared)
-    mean, deviation = learned.model.predict(features)
-    likely = np.argsort(-(slope * (mean + 2 * deviation) + intercept), kind="stable")[:_DRAWN]
-    drawn = draw_jointly(
-        *learned.model.joint(features[likely]),
-        np.random.default_rng(seed_of(seed, "draw finalists")),
+    features = fitted_model.features(modeled_trials)
+    mean, std = fitted_model.model.predict(features)
+    top_indices = np.argsort(-(slope * (mean + 2 * std) + intercept), kind="stable")[
+        :_MAX_JOINT_NETWORKS
+    ]
+    reward_samples = sample_joint(
+        *fitted_model.model.predict_joint(features[top_indices]),
+        np.random.default_rng(derive_seed(seed, "draw finalists")),
     )
-    taken = likely[best_together(slope[likely] * drawn + intercept[likely], count)]
-    return [Finalist(compared[place], float(mean[place])) for place in taken]
+    selected = top_indices[
+        greedy_best_subset(slope[top_indices] * reward_samples + intercept[top_indices], count)
+    ]
+    return [Finalist(modeled_trials[index], float(mean[index])) for index in selected]
 
 
 @dataclass(frozen=True)
-class _Learned:
+class _FittedModel:
     """rows: the positions of each network that was learned from, by the number of its trial."""
 
     problem: Problem
     model: GaussianProcess
     rows: dict[int, list[int]]
 
-    def features(self, trials: Sequence[Trial]) -> Floats:
+    def features(self, trials: Sequence[Trial]) -> FloatArray:
         return self.problem.features(np.array([self.rows[trial.number] for trial in trials]))
 
 
-def _learned(trials: Sequence[Trial], space: SearchSpace, reward: Reward) -> _Learned | None:
+def _fit_model(trials: Sequence[Trial], space: SearchSpace, reward: Reward) -> _FittedModel | None:
     """What the trainings that did not go wrong say; None where they are too few, or not of this
     space.
     """
-    wrong = went_wrong(np.array([trial.accuracy for trial in trials]))
-    usable = [trial for trial, failed in zip(trials, wrong, strict=True) if not failed]
-    if len(usable) < LEAST:
+    is_failed = failed_to_learn(np.array([trial.accuracy for trial in trials]))
+    learned_trials = [trial for trial, failed in zip(trials, is_failed, strict=True) if not failed]
+    if len(learned_trials) < MIN_TRIALS:
         return None
     try:
-        rows = [space.indices(encode(space, trial.spec)) for trial in usable]
+        rows = [space.to_indices(encode(space, trial.spec)) for trial in learned_trials]
     except SpecError:
         return None
-    problem = Problem(space, Gate(), reward)
-    model = learn_accuracy(
-        problem.features, np.array(rows), np.array([trial.accuracy for trial in usable])
+    problem = Problem(space, CostConstraint(), reward)
+    model = fit_accuracy_model(
+        problem.features, np.array(rows), np.array([trial.accuracy for trial in learned_trials])
     )
-    return _Learned(
-        problem, model, {trial.number: row for trial, row in zip(usable, rows, strict=True)}
+    return _FittedModel(
+        problem, model, {trial.number: row for trial, row in zip(learned_trials, rows, strict=True)}
     )
 
 
-def best_together(draws: Floats, count: int) -> list[int]:
+def greedy_best_subset(samples: FloatArray, count: int) -> list[int]:
     """Columns, at most `count`, whose best is highest on average over the rows: greedily, which is
     nearly the best set.
     """
-    chosen: list[int] = []
-    best = np.full(len(draws), -np.inf)
-    for _ in range(min(count, draws.shape[1])):
-        gains = np.maximum(best[:, None], draws).mean(axis=0)
-        gains[chosen] = -np.inf
-        chosen.append(int(gains.argmax()))
-        best = np.maximum(best, draws[:, chosen[-1]])
-    return chosen
+    selected: list[int] = []
+    best_so_far = np.full(len(samples), -np.inf)
+    for _ in range(min(count, samples.shape[1])):
+        gains = np.maximum(best_so_far[:, None], samples).mean(axis=0)
+        gains[selected] = -np.inf
+        selected.append(int(gains.argmax()))
+        best_so_far = np.maximum(best_so_far, samples[:, selected[-1]])
+    return selected
 
 
-def draw_jointly(mean: Floats, covariance: Floats, generator: np.random.Generator) -> Floats:
+def sample_joint(
+    mean: FloatArray, covariance: FloatArray, generator: np.random.Generator
+) -> FloatArray:
     """(draws, networks) of a normal distribution; a little is added to the diagonal, which may be
     singular.
     """
-    little = 1e-9 * np.trace(covariance) / len(mean) + np.finfo(float).tiny
-    factor = cholesky(covariance + little * np.eye(len(mean)), lower=True, check_finite=False)
-    return mean + generator.standard_normal((_DRAWS, len(mean))) @ factor.T
+    jitter = 1e-9 * np.trace(covariance) / len(mean) + np.finfo(float).tiny
+    factor = cholesky(covariance + jitter * np.eye(len(mean)), lower=True, check_finite=False)
+    return mean + generator.standard_normal((_NUM_SAMPLES, len(mean))) @ factor.T

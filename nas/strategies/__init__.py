@@ -11,9 +11,9 @@ from optuna.samplers import BaseSampler, RandomSampler
 
 from phinas.experiment.errors import InputError
 from phinas.nas.problem import Problem
-from phinas.nas.strategies.bayesian import PredictorSampler
+from phinas.nas.strategies.bayesian import BayesianSampler
 from phinas.nas.strategies.evolution import EvolutionSampler
-from phinas.nas.strategies.hill_climbing import LocalSampler
+from phinas.nas.strategies.hill_climbing import HillClimbingSampler
 from phinas.nas.strategies.nsga2 import NSGA2Sampler
 from phinas.nas.strategies.ppo import PPOSampler
 from phinas.nas.strategies.tpe import JointTPESampler
@@ -32,18 +32,18 @@ def _evolution(_problem: Problem, seed: int) -> BaseSampler:
 
 
 STRATEGIES: dict[str, Callable[[Problem, int], BaseSampler]] = {
-    "predictor": PredictorSampler,
+    "bayesian": BayesianSampler,
     "random": _random,
     "tpe": _tpe,
     "evolution": _evolution,
-    "local": LocalSampler,
+    "hill_climbing": HillClimbingSampler,
     "nsga2": NSGA2Sampler,
     "ppo": PPOSampler,
 }
 
 # Those that can look for a front of accuracy against cost (reward: pareto) as well as for the best
 # reward.
-FOR_FRONTS = ("predictor", "random", "tpe", "evolution", "nsga2")
+PARETO_STRATEGIES = ("bayesian", "random", "tpe", "evolution", "nsga2")
 
 
 def require_strategy(name: str, *, pareto: bool) -> None:
@@ -54,9 +54,9 @@ def require_strategy(name: str, *, pareto: bool) -> None:
         raise InputError(
             f"search.strategy: {name!r} is not a strategy; there are: {', '.join(STRATEGIES)}"
         )
-    if pareto and name not in FOR_FRONTS:
-        able = ", ".join(FOR_FRONTS)
+    if pareto and name not in PARETO_STRATEGIES:
+        pareto_strategies = ", ".join(PARETO_STRATEGIES)
         raise InputError(
             f"search.strategy: {name} looks for one best reward, not for a front (search.reward: "
-            f"pareto); {able} can"
+            f"pareto); {pareto_strategies} can"
         )

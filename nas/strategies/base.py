@@ -15,67 +15,72 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
-from phinas.nas.problem import Problem, distributions_of
+from phinas.nas.problem import Problem, make_distributions
 from phinas.space.search_spaces.inactive_choices import Indices
 from phinas.space.search_spaces.search_space import Choices
 
-_DRAWS = 64
+_NUM_SAMPLES = 64
 
 
-class WholeSampler(BaseSampler, ABC):
-    """A strategy is `propose`. numbers, generator: its random numbers. pending: positions of what
+class JointSampler(BaseSampler, ABC):
+    """A strategy is `propose`. rng, np_rng: its random numbers. pending_rows: choices of what
     is being measured.
     """
 
     def __init__(self, problem: Problem, seed: int) -> None:
         self.problem = problem
-        self.generator = random.Random(seed)
-        self.numbers = np.random.default_rng(seed)
-        self._known: set[str] = set()
-        self.pending = problem.positions([])
+        self.rng = random.Random(seed)
+        self.np_rng = np.random.default_rng(seed)
+        self._known_spec_ids: set[str] = set()
+        self.pending_rows = problem.to_indices([])
 
     @abstractmethod
     def propose(self, finished: list[FrozenTrial], rows: Indices) -> Choices:
         """The choices that follow upon the measured trials, which come in the order in which they
         were proposed, with the positions of their choices (trials, decisions)."""
 
-    def first_fresh(self, rows: Indices) -> Choices | None:
-        """The first of these positions (networks, decisions) whose network the gate admits and no
-        trial has had.
+    def first_new_feasible(self, rows: Indices) -> Choices | None:
+        """The first of these positions (networks, decisions) whose network the cost constraint
+        admits and no trial has had.
         """
-        for row in rows[self.problem.admits(self.problem.costs(rows))]:
-            if self.problem.network(row.tolist()) not in self._known:
-                return self.problem.space.choices(row.tolist())
+        for row in rows[self.problem.feasible_mask(self.problem.costs(rows))]:
+            if self.problem.get_spec_id(row.tolist()) not in self._known_spec_ids:
+                return self.problem.space.from_indices(row.tolist())
         return None
 
-    def draw(self) -> Choices:
+    def sample_random(self) -> Choices:
         """Uniform among the fresh; any where a bounded number of draws met none of them, for the
         search to refuse.
         """
-        rows = self.problem.draw(_DRAWS, self.numbers)
-        return self.first_fresh(rows) or self.problem.space.choices(rows[0].tolist())
+        rows = self.problem.sample(_NUM_SAMPLES, self.np_rng)
+        return self.first_new_feasible(rows) or self.problem.space.from_indices(rows[0].tolist())
 
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
-        return dict(distributions_of(self.problem.space))
+        return dict(make_distributions(self.problem.space))
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        begun = [
-            past
-            for past in study.get_trials(deepcopy=False)
-            if len(past.params) == len(search_space)
+        past_trials = [
+            past_trial
+            for past_trial in study.get_trials(deepcopy=False)
+            if len(past_trial.params) == len(search_space)
         ]
-        rows = self.problem.positions([past.params for past in begun])
-        self._known = {self.problem.network(row) for row in rows.tolist()}
-        complete = np.array([past.state == TrialState.COMPLETE for past in begun], dtype=bool)
-        self.pending = rows[
-            np.array([past.state == TrialState.RUNNING for past in begun], dtype=bool)
+        rows = self.problem.to_indices([past_trial.params for past_trial in past_trials])
+        self._known_spec_ids = {self.problem.get_spec_id(row) for row in rows.tolist()}
+        is_complete = np.array(
+            [past_trial.state == TrialState.COMPLETE for past_trial in past_trials], dtype=bool
+        )
+        self.pending_rows = rows[
+            np.array(
+                [past_trial.state == TrialState.RUNNING for past_trial in past_trials], dtype=bool
+            )
         ]
         return self.propose(
-            [past for past in begun if past.state == TrialState.COMPLETE], rows[complete]
+            [past_trial for past_trial in past_trials if past_trial.state == TrialState.COMPLETE],
+            rows[is_complete],
         )
 
     def sample_independent(

@@ -1,9 +1,9 @@
 """Regularized evolution (Real et al., arXiv:1802.01548, algorithm 1) as an Optuna sampler.
 
-A tournament of `sample` among the youngest `population` finished trials; the winner's choices with
-one mutated. The age of a member is its place in the study, so the population needs no state beside
-it. In a study with several aims the winner is the one on the first front of the population, of
-those the least crowded (NSGA-II's order).
+A tournament of `tournament_size` among the youngest `population_size` finished trials; the winner's
+choices with one mutated. The age of a member is its place in the study, so the population needs no
+state beside it. In a study with several aims the winner is the one on the first front of the
+population, of those the least crowded (NSGA-II's order).
 """
 
 import random
@@ -16,19 +16,19 @@ from optuna.samplers import BaseSampler, RandomSampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from phinas.nas.pareto import crowded
+from phinas.nas.pareto import ranks_and_crowding
 
 
 class EvolutionSampler(BaseSampler):
-    """population, sample: P and S of the paper, which has 100 and 25; smaller here, since a search
-    here has fewer trials.
+    """population_size, tournament_size: P and S of the paper, which has 100 and 25; smaller here,
+    since a search here has fewer trials.
     """
 
-    def __init__(self, *, seed: int, population: int = 24, sample: int = 8) -> None:
+    def __init__(self, *, seed: int, population_size: int = 24, tournament_size: int = 8) -> None:
         self._generator = random.Random(seed)
-        self._fresh = RandomSampler(seed=seed)
-        self._population = population
-        self._sample = sample
+        self._random_sampler = RandomSampler(seed=seed)
+        self._population_size = population_size
+        self._tournament_size = tournament_size
 
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
@@ -43,18 +43,18 @@ class EvolutionSampler(BaseSampler):
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
         """Choose parent and mutation; without a full first population the trial is drawn afresh."""
         finished = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        self._parent: dict[str, Any] = {}
-        self._mutated = ""
-        if len(finished) < self._population:
+        self._parent_params: dict[str, Any] = {}
+        self._mutated_param = ""
+        if len(finished) < self._population_size:
             return
-        youngest = finished[-self._population :]
-        merits = _merits(youngest, study.directions)
-        contenders = self._generator.sample(range(len(youngest)), self._sample)
-        self._parent = youngest[max(contenders, key=merits.__getitem__)].params
-        mutable = [
-            name for name, choices in youngest[0].distributions.items() if not choices.single()
+        population = finished[-self._population_size :]
+        fitness = _fitness(population, study.directions)
+        tournament = self._generator.sample(range(len(population)), self._tournament_size)
+        self._parent_params = population[max(tournament, key=fitness.__getitem__)].params
+        mutable_params = [
+            name for name, choices in population[0].distributions.items() if not choices.single()
         ]
-        self._mutated = self._generator.choice(mutable) if mutable else ""
+        self._mutated_param = self._generator.choice(mutable_params) if mutable_params else ""
 
     def sample_independent(
         self,
@@ -63,19 +63,21 @@ class EvolutionSampler(BaseSampler):
         param_name: str,
         param_distribution: BaseDistribution,
     ) -> Any:
-        inherited = self._parent.get(param_name)
-        if param_name not in self._parent:
-            return self._fresh.sample_independent(study, trial, param_name, param_distribution)
-        if param_name != self._mutated or not isinstance(
+        inherited_value = self._parent_params.get(param_name)
+        if param_name not in self._parent_params:
+            return self._random_sampler.sample_independent(
+                study, trial, param_name, param_distribution
+            )
+        if param_name != self._mutated_param or not isinstance(
             param_distribution, CategoricalDistribution
         ):
-            return inherited
+            return inherited_value
         return self._generator.choice(
-            [choice for choice in param_distribution.choices if choice != inherited]
+            [choice for choice in param_distribution.choices if choice != inherited_value]
         )
 
 
-def _merits(
+def _fitness(
     members: list[FrozenTrial], directions: list[StudyDirection]
 ) -> list[tuple[float, float]]:
     """By what each member is compared, the greater the better: its value, or its front and how
@@ -85,5 +87,5 @@ def _merits(
     gains = np.array([member.values for member in members]) * signs
     if len(signs) == 1:
         return [(gain, 0.0) for gain in gains[:, 0].tolist()]
-    front, alone = crowded(-gains)
-    return list(zip((-front).tolist(), alone.tolist(), strict=True))
+    ranks, crowding = ranks_and_crowding(-gains)
+    return list(zip((-ranks).tolist(), crowding.tolist(), strict=True))

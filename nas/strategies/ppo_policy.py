@@ -19,15 +19,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-CLIP = 0.2  # epsilon of the PPO paper
+CLIP_EPSILON = 0.2  # epsilon of the PPO paper
 # Chosen by measurement at 100 trials, on linear-plus-pairwise accuracies over accel_nasbench: half
 # and twice were no better.
-RATE = 1e-2  # of Adam
-EPOCHS = 8  # steps for each batch
-ENTROPY = 0.01
-HIDDEN = 64  # not varied, nor the baseline
-BASELINE = 0.9  # of the moving average that stays at each trial
-_REMEMBERED = 16  # learners, of about a megabyte each
+LEARNING_RATE = 1e-2  # of Adam
+EPOCHS_PER_BATCH = 8  # steps for each batch
+ENTROPY_COEFFICIENT = 0.01
+HIDDEN_SIZE = 64  # not varied, nor the baseline
+BASELINE_DECAY = 0.9  # of the moving average that stays at each trial
+_MAX_CACHED_TRAINERS = 16  # trainers, of about a megabyte each
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Batch:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def _single_threaded_torch() -> Iterator[None]:
     """Sums in one order, and torch's settings left as they were found."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -50,25 +50,25 @@ def _one_thread() -> Iterator[None]:
 
 
 class Policy(nn.Module):
-    """Of decisions with so many values each (radices), which have consecutive tokens; the last
+    """Of decisions with so many values each (num_choices), which have consecutive tokens; the last
     token starts a sequence.
     """
 
-    def __init__(self, radices: Sequence[int], *, seed: int) -> None:
+    def __init__(self, num_choices: Sequence[int], *, seed: int) -> None:
         super().__init__()
-        tokens = sum(radices)
-        first = np.cumsum([0, *radices[:-1]])
-        own = (np.arange(tokens) >= first[:, None]) & (
-            np.arange(tokens) < (first + np.array(radices))[:, None]
+        tokens = sum(num_choices)
+        token_offsets = np.cumsum([0, *num_choices[:-1]])
+        is_valid = (np.arange(tokens) >= token_offsets[:, None]) & (
+            np.arange(tokens) < (token_offsets + np.array(num_choices))[:, None]
         )
-        self.first = torch.from_numpy(first)
-        self.closed = torch.from_numpy(~own)  # (decisions, tokens)
+        self.token_offsets = torch.from_numpy(token_offsets)
+        self.invalid_mask = torch.from_numpy(~is_valid)  # (decisions, tokens)
         with torch.random.fork_rng(
             devices=[]
         ):  # the layers draw weights from the global generator while they are made
-            self.embedding = nn.Embedding(tokens + 1, HIDDEN)
-            self.lstm = nn.LSTM(HIDDEN, HIDDEN, batch_first=True)
-            self.head = nn.Linear(HIDDEN, tokens)
+            self.embedding = nn.Embedding(tokens + 1, HIDDEN_SIZE)
+            self.lstm = nn.LSTM(HIDDEN_SIZE, HIDDEN_SIZE, batch_first=True)
+            self.head = nn.Linear(HIDDEN_SIZE, tokens)
         generator = torch.Generator().manual_seed(seed)
         with torch.no_grad():
             for parameter in self.parameters():
@@ -78,12 +78,12 @@ class Policy(nn.Module):
         """(trials, decisions) -> log-probability of each trial, and mean entropy of the decisions
         on its way.
         """
-        tokens = rows + self.first
-        start = torch.full((len(rows), 1), self.embedding.num_embeddings - 1)
-        hidden, _ = self.lstm(self.embedding(torch.cat([start, tokens[:, :-1]], dim=1)))
-        logs = self.head(hidden).masked_fill(self.closed, -1e9).log_softmax(-1)
-        entropy = -(logs.exp() * logs).sum(-1).mean(-1)
-        return logs.gather(-1, tokens[..., None]).squeeze(-1).sum(-1), entropy
+        tokens = rows + self.token_offsets
+        start_tokens = torch.full((len(rows), 1), self.embedding.num_embeddings - 1)
+        hidden, _ = self.lstm(self.embedding(torch.cat([start_tokens, tokens[:, :-1]], dim=1)))
+        log_probs = self.head(hidden).masked_fill(self.invalid_mask, -1e9).log_softmax(-1)
+        entropy = -(log_probs.exp() * log_probs).sum(-1).mean(-1)
+        return log_probs.gather(-1, tokens[..., None]).squeeze(-1).sum(-1), entropy
 
     @torch.no_grad()
     def sample(self, count: int, *, seed: int) -> NDArray[np.int64]:
@@ -91,44 +91,48 @@ class Policy(nn.Module):
         generator = torch.Generator().manual_seed(seed)
         token = torch.full((count, 1), self.embedding.num_embeddings - 1)
         state = None
-        drawn = []
-        with _one_thread():
-            for first, closed in zip(self.first, self.closed, strict=True):
+        samples = []
+        with _single_threaded_torch():
+            for token_offsets, invalid_mask in zip(
+                self.token_offsets, self.invalid_mask, strict=True
+            ):
                 hidden, state = self.lstm(self.embedding(token), state)
-                chances = self.head(hidden[:, 0]).masked_fill(closed, -1e9).softmax(-1)
-                token = torch.multinomial(chances, 1, generator=generator)
-                drawn.append(token - first)
-        return torch.cat(drawn, dim=1).numpy()
+                probs = self.head(hidden[:, 0]).masked_fill(invalid_mask, -1e9).softmax(-1)
+                token = torch.multinomial(probs, 1, generator=generator)
+                samples.append(token - token_offsets)
+        return torch.cat(samples, dim=1).numpy()
 
 
-class Learner:
+class PolicyTrainer:
     """A policy with what its training carries from batch to batch."""
 
-    def __init__(self, radices: Sequence[int], *, seed: int) -> None:
-        self.policy = Policy(radices, seed=seed)
-        self._optimizer = torch.optim.Adam(self.policy.parameters(), lr=RATE)
+    def __init__(self, num_choices: Sequence[int], *, seed: int) -> None:
+        self.policy = Policy(num_choices, seed=seed)
+        self._optimizer = torch.optim.Adam(self.policy.parameters(), lr=LEARNING_RATE)
         self._rewards: list[float] = []
         self._baseline = 0.0
 
-    def after(self, batch: Batch) -> "Learner":
-        """Another learner, which has also learned that batch. The batch is taken as drawn from this
+    def updated_with(self, batch: Batch) -> "PolicyTrainer":
+        """Another trainer, which has also learned that batch. The batch is taken as drawn from this
         one's policy.
         """
-        learner = copy.deepcopy(self)
-        learner._learn(batch)
-        return learner
+        trainer = copy.deepcopy(self)
+        trainer._update(batch)
+        return trainer
 
-    def _learn(self, batch: Batch) -> None:
+    def _update(self, batch: Batch) -> None:
         rows = torch.tensor(batch.rows)
         advantage = torch.tensor(self._advantages(batch.rewards), dtype=torch.float32)
         with torch.no_grad():
-            before, _ = self.policy(rows)
-        for _ in range(EPOCHS):
-            logs, entropy = self.policy(rows)
-            ratio = (logs - before).exp()
-            gain = torch.minimum(ratio * advantage, ratio.clamp(1 - CLIP, 1 + CLIP) * advantage)
+            old_log_probs, _ = self.policy(rows)
+        for _ in range(EPOCHS_PER_BATCH):
+            log_probs, entropy = self.policy(rows)
+            ratio = (log_probs - old_log_probs).exp()
+            clipped_objective = torch.minimum(
+                ratio * advantage, ratio.clamp(1 - CLIP_EPSILON, 1 + CLIP_EPSILON) * advantage
+            )
             self._optimizer.zero_grad()
-            (-gain - ENTROPY * entropy).mean().backward()
+            (-clipped_objective - ENTROPY_COEFFICIENT * entropy).mean().backward()
             self._optimizer.step()
 
     def _advantages(self, rewards: Sequence[float]) -> list[float]:
@@ -138,37 +142,48 @@ class Learner:
         if not self._rewards:
             self._baseline = float(np.mean(rewards))
         self._rewards += rewards
-        deviation = float(np.std(self._rewards)) or 1.0
+        std = float(np.std(self._rewards)) or 1.0
         advantages = []
         for reward in rewards:
-            advantages.append((reward - self._baseline) / deviation)
-            self._baseline = BASELINE * self._baseline + (1 - BASELINE) * reward
+            advantages.append((reward - self._baseline) / std)
+            self._baseline = BASELINE_DECAY * self._baseline + (1 - BASELINE_DECAY) * reward
         return advantages
 
 
-_learners: OrderedDict[str, Learner] = OrderedDict()
+_trainer_cache: OrderedDict[str, PolicyTrainer] = OrderedDict()
 
 
-def learned(radices: Sequence[int], batches: Sequence[Batch]) -> Policy:
+def train_policy(num_choices: Sequence[int], batches: Sequence[Batch]) -> Policy:
     """The policy that has learned these batches, at least one: a function of them and of nothing
     else.
 
-    The first batch decides the initial weights, too. The last learners are remembered by all that
+    The first batch decides the initial weights, too. The last trainers are remembered by all that
     they have learned, so a search that goes on trains one batch further, and one that was resumed
     trains all of them once.
     """
-    names = [hashlib.sha256(repr(tuple(radices)).encode()).hexdigest()]
+    history_hashes = [hashlib.sha256(repr(tuple(num_choices)).encode()).hexdigest()]
     for batch in batches:
-        names.append(hashlib.sha256((names[-1] + repr(batch)).encode()).hexdigest())
-    with _one_thread():
-        known = next(
-            (count for count in range(len(batches), 0, -1) if names[count] in _learners), 0
+        history_hashes.append(
+            hashlib.sha256((history_hashes[-1] + repr(batch)).encode()).hexdigest()
         )
-        learner = _learners[names[known]] if known else Learner(radices, seed=int(names[1][:8], 16))
-        for count in range(known, len(batches)):
-            learner = learner.after(batches[count])
-            _learners[names[count + 1]] = learner
-        _learners.move_to_end(names[-1])
-        while len(_learners) > _REMEMBERED:
-            _learners.popitem(last=False)
-    return learner.policy
+    with _single_threaded_torch():
+        num_cached = next(
+            (
+                count
+                for count in range(len(batches), 0, -1)
+                if history_hashes[count] in _trainer_cache
+            ),
+            0,
+        )
+        trainer = (
+            _trainer_cache[history_hashes[num_cached]]
+            if num_cached
+            else PolicyTrainer(num_choices, seed=int(history_hashes[1][:8], 16))
+        )
+        for count in range(num_cached, len(batches)):
+            trainer = trainer.updated_with(batches[count])
+            _trainer_cache[history_hashes[count + 1]] = trainer
+        _trainer_cache.move_to_end(history_hashes[-1])
+        while len(_trainer_cache) > _MAX_CACHED_TRAINERS:
+            _trainer_cache.popitem(last=False)
+    return trainer.policy

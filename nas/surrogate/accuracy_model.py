@@ -12,116 +12,126 @@ from functools import lru_cache
 import numpy as np
 
 from phinas.nas.surrogate.blas_threads import single_threaded_blas
-from phinas.nas.surrogate.features import Features
+from phinas.nas.surrogate.features import FeatureEncoder
 from phinas.nas.surrogate.gaussian_process import (
-    Floats,
+    FloatArray,
     GaussianProcess,
     Hyperparameters,
-    standard,
-    tune,
+    mean_and_scale,
+    tune_hyperparameters,
 )
 from phinas.space.search_spaces.inactive_choices import Indices, Mask
 
-LEAST = 4  # trials, below which nothing is learned
-MOST = 800  # trials that the process remembers: its work grows with their cube
-_TUNED_ON = 300
-_FAILED = 0.5  # of the median accuracy
+MIN_TRIALS = 4  # trials, below which nothing is learned
+MAX_TRIALS = 800  # trials that the process remembers: its work grows with their cube
+_MAX_TUNING_TRIALS = 300
+_FAILURE_RATIO = 0.5  # of the median accuracy
 
 
 @single_threaded_blas()
-def learn_accuracy(
-    features: Features,
-    measured: Indices,
-    accuracies: Floats,
+def fit_accuracy_model(
+    features: FeatureEncoder,
+    measured_rows: Indices,
+    accuracies: FloatArray,
     *,
-    pending: Indices | None = None,
+    pending_rows: Indices | None = None,
     floor_failures: bool = True,
 ) -> GaussianProcess:
     """What accuracies are to be expected, from trials in the order of their numbers: (trials,
-    decisions), (trials,), at least LEAST of them.
+    decisions), (trials,), at least MIN_TRIALS of them.
 
-    pending: networks that are being measured; each is taken to give what is expected of it
+    pending_rows: networks that are being measured; each is taken to give what is expected of it
     (Ginsbourger et al., 2010, the kriging believer), so that the next is looked for elsewhere.
     floor_failures: whether failed trainings are raised to the lowest of the others.
     """
-    clean = without_disasters if floor_failures else _as_it_is
-    theta = _tuned_first(features, measured, accuracies, clean)
-    rows, targets = features(measured), clean(accuracies)
-    kept = _remembered(accuracies)
-    model = GaussianProcess(theta, rows[kept], targets[kept])
-    if pending is None or len(pending) == 0:
+    transform = floor_failed_trainings if floor_failures else _identity
+    theta = _tune_on_first_trials(features, measured_rows, accuracies, transform)
+    rows, targets = features(measured_rows), transform(accuracies)
+    selected = _select_trials(accuracies)
+    model = GaussianProcess(theta, rows[selected], targets[selected])
+    if pending_rows is None or len(pending_rows) == 0:
         return model
-    expected = features(pending)
+    pending_features = features(pending_rows)
     return GaussianProcess(
         theta,
-        np.concatenate([rows[kept], expected]),
-        np.concatenate([targets[kept], model.mean(expected)]),
+        np.concatenate([rows[selected], pending_features]),
+        np.concatenate([targets[selected], model.mean(pending_features)]),
     )
 
 
 @single_threaded_blas()
-def learn_log_cost(features: Features, measured: Indices, costs: Floats) -> GaussianProcess:
+def fit_log_cost_model(
+    features: FeatureEncoder, measured_rows: Indices, costs: FloatArray
+) -> GaussianProcess:
     """The same of the logarithms of costs that had to be measured."""
-    rows, targets = features(measured), np.log(costs)
-    kept = _remembered(targets)
-    theta = _tuned_first(features, measured, costs, np.log)
-    return GaussianProcess(theta, rows[kept], targets[kept])
+    rows, targets = features(measured_rows), np.log(costs)
+    selected = _select_trials(targets)
+    theta = _tune_on_first_trials(features, measured_rows, costs, np.log)
+    return GaussianProcess(theta, rows[selected], targets[selected])
 
 
-def went_wrong(accuracies: Floats) -> Mask:
+def failed_to_learn(accuracies: FloatArray) -> Mask:
     """Which came to less than half of the median: a training that failed to learn."""
-    return accuracies < _FAILED * np.median(accuracies)
+    return accuracies < _FAILURE_RATIO * np.median(accuracies)
 
 
-def without_disasters(accuracies: Floats) -> Floats:
-    """Those that went wrong raised to the lowest of the others: that a network failed to learn says
-    that it is poor, and how poor would drown all other differences."""
-    wrong = went_wrong(accuracies)
-    return np.where(wrong, accuracies[~wrong].min(), accuracies)
+def floor_failed_trainings(accuracies: FloatArray) -> FloatArray:
+    """Those that failed to learn, raised to the lowest of the others: that a network failed to
+    learn says that it is poor, and how poor would drown all other differences."""
+    is_failed = failed_to_learn(accuracies)
+    return np.where(is_failed, accuracies[~is_failed].min(), accuracies)
 
 
-def _as_it_is(targets: Floats) -> Floats:
+def _identity(targets: FloatArray) -> FloatArray:
     return targets
 
 
-def _milestone(count: int) -> int:
-    step = LEAST
-    while (following := max(step + 1, int(step * 1.2))) <= count:
-        step = following
+def _num_tuning_trials(count: int) -> int:
+    step = MIN_TRIALS
+    while (next_step := max(step + 1, int(step * 1.2))) <= count:
+        step = next_step
     return step
 
 
-def _tuned_first(
-    features: Features, measured: Indices, values: Floats, clean: Callable[[Floats], Floats]
+def _tune_on_first_trials(
+    features: FeatureEncoder,
+    measured_rows: Indices,
+    values: FloatArray,
+    transform: Callable[[FloatArray], FloatArray],
 ) -> Hyperparameters:
     """Tuned on the first trials. Cleaned by themselves: by all trials, they would be others after
     each.
     """
-    first = _milestone(len(values))
-    rows = np.ascontiguousarray(measured[:first], dtype=np.int64)
-    targets = np.ascontiguousarray(values[:first], dtype=np.float64)
-    return _tuned(features, rows.tobytes(), targets.tobytes(), clean)
+    num_first = _num_tuning_trials(len(values))
+    rows = np.ascontiguousarray(measured_rows[:num_first], dtype=np.int64)
+    targets = np.ascontiguousarray(values[:num_first], dtype=np.float64)
+    return _cached_hyperparameters(features, rows.tobytes(), targets.tobytes(), transform)
 
 
 @lru_cache(maxsize=32)
-def _tuned(
-    features: Features, measured: bytes, values: bytes, clean: Callable[[Floats], Floats]
+def _cached_hyperparameters(
+    features: FeatureEncoder,
+    measured_rows: bytes,
+    values: bytes,
+    transform: Callable[[FloatArray], FloatArray],
 ) -> Hyperparameters:
     """Keyed by what decides it, choices and measured values. Not by the features: the last bits of
     a matrix product differ with its number of rows, and with the processor.
     """
-    targets = clean(np.frombuffer(values))
-    rows = np.frombuffer(measured, dtype=np.int64).reshape(len(targets), -1)
-    some = np.linspace(0, len(targets) - 1, min(len(targets), _TUNED_ON)).astype(int)
-    mean, scale = standard(targets[some])
+    targets = transform(np.frombuffer(values))
+    rows = np.frombuffer(measured_rows, dtype=np.int64).reshape(len(targets), -1)
+    subset = np.linspace(0, len(targets) - 1, min(len(targets), _MAX_TUNING_TRIALS)).astype(int)
+    mean, scale = mean_and_scale(targets[subset])
     # All rows are computed, then some are taken: a product of other rows has other last bits.
-    return tune(features(rows)[some], (targets[some] - mean) / scale, features.groups)
+    return tune_hyperparameters(
+        features(rows)[subset], (targets[subset] - mean) / scale, features.groups
+    )
 
 
-def _remembered(targets: Floats) -> Indices:
-    """The better half of MOST and the latest of the others."""
-    if len(targets) <= MOST:
+def _select_trials(targets: FloatArray) -> Indices:
+    """The better half of MAX_TRIALS and the latest of the others."""
+    if len(targets) <= MAX_TRIALS:
         return np.arange(len(targets))
-    best = np.argsort(-targets, kind="stable")[: MOST // 2]
-    others = np.setdiff1d(np.arange(len(targets)), best)
-    return np.sort(np.concatenate([best, others[-(MOST - MOST // 2) :]]))
+    best_indices = np.argsort(-targets, kind="stable")[: MAX_TRIALS // 2]
+    other_indices = np.setdiff1d(np.arange(len(targets)), best_indices)
+    return np.sort(np.concatenate([best_indices, other_indices[-(MAX_TRIALS - MAX_TRIALS // 2) :]]))

@@ -1,18 +1,19 @@
-"""Two described networks beside each other: how many times the second costs the first, and where
-their stages differ.
+"""Comparison of two described networks: the cost of the second over the first, and the stages that
+differ.
 
-Stages stand beside each other where they work at the same reduction (input side over output side),
-in order.
+Stages are paired, in order, where they have the same reduction (input over output resolution).
 """
 
+import textwrap
 from collections.abc import Iterator
 from itertools import zip_longest
 from typing import Any
 
-from phinas.api.network_text import WIDTH, block_words, closing, expansion_word, heading
-from phinas.reports.formatting import quantity
+from phinas.api.describe_text import block_text, expansion_text, footer, header
+from phinas.reports.formatting import format_count
+from phinas.text_table import DEFAULT_WIDTH, Column, format_table
 
-_RATIOS = {
+_RATIO_FIELDS = {
     "flops": "FLOPs (multiply-adds)",
     "params": "parameters",
     "activations": "activations",
@@ -21,7 +22,7 @@ _RATIOS = {
     "depth": "blocks",
     "resolution": "resolution",
 }
-_TOLD = (
+_COMPARED_FIELDS = (
     "block",
     "depth",
     "kernel",
@@ -34,19 +35,22 @@ _TOLD = (
     "pool",
     "head_width",
 )
-_HALF = (WIDTH - 3) // 2
-Row = dict[str, Any]
+_MAX_NAME_WIDTH = 36
+Stage = dict[str, Any]
 
 
-def compared(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+def compare_networks(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
     """Both descriptions, the ratios second over first, and the pairs of stages with the fields in
     which they differ.
     """
     pairs = [
-        {"stages": [row and row["stage"] for row in pair], "differ": _differing(*pair)}
-        for pair in _paired(first, second)
+        {
+            "stages": [stage and stage["stage"] for stage in pair],
+            "differing_fields": _differing_fields(*pair),
+        }
+        for pair in _pair_stages(first, second)
     ]
-    ratios = {name: second[name] / first[name] for name in _RATIOS}
+    ratios = {name: second[name] / first[name] for name in _RATIO_FIELDS}
     return {
         "networks": [first, second],
         "ratios": ratios,
@@ -55,95 +59,110 @@ def compared(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _paired(
+def _pair_stages(
     first: dict[str, Any], second: dict[str, Any]
-) -> Iterator[tuple[Row | None, Row | None]]:
-    sides = (_by_reduction(first), _by_reduction(second))
-    for place in sorted({*sides[0], *sides[1]}):
-        yield from zip_longest(sides[0].get(place, []), sides[1].get(place, []))
+) -> Iterator[tuple[Stage | None, Stage | None]]:
+    stages = (_stages_by_reduction(first), _stages_by_reduction(second))
+    for key in sorted({*stages[0], *stages[1]}):
+        yield from zip_longest(stages[0].get(key, []), stages[1].get(key, []))
 
 
-def _by_reduction(facts: dict[str, Any]) -> dict[float, list[Row]]:
-    """Rows by the product of the strides down to them; the stem comes before all, the head
-    after.
-    """
-    found: dict[float, list[Row]] = {}
+def _stages_by_reduction(network: dict[str, Any]) -> dict[float, list[Stage]]:
+    """Stages by the product of all strides so far; the stem comes first, the head last."""
+    stages: dict[float, list[Stage]] = {}
     reduction = 1
-    for row in facts["stages"]:
-        reduction *= row.get("stride", 1) * (1 + row.get("pool", False))
-        place = {"stem": 0.0, "head": float("inf")}.get(row["stage"], float(reduction))
-        found.setdefault(place, []).append(row)
-    return found
+    for stage in network["stages"]:
+        reduction *= stage.get("stride", 1) * (1 + stage.get("pool", False))
+        key = {"stem": 0.0, "head": float("inf")}.get(stage["stage"], float(reduction))
+        stages.setdefault(key, []).append(stage)
+    return stages
 
 
-def _differing(left: Row | None, right: Row | None) -> list[str]:
+def _differing_fields(left: Stage | None, right: Stage | None) -> list[str]:
     if left is None or right is None:
         return ["stage"]
-    return [field for field in _TOLD if left.get(field) != right.get(field)]
+    return [field for field in _COMPARED_FIELDS if left.get(field) != right.get(field)]
 
 
-def as_text(facts: dict[str, Any]) -> str:
-    """Both networks side by side for a person."""
-    first, second = facts["networks"]
-    names = [_shortened(network["name"]) for network in facts["networks"]]
-    lines = [
-        *heading(first),
-        *heading(second),
-        "",
-        f"{'':<30}{names[0]:>38}{names[1]:>38}{'ratio':>10}",
-    ]
-    for field, words in _RATIOS.items():
-        lines.append(
-            f"{words:<30}{first[field]:>38,}{second[field]:>38,}{facts['ratios'][field]:>10.3f}"
-        )
-    if facts["same"]:
+def as_text(comparison: dict[str, Any], *, width: int | None = None) -> str:
+    """Both networks side by side in lines of `width` characters (None: 128)."""
+    width = width or DEFAULT_WIDTH
+    first, second = comparison["networks"]
+    lines = [*header(first, width=width), *header(second, width=width), ""]
+    lines += _ratio_table(comparison, width=width)
+    if comparison["same"]:
         lines.append("The same network: what differs costs nothing and computes nothing.")
-    lines += ["", f"{_line_of_names(names[0])}   {_line_of_names(names[1])}".rstrip()]
-    for left, right in _paired(first, second):
-        mark = (
-            "<"
-            if right is None
-            else ">"
-            if left is None
-            else "|"
-            if _differing(left, right)
-            else " "
-        )
-        lines.append(f"{_half(left, first)} {mark} {_half(right, second)}".rstrip())
-    lines.append(
+    lines += ["", *_pair_table(first, second, width=width)]
+    lines += textwrap.wrap(
         "side by side at equal reduction: | differs, < and > only there; /2 stride, e expansion, "
-        "@ side of the output"
+        "@ output resolution",
+        width,
     )
-    return "\n".join([*lines, *closing(first), *closing(second)])
+    return "\n".join([*lines, *footer(first, width=width), *footer(second, width=width)])
 
 
-def _shortened(name: str) -> str:
-    return name if len(name) <= 36 else "..." + name[-33:]
+def _ratio_table(comparison: dict[str, Any], *, width: int) -> list[str]:
+    first, second = comparison["networks"]
+    columns = [
+        Column("", "left"),
+        Column(_shorten_name(first["name"])),
+        Column(_shorten_name(second["name"])),
+        Column("ratio"),
+    ]
+    rows = [
+        [label, f"{first[field]:,}", f"{second[field]:,}", f"{comparison['ratios'][field]:.3f}"]
+        for field, label in _RATIO_FIELDS.items()
+    ]
+    return format_table(columns, rows, width=width)
 
 
-def _line_of_names(name: str) -> str:
-    return f"{name:<{_HALF - 8}}{'FLOPs':>8}"
+def _pair_table(first: dict[str, Any], second: dict[str, Any], *, width: int) -> list[str]:
+    columns = []
+    for network in (first, second):
+        columns += [
+            Column("stage", "left"),
+            Column(_shorten_name(network["name"]), "left", wrap=True),
+            Column("FLOPs"),
+        ]
+    columns.insert(3, Column("", "left"))
+    rows = [
+        [*_stage_cells(left, first), _pair_mark(left, right), *_stage_cells(right, second)]
+        for left, right in _pair_stages(first, second)
+    ]
+    return format_table(columns, rows, width=width)
 
 
-def _half(row: Row | None, facts: dict[str, Any]) -> str:
-    """One row in half a line."""
-    if row is None:
-        return " " * _HALF
-    words = "identity (left out)" if row["block"] == "identity" else _words(row, facts)
-    room = _HALF - 5 - 8
-    return f"{row['stage']:<5}{words if len(words) <= room else words[: room - 3] + '...':<{room}}{quantity(row['flops']):>8}"
+def _pair_mark(left: Stage | None, right: Stage | None) -> str:
+    if right is None:
+        return "<"
+    if left is None:
+        return ">"
+    return "|" if _differing_fields(left, right) else ""
 
 
-def _words(row: Row, facts: dict[str, Any]) -> str:
-    parts = [f"{row['depth']} x" if "depth" in row else "", block_words(row, facts)]
-    if row["stage"] != "head":
+def _shorten_name(name: str) -> str:
+    return name if len(name) <= _MAX_NAME_WIDTH else "..." + name[3 - _MAX_NAME_WIDTH :]
+
+
+def _stage_cells(stage: Stage | None, network: dict[str, Any]) -> list[str]:
+    """Name, description and FLOPs of one stage."""
+    if stage is None:
+        return ["", "", ""]
+    is_identity = stage["block"] == "identity"
+    text = "identity (left out)" if is_identity else _stage_text(stage, network)
+    return [stage["stage"], text, format_count(stage["flops"])]
+
+
+def _stage_text(stage: Stage, network: dict[str, Any]) -> str:
+    parts = [f"{stage['depth']} x" if "depth" in stage else "", block_text(stage, network)]
+    if stage["stage"] != "head":
         parts += [
-            f"{row['kernel']}x{row['kernel']}",
-            f"/{row['stride']}" if row["stride"] != 1 else "",
+            f"{stage['kernel']}x{stage['kernel']}",
+            f"/{stage['stride']}" if stage["stride"] != 1 else "",
         ]
     parts += [
-        f"e{expansion_word(row)}" if "expansion" in row else "",
-        f"se{row['se']:g}" if row.get("se") else "",
+        f"e{expansion_text(stage)}" if "expansion" in stage else "",
+        f"se{stage['se']:g}" if stage.get("se") else "",
     ]
-    parts += [f"-> {row['width']}", f"@{row['side']}" if row["stage"] != "head" else ""]
+    parts += [f"-> {stage['width']}", f"@{stage['resolution']}" if stage["stage"] != "head" else ""]
     return " ".join(part for part in parts if part)

@@ -7,46 +7,51 @@ from pathlib import Path
 from typing import Any
 
 from phinas.experiment.schema.config import DataSection
-from phinas.reports.formatting import counted
+from phinas.reports.formatting import pluralize
 from phinas.space.search_spaces.definitions import SPACES
 from phinas.space.search_spaces.loading import load_space
+from phinas.text_table import Column, format_table
 
-_LISTED = 12
+_MAX_CLASSES = 12
 
 
 def data(section: DataSection, *, seed: int = 0) -> dict[str, Any]:
-    """As plain data: phinas.training.data.dataset_audit.Census, and of each shipped space the
+    """As plain data: phinas.training.data.dataset_audit.DatasetAudit, and of each shipped space the
     pixels that its networks see. Reads all images, and splits them as a run with this seed would.
     Raises InputError as a run would."""
-    from phinas.training.data.dataset_audit import take_census
+    from phinas.training.data.dataset_audit import audit_dataset
     from phinas.training.data.prepared_dataset import prepare
 
     with tempfile.TemporaryDirectory(prefix="phinas-data-") as directory:
-        facts = take_census(prepare(section, seed=seed, directory=Path(directory))).to_dict()
-    needs = {name: max(load_space(name).resolutions) for name in SPACES}
-    return facts | {
+        audit = audit_dataset(prepare(section, seed=seed, directory=Path(directory))).to_dict()
+    resolutions = {name: max(load_space(name).resolutions) for name in SPACES}
+    return audit | {
         "spaces": {
-            name: {"side": side, "fits": side <= facts["side"]} for name, side in needs.items()
+            name: {"resolution": resolution, "fits": resolution <= audit["image_size"]}
+            for name, resolution in resolutions.items()
         }
     }
 
 
-def as_text(facts: dict[str, Any]) -> str:
-    """For a person: sizes, classes, problems, and what fits."""
-    splits = ", ".join(f"{count:,} {split}" for split, count in facts["images"].items())
+def as_text(audit: dict[str, Any], *, width: int | None = None) -> str:
+    """Sizes, classes, problems, and the spaces that fit; tables have lines of `width`
+    characters.
+    """
+    splits = ", ".join(f"{count:,} {split}" for split, count in audit["images"].items())
     lines = [
-        f"{facts['name']}: {splits}; {facts['side']} pixels of a side, "
-        f"{counted(facts['channels'], 'channel')}; "
-        f"{counted(len(facts['classes']), 'class', 'classes')}",
-        *_classes(facts),
-        *_groups(facts),
-        f"the test split tells two accuracies near 80% apart from {100 * facts['told_apart']:.1f} "
+        f"{audit['name']}: {splits}; {audit['image_size']} pixels of a side, "
+        f"{pluralize(audit['channels'], 'channel')}; "
+        f"{pluralize(len(audit['classes']), 'class', 'classes')}",
+        *_class_table(audit, width=width),
+        *_group_line(audit),
+        "the test split tells two accuracies near 80% apart from "
+        f"{100 * audit['min_detectable_difference']:.1f} "
         "points on "
         "(95%, independent "
-        f"errors{', which those of one group hardly are' if facts['groups'] else ''})",
-        *_fitting(facts),
+        f"errors{', which those of one group hardly are' if audit['groups'] else ''})",
+        *_space_lines(audit),
     ]
-    problems = facts["problems"]
+    problems = audit["problems"]
     return "\n".join(
         [*lines, *(f"problem: {problem}" for problem in problems)]
         if problems
@@ -54,35 +59,31 @@ def as_text(facts: dict[str, Any]) -> str:
     )
 
 
-def _classes(facts: dict[str, Any]) -> list[str]:
-    """The largest and the smallest, if they are many."""
-    rows = sorted(facts["classes"], key=lambda row: (-row["train"], row["name"]))
-    half = _LISTED // 2
-    shown = rows if len(rows) <= _LISTED else [*rows[:half], None, *rows[-half:]]
-    width = max(len(row["name"]) for row in rows)
-    lines = [f"  {'class':<{width}}{'train':>8}{'validation':>12}{'test':>8}"]
-    for row in shown:
-        if row is None:
-            lines.append(f"  ... {len(rows) - 2 * half} more")
-        else:
-            lines.append(
-                "  "
-                f"{row['name']:<{width}}{row['train']:>8,}{row['validation']:>12,}{row['test']:>8,}"
-            )
-    return lines
+def _class_table(audit: dict[str, Any], *, width: int | None) -> list[str]:
+    """The classes by size; of more than twelve the largest and the smallest."""
+    classes = sorted(audit["classes"], key=lambda row: (-row["train"], row["name"]))
+    splits = ("train", "validation", "test")
+    rows = [[row["name"], *(f"{row[split]:,}" for split in splits)] for row in classes]
+    if len(rows) > _MAX_CLASSES:
+        half = _MAX_CLASSES // 2
+        rows[half:-half] = [[f"... {len(rows) - 2 * half} more", "", "", ""]]
+    columns = [Column("class", "left"), *(Column(split) for split in splits)]
+    return format_table(columns, rows, width=width)
 
 
-def _groups(facts: dict[str, Any]) -> list[str]:
-    told = ", ".join(f"{count:,} {split}" for split, count in facts["groups"].items())
-    return [f"groups: {told}"] if told else []
+def _group_line(audit: dict[str, Any]) -> list[str]:
+    counts = ", ".join(f"{count:,} {split}" for split, count in audit["groups"].items())
+    return [f"groups: {counts}"] if counts else []
 
 
-def _fitting(facts: dict[str, Any]) -> list[str]:
+def _space_lines(audit: dict[str, Any]) -> list[str]:
     """Networks may see from a few pixels up to the side that images are stored at."""
-    fit = [f"{name} ({row['side']})" for name, row in facts["spaces"].items() if row["fits"]]
-    larger = [f"{name} ({row['side']})" for name, row in facts["spaces"].items() if not row["fits"]]
+    fit = [f"{name} ({row['resolution']})" for name, row in audit["spaces"].items() if row["fits"]]
+    larger = [
+        f"{name} ({row['resolution']})" for name, row in audit["spaces"].items() if not row["fits"]
+    ]
     lines = [
-        f"networks may see up to {facts['side']} pixels; spaces that fit: "
+        f"networks may see up to {audit['image_size']} pixels; spaces that fit: "
         f"{', '.join(fit) or 'none'}"
     ]
     return (

@@ -3,13 +3,13 @@
 from pathlib import Path
 from typing import Any
 
-from phinas.api.compare_networks import compared
-from phinas.api.network_text import COUNTS
-from phinas.space.cost import cost, stage_costs
+from phinas.api.compare_networks import compare_networks
+from phinas.api.describe_text import COUNTS
+from phinas.space.cost import network_cost, stage_costs
 from phinas.space.layers import lower_stem
 from phinas.space.loading import load_spec
-from phinas.space.presets import PUBLISHED
-from phinas.space.spec import BLOCKS, ArchSpec, StageSpec
+from phinas.space.presets import PUBLISHED_NETWORKS
+from phinas.space.spec import UNUSED_FIELDS, ArchSpec, StageSpec
 
 _STAGE_FIELDS = ("depth", "kernel", "stride", "expansion", "se", "skip")
 
@@ -33,55 +33,59 @@ def describe(
     specs = [load_spec(name) for name in names]
     drawing: dict[str, Any] = {}
     if draw is not None:
-        from phinas.api.draw import write_drawing
+        from phinas.api.network_drawing import write_drawing
 
         drawing = {"drawing": str(write_drawing(list(zip(names, specs, strict=True)), Path(draw)))}
-    described = [_facts(name, spec) for name, spec in zip(names, specs, strict=True)]
-    for facts, spec in zip(described, specs, strict=True):
+    networks = [_describe_network(name, spec) for name, spec in zip(names, specs, strict=True)]
+    for network, spec in zip(networks, specs, strict=True):
         if conventions:
-            facts["conventions"] = _conventions(spec)
+            network["conventions"] = _conventions(spec)
         if verify:
             from phinas.space.blocks import conv_linear_flops
 
-            counted = conv_linear_flops(spec)
-            facts |= {"fvcore_flops": counted, "agrees": counted == facts["flops"]}
+            fvcore_flops = conv_linear_flops(spec)
+            network |= {"fvcore_flops": fvcore_flops, "agrees": fvcore_flops == network["flops"]}
     if compare is None:
-        return described[0] | drawing
-    return compared(*described) | drawing
+        return networks[0] | drawing
+    return compare_networks(*networks) | drawing
 
 
-def _facts(name: str, spec: ArchSpec) -> dict[str, Any]:
-    total = cost(spec)
-    facts: dict[str, Any] = {"name": name, "spec_id": spec.spec_id}
-    if name in PUBLISHED:
-        printed = PUBLISHED[name]
-        facts["published"] = {
-            field: getattr(printed, field) for field in ("source", "params", "flops", "remark")
+def _describe_network(name: str, spec: ArchSpec) -> dict[str, Any]:
+    total_cost = network_cost(spec)
+    network: dict[str, Any] = {"name": name, "spec_id": spec.spec_id}
+    if name in PUBLISHED_NETWORKS:
+        published = PUBLISHED_NETWORKS[name]
+        network["published"] = {
+            field: getattr(published, field) for field in ("source", "params", "flops", "note")
         }
     for field in ("resolution", "channels", "classes", "activation", "padding", "depth"):
-        facts[field] = getattr(spec, field)
-    facts |= {field: getattr(total, field) for field in COUNTS} | {
-        "inference_bytes": total.inference_bytes()
+        network[field] = getattr(spec, field)
+    network |= {field: getattr(total_cost, field) for field in COUNTS} | {
+        "inference_bytes": total_cost.inference_bytes()
     }
     stages = []
-    for row in stage_costs(spec):
-        stage = {"stage": row.name, "side": row.side, "width": row.width} | _made_of(spec, row.name)
-        stages.append(stage | {field: getattr(row.cost, field) for field in COUNTS})
-    return facts | {"stages": stages}
+    for stage_cost in stage_costs(spec):
+        stage = {
+            "stage": stage_cost.name,
+            "resolution": stage_cost.resolution,
+            "width": stage_cost.width,
+        } | _stage_fields(spec, stage_cost.name)
+        stages.append(stage | {field: getattr(stage_cost.cost, field) for field in COUNTS})
+    return network | {"stages": stages}
 
 
-def _made_of(spec: ArchSpec, row: str) -> dict[str, Any]:
+def _stage_fields(spec: ArchSpec, name: str) -> dict[str, Any]:
     """The fields of one row, as far as they mean something there."""
-    if row == "stem":
+    if name == "stem":
         stem = lower_stem(spec)
-        found = {
+        fields = {
             "block": "conv",
             "kernel": stem.kernel,
             "stride": stem.stride,
             "activation": stem.activation,
         }
-        return found | {"pool": spec.stem_pool}
-    if row == "head":
+        return fields | {"pool": spec.stem_pool}
+    if name == "head":
         if not spec.head_width:
             return {"block": "classifier", "head_width": 0}
         return {
@@ -91,9 +95,11 @@ def _made_of(spec: ArchSpec, row: str) -> dict[str, Any]:
             "activation": spec.activation,
             "head_width": spec.head_width,
         }
-    stage: StageSpec = spec.stages[int(row) - 1]
+    stage: StageSpec = spec.stages[int(name) - 1]
     fields = {
-        field: getattr(stage, field) for field in _STAGE_FIELDS if field not in BLOCKS[stage.block]
+        field: getattr(stage, field)
+        for field in _STAGE_FIELDS
+        if field not in UNUSED_FIELDS[stage.block]
     }
     if stage.block == "identity":
         return {"block": stage.block}
@@ -101,18 +107,23 @@ def _made_of(spec: ArchSpec, row: str) -> dict[str, Any]:
 
 
 def _conventions(spec: ArchSpec) -> list[dict[str, Any]]:
-    from phinas.space.flop_conventions import CONVENTIONS, FORMS, counts
+    from phinas.space.flop_conventions import CONVENTIONS, IMPLEMENTATIONS, count_flops
 
-    ours = cost(spec).flops
-    written = {form: counts(spec, form) for form in FORMS}
+    own_count = network_cost(spec).flops
+    counts_by_implementation = {
+        implementation: count_flops(spec, implementation) for implementation in IMPLEMENTATIONS
+    }
     return [
         {
             "name": name,
             "tool": CONVENTIONS[name].tool,
             "count": count,
-            "ratio": count / ours,
-            "why": CONVENTIONS[name].why,
-            "forms": {form: found[name] for form, found in written.items()},
+            "ratio": count / own_count,
+            "difference": CONVENTIONS[name].difference,
+            "implementations": {
+                implementation: form_counts[name]
+                for implementation, form_counts in counts_by_implementation.items()
+            },
         }
-        for name, count in written["phinas"].items()
+        for name, count in counts_by_implementation["phinas"].items()
     ]

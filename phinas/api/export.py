@@ -32,21 +32,21 @@ def export(
     import torch
 
     from phinas.space.blocks import build
-    from phinas.space.interchange.onnx_export import ExchangeError, write_onnx
+    from phinas.space.interchange.onnx_export import ExportError, write_onnx
     from phinas.space.interchange.standalone import write_standalone
-    from phinas.training.data.sources.hf_hub import weights_file
+    from phinas.training.data.sources.hf_hub import resolve_weights_path
     from phinas.training.engine.weights_io import load_weights
 
     network = load_spec(spec)
     path = Path(out).expanduser()
     to = _format(to, path)
-    source = None if weights is None else weights_file(str(weights))
-    written = (
+    source = None if weights is None else resolve_weights_path(str(weights))
+    output_paths = (
         {path.resolve(), path.with_suffix(".safetensors").resolve()}
         if to == "torch"
         else {path.resolve()}
     )
-    if source is not None and source.resolve() in written:
+    if source is not None and source.resolve() in output_paths:
         raise InputError(
             f"--out: {str(path)!r} would write over the file of --weights; use another name"
         )
@@ -55,7 +55,7 @@ def export(
         model = build(network)
     if source is not None:
         load_weights(model, source, spec=network)
-    facts = {
+    result = {
         "path": str(path),
         "spec_id": network.spec_id,
         "to": to,
@@ -64,16 +64,16 @@ def export(
     }
     try:
         if to == "onnx":
-            return facts | {"largest_relative_difference": write_onnx(model, network, path)}
+            return result | {"largest_relative_difference": write_onnx(model, network, path)}
         if to == "torch":
-            return facts | {"largest_relative_difference": write_standalone(model, network, path)}
+            return result | {"largest_relative_difference": write_standalone(model, network, path)}
     except ImportError as error:
         raise InputError(
             f"export needs {error.name or 'more packages'}; pip install 'phinas[onnx]'"
         ) from None
-    except ExchangeError as error:
+    except ExportError as error:
         raise InputError(str(error)) from None
-    return facts | {"recipe": str(_write_renamed(model, network, path, tool=to))}
+    return result | {"recipe": str(_write_state_dict(model, network, path, tool=to))}
 
 
 def _format(to: str | None, path: Path) -> str:
@@ -82,8 +82,8 @@ def _format(to: str | None, path: Path) -> str:
     if to is None:
         to = {".onnx": "onnx", ".py": "torch"}.get(path.suffix)
     if to is None:
-        remedy = "name it so, or give --to timm or --to torchvision for a file .safetensors"
-        raise InputError(f"--out: {str(path)!r} does not end in .onnx or .py; {remedy}")
+        suggestion = "name it so, or give --to timm or --to torchvision for a file .safetensors"
+        raise InputError(f"--out: {str(path)!r} does not end in .onnx or .py; {suggestion}")
     if path.suffix != FORMATS[to]:
         raise InputError(
             f"--out: {str(path)!r} does not end in {FORMATS[to]}, as what --to {to} writes does"
@@ -91,16 +91,16 @@ def _format(to: str | None, path: Path) -> str:
     return to
 
 
-def _write_renamed(model: "ConvNet", network: ArchSpec, path: Path, *, tool: str) -> Path:
+def _write_state_dict(model: "ConvNet", network: ArchSpec, path: Path, *, tool: str) -> Path:
     """Write the weights in `tool`'s names, and beside them how to call the class that takes them;
     returns where that is.
     """
     from phinas.experiment.run_dir import write_json
-    from phinas.space.interchange.constructors import constructor_of
-    from phinas.space.interchange.state_dict_maps import to_dialect
-    from phinas.training.engine.weights_io import write_weights
+    from phinas.space.interchange.constructors import find_constructor
+    from phinas.space.interchange.state_dict_maps import to_library_state_dict
+    from phinas.training.engine.weights_io import save_state_dict
 
-    constructor = constructor_of(network, tool)
+    constructor = find_constructor(network, tool)
     loading = (
         "from safetensors.torch import load_file",
         "state = model.state_dict()",
@@ -108,11 +108,11 @@ def _write_renamed(model: "ConvNet", network: ArchSpec, path: Path, *, tool: str
         "model.load_state_dict(state)",
     )
     recipe = path.with_suffix(f".{tool}.json")
-    write_weights(to_dialect(model.state_dict(), network, tool), network, path)
-    told = {
+    save_state_dict(to_library_state_dict(model.state_dict(), network, tool), network, path)
+    instructions = {
         "spec": network.to_dict(),
         "arguments": constructor.arguments,
         "python": [*constructor.lines, *loading],
     }
-    write_json(recipe, {"tool": tool, "spec_id": network.spec_id} | told)
+    write_json(recipe, {"tool": tool, "spec_id": network.spec_id} | instructions)
     return recipe

@@ -12,34 +12,37 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from phinas.adapt_to_data import fitted_baseline, fitted_space, largest_side
+from phinas.adapt_to_data import baseline_for_data, max_resolution, space_for_data
 from phinas.experiment.errors import InputError
 from phinas.experiment.schema.config import Config, Recipe
-from phinas.experiment.seeds import seed_of
-from phinas.family_builder import make_ladder
-from phinas.nas.cost_constraint import ENUMERABLE
-from phinas.nas.search import gate_of
-from phinas.nas.selection.reference_network import resolve
-from phinas.preflight import check
+from phinas.experiment.seeds import derive_seed
+from phinas.family_builder import build_family
+from phinas.nas.cost_constraint import MAX_ENUMERABLE
+from phinas.nas.search import make_cost_constraint
+from phinas.nas.selection.reference_network import resolve_reference
+from phinas.preflight import check_config
 from phinas.scaling_search.coefficients import PAPER
-from phinas.scaling_search.grid.measured_grid import make_grid, require_room, spread
+from phinas.scaling_search.grid.farthest_point import farthest_point_sample
+from phinas.scaling_search.grid.measured_grid import make_grid
+from phinas.scaling_search.grid.resolutions import check_resolution_range
 from phinas.scaling_search.race.search import make_race
-from phinas.scaling_search.race.user_coefficients import given_coefficients
+from phinas.scaling_search.race.user_coefficients import load_user_coefficients
 from phinas.scaling_search.validation.controls import make_controls, read_controls
 from phinas.scaling_search.validation.validate import members_to_train
-from phinas.session import STAGES, slots_of, threads_of
-from phinas.space.cost import cost
-from phinas.space.search_spaces.cardinality import networks as networks_of
+from phinas.session import STAGES, resolve_threads, resolve_workers
+from phinas.space.cost import network_cost
+from phinas.space.search_spaces.cardinality import count_networks
 from phinas.space.spec import ArchSpec
-from phinas.training.timing.latency import LEAST_SECONDS, MOST_SECONDS
+from phinas.text_table import Column, format_table
+from phinas.training.timing.latency import MAX_SECONDS, MIN_SECONDS
 
 if TYPE_CHECKING:
     import torch
 
     from phinas.training.data.prepared_dataset import PreparedData
 
-_SAMPLE = 6
-_TIMED = 4
+_SAMPLE_SIZE = 6
+_TIMED_NETWORKS = 4
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ class _Stage:
     recipe: Recipe
 
     @classmethod
-    def of_equal(
+    def of_equal_trainings(
         cls, name: str, trainings: int, networks: Sequence[ArchSpec], recipe: Recipe
     ) -> "_Stage":
         return cls(name, trainings, trainings * recipe.epochs, networks, recipe)
@@ -69,37 +72,39 @@ def plan(config: Config, *, stages: Sequence[str] = STAGES) -> dict[str, Any]:
         raise InputError(
             "data.source: missing; a plan prices trainings, and without images there are none"
         )
-    check(config, stages)
+    check_config(config, stages)
     with tempfile.TemporaryDirectory(prefix="phinas-plan-") as directory:
         data = prepare(config.data, seed=config.run.seed, directory=Path(directory))
-        rows = [_price(stage, config, data) for stage in _expected_stages(config, data, stages)]
+        rows = [
+            _estimate_stage(stage, config, data) for stage in _expected_stages(config, data, stages)
+        ]
     return {
         "images": {
             "train": data.train,
             "validation": data.validation,
             "test": data.test,
-            "skipped": len(data.skipped),
+            "skipped": len(data.skipped_images),
         },
         "stages": rows,
         "trainings": sum(row["trainings"] for row in rows),
         "flops": sum(row["flops"] for row in rows),
         "hours": sum(row["hours"] for row in rows),
-        "beside": _beside(config, stages),
+        "not_included": _excluded_costs(config, stages),
     }
 
 
-def _beside(config: Config, stages: Sequence[str]) -> list[str]:
-    """What a run does beside trainings, in words: no hours of it are in the plan."""
-    section, told = config.search, []
-    searched = "search" in stages and config.scaling.baseline is None
-    if searched and section.evaluator != "proxy":
-        told.append(
+def _excluded_costs(config: Config, stages: Sequence[str]) -> list[str]:
+    """Sentences about the work of a run that the plan does not include."""
+    section, notes = config.search, []
+    searches_network = "search" in stages and config.scaling.baseline is None
+    if searches_network and section.evaluator != "proxy":
+        notes.append(
             f"the search trains nothing: what {section.evaluator} takes for its {section.trials} "
             "networks is not in it"
         )
-    if searched and section.cost == "latency":
-        seconds = f"{LEAST_SECONDS:g} to {MOST_SECONDS:g} s each"
-        told.append(
+    if searches_network and section.cost == "latency":
+        seconds = f"{MIN_SECONDS:g} to {MAX_SECONDS:g} s each"
+        notes.append(
             f"each of the search's {section.trials} networks is timed first, {seconds}, which is "
             "not in it"
         )
@@ -108,113 +113,140 @@ def _beside(config: Config, stages: Sequence[str]) -> list[str]:
         and config.scaling.coefficients is None
         and config.scaling.evaluator != "proxy"
     ):
-        told.append(
+        notes.append(
             f"the scaling search trains nothing: what {config.scaling.evaluator} takes for it is "
             "not in it"
         )
-    return told
+    return notes
 
 
 def _expected_stages(config: Config, data: "PreparedData", stages: Sequence[str]) -> list[_Stage]:
     """The stages with networks like those that they will train."""
-    largest = largest_side(config, data)
+    resolution_limit = max_resolution(config, data)
     expected = []
     if config.scaling.baseline is not None:
-        base = fitted_baseline(config, data)
+        base = baseline_for_data(config, data)
     else:
-        space = fitted_space(config, data)
+        space = space_for_data(config, data)
         base = space.base
-        generator = random.Random(seed_of(config.run.seed, "plan"))
-        sample = [space.decode(space.sample(generator)) for _ in range(_SAMPLE)]
+        generator = random.Random(derive_seed(config.run.seed, "plan"))
+        sample = [space.decode(space.sample(generator)) for _ in range(_SAMPLE_SIZE)]
         if "search" in stages and config.search.evaluator == "proxy":
             # Only a small space may have fewer networks than are asked for.
             trials = (
-                min(config.search.trials, networks_of(space))
-                if space.size <= ENUMERABLE
+                min(config.search.trials, count_networks(space))
+                if space.size <= MAX_ENUMERABLE
                 else config.search.trials
             )
             finalists = min(config.search.finalists, trials) * config.search.finalist_seeds
-            expected.append(_Stage.of_equal("search", trials, sample, config.search.recipe))
             expected.append(
-                _Stage.of_equal("finalists", finalists, sample, config.search.finalist_recipe)
+                _Stage.of_equal_trainings("search", trials, sample, config.search.recipe)
             )
-            dearest = max(cost(spec).flops for spec in sample)
-            reference = resolve(config.search, gate_of(config.search), base, dearest=dearest)
+            expected.append(
+                _Stage.of_equal_trainings(
+                    "finalists", finalists, sample, config.search.finalist_recipe
+                )
+            )
+            max_trial_flops = max(network_cost(spec).flops for spec in sample)
+            reference = resolve_reference(
+                config.search,
+                make_cost_constraint(config.search),
+                base,
+                max_trial_flops=max_trial_flops,
+            )
             if reference and reference.spec:
                 trainings = (
                     config.search.finalist_seeds + 1
                 )  # one is as short as those of the search
                 expected.append(
-                    _Stage.of_equal(
+                    _Stage.of_equal_trainings(
                         "reference", trainings, [reference.spec], config.search.finalist_recipe
                     )
                 )
-    searched = config.scaling.coefficients is None and config.scaling.evaluator == "proxy"
-    if "scale" in stages and searched:
-        require_room(base.resolution, config.scaling, largest_side=largest)
-        members = spread(
-            make_grid(base, config.scaling, largest_side=largest), config.scaling.members
+    searches_coefficients = (
+        config.scaling.coefficients is None and config.scaling.evaluator == "proxy"
+    )
+    if "scale" in stages and searches_coefficients:
+        check_resolution_range(base.resolution, config.scaling, max_resolution=resolution_limit)
+        members = farthest_point_sample(
+            make_grid(base, config.scaling, max_resolution=resolution_limit),
+            config.scaling.max_grid_members,
         )
         race = make_race(members, base, config.scaling)
         networks = [member.spec for member in members]
         expected.append(
-            _Stage("scaling", race.most_trainings, race.budget, networks, config.scaling.recipe)
+            _Stage("scaling", race.max_trainings, race.max_epochs, networks, config.scaling.recipe)
         )
     if "validate" in stages:
-        kept = _validated(base, config, largest_side=largest)
+        validated = _validation_networks(base, config, max_resolution=resolution_limit)
         expected.append(
-            _Stage.of_equal(
-                "validation", len(kept) * config.validation.seeds, kept, config.validation.recipe
+            _Stage.of_equal_trainings(
+                "validation",
+                len(validated) * config.validation.seeds,
+                validated,
+                config.validation.recipe,
             )
         )
     return expected
 
 
-def _validated(base: ArchSpec, config: Config, *, largest_side: float) -> list[ArchSpec]:
+def _validation_networks(
+    base: ArchSpec, config: Config, *, max_resolution: float
+) -> list[ArchSpec]:
     """Members and controls that are trained. `paper` counts where its coefficients stand in for
     those to be found.
     """
-    searched = config.scaling.coefficients is None
+    searches_coefficients = config.scaling.coefficients is None
     coefficients = (
-        PAPER if searched else given_coefficients(config.scaling)
+        PAPER if searches_coefficients else load_user_coefficients(config.scaling)
     )  # those to be found are not known
     members = members_to_train(
-        make_ladder(base, coefficients, config.scaling),
+        build_family(base, coefficients, config.scaling),
         config.validation,
-        largest_side=largest_side,
+        max_resolution=max_resolution,
     )
-    rules = read_controls(config.validation.controls)
-    controls = make_controls(rules, base, members, rounding=coefficients, largest_side=largest_side)
-    others = [
-        c.spec
-        for c in controls
-        if c.spec and (not c.why_not or (c.same and searched and c.rule.name == "paper"))
+    definitions = read_controls(config.validation.controls)
+    controls = make_controls(
+        definitions, base, members, rounding=coefficients, max_resolution=max_resolution
+    )
+    trained_controls = [
+        control.spec
+        for control in controls
+        if control.spec
+        and (
+            not control.skip_reason
+            or (
+                control.is_same_network
+                and searches_coefficients
+                and control.definition.name == "paper"
+            )
+        )
     ]
-    return [*(member.spec for member in members), *others]
+    return [*(member.spec for member in members), *trained_controls]
 
 
-def _price(stage: _Stage, config: Config, data: "PreparedData") -> dict[str, Any]:
-    from phinas.training.engine.device import resolve_device, settle
-    from phinas.training.timing.time_estimate import training_seconds
+def _estimate_stage(stage: _Stage, config: Config, data: "PreparedData") -> dict[str, Any]:
+    from phinas.training.engine.device import resolve_device, set_determinism
+    from phinas.training.timing.time_estimate import estimate_training_seconds
 
-    settle(deterministic=config.run.deterministic)
-    slots = slots_of(config.run)
-    threads = threads_of(config.run, slots=slots)
+    set_determinism(deterministic=config.run.deterministic)
+    max_workers = resolve_workers(config.run)
+    threads = resolve_threads(config.run, max_workers=max_workers)
     device: torch.device = resolve_device(config.run.device)
-    step = max(1, len(stage.networks) // _TIMED)
+    step = max(1, len(stage.networks) // _TIMED_NETWORKS)
     seconds = [
-        training_seconds(
+        estimate_training_seconds(
             spec,
             stage.recipe,
-            train=data.train,
-            validation=data.validation,
+            train_images=data.train,
+            val_images=data.validation,
             device=device,
             threads=threads,
         )
         for spec in stage.networks[::step]
     ]
     mean_seconds = sum(seconds) / len(seconds)
-    mean_flops = sum(cost(spec).flops for spec in stage.networks) / len(stage.networks)
+    mean_flops = sum(network_cost(spec).flops for spec in stage.networks) / len(stage.networks)
     # Backward costs about twice forward; the epoch ends with a forward pass over the validation
     # images.
     images = 3 * data.train + data.validation
@@ -223,22 +255,37 @@ def _price(stage: _Stage, config: Config, data: "PreparedData") -> dict[str, Any
         "trainings": stage.trainings,
         "epochs": stage.epochs,
         "flops": stage.epochs * mean_flops * images,
-        "hours": stage.epochs * mean_seconds / stage.recipe.epochs / slots / 3600,
+        "hours": stage.epochs * mean_seconds / stage.recipe.epochs / max_workers / 3600,
     }
 
 
-def as_text(facts: dict[str, Any]) -> str:
-    """The plan as a table for a person."""
-    lines = [f"{'stage':<12}{'trainings':>10}{'epochs':>8}{'FLOPs':>10}{'time':>12}"]
-    lines += [
-        f"{row['stage']:<12}{row['trainings']:>10}{row['epochs']:>8}{row['flops']:>10.1e}{_span(row['hours']):>12}"
-        for row in facts["stages"]
+def as_text(estimate: dict[str, Any], *, width: int | None = None) -> str:
+    """The plan as a table in lines of `width` characters (None: unlimited)."""
+    columns = [
+        Column("stage", "left"),
+        *(Column(title) for title in ("trainings", "epochs", "FLOPs", "time")),
     ]
-    lines.append(
-        f"{'all':<12}{facts['trainings']:>10}{'':>8}{facts['flops']:>10.1e}{_span(facts['hours']):>12}"
+    rows = [
+        [
+            row["stage"],
+            f"{row['trainings']}",
+            f"{row['epochs']}",
+            f"{row['flops']:.1e}",
+            _format_hours(row["hours"]),
+        ]
+        for row in estimate["stages"]
+    ]
+    rows.append(
+        [
+            "all",
+            f"{estimate['trainings']}",
+            "",
+            f"{estimate['flops']:.1e}",
+            _format_hours(estimate["hours"]),
+        ]
     )
-    return "\n".join([*lines, *facts["beside"]])
+    return "\n".join([*format_table(columns, rows, width=width), *estimate["not_included"]])
 
 
-def _span(hours: float) -> str:
+def _format_hours(hours: float) -> str:
     return f"{hours:.1f} h" if hours >= 1 else f"{hours * 60:.1f} min"

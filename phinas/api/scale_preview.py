@@ -1,5 +1,5 @@
-"""`phinas scale --dry-run` and `--published`: what a scaling search would compare, and the
-published family beside the rule.
+"""`phinas scale --dry-run` and `--compare-published`: what a scaling search would compare, and the
+published family next to compound scaling.
 """
 
 import math
@@ -7,147 +7,176 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from phinas.adapt_to_data import fitted_baseline, largest_side
+from phinas.adapt_to_data import baseline_for_data, max_resolution
 from phinas.api.plan import as_text as plan_as_text
 from phinas.api.plan import plan
 from phinas.experiment.errors import InputError
 from phinas.experiment.schema.config import Config
-from phinas.reports.formatting import counted, joined, quantity, span
+from phinas.reports.formatting import format_count, format_interval, join_numbers, pluralize
 from phinas.scaling_search.family.published_comparison import (
-    Dimension,
-    Row,
+    DimensionComparison,
+    NetworkComparison,
     compare_published,
-    difference,
+    summarize_differences,
 )
-from phinas.scaling_search.grid.grid_member import constraint_in_words
-from phinas.scaling_search.grid.measured_grid import describe_grid, make_grid, spread
+from phinas.scaling_search.grid.farthest_point import farthest_point_sample
+from phinas.scaling_search.grid.grid_member import describe_constraint, describe_grid
+from phinas.scaling_search.grid.measured_grid import make_grid
 from phinas.scaling_search.grid.nominal import nominal_grid
 from phinas.scaling_search.race.search import make_race
-from phinas.space.cost import cost
+from phinas.space.cost import network_cost
 from phinas.space.spec import ArchSpec
+from phinas.text_table import Column, format_table
 
 
 def dry_run(config: Config) -> dict[str, Any]:
-    """The grid around `scaling.baseline`, which of it would be trained, and what that costs where
-    images are named, as plain data. Raises InputError as the search would."""
+    """The grid around `scaling.baseline`, the networks that would be trained, and their cost where
+    there are images, as plain data. Raises InputError as the search would.
+    """
     if config.scaling.baseline is None:
         raise InputError(
             "scale --dry-run: name a run directory, or --baseline with a preset, spec file or "
             "timm:NAME"
         )
     if config.data is None:
-        baseline, largest, priced = fitted_baseline(config, None), math.inf, None
+        baseline, resolution_limit, cost_estimate = baseline_for_data(config, None), math.inf, None
     else:
-        baseline, largest = _on_images(config)
-        priced = plan(config, stages=("scale",))
+        baseline, resolution_limit = _prepared_baseline(config)
+        cost_estimate = plan(config, stages=("scale",))
     section = config.scaling
-    members = make_grid(baseline, section, largest_side=largest)
-    raced = spread(members, section.members)
-    race = make_race(raced, baseline, section)
-    trained = {member.spec.spec_id for member in raced}
+    members = make_grid(baseline, section, max_resolution=resolution_limit)
+    race_members = farthest_point_sample(members, section.max_grid_members)
+    race = make_race(race_members, baseline, section)
+    trained = {member.spec.spec_id for member in race_members}
     warning = (
-        nominal_grid(baseline, section, largest_side=largest).warning()
+        nominal_grid(baseline, section, max_resolution=resolution_limit).warning()
         if section.constraint == "nominal"
         else ""
     )
     return {
         "baseline": section.baseline,
         "resolution": baseline.resolution,
-        "flops": cost(baseline).flops,
-        "constraint": constraint_in_words(section),
+        "flops": network_cost(baseline).flops,
+        "constraint": describe_constraint(section),
         "warning": warning,
         "members": [row | {"trained": row["spec_id"] in trained} for row in describe_grid(members)],
-        "trainings": race.most_trainings,
-        "epochs": race.budget,
-        "full_grid_epochs": race.full_grid,
-        "plan": priced,
+        "trainings": race.max_trainings,
+        "epochs": race.max_epochs,
+        "full_grid_epochs": race.full_grid_epochs,
+        "plan": cost_estimate,
     }
 
 
-def _on_images(config: Config) -> tuple[ArchSpec, float]:
-    """The baseline for the images, and the pixels of a side that they show."""
+def _prepared_baseline(config: Config) -> tuple[ArchSpec, float]:
+    """The baseline for the images, and the largest resolution in px for networks."""
     from phinas.training.data.prepared_dataset import prepare
 
     assert config.data is not None
     with tempfile.TemporaryDirectory(prefix="phinas-plan-") as directory:
         data = prepare(config.data, seed=config.run.seed, directory=Path(directory))
-        return fitted_baseline(config, data), largest_side(config, data)
+        return baseline_for_data(config, data), max_resolution(config, data)
 
 
-def grid_as_text(facts: dict[str, Any]) -> str:
-    """For a person: a line a network, those that would be trained marked."""
-    rows = facts["members"]
-    lines = [
-        f"{counted(len(rows), 'network')} {facts['constraint']} ({quantity(facts['flops'])} at "
-        f"{facts['resolution']} pixels):",
-        f"  {'alpha':>11}{'beta':>13}{'gamma':>13}{'pixels':>8}{'FLOPs':>9}{'times':>7}  blocks a "
-        "stage, channels a stage",
+def grid_as_text(preview: dict[str, Any], *, width: int | None = None) -> str:
+    """A row for each network of the grid, those to be trained marked by `*`.
+
+    Args:
+        width: Characters of a line of the tables; None: unlimited.
+    """
+    members = preview["members"]
+    columns = [
+        Column("", "left"),
+        *(Column(title) for title in ("alpha", "beta", "gamma", "px", "FLOPs", "times")),
+        Column("blocks a stage", "left", wrap=True),
+        Column("channels a stage", "left", wrap=True),
     ]
-    for row in rows:
-        intervals = f"{span(*row['alpha']):>11}{span(*row['beta']):>13}{span(*row['gamma']):>13}"
-        size = f"{row['resolution']:>8}{quantity(row['flops']):>9}{row['ratio']:>7.3f}"
-        mark = "*" if row["trained"] else " "
-        lines.append(f"{mark} {intervals}{size}  {joined(row['depths'])}, {joined(row['widths'])}")
-    kept, spent, full = (
-        sum(row["trained"] for row in rows),
-        facts["epochs"],
-        facts["full_grid_epochs"],
-    )
-    least = f" (the full grid: {full})" if spent < full else ""
+    rows = [
+        [
+            "*" if member["trained"] else "",
+            *(format_interval(*member[name]) for name in ("alpha", "beta", "gamma")),
+            f"{member['resolution']}",
+            format_count(member["flops"]),
+            f"{member['ratio']:.3f}",
+            join_numbers(member["depths"]),
+            join_numbers(member["widths"]),
+        ]
+        for member in members
+    ]
+    lines = [
+        f"{pluralize(len(members), 'network')} {preview['constraint']} "
+        f"({format_count(preview['flops'])} at {preview['resolution']} px):",
+        *format_table(columns, rows, width=width),
+    ]
+    num_trained = sum(member["trained"] for member in members)
+    epochs, full_grid_epochs = preview["epochs"], preview["full_grid_epochs"]
+    comparison = f" (the full grid: {full_grid_epochs})" if epochs < full_grid_epochs else ""
     lines.append(
-        f"* {kept} would race: at most {facts['trainings']} trainings, {spent} epochs{least}"
+        f"* {num_trained} would race: at most {preview['trainings']} trainings, "
+        f"{epochs} epochs{comparison}"
     )
-    if facts["warning"]:
-        lines.append(f"warning: {facts['warning']}")
-    if facts["plan"]:
-        lines.append(plan_as_text(facts["plan"]))
+    if preview["warning"]:
+        lines.append(f"warning: {preview['warning']}")
+    if preview["plan"]:
+        lines.append(plan_as_text(preview["plan"], width=width))
     return "\n".join(lines)
 
 
-def published(config: Config) -> dict[str, Any]:
-    """B1..B7 as published beside the rule, as plain data. Raises InputError for another baseline
-    than EfficientNet-B0.
+def compare_with_published(config: Config) -> list[NetworkComparison]:
+    """B1..B7 as published and by compound scaling of B0.
+
+    Raises:
+        InputError: The baseline is not EfficientNet-B0.
     """
     if config.scaling.baseline != "efficientnet_b0":
         raise InputError(
-            "scale --published: only efficientnet_b0 has a published family; use --baseline "
+            "scale --compare-published: only efficientnet_b0 has a published family; use "
+            "--baseline "
             "efficientnet_b0"
         )
-    rows = compare_published()
-    return {
-        "rows": [row.to_dict() for row in rows],
-        "difference": difference(rows),
-        "text": _published_as_text(rows),
-    }
+    return compare_published()
 
 
-def _published_as_text(rows: list[Row]) -> str:
-    lines = [
-        "the rule (1.2, 1.1, 1.15) and the published family, and the phi that each published "
-        "number implies",
-        f"{'':4}{'phi':>5}   "
-        f"{'depth':<22}{'width':<22}{'resolution':<22}{'dropout':<13}{'FLOPs':<23}",
+def published_as_dict(rows: list[NetworkComparison]) -> dict[str, Any]:
+    """The comparison with the published family as plain data."""
+    return {"rows": [row.to_dict() for row in rows], "difference": summarize_differences(rows)}
+
+
+def published_as_text(rows: list[NetworkComparison], *, width: int | None = None) -> str:
+    """The comparison with the published family; its table has lines of `width` characters."""
+    columns = [
+        Column("", "left"),
+        Column("phi"),
+        *(Column(title, "left") for title in ("depth", "width", "resolution", "dropout", "FLOPs")),
     ]
-    for row in rows:
-        dims = "".join(f"{_dimension(each):<22}" for each in (row.depth, row.width))
-        side = (
-            f"{row.resolution.rule_sizes[0]} "
-            f"{row.resolution.published_sizes[0]}{_implied(row.resolution.implied)}"
-        )
-        dropout = f"{row.rule_dropout:.2f} {row.published_dropout:.2f}"
-        flops = (
-            f"{quantity(row.flops.rule)} "
-            f"{quantity(row.flops.published)}{_implied(row.flops.implied)}"
-        )
-        lines.append(
-            f"{row.name:4}{row.phi:>5g}   {dims}{side:<22}{dropout:<13}{flops:<23}".rstrip()
-        )
-    return "\n".join(lines)
+    cells = [
+        [
+            row.name,
+            f"{row.phi:g}",
+            _dimension_text(row.depth),
+            _dimension_text(row.width),
+            f"{row.resolution.computed_sizes[0]} "
+            f"{row.resolution.published_sizes[0]}{_implied_text(row.resolution.implied_phi)}",
+            f"{row.computed_dropout:.2f} {row.published_dropout:.2f}",
+            f"{format_count(row.flops.computed)} "
+            f"{format_count(row.flops.published)}{_implied_text(row.flops.implied_phi)}",
+        ]
+        for row in rows
+    ]
+    return "\n".join(
+        [
+            "the rule (1.2, 1.1, 1.15) and the published family, and the phi that each published "
+            "number implies",
+            *format_table(columns, cells, width=width),
+            summarize_differences(rows),
+        ]
+    )
 
 
-def _dimension(each: Dimension) -> str:
-    return f"{each.rule:.2f} {each.published:.2f}{_implied(each.implied)}"
+def _dimension_text(dimension: DimensionComparison) -> str:
+    return (
+        f"{dimension.computed:.2f} {dimension.published:.2f}{_implied_text(dimension.implied_phi)}"
+    )
 
 
-def _implied(phi: float | None) -> str:
+def _implied_text(phi: float | None) -> str:
     return "" if phi is None else f" (phi {phi:.2f})"

@@ -1,4 +1,4 @@
-"""`phinas bench`: searchers held against each other."""
+"""`phinas bench`: comparison of search strategies."""
 
 from pathlib import Path
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from phinas.experiment.errors import InputError
-from phinas.options import JSON, SET, config_of, settings_of
+from phinas.options import JSON, SET, build_config, parse_settings
 from phinas.output import print_json, quiet
 
 
@@ -31,7 +31,7 @@ def bench() -> None:
     "--seeds", type=click.IntRange(1), default=20, show_default=True, help="Runs of each searcher."
 )
 @click.option(
-    "--noise",
+    "--noise-std",
     is_flag=False,
     flag_value="0.0031",
     type=float,
@@ -71,33 +71,35 @@ def strategies(
     """Regret over evaluations of each search strategy: bench.md, bench.json, regret.svg and .png in
     --out.
     """
-    from phinas.api.bench import bench_strategies, require_used
+    from phinas.api.bench import as_text, require_bench_keys
+    from phinas.api.bench import bench as run_bench
+    from phinas.text_table import terminal_width
 
     if options["evaluator"] == "proxy":
         raise InputError(
             "--evaluator: proxy trains networks; name accel-nasbench:PATH or your own "
             "package.module:function"
         )
-    given = {f"search.{name}": value for name, value in options.items() if value is not None} | {
-        "search.trials": evaluations
-    }
-    chosen = (
+    config_values = {
+        f"search.{name}": value for name, value in options.items() if value is not None
+    } | {"search.trials": evaluations}
+    strategy_argument = (
         {}
         if strategies is None
-        else {"searchers": [name.strip() for name in strategies.split(",")]}
+        else {"strategies": [name.strip() for name in strategies.split(",")]}
     )
-    config = config_of(None, settings, given, quick=False)
-    require_used(settings_of(settings))
-    facts = bench_strategies(
+    config = build_config(None, settings, config_values, use_quick_config=False)
+    require_bench_keys(parse_settings(settings))
+    result = run_bench(
         config.search,
         out=out,
         seeds=seeds,
         reference=reference,
         workers=workers,
         quiet=quiet(),
-        **chosen,
+        **strategy_argument,
     )
     if as_json:
-        print_json(facts)
+        print_json(result)
         return
-    click.echo((out / "bench.md").read_text(encoding="utf-8"), nl=False)
+    click.echo(as_text(result, width=terminal_width()))

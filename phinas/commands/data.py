@@ -4,11 +4,11 @@ from typing import Any
 
 import click
 
-from phinas.options import JSON, SET, Verb, config_of
+from phinas.options import JSON, SET, Command, build_config
 from phinas.output import print_json
 
 
-@click.command(cls=Verb)
+@click.command(cls=Command)
 @click.argument("source", metavar="DATA")
 @click.option("--seed", type=int, default=0, help="Of the splits.")
 @click.option("--skip-bad-images", is_flag=True, help="Leave unreadable images out and count them.")
@@ -29,6 +29,7 @@ def data(
     they are large enough for.
     """
     from phinas.api import data
+    from phinas.text_table import terminal_width
 
     options: dict[str, Any] = {
         "data.source": source,
@@ -36,9 +37,9 @@ def data(
         "data.skip_bad_images": skip_bad_images,
         "run.seed": seed,
     }
-    config = config_of(None, settings, options, quick=False)
-    facts = data.data(config.data, seed=config.run.seed)
+    config = build_config(None, settings, options, use_quick_config=False)
+    result = data.data(config.data, seed=config.run.seed)
     if as_json:
-        print_json(facts)
+        print_json(result)
     else:
-        click.echo(data.as_text(facts))
+        click.echo(data.as_text(result, width=terminal_width()))

@@ -6,12 +6,12 @@ import click
 
 from phinas.options import (
     JSON,
-    Verb,
+    Command,
 )
 from phinas.output import print_json
 
 
-@click.command(cls=Verb)
+@click.command(cls=Command)
 @click.argument("spec")
 @click.option(
     "--compare", metavar="OTHER", help="Set another network beside it, named in any of these ways."
@@ -19,7 +19,12 @@ from phinas.output import print_json
 @click.option(
     "--draw", type=click.Path(path_type=Path), help="Draw the block layout to a file, .svg or .png."
 )
-@click.option("--conventions", is_flag=True, help="Say what other tools count for it, and why.")
+@click.option(
+    "--flop-conventions",
+    "conventions",
+    is_flag=True,
+    help="Compare FLOP counts with other tools.",
+)
 @click.option("--verify", is_flag=True, help="Count the built network with fvcore too.")
 @JSON
 def describe(
@@ -35,17 +40,17 @@ def describe(
 
     FLOPs are multiply-adds.
     """
-    from phinas.api import compare_networks, network_text
+    from phinas.api import compare_networks, describe_text
     from phinas.api.describe import describe as describe_network
+    from phinas.text_table import terminal_width
 
-    facts = describe_network(
+    result = describe_network(
         spec, compare=compare, draw=draw, conventions=conventions, verify=verify
     )
     if as_json:
-        print_json(facts)
+        print_json(result)
     else:
-        click.echo(
-            network_text.as_text(facts) if compare is None else compare_networks.as_text(facts)
-        )
-    if not all(network.get("agrees", True) for network in facts.get("networks", [facts])):
+        as_text = describe_text.as_text if compare is None else compare_networks.as_text
+        click.echo(as_text(result, width=terminal_width()))
+    if not all(network.get("agrees", True) for network in result.get("networks", [result])):
         raise click.exceptions.Exit(1)

@@ -6,12 +6,12 @@ import click
 
 from phinas.options import (
     JSON,
-    Verb,
+    Command,
 )
 from phinas.output import print_json
 
 
-@click.command(cls=Verb)
+@click.command(cls=Command)
 @click.argument("spec")
 @click.option(
     "--to",
@@ -35,19 +35,19 @@ def export(spec: str, to: str | None, out: Path, weights: str | None, as_json: b
     are run to see that they give the same. timm and torchvision: weights in that library's names,
     and in a JSON file how to call its class.
     """
-    from phinas.api.export import export as write_export
+    from phinas.api.export import export as export_network
 
-    facts = write_export(spec, to=to, out=out, weights=weights)
+    result = export_network(spec, to=to, out=out, weights=weights)
     if as_json:
-        print_json(facts)
+        print_json(result)
         return
-    if facts["recipe"]:
+    if result["recipe"]:
         click.echo(
-            f"{facts['path']}: weights in {to}'s names; {facts['recipe']}: the Python lines that "
+            f"{result['path']}: weights in {to}'s names; {result['recipe']}: the Python lines that "
             "make the model"
         )
         return
     click.echo(
-        f"{facts['path']}: largest difference from torch "
-        f"{facts['largest_relative_difference']:.1e}, relative"
+        f"{result['path']}: largest difference from torch "
+        f"{result['largest_relative_difference']:.1e}, relative"
     )

@@ -5,16 +5,16 @@ from typing import Any
 
 import click
 
-from phinas.errors import leads
+from phinas.errors import is_rank_zero
 from phinas.options import (
     JSON,
-    Verb,
-    settings_of,
+    Command,
+    parse_settings,
 )
 from phinas.output import print_json, quiet
 
 
-@click.command(cls=Verb)
+@click.command(cls=Command)
 @click.argument("spec")
 @click.option(
     "--data",
@@ -40,9 +40,12 @@ from phinas.output import print_json, quiet
 )
 @click.option("--recipe", help="quick, proxy, validate or full (the default): how it is trained.")
 @click.option("--epochs", "recipe__epochs", type=int, help="Passes over the training images.")
-@click.option("--batch", "recipe__batch", type=int, help="Images a step.")
+@click.option("--batch-size", "recipe__batch_size", type=int, help="Images per step.")
 @click.option(
-    "--minutes", "recipe__minutes", type=float, help="End after so long, with what it has."
+    "--max-minutes",
+    "recipe__max_minutes",
+    type=float,
+    help="Stop after N minutes and keep the current weights.",
 )
 @click.option(
     "--resolution",
@@ -81,7 +84,7 @@ from phinas.output import print_json, quiet
     "settings",
     multiple=True,
     metavar="KEY=VALUE",
-    help="Any recipe.KEY or data.KEY, e.g. recipe.ema=0.1.",
+    help="Any recipe.KEY or data.KEY, e.g. recipe.ema_fraction=0.1.",
 )
 @JSON
 def fit(
@@ -94,16 +97,16 @@ def fit(
     -m phinas fit ...
     """
     from phinas.api.fit import fit as fit_network
-    from phinas.fit_stages.results import sentence
+    from phinas.fit_pipeline.results import summary_line
 
     changes = {
         name.replace("__", "."): value for name, value in options.items() if value is not None
-    } | settings_of(settings)
-    facts = fit_network(spec, data=data, out=out, settings=changes, quiet=quiet())
-    if not leads():
+    } | parse_settings(settings)
+    result = fit_network(spec, data=data, out=out, settings=changes, quiet=quiet())
+    if not is_rank_zero():
         return
     if as_json:
-        print_json(facts)
+        print_json(result)
         return
-    click.echo(sentence(facts))
-    click.echo(facts["card"])
+    click.echo(summary_line(result))
+    click.echo(result["model_card"])

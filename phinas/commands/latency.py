@@ -4,16 +4,16 @@ from typing import Any
 
 import click
 
-from phinas.options import JSON, NUMBERS, Verb
+from phinas.options import JSON, NUMBER_LIST, Command
 from phinas.output import print_json, quiet
 
 
-@click.command(cls=Verb)
+@click.command(cls=Command)
 @click.argument("specs", metavar="SPEC...", nargs=-1, required=True)
 @click.option(
-    "--batch",
-    "batches",
-    type=NUMBERS,
+    "--batch-size",
+    "batch_sizes",
+    type=NUMBER_LIST,
     multiple=True,
     help="Images of an inference: 1,64. By default 1 and many.",
 )
@@ -25,7 +25,7 @@ from phinas.output import print_json, quiet
 )
 @JSON
 def latency(
-    specs: tuple[str, ...], batches: tuple[list[float], ...], as_json: bool, **options: Any
+    specs: tuple[str, ...], batch_sizes: tuple[list[float], ...], as_json: bool, **options: Any
 ) -> None:
     """Time inferences of networks on this device: milliseconds, images a second, and the ratio to
     the first network.
@@ -35,15 +35,18 @@ def latency(
     """
     from phinas.api import latency
     from phinas.progress import Display
+    from phinas.text_table import terminal_width
 
-    chosen: list[Any] = [
-        int(batch) if batch.is_integer() else batch for given in batches for batch in given
+    sizes: list[Any] = [
+        int(size) if size.is_integer() else size for values in batch_sizes for size in values
     ]
-    with Display(quiet=quiet()).stage("latency") as notify:
-        facts = latency.latency(*specs, batches=chosen or None, notify=notify, **options)
+    with Display(quiet=quiet()).stage("latency") as on_progress:
+        result = latency.latency(
+            *specs, batch_sizes=sizes or None, on_progress=on_progress, **options
+        )
     if as_json:
-        print_json(facts)
+        print_json(result)
     else:
-        click.echo(latency.as_text(facts))
-    if all(row["failed"] for row in facts["rows"]):
+        click.echo(latency.as_text(result, width=terminal_width()))
+    if all(row["error"] for row in result["rows"]):
         raise click.exceptions.Exit(1)

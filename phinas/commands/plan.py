@@ -11,24 +11,25 @@ from phinas.options import (
     FAMILY,
     JSON,
     SEARCH,
-    Verb,
-    config_of,
-    configured,
+    Command,
+    build_config,
+    config_options,
 )
 from phinas.output import print_json
 
 
-@click.command(cls=Verb)
+@click.command(cls=Command)
 @CONFIG
-@configured(SEARCH, BASELINE, FAMILY)
+@config_options(SEARCH, BASELINE, FAMILY)
 @JSON
 def plan(config: Path | None, settings: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """What a run will cost (trainings, FLOPs, hours on this device) before it is spent."""
     from phinas.api.plan import as_text
     from phinas.api.plan import plan as make_plan
+    from phinas.text_table import terminal_width
 
-    facts = make_plan(config_of(config, settings, options, quick=True))
+    result = make_plan(build_config(config, settings, options, use_quick_config=True))
     if as_json:
-        print_json(facts)
+        print_json(result)
         return
-    click.echo(as_text(facts))
+    click.echo(as_text(result, width=terminal_width()))

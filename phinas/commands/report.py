@@ -7,12 +7,12 @@ import click
 from phinas.options import (
     DIRECTORY,
     JSON,
-    Verb,
+    Command,
 )
 from phinas.output import print_summary
 
 
-@click.command(cls=Verb)
+@click.command(cls=Command)
 @DIRECTORY
 @JSON
 def report(directory: Path, as_json: bool) -> None:

@@ -12,17 +12,17 @@ from phinas.options import (
     JSON,
     OUT,
     SEARCH,
-    Verb,
-    config_of,
-    configured,
+    Command,
+    build_config,
+    config_options,
 )
 from phinas.output import print_summary, quiet
 
 
-@click.command(cls=Verb)
+@click.command(cls=Command)
 @CONFIG
 @OUT
-@configured(SEARCH, BASELINE, FAMILY)
+@config_options(SEARCH, BASELINE, FAMILY)
 @JSON
 def run(
     config: Path | None, out: Path, settings: tuple[str, ...], as_json: bool, **options: Any
@@ -33,6 +33,8 @@ def run(
     from phinas import pipeline
 
     print_summary(
-        pipeline.run(config_of(config, settings, options, quick=True), out=out, quiet=quiet()),
+        pipeline.run(
+            build_config(config, settings, options, use_quick_config=True), out=out, quiet=quiet()
+        ),
         as_json,
     )

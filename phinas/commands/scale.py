@@ -11,15 +11,15 @@ from phinas.options import (
     FAMILY,
     JSON,
     SCALING,
-    Verb,
-    changed,
-    config_of,
-    configured,
+    Command,
+    build_config,
+    config_options,
+    updated_config,
 )
 from phinas.output import print_json, print_summary, quiet
 
 
-@click.command(cls=Verb)
+@click.command(cls=Command)
 @click.argument("directory", required=False, type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), help="With --baseline: the run directory.")
 @click.option(
@@ -28,9 +28,12 @@ from phinas.output import print_json, print_summary, quiet
     help="Show the networks that would be compared and what that costs; train nothing.",
 )
 @click.option(
-    "--published", is_flag=True, help="Show the published B1..B7 beside what the rule makes of B0."
+    "--compare-published",
+    "published",
+    is_flag=True,
+    help="Show the published B1..B7 beside what the rule makes of B0.",
 )
-@configured(SCALING, BASELINE, FAMILY)
+@config_options(SCALING, BASELINE, FAMILY)
 @JSON
 def scale(
     directory: Path | None,
@@ -47,37 +50,39 @@ def scale(
     from phinas import pipeline
 
     if directory is not None:
-        foreign = [
+        inapplicable = [
             name
             for name, value in options.items()
-            if value is not None and not _goes_with_a_run(name)
+            if value is not None and not _applies_to_existing_run(name)
         ]
-        if foreign or out:
-            given = ", ".join(name.replace("__", ".") for name in foreign) or "--out"
+        if inapplicable or out:
+            names = ", ".join(name.replace("__", ".") for name in inapplicable) or "--out"
             raise InputError(
-                f"scale DIRECTORY takes {given} from the run; only --set and options of the "
+                f"scale DIRECTORY takes {names} from the run; only --set and options of the "
                 "scaling go with it"
             )
     if dry_run or published:
-        _show_scaling(directory, settings, options, published=published, as_json=as_json)
+        _preview(directory, settings, options, published=published, as_json=as_json)
         return
     if directory is not None:
         print_summary(
-            pipeline.scale(directory, config=changed(directory, settings, options), quiet=quiet()),
+            pipeline.scale(
+                directory, config=updated_config(directory, settings, options), quiet=quiet()
+            ),
             as_json,
         )
         return
     if options["scaling__baseline"] is None or out is None:
         raise InputError("scale: name a run directory, or --baseline with --data and --out")
-    config = config_of(None, settings, options, quick=False, imageless=True)
+    config = build_config(None, settings, options, use_quick_config=False, allow_no_data=True)
     print_summary(pipeline.run(config, out=out, stages=("scale", "report"), quiet=quiet()), as_json)
 
 
-def _goes_with_a_run(name: str) -> bool:
+def _applies_to_existing_run(name: str) -> bool:
     return name.startswith("scaling__") and name != "scaling__baseline"
 
 
-def _show_scaling(
+def _preview(
     directory: Path | None,
     settings: tuple[str, ...],
     options: dict[str, Any],
@@ -87,17 +92,23 @@ def _show_scaling(
 ) -> None:
     from phinas.api import scale_preview
     from phinas.experiment.run_dir import RunDir
+    from phinas.text_table import terminal_width
 
     if directory is None:
-        config = config_of(None, settings, options, quick=False, imageless=True)
+        config = build_config(None, settings, options, use_quick_config=False, allow_no_data=True)
     else:
-        config = changed(
+        config = updated_config(
             directory, (*settings, f"scaling.baseline={RunDir(directory).baseline}"), options
         )
-    facts = scale_preview.published(config) if published else scale_preview.dry_run(config)
+    if published:
+        rows = scale_preview.compare_with_published(config)
+        if as_json:
+            print_json(scale_preview.published_as_dict(rows))
+        else:
+            click.echo(scale_preview.published_as_text(rows, width=terminal_width()))
+        return
+    result = scale_preview.dry_run(config)
     if as_json:
-        print_json({name: fact for name, fact in facts.items() if name != "text"})
-    elif published:
-        click.echo(f"{facts['text']}\n{facts['difference']}")
+        print_json(result)
     else:
-        click.echo(scale_preview.grid_as_text(facts))
+        click.echo(scale_preview.grid_as_text(result, width=terminal_width()))

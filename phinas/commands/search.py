@@ -11,17 +11,17 @@ from phinas.options import (
     JSON,
     OUT,
     SEARCH,
-    Verb,
-    config_of,
-    configured,
+    Command,
+    build_config,
+    config_options,
 )
 from phinas.output import print_summary, quiet
 
 
-@click.command(cls=Verb)
+@click.command(cls=Command)
 @CONFIG
 @OUT
-@configured(SEARCH, BASELINE)
+@config_options(SEARCH, BASELINE)
 @JSON
 def search(
     config: Path | None, out: Path, settings: tuple[str, ...], as_json: bool, **options: Any
@@ -30,6 +30,8 @@ def search(
     from phinas import pipeline
 
     print_summary(
-        pipeline.search(config_of(config, settings, options, quick=False), out=out, quiet=quiet()),
+        pipeline.search(
+            build_config(config, settings, options, use_quick_config=False), out=out, quiet=quiet()
+        ),
         as_json,
     )

@@ -8,13 +8,13 @@ from phinas.options import (
     DIRECTORY,
     JSON,
     SET,
-    Verb,
-    changed,
+    Command,
+    updated_config,
 )
 from phinas.output import print_summary, quiet
 
 
-@click.command(cls=Verb)
+@click.command(cls=Command)
 @DIRECTORY
 @SET
 @JSON
@@ -23,5 +23,6 @@ def validate(directory: Path, settings: tuple[str, ...], as_json: bool) -> None:
     from phinas import pipeline
 
     print_summary(
-        pipeline.validate(directory, config=changed(directory, settings), quiet=quiet()), as_json
+        pipeline.validate(directory, config=updated_config(directory, settings), quiet=quiet()),
+        as_json,
     )

@@ -1,13 +1,13 @@
-"""The figures of a report, in its order. Each draws itself from the records, wide or narrow, or
-says None: no data yet.
+"""The figures of a report, in its order. Each is drawn from the run's data, wide or compact, or
+is None: no data yet.
 """
 
 from collections.abc import Callable
 
-from phinas.reports.figure_export import Plate
+from phinas.reports.figure_export import ReportFigure
 from phinas.reports.figures import controls, family, grid, network, pareto, progress
 
-FIGURES: dict[str, Callable[..., Plate | None]] = {
+FIGURES: dict[str, Callable[..., ReportFigure | None]] = {
     "front": pareto.draw,
     "progress": progress.draw,
     "network": network.draw,

@@ -1,5 +1,5 @@
-"""Axes in the house's manner: the quantity above the axis instead of on its side, few ticks, costs
-on a log scale.
+"""Axes in the style of the report: the quantity above the axis instead of on its side, few ticks,
+costs on a log scale.
 """
 
 import math
@@ -9,11 +9,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from phinas.reports.formatting import tick
-from phinas.reports.palette import MUTED, RULE
+from phinas.reports.formatting import format_tick
+from phinas.reports.palette import GRID_COLOR, MUTED_COLOR
 
 # Ever denser steps of a decade; the first that leaves enough ticks is taken.
-_STEPS = (
+_TICK_STEPS = (
     (1.0,),
     (1.0, 3.0),
     (1.0, 2.0, 5.0),
@@ -22,7 +22,9 @@ _STEPS = (
 )
 
 
-def axes_of(figure: Figure, *, left: float, right: float, top: float, bottom: float) -> Axes:
+def add_axes_with_margins(
+    figure: Figure, *, left: float, right: float, top: float, bottom: float
+) -> Axes:
     """Axes inside margins that are given in points."""
     width, height = 72 * figure.get_figwidth(), 72 * figure.get_figheight()
     return figure.add_axes(
@@ -30,81 +32,83 @@ def axes_of(figure: Figure, *, left: float, right: float, top: float, bottom: fl
     )
 
 
-def name_axes(axes: Axes, *, across: str, up: str) -> None:
-    """The quantities: `up` at the top left, `across` at the bottom right."""
+def set_axis_labels(axes: Axes, *, x_label: str, y_label: str) -> None:
+    """The quantities: `y_label` at the top left, `x_label` at the bottom right."""
     axes.annotate(
-        up,
+        y_label,
         (0, 1),
         xytext=(-28, 8),
         xycoords="axes fraction",
         textcoords="offset points",
-        color=MUTED,
+        color=MUTED_COLOR,
         fontsize=8.5,
     )
     axes.annotate(
-        across,
+        x_label,
         (1, 0),
         xytext=(0, -24),
         xycoords="axes fraction",
         textcoords="offset points",
         ha="right",
         va="top",
-        color=MUTED,
+        color=MUTED_COLOR,
         fontsize=8.5,
     )
 
 
-def percent_scale(
-    axes: Axes, values: Sequence[float], *, across: bool = False, room: float = 0.08
+def set_percent_scale(
+    axes: Axes, values: Sequence[float], *, on_x_axis: bool = False, headroom: float = 0.08
 ) -> None:
     """Limits around `values` (fractions), never far beyond 100%, with light lines to read them by.
-    room: above, for labels.
+    headroom: above, for labels.
     """
     low, high = min(values), max(values)
     pad = max(0.08 * (high - low), 0.004)
     limits = (
         max(-0.02, low - pad),
-        high + (0.3 * pad if high > 0.999 else max(pad, room * (high - low))),
+        high + (0.3 * pad if high > 0.999 else max(pad, headroom * (high - low))),
     )
-    axis = axes.xaxis if across else axes.yaxis
-    (axes.set_xlim if across else axes.set_ylim)(*limits)
-    axis.set_major_locator(MaxNLocator(5 if across else 6, steps=[1, 2, 5, 10]))
+    axis = axes.xaxis if on_x_axis else axes.yaxis
+    (axes.set_xlim if on_x_axis else axes.set_ylim)(*limits)
+    axis.set_major_locator(MaxNLocator(5 if on_x_axis else 6, steps=[1, 2, 5, 10]))
     digits = 0 if limits[1] - limits[0] > 0.04 else 1
     axis.set_major_formatter(
         FuncFormatter(lambda value, _: f"{100 * value:.{digits}f}%" if value <= 1 else "")
     )
-    axes.grid(axis="x" if across else "y", color=RULE, linewidth=0.5)
+    axes.grid(axis="x" if on_x_axis else "y", color=GRID_COLOR, linewidth=0.5)
     axis.set_tick_params(length=0)
 
 
-def cost_scale(axes: Axes, costs: Sequence[float], *, narrow: bool, room: float = 0.06) -> None:
-    """A log axis with ticks at round numbers. room: of the axis, left free on each side."""
+def set_cost_scale(
+    axes: Axes, costs: Sequence[float], *, compact: bool, margin: float = 0.06
+) -> None:
+    """A log axis with ticks at round numbers. margin: of the axis, left free on each side."""
     low, high = math.log10(min(costs)), math.log10(max(costs))
-    pad = max(room * (high - low), 0.03)
+    pad = max(margin * (high - low), 0.03)
     limits = 10 ** (low - pad), 10 ** (high + pad)
     axes.set_xscale("log")
     axes.set_xlim(*limits)
-    axes.xaxis.set_major_locator(FixedLocator(round_ticks(*limits, least=3 if narrow else 4)))
+    axes.xaxis.set_major_locator(FixedLocator(round_ticks(*limits, min_count=3 if compact else 4)))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: tick(value)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: format_tick(value)))
 
 
-def round_ticks(low: float, high: float, *, least: int) -> list[float]:
-    """Round numbers between `low` and `high` for a log axis: `least` or more of them, as few as
+def round_ticks(low: float, high: float, *, min_count: int) -> list[float]:
+    """Round numbers between `low` and `high` for a log axis: `min_count` or more of them, as few as
     do.
     """
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    for steps in _STEPS:
+    for steps in _TICK_STEPS:
         ticks = [
             step * 10**decade
             for decade in decades
             for step in steps
             if low <= step * 10**decade <= high
         ]
-        if len(ticks) >= least:
+        if len(ticks) >= min_count:
             return ticks
     return [
         float(value)
-        for value in MaxNLocator(least, steps=[1, 2, 5, 10]).tick_values(low, high)
+        for value in MaxNLocator(min_count, steps=[1, 2, 5, 10]).tick_values(low, high)
         if low <= value <= high
     ]

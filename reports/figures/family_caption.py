@@ -2,11 +2,11 @@
 which noise is where.
 """
 
-from phinas.reports.controls import MARKERS, kind_of
-from phinas.reports.formatting import counted, joined_names
-from phinas.reports.run_data import Records
+from phinas.reports.controls import MARKERS, get_control_kind
+from phinas.reports.formatting import join_names, pluralize
+from phinas.reports.run_data import RunData
 
-_KINDS = {
+_KIND_NAMES = {
     "depth": "depth alone",
     "width": "width alone",
     "resolution": "resolution alone",
@@ -16,81 +16,75 @@ _KINDS = {
 }
 
 
-def caption(records: Records) -> str:
-    trained = records.validated
-    seeds = max(len(row["accuracies"]) for row in trained)
-    images = trained[0]["images"]
-    epochs = records.config.validation.recipe.epochs
+def make_family_caption(run_data: RunData) -> str:
+    trained_members = run_data.validated_members
+    seeds = max(len(row["accuracies"]) for row in trained_members)
+    images = trained_members[0]["images"]
+    epochs = run_data.config.validation.recipe.epochs
     text = (
         f"Top-1 accuracy on the {images:,} test images, which nothing before this saw, after "
-        f"{counted(epochs, 'epoch')}. "
-        f"Blue dot: mean of {counted(seeds, 'training')} (small dots). Bar: the 95% interval "
-        f"(Wilson) that {images:,} images "
-        "leave; the luck of training is not in it, and all members are measured on the same images."
+        f"{pluralize(epochs, 'epoch')}. Blue dot: mean of {pluralize(seeds, 'training')} (small "
+        f"dots). Bar: the 95% interval (Wilson) that {images:,} images leave; the luck of training "
+        "is not in it, and all members are measured on the same images."
     )
-    told = (
-        _about_curve(records),
-        _about_predicted(records),
-        _about_controls(records),
-        _about_unknown(records),
+    descriptions = (
+        _describe_curve(run_data),
+        _describe_predictions(run_data),
+        _describe_controls(run_data),
+        _describe_members_without_accuracy(run_data),
     )
-    return " ".join([text, *filter(None, told)])
+    return " ".join([text, *filter(None, descriptions)])
 
 
-def _about_curve(records: Records) -> str:
-    if not records.curve:
+def _describe_curve(run_data: RunData) -> str:
+    if not run_data.curve:
         return ""
     return (
-        "Line: the error falls with a power of FLOPs down to a floor, fitted through the "
-        "trained members; shade: its 95% band."
+        "Line: the error falls with a power of FLOPs down to a floor, fitted through the trained "
+        "members; shade: its 95% band."
     )
 
 
-def _about_predicted(records: Records) -> str:
-    rows = records.predicted
+def _describe_predictions(run_data: RunData) -> str:
+    rows = run_data.predicted_members
     if not rows:
         return ""
-    beyond = max(row["prediction"]["beyond"] for row in rows)
-    far = (
-        f", up to {beyond:.1f} times the FLOPs of the largest trained network" if beyond > 1 else ""
+    max_extrapolation = max(row["prediction"]["extrapolation"] for row in rows)
+    extrapolation_note = (
+        f", up to {max_extrapolation:.1f} times the FLOPs of the largest trained network"
+        if max_extrapolation > 1
+        else ""
     )
-    doubt = (
+    caveat = (
         " Beyond twice the largest trained it is only as good as the assumed law."
-        if beyond > 2
+        if max_extrapolation > 2
         else ""
     )
     return (
-        f"Hollow: {joined_names([row['name'].upper() for row in rows])} "
-        f"{'was' if len(rows) == 1 else 'were'} not trained; the "
-        f"accuracy is read off the curve{far}. Dashed bar: the 95% interval of the mean over "
-        "seeds of such a network, with the "
-        f"noise of the trained members and the departure of networks from the curve in it.{doubt}"
+        f"Hollow: {join_names([row['name'].upper() for row in rows])} "
+        f"{'was' if len(rows) == 1 else 'were'} not trained; the accuracy is read off the "
+        f"curve{extrapolation_note}. Dashed bar: the 95% interval of the mean over seeds of such a "
+        "network, with the noise of the trained members and the departure of networks from the "
+        f"curve in it.{caveat}"
     )
 
 
-def _about_controls(records: Records) -> str:
-    rows = records.trained_controls
+def _describe_controls(run_data: RunData) -> str:
+    rows = run_data.trained_controls
     if not rows:
         return ""
-    kinds = {
-        "depth": "depth alone",
-        "width": "width alone",
-        "resolution": "resolution alone",
-        "paper": "1.2, 1.1, 1.15 of the paper",
-    }
-    kinds |= {"transfer": "another run's coefficients", "published": "a network as it is"}
-    found = [kind for kind in MARKERS if any(kind_of(row) == kind for row in rows)]
-    marks = "; ".join(f"{MARKERS[kind][1]}: {kinds[kind]}" for kind in found)
+    kinds_present = [kind for kind in MARKERS if any(get_control_kind(row) == kind for row in rows)]
+    marker_legend = "; ".join(f"{MARKERS[kind][1]}: {_KIND_NAMES[kind]}" for kind in kinds_present)
     return (
-        f"Grey marks: controls, trained alike ({marks}); the next figure names each and "
+        f"Grey marks: controls, trained alike ({marker_legend}); the next figure names each and "
         "tells how far it is from the family's."
     )
 
 
-def _about_unknown(records: Records) -> str:
-    rows = records.unknown
+def _describe_members_without_accuracy(run_data: RunData) -> str:
+    rows = run_data.members_without_accuracy
     return (
-        f"Hollow on the axis: {counted(len(rows), 'member')} whose FLOPs are known and whose "
+        f"Hollow on the axis: {pluralize(len(rows), 'member')} whose FLOPs are known and whose "
         "accuracy is not."
         if rows
         else ""

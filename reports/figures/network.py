@@ -2,26 +2,27 @@
 report.
 """
 
-from phinas.reports.figure_export import Plate
-from phinas.reports.formatting import TIMES, counted
+from phinas.reports.figure_export import ReportFigure
+from phinas.reports.formatting import TIMES_SIGN, pluralize
 from phinas.reports.network_diagram.drawing import draw_networks
-from phinas.reports.run_data import Records
+from phinas.reports.run_data import RunData
 from phinas.space.spec import ArchSpec
 
 
-def draw(records: Records, *, narrow: bool) -> Plate | None:
-    spec = records.spec
+def draw(run_data: RunData, *, compact: bool) -> ReportFigure | None:
+    spec = run_data.baseline_spec
     if spec is None:
         return None
-    return Plate(draw_networks([("baseline", spec)], narrow=narrow, titled=False), _caption(spec))
+    return ReportFigure(
+        draw_networks([("baseline", spec)], compact=compact, show_titles=False), _make_caption(spec)
+    )
 
 
-def _caption(spec: ArchSpec) -> str:
-    seen = f"{spec.resolution}{TIMES}{spec.resolution} pixels"
+def _make_caption(spec: ArchSpec) -> str:
+    input_size = f"{spec.resolution}{TIMES_SIGN}{spec.resolution} pixels"
     return (
-        f"The baseline, from {seen} on the left to {counted(spec.classes, 'class', 'classes')} on "
-        "the right. "
-        "Each box is a block: its outline tells the kind, its shade the kernel, its size that of "
-        "its output. "
-        "Bars: share of the network's FLOPs."
+        f"The baseline, from {input_size} on the left to "
+        f"{pluralize(spec.classes, 'class', 'classes')} on the right. Each box is a block: its "
+        "outline tells the kind, its shade the kernel, its size that of its output. Bars: share "
+        "of the network's FLOPs."
     )

@@ -8,238 +8,291 @@ from matplotlib.axes import Axes
 from phinas.nas.pareto import hypervolume, pareto_front
 from phinas.nas.reward import Reward
 from phinas.nas.trial import Trial
-from phinas.reports.figure_export import Plate, blank
-from phinas.reports.figures.axes import axes_of, cost_scale, name_axes, percent_scale
+from phinas.reports.figure_export import ReportFigure, make_figure
+from phinas.reports.figures.axes import (
+    add_axes_with_margins,
+    set_axis_labels,
+    set_cost_scale,
+    set_percent_scale,
+)
 from phinas.reports.figures.labels import Label, Point, place_labels
-from phinas.reports.formatting import METRICS, TIMES, amount, counted, percent
-from phinas.reports.palette import CHOSEN, CROWD, FRONT, INK, MUTED, PAPER
-from phinas.reports.run_data import Records
+from phinas.reports.formatting import (
+    METRIC_LABELS,
+    TIMES_SIGN,
+    format_cost,
+    format_percent,
+    pluralize,
+)
+from phinas.reports.palette import (
+    ACCENT_COLOR,
+    BACKGROUND_COLOR,
+    MUTED_COLOR,
+    NEUTRAL_COLOR,
+    PRIMARY_COLOR,
+    TEXT_COLOR,
+)
+from phinas.reports.run_data import RunData
 
-POINTED_AT = (
+MAX_TOOLTIPS = (
     1000  # more marks than this say nothing when pointed at, which would make a page of megabytes
 )
-RINGED = 8
+MAX_CIRCLED_FINALISTS = 8
 
-WITHIN = {
+COST_BOUND_PHRASES = {
     "flops": "the same FLOPs or fewer",
     "params": "as many parameters or fewer",
     "activations": "as many activations or fewer",
     "latency": "the same latency or less",
 }
-Marks = tuple[list[Label], list[list[Point]]]
+LabelsAndLines = tuple[list[Label], list[list[Point]]]
 
 
-def dot_size(count: int) -> float:
+def choose_marker_size(count: int) -> float:
     """Of the crowd, in square points: smaller where there are hundreds."""
     return max(2.0, min(15.0, 6000 / count))
 
 
-def equal_reward(reward: Reward, level: float, costs: np.ndarray) -> np.ndarray:
+def solve_equal_reward(reward: Reward, level: float, costs: np.ndarray) -> np.ndarray:
     """The accuracy that has reward `level` at each of `costs`: phinas.nas.reward solved for
     accuracy.
     """
-    slope, intercept = reward.line(costs)
+    slope, intercept = reward.linear_coefficients(costs)
     return (level - intercept) / slope
 
 
-def equation(reward: Reward) -> str:
-    weight = f"{reward.weight:g}".replace("-", "\N{MINUS SIGN}")
-    name, target = METRICS[reward.metric], f"T = {amount(reward.metric, reward.target)}"
+def format_reward(reward: Reward) -> str:
+    exponent = f"{reward.exponent:g}".replace("-", "\N{MINUS SIGN}")
+    name, target = (
+        METRIC_LABELS[reward.metric],
+        (f"T = {format_cost(reward.metric, reward.target)}"),
+    )
     if reward.kind == "absolute":
-        return f"accuracy + w {TIMES} |{name}/T \N{MINUS SIGN} 1|, w = {weight}, {target}"
+        return f"accuracy + w {TIMES_SIGN} |{name}/T \N{MINUS SIGN} 1|, w = {exponent}, {target}"
     if reward.kind == "hard":
-        return f"accuracy {TIMES} max(1, {name}/T)^w, w = {weight}, {target}"
-    return f"accuracy {TIMES} ({name}/T)^w, w = {weight}; T is a common factor and chooses nothing"
+        return f"accuracy {TIMES_SIGN} max(1, {name}/T)^w, w = {exponent}, {target}"
+    return (
+        f"accuracy {TIMES_SIGN} ({name}/T)^w, w = {exponent}; T is a common factor and chooses "
+        "nothing"
+    )
 
 
-def draw(records: Records, *, narrow: bool) -> Plate | None:
-    trials, best = records.trials, records.best
-    if best is None:
+def draw(run_data: RunData, *, compact: bool) -> ReportFigure | None:
+    trials, best_trial = run_data.trials, run_data.best_trial
+    if best_trial is None:
         return None
-    figure = blank(3.6 if narrow else 4.6, narrow=narrow)
-    axes = axes_of(figure, left=32, right=10, top=26, bottom=42)
-    costs = [trial.cost_in(records.metric) for trial in trials]
-    beside = [point for point in (_reference_point(records),) if point]
-    cost_scale(axes, costs + [across for across, _ in beside], narrow=narrow)
-    percent_scale(axes, [trial.accuracy for trial in trials] + [up for _, up in beside], room=0.16)
-    name_axes(
+    figure = make_figure(3.6 if compact else 4.6, compact=compact)
+    axes = add_axes_with_margins(figure, left=32, right=10, top=26, bottom=42)
+    costs = [trial.get_cost(run_data.cost_metric) for trial in trials]
+    reference_points = [point for point in (_get_reference_point(run_data),) if point]
+    set_cost_scale(axes, costs + [x for x, _ in reference_points], compact=compact)
+    set_percent_scale(
+        axes, [trial.accuracy for trial in trials] + [y for _, y in reference_points], headroom=0.16
+    )
+    set_axis_labels(
         axes,
-        across=f"{METRICS[records.metric]} of the "
-        f"network{', ms' if records.metric == 'latency' else ''} (log scale)",
-        up="accuracy, short training" if records.trained else "accuracy",
+        x_label=f"{METRIC_LABELS[run_data.cost_metric]} of the "
+        f"network{', ms' if run_data.cost_metric == 'latency' else ''} (log scale)",
+        y_label="accuracy, short training" if run_data.search_trains_networks else "accuracy",
     )
     axes.scatter(
         costs,
         [trial.accuracy for trial in trials],
-        s=dot_size(len(trials)),
-        color=CROWD,
+        s=choose_marker_size(len(trials)),
+        color=NEUTRAL_COLOR,
         linewidth=0,
         zorder=2,
         gid="trials",
-        rasterized=len(trials) > POINTED_AT,
+        rasterized=len(trials) > MAX_TOOLTIPS,
     )
     labels: list[Label] = []
     lines: list[list[Point]] = []
-    for mark in (_mark_finalists, _mark_reference, _draw_front, _draw_equal_reward):
-        more_labels, more_lines = mark(axes, records)
+    for draw_marks in (_draw_finalists, _draw_reference, _draw_front, _draw_equal_reward):
+        more_labels, more_lines = draw_marks(axes, run_data)
         labels += more_labels
         lines += more_lines
     points = [(cost, trial.accuracy) for cost, trial in zip(costs, trials, strict=True)]
-    place_labels(axes, labels, points=points + beside, lines=lines)
-    marks = {"trials": trials, "front": records.front} if len(trials) <= POINTED_AT else {}
-    tips = {name: [_tip(trial, records) for trial in shown] for name, shown in marks.items()}
-    return Plate(figure, _caption(records, best), tips)
-
-
-def _tip(trial: Trial, records: Records) -> str:
-    measured = (
-        f"{percent(trial.accuracy)} at {amount(records.metric, trial.cost_in(records.metric))}"
+    place_labels(axes, labels, points=points + reference_points, lines=lines)
+    trials_by_group = (
+        {"trials": trials, "front": run_data.pareto_front} if len(trials) <= MAX_TOOLTIPS else {}
     )
-    if records.reward is not None:
-        measured += f", reward {trial.reward:.4f}"
-    return f"trial {trial.number}, {trial.spec.spec_id}: {measured}"
+    tooltips = {
+        name: [_make_tooltip(trial, run_data) for trial in group_trials]
+        for name, group_trials in trials_by_group.items()
+    }
+    return ReportFigure(figure, _make_caption(run_data, best_trial), tooltips)
 
 
-def _draw_front(axes: Axes, records: Records) -> Marks:
-    front = records.front
-    x, y = [trial.cost_in(records.metric) for trial in front], [trial.accuracy for trial in front]
+def _make_tooltip(trial: Trial, run_data: RunData) -> str:
+    result_text = (
+        f"{format_percent(trial.accuracy)} at "
+        f"{format_cost(run_data.cost_metric, trial.get_cost(run_data.cost_metric))}"
+    )
+    if run_data.reward is not None:
+        result_text += f", reward {trial.reward:.4f}"
+    return f"trial {trial.number}, {trial.spec.spec_id}: {result_text}"
+
+
+def _draw_front(axes: Axes, run_data: RunData) -> LabelsAndLines:
+    front = run_data.pareto_front
+    x, y = (
+        [trial.get_cost(run_data.cost_metric) for trial in front],
+        [trial.accuracy for trial in front],
+    )
     corners = [(x[0], y[0])]
-    for across, up in zip(x[1:], y[1:], strict=True):
-        corners += [(across, corners[-1][1]), (across, up)]
+    for cost, accuracy in zip(x[1:], y[1:], strict=True):
+        corners += [(cost, corners[-1][1]), (cost, accuracy)]
     corners.append((axes.get_xlim()[1], y[-1]))
-    axes.plot(*zip(*corners, strict=True), color=FRONT, linewidth=1.2, zorder=3, scalex=False)
-    axes.scatter(x, y, s=20, color=FRONT, linewidth=0, zorder=4, gid="front")
-    return ([Label(x[0], y[0], "Pareto front", FRONT)] if len(front) > 1 else []), [corners]
+    axes.plot(
+        *zip(*corners, strict=True), color=PRIMARY_COLOR, linewidth=1.2, zorder=3, scalex=False
+    )
+    axes.scatter(x, y, s=20, color=PRIMARY_COLOR, linewidth=0, zorder=4, gid="front")
+    return ([Label(x[0], y[0], "Pareto front", PRIMARY_COLOR)] if len(front) > 1 else []), [corners]
 
 
-def _draw_equal_reward(axes: Axes, records: Records) -> Marks:
-    reward, best = records.reward, records.best
-    if reward is None or best is None or len(records.trials) < 2:
+def _draw_equal_reward(axes: Axes, run_data: RunData) -> LabelsAndLines:
+    reward, best_trial = run_data.reward, run_data.best_trial
+    if reward is None or best_trial is None or len(run_data.trials) < 2:
         return [], []
     x = np.geomspace(*axes.get_xlim(), 120)
-    y = equal_reward(reward, reward(best.accuracy, best.cost_in(records.metric)), x)
+    y = solve_equal_reward(
+        reward, reward(best_trial.accuracy, best_trial.get_cost(run_data.cost_metric)), x
+    )
     axes.plot(
         x,
         np.where(y <= 1, y, np.nan),
-        color=MUTED,
+        color=MUTED_COLOR,
         linewidth=0.9,
         linestyle=(0, (4, 3)),
         zorder=1,
         scaley=False,
     )
     low, high = axes.get_ylim()
-    seen = [(a, b) for a, b in zip(x, y, strict=True) if low < b < min(high, 1.0)]
-    if not seen:
+    visible_points = [(a, b) for a, b in zip(x, y, strict=True) if low < b < min(high, 1.0)]
+    if not visible_points:
         return [], []
-    end = seen[int(0.88 * (len(seen) - 1))]
-    return [Label(end[0], end[1], "equal reward", MUTED)], [seen]
+    end = visible_points[int(0.88 * (len(visible_points) - 1))]
+    return [Label(end[0], end[1], "equal reward", MUTED_COLOR)], [visible_points]
 
 
-def _mark_finalists(axes: Axes, records: Records) -> Marks:
+def _draw_finalists(axes: Axes, run_data: RunData) -> LabelsAndLines:
     """The chosen one filled, with the interval of its accuracy; the others ringed."""
-    by_number = {trial.number: trial for trial in records.trials}
+    by_number = {trial.number: trial for trial in run_data.trials}
     labels: list[Label] = []
     lines: list[list[Point]] = []
-    chosen = by_number.get(records.chosen) if records.chosen is not None else None
-    if chosen is not None:
-        x, y = chosen.cost_in(records.metric), chosen.accuracy
-        if chosen.measurement.images:
-            low, high = chosen.measurement.interval()
-            axes.plot([x, x], [low, high], color=CHOSEN, linewidth=0.9, zorder=4, scaley=False)
+    baseline_trial = (
+        by_number.get(run_data.baseline_trial) if run_data.baseline_trial is not None else None
+    )
+    if baseline_trial is not None:
+        x, y = baseline_trial.get_cost(run_data.cost_metric), baseline_trial.accuracy
+        if baseline_trial.measurement.images:
+            low, high = baseline_trial.measurement.interval()
+            axes.plot(
+                [x, x], [low, high], color=ACCENT_COLOR, linewidth=0.9, zorder=4, scaley=False
+            )
             lines.append([(x, low), (x, high)])
-        axes.scatter([x], [y], s=62, marker="D", color=CHOSEN, linewidth=0, zorder=5)
-        labels.append(Label(x, y, f"trial {chosen.number}, the baseline", CHOSEN, bold=True))
-    others = [by_number[row["trial"]] for row in records.finalists if row["trial"] in by_number]
-    for trial in [trial for trial in others if trial is not chosen][:RINGED]:
-        x, y = trial.cost_in(records.metric), trial.accuracy
-        axes.scatter([x], [y], s=70, facecolor="none", edgecolor=INK, linewidth=0.9, zorder=5)
-        labels.append(Label(x, y, f"trial {trial.number}", INK, size=8))
+        axes.scatter([x], [y], s=62, marker="D", color=ACCENT_COLOR, linewidth=0, zorder=5)
+        labels.append(
+            Label(x, y, f"trial {baseline_trial.number}, the baseline", ACCENT_COLOR, bold=True)
+        )
+    other_finalists = [
+        by_number[row["trial"]] for row in run_data.finalists if row["trial"] in by_number
+    ]
+    for trial in [trial for trial in other_finalists if trial is not baseline_trial][
+        :MAX_CIRCLED_FINALISTS
+    ]:
+        x, y = trial.get_cost(run_data.cost_metric), trial.accuracy
+        axes.scatter(
+            [x], [y], s=70, facecolor="none", edgecolor=TEXT_COLOR, linewidth=0.9, zorder=5
+        )
+        labels.append(Label(x, y, f"trial {trial.number}", TEXT_COLOR, size=8))
     return labels, lines
 
 
-def _reference_point(records: Records) -> Point | None:
+def _get_reference_point(run_data: RunData) -> Point | None:
     """Cost and accuracy of the published network after a training like those of the search."""
-    found = records.reference
-    if found is None or found["search_accuracy"] is None:
+    reference = run_data.reference
+    if reference is None or reference["search_accuracy"] is None:
         return None
-    return float(found["latency_ms" if records.metric == "latency" else records.metric]), found[
-        "search_accuracy"
-    ]
+    return float(
+        reference["latency_ms" if run_data.cost_metric == "latency" else run_data.cost_metric]
+    ), reference["search_accuracy"]
 
 
-def _mark_reference(axes: Axes, records: Records) -> Marks:
-    point = _reference_point(records)
-    if point is None or records.reference is None:
+def _draw_reference(axes: Axes, run_data: RunData) -> LabelsAndLines:
+    point = _get_reference_point(run_data)
+    if point is None or run_data.reference is None:
         return [], []
     axes.scatter(
         *point,
         s=46,
         marker="s",
-        facecolor=PAPER,
-        edgecolor=INK,
+        facecolor=BACKGROUND_COLOR,
+        edgecolor=TEXT_COLOR,
         linewidth=1.2,
         zorder=5,
         gid="reference",
     )
-    return [Label(*point, records.reference["name"], INK)], []
+    return [Label(*point, run_data.reference["name"], TEXT_COLOR)], []
 
 
-def covered(records: Records, count: int | None = None) -> float:
+def compute_front_hypervolume(run_data: RunData, count: int | None = None) -> float:
     """The hypervolume of the front of the first `count` trials (of all), between the cheapest and
     the dearest of all.
     """
-    costs = [trial.cost_in(records.metric) for trial in records.trials]
-    front = pareto_front(records.trials[:count], records.metric)
-    points = [(trial.cost_in(records.metric), trial.accuracy) for trial in front]
-    return hypervolume(points, cheapest=min(costs), dearest=max(costs))
+    costs = [trial.get_cost(run_data.cost_metric) for trial in run_data.trials]
+    front = pareto_front(run_data.trials[:count], run_data.cost_metric)
+    points = [(trial.get_cost(run_data.cost_metric), trial.accuracy) for trial in front]
+    return hypervolume(points, min_cost=min(costs), max_cost=max(costs))
 
 
-def _covered(records: Records) -> str:
+def _describe_hypervolume(run_data: RunData) -> str:
     return (
-        f"Its hypervolume is {covered(records):.4f}: the best accuracy to be had, averaged over "
-        "the logarithm of the cost "
-        "from the cheapest to the dearest network measured."
+        f"Its hypervolume is {compute_front_hypervolume(run_data):.4f}: the best accuracy to be "
+        "had, averaged over the logarithm of the cost from the cheapest to the dearest network "
+        "measured."
     )
 
 
-def _caption(records: Records, best: Trial) -> str:
-    measured = best.measurement
+def _make_caption(run_data: RunData, best_trial: Trial) -> str:
+    measurement = best_trial.measurement
     sentences = [
-        f"{counted(len(records.trials), 'network')}, each "
+        f"{pluralize(len(run_data.trials), 'network')}, each "
         + (
-            f"trained once for {counted(measured.epochs, 'epoch')}"
-            if records.trained
+            f"trained once for {pluralize(measurement.epochs, 'epoch')}"
+            if run_data.search_trains_networks
             else "measured once"
         )
         + (
-            f" and measured on {measured.images:,} {measured.split} images."
-            if measured.images
+            f" and measured on {measurement.images:,} {measurement.split} images."
+            if measurement.images
             else "."
         ),
-        f"Blue: the Pareto front, {counted(len(records.front), 'network')} that no other beats in "
-        "accuracy at "
-        f"{WITHIN[records.metric]}.",
+        f"Blue: the Pareto front, {pluralize(len(run_data.pareto_front), 'network')} that no other "
+        f"beats in accuracy at {COST_BOUND_PHRASES[run_data.cost_metric]}.",
     ]
-    if len(records.trials) > 1:
-        sentences.append(_covered(records))
-    if records.reward is not None and len(records.trials) > 1:
+    if len(run_data.trials) > 1:
+        sentences.append(_describe_hypervolume(run_data))
+    if run_data.reward is not None and len(run_data.trials) > 1:
         sentences.append(
-            f"Along the dashed curve the reward equals that of the best trial ({best.number}): "
-            f"{equation(records.reward)}."
+            "Along the dashed curve the reward equals that of the best trial "
+            f"({best_trial.number}): {format_reward(run_data.reward)}."
         )
-    if records.reference is not None and records.reference["search_accuracy"] is not None:
-        done = "trained" if records.trained else "measured"
+    if run_data.reference is not None and run_data.reference["search_accuracy"] is not None:
+        verb = "trained" if run_data.search_trains_networks else "measured"
         sentences.append(
-            f"Square: {records.reference['name']}, a published network, {done} like the others."
+            f"Square: {run_data.reference['name']}, a published network, {verb} like the others."
         )
-    if records.chosen is not None:
-        again = "trained again, longer" if records.trained else "measured again"
+    if run_data.baseline_trial is not None:
+        repeat_phrase = (
+            "trained again, longer" if run_data.search_trains_networks else "measured again"
+        )
         sentences.append(
-            f"Ringed: the other finalists, which were {again}; the choice was made there, not here."
+            f"Ringed: the other finalists, which were {repeat_phrase}; the choice was made there, "
+            "not here."
         )
-        if measured.images:
+        if measurement.images:
             sentences.append(
-                f"The bar at the baseline is the 95% interval that {measured.images:,} images "
+                f"The bar at the baseline is the 95% interval that {measurement.images:,} images "
                 "leave one accuracy."
             )
     return " ".join(sentences)

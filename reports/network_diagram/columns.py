@@ -7,13 +7,13 @@ as what it puts out.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from phinas.reports.formatting import DASH, TIMES
+from phinas.reports.formatting import EN_DASH, TIMES_SIGN
 from phinas.space.cost import stage_costs
-from phinas.space.layers import lower, reduced
-from phinas.space.spec import BLOCKS, ArchSpec
+from phinas.space.layers import lower, output_resolution
+from phinas.space.spec import UNUSED_FIELDS, ArchSpec
 
 # Of each kind of block: its name, and shorter ones for less room.
-NAMES = {
+BLOCK_NAMES = {
     "mbconv": ("MBConv", "MB"),
     "fused_mbconv": ("Fused-MBConv", "Fused", "F"),
     "bottleneck": ("Bottleneck", "Btl", "B"),
@@ -23,35 +23,35 @@ NAMES = {
 }
 # Rows of text below the boxes. expansion: hidden width over input width; of a bottleneck, hidden
 # over output width.
-ROWS = ("kernel", "expansion", "SE", "activation", "width", "blocks", "side")
+CELL_ROWS = ("kernel", "expansion", "SE", "activation", "width", "blocks", "side")
 
 
 @dataclass(frozen=True, slots=True)
-class Box:
-    """kernel 0: not a convolution. width: output channels; side: of the output. shortcut: the input
-    is added.
+class BlockBox:
+    """kernel 0: not a convolution. width: output channels; resolution: of the output. shortcut: the
+    input is added.
     """
 
     kind: str
     kernel: int
     width: int
-    side: int
+    resolution: int
     se: bool = False
     shortcut: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
-    """Stem, a stage or the head. kind: its block's, or "stem", "head". share: of the network's
-    FLOPs. cells: of ROWS.
+class StageColumn:
+    """Stem, a stage or the head. kind: its block's, or "stem", "head". flops_fraction: of the
+    network's FLOPs. cells: of CELL_ROWS.
     """
 
     name: str
     kind: str
-    boxes: tuple[Box, ...]
-    side: int
+    boxes: tuple[BlockBox, ...]
+    resolution: int
     flops: int
-    share: float
+    flops_fraction: float
     cells: dict[str, str]
 
     @property
@@ -68,95 +68,107 @@ class Column:
         return self.boxes[0].width if self.depth else 0
 
 
-def columns_of(spec: ArchSpec) -> list[Column]:
+def make_stage_columns(spec: ArchSpec) -> list[StageColumn]:
     """Stem, stages and head."""
-    first, *stages, last = stage_costs(spec)
-    whole = sum(row.cost.flops for row in (first, *stages, last))
-    stem_side = reduced(spec.resolution, spec.stem_stride)
-    stem = (Box("conv", spec.stem_kernel, spec.stem_width, stem_side),)
-    pool = (Box("pool", 0, spec.stem_width, first.side),) if spec.stem_pool else ()
+    stem_cost, *stages, head_cost = stage_costs(spec)
+    total_flops = sum(row.cost.flops for row in (stem_cost, *stages, head_cost))
+    stem_resolution = output_resolution(spec.resolution, spec.stem_stride)
+    stem = (BlockBox("conv", spec.stem_kernel, spec.stem_width, stem_resolution),)
+    pool = (BlockBox("pool", 0, spec.stem_width, stem_cost.resolution),) if spec.stem_pool else ()
     columns = [
-        _column(
+        _make_column(
             "stem",
             "stem",
             (*stem, *pool),
-            first.side,
-            first.cost.flops,
-            whole,
+            stem_cost.resolution,
+            stem_cost.cost.flops,
+            total_flops,
             activation=spec.activation,
         )
     ]
     for row, stage, blocks in zip(stages, spec.stages, lower(spec).stages, strict=True):
-        idle = BLOCKS[stage.block]
+        inactive_choices = UNUSED_FIELDS[stage.block]
         boxes = tuple(
-            Box(
+            BlockBox(
                 stage.block,
                 stage.kernel,
                 stage.width,
-                row.side,
-                bool(stage.se) and "se" not in idle,
+                row.resolution,
+                bool(stage.se) and "se" not in inactive_choices,
                 block.shortcut,
             )
             for block in blocks
         )
-        over = "1/" if stage.block == "bottleneck" else ""
-        cells = {} if "expansion" in idle else {"expansion": f"{over}{stage.expansion:g}"}
-        if stage.se and "se" not in idle:
+        expansion_prefix = "1/" if stage.block == "bottleneck" else ""
+        cells = (
+            {}
+            if "expansion" in inactive_choices
+            else {"expansion": f"{expansion_prefix}{stage.expansion:g}"}
+        )
+        if stage.se and "se" not in inactive_choices:
             cells["SE"] = f"{stage.se:g}"
         activation = (stage.activation or spec.activation) if boxes else ""
         columns.append(
-            _column(
+            _make_column(
                 row.name,
                 stage.block,
                 boxes,
-                row.side,
+                row.resolution,
                 row.cost.flops,
-                whole,
+                total_flops,
                 activation=activation,
-                cells=cells,
+                extra_cells=cells,
             )
         )
-    side = stages[-1].side
-    head = (Box("conv", 1, spec.head_width, side),) if spec.head_width else ()
-    boxes = (*head, Box("linear", 0, spec.classes, 1))
+    resolution = stages[-1].resolution
+    head = (BlockBox("conv", 1, spec.head_width, resolution),) if spec.head_width else ()
+    boxes = (*head, BlockBox("linear", 0, spec.classes, 1))
     activation = spec.activation if head else ""
     columns.append(
-        _column("head", "head", boxes, side, last.cost.flops, whole, activation=activation)
+        _make_column(
+            "head",
+            "head",
+            boxes,
+            resolution,
+            head_cost.cost.flops,
+            total_flops,
+            activation=activation,
+        )
     )
     return columns
 
 
-def _column(
+def _make_column(
     name: str,
     kind: str,
-    boxes: tuple[Box, ...],
-    side: int,
+    boxes: tuple[BlockBox, ...],
+    resolution: int,
     flops: int,
-    whole: int,
+    total_flops: int,
     *,
     activation: str,
-    cells: dict[str, str] | None = None,
-) -> Column:
+    extra_cells: dict[str, str] | None = None,
+) -> StageColumn:
     convolutions = [box for box in boxes if box.kernel]
-    told = dict.fromkeys(ROWS, DASH) | (cells or {})
-    told["activation"] = activation or DASH
+    cells = dict.fromkeys(CELL_ROWS, EN_DASH) | (extra_cells or {})
+    cells["activation"] = activation or EN_DASH
     if convolutions:
         box = convolutions[0]
-        told |= {"kernel": f"{box.kernel}{TIMES}{box.kernel}", "width": str(box.width)}
-        told |= {"blocks": str(len(convolutions)), "side": str(side)}
-    return Column(name, kind, boxes, side, flops, flops / whole, told)
+        cells |= {"kernel": f"{box.kernel}{TIMES_SIGN}{box.kernel}", "width": str(box.width)}
+        cells |= {"blocks": str(len(convolutions)), "side": str(resolution)}
+    return StageColumn(name, kind, boxes, resolution, flops, flops / total_flops, cells)
 
 
-def rows_of(networks: Sequence[Sequence[Column]]) -> tuple[str, ...]:
-    """The rows of text that tell something: none of dashes only, and activations only where a
+def select_informative_rows(networks: Sequence[Sequence[StageColumn]]) -> tuple[str, ...]:
+    """The rows of text with information: none of dashes only, and activations only where a
     network has several.
     """
 
-    def told(row: str, columns: Sequence[Column]) -> int:
-        return len({column.cells[row] for column in columns} - {DASH})
+    def count_values(row: str, columns: Sequence[StageColumn]) -> int:
+        return len({column.cells[row] for column in columns} - {EN_DASH})
 
     return tuple(
         row
-        for row in ROWS
-        if max(told(row, columns) for columns in networks) > (row == "activation")
+        for row in CELL_ROWS
+        if max(count_values(row, columns) for columns in networks) > (row == "activation")
     )

@@ -15,15 +15,15 @@ from matplotlib.patches import PathPatch, Polygon
 from matplotlib.path import Path
 from matplotlib.textpath import TextPath
 
-from phinas.reports.formatting import TIMES
-from phinas.reports.network_diagram.columns import NAMES, Box, Column
-from phinas.reports.palette import CHOSEN, MUTED, PAPER, kernel_colour
+from phinas.reports.formatting import TIMES_SIGN
+from phinas.reports.network_diagram.columns import BLOCK_NAMES, BlockBox, StageColumn
+from phinas.reports.palette import ACCENT_COLOR, BACKGROUND_COLOR, MUTED_COLOR, get_kernel_color
 
-_MARKS = {"pool": f"3{TIMES}3 max pooling", "linear": "classifier"}
-Item = tuple[str, Box | None]
+_MARKER_NAMES = {"pool": f"3{TIMES_SIGN}3 max pooling", "linear": "classifier"}
+LegendItem = tuple[str, BlockBox | None]
 
 
-def text_width(text: str, size: float) -> float:
+def measure_text_width(text: str, size: float) -> float:
     """In points."""
     return size * _em_width(text)
 
@@ -36,32 +36,48 @@ def _em_width(text: str) -> float:
     return float(path.get_extents().width) / 10
 
 
-def draw_box(axes: Axes, box: Box, left: float, middle: float, wide: float, high: float) -> None:
-    """One box around the line `middle`, with its dot (SE) above and its arc (shortcut) below."""
-    hollow = box.kind == "pool"
-    colour = PAPER if hollow else MUTED if box.kind == "linear" else kernel_colour(box.kernel)
-    corners = outline(box.kind, left, middle, wide, high)
+def draw_box(
+    axes: Axes, box: BlockBox, left: float, center_y: float, width: float, height: float
+) -> None:
+    """One box around the line `center_y`, with its dot (SE) above and its arc (shortcut) below."""
+    is_hollow = box.kind == "pool"
+    color = (
+        BACKGROUND_COLOR
+        if is_hollow
+        else MUTED_COLOR
+        if box.kind == "linear"
+        else get_kernel_color(box.kernel)
+    )
+    corners = make_outline(box.kind, left, center_y, width, height)
     axes.add_patch(
         Polygon(
-            corners, facecolor=colour, edgecolor=MUTED, linewidth=0.8 if hollow else 0, zorder=2
+            corners,
+            facecolor=color,
+            edgecolor=MUTED_COLOR,
+            linewidth=0.8 if is_hollow else 0,
+            zorder=2,
         )
     )
-    centre, bottom, top = left + wide / 2, middle - high / 2, middle + high / 2
+    center, bottom, top = left + width / 2, center_y - height / 2, center_y + height / 2
     if box.kind == "separable":
         axes.plot(
-            [left, left + wide], [bottom, top], color=PAPER, linewidth=min(1.2, wide / 4), zorder=3
+            [left, left + width],
+            [bottom, top],
+            color=BACKGROUND_COLOR,
+            linewidth=min(1.2, width / 4),
+            zorder=3,
         )
     if box.se:
         axes.plot(
-            [centre],
+            [center],
             [top + 4.5],
             marker="o",
-            markersize=min(3.0, 0.5 + 0.8 * wide),
-            color=CHOSEN,
+            markersize=min(3.0, 0.5 + 0.8 * width),
+            color=ACCENT_COLOR,
             linewidth=0,
         )
     if box.shortcut:
-        _draw_arc(axes, left, left + wide, bottom - 1)
+        _draw_arc(axes, left, left + width, bottom - 1)
 
 
 def _draw_arc(axes: Axes, left: float, right: float, top: float) -> None:
@@ -71,87 +87,107 @@ def _draw_arc(axes: Axes, left: float, right: float, top: float) -> None:
         (right + 0.4, top),
     ]
     path = Path(curve, [Path.MOVETO, Path.CURVE3, Path.CURVE3])
-    axes.add_patch(PathPatch(path, facecolor="none", edgecolor=MUTED, linewidth=0.7, zorder=2))
+    axes.add_patch(
+        PathPatch(path, facecolor="none", edgecolor=MUTED_COLOR, linewidth=0.7, zorder=2)
+    )
 
 
-def outline(
-    kind: str, left: float, middle: float, wide: float, high: float
+def make_outline(
+    kind: str, left: float, center_y: float, width: float, height: float
 ) -> list[tuple[float, float]]:
-    """Corners of a box; `run` and `fall` are how far a slanting corner goes across and down."""
-    right, low, top = left + wide, middle - high / 2, middle + high / 2
-    fall = min(7.0, 0.3 * high)
-    run = min(5.0, wide / 2)
+    """Corners of a box; `slope_width` and `slope_height` are the extent of a slanting corner."""
+    right, bottom, top = left + width, center_y - height / 2, center_y + height / 2
+    slope_height = min(7.0, 0.3 * height)
+    slope_width = min(5.0, width / 2)
     if kind == "mbconv":
-        half = [(left, top - fall), (left + run, top), (right - run, top), (right, top - fall)]
+        upper_half = [
+            (left, top - slope_height),
+            (left + slope_width, top),
+            (right - slope_width, top),
+            (right, top - slope_height),
+        ]
     elif kind == "fused_mbconv":
-        half = [
+        upper_half = [
             (left, top),
-            (right - 2 * run if wide < 10 else right - 5, top),
-            (right, top - fall),
+            (right - 2 * slope_width if width < 10 else right - 5, top),
+            (right, top - slope_height),
         ]
     elif kind == "bottleneck":
-        half = [(left, top), (left + run, top - fall), (right - run, top - fall), (right, top)]
+        upper_half = [
+            (left, top),
+            (left + slope_width, top - slope_height),
+            (right - slope_width, top - slope_height),
+            (right, top),
+        ]
     else:
-        half = [(left, top), (right, top)]
-    return half + [(x, low + top - y) for x, y in reversed(half)]
+        upper_half = [(left, top), (right, top)]
+    return upper_half + [(x, bottom + top - y) for x, y in reversed(upper_half)]
 
 
-def legend_lines(columns: Sequence[Column], *, width: float) -> list[list[Item]]:
+def make_legend_lines(columns: Sequence[StageColumn], *, width: float) -> list[list[LegendItem]]:
     """What occurs, in lines of at most `width` points."""
     boxes = [box for column in columns for box in column.boxes]
     kinds = [
         kind
-        for kind in NAMES
+        for kind in BLOCK_NAMES
         if kind != "identity" and any(column.kind == kind for column in columns)
     ]
     kernels_of = {column.kind: column.kernel for column in reversed(columns)}
-    items: list[Item] = [(NAMES[kind][0], Box(kind, kernels_of[kind], 9, 9)) for kind in kinds]
-    by_colour: dict[str, list[int]] = {}
+    items: list[LegendItem] = [
+        (BLOCK_NAMES[kind][0], BlockBox(kind, kernels_of[kind], 9, 9)) for kind in kinds
+    ]
+    by_color: dict[str, list[int]] = {}
     for kernel in sorted({box.kernel for box in boxes if box.kernel}):
-        by_colour.setdefault(kernel_colour(kernel), []).append(kernel)
+        by_color.setdefault(get_kernel_color(kernel), []).append(kernel)
     items += [
-        (", ".join(f"{k}{TIMES}{k}" for k in kernels), Box("conv", kernels[0], 9, 9))
-        for kernels in by_colour.values()
+        (", ".join(f"{k}{TIMES_SIGN}{k}" for k in kernels), BlockBox("conv", kernels[0], 9, 9))
+        for kernels in by_color.values()
     ]
     items += [
-        (name, Box(kind, 0, 9, 9))
-        for kind, name in _MARKS.items()
+        (name, BlockBox(kind, 0, 9, 9))
+        for kind, name in _MARKER_NAMES.items()
         if any(box.kind == kind for box in boxes)
     ]
     if any(box.se for box in boxes):
-        items.append(("squeeze-and-excitation", Box("se", 0, 0, 0, se=True)))
+        items.append(("squeeze-and-excitation", BlockBox("se", 0, 0, 0, se=True)))
     if any(box.shortcut for box in boxes):
-        items.append(("shortcut", Box("shortcut", 0, 0, 0, shortcut=True)))
+        items.append(("shortcut", BlockBox("shortcut", 0, 0, 0, shortcut=True)))
     items += [("box height: root of side", None), ("box width: root of channels", None)]
-    lines: list[list[Item]] = [[]]
-    used = 0.0
+    lines: list[list[LegendItem]] = [[]]
+    line_width = 0.0
     for item in items:
-        need = _item_width(item)
-        if lines[-1] and used + need > width:
+        item_width = _measure_item_width(item)
+        if lines[-1] and line_width + item_width > width:
             lines.append([])
-            used = 0.0
+            line_width = 0.0
         lines[-1].append(item)
-        used += need
+        line_width += item_width
     return lines
 
 
-def _item_width(item: Item) -> float:
+def _measure_item_width(item: LegendItem) -> float:
     text, box = item
-    return text_width(text, 8) + (26 if box else 10)
+    return measure_text_width(text, 8) + (26 if box else 10)
 
 
-def draw_legend(axes: Axes, lines: Sequence[Sequence[Item]], *, top: float) -> None:
+def draw_legend(axes: Axes, lines: Sequence[Sequence[LegendItem]], *, top: float) -> None:
     for number, line in enumerate(lines):
         x, y = 0.0, top - 6 - 14 * number
         for item in line:
             text, box = item
             if box is not None and box.kind == "se":
-                axes.plot([x + 5], [y], marker="o", markersize=3, color=CHOSEN, linewidth=0)
+                axes.plot([x + 5], [y], marker="o", markersize=3, color=ACCENT_COLOR, linewidth=0)
             elif box is not None and box.kind == "shortcut":
                 _draw_arc(axes, x, x + 10, y + 2)
             elif box is not None:
                 draw_box(axes, box, x, y, 10, 10)
             axes.text(
-                x + (14 if box else 0), y, text, ha="left", va="center", fontsize=8, color=MUTED
+                x + (14 if box else 0),
+                y,
+                text,
+                ha="left",
+                va="center",
+                fontsize=8,
+                color=MUTED_COLOR,
             )
-            x += _item_width(item)
+            x += _measure_item_width(item)

@@ -10,65 +10,74 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from phinas.reports.formatting import TIMES
-from phinas.reports.network_diagram.columns import Box, Column
-from phinas.reports.network_diagram.glyphs import text_width
+from phinas.reports.formatting import TIMES_SIGN
+from phinas.reports.network_diagram.columns import BlockBox, StageColumn
+from phinas.reports.network_diagram.glyphs import measure_text_width
 
-GAP, CUT = 1.5, 9.0  # points between boxes, and where a stage has more boxes than are drawn
-_BOXES, _BARS, _THINNEST = 112.0, 44.0, 1.6
-_SMALLEST_TEXT, _GOOD_TEXT = 4.0, 7.0
-_GOOD_UNIT, _LEAST_UNIT, _MOST_UNIT = 1.0, 0.2, 4.0
+GAP, ELLIPSIS_WIDTH = (
+    1.5,
+    9.0,
+)  # points between boxes, and where a stage has more boxes than are drawn
+_MAX_BOX_HEIGHT, _MAX_BAR_HEIGHT, _MIN_BOX_WIDTH = 112.0, 44.0, 1.6
+_MIN_TEXT_SIZE, _PREFERRED_TEXT_SIZE = 4.0, 7.0
+_PREFERRED_UNIT, _MIN_UNIT, _MAX_UNIT = 1.0, 0.2, 4.0
 
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """unit: points for the square root of a channel. tallest: the side that fills the height. most:
-    what the longest bar tells, FLOPs if `absolute`, else a share of them. drawn: at most so many
-    boxes of a stage. rows of text, and its size.
-    terse: text without what can be guessed, "5" for "5\N{MULTIPLICATION SIGN}5" and ".25" for
-    "0.25"."""
+    """unit: points for the square root of a channel. max_resolution: the one that fills the
+    height. max_bar_value: of the longest bar, FLOPs if `bars_show_flops`, else a fraction of them.
+    max_boxes: drawn of one stage. rows of text, and its size. abbreviated: text without what can be
+    guessed, "5" for "5\N{MULTIPLICATION SIGN}5" and ".25" for "0.25"."""
 
     unit: float
-    tallest: int
-    most: float
-    absolute: bool
-    drawn: int
+    max_resolution: int
+    max_bar_value: float
+    bars_show_flops: bool
+    max_boxes: int
     rows: tuple[str, ...]
     size: float
-    terse: bool = False
+    abbreviated: bool = False
 
-    def box_width(self, box: Box) -> float:
-        return max(_THINNEST, self.unit * math.sqrt(box.width))
+    def box_width(self, box: BlockBox) -> float:
+        return max(_MIN_BOX_WIDTH, self.unit * math.sqrt(box.width))
 
-    def box_height(self, box: Box) -> float:
-        return _BOXES * math.sqrt(box.side / self.tallest)
+    def box_height(self, box: BlockBox) -> float:
+        return _MAX_BOX_HEIGHT * math.sqrt(box.resolution / self.max_resolution)
 
-    def bar_height(self, column: Column) -> float:
-        return _BARS * (column.flops if self.absolute else column.share) / self.most
+    def bar_height(self, column: StageColumn) -> float:
+        return (
+            _MAX_BAR_HEIGHT
+            * (column.flops if self.bars_show_flops else column.flops_fraction)
+            / self.max_bar_value
+        )
 
-    def shown(self, column: Column) -> tuple[Box, ...]:
+    def visible_boxes(self, column: StageColumn) -> tuple[BlockBox, ...]:
         """The boxes that are drawn: of too many, the first ones and the last."""
-        boxes, half = column.boxes, self.drawn // 2
-        whole = len(boxes) <= self.drawn or column.kind in ("stem", "head")
-        return boxes if whole else (*boxes[: self.drawn - half], *boxes[len(boxes) - half :])
+        boxes, half = column.boxes, self.max_boxes // 2
+        shows_all = len(boxes) <= self.max_boxes or column.kind in ("stem", "head")
+        return (
+            boxes if shows_all else (*boxes[: self.max_boxes - half], *boxes[len(boxes) - half :])
+        )
 
-    def boxes_width(self, column: Column) -> float:
-        boxes = self.shown(column)
-        wide = sum(self.box_width(box) + GAP for box in boxes) - GAP if boxes else 0.0
-        return wide + (CUT if len(boxes) < len(column.boxes) else 0)
+    def boxes_width(self, column: StageColumn) -> float:
+        boxes = self.visible_boxes(column)
+        width = sum(self.box_width(box) + GAP for box in boxes) - GAP if boxes else 0.0
+        return width + (ELLIPSIS_WIDTH if len(boxes) < len(column.boxes) else 0)
 
-    def cell(self, column: Column, row: str) -> str:
+    def cell(self, column: StageColumn, row: str) -> str:
         text = column.cells[row]
-        return text.partition(TIMES)[0].removeprefix("0") if self.terse else text
+        return text.partition(TIMES_SIGN)[0].removeprefix("0") if self.abbreviated else text
 
-    def need(self, column: Column) -> float:
+    def column_width(self, column: StageColumn) -> float:
         """Width of a column: its boxes or its text, the activation aside, which is written over
         several.
         """
-        words = [column.name, "88.8M" if self.absolute else "100%"]
-        words += [self.cell(column, row) for row in self.rows if row != "activation"]
+        texts = [column.name, "88.8M" if self.bars_show_flops else "100%"]
+        texts += [self.cell(column, row) for row in self.rows if row != "activation"]
         return max(
-            (2 if self.terse else 4) + max(text_width(word, self.size) for word in words),
+            (2 if self.abbreviated else 4)
+            + max(measure_text_width(text, self.size) for text in texts),
             7 + self.boxes_width(column),
         )
 
@@ -77,59 +86,70 @@ class Scale:
         return min(8.0, self.size)
 
     @property
-    def left(self) -> float:
+    def label_width(self) -> float:
         """Room for the names of the rows."""
-        return 10 + max(text_width(row, self.label_size) for row in (*self.rows, "FLOPs"))
+        return 10 + max(measure_text_width(row, self.label_size) for row in (*self.rows, "FLOPs"))
 
-    def width(self, networks: Sequence[Sequence[Column]]) -> float:
+    def width(self, networks: Sequence[Sequence[StageColumn]]) -> float:
         """What the widest of the networks needs in all."""
-        return self.left + max(sum(map(self.need, columns)) for columns in networks)
+        return self.label_width + max(sum(map(self.column_width, columns)) for columns in networks)
 
-    def widened(self, networks: Sequence[Sequence[Column]], room: float) -> "Scale":
+    def with_largest_unit(
+        self, networks: Sequence[Sequence[StageColumn]], max_width: float
+    ) -> "Scale":
         """With the largest unit at which every network fits."""
-        low, high = 0.0, _MOST_UNIT
+        low, high = 0.0, _MAX_UNIT
         for _ in range(24):
             middle = (low + high) / 2
             low, high = (
                 (middle, high)
-                if replace(self, unit=middle).width(networks) <= room
+                if replace(self, unit=middle).width(networks) <= max_width
                 else (low, middle)
             )
         return replace(self, unit=low)
 
 
-def scale_of(networks: Sequence[Sequence[Column]], rows: tuple[str, ...], *, narrow: bool) -> Scale:
+def make_default_scale(
+    networks: Sequence[Sequence[StageColumn]], rows: tuple[str, ...], *, compact: bool
+) -> Scale:
     """The usual scale, before anything has to fit. Of one network the bars tell shares, of several
     FLOPs.
     """
     columns = [column for network in networks for column in network]
-    absolute = len(networks) > 1
+    bars_show_flops = len(networks) > 1
     return Scale(
         unit=1.2,
-        tallest=max(box.side for column in columns for box in column.boxes),
-        most=max(column.flops if absolute else column.share for column in columns),
-        absolute=absolute,
-        drawn=6 if narrow else 24,
+        max_resolution=max(box.resolution for column in columns for box in column.boxes),
+        max_bar_value=max(
+            column.flops if bars_show_flops else column.flops_fraction for column in columns
+        ),
+        bars_show_flops=bars_show_flops,
+        max_boxes=6 if compact else 24,
         rows=rows,
-        size=7.5 if narrow else 8.5,
+        size=7.5 if compact else 8.5,
     )
 
 
-def fitted(usual: Scale, networks: Sequence[Sequence[Column]], room: float) -> Scale:
-    """The scale at which every network fits into `room` points: large boxes in text of a good size
-    if it can be; else in smaller text; else fewer boxes, or terse text. The last resort may not
-    fit."""
+def fit_scale(default: Scale, networks: Sequence[Sequence[StageColumn]], max_width: float) -> Scale:
+    """The scale at which every network fits into `max_width` points: large boxes in text of a good
+    size if it can be; else in smaller text; else fewer boxes, or abbreviated text. The last resort
+    may not fit."""
     sizes = [
-        usual.size - step / 4 for step in range(math.floor(4 * (usual.size - _SMALLEST_TEXT)) + 1)
+        default.size - step / 4
+        for step in range(math.floor(4 * (default.size - _MIN_TEXT_SIZE)) + 1)
     ]
     for size in sizes:
-        found = replace(usual, size=size).widened(networks, room)
-        if found.unit >= _GOOD_UNIT or (size <= _GOOD_TEXT and found.unit >= _LEAST_UNIT):
-            return found
-    for terse in (False, True):
+        scale = replace(default, size=size).with_largest_unit(networks, max_width)
+        if scale.unit >= _PREFERRED_UNIT or (
+            size <= _PREFERRED_TEXT_SIZE and scale.unit >= _MIN_UNIT
+        ):
+            return scale
+    for abbreviated in (False, True):
         for size in sizes:
-            for drawn in range(usual.drawn, 0, -1):
-                least = replace(usual, size=size, drawn=drawn, terse=terse, unit=_LEAST_UNIT)
-                if least.width(networks) <= room:
-                    return least.widened(networks, room)
-    return replace(usual, size=sizes[-1], drawn=1, terse=True, unit=0.0)
+            for max_boxes in range(default.max_boxes, 0, -1):
+                candidate = replace(
+                    default, size=size, max_boxes=max_boxes, abbreviated=abbreviated, unit=_MIN_UNIT
+                )
+                if candidate.width(networks) <= max_width:
+                    return candidate.with_largest_unit(networks, max_width)
+    return replace(default, size=sizes[-1], max_boxes=1, abbreviated=True, unit=0.0)

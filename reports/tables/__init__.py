@@ -4,17 +4,17 @@ sort by.
 
 from collections.abc import Callable
 
-from phinas.reports.run_data import Records
+from phinas.reports.run_data import RunData
 from phinas.reports.tables import controls, family, scaling, search, stages
-from phinas.reports.tables.cells import Exhibit
+from phinas.reports.tables.cells import ReportTable
 
-EXHIBITS: dict[str, Callable[[Records], Exhibit | None]] = {
-    "trials": search.show_trials,
-    "finalists": search.show_finalists,
-    "stages": stages.show_stages,
-    "coefficients": scaling.show_coefficients,
-    "grid": scaling.show_grid,
-    "family": family.show_family,
-    "controls": controls.show_controls,
-    "failures": search.show_failures,
+REPORT_TABLES: dict[str, Callable[[RunData], ReportTable | None]] = {
+    "trials": search.make_trials_table,
+    "finalists": search.make_finalists_table,
+    "stages": stages.make_stages_table,
+    "coefficients": scaling.make_coefficients_table,
+    "grid": scaling.make_grid_table,
+    "family": family.make_family_table,
+    "controls": controls.make_controls_table,
+    "failures": search.make_failures_table,
 }

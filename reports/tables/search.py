@@ -2,115 +2,133 @@
 
 from typing import Any
 
-from phinas.experiment.trial_store import Row
-from phinas.reports.formatting import DASH, percent, shortened
-from phinas.reports.run_data import Records
-from phinas.reports.tables.cells import Cell, Exhibit, columns, number, percentage, whole
+from phinas.experiment.trial_store import TrialRecord
+from phinas.reports.formatting import EN_DASH, format_percent, truncate
+from phinas.reports.run_data import RunData
+from phinas.reports.tables.cells import (
+    Cell,
+    ReportTable,
+    make_columns,
+    make_integer_cell,
+    make_number_cell,
+    make_percent_cell,
+)
 
 SHOWN_TRIALS = 300
 
 
-def show_trials(records: Records) -> Exhibit | None:
-    trials = sorted(records.trials, key=lambda trial: -trial.reward)[:SHOWN_TRIALS]
+def make_trials_table(run_data: RunData) -> ReportTable | None:
+    trials = sorted(run_data.trials, key=lambda trial: -trial.reward)[:SHOWN_TRIALS]
     if not trials:
         return None
-    front = {trial.number for trial in records.front}
-    extra = {"activations": "activations", "latency": "latency, ms"}.get(
-        records.metric
+    front_numbers = {trial.number for trial in run_data.pareto_front}
+    extra_column = {"activations": "activations", "latency": "latency, ms"}.get(
+        run_data.cost_metric
     )  # the others are shown in any case
     rows = [
         [
             Cell(str(trial.number)),
             Cell(trial.spec.spec_id),
-            whole(trial.cost.flops),
-            whole(trial.cost.params),
+            make_integer_cell(trial.cost.flops),
+            make_integer_cell(trial.cost.params),
             *(
-                [number(trial.cost_in(records.metric), 3 if records.metric == "latency" else 0)]
-                if extra
+                [
+                    make_number_cell(
+                        trial.get_cost(run_data.cost_metric),
+                        3 if run_data.cost_metric == "latency" else 0,
+                    )
+                ]
+                if extra_column
                 else []
             ),
-            percentage(trial.accuracy),
-            number(trial.reward, 4) if records.reward else Cell(DASH),
-            Cell("yes" if trial.number in front else ""),
+            make_percent_cell(trial.accuracy),
+            make_number_cell(trial.reward, 4) if run_data.reward else Cell(EN_DASH),
+            Cell("yes" if trial.number in front_numbers else ""),
         ]
         for trial in trials
     ]
-    marked = next(
-        (place for place, trial in enumerate(trials) if trial.number == records.chosen), None
+    highlighted_row = next(
+        (index for index, trial in enumerate(trials) if trial.number == run_data.baseline_trial),
+        None,
     )
     note = (
         ""
-        if len(trials) == len(records.trials)
+        if len(trials) == len(run_data.trials)
         else f"The best {len(trials)} by reward; all are in trials.csv."
     )
-    names = columns(
+    names = make_columns(
         "trial",
         "network:",
         "FLOPs",
         "parameters",
-        *([extra] if extra else []),
+        *([extra_column] if extra_column else []),
         "accuracy",
         "reward",
         "on front:",
     )
-    return Exhibit(names, rows, marked, note)
+    return ReportTable(names, rows, highlighted_row, note)
 
 
-def show_finalists(records: Records) -> Exhibit | None:
-    if not records.finalists:
+def make_finalists_table(run_data: RunData) -> ReportTable | None:
+    if not run_data.finalists:
         return None
-    everyone = [*records.finalists, *([records.reference] if records.reference else [])]
-    finalists = sorted(everyone, key=lambda row: -row["reward"])
-    timed = records.metric == "latency"
+    finalists_and_reference = [
+        *run_data.finalists,
+        *([run_data.reference] if run_data.reference else []),
+    ]
+    finalists = sorted(finalists_and_reference, key=lambda row: -row["reward"])
+    shows_latency = run_data.cost_metric == "latency"
     rows = []
     for row in finalists:
         accuracies = row["accuracies"]
         trial, network = (
-            (str(row["trial"]), row["spec_id"]) if "trial" in row else (DASH, row["name"])
+            (str(row["trial"]), row["spec_id"]) if "trial" in row else (EN_DASH, row["name"])
         )
-        searched = (
-            Cell(DASH, "-1") if row["search_reward"] is None else number(row["search_reward"], 4)
+        search_reward_cell = (
+            Cell(EN_DASH, "-1")
+            if row["search_reward"] is None
+            else make_number_cell(row["search_reward"], 4)
         )
         rows.append(
             [
                 Cell(trial),
                 Cell(network),
-                whole(row["flops"]),
-                *([number(row["latency_ms"], 3)] if timed else []),
-                searched,
-                number(row["reward"], 4),
-                percentage(sum(accuracies) / len(accuracies)),
-                Cell(", ".join(percent(value) for value in accuracies)),
-                Cell(_against_best(row, records)),
+                make_integer_cell(row["flops"]),
+                *([make_number_cell(row["latency_ms"], 3)] if shows_latency else []),
+                search_reward_cell,
+                make_number_cell(row["reward"], 4),
+                make_percent_cell(sum(accuracies) / len(accuracies)),
+                Cell(", ".join(format_percent(value) for value in accuracies)),
+                Cell(_compare_with_best(row, run_data)),
             ]
         )
-    margin = (records.baseline or {}).get("margin")
+    margin = (run_data.baseline or {}).get("margin")
     ties = "Mean rewards of finalists closer than {:.4f} are ties (95%, all comparisons together)."
     note = (
         ""
         if margin is None
         else "Measured again, each came to the same."
-        if records.noiseless
+        if run_data.is_noiseless
         else ties.format(margin)
     )
     names = (
         "trial",
         "network:",
         "FLOPs",
-        *(["latency, ms"] if timed else []),
+        *(["latency, ms"] if shows_latency else []),
         "reward in search",
         "mean reward",
         "mean accuracy",
-        "each training:" if records.trained else "each time:",
+        "each training:" if run_data.search_trains_networks else "each time:",
         "against the best:",
     )
-    marked = next(
-        (i for i, row in enumerate(finalists) if row.get("trial") == records.chosen), None
+    highlighted_row = next(
+        (i for i, row in enumerate(finalists) if row.get("trial") == run_data.baseline_trial), None
     )
-    return Exhibit(columns(*names), rows, marked, note)
+    return ReportTable(make_columns(*names), rows, highlighted_row, note)
 
 
-def _against_best(row: dict[str, Any], records: Records) -> str:
+def _compare_with_best(row: dict[str, Any], run_data: RunData) -> str:
     if "trial" not in row:
         answer = {True: "reached", False: "not reached", None: "can't be told whether reached"}[
             row["rediscovered"]
@@ -118,29 +136,31 @@ def _against_best(row: dict[str, Any], records: Records) -> str:
         return f"reference: {answer}"
     return (
         "chosen"
-        if row["trial"] == records.chosen
+        if row["trial"] == run_data.baseline_trial
         else "can't be told from it"
         if row["tied_with_chosen"]
         else "worse"
     )
 
 
-def show_failures(records: Records) -> Exhibit | None:
-    if not records.failures:
+def make_failures_table(run_data: RunData) -> ReportTable | None:
+    if not run_data.failures:
         return None
-    alike: dict[tuple[str, str], list[Row]] = {}
-    for study, row in records.failures:
-        alike.setdefault(
-            (study, str(row.attributes.get("reason", "no reason was recorded"))), []
+    rows_by_reason: dict[tuple[str, str], list[TrialRecord]] = {}
+    for study, row in run_data.failures:
+        rows_by_reason.setdefault(
+            (study, str(row.user_attrs.get("reason", "no reason was recorded"))), []
         ).append(row)
     rows = [
         [
             Cell(study),
-            whole(len(found)),
-            whole(sum(row.attributes.get("attempts", 1) for row in found)),
-            Cell(shortened(reason)),
-            Cell(shortened(", ".join(str(row.number) for row in found), 100)),
+            make_integer_cell(len(failed_rows)),
+            make_integer_cell(sum(row.user_attrs.get("attempts", 1) for row in failed_rows)),
+            Cell(truncate(reason)),
+            Cell(truncate(", ".join(str(row.number) for row in failed_rows), 100)),
         ]
-        for (study, reason), found in sorted(alike.items(), key=lambda item: -len(item[1]))
+        for (study, reason), failed_rows in sorted(
+            rows_by_reason.items(), key=lambda item: -len(item[1])
+        )
     ]
-    return Exhibit(columns("study:", "failed", "attempts", "reason:", "trials:"), rows)
+    return ReportTable(make_columns("study:", "failed", "attempts", "reason:", "trials:"), rows)

@@ -23,188 +23,208 @@ from typing import Any, Literal
 from phinas.experiment.errors import InputError
 from phinas.scaling_search.coefficients import Coefficients
 from phinas.scaling_search.family.phi import (
-    REACH,
+    MAX_PHI,
     Interval,
-    interval_of,
-    largest_phi,
-    network_at,
-    readable,
-    require_growth,
+    check_coefficients_grow,
+    find_phi_interval,
+    max_buildable_phi,
+    scale_to_phi,
+    shortest_decimal,
 )
-from phinas.space.cost import cost
+from phinas.space.cost import network_cost
 from phinas.space.spec import ArchSpec
 
-Counted = Literal["flops", "params"]
-Measure = Literal["flops", "params", "latency_ms"]
-_SLACK = 2.0
-# a network that a shorter interval of phi means is an accident of rounding, and not looked for
-_NARROWEST = 1e-6
+CountedMetric = Literal["flops", "params"]
+BudgetMetric = Literal["flops", "params", "latency_ms"]
+_SEARCH_FACTOR = 2.0
+# A network with a shorter interval of phi is an accident of rounding, and is not looked for.
+_MIN_INTERVAL = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
-class Fit:
-    """The largest network within a budget. measure: what is limited, to `limit`; reached: what the
-    network needs of it;
-    interval: all phi that mean it; phi: one of them, told in few decimals; spec: with the
-    baseline's regularisation."""
+class BudgetFit:
+    """The largest network within a budget.
 
-    measure: Measure
+    Args:
+        metric: what is limited.
+        limit: the budget.
+        value: what the network needs of it.
+        phi: one phi that gives the network, in few decimals.
+        phi_interval: all phi that give it.
+        spec: with the baseline's regularization.
+    """
+
+    metric: BudgetMetric
     limit: float
-    reached: float
+    value: float
     phi: float
-    interval: Interval
+    phi_interval: Interval
     spec: ArchSpec
 
     def to_dict(self) -> dict[str, Any]:
         """What a member's file holds of its budget."""
-        phi = [round(end, 6) for end in self.interval]
         return {
-            "measure": self.measure,
+            "metric": self.metric,
             "limit": self.limit,
-            "reached": self.reached,
-            "phi_interval": phi,
+            "value": self.value,
+            "phi_interval": [round(end, 6) for end in self.phi_interval],
         }
 
     @classmethod
-    def from_dict(cls, data: dict[str, Any], *, phi: float, spec: ArchSpec) -> "Fit":
+    def from_dict(cls, data: dict[str, Any], *, phi: float, spec: ArchSpec) -> "BudgetFit":
         """From what a member's file holds."""
         low, high = data["phi_interval"]
-        return cls(data["measure"], data["limit"], data["reached"], phi, (low, high), spec)
+        return cls(data["metric"], data["limit"], data["value"], phi, (low, high), spec)
 
 
 def fit_budget(
-    baseline: ArchSpec, coefficients: Coefficients, measure: Counted, limit: float
-) -> Fit:
+    baseline: ArchSpec, coefficients: Coefficients, metric: CountedMetric, limit: float
+) -> BudgetFit:
     """The largest network of some phi within `limit` FLOPs or parameters.
 
     Raises InputError where the smallest network exceeds the limit, or the largest does not reach
     it.
     """
-    require_growth(coefficients)
-    require_positive(measure, limit)
+    check_coefficients_grow(coefficients)
+    check_positive(metric, limit)
 
-    def needed(spec: ArchSpec) -> int:
-        return getattr(cost(spec), measure)
+    def cost_of(spec: ArchSpec) -> int:
+        return getattr(network_cost(spec), metric)
 
-    low, high = -REACH, largest_phi(baseline, coefficients)
-    _require_reachable(baseline, coefficients, measure, limit, needed=needed, ends=(low, high))
+    low, high = -MAX_PHI, max_buildable_phi(baseline, coefficients)
+    _check_reachable(baseline, coefficients, metric, limit, cost_of=cost_of, phi_range=(low, high))
+    # The smallest network is within the limit, and some network is the last one within it.
     best: tuple[float, float] | None = None
-    for phi, value in networks_near(baseline, coefficients, needed, limit=limit, ends=(low, high)):
+    for phi, value in networks_around(
+        baseline, coefficients, cost_of, limit=limit, phi_range=(low, high)
+    ):
         if value <= limit and (best is None or (value, phi) > best):
             best = (value, phi)
-    assert (
-        best is not None
-    )  # the smallest is within, and there is a last one before the limit is crossed
-    reached, phi = best
-    interval = interval_of(baseline, coefficients, phi)
-    return Fit(
-        measure,
+    assert best is not None
+    best_value, phi = best
+    phi_interval = find_phi_interval(baseline, coefficients, phi)
+    return BudgetFit(
+        metric,
         limit,
-        reached,
-        readable(interval),
-        interval,
-        network_at(baseline, coefficients, phi),
+        best_value,
+        shortest_decimal(phi_interval),
+        phi_interval,
+        scale_to_phi(baseline, coefficients, phi),
     )
 
 
 def fit_budgets(
-    baseline: ArchSpec, coefficients: Coefficients, measure: Counted, limits: Sequence[float]
-) -> list[Fit]:
+    baseline: ArchSpec, coefficients: Coefficients, metric: CountedMetric, limits: Sequence[float]
+) -> list[BudgetFit]:
     """One network for each limit. Raises InputError as `fit_budget`, for limits that do not rise
     and for two that mean one network."""
-    require_rising(measure, limits)
-    fits = [fit_budget(baseline, coefficients, measure, limit) for limit in limits]
-    require_distinct(fits)
+    check_increasing(metric, limits)
+    fits = [fit_budget(baseline, coefficients, metric, limit) for limit in limits]
+    check_distinct(fits)
     return fits
 
 
-def networks_near(
+def networks_around(
     baseline: ArchSpec,
     coefficients: Coefficients,
-    needed: Callable[[ArchSpec], float],
+    cost_of: Callable[[ArchSpec], float],
     *,
     limit: float,
-    ends: Interval,
+    phi_range: Interval,
 ) -> Iterator[tuple[float, float]]:
     """A phi and the cost of every network whose cost is near the limit (and of some others, the
     next below and the next above among them), by halving what lies between two phi until both mean
     one network."""
 
-    def at(phi: float) -> tuple[float, ArchSpec, float]:
-        spec = network_at(baseline, coefficients, phi)
-        return phi, spec, needed(spec)
+    def evaluate(phi: float) -> tuple[float, ArchSpec, float]:
+        spec = scale_to_phi(baseline, coefficients, phi)
+        return phi, spec, cost_of(spec)
 
-    # The baseline is a point of its own, that its neighbours on either side may round up or down
+    # The baseline is a point of its own, that its neighbors on either side may round up or down
     # from.
-    middle = at(0.0)
-    pending = [(at(ends[0]), at(-_NARROWEST)), (middle, middle), (at(_NARROWEST), at(ends[1]))]
+    baseline_point = evaluate(0.0)
+    pending = [
+        (evaluate(phi_range[0]), evaluate(-_MIN_INTERVAL)),
+        (baseline_point, baseline_point),
+        (evaluate(_MIN_INTERVAL), evaluate(phi_range[1])),
+    ]
     while pending:
         left, right = pending.pop()
         yield left[0], left[2]
         yield right[0], right[2]
-        settled = left[1] == right[1] or right[0] - left[0] < _NARROWEST
+        is_resolved = left[1] == right[1] or right[0] - left[0] < _MIN_INTERVAL
         if (
-            settled
-            or min(left[2], right[2]) > limit * _SLACK
-            or max(left[2], right[2]) < limit / _SLACK
+            is_resolved
+            or min(left[2], right[2]) > limit * _SEARCH_FACTOR
+            or max(left[2], right[2]) < limit / _SEARCH_FACTOR
         ):
             continue
-        between = at((left[0] + right[0]) / 2)
-        pending += [(left, between), (between, right)]
+        midpoint = evaluate((left[0] + right[0]) / 2)
+        pending += [(left, midpoint), (midpoint, right)]
 
 
-def _require_reachable(
+def _check_reachable(
     baseline: ArchSpec,
     coefficients: Coefficients,
-    measure: Counted,
+    metric: CountedMetric,
     limit: float,
     *,
-    needed: Callable[[ArchSpec], int],
-    ends: Interval,
+    cost_of: Callable[[ArchSpec], int],
+    phi_range: Interval,
 ) -> None:
-    for phi, end, remedy in ((ends[0], "smallest", "raise"), (ends[1], "largest", "lower")):
-        spec = network_at(baseline, coefficients, phi)
-        value = needed(spec)
-        if value > limit if end == "smallest" else value < limit:
+    extremes = ((phi_range[0], "smallest", "raise"), (phi_range[1], "largest", "lower"))
+    for phi, extreme, advice in extremes:
+        spec = scale_to_phi(baseline, coefficients, phi)
+        value = cost_of(spec)
+        if value > limit if extreme == "smallest" else value < limit:
             raise InputError(
-                unmet(
-                    measure,
+                unreachable_message(
+                    metric,
                     limit,
-                    end=end,
+                    extreme=extreme,
                     phi=phi,
                     value=value,
-                    side=spec.resolution,
-                    remedy=remedy,
+                    resolution=spec.resolution,
+                    advice=advice,
                 )
             )
 
 
-def unmet(
-    measure: Measure, limit: float, *, end: str, phi: float, value: float, side: int, remedy: str
+def unreachable_message(
+    metric: BudgetMetric,
+    limit: float,
+    *,
+    extreme: str,
+    phi: float,
+    value: float,
+    resolution: int,
+    advice: str,
 ) -> str:
-    """The message for a budget that no phi meets. end: "smallest" or "largest"; side: its pixels of
-    a side.
+    """The message for a budget that no phi meets. extreme: "smallest" or "largest"; resolution:
+    of that network.
     """
-    least = f" (phi {phi:.3g}, {side} pixels of a side)"
+    network_text = f" (phi {phi:.3g}, {resolution} pixels of a side)"
     return (
-        f"scaling.{measure}: no phi meets {shown(measure, limit)}: the {end} network that these "
+        f"scaling.{metric}: no phi meets {format_budget(metric, limit)}: the {extreme} network "
+        "that these "
         "coefficients make of the "
-        f"baseline has {shown(measure, value)}{least}; {remedy} the budget or start from a "
-        f"{'smaller' if end == 'smallest' else 'larger'} baseline"
+        f"baseline has {format_budget(metric, value)}{network_text}; {advice} the budget or start "
+        "from a "
+        f"{'smaller' if extreme == 'smallest' else 'larger'} baseline"
     )
 
 
-def shown(measure: Measure, value: float) -> str:
+def format_budget(metric: BudgetMetric, value: float) -> str:
     """A cost in words, to three or four digits."""
-    if measure == "latency_ms":
+    if metric == "latency_ms":
         return f"{value:.3g} ms"
     for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
         if value >= size:
-            return f"{value / size:.4g}{unit} {measure}"
-    return f"{value:.4g} {measure}"
+            return f"{value / size:.4g}{unit} {metric}"
+    return f"{value:.4g} {metric}"
 
 
-def require_positive(measure: Measure, limit: float) -> None:
+def check_positive(metric: BudgetMetric, limit: float) -> None:
     """Raises InputError for a budget that is no finite number above 0."""
     if (
         isinstance(limit, bool)
@@ -212,34 +232,35 @@ def require_positive(measure: Measure, limit: float) -> None:
         or not 0 < limit < float("inf")
     ):
         raise InputError(
-            f"scaling.{measure}: {limit!r} is not a number above 0; give what the network may "
+            f"scaling.{metric}: {limit!r} is not a number above 0; give what the network may "
             "need at most"
         )
 
 
-def require_rising(measure: Measure, limits: Sequence[float]) -> None:
+def check_increasing(metric: BudgetMetric, limits: Sequence[float]) -> None:
     """Raises InputError for no budgets, or budgets that do not rise strictly."""
     if not limits:
-        raise InputError(f"scaling.{measure}: no budgets; give at least one")
+        raise InputError(f"scaling.{metric}: no budgets; give at least one")
     for limit in limits:
-        require_positive(measure, limit)
+        check_positive(metric, limit)
     for smaller, larger in pairwise(limits):
         if larger <= smaller:
             raise InputError(
-                f"scaling.{measure}: {larger:g} after {smaller:g} does not rise; write the "
+                f"scaling.{metric}: {larger:g} after {smaller:g} does not rise; write the "
                 "budgets in rising order, each once"
             )
 
 
-def require_distinct(fits: Sequence[Fit]) -> None:
+def check_distinct(fits: Sequence[BudgetFit]) -> None:
     """Raises InputError where two budgets mean one network."""
     for smaller, larger in pairwise(fits):
         if smaller.spec == larger.spec:
-            measure = smaller.measure
+            metric = smaller.metric
             raise InputError(
-                f"scaling.{measure}: {shown(measure, smaller.limit)} and "
-                f"{shown(measure, larger.limit)} mean one network, of "
-                f"{shown(measure, smaller.reached)}: none lies between them; leave one out, move "
+                f"scaling.{metric}: {format_budget(metric, smaller.limit)} and "
+                f"{format_budget(metric, larger.limit)} mean one network, of "
+                f"{format_budget(metric, smaller.value)}: none lies between them; leave one out, "
+                "move "
                 "them apart, or round more "
                 "finely (scaling.rounding: round, a smaller scaling.divisor)"
             )

@@ -18,13 +18,14 @@ from phinas.scaling_search.coefficients import Coefficients
 from phinas.space.spec import ArchSpec, SpecError
 
 Interval = tuple[float, float]
-# phi from -REACH to REACH is looked at; with the paper's coefficients that is 5e5 times the FLOPs
-REACH = 20.0
-_EDGE = 1e-9
+# phi from -MAX_PHI to MAX_PHI is searched; with the paper's coefficients that is 5e5 times the
+# FLOPs
+MAX_PHI = 20.0
+_TOLERANCE = 1e-9
 
 
-def network_at(baseline: ArchSpec, coefficients: Coefficients, phi: float) -> ArchSpec:
-    """The baseline scaled by phi, whatever its sign; the baseline itself at 0. Regularisation is
+def scale_to_phi(baseline: ArchSpec, coefficients: Coefficients, phi: float) -> ArchSpec:
+    """The baseline scaled by phi, whatever its sign; the baseline itself at 0. Regularization is
     the baseline's.
 
     Raises SpecError where a dimension would be larger than any network's may be.
@@ -33,91 +34,91 @@ def network_at(baseline: ArchSpec, coefficients: Coefficients, phi: float) -> Ar
         return baseline
     if phi > 0:
         return coefficients.apply(baseline, phi)
-    least = baseline.reduction / baseline.resolution
-    gamma = coefficients.gamma if coefficients.gamma**phi >= least else least ** (1 / phi)
-    small = replace(coefficients, gamma=gamma).apply(baseline, phi)
+    min_factor = baseline.total_stride / baseline.resolution
+    gamma = coefficients.gamma if coefficients.gamma**phi >= min_factor else min_factor ** (1 / phi)
+    scaled = replace(coefficients, gamma=gamma).apply(baseline, phi)
     widths = (baseline.stem_width, baseline.head_width, *(stage.width for stage in baseline.stages))
     if all(width % coefficients.divisor == 0 for width in widths):
-        return small
+        return scaled
     # The rounding may put a width that is no multiple of the divisor (20, or 4) above the
     # baseline's.
-    deep = replace(coefficients, beta=1.0, gamma=1.0).apply(baseline, phi)
+    depth_scaled = replace(coefficients, beta=1.0, gamma=1.0).apply(baseline, phi)
     stages = [
         replace(new, width=min(new.width, old.width))
-        for new, old in zip(small.stages, deep.stages, strict=True)
+        for new, old in zip(scaled.stages, depth_scaled.stages, strict=True)
     ]
     return replace(
-        small,
+        scaled,
         stages=tuple(stages),
-        stem_width=min(small.stem_width, baseline.stem_width),
-        head_width=min(small.head_width, baseline.head_width),
+        stem_width=min(scaled.stem_width, baseline.stem_width),
+        head_width=min(scaled.head_width, baseline.head_width),
     )
 
 
-def interval_of(baseline: ArchSpec, coefficients: Coefficients, phi: float) -> Interval:
-    """All phi that mean the network of `phi`, to 1e-9, within REACH (an end there is not the
+def find_phi_interval(baseline: ArchSpec, coefficients: Coefficients, phi: float) -> Interval:
+    """All phi that mean the network of `phi`, to 1e-9, within MAX_PHI (an end there is not the
     network's own).
     """
-    network = network_at(baseline, coefficients, phi).simplified()
+    network = scale_to_phi(baseline, coefficients, phi).canonicalize()
 
-    def means(other: float) -> bool:
+    def is_equivalent(other_phi: float) -> bool:
         try:
-            return network_at(baseline, coefficients, other).simplified() == network
+            return scale_to_phi(baseline, coefficients, other_phi).canonicalize() == network
         except SpecError:
             return False
 
     # 0 means the baseline as it is, also where the least step to either side rounds it: no other
     # network goes across.
-    crosses = phi == 0 or means(0.0)
-    low = -REACH if phi < 0 or crosses else 0.0
-    high = REACH if phi > 0 or crosses else 0.0
-    return edge(means, phi, low), edge(means, phi, high)
+    crosses_zero = phi == 0 or is_equivalent(0.0)
+    low = -MAX_PHI if phi < 0 or crosses_zero else 0.0
+    high = MAX_PHI if phi > 0 or crosses_zero else 0.0
+    return find_boundary(is_equivalent, phi, low), find_boundary(is_equivalent, phi, high)
 
 
-def edge(means: Callable[[float], bool], inside: float, outside: float) -> float:
-    """The last phi, to 1e-9, from `inside` towards `outside` that satisfies `means`, by
+def find_boundary(is_equivalent: Callable[[float], bool], inside: float, outside: float) -> float:
+    """The last phi, to 1e-9, from `inside` towards `outside` that satisfies `is_equivalent`, by
     bisection.
     """
-    if means(outside):
+    if is_equivalent(outside):
         return outside
-    while abs(outside - inside) > _EDGE:
-        middle = (inside + outside) / 2
-        if means(middle):
-            inside = middle
+    while abs(outside - inside) > _TOLERANCE:
+        midpoint = (inside + outside) / 2
+        if is_equivalent(midpoint):
+            inside = midpoint
         else:
-            outside = middle
+            outside = midpoint
     return inside
 
 
-def readable(interval: Interval) -> float:
-    """The phi inside an interval that is told in the fewest decimals, next to its middle; 0 where
+def shortest_decimal(interval: Interval) -> float:
+    """The phi inside an interval that has the fewest decimals, next to its middle; 0 where
     that is inside.
     """
     low, high = interval
-    middle = (low + high) / 2
+    midpoint = (low + high) / 2
     if low <= 0 <= high:
         return 0.0
     for decimals in range(10):
-        phi = round(middle, decimals)
+        phi = round(midpoint, decimals)
         if low < phi < high:
             return phi
-    return middle
+    return midpoint
 
 
-def largest_phi(baseline: ArchSpec, coefficients: Coefficients) -> float:
-    """The largest phi up to REACH whose network can be built at all."""
+def max_buildable_phi(baseline: ArchSpec, coefficients: Coefficients) -> float:
+    """The largest phi up to MAX_PHI whose network can be built at all."""
 
     def buildable(phi: float) -> bool:
         try:
-            network_at(baseline, coefficients, phi)
+            scale_to_phi(baseline, coefficients, phi)
         except SpecError:
             return False
         return True
 
-    return edge(buildable, 0.0, REACH)
+    return find_boundary(buildable, 0.0, MAX_PHI)
 
 
-def require_growth(coefficients: Coefficients) -> None:
+def check_coefficients_grow(coefficients: Coefficients) -> None:
     """Raises InputError for coefficients that scale nothing."""
     if max(coefficients.alpha, coefficients.beta, coefficients.gamma) <= 1:
         raise InputError(

@@ -15,63 +15,67 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from phinas.scaling_search.coefficients import PAPER, Coefficients
-from phinas.scaling_search.family.phi import REACH, Interval, edge, network_at
-from phinas.scaling_search.family.regularization import PUBLISHED_PHI, regularised
-from phinas.space.cost import cost
+from phinas.scaling_search.family.phi import MAX_PHI, Interval, find_boundary, scale_to_phi
+from phinas.scaling_search.family.regularization import PUBLISHED_PHI, scale_regularization
+from phinas.space.cost import network_cost
 from phinas.space.presets import EFFICIENTNET, preset
-from phinas.space.published import Compound
+from phinas.space.presets.published_network import PublishedEfficientNet
 from phinas.space.spec import ArchSpec
 
-_LAST_DIGIT = 0.05 + 1e-9  # factors are printed with one decimal
-_PIXEL = 1.0
+_FACTOR_TOLERANCE = 0.05 + 1e-9  # factors are printed with one decimal
+_RESOLUTION_TOLERANCE = 1.0  # pixels
 
 
 @dataclass(frozen=True, slots=True)
-class Dimension:
-    """One dimension of a published network beside the rule's at the row's phi.
+class DimensionComparison:
+    """One dimension of a published network and of the computed one (B0 scaled by the coefficients).
 
-    rule, published: factors on B0's; rule_sizes, published_sizes: rounded (blocks a stage; channels
-    of stem, stages and head; pixels of a side). implied: the phi at which the rule has the
-    published factor (None: the rule does not scale this);
-    interval: all phi at which it has the published sizes (None: none). departs: -1 where the
-    published factor is smaller than the rule's beyond rounding, 1 where it is larger, else 0.
+    Args:
+        computed, published: factors on B0's.
+        implied_phi: the phi at which the computed factor is the published one (None: the
+            coefficients do not scale this dimension).
+        phi_interval: all phi at which the computed sizes are the published ones (None: none).
+        computed_sizes, published_sizes: rounded: blocks a stage; channels of stem, stages and head;
+            the resolution.
+        direction: -1 where the published factor is smaller than the computed one beyond rounding,
+            1 where it is larger, else 0.
     """
 
-    rule: float
+    computed: float
     published: float
-    implied: float | None
-    interval: Interval | None
-    rule_sizes: tuple[int, ...]
+    implied_phi: float | None
+    phi_interval: Interval | None
+    computed_sizes: tuple[int, ...]
     published_sizes: tuple[int, ...]
-    departs: int
+    direction: int
 
 
 @dataclass(frozen=True, slots=True)
-class Amount:
-    """FLOPs or parameters of both; implied: the phi from which on the rule's network has more than
+class CostComparison:
+    """FLOPs or parameters of both; implied_phi: from which on the computed network has more than
     the published one.
     """
 
-    rule: int
+    computed: int
     published: int
-    implied: float
+    implied_phi: float
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """A published network beside the rule's at `phi`. Dropout has no phi of its own: the rule's is
+class NetworkComparison:
+    """A published network and the one computed at `phi`. Dropout has no phi of its own: the rule is
     fitted to these rows.
     """
 
     name: str
     phi: float
-    depth: Dimension
-    width: Dimension
-    resolution: Dimension
-    rule_dropout: float
+    depth: DimensionComparison
+    width: DimensionComparison
+    resolution: DimensionComparison
+    computed_dropout: float
     published_dropout: float
-    flops: Amount
-    params: Amount
+    flops: CostComparison
+    params: CostComparison
 
     def to_dict(self) -> dict[str, Any]:
         """The row as plain data."""
@@ -80,64 +84,80 @@ class Row:
 
 def compare_published(
     coefficients: Coefficients = PAPER, *, ladder: Sequence[float] = PUBLISHED_PHI[1:]
-) -> list[Row]:
+) -> list[NetworkComparison]:
     """B1..B7 as published beside what the coefficients make of B0 at the phi of the ladder, one for
     each.
 
     Raises ValueError for a ladder of another length.
     """
     names = list(EFFICIENTNET)[1:]
-    return [_row(name, phi, coefficients) for name, phi in zip(names, ladder, strict=True)]
+    return [
+        _compare_network(name, phi, coefficients) for name, phi in zip(names, ladder, strict=True)
+    ]
 
 
-def _row(name: str, phi: float, coefficients: Coefficients) -> Row:
+def _compare_network(name: str, phi: float, coefficients: Coefficients) -> NetworkComparison:
     table, baseline, published = EFFICIENTNET[name], preset("efficientnet_b0"), preset(name)
-    rule = regularised(network_at(baseline, coefficients, phi), phi)
-    return Row(
+    computed = scale_regularization(scale_to_phi(baseline, coefficients, phi), phi)
+    return NetworkComparison(
         name.removeprefix("efficientnet_"),
         phi,
-        **_dimensions(table, phi, coefficients, networks=(baseline, rule, published)),
-        rule_dropout=rule.dropout,
+        **_compare_dimensions(table, phi, coefficients, networks=(baseline, computed, published)),
+        computed_dropout=computed.dropout,
         published_dropout=published.dropout,
-        flops=_amount(
-            baseline, rule, published, coefficients, needed=lambda spec: cost(spec).flops
+        flops=_compare_cost(
+            baseline,
+            computed,
+            published,
+            coefficients,
+            cost_of=lambda spec: network_cost(spec).flops,
         ),
-        params=_amount(
-            baseline, rule, published, coefficients, needed=lambda spec: cost(spec).params
+        params=_compare_cost(
+            baseline,
+            computed,
+            published,
+            coefficients,
+            cost_of=lambda spec: network_cost(spec).params,
         ),
     )
 
 
-def _dimensions(
-    table: Compound,
+def _compare_dimensions(
+    table: PublishedEfficientNet,
     phi: float,
     coefficients: Coefficients,
     *,
     networks: tuple[ArchSpec, ArchSpec, ArchSpec],
-) -> dict[str, Dimension]:
-    baseline, rule, published = networks
-    side = baseline.resolution
-    told = (
-        ("depth", coefficients.alpha, table.depth, _LAST_DIGIT, _depths),
-        ("width", coefficients.beta, table.width, _LAST_DIGIT, _widths),
-        ("resolution", coefficients.gamma, table.resolution / side, _PIXEL / side, _side),
+) -> dict[str, DimensionComparison]:
+    baseline, computed, published = networks
+    resolution = baseline.resolution
+    dimensions = (
+        ("depth", coefficients.alpha, table.depth, _FACTOR_TOLERANCE, _depths),
+        ("width", coefficients.beta, table.width, _FACTOR_TOLERANCE, _widths),
+        (
+            "resolution",
+            coefficients.gamma,
+            table.resolution / resolution,
+            _RESOLUTION_TOLERANCE / resolution,
+            _resolution,
+        ),
     )
-    found = {}
-    for name, base, factor, tolerance, sizes in told:
-        implied = math.log(factor) / math.log(base) if base > 1 else None
+    comparisons = {}
+    for name, base, factor, tolerance, sizes in dimensions:
+        implied_phi = math.log(factor) / math.log(base) if base > 1 else None
         gap = factor - base**phi
-        found[name] = Dimension(
-            rule=base**phi,
+        comparisons[name] = DimensionComparison(
+            computed=base**phi,
             published=factor,
-            implied=implied,
-            interval=None
-            if implied is None
-            else _interval(baseline, coefficients, implied, sizes, wanted=sizes(published)),
-            rule_sizes=sizes(rule),
+            implied_phi=implied_phi,
+            phi_interval=None
+            if implied_phi is None
+            else _phi_interval(baseline, coefficients, implied_phi, sizes, target=sizes(published)),
+            computed_sizes=sizes(computed),
             published_sizes=sizes(published),
-            departs=0 if abs(gap) <= tolerance else int(math.copysign(1, gap)),
+            direction=0 if abs(gap) <= tolerance else int(math.copysign(1, gap)),
         )
-    return found
+    return comparisons
 
 
 Sizes = Callable[[ArchSpec], tuple[int, ...]]
@@ -151,44 +171,49 @@ def _widths(spec: ArchSpec) -> tuple[int, ...]:
     return (spec.stem_width, *(stage.width for stage in spec.stages), spec.head_width)
 
 
-def _side(spec: ArchSpec) -> tuple[int, ...]:
+def _resolution(spec: ArchSpec) -> tuple[int, ...]:
     return (spec.resolution,)
 
 
-def _interval(
+def _phi_interval(
     baseline: ArchSpec,
     coefficients: Coefficients,
     phi: float,
     sizes: Sizes,
     *,
-    wanted: tuple[int, ...],
+    target: tuple[int, ...],
 ) -> Interval | None:
     """All phi around this one at which the rule has the wanted sizes."""
 
-    def means(other: float) -> bool:
-        return sizes(network_at(baseline, coefficients, other)) == wanted
+    def is_equivalent(other_phi: float) -> bool:
+        return sizes(scale_to_phi(baseline, coefficients, other_phi)) == target
 
-    return (edge(means, phi, -REACH), edge(means, phi, REACH)) if means(phi) else None
+    if not is_equivalent(phi):
+        return None
+    low = find_boundary(is_equivalent, phi, -MAX_PHI)
+    return low, find_boundary(is_equivalent, phi, MAX_PHI)
 
 
-def _amount(
+def _compare_cost(
     baseline: ArchSpec,
-    rule: ArchSpec,
+    computed: ArchSpec,
     published: ArchSpec,
     coefficients: Coefficients,
     *,
-    needed: Callable[[ArchSpec], int],
-) -> Amount:
+    cost_of: Callable[[ArchSpec], int],
+) -> CostComparison:
     # Around B0 cost never falls as phi rises, so the first network above the published one is found
     # by bisection.
-    limit = needed(published)
-    crossing = edge(
-        lambda phi: needed(network_at(baseline, coefficients, phi)) <= limit, -REACH, REACH
+    limit = cost_of(published)
+    crossing = find_boundary(
+        lambda phi: cost_of(scale_to_phi(baseline, coefficients, phi)) <= limit, -MAX_PHI, MAX_PHI
     )
-    return Amount(needed(rule), limit, crossing)
+    return CostComparison(cost_of(computed), limit, crossing)
 
 
-def difference(rows: Sequence[Row], coefficients: Coefficients = PAPER) -> str:
+def summarize_differences(
+    rows: Sequence[NetworkComparison], coefficients: Coefficients = PAPER
+) -> str:
     """In one sentence, what was published otherwise than the rule has it, worked out from the
     rows.
     """
@@ -196,8 +221,8 @@ def difference(rows: Sequence[Row], coefficients: Coefficients = PAPER) -> str:
         f"{value:g}" for value in (coefficients.alpha, coefficients.beta, coefficients.gamma)
     )
     ladder = ", ".join(f"{row.phi:g}" for row in rows)
-    clauses = [_clause(name, rows) for name in ("depth", "width", "resolution")]
-    ratios = [row.flops.published / row.flops.rule for row in rows]
+    clauses = [_describe_dimension(name, rows) for name in ("depth", "width", "resolution")]
+    ratios = [row.flops.published / row.flops.computed for row in rows]
     clauses.append(f"FLOPs are {min(ratios):.2f} to {max(ratios):.2f} times the rule's")
     return (
         f"Against {factors} at phi {ladder}, the published {', '.join(clauses[:-1])}, and "
@@ -208,36 +233,48 @@ def difference(rows: Sequence[Row], coefficients: Coefficients = PAPER) -> str:
 _UNITS = {"depth": "blocks", "width": "channels", "resolution": "pixels"}
 
 
-def _clause(name: str, rows: Sequence[Row]) -> str:
+def _describe_dimension(name: str, rows: Sequence[NetworkComparison]) -> str:
     """What happens to one dimension, and where it is farthest from the rule."""
-    found: list[tuple[Row, Dimension]] = [(row, getattr(row, name)) for row in rows]
+    comparisons: list[tuple[NetworkComparison, DimensionComparison]] = [
+        (row, getattr(row, name)) for row in rows
+    ]
     parts = []
     for sign, verb in ((-1, "cut"), (1, "raised")):
-        departing = [(row, each) for row, each in found if each.departs == sign]
-        if not departing:
+        departures = [
+            (row, comparison) for row, comparison in comparisons if comparison.direction == sign
+        ]
+        if not departures:
             continue
-        where = _where([row.name for row, _ in departing], rows)
-        worst, told = max(
-            departing, key=lambda pair: abs(math.log(pair[1].published / pair[1].rule))
+        row_names = _describe_rows([row.name for row, _ in departures], rows)
+        worst_row, worst_comparison = max(
+            departures, key=lambda pair: abs(math.log(pair[1].published / pair[1].computed))
         )
-        most = "" if len(departing) == 1 else f"most in {worst.name.upper()}: "
-        implied = "" if told.implied is None else f", phi {told.implied:.1f} for {worst.phi:g}"
-        unlike = [row.name for row, each in departing if each.rule_sizes != each.published_sizes]
-        hidden = (
+        superlative = "" if len(departures) == 1 else f"most in {worst_row.name.upper()}: "
+        implied_text = (
             ""
-            if len(unlike) in (0, len(departing))
-            else f"; in whole {_UNITS[name]} {_where(unlike, rows)}"
+            if worst_comparison.implied_phi is None
+            else f", phi {worst_comparison.implied_phi:.1f} for {worst_row.phi:g}"
+        )
+        rounded_departures = [
+            row.name
+            for row, comparison in departures
+            if comparison.computed_sizes != comparison.published_sizes
+        ]
+        rounding_text = (
+            ""
+            if len(rounded_departures) in (0, len(departures))
+            else f"; in whole {_UNITS[name]} {_describe_rows(rounded_departures, rows)}"
         )
         parts.append(
-            f"{verb} {where} ({most}{told.published:.3g} times B0's for "
-            f"{told.rule:.3g}{implied}{hidden})"
+            f"{verb} {row_names} ({superlative}{worst_comparison.published:.3g} times B0's for "
+            f"{worst_comparison.computed:.3g}{implied_text}{rounding_text})"
         )
     return f"{name} is {' and '.join(parts) or 'as the rule has it'}"
 
 
-def _where(names: Sequence[str], rows: Sequence[Row]) -> str:
+def _describe_rows(names: Sequence[str], rows: Sequence[NetworkComparison]) -> str:
     """Rows by name: "from B4 on" where they are all up to the last."""
-    every = [row.name for row in rows]
-    if len(names) > 1 and every[-len(names) :] == list(names):
+    names_in_order = [row.name for row in rows]
+    if len(names) > 1 and names_in_order[-len(names) :] == list(names):
         return f"from {names[0].upper()} on"
     return f"in {', '.join(name.upper() for name in names)}"

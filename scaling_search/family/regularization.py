@@ -22,32 +22,34 @@ from phinas.space.spec import ArchSpec
 
 # The phi that the published B0..B7 follow (their resolutions fit best; depth is cut from B4 on).
 PUBLISHED_PHI = (0.0, 0.5, 1.0, 2.0, 3.5, 5.0, 6.0, 7.0)
-MOST_DROPOUT = 0.9
+MAX_DROPOUT = 0.9
 
 
-def regularised(spec: ArchSpec, phi: float) -> ArchSpec:
+def scale_regularization(spec: ArchSpec, phi: float) -> ArchSpec:
     """`spec`, which has the baseline's dropout and stochastic depth, with those that are due at
     phi.
     """
-    multiple = published_multiple(abs(phi))
+    multiple = published_dropout_multiple(abs(phi))
     if phi >= 0:
-        return replace(spec, dropout=_rounded(spec.dropout * multiple))
-    left = max(0.0, 2 - multiple)
+        return replace(spec, dropout=_round_probability(spec.dropout * multiple))
+    factor = max(0.0, 2 - multiple)
     return replace(
-        spec, dropout=_rounded(spec.dropout * left), drop_path=_rounded(spec.drop_path * left)
+        spec,
+        dropout=_round_probability(spec.dropout * factor),
+        drop_path=_round_probability(spec.drop_path * factor),
     )
 
 
-def published_multiple(phi: float) -> float:
+def published_dropout_multiple(phi: float) -> float:
     """The published dropout at phi >= 0 over B0's: linear between B0..B7, level beyond."""
     rows = [row.dropout / EFFICIENTNET["efficientnet_b0"].dropout for row in EFFICIENTNET.values()]
     if phi >= PUBLISHED_PHI[-1]:
         return rows[-1]
     right = bisect_right(PUBLISHED_PHI, phi)
     low, high = PUBLISHED_PHI[right - 1], PUBLISHED_PHI[right]
-    share = (phi - low) / (high - low)
-    return rows[right - 1] * (1 - share) + rows[right] * share
+    fraction = (phi - low) / (high - low)
+    return rows[right - 1] * (1 - fraction) + rows[right] * fraction
 
 
-def _rounded(probability: float) -> float:
-    return min(MOST_DROPOUT, round(probability, 4))
+def _round_probability(probability: float) -> float:
+    return min(MAX_DROPOUT, round(probability, 4))

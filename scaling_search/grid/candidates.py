@@ -6,83 +6,97 @@ import math
 from dataclasses import dataclass
 
 from phinas.experiment.schema.config import ScalingSection
-from phinas.scaling_search.grid.depth_width_grid import Shapes
-from phinas.scaling_search.grid.grid_member import middle
-from phinas.scaling_search.grid.resolutions import feasible_sides, solve_side
-from phinas.scaling_search.grid.rounding_intervals import Plan
+from phinas.scaling_search.grid.depth_width_grid import DepthWidthGrid
+from phinas.scaling_search.grid.grid_member import interval_midpoint
+from phinas.scaling_search.grid.resolutions import feasible_resolutions, solve_resolution
+from phinas.scaling_search.grid.rounding_intervals import RoundingInterval
 from phinas.space.cost_by_resolution import flops_at
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A shape at its side. ratio: FLOPs over the baseline's; off: how far they are from the target,
-    relatively; least and
-    greatest: the ratio at the smallest and at the largest side."""
+    """Depths and widths at the resolution nearest to the target FLOPs.
 
-    depth: Plan
-    width: Plan
-    side: int
+    Args:
+        ratio: FLOPs over the baseline's.
+        relative_error: of the FLOPs from the target.
+        min_ratio, max_ratio: the ratio at the smallest and at the largest feasible resolution.
+    """
+
+    depth: RoundingInterval
+    width: RoundingInterval
+    resolution: int
     ratio: float
-    off: float
-    least: float
-    greatest: float
+    relative_error: float
+    min_ratio: float
+    max_ratio: float
 
 
-def find_candidates(shapes: Shapes, multiple: float, sides: tuple[int, int]) -> list[Candidate]:
-    """sides: the smallest and the largest feasible one."""
-    base, target = shapes.base_flops, multiple * shapes.base_flops
+def make_candidates(
+    depth_width_grid: DepthWidthGrid, flops_multiple: float, resolution_range: tuple[int, int]
+) -> list[Candidate]:
+    """resolution_range: the smallest and the largest feasible one."""
+    base_flops = depth_width_grid.base_flops
+    target = flops_multiple * base_flops
     candidates = []
-    for width in shapes.different_widths:
-        for depth in shapes.different_depths:
-            weights = shapes.weights(depth, width)
-            side = solve_side(weights, target, *sides)
-            ratio, least, greatest = (flops_at(weights, pixels) / base for pixels in (side, *sides))
+    for width in depth_width_grid.distinct_widths:
+        for depth in depth_width_grid.distinct_depths:
+            flops_per_pixel = depth_width_grid.flops_per_pixel(depth, width)
+            resolution = solve_resolution(flops_per_pixel, target, *resolution_range)
+            ratio, min_ratio, max_ratio = (
+                flops_at(flops_per_pixel, size) / base_flops
+                for size in (resolution, *resolution_range)
+            )
+            error = abs(ratio / flops_multiple - 1)
             candidates.append(
-                Candidate(depth, width, side, ratio, abs(ratio / multiple - 1), least, greatest)
+                Candidate(depth, width, resolution, ratio, error, min_ratio, max_ratio)
             )
     return candidates
 
 
-def advice(
-    candidates: list[Candidate], section: ScalingSection, resolution: int, *, largest_side: float
+def suggest_changes(
+    candidates: list[Candidate], section: ScalingSection, resolution: int, *, max_resolution: float
 ) -> str:
-    """How near the nearest comes, and what to change so that two at least meet the FLOPs.
+    """How near the nearest candidate is, and what to change so that two at least meet the FLOPs.
     resolution: the baseline's.
     """
-    first, *others = sorted(candidates, key=lambda candidate: candidate.off)
-    alpha, beta = middle(first.depth.factors), middle(first.width.factors)
-    nearest = (
-        f"the nearest of all is at {first.ratio:.3g} times (alpha {alpha:.3g}, beta "
-        f"{beta:.3g}, {first.side} pixels)"
+    nearest, *other_candidates = sorted(candidates, key=lambda candidate: candidate.relative_error)
+    alpha = interval_midpoint(nearest.depth.factors)
+    beta = interval_midpoint(nearest.width.factors)
+    nearest_text = (
+        f"the nearest of all is at {nearest.ratio:.3g} times (alpha {alpha:.3g}, beta "
+        f"{beta:.3g}, {nearest.resolution} pixels)"
     )
-    least, greatest = min(one.least for one in candidates), max(one.greatest for one in candidates)
-    capped = feasible_sides(resolution, section, largest_side=math.inf)[1] > largest_side
-    images = f"(gamma ends at the images' {largest_side:g} pixels: set data.upsample: true)"
-    if greatest < section.multiple:
-        gamma = images if capped else "or scaling.gamma"
-        multiple = math.floor(100 * greatest) / 100
-        remedy = (
-            f"raise the upper bound of scaling.alpha, scaling.beta {gamma}, or lower "
-            f"scaling.multiple to {multiple:g}"
+    min_ratio = min(candidate.min_ratio for candidate in candidates)
+    max_ratio = max(candidate.max_ratio for candidate in candidates)
+    uncapped = feasible_resolutions(resolution, section, max_resolution=math.inf)
+    is_capped = uncapped[1] > max_resolution
+    images_text = f"(gamma ends at the images' {max_resolution:g} pixels: set data.upsample: true)"
+    if max_ratio < section.flops_multiple:
+        gamma_text = images_text if is_capped else "or scaling.gamma"
+        flops_multiple = math.floor(100 * max_ratio) / 100
+        suggestion = (
+            f"raise the upper bound of scaling.alpha, scaling.beta {gamma_text}, or lower "
+            f"scaling.flops_multiple to {flops_multiple:g}"
         )
-        return f"{nearest}, and the ranges reach no further than {greatest:.3g}; {remedy}"
-    if least > section.multiple:
-        multiple = math.ceil(100 * least) / 100
-        remedy = (
+        return f"{nearest_text}, and the ranges reach no further than {max_ratio:.3g}; {suggestion}"
+    if min_ratio > section.flops_multiple:
+        flops_multiple = math.ceil(100 * min_ratio) / 100
+        suggestion = (
             "lower the lower bound of scaling.alpha, scaling.beta or scaling.gamma, or "
-            f"raise scaling.multiple to {multiple:g}"
+            f"raise scaling.flops_multiple to {flops_multiple:g}"
         )
-        return f"{nearest}, and the ranges begin at {least:.3g}; {remedy}"
-    if not others:
+        return f"{nearest_text}, and the ranges begin at {min_ratio:.3g}; {suggestion}"
+    if not other_candidates:
         return (
-            f"{nearest}, and there is one depth and one width; widen scaling.alpha or "
-            "scaling.beta, or lower scaling.step"
+            f"{nearest_text}, and there is one depth and one width; widen scaling.alpha or "
+            "scaling.beta, or lower scaling.grid_step"
         )
-    tolerance = math.ceil(1000 * others[0].off) / 1000
-    enough = (
+    tolerance = math.ceil(1000 * other_candidates[0].relative_error) / 1000
+    tolerance_text = (
         f"raise scaling.tolerance to {tolerance:g}, which holds two, " if tolerance <= 0.5 else ""
     )
     return (
-        f"{nearest}; {enough}lower scaling.step or scaling.divisor, or widen the "
-        f"ranges{' ' + images if capped else ''}"
+        f"{nearest_text}; {tolerance_text}lower scaling.grid_step or scaling.divisor, or widen the "
+        f"ranges{' ' + images_text if is_capped else ''}"
     )

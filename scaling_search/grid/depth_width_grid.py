@@ -6,81 +6,103 @@ from dataclasses import replace
 
 from phinas.experiment.errors import InputError
 from phinas.experiment.schema.config import ScalingSection
-from phinas.scaling_search.grid.grid_member import Member
+from phinas.scaling_search.grid.grid_member import GridMember
 from phinas.scaling_search.grid.rounding_intervals import (
-    Plan,
+    RoundingInterval,
     Sizes,
-    depth_plans,
-    factors_of,
-    side_plan,
-    width_plans,
+    depth_intervals,
+    grid_factors,
+    resolution_interval,
+    width_intervals,
 )
-from phinas.space.cost import cost
-from phinas.space.cost_by_resolution import CostBySide, Weights, cost_by_side, flops_at
-from phinas.space.scaling import all_widths, run_depths, shaped
+from phinas.space.cost import network_cost
+from phinas.space.cost_by_resolution import (
+    CostByResolution,
+    FlopsPerPixel,
+    cost_by_resolution,
+    flops_at,
+)
+from phinas.space.scaling import group_depths, network_widths, replace_depths_and_widths
 from phinas.space.spec import ArchSpec
 
-MOST = 50_000  # pairs of depths and widths of a grid: a few seconds
+MAX_SHAPES = 50_000  # pairs of depths and widths of a grid: a few seconds
 
 
-class Shapes:
-    """depths, widths: the plan of each alpha, of each beta; equal plans are one object. base_flops:
-    the baseline's.
+class DepthWidthGrid:
+    """All depths and widths of a grid.
 
-    Raises InputError where there are over MOST pairs of different plans.
+    Attributes:
+        depths: the rounding interval of each alpha; equal ones are one object.
+        widths: the rounding interval of each beta.
+        base_flops: the baseline's.
+
+    Raises:
+        InputError: there are over MAX_SHAPES pairs of distinct depths and widths.
     """
 
     def __init__(self, baseline: ArchSpec, section: ScalingSection) -> None:
-        self._short = baseline.simplified()
-        self._unchanged = tuple(run_depths(self._short)), tuple(all_widths(self._short))
-        self.base_flops = cost(baseline).flops
-        alphas, betas = (
-            factors_of(section.alpha, section.steps[0]),
-            factors_of(section.beta, section.steps[1]),
+        self._baseline = baseline.canonicalize()
+        self._baseline_sizes = (
+            tuple(group_depths(self._baseline)),
+            tuple(network_widths(self._baseline)),
         )
-        self.depths = depth_plans(self._short, alphas, section.rounding)
-        self.widths = width_plans(self._short, betas, section.divisor)
-        self._stages: dict[Sizes, list[int]] = {}
-        self._costs: dict[Sizes, CostBySide] = {}
-        self._sides: dict[int, Plan] = {}
-        many = len(self.different_depths) * len(self.different_widths)
-        if many > MOST:
+        self.base_flops = network_cost(baseline).flops
+        alphas, betas = (
+            grid_factors(section.alpha, section.grid_steps[0]),
+            grid_factors(section.beta, section.grid_steps[1]),
+        )
+        self.depths = depth_intervals(self._baseline, alphas, section.rounding)
+        self.widths = width_intervals(self._baseline, betas, section.divisor)
+        self._stage_depths: dict[Sizes, list[int]] = {}
+        self._costs: dict[Sizes, CostByResolution] = {}
+        self._resolution_intervals: dict[int, RoundingInterval] = {}
+        num_shapes = len(self.distinct_depths) * len(self.distinct_widths)
+        if num_shapes > MAX_SHAPES:
             raise InputError(
-                f"scaling.step: {section.steps[0]:g} for alpha and {section.steps[1]:g} for beta "
-                f"make {many:,} shapes of "
-                f"network, over {MOST:,}; raise scaling.step or scaling.divisor, or narrow "
+                f"scaling.grid_step: {section.grid_steps[0]:g} for alpha and "
+                f"{section.grid_steps[1]:g} for beta "
+                f"make {num_shapes:,} shapes of "
+                f"network, over {MAX_SHAPES:,}; raise scaling.grid_step or scaling.divisor, or "
+                "narrow "
                 "scaling.alpha and scaling.beta"
             )
 
     @property
-    def different_depths(self) -> list[Plan]:
+    def distinct_depths(self) -> list[RoundingInterval]:
         return list(dict.fromkeys(self.depths.values()))
 
     @property
-    def different_widths(self) -> list[Plan]:
+    def distinct_widths(self) -> list[RoundingInterval]:
         return list(dict.fromkeys(self.widths.values()))
 
-    def weights(self, depth: Plan, width: Plan) -> Weights:
+    def flops_per_pixel(self, depth: RoundingInterval, width: RoundingInterval) -> FlopsPerPixel:
         """What the network of those depths and widths costs, for `flops_at`."""
-        if depth.sizes not in self._stages:
-            deeper = shaped(self._short, depth.sizes, self._unchanged[1])
-            self._stages[depth.sizes] = [stage.depth for stage in deeper.stages]
+        if depth.sizes not in self._stage_depths:
+            scaled = replace_depths_and_widths(self._baseline, depth.sizes, self._baseline_sizes[1])
+            self._stage_depths[depth.sizes] = [stage.depth for stage in scaled.stages]
         if width.sizes not in self._costs:
-            self._costs[width.sizes] = cost_by_side(
-                shaped(self._short, self._unchanged[0], width.sizes)
+            self._costs[width.sizes] = cost_by_resolution(
+                replace_depths_and_widths(self._baseline, self._baseline_sizes[0], width.sizes)
             )
-        return self._costs[width.sizes].weights(self._stages[depth.sizes])
+        return self._costs[width.sizes].flops_per_pixel(self._stage_depths[depth.sizes])
 
-    def member(self, depth: Plan, width: Plan, side: int) -> Member:
-        """The network, told in the shortest way, with the box of factors that mean it."""
-        if side not in self._sides:
-            self._sides[side] = side_plan(self._short.resolution, side)
-        flops = flops_at(self.weights(depth, width), side)
-        return Member(
-            replace(shaped(self._short, depth.sizes, width.sizes), resolution=side),
+    def member(
+        self, depth: RoundingInterval, width: RoundingInterval, resolution: int
+    ) -> GridMember:
+        """The network in its simplest form, with the box of factors that are rounded to it."""
+        if resolution not in self._resolution_intervals:
+            self._resolution_intervals[resolution] = resolution_interval(
+                self._baseline.resolution, resolution
+            )
+        flops = flops_at(self.flops_per_pixel(depth, width), resolution)
+        return GridMember(
+            replace(
+                replace_depths_and_widths(self._baseline, depth.sizes, width.sizes),
+                resolution=resolution,
+            ),
             flops,
             flops / self.base_flops,
             alpha=depth.factors,
             beta=width.factors,
-            gamma=self._sides[side].factors,
+            gamma=self._resolution_intervals[resolution].factors,
         )

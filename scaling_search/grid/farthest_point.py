@@ -1,11 +1,11 @@
-"""Few members that stand for a whole grid: as far apart as they can be."""
+"""Farthest-point sampling: few members that represent a whole grid."""
 
 import math
 
-from phinas.scaling_search.grid.grid_member import Member, middle
+from phinas.scaling_search.grid.grid_member import GridMember, interval_midpoint
 
 
-def spread(members: list[Member], count: int) -> list[Member]:
+def farthest_point_sample(members: list[GridMember], count: int) -> list[GridMember]:
     """At most `count` members that lie far apart in (log alpha, log beta, log gamma), in the order
     given.
 
@@ -14,14 +14,18 @@ def spread(members: list[Member], count: int) -> list[Member]:
     if len(members) <= count:
         return members
     points = [
-        [math.log(middle(interval)) for interval in (m.alpha, m.beta, m.gamma)] for m in members
-    ]
-    chosen = [min(range(len(points)), key=lambda index: max(points[index]) - min(points[index]))]
-    gaps = [math.dist(point, points[chosen[0]]) for point in points]
-    while len(chosen) < count:
-        chosen.append(max(range(len(points)), key=gaps.__getitem__))
-        gaps = [
-            min(gap, math.dist(point, points[chosen[-1]]))
-            for gap, point in zip(gaps, points, strict=True)
+        [
+            math.log(interval_midpoint(interval))
+            for interval in (member.alpha, member.beta, member.gamma)
         ]
-    return [members[index] for index in sorted(chosen)]
+        for member in members
+    ]
+    indices = [min(range(len(points)), key=lambda index: max(points[index]) - min(points[index]))]
+    distances = [math.dist(point, points[indices[0]]) for point in points]
+    while len(indices) < count:
+        indices.append(max(range(len(points)), key=distances.__getitem__))
+        distances = [
+            min(distance, math.dist(point, points[indices[-1]]))
+            for distance, point in zip(distances, points, strict=True)
+        ]
+    return [members[index] for index in sorted(indices)]

@@ -20,8 +20,8 @@ Interval = tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
-    """A network of the grid, told in the shortest way (`ArchSpec.simplified`), so that the stages
+class GridMember:
+    """A network of the grid in its simplest form (`ArchSpec.canonicalize`), so that the stages
     of all members correspond; alpha, beta, gamma are the intervals that mean it, `ratio` its FLOPs
     over the baseline's.
 
@@ -36,9 +36,11 @@ class Member:
     beta: Interval
     gamma: Interval
 
-    def point(self, section: ScalingSection) -> Coefficients:
+    def to_coefficients(self, section: ScalingSection) -> Coefficients:
         """One triple of the box: its middle, but 1 in a dimension that is not scaled."""
-        alpha, beta, gamma = (middle(interval) for interval in (self.alpha, self.beta, self.gamma))
+        alpha, beta, gamma = (
+            interval_midpoint(interval) for interval in (self.alpha, self.beta, self.gamma)
+        )
         return Coefficients(alpha, beta, gamma, divisor=section.divisor, rounding=section.rounding)
 
     def to_dict(self) -> dict[str, Any]:
@@ -59,51 +61,52 @@ class Member:
         }
 
 
-def describe_grid(members: Sequence[Member]) -> list[dict[str, Any]]:
-    """The grid as rows of plain data, for a table or JSON; `Member.to_dict` says what is in
+def describe_grid(members: Sequence[GridMember]) -> list[dict[str, Any]]:
+    """The grid as rows of plain data, for a table or JSON; `GridMember.to_dict` says what is in
     them.
     """
     return [member.to_dict() for member in members]
 
 
-def constraint_in_words(section: ScalingSection) -> str:
+def describe_constraint(section: ScalingSection) -> str:
     """What the members of a grid have in common, as in "networks ..."."""
     if section.constraint == "nominal":
         return (
             f"with alpha * beta^2 * gamma^2 within {section.nominal_tolerance:g} of "
-            f"{section.multiple:g}"
+            f"{section.flops_multiple:g}"
         )
     return (
-        f"within {section.tolerance:.1%} of {section.multiple**section.compare_at:.3g} "
+        f"within {section.tolerance:.1%} of {section.flops_multiple**section.grid_phi:.3g} "
         "times the baseline's FLOPs"
     )
 
 
-def middle(interval: Interval) -> float:
+def interval_midpoint(interval: Interval) -> float:
     """The middle of an interval, but 1 for one that begins there: a dimension that need not be
     scaled isn't.
     """
     return 1.0 if interval[0] == 1.0 else sum(interval) / 2
 
 
-def interval_around(factor: float, means: Callable[[float], bool]) -> Interval:
-    """The least and the greatest float of 1 or more with `means`, which holds on an interval with
-    `factor` in it.
+def equivalent_interval(factor: float, is_equivalent: Callable[[float], bool]) -> Interval:
+    """The least and the greatest float of 1 or more that satisfies `is_equivalent`, which holds on
+    an interval with `factor` in it.
     """
     high = 2 * factor
-    while means(high):
+    while is_equivalent(high):
         high *= 2
-    return (1.0 if means(1.0) else _edge(means, factor, 1.0)), _edge(means, factor, high)
+    low = 1.0 if is_equivalent(1.0) else _find_boundary(is_equivalent, factor, 1.0)
+    return low, _find_boundary(is_equivalent, factor, high)
 
 
-def _edge(means: Callable[[float], bool], inside: float, outside: float) -> float:
-    """The last float from `inside` towards `outside` with `means`, by bisection down to
-    neighbouring floats.
+def _find_boundary(is_equivalent: Callable[[float], bool], inside: float, outside: float) -> float:
+    """The last float from `inside` towards `outside` that satisfies `is_equivalent`, by bisection
+    down to neighboring floats.
     """
     while math.nextafter(inside, outside) != outside:
-        between = (inside + outside) / 2
-        if means(between):
-            inside = between
+        midpoint = (inside + outside) / 2
+        if is_equivalent(midpoint):
+            inside = midpoint
         else:
-            outside = between
+            outside = midpoint
     return inside

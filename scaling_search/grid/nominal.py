@@ -16,150 +16,175 @@ from itertools import islice
 
 from phinas.experiment.errors import InputError
 from phinas.experiment.schema.config import ScalingSection
-from phinas.scaling_search.grid.depth_width_grid import Shapes
-from phinas.scaling_search.grid.grid_member import Member, constraint_in_words
-from phinas.scaling_search.grid.rounding_intervals import Sizes, factors_of
-from phinas.space.scaling import round_side
-from phinas.space.spec import MAX_SIDE, ArchSpec
+from phinas.scaling_search.grid.depth_width_grid import DepthWidthGrid
+from phinas.scaling_search.grid.grid_member import GridMember, describe_constraint
+from phinas.scaling_search.grid.rounding_intervals import Sizes, grid_factors
+from phinas.space.scaling import round_resolution
+from phinas.space.spec import MAX_RESOLUTION, ArchSpec
 
-MOST_TRIPLES = 200_000  # a few seconds
-_NEAR = 0.1  # of the multiple: what the warning counts as near
-_EDGE = 1e-9  # |2 - 1.9| is not below 0.1, also where the last bit says so
+MAX_TRIPLES = 200_000  # a few seconds
+_EQUAL_COST_TOLERANCE = 0.1  # of the multiple: what the warning counts as near
+_ROUNDOFF = 1e-9  # |2 - 1.9| is not below 0.1, also where the last bit says so
 
-Triple = tuple[float, float, float]
+CoefficientTriple = tuple[float, float, float]
 
 
 @dataclass(frozen=True, slots=True)
 class NominalGrid:
     """members: the distinct networks, by rising alpha, beta, gamma; ratios: measured FLOPs over the
     baseline's of every triple;
-    too_large: triples left out because the images don't show so many pixels; multiple: what was
-    asked for."""
+    num_too_large: triples left out because the images don't show so many pixels; flops_multiple:
+    what was asked for."""
 
-    members: list[Member]
+    members: list[GridMember]
     ratios: list[float]
-    too_large: int
-    multiple: float
+    num_too_large: int
+    flops_multiple: float
 
     def warning(self) -> str:
         """One line: how far from equal the networks are."""
-        near = sum(abs(ratio / self.multiple - 1) <= _NEAR for ratio in self.ratios)
-        left_out = f" ({self.too_large} more are larger than the images)" if self.too_large else ""
+        num_equal_cost = sum(
+            abs(ratio / self.flops_multiple - 1) <= _EQUAL_COST_TOLERANCE for ratio in self.ratios
+        )
+        excluded_text = (
+            f" ({self.num_too_large} more are larger than the images)" if self.num_too_large else ""
+        )
         return (
             f"scaling.constraint: nominal compares networks of unequal cost: {len(self.ratios)} "
-            f"triples{left_out} mean "
+            f"triples{excluded_text} mean "
             f"{len(self.members)} networks of {min(self.ratios):.2f} to {max(self.ratios):.2f} "
             "times the baseline's measured "
-            f"FLOPs (median {statistics.median(self.ratios):.2f}; {near} of the triples within "
-            f"{_NEAR:.0%} of "
-            f"{self.multiple:g}), so the largest may win for its size; constraint: measured holds "
+            f"FLOPs (median {statistics.median(self.ratios):.2f}; {num_equal_cost} of the triples "
+            "within "
+            f"{_EQUAL_COST_TOLERANCE:.0%} of "
+            f"{self.flops_multiple:g}), so the largest may win for its size; constraint: measured "
+            "holds "
             "the FLOPs equal"
         )
 
 
 def nominal_grid(
-    baseline: ArchSpec, section: ScalingSection, *, largest_side: float = math.inf
+    baseline: ArchSpec, section: ScalingSection, *, max_resolution: float = math.inf
 ) -> NominalGrid:
-    """The grid of `constraint: nominal`. largest_side: as for `make_grid`.
+    """The grid of `constraint: nominal`. max_resolution: as for `make_grid`.
 
     Raises InputError where fewer than two networks meet the constraint, and where there are too
     many triples to look at.
     """
-    shapes = Shapes(baseline, section)
-    largest = min(largest_side, MAX_SIDE)
-    members: dict[tuple[Sizes, Sizes, int], Member] = {}
+    depth_width_grid = DepthWidthGrid(baseline, section)
+    resolution_limit = min(max_resolution, MAX_RESOLUTION)
+    members: dict[tuple[Sizes, Sizes, int], GridMember] = {}
     ratios: list[float] = []
-    too_large = 0
-    for alpha, beta, gamma in _bounded_triples(section):
-        depth, width, side = (
-            shapes.depths[alpha],
-            shapes.widths[beta],
-            round_side(baseline.resolution * gamma),
+    num_too_large = 0
+    for alpha, beta, gamma in _checked_triples(section):
+        depth, width, resolution = (
+            depth_width_grid.depths[alpha],
+            depth_width_grid.widths[beta],
+            round_resolution(baseline.resolution * gamma),
         )
-        if side > largest:
-            too_large += 1
+        if resolution > resolution_limit:
+            num_too_large += 1
             continue
-        key = depth.sizes, width.sizes, side
+        key = depth.sizes, width.sizes, resolution
         if key not in members:
-            members[key] = shapes.member(depth, width, side)
+            members[key] = depth_width_grid.member(depth, width, resolution)
         ratios.append(members[key].ratio)
     if len(members) < 2:
-        raise InputError(_too_few(section, len(members), too_large, largest))
+        raise InputError(_too_few_message(section, len(members), num_too_large, resolution_limit))
     ordered = sorted(members.values(), key=lambda member: (member.alpha, member.beta, member.gamma))
-    return NominalGrid(ordered, ratios, too_large, section.multiple)
+    return NominalGrid(ordered, ratios, num_too_large, section.flops_multiple)
 
 
-def nominal_triples(section: ScalingSection) -> Iterator[Triple]:
+def nominal_triples(section: ScalingSection) -> Iterator[CoefficientTriple]:
     """The triples of the grid that meet the constraint, by rising alpha, beta, gamma."""
-    alphas, betas, gammas = _factors(section)
+    alphas, betas, gammas = _grid_factors_by_dimension(section)
     for alpha in alphas:
         for beta in betas:
-            rest = alpha * beta**2
-            low = math.sqrt(max(0.0, section.multiple - section.nominal_tolerance) / rest)
-            high = math.sqrt((section.multiple + section.nominal_tolerance) / rest)
+            alpha_beta_product = alpha * beta**2
+            low = math.sqrt(
+                max(0.0, section.flops_multiple - section.nominal_tolerance) / alpha_beta_product
+            )
+            high = math.sqrt(
+                (section.flops_multiple + section.nominal_tolerance) / alpha_beta_product
+            )
             for gamma in gammas[
-                bisect_left(gammas, low - _EDGE) : bisect_right(gammas, high + _EDGE)
+                bisect_left(gammas, low - _ROUNDOFF) : bisect_right(gammas, high + _ROUNDOFF)
             ]:
-                if abs(rest * gamma**2 - section.multiple) < section.nominal_tolerance - _EDGE:
+                if (
+                    abs(alpha_beta_product * gamma**2 - section.flops_multiple)
+                    < section.nominal_tolerance - _ROUNDOFF
+                ):
                     yield alpha, beta, gamma
 
 
-def _factors(section: ScalingSection) -> list[list[float]]:
+def _grid_factors_by_dimension(section: ScalingSection) -> list[list[float]]:
     ranges = (section.alpha, section.beta, section.gamma)
-    return [factors_of(bounds, step) for bounds, step in zip(ranges, section.steps, strict=True)]
+    return [
+        grid_factors(bounds, step) for bounds, step in zip(ranges, section.grid_steps, strict=True)
+    ]
 
 
-def _bounded_triples(section: ScalingSection) -> list[Triple]:
-    alphas, betas, _ = _factors(section)
+def _checked_triples(section: ScalingSection) -> list[CoefficientTriple]:
+    alphas, betas, _ = _grid_factors_by_dimension(section)
     pairs = len(alphas) * len(betas)
     triples = (
-        list(islice(nominal_triples(section), MOST_TRIPLES + 1)) if pairs <= MOST_TRIPLES else []
+        list(islice(nominal_triples(section), MAX_TRIPLES + 1)) if pairs <= MAX_TRIPLES else []
     )
-    if pairs > MOST_TRIPLES or len(triples) > MOST_TRIPLES:
+    if pairs > MAX_TRIPLES or len(triples) > MAX_TRIPLES:
         raise InputError(
-            f"scaling.step: {section.step} makes over {MOST_TRIPLES:,} pairs or triples to look "
+            f"scaling.grid_step: {section.grid_step} makes over {MAX_TRIPLES:,} pairs or triples "
+            "to look "
             "at under constraint: nominal; "
-            "raise scaling.step, or narrow scaling.alpha, scaling.beta and scaling.gamma"
+            "raise scaling.grid_step, or narrow scaling.alpha, scaling.beta and scaling.gamma"
         )
     return triples
 
 
-def _too_few(section: ScalingSection, count: int, too_large: int, largest: float) -> str:
+def _too_few_message(
+    section: ScalingSection, count: int, num_too_large: int, resolution_limit: float
+) -> str:
     """Why there are not two networks, and what to change."""
-    held = (
+    prefix = (
         f"scaling: the grid needs two and holds {'one network' if count else 'no network'} "
-        f"{constraint_in_words(section)}; "
+        f"{describe_constraint(section)}; "
     )
-    if too_large:
+    if num_too_large:
         return (
-            held
-            + f"{too_large} triples mean more than the images' {largest:g} pixels of a side: set "
+            prefix
+            + f"{num_too_large} triples mean more than the images' {resolution_limit:g} pixels of "
+            "a side: set "
             "data.upsample: true"
         )
-    alphas, betas, gammas = _factors(section)
+    alphas, betas, gammas = _grid_factors_by_dimension(section)
     nearest = (math.inf, (1.0, 1.0, 1.0))
     for alpha in alphas:
         for beta in betas:
-            place = bisect_left(gammas, math.sqrt(section.multiple / alpha) / beta)
-            for gamma in gammas[max(0, place - 1) : place + 1]:
+            index = bisect_left(gammas, math.sqrt(section.flops_multiple / alpha) / beta)
+            for gamma in gammas[max(0, index - 1) : index + 1]:
                 nearest = min(
                     nearest,
-                    (abs(alpha * beta**2 * gamma**2 - section.multiple), (alpha, beta, gamma)),
+                    (
+                        abs(alpha * beta**2 * gamma**2 - section.flops_multiple),
+                        (alpha, beta, gamma),
+                    ),
                 )
     alpha, beta, gamma = nearest[1]
-    least, most = (alphas[end] * betas[end] ** 2 * gammas[end] ** 2 for end in (0, -1))
-    told = (
+    lowest, highest = (alphas[end] * betas[end] ** 2 * gammas[end] ** 2 for end in (0, -1))
+    nearest_text = (
         f"the nearest, alpha {alpha:g}, beta {beta:g}, gamma {gamma:g}, makes "
         f"{alpha * beta**2 * gamma**2:.3g}"
     )
-    if most < section.multiple:
+    if highest < section.flops_multiple:
         return (
-            f"{held}{told}, the most there is; raise the upper bound of scaling.alpha, "
+            f"{prefix}{nearest_text}, the most there is; raise the upper bound of scaling.alpha, "
             "scaling.beta or scaling.gamma"
         )
-    if least > section.multiple:
+    if lowest > section.flops_multiple:
         return (
-            f"{held}{told}, the least there is; lower the lower bound of scaling.alpha, "
+            f"{prefix}{nearest_text}, the least there is; lower the lower bound of scaling.alpha, "
             "scaling.beta or scaling.gamma"
         )
-    return f"{held}{told}; raise scaling.nominal_tolerance, lower scaling.step, or widen the ranges"
+    return (
+        f"{prefix}{nearest_text}; raise scaling.nominal_tolerance, lower "
+        "scaling.grid_step, or widen the ranges"
+    )

@@ -11,16 +11,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 
-from phinas.scaling_search.grid.grid_member import Interval, interval_around
+from phinas.scaling_search.grid.grid_member import Interval, equivalent_interval
 from phinas.space.scaling import (
     DepthRounding,
-    all_widths,
+    group_depths,
+    network_widths,
     round_depth,
-    round_side,
+    round_resolution,
     round_width,
-    run_depths,
-    scaled_depths,
-    scaled_widths,
+    scale_depths,
+    scale_widths,
 )
 from phinas.space.spec import ArchSpec
 
@@ -28,9 +28,11 @@ Sizes = tuple[int, ...]
 
 
 @dataclass(frozen=True)
-class Plan:
-    """sizes: blocks of the runs (`phinas.space.scaling.run_depths`), or widths (`all_widths`), or
-    the side.
+class RoundingInterval:
+    """Rounded sizes of one dimension, and the factors that are rounded to them.
+
+    sizes: blocks of the groups (`phinas.space.scaling.group_depths`), or widths
+    (`network_widths`), or the resolution.
     """
 
     sizes: Sizes
@@ -38,13 +40,13 @@ class Plan:
 
     @cached_property
     def factors(self) -> Interval:
-        """All factors that mean these sizes; found when asked for, since few plans of a large grid
-        are ever.
+        """All factors that are rounded to these sizes; computed on first use, since few intervals
+        of a large grid are ever used.
         """
         return self.find_factors()
 
 
-def factors_of(bounds: Sequence[float], step: float) -> list[float]:
+def grid_factors(bounds: Sequence[float], step: float) -> list[float]:
     """From the lower bound up in steps, to the upper bound where a step meets it."""
     low, high = bounds
     return [
@@ -52,74 +54,83 @@ def factors_of(bounds: Sequence[float], step: float) -> list[float]:
     ]
 
 
-def depth_plans(
+def depth_intervals(
     baseline: ArchSpec, factors: Sequence[float], rounding: DepthRounding
-) -> dict[float, Plan]:
-    """The plan of each factor; equal plans are one object. `baseline` is `simplified`, as for
-    `width_plans`.
+) -> dict[float, RoundingInterval]:
+    """The rounding interval of each factor; equal ones are one object. `baseline` is canonical,
+    as for `width_intervals`.
     """
-    depths = run_depths(baseline)
+    depths = group_depths(baseline)
     if rounding == "balanced":
-        rounded, parts = _nearest, [sum(depths)]
+        round_size, sizes_to_round = _round_nearest, [sum(depths)]
     else:
-        rounded, parts = (_up if rounding == "ceil" else _nearest), depths
-    return _plans(
+        round_size, sizes_to_round = (_round_up if rounding == "ceil" else _round_nearest), depths
+    return _rounding_intervals(
         factors,
-        lambda factor: tuple(scaled_depths(depths, factor, rounding=rounding)),
-        lambda factor, _: _common(parts, factor, rounded),
+        lambda factor: tuple(scale_depths(depths, factor, rounding=rounding)),
+        lambda factor, _: _common_interval(sizes_to_round, factor, round_size),
     )
 
 
-def width_plans(baseline: ArchSpec, factors: Sequence[float], divisor: int) -> dict[float, Plan]:
-    widths = all_widths(baseline)
-    parts = sorted({width for width in widths if width})
+def width_intervals(
+    baseline: ArchSpec, factors: Sequence[float], divisor: int
+) -> dict[float, RoundingInterval]:
+    widths = network_widths(baseline)
+    sizes_to_round = sorted({width for width in widths if width})
 
-    def rounded(width: float) -> int:
+    def round_size(width: float) -> int:
         return round_width(width, divisor=divisor)
 
     def interval(factor: float, sizes: Sizes) -> Interval:
         unchanged = sizes == tuple(widths)
-        if unchanged and any(rounded(width) != width for width in parts):
+        if unchanged and any(round_size(width) != width for width in sizes_to_round):
             return 1.0, 1.0  # rounding would move a width, and moves none at a factor of exactly 1
-        low, high = _common(parts, factor, rounded)
+        low, high = _common_interval(sizes_to_round, factor, round_size)
         return (low if unchanged or low > 1 else math.nextafter(1.0, 2.0)), high
 
-    return _plans(
-        factors, lambda factor: tuple(scaled_widths(widths, factor, divisor=divisor)), interval
+    return _rounding_intervals(
+        factors, lambda factor: tuple(scale_widths(widths, factor, divisor=divisor)), interval
     )
 
 
-def side_plan(resolution: int, side: int) -> Plan:
-    """Of the factors of `resolution` pixels that are rounded to `side`, which is no fewer."""
-    return Plan((side,), partial(_common, [resolution], side / resolution, round_side))
+def resolution_interval(baseline_resolution: int, resolution: int) -> RoundingInterval:
+    """Of the factors of the baseline's resolution that are rounded to `resolution`, which is no
+    smaller.
+    """
+    factor = resolution / baseline_resolution
+    return RoundingInterval(
+        (resolution,), partial(_common_interval, [baseline_resolution], factor, round_resolution)
+    )
 
 
-def _up(depth: float) -> int:
+def _round_up(depth: float) -> int:
     return round_depth(depth, rounding="ceil")
 
 
-def _nearest(depth: float) -> int:
+def _round_nearest(depth: float) -> int:
     return round_depth(depth, rounding="round")
 
 
-def _common(parts: Sequence[int], factor: float, rounded: Callable[[float], int]) -> Interval:
+def _common_interval(
+    sizes_to_round: Sequence[int], factor: float, round_size: Callable[[float], int]
+) -> Interval:
     """The factors that round every part as `factor` does."""
-    wanted = [(part, rounded(part * factor)) for part in parts]
-    return interval_around(
-        factor, lambda other: all(rounded(part * other) == size for part, size in wanted)
+    targets = [(size, round_size(size * factor)) for size in sizes_to_round]
+    return equivalent_interval(
+        factor, lambda other: all(round_size(size * other) == target for size, target in targets)
     )
 
 
-def _plans(
+def _rounding_intervals(
     factors: Sequence[float],
     sizes_of: Callable[[float], Sizes],
     interval: Callable[[float, Sizes], Interval],
-) -> dict[float, Plan]:
-    known: dict[Sizes, Plan] = {}
-    plans = {}
+) -> dict[float, RoundingInterval]:
+    interval_by_sizes: dict[Sizes, RoundingInterval] = {}
+    intervals = {}
     for factor in factors:
         sizes = sizes_of(factor)
-        if sizes not in known:
-            known[sizes] = Plan(sizes, partial(interval, factor, sizes))
-        plans[factor] = known[sizes]
-    return plans
+        if sizes not in interval_by_sizes:
+            interval_by_sizes[sizes] = RoundingInterval(sizes, partial(interval, factor, sizes))
+        intervals[factor] = interval_by_sizes[sizes]
+    return intervals

@@ -22,12 +22,12 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from phinas.experiment.statistics.posterior import Belief, Column, believe
+from phinas.experiment.statistics.posterior import Posterior, SeedResults, fit_posterior
 
 Status = Literal["winner", "tied", "open", "excluded", "failed"]
 
 
-class Training(NamedTuple):
+class TrainingRun(NamedTuple):
     """member: position in the list; seed: index of it."""
 
     member: int
@@ -35,109 +35,157 @@ class Training(NamedTuple):
     epochs: int
 
 
-Results = Mapping[Training, float | None]  # accuracies; None: failed, and its member is out
+Results = Mapping[TrainingRun, float | None]  # accuracies; None: failed, and its member is out
 
 
 @dataclass(frozen=True, slots=True)
 class Race:
-    """members: how many; coordinates: of each, (log alpha, log beta, log gamma); flops: of each
-    over what all should have;
-    slope: accuracy gained per unit of log FLOPs, taken off; share: of the full grid's epochs, the
-    most to spend; short: of the epochs, for the first rung; drop: whether any is left out (if not,
-    all are trained in full with every seed, whatever share and short); confidence: that no excluded
-    member is above the winner (all of them together)."""
+    """The settings of a race.
 
-    members: int
-    seeds: int
+    Args:
+        num_members: at least 2.
+        num_seeds: full trainings of a member at most.
+        epochs: of a full training.
+        coordinates: of each member, (log alpha, log beta, log gamma).
+        relative_flops: of each member, over the target.
+        slope: accuracy gained per unit of log FLOPs, which is subtracted.
+        max_budget_fraction: of the full grid's epochs, the most to spend.
+        short_fraction: of the epochs, for the first rung.
+        early_elimination: if False, all members are trained in full with every seed, whatever
+            max_budget_fraction and short_fraction are.
+        confidence: that no excluded member is above the winner (all of them together).
+    """
+
+    num_members: int
+    num_seeds: int
     epochs: int
     coordinates: tuple[tuple[float, ...], ...] | None = None
-    flops: tuple[float, ...] | None = None
+    relative_flops: tuple[float, ...] | None = None
     slope: float = 0.0
-    share: float = 0.4
-    short: float = 0.2
-    drop: bool = True
+    max_budget_fraction: float = 0.4
+    short_fraction: float = 0.2
+    early_elimination: bool = True
     confidence: float = 0.95
 
     def __post_init__(self) -> None:
-        if self.members < 2 or self.seeds < 1 or self.epochs < 1:
+        if self.num_members < 2 or self.num_seeds < 1 or self.epochs < 1:
             raise ValueError(
-                f"a race needs two members, a seed and an epoch: {self.members}, {self.seeds}, "
+                f"a race needs two members, a seed and an epoch: {self.num_members}, "
+                f"{self.num_seeds}, "
                 f"{self.epochs}"
             )
-        for name, given in (("coordinates", self.coordinates), ("flops", self.flops)):
-            if given is not None and len(given) != self.members:
-                raise ValueError(f"{name}: {len(given)} given for {self.members} members")
-        if self.drop and self.budget < self.members * self.short_epochs:
+        for name, values in (
+            ("coordinates", self.coordinates),
+            ("relative_flops", self.relative_flops),
+        ):
+            if values is not None and len(values) != self.num_members:
+                raise ValueError(f"{name}: {len(values)} given for {self.num_members} members")
+        if self.early_elimination and self.max_epochs < self.num_members * self.short_epochs:
             raise ValueError(
-                f"share: {self.share:g} of the full grid is {self.budget} epochs, which do not "
+                f"max_budget_fraction: {self.max_budget_fraction:g} of the full grid is "
+                f"{self.max_epochs} epochs, which do not "
                 "train every member once for "
                 f"{self.short_epochs}; raise it"
             )
 
     @property
-    def full_grid(self) -> int:
+    def full_grid_epochs(self) -> int:
         """Epochs of every member with every seed."""
-        return self.members * self.seeds * self.epochs
+        return self.num_members * self.num_seeds * self.epochs
 
     @property
-    def budget(self) -> int:
+    def max_epochs(self) -> int:
         """Epochs that may be spent."""
-        return math.floor(self.share * self.full_grid + 1e-9) if self.drop else self.full_grid
+        return (
+            math.floor(self.max_budget_fraction * self.full_grid_epochs + 1e-9)
+            if self.early_elimination
+            else self.full_grid_epochs
+        )
 
     @property
-    def most_trainings(self) -> int:
+    def max_trainings(self) -> int:
         """Short and full ones, if the budget is spent."""
-        if not self.drop:
-            return self.members * self.seeds
-        return self.members + (self.budget - self.members * self.short_epochs) // self.epochs
+        if not self.early_elimination:
+            return self.num_members * self.num_seeds
+        return (
+            self.num_members
+            + (self.max_epochs - self.num_members * self.short_epochs) // self.epochs
+        )
 
     @property
     def short_epochs(self) -> int:
         """Of a training of the first rung."""
-        return max(1, round(self.short * self.epochs)) if self.drop else self.epochs
+        return (
+            max(1, round(self.short_fraction * self.epochs))
+            if self.early_elimination
+            else self.epochs
+        )
 
-    def correction(self, member: int) -> float:
+    def flops_adjustment(self, member: int) -> float:
         """What is taken off a member's accuracies for FLOPs above what all should have."""
-        return 0.0 if self.flops is None else self.slope * math.log(self.flops[member])
+        return (
+            0.0
+            if self.relative_flops is None
+            else self.slope * math.log(self.relative_flops[member])
+        )
 
 
 @dataclass(frozen=True)
-class Standing:
-    """What is known of a member. raw, corrected: mean accuracy of its full trainings (None: there
-    are none); estimate: of the corrected accuracy, from everything, around the mean of all members;
-    behind: by how much the winner is expected to be above
-    it, interval: of that; chance: that it is above the winner, 0.5 for itself (all None where it
-    failed)."""
+class MemberResult:
+    """The result of one member. From posterior_mean on all are None where it failed.
+
+    Args:
+        status: winner; tied with it; open (tied so far, not trained with every seed); excluded;
+            failed.
+        num_trainings: full ones.
+        accuracy: mean of its full trainings (None: there are none).
+        adjusted_accuracy: the same, adjusted for FLOPs.
+        posterior_mean: of the adjusted accuracy, around the mean of all members.
+        accuracy_gap: the posterior mean of the winner less that of this member.
+        gap_interval: of accuracy_gap.
+        probability_above_winner: 0.5 for the winner itself.
+    """
 
     status: Status
-    trainings: int
-    raw: float | None
-    corrected: float | None
-    estimate: float | None
-    behind: float | None
-    interval: tuple[float, float] | None
-    chance: float | None
+    num_trainings: int
+    accuracy: float | None
+    adjusted_accuracy: float | None
+    posterior_mean: float | None
+    accuracy_gap: float | None
+    gap_interval: tuple[float, float] | None
+    probability_above_winner: float | None
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """ties: the winner and all that can't be told from it; lead: over the likeliest other, with its
-    interval (-inf, inf where nothing can be said); excluded_after: by rung, the members that were
-    excluded then; deviation: of one training."""
+class RaceResult:
+    """The result of a race. Members are positions.
+
+    Args:
+        winner: of those with the most full trainings the one with the highest posterior mean.
+        ties: the winner and all that are not significantly different from it.
+        member_results: of all members.
+        runner_up: the other member that is likeliest to be the best.
+        margin: the posterior mean of the winner less that of the runner-up.
+        margin_interval: of margin.
+        noise_std: standard deviation of one training.
+        epochs_spent: short and failed trainings included.
+        full_grid_epochs: of every member with every seed.
+        excluded_by_rung: the members that each rung excluded.
+    """
 
     winner: int
     ties: tuple[int, ...]
-    standings: tuple[Standing, ...]
+    member_results: tuple[MemberResult, ...]
     runner_up: int
-    lead: float
-    interval: tuple[float, float]
-    deviation: float
-    spent: int
-    full_grid: int
-    excluded_after: tuple[tuple[int, ...], ...]
+    margin: float
+    margin_interval: tuple[float, float]
+    noise_std: float
+    epochs_spent: int
+    full_grid_epochs: int
+    excluded_by_rung: tuple[tuple[int, ...], ...]
 
 
-def next_trainings(race: Race, results: Results) -> list[Training]:
+def next_runs(race: Race, results: Results) -> list[TrainingRun]:
     """Trainings of the present rung that have no result yet, in the order to begin them; none: the
     race is over.
 
@@ -146,210 +194,244 @@ def next_trainings(race: Race, results: Results) -> list[Training]:
     return _replay(race, results)[1]
 
 
-def judge(race: Race, results: Results) -> Verdict:
-    """What the rungs finished so far say. Raises ValueError where fewer than two members are left
-    that did not fail.
+def evaluate_race(race: Race, results: Results) -> RaceResult:
+    """The result after the rungs finished so far. Raises ValueError where fewer than two members
+    are left that did not fail.
     """
     rungs, _ = _replay(race, results)
-    known = {training: results[training] for rung in rungs for training in rung}
-    failed = _failed(known)
-    if race.members - len(failed) < 2 or not rungs:
+    finished = {run: results[run] for rung in rungs for run in rung}
+    failed = _failed(finished)
+    if race.num_members - len(failed) < 2 or not rungs:
         raise ValueError(
-            f"{race.members - len(failed)} members are left of {race.members}; two are needed"
+            f"{race.num_members - len(failed)} members are left of {race.num_members}; two are "
+            "needed"
         )
-    standing = _stand(race, known)
-    winner = standing.leader
-    seen: list[set[int]] = []
+    state = _race_state(race, finished)
+    winner = state.leader
+    excluded_after: list[set[int]] = []
     for count in range(1, len(rungs) + 1):
-        so_far = {training: results[training] for rung in rungs[:count] for training in rung}
-        seen.append(set(_stand(race, so_far).excluded))
-    fresh = [
+        partial_results = {run: results[run] for rung in rungs[:count] for run in rung}
+        excluded_after.append(set(_race_state(race, partial_results).excluded))
+    newly_excluded = [
         tuple(sorted(after - before))
-        for before, after in zip([set[int](), *seen], seen, strict=False)
+        for before, after in zip([set[int](), *excluded_after], excluded_after, strict=False)
     ]
-    others = [member for member in standing.alive if member != winner]
-    runner_up = max(others, key=lambda member: standing.chances[member])
-    lead = float(standing.expected[winner] - standing.expected[runner_up])
-    at = {member: place for place, member in enumerate(standing.alive)}
-    interval = standing.belief.lead(at[winner], at[runner_up], race.confidence)
-    rows = tuple(_row(race, member, known, standing, failed) for member in range(race.members))
-    return Verdict(
+    rivals = [member for member in state.active if member != winner]
+    runner_up = max(rivals, key=lambda member: state.probabilities[member])
+    margin = float(state.posterior_means[winner] - state.posterior_means[runner_up])
+    position = {member: index for index, member in enumerate(state.active)}
+    margin_interval = state.posterior.difference_interval(
+        position[winner], position[runner_up], race.confidence
+    )
+    rows = tuple(
+        _member_result(race, member, finished, state, failed) for member in range(race.num_members)
+    )
+    return RaceResult(
         winner,
-        tuple(member for member in standing.alive if member not in standing.excluded),
+        tuple(member for member in state.active if member not in state.excluded),
         rows,
         runner_up,
-        lead,
-        interval,
-        standing.belief.deviation,
-        spent_by(known),
-        race.full_grid,
-        tuple(fresh),
+        margin,
+        margin_interval,
+        state.posterior.noise_std,
+        total_epochs(finished),
+        race.full_grid_epochs,
+        tuple(newly_excluded),
     )
 
 
-def spent_by(trainings: Mapping[Training, float | None] | Sequence[Training]) -> int:
+def total_epochs(runs: Mapping[TrainingRun, float | None] | Sequence[TrainingRun]) -> int:
     """Epochs, short trainings and failed ones at their full price."""
-    return sum(training.epochs for training in trainings)
+    return sum(run.epochs for run in runs)
 
 
-def _replay(race: Race, results: Results) -> tuple[list[list[Training]], list[Training]]:
+def _replay(race: Race, results: Results) -> tuple[list[list[TrainingRun]], list[TrainingRun]]:
     """The finished rungs, and what is missing of the present one."""
-    rungs: list[list[Training]] = []
-    known: dict[Training, float | None] = {}
-    while rung := _plan(race, known):
-        missing = [training for training in rung if training not in results]
+    rungs: list[list[TrainingRun]] = []
+    finished: dict[TrainingRun, float | None] = {}
+    while rung := _next_rung(race, finished):
+        missing = [run for run in rung if run not in results]
         if missing:
             return rungs, missing
         rungs.append(rung)
-        known |= {training: results[training] for training in rung}
+        finished |= {run: results[run] for run in rung}
     return rungs, []
 
 
-def _plan(race: Race, known: Results) -> list[Training]:
+def _next_rung(race: Race, finished: Results) -> list[TrainingRun]:
     """The next rung after the trainings known, all of which have a result."""
-    if not known and not race.drop:
+    if not finished and not race.early_elimination:
         return [
-            Training(member, seed, race.epochs)
-            for seed in range(race.seeds)
-            for member in range(race.members)
+            TrainingRun(member, seed, race.epochs)
+            for seed in range(race.num_seeds)
+            for member in range(race.num_members)
         ]
-    if not known:
-        return [Training(member, 0, race.short_epochs) for member in range(race.members)]
-    if not race.drop:
+    if not finished:
+        return [TrainingRun(member, 0, race.short_epochs) for member in range(race.num_members)]
+    if not race.early_elimination:
         return []
-    affordable = (race.budget - spent_by(known)) // race.epochs
-    failed = _failed(known)
-    if affordable < 1 or race.members - len(failed) < 2:
+    affordable = (race.max_epochs - total_epochs(finished)) // race.epochs
+    failed = _failed(finished)
+    if affordable < 1 or race.num_members - len(failed) < 2:
         return []
-    standing = _stand(race, known)
-    left = [member for member in standing.alive if member not in standing.excluded]
-    if len(left) < 2:
+    state = _race_state(race, finished)
+    remaining = [member for member in state.active if member not in state.excluded]
+    if len(remaining) < 2:
         return []
-    done = _full_trainings(race, known)
-    waiting = [member for member in left if len(done[member]) < race.seeds]
-    waiting.sort(key=lambda member: (member != standing.leader, -standing.chances[member], member))
+    seeds_by_member = _full_run_seeds(race, finished)
+    unfinished = [member for member in remaining if len(seeds_by_member[member]) < race.num_seeds]
+    unfinished.sort(
+        key=lambda member: (member != state.leader, -state.probabilities[member], member)
+    )
     count = min(affordable, max(2, math.ceil(affordable / 3)))
-    rung = [Training(member, len(done[member]), race.epochs) for member in waiting[:count]]
-    columns = [training.seed for training in rung] + [
-        seed for member in standing.alive for seed in done[member]
+    rung = [
+        TrainingRun(member, len(seeds_by_member[member]), race.epochs)
+        for member in unfinished[:count]
     ]
-    return [training for training in rung if columns.count(training.seed) > 1]
+    seeds = [run.seed for run in rung] + [
+        seed for member in state.active for seed in seeds_by_member[member]
+    ]
+    return [run for run in rung if seeds.count(run.seed) > 1]
 
 
-def _stand(race: Race, known: Results) -> "_Standings":
-    return _stand_once(race, frozenset(known.items()))
+def _race_state(race: Race, finished: Results) -> "_RaceState":
+    return _cached_race_state(race, frozenset(finished.items()))
 
 
 @lru_cache(maxsize=64)  # a replay asks for the same rungs again and again
-def _stand_once(race: Race, known: frozenset[tuple[Training, float | None]]) -> "_Standings":
-    return _Standings.of(race, dict(known))
+def _cached_race_state(
+    race: Race, finished: frozenset[tuple[TrainingRun, float | None]]
+) -> "_RaceState":
+    return _RaceState.of(race, dict(finished))
 
 
 @dataclass(frozen=True)
-class _Standings:
-    """chances, expected: by member of `alive`."""
+class _RaceState:
+    """What the finished trainings say. probabilities: of each active member, to be above the
+    leader;
+    posterior_means: of each active member."""
 
-    alive: list[int]
-    belief: Belief
+    active: list[int]
+    posterior: Posterior
     leader: int
-    chances: dict[int, float]
-    expected: dict[int, float]
+    probabilities: dict[int, float]
+    posterior_means: dict[int, float]
     excluded: frozenset[int]
 
     @classmethod
-    def of(cls, race: Race, known: Results) -> "_Standings":
-        failed = _failed(known)
-        alive = [member for member in range(race.members) if member not in failed]
-        place = {member: index for index, member in enumerate(alive)}
-        corrected = {
-            t: value - race.correction(t.member) for t, value in known.items() if value is not None
+    def of(cls, race: Race, finished: Results) -> "_RaceState":
+        failed = _failed(finished)
+        active = [member for member in range(race.num_members) if member not in failed]
+        position = {member: index for index, member in enumerate(active)}
+        adjusted = {
+            run: value - race.flops_adjustment(run.member)
+            for run, value in finished.items()
+            if value is not None
         }
-        columns = []
-        for seed in range(race.seeds):
-            rows = [member for member in alive if Training(member, seed, race.epochs) in known]
+        seed_results = []
+        for seed in range(race.num_seeds):
+            rows = [
+                member for member in active if TrainingRun(member, seed, race.epochs) in finished
+            ]
             if rows:
-                values = tuple(corrected[Training(member, seed, race.epochs)] for member in rows)
-                columns.append(Column(tuple(place[member] for member in rows), values))
-        brief = None
+                values = tuple(adjusted[TrainingRun(member, seed, race.epochs)] for member in rows)
+                seed_results.append(SeedResults(tuple(position[member] for member in rows), values))
+        short_accuracies = None
         if race.short_epochs < race.epochs:
-            brief = [corrected[Training(member, 0, race.short_epochs)] for member in alive]
+            short_accuracies = [
+                adjusted[TrainingRun(member, 0, race.short_epochs)] for member in active
+            ]
         coordinates = (
             None
             if race.coordinates is None
-            else np.array([race.coordinates[member] for member in alive])
+            else np.array([race.coordinates[member] for member in active])
         )
-        belief = believe(columns, len(alive), brief=brief, coordinates=coordinates)
-        expected = dict(zip(alive, belief.expected().tolist(), strict=True))
-        done = _full_trainings(race, known)
-        most = max(len(done[member]) for member in alive)
+        posterior = fit_posterior(
+            seed_results, len(active), short_accuracies=short_accuracies, coordinates=coordinates
+        )
+        posterior_means = dict(zip(active, posterior.mean().tolist(), strict=True))
+        seeds_by_member = _full_run_seeds(race, finished)
+        max_runs = max(len(seeds_by_member[member]) for member in active)
         leader = max(
-            (m for m in alive if len(done[m]) == most), key=lambda member: expected[member]
+            (member for member in active if len(seeds_by_member[member]) == max_runs),
+            key=lambda member: posterior_means[member],
         )
-        chances = dict(zip(alive, belief.chance_above(place[leader]).tolist(), strict=True))
+        probabilities = dict(
+            zip(active, posterior.probability_above(position[leader]).tolist(), strict=True)
+        )
         return cls(
-            alive,
-            belief,
+            active,
+            posterior,
             leader,
-            chances,
-            expected,
-            _excluded(chances, leader, 1 - race.confidence),
+            probabilities,
+            posterior_means,
+            _excluded(probabilities, leader, 1 - race.confidence),
         )
 
 
-def _excluded(chances: Mapping[int, float], leader: int, error: float) -> frozenset[int]:
-    """The least likely to be above the leader, as many as have together (Boole) at most the chance
-    `error` that any is, and
-    each at most half of that: what is said to be worse has an interval that says so."""
-    out, total = set(), 0.0
-    for member in sorted(chances, key=lambda member: chances[member]):
-        total += chances[member]
-        if total > error or chances[member] > error / 2 or member == leader:
+def _excluded(probabilities: Mapping[int, float], leader: int, error: float) -> frozenset[int]:
+    """The members least likely to be above the leader, as many as have together (Boole) at most the
+    probability `error` that any is, and each at most half of that: the interval of an excluded
+    member then excludes 0.
+    """
+    excluded, total = set(), 0.0
+    for member in sorted(probabilities, key=lambda member: probabilities[member]):
+        total += probabilities[member]
+        if total > error or probabilities[member] > error / 2 or member == leader:
             break
-        out.add(member)
-    return frozenset(out)
+        excluded.add(member)
+    return frozenset(excluded)
 
 
-def _full_trainings(race: Race, known: Results) -> list[list[int]]:
+def _full_run_seeds(race: Race, finished: Results) -> list[list[int]]:
     """By member, the seeds that it was trained with in full."""
     return [
-        sorted(t.seed for t in known if t.member == member and t.epochs == race.epochs)
-        for member in range(race.members)
+        sorted(run.seed for run in finished if run.member == member and run.epochs == race.epochs)
+        for member in range(race.num_members)
     ]
 
 
-def _failed(known: Results) -> set[int]:
-    return {training.member for training, accuracy in known.items() if accuracy is None}
+def _failed(finished: Results) -> set[int]:
+    return {run.member for run, accuracy in finished.items() if accuracy is None}
 
 
-def _row(
-    race: Race, member: int, known: Results, standing: _Standings, failed: set[int]
-) -> Standing:
-    full = [known[t] for t in sorted(known) if t.member == member and t.epochs == race.epochs]
-    measured = [accuracy for accuracy in full if accuracy is not None]
-    raw = sum(measured) / len(measured) if measured else None
-    corrected = None if raw is None else raw - race.correction(member)
+def _member_result(
+    race: Race, member: int, finished: Results, state: _RaceState, failed: set[int]
+) -> MemberResult:
+    full_accuracies = [
+        finished[run]
+        for run in sorted(finished)
+        if run.member == member and run.epochs == race.epochs
+    ]
+    accuracies = [accuracy for accuracy in full_accuracies if accuracy is not None]
+    accuracy = sum(accuracies) / len(accuracies) if accuracies else None
+    adjusted_accuracy = None if accuracy is None else accuracy - race.flops_adjustment(member)
     if member in failed:
-        return Standing("failed", len(full), raw, corrected, None, None, None, None)
-    status: Status = "tied" if len(full) == race.seeds else "open"
-    if member in standing.excluded:
+        return MemberResult(
+            "failed", len(full_accuracies), accuracy, adjusted_accuracy, None, None, None, None
+        )
+    status: Status = "tied" if len(full_accuracies) == race.num_seeds else "open"
+    if member in state.excluded:
         status = "excluded"
-    if member == standing.leader:
+    if member == state.leader:
         status = "winner"
-    expected, leader = standing.expected, standing.leader
-    at = {each: place for place, each in enumerate(standing.alive)}
+    posterior_means, leader = state.posterior_means, state.leader
+    position = {active: index for index, active in enumerate(state.active)}
     interval = (
         (0.0, 0.0)
         if member == leader
-        else standing.belief.lead(at[leader], at[member], race.confidence)
+        else state.posterior.difference_interval(
+            position[leader], position[member], race.confidence
+        )
     )
-    behind = expected[leader] - expected[member]
-    return Standing(
+    accuracy_gap = posterior_means[leader] - posterior_means[member]
+    return MemberResult(
         status,
-        len(full),
-        raw,
-        corrected,
-        expected[member],
-        behind,
+        len(full_accuracies),
+        accuracy,
+        adjusted_accuracy,
+        posterior_means[member],
+        accuracy_gap,
         interval,
-        standing.chances[member],
+        state.probabilities[member],
     )

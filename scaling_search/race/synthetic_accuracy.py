@@ -1,19 +1,20 @@
-"""A stated law of accuracy in depth, width and resolution, in place of trainings: here it is
-known what is best.
+"""A synthetic accuracy model: accuracy as a function of depth, width and resolution, in place of
+trainings. The best network is known.
 
 Error is a power law (Hestness et al., arXiv:1712.00409) of an effective capacity, the mean with
-constant elasticity of what each dimension multiplies the FLOPs by, x = (depth, width^2,
-resolution^2) over the baseline's:
+constant elasticity of substitution of what each dimension multiplies the FLOPs by, x = (depth,
+width^2, resolution^2) over the baseline's:
 
-    capacity = (sum_i share_i * x_i^-balance)^(-1 / balance)
-    error    = floor + (error_1 - floor) * capacity^-power + training * slowness * (epochs^-0.7 - 10^-0.7)
+    capacity = (sum_i weight_i * x_i^-complementarity)^(-1 / complementarity)
+    error    = floor + (baseline_error - floor) * capacity^-power
+               + training_gap * slowness * (epochs^-0.7 - 10^-0.7)
 
-Each dimension alone has diminishing returns (arXiv:1905.11946, figure 3). Where balance > 0 the
-dimensions need each other and compound scaling wins (figure 4); at 0 they multiply and the
-greatest share takes all, so one dimension alone wins. Larger
-networks learn more slowly: slowness = depth^0.08 * width^0.05 * its own luck, so ranks at few
-epochs are not the last ones. Every network departs from the law by an amount of its own
-(ruggedness), fixed by its spec.
+Each dimension alone has diminishing returns (arXiv:1905.11946, figure 3). Where complementarity > 0
+the dimensions need each other and compound scaling wins (figure 4); at 0 they multiply and the
+largest weight decides, so one dimension alone wins. Larger networks learn more slowly: slowness =
+depth^0.08 * width^0.05 * a random factor of each network, so ranks at few epochs are not the final
+ones. Every network departs from the power law by an amount of its own (ruggedness), fixed by its
+spec.
 """
 
 import math
@@ -26,98 +27,126 @@ import numpy as np
 from phinas.experiment.executors import Job
 from phinas.experiment.job_list import job_key
 from phinas.experiment.measurement import Measurement
-from phinas.experiment.seeds import seed_of
+from phinas.experiment.seeds import derive_seed
 from phinas.space.spec import ArchSpec
 
-_CURVE, _CURVE_FROM = 0.7, 10
-_SLOW_DEPTH, _SLOW_WIDTH = 0.08, 0.05
+_LEARNING_EXPONENT, _REFERENCE_EPOCHS = 0.7, 10
+_DEPTH_SLOWNESS, _WIDTH_SLOWNESS = 0.08, 0.05
 _LIMIT_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Law:
-    """shares: of depth, width, resolution, adding up to 1; error_1: of the baseline after 10
-    epochs, a fraction;
-    training: what one epoch leaves above ten, about; scatter: relative, of the slowness;
-    ruggedness, noise (of one training), seed_effect (of a seed, on all networks): standard
-    deviations; tails: noise of Student's t with 3 degrees of freedom;
-    world: which luck the networks have."""
+class SyntheticAccuracyModel:
+    """The synthetic accuracy model.
 
-    shares: tuple[float, float, float] = (1 / 3, 1 / 3, 1 / 3)
-    balance: float = 1.5
+    Args:
+        dimension_weights: of depth, width, resolution, adding up to 1.
+        complementarity: how much the dimensions need each other, at least 0.
+        power: of error over capacity.
+        baseline_error: of the baseline after 10 epochs, a fraction.
+        floor: of the error.
+        training_gap: the error that one epoch leaves above ten, about.
+        slowness_std: relative standard deviation of the slowness.
+        ruggedness_std: standard deviation of networks around the power law.
+        noise_std: of one training.
+        seed_effect_std: of a seed, on all networks.
+        heavy_tails: noise of Student's t with 3 degrees of freedom.
+        model_seed: of all that is random.
+    """
+
+    dimension_weights: tuple[float, float, float] = (1 / 3, 1 / 3, 1 / 3)
+    complementarity: float = 1.5
     power: float = 0.3
-    error_1: float = 0.25
+    baseline_error: float = 0.25
     floor: float = 0.05
-    training: float = 0.3
-    scatter: float = 0.01
-    ruggedness: float = 0.001
-    noise: float = 0.0025
-    seed_effect: float = 0.003
-    tails: bool = False
-    world: int = 0
+    training_gap: float = 0.3
+    slowness_std: float = 0.01
+    ruggedness_std: float = 0.001
+    noise_std: float = 0.0025
+    seed_effect_std: float = 0.003
+    heavy_tails: bool = False
+    model_seed: int = 0
 
     def __post_init__(self) -> None:
-        if min(self.shares) < 0 or abs(sum(self.shares) - 1) > 1e-9:
-            raise ValueError(f"shares: {self.shares} are not three shares that add up to 1")
-        if self.balance < 0:
-            raise ValueError(f"balance: {self.balance} is below 0")
+        if min(self.dimension_weights) < 0 or abs(sum(self.dimension_weights) - 1) > 1e-9:
+            raise ValueError(
+                f"dimension_weights: {self.dimension_weights} are not three weights that add up "
+                "to 1"
+            )
+        if self.complementarity < 0:
+            raise ValueError(f"complementarity: {self.complementarity} is below 0")
 
-    def expected(self, spec: ArchSpec, baseline: ArchSpec, epochs: int) -> float:
+    def expected_accuracy(self, spec: ArchSpec, baseline: ArchSpec, epochs: int) -> float:
         """Accuracy after `epochs` (with their own full schedule), without noise."""
-        depth, width, resolution = factors(spec, baseline)
+        depth, width, resolution = scaling_factors(spec, baseline)
         name = spec.spec_id
         capacity = self._capacity((depth, width**2, resolution**2))
-        error = self.floor + (self.error_1 - self.floor) * capacity**-self.power
+        error = self.floor + (self.baseline_error - self.floor) * capacity**-self.power
         slowness = (
-            depth**_SLOW_DEPTH
-            * width**_SLOW_WIDTH
-            * (1 + self.scatter * _luck("slow", self.world, name))
+            depth**_DEPTH_SLOWNESS
+            * width**_WIDTH_SLOWNESS
+            * (1 + self.slowness_std * _sample_normal("slow", self.model_seed, name))
         )
-        error += self.training * slowness * (epochs**-_CURVE - _CURVE_FROM**-_CURVE)
-        return _fraction(1 - error + self.ruggedness * _luck("rugged", self.world, name))
+        error += (
+            self.training_gap
+            * slowness
+            * (epochs**-_LEARNING_EXPONENT - _REFERENCE_EPOCHS**-_LEARNING_EXPONENT)
+        )
+        return _clip_to_fraction(
+            1 - error + self.ruggedness_std * _sample_normal("rugged", self.model_seed, name)
+        )
 
-    def _capacity(self, multiples: Sequence[float]) -> float:
-        if self.balance < 1e-9:
-            return math.prod(x**share for x, share in zip(multiples, self.shares, strict=True))
+    def _capacity(self, flops_multiples: Sequence[float]) -> float:
+        if self.complementarity < 1e-9:
+            return math.prod(
+                x**weight for x, weight in zip(flops_multiples, self.dimension_weights, strict=True)
+            )
         mean = sum(
-            share * x**-self.balance for x, share in zip(multiples, self.shares, strict=True)
+            weight * x**-self.complementarity
+            for x, weight in zip(flops_multiples, self.dimension_weights, strict=True)
         )
-        return mean ** (-1 / self.balance)
+        return mean ** (-1 / self.complementarity)
 
-    def accuracy(self, spec: ArchSpec, baseline: ArchSpec, epochs: int, seed: int) -> float:
-        """What one training would show."""
-        return _fraction(
-            self.expected(spec, baseline, epochs) + self.luck(spec.spec_id, epochs, seed)
+    def sample_accuracy(self, spec: ArchSpec, baseline: ArchSpec, epochs: int, seed: int) -> float:
+        """The accuracy of one training."""
+        return _clip_to_fraction(
+            self.expected_accuracy(spec, baseline, epochs)
+            + self.sample_noise(spec.spec_id, epochs, seed)
         )
 
-    def luck(self, spec_id: str, epochs: int, seed: int) -> float:
-        """Of one training: its own, and what the seed brings to all networks (another amount for
-        other epochs).
+    def sample_noise(self, spec_id: str, epochs: int, seed: int) -> float:
+        """The noise of one training: its own, and the effect of the seed on all networks (another
+        one for other epochs).
         """
-        own = _luck("noise", self.world, spec_id, epochs, seed, tails=self.tails)
-        return self.noise * own + self.seed_effect * _luck("seed", self.world, epochs, seed)
+        network_noise = _sample_normal(
+            "noise", self.model_seed, spec_id, epochs, seed, heavy_tails=self.heavy_tails
+        )
+        return self.noise_std * network_noise + self.seed_effect_std * _sample_normal(
+            "seed", self.model_seed, epochs, seed
+        )
 
-    def best(self, specs: Sequence[ArchSpec], baseline: ArchSpec, epochs: int) -> int:
+    def best_index(self, specs: Sequence[ArchSpec], baseline: ArchSpec, epochs: int) -> int:
         """The position of the one that is best in truth."""
         return max(
-            range(len(specs)), key=lambda index: self.expected(specs[index], baseline, epochs)
+            range(len(specs)),
+            key=lambda index: self.expected_accuracy(specs[index], baseline, epochs),
         )
 
-    def job(self, spec: ArchSpec, baseline: ArchSpec, epochs: int, seed: int) -> Job:
+    def make_job(self, spec: ArchSpec, baseline: ArchSpec, epochs: int, seed: int) -> Job:
         """A job of plain data that stands in for a training."""
-        law = asdict(self) | {"shares": list(self.shares)}
+        model = asdict(self) | {"dimension_weights": list(self.dimension_weights)}
         payload = {
-            "law": law,
+            "model": model,
             "spec": spec.to_dict(),
             "baseline": baseline.to_dict(),
             "epochs": epochs,
             "seed": seed,
         }
-        function = "phinas.scaling_search.race.synthetic_accuracy:measure"
+        function = "phinas.scaling_search.race.synthetic_accuracy:evaluate_network"
         return Job(job_key(function, payload), function, payload, _LIMIT_SECONDS)
 
 
-def factors(spec: ArchSpec, baseline: ArchSpec) -> tuple[float, float, float]:
+def scaling_factors(spec: ArchSpec, baseline: ArchSpec) -> tuple[float, float, float]:
     """Total depth, mean width of the stages (of their logarithms) and resolution over the
     baseline's.
     """
@@ -129,33 +158,39 @@ def factors(spec: ArchSpec, baseline: ArchSpec) -> tuple[float, float, float]:
         stage.depth for stage in baseline.stages
     )
     logs = [
-        math.log(ours.width / theirs.width)
-        for ours, theirs in zip(spec.stages, baseline.stages, strict=True)
+        math.log(stage.width / baseline_stage.width)
+        for stage, baseline_stage in zip(spec.stages, baseline.stages, strict=True)
     ]
     return depth, math.exp(sum(logs) / len(logs)), spec.resolution / baseline.resolution
 
 
-def measure(
+def evaluate_network(
     *,
-    law: Mapping[str, Any],
+    model: Mapping[str, Any],
     spec: dict[str, Any],
     baseline: dict[str, Any],
     epochs: int,
     seed: int,
 ) -> dict[str, Any]:
     """The job: a Measurement as a dict."""
-    stated = Law(**{**law, "shares": tuple(law["shares"])})
-    accuracy = stated.accuracy(ArchSpec.from_dict(spec), ArchSpec.from_dict(baseline), epochs, seed)
-    return Measurement(accuracy, split="law", seed=seed, epochs=epochs).to_dict()
+    accuracy_model = SyntheticAccuracyModel(
+        **{**model, "dimension_weights": tuple(model["dimension_weights"])}
+    )
+    accuracy = accuracy_model.sample_accuracy(
+        ArchSpec.from_dict(spec), ArchSpec.from_dict(baseline), epochs, seed
+    )
+    return Measurement(accuracy, split="synthetic", seed=seed, epochs=epochs).to_dict()
 
 
-def _luck(purpose: str, *of: object, tails: bool = False) -> float:
-    """A standard normal number that depends on nothing else; tails: Student's t, 3 degrees of
-    freedom, scaled to variance 1.
+def _sample_normal(name: str, *parts: object, heavy_tails: bool = False) -> float:
+    """A standard normal number that depends on the arguments only; heavy_tails: Student's t, 3
+    degrees of freedom, scaled to variance 1.
     """
-    generator = np.random.default_rng(seed_of(0, "/".join(["law", purpose, *map(str, of)])))
-    return float(generator.standard_t(3) / math.sqrt(3)) if tails else float(generator.normal())
+    generator = np.random.default_rng(derive_seed(0, "/".join(["law", name, *map(str, parts)])))
+    return (
+        float(generator.standard_t(3) / math.sqrt(3)) if heavy_tails else float(generator.normal())
+    )
 
 
-def _fraction(value: float) -> float:
+def _clip_to_fraction(value: float) -> float:
     return min(max(value, 0.0), 1.0)

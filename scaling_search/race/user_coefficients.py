@@ -1,4 +1,4 @@
-"""Coefficients that are brought and not searched: three numbers, or those that another run found.
+"""Coefficients that the user supplies: three numbers, or those that another run found.
 
 Of another run its alpha, beta and gamma are taken, not how it rounded: all networks of a run are
 rounded by one rule (`scaling.divisor`, `scaling.rounding`), so that they differ by the coefficients
@@ -19,43 +19,47 @@ from phinas.space.scaling import DepthRounding
 from phinas.space.yaml_io import YamlError, read_yaml
 
 
-def given_coefficients(section: ScalingSection, *, recorded: Path | None = None) -> Coefficients:
+def load_user_coefficients(
+    section: ScalingSection, *, record_path: Path | None = None
+) -> Coefficients:
     """Those of `scaling.coefficients`, under the section's rounding.
 
-    recorded: this run's own file; where it was made of the same source, what it says is kept,
+    record_path: this run's own file; where it was made from the same source, it is read instead,
     whatever became of the source. Raises InputError where there is nothing readable.
     """
     assert section.coefficients is not None
     if isinstance(section.coefficients, list):
         alpha, beta, gamma = section.coefficients
         return Coefficients(alpha, beta, gamma, divisor=section.divisor, rounding=section.rounding)
-    source = Path(section.coefficients)
+    source_path = Path(section.coefficients)
     if (
-        recorded is not None
-        and recorded.exists()
-        and read_yaml(recorded).get("source") == section.coefficients
+        record_path is not None
+        and record_path.exists()
+        and read_yaml(record_path).get("source") == section.coefficients
     ):
-        source = recorded
-    found = read_coefficients(source, field="scaling.coefficients")
-    return replace(found, divisor=section.divisor, rounding=section.rounding)
+        source_path = record_path
+    coefficients = read_coefficients(source_path, field="scaling.coefficients")
+    return replace(coefficients, divisor=section.divisor, rounding=section.rounding)
 
 
-def given_facts(coefficients: Coefficients, section: ScalingSection) -> dict[str, Any]:
-    """What `scaling/coefficients.yaml` holds of coefficients that were given: the keys of a
-    search's, empty where nothing was raced, and `given`: true, `source`: as the configuration names
+def describe_user_coefficients(
+    coefficients: Coefficients, section: ScalingSection
+) -> dict[str, Any]:
+    """What `scaling/coefficients.yaml` holds of user-supplied coefficients: the keys of a search's,
+    empty where nothing was raced, and `user_supplied`: true, `source`: as the configuration names
     them (text)."""
     values = {name: getattr(coefficients, name) for name in ("alpha", "beta", "gamma")}
-    numbers = in_words(coefficients)
-    source = section.coefficients if isinstance(section.coefficients, str) else numbers
+    coefficients_text = format_coefficients(coefficients)
+    source = section.coefficients if isinstance(section.coefficients, str) else coefficients_text
     return values | {
         "nominal": coefficients.nominal,
         "divisor": coefficients.divisor,
         "rounding": coefficients.rounding,
-        "given": True,
+        "user_supplied": True,
         "source": source,
         "ranges": {name: [value, value] for name, value in values.items()},
-        "why": f"given: {numbers}"
-        + (f", the coefficients of {source}" if source != numbers else ""),
+        "explanation": f"given: {coefficients_text}"
+        + (f", the coefficients of {source}" if source != coefficients_text else ""),
         "grid_size": 0,
         "seeds": 0,
         "epochs": 0,
@@ -78,7 +82,7 @@ def read_coefficients(source: Path, *, field: str) -> Coefficients:
                 "that run first"
             )
     try:
-        facts = read_yaml(path)
+        data = read_yaml(path)
     except FileNotFoundError:
         raise InputError(
             f"{field}: {source}: there is no such run or file; name a run directory or its "
@@ -88,29 +92,29 @@ def read_coefficients(source: Path, *, field: str) -> Coefficients:
         raise InputError(f"{field}: {error}") from None
     except OSError as error:
         raise InputError(f"{field}: {source}: can't be read ({error.strerror})") from None
-    return _checked(facts, where=f"{field}: {path}")
+    return _parse_coefficients(data, where=f"{field}: {path}")
 
 
-def is_coefficients(facts: object) -> bool:
+def is_coefficients(data: object) -> bool:
     """Whether what a file holds is meant for coefficients."""
-    return isinstance(facts, Mapping) and {"alpha", "beta", "gamma"} <= facts.keys()
+    return isinstance(data, Mapping) and {"alpha", "beta", "gamma"} <= data.keys()
 
 
-def in_words(coefficients: Coefficients) -> str:
+def format_coefficients(coefficients: Coefficients) -> str:
     """As in "1.2, 1.1, 1.15"."""
     return ", ".join(
         f"{value:.4g}" for value in (coefficients.alpha, coefficients.beta, coefficients.gamma)
     )
 
 
-def _checked(facts: object, *, where: str) -> Coefficients:
-    if not isinstance(facts, Mapping):
+def _parse_coefficients(data: object, *, where: str) -> Coefficients:
+    if not isinstance(data, Mapping):
         raise InputError(
             f"{where}: is no coefficients.yaml: it holds no keys; write alpha, beta and gamma, or "
             "name a run directory"
         )
     for name in ("alpha", "beta", "gamma"):
-        value = facts.get(name)
+        value = data.get(name)
         if (
             isinstance(value, bool)
             or not isinstance(value, int | float)
@@ -118,13 +122,13 @@ def _checked(facts: object, *, where: str) -> Coefficients:
         ):
             problem = (
                 f"{name}: {value!r} is not a number of 1 or more"
-                if name in facts
+                if name in data
                 else f"{name}: missing"
             )
             raise InputError(
                 f"{where}: {problem}; write alpha, beta and gamma, or name a run directory"
             )
-    divisor, rounding = facts.get("divisor", 8), facts.get("rounding", "ceil")
+    divisor, rounding = data.get("divisor", 8), data.get("rounding", "ceil")
     if isinstance(divisor, bool) or not isinstance(divisor, int) or divisor < 1:
         raise InputError(
             f"{where}: divisor: {divisor!r} is not a whole number of 1 or more; the usual one is 8"
@@ -133,16 +137,16 @@ def _checked(facts: object, *, where: str) -> Coefficients:
         raise InputError(
             f"{where}: rounding: {rounding!r} is none of {', '.join(get_args(DepthRounding))}"
         )
-    found = Coefficients(
-        float(facts["alpha"]),
-        float(facts["beta"]),
-        float(facts["gamma"]),
+    coefficients = Coefficients(
+        float(data["alpha"]),
+        float(data["beta"]),
+        float(data["gamma"]),
         divisor=divisor,
         rounding=rounding,
     )
-    if max(found.alpha, found.beta, found.gamma) == 1:
+    if max(coefficients.alpha, coefficients.beta, coefficients.gamma) == 1:
         raise InputError(
             f"{where}: alpha, beta and gamma are all 1, which scales nothing; at least one must "
             "be above 1"
         )
-    return found
+    return coefficients

@@ -10,79 +10,87 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from phinas.scaling_search.validation.control_test import Verdict
+from phinas.scaling_search.validation.control_test import ControlVerdict
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
-    """A control of the member. words: for people; verdict: of the member, None where there is none;
-    why_not: of that.
+class ControlOutcome:
+    """The result of a control.
+
+    Args:
+        name: as in `validation.controls`.
+        label: for people.
+        verdict: on the family member (None: there is none).
+        skip_reason: why there is none.
     """
 
     name: str
-    words: str
-    verdict: Verdict | None
-    why_not: str = ""
+    label: str
+    verdict: ControlVerdict | None
+    skip_reason: str = ""
 
 
-def compound(
-    against: str | None, controls: Sequence[Judged], *, single: Sequence[str]
+def judge_compound_scaling(
+    family_member: str | None,
+    controls: Sequence[ControlOutcome],
+    *,
+    single_dimension: Sequence[str],
 ) -> dict[str, Any]:
-    """What `scaling/validation.yaml` says under `compound`. against: the member's name; single:
-    names of the controls that scale one dimension."""
-    if against is None:
-        named = [control for control in controls if control.name in single]
-        why = (
-            named[0].why_not
-            if named
+    """What `scaling/validation.yaml` says under `compound`. family_member: its name;
+    single_dimension: names of the controls that scale one dimension."""
+    if family_member is None:
+        candidates = [control for control in controls if control.name in single_dimension]
+        explanation = (
+            candidates[0].skip_reason
+            if candidates
             else "nothing was scaled in one dimension alone (validation.controls)"
         )
-        return {"against": None, "wins": None, "why": f"not compared: {why}"}
-    member = against.upper()
-    better = [
-        control.words
+        return {"family_member": None, "wins": None, "explanation": f"not compared: {explanation}"}
+    member = family_member.upper()
+    better_controls = [
+        control.label
         for control in controls
-        if control.verdict == "worse" and control.name in single
+        if control.verdict == "worse" and control.name in single_dimension
     ]
-    if better:
-        verb = "is" if len(better) == 1 else "are"
+    if better_controls:
+        verb = "is" if len(better_controls) == 1 else "are"
         return {
-            "against": against,
+            "family_member": family_member,
             "wins": False,
-            "why": f"{_joined(better)} {verb} better than {member} beyond doubt (95%)",
+            "explanation": f"{_join(better_controls)} {verb} better than {member} beyond doubt "
+            "(95%)",
         }
-    found = {control.name: control for control in controls}
-    beaten = [name for name in single if name in found and found[name].verdict == "better"]
-    told = (
-        [
-            f"{member} is better than {_joined([found[name].words for name in beaten])} beyond "
-            "doubt (95%)"
-        ]
-        if beaten
+    by_name = {control.name: control for control in controls}
+    compared = [by_name[name] for name in single_dimension if name in by_name]
+    beaten_labels = [control.label for control in compared if control.verdict == "better"]
+    clauses = (
+        [f"{member} is better than {_join(beaten_labels)} beyond doubt (95%)"]
+        if beaten_labels
         else []
     )
-    if len(beaten) == len(single):
-        return {"against": against, "wins": True, "why": told[0]}
-    tied = [found[name].words for name in single if name in found and found[name].verdict == "tied"]
-    if tied:
-        told.append(
-            f"it can't be told from {_joined(tied)}"
-            if told
-            else f"{member} can't be told from {_joined(tied)}"
+    if len(beaten_labels) == len(single_dimension):
+        return {"family_member": family_member, "wins": True, "explanation": clauses[0]}
+    tied_labels = [control.label for control in compared if control.verdict == "tied"]
+    if tied_labels:
+        clauses.append(
+            f"it can't be told from {_join(tied_labels)}"
+            if clauses
+            else f"{member} can't be told from {_join(tied_labels)}"
         )
-    unknown = [found[name] for name in single if name in found and found[name].verdict is None]
-    told += [
-        f"{control.words}{'' if control.why_not.startswith('is ') else ':'} {control.why_not}"
-        for control in unknown
+    undecided = [control for control in compared if control.verdict is None]
+    clauses += [
+        f"{control.label}{'' if control.skip_reason.startswith('is ') else ':'} "
+        f"{control.skip_reason}"
+        for control in undecided
     ]
-    missing = [f"{name} alone" for name in single if name not in found]
-    if missing:
-        told.append(
-            f"{_joined(missing)} {'was' if len(missing) == 1 else 'were'} not compared "
+    missing_labels = [f"{name} alone" for name in single_dimension if name not in by_name]
+    if missing_labels:
+        clauses.append(
+            f"{_join(missing_labels)} {'was' if len(missing_labels) == 1 else 'were'} not compared "
             "(validation.controls)"
         )
-    return {"against": against, "wins": None, "why": "; ".join(told)}
+    return {"family_member": family_member, "wins": None, "explanation": "; ".join(clauses)}
 
 
-def _joined(words: Sequence[str]) -> str:
-    return " and ".join([*([", ".join(words[:-1])] if len(words) > 1 else []), words[-1]])
+def _join(labels: Sequence[str]) -> str:
+    return " and ".join([*([", ".join(labels[:-1])] if len(labels) > 1 else []), labels[-1]])

@@ -1,43 +1,41 @@
 """Is a member of the family better than its control? The difference, its interval, and what is
 uncertain about it.
 
-Two kinds of luck are in a difference of mean accuracies over the same seeds:
+A difference of mean accuracies over the same seeds has two sources of uncertainty:
 
-- of training. A seed's luck shifts all networks alike as far as it can; what is left once means
-of networks and seeds are taken
-  out is one deviation, pooled over all trained networks (families and controls), told by t with
-  its degrees of freedom.
-- of the test images, which are finite and the same for all: `trained.difference_error`. It
-counts twice what of it is in the
-  deviation over seeds.
+- training noise. A seed shifts all networks alike as far as it can; what is left once the means of
+  networks and seeds are subtracted is one deviation, pooled over all trained networks (families and
+  controls), with its degrees of freedom (Student's t).
+- test-set sampling error: the test images are finite, and the same for all networks
+  (`paired_accuracy.difference_standard_error`). It counts twice what of it is in the deviation over
+  seeds.
 
-What the difference in FLOPs is worth is taken off (`correction`), its own uncertainty added.
-All intervals of a validation hold together with 95% (Bonferroni). A half width is the root of
-the squares of the half widths of both kinds (as in Zou and Donner, "Construction of confidence
-limits about effect measures", Statistics in Medicine, 2008).
+What the difference in FLOPs is worth is subtracted (`flops_adjustment`), its own uncertainty added.
+All intervals of a validation hold together with 95% (Bonferroni). A half width is the root of the
+squares of the half widths of both sources (as in Zou and Donner, "Construction of confidence limits
+about effect measures", Statistics in Medicine, 2008).
 
-Measured share of validations in which all four intervals hold the truth (`simulate` in
-tests/scaling_search_tests/test_comparison.py, 400 to 1,000 validations each), their half widths
-in points, and those over what they would be if both kinds of luck were known; with 2 and with 3
-seeds.
-In brackets: where it is not recorded which images are right. Shared: of the variance of what
-decides an image what is of all networks and what of the trainings of one; else all of it is of
-the trainings of one, and networks err independently.
+Measured: how many of the validations have the truth in all four intervals (`simulate` in
+tests/scaling_search_tests/test_control_test.py, 400 to 1,000 validations each), the half width in
+points, and the half width over that for known errors; with 2 and with 3 seeds. In brackets: where
+it is not recorded which images are correct. Shared: of the variance of what decides an image what
+is of all networks and what of the trainings of one; else all of it is of the trainings of one, and
+networks err independently.
 
-| deviation, test images, shared   |     held, 2 |           3 | half width, 2 |         3 | over known, 2 |         3 |
-|----------------------------------|------------:|------------:|--------------:|----------:|--------------:|----------:|
-| 0.01, 500                        |   96% (97%) |   96% (96%) |     6.9 (7.0) | 6.3 (6.4) |     1.1 (1.1) | 1.0 (1.0) |
-| 0.03, 500                        |   97% (97%) |   97% (97%) |   11.9 (12.0) | 9.1 (9.3) |     1.2 (1.3) | 1.1 (1.1) |
-| 0.01, 5,000                      |   98% (98%) |   96% (96%) |     3.9 (3.9) | 3.0 (3.0) |     1.3 (1.3) | 1.1 (1.1) |
-| 0.01, 5,000, controls 0.02       |   97% (97%) |   94% (95%) |     5.8 (5.8) | 4.3 (4.3) |     1.3 (1.4) | 1.1 (1.1) |
-| 0.002, 5,000                     |   96% (96%) |   96% (96%) |     2.0 (2.0) | 1.9 (1.9) |     1.1 (1.1) | 1.0 (1.0) |
-| 0.01, 500, 60% of all and 40%    |   97% (99%) |  96% (100%) |     5.9 (6.9) | 5.2 (6.4) |     1.1 (1.3) | 1.1 (1.3) |
-| 0.01, 500, 60% of all and 20%    |  99% (100%) | 100% (100%) |     6.5 (7.9) | 5.0 (6.9) |     1.4 (1.8) | 1.2 (1.7) |
-| 0.003, 500, 85% of all and 10%   |  99% (100%) |  99% (100%) |     4.3 (6.6) | 3.6 (6.2) |     1.4 (2.1) | 1.2 (2.1) |
-| 0.002, 5,000, 60% of all and 20% | 100% (100%) |  99% (100%) |     1.9 (2.3) | 1.5 (2.1) |     1.4 (1.8) | 1.2 (1.8) |
+|deviation, images, shared |   coverage|    3 seeds| half width|  3 seeds|over known|  3 seeds|
+|--------------------------|----------:|----------:|----------:|--------:|---------:|--------:|
+|0.01, 500                 |  96% (97%)|  96% (96%)|  6.9 (7.0)|6.3 (6.4)| 1.1 (1.1)|1.0 (1.0)|
+|0.03, 500                 |  97% (97%)|  97% (97%)|11.9 (12.0)|9.1 (9.3)| 1.2 (1.3)|1.1 (1.1)|
+|0.01, 5,000               |  98% (98%)|  96% (96%)|  3.9 (3.9)|3.0 (3.0)| 1.3 (1.3)|1.1 (1.1)|
+|0.01, 5,000, controls 0.02|  97% (97%)|  94% (95%)|  5.8 (5.8)|4.3 (4.3)| 1.3 (1.4)|1.1 (1.1)|
+|0.002, 5,000              |  96% (96%)|  96% (96%)|  2.0 (2.0)|1.9 (1.9)| 1.1 (1.1)|1.0 (1.0)|
+|0.01, 500, 60% and 40%    |  97% (99%)| 96% (100%)|  5.9 (6.9)|5.2 (6.4)| 1.1 (1.3)|1.1 (1.3)|
+|0.01, 500, 60% and 20%    | 99% (100%)|100% (100%)|  6.5 (7.9)|5.0 (6.9)| 1.4 (1.8)|1.2 (1.7)|
+|0.003, 500, 85% and 10%   | 99% (100%)| 99% (100%)|  4.3 (6.6)|3.6 (6.2)| 1.4 (2.1)|1.2 (2.1)|
+|0.002, 5,000, 60% and 20% |100% (100%)| 99% (100%)|  1.9 (2.3)|1.5 (2.1)| 1.4 (1.8)|1.2 (1.8)|
 
-The half widths stay above those of known luck where much is of single trainings: that is what
-is counted twice.
+The half widths stay above those for known errors where much is of single trainings: that is what is
+counted twice.
 """
 
 import math
@@ -45,137 +43,133 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
-
-from phinas.experiment.statistics.paired_accuracy import Trained, difference_error
+from phinas.experiment.statistics.intervals import combined_half_width
+from phinas.experiment.statistics.paired_accuracy import NetworkAccuracy, difference_standard_error
+from phinas.experiment.statistics.training_noise import NoiseEstimate
 from phinas.scaling_search.race.flops_adjustment import default_slope, measured_slope
 
-Verdict = Literal["better", "worse", "tied"]
-_LEAST_GROWTH = 1.25  # of FLOPs over the baseline's; less is too short a base for a slope
+ControlVerdict = Literal["better", "worse", "tied"]
+_MIN_FLOPS_RATIO = 1.25  # of FLOPs over the baseline's; less is too short a base for a slope
 _DEFAULT_SLOPE_ERROR = 0.01  # relative: the default is in the middle of 0.005 to 0.044
 
 
 @dataclass(frozen=True, slots=True)
-class Luck:
-    """deviation: of one training, beside its seed's share; freedom: degrees of it."""
+class SlopeEstimate:
+    """Accuracy per unit of log FLOPs, with its standard error in two parts.
 
-    deviation: float
-    freedom: int
-
-
-@dataclass(frozen=True, slots=True)
-class Slope:
-    """Accuracy per unit of log FLOPs. training: its standard error from the luck of training, in
-    deviations of one training;
-    sampling: the rest of it, in accuracy."""
+    Args:
+        value: the slope.
+        training_error: from training noise, in standard deviations of one training.
+        sampling_error: the rest, in accuracy.
+    """
 
     value: float
-    training: float
-    sampling: float
+    training_error: float
+    sampling_error: float
 
 
 @dataclass(frozen=True, slots=True)
-class Contrast:
-    """behind: by how much a control is less accurate than the member at equal FLOPs; correction:
-    what is taken off for more FLOPs of the member; interval, verdict (of the member): None where
-    the luck of training is not known."""
+class ControlComparison:
+    """The family member compared with a control at equal FLOPs.
 
-    behind: float
-    correction: float
+    Args:
+        difference: the adjusted accuracy of the member less that of the control.
+        flops_adjustment: what is subtracted for more FLOPs of the member.
+        interval: of difference (None: the training noise is unknown).
+        verdict: on the member (None: the training noise is unknown).
+    """
+
+    difference: float
+    flops_adjustment: float
     interval: tuple[float, float] | None
-    verdict: Verdict | None
+    verdict: ControlVerdict | None
 
     def to_dict(self) -> dict[str, Any]:
         """Its part of a control's row in `scaling/validation.yaml`."""
-        interval = None if self.interval is None else list(self.interval)
-        rounded = {"behind": self.behind, "correction": self.correction}
-        return rounded | {"behind_interval": interval, "verdict": self.verdict}
+        return {
+            "accuracy_gap": self.difference,
+            "flops_adjustment": self.flops_adjustment,
+            "accuracy_gap_interval": None if self.interval is None else list(self.interval),
+            "verdict": self.verdict,
+        }
 
 
-def pooled_luck(networks: Sequence[Trained]) -> Luck | None:
-    """From all trained networks, each given once; None where they do not tell (a single seed, a
-    single network).
-
-    Least squares of a mean for each network and each seed, so trainings that failed may be missing.
-    """
-    cells = [
-        (place, seed, value)
-        for place, network in enumerate(networks)
-        for seed, value in network.accuracies.items()
-    ]
-    seeds = sorted({seed for _, seed, _ in cells})
-    design = np.zeros((len(cells), len(networks) + len(seeds)))
-    for row, (place, seed, _) in enumerate(cells):
-        design[row, place] = design[row, len(networks) + seeds.index(seed)] = 1
-    values = np.array([value for _, _, value in cells])
-    if not cells:
-        return None
-    fitted, _, rank, _ = np.linalg.lstsq(design, values, rcond=None)
-    freedom = len(cells) - int(rank)
-    if freedom <= 0:
-        return None
-    return Luck(math.sqrt(float(((values - design @ fitted) ** 2).sum()) / freedom), freedom)
+def standard_error(network: NetworkAccuracy, noise: NoiseEstimate | None) -> float:
+    """Of its mean accuracy: training noise (unless that is unknown) and test-set sampling error."""
+    noise_std = noise.std if noise else 0.0
+    return math.hypot(noise_std / math.sqrt(len(network.accuracy_by_seed)), network.sampling_error)
 
 
-def standard_error(network: Trained, luck: Luck | None) -> float:
-    """Of its mean accuracy: from training (unless that is not known) and from the test images."""
-    deviation = luck.deviation if luck else 0.0
-    return math.hypot(deviation / math.sqrt(len(network.accuracies)), network.sampling_error)
-
-
-def slope_of(baseline: Trained | None, others: Sequence[Trained]) -> Slope:
+def estimate_slope(
+    baseline: NetworkAccuracy | None, networks: Sequence[NetworkAccuracy]
+) -> SlopeEstimate:
     """Measured from the baseline to the networks of another size that have all of its seeds; else
     the default.
 
-    others: at least one; those near the baseline in FLOPs are passed over.
+    networks: at least one; those of about the baseline's FLOPs are skipped.
     """
     if baseline is not None:
-        paired = [one for one in others if one.accuracies.keys() == baseline.accuracies.keys()]
-        sizes = [(one, math.log(one.flops / baseline.flops)) for one in paired]
-        least = math.log(_LEAST_GROWTH)
-        far = [pair for pair in sizes if pair[1] >= least] or [
-            pair for pair in sizes if pair[1] <= -least
+        seeds = baseline.accuracy_by_seed.keys()
+        log_ratios = [
+            (network, math.log(network.flops / baseline.flops))
+            for network in networks
+            if network.accuracy_by_seed.keys() == seeds
         ]
-        if far:
-            seeds, run = len(baseline.accuracies), abs(sum(size for _, size in far)) / len(far)
-            rows = [list(one.accuracies.values()) for one, _ in far]
+        min_log_ratio = math.log(_MIN_FLOPS_RATIO)
+        distant = [pair for pair in log_ratios if pair[1] >= min_log_ratio] or [
+            pair for pair in log_ratios if pair[1] <= -min_log_ratio
+        ]
+        if distant:
+            mean_log_ratio = abs(sum(log_ratio for _, log_ratio in distant)) / len(distant)
             value = measured_slope(
-                list(baseline.accuracies.values()), rows, [math.exp(size) for _, size in far]
+                list(baseline.accuracy_by_seed.values()),
+                [list(network.accuracy_by_seed.values()) for network, _ in distant],
+                [math.exp(log_ratio) for _, log_ratio in distant],
             )
-            training = math.sqrt((1 + 1 / len(far)) / seeds) / run
-            sampling = (
-                difference_error([one for one, _ in far], baseline, baseline.accuracies.keys())
-                / run
+            training_error = math.sqrt((1 + 1 / len(distant)) / len(seeds)) / mean_log_ratio
+            sampling_error = difference_standard_error(
+                [network for network, _ in distant], baseline, seeds
             )
-            return Slope(value, training, sampling)
-    accuracy = sum(one.accuracy for one in others) / len(others)
-    return Slope(default_slope(accuracy), 0.0, _DEFAULT_SLOPE_ERROR * accuracy)
+            return SlopeEstimate(value, training_error, sampling_error / mean_log_ratio)
+    accuracy = sum(network.accuracy for network in networks) / len(networks)
+    return SlopeEstimate(default_slope(accuracy), 0.0, _DEFAULT_SLOPE_ERROR * accuracy)
 
 
-def contrast(
-    member: Trained, control: Trained, *, slope: Slope, luck: Luck | None, comparisons: int
-) -> Contrast | None:
-    """The member against the control, over the seeds that both have; None where they have none in
-    common.
+def compare_with_control(
+    member: NetworkAccuracy,
+    control: NetworkAccuracy,
+    *,
+    slope: SlopeEstimate,
+    noise: NoiseEstimate | None,
+    comparisons: int,
+) -> ControlComparison | None:
+    """The member compared with the control, over the seeds that both have; None where they have
+    none in common.
 
     comparisons: how many are made in all, which share the 5% of being wrong.
     """
-    from scipy.stats import norm, t
-
-    seeds = member.accuracies.keys() & control.accuracies.keys()
+    seeds = member.accuracy_by_seed.keys() & control.accuracy_by_seed.keys()
     if not seeds:
         return None
-    lead = sum(member.accuracies[seed] - control.accuracies[seed] for seed in seeds) / len(seeds)
-    apart = math.log(member.flops / control.flops)
-    correction = slope.value * apart
-    behind = lead - correction
-    if luck is None:
-        return Contrast(behind, correction, None, None)
-    quantile = 1 - 0.025 / comparisons
-    training = luck.deviation * math.hypot(math.sqrt(2 / len(seeds)), apart * slope.training)
-    sampling = math.hypot(difference_error([member], control, seeds), apart * slope.sampling)
-    half = math.hypot(
-        float(t.ppf(quantile, luck.freedom)) * training, float(norm.ppf(quantile)) * sampling
+    raw_difference = sum(
+        member.accuracy_by_seed[seed] - control.accuracy_by_seed[seed] for seed in seeds
+    ) / len(seeds)
+    log_ratio = math.log(member.flops / control.flops)
+    flops_adjustment = slope.value * log_ratio
+    difference = raw_difference - flops_adjustment
+    if noise is None:
+        return ControlComparison(difference, flops_adjustment, None, None)
+    training_error = noise.std * math.hypot(
+        math.sqrt(2 / len(seeds)), log_ratio * slope.training_error
     )
-    verdict: Verdict = "better" if behind > half else "worse" if behind < -half else "tied"
-    return Contrast(behind, correction, (behind - half, behind + half), verdict)
+    sampling_error = math.hypot(
+        difference_standard_error([member], control, seeds), log_ratio * slope.sampling_error
+    )
+    half_width = combined_half_width(
+        training_error, noise.degrees_of_freedom, sampling_error, comparisons=comparisons
+    )
+    verdict: ControlVerdict = "tied"
+    if abs(difference) > half_width:
+        verdict = "better" if difference > 0 else "worse"
+    interval = (difference - half_width, difference + half_width)
+    return ControlComparison(difference, flops_adjustment, interval, verdict)

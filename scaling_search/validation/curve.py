@@ -42,20 +42,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
-LEAST_POINTS = 3
-_DRAWS = 4000
+MIN_POINTS = 3
+_NUM_SAMPLES = 4000
 _EXPONENTS = np.geomspace(0.02, 2.0, 30)
 _FLOORS = np.linspace(0.0, 1.0, 30)  # in units of the highest floor that the points allow
-_NO_FLOOR = 15.0  # weight of the first floor, 0, beside one of the others
-_DEPARTURES = np.array(
-    [0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0]
-)  # in standard errors
-_USUAL_DEPARTURE = 0.5
-_LEAST_NOISE = 1e-4  # of accuracies that are told without any
+_NO_FLOOR_WEIGHT = 15.0  # weight of the first floor, 0, beside one of the others
+# in standard errors
+_RESIDUAL_STDS = np.array([0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0])
+_RESIDUAL_SCALE = 0.5
+_MIN_NOISE = 1e-4  # of accuracies without a standard error
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
+class CurvePoint:
     """A trained network: multiply-adds, mean accuracy (a fraction), and the standard error of that
     mean.
     """
@@ -67,14 +66,14 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """accuracy: the median; low, high: the 95% interval; beyond: FLOPs over those of the largest
-    network trained, so above 1 for an extrapolation."""
+    """accuracy: the median; low, high: the 95% interval; extrapolation: FLOPs over those of the
+    largest network trained, so above 1 for an extrapolation."""
 
     flops: float
     accuracy: float
     low: float
     high: float
-    beyond: float
+    extrapolation: float
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, marked as a prediction."""
@@ -84,79 +83,79 @@ class Prediction:
             "flops": self.flops,
             "accuracy": self.accuracy,
             "interval": interval,
-            "beyond": self.beyond,
+            "extrapolation": self.extrapolation,
         }
 
 
 @dataclass(frozen=True)
 class AccuracyCurve:
-    """Draws of the law, given the points: a, b, c, and how far one more network departs from the
-    curve (each of shape (4000,)).
+    """Samples of the law, given the points: a, b, c, and the residual of one more network (each
+    of shape (4000,)).
 
     reference: the f0 of the law.
     """
 
-    points: tuple[Point, ...]
+    points: tuple[CurvePoint, ...]
     reference: float
     a: Floats = field(repr=False)
     b: Floats = field(repr=False)
     c: Floats = field(repr=False)
-    departure: Floats = field(repr=False)
+    residual: Floats = field(repr=False)
 
     def band(self, flops: float) -> Prediction:
         """The curve itself at so many FLOPs."""
-        return self._told(flops, self._error(flops))
+        return self._summarize(flops, self._error(flops))
 
     def predict(self, flops: float) -> Prediction:
         """The mean accuracy over seeds of one more network of so many FLOPs: wider than the
         band.
         """
-        return self._told(flops, self._error(flops) + self.departure)
+        return self._summarize(flops, self._error(flops) + self.residual)
 
     def _error(self, flops: float) -> Floats:
         return self.a * (flops / self.reference) ** -self.b + self.c
 
-    def _told(self, flops: float, errors: Floats) -> Prediction:
-        low, middle, high = np.quantile(1 - np.clip(errors, 0, 1), [0.025, 0.5, 0.975])
+    def _summarize(self, flops: float, errors: Floats) -> Prediction:
+        low, median, high = np.quantile(1 - np.clip(errors, 0, 1), [0.025, 0.5, 0.975])
         largest = max(point.flops for point in self.points)
-        return Prediction(flops, float(middle), float(low), float(high), flops / largest)
+        return Prediction(flops, float(median), float(low), float(high), flops / largest)
 
     def to_dict(self) -> dict[str, Any]:
-        """The law with median and 95% interval of each of its numbers; departure: the usual one of
+        """The law with median and 95% interval of each of its numbers; residual: the typical one of
         a network (median).
         """
-        told: dict[str, Any] = {
-            "law": "1 - accuracy = a * (flops / reference)^-b + c",
+        summary: dict[str, Any] = {
+            "equation": "1 - accuracy = a * (flops / reference)^-b + c",
             "reference": self.reference,
             "points": len(self.points),
         }
         for name in ("a", "b", "c"):
-            low, middle, high = (
+            low, median, high = (
                 float(value) for value in np.quantile(getattr(self, name), [0.025, 0.5, 0.975])
             )
-            told[name] = {"median": middle, "interval": [low, high]}
-        return told | {"departure": float(np.median(np.abs(self.departure)))}
+            summary[name] = {"median": median, "interval": [low, high]}
+        return summary | {"residual": float(np.median(np.abs(self.residual)))}
 
 
-def why_no_curve(points: Sequence[Point]) -> str:
+def missing_curve_reason(points: Sequence[CurvePoint]) -> str:
     """Why these points carry no curve; "" where they do."""
-    sizes = len({point.flops for point in points})
-    if sizes < LEAST_POINTS:
+    num_sizes = len({point.flops for point in points})
+    if num_sizes < MIN_POINTS:
         return (
-            f"a curve with a floor has three unknowns, and networks of {sizes} different FLOPs "
+            f"a curve with a floor has three unknowns, and networks of {num_sizes} different FLOPs "
             "were trained; train at least "
-            f"{LEAST_POINTS} (validation.largest_multiple, a longer scaling.phi)"
+            f"{MIN_POINTS} (validation.max_flops_multiple, a longer scaling.phi)"
         )
     return ""
 
 
-def fit_curve(points: Sequence[Point], *, seed: int = 0) -> AccuracyCurve:
-    """The law, given at least three networks. seed: of the draws.
+def fit_curve(points: Sequence[CurvePoint], *, seed: int = 0) -> AccuracyCurve:
+    """The law, given at least three networks. seed: of the samples.
 
-    Raises ValueError for fewer (`why_no_curve`), and for numbers that are none of FLOPs, accuracy
-    or standard error.
+    Raises ValueError for fewer (`missing_curve_reason`), and for numbers that are none of FLOPs,
+    accuracy or standard error.
     """
-    if reason := why_no_curve(points):
+    if reason := missing_curve_reason(points):
         raise ValueError(reason)
     for point in points:
         if not (
@@ -171,74 +170,78 @@ def fit_curve(points: Sequence[Point], *, seed: int = 0) -> AccuracyCurve:
     flops = np.array([point.flops for point in points], float)
     reference = float(np.exp(np.log(flops).mean()))
     noise = np.array([point.standard_error for point in points], float)
-    return _draw(
+    return _sample_curves(
         tuple(points),
         reference,
-        _Grid.of(flops / reference, 1 - _accuracies(points), noise),
+        _PosteriorGrid.of(flops / reference, 1 - _accuracies(points), noise),
         seed=seed,
     )
 
 
-def _accuracies(points: Sequence[Point]) -> Floats:
+def _accuracies(points: Sequence[CurvePoint]) -> Floats:
     return np.array([point.accuracy for point in points], float)
 
 
 @dataclass(frozen=True)
-class _Grid:
-    """For each exponent, floor and departure (axes 0, 1, 2): mean and deviation of a, and the
+class _PosteriorGrid:
+    """For each exponent, floor and residual std (axes 0, 1, 2): mean and deviation of a, and the
     weight, of shape (B, C, D).
     """
 
     floors: Floats
-    departures: Floats
+    residual_stds: Floats
     mean: Floats
     deviation: Floats
     weight: Floats
 
     @classmethod
-    def of(cls, sizes: Floats, errors: Floats, noise: Floats) -> "_Grid":
+    def of(cls, sizes: Floats, errors: Floats, noise: Floats) -> "_PosteriorGrid":
         """sizes, errors, noise: of the points, shape (n,)."""
         from scipy.special import ndtr
 
-        usual = max(float(np.sqrt(np.mean(noise**2))), _LEAST_NOISE)
-        departures = _DEPARTURES * usual
+        typical_noise = max(float(np.sqrt(np.mean(noise**2))), _MIN_NOISE)
+        residual_stds = _RESIDUAL_STDS * typical_noise
         floors = _FLOORS * min(1.0, float(np.min(errors + 2 * noise)))
-        variances = noise**2 + departures[:, None] ** 2 + (_LEAST_NOISE / 10) ** 2  # (D, n)
+        variances = noise**2 + residual_stds[:, None] ** 2 + (_MIN_NOISE / 10) ** 2  # (D, n)
         powers = sizes ** -_EXPONENTS[:, None]  # (B, n)
-        above = errors - floors[:, None]  # (C, n)
+        errors_above_floor = errors - floors[:, None]  # (C, n)
         xx = np.einsum("bn,dn->bd", powers**2, 1 / variances)[:, None, :]
-        xy = np.einsum("bn,cn,dn->bcd", powers, above, 1 / variances)
-        yy = np.einsum("cn,dn->cd", above**2, 1 / variances)
+        xy = np.einsum("bn,cn,dn->bcd", powers, errors_above_floor, 1 / variances)
+        yy = np.einsum("cn,dn->cd", errors_above_floor**2, 1 / variances)
         mean, deviation = xy / xx, np.broadcast_to(1 / np.sqrt(xx), xy.shape)
-        inside = ndtr((1 - mean) / deviation) - ndtr(-mean / deviation)  # of a within 0..1
+        mass_inside = ndtr((1 - mean) / deviation) - ndtr(-mean / deviation)  # of a within 0..1
         likelihood = (xy**2 / xx - yy - np.log(variances).sum(1)) / 2 + np.log(
-            deviation * np.maximum(inside, 1e-300)
+            deviation * np.maximum(mass_inside, 1e-300)
         )
-        prior = np.gradient(_DEPARTURES) / (1 + (_DEPARTURES / _USUAL_DEPARTURE) ** 2)
-        prior = prior * np.where(_FLOORS == 0, _NO_FLOOR, 1.0)[:, None]
+        prior = np.gradient(_RESIDUAL_STDS) / (1 + (_RESIDUAL_STDS / _RESIDUAL_SCALE) ** 2)
+        prior = prior * np.where(_FLOORS == 0, _NO_FLOOR_WEIGHT, 1.0)[:, None]
         return cls(
-            floors, departures, mean, deviation, prior * np.exp(likelihood - likelihood.max())
+            floors, residual_stds, mean, deviation, prior * np.exp(likelihood - likelihood.max())
         )
 
 
-def _draw(points: tuple[Point, ...], reference: float, grid: _Grid, *, seed: int) -> AccuracyCurve:
+def _sample_curves(
+    points: tuple[CurvePoint, ...], reference: float, grid: _PosteriorGrid, *, seed: int
+) -> AccuracyCurve:
     from scipy.special import ndtr, ndtri
 
     generator = np.random.default_rng(seed)
-    reached = np.cumsum(grid.weight)
-    # One draw from each of 4,000 equal shares of the weight: steadier in the tails than independent
-    # ones.
-    shares = (np.arange(_DRAWS) + generator.random(_DRAWS)) / _DRAWS * reached[-1]
-    cells = np.minimum(np.searchsorted(reached, shares), reached.size - 1)
-    exponent, floor, departure = np.unravel_index(cells, grid.weight.shape)
-    mean, deviation = grid.mean.ravel()[cells], grid.deviation.ravel()[cells]
+    cumulative = np.cumsum(grid.weight)
+    # One sample from each of 4,000 equal shares of the weight: steadier in the tails than
+    # independent ones.
+    positions = (
+        (np.arange(_NUM_SAMPLES) + generator.random(_NUM_SAMPLES)) / _NUM_SAMPLES * cumulative[-1]
+    )
+    indices = np.minimum(np.searchsorted(cumulative, positions), cumulative.size - 1)
+    exponent, floor, residual_std = np.unravel_index(indices, grid.weight.shape)
+    mean, deviation = grid.mean.ravel()[indices], grid.deviation.ravel()[indices]
     low, high = ndtr(-mean / deviation), ndtr((1 - mean) / deviation)
-    quantile = np.clip(low + generator.random(_DRAWS) * (high - low), 1e-12, 1 - 1e-12)
+    quantile = np.clip(low + generator.random(_NUM_SAMPLES) * (high - low), 1e-12, 1 - 1e-12)
     return AccuracyCurve(
         points,
         reference,
         a=np.clip(mean + deviation * ndtri(quantile), 0, 1),
         b=_EXPONENTS[exponent],
         c=grid.floors[floor],
-        departure=grid.departures[departure] * generator.standard_normal(_DRAWS),
+        residual=grid.residual_stds[residual_std] * generator.standard_normal(_NUM_SAMPLES),
     )

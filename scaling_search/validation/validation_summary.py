@@ -12,181 +12,230 @@ from typing import Any
 
 import numpy as np
 
-from phinas.experiment.statistics.paired_accuracy import Trained
-from phinas.scaling_search.validation.compound_verdict import Judged, compound
+from phinas.experiment.measurement import Measurement
+from phinas.experiment.statistics.paired_accuracy import NetworkAccuracy
+from phinas.experiment.statistics.training_noise import NoiseEstimate, estimate_noise
+from phinas.scaling_search.validation.compound_verdict import ControlOutcome, judge_compound_scaling
 from phinas.scaling_search.validation.control_test import (
-    Contrast,
-    Luck,
-    Slope,
-    contrast,
-    pooled_luck,
-    slope_of,
+    ControlComparison,
+    SlopeEstimate,
+    compare_with_control,
+    estimate_slope,
     standard_error,
 )
-from phinas.scaling_search.validation.controls import SINGLE
-from phinas.scaling_search.validation.curve import AccuracyCurve, Point, fit_curve, why_no_curve
-from phinas.scaling_search.validation.validate import Validated, ValidatedControl, Validation
+from phinas.scaling_search.validation.controls import SINGLE_DIMENSION
+from phinas.scaling_search.validation.curve import (
+    AccuracyCurve,
+    CurvePoint,
+    fit_curve,
+    missing_curve_reason,
+)
+from phinas.scaling_search.validation.validate import (
+    ControlValidation,
+    MemberValidation,
+    ValidationResult,
+)
 
-_BAND = 60
+_NUM_BAND_POINTS = 60
 
 
-def describe_validation(validation: Validation, *, seed: int) -> dict[str, Any]:
-    """The whole of `scaling/validation.yaml`. seed: of the curve's draws."""
+def summarize_validation(validation: ValidationResult, *, seed: int) -> dict[str, Any]:
+    """The whole of `scaling/validation.yaml`. seed: of the curve's samples."""
     networks = _networks(validation)
-    luck = pooled_luck(list(networks.values()))
-    contrasts = _contrasts(validation, networks, luck)
-    points = _points(validation.members, networks, luck)
-    reason = why_no_curve(points)
+    noise = estimate_noise([network.accuracy_by_seed for network in networks.values()])
+    comparisons = _compare_controls(validation, networks, noise)
+    points = _points(validation.members, networks, noise)
+    reason = missing_curve_reason(points)
     curve = None if reason else fit_curve(points, seed=seed)
     return {
         "members": [_member(row, curve) for row in validation.members],
-        "gain": _gain(validation.members, networks, luck),
+        "gain": _gain(validation.members, networks, noise),
         "controls": [
-            row.to_dict() | _told(found)
-            for row, found in zip(validation.controls, contrasts, strict=True)
+            row.to_dict() | _comparison_data(comparison)
+            for row, comparison in zip(validation.controls, comparisons, strict=True)
         ],
         "curve": None
         if curve is None
         else curve.to_dict() | {"band": _band(curve, validation.members)},
-        "why_no_curve": reason,
-        "compound": _compound(validation.controls, contrasts),
+        "missing_curve_reason": reason,
+        "compound": _compound(validation.controls, comparisons),
     }
 
 
-def _networks(validation: Validation) -> dict[str, Trained]:
+def _networks(validation: ValidationResult) -> dict[str, NetworkAccuracy]:
     """All that were trained, members and controls, each once, by spec_id."""
-    found: dict[str, Trained] = {}
+    accuracies: dict[str, NetworkAccuracy] = {}
     for row in validation.members:
         if row.measurements:
-            found[row.member.spec.spec_id] = Trained.of(row.member.cost.flops, row.measurements)
-    for tried in validation.controls:
-        if tried.measurements and tried.control.spec and tried.control.cost:
-            found.setdefault(
-                tried.control.spec.spec_id, Trained.of(tried.control.cost.flops, tried.measurements)
+            accuracies[row.member.spec.spec_id] = _network_accuracy(
+                row.member.cost.flops, row.measurements
             )
-    return found
+    for control_row in validation.controls:
+        control = control_row.control
+        if control_row.measurements and control.spec and control.cost:
+            accuracies.setdefault(
+                control.spec.spec_id,
+                _network_accuracy(control.cost.flops, control_row.measurements),
+            )
+    return accuracies
 
 
-def _contrasts(
-    validation: Validation, networks: dict[str, Trained], luck: Luck | None
-) -> list[Contrast | None]:
+def _network_accuracy(flops: int, measurements: Sequence[Measurement]) -> NetworkAccuracy:
+    correct = {measurement.seed: measurement.correct_mask for measurement in measurements}
+    return NetworkAccuracy(
+        flops,
+        {measurement.seed: measurement.accuracy for measurement in measurements},
+        measurements[0].images,
+        {seed: images for seed, images in correct.items() if images is not None},
+    )
+
+
+def _compare_controls(
+    validation: ValidationResult, networks: dict[str, NetworkAccuracy], noise: NoiseEstimate | None
+) -> list[ControlComparison | None]:
     """Of each control, None where it or its member was not trained."""
     pairs: list[tuple[str, str] | None] = []
     for row in validation.controls:
-        spec, against = row.control.spec, row.control.against
-        trained = spec and against and row.measurements and against.spec.spec_id in networks
-        pairs.append((against.spec.spec_id, spec.spec_id) if trained and against and spec else None)
-    different = sorted({pair for pair in pairs if pair})
-    if not different:
+        spec, family_member = row.control.spec, row.control.family_member
+        pair = None
+        if spec and family_member and row.measurements and family_member.spec.spec_id in networks:
+            pair = family_member.spec.spec_id, spec.spec_id
+        pairs.append(pair)
+    distinct_pairs = sorted({pair for pair in pairs if pair})
+    if not distinct_pairs:
         return [None] * len(pairs)
-    b0 = next(
+    baseline_id = next(
         (row.member.spec.spec_id for row in validation.members if row.member.name == "b0"), ""
     )
-    compared = [
-        networks[name] for name in dict.fromkeys(name for pair in different for name in pair)
+    compared_networks = [
+        networks[name] for name in dict.fromkeys(name for pair in distinct_pairs for name in pair)
     ]
-    slope = slope_of(networks.get(b0), compared)
+    slope = estimate_slope(networks.get(baseline_id), compared_networks)
 
-    def found(pair: tuple[str, str]) -> Contrast | None:
+    def compare(pair: tuple[str, str]) -> ControlComparison | None:
         member, control = networks[pair[0]], networks[pair[1]]
-        return contrast(member, control, slope=slope, luck=luck, comparisons=len(different))
+        return compare_with_control(
+            member, control, slope=slope, noise=noise, comparisons=len(distinct_pairs)
+        )
 
-    return [found(pair) if pair else None for pair in pairs]
+    return [compare(pair) if pair else None for pair in pairs]
 
 
-def _told(found: Contrast | None) -> dict[str, Any]:
+def _comparison_data(comparison: ControlComparison | None) -> dict[str, Any]:
     return (
-        found.to_dict()
-        if found
-        else {"behind": None, "correction": None, "behind_interval": None, "verdict": None}
+        comparison.to_dict()
+        if comparison
+        else {
+            "accuracy_gap": None,
+            "flops_adjustment": None,
+            "accuracy_gap_interval": None,
+            "verdict": None,
+        }
     )
 
 
 def _gain(
-    members: Sequence[Validated], networks: dict[str, Trained], luck: Luck | None
+    members: Sequence[MemberValidation],
+    networks: dict[str, NetworkAccuracy],
+    noise: NoiseEstimate | None,
 ) -> dict[str, Any] | None:
-    """By how much the largest trained member is more accurate than B0, nothing taken off for FLOPs;
-    interval: 95%, by itself. None where one of them is missing, and where the luck of training is
-    not known."""
-    trained = {row.member.name: row.member for row in members if row.measurements}
-    largest = max(trained.values(), key=lambda member: member.phi, default=None)
-    if largest is None or "b0" not in trained or largest.name == "b0":
+    """By how much the largest trained member is more accurate than B0, not adjusted for FLOPs;
+    interval: 95%, by itself. None where one of them is missing, and where the training noise is
+    unknown."""
+    trained_members = {row.member.name: row.member for row in members if row.measurements}
+    largest = max(trained_members.values(), key=lambda member: member.phi, default=None)
+    if largest is None or "b0" not in trained_members or largest.name == "b0":
         return None
-    pair = (networks[largest.spec.spec_id], networks[trained["b0"].spec.spec_id])
-    found = contrast(*pair, slope=Slope(0.0, 0.0, 0.0), luck=luck, comparisons=1)
-    if found is None or found.interval is None:
+    pair = (networks[largest.spec.spec_id], networks[trained_members["b0"].spec.spec_id])
+    comparison = compare_with_control(
+        *pair, slope=SlopeEstimate(0.0, 0.0, 0.0), noise=noise, comparisons=1
+    )
+    if comparison is None or comparison.interval is None:
         return None
     return {
         "member": largest.name,
-        "over": "b0",
-        "gain": found.behind,
-        "interval": list(found.interval),
+        "baseline": "b0",
+        "gain": comparison.difference,
+        "interval": list(comparison.interval),
     }
 
 
 def _points(
-    members: Sequence[Validated], networks: dict[str, Trained], luck: Luck | None
-) -> list[Point]:
+    members: Sequence[MemberValidation],
+    networks: dict[str, NetworkAccuracy],
+    noise: NoiseEstimate | None,
+) -> list[CurvePoint]:
     names = dict.fromkeys(row.member.spec.spec_id for row in members if row.measurements)
-    trained = [networks[name] for name in names]
-    return [Point(one.flops, one.accuracy, standard_error(one, luck)) for one in trained]
+    trained_networks = [networks[name] for name in names]
+    return [
+        CurvePoint(network.flops, network.accuracy, standard_error(network, noise))
+        for network in trained_networks
+    ]
 
 
-def _member(row: Validated, curve: AccuracyCurve | None) -> dict[str, Any]:
+def _member(row: MemberValidation, curve: AccuracyCurve | None) -> dict[str, Any]:
     if row.measurements:
         return row.to_dict()
-    told = curve.predict(row.member.cost.flops).to_dict() if curve and row.shown else None
-    return row.to_dict() | {"prediction": told}
+    prediction = (
+        curve.predict(row.member.cost.flops).to_dict() if curve and row.fits_images else None
+    )
+    return row.to_dict() | {"prediction": prediction}
 
 
-def _band(curve: AccuracyCurve, members: Sequence[Validated]) -> list[dict[str, Any]]:
+def _band(curve: AccuracyCurve, members: Sequence[MemberValidation]) -> list[dict[str, Any]]:
     """The curve itself from the smallest trained to the largest member on it, evenly in log
     FLOPs.
     """
-    least = min(point.flops for point in curve.points)
-    most = max(row.member.cost.flops for row in members if row.shown)
-    told = [curve.band(float(flops)) for flops in np.geomspace(least, most, _BAND)]
+    min_flops = min(point.flops for point in curve.points)
+    max_flops = max(row.member.cost.flops for row in members if row.fits_images)
+    points = [
+        curve.band(float(flops)) for flops in np.geomspace(min_flops, max_flops, _NUM_BAND_POINTS)
+    ]
     return [
-        {"flops": one.flops, "accuracy": one.accuracy, "interval": [one.low, one.high]}
-        for one in told
+        {"flops": point.flops, "accuracy": point.accuracy, "interval": [point.low, point.high]}
+        for point in points
     ]
 
 
 def _compound(
-    controls: Sequence[ValidatedControl], contrasts: Sequence[Contrast | None]
+    controls: Sequence[ControlValidation], comparisons: Sequence[ControlComparison | None]
 ) -> dict[str, Any]:
-    """Of the member that scaled controls are held against; networks as published may be held
-    against others.
+    """Of the member that scaled controls are compared with; networks as published may be
+    compared with others.
     """
-    against = next(
+    family_member = next(
         (
-            row.control.against
+            row.control.family_member
             for row in controls
-            if row.control.against and row.control.phi is not None
+            if row.control.family_member and row.control.phi is not None
         ),
         None,
     )
-    judged = []
-    for row, found in zip(controls, contrasts, strict=True):
-        if against is None or row.control.against is against:
-            verdict = found.verdict if found else None
-            judged.append(
-                Judged(
-                    row.control.rule.name,
-                    row.control.rule.words,
+    outcomes = []
+    for row, comparison in zip(controls, comparisons, strict=True):
+        if family_member is None or row.control.family_member is family_member:
+            verdict = comparison.verdict if comparison else None
+            outcomes.append(
+                ControlOutcome(
+                    row.control.definition.name,
+                    row.control.definition.label,
                     verdict,
-                    _why_undecided(row, found),
+                    _undecided_reason(row, comparison),
                 )
             )
-    return compound(against.name if against else None, judged, single=SINGLE)
+    return judge_compound_scaling(
+        family_member.name if family_member else None, outcomes, single_dimension=SINGLE_DIMENSION
+    )
 
 
-def _why_undecided(row: ValidatedControl, found: Contrast | None) -> str:
+def _undecided_reason(row: ControlValidation, comparison: ControlComparison | None) -> str:
     """Why there is no verdict on a control; "" where there is one."""
     if not row.measurements:
-        return row.why_not
-    if found is None:
+        return row.skip_reason
+    if comparison is None:
         return "no training of the member to hold it against"
     return (
-        "" if found.verdict else "too few trainings tell nothing about luck; raise validation.seeds"
+        ""
+        if comparison.verdict
+        else "too few trainings tell nothing about luck; raise validation.seeds"
     )

@@ -21,13 +21,14 @@ _ACTIVATIONS = {
 }
 _TYPES = {
     "stride": "int = 1,",
-    "adds_input": "bool = False,",
-    "projects": "bool = False,",
+    "has_shortcut": "bool = False,",
+    "has_projection": "bool = False,",
     "activation": "type[nn.Module],",
 }
+_OPTIONAL_TYPE = "int = 0,  # 0: there is none"
 
 
-def convolution_arguments(conv: Conv) -> str:
+def conv_arguments(conv: Conv) -> str:
     """The arguments of the file's `convolution` for one that is the only one of its like (stem,
     head).
     """
@@ -46,163 +47,181 @@ def convolution_arguments(conv: Conv) -> str:
 
 
 class BlockClass:
-    """The class of `blocks`, all of one kind. adds_input, projects: whether "all" of them do,
-    "some", or "" none.
+    """The class of `blocks`, all of one kind. has_shortcut, has_projection: whether "all" of them
+    have one, "some", or "" none.
 
-    Each convolution takes the map of the one before, so only the width that it gives need be said,
-    and of a depthwise one not even that. At most one convolution of a block has a kernel and a
-    stride to tell.
+    Each convolution takes the map of the one before, so only its output width is an argument, and
+    for a depthwise one not even that. At most one convolution of a block has a kernel and a stride
+    as arguments.
     """
 
     def __init__(self, kind: str, blocks: Sequence[Block]) -> None:
         self.name = kind.title().replace("_", "").replace("Mbconv", "MBConv")
         self.blocks = blocks = tuple(dict.fromkeys(blocks))  # each that differs, once
-        self.roles = _ordered_roles(blocks)
-        self.adds_input = _share(block.shortcut for block in blocks)
-        self.projects = _share(block.projection is not None for block in blocks)
-        self._activations = {_own_activation(block) for block in blocks}
+        self.conv_names = _conv_order(blocks)
+        self.has_shortcut = _quantify(block.shortcut for block in blocks)
+        self.has_projection = _quantify(block.projection is not None for block in blocks)
+        self._activations = {_main_activation(block) for block in blocks}
         self.activation = self._activation([(block, block.activation) for block in blocks])
-        self.layers: list[
-            dict[str, str]
-        ] = []  # role, arguments, otherwise (if the block has none), width (of the map then)
-        width = "in_width"  # the expression for the width of the map at hand
-        for role in self.roles:
-            optional = self._optional(role)
-            if role == "squeeze":
-                otherwise = " if squeeze else None" if optional else ""
-                self._add("squeeze", width, "squeeze", otherwise=otherwise)
-                self._add("excite", "squeeze", width, otherwise=otherwise)
+        # Each: name, arguments, condition (for an optional layer), width (of its output then).
+        self.layers: list[dict[str, str]] = []
+        width = "in_width"  # the expression for the width of the current map
+        for conv_name in self.conv_names:
+            optional = self._is_optional(conv_name)
+            if conv_name == "squeeze":
+                condition = " if squeeze else None" if optional else ""
+                self._add_layer("squeeze", width, "squeeze", condition=condition)
+                self._add_layer("excite", "squeeze", width, condition=condition)
             elif optional:
-                self._add(
-                    role,
+                self._add_layer(
+                    conv_name,
                     width,
-                    role,
-                    otherwise=f" if {role} else nn.Identity()",
-                    width=f"{role} or {width}",
+                    conv_name,
+                    condition=f" if {conv_name} else nn.Identity()",
+                    width=f"{conv_name} or {width}",
                 )
                 width = "width"
             else:
-                made = width if self._depthwise(role) else role
-                self._add(role, width, made)
-                width = made
-        if not self.projects:
-            self.layers[-1]["width"] = ""  # nothing asks for it any more
+                out_width = width if self._is_depthwise(conv_name) else conv_name
+                self._add_layer(conv_name, width, out_width)
+                width = out_width
+        if not self.has_projection:
+            self.layers[-1]["width"] = ""  # not used any more
         self.projection = f"in_width, {width}" + (
-            ", 1, stride" if any(map(self._spatial, self.roles)) else ""
+            ", 1, stride" if any(map(self._is_spatial, self.conv_names)) else ""
         )
 
-    def _add(
-        self, role: str, given: str, made: str, *, otherwise: str = "", width: str = ""
+    def _add_layer(
+        self, conv_name: str, in_width: str, out_width: str, *, condition: str = "", width: str = ""
     ) -> None:
         activation = self._activation(
-            [(block, conv.activation) for block, conv in self._made(role)]
+            [(block, conv.activation) for block, conv in self._convs_named(conv_name)]
         )
-        words = [given, made]
-        words += ["kernel", "stride"] if self._spatial(role) else []
-        words += [f"groups={given}"] if self._depthwise(role) else []
-        words += [] if self._made(role)[0][1].norm else ["norm=False"]
-        words += [f"activation={activation}"] if activation else []
+        arguments = [in_width, out_width]
+        arguments += ["kernel", "stride"] if self._is_spatial(conv_name) else []
+        arguments += [f"groups={in_width}"] if self._is_depthwise(conv_name) else []
+        arguments += [] if self._convs_named(conv_name)[0][1].norm else ["norm=False"]
+        arguments += [f"activation={activation}"] if activation else []
         self.layers.append(
-            {"role": role, "arguments": ", ".join(words), "otherwise": otherwise, "width": width}
+            {
+                "name": conv_name,
+                "arguments": ", ".join(arguments),
+                "condition": condition,
+                "width": width,
+            }
         )
 
-    def _made(self, role: str) -> list[tuple[Block, Conv]]:
+    def _convs_named(self, conv_name: str) -> list[tuple[Block, Conv]]:
         """The blocks that have such a convolution, and theirs."""
-        return [(block, conv) for block in self.blocks for conv in block.convs if conv.role == role]
+        return [
+            (block, conv) for block in self.blocks for conv in block.convs if conv.name == conv_name
+        ]
 
-    def _optional(self, role: str) -> bool:
-        return len(self._made(role)) < len(self.blocks)
+    def _is_optional(self, conv_name: str) -> bool:
+        return len(self._convs_named(conv_name)) < len(self.blocks)
 
-    def _spatial(self, role: str) -> bool:
-        return any(conv.kernel > 1 or conv.stride > 1 for _, conv in self._made(role))
+    def _is_spatial(self, conv_name: str) -> bool:
+        return any(conv.kernel > 1 or conv.stride > 1 for _, conv in self._convs_named(conv_name))
 
-    def _depthwise(self, role: str) -> bool:
-        convs = [conv for _, conv in self._made(role)]
+    def _is_depthwise(self, conv_name: str) -> bool:
+        convs = [conv for _, conv in self._convs_named(conv_name)]
         return any(conv.groups > 1 for conv in convs) and all(
             conv.groups == conv.in_width == conv.out_width for conv in convs
         )
 
-    def _activation(self, used: Sequence[tuple[Block, str]]) -> str:
+    def _activation(self, uses: Sequence[tuple[Block, str]]) -> str:
         """An activation as the code says it: its class, or the argument `activation` where it
         follows blocks that differ.
         """
-        follows = len(self._activations) > 1 and all(
-            name == _own_activation(block) for block, name in used
+        differs = len(self._activations) > 1 and all(
+            name == _main_activation(block) for block, name in uses
         )
-        return "activation" if follows else _ACTIVATIONS[used[0][1]]
+        return "activation" if differs else _ACTIVATIONS[uses[0][1]]
 
     @property
-    def told(self) -> str:
-        """What the class says of itself."""
-        roles = ", ".join(
-            "squeeze and excite" if role == "squeeze" else role for role in self.roles
+    def docstring(self) -> str:
+        """The docstring of the class."""
+        conv_names = ", ".join(
+            "squeeze and excite" if conv_name == "squeeze" else conv_name
+            for conv_name in self.conv_names
         )
-        added = {"": "", "some": ", plus the input where `adds_input`", "all": ", plus the input"}[
-            self.adds_input
-        ]
-        projected = {"": "", "some": ", convolved where `projects`", "all": ", convolved"}[
-            self.projects
-        ]
-        return f"{roles[0].upper()}{roles[1:]}{added}{projected}{', activation' if self.activation else ''}."
+        shortcut_text = {
+            "": "",
+            "some": ", plus the input where `has_shortcut`",
+            "all": ", plus the input",
+        }[self.has_shortcut]
+        projection_text = {
+            "": "",
+            "some": ", convolved where `has_projection`",
+            "all": ", convolved",
+        }[self.has_projection]
+        activation_text = ", activation" if self.activation else ""
+        summary = f"{conv_names}{shortcut_text}{projection_text}{activation_text}."
+        return summary[0].upper() + summary[1:]
 
     @property
     def arguments(self) -> list[str]:
-        """The parameters of the class beside `in_width`, with types, defaults and what these
+        """The parameters of the class besides `in_width`, with types, defaults and what these
         mean.
         """
-        settings = [self._settings(block) for block in self.blocks]
-        always = {name for name in self._names() if all(name in each for each in settings)}
+        values = [self._argument_values(block) for block in self.blocks]
+        required_names = {
+            name
+            for name in self._argument_names()
+            if all(name in block_values for block_values in values)
+        }
         return [
-            f"{name}: "
-            f"{_TYPES.get(name, 'int,' if name in always else 'int = 0,  # 0: there is none')}"
-            for name in self._names()
+            f"{name}: {_TYPES.get(name, 'int,' if name in required_names else _OPTIONAL_TYPE)}"
+            for name in self._argument_names()
         ]
 
-    def call(self, block: Block) -> str:
+    def call_expression(self, block: Block) -> str:
         """What makes `block`, as the table of stages says it."""
-        settings = self._settings(block)
-        words = [f"{name}={settings[name]}" for name in self._names() if name in settings]
-        return f"partial({', '.join([self.name, str(block.convs[0].in_width), *words])})"
+        values = self._argument_values(block)
+        arguments = [f"{name}={values[name]}" for name in self._argument_names() if name in values]
+        return f"partial({', '.join([self.name, str(block.convs[0].in_width), *arguments])})"
 
-    def _names(self) -> list[str]:
+    def _argument_names(self) -> list[str]:
         """The parameters' names, in the order of the convolutions."""
         names: list[str] = []
-        for role in self.roles:
-            names += [] if self._depthwise(role) else [role]
-            names += ["kernel", "stride"] if self._spatial(role) else []
-        whole = {"adds_input": self.adds_input == "some", "projects": self.projects == "some"}
-        whole["activation"] = len(self._activations) > 1
-        names = [*dict.fromkeys(reversed(names))][
-            ::-1
-        ]  # where several convolutions have a kernel, it follows the last
-        return [*names, *(name for name, needed in whole.items() if needed)]
+        for conv_name in self.conv_names:
+            names += [] if self._is_depthwise(conv_name) else [conv_name]
+            names += ["kernel", "stride"] if self._is_spatial(conv_name) else []
+        optional_flags = {
+            "has_shortcut": self.has_shortcut == "some",
+            "has_projection": self.has_projection == "some",
+        }
+        optional_flags["activation"] = len(self._activations) > 1
+        # Where several convolutions have a kernel, it follows the last.
+        names = [*dict.fromkeys(reversed(names))][::-1]
+        return [*names, *(name for name, is_argument in optional_flags.items() if is_argument)]
 
-    def _settings(self, block: Block) -> dict[str, object]:
+    def _argument_values(self, block: Block) -> dict[str, object]:
         """What the parameters are for `block`, without those that are at their defaults."""
-        settings: dict[str, object] = {conv.role: conv.out_width for conv in block.convs}
+        values: dict[str, object] = {conv.name: conv.out_width for conv in block.convs}
         for conv in block.convs:
-            if self._spatial(conv.role):
-                settings |= {"kernel": conv.kernel} | (
+            if self._is_spatial(conv.name):
+                values |= {"kernel": conv.kernel} | (
                     {"stride": conv.stride} if conv.stride > 1 else {}
                 )
-        flags = {"adds_input": block.shortcut, "projects": block.projection is not None}
-        settings |= {name: True for name, flag in flags.items() if flag}
-        return settings | {"activation": _ACTIVATIONS[_own_activation(block)]}
+        flags = {"has_shortcut": block.shortcut, "has_projection": block.projection is not None}
+        values |= {name: True for name, flag in flags.items() if flag}
+        return values | {"activation": _ACTIVATIONS[_main_activation(block)]}
 
 
-def _ordered_roles(blocks: Iterable[Block]) -> list[str]:
-    """The roles of all convolutions in an order that is every block's own; `excite` goes without
+def _conv_order(blocks: Iterable[Block]) -> list[str]:
+    """The names of all convolutions in an order that is every block's own; `excite` goes without
     saying after its squeeze.
     """
-    after: dict[str, list[str]] = {}  # no sets: their order is another in each process
+    predecessors: dict[str, list[str]] = {}  # no sets: their order is another in each process
     for block in blocks:
-        roles = [conv.role for conv in block.convs if conv.role != "excite"]
-        for before, role in itertools.pairwise(["", *roles]):
-            after.setdefault(role, []).extend([before] if before else [])
-    return list(TopologicalSorter(after).static_order())
+        conv_names = [conv.name for conv in block.convs if conv.name != "excite"]
+        for previous, conv_name in itertools.pairwise(["", *conv_names]):
+            predecessors.setdefault(conv_name, []).extend([previous] if previous else [])
+    return list(TopologicalSorter(predecessors).static_order())
 
 
-def _own_activation(block: Block) -> str:
+def _main_activation(block: Block) -> str:
     """The activation that a block has everywhere but in its gate."""
     return next(
         name
@@ -211,7 +230,7 @@ def _own_activation(block: Block) -> str:
     )
 
 
-def _share(flags: Iterable[bool]) -> str:
+def _quantify(flags: Iterable[bool]) -> str:
     """How many are true: "all", "some", or "" for none."""
-    found = set(flags)
-    return "some" if len(found) > 1 else "all" if found == {True} else ""
+    distinct = set(flags)
+    return "some" if len(distinct) > 1 else "all" if distinct == {True} else ""

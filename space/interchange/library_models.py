@@ -4,8 +4,8 @@
 The one decision to know: a row is a preset and what the library changes in it, nothing else; so
 weights of that library fit the spec and give there and here the same outputs. Resolution is the
 preset's. timm's functions leave dropout and stochastic depth at 0 unless told, these specs have the
-rates of the preset; torchvision's are its own. Networks that no spec can say stand in `_BEYOND`,
-with the reason.
+rates of the preset; torchvision's are its own. Networks that no spec can say stand in
+`_UNSUPPORTED`, with the reason.
 """
 
 from collections.abc import Iterator, Mapping
@@ -21,13 +21,13 @@ from phinas.space.spec import ArchSpec, SpecError
 
 
 @dataclass(frozen=True, slots=True)
-class Peer:
-    """base: a preset. width, depth: factors, rounded officially. changes: fields of the whole
-    network, after scaling.
+class PresetVariant:
+    """base: a preset. width, depth: factors, rounded officially. overrides: global fields, after
+    scaling.
     widths, depths: of every stage in turn. expansion: of every stage."""
 
     base: str
-    changes: Mapping[str, Any] = field(default_factory=dict)
+    overrides: Mapping[str, Any] = field(default_factory=dict)
     width: float = 1.0
     depth: float = 1.0
     widths: tuple[int, ...] = ()
@@ -44,70 +44,94 @@ class Peer:
                 depth=self.depths[index] if self.depths else stage.depth,
                 expansion=self.expansion or stage.expansion,
             )
-        return replace(spec, stages=tuple(stages), **self.changes)
+        return replace(spec, stages=tuple(stages), **self.overrides)
 
 
-_TORCH = {"bn_eps": 1e-5, "bn_momentum": 0.1}
-_GOOGLE = {
+_TORCH_NORM = {"bn_eps": 1e-5, "bn_momentum": 0.1}
+_TENSORFLOW_NORM = {
     "bn_eps": 1e-3,
     "bn_momentum": 0.1,
     "padding": "same",
 }  # what a name beginning with tf_ means in timm
-_WIDE = {"head_width": 1280}  # where the head is not scaled with the rest
+_FIXED_HEAD = {"head_width": 1280}  # where the head is not scaled with the rest
 
-_XL = Peer(
+_XL = PresetVariant(
     "efficientnet_v2_l", widths=(32, 64, 96, 192, 256, 512, 640), depths=(4, 8, 8, 16, 24, 32, 8)
 )
 _RESNETS = {
-    "resnet26": Peer("resnet_50", depths=(2, 2, 2, 2)),
-    "resnet50": Peer("resnet_50"),
-    "resnet101": Peer("resnet_50", depths=(3, 4, 23, 3)),
-    "resnet152": Peer("resnet_50", depths=(3, 8, 36, 3)),
-    "wide_resnet50_2": Peer("resnet_50", expansion=2),
-    "wide_resnet101_2": Peer("resnet_50", depths=(3, 4, 23, 3), expansion=2),
+    "resnet26": PresetVariant("resnet_50", depths=(2, 2, 2, 2)),
+    "resnet50": PresetVariant("resnet_50"),
+    "resnet101": PresetVariant("resnet_50", depths=(3, 4, 23, 3)),
+    "resnet152": PresetVariant("resnet_50", depths=(3, 8, 36, 3)),
+    "wide_resnet50_2": PresetVariant("resnet_50", expansion=2),
+    "wide_resnet101_2": PresetVariant("resnet_50", depths=(3, 4, 23, 3), expansion=2),
 }
 
 
-def _timm() -> Iterator[tuple[str, Peer]]:
-    for prefix, norm in (("", _TORCH), ("tf_", _GOOGLE)):
+def _timm_variants() -> Iterator[tuple[str, PresetVariant]]:
+    for prefix, norm in (("", _TORCH_NORM), ("tf_", _TENSORFLOW_NORM)):
         for name in (*(f"efficientnet_b{index}" for index in range(9)), "efficientnet_l2"):
-            yield f"{prefix}{name}", Peer(name, norm)
+            yield f"{prefix}{name}", PresetVariant(name, norm)
         for index in range(5):
-            yield f"{prefix}efficientnet_lite{index}", Peer(f"efficientnet_lite{index}", norm)
+            yield (
+                f"{prefix}efficientnet_lite{index}",
+                PresetVariant(f"efficientnet_lite{index}", norm),
+            )
         for size in "sml":
-            yield f"{prefix}efficientnetv2_{size}", Peer(f"efficientnet_v2_{size}", norm)
-        yield f"{prefix}efficientnetv2_xl", replace(_XL, changes=norm | {"resolution": 512})
+            yield f"{prefix}efficientnetv2_{size}", PresetVariant(f"efficientnet_v2_{size}", norm)
+        yield f"{prefix}efficientnetv2_xl", replace(_XL, overrides=norm | {"resolution": 512})
     for index in range(4):
-        yield f"tf_efficientnetv2_b{index}", Peer(f"efficientnet_v2_b{index}", _GOOGLE)
-    yield "efficientnetv2_rw_t", Peer("efficientnet_v2_s", _TORCH, width=0.8, depth=0.9)
+        yield (
+            f"tf_efficientnetv2_b{index}",
+            PresetVariant(f"efficientnet_v2_b{index}", _TENSORFLOW_NORM),
+        )
+    yield (
+        "efficientnetv2_rw_t",
+        PresetVariant("efficientnet_v2_s", _TORCH_NORM, width=0.8, depth=0.9),
+    )
     for percent in (50, 75, 100, 140):
-        yield f"mnasnet_{percent:03}", Peer("mnasnet_b1", _TORCH | _WIDE, width=percent / 100)
-        yield f"semnasnet_{percent:03}", Peer("mnasnet_a1", _TORCH | _WIDE, width=percent / 100)
-    yield "mnasnet_small", Peer("mnasnet_small", _TORCH | _WIDE)
+        yield (
+            f"mnasnet_{percent:03}",
+            PresetVariant("mnasnet_b1", _TORCH_NORM | _FIXED_HEAD, width=percent / 100),
+        )
+        yield (
+            f"semnasnet_{percent:03}",
+            PresetVariant("mnasnet_a1", _TORCH_NORM | _FIXED_HEAD, width=percent / 100),
+        )
+    yield "mnasnet_small", PresetVariant("mnasnet_small", _TORCH_NORM | _FIXED_HEAD)
     for percent in (35, 50, 75, 100, 140):
-        head = _WIDE if percent <= 100 else {}
-        yield f"mobilenetv2_{percent:03}", Peer("mobilenet_v2", _TORCH | head, width=percent / 100)
-    fixed = _TORCH | _WIDE | {"stem_width": 32}
-    yield "mobilenetv2_110d", Peer("mobilenet_v2", fixed, width=1.1, depths=(1, 3, 4, 5, 4, 4, 1))
-    yield "mobilenetv2_120d", Peer("mobilenet_v2", fixed, width=1.2, depths=(1, 3, 5, 6, 5, 5, 1))
-    yield "mobilenetv1_100", Peer("mobilenet_v1", _TORCH)
-    yield "mobilenetv1_100h", Peer("mobilenet_v1", _TORCH | {"head_width": 1024})
-    yield "mobilenetv1_125", Peer("mobilenet_v1", _TORCH, width=1.25)
-    for name, peer in _RESNETS.items():
-        yield name, replace(peer, changes=_TORCH)
+        head = _FIXED_HEAD if percent <= 100 else {}
+        yield (
+            f"mobilenetv2_{percent:03}",
+            PresetVariant("mobilenet_v2", _TORCH_NORM | head, width=percent / 100),
+        )
+    fixed_ends = _TORCH_NORM | _FIXED_HEAD | {"stem_width": 32}
+    yield (
+        "mobilenetv2_110d",
+        PresetVariant("mobilenet_v2", fixed_ends, width=1.1, depths=(1, 3, 4, 5, 4, 4, 1)),
+    )
+    yield (
+        "mobilenetv2_120d",
+        PresetVariant("mobilenet_v2", fixed_ends, width=1.2, depths=(1, 3, 5, 6, 5, 5, 1)),
+    )
+    yield "mobilenetv1_100", PresetVariant("mobilenet_v1", _TORCH_NORM)
+    yield "mobilenetv1_100h", PresetVariant("mobilenet_v1", _TORCH_NORM | {"head_width": 1024})
+    yield "mobilenetv1_125", PresetVariant("mobilenet_v1", _TORCH_NORM, width=1.25)
+    for name, variant in _RESNETS.items():
+        yield name, replace(variant, overrides=_TORCH_NORM)
 
 
-def _torchvision() -> Iterator[tuple[str, Peer]]:
+def _torchvision_variants() -> Iterator[tuple[str, PresetVariant]]:
     for index in range(8):
-        norm = _TORCH if index < 5 else {"bn_eps": 1e-3, "bn_momentum": 0.01}
-        yield f"efficientnet_b{index}", Peer(f"efficientnet_b{index}", norm)
+        norm = _TORCH_NORM if index < 5 else {"bn_eps": 1e-3, "bn_momentum": 0.01}
+        yield f"efficientnet_b{index}", PresetVariant(f"efficientnet_b{index}", norm)
     for size in "sml":
         yield (
             f"efficientnet_v2_{size}",
-            Peer(f"efficientnet_v2_{size}", {"bn_eps": 1e-3, "bn_momentum": 0.1}),
+            PresetVariant(f"efficientnet_v2_{size}", {"bn_eps": 1e-3, "bn_momentum": 0.1}),
         )
-    plain = _TORCH | {"drop_path": 0.0}
-    yield "mobilenet_v2", Peer("mobilenet_v2", plain | {"dropout": 0.2})
+    defaults = _TORCH_NORM | {"drop_path": 0.0}
+    yield "mobilenet_v2", PresetVariant("mobilenet_v2", defaults | {"dropout": 0.2})
     for name, width in (
         ("mnasnet0_5", 0.5),
         ("mnasnet0_75", 0.75),
@@ -116,20 +140,24 @@ def _torchvision() -> Iterator[tuple[str, Peer]]:
     ):
         yield (
             name,
-            Peer("mnasnet_b1", plain | _WIDE | {"dropout": 0.2, "bn_momentum": 3e-4}, width=width),
+            PresetVariant(
+                "mnasnet_b1",
+                defaults | _FIXED_HEAD | {"dropout": 0.2, "bn_momentum": 3e-4},
+                width=width,
+            ),
         )
-    for name, peer in _RESNETS.items():
+    for name, variant in _RESNETS.items():
         if name != "resnet26":
-            yield name, replace(peer, changes=plain | {"dropout": 0.0})
+            yield name, replace(variant, overrides=defaults | {"dropout": 0.0})
 
 
-PEERS = {f"timm:{name}": peer for name, peer in _timm()} | {
-    f"torchvision:{name}": peer for name, peer in _torchvision()
+PRESET_VARIANTS = {f"timm:{name}": variant for name, variant in _timm_variants()} | {
+    f"torchvision:{name}": variant for name, variant in _torchvision_variants()
 }
 
 # Networks of timm that vary no preset, from timm/models/efficientnet.py: resolution, strings,
 # arguments.
-_STRINGS: dict[str, tuple[int, list[list[str]], dict[str, Any]]] = {
+_BLOCK_STRING_MODELS: dict[str, tuple[int, list[list[str]], dict[str, Any]]] = {
     "timm:spnasnet_100": (
         224,
         [
@@ -167,34 +195,34 @@ _STRINGS: dict[str, tuple[int, list[list[str]], dict[str, Any]]] = {
         {"stem_size": 24, "num_features": 256, "act_layer": "silu"},
     ),
 }
-_BEYOND = dict.fromkeys(
+_UNSUPPORTED = dict.fromkeys(
     ("timm:efficientnetv2_rw_s", "timm:efficientnetv2_rw_m"),
     "its first blocks have a 1x1 convolution behind a 3x3 one that does not expand, which no "
     "block here has",
 )
-NAMES = (*PEERS, *_STRINGS)
+LIBRARY_MODELS = (*PRESET_VARIANTS, *_BLOCK_STRING_MODELS)
 
 
 @cache
-def spec_of(name: str) -> ArchSpec:
+def library_spec(name: str) -> ArchSpec:
     """The spec of "timm:NAME" or "torchvision:NAME"; what follows a dot (timm's tag of the weights)
     does not matter.
 
     Raises SpecError naming the nearest where there is none.
     """
-    tool, _, model = name.partition(":")
-    known = f"{tool}:{model.partition('.')[0]}"
-    if known in PEERS:
-        return PEERS[known].spec()
-    if known in _STRINGS:
-        resolution, blocks, arguments = _STRINGS[known]
+    library, _, model = name.partition(":")
+    key = f"{library}:{model.partition('.')[0]}"
+    if key in PRESET_VARIANTS:
+        return PRESET_VARIANTS[key].spec()
+    if key in _BLOCK_STRING_MODELS:
+        resolution, blocks, arguments = _BLOCK_STRING_MODELS[key]
         return spec_from_blocks(blocks, arguments, resolution=resolution)
-    if known in _BEYOND:
-        raise SpecError(f"spec: {known} can't be said in a spec: {_BEYOND[known]}")
-    near = get_close_matches(known, NAMES, n=1)
+    if key in _UNSUPPORTED:
+        raise SpecError(f"spec: {key} can't be said in a spec: {_UNSUPPORTED[key]}")
+    matches = get_close_matches(key, LIBRARY_MODELS, n=1)
     hint = (
-        f"did you mean {near[0]!r}?"
-        if near
-        else f"there are {len(NAMES)}, such as {NAMES[0]}, {NAMES[-4]}"
+        f"did you mean {matches[0]!r}?"
+        if matches
+        else f"there are {len(LIBRARY_MODELS)}, such as {LIBRARY_MODELS[0]}, {LIBRARY_MODELS[-4]}"
     )
     raise SpecError(f"spec: {name!r} is no network of timm or torchvision known here; {hint}")

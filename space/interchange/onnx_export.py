@@ -15,7 +15,7 @@ from phinas.space.spec import ArchSpec
 TOLERANCE = 1e-4
 
 
-class ExchangeError(ValueError):
+class ExportError(ValueError):
     """A network could not be carried over unchanged."""
 
 
@@ -24,7 +24,7 @@ def write_onnx(model: ConvNet, spec: ArchSpec, path: Path) -> float:
     normalised, to `logits`.
 
     The batch is free. Returns the largest difference from torch's logits that onnxruntime shows on
-    random images in batches of one and three. Raises ExchangeError where it exceeds 1e-4 of the
+    random images in batches of one and three. Raises ExportError where it exceeds 1e-4 of the
     largest logit, ImportError without the extra.
     """
     import onnxruntime
@@ -38,7 +38,7 @@ def write_onnx(model: ConvNet, spec: ArchSpec, path: Path) -> float:
             "ignore"
         )  # the exporter warns of its own internals, and logs what it skips
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-        program = torch.onnx.export(
+        onnx_program = torch.onnx.export(
             model,
             (images,),
             input_names=["images"],
@@ -47,27 +47,28 @@ def write_onnx(model: ConvNet, spec: ArchSpec, path: Path) -> float:
             dynamo=True,
             verbose=False,
         )
-    if program is None:
-        raise ExchangeError("torch's exporter gave no ONNX program")
+    if onnx_program is None:
+        raise ExportError("torch's exporter gave no ONNX program")
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f"{path.name}.tmp")
+    temp_path = path.with_name(f"{path.name}.tmp")
     try:
-        program.save(str(aside), external_data=False)
-        runtime = onnxruntime.InferenceSession(str(aside), providers=["CPUExecutionProvider"])
-        worst = 0.0
+        onnx_program.save(str(temp_path), external_data=False)
+        session = onnxruntime.InferenceSession(str(temp_path), providers=["CPUExecutionProvider"])
+        max_difference = 0.0
         for batch in (images[:1], images):
             with torch.inference_mode():
                 expected = model(batch)
-            given = torch.from_numpy(runtime.run(None, {"images": batch.numpy()})[0])
-            worst = max(
-                worst, float((given - expected).abs().max() / expected.abs().max().clamp_min(1e-6))
+            logits = torch.from_numpy(session.run(None, {"images": batch.numpy()})[0])
+            max_difference = max(
+                max_difference,
+                float((logits - expected).abs().max() / expected.abs().max().clamp_min(1e-6)),
             )
-        if worst > TOLERANCE:
-            raise ExchangeError(
-                f"onnxruntime's logits differ by {worst:.1e} of the largest, more than "
+        if max_difference > TOLERANCE:
+            raise ExportError(
+                f"onnxruntime's logits differ by {max_difference:.1e} of the largest, more than "
                 f"{TOLERANCE:g}"
             )
-        aside.replace(path)
+        temp_path.replace(path)
     finally:
-        aside.unlink(missing_ok=True)
-    return worst
+        temp_path.unlink(missing_ok=True)
+    return max_difference

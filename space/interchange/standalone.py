@@ -22,13 +22,13 @@ from safetensors.torch import save
 from torch import Tensor
 
 from phinas.space.blocks import ConvNet
-from phinas.space.cost import cost, stage_costs
-from phinas.space.interchange.block_classes import BlockClass, convolution_arguments
-from phinas.space.interchange.onnx_export import TOLERANCE, ExchangeError
+from phinas.space.cost import network_cost, stage_costs
+from phinas.space.interchange.block_classes import BlockClass, conv_arguments
+from phinas.space.interchange.onnx_export import TOLERANCE, ExportError
 from phinas.space.layers import Block, lower
 from phinas.space.spec import ArchSpec
 
-_SECONDS = 1800  # enough for the check of the largest network on a slow machine
+_TIMEOUT_S = 1800  # enough for the check of the largest network on a slow machine
 
 
 def write_standalone(model: ConvNet, spec: ArchSpec, path: Path) -> float:
@@ -36,20 +36,20 @@ def write_standalone(model: ConvNet, spec: ArchSpec, path: Path) -> float:
     to .safetensors beside it.
 
     Returns the largest difference from the model's logits in eval mode that the file shows when it
-    is run alone, relative to the largest logit. Raises ExchangeError where that exceeds 1e-4, or
+    is run alone, relative to the largest logit. Raises ExportError where that exceeds 1e-4, or
     the name will not do. Both files are written or neither is; if the machine stops between the two
     renamings, `load()` says that the weights are not those of the file.
     """
     weights = path.with_suffix(".safetensors")
     _check_names(path, weights)
-    content = _weights(model, spec)
-    text = render(spec, name=path.stem, sha256=hashlib.sha256(content).hexdigest())
+    weight_bytes = _serialize_weights(model, spec)
+    text = render(spec, name=path.stem, sha256=hashlib.sha256(weight_bytes).hexdigest())
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{path.stem}.", dir=path.parent) as aside:
-        new_path, new_weights = Path(aside, path.name), Path(aside, weights.name)
+    with tempfile.TemporaryDirectory(prefix=f".{path.stem}.", dir=path.parent) as temp_folder:
+        new_path, new_weights = Path(temp_folder, path.name), Path(temp_folder, weights.name)
         new_path.write_text(text, encoding="utf-8")
-        new_weights.write_bytes(content)
-        difference = _run(new_path)
+        new_weights.write_bytes(weight_bytes)
+        difference = _run_check(new_path)
         new_weights.replace(weights)
         new_path.replace(path)
     return difference
@@ -58,24 +58,24 @@ def write_standalone(model: ConvNet, spec: ArchSpec, path: Path) -> float:
 def _check_names(path: Path, weights: Path) -> None:
     name = path.stem
     if path.suffix != ".py" or not name.isidentifier() or keyword.iskeyword(name):
-        raise ExchangeError(
+        raise ExportError(
             f"{path}: is not a name that Python can import; use letters, digits and _, and end it "
             "in .py"
         )
     if name == "torch" or name in sys.stdlib_module_names:
-        raise ExchangeError(
+        raise ExportError(
             f"{path}: would hide the module {name!r} that it needs itself; use another name"
         )
     if path.is_dir() or weights.is_dir():
-        raise ExchangeError(f"{path}: it or {weights.name} is a directory; use another name")
+        raise ExportError(f"{path}: it or {weights.name} is a directory; use another name")
     if weights.exists() and not path.exists():
-        raise ExchangeError(
+        raise ExportError(
             f"{weights}: is there without {path.name}, so it is no export of before; use another "
             "name"
         )
 
 
-def _weights(model: ConvNet, spec: ArchSpec) -> bytes:
+def _serialize_weights(model: ConvNet, spec: ArchSpec) -> bytes:
     """The weights file. Beside the tensors its header holds the spec, and the logits that the
     file's `check()` looks for.
     """
@@ -83,7 +83,7 @@ def _weights(model: ConvNet, spec: ArchSpec) -> bytes:
     with torch.inference_mode():
         logits = model(_check_images(spec))
     if not logits.isfinite().all():
-        raise ExchangeError(
+        raise ExportError(
             "model: its logits are not finite, so the file cannot be held against them; train it "
             "again"
         )
@@ -108,46 +108,46 @@ def _check_images(spec: ArchSpec) -> Tensor:
     return images.reshape(2, spec.channels, spec.resolution, spec.resolution)
 
 
-def _run(path: Path) -> float:
+def _run_check(path: Path) -> float:
     """The difference that the file finds when it checks itself, shut off from our packages and the
     user's directory.
     """
     command = [sys.executable, "-I", "-B", str(path)]
     try:
-        ended = subprocess.run(
+        result = subprocess.run(
             command,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=_SECONDS,
+            timeout=_TIMEOUT_S,
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise ExchangeError(
-            f"{path.name}: did not end its check in {_SECONDS} s; export on a faster machine"
+        raise ExportError(
+            f"{path.name}: did not end its check in {_TIMEOUT_S} s; export on a faster machine"
         ) from None
-    if ended.returncode:
-        told = ended.stderr.strip().splitlines() or [f"exit status {ended.returncode}"]
-        raise ExchangeError(f"{path.name}: does not give what the model gives: {told[-1]}")
-    return float(ended.stdout.split()[-1])
+    if result.returncode:
+        error_lines = result.stderr.strip().splitlines() or [f"exit status {result.returncode}"]
+        raise ExportError(f"{path.name}: does not give what the model gives: {error_lines[-1]}")
+    return float(result.stdout.split()[-1])
 
 
 def render(spec: ArchSpec, *, name: str, sha256: str) -> str:
     """The text of `name`.py, for a network of `spec` whose weights file has that sha256."""
     network = lower(spec)
-    kinds = [stage.block for stage in spec.stages]
+    block_kinds = [stage.block for stage in spec.stages]
     blocks: dict[str, list[Block]] = {}
-    for kind, stage in zip(kinds, network.stages, strict=True):
+    for kind, stage in zip(block_kinds, network.stages, strict=True):
         if stage:
             blocks.setdefault(kind, []).extend(stage)
-    classes = {kind: BlockClass(kind, alike) for kind, alike in blocks.items()}
+    classes = {kind: BlockClass(kind, equal_blocks) for kind, equal_blocks in blocks.items()}
     stages = []
-    for kind, stage, row in zip(kinds, network.stages, stage_costs(spec)[1:], strict=False):
+    for kind, stage, row in zip(block_kinds, network.stages, stage_costs(spec)[1:], strict=False):
         calls = [
-            f"({len(list(alike))}, {classes[kind].call(block)})"
-            for block, alike in itertools.groupby(stage)
+            f"({len(list(equal_blocks))}, {classes[kind].call_expression(block)})"
+            for block, equal_blocks in itertools.groupby(stage)
         ]
-        stages.append({"name": row.name, "side": row.side, "rows": calls})
+        stages.append({"name": row.name, "resolution": row.resolution, "rows": calls})
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("phinas.space.interchange", "templates"),
         autoescape=jinja2.select_autoescape(
@@ -160,16 +160,17 @@ def render(spec: ArchSpec, *, name: str, sha256: str) -> str:
     )
     return environment.get_template("standalone.py.jinja").render(
         spec=spec,
-        cost=cost(spec),
+        cost=network_cost(spec),
         name=name,
         sha256=sha256,
         tolerance=TOLERANCE,
         torch_version=torch.__version__,
-        stem=convolution_arguments(network.stem),
+        stem=conv_arguments(network.stem),
         stem_pool=network.stem_pool,
-        head=convolution_arguments(network.head) if network.head else "",
-        same=spec.padding == "same",
-        dropping=spec.drop_path > 0 and any(each.adds_input for each in classes.values()),
+        head=conv_arguments(network.head) if network.head else "",
+        uses_same_padding=spec.padding == "same",
+        uses_drop_path=spec.drop_path > 0
+        and any(block_class.has_shortcut for block_class in classes.values()),
         classes=classes.values(),
         stages=stages,
     )

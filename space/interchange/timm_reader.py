@@ -12,19 +12,19 @@ from itertools import product
 from typing import Any
 
 from phinas.space.interchange.timm_strings import (
-    ACTIVATIONS,
-    ARGUMENTS,
-    PADDINGS,
-    as_text,
-    squeezed_width,
+    ACTIVATION_CODES,
+    PAD_TYPES,
+    TIMM_DEFAULTS,
+    format_number,
+    squeeze_width,
 )
 from phinas.space.layers import lower_block
 from phinas.space.scaling import round_width
 from phinas.space.spec import ArchSpec, SpecError, StageSpec
 
 _TOKEN = re.compile(r"(r|k|s|c|fc|e|se)(\d+(?:\.\d+)?(?:e-?\d+)?)")
-_WHOLE = ("r", "k", "s", "c", "fc")
-_ALLOWED = {
+_INTEGER_KEYS = ("r", "k", "s", "c", "fc")
+_OPTIONAL_KEYS = {
     "ds": ("e", "se"),
     "ir": ("e", "se"),
     "er": ("e", "se", "fc"),
@@ -40,124 +40,130 @@ def spec_from_blocks(
     resolution: int = 224,
 ) -> ArchSpec:
     """The network that timm's EfficientNet makes of these strings and `arguments` (keys and
-    defaults: ARGUMENTS).
+    defaults: TIMM_DEFAULTS).
 
     No multiplier: scale the spec. Raises SpecError naming the string and the token, or the
     argument.
     """
     for name in arguments or {}:
-        if name not in ARGUMENTS:
+        if name not in TIMM_DEFAULTS:
             raise SpecError(
-                f"{name}: is not one of the arguments known here: {', '.join(ARGUMENTS)}"
+                f"{name}: is not one of the arguments known here: {', '.join(TIMM_DEFAULTS)}"
             )
-    told = ARGUMENTS | dict(arguments or {})
-    if told["pad_type"] not in PADDINGS:
-        raise SpecError(f"pad_type: {told['pad_type']!r} is neither '' (symmetric) nor 'same'")
+    settings = TIMM_DEFAULTS | dict(arguments or {})
+    if settings["pad_type"] not in PAD_TYPES:
+        raise SpecError(f"pad_type: {settings['pad_type']!r} is neither '' (symmetric) nor 'same'")
     stages: list[StageSpec] = []
-    for stack in blocks:
-        for position, text in enumerate(stack):
-            width = stages[-1].width if stages else told["stem_size"]
-            stages += _stages(text, width, first=position == 0)
+    for strings in blocks:
+        for position, text in enumerate(strings):
+            width = stages[-1].width if stages else settings["stem_size"]
+            stages += _parse_stages(text, width, first=position == 0)
     spec = ArchSpec(
         stages=tuple(stages),
-        stem_width=told["stem_size"],
-        stem_kernel=told["stem_kernel_size"],
-        head_width=told["num_features"],
+        stem_width=settings["stem_size"],
+        stem_kernel=settings["stem_kernel_size"],
+        head_width=settings["num_features"],
         resolution=resolution,
-        channels=told["in_chans"],
-        classes=told["num_classes"],
+        channels=settings["in_chans"],
+        classes=settings["num_classes"],
         activation={"swish": "silu", "hardswish": "hard_swish"}.get(
-            told["act_layer"], told["act_layer"]
+            settings["act_layer"], settings["act_layer"]
         ),
-        dropout=told["drop_rate"],
-        drop_path=told["drop_path_rate"],
-        bn_eps=told["bn_eps"],
-        bn_momentum=told["bn_momentum"],
-        padding=PADDINGS[told["pad_type"]],
+        dropout=settings["drop_rate"],
+        drop_path=settings["drop_path_rate"],
+        bn_eps=settings["bn_eps"],
+        bn_momentum=settings["bn_momentum"],
+        padding=PAD_TYPES[settings["pad_type"]],
     )
-    if spec.reduction > told["output_stride"]:
-        remedy = (
-            f"timm dilates what is above output_stride {told['output_stride']}, which no "
+    if spec.total_stride > settings["output_stride"]:
+        hint = (
+            f"timm dilates what is above output_stride {settings['output_stride']}, which no "
             "spec says: give output_stride"
         )
-        raise SpecError(f"s: the strides multiply to {spec.reduction}; {remedy}={spec.reduction}")
+        raise SpecError(
+            f"s: the strides multiply to {spec.total_stride}; {hint}={spec.total_stride}"
+        )
     return spec
 
 
-def _tokens(text: object) -> tuple[str, dict[str, Any]]:
+def _parse_block_string(text: object) -> tuple[str, dict[str, Any]]:
     """Kind of block, and the values in a string by their letters; `n` is an activation, `skip`
     True, False or absent.
     """
-    kind, *words = str(text).split("_")
-    if not isinstance(text, str) or kind not in _ALLOWED:
-        raise SpecError(f"{text!r}: begins with no kind of block known here: {', '.join(_ALLOWED)}")
-    found: dict[str, Any] = {}
-    for word in words:
-        match = _TOKEN.fullmatch(word)
+    kind, *parts = str(text).split("_")
+    if not isinstance(text, str) or kind not in _OPTIONAL_KEYS:
+        raise SpecError(
+            f"{text!r}: begins with no kind of block known here: {', '.join(_OPTIONAL_KEYS)}"
+        )
+    values: dict[str, Any] = {}
+    for part in parts:
+        match = _TOKEN.fullmatch(part)
         if match:
             key, value = match[1], match[2]
-            if key not in (*_WHOLE[:4], *_ALLOWED[kind]):
-                raise SpecError(f"{text!r}: {word!r} means nothing to a {kind!r}: leave it out")
-            if key in _WHOLE and not value.isdigit():
+            if key not in (*_INTEGER_KEYS[:4], *_OPTIONAL_KEYS[kind]):
+                raise SpecError(f"{text!r}: {part!r} means nothing to a {kind!r}: leave it out")
+            if key in _INTEGER_KEYS and not value.isdigit():
                 raise SpecError(
-                    f"{text!r}: {word!r} is not a whole number (mixed kernels have no counterpart "
+                    f"{text!r}: {part!r} is not a whole number (mixed kernels have no counterpart "
                     "here)"
                 )
-            item: tuple[str, Any] = (key, int(value) if key in _WHOLE else float(value))
-        elif word == "noskip" or (word == "skip" and kind == "cn"):
-            item = ("skip", word == "skip")
-        elif word.startswith("n") and word[1:] in ACTIVATIONS:
-            item = ("n", ACTIVATIONS[word[1:]])
+            entry: tuple[str, Any] = (key, int(value) if key in _INTEGER_KEYS else float(value))
+        elif part == "noskip" or (part == "skip" and kind == "cn"):
+            entry = ("skip", part == "skip")
+        elif part.startswith("n") and part[1:] in ACTIVATION_CODES:
+            entry = ("n", ACTIVATION_CODES[part[1:]])
         else:
-            remedy = "r, k, s, e, c, se, fc with a number, noskip, skip of a cn, nre, nr6, nhs, nsw"
-            raise SpecError(f"{text!r}: {word!r} has no counterpart here; known are {remedy}")
-        if item[0] in found:
-            raise SpecError(f"{text!r}: {word!r} says a second time what was said before it")
-        found |= (item,)
+            hint = "r, k, s, e, c, se, fc with a number, noskip, skip of a cn, nre, nr6, nhs, nsw"
+            raise SpecError(f"{text!r}: {part!r} has no counterpart here; known are {hint}")
+        if entry[0] in values:
+            raise SpecError(f"{text!r}: {part!r} says a second time what was said before it")
+        values |= (entry,)
     for key in ("r", "k", "s", "c", *(["e"] if kind in ("ir", "er") else [])):
-        if key not in found:
+        if key not in values:
             raise SpecError(f"{text!r}: {key!r} is missing; a {kind!r} needs it")
-    if kind not in ("ir", "er") and found.get("e", 1) != 1:
+    if kind not in ("ir", "er") and values.get("e", 1) != 1:
         raise SpecError(
-            f"{text!r}: 'e{as_text(found['e'])}' means nothing to a {kind!r}, which does not expand"
+            f"{text!r}: 'e{format_number(values['e'])}' means nothing to a {kind!r}, which does "
+            "not expand"
         )
-    return kind, found
+    return kind, values
 
 
-def _stages(text: str, in_width: int, *, first: bool) -> Iterator[StageSpec]:
+def _parse_stages(text: str, in_width: int, *, first: bool) -> Iterator[StageSpec]:
     """One stage of ours for a string, or two where its first block needs other ratios than the
     rest.
     """
-    kind, found = _tokens(text)
-    if not first and found["s"] != 1:
+    kind, values = _parse_block_string(text)
+    if not first and values["s"] != 1:
         raise SpecError(
-            f"{text!r}: 's{found['s']}': timm takes the stride of a list's first string only; "
+            f"{text!r}: 's{values['s']}': timm takes the stride of a list's first string only; "
             "write s1 or a new list"
         )
     fields: dict[str, Any] = {
-        "width": found["c"],
-        "kernel": found["k"],
-        "activation": found.get("n", ""),
+        "width": values["c"],
+        "kernel": values["k"],
+        "activation": values.get("n", ""),
     }
     if kind in ("dsa", "cn"):
         block = "separable" if kind == "dsa" else "conv"
-        if found.get("skip"):
+        if values.get("skip"):
             fields |= {"expansion": 1, "se": 0}
             block = "fused_mbconv"
     else:
         block = "fused_mbconv" if kind == "er" else "mbconv"
         fields |= {
-            "expansion": found.get("e", 1),
-            "se": found.get("se", 0),
-            "skip": found.get("skip", True),
+            "expansion": values.get("e", 1),
+            "se": values.get("se", 0),
+            "skip": values.get("skip", True),
         }
     try:
-        stage = StageSpec(**fields, block=block, depth=found["r"], stride=found["s"])
+        stage = StageSpec(**fields, block=block, depth=values["r"], stride=values["s"])
         if kind in ("dsa", "cn"):
             yield stage
             return
         ratios = [
-            _ratios(kind, found, width, stage) for width in (in_width, stage.width)[: stage.depth]
+            _solve_ratios(kind, values, width, stage)
+            for width in (in_width, stage.width)[: stage.depth]
         ]
         if len(set(ratios)) == 1:
             yield replace(stage, expansion=ratios[0][0], se=ratios[0][1])
@@ -170,35 +176,44 @@ def _stages(text: str, in_width: int, *, first: bool) -> Iterator[StageSpec]:
         raise SpecError(f"{text!r}: {error}") from None
 
 
-def _ratios(
-    kind: str, found: Mapping[str, Any], in_width: int, stage: StageSpec
+def _solve_ratios(
+    kind: str, values: Mapping[str, Any], in_width: int, stage: StageSpec
 ) -> tuple[float, float]:
     """The expansion and se with which our block on `in_width` channels has timm's hidden and
     squeezed widths.
     """
-    expansion = found.get("e", 1) if kind != "ds" else 1
-    hidden = in_width if kind == "ds" else round_width((found.get("fc") or in_width) * expansion)
-    squeezed = squeezed_width(hidden, stage.se, expansion)
+    expansion = values.get("e", 1) if kind != "ds" else 1
+    hidden = in_width if kind == "ds" else round_width((values.get("fc") or in_width) * expansion)
+    squeeze_channels = squeeze_width(hidden, stage.se, expansion)
     if kind != "ds" and hidden == in_width:
         raise SpecError(
-            f"'e{as_text(expansion)}' does not expand {in_width} channels; timm convolves all the "
-            "same, no block here"
+            f"'e{format_number(expansion)}' does not expand {in_width} channels; timm convolves "
+            "all "
+            "the same, no block here"
         )
-    if stage.se and not squeezed:
+    if stage.se and not squeeze_channels:
         raise SpecError(
-            f"'se{as_text(stage.se)}' squeezes {hidden} channels to none: write a larger one"
+            f"'se{format_number(stage.se)}' squeezes {hidden} channels to none: write a larger one"
         )
-    wanted = ([hidden] if kind != "ds" else []) + ([squeezed] if squeezed else [])
+    expected_widths = ([hidden] if kind != "ds" else []) + (
+        [squeeze_channels] if squeeze_channels else []
+    )
     expansions = (expansion, hidden / in_width, (hidden + 0.5) / in_width)
-    squeezes = (stage.se, squeezed / in_width, (squeezed + 0.5) / in_width) if squeezed else (0.0,)
-    for pair in product(expansions, squeezes):
-        if not 1 <= pair[0] <= 64 or not 0 <= pair[1] <= 1:
+    squeeze_ratios = (
+        (stage.se, squeeze_channels / in_width, (squeeze_channels + 0.5) / in_width)
+        if squeeze_channels
+        else (0.0,)
+    )
+    for ratios in product(expansions, squeeze_ratios):
+        if not 1 <= ratios[0] <= 64 or not 0 <= ratios[1] <= 1:
             continue
-        trial = replace(stage, expansion=pair[0], se=pair[1])
-        convs = lower_block(trial, in_width=in_width, first=True, activation="relu").convs
-        if [conv.out_width for conv in convs if conv.role in ("expand", "squeeze")] == wanted:
-            return pair
+        candidate = replace(stage, expansion=ratios[0], se=ratios[1])
+        convs = lower_block(candidate, in_width=in_width, first=True, activation="relu").convs
+        if [
+            conv.out_width for conv in convs if conv.name in ("expand", "squeeze")
+        ] == expected_widths:
+            return ratios
     raise SpecError(
-        f"{hidden} hidden and {squeezed} squeezed channels on {in_width} are out of reach of a "
-        "spec's expansion and se"
+        f"{hidden} hidden and {squeeze_channels} squeezed channels on {in_width} are out of reach "
+        "of a spec's expansion and se"
     )

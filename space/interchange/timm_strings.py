@@ -2,7 +2,8 @@
 back.
 
     ds   depthwise, project: mbconv at expansion 1       er   fused_mbconv with its projection
-    ir   mbconv                                          cn   one convolution: fused_mbconv at expansion 1 with skip, else conv
+    ir   mbconv                                          cn   one convolution: fused_mbconv at
+                                                              expansion 1 with skip, else conv
     dsa  separable
 
 r blocks, k kernel, s stride of the first, e expansion, c output width, se squeezed over input
@@ -24,19 +25,19 @@ from phinas.space.scaling import round_width
 from phinas.space.spec import ArchSpec, SpecError, StageSpec
 
 # The convolutions of a block, squeeze-and-excitation aside, and what timm calls it.
-_KINDS = {
+_BLOCK_CODES = {
     ("depthwise", "project"): "ds",
     ("expand", "depthwise", "project"): "ir",
     ("expand", "project"): "er",
     ("conv",): "cn",
     ("depthwise", "pointwise"): "dsa",
 }
-ACTIVATIONS = {"re": "relu", "r6": "relu6", "hs": "hard_swish", "sw": "silu"}
-_SHORT = {name: letters for letters, name in ACTIVATIONS.items()}
+ACTIVATION_CODES = {"re": "relu", "r6": "relu6", "hs": "hard_swish", "sw": "silu"}
+_CODE_OF_ACTIVATION = {name: code for code, name in ACTIVATION_CODES.items()}
 
 # Keyword arguments of timm's EfficientNet (bn_* as timm.create_model takes them), and their
 # defaults there.
-ARGUMENTS: dict[str, Any] = {
+TIMM_DEFAULTS: dict[str, Any] = {
     "num_classes": 1000,
     "num_features": 1280,
     "in_chans": 3,
@@ -50,54 +51,61 @@ ARGUMENTS: dict[str, Any] = {
     "drop_rate": 0.0,
     "drop_path_rate": 0.0,
 }
-PADDINGS = {"": "symmetric", "same": "same"}
+PAD_TYPES = {"": "symmetric", "same": "same"}
 
 
-def as_text(value: float) -> str:
+def format_number(value: float) -> str:
     """6 for 6.0, and every digit of what is no whole number."""
     return str(int(value)) if float(value).is_integer() else repr(float(value))
 
 
-def squeezed_width(hidden: int, se: float, expansion: float) -> int:
+def squeeze_width(hidden: int, se: float, expansion: float) -> int:
     """timm's width between squeeze and excite."""
     return round(hidden * (se / expansion))
 
 
-def blocks_of(spec: ArchSpec) -> list[list[str]]:
+def to_block_strings(spec: ArchSpec) -> list[list[str]]:
     """The stages of `spec` as timm's strings. Raises SpecError where timm's blocks can't say it."""
-    spec = spec.simplified()
+    spec = spec.canonicalize()
     if spec.stem_stride != 2 or spec.stem_pool:
         raise SpecError(
             "stem_stride, stem_pool: timm's EfficientNet has a stem of stride 2 without pooling, "
             "and no other"
         )
-    stacks: list[list[str]] = []
+    block_strings: list[list[str]] = []
     for index, (stage, blocks) in enumerate(
         zip(spec.stages, lower(spec).stages, strict=True), start=1
     ):
         stride = stage.stride
-        stacks.append([])
-        for (kind, rest), run in groupby(blocks, key=partial(_words, stage=stage, number=index)):
-            alike = list(run)
-            stacks[-1].append(
-                f"{kind}_r{len(alike)}_k{stage.kernel}_s{stride}{rest}{_suffix(kind, stage, alike)}"
+        block_strings.append([])
+        for (kind, parameters), run_of_blocks in groupby(
+            blocks, key=partial(_block_code, stage=stage, number=index)
+        ):
+            equal_blocks = list(run_of_blocks)
+            suffix = _suffix(kind, stage, equal_blocks)
+            block_strings[-1].append(
+                f"{kind}_r{len(equal_blocks)}_k{stage.kernel}_s{stride}{parameters}{suffix}"
             )
             stride = 1
-    return stacks
+    return block_strings
 
 
 def _suffix(kind: str, stage: StageSpec, blocks: Sequence[Block]) -> str:
     """Shortcuts, as far as timm would have others (a cn has none by itself, ds, ir and er wherever
     shapes agree), and the stage's own activation."""
-    skip = ""
+    skip_flag = ""
     if kind == "cn":
-        skip = "_skip" if stage.block == "fused_mbconv" and stage.skip else ""
+        skip_flag = "_skip" if stage.block == "fused_mbconv" and stage.skip else ""
     elif kind != "dsa":
-        skip = "_noskip" if any(_fits(block) and not block.shortcut for block in blocks) else ""
-    return skip + (f"_n{_SHORT[stage.activation]}" if stage.activation else "")
+        skip_flag = (
+            "_noskip"
+            if any(_shapes_match(block) and not block.shortcut for block in blocks)
+            else ""
+        )
+    return skip_flag + (f"_n{_CODE_OF_ACTIVATION[stage.activation]}" if stage.activation else "")
 
 
-def _fits(block: Block) -> bool:
+def _shapes_match(block: Block) -> bool:
     """Whether the input could be added to the output."""
     return (
         all(conv.stride == 1 for conv in block.convs)
@@ -105,61 +113,67 @@ def _fits(block: Block) -> bool:
     )
 
 
-def _words(block: Block, stage: StageSpec, number: int) -> tuple[str, str]:
+def _block_code(block: Block, stage: StageSpec, number: int) -> tuple[str, str]:
     """Kind of block, and the numbers behind the stride in its string."""
-    where = f"stage {number}"
-    roles = tuple(conv.role for conv in block.convs if not conv.pooled)
-    if roles not in _KINDS:
+    prefix = f"stage {number}"
+    conv_names = tuple(conv.name for conv in block.convs if not conv.pooled_input)
+    if conv_names not in _BLOCK_CODES:
         raise SpecError(
-            f"{where}: block {stage.block!r} has no string in timm (a network of bottlenecks is "
+            f"{prefix}: block {stage.block!r} has no string in timm (a network of bottlenecks is "
             "its ResNet)"
         )
-    kind, entry = _KINDS[roles], block.convs[0].in_width
-    rest, hidden, expansion = "", entry, 1.0
+    kind, in_width = _BLOCK_CODES[conv_names], block.convs[0].in_width
+    parameters, hidden, expansion = "", in_width, 1.0
     if kind in ("ir", "er"):
         hidden = block.convs[0].out_width
-        fits = [
+        expansions = [
             ratio
-            for ratio in (stage.expansion, hidden / entry)
-            if round_width(entry * ratio) == hidden
+            for ratio in (stage.expansion, hidden / in_width)
+            if round_width(in_width * ratio) == hidden
         ]
-        if not fits:
+        if not expansions:
             raise SpecError(
-                f"{where}: expansion {stage.expansion:g} gives {hidden} hidden channels, timm has "
+                f"{prefix}: expansion {stage.expansion:g} gives {hidden} hidden channels, timm has "
                 "multiples of 8"
             )
-        expansion = fits[0]
-        rest += f"_e{as_text(expansion)}"
-    rest += f"_c{stage.width}"
-    squeezed = next((conv.out_width for conv in block.convs if conv.role == "squeeze"), 0)
-    if squeezed and kind == "cn":
+        expansion = expansions[0]
+        parameters += f"_e{format_number(expansion)}"
+    parameters += f"_c{stage.width}"
+    squeeze_channels = next((conv.out_width for conv in block.convs if conv.name == "squeeze"), 0)
+    if squeeze_channels and kind == "cn":
         raise SpecError(
-            f"{where}: se {stage.se:g} behind a single convolution; timm's cn has none: set se to 0"
+            f"{prefix}: se {stage.se:g} behind a single convolution; timm's cn has none: set se to "
+            "0"
         )
-    if squeezed:
-        ratios = (stage.se, squeezed / entry, squeezed * expansion / hidden)
-        rest += f"_se{as_text(next(ratio for ratio in ratios if squeezed_width(hidden, ratio, expansion) == squeezed))}"
-    return kind, rest
+    if squeeze_channels:
+        ratios = (stage.se, squeeze_channels / in_width, squeeze_channels * expansion / hidden)
+        se = next(
+            ratio for ratio in ratios if squeeze_width(hidden, ratio, expansion) == squeeze_channels
+        )
+        parameters += f"_se{format_number(se)}"
+    return kind, parameters
 
 
-def arguments_of(spec: ArchSpec) -> dict[str, Any]:
-    """What timm's EfficientNet must be told beside the blocks: keys of ARGUMENTS, as far as they
-    differ from its defaults.
+def to_timm_arguments(spec: ArchSpec) -> dict[str, Any]:
+    """What timm's EfficientNet must be told beside the blocks: keys of TIMM_DEFAULTS, as far as
+    they differ from its defaults.
 
     Its channel rounding must be off besides: `round_chs_fn=lambda channels: channels`.
     """
-    told = {
+    arguments = {
         "num_classes": spec.classes,
         "num_features": spec.head_width,
         "in_chans": spec.channels,
         "stem_size": spec.stem_width,
         "stem_kernel_size": spec.stem_kernel,
-        "output_stride": max(ARGUMENTS["output_stride"], spec.reduction),
-        "pad_type": next(theirs for theirs, ours in PADDINGS.items() if ours == spec.padding),
+        "output_stride": max(TIMM_DEFAULTS["output_stride"], spec.total_stride),
+        "pad_type": next(
+            pad_type for pad_type, padding in PAD_TYPES.items() if padding == spec.padding
+        ),
         "act_layer": spec.activation,
         "bn_eps": spec.bn_eps,
         "bn_momentum": spec.bn_momentum,
         "drop_rate": spec.dropout,
         "drop_path_rate": spec.drop_path,
     }
-    return {name: value for name, value in told.items() if value != ARGUMENTS[name]}
+    return {name: value for name, value in arguments.items() if value != TIMM_DEFAULTS[name]}

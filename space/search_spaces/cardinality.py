@@ -13,113 +13,123 @@ from itertools import product
 from typing import Any
 
 from phinas.space.search_spaces.search_space import LAYER_FIELDS, SearchSpace
-from phinas.space.spec import BLOCKS, StageSpec, may_skip
+from phinas.space.spec import UNUSED_FIELDS, StageSpec, skip_has_effect
 
-_Layer = tuple[StageSpec, ...]  # what may stand there
-_Shapes = list[
-    list[tuple[_Layer, ...]]
-]  # of each stage, for each combination of its stage-wide choices: its layers
-_State = tuple[int, int, int]  # stage, which of its shapes, layers done
-_Reading = tuple[frozenset[_State], int]  # what a beginning may have become, and the channels there
+_LayerOptions = tuple[StageSpec, ...]  # the blocks that a layer may be
+# For each stage, and each combination of its stage-wide choices: its layers.
+_StageLayouts = list[list[tuple[_LayerOptions, ...]]]
+_State = tuple[int, int, int]  # stage, index of its layout, layers done
+_Prefix = tuple[
+    frozenset[_State], int
+]  # the states that some first blocks may lead to, and the width
 
 
-def networks(space: SearchSpace) -> int:
-    """The number of different `spec_id` among all choices, without going through them."""
-    shapes = [_shapes(space, index) for index in range(len(space.base.stages))]
-    whole = {
+def count_networks(space: SearchSpace) -> int:
+    """The number of different `spec_id` among all choices, without enumerating them."""
+    layouts = [_stage_layouts(space, index) for index in range(len(space.base.stages))]
+    global_values = {
         decision.name: decision.values
         for decision in space.decisions
         if not decision.name.startswith("stages.")
     }
-    stems = whole.pop("stem_width", (space.base.stem_width,))
-    start = frozenset((0, shape, 0) for shape in range(len(shapes[0])))
-    # How many beginnings of so many blocks lead to each set of states, and the channels there.
-    beginnings: dict[_Reading, int] = {(start, int(stem)): 1 for stem in stems}
+    stems = global_values.pop("stem_width", (space.base.stem_width,))
+    start = frozenset((0, layout, 0) for layout in range(len(layouts[0])))
+    # How many sequences of first blocks lead to each set of states and width.
+    prefixes: dict[_Prefix, int] = {(start, int(stem)): 1 for stem in stems}
     total = 0
-    known: dict[_Reading, tuple[bool, list[_Reading]]] = {}
-    while beginnings:
-        longer: dict[_Reading, int] = defaultdict(int)
-        for reading, count in beginnings.items():
-            if reading not in known:
-                reached = _closed(reading[0], shapes)
-                following = _read_one(reached, shapes, reading[1], space.base.activation)
-                complete = any(stage == len(shapes) for stage, _, _ in reached)
-                known[reading] = (
-                    complete,
-                    [(frozenset(states), block.width) for block, states in following.items()],
+    transitions: dict[_Prefix, tuple[bool, list[_Prefix]]] = {}
+    while prefixes:
+        longer_prefixes: dict[_Prefix, int] = defaultdict(int)
+        for prefix, count in prefixes.items():
+            if prefix not in transitions:
+                closure = _epsilon_closure(prefix[0], layouts)
+                successors = _transitions(closure, layouts, prefix[1], space.base.activation)
+                is_complete = any(stage == len(layouts) for stage, _, _ in closure)
+                transitions[prefix] = (
+                    is_complete,
+                    [(frozenset(states), block.width) for block, states in successors.items()],
                 )
-            complete, onward = known[reading]
-            total += count * complete
-            for other in onward:
-                longer[other] += count
-        beginnings = longer
-    return total * math.prod(len(values) for values in whole.values())
+            is_complete, next_prefixes = transitions[prefix]
+            total += count * is_complete
+            for next_prefix in next_prefixes:
+                longer_prefixes[next_prefix] += count
+        prefixes = longer_prefixes
+    return total * math.prod(len(values) for values in global_values.values())
 
 
-def _read_one(
-    reached: set[_State], shapes: _Shapes, width: int, activation: str
+def _transitions(
+    closure: set[_State], layouts: _StageLayouts, width: int, activation: str
 ) -> dict[StageSpec, set[_State]]:
     """Each block that may come next, after `width` channels, and the states that it leads to."""
-    following: dict[StageSpec, set[_State]] = defaultdict(set)
-    for stage, shape, done in reached:
-        if stage < len(shapes) and done < len(shapes[stage][shape]):
-            for block in shapes[stage][shape][done]:
+    successors: dict[StageSpec, set[_State]] = defaultdict(set)
+    for stage, layout, layers_done in closure:
+        if stage < len(layouts) and layers_done < len(layouts[stage][layout]):
+            for block in layouts[stage][layout][layers_done]:
                 if block.block != "identity":
-                    following[_told_once(block, width, activation)].add((stage, shape, done + 1))
-    return following
+                    successors[_canonical_block(block, width, activation)].add(
+                        (stage, layout, layers_done + 1)
+                    )
+    return successors
 
 
-def _closed(states: frozenset[_State], shapes: _Shapes) -> set[_State]:
-    """`states`, and those that leaving layers out or going on to the next stage leads to."""
-    reached: set[_State] = set()
-    waiting = list(states)
-    while waiting:
-        state = waiting.pop()
-        if state in reached:
+def _epsilon_closure(states: frozenset[_State], layouts: _StageLayouts) -> set[_State]:
+    """`states`, and those reached by leaving layers out or by moving to the next stage."""
+    closure: set[_State] = set()
+    pending = list(states)
+    while pending:
+        state = pending.pop()
+        if state in closure:
             continue
-        reached.add(state)
-        stage, shape, done = state
-        if stage == len(shapes):
+        closure.add(state)
+        stage, layout, layers_done = state
+        if stage == len(layouts):
             continue
-        layers = shapes[stage][shape]
-        if done == len(layers):
-            following = len(shapes[stage + 1]) if stage + 1 < len(shapes) else 1
-            waiting += [(stage + 1, other, 0) for other in range(following)]
-        elif any(block.block == "identity" for block in layers[done]):
-            waiting.append((stage, shape, done + 1))
-    return reached
+        layers = layouts[stage][layout]
+        if layers_done == len(layers):
+            num_layouts = len(layouts[stage + 1]) if stage + 1 < len(layouts) else 1
+            pending += [(stage + 1, next_layout, 0) for next_layout in range(num_layouts)]
+        elif any(block.block == "identity" for block in layers[layers_done]):
+            pending.append((stage, layout, layers_done + 1))
+    return closure
 
 
-def _shapes(space: SearchSpace, index: int) -> list[tuple[_Layer, ...]]:
-    """The stage for each combination of its stage-wide choices: what may stand in each of its
-    layers.
+def _stage_layouts(space: SearchSpace, index: int) -> list[tuple[_LayerOptions, ...]]:
+    """The stage for each combination of its stage-wide choices: the blocks that each of its
+    layers may be.
     """
     base = space.base.stages[index]
     names = (*LAYER_FIELDS, "depth")
-    shapes = []
-    for values in product(*(space.options(index, None, name) for name in names)):
-        wide: dict[str, Any] = dict(zip(names, values, strict=True))
-        depth = wide.pop("depth")
+    layouts = []
+    for combination in product(*(space.options(index, None, name) for name in names)):
+        stage_values: dict[str, Any] = dict(zip(names, combination, strict=True))
+        depth = stage_values.pop("depth")
         layers = []
         for layer in range(depth):
-            own = {
-                name: space.layer_options(index, layer, name) or (wide[name],)
+            layer_values = {
+                name: space.layer_options(index, layer, name) or (stage_values[name],)
                 for name in LAYER_FIELDS
             }
             stride = base.stride if layer == 0 else 1
-            blocks = (dict(zip(own, chosen, strict=True)) for chosen in product(*own.values()))
+            blocks = (
+                dict(zip(layer_values, values, strict=True))
+                for values in product(*layer_values.values())
+            )
             layers.append(
                 tuple({replace(base, depth=1, stride=stride, **block) for block in blocks})
             )
-        shapes.append(tuple(layers))
-    return shapes
+        layouts.append(tuple(layers))
+    return layouts
 
 
-def _told_once(block: StageSpec, width: int, activation: str) -> StageSpec:
-    """The block with what means nothing to it at one value, so that equal blocks are equal."""
-    idle: dict[str, Any] = {name: getattr(StageSpec(1, 1), name) for name in BLOCKS[block.block]}
-    if not may_skip(block, width):
-        idle["skip"] = True
+def _canonical_block(block: StageSpec, width: int, activation: str) -> StageSpec:
+    """The block with the fields that have no effect in it at one value, so that equal blocks
+    compare equal.
+    """
+    canonical_values: dict[str, Any] = {
+        name: getattr(StageSpec(1, 1), name) for name in UNUSED_FIELDS[block.block]
+    }
+    if not skip_has_effect(block, width):
+        canonical_values["skip"] = True
     if block.activation == activation:
-        idle["activation"] = ""
-    return replace(block, **idle)
+        canonical_values["activation"] = ""
+    return replace(block, **canonical_values)

@@ -1,10 +1,10 @@
-"""The cost of whole batches of a search space's choices, through tables: exactly what `cost` gives
-of the decoded networks, about a thousand times faster.
+"""The cost of whole batches of a search space's choices, through tables: exactly what
+`network_cost` gives of the decoded networks, about a thousand times faster.
 
 A network is walked from stem to head. What a step costs depends on its own decisions and on the map
-(channels, side) that reaches it, so a step is a table over both, with the cost and the map handed
-on. The tables are filled once, by the closed form; pricing a network is one look-up a step, and the
-sum.
+(channels, resolution) that enters it, so a step is a table over both, with the cost and the output
+map. The tables are filled once, by the closed form; the cost of a network is one look-up a step,
+and the sum.
 """
 
 import itertools
@@ -17,67 +17,78 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from phinas.space.cost import NOTHING, Cost, head_cost, stage_cost, stem_cost
-from phinas.space.layers import reduced
+from phinas.space.cost import ZERO_COST, Cost, head_cost, stage_cost, stem_cost
+from phinas.space.layers import output_resolution
 from phinas.space.search_spaces.search_space import SearchSpace, Value
 from phinas.space.spec import SpecError, StageSpec
 
 METRICS = tuple(field.name for field in fields(Cost))
-Integers = NDArray[np.int64]
+IntArray = NDArray[np.int64]
 
-_PEAK = METRICS.index("peak_activations")
-_CHUNK = 1 << 13  # networks priced at a time: what is at hand stays in the cache
-_LARGEST = 1 << 18  # entries of one table: a quarter of a minute to fill
-_TOO_DEAR = "a network of it may cost over 9e18, which does not fit the tables; make it smaller"
-_CACHED = 1 << 11  # entries of a table that several steps may be merged into
+_PEAK_METRIC = METRICS.index("peak_activations")
+_BATCH_SIZE = 1 << 13  # networks at a time, so that the working set fits the cache
+_MAX_TABLE_ENTRIES = 1 << 18  # entries of one table: a quarter of a minute to fill
+_COST_OVERFLOW = (
+    "a network of it may cost over 9e18, which does not fit the tables; make it smaller"
+)
+_MAX_MERGED_ENTRIES = 1 << 11  # entries of a table that several steps may be merged into
 
-_Map = tuple[int, int]  # channels and side
-_Price = Callable[[_Map, dict[str, Any]], tuple[Cost, _Map]]
+_FeatureMap = tuple[int, int]  # channels and resolution
+_CostFunction = Callable[[_FeatureMap, dict[str, Any]], tuple[Cost, _FeatureMap]]
 
 
 @dataclass(frozen=True)
-class Step:
+class StepTable:
     """One step from stem to head, as a table over (map, decisions), the last decision turning
     fastest.
 
-    columns: which decisions. radices: how many values each has. shared: how many of them, from the
-    first, the next step of the same stage has too. costs: (metrics, entries). after: which map each
-    entry hands on. maps: how many may come in.
+    columns: which decisions. value_counts: how many values each has. num_shared: how many of them,
+    from the first, the next step of the same stage has too. num_in_maps: how many maps may enter.
+    costs: (metrics, entries). out_map_indices: the index of each entry's output map.
     """
 
     stage: int | None
     columns: tuple[int, ...]
-    radices: tuple[int, ...]
-    shared: int
-    maps: int
-    costs: Integers
-    after: NDArray[np.intp]
+    value_counts: tuple[int, ...]
+    num_shared: int
+    num_in_maps: int
+    costs: IntArray
+    out_map_indices: NDArray[np.intp]
 
 
-def _merged(steps: list[Step]) -> list[Step]:
+def _merge_steps(steps: list[StepTable]) -> list[StepTable]:
     """The same way from stem to head in fewer steps, as far as their tables stay small."""
-    hops = [steps[0]]
+    merged_steps = [steps[0]]
     for step in steps[1:]:
-        last = hops[-1]
-        choices = math.prod(step.radices)
-        if len(last.after) * choices > _CACHED:
-            hops.append(step)
+        previous = merged_steps[-1]
+        num_choices = math.prod(step.value_counts)
+        if len(previous.out_map_indices) * num_choices > _MAX_MERGED_ENTRIES:
+            merged_steps.append(step)
             continue
-        after = step.after.reshape(step.maps, choices)[last.after].reshape(-1)
-        then = step.costs.reshape(len(METRICS), step.maps, choices)[:, last.after]
-        costs = last.costs[:, :, None] + then
-        costs[_PEAK] = np.maximum(last.costs[_PEAK, :, None], then[_PEAK])
-        columns, radices = last.columns + step.columns, last.radices + step.radices
-        hops[-1] = Step(
+        out_map_indices = step.out_map_indices.reshape(step.num_in_maps, num_choices)[
+            previous.out_map_indices
+        ].reshape(-1)
+        step_costs = step.costs.reshape(len(METRICS), step.num_in_maps, num_choices)[
+            :, previous.out_map_indices
+        ]
+        costs = previous.costs[:, :, None] + step_costs
+        costs[_PEAK_METRIC] = np.maximum(
+            previous.costs[_PEAK_METRIC, :, None], step_costs[_PEAK_METRIC]
+        )
+        columns, value_counts = (
+            previous.columns + step.columns,
+            previous.value_counts + step.value_counts,
+        )
+        merged_steps[-1] = StepTable(
             None,
             columns,
-            radices,
+            value_counts,
             0,
-            last.maps,
+            previous.num_in_maps,
             np.ascontiguousarray(costs.reshape(len(METRICS), -1)),
-            after,
+            out_map_indices,
         )
-    return hops
+    return merged_steps
 
 
 class CostTables:
@@ -92,262 +103,299 @@ class CostTables:
 
     def __init__(self, space: SearchSpace) -> None:
         self.space = space
-        self.counts = np.array([len(decision.values) for decision in space.decisions])
-        self._positions = [
+        self.value_counts = np.array([len(decision.values) for decision in space.decisions])
+        self._value_indices = [
             (d.name, {value: index for index, value in enumerate(d.values)})
             for d in space.decisions
         ]
-        self._column = {decision.name: index for index, decision in enumerate(space.decisions)}
-        self._maps: list[_Map] = [(0, 0)]  # that may reach the next step
-        self.steps = [self._step(None, [], ["stem_width", "resolution"], self._stem)]
+        self._column_of = {decision.name: index for index, decision in enumerate(space.decisions)}
+        self._in_maps: list[_FeatureMap] = [(0, 0)]  # that may enter the next step
+        self.steps = [self._make_step(None, [], ["stem_width", "resolution"], self._stem_cost)]
         for index in range(len(space.base.stages)):
-            self.steps += self._stage(index)
-        self.steps.append(self._step(None, [], ["head_width"], self._head))
+            self.steps += self._stage_steps(index)
+        self.steps.append(self._make_step(None, [], ["head_width"], self._head_cost))
         if (
             max(
-                sum(int(most) for most in column)
+                sum(int(max_cost) for max_cost in column)
                 for column in zip(*(s.costs.max(1) for s in self.steps), strict=True)
             )
             >> 63
         ):
-            raise SpecError(f"space {space.name!r}: {_TOO_DEAR}")
-        self._hops = _merged(self.steps)
-        # Positions times weights: which entry of each hop, but for the map that arrives.
+            raise SpecError(f"space {space.name!r}: {_COST_OVERFLOW}")
+        self._merged_steps = _merge_steps(self.steps)
+        # Indices times weights: the entry of each merged step, except for the part of the input
+        # map.
         self._weights = np.zeros(
-            (len(self._hops), len(self.counts)), dtype=np.float32
+            (len(self._merged_steps), len(self.value_counts)), dtype=np.float32
         )  # exact: entries are below 2**24
-        for hop, weights in zip(self._hops, self._weights, strict=True):
-            for index, column in enumerate(hop.columns):
-                weights[column] += math.prod(hop.radices[index + 1 :])
-        self._leads_on = [bool(hop.after.any()) for hop in self._hops]
+        for step, weights in zip(self._merged_steps, self._weights, strict=True):
+            for index, column in enumerate(step.columns):
+                weights[column] += math.prod(step.value_counts[index + 1 :])
+        self._has_next_map = [bool(step.out_map_indices.any()) for step in self._merged_steps]
 
     @cached_property
-    def _rows(self) -> list[tuple[tuple[int, ...], tuple[int, ...], list[tuple[int, ...]]]]:
-        """The hops in plain lists, which are quicker for one network at a time."""
-        hops = self._hops
+    def _list_tables(self) -> list[tuple[tuple[int, ...], tuple[int, ...], list[tuple[int, ...]]]]:
+        """The merged steps in plain lists, which are faster for one network at a time."""
+        merged_steps = self._merged_steps
         return [
-            (h.columns, h.radices, list(zip(*h.costs.tolist(), h.after.tolist(), strict=True)))
-            for h in hops
+            (
+                step.columns,
+                step.value_counts,
+                list(zip(*step.costs.tolist(), step.out_map_indices.tolist(), strict=True)),
+            )
+            for step in merged_steps
         ]
 
-    def one(self, choices: Mapping[str, Value]) -> Cost:
+    def network_cost(self, choices: Mapping[str, Value]) -> Cost:
         """The cost of one complete set of choices. Raises SpecError for one that is missing or
         foreign.
         """
         try:
-            at = [positions[choices[name]] for name, positions in self._positions]
+            indices = [positions[choices[name]] for name, positions in self._value_indices]
         except KeyError:
             self.space.decode(choices)  # says which
             raise
-        here = flops = params = activations = peak = 0
-        for columns, radices, entries in self._rows:
-            for column, radix in zip(columns, radices, strict=True):
-                here = here * radix + at[column]
-            more_flops, more_params, more_activations, one_peak, here = entries[here]
-            flops += more_flops
-            params += more_params
-            activations += more_activations
-            if one_peak > peak:
-                peak = one_peak
+        entry = flops = params = activations = peak = 0
+        for columns, value_counts, entries in self._list_tables:
+            for column, value_count in zip(columns, value_counts, strict=True):
+                entry = entry * value_count + indices[column]
+            entry_flops, entry_params, entry_activations, entry_peak, entry = entries[entry]
+            flops += entry_flops
+            params += entry_params
+            activations += entry_activations
+            if entry_peak > peak:
+                peak = entry_peak
         return Cost(flops, params, activations, peak)
 
-    def batch(self, indices: NDArray[np.integer[Any]]) -> Integers:
-        """The cost of many: positions as of SearchSpace.indices (networks, decisions) -> (networks,
-        METRICS).
+    def batch_costs(self, indices: NDArray[np.integer[Any]]) -> IntArray:
+        """The cost of many networks: rows of SearchSpace.to_indices (networks, decisions) to
+        (networks, METRICS).
 
-        Raises SpecError for a wrong shape, kind of number or position.
+        Raises SpecError for a wrong shape, kind of number or index.
         """
         if (
             indices.ndim != 2
-            or indices.shape[1] != len(self.counts)
+            or indices.shape[1] != len(self.value_counts)
             or indices.dtype.kind not in "iu"
         ):
-            given = f"{indices.dtype} of shape {indices.shape}"
+            actual = f"{indices.dtype} of shape {indices.shape}"
             raise SpecError(
-                f"indices: {given} are not whole numbers of shape (networks, {len(self.counts)})"
+                f"indices: {actual} are not whole numbers of shape (networks, "
+                f"{len(self.value_counts)})"
             )
         # Read without a sign, a negative position is a large one; and small numbers are compared
         # the fastest.
-        positions = (
+        unsigned_indices = (
             indices.view(f"u{indices.dtype.itemsize}") if indices.dtype.kind == "i" else indices
         )
-        last = np.minimum(
-            self.counts - 1, min(np.iinfo(positions.dtype).max, np.iinfo(np.int64).max)
-        ).astype(positions.dtype)
+        max_indices = np.minimum(
+            self.value_counts - 1, min(np.iinfo(unsigned_indices.dtype).max, np.iinfo(np.int64).max)
+        ).astype(unsigned_indices.dtype)
         total = np.zeros((len(METRICS), len(indices)), dtype=np.int64)
-        for start in range(0, len(indices), _CHUNK):
-            part = positions[start : start + _CHUNK]
-            wrong = part > last
-            if wrong.any():
-                decision = self.space.decisions[int(wrong.any(0).argmax())]
+        for start in range(0, len(indices), _BATCH_SIZE):
+            batch = unsigned_indices[start : start + _BATCH_SIZE]
+            out_of_range = batch > max_indices
+            if out_of_range.any():
+                decision = self.space.decisions[int(out_of_range.any(0).argmax())]
                 raise SpecError(
                     f"indices: a position for {decision.name} is not from 0 to "
                     f"{len(decision.values) - 1}"
                 )
-            self._add(
-                (self._weights @ part.astype(np.float32).T).astype(np.intp),
-                total[:, start : start + _CHUNK],
+            self._add_costs(
+                (self._weights @ batch.astype(np.float32).T).astype(np.intp),
+                total[:, start : start + _BATCH_SIZE],
             )
         return total.T
 
-    def _add(self, entries: NDArray[np.intp], total: Integers) -> None:
-        """Add to `total` (metrics, networks) the costs of `entries` (hops, networks), which lack
-        the map that arrives.
+    def _add_costs(self, entries: NDArray[np.intp], total: IntArray) -> None:
+        """Add to `total` (metrics, networks) the costs of `entries` (merged steps, networks),
+        which lack the part of the input map.
         """
-        found = np.empty(entries.shape[1], dtype=np.int64)
-        arriving = None
-        for hop, entry, leads_on in zip(self._hops, entries, self._leads_on, strict=True):
-            if arriving is not None:
-                entry += arriving * math.prod(hop.radices)
-            for metric, costs in enumerate(hop.costs):
-                np.take(costs, entry, out=found, mode="clip")
-                (np.maximum if metric == _PEAK else np.add)(total[metric], found, out=total[metric])
-            arriving = hop.after[entry] if leads_on else None
+        entry_costs = np.empty(entries.shape[1], dtype=np.int64)
+        map_indices = None
+        for step, entry, has_next_map in zip(
+            self._merged_steps, entries, self._has_next_map, strict=True
+        ):
+            if map_indices is not None:
+                entry += map_indices * math.prod(step.value_counts)
+            for metric, costs in enumerate(step.costs):
+                np.take(costs, entry, out=entry_costs, mode="clip")
+                (np.maximum if metric == _PEAK_METRIC else np.add)(
+                    total[metric], entry_costs, out=total[metric]
+                )
+            map_indices = step.out_map_indices[entry] if has_next_map else None
 
-    def by_stage(self, indices: NDArray[np.integer[Any]]) -> Integers:
+    def stage_costs(self, indices: NDArray[np.integer[Any]]) -> IntArray:
         """What each stage of the base costs: (networks, decisions) -> (networks, stages, METRICS).
         Checks nothing.
         """
         total = np.zeros((len(self.space.base.stages), len(METRICS), len(indices)), dtype=np.int64)
-        arriving = np.zeros(len(indices), dtype=np.intp)
+        map_indices = np.zeros(len(indices), dtype=np.intp)
         for step in self.steps:
-            entry = arriving
-            for column, radix in zip(step.columns, step.radices, strict=True):
-                entry = entry * radix + indices[:, column]
+            entry = map_indices
+            for column, value_count in zip(step.columns, step.value_counts, strict=True):
+                entry = entry * value_count + indices[:, column]
             if step.stage is not None:
-                peak = np.maximum(total[step.stage, _PEAK], step.costs[_PEAK, entry])
+                peak = np.maximum(total[step.stage, _PEAK_METRIC], step.costs[_PEAK_METRIC, entry])
                 total[step.stage] += step.costs[:, entry]
-                total[step.stage, _PEAK] = peak
-            arriving = step.after[entry]
+                total[step.stage, _PEAK_METRIC] = peak
+            map_indices = step.out_map_indices[entry]
         return np.moveaxis(total, -1, 0)
 
-    def reach(self, metric: str) -> tuple[int, int]:
-        """The least and the most of a metric that any network of the space has, exactly."""
+    def cost_range(self, metric: str) -> tuple[int, int]:
+        """The minimum and the maximum of a metric over all networks of the space, exactly."""
         row = METRICS.index(metric)
-        return self._extreme(row, np.minimum), self._extreme(row, np.maximum)
+        return self._extreme_cost(row, np.minimum), self._extreme_cost(row, np.maximum)
 
-    def _extreme(self, metric: int, better: np.ufunc) -> int:
+    def _extreme_cost(self, metric: int, reduce_function: np.ufunc) -> int:
         """The best way to each map, and with each set of choices that the stage at hand shares,
         step by step.
         """
-        unreached = np.iinfo(np.int64).max * (1 if better is np.minimum else -1)
+        unreachable = np.iinfo(np.int64).max * (1 if reduce_function is np.minimum else -1)
         best = np.zeros((1, 1), dtype=np.int64)
         stage = None
         for step in self.steps:
-            shared = math.prod(step.radices[: step.shared])
+            num_shared_choices = math.prod(step.value_counts[: step.num_shared])
             if step.stage is None or step.stage != stage:
-                best = np.repeat(better.reduce(best, axis=1, keepdims=True), shared, axis=1)
+                best = np.repeat(
+                    reduce_function.reduce(best, axis=1, keepdims=True), num_shared_choices, axis=1
+                )
             stage = step.stage
-            costs, after = (
-                array.reshape(step.maps, shared, -1) for array in (step.costs[metric], step.after)
+            costs, out_map_indices = (
+                array.reshape(step.num_in_maps, num_shared_choices, -1)
+                for array in (step.costs[metric], step.out_map_indices)
             )
-            so_far = np.broadcast_to(best[:, :, None], costs.shape)
+            previous_best = np.broadcast_to(best[:, :, None], costs.shape)
             total = (
-                np.maximum(so_far, costs)
-                if metric == _PEAK
-                else np.where(so_far == unreached, 0, so_far) + costs
+                np.maximum(previous_best, costs)
+                if metric == _PEAK_METRIC
+                else np.where(previous_best == unreachable, 0, previous_best) + costs
             )
-            total = np.where(so_far == unreached, unreached, total)
-            best = np.full((int(after.max()) + 1, shared), unreached, dtype=np.int64)
-            better.at(best, (after, np.arange(shared)[None, :, None]), total)
-        return int(better.reduce(best, axis=None))
+            total = np.where(previous_best == unreachable, unreachable, total)
+            best = np.full(
+                (int(out_map_indices.max()) + 1, num_shared_choices), unreachable, dtype=np.int64
+            )
+            reduce_function.at(
+                best, (out_map_indices, np.arange(num_shared_choices)[None, :, None]), total
+            )
+        return int(reduce_function.reduce(best, axis=None))
 
-    def _step(self, stage: int | None, shared: list[str], own: list[str], price: _Price) -> Step:
+    def _make_step(
+        self,
+        stage: int | None,
+        stage_names: list[str],
+        layer_names: list[str],
+        cost_function: _CostFunction,
+    ) -> StepTable:
         """The step that those decisions (names, as far as they are open) make, and the maps after
         it.
         """
-        columns = [self._column[name] for name in (*shared, *own) if name in self._column]
+        columns = [
+            self._column_of[name]
+            for name in (*stage_names, *layer_names)
+            if name in self._column_of
+        ]
         decisions = [self.space.decisions[column] for column in columns]
-        radices = tuple(len(decision.values) for decision in decisions)
-        entries = math.prod(radices) * len(self._maps)
-        if entries > _LARGEST:
+        value_counts = tuple(len(decision.values) for decision in decisions)
+        num_entries = math.prod(value_counts) * len(self._in_maps)
+        if num_entries > _MAX_TABLE_ENTRIES:
             raise SpecError(
-                f"{decisions[0].name}: the decisions beside it have {entries:,} combinations; "
-                "price by `cost` instead"
+                f"{decisions[0].name}: the decisions beside it have {num_entries:,} combinations; "
+                "price by `network_cost` instead"
             )
-        costs, after = [], []
-        numbers: dict[_Map, int] = {}
+        costs, out_map_indices = [], []
+        map_indices: dict[_FeatureMap, int] = {}
         names = [decision.name.rpartition(".")[2] for decision in decisions]
-        for arriving in self._maps:
+        for in_map in self._in_maps:
             for values in itertools.product(*(decision.values for decision in decisions)):
                 # A later name goes before an equal earlier one: a layer's own choice before its
                 # stage's.
-                one, leaving = price(arriving, dict(zip(names, values, strict=True)))
-                costs.append([getattr(one, metric) for metric in METRICS])
-                after.append(numbers.setdefault(leaving, len(numbers)))
+                cost, out_map = cost_function(in_map, dict(zip(names, values, strict=True)))
+                costs.append([getattr(cost, metric) for metric in METRICS])
+                out_map_indices.append(map_indices.setdefault(out_map, len(map_indices)))
         try:
             table = np.ascontiguousarray(np.array(costs, dtype=np.int64).T)
         except OverflowError:
-            raise SpecError(f"space {self.space.name!r}: {_TOO_DEAR}") from None
-        shared_columns = sum(name in self._column for name in shared)
-        step = Step(
+            raise SpecError(f"space {self.space.name!r}: {_COST_OVERFLOW}") from None
+        shared_columns = sum(name in self._column_of for name in stage_names)
+        step = StepTable(
             stage,
             tuple(columns),
-            radices,
+            value_counts,
             shared_columns,
-            len(self._maps),
+            len(self._in_maps),
             table,
-            np.array(after, dtype=np.intp),
+            np.array(out_map_indices, dtype=np.intp),
         )
-        self._maps = list(numbers)
+        self._in_maps = list(map_indices)
         return step
 
-    def _stem(self, _arriving: _Map, choices: dict[str, Any]) -> tuple[Cost, _Map]:
+    def _stem_cost(self, _in_map: _FeatureMap, choices: dict[str, Any]) -> tuple[Cost, _FeatureMap]:
         spec = replace(self.space.base, **choices)
-        price, side = stem_cost(spec)
-        return price, (spec.stem_width, side)
+        cost, resolution = stem_cost(spec)
+        return cost, (spec.stem_width, resolution)
 
-    def _head(self, arriving: _Map, choices: dict[str, Any]) -> tuple[Cost, _Map]:
-        return head_cost(replace(self.space.base, **choices), *arriving), (0, 0)
+    def _head_cost(self, in_map: _FeatureMap, choices: dict[str, Any]) -> tuple[Cost, _FeatureMap]:
+        return head_cost(replace(self.space.base, **choices), *in_map), (0, 0)
 
-    def _stage(self, index: int) -> list[Step]:
+    def _stage_steps(self, index: int) -> list[StepTable]:
         """A stage as one step, or as one for each layer where the layers have decisions of their
         own.
         """
         base = self.space.base.stages[index]
-        known: dict[
-            tuple[tuple[str, Any], ...], StageSpec
-        ] = {}  # to check the same ones again would double the time
+        # Without the cache, repeated validation would double the time.
+        stage_cache: dict[tuple[tuple[str, Any], ...], StageSpec] = {}
 
-        def made(choices: dict[str, Any]) -> StageSpec:
+        def make_stage(choices: dict[str, Any]) -> StageSpec:
             key = tuple(choices.items())
-            if key not in known:
-                known[key] = replace(base, **choices)
-            return known[key]
+            if key not in stage_cache:
+                stage_cache[key] = replace(base, **choices)
+            return stage_cache[key]
 
-        of_stage = [
+        stage_names = [
             name
-            for name in self._column
+            for name in self._column_of
             if name.startswith(f"stages.{index}.") and ".layers." not in name
         ]
-        if not self.space.is_layerwise(index):
+        if not self.space.has_layer_decisions(index):
 
-            def whole(arriving: _Map, choices: dict[str, Any]) -> tuple[Cost, _Map]:
-                stage = made(choices)
-                leaving = (
-                    arriving
+            def full_stage_cost(
+                in_map: _FeatureMap, choices: dict[str, Any]
+            ) -> tuple[Cost, _FeatureMap]:
+                stage = make_stage(choices)
+                out_map = (
+                    in_map
                     if stage.block == "identity"
-                    else (stage.width, reduced(arriving[1], stage.stride))
+                    else (stage.width, output_resolution(in_map[1], stage.stride))
                 )
-                return stage_cost(stage, *arriving), leaving
+                return stage_cost(stage, *in_map), out_map
 
-            return [self._step(index, [], of_stage, whole)]
+            return [self._make_step(index, [], stage_names, full_stage_cost)]
 
         steps = []
-        for layer in range(self.space.layers(index)):
+        for layer in range(self.space.max_depth(index)):
             stride = base.stride if layer == 0 else 1
 
-            def single(
-                arriving: _Map, choices: dict[str, Any], *, layer: int = layer, stride: int = stride
-            ) -> tuple[Cost, _Map]:
+            def layer_cost(
+                in_map: _FeatureMap,
+                choices: dict[str, Any],
+                *,
+                layer: int = layer,
+                stride: int = stride,
+            ) -> tuple[Cost, _FeatureMap]:
                 depth = choices.get("depth", base.depth)
-                stage = made(choices | {"depth": 1, "stride": stride})
+                stage = make_stage(choices | {"depth": 1, "stride": stride})
                 if layer >= depth or stage.block == "identity":
-                    return NOTHING, arriving
-                return stage_cost(stage, *arriving), (stage.width, reduced(arriving[1], stride))
+                    return ZERO_COST, in_map
+                return stage_cost(stage, *in_map), (
+                    stage.width,
+                    output_resolution(in_map[1], stride),
+                )
 
-            own = [
-                name for name in self._column if name.startswith(f"stages.{index}.layers.{layer}.")
+            layer_names = [
+                name
+                for name in self._column_of
+                if name.startswith(f"stages.{index}.layers.{layer}.")
             ]
-            steps.append(self._step(index, of_stage, own, single))
+            steps.append(self._make_step(index, stage_names, layer_names, layer_cost))
         return steps

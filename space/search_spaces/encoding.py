@@ -9,18 +9,23 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from phinas.space.search_spaces.search_space import LAYER_FIELDS, WHOLE_FIELDS, Choices, SearchSpace
-from phinas.space.spec import BLOCKS, ArchSpec, SpecError, StageSpec, may_skip
+from phinas.space.search_spaces.search_space import (
+    GLOBAL_FIELDS,
+    LAYER_FIELDS,
+    Choices,
+    SearchSpace,
+)
+from phinas.space.spec import UNUSED_FIELDS, ArchSpec, SpecError, StageSpec, skip_has_effect
 
-_Fixed = dict[str, Any]
+_StageChoices = dict[str, Any]
 
 
 def encode(space: SearchSpace, spec: ArchSpec) -> Choices:
-    """Choices whose network is `spec`; idle ones are the first listed. SpecError, naming the field,
-    where it lies outside.
+    """Choices whose network is `spec`; inactive ones are the first listed. SpecError, naming the
+    field, where it lies outside.
     """
-    chosen: Choices = {}
-    for name in WHOLE_FIELDS:
+    choices: Choices = {}
+    for name in GLOBAL_FIELDS:
         values = next(
             (decision.values for decision in space.decisions if decision.name == name), None
         )
@@ -30,156 +35,172 @@ def encode(space: SearchSpace, spec: ArchSpec) -> Choices:
                 raise SpecError(
                     f"{name}: {value!r} is not one of {list(values)} of space {space.name!r}"
                 )
-            chosen[name] = values[values.index(value)]
-    for item in fields(spec):
+            choices[name] = values[values.index(value)]
+    for spec_field in fields(spec):
         if (
-            item.name not in chosen
-            and item.name != "stages"
-            and getattr(space.base, item.name) != getattr(spec, item.name)
+            spec_field.name not in choices
+            and spec_field.name != "stages"
+            and getattr(space.base, spec_field.name) != getattr(spec, spec_field.name)
         ):
             raise SpecError(
-                f"{item.name}: differs from the base of space {space.name!r}, which does not "
+                f"{spec_field.name}: differs from the base of space {space.name!r}, which does not "
                 "decide it"
             )
-    search = _Search(space, spec.activation, _blocks_of(spec))
-    found = search.stages_from(0, 0)
-    if found is None:
-        raise SpecError(f"{search.why} of space {space.name!r}")
-    chosen |= found
+    placement = _BlockPlacement(space, spec.activation, _split_into_blocks(spec))
+    placed_choices = placement.place_stages(0, 0)
+    if placed_choices is None:
+        raise SpecError(f"{placement.error} of space {space.name!r}")
+    choices |= placed_choices
     return {
-        decision.name: chosen.get(decision.name, decision.values[0]) for decision in space.decisions
+        decision.name: choices.get(decision.name, decision.values[0])
+        for decision in space.decisions
     }
 
 
-def _blocks_of(spec: ArchSpec) -> list[tuple[StageSpec, bool]]:
-    """Each block as a stage of depth 1, and whether its `skip` means something."""
+def _split_into_blocks(spec: ArchSpec) -> list[tuple[StageSpec, bool]]:
+    """Each block as a stage of depth 1, and whether its `skip` has an effect."""
     blocks = []
     width = spec.stem_width
-    for stage in spec.simplified().stages:
+    for stage in spec.canonicalize().stages:
         for index in range(stage.depth):
             block = replace(stage, depth=1, stride=stage.stride if index == 0 else 1)
-            blocks.append((block, may_skip(block, width)))
+            blocks.append((block, skip_has_effect(block, width)))
             width = stage.width
     return blocks
 
 
 @dataclass
-class _Search:
-    """The blocks still to be placed are those from a position on; `why` tells the failure at the
-    farthest one.
+class _BlockPlacement:
+    """The blocks still to be placed are those from a position on; `error` describes the failure at
+    the farthest one.
     """
 
     space: SearchSpace
     activation: str
     blocks: list[tuple[StageSpec, bool]]
-    why: str = "stages: no layer fits"
-    _farthest: int = field(default=-1)
-    _hopeless: set[tuple[object, ...]] = field(default_factory=set)
+    error: str = "stages: no layer fits"
+    _farthest_position: int = field(default=-1)
+    _dead_ends: set[tuple[object, ...]] = field(default_factory=set)
 
-    def _fail(self, position: int, why: str) -> None:
-        if position > self._farthest:
-            self._farthest, self.why = position, why
+    def _note_failure(self, position: int, error: str) -> None:
+        if position > self._farthest_position:
+            self._farthest_position, self.error = position, error
 
-    def stages_from(self, stage: int, position: int) -> Choices | None:
+    def place_stages(self, stage: int, position: int) -> Choices | None:
         """A way to place the blocks from `position` on stages from `stage` on."""
         if stage == len(self.space.base.stages):
             if position == len(self.blocks):
                 return {}
-            self._fail(
+            self._note_failure(
                 position, f"stages: {len(self.blocks) - position} more blocks than the stages hold"
             )
             return None
         for depth in self.space.options(stage, None, "depth"):
-            found = self._layers_from(stage, 0, depth, position, {})
-            if found is not None:
-                return {f"stages.{stage}.depth": depth, **found}
+            placed_choices = self._place_layers(stage, 0, depth, position, {})
+            if placed_choices is not None:
+                return {f"stages.{stage}.depth": depth, **placed_choices}
         return None
 
-    def _layers_from(
-        self, stage: int, layer: int, depth: int, position: int, fixed: _Fixed
+    def _place_layers(
+        self, stage: int, layer: int, depth: int, position: int, stage_choices: _StageChoices
     ) -> Choices | None:
-        """A way to place blocks on the layers from `layer` on and all that follows; `fixed`: the
-        stage-wide choices so far.
+        """A way to place blocks on the layers from `layer` on and all that follows;
+        `stage_choices`: the stage-wide choices so far.
         """
         if layer == depth:
-            rest = self.stages_from(stage + 1, position)
+            rest_choices = self.place_stages(stage + 1, position)
             return (
                 None
-                if rest is None
-                else {f"stages.{stage}.{name}": value for name, value in fixed.items()} | rest
+                if rest_choices is None
+                else {f"stages.{stage}.{name}": value for name, value in stage_choices.items()}
+                | rest_choices
             )
-        tried = (stage, layer, depth, position, frozenset(fixed.items()))
-        if tried in self._hopeless:
+        state = (stage, layer, depth, position, frozenset(stage_choices.items()))
+        if state in self._dead_ends:
             return None
-        for taken, own, shared in self._fits(stage, layer, position, fixed):
-            rest = self._layers_from(stage, layer + 1, depth, position + taken, shared)
-            if rest is not None:
-                return own | rest
-        self._hopeless.add(tried)
+        for num_blocks, layer_choices, new_stage_choices in self._layer_assignments(
+            stage, layer, position, stage_choices
+        ):
+            rest_choices = self._place_layers(
+                stage, layer + 1, depth, position + num_blocks, new_stage_choices
+            )
+            if rest_choices is not None:
+                return layer_choices | rest_choices
+        self._dead_ends.add(state)
         return None
 
-    def _fits(
-        self, stage: int, layer: int, position: int, fixed: _Fixed
-    ) -> Iterator[tuple[int, Choices, _Fixed]]:
+    def _layer_assignments(
+        self, stage: int, layer: int, position: int, stage_choices: _StageChoices
+    ) -> Iterator[tuple[int, Choices, _StageChoices]]:
         """The ways to fill one layer, with the next block or with nothing: blocks taken, its own
         choices, the stage's.
         """
         if position < len(self.blocks):
-            matched = self._matched(stage, layer, position, fixed)
-            if matched:
-                yield 1, *matched
+            match = self._match_block(stage, layer, position, stage_choices)
+            if match:
+                yield 1, *match
         else:
-            self._fail(
+            self._note_failure(
                 position,
-                f"stages.{stage}: the spec has only {position} blocks, which the stages before take",
+                f"stages.{stage}: the spec has only {position} blocks, which the stages before "
+                "take",
             )
-        left_out = self._assigned(stage, layer, "block", "identity", fixed)
-        if left_out:
-            yield 0, *left_out
+        identity = self._assign_field(stage, layer, "block", "identity", stage_choices)
+        if identity:
+            yield 0, *identity
 
-    def _matched(
-        self, stage: int, layer: int, position: int, fixed: _Fixed
-    ) -> tuple[Choices, _Fixed] | None:
+    def _match_block(
+        self, stage: int, layer: int, position: int, stage_choices: _StageChoices
+    ) -> tuple[Choices, _StageChoices] | None:
         block, skip_matters = self.blocks[position]
         stride = self.space.base.stages[stage].stride if layer == 0 else 1
         if block.stride != stride:
-            self._fail(
+            self._note_failure(
                 position,
                 f"stages.{stage}: block {position + 1} has stride {block.stride}, not the {stride}",
             )
             return None
-        own: Choices = {}
+        layer_choices: Choices = {}
         for name in LAYER_FIELDS:
-            if name in BLOCKS[block.block] or (name == "skip" and not skip_matters):
+            if name in UNUSED_FIELDS[block.block] or (name == "skip" and not skip_matters):
                 continue
             value = getattr(block, name)
-            assigned = self._assigned(stage, layer, name, value, fixed)
-            if assigned is None and name == "activation":  # "" and the network's own name are one
-                assigned = self._assigned(
-                    stage, layer, name, self.activation if value == "" else "", fixed
+            assignment = self._assign_field(stage, layer, name, value, stage_choices)
+            if assignment is None and name == "activation":  # "" and the network's own name are one
+                assignment = self._assign_field(
+                    stage, layer, name, self.activation if value == "" else "", stage_choices
                 )
-            if assigned is None:
+            if assignment is None:
                 options = list(self.space.options(stage, layer, name))
-                self._fail(position, f"stages.{stage}.{name}: {value!r} is not one of {options}")
+                self._note_failure(
+                    position, f"stages.{stage}.{name}: {value!r} is not one of {options}"
+                )
                 return None
-            own |= assigned[0]
-            fixed = assigned[1]
-        return own, fixed
+            layer_choices |= assignment[0]
+            stage_choices = assignment[1]
+        return layer_choices, stage_choices
 
-    def _assigned(
-        self, stage: int, layer: int, name: str, value: Any, fixed: _Fixed
-    ) -> tuple[Choices, _Fixed] | None:
+    def _assign_field(
+        self, stage: int, layer: int, name: str, value: Any, stage_choices: _StageChoices
+    ) -> tuple[Choices, _StageChoices] | None:
         """The layer's own and the stage's choices with `name` at `value`, or None where it can't
         be.
         """
-        decision = self.space.layer_options(stage, layer, name)
-        if decision is not None:
+        layer_values = self.space.layer_options(stage, layer, name)
+        if layer_values is not None:
             return (
-                ({f"stages.{stage}.layers.{layer}.{name}": decision[decision.index(value)]}, fixed)
-                if value in decision
+                (
+                    {
+                        f"stages.{stage}.layers.{layer}.{name}": layer_values[
+                            layer_values.index(value)
+                        ]
+                    },
+                    stage_choices,
+                )
+                if value in layer_values
                 else None
             )
         options = self.space.options(stage, None, name)
-        if value not in options or fixed.get(name, value) != value:
+        if value not in options or stage_choices.get(name, value) != value:
             return None
-        return {}, fixed | {name: options[options.index(value)]}
+        return {}, stage_choices | {name: options[options.index(value)]}

@@ -4,10 +4,11 @@ A space is a mapping with the keys
 
     name       what it is called
     base       a preset's name, or a spec: the network that the space varies
-    stages     field to choices, for every stage (block, kernel, expansion, se, width, skip, activation, depth)
+    stages     field to choices, for every stage (block, kernel, expansion, se, width, skip,
+               activation, depth)
     layers     field to choices, for every layer of every stage by itself (all of these but depth)
     overrides  stage number, from 1, to a mapping like `stages`, in which `layers` may stand too
-    whole      field of the whole network to choices (stem_width, head_width, resolution)
+    global     field of the whole network to choices (stem_width, head_width, resolution)
 
 Choices are a list of values, or `{multiply: [...]}` of a width, or `{add: [...]}` to a width or
 depth. So that one rule can stand for every stage, what a stage can't do is left out of its
@@ -25,9 +26,9 @@ from phinas.space.loading import path_exists
 from phinas.space.presets import preset
 from phinas.space.scaling import MAX_FACTOR, round_width
 from phinas.space.search_spaces.search_space import (
+    GLOBAL_FIELDS,
     LAYER_FIELDS,
     STAGE_FIELDS,
-    WHOLE_FIELDS,
     Decision,
     SearchSpace,
     Value,
@@ -35,35 +36,39 @@ from phinas.space.search_spaces.search_space import (
 from phinas.space.spec import ArchSpec, SpecError, StageSpec
 from phinas.space.yaml_io import read_yaml
 
-_KEYS = ("name", "base", "stages", "layers", "overrides", "whole")
+_KEYS = ("name", "base", "stages", "layers", "overrides", "global")
 
 
-def _resolved(rule: object, base: int | None, where: str) -> tuple[Value, ...]:
+def _resolve_values(rule: object, base: int | None, name: str) -> tuple[Value, ...]:
     """Choices as written: a list of values, or {multiply: [...]} of a width, {add: [...]} to a
     width or depth (`base`).
     """
     if isinstance(rule, list):
         return tuple(rule)
     if isinstance(rule, Mapping) and len(rule) == 1 and base:
-        verb, numbers = next(iter(rule.items()))
-        good = isinstance(numbers, list) and all(
+        operation, numbers = next(iter(rule.items()))
+        are_numbers = isinstance(numbers, list) and all(
             isinstance(n, int | float) and not isinstance(n, bool) for n in numbers
         )
         if (
-            verb == "multiply"
-            and good
-            and where.endswith("width")
+            operation == "multiply"
+            and are_numbers
+            and name.endswith("width")
             and all(0 < number < MAX_FACTOR for number in numbers)
         ):
             return tuple(dict.fromkeys(round_width(base * number) for number in numbers))
-        if verb == "add" and good and all(isinstance(number, int) for number in numbers):
+        if (
+            operation == "add"
+            and are_numbers
+            and all(isinstance(number, int) for number in numbers)
+        ):
             # An offset that would leave no block is left out: a depth of 1 has no 0 beside it.
             return tuple(base + number for number in numbers if base + number >= 1)
-    remedy = (
+    hint = (
         "write a list of values, {multiply: [positive numbers]} for a width, {add: "
         "[whole numbers]} for a width or depth"
     )
-    raise SpecError(f"{where}: {rule!r} is none of the ways to write choices; {remedy}")
+    raise SpecError(f"{name}: {rule!r} is none of the ways to write choices; {hint}")
 
 
 def space_from_dict(data: object) -> SearchSpace:
@@ -74,7 +79,7 @@ def space_from_dict(data: object) -> SearchSpace:
         raise SpecError(f"a search space is a mapping with the keys {', '.join(_KEYS)}")
     for key in data:
         if key not in _KEYS:
-            raise SpecError(f"{key}: unknown key; {_hint(str(key), _KEYS, 'known')}")
+            raise SpecError(f"{key}: unknown key; {_suggest(str(key), _KEYS, 'known')}")
     if "base" not in data:
         raise SpecError("base: missing; name a preset or write the spec that the space varies")
     try:
@@ -85,7 +90,7 @@ def space_from_dict(data: object) -> SearchSpace:
         )
     except SpecError as error:
         raise SpecError(f"base: {error}") from None
-    overrides = _mapping(data, "overrides")
+    overrides = _get_mapping(data, "overrides")
     for number in overrides:
         if not isinstance(number, int) or number not in range(1, len(base.stages) + 1):
             raise SpecError(
@@ -93,37 +98,37 @@ def space_from_dict(data: object) -> SearchSpace:
             )
     decisions: list[Decision] = []
     for index, stage in enumerate(base.stages):
-        own = _mapping(overrides, index + 1, where="overrides.")
-        of_stage = {
-            **_mapping(data, "stages"),
-            **{field: rule for field, rule in own.items() if field != "layers"},
+        override = _get_mapping(overrides, index + 1, prefix="overrides.")
+        stage_rules = {
+            **_get_mapping(data, "stages"),
+            **{field: rule for field, rule in override.items() if field != "layers"},
         }
-        of_layers = {
-            **_mapping(data, "layers"),
-            **_mapping(own, "layers", where=f"overrides.{index + 1}."),
+        layer_rules = {
+            **_get_mapping(data, "layers"),
+            **_get_mapping(override, "layers", prefix=f"overrides.{index + 1}."),
         }
-        decisions += _stage_decisions(index, stage, of_stage, of_layers)
+        decisions += _stage_decisions(index, stage, stage_rules, layer_rules)
     decisions += [
-        _decision(str(field), rule, base, WHOLE_FIELDS)
-        for field, rule in _mapping(data, "whole").items()
+        _decision(str(field), rule, base, GLOBAL_FIELDS)
+        for field, rule in _get_mapping(data, "global").items()
     ]
     return SearchSpace(str(data.get("name", "custom")), base, tuple(decisions))
 
 
 def _stage_decisions(
-    index: int, stage: StageSpec, of_stage: Mapping[Any, Any], of_layers: Mapping[Any, Any]
+    index: int, stage: StageSpec, stage_rules: Mapping[Any, Any], layer_rules: Mapping[Any, Any]
 ) -> Iterator[Decision]:
     """The decisions of one stage, and after them those of its layers, as many as its depth may
     reach.
     """
-    most = stage.depth
-    for field, rule in of_stage.items():
+    max_depth = stage.depth
+    for field, rule in stage_rules.items():
         decision = _decision(f"stages.{index}.{field}", rule, stage, STAGE_FIELDS)
         if field == "depth" and all(isinstance(value, int) for value in decision.values):
-            most = max(int(value) for value in decision.values)
+            max_depth = max(int(value) for value in decision.values)
         yield _without_identity(decision) if field == "block" and stage.stride > 1 else decision
-    for layer in range(most if of_layers else 0):
-        for field, rule in of_layers.items():
+    for layer in range(max_depth if layer_rules else 0):
+        for field, rule in layer_rules.items():
             decision = _decision(
                 f"stages.{index}.layers.{layer}.{field}", rule, stage, LAYER_FIELDS
             )
@@ -138,28 +143,26 @@ def _without_identity(decision: Decision) -> Decision:
     return Decision(decision.name, tuple(value for value in decision.values if value != "identity"))
 
 
-def _mapping(data: Mapping[Any, Any], key: object, *, where: str = "") -> Mapping[Any, Any]:
+def _get_mapping(data: Mapping[Any, Any], key: object, *, prefix: str = "") -> Mapping[Any, Any]:
     value = data.get(key)
     if value is not None and not isinstance(value, Mapping):
-        raise SpecError(f"{where}{key}: {value!r} is not a mapping of field to choices")
+        raise SpecError(f"{prefix}{key}: {value!r} is not a mapping of field to choices")
     return value or {}
 
 
 def _decision(
-    name: str, rule: object, owner: ArchSpec | StageSpec, allowed: tuple[str, ...]
+    name: str, rule: object, spec: ArchSpec | StageSpec, allowed_fields: tuple[str, ...]
 ) -> Decision:
     field = name.rpartition(".")[2]
-    if field not in allowed:
-        raise SpecError(f"{name}: can't be searched; {_hint(field, allowed, 'can')}")
-    base = (
-        getattr(owner, field) if field in ("width", "depth", "stem_width", "head_width") else None
-    )
-    return Decision(name, _resolved(rule, base, name))
+    if field not in allowed_fields:
+        raise SpecError(f"{name}: can't be searched; {_suggest(field, allowed_fields, 'can')}")
+    base = getattr(spec, field) if field in ("width", "depth", "stem_width", "head_width") else None
+    return Decision(name, _resolve_values(rule, base, name))
 
 
-def _hint(word: str, known: Iterable[str], otherwise: str) -> str:
-    near = get_close_matches(word, known, n=1)
-    return f"did you mean {near[0]!r}?" if near else f"{otherwise}: {', '.join(known)}"
+def _suggest(word: str, options: Iterable[str], fallback: str) -> str:
+    matches = get_close_matches(word, options, n=1)
+    return f"did you mean {matches[0]!r}?" if matches else f"{fallback}: {', '.join(options)}"
 
 
 def load_space(source: str) -> SearchSpace:
@@ -174,9 +177,9 @@ def load_space(source: str) -> SearchSpace:
         if source.count(":") == 1 and all(
             part.isidentifier() for part in source.replace(":", ".").split(".")
         ):
-            return _imported(source)
-        near = get_close_matches(source, SPACES, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
+            return _import_space(source)
+        matches = get_close_matches(source, SPACES, n=1)
+        hint = f"did you mean {matches[0]!r}? " if matches else ""
         raise SpecError(
             f"space: {source!r} is neither a file nor a shipped space; {hint}shipped: "
             f"{', '.join(SPACES)}"
@@ -187,7 +190,7 @@ def load_space(source: str) -> SearchSpace:
         raise SpecError(f"{path}: {error}") from None
 
 
-def _imported(source: str) -> SearchSpace:
+def _import_space(source: str) -> SearchSpace:
     module, _, name = source.partition(":")
     try:
         value = getattr(importlib.import_module(module), name)

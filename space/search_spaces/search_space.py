@@ -7,8 +7,8 @@ stage's own), `resolution` for the whole network. Multipliers of a width and off
 only a way of *writing* choices (`loading`): here every choice is the value that the network gets.
 
 Several choices may mean one network: a layer that is left out (block: identity, or beyond the depth
-of its stage) makes its other choices idle. So networks are told apart by `spec_id`, never by
-choices; what `decode` gives is simplified.
+of its stage) makes its other choices inactive. So networks are compared by `spec_id`, never by
+choices; what `decode` gives is canonical.
 """
 
 import itertools
@@ -26,7 +26,7 @@ Choices = dict[str, Value]
 
 LAYER_FIELDS = ("block", "kernel", "expansion", "se", "width", "skip", "activation")
 STAGE_FIELDS = (*LAYER_FIELDS, "depth")
-WHOLE_FIELDS = ("stem_width", "head_width", "resolution")
+GLOBAL_FIELDS = ("stem_width", "head_width", "resolution")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Decision:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class FieldPath:
     """Where a decision acts: on stage `stage` (None: the whole network), on its layer `layer`
     (None: all), on `field`.
     """
@@ -58,23 +58,23 @@ class Place:
 
 
 @lru_cache(maxsize=1 << 12)
-def place_of(name: str) -> Place:
+def parse_field_path(name: str) -> FieldPath:
     """What `stages.I.FIELD`, `stages.I.layers.J.FIELD` or `FIELD` names. Raises SpecError for
     anything else.
     """
     match name.split("."):
         case ["stages", stage, field] if stage.isdecimal() and field in STAGE_FIELDS:
-            return Place(int(stage), None, field)
+            return FieldPath(int(stage), None, field)
         case ["stages", stage, "layers", layer, field] if (
             stage.isdecimal() and layer.isdecimal() and field in LAYER_FIELDS
         ):
-            return Place(int(stage), int(layer), field)
-        case [field] if field in WHOLE_FIELDS:
-            return Place(None, None, field)
+            return FieldPath(int(stage), int(layer), field)
+        case [field] if field in GLOBAL_FIELDS:
+            return FieldPath(None, None, field)
     raise SpecError(
         f"{name}: is nothing that can be searched; write stages.I.FIELD "
         f"({', '.join(STAGE_FIELDS)}), stages.I.layers.J.FIELD "
-        f"or one of {', '.join(WHOLE_FIELDS)}"
+        f"or one of {', '.join(GLOBAL_FIELDS)}"
     )
 
 
@@ -94,18 +94,19 @@ class SearchSpace:
                 f"space {self.name!r}: has two decisions of one name; name each field once"
             )
         for decision in self.decisions:
-            place = place_of(decision.name)
-            if place.stage is not None and place.stage >= len(self.base.stages):
+            path = parse_field_path(decision.name)
+            if path.stage is not None and path.stage >= len(self.base.stages):
                 raise SpecError(
                     f"{decision.name}: the base has stages 0 to {len(self.base.stages) - 1}"
                 )
-            if place.layer is not None and place.layer >= self.layers(place.stage or 0):
+            if path.layer is not None and path.layer >= self.max_depth(path.stage or 0):
                 raise SpecError(
-                    f"{decision.name}: the stage has at most {self.layers(place.stage or 0)} layers"
+                    f"{decision.name}: the stage has at most {self.max_depth(path.stage or 0)} "
+                    "layers"
                 )
             for value in decision.values:
                 self._check(decision.name, value)
-        if all(self._may_vanish(index) for index in range(len(self.base.stages))):
+        if all(self._can_be_empty(index) for index in range(len(self.base.stages))):
             raise SpecError(
                 f"space {self.name!r}: every layer may be an identity; keep one layer without "
                 "that choice"
@@ -114,24 +115,24 @@ class SearchSpace:
     def _check(self, name: str, value: Value) -> None:
         """Each value must make a network by itself. Raises SpecError naming the decision."""
         choices = {name: value}
-        place = place_of(name)
+        path = parse_field_path(name)
         if (
-            place.stage is not None and place.layer is None
+            path.stage is not None and path.layer is None
         ):  # layers that decide this for themselves go their own way
-            own = self._layer_decisions[place.stage].items()
+            layer_decisions = self._layer_decisions[path.stage].items()
             choices |= {
-                f"stages.{place.stage}.layers.{layer}.{field}": values[0]
-                for (layer, field), values in own
-                if field == place.field
+                f"stages.{path.stage}.layers.{layer}.{field}": values[0]
+                for (layer, field), values in layer_decisions
+                if field == path.field
             }
         try:
-            self._apply(choices)
+            self._replace_fields(choices)
         except SpecError as error:
             field = str(error).partition(":")[0]
-            where = name.removesuffix(field) if name.endswith(field) else f"{name}: {value!r}: "
-            raise SpecError(f"{where}{error}") from None
+            prefix = name.removesuffix(field) if name.endswith(field) else f"{name}: {value!r}: "
+            raise SpecError(f"{prefix}{error}") from None
 
-    def _may_vanish(self, stage: int) -> bool:
+    def _can_be_empty(self, stage: int) -> bool:
         layers = range(min(self.options(stage, None, "depth")))
         return all("identity" in self.options(stage, layer, "block") for layer in layers)
 
@@ -140,12 +141,14 @@ class SearchSpace:
         """Of each stage: (layer, field) to the values of the decision for it, as far as there is
         one.
         """
-        found: list[dict[tuple[int, str], tuple[Value, ...]]] = [{} for _ in self.base.stages]
+        layer_decisions: list[dict[tuple[int, str], tuple[Value, ...]]] = [
+            {} for _ in self.base.stages
+        ]
         for decision in self.decisions:
-            place = place_of(decision.name)
-            if place.stage is not None and place.layer is not None:
-                found[place.stage][place.layer, place.field] = decision.values
-        return found
+            path = parse_field_path(decision.name)
+            if path.stage is not None and path.layer is not None:
+                layer_decisions[path.stage][path.layer, path.field] = decision.values
+        return layer_decisions
 
     @cached_property
     def _values(self) -> dict[str, tuple[Value, ...]]:
@@ -170,18 +173,18 @@ class SearchSpace:
         """The values of the decision that a layer has of its own for a field, or None."""
         return self._layer_decisions[stage].get((layer, field))
 
-    def layers(self, stage: int) -> int:
+    def max_depth(self, stage: int) -> int:
         """The most blocks that a stage may have."""
         return max(self.options(stage, None, "depth"))
 
-    def is_layerwise(self, stage: int) -> bool:
+    def has_layer_decisions(self, stage: int) -> bool:
         """Whether some layer of the stage has decisions of its own."""
         return bool(self._layer_decisions[stage])
 
     @property
     def size(self) -> int:
         """How many sets of choices there are, exactly.
-        `phinas.space.search_spaces.cardinality.networks` counts the different networks.
+        `phinas.space.search_spaces.cardinality.count_networks` counts the different networks.
         """
         return math.prod(len(decision.values) for decision in self.decisions)
 
@@ -197,16 +200,16 @@ class SearchSpace:
                 raise SpecError(f"{name}: missing; space {self.name!r} decides it")
             if choices[name] not in values:
                 raise SpecError(f"{name}: {choices[name]!r} is not one of {list(values)}")
-        return self._apply(choices)
+        return self._replace_fields(choices)
 
-    def indices(self, choices: Mapping[str, Value]) -> list[int]:
+    def to_indices(self, choices: Mapping[str, Value]) -> list[int]:
         """The choices as positions among the values of each decision, in the order of the
         decisions.
         """
         return [decision.values.index(choices[decision.name]) for decision in self.decisions]
 
-    def choices(self, indices: Sequence[int]) -> Choices:
-        """What `indices` gave, back as choices. Raises SpecError unless there is one position in
+    def from_indices(self, indices: Sequence[int]) -> Choices:
+        """Choices from what `to_indices` returned. Raises SpecError unless there is one position in
         range for each decision.
         """
         if len(indices) != len(self.decisions):
@@ -226,10 +229,12 @@ class SearchSpace:
         }
 
     def sample(self, generator: random.Random) -> Choices:
-        """One set of choices, uniformly. Inside a window of costs: `windows.sample_within`."""
+        """One set of choices, uniformly. Inside a window of costs:
+        `constrained_sampling.sample_within`.
+        """
         return {decision.name: generator.choice(decision.values) for decision in self.decisions}
 
-    def neighbours(self, choices: Mapping[str, Value]) -> Iterator[Choices]:
+    def neighbors(self, choices: Mapping[str, Value]) -> Iterator[Choices]:
         """Every set of choices that differs from `choices` in exactly one decision."""
         for decision in self.decisions:
             for value in decision.values:
@@ -244,12 +249,12 @@ class SearchSpace:
 
     @property
     def resolutions(self) -> tuple[int, ...]:
-        """Pixels of a side that its networks may see."""
+        """Input resolutions of its networks."""
         return tuple(
             int(value) for value in self._values.get("resolution", (self.base.resolution,))
         )
 
-    def fitted(self, *, channels: int, classes: int, resolution: int | None = None) -> Self:
+    def adapt_to(self, *, channels: int, classes: int, resolution: int | None = None) -> Self:
         """The same space for a data set's channels and classes, at another resolution where one is
         given.
 
@@ -268,30 +273,30 @@ class SearchSpace:
         )
         return replace(self, base=base)
 
-    def _apply(self, choices: Mapping[str, Value]) -> ArchSpec:
+    def _replace_fields(self, choices: Mapping[str, Value]) -> ArchSpec:
         """The base with these choices, which may be some of them."""
-        whole: dict[str, Any] = {}
-        stage_wide: dict[int, dict[str, Any]] = {}
-        layer_wise: dict[tuple[int, int], dict[str, Any]] = {}
+        global_fields: dict[str, Any] = {}
+        stage_fields: dict[int, dict[str, Any]] = {}
+        layer_fields: dict[tuple[int, int], dict[str, Any]] = {}
         for name, value in choices.items():
-            place = place_of(name)
-            if place.stage is None:
-                whole[place.field] = value
-            elif place.layer is None:
-                stage_wide.setdefault(place.stage, {})[place.field] = value
+            path = parse_field_path(name)
+            if path.stage is None:
+                global_fields[path.field] = value
+            elif path.layer is None:
+                stage_fields.setdefault(path.stage, {})[path.field] = value
             else:
-                layer_wise.setdefault((place.stage, place.layer), {})[place.field] = value
+                layer_fields.setdefault((path.stage, path.layer), {})[path.field] = value
         stages: list[StageSpec] = []
         for index, base in enumerate(self.base.stages):
-            wide = stage_wide.get(index, {})
+            fields = stage_fields.get(index, {})
             if not self._layer_decisions[index]:
-                stages.append(replace(base, **wide) if wide else base)
+                stages.append(replace(base, **fields) if fields else base)
                 continue
-            for layer in range(wide.get("depth", base.depth)):
+            for layer in range(fields.get("depth", base.depth)):
                 changes = (
-                    wide
+                    fields
                     | {"depth": 1, "stride": base.stride if layer == 0 else 1}
-                    | layer_wise.get((index, layer), {})
+                    | layer_fields.get((index, layer), {})
                 )
                 stages.append(replace(base, **changes))
-        return replace(self.base, stages=tuple(stages), **whole).simplified()
+        return replace(self.base, stages=tuple(stages), **global_fields).canonicalize()

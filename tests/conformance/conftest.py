@@ -1,26 +1,27 @@
-"""What the suites of executors share: each of them by name, with one Ray for a module."""
+"""What the suites of executors share: each of them by name, with one Ray for all."""
+
+from contextlib import closing
 
 import pytest
 
 from phinas.experiment.executors import EXECUTORS
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def ray_on_two_cores():
-    """One Ray for all tests of a module: starting it takes seconds."""
-    ray = pytest.importorskip("ray", reason="the extra `ray` is not installed")
-    ray.init(
-        address="local",
-        num_cpus=2,
-        include_dashboard=False,
-        logging_level="error",
-        log_to_driver=False,
-    )
-    yield
-    ray.shutdown()
+    """One Ray for all tests: starting it takes seconds. The first executor starts it, those of the
+    tests join it.
+    """
+    pytest.importorskip("ray", reason="the extra `ray` is not installed")
+    with closing(EXECUTORS["ray"](2)):
+        yield
 
 
-@pytest.fixture(params=EXECUTORS)
+@pytest.fixture(
+    params=[
+        pytest.param(name, marks=[pytest.mark.slow] if name == "ray" else []) for name in EXECUTORS
+    ]
+)
 def name(request):
     if request.param == "ray":
         request.getfixturevalue("ray_on_two_cores")

@@ -10,11 +10,11 @@ from pathlib import Path
 import optuna
 import pytest
 
-from phinas.experiment.errors import InputError, NothingFound
+from phinas.experiment.errors import InputError, NoResultError
 from phinas.experiment.executors.inline import InlineExecutor
 from phinas.experiment.measurement import Measurement
 from phinas.experiment.schema.config import DataSection, Recipe, RunSection, SearchSection
-from phinas.experiment.trial_store import Ledger
+from phinas.experiment.trial_store import TrialStore
 from phinas.nas.evaluators import (
     EVALUATORS,
     AccelNasbenchEvaluator,
@@ -26,10 +26,10 @@ from phinas.nas.search import search
 from phinas.space.search_spaces.encoding import encode
 from phinas.space.search_spaces.loading import load_space
 from phinas.training.data.prepared_dataset import prepare
-from phinas.training.engine.job import Trainer
+from phinas.training.engine.job import TrainingJobFactory
 
-SPACE = load_space("tiny").fitted(channels=1, classes=10, resolution=8)
-BUDGET = Recipe(epochs=1, batch=64)
+SPACE = load_space("tiny").adapt_to(channels=1, classes=10, resolution=8)
+RECIPE = Recipe(epochs=1, batch_size=64)
 RECORDS = (
     Path(__file__).resolve().parents[3]
     / "shared"
@@ -69,80 +69,84 @@ def by_name(*, spec, budget, seed): return 0.5
 
 
 @pytest.fixture
-def write(tmp_path, monkeypatch):
+def write_module(tmp_path, monkeypatch):
     """Writes a module of that body and returns its name."""
     monkeypatch.syspath_prepend(str(tmp_path))
 
-    def make(body):
+    def make_module(body):
         name = f"evaluator_{tmp_path.name}"
         (tmp_path / f"{name}.py").write_text(MODULE.format(body=body))
         return name
 
-    return make
+    return make_module
 
 
 @pytest.fixture(scope="module")
-def trainer(tmp_path_factory):
-    section = DataSection(source="digits", train_limit=200, validation_limit=100)
+def job_factory(tmp_path_factory):
+    section = DataSection(source="digits", max_train_images=200, max_validation_images=100)
     data = prepare(section, seed=0, directory=tmp_path_factory.mktemp("data"))
-    return Trainer.of(
-        data, section, run=RunSection(device="cpu", trial_minutes=1.0), threads=1, snapshots=None
+    return TrainingJobFactory.from_config(
+        data,
+        section,
+        run=RunSection(device="cpu", trial_timeout_minutes=1.0),
+        threads=1,
+        checkpoints=None,
     )
 
 
 @pytest.fixture(params=[*EVALUATORS, "reporting"])
-def evaluator(request, trainer, write):
+def evaluator(request, job_factory, write_module):
     names = {
         "proxy": "proxy",
         "accel-nasbench": f"accel-nasbench:{RECORDS}",
-        "function": f"{write('return 0.25')}:evaluate",
-        "reporting": f"{write('return 0.25')}:reporting",
+        "function": f"{write_module('return 0.25')}:evaluate",
+        "reporting": f"{write_module('return 0.25')}:reporting",
     }
     if request.param == "accel-nasbench" and not RECORDS.is_file():
         pytest.skip(f"the released measurements are not at {RECORDS}")
-    return made(names[request.param], trainer)
+    return make(names[request.param], job_factory)
 
 
-def made(name, trainer):
-    return make_evaluator(SearchSection(evaluator=name), trainer, limit_seconds=60.0)
+def make(name, job_factory):
+    return make_evaluator(SearchSection(evaluator=name), job_factory, limit_seconds=60.0)
 
 
-def networks_for(evaluator):
+def specs_for(evaluator):
     """A network that it can measure, and one that differs in a kernel."""
     space = load_space("accel_nasbench") if isinstance(evaluator, AccelNasbenchEvaluator) else SPACE
     evaluator.require_space(space)
     return space.base, space.decode({**encode(space, space.base), "stages.0.kernel": 5})
 
 
-def carry_out(job):
+def run_job(job):
     with closing(InlineExecutor(1)) as executor:
         executor.submit(job)
         return executor.next_result()
 
 
 def run(function, *, trials=12):
-    ledger = Ledger(optuna.create_study(direction="maximize"))
-    section = SearchSection(strategy="random", trials=trials, weight=0.0)
+    trial_store = TrialStore(optuna.create_study(direction="maximize"))
+    section = SearchSection(strategy="random", trials=trials, reward_exponent=0.0)
     with closing(InlineExecutor(1)) as executor:
         try:
             search(
                 SPACE,
                 section,
                 seed=0,
-                ledger=ledger,
+                trial_store=trial_store,
                 executor=executor,
                 evaluator=FunctionEvaluator(function, 60.0),
-                notify=lambda done, total, text: None,
+                on_progress=lambda done, total, text: None,
             )
-        except NothingFound as error:
-            return ledger.rows(), str(error)
-    return ledger.rows(), None
+        except NoResultError as error:
+            return trial_store.records(), str(error)
+    return trial_store.records(), None
 
 
 def test_a_job_is_plain_data_and_gives_a_measurement(evaluator):
-    job = evaluator.job(networks_for(evaluator)[0], BUDGET, 7)
+    job = evaluator.make_job(specs_for(evaluator)[0], RECIPE, 7)
     assert json.loads(json.dumps(job.payload, allow_nan=False)) == job.payload
-    result = carry_out(job)
+    result = run_job(job)
     measurement = Measurement.from_dict(result.value)
     assert (measurement.seed, measurement.epochs) == (7, 0 if measurement.split == "table" else 1)
     assert measurement.split != "test"
@@ -150,45 +154,45 @@ def test_a_job_is_plain_data_and_gives_a_measurement(evaluator):
 
 
 def test_an_evaluator_says_whether_its_jobs_report_and_those_that_do_can_be_stopped(evaluator):
-    heard = []
+    reported = []
 
-    def listener(epoch, accuracy):
-        heard.append((epoch, accuracy))
+    def on_report(epoch, accuracy):
+        reported.append((epoch, accuracy))
         return False
 
     with closing(InlineExecutor(1)) as executor:
         executor.submit(
-            evaluator.job(networks_for(evaluator)[0], BUDGET.model_copy(update={"epochs": 2}), 7),
-            listener,
+            evaluator.make_job(specs_for(evaluator)[0], RECIPE.model_copy(update={"epochs": 2}), 7),
+            on_report,
         )
         value = executor.next_result().value
-    assert bool(heard) is evaluator.reports
-    if evaluator.reports:
-        assert heard == [(1, value["accuracy"])]
+    assert bool(reported) is evaluator.reports_progress
+    if evaluator.reports_progress:
+        assert reported == [(1, value["accuracy"])]
         assert (value["epochs"], value["curve"]) == (1, [value["accuracy"]])
 
 
-def test_a_function_reports_where_it_takes_a_report(write):
-    name = write("return 0.5")
-    assert not FunctionEvaluator(f"{name}:evaluate", 60.0).reports
-    assert FunctionEvaluator(f"{name}:reporting", 60.0).reports
+def test_a_function_reports_where_it_takes_a_report(write_module):
+    name = write_module("return 0.5")
+    assert not FunctionEvaluator(f"{name}:evaluate", 60.0).reports_progress
+    assert FunctionEvaluator(f"{name}:reporting", 60.0).reports_progress
 
 
 def test_a_key_follows_from_network_recipe_and_seed(evaluator):
-    base, other = networks_for(evaluator)
-    key = evaluator.job(base, BUDGET, 7).key
-    assert evaluator.job(base, BUDGET, 7).key == key
+    base, other = specs_for(evaluator)
+    key = evaluator.make_job(base, RECIPE, 7).key
+    assert evaluator.make_job(base, RECIPE, 7).key == key
     changed = [
-        evaluator.job(other, BUDGET, 7),
-        evaluator.job(base, Recipe(epochs=2), 7),
-        evaluator.job(base, BUDGET, 8),
+        evaluator.make_job(other, RECIPE, 7),
+        evaluator.make_job(base, Recipe(epochs=2), 7),
+        evaluator.make_job(base, RECIPE, 8),
     ]
     assert len({key, *(job.key for job in changed)}) == 4
 
 
 def test_the_same_job_gives_the_same_accuracy(evaluator):
     results = [
-        carry_out(evaluator.job(networks_for(evaluator)[0], BUDGET, 7)).value for _ in range(2)
+        run_job(evaluator.make_job(specs_for(evaluator)[0], RECIPE, 7)).value for _ in range(2)
     ]
     assert results[0]["accuracy"] == results[1]["accuracy"]
 
@@ -207,10 +211,10 @@ def test_the_same_job_gives_the_same_accuracy(evaluator):
         ("return spec.depth / 100", None),
     ],
 )
-def test_a_function_returns_an_accuracy_or_a_measurement(write, body, accuracy):
-    rows, trouble = run(f"{write(body)}:evaluate")
-    assert trouble is None
-    values = [row.value for row in rows if int(row.attributes["spec_id"], 16) % 2]
+def test_a_function_returns_an_accuracy_or_a_measurement(write_module, body, accuracy):
+    rows, error_message = run(f"{write_module(body)}:evaluate")
+    assert error_message is None
+    values = [row.value for row in rows if int(row.user_attrs["spec_id"], 16) % 2]
     assert len(rows) == 12
     assert len(values) > 2
     assert all(0 <= value <= 1 for value in values)
@@ -239,17 +243,19 @@ def test_a_function_returns_an_accuracy_or_a_measurement(write, body, accuracy):
         ("import absent_library", "ModuleNotFoundError: No module named 'absent_library'"),
     ],
 )
-def test_what_is_no_measurement_is_a_recorded_reason_and_the_search_goes_on(write, body, reason):
-    rows, trouble = run(f"{write(body.replace(chr(10), chr(92) + 'n'))}:evaluate")
-    assert trouble is None
+def test_what_is_no_measurement_is_a_recorded_reason_and_the_search_goes_on(
+    write_module, body, reason
+):
+    rows, error_message = run(f"{write_module(body.replace(chr(10), chr(92) + 'n'))}:evaluate")
+    assert error_message is None
     assert len(rows) == 12
     for row in rows:
-        odd = int(row.attributes["spec_id"], 16) % 2
-        assert row.done is not bool(odd)
-        assert row.value == (None if odd else 0.5)
-    failed = [row for row in rows if not row.done]
+        is_odd = int(row.user_attrs["spec_id"], 16) % 2
+        assert row.is_complete is not bool(is_odd)
+        assert row.value == (None if is_odd else 0.5)
+    failed = [row for row in rows if not row.is_complete]
     assert len(failed) > 2
-    assert all(re.match(reason, row.attributes["reason"]) for row in failed)
+    assert all(re.match(reason, row.user_attrs["reason"]) for row in failed)
 
 
 @pytest.mark.parametrize(
@@ -277,9 +283,9 @@ def test_what_is_no_measurement_is_a_recorded_reason_and_the_search_goes_on(writ
         ("function", "is none of proxy"),
     ],
 )
-def test_a_name_that_is_no_evaluator_is_refused(write, trainer, name, message):
+def test_a_name_that_is_no_evaluator_is_refused(write_module, job_factory, name, message):
     with pytest.raises(InputError, match=rf"^search\.evaluator: .*{message}"):
-        made(name.format(module=write("return 0.5")), trainer)
+        make(name.format(module=write_module("return 0.5")), job_factory)
 
 
 @pytest.mark.parametrize(
@@ -297,12 +303,12 @@ def test_a_module_that_cannot_be_loaded_is_refused_with_the_reason(tmp_path, mon
         FunctionEvaluator(f"{name}:evaluate", 60.0)
 
 
-def test_an_object_that_can_be_called_is_an_evaluator(write):
-    rows, trouble = run(f"{write('return 0.5')}:OBJECT")
-    assert trouble is None
+def test_an_object_that_can_be_called_is_an_evaluator(write_module):
+    rows, error_message = run(f"{write_module('return 0.5')}:OBJECT")
+    assert error_message is None
     assert {row.value for row in rows} == {0.75}
 
 
-def test_the_evaluators_are_made_by_name(write, trainer):
-    assert isinstance(made("proxy", trainer), ProxyEvaluator)
-    assert isinstance(made(f"{write('return 1')}:evaluate", trainer), FunctionEvaluator)
+def test_the_evaluators_are_made_by_name(write_module, job_factory):
+    assert isinstance(make("proxy", job_factory), ProxyEvaluator)
+    assert isinstance(make(f"{write_module('return 1')}:evaluate", job_factory), FunctionEvaluator)

@@ -10,11 +10,11 @@ from contextlib import closing
 import optuna
 import pytest
 
-from phinas.experiment.errors import InputError, NothingFound
+from phinas.experiment.errors import InputError, NoResultError
 from phinas.experiment.executors import make_executor
 from phinas.experiment.executors.inline import InlineExecutor
 from phinas.experiment.schema.config import Recipe, SearchSection, config_from_text
-from phinas.experiment.trial_store import Ledger
+from phinas.experiment.trial_store import TrialStore
 from phinas.nas.evaluators.function import FunctionEvaluator
 from phinas.nas.search import search
 from phinas.space.search_spaces.loading import load_space
@@ -25,13 +25,14 @@ EVALUATORS = """
 import os, signal, sys, time
 from pathlib import Path
 
-MOODS = ("raises", "nan", "inf", "none", "string", "percent", "leaves", "exits", "killed", "hangs", "fine", "fine")
+BEHAVIORS = ("raises", "nan", "inf", "none", "string", "percent", "leaves",
+             "exits", "killed", "hangs", "fine", "fine")
 
-def mood(spec): return MOODS[int(spec.spec_id, 16) % len(MOODS)]
+def behavior_of(spec): return BEHAVIORS[int(spec.spec_id, 16) % len(BEHAVIORS)]
 
 def wild(spec, budget, seed):
     with open(Path(__file__).with_suffix(".txt"), "a") as file: file.write(spec.spec_id + "\\n")
-    return do(mood(spec))
+    return do(behavior_of(spec))
 
 def do(what):
     if what == "raises": raise RuntimeError("no GPU")
@@ -89,168 +90,193 @@ def evaluators(tmp_path, monkeypatch):
     return name
 
 
-def in_memory():
-    return Ledger(optuna.create_study(direction="maximize"))
+def in_memory_store():
+    return TrialStore(optuna.create_study(direction="maximize"))
 
 
-def run(ledger, evaluator, *, seed=0, executor=None, trials=50, limit=60.0, told=None, **options):
+def run(
+    trial_store,
+    evaluator,
+    *,
+    seed=0,
+    executor=None,
+    trials=50,
+    limit=60.0,
+    on_progress=None,
+    **options,
+):
     section = SearchSection(
         strategy="random", trials=trials, evaluator=evaluator, recipe=Recipe(epochs=2), **options
     )
-    with closing(executor or InlineExecutor(1)) as used:
+    with closing(executor or InlineExecutor(1)) as active_executor:
         return search(
             TINY,
             section,
             seed=seed,
-            ledger=ledger,
-            executor=used,
+            trial_store=trial_store,
+            executor=active_executor,
             evaluator=FunctionEvaluator(evaluator, limit),
-            notify=told or (lambda *_: None),
+            on_progress=on_progress or (lambda *_: None),
         )
 
 
-def mood(row):
+def behavior_of(row):
     kinds = (*REASONS, "fine", "fine")
-    return kinds[int(row.attributes["spec_id"], 16) % len(kinds)]
+    return kinds[int(row.user_attrs["spec_id"], 16) % len(kinds)]
 
 
-@pytest.mark.parametrize(("retry", "retries"), [(["died"], 1), (["raised"], 2)])
+@pytest.mark.parametrize(("retry", "retries"), [(["crash"], 1), (["exception"], 2)])
 def test_every_wrong_end_is_recorded_with_its_reason_retried_as_asked_and_outlived(
     tmp_path, evaluators, retry, retries
 ):
-    ledger = in_memory()
-    executor = make_executor("processes", 2, retries=retries, on=retry)
+    trial_store = in_memory_store()
+    executor = make_executor("processes", 2, max_retries=retries, retry_on=retry)
     result = run(
-        ledger,
+        trial_store,
         f"{evaluators}:wild",
         executor=executor,
         seed=7,
         trials=21,
         limit=10.0,
-        stop_after_failures=21,
+        max_consecutive_failures=21,
     )
-    rows = ledger.rows()
+    rows = trial_store.records()
     assert len(rows) == 21
-    assert {mood(row) for row in rows} == {*REASONS, "fine"}
-    begun = Counter((tmp_path / f"{evaluators}.txt").read_text().split())
-    kinds = {
-        "exits": "died",
-        "killed": "died",
-        "raises": "raised",
-        "leaves": "raised",
-        "hangs": "hung",
+    assert {behavior_of(row) for row in rows} == {*REASONS, "fine"}
+    call_counts = Counter((tmp_path / f"{evaluators}.txt").read_text().split())
+    failure_kinds = {
+        "exits": "crash",
+        "killed": "crash",
+        "raises": "exception",
+        "leaves": "exception",
+        "hangs": "timeout",
     }
     for row in rows:
-        expected = 1 + retries if kinds.get(mood(row)) in retry else 1
-        assert begun[row.attributes["spec_id"]] == row.attributes["attempts"] == expected
-        assert row.done is (mood(row) == "fine")
-        if not row.done:
-            tried = f"; tried {expected} times" if expected > 1 else ""
-            assert re.fullmatch(f"({REASONS[mood(row)]}.*?){tried}", row.attributes["reason"]), (
-                row.attributes["reason"]
-            )
-    assert len(result.trials) == sum(mood(row) == "fine" for row in rows)
+        expected = 1 + retries if failure_kinds.get(behavior_of(row)) in retry else 1
+        assert call_counts[row.user_attrs["spec_id"]] == row.user_attrs["attempts"] == expected
+        assert row.is_complete is (behavior_of(row) == "fine")
+        if not row.is_complete:
+            attempts_note = f"; tried {expected} times" if expected > 1 else ""
+            assert re.fullmatch(
+                f"({REASONS[behavior_of(row)]}.*?){attempts_note}", row.user_attrs["reason"]
+            ), row.user_attrs["reason"]
+    assert len(result.trials) == sum(behavior_of(row) == "fine" for row in rows)
 
 
 @pytest.mark.parametrize("limit", [1, 4, 10])
 def test_so_many_failures_in_a_row_stop_the_search(evaluators, limit):
-    ledger = in_memory()
+    trial_store = in_memory_store()
     with pytest.raises(
-        NothingFound, match=rf"^{limit} trials in a row failed \(search\.stop_after_failures\): "
+        NoResultError,
+        match=rf"^{limit} trials in a row failed \(search\.max_consecutive_failures\): ",
     ):
-        run(ledger, f"{evaluators}:broken", stop_after_failures=limit)
-    assert len(ledger.rows()) == limit
+        run(trial_store, f"{evaluators}:broken", max_consecutive_failures=limit)
+    assert len(trial_store.records()) == limit
 
 
 def test_ten_is_the_default(evaluators):
-    with pytest.raises(NothingFound, match=r"^10 trials in a row failed"):
-        run(in_memory(), f"{evaluators}:broken")
+    with pytest.raises(NoResultError, match=r"^10 trials in a row failed"):
+        run(in_memory_store(), f"{evaluators}:broken")
 
 
 def test_the_stop_lists_the_reasons_with_their_counts_and_how_to_go_on(evaluators):
-    ledger = in_memory()
-    with pytest.raises(NothingFound) as caught:
-        run(ledger, f"{evaluators}:broken", trials=50)
-    counts = Counter(row.attributes["reason"] for row in ledger.rows())
-    (most, often), (least, seldom) = counts.most_common()
-    assert str(caught.value) == (
-        f"10 trials in a row failed (search.stop_after_failures): {often} x {most}; {seldom} x "
-        f"{least}. "
+    trial_store = in_memory_store()
+    with pytest.raises(NoResultError) as error_info:
+        run(trial_store, f"{evaluators}:broken", trials=50)
+    counts = Counter(row.user_attrs["reason"] for row in trial_store.records())
+    (frequent_reason, frequent_count), (rare_reason, rare_count) = counts.most_common()
+    assert str(error_info.value) == (
+        f"10 trials in a row failed (search.max_consecutive_failures): {frequent_count} x "
+        f"{frequent_reason}; {rare_count} x "
+        f"{rare_reason}. "
         "See to the cause, then `phinas resume` goes on with the other 40"
     )
 
 
 def test_a_stop_with_a_spent_budget_says_what_helps(evaluators):
     with pytest.raises(
-        NothingFound, match=r"See to the cause, and raise search\.trials, or use a new --out$"
+        NoResultError, match=r"See to the cause, and raise search\.trials, or use a new --out$"
     ):
-        run(in_memory(), f"{evaluators}:broken", trials=10)
+        run(in_memory_store(), f"{evaluators}:broken", trials=10)
 
 
 def test_many_and_long_reasons_are_cut_short(evaluators):
-    with pytest.raises(NothingFound, match=r"; and 5 other reasons\. See to the cause") as caught:
-        run(in_memory(), f"{evaluators}:talkative")
-    assert len(str(caught.value)) < 2000
+    with pytest.raises(
+        NoResultError, match=r"; and 5 other reasons\. See to the cause"
+    ) as error_info:
+        run(in_memory_store(), f"{evaluators}:talkative")
+    assert len(str(error_info.value)) < 2000
 
 
 def test_a_success_begins_the_count_anew(evaluators):
-    ledger = in_memory()
-    result = run(ledger, f"{evaluators}:every_third", trials=15, stop_after_failures=3)
-    assert (len(result.trials), len(ledger.rows())) == (5, 15)
+    trial_store = in_memory_store()
+    result = run(trial_store, f"{evaluators}:every_third", trials=15, max_consecutive_failures=3)
+    assert (len(result.trials), len(trial_store.records())) == (5, 15)
 
 
 def test_after_a_stop_and_a_repair_the_search_goes_on_to_its_budget(tmp_path, evaluators):
-    ledger = in_memory()
-    with pytest.raises(NothingFound):
-        run(ledger, f"{evaluators}:broken", trials=15)
+    trial_store = in_memory_store()
+    with pytest.raises(NoResultError):
+        run(trial_store, f"{evaluators}:broken", trials=15)
     (tmp_path / "fixed").touch()
-    result = run(ledger, f"{evaluators}:broken", trials=15)
-    assert (len(result.trials), len(ledger.rows())) == (5, 15)
+    result = run(trial_store, f"{evaluators}:broken", trials=15)
+    assert (len(result.trials), len(trial_store.records())) == (5, 15)
 
 
 def test_after_a_stop_without_a_repair_a_resumed_search_counts_anew(evaluators):
-    ledger = in_memory()
+    trial_store = in_memory_store()
     for trials in (10, 20):
-        with pytest.raises(NothingFound, match=r"^10 trials in a row failed"):
-            run(ledger, f"{evaluators}:broken")
-        assert len(ledger.rows()) == trials
+        with pytest.raises(NoResultError, match=r"^10 trials in a row failed"):
+            run(trial_store, f"{evaluators}:broken")
+        assert len(trial_store.records()) == trials
 
 
 def test_fewer_failures_and_no_success_tell_the_reasons_too(evaluators):
-    ledger = in_memory()
+    trial_store = in_memory_store()
     for _ in range(2):  # a spent budget is told the same from its record
         with pytest.raises(
-            NothingFound,
+            NoResultError,
             match=r"^no trial gave a measurement: \d x RuntimeError: no (GPU|driver)(; |$)",
         ):
-            run(ledger, f"{evaluators}:broken", trials=4)
-    assert len(ledger.rows()) == 4
+            run(trial_store, f"{evaluators}:broken", trials=4)
+    assert len(trial_store.records()) == 4
 
 
 def test_a_trial_that_hangs_delays_no_other(evaluators):
-    ledger, began, clock = in_memory(), time.monotonic(), []
-    executor = make_executor("processes", 8, retries=0, on=[])
-    told = lambda done, total, text: clock.append((time.monotonic() - began, text))  # noqa: E731
+    trial_store, start_time, timeline = in_memory_store(), time.monotonic(), []
+    executor = make_executor("processes", 8, max_retries=0, retry_on=[])
+    on_progress = lambda done, total, text: timeline.append((time.monotonic() - start_time, text))  # noqa: E731
     result = run(
-        ledger, f"{evaluators}:hangs_first", executor=executor, trials=40, limit=15.0, told=told
+        trial_store,
+        f"{evaluators}:hangs_first",
+        executor=executor,
+        trials=40,
+        limit=15.0,
+        on_progress=on_progress,
     )
     assert len(result.trials) == 39
-    assert clock[-2][0] < 14  # all others are done before the one is given up
-    assert clock[-1][1] == "a trial failed: exceeded its limit of 15 s"
+    assert timeline[-2][0] < 14  # all others are done before the one is given up
+    assert timeline[-1][1] == "a trial failed: exceeded its limit of 15 s"
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("run: {retries: -1}", "run.retries: -1 should be greater than or equal to 0"),
-        ("run: {retries: 101}", "run.retries: 101 should be less than or equal to 100"),
-        ("run: {retries: 1.5}", "run.retries: 1.5 should be a valid integer"),
-        ("run: {retry: died}", "run.retry: 'died' should be a valid list"),
-        ("run: {retry: [dead]}", "run.retry.0: 'dead' should be 'died', 'raised' or 'hung'"),
-        ("run: {retry: [wrong]}", "run.retry.0: 'wrong' should be 'died', 'raised' or 'hung'"),
+        ("run: {max_retries: -1}", "run.max_retries: -1 should be greater than or equal to 0"),
+        ("run: {max_retries: 101}", "run.max_retries: 101 should be less than or equal to 100"),
+        ("run: {max_retries: 1.5}", "run.max_retries: 1.5 should be a valid integer"),
+        ("run: {retry_on: crash}", "run.retry_on: 'crash' should be a valid list"),
         (
-            "search: {stop_after_failures: 0}",
-            "search.stop_after_failures: 0 should be greater than or equal to 1",
+            "run: {retry_on: [dead]}",
+            "run.retry_on.0: 'dead' should be 'crash', 'exception' or 'timeout'",
+        ),
+        (
+            "run: {retry_on: [wrong]}",
+            "run.retry_on.0: 'wrong' should be 'crash', 'exception' or 'timeout'",
+        ),
+        (
+            "search: {max_consecutive_failures: 0}",
+            "search.max_consecutive_failures: 0 should be greater than or equal to 1",
         ),
         (
             "search: {pruner: halvin}",
@@ -259,6 +285,6 @@ def test_a_trial_that_hangs_delays_no_other(evaluators):
     ],
 )
 def test_a_wrong_setting_is_told_with_path_value_and_remedy(text, message):
-    with pytest.raises(InputError) as caught:
-        config_from_text("data: {source: digits}\n" + text, where="c.yaml")
-    assert str(caught.value).startswith(f"c.yaml: {message}")
+    with pytest.raises(InputError) as error_info:
+        config_from_text("data: {source: digits}\n" + text, source="c.yaml")
+    assert str(error_info.value).startswith(f"c.yaml: {message}")

@@ -13,18 +13,18 @@ import pytest
 
 from phinas.experiment.errors import InputError, StorageError
 from phinas.experiment.executors import EXECUTORS, Executor, Job
-from phinas.experiment.executors.ray_tasks import sharing_a_gpu
-
-ray = pytest.importorskip("ray", reason="the extra `ray` is not installed")
+from phinas.experiment.executors.ray_tasks import workers_per_gpu
 
 
 @pytest.mark.parametrize(
-    ("slots", "gpus", "sharing"),
+    ("max_workers", "gpus", "workers_sharing_gpu"),
     [(2, 0, 0), (1, 1, 1), (4, 1, 4), (3, 2, 2), (2, 8, 1), (8, 8, 1), (9, 8, 2)],
 )
-def test_as_many_tasks_share_a_gpu_as_have_to_and_all_run_at_once(slots, gpus, sharing):
-    assert sharing_a_gpu(slots, gpus) == sharing
-    assert gpus == 0 or sharing * gpus >= slots
+def test_as_many_tasks_share_a_gpu_as_have_to_and_all_run_at_once(
+    max_workers, gpus, workers_sharing_gpu
+):
+    assert workers_per_gpu(max_workers, gpus) == workers_sharing_gpu
+    assert gpus == 0 or workers_sharing_gpu * gpus >= max_workers
 
 
 JOBS = """
@@ -51,11 +51,12 @@ def jobs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def executor(jobs: str) -> Iterator[Executor]:
-    with closing(EXECUTORS["ray"](2)) as made:
-        yield made
+def executor(jobs: str, ray_on_two_cores: None) -> Iterator[Executor]:
+    with closing(EXECUTORS["ray"](2)) as executor:
+        yield executor
 
 
+@pytest.mark.slow
 def test_a_hanging_job_is_ended_at_its_limit_and_its_core_is_free_again(
     executor: Executor, jobs: str, tmp_path: Path
 ) -> None:
@@ -68,15 +69,18 @@ def test_a_hanging_job_is_ended_at_its_limit_and_its_core_is_free_again(
     assert time.monotonic() - began < 40
 
 
+@pytest.mark.slow
 def test_more_slots_than_cores_are_refused_at_once(executor: Executor) -> None:
     with pytest.raises(InputError, match=r"run\.workers: 64 .* has 2"):
         EXECUTORS["ray"](64)
 
 
+@pytest.mark.slow
 def test_an_address_that_does_not_answer_is_refused_within_its_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    ray.shutdown()
+    ray = pytest.importorskip("ray", reason="the extra `ray` is not installed")
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)  # the other tests keep their Ray
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{unused.getsockname()[1]}")

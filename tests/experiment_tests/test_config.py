@@ -4,22 +4,22 @@ import pytest
 
 from phinas.experiment.errors import InputError
 from phinas.experiment.schema.config import (
-    GROWABLE,
+    INCREASABLE_KEYS,
     Config,
-    check_growth,
+    check_resumable,
     config_from_dict,
     config_from_text,
-    flatten,
+    flatten_section,
     load_config,
-    merged,
+    merge_config,
 )
 from phinas.space.yaml_io import dump_yaml
 
-WHOLE = config_from_text("data: {source: digits}", where="c.yaml")
+WHOLE = config_from_text("data: {source: digits}", source="c.yaml")
 
 
 def config(text: str) -> Config:
-    return config_from_text("data: {source: digits}\n" + text, where="c.yaml")
+    return config_from_text("data: {source: digits}\n" + text, source="c.yaml")
 
 
 @pytest.mark.parametrize(
@@ -39,8 +39,8 @@ def config(text: str) -> Config:
             "run: {integer: 3}",
             "run.integer: unknown key; known keys: seed, device, workers, threads, "
             "trials_per_gpu, deterministic, executor, "
-            "storage, trial_minutes, snapshot_minutes, "
-            "retries, retry",
+            "storage, trial_timeout_minutes, checkpoint_minutes, "
+            "max_retries, retry_on",
         ),
         (
             "1: 2",
@@ -60,8 +60,14 @@ def config(text: str) -> Config:
         ),
         ("run: {seed: -1}", "run.seed: -1 should be greater than or equal to 0"),
         ("run: {seed: 99999999999}", "run.seed: 99999999999 should be less than 4294967296"),
-        ("run: {trial_minutes: 0}", "run.trial_minutes: 0 should be greater than 0"),
-        ("run: {trial_minutes: .inf}", "run.trial_minutes: inf is not a finite number"),
+        (
+            "run: {trial_timeout_minutes: 0}",
+            "run.trial_timeout_minutes: 0 should be greater than 0",
+        ),
+        (
+            "run: {trial_timeout_minutes: .inf}",
+            "run.trial_timeout_minutes: inf is not a finite number",
+        ),
         ("run: []", "run: [] is not a section of keys"),
         ("run:", "run: None is not a section of keys"),
         ("search: {recipe: 3}", "search.recipe: 3 is not a section of keys"),
@@ -84,8 +90,11 @@ def config(text: str) -> Config:
         ("search: {trials: '3'}", "search.trials: '3' should be a valid integer"),
         ("search: {trials: yes}", "search.trials: True should be a valid integer"),
         ("search: {trials: 010}", "search.trials: '010' should be a valid integer"),
-        ("search: {target: .nan}", "search.target: nan is not a finite number"),
-        ("search: {weight: 0.1}", "search.weight: 0.1 should be less than or equal to 0 or 'auto'"),
+        ("search: {target_cost: .nan}", "search.target_cost: nan is not a finite number"),
+        (
+            "search: {reward_exponent: 0.1}",
+            "search.reward_exponent: 0.1 should be less than or equal to 0 or 'auto'",
+        ),
         (
             "search: {reward: sfot}",
             "search.reward: 'sfot' should be 'soft', 'hard', 'absolute' or 'pareto'",
@@ -106,24 +115,22 @@ def config(text: str) -> Config:
             "ones; write at most 10.0",
         ),
         (
-            "scaling: {step: 0.6}",
-            "scaling.step: 0.6 is larger than beta's range [1, 1.5], so only 1 is tried; lower "
-            "it, or write beta: [1, 1] to "
-            "leave the dimension alone",
+            "scaling: {grid_step: 0.6}",
+            "scaling.grid_step: 0.6 is larger than beta's range [1, 1.5], so only 1 is tried; "
+            "lower it, or write beta: [1, 1] to leave the dimension alone",
         ),
         (
-            "scaling: {constraint: nominal, step: [0.1, 0.1, 0.6]}",
-            "scaling.step: 0.6 is larger than gamma's range [1, 1.5], so only 1 is tried; lower "
-            "it, or write gamma: [1, 1] to "
-            "leave the dimension alone",
+            "scaling: {constraint: nominal, grid_step: [0.1, 0.1, 0.6]}",
+            "scaling.grid_step: 0.6 is larger than gamma's range [1, 1.5], so only 1 is tried; "
+            "lower it, or write gamma: [1, 1] to leave the dimension alone",
         ),
         (
-            "scaling: {step: 0}",
-            "scaling.step: 0 should be greater than or equal to 0.001 or a valid list",
+            "scaling: {grid_step: 0}",
+            "scaling.grid_step: 0 should be greater than or equal to 0.001 or a valid list",
         ),
         (
-            "scaling: {step: [0.1, 0.1]}",
-            "scaling.step: [0.1, 0.1] should be a valid number or have at least 3 items after "
+            "scaling: {grid_step: [0.1, 0.1]}",
+            "scaling.grid_step: [0.1, 0.1] should be a valid number or have at least 3 items after "
             "validation, not 2",
         ),
         (
@@ -222,8 +229,11 @@ def test_a_mistake_is_told_with_path_value_and_remedy(text, message):
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ("{source: d, flip: 3}", "data.flip: 3 should be a valid boolean or 'auto'"),
-        ("{source: d, side: x}", "data.side: 'x' should be a valid integer"),
+        (
+            "{source: d, horizontal_flip: 3}",
+            "data.horizontal_flip: 3 should be a valid boolean or 'auto'",
+        ),
+        ("{source: d, image_size: x}", "data.image_size: 'x' should be a valid integer"),
         (
             "{source: d, validation_fraction: 0}",
             "data.validation_fraction: 0 should be greater than 0",
@@ -236,12 +246,14 @@ def test_a_mistake_is_told_with_path_value_and_remedy(text, message):
 )
 def test_a_mistake_in_the_data_section_is_told_alike(data, message):
     with pytest.raises(InputError) as caught:
-        config_from_text(f"data: {data}", where="c.yaml")
+        config_from_text(f"data: {data}", source="c.yaml")
     assert str(caught.value) == f"c.yaml: {message}"
 
 
 def test_coefficients_may_be_numbers_or_a_path_beside_the_settings_of_the_search():
-    assert config("scaling: {coefficients: [1, 1.1, 1.15], members: 4}").scaling.coefficients == [
+    assert config(
+        "scaling: {coefficients: [1, 1.1, 1.15], max_grid_members: 4}"
+    ).scaling.coefficients == [
         1.0,
         1.1,
         1.15,
@@ -252,7 +264,7 @@ def test_coefficients_may_be_numbers_or_a_path_beside_the_settings_of_the_search
 
 def test_every_mistake_is_a_line_of_its_own():
     with pytest.raises(InputError) as caught:
-        config_from_text("data: {sorce: x}\nsearch: {trials: 0}", where="c.yaml")
+        config_from_text("data: {sorce: x}\nsearch: {trials: 0}", source="c.yaml")
     assert str(caught.value).splitlines() == [
         "c.yaml: data.source: missing; digits, a path (class folders, Parquet, an .npz), hf:NAME "
         "or torchvision:NAME[:ROOT]",
@@ -265,7 +277,7 @@ def test_a_missing_data_section_says_what_to_write():
     with pytest.raises(
         InputError, match=r"data: missing; a configuration needs at least `data: {source: ...}`"
     ):
-        config_from_text("name: x", where="c.yaml")
+        config_from_text("name: x", source="c.yaml")
 
 
 @pytest.mark.parametrize(
@@ -283,7 +295,7 @@ def test_a_missing_data_section_says_what_to_write():
 )
 def test_a_text_that_is_no_configuration_is_refused(text, message):
     with pytest.raises(InputError, match=f"^{message}"):
-        config_from_text(text, where="c.yaml")
+        config_from_text(text, source="c.yaml")
 
 
 def test_a_long_value_is_not_repeated_in_full():
@@ -297,13 +309,13 @@ def test_1e_minus_3_is_a_number():
 
 
 def test_a_whole_number_may_stand_for_a_float():
-    assert config("run: {trial_minutes: 5}").run.trial_minutes == 5.0
+    assert config("run: {trial_timeout_minutes: 5}").run.trial_timeout_minutes == 5.0
 
 
 @pytest.mark.parametrize("name", ["1e-3", "010", "null", "new\nline", "🎉", "it's: #1", "\x85"])
 def test_a_configuration_comes_back_equal_from_its_yaml(name):
-    one = merged(WHOLE.model_dump(), {"name": name, "data.source": name}, where="x")
-    assert config_from_text(dump_yaml(one.model_dump()), where="x") == one
+    one = merge_config(WHOLE.model_dump(), {"name": name, "data.source": name}, source="x")
+    assert config_from_text(dump_yaml(one.model_dump()), source="x") == one
 
 
 def test_every_option_has_a_meaning():
@@ -349,35 +361,38 @@ def test_a_configuration_file_with_a_byte_order_mark_is_read(tmp_path):
 
 def test_overriding_sets_dotted_paths_and_checks_anew():
     assert (
-        merged(WHOLE.model_dump(), {"search.recipe.epochs": 3}, where="x").search.recipe.epochs == 3
+        merge_config(
+            WHOLE.model_dump(), {"search.recipe.epochs": 3}, source="x"
+        ).search.recipe.epochs
+        == 3
     )
     with pytest.raises(InputError, match=r"^--set: search\.recipe\.epochs: 0 should be"):
-        merged(WHOLE.model_dump(), {"search.recipe.epochs": 0}, where="--set")
+        merge_config(WHOLE.model_dump(), {"search.recipe.epochs": 0}, source="--set")
 
 
 @pytest.mark.parametrize("path", ["search.trials.x", "data.source.x.y"])
 def test_overriding_below_a_single_value_is_refused(path):
     with pytest.raises(InputError, match=f"^--set: {path}: .* is a single value and has no keys"):
-        merged(WHOLE.model_dump(), {path: 1}, where="--set")
+        merge_config(WHOLE.model_dump(), {path: 1}, source="--set")
 
 
 def test_overriding_leaves_the_base_as_it_was():
     base = {"data": {"source": "digits"}}
-    merged(base, {"data.side": 8, "run.seed": 1}, where="--set")
+    merge_config(base, {"data.image_size": 8, "run.seed": 1}, source="--set")
     assert base == {"data": {"source": "digits"}}
 
 
 def test_overriding_an_unknown_key_names_the_nearest():
     with pytest.raises(InputError, match="did you mean `trials`"):
-        merged(WHOLE.model_dump(), {"search.trails": 1}, where="--set")
+        merge_config(WHOLE.model_dump(), {"search.trails": 1}, source="--set")
 
 
-@pytest.mark.parametrize("path", GROWABLE)
+@pytest.mark.parametrize("path", INCREASABLE_KEYS)
 def test_a_budget_may_grow_but_not_shrink(path):
-    larger = merged(WHOLE.model_dump(), {path: flatten(WHOLE)[path] + 1}, where="x")
-    check_growth(WHOLE, larger, where="resume")
+    larger = merge_config(WHOLE.model_dump(), {path: flatten_section(WHOLE)[path] + 1}, source="x")
+    check_resumable(WHOLE, larger, source="resume")
     with pytest.raises(InputError, match=rf"resume: {path} was .* and is now .*; use a new --out"):
-        check_growth(larger, WHOLE, where="resume")
+        check_resumable(larger, WHOLE, source="resume")
 
 
 @pytest.mark.parametrize(
@@ -385,16 +400,16 @@ def test_a_budget_may_grow_but_not_shrink(path):
     [
         {"name": "x"},
         {"run.workers": 2},
-        {"run.trial_minutes": 1.0},
+        {"run.trial_timeout_minutes": 1.0},
         {"run.device": "cpu"},
-        {"run.retries": 0},
-        {"run.retry": ["died", "hung"]},
-        {"search.stop_after_failures": 3},
+        {"run.max_retries": 0},
+        {"run.retry_on": ["crash", "timeout"]},
+        {"search.max_consecutive_failures": 3},
         {"validation.controls": ["depth"]},
     ],
 )
 def test_how_a_run_is_carried_out_may_change(change):
-    check_growth(WHOLE, merged(WHOLE.model_dump(), change, where="x"), where="resume")
+    check_resumable(WHOLE, merge_config(WHOLE.model_dump(), change, source="x"), source="resume")
 
 
 @pytest.mark.parametrize(
@@ -404,26 +419,28 @@ def test_how_a_run_is_carried_out_may_change(change):
         {"data.source": "x"},
         {"search.recipe.epochs": 11},
         {"scaling.phi": [1.0]},
-        {"search.target": 1e6},
+        {"search.target_cost": 1e6},
         {"search.pruner": "median"},
     ],
 )
 def test_what_decides_results_may_not_change(change):
     (path,) = change
     with pytest.raises(InputError, match=f"{path} was .* and is now "):
-        check_growth(WHOLE, merged(WHOLE.model_dump(), change, where="x"), where="resume")
+        check_resumable(
+            WHOLE, merge_config(WHOLE.model_dump(), change, source="x"), source="resume"
+        )
 
 
 def test_every_difference_is_listed():
     with pytest.raises(
         InputError, match=r"run\.seed was 0 and is now 1; data\.source was 'digits' and is now 'x'"
     ):
-        check_growth(
+        check_resumable(
             WHOLE,
-            merged(WHOLE.model_dump(), {"run.seed": 1, "data.source": "x"}, where="x"),
-            where="resume",
+            merge_config(WHOLE.model_dump(), {"run.seed": 1, "data.source": "x"}, source="x"),
+            source="resume",
         )
 
 
 def test_a_configuration_can_be_made_from_plain_data():
-    assert config_from_dict({"data": {"source": "digits"}}, where="x") == WHOLE
+    assert config_from_dict({"data": {"source": "digits"}}, source="x") == WHOLE

@@ -8,35 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phinas.experiment.executors.interface import Conclusive
+from phinas.experiment.executors.interface import NonRetryableError
 from phinas.experiment.measurement import (
     Measurement,
     decode_correct,
     encode_correct,
-    wilson_interval,
 )
-from phinas.experiment.seeds import seed_of
-
-
-# Newcombe (1998), "Two-sided confidence intervals for the single proportion", table I, method 3.
-@pytest.mark.parametrize(
-    ("successes", "count", "low", "high"),
-    [
-        (81, 263, 0.2553, 0.3662),
-        (15, 148, 0.0624, 0.1605),
-        (0, 20, 0.0, 0.1611),
-        (1, 29, 0.0061, 0.1718),
-    ],
-)
-def test_the_interval_equals_published_values(successes, count, low, high):
-    assert wilson_interval(successes / count, count) == pytest.approx((low, high), abs=5e-5)
-
-
-@given(st.floats(0, 1), st.integers(1, 10**7))
-def test_the_interval_holds_its_fraction_and_lies_within_zero_and_one(fraction, count):
-    low, high = wilson_interval(fraction, count)
-    assert 0 <= low <= fraction + 1e-12
-    assert fraction - 1e-12 <= high <= 1
+from phinas.experiment.seeds import derive_seed
 
 
 def test_no_images_say_nothing():
@@ -81,7 +59,7 @@ def test_which_images_are_right_comes_back_through_json(right):
     one = Measurement(sum(right) / len(right), "test", len(right), correct=text)
     again = Measurement.from_dict(json.loads(json.dumps(one.to_dict())))
     assert again == one
-    assert list(again.right) == right == list(decode_correct(text, len(right)))
+    assert list(again.correct_mask) == right == list(decode_correct(text, len(right)))
 
 
 def test_ten_thousand_images_are_less_than_two_kilobytes():
@@ -91,14 +69,14 @@ def test_ten_thousand_images_are_less_than_two_kilobytes():
 def test_a_measurement_without_them_is_recorded_as_it_always_was():
     one = Measurement(0.5, "test", 10)
     assert "correct" not in one.to_dict()
-    assert one.right is None
+    assert one.correct_mask is None
 
 
 FIVE = encode_correct(np.array([1, 0, 1, 1, 0], dtype=bool))
 
 
 @pytest.mark.parametrize(
-    ("fields", "told"),
+    ("fields", "expected_message"),
     [
         ({"correct": "not base64!"}, "is not base64"),
         ({"correct": "\u00e4"}, "is not base64"),
@@ -112,20 +90,20 @@ FIVE = encode_correct(np.array([1, 0, 1, 1, 0], dtype=bool))
         ({"split": "validation"}, "is of the test split, not of 'validation'"),
     ],
 )
-def test_wrong_bits_are_refused(fields, told):
+def test_wrong_bits_are_refused(fields, expected_message):
     right = {"accuracy": 0.6, "split": "test", "images": 5, "correct": FIVE}
-    assert Measurement(**right).right.sum() == 3
-    with pytest.raises(Conclusive, match=f"correct: .*({told})"):
+    assert Measurement(**right).correct_mask.sum() == 3
+    with pytest.raises(NonRetryableError, match=f"correct: .*({expected_message})"):
         Measurement(**right | fields)
 
 
 def test_seeds_are_the_same_everywhere():
-    assert seed_of(0, "init", 3) == 3852074452
+    assert derive_seed(0, "init", 3) == 3852074452
 
 
 def test_seeds_differ_by_run_purpose_and_index():
     seeds = {
-        seed_of(run, purpose, *index)
+        derive_seed(run, purpose, *index)
         for run in (0, 1)
         for purpose in ("init", "data")
         for index in ((), (0,), (1,), (0, 1))
@@ -135,4 +113,4 @@ def test_seeds_differ_by_run_purpose_and_index():
 
 @given(st.integers(0, 2**32 - 1), st.text(max_size=5), st.integers(0, 10**6))
 def test_a_seed_fits_every_generator(run, purpose, index):
-    assert 0 <= seed_of(run, purpose, index) < 2**32
+    assert 0 <= derive_seed(run, purpose, index) < 2**32

@@ -14,15 +14,15 @@ import numpy as np
 import pytest
 
 from phinas.experiment.errors import InputError
-from phinas.experiment.executors.interface import resolve
+from phinas.experiment.executors.interface import import_function
 from phinas.experiment.schema.config import Recipe, SearchSection
 from phinas.nas.evaluators import accel_nasbench, make_evaluator
 from phinas.nas.evaluators.accel_nasbench import (
-    NOISE,
+    SEED_NOISE_STD,
     AccelNasbenchEvaluator,
     Surrogate,
+    load_surrogate,
     read_records,
-    surrogate,
 )
 from phinas.nas.evaluators.noise import NoisyEvaluator
 from phinas.nas.surrogate.gaussian_process import Hyperparameters
@@ -48,35 +48,35 @@ needs_records = pytest.mark.skipif(
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory):
     """A cache of this module's own, in which the fit is made once."""
-    place = tmp_path_factory.mktemp("cache")
+    directory = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(place))
-        surrogate.cache_clear()
-        yield place / "phinas"
-    surrogate.cache_clear()
+        patch.setenv("XDG_CACHE_HOME", str(directory))
+        load_surrogate.cache_clear()
+        yield directory / "phinas"
+    load_surrogate.cache_clear()
 
 
 @pytest.fixture(scope="module")
-def fitted(cache):
-    return surrogate(ARCHIVE)
+def surrogate(cache):
+    return load_surrogate(ARCHIVE)
 
 
 @functools.cache
 def evaluators():
     """Without noise, and with."""
     exact = AccelNasbenchEvaluator(str(ARCHIVE), limit_seconds=60.0)
-    return {0.0: exact, NOISE: NoisyEvaluator(exact, NOISE)}
+    return {0.0: exact, SEED_NOISE_STD: NoisyEvaluator(exact, SEED_NOISE_STD)}
 
 
-def measured(spec, *, noise, seed):
-    job = evaluators()[noise].job(spec, Recipe(), seed)
-    return resolve(job.function)(**job.payload)["accuracy"]
+def look_up(spec, *, noise, seed):
+    job = evaluators()[noise].make_job(spec, Recipe(), seed)
+    return import_function(job.function)(**job.payload)["accuracy"]
 
 
 def networks(count):
     counts = [len(decision.values) for decision in SPACE.decisions]
     rows = np.random.default_rng(0).integers(0, counts, size=(count, len(counts)))
-    return [SPACE.decode(SPACE.choices(row)) for row in rows.tolist()]
+    return [SPACE.decode(SPACE.from_indices(row)) for row in rows.tolist()]
 
 
 @needs_records
@@ -89,82 +89,89 @@ def test_the_records_are_5125_networks_with_accuracies_of_imagenet():
 
 @needs_records
 @pytest.mark.slow
-def test_on_networks_held_out_it_does_at_least_as_well_as_the_authors_own_surrogate(fitted):
-    assert fitted.r2 >= 0.983
-    assert fitted.tau >= 0.917
+def test_on_networks_held_out_it_does_at_least_as_well_as_the_authors_own_surrogate(surrogate):
+    assert surrogate.r2 >= 0.983
+    assert surrogate.tau >= 0.917
 
 
 @needs_records
 @pytest.mark.slow
-def test_what_it_says_of_a_network_that_was_trained_is_near_what_was_measured(fitted):
+def test_what_it_says_of_a_network_that_was_trained_is_near_what_was_measured(surrogate):
     rows, accuracies = read_records(ARCHIVE)
-    told = fitted.accuracies(rows[::20])
-    assert np.sqrt(((told - accuracies[::20]) ** 2).mean()) < 2 * NOISE
-    assert 0 < fitted.noise < 2 * NOISE
+    predictions = surrogate.accuracies(rows[::20])
+    assert np.sqrt(((predictions - accuracies[::20]) ** 2).mean()) < 2 * SEED_NOISE_STD
+    assert 0 < surrogate.noise < 2 * SEED_NOISE_STD
 
 
 @needs_records
 @pytest.mark.slow
-def test_efficientnet_b0_has_the_value_that_searches_have_to_beat(fitted):
-    b0 = np.array([SPACE.indices(encode(SPACE, preset("efficientnet_b0")))])
-    assert fitted.accuracies(b0)[0] == pytest.approx(0.6551, abs=0.001)
+def test_efficientnet_b0_has_the_value_that_searches_have_to_beat(surrogate):
+    b0 = np.array([SPACE.to_indices(encode(SPACE, preset("efficientnet_b0")))])
+    assert surrogate.accuracies(b0)[0] == pytest.approx(0.6551, abs=0.001)
 
 
 @needs_records
 @pytest.mark.slow
-def test_noise_has_the_standard_deviation_that_was_asked_for_and_no_bias(fitted):
+def test_noise_has_the_standard_deviation_that_was_asked_for_and_no_bias(surrogate):
     specs = networks(600)
-    luck = [
-        measured(spec, noise=NOISE, seed=1) - measured(spec, noise=0.0, seed=1) for spec in specs
+    noise_samples = [
+        look_up(spec, noise=SEED_NOISE_STD, seed=1) - look_up(spec, noise=0.0, seed=1)
+        for spec in specs
     ]
-    assert np.std(luck) == pytest.approx(NOISE, rel=0.1)
-    assert abs(np.mean(luck)) < 3 * NOISE / len(specs) ** 0.5
+    assert np.std(noise_samples) == pytest.approx(SEED_NOISE_STD, rel=0.1)
+    assert abs(np.mean(noise_samples)) < 3 * SEED_NOISE_STD / len(specs) ** 0.5
 
 
 @needs_records
 @pytest.mark.slow
-def test_noise_follows_from_network_and_seed_alone(fitted):
-    one, other = networks(2)
-    assert measured(one, noise=NOISE, seed=1) == measured(one, noise=NOISE, seed=1)
-    luck = {
-        measured(spec, noise=NOISE, seed=s) - measured(spec, noise=0.0, seed=s)
-        for spec in (one, other)
+def test_noise_follows_from_network_and_seed_alone(surrogate):
+    first_spec, second_spec = networks(2)
+    assert look_up(first_spec, noise=SEED_NOISE_STD, seed=1) == look_up(
+        first_spec, noise=SEED_NOISE_STD, seed=1
+    )
+    noise_samples = {
+        look_up(spec, noise=SEED_NOISE_STD, seed=s) - look_up(spec, noise=0.0, seed=s)
+        for spec in (first_spec, second_spec)
         for s in (1, 2)
     }
-    assert len(luck) == 4
-    assert measured(one, noise=0.0, seed=1) == measured(one, noise=0.0, seed=2)
+    assert len(noise_samples) == 4
+    assert look_up(first_spec, noise=0.0, seed=1) == look_up(first_spec, noise=0.0, seed=2)
 
 
 @needs_records
 @pytest.mark.slow
 def test_the_fit_is_kept_and_one_that_is_torn_or_of_other_features_is_made_anew(
-    fitted, cache, monkeypatch
+    surrogate, cache, monkeypatch
 ):
-    (kept,) = cache.iterdir()
-    whole = kept.read_bytes()
+    (cache_file,) = cache.iterdir()
+    contents = cache_file.read_bytes()
 
     def refit(*arguments):
         raise AssertionError("fitted again")
 
     with monkeypatch.context() as patch:
-        patch.setattr(accel_nasbench, "fit", refit)
-        surrogate.cache_clear()
-        again = surrogate(ARCHIVE)
-        np.testing.assert_array_equal(again.weights, fitted.weights)
-        assert (again.r2, again.tau, again.noise) == (fitted.r2, fitted.tau, fitted.noise)
-    monkeypatch.setattr(accel_nasbench, "fit", lambda *arguments: fitted)
-    for torn in (
+        patch.setattr(accel_nasbench, "fit_surrogate", refit)
+        load_surrogate.cache_clear()
+        reloaded = load_surrogate(ARCHIVE)
+        np.testing.assert_array_equal(reloaded.weights, surrogate.weights)
+        assert (reloaded.r2, reloaded.tau, reloaded.noise) == (
+            surrogate.r2,
+            surrogate.tau,
+            surrogate.noise,
+        )
+    monkeypatch.setattr(accel_nasbench, "fit_surrogate", lambda *arguments: surrogate)
+    for corrupted in (
         b"",
-        whole[:10],
-        whole[: len(whole) // 2],
-        whole[:-5],
+        contents[:10],
+        contents[: len(contents) // 2],
+        contents[:-5],
         b"<html>",
-        whole[:500] + b"\xff" + whole[501:],
+        contents[:500] + b"\xff" + contents[501:],
     ):
-        kept.write_bytes(torn)
-        surrogate.cache_clear()
-        assert np.isfinite(surrogate(ARCHIVE).weights).all()
-        assert kept.read_bytes()[:4] == whole[:4]
+        cache_file.write_bytes(corrupted)
+        load_surrogate.cache_clear()
+        assert np.isfinite(load_surrogate(ARCHIVE).weights).all()
+        assert cache_file.read_bytes()[:4] == contents[:4]
 
 
 @needs_records
@@ -172,11 +179,11 @@ def test_a_cache_that_cannot_be_written_is_done_without(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("no folder")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     theta = Hyperparameters(np.zeros(5), np.zeros(1, dtype=int))
-    made = Surrogate(theta, np.ones((1, 1)), np.ones(1), 0.6, 0.1, r2=0.9, tau=0.9, noise=0.0)
-    monkeypatch.setattr(accel_nasbench, "fit", lambda *arguments: made)
-    surrogate.cache_clear()
-    assert surrogate(ARCHIVE).r2 == 0.9
-    surrogate.cache_clear()
+    surrogate = Surrogate(theta, np.ones((1, 1)), np.ones(1), 0.6, 0.1, r2=0.9, tau=0.9, noise=0.0)
+    monkeypatch.setattr(accel_nasbench, "fit_surrogate", lambda *arguments: surrogate)
+    load_surrogate.cache_clear()
+    assert load_surrogate(ARCHIVE).r2 == 0.9
+    load_surrogate.cache_clear()
 
 
 def archive_of(path, texts):
@@ -188,65 +195,69 @@ def archive_of(path, texts):
     return path
 
 
-GOOD = ARCHIVE.read_bytes() if ARCHIVE.is_file() else b""
-CHOICES = {
+ARCHIVE_BYTES = ARCHIVE.read_bytes() if ARCHIVE.is_file() else b""
+ARCHITECTURE = {
     f"block{stage}_{field}": value
     for stage in range(7)
     for field, value in (("e", 6), ("k", 3), ("l", 1), ("se", 1))
 }
-WRONG_FILES = {
+INVALID_FILES = {
     "not a tar": b"\x00\x01" * 4000,
-    "truncated": GOOD[: len(GOOD) // 3],
-    "a flipped byte": GOOD[:50_000] + bytes([GOOD[50_000] ^ 255]) + GOOD[50_001:] if GOOD else b"",
+    "truncated": ARCHIVE_BYTES[: len(ARCHIVE_BYTES) // 3],
+    "a flipped byte": ARCHIVE_BYTES[:50_000]
+    + bytes([ARCHIVE_BYTES[50_000] ^ 255])
+    + ARCHIVE_BYTES[50_001:]
+    if ARCHIVE_BYTES
+    else b"",
     "empty": b"",
     "html": b"<!doctype html><title>404</title>",
 }
-WRONG_RECORDS = {
+INVALID_RECORDS = {
     "other json": [json.dumps({"accuracy": 0.7}).encode()] * 3,
     "lists": [b"[1, 2, 3]"],
     "no json": [b"{"],
     "not utf-8": [b"\xff\xfe\x00{}"],
     "none": [],
     "accuracies that are none": [
-        json.dumps({"architecture": CHOICES, "metrics": {"val_top1": float("nan")}}).encode()
+        json.dumps({"architecture": ARCHITECTURE, "metrics": {"val_top1": float("nan")}}).encode()
     ],
     "accuracies as words": [
-        json.dumps({"architecture": CHOICES, "metrics": {"val_top1": "65"}}).encode()
+        json.dumps({"architecture": ARCHITECTURE, "metrics": {"val_top1": "65"}}).encode()
     ],
     "another space": [
         json.dumps(
-            {"architecture": CHOICES | {"block3_k": 9}, "metrics": {"val_top1": 65.0}}
+            {"architecture": ARCHITECTURE | {"block3_k": 9}, "metrics": {"val_top1": 65.0}}
         ).encode()
     ],
-    "too few": [json.dumps({"architecture": CHOICES, "metrics": {"val_top1": 65.0}}).encode()],
+    "too few": [json.dumps({"architecture": ARCHITECTURE, "metrics": {"val_top1": 65.0}}).encode()],
 }
 
 
-def refused(path):
+def assert_refused(path):
     with pytest.raises(
         InputError, match=r"^search\.evaluator: .*name the whole of the authors' anb_dataset_jsons"
-    ) as told:
+    ) as error_info:
         make_evaluator(SearchSection(evaluator=f"accel-nasbench:{path}"), None, limit_seconds=1.0)
-    assert str(path) in str(told.value)
-    assert "\n" not in str(told.value)
+    assert str(path) in str(error_info.value)
+    assert "\n" not in str(error_info.value)
 
 
-@pytest.mark.parametrize("kind", WRONG_FILES)
+@pytest.mark.parametrize("kind", INVALID_FILES)
 def test_a_file_that_is_not_the_archive_is_refused_in_one_line_before_anything_is_fitted(
     kind, tmp_path
 ):
-    (tmp_path / "file.tar.gz").write_bytes(WRONG_FILES[kind])
-    refused(tmp_path / "file.tar.gz")
+    (tmp_path / "file.tar.gz").write_bytes(INVALID_FILES[kind])
+    assert_refused(tmp_path / "file.tar.gz")
 
 
-@pytest.mark.parametrize("kind", WRONG_RECORDS)
+@pytest.mark.parametrize("kind", INVALID_RECORDS)
 def test_an_archive_of_other_records_is_refused_in_one_line(kind, tmp_path):
-    refused(archive_of(tmp_path / "file.tar.gz", WRONG_RECORDS[kind]))
+    assert_refused(archive_of(tmp_path / "file.tar.gz", INVALID_RECORDS[kind]))
 
 
 def test_a_folder_without_records_is_refused_and_one_with_them_is_read(tmp_path):
-    refused(tmp_path)
-    for number, text in enumerate(WRONG_RECORDS["too few"] * 2):
+    assert_refused(tmp_path)
+    for number, text in enumerate(INVALID_RECORDS["too few"] * 2):
         (tmp_path / f"{number}.json").write_bytes(text)
     read_records.cache_clear()
     with pytest.raises(InputError, match="has 1 records, too few"):
@@ -267,10 +278,15 @@ def test_a_space_that_is_not_its_own_is_refused_and_a_part_of_its_own_is_not():
     evaluator = AccelNasbenchEvaluator(str(ARCHIVE), limit_seconds=1.0)
     evaluator.require_space(SPACE)
     evaluator.require_space(SearchSpace("part", SPACE.base, SPACE.decisions[:5]))
-    wider = SearchSpace(
+    wider_space = SearchSpace(
         "wider", SPACE.base, (*SPACE.decisions[1:], Decision(SPACE.decisions[0].name, (1, 3, 4, 6)))
     )
-    for other in (load_space("tiny"), load_space("mnasnet"), wider, SPACE.fitted(channels=3, classes=10),
-                  SPACE.fitted(channels=3, classes=1000, resolution=160)):  # fmt: skip
+    for other_space in (
+        load_space("tiny"),
+        load_space("mnasnet"),
+        wider_space,
+        SPACE.adapt_to(channels=3, classes=10),
+        SPACE.adapt_to(channels=3, classes=1000, resolution=160),
+    ):
         with pytest.raises(InputError, match=r"search\.space: .* use --space accel_nasbench"):
-            evaluator.require_space(other)
+            evaluator.require_space(other_space)

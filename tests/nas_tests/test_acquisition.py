@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from phinas.nas.cost_constraint import Gate
+from phinas.nas.cost_constraint import CostConstraint
 from phinas.nas.problem import Problem
 from phinas.nas.reward import make_reward
-from phinas.nas.strategies.bayesian import Hypervolume, Improvement
+from phinas.nas.strategies.bayesian import ExpectedHypervolumeImprovement, ExpectedImprovement
 from phinas.nas.surrogate.acquisition import log_expected_improvement
 from phinas.space.search_spaces.cost_tables import METRICS
 from phinas.space.search_spaces.loading import load_space
@@ -17,16 +17,16 @@ from phinas.space.search_spaces.loading import load_space
 TINY = load_space("tiny")
 
 
-def plain(mean, deviation, best):
-    z = (mean - best) / deviation
-    return deviation * (norm.pdf(z) + z * norm.cdf(z))
+def direct_improvement(mean, std, best):
+    z = (mean - best) / std
+    return std * (norm.pdf(z) + z * norm.cdf(z))
 
 
 def test_where_the_plain_formula_holds_its_logarithm_is_had():
     mean = np.linspace(-3, 3, 25)
-    for deviation in (0.6, 1.0, 3.0):
-        found = log_expected_improvement(mean, np.full(25, deviation), 0.2)
-        np.testing.assert_allclose(np.exp(found), plain(mean, deviation, 0.2), rtol=1e-7)
+    for std in (0.6, 1.0, 3.0):
+        found = log_expected_improvement(mean, np.full(25, std), 0.2)
+        np.testing.assert_allclose(np.exp(found), direct_improvement(mean, std, 0.2), rtol=1e-7)
 
 
 def test_it_is_the_mean_improvement_of_many_draws():
@@ -38,8 +38,8 @@ def test_it_is_the_mean_improvement_of_many_draws():
 
 
 def test_it_rises_with_the_mean_out_to_a_hundred_million_deviations():
-    far = np.geomspace(1e-3, 1e8, 400)
-    mean = np.concatenate([-far[::-1], [0.0], far])
+    offsets = np.geomspace(1e-3, 1e8, 400)
+    mean = np.concatenate([-offsets[::-1], [0.0], offsets])
     found = log_expected_improvement(mean, np.ones_like(mean), 0.0)
     assert np.all(np.isfinite(found))
     assert np.all(np.diff(found) > 0)
@@ -48,16 +48,16 @@ def test_it_rises_with_the_mean_out_to_a_hundred_million_deviations():
 
 
 def test_it_is_continuous_where_one_form_gives_way_to_another():
-    for place in (-1.0, -1e3):
+    for threshold in (-1.0, -1e3):
         below, above = log_expected_improvement(
-            np.array([place - 1e-9, place + 1e-9]), np.ones(2), 0.0
+            np.array([threshold - 1e-9, threshold + 1e-9]), np.ones(2), 0.0
         )
         assert below == pytest.approx(above, abs=1e-4)
 
 
 def test_of_networks_below_the_best_the_more_uncertain_promise_more():
-    deviation = np.geomspace(1e-6, 10, 50)
-    assert np.all(np.diff(log_expected_improvement(np.zeros(50), deviation, 0.5)) > 0)
+    std = np.geomspace(1e-6, 10, 50)
+    assert np.all(np.diff(log_expected_improvement(np.zeros(50), std, 0.5)) > 0)
 
 
 def test_a_network_that_is_known_promises_what_it_is_or_nothing():
@@ -67,121 +67,133 @@ def test_a_network_that_is_known_promises_what_it_is_or_nothing():
     assert worse < -1e15
 
 
-class Believed:
+class FakeModel:
     """What a model would say: an accuracy and a deviation for each row of features."""
 
-    def __init__(self, problem, *, deviation):
+    def __init__(self, problem, *, std):
         self._slope = (
-            np.random.default_rng(3).normal(size=problem.features(drawn(problem, 1, 0)).shape[1])
+            np.random.default_rng(3).normal(
+                size=problem.features(sample_rows(problem, 1, 0)).shape[1]
+            )
             * 0.02
         )
-        self._deviation = deviation
+        self._std = std
 
     def mean(self, features):
         return 0.6 + features @ self._slope
 
     def predict(self, features):
-        return self.mean(features), np.full(len(features), self._deviation)
+        return self.mean(features), np.full(len(features), self._std)
 
 
-def problem_of(kind="soft", weight=-0.07, **options):
-    return Problem(TINY, Gate(), make_reward(kind, weight=weight, target=5e5), **options)
+def problem_of(kind="soft", exponent=-0.07, **options):
+    return Problem(
+        TINY, CostConstraint(), make_reward(kind, exponent=exponent, target=5e5), **options
+    )
 
 
-def drawn(problem, count, seed):
-    return problem.draw(count, np.random.default_rng(seed))
+def sample_rows(problem, count, seed):
+    return problem.sample(count, np.random.default_rng(seed))
 
 
-def flops(problem):
+def flops_of(problem):
     return lambda rows: problem.costs(rows)[:, METRICS.index("flops")].astype(float)
 
 
 @pytest.mark.parametrize(
-    ("kind", "weight"), [("soft", -0.07), ("hard", -1.0), ("absolute", -0.3), ("soft", 0.0)]
+    ("kind", "exponent"), [("soft", -0.07), ("hard", -1.0), ("absolute", -0.3), ("soft", 0.0)]
 )
-def test_a_reward_improves_as_draws_of_it_do(kind, weight):
-    problem = problem_of(kind, weight)
-    model, measured, rows = (
-        Believed(problem, deviation=0.03),
-        drawn(problem, 12, 0),
-        drawn(problem, 20, 1),
+def test_a_reward_improves_as_draws_of_it_do(kind, exponent):
+    problem = problem_of(kind, exponent)
+    model, measured_rows, rows = (
+        FakeModel(problem, std=0.03),
+        sample_rows(problem, 12, 0),
+        sample_rows(problem, 20, 1),
     )
-    promised = np.exp(Improvement(problem, model, flops(problem), measured)(rows))
+    acquisition_values = np.exp(
+        ExpectedImprovement(problem, model, flops_of(problem), measured_rows)(rows)
+    )
 
     def rewards(indices, accuracies):
         return [
-            problem.reward(a, c) for a, c in zip(accuracies, flops(problem)(indices), strict=True)
+            problem.reward(a, c)
+            for a, c in zip(accuracies, flops_of(problem)(indices), strict=True)
         ]
 
-    best = max(rewards(measured, model.mean(problem.features(measured))))
-    mean, luck = (
+    best = max(rewards(measured_rows, model.mean(problem.features(measured_rows))))
+    mean, noise = (
         model.mean(problem.features(rows)),
         np.random.default_rng(2).normal(size=(40_000, 1)) * 0.03,
     )
-    slope, intercept = problem.reward.line(flops(problem)(rows))
-    drawn_gains = np.maximum(slope * (mean + luck) + intercept - best, 0).mean(0)
-    np.testing.assert_allclose(promised, drawn_gains, rtol=0.05, atol=2e-4)
+    slope, intercept = problem.reward.linear_coefficients(flops_of(problem)(rows))
+    sampled_gains = np.maximum(slope * (mean + noise) + intercept - best, 0).mean(0)
+    np.testing.assert_allclose(acquisition_values, sampled_gains, rtol=0.05, atol=2e-4)
 
 
-def area(costs, accuracies, *, floor, end):
+def front_area(costs, accuracies, *, floor, end):
     """Under the front of accuracy over the logarithm of cost, from the cheapest up to `end`, above
     `floor`.
     """
     order = np.argsort(costs)
     best, total = floor, 0.0
-    for place, index in enumerate(order):
+    for position, index in enumerate(order):
         best = max(best, accuracies[index])
-        until = costs[order[place + 1]] if place + 1 < len(order) else end
-        total += max(until - costs[index], 0.0) * (best - floor)
+        segment_end = costs[order[position + 1]] if position + 1 < len(order) else end
+        total += max(segment_end - costs[index], 0.0) * (best - floor)
     return total
 
 
 def test_a_front_grows_as_draws_of_it_do():
     problem = problem_of(pareto=True)
-    model, measured, rows = (
-        Believed(problem, deviation=0.04),
-        drawn(problem, 9, 0),
-        drawn(problem, 25, 1),
+    model, measured_rows, rows = (
+        FakeModel(problem, std=0.04),
+        sample_rows(problem, 9, 0),
+        sample_rows(problem, 25, 1),
     )
-    promised = np.exp(Hypervolume(problem, model, flops(problem), measured)(rows))
-    costs, accuracies = np.log(flops(problem)(measured)), model.mean(problem.features(measured))
+    acquisition_values = np.exp(
+        ExpectedHypervolumeImprovement(problem, model, flops_of(problem), measured_rows)(rows)
+    )
+    costs, accuracies = (
+        np.log(flops_of(problem)(measured_rows)),
+        model.mean(problem.features(measured_rows)),
+    )
     floor, end = accuracies.min(), costs.max() + 0.1
-    before = area(costs, accuracies, floor=floor, end=end)
-    luck = np.random.default_rng(2).normal(size=1500) * 0.04
-    for row, told in zip(rows, promised, strict=True):
-        price, mean = (
-            float(np.log(flops(problem)(row[None]))[0]),
+    area_before = front_area(costs, accuracies, floor=floor, end=end)
+    noise = np.random.default_rng(2).normal(size=1500) * 0.04
+    for row, acquisition_value in zip(rows, acquisition_values, strict=True):
+        log_cost, mean = (
+            float(np.log(flops_of(problem)(row[None]))[0]),
             float(model.mean(problem.features(row[None]))[0]),
         )
-        grown = [
-            area(
-                np.append(costs, min(price, end)),
-                np.append(accuracies, mean + each),
+        growths = [
+            front_area(
+                np.append(costs, min(log_cost, end)),
+                np.append(accuracies, mean + offset),
                 floor=floor,
                 end=end,
             )
-            - before
-            for each in luck
+            - area_before
+            for offset in noise
         ]
-        assert told == pytest.approx(np.mean(grown), rel=0.15, abs=5e-4)
-    assert promised.max() > 20 * promised.min()
+        assert acquisition_value == pytest.approx(np.mean(growths), rel=0.15, abs=5e-4)
+    assert acquisition_values.max() > 20 * acquisition_values.min()
 
 
 def test_what_is_dearer_than_all_by_more_than_a_little_grows_no_front_and_says_so_finitely():
     problem = problem_of(pareto=True)
-    order = np.argsort(flops(problem)(rows := drawn(problem, 60, 0)))
-    cheap, dear = rows[order[:5]], rows[order[-5:]]
-    promised = Hypervolume(problem, Believed(problem, deviation=0.04), flops(problem), cheap)(dear)
-    assert np.all(promised == -np.inf)
+    order = np.argsort(flops_of(problem)(rows := sample_rows(problem, 60, 0)))
+    small_rows, large_rows = rows[order[:5]], rows[order[-5:]]
+    acquisition_values = ExpectedHypervolumeImprovement(
+        problem, FakeModel(problem, std=0.04), flops_of(problem), small_rows
+    )(large_rows)
+    assert np.all(acquisition_values == -np.inf)
 
 
-@pytest.mark.parametrize("weight", [-1e3, -1e5])
+@pytest.mark.parametrize("exponent", [-1e3, -1e5])
 @pytest.mark.parametrize("kind", ["soft", "hard", "absolute"])
-def test_a_weight_that_makes_rewards_too_large_or_small_for_numbers_leaves_no_network_without_a_number(
-    kind, weight
-):
-    problem = problem_of(kind, weight)
-    improvement = Improvement(
-        problem, Believed(problem, deviation=0.03), flops(problem), drawn(problem, 12, 0)
+def test_every_network_has_a_finite_acquisition_under_extreme_exponents(kind, exponent):
+    problem = problem_of(kind, exponent)
+    improvement = ExpectedImprovement(
+        problem, FakeModel(problem, std=0.03), flops_of(problem), sample_rows(problem, 12, 0)
     )
-    assert not np.isnan(improvement(drawn(problem, 200, 1))).any()
+    assert not np.isnan(improvement(sample_rows(problem, 200, 1))).any()

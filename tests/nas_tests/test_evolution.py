@@ -28,99 +28,112 @@ def front_study(members):
     study = optuna.create_study(directions=["maximize", "minimize"])
     for choice, values in members:
         study.add_trial(
-            create_trial(params=member(choice), distributions=DISTRIBUTIONS, values=values)
+            create_trial(params=make_member(choice), distributions=DISTRIBUTIONS, values=values)
         )
     return study
 
 
-def parents(study, **options):
+def count_parents(study, **options):
     """How often each member's value is the parent, over 60 children."""
-    made = [child(study, seed=seed, **options) for seed in range(60)]
-    return {value: sum(differing(one, member(value)) == 1 for one in made) for value in range(4)}
+    children = [make_child(study, seed=seed, **options) for seed in range(60)]
+    return {
+        value: sum(num_differences(one, make_member(value)) == 1 for one in children)
+        for value in range(4)
+    }
 
 
 def test_for_a_front_the_first_rank_wins_whatever_its_accuracy():
     members = [(0, [0.5, 10.0])] * 12 + [(1, [0.9, 90.0])] * 6 + [(2, [0.4, 20.0])] * 6
-    counts = parents(front_study(members), sample=24)
+    counts = count_parents(front_study(members), tournament_size=24)
     assert counts[2] == 0
     assert counts[0] + counts[1] == 60
 
 
 def test_for_a_front_the_least_crowded_of_a_rank_wins():
-    members = [(2, [0.30 + 0.001 * place, 30.0 + 0.1 * place]) for place in range(21)]
+    members = [(2, [0.30 + 0.001 * index, 30.0 + 0.1 * index]) for index in range(21)]
     members += [(0, [0.1, 10.0]), (3, [0.6, 60.0]), (1, [0.9, 90.0])]
-    counts = parents(front_study(members), sample=24)
+    counts = count_parents(front_study(members), tournament_size=24)
     assert counts[2] == counts[3] == 0  # the ends of the front are alone
     assert counts[0] + counts[1] == 60
 
 
-def child(study, *, seed, distributions=DISTRIBUTIONS, **options):
+def make_child(study, *, seed, distributions=DISTRIBUTIONS, **options):
     study.sampler = EvolutionSampler(seed=seed, **options)
     trial = study.ask(distributions)
     study.tell(trial, state=TrialState.FAIL)
     return trial.params
 
 
-def member(value):
+def make_member(value):
     """Choices far from those of any other value below 4."""
     return dict.fromkeys(DISTRIBUTIONS, value)
 
 
-def differing(one, other):
+def num_differences(one, other):
     return sum(one[name] != other[name] for name in one)
 
 
 def test_a_child_is_a_parent_with_one_choice_changed():
-    study = study_of([(member(index % 4), float(index)) for index in range(24)])
+    study = study_of([(make_member(index % 4), float(index)) for index in range(24)])
     for seed in range(50):
-        made = child(study, seed=seed)
-        assert min(differing(made, member(value)) for value in range(4)) == 1
+        offspring = make_child(study, seed=seed)
+        assert min(num_differences(offspring, make_member(value)) for value in range(4)) == 1
 
 
 def test_every_choice_is_mutated_sooner_or_later():
-    study = study_of([(member(0), 0.5)] * 24)
+    study = study_of([(make_member(0), 0.5)] * 24)
     changed = {
         (name, value)
         for seed in range(600)
-        for name, value in child(study, seed=seed).items()
+        for name, value in make_child(study, seed=seed).items()
         if value
     }
     assert changed == {(name, value) for name in DISTRIBUTIONS for value in (1, 2, 3)}
 
 
 def test_the_best_of_the_tournament_is_the_parent():
-    study = study_of([(member(0), 0.1)] * 23 + [(member(3), 0.9)])
-    from_the_best = sum(differing(child(study, seed=seed), member(3)) == 1 for seed in range(300))
+    study = study_of([(make_member(0), 0.1)] * 23 + [(make_member(3), 0.9)])
+    from_the_best = sum(
+        num_differences(make_child(study, seed=seed), make_member(3)) == 1 for seed in range(300)
+    )
     assert 60 <= from_the_best <= 140  # it is among 8 of 24 in a third of the tournaments
-    assert all(differing(child(study, seed=seed, sample=24), member(3)) == 1 for seed in range(20))
+    assert all(
+        num_differences(make_child(study, seed=seed, tournament_size=24), make_member(3)) == 1
+        for seed in range(20)
+    )
 
 
 def test_the_old_die_however_good():
-    study = study_of([(member(3), 1.0)] + [(member(0), 0.1)] * 24)
-    assert all(differing(child(study, seed=seed), member(0)) == 1 for seed in range(100))
+    study = study_of([(make_member(3), 1.0)] + [(make_member(0), 0.1)] * 24)
+    assert all(
+        num_differences(make_child(study, seed=seed), make_member(0)) == 1 for seed in range(100)
+    )
 
 
 def test_the_failed_and_the_running_have_no_children():
-    study = study_of([(member(0), 0.1)] * 24 + [(member(3), None)] * 24)
+    study = study_of([(make_member(0), 0.1)] * 24 + [(make_member(3), None)] * 24)
     study.add_trial(
-        create_trial(state=TrialState.RUNNING, params=member(3), distributions=DISTRIBUTIONS)
+        create_trial(state=TrialState.RUNNING, params=make_member(3), distributions=DISTRIBUTIONS)
     )
-    assert all(differing(child(study, seed=seed), member(0)) == 1 for seed in range(50))
+    assert all(
+        num_differences(make_child(study, seed=seed), make_member(0)) == 1 for seed in range(50)
+    )
 
 
 def test_before_the_first_population_is_full_choices_are_drawn_afresh():
-    study = study_of([(member(0), 0.5)] * 23)
-    drawn = [child(study, seed=seed) for seed in range(30)]
-    assert sum(differing(params, member(0)) > 3 for params in drawn) > 25
+    study = study_of([(make_member(0), 0.5)] * 23)
+    children = [make_child(study, seed=seed) for seed in range(30)]
+    assert sum(num_differences(params, make_member(0)) > 3 for params in children) > 25
 
 
 def test_a_decision_with_one_choice_is_never_the_one_mutated():
     distributions = DISTRIBUTIONS | FIXED
-    study = study_of([(member(0) | {"fixed": 7}, 0.5)] * 24, distributions=distributions)
+    study = study_of([(make_member(0) | {"fixed": 7}, 0.5)] * 24, distributions=distributions)
     for seed in range(60):
         assert (
-            differing(
-                child(study, seed=seed, distributions=distributions), member(0) | {"fixed": 7}
+            num_differences(
+                make_child(study, seed=seed, distributions=distributions),
+                make_member(0) | {"fixed": 7},
             )
             == 1
         )
@@ -128,11 +141,11 @@ def test_a_decision_with_one_choice_is_never_the_one_mutated():
 
 def test_where_nothing_can_be_mutated_the_child_is_its_parent():
     study = study_of([({"fixed": 7}, 0.5)] * 24, distributions=FIXED)
-    assert child(study, seed=0, distributions=FIXED) == {"fixed": 7}
+    assert make_child(study, seed=0, distributions=FIXED) == {"fixed": 7}
 
 
 @pytest.mark.parametrize("count", [0, 40])
 def test_the_same_seed_has_the_same_child(count):
-    study = study_of([(member(index % 4), index / 100) for index in range(count)])
-    assert child(study, seed=3) == child(study, seed=3)
-    assert len({tuple(child(study, seed=seed).values()) for seed in range(10)}) > 5
+    study = study_of([(make_member(index % 4), index / 100) for index in range(count)])
+    assert make_child(study, seed=3) == make_child(study, seed=3)
+    assert len({tuple(make_child(study, seed=seed).values()) for seed in range(10)}) > 5

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from phinas.nas.cost_constraint import Gate
+from phinas.nas.cost_constraint import CostConstraint
 from phinas.nas.problem import Problem
 from phinas.nas.reward import make_reward
-from phinas.space.cost import cost, stage_costs
+from phinas.space.cost import network_cost, stage_costs
 from phinas.space.search_spaces.cost_tables import METRICS, CostTables
 from phinas.space.search_spaces.definitions import SPACES
-from phinas.space.search_spaces.inactive_choices import Idleness
+from phinas.space.search_spaces.inactive_choices import InactiveChoices
 from phinas.space.search_spaces.loading import load_space
 from phinas.space.search_spaces.search_space import Decision, SearchSpace
 from phinas.space.spec import ArchSpec, StageSpec
@@ -25,7 +25,7 @@ BASE = ArchSpec(
     head_width=32,
     classes=10,
 )
-WORDS = SearchSpace(
+CATEGORICAL_SPACE = SearchSpace(
     "words",
     BASE,
     (
@@ -35,7 +35,7 @@ WORDS = SearchSpace(
         Decision("resolution", (32, 48)),
     ),
 )
-LAYERED = SearchSpace(
+LAYERWISE_SPACE = SearchSpace(
     "layered",
     BASE,
     tuple(
@@ -51,7 +51,7 @@ LAYERED = SearchSpace(
     ),
 )
 # One stage has more sets of choices than a table holds.
-LARGE = SearchSpace(
+LARGE_SPACE = SearchSpace(
     "large",
     BASE,
     (
@@ -65,51 +65,63 @@ LARGE = SearchSpace(
         Decision("stages.2.kernel", (3, 5)),
     ),
 )
-ONE = SearchSpace("one", BASE, (Decision("stages.1.width", tuple(range(8, 328, 8))),))
+SINGLE_DECISION_SPACE = SearchSpace(
+    "one", BASE, (Decision("stages.1.width", tuple(range(8, 328, 8))),)
+)
 
 
 def problem_of(space):
-    return Problem(space, Gate(), make_reward("soft", weight=-0.07, target=1e6))
+    return Problem(space, CostConstraint(), make_reward("soft", exponent=-0.07, target=1e6))
 
 
-def drawn(space, count, seed=1):
+def sample_rows(space, count, seed=1):
     counts = [len(decision.values) for decision in space.decisions]
     return np.random.default_rng(seed).integers(0, counts, size=(count, len(counts)))
 
 
 @pytest.mark.parametrize(
-    "space", [WORDS, LAYERED, load_space("mobilenet_v3_like")], ids=lambda space: space.name
+    "space",
+    [CATEGORICAL_SPACE, LAYERWISE_SPACE, load_space("mobilenet_v3_like")],
+    ids=lambda space: space.name,
 )
 def test_choices_that_mean_nothing_change_no_feature(space):
     """Every row with the idle choices of another."""
-    problem, rows = problem_of(space), drawn(space, 200)
-    idle = Idleness(space).mask(rows)
-    other = np.where(idle, drawn(space, 200, seed=2), rows)
-    assert idle.any()
-    assert (other != rows).any()
-    np.testing.assert_array_equal(problem.features(other), problem.features(rows))
+    problem, rows = problem_of(space), sample_rows(space, 200)
+    is_inactive = InactiveChoices(space).inactive_mask(rows)
+    other_rows = np.where(is_inactive, sample_rows(space, 200, seed=2), rows)
+    assert is_inactive.any()
+    assert (other_rows != rows).any()
+    np.testing.assert_array_equal(problem.features(other_rows), problem.features(rows))
 
 
 @pytest.mark.parametrize(
-    "space", [*map(load_space, SPACES), WORDS, LAYERED, LARGE, ONE], ids=lambda space: space.name
+    "space",
+    [
+        *map(load_space, SPACES),
+        CATEGORICAL_SPACE,
+        LAYERWISE_SPACE,
+        LARGE_SPACE,
+        SINGLE_DECISION_SPACE,
+    ],
+    ids=lambda space: space.name,
 )
 def test_over_the_space_every_feature_has_mean_nought_and_variance_one(space):
-    features = problem_of(space).features(drawn(space, 400 if space is LARGE else 4000))
+    features = problem_of(space).features(sample_rows(space, 400 if space is LARGE_SPACE else 4000))
     assert np.isfinite(features).all()
     assert np.abs(features.mean(0)).max() < 0.35
     assert np.median(np.abs(features.std(0) - 1)) < 0.1
 
 
 @pytest.mark.parametrize(
-    "space", [WORDS, LAYERED, load_space("tiny")], ids=lambda space: space.name
+    "space", [CATEGORICAL_SPACE, LAYERWISE_SPACE, load_space("tiny")], ids=lambda space: space.name
 )
 def test_different_networks_have_different_features(space):
-    rows = drawn(space, 300)
+    rows = sample_rows(space, 300)
     problem = problem_of(space)
-    told: dict[bytes, str] = {}
+    spec_id_by_features: dict[bytes, str] = {}
     for row, features in zip(rows.tolist(), problem.features(rows).round(9), strict=True):
-        network = problem.network(row)
-        assert told.setdefault(features.tobytes(), network) == network
+        spec_id = problem.get_spec_id(row)
+        assert spec_id_by_features.setdefault(features.tobytes(), spec_id) == spec_id
 
 
 def test_words_have_a_column_each_and_truths_one():
@@ -131,15 +143,15 @@ def test_how_often_a_word_stands_in_a_network_is_a_feature():
         BASE,
         tuple(Decision(f"stages.1.layers.{layer}.block", words) for layer in range(3)),
     )
-    rows = drawn(space, 200)
+    rows = sample_rows(space, 200)
     features = problem_of(space).features(rows)
     for word in range(3):
-        often = (rows == word).sum(1)
-        assert np.abs(np.corrcoef(features.T, often)[-1, :-1]).max() > 1 - 1e-9
+        word_counts = (rows == word).sum(1)
+        assert np.abs(np.corrcoef(features.T, word_counts)[-1, :-1]).max() > 1 - 1e-9
 
 
 def test_the_larger_value_has_the_larger_number():
-    features = problem_of(ONE).features(np.arange(40)[:, None])
+    features = problem_of(SINGLE_DECISION_SPACE).features(np.arange(40)[:, None])
     assert np.all(np.diff(features, axis=0) > 0)
 
 
@@ -147,9 +159,9 @@ def test_features_are_grouped_by_what_they_tell_of():
     """Choices of a field, sums, numbers of layers, costs, costs of stages; a number for each
     feature.
     """
-    features = problem_of(LAYERED).features
+    features = problem_of(LAYERWISE_SPACE).features
     groups = features.groups
-    assert len(groups) == features(drawn(LAYERED, 2)).shape[1]
+    assert len(groups) == features(sample_rows(LAYERWISE_SPACE, 2)).shape[1]
     assert sorted(set(groups.tolist())) == list(
         range(len({"block", "kernel", "width", "skip"}) + 4)
     )
@@ -162,32 +174,40 @@ def test_features_are_grouped_by_what_they_tell_of():
 
 
 def test_no_networks_have_no_rows():
-    assert len(problem_of(WORDS).features(np.empty((0, 4), dtype=np.int64))) == 0
+    assert len(problem_of(CATEGORICAL_SPACE).features(np.empty((0, 4), dtype=np.int64))) == 0
 
 
 @pytest.mark.parametrize(
-    "space", [LAYERED, WORDS, load_space("accel_nasbench")], ids=lambda space: space.name
+    "space",
+    [LAYERWISE_SPACE, CATEGORICAL_SPACE, load_space("accel_nasbench")],
+    ids=lambda space: space.name,
 )
 def test_what_a_stage_costs_is_what_the_closed_form_says(space):
-    rows = drawn(space, 60)
-    by_stage = CostTables(space).by_stage(rows)
+    rows = sample_rows(space, 60)
+    by_stage = CostTables(space).stage_costs(rows)
     for row, stages in zip(rows.tolist(), by_stage, strict=True):
-        spec = space.decode(space.choices(row))
-        rest = [part for part in stage_costs(spec) if not part.name.isdigit()]
-        for place, metric in enumerate(METRICS[:3]):
-            outside = sum(getattr(part.cost, metric) for part in rest)
-            assert stages[:, place].sum() + outside == getattr(cost(spec), metric)
+        spec = space.decode(space.from_indices(row))
+        stem_and_head_rows = [part for part in stage_costs(spec) if not part.name.isdigit()]
+        for column, metric in enumerate(METRICS[:3]):
+            stem_and_head = sum(getattr(part.cost, metric) for part in stem_and_head_rows)
+            assert stages[:, column].sum() + stem_and_head == getattr(network_cost(spec), metric)
 
 
 def test_a_space_too_large_for_tables_is_priced_one_by_one_and_each_network_once(monkeypatch):
-    problem, rows = problem_of(LARGE), drawn(LARGE, 30)
+    problem, rows = problem_of(LARGE_SPACE), sample_rows(LARGE_SPACE, 30)
     expected = [
-        [getattr(cost(LARGE.decode(LARGE.choices(row))), metric) for metric in METRICS]
+        [
+            getattr(network_cost(LARGE_SPACE.decode(LARGE_SPACE.from_indices(row))), metric)
+            for metric in METRICS
+        ]
         for row in rows.tolist()
     ]
     assert problem.costs(rows).tolist() == expected
     assert problem.stage_costs(rows).tolist() == [[[0] * 4] * 3] * 30
-    priced = []
-    monkeypatch.setattr("phinas.nas.problem.cost", lambda spec: priced.append(spec) or cost(spec))
+    computed_specs = []
+    monkeypatch.setattr(
+        "phinas.nas.problem.network_cost",
+        lambda spec: computed_specs.append(spec) or network_cost(spec),
+    )
     assert problem.costs(rows).tolist() == expected
-    assert priced == []
+    assert computed_specs == []

@@ -13,8 +13,8 @@ from phinas.nas.surrogate.gaussian_process import (
     GaussianProcess,
     Hyperparameters,
     _negative_log_likelihood,
-    standard,
-    tune,
+    mean_and_scale,
+    tune_hyperparameters,
 )
 
 GENERATOR = np.random.default_rng(0)
@@ -27,105 +27,115 @@ LOGS = np.array([-0.5, -1.0, 0.2, -0.4, 0.3, 0.0, -0.1, 0.5, -1.3, -0.7, -3.0])
 THETA = Hyperparameters(LOGS, GROUPS)
 
 
-def curved(rows):
+def target_function(rows):
     return np.sin(1.5 * rows[:, 0]) + 0.4 * rows[:, 1] + 0.3 * rows[:, 1] * rows[:, 2]
 
 
-def fitted(rows, values):
-    mean, scale = standard(values)
+def fit_process(rows, values):
+    mean, scale = mean_and_scale(values)
     return GaussianProcess(
-        tune(rows, (values - mean) / scale, np.zeros(rows.shape[1], dtype=int)), rows, values
+        tune_hyperparameters(rows, (values - mean) / scale, np.zeros(rows.shape[1], dtype=int)),
+        rows,
+        values,
     )
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_the_gradient_of_the_likelihood_is_that_of_finite_differences(seed):
     logs = np.random.default_rng(seed).uniform(-2, 1, size=len(LOGS))
-    _, slope = _negative_log_likelihood(Hyperparameters(logs, GROUPS), ROWS, VALUES)
+    _, gradient = _negative_log_likelihood(Hyperparameters(logs, GROUPS), ROWS, VALUES)
     step = 1e-5
-    for place in range(len(LOGS)):
+    for index in range(len(LOGS)):
         up, down = (
             _negative_log_likelihood(
-                Hyperparameters(logs + sign * step * np.eye(len(LOGS))[place], GROUPS), ROWS, VALUES
+                Hyperparameters(logs + sign * step * np.eye(len(LOGS))[index], GROUPS), ROWS, VALUES
             )[0]
             for sign in (1, -1)
         )
-        assert slope[place] == pytest.approx((up - down) / (2 * step), rel=1e-5, abs=1e-6)
+        assert gradient[index] == pytest.approx((up - down) / (2 * step), rel=1e-5, abs=1e-6)
 
 
-class LinearIn(DotProduct):
+class WeightedDotProduct(DotProduct):
     """With a variance a feature, which scikit-learn's has not."""
 
     def __init__(self, variances):
         super().__init__(0.0, "fixed")
         self.variances = variances
 
-    def __call__(self, rows, others=None, eval_gradient=False):
+    def __call__(self, rows, other_rows=None, eval_gradient=False):
         scale = np.sqrt(self.variances)
-        return super().__call__(rows * scale, None if others is None else others * scale)
+        return super().__call__(rows * scale, None if other_rows is None else other_rows * scale)
 
     def diag(self, rows):
         return super().diag(rows * np.sqrt(self.variances))
 
 
-def of_sklearn():
-    steep, flat, matern, noise = np.exp(LOGS[-4:])
+def fit_sklearn():
+    first_variance, second_variance, matern, noise = np.exp(LOGS[-4:])
     lengths = np.exp(-np.array([-0.5 + 0.2, -0.5 - 0.4, -1.0 + 0.3, -0.5 + 0.0, -1.0 - 0.1]))
-    smooth = ConstantKernel(matern, "fixed") * Matern(lengths, "fixed", nu=2.5)
-    straight = ConstantKernel(1.0, "fixed") * LinearIn(
-        np.array([steep / 6, steep / 6, flat / 4, steep / 6, flat / 4])
+    matern_kernel = ConstantKernel(matern, "fixed") * Matern(lengths, "fixed", nu=2.5)
+    linear_kernel = ConstantKernel(1.0, "fixed") * WeightedDotProduct(
+        np.array(
+            [
+                first_variance / 6,
+                first_variance / 6,
+                second_variance / 4,
+                first_variance / 6,
+                second_variance / 4,
+            ]
+        )
     )
-    kernel = smooth + straight + WhiteKernel(noise, "fixed")
+    kernel = matern_kernel + linear_kernel + WhiteKernel(noise, "fixed")
     return GaussianProcessRegressor(kernel, alpha=0.0, optimizer=None, normalize_y=True).fit(
         ROWS, VALUES
     ), noise
 
 
 def test_the_posterior_is_that_of_scikit_learn():
-    theirs, noise = of_sklearn()
-    ours, fresh = (
+    sklearn_process, noise = fit_sklearn()
+    process, new_rows = (
         GaussianProcess(THETA, ROWS, VALUES),
         np.random.default_rng(1).normal(size=(30, 5)) * 2,
     )
-    mean, deviation = ours.predict(fresh)
-    their_mean, their_deviation = theirs.predict(fresh, return_std=True)
-    np.testing.assert_allclose(mean, their_mean, rtol=1e-9, atol=1e-12)
+    mean, std = process.predict(new_rows)
+    sklearn_mean, sklearn_std = sklearn_process.predict(new_rows, return_std=True)
+    np.testing.assert_allclose(mean, sklearn_mean, rtol=1e-9, atol=1e-12)
     # Theirs has the noise of measuring in it.
-    np.testing.assert_allclose(
-        deviation**2 + noise * VALUES.std() ** 2, their_deviation**2, rtol=1e-8
-    )
-    np.testing.assert_allclose(ours.mean(fresh), mean, rtol=1e-12)
+    np.testing.assert_allclose(std**2 + noise * VALUES.std() ** 2, sklearn_std**2, rtol=1e-8)
+    np.testing.assert_allclose(process.mean(new_rows), mean, rtol=1e-12)
 
 
 def test_the_likelihood_is_that_of_scikit_learn_but_for_its_constant():
-    mean, scale = standard(VALUES)
+    mean, scale = mean_and_scale(VALUES)
     value, _ = _negative_log_likelihood(THETA, ROWS, (VALUES - mean) / scale)
-    theirs, _ = of_sklearn()
+    sklearn_process, _ = fit_sklearn()
     assert value + 20 * math.log(2 * math.pi) == pytest.approx(
-        -theirs.log_marginal_likelihood_value_, rel=1e-9
+        -sklearn_process.log_marginal_likelihood_value_, rel=1e-9
     )
 
 
 def test_the_joint_covariance_has_the_variances_on_its_diagonal_and_no_negative_direction():
-    process, fresh = (
+    process, new_rows = (
         GaussianProcess(THETA, ROWS, VALUES),
         np.random.default_rng(1).normal(size=(30, 5)),
     )
-    mean, deviation = process.predict(fresh)
-    joint_mean, covariance = process.joint(fresh)
+    mean, std = process.predict(new_rows)
+    joint_mean, covariance = process.predict_joint(new_rows)
     np.testing.assert_allclose(joint_mean, mean)
-    np.testing.assert_allclose(np.diag(covariance), deviation**2, rtol=1e-8)
+    np.testing.assert_allclose(np.diag(covariance), std**2, rtol=1e-8)
     assert np.linalg.eigvalsh(covariance).min() > -1e-12
 
 
 @pytest.mark.parametrize("noise", [0.05, 0.2])
 def test_the_noise_of_measuring_is_recovered(noise):
-    found = []
+    noise_estimates = []
     for seed in range(5):
         generator = np.random.default_rng(seed)
         rows = generator.normal(size=(120, 4))
-        found.append(fitted(rows, 70 + curved(rows) + noise * generator.normal(size=120)).noise)
-    assert noise / 1.4 < np.median(found) < noise * 1.4
+        noise_estimates.append(
+            fit_process(rows, 70 + target_function(rows) + noise * generator.normal(size=120)).noise
+        )
+    assert noise / 1.4 < np.median(noise_estimates) < noise * 1.4
 
 
 def test_uncertainty_is_honest_on_networks_not_seen():
@@ -135,18 +145,20 @@ def test_uncertainty_is_honest_on_networks_not_seen():
     squares = []
     for seed in range(6):
         generator = np.random.default_rng(seed)
-        rows, fresh = generator.normal(size=(60, 4)), generator.normal(size=(200, 4))
-        mean, deviation = fitted(rows, curved(rows) + 0.1 * generator.normal(size=60)).predict(
-            fresh
-        )
-        squares.append(float((((mean - curved(fresh)) / deviation) ** 2).mean()))
+        rows, new_rows = generator.normal(size=(60, 4)), generator.normal(size=(200, 4))
+        mean, std = fit_process(
+            rows, target_function(rows) + 0.1 * generator.normal(size=60)
+        ).predict(new_rows)
+        squares.append(float((((mean - target_function(new_rows)) / std) ** 2).mean()))
     assert 0.5 < np.median(squares) < 2
 
 
 def test_features_that_mean_nothing_are_told_from_those_that_do():
     generator = np.random.default_rng(0)
     rows = generator.normal(size=(80, 12))
-    lengths = fitted(rows, curved(rows) + 0.02 * generator.normal(size=80)).theta.inverse_lengths
+    lengths = fit_process(
+        rows, target_function(rows) + 0.02 * generator.normal(size=80)
+    ).theta.inverse_lengths
     assert lengths[0] > 3 * lengths[3:].max()
 
 
@@ -156,29 +168,33 @@ def test_equal_targets_are_expected_everywhere(value):
     scale.
     """
     targets = np.full(10, value)
-    assert standard(targets) == (pytest.approx(value), 1.0)
-    mean, deviation = fitted(ROWS[:10], targets).predict(ROWS[10:])
+    assert mean_and_scale(targets) == (pytest.approx(value), 1.0)
+    mean, std = fit_process(ROWS[:10], targets).predict(ROWS[10:])
     np.testing.assert_allclose(mean, value, atol=1e-12)
-    assert np.all(deviation > 1e-3)
+    assert np.all(std > 1e-3)
 
 
 def test_a_network_measured_often_is_known_better_than_one_measured_once():
     rows = np.concatenate([ROWS[:2], np.repeat(ROWS[:1], 30, axis=0)])
     targets = np.concatenate([[0.5, 0.2], 0.5 + 0.1 * np.random.default_rng(0).normal(size=30)])
-    process = fitted(rows, targets)
-    mean, deviation = process.predict(ROWS[:2])
-    assert deviation[0] < deviation[1]
+    process = fit_process(rows, targets)
+    mean, std = process.predict(ROWS[:2])
+    assert std[0] < std[1]
     assert mean[0] == pytest.approx(targets[[0, *range(2, 32)]].mean(), abs=0.03)
 
 
 def test_two_trials_are_enough_to_say_something():
-    mean, deviation = fitted(ROWS[:2], np.array([0.2, 0.8])).predict(ROWS[:2])
+    mean, std = fit_process(ROWS[:2], np.array([0.2, 0.8])).predict(ROWS[:2])
     assert mean[0] < mean[1]
-    assert np.all(np.isfinite(deviation))
+    assert np.all(np.isfinite(std))
 
 
 @pytest.mark.parametrize("scale", [1e-9, 1.0, 1e9])
 def test_the_unit_of_the_targets_changes_nothing_but_the_unit(scale):
-    plain, scaled = fitted(ROWS, VALUES), fitted(ROWS, 3 * scale + scale * VALUES)
-    np.testing.assert_allclose(plain.predict(ROWS)[1] * scale, scaled.predict(ROWS)[1], rtol=1e-3)
-    np.testing.assert_allclose(plain.mean(ROWS) * scale + 3 * scale, scaled.mean(ROWS), rtol=1e-3)
+    unscaled, scaled = fit_process(ROWS, VALUES), fit_process(ROWS, 3 * scale + scale * VALUES)
+    np.testing.assert_allclose(
+        unscaled.predict(ROWS)[1] * scale, scaled.predict(ROWS)[1], rtol=1e-3
+    )
+    np.testing.assert_allclose(
+        unscaled.mean(ROWS) * scale + 3 * scale, scaled.mean(ROWS), rtol=1e-3
+    )

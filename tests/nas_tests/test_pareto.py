@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phinas.experiment.measurement import Measurement
-from phinas.nas.pareto import crowding, hypervolume, pareto_front, ranks
+from phinas.nas.pareto import crowding_distances, hypervolume, nondominated_ranks, pareto_front
 from phinas.nas.trial import Trial
 from phinas.space.cost import Cost
 from phinas.space.search_spaces.loading import load_space
@@ -85,12 +85,14 @@ def test_the_front_may_be_of_another_cost():
 
 
 def test_the_hypervolume_is_the_mean_accuracy_over_the_logarithm_of_the_cost():
-    assert hypervolume([(1.0, 0.5), (10.0, 0.9)], cheapest=1.0, dearest=100.0) == pytest.approx(0.7)
-    assert hypervolume([(10.0, 0.8)], cheapest=1.0, dearest=100.0) == pytest.approx(
+    assert hypervolume([(1.0, 0.5), (10.0, 0.9)], min_cost=1.0, max_cost=100.0) == pytest.approx(
+        0.7
+    )
+    assert hypervolume([(10.0, 0.8)], min_cost=1.0, max_cost=100.0) == pytest.approx(
         0.4
     )  # nothing to be had below 10
-    assert hypervolume([(5.0, 0.8)], cheapest=5.0, dearest=5.0) == 0.8
-    assert hypervolume([], cheapest=1.0, dearest=2.0) == 0.0
+    assert hypervolume([(5.0, 0.8)], min_cost=5.0, max_cost=5.0) == 0.8
+    assert hypervolume([], min_cost=1.0, max_cost=2.0) == 0.0
 
 
 @given(TRIALS.filter(bool), st.integers(0, 29))
@@ -100,8 +102,8 @@ def test_a_further_trial_never_lessens_the_hypervolume(trials, count):
     def volume(some):
         return hypervolume(
             [(t.cost.flops, t.accuracy) for t in pareto_front(some)],
-            cheapest=min(costs),
-            dearest=max(costs),
+            min_cost=min(costs),
+            max_cost=max(costs),
         )
 
     assert volume(trials[: count + 1]) <= volume(trials) + 1e-12
@@ -111,17 +113,17 @@ def test_ranks_peel_front_after_front():
     losses = np.array(
         [[1.0, 4.0], [2.0, 2.0], [4.0, 1.0], [2.0, 4.0], [3.0, 3.0], [5.0, 5.0], [2.0, 2.0]]
     )
-    assert ranks(losses).tolist() == [0, 0, 0, 1, 1, 2, 0]
+    assert nondominated_ranks(losses).tolist() == [0, 0, 0, 1, 1, 2, 0]
 
 
 @given(TRIALS.filter(bool))
 def test_rank_zero_is_the_front(trials):
     losses = np.array([[trial.cost.flops, -trial.accuracy] for trial in trials])
-    best = {tuple(row) for row in losses[ranks(losses) == 0].tolist()}
+    best = {tuple(row) for row in losses[nondominated_ranks(losses) == 0].tolist()}
     assert best == {(trial.cost.flops, -trial.accuracy) for trial in pareto_front(trials)}
 
 
 def test_crowding_is_nsga2s():
-    found = crowding(np.array([[0.0, 10.0], [1.0, 6.0], [4.0, 5.0], [10.0, 0.0]]))
+    found = crowding_distances(np.array([[0.0, 10.0], [1.0, 6.0], [4.0, 5.0], [10.0, 0.0]]))
     assert found.tolist() == pytest.approx([math.inf, 0.4 + 0.5, 0.9 + 0.6, math.inf])
-    assert crowding(np.array([[3.0, 3.0]])).tolist() == [math.inf]
+    assert crowding_distances(np.array([[3.0, 3.0]])).tolist() == [math.inf]

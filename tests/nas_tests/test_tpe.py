@@ -7,7 +7,7 @@ import pytest
 from optuna.samplers import TPESampler
 from optuna.trial import TrialState, create_trial
 
-from phinas.nas.problem import distributions_of
+from phinas.nas.problem import make_distributions
 from phinas.nas.strategies.tpe import JointTPESampler
 from phinas.space.search_spaces.loading import load_space
 from phinas.space.search_spaces.search_space import Decision, SearchSpace
@@ -27,7 +27,7 @@ SPACES = {
 @pytest.mark.parametrize("directions", [["maximize"], ["maximize", "minimize"]])
 def test_it_proposes_what_optunas_sampler_does(name, trials, directions):
     space, generator = SPACES[name], random.Random(trials)
-    distributions = distributions_of(space)
+    distributions = make_distributions(space)
     study = optuna.create_study(directions=directions)
     for number in range(trials):
         state = TrialState.FAIL if number % 7 == 6 else TrialState.COMPLETE
@@ -41,7 +41,7 @@ def test_it_proposes_what_optunas_sampler_does(name, trials, directions):
             )
         )
     for seed in range(5):
-        proposed = []
+        proposals = []
         for make in (
             JointTPESampler,
             lambda seed: TPESampler(seed=seed, multivariate=True, constant_liar=True),
@@ -49,5 +49,5 @@ def test_it_proposes_what_optunas_sampler_does(name, trials, directions):
             study.sampler = make(seed=seed)
             trial = study.ask(distributions)
             study.tell(trial, state=TrialState.FAIL)
-            proposed.append(trial.params)
-        assert proposed[0] == proposed[1]
+            proposals.append(trial.params)
+        assert proposals[0] == proposals[1]

@@ -3,6 +3,7 @@ out, nothing like B0.
 """
 
 import json
+import re
 import sys
 import time
 
@@ -10,8 +11,8 @@ import pytest
 
 from phinas.api import bench as bench_api
 from phinas.cli import cli
-from phinas.errors import call
-from phinas.experiment.errors import Interrupted
+from phinas.errors import run_command
+from phinas.experiment.errors import SignalInterrupt
 from phinas.experiment.run_dir import RunDir
 
 SPACE = """
@@ -34,7 +35,8 @@ def refuses(spec, budget, seed): raise ValueError("no")
 def nan(spec, budget, seed): return float("nan")
 
 def evaluate(spec, budget, seed):
-    return 0.4 + 0.02 * sum(stage.depth for stage in spec.stages) + 0.01 * sum(stage.kernel == 5 for stage in spec.stages)
+    depth = sum(stage.depth for stage in spec.stages)
+    return 0.4 + 0.02 * depth + 0.01 * sum(stage.kernel == 5 for stage in spec.stages)
 """
 
 
@@ -45,7 +47,7 @@ def folder(tmp_path):
     return tmp_path
 
 
-GIVEN = (
+ARGUMENTS = (
     "--evaluator",
     "mine:evaluate",
     "--space",
@@ -57,48 +59,53 @@ GIVEN = (
     "--out",
     "out",
 )
-COMMAND = ("bench", "strategies", *GIVEN)
+COMMAND = ("bench", "strategies", *ARGUMENTS)
 
 
-def bench(phinas, folder, *words):
-    return phinas(*COMMAND, *words, cwd=folder)
+def bench(phinas_in_process, folder, *arguments):
+    return phinas_in_process(*COMMAND, *arguments, cwd=folder)
 
 
 def test_a_users_own_space_and_evaluator_are_benched_and_widened_without_running_anything_twice(
-    phinas, folder
+    phinas_in_process, folder
 ):
-    ended = bench(phinas, folder, "--strategies", "predictor,random", "--json")
-    assert ended.returncode == 0, ended.stderr
-    facts = json.loads(ended.stdout)
-    assert facts["searchers"]["predictor"]["runs"] == 2
-    assert facts["optimum_is"] == "the best that any of these runs met"
+    result = bench(phinas_in_process, folder, "--strategies", "bayesian,random", "--json")
+    assert result.returncode == 0, result.stderr
+    summary = json.loads(result.stdout)
+    assert summary["strategies"]["bayesian"]["runs"] == 2
+    assert summary["optimum_source"] == "the best that any of these runs met"
     runs = {path: path.stat().st_mtime_ns for path in (folder / "out" / "runs").iterdir()}
     assert len(runs) == 4
     next(iter(runs)).unlink()  # as if it had been killed before this one
     time.sleep(0.01)
-    ended = bench(phinas, folder, "--strategies", "predictor,random,local")
-    assert ended.returncode == 0, ended.stderr
+    result = bench(phinas_in_process, folder, "--strategies", "bayesian,random,hill_climbing")
+    assert result.returncode == 0, result.stderr
     after = {path: path.stat().st_mtime_ns for path in (folder / "out" / "runs").iterdir()}
     assert len(after) == 6
     assert sum(after[path] == when for path, when in runs.items()) == 3
-    assert ended.stdout.startswith("| searcher | to beat the base of chain |")
-    assert ended.stdout == (folder / "out" / "bench.md").read_text()
+    markdown = (folder / "out" / "bench.md").read_text()
+    assert markdown.startswith("| strategy | to beat the base of chain |")
+    header, _, *rows = (
+        [cell.strip() for cell in line.strip("|").split(" | ")] for line in markdown.splitlines()
+    )
+    printed = [re.split(r" {2,}", line.strip()) for line in result.stdout.splitlines()]
+    assert printed == [header, *rows]
     assert (folder / "out" / "regret.png").read_bytes().startswith(b"\x89PNG")
-    assert "predictor" in (folder / "out" / "regret.svg").read_text()
+    assert "bayesian" in (folder / "out" / "regret.svg").read_text()
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("arguments", "message"),
     [
-        (["--strategies", "predictor,magic"], "--strategies: 'magic' is none of predictor, random"),
+        (["--strategies", "bayesian,magic"], "--strategies: 'magic' is none of bayesian, random"),
         (["--reference", "efficientnet_b9"], "efficientnet_b9"),
         (["--seeds", "0"], "--seeds"),
-        (["--noise", "nan"], "search.noise"),
+        (["--noise-std", "nan"], "search.noise_std"),
         (["--space", "absent.yaml"], "absent.yaml"),
         (["--evaluator", "mine:absent"], "mine:absent"),
         (["--evaluator", "proxy"], "--evaluator: proxy trains networks"),
         (["--evaluator", "accel-nasbench:absent"], "does not exist"),
-        (["--strategies", ""], "--strategies: '' is none of predictor"),
+        (["--strategies", ""], "--strategies: '' is none of bayesian"),
         (
             ["--set", "search.cost=latency"],
             "search.cost: latency is timed network by network; a bench needs flops",
@@ -108,8 +115,8 @@ def test_a_users_own_space_and_evaluator_are_benched_and_widened_without_running
             "search.reward: pareto has two aims and a bench compares one number; set soft",
         ),
         (
-            ["--set", "search.weight=auto", "--evaluations", "30"],
-            "search.weight: auto gives each run a reward of its own",
+            ["--set", "search.reward_exponent=auto", "--evaluations", "30"],
+            "search.reward_exponent: auto gives each run a reward of its own",
         ),
         (
             ["--set", "search.max_flops=1e6"],
@@ -131,45 +138,47 @@ def test_a_users_own_space_and_evaluator_are_benched_and_widened_without_running
         ),
     ],
 )
-def test_a_wrong_call_is_told_in_a_line(folder, monkeypatch, capsys, words, message):
+def test_a_wrong_call_is_told_in_a_line(folder, monkeypatch, capsys, arguments, message):
     monkeypatch.chdir(folder)
     monkeypatch.syspath_prepend(str(folder))
     monkeypatch.delitem(sys.modules, "mine", raising=False)
-    assert call(cli, [*map(str, COMMAND), *words]) == 2
-    told = capsys.readouterr().err
-    assert message in told
-    assert len(told.splitlines()) == 1
+    assert run_command(cli, [*map(str, COMMAND), *arguments]) == 2
+    stderr = capsys.readouterr().err
+    assert message in stderr
+    assert len(stderr.splitlines()) == 1
     assert not (folder / "out").exists()
 
 
-def test_a_function_that_was_edited_is_measured_anew(phinas, folder):
-    assert bench(phinas, folder, "--strategies", "random").returncode == 0
+def test_a_function_that_was_edited_is_measured_anew(phinas_in_process, folder):
+    assert bench(phinas_in_process, folder, "--strategies", "random").returncode == 0
     (folder / "mine.py").write_text(EVALUATOR.replace("0.4", "0.3"))
-    assert bench(phinas, folder, "--strategies", "random").returncode == 0
+    assert bench(phinas_in_process, folder, "--strategies", "random").returncode == 0
     assert len(list((folder / "out" / "runs").iterdir())) == 4
 
 
-def test_a_searcher_that_is_named_twice_runs_once(phinas, folder):
-    ended = bench(phinas, folder, "--strategies", "random,random", "--seeds", 1, "--json")
-    assert ended.returncode == 0, ended.stderr
-    assert json.loads(ended.stdout)["searchers"]["random"]["runs"] == 1
+def test_a_searcher_that_is_named_twice_runs_once(phinas_in_process, folder):
+    result = bench(
+        phinas_in_process, folder, "--strategies", "random,random", "--seeds", 1, "--json"
+    )
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["strategies"]["random"]["runs"] == 1
 
 
-def test_two_benches_do_not_run_in_one_directory(phinas, folder):
+def test_two_benches_do_not_run_in_one_directory(phinas_in_process, folder):
     with RunDir(folder / "out").locked():
-        ended = bench(phinas, folder, "--strategies", "random")
-    assert ended.returncode == 3
-    assert "is in use by process" in ended.stderr
+        result = bench(phinas_in_process, folder, "--strategies", "random")
+    assert result.returncode == 3
+    assert "is in use by process" in result.stderr
 
 
 def test_an_interrupted_bench_says_that_the_same_command_carries_on(monkeypatch, capsys, folder):
     def stop(*_, **__):
-        raise Interrupted(2)
+        raise SignalInterrupt(2)
 
-    monkeypatch.setattr(bench_api, "bench_strategies", stop)
+    monkeypatch.setattr(bench_api, "bench", stop)
     monkeypatch.syspath_prepend(str(folder))
     assert (
-        call(
+        run_command(
             cli,
             ["bench", "strategies", "--evaluator", "mine:evaluate", "--out", str(folder / "out")],
         )

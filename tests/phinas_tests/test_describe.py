@@ -11,9 +11,10 @@ from xml.etree import ElementTree
 import pytest
 
 from phinas.api.compare_networks import as_text as as_comparison
-from phinas.api.describe import as_text, describe
+from phinas.api.describe import describe
+from phinas.api.describe_text import as_text
 from phinas.experiment.errors import InputError
-from phinas.space.cost import cost
+from phinas.space.cost import network_cost
 from phinas.space.flop_conventions import CONVENTIONS
 from phinas.space.presets import PRESETS, preset
 from phinas.space.spec import ArchSpec, StageSpec
@@ -24,7 +25,7 @@ def every_kind(tmp_path: Path) -> str:
     """A spec file with every kind of block, a layer left out, a pooled stem and no head."""
     kinds = ("conv", "separable", "fused_mbconv", "mbconv", "bottleneck", "identity")
     stages = [
-        StageSpec(8 + 8 * place, 1 + place % 2, block=kind) for place, kind in enumerate(kinds)
+        StageSpec(8 + 8 * index, 1 + index % 2, block=kind) for index, kind in enumerate(kinds)
     ]
     stages += [StageSpec(48, 1, expansion=2, skip=False, activation="relu")]
     spec = ArchSpec(
@@ -41,14 +42,14 @@ def rows_of(text: str) -> dict[str, list[str]]:
 
 
 def test_describe_prints_the_published_cost_of_b0(phinas) -> None:
-    facts = json.loads(phinas("describe", "efficientnet_b0", "--json").stdout)
-    assert (facts["flops"], facts["params"], facts["activations"]) == (
+    network = json.loads(phinas("describe", "efficientnet_b0", "--json").stdout)
+    assert (network["flops"], network["params"], network["activations"]) == (
         385_814_752,
         5_288_548,
         6_748_036,
     )
-    assert sum(row["flops"] for row in facts["stages"]) == facts["flops"]
-    assert max(row["peak_activations"] for row in facts["stages"]) == facts["peak_activations"]
+    assert sum(row["flops"] for row in network["stages"]) == network["flops"]
+    assert max(row["peak_activations"] for row in network["stages"]) == network["peak_activations"]
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -56,14 +57,14 @@ def test_every_published_network_is_told_with_its_source_in_lines_of_128(name: s
     text = as_text(describe(name))
     assert max(map(len, text.splitlines())) <= 128
     assert "".join(describe(name)["published"]["source"].split()) in "".join(text.split())
-    assert f"{cost(preset(name)).flops:,}" in text
+    assert f"{network_cost(preset(name)).flops:,}" in text
 
 
 def test_memory_is_told_in_megabytes() -> None:
-    price = cost(preset("efficientnet_b0"))
-    facts = describe("efficientnet_b0")
-    assert facts["inference_bytes"] == 4 * (price.params + price.peak_activations)
-    assert f"{facts['inference_bytes'] / 1e6:.2f} MB at least in float32" in as_text(facts)
+    total_cost = network_cost(preset("efficientnet_b0"))
+    network = describe("efficientnet_b0")
+    assert network["inference_bytes"] == 4 * (total_cost.params + total_cost.peak_activations)
+    assert f"{network['inference_bytes'] / 1e6:.2f} MB at least in float32" in as_text(network)
 
 
 def test_each_stage_is_told_by_its_kind_and_by_what_in_it_is_unusual(every_kind: str) -> None:
@@ -91,13 +92,15 @@ def test_fields_that_mean_nothing_to_a_block_are_left_out(every_kind: str) -> No
     assert {"kernel", "depth", "activation"}.isdisjoint(stages["6"])
 
 
-def test_a_comparison_tells_how_many_times_the_second_costs_the_first(phinas) -> None:
-    told = phinas("describe", "efficientnet_b0", "--compare", "efficientnet_v2_b0", "--json")
-    facts = json.loads(told.stdout)
-    first, second = facts["networks"]
+def test_a_comparison_tells_how_many_times_the_second_costs_the_first(phinas_in_process) -> None:
+    result = phinas_in_process(
+        "describe", "efficientnet_b0", "--compare", "efficientnet_v2_b0", "--json"
+    )
+    comparison = json.loads(result.stdout)
+    first, second = comparison["networks"]
     assert (first["name"], second["name"]) == ("efficientnet_b0", "efficientnet_v2_b0")
     for field in ("flops", "params", "activations", "peak_activations", "inference_bytes"):
-        assert facts["ratios"][field] == second[field] / first[field]
+        assert comparison["ratios"][field] == second[field] / first[field]
 
 
 @pytest.mark.parametrize(
@@ -106,54 +109,56 @@ def test_a_comparison_tells_how_many_times_the_second_costs_the_first(phinas) ->
 def test_a_comparison_sets_every_stage_of_both_networks_in_a_line_of_128(
     one: str, other: str
 ) -> None:
-    facts = describe(one, compare=other)
-    for side, network in enumerate(facts["networks"]):
-        named = [pair["stages"][side] for pair in facts["pairs"] if pair["stages"][side]]
+    comparison = describe(one, compare=other)
+    for side, network in enumerate(comparison["networks"]):
+        named = [pair["stages"][side] for pair in comparison["pairs"] if pair["stages"][side]]
         assert named == [row["stage"] for row in network["stages"]]
-    assert max(map(len, as_comparison(facts).splitlines())) <= 128
+    assert max(map(len, as_comparison(comparison).splitlines())) <= 128
 
 
 def test_a_comparison_says_in_what_two_stages_differ() -> None:
-    facts = describe("efficientnet_b0", compare="efficientnet_b1")
-    differ = {tuple(pair["stages"]): pair["differ"] for pair in facts["pairs"]}
-    assert differ["stem", "stem"] == []
-    assert differ["1", "1"] == ["depth"]
-    line = next(line for line in as_comparison(facts).splitlines() if line.startswith("1 "))
-    assert " | 1    2 x mbconv" in line
+    comparison = describe("efficientnet_b0", compare="efficientnet_b1")
+    differing_fields = {
+        tuple(pair["stages"]): pair["differing_fields"] for pair in comparison["pairs"]
+    }
+    assert differing_fields["stem", "stem"] == []
+    assert differing_fields["1", "1"] == ["depth"]
+    line = next(line for line in as_comparison(comparison).splitlines() if line.startswith("1 "))
+    assert "| 1 2 x mbconv" in " ".join(line.split())
 
 
 def test_networks_that_are_the_same_are_said_to_be(tmp_path: Path) -> None:
-    again = tmp_path / "b0.yaml"
-    again.write_text(preset("efficientnet_b0").to_yaml())
-    facts = describe("efficientnet_b0", compare=str(again))
-    assert facts["same"]
-    assert "The same network" in as_comparison(facts)
-    assert set(facts["ratios"].values()) == {1}
+    copy = tmp_path / "b0.yaml"
+    copy.write_text(preset("efficientnet_b0").to_yaml())
+    network = describe("efficientnet_b0", compare=str(copy))
+    assert network["same"]
+    assert "The same network" in as_comparison(network)
+    assert set(network["ratios"].values()) == {1}
 
 
 def test_other_tools_counts_stand_each_with_its_reason() -> None:
-    facts = describe("efficientnet_b0", conventions=True)
-    ours, *others = facts["conventions"]
-    assert (ours["count"], ours["ratio"]) == (facts["flops"], 1)
-    text = " ".join(as_text(facts).split())
-    for row in others:
+    network = describe("efficientnet_b0", conventions=True)
+    own_count, *other_counts = network["conventions"]
+    assert (own_count["count"], own_count["ratio"]) == (network["flops"], 1)
+    text = " ".join(as_text(network).split())
+    for row in other_counts:
         assert f"{row['count']:,}" in text
-    assert {row["name"] for row in facts["conventions"]} == set(CONVENTIONS)
-    assert all(row["why"] for row in facts["conventions"])
+    assert {row["name"] for row in network["conventions"]} == set(CONVENTIONS)
+    assert all(row["difference"] for row in network["conventions"])
 
 
-def test_both_networks_of_a_comparison_are_verified(every_kind: str, phinas) -> None:
-    told = phinas("describe", every_kind, "--compare", every_kind, "--verify")
-    assert told.returncode == 0, told.stderr
-    assert [line.split()[-1] for line in told.stdout.splitlines()[-2:]] == ["equal", "equal"]
+def test_both_networks_of_a_comparison_are_verified(every_kind: str, phinas_in_process) -> None:
+    result = phinas_in_process("describe", every_kind, "--compare", every_kind, "--verify")
+    assert result.returncode == 0, result.stderr
+    assert [line.split()[-1] for line in result.stdout.splitlines()[-2:]] == ["equal", "equal"]
 
 
 def test_a_drawing_is_svg_or_png_by_its_name_in_a_directory_that_is_made(
     every_kind: str, tmp_path: Path
 ) -> None:
     for name in ("new/deeper/layout.svg", "new/LAYOUT.PNG"):
-        facts = describe("efficientnet_b0", compare=every_kind, draw=tmp_path / name)
-        assert facts["drawing"] == str(tmp_path / name)
+        network = describe("efficientnet_b0", compare=every_kind, draw=tmp_path / name)
+        assert network["drawing"] == str(tmp_path / name)
     text = (tmp_path / "new/deeper/layout.svg").read_text()
     assert ElementTree.fromstring(text).tag == "{http://www.w3.org/2000/svg}svg"
     assert "efficientnet_b0" in text
@@ -168,11 +173,13 @@ def test_the_same_network_is_the_same_drawing_to_the_byte(tmp_path: Path) -> Non
     assert (tmp_path / "one.svg").read_bytes() == (tmp_path / "two.svg").read_bytes()
 
 
-def test_a_drawing_that_is_no_svg_or_png_is_refused_with_a_remedy(tmp_path: Path, phinas) -> None:
-    told = phinas("describe", "efficientnet_b0", "--draw", tmp_path / "layout.pdf")
-    assert told.returncode == 2
-    assert "layout.pdf' ends in neither .svg nor .png" in told.stderr
-    assert "try layout.svg" in told.stderr
+def test_a_drawing_that_is_no_svg_or_png_is_refused_with_a_remedy(
+    tmp_path: Path, phinas_in_process
+) -> None:
+    result = phinas_in_process("describe", "efficientnet_b0", "--draw", tmp_path / "layout.pdf")
+    assert result.returncode == 2
+    assert "layout.pdf' ends in neither .svg nor .png" in result.stderr
+    assert "try layout.svg" in result.stderr
     assert not list(tmp_path.iterdir())
 
 
@@ -189,10 +196,10 @@ def test_a_drawing_that_has_no_place_is_refused(tmp_path: Path) -> None:
 def test_a_name_that_the_font_cannot_write_is_drawn_all_the_same(
     every_kind: str, tmp_path: Path
 ) -> None:
-    strange = tmp_path / "\u7f51\u7edc $x_1$ <&>.yaml"
-    Path(every_kind).rename(strange)
-    describe(str(strange), draw=tmp_path / "strange.png")
-    describe(str(strange), draw=tmp_path / "strange.svg")
+    path = tmp_path / "\u7f51\u7edc $x_1$ <&>.yaml"
+    Path(every_kind).rename(path)
+    describe(str(path), draw=tmp_path / "strange.png")
+    describe(str(path), draw=tmp_path / "strange.svg")
     assert "\u7f51\u7edc $x_1$ &lt;&amp;&gt;" in (tmp_path / "strange.svg").read_text()
 
 
@@ -200,14 +207,16 @@ def test_a_name_that_the_font_cannot_write_is_drawn_all_the_same(
 def test_describing_and_comparing_load_nothing_heavy_and_drawing_loads_no_torch(
     draw: bool, loaded: list[str], tmp_path: Path
 ) -> None:
-    words = ["describe", "efficientnet_b0", "--compare", "resnet_50", "--conventions"]
-    words += ["--draw", str(tmp_path / "both.svg")] * draw
+    arguments = ["describe", "efficientnet_b0", "--compare", "resnet_50", "--flop-conventions"]
+    arguments += ["--draw", str(tmp_path / "both.svg")] * draw
     code = (
-        "import sys\nfrom phinas.errors import call\nfrom phinas.cli import cli\nassert "
-        f"call(cli, {words!r}) == 0\n"
+        "import sys\nfrom phinas.errors import run_command\nfrom phinas.cli import cli\nassert "
+        f"run_command(cli, {arguments!r}) == 0\n"
         "heavy = ('torch', 'optuna', 'pandas', 'matplotlib', 'numpy', 'sklearn', 'pydantic', "
         "'scipy')\n"
         "print([name for name in heavy if name in sys.modules], file=sys.stderr)"
     )
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert told.stderr.strip() == repr(loaded)
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert result.stderr.strip() == repr(loaded)

@@ -13,13 +13,13 @@ from phinas.api.export import FORMATS, export
 from phinas.cli import cli
 from phinas.experiment.errors import InputError
 from phinas.space.blocks import build
-from phinas.space.interchange.library_models import spec_of
-from phinas.space.interchange.state_dict_maps import to_dialect
+from phinas.space.interchange.library_models import library_spec
+from phinas.space.interchange.state_dict_maps import to_library_state_dict
 from phinas.space.loading import load_spec
 from phinas.space.spec import ArchSpec, SpecError, StageSpec
 from phinas.training.engine.weights_io import load_weights, save_weights
 
-SPEC = replace(spec_of("timm:test_efficientnet"), resolution=64, classes=5)
+SPEC = replace(library_spec("timm:test_efficientnet"), resolution=64, classes=5)
 
 
 @pytest.fixture(scope="module")
@@ -61,22 +61,22 @@ def test_an_exported_member_gives_equal_logits_for_any_batch(
     pytest.importorskip("onnxscript", reason="the extra `onnx` is not installed")
     family = finished_run / "scaling" / "family"
     out = tmp_path / "b0.onnx"
-    told = phinas(
+    result = phinas(
         "export", family / "b0.yaml", "--weights", family / "b0.safetensors", "--out", out, "--json"
     )
-    assert told.returncode == 0, told.stderr
-    assert json.loads(told.stdout)["largest_relative_difference"] < 1e-4
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["largest_relative_difference"] < 1e-4
 
     spec = load_spec(str(family / "b0.yaml"))
     network = build(spec).eval()
     network.load_state_dict(load_file(family / "b0.safetensors"))
     images = torch.randn(5, spec.channels, spec.resolution, spec.resolution)
-    given = torch.from_numpy(
+    onnx_logits = torch.from_numpy(
         onnxruntime.InferenceSession(out).run(None, {"images": images.numpy()})[0]
     )
     with torch.inference_mode():
         expected = network(images)
-    assert (given - expected).abs().max() <= 1e-4 * expected.abs().max()
+    assert (onnx_logits - expected).abs().max() <= 1e-4 * expected.abs().max()
 
 
 @pytest.mark.parametrize("tool", ["timm", "torchvision"])
@@ -84,17 +84,17 @@ def test_the_lines_beside_the_weights_make_the_model_that_gives_the_same(
     tool, model, files, tmp_path, monkeypatch, timm, torchvision
 ):
     spec, weights = files
-    facts = export(spec, to=tool, weights=weights, out=tmp_path / "other.safetensors")
-    assert facts["path"] == str(tmp_path / "other.safetensors")
-    recipe = json.loads(Path(facts["recipe"]).read_text())
+    export_result = export(spec, to=tool, weights=weights, out=tmp_path / "other.safetensors")
+    assert export_result["path"] == str(tmp_path / "other.safetensors")
+    recipe = json.loads(Path(export_result["recipe"]).read_text())
     assert (recipe["tool"], recipe["spec_id"]) == (tool, SPEC.spec_id)
     assert ArchSpec.from_dict(recipe["spec"]) == SPEC
     scope: dict[str, object] = {}
     monkeypatch.chdir(tmp_path)
     exec("\n".join(recipe["python"]), scope)
-    theirs = scope["model"].eval()
-    assert load_file(tmp_path / "other.safetensors").keys() == theirs.state_dict().keys()
-    assert (logits(theirs) - logits(model)).abs().max() <= 1e-5 * logits(model).abs().max()
+    library_model = scope["model"].eval()
+    assert load_file(tmp_path / "other.safetensors").keys() == library_model.state_dict().keys()
+    assert (logits(library_model) - logits(model)).abs().max() <= 1e-5 * logits(model).abs().max()
 
 
 def test_weights_come_back_from_either_tool_as_they_left(model, files, tmp_path):
@@ -113,19 +113,19 @@ def test_weights_come_back_from_either_tool_as_they_left(model, files, tmp_path)
 
 def test_a_file_ending_in_py_is_a_network_that_stands_alone(model, files, tmp_path):
     spec, weights = files
-    facts = export(spec, weights=weights, out=tmp_path / "alone.py")
-    assert facts["to"] == "torch"
-    assert facts["largest_relative_difference"] < 1e-5
+    export_result = export(spec, weights=weights, out=tmp_path / "alone.py")
+    assert export_result["to"] == "torch"
+    assert export_result["largest_relative_difference"] < 1e-5
     assert (tmp_path / "alone.py").exists()
     assert (tmp_path / "alone.safetensors").exists()
 
 
-def test_the_command_says_what_it_wrote(files, tmp_path, phinas):
+def test_the_command_says_what_it_wrote(files, tmp_path, phinas_in_process):
     spec, _ = files
-    told = phinas("export", spec, "--to", "timm", "--out", tmp_path / "x.safetensors")
-    assert told.returncode == 0, told.stderr
-    assert "weights in timm's names" in told.stdout
-    assert "x.timm.json" in told.stdout
+    result = phinas_in_process("export", spec, "--to", "timm", "--out", tmp_path / "x.safetensors")
+    assert result.returncode == 0, result.stderr
+    assert "weights in timm's names" in result.stdout
+    assert "x.timm.json" in result.stdout
 
 
 def test_the_command_offers_every_format():
@@ -133,20 +133,20 @@ def test_the_command_offers_every_format():
     assert list(to.type.choices) == list(FORMATS)
 
 
-def test_what_cannot_be_exported_is_refused_by_the_command(files, tmp_path, phinas):
+def test_what_cannot_be_exported_is_refused_by_the_command(files, tmp_path, phinas_in_process):
     _, weights = files
     other = replace(SPEC, stages=SPEC.stages[:-1])
     (tmp_path / "other.yaml").write_text(other.to_yaml())
-    ended = phinas(
+    result = phinas_in_process(
         "export", tmp_path / "other.yaml", "--weights", weights, "--out", tmp_path / "b0.onnx"
     )
-    assert ended.returncode == 2
-    assert "weights of another spec" in ended.stderr
+    assert result.returncode == 2
+    assert "weights of another spec" in result.stderr
     assert not (tmp_path / "b0.onnx").exists()
 
 
 @pytest.mark.parametrize(
-    ("to", "name", "told"),
+    ("to", "name", "message"),
     [
         (
             None,
@@ -162,12 +162,12 @@ def test_what_cannot_be_exported_is_refused_by_the_command(files, tmp_path, phin
         (None, "not-a-name.py", "that Python can import; use letters, digits and _"),
     ],
 )
-def test_a_name_that_does_not_fit_what_is_written_is_refused(to, name, told, files, tmp_path):
+def test_a_name_that_does_not_fit_what_is_written_is_refused(to, name, message, files, tmp_path):
     spec, weights = files
     before = sorted(tmp_path.iterdir())
     with pytest.raises(InputError) as caught:
         export(spec, to=to, weights=weights, out=tmp_path / name)
-    assert told in str(caught.value)
+    assert message in str(caught.value)
     assert sorted(tmp_path.iterdir()) == before
 
 
@@ -183,7 +183,7 @@ def test_a_network_that_a_tool_cannot_say_is_refused_and_nothing_written(tmp_pat
 
 
 def test_a_classifier_of_other_classes_is_told_as_such(model, files, tmp_path):
-    state = to_dialect(model.state_dict(), SPEC, "timm")
+    state = to_library_state_dict(model.state_dict(), SPEC, "timm")
     state |= {"classifier.weight": torch.ones(9, SPEC.last_width), "classifier.bias": torch.ones(9)}
     save_file(state, tmp_path / "nine.safetensors")
     with pytest.raises(

@@ -16,7 +16,7 @@ from phinas.space.search_spaces.loading import space_from_dict
 from phinas.space.yaml_io import parse_yaml
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-CALLS = [
+COMMANDS = [
     line
     for fenced in README.split("```")[1::2]
     for line in fenced.splitlines()
@@ -36,23 +36,23 @@ def test_the_space_shown_is_one():
 
 def test_the_python_shown_for_spaces_prints_what_stands_behind_it():
     (code,) = (text for text in blocks("python") if "CostTables" in text)
-    said = re.findall(r"print\(.*\)  # (.*)$", code, flags=re.M)
+    comments = re.findall(r"# (.*?)\.?$", code, flags=re.M)
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
         exec(compile(code, "README.md", "exec"), {})
     size, different = printed.getvalue().splitlines()[0].split()
-    assert said[0] == f"{size} choices are {different} networks"
-    assert said[1] == f"{printed.getvalue().splitlines()[1]}, exactly"
+    assert comments[0] == f"{size} choices are {different} networks"
+    assert comments[1] == f"{printed.getvalue().splitlines()[1]}, exactly"
 
 
-@pytest.mark.parametrize("line", CALLS)
+@pytest.mark.parametrize("line", COMMANDS)
 def test_every_call_shown_has_a_verb_and_options_that_exist(line):
-    words = line.partition(" # ")[0].split()[1:]
-    verb = cli.commands[words[0]]
-    if isinstance(verb, click.Group):
-        verb = verb.commands[words[1]]
-    known = {flag for option in verb.params for flag in option.opts}
-    assert {word for word in words if word.startswith("--")} <= known
+    arguments = line.partition(" # ")[0].split()[1:]
+    command = cli.commands[arguments[0]]
+    if isinstance(command, click.Group):
+        command = command.commands[arguments[1]]
+    flags = {flag for option in command.params for flag in option.opts}
+    assert {word for word in arguments if word.startswith("--")} <= flags
 
 
 def test_every_shipped_space_is_named_and_the_networks_are_counted():

@@ -7,9 +7,9 @@ import torch
 
 from phinas.experiment.schema.config import DataSection, RunSection
 from phinas.training.data.prepared_dataset import prepare
-from phinas.training.engine.job import Trainer
+from phinas.training.engine.job import TrainingJobFactory
 
-DATA = DataSection(source="digits", train_limit=200, validation_limit=100)
+DATA = DataSection(source="digits", max_train_images=200, max_validation_images=100)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -20,10 +20,14 @@ def one_thread():
 
 
 @pytest.fixture(scope="session")
-def trainer(tmp_path_factory):
+def job_factory(tmp_path_factory):
     data = prepare(DATA, seed=0, directory=tmp_path_factory.mktemp("whole"))
-    return Trainer.of(
-        data, DATA, run=RunSection(device="cpu", trial_minutes=1.0), threads=1, snapshots=None
+    return TrainingJobFactory.from_config(
+        data,
+        DATA,
+        run=RunSection(device="cpu", trial_timeout_minutes=1.0),
+        threads=1,
+        checkpoints=None,
     )
 
 
@@ -36,6 +40,10 @@ def sealed(tmp_path_factory):
     for name in ("images.npy", "labels.npy"):
         path = data.directory / "test" / name
         path.write_bytes(b"\xff" * path.stat().st_size)
-    return Trainer.of(
-        data, DATA, run=RunSection(device="cpu", trial_minutes=1.0), threads=1, snapshots=None
+    return TrainingJobFactory.from_config(
+        data,
+        DATA,
+        run=RunSection(device="cpu", trial_timeout_minutes=1.0),
+        threads=1,
+        checkpoints=None,
     )

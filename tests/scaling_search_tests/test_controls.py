@@ -10,19 +10,19 @@ from phinas.experiment.run_dir import RunDir
 from phinas.experiment.schema.config import ScalingSection
 from phinas.scaling_search.coefficients import Coefficients
 from phinas.scaling_search.family.family import make_family
-from phinas.scaling_search.family.phi import network_at
+from phinas.scaling_search.family.phi import scale_to_phi
 from phinas.scaling_search.race.user_coefficients import (
-    given_coefficients,
-    given_facts,
+    describe_user_coefficients,
+    load_user_coefficients,
     read_coefficients,
 )
 from phinas.scaling_search.validation.controls import (
-    SINGLE,
+    SINGLE_DIMENSION,
+    find_nearest_phi,
     make_controls,
-    nearest_phi,
     read_controls,
 )
-from phinas.space.cost import cost
+from phinas.space.cost import network_cost
 from phinas.space.presets import preset
 from phinas.space.search_spaces.loading import load_space
 from phinas.space.yaml_io import dump_yaml
@@ -32,9 +32,13 @@ PAPER = Coefficients(1.2, 1.1, 1.15)
 FAMILY = make_family(B0, PAPER, [0.5, 1.0, 2.0])
 
 
-def controls(*names, baseline=B0, trained=FAMILY, rounding=PAPER, largest_side=math.inf):
+def controls(*names, baseline=B0, trained_members=FAMILY, rounding=PAPER, max_resolution=math.inf):
     return make_controls(
-        read_controls(names), baseline, trained, rounding=rounding, largest_side=largest_side
+        read_controls(names),
+        baseline,
+        trained_members,
+        rounding=rounding,
+        max_resolution=max_resolution,
     )
 
 
@@ -53,22 +57,22 @@ def write_coefficients(directory, text):
     return directory
 
 
-@pytest.mark.parametrize("name", SINGLE)
+@pytest.mark.parametrize("name", SINGLE_DIMENSION)
 def test_a_control_of_one_dimension_changes_that_dimension_and_meets_the_largest_members_flops(
     name,
 ):
     (control,) = controls(name)
-    assert control.rule.words == f"{name} alone"
-    assert control.against is FAMILY[-1]
-    assert control.why_not == ""
+    assert control.definition.label == f"{name} alone"
+    assert control.family_member is FAMILY[-1]
+    assert control.skip_reason == ""
     assert control.cost.flops == pytest.approx(FAMILY[-1].cost.flops, rel=0.03)
-    assert control.ratio == pytest.approx(control.cost.flops / cost(B0).flops)
-    changed = {
+    assert control.ratio == pytest.approx(control.cost.flops / network_cost(B0).flops)
+    changes = {
         "depth": blocks(control.spec) != blocks(B0),
         "width": widths(control.spec) != widths(B0),
         "resolution": control.spec.resolution != B0.resolution,
     }
-    assert [key for key, value in changed.items() if value] == [name]
+    assert [key for key, value in changes.items() if value] == [name]
 
 
 def test_no_other_phi_comes_nearer():
@@ -77,10 +81,14 @@ def test_no_other_phi_comes_nearer():
         "width": Coefficients(1.0, 2.0, 1.0),
     }.items():
         target = FAMILY[-1].cost.flops
-        phi = nearest_phi(B0, coefficients, target)
-        reached = abs(math.log(cost(network_at(B0, coefficients, phi)).flops / target))
-        others = (cost(network_at(B0, coefficients, step / 200)).flops for step in range(800))
-        assert reached <= min(abs(math.log(flops / target)) for flops in others) + 1e-12, name
+        phi = find_nearest_phi(B0, coefficients, target)
+        best_distance = abs(
+            math.log(network_cost(scale_to_phi(B0, coefficients, phi)).flops / target)
+        )
+        others = (
+            network_cost(scale_to_phi(B0, coefficients, step / 200)).flops for step in range(800)
+        )
+        assert best_distance <= min(abs(math.log(flops / target)) for flops in others) + 1e-12, name
 
 
 def test_a_control_has_the_regularisation_of_the_member_it_is_held_against():
@@ -92,7 +100,7 @@ def test_a_control_has_the_regularisation_of_the_member_it_is_held_against():
 def test_controls_are_rounded_as_the_family_is():
     rounding = replace(PAPER, divisor=4, rounding="balanced")
     (control,) = controls("paper", rounding=rounding)
-    assert (control.rule.coefficients.divisor, control.rule.coefficients.rounding) == (
+    assert (control.definition.coefficients.divisor, control.definition.coefficients.rounding) == (
         4,
         "balanced",
     )
@@ -101,8 +109,8 @@ def test_controls_are_rounded_as_the_family_is():
 
 def test_a_control_that_is_the_member_is_said_to_be():
     (control,) = controls("paper")
-    assert control.why_not == "is the same network as B3"
-    assert control.same
+    assert control.skip_reason == "is the same network as B3"
+    assert control.is_same_network
 
 
 def test_a_control_that_is_too_large_for_the_images_names_the_option():
@@ -111,84 +119,84 @@ def test_a_control_that_is_too_large_for_the_images_names_the_option():
         member for member in make_family(small, PAPER, [0.5, 1.0]) if member.spec.resolution <= 37
     ]
     resolution, depth = controls(
-        "resolution", "depth", baseline=small, trained=family, largest_side=37
+        "resolution", "depth", baseline=small, trained_members=family, max_resolution=37
     )
     side = resolution.spec.resolution
     assert (
-        resolution.why_not
+        resolution.skip_reason
         == f"needs {side} pixels of a side, the images have 37; see data.upsample"
     )
-    assert depth.why_not == ""
+    assert depth.skip_reason == ""
 
 
 def test_a_control_that_comes_nowhere_near_says_how_near():
-    baseline = load_space("tiny").fitted(channels=1, classes=10, resolution=20).base
+    baseline = load_space("tiny").adapt_to(channels=1, classes=10, resolution=20).base
     shallow = replace(
         baseline, stages=(replace(baseline.stages[0], depth=1),)
     )  # a second block is 40% more
     family = make_family(shallow, Coefficients(1.0, 1.0, 1.1), [1.0])
-    (control,) = controls("depth", baseline=shallow, trained=family)
-    assert control.why_not.startswith("the nearest network has ")
+    (control,) = controls("depth", baseline=shallow, trained_members=family)
+    assert control.skip_reason.startswith("the nearest network has ")
     assert (
         f"B1's {family[1].cost.flops / 1e3:.4g}k flops; over 15% apart nothing is compared"
-        in control.why_not
+        in control.skip_reason
     )
 
 
 def test_below_the_baseline_a_control_shrinks():
     family = make_family(B0, PAPER, [-1.0])
-    for control in controls(*SINGLE, trained=family):
-        assert control.against.name == "b-1"
+    for control in controls(*SINGLE_DIMENSION, trained_members=family):
+        assert control.family_member.name == "b-1"
         assert control.phi < 0
-        assert control.cost.flops < cost(B0).flops
+        assert control.cost.flops < network_cost(B0).flops
 
 
-@pytest.mark.parametrize("trained", [[], FAMILY[:1]])
-def test_without_a_larger_member_there_is_nothing_to_compare_with(trained):
-    depth, paper = controls("depth", "paper", trained=trained)
+@pytest.mark.parametrize("trained_members", [[], FAMILY[:1]])
+def test_without_a_larger_member_there_is_nothing_to_compare_with(trained_members):
+    depth, paper = controls("depth", "paper", trained_members=trained_members)
     for control in (depth, paper):
-        assert control.against is control.spec is None
-        assert control.why_not.startswith("no member but B0 is trained")
+        assert control.family_member is control.spec is None
+        assert control.skip_reason.startswith("no member but B0 is trained")
 
 
 def test_a_published_network_is_taken_as_it_is_for_the_images_and_held_against_the_nearest_member():
     baseline = replace(B0, channels=1, classes=10)
     family = make_family(baseline, PAPER, [0.5, 1.0, 2.0])
-    near, far, same, timm = controls(
+    near_control, far_control, same, timm = controls(
         "efficientnet_b1",
         "mobilenet_v2",
         "efficientnet_b0",
         "timm:efficientnet_b1",
         baseline=baseline,
-        trained=family,
+        trained_members=family,
     )
-    assert near.rule.words == "efficientnet_b1 as published"
-    assert near.spec == replace(preset("efficientnet_b1"), channels=1, classes=10)
-    assert near.against.name == "b1"
-    assert near.phi is near.rule.coefficients is None
-    assert near.why_not == timm.why_not == ""
-    assert far.why_not.startswith("it has ")
-    assert "below B0's" in far.why_not
-    assert same.why_not == "is the same network as B0"
+    assert near_control.definition.label == "efficientnet_b1 as published"
+    assert near_control.spec == replace(preset("efficientnet_b1"), channels=1, classes=10)
+    assert near_control.family_member.name == "b1"
+    assert near_control.phi is near_control.definition.coefficients is None
+    assert near_control.skip_reason == timm.skip_reason == ""
+    assert far_control.skip_reason.startswith("it has ")
+    assert "below B0's" in far_control.skip_reason
+    assert same.skip_reason == "is the same network as B0"
 
 
 def test_a_spec_file_is_taken_as_it_is(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text(dump_yaml(FAMILY[2].spec.to_dict()))
     (control,) = controls(str(path))
-    assert control.rule.words == "mine.yaml as it is"
-    assert control.against is FAMILY[2]
+    assert control.definition.label == "mine.yaml as it is"
+    assert control.family_member is FAMILY[2]
 
 
-@pytest.mark.parametrize("whole", [True, False])
-def test_another_runs_coefficients_are_scaled_to_the_same_flops(tmp_path, whole):
+@pytest.mark.parametrize("name_run_directory", [True, False])
+def test_another_runs_coefficients_are_scaled_to_the_same_flops(tmp_path, name_run_directory):
     run = write_coefficients(
         tmp_path / "cats", "alpha: 1.3\nbeta: 1.05\ngamma: 1.1\ndivisor: 4\nrounding: round\n"
     )
-    path = run if whole else RunDir(run).coefficients
+    path = run if name_run_directory else RunDir(run).coefficients
     (control,) = controls(str(path))
-    assert control.rule.words == "coefficients of cats (1.3, 1.05, 1.1)"
-    assert control.rule.coefficients == Coefficients(1.3, 1.05, 1.1)
+    assert control.definition.label == "coefficients of cats (1.3, 1.05, 1.1)"
+    assert control.definition.coefficients == Coefficients(1.3, 1.05, 1.1)
     assert control.cost.flops == pytest.approx(FAMILY[-1].cost.flops, rel=0.05)
 
 
@@ -236,7 +244,7 @@ def test_a_name_that_means_nothing_is_refused(name, message):
 def test_a_damaged_file_of_coefficients_is_refused_with_what_is_wrong(tmp_path, text, message):
     run = write_coefficients(tmp_path / "other", text)
     with pytest.raises(InputError, match=rf"^scaling\.coefficients: .*{message}"):
-        given_coefficients(ScalingSection(coefficients=str(run)))
+        load_user_coefficients(ScalingSection(coefficients=str(run)))
     with pytest.raises(InputError, match=rf"^validation\.controls: .*{message}"):
         read_controls([str(run)])
 
@@ -259,27 +267,27 @@ def test_given_coefficients_are_taken_under_the_runs_own_rounding(tmp_path):
         tmp_path / "other", "alpha: 1.3\nbeta: 1.05\ngamma: 1.1\ndivisor: 16\nrounding: round\n"
     )
     section = ScalingSection(coefficients=str(run), divisor=4)
-    assert given_coefficients(section) == Coefficients(1.3, 1.05, 1.1, divisor=4)
+    assert load_user_coefficients(section) == Coefficients(1.3, 1.05, 1.1, divisor=4)
     numbers = ScalingSection(coefficients=[1.2, 1.1, 1.15], rounding="balanced")
-    assert given_coefficients(numbers) == replace(PAPER, rounding="balanced")
+    assert load_user_coefficients(numbers) == replace(PAPER, rounding="balanced")
 
 
 def test_what_a_run_took_stays_when_its_source_changes_or_goes(tmp_path):
     run = write_coefficients(tmp_path / "other", "alpha: 1.3\nbeta: 1.05\ngamma: 1.1\n")
     section = ScalingSection(coefficients=str(run))
-    taken, recorded = given_coefficients(section), tmp_path / "coefficients.yaml"
-    recorded.write_text(dump_yaml(given_facts(taken, section)))
+    coefficients, record_path = load_user_coefficients(section), tmp_path / "coefficients.yaml"
+    record_path.write_text(dump_yaml(describe_user_coefficients(coefficients, section)))
     RunDir(run).coefficients.unlink()
-    assert given_coefficients(section, recorded=recorded) == taken
+    assert load_user_coefficients(section, record_path=record_path) == coefficients
     with pytest.raises(InputError):
-        given_coefficients(ScalingSection(coefficients=f"{run}/."), recorded=recorded)
+        load_user_coefficients(ScalingSection(coefficients=f"{run}/."), record_path=record_path)
 
 
 def test_the_file_of_given_coefficients_says_so_and_reads_back():
     section = ScalingSection(coefficients=[1.2, 1.1, 1.15])
-    facts = given_facts(PAPER, section)
-    assert facts["given"] is True
-    assert facts["why"] == "given: 1.2, 1.1, 1.15"
-    assert facts["members"] == []
-    assert facts["ranges"]["alpha"] == [1.2, 1.2]
-    assert facts["nominal"] == pytest.approx(1.92, abs=0.01)
+    data = describe_user_coefficients(PAPER, section)
+    assert data["user_supplied"] is True
+    assert data["explanation"] == "given: 1.2, 1.1, 1.15"
+    assert data["members"] == []
+    assert data["ranges"]["alpha"] == [1.2, 1.2]
+    assert data["nominal"] == pytest.approx(1.92, abs=0.01)

@@ -8,13 +8,13 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from phinas.scaling_search.validation.curve import Point, fit_curve, why_no_curve
+from phinas.scaling_search.validation.curve import CurvePoint, fit_curve, missing_curve_reason
 
 SIZES = np.array([1.0, 1.5, 2.0, 3.0, 5.0])
 ERROR = 0.01
 
 # Accuracy over FLOPs in units of the smallest network's.
-LAWS: dict[str, Callable[[float], float]] = {
+CURVES: dict[str, Callable[[float], float]] = {
     "a power law with a floor": lambda x: 1 - (0.35 * x**-0.25 + 0.08),
     "nearly at its floor": lambda x: 1 - (0.02 * x**-0.3 + 0.4),
     "a power law without a floor": lambda x: 1 - 0.3 * x**-0.1,
@@ -24,31 +24,45 @@ LAWS: dict[str, Callable[[float], float]] = {
 }
 
 
-def simulate(law, *, runs, scatter=0.0, sizes=SIZES, error=ERROR, at=(2.5, 10.0, 40.0), seed=0):
+def simulate(
+    accuracy_of,
+    *,
+    runs,
+    residual_std=0.0,
+    sizes=SIZES,
+    error=ERROR,
+    relative_flops=(2.5, 10.0, 40.0),
+    seed=0,
+):
     """Share of runs whose 95% prediction holds the accuracy of a new network of so many FLOPs
     (units of the smallest), and its mean width, for each of `at`. scatter: deviation of a network
     from the law."""
     generator = np.random.default_rng(seed)
-    held, widths = np.zeros((runs, len(at))), np.zeros((runs, len(at)))
+    coverage, widths = np.zeros((runs, len(relative_flops))), np.zeros((runs, len(relative_flops)))
     for run in range(runs):
-        noise = np.hypot(scatter, error) * generator.standard_normal(len(sizes))
+        noise = np.hypot(residual_std, error) * generator.standard_normal(len(sizes))
         curve = fit_curve(
-            [Point(x * 1e6, float(law(x)) + e, error) for x, e in zip(sizes, noise, strict=True)],
+            [
+                CurvePoint(x * 1e6, float(accuracy_of(x)) + e, error)
+                for x, e in zip(sizes, noise, strict=True)
+            ],
             seed=run,
         )
-        for index, x in enumerate(at):
-            found = curve.predict(x * 1e6)
-            held[run, index] = (
-                found.low <= law(x) + scatter * generator.standard_normal() <= found.high
+        for index, x in enumerate(relative_flops):
+            prediction = curve.predict(x * 1e6)
+            coverage[run, index] = (
+                prediction.low
+                <= accuracy_of(x) + residual_std * generator.standard_normal()
+                <= prediction.high
             )
-            widths[run, index] = found.high - found.low
-    return held.mean(0), widths.mean(0)
+            widths[run, index] = prediction.high - prediction.low
+    return coverage.mean(0), widths.mean(0)
 
 
-@pytest.mark.parametrize("name", list(LAWS)[:4])
+@pytest.mark.parametrize("name", list(CURVES)[:4])
 def test_the_interval_holds_the_truth_under_the_law_and_is_no_wider_than_it_has_to_be(name):
-    held, widths = simulate(LAWS[name], runs=60)
-    assert min(held) >= 0.9
+    coverage, widths = simulate(CURVES[name], runs=60)
+    assert min(coverage) >= 0.9
     assert (
         widths[0] < 5 * ERROR
     )  # inside the range: the points by themselves have 4 standard errors
@@ -56,129 +70,147 @@ def test_the_interval_holds_the_truth_under_the_law_and_is_no_wider_than_it_has_
 
 
 def test_networks_that_scatter_about_the_law_are_held_nearly_as_often_as_is_said():
-    held, _ = simulate(LAWS["a power law with a floor"], runs=60, scatter=ERROR)
-    assert min(held) >= 0.85
+    coverage, _ = simulate(CURVES["a power law with a floor"], runs=60, residual_std=ERROR)
+    assert min(coverage) >= 0.85
 
 
 def test_far_out_a_wrong_law_fails_as_the_docstring_says():
-    held, _ = simulate(LAWS["a peak at 3.5 times"], runs=20)
-    assert held[0] >= 0.9
-    assert held[2] <= 0.1
+    coverage, _ = simulate(CURVES["a peak at 3.5 times"], runs=20)
+    assert coverage[0] >= 0.9
+    assert coverage[2] <= 0.1
 
 
-@pytest.mark.parametrize("trained", [3, 4, 5, 6])
-def test_the_published_accuracies_of_larger_efficientnets_lie_where_smaller_ones_foretell(trained):
+@pytest.mark.parametrize("num_trained", [3, 4, 5, 6])
+def test_the_published_accuracies_of_larger_efficientnets_lie_where_smaller_ones_foretell(
+    num_trained,
+):
     gigaflops = [0.3858, 0.6868, 0.9936, 1.827, 4.394, 10.27, 19.07, 37.75]
     top_1 = [0.771, 0.791, 0.801, 0.816, 0.829, 0.836, 0.840, 0.843]  # arXiv:1905.11946, table 2
     members = [
-        Point(size * 1e9, accuracy, 0.002) for size, accuracy in zip(gigaflops, top_1, strict=True)
+        CurvePoint(size * 1e9, accuracy, 0.002)
+        for size, accuracy in zip(gigaflops, top_1, strict=True)
     ]
-    curve = fit_curve(members[:trained])
-    for member in members[trained:]:
-        found = curve.predict(member.flops)
-        assert found.low < member.accuracy < found.high
+    curve = fit_curve(members[:num_trained])
+    for member in members[num_trained:]:
+        prediction = curve.predict(member.flops)
+        assert prediction.low < member.accuracy < prediction.high
 
 
 @pytest.mark.parametrize("count", [3, 5, 8])
 def test_an_interval_widens_with_the_distance_from_the_points(count):
     flops = [1e6 * 1.6**index for index in range(count)]
-    curve = fit_curve([Point(each, 0.5 + 0.02 * index, ERROR) for index, each in enumerate(flops)])
-    for told in (curve.band, curve.predict):
+    curve = fit_curve(
+        [CurvePoint(each, 0.5 + 0.02 * index, ERROR) for index, each in enumerate(flops)]
+    )
+    for predict in (curve.band, curve.predict):
         widths = [
-            found.high - found.low
-            for found in (told(flops[-1] * beyond) for beyond in (1, 2, 4, 16, 64))
+            prediction.high - prediction.low
+            for prediction in (predict(flops[-1] * factor) for factor in (1, 2, 4, 16, 64))
         ]
         assert widths == sorted(widths)
         assert widths[-1] > 2 * widths[0]
-        assert told(flops[0] / 16).high - told(flops[0] / 16).low > widths[0]
+        assert predict(flops[0] / 16).high - predict(flops[0] / 16).low > widths[0]
 
 
 def test_a_prediction_is_marked_as_one_and_says_how_far_out_it_is():
-    curve = fit_curve([Point(1e6, 0.5, ERROR), Point(2e6, 0.55, ERROR), Point(4e6, 0.58, ERROR)])
-    facts = curve.predict(8e6).to_dict()
-    assert (facts["predicted"], facts["flops"], facts["beyond"]) == (True, 8e6, 2.0)
-    assert facts["interval"][0] < facts["accuracy"] < facts["interval"][1]
-    assert facts["accuracy"] > 0.56
+    curve = fit_curve(
+        [CurvePoint(1e6, 0.5, ERROR), CurvePoint(2e6, 0.55, ERROR), CurvePoint(4e6, 0.58, ERROR)]
+    )
+    data = curve.predict(8e6).to_dict()
+    assert (data["predicted"], data["flops"], data["extrapolation"]) == (True, 8e6, 2.0)
+    assert data["interval"][0] < data["accuracy"] < data["interval"][1]
+    assert data["accuracy"] > 0.56
     band = curve.band(8e6)
-    assert facts["interval"][0] < band.low < band.high < facts["interval"][1]
+    assert data["interval"][0] < band.low < band.high < data["interval"][1]
 
 
 def test_the_curve_goes_through_points_without_noise():
-    law = LAWS["a power law with a floor"]
-    curve = fit_curve([Point(x * 1e6, law(x), 1e-4) for x in (1, 2, 4, 8, 16)])
+    accuracy_of = CURVES["a power law with a floor"]
+    curve = fit_curve([CurvePoint(x * 1e6, accuracy_of(x), 1e-4) for x in (1, 2, 4, 8, 16)])
     for x in (1, 3, 16):
-        assert curve.band(x * 1e6).accuracy == pytest.approx(law(x), abs=2e-3)
-    told = curve.to_dict()
-    assert told["b"]["interval"][0] < 0.25 < told["b"]["interval"][1]
-    assert told["c"]["interval"][0] <= 0.08 <= told["c"]["interval"][1]
+        assert curve.band(x * 1e6).accuracy == pytest.approx(accuracy_of(x), abs=2e-3)
+    summary = curve.to_dict()
+    assert summary["b"]["interval"][0] < 0.25 < summary["b"]["interval"][1]
+    assert summary["c"]["interval"][0] <= 0.08 <= summary["c"]["interval"][1]
 
 
 def test_accuracies_told_without_any_noise_are_fitted_too():
-    curve = fit_curve([Point(1e6, 0.9, 0.0), Point(2e6, 1.0, 0.0), Point(3e6, 1.0, 0.0)])
+    curve = fit_curve(
+        [CurvePoint(1e6, 0.9, 0.0), CurvePoint(2e6, 1.0, 0.0), CurvePoint(3e6, 1.0, 0.0)]
+    )
     assert 0.9 <= curve.predict(4e6).accuracy <= 1
 
 
 def test_a_tighter_standard_error_gives_a_tighter_curve():
     def width(error):
-        curve = fit_curve([Point(1e6 * x, 0.5 + 0.05 * np.log(x), error) for x in SIZES])
-        found = curve.predict(3e6)
-        return found.high - found.low
+        curve = fit_curve([CurvePoint(1e6 * x, 0.5 + 0.05 * np.log(x), error) for x in SIZES])
+        prediction = curve.predict(3e6)
+        return prediction.high - prediction.low
 
     assert width(0.002) < width(0.01) < width(0.03)
 
 
 def test_networks_that_lie_off_any_curve_widen_the_interval():
     smooth = [0.50, 0.53, 0.55, 0.57, 0.59]
-    rough = [0.50, 0.56, 0.52, 0.60, 0.56]
-    widths, departures = [], []
-    for accuracies in (smooth, rough):
+    irregular = [0.50, 0.56, 0.52, 0.60, 0.56]
+    widths, residuals = [], []
+    for accuracies in (smooth, irregular):
         curve = fit_curve(
-            [Point(x * 1e6, y, 0.005) for x, y in zip(SIZES, accuracies, strict=True)]
+            [CurvePoint(x * 1e6, y, 0.005) for x, y in zip(SIZES, accuracies, strict=True)]
         )
-        found = curve.predict(2.5e6)
-        widths.append(found.high - found.low)
-        departures.append(curve.to_dict()["departure"])
+        prediction = curve.predict(2.5e6)
+        widths.append(prediction.high - prediction.low)
+        residuals.append(curve.to_dict()["residual"])
     assert widths[1] > 2 * widths[0]
-    assert departures[1] > 4 * departures[0]
+    assert residuals[1] > 4 * residuals[0]
 
 
 def test_the_same_points_give_the_same_curve_and_seeds_hardly_matter():
-    points = [Point(x * 1e6, 0.5 + 0.05 * np.log(x), ERROR) for x in SIZES]
-    first, again, other = (fit_curve(points, seed=seed).predict(2e7) for seed in (0, 0, 1))
-    assert first == again
+    points = [CurvePoint(x * 1e6, 0.5 + 0.05 * np.log(x), ERROR) for x in SIZES]
+    first, repeated, other = (fit_curve(points, seed=seed).predict(2e7) for seed in (0, 0, 1))
+    assert first == repeated
     assert first.low == pytest.approx(other.low, abs=0.2 * (first.high - first.low))
 
 
 @pytest.mark.parametrize("sizes", [[], [1e6], [1e6, 2e6], [1e6, 1e6, 2e6]])
 def test_without_three_different_sizes_there_is_no_curve_and_it_says_why(sizes):
-    points = [Point(size, 0.5, ERROR) for size in sizes]
-    assert f"networks of {len(set(sizes))} different FLOPs were trained" in why_no_curve(points)
+    points = [CurvePoint(size, 0.5, ERROR) for size in sizes]
+    assert f"networks of {len(set(sizes))} different FLOPs were trained" in missing_curve_reason(
+        points
+    )
     with pytest.raises(ValueError, match="train at least 3"):
         fit_curve(points)
 
 
 @pytest.mark.parametrize(
-    "bad",
+    "invalid_point",
     [
-        Point(0, 0.5, ERROR),
-        Point(1e6, 50.0, ERROR),
-        Point(1e6, 0.5, float("nan")),
-        Point(1e6, 0.5, -1),
+        CurvePoint(0, 0.5, ERROR),
+        CurvePoint(1e6, 50.0, ERROR),
+        CurvePoint(1e6, 0.5, float("nan")),
+        CurvePoint(1e6, 0.5, -1),
     ],
 )
-def test_numbers_that_can_not_be_are_refused(bad):
+def test_numbers_that_can_not_be_are_refused(invalid_point):
     with pytest.raises(ValueError, match="an accuracy is from 0 to 1"):
-        fit_curve([bad, Point(2e6, 0.5, ERROR), Point(3e6, 0.5, ERROR), Point(4e6, 0.5, ERROR)])
+        fit_curve(
+            [
+                invalid_point,
+                CurvePoint(2e6, 0.5, ERROR),
+                CurvePoint(3e6, 0.5, ERROR),
+                CurvePoint(4e6, 0.5, ERROR),
+            ]
+        )
 
 
 def test_a_fit_takes_less_than_fifty_milliseconds():
-    points = [Point(2.0**index * 1e6, 0.5 + 0.02 * index, ERROR) for index in range(8)]
+    points = [CurvePoint(2.0**index * 1e6, 0.5 + 0.02 * index, ERROR) for index in range(8)]
     fit_curve(points)  # the first one imports scipy.special
     best = min(_timed(points) for _ in range(5))
     assert best < 0.05
 
 
 def _timed(points):
-    began = time.process_time()
+    start_time = time.process_time()
     fit_curve(points)
-    return time.process_time() - began
+    return time.process_time() - start_time

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from phinas.scaling_search.coefficients import Coefficients
 from phinas.scaling_search.family.family import make_family, write_family
-from phinas.space.cost import cost
+from phinas.space.cost import network_cost
 from phinas.space.loading import load_spec
 from phinas.space.presets import EFFICIENTNET, preset
 from phinas.space.search_spaces.loading import load_space
@@ -51,10 +51,10 @@ def test_b0_is_the_baseline_and_the_others_follow_the_ladder():
     assert [member.name for member in family] == [f"b{number}" for number in range(8)]
     assert [member.phi for member in family] == [0.0, *LADDER]
     for member in family:
-        assert member.cost == cost(member.spec)
+        assert member.cost == network_cost(member.spec)
 
 
-def test_the_published_coefficients_give_resolutions_near_the_published_and_not_the_published_family():
+def test_published_coefficients_give_the_published_resolutions_but_another_family():
     family = make_family(B0, PUBLISHED, LADDER)
     resolutions = [row.resolution for row in EFFICIENTNET.values()]
     assert all(
@@ -98,9 +98,9 @@ def test_a_file_of_a_member_is_a_spec_file_with_its_exact_cost(tmp_path):
     assert [path.name for path in paths] == [f"b{number}.yaml" for number in range(8)]
     for path, member in zip(paths, family, strict=True):
         assert load_spec(str(path)) == member.spec
-        facts = read_yaml(path)
-        assert facts == member.to_dict()
-        assert (facts["flops"], facts["params"], facts["spec_id"]) == (
+        data = read_yaml(path)
+        assert data == member.to_dict()
+        assert (data["flops"], data["params"], data["spec_id"]) == (
             member.cost.flops,
             member.cost.params,
             member.spec.spec_id,

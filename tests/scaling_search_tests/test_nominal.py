@@ -10,16 +10,17 @@ import pytest
 from phinas.experiment.errors import InputError
 from phinas.experiment.schema.config import ScalingSection
 from phinas.scaling_search.coefficients import Coefficients
-from phinas.scaling_search.grid.measured_grid import constraint_in_words, make_grid
+from phinas.scaling_search.grid.grid_member import describe_constraint
+from phinas.scaling_search.grid.measured_grid import make_grid
 from phinas.scaling_search.grid.nominal import nominal_grid, nominal_triples
-from phinas.space.cost import cost
+from phinas.space.cost import network_cost
 from phinas.space.presets import preset
 from phinas.space.search_spaces.loading import load_space
 from phinas.space.yaml_io import read_yaml
 
 B0 = preset("efficientnet_b0")
 SMALL = load_space("small_images").base
-NAIVE = read_yaml(Path(__file__).parents[1] / "golden" / "naive_grid.yaml")
+GOLDEN = read_yaml(Path(__file__).parents[1] / "golden" / "naive_grid.yaml")
 SECTION = ScalingSection(constraint="nominal")
 
 
@@ -32,7 +33,7 @@ def test_around_b0_it_compares_unlike_with_unlike():
         "median": round(statistics.median(grid.ratios), 2),
         "greatest": round(max(grid.ratios), 2),
         "within_a_tenth": sum(abs(ratio / 2 - 1) <= 0.1 for ratio in grid.ratios),
-    } == NAIVE["nominal_grid"]
+    } == GOLDEN["nominal_grid"]
 
 
 def test_the_warning_shows_the_spread():
@@ -52,13 +53,13 @@ def test_the_warning_shows_the_spread():
 def test_it_is_all_triples_within_the_tolerance_merged(baseline, rounding):
     section = ScalingSection(
         constraint="nominal",
-        multiple=1.7,
+        flops_multiple=1.7,
         nominal_tolerance=0.07,
-        step=[0.1, 0.05, 0.02],
+        grid_step=[0.1, 0.05, 0.02],
         rounding=rounding,
         gamma=[1.0, 1.3],
     )
-    alphas, betas, gammas = ([1 + row * step for row in range(51)] for step in section.steps)
+    alphas, betas, gammas = ([1 + row * step for row in range(51)] for step in section.grid_steps)
     triples = [
         (round(alpha, 6), round(beta, 6), round(gamma, 6))
         for alpha in alphas
@@ -71,17 +72,17 @@ def test_it_is_all_triples_within_the_tolerance_merged(baseline, rounding):
     ]
     assert list(nominal_triples(section)) == triples
     networks = {
-        triple: Coefficients(*triple, rounding=rounding).apply(baseline, 1.0).simplified()
+        triple: Coefficients(*triple, rounding=rounding).apply(baseline, 1.0).canonicalize()
         for triple in triples
     }
     members = make_grid(baseline, section)
     assert {member.spec for member in members} == set(networks.values())
     assert len(members) == len({member.spec.spec_id for member in members}) <= len(triples)
-    boxes = {member.spec: member for member in members}
+    member_by_spec = {member.spec: member for member in members}
     for triple, network in networks.items():
-        member = boxes[network]
-        assert member.flops == cost(network).flops
-        assert member.ratio == member.flops / cost(baseline).flops
+        member = member_by_spec[network]
+        assert member.flops == network_cost(network).flops
+        assert member.ratio == member.flops / network_cost(baseline).flops
         assert all(
             low <= f <= high
             for f, (low, high) in zip(
@@ -92,7 +93,7 @@ def test_it_is_all_triples_within_the_tolerance_merged(baseline, rounding):
 
 def test_a_product_at_the_tolerance_is_outside_whatever_its_last_bit():
     section = ScalingSection(
-        constraint="nominal", alpha=[1.0, 2.0], beta=[1.0, 1.0], gamma=[1.0, 1.0], step=0.1
+        constraint="nominal", alpha=[1.0, 2.0], beta=[1.0, 1.0], gamma=[1.0, 1.0], grid_step=0.1
     )
     assert list(nominal_triples(section)) == [
         (2.0, 1.0, 1.0)
@@ -100,27 +101,30 @@ def test_a_product_at_the_tolerance_is_outside_whatever_its_last_bit():
 
 
 def test_networks_larger_than_the_images_are_left_out_and_counted():
-    free, tight = nominal_grid(SMALL, SECTION), nominal_grid(SMALL, SECTION, largest_side=36)
-    assert (
-        max(member.spec.resolution for member in tight.members)
-        <= 36
-        < max(m.spec.resolution for m in free.members)
+    unlimited, limited = (
+        nominal_grid(SMALL, SECTION),
+        nominal_grid(SMALL, SECTION, max_resolution=36),
     )
-    assert len(tight.ratios) + tight.too_large == len(free.ratios) == 108
-    assert f"({tight.too_large} more are larger than the images)" in tight.warning()
+    assert (
+        max(member.spec.resolution for member in limited.members)
+        <= 36
+        < max(m.spec.resolution for m in unlimited.members)
+    )
+    assert len(limited.ratios) + limited.num_too_large == len(unlimited.ratios) == 108
+    assert f"({limited.num_too_large} more are larger than the images)" in limited.warning()
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         (
-            {"multiple": 9.0},
+            {"flops_multiple": 9.0},
             r"alpha 1\.9, beta 1\.45, gamma 1\.5, makes 8\.99; raise scaling\.nominal_tolerance, "
             r"lower",
         ),
-        ({"multiple": 20.0}, r"makes 10\.1, the most there is; raise the upper bound of"),
+        ({"flops_multiple": 20.0}, r"makes 10\.1, the most there is; raise the upper bound of"),
         (
-            {"multiple": 1.01, "alpha": [1.5, 2.0]},
+            {"flops_multiple": 1.01, "alpha": [1.5, 2.0]},
             r"makes 1\.5, the least there is; lower the lower bound of",
         ),
     ],
@@ -149,25 +153,29 @@ def test_a_grid_that_needs_larger_images_says_so():
         InputError,
         match=r"triples mean more than the images' 33 pixels of a side: set data\.upsample: true$",
     ):
-        make_grid(SMALL, section, largest_side=33)
+        make_grid(SMALL, section, max_resolution=33)
 
 
 @pytest.mark.parametrize("step", [0.001, [0.002, 0.002, 0.001]])
 def test_too_many_triples_are_refused_at_once(step):
     with pytest.raises(
         InputError,
-        match=r"^scaling\.step: .* makes over 200,000 pairs or triples .*; raise scaling\.step",
+        match=r"^scaling\.grid_step: .* makes over 200,000 pairs or triples .*; raise "
+        r"scaling\.grid_step",
     ):
-        make_grid(B0, ScalingSection(constraint="nominal", step=step))
+        make_grid(B0, ScalingSection(constraint="nominal", grid_step=step))
 
 
 def test_the_constraint_in_words():
-    assert constraint_in_words(SECTION) == "with alpha * beta^2 * gamma^2 within 0.1 of 2"
-    assert constraint_in_words(ScalingSection()) == "within 3.0% of 2 times the baseline's FLOPs"
+    assert describe_constraint(SECTION) == "with alpha * beta^2 * gamma^2 within 0.1 of 2"
+    assert describe_constraint(ScalingSection()) == "within 3.0% of 2 times the baseline's FLOPs"
 
 
 @pytest.mark.parametrize("rounding", ["ceil", "round"])
 def test_the_published_coefficients_do_not_double_the_flops(rounding):
     scaled = Coefficients(1.2, 1.1, 1.15, rounding=rounding).apply(B0, 1.0)
-    assert round(cost(scaled).flops / cost(B0).flops, 2) == NAIVE["published_triple"][rounding]
+    assert (
+        round(network_cost(scaled).flops / network_cost(B0).flops, 2)
+        == GOLDEN["published_triple"][rounding]
+    )
     assert round(Coefficients(1.2, 1.1, 1.15).nominal, 2) == 1.92

@@ -10,9 +10,15 @@ from hypothesis import strategies as st
 
 from phinas.scaling_search.coefficients import Coefficients
 from phinas.scaling_search.family.family import make_family
-from phinas.scaling_search.family.phi import REACH, interval_of, largest_phi, network_at, readable
+from phinas.scaling_search.family.phi import (
+    MAX_PHI,
+    find_phi_interval,
+    max_buildable_phi,
+    scale_to_phi,
+    shortest_decimal,
+)
 from phinas.space.blocks import build
-from phinas.space.cost import cost
+from phinas.space.cost import network_cost
 from phinas.space.presets import preset
 from phinas.space.search_spaces.loading import load_space
 from phinas.space.spec import MAX_WIDTH
@@ -46,7 +52,7 @@ def test_every_size_and_the_flops_rise_with_phi_through_the_baseline(name):
         )
         assert smaller.cost.flops <= larger.cost.flops
         assert smaller.cost.params <= larger.cost.params
-    assert family[0].cost.flops < 0.1 * cost(preset(name)).flops
+    assert family[0].cost.flops < 0.1 * network_cost(preset(name)).flops
 
 
 @pytest.mark.parametrize("name", BASELINES)
@@ -55,7 +61,7 @@ def test_phi_zero_is_the_baseline_itself(name):
     (member,) = make_family(baseline, PUBLISHED, [])
     assert (member.name, member.spec) == ("b0", baseline)
     assert make_family(baseline, PUBLISHED, [0.0]) == [member]
-    low, high = interval_of(baseline, PUBLISHED, 0.0)
+    low, high = find_phi_interval(baseline, PUBLISHED, 0.0)
     assert low <= 0 <= high
 
 
@@ -66,13 +72,13 @@ def test_phi_zero_is_the_baseline_itself(name):
     FACTORS,
     FACTORS,
     st.sampled_from(["ceil", "round", "balanced"]),
-    st.floats(-REACH, 0),
+    st.floats(-MAX_PHI, 0),
 )
 def test_below_the_baseline_nothing_leaves_its_bounds(name, alpha, beta, gamma, rounding, phi):
     baseline = preset(name)
-    spec = network_at(baseline, Coefficients(alpha, beta, gamma, rounding=rounding), phi)
-    assert baseline.reduction <= spec.resolution <= baseline.resolution
-    assert spec.reduction == baseline.reduction
+    spec = scale_to_phi(baseline, Coefficients(alpha, beta, gamma, rounding=rounding), phi)
+    assert baseline.total_stride <= spec.resolution <= baseline.resolution
+    assert spec.total_stride == baseline.total_stride
     assert len(spec.stages) == len(baseline.stages)
     for old, new in zip(baseline.stages, spec.stages, strict=True):
         assert 8 <= new.width <= old.width
@@ -81,30 +87,30 @@ def test_below_the_baseline_nothing_leaves_its_bounds(name, alpha, beta, gamma, 
 
 
 def test_a_width_that_no_divisor_divides_never_grows_below_the_baseline():
-    odd = replace(
+    irregular = replace(
         B0,
         stem_width=20,
         stages=tuple(replace(stage, width=stage.width + 4) for stage in B0.stages),
     )
-    spec = network_at(odd, PUBLISHED, -0.1)
+    spec = scale_to_phi(irregular, PUBLISHED, -0.1)
     assert (spec.stem_width, spec.stages[0].width) == (
         20,
         20,
     )  # 8 divides 24 and 16; 24 would be the nearest
     narrow = replace(B0, stem_width=4)
-    assert network_at(narrow, PUBLISHED, -3).stem_width == 4
+    assert scale_to_phi(narrow, PUBLISHED, -3).stem_width == 4
 
 
 def test_far_below_the_baseline_one_block_and_a_pixel_of_the_last_map_are_left():
-    spec = network_at(B0, Coefficients(1.5, 1.5, 1.5), -20)
+    spec = scale_to_phi(B0, Coefficients(1.5, 1.5, 1.5), -20)
     assert [stage.depth for stage in spec.stages] == [1] * 7
     assert [stage.width for stage in spec.stages] == [8] * 7
-    assert (spec.resolution, spec.reduction) == (32, 32)
+    assert (spec.resolution, spec.total_stride) == (32, 32)
 
 
 def test_above_the_baseline_a_network_is_what_the_coefficients_give():
     for phi in (0.5, 1, 3.5):
-        assert network_at(B0, PUBLISHED, phi) == PUBLISHED.apply(B0, phi)
+        assert scale_to_phi(B0, PUBLISHED, phi) == PUBLISHED.apply(B0, phi)
 
 
 SMALL = [
@@ -130,28 +136,28 @@ def test_what_is_priced_can_be_built_and_run(name, phi):
 def test_an_interval_holds_the_phi_of_its_network_and_no_other(name, alpha, beta, gamma, phi):
     baseline = B0 if name == "b0" else load_space("tiny").base
     coefficients = Coefficients(alpha, beta, gamma)
-    network = network_at(baseline, coefficients, phi).simplified()
-    low, high = interval_of(baseline, coefficients, phi)
-    assert -REACH <= low <= phi <= high <= REACH
-    for inside in (low, (low + high) / 2, high):
-        assert network_at(baseline, coefficients, inside).simplified() == network
-    for outside in (low - 1e-7, high + 1e-7):
+    network = scale_to_phi(baseline, coefficients, phi).canonicalize()
+    low, high = find_phi_interval(baseline, coefficients, phi)
+    assert -MAX_PHI <= low <= phi <= high <= MAX_PHI
+    for inner_phi in (low, (low + high) / 2, high):
+        assert scale_to_phi(baseline, coefficients, inner_phi).canonicalize() == network
+    for outer_phi in (low - 1e-7, high + 1e-7):
         assert (
-            abs(outside) > REACH
-            or network_at(baseline, coefficients, outside).simplified() != network
+            abs(outer_phi) > MAX_PHI
+            or scale_to_phi(baseline, coefficients, outer_phi).canonicalize() != network
         )
 
 
 def test_the_interval_of_an_unrounded_baseline_is_zero_alone_and_no_other_reaches_across():
-    odd = replace(B0, stages=(replace(B0.stages[0], width=17), *B0.stages[1:]))
+    irregular = replace(B0, stages=(replace(B0.stages[0], width=17), *B0.stages[1:]))
     coefficients = Coefficients(1.0, 1.1, 1.0)
-    assert interval_of(odd, coefficients, 0.0) == pytest.approx((0, 0), abs=1e-8)
-    assert interval_of(odd, coefficients, 1e-3)[0] >= 0
-    assert interval_of(odd, coefficients, -1e-3)[1] <= 0
+    assert find_phi_interval(irregular, coefficients, 0.0) == pytest.approx((0, 0), abs=1e-8)
+    assert find_phi_interval(irregular, coefficients, 1e-3)[0] >= 0
+    assert find_phi_interval(irregular, coefficients, -1e-3)[1] <= 0
 
 
 def test_the_interval_of_coefficients_that_scale_nothing_is_everything():
-    assert interval_of(B0, Coefficients(1.0, 1.0, 1.0), 1.0) == (-REACH, REACH)
+    assert find_phi_interval(B0, Coefficients(1.0, 1.0, 1.0), 1.0) == (-MAX_PHI, MAX_PHI)
 
 
 @pytest.mark.parametrize(
@@ -165,12 +171,12 @@ def test_the_interval_of_coefficients_that_scale_nothing_is_everything():
     ],
 )
 def test_a_phi_is_told_in_few_decimals(interval, phi):
-    assert readable(interval) == pytest.approx(phi, abs=1e-12)
+    assert shortest_decimal(interval) == pytest.approx(phi, abs=1e-12)
 
 
 def test_a_phi_whose_network_is_too_large_for_any_is_beyond_the_largest():
     wide = Coefficients(1.0, 2.0, 1.0)
-    phi = largest_phi(B0, wide)
-    assert phi < REACH
-    assert MAX_WIDTH / 2 < network_at(B0, wide, phi).head_width <= MAX_WIDTH
-    assert largest_phi(B0, PUBLISHED) == REACH
+    phi = max_buildable_phi(B0, wide)
+    assert phi < MAX_PHI
+    assert MAX_WIDTH / 2 < scale_to_phi(B0, wide, phi).head_width <= MAX_WIDTH
+    assert max_buildable_phi(B0, PUBLISHED) == MAX_PHI

@@ -9,23 +9,25 @@ from contextlib import closing
 import optuna
 import pytest
 
-from phinas.experiment.errors import NothingFound
+from phinas.experiment.errors import NoResultError
 from phinas.experiment.executors.inline import InlineExecutor
 from phinas.experiment.schema.config import Recipe, ScalingSection
-from phinas.experiment.trial_store import ORPHAN, Ledger
+from phinas.experiment.trial_store import ORPHAN_REASON, TrialStore
 from phinas.scaling_search.race.search import search_coefficients
-from phinas.scaling_search.race.synthetic_accuracy import Law
+from phinas.scaling_search.race.synthetic_accuracy import SyntheticAccuracyModel
 from phinas.space.presets import preset
 from phinas.space.search_spaces.loading import load_space
 from phinas.space.spec import ArchSpec
 from phinas.space.yaml_io import dump_yaml, parse_yaml
 
-BASELINE = load_space("tiny").fitted(channels=1, classes=10, resolution=8).base
-RECIPE = Recipe(epochs=1, batch=50)
-SECTION = ScalingSection(tolerance=0.3, members=4, seeds=2, recipe=RECIPE, phi=[0.5, 1.0, 4.0])
+BASELINE = load_space("tiny").adapt_to(channels=1, classes=10, resolution=8).base
+RECIPE = Recipe(epochs=1, batch_size=50)
+SECTION = ScalingSection(
+    tolerance=0.3, max_grid_members=4, seeds=2, recipe=RECIPE, phi=[0.5, 1.0, 4.0]
+)
 
 
-class Counting(InlineExecutor):
+class CountingExecutor(InlineExecutor):
     """Notes the jobs that it runs, and fails those of one network."""
 
     def __init__(self, *, failing=""):
@@ -40,49 +42,63 @@ class Counting(InlineExecutor):
         super().submit(job)
 
 
-def new_ledger():
-    return Ledger(optuna.create_study(direction="maximize"))
+def new_trial_store():
+    return TrialStore(optuna.create_study(direction="maximize"))
 
 
-def scale(trainer, *, ledger=None, executor=None, section=SECTION):
+def scale(job_factory, *, trial_store=None, executor=None, section=SECTION):
     with closing(executor or InlineExecutor(1)) as used:
         return search_coefficients(
             BASELINE,
             section,
             seed=5,
-            largest_side=math.inf,
-            ledger=ledger or new_ledger(),
+            max_resolution=math.inf,
+            trial_store=trial_store or new_trial_store(),
             executor=used,
-            make_job=trainer.job,
-            notify=lambda done, total, text: None,
+            make_job=job_factory.make_job,
+            on_progress=lambda done, total, text: None,
         )
 
 
 @pytest.fixture(scope="module")
-def found(trainer):
-    ledger, executor = new_ledger(), Counting()
-    return scale(trainer, ledger=ledger, executor=executor), ledger, executor.jobs
+def found(job_factory):
+    trial_store, executor = new_trial_store(), CountingExecutor()
+    return (
+        scale(job_factory, trial_store=trial_store, executor=executor),
+        trial_store,
+        executor.jobs,
+    )
 
 
 def test_where_nothing_can_be_saved_every_member_is_trained_with_the_same_seeds(found):
     """A training of one epoch has no shorter one to begin with."""
-    result, ledger, jobs = found
+    result, trial_store, jobs = found
     seeds = {}
-    for row in ledger.rows():
-        seeds.setdefault(row.attributes["spec_id"], []).append(row.attributes["seed"])
-    assert len(jobs) == len(ledger.rows()) == 8
+    for row in trial_store.records():
+        seeds.setdefault(row.user_attrs["spec_id"], []).append(row.user_attrs["seed"])
+    assert len(jobs) == len(trial_store.records()) == 8
     assert len({tuple(values) for values in seeds.values()}) == 1
     assert all(len(set(values)) == 2 for values in seeds.values())
-    assert {member.spec.spec_id for member in result.raced} == set(seeds)
-    assert all(job.payload["final"] is False for job in jobs)
-    assert (result.verdict.spent, result.verdict.full_grid, result.brief) == (8, 8, {})
+    assert {member.spec.spec_id for member in result.raced_members} == set(seeds)
+    assert all(job.payload["on_test_split"] is False for job in jobs)
+    assert (
+        result.race_result.epochs_spent,
+        result.race_result.full_grid_epochs,
+        result.short_accuracies,
+    ) == (
+        8,
+        8,
+        {},
+    )
 
 
 def test_the_coefficients_mean_the_winner_and_nobody_is_expected_to_beat_it(found):
     result, _, _ = found
     assert result.coefficients.apply(BASELINE, 1.0) == result.winner.spec
-    behind = [standing.behind for standing in result.verdict.standings]
-    assert min(behind) == behind[result.verdict.winner] == 0
+    accuracy_gap = [
+        member_result.accuracy_gap for member_result in result.race_result.member_results
+    ]
+    assert min(accuracy_gap) == accuracy_gap[result.race_result.winner] == 0
 
 
 def test_the_ranges_are_those_of_the_networks_that_cannot_be_told_apart(found):
@@ -95,12 +111,12 @@ def test_the_ranges_are_those_of_the_networks_that_cannot_be_told_apart(found):
 
 def test_the_file_of_coefficients_is_strict_json_and_reads_back_equal(found):
     result, _, _ = found
-    facts = result.to_dict(SECTION)
-    assert json.loads(json.dumps(facts, allow_nan=False)) == facts
-    assert parse_yaml(dump_yaml(facts)) == facts
-    assert sum(row["winner"] for row in facts["members"]) == 1
-    assert sum(row["tied"] for row in facts["members"]) == len(result.ties)
-    assert facts["grid_size"] == len(result.grid)
+    data = result.to_dict(SECTION)
+    assert json.loads(json.dumps(data, allow_nan=False)) == data
+    assert parse_yaml(dump_yaml(data)) == data
+    assert sum(row["winner"] for row in data["members"]) == 1
+    assert sum(row["tied"] for row in data["members"]) == len(result.ties)
+    assert data["grid_size"] == len(result.grid)
 
 
 def test_what_more_flops_buy_is_taken_off_and_both_figures_are_kept(found):
@@ -109,27 +125,27 @@ def test_what_more_flops_buy_is_taken_off_and_both_figures_are_kept(found):
     mean = math.exp(sum(math.log(row["flops"]) for row in rows) / len(rows))
     assert result.race.slope > 0
     for row in rows:
-        taken = result.race.slope * math.log(row["flops"] / mean)
-        assert row["corrected"] == pytest.approx(row["accuracy"] - taken)
+        adjustment = result.race.slope * math.log(row["flops"] / mean)
+        assert row["adjusted_accuracy"] == pytest.approx(row["accuracy"] - adjustment)
     assert len({row["flops"] for row in rows}) > 1
 
 
 def test_the_reason_says_how_many_were_compared_and_how_sure_it_is(found):
     result, _, _ = found
-    why = result.explain(SECTION)
-    assert why.startswith("the best of 4 networks (the grid has ")
-    assert "within 30.0% of 2 times" in why
-    assert "2 paired seeds each" in why
+    explanation = result.describe(SECTION)
+    assert explanation.startswith("the best of 4 networks (the grid has ")
+    assert "within 30.0% of 2 times" in explanation
+    assert "2 paired seeds each" in explanation
     ties = len(result.ties)
-    assert ("it beats the other 3" in why) == (ties == 1)
-    assert (f"{ties - 1} of the other 3 can't be told from it" in why) == (1 < ties < 4)
-    assert ("; the other 3 can't be told from it" in why) == (ties == 4)
+    assert ("it beats the other 3" in explanation) == (ties == 1)
+    assert (f"{ties - 1} of the other 3 can't be told from it" in explanation) == (1 < ties < 4)
+    assert ("; the other 3 can't be told from it" in explanation) == (ties == 4)
 
 
-def test_what_is_recorded_is_replayed_and_nothing_is_trained(found, trainer):
-    result, ledger, _ = found
-    executor = Counting()
-    assert scale(trainer, ledger=ledger, executor=executor) == result
+def test_what_is_recorded_is_replayed_and_nothing_is_trained(found, job_factory):
+    result, trial_store, _ = found
+    executor = CountingExecutor()
+    assert scale(job_factory, trial_store=trial_store, executor=executor) == result
     assert executor.jobs == []
 
 
@@ -140,12 +156,18 @@ def test_the_search_does_not_read_the_test_split(found, sealed):
     assert scale(sealed) == result
 
 
-def test_a_member_that_fails_is_left_out_of_the_comparison_and_said_to_have_failed(found, trainer):
+def test_a_member_that_fails_is_left_out_of_the_comparison_and_said_to_have_failed(
+    found, job_factory
+):
     result, _, _ = found
-    failing = result.raced[1].spec.spec_id
-    ledger = new_ledger()
-    without = scale(trainer, ledger=ledger, executor=Counting(failing=failing))
-    assert [standing.status == "failed" for standing in without.verdict.standings] == [
+    failing = result.raced_members[1].spec.spec_id
+    trial_store = new_trial_store()
+    without = scale(
+        job_factory, trial_store=trial_store, executor=CountingExecutor(failing=failing)
+    )
+    assert [
+        member_result.status == "failed" for member_result in without.race_result.member_results
+    ] == [
         False,
         True,
         False,
@@ -153,31 +175,34 @@ def test_a_member_that_fails_is_left_out_of_the_comparison_and_said_to_have_fail
     ]
     assert without.accuracies == result.accuracies | {failing: []}
     assert failing not in {member.spec.spec_id for member in without.ties}
-    reasons = [row.attributes["reason"] for row in ledger.rows() if not row.done]
+    reasons = [row.user_attrs["reason"] for row in trial_store.records() if not row.is_complete]
     assert len(reasons) == 2
     assert all(
         reason.startswith("the loss was nan in epoch 1 of 1; lower the learning rate")
         for reason in reasons
     )
-    facts = without.to_dict(SECTION)
-    assert json.loads(json.dumps(facts, allow_nan=False)) == facts
+    data = without.to_dict(SECTION)
+    assert json.loads(json.dumps(data, allow_nan=False)) == data
 
 
-def test_where_fewer_than_two_can_be_trained_nothing_is_found(trainer):
+def test_where_fewer_than_two_can_be_trained_nothing_is_found(job_factory):
     section = SECTION.model_copy(
-        update={"recipe": Recipe(epochs=1, batch=50, learning_rate=1e30), "members": 2}
+        update={
+            "recipe": Recipe(epochs=1, batch_size=50, learning_rate=1e30),
+            "max_grid_members": 2,
+        }
     )
     with pytest.raises(
-        NothingFound, match="only 0 networks of the grid could be trained: the loss was"
+        NoResultError, match="only 0 networks of the grid could be trained: the loss was"
     ):
-        scale(trainer, section=section)
+        scale(job_factory, section=section)
 
 
 B0 = preset("efficientnet_b0")
-STEEP = Law(balance=7.0, power=0.7)  # compound wins by two points
+STEEP = SyntheticAccuracyModel(complementarity=7.0, power=0.7)  # compound wins by two points
 
 
-class Stopping(InlineExecutor):
+class StoppingExecutor(InlineExecutor):
     """Dies, as a killed driver would, after so many results."""
 
     def __init__(self, after):
@@ -191,86 +216,97 @@ class Stopping(InlineExecutor):
         return super().next_result()
 
 
-def race(*, ledger=None, executor=None, law=STEEP, **settings):
+def race(*, trial_store=None, executor=None, model=STEEP, **settings):
     section = ScalingSection(
-        **{"step": 0.025, "rounding": "round", "recipe": Recipe(epochs=10), **settings}
+        **{"grid_step": 0.025, "rounding": "round", "recipe": Recipe(epochs=10), **settings}
     )
     with closing(executor or InlineExecutor(1)) as used:
         result = search_coefficients(
             B0,
             section,
             seed=5,
-            largest_side=math.inf,
-            ledger=ledger or new_ledger(),
+            max_resolution=math.inf,
+            trial_store=trial_store or new_trial_store(),
             executor=used,
-            make_job=lambda spec, recipe, seed: law.job(spec, B0.simplified(), recipe.epochs, seed),
-            notify=lambda done, total, text: None,
+            make_job=lambda spec, recipe, seed: model.make_job(
+                spec, B0.canonicalize(), recipe.epochs, seed
+            ),
+            on_progress=lambda done, total, text: None,
         )
     return result, section
 
 
-@pytest.mark.parametrize("share", [0.3, 0.4, 0.6])
-def test_a_race_spends_its_share_at_most_and_keeps_the_best(share):
-    result, section = race(share=share)
-    assert result.race.drop
-    assert 0.2 < result.verdict.spent / result.verdict.full_grid <= share
-    specs = [member.spec for member in result.raced]
-    assert STEEP.best(specs, B0.simplified(), 10) in result.verdict.ties
-    assert 1 <= len(result.ties) < len(result.raced)
+@pytest.mark.parametrize("max_budget_fraction", [0.3, 0.4, 0.6])
+def test_a_race_spends_its_share_at_most_and_keeps_the_best(max_budget_fraction):
+    result, section = race(max_budget_fraction=max_budget_fraction)
+    assert result.race.early_elimination
     assert (
-        f"in {result.verdict.spent} of the full grid's {result.verdict.full_grid} epochs"
-        in result.explain(section)
+        0.2
+        < result.race_result.epochs_spent / result.race_result.full_grid_epochs
+        <= max_budget_fraction
+    )
+    specs = [member.spec for member in result.raced_members]
+    assert STEEP.best_index(specs, B0.canonicalize(), 10) in result.race_result.ties
+    assert 1 <= len(result.ties) < len(result.raced_members)
+    assert (
+        f"in {result.race_result.epochs_spent} of the full grid's "
+        f"{result.race_result.full_grid_epochs} epochs" in result.describe(section)
     )
 
 
 def test_every_member_of_a_race_is_trained_briefly_and_few_with_every_seed():
     result, section = race()
-    assert set(result.brief) == {member.spec.spec_id for member in result.raced}
+    assert set(result.short_accuracies) == {member.spec.spec_id for member in result.raced_members}
     trainings = sorted(len(values) for values in result.accuracies.values())
     assert trainings[0] < section.seeds
     rows = result.to_dict(section)["members"]
     assert all(len(row["accuracies"]) == section.seeds for row in rows if row["status"] == "tied")
     assert all(len(row["accuracies"]) < section.seeds for row in rows if row["status"] == "open")
-    assert all(row["behind_interval"][0] > 0 for row in rows if row["status"] == "excluded")
+    assert all(row["accuracy_gap_interval"][0] > 0 for row in rows if row["status"] == "excluded")
 
 
 def test_a_race_that_is_killed_anywhere_ends_as_if_it_had_not_been():
-    whole, _ = race()
-    trainings = len(whole.brief) + sum(map(len, whole.accuracies.values()))
+    full_result, _ = race()
+    trainings = len(full_result.short_accuracies) + sum(map(len, full_result.accuracies.values()))
     for after in range(1, trainings, 5):
-        ledger = new_ledger()
+        trial_store = new_trial_store()
         with pytest.raises(KeyboardInterrupt):
-            race(ledger=ledger, executor=Stopping(after))
-        known = {row.attributes["key"] for row in ledger.rows() if row.done}
-        executor = Counting()
-        assert race(ledger=ledger, executor=executor)[0] == whole
-        assert len(executor.jobs) == trainings - len(known)
-        assert {row.attributes["reason"] for row in ledger.rows() if not row.done} <= {ORPHAN}
+            race(trial_store=trial_store, executor=StoppingExecutor(after))
+        complete_keys = {row.user_attrs["key"] for row in trial_store.records() if row.is_complete}
+        executor = CountingExecutor()
+        assert race(trial_store=trial_store, executor=executor)[0] == full_result
+        assert len(executor.jobs) == trainings - len(complete_keys)
+        assert {
+            row.user_attrs["reason"] for row in trial_store.records() if not row.is_complete
+        } <= {ORPHAN_REASON}
 
 
 def test_where_all_members_are_to_be_trained_nothing_is_dropped():
-    result, section = race(share=1.0, members=6)
-    assert not result.race.drop
+    result, section = race(max_budget_fraction=1.0, max_grid_members=6)
+    assert not result.race.early_elimination
     assert {len(values) for values in result.accuracies.values()} == {section.seeds}
 
 
 def test_members_are_compared_at_the_phi_that_is_asked_for_and_told_at_phi_one():
-    result, section = race(compare_at=2.0, tolerance=0.05)
-    assert all(member.ratio == pytest.approx(4, rel=0.05) for member in result.raced)
+    result, section = race(grid_phi=2.0, tolerance=0.05)
+    assert all(member.ratio == pytest.approx(4, rel=0.05) for member in result.raced_members)
     found = result.coefficients
     assert found.apply(B0, 2.0) == result.winner.spec
     assert found.nominal == pytest.approx(2, rel=0.35)  # rounding; at phi 2 it would be about 4
-    assert result.to_dict(section)["compared_at_phi"] == 2
+    assert result.to_dict(section)["grid_phi"] == 2
 
 
 @pytest.mark.parametrize("strategy", ["random", "tpe"])
 def test_other_strategies_choose_among_the_same_members_and_a_resume_chooses_them_again(strategy):
-    ledger = new_ledger()
-    result, _ = race(strategy=strategy, members=8, ledger=ledger)
-    assert len(result.raced) == 8 < len(result.grid)
-    assert {m.spec for m in result.raced} <= {m.spec for m in result.grid}
-    executor = Counting()
-    assert race(strategy=strategy, members=8, ledger=ledger, executor=executor)[0] == result
+    trial_store = new_trial_store()
+    result, _ = race(strategy=strategy, max_grid_members=8, trial_store=trial_store)
+    assert len(result.raced_members) == 8 < len(result.grid)
+    assert {m.spec for m in result.raced_members} <= {m.spec for m in result.grid}
+    executor = CountingExecutor()
+    assert (
+        race(strategy=strategy, max_grid_members=8, trial_store=trial_store, executor=executor)[0]
+        == result
+    )
     assert executor.jobs == []
 
 
@@ -278,16 +314,19 @@ def test_tpe_looks_where_brief_trainings_were_good():
     """Against drawing at random, over several laws' luck: the members that it chooses are better in
     truth.
     """
-    gains = []
-    for world in range(6):
-        law = Law(balance=7.0, power=0.7, world=world)
-        chosen = {
-            name: race(strategy=name, members=10, law=law)[0].raced for name in ("random", "tpe")
+    differences = []
+    for model_seed in range(6):
+        model = SyntheticAccuracyModel(complementarity=7.0, power=0.7, model_seed=model_seed)
+        members = {
+            name: race(strategy=name, max_grid_members=10, model=model)[0].raced_members
+            for name in ("random", "tpe")
         }
         truth = {
-            name: sum(law.expected(member.spec, B0.simplified(), 10) for member in members)
+            name: sum(
+                model.expected_accuracy(member.spec, B0.canonicalize(), 10) for member in members
+            )
             / len(members)
-            for name, members in chosen.items()
+            for name, members in members.items()
         }
-        gains.append(truth["tpe"] - truth["random"])
-    assert sum(gains) / len(gains) > 0.001
+        differences.append(truth["tpe"] - truth["random"])
+    assert sum(differences) / len(differences) > 0.001

@@ -9,35 +9,40 @@ import numpy as np
 import optuna
 import pytest
 
-from phinas.experiment.errors import NothingFound
+from phinas.experiment.errors import NoResultError
 from phinas.experiment.executors.inline import InlineExecutor
 from phinas.experiment.measurement import Measurement
 from phinas.experiment.schema.config import Recipe, ValidationSection
-from phinas.experiment.trial_store import Ledger
+from phinas.experiment.trial_store import TrialStore
 from phinas.scaling_search.coefficients import Coefficients
 from phinas.scaling_search.family.family import make_family
-from phinas.scaling_search.validation.controls import Control, Rule, make_controls, read_controls
+from phinas.scaling_search.validation.controls import (
+    Control,
+    ControlDefinition,
+    make_controls,
+    read_controls,
+)
 from phinas.scaling_search.validation.validate import (
-    Validated,
-    ValidatedControl,
-    Validation,
+    ControlValidation,
+    MemberValidation,
+    ValidationResult,
+    find_skip_reason,
     members_to_train,
-    reason_to_skip,
     validate_family,
 )
-from phinas.scaling_search.validation.validation_summary import describe_validation
+from phinas.scaling_search.validation.validation_summary import summarize_validation
 from phinas.space.search_spaces.loading import load_space
 from phinas.space.spec import ArchSpec
 from phinas.space.yaml_io import dump_yaml, parse_yaml
 
-BASELINE = load_space("tiny").fitted(channels=1, classes=10, resolution=8).base
+BASELINE = load_space("tiny").adapt_to(channels=1, classes=10, resolution=8).base
 FOUND = Coefficients(1.2, 1.1, 1.15)
 FAMILY = make_family(BASELINE, FOUND, [0.5, 1.0, 4.0])
-RECIPE = Recipe(epochs=1, batch=50)
-SECTION = ValidationSection(largest_multiple=3.0, seeds=2, recipe=RECIPE)
+RECIPE = Recipe(epochs=1, batch_size=50)
+SECTION = ValidationSection(max_flops_multiple=3.0, seeds=2, recipe=RECIPE)
 
 
-class Counting(InlineExecutor):
+class CountingExecutor(InlineExecutor):
     """Notes the jobs that it runs, and fails those of one network."""
 
     def __init__(self, *, failing=""):
@@ -56,7 +61,7 @@ class Killed(Exception):
     pass
 
 
-class Dying(Counting):
+class DyingExecutor(CountingExecutor):
     """Dies when so many jobs have been given to it."""
 
     def __init__(self, after):
@@ -69,91 +74,104 @@ class Dying(Counting):
         super().submit(job)
 
 
-def new_ledger():
-    return Ledger(optuna.create_study(direction="maximize"))
+def new_trial_store():
+    return TrialStore(optuna.create_study(direction="maximize"))
 
 
-def controls_of(*names, section=SECTION, largest_side=math.inf):
-    trained = members_to_train(FAMILY, section, largest_side=largest_side)
+def controls_of(*names, section=SECTION, max_resolution=math.inf):
+    trained = members_to_train(FAMILY, section, max_resolution=max_resolution)
     return make_controls(
-        read_controls(names), BASELINE, trained, rounding=FOUND, largest_side=largest_side
+        read_controls(names), BASELINE, trained, rounding=FOUND, max_resolution=max_resolution
     )
 
 
-def validate(trainer, weights, *, ledger=None, executor=None, controls=(), section=SECTION):
+def validate(
+    job_factory, weights, *, trial_store=None, executor=None, controls=(), section=SECTION
+):
     with closing(executor or InlineExecutor(1)) as used:
         return validate_family(
             FAMILY,
             section,
             seed=5,
-            largest_side=math.inf,
-            ledger=ledger or new_ledger(),
+            max_resolution=math.inf,
+            trial_store=trial_store or new_trial_store(),
             executor=used,
-            make_job=trainer.job,
+            make_job=job_factory.make_job,
             weights=weights,
-            notify=lambda done, total, text: None,
+            on_progress=lambda done, total, text: None,
             controls=controls,
         )
 
 
 @pytest.fixture(scope="module")
-def validated(trainer, tmp_path_factory):
+def validated(job_factory, tmp_path_factory):
     """Members and the usual controls, of which `paper` is the same network as B2."""
-    weights, ledger, executor = tmp_path_factory.mktemp("weights"), new_ledger(), Counting()
+    weights, trial_store, executor = (
+        tmp_path_factory.mktemp("weights"),
+        new_trial_store(),
+        CountingExecutor(),
+    )
     controls = controls_of("depth", "width", "resolution", "paper")
     return (
-        validate(trainer, weights, ledger=ledger, executor=executor, controls=controls),
-        ledger,
+        validate(
+            job_factory, weights, trial_store=trial_store, executor=executor, controls=controls
+        ),
+        trial_store,
         weights,
         executor.jobs,
     )
 
 
-def test_affordable_members_are_measured_on_the_test_split(validated, trainer):
+def test_affordable_members_are_measured_on_the_test_split(validated, job_factory):
     rows = validated[0].members
     assert [bool(row.measurements) for row in rows] == [True, True, True, False]
     for row in rows[:3]:
         assert [measured.split for measured in row.measurements] == ["test"] * 2
-        assert {measured.images for measured in row.measurements} == {trainer.data.test}
+        assert {measured.images for measured in row.measurements} == {job_factory.data.test}
     assert FAMILY[3].ratio > 3
 
 
 def test_a_member_beyond_the_budget_or_the_images_says_why_it_was_not_trained(validated):
     row = validated[0].members[3]
     assert (
-        row.why_not == f"{FAMILY[3].ratio:.1f} times B0's FLOPs; validation.largest_multiple is 3"
+        row.skip_reason == f"{FAMILY[3].ratio:.1f} times B0's FLOPs; "
+        "validation.max_flops_multiple is 3"
     )
     assert row.to_dict()["validated"] is False
-    large = reason_to_skip(FAMILY[2], SECTION, largest_side=8)
+    large = find_skip_reason(FAMILY[2], SECTION, max_resolution=8)
     assert (
         large == f"needs {FAMILY[2].spec.resolution} pixels of a side, the images have 8; see "
         "data.upsample"
     )
-    assert reason_to_skip(FAMILY[0], SECTION, largest_side=8) == ""
+    assert find_skip_reason(FAMILY[0], SECTION, max_resolution=8) == ""
 
 
 def test_a_validation_needs_the_test_split(sealed, tmp_path):
-    with pytest.raises(NothingFound, match="no member of the family could be trained: ValueError"):
+    with pytest.raises(NoResultError, match="no member of the family could be trained: ValueError"):
         validate(
             sealed,
             tmp_path,
-            section=ValidationSection(largest_multiple=1.0, seeds=1, recipe=RECIPE),
+            section=ValidationSection(max_flops_multiple=1.0, seeds=1, recipe=RECIPE),
         )
 
 
 def test_controls_are_trained_on_the_same_seeds_as_members_and_measured_alike(validated):
-    found, ledger, _, jobs = validated
-    names = {row.attributes["name"] for row in ledger.rows()}
+    validation, trial_store, _, jobs = validated
+    names = {row.user_attrs["name"] for row in trial_store.records()}
     assert names == {"b0", "b1", "b2", "control depth", "control width", "control resolution"}
     seeds = {
-        name: [row.attributes["seed"] for row in ledger.rows() if row.attributes["name"] == name]
+        name: [
+            row.user_attrs["seed"]
+            for row in trial_store.records()
+            if row.user_attrs["name"] == name
+        ]
         for name in names
     }
     assert len({tuple(each) for each in seeds.values()}) == 1
     assert len(jobs) == 12
-    assert all(job.payload["final"] for job in jobs)
-    trained = [row for row in found.controls if row.measurements]
-    assert [row.control.rule.name for row in trained] == ["depth", "width", "resolution"]
+    assert all(job.payload["on_test_split"] for job in jobs)
+    trained = [row for row in validation.controls if row.measurements]
+    assert [row.control.definition.name for row in trained] == ["depth", "width", "resolution"]
 
 
 def test_weights_are_written_of_members_and_not_of_controls(validated):
@@ -163,27 +181,36 @@ def test_weights_are_written_of_members_and_not_of_controls(validated):
     ]
 
 
-def test_what_is_recorded_is_replayed_and_nothing_is_trained(validated, trainer, tmp_path):
-    found, ledger, _, _ = validated
-    executor = Counting()
+def test_what_is_recorded_is_replayed_and_nothing_is_trained(validated, job_factory, tmp_path):
+    validation, trial_store, _, _ = validated
+    executor = CountingExecutor()
     controls = controls_of("depth", "width", "resolution", "paper")
-    assert validate(trainer, tmp_path, ledger=ledger, executor=executor, controls=controls) == found
+    assert (
+        validate(
+            job_factory, tmp_path, trial_store=trial_store, executor=executor, controls=controls
+        )
+        == validation
+    )
     assert executor.jobs == []
 
 
 def test_a_validation_that_was_killed_goes_on_and_trains_nothing_twice(
-    validated, trainer, tmp_path
+    validated, job_factory, tmp_path
 ):
-    found, _, _, jobs = validated
-    ledger, controls = new_ledger(), controls_of("depth", "width", "resolution", "paper")
+    validation, _, _, jobs = validated
+    trial_store, controls = new_trial_store(), controls_of("depth", "width", "resolution", "paper")
     done = []
     for after in (4, 3):  # the first time among the controls of the first seed
-        dying = Dying(after)
+        executor = DyingExecutor(after)
         with pytest.raises(Killed):
-            validate(trainer, tmp_path, ledger=ledger, executor=dying, controls=controls)
-        done += dying.jobs
-    last = Counting()
-    again = validate(trainer, tmp_path, ledger=ledger, executor=last, controls=controls)
+            validate(
+                job_factory, tmp_path, trial_store=trial_store, executor=executor, controls=controls
+            )
+        done += executor.jobs
+    last = CountingExecutor()
+    second_validation = validate(
+        job_factory, tmp_path, trial_store=trial_store, executor=last, controls=controls
+    )
     assert [job.key for job in done + last.jobs] == [job.key for job in jobs]
 
     def accuracies(validation):
@@ -192,69 +219,86 @@ def test_a_validation_that_was_killed_goes_on_and_trains_nothing_twice(
             for row in (*validation.members, *validation.controls)
         ]
 
-    assert accuracies(again) == accuracies(found)
+    assert accuracies(second_validation) == accuracies(validation)
 
 
 def test_the_file_of_a_validation_is_strict_and_reads_back_equal(validated):
-    facts = describe_validation(validated[0], seed=0)
-    assert json.loads(json.dumps(facts, allow_nan=False)) == facts
-    assert parse_yaml(dump_yaml(facts)) == facts
-    assert list(facts) == ["members", "gain", "controls", "curve", "why_no_curve", "compound"]
-    low, high = facts["members"][0]["interval"]
-    assert (
-        low < facts["members"][0]["accuracy"] == np.mean(facts["members"][0]["accuracies"]) < high
-    )
+    data = summarize_validation(validated[0], seed=0)
+    assert json.loads(json.dumps(data, allow_nan=False)) == data
+    assert parse_yaml(dump_yaml(data)) == data
+    assert list(data) == [
+        "members",
+        "gain",
+        "controls",
+        "curve",
+        "missing_curve_reason",
+        "compound",
+    ]
+    low, high = data["members"][0]["interval"]
+    assert low < data["members"][0]["accuracy"] == np.mean(data["members"][0]["accuracies"]) < high
 
 
 def test_it_is_recorded_which_test_images_each_training_gets_right_and_the_file_does_not_hold_that(
     validated,
 ):
-    found, ledger, _, _ = validated
-    trained = [one for row in (*found.members, *found.controls) for one in row.measurements]
+    validation, trial_store, _, _ = validated
+    trained = [
+        one for row in (*validation.members, *validation.controls) for one in row.measurements
+    ]
     assert len(trained) == 12
-    assert all(one.right.mean() == pytest.approx(one.accuracy) for one in trained)
+    assert all(one.correct_mask.mean() == pytest.approx(one.accuracy) for one in trained)
     assert (
         len({one.correct for one in trained}) > 6
     )  # some have learned so little that they say one class
-    told = dump_yaml(describe_validation(found, seed=0))
-    assert not any(one.correct[:40] in told for one in trained)
-    assert "correct" not in told.replace("correction", "")
-    assert all(row.attributes["measurement"]["correct"] for row in ledger.rows())
+    sentence = dump_yaml(summarize_validation(validation, seed=0))
+    assert not any(one.correct[:40] in sentence for one in trained)
+    assert "correct" not in sentence.replace("flops_adjustment", "")
+    assert all(row.user_attrs["measurement"]["correct"] for row in trial_store.records())
 
 
-def test_a_replayed_validation_is_written_the_same_to_the_byte(validated, trainer, tmp_path):
-    found, ledger, _, _ = validated
+def test_a_replayed_validation_is_written_the_same_to_the_byte(validated, job_factory, tmp_path):
+    validation, trial_store, _, _ = validated
     controls = controls_of("depth", "width", "resolution", "paper")
-    again = validate(trainer, tmp_path, ledger=ledger, executor=Counting(), controls=controls)
-    assert dump_yaml(describe_validation(again, seed=0)) == dump_yaml(
-        describe_validation(found, seed=0)
+    second_validation = validate(
+        job_factory,
+        tmp_path,
+        trial_store=trial_store,
+        executor=CountingExecutor(),
+        controls=controls,
+    )
+    assert dump_yaml(summarize_validation(second_validation, seed=0)) == dump_yaml(
+        summarize_validation(validation, seed=0)
     )
 
 
-def test_a_record_from_before_that_is_replayed_with_wider_intervals(validated, trainer, tmp_path):
-    found, ledger, _, _ = validated
-    older, executor = new_ledger(), Counting()
-    for row in ledger.rows():
-        facts = dict(row.attributes)
-        measured = replace(Measurement.from_dict(facts.pop("measurement")), correct="")
-        older.complete(older.begin({}, {}, **facts), row.value, measured)
-    assert all("correct" not in row.attributes["measurement"] for row in older.rows())
+def test_a_record_from_before_that_is_replayed_with_wider_intervals(
+    validated, job_factory, tmp_path
+):
+    validation, trial_store, _, _ = validated
+    old_store, executor = new_trial_store(), CountingExecutor()
+    for row in trial_store.records():
+        data = dict(row.user_attrs)
+        measured = replace(Measurement.from_dict(data.pop("measurement")), correct="")
+        old_store.complete(old_store.begin({}, {}, **data), row.value, measured)
+    assert all("correct" not in row.user_attrs["measurement"] for row in old_store.records())
     controls = controls_of("depth", "width", "resolution", "paper")
-    again = validate(trainer, tmp_path, ledger=older, executor=executor, controls=controls)
+    second_validation = validate(
+        job_factory, tmp_path, trial_store=old_store, executor=executor, controls=controls
+    )
     assert executor.jobs == []
-    now, then = (describe_validation(each, seed=0) for each in (found, again))
+    now, then = (summarize_validation(each, seed=0) for each in (validation, second_validation))
     assert now["members"] == then["members"]
     assert np.diff(now["gain"]["interval"]) < np.diff(then["gain"]["interval"])
     for one, other in zip(now["controls"][:3], then["controls"][:3], strict=True):
-        assert one["behind"] == other["behind"]
-        assert np.diff(one["behind_interval"]) < np.diff(other["behind_interval"])
+        assert one["accuracy_gap"] == other["accuracy_gap"]
+        assert np.diff(one["accuracy_gap_interval"]) < np.diff(other["accuracy_gap_interval"])
 
 
 def test_the_gain_is_of_the_largest_trained_member_over_b0(validated):
-    facts = describe_validation(validated[0], seed=0)
-    b0, _, b2, _ = facts["members"]
-    gain = facts["gain"]
-    assert (gain["member"], gain["over"]) == ("b2", "b0")
+    data = summarize_validation(validated[0], seed=0)
+    b0, _, b2, _ = data["members"]
+    gain = data["gain"]
+    assert (gain["member"], gain["baseline"]) == ("b2", "b0")
     assert gain["gain"] == pytest.approx(b2["accuracy"] - b0["accuracy"])
     assert gain["interval"][0] < gain["gain"] < gain["interval"][1]
 
@@ -263,119 +307,142 @@ def test_the_gain_is_of_the_largest_trained_member_over_b0(validated):
     "trained", [[[0.7, 0.71]], [[], [0.7, 0.71]], [[0.7], [0.8]], [[0.7, 0.71], [0.8, 0.81]]]
 )
 def test_there_is_no_gain_without_b0_another_member_and_two_seeds(trained):
-    gain = found_as(trained, {})["gain"]
+    gain = summarize_accuracies(trained, {})["gain"]
     assert (gain is None) == (trained != [[0.7, 0.71], [0.8, 0.81]])
 
 
 def test_a_control_is_told_with_its_difference_and_its_verdict(validated):
-    facts = describe_validation(validated[0], seed=0)
-    depth, _, _, paper = facts["controls"]
-    member = facts["members"][2]
-    assert depth["against"] == "b2"
-    assert depth["behind"] == pytest.approx(
-        member["accuracy"] - depth["accuracy"] - depth["correction"]
+    data = summarize_validation(validated[0], seed=0)
+    depth, _, _, paper = data["controls"]
+    member = data["members"][2]
+    assert depth["family_member"] == "b2"
+    assert depth["accuracy_gap"] == pytest.approx(
+        member["accuracy"] - depth["accuracy"] - depth["flops_adjustment"]
     )
-    assert depth["behind_interval"][0] < depth["behind"] < depth["behind_interval"][1]
+    assert (
+        depth["accuracy_gap_interval"][0]
+        < depth["accuracy_gap"]
+        < depth["accuracy_gap_interval"][1]
+    )
     assert depth["verdict"] in ("better", "worse", "tied")
     assert ArchSpec.from_dict(depth["spec"]).spec_id == depth["spec_id"]
     assert abs(depth["flops"] / member["flops"] - 1) < 0.15
-    assert depth["ratio"] == pytest.approx(depth["flops"] / facts["members"][0]["flops"])
-    assert paper["why_not"] == "is the same network as B2"
+    assert depth["ratio"] == pytest.approx(depth["flops"] / data["members"][0]["flops"])
+    assert paper["skip_reason"] == "is the same network as B2"
     assert not paper["validated"]
-    assert paper["behind"] is paper["verdict"] is paper["behind_interval"] is None
+    assert paper["accuracy_gap"] is paper["verdict"] is paper["accuracy_gap_interval"] is None
 
 
 def test_the_curve_is_of_trained_members_and_foretells_the_others(validated):
-    facts = describe_validation(validated[0], seed=0)
-    assert facts["curve"]["points"] == 3
-    assert facts["why_no_curve"] == ""
-    flops = [row["flops"] for row in facts["curve"]["band"]]
+    data = summarize_validation(validated[0], seed=0)
+    assert data["curve"]["points"] == 3
+    assert data["missing_curve_reason"] == ""
+    flops = [row["flops"] for row in data["curve"]["band"]]
     assert len(flops) == 60
-    assert flops[0] == pytest.approx(facts["members"][0]["flops"])
-    assert flops[-1] == pytest.approx(facts["members"][3]["flops"])
+    assert flops[0] == pytest.approx(data["members"][0]["flops"])
+    assert flops[-1] == pytest.approx(data["members"][3]["flops"])
     assert np.allclose(np.diff(np.log(flops)), math.log(flops[-1] / flops[0]) / 59)
-    foretold = facts["members"][3]["prediction"]
-    assert foretold["predicted"] is True
-    assert foretold["beyond"] > 1
-    assert foretold["interval"][0] < foretold["accuracy"] < foretold["interval"][1]
-    assert all("prediction" not in row for row in facts["members"][:3])
+    prediction = data["members"][3]["prediction"]
+    assert prediction["predicted"] is True
+    assert prediction["extrapolation"] > 1
+    assert prediction["interval"][0] < prediction["accuracy"] < prediction["interval"][1]
+    assert all("prediction" not in row for row in data["members"][:3])
 
 
 def test_what_enlarging_the_images_would_give_is_not_foretold(validated):
     *trained, largest = validated[0].members
-    facts = describe_validation(Validation([*trained, replace(largest, shown=False)], []), seed=0)
-    assert facts["members"][3]["prediction"] is None
-    assert facts["curve"]["band"][-1]["flops"] == pytest.approx(facts["members"][2]["flops"])
+    data = summarize_validation(
+        ValidationResult([*trained, replace(largest, fits_images=False)], []), seed=0
+    )
+    assert data["members"][3]["prediction"] is None
+    assert data["curve"]["band"][-1]["flops"] == pytest.approx(data["members"][2]["flops"])
 
 
-def test_without_controls_only_members_are_trained(validated, trainer, tmp_path):
-    _, ledger, _, _ = validated
-    executor = Counting()
-    found = validate(trainer, tmp_path, ledger=ledger, executor=executor, controls=[])
+def test_without_controls_only_members_are_trained(validated, job_factory, tmp_path):
+    _, trial_store, _, _ = validated
+    executor = CountingExecutor()
+    validation = validate(
+        job_factory, tmp_path, trial_store=trial_store, executor=executor, controls=[]
+    )
     assert executor.jobs == []
-    facts = describe_validation(found, seed=0)
-    assert facts["controls"] == []
-    assert facts["compound"]["wins"] is None
-    assert "validation.controls" in facts["compound"]["why"]
+    data = summarize_validation(validation, seed=0)
+    assert data["controls"] == []
+    assert data["compound"]["wins"] is None
+    assert "validation.controls" in data["compound"]["explanation"]
 
 
-def test_a_control_that_fails_does_not_fail_the_validation(trainer, tmp_path):
+def test_a_control_that_fails_does_not_fail_the_validation(job_factory, tmp_path):
     (control,) = controls_of("depth")
-    executor = Counting(failing=control.spec.spec_id)
-    found = validate(trainer, tmp_path, executor=executor, controls=[control])
-    facts = describe_validation(found, seed=0)
-    (row,) = facts["controls"]
+    executor = CountingExecutor(failing=control.spec.spec_id)
+    validation = validate(job_factory, tmp_path, executor=executor, controls=[control])
+    data = summarize_validation(validation, seed=0)
+    (row,) = data["controls"]
     assert not row["validated"]
-    assert row["why_not"].startswith("the loss was nan")
-    assert facts["compound"]["wins"] is None
-    assert "depth alone: the loss was nan" in facts["compound"]["why"]
-    assert facts["members"][2]["validated"]
+    assert row["skip_reason"].startswith("the loss was nan")
+    assert data["compound"]["wins"] is None
+    assert "depth alone: the loss was nan" in data["compound"]["explanation"]
+    assert data["members"][2]["validated"]
 
 
 def test_one_network_that_two_controls_mean_is_trained_once_and_compared_once(
-    validated, trainer, tmp_path
+    validated, job_factory, tmp_path
 ):
-    _, ledger, _, _ = validated
+    _, trial_store, _, _ = validated
     (depth,) = controls_of("depth")
-    twin = replace(
-        depth, rule=replace(depth.rule, name="runs/other", words="coefficients of other")
+    duplicate = replace(
+        depth,
+        definition=replace(depth.definition, name="runs/other", label="coefficients of other"),
     )
-    executor = Counting()
-    found = validate(trainer, tmp_path, ledger=ledger, executor=executor, controls=[depth, twin])
+    executor = CountingExecutor()
+    validation = validate(
+        job_factory,
+        tmp_path,
+        trial_store=trial_store,
+        executor=executor,
+        controls=[depth, duplicate],
+    )
     assert executor.jobs == []
-    one, other = describe_validation(found, seed=0)["controls"]
+    one, other = summarize_validation(validation, seed=0)["controls"]
     assert one["accuracies"] == other["accuracies"]
-    assert one["behind_interval"] == other["behind_interval"]
-    alone = validate(trainer, tmp_path, ledger=ledger, executor=executor, controls=[depth])
-    assert describe_validation(alone, seed=0)["controls"] == [one]
+    assert one["accuracy_gap_interval"] == other["accuracy_gap_interval"]
+    alone = validate(
+        job_factory, tmp_path, trial_store=trial_store, executor=executor, controls=[depth]
+    )
+    assert summarize_validation(alone, seed=0)["controls"] == [one]
 
 
-def told(accuracies, *, images=100_000):
+def measurements_of(accuracies, *, images=100_000):
     """Measurements on seeds 0, 1, ..."""
     return [Measurement(value, "test", images, seed=seed) for seed, value in enumerate(accuracies)]
 
 
-def found_as(members, controls):
+def summarize_accuracies(members, controls):
     """A validation with these accuracies, by seed; controls: by name."""
     rows = [
-        Validated(member, told(values)) for member, values in zip(FAMILY, members, strict=False)
+        MemberValidation(member, measurements_of(values))
+        for member, values in zip(FAMILY, members, strict=False)
     ]
     spec = FAMILY[2].spec
-    made = []
-    for place, (name, values) in enumerate(controls.items()):
-        own = replace(spec, head_width=spec.head_width + 8 * (place + 1))
+    control_validations = []
+    for index, (name, values) in enumerate(controls.items()):
+        control_spec = replace(spec, head_width=spec.head_width + 8 * (index + 1))
         control = Control(
-            Rule(name, f"{name} alone"), FAMILY[2], 1.0, own, FAMILY[2].cost, FAMILY[2].ratio
+            ControlDefinition(name, f"{name} alone"),
+            FAMILY[2],
+            1.0,
+            control_spec,
+            FAMILY[2].cost,
+            FAMILY[2].ratio,
         )
-        made.append(ValidatedControl(control, told(values)))
-    return describe_validation(Validation(rows, made), seed=0)
+        control_validations.append(ControlValidation(control, measurements_of(values)))
+    return summarize_validation(ValidationResult(rows, control_validations), seed=0)
 
 
 MEMBERS = [[0.70, 0.71, 0.70], [0.75, 0.76, 0.755], [0.80, 0.81, 0.803]]
 
 
 @pytest.mark.parametrize(
-    ("accuracy", "wins", "why"),
+    ("accuracy", "wins", "explanation"),
     [
         (
             0.75,
@@ -392,36 +459,42 @@ MEMBERS = [[0.70, 0.71, 0.70], [0.75, 0.76, 0.755], [0.80, 0.81, 0.803]]
     ],
 )
 def test_compound_scaling_wins_where_it_beats_each_single_dimension_beyond_doubt(
-    accuracy, wins, why
+    accuracy, wins, explanation
 ):
     controls = {name: [0.75, 0.758, 0.752] for name in ("depth", "width")} | {
         "resolution": [accuracy, accuracy + 0.01, accuracy + 0.004]
     }
-    assert found_as(MEMBERS, controls)["compound"] == {"against": "b2", "wins": wins, "why": why}
+    assert summarize_accuracies(MEMBERS, controls)["compound"] == {
+        "family_member": "b2",
+        "wins": wins,
+        "explanation": explanation,
+    }
 
 
 def test_a_single_seed_gives_differences_and_no_verdicts():
     controls = {name: [0.75] for name in ("depth", "width", "resolution")}
-    facts = found_as([[0.7], [0.75], [0.8]], controls)
-    assert [row["verdict"] for row in facts["controls"]] == [None] * 3
-    assert all(row["behind"] > 0 and row["behind_interval"] is None for row in facts["controls"])
-    assert facts["compound"]["wins"] is None
+    data = summarize_accuracies([[0.7], [0.75], [0.8]], controls)
+    assert [row["verdict"] for row in data["controls"]] == [None] * 3
+    assert all(
+        row["accuracy_gap"] > 0 and row["accuracy_gap_interval"] is None for row in data["controls"]
+    )
+    assert data["compound"]["wins"] is None
     assert (
         "depth alone: too few trainings tell nothing about luck; raise validation.seeds"
-        in facts["compound"]["why"]
+        in data["compound"]["explanation"]
     )
-    assert facts["curve"] is not None
+    assert data["curve"] is not None
 
 
 def test_where_fewer_than_three_members_were_trained_there_is_no_curve_and_no_prediction():
     rows = [
-        Validated(FAMILY[0], told([0.7, 0.71])),
-        Validated(FAMILY[1], told([0.7, 0.72])),
-        Validated(FAMILY[2], [], "why"),
+        MemberValidation(FAMILY[0], measurements_of([0.7, 0.71])),
+        MemberValidation(FAMILY[1], measurements_of([0.7, 0.72])),
+        MemberValidation(FAMILY[2], [], "why"),
     ]
-    facts = describe_validation(Validation(rows, []), seed=0)
-    assert facts["curve"] is None
-    assert facts["why_no_curve"].startswith(
+    data = summarize_validation(ValidationResult(rows, []), seed=0)
+    assert data["curve"] is None
+    assert data["missing_curve_reason"].startswith(
         "a curve with a floor has three unknowns, and networks of 2 different FLOPs"
     )
-    assert facts["members"][2]["prediction"] is None
+    assert data["members"][2]["prediction"] is None

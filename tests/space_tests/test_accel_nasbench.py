@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from phinas.nas.evaluators.accel_nasbench import choices_of
-from phinas.space.cost import cost
-from phinas.space.flop_conventions import counts
+from phinas.nas.evaluators.accel_nasbench import record_to_choices
+from phinas.space.cost import network_cost
+from phinas.space.flop_conventions import count_flops
 from phinas.space.presets import preset
 from phinas.space.search_spaces.cost_tables import METRICS, CostTables
 from phinas.space.search_spaces.loading import load_space
@@ -38,14 +38,14 @@ pytestmark = pytest.mark.skipif(
 @cache
 def records() -> list[tuple[Choices, dict[str, float]]]:
     """Each record's choices, and what its authors say of the network."""
-    found = []
+    actual = []
     with tarfile.open(ARCHIVE, "r:gz") as archive:
         for member in archive:
             stream = archive.extractfile(member) if member.name.endswith(".json") else None
             if stream:
                 record = json.load(stream)
-                found.append((choices_of(record["architecture"]), record["model_info"]))
-    return found
+                actual.append((record_to_choices(record["architecture"]), record["model_info"]))
+    return actual
 
 
 def test_thirteen_of_the_records_measure_a_network_again():
@@ -54,22 +54,29 @@ def test_thirteen_of_the_records_measure_a_network_again():
 
 
 def test_parameters_of_every_record_are_reproduced_exactly():
-    found = [cost(SPACE.decode(choices)).params / 1e6 for choices, _ in records()]
-    assert found == [said["params"] for _, said in records()]
+    actual = [network_cost(SPACE.decode(choices)).params / 1e6 for choices, _ in records()]
+    assert actual == [published["params"] for _, published in records()]
 
 
 def test_parameters_of_every_record_are_reproduced_exactly_by_the_tables():
-    found = CostTables(SPACE).batch(np.array([SPACE.indices(choices) for choices, _ in records()]))
-    assert list(found[:, METRICS.index("params")] / 1e6) == [
-        said["params"] for _, said in records()
+    actual = CostTables(SPACE).batch_costs(
+        np.array([SPACE.to_indices(choices) for choices, _ in records()])
+    )
+    assert list(actual[:, METRICS.index("params")] / 1e6) == [
+        published["params"] for _, published in records()
     ]
 
 
 def test_multiply_adds_of_every_record_are_reproduced_exactly_in_the_convention_of_its_authors():
-    found = [counts(SPACE.decode(choices), "torchvision")["thop"] / 1e6 for choices, _ in records()]
-    assert found == [said["macs"] for _, said in records()]
+    actual = [
+        count_flops(SPACE.decode(choices), "torchvision")["thop"] / 1e6 for choices, _ in records()
+    ]
+    assert actual == [published["macs"] for _, published in records()]
 
 
 def test_their_count_of_b0_is_above_its_multiply_adds():
     b0 = preset("efficientnet_b0")
-    assert (cost(b0).flops, counts(b0, "torchvision")["thop"]) == (385_814_752, 415_145_024)
+    assert (network_cost(b0).flops, count_flops(b0, "torchvision")["thop"]) == (
+        385_814_752,
+        415_145_024,
+    )

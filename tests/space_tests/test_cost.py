@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from phinas.space.blocks import build, conv_linear_flops
-from phinas.space.cost import NOTHING, cost, stage_costs
+from phinas.space.cost import ZERO_COST, network_cost, stage_costs
 from phinas.space.layers import lower
 from phinas.space.presets import preset
 from phinas.space.spec import ACTIVATIONS, PADDINGS, ArchSpec, StageSpec
@@ -51,15 +51,15 @@ specs = st.builds(
 def measured_activations(spec: ArchSpec) -> int:
     """Output elements of every convolution and linear layer while one image passes."""
     network = build(spec).eval()
-    seen: list[int] = []
+    element_counts: list[int] = []
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             module.register_forward_hook(
-                lambda _module, _inputs, output: seen.append(output.numel())
+                lambda _module, _inputs, output: element_counts.append(output.numel())
             )
     with torch.no_grad():
         network(torch.zeros(1, spec.channels, spec.resolution, spec.resolution))
-    return sum(seen)
+    return sum(element_counts)
 
 
 def parameter_count(spec: ArchSpec) -> int:
@@ -70,10 +70,10 @@ def parameter_count(spec: ArchSpec) -> int:
 @settings(max_examples=12, deadline=None)
 @given(specs)
 def test_cost_equals_what_is_measured_on_the_built_network(spec):
-    price = cost(spec)
-    assert price.flops == conv_linear_flops(spec)
-    assert price.params == parameter_count(spec)
-    assert price.activations == measured_activations(spec)
+    spec_cost = network_cost(spec)
+    assert spec_cost.flops == conv_linear_flops(spec)
+    assert spec_cost.params == parameter_count(spec)
+    assert spec_cost.activations == measured_activations(spec)
 
 
 @settings(max_examples=50, deadline=None)
@@ -81,7 +81,7 @@ def test_cost_equals_what_is_measured_on_the_built_network(spec):
 def test_stage_costs_add_up_to_the_cost(spec):
     rows = stage_costs(spec)
     assert [row.name for row in rows] == ["stem", *map(str, range(1, len(spec.stages) + 1)), "head"]
-    assert sum((row.cost for row in rows), NOTHING) == cost(spec)
+    assert sum((row.cost for row in rows), ZERO_COST) == network_cost(spec)
 
 
 def test_resolution_changes_flops_but_no_parameters():
@@ -89,27 +89,27 @@ def test_resolution_changes_flops_but_no_parameters():
         preset("efficientnet_b0"),
         ArchSpec.from_dict(preset("efficientnet_b0").to_dict() | {"resolution": 448}),
     )
-    assert cost(large).params == cost(small).params
+    assert network_cost(large).params == network_cost(small).params
     assert (
-        3.9 < cost(large).flops / cost(small).flops < 4.0
+        3.9 < network_cost(large).flops / network_cost(small).flops < 4.0
     )  # the squeezes and the classifier do not grow
 
 
 def test_squeeze_width_follows_the_input_width_of_the_block():
     network = lower(preset("efficientnet_b0"))
-    squeezed = [
+    squeeze_widths = [
         conv.out_width
         for stage in network.stages
         for block in stage
         for conv in block.convs
-        if conv.role == "squeeze"
+        if conv.name == "squeeze"
     ]
-    assert squeezed == [8, 4, 6, 6, 10, 10, 20, 20, 20, 28, 28, 28, 48, 48, 48, 48]
+    assert squeeze_widths == [8, 4, 6, 6, 10, 10, 20, 20, 20, 28, 28, 28, 48, 48, 48, 48]
 
 
 def test_expansion_of_one_has_no_expanding_convolution():
     network = lower(preset("efficientnet_b0"))
-    assert [conv.role for conv in network.stages[0][0].convs] == [
+    assert [conv.name for conv in network.stages[0][0].convs] == [
         "depthwise",
         "squeeze",
         "excite",

@@ -11,14 +11,14 @@ import phinas.space.cost, phinas.space.layers, phinas.space.presets, phinas.spac
 import phinas.space.search_spaces.cardinality, phinas.space.search_spaces.encoding
 import phinas.space.search_spaces.loading
 cardinality, loading = phinas.space.search_spaces.cardinality, phinas.space.search_spaces.loading
-phinas.space.cost.cost(phinas.space.presets.preset("efficientnet_b0"))
+phinas.space.cost.network_cost(phinas.space.presets.preset("efficientnet_b0"))
 mnasnet = loading.load_space("mnasnet")
-cardinality.networks(loading.load_space("tiny"))
+cardinality.count_networks(loading.load_space("tiny"))
 assert phinas.space.search_spaces.encoding.encode(mnasnet, mnasnet.base)
 heavy = {"torch", "optuna", "pandas", "matplotlib", "numpy", "sklearn", "scipy"}
 print(sorted(heavy & set(sys.modules)))
 """
-    answer = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
-    assert answer.stdout.strip() == "[]"
+    assert result.stdout.strip() == "[]"

@@ -18,7 +18,7 @@ from torch import fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
 
 from phinas.space.blocks import SameConv2d, SameMaxPool2d, build
-from phinas.space.cost import cost, stage_costs
+from phinas.space.cost import network_cost, stage_costs
 from phinas.space.presets import preset
 from phinas.space.spec import PADDINGS, ArchSpec, StageSpec
 
@@ -32,7 +32,7 @@ IN_PLACE = (
     nn.Identity,
     nn.Dropout,
 )
-FRESH = (nn.Conv2d, nn.MaxPool2d, nn.Linear)
+NEW_BUFFER = (nn.Conv2d, nn.MaxPool2d, nn.Linear)
 
 stages = st.builds(
     StageSpec,
@@ -76,7 +76,7 @@ class Tracer(fx.Tracer):
         )
 
 
-def traced(spec: ArchSpec) -> fx.GraphModule:
+def trace(spec: ArchSpec) -> fx.GraphModule:
     """The steps of `build(spec)` in the order in which they run, each with the shape of what it
     gives.
     """
@@ -94,7 +94,7 @@ def works_in_place(module: fx.GraphModule, node: fx.Node) -> bool:
     """
     if node.op == "call_module":
         layer = module.get_submodule(str(node.target))
-        assert isinstance(layer, (*IN_PLACE, *FRESH)), layer
+        assert isinstance(layer, (*IN_PLACE, *NEW_BUFFER)), layer
         return isinstance(layer, IN_PLACE)
     if node.op == "call_function":
         assert node.target in (operator.mul, operator.add), node.target
@@ -103,51 +103,60 @@ def works_in_place(module: fx.GraphModule, node: fx.Node) -> bool:
     return False
 
 
-def held(spec: ArchSpec) -> Iterator[tuple[fx.Node, int]]:
+def iter_live_elements(spec: ArchSpec) -> Iterator[tuple[fx.Node, int]]:
     """Every step, and the elements alive while it works: all that it or a later step reads, and
     what it gives.
     """
-    module = traced(spec)
+    module = trace(spec)
     steps = [node for node in module.graph.nodes if node.op != "output"]
-    when = {node: place for place, node in enumerate(steps)}
-    last_read = {
-        node: max((when.get(user, len(steps)) for user in node.users), default=-1) for node in steps
+    step_of = {node: index for index, node in enumerate(steps)}
+    last_use = {
+        node: max((step_of.get(user, len(steps)) for user in node.users), default=-1)
+        for node in steps
     }
     buffer_of: dict[fx.Node, fx.Node] = {}  # which value's memory a value lies in
-    for now, node in enumerate(steps):
+    for step, node in enumerate(steps):
         if works_in_place(module, node):
-            needed = {buffer for value, buffer in buffer_of.items() if last_read[value] > now}
+            needed_buffers = {
+                buffer for value, buffer in buffer_of.items() if last_use[value] > step
+            }
             operands = [
-                buffer_of[read] for read in node.all_input_nodes if shape(read) == shape(node)
+                buffer_of[operand]
+                for operand in node.all_input_nodes
+                if shape(operand) == shape(node)
             ]
-            free = [buffer for buffer in operands if buffer not in needed]
-            passes_on = node.op == "call_module" and isinstance(
+            free_buffers = [buffer for buffer in operands if buffer not in needed_buffers]
+            is_identity = node.op == "call_module" and isinstance(
                 module.get_submodule(str(node.target)), nn.Identity
             )
-            assert free or passes_on, f"{node} overwrites what is still needed"
-            buffer_of[node] = (free or operands)[0]
+            assert free_buffers or is_identity, f"{node} overwrites what is still needed"
+            buffer_of[node] = (free_buffers or operands)[0]
         else:
             buffer_of[node] = node
-        alive = {
+        live_buffers = {
             buffer
             for value, buffer in buffer_of.items()
-            if last_read[value] >= now or value is node
+            if last_use[value] >= step or value is node
         }
-        yield node, sum(shape(buffer).numel() for buffer in alive)
+        yield node, sum(shape(buffer).numel() for buffer in live_buffers)
 
 
 def shape(node: fx.Node) -> torch.Size:
     return node.meta["tensor_meta"].shape
 
 
-def peaks_by_row(spec: ArchSpec) -> dict[str, int]:
+def stage_peaks(spec: ArchSpec) -> dict[str, int]:
     """The most that is alive in the stem, each stage and the head."""
     peaks = dict.fromkeys(["stem", *map(str, range(1, len(spec.stages) + 1)), "head"], 0)
-    for node, alive in held(spec):
-        inside = [name.split(".") for name in node.meta.get("nn_module_stack", {})]
-        where = max(inside, key=len) if inside else ["stem" if node.op == "placeholder" else "head"]
-        row = where[1] if where[0] == "stages" else where[0] if where[0] == "stem" else "head"
-        peaks[row] = max(peaks[row], alive)
+    for node, live_elements in iter_live_elements(spec):
+        module_paths = [name.split(".") for name in node.meta.get("nn_module_stack", {})]
+        path = (
+            max(module_paths, key=len)
+            if module_paths
+            else ["stem" if node.op == "placeholder" else "head"]
+        )
+        row = path[1] if path[0] == "stages" else path[0] if path[0] == "stem" else "head"
+        peaks[row] = max(peaks[row], live_elements)
     return peaks
 
 
@@ -155,15 +164,17 @@ def peaks_by_row(spec: ArchSpec) -> dict[str, int]:
     "name", ["efficientnet_b0", "efficientnet_v2_s", "resnet_50", "mobilenet_v1", "mnasnet_a1"]
 )
 def test_peak_of_a_published_network_is_that_of_its_liveness(name):
-    assert cost(preset(name)).peak_activations == max(alive for _, alive in held(preset(name)))
+    assert network_cost(preset(name)).peak_activations == max(
+        live_elements for _, live_elements in iter_live_elements(preset(name))
+    )
 
 
 @settings(max_examples=40, deadline=None)
 @given(specs)
 def test_peak_is_that_of_the_liveness_of_the_built_network_in_every_row(spec):
     rows = {row.name: row.cost.peak_activations for row in stage_costs(spec)}
-    assert rows == peaks_by_row(spec)
-    assert cost(spec).peak_activations == max(rows.values())
+    assert rows == stage_peaks(spec)
+    assert network_cost(spec).peak_activations == max(rows.values())
 
 
 def test_peak_of_b0_is_where_the_first_expansion_is_reduced():
@@ -171,7 +182,7 @@ def test_peak_of_b0_is_where_the_first_expansion_is_reduced():
     # the side.
     rows = stage_costs(preset("efficientnet_b0"))
     assert max(rows, key=lambda row: row.cost.peak_activations).name == "2"
-    assert cost(preset("efficientnet_b0")).peak_activations == 96 * 112**2 + 96 * 56**2
+    assert network_cost(preset("efficientnet_b0")).peak_activations == 96 * 112**2 + 96 * 56**2
 
 
 def test_a_kept_shortcut_raises_the_peak_by_its_map():
@@ -180,10 +191,13 @@ def test_a_kept_shortcut_raises_the_peak_by_its_map():
         ArchSpec((stage,), stem_width=8, stem_stride=1, head_width=0, resolution=16)
         for stage in stages
     )
-    assert cost(with_skip).peak_activations - cost(without).peak_activations == 8 * 16**2
+    assert (
+        network_cost(with_skip).peak_activations - network_cost(without).peak_activations
+        == 8 * 16**2
+    )
 
 
 def test_inference_bytes_are_the_parameters_and_the_peak_times_the_element():
-    price = cost(preset("efficientnet_b0"))
-    assert price.inference_bytes() == 4 * (price.params + price.peak_activations)
-    assert price.inference_bytes(element=1) * 4 == price.inference_bytes()
+    b0_cost = network_cost(preset("efficientnet_b0"))
+    assert b0_cost.inference_bytes() == 4 * (b0_cost.params + b0_cost.peak_activations)
+    assert b0_cost.inference_bytes(bytes_per_element=1) * 4 == b0_cost.inference_bytes()

@@ -11,17 +11,17 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from phinas.space.cost import Cost, cost, stage_costs
-from phinas.space.search_spaces.cardinality import networks
+from phinas.space.cost import Cost, network_cost, stage_costs
+from phinas.space.search_spaces.cardinality import count_networks
 from phinas.space.search_spaces.constrained_sampling import sample_within
 from phinas.space.search_spaces.cost_tables import METRICS, CostTables
 from phinas.space.search_spaces.encoding import encode
-from phinas.space.search_spaces.inactive_choices import Idleness
+from phinas.space.search_spaces.inactive_choices import InactiveChoices
 from phinas.space.search_spaces.loading import load_space
 from phinas.space.search_spaces.search_space import Decision, SearchSpace
 from phinas.space.spec import ArchSpec, SpecError, StageSpec
 
-VALUES = {
+STAGE_VALUES = {
     "block": ["mbconv", "fused_mbconv", "bottleneck", "separable", "conv", "identity"],
     "kernel": [1, 3, 5],
     "expansion": [1, 1.5, 2, 4],
@@ -31,10 +31,10 @@ VALUES = {
     "activation": ["", "relu", "silu"],
     "depth": [1, 2, 3],
 }
-WHOLE = {"resolution": [32, 35, 41], "stem_width": [4, 8], "head_width": [0, 16, 24]}
+GLOBAL_VALUES = {"resolution": [32, 35, 41], "stem_width": [4, 8], "head_width": [0, 16, 24]}
 
 
-def some(values):
+def small_choices(values):
     return st.lists(st.sampled_from(values), min_size=1, max_size=2, unique=True).map(tuple)
 
 
@@ -53,25 +53,37 @@ def spaces(draw):
                 expansion=2,
             )
         )
-        depths = draw(some(VALUES["depth"])) if draw(st.booleans()) else (stages[-1].depth,)
+        depths = (
+            draw(small_choices(STAGE_VALUES["depth"]))
+            if draw(st.booleans())
+            else (stages[-1].depth,)
+        )
         if len(depths) > 1 or depths[0] != stages[-1].depth:
             decisions.append(Decision(f"stages.{index}.depth", depths))
         fields = draw(
-            st.lists(st.sampled_from(sorted(set(VALUES) - {"depth"})), max_size=3, unique=True)
+            st.lists(
+                st.sampled_from(sorted(set(STAGE_VALUES) - {"depth"})), max_size=3, unique=True
+            )
         )
         decisions += [
-            Decision(f"stages.{index}.{field}", draw(some(VALUES[field]))) for field in fields
+            Decision(f"stages.{index}.{field}", draw(small_choices(STAGE_VALUES[field])))
+            for field in fields
         ]
         for layer in range(max(depths) if draw(st.booleans()) else 0):
-            own = draw(
+            layer_fields = draw(
                 st.lists(st.sampled_from(["block", "kernel", "width"]), max_size=2, unique=True)
             )
             decisions += [
-                Decision(f"stages.{index}.layers.{layer}.{field}", draw(some(VALUES[field])))
-                for field in own
+                Decision(
+                    f"stages.{index}.layers.{layer}.{field}",
+                    draw(small_choices(STAGE_VALUES[field])),
+                )
+                for field in layer_fields
             ]
-    whole = draw(st.lists(st.sampled_from(sorted(WHOLE)), max_size=2, unique=True))
-    decisions += [Decision(name, draw(some(WHOLE[name]))) for name in whole]
+    global_fields = draw(st.lists(st.sampled_from(sorted(GLOBAL_VALUES)), max_size=2, unique=True))
+    decisions += [
+        Decision(name, draw(small_choices(GLOBAL_VALUES[name]))) for name in global_fields
+    ]
     base = ArchSpec(
         tuple(stages),
         stem_width=8,
@@ -86,94 +98,100 @@ def spaces(draw):
         assume(False)
 
 
-def every(space, most=300):
+def list_choices(space, max_count=300):
     """All choices of a small space, or some of a large one."""
     generator = random.Random(0)
     return (
         list(space.enumerate())
-        if space.size <= most
+        if space.size <= max_count
         else [space.sample(generator) for _ in range(40)]
     )
 
 
-slowly = settings(
+slow_settings = settings(
     max_examples=60,
     deadline=None,
     suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow],
 )
 
 
-@slowly
+@slow_settings
 @given(spaces())
 def test_tables_price_every_network_as_the_closed_form_does(space):
-    tables, chosen = CostTables(space), every(space)
-    exact = [cost(space.decode(choices)) for choices in chosen]
-    assert [tables.one(choices) for choices in chosen] == exact
-    priced = tables.batch(np.array([space.indices(choices) for choices in chosen]))
-    assert [Cost(*row) for row in priced.tolist()] == exact
+    tables, choices_list = CostTables(space), list_choices(space)
+    expected = [network_cost(space.decode(choices)) for choices in choices_list]
+    assert [tables.network_cost(choices) for choices in choices_list] == expected
+    table_costs = tables.batch_costs(
+        np.array([space.to_indices(choices) for choices in choices_list])
+    )
+    assert [Cost(*row) for row in table_costs.tolist()] == expected
 
 
-@slowly
+@slow_settings
 @given(spaces())
 def test_the_network_of_choices_is_found_again(space):
-    for choices in every(space, most=60):
+    for choices in list_choices(space, max_count=60):
         spec = space.decode(choices)
         assert space.decode(encode(space, spec)).spec_id == spec.spec_id
 
 
-@slowly
+@slow_settings
 @given(spaces())
 def test_networks_are_counted_as_going_through_them_counts_them(space):
     assume(space.size <= 400)
-    assert networks(space) == len({space.decode(choices).spec_id for choices in space.enumerate()})
+    assert count_networks(space) == len(
+        {space.decode(choices).spec_id for choices in space.enumerate()}
+    )
 
 
-@slowly
+@slow_settings
 @given(spaces())
 def test_reach_is_what_the_cheapest_and_the_dearest_network_have(space):
     assume(space.size <= 400)
     tables = CostTables(space)
-    exact = [cost(space.decode(choices)) for choices in space.enumerate()]
+    expected = [network_cost(space.decode(choices)) for choices in space.enumerate()]
     for metric in METRICS:
-        found = [getattr(price, metric) for price in exact]
-        assert tables.reach(metric) == (min(found), max(found))
+        costs = [getattr(cost, metric) for cost in expected]
+        assert tables.cost_range(metric) == (min(costs), max(costs))
 
 
-@slowly
+@slow_settings
 @given(spaces())
 def test_networks_that_differ_in_idle_choices_only_are_one(space):
-    found = every(space)
-    rows = Idleness(space).canonical(np.array([space.indices(choices) for choices in found]))
-    told: dict[bytes, str] = {}
-    for choices, row in zip(found, rows, strict=True):
+    choices_list = list_choices(space)
+    rows = InactiveChoices(space).canonicalize(
+        np.array([space.to_indices(choices) for choices in choices_list])
+    )
+    spec_ids: dict[bytes, str] = {}
+    for choices, row in zip(choices_list, rows, strict=True):
         spec_id = space.decode(choices).spec_id
-        assert told.setdefault(row.tobytes(), spec_id) == spec_id
+        assert spec_ids.setdefault(row.tobytes(), spec_id) == spec_id
 
 
-@slowly
+@slow_settings
 @given(spaces())
 def test_stages_that_are_priced_by_themselves_cost_what_they_do_in_the_network(space):
-    some_choices = every(space)[:40]
+    some_choices = list_choices(space)[:40]
     tables = CostTables(space)
-    indices = np.array([space.indices(choices) for choices in some_choices])
+    indices = np.array([space.to_indices(choices) for choices in some_choices])
     flops = METRICS.index("flops")
-    rest = tables.batch(indices)[:, flops] - tables.by_stage(indices)[:, :, flops].sum(1)
-    for choices, remainder in zip(some_choices, rest, strict=True):
+    rest = tables.batch_costs(indices)[:, flops] - tables.stage_costs(indices)[:, :, flops].sum(1)
+    for choices, rest_flops in zip(some_choices, rest, strict=True):
         parts = stage_costs(space.decode(choices))
-        assert remainder == parts[0].cost.flops + parts[-1].cost.flops
+        assert rest_flops == parts[0].cost.flops + parts[-1].cost.flops
 
 
-@slowly
+@slow_settings
 @given(spaces(), st.integers(0, 2**32))
 def test_a_sample_lies_within_its_window(space, seed):
     assume(space.size <= 400)
-    prices = sorted(cost(space.decode(choices)).flops for choices in space.enumerate())
-    window = {"flops": (prices[len(prices) // 3], prices[2 * len(prices) // 3])}
-    chosen = sample_within(CostTables(space), window, random.Random(seed), count=5)
-    assert len(chosen) == 5
+    flops_list = sorted(network_cost(space.decode(choices)).flops for choices in space.enumerate())
+    window = {"flops": (flops_list[len(flops_list) // 3], flops_list[2 * len(flops_list) // 3])}
+    choices_list = sample_within(CostTables(space), window, random.Random(seed), count=5)
+    assert len(choices_list) == 5
     assert all(
-        window["flops"][0] <= cost(space.decode(choices)).flops <= window["flops"][1]
-        for choices in chosen
+        window["flops"][0] <= network_cost(space.decode(choices)).flops <= window["flops"][1]
+        for choices in choices_list
     )
 
 
@@ -181,38 +199,42 @@ def test_a_sample_lies_within_its_window(space, seed):
 def test_tables_of_a_shipped_space_equal_the_closed_form_on_a_thousand_networks(name):
     space = load_space(name)
     tables = CostTables(space)
-    indices = np.random.default_rng(5).integers(0, tables.counts, size=(1000, len(tables.counts)))
-    exact = [cost(space.decode(space.choices(row))) for row in indices.tolist()]
-    assert [Cost(*row) for row in tables.batch(indices).tolist()] == exact
-    assert [Cost(*row) for row in tables.batch(indices.astype(np.uint8)).tolist()] == exact
+    indices = np.random.default_rng(5).integers(
+        0, tables.value_counts, size=(1000, len(tables.value_counts))
+    )
+    expected = [network_cost(space.decode(space.from_indices(row))) for row in indices.tolist()]
+    assert [Cost(*row) for row in tables.batch_costs(indices).tolist()] == expected
+    assert [Cost(*row) for row in tables.batch_costs(indices.astype(np.uint8)).tolist()] == expected
 
 
 def test_samples_within_a_window_are_uniform():
     space = load_space("tiny")
     tables = CostTables(space)
     window = {"flops": (200_000, 210_000), "params": (0, 80_000)}
-    inside = 0
+    num_inside = 0
     for start in range(0, space.size, 1 << 16):
         rows = np.stack(
-            np.unravel_index(np.arange(start, min(space.size, start + (1 << 16))), tables.counts),
+            np.unravel_index(
+                np.arange(start, min(space.size, start + (1 << 16))), tables.value_counts
+            ),
             axis=1,
         )
-        flops, params = tables.batch(rows)[:, 0], tables.batch(rows)[:, 1]
-        inside += int(((flops >= 200_000) & (flops <= 210_000) & (params <= 80_000)).sum())
-    chosen = sample_within(tables, window, random.Random(0), count=20_000)
+        flops, params = tables.batch_costs(rows)[:, 0], tables.batch_costs(rows)[:, 1]
+        num_inside += int(((flops >= 200_000) & (flops <= 210_000) & (params <= 80_000)).sum())
+    choices_list = sample_within(tables, window, random.Random(0), count=20_000)
     kernels = [
-        sum(choices[f"stages.{stage}.kernel"] == 3 for choices in chosen) / len(chosen)
+        sum(choices[f"stages.{stage}.kernel"] == 3 for choices in choices_list) / len(choices_list)
         for stage in range(3)
     ]
-    assert inside > 100
-    different = len({tuple(choices.values()) for choices in chosen})
-    assert different == pytest.approx(inside * (1 - (1 - 1 / inside) ** 20_000), rel=0.05)
+    assert num_inside > 100
+    different = len({tuple(choices.values()) for choices in choices_list})
+    assert different == pytest.approx(num_inside * (1 - (1 - 1 / num_inside) ** 20_000), rel=0.05)
     assert all(0.1 < share < 0.9 for share in kernels)
 
 
 def test_a_window_beyond_the_space_says_what_can_be_reached():
     tables = CostTables(load_space("tiny"))
-    low, high = tables.reach("flops")
+    low, high = tables.cost_range("flops")
     with pytest.raises(
         SpecError, match=f"is empty; networks of space 'tiny' have {low:,} to {high:,} flops"
     ):
@@ -221,7 +243,7 @@ def test_a_window_beyond_the_space_says_what_can_be_reached():
 
 def test_a_window_between_networks_names_the_nearest():
     tables = CostTables(load_space("tiny"))
-    low, _ = tables.reach("flops")
+    low, _ = tables.cost_range("flops")
     with pytest.raises(
         SpecError, match=rf"0 of the 1 .* among all 373,248 .* the nearest has {low:,} flops: widen"
     ):
@@ -230,9 +252,9 @@ def test_a_window_between_networks_names_the_nearest():
 
 def test_drawing_from_a_large_space_ends():
     tables = CostTables(load_space("mnasnet"))
-    low, _ = tables.reach("flops")
+    low, _ = tables.cost_range("flops")
     with pytest.raises(SpecError, match=r"0 of the 3 .* among 2,000 drawn"):
-        sample_within(tables, {"flops": (low, low)}, random.Random(0), count=3, draws=2000)
+        sample_within(tables, {"flops": (low, low)}, random.Random(0), count=3, max_draws=2000)
 
 
 @pytest.mark.parametrize(
@@ -254,33 +276,33 @@ def test_a_window_that_is_none_is_refused(window):
 )
 def test_positions_that_are_none_are_refused(indices, message):
     tables = CostTables(load_space("tiny"))
-    indices = indices[:, : len(tables.counts)]
+    indices = indices[:, : len(tables.value_counts)]
     with pytest.raises(SpecError, match=message):
-        tables.batch(indices)
+        tables.batch_costs(indices)
 
 
 def test_choices_that_are_none_are_refused():
     tables = CostTables(load_space("tiny"))
     choices = next(islice(tables.space.enumerate(), 1))
     with pytest.raises(SpecError, match=r"stages\.0\.kernel: 4 is not one of"):
-        tables.one(choices | {"stages.0.kernel": 4})
+        tables.network_cost(choices | {"stages.0.kernel": 4})
     del choices["stages.1.se"]
     with pytest.raises(SpecError, match=r"stages\.1\.se: missing"):
-        tables.one(choices)
+        tables.network_cost(choices)
 
 
 def test_accel_nasbench_is_priced_by_the_million():
     tables = CostTables(load_space("accel_nasbench"))
     indices = np.random.default_rng(0).integers(
-        0, tables.counts, size=(500_000, len(tables.counts)), dtype=np.uint8
+        0, tables.value_counts, size=(500_000, len(tables.value_counts)), dtype=np.uint8
     )
-    choices = tables.space.choices(indices[0].tolist())
-    tables.batch(indices[:1000]), tables.one(choices)
+    choices = tables.space.from_indices(indices[0].tolist())
+    tables.batch_costs(indices[:1000]), tables.network_cost(choices)
     started = time.process_time()
-    tables.batch(indices)
+    tables.batch_costs(indices)
     many = time.process_time()
     for _ in range(2000):
-        tables.one(choices)
+        tables.network_cost(choices)
     ended = time.process_time()
     # benchmarks/cost.py measures 5 million a second and 30 microseconds with room; these bounds are
     # for a busy machine.
@@ -313,5 +335,7 @@ def test_a_decision_of_many_values_is_indexed_by_one_byte():
     base = ArchSpec((StageSpec(8, 1),), resolution=16)
     space = SearchSpace("wide", base, (Decision("stages.0.width", tuple(range(1, 257))),))
     indices = np.arange(256, dtype=np.uint8)[:, None]
-    exact = [cost(space.decode({"stages.0.width": width})).flops for width in range(1, 257)]
-    assert CostTables(space).batch(indices)[:, 0].tolist() == exact
+    expected = [
+        network_cost(space.decode({"stages.0.width": width})).flops for width in range(1, 257)
+    ]
+    assert CostTables(space).batch_costs(indices)[:, 0].tolist() == expected

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from phinas.space.presets import preset
-from phinas.space.scaling import round_depth, round_width, scale, scaled_depths
+from phinas.space.scaling import round_depth, round_width, scale, scale_depths
 from phinas.space.spec import ArchSpec, SpecError, StageSpec
 
 B0 = preset("efficientnet_b0")
@@ -157,22 +157,22 @@ DEPTHS = st.lists(st.integers(1, 12), min_size=1, max_size=9)
 
 @given(DEPTHS, st.floats(0.05, 6))
 def test_balanced_depths_add_up_to_the_nearest_of_the_whole(depths, factor):
-    wanted = max(len(depths), math.floor(sum(depths) * factor + 0.5))
-    assert sum(scaled_depths(depths, factor, rounding="balanced")) == wanted
+    expected = max(len(depths), math.floor(sum(depths) * factor + 0.5))
+    assert sum(scale_depths(depths, factor, rounding="balanced")) == expected
 
 
 @given(DEPTHS, st.floats(1, 6))
 def test_balanced_depths_from_one_on_are_never_below_their_own(depths, factor):
     assert all(
         new >= old
-        for new, old in zip(scaled_depths(depths, factor, rounding="balanced"), depths, strict=True)
+        for new, old in zip(scale_depths(depths, factor, rounding="balanced"), depths, strict=True)
     )
 
 
 @given(DEPTHS, st.floats(0.05, 6), st.floats(0.05, 6))
 def test_no_stage_loses_a_block_as_the_balanced_factor_rises(depths, one, other):
     small, large = (
-        scaled_depths(depths, factor, rounding="balanced") for factor in sorted((one, other))
+        scale_depths(depths, factor, rounding="balanced") for factor in sorted((one, other))
     )
     assert all(less <= more for less, more in zip(small, large, strict=True))
 
@@ -183,8 +183,8 @@ def test_the_first_stage_of_v2_s_keeps_its_third_block_where_largest_remainders_
     """
     depths = [stage.depth for stage in preset("efficientnet_v2_s").stages]
     assert (
-        scaled_depths(depths, 49 / 40, rounding="balanced")[0]
-        <= scaled_depths(depths, 50 / 40, rounding="balanced")[0]
+        scale_depths(depths, 49 / 40, rounding="balanced")[0]
+        <= scale_depths(depths, 50 / 40, rounding="balanced")[0]
     )
     assert depths == [2, 4, 4, 6, 9, 15]
 
@@ -194,10 +194,14 @@ def test_balanced_depths_are_all_rounded_to_the_nearest_under_one_factor(depths,
     """Sainte-Laguë's rule: some common factor has depth * factor within half a block of every
     stage.
     """
-    blocks = scaled_depths(depths, factor, rounding="balanced")
-    lows = [(2 * count - 1) / (2 * depth) for count, depth in zip(blocks, depths, strict=True)]
-    highs = [(2 * count + 1) / (2 * depth) for count, depth in zip(blocks, depths, strict=True)]
-    assert max(lows) <= min(highs) + 1e-12
+    blocks = scale_depths(depths, factor, rounding="balanced")
+    lower_bounds = [
+        (2 * count - 1) / (2 * depth) for count, depth in zip(blocks, depths, strict=True)
+    ]
+    upper_bounds = [
+        (2 * count + 1) / (2 * depth) for count, depth in zip(blocks, depths, strict=True)
+    ]
+    assert max(lower_bounds) <= min(upper_bounds) + 1e-12
 
 
 @pytest.mark.parametrize(
@@ -217,7 +221,7 @@ def test_balanced_depths_of_b0(factor, depths):
 @settings(deadline=None)
 @given(st.floats(0.9, 3), st.floats(0.9, 3), st.sampled_from(["ceil", "round", "balanced"]))
 def test_one_network_scales_to_one_network_however_it_is_written(width, depth, rounding):
-    idle = replace(
+    split = replace(
         LAYERS,
         stages=(
             *LAYERS.stages[:3],
@@ -226,32 +230,33 @@ def test_one_network_scales_to_one_network_however_it_is_written(width, depth, r
             LAYERS.stages[4],
         ),
     )
-    written = [
+    scaled = [
         scale(spec, width=width, depth=depth, rounding=rounding)
-        for spec in (idle, idle.simplified())
+        for spec in (split, split.canonicalize())
     ]
-    assert written[0].spec_id == written[1].spec_id
+    assert scaled[0].spec_id == scaled[1].spec_id
 
 
 @pytest.mark.parametrize("factor", [1.0, 1.25])
 def test_a_shortcut_that_was_left_out_to_no_effect_means_the_same_at_every_width(factor):
-    spelled = ArchSpec((StageSpec(16, 1, skip=False), StageSpec(24, 2)))
-    assert spelled.spec_id == spelled.simplified().spec_id
+    unsimplified = ArchSpec((StageSpec(16, 1, skip=False), StageSpec(24, 2)))
+    assert unsimplified.spec_id == unsimplified.canonicalize().spec_id
     deeper = {
-        scale(spec, width=factor, depth=2.0).spec_id for spec in (spelled, spelled.simplified())
+        scale(spec, width=factor, depth=2.0).spec_id
+        for spec in (unsimplified, unsimplified.canonicalize())
     }
     assert len(deeper) == 1
 
 
 @given(st.floats(0.1, 4), st.sampled_from(["ceil", "round", "balanced"]))
 def test_layers_written_apart_or_together_scale_to_one_network(factor, rounding):
-    apart = ArchSpec(
+    separate = ArchSpec(
         (StageSpec(16, 1, stride=2), StageSpec(16, 1), StageSpec(16, 2), StageSpec(24, 3))
     )
-    together = ArchSpec((StageSpec(16, 4, stride=2), StageSpec(24, 3)))
+    merged = ArchSpec((StageSpec(16, 4, stride=2), StageSpec(24, 3)))
     assert (
-        scale(apart, depth=factor, rounding=rounding).spec_id
-        == scale(together, depth=factor, rounding=rounding).spec_id
+        scale(separate, depth=factor, rounding=rounding).spec_id
+        == scale(merged, depth=factor, rounding=rounding).spec_id
     )
 
 

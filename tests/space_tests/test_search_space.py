@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from phinas.space.cost import cost
+from phinas.space.cost import network_cost
 from phinas.space.presets import preset
-from phinas.space.search_spaces.cardinality import networks as count_networks
+from phinas.space.search_spaces.cardinality import count_networks
 from phinas.space.search_spaces.definitions import SPACES
 from phinas.space.search_spaces.encoding import encode
 from phinas.space.search_spaces.loading import load_space, space_from_dict
@@ -26,7 +26,7 @@ SMALL = space_from_dict(
         "base": {"stages": [{"width": 8, "depth": 1}, {"width": 16, "depth": 2}], "resolution": 16},
         "stages": {"kernel": [3, 5], "depth": {"add": [-1, 0, 1]}},
         "overrides": {1: {"skip": [True, False]}},
-        "whole": {"resolution": [16, 24], "head_width": {"multiply": [0.5, 1]}},
+        "global": {"resolution": [16, 24], "head_width": {"multiply": [0.5, 1]}},
     }
 )
 
@@ -64,7 +64,7 @@ def test_choices_that_mean_different_networks_come_back_as_they_were():
 
 
 @pytest.mark.parametrize(
-    ("name", "size", "different"),
+    ("name", "size", "num_networks"),
     [
         ("accel_nasbench", 36**6 * 48, 36**6 * 48),
         (
@@ -75,17 +75,17 @@ def test_choices_that_mean_different_networks_come_back_as_they_were():
         ("tiny", 373_248, 373_248),
     ],
 )
-def test_a_shipped_space_is_as_large_as_it_should_be(name, size, different):
+def test_a_shipped_space_is_as_large_as_it_should_be(name, size, num_networks):
     space = load_space(name)
-    assert (space.size, count_networks(space)) == (size, different)
+    assert (space.size, count_networks(space)) == (size, num_networks)
 
 
 @pytest.mark.parametrize(
     ("space", "name"), [("accel_nasbench", "efficientnet_b0"), ("fused", "efficientnet_v2_b0")]
 )
 def test_the_published_network_lies_inside(space, name):
-    inside = load_space(space)
-    assert inside.decode(encode(inside, preset(name))).spec_id == preset(name).spec_id
+    search_space = load_space(space)
+    assert search_space.decode(encode(search_space, preset(name))).spec_id == preset(name).spec_id
 
 
 def test_a_layer_has_choices_of_its_own():
@@ -117,36 +117,36 @@ def test_a_layer_has_choices_of_its_own():
     )
     assert first.values == ("mbconv",)  # it must halve the map, so it can't be left out
     kernels = {f"stages.1.layers.{layer}.kernel": kernel for layer, kernel in enumerate((3, 5, 5))}
-    chosen = next(space.enumerate()) | kernels | {"stages.1.expansion": 4}
+    choices = next(space.enumerate()) | kernels | {"stages.1.expansion": 4}
     assert [
         (stage.kernel, stage.depth, stage.expansion, stage.stride)
-        for stage in space.decode(chosen).stages[1:]
+        for stage in space.decode(choices).stages[1:]
     ] == [
         (3, 1, 4, 2),
         (5, 2, 4, 1),
     ]
-    shorter = space.decode(chosen | {"stages.1.layers.1.block": "identity"})
+    shorter = space.decode(choices | {"stages.1.layers.1.block": "identity"})
     assert shorter.depth == 3
-    assert shorter == space.decode(chosen | {"stages.1.layers.2.block": "identity"})
+    assert shorter == space.decode(choices | {"stages.1.layers.2.block": "identity"})
 
 
 def test_neighbouring_layers_that_are_left_out_are_one_network():
     space = load_space("mobilenet_v3_like")
     choices = space.sample(random.Random(0)) | {"stages.2.depth": 2}
-    idle = "stages.2.layers.3.kernel"
-    assert len({space.decode(choices | {idle: kernel}).spec_id for kernel in (3, 5, 7)}) == 1
+    inactive = "stages.2.layers.3.kernel"
+    assert len({space.decode(choices | {inactive: kernel}).spec_id for kernel in (3, 5, 7)}) == 1
 
 
 def test_positions_and_choices_are_inverse():
     space = load_space("mobilenet_v3_like")
     choices = space.sample(random.Random(1))
-    assert space.choices(space.indices(choices)) == choices
+    assert space.from_indices(space.to_indices(choices)) == choices
     with pytest.raises(
         SpecError, match=f"indices: 3 positions for {len(space.decisions)} decisions"
     ):
-        space.choices([0, 0, 0])
+        space.from_indices([0, 0, 0])
     with pytest.raises(SpecError, match=r"indices: -1 for stages\.0\.depth is not from 0 to 0"):
-        space.choices([-1] * len(space.decisions))
+        space.from_indices([-1] * len(space.decisions))
 
 
 @pytest.mark.parametrize("name", SPACES)
@@ -155,10 +155,10 @@ def test_positions_and_choices_are_inverse():
 def test_neighbours_differ_in_exactly_one_decision(name, seed):
     space = load_space(name)
     choices = space.sample(random.Random(seed))
-    neighbours = list(space.neighbours(choices))
-    assert len(neighbours) == sum(len(decision.values) - 1 for decision in space.decisions)
-    for neighbour in neighbours:
-        assert sum(neighbour[name] != choices[name] for name in choices) == 1
+    neighbors = list(space.neighbors(choices))
+    assert len(neighbors) == sum(len(decision.values) - 1 for decision in space.decisions)
+    for neighbor in neighbors:
+        assert sum(neighbor[name] != choices[name] for name in choices) == 1
 
 
 def test_the_same_seed_samples_the_same_choices():
@@ -192,10 +192,10 @@ def test_a_space_of_1e30_networks_loads_and_samples():
 
 
 def test_a_space_of_one_network_is_a_space():
-    space = space_from_dict({"base": "efficientnet_b0", "whole": {"resolution": [224]}})
+    space = space_from_dict({"base": "efficientnet_b0", "global": {"resolution": [224]}})
     assert space.size == 1
     assert list(space.enumerate()) == [{"resolution": 224}]
-    assert list(space.neighbours({"resolution": 224})) == []
+    assert list(space.neighbors({"resolution": 224})) == []
 
 
 def test_multiplied_widths_are_rounded_and_named_once():
@@ -212,15 +212,15 @@ def test_an_offset_that_leaves_no_block_is_left_out():
 
 
 def test_fitting_changes_channels_classes_and_resolution_of_every_network():
-    space = load_space("tiny").fitted(channels=1, classes=10, resolution=8)
+    space = load_space("tiny").adapt_to(channels=1, classes=10, resolution=8)
     spec = space.decode(space.sample(random.Random(0)))
     assert (spec.channels, spec.classes, spec.resolution) == (1, 10, 8)
-    assert cost(spec).flops > 0
+    assert network_cost(spec).flops > 0
 
 
 def test_fitting_below_the_total_stride_is_refused():
     with pytest.raises(SpecError, match="resolution: 16 is below the total stride 32"):
-        load_space("mnasnet").fitted(channels=3, classes=10, resolution=16)
+        load_space("mnasnet").adapt_to(channels=3, classes=10, resolution=16)
 
 
 @pytest.mark.parametrize(
@@ -280,56 +280,68 @@ def test_missing_choices_are_refused():
         SMALL.decode(choices)
 
 
-def bad(**fields):
+def bad_space(**fields):
     return {"base": "efficientnet_b0"} | fields
 
 
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (bad(), "space 'custom': has no decisions"),
-        (bad(stages={"kernel": []}), "stages.0.kernel: has no values"),
-        (bad(stages={"kernel": [3, 3]}), r"stages.0.kernel: \[3, 3\] names a value twice"),
-        (bad(stages={"expansion": [1, 1.0]}), "stages.0.expansion: .* names a value twice"),
-        (bad(stages={"depth": {"add": [1, 1]}}), "stages.0.depth: .* names a value twice"),
-        (bad(stages={"depth": {"add": [-9]}}), "stages.0.depth: has no values"),
-        (bad(stages={"kernel": [3, 4]}), "stages.0.kernel: 4 is even"),
-        (bad(overrides={3: {"se": [2]}}), "stages.2.se: 2 is outside 0 to 1"),
-        (bad(stages={"kernel": ["3"]}), "stages.0.kernel: '3' is not a whole number"),
-        (bad(stages={"kernel": [3, True]}), "stages.0.kernel: True is not a whole number"),
-        (bad(stages={"se": [math.nan]}), "stages.0.se: nan is not a finite number"),
-        (bad(stages={"se": [10**400]}), "stages.0.se: 1000+... is outside"),
-        (bad(stages={"kernel": 3}), "stages.0.kernel: 3 is none of the ways to write choices"),
-        (bad(stages={"kernle": [3]}), "stages.0.kernle: can't be searched; did you mean 'kernel'"),
-        (bad(stages={"stride": [1]}), "stages.0.stride: can't be searched"),
-        (bad(stages={"depth": {"multiply": [1, 2]}}), "stages.0.depth: .* none of the ways"),
-        (bad(stages={"width": {"multiply": [0]}}), "stages.0.width: .*positive numbers"),
-        (bad(stages={"width": {"multiply": [-1]}}), "stages.0.width: .*positive numbers"),
-        (bad(stages={"width": {"multiply": [math.nan]}}), "stages.0.width: .*positive numbers"),
-        (bad(stages={"width": {"multiply": [math.inf]}}), "stages.0.width: .*positive numbers"),
-        (bad(stages={"width": {"multiply": 2}}), "stages.0.width: .* list of values"),
+        (bad_space(), "space 'custom': has no decisions"),
+        (bad_space(stages={"kernel": []}), "stages.0.kernel: has no values"),
+        (bad_space(stages={"kernel": [3, 3]}), r"stages.0.kernel: \[3, 3\] names a value twice"),
+        (bad_space(stages={"expansion": [1, 1.0]}), "stages.0.expansion: .* names a value twice"),
+        (bad_space(stages={"depth": {"add": [1, 1]}}), "stages.0.depth: .* names a value twice"),
+        (bad_space(stages={"depth": {"add": [-9]}}), "stages.0.depth: has no values"),
+        (bad_space(stages={"kernel": [3, 4]}), "stages.0.kernel: 4 is even"),
+        (bad_space(overrides={3: {"se": [2]}}), "stages.2.se: 2 is outside 0 to 1"),
+        (bad_space(stages={"kernel": ["3"]}), "stages.0.kernel: '3' is not a whole number"),
+        (bad_space(stages={"kernel": [3, True]}), "stages.0.kernel: True is not a whole number"),
+        (bad_space(stages={"se": [math.nan]}), "stages.0.se: nan is not a finite number"),
+        (bad_space(stages={"se": [10**400]}), "stages.0.se: 1000+... is outside"),
         (
-            {"base": "resnet_50", "whole": {"head_width": {"multiply": [1, 2]}}},
+            bad_space(stages={"kernel": 3}),
+            "stages.0.kernel: 3 is none of the ways to write choices",
+        ),
+        (
+            bad_space(stages={"kernle": [3]}),
+            "stages.0.kernle: can't be searched; did you mean 'kernel'",
+        ),
+        (bad_space(stages={"stride": [1]}), "stages.0.stride: can't be searched"),
+        (bad_space(stages={"depth": {"multiply": [1, 2]}}), "stages.0.depth: .* none of the ways"),
+        (bad_space(stages={"width": {"multiply": [0]}}), "stages.0.width: .*positive numbers"),
+        (bad_space(stages={"width": {"multiply": [-1]}}), "stages.0.width: .*positive numbers"),
+        (
+            bad_space(stages={"width": {"multiply": [math.nan]}}),
+            "stages.0.width: .*positive numbers",
+        ),
+        (
+            bad_space(stages={"width": {"multiply": [math.inf]}}),
+            "stages.0.width: .*positive numbers",
+        ),
+        (bad_space(stages={"width": {"multiply": 2}}), "stages.0.width: .* list of values"),
+        (
+            {"base": "resnet_50", "global": {"head_width": {"multiply": [1, 2]}}},
             "head_width: .* is none of the ways to write choices",
         ),
-        (bad(stages={"width": {"add": [0.5]}}), "stages.0.width: .*whole numbers"),
-        (bad(stages=[1]), r"stages: \[1\] is not a mapping"),
-        (bad(stages=0), "stages: 0 is not a mapping"),
+        (bad_space(stages={"width": {"add": [0.5]}}), "stages.0.width: .*whole numbers"),
+        (bad_space(stages=[1]), r"stages: \[1\] is not a mapping"),
+        (bad_space(stages=0), "stages: 0 is not a mapping"),
         (
-            bad(overrides={9: {"kernel": [3]}}),
+            bad_space(overrides={9: {"kernel": [3]}}),
             "overrides: 9 is no stage; the base has stages 1 to 7",
         ),
-        (bad(overrides={"1": {"kernel": [3]}}), "overrides: '1' is no stage"),
-        (bad(overrides={1: [3]}), r"overrides.1: \[3\] is not a mapping"),
-        (bad(layers={"depth": [1]}), "stages.0.layers.0.depth: can't be searched"),
-        (bad(layers=3), "layers: 3 is not a mapping"),
-        (bad(overrides={1: {"layers": 3}}), "overrides.1.layers: 3 is not a mapping"),
-        (bad(layers={"kernel": [3, 4]}), "stages.0.layers.0.kernel: 4 is even"),
+        (bad_space(overrides={"1": {"kernel": [3]}}), "overrides: '1' is no stage"),
+        (bad_space(overrides={1: [3]}), r"overrides.1: \[3\] is not a mapping"),
+        (bad_space(layers={"depth": [1]}), "stages.0.layers.0.depth: can't be searched"),
+        (bad_space(layers=3), "layers: 3 is not a mapping"),
+        (bad_space(overrides={1: {"layers": 3}}), "overrides.1.layers: 3 is not a mapping"),
+        (bad_space(layers={"kernel": [3, 4]}), "stages.0.layers.0.kernel: 4 is even"),
         (
-            bad(stages={"block": ["mbcnov"]}),
+            bad_space(stages={"block": ["mbcnov"]}),
             "stages.0.block: 'mbcnov' is not one of .* did you mean 'mbconv'",
         ),
-        (bad(overrides={2: {"block": ["identity"]}}), "stages.1.block: has no values"),
+        (bad_space(overrides={2: {"block": ["identity"]}}), "stages.1.block: has no values"),
         (
             {
                 "base": {"stages": [{"width": 8, "depth": 2}] * 2},
@@ -344,9 +356,12 @@ def bad(**fields):
             },
             r"stages.0.block: 'identity': stages: \['identity'\] leaves every layer out",
         ),
-        (bad(whole={"resolution": [16]}), "resolution: 16 is below the total stride 32"),
-        (bad(whole={"classes": [10]}), "classes: can't be searched"),
-        (bad(wohle={}), "wohle: unknown key; did you mean 'whole'"),
+        (
+            bad_space(**{"global": {"resolution": [16]}}),
+            "resolution: 16 is below the total stride 32",
+        ),
+        (bad_space(**{"global": {"classes": [10]}}), "classes: can't be searched"),
+        ({"base": "efficientnet_b0", "globla": {}}, "globla: unknown key; did you mean 'global'"),
         ({"stages": {"kernel": [3]}}, "base: missing"),
         ({"base": 3}, "base: spec: 3 is not a mapping"),
         ({"base": "efficientnet_b9"}, "base: preset: 'efficientnet_b9' is not .* did you mean"),
@@ -417,19 +432,20 @@ def test_a_network_outside_a_space_of_many_layers_is_refused_at_once():
 
 
 def test_a_space_that_decides_the_resolution_takes_no_other():
-    space = space_from_dict({"base": "efficientnet_b0", "whole": {"resolution": [192, 224]}})
+    space = space_from_dict({"base": "efficientnet_b0", "global": {"resolution": [192, 224]}})
     assert space.resolutions == (192, 224)
-    assert space.fitted(channels=1, classes=10).resolutions == (192, 224)
+    assert space.adapt_to(channels=1, classes=10).resolutions == (192, 224)
     with pytest.raises(
         SpecError,
         match="resolution: 64 is asked for, and space 'custom' decides among 192, 224; leave one",
     ):
-        space.fitted(channels=3, classes=10, resolution=64)
+        space.adapt_to(channels=3, classes=10, resolution=64)
 
 
 def test_a_space_may_be_a_python_value(tmp_path, monkeypatch):
     (tmp_path / "my_spaces.py").write_text(
-        "from phinas.space.search_spaces.loading import load_space\nMINE = load_space('tiny')\nOTHER = 3\n"
+        "from phinas.space.search_spaces.loading import load_space\n"
+        "MINE = load_space('tiny')\nOTHER = 3\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     assert load_space("my_spaces:MINE") == load_space("tiny")

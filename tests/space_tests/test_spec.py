@@ -16,7 +16,7 @@ from phinas.space.yaml_io import YamlError, dump_yaml, read_yaml
 
 B0 = preset("efficientnet_b0")
 
-finite = st.floats(0, 0.95) | st.sampled_from([0, 0.25])
+finite_floats = st.floats(0, 0.95) | st.sampled_from([0, 0.25])
 stages = st.builds(
     StageSpec,
     width=st.integers(1, 1 << 17),
@@ -24,7 +24,7 @@ stages = st.builds(
     kernel=st.integers(0, 15).map(lambda half: 2 * half + 1),
     stride=st.integers(1, 2),
     expansion=st.floats(1, 64) | st.integers(1, 64),
-    se=finite | st.just(1),
+    se=finite_floats | st.just(1),
     skip=st.booleans(),
 )
 specs = st.builds(
@@ -33,16 +33,16 @@ specs = st.builds(
     stem_width=st.integers(1, 99),
     resolution=st.integers(32, 1 << 14),
     classes=st.integers(1, 9),
-    dropout=finite,
+    dropout=finite_floats,
     bn_eps=st.floats(1e-9, 1),
 )
 
 
-def changed(**fields):
+def b0_with(**fields):
     return B0.to_dict() | fields
 
 
-def with_stage(**fields):
+def b0_with_stage(**fields):
     data = B0.to_dict()
     data["stages"][2] |= fields
     return data
@@ -51,9 +51,9 @@ def with_stage(**fields):
 @settings(max_examples=50, deadline=None)
 @given(specs)
 def test_a_spec_comes_back_equal_from_its_yaml(spec):
-    again = ArchSpec.from_yaml(spec.to_yaml())
-    assert again == spec
-    assert again.spec_id == spec.spec_id
+    restored = ArchSpec.from_yaml(spec.to_yaml())
+    assert restored == spec
+    assert restored.spec_id == spec.spec_id
 
 
 @settings(max_examples=50, deadline=None)
@@ -97,72 +97,72 @@ def test_the_order_of_stages_changes_the_id():
 
 
 def test_a_field_written_at_its_default_leaves_the_id_alone():
-    short = {"stages": [{"width": 8, "depth": 1}]}
-    long = {
+    canonical = {"stages": [{"width": 8, "depth": 1}]}
+    verbose = {
         "stages": [{"width": 8, "depth": 1, "kernel": 3, "expansion": 6.0, "skip": True}],
         "classes": 1000,
     }
-    assert ArchSpec.from_dict(short).spec_id == ArchSpec.from_dict(long).spec_id
+    assert ArchSpec.from_dict(canonical).spec_id == ArchSpec.from_dict(verbose).spec_id
 
 
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (changed(stem_width=0), r"stem_width: 0 is not a whole number from 1"),
-        (changed(head_width=-3), r"head_width: -3 is not a whole number"),
-        (changed(head_width=True), r"head_width: True is not a whole number"),
-        (changed(head_width=1280.0), r"head_width: 1280.0 is not a whole number"),
-        (changed(classes="10"), r"classes: '10' is not a whole number"),
-        (changed(channels=None), r"channels: None is not a whole number"),
-        (changed(stem_kernel=4), r"stem_kernel: 4 is even.*use 3 or 5"),
-        (changed(resolution=31), r"resolution: 31 is below the total stride 32: raise it"),
-        (changed(resolution=10**9), r"resolution: 1000000000 is not a whole number from 1 to"),
-        (changed(dropout=math.nan), r"dropout: nan is not a finite number"),
-        (changed(dropout=1), r"dropout: 1 is outside 0 to 0.95"),
-        (changed(drop_path="0.2"), r"drop_path: '0.2' is not a finite number"),
-        (changed(bn_eps=0), r"bn_eps: 0 is outside"),
-        (changed(bn_eps=10**400), r"bn_eps: 1000+\.\.\. is outside"),
-        (changed(bn_momentum=math.inf), r"bn_momentum: inf is not a finite number"),
-        (changed(activation="gelu"), r"activation: 'gelu' is not one of silu, relu"),
-        (changed(activation=["silu"]), r"activation: \['silu'\] is not one of"),
-        (changed(stem_widht=32), r"stem_widht: unknown field; did you mean 'stem_width'"),
-        (changed(zzz=32), r"zzz: unknown field; known fields: stages, stem_width"),
-        (changed(stages=[]), r"stages: \(\) is empty: a network needs at least one stage"),
-        (changed(stages=3), r"stages: 3 is not a list of stages"),
-        (changed(stages=[3]), r"stages.0: 3 is not a mapping"),
+        (b0_with(stem_width=0), r"stem_width: 0 is not a whole number from 1"),
+        (b0_with(head_width=-3), r"head_width: -3 is not a whole number"),
+        (b0_with(head_width=True), r"head_width: True is not a whole number"),
+        (b0_with(head_width=1280.0), r"head_width: 1280.0 is not a whole number"),
+        (b0_with(classes="10"), r"classes: '10' is not a whole number"),
+        (b0_with(channels=None), r"channels: None is not a whole number"),
+        (b0_with(stem_kernel=4), r"stem_kernel: 4 is even.*use 3 or 5"),
+        (b0_with(resolution=31), r"resolution: 31 is below the total stride 32: raise it"),
+        (b0_with(resolution=10**9), r"resolution: 1000000000 is not a whole number from 1 to"),
+        (b0_with(dropout=math.nan), r"dropout: nan is not a finite number"),
+        (b0_with(dropout=1), r"dropout: 1 is outside 0 to 0.95"),
+        (b0_with(drop_path="0.2"), r"drop_path: '0.2' is not a finite number"),
+        (b0_with(bn_eps=0), r"bn_eps: 0 is outside"),
+        (b0_with(bn_eps=10**400), r"bn_eps: 1000+\.\.\. is outside"),
+        (b0_with(bn_momentum=math.inf), r"bn_momentum: inf is not a finite number"),
+        (b0_with(activation="gelu"), r"activation: 'gelu' is not one of silu, relu"),
+        (b0_with(activation=["silu"]), r"activation: \['silu'\] is not one of"),
+        (b0_with(stem_widht=32), r"stem_widht: unknown field; did you mean 'stem_width'"),
+        (b0_with(zzz=32), r"zzz: unknown field; known fields: stages, stem_width"),
+        (b0_with(stages=[]), r"stages: \(\) is empty: a network needs at least one stage"),
+        (b0_with(stages=3), r"stages: 3 is not a list of stages"),
+        (b0_with(stages=[3]), r"stages.0: 3 is not a mapping"),
         ({"resolution": 224}, r"stages: missing"),
         ({"stages": [{"width": 8}]}, r"stages.0.depth: missing"),
-        (with_stage(width=0), r"stages.2.width: 0 is not"),
-        (with_stage(depth=0), r"stages.2.depth: 0 is not"),
-        (with_stage(kernel=6), r"stages.2.kernel: 6 is even.*use 5 or 7"),
-        (with_stage(kernel="3"), r"stages.2.kernel: '3' is not"),
-        (with_stage(stride=3), r"stages.2.stride: 3 is not a whole number from 1 to 2"),
-        (with_stage(expansion=0), r"stages.2.expansion: 0 is outside 1 to 64"),
-        (with_stage(expansion=True), r"stages.2.expansion: True is not a finite number"),
-        (with_stage(se=1.5), r"stages.2.se: 1.5 is outside 0 to 1"),
-        (with_stage(se=math.nan), r"stages.2.se: nan is not a finite number"),
-        (with_stage(skip=1), r"stages.2.skip: 1 is neither true nor false"),
-        (with_stage(kernle=3), r"stages.2.kernle: unknown field; did you mean 'kernel'"),
+        (b0_with_stage(width=0), r"stages.2.width: 0 is not"),
+        (b0_with_stage(depth=0), r"stages.2.depth: 0 is not"),
+        (b0_with_stage(kernel=6), r"stages.2.kernel: 6 is even.*use 5 or 7"),
+        (b0_with_stage(kernel="3"), r"stages.2.kernel: '3' is not"),
+        (b0_with_stage(stride=3), r"stages.2.stride: 3 is not a whole number from 1 to 2"),
+        (b0_with_stage(expansion=0), r"stages.2.expansion: 0 is outside 1 to 64"),
+        (b0_with_stage(expansion=True), r"stages.2.expansion: True is not a finite number"),
+        (b0_with_stage(se=1.5), r"stages.2.se: 1.5 is outside 0 to 1"),
+        (b0_with_stage(se=math.nan), r"stages.2.se: nan is not a finite number"),
+        (b0_with_stage(skip=1), r"stages.2.skip: 1 is neither true nor false"),
+        (b0_with_stage(kernle=3), r"stages.2.kernle: unknown field; did you mean 'kernel'"),
         (
-            with_stage(block="mbcnov"),
+            b0_with_stage(block="mbcnov"),
             r"stages.2.block: 'mbcnov' is not one of mbconv, .*; did you mean 'mbconv'",
         ),
-        (with_stage(block=["mbconv"]), r"stages.2.block: \['mbconv'\] is not one of"),
+        (b0_with_stage(block=["mbconv"]), r"stages.2.block: \['mbconv'\] is not one of"),
         (
-            with_stage(block="identity"),
+            b0_with_stage(block="identity"),
             r"stages.2.stride: 2 cannot be had from an identity: use another block, or stride 1",
         ),
         (
-            with_stage(activation="swish"),
+            b0_with_stage(activation="swish"),
             r"stages.2.activation: 'swish' is not one of silu, .*; did you mean 'hard_swish'",
         ),
-        (changed(stem_pool=1), r"stem_pool: 1 is neither true nor false"),
-        (changed(padding="valid"), r"padding: 'valid' is not one of symmetric, same"),
+        (b0_with(stem_pool=1), r"stem_pool: 1 is neither true nor false"),
+        (b0_with(padding="valid"), r"padding: 'valid' is not one of symmetric, same"),
         (
-            changed(stages=[{"width": 8, "depth": 1, "block": "identity"}]),
+            b0_with(stages=[{"width": 8, "depth": 1, "block": "identity"}]),
             r"stages: \['identity'\] leaves every layer out",
         ),
-        (changed(stem_pool=True, resolution=32), r"resolution: 32 is below the total stride 64"),
+        (b0_with(stem_pool=True, resolution=32), r"resolution: 32 is below the total stride 64"),
         (None, r"spec: None is not a mapping"),
         ([], r"spec: \[\] is not a mapping"),
     ],
@@ -187,20 +187,20 @@ blocks = st.builds(
 )
 networks = st.builds(
     ArchSpec,
-    stages=st.lists(blocks, max_size=5).map(lambda some: (*some, StageSpec(8, 1))),
+    stages=st.lists(blocks, max_size=5).map(lambda stages: (*stages, StageSpec(8, 1))),
     stem_width=st.just(8),
 )
 
 
-def in_order(spec):
+def list_blocks(spec):
     return [block for stage in lower(spec).stages for block in stage]
 
 
 @given(networks)
 def test_a_simplified_spec_is_the_same_network_with_the_same_name(spec):
-    simple = spec.simplified()
-    assert in_order(simple) == in_order(spec)
-    assert simple.simplified() == simple
+    simple = spec.canonicalize()
+    assert list_blocks(simple) == list_blocks(spec)
+    assert simple.canonicalize() == simple
     assert simple.spec_id == spec.spec_id
     assert simple.depth == spec.depth
     assert all(stage.block != "identity" for stage in simple.stages)
@@ -209,11 +209,11 @@ def test_a_simplified_spec_is_the_same_network_with_the_same_name(spec):
 @given(networks, networks)
 def test_two_networks_of_one_name_are_one_network(one, other):
     if one.spec_id == other.spec_id:
-        assert in_order(one) == in_order(other)
+        assert list_blocks(one) == list_blocks(other)
 
 
 @pytest.mark.parametrize(
-    ("long", "short"),
+    ("verbose", "canonical"),
     [
         ([StageSpec(8, 1), StageSpec(8, 1)], [StageSpec(8, 2)]),
         ([StageSpec(8, 2, stride=2), StageSpec(8, 3)], [StageSpec(8, 5, stride=2)]),
@@ -224,9 +224,10 @@ def test_two_networks_of_one_name_are_one_network(one, other):
         ([StageSpec(8, 1, block="conv", expansion=3, se=1)], [StageSpec(8, 1, block="conv")]),
     ],
 )
-def test_two_ways_to_write_one_network_have_one_name(long, short):
+def test_two_ways_to_write_one_network_have_one_name(verbose, canonical):
     assert (
-        ArchSpec(tuple(long), stem_width=8).spec_id == ArchSpec(tuple(short), stem_width=8).spec_id
+        ArchSpec(tuple(verbose), stem_width=8).spec_id
+        == ArchSpec(tuple(canonical), stem_width=8).spec_id
     )
 
 
@@ -256,9 +257,9 @@ def test_stages_that_are_no_tuple_of_stages_are_refused_at_construction(stages):
 
 
 def test_a_message_shows_no_more_than_a_line_of_a_long_value():
-    with pytest.raises(SpecError) as caught:
-        ArchSpec.from_dict(changed(activation="x" * 100_000))
-    assert len(str(caught.value)) < 300
+    with pytest.raises(SpecError) as error_info:
+        ArchSpec.from_dict(b0_with(activation="x" * 100_000))
+    assert len(str(error_info.value)) < 300
 
 
 def test_the_nearest_preset_is_named():

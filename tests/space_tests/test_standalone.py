@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from phinas.space.blocks import ConvNet, build
-from phinas.space.interchange.onnx_export import ExchangeError
+from phinas.space.interchange.onnx_export import ExportError
 from phinas.space.interchange.standalone import render, write_standalone
 from phinas.space.presets import preset
 from phinas.space.spec import ACTIVATIONS, BLOCKS, PADDINGS, ArchSpec, StageSpec
@@ -60,7 +60,7 @@ specs = st.builds(
     drop_path=st.sampled_from([0, 0.5]),
 )
 # Every kind of block, each with and without what may be left out of it.
-EVERY = ArchSpec(
+ALL_BLOCKS = ArchSpec(
     stages=(
         StageSpec(8, 2, expansion=1, block="fused_mbconv", se=0),
         StageSpec(8, 2, expansion=2, block="fused_mbconv", stride=2),
@@ -84,7 +84,7 @@ SMALL = ArchSpec(
 )
 
 
-def build_worn(spec: ArchSpec) -> ConvNet:
+def build_with_random_norms(spec: ArchSpec) -> ConvNet:
     """A network of `spec` whose batch norms, too, have numbers that are not those of a fresh
     one.
     """
@@ -98,15 +98,15 @@ def build_worn(spec: ArchSpec) -> ConvNet:
     return model
 
 
-def imported(path: Path) -> ModuleType:
+def import_file(path: Path) -> ModuleType:
     """The module in the file at `path`."""
-    found = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(found)
-    found.loader.exec_module(module)
+    module_spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(module_spec)
+    module_spec.loader.exec_module(module)
     return module
 
 
-def rendered(spec: ArchSpec) -> ModuleType:
+def render_module(spec: ArchSpec) -> ModuleType:
     """The module of `spec` without its weights."""
     module = ModuleType("rendered")
     module.__file__ = "rendered.py"
@@ -114,13 +114,15 @@ def rendered(spec: ArchSpec) -> ModuleType:
     return module
 
 
-def run(path: Path, *, blocked: tuple[str, ...] = ()) -> "subprocess.CompletedProcess[str]":
-    """Run the file as a person does, shut off; importing one of the packages `blocked` fails."""
+def run(
+    path: Path, *, blocked_packages: tuple[str, ...] = ()
+) -> "subprocess.CompletedProcess[str]":
+    """Run the file alone in an isolated Python, in which importing `blocked_packages` fails."""
     code = f"""
 import runpy, sys
 class Blocker:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {blocked!r}:
+        if name.partition(".")[0] in {blocked_packages!r}:
             raise ImportError(f"{{name}} is blocked")
 sys.meta_path.insert(0, Blocker())
 runpy.run_path({str(path)!r}, run_name="__main__")
@@ -136,13 +138,13 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ConvNet]:
     path = tmp_path_factory.mktemp("exported") / "every.py"
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = build_worn(EVERY)
-    assert write_standalone(model, EVERY, path) <= 1e-5
+        model = build_with_random_norms(ALL_BLOCKS)
+    assert write_standalone(model, ALL_BLOCKS, path) <= 1e-5
     return path, model
 
 
 @pytest.fixture
-def copied(exported: tuple[Path, ConvNet], tmp_path: Path) -> Path:
+def exported_copy(exported: tuple[Path, ConvNet], tmp_path: Path) -> Path:
     """A copy of the exported files that a test may change."""
     for suffix in (".py", ".safetensors"):
         (tmp_path / f"every{suffix}").write_bytes(exported[0].with_suffix(suffix).read_bytes())
@@ -156,12 +158,12 @@ def test_file_of_any_spec_is_the_same_network_in_inference_and_in_training(spec)
         torch.manual_seed(0)
         model = build(spec)
         torch.manual_seed(0)
-        network = rendered(spec).build()
-        ours, theirs = model.state_dict(), network.state_dict()
-        assert list(ours) == list(theirs)
-        assert all(torch.equal(ours[name], theirs[name]) for name in ours)  # drawn alike
+        network = render_module(spec).build()
+        expected, actual = model.state_dict(), network.state_dict()
+        assert list(expected) == list(actual)
+        assert all(torch.equal(expected[name], actual[name]) for name in expected)  # drawn alike
 
-        network.load_state_dict(build_worn(spec).state_dict())
+        network.load_state_dict(build_with_random_norms(spec).state_dict())
         model.load_state_dict(network.state_dict())  # and the other way
         images = torch.randn(3, spec.channels, spec.resolution, spec.resolution)
         logits = []
@@ -186,7 +188,7 @@ def test_file_of_any_spec_is_the_same_network_in_inference_and_in_training(spec)
 @given(spec=specs)
 def test_file_of_any_spec_gives_the_logits_of_the_model_when_it_runs_alone(spec, tmp_path_factory):
     path = tmp_path_factory.mktemp("any") / "any_network.py"
-    assert write_standalone(build_worn(spec), spec, path) <= 1e-4
+    assert write_standalone(build_with_random_norms(spec), spec, path) <= 1e-4
     assert sorted(each.name for each in path.parent.iterdir()) == [
         "any_network.py",
         "any_network.safetensors",
@@ -205,19 +207,27 @@ def test_file_imports_torch_and_the_standard_library_only(exported):
 
 
 def test_file_runs_where_neither_phinas_nor_safetensors_can_be_imported(exported):
-    ours = ("phinas", "space", "training", "experiment", "nas", "scaling_search", "reports")
-    ended = run(
+    own_packages = ("phinas", "space", "training", "experiment", "nas", "scaling_search", "reports")
+    result = run(
         exported[0],
-        blocked=(*ours, "safetensors", "jinja2", "timm", "torchvision", "yaml", "optuna"),
+        blocked_packages=(
+            *own_packages,
+            "safetensors",
+            "jinja2",
+            "timm",
+            "torchvision",
+            "yaml",
+            "optuna",
+        ),
     )
-    assert ended.returncode == 0, ended.stderr
-    assert ended.stdout.startswith("logits agree")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith("logits agree")
 
 
 def test_loaded_network_gives_the_logits_of_the_model(exported):
     path, model = exported
     images = torch.randn(2, 3, 33, 33)
-    network = imported(path).load()
+    network = import_file(path).load()
     assert not network.training
     with torch.inference_mode():
         torch.testing.assert_close(network(images), model.eval()(images), rtol=1e-4, atol=1e-5)
@@ -226,7 +236,7 @@ def test_loaded_network_gives_the_logits_of_the_model(exported):
 def test_network_of_the_file_learns_new_classes():
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        network = rendered(replace(SMALL, dropout=0, drop_path=0)).build().train()
+        network = render_module(replace(SMALL, dropout=0, drop_path=0)).build().train()
         network.classifier = nn.Linear(network.classifier.in_features, 2)
         images = torch.randn(8, 3, 16, 16)
         optimizer = torch.optim.Adam(network.parameters(), lr=1e-2)
@@ -243,11 +253,11 @@ def test_network_of_the_file_learns_new_classes():
 def test_weights_file_is_an_ordinary_one_that_tells_its_spec(exported):
     path, _ = exported
     weights = path.with_suffix(".safetensors")
-    build(EVERY).load_state_dict(load_file(weights))
+    build(ALL_BLOCKS).load_state_dict(load_file(weights))
     with safe_open(weights, framework="pt") as file:
         metadata = file.metadata()
-    assert ArchSpec.from_dict(json.loads(metadata["phinas.spec"])) == EVERY
-    assert metadata["phinas.spec_id"] == EVERY.spec_id == imported(path).SPEC_ID
+    assert ArchSpec.from_dict(json.loads(metadata["phinas.spec"])) == ALL_BLOCKS
+    assert metadata["phinas.spec_id"] == ALL_BLOCKS.spec_id == import_file(path).SPEC_ID
 
 
 def test_model_stays_as_it_was(tmp_path):
@@ -258,44 +268,44 @@ def test_model_stays_as_it_was(tmp_path):
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
 
-def test_flipped_bit_in_the_weights_is_noticed(copied):
-    weights = copied.with_suffix(".safetensors")
+def test_flipped_bit_in_the_weights_is_noticed(exported_copy):
+    weights = exported_copy.with_suffix(".safetensors")
     content = bytearray(weights.read_bytes())
     content[-100] ^= 1
     weights.write_bytes(content)
-    ended = run(copied)
-    assert ended.returncode == 1
-    assert "sha256" in ended.stderr
+    result = run(exported_copy)
+    assert result.returncode == 1
+    assert "sha256" in result.stderr
     with pytest.raises(ValueError, match="sha256"):
-        imported(copied).load()
+        import_file(exported_copy).load()
 
 
-def test_lost_weights_are_told_in_a_line(copied):
-    copied.with_suffix(".safetensors").unlink()
-    ended = run(copied)
-    assert ended.returncode == 1
-    assert "No such file" in ended.stderr
-    assert "Traceback" not in ended.stderr
+def test_lost_weights_are_told_in_a_line(exported_copy):
+    exported_copy.with_suffix(".safetensors").unlink()
+    result = run(exported_copy)
+    assert result.returncode == 1
+    assert "No such file" in result.stderr
+    assert "Traceback" not in result.stderr
 
 
-def test_changed_arithmetic_is_noticed(copied):
-    text = copied.read_text()
-    copied.write_text(
+def test_changed_arithmetic_is_noticed(exported_copy):
+    text = exported_copy.read_text()
+    exported_copy.write_text(
         text.replace("activation=nn.ReLU6", "activation=nn.ReLU").replace(
             "value=-math.inf", "value=9.0"
         )
     )
-    ended = run(copied)
-    assert ended.returncode == 1
-    assert "logits differ" in ended.stderr
+    result = run(exported_copy)
+    assert result.returncode == 1
+    assert "logits differ" in result.stderr
 
 
 def test_other_weights_of_the_same_network_can_be_loaded(exported, tmp_path):
     path, _ = exported
     other = tmp_path / "other.py"
-    model = build_worn(EVERY)
-    write_standalone(model, EVERY, other)
-    network = imported(path).load(other.with_suffix(".safetensors"))
+    model = build_with_random_norms(ALL_BLOCKS)
+    write_standalone(model, ALL_BLOCKS, other)
+    network = import_file(path).load(other.with_suffix(".safetensors"))
     assert torch.equal(network.classifier.weight, model.classifier.weight)
 
 
@@ -317,18 +327,18 @@ def test_other_weights_of_the_same_network_can_be_loaded(exported, tmp_path):
 )
 def test_file_that_is_no_whole_safetensors_file_is_refused(damage, exported, tmp_path):
     path, _ = exported
-    broken = tmp_path / "broken.safetensors"
-    broken.write_bytes(damage(path.with_suffix(".safetensors").read_bytes()))
+    damaged_file = tmp_path / "broken.safetensors"
+    damaged_file.write_bytes(damage(path.with_suffix(".safetensors").read_bytes()))
     with pytest.raises(ValueError, match=r"broken.safetensors: not a whole safetensors file"):
-        imported(path).load(broken)
+        import_file(path).load(damaged_file)
 
 
 def test_nothing_is_written_where_the_file_would_not_give_what_the_model_gives(tmp_path):
-    with pytest.raises(ExchangeError, match="logits differ"):
+    with pytest.raises(ExportError, match="logits differ"):
         write_standalone(
-            build_worn(replace(SMALL, activation="relu")), SMALL, tmp_path / "small.py"
+            build_with_random_norms(replace(SMALL, activation="relu")), SMALL, tmp_path / "small.py"
         )
-    with pytest.raises(ExchangeError, match="size mismatch"):
+    with pytest.raises(ExportError, match="size mismatch"):
         write_standalone(build(replace(SMALL, head_width=8)), SMALL, tmp_path / "small.py")
     assert not list(tmp_path.iterdir())
 
@@ -336,7 +346,7 @@ def test_nothing_is_written_where_the_file_would_not_give_what_the_model_gives(t
 def test_model_whose_logits_are_not_numbers_is_refused(tmp_path):
     model = build(SMALL)
     nn.init.constant_(model.classifier.bias, float("nan"))
-    with pytest.raises(ExchangeError, match="not finite"):
+    with pytest.raises(ExportError, match="not finite"):
         write_standalone(model, SMALL, tmp_path / "small.py")
 
 
@@ -344,7 +354,7 @@ def test_model_whose_logits_are_not_numbers_is_refused(tmp_path):
     "name", ["b1", "b1.txt", "b-1.py", "1b.py", "class.py", "torch.py", "json.py", "a.b.py"]
 )
 def test_name_that_python_could_not_import_is_refused(name, tmp_path):
-    with pytest.raises(ExchangeError, match="use"):
+    with pytest.raises(ExportError, match="use"):
         write_standalone(build(SMALL), SMALL, tmp_path / name)
     assert not list(tmp_path.iterdir())
 
@@ -352,21 +362,21 @@ def test_name_that_python_could_not_import_is_refused(name, tmp_path):
 def test_weights_that_stand_there_already_are_not_overwritten_but_an_export_is(tmp_path):
     path = tmp_path / "small.py"
     path.with_suffix(".safetensors").write_bytes(b"mine")
-    with pytest.raises(ExchangeError, match="use another name"):
+    with pytest.raises(ExportError, match="use another name"):
         write_standalone(build(SMALL), SMALL, path)
     assert path.with_suffix(".safetensors").read_bytes() == b"mine"
     path.write_text("")
     write_standalone(build(SMALL), SMALL, path)
     assert (
         hashlib.sha256(path.with_suffix(".safetensors").read_bytes()).hexdigest()
-        == imported(path).WEIGHTS_SHA256
+        == import_file(path).WEIGHTS_SHA256
     )
 
 
 @pytest.mark.parametrize(
     "spec",
     [
-        replace(EVERY, stages=EVERY.stages[:-3]),
+        replace(ALL_BLOCKS, stages=ALL_BLOCKS.stages[:-3]),
         SMALL,
         preset("efficientnet_b0"),
         preset("efficientnet_b7"),
@@ -378,30 +388,30 @@ def test_file_reads_as_ruff_would_have_it(spec, tmp_path):
     path.write_text(render(spec, name="network", sha256="0" * 64))
     ruff = [sys.executable, "-m", "ruff"]
     options = ["--isolated", "--no-cache", "--line-length=128", str(path)]
-    for words in (
+    for ruff_arguments in (
         ["check", "--select=A,ARG,B,C4,E,F,I,N,PERF,PIE,PTH,RUF,SIM,UP,W"],
         ["format", "--check"],
     ):
-        ended = subprocess.run(
-            [*ruff, *words, *options], capture_output=True, text=True, check=False
+        result = subprocess.run(
+            [*ruff, *ruff_arguments, *options], capture_output=True, text=True, check=False
         )
-        assert ended.returncode == 0, ended.stdout + ended.stderr
+        assert result.returncode == 0, result.stdout + result.stderr
 
 
 def test_file_holds_the_blocks_of_its_spec_and_no_other_code():
     plain = render(replace(SMALL, drop_path=0), name="plain", sha256="")
     assert "class MBConv" in plain
-    for absent in (
+    for absent_text in (
         "FusedMBConv",
         "Bottleneck",
         "Same",
         "drop_path",
         "pool",
         "shortcut",
-        "projects",
+        "has_projection",
     ):
-        assert absent not in plain
-    for present in (
+        assert absent_text not in plain
+    for class_name in (
         "FusedMBConv",
         "Bottleneck",
         "Separable",
@@ -409,21 +419,21 @@ def test_file_holds_the_blocks_of_its_spec_and_no_other_code():
         "SameConv2d",
         "SameMaxPool2d",
     ):
-        assert f"class {present}(" in render(EVERY, name="every", sha256="")
-    assert '"3": [],' in render(EVERY, name="every", sha256="")
+        assert f"class {class_name}(" in render(ALL_BLOCKS, name="every", sha256="")
+    assert '"3": [],' in render(ALL_BLOCKS, name="every", sha256="")
 
 
 def test_file_of_b0_tells_its_name_cost_and_sizes():
     text = render(preset("efficientnet_b0"), name="b0", sha256="")
-    for told in (
+    for expected_text in (
         preset("efficientnet_b0").spec_id,
         "385,814,752 multiply-adds",
         "5,288,548 parameters",
         "(N, 3, 224, 224)",
     ):
-        assert told in text
+        assert expected_text in text
     assert (
         "(3, partial(MBConv, 192, expand=1152, kernel=5, squeeze=48, project=192, "
-        "adds_input=True))," in text
+        "has_shortcut=True))," in text
     )
     assert len(text.splitlines()) < 250

@@ -12,9 +12,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from phinas.space.cost import cost
+from phinas.space.cost import network_cost
 from phinas.space.interchange.timm_reader import spec_from_blocks
-from phinas.space.interchange.timm_strings import ARGUMENTS, arguments_of, blocks_of
+from phinas.space.interchange.timm_strings import TIMM_DEFAULTS, to_block_strings, to_timm_arguments
 from phinas.space.presets import PRESETS, preset
 from phinas.space.spec import ACTIVATIONS, PADDINGS, ArchSpec, SpecError, StageSpec
 
@@ -27,7 +27,7 @@ B0 = [
     ["ir_r4_k5_s2_e6_c192_se0.25"],
     ["ir_r1_k3_s1_e6_c320_se0.25"],
 ]
-SAYABLE = [name for name in PRESETS if not name.startswith("resnet")]
+CONVERTIBLE = [name for name in PRESETS if not name.startswith("resnet")]
 
 stages = st.builds(
     StageSpec,
@@ -61,71 +61,76 @@ specs = st.builds(
 )
 
 
-def built_by_timm(blocks, arguments):
+def build_with_timm(blocks, arguments):
     from timm.models._efficientnet_builder import decode_arch_def
     from timm.models.efficientnet import EfficientNet
 
-    plain = {name: value for name, value in arguments.items() if not name.startswith("bn_")}
+    plain_arguments = {
+        name: value for name, value in arguments.items() if not name.startswith("bn_")
+    }
     return EfficientNet(
-        decode_arch_def(blocks), round_chs_fn=lambda channels: channels, **plain
+        decode_arch_def(blocks), round_chs_fn=lambda channels: channels, **plain_arguments
     ).eval()
 
 
 def conv_linear_flops(model, spec):
     from fvcore.nn import FlopCountAnalysis
 
-    counted = FlopCountAnalysis(
+    analysis = FlopCountAnalysis(
         model, torch.zeros(1, spec.channels, spec.resolution, spec.resolution)
     )
-    by_operator = (
-        counted.unsupported_ops_warnings(False).uncalled_modules_warnings(False).by_operator()
+    flops_by_operator = (
+        analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).by_operator()
     )
-    return by_operator["conv"] + by_operator["linear"]
+    return flops_by_operator["conv"] + flops_by_operator["linear"]
 
 
 def test_b0_is_written_as_timm_writes_it():
-    assert blocks_of(preset("efficientnet_b0")) == B0
+    assert to_block_strings(preset("efficientnet_b0")) == B0
 
 
-@pytest.mark.parametrize("name", SAYABLE)
+@pytest.mark.parametrize("name", CONVERTIBLE)
 def test_a_published_network_is_read_back_as_it_was_written(name):
     spec = preset(name)
-    again = spec_from_blocks(blocks_of(spec), arguments_of(spec), resolution=spec.resolution)
-    assert again.spec_id == spec.spec_id
-    assert blocks_of(again) == blocks_of(spec)
+    restored = spec_from_blocks(
+        to_block_strings(spec), to_timm_arguments(spec), resolution=spec.resolution
+    )
+    assert restored.spec_id == spec.spec_id
+    assert to_block_strings(restored) == to_block_strings(spec)
 
 
 @pytest.mark.parametrize("name", ["efficientnet_b0", "efficientnet_v2_b0"])
 def test_timm_builds_a_published_network_at_the_same_cost(name, timm):
     spec = replace(preset(name), resolution=64)
-    model = built_by_timm(blocks_of(spec), arguments_of(spec))
-    assert sum(parameter.numel() for parameter in model.parameters()) == cost(spec).params
-    assert conv_linear_flops(model, spec) == cost(spec).flops
+    model = build_with_timm(to_block_strings(spec), to_timm_arguments(spec))
+    assert sum(parameter.numel() for parameter in model.parameters()) == network_cost(spec).params
+    assert conv_linear_flops(model, spec) == network_cost(spec).flops
 
 
 @settings(max_examples=10, deadline=None)
 @given(spec=specs)
 def test_timm_builds_any_network_of_its_blocks_at_the_same_cost(spec, timm):
-    model = built_by_timm(blocks_of(spec), arguments_of(spec))
-    assert sum(parameter.numel() for parameter in model.parameters()) == cost(spec).params
-    assert conv_linear_flops(model, spec) == cost(spec).flops
+    model = build_with_timm(to_block_strings(spec), to_timm_arguments(spec))
+    assert sum(parameter.numel() for parameter in model.parameters()) == network_cost(spec).params
+    assert conv_linear_flops(model, spec) == network_cost(spec).flops
 
 
 @settings(max_examples=100, deadline=None)
 @given(specs)
 def test_strings_are_read_back_as_the_network_that_they_were_written_from(spec):
-    blocks, arguments = blocks_of(spec), arguments_of(spec)
-    again = spec_from_blocks(blocks, arguments, resolution=spec.resolution)
-    assert cost(again) == cost(spec)
-    assert [stage for stack in blocks_of(again) for stage in stack] == [
-        stage for stack in blocks for stage in stack
-    ]
-    assert arguments_of(again) == arguments
+    blocks, arguments = to_block_strings(spec), to_timm_arguments(spec)
+    restored = spec_from_blocks(blocks, arguments, resolution=spec.resolution)
+    assert network_cost(restored) == network_cost(spec)
+    assert [
+        stage for strings_of_stage in to_block_strings(restored) for stage in strings_of_stage
+    ] == [stage for strings_of_stage in blocks for stage in strings_of_stage]
+    assert to_timm_arguments(restored) == arguments
 
 
-words = st.builds(
+block_strings = st.builds(
     lambda kind, r, k, e, c, se, n: (
-        f"{kind}_r{r}_k{k}_s1{f'_e{e:g}' if kind in ('ir', 'er') else ''}_c{c}{se if kind not in ('dsa', 'cn') else ''}{n}"
+        f"{kind}_r{r}_k{k}_s1{f'_e{e:g}' if kind in ('ir', 'er') else ''}_c{c}"
+        f"{se if kind not in ('dsa', 'cn') else ''}{n}"
     ),
     st.sampled_from(["ds", "ir", "er", "cn", "dsa"]),
     st.integers(1, 3),
@@ -138,14 +143,16 @@ words = st.builds(
 
 
 @settings(max_examples=12, deadline=None)
-@given(stacks=st.lists(st.lists(words, min_size=1, max_size=2), min_size=1, max_size=2))
-def test_what_is_read_costs_what_timm_builds_of_the_same_strings(stacks, timm):
+@given(strings=st.lists(st.lists(block_strings, min_size=1, max_size=2), min_size=1, max_size=2))
+def test_what_is_read_costs_what_timm_builds_of_the_same_strings(strings, timm):
     arguments = {"stem_size": 12, "num_features": 16, "num_classes": 3}
     with suppress(SpecError):  # not every width that timm rounds to can be had here
-        spec = spec_from_blocks(stacks, arguments, resolution=32)
-        model = built_by_timm(stacks, arguments)
-        assert sum(parameter.numel() for parameter in model.parameters()) == cost(spec).params
-        assert conv_linear_flops(model, spec) == cost(spec).flops
+        spec = spec_from_blocks(strings, arguments, resolution=32)
+        model = build_with_timm(strings, arguments)
+        assert (
+            sum(parameter.numel() for parameter in model.parameters()) == network_cost(spec).params
+        )
+        assert conv_linear_flops(model, spec) == network_cost(spec).flops
 
 
 def test_several_strings_of_one_list_are_as_many_stages():
@@ -160,23 +167,23 @@ def test_a_ratio_that_timm_rounds_otherwise_is_written_as_one_that_comes_out_ali
     spec = ArchSpec(
         stages=(StageSpec(24, 2, expansion=2, se=0.15),), stem_width=16
     )  # 2.4 and 3.6 channels: here 2 and 3
-    assert blocks_of(spec) == [["ir_r1_k3_s1_e2_c24_se0.15", "ir_r1_k3_s1_e2_c24_se0.125"]]
+    assert to_block_strings(spec) == [["ir_r1_k3_s1_e2_c24_se0.15", "ir_r1_k3_s1_e2_c24_se0.125"]]
 
 
 def test_defaults_of_timm_are_not_written():
-    assert arguments_of(spec_from_blocks(B0)) == {}
-    assert arguments_of(spec_from_blocks(B0, ARGUMENTS)) == {}
+    assert to_timm_arguments(spec_from_blocks(B0)) == {}
+    assert to_timm_arguments(spec_from_blocks(B0, TIMM_DEFAULTS)) == {}
 
 
 def test_a_stride_beyond_32_is_told_to_timm_which_would_dilate():
     spec = ArchSpec(stages=tuple(StageSpec(8, 1, stride=2) for _ in range(5)), resolution=64)
-    assert arguments_of(spec)["output_stride"] == 64
+    assert to_timm_arguments(spec)["output_stride"] == 64
     with pytest.raises(SpecError, match=r"strides multiply to 64; .* output_stride=64"):
-        spec_from_blocks(blocks_of(spec))
+        spec_from_blocks(to_block_strings(spec))
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("ir_r2_k3_s2_e6", "'c' is missing; a 'ir' needs it"),
         ("ir_r2_k3_s2_c24", "'e' is missing"),
@@ -198,11 +205,11 @@ def test_a_stride_beyond_32_is_told_to_timm_which_would_dilate():
         ("ir_r2_k3_s2_e6_c24_fc24", "'fc24' means nothing to a 'ir'"),
     ],
 )
-def test_a_string_that_says_no_block_is_refused_with_its_token(text, told):
-    with pytest.raises(SpecError) as caught:
+def test_a_string_that_says_no_block_is_refused_with_its_token(text, message):
+    with pytest.raises(SpecError) as error_info:
         spec_from_blocks([[text]])
-    assert told in str(caught.value)
-    assert repr(text) in str(caught.value)
+    assert message in str(error_info.value)
+    assert repr(text) in str(error_info.value)
 
 
 def test_a_stride_that_timm_would_ignore_is_refused():
@@ -211,20 +218,20 @@ def test_a_stride_that_timm_would_ignore_is_refused():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         ({"stem": 32}, "stem: is not one of the arguments known here: num_classes"),
         ({"pad_type": "valid"}, "pad_type: 'valid' is neither"),
         ({"act_layer": "mish"}, "activation: 'mish' is not one of"),
     ],
 )
-def test_an_argument_without_a_counterpart_is_refused(arguments, told):
-    with pytest.raises(SpecError, match=told):
+def test_an_argument_without_a_counterpart_is_refused(arguments, message):
+    with pytest.raises(SpecError, match=message):
         spec_from_blocks(B0, arguments)
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ({"stem_stride": 1}, "stem_stride"),
         ({"stem_pool": True}, "stem_pool"),
@@ -239,9 +246,9 @@ def test_an_argument_without_a_counterpart_is_refused(arguments, told):
         ({"stages": (StageSpec(16, 1, block="fused_mbconv", expansion=1, se=0.5),)}, "set se to 0"),
     ],
 )
-def test_a_network_that_timms_blocks_cannot_say_is_refused_with_the_reason(change, told):
-    with pytest.raises(SpecError, match=told):
-        blocks_of(replace(preset("efficientnet_b0"), **change))
+def test_a_network_that_timms_blocks_cannot_say_is_refused_with_the_reason(change, message):
+    with pytest.raises(SpecError, match=message):
+        to_block_strings(replace(preset("efficientnet_b0"), **change))
 
 
 def test_strings_need_no_heavy_library():

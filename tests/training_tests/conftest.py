@@ -6,18 +6,22 @@ from contextlib import contextmanager
 
 import pytest
 import torch
+from PIL import Image
 from torch.nn.modules.module import register_module_forward_pre_hook
 
+from phinas.experiment.errors import InputError
 from phinas.experiment.schema.config import DataSection, Recipe
 from phinas.space.blocks import ConvNet
 from phinas.space.search_spaces.loading import load_space
+from phinas.training.data.image_dataset import load_images
 from phinas.training.data.prepared_dataset import prepare
 from phinas.training.engine import train_step, trainer
 from phinas.training.engine.train import train
 from phinas.training.timing import time_estimate
 
-SPEC = load_space("tiny").fitted(channels=1, classes=10, resolution=8).base
-SHORT = Recipe(epochs=2, batch=50)
+SPEC = load_space("tiny").adapt_to(channels=1, classes=10, resolution=8).base
+RED, BLUE = (220, 20, 20), (20, 20, 220)
+SHORT = Recipe(epochs=2, batch_size=50)
 
 
 @pytest.fixture(scope="module")
@@ -40,17 +44,26 @@ def digits():
 
 @pytest.fixture(scope="session")
 def data(tmp_path_factory, digits):
-    return digits(tmp_path_factory.mktemp("data"), train_limit=200, validation_limit=101)
+    return digits(tmp_path_factory.mktemp("data"), max_train_images=200, max_validation_images=101)
 
 
 @pytest.fixture(scope="session")
 def fit():
     """Two short epochs of a tiny network, unless told otherwise."""
 
-    def make(data, *, spec=SPEC, recipe=SHORT, shift=0.125, flip=False, seed=3, **options):
+    def make(
+        data, *, spec=SPEC, recipe=SHORT, max_shift=0.125, horizontal_flip=False, seed=3, **options
+    ):
         device = torch.device("cpu")
         return train(
-            spec, data, recipe=recipe, shift=shift, flip=flip, seed=seed, device=device, **options
+            spec,
+            data,
+            recipe=recipe,
+            max_shift=max_shift,
+            horizontal_flip=horizontal_flip,
+            seed=seed,
+            device=device,
+            **options,
         )
 
     return make
@@ -105,7 +118,56 @@ def capturing(monkeypatch):
 
     def by(capture):
         for module in (trainer, time_estimate):
-            monkeypatch.setattr(module, "can_capture", lambda _device: True)
-        monkeypatch.setattr(train_step.CapturedStep, "_capture", staticmethod(capture))
+            monkeypatch.setattr(module, "supports_cuda_graphs", lambda _device: True)
+        monkeypatch.setattr(train_step.CudaGraphStep, "_capture", staticmethod(capture))
 
     return by
+
+
+@pytest.fixture(scope="session")
+def load():
+    """Loads a source of images with the given options of the section `data`."""
+
+    def make(source, **options):
+        return load_images(DataSection.model_validate({"source": str(source)} | options))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def load_error(load):
+    """The one-line message of the InputError that loading a source raises."""
+
+    def make(source, **options):
+        with pytest.raises(InputError) as caught:
+            load(source, **options)
+        message = str(caught.value)
+        assert "\n" not in message
+        return message
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def save_image():
+    """Saves an image of one color."""
+
+    def make(path, color=RED, *, size=(8, 8), mode="RGB"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new(mode, size, color).save(path)
+        return path
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def two_classes(save_image):
+    """Red cats and blue dogs in class folders."""
+
+    def make(root, *, count=2):
+        for index in range(count):
+            save_image(root / "cat" / f"{index}.png", RED)
+            save_image(root / "dog" / f"{index}.png", BLUE)
+        return root
+
+    return make

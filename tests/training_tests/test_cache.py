@@ -16,7 +16,7 @@ from PIL import Image
 from phinas.experiment.errors import InputError
 from phinas.experiment.manifest import file_sha256
 from phinas.experiment.schema.config import DataSection
-from phinas.training.data.image_dataset import ImageSet, load_images
+from phinas.training.data.image_dataset import ImageDataset, load_images
 
 SIDE = 16
 
@@ -40,7 +40,7 @@ def write(root: Path, *, seed: int = 0, count: int = 4) -> Path:
     return root
 
 
-def load(root: Path, **options: object) -> ImageSet:
+def load(root: Path, **options: object) -> ImageDataset:
     return load_images(DataSection.model_validate({"source": str(root)} | options))
 
 
@@ -59,7 +59,7 @@ def paint(entry: Path) -> None:
     (entry / "record.json").write_text(json.dumps(record))
 
 
-def was_read(data: ImageSet) -> bool:
+def was_read(data: ImageDataset) -> bool:
     return bool((data.train.pixels == 7).all())
 
 
@@ -94,7 +94,7 @@ def test_other_images_or_another_side_are_another_entry(tmp_path, cache, change)
         (root / "cat" / "2.png").rename(root / "cat" / "2b.png")
     elif change == "one image more":
         Image.new("RGB", (SIDE, SIDE)).save(root / "cat" / "9.png")
-    assert not was_read(load(root, side=8 if change == "side" else SIDE))
+    assert not was_read(load(root, image_size=8 if change == "side" else SIDE))
     assert len(entries(cache)) == 2
 
 
@@ -105,7 +105,7 @@ def test_bad_images_are_remembered_with_their_reasons(tmp_path, cache):
     paint(*entries(cache))
     data = load(tmp_path / "pets", skip_bad_images=True)
     assert was_read(data)
-    assert data.skipped == ("cat/x.png: is empty (0 bytes)",)
+    assert data.skipped_images == ("cat/x.png: is empty (0 bytes)",)
     assert len(data.train) == 8
     with pytest.raises(InputError, match=r"cat/x\.png: is empty"):
         load(tmp_path / "pets")
@@ -122,7 +122,7 @@ def test_progress_ends_at_the_number_of_images_though_none_is_decoded(tmp_path, 
     load(write(tmp_path / "pets"))
     heard: list[tuple[int, int]] = []
     load_images(
-        DataSection(source=str(tmp_path / "pets")), notify=lambda *counts: heard.append(counts)
+        DataSection(source=str(tmp_path / "pets")), on_progress=lambda *counts: heard.append(counts)
     )
     assert heard[-1] == (8, 8)
 
@@ -251,7 +251,7 @@ def test_progress_is_told_while_what_is_kept_is_looked_up(tmp_path, cache):
     heard: list[tuple[int, int]] = []
     load_images(
         DataSection(source=str(write(tmp_path / "pets", count=100))),
-        notify=lambda *counts: heard.append(counts),
+        on_progress=lambda *counts: heard.append(counts),
     )
     assert heard[:4] == [(0, 200)] * 4
     assert heard[4][0] == 64

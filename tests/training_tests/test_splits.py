@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from phinas.experiment.errors import InputError
-from phinas.training.data.splits import Split, share, split_indices
+from phinas.training.data.splits import Split, apportion, split_indices
 
 
 def labels_of(*sizes: int) -> np.ndarray:
@@ -106,19 +106,19 @@ def test_of_many_small_classes_five_are_named():
 
 def test_limits_keep_the_proportions_of_the_classes():
     labels = labels_of(400, 200, 100)
-    parts = split(labels, train_limit=70, validation_limit=14)
+    parts = split(labels, max_train_images=70, max_validation_images=14)
     assert counts(labels, parts.train) == [40, 20, 10]
     assert counts(labels, parts.validation) == [8, 4, 2]
 
 
 def test_a_limit_leaves_the_rarest_class_an_image():
     labels = labels_of(1000, 5)
-    assert counts(labels, split(labels, train_limit=10).train) == [9, 1]
+    assert counts(labels, split(labels, max_train_images=10).train) == [9, 1]
 
 
 def test_a_train_limit_that_is_raised_only_adds_images():
     labels = labels_of(100, 60)
-    few, many = split(labels, train_limit=20), split(labels, train_limit=50)
+    few, many = split(labels, max_train_images=20), split(labels, max_train_images=50)
     assert set(few.train) < set(many.train)
     assert np.array_equal(few.validation, many.validation)
     assert np.array_equal(few.test, many.test)
@@ -126,10 +126,10 @@ def test_a_train_limit_that_is_raised_only_adds_images():
 
 def test_a_limit_above_all_images_changes_nothing():
     labels = labels_of(20, 20)
-    assert np.array_equal(split(labels, train_limit=10_000).train, split(labels).train)
+    assert np.array_equal(split(labels, max_train_images=10_000).train, split(labels).train)
 
 
-@pytest.mark.parametrize("field", ["train_limit", "validation_limit"])
+@pytest.mark.parametrize("field", ["max_train_images", "max_validation_images"])
 def test_a_limit_below_the_number_of_classes_is_refused(field):
     with pytest.raises(InputError, match=rf"data\.{field}: 2 is below the 3 classes"):
         split(labels_of(50, 50, 50), **{field: 2})
@@ -138,8 +138,8 @@ def test_a_limit_below_the_number_of_classes_is_refused(field):
 @settings(deadline=None)
 @given(st.lists(st.integers(1, 60), min_size=1, max_size=12), st.integers(0, 800))
 def test_shares_keep_their_bounds_and_come_as_near_the_total_as_these_allow(sizes, total):
-    most = np.array(sizes)
-    given_out = share(total, most, least=1, most=most)
+    maximum = np.array(sizes)
+    given_out = apportion(total, maximum, minimum=1, maximum=maximum)
     assert (given_out >= 1).all()
-    assert (given_out <= most).all()
-    assert given_out.sum() == np.clip(total, len(sizes), most.sum())
+    assert (given_out <= maximum).all()
+    assert given_out.sum() == np.clip(total, len(sizes), maximum.sum())

@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from phinas.training.augmentation.stateless_rng import uniform
+from phinas.training.augmentation.stateless_rng import stateless_uniform
 
-_STEPS = 4096
+_NUM_QUANTILES = 4096
 
 
-def mix(
+def mix_images(
     images: Tensor,
     targets: Tensor,
     samples: Tensor,
@@ -36,24 +36,28 @@ def mix(
     """
     if not mixup and not cutmix:
         return images, targets
-    which, share, across, down = uniform(seed, epoch, samples, "mixing", 4)[:, :, None, None, None]
+    choice, quantile, center_x, center_y = stateless_uniform(seed, epoch, samples, "mixing", 4)[
+        :, :, None, None, None
+    ]
     if cutmix:
-        kept = _outside(_beta(share, cutmix), across, down, side=images.shape[-1])
+        weight = _outside_box(
+            _sample_beta(quantile, cutmix), center_x, center_y, size=images.shape[-1]
+        )
         if mixup:
-            kept = torch.where(which < 0.5, _beta(share, mixup), kept)
+            weight = torch.where(choice < 0.5, _sample_beta(quantile, mixup), weight)
     else:
-        kept = _beta(share, mixup)
+        weight = _sample_beta(quantile, mixup)
     # The mean of what is kept is the exact share of the area, and of a blend its weight.
-    return torch.lerp(_partners(images), images, kept), torch.lerp(
-        _partners(targets), targets, kept.mean((1, 2, 3))[:, None]
+    return torch.lerp(_partners(images), images, weight), torch.lerp(
+        _partners(targets), targets, weight.mean((1, 2, 3))[:, None]
     )
 
 
 def one_hot_targets(labels: Tensor, classes: int, label_smoothing: float) -> Tensor:
     """float32 (N, classes) of int64 (N,): as `torch.nn.functional.cross_entropy` smooths labels."""
-    rest = label_smoothing / classes
-    targets = torch.full((len(labels), classes), rest, device=labels.device)
-    return targets.scatter_(1, labels[:, None], 1 - label_smoothing + rest)
+    off_value = label_smoothing / classes
+    targets = torch.full((len(labels), classes), off_value, device=labels.device)
+    return targets.scatter_(1, labels[:, None], 1 - label_smoothing + off_value)
 
 
 def _partners(batch: Tensor) -> Tensor:
@@ -62,31 +66,31 @@ def _partners(batch: Tensor) -> Tensor:
     )  # a roll, which would forget that channels are last in memory
 
 
-def _outside(share: Tensor, across: Tensor, down: Tensor, *, side: int) -> Tensor:
-    """1 outside and 0 inside of a square of the area 1 - share, centred anywhere and cut at the
+def _outside_box(kept_area: Tensor, center_x: Tensor, center_y: Tensor, *, size: int) -> Tensor:
+    """1 outside and 0 inside of a square of the area 1 - share, centered anywhere and cut at the
     edges: (N, 1, side, side).
     """
-    centres = (torch.arange(side, device=share.device) + 0.5) / side
-    half = (1 - share).sqrt_().div_(2)
-    inside = ((centres - across).abs() < half) & ((centres[:, None] - down).abs() < half)
+    centers = (torch.arange(size, device=kept_area.device) + 0.5) / size
+    half = (1 - kept_area).sqrt_().div_(2)
+    inside = ((centers - center_x).abs() < half) & ((centers[:, None] - center_y).abs() < half)
     return (~inside).float()
 
 
-def _beta(uniforms: Tensor, alpha: float) -> Tensor:
+def _sample_beta(uniforms: Tensor, alpha: float) -> Tensor:
     """Beta(alpha, alpha) of uniform numbers, by a table of its quantiles."""
-    table = _quantiles(alpha, uniforms.device)
-    position = uniforms * _STEPS
+    table = _beta_quantiles(alpha, uniforms.device)
+    position = uniforms * _NUM_QUANTILES
     below = position.long()
     return torch.lerp(table[below], table[below + 1], position.frac())
 
 
 @lru_cache(maxsize=16)
-def _quantiles(alpha: float, device: torch.device) -> Tensor:
+def _beta_quantiles(alpha: float, device: torch.device) -> Tensor:
     """Made once and copied to the device: let the first call come before a CUDA graph is
     captured.
     """
     from scipy.special import betaincinv
 
     return torch.from_numpy(
-        betaincinv(alpha, alpha, np.linspace(0, 1, _STEPS + 1)).astype(np.float32)
+        betaincinv(alpha, alpha, np.linspace(0, 1, _NUM_QUANTILES + 1)).astype(np.float32)
     ).to(device)

@@ -1,4 +1,4 @@
-"""The colour of each image changed by operations of its own, drawn as in RandAugment (Cubuk et al.,
+"""The color of each image changed by operations of its own, drawn as in RandAugment (Cubuk et al.,
 arXiv:1909.13719).
 
 The one decision to know: no image is picked out of its batch. An image's operation is a set of
@@ -36,99 +36,113 @@ OPERATIONS = (
     "translate_x",
     "translate_y",
 )
-LAYERS = 2  # operations an image
-DRAWS = 2 * LAYERS
-_FACTOR, _BITS = 0.9, 4  # at magnitude 1: how far a factor is from 1, bits that are lost
+NUM_LAYERS = 2  # operations an image
+NUM_DRAWS = 2 * NUM_LAYERS
+_MAX_FACTOR_CHANGE, _MAX_LOST_BITS = (
+    0.9,
+    4,
+)  # at magnitude 1: how far a factor is from 1, bits that are lost
 _LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R 601, as Pillow has it
-_CENTRE, _NEIGHBOUR = 5 / 13, 1 / 13  # Pillow's smoothing, 3x3
+_CENTER_WEIGHT, _NEIGHBOR_WEIGHT = 5 / 13, 1 / 13  # Pillow's smoothing, 3x3
 
 
-def draw_operations(drawn: Tensor, magnitude: Tensor | float) -> tuple[Tensor, Tensor]:
-    """Of uniform (DRAWS, N): indices of OPERATIONS and magnitudes with a random sign, both (LAYERS,
-    N).
+def sample_operations(uniforms: Tensor, magnitude: Tensor | float) -> tuple[Tensor, Tensor]:
+    """Of uniform (NUM_DRAWS, N): indices of OPERATIONS and magnitudes with a random sign, both
+    (NUM_LAYERS, N).
     """
-    which = (drawn[:LAYERS] * len(OPERATIONS)).long()
-    return which, (drawn[LAYERS:] < 0.5).float().mul_(-2).add_(1) * magnitude
+    operations = (uniforms[:NUM_LAYERS] * len(OPERATIONS)).long()
+    return operations, (uniforms[NUM_LAYERS:] < 0.5).float().mul_(-2).add_(1) * magnitude
 
 
-def drew(which: Tensor, *names: str) -> Tensor:
+def operation_mask(operations: Tensor, *names: str) -> Tensor:
     """Where the operation is one of `names`."""
-    return torch.stack([which == OPERATIONS.index(name) for name in names]).any(dim=0)
+    return torch.stack([operations == OPERATIONS.index(name) for name in names]).any(dim=0)
 
 
-def recolour(pixels: Tensor, which: Tensor, amounts: Tensor) -> Tensor:
-    """Whole numbers from 0 to 255 as float (N, C, S, S), C 1 or 3, after the operations `which`
-    with signed magnitudes `amounts`, both (LAYERS, N). Channels first in memory is by far the
-    faster order here."""
-    for layer in range(len(which)):
-        choice, amount = which[layer].view(-1, 1, 1, 1), amounts[layer].view(-1, 1, 1, 1)
-        pixels = _by_level(_enhance(pixels, choice, amount), choice, amount)
+def apply_color_operations(pixels: Tensor, operations: Tensor, magnitudes: Tensor) -> Tensor:
+    """Whole numbers from 0 to 255 as float (N, C, S, S), C 1 or 3, after the operations
+    `operations` with signed magnitudes `magnitudes`, both (NUM_LAYERS, N). Channels first in memory
+    is by far the faster order here."""
+    for layer in range(len(operations)):
+        choice, magnitude = operations[layer].view(-1, 1, 1, 1), magnitudes[layer].view(-1, 1, 1, 1)
+        pixels = _apply_level_table(_enhance(pixels, choice, magnitude), choice, magnitude)
     return pixels
 
 
-def _enhance(pixels: Tensor, which: Tensor, amount: Tensor) -> Tensor:
-    """Brightness, contrast, saturation and sharpness: from black, the mean grey, the grey image or
+def _enhance(pixels: Tensor, operations: Tensor, magnitude: Tensor) -> Tensor:
+    """Brightness, contrast, saturation and sharpness: from black, the mean gray, the gray image or
     the smoothed one through the image and beyond. Autocontrast: each channel stretched to 0..255.
     The result is whole numbers from 0 to 255."""
-    factor = 1 + _FACTOR * amount * drew(which, "brightness", "contrast", "saturation", "sharpness")
-    grey = _luminance(pixels)
-    origin = torch.where(
-        drew(which, "saturation"), grey, grey.mean((2, 3), keepdim=True) * drew(which, "contrast")
+    factor = 1 + _MAX_FACTOR_CHANGE * magnitude * operation_mask(
+        operations, "brightness", "contrast", "saturation", "sharpness"
     )
-    origin = torch.where(drew(which, "sharpness"), _smooth(pixels), origin)
+    gray = _luminance(pixels)
+    origin = torch.where(
+        operation_mask(operations, "saturation"),
+        gray,
+        gray.mean((2, 3), keepdim=True) * operation_mask(operations, "contrast"),
+    )
+    origin = torch.where(operation_mask(operations, "sharpness"), _smooth(pixels), origin)
     low, high = pixels.amin((2, 3), keepdim=True), pixels.amax((2, 3), keepdim=True)
-    stretched = drew(which, "autocontrast") & (amount != 0) & (high > low)
-    slope = torch.where(stretched, 255 / (high - low).clamp_min_(1), factor)
-    offset = -low * slope * stretched
+    stretch_mask = operation_mask(operations, "autocontrast") & (magnitude != 0) & (high > low)
+    slope = torch.where(stretch_mask, 255 / (high - low).clamp_min_(1), factor)
+    offset = -low * slope * stretch_mask
     return torch.addcmul(offset, pixels, slope).addcmul_(origin, 1 - factor).round_().clamp_(0, 255)
 
 
-def _by_level(pixels: Tensor, which: Tensor, amount: Tensor) -> Tensor:
+def _apply_level_table(pixels: Tensor, operations: Tensor, magnitude: Tensor) -> Tensor:
     """Equalize, posterize and solarize: of each channel a table of what becomes of its 256 levels,
     and one look-up.
     """
     levels = pixels.long().flatten(2)[:, :, None]  # tables are images one pixel high
-    magnitude = amount.abs()
-    table = _spread(levels, drew(which, "equalize") & (magnitude != 0))
-    step = (_BITS * magnitude * drew(which, "posterize")).round_().exp2_().round_()
+    absolute_magnitude = magnitude.abs()
+    table = _equalization_table(
+        levels, operation_mask(operations, "equalize") & (absolute_magnitude != 0)
+    )
+    step = (
+        (_MAX_LOST_BITS * absolute_magnitude * operation_mask(operations, "posterize"))
+        .round_()
+        .exp2_()
+        .round_()
+    )
     table = (table / step).floor_().mul_(step)
-    threshold = 256 * (1 - magnitude * drew(which, "solarize"))
+    threshold = 256 * (1 - absolute_magnitude * operation_mask(operations, "solarize"))
     table = torch.where(table < threshold, table, 255 - table)
     return table.gather(3, levels).view_as(pixels)
 
 
-def _spread(levels: Tensor, equalized: Tensor) -> Tensor:
-    """(N, C, 1, 256): each level, or where `equalized` what its histogram makes of it, in Pillow's
-    whole numbers.
+def _equalization_table(levels: Tensor, equalize_mask: Tensor) -> Tensor:
+    """(N, C, 1, 256): each level, or where `equalize_mask` what its histogram makes of it, in
+    Pillow's whole numbers.
     """
     counts = torch.zeros(*levels.shape[:3], 256, dtype=torch.int32, device=levels.device)
-    with _any_order():
+    with _nondeterministic():
         counts.scatter_add_(
             3, levels, torch.ones((), dtype=torch.int32, device=levels.device).expand_as(levels)
         )
     brightest = counts.gather(3, levels.amax(3, keepdim=True))
     step = (levels.shape[3] - brightest) // 255
     below = counts.cumsum(3, dtype=torch.int32) - counts
-    spread = ((step // 2 + below) // step.clamp(min=1)).clamp_(max=255).float()
-    plain = torch.arange(256, dtype=torch.float32, device=levels.device)
-    return torch.where(equalized & (step > 0), spread, plain)
+    equalized = ((step // 2 + below) // step.clamp(min=1)).clamp_(max=255).float()
+    identity = torch.arange(256, dtype=torch.float32, device=levels.device)
+    return torch.where(equalize_mask & (step > 0), equalized, identity)
 
 
 @contextmanager
-def _any_order() -> Iterator[None]:
+def _nondeterministic() -> Iterator[None]:
     """Whole numbers add up to the same in any order; torch's deterministic way to add them can't be
     captured.
     """
-    asked = torch.are_deterministic_algorithms_enabled()
+    was_deterministic = torch.are_deterministic_algorithms_enabled()
     torch.use_deterministic_algorithms(False)
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(asked)
+        torch.use_deterministic_algorithms(was_deterministic)
 
 
 def _luminance(pixels: Tensor) -> Tensor:
-    """(N, 1, S, S); a grey image is its own."""
+    """(N, 1, S, S); a gray image is its own."""
     if pixels.shape[1] == 1:
         return pixels
     red, green, blue = (pixels[:, channel : channel + 1] for channel in range(3))
@@ -140,6 +154,8 @@ def _smooth(pixels: Tensor) -> Tensor:
     rows = pixels[:, :, :-2] + pixels[:, :, 1:-1] + pixels[:, :, 2:]
     squares = rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:]
     smoothed = pixels.clone()
-    # The sum of nine counts the centre once, so it is added as often as is missing.
-    smoothed[:, :, 1:-1, 1:-1].mul_(_CENTRE - _NEIGHBOUR).add_(squares, alpha=_NEIGHBOUR)
+    # The sum of nine counts the center once, so it is added as often as is missing.
+    smoothed[:, :, 1:-1, 1:-1].mul_(_CENTER_WEIGHT - _NEIGHBOR_WEIGHT).add_(
+        squares, alpha=_NEIGHBOR_WEIGHT
+    )
     return smoothed

@@ -27,70 +27,81 @@ from filelock import FileLock
 from phinas.experiment.errors import InputError
 from phinas.experiment.manifest import file_sha256
 from phinas.experiment.run_dir import write_json
-from phinas.training.data.decoding import CHUNK, Content, Part, Pixels, decode_all
+from phinas.training.data.decoding import (
+    CHUNK_IMAGES,
+    ImageContent,
+    Pixels,
+    SourceSplit,
+    decode_all,
+)
 
 FORMAT = 1  # of entries and of what decoding makes of an image: raise it where either changes
-PLACE, LIMIT = "PHINAS_CACHE", "PHINAS_CACHE_GB"
-LIMIT_GB = 20.0
-_PATIENCE_SECONDS = 1800.0  # for another process that decodes the same images
-_LEFT_SECONDS = 86_400.0  # after which what is being written has been given up
-Decoded = tuple[Pixels, dict[int, str]]
+CACHE_DIR_VARIABLE, CACHE_LIMIT_VARIABLE = "PHINAS_CACHE", "PHINAS_CACHE_GB"
+DEFAULT_LIMIT_GB = 20.0
+_LOCK_TIMEOUT_SECONDS = 1800.0  # for another process that decodes the same images
+_ABANDONED_SECONDS = 86_400.0  # after which what is being written has been given up
+DecodedImages = tuple[Pixels, dict[int, str]]
 
 
-def decode_once(part: Part, *, side: int, notify: Callable[[int], None]) -> Decoded:
+def decode_cached(
+    split: SourceSplit, *, image_size: int, on_progress: Callable[[int], None]
+) -> DecodedImages:
     """What decoding.decode_all gives, from the cache where it is there. Raises InputError for a
     limit that is no number.
     """
-    needed, limit = len(part.labels) * side * side * 3, _limit_bytes()
-    if not part.encoded or not 0 < needed <= limit:
-        return decode_all(part, side=side, notify=notify)
-    entry = cache_root() / "images" / _key(part, side=side, notify=notify)
-    found = _read(entry, part, side=side)
-    if found is None:
-        found = _make(entry, part, side=side, notify=notify, limit=limit)
-    notify(len(part.labels))
-    return found
+    needed, limit = len(split.labels) * image_size * image_size * 3, _limit_bytes()
+    if not split.is_encoded or not 0 < needed <= limit:
+        return decode_all(split, image_size=image_size, on_progress=on_progress)
+    entry = cache_root() / "images" / _key(split, image_size=image_size, on_progress=on_progress)
+    decoded = _read_entry(entry, split, image_size=image_size)
+    if decoded is None:
+        decoded = _create_entry(
+            entry, split, image_size=image_size, on_progress=on_progress, limit=limit
+        )
+    on_progress(len(split.labels))
+    return decoded
 
 
 def cache_root() -> Path:
     """Where this machine keeps what phinas can make or fetch again."""
-    given = os.environ.get(PLACE)
+    configured = os.environ.get(CACHE_DIR_VARIABLE)
     try:
         root = Path(
-            given or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "phinas"
+            configured or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "phinas"
         ).expanduser()
     except RuntimeError:
-        root = Path(given or "phinas")  # of somebody, or of a user without a home
+        root = Path(configured or "phinas")  # of somebody, or of a user without a home
     return root.absolute()
 
 
 def _limit_bytes() -> float:
-    text = os.environ.get(LIMIT) or str(LIMIT_GB)
+    text = os.environ.get(CACHE_LIMIT_VARIABLE) or str(DEFAULT_LIMIT_GB)
     try:
         limit = float(text)
     except ValueError:
         limit = math.nan
     if not limit >= 0:
         raise InputError(
-            f"{LIMIT}: {text!r} is no number of gigabytes; give 0 for no cache, or how large it "
+            f"{CACHE_LIMIT_VARIABLE}: {text!r} is no number of gigabytes; give 0 for no cache, or "
+            "how large it "
             "may grow"
         )
     return limit * 1e9
 
 
-def _key(part: Part, *, side: int, notify: Callable[[int], None]) -> str:
+def _key(split: SourceSplit, *, image_size: int, on_progress: Callable[[int], None]) -> str:
     """Of an image that can't be read, the reason takes the place of its bytes."""
-    digest = hashlib.sha256(json.dumps([FORMAT, PIL.__version__, side]).encode())
-    for index, (name, content) in enumerate(part.read()):
-        encoded = _bytes_of(content)
+    digest = hashlib.sha256(json.dumps([FORMAT, PIL.__version__, image_size]).encode())
+    for index, (name, content) in enumerate(split.iter_images()):
+        encoded = _content_bytes(content)
         digest.update(json.dumps([name, len(encoded)]).encode())
         digest.update(encoded)
-        if index % CHUNK == 0:
-            notify(0)
+        if index % CHUNK_IMAGES == 0:
+            on_progress(0)
     return digest.hexdigest()[:40]
 
 
-def _bytes_of(content: Content) -> bytes:
+def _content_bytes(content: ImageContent) -> bytes:
     try:
         return (
             content.read_bytes()
@@ -103,89 +114,98 @@ def _bytes_of(content: Content) -> bytes:
         return str(error.errno).encode()
 
 
-def _read(entry: Path, part: Part, *, side: int) -> Decoded | None:
+def _read_entry(entry: Path, split: SourceSplit, *, image_size: int) -> DecodedImages | None:
     """A whole entry, its pixels a read-only map, or None."""
     record, pixels = entry / "record.json", entry / "pixels.npy"
     try:
-        facts = json.loads(record.read_bytes())
-        if pixels.stat().st_size != facts["bytes"] or file_sha256(pixels) != facts["sha256"]:
+        metadata = json.loads(record.read_bytes())
+        if pixels.stat().st_size != metadata["bytes"] or file_sha256(pixels) != metadata["sha256"]:
             return None
         mapped = np.load(pixels, mmap_mode="r", allow_pickle=False)
-        bad = {int(index): str(reason) for index, reason in facts["bad"].items()}
+        bad_images = {int(index): str(reason) for index, reason in metadata["bad"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    if mapped.shape != (len(part.labels), side, side, 3) or mapped.dtype != np.uint8:
+    if mapped.shape != (len(split.labels), image_size, image_size, 3) or mapped.dtype != np.uint8:
         return None
     try:
         os.utime(record)  # used now
     except OSError:
         pass  # in a cache that others fill
-    return mapped, bad
+    return mapped, bad_images
 
 
-def _make(
-    entry: Path, part: Part, *, side: int, notify: Callable[[int], None], limit: float
-) -> Decoded:
+def _create_entry(
+    entry: Path,
+    split: SourceSplit,
+    *,
+    image_size: int,
+    on_progress: Callable[[int], None],
+    limit: float,
+) -> DecodedImages:
     """Decodes while holding the entry's lock, so that of two processes one decodes, and the other
     waits and reads.
     """
     try:
         entry.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = FileLock(entry.with_suffix(".lock"), timeout=_PATIENCE_SECONDS)
+        lock = FileLock(entry.with_suffix(".lock"), timeout=_LOCK_TIMEOUT_SECONDS)
         lock.acquire()
     except (OSError, NotImplementedError) as error:
-        _say(f"{PLACE}: {entry.parent} cannot be used ({error}); images are decoded anew each time")
-        return decode_all(part, side=side, notify=notify)
+        _warn_once(
+            f"{CACHE_DIR_VARIABLE}: {entry.parent} cannot be used ({error}); images are decoded "
+            "anew each time"
+        )
+        return decode_all(split, image_size=image_size, on_progress=on_progress)
     try:
-        found = _read(entry, part, side=side)
-        if found is None:
-            found = decode_all(part, side=side, notify=notify)
-            _keep(entry, *found, limit=limit)
-        return found
+        decoded = _read_entry(entry, split, image_size=image_size)
+        if decoded is None:
+            decoded = decode_all(split, image_size=image_size, on_progress=on_progress)
+            _store_entry(entry, *decoded, limit=limit)
+        return decoded
     finally:
         lock.release()
 
 
-def _keep(entry: Path, pixels: Pixels, bad: dict[int, str], *, limit: float) -> None:
+def _store_entry(entry: Path, pixels: Pixels, bad_images: dict[int, str], *, limit: float) -> None:
     """Writes an entry aside and renames it. Leaves room for the copy that a run makes of the
     images.
     """
-    aside = entry.with_suffix(".tmp")
+    temporary = entry.with_suffix(".tmp")
     try:
         if shutil.disk_usage(entry.parent).free < 3 * pixels.nbytes:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        for old in (aside, entry):
+        for old in (temporary, entry):
             shutil.rmtree(old, ignore_errors=True)  # what was killed, and what is damaged
-        aside.mkdir()
-        path = aside / "pixels.npy"
+        temporary.mkdir()
+        path = temporary / "pixels.npy"
         with path.open("wb") as file:
             np.save(file, pixels, allow_pickle=False)
             file.flush()
             os.fsync(file.fileno())
-        facts = {"bytes": path.stat().st_size, "sha256": file_sha256(path), "bad": bad}
-        write_json(aside / "record.json", facts)
-        aside.rename(entry)
-        _trim(entry.parent, limit=limit)
+        record = {"bytes": path.stat().st_size, "sha256": file_sha256(path), "bad": bad_images}
+        write_json(temporary / "record.json", record)
+        temporary.rename(entry)
+        _evict(entry.parent, limit=limit)
     except OSError as error:
-        _say(
-            f"{PLACE}: {entry.parent} cannot be written ({error.strerror or error}); images are "
+        _warn_once(
+            f"{CACHE_DIR_VARIABLE}: {entry.parent} cannot be written ({error.strerror or error}); "
+            "images are "
             "decoded anew each time"
         )
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _trim(folder: Path, *, limit: float) -> None:
+def _evict(folder: Path, *, limit: float) -> None:
     """Removes what was used least recently, until the rest is within the limit; and what was never
     finished.
     """
-    used: list[tuple[float, int, Path]] = []
+    entries: list[tuple[float, int, Path]] = []
     for entry in folder.iterdir():
         try:
-            if entry.suffix == ".tmp" and time.time() - entry.stat().st_mtime > _LEFT_SECONDS:
+            if entry.suffix == ".tmp" and time.time() - entry.stat().st_mtime > _ABANDONED_SECONDS:
                 shutil.rmtree(entry, ignore_errors=True)
             elif entry.is_dir() and entry.suffix != ".tmp":
-                used.append(
+                entries.append(
                     (
                         (entry / "record.json").stat().st_mtime,
                         (entry / "pixels.npy").stat().st_size,
@@ -194,8 +214,8 @@ def _trim(folder: Path, *, limit: float) -> None:
                 )
         except OSError:
             continue  # another process removed it
-    total = sum(size for _, size, _ in used)
-    for _, size, entry in sorted(used):
+    total = sum(size for _, size, _ in entries)
+    for _, size, entry in sorted(entries):
         if total <= limit:
             break
         shutil.rmtree(entry, ignore_errors=True)
@@ -204,6 +224,6 @@ def _trim(folder: Path, *, limit: float) -> None:
 
 
 @cache
-def _say(text: str) -> None:
+def _warn_once(text: str) -> None:
     """Once in a process."""
     warnings.warn(text, RuntimeWarning, stacklevel=2)

@@ -17,34 +17,39 @@ from torch import Tensor
 
 from phinas.training.augmentation.transforms import resize
 
-_CUDA_SHARE = 0.4  # of the free memory; the rest is for the network
-_sharing = 1  # trainings on one GPU, each with its share: `share_gpu` says so
-_HOST_SHARE = 0.25  # of all memory; trainings run side by side on a CPU
+_GPU_MEMORY_FRACTION = 0.4  # of the free memory; the rest is for the network
+_trainings_per_gpu = 1  # trainings on one GPU, each with its share: `set_gpu_sharing` says so
+_HOST_MEMORY_FRACTION = 0.25  # of all memory; trainings run side by side on a CPU
 _CHUNK_BYTES = 1 << 26  # read at a time while a set is made resident
 
 
-def share_gpu(trainings: int) -> None:
+def set_gpu_sharing(trainings: int) -> None:
     """From here on, of images on a GPU: so many trainings are to have room for theirs."""
-    global _sharing
-    _sharing = trainings
+    global _trainings_per_gpu
+    _trainings_per_gpu = trainings
 
 
-def fits(size: int, device: torch.device) -> bool:
+def fits_in_memory(size: int, device: torch.device) -> bool:
     """Whether `size` bytes of images may stay on `device`: 40% of a GPU's free memory, that of all
     who share it, else a quarter of the machine's."""
     if device.type == "cuda":
-        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(
+        reserved = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(
             device
         )  # by torch, for later
-        return size <= _CUDA_SHARE * (torch.cuda.mem_get_info(device)[0] + kept) / _sharing
+        return (
+            size
+            <= _GPU_MEMORY_FRACTION
+            * (torch.cuda.mem_get_info(device)[0] + reserved)
+            / _trainings_per_gpu
+        )
     if not hasattr(os, "sysconf"):
         return False
-    return size <= _HOST_SHARE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return size <= _HOST_MEMORY_FRACTION * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-class Batches:
-    """labels: int64 (N,) on the device; count: images; side: of a batch's; resident: all of them
-    lie on the device.
+class ImageBatches:
+    """labels: int64 (N,) on the device; count: images; resolution: of a batch's; resident: all of
+    them lie on the device.
     """
 
     def __init__(
@@ -52,52 +57,63 @@ class Batches:
         images: np.ndarray,
         labels: np.ndarray,
         *,
-        side: int,
+        resolution: int,
         device: torch.device,
         resident: bool | None = None,
     ) -> None:
-        """images: uint8 (N, S, S, C), mapped or in memory; side: of the batches; resident: None
-        goes by `fits`.
+        """images: uint8 (N, S, S, C), mapped or in memory; resolution: of the batches; resident:
+        None goes by `fits_in_memory`.
         """
-        self._stored = np.asarray(
+        self._images = np.asarray(
             images
         )  # of a map: reading it is numpy's own work, which other threads need not wait for
-        self._truth, self._asked, self.side, self._device = labels, resident, side, device
+        self._label_array, self._requested_resident, self.resolution, self._device = (
+            labels,
+            resident,
+            resolution,
+            device,
+        )
         self.labels = torch.from_numpy(np.array(labels, dtype=np.int64)).to(device)
         self.count = len(images)
-        self._shape = (self.count, side, side, images.shape[3])
-        self.resident = fits(int(np.prod(self._shape)), device) if resident is None else resident
+        self._shape = (self.count, resolution, resolution, images.shape[3])
+        self.resident = (
+            fits_in_memory(int(np.prod(self._shape)), device) if resident is None else resident
+        )
         self._pixels = self._load() if self.resident else None
-        self._reader: ThreadPoolExecutor | None = None
-        self._ahead: tuple[np.ndarray, Future[Tensor]] | None = None
+        self._prefetch_pool: ThreadPoolExecutor | None = None
+        self._prefetched: tuple[np.ndarray, Future[Tensor]] | None = None
 
-    def at(self, side: int) -> "Batches":
-        """The same images at another side."""
-        if side == self.side:
+    def at_resolution(self, resolution: int) -> "ImageBatches":
+        """The same images at another resolution."""
+        if resolution == self.resolution:
             return self
-        return Batches(
-            self._stored, self._truth, side=side, device=self._device, resident=self._asked
+        return ImageBatches(
+            self._images,
+            self._label_array,
+            resolution=resolution,
+            device=self._device,
+            resident=self._requested_resident,
         )
 
-    def take(self, chosen: Tensor) -> Tensor:
-        """uint8 (n, C, side, side), channels last in memory, of int64 (n,).
+    def take(self, indices: Tensor) -> Tensor:
+        """uint8 (n, C, resolution, resolution), channels last in memory, of int64 (n,).
 
-        Resident: `chosen` lies on the device, and nothing waits. Streamed: it lies best on the CPU,
+        Resident: `indices` lie on the device, and nothing waits. Streamed: it lies best on the CPU,
         for the host reads by it.
         """
         if self._pixels is not None:
-            return self._pixels.index_select(0, chosen).permute(0, 3, 1, 2)
-        indices = self._checked(chosen)
-        ahead, self._ahead = self._ahead, None
-        matches = ahead is not None and np.array_equal(ahead[0], indices)
+            return self._pixels.index_select(0, indices).permute(0, 3, 1, 2)
+        positions = self._validate_indices(indices)
+        prefetched, self._prefetched = self._prefetched, None
+        matches = prefetched is not None and np.array_equal(prefetched[0], positions)
         rows = (
-            ahead[1].result()
-            if ahead is not None and matches
-            else self._read(indices, self._buffer(len(indices)))
+            prefetched[1].result()
+            if prefetched is not None and matches
+            else self._read(positions, self._allocate_buffer(len(positions)))
         )
-        return self._to_side(rows)
+        return self._resize(rows)
 
-    def prefetch(self, chosen: Tensor) -> None:
+    def prefetch(self, indices: Tensor) -> None:
         """Start to read what the next `take` will be of, on a thread; where the set is resident
         there is nothing to do.
 
@@ -105,42 +121,43 @@ class Batches:
         """
         if self.resident:
             return
-        if self._reader is None:
-            self._reader = ThreadPoolExecutor(1, thread_name_prefix="batches")
-        indices = self._checked(chosen)
-        self._ahead = indices, self._reader.submit(self._read, indices, self._buffer(len(indices)))
+        if self._prefetch_pool is None:
+            self._prefetch_pool = ThreadPoolExecutor(1, thread_name_prefix="batches")
+        positions = self._validate_indices(indices)
+        buffer = self._allocate_buffer(len(positions))
+        self._prefetched = positions, self._prefetch_pool.submit(self._read, positions, buffer)
 
     def _load(self) -> Tensor:
-        """All images at `side` on the device, as (N, side, side, C)."""
+        """All images at `resolution` on the device, as (N, S, S, C)."""
         pixels = torch.empty(self._shape, dtype=torch.uint8, device=self._device)
-        step = max(1, _CHUNK_BYTES // self._stored[0].nbytes)
+        step = max(1, _CHUNK_BYTES // self._images[0].nbytes)
         for start in range(0, self.count, step):
-            rows = torch.from_numpy(np.array(self._stored[start : start + step]))
-            pixels[start : start + step] = self._to_side(rows).permute(0, 2, 3, 1)
+            rows = torch.from_numpy(np.array(self._images[start : start + step]))
+            pixels[start : start + step] = self._resize(rows).permute(0, 2, 3, 1)
         return pixels
 
-    def _to_side(self, rows: Tensor) -> Tensor:
-        return resize(rows.to(self._device, non_blocking=True).permute(0, 3, 1, 2), self.side)
+    def _resize(self, rows: Tensor) -> Tensor:
+        return resize(rows.to(self._device, non_blocking=True).permute(0, 3, 1, 2), self.resolution)
 
-    def _checked(self, chosen: Tensor) -> np.ndarray:
-        indices = chosen.cpu().numpy()
-        if len(indices) and not 0 <= indices.min() <= indices.max() < self.count:
+    def _validate_indices(self, indices: Tensor) -> np.ndarray:
+        positions = indices.cpu().numpy()
+        if len(positions) and not 0 <= positions.min() <= positions.max() < self.count:
             raise IndexError(
-                f"images {indices.min()} to {indices.max()} were asked for, of {self.count}"
+                f"images {positions.min()} to {positions.max()} were asked for, of {self.count}"
             )
-        return indices
+        return positions
 
-    def _buffer(self, count: int) -> Tensor:
+    def _allocate_buffer(self, count: int) -> Tensor:
         """Pinned memory for a GPU; torch keeps it from being used again before what is copied from
         it has arrived.
         """
         return torch.empty(
-            (count, *self._stored.shape[1:]),
+            (count, *self._images.shape[1:]),
             dtype=torch.uint8,
             pin_memory=self._device.type == "cuda",
         )
 
     def _read(self, indices: np.ndarray, buffer: Tensor) -> Tensor:
         # "clip" writes straight into the buffer; the indices were checked.
-        np.take(self._stored, indices, axis=0, out=buffer.numpy(), mode="clip")
+        np.take(self._images, indices, axis=0, out=buffer.numpy(), mode="clip")
         return buffer

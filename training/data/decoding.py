@@ -23,13 +23,13 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from phinas.experiment.errors import InputError
 
-LARGEST_SIDE = 224  # of stored images, unless the configuration says otherwise
+MAX_IMAGE_SIZE = 224  # of stored images, unless the configuration says otherwise
 MAX_PIXELS = (
     89_478_485  # Pillow warns beyond this (a quarter of a gigabyte of RGB); here it is a bad image
 )
-SAMPLE = 4096  # headers that are read, evenly spaced, to find the median side
-CHUNK = 64  # encoded images held at a time
-THREADED_BYTES = 8192  # encoded; smaller images cost more in Python than in decoding
+MAX_HEADER_SAMPLE = 4096  # headers that are read, evenly spaced, to find the median side
+CHUNK_IMAGES = 64  # encoded images held at a time
+MIN_BYTES_FOR_THREADS = 8192  # encoded; smaller images cost more in Python than in decoding
 _FORMATS = (
     "JPEG",
     "PNG",
@@ -46,7 +46,7 @@ _FORMATS = (
     "QOI",
 )
 
-Content = bytes | Path | Callable[[], Image.Image] | None  # encoded, or what gives it decoded
+ImageContent = bytes | Path | Callable[[], Image.Image] | None  # encoded, or what gives it decoded
 Pixels = np.ndarray
 
 
@@ -55,24 +55,24 @@ class BadImage(Exception):  # noqa: N818 - a verdict on a picture, collected and
 
 
 @dataclass(frozen=True)
-class Part:
+class SourceSplit:
     """One split of a source, before any pixel is decoded: class indices, a reader of (name,
     content) in their order, and what group each image is of, as text, if data.group_by is given.
-    encoded: the content is what a file holds."""
+    is_encoded: the content is what a file holds."""
 
     labels: np.ndarray
-    read: Callable[[], Iterator[tuple[str, Content]]]
+    iter_images: Callable[[], Iterator[tuple[str, ImageContent]]]
     groups: np.ndarray | None = None
-    encoded: bool = True
+    is_encoded: bool = True
 
 
 @dataclass(frozen=True)
-class Listing:
+class SourceDataset:
     """A source, before any pixel is decoded; `test` is its official test split."""
 
     classes: tuple[str, ...]
-    train: Part
-    test: Part | None
+    train: SourceSplit
+    test: SourceSplit | None
 
 
 @cache
@@ -107,9 +107,9 @@ def _open(content: bytes) -> Image.Image:
     return image
 
 
-def _image_of(content: Content) -> Image.Image:
+def _load_image(content: ImageContent) -> Image.Image:
     if not callable(content):
-        return _open(_bytes_of(content))
+        return _open(_content_bytes(content))
     try:
         image = content()
     except Exception as error:  # as above, in somebody else's reader
@@ -119,7 +119,7 @@ def _image_of(content: Content) -> Image.Image:
     return image
 
 
-def _bytes_of(content: bytes | Path | None) -> bytes:
+def _content_bytes(content: bytes | Path | None) -> bytes:
     if content is None:
         raise BadImage("has no bytes")
     if isinstance(content, bytes):
@@ -130,13 +130,13 @@ def _bytes_of(content: bytes | Path | None) -> bytes:
         raise BadImage(f"cannot be read: {error.strerror}") from None
 
 
-def decode(content: Content, *, side: int) -> Pixels:
+def decode(content: ImageContent, *, image_size: int) -> Pixels:
     """One image as (side, side, 3) of uint8. Raises BadImage with the reason."""
-    image = _image_of(content)
+    image = _load_image(content)
     try:
-        if min(image.size) >= 4 * side:
+        if min(image.size) >= 4 * image_size:
             image.draft(
-                None, (2 * side, 2 * side)
+                None, (2 * image_size, 2 * image_size)
             )  # a large JPEG is decoded at a half, quarter or eighth of its side
         image.load()
     except Exception as error:  # as above: a damaged body
@@ -147,8 +147,8 @@ def decode(content: Content, *, side: int) -> Pixels:
         pass
     try:
         image = to_rgb(image)
-        if image.size != (side, side):
-            image = ImageOps.fit(image, (side, side), method=Image.Resampling.BICUBIC)
+        if image.size != (image_size, image_size):
+            image = ImageOps.fit(image, (image_size, image_size), method=Image.Resampling.BICUBIC)
     except (ValueError, OSError) as error:  # a mode that Pillow does not convert
         raise BadImage(
             f"has colours that cannot be made RGB (mode {image.mode}): {_one_line(error)}"
@@ -163,7 +163,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
             "holds floating-point pixels, whose range is unknown; save it with 8 bits a channel"
         )
     if image.mode.startswith("I"):
-        return _from_16_bits(image)
+        return _from_16_bit(image)
     if image.has_transparency_data:
         canvas = Image.new("RGBA", image.size, "white")
         canvas.alpha_composite(image.convert("RGBA"))
@@ -171,7 +171,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _from_16_bits(image: Image.Image) -> Image.Image:
+def _from_16_bit(image: Image.Image) -> Image.Image:
     """Pillow would clip at 255; 0..65535 is brought to 0..255 by the nearest multiple of 257."""
     values = np.asarray(image).astype(np.int64)
     if (
@@ -189,23 +189,23 @@ def _from_16_bits(image: Image.Image) -> Image.Image:
     return Image.fromarray(((values + 128) // 257).astype(np.uint8)).convert("RGB")
 
 
-def stored_side(part: Part) -> int:
+def median_image_size(split: SourceSplit) -> int:
     """The median shorter side of (at most SAMPLE, evenly spaced) images, LARGEST_SIDE at most. Bad
     ones don't count.
     """
-    step = max(1, len(part.labels) // SAMPLE)
-    sides = []
+    step = max(1, len(split.labels) // MAX_HEADER_SAMPLE)
+    image_sizes = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for _, content in islice(part.read(), 0, None, step):
+        for _, content in islice(split.iter_images(), 0, None, step):
             try:
-                sides.append(_shorter_side(content))
+                image_sizes.append(_header_size(content))
             except (BadImage, OSError):
                 continue  # decoding all of them, later, tells the reason
-    return min(statistics.median_low(sides), LARGEST_SIDE) if sides else 1
+    return min(statistics.median_low(image_sizes), MAX_IMAGE_SIZE) if image_sizes else 1
 
 
-def _shorter_side(content: Content) -> int:
+def _header_size(content: ImageContent) -> int:
     """Of the header alone: a file's body is not read."""
     if isinstance(content, Path):
         try:
@@ -213,10 +213,10 @@ def _shorter_side(content: Content) -> int:
                 return min(image.size)
         except Exception as error:  # as in _open
             raise BadImage(_one_line(error)) from None
-    return min(_image_of(content).size)
+    return min(_load_image(content).size)
 
 
-def _size_of(content: Content) -> int:
+def _content_size(content: ImageContent) -> int:
     if isinstance(content, Path):
         try:
             return content.stat().st_size
@@ -226,7 +226,7 @@ def _size_of(content: Content) -> int:
 
 
 def decode_all(
-    part: Part, *, side: int, notify: Callable[[int], None]
+    split: SourceSplit, *, image_size: int, on_progress: Callable[[int], None]
 ) -> tuple[Pixels, dict[int, str]]:
     """Every image of a part as (count, side, side, 3), and the bad ones: index to "name: reason";
     their pixels are 0.
@@ -235,47 +235,49 @@ def decode_all(
     decodes those without the interpreter's lock); measured on CIFAR-10's small ones, two threads
     take 1.4 times as long as one.
     """
-    count = len(part.labels)
-    pixels = np.empty((count, side, side, 3), np.uint8)
-    bad: dict[int, str] = {}
+    count = len(split.labels)
+    pixels = np.empty((count, image_size, image_size, 3), np.uint8)
+    bad_images: dict[int, str] = {}
 
-    def place(job: tuple[int, tuple[str, Content]]) -> None:
+    def decode_one(job: tuple[int, tuple[str, ImageContent]]) -> None:
         index, (name, content) = job
         try:
-            pixels[index] = decode(content, side=side)
+            pixels[index] = decode(content, image_size=image_size)
         except BadImage as reason:
             pixels[index] = 0
-            bad[index] = f"{name}: {reason}"
+            bad_images[index] = f"{name}: {reason}"
 
     with warnings.catch_warnings(), ThreadPoolExecutor(max(2, min(4, os.cpu_count() or 2))) as pool:
         warnings.simplefilter(
             "ignore"
         )  # Pillow's remarks on odd files; what matters is refused above
-        jobs = enumerate(part.read())
-        done = 0
-        while chunk := list(islice(jobs, CHUNK)):
-            large = sum(_size_of(content) for _, (_, content) in chunk) > THREADED_BYTES * len(
-                chunk
-            )
-            list(pool.map(place, chunk) if large else map(place, chunk))
-            done += len(chunk)
-            notify(done)
-    return pixels, dict(sorted(bad.items()))
+        jobs = enumerate(split.iter_images())
+        num_done = 0
+        while chunk := list(islice(jobs, CHUNK_IMAGES)):
+            large = sum(
+                _content_size(content) for _, (_, content) in chunk
+            ) > MIN_BYTES_FOR_THREADS * len(chunk)
+            list(pool.map(decode_one, chunk) if large else map(decode_one, chunk))
+            num_done += len(chunk)
+            on_progress(num_done)
+    return pixels, dict(sorted(bad_images.items()))
 
 
-def check_memory(count: int, *, side: int, channels: int = 3) -> None:
+def check_memory(count: int, *, image_size: int, channels: int = 3) -> None:
     """Raises InputError where the decoded images cannot fit this machine, before the kernel kills
     the process.
     """
-    needed = count * side * side * channels
-    present = (
+    required = count * image_size * image_size * channels
+    memory = (
         os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         if hasattr(os, "sysconf")
-        else needed
+        else required
     )
-    if needed > present:
+    if required > memory:
         sizes = (
-            f"{count:,} images need {needed / 1e9:,.1f} GB and this machine has "
-            f"{present / 1e9:,.1f}"
+            f"{count:,} images need {required / 1e9:,.1f} GB and this machine has "
+            f"{memory / 1e9:,.1f}"
         )
-        raise InputError(f"data.side: at {side} pixels {sizes}; choose a smaller data.side")
+        raise InputError(
+            f"data.image_size: at {image_size} pixels {sizes}; choose a smaller data.image_size"
+        )

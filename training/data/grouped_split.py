@@ -14,16 +14,16 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from phinas.experiment.errors import InputError
-from phinas.experiment.seeds import seed_of
+from phinas.experiment.seeds import derive_seed
 
 FIELD = "data.group_by"
 # orders that are tried where groups hold several classes, and one split got none of some class
-ATTEMPTS = 20
-_SHOWN = 5
-_Row = list[tuple[int, int]]  # of a group: classes with their images
+MAX_ATTEMPTS = 20
+_MAX_NAMED = 5
+_ClassCounts = list[tuple[int, int]]  # of a group: classes with their images
 
 
-def groups_of_paths(paths: Iterable[str], pattern: str) -> np.ndarray:
+def groups_from_paths(paths: Iterable[str], pattern: str) -> np.ndarray:
     """What `pattern` captures of each path (relative to the root of the data). Raises InputError
     for one it doesn't match.
     """
@@ -34,30 +34,32 @@ def groups_of_paths(paths: Iterable[str], pattern: str) -> np.ndarray:
             f"{FIELD}: {pattern!r} is not a regular expression ({error}); mend it"
         ) from None
     if compiled.groups != 1:
-        remedy = (
+        hint = (
             r"put the part of the path that names the object in parentheses, once, as in "
             r"([^/_]+)_\d+\.jpg$"
         )
         raise InputError(
-            f"{FIELD}: {pattern!r} has {compiled.groups} capturing groups, not one; {remedy}"
+            f"{FIELD}: {pattern!r} has {compiled.groups} capturing groups, not one; {hint}"
         )
-    found, missed = [], []
+    groups, unmatched = [], []
     for path in paths:
         match = compiled.search(path)
-        found.append((match and match[1]) or "")
-        if not found[-1]:
-            missed.append(path)
-    if missed:
-        rest = f" and {len(missed) - _SHOWN:,} more" if len(missed) > _SHOWN else ""
-        shown = f"{', '.join(missed[:_SHOWN])}{rest}"
-        raise InputError(
-            f"{FIELD}: {pattern!r} finds no group in {len(missed):,} of {len(found):,} paths: "
-            f"{shown}; widen it"
+        groups.append((match and match[1]) or "")
+        if not groups[-1]:
+            unmatched.append(path)
+    if unmatched:
+        remainder = (
+            f" and {len(unmatched) - _MAX_NAMED:,} more" if len(unmatched) > _MAX_NAMED else ""
         )
-    return np.array(found)
+        listed = f"{', '.join(unmatched[:_MAX_NAMED])}{remainder}"
+        raise InputError(
+            f"{FIELD}: {pattern!r} finds no group in {len(unmatched):,} of {len(groups):,} paths: "
+            f"{listed}; widen it"
+        )
+    return np.array(groups)
 
 
-def groups_of_values(where: str, values: Sequence[object]) -> np.ndarray:
+def groups_from_values(where: str, values: Sequence[object]) -> np.ndarray:
     """A column's values as text. Raises InputError for missing ones and for what is neither text
     nor a whole number.
     """
@@ -75,124 +77,142 @@ def groups_of_values(where: str, values: Sequence[object]) -> np.ndarray:
     return np.array([str(value) for value in values], np.str_)
 
 
-def no_such(name: str, kind: str, where: str, present: Iterable[str]) -> InputError:
+def unknown_key_error(name: str, kind: str, where: str, available: Iterable[str]) -> InputError:
     """The error of a name that the data don't have."""
     return InputError(
-        f"{FIELD}: {name!r} is no {kind} of {where}, only {', '.join(present) or 'none'}; name "
+        f"{FIELD}: {name!r} is no {kind} of {where}, only {', '.join(available) or 'none'}; name "
         "one of them"
     )
 
 
-def deal_groups(
+def assign_groups(
     labels: np.ndarray,
     groups: np.ndarray,
-    wanted: Sequence[np.ndarray],
+    targets: Sequence[np.ndarray],
     *,
     classes: Sequence[str],
     seed: int,
 ) -> np.ndarray:
-    """Of each image the split that its group is dealt to: an index of `wanted`, or its length for
+    """Of each image the split that its group is dealt to: an index of `targets`, or its length for
     the rest.
 
-    wanted: of each split the images of every class, one at least. Every class has a group in each
+    targets: of each split the images of every class, one at least. Every class has a group in each
     split and in the rest; raises InputError naming a class with too few.
     """
     codes = np.unique(groups, return_inverse=True)[1]
     pairs, images = np.unique(codes * len(classes) + labels, return_counts=True)
-    rows: list[_Row] = [[] for _ in range(int(codes.max()) + 1)]
+    rows: list[_ClassCounts] = [[] for _ in range(int(codes.max()) + 1)]
     for pair, count in zip(pairs.tolist(), images.tolist(), strict=True):
         rows[pair // len(classes)].append((pair % len(classes), count))
-    of_class = np.bincount(pairs % len(classes), minlength=len(classes)).tolist()
-    _check(of_class, classes, least=len(wanted) + 1)
-    lacking: list[int] = []
-    for attempt in range(ATTEMPTS):
+    groups_per_class = np.bincount(pairs % len(classes), minlength=len(classes)).tolist()
+    _check_group_counts(groups_per_class, classes, minimum=len(targets) + 1)
+    missing_classes: list[int] = []
+    for attempt in range(MAX_ATTEMPTS):
         order = (
-            np.random.default_rng(seed_of(seed, "groups", attempt)).permutation(len(rows)).tolist()
+            np.random.default_rng(derive_seed(seed, "groups", attempt))
+            .permutation(len(rows))
+            .tolist()
         )
-        dealing = _Dealing(rows, list(of_class), rest=len(wanted))
-        lacking = [
-            place
-            for split, images in enumerate(wanted)
-            for place in dealing.fill(split, images, order)
+        assignment = _GroupAssignment(rows, list(groups_per_class), remainder=len(targets))
+        missing_classes = [
+            class_index
+            for split, images in enumerate(targets)
+            for class_index in assignment.fill(split, images, order)
         ]
-        if not lacking:
-            return np.array(dealing.split_of)[codes]
+        if not missing_classes:
+            return np.array(assignment.split_of)[codes]
     raise InputError(
-        f"{FIELD}: groups hold several classes, and {ATTEMPTS} ways to deal them left a split "
+        f"{FIELD}: groups hold several classes, and {MAX_ATTEMPTS} ways to deal them left a split "
         "without class "
-        f"{classes[lacking[0]]!r}; add some of its groups, or join classes"
+        f"{classes[missing_classes[0]]!r}; add some of its groups, or join classes"
     )
 
 
-def _check(of_class: list[int], classes: Sequence[str], *, least: int) -> None:
-    small = [
+def _check_group_counts(
+    groups_per_class: list[int], classes: Sequence[str], *, minimum: int
+) -> None:
+    too_small = [
         f"{name!r} ({count})"
-        for name, count in zip(classes, of_class, strict=True)
-        if count < least
+        for name, count in zip(classes, groups_per_class, strict=True)
+        if count < minimum
     ]
-    if small:
-        names = ", ".join(small[:_SHOWN]) + (
-            f" and {len(small) - _SHOWN} more" if len(small) > _SHOWN else ""
+    if too_small:
+        names = ", ".join(too_small[:_MAX_NAMED]) + (
+            f" and {len(too_small) - _MAX_NAMED} more" if len(too_small) > _MAX_NAMED else ""
         )
-        remedy = "each split needs one: add some, name a finer group, or remove the class"
-        raise InputError(f"{FIELD}: fewer than {least} groups in class {names}; {remedy}")
+        hint = "each split needs one: add some, name a finer group, or remove the class"
+        raise InputError(f"{FIELD}: fewer than {minimum} groups in class {names}; {hint}")
 
 
-class _Dealing:
-    """The split of each group, `rest` at first; left: of each class the groups that still are in
-    the rest.
+class _GroupAssignment:
+    """The split of each group, `remainder` at first; groups_left: of each class the groups that
+    still are in the rest.
     """
 
-    def __init__(self, rows: list[_Row], left: list[int], *, rest: int) -> None:
-        self.split_of = [rest] * len(rows)
+    def __init__(self, rows: list[_ClassCounts], groups_left: list[int], *, remainder: int) -> None:
+        self.split_of = [remainder] * len(rows)
         self._rows = rows
-        self._left = left
-        self._rest = rest
+        self._groups_left = groups_left
+        self._remainder = remainder
 
-    def fill(self, split: int, wanted: np.ndarray, order: list[int]) -> list[int]:
+    def fill(self, split: int, images_per_class: np.ndarray, order: list[int]) -> list[int]:
         """Deals groups to a split; gives the classes of which it can get none."""
-        target = wanted.tolist()
-        lack = list(target)
-        later = (
-            self._rest - split
+        target = images_per_class.tolist()
+        deficit = list(target)
+        remaining_splits = (
+            self._remainder - split
         )  # splits still to come, and the rest: each needs a group of every class
         for group in order:
-            if self._is_free(group, later) and _gain(self._rows[group], lack, target) > 0:
-                self._take(group, split, lack)
-        for place in range(len(target)):
             if (
-                lack[place] == target[place]
+                self._is_free(group, remaining_splits)
+                and _gain(self._rows[group], deficit, target) > 0
+            ):
+                self._assign(group, split, deficit)
+        for class_index in range(len(target)):
+            if (
+                deficit[class_index] == target[class_index]
             ):  # its groups are larger than what is wanted: the one that harms least
-                able = [
+                candidates = [
                     group
                     for group in order
-                    if self._holds(group, place) and self._is_free(group, later)
+                    if self._has_class(group, class_index)
+                    and self._is_free(group, remaining_splits)
                 ]
-                if able:
-                    self._take(
-                        max(able, key=lambda group: _gain(self._rows[group], lack, target)),
+                if candidates:
+                    self._assign(
+                        max(
+                            candidates, key=lambda group: _gain(self._rows[group], deficit, target)
+                        ),
                         split,
-                        lack,
+                        deficit,
                     )
-        return [place for place in range(len(target)) if lack[place] == target[place]]
+        return [
+            class_index
+            for class_index in range(len(target))
+            if deficit[class_index] == target[class_index]
+        ]
 
-    def _holds(self, group: int, place: int) -> bool:
-        return any(of == place for of, _ in self._rows[group])
+    def _has_class(self, group: int, class_index: int) -> bool:
+        return any(index == class_index for index, _ in self._rows[group])
 
-    def _is_free(self, group: int, later: int) -> bool:
-        return self.split_of[group] == self._rest and all(
-            self._left[place] > later for place, _ in self._rows[group]
+    def _is_free(self, group: int, remaining_splits: int) -> bool:
+        return self.split_of[group] == self._remainder and all(
+            self._groups_left[class_index] > remaining_splits
+            for class_index, _ in self._rows[group]
         )
 
-    def _take(self, group: int, split: int, lack: list[int]) -> None:
+    def _assign(self, group: int, split: int, deficit: list[int]) -> None:
         self.split_of[group] = split
-        for place, images in self._rows[group]:
-            lack[place] -= images
-            self._left[place] -= 1
+        for class_index, images in self._rows[group]:
+            deficit[class_index] -= images
+            self._groups_left[class_index] -= 1
 
 
-def _gain(row: _Row, lack: list[int], target: list[int]) -> float:
+def _gain(row: _ClassCounts, deficit: list[int], target: list[int]) -> float:
     """How much a group lessens the squares of what is lacking, as fractions of what is wanted: rare
     classes count alike.
     """
-    return sum(images * (2 * lack[place] - images) / target[place] ** 2 for place, images in row)
+    return sum(
+        images * (2 * deficit[class_index] - images) / target[class_index] ** 2
+        for class_index, images in row
+    )

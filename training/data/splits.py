@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from phinas.experiment.errors import InputError
-from phinas.experiment.seeds import seed_of
-from phinas.training.data.grouped_split import deal_groups
+from phinas.experiment.seeds import derive_seed
+from phinas.training.data.grouped_split import assign_groups
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ def split_indices(
     groups: np.ndarray | None = None,
     validation_fraction: float,
     test_fraction: float = 0.0,
-    train_limit: int | None = None,
-    validation_limit: int | None = None,
+    max_train_images: int | None = None,
+    max_validation_images: int | None = None,
 ) -> Split:
     """Every class has at least one image in each split that is wanted.
 
@@ -48,18 +48,23 @@ def split_indices(
     too few images or groups, or a limit below the number of classes.
     """
     sizes = np.bincount(labels, minlength=len(classes))
-    wanted = 3 if test_fraction > 0 else 2
-    _check_sizes(sizes, classes, wanted=wanted)
-    none = np.zeros_like(sizes)
+    num_splits = 3 if test_fraction > 0 else 2
+    _check_sizes(sizes, classes, num_splits=num_splits)
+    no_images = np.zeros_like(sizes)
     test = (
-        share(round(test_fraction * len(labels)), sizes, least=1, most=sizes - 2)
-        if wanted == 3
-        else none
+        apportion(round(test_fraction * len(labels)), sizes, minimum=1, maximum=sizes - 2)
+        if num_splits == 3
+        else no_images
     )
-    rest = sizes - test
-    validation = share(round(validation_fraction * int(rest.sum())), rest, least=1, most=rest - 1)
+    remaining = sizes - test
+    validation = apportion(
+        round(validation_fraction * int(remaining.sum())),
+        remaining,
+        minimum=1,
+        maximum=remaining - 1,
+    )
     orders = [
-        _shuffled(np.flatnonzero(labels == index), seed, index) for index in range(len(classes))
+        _shuffle(np.flatnonzero(labels == index), seed, index) for index in range(len(classes))
     ]
     if groups is None:
         ends = zip(orders, test.tolist(), (test + validation).tolist(), strict=True)
@@ -67,51 +72,57 @@ def split_indices(
             (order[second:], order[first:second], order[:first]) for order, first, second in ends
         ]
     else:
-        targets = [test, validation] if wanted == 3 else [validation]
-        dealt = deal_groups(labels, groups, targets, classes=classes, seed=seed)
-        places = (
+        targets = [test, validation] if num_splits == 3 else [validation]
+        split_of = assign_groups(labels, groups, targets, classes=classes, seed=seed)
+        part_numbers = (
             len(targets),
             len(targets) - 1,
-            0 if wanted == 3 else -1,
+            0 if num_splits == 3 else -1,
         )  # of train, validation and test
-        parts = [tuple(order[dealt[order] == place] for place in places) for order in orders]
+        parts = [
+            tuple(order[split_of[order] == number] for number in part_numbers) for order in orders
+        ]
     limits = (
-        ("data.train_limit", train_limit),
-        ("data.validation_limit", validation_limit),
+        ("data.max_train_images", max_train_images),
+        ("data.max_validation_images", max_validation_images),
         ("", None),
     )
-    return Split(*(_cut([of[place] for of in parts], *limit) for place, limit in enumerate(limits)))
+    return Split(
+        *(_select([part[number] for part in parts], *limit) for number, limit in enumerate(limits))
+    )
 
 
-def _shuffled(indices: np.ndarray, seed: int, index: int) -> np.ndarray:
-    return np.random.default_rng(seed_of(seed, "split", index)).permutation(indices)
+def _shuffle(indices: np.ndarray, seed: int, index: int) -> np.ndarray:
+    return np.random.default_rng(derive_seed(seed, "split", index)).permutation(indices)
 
 
-def _cut(part: list[np.ndarray], field: str, limit: int | None) -> np.ndarray:
+def _select(part: list[np.ndarray], field: str, limit: int | None) -> np.ndarray:
     """The images of one split, of each class the first that its limit leaves."""
-    kept = _limited(field, limit, np.array([len(of) for of in part]))
-    return np.sort(np.concatenate([of[:count] for of, count in zip(part, kept, strict=True)]))
+    limits = _limit_counts(field, limit, np.array([len(indices) for indices in part]))
+    return np.sort(
+        np.concatenate([indices[:count] for indices, count in zip(part, limits, strict=True)])
+    )
 
 
-def share(total: int, sizes: np.ndarray, *, least: int, most: np.ndarray) -> np.ndarray:
+def apportion(total: int, sizes: np.ndarray, *, minimum: int, maximum: np.ndarray) -> np.ndarray:
     """`total` shared among classes in proportion to their sizes, from `least` to `most` each
     (largest remainders first).
 
     The sum is `total`, unless the bounds forbid it; then it is the nearest sum that they allow.
     """
-    ideal = total * sizes / sizes.sum()
-    given = np.clip(np.floor(ideal).astype(np.int64), least, most)
-    for _ in range(abs(total - int(given.sum()))):
-        more = given.sum() < total
-        movable = given < most if more else given > least
-        if not movable.any():
+    exact_shares = total * sizes / sizes.sum()
+    shares = np.clip(np.floor(exact_shares).astype(np.int64), minimum, maximum)
+    for _ in range(abs(total - int(shares.sum()))):
+        too_few = shares.sum() < total
+        adjustable = shares < maximum if too_few else shares > minimum
+        if not adjustable.any():
             break
-        lack = np.where(movable, ideal - given, -np.inf if more else np.inf)
-        given[lack.argmax() if more else lack.argmin()] += 1 if more else -1
-    return given
+        deficit = np.where(adjustable, exact_shares - shares, -np.inf if too_few else np.inf)
+        shares[deficit.argmax() if too_few else deficit.argmin()] += 1 if too_few else -1
+    return shares
 
 
-def _limited(field: str, limit: int | None, counts: np.ndarray) -> np.ndarray:
+def _limit_counts(field: str, limit: int | None, counts: np.ndarray) -> np.ndarray:
     if limit is None or limit >= counts.sum():
         return counts
     if limit < len(counts):
@@ -119,17 +130,20 @@ def _limited(field: str, limit: int | None, counts: np.ndarray) -> np.ndarray:
             f"{field}: {limit} is below the {len(counts)} classes; each needs an image, so give "
             f"{len(counts)} or more"
         )
-    return share(limit, counts, least=1, most=counts)
+    return apportion(limit, counts, minimum=1, maximum=counts)
 
 
-def _check_sizes(sizes: np.ndarray, classes: Sequence[str], *, wanted: int) -> None:
-    small = [
-        f"{name!r} ({size})" for name, size in zip(classes, sizes, strict=True) if size < wanted
+def _check_sizes(sizes: np.ndarray, classes: Sequence[str], *, num_splits: int) -> None:
+    too_small = [
+        f"{name!r} ({size})" for name, size in zip(classes, sizes, strict=True) if size < num_splits
     ]
-    if small:
-        names = ", ".join(small[:5]) + (f" and {len(small) - 5} more" if len(small) > 5 else "")
-        use = "train, validate and test" if wanted == 3 else "train and validate"
+    if too_small:
+        names = ", ".join(too_small[:5]) + (
+            f" and {len(too_small) - 5} more" if len(too_small) > 5 else ""
+        )
+        uses = "train, validate and test" if num_splits == 3 else "train and validate"
         raise InputError(
-            f"data: fewer than {wanted} images in class {names}; {use} need one each: add some or "
+            f"data: fewer than {num_splits} images in class {names}; {uses} need one each: add "
+            "some or "
             "remove the class"
         )

@@ -24,14 +24,14 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from phinas.experiment.run_dir import write_atomic
-from phinas.training.engine.optimizer import forget
-from phinas.training.engine.weights_io import metadata_of
+from phinas.training.engine.optimizer import reset_state
+from phinas.training.engine.weights_io import read_metadata
 
 FORMAT = 2
-Held = tuple[dict[str, Tensor], dict[str, Any]]  # tensors, and facts that are JSON
+TrainingState = tuple[dict[str, Tensor], dict[str, Any]]  # tensors, and progress that is JSON
 
 
-class Snapshots:
+class CheckpointManager:
     """Where a training leaves its state every `seconds`; `key` names all that decides it, and
     another's file is not taken.
     """
@@ -39,40 +39,41 @@ class Snapshots:
     def __init__(self, path: Path, key: str, *, seconds: float) -> None:
         self._paths = (path, path.with_name(f"{path.name}.previous"))
         self._key, self._seconds = key, seconds
-        self._last = time.monotonic()
-        self._wrote = False  # so that what lies there is whole
-        # set it (from a signal's handler) to have a snapshot taken at once, and the training ended
-        self.stop = False
+        self._last_write = time.monotonic()
+        self._newest_is_valid = False  # so that what lies there is whole
+        # set it (from a signal's handler) to have a checkpoint taken at once, and the training
+        # ended
+        self.stop_requested = False
 
     @property
-    def due(self) -> bool:
-        return self.stop or time.monotonic() - self._last >= self._seconds
+    def is_due(self) -> bool:
+        return self.stop_requested or time.monotonic() - self._last_write >= self._seconds
 
-    def write(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+    def write(self, tensors: Mapping[str, Tensor], progress: Mapping[str, Any]) -> None:
         """Raises OSError where it can't be written; what was written before stays."""
-        kept = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        cpu_tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         body = save(
-            kept,
+            cpu_tensors,
             metadata={
-                "facts": json.dumps(
-                    {"format": FORMAT, "key": self._key} | dict(facts), allow_nan=False
+                "progress": json.dumps(
+                    {"format": FORMAT, "key": self._key} | dict(progress), allow_nan=False
                 )
             },
         )
-        newest, before = self._paths
+        newest, previous = self._paths
         newest.parent.mkdir(parents=True, exist_ok=True)
-        if self._wrote or self._read(newest) is not None:
-            newest.replace(before)
-        self._wrote = False
+        if self._newest_is_valid or self._read(newest) is not None:
+            newest.replace(previous)
+        self._newest_is_valid = False
         write_atomic(newest, hashlib.sha256(body).digest() + body)
-        self._wrote, self._last = True, time.monotonic()
+        self._newest_is_valid, self._last_write = True, time.monotonic()
 
-    def read(self) -> Held | None:
+    def read(self) -> TrainingState | None:
         """What was written last and is whole; None where there is nothing of this training."""
         for path in self._paths:
-            held = self._read(path)
-            if held is not None:
-                return held
+            state = self._read(path)
+            if state is not None:
+                return state
             if path.exists():
                 warnings.warn(
                     f"{path}: is damaged, or of another training; it is not used", stacklevel=2
@@ -83,74 +84,80 @@ class Snapshots:
         for path in self._paths:
             path.unlink(missing_ok=True)
 
-    def _read(self, path: Path) -> Held | None:
+    def _read(self, path: Path) -> TrainingState | None:
         try:
             content = path.read_bytes()
             digest, body = content[:32], content[32:]
             if hashlib.sha256(body).digest() != digest:
                 return None
             tensors = load(body)
-            facts = json.loads(metadata_of(body)["facts"])
+            progress = json.loads(read_metadata(body)["progress"])
         except (FileNotFoundError, SafetensorError, ValueError, KeyError, TypeError):
             return None
-        return (tensors, facts) if (facts["format"], facts["key"]) == (FORMAT, self._key) else None
+        return (
+            (tensors, progress)
+            if (progress["format"], progress["key"]) == (FORMAT, self._key)
+            else None
+        )
 
 
 @contextmanager
-def stopped_by(
-    snapshots: Snapshots, *numbers: int, again: Callable[[int], None] = lambda _number: None
+def stop_on_signals(
+    checkpoints: CheckpointManager,
+    *numbers: int,
+    on_repeat: Callable[[int], None] = lambda _number: None,
 ) -> Iterator[list[int]]:
-    """The first of these signals sets `snapshots.stop`, later ones are told to `again`; all are
-    listed in what this gives.
+    """The first of these signals sets `checkpoints.stop_requested`, later ones call `on_repeat`;
+    all are listed in what this gives.
     """
-    caught: list[int] = []
+    received: list[int] = []
 
     def stop(number: int, _frame: FrameType | None) -> None:
-        if caught:
-            again(number)
-        caught.append(number)
-        snapshots.stop = True
+        if received:
+            on_repeat(number)
+        received.append(number)
+        checkpoints.stop_requested = True
 
     if (
         threading.current_thread() is not threading.main_thread()
     ):  # only there may Python hear signals
-        yield caught
+        yield received
         return
     before = {number: signal.signal(number, stop) for number in numbers}
     try:
-        yield caught
+        yield received
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
-def tensors_of(
+def state_tensors(
     models: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer, device: torch.device
 ) -> dict[str, Tensor]:
     """All tensors that a training changes, by names like `network/stem.conv.weight`,
     `optimizer/3/momentum_buffer`.
     """
-    found = {
+    tensors = {
         f"{kind}/{name}": tensor
         for kind, model in models.items()
         for name, tensor in model.state_dict().items()
     }
     for number, state in optimizer.state_dict()["state"].items():
-        found |= {f"optimizer/{number}/{name}": tensor for name, tensor in state.items()}
-    found["random/cpu"] = torch.get_rng_state()
+        tensors |= {f"optimizer/{number}/{name}": tensor for name, tensor in state.items()}
+    tensors["random/cpu"] = torch.get_rng_state()
     if device.type == "cuda":
-        found["random/cuda"] = torch.cuda.get_rng_state(device)
-    return found
+        tensors["random/cuda"] = torch.cuda.get_rng_state(device)
+    return tensors
 
 
-def put_back(
+def restore_state(
     tensors: Mapping[str, Tensor],
     models: Mapping[str, nn.Module],
     optimizer: torch.optim.Optimizer,
     device: torch.device,
 ) -> None:
-    """Undo what was done since `tensors_of`, of these models and this optimizer or of others like
-    them.
+    """Undo what was done since `state_tensors`, of these models and this optimizer or of others
+    like them.
     """
     for kind, model in models.items():
         model.load_state_dict({name: tensors[f"{kind}/{name}"] for name in model.state_dict()})
@@ -158,35 +165,37 @@ def put_back(
     for name, tensor in tensors.items():
         kind, _, rest = name.partition("/")
         if kind == "optimizer":
-            number, _, part = rest.partition("/")
-            states.setdefault(int(number), {})[part] = tensor
+            number, _, key = rest.partition("/")
+            states.setdefault(int(number), {})[key] = tensor
     optimizer.load_state_dict(optimizer.state_dict() | {"state": states})
     for parameter, state in optimizer.state.items():
-        for part, tensor in state.items():
+        for key, tensor in state.items():
             if (
                 tensor.shape == parameter.shape
             ):  # fused optimizers go through memory: it must lie as the parameter does
-                state[part] = torch.empty_like(parameter).copy_(tensor)
+                state[key] = torch.empty_like(parameter).copy_(tensor)
     torch.set_rng_state(tensors["random/cpu"].cpu())
     if device.type == "cuda" and "random/cuda" in tensors:  # a training may have begun on a CPU
         torch.cuda.set_rng_state(tensors["random/cuda"].cpu(), device)
 
 
-def undoing(
+def make_state_restorer(
     models: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer, device: torch.device
 ) -> Callable[[], None]:
     """What puts all tensors back to what they hold now, in their places: a captured graph writes to
     those places.
     """
-    held = {name: tensor.clone() for name, tensor in tensors_of(models, optimizer, device).items()}
+    saved = {
+        name: tensor.clone() for name, tensor in state_tensors(models, optimizer, device).items()
+    }
 
-    def undo() -> None:
-        forget(optimizer)  # state that was created since
-        for name, tensor in tensors_of(models, optimizer, device).items():
-            if name in held and not name.startswith("random/"):
-                tensor.copy_(held[name])
-        torch.set_rng_state(held["random/cpu"])
+    def restore() -> None:
+        reset_state(optimizer)  # state that was created since
+        for name, tensor in state_tensors(models, optimizer, device).items():
+            if name in saved and not name.startswith("random/"):
+                tensor.copy_(saved[name])
+        torch.set_rng_state(saved["random/cpu"])
         if device.type == "cuda":
-            torch.cuda.set_rng_state(held["random/cuda"], device)
+            torch.cuda.set_rng_state(saved["random/cuda"], device)
 
-    return undo
+    return restore

@@ -16,7 +16,7 @@ def resolve_device(name: str) -> torch.device:
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device(
-                "cuda", int(os.environ.get("PHINAS_SLOT", "0")) % torch.cuda.device_count()
+                "cuda", int(os.environ.get("PHINAS_WORKER_INDEX", "0")) % torch.cuda.device_count()
             )
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     device = torch.device(name)
@@ -40,12 +40,12 @@ def count_slots(name: str, *, per_gpu: int = 1) -> int:
     return (os.cpu_count() or 1) if device.type == "cpu" else 1
 
 
-def sharing(name: str) -> int:
+def workers_sharing_gpu(name: str) -> int:
     """How many workers of this run are at work on this one's GPU: spread over all of them with
     "auto", else all on that one.
     """
-    slots = int(os.environ.get("PHINAS_SLOTS", "1"))
-    return -(-slots // max(1, torch.cuda.device_count())) if name == "auto" else slots
+    max_workers = int(os.environ.get("PHINAS_NUM_WORKERS", "1"))
+    return -(-max_workers // max(1, torch.cuda.device_count())) if name == "auto" else max_workers
 
 
 def describe_device(device: torch.device) -> str:
@@ -56,25 +56,25 @@ def is_out_of_memory(error: BaseException) -> bool:
     """torch.OutOfMemoryError is CUDA's; the allocators of CPU and MPS raise a RuntimeError that
     says it in words.
     """
-    words = (
+    messages = (
         "can't allocate memory",
         "out of memory",
         "_STATUS_ALLOC_FAILED",
     )  # the last: of cuBLAS and cuDNN
-    error = first_cause(error)
+    error = root_cause(error)
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError) and any(each in str(error) for each in words)
+        isinstance(error, RuntimeError) and any(message in str(error) for message in messages)
     )
 
 
-def first_cause(error: BaseException) -> BaseException:
+def root_cause(error: BaseException) -> BaseException:
     """A capture that fails may raise once more when it is ended."""
     while error.__context__ is not None:
         error = error.__context__
     return error
 
 
-def settle(*, deterministic: bool) -> None:
+def set_determinism(*, deterministic: bool) -> None:
     """Whether trainings of this process give the same bits run to run on one device. To be called
     before its first use.
 

@@ -22,61 +22,64 @@ from torch.nn.parallel import DistributedDataParallel
 
 from phinas.experiment.errors import InputError, StorageError
 
-_SILENT = timedelta(
+_COLLECTIVE_TIMEOUT = timedelta(
     minutes=10
 )  # a process that others wait for in a step is given up after so long
-_PATIENT = timedelta(days=2)  # while the first one reads images, or measures on the test split
-_TORCHRUN = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+_RANK_ZERO_TIMEOUT = timedelta(
+    days=2
+)  # while the first one reads images, or measures on the test split
+_TORCHRUN_VARIABLES = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 
 
 @dataclass(frozen=True, slots=True)
-class Ranks:
-    """rank: of this process, from 0; count: of processes; patient: those that wait for the first
-    one's own work.
+class DistributedContext:
+    """rank: of this process, from 0; world_size: of processes; long_timeout_group: for waiting
+    while rank 0 works alone.
     """
 
     rank: int = 0
-    count: int = 1
-    patient: "dist.ProcessGroup | None" = None
+    world_size: int = 1
+    long_timeout_group: "dist.ProcessGroup | None" = None
 
     @property
-    def leads(self) -> bool:
+    def is_rank_zero(self) -> bool:
         """Whether this is the process that writes files and speaks."""
         return self.rank == 0
 
-    def led(self, work: Callable[[], object]) -> None:
-        """Have the first process alone do `work`, while the others wait. Where it raises, they end
-        with its exit code.
+    def on_rank_zero(self, function: Callable[[], object]) -> None:
+        """Have the first process alone call `function`, while the others wait. Where it raises,
+        they end with its exit code.
         """
-        if self.count == 1:
-            work()
+        if self.world_size == 1:
+            function()
             return
         code = torch.zeros((), dtype=torch.int64)
         try:
-            if self.leads:
-                work()
+            if self.is_rank_zero:
+                function()
         except BaseException as error:
             code.fill_(getattr(error, "exit_code", 1))
             raise
         finally:
-            dist.broadcast(code, 0, group=self.patient)
+            dist.broadcast(code, 0, group=self.long_timeout_group)
         if code:
             raise SystemExit(int(code))
 
-    def batch(self, size: int) -> int:
+    def global_batch_size(self, size: int) -> int:
         """The largest batch of at most `size` images that can be shared evenly. Raises InputError
         where there is none.
         """
-        if size < self.count:
+        if size < self.world_size:
             raise InputError(
-                f"torchrun: {self.count} processes can't share a batch of {size}; start fewer, or "
+                f"torchrun: {self.world_size} processes can't share a batch of {size}; start "
+                "fewer, or "
                 "raise the batch"
             )
-        return size // self.count * self.count
+        return size // self.world_size * self.world_size
 
-    def joined(self, model: nn.Module) -> nn.Module:
+    def wrap_model(self, model: nn.Module) -> nn.Module:
         """What to call in place of `model`, which keeps the weights."""
-        if self.count == 1:
+        if self.world_size == 1:
             return model
         device = next(model.parameters()).device
         # Of 1x1 kernels, whose strides have two names for one order in memory.
@@ -92,90 +95,95 @@ class Ranks:
                 broadcast_buffers=False,
             )
 
-    def sum(self, value: Tensor) -> Tensor:
+    def all_reduce_sum(self, value: Tensor) -> Tensor:
         """The sum over processes."""
-        if self.count == 1:
+        if self.world_size == 1:
             return value
-        summed = value.clone()
-        dist.all_reduce(summed)
-        return summed
+        reduced = value.clone()
+        dist.all_reduce(reduced)
+        return reduced
 
-    def least(self, value: int, *, device: torch.device) -> int:
+    def all_reduce_min(self, value: int, *, device: torch.device) -> int:
         """The smallest of all processes' values."""
-        if self.count == 1:
+        if self.world_size == 1:
             return value
-        told = torch.tensor(value, device=device)
-        dist.all_reduce(told, op=dist.ReduceOp.MIN)
-        return int(told.item())
+        reduced = torch.tensor(value, device=device)
+        dist.all_reduce(reduced, op=dist.ReduceOp.MIN)
+        return int(reduced.item())
 
-    def any(self, flag: bool, *, device: torch.device) -> bool:
+    def any_rank(self, flag: bool, *, device: torch.device) -> bool:
         """Whether it is so in any process: all get the same answer."""
-        if self.count == 1:
+        if self.world_size == 1:
             return flag
-        told = torch.tensor(float(flag), device=device)
-        dist.all_reduce(told, op=dist.ReduceOp.MAX)
-        return bool(told.item())
+        reduced = torch.tensor(float(flag), device=device)
+        dist.all_reduce(reduced, op=dist.ReduceOp.MAX)
+        return bool(reduced.item())
 
 
-ALONE = Ranks()
+SINGLE_PROCESS = DistributedContext()
 
 
 @contextmanager
-def ranks_of(device: str) -> Iterator[tuple[Ranks, str]]:
+def init_distributed(device: str) -> Iterator[tuple[DistributedContext, str]]:
     """The processes that `torchrun` started, and the device of this one; one process where it did
     not.
 
     NCCL joins GPUs, gloo CPUs. Raises InputError where there are more processes than GPUs.
     """
-    count = int(os.environ.get("WORLD_SIZE", "1"))
-    if count == 1:
-        yield ALONE, device
+    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    if world_size == 1:
+        yield SINGLE_PROCESS, device
         return
-    missing = [name for name in _TORCHRUN if name not in os.environ]
+    missing = [name for name in _TORCHRUN_VARIABLES if name not in os.environ]
     if missing:
         raise InputError(
-            f"WORLD_SIZE is {count} and {missing[0]} is not set; start with torchrun, or unset "
+            f"WORLD_SIZE is {world_size} and {missing[0]} is not set; start with torchrun, or "
+            "unset "
             "WORLD_SIZE"
         )
-    local = int(os.environ["LOCAL_RANK"])
-    on_gpus = _on_gpus(device, local)
-    if on_gpus:
-        torch.cuda.set_device(local)
-    dist.init_process_group("nccl" if on_gpus else "gloo", timeout=_SILENT)
-    patient = dist.new_group(backend="gloo", timeout=_PATIENT)
+    local_rank = int(os.environ["LOCAL_RANK"])
+    use_gpus = _use_gpus(device, local_rank)
+    if use_gpus:
+        torch.cuda.set_device(local_rank)
+    dist.init_process_group("nccl" if use_gpus else "gloo", timeout=_COLLECTIVE_TIMEOUT)
+    long_timeout_group = dist.new_group(backend="gloo", timeout=_RANK_ZERO_TIMEOUT)
     try:
-        yield Ranks(dist.get_rank(), count, patient), f"cuda:{local}" if on_gpus else "cpu"
+        yield (
+            DistributedContext(dist.get_rank(), world_size, long_timeout_group),
+            f"cuda:{local_rank}" if use_gpus else "cpu",
+        )
     except RuntimeError as error:
-        told = str(error).partition("\n")[0]
-        if "gloo" not in told and not isinstance(error, dist.DistError):
+        reason = str(error).partition("\n")[0]
+        if "gloo" not in reason and not isinstance(error, dist.DistError):
             raise
-        told = re.sub(r"^\[\S+\] ", "", told).partition(". ")[0]
+        reason = re.sub(r"^\[\S+\] ", "", reason).partition(". ")[0]
         raise StorageError(
-            f"torchrun: process {dist.get_rank()} lost the others ({told}); see what they said"
+            f"torchrun: process {dist.get_rank()} lost the others ({reason}); see what they said"
         ) from None
     # Not after an error: the others may wait in what this one left, and torchrun ends them when it
     # has ended.
     dist.destroy_process_group()
 
 
-def _on_gpus(device: str, local: int) -> bool:
-    there = torch.cuda.device_count()
+def _use_gpus(device: str, local_rank: int) -> bool:
+    gpu_count = torch.cuda.device_count()
     if device not in ("auto", "cpu", "cuda"):
         raise InputError(
             f"run.device: {device} with torchrun, which gives each process its own GPU; use auto, "
             "cuda or cpu"
         )
-    if device == "cpu" or (device == "auto" and not there):
+    if device == "cpu" or (device == "auto" and not gpu_count):
         return False
-    if local >= there:
+    if local_rank >= gpu_count:
         raise InputError(
-            f"torchrun: process {local} has no GPU of its own ({there} are there); start {there} "
+            f"torchrun: process {local_rank} has no GPU of its own ({gpu_count} are there); start "
+            f"{gpu_count} "
             "a machine"
         )
     return True
 
 
-def share_statistics(model: nn.Module) -> None:
+def convert_sync_batchnorm(model: nn.Module) -> None:
     """Make every batch norm one of the whole batch: torch's own on GPUs, where it works, else
     ours.
     """
@@ -183,18 +191,18 @@ def share_statistics(model: nn.Module) -> None:
         for name, norm in parent.named_children():
             if type(norm) is nn.BatchNorm2d:
                 on_gpu = norm.weight.device.type == "cuda"
-                shared = (
+                sync_norm = (
                     nn.SyncBatchNorm(norm.num_features)
                     if on_gpu
-                    else SharedBatchNorm(norm.num_features)
+                    else CpuSyncBatchNorm(norm.num_features)
                 )
-                shared.load_state_dict(norm.state_dict())
-                shared.eps, shared.momentum = norm.eps, norm.momentum
-                shared.train(norm.training).requires_grad_(norm.weight.requires_grad)
-                setattr(parent, name, shared.to(norm.weight.device))
+                sync_norm.load_state_dict(norm.state_dict())
+                sync_norm.eps, sync_norm.momentum = norm.eps, norm.momentum
+                sync_norm.train(norm.training).requires_grad_(norm.weight.requires_grad)
+                setattr(parent, name, sync_norm.to(norm.weight.device))
 
 
-class SharedBatchNorm(nn.BatchNorm2d):
+class CpuSyncBatchNorm(nn.BatchNorm2d):
     """Batch norm with mean and variance over the batches of all processes, which are of one size;
     torch's SyncBatchNorm runs on GPUs only."""
 
@@ -203,9 +211,9 @@ class SharedBatchNorm(nn.BatchNorm2d):
             return super().forward(input)
         features = input.float()  # sums of bfloat16 would be too coarse
         count = input.numel() // input.shape[1] * dist.get_world_size()
-        mean = _summed(features.sum((0, 2, 3))) / count
-        centred = features - mean.view(1, -1, 1, 1)
-        variance = _summed(centred.square().sum((0, 2, 3))) / count
+        mean = _all_reduce_sum(features.sum((0, 2, 3))) / count
+        centered = features - mean.view(1, -1, 1, 1)
+        variance = _all_reduce_sum(centered.square().sum((0, 2, 3))) / count
         with torch.no_grad():
             assert self.momentum is not None
             assert self.running_mean is not None
@@ -215,25 +223,25 @@ class SharedBatchNorm(nn.BatchNorm2d):
             self.running_var.lerp_(variance * (count / (count - 1)), self.momentum)
             self.num_batches_tracked.add_(1)
         scale = (variance + self.eps).rsqrt() * self.weight
-        return (centred * scale.view(1, -1, 1, 1) + self.bias.view(1, -1, 1, 1)).to(input.dtype)
+        return (centered * scale.view(1, -1, 1, 1) + self.bias.view(1, -1, 1, 1)).to(input.dtype)
 
 
-class _Sum(torch.autograd.Function):
+class _AllReduceSum(torch.autograd.Function):
     """The sum over processes, whose gradient is the sum of theirs."""
 
     @staticmethod
     def forward(context: object, value: Tensor) -> Tensor:  # noqa: ARG004 - torch's signature
-        summed = value.clone()
-        dist.all_reduce(summed)
-        return summed
+        reduced = value.clone()
+        dist.all_reduce(reduced)
+        return reduced
 
     @staticmethod
     def backward(context: object, gradient: Tensor) -> Tensor:  # noqa: ARG004
-        summed = gradient.clone()
-        dist.all_reduce(summed)
-        return summed
+        reduced = gradient.clone()
+        dist.all_reduce(reduced)
+        return reduced
 
 
-def _summed(value: Tensor) -> Tensor:
-    summed: Tensor = _Sum.apply(value)  # type: ignore[no-untyped-call]
-    return summed
+def _all_reduce_sum(value: Tensor) -> Tensor:
+    reduced: Tensor = _AllReduceSum.apply(value)  # type: ignore[no-untyped-call]
+    return reduced

@@ -1,4 +1,6 @@
-"""A running average of a network's weights: what is scored and kept where a recipe has `ema`."""
+"""A running average of a network's weights: what is scored and kept where a recipe has
+`ema_fraction`.
+"""
 
 import copy
 from itertools import compress
@@ -7,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 
-class Average:
+class ModelEma:
     """`module` follows the weights and statistics of `network`; an update keeps 1 - 1/`horizon` of
     what it knew.
 
@@ -17,22 +19,25 @@ class Average:
 
     def __init__(self, network: nn.Module, *, horizon: float) -> None:
         self.module = copy.deepcopy(network)
-        self._share = 1 / max(1.0, horizon)
-        averages, values = _tensors(self.module), _tensors(network)
-        floats, wholes = (
-            [tensor.is_floating_point() is wanted for tensor in values] for wanted in (True, False)
+        self._update_weight = 1 / max(1.0, horizon)
+        average_tensors, network_tensors = _tensors(self.module), _tensors(network)
+        is_float, is_integer = (
+            [tensor.is_floating_point() is wanted_kind for tensor in network_tensors]
+            for wanted_kind in (True, False)
         )
-        self._averages, self._values = (
-            [*compress(tensors, floats)] for tensors in (averages, values)
+        self._float_averages, self._float_values = (
+            [*compress(tensors, is_float)] for tensors in (average_tensors, network_tensors)
         )
-        self._copies, self._counts = (
-            [*compress(tensors, wholes)] for tensors in (averages, values)
+        self._integer_averages, self._integer_values = (
+            [*compress(tensors, is_integer)] for tensors in (average_tensors, network_tensors)
         )
 
     @torch.no_grad()
     def update(self) -> None:
-        torch._foreach_lerp_(self._averages, self._values, self._share)
-        torch._foreach_copy_(self._copies, self._counts)  # how many batches each norm has seen
+        torch._foreach_lerp_(self._float_averages, self._float_values, self._update_weight)
+        torch._foreach_copy_(
+            self._integer_averages, self._integer_values
+        )  # how many batches each norm has seen
 
 
 def _tensors(model: nn.Module) -> list[Tensor]:

@@ -1,4 +1,4 @@
-"""Accuracy on held-out images. `evaluate_final` is the one place that opens the test split."""
+"""Accuracy on held-out images. `evaluate_test_split` is the one place that opens the test split."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from phinas.experiment.measurement import encode_correct
-from phinas.training.augmentation.transforms import normalise
-from phinas.training.data.dataloader import Batches
+from phinas.training.augmentation.transforms import normalize
+from phinas.training.data.dataloader import ImageBatches
 from phinas.training.data.prepared_dataset import PreparedData
-from phinas.training.engine.distributed import ALONE, Ranks
-from phinas.training.engine.train_step import OutOfMemory, in_parts
+from phinas.training.engine.distributed import SINGLE_PROCESS, DistributedContext
+from phinas.training.engine.train_step import OutOfMemoryError, split_batches_on_oom
 
 _BATCH, _PIXELS = (
     500,
@@ -24,95 +24,106 @@ _BATCH, _PIXELS = (
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """accuracy, top5: fractions; loss: mean cross-entropy; images: how many; by_class: accuracy
-    among the images of each class;
+    """accuracy, top5: fractions; loss: mean cross-entropy; images: how many; per_class_accuracy:
+    accuracy among the images of each class;
     correct: which of them are right, of the test split only (`phinas.experiment.measurement`)."""
 
     accuracy: float
     top5: float
     loss: float
     images: int
-    by_class: tuple[float, ...] = ()
+    per_class_accuracy: tuple[float, ...] = ()
     correct: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self) | {"by_class": list(self.by_class)}
+        return asdict(self) | {"per_class_accuracy": list(self.per_class_accuracy)}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        return cls(**dict(data) | {"by_class": tuple(data["by_class"])})
+        return cls(**dict(data) | {"per_class_accuracy": tuple(data["per_class_accuracy"])})
 
 
 def evaluate(
     model: nn.Module,
-    held: Batches,
+    batches: ImageBatches,
     *,
     classes: int,
     mean: Tensor,
     std: Tensor,
-    ranks: Ranks = ALONE,
+    distributed: DistributedContext = SINGLE_PROCESS,
 ) -> Score:
-    """Score `model` in eval mode, which is how it is left. held: images at the network's
+    """Score `model` in eval mode, which is how it is left. batches: images at the network's
     resolution, on its device; several processes take the batches by turns, and all get the same
     score."""
-    return _score(model, held, classes=classes, mean=mean, std=std, ranks=ranks)[0]
+    return _score_images(
+        model, batches, classes=classes, mean=mean, std=std, distributed=distributed
+    )[0]
 
 
 @torch.inference_mode()
-def _score(
+def _score_images(
     model: nn.Module,
-    held: Batches,
+    batches: ImageBatches,
     *,
     classes: int,
     mean: Tensor,
     std: Tensor,
-    ranks: Ranks = ALONE,
+    distributed: DistributedContext = SINGLE_PROCESS,
 ) -> tuple[Score, Tensor]:
     """The score, and of each image whether its class is the best of the logits."""
     model.eval()
-    seen = torch.zeros(
-        3, held.count, device=mean.device
-    )  # of each image: right, among the best five, loss
-    batch = max(1, min(_BATCH, _PIXELS // held.side**2))
-    for part in torch.split(torch.arange(held.count), batch)[ranks.rank :: ranks.count]:
-        run = slice(int(part[0]), int(part[-1]) + 1)
-        truth = held.labels[run]
-        images = normalise(held.take(part.to(truth.device) if held.resident else part), mean, std)
-        try:
-            logits = in_parts(partial(_logits, model, images), len(images), len(images))
-        except OutOfMemory:
-            raise OutOfMemory(
-                f"out of memory when it scores images of {held.side} pixels; lower the resolution"
-            ) from None
-        best = logits.topk(min(5, logits.shape[1]), dim=1).indices == truth[:, None]
-        seen[:, run] = torch.stack(
-            [best[:, 0], best.any(1), F.cross_entropy(logits, truth, reduction="none")]
+    per_image = torch.zeros(
+        3, batches.count, device=mean.device
+    )  # of each image: top-1 correct, top-5 correct, loss
+    batch = max(1, min(_BATCH, _PIXELS // batches.resolution**2))
+    for part in torch.split(torch.arange(batches.count), batch)[
+        distributed.rank :: distributed.world_size
+    ]:
+        rows = slice(int(part[0]), int(part[-1]) + 1)
+        labels = batches.labels[rows]
+        images = normalize(
+            batches.take(part.to(labels.device) if batches.resident else part), mean, std
         )
-    right, top5, loss = ranks.sum(seen).cpu().double()
-    labels = held.labels.cpu()
-    counts = torch.bincount(labels, minlength=classes).clamp(min=1)
-    of_class = torch.bincount(labels, weights=right, minlength=classes) / counts
+        try:
+            logits = split_batches_on_oom(partial(_logits, model, images), len(images), len(images))
+        except OutOfMemoryError:
+            raise OutOfMemoryError(
+                f"out of memory when it scores images of {batches.resolution} pixels; lower the "
+                "resolution"
+            ) from None
+        top_classes = logits.topk(min(5, logits.shape[1]), dim=1).indices == labels[:, None]
+        per_image[:, rows] = torch.stack(
+            [
+                top_classes[:, 0],
+                top_classes.any(1),
+                F.cross_entropy(logits, labels, reduction="none"),
+            ]
+        )
+    correct, top5, loss = distributed.all_reduce_sum(per_image).cpu().double()
+    all_labels = batches.labels.cpu()
+    counts = torch.bincount(all_labels, minlength=classes).clamp(min=1)
+    class_accuracies = torch.bincount(all_labels, weights=correct, minlength=classes) / counts
     score = Score(
-        float(right.mean()),
+        float(correct.mean()),
         float(top5.mean()),
         float(loss.mean()),
-        held.count,
-        tuple(of_class.tolist()),
+        batches.count,
+        tuple(class_accuracies.tolist()),
     )
-    return score, right.bool()
+    return score, correct.bool()
 
 
-def _logits(model: nn.Module, images: Tensor, at_a_time: int) -> Tensor:
-    return torch.cat([model(part).float() for part in torch.split(images, at_a_time)])
+def _logits(model: nn.Module, images: Tensor, micro_batch_size: int) -> Tensor:
+    return torch.cat([model(part).float() for part in torch.split(images, micro_batch_size)])
 
 
-def evaluate_final(
-    model: nn.Module, data: PreparedData, *, side: int, mean: Tensor, std: Tensor
+def evaluate_test_split(
+    model: nn.Module, data: PreparedData, *, resolution: int, mean: Tensor, std: Tensor
 ) -> Score:
     """Score `model` on the test split, with which images are right: for numbers that are reported,
     never for a choice.
     """
     images, labels = data.test_arrays()
-    held = Batches(images, labels, side=side, device=mean.device)
-    score, right = _score(model, held, classes=len(data.classes), mean=mean, std=std)
-    return replace(score, correct=encode_correct(right.numpy()))
+    batches = ImageBatches(images, labels, resolution=resolution, device=mean.device)
+    score, correct = _score_images(model, batches, classes=len(data.classes), mean=mean, std=std)
+    return replace(score, correct=encode_correct(correct.numpy()))

@@ -11,25 +11,27 @@ from torch import nn
 from phinas.space.blocks import ConvNet, build
 from phinas.space.spec import ArchSpec
 
-_SETTLING, _LEFT = (
+_STATISTICS_FRACTION, _REMAINING_WEIGHT = (
     0.2,
     0.01,
 )  # of what a batch norm knew this share of the steps ago, so much counts at the end
 
 
 @dataclass(frozen=True)
-class Start:
-    """prepare: called with the new network, to load weights; frozen: only the classifier learns,
-    and batch norms keep the statistics that they have."""
+class Initialization:
+    """prepare: called with the new network, to load weights; freeze_backbone: only the classifier
+    learns, and batch norms keep the statistics that they have."""
 
     prepare: Callable[[ConvNet], None] = lambda _network: None
-    frozen: bool = False
+    freeze_backbone: bool = False
 
 
-FRESH = Start()
+FROM_SCRATCH = Initialization()
 
 
-def begin(spec: ArchSpec, start: Start, *, device: torch.device, steps: int) -> ConvNet:
+def initialize_network(
+    spec: ArchSpec, initialization: Initialization, *, device: torch.device, steps: int
+) -> ConvNet:
     """The network on its device, channels last, drawn from torch's current generator; it will be
     trained for `steps`.
 
@@ -39,27 +41,27 @@ def begin(spec: ArchSpec, start: Start, *, device: torch.device, steps: int) -> 
     without that.
     """
     network = build(spec)
-    start.prepare(network)
+    initialization.prepare(network)
     network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    if start.frozen:
+    if initialization.freeze_backbone:
         network.requires_grad_(False)
         network.classifier.requires_grad_(True)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
-            module.momentum = max(spec.bn_momentum, least_momentum(steps))
+            module.momentum = max(spec.bn_momentum, min_batch_norm_momentum(steps))
     return network
 
 
-def least_momentum(steps: int) -> float:
+def min_batch_norm_momentum(steps: int) -> float:
     """Of batch norms, so that after `steps` their statistics are those of the last fifth: 0.52 of
     31 steps, 0.01 of 2,300.
     """
-    return 1 - _LEFT ** (1 / max(1.0, _SETTLING * steps))
+    return 1 - _REMAINING_WEIGHT ** (1 / max(1.0, _STATISTICS_FRACTION * steps))
 
 
-def learn(network: ConvNet, start: Start) -> None:
+def set_train_mode(network: ConvNet, initialization: Initialization) -> None:
     """Put the network into training mode: of a frozen one the classifier alone."""
-    network.train(not start.frozen)
-    if start.frozen:
+    network.train(not initialization.freeze_backbone)
+    if initialization.freeze_backbone:
         network.dropout.train()
         network.classifier.train()

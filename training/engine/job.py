@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from phinas.experiment.executors import Conclusive, Job, Report
+from phinas.experiment.executors import Job, NonRetryableError, ReportCallback
 from phinas.experiment.job_list import job_key
 from phinas.experiment.measurement import Measurement
 from phinas.experiment.schema.config import DataSection, Recipe, RunSection
@@ -21,158 +21,171 @@ from phinas.training.data.prepared_dataset import PreparedData, read_prepared
 
 if TYPE_CHECKING:
     from phinas.training.engine.evaluate import Score
-    from phinas.training.engine.train import Trained
+    from phinas.training.engine.train import TrainingResult
 
-FUNCTION = "phinas.training.engine.job:measure"
+FUNCTION = "phinas.training.engine.job:run_training_job"
 
 
 @dataclass(frozen=True)
-class Trainer:
+class TrainingJobFactory:
     """Everything about a training but the network, the recipe and the seed.
 
-    snapshots: where long trainings leave their state, every `snapshot_seconds`; None: they don't.
+    checkpoints: where long trainings leave their state, every `checkpoint_seconds`; None: they
+    don't.
     """
 
     data: PreparedData
-    shift: float
-    flip: bool
+    max_shift: float
+    horizontal_flip: bool
     device: str
     threads: int
     limit_seconds: float
     deterministic: bool = False
-    snapshots: Path | None = None
-    snapshot_seconds: float = 300.0
+    checkpoints: Path | None = None
+    checkpoint_seconds: float = 300.0
 
     @classmethod
-    def of(
+    def from_config(
         cls,
         data: PreparedData,
         section: DataSection,
         *,
         run: RunSection,
         threads: int,
-        snapshots: Path | None,
-    ) -> "Trainer":
+        checkpoints: Path | None,
+    ) -> "TrainingJobFactory":
         return cls(
             data,
-            section.shift,
-            data.mirror if section.flip == "auto" else section.flip,
+            section.max_shift,
+            data.allow_flip if section.horizontal_flip == "auto" else section.horizontal_flip,
             run.device,
             threads,
-            60 * run.trial_minutes,
+            60 * run.trial_timeout_minutes,
             run.deterministic,
-            snapshots,
-            60 * run.snapshot_minutes,
+            checkpoints,
+            60 * run.checkpoint_minutes,
         )
 
-    def job(
+    def make_job(
         self,
         spec: ArchSpec,
         recipe: Recipe,
         seed: int,
         *,
-        final: bool = False,
+        on_test_split: bool = False,
         weights: Path | None = None,
     ) -> Job:
-        """The training of `spec`. final: measure on the test split; weights: where to write
-        them.
+        """The training of `spec`. on_test_split: evaluate on the test split; weights: where to
+        write them.
         """
-        decisive = {
+        hashed_arguments = {
             "spec": spec.to_dict(),
             "recipe": recipe.model_dump(),
             "seed": seed,
-            "shift": self.shift,
-            "flip": self.flip,
-            "final": final,
+            "max_shift": self.max_shift,
+            "horizontal_flip": self.horizontal_flip,
+            "on_test_split": on_test_split,
         }
-        key = job_key(FUNCTION, decisive | {"data": self.data.fingerprint})
-        incidental = {
+        key = job_key(FUNCTION, hashed_arguments | {"data": self.data.fingerprint})
+        other_arguments = {
             "directory": str(self.data.directory),
             "device": self.device,
             "threads": self.threads,
             "deterministic": self.deterministic,
             "weights": str(weights) if weights else None,
-            "snapshot": [str(self.snapshots / f"{key}.snapshot"), key, self.snapshot_seconds]
-            if self.snapshots
+            "checkpoint": [
+                str(self.checkpoints / f"{key}.checkpoint"),
+                key,
+                self.checkpoint_seconds,
+            ]
+            if self.checkpoints
             else None,
         }
-        return Job(key, FUNCTION, decisive | incidental, self.limit_seconds)
+        return Job(key, FUNCTION, hashed_arguments | other_arguments, self.limit_seconds)
 
 
 @lru_cache(maxsize=4)
-def _data(directory: str) -> PreparedData:
-    return read_prepared(Path(directory), hashed=False)  # the driver has compared the hashes
+def _load_data(directory: str) -> PreparedData:
+    return read_prepared(Path(directory), verify_sha256=False)  # the driver has compared the hashes
 
 
-def measure(
+def run_training_job(
     *,
     spec: dict[str, Any],
     recipe: dict[str, Any],
     seed: int,
-    shift: float,
-    flip: bool,
-    final: bool,
+    max_shift: float,
+    horizontal_flip: bool,
+    on_test_split: bool,
     directory: str,
     device: str,
     threads: int,
     deterministic: bool,
     weights: str | None,
-    snapshot: list[Any] | None,
-    report: Report = lambda _step, _value: True,
+    checkpoint: list[Any] | None,
+    report: ReportCallback = lambda _step, _value: True,
 ) -> dict[str, Any]:
     """The job: train and measure; the Measurement as a dict. Its `curve` is of the proxy-validation
     split in any case.
     """
     import torch
 
-    from phinas.training.data.dataloader import share_gpu
-    from phinas.training.engine.checkpoint import Snapshots, stopped_by
-    from phinas.training.engine.device import resolve_device, settle, sharing
-    from phinas.training.engine.evaluate import evaluate_final
+    from phinas.training.data.dataloader import set_gpu_sharing
+    from phinas.training.engine.checkpoint import CheckpointManager, stop_on_signals
+    from phinas.training.engine.device import resolve_device, set_determinism, workers_sharing_gpu
+    from phinas.training.engine.evaluate import evaluate_test_split
     from phinas.training.engine.train import train
     from phinas.training.engine.weights_io import save_weights
 
     torch.set_num_threads(threads)
-    settle(deterministic=deterministic)
-    share_gpu(sharing(device))
+    set_determinism(deterministic=deterministic)
+    set_gpu_sharing(workers_sharing_gpu(device))
     network = ArchSpec.from_dict(spec)
-    data = _data(directory)
-    snapshots = Snapshots(Path(snapshot[0]), snapshot[1], seconds=snapshot[2]) if snapshot else None
-    in_a_worker = (
-        "PHINAS_SLOT" in os.environ
+    data = _load_data(directory)
+    checkpoints = (
+        CheckpointManager(Path(checkpoint[0]), checkpoint[1], seconds=checkpoint[2])
+        if checkpoint
+        else None
+    )
+    in_worker = (
+        "PHINAS_WORKER_INDEX" in os.environ
     )  # asked to end by SIGTERM; in the driver, signals are the driver's
-    with stopped_by(snapshots, signal.SIGTERM) if snapshots and in_a_worker else nullcontext():
+    with (
+        stop_on_signals(checkpoints, signal.SIGTERM) if checkpoints and in_worker else nullcontext()
+    ):
         try:
-            trained = train(
+            result = train(
                 network,
                 data,
                 recipe=Recipe(**recipe),
-                shift=shift,
-                flip=flip,
+                max_shift=max_shift,
+                horizontal_flip=horizontal_flip,
                 seed=seed,
                 device=resolve_device(device),
                 report=report,
-                snapshots=snapshots,
+                checkpoints=checkpoints,
             )
-        except Conclusive:
-            if snapshots:
-                snapshots.remove()
+        except NonRetryableError:
+            if checkpoints:
+                checkpoints.remove()
             raise
-    score = trained.curve[-1]
-    if final:
-        score = evaluate_final(
-            trained.model, data, side=network.resolution, mean=trained.mean, std=trained.std
+    score = result.curve[-1]
+    if on_test_split:
+        score = evaluate_test_split(
+            result.model, data, resolution=network.resolution, mean=result.mean, std=result.std
         )
     if weights:
-        save_weights(trained.model, network, Path(weights))
-    if snapshots:
-        snapshots.remove()
-    return measurement_of(
-        trained, score, split="test" if final else "validation", seed=seed
+        save_weights(result.model, network, Path(weights))
+    if checkpoints:
+        checkpoints.remove()
+    return make_measurement(
+        result, score, split="test" if on_test_split else "validation", seed=seed
     ).to_dict()
 
 
-def measurement_of(trained: "Trained", score: "Score", *, split: str, seed: int) -> Measurement:
+def make_measurement(
+    result: "TrainingResult", score: "Score", *, split: str, seed: int
+) -> Measurement:
     """What a training came to, as `score` has it."""
     from phinas.training.engine.device import describe_device
 
@@ -183,14 +196,14 @@ def measurement_of(trained: "Trained", score: "Score", *, split: str, seed: int)
         loss=score.loss,
         top5=score.top5,
         seed=seed,
-        epochs=len(trained.curve),
-        train_seconds=trained.train_seconds,
-        images_per_second=trained.images_per_second,
-        curve=tuple(point.accuracy for point in trained.curve),
-        device=describe_device(trained.mean.device),
+        epochs=len(result.curve),
+        train_seconds=result.train_seconds,
+        images_per_second=result.images_per_second,
+        curve=tuple(point.accuracy for point in result.curve),
+        device=describe_device(result.mean.device),
         correct=score.correct,
-        by_class=tuple(round(accuracy, 6) for accuracy in score.by_class),
-        ended=trained.ended,
-        micro_batch=trained.micro_batch if trained.halved else 0,
-        peak_bytes=trained.peak_bytes,
+        per_class_accuracy=tuple(round(accuracy, 6) for accuracy in score.per_class_accuracy),
+        stop_reason=result.stop_reason,
+        micro_batch_size=result.micro_batch_size if result.micro_batch_reduced else 0,
+        peak_memory_bytes=result.peak_memory_bytes,
     )

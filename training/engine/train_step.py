@@ -19,26 +19,26 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from phinas.experiment.executors import Conclusive
+from phinas.experiment.executors import NonRetryableError
 from phinas.experiment.schema.config import Recipe
-from phinas.training.augmentation.mixup import mix, one_hot_targets
-from phinas.training.augmentation.transforms import Augmentation, augment, normalise
-from phinas.training.engine.device import first_cause, is_out_of_memory
-from phinas.training.engine.ema import Average
+from phinas.training.augmentation.mixup import mix_images, one_hot_targets
+from phinas.training.augmentation.transforms import Augmentation, augment, normalize
+from phinas.training.engine.device import is_out_of_memory, root_cause
+from phinas.training.engine.ema import ModelEma
 
 _T = TypeVar("_T")
-_WARMING = 3  # steps before a capture, which create what is created lazily
+_WARMUP_STEPS = 3  # steps before a capture, which create what is created lazily
 
 
-class OutOfMemory(Conclusive):
+class OutOfMemoryError(NonRetryableError):
     """Not even the fewest images at a time fit the device."""
 
 
 # images: uint8 (N, C, S, S); labels, samples: int64 (N,), samples the indices in the training split
-TakeStep = Callable[[Tensor, Tensor, Tensor], None]
+TrainStepFn = Callable[[Tensor, Tensor, Tensor], None]
 
 
-class Step:
+class TrainStep:
     """Everything that a step needs but its batch. `total` sums the losses until it is zeroed;
     `epoch` and `strength` are set from outside."""
 
@@ -54,8 +54,8 @@ class Step:
         mean: Tensor,
         std: Tensor,
         class_weights: Tensor | None,
-        micro_batch: int,
-        average: Average | None = None,
+        micro_batch_size: int,
+        ema: ModelEma | None = None,
     ) -> None:
         device = mean.device
         self._network, self._optimizer, self._recipe = network, optimizer, recipe
@@ -64,11 +64,11 @@ class Step:
             mean,
             std,
             class_weights,
-            micro_batch,
+            micro_batch_size,
         )
-        self._average = average
-        self._precision = precision(recipe, device)
-        self.total = torch.zeros((), device=device)
+        self._average = ema
+        self._dtype = activation_dtype(recipe, device)
+        self.loss_sum = torch.zeros((), device=device)
         self.epoch = torch.zeros((), dtype=torch.int64, device=device)
         self.strength = torch.ones((), device=device)
 
@@ -76,15 +76,15 @@ class Step:
         """Move the weights once, and their average."""
         batch, targets = self._prepare(images, labels, samples)
         self._optimizer.zero_grad(set_to_none=True)
-        sizes = part_sizes(len(batch), self._micro_batch)
-        for part, wanted in zip(
+        sizes = micro_batch_sizes(len(batch), self._micro_batch)
+        for part, part_targets in zip(
             torch.split(batch, sizes), torch.split(targets, sizes), strict=True
         ):
-            with autocast(batch.device, self._precision):
+            with autocast(batch.device, self._dtype):
                 logits = self._network(part)
-            loss = self._loss(logits.float(), wanted) * (len(part) / len(batch))
+            loss = self._loss(logits.float(), part_targets) * (len(part) / len(batch))
             loss.backward()  # type: ignore[no-untyped-call]
-            self.total += loss.detach()
+            self.loss_sum += loss.detach()
         self._optimizer.step()
         if self._average is not None:
             self._average.update()
@@ -96,9 +96,11 @@ class Step:
         """
         recipe = self._recipe
         epoch, strength = (
-            (self.epoch, self.strength) if recipe.progressive < 1 else (self.epoch, 1.0)
+            (self.epoch, self.strength)
+            if recipe.initial_resolution_fraction < 1
+            else (self.epoch, 1.0)
         )
-        seen = augment(
+        augmented = augment(
             images,
             samples,
             augmentation=self._augmentation,
@@ -106,11 +108,11 @@ class Step:
             epoch=epoch,
             strength=strength,
         )
-        batch = normalise(seen, self._mean, self._std)
+        batch = normalize(augmented, self._mean, self._std)
         if not (recipe.mixup or recipe.cutmix):
             return batch, labels
         targets = one_hot_targets(labels, self._classes, recipe.label_smoothing)
-        return mix(
+        return mix_images(
             batch,
             targets,
             samples,
@@ -120,75 +122,82 @@ class Step:
             epoch=epoch,
         )
 
-    def _loss(self, logits: Tensor, wanted: Tensor) -> Tensor:
+    def _loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         """The mean over images, also where classes weigh differently: so parts and processes add up
         to the whole batch.
         """
-        if wanted.is_floating_point():
-            return F.cross_entropy(logits, wanted, weight=self._class_weights)
+        if targets.is_floating_point():
+            return F.cross_entropy(logits, targets, weight=self._class_weights)
         smoothing = self._recipe.label_smoothing
         return F.cross_entropy(
-            logits, wanted, weight=self._class_weights, label_smoothing=smoothing, reduction="none"
+            logits, targets, weight=self._class_weights, label_smoothing=smoothing, reduction="none"
         ).mean()
 
 
-def part_sizes(batch: int, micro_batch: int) -> list[int]:
-    """Nearly equal parts of at most `micro_batch`, and of two images at least: one alone has no
-    batch statistics.
+def micro_batch_sizes(batch: int, micro_batch_size: int) -> list[int]:
+    """Nearly equal parts of at most `micro_batch_size`, and of two images at least: one alone has
+    no batch statistics.
     """
-    parts = max(1, min(-(-batch // micro_batch), batch // 2))
-    return [batch // parts + (place < batch % parts) for place in range(parts)]
+    count = max(1, min(-(-batch // micro_batch_size), batch // 2))
+    return [batch // count + (index < batch % count) for index in range(count)]
 
 
-def in_parts(work: Callable[[int], _T], batch: int, micro_batch: int, *, halve: bool = True) -> _T:
+def split_batches_on_oom(
+    function: Callable[[int], _T], batch: int, micro_batch_size: int, *, halve: bool = True
+) -> _T:
     """What `work` gives of as many images of a batch at a time as memory holds, halved as often as
-    it takes. Raises OutOfMemory where it holds none, or not so many and `halve` is not allowed."""
-    size = micro_batch
+    it takes. Raises OutOfMemoryError where it holds none, or not so many and `halve` is not
+    allowed."""
+    size = micro_batch_size
     while True:
         try:
-            return work(size)
+            return function(size)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            told = str(first_cause(error)).partition("\n")[0] or type(error).__name__
+            message = str(root_cause(error)).partition("\n")[0] or type(error).__name__
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        half = max(part_sizes(batch, -(-size // 2)))
+        half = max(micro_batch_sizes(batch, -(-size // 2)))
         if half >= size or not halve:
-            remedy = "lower the resolution" if halve else "lower recipe.micro_batch"
-            raise OutOfMemory(f"out of memory with {size} images at a time ({told}); {remedy}")
+            hint = "lower the resolution" if halve else "lower recipe.micro_batch_size"
+            raise OutOfMemoryError(
+                f"out of memory with {size} images at a time ({message}); {hint}"
+            )
         size = half
 
 
-def precision(recipe: Recipe, device: torch.device) -> torch.dtype:
+def activation_dtype(recipe: Recipe, device: torch.device) -> torch.dtype:
     """Of activations."""
     if recipe.precision == "auto":
-        able = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-        return torch.bfloat16 if able else torch.float32
+        supported = device.type == "cuda" and torch.cuda.is_bf16_supported(
+            including_emulation=False
+        )
+        return torch.bfloat16 if supported else torch.float32
     return torch.bfloat16 if recipe.precision == "bf16" else torch.float32
 
 
-def autocast(device: torch.device, kind: torch.dtype) -> torch.autocast | nullcontext[None]:
+def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast | nullcontext[None]:
     """No cache of cast weights: a captured step must cast them anew each time."""
     return (
         nullcontext()
-        if kind == torch.float32
-        else torch.autocast(device.type, dtype=kind, cache_enabled=False)
+        if dtype == torch.float32
+        else torch.autocast(device.type, dtype=dtype, cache_enabled=False)
     )
 
 
-def can_capture(device: torch.device) -> bool:
+def supports_cuda_graphs(device: torch.device) -> bool:
     return device.type == "cuda"
 
 
-class CapturedStep:
+class CudaGraphStep:
     """`step` as a CUDA graph for one shape of batch. `restore` undoes the steps that warm it,
     captured or not.
     """
 
     def __init__(
         self,
-        step: Step,
+        step: TrainStep,
         images: Tensor,
         labels: Tensor,
         samples: Tensor,
@@ -196,31 +205,31 @@ class CapturedStep:
         restore: Callable[[], None],
     ) -> None:
         self._images, self._labels, self._samples = images.clone(), labels.clone(), samples.clone()
-        total = step.total.clone()
+        loss_sum = step.loss_sum.clone()
         try:
             self._replay = self._capture(step, self._images, self._labels, self._samples)
         finally:
-            step.total.copy_(total)
+            step.loss_sum.copy_(loss_sum)
             restore()
 
     @staticmethod
-    def _capture(step: Step, *batch: Tensor) -> Callable[[], None]:
+    def _capture(step: TrainStep, *batch: Tensor) -> Callable[[], None]:
         """On a stream of the batch's own device, which need not be the current one."""
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.device(batch[0].device):
-            aside = _stream_aside(batch[0].device)
-            aside.wait_stream(torch.cuda.current_stream())
+            stream = _capture_stream(batch[0].device)
+            stream.wait_stream(torch.cuda.current_stream())
             try:
-                with torch.cuda.stream(aside):
-                    for _ in range(_WARMING):
+                with torch.cuda.stream(stream):
+                    for _ in range(_WARMUP_STEPS):
                         step(*batch)
-                    with torch.cuda.graph(graph, stream=aside):
+                    with torch.cuda.graph(graph, stream=stream):
                         step(*batch)
             finally:
-                torch.cuda.current_stream().wait_stream(aside)
+                torch.cuda.current_stream().wait_stream(stream)
         return graph.replay
 
-    def takes(self, images: Tensor) -> bool:
+    def matches(self, images: Tensor) -> bool:
         return images.shape == self._images.shape
 
     def __call__(self, images: Tensor, labels: Tensor, samples: Tensor) -> None:
@@ -231,25 +240,25 @@ class CapturedStep:
 
 
 def capture(
-    step: Step, images: Tensor, labels: Tensor, samples: Tensor, *, restore: Callable[[], None]
-) -> "CapturedStep | Step":
+    step: TrainStep, images: Tensor, labels: Tensor, samples: Tensor, *, restore: Callable[[], None]
+) -> "CudaGraphStep | TrainStep":
     """`step` captured, or, where that fails, as it is, which is told. Raises what says that memory
     ran out.
     """
     try:
-        return CapturedStep(step, images, labels, samples, restore=restore)
+        return CudaGraphStep(step, images, labels, samples, restore=restore)
     except RuntimeError as error:
         if is_out_of_memory(error):
             raise
-        told = str(first_cause(error)).partition("\n")[0]
+        message = str(root_cause(error)).partition("\n")[0]
         warnings.warn(
-            f"the steps of this training can't be captured ({told}); they go kernel by kernel",
+            f"the steps of this training can't be captured ({message}); they go kernel by kernel",
             stacklevel=2,
         )
         return step
 
 
 @lru_cache
-def _stream_aside(device: torch.device) -> torch.cuda.Stream:
+def _capture_stream(device: torch.device) -> torch.cuda.Stream:
     """One of a device for good: cuBLAS keeps a workspace for each stream that it has seen."""
     return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]

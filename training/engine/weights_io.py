@@ -18,7 +18,11 @@ from torch import Tensor, nn
 
 from phinas.experiment.errors import InputError
 from phinas.experiment.run_dir import write_atomic
-from phinas.space.interchange.state_dict_maps import WeightsError, dialect_of, from_dialect
+from phinas.space.interchange.state_dict_maps import (
+    WeightsError,
+    detect_naming,
+    to_phinas_state_dict,
+)
 from phinas.space.spec import ArchSpec
 
 _SHA256 = "phinas.sha256"
@@ -28,17 +32,17 @@ def save_weights(model: nn.Module, spec: ArchSpec, path: Path) -> None:
     """Write the state dict, contiguous and on the CPU, with the spec's id and a sha256 in the
     file's header.
     """
-    write_weights(model.state_dict(), spec, path)
+    save_state_dict(model.state_dict(), spec, path)
 
 
-def write_weights(state: Mapping[str, Tensor], spec: ArchSpec, path: Path) -> None:
+def save_state_dict(state: Mapping[str, Tensor], spec: ArchSpec, path: Path) -> None:
     """Write a state dict of the network of `spec`, under whatever names, as `save_weights` does."""
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
     metadata = {"format": "pt", "phinas.spec_id": spec.spec_id, _SHA256: _sha256(state)}
-    write_atomic(path, _settled(save(state, metadata=metadata)))
+    write_atomic(path, _with_sorted_metadata(save(state, metadata=metadata)))
 
 
-def _settled(content: bytes) -> bytes:
+def _with_sorted_metadata(content: bytes) -> bytes:
     """A safetensors file with its header in one order: the library writes what is told beside the
     tensors in any.
     """
@@ -69,20 +73,20 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     except OSError as error:
         raise InputError(f"{path}: can't be read ({error.strerror})") from None
     except SafetensorError as error:
-        what = str(error)
+        reason = str(error)
         if content.startswith((b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")):
-            remedy = "safetensors.torch.save_file(torch.load(FILE, weights_only=True), NEW)"
-            what = f"but a pickle, which may run code when it is read; rewrite it once: {remedy}"
-        raise InputError(f"{path}: is not a whole safetensors file ({what})") from None
-    told = metadata_of(content).get(_SHA256)
-    if told is not None and told != _sha256(state):
+            hint = "safetensors.torch.save_file(torch.load(FILE, weights_only=True), NEW)"
+            reason = f"but a pickle, which may run code when it is read; rewrite it once: {hint}"
+        raise InputError(f"{path}: is not a whole safetensors file ({reason})") from None
+    recorded_sha256 = read_metadata(content).get(_SHA256)
+    if recorded_sha256 is not None and recorded_sha256 != _sha256(state):
         raise InputError(
             f"{path}: is damaged (its sha256 is not the one in its header); restore it from a copy"
         )
     return state
 
 
-def metadata_of(content: bytes) -> dict[str, str]:
+def read_metadata(content: bytes) -> dict[str, str]:
     """What the header of a safetensors file that is whole says beside its tensors."""
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
     return dict(header.get("__metadata__", {}))
@@ -97,40 +101,41 @@ def load_weights(model: nn.Module, path: Path, *, spec: ArchSpec | None = None) 
     state = read_weights(path)
     if spec is not None:
         try:
-            state = from_dialect(state, spec)
+            state = to_phinas_state_dict(state, spec)
         except WeightsError as error:
             raise InputError(f"{path}: {error}") from None
-    _take(model, state, path)
+    _load_checked(model, state, path)
 
 
 def load_pretrained(model: nn.Module, path: Path, *, spec: ArchSpec) -> int:
     """Read weights to begin with into a network of `spec`, as `load_weights` does; a classifier of
     another number of classes is left as it was drawn. Returns how many the file's tells apart."""
     state = read_weights(path)
-    own = {
+    initial_classifier = {
         name: tensor
         for name, tensor in model.state_dict().items()
         if name.startswith("classifier.")
     }
     try:
-        classifier = state.get(f"{dialect_of(state).classifier}.weight")
+        classifier = state.get(f"{detect_naming(state).classifier}.weight")
         classes = (
             len(classifier) if classifier is not None and classifier.ndim == 2 else spec.classes
         )
-        state = from_dialect(state, replace(spec, classes=classes))
+        state = to_phinas_state_dict(state, replace(spec, classes=classes))
     except WeightsError as error:
         raise InputError(f"{path}: {error}") from None
-    _take(model, state if classes == spec.classes else state | own, path)
+    _load_checked(model, state if classes == spec.classes else state | initial_classifier, path)
     return classes
 
 
-def _take(model: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
+def _load_checked(model: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
     expected = model.state_dict()
     for name in sorted(expected.keys() | state.keys()):
-        have, want = state.get(name), expected.get(name)
-        if have is None or want is None or have.shape != want.shape:
+        actual, expected_tensor = state.get(name), expected.get(name)
+        if actual is None or expected_tensor is None or actual.shape != expected_tensor.shape:
             shapes = [
-                tuple(tensor.shape) if tensor is not None else "absent" for tensor in (have, want)
+                tuple(tensor.shape) if tensor is not None else "absent"
+                for tensor in (actual, expected_tensor)
             ]
             raise InputError(
                 f"{path}: {name} is {shapes[0]} in the file and {shapes[1]} in the network: "

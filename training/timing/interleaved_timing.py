@@ -9,8 +9,8 @@ sign test: it takes no shape of the scatter for granted, and counts rounds and n
 neighbouring runs are alike.
 
 On a CUDA device there is also the time between events around each run, which leaves out what only
-the caller waits for, and the peak of allocated memory. That (`_between_events`, `_watch_peak`) has
-not been run on a GPU yet.
+the caller waits for, and the peak of allocated memory. That (`_with_cuda_events`,
+`_track_peak_memory`) has not been run on a GPU yet.
 """
 
 import statistics
@@ -20,27 +20,27 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from phinas.experiment.manifest import describe_machine
-from phinas.space.cost import cost
+from phinas.space.cost import network_cost
 from phinas.space.spec import ArchSpec
 from phinas.training.timing.latency import (
-    MOST_SECONDS,
+    MAX_SECONDS,
     Precision,
-    Series,
-    inference,
+    TimingSeries,
+    make_inference,
+    make_synchronizer,
     timed_runs,
-    until_done,
     warm_up,
 )
 
 if TYPE_CHECKING:
     import torch
 
-LEAST_ROUNDS = 10
+MIN_ROUNDS = 10
 _TURN_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True)
-class Ratio:
+class LatencyRatio:
     """How many times as long as another: the median over rounds, and its 95% interval (None: of
     fewer than six rounds).
     """
@@ -51,167 +51,188 @@ class Ratio:
 
 
 @dataclass
-class Entrant:
-    """One of the networks that take turns. failed: why it is no longer timed; turns: the median
-    (ms) of each turn; spent: the seconds of all runs. device_ms, peak_bytes: what the device says
-    of runs and of memory, if it does."""
+class TimedNetwork:
+    """One of the networks that take turns. failure: why it is no longer timed; turn_medians_ms: the
+    median (ms) of each turn; seconds_used: the seconds of all runs. device_ms, peak_memory_bytes:
+    what the device says of runs and of memory, if it does."""
 
-    failed: str | None = None
-    series: Series = field(default_factory=Series)
-    turns: list[float] = field(default_factory=list)
-    spent: float = 0.0
+    failure: str | None = None
+    series: TimingSeries = field(default_factory=TimingSeries)
+    turn_medians_ms: list[float] = field(default_factory=list)
+    seconds_used: float = 0.0
     device_ms: list[float] = field(default_factory=list)
-    peak_bytes: int | None = None
+    peak_memory_bytes: int | None = None
 
     def add_turn(self, runs: list[tuple[float, bool]]) -> None:
         """The first of the runs counts only where it is the only one."""
-        self.spent += sum(milliseconds for milliseconds, _ in runs) / 1e3
-        counted = runs[1:] or runs
-        for milliseconds, disturbed in counted:
+        self.seconds_used += sum(milliseconds for milliseconds, _ in runs) / 1e3
+        runs_kept = runs[1:] or runs
+        for milliseconds, disturbed in runs_kept:
             self.series.add(milliseconds, disturbed=disturbed)
-        quiet = [milliseconds for milliseconds, disturbed in counted if not disturbed]
-        self.turns.append(statistics.median(quiet or [milliseconds for milliseconds, _ in counted]))
+        undisturbed_ms = [milliseconds for milliseconds, disturbed in runs_kept if not disturbed]
+        self.turn_medians_ms.append(
+            statistics.median(undisturbed_ms or [milliseconds for milliseconds, _ in runs_kept])
+        )
 
-    def over(self, other: "Entrant") -> Ratio | None:
+    def ratio_to(self, other: "TimedNetwork") -> LatencyRatio | None:
         """Its time over that of one that took turns with it; None where one of them failed."""
         from scipy.stats import quantile_test
 
-        if self.failed or other.failed:
+        if self.failure or other.failure:
             return None
-        ratios = [mine / its for mine, its in zip(self.turns, other.turns, strict=True)]
+        ratios = [
+            own_median / other_median
+            for own_median, other_median in zip(
+                self.turn_medians_ms, other.turn_medians_ms, strict=True
+            )
+        ]
         low, high = map(float, quantile_test(ratios, p=0.5).confidence_interval(0.95))
-        return Ratio(statistics.median(ratios), (low, high) if low == low else None, len(ratios))
+        return LatencyRatio(
+            statistics.median(ratios), (low, high) if low == low else None, len(ratios)
+        )
 
 
-def take_turns(
-    specs: Sequence[ArchSpec], where: "torch.device", *, batch: int, precision: Precision = "fp32"
-) -> list[Entrant]:
+def time_interleaved(
+    specs: Sequence[ArchSpec], device: "torch.device", *, batch: int, precision: Precision = "fp32"
+) -> list[TimedNetwork]:
     """Time inferences of `specs` in turns: at least ten rounds, and of each network what
-    `phinas.training.timing.latency.repeat` asks for.
+    `phinas.training.timing.latency.time_repeatedly` asks for.
 
     Twenty seconds of one network end it in any case. One that the memory can't hold has failed; the
     others go on.
     """
     import torch
 
-    entrants = [Entrant() for _ in specs]
-    going: list[tuple[Entrant, _Runner]] = []
+    networks = [TimedNetwork() for _ in specs]
+    active: list[tuple[TimedNetwork, _InferenceRunner]] = []
     # of all alike, so that a quick network among slow ones is not run once in a while only
     turn_seconds = _TURN_SECONDS
     with torch.inference_mode():
-        for spec, entrant in zip(specs, entrants, strict=True):
-            with _failing_where_too_large(entrant):
-                _check_room(spec, where, batch)
-                runner, seconds = _enter(entrant, spec, where, batch=batch, precision=precision)
+        for spec, network in zip(specs, networks, strict=True):
+            with _record_out_of_memory(network):
+                _check_memory(spec, device, batch)
+                runner, seconds = _start(network, spec, device, batch=batch, precision=precision)
                 turn_seconds = max(turn_seconds, seconds)
-                going.append((entrant, runner))
-        while going and not _done([entrant for entrant, _ in going]):
-            for entrant, runner in going:
-                with _failing_where_too_large(entrant):
-                    entrant.add_turn(runner.turn(turn_seconds, entrant.device_ms))
-            going = [(entrant, runner) for entrant, runner in reversed(going) if not entrant.failed]
-    return entrants
+                active.append((network, runner))
+        while active and not _is_finished([network for network, _ in active]):
+            for network, runner in active:
+                with _record_out_of_memory(network):
+                    network.add_turn(runner.run_turn(turn_seconds, network.device_ms))
+            active = [
+                (network, runner) for network, runner in reversed(active) if not network.failure
+            ]
+    return networks
 
 
-def _enter(
-    entrant: Entrant, spec: ArchSpec, where: "torch.device", *, batch: int, precision: Precision
-) -> tuple["_Runner", float]:
+def _start(
+    network: TimedNetwork,
+    spec: ArchSpec,
+    device: "torch.device",
+    *,
+    batch: int,
+    precision: Precision,
+) -> tuple["_InferenceRunner", float]:
     """Make the network and run it warm; the seconds of a run at best. One that fails here leaves
     nothing in memory.
     """
-    peak = _watch_peak(where)
-    runner = _Runner(inference(spec, where, batch=batch, precision=precision), where)
-    seconds = warm_up(runner.run, runner.wait) / 1e3
-    entrant.peak_bytes = peak()
+    peak_memory = _track_peak_memory(device)
+    runner = _InferenceRunner(
+        make_inference(spec, device, batch=batch, precision=precision), device
+    )
+    seconds = warm_up(runner.run, runner.synchronize) / 1e3
+    network.peak_memory_bytes = peak_memory()
     return runner, seconds
 
 
-def _done(entrants: Sequence[Entrant]) -> bool:
-    if any(entrant.spent >= MOST_SECONDS for entrant in entrants):
+def _is_finished(networks: Sequence[TimedNetwork]) -> bool:
+    if any(network.seconds_used >= MAX_SECONDS for network in networks):
         return True
-    return all(entrant.series.enough and len(entrant.turns) >= LEAST_ROUNDS for entrant in entrants)
+    return all(
+        network.series.is_complete and len(network.turn_medians_ms) >= MIN_ROUNDS
+        for network in networks
+    )
 
 
-class _Runner:
+class _InferenceRunner:
     """What runs a network on a device and waits for it."""
 
-    def __init__(self, run: Callable[[], object], where: "torch.device") -> None:
-        self.run, self.wait = run, until_done(where)
+    def __init__(self, run: Callable[[], object], device: "torch.device") -> None:
+        self.run, self.synchronize = run, make_synchronizer(device)
         self._device_ms: Callable[[], float] | None = None
-        if where.type == "cuda":
-            self.run, self._device_ms = _between_events(run, where)
+        if device.type == "cuda":
+            self.run, self._device_ms = _with_cuda_events(run, device)
 
-    def turn(self, seconds: float, device_ms: list[float]) -> list[tuple[float, bool]]:
+    def run_turn(self, seconds: float, device_ms: list[float]) -> list[tuple[float, bool]]:
         """Runs of about so many seconds, and at least one. device_ms: takes what the device says of
         those that count.
         """
         runs: list[tuple[float, bool]] = []
-        told: list[float] = []
-        spent = 0.0
-        for milliseconds, disturbed in timed_runs(self.run, self.wait):
+        event_ms: list[float] = []
+        seconds_used = 0.0
+        for milliseconds, disturbed in timed_runs(self.run, self.synchronize):
             runs.append((milliseconds, disturbed))
             if self._device_ms is not None:
-                told.append(self._device_ms())
-            spent += milliseconds / 1e3
-            if spent + milliseconds / 2e3 >= seconds:
+                event_ms.append(self._device_ms())
+            seconds_used += milliseconds / 1e3
+            if seconds_used + milliseconds / 2e3 >= seconds:
                 break
-        device_ms += told[1:] or told
+        device_ms += event_ms[1:] or event_ms
         return runs
 
 
-def _between_events(
-    run: Callable[[], object], where: "torch.device"
+def _with_cuda_events(
+    run: Callable[[], object], device: "torch.device"
 ) -> tuple[Callable[[], None], Callable[[], float]]:
     """The run between two CUDA events, and what tells the milliseconds between them once it is
     done.
     """
     import torch
 
-    stream = torch.cuda.current_stream(where)
-    before, after = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
+    stream = torch.cuda.current_stream(device)
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
 
-    def marked() -> None:
-        before.record(stream)
+    def run_between_events() -> None:
+        start.record(stream)
         run()
-        after.record(stream)
+        end.record(stream)
 
-    return marked, lambda: before.elapsed_time(after)
+    return run_between_events, lambda: start.elapsed_time(end)
 
 
-def _watch_peak(where: "torch.device") -> Callable[[], int | None]:
+def _track_peak_memory(device: "torch.device") -> Callable[[], int | None]:
     """Tells, later, the most bytes that were allocated on a CUDA device from now on beside what is
     there already.
     """
     import torch
 
-    if where.type != "cuda":
+    if device.type != "cuda":
         return lambda: None
-    torch.cuda.reset_peak_memory_stats(where)
-    there = torch.cuda.memory_allocated(where)
-    return lambda: torch.cuda.max_memory_allocated(where) - there
+    torch.cuda.reset_peak_memory_stats(device)
+    allocated_before = torch.cuda.memory_allocated(device)
+    return lambda: torch.cuda.max_memory_allocated(device) - allocated_before
 
 
 class _TooLargeError(RuntimeError):
     """It can't fit, and was not tried."""
 
 
-def _check_room(spec: ArchSpec, where: "torch.device", batch: int) -> None:
+def _check_memory(spec: ArchSpec, device: "torch.device", batch: int) -> None:
     """A CPU's allocator promises more than there is, and the system then kills the process: what
     can't fit is not tried.
     """
-    price = cost(spec)
-    needed, memory = (
-        4 * (price.params + batch * price.peak_activations),
+    required_cost = network_cost(spec)
+    required, memory = (
+        4 * (required_cost.params + batch * required_cost.peak_activations),
         describe_machine()["memory_bytes"],
     )
-    if where.type == "cpu" and 0 < memory < needed:
+    if device.type == "cpu" and 0 < memory < required:
         raise _TooLargeError(
-            f"needs {needed / 1e9:,.1f} GB at least, of {memory / 1e9:,.1f} GB that there are"
+            f"needs {required / 1e9:,.1f} GB at least, of {memory / 1e9:,.1f} GB that there are"
         )
 
 
 @contextmanager
-def _failing_where_too_large(entrant: Entrant) -> Iterator[None]:
+def _record_out_of_memory(network: TimedNetwork) -> Iterator[None]:
     import torch
 
     from phinas.training.engine.device import is_out_of_memory
@@ -219,10 +240,10 @@ def _failing_where_too_large(entrant: Entrant) -> Iterator[None]:
     try:
         yield
     except _TooLargeError as error:
-        entrant.failed = str(error)
+        network.failure = str(error)
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        entrant.failed = "out of memory"
-    if entrant.failed and torch.cuda.is_available():
+        network.failure = "out of memory"
+    if network.failure and torch.cuda.is_available():
         torch.cuda.empty_cache()

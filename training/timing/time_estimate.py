@@ -13,26 +13,26 @@ from phinas.experiment.schema.config import Recipe
 from phinas.space.blocks import build
 from phinas.space.spec import ArchSpec
 from phinas.training.augmentation.transforms import Augmentation
-from phinas.training.data.dataloader import Batches
-from phinas.training.engine.ema import Average
+from phinas.training.data.dataloader import ImageBatches
+from phinas.training.engine.ema import ModelEma
 from phinas.training.engine.evaluate import evaluate
 from phinas.training.engine.optimizer import make_optimizer
 from phinas.training.engine.train_step import (
-    OutOfMemory,
-    Step,
-    TakeStep,
-    can_capture,
+    OutOfMemoryError,
+    TrainStep,
+    TrainStepFn,
     capture,
-    in_parts,
+    split_batches_on_oom,
+    supports_cuda_graphs,
 )
 
 
-def training_seconds(
+def estimate_training_seconds(
     spec: ArchSpec,
     recipe: Recipe,
     *,
-    train: int,
-    validation: int,
+    train_images: int,
+    val_images: int,
     device: torch.device,
     threads: int,
     steps: int = 3,
@@ -45,24 +45,34 @@ def training_seconds(
     InputError where not even the smallest part fits.
     """
     torch.set_num_threads(threads)
-    batch = min(recipe.batch, train)
+    batch = min(recipe.batch_size, train_images)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        size = min(recipe.micro_batch or batch, batch)
+        micro_batch_size = min(recipe.micro_batch_size or batch, batch)
         try:
-            a_step, an_image = in_parts(
-                partial(_timed, spec, recipe, batch, device=device, steps=steps), batch, size
+            seconds_per_step, seconds_per_image = split_batches_on_oom(
+                partial(_time_training, spec, recipe, batch, device=device, steps=steps),
+                batch,
+                micro_batch_size,
             )
-        except OutOfMemory:
-            told = f"out of memory with the fewest images of {spec.resolution} pixels at a time"
-            raise InputError(f"{told}; lower the resolution") from None
-    return recipe.epochs * (a_step * (train // batch) + an_image * validation)
+        except OutOfMemoryError:
+            problem = f"out of memory with the fewest images of {spec.resolution} pixels at a time"
+            raise InputError(f"{problem}; lower the resolution") from None
+    return recipe.epochs * (
+        seconds_per_step * (train_images // batch) + seconds_per_image * val_images
+    )
 
 
-class _MadeUp:
+class _SyntheticTraining:
     """A network, an optimizer and a batch of made-up images."""
 
     def __init__(
-        self, spec: ArchSpec, recipe: Recipe, batch: int, micro_batch: int, *, device: torch.device
+        self,
+        spec: ArchSpec,
+        recipe: Recipe,
+        batch: int,
+        micro_batch_size: int,
+        *,
+        device: torch.device,
     ) -> None:
         self.spec = spec
         self.model = build(spec).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -70,57 +80,59 @@ class _MadeUp:
         pixels = generator.integers(
             0, 256, (batch, spec.resolution, spec.resolution, spec.channels), dtype=np.uint8
         )
-        self.images = Batches(
-            pixels, np.arange(batch) % spec.classes, side=spec.resolution, device=device
+        self.images = ImageBatches(
+            pixels, np.arange(batch) % spec.classes, resolution=spec.resolution, device=device
         )
         self.mean = torch.full((1, spec.channels, 1, 1), 0.5, device=device)
         self.samples = torch.arange(batch, device=device)
-        self._step = Step(
+        self._train_step = TrainStep(
             self.model,
             make_optimizer(self.model, recipe),
             recipe,
-            augmentation=Augmentation(0.125, True, recipe.crop, recipe.cutout, recipe.colour),
+            augmentation=Augmentation(
+                0.125, True, recipe.min_crop_area, recipe.cutout_size, recipe.randaugment_magnitude
+            ),
             seed=0,
             classes=spec.classes,
             mean=self.mean,
             std=self.mean,
             class_weights=None,
-            micro_batch=micro_batch,
-            average=Average(self.model, horizon=2) if recipe.ema else None,
+            micro_batch_size=micro_batch_size,
+            ema=ModelEma(self.model, horizon=2) if recipe.ema_fraction else None,
         )
-        self._take_step: TakeStep = self._step
+        self._step_fn: TrainStepFn = self._train_step
 
     def capture(self) -> None:
         batch = self.images.take(self.samples), self.images.labels, self.samples
-        self._take_step = capture(self._step, *batch, restore=lambda: None)
+        self._step_fn = capture(self._train_step, *batch, restore=lambda: None)
 
     def step(self) -> None:
         """Take one, and wait for its end."""
-        self._take_step(self.images.take(self.samples), self.images.labels, self.samples)
-        self._step.total.item()
+        self._step_fn(self.images.take(self.samples), self.images.labels, self.samples)
+        self._train_step.loss_sum.item()
 
     def evaluate(self) -> None:
         evaluate(self.model, self.images, classes=self.spec.classes, mean=self.mean, std=self.mean)
 
 
-def _timed(
+def _time_training(
     spec: ArchSpec,
     recipe: Recipe,
     batch: int,
-    micro_batch: int,
+    micro_batch_size: int,
     *,
     device: torch.device,
     steps: int,
 ) -> tuple[float, float]:
     """The seconds of a step, and those that an image takes to be evaluated."""
-    made_up = _MadeUp(spec, recipe, batch, micro_batch, device=device)
-    if can_capture(device) and not recipe.compile:
-        made_up.capture()
-    a_step = statistics.median([_seconds(made_up.step) for _ in range(steps + 1)][1:])
-    return a_step, [_seconds(made_up.evaluate) for _ in range(2)][1] / batch
+    training = _SyntheticTraining(spec, recipe, batch, micro_batch_size, device=device)
+    if supports_cuda_graphs(device) and not recipe.compile:
+        training.capture()
+    seconds_per_step = statistics.median([_time_call(training.step) for _ in range(steps + 1)][1:])
+    return seconds_per_step, [_time_call(training.evaluate) for _ in range(2)][1] / batch
 
 
-def _seconds(work: Callable[[], None]) -> float:
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began
+def _time_call(function: Callable[[], None]) -> float:
+    start = time.perf_counter()
+    function()
+    return time.perf_counter() - start

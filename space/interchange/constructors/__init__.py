@@ -19,7 +19,7 @@ from phinas.space.interchange.constructors.torchvision import (
 )
 from phinas.space.spec import ArchSpec, SpecError
 
-TOOLS: dict[str, dict[str, Callable[[ArchSpec], Constructor]]] = {
+LIBRARIES: dict[str, dict[str, Callable[[ArchSpec], Constructor]]] = {
     "timm": {"EfficientNet": timm_efficientnet, "ResNet": timm_resnet},
     "torchvision": {
         "EfficientNet": efficientnet,
@@ -30,19 +30,19 @@ TOOLS: dict[str, dict[str, Callable[[ArchSpec], Constructor]]] = {
 }
 
 
-def constructor_of(spec: ArchSpec, tool: str) -> Constructor:
-    """The class of `tool` ("timm" or "torchvision") for this network. Raises SpecError with the
+def find_constructor(spec: ArchSpec, library: str) -> Constructor:
+    """The class of `library` ("timm" or "torchvision") for this network. Raises SpecError with the
     reason of each class.
     """
-    if tool not in TOOLS:
-        raise SpecError(f"tool: {tool!r} is not one of {', '.join(TOOLS)}")
+    if library not in LIBRARIES:
+        raise SpecError(f"library: {library!r} is not one of {', '.join(LIBRARIES)}")
     reasons = []
-    for title, construct in TOOLS[tool].items():
+    for title, construct in LIBRARIES[library].items():
         try:
-            return construct(spec.simplified())
+            return construct(spec.canonicalize())
         except SpecError as error:
             reasons.append(f"{title} ({error})")
     raise SpecError(
-        f"{tool} has no class for this network: {'; '.join(reasons)}. Other ways out: torch and "
+        f"{library} has no class for this network: {'; '.join(reasons)}. Other ways out: torch and "
         "onnx"
     )

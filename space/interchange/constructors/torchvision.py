@@ -5,31 +5,31 @@ channels.
 from phinas.space.interchange.constructors.requirements import (
     IMPORTS,
     Constructor,
-    adds_where_it_can,
-    bottlenecks_of,
-    demand,
-    hold,
+    as_int_if_whole,
+    bottleneck_stages,
+    conv_widths,
+    format_arguments,
+    has_standard_shortcut,
+    iter_stages,
     norm_layer,
-    stages_of,
-    whole,
-    widths_of,
-    written,
+    require,
+    require_fields,
 )
 from phinas.space.layers import Block
 from phinas.space.scaling import round_width
 from phinas.space.spec import ArchSpec, SpecError, StageSpec
 
-_STEM = {
+_STEM_FIELDS = {
     "channels": 3,
     "stem_kernel": 3,
     "stem_stride": 2,
     "stem_pool": False,
     "padding": "symmetric",
 }
-_EVERYWHERE = "it has shortcuts wherever shapes agree"
+_STANDARD_SHORTCUTS = "it has shortcuts wherever shapes agree"
 
 # Of MNASNet: width, kernel, stride, expansion and depth at alpha 1.
-_MNASNET = (
+_MNASNET_STAGES = (
     (16, 3, 1, 1, 1),
     (24, 3, 2, 3, 3),
     (40, 5, 2, 3, 3),
@@ -41,17 +41,17 @@ _MNASNET = (
 
 
 def efficientnet(spec: ArchSpec) -> Constructor:
-    hold(spec, _STEM | {"activation": "silu"})
+    require_fields(spec, _STEM_FIELDS | {"activation": "silu"})
     if not spec.head_width:
         raise SpecError("head_width: 0, and it has a head convolution")
     rows = []
-    for number, stage, blocks in stages_of(spec):
-        ratio = 1 if stage.block == "conv" else whole(stage.expansion)
+    for number, stage, blocks in iter_stages(spec):
+        expansion = 1 if stage.block == "conv" else as_int_if_whole(stage.expansion)
         for block in blocks:
-            _check_efficientnet_block(block, stage, ratio, number)
-        entry = widths_of(blocks[0])["entry"]
+            _check_efficientnet_block(block, stage, expansion, number)
+        entry = conv_widths(blocks[0])["entry"]
         kind = "MBConvConfig" if stage.block == "mbconv" else "FusedMBConvConfig"
-        rows.append([kind, ratio, stage.kernel, stage.stride, entry, stage.width, stage.depth])
+        rows.append([kind, expansion, stage.kernel, stage.stride, entry, stage.width, stage.depth])
     arguments = {
         "dropout": spec.dropout,
         "stochastic_depth_prob": spec.drop_path,
@@ -63,51 +63,66 @@ def efficientnet(spec: ArchSpec) -> Constructor:
         *IMPORTS,
         "from torchvision.models.efficientnet import EfficientNet, FusedMBConvConfig, MBConvConfig",
         f"blocks = [{', '.join(calls)}]",
-        f"model = EfficientNet(blocks, {written(arguments)}, {norm_layer(spec)})",
+        f"model = EfficientNet(blocks, {format_arguments(arguments)}, {norm_layer(spec)})",
     )
     return Constructor("torchvision.EfficientNet", {"blocks": rows, **arguments}, lines)
 
 
-def _check_efficientnet_block(block: Block, stage: StageSpec, ratio: float, number: int) -> None:
-    widths, roles = widths_of(block), tuple(conv.role for conv in block.convs)
-    entry, hidden = widths["entry"], round_width(widths["entry"] * ratio)
-    grown = ("expand",) if hidden != entry else ()
-    separable = (*grown, "depthwise", "squeeze", "excite", "project")
-    fused = (*grown, "project") if grown else ("conv",)
-    demand(
-        roles in (separable, fused),
+def _check_efficientnet_block(
+    block: Block, stage: StageSpec, expansion: float, number: int
+) -> None:
+    widths, conv_names = conv_widths(block), tuple(conv.name for conv in block.convs)
+    entry, hidden = widths["entry"], round_width(widths["entry"] * expansion)
+    expand = ("expand",) if hidden != entry else ()
+    mbconv = (*expand, "depthwise", "squeeze", "excite", "project")
+    fused_mbconv = (*expand, "project") if expand else ("conv",)
+    require(
+        conv_names in (mbconv, fused_mbconv),
         number,
         "it has MBConv with squeeze-and-excitation and Fused-MBConv without",
     )
-    demand(widths.get("expand", hidden) == hidden, number, "it has hidden widths in multiples of 8")
-    demand(adds_where_it_can(block), number, _EVERYWHERE)
-    if roles == separable:
-        demand(widths["squeeze"] == max(1, entry // 4), number, f"se {stage.se:g}, and it has 0.25")
-        demand(entry % 8 == 0 and stage.width % 8 == 0, number, "it has widths in multiples of 8")
+    require(
+        widths.get("expand", hidden) == hidden, number, "it has hidden widths in multiples of 8"
+    )
+    require(has_standard_shortcut(block), number, _STANDARD_SHORTCUTS)
+    if conv_names == mbconv:
+        require(
+            widths["squeeze"] == max(1, entry // 4), number, f"se {stage.se:g}, and it has 0.25"
+        )
+        require(entry % 8 == 0 and stage.width % 8 == 0, number, "it has widths in multiples of 8")
 
 
 def mobilenet_v2(spec: ArchSpec) -> Constructor:
-    hold(spec, _STEM | {"activation": "relu6"})
-    share, divisor = _mobilenet_share(spec)
+    require_fields(spec, _STEM_FIELDS | {"activation": "relu6"})
+    width_multiplier, divisor = _mobilenet_width_multiplier(spec)
     rows = []
-    for number, stage, blocks in stages_of(spec):
-        plain = stage.block == "mbconv" and not stage.se and stage.kernel == 3
-        demand(plain, number, "it has MBConv of kernel 3 without squeeze-and-excitation")
+    for number, stage, blocks in iter_stages(spec):
+        is_plain = stage.block == "mbconv" and not stage.se and stage.kernel == 3
+        require(is_plain, number, "it has MBConv of kernel 3 without squeeze-and-excitation")
         for block in blocks:
-            widths = widths_of(block)
+            widths = conv_widths(block)
             hidden = round(widths["entry"] * stage.expansion)
-            exact = widths["depthwise"] == hidden and (stage.expansion != 1) == ("expand" in widths)
-            demand(
-                exact,
+            hidden_matches = widths["depthwise"] == hidden and (stage.expansion != 1) == (
+                "expand" in widths
+            )
+            require(
+                hidden_matches,
                 number,
                 f"expansion {stage.expansion:g} makes {hidden} hidden channels of "
                 f"{widths['entry']} there",
             )
-            demand(adds_where_it_can(block), number, _EVERYWHERE)
-        rows.append([whole(stage.expansion), whole(stage.width / share), stage.depth, stage.stride])
+            require(has_standard_shortcut(block), number, _STANDARD_SHORTCUTS)
+        rows.append(
+            [
+                as_int_if_whole(stage.expansion),
+                as_int_if_whole(stage.width / width_multiplier),
+                stage.depth,
+                stage.stride,
+            ]
+        )
     arguments = {
         "num_classes": spec.classes,
-        "width_mult": share,
+        "width_mult": width_multiplier,
         "inverted_residual_setting": rows,
         "round_nearest": divisor,
         "dropout": spec.dropout,
@@ -115,24 +130,28 @@ def mobilenet_v2(spec: ArchSpec) -> Constructor:
     lines = (
         *IMPORTS,
         "from torchvision.models.mobilenetv2 import MobileNetV2",
-        f"model = MobileNetV2({written(arguments)}, {norm_layer(spec)})",
+        f"model = MobileNetV2({format_arguments(arguments)}, {norm_layer(spec)})",
     )
     return Constructor("torchvision.MobileNetV2", arguments, lines)
 
 
-def _mobilenet_share(spec: ArchSpec) -> tuple[float, int]:
+def _mobilenet_width_multiplier(spec: ArchSpec) -> tuple[float, int]:
     """The number that MobileNetV2 multiplies its widths by, and the divisor that it rounds them
     to.
     """
-    for share in (1.0, spec.head_width / 1280, spec.stem_width / 32):
+    for width_multiplier in (1.0, spec.head_width / 1280, spec.stem_width / 32):
         for divisor in (8, 1):
-            stem = round_width(32 * share, divisor=divisor)
-            head = round_width(1280 * max(1.0, share), divisor=divisor)
-            kept = all(
+            stem = round_width(32 * width_multiplier, divisor=divisor)
+            head = round_width(1280 * max(1.0, width_multiplier), divisor=divisor)
+            widths_match = all(
                 round_width(stage.width, divisor=divisor) == stage.width for stage in spec.stages
             )
-            if share and (stem, head, kept) == (spec.stem_width, spec.head_width, True):
-                return share, divisor
+            if width_multiplier and (stem, head, widths_match) == (
+                spec.stem_width,
+                spec.head_width,
+                True,
+            ):
+                return width_multiplier, divisor
     widths = f"{spec.stem_width}, {spec.head_width}"
     raise SpecError(
         f"stem_width, head_width: {widths}, and it has 32 and 1280, both times one number (1280 "
@@ -141,69 +160,71 @@ def _mobilenet_share(spec: ArchSpec) -> tuple[float, int]:
 
 
 def mnasnet(spec: ArchSpec) -> Constructor:
-    hold(spec, _STEM | {"activation": "relu", "bn_eps": 1e-5, "head_width": 1280})
+    require_fields(spec, _STEM_FIELDS | {"activation": "relu", "bn_eps": 1e-5, "head_width": 1280})
     widths, bases = (
         [spec.stem_width, *(stage.width for stage in spec.stages)],
-        [32, *(row[0] for row in _MNASNET)],
+        [32, *(row[0] for row in _MNASNET_STAGES)],
     )
     if len(widths) != len(bases):
         raise SpecError(f"stages: {len(spec.stages)}, and it has 7")
-    shares = [
+    alphas = [
         0.5,
         0.75,
         1.0,
         1.3,
         *(width / base for width, base in zip(widths, bases, strict=True)),
     ]
-    share = next(
-        (share for share in shares if [round_width(base * share) for base in bases] == widths), None
+    alpha = next(
+        (alpha for alpha in alphas if [round_width(base * alpha) for base in bases] == widths), None
     )
-    if share is None:
+    if alpha is None:
         raise SpecError(
             f"width: {widths}, and it has {bases} times one number, rounded to multiples of 8"
         )
-    for (number, stage, blocks), (_, *wanted) in zip(stages_of(spec), _MNASNET, strict=True):
-        demand(
+    for (number, stage, blocks), (_, *expected) in zip(
+        iter_stages(spec), _MNASNET_STAGES, strict=True
+    ):
+        require(
             stage.block == "mbconv" and not stage.se,
             number,
             "it has MBConv without squeeze-and-excitation",
         )
-        found = [stage.kernel, stage.stride, stage.expansion, stage.depth]
-        demand(
-            found == wanted,
+        actual = [stage.kernel, stage.stride, stage.expansion, stage.depth]
+        require(
+            actual == expected,
             number,
-            f"kernel, stride, expansion, depth: {found}, and it has {wanted}",
+            f"kernel, stride, expansion, depth: {actual}, and it has {expected}",
         )
         for block in blocks:
-            added = adds_where_it_can(block) if number > 1 else not block.shortcut
-            demand(added, number, f"{_EVERYWHERE} but in stage 1")
-    arguments = {"alpha": share, "num_classes": spec.classes, "dropout": spec.dropout}
+            shortcuts_match = has_standard_shortcut(block) if number > 1 else not block.shortcut
+            require(shortcuts_match, number, f"{_STANDARD_SHORTCUTS} but in stage 1")
+    arguments = {"alpha": alpha, "num_classes": spec.classes, "dropout": spec.dropout}
     lines = (
         "from torchvision.models.mnasnet import MNASNet",
-        f"model = MNASNet({written(arguments)})",
+        f"model = MNASNet({format_arguments(arguments)})",
     )
     return Constructor("torchvision.MNASNet", arguments, lines)
 
 
 def resnet(spec: ArchSpec) -> Constructor:
-    hold(spec, {"channels": 3, "activation": "relu"})
-    rows = bottlenecks_of(spec)
-    share = rows[0][0]
+    require_fields(spec, {"channels": 3, "activation": "relu"})
+    rows = bottleneck_stages(spec)
+    width_per_group = rows[0][0]
     for number, (hidden, width, _) in enumerate(rows, start=1):
-        demand(width == 128 << number, number, f"width {width}, and it has {128 << number}")
-        demand(
-            hidden == share << (number - 1),
+        require(width == 128 << number, number, f"width {width}, and it has {128 << number}")
+        require(
+            hidden == width_per_group << (number - 1),
             number,
             "its hidden widths are one share of the widths everywhere",
         )
     arguments = {
         "layers": [depth for _, _, depth in rows],
         "num_classes": spec.classes,
-        "width_per_group": share,
+        "width_per_group": width_per_group,
     }
     lines = (
         *IMPORTS,
         "from torchvision.models.resnet import Bottleneck, ResNet",
-        f"model = ResNet(Bottleneck, {written(arguments)}, {norm_layer(spec)})",
+        f"model = ResNet(Bottleneck, {format_arguments(arguments)}, {norm_layer(spec)})",
     )
     return Constructor("ResNet", arguments, lines)

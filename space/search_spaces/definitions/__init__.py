@@ -4,13 +4,13 @@ like.
 
 from pathlib import Path
 
-_HERE = Path(__file__).parent
+_FOLDER = Path(__file__).parent
 
 SPACES = {
-    "accel_nasbench": _HERE / "accel_nasbench.yaml",
-    "fused": _HERE / "fused.yaml",
-    "mnasnet": _HERE / "mnasnet.yaml",
-    "mobilenet_v3_like": _HERE / "mobilenet_v3_like.yaml",
-    "small_images": _HERE / "small_images.yaml",
-    "tiny": _HERE / "tiny.yaml",
+    "accel_nasbench": _FOLDER / "accel_nasbench.yaml",
+    "fused": _FOLDER / "fused.yaml",
+    "mnasnet": _FOLDER / "mnasnet.yaml",
+    "mobilenet_v3_like": _FOLDER / "mobilenet_v3_like.yaml",
+    "small_images": _FOLDER / "small_images.yaml",
+    "tiny": _FOLDER / "tiny.yaml",
 }

@@ -13,17 +13,18 @@ from typing import Any
 import numpy as np
 
 from phinas.experiment.errors import InputError
-from phinas.training.data.decoding import Content, Listing, Part
-from phinas.training.data.grouped_split import groups_of_values, no_such
+from phinas.experiment.optional_library import import_library
+from phinas.training.data.decoding import ImageContent, SourceDataset, SourceSplit
+from phinas.training.data.grouped_split import groups_from_values, unknown_key_error
 from phinas.training.data.sources.parquet import IMAGE_COLUMNS, LABEL_COLUMNS, check_range
 
 PREFIX = "hf:"
-TRAIN = ("train",)
-HELD_OUT = ("test", "validation", "valid", "val")
+TRAIN_SPLITS = ("train",)
+TEST_SPLITS = ("test", "validation", "valid", "val")
 _WEIGHTS = "model.safetensors"  # as timm's repositories there name it
 
 
-def weights_file(name: str) -> Path:
+def resolve_weights_path(name: str) -> Path:
     """The file of weights of that name: `hf:OWNER/NAME[@REVISION][:FILE]` is downloaded, once;
     anything else is a path.
 
@@ -31,47 +32,45 @@ def weights_file(name: str) -> Path:
     """
     if not name.startswith(PREFIX):
         return Path(name).expanduser()
+    huggingface_hub = import_library(
+        "huggingface_hub", attribute="hf_hub_download", needed_by=f"weights: {name}", extra="hf"
+    )
+    repository_and_revision, _, file = name.removeprefix(PREFIX).partition(":")
+    repository, _, revision = repository_and_revision.partition("@")
     try:
-        from huggingface_hub import hf_hub_download
-    except ImportError:
-        raise InputError(
-            f"weights: {name} needs the library huggingface_hub; pip install 'phinas[hf]'"
-        ) from None
-    place, _, file = name.removeprefix(PREFIX).partition(":")
-    repository, _, revision = place.partition("@")
-    try:
-        return Path(hf_hub_download(repository, file or _WEIGHTS, revision=revision or None))
+        return Path(
+            huggingface_hub.hf_hub_download(repository, file or _WEIGHTS, revision=revision or None)
+        )
     except Exception as error:  # whatever the network or the hub makes it raise
-        raise InputError(f"weights: {_unavailable(name, error)}") from None
+        raise InputError(f"weights: {_download_error(name, error)}") from None
 
 
-def list_hub(source: str, *, group_by: str | None = None) -> Listing:
+def list_hf_dataset(source: str, *, group_by: str | None = None) -> SourceDataset:
     """The splits of `hf:NAME`: train, and test (or validation) where there is one. group_by: the
     column of groups.
 
     Raises InputError where the library is missing, the data set can't be had, or has no image and
     label columns.
     """
-    try:
-        import datasets
-    except ImportError:
-        raise InputError(
-            f"data.source: {source} needs the library datasets; pip install 'phinas[hf]'"
-        ) from None
+    datasets = import_library(
+        "datasets", attribute="load_dataset", needed_by=f"data.source: {source}", extra="hf"
+    )
     name, _, configuration = source.removeprefix(PREFIX).partition(":")
     try:
-        found = datasets.load_dataset(name, configuration or None)
+        dataset = datasets.load_dataset(name, configuration or None)
     except (
         Exception
     ) as error:  # the library raises whatever the network, the hub or a file makes it raise
-        raise InputError(f"data.source: {_unavailable(source, error)}") from None
-    train = next((found[split] for split in TRAIN if split in found), None)
+        raise InputError(f"data.source: {_download_error(source, error)}") from None
+    train = next((dataset[split] for split in TRAIN_SPLITS if split in dataset), None)
     if train is None:
         raise InputError(
-            f"data.source: {source} has no split called train, only {', '.join(found)}"
+            f"data.source: {source} has no split called train, only {', '.join(dataset)}"
         )
-    test = next((found[split] for split in HELD_OUT if split in found), None)
-    image, label = (_column(source, train, wanted) for wanted in (IMAGE_COLUMNS, LABEL_COLUMNS))
+    test = next((dataset[split] for split in TEST_SPLITS if split in dataset), None)
+    image, label = (
+        _column(source, train, candidates) for candidates in (IMAGE_COLUMNS, LABEL_COLUMNS)
+    )
     names = getattr(train.features[label], "names", None)
     if names is None:
         raise InputError(
@@ -82,25 +81,25 @@ def list_hub(source: str, *, group_by: str | None = None) -> Listing:
     splits = [split.cast_column(image, as_encoded) for split in (train, test) if split is not None]
     classes = tuple(map(str, names))
     parts = [
-        _part(
+        _make_split(
             split, image, _labels(source, split, label, classes), _groups(source, split, group_by)
         )
         for split in splits
     ]
-    return Listing(classes, parts[0], parts[1] if test is not None else None)
+    return SourceDataset(classes, parts[0], parts[1] if test is not None else None)
 
 
-def _unavailable(name: str, error: Exception) -> str:
+def _download_error(name: str, error: Exception) -> str:
     reason = " ".join(str(error).split())[:200]
     return f"{name} can't be had ({type(error).__name__}: {reason}); see to name and network"
 
 
-def _column(source: str, split: Any, wanted: tuple[str, ...]) -> str:
-    for name in wanted:
+def _column(source: str, split: Any, candidates: tuple[str, ...]) -> str:
+    for name in candidates:
         if name in split.features:
             return name
     raise InputError(
-        f"data.source: {source} has no column {wanted[0]!r}, only {', '.join(split.features)}"
+        f"data.source: {source} has no column {candidates[0]!r}, only {', '.join(split.features)}"
     )
 
 
@@ -121,12 +120,16 @@ def _groups(source: str, split: Any, group_by: str | None) -> np.ndarray | None:
     if group_by is None:
         return None
     if group_by not in split.features:
-        raise no_such(group_by, "column", source, split.features)
-    return groups_of_values(f"{source}: {group_by}", split.select_columns([group_by])[:][group_by])
+        raise unknown_key_error(group_by, "column", source, split.features)
+    return groups_from_values(
+        f"{source}: {group_by}", split.select_columns([group_by])[:][group_by]
+    )
 
 
-def _part(split: Any, image: str, labels: np.ndarray, groups: np.ndarray | None) -> Part:
-    def read() -> Iterator[tuple[str, Content]]:
+def _make_split(
+    split: Any, image: str, labels: np.ndarray, groups: np.ndarray | None
+) -> SourceSplit:
+    def iter_images() -> Iterator[tuple[str, ImageContent]]:
         for row, example in enumerate(split.select_columns([image])):
             cell = example[image]
             path = cell["path"]
@@ -135,4 +138,4 @@ def _part(split: Any, image: str, labels: np.ndarray, groups: np.ndarray | None)
                 cell["bytes"] if cell["bytes"] is not None else Path(path) if path else None,
             )
 
-    return Part(labels, read, groups)
+    return SourceSplit(labels, iter_images, groups)

@@ -12,18 +12,18 @@ from pathlib import Path
 import numpy as np
 
 from phinas.experiment.errors import InputError
-from phinas.training.data.decoding import Content, Listing, Part
-from phinas.training.data.grouped_split import groups_of_paths
+from phinas.training.data.decoding import ImageContent, SourceDataset, SourceSplit
+from phinas.training.data.grouped_split import groups_from_paths
 
 SPLITS = {
     "train": ("train", "training"),
     "test": ("test", "testing"),
     "validation": ("val", "validation", "valid"),
 }
-COMPANIONS = (".txt", ".json", ".csv", ".xml", ".md", ".ini", ".db", ".yaml", ".yml")
+IGNORED_SUFFIXES = (".txt", ".json", ".csv", ".xml", ".md", ".ini", ".db", ".yaml", ".yml")
 
 
-def list_class_folders(root: Path, *, group_by: str | None = None) -> Listing:
+def list_class_folders(root: Path, *, group_by: str | None = None) -> SourceDataset:
     """The images below `root`. A `val` or `validation` folder is the official test split where
     there is no `test`.
 
@@ -32,28 +32,32 @@ def list_class_folders(root: Path, *, group_by: str | None = None) -> Listing:
     splits = _splits(root)
     if "train" not in splits:
         train = _images_by_class(root)
-        return Listing(tuple(map(shown, train)), _part(root, train, group_by), None)
+        return SourceDataset(tuple(map(printable, train)), _make_split(root, train, group_by), None)
     train = _images_by_class(splits["train"])
-    held_out = splits.get("test") or splits.get("validation")
-    if held_out is None:
-        return Listing(tuple(map(shown, train)), _part(root, train, group_by), None)
-    test = _images_by_class(held_out)
+    test_folder = splits.get("test") or splits.get("validation")
+    if test_folder is None:
+        return SourceDataset(tuple(map(printable, train)), _make_split(root, train, group_by), None)
+    test = _images_by_class(test_folder)
     if set(train) != set(test):
-        wrong = [
-            f"{held_out.name} has no class {shown(name)!r}" for name in train if name not in test
+        problems = [
+            f"{test_folder.name} has no class {printable(name)!r}"
+            for name in train
+            if name not in test
         ]
-        wrong += [
-            f"{splits['train'].name} has no class {shown(name)!r}"
+        problems += [
+            f"{splits['train'].name} has no class {printable(name)!r}"
             for name in test
             if name not in train
         ]
-        raise InputError(f"{root}: the splits differ in their classes: {'; '.join(wrong[:5])}")
-    return Listing(
-        tuple(map(shown, train)), _part(root, train, group_by), _part(root, test, group_by)
+        raise InputError(f"{root}: the splits differ in their classes: {'; '.join(problems[:5])}")
+    return SourceDataset(
+        tuple(map(printable, train)),
+        _make_split(root, train, group_by),
+        _make_split(root, test, group_by),
     )
 
 
-def shown(name: str) -> str:
+def printable(name: str) -> str:
     """A file's name as it may stand in one line of text."""
     return name if name.isprintable() else ascii(name)[1:-1]
 
@@ -63,13 +67,13 @@ def _splits(root: Path) -> dict[str, Path]:
     be called `train`).
     """
     folders = {path.name.lower(): path for path in _subfolders(root)}
-    found = {
+    split_folders = {
         split: folders[name]
         for split, names in SPLITS.items()
         for name in reversed(names)
         if name in folders
     }
-    return found if "train" in found and _subfolders(found["train"]) else {}
+    return split_folders if "train" in split_folders and _subfolders(split_folders["train"]) else {}
 
 
 def _subfolders(root: Path) -> list[Path]:
@@ -85,16 +89,18 @@ def _images_by_class(root: Path) -> dict[str, list[Path]]:
     """Class name to sorted files. Raises InputError for no classes and for empty ones."""
     folders = _subfolders(root)
     if not folders:
-        loose = any(path.is_file() and not path.name.startswith(".") for path in root.iterdir())
-        what = "holds files but no class folders" if loose else "is empty"
+        has_files = any(path.is_file() and not path.name.startswith(".") for path in root.iterdir())
+        problem = "holds files but no class folders" if has_files else "is empty"
         raise InputError(
-            f"{root}: {what}; put the images of each class into a folder named for the class"
+            f"{root}: {problem}; put the images of each class into a folder named for the class"
         )
     images = {
-        folder.name: list(_walk(folder, _above(root) | _above(folder) - {_identity(folder)}))
+        folder.name: list(
+            _walk(folder, _ancestors(root) | _ancestors(folder) - {_identity(folder)})
+        )
         for folder in folders
     }
-    empty = [shown(name) for name, files in images.items() if not files]
+    empty = [printable(name) for name, files in images.items() if not files]
     if empty:
         raise InputError(
             f"{root}: no image in the class folder {', '.join(empty[:5])}; fill or remove it"
@@ -107,29 +113,31 @@ def _identity(folder: Path) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def _above(folder: Path) -> set[tuple[int, int]]:
+def _ancestors(folder: Path) -> set[tuple[int, int]]:
     """A folder and all that it lies in."""
     return {_identity(path) for path in (folder, *folder.resolve().parents)}
 
 
-def _walk(folder: Path, seen: set[tuple[int, int]]) -> Iterator[Path]:
+def _walk(folder: Path, visited: set[tuple[int, int]]) -> Iterator[Path]:
     """Files below a folder in sorted order, links followed; a folder that was seen, or lies above,
     is not entered again.
     """
     identity = _identity(folder)
-    if identity in seen:
+    if identity in visited:
         return
-    seen.add(identity)
+    visited.add(identity)
     with os.scandir(folder) as entries:
-        found = sorted(
+        entries_found = sorted(
             (entry for entry in entries if not entry.name.startswith(".")),
             key=lambda entry: entry.name,
         )
-    for entry in found:
+    for entry in entries_found:
         path = folder / entry.name
         if _is_folder(entry):
-            yield from _walk(path, seen)
-        elif (entry.is_symlink() or entry.is_file()) and path.suffix.lower() not in COMPANIONS:
+            yield from _walk(path, visited)
+        elif (
+            entry.is_symlink() or entry.is_file()
+        ) and path.suffix.lower() not in IGNORED_SUFFIXES:
             yield path
 
 
@@ -140,14 +148,16 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _part(root: Path, images: dict[str, list[Path]], group_by: str | None) -> Part:
+def _make_split(root: Path, images: dict[str, list[Path]], group_by: str | None) -> SourceSplit:
     """Images in the order of their classes' names."""
     names = sorted(images)
     files = [path for name in names for path in images[name]]
     labels = np.repeat(np.arange(len(names), dtype=np.int64), [len(images[name]) for name in names])
 
-    def read() -> Iterator[tuple[str, Content]]:
-        return ((shown(str(path.relative_to(root))), path) for path in files)
+    def iter_images() -> Iterator[tuple[str, ImageContent]]:
+        return ((printable(str(path.relative_to(root))), path) for path in files)
 
-    paths = (shown(path.relative_to(root).as_posix()) for path in files)
-    return Part(labels, read, None if group_by is None else groups_of_paths(paths, group_by))
+    paths = (printable(path.relative_to(root).as_posix()) for path in files)
+    return SourceSplit(
+        labels, iter_images, None if group_by is None else groups_from_paths(paths, group_by)
+    )

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from phinas.experiment.errors import InputError
-from phinas.training.data.grouped_split import groups_of_values, no_such
+from phinas.training.data.grouped_split import groups_from_values, unknown_key_error
 
 KEYS = {
     "images": ("images", "x", "x_train", "train_images"),
@@ -23,21 +23,21 @@ KEYS = {
     "test labels": ("y_test", "test_labels"),
     "classes": ("classes", "class_names"),
 }
-Pair = tuple[np.ndarray, np.ndarray]
+ArraySplit = tuple[np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
-class Arrays:
+class ArrayDataset:
     """Pixels (count, height, width, channels) of uint8 with int64 labels; `test` is the official
     test split; groups: of the images of each, as text, where they are known."""
 
     classes: tuple[str, ...]
-    train: Pair
-    test: Pair | None
+    train: ArraySplit
+    test: ArraySplit | None
     groups: tuple[np.ndarray | None, np.ndarray | None] = (None, None)
 
 
-def load_digits() -> Arrays:
+def load_digits() -> ArrayDataset:
     """scikit-learn's 1,797 handwritten digits of 8 x 8 pixels in one channel; their 0..16 becomes
     0..255.
     """
@@ -45,18 +45,18 @@ def load_digits() -> Arrays:
 
     data = datasets.load_digits()
     pixels = np.rint(data.images * (255 / 16)).astype(np.uint8)[..., None]
-    return Arrays(tuple(map(str, range(10))), (pixels, data.target.astype(np.int64)), None)
+    return ArrayDataset(tuple(map(str, range(10))), (pixels, data.target.astype(np.int64)), None)
 
 
-def load_npz(path: Path, *, group_by: str | None = None) -> Arrays:
+def load_npz(path: Path, *, group_by: str | None = None) -> ArrayDataset:
     """The arrays of an .npz. Raises InputError naming file, key, value and remedy.
 
     group_by: the key of the training images' groups; those of a test split are under the same key
     with `_test` (or `test` for `train` in it), if they are known."""
-    held_out = group_by and (
+    test_group_key = group_by and (
         group_by.replace("train", "test") if "train" in group_by else f"{group_by}_test"
     )
-    data = _read(path, others=(group_by, held_out))
+    data = _read(path, group_keys=(group_by, test_group_key))
     train = _pair(path, data, "images", "labels")
     test = (
         _pair(path, data, "test images", "test labels")
@@ -70,15 +70,15 @@ def load_npz(path: Path, *, group_by: str | None = None) -> Arrays:
         raise InputError(f"{path}: {channels}; give both the same")
     labels = train[1] if test is None else np.concatenate([train[1], test[1]])
     groups = None if group_by is None else _groups(path, data, group_by, count=len(train[1]))
-    known = test is not None and held_out in data
-    return Arrays(
+    has_test_groups = test is not None and test_group_key in data
+    return ArrayDataset(
         _class_names(path, data, labels),
         train,
         test,
         (
             groups,
-            _groups(path, data, str(held_out), count=len(test[1]))
-            if test is not None and known
+            _groups(path, data, str(test_group_key), count=len(test[1]))
+            if test is not None and has_test_groups
             else None,
         ),
     )
@@ -86,20 +86,20 @@ def load_npz(path: Path, *, group_by: str | None = None) -> Arrays:
 
 def _groups(path: Path, data: dict[str, np.ndarray], key: str, *, count: int) -> np.ndarray:
     if key not in data:
-        raise no_such(key, "key", str(path), data)
+        raise unknown_key_error(key, "key", str(path), data)
     if data[key].shape != (count,):
         raise InputError(
             f"{path}: {key}: shape {data[key].shape} is not ({count},), a group for each image; "
             "match them"
         )
-    return groups_of_values(f"{path}: {key}", data[key].tolist())
+    return groups_from_values(f"{path}: {key}", data[key].tolist())
 
 
-def _read(path: Path, *, others: tuple[str | None, ...]) -> dict[str, np.ndarray]:
+def _read(path: Path, *, group_keys: tuple[str | None, ...]) -> dict[str, np.ndarray]:
     """The arrays under the keys we know, and these; of others the key alone, to be named in an
     error.
     """
-    wanted = [*others, *(key for keys in KEYS.values() for key in keys)]
+    keys_to_read = [*group_keys, *(key for keys in KEYS.values() for key in keys)]
     try:
         with path.open("rb") as stream:  # numpy leaves a file open that proves to be torn
             file = np.load(stream, allow_pickle=False)
@@ -109,7 +109,7 @@ def _read(path: Path, *, others: tuple[str | None, ...]) -> dict[str, np.ndarray
                     "labels=y)"
                 )
             return {
-                name: _member(path, file, name) if name in wanted else np.empty(0)
+                name: _member(path, file, name) if name in keys_to_read else np.empty(0)
                 for name in file.files
             }
     except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, OSError, MemoryError) as error:
@@ -132,27 +132,27 @@ def _member(path: Path, file: Any, name: str) -> np.ndarray:
         ) from None
 
 
-def _key(data: dict[str, np.ndarray], what: str) -> str | None:
-    return next((name for name in KEYS[what] if name in data), None)
+def _key(data: dict[str, np.ndarray], kind: str) -> str | None:
+    return next((name for name in KEYS[kind] if name in data), None)
 
 
-def _pair(path: Path, data: dict[str, np.ndarray], images: str, labels: str) -> Pair:
-    found = []
+def _pair(path: Path, data: dict[str, np.ndarray], images: str, labels: str) -> ArraySplit:
+    keys = []
     for what in (images, labels):
         key = _key(data, what)
         if key is None:
-            present = ", ".join(map(str, data)) or "nothing"
+            available = ", ".join(map(str, data)) or "nothing"
             raise InputError(
-                f"{path}: no {what}: wanted one of {', '.join(KEYS[what])}, found {present}; "
+                f"{path}: no {what}: wanted one of {', '.join(KEYS[what])}, found {available}; "
                 "rename one"
             )
-        found.append(key)
-    pixels = _pixels(f"{path}: {found[0]}", data[found[0]])
-    classes = _labels(f"{path}: {found[1]}", data[found[1]])
+        keys.append(key)
+    pixels = _pixels(f"{path}: {keys[0]}", data[keys[0]])
+    classes = _labels(f"{path}: {keys[1]}", data[keys[1]])
     if len(pixels) != len(classes):
         raise InputError(
-            f"{path}: {len(pixels):,} {images} ({found[0]}) but {len(classes):,} labels "
-            f"({found[1]}); match them"
+            f"{path}: {len(pixels):,} {images} ({keys[0]}) but {len(classes):,} labels "
+            f"({keys[1]}); match them"
         )
     return pixels, classes
 
@@ -178,11 +178,11 @@ def _pixels(where: str, array: np.ndarray) -> np.ndarray:
             "last; reshape it"
         )
     if array.dtype != np.uint8:
-        raise InputError(f"{where}: {_dtype_remedy(array)}")
+        raise InputError(f"{where}: {_dtype_hint(array)}")
     return array if array.ndim == 4 else array[..., None]
 
 
-def _dtype_remedy(array: np.ndarray) -> str:
+def _dtype_hint(array: np.ndarray) -> str:
     """What to write instead of an array that is not uint8."""
     if array.dtype.kind not in "fiub" or not array.size:
         return f"{array.dtype} is not a kind of pixel; store uint8 from 0 to 255"
@@ -191,14 +191,14 @@ def _dtype_remedy(array: np.ndarray) -> str:
         return (
             f"{array.dtype} with NaN or infinite pixels; remove them and store uint8 from 0 to 255"
         )
-    seen = f"{array.dtype} from {low:g} to {high:g} is not uint8"
+    range_text = f"{array.dtype} from {low:g} to {high:g} is not uint8"
     if array.dtype.kind == "b" or (array.dtype.kind == "f" and low >= 0 and high <= 1):
-        return f"{seen}; store (x * 255).round().astype(np.uint8)"
+        return f"{range_text}; store (x * 255).round().astype(np.uint8)"
     if low >= 0 and high <= 255:
-        return f"{seen}; store x.round().astype(np.uint8)"
+        return f"{range_text}; store x.round().astype(np.uint8)"
     if array.dtype.kind in "iu" and low >= 0 and high <= 65535:
-        return f"{seen}; store (x // 257).astype(np.uint8)"
-    return f"{seen}; store the original pixels, scaled to 0..255, as uint8"
+        return f"{range_text}; store (x // 257).astype(np.uint8)"
+    return f"{range_text}; store the original pixels, scaled to 0..255, as uint8"
 
 
 def _labels(where: str, array: np.ndarray) -> np.ndarray:
@@ -211,10 +211,8 @@ def _labels(where: str, array: np.ndarray) -> np.ndarray:
         )
     if array.dtype.kind == "f":
         missing = int(np.isnan(array).sum())
-        remedy = (
-            f"{missing} are NaN: remove those images" if missing else "store y.astype(np.int64)"
-        )
-        raise InputError(f"{where}: {array.dtype} is not a kind of label; {remedy}")
+        hint = f"{missing} are NaN: remove those images" if missing else "store y.astype(np.int64)"
+        raise InputError(f"{where}: {array.dtype} is not a kind of label; {hint}")
     if array.dtype.kind in "US":
         raise InputError(
             f"{where}: holds text; store classes, labels = np.unique(y, return_inverse=True)"
@@ -231,16 +229,17 @@ def _labels(where: str, array: np.ndarray) -> np.ndarray:
 
 def _class_names(path: Path, data: dict[str, np.ndarray], labels: np.ndarray) -> tuple[str, ...]:
     key = _key(data, "classes")
-    most = int(labels.max()) if len(labels) else -1
+    max_label = int(labels.max()) if len(labels) else -1
     if key is not None:
         names = tuple(map(str, data[key].ravel().tolist()))
-        if most >= len(names):
+        if max_label >= len(names):
             raise InputError(
-                f"{path}: labels run to {most}, but {key} has {len(names)} names; correct one of "
+                f"{path}: labels run to {max_label}, but {key} has {len(names)} names; correct "
+                "one of "
                 "them"
             )
         return names
-    if most >= len(labels):
-        remedy = "number the classes 0, 1, 2 on: np.unique(y, return_inverse=True)[1]"
-        raise InputError(f"{path}: labels run to {most:,} in {len(labels):,} images; {remedy}")
-    return tuple(map(str, range(most + 1)))
+    if max_label >= len(labels):
+        hint = "number the classes 0, 1, 2 on: np.unique(y, return_inverse=True)[1]"
+        raise InputError(f"{path}: labels run to {max_label:,} in {len(labels):,} images; {hint}")
+    return tuple(map(str, range(max_label + 1)))

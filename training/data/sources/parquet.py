@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from phinas.experiment.errors import InputError
-from phinas.training.data.decoding import CHUNK, Content, Listing, Part
-from phinas.training.data.grouped_split import groups_of_values, no_such
+from phinas.training.data.decoding import CHUNK_IMAGES, ImageContent, SourceDataset, SourceSplit
+from phinas.training.data.grouped_split import groups_from_values, unknown_key_error
 
 IMAGE_COLUMNS = ("image", "img")
 LABEL_COLUMNS = ("label", "labels")
@@ -24,15 +24,15 @@ SPLIT_PREFIXES = {"train": "train", "test": "test", "val": "validation"}
 
 def parquet_files(folder: Path) -> list[Path]:
     """Those in a folder and in the folders in it (`data/train-0.parquet`, `train/0.parquet`)."""
-    found = [*folder.glob("*.parquet"), *folder.glob("*/*.parquet")]
+    paths = [*folder.glob("*.parquet"), *folder.glob("*/*.parquet")]
     return sorted(
         path
-        for path in found
+        for path in paths
         if not any(part.startswith(".") for part in path.relative_to(folder).parts)
     )
 
 
-def list_parquet(path: Path, *, group_by: str | None = None) -> Listing:
+def list_parquet(path: Path, *, group_by: str | None = None) -> SourceDataset:
     """One file, or a folder of train*, test* (or val*) files; files of a folder that names no split
     are all for training.
 
@@ -43,18 +43,22 @@ def list_parquet(path: Path, *, group_by: str | None = None) -> Listing:
             "train" if path.is_file() else _split_of(file.relative_to(path)), []
         ).append(file)
     files = splits.get("train", [])
-    held_out = splits.get("test") or splits.get("validation") or []
-    if not files and not held_out:
+    test_files = splits.get("test") or splits.get("validation") or []
+    if not files and not test_files:
         files = splits[""]
     if not files:
         raise InputError(
             f"{path}: has Parquet files to test with but no train*.parquet; add it, or name one "
             "file"
         )
-    shards = [_Shard(file, group_by) for file in files]
-    tests = [_Shard(file, group_by) for file in held_out]
-    classes = _class_names([*shards, *tests])
-    return Listing(classes, _part(shards, classes), _part(tests, classes) if tests else None)
+    train_shards = [_Shard(file, group_by) for file in files]
+    test_shards = [_Shard(file, group_by) for file in test_files]
+    classes = _class_names([*train_shards, *test_shards])
+    return SourceDataset(
+        classes,
+        _make_split(train_shards, classes),
+        _make_split(test_shards, classes) if test_shards else None,
+    )
 
 
 def _split_of(relative: Path) -> str:
@@ -74,7 +78,7 @@ class _Shard:
     def __init__(self, path: Path, group_by: str | None) -> None:
         self.path = path
         self.open = _pyarrow(path).ParquetFile
-        file = self._reading(lambda: self.open(path))
+        file = self._checking_errors(lambda: self.open(path))
         with file:
             schema = file.schema_arrow
             self.image = self._column(schema, IMAGE_COLUMNS)
@@ -82,34 +86,35 @@ class _Shard:
             self.names = _names_in(schema.metadata, label)
             self._check_image(schema.field(self.image).type)
             if group_by is not None and group_by not in schema.names:
-                raise no_such(group_by, "column", str(path), schema.names)
-            column = self._reading(lambda: file.read(columns=[label])).column(0)
+                raise unknown_key_error(group_by, "column", str(path), schema.names)
+            column = self._checking_errors(lambda: file.read(columns=[label])).column(0)
             values = (
-                self._reading(lambda: file.read(columns=[group_by])).column(0).to_pylist()
+                self._checking_errors(lambda: file.read(columns=[group_by])).column(0).to_pylist()
                 if group_by
                 else []
             )
         self.labels = self._checked_labels(label, column)
-        self.groups = groups_of_values(f"{path}: {group_by}", values) if group_by else None
+        self.groups = groups_from_values(f"{path}: {group_by}", values) if group_by else None
 
-    def _reading(self, act: Callable[[], Any]) -> Any:
+    def _checking_errors(self, function: Callable[[], Any]) -> Any:
         """Raises InputError for a broken footer, a torn page, a file that is something else."""
         import pyarrow
 
         try:
-            return act()
+            return function()
         except (pyarrow.ArrowException, OSError) as error:
             reason = str(error).strip().partition("\n")[0]
             raise InputError(
                 f"{self.path}: is not a sound Parquet file ({reason}); copy or write it again"
             ) from None
 
-    def _column(self, schema: Any, wanted: tuple[str, ...]) -> str:
-        for name in wanted:
+    def _column(self, schema: Any, candidates: tuple[str, ...]) -> str:
+        for name in candidates:
             if name in schema.names:
                 return name
         raise InputError(
-            f"{self.path}: has no column {wanted[0]!r}, only {', '.join(schema.names) or 'none'}; "
+            f"{self.path}: has no column {candidates[0]!r}, only "
+            f"{', '.join(schema.names) or 'none'}; "
             "rename one"
         )
 
@@ -140,11 +145,11 @@ class _Shard:
             )
         return np.asarray(column.to_numpy(), dtype=np.int64)
 
-    def stream(self) -> Iterator[tuple[str, Content]]:
-        with self._reading(lambda: self.open(self.path)) as file:
-            batches = file.iter_batches(CHUNK, columns=[self.image])
+    def stream(self) -> Iterator[tuple[str, ImageContent]]:
+        with self._checking_errors(lambda: self.open(self.path)) as file:
+            batches = file.iter_batches(CHUNK_IMAGES, columns=[self.image])
             row = 0
-            while (batch := self._reading(lambda: next(batches, None))) is not None:
+            while (batch := self._checking_errors(lambda: next(batches, None))) is not None:
                 column = batch.column(0)
                 encoded = column.field("bytes") if hasattr(column, "field") else column
                 for content in encoded.to_pylist():
@@ -154,15 +159,15 @@ class _Shard:
 
 def check_range(labels: np.ndarray, classes: tuple[str, ...], *, where: str) -> None:
     """Raises InputError for a label that is none of the classes."""
-    wrong = np.flatnonzero((labels < 0) | (labels >= len(classes)))
-    if len(wrong):
-        value = f"row {wrong[0]} is {labels[wrong[0]]}"
-        remedy = (
+    invalid = np.flatnonzero((labels < 0) | (labels >= len(classes)))
+    if len(invalid):
+        value = f"row {invalid[0]} is {labels[invalid[0]]}"
+        hint = (
             "-1 marks a split without labels: leave it out"
-            if labels[wrong[0]] == -1
+            if labels[invalid[0]] == -1
             else "correct it"
         )
-        raise InputError(f"{where}: {value}, outside 0 to {len(classes) - 1}; {remedy}")
+        raise InputError(f"{where}: {value}, outside 0 to {len(classes) - 1}; {hint}")
 
 
 def _pyarrow(path: Path) -> Any:
@@ -194,26 +199,27 @@ def _class_names(shards: list[_Shard]) -> tuple[str, ...]:
     if first.names:
         return first.names
     values = np.concatenate([shard.labels for shard in shards])
-    most = int(values.max()) + 1 if len(values) else 0
-    if most > len(values):
+    num_classes = int(values.max()) + 1 if len(values) else 0
+    if num_classes > len(values):
         raise InputError(
-            f"{first.path}: label: runs to {most - 1:,} in {len(values):,} images; number the "
+            f"{first.path}: label: runs to {num_classes - 1:,} in {len(values):,} images; number "
+            "the "
             "classes 0, 1, 2 on"
         )
-    return tuple(map(str, range(most)))
+    return tuple(map(str, range(num_classes)))
 
 
-def _part(shards: list[_Shard], classes: tuple[str, ...]) -> Part:
+def _make_split(shards: list[_Shard], classes: tuple[str, ...]) -> SourceSplit:
     for shard in shards:
         check_range(shard.labels, classes, where=f"{shard.path}: label")
 
-    def read() -> Iterator[tuple[str, Content]]:
+    def iter_images() -> Iterator[tuple[str, ImageContent]]:
         for shard in shards:
             yield from shard.stream()
 
     groups = [shard.groups for shard in shards if shard.groups is not None]
-    return Part(
+    return SourceSplit(
         np.concatenate([shard.labels for shard in shards]),
-        read,
+        iter_images,
         np.concatenate(groups) if groups else None,
     )

@@ -20,13 +20,13 @@ import numpy as np
 
 from phinas.experiment.errors import InputError
 from phinas.training.data.cache import cache_root
-from phinas.training.data.decoding import Content, Listing, Part
+from phinas.training.data.decoding import ImageContent, SourceDataset, SourceSplit
 from phinas.training.data.sources.parquet import check_range
 
 PREFIX = "torchvision:"
-TRAIN = ("train", "trainval")
-HELD_OUT = ("test", "val", "valid")
-LABELS = (
+TRAIN_SPLITS = ("train", "trainval")
+TEST_SPLITS = ("test", "val", "valid")
+LABEL_ATTRIBUTES = (
     "targets",
     "labels",
     "y",
@@ -34,7 +34,7 @@ LABELS = (
 )  # where the classes keep them; else the images tell, one by one
 
 
-def list_torchvision(source: str, *, group_by: str | None = None) -> Listing:
+def list_torchvision(source: str, *, group_by: str | None = None) -> SourceDataset:
     """The splits of `torchvision:NAME[:ROOT]`: train, and test (or validation) where the class has
     one.
 
@@ -43,27 +43,42 @@ def list_torchvision(source: str, *, group_by: str | None = None) -> Listing:
     if group_by is not None:
         raise InputError(f"data.group_by: {group_by!r}, and {source} has no columns; leave it out")
     name, _, root = source.removeprefix(PREFIX).partition(":")
-    kind = _kind(source, name)
-    asked = set(inspect.signature(kind).parameters)
-    given: dict[str, Any] = {
+    dataset_class = _dataset_class(source, name)
+    parameters = set(inspect.signature(dataset_class).parameters)
+    arguments: dict[str, Any] = {
         "root": str(Path(root).expanduser() if root else cache_root() / "torchvision")
     }
-    given = {key: value for key, value in (given | {"download": not root}).items() if key in asked}
-    if "train" in asked:
-        found = [_open(source, kind, given | {"train": train}) for train in (True, False)]
-    elif "split" in asked:
-        found = [_first(source, kind, given, splits) for splits in (TRAIN, HELD_OUT)]
+    arguments = {
+        key: value
+        for key, value in (arguments | {"download": not root}).items()
+        if key in parameters
+    }
+    if "train" in parameters:
+        datasets_found = [
+            _open(source, dataset_class, arguments | {"train": train}) for train in (True, False)
+        ]
+    elif "split" in parameters:
+        datasets_found = [
+            _open_first(source, dataset_class, arguments, splits)
+            for splits in (TRAIN_SPLITS, TEST_SPLITS)
+        ]
     else:
-        found = [_open(source, kind, given)]
-    labels = [_labels(source, each) for each in found]
-    classes = _class_names(found[0], most=max(int(of.max(initial=0)) for of in labels))
-    for of in labels:
-        check_range(of, classes, where=f"data.source: {source}: label")
-    parts = [_part(each, of) for each, of in zip(found, labels, strict=True)]
-    return Listing(classes, parts[0], parts[1] if len(parts) == 2 else None)
+        datasets_found = [_open(source, dataset_class, arguments)]
+    labels = [_labels(source, dataset) for dataset in datasets_found]
+    classes = _class_names(
+        datasets_found[0],
+        max_label=max(int(split_labels.max(initial=0)) for split_labels in labels),
+    )
+    for split_labels in labels:
+        check_range(split_labels, classes, where=f"data.source: {source}: label")
+    parts = [
+        _make_split(dataset, split_labels)
+        for dataset, split_labels in zip(datasets_found, labels, strict=True)
+    ]
+    return SourceDataset(classes, parts[0], parts[1] if len(parts) == 2 else None)
 
 
-def _kind(source: str, name: str) -> Any:
+def _dataset_class(source: str, name: str) -> Any:
     try:
         from torchvision import datasets
     except ImportError:
@@ -76,52 +91,58 @@ def _kind(source: str, name: str) -> Any:
             f"data.source: {source}: torchvision does not load ({reason}); install the one of "
             "this torch"
         ) from None
-    kinds = {key: value for key, value in vars(datasets).items() if inspect.isclass(value)}
-    sets = {key: value for key, value in kinds.items() if issubclass(value, datasets.VisionDataset)}
-    if name in sets:
-        return sets[name]
-    names = {known.lower(): known for known in sets}
-    near = get_close_matches(name.lower(), names, n=1)
-    remedy = (
-        f"did you mean {names[near[0]]!r}?"
-        if near
+    classes = {key: value for key, value in vars(datasets).items() if inspect.isclass(value)}
+    dataset_classes = {
+        key: value for key, value in classes.items() if issubclass(value, datasets.VisionDataset)
+    }
+    if name in dataset_classes:
+        return dataset_classes[name]
+    names = {dataset_name.lower(): dataset_name for dataset_name in dataset_classes}
+    suggestions = get_close_matches(name.lower(), names, n=1)
+    hint = (
+        f"did you mean {names[suggestions[0]]!r}?"
+        if suggestions
         else "give CIFAR10, MNIST, Flowers102 or another of torchvision.datasets"
     )
-    raise InputError(f"data.source: {source}: torchvision has no data set {name!r}; {remedy}")
+    raise InputError(f"data.source: {source}: torchvision has no data set {name!r}; {hint}")
 
 
-def _open(source: str, kind: Any, given: dict[str, Any]) -> Any:
+def _open(source: str, dataset_class: Any, arguments: dict[str, Any]) -> Any:
     try:
         with contextlib.redirect_stdout(
             sys.stderr
         ):  # it may tell of its downloads; results alone go to standard output
-            return kind(**given)
+            return dataset_class(**arguments)
     except Exception as error:  # whatever the network, a file or the class makes it raise
         reason = " ".join(str(error).split())[:200] or "no reason given"
-        where = given.get("root", "its data")
+        where = arguments.get("root", "its data")
         raise InputError(
             f"data.source: {source} can't be had ({type(error).__name__}: {reason}); see to "
             f"{where}, or name another ROOT"
         ) from error
 
 
-def _first(source: str, kind: Any, given: dict[str, Any], splits: tuple[str, ...]) -> Any:
+def _open_first(
+    source: str, dataset_class: Any, arguments: dict[str, Any], splits: tuple[str, ...]
+) -> Any:
     """The first of the splits that the class knows: it refuses others with a ValueError."""
     for split in splits:
         try:
-            return _open(source, kind, given | {"split": split})
+            return _open(source, dataset_class, arguments | {"split": split})
         except InputError as error:
             if not isinstance(error.__cause__, ValueError) or split == splits[-1]:
                 raise
     raise AssertionError("unreachable: the last split returns or raises")
 
 
-def _labels(source: str, found: Any) -> np.ndarray:
-    values = next((getattr(found, name) for name in LABELS if hasattr(found, name)), None)
+def _labels(source: str, dataset: Any) -> np.ndarray:
+    values = next(
+        (getattr(dataset, name) for name in LABEL_ATTRIBUTES if hasattr(dataset, name)), None
+    )
     if values is None:
-        values = [found[index][1] for index in range(len(found))]
+        values = [dataset[index][1] for index in range(len(dataset))]
     labels = np.asarray(values)
-    if labels.shape != (len(found),) or labels.dtype.kind not in "iu":
+    if labels.shape != (len(dataset),) or labels.dtype.kind not in "iu":
         raise InputError(
             f"data.source: {source}: its labels are {labels.dtype} of {labels.shape}, not one "
             "class an image"
@@ -129,18 +150,19 @@ def _labels(source: str, found: Any) -> np.ndarray:
     return labels.astype(np.int64)
 
 
-def _class_names(found: Any, *, most: int) -> tuple[str, ...]:
+def _class_names(dataset: Any, *, max_label: int) -> tuple[str, ...]:
     names = [
-        name if isinstance(name, str) else ", ".join(name) for name in getattr(found, "classes", ())
+        name if isinstance(name, str) else ", ".join(name)
+        for name in getattr(dataset, "classes", ())
     ]
-    return tuple(names) if len(names) > most else tuple(map(str, range(most + 1)))
+    return tuple(names) if len(names) > max_label else tuple(map(str, range(max_label + 1)))
 
 
-def _part(found: Any, labels: np.ndarray) -> Part:
+def _make_split(dataset: Any, labels: np.ndarray) -> SourceSplit:
     def image(index: int) -> Any:
-        return found[index][0]
+        return dataset[index][0]
 
-    def read() -> Iterator[tuple[str, Content]]:
-        return ((f"image {index}", partial(image, index)) for index in range(len(found)))
+    def iter_images() -> Iterator[tuple[str, ImageContent]]:
+        return ((f"image {index}", partial(image, index)) for index in range(len(dataset)))
 
-    return Part(labels, read, encoded=False)
+    return SourceSplit(labels, iter_images, is_encoded=False)

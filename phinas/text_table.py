@@ -1,0 +1,95 @@
+"""Plain-text tables for standard output, laid out by rich."""
+
+import io
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from typing import Literal
+
+DEFAULT_WIDTH = 128
+_GAP = 2
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a text table. Only the cells of a column with `wrap` may take several lines."""
+
+    title: str
+    justify: Literal["left", "right"] = "right"
+    wrap: bool = False
+
+
+def terminal_width() -> int | None:
+    """The width of the terminal in characters, or None where stdout is no terminal."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def format_table(
+    columns: Sequence[Column], rows: Sequence[Sequence[str]], *, width: int | None = None
+) -> list[str]:
+    """Lay out a table as lines without trailing blanks. Nothing is truncated.
+
+    Args:
+        rows: One cell for each column; an empty row is a blank line.
+        width: Most characters of a line. Where the columns do not fit even with wrapped cells, the
+            first column is repeated and the others follow below. None: unlimited.
+    """
+    from rich.cells import cell_len
+
+    min_widths = []
+    for index, column in enumerate(columns):
+        cells = [column.title, *(row[index] for row in rows if row)]
+        words = [word for cell in cells for word in cell.split()] if column.wrap else cells
+        min_widths.append(max(map(cell_len, words), default=0))
+    lines: list[str] = []
+    for group in _fitting_groups(min_widths, width):
+        total = sum(min_widths[index] for index in group) + _GAP * (len(group) - 1)
+        lines += [""] * bool(lines)
+        lines += _render(
+            [columns[index] for index in group],
+            [[row[index] for index in group] if row else [] for row in rows],
+            width=max(width, total) if width is not None else None,
+        )
+    return lines
+
+
+def _fitting_groups(min_widths: Sequence[int], width: int | None) -> list[list[int]]:
+    """Indices of the columns, in groups that fit a line; each group begins with the first
+    column.
+    """
+    groups = [[0]]
+    used = min_widths[0]
+    for index, min_width in enumerate(min_widths[1:], start=1):
+        if width is not None and used + _GAP + min_width > width and len(groups[-1]) > 1:
+            groups.append([0])
+            used = min_widths[0]
+        groups[-1].append(index)
+        used += _GAP + min_width
+    return groups
+
+
+def _render(
+    columns: Sequence[Column], rows: Sequence[Sequence[str]], *, width: int | None
+) -> list[str]:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="")
+    for column in columns:
+        table.add_column(Text(column.title), justify=column.justify, no_wrap=not column.wrap)
+    for row in rows:
+        table.add_row(*(Text(cell) for cell, _ in zip_longest(row, columns, fillvalue="")))
+    output = io.StringIO()
+    console = Console(
+        file=output,
+        width=width or 100_000,
+        color_system=None,
+        force_terminal=False,
+        force_jupyter=False,
+        legacy_windows=False,
+    )
+    console.print(table)
+    return [line.rstrip() for line in output.getvalue().rstrip("\n").split("\n")]

@@ -1,0 +1,50 @@
+"""Published networks by name."""
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from functools import cache
+
+from phinas.space.presets.efficientnet import EFFICIENTNET, EFFICIENTNET_LITE, LARGER_EFFICIENTNET
+from phinas.space.presets.efficientnet_v2 import EFFICIENTNET_V2
+from phinas.space.presets.mnasnet import MNASNET
+from phinas.space.presets.mobilenet import MOBILENET
+from phinas.space.presets.published_network import PublishedNetwork
+from phinas.space.presets.resnet import RESNET
+from phinas.space.spec import ArchSpec, SpecError
+
+PUBLISHED_NETWORKS: Mapping[str, PublishedNetwork] = {
+    **EFFICIENTNET,
+    **LARGER_EFFICIENTNET,
+    **EFFICIENTNET_LITE,
+    **EFFICIENTNET_V2,
+    **MNASNET,
+    **MOBILENET,
+    **RESNET,
+}
+PRESETS = tuple(PUBLISHED_NETWORKS)
+
+
+@cache
+def _spec(name: str) -> ArchSpec:
+    return PUBLISHED_NETWORKS[name].spec()
+
+
+def suggest_preset(name: str) -> str:
+    """The end of an error message: the preset nearest to `name`, or a few examples."""
+    matches = get_close_matches(name.lower(), PRESETS, n=1)
+    if matches:
+        return f"did you mean {matches[0]!r}?"
+    families = (EFFICIENTNET, EFFICIENTNET_LITE, EFFICIENTNET_V2, MNASNET)
+    examples = ", ".join(next(iter(family)) for family in families)
+    return f"there are {len(PRESETS)} presets, such as {examples}"
+
+
+def preset(name: str) -> ArchSpec:
+    """The published network of that name. Raises SpecError naming the nearest where there is
+    none.
+    """
+    if name not in PUBLISHED_NETWORKS:
+        raise SpecError(
+            f"preset: {name!r} is not a published network known here; {suggest_preset(name)}"
+        )
+    return _spec(name)

@@ -1,0 +1,508 @@
+"""What a search is after: a weight estimated from its first trials, a latency that is measured, a
+front instead of a reward.
+"""
+
+import json
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.storages import InMemoryStorage
+
+from phinas.experiment.errors import InputError, NoResultError
+from phinas.experiment.executors import EXECUTORS, Job
+from phinas.experiment.executors.inline import InlineExecutor
+from phinas.experiment.job_list import job_key
+from phinas.experiment.schema.config import EXPONENT_ESTIMATION_TRIALS, Recipe, SearchSection
+from phinas.experiment.trial_store import TrialStore, open_storage
+from phinas.nas.cost_constraint import CostConstraint
+from phinas.nas.evaluators.function import FunctionEvaluator
+from phinas.nas.objective import REWARD
+from phinas.nas.pareto import pareto_front
+from phinas.nas.problem import Problem
+from phinas.nas.reward import Reward
+from phinas.nas.search import search
+from phinas.nas.selection.baseline import select_baseline
+from phinas.nas.study import COST, InMemoryStudy
+from phinas.nas.trial import completed_trials
+from phinas.space.search_spaces.encoding import encode
+from phinas.space.search_spaces.loading import load_space
+from phinas.space.search_spaces.search_space import Decision, SearchSpace
+from phinas.space.spec import ArchSpec
+from phinas.training.timing.latency import LatencyTimer
+
+TINY = load_space("tiny").adapt_to(channels=1, classes=10, resolution=8)
+SPACE_OF_TWELVE = SearchSpace(
+    "twelve",
+    TINY.base,
+    (
+        Decision("stages.0.kernel", (3, 5)),
+        Decision("stages.1.width", (8, 16, 24)),
+        Decision("stages.2.se", (0, 0.25)),
+    ),
+)
+BUDGET = EXPONENT_ESTIMATION_TRIALS + 6
+
+MODULE = """
+import pathlib
+from phinas.space.cost import network_cost
+
+def noise(spec):
+    return int(spec.spec_id, 16) % 1009 / 1009
+
+def rising(spec, budget, seed):
+    "As cost^0.05, less up to 3% by what else the network is."
+    return 0.5 * (network_cost(spec).flops / 1e5) ** 0.05 * (1 - 0.03 * noise(spec))
+
+def failing(spec, budget, seed):
+    if noise(spec) < 0.72: raise RuntimeError("diverged")
+    return 0.5
+
+def time(spec, log, on):
+    from phinas.space.spec import ArchSpec
+    spec = ArchSpec.from_dict(spec)
+    with pathlib.Path(log).open("a") as file:
+        file.write(spec.spec_id + "\\n")
+    if on == "broken" and noise(spec) < 0.2: raise RuntimeError("no such kernel")
+    found = 1 + 10 * noise(spec)
+    return {"latency_ms": found, "latency_quartiles_ms": [found - 0.1, found + 0.2],
+            "latency_runs": 30, "latency_hardware": on}
+"""
+
+
+class Killed(Exception):
+    """Stands for the kill of a driver."""
+
+
+class KillableStorage(InMemoryStorage):
+    """Ends its driver before the write after `spared` others."""
+
+    def __init__(self):
+        super().__init__()
+        self.writes, self.writes_before_kill = 0, None
+
+
+def _make_killable(name):
+    original_write = getattr(InMemoryStorage, name)
+
+    def write(self, *arguments, **options):
+        if self.writes == self.writes_before_kill:
+            self.writes_before_kill = None
+            raise Killed
+        self.writes += 1
+        return original_write(self, *arguments, **options)
+
+    return write
+
+
+for _name in (
+    "create_new_trial",
+    "set_trial_user_attr",
+    "set_trial_state_values",
+    "set_study_user_attr",
+):
+    setattr(KillableStorage, _name, _make_killable(_name))
+
+
+@dataclass(frozen=True)
+class FakeLatencyTimer(LatencyTimer):
+    """Times at once, and keeps a log of what it timed."""
+
+    module: str = ""
+    log: str = ""
+
+    def make_job(self, spec: ArchSpec) -> Job:
+        payload = {"spec": spec.to_dict(), "log": self.log, "on": self.device}
+        return Job(job_key("time", payload), f"{self.module}:time", payload)
+
+
+class SearchRunner:
+    """Searches with evaluators of MODULE."""
+
+    def __init__(self, folder: Path, module: str) -> None:
+        self.module, self.log = module, folder / "timed.log"
+
+    def search(
+        self,
+        trial_store,
+        *,
+        evaluator="rising",
+        executor=None,
+        on_progress=None,
+        space=TINY,
+        seed=0,
+        device="a chip",
+        **options,
+    ):
+        section = SearchSection(**{"strategy": "evolution", "trials": BUDGET} | options)
+        with closing(executor or InlineExecutor(1)) as active_executor:
+            return search(
+                space,
+                section,
+                seed=seed,
+                trial_store=trial_store,
+                executor=active_executor,
+                evaluator=FunctionEvaluator(f"{self.module}:{evaluator}", 60.0),
+                on_progress=on_progress or (lambda done, total, text: None),
+                latency_timer=FakeLatencyTimer(device, 1, module=self.module, log=str(self.log)),
+            )
+
+    def timed_spec_ids(self):
+        return self.log.read_text().split() if self.log.exists() else []
+
+    def select(self, result, trial_store=None, **options):
+        section = SearchSection(
+            **{
+                "finalists": 3,
+                "finalist_seeds": 2,
+                "finalist_recipe": Recipe(epochs=2),
+                "reference": "none",
+            }
+            | options
+        )
+        with closing(InlineExecutor(1)) as executor:
+            return select_baseline(
+                result,
+                section,
+                TINY,
+                seed=0,
+                trial_store=trial_store or in_memory_store(),
+                executor=executor,
+                evaluator=FunctionEvaluator(f"{self.module}:rising", 60.0),
+                on_progress=lambda done, total, text: None,
+            )
+
+
+@pytest.fixture
+def runner(tmp_path, monkeypatch):
+    name = f"objectives_{tmp_path.name}"
+    (tmp_path / f"{name}.py").write_text(MODULE)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return SearchRunner(tmp_path, name)
+
+
+def in_memory_store(*, storage=None, pareto=False):
+    directions = ["maximize", "minimize"] if pareto else ["maximize"]
+    return TrialStore(optuna.create_study(directions=directions, storage=storage))
+
+
+def recorded_trials(trial_store):
+    """Network, value and choices of each finished trial, in the order of the proposals."""
+    rows = sorted(
+        (row for row in trial_store.records() if row.is_complete),
+        key=lambda row: row.user_attrs["proposal"],
+    )
+    return [(row.user_attrs["spec_id"], row.value, row.params) for row in rows]
+
+
+def test_the_weight_is_estimated_from_random_trials_and_every_value_is_the_reward_under_it(runner):
+    trial_store = in_memory_store()
+    result = runner.search(trial_store, reward_exponent="auto")
+    assert result.reward.exponent == pytest.approx(-0.05, abs=0.02)
+    assert result.exponent_explanation.startswith(f"w = {result.reward.exponent:g} was estimated")
+    assert trial_store.study_attrs[REWARD] == result.reward.to_dict() | {
+        "explanation": result.exponent_explanation
+    }
+    assert len(result.trials) == BUDGET
+    for trial in result.trials:
+        assert trial.reward == result.reward(trial.accuracy, trial.cost.flops)
+    random_store = in_memory_store()
+    runner.search(
+        random_store, strategy="random", reward_exponent=0.0, trials=EXPONENT_ESTIMATION_TRIALS
+    )
+    assert [row[0] for row in recorded_trials(trial_store)][:EXPONENT_ESTIMATION_TRIALS] == [
+        row[0] for row in recorded_trials(random_store)
+    ]
+
+
+def test_progress_says_that_the_first_are_drawn_and_then_the_weight(runner):
+    messages = []
+    runner.search(
+        in_memory_store(), reward_exponent="auto", on_progress=lambda *line: messages.append(line)
+    )
+    assert messages[3] == (
+        3,
+        BUDGET,
+        f"3 of the first {EXPONENT_ESTIMATION_TRIALS} networks, drawn at random to estimate w from",
+    )
+    assert "estimated)" in messages[-1][2]
+    assert [done for done, _, _ in messages] == sorted(done for done, _, _ in messages)
+
+
+def count_writes(runner, **options):
+    storage = KillableStorage()
+    trial_store = in_memory_store(storage=storage)
+    storage.writes = 0
+    runner.search(trial_store, **options)
+    return storage.writes, recorded_trials(trial_store), trial_store.study_attrs[REWARD]
+
+
+def assert_killed_before_any_write_it_ends_as_unbroken(runner, writes, **options):
+    _, uninterrupted, reward_note = count_writes(runner, **options)
+    for writes_before_kill in writes:
+        storage = KillableStorage()
+        trial_store = in_memory_store(storage=storage)
+        storage.writes, storage.writes_before_kill = 0, writes_before_kill
+        with pytest.raises(Killed):
+            runner.search(trial_store, **options)
+        runner.search(trial_store, **options)
+        assert recorded_trials(trial_store) == uninterrupted, writes_before_kill
+        assert trial_store.study_attrs[REWARD] == reward_note
+
+
+@pytest.mark.parametrize("strategy", ["evolution", "tpe"])
+def test_a_search_killed_before_some_writes_of_its_record_ends_as_an_unbroken_one(runner, strategy):
+    total, _, _ = count_writes(runner, reward_exponent="auto", strategy=strategy)
+    first = (
+        4 * EXPONENT_ESTIMATION_TRIALS
+    )  # a held trial is begun, gets two attributes, and its measurement
+    writes = [
+        5,
+        first - 1,
+        first,
+        first + 1,
+        first + 2,
+        first + 3,
+        first + 20,
+        first + 2 * EXPONENT_ESTIMATION_TRIALS,
+        total - 2,
+    ]
+    assert_killed_before_any_write_it_ends_as_unbroken(
+        runner, writes, reward_exponent="auto", strategy=strategy
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("options", "step"),
+    [({"reward_exponent": "auto"}, 1), ({"reward_exponent": "auto", "cost": "latency"}, 4)],
+)
+def test_a_search_killed_before_any_write_of_its_record_ends_as_an_unbroken_one(
+    runner, options, step
+):
+    total, _, _ = count_writes(runner, **options)
+    assert total > 150
+    assert_killed_before_any_write_it_ends_as_unbroken(runner, range(0, total, step), **options)
+
+
+def test_with_several_workers_the_weight_waits_for_all_first_trials(runner):
+    trial_store = in_memory_store()
+    result = runner.search(trial_store, reward_exponent="auto", executor=EXECUTORS["processes"](3))
+    alone = runner.search(in_memory_store(), reward_exponent="auto")
+    assert result.reward == alone.reward
+    assert len({row[0] for row in recorded_trials(trial_store)}) == BUDGET
+
+
+def test_a_budget_that_grew_keeps_the_weight(runner):
+    trial_store, uninterrupted_store = in_memory_store(), in_memory_store()
+    first = runner.search(trial_store, reward_exponent="auto", trials=EXPONENT_ESTIMATION_TRIALS)
+    assert runner.search(trial_store, reward_exponent="auto").reward == first.reward
+    runner.search(uninterrupted_store, reward_exponent="auto")
+    assert recorded_trials(trial_store) == recorded_trials(uninterrupted_store)
+
+
+def test_a_space_smaller_than_the_first_trials_is_estimated_from_what_there_is(runner):
+    trial_store = in_memory_store()
+    result = runner.search(trial_store, reward_exponent="auto", space=SPACE_OF_TWELVE)
+    assert result.space_exhausted
+    assert len(recorded_trials(trial_store)) == 12
+    assert result.exponent_explanation
+
+
+def test_where_most_of_the_first_fail_the_fallback_is_taken(runner):
+    result = runner.search(in_memory_store(), reward_exponent="auto", evaluator="failing", seed=2)
+    assert "gave an accuracy" in result.exponent_explanation
+    assert result.reward.exponent == -0.02
+
+
+@pytest.mark.parametrize("metric", ["params", "activations", "latency"])
+def test_the_reward_is_over_the_cost_that_was_asked_for(runner, metric):
+    result = runner.search(in_memory_store(), cost=metric, trials=8)
+    assert result.reward.metric == metric
+    for trial in result.trials:
+        assert trial.reward == result.reward(trial.accuracy, trial.get_cost(metric))
+
+
+def test_the_gate_stays_on_flops_whatever_the_cost(runner):
+    result = runner.search(in_memory_store(), cost="params", trials=8, max_flops=100_000.0)
+    assert all(trial.cost.flops <= 100_000 for trial in result.trials)
+
+
+def test_each_network_is_timed_once_and_the_base_too(runner):
+    trial_store = in_memory_store()
+    result = runner.search(trial_store, cost="latency", trials=10)
+    timed_spec_ids = runner.timed_spec_ids()
+    assert len(timed_spec_ids) == len(set(timed_spec_ids)) == 11
+    assert timed_spec_ids[0] == TINY.base.spec_id
+    assert result.reward.target == trial_store.study_attrs["base_latency"]["latency_ms"]
+    runner.search(trial_store, cost="latency", trials=14)
+    assert len(runner.timed_spec_ids()) == 15
+    runner.select(result, cost="latency")
+    assert len(runner.timed_spec_ids()) == 15
+
+
+def test_with_a_target_given_the_base_is_not_timed(runner):
+    runner.search(in_memory_store(), cost="latency", trials=5, target_cost=3.0)
+    assert len(runner.timed_spec_ids()) == 5
+
+
+def test_the_base_as_a_trial_is_not_timed_again(runner):
+    result = runner.search(in_memory_store(), cost="latency", space=SPACE_OF_TWELVE)
+    assert len(result.trials) == 12
+    assert TINY.base.spec_id in {trial.spec.spec_id for trial in result.trials}
+    assert len(runner.timed_spec_ids()) == len(set(runner.timed_spec_ids())) == 12
+
+
+def test_a_trial_that_is_begun_again_after_its_timing_is_not_timed_again(runner):
+    class KilledExecutor(InlineExecutor):
+        def next_result(self):
+            if len(runner.timed_spec_ids()) == 4 and "budget" in self._job.payload:
+                raise Killed
+            return super().next_result()
+
+    trial_store = in_memory_store()
+    with pytest.raises(Killed):
+        runner.search(trial_store, cost="latency", trials=6, executor=KilledExecutor(1))
+    runner.search(trial_store, cost="latency", trials=6)
+    assert len(runner.timed_spec_ids()) == len(set(runner.timed_spec_ids())) == 7
+
+
+def test_latency_and_its_spread_are_recorded_and_told_to_the_strategy(runner):
+    trial_store = in_memory_store()
+    result = runner.search(trial_store, cost="latency", trials=5)
+    for row in trial_store.records():
+        assert (
+            row.user_attrs["latency_quartiles_ms"][0]
+            < row.user_attrs["latency_ms"]
+            < row.user_attrs["latency_quartiles_ms"][1]
+        )
+    assert [trial.latency_ms for trial in result.trials] == [
+        row.user_attrs["latency_ms"] for row in trial_store.records()
+    ]
+
+
+def test_latencies_of_another_device_are_refused(runner):
+    trial_store = in_memory_store()
+    runner.search(trial_store, cost="latency", trials=4)
+    with pytest.raises(InputError, match="were measured on a chip and are now on another chip"):
+        runner.search(trial_store, cost="latency", trials=6, device="another chip")
+    assert len(recorded_trials(trial_store)) == 4
+
+
+def test_a_network_that_cannot_be_timed_is_a_failed_trial_that_was_not_trained(runner):
+    trial_store = in_memory_store()
+    result = runner.search(trial_store, cost="latency", trials=20, device="broken", target_cost=1.0)
+    failed = [row for row in trial_store.records() if not row.is_complete]
+    assert len(failed) + len(result.trials) == 20
+    assert {row.user_attrs["reason"] for row in failed} == {
+        "its latency could not be measured: RuntimeError: no such kernel"
+    }
+
+
+def test_a_base_that_cannot_be_timed_ends_the_search_with_the_reason(runner):
+    neighbors = (TINY.decode(choices) for choices in TINY.neighbors(encode(TINY, TINY.base)))
+    space = SearchSpace(
+        "other",
+        next(spec for spec in neighbors if int(spec.spec_id, 16) % 1009 < 200),
+        TINY.decisions,
+    )
+    with pytest.raises(
+        NoResultError,
+        match="the others are held against, could not be timed: RuntimeError: no such kernel",
+    ):
+        runner.search(in_memory_store(), cost="latency", device="broken", space=space)
+
+
+@pytest.mark.parametrize("strategy", ["random", "tpe", "evolution"])
+def test_a_search_for_a_front_records_both_aims_and_is_judged_at_its_end(
+    runner, tmp_path, strategy
+):
+    section = SearchSection(reward="pareto")
+    with closing(open_storage(tmp_path / "study.db", url=None, new=True)) as storage:
+        trial_store = storage.open_study("search", directions=section.directions)
+        result = runner.search(trial_store, reward="pareto", strategy=strategy)
+        assert storage.study_attrs("search")[REWARD]["kind"] == "soft"
+    study = optuna.load_study(study_name="search", storage=f"sqlite:///{tmp_path / 'study.db'}")
+    assert [direction.name for direction in study.directions] == ["MAXIMIZE", "MINIMIZE"]
+    values = {trial.number: trial.values for trial in study.trials}
+    for trial in result.trials:
+        assert values[trial.number] == [trial.accuracy, trial.cost.flops]
+        assert trial.reward == result.reward(trial.accuracy, trial.cost.flops)
+    front = {(trial.accuracy, trial.cost.flops) for trial in pareto_front(result.trials)}
+    assert {tuple(trial.values) for trial in study.best_trials} == front
+    assert result.reward.exponent == pytest.approx(-0.05, abs=0.02)
+
+
+def test_a_search_for_a_front_over_latency_has_it_as_its_second_aim(runner):
+    trial_store = in_memory_store(pareto=True)
+    result = runner.search(trial_store, reward="pareto", cost="latency", trials=10)
+    by_number = {trial.number: trial.values for trial in trial_store._study.trials}
+    assert all(
+        by_number[trial.number] == [trial.accuracy, trial.latency_ms] for trial in result.trials
+    )
+
+
+@pytest.mark.parametrize("strategy", ["tpe", "evolution"])
+def test_a_search_for_a_front_that_was_killed_ends_as_an_unbroken_one(runner, strategy):
+    options = {"reward": "pareto", "strategy": strategy, "trials": 34}
+    uninterrupted_store, interrupted_store = (
+        in_memory_store(pareto=True),
+        in_memory_store(pareto=True),
+    )
+    uninterrupted_result = runner.search(uninterrupted_store, **options)
+
+    def kill(done, total, text):
+        if done in kill_points:
+            kill_points.remove(done)
+            raise Killed
+
+    kill_points = [7, 30]
+    while kill_points:
+        with pytest.raises(Killed):
+            runner.search(interrupted_store, on_progress=kill, **options)
+    resumed_result = runner.search(interrupted_store, **options)
+    assert [(trial.spec, trial.reward) for trial in resumed_result.trials] == [
+        (trial.spec, trial.reward) for trial in uninterrupted_result.trials
+    ]
+    assert recorded_trials(interrupted_store) == recorded_trials(uninterrupted_store)
+
+
+def test_the_baseline_of_a_front_is_chosen_on_it_by_a_soft_reward(runner):
+    result = runner.search(in_memory_store(pareto=True), reward="pareto", reward_exponent=-0.2)
+    assert (result.reward.exponent, result.exponent_explanation) == (-0.2, "")
+    baseline = runner.select(result, reward="pareto")
+    front = [trial.number for trial in pareto_front(result.trials)]
+    document = baseline.to_dict(result)
+    assert {row["trial"] for row in document["finalists"]} <= set(front)
+    assert document["pareto_trials"] == front
+    assert (
+        f"(soft, w = -0.2) of {len(document['finalists'])} finalists from the Pareto front of "
+        f"{len(front)}" in document["explanation"]
+    )
+    assert json.loads(json.dumps(document, allow_nan=False)) == document
+
+
+def test_the_reason_for_a_baseline_says_where_its_weight_and_its_cost_come_from(runner):
+    result = runner.search(in_memory_store(), reward_exponent="auto", cost="latency")
+    document = runner.select(result, cost="latency").to_dict(result)
+    assert "soft over latency, w = " in document["explanation"]
+    assert document["explanation"].endswith(result.exponent_explanation)
+    assert document["reward"] == result.reward.to_dict() | {
+        "explanation": result.exponent_explanation
+    }
+    assert document["latency_ms"] == next(
+        row["latency_ms"] for row in document["finalists"] if row["spec_id"] == document["spec_id"]
+    )
+
+
+def test_a_finished_trial_tells_strategies_its_cost_also_after_a_resume(runner):
+    trial_store = in_memory_store()
+    runner.search(trial_store, cost="latency", trials=6)
+    problem = Problem(TINY, CostConstraint(), Reward("soft", -0.07, 1.0, "latency"))
+    assert not problem.has_analytic_costs
+    assert Problem(TINY, CostConstraint(), Reward("soft", -0.07, 1.0, "params")).has_analytic_costs
+    study = InMemoryStudy(problem, "random", seed=0, history=trial_store.records())
+    recorded_costs = [trial.user_attrs[COST] for trial in study._study.trials]
+    assert recorded_costs == [trial.latency_ms for trial in completed_trials(trial_store.records())]

@@ -1,0 +1,304 @@
+"""Members against controls: the intervals hold what is true as often as they say, and are no wider
+than they need to be.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from scipy.special import ndtri
+
+from phinas.experiment.statistics.paired_accuracy import NetworkAccuracy
+from phinas.experiment.statistics.training_noise import NoiseEstimate, estimate_noise
+from phinas.scaling_search.race.flops_adjustment import RELATIVE_SLOPE
+from phinas.scaling_search.validation.control_test import (
+    SlopeEstimate,
+    compare_with_control,
+    estimate_slope,
+    standard_error,
+)
+
+# B0, B1, the member that is compared, four controls: FLOPs in units of B0's.
+SIZES = np.array([1.0, 1.6, 4.0, 4.3, 3.7, 4.1, 3.5])
+MEMBER, CONTROLS = 2, (3, 4, 5, 6)
+
+
+class Simulated(NamedTuple):
+    """coverage: the fraction of validations in which every interval holds the truth;
+    false_positive_rate: in which one of those of equal networks excludes 0; width: the mean half
+    width; known_width: what it would be if both errors were known."""
+
+    coverage: float
+    false_positive_rate: float
+    width: float
+    known_width: float
+
+
+def simulate(
+    *,
+    seeds,
+    runs,
+    images=500,
+    deviation=0.01,
+    shared_by_networks=0.0,
+    shared_by_trainings=1.0,
+    level=0.8,
+    slope=0.03,
+    noisy=1.0,
+    recorded=False,
+    seed=0,
+):
+    """Validations of networks whose truth is known: they are alike but for FLOPs (slope) and, of
+    the first control, a difference of 0.05.
+
+    shared_by_networks, shared_by_trainings: fractions of the variance of what decides an image that
+    all networks share, and that the trainings of one network share; the rest is of a training.
+    noisy: the deviation of the controls over that of others. recorded: whether it is known which
+    images each training gets right.
+    """
+    generator = np.random.default_rng(seed)
+    truth = level + slope * np.log(SIZES)
+    truth[CONTROLS[0]] -= 0.05
+    difference = (
+        truth[MEMBER]
+        - truth[list(CONTROLS)]
+        - slope * np.log(SIZES[MEMBER] / SIZES[list(CONTROLS)])
+    )
+    deviations = np.where(np.arange(len(SIZES)) >= CONTROLS[0], noisy, 1.0) * deviation
+    coverage, widths, false_positive_rate, errors = 0, 0.0, 0, []
+    for _ in range(runs):
+        noise = generator.normal(0, deviations[:, None], (len(SIZES), seeds)) + generator.normal(
+            0, deviation, seeds
+        )
+        chance = np.clip(truth[:, None] + noise, 0.01, 0.99)
+        image_part = math.sqrt(shared_by_networks) * generator.standard_normal((1, 1, images))
+        image_part = image_part + math.sqrt(shared_by_trainings) * generator.standard_normal(
+            (len(SIZES), 1, images)
+        )
+        training_part = math.sqrt(
+            max(0.0, 1 - shared_by_networks - shared_by_trainings)
+        ) * generator.standard_normal((len(SIZES), seeds, images))
+        correct = image_part + training_part < ndtri(chance)[:, :, None]
+        networks = [
+            network_of(int(1e6 * size), rows, recorded)
+            for size, rows in zip(SIZES, correct, strict=True)
+        ]
+        pooled, measured = (
+            estimate_noise([network.accuracy_by_seed for network in networks]),
+            estimate_slope(networks[0], [networks[MEMBER], *(networks[c] for c in CONTROLS)]),
+        )
+        member = networks[MEMBER]
+        comparisons = [
+            compare_with_control(
+                member, networks[c], slope=measured, noise=pooled, comparisons=len(CONTROLS)
+            )
+            for c in CONTROLS
+        ]
+        coverage += all(
+            low <= true <= high
+            for true, (low, high) in zip(difference, (f.interval for f in comparisons), strict=True)
+        )
+        false_positive_rate += any(f.verdict != "tied" for f in comparisons[1:])
+        widths += np.mean([f.interval[1] - f.interval[0] for f in comparisons]) / 2
+        errors.append([f.difference for f in comparisons] - difference)
+    known_width = ndtri(1 - 0.025 / len(CONTROLS)) * math.sqrt(float(np.mean(np.square(errors))))
+    return Simulated(coverage / runs, false_positive_rate / runs, widths / runs, known_width)
+
+
+def network_of(flops, correct, recorded):
+    """correct: (seeds, images)."""
+    accuracies = {seed: float(row.mean()) for seed, row in enumerate(correct)}
+    return NetworkAccuracy(
+        flops, accuracies, correct.shape[1], dict(enumerate(correct)) if recorded else {}
+    )
+
+
+def half_width_if_all_were_known(*, seeds, images, deviation, accuracy):
+    """Of one of four intervals, by the normal distribution."""
+    sampling_error = math.sqrt(accuracy * (1 - accuracy) / images)
+    return (
+        ndtri(1 - 0.025 / 4)
+        * math.sqrt(2)
+        * math.hypot(deviation / math.sqrt(seeds), sampling_error)
+    )
+
+
+@pytest.mark.parametrize("seeds", [2, 3])
+@pytest.mark.parametrize(("images", "deviation"), [(500, 0.01), (500, 0.03), (2000, 0.003)])
+def test_all_intervals_of_a_validation_hold_the_truth_together_and_are_not_wide(
+    seeds, images, deviation
+):
+    coverage, false_positive_rate, width, _ = simulate(
+        seeds=seeds, runs=500, images=images, deviation=deviation
+    )
+    assert coverage >= 0.93
+    assert false_positive_rate <= 0.07
+    known_width = half_width_if_all_were_known(
+        seeds=seeds, images=images, deviation=deviation, accuracy=0.84
+    )
+    assert width < known_width * {2: 1.6, 3: 1.35}[seeds]
+
+
+@pytest.mark.parametrize(
+    "options", [{"noisy": 2.0}, {"level": 0.95, "slope": 0.005}, {"slope": 0.07}]
+)
+def test_they_hold_where_controls_are_noisier_and_near_all_right_and_where_size_matters(options):
+    assert simulate(seeds=2, runs=500, **options)[0] >= 0.93
+
+
+@pytest.mark.parametrize("seeds", [2, 3])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"deviation": 0.03},
+        {"shared_by_networks": 0.6, "shared_by_trainings": 0.4},
+        {"shared_by_networks": 0.6, "shared_by_trainings": 0.2},
+        {"shared_by_networks": 0.85, "shared_by_trainings": 0.1, "level": 0.95, "slope": 0.005},
+        {"shared_by_networks": 0.9, "shared_by_trainings": 0.1, "deviation": 0.003, "images": 100},
+    ],
+)
+def test_all_intervals_hold_the_truth_together_where_it_is_recorded_which_images_are_right(
+    seeds, options
+):
+    comparison = simulate(seeds=seeds, runs=300, recorded=True, **options)
+    assert comparison.coverage >= 0.93
+    assert comparison.false_positive_rate <= 0.07
+    assert comparison.width < 1.8 * comparison.known_width
+
+
+@pytest.mark.parametrize("seeds", [2, 3])
+def test_they_are_narrower_where_networks_err_on_the_same_images_and_no_wider_where_they_do_not(
+    seeds,
+):
+    def narrower(**options):
+        before, after = (
+            simulate(seeds=seeds, runs=100, deviation=0.003, recorded=each, **options)
+            for each in (False, True)
+        )
+        return after.width / before.width
+
+    assert narrower(shared_by_networks=0.85, shared_by_trainings=0.1) < 0.75
+    assert narrower(shared_by_networks=0.6, shared_by_trainings=0.2) < 0.9
+    assert 0.95 < narrower() < 1.02
+
+
+def test_a_slope_is_surer_where_images_are_paired():
+    correct = np.random.default_rng(0).random(500) < 0.8
+    rows = np.stack([correct, correct])
+    paired, unpaired = (
+        estimate_slope(network_of(10, rows, each), [network_of(40, rows, each)])
+        for each in (True, False)
+    )
+    assert (paired.value, paired.training_error) == (unpaired.value, unpaired.training_error)
+    assert 0 < paired.sampling_error < unpaired.sampling_error / 5
+
+
+def test_shared_errors_lower_the_power_where_correct_images_are_not_recorded():
+    coverage, false_positive_rate, _, _ = simulate(
+        seeds=2, runs=200, shared_by_networks=0.6, shared_by_trainings=0.2
+    )
+    assert coverage >= 0.99
+    assert false_positive_rate <= 0.01
+
+
+def network_accuracy(*accuracies, flops=1_000_000, images=10_000, seeds=None):
+    return NetworkAccuracy(
+        flops, dict(zip(seeds or range(len(accuracies)), accuracies, strict=True)), images
+    )
+
+
+def test_without_knowing_luck_there_is_a_difference_and_no_verdict():
+    comparison = compare_with_control(
+        network_accuracy(0.9),
+        network_accuracy(0.8),
+        slope=SlopeEstimate(0.0, 0.0, 0.0),
+        noise=None,
+        comparisons=1,
+    )
+    assert comparison.to_dict() == {
+        "accuracy_gap": pytest.approx(0.1),
+        "flops_adjustment": 0.0,
+        "accuracy_gap_interval": None,
+        "verdict": None,
+    }
+
+
+@pytest.mark.parametrize(("control", "verdict"), [(0.8, "better"), (0.9, "tied"), (0.97, "worse")])
+def test_the_verdict_is_of_the_member(control, verdict):
+    noise, slope = NoiseEstimate(0.005, 8), SlopeEstimate(0.0, 0.0, 0.0)
+    comparison = compare_with_control(
+        network_accuracy(0.9, 0.9),
+        network_accuracy(control, control),
+        slope=slope,
+        noise=noise,
+        comparisons=4,
+    )
+    assert comparison.verdict == verdict
+    assert comparison.interval[0] < comparison.difference < comparison.interval[1]
+
+
+def test_more_flops_of_the_member_are_taken_off_and_make_the_interval_wider():
+    noise = NoiseEstimate(0.005, 8)
+    equal = compare_with_control(
+        network_accuracy(0.9, 0.9),
+        network_accuracy(0.8, 0.8),
+        slope=SlopeEstimate(0.1, 1.0, 0.01),
+        noise=noise,
+        comparisons=1,
+    )
+    smaller = network_accuracy(0.8, 0.8, flops=900_000)
+    comparison = compare_with_control(
+        network_accuracy(0.9, 0.9),
+        smaller,
+        slope=SlopeEstimate(0.1, 1.0, 0.01),
+        noise=noise,
+        comparisons=1,
+    )
+    assert comparison.flops_adjustment == pytest.approx(0.1 * math.log(1 / 0.9))
+    assert comparison.difference == pytest.approx(equal.difference - comparison.flops_adjustment)
+    assert comparison.interval[1] - comparison.interval[0] > equal.interval[1] - equal.interval[0]
+
+
+def test_a_seed_that_one_of_them_lacks_is_left_out():
+    network, control = network_accuracy(0.9, 0.5), network_accuracy(0.8, seeds=[0])
+    comparison = compare_with_control(
+        network,
+        control,
+        slope=SlopeEstimate(0.0, 0.0, 0.0),
+        noise=NoiseEstimate(0.01, 3),
+        comparisons=1,
+    )
+    assert comparison.difference == pytest.approx(0.1)
+    assert (
+        compare_with_control(
+            network,
+            network_accuracy(0.8, seeds=[7]),
+            slope=SlopeEstimate(0.0, 0.0, 0.0),
+            noise=None,
+            comparisons=1,
+        )
+        is None
+    )
+
+
+def test_the_slope_is_measured_from_the_baseline_where_that_was_trained_alike():
+    larger = [
+        network_accuracy(0.8, 0.8, flops=4_000_000),
+        network_accuracy(0.9, 0.9, flops=4_000_000),
+    ]
+    assert estimate_slope(network_accuracy(0.7, 0.7), larger).value == pytest.approx(
+        0.15 / math.log(4)
+    )
+    assert estimate_slope(network_accuracy(0.95, 0.95), larger).value == 0.0
+    for baseline in (None, network_accuracy(0.7), network_accuracy(0.7, 0.7, flops=3_900_000)):
+        assert estimate_slope(baseline, larger).value == pytest.approx(RELATIVE_SLOPE * 0.85)
+
+
+def test_a_standard_error_is_above_0_where_every_image_is_right():
+    assert 0 < standard_error(network_accuracy(1.0, 1.0, images=100), None) < 0.02
+    with_many_images = standard_error(
+        network_accuracy(0.9, 0.9, 0.9, 0.9, images=10**9), NoiseEstimate(0.01, 3)
+    )
+    assert with_many_images == pytest.approx(0.005, rel=1e-3)

@@ -1,0 +1,125 @@
+"""The stated law of accuracy: a stand-in for trainings whose best member is known."""
+
+import json
+from contextlib import closing
+
+import numpy as np
+import optuna
+import pytest
+
+from phinas.experiment.executors.inline import InlineExecutor
+from phinas.experiment.job_list import Task, run_jobs
+from phinas.experiment.measurement import Measurement
+from phinas.experiment.trial_store import TrialStore
+from phinas.scaling_search.race.synthetic_accuracy import (
+    SyntheticAccuracyModel,
+    evaluate_network,
+    scaling_factors,
+)
+from phinas.space.presets import preset
+from phinas.space.scaling import scale
+
+B0 = preset("efficientnet_b0")
+SINGLE = [scale(B0, depth=2.0), scale(B0, width=1.41), scale(B0, resolution=1.41)]
+COMPOUND = scale(B0, depth=1.26, width=1.12, resolution=1.12, rounding="round")
+SMOOTH = SyntheticAccuracyModel(ruggedness_std=0.0, slowness_std=0.0)
+
+
+def final(model, spec):
+    return model.expected_accuracy(spec, B0, 10)
+
+
+def test_the_baseline_has_the_stated_error_after_ten_epochs():
+    assert final(SMOOTH, B0) == pytest.approx(1 - SMOOTH.baseline_error)
+    assert scaling_factors(B0, B0) == (1.0, 1.0, 1.0)
+
+
+@pytest.mark.parametrize("dimension", ["depth", "width", "resolution"])
+def test_each_dimension_alone_gains_less_and_less(dimension):
+    errors = [
+        1 - final(SMOOTH, scale(B0, **{dimension: factor})) for factor in (1.0, 2.0, 4.0, 8.0)
+    ]
+    gains = -np.diff(errors)
+    assert (gains > 0).all()
+    assert (np.diff(gains) < 0).all()
+
+
+def test_compound_scaling_wins_where_dimensions_need_each_other():
+    assert final(SMOOTH, COMPOUND) > max(final(SMOOTH, spec) for spec in SINGLE) + 0.003
+
+
+def test_depth_alone_wins_where_it_has_the_greatest_share_and_nothing_is_needed():
+    model = SyntheticAccuracyModel(
+        dimension_weights=(0.7, 0.15, 0.15),
+        complementarity=0.0,
+        ruggedness_std=0.0,
+        slowness_std=0.0,
+    )
+    assert model.best_index([*SINGLE, COMPOUND], B0, 10) == 0
+
+
+def test_four_times_the_flops_in_one_dimension_or_in_all_differ_as_in_table_7_of_the_paper():
+    single = [scale(B0, depth=4.0), scale(B0, width=2.0), scale(B0, resolution=2.0)]
+    compound = scale(B0, depth=1.4, width=1.2, resolution=1.3)  # the paper's d, w, r
+    gain = final(SMOOTH, compound) - np.mean([final(SMOOTH, spec) for spec in single])
+    assert gain == pytest.approx(0.021, abs=0.012)  # 81.1 against 79.0, 78.9, 79.1
+
+
+def test_deeper_networks_learn_more_slowly():
+    deep, wide = SINGLE[0], SINGLE[1]
+    assert final(SMOOTH, deep) - SMOOTH.expected_accuracy(deep, B0, 2) > final(
+        SMOOTH, wide
+    ) - SMOOTH.expected_accuracy(wide, B0, 2)
+
+
+def test_trainings_scatter_as_stated_around_what_is_expected():
+    model = SyntheticAccuracyModel(noise_std=0.003, seed_effect_std=0.004)
+    accuracies = np.array(
+        [[model.sample_accuracy(spec, B0, 10, seed) for seed in range(120)] for spec in SINGLE]
+    )
+    noise = accuracies - np.array([final(model, spec) for spec in SINGLE])[:, None]
+    assert noise.mean() == pytest.approx(0, abs=0.0015)
+    assert (noise[0] - noise[1]).std() == pytest.approx(
+        0.003 * 2**0.5, rel=0.25
+    )  # what a seed brings to all cancels
+    assert noise[0].std() == pytest.approx(0.005, rel=0.25)
+
+
+def test_heavy_tails_have_the_same_variance_but_outliers():
+    model = SyntheticAccuracyModel(noise_std=0.003, seed_effect_std=0.0, heavy_tails=True)
+    noise = np.array([model.sample_accuracy(B0, B0, 10, seed) for seed in range(400)]) - final(
+        model, B0
+    )
+    assert noise.std() == pytest.approx(0.003, rel=0.4)
+    assert np.abs(noise).max() > 5 * 0.003
+
+
+def test_a_job_of_the_law_runs_as_a_training_does_and_is_replayed():
+    model = SyntheticAccuracyModel(noise_std=0.004, heavy_tails=True)
+    task = Task(model.make_job(COMPOUND, B0, 5, 7), {"spec_id": COMPOUND.spec_id})
+    assert json.loads(json.dumps(task.job.payload)) == task.job.payload
+    trial_store = TrialStore(optuna.create_study(direction="maximize"))
+    for _ in range(2):
+        with closing(InlineExecutor(1)) as executor:
+            outcome = run_jobs([task], trial_store, executor, on_progress=lambda *_: None)[
+                task.job.key
+            ]
+        assert outcome.measurement is not None
+        assert outcome.measurement.accuracy == model.sample_accuracy(COMPOUND, B0, 5, 7)
+    assert len(trial_store.records()) == 1
+
+
+def test_what_the_job_returns_is_a_measurement():
+    model = Measurement.from_dict(
+        evaluate_network(**SyntheticAccuracyModel().make_job(COMPOUND, B0, 5, 7).payload)
+    )
+    assert (model.epochs, model.seed, model.split) == (5, 7, "synthetic")
+
+
+def test_a_law_of_odd_numbers_or_a_network_of_another_kind_is_refused():
+    with pytest.raises(ValueError, match="dimension_weights"):
+        SyntheticAccuracyModel(dimension_weights=(0.5, 0.5, 0.5))
+    with pytest.raises(ValueError, match="complementarity"):
+        SyntheticAccuracyModel(complementarity=-1.0)
+    with pytest.raises(ValueError, match="stages"):
+        scaling_factors(preset("resnet_50"), B0)

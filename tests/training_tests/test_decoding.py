@@ -1,0 +1,322 @@
+"""From an encoded image to the stored square; images that cannot be used."""
+
+import io
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+RED, BLUE = (220, 20, 20), (20, 20, 220)
+
+
+def encoded(colour: object = RED, *, size: tuple[int, int] = (8, 8)) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", size, colour).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def pixels_of(load):
+    """The stored pixels of one file, loaded as class `a` next to class `b`."""
+    return lambda path, **options: load(path.parent.parent, **options).train.pixels[0]
+
+
+def test_the_stored_side_is_the_median_shorter_side(tmp_path, load, save_image):
+    for index, size in enumerate([(10, 30), (20, 12), (50, 50)]):
+        save_image(tmp_path / "a" / f"{index}.png", size=size)
+    save_image(tmp_path / "b" / "0.png", size=(12, 12))
+    save_image(tmp_path / "b" / "1.png", size=(12, 12))
+    assert load(tmp_path).train.pixels.shape == (5, 12, 12, 3)
+
+
+def test_the_stored_side_is_224_at_most_unless_asked_for(tmp_path, load, save_image):
+    save_image(tmp_path / "a" / "0.png", size=(300, 400))
+    save_image(tmp_path / "b" / "0.png", size=(300, 400))
+    assert load(tmp_path).train.pixels.shape[1] == 224
+    assert load(tmp_path, image_size=256).train.pixels.shape[1] == 256
+
+
+def test_a_long_image_is_cropped_to_its_centre(tmp_path, save_image, pixels_of):
+    image = Image.new("RGB", (24, 8), BLUE)
+    image.paste(RED, (8, 0, 16, 8))
+    (tmp_path / "a").mkdir()
+    image.save(tmp_path / "a" / "0.png")
+    save_image(tmp_path / "b" / "0.png")
+    assert (pixels_of(tmp_path / "a" / "0.png", image_size=8) == RED).all()
+
+
+def test_a_thread_of_one_pixel_is_an_image_too(tmp_path, save_image, pixels_of):
+    save_image(tmp_path / "a" / "0.png", size=(1, 20000))
+    save_image(tmp_path / "b" / "0.png")
+    assert (pixels_of(tmp_path / "a" / "0.png", image_size=64) == RED).all()
+
+
+def test_shrinking_averages_and_does_not_pick(tmp_path, save_image, pixels_of):
+    stripes = np.tile(np.array([0, 255], np.uint8), (64, 32))
+    (tmp_path / "a").mkdir()
+    Image.fromarray(stripes).save(tmp_path / "a" / "0.png")
+    save_image(tmp_path / "b" / "0.png")
+    pixels = pixels_of(tmp_path / "a" / "0.png", image_size=8)
+    assert (abs(pixels.astype(int) - 127) < 8).all()
+
+
+def test_a_large_jpeg_keeps_its_colours_on_the_short_way_down(tmp_path, save_image, pixels_of):
+    image = Image.new("RGB", (800, 800), BLUE)
+    image.paste(RED, (0, 0, 400, 800))
+    (tmp_path / "a").mkdir()
+    image.save(tmp_path / "a" / "0.jpg", quality=95)
+    save_image(tmp_path / "b" / "0.png")
+    pixels = pixels_of(tmp_path / "a" / "0.jpg", image_size=32).astype(int)
+    assert (abs(pixels[:, :14] - RED) < 8).all()
+    assert (abs(pixels[:, 18:] - BLUE) < 8).all()
+
+
+def test_a_picture_is_turned_upright(tmp_path, save_image, pixels_of):
+    image = Image.new("RGB", (8, 8), BLUE)
+    image.paste(RED, (0, 0, 4, 8))
+    exif = Image.Exif()
+    exif[0x0112] = (
+        6  # turn a quarter clockwise to see it upright: what is stored on the left is the top
+    )
+    (tmp_path / "a").mkdir()
+    image.save(tmp_path / "a" / "0.png", exif=exif)
+    save_image(tmp_path / "b" / "0.png")
+    pixels = pixels_of(tmp_path / "a" / "0.png")
+    assert (pixels[:4] == RED).all()
+    assert (pixels[4:] == BLUE).all()
+
+
+def _palette() -> Image.Image:
+    return Image.new("RGB", (8, 8), RED).quantize(2)
+
+
+def _transparent_palette() -> Image.Image:
+    image = Image.new("P", (8, 8), 0)
+    image.putpalette([*RED, *BLUE])
+    image.info["transparency"] = 0
+    return image
+
+
+@pytest.mark.parametrize(
+    ("image", "name", "expected"),
+    [
+        pytest.param(_palette(), "x.png", RED, id="palette"),
+        pytest.param(
+            _transparent_palette(), "x.png", (255, 255, 255), id="transparent palette on white"
+        ),
+        pytest.param(
+            Image.new("RGBA", (8, 8), (0, 0, 0, 0)), "x.png", (255, 255, 255), id="RGBA on white"
+        ),
+        pytest.param(Image.new("LA", (8, 8), (0, 128)), "x.png", (127, 127, 127), id="LA on white"),
+        pytest.param(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "x.tif", (255, 0, 0), id="CMYK"),
+        pytest.param(
+            Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "x.jpg", (255, 0, 0), id="CMYK as JPEG"
+        ),
+        pytest.param(
+            Image.new("YCbCr", (8, 8), (128, 128, 128)), "x.tif", (128, 128, 128), id="YCbCr"
+        ),
+        pytest.param(Image.new("1", (8, 8), 1), "x.png", (255, 255, 255), id="1 bit"),
+        pytest.param(Image.new("1", (8, 8), 1), "x.tif", (255, 255, 255), id="1 bit as TIFF"),
+        pytest.param(Image.new("L", (8, 8), 77), "x.png", (77, 77, 77), id="grey"),
+    ],
+)
+def test_every_mode_becomes_the_rgb_that_a_viewer_shows(
+    tmp_path, image, name, expected, save_image, pixels_of
+):
+    (tmp_path / "a").mkdir()
+    image.save(tmp_path / "a" / name)
+    save_image(tmp_path / "b" / "0.png")
+    assert (pixels_of(tmp_path / "a" / name) == expected).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("0.gif", {}), ("0.webp", {"lossless": True}), ("0.png", {}), ("0.tif", {})],
+)
+def test_the_first_frame_of_an_animation_counts(tmp_path, name, options, save_image, pixels_of):
+    frames = [Image.new("RGB", (8, 8), colour) for colour in (RED, BLUE)]
+    (tmp_path / "a").mkdir()
+    frames[0].save(tmp_path / "a" / name, save_all=True, append_images=frames[1:], **options)
+    save_image(tmp_path / "b" / "0.png")
+    assert (pixels_of(tmp_path / "a" / name) == RED).all()
+
+
+@pytest.mark.parametrize("name", ["x.png", "x.tif"])
+def test_16_bits_are_rescaled_and_not_clipped(tmp_path, name, save_image, pixels_of):
+    values = np.array([0, 128, 129, 257, 32768, 65535], np.uint16)
+    (tmp_path / "a").mkdir()
+    Image.fromarray(np.tile(values, (6, 1))).save(tmp_path / "a" / name)
+    save_image(tmp_path / "b" / "0.png", size=(6, 6))
+    assert pixels_of(tmp_path / "a" / name)[0, :, 0].tolist() == [0, 0, 1, 1, 128, 255]
+
+
+def _png_of_16_bits(colour_type: int, *values: int) -> bytes:
+    """Pillow writes grey ones only."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return (
+            len(content).to_bytes(4, "big")
+            + kind
+            + content
+            + zlib.crc32(kind + content).to_bytes(4, "big")
+        )
+
+    header = (8).to_bytes(4, "big") * 2 + bytes([16, colour_type, 0, 0, 0])
+    rows = (b"\0" + np.array(values * 8, ">u2").tobytes()) * 8
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(rows))
+        + chunk(b"IEND", b"")
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        pytest.param("x.png", _png_of_16_bits(2, 65535, 32896, 0), (255, 128, 0), id="RGB"),
+        pytest.param("x.png", _png_of_16_bits(6, 65535, 32896, 0, 65535), (255, 128, 0), id="RGBA"),
+        pytest.param("x.png", _png_of_16_bits(4, 0, 32896), (127, 127, 127), id="LA on white"),
+        pytest.param("x.pgm", b"P5 8 8 65535\n" + b"\x80\x80" * 64, (128, 128, 128), id="PGM"),
+        pytest.param(
+            "x.pgm", b"P5 8 8 4095\n" + b"\x08\x08" * 64, (128, 128, 128), id="PGM of 12 bits"
+        ),
+    ],
+)
+def test_16_bits_a_channel_mean_what_8_bits_would(
+    tmp_path, name, content, expected, two_classes, pixels_of
+):
+    (two_classes(tmp_path) / "a").mkdir()
+    (tmp_path / "a" / name).write_bytes(content)
+    assert (pixels_of(tmp_path / "a" / name) == expected).all()
+
+
+def test_32_bit_whole_numbers_that_8_bits_would_hold_are_refused(tmp_path, load_error, two_classes):
+    two_classes(tmp_path)
+    Image.fromarray(np.full((8, 8), 200, np.int32)).save(tmp_path / "cat" / "x.tif")
+    assert "holds 32-bit numbers up to 200, 8 bits or 16" in load_error(tmp_path)
+
+
+def test_32_bit_whole_numbers_beyond_16_bits_are_refused(tmp_path, load_error, two_classes):
+    two_classes(tmp_path)
+    Image.fromarray(np.full((8, 8), 70000, np.int32)).save(tmp_path / "cat" / "x.tif")
+    assert "holds values from 70000 to 70000, beyond 16 bits" in load_error(tmp_path)
+
+
+def test_damaged_exif_does_not_spoil_a_good_picture(tmp_path, save_image, pixels_of):
+    (tmp_path / "a").mkdir()
+    Image.new("RGB", (8, 8), RED).save(
+        tmp_path / "a" / "0.jpg", exif=b"Exif\0\0MM\0*\xff\xff\xff\xff", quality=95
+    )
+    save_image(tmp_path / "b" / "0.png")
+    assert (abs(pixels_of(tmp_path / "a" / "0.jpg").astype(int) - RED) < 8).all()
+
+
+def test_large_images_keep_their_order_among_threads(tmp_path, load):
+    noise = np.random.default_rng(0)
+    for index in range(40):
+        path = tmp_path / "ab"[index % 2] / f"{index:02}.png"
+        path.parent.mkdir(exist_ok=True)
+        picture = noise.integers(0, 256, (64, 64, 3), dtype=np.uint8)
+        picture[..., 0] = index
+        Image.fromarray(picture).save(path)
+    assert load(tmp_path).train.pixels[:, 0, 0, 0].tolist() == [*range(0, 40, 2), *range(1, 40, 2)]
+
+
+def _truncated(kind: str, *, image_size: int = 32) -> bytes:
+    buffer = io.BytesIO()
+    noise = np.random.default_rng(0).integers(0, 256, (image_size, image_size, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(buffer, kind)
+    return buffer.getvalue()[:-600]
+
+
+def _bomb() -> bytes:
+    """A PNG of a few bytes whose header claims 30,000 x 30,000 pixels."""
+    good = encoded()
+    header = b"IHDR" + (30_000).to_bytes(4, "big") * 2 + good[24:29]
+    return good[:12] + header + zlib.crc32(header).to_bytes(4, "big") + good[33:]
+
+
+def _float_tiff() -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(np.ones((8, 8), np.float32)).save(buffer, "TIFF")
+    return buffer.getvalue()
+
+
+BAD = [
+    pytest.param("x.png", b"", "cat/x.png: is empty (0 bytes)", id="empty"),
+    pytest.param(
+        "x.jpg",
+        b"<!DOCTYPE html><html>",
+        "is not an image that can be read (it begins with b'<!DOCTYPE html>')",
+        id="HTML",
+    ),
+    pytest.param(
+        "x.jpg",
+        _truncated("JPEG"),
+        "cannot be decoded: image file is truncated",
+        id="truncated JPEG",
+    ),
+    pytest.param(
+        "x.jpg",
+        _truncated("JPEG", image_size=256),
+        "image file is truncated",
+        id="truncated large JPEG",
+    ),
+    pytest.param("x.png", _truncated("PNG"), "cannot be decoded", id="truncated PNG"),
+    pytest.param("x.png", encoded()[:20], "cannot be opened", id="header cut short"),
+    pytest.param("x.png", _bomb(), "decompression bomb", id="bomb"),
+    pytest.param("x.tif", _float_tiff(), "floating-point pixels", id="float"),
+    pytest.param(
+        "x.eps",
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n",
+        "is not an image that can be read",
+        id="program",
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "content", "reason"), BAD)
+def test_a_bad_image_is_an_error_with_name_reason_and_remedy(
+    tmp_path, name, content, reason, load_error, two_classes
+):
+    (two_classes(tmp_path) / "cat" / name).write_bytes(content)
+    message = load_error(tmp_path, image_size=8)
+    assert "1 of 5 images cannot be used" in message
+    assert reason in message
+    assert "--skip-bad-images" in message
+
+
+@pytest.mark.parametrize(("name", "content", "reason"), BAD)
+def test_a_bad_image_is_left_out_and_listed_on_request(
+    tmp_path, name, content, reason, load, two_classes
+):
+    (two_classes(tmp_path) / "cat" / name).write_bytes(content)
+    data = load(tmp_path, skip_bad_images=True)
+    assert data.train.labels.tolist() == [0, 0, 1, 1]
+    assert data.train.pixels[:, 0, 0].tolist() == [list(RED)] * 2 + [list(BLUE)] * 2
+    assert len(data.skipped_images) == 1
+    assert reason in data.skipped_images[0]
+
+
+def test_a_link_to_nothing_is_a_bad_image(tmp_path, load_error, two_classes):
+    (two_classes(tmp_path) / "cat" / "x.png").symlink_to(tmp_path / "gone.png")
+    assert "cat/x.png: cannot be read: No such file" in load_error(tmp_path)
+
+
+def test_a_link_to_itself_is_a_bad_image(tmp_path, load, load_error, two_classes):
+    (two_classes(tmp_path) / "cat" / "x.png").symlink_to(tmp_path / "cat" / "x.png")
+    assert "cat/x.png: cannot be read: Too many levels of symbolic links" in load_error(tmp_path)
+    assert len(load(tmp_path, skip_bad_images=True).train) == 4
+
+
+def test_a_name_with_a_newline_stays_in_one_line(tmp_path, load_error, two_classes):
+    (two_classes(tmp_path) / "cat" / "a\nb.png").write_bytes(b"")
+    assert r"cat/a\nb.png: is empty" in load_error(tmp_path)
+
+
+def test_a_side_beyond_all_memory_is_refused_before_it_is_tried(tmp_path, load_error, two_classes):
+    assert "data.image_size: at 9000000 pixels" in load_error(
+        two_classes(tmp_path), image_size=9_000_000
+    )

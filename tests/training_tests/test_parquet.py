@@ -1,0 +1,211 @@
+"""Parquet files as Hugging Face writes them."""
+
+import io
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+CIFAR10 = Path(__file__).resolve().parents[3] / "shared" / "data" / "cifar10"
+RED, BLUE = (220, 20, 20), (20, 20, 220)
+
+
+def encoded(colour: object = RED, *, size: tuple[int, int] = (8, 8)) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", size, colour).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def write_parquet(
+    path: Path,
+    *,
+    labels: object,
+    images: list | None = None,
+    names: tuple[str, ...] | None = ("cat", "dog"),
+) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    labels = labels if isinstance(labels, pa.Array) else pa.array(labels)
+    images = [encoded()] * len(labels) if images is None else images
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    rows = pa.array([{"bytes": content, "path": None} for content in images], kind)
+    table = pa.table({"image": rows, "label": labels})
+    if names:
+        features = {
+            "image": {"_type": "Image"},
+            "label": {"_type": "ClassLabel", "names": list(names)},
+        }
+        table = table.replace_schema_metadata(
+            {"huggingface": json.dumps({"info": {"features": features}})}
+        )
+    pq.write_table(table, path)
+    return path
+
+
+def test_parquet_takes_class_names_from_the_metadata(tmp_path, load):
+    path = write_parquet(
+        tmp_path / "x.parquet",
+        labels=[1, 0, 1],
+        images=[encoded(BLUE), encoded(RED), encoded(BLUE)],
+    )
+    data = load(path)
+    assert data.classes == ("cat", "dog")
+    assert data.train.labels.tolist() == [1, 0, 1]
+    assert data.train.pixels[:, 0, 0].tolist() == [list(BLUE), list(RED), list(BLUE)]
+    assert data.test is None
+
+
+def test_parquet_without_metadata_numbers_its_classes(tmp_path, load):
+    assert load(write_parquet(tmp_path / "x.parquet", labels=[0, 2, 1], names=None)).classes == (
+        "0",
+        "1",
+        "2",
+    )
+
+
+def test_parquet_may_hold_plain_binary_images(tmp_path, load):
+    pq.write_table(
+        pa.table({"image": [encoded(RED), encoded(BLUE)], "label": [0, 1]}), tmp_path / "x.parquet"
+    )
+    assert load(tmp_path / "x.parquet").train.pixels[:, 0, 0].tolist() == [list(RED), list(BLUE)]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("train-0.parquet", "train-1.parquet", "test-0.parquet"),
+        ("data/train-0.parquet", "data/train-1.parquet", "data/test-0.parquet"),
+        ("train/0.parquet", "train/1.parquet", "test/0.parquet"),
+        ("train-0.parquet", "train-1.parquet", "validation-0.parquet"),
+    ],
+)
+def test_a_folder_of_parquet_files_is_split_by_their_names(tmp_path, names, load):
+    for name, labels in zip(names, ([0, 1], [0, 1, 1], [0, 1]), strict=True):
+        write_parquet(tmp_path / name, labels=labels)
+    data = load(tmp_path)
+    assert data.train.labels.tolist() == [0, 1, 0, 1, 1]
+    assert data.test.labels.tolist() == [0, 1]
+
+
+def test_parquet_files_that_name_no_split_are_all_for_training(tmp_path, load):
+    write_parquet(tmp_path / "0.parquet", labels=[0, 1])
+    write_parquet(tmp_path / "1.parquet", labels=[0, 1])
+    assert len(load(tmp_path).train) == 4
+
+
+def test_a_bad_image_in_parquet_is_named_by_its_row(tmp_path, load_error):
+    path = write_parquet(
+        tmp_path / "x.parquet", labels=[0, 1, 0, 1], images=[encoded(), encoded(), b"", None]
+    )
+    message = load_error(path)
+    assert "x.parquet row 2: is empty" in message
+    assert "x.parquet row 3: has no bytes" in message
+
+
+def _table(path: Path, **columns: object) -> Path:
+    pq.write_table(pa.table(columns), path)
+    return path
+
+
+def test_parquet_without_the_columns_is_refused(tmp_path, load_error):
+    assert "has no column 'image', only pixels, label" in load_error(
+        _table(tmp_path / "x.parquet", pixels=[b""], label=[0])
+    )
+    assert "has no column 'label', only image, class" in load_error(
+        _table(tmp_path / "y.parquet", image=[b""], **{"class": [0]})
+    )
+
+
+def test_parquet_with_images_of_another_type_is_refused(tmp_path, load_error):
+    assert "neither struct{bytes, path} nor binary" in load_error(
+        _table(tmp_path / "x.parquet", image=["a.png"], label=[0])
+    )
+
+
+@pytest.mark.parametrize(
+    ("labels", "reason"),
+    [
+        pytest.param(pa.array([0.0, 1.0]), "label is double, not a whole number", id="float"),
+        pytest.param(pa.array(["cat", "dog"]), "label is string, not a whole number", id="text"),
+        pytest.param(pa.array([0, None]), "row 1 has none (1 in all)", id="missing"),
+        pytest.param(pa.array([0, 2]), "row 1 is 2, outside 0 to 1", id="too large"),
+        pytest.param(pa.array([0, -1]), "-1 marks a split without labels", id="unlabelled"),
+    ],
+)
+def test_parquet_with_bad_labels_is_refused(tmp_path, labels, reason, load_error):
+    assert reason in load_error(write_parquet(tmp_path / "x.parquet", labels=labels))
+
+
+def test_parquet_with_huge_labels_and_no_names_is_refused(tmp_path, load_error):
+    assert "number the classes 0, 1, 2 on" in load_error(
+        write_parquet(tmp_path / "x.parquet", labels=[0, 10**15], names=None)
+    )
+
+
+def test_parquet_whose_files_differ_in_their_classes_is_refused(tmp_path, load_error):
+    write_parquet(tmp_path / "train.parquet", labels=[0, 1])
+    write_parquet(tmp_path / "test.parquet", labels=[0, 1], names=("dog", "cat"))
+    assert "its classes differ from those of train.parquet" in load_error(tmp_path)
+
+
+def test_parquet_with_a_test_split_that_lacks_a_class_is_refused(tmp_path, load_error):
+    write_parquet(tmp_path / "train.parquet", labels=[0, 1])
+    write_parquet(tmp_path / "test.parquet", labels=[0, 0])
+    assert "no image of class 'dog' in test" in load_error(tmp_path)
+
+
+def test_parquet_to_test_with_and_none_to_train_is_refused(tmp_path, load_error):
+    write_parquet(tmp_path / "test.parquet", labels=[0, 1])
+    assert "no train*.parquet" in load_error(tmp_path)
+
+
+def test_an_empty_parquet_file_is_refused(tmp_path, load_error):
+    assert "holds no images" in load_error(
+        write_parquet(tmp_path / "x.parquet", labels=pa.array([], pa.int64()))
+    )
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda content: content[:-40], lambda _: b"", lambda _: b"<html></html>" * 9]
+)
+def test_a_broken_parquet_file_is_refused(tmp_path, damage, load_error):
+    path = write_parquet(tmp_path / "x.parquet", labels=[0, 1])
+    path.write_bytes(damage(path.read_bytes()))
+    assert "is not a sound Parquet file" in load_error(path)
+
+
+def test_parquet_with_a_damaged_middle_is_refused(tmp_path, load_error):
+    path = write_parquet(
+        tmp_path / "x.parquet", labels=[0, 1] * 50, images=[encoded((i, i, i)) for i in range(100)]
+    )
+    content = bytearray(path.read_bytes())
+    content[4:40] = b"\xff" * 36
+    path.write_bytes(bytes(content))
+    assert load_error(path)
+
+
+def test_a_missing_pyarrow_is_named_with_its_extra(tmp_path, monkeypatch, load_error):
+    path = write_parquet(tmp_path / "x.parquet", labels=[0, 1])
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    assert "pip install 'phinas[parquet]'" in load_error(path)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not CIFAR10.is_dir(), reason=f"CIFAR-10 is not at {CIFAR10}")
+def test_cifar10_is_read_whole(load):
+    data = load(CIFAR10)
+    assert data.train.pixels.shape == (50000, 32, 32, 3)
+    assert data.test.pixels.shape == (10000, 32, 32, 3)
+    assert np.bincount(data.train.labels).tolist() == [5000] * 10
+    assert data.classes[:2] == ("airplane", "automobile")
+    # the README's figures, which are of the first 3,000 rows
+    assert (data.train.pixels[:3000] / 255).mean(axis=(0, 1, 2)).round(4).tolist() == [
+        0.4941,
+        0.4821,
+        0.4446,
+    ]

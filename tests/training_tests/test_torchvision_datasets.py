@@ -1,0 +1,173 @@
+"""`torchvision:NAME`, with data written here in the layouts that its classes read; nothing is
+downloaded.
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from phinas.experiment.errors import InputError
+from phinas.experiment.schema.config import DataSection
+from phinas.training.data.image_dataset import ImageDataset, load_images
+
+pytestmark = pytest.mark.usefixtures("torchvision")
+
+
+def load(source: str, **options: object) -> ImageDataset:
+    return load_images(DataSection.model_validate({"source": source} | options))
+
+
+def failure(source: str, **options: object) -> str:
+    with pytest.raises(InputError) as caught:
+        load(source, **options)
+    return str(caught.value)
+
+
+def write_mnist(root: Path) -> np.ndarray:
+    """Twenty training and ten test images of each digit in MNIST's files; gives the pixels to train
+    with.
+    """
+    folder = root / "MNIST" / "raw"
+    folder.mkdir(parents=True)
+    noise = np.random.default_rng(0)
+    drawn = {}
+    for split, count in (("train", 20), ("t10k", 10)):
+        drawn[split] = noise.integers(0, 256, (10 * count, 28, 28), dtype=np.uint8)
+        labels = np.tile(np.arange(10, dtype=np.uint8), count)
+        for name, array in (
+            (f"{split}-images-idx3-ubyte", drawn[split]),
+            (f"{split}-labels-idx1-ubyte", labels),
+        ):
+            sizes = b"".join(size.to_bytes(4, "big") for size in array.shape)
+            (folder / name).write_bytes(bytes([0, 0, 8, array.ndim]) + sizes + array.tobytes())
+    return drawn["train"]
+
+
+def write_country211(root: Path) -> None:
+    """Two countries with their splits in folders."""
+    for split, count in (("train", 4), ("valid", 2), ("test", 3)):
+        for value, name in enumerate(("AD", "BE")):
+            (root / "country211" / split / name).mkdir(parents=True)
+            for index in range(count):
+                picture = Image.new("RGB", (9, 9), (200 * value, 0, 0))
+                picture.save(root / "country211" / split / name / f"{index}.png")
+
+
+def test_a_class_that_takes_train_gives_both_splits(tmp_path):
+    pixels = write_mnist(tmp_path)
+    data = load(f"torchvision:MNIST:{tmp_path}")
+    assert data.name == "MNIST"
+    assert data.classes[:2] == ("0 - zero", "1 - one")
+    assert data.train.pixels.shape == (200, 28, 28, 3)
+    assert np.array_equal(data.train.pixels[..., 0], pixels)
+    assert data.train.labels.tolist() == list(range(10)) * 20
+    assert len(data.test) == 100
+
+
+def test_a_class_that_takes_split_gives_train_and_test(tmp_path):
+    write_country211(tmp_path)
+    data = load(f"torchvision:Country211:{tmp_path}")
+    assert data.classes == ("AD", "BE")
+    assert (len(data.train), len(data.test)) == (8, 6)
+    assert (data.train.pixels[:, 0, 0, 0] == 200 * data.train.labels).all()
+
+
+def test_a_class_without_splits_is_all_for_training(tmp_path):
+    write_country211(tmp_path)
+    data = load(f"torchvision:ImageFolder:{tmp_path / 'country211' / 'train'}")
+    assert (len(data.train), data.test) == (8, None)
+
+
+def test_labels_that_only_the_images_tell_are_taken_from_them():
+    data = load("torchvision:FakeData", image_size=8)
+    assert data.train.pixels.shape == (1000, 8, 8, 3)
+    assert len(data.classes) == 10
+    assert min(np.bincount(data.train.labels)) > 50
+
+
+def test_images_are_stored_at_their_median_side_and_at_the_side_asked_for(tmp_path):
+    write_country211(tmp_path)
+    assert load(f"torchvision:Country211:{tmp_path}").train.pixels.shape[1] == 9
+    assert load(f"torchvision:Country211:{tmp_path}", image_size=5).train.pixels.shape[1] == 5
+
+
+def test_an_image_that_cannot_be_read_is_a_bad_image(tmp_path):
+    write_country211(tmp_path)
+    (tmp_path / "country211" / "train" / "AD" / "0.png").write_bytes(b"<html>")
+    assert "1 of 14 images cannot be used: image 0: cannot be read: " in failure(
+        f"torchvision:Country211:{tmp_path}"
+    )
+    data = load(f"torchvision:Country211:{tmp_path}", skip_bad_images=True)
+    assert data.train.labels.tolist() == [0] * 3 + [1] * 4
+
+
+def test_labels_that_are_none_of_the_classes_are_refused(tmp_path, torchvision, monkeypatch):
+    class Unlabelled(torchvision.datasets.FakeData):
+        targets = [0, 1, -1]
+
+        def __len__(self):
+            return 3
+
+    monkeypatch.setattr(torchvision.datasets, "Unlabelled", Unlabelled, raising=False)
+    assert "label: row 2 is -1, outside 0 to 1; -1 marks a split without labels" in failure(
+        "torchvision:Unlabelled"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "near"), [("cifar10", "CIFAR10"), ("Flowers", "Flowers102"), ("MINST", "MNIST")]
+)
+def test_a_misspelt_name_is_met_with_the_nearest(name, near):
+    assert f"torchvision has no data set {name!r}; did you mean {near!r}?" in failure(
+        f"torchvision:{name}"
+    )
+
+
+def test_a_name_like_no_other_is_met_with_examples():
+    assert "no data set ''; give CIFAR10, MNIST" in failure("torchvision:")
+
+
+@pytest.mark.parametrize("name", ["MNIST", "CIFAR10", "Country211", "Flowers102"])
+def test_a_root_without_the_data_is_refused_and_left_alone(tmp_path, name):
+    message = failure(f"torchvision:{name}:{tmp_path}")
+    assert f"torchvision:{name}:{tmp_path} can't be had (RuntimeError: " in message
+    assert f"see to {tmp_path}, or name another ROOT" in message
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_a_class_that_needs_more_than_a_root_is_refused(tmp_path):
+    assert "can't be had (TypeError: " in failure(f"torchvision:CocoDetection:{tmp_path}")
+
+
+def test_groups_are_refused(tmp_path):
+    assert "has no columns; leave it out" in failure("torchvision:FakeData", group_by="patient")
+
+
+def test_its_images_are_not_kept_again(tmp_path, monkeypatch):
+    monkeypatch.setenv("PHINAS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("PHINAS_CACHE_GB", "1")
+    write_country211(tmp_path)
+    load(f"torchvision:Country211:{tmp_path}")
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_missing_torchvision_is_named_with_its_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torchvision", None)
+    assert "torchvision:MNIST needs torchvision; pip install 'phinas[peers]'" in failure(
+        "torchvision:MNIST"
+    )
+
+
+def test_a_torchvision_of_another_torch_is_told(monkeypatch, tmp_path):
+    (tmp_path / "torchvision.py").write_text(
+        "raise RuntimeError('operator torchvision::nms does not exist')"
+    )
+    for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert "torchvision does not load (operator torchvision::nms does not exist)" in failure(
+        "torchvision:MNIST"
+    )
