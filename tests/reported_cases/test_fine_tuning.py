@@ -1,0 +1,179 @@
+"""Initial weights as users have them: without a classifier, from a training that was distributed,
+of another number of channels, or inside a training checkpoint.
+"""
+
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+expected_failure = partial(pytest.mark.xfail, strict=True, raises=AssertionError)
+
+NETWORK = "timm:test_efficientnet"
+STEM = "conv_stem.weight"  # as timm names it
+OTHER_SPEC = "refused: weights of another spec"
+
+
+@pytest.fixture
+def timm_weights(tmp_path, run_phinas):
+    """A state dict of NETWORK in timm's names, for 1,000 classes and three channels."""
+    path = tmp_path / "exported.safetensors"
+    result = run_phinas("export", NETWORK, "--to", "timm", "--out", path)
+    assert result.exit_code == 0, result.stderr
+    return load_file(path)
+
+
+@pytest.fixture
+def color_images(tmp_path, write_class_folders):
+    return write_class_folders(tmp_path / "images", 12, width=32, height=32)
+
+
+@pytest.fixture
+def fine_tune(tmp_path, run_phinas):
+    """Train the classifier alone for one epoch. Returns the result of the command and the weights
+    that it wrote, None where it failed.
+    """
+
+    def fit(weights, data):
+        out = tmp_path / "fit"
+        call = ["fit", NETWORK, "--data", data, "--weights", weights, "--freeze-backbone"]
+        call += ["--resolution", "32", "--upsample", "--recipe", "quick", "--epochs", "1"]
+        call += ["--batch-size", "8", "--threads", "1", "--device", "cpu", "--out", out]
+        result = run_phinas(*call, "--set", "data.max_train_images=16")
+        return result, load_file(out / "weights.safetensors") if result.exit_code == 0 else None
+
+    return fit
+
+
+def without_classifier(state):
+    return {name: tensor for name, tensor in state.items() if "classifier" not in name}
+
+
+def with_module_prefix(state):
+    return {f"module.{name}": tensor for name, tensor in state.items()}
+
+
+def save_checkpoint(path, state, *, key=None):
+    """A PyTorch file of the state dict, or of a training checkpoint that holds it under `key`."""
+    torch.save(state if key is None else {key: state, "epoch": 3}, path)
+    return path
+
+
+def assert_backbone_was_loaded(fine_tuned, state):
+    result, trained = fine_tuned
+    assert result.exit_code == 0, result.stderr
+    assert torch.equal(trained["stem.conv.weight"], state[STEM])
+
+
+def test_weights_of_another_number_of_classes_are_loaded(
+    tmp_path, timm_weights, color_images, fine_tune
+):
+    save_file(timm_weights, tmp_path / "weights.safetensors")
+    fine_tuned = fine_tune(tmp_path / "weights.safetensors", color_images)
+    assert_backbone_was_loaded(fine_tuned, timm_weights)
+
+
+@expected_failure(reason="refused: classifier.weight is absent in the file")
+def test_weights_without_a_classifier_are_loaded(tmp_path, timm_weights, color_images, fine_tune):
+    save_file(without_classifier(timm_weights), tmp_path / "weights.safetensors")
+    fine_tuned = fine_tune(tmp_path / "weights.safetensors", color_images)
+    assert_backbone_was_loaded(fine_tuned, timm_weights)
+
+
+@expected_failure(reason="refused: classifier.weight is absent in the file")
+def test_reinitialized_classifier_is_reported(tmp_path, timm_weights, color_images, fine_tune):
+    save_file(without_classifier(timm_weights), tmp_path / "weights.safetensors")
+    result, _ = fine_tune(tmp_path / "weights.safetensors", color_images)
+    assert result.exit_code == 0, result.stderr
+    lines = result.output.splitlines()
+    assert any("classifier" in line and "reinitialized" in line for line in lines)
+
+
+@expected_failure(reason="refused: the names belong to no library")
+def test_module_prefix_is_stripped(tmp_path, timm_weights, color_images, fine_tune):
+    save_file(with_module_prefix(timm_weights), tmp_path / "weights.safetensors")
+    fine_tuned = fine_tune(tmp_path / "weights.safetensors", color_images)
+    assert_backbone_was_loaded(fine_tuned, timm_weights)
+
+
+@expected_failure(reason="refused: the names belong to no library")
+def test_stripped_prefix_is_reported(tmp_path, timm_weights, color_images, fine_tune):
+    save_file(with_module_prefix(timm_weights), tmp_path / "weights.safetensors")
+    result, _ = fine_tune(tmp_path / "weights.safetensors", color_images)
+    assert result.exit_code == 0, result.stderr
+    assert "module." in result.output
+
+
+@expected_failure(reason=f"{OTHER_SPEC}, since the stem has three input channels")
+def test_stem_of_color_weights_is_summed_for_one_channel(tmp_path, timm_weights, fine_tune):
+    save_file(timm_weights, tmp_path / "weights.safetensors")
+    result, trained = fine_tune(tmp_path / "weights.safetensors", "digits")
+    assert result.exit_code == 0, result.stderr
+    summed = timm_weights[STEM].sum(dim=1, keepdim=True)
+    torch.testing.assert_close(trained["stem.conv.weight"], summed)
+
+
+@expected_failure(reason=f"{OTHER_SPEC}, since the stem has three input channels")
+def test_stem_adapted_to_one_channel_is_reported(tmp_path, timm_weights, fine_tune):
+    save_file(timm_weights, tmp_path / "weights.safetensors")
+    result, _ = fine_tune(tmp_path / "weights.safetensors", "digits")
+    assert result.exit_code == 0, result.stderr
+    assert any("stem" in line and "channel" in line for line in result.output.splitlines())
+
+
+@expected_failure(reason="refused: a pickle; the remedy that is printed works for plain files only")
+def test_pytorch_file_of_a_state_dict_is_loaded(tmp_path, timm_weights, color_images, fine_tune):
+    path = save_checkpoint(tmp_path / "weights.pth", timm_weights)
+    assert_backbone_was_loaded(fine_tune(path, color_images), timm_weights)
+
+
+@pytest.mark.parametrize("key", ["state_dict", "model"])
+@expected_failure(reason="refused: a pickle; the remedy that is printed raises ValueError")
+def test_state_dict_inside_a_training_checkpoint_is_loaded(
+    key, tmp_path, timm_weights, color_images, fine_tune
+):
+    path = save_checkpoint(tmp_path / "checkpoint.pth", timm_weights, key=key)
+    assert_backbone_was_loaded(fine_tune(path, color_images), timm_weights)
+
+
+@expected_failure(reason="refused: a pickle; the remedy that is printed raises ValueError")
+def test_state_dict_found_inside_a_training_checkpoint_is_reported(
+    tmp_path, timm_weights, color_images, fine_tune
+):
+    path = save_checkpoint(tmp_path / "checkpoint.pth", timm_weights, key="state_dict")
+    result, _ = fine_tune(path, color_images)
+    assert result.exit_code == 0, result.stderr
+    assert "state_dict" in result.output
+
+
+class TouchFile:
+    """An object that creates a file when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+def test_pytorch_file_that_runs_code_is_refused(tmp_path, color_images, fine_tune):
+    evidence = tmp_path / "code_was_run"
+    torch.save({"state_dict": TouchFile(evidence)}, tmp_path / "hostile.pth")
+    result, _ = fine_tune(tmp_path / "hostile.pth", color_images)
+    assert result.exit_code == 2
+    assert "hostile.pth" in result.stderr
+    assert not evidence.exists()
+
+
+def test_tensor_of_another_shape_is_named_with_both_shapes(
+    tmp_path, timm_weights, color_images, fine_tune
+):
+    rows, *rest = timm_weights["conv_head.weight"].shape
+    state = timm_weights | {"conv_head.weight": torch.zeros(rows + 8, *rest)}
+    save_file(state, tmp_path / "weights.safetensors")
+    result, _ = fine_tune(tmp_path / "weights.safetensors", color_images)
+    assert result.exit_code == 2
+    expected = ("weights.safetensors", "conv_head.weight", f"({rows}, ", f"({rows + 8}, ")
+    assert all(text in result.stderr for text in expected)
