@@ -1,19 +1,31 @@
-# Two commands: `make run` does the main job on real images, `make test` runs every check. Both set up .venv first.
+# `make run` does the main job on real images, `make test` is the check before a commit. Both set up .venv first.
 VENV ?= .venv
 READY := $(VENV)/.ready
 OUT ?= runs/quickstart
+PYTEST := $(VENV)/bin/python -m pytest -n 2
 
-.PHONY: run test format clean
+.PHONY: run test test-slow test-all lint format clean
 
 run: $(READY)
 	$(VENV)/bin/phinas run --out $(OUT)
 
-test: $(READY)
+# Lint, types and the tests that are not slow.
+test: lint
+	$(PYTEST) -m "not slow and not external"
+
+# The slow tests alone; `.ci/run` runs these after `make test`.
+test-slow: $(READY)
+	$(PYTEST) -m "slow and not external"
+
+# Everything, with the tests that need a database server, a cluster or a browser (skipped where there is none).
+test-all: lint
+	$(PYTEST)
+
+lint: $(READY)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
-	$(VENV)/bin/lint-imports
-	$(VENV)/bin/python -m pytest -n 2
+	$(VENV)/bin/lint-imports --no-logo
 
 format: $(READY)
 	$(VENV)/bin/ruff check --fix .
