@@ -145,9 +145,8 @@ class ReadyBatches:
             .float()
             .div_(255)
         )
-        images = (
-            floats.sub_(0.5).div_(0.25).split(batch)
-        )  # eight batches that come again: more may not fit
+        # eight batches that come again: more may not fit
+        images = floats.sub_(0.5).div_(0.25).split(batch)
         self._batches = [
             (images[number % len(images)], part)
             for number, part in enumerate(

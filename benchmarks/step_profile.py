@@ -127,9 +127,8 @@ def minimum_work(event: Any) -> tuple[float, float]:
         of_images, of_weights = event.concrete_inputs[10][:2]
         passes = of_images + of_weights  # each passes over both; weights are nothing beside them
         _, _, kernel_height, kernel_width = shapes[2]
-        moved = (
-            (sizes[0] + sizes[1]) * passes * kernel_width / kernel_height
-        )  # columns of a kernel that is taken in parts
+        # columns of a kernel that is taken in parts
+        moved = (sizes[0] + sizes[1]) * passes * kernel_width / kernel_height
         return FLOAT * moved, 2.0 * sizes[0] * math.prod(shapes[2][1:]) * passes
     if event.name in ELEMENTS and kind_of(event) == ELEMENTWISE:
         writes = 0 if event.name in ("aten::sum", "aten::copy_") else max(sizes, default=0)

@@ -94,9 +94,8 @@ def naswot(spec: ArchSpec, images: int) -> float:
 
     def compare(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         signs = torch.where(inputs[0].flatten(1) > 0, 1.0, -1.0)
-        agreement.add_(
-            (signs @ signs.T + signs.shape[1]) / 2
-        )  # exact: a layer has less than 2**24 activations
+        # exact: a layer has less than 2**24 activations
+        agreement.add_((signs @ signs.T + signs.shape[1]) / 2)
 
     for module in model.modules():
         if isinstance(module, nn.SiLU):

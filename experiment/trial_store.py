@@ -46,9 +46,8 @@ class TrialRecord:
     params: dict[str, Any]
     value: float | None
     user_attrs: dict[str, Any]
-    intermediate_values: dict[int, float] = field(
-        default_factory=dict
-    )  # accuracy by step, as of TrialStore.complete
+    # accuracy by step, as of TrialStore.complete
+    intermediate_values: dict[int, float] = field(default_factory=dict)
 
     @property
     def is_pruned(self) -> bool:

@@ -82,9 +82,8 @@ class TrialPruner:
         return is_prunable and step < self._epochs
 
     def finish_trial(self, proposal: int, state: TrialState) -> None:
-        values = (
-            [0.0] if state == TrialState.COMPLETE else None
-        )  # pruners compare what was reported, not this
+        # pruners compare what was reported, not this
+        values = [0.0] if state == TrialState.COMPLETE else None
         self._study._storage.set_trial_state_values(self._trial_id(proposal), state, values)
 
     def _trial_id(self, proposal: int) -> int:

@@ -23,9 +23,8 @@ from phinas.experiment.statistics.intervals import percentile_interval
 from phinas.nas.reward import FloatArray
 
 MIN_EXPONENT, MAX_EXPONENT = -0.3, -0.005
-FALLBACK_EXPONENT = (
-    -0.02
-)  # the middle of the slopes measured on other data, 0.005 to 0.07, on a log scale
+# the middle of the slopes measured on other data, 0.005 to 0.07, on a log scale
+FALLBACK_EXPONENT = -0.02
 MIN_NETWORKS = 8
 _EXPECTILE = 0.9
 _NUM_RESAMPLES = 400

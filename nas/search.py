@@ -93,12 +93,8 @@ class _SearchLoop:
         evaluator: Evaluator,
     ) -> None:
         self.section, self.seed = section, seed
-        self.trial_store, self.executor, self.evaluator, self.latency_cache = (
-            trial_store,
-            executor,
-            evaluator,
-            latency_cache,
-        )
+        self.trial_store, self.executor = trial_store, executor
+        self.evaluator, self.latency_cache = evaluator, latency_cache
         self.estimating_exponent = reward is None
         self.budget = EXPONENT_ESTIMATION_TRIALS if self.estimating_exponent else section.trials
         self.reward = reward or Reward("soft", 0.0, 1.0, section.cost)  # accuracy alone
@@ -125,10 +121,8 @@ class _SearchLoop:
         self.running_trials: dict[str, RunningTrial] = {}
         self.timing_trials: dict[str, RunningTrial] = {}
         self.space_exhausted = False
-        self.recent_failures: list[
-            str
-            # reasons since the last success; not from the record: its cause may have been seen to
-        ] = []
+        # reasons since the last success; not from the record: its cause may have been removed
+        self.recent_failures: list[str] = []
         self.pruner_name = "none" if self.estimating_exponent else section.pruner
         self.pruner = TrialPruner(self.pruner_name, epochs=section.recipe.epochs, seed=seed)
         self.pruner.replay(

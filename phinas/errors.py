@@ -138,9 +138,8 @@ def _as_phinas_error(
         return DiskError(
             f"{prefix}{error.strerror}; free space or permissions, then {resume_command}"
         )
-    if isinstance(error, RuntimeError) and "home directory" in str(
-        error
-    ):  # Path.expanduser's, for a ~name
+    # Path.expanduser's, for a ~name
+    if isinstance(error, RuntimeError) and "home directory" in str(error):
         return InputError(
             "a path begins with ~ and a name that is no user's here; write the path out"
         )

@@ -177,17 +177,15 @@ def _open(
     storage = open_storage(run.study, url=config.run.storage, run_id=manifest["id"], new=new)
     try:
         if new:
-            storage.open_study(
-                "search", directions=config.search.directions
-            )  # the file is a record of trials from the start
+            # the file is a record of trials from the start
+            storage.open_study("search", directions=config.search.directions)
             run.create(_config_text(config), manifest)
         else:
             unstarted = [
                 section for section in ("scaling", "validation") if not storage.records(section)
             ]
-            if (
-                "validation" in unstarted
-            ):  # the ladder is made of coefficients that are known by then
+            # the ladder is made of coefficients that are known by then
+            if "validation" in unstarted:
                 unstarted += [f"scaling.{name}" for name in ("phi", *BUDGET_KEYS)]
             check_resumable(read_config(run), config, source=str(run.path), unstarted=unstarted)
             update_manifest(

@@ -70,10 +70,11 @@ def describe_domain_coefficients(run_data: RunData) -> list[str]:
     ]
     if not tied_controls:
         return sentences
+    # the paper's first
     named_ties = [
         f"{make_control_phrase(row)} ({_format_difference(row)})"
         for row in sorted(tied_controls, key=get_control_kind)[:_MAX_NAMED_TIES]
-    ]  # the paper's first
+    ]
     remaining_ties = (
         [f"{len(tied_controls) - _MAX_NAMED_TIES} more"]
         if len(tied_controls) > _MAX_NAMED_TIES

@@ -41,9 +41,8 @@ def feature_levels(spec: ArchSpec) -> tuple[FeatureLevel, ...]:
             levels.append(
                 FeatureLevel(levels[-1].reduction * stage.stride, stage.width, f"stages.{number}")
             )
-    return tuple(
-        {level.reduction: level for level in levels}.values()
-    )  # of equal reductions the last
+    # of equal reductions the last
+    return tuple({level.reduction: level for level in levels}.values())
 
 
 def _select_levels(spec: ArchSpec, reductions: Sequence[int] | None) -> tuple[FeatureLevel, ...]:

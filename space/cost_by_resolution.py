@@ -81,9 +81,10 @@ def cost_by_resolution(spec: ArchSpec) -> CostByResolution:
             )
         )
         width = stage.width
+    # linear in the pixels, of which there are 1 and 4
     flops_of_one_pixel, flops_of_four_pixels = (
         head_cost(spec, width, resolution).flops for resolution in (1, 2)
-    )  # linear in the pixels, of which there are 1 and 4
+    )
     base_flops[level] += (flops_of_four_pixels - flops_of_one_pixel) // 3
     base_flops[-1] += flops_of_one_pixel - (flops_of_four_pixels - flops_of_one_pixel) // 3
     return CostByResolution(tuple(base_flops), tuple(repeated_blocks))

@@ -270,9 +270,8 @@ class ArchSpec:
         only repeats the blocks of the one before is merged into it.
         """
         stages: list[StageSpec] = []
-        in_widths = [
-            self.stem_width
-        ]  # input channels of each stage, and output channels of the last
+        # input channels of each stage, and output channels of the last
+        in_widths = [self.stem_width]
         for stage in self.stages:
             if stage.block == "identity":
                 continue

@@ -103,9 +103,8 @@ class ProcessExecutor:
         }
         for worker in busy.values():
             worker.process.terminate()
-            worker.write(
-                {"keep_running": True}
-            )  # to the report that may have interrupted the driver
+            # to the report that may have interrupted the driver
+            worker.write({"keep_running": True})
         deadline = time.monotonic() + _GRACE_SECONDS
         while busy and (remaining := deadline - time.monotonic()) > 0:
             try:
@@ -113,16 +112,14 @@ class ProcessExecutor:
             except queue.Empty:
                 return
             if message is not None and "step" in message and generation in busy:
-                busy[generation].write(
-                    {"keep_running": True}
-                )  # it comes to its end no sooner than it is answered
+                # it comes to its end no sooner than it is answered
+                busy[generation].write({"keep_running": True})
             elif message is None or "version" not in message:
                 busy.pop(generation, None)
 
     def _assign(self, index: int, job: Job, on_report: ReportCallback | None) -> None:
-        json.dumps(
-            job.payload, allow_nan=False
-        )  # raises what is wrong with it before a process is troubled
+        # raises what is wrong with it before a process is troubled
+        json.dumps(job.payload, allow_nan=False)
         worker = self._workers[index]
         if worker is None or worker.process.poll() is not None:
             self._kill_worker(index)
@@ -215,9 +212,8 @@ class ProcessExecutor:
 
     def _read_messages(self, index: int, generation: int, process: subprocess.Popen[str]) -> None:
         assert process.stdout is not None
-        with (
-            process.stdout
-        ):  # closed here and nowhere else: to close it while it is read would wait for its end
+        # closed here and nowhere else: to close it while it is read would wait for its end
+        with process.stdout:
             for line in process.stdout:
                 try:
                     self._messages.put((index, generation, json.loads(line)))

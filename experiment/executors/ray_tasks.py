@@ -64,9 +64,8 @@ class RayExecutor:
     def submit(self, job: Job, on_report: ReportCallback | None = None) -> None:
         if len(self._jobs) >= self.max_workers:
             raise RuntimeError(f"all {self.max_workers} workers are busy")
-        json.dumps(
-            job.payload, allow_nan=False
-        )  # what the other executors can't carry, this one refuses too
+        # what the other executors can't carry, this one refuses too
+        json.dumps(job.payload, allow_nan=False)
         if on_report is not None and self._mailbox is None:
             self._mailbox = self._ray.remote(num_cpus=0)(_Mailbox).remote()
             self._pending_report = self._mailbox.next_report.remote()
@@ -175,9 +174,8 @@ class _Mailbox:
         return await self._reports.get()
 
     async def send_reply(self, key: str, step: int, keep_running: bool) -> None:
-        reply = self._replies.pop(
-            (key, step), None
-        )  # none where its task has died and another has begun
+        # none where its task has died and another has begun
+        reply = self._replies.pop((key, step), None)
         if reply is not None:
             reply.set_result(keep_running)
 

@@ -166,9 +166,8 @@ def apply_overrides(
 
     for name, value in base.items():
         data[name] = copy.deepcopy(value)
-    for path in sorted(
-        changes, key=lambda path: path.count(".")
-    ):  # a named recipe before its options
+    # a named recipe before its options
+    for path in sorted(changes, key=lambda path: path.count(".")):
         set_value(path, changes[path])
     return data
 

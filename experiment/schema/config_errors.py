@@ -41,9 +41,8 @@ def _error_message(row: Any, root: type[BaseModel]) -> tuple[str, str]:
     if row["type"] == "model_type":
         return path, f"{path}: {format_value(row['input'])} is not a section of keys"
     if row["type"] == "value_error":
-        is_whole_section = isinstance(
-            row["input"], Mapping | BaseModel
-        )  # a check of a whole section says itself which key it means
+        # a check of a whole section says itself which key it means
+        is_whole_section = isinstance(row["input"], Mapping | BaseModel)
         return path, f"{path}.{message}".lstrip(
             "."
         ) if is_whole_section else f"{path}: {format_value(row['input'])} {message}"
@@ -64,9 +63,8 @@ def _locate(location: tuple[str | int, ...], root: type[BaseModel]) -> tuple[str
         if inner_section is not None:
             section = inner_section
             field = section.model_fields.get(str(part))
-            annotations = (
-                get_args(field.annotation) or (field.annotation,) if field else ()
-            )  # a section, or a section or none
+            # a section, or a section or none
+            annotations = get_args(field.annotation) or (field.annotation,) if field else ()
             inner_section = next(
                 (
                     kind

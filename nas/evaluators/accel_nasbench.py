@@ -238,9 +238,8 @@ class AccelNasbenchEvaluator:
         self._path = Path(path).expanduser().absolute()
         if not self._path.exists():
             raise InputError(f"search.evaluator: {path!r} does not exist; {_ADVICE}")
-        read_records(
-            self._path
-        )  # a second, and what is wrong with it is told before anything is written
+        # a second, and what is wrong with it is told before anything is written
+        read_records(self._path)
         self._limit_seconds = limit_seconds
 
     def metadata(self) -> dict[str, Any]:

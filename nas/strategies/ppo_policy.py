@@ -63,9 +63,8 @@ class Policy(nn.Module):
         )
         self.token_offsets = torch.from_numpy(token_offsets)
         self.invalid_mask = torch.from_numpy(~is_valid)  # (decisions, tokens)
-        with torch.random.fork_rng(
-            devices=[]
-        ):  # the layers draw weights from the global generator while they are made
+        # the layers draw weights from the global generator while they are made
+        with torch.random.fork_rng(devices=[]):
             self.embedding = nn.Embedding(tokens + 1, HIDDEN_SIZE)
             self.lstm = nn.LSTM(HIDDEN_SIZE, HIDDEN_SIZE, batch_first=True)
             self.head = nn.Linear(HIDDEN_SIZE, tokens)

@@ -19,9 +19,8 @@ class JointTPESampler(TPESampler):
 
     def __init__(self, *, seed: int) -> None:
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", ExperimentalWarning
-            )  # both options are experimental up to Optuna 4
+            # both options are experimental up to Optuna 4
+            warnings.simplefilter("ignore", ExperimentalWarning)
             super().__init__(seed=seed, multivariate=True, constant_liar=True, n_startup_trials=10)
 
     def infer_relative_search_space(

@@ -18,9 +18,8 @@ def log_expected_improvement(
     log_direct = np.log(
         np.exp(-(clipped_z**2) / 2) / np.sqrt(2 * np.pi) + clipped_z * ndtr(clipped_z)
     )
-    far_z = np.clip(
-        z, -1e3, -1.0
-    )  # farther out the last term loses its digits, and what is left of it changes little
+    # farther out the last term loses its digits, and what is left of it changes little
+    far_z = np.clip(z, -1e3, -1.0)
     log_tail = (
         -(z**2) / 2
         - np.log(2 * np.pi) / 2

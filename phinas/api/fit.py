@@ -201,9 +201,8 @@ def _train_and_measure(
     from phinas.fit_pipeline.training import train_network
     from phinas.training.data.prepared_dataset import read_prepared
 
-    data = record.normalize(
-        read_prepared(fit_dir.data, verify_sha256=False)
-    )  # `_start` has compared the hashes
+    # `_start` has compared the hashes
+    data = record.normalize(read_prepared(fit_dir.data, verify_sha256=False))
     training_result, checkpoints = train_network(
         fit_dir, record, data, distributed, device=device, display=display
     )

@@ -28,9 +28,8 @@ def write_drawing(networks: Sequence[tuple[str, ArchSpec]], path: Path) -> Path:
     from phinas.reports.network_diagram.drawing import draw_networks
 
     with report_style(), warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", message="Glyph .* missing"
-        )  # in a name; the font has no Chinese, say
+        # in a name; the font has no Chinese, say
+        warnings.filterwarnings("ignore", message="Glyph .* missing")
         figure = ReportFigure(draw_networks(networks), "")
         content = render_svg(figure) if suffix == ".svg" else render_png(figure)
     try:

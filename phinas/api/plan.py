@@ -155,9 +155,8 @@ def _expected_stages(config: Config, data: "PreparedData", stages: Sequence[str]
                 max_trial_flops=max_trial_flops,
             )
             if reference and reference.spec:
-                trainings = (
-                    config.search.finalist_seeds + 1
-                )  # one is as short as those of the search
+                # one is as short as those of the search
+                trainings = config.search.finalist_seeds + 1
                 expected.append(
                     _Stage.of_equal_trainings(
                         "reference", trainings, [reference.spec], config.search.finalist_recipe
@@ -197,9 +196,8 @@ def _validation_networks(
     those to be found.
     """
     searches_coefficients = config.scaling.coefficients is None
-    coefficients = (
-        PAPER if searches_coefficients else load_user_coefficients(config.scaling)
-    )  # those to be found are not known
+    # those to be found are not known
+    coefficients = PAPER if searches_coefficients else load_user_coefficients(config.scaling)
     members = members_to_train(
         build_family(base, coefficients, config.scaling),
         config.validation,

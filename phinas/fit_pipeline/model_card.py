@@ -31,9 +31,8 @@ _OPTIMIZERS = {
     "adamw": "AdamW",
     "rmsprop": "RMSProp as TensorFlow has it",
 }
-Classes = Sequence[
-    tuple[str, int, float]
-]  # of each class its name, test images and accuracy among them
+# of each class its name, test images and accuracy among them
+Classes = Sequence[tuple[str, int, float]]
 
 
 def write_card(

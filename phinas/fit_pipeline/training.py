@@ -126,10 +126,11 @@ class _TrainingProgress:
         )
         self._display, self._on_progress = display, on_progress
         self._current_epoch, self._accuracy_text, self._last_reported_epoch = 1, "", 0
+        # step and time, of this epoch: evaluation is no part of the pace
         self._first_step = self._last_step = (
             0,
             0.0,
-        )  # step and time, of this epoch: evaluation is no part of the pace
+        )
         self._started = False
 
     def on_step(self, step: int) -> None:
@@ -139,9 +140,8 @@ class _TrainingProgress:
                 f"steps{self._accuracy_text}"
             )
             if not self._display.is_terminal:
-                self._on_progress(
-                    self._current_epoch - 1, self._num_epochs, ""
-                )  # the time that is left goes by what comes from here on
+                # the time that is left goes by what comes from here on
+                self._on_progress(self._current_epoch - 1, self._num_epochs, "")
         self._started = True
         self._last_step = step, time.monotonic()
         self._first_step = self._first_step if self._first_step[0] else self._last_step
@@ -154,9 +154,8 @@ class _TrainingProgress:
 
     def report(self, epoch: int, accuracy: float) -> bool:
         message = f"{accuracy:.1%} of validation images right"
-        if (
-            self._started and epoch > self._last_reported_epoch and not self._display.is_terminal
-        ):  # epochs of before are told again, and are no news
+        # epochs of before are told again, and are no news
+        if self._started and epoch > self._last_reported_epoch and not self._display.is_terminal:
             self._on_progress(epoch, self._num_epochs, message + self._speed_text())
         self._last_reported_epoch = max(self._last_reported_epoch, epoch)
         self._current_epoch, self._accuracy_text, self._first_step = (

@@ -176,9 +176,8 @@ def _write_row_text(
         else row["family_member"].upper()
     )
     if compact:
-        text = "\N{EM SPACE}".join(
-            part for part in (make_control_label(row, 30), flops) if part
-        )  # SVG shows several plain spaces as one
+        # SVG shows several plain spaces as one
+        text = "\N{EM SPACE}".join(part for part in (make_control_label(row, 30), flops) if part)
         _write(axes, text, position - 0.24, x_fraction=0, offset=0, align="left", size=7.5)
         _write(
             axes,

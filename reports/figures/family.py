@@ -40,9 +40,8 @@ def draw(run_data: RunData, *, compact: bool) -> ReportFigure | None:
     controls = run_data.trained_controls
     set_cost_scale(axes, [row["flops"] for row in (*run_data.members, *controls)], compact=compact)
     low, high = axes.get_xlim()
-    axes.set_xlim(
-        low * (low / high) ** 0.09, high * (high / low) ** 0.03
-    )  # room for labels beside the outer bars
+    # room for labels beside the outer bars
+    axes.set_xlim(low * (low / high) ** 0.09, high * (high / low) ** 0.03)
     set_percent_scale(axes, _list_accuracies(run_data))
     set_axis_labels(
         axes, x_label="FLOPs of the network (log scale)", y_label="accuracy on the test split"

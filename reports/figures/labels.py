@@ -17,9 +17,8 @@ from matplotlib.transforms import Bbox
 
 from phinas.reports.palette import MUTED_COLOR, TEXT_COLOR
 
-_MARKER_OFFSETS = np.array(
-    [(x, y) for x in (-3, 0, 3) for y in (-3, 0, 3)], dtype=float
-)  # a mark's extent, in pixels
+# a mark's extent, in pixels
+_MARKER_OFFSETS = np.array([(x, y) for x in (-3, 0, 3) for y in (-3, 0, 3)], dtype=float)
 _MIN_CLEARANCE = (
     2.0  # pixels that a mark has to be farther from an optional label than the one it names
 )

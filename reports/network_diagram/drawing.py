@@ -42,6 +42,7 @@ from phinas.reports.palette import (
 from phinas.space.cost import network_cost
 from phinas.space.spec import ArchSpec
 
+# heights in points
 _LINE_HEIGHT, _TITLE_HEIGHT, _KIND_HEIGHT, _SE_DOT_HEIGHT, _SHORTCUT_HEIGHT, _BAR_LABEL_HEIGHT = (
     13.0,
     34.0,
@@ -49,7 +50,7 @@ _LINE_HEIGHT, _TITLE_HEIGHT, _KIND_HEIGHT, _SE_DOT_HEIGHT, _SHORTCUT_HEIGHT, _BA
     9.0,
     18.0,
     20.0,
-)  # heights in points
+)
 _MAX_WIDTH = 10.5 * 72
 _SHORT_NAMES = {"hard_swish": ("h-swish", "hsw")}
 Interval = tuple[float, float]

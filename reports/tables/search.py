@@ -22,9 +22,10 @@ def make_trials_table(run_data: RunData) -> ReportTable | None:
     if not trials:
         return None
     front_numbers = {trial.number for trial in run_data.pareto_front}
+    # the others are shown in any case
     extra_column = {"activations": "activations", "latency": "latency, ms"}.get(
         run_data.cost_metric
-    )  # the others are shown in any case
+    )
     rows = [
         [
             Cell(str(trial.number)),

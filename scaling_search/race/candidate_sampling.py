@@ -65,9 +65,8 @@ def _sample_tpe(
         f"x{dimension}": FloatDistribution(0.0, 1.0) for dimension in varying
     }
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", ExperimentalWarning
-        )  # multivariate is experimental up to Optuna 4
+        # multivariate is experimental up to Optuna 4
+        warnings.simplefilter("ignore", ExperimentalWarning)
         sampler = optuna.samplers.TPESampler(
             seed=derive_seed(seed, "tpe", len(observed)), multivariate=True, n_startup_trials=1
         )

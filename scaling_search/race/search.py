@@ -279,9 +279,8 @@ def _select_members(
         accuracies[position] = 0.0
         if section.strategy == "tpe":
             results = queue.run([(grid[position], TrainingRun(position, 0, short_epochs))])
-            accuracies[position] = (
-                next(iter(results.values())) or 0.0
-            )  # one that fails is worth nothing
+            # one that fails is worth nothing
+            accuracies[position] = next(iter(results.values())) or 0.0
     return [grid[position] for position in sorted(accuracies)]
 
 

@@ -48,11 +48,12 @@ class PresetVariant:
 
 
 _TORCH_NORM = {"bn_eps": 1e-5, "bn_momentum": 0.1}
+# what a name beginning with tf_ means in timm
 _TENSORFLOW_NORM = {
     "bn_eps": 1e-3,
     "bn_momentum": 0.1,
     "padding": "same",
-}  # what a name beginning with tf_ means in timm
+}
 _FIXED_HEAD = {"head_width": 1280}  # where the head is not scaled with the rest
 
 _XL = PresetVariant(

@@ -34,9 +34,8 @@ def write_onnx(model: ConvNet, spec: ArchSpec, path: Path) -> float:
     shape = (3, spec.channels, spec.resolution, spec.resolution)
     images = torch.randn(shape, generator=generator)
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # the exporter warns of its own internals, and logs what it skips
+        # the exporter warns of its own internals, and logs what it skips
+        warnings.simplefilter("ignore")
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         onnx_program = torch.onnx.export(
             model,

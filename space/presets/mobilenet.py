@@ -29,11 +29,12 @@ _V2_STAGES = (
 )
 _V1_STAGES = ((64, 1, 3, 1), (128, 2, 3, 2), (256, 2, 3, 2), (512, 6, 3, 2), (1024, 2, 3, 2))
 
+# slim's and timm's MobileNetV1 too; the paper says ReLU
 _GLOBAL_FIELDS = {
     "activation": "relu6",
     "bn_eps": 1e-5,
     "bn_momentum": 0.1,
-}  # slim's and timm's MobileNetV1 too; the paper says ReLU
+}
 
 # source, params, FLOPs, resolution, dropout, block, stages, global fields
 MOBILENET = {

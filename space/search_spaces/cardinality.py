@@ -19,9 +19,8 @@ _LayerOptions = tuple[StageSpec, ...]  # the blocks that a layer may be
 # For each stage, and each combination of its stage-wide choices: its layers.
 _StageLayouts = list[list[tuple[_LayerOptions, ...]]]
 _State = tuple[int, int, int]  # stage, index of its layout, layers done
-_Prefix = tuple[
-    frozenset[_State], int
-]  # the states that some first blocks may lead to, and the width
+# the states that some first blocks may lead to, and the width
+_Prefix = tuple[frozenset[_State], int]
 
 
 def count_networks(space: SearchSpace) -> int:

@@ -125,9 +125,10 @@ class CostTables:
         self._merged_steps = _merge_steps(self.steps)
         # Indices times weights: the entry of each merged step, except for the part of the input
         # map.
+        # exact: entries are below 2**24
         self._weights = np.zeros(
             (len(self._merged_steps), len(self.value_counts)), dtype=np.float32
-        )  # exact: entries are below 2**24
+        )
         for step, weights in zip(self._merged_steps, self._weights, strict=True):
             for index, column in enumerate(step.columns):
                 weights[column] += math.prod(step.value_counts[index + 1 :])

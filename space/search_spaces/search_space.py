@@ -116,9 +116,8 @@ class SearchSpace:
         """Each value must make a network by itself. Raises SpecError naming the decision."""
         choices = {name: value}
         path = parse_field_path(name)
-        if (
-            path.stage is not None and path.layer is None
-        ):  # layers that decide this for themselves go their own way
+        # layers that decide this for themselves go their own way
+        if path.stage is not None and path.layer is None:
             layer_decisions = self._layer_decisions[path.stage].items()
             choices |= {
                 f"stages.{path.stage}.layers.{layer}.{field}": values[0]

@@ -61,9 +61,8 @@ def one_hot_targets(labels: Tensor, classes: int, label_smoothing: float) -> Ten
 
 
 def _partners(batch: Tensor) -> Tensor:
-    return torch.cat(
-        [batch[-1:], batch[:-1]]
-    )  # a roll, which would forget that channels are last in memory
+    # a roll, which would forget that channels are last in memory
+    return torch.cat([batch[-1:], batch[:-1]])
 
 
 def _outside_box(kept_area: Tensor, center_x: Tensor, center_y: Tensor, *, size: int) -> Tensor:

@@ -38,10 +38,11 @@ OPERATIONS = (
 )
 NUM_LAYERS = 2  # operations an image
 NUM_DRAWS = 2 * NUM_LAYERS
+# at magnitude 1: how far a factor is from 1, bits that are lost
 _MAX_FACTOR_CHANGE, _MAX_LOST_BITS = (
     0.9,
     4,
-)  # at magnitude 1: how far a factor is from 1, bits that are lost
+)
 _LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R 601, as Pillow has it
 _CENTER_WEIGHT, _NEIGHBOR_WEIGHT = 5 / 13, 1 / 13  # Pillow's smoothing, 3x3
 

@@ -33,9 +33,8 @@ def fits_in_memory(size: int, device: torch.device) -> bool:
     """Whether `size` bytes of images may stay on `device`: 40% of a GPU's free memory, that of all
     who share it, else a quarter of the machine's."""
     if device.type == "cuda":
-        reserved = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(
-            device
-        )  # by torch, for later
+        # by torch, for later
+        reserved = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return (
             size
             <= _GPU_MEMORY_FRACTION
@@ -64,9 +63,8 @@ class ImageBatches:
         """images: uint8 (N, S, S, C), mapped or in memory; resolution: of the batches; resident:
         None goes by `fits_in_memory`.
         """
-        self._images = np.asarray(
-            images
-        )  # of a map: reading it is numpy's own work, which other threads need not wait for
+        # of a map: reading it is numpy's own work, which other threads need not wait for
+        self._images = np.asarray(images)
         self._label_array, self._requested_resident, self.resolution, self._device = (
             labels,
             resident,

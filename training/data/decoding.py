@@ -135,9 +135,8 @@ def decode(content: ImageContent, *, image_size: int) -> Pixels:
     image = _load_image(content)
     try:
         if min(image.size) >= 4 * image_size:
-            image.draft(
-                None, (2 * image_size, 2 * image_size)
-            )  # a large JPEG is decoded at a half, quarter or eighth of its side
+            # a large JPEG is decoded at a half, quarter or eighth of its side
+            image.draft(None, (2 * image_size, 2 * image_size))
         image.load()
     except Exception as error:  # as above: a damaged body
         raise BadImage(f"cannot be decoded: {_one_line(error)}") from None
@@ -174,9 +173,8 @@ def to_rgb(image: Image.Image) -> Image.Image:
 def _from_16_bit(image: Image.Image) -> Image.Image:
     """Pillow would clip at 255; 0..65535 is brought to 0..255 by the nearest multiple of 257."""
     values = np.asarray(image).astype(np.int64)
-    if (
-        image.mode == "I" and image.format == "TIFF" and values.max() <= 255
-    ):  # 32 bits a pixel: 200 is bright, or nearly black
+    # 32 bits a pixel: 200 is bright, or nearly black
+    if image.mode == "I" and image.format == "TIFF" and values.max() <= 255:
         raise BadImage(
             f"holds 32-bit numbers up to {values.max()}, 8 bits or 16; save it with 8 bits a "
             "channel"
@@ -248,9 +246,8 @@ def decode_all(
             bad_images[index] = f"{name}: {reason}"
 
     with warnings.catch_warnings(), ThreadPoolExecutor(max(2, min(4, os.cpu_count() or 2))) as pool:
-        warnings.simplefilter(
-            "ignore"
-        )  # Pillow's remarks on odd files; what matters is refused above
+        # Pillow's remarks on odd files; what matters is refused above
+        warnings.simplefilter("ignore")
         jobs = enumerate(split.iter_images())
         num_done = 0
         while chunk := list(islice(jobs, CHUNK_IMAGES)):

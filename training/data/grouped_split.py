@@ -159,9 +159,8 @@ class _GroupAssignment:
         """Deals groups to a split; gives the classes of which it can get none."""
         target = images_per_class.tolist()
         deficit = list(target)
-        remaining_splits = (
-            self._remainder - split
-        )  # splits still to come, and the rest: each needs a group of every class
+        # splits still to come, and the rest: each needs a group of every class
+        remaining_splits = self._remainder - split
         for group in order:
             if (
                 self._is_free(group, remaining_splits)
@@ -169,9 +168,8 @@ class _GroupAssignment:
             ):
                 self._assign(group, split, deficit)
         for class_index in range(len(target)):
-            if (
-                deficit[class_index] == target[class_index]
-            ):  # its groups are larger than what is wanted: the one that harms least
+            # its groups are larger than what is wanted: the one that harms least
+            if deficit[class_index] == target[class_index]:
                 candidates = [
                     group
                     for group in order

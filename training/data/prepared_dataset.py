@@ -44,9 +44,8 @@ ARRAYS = {
         ("test", "test/"),
     )
 }
-SplitArrays = dict[
-    str, tuple[np.ndarray, np.ndarray, np.ndarray]
-]  # split to all pixels, all labels, and the indices that are its own
+# split to all pixels, all labels, and the indices that are its own
+SplitArrays = dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]
 
 
 @dataclass(frozen=True)

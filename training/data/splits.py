@@ -74,11 +74,12 @@ def split_indices(
     else:
         targets = [test, validation] if num_splits == 3 else [validation]
         split_of = assign_groups(labels, groups, targets, classes=classes, seed=seed)
+        # of train, validation and test
         part_numbers = (
             len(targets),
             len(targets) - 1,
             0 if num_splits == 3 else -1,
-        )  # of train, validation and test
+        )
         parts = [
             tuple(order[split_of[order] == number] for number in part_numbers) for order in orders
         ]

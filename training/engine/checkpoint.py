@@ -118,9 +118,8 @@ def stop_on_signals(
         received.append(number)
         checkpoints.stop_requested = True
 
-    if (
-        threading.current_thread() is not threading.main_thread()
-    ):  # only there may Python hear signals
+    # only there may Python hear signals
+    if threading.current_thread() is not threading.main_thread():
         yield received
         return
     before = {number: signal.signal(number, stop) for number in numbers}
@@ -170,9 +169,8 @@ def restore_state(
     optimizer.load_state_dict(optimizer.state_dict() | {"state": states})
     for parameter, state in optimizer.state.items():
         for key, tensor in state.items():
-            if (
-                tensor.shape == parameter.shape
-            ):  # fused optimizers go through memory: it must lie as the parameter does
+            # fused optimizers go through memory: it must lie as the parameter does
+            if tensor.shape == parameter.shape:
                 state[key] = torch.empty_like(parameter).copy_(tensor)
     torch.set_rng_state(tensors["random/cpu"].cpu())
     if device.type == "cuda" and "random/cuda" in tensors:  # a training may have begun on a CPU

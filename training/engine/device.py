@@ -56,11 +56,12 @@ def is_out_of_memory(error: BaseException) -> bool:
     """torch.OutOfMemoryError is CUDA's; the allocators of CPU and MPS raise a RuntimeError that
     says it in words.
     """
+    # the last: of cuBLAS and cuDNN
     messages = (
         "can't allocate memory",
         "out of memory",
         "_STATUS_ALLOC_FAILED",
-    )  # the last: of cuBLAS and cuDNN
+    )
     error = root_cause(error)
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
         isinstance(error, RuntimeError) and any(message in str(error) for message in messages)

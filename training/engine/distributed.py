@@ -22,12 +22,10 @@ from torch.nn.parallel import DistributedDataParallel
 
 from phinas.experiment.errors import InputError, StorageError
 
-_COLLECTIVE_TIMEOUT = timedelta(
-    minutes=10
-)  # a process that others wait for in a step is given up after so long
-_RANK_ZERO_TIMEOUT = timedelta(
-    days=2
-)  # while the first one reads images, or measures on the test split
+# a process that others wait for in a step is given up after so long
+_COLLECTIVE_TIMEOUT = timedelta(minutes=10)
+# while the first one reads images, or measures on the test split
+_RANK_ZERO_TIMEOUT = timedelta(days=2)
 _TORCHRUN_VARIABLES = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 
 
@@ -85,9 +83,8 @@ class DistributedContext:
         # Of 1x1 kernels, whose strides have two names for one order in memory.
         warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
         with warnings.catch_warnings():
-            warnings.filterwarnings(
-                "ignore", message="`broadcast_buffers` is deprecated"
-            )  # what is to replace it is too new
+            # what is to replace it is too new
+            warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated")
             # Batch statistics are alike everywhere already.
             return DistributedDataParallel(
                 model,

@@ -35,9 +35,8 @@ class ModelEma:
     @torch.no_grad()
     def update(self) -> None:
         torch._foreach_lerp_(self._float_averages, self._float_values, self._update_weight)
-        torch._foreach_copy_(
-            self._integer_averages, self._integer_values
-        )  # how many batches each norm has seen
+        # how many batches each norm has seen
+        torch._foreach_copy_(self._integer_averages, self._integer_values)
 
 
 def _tensors(model: nn.Module) -> list[Tensor]:

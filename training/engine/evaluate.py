@@ -16,10 +16,11 @@ from phinas.training.data.prepared_dataset import PreparedData
 from phinas.training.engine.distributed import SINGLE_PROCESS, DistributedContext
 from phinas.training.engine.train_step import OutOfMemoryError, split_batches_on_oom
 
+# images at a time, fewer where they are large: no more pixels than these
 _BATCH, _PIXELS = (
     500,
     500 * 224 * 224,
-)  # images at a time, fewer where they are large: no more pixels than these
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +73,8 @@ def _score_images(
 ) -> tuple[Score, Tensor]:
     """The score, and of each image whether its class is the best of the logits."""
     model.eval()
-    per_image = torch.zeros(
-        3, batches.count, device=mean.device
-    )  # of each image: top-1 correct, top-5 correct, loss
+    # of each image: top-1 correct, top-5 correct, loss
+    per_image = torch.zeros(3, batches.count, device=mean.device)
     batch = max(1, min(_BATCH, _PIXELS // batches.resolution**2))
     for part in torch.split(torch.arange(batches.count), batch)[
         distributed.rank :: distributed.world_size

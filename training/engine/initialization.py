@@ -11,10 +11,11 @@ from torch import nn
 from phinas.space.blocks import ConvNet, build
 from phinas.space.spec import ArchSpec
 
+# of what a batch norm knew this share of the steps ago, so much counts at the end
 _STATISTICS_FRACTION, _REMAINING_WEIGHT = (
     0.2,
     0.01,
-)  # of what a batch norm knew this share of the steps ago, so much counts at the end
+)
 
 
 @dataclass(frozen=True)

@@ -147,9 +147,8 @@ def run_training_job(
         if checkpoint
         else None
     )
-    in_worker = (
-        "PHINAS_WORKER_INDEX" in os.environ
-    )  # asked to end by SIGTERM; in the driver, signals are the driver's
+    # asked to end by SIGTERM; in the driver, signals are the driver's
+    in_worker = "PHINAS_WORKER_INDEX" in os.environ
     with (
         stop_on_signals(checkpoints, signal.SIGTERM) if checkpoints and in_worker else nullcontext()
     ):

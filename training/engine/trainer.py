@@ -43,13 +43,14 @@ _INITIAL_STRENGTH = 1 / 3
 # steps between two times that several processes ask one another whether to stop
 _SYNC_INTERVAL = 10
 _MAX_QUEUED_STEPS = 10  # steps that the host may be ahead of a GPU
+# of a trainer, next to its tensors and its curve
 _PROGRESS_FIELDS = (
     "epoch",
     "step_in_epoch",
     "train_seconds",
     "images_trained",
     "stop_reason",
-)  # of a trainer, next to its tensors and its curve
+)
 
 
 class DivergenceError(NonRetryableError):
@@ -74,9 +75,8 @@ class Trainer:
     checkpoints: CheckpointManager | None
     distributed: DistributedContext
     micro_batch_size: int
-    on_step: Callable[[int], None] = lambda _step: (
-        None
-    )  # called after each step with how many there were
+    # called after each step with how many there were
+    on_step: Callable[[int], None] = lambda _step: None
     epoch: int = 1  # that is being trained
     step_in_epoch: int = 0  # steps of it
     train_seconds: float = 0.0  # of steps, evaluation not counted
@@ -84,9 +84,8 @@ class Trainer:
     curve: list[Score] = field(default_factory=list)
     stop_reason: str = ""
     cuda_graph_step: CudaGraphStep | None = None
-    queued_steps: deque[torch.cuda.Event] = field(
-        default_factory=deque
-    )  # the ends of steps that a GPU may still be at
+    # the ends of steps that a GPU may still be at
+    queued_steps: deque[torch.cuda.Event] = field(default_factory=deque)
 
     def __post_init__(self) -> None:
         if self.device.type == "cuda":
@@ -104,9 +103,8 @@ class Trainer:
         self.val_data = ImageBatches(val_images, val_labels, resolution=resolution, device=device)
         self.mean = torch.tensor(self.data.mean, device=device).view(1, -1, 1, 1)
         self.std = torch.tensor(self.data.std, device=device).view(1, -1, 1, 1)
-        self.steps_per_epoch = (
-            self.data.train // self.recipe.batch_size
-        )  # the remainder is left out, other images each epoch
+        # the remainder is left out, other images each epoch
+        self.steps_per_epoch = self.data.train // self.recipe.batch_size
         self.total_steps = self.steps_per_epoch * self.recipe.epochs
         self.network = initialize_network(
             self.spec, self.initialization, device=device, steps=self.total_steps
@@ -192,9 +190,8 @@ class Trainer:
         self.train_data = train_data = self.train_data.at_resolution(resolution)
         order = self._epoch_order()
         device_order = order.to(self.device)
-        indices = (
-            device_order if train_data.resident else order
-        )  # a streamed set is read by the host
+        # a streamed set is read by the host
+        indices = device_order if train_data.resident else order
         start_time, seconds_before = time.perf_counter(), self.train_seconds
         set_train_mode(self.network, self.initialization)
         self.train_step.epoch.fill_(self.epoch)
@@ -300,9 +297,10 @@ class Trainer:
             self.distributed.world_size > 1 and self.step_in_epoch % _SYNC_INTERVAL
         ):
             return
+        # who writes knows when that was
         is_due = self.checkpoints.stop_requested or (
             self.distributed.is_rank_zero and self.checkpoints.is_due
-        )  # who writes knows when that was
+        )
         if not self.distributed.any_rank(is_due, device=self.device):
             return
         stop = self.distributed.any_rank(self.checkpoints.stop_requested, device=self.device)

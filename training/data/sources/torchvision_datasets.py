@@ -26,12 +26,13 @@ from phinas.training.data.sources.parquet import check_range
 PREFIX = "torchvision:"
 TRAIN_SPLITS = ("train", "trainval")
 TEST_SPLITS = ("test", "val", "valid")
+# where the classes keep them; else the images tell, one by one
 LABEL_ATTRIBUTES = (
     "targets",
     "labels",
     "y",
     "_labels",
-)  # where the classes keep them; else the images tell, one by one
+)
 
 
 def list_torchvision(source: str, *, group_by: str | None = None) -> SourceDataset:
@@ -109,9 +110,8 @@ def _dataset_class(source: str, name: str) -> Any:
 
 def _open(source: str, dataset_class: Any, arguments: dict[str, Any]) -> Any:
     try:
-        with contextlib.redirect_stdout(
-            sys.stderr
-        ):  # it may tell of its downloads; results alone go to standard output
+        # it may tell of its downloads; results alone go to standard output
+        with contextlib.redirect_stdout(sys.stderr):
             return dataset_class(**arguments)
     except Exception as error:  # whatever the network, a file or the class makes it raise
         reason = " ".join(str(error).split())[:200] or "no reason given"
