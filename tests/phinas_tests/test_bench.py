@@ -53,7 +53,7 @@ ARGUMENTS = (
     "--space",
     "chain.yaml",
     "--evaluations",
-    20,
+    12,
     "--seeds",
     2,
     "--out",
@@ -150,10 +150,11 @@ def test_a_wrong_call_is_told_in_a_line(folder, monkeypatch, capsys, arguments, 
 
 
 def test_a_function_that_was_edited_is_measured_anew(phinas_in_process, folder):
-    assert bench(phinas_in_process, folder, "--strategies", "random").returncode == 0
+    arguments = ("--strategies", "random", "--seeds", 1)
+    assert bench(phinas_in_process, folder, *arguments).returncode == 0
     (folder / "mine.py").write_text(EVALUATOR.replace("0.4", "0.3"))
-    assert bench(phinas_in_process, folder, "--strategies", "random").returncode == 0
-    assert len(list((folder / "out" / "runs").iterdir())) == 4
+    assert bench(phinas_in_process, folder, *arguments).returncode == 0
+    assert len(list((folder / "out" / "runs").iterdir())) == 2
 
 
 def test_a_searcher_that_is_named_twice_runs_once(phinas_in_process, folder):

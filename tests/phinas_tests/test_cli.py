@@ -151,6 +151,7 @@ def test_a_bug_is_kept_in_a_crash_log_and_told_in_two_lines(
     assert "in fail" in (tmp_path / "crash.log").read_text()
 
 
+@pytest.mark.slow
 def test_two_runs_may_share_a_database_and_keep_their_trials_apart(
     tmp_path: Path, phinas_in_process
 ) -> None:

@@ -17,9 +17,10 @@ from phinas.training.engine.weights_io import save_weights
 
 pytestmark = pytest.mark.usefixtures("restore_torch_threads")
 
+# timm's has no other
 SPEC = replace(
     load_space("tiny").adapt_to(channels=1, classes=10, resolution=8).base, stem_stride=2
-)  # timm's has no other
+)
 
 
 @pytest.fixture(scope="module")
@@ -100,13 +101,13 @@ def test_weights_of_another_network_are_refused_by_name_and_shapes(tmp_path, net
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_weights_of_the_hub_go_by_its_name_and_pixels_are_normalised_as_they_want_it(
     trained, network, tmp_path, phinas
 ):
     pytest.importorskip("huggingface_hub", reason="the extra `hf` is not installed")
-    cache = (
-        tmp_path / "hub" / "models--someone--net"
-    )  # where its library keeps what it has downloaded
+    # where its library keeps what it has downloaded
+    cache = tmp_path / "hub" / "models--someone--net"
     (cache / "snapshots" / "abc").mkdir(parents=True)
     (cache / "refs").mkdir()
     (cache / "refs" / "main").write_text("abc")

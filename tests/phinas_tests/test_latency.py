@@ -85,6 +85,7 @@ def test_without_a_batch_there_is_one_image_and_a_large_batch(
     assert [found["batch_size"] for found in timings["rows"]] == [1, 16]
 
 
+@pytest.mark.slow
 def test_a_batch_too_large_for_the_memory_is_said_to_be_and_the_others_are_timed(
     spec: str, short_timing: None, phinas_in_process
 ) -> None:

@@ -90,11 +90,12 @@ def assert_same_end(run: Path, undisturbed: Path) -> None:
     assert proposals[0] == proposals[1]
     for name in DERIVED:
         text, expected = ((directory / name).read_text() for directory in (run, undisturbed))
+        # what differs is the clock and the numbers of trials that were begun twice
         drop = (
             "train_seconds",
             "trial",
             "- ",
-        )  # what differs is the clock and the numbers of trials that were begun twice
+        )
         contents = [
             [line for line in each.splitlines() if not line.strip().startswith(drop)]
             for each in (text, expected)
@@ -158,13 +159,13 @@ def test_only_the_record_of_trials_says_which_test_images_are_right(
     assert not any(bits[:30] in text for bits in correct for text in texts)
 
 
+@pytest.mark.slow
 # The pause lets the signal come at different moments of a training.
 @pytest.mark.parametrize(
     ("pause", "signal_number", "code"),
     [
         (0.0, signal.SIGINT, 130),
-        pytest.param(0.15, signal.SIGTERM, 143, marks=pytest.mark.slow),
-        pytest.param(0.4, signal.SIGINT, 130, marks=pytest.mark.slow),
+        (0.4, signal.SIGTERM, 143),
     ],
 )
 def test_an_interrupted_run_says_how_to_carry_on(
@@ -202,6 +203,7 @@ def test_a_second_process_on_a_run_is_refused_with_the_holder(
         process.communicate()
 
 
+@pytest.mark.slow
 def test_more_trials_may_be_asked_of_a_finished_run(
     finished_run: Path, tmp_path: Path, phinas_in_process
 ) -> None:

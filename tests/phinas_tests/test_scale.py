@@ -140,6 +140,7 @@ def test_the_search_is_run_on_the_stated_law_without_images(law_run):
     assert Path(result["report"]).is_file()
 
 
+@pytest.mark.slow
 def test_budgets_are_written_with_blanks_or_commas_and_each_is_met_by_the_family(run_cli, out):
     assert run_cli(*LAW, "--out", out, "--flops", "200M", "600M", "--seed", "3")[0] == 0
     rows, before = family(out), results(out)

@@ -212,7 +212,7 @@ def test_what_needs_images_or_a_benchmark_is_refused_in_a_line(
     assert result.returncode == 2, result.stderr
     last_line = result.stderr.splitlines()[-1]
     assert message in last_line
-    assert last_line.startswith("phinas_in_process: ")
+    assert last_line.startswith("phinas: ")
     assert "Traceback" not in result.stderr
     assert not (folder / "new").exists()
 
@@ -314,8 +314,8 @@ def test_what_was_found_is_scaled_on_images_by_the_command_that_the_refusal_name
         "data.max_train_images=200",
         "--set",
         "validation.max_flops_multiple=1",
-        "--max-grid-members",
-        "2",
+        "--set",
+        "scaling.max_grid_members=2",
         cwd=folder,
     )
     assert result.returncode == 0, result.stderr

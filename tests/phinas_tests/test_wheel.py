@@ -150,7 +150,8 @@ def test_python_starts_phinas_beside_foreign_packages(
 
 @pytest.mark.slow
 def test_torchrun_trains_beside_foreign_packages(bin_folder: Path, foreign_packages: Path) -> None:
-    options = ["--data", "digits", "--upsample", "--epochs", "1", "--resolution", "16"]
+    options = ["--data", "digits", "--upsample", "--epochs", "1", "--resolution", "32"]
+    options += ["--set", "data.max_train_images=200"]
     command = [bin_folder / "python", "-m", "torch.distributed.run", "--nproc-per-node", "2"]
     command += ["-m", "phinas", "fit", "mobilenet_v2", *options, "--device", "cpu", "--out", "fit"]
     result = run_there(command, foreign_packages)

@@ -274,7 +274,7 @@ def test_markup_from_a_run_is_shown_and_never_obeyed(build):
     markup = '<script>alert("1")</script>'
     builder = build(name=markup, data={"source": f"/tmp/{markup}"})
     builder.search(1, failed=(0,)).give_baseline(explanation=f"given: {markup}")
-    builder.add_data(fingerprint=markup, skipped=[markup])
+    builder.add_data(fingerprint=markup, skipped_images=[markup])
     (builder.run.path / "scaling").mkdir()
     (builder.run.path / "scaling" / "<b>.yaml").write_text("x")
     record_artifacts(builder.run, [builder.run.path / "scaling" / "<b>.yaml"])

@@ -124,8 +124,9 @@ def half_width_if_all_were_known(*, seeds, images, deviation, accuracy):
     )
 
 
-@pytest.mark.parametrize("seeds", [2, 3])
-@pytest.mark.parametrize(("images", "deviation"), [(500, 0.01), (500, 0.03), (2000, 0.003)])
+@pytest.mark.parametrize(
+    ("images", "deviation", "seeds"), [(500, 0.01, 2), (500, 0.03, 3), (2000, 0.003, 2)]
+)
 def test_all_intervals_of_a_validation_hold_the_truth_together_and_are_not_wide(
     seeds, images, deviation
 ):
@@ -147,16 +148,26 @@ def test_they_hold_where_controls_are_noisier_and_near_all_right_and_where_size_
     assert simulate(seeds=2, runs=500, **options)[0] >= 0.93
 
 
-@pytest.mark.parametrize("seeds", [2, 3])
 @pytest.mark.parametrize(
-    "options",
+    ("options", "seeds"),
     [
-        {},
-        {"deviation": 0.03},
-        {"shared_by_networks": 0.6, "shared_by_trainings": 0.4},
-        {"shared_by_networks": 0.6, "shared_by_trainings": 0.2},
-        {"shared_by_networks": 0.85, "shared_by_trainings": 0.1, "level": 0.95, "slope": 0.005},
-        {"shared_by_networks": 0.9, "shared_by_trainings": 0.1, "deviation": 0.003, "images": 100},
+        ({}, 2),
+        ({"deviation": 0.03}, 3),
+        ({"shared_by_networks": 0.6, "shared_by_trainings": 0.4}, 3),
+        ({"shared_by_networks": 0.6, "shared_by_trainings": 0.2}, 2),
+        (
+            {"shared_by_networks": 0.85, "shared_by_trainings": 0.1, "level": 0.95, "slope": 0.005},
+            3,
+        ),
+        (
+            {
+                "shared_by_networks": 0.9,
+                "shared_by_trainings": 0.1,
+                "deviation": 0.003,
+                "images": 100,
+            },
+            2,
+        ),
     ],
 )
 def test_all_intervals_hold_the_truth_together_where_it_is_recorded_which_images_are_right(

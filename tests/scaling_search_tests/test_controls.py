@@ -131,9 +131,8 @@ def test_a_control_that_is_too_large_for_the_images_names_the_option():
 
 def test_a_control_that_comes_nowhere_near_says_how_near():
     baseline = load_space("tiny").adapt_to(channels=1, classes=10, resolution=20).base
-    shallow = replace(
-        baseline, stages=(replace(baseline.stages[0], depth=1),)
-    )  # a second block is 40% more
+    # a second block is 40% more
+    shallow = replace(baseline, stages=(replace(baseline.stages[0], depth=1),))
     family = make_family(shallow, Coefficients(1.0, 1.0, 1.1), [1.0])
     (control,) = controls("depth", baseline=shallow, trained_members=family)
     assert control.skip_reason.startswith("the nearest network has ")

@@ -63,9 +63,8 @@ def simulate(
 def test_the_interval_holds_the_truth_under_the_law_and_is_no_wider_than_it_has_to_be(name):
     coverage, widths = simulate(CURVES[name], runs=60)
     assert min(coverage) >= 0.9
-    assert (
-        widths[0] < 5 * ERROR
-    )  # inside the range: the points by themselves have 4 standard errors
+    # inside the range: the points by themselves have 4 standard errors
+    assert widths[0] < 5 * ERROR
     assert widths[2] < 0.15
 
 

@@ -95,9 +95,8 @@ def test_a_product_at_the_tolerance_is_outside_whatever_its_last_bit():
     section = ScalingSection(
         constraint="nominal", alpha=[1.0, 2.0], beta=[1.0, 1.0], gamma=[1.0, 1.0], grid_step=0.1
     )
-    assert list(nominal_triples(section)) == [
-        (2.0, 1.0, 1.0)
-    ]  # 1.9 is 0.1 below 2, and in binary a last bit further
+    # 1.9 is 0.1 below 2, and in binary a last bit further
+    assert list(nominal_triples(section)) == [(2.0, 1.0, 1.0)]
 
 
 def test_networks_larger_than_the_images_are_left_out_and_counted():

@@ -93,10 +93,11 @@ def test_a_width_that_no_divisor_divides_never_grows_below_the_baseline():
         stages=tuple(replace(stage, width=stage.width + 4) for stage in B0.stages),
     )
     spec = scale_to_phi(irregular, PUBLISHED, -0.1)
+    # 8 divides 24 and 16; 24 would be the nearest
     assert (spec.stem_width, spec.stages[0].width) == (
         20,
         20,
-    )  # 8 divides 24 and 16; 24 would be the nearest
+    )
     narrow = replace(B0, stem_width=4)
     assert scale_to_phi(narrow, PUBLISHED, -3).stem_width == 4
 

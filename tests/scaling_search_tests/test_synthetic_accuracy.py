@@ -79,9 +79,8 @@ def test_trainings_scatter_as_stated_around_what_is_expected():
     )
     noise = accuracies - np.array([final(model, spec) for spec in SINGLE])[:, None]
     assert noise.mean() == pytest.approx(0, abs=0.0015)
-    assert (noise[0] - noise[1]).std() == pytest.approx(
-        0.003 * 2**0.5, rel=0.25
-    )  # what a seed brings to all cancels
+    # what a seed brings to all cancels
+    assert (noise[0] - noise[1]).std() == pytest.approx(0.003 * 2**0.5, rel=0.25)
     assert noise[0].std() == pytest.approx(0.005, rel=0.25)
 
 

@@ -247,9 +247,8 @@ def test_it_is_recorded_which_test_images_each_training_gets_right_and_the_file_
     ]
     assert len(trained) == 12
     assert all(one.correct_mask.mean() == pytest.approx(one.accuracy) for one in trained)
-    assert (
-        len({one.correct for one in trained}) > 6
-    )  # some have learned so little that they say one class
+    # some have learned so little that they say one class
+    assert len({one.correct for one in trained}) > 6
     sentence = dump_yaml(summarize_validation(validation, seed=0))
     assert not any(one.correct[:40] in sentence for one in trained)
     assert "correct" not in sentence.replace("flops_adjustment", "")

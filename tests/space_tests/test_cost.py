@@ -90,9 +90,8 @@ def test_resolution_changes_flops_but_no_parameters():
         ArchSpec.from_dict(preset("efficientnet_b0").to_dict() | {"resolution": 448}),
     )
     assert network_cost(large).params == network_cost(small).params
-    assert (
-        3.9 < network_cost(large).flops / network_cost(small).flops < 4.0
-    )  # the squeezes and the classifier do not grow
+    # the squeezes and the classifier do not grow
+    assert 3.9 < network_cost(large).flops / network_cost(small).flops < 4.0
 
 
 def test_squeeze_width_follows_the_input_width_of_the_block():

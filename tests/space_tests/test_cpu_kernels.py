@@ -143,7 +143,9 @@ def test_frozen_weights_cost_no_gradient():
     "name", ["efficientnet_b0", "mobilenet_v2", "resnet_50", "efficientnet_v2_s", "mobilenet_v1"]
 )
 def test_a_networks_gradients_are_as_near_to_those_in_double_precision_as_torchs(name, monkeypatch):
-    spec = replace(load_spec(name), resolution=64, classes=5, drop_path=0.0, dropout=0.0)
+    published = load_spec(name)
+    stages = tuple(replace(stage, depth=min(stage.depth, 2)) for stage in published.stages)
+    spec = replace(published, stages=stages, resolution=64, classes=5, drop_path=0.0, dropout=0.0)
 
     def compute_gradients(dtype: torch.dtype) -> torch.Tensor:
         with torch.random.fork_rng():

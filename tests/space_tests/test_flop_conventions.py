@@ -82,13 +82,10 @@ NETWORKS = {
 
 # Form, library, its name for a network, ours; all at 64 pixels.
 _SLOW_LIBRARY_NETWORKS = [
-    ("timm", "timm", "efficientnet_b0", "efficientnet_b0", "symmetric"),
-    ("timm", "timm", "mobilenetv2_100", "mobilenet_v2", "symmetric"),
     ("timm", "timm", "semnasnet_100", "mnasnet_a1", "symmetric"),
     ("timm", "timm", "resnet50", "resnet_50", "symmetric"),
     ("timm", "timm", "tf_efficientnetv2_s", "efficientnet_v2_s", "same"),
     ("torchvision", "torchvision", "resnet50", "resnet_50", "symmetric"),
-    ("torchvision", "torchvision", "efficientnet_v2_s", "efficientnet_v2_s", "symmetric"),
 ]
 LIBRARY_NETWORKS = [
     ("timm", "timm", "tf_efficientnet_b0", "efficientnet_b0", "same"),

@@ -15,7 +15,7 @@ STAGES = (
     StageSpec(8, 1, expansion=1, block="fused_mbconv", se=0),
     StageSpec(8, 1, expansion=2, block="fused_mbconv", stride=2),
     StageSpec(8, 1, block="identity"),
-    StageSpec(8, 1, expansion=2, activation="relu6"),
+    StageSpec(8, 1, expansion=1, activation="relu6"),
     StageSpec(16, 2, expansion=2, block="bottleneck", stride=2, activation="hard_swish"),
     StageSpec(16, 1, block="separable"),
     StageSpec(8, 1, kernel=1, block="conv", activation="relu"),

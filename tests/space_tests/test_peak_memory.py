@@ -169,7 +169,7 @@ def test_peak_of_a_published_network_is_that_of_its_liveness(name):
     )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(specs)
 def test_peak_is_that_of_the_liveness_of_the_built_network_in_every_row(spec):
     rows = {row.name: row.cost.peak_activations for row in stage_costs(spec)}

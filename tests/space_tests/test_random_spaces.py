@@ -109,7 +109,7 @@ def list_choices(space, max_count=300):
 
 
 slow_settings = settings(
-    max_examples=60,
+    max_examples=40,
     deadline=None,
     suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow],
 )

@@ -3,11 +3,15 @@ damage.
 """
 
 import ast
+import contextlib
 import hashlib
 import importlib.util
+import io
 import json
+import runpy
 import subprocess
 import sys
+import traceback
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -17,7 +21,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from phinas.space.blocks import ConvNet, build
@@ -132,6 +136,31 @@ runpy.run_path({str(path)!r}, run_name="__main__")
     )
 
 
+def run_in_process(path: Path) -> "subprocess.CompletedProcess[str]":
+    """Run the file as the main program in this process, which spares the start of torch."""
+    stdout, stderr, code = io.StringIO(), io.StringIO(), 0
+    with contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stderr):
+        try:
+            runpy.run_path(str(path), run_name="__main__")
+        except SystemExit as error:
+            code = error.code if isinstance(error.code, int) else 1  # a message means status 1
+            stderr.write(f"{error.code}\n")
+        except Exception:
+            code = 1
+            traceback.print_exc()
+    return subprocess.CompletedProcess([str(path)], code, stdout.getvalue(), stderr.getvalue())
+
+
+@pytest.fixture
+def check_in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let `write_standalone` run what it wrote in this process. `exported` is checked as users'
+    files are."""
+    monkeypatch.setattr(
+        "phinas.space.interchange.standalone.subprocess.run",
+        lambda command, **_: run_in_process(Path(command[-1])),
+    )
+
+
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ConvNet]:
     """The file of EVERY and the network it was written from. Copy it before changing it."""
@@ -172,10 +201,11 @@ def test_file_of_any_spec_is_the_same_network_in_inference_and_in_training(spec)
             logits.append([each.train()(images), each.eval()(images)])
         for one, other in zip(*logits, strict=True):
             torch.testing.assert_close(other, one, rtol=1e-4, atol=1e-5)
+        # where the model leaves all convolutions to torch, as the file does
         for each in (
             model.double(),
             network.double(),
-        ):  # where the model leaves all convolutions to torch, as the file does
+        ):
             torch.manual_seed(2)
             each.train()(images.double()).square().sum().backward()
     for one, other in zip(model.parameters(), network.parameters(), strict=True):
@@ -184,7 +214,8 @@ def test_file_of_any_spec_is_the_same_network_in_inference_and_in_training(spec)
         )
 
 
-@settings(max_examples=3, deadline=None)
+@pytest.mark.slow
+@settings(max_examples=2, deadline=None)
 @given(spec=specs)
 def test_file_of_any_spec_gives_the_logits_of_the_model_when_it_runs_alone(spec, tmp_path_factory):
     path = tmp_path_factory.mktemp("any") / "any_network.py"
@@ -260,6 +291,7 @@ def test_weights_file_is_an_ordinary_one_that_tells_its_spec(exported):
     assert metadata["phinas.spec_id"] == ALL_BLOCKS.spec_id == import_file(path).SPEC_ID
 
 
+@pytest.mark.usefixtures("check_in_process")
 def test_model_stays_as_it_was(tmp_path):
     model = build(SMALL).train()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
@@ -273,7 +305,7 @@ def test_flipped_bit_in_the_weights_is_noticed(exported_copy):
     content = bytearray(weights.read_bytes())
     content[-100] ^= 1
     weights.write_bytes(content)
-    result = run(exported_copy)
+    result = run_in_process(exported_copy)
     assert result.returncode == 1
     assert "sha256" in result.stderr
     with pytest.raises(ValueError, match="sha256"):
@@ -282,7 +314,7 @@ def test_flipped_bit_in_the_weights_is_noticed(exported_copy):
 
 def test_lost_weights_are_told_in_a_line(exported_copy):
     exported_copy.with_suffix(".safetensors").unlink()
-    result = run(exported_copy)
+    result = run_in_process(exported_copy)
     assert result.returncode == 1
     assert "No such file" in result.stderr
     assert "Traceback" not in result.stderr
@@ -295,17 +327,17 @@ def test_changed_arithmetic_is_noticed(exported_copy):
             "value=-math.inf", "value=9.0"
         )
     )
-    result = run(exported_copy)
+    result = run_in_process(exported_copy)
     assert result.returncode == 1
     assert "logits differ" in result.stderr
 
 
 def test_other_weights_of_the_same_network_can_be_loaded(exported, tmp_path):
     path, _ = exported
-    other = tmp_path / "other.py"
+    other = tmp_path / "other.safetensors"
     model = build_with_random_norms(ALL_BLOCKS)
-    write_standalone(model, ALL_BLOCKS, other)
-    network = import_file(path).load(other.with_suffix(".safetensors"))
+    save_file(model.state_dict(), other)
+    network = import_file(path).load(other)
     assert torch.equal(network.classifier.weight, model.classifier.weight)
 
 
@@ -333,6 +365,7 @@ def test_file_that_is_no_whole_safetensors_file_is_refused(damage, exported, tmp
         import_file(path).load(damaged_file)
 
 
+@pytest.mark.usefixtures("check_in_process")
 def test_nothing_is_written_where_the_file_would_not_give_what_the_model_gives(tmp_path):
     with pytest.raises(ExportError, match="logits differ"):
         write_standalone(
@@ -359,6 +392,7 @@ def test_name_that_python_could_not_import_is_refused(name, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.usefixtures("check_in_process")
 def test_weights_that_stand_there_already_are_not_overwritten_but_an_export_is(tmp_path):
     path = tmp_path / "small.py"
     path.with_suffix(".safetensors").write_bytes(b"mine")

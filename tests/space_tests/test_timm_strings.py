@@ -164,9 +164,8 @@ def test_several_strings_of_one_list_are_as_many_stages():
 
 
 def test_a_ratio_that_timm_rounds_otherwise_is_written_as_one_that_comes_out_alike():
-    spec = ArchSpec(
-        stages=(StageSpec(24, 2, expansion=2, se=0.15),), stem_width=16
-    )  # 2.4 and 3.6 channels: here 2 and 3
+    # 2.4 and 3.6 channels: here 2 and 3
+    spec = ArchSpec(stages=(StageSpec(24, 2, expansion=2, se=0.15),), stem_width=16)
     assert to_block_strings(spec) == [["ir_r1_k3_s1_e2_c24_se0.15", "ir_r1_k3_s1_e2_c24_se0.125"]]
 
 
