@@ -1,0 +1,53 @@
+"""Summarize the trials of the real search that `gpu_check.sh` runs.
+
+    python benchmarks/gpu_search_results.py RUN OUT
+
+Appends one line for each study of the run directory RUN to OUT/results.jsonl. The search may have
+been stopped by its time limit: all trials that are recorded are counted.
+"""
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from phinas.experiment.run_dir import RunDir
+from phinas.experiment.trial_store import TrialRecord, open_storage
+
+_FIELDS = ("accuracy", "split", "curve", "epochs", "train_seconds", "images_per_second", "device")
+
+
+def summarize_study(records: Sequence[TrialRecord]) -> dict[str, Any]:
+    """States and failure reasons of the trials, and the measurements of those that have one."""
+    measured = [record for record in records if "measurement" in record.user_attrs]
+    return {
+        "states": Counter(record.state.name for record in records),
+        "failures": [
+            record.user_attrs["reason"] for record in records if record.state.name == "FAIL"
+        ],
+        "measurements": [
+            {name: getattr(record.measurement, name) for name in _FIELDS} for record in measured
+        ],
+    }
+
+
+def main() -> int:
+    if len(sys.argv) != 3:
+        sys.stderr.write(__doc__ or "")
+        return 2
+    run, out = map(Path, sys.argv[1:])
+    with (
+        closing(open_storage(RunDir(run).study, url=None, new=False)) as storage,
+        (out / "results.jsonl").open("a") as file,
+    ):
+        for study in ("search", "finalists"):
+            summary = summarize_study(storage.records(study))
+            file.write(json.dumps({"part": "search", "study": study} | summary) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
