@@ -18,9 +18,10 @@ def ray_on_two_cores():
 
 
 @pytest.fixture(
+    scope="module",
     params=[
         pytest.param(name, marks=[pytest.mark.slow] if name == "ray" else []) for name in EXECUTORS
-    ]
+    ],
 )
 def name(request):
     if request.param == "ray":

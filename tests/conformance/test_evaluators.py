@@ -20,6 +20,7 @@ from phinas.nas.evaluators import (
     AccelNasbenchEvaluator,
     FunctionEvaluator,
     ProxyEvaluator,
+    accel_nasbench,
     make_evaluator,
 )
 from phinas.nas.search import search
@@ -94,6 +95,24 @@ def job_factory(tmp_path_factory):
     )
 
 
+@pytest.fixture(scope="module")
+def quick_fit(tmp_path_factory):
+    """Accel-NASBench's surrogate fitted to few of its records, which takes no ten seconds, and kept
+    nowhere. How good the fit to all is: test_accel_nasbench.py.
+    """
+    fit = accel_nasbench.fit_surrogate
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        patch.setattr(
+            accel_nasbench,
+            "fit_surrogate",
+            lambda features, accuracies: fit(features[:600], accuracies[:600]),
+        )
+        accel_nasbench.load_surrogate.cache_clear()
+        yield
+    accel_nasbench.load_surrogate.cache_clear()
+
+
 @pytest.fixture(params=[*EVALUATORS, "reporting"])
 def evaluator(request, job_factory, write_module):
     names = {
@@ -104,6 +123,8 @@ def evaluator(request, job_factory, write_module):
     }
     if request.param == "accel-nasbench" and not RECORDS.is_file():
         pytest.skip(f"the released measurements are not at {RECORDS}")
+    if request.param == "accel-nasbench":
+        request.getfixturevalue("quick_fit")
     return make(names[request.param], job_factory)
 
 

@@ -63,23 +63,30 @@ def hang(folder, name):
 """
 
 
-@pytest.fixture
-def jobs(tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def jobs_folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("jobs")
+
+
+@pytest.fixture(scope="module")
+def jobs(jobs_folder):
     """The name of a module of jobs that a worker can import, as a user's own module would be."""
-    name = f"jobs_{tmp_path.name}"
-    (tmp_path / f"{name}.py").write_text(JOBS)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    return name
+    (jobs_folder / "jobs_for_executors.py").write_text(JOBS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(jobs_folder))
+        yield "jobs_for_executors"
 
 
-@pytest.fixture
-def executor(name):
+# One for all tests, since starting a worker takes long; `jobs` comes first, so that its workers can
+# import them.
+@pytest.fixture(scope="module")
+def executor(name, jobs):
     with closing(EXECUTORS[name](1)) as executor:
         yield executor
 
 
-@pytest.fixture
-def processes():
+@pytest.fixture(scope="module")
+def processes(jobs):
     with closing(EXECUTORS["processes"](2)) as executor:
         yield executor
 
@@ -182,8 +189,11 @@ def test_a_job_that_gives_no_plain_dict_fails_with_kind_and_reason(
 @pytest.mark.parametrize(
     ("name", "function"),
     [
-        *(("inline", function) for function in ("no_such_module_anywhere:f", "no_colon", ":f")),
-        *(("inline", function) for function in ("module:", "")),
+        ("inline", "no_such_module_anywhere:f"),
+        ("inline", "no_colon"),
+        ("inline", ":f"),
+        ("inline", "module:"),
+        ("inline", ""),
         ("processes", "no_such_module_anywhere:f"),
         ("processes", "no_colon"),
         pytest.param("ray", "no_such_module_anywhere:f", marks=pytest.mark.slow),
@@ -274,6 +284,7 @@ def test_a_job_that_closes_its_connection_counts_as_dead(processes, jobs):
 
 
 def test_a_hanging_job_is_ended_at_its_limit_with_its_children(processes, jobs, tmp_path):
+    run(processes, f"{jobs}:add", one=1, other=1)  # its limit is not for the start of the worker
     start = time.monotonic()
     processes.submit(
         Job("key", f"{jobs}:hang", {"folder": str(tmp_path), "name": "pids"}, limit_seconds=1.0)
@@ -322,10 +333,10 @@ def test_a_module_in_the_current_directory_does_not_shadow_one_of_the_worker(
         assert run(executor, f"{jobs}:add", one=1, other=1).value == {"sum": 2}
 
 
-def test_workers_and_their_children_end_when_their_driver_is_killed(jobs, tmp_path):
+def test_workers_and_their_children_end_when_their_driver_is_killed(jobs, jobs_folder, tmp_path):
     driver_code = inspect.cleandoc(f"""
         import sys
-        sys.path.insert(0, {str(tmp_path)!r})
+        sys.path.insert(0, {str(jobs_folder)!r})
         from phinas.experiment.executors import EXECUTORS, Job
         executor = EXECUTORS["processes"](2)
         for name in ("a", "b"):
@@ -342,13 +353,12 @@ def test_workers_and_their_children_end_when_their_driver_is_killed(jobs, tmp_pa
     assert wait_until(lambda: not any(alive(pid) for pid in pids), seconds=5)
 
 
-def test_results_travel_as_text_that_any_json_reader_takes(jobs):
+def test_results_travel_as_text_that_any_json_reader_takes(processes, jobs):
     """A float keeps its exact value on its way through the process boundary."""
     numbers = [0.1, 1 / 3, 5e-324, 1.7976931348623157e308]
-    with closing(EXECUTORS["processes"](1)) as executor:
-        assert run(executor, f"{jobs}:echo", numbers=numbers).value == json.loads(
-            json.dumps({"numbers": numbers})
-        )
+    assert run(processes, f"{jobs}:echo", numbers=numbers).value == json.loads(
+        json.dumps({"numbers": numbers})
+    )
 
 
 def test_each_slot_knows_its_number_so_that_each_may_take_its_own_gpu(processes, jobs):

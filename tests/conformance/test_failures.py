@@ -3,9 +3,9 @@ or says why not.
 """
 
 import re
-import time
 from collections import Counter
 from contextlib import closing
+from dataclasses import replace
 
 import optuna
 import pytest
@@ -64,7 +64,9 @@ def hangs_first(spec, budget, seed):
     path = Path(__file__).with_name("first")
     if not path.exists():
         path.touch()
-        time.sleep(60)
+        deadline, end = time.monotonic() + 60, Path(__file__).with_name("end")
+        while time.monotonic() < deadline and not end.exists(): time.sleep(0.02)
+        return 0.25 if end.exists() else 0.75
     return 0.5
 """
 
@@ -78,8 +80,19 @@ REASONS = {
     "leaves": "SystemExit: 3",
     "exits": r"its process died \(exit code 7\)",
     "killed": r"its process died \(signal 9\)",
-    "hangs": r"exceeded its limit of 10 s",
+    "hangs": r"exceeded its limit of 6 s",
 }
+
+
+class ImpatientEvaluator(FunctionEvaluator):
+    """Has a short limit for networks that hang, and a long one for all others, whose workers may be
+    slow to start.
+    """
+
+    def make_job(self, spec, recipe, seed):
+        job = super().make_job(spec, recipe, seed)
+        is_hanging = (*REASONS, "fine", "fine")[int(spec.spec_id, 16) % 12] == "hangs"
+        return replace(job, limit_seconds=6.0) if is_hanging else job
 
 
 @pytest.fixture
@@ -101,7 +114,7 @@ def run(
     seed=0,
     executor=None,
     trials=50,
-    limit=60.0,
+    evaluator_class=FunctionEvaluator,
     on_progress=None,
     **options,
 ):
@@ -115,7 +128,7 @@ def run(
             seed=seed,
             trial_store=trial_store,
             executor=active_executor,
-            evaluator=FunctionEvaluator(evaluator, limit),
+            evaluator=evaluator_class(evaluator, 60.0),
             on_progress=on_progress or (lambda *_: None),
         )
 
@@ -125,6 +138,7 @@ def behavior_of(row):
     return kinds[int(row.user_attrs["spec_id"], 16) % len(kinds)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("retry", "retries"), [(["crash"], 1), (["exception"], 2)])
 def test_every_wrong_end_is_recorded_with_its_reason_retried_as_asked_and_outlived(
     tmp_path, evaluators, retry, retries
@@ -137,7 +151,7 @@ def test_every_wrong_end_is_recorded_with_its_reason_retried_as_asked_and_outliv
         executor=executor,
         seed=7,
         trials=21,
-        limit=10.0,
+        evaluator_class=ImpatientEvaluator,
         max_consecutive_failures=21,
     )
     rows = trial_store.records()
@@ -242,21 +256,21 @@ def test_fewer_failures_and_no_success_tell_the_reasons_too(evaluators):
     assert len(trial_store.records()) == 4
 
 
-def test_a_trial_that_hangs_delays_no_other(evaluators):
-    trial_store, start_time, timeline = in_memory_store(), time.monotonic(), []
-    executor = make_executor("processes", 8, max_retries=0, retry_on=[])
-    on_progress = lambda done, total, text: timeline.append((time.monotonic() - start_time, text))  # noqa: E731
+def test_a_trial_that_hangs_delays_no_other(tmp_path, evaluators):
+    executor = make_executor("processes", 3, max_retries=0, retry_on=[])
+
+    def on_progress(done, total, text):
+        if done == 19:  # all others are done: the one that hangs may end
+            (tmp_path / "end").touch()
+
     result = run(
-        trial_store,
+        in_memory_store(),
         f"{evaluators}:hangs_first",
         executor=executor,
-        trials=40,
-        limit=15.0,
+        trials=20,
         on_progress=on_progress,
     )
-    assert len(result.trials) == 39
-    assert timeline[-2][0] < 14  # all others are done before the one is given up
-    assert timeline[-1][1] == "a trial failed: exceeded its limit of 15 s"
+    assert sorted(trial.accuracy for trial in result.trials) == [0.25] + [0.5] * 19
 
 
 @pytest.mark.parametrize(

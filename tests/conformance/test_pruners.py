@@ -2,7 +2,7 @@
 and is never a candidate.
 """
 
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import optuna
@@ -250,28 +250,41 @@ def test_the_same_seed_prunes_the_same(evaluators, pruner):
     assert trial_history(ledgers[0]) == trial_history(ledgers[1])
 
 
-@pytest.mark.parametrize("strategy", ["tpe", "evolution"])
+@pytest.mark.parametrize(
+    ("pruner", "strategy", "on_disk"),
+    [
+        ("median", "tpe", False),
+        ("halving", "evolution", True),
+        ("hyperband", "tpe", False),
+        ("hyperband", "evolution", False),
+    ],
+)
 def test_a_search_killed_in_the_midst_of_trainings_prunes_what_an_unbroken_one_does(
-    tmp_path, evaluators, pruner, strategy
+    tmp_path, evaluators, pruner, strategy, on_disk
 ):
     uninterrupted = in_memory_store()
     run(uninterrupted, f"{evaluators}:unreliable", pruner, trials=28, strategy=strategy)
-    path = tmp_path / "study.db"
+    path, study = tmp_path / "study.db", optuna.create_study(direction="maximize")
+
+    @contextmanager
+    def open_trial_store():
+        if not on_disk:  # writing to disk takes most of the time
+            yield TrialStore(study)
+            return
+        with closing(open_storage(path, url=None, new=not path.exists())) as storage:
+            yield storage.open_study("search")
+
     for reports in (3, 25, 12):
-        with (
-            closing(open_storage(path, url=None, new=not path.exists())) as storage,
-            pytest.raises(Killed),
-        ):
+        with open_trial_store() as trial_store, pytest.raises(Killed):
             run(
-                storage.open_study("search"),
+                trial_store,
                 f"{evaluators}:unreliable",
                 pruner,
                 trials=28,
                 strategy=strategy,
                 executor=KilledExecutor(reports),
             )
-    with closing(open_storage(path, url=None, new=False)) as storage:
-        trial_store = storage.open_study("search")
+    with open_trial_store() as trial_store:
         run(trial_store, f"{evaluators}:unreliable", pruner, trials=28, strategy=strategy)
         assert trial_history(trial_store) == trial_history(uninterrupted)
         assert len(trial_store.records()) == 31  # three were begun twice
@@ -301,10 +314,10 @@ def test_what_the_gate_refuses_changes_no_bracket(evaluators):
 
 
 @pytest.mark.parametrize("executor", ["processes", pytest.param("ray", marks=pytest.mark.slow)])
-def test_trainings_of_several_workers_are_pruned(evaluators, executor):
+def test_trainings_of_several_workers_are_pruned(request, evaluators, executor):
     if executor == "ray":
-        pytest.importorskip("ray", reason="the extra `ray` is not installed")
-    trial_store, trials = in_memory_store(), 9 if executor == "ray" else 40
+        request.getfixturevalue("ray_on_two_cores")
+    trial_store, trials = in_memory_store(), 5 if executor == "ray" else 40
     active_executor = make_executor(executor, 2, max_retries=0, retry_on=[])
     result = run(
         trial_store, f"{evaluators}:curved", "halving", trials=trials, executor=active_executor
@@ -317,11 +330,13 @@ def test_trainings_of_several_workers_are_pruned(evaluators, executor):
 
 def test_a_training_whose_process_died_on_its_way_is_pruned_as_if_it_had_not(evaluators):
     expected_store, retried_store = in_memory_store(), in_memory_store()
-    run(expected_store, f"{evaluators}:curved", "halving", trials=12)
+    run(expected_store, f"{evaluators}:curved", "halving", trials=4)
     executor = make_executor("processes", 1, max_retries=1, retry_on=["crash"])
-    run(retried_store, f"{evaluators}:dies_once", "halving", trials=12, executor=executor)
+    run(retried_store, f"{evaluators}:dies_once", "halving", trials=4, executor=executor)
     assert trial_history(retried_store) == trial_history(expected_store)
-    assert {row.user_attrs["attempts"] for row in retried_store.records() if row.is_complete} == {2}
+    rows = retried_store.records()
+    assert {row.is_pruned for row in rows} == {True, False}
+    assert {row.user_attrs["attempts"] for row in rows if row.is_complete} == {2}
 
 
 @pytest.mark.parametrize("name", ["careless", "sparse"])

@@ -118,8 +118,8 @@ def test_a_job_that_hangs_is_begun_again_where_that_is_asked_for(name, job):
 
 
 def test_a_job_that_hangs_again_tells_its_limit_and_how_often(job):
-    result = run("processes", job("hung", limit=1.5), max_retries=1, retry_on=["timeout"])
-    assert result == Result("key", None, "exceeded its limit of 1.5 s; tried 2 times", 2, "timeout")
+    result = run("processes", job("hung", limit=0.5), max_retries=1, retry_on=["timeout"])
+    assert result == Result("key", None, "exceeded its limit of 0.5 s; tried 2 times", 2, "timeout")
 
 
 def test_what_is_no_result_is_never_tried_again(name, job, begun):

@@ -144,9 +144,8 @@ def test_an_orphan_whose_reason_was_written_is_failed_for_good(trial_store):
 
 def test_a_recovery_that_was_killed_half_way_doubles_no_trial(trial_store):
     number = trial_store.begin(CHOICES, DISTRIBUTIONS)
-    trial_store.begin(
-        CHOICES, DISTRIBUTIONS, replaces=number
-    )  # as `recover` does before it fails the orphan
+    # as `recover` does before it fails the orphan
+    trial_store.begin(CHOICES, DISTRIBUTIONS, replaces=number)
     assert len(trial_store.recover()) == 1
     states = [row.state for row in trial_store.records()]
     assert states == [TrialState.FAIL, TrialState.FAIL, TrialState.RUNNING]
@@ -287,9 +286,8 @@ def small_disk(tmp_path):
 
 
 def test_a_full_disk_is_a_disk_error_and_what_was_acknowledged_stays(small_disk, monkeypatch):
-    monkeypatch.setattr(
-        time, "sleep", lambda _seconds: None
-    )  # Optuna waits between its five attempts
+    # Optuna waits between its five attempts
+    monkeypatch.setattr(time, "sleep", lambda _seconds: None)
     path = small_disk / "study.db"
     acknowledged, message = 0, ""
     with open_storage_at(path, new=True) as storage:

@@ -97,13 +97,19 @@ class InMemorySearch:
         workers=1,
         cost_fn=None,
         is_failing=lambda spec: False,
+        random_trials=0,
     ):
         reward = reward or make_reward("soft", exponent=-0.07, target=1e7)
         self.problem = Problem(space, cost_constraint or CostConstraint(), reward, pareto=pareto)
         self.cost_fn = cost_fn or (lambda spec: float(getattr(network_cost(spec), reward.metric)))
         study = InMemoryStudy(self.problem, strategy, seed=seed, history=[])
         self.specs, self.rewards, self.seconds, running_trials = [], [], [], []
-        for number in range(trials):
+        generator = random.Random(seed)
+        for number in range(random_trials):
+            choices = space.sample(generator)
+            study.add_running_trial(number, choices)
+            self._tell(study, number, space.decode(choices), accuracy, noise, is_failing)
+        for number in range(random_trials, random_trials + trials):
             while len(running_trials) >= workers:
                 self._tell(study, *running_trials.pop(0), accuracy, noise, is_failing)
             start_time = time.process_time()
@@ -169,7 +175,7 @@ def some_at_chance(spec):
 @pytest.mark.slow
 @pytest.mark.parametrize("accuracy", [some_at_chance, half_at_chance])
 def test_networks_that_failed_to_learn_do_not_mislead_it(accuracy):
-    bayesian_best, random_best = median_bests(accuracy, ("bayesian", "random"), trials=70)
+    bayesian_best, random_best = median_bests(accuracy, ("bayesian", "random"), trials=50)
     assert bayesian_best > random_best
 
 
@@ -384,17 +390,15 @@ def test_a_nearly_infeasible_constraint_in_a_huge_space_takes_bounded_time():
 
 @pytest.mark.slow
 def test_a_proposal_takes_under_half_a_second_at_five_hundred_trials():
-    """On one core. A tuning is among them; with eight workers every proposal believes in seven that
-    run.
-    """
+    """On one core, after random trials. A tuning is among them."""
     space = load_space("accel_nasbench")
 
     def accuracy(spec):
         return 0.3 + 0.02 * math.log(network_cost(spec).flops / 1e8) + 0.003 * standard_noise(spec)
 
-    search = InMemorySearch("bayesian", accuracy, space=space, trials=540)
-    assert statistics.median(search.seconds[-40:]) < 0.5
-    assert max(search.seconds[NUM_STARTUP_TRIALS + 1 :]) < 2.5
+    search = InMemorySearch("bayesian", accuracy, space=space, random_trials=530, trials=12)
+    assert statistics.median(search.seconds) < 0.5
+    assert max(search.seconds) < 2.5
 
 
 def test_the_numbers_that_it_draws_are_its_own():

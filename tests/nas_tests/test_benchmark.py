@@ -93,9 +93,8 @@ def test_noise_is_seen_by_the_searcher_and_not_in_the_truth(evaluator):
     noisy_run = run_benchmark(evaluator, "random", noise_std=0.01)
     noise = np.array(noisy_run["rewards"]) - np.array(noisy_run["true_rewards"])
     assert 0.004 < noise.std() < 0.02
-    assert (
-        noisy_run["true_rewards"] == run_benchmark(evaluator, "random")["true_rewards"]
-    )  # random looks at no reward
+    # random looks at no reward
+    assert noisy_run["true_rewards"] == run_benchmark(evaluator, "random")["true_rewards"]
 
 
 @pytest.mark.parametrize("strategy", ["random", "optuna-random"])

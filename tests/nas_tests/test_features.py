@@ -166,10 +166,11 @@ def test_features_are_grouped_by_what_they_tell_of():
         range(len({"block", "kernel", "width", "skip"}) + 4)
     )
     columns = 5 * (2 + 1 + 1 + 1)  # of five layers; a column for each word
+    # two words; kernel and width
     assert [len(set(groups[start : start + 2].tolist())) for start in range(0, 4, 2)] == [
         1,
         2,
-    ]  # two words; kernel and width
+    ]
     assert set(groups[:columns].tolist()).isdisjoint(groups[columns:].tolist())
 
 

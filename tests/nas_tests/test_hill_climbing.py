@@ -25,7 +25,7 @@ def additive(choices):
     return sum(TINY.to_indices(choices)) / 100
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(2))
 def test_the_optimum_of_an_additive_landscape_is_found_without_a_restart(harness, seed):
     proposals = harness().climb("hill_climbing", additive, trials=120, seed=seed)
     assert LAST_CHOICES in proposals  # of 373,248

@@ -88,9 +88,8 @@ def test_the_hypervolume_is_the_mean_accuracy_over_the_logarithm_of_the_cost():
     assert hypervolume([(1.0, 0.5), (10.0, 0.9)], min_cost=1.0, max_cost=100.0) == pytest.approx(
         0.7
     )
-    assert hypervolume([(10.0, 0.8)], min_cost=1.0, max_cost=100.0) == pytest.approx(
-        0.4
-    )  # nothing to be had below 10
+    # nothing to be had below 10
+    assert hypervolume([(10.0, 0.8)], min_cost=1.0, max_cost=100.0) == pytest.approx(0.4)
     assert hypervolume([(5.0, 0.8)], min_cost=5.0, max_cost=5.0) == 0.8
     assert hypervolume([], min_cost=1.0, max_cost=2.0) == 0.0
 

@@ -17,14 +17,14 @@ from phinas.training.data.prepared_dataset import prepare
 from phinas.training.engine.job import TrainingJobFactory
 
 DATA = DataSection(source="digits", upsample=True, max_train_images=200, max_validation_images=100)
-SHORT_RECIPE = Recipe(epochs=2, batch_size=32, optimizer="adamw", learning_rate=0.02)
+SHORT_RECIPE = Recipe(epochs=1, batch_size=32, optimizer="adamw", learning_rate=0.02)
 SECTION = SearchSection(
     space="tiny",
-    trials=4,
+    trials=3,
     recipe=SHORT_RECIPE,
     finalists=2,
     finalist_seeds=2,
-    finalist_recipe=SHORT_RECIPE.model_copy(update={"epochs": 3}),
+    finalist_recipe=SHORT_RECIPE.model_copy(update={"epochs": 2}),
 )
 
 
