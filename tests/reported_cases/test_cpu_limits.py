@@ -2,12 +2,12 @@
 
 import json
 import os
-import re
 import subprocess
 import sys
 from functools import partial
 
 import pytest
+import torch
 
 expected_failure = partial(pytest.mark.xfail, strict=True, raises=AssertionError)
 
@@ -16,24 +16,12 @@ pytestmark = pytest.mark.skipif(
     reason="needs an affinity mask and two cores",
 )
 
-# Runs phinas on one core; the last line of standard output is the number of threads of torch.
-ON_ONE_CORE = """
-import os, sys
-os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-import torch
-from phinas.cli import main
-try:
-    main(sys.argv[1:])
-finally:
-    print(torch.get_num_threads())
-"""
 
-
-def run_python(*words, cwd):
-    """Run Python in a process of its own, where no environment variable limits the threads."""
+def run_command(*words, cwd):
+    """Run phinas in a process of its own, where no environment variable limits the threads."""
     environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
     result = subprocess.run(
-        [sys.executable, *map(str, words)],
+        [sys.executable, "-m", "phinas", *map(str, words)],
         cwd=cwd,
         env=environment,
         stdin=subprocess.DEVNULL,
@@ -44,25 +32,38 @@ def run_python(*words, cwd):
     )
     if result.returncode != 0:
         raise RuntimeError(result.stderr)
-    return result
 
 
+@pytest.fixture
+def one_core(monkeypatch):
+    """Allow this process one core, and no environment variable to limit its threads."""
+    allowed = os.sched_getaffinity(0)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    os.sched_setaffinity(0, {min(allowed)})
+    yield
+    os.sched_setaffinity(0, allowed)
+
+
+@pytest.mark.usefixtures("one_core")
 @expected_failure(reason="the threads are as many as the machine's cores")
-def test_fit_takes_as_many_threads_as_cores_are_allowed(tmp_path, small_network):
+def test_fit_takes_as_many_threads_as_cores_are_allowed(small_network, run_phinas):
     fit = ["fit", small_network, "--data", "digits", "--resolution", 8, "--recipe", "quick"]
-    fit += ["--epochs", 1, "--set", "data.max_train_images=100", "--device", "cpu", "--out", "fit"]
-    result = run_python("-c", ON_ONE_CORE, *fit, cwd=tmp_path)
-    assert result.stdout.splitlines()[-1] == "1"
+    fit += ["--epochs", 1, "--set", "data.max_train_images=40", "--device", "cpu", "--out", "fit"]
+    assert run_phinas(*fit).exit_code == 0
+    assert torch.get_num_threads() == 1
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("one_core")
 @expected_failure(reason="the workers are as many as the machine's cores")
-def test_run_takes_as_many_workers_as_cores_are_allowed(tmp_path):
+def test_run_takes_as_many_workers_as_cores_are_allowed(tmp_path, phinas_in_process):
     (tmp_path / "scorer.py").write_text("def score(spec, budget, seed):\n    return 0.5\n")
     search = ["search", "--evaluator", "scorer:score", "--space", "tiny", "--trials", 2]
     search += ["--set", "search.finalists=1", "--set", "search.finalist_seeds=1"]
     search += ["--set", "run.device=cpu", "--out", "run"]
-    run_python("-c", ON_ONE_CORE, *search, cwd=tmp_path)
+    result = phinas_in_process(*search, cwd=tmp_path)
+    if result.returncode != 0:
+        raise RuntimeError(result.stderr)
     manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
     assert manifest["workers"] == 1
 
@@ -85,9 +86,10 @@ def busy_cores():
 def test_fit_with_several_threads_keeps_its_speed_on_a_busy_machine(tmp_path, small_network):
     def images_per_second(threads):
         fit = ["fit", small_network, "--data", "digits", "--upsample", "--resolution", 32]
-        fit += ["--recipe", "quick", "--epochs", 2, "--set", "data.max_train_images=500"]
+        fit += ["--recipe", "quick", "--epochs", 2, "--set", "data.max_train_images=150"]
         fit += ["--threads", threads, "--device", "cpu", "--out", f"fit_{threads}"]
-        result = run_python("-m", "phinas", *fit, cwd=tmp_path)
-        return float(re.findall(r"([\d,]+) images/s", result.stderr)[-1].replace(",", ""))
+        run_command(*fit, cwd=tmp_path)
+        measurement = json.loads((tmp_path / f"fit_{threads}" / "measurement.json").read_text())
+        return measurement["images_per_second"]
 
     assert images_per_second(2) > images_per_second(1) / 4

@@ -257,12 +257,12 @@ def test_progress_is_told_while_what_is_kept_is_looked_up(tmp_path, cache):
     assert heard[4][0] == 64
 
 
-def test_a_plan_reads_what_the_census_decoded(tmp_path, cache, phinas):
+def test_a_plan_reads_what_the_census_decoded(tmp_path, cache, phinas_in_process):
     write(tmp_path / "pets", count=10)
-    assert phinas("data", tmp_path / "pets").returncode == 0
+    assert phinas_in_process("data", tmp_path / "pets").returncode == 0
     (entry,) = entries(cache)
     used = (entry / "record.json").stat().st_mtime_ns
-    planned = phinas(
+    planned = phinas_in_process(
         "plan", "--data", tmp_path / "pets", "--space", "tiny", "--set", "scaling.tolerance=0.1"
     )
     assert planned.returncode == 0, planned.stderr

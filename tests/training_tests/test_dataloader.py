@@ -132,10 +132,11 @@ def test_forty_percent_of_what_a_gpu_has_free_is_what_fits_shared_among_its_work
     for name, value in facts.items():
         monkeypatch.setattr(torch.cuda, name, lambda *_device, value=value: value)
     gpu = torch.device("cuda", 0)
+    # what torch keeps for later is free as well
     assert (fits_in_memory(400, gpu), fits_in_memory(401, gpu)) == (
         True,
         False,
-    )  # what torch keeps for later is free as well
+    )
     monkeypatch.setenv("PHINAS_NUM_WORKERS", "7")  # four on one GPU, three on the other
     assert (workers_sharing_gpu("auto"), workers_sharing_gpu("cuda:1")) == (4, 7)
     monkeypatch.setattr(module, "_trainings_per_gpu", 1)  # to be put back

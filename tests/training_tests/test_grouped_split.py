@@ -155,9 +155,8 @@ def test_groups_that_serve_all_splits_in_few_ways_are_dealt_in_one_of_them():
 
 
 def test_groups_that_cannot_serve_all_splits_are_an_error_that_names_a_class():
-    labels, groups = of_classes(
-        "abc", "abd", "acd", "bcd", "a"
-    )  # three of b, c and d each, and any two of the four meet
+    # three of b, c and d each, and any two of the four meet
+    labels, groups = of_classes("abc", "abd", "acd", "bcd", "a")
     with pytest.raises(InputError, match="20 ways to deal them left a split without class 'class"):
         split(labels, groups)
 

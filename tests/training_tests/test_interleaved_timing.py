@@ -21,6 +21,7 @@ def short(monkeypatch):
     """Turns of a few runs, and few of them in all."""
     monkeypatch.setattr(interleaved_timing, "_TURN_SECONDS", 0.01)
     monkeypatch.setattr(latency, "MIN_SECONDS", 0.05)
+    monkeypatch.setattr(latency, "MAX_DISTURBED_SECONDS", 0.5)
     monkeypatch.setattr(latency, "_WARMUP_SECONDS", 0)
 
 
@@ -77,7 +78,7 @@ def test_the_order_of_a_round_is_turned_about(sleepers):
     def run(name):
         def noted():
             order.append(name)
-            time.sleep(0.02)
+            time.sleep(0.01)
 
         return noted
 
@@ -105,10 +106,11 @@ def test_a_turn_is_told_by_its_undisturbed_runs_if_it_has_any():
 def test_the_interval_of_a_ratio_is_that_of_the_sign_test():
     first = timed(*[1.0] * 10)
     ratio = timed(*range(1, 11)).ratio_to(first)
+    # of ten, the second and the ninth: 97.9%
     assert (ratio.median, ratio.interval) == (
         5.5,
         (2, 9),
-    )  # of ten, the second and the ninth: 97.9%
+    )
 
 
 def test_few_rounds_have_a_ratio_and_no_interval():

@@ -18,14 +18,15 @@ from phinas.training.engine.job import TrainingJobFactory
 
 SPEC = load_space("tiny").adapt_to(channels=1, classes=10, resolution=8).base
 LONG = Recipe(epochs=20, batch_size=20, ema_fraction=0.2)
+SHORT = LONG.model_copy(update={"epochs": 6})
 TOLD = ("accuracy", "loss", "top5", "curve", "epochs", "per_class_accuracy")
 
 
-def job_of(data, checkpoints, *, minutes):
+def job_of(data, checkpoints, *, minutes, recipe=LONG):
     run = RunSection(device="cpu", checkpoint_minutes=minutes)
     return TrainingJobFactory.from_config(
         data, DataSection(source="digits"), run=run, threads=1, checkpoints=checkpoints
-    ).make_job(SPEC, LONG, 5)
+    ).make_job(SPEC, recipe, 5)
 
 
 def facts(result):
@@ -33,10 +34,10 @@ def facts(result):
     return {name: result.value[name] for name in TOLD}
 
 
-@pytest.fixture(scope="module")
-def undisturbed(data):
+def run_here(job, listen=None):
+    """What comes of a job in this process."""
     with closing(InlineExecutor(1)) as executor:
-        executor.submit(job_of(data, None, minutes=1.0))
+        executor.submit(job, listen)
         return facts(executor.next_result())
 
 
@@ -68,7 +69,8 @@ def wait_for(condition):
         time.sleep(0.02)
 
 
-def test_a_training_whose_worker_is_killed_goes_on_from_its_snapshot(data, tmp_path, undisturbed):
+@pytest.mark.slow
+def test_a_training_whose_worker_is_killed_goes_on_from_its_snapshot(data, tmp_path):
     job = job_of(data, tmp_path, minutes=0.001)
     written = tmp_path / f"{job.key}.checkpoint.previous"
     with workers(max_retries=1, retry_on=["crash"]) as executor:
@@ -78,14 +80,12 @@ def test_a_training_whose_worker_is_killed_goes_on_from_its_snapshot(data, tmp_p
         os.kill(worker, signal.SIGKILL)
         result = executor.next_result()
     assert result.attempts == 2
-    assert facts(result) == undisturbed
+    assert facts(result) == run_here(job_of(data, None, minutes=1.0))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_training_that_is_asked_to_end_leaves_a_snapshot_and_goes_on_later(
-    data, tmp_path, undisturbed
-):
-    job = job_of(data, tmp_path, minutes=60.0)
+def test_a_training_that_is_asked_to_end_leaves_a_snapshot_and_goes_on_later(data, tmp_path):
+    job = job_of(data, tmp_path, minutes=60.0, recipe=SHORT)
     heard = []
 
     def listen(epoch, accuracy):
@@ -99,8 +99,6 @@ def test_a_training_that_is_asked_to_end_leaves_a_snapshot_and_goes_on_later(
         with pytest.raises(KeyboardInterrupt):
             executor.next_result()
     assert [path.name for path in tmp_path.iterdir()] == [f"{job.key}.checkpoint"]
-    with workers(max_retries=0, retry_on=[]) as executor:
-        executor.submit(job, listen)
-        result = executor.next_result()
-    assert facts(result) == undisturbed
+    undisturbed = run_here(job_of(data, None, minutes=1.0, recipe=SHORT))
+    assert run_here(job, listen) == undisturbed
     assert heard[3:6] == heard[:3]  # told again from the first

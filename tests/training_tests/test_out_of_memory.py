@@ -39,6 +39,15 @@ def test_memory_that_runs_out_in_a_capture_halves_what_is_passed_at_a_time(
     assert (trained.micro_batch_size, trained.micro_batch_reduced) == (13, True)
 
 
+@pytest.fixture(scope="module")
+def trained_in_parts(data, fit, before_each_pass):
+    """A training with 13 images at a time by its recipe, and how many were passed each time."""
+    sizes = []
+    with before_each_pass(lambda images: sizes.append(len(images))):
+        trained = fit(data, recipe=SHORT.model_copy(update={"epochs": 2, "micro_batch_size": 13}))
+    return trained, sizes
+
+
 @pytest.mark.parametrize(
     "error",
     [
@@ -48,22 +57,15 @@ def test_memory_that_runs_out_in_a_capture_halves_what_is_passed_at_a_time(
     ],
 )
 def test_out_of_memory_halves_what_is_passed_at_a_time_and_gives_what_that_gives(
-    error, data, fit, before_each_pass, assert_same
+    error, data, fit, before_each_pass, assert_same, trained_in_parts
 ):
     def scarce(images):
         if len(images) > 15:
             raise error
 
-    sizes = []
+    asked, sizes = trained_in_parts
     with before_each_pass(scarce):
         trained = fit(data)
-    with before_each_pass(lambda images: sizes.append(len(images))):
-        asked = fit(
-            data,
-            recipe=SHORT.model_copy(
-                update={"epochs": 2, "micro_batch_size": trained.micro_batch_size}
-            ),
-        )
     assert trained.micro_batch_reduced
     assert not asked.micro_batch_reduced
     assert set(sizes) == {12, 13}

@@ -88,9 +88,13 @@ OTHER_OPTIONS = [
 ]
 
 
+@pytest.fixture(scope="module")
+def plain(data, fit):
+    return fit(data)
+
+
 @pytest.mark.parametrize("change", OTHER_OPTIONS)
-def test_every_option_of_a_recipe_changes_the_training(data, change, fit):
-    plain = fit(data)
+def test_every_option_of_a_recipe_changes_the_training(data, change, fit, plain):
     changed = fit(data, recipe=SHORT.model_copy(update=change))
     assert not torch.equal(plain.model.classifier.weight, changed.model.classifier.weight)
     assert all(math.isfinite(score.loss) for score in changed.curve)
@@ -99,8 +103,8 @@ def test_every_option_of_a_recipe_changes_the_training(data, change, fit):
 @pytest.mark.parametrize(
     "change", [{"max_shift": 0.25}, {"horizontal_flip": True}, {"max_shift": 0.0}]
 )
-def test_the_augmentation_changes_the_training(data, change, fit):
-    assert fit(data, **change).curve != fit(data).curve
+def test_the_augmentation_changes_the_training(data, change, fit, plain):
+    assert fit(data, **change).curve != plain.curve
 
 
 @pytest.fixture(scope="module")

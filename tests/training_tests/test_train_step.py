@@ -112,9 +112,8 @@ def test_deterministic_algorithms_are_asked_of_torch_and_let_go_again():
         step_of(Recipe(batch_size=12, mixup=0.5, randaugment_magnitude=0.5, min_crop_area=0.5))[2](
             *batch_of()
         )
-        assert (
-            torch.are_deterministic_algorithms_enabled()
-        )  # the histograms of RandAugment do without for a moment
+        # the histograms of RandAugment do without for a moment
+        assert torch.are_deterministic_algorithms_enabled()
     finally:
         set_determinism(deterministic=False)
     assert not torch.are_deterministic_algorithms_enabled()

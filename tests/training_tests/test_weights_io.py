@@ -60,9 +60,8 @@ def test_the_header_names_the_spec(path):
 def test_the_same_weights_are_the_same_bytes(tmp_path):
     model = build(SPEC)
     found = set()
-    for number in range(
-        20
-    ):  # the library's own order of what is told beside them changes from one to the next
+    # the library's own order of what is told beside them changes from one to the next
+    for number in range(20):
         save_weights(model, SPEC, tmp_path / f"{number}.safetensors")
         found.add((tmp_path / f"{number}.safetensors").read_bytes())
     assert len(found) == 1
