@@ -1,4 +1,4 @@
-"""Contestants that take turns, ratios of neighbours in time, and what is written of them in a
+"""Contestants that take turns, ratios of neighbors in time, and what is written of them in a
 Markdown file.
 """
 

@@ -45,7 +45,7 @@ SEED_MARKER_STYLE: dict[str, Any] = {
 
 
 def get_kernel_color(kernel: int) -> str:
-    """Darker for a larger kernel; 1x1 is grey."""
+    """Darker for a larger kernel; 1x1 is gray."""
     if kernel < 3:
         return POINTWISE_COLOR
     return LIGHT_COLORS["kernel3" if kernel == 3 else "kernel5" if kernel == 5 else "kernel7"]

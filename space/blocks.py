@@ -1,6 +1,6 @@
 """The torch modules of lowered layers: `build(spec)` is the network of `network_cost(spec)`.
 
-Initialisation as in EfficientNet's published code: normal with fan-out variance for convolutions,
+Initialization as in EfficientNet's published code: normal with fan-out variance for convolutions,
 uniform for the classifier. Stochastic depth as there too: block i of n is dropped with probability
 drop_path * i / n, shortcuts only.
 """

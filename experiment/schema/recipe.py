@@ -59,7 +59,7 @@ class Recipe(Section):
     )
     cutout_size: UnitInterval = Field(
         default=0.0,
-        description="side of a square that is greyed, as a fraction of the image's; 0: none",
+        description="side of a square that is grayed, as a fraction of the image's; 0: none",
     )
     randaugment_magnitude: UnitInterval = Field(
         default=0.0, description="magnitude of RandAugment's two operations on each image; 0: none"

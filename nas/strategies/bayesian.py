@@ -37,7 +37,7 @@ AcquisitionFn = Callable[[Indices], FloatArray]
 NUM_STARTUP_TRIALS = 16
 _NUM_RANDOM_CANDIDATES = 1024  # random networks looked at for a proposal
 _NUM_CENTERS = 10
-_MAX_NEIGHBORS = 600  # neighbours looked at in a step of the climb
+_MAX_NEIGHBORS = 600  # neighbors looked at in a step of the climb
 _MAX_STEPS = 12
 _LOG_COST_MARGIN = 0.1  # of the logarithm of cost, beyond the largest cost measured
 

@@ -23,7 +23,7 @@ def export(
     safetensors file in the names of that library's class, and beside it how to call the class
     (NAME.timm.json). None: as the ending of `out` says.
     weights: a safetensors file of the network in our names, timm's or torchvision's, or
-    hf:OWNER/NAME[@REVISION][:FILE]; None: freshly initialised.
+    hf:OWNER/NAME[@REVISION][:FILE]; None: freshly initialized.
 
     Returns the path, and the largest relative difference that running what was written shows where
     it was run. Raises InputError, also without the extra, and SpecError where a library can't say

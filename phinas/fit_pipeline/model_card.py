@@ -174,7 +174,7 @@ def _data(record: FitRecord, data: "PreparedData") -> list[str]:
         f"- `{data.name}`, fingerprint {data.fingerprint} (of pixels, labels and splits)",
         f"- {data.train:,} training, {data.validation:,} validation and {data.test:,} test images "
         f"of {data.image_size} pixels",
-        f"- normalised {source}: mean {_format_numbers(data.mean)}, deviation "
+        f"- normalized {source}: mean {_format_numbers(data.mean)}, deviation "
         f"{_format_numbers(data.std)}",
     ]
     if data.skipped_images:

@@ -245,7 +245,7 @@ def _make_caption(run_data: RunData, rows: list[dict[str, Any]]) -> str:
         "images less that of the member it is held against, after what their difference in FLOPs "
         "is worth; line: its 95% interval, all controls together; dots below: differences of two "
         "trainings with the same seed. Compound scaling is better beyond doubt than "
-        f"{counts['better']} (grey) and worse than {counts['worse']} (orange); of {counts['tied']} "
+        f"{counts['better']} (gray) and worse than {counts['worse']} (orange); of {counts['tied']} "
         "(blue) it can't be told. Intervals cover the luck of training and the finite number of "
         "test images."
     )

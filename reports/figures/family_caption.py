@@ -76,7 +76,7 @@ def _describe_controls(run_data: RunData) -> str:
     kinds_present = [kind for kind in MARKERS if any(get_control_kind(row) == kind for row in rows)]
     marker_legend = "; ".join(f"{MARKERS[kind][1]}: {_KIND_NAMES[kind]}" for kind in kinds_present)
     return (
-        f"Grey marks: controls, trained alike ({marker_legend}); the next figure names each and "
+        f"Gray marks: controls, trained alike ({marker_legend}); the next figure names each and "
         "tells how far it is from the family's."
     )
 

@@ -7,7 +7,7 @@ factors run over a grid, equal networks are merged, and the resolution is solved
 
 One resolution a shape, the nearest to the budget, and of resolutions that cost the same the
 largest. All feasible sides within the tolerance would make B0's default grid 132 networks in place
-of 14: eight or ten neighbours of each, a pixel apart, which no training tells from one another, and
+of 14: eight or ten neighbors of each, a pixel apart, which no training tells from one another, and
 among which more FLOPs would win again. At 32 pixels there is but one or two a shape.
 """
 

@@ -1,7 +1,7 @@
 """What each factor makes of a dimension of the baseline: the different depths, widths and sides of
 a grid, each once.
 
-Most factors of a grid mean what their neighbours mean (around B0, 21 depth factors from 1 to 2 are
+Most factors of a grid mean what their neighbors mean (around B0, 21 depth factors from 1 to 2 are
 7 plans with `ceil`), and depth, width and resolution are rounded apart. So a grid is rounded a
 dimension at a time: as many roundings as there are factors, not as there are triples.
 """

@@ -21,7 +21,7 @@ class ExportError(ValueError):
 
 def write_onnx(model: ConvNet, spec: ArchSpec, path: Path) -> float:
     """Write `model`, in eval mode, as ONNX: `images` (batch, channels, resolution, resolution),
-    normalised, to `logits`.
+    normalized, to `logits`.
 
     The batch is free. Returns the largest difference from torch's logits that onnxruntime shows on
     random images in batches of one and three. Raises ExportError where it exceeds 1e-4 of the

@@ -1,4 +1,4 @@
-"""A search space: a base network and the decisions that change it. Pure data, no optimiser and no
+"""A search space: a base network and the decisions that change it. Pure data, no optimizer and no
 torch.
 
 A decision names a field of the spec and lists the values that it may take: `stages.2.kernel` for

@@ -608,7 +608,7 @@ def test_what_a_strategy_wants_but_knows_is_looked_for_beside_it_without_many_as
     evaluators, learner
 ):
     """A converged strategy proposes the known again and again; each ask of TPE costs more than a
-    neighbour's price.
+    neighbor's price.
     """
     space = SearchSpace("some", TINY.base, TINY.decisions[:6])
     _, rows = run(

@@ -216,7 +216,7 @@ def test_a_manifest_says_versions_machine_and_seed_but_no_host(tmp_path):
     assert socket.gethostname() not in json.dumps(manifest["machine"])
 
 
-def test_artefacts_are_recorded_with_size_and_sha256(tmp_path):
+def test_artifacts_are_recorded_with_size_and_sha256(tmp_path):
     run = RunDir(tmp_path)
     run.create("x", new_manifest(seed=0))
     write_atomic(run.baseline, "abc")

@@ -53,7 +53,7 @@ def test_after_a_local_optimum_a_climb_begins_elsewhere_and_the_old_one_is_not_t
     )
 
 
-def test_a_better_neighbour_is_the_next_centre_and_a_worse_one_is_not(harness):
+def test_a_better_neighbor_is_the_next_center_and_a_worse_one_is_not(harness):
     better_neighbor, worse_neighbor = (
         {**FIRST_CHOICES, "stages.2.width": 32},
         {**FIRST_CHOICES, "stages.2.width": 24},
@@ -79,7 +79,7 @@ def test_what_runs_or_failed_is_passed_over(harness, state):
     assert harness().next("hill_climbing", study, seed=0) == last_neighbor
 
 
-def test_only_neighbours_inside_the_gate_are_proposed(harness):
+def test_only_neighbors_inside_the_gate_are_proposed(harness):
     center_flops = network_cost(TINY.decode(FIRST_CHOICES)).flops
     study = harness().study([(FIRST_CHOICES, 0.9)])
     constrained = harness(cost_constraint=CostConstraint(center_flops * 1.0, center_flops * 1.1))

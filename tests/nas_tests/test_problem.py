@@ -68,7 +68,7 @@ def test_rows_that_differ_in_idle_choices_only_have_one_canonical_row():
     assert len(np.unique(problem.canonicalize(rows), axis=0)) == 1
 
 
-def test_a_network_is_not_its_own_neighbour_nor_another_one_twice_for_choices_that_mean_nothing():
+def test_a_network_is_not_its_own_neighbor_nor_another_one_twice_for_choices_that_mean_nothing():
     problem = problem_of(LAYERWISE_SPACE)
     row = np.array([[0, 0, 0, 1, 0, 0, 0, 0, 0]])  # the second layer is left out
     neighbors = problem.neighbors(row, 1000, np.random.default_rng(0))

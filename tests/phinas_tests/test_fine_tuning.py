@@ -102,7 +102,7 @@ def test_weights_of_another_network_are_refused_by_name_and_shapes(tmp_path, net
 
 
 @pytest.mark.slow
-def test_weights_of_the_hub_go_by_its_name_and_pixels_are_normalised_as_they_want_it(
+def test_weights_of_the_hub_go_by_its_name_and_pixels_are_normalized_as_they_want_it(
     trained, network, tmp_path, phinas
 ):
     pytest.importorskip("huggingface_hub", reason="the extra `hf` is not installed")
@@ -139,7 +139,7 @@ def test_weights_of_the_hub_go_by_its_name_and_pixels_are_normalised_as_they_wan
     card = (tmp_path / "out" / "README.md").read_text()
     assert "\nbase_model: someone/net\n" in card
     assert "fine-tuned from `hf:someone/net@main`" in card
-    assert "normalised as was asked: mean 0.2500, deviation 0.5000" in card
+    assert "normalized as was asked: mean 0.2500, deviation 0.5000" in card
     gone = phinas(
         *common,
         "--weights",
@@ -153,7 +153,7 @@ def test_weights_of_the_hub_go_by_its_name_and_pixels_are_normalised_as_they_wan
     assert not (tmp_path / "gone").exists()
 
 
-def test_what_pixels_are_normalised_by_decides_what_is_learned(network, tmp_path):
+def test_what_pixels_are_normalized_by_decides_what_is_learned(network, tmp_path):
     """The same network, seed and images, once by their own mean and deviation and once by
     others.
     """

@@ -285,7 +285,7 @@ def test_controls_are_drawn_as_differences_to_their_member_the_best_first(build)
     ) == (2, 1, 3)
     assert "as good as B2" in texts
     assert (
-        "better beyond doubt than 2 (grey) and worse than 1 (orange); of "
+        "better beyond doubt than 2 (gray) and worse than 1 (orange); of "
         "3 (blue) it can't be told" in report_figure.caption
     )
 

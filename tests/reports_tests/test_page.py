@@ -85,7 +85,7 @@ def test_ids_in_the_page_are_unique_and_every_reference_inside_it_resolves(full_
     assert set(references) <= set(ids)
 
 
-def test_colours_of_inline_figures_are_variables_so_that_the_page_can_be_dark(full_run):
+def test_colors_of_inline_figures_are_variables_so_that_the_page_can_be_dark(full_run):
     text = full_run.run.report_page.read_text(encoding="utf-8")
     figures = text[text.index("<figure") :]
     assert "fill: var(--primary)" in figures

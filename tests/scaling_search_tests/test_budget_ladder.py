@@ -224,7 +224,7 @@ def test_networks_far_beyond_a_latency_are_not_measured():
     assert max(network_cost(spec).flops for spec in latency_timer.measured) < 8 * 60 * 1e7
 
 
-def test_a_larger_network_that_is_quicker_is_found_among_the_neighbours():
+def test_a_larger_network_that_is_quicker_is_found_among_the_neighbors():
     flops_fit = fit_latency_budgets(B0, PUBLISHED, [80.0], LatencyTimer(width_penalty=0))[0]
     next_larger = scale_to_phi(B0, PUBLISHED, flops_fit.phi_interval[1] + 1e-6)
     base_timer = LatencyTimer(width_penalty=0)

@@ -91,7 +91,7 @@ def test_no_other_phi_comes_nearer():
         assert best_distance <= min(abs(math.log(flops / target)) for flops in others) + 1e-12, name
 
 
-def test_a_control_has_the_regularisation_of_the_member_it_is_held_against():
+def test_a_control_has_the_regularization_of_the_member_it_is_held_against():
     (control,) = controls("width")
     assert control.spec.dropout == FAMILY[-1].spec.dropout != B0.dropout
     assert control.spec.drop_path == FAMILY[-1].spec.drop_path

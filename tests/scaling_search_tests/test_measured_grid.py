@@ -246,7 +246,7 @@ def test_a_described_grid_is_plain_data():
 @pytest.mark.parametrize(
     ("baseline", "changes"),
     [("efficientnet_b0", {}), ("efficientnet_v2_l", {"rounding": "balanced", "divisor": 1})],
-    ids=["most triples mean their neighbour's network", "nearly all mean their own"],
+    ids=["most triples mean their neighbor's network", "nearly all mean their own"],
 )
 def test_three_thousand_triples_are_rounded_priced_and_merged_in_two_seconds(baseline, changes):
     section = ScalingSection(grid_step=0.01, alpha=[1.0, 1.9], beta=[1.0, 1.32], **changes)

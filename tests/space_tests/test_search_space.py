@@ -130,7 +130,7 @@ def test_a_layer_has_choices_of_its_own():
     assert shorter == space.decode(choices | {"stages.1.layers.2.block": "identity"})
 
 
-def test_neighbouring_layers_that_are_left_out_are_one_network():
+def test_neighboring_layers_that_are_left_out_are_one_network():
     space = load_space("mobilenet_v3_like")
     choices = space.sample(random.Random(0)) | {"stages.2.depth": 2}
     inactive = "stages.2.layers.3.kernel"
@@ -152,7 +152,7 @@ def test_positions_and_choices_are_inverse():
 @pytest.mark.parametrize("name", SPACES)
 @settings(max_examples=4, deadline=None)
 @given(seed=st.integers(0, 2**32))
-def test_neighbours_differ_in_exactly_one_decision(name, seed):
+def test_neighbors_differ_in_exactly_one_decision(name, seed):
     space = load_space(name)
     choices = space.sample(random.Random(seed))
     neighbors = list(space.neighbors(choices))

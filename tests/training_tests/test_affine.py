@@ -53,8 +53,8 @@ def test_a_small_crop_may_be_anywhere_and_of_any_allowed_aspect():
 
 def test_a_crop_is_what_pillow_enlarges():
     box = (6, 10, 36, 34)
-    centre = [(box[0] + box[2]) / SIDE - 1, (box[1] + box[3]) / SIDE - 1]
-    maps = torch.tensor([[[30 / SIDE, 0, centre[0]], [0, 24 / SIDE, centre[1]]]])
+    center = [(box[0] + box[2]) / SIDE - 1, (box[1] + box[3]) / SIDE - 1]
+    maps = torch.tensor([[[30 / SIDE, 0, center[0]], [0, 24 / SIDE, center[1]]]])
     enlarged = Image.fromarray(picture()[0].permute(1, 2, 0).numpy()).resize(
         (SIDE, SIDE), Image.Resampling.BILINEAR, box=box
     )
@@ -108,7 +108,7 @@ def test_operations_move_pixels_as_pillow_does(name, matrix, amount):
         a, b, d, e = math.cos(angle), -math.sin(angle), math.sin(angle), math.cos(angle)
     else:
         b, c, d, f = (amount * value for value in (b, c, d, f))
-    middle = SIDE / 2  # ours turn about the centre, Pillow's about the corner
+    middle = SIDE / 2  # ours turn about the center, Pillow's about the corner
     c, f = c + middle - a * middle - b * middle, f + middle - d * middle - e * middle
     image = Image.fromarray(picture()[0].permute(1, 2, 0).numpy())
     expected = np.array(

@@ -10,9 +10,9 @@ from PIL import Image
 RED, BLUE = (220, 20, 20), (20, 20, 220)
 
 
-def encoded(colour: object = RED, *, size: tuple[int, int] = (8, 8)) -> bytes:
+def encoded(color: object = RED, *, size: tuple[int, int] = (8, 8)) -> bytes:
     buffer = io.BytesIO()
-    Image.new("RGB", size, colour).save(buffer, "PNG")
+    Image.new("RGB", size, color).save(buffer, "PNG")
     return buffer.getvalue()
 
 
@@ -37,7 +37,7 @@ def test_the_stored_side_is_224_at_most_unless_asked_for(tmp_path, load, save_im
     assert load(tmp_path, image_size=256).train.pixels.shape[1] == 256
 
 
-def test_a_long_image_is_cropped_to_its_centre(tmp_path, save_image, pixels_of):
+def test_a_long_image_is_cropped_to_its_center(tmp_path, save_image, pixels_of):
     image = Image.new("RGB", (24, 8), BLUE)
     image.paste(RED, (8, 0, 16, 8))
     (tmp_path / "a").mkdir()
@@ -61,7 +61,7 @@ def test_shrinking_averages_and_does_not_pick(tmp_path, save_image, pixels_of):
     assert (abs(pixels.astype(int) - 127) < 8).all()
 
 
-def test_a_large_jpeg_keeps_its_colours_on_the_short_way_down(tmp_path, save_image, pixels_of):
+def test_a_large_jpeg_keeps_its_colors_on_the_short_way_down(tmp_path, save_image, pixels_of):
     image = Image.new("RGB", (800, 800), BLUE)
     image.paste(RED, (0, 0, 400, 800))
     (tmp_path / "a").mkdir()
@@ -118,7 +118,7 @@ def _transparent_palette() -> Image.Image:
         ),
         pytest.param(Image.new("1", (8, 8), 1), "x.png", (255, 255, 255), id="1 bit"),
         pytest.param(Image.new("1", (8, 8), 1), "x.tif", (255, 255, 255), id="1 bit as TIFF"),
-        pytest.param(Image.new("L", (8, 8), 77), "x.png", (77, 77, 77), id="grey"),
+        pytest.param(Image.new("L", (8, 8), 77), "x.png", (77, 77, 77), id="gray"),
     ],
 )
 def test_every_mode_becomes_the_rgb_that_a_viewer_shows(
@@ -135,7 +135,7 @@ def test_every_mode_becomes_the_rgb_that_a_viewer_shows(
     [("0.gif", {}), ("0.webp", {"lossless": True}), ("0.png", {}), ("0.tif", {})],
 )
 def test_the_first_frame_of_an_animation_counts(tmp_path, name, options, save_image, pixels_of):
-    frames = [Image.new("RGB", (8, 8), colour) for colour in (RED, BLUE)]
+    frames = [Image.new("RGB", (8, 8), color) for color in (RED, BLUE)]
     (tmp_path / "a").mkdir()
     frames[0].save(tmp_path / "a" / name, save_all=True, append_images=frames[1:], **options)
     save_image(tmp_path / "b" / "0.png")
@@ -151,8 +151,8 @@ def test_16_bits_are_rescaled_and_not_clipped(tmp_path, name, save_image, pixels
     assert pixels_of(tmp_path / "a" / name)[0, :, 0].tolist() == [0, 0, 1, 1, 128, 255]
 
 
-def _png_of_16_bits(colour_type: int, *values: int) -> bytes:
-    """Pillow writes grey ones only."""
+def _png_of_16_bits(color_type: int, *values: int) -> bytes:
+    """Pillow writes gray ones only."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         return (
@@ -162,7 +162,7 @@ def _png_of_16_bits(colour_type: int, *values: int) -> bytes:
             + zlib.crc32(kind + content).to_bytes(4, "big")
         )
 
-    header = (8).to_bytes(4, "big") * 2 + bytes([16, colour_type, 0, 0, 0])
+    header = (8).to_bytes(4, "big") * 2 + bytes([16, color_type, 0, 0, 0])
     rows = (b"\0" + np.array(values * 8, ">u2").tobytes()) * 8
     return (
         b"\x89PNG\r\n\x1a\n"

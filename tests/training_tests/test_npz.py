@@ -61,7 +61,7 @@ def test_npz_may_bring_a_test_split(tmp_path, images, labels, load):
     assert len(data.test) == 2
 
 
-def test_npz_without_channels_is_grey(tmp_path, load):
+def test_npz_without_channels_is_gray(tmp_path, load):
     assert load(write_npz(tmp_path / "x.npz", x=COLOUR[..., 0], y=LABELS)).train.pixels.shape == (
         4,
         6,

@@ -15,9 +15,9 @@ CIFAR10 = Path(__file__).resolve().parents[3] / "shared" / "data" / "cifar10"
 RED, BLUE = (220, 20, 20), (20, 20, 220)
 
 
-def encoded(colour: object = RED, *, size: tuple[int, int] = (8, 8)) -> bytes:
+def encoded(color: object = RED, *, size: tuple[int, int] = (8, 8)) -> bytes:
     buffer = io.BytesIO()
-    Image.new("RGB", size, colour).save(buffer, "PNG")
+    Image.new("RGB", size, color).save(buffer, "PNG")
     return buffer.getvalue()
 
 
@@ -133,7 +133,7 @@ def test_parquet_with_images_of_another_type_is_refused(tmp_path, load_error):
         pytest.param(pa.array(["cat", "dog"]), "label is string, not a whole number", id="text"),
         pytest.param(pa.array([0, None]), "row 1 has none (1 in all)", id="missing"),
         pytest.param(pa.array([0, 2]), "row 1 is 2, outside 0 to 1", id="too large"),
-        pytest.param(pa.array([0, -1]), "-1 marks a split without labels", id="unlabelled"),
+        pytest.param(pa.array([0, -1]), "-1 marks a split without labels", id="unlabeled"),
     ],
 )
 def test_parquet_with_bad_labels_is_refused(tmp_path, labels, reason, load_error):

@@ -132,7 +132,7 @@ def test_mean_and_deviation_are_those_of_the_training_images_alone(source, direc
     assert np.allclose(data.std, pixels.std(axis=(0, 1, 2)))
 
 
-def test_the_deviation_of_constant_images_is_one_grey_level_not_zero(tmp_path, directory):
+def test_the_deviation_of_constant_images_is_one_gray_level_not_zero(tmp_path, directory):
     np.savez(tmp_path / "flat.npz", x=np.full((30, 4, 4), 90, np.uint8), y=np.arange(30) % 2)
     assert make(tmp_path / "flat.npz", directory).std == (1 / 255,)
 

@@ -1,4 +1,4 @@
-"""Operations on colour agree with Pillow's, image by image, whatever the others of the batch have
+"""Operations on color agree with Pillow's, image by image, whatever the others of the batch have
 drawn.
 """
 
@@ -71,7 +71,7 @@ def test_an_operation_changes_a_picture_and_at_magnitude_zero_does_not(name):
 
 
 @pytest.mark.parametrize("name", ["identity", *MOVED])
-def test_what_moves_pixels_leaves_their_colour(name):
+def test_what_moves_pixels_leaves_their_color(name):
     assert torch.equal(apply(pictures(3), (name, 1.0)), pictures(3))
 
 
@@ -85,7 +85,7 @@ def test_the_second_operation_works_on_what_the_first_has_made():
 def test_an_image_is_changed_by_its_own_operations_alone():
     pixels = pictures(200)
     which, amounts = sample_operations(
-        stateless_uniform(0, 1, torch.arange(200), "colour", NUM_DRAWS), 0.8
+        stateless_uniform(0, 1, torch.arange(200), "color", NUM_DRAWS), 0.8
     )
     whole = apply_color_operations(pixels, which, amounts)
     for image in range(0, 200, 17):
@@ -95,7 +95,7 @@ def test_an_image_is_changed_by_its_own_operations_alone():
         )
 
 
-def test_a_picture_of_one_colour_survives_every_operation():
+def test_a_picture_of_one_color_survives_every_operation():
     for name in OPERATIONS:
         found = apply(torch.full((1, 3, SIDE, SIDE), 77.0), (name, 0.5))
         assert found.isfinite().all()
@@ -105,7 +105,7 @@ def test_a_picture_of_one_colour_survives_every_operation():
 def test_every_operation_is_as_frequent_in_both_places_and_of_either_sign():
     count = 26_000
     which, amounts = sample_operations(
-        stateless_uniform(0, 1, torch.arange(count), "colour", NUM_DRAWS), torch.tensor(0.5)
+        stateless_uniform(0, 1, torch.arange(count), "color", NUM_DRAWS), torch.tensor(0.5)
     )
     assert which.shape == amounts.shape == (NUM_LAYERS, count)
     for place in which:

@@ -25,7 +25,7 @@ def test_draws_are_uniform_below_one(seed, epoch, purpose):
         assert chisquare(counts).pvalue > 1e-4
 
 
-def test_neighbouring_samples_epochs_seeds_purposes_and_draws_are_not_correlated():
+def test_neighboring_samples_epochs_seeds_purposes_and_draws_are_not_correlated():
     rows = [
         stateless_uniform(seed, epoch, SAMPLES + offset, purpose, 2)
         for seed, epoch, offset, purpose in itertools.product(
@@ -36,7 +36,7 @@ def test_neighbouring_samples_epochs_seeds_purposes_and_draws_are_not_correlated
     assert correlations.abs().max() < 6 / len(SAMPLES) ** 0.5
 
 
-def test_pairs_of_neighbours_fill_the_square_evenly():
+def test_pairs_of_neighbors_fill_the_square_evenly():
     drawn = (stateless_uniform(3, 7, SAMPLES, "crop", 2) * 16).long()
     for first, second in ((drawn[0], drawn[1]), (drawn[0, 1:], drawn[0, :-1])):
         assert chisquare(torch.bincount(first * 16 + second, minlength=256)).pvalue > 1e-4

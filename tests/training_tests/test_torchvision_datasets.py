@@ -110,15 +110,15 @@ def test_an_image_that_cannot_be_read_is_a_bad_image(tmp_path):
 
 
 def test_labels_that_are_none_of_the_classes_are_refused(tmp_path, torchvision, monkeypatch):
-    class Unlabelled(torchvision.datasets.FakeData):
+    class Unlabeled(torchvision.datasets.FakeData):
         targets = [0, 1, -1]
 
         def __len__(self):
             return 3
 
-    monkeypatch.setattr(torchvision.datasets, "Unlabelled", Unlabelled, raising=False)
+    monkeypatch.setattr(torchvision.datasets, "Unlabeled", Unlabeled, raising=False)
     assert "label: row 2 is -1, outside 0 to 1; -1 marks a split without labels" in failure(
-        "torchvision:Unlabelled"
+        "torchvision:Unlabeled"
     )
 
 

@@ -40,9 +40,9 @@ RMSPROP = SHORT.model_copy(update={"optimizer": "rmsprop", "learning_rate": 0.01
 
 
 @pytest.fixture(scope="module")
-def coloured(data, tmp_path_factory):
+def colored(data, tmp_path_factory):
     """The digits twice over in three channels, once red and once blue."""
-    place = tmp_path_factory.mktemp("coloured")
+    place = tmp_path_factory.mktemp("colored")
     images, labels, _, _ = data.train_val_arrays()
     shades = [images * np.array(shade) for shade in ([1, 0.7, 0.4], [0.4, 0.7, 1])]
     np.savez(
@@ -66,14 +66,14 @@ def checkpoints_in(tmp_path, *, seconds=1e9):
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(coloured, fit):
+def uninterrupted(colored, fit):
     """The training of DRAWING with a recipe, run once for each recipe."""
     trainings = {}
 
     def train_once(recipe):
         key = recipe.model_dump_json()
         if key not in trainings:
-            trainings[key] = fit(coloured, spec=DRAWING, recipe=recipe)
+            trainings[key] = fit(colored, spec=DRAWING, recipe=recipe)
         return trainings[key]
 
     return train_once
@@ -93,7 +93,7 @@ def uninterrupted(coloured, fit):
     ],
 )
 def test_a_training_that_is_stopped_anywhere_goes_on_to_the_bit(
-    coloured, fit, tmp_path, recipe, passes, before_each_pass, assert_same, uninterrupted
+    colored, fit, tmp_path, recipe, passes, before_each_pass, assert_same, uninterrupted
 ):
     """4 steps an epoch: in the middle of one, at its end, at the start of the next."""
     whole = uninterrupted(recipe)
@@ -104,16 +104,16 @@ def test_a_training_that_is_stopped_anywhere_goes_on_to_the_bit(
         checkpoints.stop_requested = len(seen) == passes
 
     with before_each_pass(stop_after), pytest.raises(TrainingPaused):
-        fit(coloured, spec=DRAWING, recipe=recipe, checkpoints=checkpoints)
+        fit(colored, spec=DRAWING, recipe=recipe, checkpoints=checkpoints)
     assert len(seen) == passes
     with before_each_pass(lambda images: seen.append(len(images))):
-        again = fit(coloured, spec=DRAWING, recipe=recipe, checkpoints=checkpoints_in(tmp_path))
+        again = fit(colored, spec=DRAWING, recipe=recipe, checkpoints=checkpoints_in(tmp_path))
     assert len(seen) == 12  # no step was taken twice
     assert_same(again, whole)
 
 
 def test_a_captured_training_is_the_one_step_by_step(
-    coloured, fit, capturing, assert_same, uninterrupted
+    colored, fit, capturing, assert_same, uninterrupted
 ):
     """Images come by the same tensors all along, the steps that warm it are undone, and each
     resolution is captured anew.
@@ -127,12 +127,12 @@ def test_a_captured_training_is_the_one_step_by_step(
         return lambda: take_step(*batch)
 
     capturing(capture)
-    assert_same(fit(coloured, spec=DRAWING, recipe=RICH), expected)
+    assert_same(fit(colored, spec=DRAWING, recipe=RICH), expected)
     assert shapes == [5, 6, 8]
 
 
 def test_a_training_that_cannot_be_captured_goes_on_step_by_step_and_says_so(
-    coloured, fit, capturing, assert_same, uninterrupted
+    colored, fit, capturing, assert_same, uninterrupted
 ):
     expected = uninterrupted(RICH)
     tried = []
@@ -148,7 +148,7 @@ def test_a_training_that_cannot_be_captured_goes_on_step_by_step_and_says_so(
         match=r"can't be captured \(operation not permitted when stream is capturing\); they go "
         r"kernel",
     ):
-        assert_same(fit(coloured, spec=DRAWING, recipe=RICH), expected)
+        assert_same(fit(colored, spec=DRAWING, recipe=RICH), expected)
     assert tried == [0]
 
 
@@ -211,14 +211,14 @@ def test_a_deadline_ends_a_training_with_what_it_has(data, fit):
     assert math.isfinite(trained.curve[-1].loss)
 
 
-def test_a_frozen_backbone_learns_nothing_but_its_classifier(coloured, fit):
+def test_a_frozen_backbone_learns_nothing_but_its_classifier(colored, fit):
     kept = {}
 
     def remember(network):
         kept.update({name: tensor.clone() for name, tensor in network.state_dict().items()})
 
     trained = fit(
-        coloured, spec=DRAWING, initialization=Initialization(remember, freeze_backbone=True)
+        colored, spec=DRAWING, initialization=Initialization(remember, freeze_backbone=True)
     )
     changed = {
         name for name, tensor in state(trained).items() if not torch.equal(tensor, kept[name])

@@ -234,7 +234,7 @@ def test_a_cuda_graph_replays_augmentation_for_another_epoch_and_strength():
         )
 
 
-def test_a_cutout_is_a_square_of_its_size_in_the_mean_colour_and_may_lie_across_the_edge():
+def test_a_cutout_is_a_square_of_its_size_in_the_mean_color_and_may_lie_across_the_edge():
     side = 20
     images = torch.zeros(300, 3, side, side, dtype=torch.uint8)
     images[:, 0, :, ::2] = 100
@@ -280,7 +280,7 @@ def test_halving_a_side_averages_pixels_rather_than_dropping_them():
     assert 100 < resize(board, 4).float().mean() < 155
 
 
-def test_normalised_channels_have_zero_mean_and_unit_deviation():
+def test_normalized_channels_have_zero_mean_and_unit_deviation():
     images = torch.randint(0, 256, (50, 3, SIDE, SIDE), dtype=torch.uint8, generator=generator())
     floats = images.float() / 255
     mean, std = floats.mean((0, 2, 3)).view(1, -1, 1, 1), floats.std((0, 2, 3)).view(1, -1, 1, 1)

@@ -3,7 +3,7 @@
 The one decision to know: a picture that cannot be shown to mean what it seems to (empty, torn, HTML
 by another name, too large to be honest, floating point) is a bad image with a reason, never a
 guess. The rest is made plain: turned upright (EXIF), first frame, transparency laid on white, 16
-bits rescaled to 8, then the largest centred square resized (bicubic, antialiased), which is the
+bits rescaled to 8, then the largest centered square resized (bicubic, antialiased), which is the
 shorter side resized and the longer one cropped.
 """
 
@@ -150,7 +150,7 @@ def decode(content: ImageContent, *, image_size: int) -> Pixels:
             image = ImageOps.fit(image, (image_size, image_size), method=Image.Resampling.BICUBIC)
     except (ValueError, OSError) as error:  # a mode that Pillow does not convert
         raise BadImage(
-            f"has colours that cannot be made RGB (mode {image.mode}): {_one_line(error)}"
+            f"has colors that cannot be made RGB (mode {image.mode}): {_one_line(error)}"
         ) from None
     return np.asarray(image)
 

@@ -4,7 +4,7 @@ torchvision, an .npz.
 The one decision to know: every source becomes one uint8 array (images, side, side, channels) with
 integer labels, decoded once. Every image is checked while it is read; a bad one is named, and is
 left out only where the caller asked for that. Images are turned upright (EXIF), made RGB, and
-brought to the stored side by their shorter edge and a centre crop.
+brought to the stored side by their shorter edge and a center crop.
 """
 
 from collections.abc import Callable
@@ -215,7 +215,7 @@ def _convert_arrays(
 
 
 def _resize_arrays(pixels: np.ndarray, *, image_size: int) -> np.ndarray:
-    """Arrays of another size go the way of decoded images: a centred square, resized."""
+    """Arrays of another size go the way of decoded images: a centered square, resized."""
     count, height, width, channels = pixels.shape
     if (height, width) == (image_size, image_size):
         return pixels

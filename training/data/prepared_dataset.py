@@ -51,7 +51,7 @@ SplitArrays = dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]
 @dataclass(frozen=True)
 class PreparedData:
     """train, validation, test: images in each; counts: training images of each class; mean, std: of
-    each channel of the training pixels over 255, std at least one grey level; fingerprint: of
+    each channel of the training pixels over 255, std at least one gray level; fingerprint: of
     pixels, labels, classes and split; duplicates: distinct images that occur, pixel by pixel, in
     more than one split; groups: how many are in train, validation and test, if data.group_by is
     given (0: unknown, of an official test split); shared_groups: those that the official test split

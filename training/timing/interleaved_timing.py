@@ -2,11 +2,11 @@
 them alike.
 
 A turn is some tenths of a second of one network; in a round each has one, in an order that is
-turned about from round to round (A B, B A), so that a steady drift favours none. The first run of a
+turned about from round to round (A B, B A), so that a steady drift favors none. The first run of a
 turn does not count: it finds the caches full of another network. Networks are then compared within
 rounds. The interval of a ratio is that of the median of the rounds' ratios, by the
 sign test: it takes no shape of the scatter for granted, and counts rounds and not runs, since
-neighbouring runs are alike.
+neighboring runs are alike.
 
 On a CUDA device there is also the time between events around each run, which leaves out what only
 the caller waits for, and the peak of allocated memory. That (`_with_cuda_events`,

@@ -222,7 +222,7 @@ def _labels(where: str, array: np.ndarray) -> np.ndarray:
     if len(array) and array.min() < 0:
         raise InputError(
             f"{where}: {array.min()} is negative; number the classes 0, 1, 2 on, and remove "
-            "unlabelled images"
+            "unlabeled images"
         )
     return array.astype(np.int64)
 
