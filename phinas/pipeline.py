@@ -13,10 +13,10 @@ from phinas.experiment.errors import InputError
 from phinas.experiment.run_dir import RunDir
 from phinas.experiment.schema.config import Config
 from phinas.preflight import check_config, check_with_data
-from phinas.progress import Display
 from phinas.session import STAGES, open_session, read_config, read_goal
 from phinas.stages import STAGE_FUNCTIONS
-from phinas.summary import summarize_run
+from phinas.terminal.progress import Display
+from phinas.terminal.summary import summarize_run
 
 
 def run(

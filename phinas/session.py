@@ -20,9 +20,9 @@ from phinas.experiment.manifest import new_manifest, read_manifest, update_manif
 from phinas.experiment.run_dir import RunDir, write_atomic
 from phinas.experiment.schema.config import Config, RunSection, check_resumable, config_from_text
 from phinas.experiment.schema.scaling import BUDGET_KEYS
-from phinas.progress import Display
 from phinas.space.spec import SpecError
 from phinas.space.yaml_io import YamlError, dump_yaml
+from phinas.terminal.progress import Display
 
 if TYPE_CHECKING:
     from phinas.experiment.trial_store import StudyStorage

@@ -12,7 +12,7 @@ from phinas.scaling_evaluator import make_job_factory
 from phinas.session import Session
 from phinas.space.spec import ArchSpec
 from phinas.space.yaml_io import dump_yaml
-from phinas.summary import reference_message
+from phinas.terminal.summary import reference_message
 
 if TYPE_CHECKING:
     from phinas.nas.evaluators.interface import Evaluator

@@ -32,12 +32,12 @@ from phinas.nas.objective import make_search_reward
 from phinas.nas.problem import Problem
 from phinas.nas.search import make_cost_constraint
 from phinas.nas.trial import analytic_cost
-from phinas.progress import Display, ProgressCallback
 from phinas.space.loading import load_spec
 from phinas.space.search_spaces.loading import load_space
 from phinas.space.search_spaces.search_space import SearchSpace
 from phinas.space.spec import ArchSpec
-from phinas.text_table import Column, format_table
+from phinas.terminal.progress import Display, ProgressCallback
+from phinas.terminal.text_table import Column, format_table
 
 _BENCH_KEYS = (
     "evaluator",

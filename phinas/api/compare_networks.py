@@ -11,7 +11,7 @@ from typing import Any
 
 from phinas.api.describe_text import block_text, expansion_text, footer, header
 from phinas.reports.formatting import format_count
-from phinas.text_table import DEFAULT_WIDTH, Column, format_table
+from phinas.terminal.text_table import DEFAULT_WIDTH, Column, format_table
 
 _RATIO_FIELDS = {
     "flops": "FLOPs (multiply-adds)",

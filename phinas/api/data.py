@@ -10,7 +10,7 @@ from phinas.experiment.schema.config import DataSection
 from phinas.reports.formatting import pluralize
 from phinas.space.search_spaces.definitions import SPACES
 from phinas.space.search_spaces.loading import load_space
-from phinas.text_table import Column, format_table
+from phinas.terminal.text_table import Column, format_table
 
 _MAX_CLASSES = 12
 

@@ -3,7 +3,7 @@
 import textwrap
 from typing import Any
 
-from phinas.text_table import DEFAULT_WIDTH, Column, format_table
+from phinas.terminal.text_table import DEFAULT_WIDTH, Column, format_table
 
 COUNTS = {
     "flops": "FLOPs",

@@ -18,10 +18,10 @@ from phinas.experiment.errors import InputError
 from phinas.experiment.fit_dir import FitDir
 from phinas.experiment.schema.config import FitSection, apply_overrides, validate_section
 from phinas.fit_pipeline.fit_record import FitRecord, hash_weights
-from phinas.progress import Display
 from phinas.space.loading import load_spec
 from phinas.space.spec import SpecError
 from phinas.space.yaml_io import YamlError
+from phinas.terminal.progress import Display
 
 if TYPE_CHECKING:
     from phinas.training.data.prepared_dataset import PreparedData

@@ -15,7 +15,7 @@ from phinas.reports.formatting import format_count
 from phinas.space.cost import network_cost
 from phinas.space.loading import load_spec
 from phinas.space.spec import ArchSpec
-from phinas.text_table import DEFAULT_WIDTH, Column, format_table
+from phinas.terminal.text_table import DEFAULT_WIDTH, Column, format_table
 
 if TYPE_CHECKING:
     import torch

@@ -33,7 +33,7 @@ from phinas.session import STAGES, resolve_threads, resolve_workers
 from phinas.space.cost import network_cost
 from phinas.space.search_spaces.cardinality import count_networks
 from phinas.space.spec import ArchSpec
-from phinas.text_table import Column, format_table
+from phinas.terminal.text_table import Column, format_table
 from phinas.training.timing.latency import MAX_SECONDS, MIN_SECONDS
 
 if TYPE_CHECKING:

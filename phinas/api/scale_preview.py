@@ -26,7 +26,7 @@ from phinas.scaling_search.grid.nominal import nominal_grid
 from phinas.scaling_search.race.search import make_race
 from phinas.space.cost import network_cost
 from phinas.space.spec import ArchSpec
-from phinas.text_table import Column, format_table
+from phinas.terminal.text_table import Column, format_table
 
 
 def dry_run(config: Config) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import click
 
 from phinas.experiment.errors import InputError
 from phinas.options import JSON, SET, build_config, parse_settings
-from phinas.output import print_json, quiet
+from phinas.terminal.output import print_json, quiet
 
 
 @click.group()
@@ -73,7 +73,7 @@ def strategies(
     """
     from phinas.api.bench import as_text, require_bench_keys
     from phinas.api.bench import bench as run_bench
-    from phinas.text_table import terminal_width
+    from phinas.terminal.text_table import terminal_width
 
     if options["evaluator"] == "proxy":
         raise InputError(

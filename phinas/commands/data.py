@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from phinas.options import JSON, SET, Command, build_config
-from phinas.output import print_json
+from phinas.terminal.output import print_json
 
 
 @click.command(cls=Command)
@@ -29,7 +29,7 @@ def data(
     they are large enough for.
     """
     from phinas.api import data
-    from phinas.text_table import terminal_width
+    from phinas.terminal.text_table import terminal_width
 
     options: dict[str, Any] = {
         "data.source": source,

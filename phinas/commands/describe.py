@@ -8,7 +8,7 @@ from phinas.options import (
     JSON,
     Command,
 )
-from phinas.output import print_json
+from phinas.terminal.output import print_json
 
 
 @click.command(cls=Command)
@@ -42,7 +42,7 @@ def describe(
     """
     from phinas.api import compare_networks, describe_text
     from phinas.api.describe import describe as describe_network
-    from phinas.text_table import terminal_width
+    from phinas.terminal.text_table import terminal_width
 
     result = describe_network(
         spec, compare=compare, draw=draw, conventions=conventions, verify=verify

@@ -8,7 +8,7 @@ from phinas.options import (
     JSON,
     Command,
 )
-from phinas.output import print_json
+from phinas.terminal.output import print_json
 
 
 @click.command(cls=Command)

@@ -11,7 +11,7 @@ from phinas.options import (
     Command,
     parse_settings,
 )
-from phinas.output import print_json, quiet
+from phinas.terminal.output import print_json, quiet
 
 
 @click.command(cls=Command)

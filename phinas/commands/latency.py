@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from phinas.options import JSON, NUMBER_LIST, Command
-from phinas.output import print_json, quiet
+from phinas.terminal.output import print_json, quiet
 
 
 @click.command(cls=Command)
@@ -34,8 +34,8 @@ def latency(
     seconds a network and batch.
     """
     from phinas.api import latency
-    from phinas.progress import Display
-    from phinas.text_table import terminal_width
+    from phinas.terminal.progress import Display
+    from phinas.terminal.text_table import terminal_width
 
     sizes: list[Any] = [
         int(size) if size.is_integer() else size for values in batch_sizes for size in values

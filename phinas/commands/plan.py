@@ -15,7 +15,7 @@ from phinas.options import (
     build_config,
     config_options,
 )
-from phinas.output import print_json
+from phinas.terminal.output import print_json
 
 
 @click.command(cls=Command)
@@ -26,7 +26,7 @@ def plan(config: Path | None, settings: tuple[str, ...], as_json: bool, **option
     """What a run will cost (trainings, FLOPs, hours on this device) before it is spent."""
     from phinas.api.plan import as_text
     from phinas.api.plan import plan as make_plan
-    from phinas.text_table import terminal_width
+    from phinas.terminal.text_table import terminal_width
 
     result = make_plan(build_config(config, settings, options, use_quick_config=True))
     if as_json:

@@ -9,7 +9,7 @@ from phinas.options import (
     JSON,
     Command,
 )
-from phinas.output import print_summary
+from phinas.terminal.output import print_summary
 
 
 @click.command(cls=Command)

@@ -9,7 +9,7 @@ from phinas.options import (
     JSON,
     Command,
 )
-from phinas.output import print_summary, quiet
+from phinas.terminal.output import print_summary, quiet
 
 
 @click.command(cls=Command)

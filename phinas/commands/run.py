@@ -16,7 +16,7 @@ from phinas.options import (
     build_config,
     config_options,
 )
-from phinas.output import print_summary, quiet
+from phinas.terminal.output import print_summary, quiet
 
 
 @click.command(cls=Command)

@@ -16,7 +16,7 @@ from phinas.options import (
     config_options,
     updated_config,
 )
-from phinas.output import print_json, print_summary, quiet
+from phinas.terminal.output import print_json, print_summary, quiet
 
 
 @click.command(cls=Command)
@@ -92,7 +92,7 @@ def _preview(
 ) -> None:
     from phinas.api import scale_preview
     from phinas.experiment.run_dir import RunDir
-    from phinas.text_table import terminal_width
+    from phinas.terminal.text_table import terminal_width
 
     if directory is None:
         config = build_config(None, settings, options, use_quick_config=False, allow_no_data=True)

@@ -11,7 +11,7 @@ from phinas.options import (
     Command,
     updated_config,
 )
-from phinas.output import print_summary, quiet
+from phinas.terminal.output import print_summary, quiet
 
 
 @click.command(cls=Command)

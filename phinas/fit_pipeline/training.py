@@ -15,8 +15,8 @@ from phinas.experiment.manifest import file_sha256
 from phinas.experiment.schema.config import FitSection, flatten_section
 from phinas.experiment.schema.fit import CHANGEABLE_KEYS
 from phinas.fit_pipeline.fit_record import FitRecord
-from phinas.progress import Display, ProgressCallback
 from phinas.space.blocks import ConvNet
+from phinas.terminal.progress import Display, ProgressCallback
 from phinas.training.data.prepared_dataset import PreparedData
 from phinas.training.data.sources.hf_hub import resolve_weights_path
 from phinas.training.engine.checkpoint import CheckpointManager, stop_on_signals

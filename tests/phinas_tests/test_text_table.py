@@ -1,6 +1,6 @@
 """Plain-text tables: aligned, never truncated, and split where the columns do not fit the width."""
 
-from phinas.text_table import Column, format_table
+from phinas.terminal.text_table import Column, format_table
 
 COLUMNS = [
     Column("name", "left"),

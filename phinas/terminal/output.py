@@ -11,7 +11,7 @@ def print_summary(result: dict[str, Any], as_json: bool) -> None:
     if as_json:
         print_json(result)
         return
-    from phinas.summary import summary_line
+    from phinas.terminal.summary import summary_line
 
     click.echo(summary_line(result))
     if result["report"]:
