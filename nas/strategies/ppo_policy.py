@@ -152,19 +152,24 @@ class PolicyTrainer:
 _trainer_cache: OrderedDict[str, PolicyTrainer] = OrderedDict()
 
 
+def _hash(value: tuple[object, ...]) -> str:
+    """A hash of plain numbers, which no process salts."""
+    return hashlib.sha256(repr(value).encode()).hexdigest()
+
+
 def train_policy(num_choices: Sequence[int], batches: Sequence[Batch]) -> Policy:
     """The policy that has learned these batches, at least one: a function of them and of nothing
     else.
 
-    The first batch decides the initial weights, too. The last trainers are remembered by all that
-    they have learned, so a search that goes on trains one batch further, and one that was resumed
-    trains all of them once.
+    The choices of the first batch decide the initial weights, too; not its rewards, whose last bits
+    differ between processors. The last trainers are cached by all that they have learned, so a
+    search that continues trains one batch further, and one that was resumed trains all of them
+    once.
     """
-    history_hashes = [hashlib.sha256(repr(tuple(num_choices)).encode()).hexdigest()]
+    history_hashes = [_hash(tuple(num_choices))]
     for batch in batches:
-        history_hashes.append(
-            hashlib.sha256((history_hashes[-1] + repr(batch)).encode()).hexdigest()
-        )
+        history_hashes.append(_hash((history_hashes[-1], batch.rows, batch.rewards)))
+    seed = int(_hash((tuple(num_choices), batches[0].rows))[:8], 16)
     with _single_threaded_torch():
         num_cached = next(
             (
@@ -177,7 +182,7 @@ def train_policy(num_choices: Sequence[int], batches: Sequence[Batch]) -> Policy
         trainer = (
             _trainer_cache[history_hashes[num_cached]]
             if num_cached
-            else PolicyTrainer(num_choices, seed=int(history_hashes[1][:8], 16))
+            else PolicyTrainer(num_choices, seed=seed)
         )
         for count in range(num_cached, len(batches)):
             trainer = trainer.updated_with(batches[count])

@@ -3,6 +3,7 @@ as it was.
 """
 
 import itertools
+import math
 import random
 import statistics
 import subprocess
@@ -32,6 +33,21 @@ def batches_of(count, *, seed=0):
         Batch(tuple(tuple(TINY.to_indices(one)) for one in part), tuple(map(bandit, part)))
         for part in samples
     ]
+
+
+def test_last_bits_of_rewards_decide_nothing():
+    """Another processor gives them otherwise; the policy must be the same but for rounding."""
+    batches = batches_of(3)
+    others = [
+        Batch(batch.rows, tuple(math.nextafter(reward, 1.0) for reward in batch.rewards))
+        for batch in batches
+    ]
+    for one, other in zip(
+        train_policy(NUM_CHOICES, batches).parameters(),
+        train_policy(NUM_CHOICES, others).parameters(),
+        strict=True,
+    ):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
 
 
 def test_it_beats_random_where_each_decision_pays_by_itself(harness):
