@@ -24,7 +24,7 @@ import phinas
 
 if __name__ == "__main__":
     assert phinas.describe("efficientnet_b0")["flops"] == 385_814_752
-    from phinas.training.data.splits import split_indices
+    import phinas.training.data.splits  # by its full name, beside a foreign package `training`
 """
 
 
