@@ -1,23 +1,25 @@
-# `make run` does the main job on real images, `make test` is the check before a commit. Both set up .venv first.
+# `make run` runs the quick start on real images. `make test` is the check before a commit. Both set
+# up .venv first.
 VENV ?= .venv
 READY := $(VENV)/.ready
 OUT ?= runs/quickstart
 PYTEST := $(VENV)/bin/python -m pytest -n 2
 
-.PHONY: run test test-slow test-all lint format clean
+.PHONY: run test test-slow test-all lint reference format clean
 
 run: $(READY)
 	$(VENV)/bin/phinas run --out $(OUT)
 
-# Lint, types and the tests that are not slow.
+# Lint, type check and the quick tests.
 test: lint
 	$(PYTEST) -m "not slow and not external"
 
-# The slow tests alone; `.ci/run` runs these after `make test`.
+# Only the slow tests. `.ci/run` runs them after `make test`.
 test-slow: $(READY)
 	$(PYTEST) -m "slow and not external"
 
-# Everything, with the tests that need a database server, a cluster or a browser (skipped where there is none).
+# All tests. Those that need a database server, a cluster or a browser are skipped where it is
+# missing.
 test-all: lint
 	$(PYTEST)
 
@@ -26,6 +28,11 @@ lint: $(READY)
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports --no-logo
+	$(VENV)/bin/python .ci/check_language.py
+
+# Write docs/configuration.md from the schema.
+reference: $(READY)
+	$(VENV)/bin/python -m phinas.options.reference > docs/configuration.md
 
 format: $(READY)
 	$(VENV)/bin/ruff check --fix .
