@@ -4,13 +4,13 @@ Convention: FLOPs are *multiply-adds of convolutions and the classifier, per ima
 FLOPS and the `conv` + `linear` part of fvcore. Not counted: batch norm, activations, pooling, the
 multiplication and addition of SE and shortcut (about 4% on B0). Activations are output elements of
 convolutions and classifier (Dollar et al., arXiv:2103.06877). Parameters are all trainable ones.
-Peak activations are the elements that must be held at one time
-in inference, at the worst step: the input and the output of the layer at work and the maps kept for
-later (a shortcut, a map that waits for its gate), with batch norms folded into their convolutions
-and activations, gates and additions done in place. Times the bytes of an element, with the
-parameters, that is the memory that inference cannot do without.
 
-For whole batches of a search space's choices: `cost_tables`. What other tools count:
+Peak activations are the elements in memory at the worst step of inference: the input and the output
+of the running layer, and the maps kept for later (a shortcut, a map that waits for its gate). Batch
+norms are folded into their convolutions; activations, gates and additions are done in place. Peak
+activations plus parameters, times the bytes of an element, is the minimum memory of inference.
+
+For batches of a search space's choices: `search_spaces.cost_tables`. What other tools count:
 `flop_conventions`.
 """
 
@@ -20,15 +20,21 @@ from functools import lru_cache
 from typing import Self
 
 from phinas.space.layers import Block, Conv, lower_block, lower_stem, output_resolution
-from phinas.space.spec import ArchSpec, StageSpec
+from phinas.space.network_fields import NetworkFields
+from phinas.space.stage_spec import StageSpec
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """flops: multiply-adds per image; params: trainable numbers; activations: output elements per
-    image;
-    peak_activations: elements held at once. Parts that run one after another add up, except for the
-    peak."""
+    """The cost of a network or of a part of it, for one image. Parts that run one after another add
+    up, except for the peak.
+
+    Attributes:
+        flops: multiply-adds.
+        params: trainable numbers.
+        activations: output elements of convolutions and classifier.
+        peak_activations: elements in memory at one time.
+    """
 
     flops: int
     params: int
@@ -48,8 +54,8 @@ class Cost:
         return type(self)(self.flops * count, self.params * count, self.activations * count, peak)
 
     def inference_bytes(self, *, bytes_per_element: int = 4) -> int:
-        """Bytes that inference on one image needs at least, with `bytes_per_element` bytes a number
-        (float32: 4).
+        """The least memory that inference on one image needs, in bytes; float32 has 4 per
+        element.
         """
         return (self.params + self.peak_activations) * bytes_per_element
 
@@ -59,9 +65,7 @@ ZERO_COST = Cost(0, 0, 0, 0)
 
 @dataclass(frozen=True, slots=True)
 class StageCost:
-    """One row of `phinas describe`: `name` is stem, 1..n or head, `resolution` is the
-    output's.
-    """
+    """The cost of one stage: stem, 1..n or head. Resolution and width are the output's."""
 
     name: str
     resolution: int
@@ -70,10 +74,12 @@ class StageCost:
 
 
 def conv_cost(conv: Conv, resolution: int, *, live_elements: int = 0) -> Cost:
-    """Cost of one convolution whose *output* has `resolution` (1 where it works on the pooled
-    map).
+    """Cost of one convolution.
 
-    live_elements: elements in memory besides its output while it runs, its input included.
+    Args:
+        conv: the convolution.
+        resolution: resolution of its *output*; ignored if it works on the pooled map.
+        live_elements: elements in memory besides its output while it runs, its input included.
     """
     pixels = 1 if conv.pooled_input else resolution * resolution
     weights = conv.kernel * conv.kernel * (conv.in_width // conv.groups) * conv.out_width
@@ -165,19 +171,19 @@ def _head_cost(in_width: int, head_width: int, classes: int, resolution: int) ->
     )
 
 
-def stem_cost(spec: ArchSpec) -> tuple[Cost, int]:
+def stem_cost(spec: NetworkFields) -> tuple[Cost, int]:
     """Cost of the stem with its pooling, and the resolution of its output."""
     return _stem_cost(lower_stem(spec), spec.resolution, spec.stem_pool)
 
 
-def head_cost(spec: ArchSpec, in_width: int, resolution: int) -> Cost:
+def head_cost(spec: NetworkFields, in_width: int, resolution: int) -> Cost:
     """Cost of the head convolution, global pooling and classifier on a map of `in_width` channels
     at `resolution`.
     """
     return _head_cost(in_width, spec.head_width, spec.classes, resolution)
 
 
-def _iter_costs(spec: ArchSpec) -> Iterator[tuple[int, int, Cost]]:
+def _iter_costs(spec: NetworkFields) -> Iterator[tuple[int, int, Cost]]:
     """Stem, stages and head: resolution and width of the output, cost."""
     cost, resolution = stem_cost(spec)
     width = spec.stem_width
@@ -190,16 +196,14 @@ def _iter_costs(spec: ArchSpec) -> Iterator[tuple[int, int, Cost]]:
     yield 1, spec.classes, head_cost(spec, width, resolution)
 
 
-def stage_costs(spec: ArchSpec) -> list[StageCost]:
-    """The cost of stem, each stage and head in order; their sum is `network_cost(spec)`."""
+def stage_costs(spec: NetworkFields) -> list[StageCost]:
+    """The cost of stem, each stage and head in order; their sum is the cost of the network."""
     names = ("stem", *map(str, range(1, len(spec.stages) + 1)), "head")
     return [StageCost(name, *row) for name, row in zip(names, _iter_costs(spec), strict=True)]
 
 
-def network_cost(spec: ArchSpec) -> Cost:
-    """FLOPs (multiply-adds), parameters, activations and peak activations of `spec` for one image,
-    exactly.
-    """
+def network_cost(spec: NetworkFields) -> Cost:
+    """The exact cost of `spec` for one image. `ArchSpec.cost` is its public form."""
     flops = params = activations = peak = 0
     for _, _, part_cost in _iter_costs(spec):
         flops += part_cost.flops

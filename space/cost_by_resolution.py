@@ -1,11 +1,10 @@
-"""The FLOPs of a network at every resolution, and for every depth, from one pass over its layers.
+"""The FLOPs of a network at every resolution and for every depth, from one pass over its layers.
 
-A convolution costs its weights times its output pixels, "same" padding halves resolutions upward,
-and halving k times in turn is dividing by 2^k at once: ceil(ceil(r / 2) / 2) = ceil(r / 4). So
-FLOPs(r) = constant + sum over k of flops_per_pixel[k] * ceil(r / 2^k)^2, exactly, where constant is
-the cost of what works on the pooled map; and each block of a stage after its first adds the same to
-flops_per_pixel[k] and constant. The cost of a convolution comes from `phinas.space.cost`, the
-convolutions of a block from `phinas.space.layers`.
+A convolution costs its weights times its output pixels. "Same" padding halves resolutions and
+rounds up, and k halvings are one division by 2^k: ceil(ceil(r / 2) / 2) = ceil(r / 4). So
+FLOPs(r) = constant + sum over k of flops_per_pixel[k] * ceil(r / 2^k)^2, exactly, where the
+constant is the cost of the layers on the pooled map. Each block of a stage after its first adds the
+same amounts to flops_per_pixel[k] and to the constant.
 """
 
 from collections.abc import Sequence
@@ -13,15 +12,15 @@ from dataclasses import dataclass
 
 from phinas.space.cost import conv_cost, head_cost
 from phinas.space.layers import Block, lower_block, lower_stem
-from phinas.space.spec import ArchSpec
+from phinas.space.network_fields import NetworkFields
 
-# Multiply-adds per pixel of a map halved k times, for k from 0. The last number does not depend on
-# the resolution.
+# Multiply-adds per pixel of a map halved k times, for k from 0, and at the end those that do not
+# depend on the resolution.
 FlopsPerPixel = tuple[int, ...]
 
 
 def flops_at(flops_per_pixel: FlopsPerPixel, resolution: int) -> int:
-    """Multiply-adds for an image of `resolution`."""
+    """Multiply-adds for an image of `resolution` px."""
     flops, scale = flops_per_pixel[-1], 1
     for flops_at_level in flops_per_pixel[:-1]:
         flops += flops_at_level * (-(-resolution // scale)) ** 2
@@ -31,15 +30,19 @@ def flops_at(flops_per_pixel: FlopsPerPixel, resolution: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class CostByResolution:
-    """base_flops: of stem, the first block of each stage, head. repeated_blocks: for each stage,
-    the level k of its maps and what one more block adds to flops_per_pixel[k] and to the constant.
+    """The FLOPs of a network for any depths and resolution.
+
+    Attributes:
+        base_flops: those of stem, the first block of each stage, and head.
+        repeated_blocks: for each stage, the level k of its maps, and what one more block adds to
+            flops_per_pixel[k] and to the constant.
     """
 
     base_flops: FlopsPerPixel
     repeated_blocks: tuple[tuple[int, int, int], ...]
 
     def flops_per_pixel(self, depths: Sequence[int]) -> FlopsPerPixel:
-        """Of the network with `depths` blocks in its stages, each at least 1."""
+        """The FLOPs of the network with `depths` blocks in its stages, each at least 1."""
         flops_per_pixel = list(self.base_flops)
         for depth, (level, per_pixel, constant) in zip(depths, self.repeated_blocks, strict=True):
             flops_per_pixel[level] += (depth - 1) * per_pixel
@@ -47,9 +50,9 @@ class CostByResolution:
         return tuple(flops_per_pixel)
 
 
-def cost_by_resolution(spec: ArchSpec) -> CostByResolution:
-    """Of a network without identities (`ArchSpec.canonicalize` leaves them out); its depths and its
-    resolution don't matter.
+def cost_by_resolution(spec: NetworkFields) -> CostByResolution:
+    """The FLOPs of a network without identities (`ArchSpec.canonicalize` leaves them out). Its own
+    depths and resolution are ignored.
     """
     levels = spec.total_stride.bit_length()  # strides are 1 or 2
     base_flops = [0] * (levels + 1)
@@ -81,7 +84,7 @@ def cost_by_resolution(spec: ArchSpec) -> CostByResolution:
             )
         )
         width = stage.width
-    # linear in the pixels, of which there are 1 and 4
+    # linear in the number of pixels, 1 and 4
     flops_of_one_pixel, flops_of_four_pixels = (
         head_cost(spec, width, resolution).flops for resolution in (1, 2)
     )

@@ -1,14 +1,14 @@
 """What other tools count for the same network, in closed form and without torch.
 
-No counter in the field agrees with another, and some disagree with themselves: they look modules up
-by their exact class, or see functions only, so the number depends on how a library wrote the
-network. Hence two tables: CONVENTIONS, one row a tool, each a sum of whole multiples of few terms;
-and IMPLEMENTATIONS, one row a way of writing the network. Every pair is exact to the last digit
-against the tool itself, in eval mode, for one image; the tests run the tools (calflops where it is
-installed). Accel-NASBench's `macs` are thop's in form torchvision.
+No two counters agree, and some give different counts for one network: they look up modules by
+their exact class, or see functions only, so the number depends on how a library implements the
+network. Hence two tables: CONVENTIONS, one row for each tool, a sum of multiples of few terms; and
+IMPLEMENTATIONS, one row for each implementation of the network. Every pair equals the tool's own
+number to the last digit, in eval mode, for one image; the tests run the tools (calflops if it is
+installed). Accel-NASBench's `macs` are thop's with the implementation torchvision.
 
 Verified with fvcore 0.1.5.post20221221, ptflops 0.7.5, thop 0.1.1.post2209072238, torchinfo 1.8.0,
-calflops 0.3.2 and torch 2.13.0, on the networks of `blocks.build`, timm 1.0.31 and torchvision
+calflops 0.3.2 and torch 2.13.0, on the networks of `ArchSpec.build`, timm 1.0.31 and torchvision
 0.28.0 that IMPLEMENTATIONS names.
 """
 
@@ -16,18 +16,23 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from phinas.space.block_kinds import BLOCK_KINDS
 from phinas.space.layers import Conv, lower, output_resolution
-from phinas.space.spec import ArchSpec
+from phinas.space.network_fields import NetworkFields
 
 
 @dataclass(frozen=True, slots=True)
 class Implementation:
-    """One way of writing a network, as far as a counter sees it.
+    """How a library implements a network, as far as counters notice it.
 
-    plain_norms: batch norms are `nn.BatchNorm2d` itself, not a subclass. se_pooling, head_pooling:
-    "mean" (of the tensor), "function" (functional.adaptive_avg_pool2d) or "module"
-    (nn.AdaptiveAvgPool2d). same_convs: which convolutions are a subclass of `nn.Conv2d` under
-    padding "same": those of a "kernel" above 1, those "strided", or "" for none.
+    Attributes:
+        description: the library and its networks.
+        plain_norms: batch norms are `nn.BatchNorm2d` itself, not a subclass.
+        se_pooling: "mean" (of the tensor), "function" (functional.adaptive_avg_pool2d) or "module"
+            (nn.AdaptiveAvgPool2d).
+        head_pooling: likewise, before the classifier.
+        same_convs: the convolutions that are a subclass of `nn.Conv2d` with padding "same": those
+            with a "kernel" above 1, those "strided", or "" for none.
     """
 
     description: str
@@ -39,8 +44,12 @@ class Implementation:
 
 @dataclass(frozen=True, slots=True)
 class Convention:
-    """`coefficients`: how often each of the TERMS is counted. `difference`: how it differs from
-    multiply-adds, in a sentence.
+    """What a tool counts.
+
+    Attributes:
+        tool: the tool and its function.
+        coefficients: how often it counts each of the TERMS.
+        difference: how its count differs from multiply-adds.
     """
 
     tool: str
@@ -49,9 +58,7 @@ class Convention:
 
 
 IMPLEMENTATIONS = {
-    "phinas": Implementation(
-        "built here: phinas.space.blocks.build", True, "mean", "mean", "kernel"
-    ),
+    "phinas": Implementation("phinas.space.spec.ArchSpec.build", True, "mean", "mean", "kernel"),
     "timm": Implementation(
         "timm's EfficientNets (tf_ too), MobileNets, MnasNets; its ResNets",
         False,
@@ -65,28 +72,28 @@ IMPLEMENTATIONS = {
     "functional": Implementation("torchvision's MobileNetV2", True, "function", "function", ""),
 }
 
-# All per image. Elements are numbers in a map.
+# All per image. Elements are numbers in a feature map.
 TERMS = {
     "macs": "multiply-adds of convolutions and the classifier, SE's two convolutions included",
     "macs_in_subclasses": "those of them in subclasses of nn.Conv2d (padding `same`)",
     "conv_biases": "additions of a bias in convolutions (SE's two)",
     "linear_biases": "additions of a bias in the classifier",
-    "norms": "elements that batch norms put out",
+    "norms": "output elements of batch norms",
     "norms_plain": "those of them from nn.BatchNorm2d itself",
     "norm_params_plain": "weights and biases of nn.BatchNorm2d itself",
-    "relu": "elements that pass a ReLU",
-    "relu6": "elements that pass a ReLU6",
-    "silu": "elements that pass a SiLU",
-    "pooled": "elements that enter a global average pooling, unless it is written as a mean",
-    "pooled_by_module": "those of them that enter nn.AdaptiveAvgPool2d",
-    "pooled_outputs": "elements that leave nn.AdaptiveAvgPool2d",
-    "max_pooled": "elements that enter the stem's max pooling, with its padding under `same`",
-    "max_pooled_by_module": "those of them that enter nn.MaxPool2d itself",
+    "relu": "output elements of ReLU",
+    "relu6": "output elements of ReLU6",
+    "silu": "output elements of SiLU",
+    "pooled": "input elements of global average pooling, unless it is a mean",
+    "pooled_by_module": "those of them in nn.AdaptiveAvgPool2d",
+    "pooled_outputs": "output elements of nn.AdaptiveAvgPool2d",
+    "max_pooled": "input elements of the stem's max pooling, with the padding if it is `same`",
+    "max_pooled_by_module": "those of them in nn.MaxPool2d itself",
 }
 
 CONVENTIONS = {
     "phinas": Convention(
-        "network_cost(spec).flops; the papers' FLOPS",
+        "spec.cost().flops; the papers' FLOPS",
         {"macs": 1},
         "multiply-adds of convolutions and the classifier, nothing else",
     ),
@@ -139,9 +146,7 @@ CONVENTIONS = {
         {"macs": 1, "conv_biases": 1, "linear_biases": 1, "norm_params_plain": 1},
         "adds biases, and each parameter of a batch norm once, whatever the size of its map",
     ),
-    "calflops_macs": Convention(
-        "calflops, MACs", {"macs": 1}, "agrees; its FLOPs are another matter"
-    ),
+    "calflops_macs": Convention("calflops, MACs", {"macs": 1}, "none; its FLOPs differ"),
     "calflops": Convention(
         "calflops, FLOPs",
         {
@@ -165,15 +170,16 @@ CONVENTIONS = {
 
 
 class _TermCounter:
-    """The TERMS counted so far of one network as one library writes it."""
+    """Counts the TERMS of one network in one implementation."""
 
     def __init__(self, implementation: Implementation, *, same_padding: bool) -> None:
         self.implementation, self.same_padding = implementation, same_padding
         self.counts = Counter(dict.fromkeys(TERMS, 0))
 
     def add_conv(self, conv: Conv, resolution: int) -> int:
-        """Count a convolution and what follows it on a map of `resolution`. Returns the resolution
-        of its output.
+        """Count a convolution on a map of `resolution`, with its norm and activation.
+
+        Returns the resolution of its output.
         """
         if conv.name == "squeeze":
             self.add_pooling(self.implementation.se_pooling, conv.in_width, resolution)
@@ -197,7 +203,7 @@ class _TermCounter:
         return out_resolution
 
     def add_activation(self, name: str, elements: int) -> None:
-        if name in TERMS:  # no tool counts the others
+        if name in TERMS:  # no tool counts other activations
             self.counts[name] += elements
 
     def add_pooling(self, pooling: str, width: int, resolution: int) -> None:
@@ -208,8 +214,9 @@ class _TermCounter:
             self.counts["pooled_outputs"] += width
 
     def add_max_pooling(self, width: int, resolution: int) -> int:
-        """Count the stem's max pooling. Returns the resolution after it. Padding "same" comes
-        before the operator, the other is inside it.
+        """Count the stem's max pooling and return the resolution after it.
+
+        Padding "same" is a step before the operator, symmetric padding is part of it.
         """
         out_resolution = output_resolution(resolution, 2)
         num_inputs = (
@@ -221,10 +228,13 @@ class _TermCounter:
         return out_resolution
 
 
-def count_terms(spec: ArchSpec, implementation: str = "phinas") -> dict[str, int]:
-    """Each of the TERMS for `spec`, as `implementation` (a name of IMPLEMENTATIONS) writes it."""
-    if implementation == "timm" and any(stage.block == "bottleneck" for stage in spec.stages):
-        implementation = "torchvision"  # timm's ResNets are written with plain modules
+def count_terms(spec: NetworkFields, implementation: str = "phinas") -> dict[str, int]:
+    """The count of each of the TERMS for `spec` in an implementation of IMPLEMENTATIONS."""
+    # timm's ResNets are written with plain modules.
+    if implementation == "timm" and any(
+        BLOCK_KINDS[stage.block].projects_shortcut for stage in spec.stages
+    ):
+        implementation = "torchvision"
     network, counter = (
         lower(spec),
         _TermCounter(IMPLEMENTATIONS[implementation], same_padding=spec.padding == "same"),
@@ -249,9 +259,9 @@ def count_terms(spec: ArchSpec, implementation: str = "phinas") -> dict[str, int
     return dict(counter.counts)
 
 
-def count_flops(spec: ArchSpec, implementation: str = "phinas") -> dict[str, int]:
-    """The FLOPs of `spec` by each of CONVENTIONS, as `implementation` (a name of IMPLEMENTATIONS)
-    writes it: the tool's own number, exactly.
+def count_flops(spec: NetworkFields, implementation: str = "phinas") -> dict[str, int]:
+    """The FLOPs of `spec` by each of CONVENTIONS, in an implementation of IMPLEMENTATIONS: exactly
+    the tool's own number.
     """
     counts = count_terms(spec, implementation)
     return {

@@ -1,4 +1,4 @@
-"""Networks by name or from a YAML file."""
+"""Specs by name or from a YAML file."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,18 +10,23 @@ from phinas.space.yaml_io import read_yaml
 
 
 def path_exists(path: Path) -> bool:
-    """Path.exists, False where the name itself is impossible."""
+    """Path.exists, but False for an impossible name."""
     try:
         return path.exists()
-    except OSError:  # a name too long for the file system is no file either
+    except OSError:  # the name is too long for the file system
         return False
 
 
 def load_spec(source: str) -> ArchSpec:
-    """A published network by name, one of timm's or torchvision's (`timm:NAME`), or a spec file.
+    """Load a spec.
 
-    The file may also hold the spec under the key `spec`. Raises SpecError or YamlError, naming the
-    file.
+    Args:
+        source: the name of a published network, a network of timm or torchvision (`timm:NAME`), or
+            a spec file, which may hold the spec under the key `spec`.
+
+    Raises:
+        SpecError: the network is unknown, or the file does not describe one; names the file.
+        YamlError: the file is not YAML; names the file.
     """
     if source in PRESETS:
         return preset(source)

@@ -1,9 +1,8 @@
-"""YAML text in and out, hardened: what a file says is what a reader sees, or an error with line and
-column.
+"""A strict YAML reader and writer: a file is read as it looks, or refused with line and column.
 
-A safe loader (no Python objects) that also refuses duplicate keys, aliases and tags (an alias bomb
-needs none of our files' features), tabs, NUL and text over 1 MiB. It reads numbers as YAML 1.2
-does: `1e-3` is one, `1:30` is none; `010`, which is 8 in YAML 1.1 and 10 in 1.2, stays a string.
+The loader is safe (no Python objects) and also refuses duplicate keys, aliases and tags (so alias
+bombs too), tabs, NUL and text over 1 MiB. Numbers are those of YAML 1.2: `1e-3` is a number, `1:30`
+is a string; `010`, which is 8 in YAML 1.1 and 10 in 1.2, is a string.
 """
 
 import re
@@ -25,7 +24,7 @@ _REMOVED_TAGS = tuple(
 
 
 class YamlError(ValueError):
-    """Text that is not the YAML we read. The message says where and what to do."""
+    """Text that is not legal YAML here. The message gives the place and what to do."""
 
 
 class _StrictLoader(yaml.SafeLoader):
@@ -49,7 +48,7 @@ class _StrictLoader(yaml.SafeLoader):
                 message = (
                     f"duplicate key {key!r}"
                     if isinstance(key, Hashable) and key in keys
-                    else f"{key!r} can't be a key"
+                    else f"{key!r} cannot be a key"
                 )
                 raise yaml.MarkedYAMLError(problem=message, problem_mark=key_node.start_mark)
             keys.add(key)
@@ -65,8 +64,9 @@ _StrictLoader.add_implicit_resolver("tag:yaml.org,2002:int", _INTEGER, list("-+0
 
 
 class _StrictDumper(yaml.SafeDumper):
-    """Quotes the strings that our loader, but not PyYAML's, would read as numbers ("1e-3"), and
-    escapes what is not printable (PyYAML turns U+0085 in a plain string into a space)."""
+    """Quotes strings that the strict loader, unlike PyYAML's, would read as numbers ("1e-3"), and
+    escapes what is not printable (PyYAML turns U+0085 in a plain string into a space).
+    """
 
 
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
@@ -80,9 +80,13 @@ _StrictDumper.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0
 
 
 def parse_yaml(text: str | bytes) -> Any:
-    """The plain data in `text` (None for an empty one). Raises YamlError with line and column."""
+    """The plain data in `text`; None if it is empty.
+
+    Raises:
+        YamlError: the text is not legal; gives line and column.
+    """
     if len(text) > MAX_BYTES:
-        raise YamlError(f"is longer than {MAX_BYTES:,} bytes; no file of ours is")
+        raise YamlError(f"is longer than {MAX_BYTES:,} bytes; write a smaller file")
     if isinstance(text, bytes):
         try:
             text = text.decode("utf-8-sig")
@@ -96,7 +100,7 @@ def parse_yaml(text: str | bytes) -> Any:
         position = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
         problem = error.problem or "not valid YAML"
         raise YamlError(
-            position + ("a tab can't stand here; use spaces" if "'\\t'" in problem else problem)
+            position + ("a tab is not allowed here; use spaces" if "'\\t'" in problem else problem)
         ) from None
     except RecursionError:
         raise YamlError("is nested too deeply") from None
@@ -105,8 +109,11 @@ def parse_yaml(text: str | bytes) -> Any:
 
 
 def read_yaml(path: Path) -> Any:
-    """The plain data in a file. Raises YamlError naming the path; FileNotFoundError,
-    PermissionError as they come.
+    """The plain data in a file.
+
+    Raises:
+        YamlError: the file is not legal YAML, or is a directory; names the path.
+        OSError: the file cannot be read.
     """
     if path.is_dir():
         raise YamlError(f"{path}: is a directory, not a YAML file")
@@ -119,5 +126,5 @@ def read_yaml(path: Path) -> Any:
 
 
 def dump_yaml(data: object) -> str:
-    """`data` (dicts, lists, strings, numbers) as block YAML in the order given."""
+    """`data` (dicts, lists, strings, numbers) as block YAML, in its order."""
     return yaml.dump(data, Dumper=_StrictDumper, sort_keys=False, allow_unicode=True, width=120)

@@ -1,3 +1,3 @@
-"""Networks out to other tools and in from them: weights in other libraries' names, block strings,
-ONNX, a stand-alone file.
+"""Exchange of networks with other tools: state dicts of timm and torchvision, timm's block strings,
+ONNX, stand-alone files.
 """

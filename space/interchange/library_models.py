@@ -1,10 +1,10 @@
-"""The networks of timm and torchvision by their names there ("timm:tf_efficientnet_b0",
-"torchvision:resnet50") as specs.
+"""The networks of timm and torchvision as specs, by their names there ("timm:tf_efficientnet_b0",
+"torchvision:resnet50").
 
-The one decision to know: a row is a preset and what the library changes in it, nothing else; so
-weights of that library fit the spec and give there and here the same outputs. Resolution is the
-preset's. timm's functions leave dropout and stochastic depth at 0 unless told, these specs have the
-rates of the preset; torchvision's are its own. Networks that no spec can say stand in
+The main decision: a row is a preset and what the library changes in it, so weights of that
+library fit the spec and give the same outputs here. The resolution is the preset's. timm's
+functions set dropout and stochastic depth to 0 by default, these specs have the rates of the
+preset; torchvision's have torchvision's rates. Networks that no spec can describe are in
 `_UNSUPPORTED`, with the reason.
 """
 
@@ -16,15 +16,22 @@ from typing import Any
 
 from phinas.space.interchange.timm_reader import spec_from_blocks
 from phinas.space.presets import preset
-from phinas.space.scaling import scale
 from phinas.space.spec import ArchSpec, SpecError
 
 
 @dataclass(frozen=True, slots=True)
 class PresetVariant:
-    """base: a preset. width, depth: factors, rounded officially. overrides: global fields, after
-    scaling.
-    widths, depths: of every stage in turn. expansion: of every stage."""
+    """A preset with changes.
+
+    Attributes:
+        base: the name of the preset.
+        overrides: fields of the network, applied after scaling.
+        width: factor of the widths, with the official rounding.
+        depth: factor of the depths, rounded up.
+        widths: the width of each stage, if not empty.
+        depths: the depth of each stage, if not empty.
+        expansion: the expansion of every stage, if not 0.
+    """
 
     base: str
     overrides: Mapping[str, Any] = field(default_factory=dict)
@@ -35,7 +42,7 @@ class PresetVariant:
     expansion: float = 0
 
     def spec(self) -> ArchSpec:
-        spec = scale(preset(self.base), width=self.width, depth=self.depth)
+        spec = preset(self.base).scale(width=self.width, depth=self.depth)
         stages = list(spec.stages)
         for index, stage in enumerate(stages):
             stages[index] = replace(
@@ -48,19 +55,21 @@ class PresetVariant:
 
 
 _TORCH_NORM = {"bn_eps": 1e-5, "bn_momentum": 0.1}
-# what a name beginning with tf_ means in timm
+# names that begin with tf_ in timm
 _TENSORFLOW_NORM = {
     "bn_eps": 1e-3,
     "bn_momentum": 0.1,
     "padding": "same",
 }
-_FIXED_HEAD = {"head_width": 1280}  # where the head is not scaled with the rest
+_FIXED_HEAD = {"head_width": 1280}  # for heads that are not scaled
 
 _XL = PresetVariant(
     "efficientnet_v2_l", widths=(32, 64, 96, 192, 256, 512, 640), depths=(4, 8, 8, 16, 24, 32, 8)
 )
 _RESNETS = {
+    "resnet18": PresetVariant("resnet_18"),
     "resnet26": PresetVariant("resnet_50", depths=(2, 2, 2, 2)),
+    "resnet34": PresetVariant("resnet_34"),
     "resnet50": PresetVariant("resnet_50"),
     "resnet101": PresetVariant("resnet_50", depths=(3, 4, 23, 3)),
     "resnet152": PresetVariant("resnet_50", depths=(3, 8, 36, 3)),
@@ -156,8 +165,8 @@ PRESET_VARIANTS = {f"timm:{name}": variant for name, variant in _timm_variants()
     f"torchvision:{name}": variant for name, variant in _torchvision_variants()
 }
 
-# Networks of timm that vary no preset, from timm/models/efficientnet.py: resolution, strings,
-# arguments.
+# Networks of timm that are no variant of a preset, from timm/models/efficientnet.py: resolution,
+# block strings, arguments.
 _BLOCK_STRING_MODELS: dict[str, tuple[int, list[list[str]], dict[str, Any]]] = {
     "timm:spnasnet_100": (
         224,
@@ -198,18 +207,20 @@ _BLOCK_STRING_MODELS: dict[str, tuple[int, list[list[str]], dict[str, Any]]] = {
 }
 _UNSUPPORTED = dict.fromkeys(
     ("timm:efficientnetv2_rw_s", "timm:efficientnetv2_rw_m"),
-    "its first blocks have a 1x1 convolution behind a 3x3 one that does not expand, which no "
-    "block here has",
+    "its first blocks have a 1x1 convolution after a 3x3 one that does not expand, unlike any kind "
+    "of block",
 )
 LIBRARY_MODELS = (*PRESET_VARIANTS, *_BLOCK_STRING_MODELS)
 
 
 @cache
 def library_spec(name: str) -> ArchSpec:
-    """The spec of "timm:NAME" or "torchvision:NAME"; what follows a dot (timm's tag of the weights)
-    does not matter.
+    """The spec of "timm:NAME" or "torchvision:NAME".
 
-    Raises SpecError naming the nearest where there is none.
+    A suffix after a dot (timm's tag of the weights) is ignored.
+
+    Raises:
+        SpecError: the network is unknown or no spec can describe it; names the nearest.
     """
     library, _, model = name.partition(":")
     key = f"{library}:{model.partition('.')[0]}"
@@ -219,11 +230,11 @@ def library_spec(name: str) -> ArchSpec:
         resolution, blocks, arguments = _BLOCK_STRING_MODELS[key]
         return spec_from_blocks(blocks, arguments, resolution=resolution)
     if key in _UNSUPPORTED:
-        raise SpecError(f"spec: {key} can't be said in a spec: {_UNSUPPORTED[key]}")
+        raise SpecError(f"spec: {key} cannot be described by a spec: {_UNSUPPORTED[key]}")
     matches = get_close_matches(key, LIBRARY_MODELS, n=1)
     hint = (
         f"did you mean {matches[0]!r}?"
         if matches
         else f"there are {len(LIBRARY_MODELS)}, such as {LIBRARY_MODELS[0]}, {LIBRARY_MODELS[-4]}"
     )
-    raise SpecError(f"spec: {name!r} is no network of timm or torchvision known here; {hint}")
+    raise SpecError(f"spec: {name!r} is not a known network of timm or torchvision; {hint}")

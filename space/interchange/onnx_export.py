@@ -1,4 +1,4 @@
-"""Networks out as ONNX, through torch's exporter, checked by running what was written.
+"""ONNX export through torch's exporter, checked by running the written file.
 
 Needs the extra `onnx` (onnx, onnxscript, onnxruntime).
 """
@@ -8,33 +8,44 @@ import warnings
 from pathlib import Path
 
 import torch
+from torch import nn
 
-from phinas.space.blocks import ConvNet
-from phinas.space.spec import ArchSpec
+from phinas.space.network import Network
 
 TOLERANCE = 1e-4
 
 
 class ExportError(ValueError):
-    """A network could not be carried over unchanged."""
+    """A network could not be exported unchanged."""
 
 
-def write_onnx(model: ConvNet, spec: ArchSpec, path: Path) -> float:
-    """Write `model`, in eval mode, as ONNX: `images` (batch, channels, resolution, resolution),
-    normalized, to `logits`.
+def write_onnx(model: nn.Module, network: Network, path: Path) -> float:
+    """Write a model in eval mode as ONNX.
 
-    The batch is free. Returns the largest difference from torch's logits that onnxruntime shows on
-    random images in batches of one and three. Raises ExportError where it exceeds 1e-4 of the
-    largest logit, ImportError without the extra.
+    The input `images` has the shape (batch, channels, resolution, resolution) and is normalized;
+    the batch size is dynamic. The output is `logits`.
+
+    Args:
+        model: a module of `network`; it is set to eval mode.
+        network: the network.
+        path: the file.
+
+    Returns:
+        The largest difference between the logits of onnxruntime and torch, relative to the largest
+        logit, on random images in batches of one and three.
+
+    Raises:
+        ExportError: the difference exceeds 1e-4.
+        ImportError: the extra is not installed.
     """
     import onnxruntime
 
     model.eval()
     generator = torch.Generator().manual_seed(0)
-    shape = (3, spec.channels, spec.resolution, spec.resolution)
+    shape = (3, network.channels, network.resolution, network.resolution)
     images = torch.randn(shape, generator=generator)
     with warnings.catch_warnings():
-        # the exporter warns of its own internals, and logs what it skips
+        # the exporter warns about its internals, and logs what it skips
         warnings.simplefilter("ignore")
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         onnx_program = torch.onnx.export(
@@ -47,7 +58,7 @@ def write_onnx(model: ConvNet, spec: ArchSpec, path: Path) -> float:
             verbose=False,
         )
     if onnx_program is None:
-        raise ExportError("torch's exporter gave no ONNX program")
+        raise ExportError("torch's exporter returned no ONNX program")
     path.parent.mkdir(parents=True, exist_ok=True)
     temp_path = path.with_name(f"{path.name}.tmp")
     try:

@@ -1,9 +1,9 @@
-"""A network as one readable Python file with its weights beside it, for machines that have torch
-and nothing else.
+"""Stand-alone export: a network as one readable Python file and a weights file, which need only
+torch.
 
 The file's text is `templates/standalone.py.jinja`. Its block classes and its table of stages are
-read off the lowered layers (`block_classes`), so nothing here knows a block's arithmetic; and what
-was written is run, alone, before it gets its name.
+derived from the lowered layers (`block_classes`), so nothing here knows a block's arithmetic. The
+written file is run in isolation before it gets its name.
 """
 
 import copy
@@ -19,10 +19,9 @@ from pathlib import Path
 import jinja2
 import torch
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
 
-from phinas.space.blocks import ConvNet
-from phinas.space.cost import network_cost, stage_costs
+from phinas.space.cost import stage_costs
 from phinas.space.interchange.block_classes import BlockClass, conv_arguments
 from phinas.space.interchange.onnx_export import TOLERANCE, ExportError
 from phinas.space.layers import Block, lower
@@ -31,14 +30,23 @@ from phinas.space.spec import ArchSpec
 _TIMEOUT_S = 1800  # enough for the check of the largest network on a slow machine
 
 
-def write_standalone(model: ConvNet, spec: ArchSpec, path: Path) -> float:
-    """Write `path`, which ends in .py, and the weights of `model`, a network of `spec`, as float32
-    to .safetensors beside it.
+def write_standalone(model: nn.Module, spec: ArchSpec, path: Path) -> float:
+    """Write a network as a Python file, and its weights as float32 to a .safetensors file.
 
-    Returns the largest difference from the model's logits in eval mode that the file shows when it
-    is run alone, relative to the largest logit. Raises ExportError where that exceeds 1e-4, or
-    the name will not do. Both files are written or neither is; if the machine stops between the two
-    renamings, `load()` says that the weights are not those of the file.
+    Both files are written or neither is. If the machine stops between the two renamings, `load()`
+    of the file reports that the weights do not match.
+
+    Args:
+        model: a module of `spec`.
+        spec: the network.
+        path: the Python file, ending in .py.
+
+    Returns:
+        The largest difference from the model's logits in eval mode when the file is run in
+        isolation, relative to the largest logit.
+
+    Raises:
+        ExportError: the difference exceeds 1e-4, or the file name is not legal.
     """
     weights = path.with_suffix(".safetensors")
     _check_names(path, weights)
@@ -59,37 +67,37 @@ def _check_names(path: Path, weights: Path) -> None:
     name = path.stem
     if path.suffix != ".py" or not name.isidentifier() or keyword.iskeyword(name):
         raise ExportError(
-            f"{path}: is not a name that Python can import; use letters, digits and _, and end it "
-            "in .py"
+            f"{path}: is not a name that Python can import; use letters, digits and _, and the "
+            "suffix .py"
         )
     if name == "torch" or name in sys.stdlib_module_names:
         raise ExportError(
-            f"{path}: would hide the module {name!r} that it needs itself; use another name"
+            f"{path}: would shadow the module {name!r}, which it imports; use another name"
         )
     if path.is_dir() or weights.is_dir():
-        raise ExportError(f"{path}: it or {weights.name} is a directory; use another name")
+        raise ExportError(f"{path}: this or {weights.name} is a directory; use another name")
     if weights.exists() and not path.exists():
         raise ExportError(
-            f"{weights}: is there without {path.name}, so it is no export of before; use another "
+            f"{weights}: exists without {path.name}, so it is not an earlier export; use another "
             "name"
         )
 
 
-def _serialize_weights(model: ConvNet, spec: ArchSpec) -> bytes:
-    """The weights file. Beside the tensors its header holds the spec, and the logits that the
-    file's `check()` looks for.
+def _serialize_weights(model: nn.Module, spec: ArchSpec) -> bytes:
+    """The weights file. Its header also has the spec, and the logits that the file's `check()`
+    expects.
     """
     model = copy.deepcopy(model).cpu().float().eval()
     with torch.inference_mode():
         logits = model(_check_images(spec))
     if not logits.isfinite().all():
         raise ExportError(
-            "model: its logits are not finite, so the file cannot be held against them; train it "
+            "model: its logits are not finite, so the export cannot be checked; train the model "
             "again"
         )
     metadata = {
         "format": "pt",
-        "phinas.spec_id": spec.spec_id,
+        "phinas.network_id": spec.network_id,
         "phinas.spec": json.dumps(spec.to_dict()),
         "phinas.check_logits": json.dumps(logits.tolist()),
     }
@@ -100,8 +108,8 @@ def _serialize_weights(model: ConvNet, spec: ArchSpec) -> bytes:
 
 
 def _check_images(spec: ArchSpec) -> Tensor:
-    """The images of the file's `check()`: a formula, so that they are the same with every version
-    of torch.
+    """The images of the file's `check()`, from a formula, so that every version of torch has the
+    same.
     """
     index = torch.arange(2 * spec.channels * spec.resolution**2, device="cpu")
     images = torch.sin((index * index % 997).double()).float()
@@ -109,7 +117,7 @@ def _check_images(spec: ArchSpec) -> Tensor:
 
 
 def _run_check(path: Path) -> float:
-    """The difference that the file finds when it checks itself, shut off from our packages and the
+    """The difference that the file reports when it checks itself, isolated from phinas and the
     user's directory.
     """
     command = [sys.executable, "-I", "-B", str(path)]
@@ -124,11 +132,11 @@ def _run_check(path: Path) -> float:
         )
     except subprocess.TimeoutExpired:
         raise ExportError(
-            f"{path.name}: did not end its check in {_TIMEOUT_S} s; export on a faster machine"
+            f"{path.name}: its check took over {_TIMEOUT_S} s; export on a faster machine"
         ) from None
     if result.returncode:
         error_lines = result.stderr.strip().splitlines() or [f"exit status {result.returncode}"]
-        raise ExportError(f"{path.name}: does not give what the model gives: {error_lines[-1]}")
+        raise ExportError(f"{path.name}: its outputs differ from the model's: {error_lines[-1]}")
     return float(result.stdout.split()[-1])
 
 
@@ -150,9 +158,8 @@ def render(spec: ArchSpec, *, name: str, sha256: str) -> str:
         stages.append({"name": row.name, "resolution": row.resolution, "rows": calls})
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("phinas.space.interchange", "templates"),
-        autoescape=jinja2.select_autoescape(
-            ["html"]
-        ),  # Python needs none: a spec holds numbers and known words only
+        # Python needs no escaping: a spec has numbers and known words only.
+        autoescape=jinja2.select_autoescape(["html"]),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -160,7 +167,7 @@ def render(spec: ArchSpec, *, name: str, sha256: str) -> str:
     )
     return environment.get_template("standalone.py.jinja").render(
         spec=spec,
-        cost=network_cost(spec),
+        cost=spec.cost(),
         name=name,
         sha256=sha256,
         tolerance=TOLERANCE,

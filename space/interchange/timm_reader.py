@@ -1,8 +1,8 @@
-"""timm's block strings read as a spec (the letters stand at the top of `timm_strings`).
+"""Parser of timm's block strings (the letters are explained at the top of `timm_strings`).
 
-The one decision to know: what timm ignores, and what a spec has no word for, is refused, never read
-past. timm rounds where this project cuts off; where that gives other widths, the ratios of the spec
-are those that have timm's.
+The main decision: what timm ignores, and what a spec cannot describe, is refused, never
+skipped. timm rounds where phinas truncates; where the widths would differ, the spec's ratios are
+those that give timm's widths.
 """
 
 import re
@@ -39,16 +39,20 @@ def spec_from_blocks(
     *,
     resolution: int = 224,
 ) -> ArchSpec:
-    """The network that timm's EfficientNet makes of these strings and `arguments` (keys and
-    defaults: TIMM_DEFAULTS).
+    """The network that timm's EfficientNet makes of block strings.
 
-    No multiplier: scale the spec. Raises SpecError naming the string and the token, or the
-    argument.
+    Args:
+        blocks: timm's stages, each a list of strings. They are not scaled; scale the spec instead.
+        arguments: keyword arguments; keys and defaults are TIMM_DEFAULTS.
+        resolution: resolution in px.
+
+    Raises:
+        SpecError: a string or an argument is not supported; names the token or the argument.
     """
     for name in arguments or {}:
         if name not in TIMM_DEFAULTS:
             raise SpecError(
-                f"{name}: is not one of the arguments known here: {', '.join(TIMM_DEFAULTS)}"
+                f"{name}: is not a supported argument; supported are {', '.join(TIMM_DEFAULTS)}"
             )
     settings = TIMM_DEFAULTS | dict(arguments or {})
     if settings["pad_type"] not in PAD_TYPES:
@@ -77,12 +81,10 @@ def spec_from_blocks(
     )
     if spec.total_stride > settings["output_stride"]:
         hint = (
-            f"timm dilates what is above output_stride {settings['output_stride']}, which no "
-            "spec says: give output_stride"
+            f"timm uses dilation above output_stride {settings['output_stride']}, which no spec "
+            "has; set output_stride"
         )
-        raise SpecError(
-            f"s: the strides multiply to {spec.total_stride}; {hint}={spec.total_stride}"
-        )
+        raise SpecError(f"s: the total stride is {spec.total_stride}; {hint}={spec.total_stride}")
     return spec
 
 
@@ -93,50 +95,50 @@ def _parse_block_string(text: object) -> tuple[str, dict[str, Any]]:
     kind, *parts = str(text).split("_")
     if not isinstance(text, str) or kind not in _OPTIONAL_KEYS:
         raise SpecError(
-            f"{text!r}: begins with no kind of block known here: {', '.join(_OPTIONAL_KEYS)}"
+            f"{text!r}: does not begin with a known kind of block: {', '.join(_OPTIONAL_KEYS)}"
         )
     values: dict[str, Any] = {}
     for part in parts:
-        match = _TOKEN.fullmatch(part)
-        if match:
-            key, value = match[1], match[2]
-            if key not in (*_INTEGER_KEYS[:4], *_OPTIONAL_KEYS[kind]):
-                raise SpecError(f"{text!r}: {part!r} means nothing to a {kind!r}: leave it out")
-            if key in _INTEGER_KEYS and not value.isdigit():
-                raise SpecError(
-                    f"{text!r}: {part!r} is not a whole number (mixed kernels have no counterpart "
-                    "here)"
-                )
-            entry: tuple[str, Any] = (key, int(value) if key in _INTEGER_KEYS else float(value))
-        elif part == "noskip" or (part == "skip" and kind == "cn"):
-            entry = ("skip", part == "skip")
-        elif part.startswith("n") and part[1:] in ACTIVATION_CODES:
-            entry = ("n", ACTIVATION_CODES[part[1:]])
-        else:
-            hint = "r, k, s, e, c, se, fc with a number, noskip, skip of a cn, nre, nr6, nhs, nsw"
-            raise SpecError(f"{text!r}: {part!r} has no counterpart here; known are {hint}")
-        if entry[0] in values:
-            raise SpecError(f"{text!r}: {part!r} says a second time what was said before it")
-        values |= (entry,)
+        key, value = _parse_part(part, kind, text)
+        if key in values:
+            raise SpecError(f"{text!r}: {part!r} repeats a key; write each key once")
+        values[key] = value
     for key in ("r", "k", "s", "c", *(["e"] if kind in ("ir", "er") else [])):
         if key not in values:
             raise SpecError(f"{text!r}: {key!r} is missing; a {kind!r} needs it")
     if kind not in ("ir", "er") and values.get("e", 1) != 1:
         raise SpecError(
-            f"{text!r}: 'e{format_number(values['e'])}' means nothing to a {kind!r}, which does "
-            "not expand"
+            f"{text!r}: 'e{format_number(values['e'])}' has no effect in a {kind!r}, which does "
+            "not expand; leave it out"
         )
     return kind, values
 
 
+def _parse_part(part: str, kind: str, text: str) -> tuple[str, Any]:
+    match = _TOKEN.fullmatch(part)
+    if match:
+        key, value = match[1], match[2]
+        if key not in (*_INTEGER_KEYS[:4], *_OPTIONAL_KEYS[kind]):
+            raise SpecError(f"{text!r}: {part!r} has no effect in a {kind!r}; leave it out")
+        if key in _INTEGER_KEYS and not value.isdigit():
+            raise SpecError(
+                f"{text!r}: {part!r} is not a whole number (mixed kernels are not supported)"
+            )
+        return key, int(value) if key in _INTEGER_KEYS else float(value)
+    if part == "noskip" or (part == "skip" and kind == "cn"):
+        return "skip", part == "skip"
+    if part.startswith("n") and part[1:] in ACTIVATION_CODES:
+        return "n", ACTIVATION_CODES[part[1:]]
+    hint = "r, k, s, e, c, se, fc with a number, noskip, skip of a cn, nre, nr6, nhs, nsw"
+    raise SpecError(f"{text!r}: {part!r} is not supported; supported are {hint}")
+
+
 def _parse_stages(text: str, in_width: int, *, first: bool) -> Iterator[StageSpec]:
-    """One stage of ours for a string, or two where its first block needs other ratios than the
-    rest.
-    """
+    """One stage for a string, or two if its first block needs other ratios than the rest."""
     kind, values = _parse_block_string(text)
     if not first and values["s"] != 1:
         raise SpecError(
-            f"{text!r}: 's{values['s']}': timm takes the stride of a list's first string only; "
+            f"{text!r}: 's{values['s']}': timm uses the stride of a list's first string only; "
             "write s1 or a new list"
         )
     fields: dict[str, Any] = {
@@ -179,21 +181,20 @@ def _parse_stages(text: str, in_width: int, *, first: bool) -> Iterator[StageSpe
 def _solve_ratios(
     kind: str, values: Mapping[str, Any], in_width: int, stage: StageSpec
 ) -> tuple[float, float]:
-    """The expansion and se with which our block on `in_width` channels has timm's hidden and
-    squeezed widths.
+    """The expansion and se with which a block on `in_width` channels has timm's hidden and squeeze
+    widths.
     """
     expansion = values.get("e", 1) if kind != "ds" else 1
     hidden = in_width if kind == "ds" else round_width((values.get("fc") or in_width) * expansion)
     squeeze_channels = squeeze_width(hidden, stage.se, expansion)
     if kind != "ds" and hidden == in_width:
         raise SpecError(
-            f"'e{format_number(expansion)}' does not expand {in_width} channels; timm convolves "
-            "all "
-            "the same, no block here"
+            f"'e{format_number(expansion)}' does not expand {in_width} channels; timm has a "
+            "convolution there, and no kind of block has it"
         )
     if stage.se and not squeeze_channels:
         raise SpecError(
-            f"'se{format_number(stage.se)}' squeezes {hidden} channels to none: write a larger one"
+            f"'se{format_number(stage.se)}' squeezes {hidden} channels to 0; write a larger ratio"
         )
     expected_widths = ([hidden] if kind != "ds" else []) + (
         [squeeze_channels] if squeeze_channels else []
@@ -214,6 +215,6 @@ def _solve_ratios(
         ] == expected_widths:
             return ratios
     raise SpecError(
-        f"{hidden} hidden and {squeeze_channels} squeezed channels on {in_width} are out of reach "
-        "of a spec's expansion and se"
+        f"no expansion and se give {hidden} hidden and {squeeze_channels} squeeze channels on "
+        f"{in_width}"
     )

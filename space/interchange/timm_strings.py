@@ -1,18 +1,18 @@
-"""Networks as timm's block strings ("ir_r2_k3_s2_e6_c24_se0.25"); `timm_reader` reads them
-back.
+"""Networks as timm's block strings ("ir_r2_k3_s2_e6_c24_se0.25"). `timm_reader` parses them.
 
     ds   depthwise, project: mbconv at expansion 1       er   fused_mbconv with its projection
     ir   mbconv                                          cn   one convolution: fused_mbconv at
                                                               expansion 1 with skip, else conv
     dsa  separable
 
-r blocks, k kernel, s stride of the first, e expansion, c output width, se squeezed over input
-width, n activation (re, r6, hs, sw); noskip, and skip for a cn. The one decision to know: timm
-rounds what it multiplies (hidden widths to multiples of 8 by the official rule, squeezed ones
-to the nearest), this project cuts off, so a number is written as it stands in the spec only
-where both come to the same widths. Where they don't, the ratio is written that does; where none
-does, the spec is refused. Strings are lists of lists: timm's stages. Several strings in one
-list are as many stages of ours.
+r blocks, k kernel, s stride of the first, e expansion, c output width, se squeeze width over input
+width, n activation (re, r6, hs, sw); noskip, and skip for a cn.
+
+The main decision: timm rounds products (hidden widths to multiples of 8 by the official
+rule, squeeze widths to the nearest), phinas truncates them. A number is written as in the spec only
+if both give the same widths; otherwise the ratio is written that does, and if there is none, the
+spec is refused. Strings are in lists of lists, timm's stages. Each string of a list is one stage of
+a spec.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ from phinas.space.layers import Block, lower
 from phinas.space.scaling import round_width
 from phinas.space.spec import ArchSpec, SpecError, StageSpec
 
-# The convolutions of a block, squeeze-and-excitation aside, and what timm calls it.
+# The convolutions of a block, without squeeze-and-excitation, and its name in timm.
 _BLOCK_CODES = {
     ("depthwise", "project"): "ds",
     ("expand", "depthwise", "project"): "ir",
@@ -35,8 +35,7 @@ _BLOCK_CODES = {
 ACTIVATION_CODES = {"re": "relu", "r6": "relu6", "hs": "hard_swish", "sw": "silu"}
 _CODE_OF_ACTIVATION = {name: code for code, name in ACTIVATION_CODES.items()}
 
-# Keyword arguments of timm's EfficientNet (bn_* as timm.create_model takes them), and their
-# defaults there.
+# Keyword arguments of timm's EfficientNet (bn_* as in timm.create_model), and timm's defaults.
 TIMM_DEFAULTS: dict[str, Any] = {
     "num_classes": 1000,
     "num_features": 1280,
@@ -55,7 +54,7 @@ PAD_TYPES = {"": "symmetric", "same": "same"}
 
 
 def format_number(value: float) -> str:
-    """6 for 6.0, and every digit of what is no whole number."""
+    """6 for 6.0, and all digits of other numbers."""
     return str(int(value)) if float(value).is_integer() else repr(float(value))
 
 
@@ -65,12 +64,15 @@ def squeeze_width(hidden: int, se: float, expansion: float) -> int:
 
 
 def to_block_strings(spec: ArchSpec) -> list[list[str]]:
-    """The stages of `spec` as timm's strings. Raises SpecError where timm's blocks can't say it."""
+    """The stages of `spec` as timm's strings.
+
+    Raises:
+        SpecError: timm's blocks cannot describe the network.
+    """
     spec = spec.canonicalize()
     if spec.stem_stride != 2 or spec.stem_pool:
         raise SpecError(
-            "stem_stride, stem_pool: timm's EfficientNet has a stem of stride 2 without pooling, "
-            "and no other"
+            "stem_stride, stem_pool: timm's EfficientNet has only stems of stride 2 without pooling"
         )
     block_strings: list[list[str]] = []
     for index, (stage, blocks) in enumerate(
@@ -91,8 +93,9 @@ def to_block_strings(spec: ArchSpec) -> list[list[str]]:
 
 
 def _suffix(kind: str, stage: StageSpec, blocks: Sequence[Block]) -> str:
-    """Shortcuts, as far as timm would have others (a cn has none by itself, ds, ir and er wherever
-    shapes agree), and the stage's own activation."""
+    """The skip flag, where timm's default differs (a cn has no shortcut; ds, ir and er have one
+    wherever shapes agree), and the stage's activation.
+    """
     skip_flag = ""
     if kind == "cn":
         skip_flag = "_skip" if stage.block == "fused_mbconv" and stage.skip else ""
@@ -114,13 +117,12 @@ def _shapes_match(block: Block) -> bool:
 
 
 def _block_code(block: Block, stage: StageSpec, number: int) -> tuple[str, str]:
-    """Kind of block, and the numbers behind the stride in its string."""
+    """Kind of block, and the numbers after the stride in its string."""
     prefix = f"stage {number}"
     conv_names = tuple(conv.name for conv in block.convs if not conv.pooled_input)
     if conv_names not in _BLOCK_CODES:
         raise SpecError(
-            f"{prefix}: block {stage.block!r} has no string in timm (a network of bottlenecks is "
-            "its ResNet)"
+            f"{prefix}: block {stage.block!r} has no block string in timm (its ResNet has others)"
         )
     kind, in_width = _BLOCK_CODES[conv_names], block.convs[0].in_width
     parameters, hidden, expansion = "", in_width, 1.0
@@ -142,8 +144,7 @@ def _block_code(block: Block, stage: StageSpec, number: int) -> tuple[str, str]:
     squeeze_channels = next((conv.out_width for conv in block.convs if conv.name == "squeeze"), 0)
     if squeeze_channels and kind == "cn":
         raise SpecError(
-            f"{prefix}: se {stage.se:g} behind a single convolution; timm's cn has none: set se to "
-            "0"
+            f"{prefix}: se {stage.se:g} after a single convolution, timm's cn has none; set se to 0"
         )
     if squeeze_channels:
         ratios = (stage.se, squeeze_channels / in_width, squeeze_channels * expansion / hidden)
@@ -155,10 +156,10 @@ def _block_code(block: Block, stage: StageSpec, number: int) -> tuple[str, str]:
 
 
 def to_timm_arguments(spec: ArchSpec) -> dict[str, Any]:
-    """What timm's EfficientNet must be told beside the blocks: keys of TIMM_DEFAULTS, as far as
-    they differ from its defaults.
+    """The arguments of timm's EfficientNet besides the blocks: keys of TIMM_DEFAULTS whose values
+    differ from the defaults.
 
-    Its channel rounding must be off besides: `round_chs_fn=lambda channels: channels`.
+    Its channel rounding must be off too: `round_chs_fn=lambda channels: channels`.
     """
     arguments = {
         "num_classes": spec.classes,

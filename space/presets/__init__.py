@@ -1,11 +1,13 @@
 """Published networks as rows, each with its source and the numbers printed there.
 
-The EfficientNet rows are the *published* family: not alpha^phi of anything (see README, "two
-families"). What a row's network costs exactly stands in tests/golden; where a printed number
-differs from it, the row's `note` says why, or that nobody knows. Padding is symmetric in all, as
-torch's libraries have it; the Google networks were trained with `padding: same`. Batch norm is as
-in each network's own code, but for MobileNetV1 and V2: there it is torchvision's and timm's (1e-5,
-0.1), since slim's decays of 0.9997 and 0.997 need hundreds of thousands of steps.
+The EfficientNet rows are the *published* family, which is not alpha^phi of its B0 (README, "two
+families"). The exact cost of each network is in tests/golden; where a printed number differs, the
+row's `note` gives the reason, or says that it is unknown. Padding is symmetric in all, as in timm
+and torchvision; the Google networks were trained with `padding: same`. Batch norm is as in each
+network's code, except in MobileNetV1 and V2, where it is torchvision's and timm's (1e-5, 0.1),
+because slim's decays of 0.9997 and 0.997 need hundreds of thousands of steps.
+
+A new preset is a row in the table of its family; a new family is a module, listed in `registry`.
 """
 
 from phinas.space.presets.efficientnet import EFFICIENTNET

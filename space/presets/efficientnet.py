@@ -2,22 +2,22 @@
 
 from phinas.space.presets.published_network import PublishedEfficientNet, PublishedEfficientNetLite
 
-# Why printed numbers differ, found by counting; tests/space_tests/test_presets.py checks every word
-# of it against the numbers.
-_ONE_OPERATION = "the printed FLOPs fit one operation more for each output element"
+# Why printed numbers differ, found by counting; tests/space_tests/test_presets.py checks each
+# reason.
+_ONE_OPERATION = "the printed FLOPs match a count with one more operation per output element"
 _TWO_OPERATIONS = (
-    "the printed FLOPs fit two operations more for each output element: batch norm, "
-    "in fvcore's total"
+    "the printed FLOPs match a count with two more operations per output element (batch norm, as "
+    "in fvcore's total)"
 )
 _THREE_OPERATIONS = (
-    "the printed FLOPs fit about three operations more for each output element: "
-    "batch norm and ReLU6, it seems"
+    "the printed FLOPs match a count with about three more operations per output element (probably "
+    "batch norm and ReLU6)"
 )
 _FEWER_FLOPS = (
-    "the printed FLOPs are fewer, and the reason is not known; timm and torchvision "
-    "count what is counted here"
+    "the printed FLOPs are lower for an unknown reason; timm and torchvision agree with the exact "
+    "count"
 )
-_NORM_STATISTICS = "the printed parameters fit a count that holds the statistics of batch norm"
+_NORM_STATISTICS = "the printed parameters include the statistics of batch norm"
 
 _EFFICIENTNET_SOURCE = (
     "EfficientNet, arXiv:1905.11946, table 2; factors: tensorflow/tpu efficientnet_builder.py"

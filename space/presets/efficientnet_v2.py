@@ -2,12 +2,12 @@
 
 from phinas.space.presets.published_network import PublishedEfficientNetV2
 
-# Why printed numbers differ, found by counting; tests/space_tests/test_presets.py checks every word
-# of it against the numbers.
-_ONE_OPERATION = "the printed FLOPs fit one operation more for each output element"
+# Why printed numbers differ, found by counting; tests/space_tests/test_presets.py checks each
+# reason.
+_ONE_OPERATION = "the printed FLOPs match a count with one more operation per output element"
 _HIGHER_NUMBERS = (
-    "the printed numbers are higher, and the reason is not known; timm and torchvision count "
-    "what is counted here"
+    "the printed numbers are higher for an unknown reason; timm and torchvision agree with the "
+    "exact ones"
 )
 
 _SOURCE = (

@@ -31,8 +31,7 @@ _B1_STAGES = (
     (320, 1, 3, 1, 6, 0, False),
 )
 _SMALL_STAGES = (
-    # With a shortcut, as timm has it. TensorFlow's code takes its input for 16 channels and has
-    # none.
+    # With a shortcut, as in timm. TensorFlow's code assumes 16 input channels, so it has none.
     (8, 1, 3, 1, 1, 0),
     (16, 1, 3, 2, 3, 0),
     (16, 2, 3, 2, 6, 0),
@@ -42,15 +41,15 @@ _SMALL_STAGES = (
     (144, 1, 3, 1, 6, 0),
 )
 
-_GLOBAL_FIELDS = {"activation": "relu"}
+_NETWORK_FIELDS = {"activation": "relu"}
 
-# source, params, FLOPs, resolution, dropout, block, stages, global fields
+# source, params, FLOPs, resolution, dropout, block, stages, network fields
 MNASNET = {
     "mnasnet_a1": PublishedStageList(
-        _SOURCE, "3.9M", "312M", 224, 0.2, "mbconv", _A1_STAGES, _GLOBAL_FIELDS
+        _SOURCE, "3.9M", "312M", 224, 0.2, "mbconv", _A1_STAGES, _NETWORK_FIELDS
     ),
     "mnasnet_b1": PublishedStageList(
-        _B1_SOURCE, "4.383M", "0.314B", 224, 0.2, "mbconv", _B1_STAGES, _GLOBAL_FIELDS
+        _B1_SOURCE, "4.383M", "0.314B", 224, 0.2, "mbconv", _B1_STAGES, _NETWORK_FIELDS
     ),
     "mnasnet_small": PublishedStageList(
         _SOURCE,
@@ -60,6 +59,6 @@ MNASNET = {
         0.0,
         "mbconv",
         _SMALL_STAGES,
-        _GLOBAL_FIELDS | {"stem_width": 8},
+        _NETWORK_FIELDS | {"stem_width": 8},
     ),
 }

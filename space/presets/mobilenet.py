@@ -2,10 +2,11 @@
 
 from phinas.space.presets.published_network import PublishedStageList
 
-# Why printed numbers differ, found by counting; tests/space_tests/test_presets.py checks every word
-# of it against the numbers.
+# Why printed numbers differ, found by counting; tests/space_tests/test_presets.py checks each
+# reason.
 _PARAMS_WITHOUT_NORMS = (
-    "the printed parameters are without batch norm's, the printed FLOPs are cut off, not rounded"
+    "the printed parameters exclude those of batch norm; the printed FLOPs are truncated, not "
+    "rounded"
 )
 
 _V1_SOURCE = (
@@ -30,13 +31,13 @@ _V2_STAGES = (
 _V1_STAGES = ((64, 1, 3, 1), (128, 2, 3, 2), (256, 2, 3, 2), (512, 6, 3, 2), (1024, 2, 3, 2))
 
 # slim's and timm's MobileNetV1 too; the paper says ReLU
-_GLOBAL_FIELDS = {
+_NETWORK_FIELDS = {
     "activation": "relu6",
     "bn_eps": 1e-5,
     "bn_momentum": 0.1,
 }
 
-# source, params, FLOPs, resolution, dropout, block, stages, global fields
+# source, params, FLOPs, resolution, dropout, block, stages, network fields
 MOBILENET = {
     "mobilenet_v1": PublishedStageList(
         _V1_SOURCE,
@@ -46,7 +47,7 @@ MOBILENET = {
         0.001,
         "separable",
         _V1_STAGES,
-        _GLOBAL_FIELDS | {"head_width": 0},
+        _NETWORK_FIELDS | {"head_width": 0},
     ),
     "mobilenet_v2": PublishedStageList(
         _V2_SOURCE,
@@ -56,7 +57,7 @@ MOBILENET = {
         0.2,
         "mbconv",
         _V2_STAGES,
-        _GLOBAL_FIELDS,
+        _NETWORK_FIELDS,
         note=_PARAMS_WITHOUT_NORMS,
     ),
 }

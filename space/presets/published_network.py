@@ -1,7 +1,6 @@
-"""How a published network is written as one row: what its source prints, and what the network is
-made of.
+"""A published network as one row of a table: the published numbers, and the fields of the network.
 
-A row builds nothing until it is asked for its `spec()`. The rows themselves: `presets`.
+A row is small; `spec()` makes the spec on request.
 """
 
 from abc import ABC, abstractmethod
@@ -9,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from phinas.space.scaling import scale
 from phinas.space.spec import ArchSpec, StageSpec
 
 # Stages of EfficientNet-B0: arXiv:1905.11946, table 1, and tensorflow/tpu
@@ -38,10 +36,15 @@ _V2_STAGES = (
 
 @dataclass(frozen=True, slots=True)
 class PublishedNetwork(ABC):
-    """A published network: who published it, what is printed there, what it is.
+    """A published network.
 
-    params, flops: as printed (M: 1e6, B: 1e9), flops at `resolution`. note: "" where they
-    are the exact numbers, rounded; else why they are not.
+    Attributes:
+        source: the publication and the code.
+        params: parameters as printed (M: 1e6, B: 1e9).
+        flops: FLOPs as printed, at `resolution`.
+        resolution: resolution in px.
+        dropout: probability of dropout.
+        note: why the printed numbers are not the exact numbers, rounded; "" if they are.
     """
 
     source: str
@@ -52,12 +55,13 @@ class PublishedNetwork(ABC):
     note: str = field(default="", kw_only=True)
 
     @abstractmethod
-    def spec(self) -> ArchSpec: ...
+    def spec(self) -> ArchSpec:
+        """The network."""
 
 
 @dataclass(frozen=True, slots=True)
 class PublishedEfficientNet(PublishedNetwork):
-    """One member of EfficientNet: factors on B0."""
+    """A member of EfficientNet: factors of B0's widths and depths."""
 
     width: float
     depth: float
@@ -66,15 +70,17 @@ class PublishedEfficientNet(PublishedNetwork):
         base = ArchSpec(
             stages=tuple(StageSpec(*stage) for stage in _B0_STAGES), dropout=self.dropout
         )
-        return scale(
-            base, width=self.width, depth=self.depth, resolution=self.resolution / base.resolution
+        return base.scale(
+            width=self.width, depth=self.depth, resolution=self.resolution / base.resolution
         )
 
 
 @dataclass(frozen=True, slots=True)
 class PublishedEfficientNetLite(PublishedEfficientNet):
-    """One member of EfficientNet-Lite: no squeeze-and-excitation, ReLU6, and some things are not
-    scaled: the widths of stem and head, the depths of the first and the last stage."""
+    """A member of EfficientNet-Lite: no squeeze-and-excitation, ReLU6.
+
+    The widths of stem and head and the depths of the first and the last stage are not scaled.
+    """
 
     def spec(self) -> ArchSpec:
         scaled = PublishedEfficientNet.spec(self)
@@ -90,10 +96,13 @@ class PublishedEfficientNetLite(PublishedEfficientNet):
 
 @dataclass(frozen=True, slots=True)
 class PublishedEfficientNetV2(PublishedNetwork):
-    """One member of EfficientNetV2, its widths as built: the code's rounding has no 90% guard, so
-    `scale` would give B3's first stage 24 channels for 16. The resolution is the one of evaluation,
-    to which the printed FLOPs belong; training ended at 300 (S), 384 (M, L), 192 (B0, B1), 208 (B2)
-    and 240 (B3)."""
+    """A member of EfficientNetV2.
+
+    The widths are listed, because its code rounds without the 90% guard; `ArchSpec.scale` would
+    give B3's first stage 24 channels instead of 16. The resolution is that of evaluation, at which
+    the FLOPs are printed; training ended at 300 (S), 384 (M, L), 192 (B0, B1), 208 (B2) and 240 px
+    (B3).
+    """
 
     stem: int
     widths: tuple[int, ...]
@@ -118,13 +127,17 @@ class PublishedEfficientNetV2(PublishedNetwork):
 
 @dataclass(frozen=True, slots=True)
 class PublishedStageList(PublishedNetwork):
-    """A network written out: its kind of block, the fields of each stage in StageSpec's order, and
-    global fields.
+    """A network as a list of stages.
+
+    Attributes:
+        block: the kind of block of all stages.
+        stages: the fields of each stage, in StageSpec's order.
+        network_fields: fields of the network that differ from the defaults.
     """
 
     block: str
     stages: tuple[tuple[Any, ...], ...]
-    global_fields: Mapping[str, Any]
+    network_fields: Mapping[str, Any]
 
     def spec(self) -> ArchSpec:
         stages = tuple(replace(StageSpec(*stage), block=self.block) for stage in self.stages)
@@ -133,4 +146,4 @@ class PublishedStageList(PublishedNetwork):
             "dropout": self.dropout,
             "drop_path": 0.0,
         }
-        return ArchSpec(stages=stages, **common | dict(self.global_fields))
+        return ArchSpec(stages=stages, **common | dict(self.network_fields))

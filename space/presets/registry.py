@@ -30,7 +30,7 @@ def _spec(name: str) -> ArchSpec:
 
 
 def suggest_preset(name: str) -> str:
-    """The end of an error message: the preset nearest to `name`, or a few examples."""
+    """The end of an error message: the preset nearest to `name`, or examples."""
     matches = get_close_matches(name.lower(), PRESETS, n=1)
     if matches:
         return f"did you mean {matches[0]!r}?"
@@ -40,11 +40,13 @@ def suggest_preset(name: str) -> str:
 
 
 def preset(name: str) -> ArchSpec:
-    """The published network of that name. Raises SpecError naming the nearest where there is
-    none.
+    """The published network of that name.
+
+    Raises:
+        SpecError: there is no such network. The message names the nearest.
     """
     if name not in PUBLISHED_NETWORKS:
         raise SpecError(
-            f"preset: {name!r} is not a published network known here; {suggest_preset(name)}"
+            f"preset: {name!r} is not a known published network; {suggest_preset(name)}"
         )
     return _spec(name)

@@ -1,9 +1,9 @@
-"""How many *different* networks a search space holds, exactly.
+"""The exact number of *different* networks in a search space.
 
-Its choices are strings; several may spell one network. Networks are read block by block by an
-automaton: a state is a way to have placed the blocks so far on stages and layers. Reading one block
-leads from a set of states to a set of states (the subset construction), so that a network is
-counted once however many ways there are to place it.
+Several sets of choices may mean one network. A nondeterministic automaton reads a network block by
+block: a state is a way to place the blocks so far on stages and layers. One block leads from a set
+of states to a set of states (the subset construction), so that a network is counted once however
+many ways there are to place it.
 """
 
 import math
@@ -12,19 +12,20 @@ from dataclasses import replace
 from itertools import product
 from typing import Any
 
-from phinas.space.search_spaces.search_space import LAYER_FIELDS, SearchSpace
-from phinas.space.spec import UNUSED_FIELDS, StageSpec, skip_has_effect
+from phinas.space.search_spaces.decisions import LAYER_FIELDS
+from phinas.space.search_spaces.search_space import SearchSpace
+from phinas.space.stage_spec import StageSpec, reset_unused_fields, skip_has_effect
 
 _LayerOptions = tuple[StageSpec, ...]  # the blocks that a layer may be
 # For each stage, and each combination of its stage-wide choices: its layers.
 _StageLayouts = list[list[tuple[_LayerOptions, ...]]]
 _State = tuple[int, int, int]  # stage, index of its layout, layers done
-# the states that some first blocks may lead to, and the width
+# the states that the first blocks may lead to, and the width
 _Prefix = tuple[frozenset[_State], int]
 
 
 def count_networks(space: SearchSpace) -> int:
-    """The number of different `spec_id` among all choices, without enumerating them."""
+    """The number of different `network_id` among all choices, without enumeration."""
     layouts = [_stage_layouts(space, index) for index in range(len(space.base.stages))]
     global_values = {
         decision.name: decision.values
@@ -33,7 +34,7 @@ def count_networks(space: SearchSpace) -> int:
     }
     stems = global_values.pop("stem_width", (space.base.stem_width,))
     start = frozenset((0, layout, 0) for layout in range(len(layouts[0])))
-    # How many sequences of first blocks lead to each set of states and width.
+    # The number of sequences of first blocks that lead to each set of states and width.
     prefixes: dict[_Prefix, int] = {(start, int(stem)): 1 for stem in stems}
     total = 0
     transitions: dict[_Prefix, tuple[bool, list[_Prefix]]] = {}
@@ -59,7 +60,7 @@ def count_networks(space: SearchSpace) -> int:
 def _transitions(
     closure: set[_State], layouts: _StageLayouts, width: int, activation: str
 ) -> dict[StageSpec, set[_State]]:
-    """Each block that may come next, after `width` channels, and the states that it leads to."""
+    """Each block that may follow `width` channels, and the states that it leads to."""
     successors: dict[StageSpec, set[_State]] = defaultdict(set)
     for stage, layout, layers_done in closure:
         if stage < len(layouts) and layers_done < len(layouts[stage][layout]):
@@ -72,7 +73,7 @@ def _transitions(
 
 
 def _epsilon_closure(states: frozenset[_State], layouts: _StageLayouts) -> set[_State]:
-    """`states`, and those reached by leaving layers out or by moving to the next stage."""
+    """`states`, and those reached by leaving out layers or by moving to the next stage."""
     closure: set[_State] = set()
     pending = list(states)
     while pending:
@@ -93,9 +94,7 @@ def _epsilon_closure(states: frozenset[_State], layouts: _StageLayouts) -> set[_
 
 
 def _stage_layouts(space: SearchSpace, index: int) -> list[tuple[_LayerOptions, ...]]:
-    """The stage for each combination of its stage-wide choices: the blocks that each of its
-    layers may be.
-    """
+    """For each combination of stage-wide choices, the blocks that each layer may be."""
     base = space.base.stages[index]
     names = (*LAYER_FIELDS, "depth")
     layouts = []
@@ -121,14 +120,8 @@ def _stage_layouts(space: SearchSpace, index: int) -> list[tuple[_LayerOptions, 
 
 
 def _canonical_block(block: StageSpec, width: int, activation: str) -> StageSpec:
-    """The block with the fields that have no effect in it at one value, so that equal blocks
-    compare equal.
+    """The block with the fields that have no effect at one value, so that equal blocks compare
+    equal.
     """
-    canonical_values: dict[str, Any] = {
-        name: getattr(StageSpec(1, 1), name) for name in UNUSED_FIELDS[block.block]
-    }
-    if not skip_has_effect(block, width):
-        canonical_values["skip"] = True
-    if block.activation == activation:
-        canonical_values["activation"] = ""
-    return replace(block, **canonical_values)
+    canonical = reset_unused_fields(block, activation)
+    return canonical if skip_has_effect(block, width) else replace(canonical, skip=True)

@@ -1,8 +1,8 @@
-"""Uniform samples of a search space among the choices whose networks' costs lie in a window.
+"""Uniform samples of a search space within cost limits.
 
-A network that several choices mean is as many times as likely. A space of up to a million choices
-is looked through whole, so its samples are exact and an empty window is known to be empty. A larger
-one is drawn from at random, a bounded number of times, and what falls outside is thrown away.
+A network that several sets of choices mean is as many times as likely. A space of up to a million
+sets is enumerated, so that its samples are exact and impossible limits are detected. A larger one
+is sampled by rejection, with a bounded number of draws.
 """
 
 import random
@@ -16,7 +16,8 @@ from phinas.space.search_spaces.cost_tables import METRICS, CostTables, IntArray
 from phinas.space.search_spaces.search_space import Choices
 from phinas.space.spec import SpecError
 
-CostWindow = Mapping[str, tuple[float, float]]
+# metric to (minimum, maximum), both included
+CostLimits = Mapping[str, tuple[float, float]]
 
 MAX_ENUMERABLE = 1 << 20
 MAX_DRAWS = 1 << 22
@@ -25,27 +26,33 @@ _BATCH_SIZE = 1 << 16
 
 def sample_within(
     tables: CostTables,
-    window: CostWindow,
+    limits: CostLimits,
     generator: random.Random,
     *,
     count: int = 1,
     max_draws: int = MAX_DRAWS,
 ) -> list[Choices]:
-    """`count` sets of choices, each uniform among those whose costs lie in `window`: metric to
-    (minimum, maximum), both included.
+    """Sets of choices, uniform among those whose networks cost what `limits` allow.
 
-    Raises SpecError for a metric that is none, and for a window in which no network lies or (in a
-    space too large to look through) none was met in `max_draws` draws: it names what can be reached
-    and the nearest miss.
+    Args:
+        tables: the costs of the space.
+        limits: metric to (minimum, maximum), both included.
+        generator: the source of randomness.
+        count: the number of sets, which may repeat.
+        max_draws: maximum number of draws in a space that is too large to enumerate.
+
+    Raises:
+        SpecError: a metric is unknown, no network is within the limits, or `max_draws` draws found
+            too few; names the possible range and the nearest network.
     """
-    for metric, metric_range in window.items():
+    for metric, metric_range in limits.items():
         if metric not in METRICS:
-            raise SpecError(f"window: {metric!r} is no metric; there are {', '.join(METRICS)}")
+            raise SpecError(f"limits: {metric!r} is not one of {', '.join(METRICS)}")
         low, high = tables.cost_range(metric)
         minimum, maximum = metric_range
         if not minimum <= maximum or maximum < low or minimum > high:
             raise SpecError(
-                f"{_format_window(window)}: is empty; networks of space {tables.space.name!r} have "
+                f"{_format_limits(limits)}: no network; space {tables.space.name!r} has "
                 f"{low:,} to {high:,} {metric}"
             )
     rng = np.random.default_rng(generator.getrandbits(128))
@@ -61,7 +68,7 @@ def sample_within(
         else:
             candidates = rng.integers(0, tables.value_counts, size=(size, len(tables.value_counts)))
         costs = tables.batch_costs(candidates)
-        distances = _distance_to_window(costs, window)
+        distances = _distance_to_limits(costs, limits)
         matches.append(
             start + np.flatnonzero(distances == 0) if is_enumerable else candidates[distances == 0]
         )
@@ -69,7 +76,7 @@ def sample_within(
             min_distance = distances.min()
             nearest_costs = ", ".join(
                 f"{costs[distances.argmin(), METRICS.index(metric)]:,} {metric}"
-                for metric in window
+                for metric in limits
             )
         if not is_enumerable and sum(map(len, matches)) >= count:
             break
@@ -77,10 +84,9 @@ def sample_within(
     if len(matching) == 0 or (not is_enumerable and len(matching) < count):
         searched = f"all {tables.space.size:,}" if is_enumerable else f"{max_draws:,} drawn"
         raise SpecError(
-            f"{_format_window(window)}: {len(matching)} of the {count} networks asked for were "
-            "found "
-            f"among {searched} of space {tables.space.name!r}; the nearest has {nearest_costs}: "
-            "widen the window"
+            f"{_format_limits(limits)}: {len(matching)} of the {count} requested networks were "
+            f"found among {searched} of space {tables.space.name!r}; the nearest has "
+            f"{nearest_costs}; widen the limits"
         )
     if is_enumerable:  # stored as indices into the enumeration
         matching = np.stack(
@@ -92,12 +98,12 @@ def sample_within(
     return [tables.space.from_indices(row) for row in matching[:count].tolist()]
 
 
-def _distance_to_window(costs: IntArray, window: CostWindow) -> NDArray[np.float64]:
-    """How far each network lies outside, 0 inside: the sum over metrics of the logarithm of the
-    factor to the nearer bound.
+def _distance_to_limits(costs: IntArray, limits: CostLimits) -> NDArray[np.float64]:
+    """The distance of each network from the limits, 0 inside: the sum over metrics of the logarithm
+    of the factor to the nearer limit.
     """
     total = np.zeros(len(costs))
-    for metric, (minimum, maximum) in window.items():
+    for metric, (minimum, maximum) in limits.items():
         column = costs[:, METRICS.index(metric)].astype(np.float64)
         ratio_below, ratio_above = (
             np.maximum(minimum, 1.0) / column,
@@ -112,8 +118,8 @@ def _distance_to_window(costs: IntArray, window: CostWindow) -> NDArray[np.float
     return total
 
 
-def _format_window(window: CostWindow) -> str:
-    return "window " + ", ".join(
+def _format_limits(limits: CostLimits) -> str:
+    return "limits " + ", ".join(
         f"{metric} {minimum:,.0f} to {maximum:,.0f}"
-        for metric, (minimum, maximum) in window.items()
+        for metric, (minimum, maximum) in limits.items()
     )

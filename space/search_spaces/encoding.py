@@ -1,28 +1,27 @@
 """From a network back to the choices that mean it: the inverse of `SearchSpace.decode`.
 
-The network's blocks are laid along the stages of the space one after another, each stage trying
-every depth that it may have and every layer that may be left out, until all of them have found a
-place. What fails farthest on is told.
+The network's blocks are placed on the stages of the space one after another. Each stage tries every
+depth that it may have and every layer that may be left out, until all blocks have a place. The
+error names the failure at the farthest block.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from phinas.space.search_spaces.search_space import (
-    GLOBAL_FIELDS,
-    LAYER_FIELDS,
-    Choices,
-    SearchSpace,
-)
-from phinas.space.spec import UNUSED_FIELDS, ArchSpec, SpecError, StageSpec, skip_has_effect
+from phinas.space.search_spaces.decisions import GLOBAL_FIELDS, LAYER_FIELDS, Choices
+from phinas.space.search_spaces.search_space import SearchSpace
+from phinas.space.spec import ArchSpec, SpecError, StageSpec
+from phinas.space.stage_spec import skip_has_effect, unused_fields
 
 _StageChoices = dict[str, Any]
 
 
 def encode(space: SearchSpace, spec: ArchSpec) -> Choices:
-    """Choices whose network is `spec`; inactive ones are the first listed. SpecError, naming the
-    field, where it lies outside.
+    """Choices whose network is `spec`; inactive choices have the first value of their decision.
+
+    Raises:
+        SpecError: the network is not in the space; names the field.
     """
     choices: Choices = {}
     for name in GLOBAL_FIELDS:
@@ -43,8 +42,8 @@ def encode(space: SearchSpace, spec: ArchSpec) -> Choices:
             and getattr(space.base, spec_field.name) != getattr(spec, spec_field.name)
         ):
             raise SpecError(
-                f"{spec_field.name}: differs from the base of space {space.name!r}, which does not "
-                "decide it"
+                f"{spec_field.name}: differs from the base of space {space.name!r}, which has no "
+                "decision for it"
             )
     placement = _BlockPlacement(space, spec.activation, _split_into_blocks(spec))
     placed_choices = placement.place_stages(0, 0)
@@ -71,8 +70,10 @@ def _split_into_blocks(spec: ArchSpec) -> list[tuple[StageSpec, bool]]:
 
 @dataclass
 class _BlockPlacement:
-    """The blocks still to be placed are those from a position on; `error` describes the failure at
-    the farthest one.
+    """A search for a place of every block. The blocks from a `position` on are still to be placed.
+
+    Attributes:
+        error: the failure at the farthest position so far.
     """
 
     space: SearchSpace
@@ -87,12 +88,12 @@ class _BlockPlacement:
             self._farthest_position, self.error = position, error
 
     def place_stages(self, stage: int, position: int) -> Choices | None:
-        """A way to place the blocks from `position` on stages from `stage` on."""
+        """Choices that place the blocks from `position` on the stages from `stage`, or None."""
         if stage == len(self.space.base.stages):
             if position == len(self.blocks):
                 return {}
             self._note_failure(
-                position, f"stages: {len(self.blocks) - position} more blocks than the stages hold"
+                position, f"stages: {len(self.blocks) - position} more blocks than the stages have"
             )
             return None
         for depth in self.space.options(stage, None, "depth"):
@@ -104,8 +105,9 @@ class _BlockPlacement:
     def _place_layers(
         self, stage: int, layer: int, depth: int, position: int, stage_choices: _StageChoices
     ) -> Choices | None:
-        """A way to place blocks on the layers from `layer` on and all that follows;
-        `stage_choices`: the stage-wide choices so far.
+        """Choices that place blocks on the layers from `layer` and all that follows, or None.
+
+        `stage_choices` are the stage-wide choices so far.
         """
         if layer == depth:
             rest_choices = self.place_stages(stage + 1, position)
@@ -132,8 +134,9 @@ class _BlockPlacement:
     def _layer_assignments(
         self, stage: int, layer: int, position: int, stage_choices: _StageChoices
     ) -> Iterator[tuple[int, Choices, _StageChoices]]:
-        """The ways to fill one layer, with the next block or with nothing: blocks taken, its own
-        choices, the stage's.
+        """The ways to fill one layer, with the next block or with nothing.
+
+        Yields the number of blocks, the layer's choices and the stage's choices.
         """
         if position < len(self.blocks):
             match = self._match_block(stage, layer, position, stage_choices)
@@ -142,8 +145,7 @@ class _BlockPlacement:
         else:
             self._note_failure(
                 position,
-                f"stages.{stage}: the spec has only {position} blocks, which the stages before "
-                "take",
+                f"stages.{stage}: the spec has only {position} blocks, all in the stages before",
             )
         identity = self._assign_field(stage, layer, "block", "identity", stage_choices)
         if identity:
@@ -162,11 +164,11 @@ class _BlockPlacement:
             return None
         layer_choices: Choices = {}
         for name in LAYER_FIELDS:
-            if name in UNUSED_FIELDS[block.block] or (name == "skip" and not skip_matters):
+            if name in unused_fields(block.block) or (name == "skip" and not skip_matters):
                 continue
             value = getattr(block, name)
             assignment = self._assign_field(stage, layer, name, value, stage_choices)
-            if assignment is None and name == "activation":  # "" and the network's own name are one
+            if assignment is None and name == "activation":  # "" means the network's activation
                 assignment = self._assign_field(
                     stage, layer, name, self.activation if value == "" else "", stage_choices
                 )
@@ -183,8 +185,8 @@ class _BlockPlacement:
     def _assign_field(
         self, stage: int, layer: int, name: str, value: Any, stage_choices: _StageChoices
     ) -> tuple[Choices, _StageChoices] | None:
-        """The layer's own and the stage's choices with `name` at `value`, or None where it can't
-        be.
+        """The layer's and the stage's choices with `name` at `value`, or None if it is
+        impossible.
         """
         layer_values = self.space.layer_options(stage, layer, name)
         if layer_values is not None:

@@ -1,9 +1,8 @@
-"""Which choices of a network mean nothing, for whole batches: those of layers that are left out,
-and of fields that the chosen kind of block does not have. Two rows that differ in inactive choices
-only are one network.
+"""Inactive choices of batches of networks (ConfigSpace's term): those of layers that are left out,
+and of fields that have no effect in the chosen kind of block. Two rows that differ in inactive
+choices only are one network.
 
-(`skip` counts as meaning something wherever the block has one, also where the shapes leave no room
-for a shortcut.)
+`skip` counts as active wherever the kind of block has it, also if the shapes allow no shortcut.
 """
 
 from typing import Any
@@ -11,16 +10,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from phinas.space.search_spaces.search_space import FieldPath, SearchSpace, parse_field_path
-from phinas.space.spec import UNUSED_FIELDS
+from phinas.space.search_spaces.decisions import FieldPath, parse_field_path
+from phinas.space.search_spaces.search_space import SearchSpace
+from phinas.space.stage_spec import unused_fields
 
 Indices = NDArray[np.integer[Any]]
 Mask = NDArray[np.bool_]
 
 
 class InactiveChoices:
-    """Of the choices of a space; indices are positions as of SearchSpace.to_indices, of shape
-    (networks, decisions).
+    """The inactive choices of a space's networks.
+
+    `indices` are positions as SearchSpace.to_indices returns them, of shape (networks, decisions).
     """
 
     def __init__(self, space: SearchSpace) -> None:
@@ -34,7 +35,7 @@ class InactiveChoices:
         ]
 
     def layer_mask(self, indices: Indices, stage: int, layer: int) -> Mask:
-        """Whether that layer is in each network."""
+        """Whether each network has that layer."""
         block_decision = self._block_decision(stage, layer)
         return self._is_within_depth(indices, stage, layer) & ~self._block_ignores_field(
             indices, stage, layer, block_decision, "width"
@@ -51,11 +52,11 @@ class InactiveChoices:
         return inactive
 
     def canonicalize(self, indices: Indices) -> NDArray[np.int16]:
-        """The same networks with -1 for every inactive choice: equal rows are one network."""
+        """The indices with -1 for every inactive choice, so that equal rows are one network."""
         return np.where(self.inactive_mask(indices), -1, indices).astype(np.int16)
 
     def _affected_layers(self, path: FieldPath) -> list[int]:
-        """The layers that a decision about a stage, or about one layer, is about."""
+        """The layers that a decision may change."""
         if path.layer is not None:
             return [path.layer]
         stage = path.stage or 0
@@ -66,22 +67,22 @@ class InactiveChoices:
         ]
 
     def _is_always_active(self, path: FieldPath) -> bool:
-        """Whether a decision means something in every network: one of its layers is in all and has
-        such a field in all.
+        """Whether a decision is active in every network: one of its layers is always there and the
+        field always has an effect in it.
         """
         stage = path.stage or 0
         min_depth = min(self.space.options(stage, None, "depth"))
         return any(
             layer < min_depth
             and not any(
-                path.field in UNUSED_FIELDS[kind]
+                path.field in unused_fields(kind)
                 for kind in self.space.options(stage, layer, "block")
             )
             for layer in self._affected_layers(path)
         )
 
     def _is_inactive_in_layer(self, indices: Indices, stage: int, layer: int, field: str) -> Mask:
-        if field == "block":  # what stands in a layer is decided also where it is nothing
+        if field == "block":  # active also where it is an identity
             return ~self._is_within_depth(indices, stage, layer)
         beyond_depth = ~self._is_within_depth(indices, stage, layer) & (field != "depth")
         return beyond_depth | self._block_ignores_field(
@@ -95,16 +96,16 @@ class InactiveChoices:
         return layer < depth
 
     def _block_decision(self, stage: int, layer: int) -> str | None:
-        """The decision that says what kind of block stands there, if there is one."""
+        """The name of the decision for the kind of block of a layer, if there is one."""
         names = (f"stages.{stage}.layers.{layer}.block", f"stages.{stage}.block")
         return next((name for name in names if name in self._column_of), None)
 
     def _block_ignores_field(
         self, indices: Indices, stage: int, layer: int, decision: str | None, field: str
     ) -> Mask:
-        """Whether the block there has no such field."""
+        """Whether the field has no effect in the block of that layer."""
         kinds = self.space.options(stage, layer, "block")
-        ignores_field = np.array([field in UNUSED_FIELDS[kind] for kind in kinds])
+        ignores_field = np.array([field in unused_fields(kind) for kind in kinds])
         if decision is None:
             return np.full(len(indices), ignores_field[0])
         return ignores_field[indices[:, self._column_of[decision]]]

@@ -1,19 +1,20 @@
-"""Search spaces by name or from YAML, the form that `definitions/` ships and users write.
+"""Search spaces by name or from YAML, the format of `definitions/` and of users' files.
 
 A space is a mapping with the keys
 
-    name       what it is called
+    name       its name
+    summary    what it holds, in one line (optional)
     base       a preset's name, or a spec: the network that the space varies
     stages     field to choices, for every stage (block, kernel, expansion, se, width, skip,
                activation, depth)
-    layers     field to choices, for every layer of every stage by itself (all of these but depth)
-    overrides  stage number, from 1, to a mapping like `stages`, in which `layers` may stand too
-    global     field of the whole network to choices (stem_width, head_width, resolution)
+    layers     field to choices, for each layer of every stage separately (the same fields without
+               depth)
+    overrides  stage number, from 1, to a mapping like `stages`, which may contain `layers` too
+    global     field of the network to choices (stem_width, head_width, resolution)
 
 Choices are a list of values, or `{multiply: [...]}` of a width, or `{add: [...]}` to a width or
-depth. So that one rule can stand for every stage, what a stage can't do is left out of its
-choices: an `add` that leaves no block or channel, and `identity` where a stage or layer must
-change the size of its map.
+depth. One rule can serve every stage, because impossible choices are left out: an `add` that leaves
+no block or channel, and `identity` where a stage or layer must change the size of its map.
 """
 
 import importlib
@@ -25,24 +26,23 @@ from typing import Any
 from phinas.space.loading import path_exists
 from phinas.space.presets import preset
 from phinas.space.scaling import MAX_FACTOR, round_width
-from phinas.space.search_spaces.search_space import (
+from phinas.space.search_spaces.decisions import (
     GLOBAL_FIELDS,
     LAYER_FIELDS,
     STAGE_FIELDS,
     Decision,
-    SearchSpace,
     Value,
 )
+from phinas.space.search_spaces.definitions import SPACES
+from phinas.space.search_spaces.search_space import SearchSpace
 from phinas.space.spec import ArchSpec, SpecError, StageSpec
 from phinas.space.yaml_io import read_yaml
 
-_KEYS = ("name", "base", "stages", "layers", "overrides", "global")
+_KEYS = ("name", "summary", "base", "stages", "layers", "overrides", "global")
 
 
 def _resolve_values(rule: object, base: int | None, name: str) -> tuple[Value, ...]:
-    """Choices as written: a list of values, or {multiply: [...]} of a width, {add: [...]} to a
-    width or depth (`base`).
-    """
+    """The values of a rule, whose factors and offsets apply to the width or depth `base`."""
     if isinstance(rule, list):
         return tuple(rule)
     if isinstance(rule, Mapping) and len(rule) == 1 and base:
@@ -62,24 +62,26 @@ def _resolve_values(rule: object, base: int | None, name: str) -> tuple[Value, .
             and are_numbers
             and all(isinstance(number, int) for number in numbers)
         ):
-            # An offset that would leave no block is left out: a depth of 1 has no 0 beside it.
+            # Skip an offset that would leave no block.
             return tuple(base + number for number in numbers if base + number >= 1)
     hint = (
         "write a list of values, {multiply: [positive numbers]} for a width, {add: "
         "[whole numbers]} for a width or depth"
     )
-    raise SpecError(f"{name}: {rule!r} is none of the ways to write choices; {hint}")
+    raise SpecError(f"{name}: {rule!r} is not a way to write choices; {hint}")
 
 
 def space_from_dict(data: object) -> SearchSpace:
-    """A space from plain data; the keys stand at the top of this file. Raises SpecError naming the
-    key.
+    """A space from plain data, whose keys are listed at the top of this file.
+
+    Raises:
+        SpecError: the data does not describe a space; names the key.
     """
     if not isinstance(data, Mapping):
         raise SpecError(f"a search space is a mapping with the keys {', '.join(_KEYS)}")
     for key in data:
         if key not in _KEYS:
-            raise SpecError(f"{key}: unknown key; {_suggest(str(key), _KEYS, 'known')}")
+            raise SpecError(f"{key}: unknown key; {_suggest(str(key), _KEYS, 'known keys')}")
     if "base" not in data:
         raise SpecError("base: missing; name a preset or write the spec that the space varies")
     try:
@@ -94,7 +96,7 @@ def space_from_dict(data: object) -> SearchSpace:
     for number in overrides:
         if not isinstance(number, int) or number not in range(1, len(base.stages) + 1):
             raise SpecError(
-                f"overrides: {number!r} is no stage; the base has stages 1 to {len(base.stages)}"
+                f"overrides: {number!r} is not a stage; the base has stages 1 to {len(base.stages)}"
             )
     decisions: list[Decision] = []
     for index, stage in enumerate(base.stages):
@@ -118,9 +120,7 @@ def space_from_dict(data: object) -> SearchSpace:
 def _stage_decisions(
     index: int, stage: StageSpec, stage_rules: Mapping[Any, Any], layer_rules: Mapping[Any, Any]
 ) -> Iterator[Decision]:
-    """The decisions of one stage, and after them those of its layers, as many as its depth may
-    reach.
-    """
+    """The decisions of one stage, then those of its layers, up to the maximum depth."""
     max_depth = stage.depth
     for field, rule in stage_rules.items():
         decision = _decision(f"stages.{index}.{field}", rule, stage, STAGE_FIELDS)
@@ -155,7 +155,9 @@ def _decision(
 ) -> Decision:
     field = name.rpartition(".")[2]
     if field not in allowed_fields:
-        raise SpecError(f"{name}: can't be searched; {_suggest(field, allowed_fields, 'can')}")
+        raise SpecError(
+            f"{name}: cannot be searched; {_suggest(field, allowed_fields, 'legal fields')}"
+        )
     base = getattr(spec, field) if field in ("width", "depth", "stem_width", "head_width") else None
     return Decision(name, _resolve_values(rule, base, name))
 
@@ -166,12 +168,17 @@ def _suggest(word: str, options: Iterable[str], fallback: str) -> str:
 
 
 def load_space(source: str) -> SearchSpace:
-    """A shipped space by name, a user's own YAML file, or a Python value as `package.module:NAME`.
+    """Load a search space.
 
-    Raises SpecError or YamlError, naming the file.
+    Args:
+        source: the name of a shipped space, a YAML file, or `package.module:NAME` of a SearchSpace
+            in Python.
+
+    Raises:
+        SpecError: the space is unknown, or the file does not describe one; names the
+            file.
+        YamlError: the file is not YAML; names the file.
     """
-    from phinas.space.search_spaces.definitions import SPACES
-
     path = SPACES.get(source, Path(source).expanduser())
     if not path_exists(path):
         if source.count(":") == 1 and all(
@@ -181,7 +188,7 @@ def load_space(source: str) -> SearchSpace:
         matches = get_close_matches(source, SPACES, n=1)
         hint = f"did you mean {matches[0]!r}? " if matches else ""
         raise SpecError(
-            f"space: {source!r} is neither a file nor a shipped space; {hint}shipped: "
+            f"space: {source!r} is neither a file nor an included space; {hint}included: "
             f"{', '.join(SPACES)}"
         )
     try:

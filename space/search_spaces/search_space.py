@@ -1,14 +1,14 @@
-"""A search space: a base network and the decisions that change it. Pure data, no optimizer and no
-torch.
+"""A search space: a base network and the decisions that change it. It holds data only, no optimizer
+and no torch.
 
 A decision names a field of the spec and lists the values that it may take: `stages.2.kernel` for
-all blocks of a stage, `stages.2.layers.0.kernel` for one of its layers (which goes before the
-stage's own), `resolution` for the whole network. Multipliers of a width and offsets of a depth are
+all blocks of a stage, `stages.2.layers.0.kernel` for one of its layers (which takes precedence over
+the stage's), `resolution` for the whole network. Multipliers of a width and offsets of a depth are
 only a way of *writing* choices (`loading`): here every choice is the value that the network gets.
 
-Several choices may mean one network: a layer that is left out (block: identity, or beyond the depth
-of its stage) makes its other choices inactive. So networks are compared by `spec_id`, never by
-choices; what `decode` gives is canonical.
+Several sets of choices may mean one network: a layer that is left out (block: identity, or beyond
+the depth of its stage) makes its other choices inactive. So networks are compared by `network_id`,
+never by choices; `decode` returns canonical networks.
 """
 
 import itertools
@@ -16,71 +16,22 @@ import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any, Self
 
+from phinas.space.search_spaces.decisions import Choices, Decision, Value, parse_field_path
 from phinas.space.spec import ArchSpec, SpecError, StageSpec
 
-Value = int | float | bool | str
-Choices = dict[str, Value]
-
-LAYER_FIELDS = ("block", "kernel", "expansion", "se", "width", "skip", "activation")
-STAGE_FIELDS = (*LAYER_FIELDS, "depth")
-GLOBAL_FIELDS = ("stem_width", "head_width", "resolution")
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """One field of the spec and the values it may take, at least one, all distinct."""
-
-    name: str
-    values: tuple[Value, ...]
-
-    def __post_init__(self) -> None:
-        if not self.values:
-            raise SpecError(f"{self.name}: has no values; list at least one")
-        for value in self.values:
-            if not isinstance(value, int | float | str):
-                raise SpecError(f"{self.name}: {value!r} is not a number, a word or true/false")
-        if len(set(self.values)) < len(self.values):
-            raise SpecError(f"{self.name}: {list(self.values)} names a value twice; list each once")
-
-
-@dataclass(frozen=True, slots=True)
-class FieldPath:
-    """Where a decision acts: on stage `stage` (None: the whole network), on its layer `layer`
-    (None: all), on `field`.
-    """
-
-    stage: int | None
-    layer: int | None
-    field: str
-
-
-@lru_cache(maxsize=1 << 12)
-def parse_field_path(name: str) -> FieldPath:
-    """What `stages.I.FIELD`, `stages.I.layers.J.FIELD` or `FIELD` names. Raises SpecError for
-    anything else.
-    """
-    match name.split("."):
-        case ["stages", stage, field] if stage.isdecimal() and field in STAGE_FIELDS:
-            return FieldPath(int(stage), None, field)
-        case ["stages", stage, "layers", layer, field] if (
-            stage.isdecimal() and layer.isdecimal() and field in LAYER_FIELDS
-        ):
-            return FieldPath(int(stage), int(layer), field)
-        case [field] if field in GLOBAL_FIELDS:
-            return FieldPath(None, None, field)
-    raise SpecError(
-        f"{name}: is nothing that can be searched; write stages.I.FIELD "
-        f"({', '.join(STAGE_FIELDS)}), stages.I.layers.J.FIELD "
-        f"or one of {', '.join(GLOBAL_FIELDS)}"
-    )
+__all__ = ["Choices", "Decision", "SearchSpace", "Value"]
 
 
 @dataclass(frozen=True)
 class SearchSpace:
-    """`base` with each of `decisions` open. Raises SpecError where a choice makes no network."""
+    """The networks that a base becomes by its decisions.
+
+    Raises:
+        SpecError: there are no decisions, or a value makes no network.
+    """
 
     name: str
     base: ArchSpec
@@ -91,7 +42,7 @@ class SearchSpace:
             raise SpecError(f"space {self.name!r}: has no decisions; there is nothing to search")
         if len({decision.name for decision in self.decisions}) < len(self.decisions):
             raise SpecError(
-                f"space {self.name!r}: has two decisions of one name; name each field once"
+                f"space {self.name!r}: has two decisions with one name; name each field once"
             )
         for decision in self.decisions:
             path = parse_field_path(decision.name)
@@ -116,7 +67,7 @@ class SearchSpace:
         """Each value must make a network by itself. Raises SpecError naming the decision."""
         choices = {name: value}
         path = parse_field_path(name)
-        # layers that decide this for themselves go their own way
+        # Layers that decide this field themselves get a legal value.
         if path.stage is not None and path.layer is None:
             layer_decisions = self._layer_decisions[path.stage].items()
             choices |= {
@@ -137,9 +88,7 @@ class SearchSpace:
 
     @cached_property
     def _layer_decisions(self) -> list[dict[tuple[int, str], tuple[Value, ...]]]:
-        """Of each stage: (layer, field) to the values of the decision for it, as far as there is
-        one.
-        """
+        """For each stage: (layer, field) to the values of its decision, if there is one."""
         layer_decisions: list[dict[tuple[int, str], tuple[Value, ...]]] = [
             {} for _ in self.base.stages
         ]
@@ -154,8 +103,8 @@ class SearchSpace:
         return {decision.name: decision.values for decision in self.decisions}
 
     def options(self, stage: int, layer: int | None, field: str) -> tuple[Any, ...]:
-        """The values that a field of a stage, or of one of its layers, may take; one where nothing
-        is decided.
+        """The values that a field of a stage, or of one of its layers, may take; the base's value
+        without a decision.
         """
         name = (
             f"stages.{stage}.{field}" if layer is None else f"stages.{stage}.layers.{layer}.{field}"
@@ -169,11 +118,11 @@ class SearchSpace:
         )
 
     def layer_options(self, stage: int, layer: int, field: str) -> tuple[Any, ...] | None:
-        """The values of the decision that a layer has of its own for a field, or None."""
+        """The values of a layer's own decision for a field, or None."""
         return self._layer_decisions[stage].get((layer, field))
 
     def max_depth(self, stage: int) -> int:
-        """The most blocks that a stage may have."""
+        """The maximum number of blocks of a stage."""
         return max(self.options(stage, None, "depth"))
 
     def has_layer_decisions(self, stage: int) -> bool:
@@ -182,18 +131,20 @@ class SearchSpace:
 
     @property
     def size(self) -> int:
-        """How many sets of choices there are, exactly.
-        `phinas.space.search_spaces.cardinality.count_networks` counts the different networks.
+        """The exact number of sets of choices. `cardinality.count_networks` counts the different
+        networks.
         """
         return math.prod(len(decision.values) for decision in self.decisions)
 
     def decode(self, choices: Mapping[str, Value]) -> ArchSpec:
-        """The network that a complete set of choices means. Raises SpecError for a missing, unknown
-        or foreign one.
+        """The network that a complete set of choices means.
+
+        Raises:
+            SpecError: a choice is missing, or is not one of the space.
         """
         for name in choices:
             if name not in self._values:
-                raise SpecError(f"{name}: is no decision of space {self.name!r}")
+                raise SpecError(f"{name}: is not a decision of space {self.name!r}")
         for name, values in self._values.items():
             if name not in choices:
                 raise SpecError(f"{name}: missing; space {self.name!r} decides it")
@@ -208,8 +159,10 @@ class SearchSpace:
         return [decision.values.index(choices[decision.name]) for decision in self.decisions]
 
     def from_indices(self, indices: Sequence[int]) -> Choices:
-        """Choices from what `to_indices` returned. Raises SpecError unless there is one position in
-        range for each decision.
+        """Choices from positions; the inverse of `to_indices`.
+
+        Raises:
+            SpecError: the number of positions is wrong, or one is out of range.
         """
         if len(indices) != len(self.decisions):
             raise SpecError(
@@ -228,8 +181,8 @@ class SearchSpace:
         }
 
     def sample(self, generator: random.Random) -> Choices:
-        """One set of choices, uniformly. Inside a window of costs:
-        `constrained_sampling.sample_within`.
+        """One set of choices, uniformly. `constrained_sampling.sample_within` samples within cost
+        limits.
         """
         return {decision.name: generator.choice(decision.values) for decision in self.decisions}
 
@@ -241,7 +194,7 @@ class SearchSpace:
                     yield {**choices, decision.name: value}
 
     def enumerate(self) -> Iterator[Choices]:
-        """Every set of choices, the last decision turning fastest. Ask `size` first."""
+        """Every set of choices, the last decision varying fastest. Check `size` first."""
         names = [decision.name for decision in self.decisions]
         for values in itertools.product(*(decision.values for decision in self.decisions)):
             yield dict(zip(names, values, strict=True))
@@ -254,26 +207,26 @@ class SearchSpace:
         )
 
     def adapt_to(self, *, channels: int, classes: int, resolution: int | None = None) -> Self:
-        """The same space for a data set's channels and classes, at another resolution where one is
-        given.
+        """The same space for a data set.
 
-        Raises SpecError where one is given and the space decides it itself.
+        Args:
+            channels: channels of the images.
+            classes: number of classes.
+            resolution: resolution of the base in px; None: unchanged.
+
+        Raises:
+            SpecError: a resolution is requested, and the space has a decision for it.
         """
         if resolution and "resolution" in self._values:
             raise SpecError(
-                f"resolution: {resolution} is asked for, and space {self.name!r} decides among "
+                f"resolution: {resolution} is requested, but space {self.name!r} searches over "
                 f"{', '.join(map(str, self.resolutions))}; leave one of the two out"
             )
-        base = replace(
-            self.base,
-            channels=channels,
-            classes=classes,
-            resolution=resolution or self.base.resolution,
-        )
+        base = self.base.adapt(channels=channels, classes=classes, resolution=resolution)
         return replace(self, base=base)
 
     def _replace_fields(self, choices: Mapping[str, Value]) -> ArchSpec:
-        """The base with these choices, which may be some of them."""
+        """The base with these choices, which may be incomplete."""
         global_fields: dict[str, Any] = {}
         stage_fields: dict[int, dict[str, Any]] = {}
         layer_fields: dict[tuple[int, int], dict[str, Any]] = {}

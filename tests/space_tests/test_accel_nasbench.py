@@ -1,7 +1,6 @@
-"""Parameters and multiply-adds of every network that Accel-NASBench measured, against the numbers
-its authors published.
+"""Tests of parameters and multiply-adds of all Accel-NASBench networks against published values.
 
-Their records give both in millions with six decimals: to one parameter, to one operation.
+The records have both in millions with six decimals, so they are exact.
 """
 
 import json
@@ -12,8 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from phinas.nas.evaluators.accel_nasbench import record_to_choices
-from phinas.space.cost import network_cost
+from phinas.nas.evaluators.accel_nasbench_surrogate import record_to_choices
 from phinas.space.flop_conventions import count_flops
 from phinas.space.presets import preset
 from phinas.space.search_spaces.cost_tables import METRICS, CostTables
@@ -37,24 +35,24 @@ pytestmark = pytest.mark.skipif(
 
 @cache
 def records() -> list[tuple[Choices, dict[str, float]]]:
-    """Each record's choices, and what its authors say of the network."""
-    actual = []
+    """Return of each record the choices and the published description of the network."""
+    rows = []
     with tarfile.open(ARCHIVE, "r:gz") as archive:
         for member in archive:
             stream = archive.extractfile(member) if member.name.endswith(".json") else None
             if stream:
                 record = json.load(stream)
-                actual.append((record_to_choices(record["architecture"]), record["model_info"]))
-    return actual
+                rows.append((record_to_choices(record["architecture"]), record["model_info"]))
+    return rows
 
 
-def test_thirteen_of_the_records_measure_a_network_again():
+def test_thirteen_records_are_of_a_network_of_another_record():
     assert len(records()) == RECORDS
-    assert len({SPACE.decode(choices).spec_id for choices, _ in records()}) == RECORDS - 13
+    assert len({SPACE.decode(choices).network_id for choices, _ in records()}) == RECORDS - 13
 
 
 def test_parameters_of_every_record_are_reproduced_exactly():
-    actual = [network_cost(SPACE.decode(choices)).params / 1e6 for choices, _ in records()]
+    actual = [SPACE.decode(choices).cost().params / 1e6 for choices, _ in records()]
     assert actual == [published["params"] for _, published in records()]
 
 
@@ -67,16 +65,16 @@ def test_parameters_of_every_record_are_reproduced_exactly_by_the_tables():
     ]
 
 
-def test_multiply_adds_of_every_record_are_reproduced_exactly_in_the_convention_of_its_authors():
+def test_multiply_adds_of_every_record_are_reproduced_exactly_by_the_convention_of_thop():
     actual = [
         count_flops(SPACE.decode(choices), "torchvision")["thop"] / 1e6 for choices, _ in records()
     ]
     assert actual == [published["macs"] for _, published in records()]
 
 
-def test_their_count_of_b0_is_above_its_multiply_adds():
+def test_count_of_thop_for_b0_exceeds_its_multiply_adds():
     b0 = preset("efficientnet_b0")
-    assert (network_cost(b0).flops, count_flops(b0, "torchvision")["thop"]) == (
+    assert (b0.cost().flops, count_flops(b0, "torchvision")["thop"]) == (
         385_814_752,
         415_145_024,
     )

@@ -1,6 +1,4 @@
-"""Maps at several scales: the ones that the whole network goes through, and a backbone that a
-detector can train.
-"""
+"""Tests of backbones: feature maps equal those of the full network, and can be trained."""
 
 from dataclasses import replace
 
@@ -11,9 +9,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
 
-from phinas.space.backbone import Backbone, build_backbone, feature_levels
-from phinas.space.blocks import ConvNet, build
 from phinas.space.presets import preset
+from phinas.space.pytorch.backbone import Backbone, build_backbone, feature_levels
+from phinas.space.pytorch.conv_net import ConvNet
 from phinas.space.spec import BLOCKS, PADDINGS, ArchSpec, SpecError, StageSpec
 
 kinds = [kind for kind in BLOCKS if kind != "identity"]
@@ -57,7 +55,7 @@ SMALL = ArchSpec(
 
 
 def maps_by_resolution(model: ConvNet, images: Tensor) -> dict[int, Tensor]:
-    """The last map of every side that `model` goes through, the largest first, seen by hooks."""
+    """Record the last feature map of each resolution in `model` with hooks, the largest first."""
     maps: dict[int, Tensor] = {}
     parts = [*model.stem, *(stage for stage in model.stages if len(stage))]
     for module in parts:
@@ -71,8 +69,8 @@ def maps_by_resolution(model: ConvNet, images: Tensor) -> dict[int, Tensor]:
 
 @settings(max_examples=25, deadline=None)
 @given(specs)
-def test_maps_are_the_last_of_each_side_that_the_whole_network_goes_through(spec):
-    model = build(spec)
+def test_maps_are_the_last_of_each_resolution_in_the_full_network(spec):
+    model = spec.build()
     features = build_backbone(spec).eval()
     features.load_network_weights(model.state_dict())
     images = torch.randn(2, spec.channels, 64, 64)
@@ -88,7 +86,7 @@ def test_maps_are_the_last_of_each_side_that_the_whole_network_goes_through(spec
 
 @settings(max_examples=15, deadline=None)
 @given(specs, st.integers(33, 70), st.integers(33, 70))
-def test_sides_are_the_ceiling_of_side_over_reduction_at_any_size(spec, height, width):
+def test_map_size_is_the_ceiling_of_image_size_over_reduction(spec, height, width):
     features = build_backbone(spec).eval()
     with torch.inference_mode():
         shapes = [
@@ -103,8 +101,8 @@ def test_sides_are_the_ceiling_of_side_over_reduction_at_any_size(spec, height, 
 
 @settings(max_examples=10, deadline=None)
 @given(specs, st.data())
-def test_levels_select_maps_and_leave_out_what_comes_after_them(spec, data):
-    model = build(spec).eval()
+def test_levels_select_maps_and_omit_later_modules(spec, data):
+    model = spec.build().eval()
     backbone = Backbone(model, spec)
     levels = sorted(data.draw(st.sets(st.sampled_from(backbone.reductions), min_size=1)))
     partial = build_backbone(spec, levels=levels).eval()
@@ -117,10 +115,10 @@ def test_levels_select_maps_and_leave_out_what_comes_after_them(spec, data):
         for one, reduction in zip(partial(images), levels, strict=True)
     )
     sum(each.sum() for each in partial.train()(torch.randn(3, spec.channels, 64, 64))).backward()
-    assert all(parameter.grad is not None for parameter in partial.parameters())  # none is unused
+    assert all(parameter.grad is not None for parameter in partial.parameters())  # all are used
 
 
-# timm's names for the presets that both have.
+# presets that timm has too, with its names
 TIMM_MODELS = {
     "efficientnet_b0": "efficientnet_b0",
     "efficientnet_b7": "efficientnet_b7",
@@ -142,7 +140,7 @@ def test_reductions_and_channels_are_those_of_timm(name, timm):
 
 
 class PyramidNet(nn.Module):
-    """A feature pyramid (arXiv:1612.03144) on a backbone, with one logit a pixel of its finest
+    """A feature pyramid (arXiv:1612.03144) on a backbone, with a logit for each pixel of the finest
     map.
     """
 
@@ -172,9 +170,8 @@ def test_a_feature_pyramid_learns_a_dense_task_through_the_backbone(name):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = PyramidNet(build_backbone(spec, levels=(4, 8, 16, 32)), width=16).train()
-    masks = torch.rand(
-        2, 1, 9, 11, generator=generator
-    ).round()  # sides 36 and 44 are no multiples of 32
+    # images have 36 x 44 px, which are no multiples of 32
+    masks = torch.rand(2, 1, 9, 11, generator=generator).round()
     images = functional.interpolate(masks, scale_factor=4).expand(-1, 3, -1, -1) - 0.5
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
     losses = []
@@ -192,22 +189,22 @@ def test_a_feature_pyramid_learns_a_dense_task_through_the_backbone(name):
     assert network.backbone.stem.conv.weight.grad.abs().max() > 0
 
 
-def test_backbone_has_the_names_of_the_whole_network_without_head_and_classifier():
-    state_dict = build(SMALL).state_dict()
+def test_backbone_has_the_tensor_names_of_the_network_without_head_and_classifier():
+    state_dict = SMALL.build().state_dict()
     names = set(build_backbone(SMALL).state_dict())
     assert names == {name for name in state_dict if not name.startswith(("head.", "classifier."))}
 
 
-def test_fresh_backbone_draws_the_weights_of_the_whole_network():
+def test_new_backbone_has_the_random_weights_of_the_full_network():
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
-        state_dict = build(SMALL).state_dict()
+        state_dict = SMALL.build().state_dict()
         torch.manual_seed(3)
         backbone = build_backbone(SMALL).state_dict()
     assert all(torch.equal(tensor, state_dict[name]) for name, tensor in backbone.items())
 
 
-def test_map_before_the_pooling_of_a_stem_is_a_level():
+def test_feature_map_before_the_pooling_of_a_stem_is_a_level():
     spec = replace(SMALL, stem_pool=True)
     assert [(level.reduction, level.width, level.module) for level in feature_levels(spec)] == [
         (2, 4, "stem"),
@@ -232,16 +229,16 @@ def test_features_compile_as_one_graph():
 @pytest.mark.parametrize(
     ("levels", "message"),
     [
-        ((4, 64), "levels: 64 is not a reduction that there is; this network has 2, 4, 8"),
+        ((4, 64), "levels: 64 is not an available reduction; this network has 2, 4, 8"),
         ((True,), "levels: True is not"),
-        ((8, 4), r"levels: \[8, 4\] does not rise, as the maps do; write \[4, 8\]"),
+        ((8, 4), r"levels: \[8, 4\] is not in ascending order; write \[4, 8\]"),
         ((4, 4), r"write \[4\]"),
         ((), "levels: .* is not a list of reductions; this network has 2, 4, 8"),
         (8, "levels: 8 is not a list"),
         ("8", "levels: '8' is not a list"),
     ],
 )
-def test_an_impossible_level_is_refused_with_those_there_are(levels, message):
+def test_an_invalid_level_is_refused_with_the_available_ones(levels, message):
     with pytest.raises(SpecError, match=message):
         build_backbone(SMALL, levels=levels)
 
@@ -251,22 +248,22 @@ def test_an_impossible_level_is_refused_with_those_there_are(levels, message):
     [
         (
             lambda weights: weights.pop("stages.2.1.project.norm.weight"),
-            "stages.2.1.project.norm.weight is absent among them",
+            "stages.2.1.project.norm.weight is absent in the state dict",
         ),
         (
             lambda weights: weights.update({"neck.weight": torch.zeros(2)}),
-            r"neck.weight is \(2,\) among them and absent",
+            r"neck.weight is \(2,\) in the state dict and absent",
         ),
         (
             lambda weights: weights.update({"stem.conv.weight": torch.zeros(2)}),
-            r"is \(2,\) among them and \(4, 3, 3, 3\)",
+            r"is \(2,\) in the state dict and \(4, 3, 3, 3\)",
         ),
     ],
 )
 def test_weights_of_another_network_are_refused_and_nothing_is_copied(change, message):
     features = build_backbone(SMALL)
     before = {name: tensor.clone() for name, tensor in features.state_dict().items()}
-    weights = build(SMALL).state_dict()
+    weights = SMALL.build().state_dict()
     change(weights)
     with pytest.raises(SpecError, match=message):
         features.load_network_weights(weights)

@@ -1,5 +1,6 @@
-"""The closed-form cost against fvcore and against the network that is built. Published numbers:
-test_presets.
+"""Tests of the closed-form cost, compared with fvcore and with the built network.
+
+Published numbers are in test_presets.py.
 """
 
 import pytest
@@ -8,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from phinas.space.blocks import build, conv_linear_flops
-from phinas.space.cost import ZERO_COST, network_cost, stage_costs
+from phinas.space.cost import ZERO_COST, stage_costs
 from phinas.space.layers import lower
 from phinas.space.presets import preset
-from phinas.space.spec import ACTIVATIONS, PADDINGS, ArchSpec, StageSpec
+from phinas.space.pytorch.conv_net import conv_linear_flops
+from phinas.space.spec import ACTIVATIONS, BLOCKS, PADDINGS, ArchSpec, StageSpec
 
 stages = st.builds(
     StageSpec,
@@ -23,7 +24,7 @@ stages = st.builds(
     expansion=st.sampled_from([1, 1.04, 1.5, 2, 3.7, 6]),
     se=st.sampled_from([0, 0.03, 0.25, 0.5, 1]),
     skip=st.booleans(),
-    block=st.sampled_from(["mbconv", "mbconv", "fused_mbconv", "bottleneck", "separable", "conv"]),
+    block=st.sampled_from(["mbconv", *(kind for kind in BLOCKS if kind != "identity")]),
     activation=st.sampled_from(["", *ACTIVATIONS]),
 )
 identities = st.builds(
@@ -49,8 +50,8 @@ specs = st.builds(
 
 
 def measured_activations(spec: ArchSpec) -> int:
-    """Output elements of every convolution and linear layer while one image passes."""
-    network = build(spec).eval()
+    """Count the output elements of all convolutions and linear layers for one image."""
+    network = spec.build().eval()
     element_counts: list[int] = []
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
@@ -64,13 +65,13 @@ def measured_activations(spec: ArchSpec) -> int:
 
 def parameter_count(spec: ArchSpec) -> int:
     with torch.device("meta"):
-        return sum(parameter.numel() for parameter in build(spec).parameters())
+        return sum(parameter.numel() for parameter in spec.build().parameters())
 
 
 @settings(max_examples=12, deadline=None)
 @given(specs)
-def test_cost_equals_what_is_measured_on_the_built_network(spec):
-    spec_cost = network_cost(spec)
+def test_cost_equals_the_counts_of_the_built_network(spec):
+    spec_cost = spec.cost()
     assert spec_cost.flops == conv_linear_flops(spec)
     assert spec_cost.params == parameter_count(spec)
     assert spec_cost.activations == measured_activations(spec)
@@ -81,7 +82,7 @@ def test_cost_equals_what_is_measured_on_the_built_network(spec):
 def test_stage_costs_add_up_to_the_cost(spec):
     rows = stage_costs(spec)
     assert [row.name for row in rows] == ["stem", *map(str, range(1, len(spec.stages) + 1)), "head"]
-    assert sum((row.cost for row in rows), ZERO_COST) == network_cost(spec)
+    assert sum((row.cost for row in rows), ZERO_COST) == spec.cost()
 
 
 def test_resolution_changes_flops_but_no_parameters():
@@ -89,9 +90,9 @@ def test_resolution_changes_flops_but_no_parameters():
         preset("efficientnet_b0"),
         ArchSpec.from_dict(preset("efficientnet_b0").to_dict() | {"resolution": 448}),
     )
-    assert network_cost(large).params == network_cost(small).params
-    # the squeezes and the classifier do not grow
-    assert 3.9 < network_cost(large).flops / network_cost(small).flops < 4.0
+    assert large.cost().params == small.cost().params
+    # the cost of squeeze-and-excitation and of the classifier does not depend on the resolution
+    assert 3.9 < large.cost().flops / small.cost().flops < 4.0
 
 
 def test_squeeze_width_follows_the_input_width_of_the_block():
@@ -116,7 +117,7 @@ def test_expansion_of_one_has_no_expanding_convolution():
     ]
 
 
-def test_shortcuts_stand_only_where_stride_is_one_and_widths_agree():
+def test_shortcuts_exist_only_if_the_stride_is_one_and_widths_are_equal():
     network = lower(preset("efficientnet_b0"))
     assert [[block.shortcut for block in stage] for stage in network.stages] == [
         [False],
@@ -136,23 +137,23 @@ def test_a_network_trains_through_every_kind_of_block():
         resolution=9,
         classes=3,
     )
-    network = build(spec).train()
+    network = spec.build().train()
     network(torch.randn(4, 3, 9, 9)).square().sum().backward()
     assert all(torch.isfinite(parameter.grad).all() for parameter in network.parameters())
 
 
-def test_dropped_path_leaves_an_image_as_it_came():
+def test_a_dropped_block_returns_its_input():
     spec = ArchSpec(
         stages=(StageSpec(4, 2, expansion=1),), stem_width=4, resolution=8, drop_path=0.95
     )
-    block = build(spec).stages[0][1].train()
+    block = spec.build().stages[0][1].train()
     block.drop_path = 1 - 1e-12
     images = torch.randn(3, 4, 4, 4)
     assert torch.equal(block(images), images)
 
 
 def test_stochastic_depth_rises_from_zero_by_block_over_blocks():
-    network = build(preset("efficientnet_b0"))
+    network = preset("efficientnet_b0").build()
     rates = [block.drop_path for stage in network.stages for block in stage]
     assert rates == pytest.approx([0.2 * index / 16 for index in range(16)])
 
@@ -160,7 +161,7 @@ def test_stochastic_depth_rises_from_zero_by_block_over_blocks():
 def test_batch_norm_has_the_published_constants():
     norms = [
         module
-        for module in build(preset("efficientnet_b0")).modules()
+        for module in preset("efficientnet_b0").build().modules()
         if isinstance(module, nn.BatchNorm2d)
     ]
     assert {(norm.eps, norm.momentum) for norm in norms} == {(1e-3, 0.01)}

@@ -1,6 +1,4 @@
-"""Our algorithms for convolutions in training give what torch's give, and stand aside wherever they
-are not measured.
-"""
+"""Tests of the custom CPU kernels for training: same results as torch, and only where supported."""
 
 from dataclasses import replace
 
@@ -8,9 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from phinas.space.blocks import build
-from phinas.space.cpu_kernels import convolve, global_avg_pool
 from phinas.space.loading import load_spec
+from phinas.space.pytorch.cpu_kernels import convolve, global_avg_pool
 
 POINTWISE = [nn.Conv2d(6, 4, 1, bias=False), nn.Conv2d(4, 6, 1), nn.Conv2d(16, 96, 1, bias=False)]
 DEPTHWISE = [
@@ -28,7 +25,7 @@ def make_images(conv: nn.Conv2d, *, size: int, count: int = 3) -> torch.Tensor:
 
 
 def output_and_gradients(function, conv: nn.Conv2d, images: torch.Tensor) -> list[torch.Tensor]:
-    """The output, and its weighted sum's gradients by the images and all parameters."""
+    """Compute the output, and the gradients of its weighted sum for images and parameters."""
     output = function(images)
     weights = torch.linspace(-1, 1, output.numel()).view_as(output)
     return [
@@ -77,9 +74,7 @@ def test_the_mean_of_pixels_has_the_gradient_of_torchs_mean():
 
 
 def uses_custom_kernel(conv: nn.Conv2d, images: torch.Tensor) -> bool:
-    """Whether the output is the work of another operator than torch's own convolution (and so are
-    the gradients).
-    """
+    """Whether another operator than torch's convolution computes the output and its gradients."""
     output = convolve(conv, images)
     return "Convolution" not in type(output.grad_fn).__name__
 
@@ -87,7 +82,7 @@ def uses_custom_kernel(conv: nn.Conv2d, images: torch.Tensor) -> bool:
 @pytest.mark.parametrize(
     "conv", [POINTWISE[0], nn.Conv2d(8, 8, 5, padding=2, groups=8, bias=False)], ids=str
 )
-def test_ours_are_used_in_training_on_a_cpu_and_nowhere_else(conv):
+def test_custom_kernels_run_in_training_on_a_cpu_only(conv):
     conv = conv.train()
     images = make_images(conv, size=4)
     assert uses_custom_kernel(conv, images)
@@ -112,7 +107,7 @@ def test_ours_are_used_in_training_on_a_cpu_and_nowhere_else(conv):
     ],
     ids=str,
 )
-def test_any_other_convolution_is_left_to_torch(conv):
+def test_torch_computes_all_other_convolutions(conv):
     images = make_images(conv, size=5)
     assert torch.equal(convolve(conv, images), conv(images))
 
@@ -120,7 +115,7 @@ def test_any_other_convolution_is_left_to_torch(conv):
 @pytest.mark.parametrize(
     "conv", [POINTWISE[0], nn.Conv2d(8, 8, 5, padding=2, groups=8, bias=False)], ids=str
 )
-def test_whoever_hooks_a_convolution_is_called(conv):
+def test_hooks_of_a_convolution_are_called(conv):
     conv.train()
     images, calls = make_images(conv, size=4), []
     handle = conv.register_forward_hook(lambda *_: calls.append(True))
@@ -129,7 +124,7 @@ def test_whoever_hooks_a_convolution_is_called(conv):
     assert calls == [True]
 
 
-def test_frozen_weights_cost_no_gradient():
+def test_gradients_of_images_are_correct_with_frozen_weights():
     conv = nn.Conv2d(8, 8, 5, padding=2, groups=8, bias=False).requires_grad_(False)
     images = make_images(conv, size=4)
     actual, expected = (
@@ -142,7 +137,7 @@ def test_frozen_weights_cost_no_gradient():
 @pytest.mark.parametrize(
     "name", ["efficientnet_b0", "mobilenet_v2", "resnet_50", "efficientnet_v2_s", "mobilenet_v1"]
 )
-def test_a_networks_gradients_are_as_near_to_those_in_double_precision_as_torchs(name, monkeypatch):
+def test_gradients_of_a_network_have_an_error_like_that_of_torchs_kernels(name, monkeypatch):
     published = load_spec(name)
     stages = tuple(replace(stage, depth=min(stage.depth, 2)) for stage in published.stages)
     spec = replace(published, stages=stages, resolution=64, classes=5, drop_path=0.0, dropout=0.0)
@@ -150,13 +145,15 @@ def test_a_networks_gradients_are_as_near_to_those_in_double_precision_as_torchs
     def compute_gradients(dtype: torch.dtype) -> torch.Tensor:
         with torch.random.fork_rng():
             torch.manual_seed(0)
-            model = build(spec).to(dtype, memory_format=torch.channels_last).train()
+            model = spec.build().to(dtype, memory_format=torch.channels_last).train()
             images = torch.randn(16, 3, 64, 64).to(dtype, memory_format=torch.channels_last)
         nn.functional.cross_entropy(model(images), torch.arange(16) % 5).backward()
         return torch.cat([parameter.grad.flatten().double() for parameter in model.parameters()])
 
     actual, reference = compute_gradients(torch.float32), compute_gradients(torch.float64)
-    monkeypatch.setattr("phinas.space.cpu_kernels._is_supported", lambda _conv, _images: False)
+    monkeypatch.setattr(
+        "phinas.space.pytorch.cpu_kernels._is_supported", lambda _conv, _images: False
+    )
     expected = compute_gradients(torch.float32)
     assert not torch.equal(actual, expected)
     assert (actual - reference).norm() <= 2 * (expected - reference).norm() < 0.1 * reference.norm()
@@ -164,9 +161,11 @@ def test_a_networks_gradients_are_as_near_to_those_in_double_precision_as_torchs
 
 @pytest.mark.parametrize("training", [True, False])
 def test_a_tracer_sees_torchs_convolutions(training):
-    model = build(
+    model = (
         replace(load_spec("efficientnet_b0"), resolution=32, classes=5, drop_path=0.0)
-    ).train(training)
+        .build()
+        .train(training)
+    )
     called_types = {
         type(model.get_submodule(node.target))
         for node in torch.fx.symbolic_trace(model).graph.nodes

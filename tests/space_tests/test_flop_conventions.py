@@ -1,7 +1,6 @@
-"""What other tools count: their own number, live, beside the closed form; and the table of
-EfficientNet-B0 that they make.
+"""Tests that the closed form reproduces the counts of other tools, which are run here.
 
-The numbers of a tool follow its version; those verified stand in space/flop_conventions.py.
+The counts of a tool depend on its version; the verified versions are in space/flop_conventions.py.
 """
 
 import importlib.util
@@ -17,8 +16,6 @@ import pytest
 import torch
 from torch import nn
 
-from phinas.space.blocks import build
-from phinas.space.cost import network_cost
 from phinas.space.flop_conventions import CONVENTIONS, IMPLEMENTATIONS, TERMS, count_flops
 from phinas.space.presets import preset
 from phinas.space.spec import ArchSpec, StageSpec
@@ -26,7 +23,7 @@ from phinas.space.spec import ArchSpec, StageSpec
 COUNTERS = Path(__file__).resolve().parents[2] / "benchmarks" / "counters.py"
 TOOLS = [name for name in CONVENTIONS if name != "phinas"]
 
-# EfficientNet-B0 at 224 pixels, as the tools said of each library's own network.
+# counts for EfficientNet-B0 at 224 px, as implemented by phinas, timm and torchvision
 B0 = {
     "phinas": (385_814_752, 385_814_752, 385_814_752),
     "fvcore": (399_290_144, 399_352_864, 401_659_392),
@@ -39,7 +36,7 @@ B0 = {
     "torch": (771_629_504, 771_629_504, 771_629_504),
 }
 
-# Every kind of block and activation, both paddings and poolings, in three small networks.
+# three small networks with all kinds of blocks and activations, both paddings and poolings
 NETWORKS = {
     "symmetric": ArchSpec(
         stages=(
@@ -70,6 +67,7 @@ NETWORKS = {
         stages=(
             StageSpec(8, 2, 3, 1, block="conv"),
             StageSpec(16, 2, 3, 2, 4, 0, block="bottleneck"),
+            StageSpec(16, 2, 3, 2, se=0.25, block="basic"),
         ),
         stem_width=4,
         stem_pool=True,
@@ -80,9 +78,10 @@ NETWORKS = {
 }
 
 
-# Form, library, its name for a network, ours; all at 64 pixels.
+# implementation, library, name of the network there, name in phinas, padding; all at 64 px
 _SLOW_LIBRARY_NETWORKS = [
     ("timm", "timm", "semnasnet_100", "mnasnet_a1", "symmetric"),
+    ("timm", "timm", "resnet18", "resnet_18", "symmetric"),
     ("timm", "timm", "resnet50", "resnet_50", "symmetric"),
     ("timm", "timm", "tf_efficientnetv2_s", "efficientnet_v2_s", "same"),
     ("torchvision", "torchvision", "resnet50", "resnet_50", "symmetric"),
@@ -97,9 +96,7 @@ LIBRARY_NETWORKS = [
 
 @pytest.fixture(scope="module", autouse=True)
 def _one_thread() -> Iterator[None]:
-    """On a shared machine threads wait for one another: the counters take thirty times as long with
-    two.
-    """
+    """Use one thread, since the counters are 30 times slower with two on a shared machine."""
     previous = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -108,7 +105,7 @@ def _one_thread() -> Iterator[None]:
 
 @cache
 def create_library_model(library: str, name: str) -> nn.Module:
-    """A library's network, random; the fixtures `timm` and `torchvision` have imported it."""
+    """Create a random network of a library that the fixture `timm` or `torchvision` imported."""
     if library == "timm":
         return sys.modules["timm"].create_model(name)
     return sys.modules["torchvision"].models.get_model(name, weights=None)
@@ -116,7 +113,7 @@ def create_library_model(library: str, name: str) -> nn.Module:
 
 @cache
 def load_counters() -> ModuleType:
-    """benchmarks/counters.py, which is in no package."""
+    """Import benchmarks/counters.py, which is in no package."""
     spec = importlib.util.spec_from_file_location("counters", COUNTERS)
     assert spec
     assert spec.loader
@@ -126,7 +123,7 @@ def load_counters() -> ModuleType:
 
 
 def run_counter(tool: str, model: nn.Module, resolution: int) -> int:
-    """What the tool says of a network at that resolution, or a skip without the tool."""
+    """Count the FLOPs of a network with a tool; skip the test if the tool is not installed."""
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         try:
@@ -138,16 +135,16 @@ def run_counter(tool: str, model: nn.Module, resolution: int) -> int:
 
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("tool", TOOLS)
-def test_closed_form_is_what_the_tool_says_of_a_built_network(tool, name, torchvision):
+def test_closed_form_equals_the_count_of_a_tool_for_a_built_network(tool, name, torchvision):
     spec = NETWORKS[name]
-    assert count_flops(spec)[tool] == run_counter(tool, build(spec), spec.resolution)
+    assert count_flops(spec)[tool] == run_counter(tool, spec.build(), spec.resolution)
 
 
 @pytest.mark.parametrize(
     ("implementation", "library", "name", "preset_name", "padding"), LIBRARY_NETWORKS
 )
 @pytest.mark.parametrize("tool", TOOLS)
-def test_closed_form_is_what_the_tool_says_of_a_librarys_network(
+def test_closed_form_equals_the_count_of_a_tool_for_a_network_of_a_library(
     tool, implementation, library, name, preset_name, padding, timm
 ):
     spec = replace(preset(preset_name), padding=padding, resolution=64)
@@ -156,7 +153,7 @@ def test_closed_form_is_what_the_tool_says_of_a_librarys_network(
     )
 
 
-def test_b0_reads_as_each_tool_says_of_each_library():
+def test_counts_of_b0_by_tool_and_library():
     actual = [
         count_flops(preset("efficientnet_b0"), implementation)
         for implementation in ("phinas", "timm", "torchvision")
@@ -165,10 +162,10 @@ def test_b0_reads_as_each_tool_says_of_each_library():
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_our_own_convention_is_the_cost(name):
+def test_the_phinas_convention_is_the_cost(name):
     assert {
         count_flops(NETWORKS[name], implementation)["phinas"] for implementation in IMPLEMENTATIONS
-    } == {network_cost(NETWORKS[name]).flops}
+    } == {NETWORKS[name].cost().flops}
 
 
 def test_every_term_is_counted_by_some_tool():

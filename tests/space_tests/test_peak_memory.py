@@ -1,10 +1,9 @@
-"""The closed-form peak of held elements against the liveness of every value in the network that is
-built.
+"""Tests of the closed-form peak activations, compared with the live values of the built network.
 
-The witness knows no formula: it traces the built network with torch.fx on the meta device, gives
-every value a buffer, lets a buffer die after its last reader, and adds up what is alive at each
-step. What space/cost.py says is done in place writes into the buffer of a value that has no later
-reader; where there is none, the witness fails instead of guessing.
+The reference uses no formula. It traces the built network with torch.fx on the meta device, gives
+every value a buffer, frees a buffer after its last reader, and adds up the live buffers at each
+step. An operation that space/cost.py assumes in place writes into the buffer of a value without a
+later reader; without such a buffer the reference fails.
 """
 
 import operator
@@ -17,10 +16,10 @@ from hypothesis import strategies as st
 from torch import fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
 
-from phinas.space.blocks import SameConv2d, SameMaxPool2d, build
-from phinas.space.cost import network_cost, stage_costs
+from phinas.space.cost import stage_costs
 from phinas.space.presets import preset
-from phinas.space.spec import PADDINGS, ArchSpec, StageSpec
+from phinas.space.pytorch.conv_net import SameConv2d, SameMaxPool2d
+from phinas.space.spec import BLOCKS, PADDINGS, ArchSpec, StageSpec
 
 IN_PLACE = (
     nn.BatchNorm2d,
@@ -43,7 +42,7 @@ stages = st.builds(
     expansion=st.sampled_from([1, 1.04, 2, 3.7, 6]),
     se=st.sampled_from([0, 0.03, 0.25, 1]),
     skip=st.booleans(),
-    block=st.sampled_from(["mbconv", "fused_mbconv", "bottleneck", "separable", "conv"]),
+    block=st.sampled_from([kind for kind in BLOCKS if kind != "identity"]),
 )
 identities = st.builds(
     StageSpec, width=st.integers(1, 24), depth=st.integers(1, 3), block=st.just("identity")
@@ -66,9 +65,7 @@ specs = st.builds(
 
 
 class Tracer(fx.Tracer):
-    """Convolutions that pad by themselves are one step too: the padded copy is TensorFlow's border,
-    not a map.
-    """
+    """Traces a convolution with "same" padding as one step, without a buffer for padding."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return isinstance(m, SameConv2d | SameMaxPool2d) or super().is_leaf_module(
@@ -77,11 +74,9 @@ class Tracer(fx.Tracer):
 
 
 def trace(spec: ArchSpec) -> fx.GraphModule:
-    """The steps of `build(spec)` in the order in which they run, each with the shape of what it
-    gives.
-    """
+    """Trace the steps of `spec.build()` in their order, each with the shape of its result."""
     with torch.device("meta"):
-        network = build(spec).eval()
+        network = spec.build().eval()
         images = torch.zeros(1, spec.channels, spec.resolution, spec.resolution)
     module = fx.GraphModule(network, Tracer().trace(network))
     ShapeProp(module).propagate(images)
@@ -89,9 +84,7 @@ def trace(spec: ArchSpec) -> fx.GraphModule:
 
 
 def works_in_place(module: fx.GraphModule, node: fx.Node) -> bool:
-    """Whether a step writes over one of its operands: folded norms, activations, gates,
-    additions.
-    """
+    """Whether a step overwrites an operand: folded norms, activations, gates, additions."""
     if node.op == "call_module":
         layer = module.get_submodule(str(node.target))
         assert isinstance(layer, (*IN_PLACE, *NEW_BUFFER)), layer
@@ -104,9 +97,7 @@ def works_in_place(module: fx.GraphModule, node: fx.Node) -> bool:
 
 
 def iter_live_elements(spec: ArchSpec) -> Iterator[tuple[fx.Node, int]]:
-    """Every step, and the elements alive while it works: all that it or a later step reads, and
-    what it gives.
-    """
+    """Yield each step and its live elements: all that it or a later step reads, and its result."""
     module = trace(spec)
     steps = [node for node in module.graph.nodes if node.op != "output"]
     step_of = {node: index for index, node in enumerate(steps)}
@@ -114,7 +105,7 @@ def iter_live_elements(spec: ArchSpec) -> Iterator[tuple[fx.Node, int]]:
         node: max((step_of.get(user, len(steps)) for user in node.users), default=-1)
         for node in steps
     }
-    buffer_of: dict[fx.Node, fx.Node] = {}  # which value's memory a value lies in
+    buffer_of: dict[fx.Node, fx.Node] = {}  # for each value, the value whose memory it uses
     for step, node in enumerate(steps):
         if works_in_place(module, node):
             needed_buffers = {
@@ -129,7 +120,7 @@ def iter_live_elements(spec: ArchSpec) -> Iterator[tuple[fx.Node, int]]:
             is_identity = node.op == "call_module" and isinstance(
                 module.get_submodule(str(node.target)), nn.Identity
             )
-            assert free_buffers or is_identity, f"{node} overwrites what is still needed"
+            assert free_buffers or is_identity, f"{node} overwrites a value that is read later"
             buffer_of[node] = (free_buffers or operands)[0]
         else:
             buffer_of[node] = node
@@ -146,7 +137,7 @@ def shape(node: fx.Node) -> torch.Size:
 
 
 def stage_peaks(spec: ArchSpec) -> dict[str, int]:
-    """The most that is alive in the stem, each stage and the head."""
+    """Return the largest number of live elements in the stem, each stage and the head."""
     peaks = dict.fromkeys(["stem", *map(str, range(1, len(spec.stages) + 1)), "head"], 0)
     for node, live_elements in iter_live_elements(spec):
         module_paths = [name.split(".") for name in node.meta.get("nn_module_stack", {})]
@@ -163,41 +154,38 @@ def stage_peaks(spec: ArchSpec) -> dict[str, int]:
 @pytest.mark.parametrize(
     "name", ["efficientnet_b0", "efficientnet_v2_s", "resnet_50", "mobilenet_v1", "mnasnet_a1"]
 )
-def test_peak_of_a_published_network_is_that_of_its_liveness(name):
-    assert network_cost(preset(name)).peak_activations == max(
+def test_peak_of_a_published_network_is_its_largest_number_of_live_elements(name):
+    assert preset(name).cost().peak_activations == max(
         live_elements for _, live_elements in iter_live_elements(preset(name))
     )
 
 
 @settings(max_examples=25, deadline=None)
 @given(specs)
-def test_peak_is_that_of_the_liveness_of_the_built_network_in_every_row(spec):
+def test_peak_of_each_stage_is_its_largest_number_of_live_elements(spec):
     rows = {row.name: row.cost.peak_activations for row in stage_costs(spec)}
     assert rows == stage_peaks(spec)
-    assert network_cost(spec).peak_activations == max(rows.values())
+    assert spec.cost().peak_activations == max(rows.values())
 
 
 def test_peak_of_b0_is_where_the_first_expansion_is_reduced():
-    # Stage 2, block 1: 16 channels become 96 at 112 pixels, and the depthwise convolution halves
-    # the side.
+    # Stage 2, block 1: 16 channels become 96 at 112 px, and the depthwise convolution halves the
+    # resolution.
     rows = stage_costs(preset("efficientnet_b0"))
     assert max(rows, key=lambda row: row.cost.peak_activations).name == "2"
-    assert network_cost(preset("efficientnet_b0")).peak_activations == 96 * 112**2 + 96 * 56**2
+    assert preset("efficientnet_b0").cost().peak_activations == 96 * 112**2 + 96 * 56**2
 
 
-def test_a_kept_shortcut_raises_the_peak_by_its_map():
+def test_a_shortcut_raises_the_peak_by_the_size_of_its_feature_map():
     stages = (StageSpec(8, 1, expansion=4, se=0), StageSpec(8, 1, expansion=4, se=0, skip=False))
     with_skip, without = (
         ArchSpec((stage,), stem_width=8, stem_stride=1, head_width=0, resolution=16)
         for stage in stages
     )
-    assert (
-        network_cost(with_skip).peak_activations - network_cost(without).peak_activations
-        == 8 * 16**2
-    )
+    assert with_skip.cost().peak_activations - without.cost().peak_activations == 8 * 16**2
 
 
-def test_inference_bytes_are_the_parameters_and_the_peak_times_the_element():
-    b0_cost = network_cost(preset("efficientnet_b0"))
+def test_inference_bytes_are_those_of_the_parameters_and_the_peak():
+    b0_cost = preset("efficientnet_b0").cost()
     assert b0_cost.inference_bytes() == 4 * (b0_cost.params + b0_cost.peak_activations)
     assert b0_cost.inference_bytes(bytes_per_element=1) * 4 == b0_cost.inference_bytes()

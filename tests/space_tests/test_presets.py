@@ -1,6 +1,4 @@
-"""Published networks against what is printed of them, against fvcore and torch's counters, against
-timm and torchvision.
-"""
+"""Tests of presets, compared with printed numbers, fvcore, torch, timm and torchvision."""
 
 import re
 from collections.abc import Callable
@@ -15,11 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from phinas.space.blocks import build, conv_linear_flops
-from phinas.space.cost import Cost, network_cost
+from phinas.space.cost import Cost
 from phinas.space.layers import lower
 from phinas.space.presets import PRESETS, PUBLISHED_NETWORKS, preset
-from phinas.space.scaling import scale
+from phinas.space.pytorch.conv_net import conv_linear_flops
 from phinas.space.spec import ArchSpec, SpecError
 from phinas.space.yaml_io import read_yaml
 
@@ -41,22 +38,22 @@ TIMM = {
     "mnasnet_small": "mnasnet_small",
     "mobilenet_v1": "mobilenetv1_100",
     "mobilenet_v2": "mobilenetv2_100",
-    "resnet_50": "resnet50",
+    **{f"resnet_{depth}": f"resnet{depth}" for depth in (18, 34, 50)},
 }
 TORCHVISION = {
     **{f"efficientnet_b{number}": f"efficientnet_b{number}" for number in range(8)},
     **{f"efficientnet_v2_{size}": f"efficientnet_v2_{size}" for size in "sml"},
     "mnasnet_b1": "mnasnet1_0",
     "mobilenet_v2": "mobilenet_v2",
-    "resnet_50": "resnet50",
+    **{f"resnet_{depth}": f"resnet{depth}" for depth in (18, 34, 50)},
 }
 
 
 def representatives(*slow_names: str) -> list[Any]:
-    """A preset of each kind, and `slow_names`, which are marked slow.
+    """Return a preset of each kind, and `slow_names`, which are marked slow.
 
-    The cost of every preset is compared with the golden numbers in closed form, so building them
-    all would prove nothing more.
+    Another test compares the closed-form cost of every preset with the golden numbers, so it is not
+    necessary to build all of them.
     """
     return [
         "efficientnet_b0",
@@ -68,24 +65,25 @@ def representatives(*slow_names: str) -> list[Any]:
     ]
 
 
-# Stages that are listed in the code, not scaled from those of another preset.
+# presets whose stages are listed in the published code, and not scaled from another preset
 LARGE_PRESETS = ("efficientnet_v2_s", "efficientnet_v2_m", "efficientnet_v2_l")
 
 
 @dataclass(frozen=True)
 class MeasuredReference:
-    """A network while one image passes: each convolution and linear layer in order with all that
-    its cost depends on.
+    """Measured cost of a network, and its convolutions and linear layers in their order.
+
+    A layer has all sizes that its cost depends on.
     """
 
     layers: list[tuple[Any, ...]]
-    flops: int  # torch's own counter, two a multiply-add
+    flops: int  # multiply-adds by torch's counter
     params: int
     activations: int
 
 
 def trace_network(make: Callable[[], nn.Module], resolution: int) -> MeasuredReference:
-    """What `make` makes, on torch's meta device: shapes without numbers."""
+    """Measure the network that `make` returns, on torch's meta device."""
     layers: list[tuple[Any, ...]] = []
 
     def record(module: nn.Module, _inputs: object, output: Tensor) -> None:
@@ -115,7 +113,7 @@ def trace_network(make: Callable[[], nn.Module], resolution: int) -> MeasuredRef
 
 @cache
 def trace_preset(name: str) -> MeasuredReference:
-    return trace_network(lambda: build(preset(name)), GOLDEN[name]["resolution"])
+    return trace_network(lambda: preset(name).build(), GOLDEN[name]["resolution"])
 
 
 def test_golden_files_hold_every_published_network():
@@ -125,7 +123,7 @@ def test_golden_files_hold_every_published_network():
 @pytest.mark.parametrize("name", PRESETS)
 def test_cost_of_a_published_network_equals_the_golden_numbers(name):
     row = GOLDEN[name]
-    assert network_cost(preset(name)) == Cost(
+    assert preset(name).cost() == Cost(
         row["flops"], row["params"], row["activations"], row["peak_activations"]
     )
 
@@ -146,18 +144,18 @@ def test_published_network_has_the_published_widths_depth_and_resolution(name):
     )
 
 
-# --- what is printed ----------------------------------------------------------------------------
+# --- printed numbers ----------------------------------------------------------------------------
 
 
 def format_like(value: float, like: str) -> str:
-    """`value` in the unit and with the digits of `like`."""
+    """Format `value` in the unit and with the digits of `like`."""
     unit = {"M": 1e6, "B": 1e9}[like[-1]]
     return f"{value / unit:.{len(like.partition('.')[2][:-1])}f}{like[-1]}"
 
 
 def norm_params(spec: ArchSpec) -> int:
-    """Trainable numbers of all batch norms: a weight and a bias for each channel. They keep as many
-    statistics.
+    """Count the parameters of all batch norms: a weight and a bias for each channel. The number of
+    running statistics is the same.
     """
     network = lower(spec)
     blocks = [block for stage in network.stages for block in stage]
@@ -171,21 +169,21 @@ def norm_params(spec: ArchSpec) -> int:
 
 
 def flops_with_operations(count: int) -> Callable[[ArchSpec], float]:
-    """FLOPs and `count` more operations for each output element."""
-    return lambda spec: network_cost(spec).flops + count * network_cost(spec).activations
+    """Return a function for the FLOPs plus `count` operations for each output element."""
+    return lambda spec: spec.cost().flops + count * spec.cost().activations
 
 
-# What the printed number that is not the exact one is instead, in its own digits.
+# printed numbers that differ from the exact ones, with a formula that reproduces their digits
 EXPLAINED_DIFFERENCES: dict[tuple[str, str], Callable[[ArchSpec], float]] = {
     ("efficientnet_b1", "flops"): flops_with_operations(1),
-    ("efficientnet_b2", "params"): lambda spec: network_cost(spec).params + norm_params(spec),
+    ("efficientnet_b2", "params"): lambda spec: spec.cost().params + norm_params(spec),
     ("efficientnet_b8", "flops"): flops_with_operations(2),
     ("efficientnet_l2", "flops"): flops_with_operations(2),
     ("efficientnet_v2_m", "flops"): flops_with_operations(1),
-    ("mobilenet_v2", "params"): lambda spec: network_cost(spec).params - norm_params(spec),
-    ("mobilenet_v2", "flops"): lambda spec: network_cost(spec).flops // 10**6 * 10**6,
+    ("mobilenet_v2", "params"): lambda spec: spec.cost().params - norm_params(spec),
+    ("mobilenet_v2", "flops"): lambda spec: spec.cost().flops // 10**6 * 10**6,
 }
-# Not matched: the least and the most that the printed number is of the exact one.
+# unexplained differences: range of the ratio of the printed number to the exact one
 UNEXPLAINED_RATIOS = {
     ("efficientnet_b4", "flops"): (0.95, 0.97),
     ("efficientnet_b5", "flops"): (0.96, 0.97),
@@ -198,7 +196,7 @@ NUMBERS = [(name, number) for name in PRESETS for number in ("params", "flops")]
 
 
 @pytest.mark.parametrize(("name", "number"), NUMBERS)
-def test_printed_number_is_the_golden_one_rounded_or_is_known_not_to_be(name, number):
+def test_a_printed_number_is_the_exact_one_rounded_or_listed_as_different(name, number):
     exact, text = GOLDEN[name][number], getattr(PUBLISHED_NETWORKS[name], number)
     assert (format_like(exact, text) == text) == (
         (name, number) not in EXPLAINED_DIFFERENCES | UNEXPLAINED_RATIOS
@@ -214,16 +212,16 @@ def test_explanation_of_a_printed_number_gives_its_digits(name, number):
 @pytest.mark.parametrize(("name", "number"), UNEXPLAINED_RATIOS)
 def test_unexplained_printed_number_is_near_the_exact_one(name, number):
     text = getattr(PUBLISHED_NETWORKS[name], number)
-    minimum, max_flops = UNEXPLAINED_RATIOS[name, number]
+    min_ratio, max_ratio = UNEXPLAINED_RATIOS[name, number]
     assert (
-        minimum
+        min_ratio
         < float(text[:-1]) * {"M": 1e6, "B": 1e9}[text[-1]] / GOLDEN[name][number]
-        < max_flops
+        < max_ratio
     )
 
 
 @pytest.mark.parametrize("number", range(5))
-def test_printed_flops_of_a_lite_hold_about_three_more_operations_an_element(number):
+def test_printed_flops_of_efficientnet_lite_include_about_three_more_operations_per_element(number):
     name = f"efficientnet_lite{number}"
     text, row = PUBLISHED_NETWORKS[name].flops, GOLDEN[name]
     extra_operations = float(text[:-1]) * {"M": 1e6, "B": 1e9}[text[-1]] - row["flops"]
@@ -231,7 +229,7 @@ def test_printed_flops_of_a_lite_hold_about_three_more_operations_an_element(num
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_a_row_names_its_source_and_remarks_on_what_differs(name):
+def test_a_row_names_its_source_and_explains_differences(name):
     row = PUBLISHED_NETWORKS[name]
     assert re.search(r"arXiv:\d{4}\.\d{5}|tensorflow/tpu", row.source)
     assert bool(row.note) == any(
@@ -240,7 +238,7 @@ def test_a_row_names_its_source_and_remarks_on_what_differs(name):
     )
 
 
-# --- what other tools count ---------------------------------------------------------------------
+# --- counts of other tools ---------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", representatives("efficientnet_v2_s", "efficientnet_l2"))
@@ -260,9 +258,9 @@ def test_fvcore_counts_the_golden_flops_at_full_resolution(name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["efficientnet_v2_l"])
-def test_fvcore_counts_the_cost_of_the_largest_at_a_smaller_resolution(name):
+def test_fvcore_counts_the_cost_of_the_largest_preset_at_a_smaller_resolution(name):
     spec = replace(preset(name), resolution=97)
-    assert conv_linear_flops(spec) == network_cost(spec).flops
+    assert conv_linear_flops(spec) == spec.cost().flops
 
 
 @pytest.mark.parametrize("name", representatives(*LARGE_PRESETS, "efficientnet_l2"))
@@ -287,7 +285,7 @@ def test_layers_are_those_of_torchvision_one_by_one(name, torchvision):
 
 
 def run_network(network: nn.Module, images: Tensor) -> tuple[list[nn.Module], Tensor]:
-    """The modules that hold numbers in the order in which `images` meet them, and the logits."""
+    """Return the modules with parameters in the order of the forward pass, and the logits."""
     modules: list[nn.Module] = []
     hooks = [
         module.register_forward_pre_hook(lambda module, _inputs: modules.append(module))
@@ -302,7 +300,7 @@ def run_network(network: nn.Module, images: Tensor) -> tuple[list[nn.Module], Te
 
 
 def randomize_norms(network: nn.Module) -> nn.Module:
-    """`network` with statistics and scales of batch norm that do something."""
+    """Set random parameters and statistics in all batch norms."""
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             for tensor in (module.running_mean, module.bias.data):
@@ -322,7 +320,7 @@ def test_logits_are_those_of_timm_with_the_same_weights(name, timm: ModuleType):
         eps = next(
             module.eps for module in timm_model.modules() if isinstance(module, nn.BatchNorm2d)
         )
-        model = build(replace(preset(name), padding=padding, bn_eps=eps))
+        model = replace(preset(name), padding=padding, bn_eps=eps).build()
     timm_modules, expected = run_network(timm_model, images)
     for module, timm_module in zip(run_network(model, images)[0], timm_modules, strict=True):
         module.load_state_dict(timm_module.state_dict())
@@ -332,7 +330,7 @@ def test_logits_are_those_of_timm_with_the_same_weights(name, timm: ModuleType):
     )
 
 
-# --- what a row means ---------------------------------------------------------------------------
+# --- fields of the rows ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -356,14 +354,14 @@ def test_batch_norm_has_the_constants_of_the_published_code(prefix, constants):
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_only_the_efficientnets_drop_paths(name):
+def test_only_efficientnets_have_stochastic_depth(name):
     assert preset(name).drop_path == (0.2 if name.startswith("efficientnet") else 0)
 
 
-def test_third_v2_base_is_narrower_than_the_official_rounding_of_version_one_makes_it():
+def test_first_stage_of_v2_b3_is_narrower_than_with_the_rounding_of_version_one():
     published, scaled = (
         preset("efficientnet_v2_b3"),
-        scale(preset("efficientnet_v2_b0"), width=1.2, depth=1.4),
+        preset("efficientnet_v2_b0").scale(width=1.2, depth=1.4),
     )
     assert (
         (published.stem_width, published.head_width)
@@ -383,7 +381,7 @@ def test_third_v2_base_is_narrower_than_the_official_rounding_of_version_one_mak
     assert [stage.depth for stage in published.stages] == [stage.depth for stage in scaled.stages]
 
 
-def test_lite_keeps_stem_head_and_the_depth_of_both_ends():
+def test_lite_does_not_scale_stem_head_and_the_depth_of_first_and_last_stage():
     for number in range(5):
         spec = preset(f"efficientnet_lite{number}")
         assert (spec.stem_width, spec.head_width, spec.stages[0].depth, spec.stages[-1].depth) == (
@@ -396,12 +394,12 @@ def test_lite_keeps_stem_head_and_the_depth_of_both_ends():
     assert (spec.stages[0].width, spec.stages[-1].width, spec.stages[5].depth) == (24, 448, 8)
 
 
-def test_squeeze_and_excitation_stands_where_mnasnet_a1_has_it():
+def test_mnasnet_a1_has_squeeze_and_excitation_in_the_published_stages():
     assert [stage.se for stage in preset("mnasnet_a1").stages] == [0, 0, 0.25, 0, 0.25, 0.25, 0]
     assert {stage.se for stage in preset("mnasnet_b1").stages} == {0}
 
 
-def test_a_preset_is_made_once():
+def test_a_preset_is_cached():
     assert preset("resnet_50") is preset("resnet_50")
 
 

@@ -1,6 +1,4 @@
-"""Over random search spaces: tables price as the closed form does, choices come back, networks are
-counted, windows hold.
-"""
+"""Tests with random search spaces: cost tables, encoding, cardinality, constrained sampling."""
 
 import random
 import time
@@ -11,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from phinas.space.cost import Cost, network_cost, stage_costs
+from phinas.space.cost import Cost, stage_costs
 from phinas.space.search_spaces.cardinality import count_networks
 from phinas.space.search_spaces.constrained_sampling import sample_within
 from phinas.space.search_spaces.cost_tables import METRICS, CostTables
@@ -19,10 +17,10 @@ from phinas.space.search_spaces.encoding import encode
 from phinas.space.search_spaces.inactive_choices import InactiveChoices
 from phinas.space.search_spaces.loading import load_space
 from phinas.space.search_spaces.search_space import Decision, SearchSpace
-from phinas.space.spec import ArchSpec, SpecError, StageSpec
+from phinas.space.spec import BLOCKS, ArchSpec, SpecError, StageSpec
 
 STAGE_VALUES = {
-    "block": ["mbconv", "fused_mbconv", "bottleneck", "separable", "conv", "identity"],
+    "block": list(BLOCKS),
     "kernel": [1, 3, 5],
     "expansion": [1, 1.5, 2, 4],
     "se": [0, 0.25, 1],
@@ -40,9 +38,7 @@ def small_choices(values):
 
 @st.composite
 def spaces(draw):
-    """Up to three stages, some decided as a whole, some by layers, some both, with or without
-    layers left out.
-    """
+    """Draw spaces of up to three stages, with decisions for stages, for layers or for both."""
     stages, decisions = [], []
     for index in range(draw(st.integers(1, 3))):
         stages.append(
@@ -99,7 +95,7 @@ def spaces(draw):
 
 
 def list_choices(space, max_count=300):
-    """All choices of a small space, or some of a large one."""
+    """List all choices of a small space, or some of a large one."""
     generator = random.Random(0)
     return (
         list(space.enumerate())
@@ -117,9 +113,9 @@ slow_settings = settings(
 
 @slow_settings
 @given(spaces())
-def test_tables_price_every_network_as_the_closed_form_does(space):
+def test_tables_equal_the_closed_form_for_every_network(space):
     tables, choices_list = CostTables(space), list_choices(space)
-    expected = [network_cost(space.decode(choices)) for choices in choices_list]
+    expected = [space.decode(choices).cost() for choices in choices_list]
     assert [tables.network_cost(choices) for choices in choices_list] == expected
     table_costs = tables.batch_costs(
         np.array([space.to_indices(choices) for choices in choices_list])
@@ -129,27 +125,27 @@ def test_tables_price_every_network_as_the_closed_form_does(space):
 
 @slow_settings
 @given(spaces())
-def test_the_network_of_choices_is_found_again(space):
+def test_encode_finds_choices_of_the_same_network(space):
     for choices in list_choices(space, max_count=60):
         spec = space.decode(choices)
-        assert space.decode(encode(space, spec)).spec_id == spec.spec_id
+        assert space.decode(encode(space, spec)).network_id == spec.network_id
 
 
 @slow_settings
 @given(spaces())
-def test_networks_are_counted_as_going_through_them_counts_them(space):
+def test_count_of_networks_equals_their_enumeration(space):
     assume(space.size <= 400)
     assert count_networks(space) == len(
-        {space.decode(choices).spec_id for choices in space.enumerate()}
+        {space.decode(choices).network_id for choices in space.enumerate()}
     )
 
 
 @slow_settings
 @given(spaces())
-def test_reach_is_what_the_cheapest_and_the_dearest_network_have(space):
+def test_cost_range_is_that_of_the_smallest_and_the_largest_network(space):
     assume(space.size <= 400)
     tables = CostTables(space)
-    expected = [network_cost(space.decode(choices)) for choices in space.enumerate()]
+    expected = [space.decode(choices).cost() for choices in space.enumerate()]
     for metric in METRICS:
         costs = [getattr(cost, metric) for cost in expected]
         assert tables.cost_range(metric) == (min(costs), max(costs))
@@ -157,20 +153,20 @@ def test_reach_is_what_the_cheapest_and_the_dearest_network_have(space):
 
 @slow_settings
 @given(spaces())
-def test_networks_that_differ_in_idle_choices_only_are_one(space):
+def test_choices_that_differ_in_inactive_ones_only_are_one_network(space):
     choices_list = list_choices(space)
     rows = InactiveChoices(space).canonicalize(
         np.array([space.to_indices(choices) for choices in choices_list])
     )
-    spec_ids: dict[bytes, str] = {}
+    network_ids: dict[bytes, str] = {}
     for choices, row in zip(choices_list, rows, strict=True):
-        spec_id = space.decode(choices).spec_id
-        assert spec_ids.setdefault(row.tobytes(), spec_id) == spec_id
+        network_id = space.decode(choices).network_id
+        assert network_ids.setdefault(row.tobytes(), network_id) == network_id
 
 
 @slow_settings
 @given(spaces())
-def test_stages_that_are_priced_by_themselves_cost_what_they_do_in_the_network(space):
+def test_stage_costs_equal_those_in_the_network(space):
     some_choices = list_choices(space)[:40]
     tables = CostTables(space)
     indices = np.array([space.to_indices(choices) for choices in some_choices])
@@ -183,14 +179,14 @@ def test_stages_that_are_priced_by_themselves_cost_what_they_do_in_the_network(s
 
 @slow_settings
 @given(spaces(), st.integers(0, 2**32))
-def test_a_sample_lies_within_its_window(space, seed):
+def test_a_sample_is_within_its_limits(space, seed):
     assume(space.size <= 400)
-    flops_list = sorted(network_cost(space.decode(choices)).flops for choices in space.enumerate())
-    window = {"flops": (flops_list[len(flops_list) // 3], flops_list[2 * len(flops_list) // 3])}
-    choices_list = sample_within(CostTables(space), window, random.Random(seed), count=5)
+    flops_list = sorted(space.decode(choices).cost().flops for choices in space.enumerate())
+    limits = {"flops": (flops_list[len(flops_list) // 3], flops_list[2 * len(flops_list) // 3])}
+    choices_list = sample_within(CostTables(space), limits, random.Random(seed), count=5)
     assert len(choices_list) == 5
     assert all(
-        window["flops"][0] <= network_cost(space.decode(choices)).flops <= window["flops"][1]
+        limits["flops"][0] <= space.decode(choices).cost().flops <= limits["flops"][1]
         for choices in choices_list
     )
 
@@ -202,15 +198,15 @@ def test_tables_of_a_shipped_space_equal_the_closed_form_on_a_thousand_networks(
     indices = np.random.default_rng(5).integers(
         0, tables.value_counts, size=(1000, len(tables.value_counts))
     )
-    expected = [network_cost(space.decode(space.from_indices(row))) for row in indices.tolist()]
+    expected = [space.decode(space.from_indices(row)).cost() for row in indices.tolist()]
     assert [Cost(*row) for row in tables.batch_costs(indices).tolist()] == expected
     assert [Cost(*row) for row in tables.batch_costs(indices.astype(np.uint8)).tolist()] == expected
 
 
-def test_samples_within_a_window_are_uniform():
+def test_samples_within_limits_are_uniform():
     space = load_space("tiny")
     tables = CostTables(space)
-    window = {"flops": (200_000, 210_000), "params": (0, 80_000)}
+    limits = {"flops": (200_000, 210_000), "params": (0, 80_000)}
     num_inside = 0
     for start in range(0, space.size, 1 << 16):
         rows = np.stack(
@@ -221,7 +217,7 @@ def test_samples_within_a_window_are_uniform():
         )
         flops, params = tables.batch_costs(rows)[:, 0], tables.batch_costs(rows)[:, 1]
         num_inside += int(((flops >= 200_000) & (flops <= 210_000) & (params <= 80_000)).sum())
-    choices_list = sample_within(tables, window, random.Random(0), count=20_000)
+    choices_list = sample_within(tables, limits, random.Random(0), count=20_000)
     kernels = [
         sum(choices[f"stages.{stage}.kernel"] == 3 for choices in choices_list) / len(choices_list)
         for stage in range(3)
@@ -229,28 +225,26 @@ def test_samples_within_a_window_are_uniform():
     assert num_inside > 100
     different = len({tuple(choices.values()) for choices in choices_list})
     assert different == pytest.approx(num_inside * (1 - (1 - 1 / num_inside) ** 20_000), rel=0.05)
-    assert all(0.1 < share < 0.9 for share in kernels)
+    assert all(0.1 < fraction < 0.9 for fraction in kernels)
 
 
-def test_a_window_beyond_the_space_says_what_can_be_reached():
+def test_limits_outside_the_space_are_refused_with_its_range():
     tables = CostTables(load_space("tiny"))
     low, high = tables.cost_range("flops")
-    with pytest.raises(
-        SpecError, match=f"is empty; networks of space 'tiny' have {low:,} to {high:,} flops"
-    ):
+    with pytest.raises(SpecError, match=f"no network; space 'tiny' has {low:,} to {high:,} flops"):
         sample_within(tables, {"flops": (high + 1, 2 * high)}, random.Random(0))
 
 
-def test_a_window_between_networks_names_the_nearest():
+def test_limits_that_no_network_satisfies_are_refused_with_the_nearest_network():
     tables = CostTables(load_space("tiny"))
     low, _ = tables.cost_range("flops")
     with pytest.raises(
-        SpecError, match=rf"0 of the 1 .* among all 373,248 .* the nearest has {low:,} flops: widen"
+        SpecError, match=rf"0 of the 1 .* among all 373,248 .* the nearest has {low:,} flops; widen"
     ):
         sample_within(tables, {"flops": (low + 1, low + 2)}, random.Random(0))
 
 
-def test_drawing_from_a_large_space_ends():
+def test_sampling_from_a_large_space_ends_after_max_draws():
     tables = CostTables(load_space("mnasnet"))
     low, _ = tables.cost_range("flops")
     with pytest.raises(SpecError, match=r"0 of the 3 .* among 2,000 drawn"):
@@ -258,11 +252,11 @@ def test_drawing_from_a_large_space_ends():
 
 
 @pytest.mark.parametrize(
-    "window", [{"speed": (0, 1)}, {"flops": (5, 4)}, {"flops": (float("nan"), 1e9)}]
+    "limits", [{"speed": (0, 1)}, {"flops": (5, 4)}, {"flops": (float("nan"), 1e9)}]
 )
-def test_a_window_that_is_none_is_refused(window):
-    with pytest.raises(SpecError, match="window"):
-        sample_within(CostTables(load_space("tiny")), window, random.Random(0))
+def test_invalid_limits_are_refused(limits):
+    with pytest.raises(SpecError, match="limits"):
+        sample_within(CostTables(load_space("tiny")), limits, random.Random(0))
 
 
 @pytest.mark.parametrize(
@@ -274,14 +268,14 @@ def test_a_window_that_is_none_is_refused(window):
         (np.full((3, 16), 2, dtype=np.uint8), "a position for stages.0.kernel is not from 0 to 1"),
     ],
 )
-def test_positions_that_are_none_are_refused(indices, message):
+def test_invalid_positions_are_refused(indices, message):
     tables = CostTables(load_space("tiny"))
     indices = indices[:, : len(tables.value_counts)]
     with pytest.raises(SpecError, match=message):
         tables.batch_costs(indices)
 
 
-def test_choices_that_are_none_are_refused():
+def test_invalid_choices_are_refused():
     tables = CostTables(load_space("tiny"))
     choices = next(islice(tables.space.enumerate(), 1))
     with pytest.raises(SpecError, match=r"stages\.0\.kernel: 4 is not one of"):
@@ -291,23 +285,23 @@ def test_choices_that_are_none_are_refused():
         tables.network_cost(choices)
 
 
-def test_accel_nasbench_is_priced_by_the_million():
+def test_tables_compute_more_than_a_million_costs_per_second():
     tables = CostTables(load_space("accel_nasbench"))
     indices = np.random.default_rng(0).integers(
         0, tables.value_counts, size=(500_000, len(tables.value_counts)), dtype=np.uint8
     )
     choices = tables.space.from_indices(indices[0].tolist())
     tables.batch_costs(indices[:1000]), tables.network_cost(choices)
-    started = time.process_time()
+    start = time.process_time()
     tables.batch_costs(indices)
-    many = time.process_time()
+    batch_end = time.process_time()
     for _ in range(2000):
         tables.network_cost(choices)
-    ended = time.process_time()
-    # benchmarks/cost.py measures 5 million a second and 30 microseconds with room; these bounds are
-    # for a busy machine.
-    assert 500_000 / (many - started) > 1.5e6
-    assert (ended - many) / 2000 < 100e-6
+    end = time.process_time()
+    # benchmarks/cost.py measures 5 million per second and 30 microseconds; these bounds allow for a
+    # busy machine.
+    assert 500_000 / (batch_end - start) > 1.5e6
+    assert (end - batch_end) / 2000 < 100e-6
 
 
 def test_tables_that_would_be_too_large_are_refused():
@@ -318,24 +312,20 @@ def test_tables_that_would_be_too_large_are_refused():
         base,
         tuple(Decision(f"stages.0.{name}", tuple(values)) for name, values in fields.items()),
     )
-    with pytest.raises(
-        SpecError, match=r"stages\.0\.width: the decisions beside it have 266,240 combinations"
-    ):
+    with pytest.raises(SpecError, match=r"stages\.0\.width: its step has 266,240 combinations"):
         CostTables(space)
 
 
 def test_costs_beyond_sixty_three_bits_are_refused():
     base = ArchSpec((StageSpec(1 << 17, 1 << 10, kernel=31, block="conv"),), resolution=1 << 14)
-    space = SearchSpace("dear", base, (Decision("stages.0.kernel", (29, 31)),))
+    space = SearchSpace("expensive", base, (Decision("stages.0.kernel", (29, 31)),))
     with pytest.raises(SpecError, match="over 9e18"):
         CostTables(space)
 
 
-def test_a_decision_of_many_values_is_indexed_by_one_byte():
+def test_indices_of_256_values_may_be_bytes():
     base = ArchSpec((StageSpec(8, 1),), resolution=16)
     space = SearchSpace("wide", base, (Decision("stages.0.width", tuple(range(1, 257))),))
     indices = np.arange(256, dtype=np.uint8)[:, None]
-    expected = [
-        network_cost(space.decode({"stages.0.width": width})).flops for width in range(1, 257)
-    ]
+    expected = [space.decode({"stages.0.width": width}).cost().flops for width in range(1, 257)]
     assert CostTables(space).batch_costs(indices)[:, 0].tolist() == expected

@@ -1,25 +1,27 @@
-"""Search spaces: decode and encode are each other's inverse, and a bad space says what is wrong."""
+"""Tests of search spaces: encoding, golden sizes, sampling, adaptation, errors."""
 
 import itertools
 import math
 import random
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from phinas.space.cost import network_cost
 from phinas.space.presets import preset
 from phinas.space.search_spaces.cardinality import count_networks
-from phinas.space.search_spaces.definitions import SPACES
+from phinas.space.search_spaces.cost_tables import CostTables
+from phinas.space.search_spaces.definitions import SPACES, space_summaries
 from phinas.space.search_spaces.encoding import encode
 from phinas.space.search_spaces.loading import load_space, space_from_dict
 from phinas.space.search_spaces.search_space import Decision, SearchSpace
 from phinas.space.spec import ArchSpec, SpecError, StageSpec
-from phinas.space.yaml_io import YamlError, dump_yaml
+from phinas.space.yaml_io import YamlError, dump_yaml, read_yaml
 
 B0 = preset("efficientnet_b0")
+GOLDEN = read_yaml(Path(__file__).parent.parent / "golden" / "search_spaces.yaml")["spaces"]
 SMALL = space_from_dict(
     {
         "name": "small",
@@ -37,14 +39,14 @@ def test_a_shipped_space_loads_under_its_name(name):
 
 
 @pytest.mark.parametrize("name", SPACES)
-def test_the_base_of_a_shipped_space_lies_inside(name):
+def test_the_base_of_a_shipped_space_is_in_the_space(name):
     space = load_space(name)
     assert space.decode(encode(space, space.base)) == space.base
 
 
-def test_b0_lies_inside_the_mnasnet_space():
+def test_b0_is_in_the_mnasnet_space():
     space = load_space("mnasnet")
-    assert space.decode(encode(space, B0)).spec_id == B0.spec_id
+    assert space.decode(encode(space, B0)).network_id == B0.network_id
 
 
 @pytest.mark.parametrize("name", SPACES)
@@ -56,39 +58,61 @@ def test_decode_and_encode_are_inverse(name, seed):
     assert space.decode(encode(space, spec)) == spec
 
 
-def test_choices_that_mean_different_networks_come_back_as_they_were():
+def test_choices_of_distinct_networks_are_recovered_exactly():
     space = load_space("accel_nasbench")
     for seed in range(50):
         choices = space.sample(random.Random(seed))
         assert encode(space, space.decode(choices)) == choices
 
 
+def test_golden_file_has_every_shipped_space():
+    assert set(GOLDEN) == set(SPACES)
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_a_shipped_space_has_the_golden_size_base_and_cost(name):
+    space = load_space(name)
+    min_flops, max_flops = CostTables(space).cost_range("flops")
+    assert GOLDEN[name] == {
+        "choices": space.size,
+        "networks": count_networks(space),
+        "base": space.base.network_id,
+        "min_flops": min_flops,
+        "max_flops": max_flops,
+    }
+
+
 @pytest.mark.parametrize(
     ("name", "size", "num_networks"),
     [
         ("accel_nasbench", 36**6 * 48, 36**6 * 48),
-        (
-            "mobilenet_v3_like",
-            (3 * 9**4) ** 5,
-            (9**2 + 9**3 + 9**4) ** 5,
-        ),  # arXiv:1908.09791 says 2 x 10**19
-        ("tiny", 373_248, 373_248),
+        ("mobilenet_v3_like", (3 * 9**4) ** 5, (9**2 + 9**3 + 9**4) ** 5),
     ],
 )
-def test_a_shipped_space_is_as_large_as_it_should_be(name, size, num_networks):
-    space = load_space(name)
-    assert (space.size, count_networks(space)) == (size, num_networks)
+def test_a_published_space_has_the_published_size(name, size, num_networks):
+    assert (GOLDEN[name]["choices"], GOLDEN[name]["networks"]) == (size, num_networks)
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_a_shipped_space_has_a_summary_of_one_line(name):
+    summary = space_summaries()[name]
+    assert summary == summary.strip()
+    assert 10 < len(summary) <= 90
+    assert "\n" not in summary
 
 
 @pytest.mark.parametrize(
     ("space", "name"), [("accel_nasbench", "efficientnet_b0"), ("fused", "efficientnet_v2_b0")]
 )
-def test_the_published_network_lies_inside(space, name):
+def test_the_published_network_is_in_the_space(space, name):
     search_space = load_space(space)
-    assert search_space.decode(encode(search_space, preset(name))).spec_id == preset(name).spec_id
+    assert (
+        search_space.decode(encode(search_space, preset(name))).network_id
+        == preset(name).network_id
+    )
 
 
-def test_a_layer_has_choices_of_its_own():
+def test_a_layer_may_have_choices_of_its_own():
     space = space_from_dict(
         {
             "base": {
@@ -115,7 +139,8 @@ def test_a_layer_has_choices_of_its_own():
     first = next(
         decision for decision in space.decisions if decision.name == "stages.1.layers.0.block"
     )
-    assert first.values == ("mbconv",)  # it must halve the map, so it can't be left out
+    # it has the stride of the stage, so it cannot be an identity
+    assert first.values == ("mbconv",)
     kernels = {f"stages.1.layers.{layer}.kernel": kernel for layer, kernel in enumerate((3, 5, 5))}
     choices = next(space.enumerate()) | kernels | {"stages.1.expansion": 4}
     assert [
@@ -130,11 +155,11 @@ def test_a_layer_has_choices_of_its_own():
     assert shorter == space.decode(choices | {"stages.1.layers.2.block": "identity"})
 
 
-def test_neighboring_layers_that_are_left_out_are_one_network():
+def test_choices_of_a_layer_that_is_left_out_do_not_change_the_network():
     space = load_space("mobilenet_v3_like")
     choices = space.sample(random.Random(0)) | {"stages.2.depth": 2}
     inactive = "stages.2.layers.3.kernel"
-    assert len({space.decode(choices | {inactive: kernel}).spec_id for kernel in (3, 5, 7)}) == 1
+    assert len({space.decode(choices | {inactive: kernel}).network_id for kernel in (3, 5, 7)}) == 1
 
 
 def test_positions_and_choices_are_inverse():
@@ -167,10 +192,10 @@ def test_the_same_seed_samples_the_same_choices():
     assert space.sample(random.Random(7)) != space.sample(random.Random(8))
 
 
-def test_size_counts_choices_and_networks_counts_networks():
-    networks = {SMALL.decode(choices).spec_id for choices in SMALL.enumerate()}
+def test_size_counts_choices_and_count_networks_counts_networks():
+    networks = {SMALL.decode(choices).network_id for choices in SMALL.enumerate()}
     assert SMALL.size == (2 * 2) * (2 * 3) * 2 * 2 * 2
-    # with one block, stage 1 has no shortcut to leave out
+    # with one block, stage 1 has no shortcut
     assert count_networks(SMALL) == len(networks) == SMALL.size * 3 // 4
 
 
@@ -179,7 +204,7 @@ def test_sampling_reaches_every_network_of_a_small_space():
     assert len({tuple(SMALL.sample(generator).items()) for _ in range(3000)}) == SMALL.size
 
 
-def test_a_space_of_1e30_networks_loads_and_samples():
+def test_a_space_of_1e30_networks_can_be_sampled():
     base = ArchSpec((StageSpec(8, 1),) * 30)
     space = SearchSpace(
         "huge",
@@ -190,34 +215,34 @@ def test_a_space_of_1e30_networks_loads_and_samples():
     space.decode(space.sample(random.Random(0)))
 
 
-def test_a_space_of_one_network_is_a_space():
+def test_a_space_may_have_a_single_network():
     space = space_from_dict({"base": "efficientnet_b0", "global": {"resolution": [224]}})
     assert space.size == 1
     assert list(space.enumerate()) == [{"resolution": 224}]
     assert list(space.neighbors({"resolution": 224})) == []
 
 
-def test_multiplied_widths_are_rounded_and_named_once():
+def test_multiplied_widths_are_rounded_and_listed_once():
     space = space_from_dict(
         {"base": "efficientnet_b0", "stages": {"width": {"multiply": [0.75, 0.76, 1, 1.25]}}}
     )
-    assert space.decisions[0].values == (16, 24)  # 12 and 12.16 round to 16 as 16 does
+    assert space.decisions[0].values == (16, 24)  # 12 and 12.16 are rounded to 16
     assert space.decisions[4].values == (88, 112, 144)
 
 
-def test_an_offset_that_leaves_no_block_is_left_out():
+def test_a_depth_offset_to_zero_is_ignored():
     space = space_from_dict({"base": "efficientnet_b0", "stages": {"depth": {"add": [-1, 0, 1]}}})
     assert space.decisions[0].values == (1, 2)
 
 
-def test_fitting_changes_channels_classes_and_resolution_of_every_network():
+def test_adapting_changes_channels_classes_and_resolution_of_every_network():
     space = load_space("tiny").adapt_to(channels=1, classes=10, resolution=8)
     spec = space.decode(space.sample(random.Random(0)))
     assert (spec.channels, spec.classes, spec.resolution) == (1, 10, 8)
-    assert network_cost(spec).flops > 0
+    assert spec.cost().flops > 0
 
 
-def test_fitting_below_the_total_stride_is_refused():
+def test_adapting_below_the_total_stride_is_refused():
     with pytest.raises(SpecError, match="resolution: 16 is below the total stride 32"):
         load_space("mnasnet").adapt_to(channels=3, classes=10, resolution=16)
 
@@ -240,7 +265,7 @@ def test_fitting_below_the_total_stride_is_refused():
         ),
         (
             ArchSpec(B0.stages[:2]),
-            "stages.2: the spec has only 3 blocks, which the stages before take",
+            "stages.2: the spec has only 3 blocks, all in the stages before",
         ),
         (
             ArchSpec((*B0.stages[:2], replace(B0.stages[2], stride=1), *B0.stages[3:])),
@@ -249,11 +274,11 @@ def test_fitting_below_the_total_stride_is_refused():
         (ArchSpec(B0.stages, classes=10), "classes: differs"),
         (
             ArchSpec((*B0.stages, StageSpec(320, 1), StageSpec(320, 1))),
-            "stages: 1 more blocks than the stages hold",
+            "stages: 1 more blocks than the stages have",
         ),
     ],
 )
-def test_a_spec_outside_is_refused_naming_the_field(spec, message):
+def test_a_spec_outside_the_space_is_refused_with_the_field(spec, message):
     space = load_space("mnasnet")
     with pytest.raises(SpecError, match=message):
         encode(space, spec)
@@ -264,10 +289,10 @@ def test_a_spec_outside_is_refused_naming_the_field(spec, message):
     [
         ({"resolution": None}, "resolution: None is not one of"),
         ({"resolution": 17}, r"resolution: 17 is not one of \[16, 24\]"),
-        ({"stages.9.kernel": 3}, "stages.9.kernel: is no decision of space 'small'"),
+        ({"stages.9.kernel": 3}, "stages.9.kernel: is not a decision of space 'small'"),
     ],
 )
-def test_foreign_choices_are_refused(change, message):
+def test_invalid_choices_are_refused(change, message):
     with pytest.raises(SpecError, match=message):
         SMALL.decode(SMALL.sample(random.Random(0)) | change)
 
@@ -288,9 +313,9 @@ def bad_space(**fields):
     [
         (bad_space(), "space 'custom': has no decisions"),
         (bad_space(stages={"kernel": []}), "stages.0.kernel: has no values"),
-        (bad_space(stages={"kernel": [3, 3]}), r"stages.0.kernel: \[3, 3\] names a value twice"),
-        (bad_space(stages={"expansion": [1, 1.0]}), "stages.0.expansion: .* names a value twice"),
-        (bad_space(stages={"depth": {"add": [1, 1]}}), "stages.0.depth: .* names a value twice"),
+        (bad_space(stages={"kernel": [3, 3]}), r"stages.0.kernel: \[3, 3\] lists a value twice"),
+        (bad_space(stages={"expansion": [1, 1.0]}), "stages.0.expansion: .* lists a value twice"),
+        (bad_space(stages={"depth": {"add": [1, 1]}}), "stages.0.depth: .* lists a value twice"),
         (bad_space(stages={"depth": {"add": [-9]}}), "stages.0.depth: has no values"),
         (bad_space(stages={"kernel": [3, 4]}), "stages.0.kernel: 4 is even"),
         (bad_space(overrides={3: {"se": [2]}}), "stages.2.se: 2 is outside 0 to 1"),
@@ -300,14 +325,17 @@ def bad_space(**fields):
         (bad_space(stages={"se": [10**400]}), "stages.0.se: 1000+... is outside"),
         (
             bad_space(stages={"kernel": 3}),
-            "stages.0.kernel: 3 is none of the ways to write choices",
+            "stages.0.kernel: 3 is not a way to write choices",
         ),
         (
             bad_space(stages={"kernle": [3]}),
-            "stages.0.kernle: can't be searched; did you mean 'kernel'",
+            "stages.0.kernle: cannot be searched; did you mean 'kernel'",
         ),
-        (bad_space(stages={"stride": [1]}), "stages.0.stride: can't be searched"),
-        (bad_space(stages={"depth": {"multiply": [1, 2]}}), "stages.0.depth: .* none of the ways"),
+        (bad_space(stages={"stride": [1]}), "stages.0.stride: cannot be searched"),
+        (
+            bad_space(stages={"depth": {"multiply": [1, 2]}}),
+            "stages.0.depth: .* not a way to write",
+        ),
         (bad_space(stages={"width": {"multiply": [0]}}), "stages.0.width: .*positive numbers"),
         (bad_space(stages={"width": {"multiply": [-1]}}), "stages.0.width: .*positive numbers"),
         (
@@ -321,18 +349,18 @@ def bad_space(**fields):
         (bad_space(stages={"width": {"multiply": 2}}), "stages.0.width: .* list of values"),
         (
             {"base": "resnet_50", "global": {"head_width": {"multiply": [1, 2]}}},
-            "head_width: .* is none of the ways to write choices",
+            "head_width: .* is not a way to write choices",
         ),
         (bad_space(stages={"width": {"add": [0.5]}}), "stages.0.width: .*whole numbers"),
         (bad_space(stages=[1]), r"stages: \[1\] is not a mapping"),
         (bad_space(stages=0), "stages: 0 is not a mapping"),
         (
             bad_space(overrides={9: {"kernel": [3]}}),
-            "overrides: 9 is no stage; the base has stages 1 to 7",
+            "overrides: 9 is not a stage; the base has stages 1 to 7",
         ),
-        (bad_space(overrides={"1": {"kernel": [3]}}), "overrides: '1' is no stage"),
+        (bad_space(overrides={"1": {"kernel": [3]}}), "overrides: '1' is not a stage"),
         (bad_space(overrides={1: [3]}), r"overrides.1: \[3\] is not a mapping"),
-        (bad_space(layers={"depth": [1]}), "stages.0.layers.0.depth: can't be searched"),
+        (bad_space(layers={"depth": [1]}), "stages.0.layers.0.depth: cannot be searched"),
         (bad_space(layers=3), "layers: 3 is not a mapping"),
         (bad_space(overrides={1: {"layers": 3}}), "overrides.1.layers: 3 is not a mapping"),
         (bad_space(layers={"kernel": [3, 4]}), "stages.0.layers.0.kernel: 4 is even"),
@@ -359,7 +387,7 @@ def bad_space(**fields):
             bad_space(**{"global": {"resolution": [16]}}),
             "resolution: 16 is below the total stride 32",
         ),
-        (bad_space(**{"global": {"classes": [10]}}), "classes: can't be searched"),
+        (bad_space(**{"global": {"classes": [10]}}), "classes: cannot be searched"),
         ({"base": "efficientnet_b0", "globla": {}}, "globla: unknown key; did you mean 'global'"),
         ({"stages": {"kernel": [3]}}, "base: missing"),
         ({"base": 3}, "base: spec: 3 is not a mapping"),
@@ -369,7 +397,7 @@ def bad_space(**fields):
         ([], "a search space is a mapping"),
     ],
 )
-def test_a_bad_space_is_refused_naming_the_key(data, message):
+def test_an_invalid_space_is_refused_with_the_key(data, message):
     with pytest.raises(SpecError, match=f"^{message}"):
         space_from_dict(data)
 
@@ -380,7 +408,7 @@ def test_a_space_file_of_the_user_is_read(tmp_path):
     assert load_space(str(path)).size == 3**7
 
 
-def test_a_bad_space_file_is_named(tmp_path):
+def test_error_in_a_space_file_has_its_name(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text("base: efficientnet_b0\nstages: {kernel: [4]}")
     with pytest.raises(SpecError, match=r"mine.yaml: stages.0.kernel: 4 is even"):
@@ -389,14 +417,14 @@ def test_a_bad_space_file_is_named(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "hint"),
-    [("tinny", "did you mean 'tiny'"), ("x" * 5000, "shipped"), ("a\0b", "shipped")],
+    [("tinny", "did you mean 'tiny'"), ("x" * 5000, "included"), ("a\0b", "included")],
 )
-def test_an_unknown_space_names_the_shipped_ones(name, hint):
-    with pytest.raises(SpecError, match=f"neither a file nor a shipped space; .*{hint}.*mnasnet"):
+def test_an_unknown_space_is_refused_with_the_included_ones(name, hint):
+    with pytest.raises(SpecError, match=f"neither a file nor an included space; .*{hint}.*mnasnet"):
         load_space(name)
 
 
-def test_a_layer_that_decides_its_block_is_not_bound_by_the_choice_of_its_stage():
+def test_the_block_decision_of_a_layer_overrides_that_of_its_stage():
     base = {"stages": [{"width": 8, "depth": 2, "stride": 2}], "resolution": 16}
     layers = {
         "stages.0.layers.0.block": ("mbconv",),
@@ -406,7 +434,7 @@ def test_a_layer_that_decides_its_block_is_not_bound_by_the_choice_of_its_stage(
         Decision("stages.0.block", ("mbconv", "identity")),
         *(Decision(*item) for item in layers.items()),
     ]
-    space = SearchSpace("own way", ArchSpec.from_dict(base), tuple(decisions))
+    space = SearchSpace("layers", ArchSpec.from_dict(base), tuple(decisions))
     assert count_networks(space) == 2
     for choices in space.enumerate():
         spec = space.decode(choices)
@@ -430,18 +458,18 @@ def test_a_network_outside_a_space_of_many_layers_is_refused_at_once():
         encode(space, outside)
 
 
-def test_a_space_that_decides_the_resolution_takes_no_other():
+def test_a_space_that_searches_over_resolutions_cannot_be_adapted_to_one():
     space = space_from_dict({"base": "efficientnet_b0", "global": {"resolution": [192, 224]}})
     assert space.resolutions == (192, 224)
     assert space.adapt_to(channels=1, classes=10).resolutions == (192, 224)
     with pytest.raises(
         SpecError,
-        match="resolution: 64 is asked for, and space 'custom' decides among 192, 224; leave one",
+        match="resolution: 64 is requested, but space 'custom' searches over 192, 224; leave one",
     ):
         space.adapt_to(channels=3, classes=10, resolution=64)
 
 
-def test_a_space_may_be_a_python_value(tmp_path, monkeypatch):
+def test_a_space_may_be_an_attribute_of_a_python_module(tmp_path, monkeypatch):
     (tmp_path / "my_spaces.py").write_text(
         "from phinas.space.search_spaces.loading import load_space\n"
         "MINE = load_space('tiny')\nOTHER = 3\n"
@@ -456,11 +484,11 @@ def test_a_space_may_be_a_python_value(tmp_path, monkeypatch):
         load_space("no_such_module:MINE")
 
 
-def test_a_directory_is_no_space(tmp_path):
+def test_a_directory_is_refused(tmp_path):
     with pytest.raises(YamlError, match="is a directory"):
         load_space(str(tmp_path))
 
 
-def test_choices_are_enumerated_with_the_last_decision_turning_fastest():
+def test_enumeration_varies_the_last_decision_fastest():
     first, second = itertools.islice(SMALL.enumerate(), 2)
     assert [name for name in first if first[name] != second[name]] == [SMALL.decisions[-1].name]

@@ -1,4 +1,4 @@
-"""ArchSpec: what it refuses, what its name depends on, and its way through YAML."""
+"""Tests of ArchSpec: validation, identity, YAML."""
 
 import math
 from dataclasses import replace
@@ -50,31 +50,31 @@ def b0_with_stage(**fields):
 
 @settings(max_examples=50, deadline=None)
 @given(specs)
-def test_a_spec_comes_back_equal_from_its_yaml(spec):
+def test_a_spec_round_trips_through_yaml(spec):
     restored = ArchSpec.from_yaml(spec.to_yaml())
     assert restored == spec
-    assert restored.spec_id == spec.spec_id
+    assert restored.network_id == spec.network_id
 
 
 @settings(max_examples=50, deadline=None)
 @given(specs, specs)
 def test_two_specs_share_an_id_only_if_they_are_equal(one, other):
-    assert (one.spec_id == other.spec_id) == (one == other)
+    assert (one.network_id == other.network_id) == (one == other)
 
 
-def test_the_id_of_b0_is_pinned():
+def test_the_id_of_b0_is_the_golden_one():
     golden = read_yaml(Path(__file__).parent.parent / "golden" / "efficientnet.yaml")
-    assert B0.spec_id == golden["b0_spec_id"]
+    assert B0.network_id == golden["b0_network_id"]
 
 
 def test_published_networks_have_different_ids():
-    assert len({preset(name).spec_id for name in PRESETS}) == len(PRESETS)
+    assert len({preset(name).network_id for name in PRESETS}) == len(PRESETS)
 
 
-def test_six_and_six_point_zero_are_one_network():
+def test_integer_and_float_values_give_the_same_network():
     one, other = (ArchSpec((StageSpec(8, 1, expansion=expansion),)) for expansion in (5, 5.0))
     assert one == other
-    assert one.spec_id == other.spec_id
+    assert one.network_id == other.network_id
 
 
 @pytest.mark.parametrize(
@@ -89,20 +89,20 @@ def test_six_and_six_point_zero_are_one_network():
     ],
 )
 def test_every_changed_field_changes_the_id(change):
-    assert replace(B0, **change).spec_id != B0.spec_id
+    assert replace(B0, **change).network_id != B0.network_id
 
 
 def test_the_order_of_stages_changes_the_id():
-    assert replace(B0, stages=B0.stages[::-1]).spec_id != B0.spec_id
+    assert replace(B0, stages=B0.stages[::-1]).network_id != B0.network_id
 
 
-def test_a_field_written_at_its_default_leaves_the_id_alone():
+def test_a_field_with_its_default_value_does_not_change_the_id():
     canonical = {"stages": [{"width": 8, "depth": 1}]}
     verbose = {
         "stages": [{"width": 8, "depth": 1, "kernel": 3, "expansion": 6.0, "skip": True}],
         "classes": 1000,
     }
-    assert ArchSpec.from_dict(canonical).spec_id == ArchSpec.from_dict(verbose).spec_id
+    assert ArchSpec.from_dict(canonical).network_id == ArchSpec.from_dict(verbose).network_id
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_a_field_written_at_its_default_leaves_the_id_alone():
         (b0_with(classes="10"), r"classes: '10' is not a whole number"),
         (b0_with(channels=None), r"channels: None is not a whole number"),
         (b0_with(stem_kernel=4), r"stem_kernel: 4 is even.*use 3 or 5"),
-        (b0_with(resolution=31), r"resolution: 31 is below the total stride 32: raise it"),
+        (b0_with(resolution=31), r"resolution: 31 is below the total stride 32; raise it"),
         (b0_with(resolution=10**9), r"resolution: 1000000000 is not a whole number from 1 to"),
         (b0_with(dropout=math.nan), r"dropout: nan is not a finite number"),
         (b0_with(dropout=1), r"dropout: 1 is outside 0 to 0.95"),
@@ -127,7 +127,7 @@ def test_a_field_written_at_its_default_leaves_the_id_alone():
         (b0_with(activation=["silu"]), r"activation: \['silu'\] is not one of"),
         (b0_with(stem_widht=32), r"stem_widht: unknown field; did you mean 'stem_width'"),
         (b0_with(zzz=32), r"zzz: unknown field; known fields: stages, stem_width"),
-        (b0_with(stages=[]), r"stages: \(\) is empty: a network needs at least one stage"),
+        (b0_with(stages=[]), r"stages: \(\) is empty; a network needs at least one stage"),
         (b0_with(stages=3), r"stages: 3 is not a list of stages"),
         (b0_with(stages=[3]), r"stages.0: 3 is not a mapping"),
         ({"resolution": 224}, r"stages: missing"),
@@ -150,7 +150,7 @@ def test_a_field_written_at_its_default_leaves_the_id_alone():
         (b0_with_stage(block=["mbconv"]), r"stages.2.block: \['mbconv'\] is not one of"),
         (
             b0_with_stage(block="identity"),
-            r"stages.2.stride: 2 cannot be had from an identity: use another block, or stride 1",
+            r"stages.2.stride: 2 is impossible for an identity; use another block, or stride 1",
         ),
         (
             b0_with_stage(activation="swish"),
@@ -167,7 +167,7 @@ def test_a_field_written_at_its_default_leaves_the_id_alone():
         ([], r"spec: \[\] is not a mapping"),
     ],
 )
-def test_a_bad_spec_is_refused_with_field_value_and_remedy(data, message):
+def test_an_invalid_spec_is_refused_with_field_value_and_remedy(data, message):
     with pytest.raises(SpecError, match=f"^{message}"):
         ArchSpec.from_dict(data)
 
@@ -197,18 +197,18 @@ def list_blocks(spec):
 
 
 @given(networks)
-def test_a_simplified_spec_is_the_same_network_with_the_same_name(spec):
+def test_a_canonical_spec_is_the_same_network_with_the_same_id(spec):
     simple = spec.canonicalize()
     assert list_blocks(simple) == list_blocks(spec)
     assert simple.canonicalize() == simple
-    assert simple.spec_id == spec.spec_id
+    assert simple.network_id == spec.network_id
     assert simple.depth == spec.depth
     assert all(stage.block != "identity" for stage in simple.stages)
 
 
 @given(networks, networks)
-def test_two_networks_of_one_name_are_one_network(one, other):
-    if one.spec_id == other.spec_id:
+def test_two_specs_with_one_id_are_one_network(one, other):
+    if one.network_id == other.network_id:
         assert list_blocks(one) == list_blocks(other)
 
 
@@ -218,16 +218,17 @@ def test_two_networks_of_one_name_are_one_network(one, other):
         ([StageSpec(8, 1), StageSpec(8, 1)], [StageSpec(8, 2)]),
         ([StageSpec(8, 2, stride=2), StageSpec(8, 3)], [StageSpec(8, 5, stride=2)]),
         ([StageSpec(8, 1), StageSpec(64, 9, kernel=7, block="identity")], [StageSpec(8, 1)]),
-        ([StageSpec(16, 1, skip=False)], [StageSpec(16, 1)]),  # no shortcut could be there
+        # the widths differ, so there is no shortcut
+        ([StageSpec(16, 1, skip=False)], [StageSpec(16, 1)]),
         ([StageSpec(16, 1), StageSpec(16, 2, skip=False)], [StageSpec(16, 3, skip=False)]),
         ([StageSpec(8, 1, activation="silu")], [StageSpec(8, 1)]),
         ([StageSpec(8, 1, block="conv", expansion=3, se=1)], [StageSpec(8, 1, block="conv")]),
     ],
 )
-def test_two_ways_to_write_one_network_have_one_name(verbose, canonical):
+def test_two_specs_of_one_network_have_the_same_id(verbose, canonical):
     assert (
-        ArchSpec(tuple(verbose), stem_width=8).spec_id
-        == ArchSpec(tuple(canonical), stem_width=8).spec_id
+        ArchSpec(tuple(verbose), stem_width=8).network_id
+        == ArchSpec(tuple(canonical), stem_width=8).network_id
     )
 
 
@@ -244,48 +245,49 @@ def test_two_ways_to_write_one_network_have_one_name(verbose, canonical):
         ),
     ],
 )
-def test_different_networks_have_different_names(one, other):
+def test_different_networks_have_different_ids(one, other):
     assert (
-        ArchSpec(tuple(one), stem_width=8).spec_id != ArchSpec(tuple(other), stem_width=8).spec_id
+        ArchSpec(tuple(one), stem_width=8).network_id
+        != ArchSpec(tuple(other), stem_width=8).network_id
     )
 
 
 @pytest.mark.parametrize("stages", [[StageSpec(8, 1)], (1,), 5])
-def test_stages_that_are_no_tuple_of_stages_are_refused_at_construction(stages):
+def test_stages_that_are_not_a_tuple_of_stages_are_refused_at_construction(stages):
     with pytest.raises(SpecError, match=r"^stages: .* is not a tuple of StageSpec"):
         ArchSpec(stages=stages)
 
 
-def test_a_message_shows_no_more_than_a_line_of_a_long_value():
+def test_an_error_truncates_a_long_value():
     with pytest.raises(SpecError) as error_info:
         ArchSpec.from_dict(b0_with(activation="x" * 100_000))
     assert len(str(error_info.value)) < 300
 
 
-def test_the_nearest_preset_is_named():
+def test_the_nearest_preset_is_suggested():
     with pytest.raises(SpecError, match="did you mean 'efficientnet_b3'"):
         preset("eficientnet_b3")
 
 
-def test_load_spec_reads_a_file_that_holds_the_spec_under_a_key(tmp_path):
+def test_load_spec_reads_a_file_with_the_spec_under_a_key(tmp_path):
     path = tmp_path / "b 0.yaml"
-    path.write_text(dump_yaml({"why": "best", "spec": B0.to_dict()}))
+    path.write_text(dump_yaml({"note": "best", "spec": B0.to_dict()}))
     assert load_spec(str(path)) == B0
 
 
 @pytest.mark.parametrize("name", ["nowhere.yaml", "x" * 5000, "a\0b"])
-def test_load_spec_of_nothing_names_the_presets(name):
+def test_load_spec_of_an_unknown_name_suggests_presets(name):
     with pytest.raises(SpecError, match="is neither a file nor a preset"):
         load_spec(name)
 
 
-def test_load_spec_names_the_file_that_is_wrong(tmp_path):
+def test_error_of_load_spec_has_the_name_of_the_file(tmp_path):
     path = tmp_path / "bad.yaml"
     path.write_text("stages: [{width: 0, depth: 1}]")
     with pytest.raises(SpecError, match=r"bad.yaml: stages.0.width: 0"):
         load_spec(str(path))
 
 
-def test_load_spec_of_a_directory_says_so(tmp_path):
+def test_load_spec_refuses_a_directory(tmp_path):
     with pytest.raises(YamlError, match="is a directory"):
         load_spec(str(tmp_path))

@@ -1,6 +1,4 @@
-"""A network as one Python file that needs torch alone: the same network, by itself, and it notices
-damage.
-"""
+"""Tests of stand-alone files: same network, no other library than torch, damage is detected."""
 
 import ast
 import contextlib
@@ -24,10 +22,10 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from phinas.space.blocks import ConvNet, build
 from phinas.space.interchange.onnx_export import ExportError
 from phinas.space.interchange.standalone import render, write_standalone
 from phinas.space.presets import preset
+from phinas.space.pytorch.conv_net import ConvNet
 from phinas.space.spec import ACTIVATIONS, BLOCKS, PADDINGS, ArchSpec, StageSpec
 
 stages = st.builds(
@@ -63,7 +61,7 @@ specs = st.builds(
     dropout=st.sampled_from([0, 0.2]),
     drop_path=st.sampled_from([0, 0.5]),
 )
-# Every kind of block, each with and without what may be left out of it.
+# all kinds of blocks, with and without their optional parts
 ALL_BLOCKS = ArchSpec(
     stages=(
         StageSpec(8, 2, expansion=1, block="fused_mbconv", se=0),
@@ -73,6 +71,8 @@ ALL_BLOCKS = ArchSpec(
         StageSpec(12, 2, expansion=3, se=0, kernel=5),
         StageSpec(16, 2, expansion=2, block="bottleneck", stride=2),
         StageSpec(16, 1, expansion=2, block="bottleneck", skip=False, activation="hard_swish"),
+        StageSpec(16, 1, block="basic", skip=False),
+        StageSpec(20, 2, kernel=5, block="basic"),
         StageSpec(16, 1, block="separable"),
         StageSpec(8, 1, kernel=1, block="conv", activation="relu"),
     ),
@@ -89,10 +89,8 @@ SMALL = ArchSpec(
 
 
 def build_with_random_norms(spec: ArchSpec) -> ConvNet:
-    """A network of `spec` whose batch norms, too, have numbers that are not those of a fresh
-    one.
-    """
-    model = build(spec)
+    """Build a network of `spec` with random parameters and statistics in its batch norms."""
+    model = spec.build()
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.uniform_(module.weight, 0.8, 1.2)
@@ -103,7 +101,7 @@ def build_with_random_norms(spec: ArchSpec) -> ConvNet:
 
 
 def import_file(path: Path) -> ModuleType:
-    """The module in the file at `path`."""
+    """Import the module in a file."""
     module_spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(module_spec)
     module_spec.loader.exec_module(module)
@@ -111,7 +109,7 @@ def import_file(path: Path) -> ModuleType:
 
 
 def render_module(spec: ArchSpec) -> ModuleType:
-    """The module of `spec` without its weights."""
+    """Return the module of `spec`, without weights."""
     module = ModuleType("rendered")
     module.__file__ = "rendered.py"
     exec(compile(render(spec, name="rendered", sha256=""), module.__file__, "exec"), vars(module))
@@ -121,7 +119,7 @@ def render_module(spec: ArchSpec) -> ModuleType:
 def run(
     path: Path, *, blocked_packages: tuple[str, ...] = ()
 ) -> "subprocess.CompletedProcess[str]":
-    """Run the file alone in an isolated Python, in which importing `blocked_packages` fails."""
+    """Run a file in an isolated Python process in which importing `blocked_packages` fails."""
     code = f"""
 import runpy, sys
 class Blocker:
@@ -137,7 +135,7 @@ runpy.run_path({str(path)!r}, run_name="__main__")
 
 
 def run_in_process(path: Path) -> "subprocess.CompletedProcess[str]":
-    """Run the file as the main program in this process, which spares the start of torch."""
+    """Run a file as the main program in this process, which saves the start of torch."""
     stdout, stderr, code = io.StringIO(), io.StringIO(), 0
     with contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stderr):
         try:
@@ -153,8 +151,9 @@ def run_in_process(path: Path) -> "subprocess.CompletedProcess[str]":
 
 @pytest.fixture
 def check_in_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let `write_standalone` run what it wrote in this process. `exported` is checked as users'
-    files are."""
+    """Let `write_standalone` run its file in this process. The file of `exported` runs in a new
+    process, as it does for users.
+    """
     monkeypatch.setattr(
         "phinas.space.interchange.standalone.subprocess.run",
         lambda command, **_: run_in_process(Path(command[-1])),
@@ -163,7 +162,7 @@ def check_in_process(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ConvNet]:
-    """The file of EVERY and the network it was written from. Copy it before changing it."""
+    """The file of ALL_BLOCKS and the network in it. Copy the file before changing it."""
     path = tmp_path_factory.mktemp("exported") / "every.py"
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -185,23 +184,24 @@ def exported_copy(exported: tuple[Path, ConvNet], tmp_path: Path) -> Path:
 def test_file_of_any_spec_is_the_same_network_in_inference_and_in_training(spec):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = build(spec)
+        model = spec.build()
         torch.manual_seed(0)
         network = render_module(spec).build()
         expected, actual = model.state_dict(), network.state_dict()
         assert list(expected) == list(actual)
-        assert all(torch.equal(expected[name], actual[name]) for name in expected)  # drawn alike
+        # the random weights are the same
+        assert all(torch.equal(expected[name], actual[name]) for name in expected)
 
         network.load_state_dict(build_with_random_norms(spec).state_dict())
-        model.load_state_dict(network.state_dict())  # and the other way
+        model.load_state_dict(network.state_dict())  # and in the other direction
         images = torch.randn(3, spec.channels, spec.resolution, spec.resolution)
         logits = []
         for each in (model, network):
-            torch.manual_seed(1)  # of stochastic depth and dropout
+            torch.manual_seed(1)  # for stochastic depth and dropout
             logits.append([each.train()(images), each.eval()(images)])
         for one, other in zip(*logits, strict=True):
             torch.testing.assert_close(other, one, rtol=1e-4, atol=1e-5)
-        # where the model leaves all convolutions to torch, as the file does
+        # in double precision the model uses torch's convolutions, like the file
         for each in (
             model.double(),
             network.double(),
@@ -217,7 +217,7 @@ def test_file_of_any_spec_is_the_same_network_in_inference_and_in_training(spec)
 @pytest.mark.slow
 @settings(max_examples=2, deadline=None)
 @given(spec=specs)
-def test_file_of_any_spec_gives_the_logits_of_the_model_when_it_runs_alone(spec, tmp_path_factory):
+def test_file_of_any_spec_gives_the_logits_of_the_model_in_isolation(spec, tmp_path_factory):
     path = tmp_path_factory.mktemp("any") / "any_network.py"
     assert write_standalone(build_with_random_norms(spec), spec, path) <= 1e-4
     assert sorted(each.name for each in path.parent.iterdir()) == [
@@ -237,7 +237,7 @@ def test_file_imports_torch_and_the_standard_library_only(exported):
     assert {name.partition(".")[0] for name in names} <= sys.stdlib_module_names | {"torch"}
 
 
-def test_file_runs_where_neither_phinas_nor_safetensors_can_be_imported(exported):
+def test_file_runs_without_phinas_and_safetensors(exported):
     own_packages = ("phinas", "space", "training", "experiment", "nas", "scaling_search", "reports")
     result = run(
         exported[0],
@@ -264,7 +264,7 @@ def test_loaded_network_gives_the_logits_of_the_model(exported):
         torch.testing.assert_close(network(images), model.eval()(images), rtol=1e-4, atol=1e-5)
 
 
-def test_network_of_the_file_learns_new_classes():
+def test_network_of_the_file_can_be_fine_tuned_to_new_classes():
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = render_module(replace(SMALL, dropout=0, drop_path=0)).build().train()
@@ -281,26 +281,26 @@ def test_network_of_the_file_learns_new_classes():
     assert max(losses[-3:]) < 0.5 * losses[0]
 
 
-def test_weights_file_is_an_ordinary_one_that_tells_its_spec(exported):
+def test_weights_file_is_a_safetensors_file_with_the_spec_in_its_header(exported):
     path, _ = exported
     weights = path.with_suffix(".safetensors")
-    build(ALL_BLOCKS).load_state_dict(load_file(weights))
+    ALL_BLOCKS.build().load_state_dict(load_file(weights))
     with safe_open(weights, framework="pt") as file:
         metadata = file.metadata()
     assert ArchSpec.from_dict(json.loads(metadata["phinas.spec"])) == ALL_BLOCKS
-    assert metadata["phinas.spec_id"] == ALL_BLOCKS.spec_id == import_file(path).SPEC_ID
+    assert metadata["phinas.network_id"] == ALL_BLOCKS.network_id == import_file(path).NETWORK_ID
 
 
 @pytest.mark.usefixtures("check_in_process")
-def test_model_stays_as_it_was(tmp_path):
-    model = build(SMALL).train()
+def test_export_leaves_the_model_unchanged(tmp_path):
+    model = SMALL.build().train()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     write_standalone(model, SMALL, tmp_path / "small.py")
     assert model.training
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
 
-def test_flipped_bit_in_the_weights_is_noticed(exported_copy):
+def test_a_flipped_bit_in_the_weights_is_detected(exported_copy):
     weights = exported_copy.with_suffix(".safetensors")
     content = bytearray(weights.read_bytes())
     content[-100] ^= 1
@@ -312,7 +312,7 @@ def test_flipped_bit_in_the_weights_is_noticed(exported_copy):
         import_file(exported_copy).load()
 
 
-def test_lost_weights_are_told_in_a_line(exported_copy):
+def test_missing_weights_give_a_one_line_error(exported_copy):
     exported_copy.with_suffix(".safetensors").unlink()
     result = run_in_process(exported_copy)
     assert result.returncode == 1
@@ -320,7 +320,7 @@ def test_lost_weights_are_told_in_a_line(exported_copy):
     assert "Traceback" not in result.stderr
 
 
-def test_changed_arithmetic_is_noticed(exported_copy):
+def test_changed_arithmetic_is_detected(exported_copy):
     text = exported_copy.read_text()
     exported_copy.write_text(
         text.replace("activation=nn.ReLU6", "activation=nn.ReLU").replace(
@@ -357,27 +357,27 @@ def test_other_weights_of_the_same_network_can_be_loaded(exported, tmp_path):
         lambda content: (9).to_bytes(8, "little") + b'{"a": {}}',
     ],
 )
-def test_file_that_is_no_whole_safetensors_file_is_refused(damage, exported, tmp_path):
+def test_an_incomplete_safetensors_file_is_refused(damage, exported, tmp_path):
     path, _ = exported
     damaged_file = tmp_path / "broken.safetensors"
     damaged_file.write_bytes(damage(path.with_suffix(".safetensors").read_bytes()))
-    with pytest.raises(ValueError, match=r"broken.safetensors: not a whole safetensors file"):
+    with pytest.raises(ValueError, match=r"broken.safetensors: not a complete safetensors file"):
         import_file(path).load(damaged_file)
 
 
 @pytest.mark.usefixtures("check_in_process")
-def test_nothing_is_written_where_the_file_would_not_give_what_the_model_gives(tmp_path):
+def test_nothing_is_written_if_the_outputs_differ_from_the_models(tmp_path):
     with pytest.raises(ExportError, match="logits differ"):
         write_standalone(
             build_with_random_norms(replace(SMALL, activation="relu")), SMALL, tmp_path / "small.py"
         )
     with pytest.raises(ExportError, match="size mismatch"):
-        write_standalone(build(replace(SMALL, head_width=8)), SMALL, tmp_path / "small.py")
+        write_standalone(replace(SMALL, head_width=8).build(), SMALL, tmp_path / "small.py")
     assert not list(tmp_path.iterdir())
 
 
-def test_model_whose_logits_are_not_numbers_is_refused(tmp_path):
-    model = build(SMALL)
+def test_a_model_with_non_finite_logits_is_refused(tmp_path):
+    model = SMALL.build()
     nn.init.constant_(model.classifier.bias, float("nan"))
     with pytest.raises(ExportError, match="not finite"):
         write_standalone(model, SMALL, tmp_path / "small.py")
@@ -386,21 +386,21 @@ def test_model_whose_logits_are_not_numbers_is_refused(tmp_path):
 @pytest.mark.parametrize(
     "name", ["b1", "b1.txt", "b-1.py", "1b.py", "class.py", "torch.py", "json.py", "a.b.py"]
 )
-def test_name_that_python_could_not_import_is_refused(name, tmp_path):
+def test_a_name_that_python_cannot_import_is_refused(name, tmp_path):
     with pytest.raises(ExportError, match="use"):
-        write_standalone(build(SMALL), SMALL, tmp_path / name)
+        write_standalone(SMALL.build(), SMALL, tmp_path / name)
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.usefixtures("check_in_process")
-def test_weights_that_stand_there_already_are_not_overwritten_but_an_export_is(tmp_path):
+def test_foreign_weights_are_not_overwritten_but_an_earlier_export_is(tmp_path):
     path = tmp_path / "small.py"
     path.with_suffix(".safetensors").write_bytes(b"mine")
     with pytest.raises(ExportError, match="use another name"):
-        write_standalone(build(SMALL), SMALL, path)
+        write_standalone(SMALL.build(), SMALL, path)
     assert path.with_suffix(".safetensors").read_bytes() == b"mine"
     path.write_text("")
-    write_standalone(build(SMALL), SMALL, path)
+    write_standalone(SMALL.build(), SMALL, path)
     assert (
         hashlib.sha256(path.with_suffix(".safetensors").read_bytes()).hexdigest()
         == import_file(path).WEIGHTS_SHA256
@@ -410,13 +410,13 @@ def test_weights_that_stand_there_already_are_not_overwritten_but_an_export_is(t
 @pytest.mark.parametrize(
     "spec",
     [
-        replace(ALL_BLOCKS, stages=ALL_BLOCKS.stages[:-3]),
+        replace(ALL_BLOCKS, stages=ALL_BLOCKS.stages[:-5]),
         SMALL,
         preset("efficientnet_b0"),
         preset("efficientnet_b7"),
     ],
 )
-def test_file_reads_as_ruff_would_have_it(spec, tmp_path):
+def test_file_passes_ruff(spec, tmp_path):
     pytest.importorskip("ruff")
     path = tmp_path / "network.py"
     path.write_text(render(spec, name="network", sha256="0" * 64))
@@ -432,7 +432,7 @@ def test_file_reads_as_ruff_would_have_it(spec, tmp_path):
         assert result.returncode == 0, result.stdout + result.stderr
 
 
-def test_file_holds_the_blocks_of_its_spec_and_no_other_code():
+def test_file_has_the_blocks_of_its_spec_and_no_other_code():
     plain = render(replace(SMALL, drop_path=0), name="plain", sha256="")
     assert "class MBConv" in plain
     for absent_text in (
@@ -457,10 +457,10 @@ def test_file_holds_the_blocks_of_its_spec_and_no_other_code():
     assert '"3": [],' in render(ALL_BLOCKS, name="every", sha256="")
 
 
-def test_file_of_b0_tells_its_name_cost_and_sizes():
+def test_file_of_b0_states_its_id_cost_and_sizes():
     text = render(preset("efficientnet_b0"), name="b0", sha256="")
     for expected_text in (
-        preset("efficientnet_b0").spec_id,
+        preset("efficientnet_b0").network_id,
         "385,814,752 multiply-adds",
         "5,288,548 parameters",
         "(N, 3, 224, 224)",

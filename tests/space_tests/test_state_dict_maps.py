@@ -1,7 +1,6 @@
-"""Weights from and to timm and torchvision, held against the real models: same names, same shapes,
-same outputs.
+"""Tests of weights from and to timm and torchvision: names, shapes, outputs.
 
-Norms get random statistics and affine parameters, or a norm taken for another would not be seen.
+Batch norms have random statistics and parameters, so that swapped norms would be detected.
 """
 
 from dataclasses import replace
@@ -12,7 +11,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from phinas.space.blocks import build
 from phinas.space.interchange.constructors import LIBRARIES, find_constructor
 from phinas.space.interchange.library_models import library_spec
 from phinas.space.interchange.state_dict_maps import (
@@ -44,8 +42,8 @@ SLOW_MODELS = [
     "timm:semnasnet_075",
     "torchvision:efficientnet_v2_s",
 ]
-# Every row of the table of library models that is written out, and two of each that is computed:
-# with torch's and with TensorFlow's batch norm, below and above a bound.
+# all library models that are listed, and two of each family that is computed: with the batch norm
+# of torch and of TensorFlow, below and above a bound
 OTHER_MODELS = [
     "timm:efficientnet_b2",
     "timm:tf_efficientnet_b1",
@@ -89,18 +87,18 @@ def randomize_norms(model, seed):
     generator = torch.Generator().manual_seed(seed)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
-            for tensor, low, height in (
+            for tensor, low, high in (
                 (module.weight, 0.5, 1.5),
                 (module.bias, -0.2, 0.2),
                 (module.running_mean, -0.2, 0.2),
                 (module.running_var, 0.5, 1.5),
             ):
-                tensor.data.uniform_(low, height, generator=generator)
+                tensor.data.uniform_(low, high, generator=generator)
     return model.eval()
 
 
 def difference(one, other, spec, *sizes):
-    """The largest difference of logits over the largest logit."""
+    """Return the largest difference of logits, divided by the largest logit."""
     max_difference = 0.0
     for height, width in sizes:
         images = torch.randn(
@@ -115,7 +113,7 @@ def difference(one, other, spec, *sizes):
 
 
 def load_tensors(model, tensors):
-    """MNASNet refuses a state dict that does not tell its version, so the model's own is filled."""
+    """Load tensors through the model's state dict, since MNASNet refuses one without a version."""
     state = model.state_dict()
     assert {name: tensor.shape for name, tensor in tensors.items()} == {
         name: t.shape for name, t in state.items()
@@ -138,9 +136,9 @@ def create_model(timm, torchvision):
 
 
 @pytest.mark.parametrize("name", FAST_MODELS + mark_slow(SLOW_MODELS))
-def test_weights_of_a_real_model_give_its_outputs_here(name, create_model):
+def test_weights_of_a_library_model_give_its_outputs(name, create_model):
     spec, library_model = library_spec(name), randomize_norms(create_model(name), 1)
-    phinas_model = build(spec).eval()
+    phinas_model = spec.build().eval()
     phinas_model.load_state_dict(to_phinas_state_dict(library_model.state_dict(), spec))
     assert difference(phinas_model, library_model, spec, (64, 64), (75, 52)) <= TOLERANCE
 
@@ -148,9 +146,9 @@ def test_weights_of_a_real_model_give_its_outputs_here(name, create_model):
 @pytest.mark.parametrize(
     "name", [name for name in FAST_MODELS if "spnas" not in name] + mark_slow(SLOW_MODELS)
 )
-def test_weights_from_here_give_their_outputs_in_a_real_model(name, create_model):
+def test_exported_weights_give_the_same_outputs_in_the_library_model(name, create_model):
     spec = library_spec(name)
-    phinas_model = randomize_norms(build(spec), 2)
+    phinas_model = randomize_norms(spec.build(), 2)
     library_model = load_tensors(
         create_model(name).eval(),
         to_library_state_dict(phinas_model.state_dict(), spec, name.partition(":")[0]),
@@ -159,10 +157,10 @@ def test_weights_from_here_give_their_outputs_in_a_real_model(name, create_model
 
 
 @pytest.mark.parametrize("name", mark_slow(OTHER_MODELS))
-def test_every_tensor_of_a_real_model_has_a_place_here(name, create_model):
+def test_every_tensor_of_a_library_model_is_mapped(name, create_model):
     spec = library_spec(name)
     with torch.device("meta"):
-        library_model, phinas_model = create_model(name), build(spec).state_dict()
+        library_model, phinas_model = create_model(name), spec.build().state_dict()
     converted = to_phinas_state_dict(library_model.state_dict(), spec)
     assert {key: tensor.shape for key, tensor in converted.items()} == {
         key: tensor.shape for key, tensor in phinas_model.items()
@@ -177,7 +175,7 @@ def test_every_tensor_of_a_real_model_has_a_place_here(name, create_model):
     }
 
 
-# --- Any spec: the lines of Python that a tool's model is made with ---
+# --- the Python code that makes a model of a library ----------------------------------------------
 
 widths = st.integers(1, 4).map(lambda eighth: 8 * eighth)
 timm_stages = st.builds(
@@ -258,14 +256,14 @@ def rebuild(spec, library):
 
 
 def is_convertible(spec, library):
-    """Whether the tool could say the spec; then its model must give what ours gives, with the
-    weights moved.
+    """Return whether a library can build the network; if so, assert that converted weights give the
+    same logits.
     """
     try:
         library_model = rebuild(spec, library)
     except SpecError:
         return False
-    phinas_model = randomize_norms(build(spec), 3)
+    phinas_model = randomize_norms(spec.build(), 3)
     load_tensors(library_model, to_library_state_dict(phinas_model.state_dict(), spec, library))
     assert difference(library_model, phinas_model, spec, (64, 64), (67, 50)) <= TOLERANCE
     converted_back = to_phinas_state_dict(library_model.state_dict(), spec)
@@ -278,13 +276,13 @@ def is_convertible(spec, library):
 
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(spec=specs_for_timm)
-def test_any_spec_holds_in_timm_or_is_refused(spec, timm):
+def test_any_spec_is_the_same_network_in_timm_or_refused(spec, timm):
     is_convertible(spec, "timm")
 
 
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(spec=specs_for_torchvision)
-def test_any_spec_holds_in_torchvision_or_is_refused(spec, torchvision):
+def test_any_spec_is_the_same_network_in_torchvision_or_refused(spec, torchvision):
     is_convertible(spec, "torchvision")
 
 
@@ -299,7 +297,7 @@ def test_any_spec_holds_in_torchvision_or_is_refused(spec, torchvision):
     ],
 )
 @pytest.mark.parametrize("library", LIBRARIES)
-def test_a_preset_holds_in_a_tool_or_is_refused(name, library, timm, torchvision):
+def test_a_preset_is_the_same_network_in_a_library_or_refused(name, library, timm, torchvision):
     convertible = library == "timm" or name.startswith(
         ("efficientnet_b", "efficientnet_v2", "mobilenet_v2", "resnet")
     )
@@ -308,24 +306,24 @@ def test_a_preset_holds_in_a_tool_or_is_refused(name, library, timm, torchvision
 
 @pytest.mark.parametrize("width", [48, 80])
 @pytest.mark.parametrize("library", LIBRARIES)
-def test_resnets_of_other_hidden_widths_hold(library, width, timm, torchvision):
+def test_resnets_of_other_hidden_widths_are_supported(library, width, timm, torchvision):
     stages = tuple(
         replace(stage, depth=1, expansion=256 / width) for stage in preset("resnet_50").stages
     )
     assert is_convertible(replace(preset("resnet_50"), stages=stages), library)
 
 
-def test_a_narrower_resnet_holds_in_timm_and_not_in_torchvision(timm, torchvision):
+def test_a_narrower_resnet_is_supported_by_timm_and_not_by_torchvision(timm, torchvision):
     stages = tuple(
         replace(stage, depth=1, width=stage.width // 2) for stage in preset("resnet_50").stages
     )
     spec = replace(preset("resnet_50"), stages=stages, channels=1, activation="silu")
     assert is_convertible(spec, "timm")
-    with pytest.raises(SpecError, match="ResNet \\(channels: 1, and it has 3\\)"):
+    with pytest.raises(SpecError, match="ResNet \\(channels: 1, the class has 3\\)"):
         find_constructor(spec, "torchvision")
 
 
-# --- Spec and file may tell one network differently ---
+# --- specs that group the blocks differently from the file ----------------------------------------
 
 SMALL = library_spec("timm:test_efficientnet")
 
@@ -333,10 +331,10 @@ SMALL = library_spec("timm:test_efficientnet")
 @pytest.fixture(scope="module")
 def small():
     torch.manual_seed(3)
-    return build(SMALL).state_dict()
+    return SMALL.build().state_dict()
 
 
-def test_a_network_told_layer_by_layer_takes_the_same_file(timm):
+def test_a_spec_with_single_layer_stages_reads_the_same_file(timm):
     b0 = preset("efficientnet_b0")
     layers = []
     for stage in b0.stages:
@@ -346,11 +344,11 @@ def test_a_network_told_layer_by_layer_takes_the_same_file(timm):
         ]
         layers.append(StageSpec(8, 1, block="identity"))
     layerwise = replace(b0, stages=tuple(layers))
-    assert layerwise.spec_id == b0.spec_id
+    assert layerwise.network_id == b0.network_id
     with torch.device("meta"):
         library_model, phinas_model = (
             timm.create_model("efficientnet_b0").state_dict(),
-            build(layerwise).state_dict(),
+            layerwise.build().state_dict(),
         )
     converted = to_phinas_state_dict(library_model, layerwise)
     assert {name: tensor.shape for name, tensor in converted.items()} == {
@@ -359,13 +357,13 @@ def test_a_network_told_layer_by_layer_takes_the_same_file(timm):
     assert to_library_state_dict(phinas_model, layerwise, "timm").keys() == library_model.keys()
 
 
-def test_our_own_names_are_a_dialect_too(small):
+def test_phinas_names_are_accepted_too(small):
     converted = to_phinas_state_dict(small, SMALL)
     assert all(converted[name] is small[name] for name in small)
     assert list(converted) == list(small)
 
 
-def test_missing_counts_of_batches_are_zero(small):
+def test_missing_batch_counts_are_zero(small):
     library_model = {
         name: t
         for name, t in to_library_state_dict(small, SMALL, "timm").items()
@@ -376,18 +374,18 @@ def test_missing_counts_of_batches_are_zero(small):
     assert converted["stem.norm.num_batches_tracked"] == 0
 
 
-def test_only_one_dialect_knows_a_file():
+def test_only_one_naming_matches_a_file():
     for library, names in LIBRARIES.items():
         assert names
         for name in ("efficientnet_b0", "mobilenet_v2", "resnet_50"):
             with torch.device("meta"):
                 state = to_library_state_dict(
-                    build(preset(name)).state_dict(), preset(name), library
+                    preset(name).build().state_dict(), preset(name), library
                 )
             assert sum(naming.marker_tensor in state for naming in STATE_DICT_NAMINGS.values()) == 1
 
 
-# --- What is refused ---
+# --- invalid input --------------------------------------------------------------------------------
 
 
 def without(state, *names):
@@ -405,7 +403,7 @@ def without(state, *names):
         (
             lambda state: state | {"bn1.running_var": torch.ones(3)},
             r"bn1.running_var \(stem.norm.running_var\) is \(3,\) in the file and \(24,\) in the "
-            r"network: weights of another",
+            r"network: the weights belong to another",
         ),
         (
             lambda state: state | {"conv_head.bias": torch.ones(256)},
@@ -416,23 +414,24 @@ def without(state, *names):
                 state
                 | {"classifier.weight": torch.ones(10, 256), "classifier.bias": torch.ones(10)}
             ),
-            "classifier: tells 10 classes apart and the spec has 1000; set classes: 10 in the spec",
+            "classifier: has 10 classes, the spec has 1000; set classes: 10 in the spec",
         ),
         (
             lambda state: {
                 name: tensor for name, tensor in state.items() if not name.startswith("blocks.4.")
             },
-            "has 4 blocks .as timm's EfficientNet., the spec 5: weights of another spec",
+            "has 4 blocks .as timm's EfficientNet., the spec has 5: the weights belong to another "
+            "spec",
         ),
         (
             lambda state: {f"module.{name}": t for name, t in state.items()},
-            r"names of these tensors \(module.\S+, .*no network",
+            r"the tensor names \(module.\S+, .*no known naming",
         ),
-        (lambda _: {}, r"names of these tensors \(none, ...\)"),
+        (lambda _: {}, r"the tensor names \(none, ...\)"),
     ],
     ids=["absent", "shape", "beyond", "classes", "blocks", "prefix", "empty"],
 )
-def test_weights_of_another_network_are_refused_by_name(damage, message, small):
+def test_weights_of_another_network_are_refused_with_the_tensor_name(damage, message, small):
     with pytest.raises(WeightsError, match=message):
         to_phinas_state_dict(damage(to_library_state_dict(small, SMALL, "timm")), SMALL)
 
@@ -446,11 +445,11 @@ def test_weights_of_another_network_are_refused_by_name(damage, message, small):
         "timm:resnet26",
     ],
 )
-def test_a_file_of_another_family_is_refused(name):
+def test_weights_of_another_family_are_refused(name):
     spec = library_spec(name)
     with torch.device("meta"):
-        state = to_library_state_dict(build(spec).state_dict(), spec, name.partition(":")[0])
-    with pytest.raises(WeightsError, match="weights of another spec"):
+        state = to_library_state_dict(spec.build().state_dict(), spec, name.partition(":")[0])
+    with pytest.raises(WeightsError, match="the weights belong to another spec"):
         to_phinas_state_dict(state, SMALL)
 
 
@@ -460,13 +459,15 @@ def test_a_file_of_another_family_is_refused(name):
         (
             "mobilenet_v1",
             "torchvision",
-            r"EfficientNet \(activation: 'relu6', and it has 'silu'\); MobileNetV2 \(stem_width",
+            r"EfficientNet \(activation: 'relu6', the class has 'silu'\); MobileNetV2 \(stem_width",
         ),
-        ("mnasnet_a1", "torchvision", r"MNASNet \(bn_eps: 0.001, and it has 1e-05\)"),
+        ("mnasnet_a1", "torchvision", r"MNASNet \(bn_eps: 0.001, the class has 1e-05\)"),
         ("efficientnet_b0", "keras", "library: 'keras' is not one of timm, torchvision"),
     ],
 )
-def test_a_network_that_no_class_makes_is_refused_with_every_reason(spec, library, message):
+def test_a_network_that_no_library_class_can_build_is_refused_with_all_reasons(
+    spec, library, message
+):
     with pytest.raises(SpecError, match=message):
         find_constructor(preset(spec), library)
 
@@ -474,27 +475,27 @@ def test_a_network_that_no_class_makes_is_refused_with_every_reason(spec, librar
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"stem_stride": 1}, "stem_stride: 1, and it has 2"),
-        ({"padding": "same"}, "padding: 'same', and it has 'symmetric'"),
-        ({"channels": 1}, "channels: 1, and it has 3"),
-        ({"head_width": 0}, "head_width: 0, and it has a head convolution"),
-        ({"stages": (StageSpec(16, 1, se=0.5),)}, "stage 1: se 0.5, and it has 0.25"),
+        ({"stem_stride": 1}, "stem_stride: 1, the class has 2"),
+        ({"padding": "same"}, "padding: 'same', the class has 'symmetric'"),
+        ({"channels": 1}, "channels: 1, the class has 3"),
+        ({"head_width": 0}, "head_width: 0, the class has a head convolution"),
+        ({"stages": (StageSpec(16, 1, se=0.5),)}, "stage 1: se 0.5, the class has 0.25"),
         (
             {"stages": (StageSpec(16, 1, se=0),)},
-            "stage 1: it has MBConv with squeeze-and-excitation",
+            "stage 1: the class has MBConv with squeeze-and-excitation",
         ),
-        ({"stages": (StageSpec(20, 1),)}, "stage 1: it has widths in multiples of 8"),
+        ({"stages": (StageSpec(20, 1),)}, "stage 1: the class has widths in multiples of 8"),
         (
             {"stages": (StageSpec(32, 1, skip=False),)},
-            "stage 1: it has shortcuts wherever shapes agree",
+            "stage 1: the class has shortcuts wherever shapes agree",
         ),
         (
             {"stages": (StageSpec(16, 1, activation="relu"),)},
-            "stage 1: activation 'relu', and it has 'silu' everywhere",
+            "stage 1: activation 'relu', the class has 'silu' everywhere",
         ),
     ],
 )
-def test_what_torchvisions_efficientnet_cannot_be_told_is_refused(change, message):
+def test_a_spec_that_torchvisions_efficientnet_cannot_build_is_refused(change, message):
     with pytest.raises(SpecError, match=rf"EfficientNet \({message}"):
         find_constructor(replace(preset("efficientnet_b0"), **change), "torchvision")
 
@@ -503,8 +504,8 @@ def test_what_torchvisions_efficientnet_cannot_be_told_is_refused(change, messag
     ("name", "message"),
     [
         ("timm:tf_efficientnet_b00", "did you mean 'timm:tf_efficientnet_b0'?"),
-        ("timm:efficientnetv2_rw_s", "can't be said in a spec: its first blocks have a 1x1"),
-        ("keras:x", "is no network of timm or torchvision known here"),
+        ("timm:efficientnetv2_rw_s", "cannot be described by a spec: its first blocks have a 1x1"),
+        ("keras:x", "is not a known network of timm or torchvision"),
     ],
 )
 def test_an_unknown_model_is_refused(name, message):
@@ -513,7 +514,7 @@ def test_an_unknown_model_is_refused(name, message):
     assert message in str(error_info.value)
 
 
-def test_the_tag_of_weights_is_no_part_of_the_network():
+def test_the_weights_tag_of_a_model_name_is_ignored():
     assert library_spec("timm:tf_efficientnet_b0.ns_jft_in1k") == library_spec(
         "timm:tf_efficientnet_b0"
     )

@@ -1,6 +1,4 @@
-"""Block strings: what is written is what timm reads, what timm's own files hold is read, and
-mistakes are named.
-"""
+"""Tests of timm's block strings: writing, parsing, errors."""
 
 import subprocess
 import sys
@@ -12,7 +10,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from phinas.space.cost import network_cost
 from phinas.space.interchange.timm_reader import spec_from_blocks
 from phinas.space.interchange.timm_strings import TIMM_DEFAULTS, to_block_strings, to_timm_arguments
 from phinas.space.presets import PRESETS, preset
@@ -85,17 +82,17 @@ def conv_linear_flops(model, spec):
     return flops_by_operator["conv"] + flops_by_operator["linear"]
 
 
-def test_b0_is_written_as_timm_writes_it():
+def test_block_strings_of_b0_equal_those_of_timm():
     assert to_block_strings(preset("efficientnet_b0")) == B0
 
 
 @pytest.mark.parametrize("name", CONVERTIBLE)
-def test_a_published_network_is_read_back_as_it_was_written(name):
+def test_a_published_network_round_trips_through_block_strings(name):
     spec = preset(name)
     restored = spec_from_blocks(
         to_block_strings(spec), to_timm_arguments(spec), resolution=spec.resolution
     )
-    assert restored.spec_id == spec.spec_id
+    assert restored.network_id == spec.network_id
     assert to_block_strings(restored) == to_block_strings(spec)
 
 
@@ -103,24 +100,24 @@ def test_a_published_network_is_read_back_as_it_was_written(name):
 def test_timm_builds_a_published_network_at_the_same_cost(name, timm):
     spec = replace(preset(name), resolution=64)
     model = build_with_timm(to_block_strings(spec), to_timm_arguments(spec))
-    assert sum(parameter.numel() for parameter in model.parameters()) == network_cost(spec).params
-    assert conv_linear_flops(model, spec) == network_cost(spec).flops
+    assert sum(parameter.numel() for parameter in model.parameters()) == spec.cost().params
+    assert conv_linear_flops(model, spec) == spec.cost().flops
 
 
 @settings(max_examples=10, deadline=None)
 @given(spec=specs)
 def test_timm_builds_any_network_of_its_blocks_at_the_same_cost(spec, timm):
     model = build_with_timm(to_block_strings(spec), to_timm_arguments(spec))
-    assert sum(parameter.numel() for parameter in model.parameters()) == network_cost(spec).params
-    assert conv_linear_flops(model, spec) == network_cost(spec).flops
+    assert sum(parameter.numel() for parameter in model.parameters()) == spec.cost().params
+    assert conv_linear_flops(model, spec) == spec.cost().flops
 
 
 @settings(max_examples=100, deadline=None)
 @given(specs)
-def test_strings_are_read_back_as_the_network_that_they_were_written_from(spec):
+def test_any_network_of_timms_blocks_round_trips_through_block_strings(spec):
     blocks, arguments = to_block_strings(spec), to_timm_arguments(spec)
     restored = spec_from_blocks(blocks, arguments, resolution=spec.resolution)
-    assert network_cost(restored) == network_cost(spec)
+    assert restored.cost() == spec.cost()
     assert [
         stage for strings_of_stage in to_block_strings(restored) for stage in strings_of_stage
     ] == [stage for strings_of_stage in blocks for stage in strings_of_stage]
@@ -144,18 +141,16 @@ block_strings = st.builds(
 
 @settings(max_examples=12, deadline=None)
 @given(strings=st.lists(st.lists(block_strings, min_size=1, max_size=2), min_size=1, max_size=2))
-def test_what_is_read_costs_what_timm_builds_of_the_same_strings(strings, timm):
+def test_parsed_strings_have_the_cost_of_the_network_that_timm_builds_from_them(strings, timm):
     arguments = {"stem_size": 12, "num_features": 16, "num_classes": 3}
-    with suppress(SpecError):  # not every width that timm rounds to can be had here
+    with suppress(SpecError):  # no spec has some of the widths that timm rounds to
         spec = spec_from_blocks(strings, arguments, resolution=32)
         model = build_with_timm(strings, arguments)
-        assert (
-            sum(parameter.numel() for parameter in model.parameters()) == network_cost(spec).params
-        )
-        assert conv_linear_flops(model, spec) == network_cost(spec).flops
+        assert sum(parameter.numel() for parameter in model.parameters()) == spec.cost().params
+        assert conv_linear_flops(model, spec) == spec.cost().flops
 
 
-def test_several_strings_of_one_list_are_as_many_stages():
+def test_each_string_of_a_list_is_a_stage():
     spec = spec_from_blocks([["ir_r1_k5_s2_e6_c40", "ir_r3_k3_s1_e3_c40"]])
     assert [(stage.depth, stage.kernel, stage.stride) for stage in spec.stages] == [
         (1, 5, 2),
@@ -163,8 +158,8 @@ def test_several_strings_of_one_list_are_as_many_stages():
     ]
 
 
-def test_a_ratio_that_timm_rounds_otherwise_is_written_as_one_that_comes_out_alike():
-    # 2.4 and 3.6 channels: here 2 and 3
+def test_a_ratio_that_timm_rounds_differently_is_replaced_by_an_equivalent_one():
+    # squeeze widths of 2.4 and 3.6 channels are 2 and 3 in phinas
     spec = ArchSpec(stages=(StageSpec(24, 2, expansion=2, se=0.15),), stem_width=16)
     assert to_block_strings(spec) == [["ir_r1_k3_s1_e2_c24_se0.15", "ir_r1_k3_s1_e2_c24_se0.125"]]
 
@@ -174,10 +169,10 @@ def test_defaults_of_timm_are_not_written():
     assert to_timm_arguments(spec_from_blocks(B0, TIMM_DEFAULTS)) == {}
 
 
-def test_a_stride_beyond_32_is_told_to_timm_which_would_dilate():
+def test_a_total_stride_above_32_sets_output_stride():
     spec = ArchSpec(stages=tuple(StageSpec(8, 1, stride=2) for _ in range(5)), resolution=64)
     assert to_timm_arguments(spec)["output_stride"] == 64
-    with pytest.raises(SpecError, match=r"strides multiply to 64; .* output_stride=64"):
+    with pytest.raises(SpecError, match=r"the total stride is 64; .* output_stride=64"):
         spec_from_blocks(to_block_strings(spec))
 
 
@@ -186,25 +181,25 @@ def test_a_stride_beyond_32_is_told_to_timm_which_would_dilate():
     [
         ("ir_r2_k3_s2_e6", "'c' is missing; a 'ir' needs it"),
         ("ir_r2_k3_s2_c24", "'e' is missing"),
-        ("xx_r2_k3_s2_e6_c24", "begins with no kind of block known here: ds, ir, er, cn, dsa"),
-        ("", "begins with no kind of block"),
-        ("ir_r2_k3_s2_e6_c24_q7", "'q7' has no counterpart here; known are"),
-        ("ir_r2_k3_s2_e6_c24_nmi", "'nmi' has no counterpart here"),
-        ("ir_r2_k3_s2_e6_c24_cc4", "'cc4' has no counterpart here"),
-        ("ir_r2_k3_s2_e6_c24_c32", "'c32' says a second time"),
-        ("ir_r2_k3_s2_e6_c24_skip", "'skip' has no counterpart here"),
+        ("xx_r2_k3_s2_e6_c24", "does not begin with a known kind of block: ds, ir, er, cn, dsa"),
+        ("", "does not begin with a known kind of block"),
+        ("ir_r2_k3_s2_e6_c24_q7", "'q7' is not supported; supported are"),
+        ("ir_r2_k3_s2_e6_c24_nmi", "'nmi' is not supported"),
+        ("ir_r2_k3_s2_e6_c24_cc4", "'cc4' is not supported"),
+        ("ir_r2_k3_s2_e6_c24_c32", "'c32' repeats a key"),
+        ("ir_r2_k3_s2_e6_c24_skip", "'skip' is not supported"),
         ("ir_r2_k3.5_s2_e6_c24", "'k3.5' is not a whole number"),
         ("ir_r2_k4_s2_e6_c24", "kernel: 4 is even"),
         ("ir_r2_k3_s3_e6_c24", "stride: 3 is not a whole number from 1 to 2"),
         ("ir_r0_k3_s1_e6_c24", "depth: 0 is not"),
         ("ir_r2_k3_s2_e1_c24", "'e1' does not expand 32 channels"),
-        ("ir_r2_k3_s2_e6_c24_se0.001", "'se0.001' squeezes 192 channels to none"),
-        ("ds_r1_k3_s1_e6_c24", "'e6' means nothing to a 'ds', which does not expand"),
-        ("cn_r1_k3_s1_c24_se0.25", "'se0.25' means nothing to a 'cn': leave it out"),
-        ("ir_r2_k3_s2_e6_c24_fc24", "'fc24' means nothing to a 'ir'"),
+        ("ir_r2_k3_s2_e6_c24_se0.001", "'se0.001' squeezes 192 channels to 0"),
+        ("ds_r1_k3_s1_e6_c24", "'e6' has no effect in a 'ds', which does not expand"),
+        ("cn_r1_k3_s1_c24_se0.25", "'se0.25' has no effect in a 'cn'; leave it out"),
+        ("ir_r2_k3_s2_e6_c24_fc24", "'fc24' has no effect in a 'ir'"),
     ],
 )
-def test_a_string_that_says_no_block_is_refused_with_its_token(text, message):
+def test_an_invalid_string_is_refused_with_its_token(text, message):
     with pytest.raises(SpecError) as error_info:
         spec_from_blocks([[text]])
     assert message in str(error_info.value)
@@ -212,14 +207,14 @@ def test_a_string_that_says_no_block_is_refused_with_its_token(text, message):
 
 
 def test_a_stride_that_timm_would_ignore_is_refused():
-    with pytest.raises(SpecError, match="takes the stride of a list's first string only"):
+    with pytest.raises(SpecError, match="uses the stride of a list's first string only"):
         spec_from_blocks([["ds_r1_k3_s1_c16", "ir_r1_k3_s2_e6_c24"]])
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"stem": 32}, "stem: is not one of the arguments known here: num_classes"),
+        ({"stem": 32}, "stem: is not a supported argument; supported are num_classes"),
         ({"pad_type": "valid"}, "pad_type: 'valid' is neither"),
         ({"act_layer": "mish"}, "activation: 'mish' is not one of"),
     ],
@@ -236,7 +231,7 @@ def test_an_argument_without_a_counterpart_is_refused(arguments, message):
         ({"stem_pool": True}, "stem_pool"),
         (
             {"stages": (StageSpec(64, 1, block="bottleneck", expansion=4),)},
-            "stage 1: block 'bottleneck' has no string in timm",
+            "stage 1: block 'bottleneck' has no block string in timm",
         ),
         (
             {"stages": (StageSpec(16, 1, expansion=1.1),)},
@@ -245,12 +240,12 @@ def test_an_argument_without_a_counterpart_is_refused(arguments, message):
         ({"stages": (StageSpec(16, 1, block="fused_mbconv", expansion=1, se=0.5),)}, "set se to 0"),
     ],
 )
-def test_a_network_that_timms_blocks_cannot_say_is_refused_with_the_reason(change, message):
+def test_a_network_that_timms_blocks_cannot_describe_is_refused_with_the_reason(change, message):
     with pytest.raises(SpecError, match=message):
         to_block_strings(replace(preset("efficientnet_b0"), **change))
 
 
-def test_strings_need_no_heavy_library():
+def test_reading_strings_imports_no_heavy_library():
     code = (
         "import sys, phinas.space.interchange.library_models; print({'torch', 'numpy', "
         "'timm', 'torchvision'} & set(sys.modules))"

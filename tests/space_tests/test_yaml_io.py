@@ -1,4 +1,4 @@
-"""The hardened YAML reader."""
+"""Tests of the strict YAML reader."""
 
 import math
 from contextlib import suppress
@@ -46,7 +46,7 @@ scalars = st.recursive(
 
 @settings(max_examples=40)
 @given(scalars)
-def test_what_is_dumped_is_read_back_equal(data):
+def test_data_round_trips_through_yaml(data):
     assert parse_yaml(dump_yaml(data)) == data
     assert parse_yaml(dump_yaml(data).encode()) == data
 
@@ -68,7 +68,7 @@ def test_what_is_dumped_is_read_back_equal(data):
         ("~", None),
     ],
 )
-def test_scalars_are_read_as_a_reader_sees_them(text, value):
+def test_scalars_are_read_as_written(text, value):
     actual = parse_yaml(f"a: {text}")["a"]
     assert actual == value
     assert type(actual) is type(value)
@@ -93,12 +93,12 @@ def test_nan_is_read_as_a_number():
         ("a: !!int ''", "line 1, column 4: a tag"),
         ("a: !!timestamp x", "line 1, column 4: a tag"),
         ("!!set [1]", "line 1, column 1: a tag"),
-        ("a:\n\tb: 1", "line 2, column 1: a tab can't stand here; use spaces"),
+        ("a:\n\tb: 1", "line 2, column 1: a tab is not allowed here; use spaces"),
         ("a: [1,\n", "line 2, column 1: expected"),
         ("a: b: c", "line 1, column 5: mapping values are not allowed here"),
-        ("? [1]\n: 2", r"line 1, column 3: \[1\] can't be a key"),
-        ("? {a: 1}\n: 2", "line 1, column 3: .* can't be a key"),
-        ("~: 1", "line 1, column 1: None can't be a key"),
+        ("? [1]\n: 2", r"line 1, column 3: \[1\] cannot be a key"),
+        ("? {a: 1}\n: 2", "line 1, column 3: .* cannot be a key"),
+        ("~: 1", "line 1, column 1: None cannot be a key"),
         ("a: 1\n---\nb: 2", "line 2, column 1: but found another document"),
         ("a: 1\0", "unacceptable character #x0000"),
         ("[" * 50_000, "is nested too deeply"),
@@ -109,34 +109,34 @@ def test_nan_is_read_as_a_number():
         ("#" * (MAX_BYTES + 1), "is longer than 1,048,576 bytes"),
     ],
 )
-def test_yaml_that_could_mislead_is_refused_with_its_place(text, message):
+def test_ambiguous_or_unsafe_yaml_is_refused_with_its_position(text, message):
     with pytest.raises(YamlError, match=f"^{message}"):
         parse_yaml(text)
 
 
 @pytest.mark.parametrize("text", ["", "# nothing\n", "---\n", b"", b"\xef\xbb\xbf"])
-def test_an_empty_text_is_none(text):
+def test_an_empty_text_is_read_as_none(text):
     assert parse_yaml(text) is None
 
 
 @pytest.mark.parametrize("text", [b"\xef\xbb\xbfa: 1", "\ufeffa: 1", b"a: 1\r\n"])
-def test_byte_order_mark_and_windows_line_ends_are_no_matter(text):
+def test_byte_order_mark_and_windows_line_ends_are_accepted(text):
     assert parse_yaml(text) == {"a": 1}
 
 
-def test_a_directory_is_refused_by_name(tmp_path):
+def test_a_directory_is_refused_with_its_name(tmp_path):
     with pytest.raises(YamlError, match=f"^{tmp_path}: is a directory"):
         read_yaml(tmp_path)
 
 
-def test_an_error_in_a_file_names_the_file_and_the_place(tmp_path):
+def test_an_error_in_a_file_has_its_name_and_position(tmp_path):
     path = tmp_path / "a.yaml"
     path.write_text("a: 1\na: 2\n")
     with pytest.raises(YamlError, match=r"a\.yaml: line 2, column 1: duplicate key 'a'"):
         read_yaml(path)
 
 
-def test_a_file_of_ten_megabytes_is_refused_before_it_is_read_whole(tmp_path):
+def test_a_file_of_ten_megabytes_is_refused_before_it_is_read_completely(tmp_path):
     path = tmp_path / "a.yaml"
     with path.open("wb") as file:
         file.truncate(10_000_000)
@@ -144,7 +144,7 @@ def test_a_file_of_ten_megabytes_is_refused_before_it_is_read_whole(tmp_path):
         read_yaml(path)
 
 
-def test_a_missing_file_is_a_file_not_found_error(tmp_path):
+def test_a_missing_file_raises_file_not_found_error(tmp_path):
     with pytest.raises(FileNotFoundError):
         read_yaml(tmp_path / "none.yaml")
 
@@ -156,6 +156,6 @@ PUNCTUATION = st.lists(
 
 
 @given(ANY_TEXT | PUNCTUATION)
-def test_any_text_is_read_or_refused_but_never_breaks_the_reader(text):
+def test_any_text_is_read_or_refused_without_other_exceptions(text):
     with suppress(YamlError):
         dump_yaml(parse_yaml(text))

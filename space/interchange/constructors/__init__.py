@@ -1,9 +1,9 @@
-"""Which class of timm or torchvision makes a spec's network, and the lines of Python that call it.
+"""The class of timm or torchvision that makes a spec's network, and the Python code that calls it.
 
-The one decision to know: a spec counts as sayable in a tool only where a class of it, called with
-plain arguments, makes the very same function; what the class can't be told (torchvision's stems
-take 3 channels) refuses the spec, with the reason. What only matters in training and the class
-doesn't have (stochastic depth of MobileNetV2, dropout of ResNet) is left out.
+The main decision: a library supports a spec only if one of its classes, called with plain
+arguments, computes exactly the same function. What a class cannot do (torchvision's stems take 3
+channels) is the reason in the error. What only matters in training and the class does not have
+(stochastic depth of MobileNetV2, dropout of ResNet) is left out.
 """
 
 from collections.abc import Callable
@@ -31,8 +31,14 @@ LIBRARIES: dict[str, dict[str, Callable[[ArchSpec], Constructor]]] = {
 
 
 def find_constructor(spec: ArchSpec, library: str) -> Constructor:
-    """The class of `library` ("timm" or "torchvision") for this network. Raises SpecError with the
-    reason of each class.
+    """The class of a library for this network.
+
+    Args:
+        spec: the network.
+        library: "timm" or "torchvision".
+
+    Raises:
+        SpecError: no class makes this network; gives the reason of each class.
     """
     if library not in LIBRARIES:
         raise SpecError(f"library: {library!r} is not one of {', '.join(LIBRARIES)}")
@@ -43,6 +49,6 @@ def find_constructor(spec: ArchSpec, library: str) -> Constructor:
         except SpecError as error:
             reasons.append(f"{title} ({error})")
     raise SpecError(
-        f"{library} has no class for this network: {'; '.join(reasons)}. Other ways out: torch and "
-        "onnx"
+        f"{library} has no class for this network: {'; '.join(reasons)}. Export it as torch or "
+        "onnx instead"
     )

@@ -1,12 +1,9 @@
-"""torchvision's classes: EfficientNet, MobileNetV2, MNASNet and ResNet. All of their stems take 3
-channels.
-"""
+"""torchvision's classes: EfficientNet, MobileNetV2, MNASNet and ResNet, all for 3 channels."""
 
 from phinas.space.interchange.constructors.requirements import (
     IMPORTS,
     Constructor,
     as_int_if_whole,
-    bottleneck_stages,
     conv_widths,
     format_arguments,
     has_standard_shortcut,
@@ -14,6 +11,7 @@ from phinas.space.interchange.constructors.requirements import (
     norm_layer,
     require,
     require_fields,
+    resnet_layout,
 )
 from phinas.space.layers import Block
 from phinas.space.scaling import round_width
@@ -26,7 +24,7 @@ _STEM_FIELDS = {
     "stem_pool": False,
     "padding": "symmetric",
 }
-_STANDARD_SHORTCUTS = "it has shortcuts wherever shapes agree"
+_STANDARD_SHORTCUTS = "the class has shortcuts wherever shapes agree"
 
 # Of MNASNet: width, kernel, stride, expansion and depth at alpha 1.
 _MNASNET_STAGES = (
@@ -41,9 +39,10 @@ _MNASNET_STAGES = (
 
 
 def efficientnet(spec: ArchSpec) -> Constructor:
+    """torchvision's EfficientNet of that spec, or SpecError."""
     require_fields(spec, _STEM_FIELDS | {"activation": "silu"})
     if not spec.head_width:
-        raise SpecError("head_width: 0, and it has a head convolution")
+        raise SpecError("head_width: 0, the class has a head convolution")
     rows = []
     for number, stage, blocks in iter_stages(spec):
         expansion = 1 if stage.block == "conv" else as_int_if_whole(stage.expansion)
@@ -79,26 +78,33 @@ def _check_efficientnet_block(
     require(
         conv_names in (mbconv, fused_mbconv),
         number,
-        "it has MBConv with squeeze-and-excitation and Fused-MBConv without",
+        "the class has MBConv with squeeze-and-excitation and Fused-MBConv without",
     )
     require(
-        widths.get("expand", hidden) == hidden, number, "it has hidden widths in multiples of 8"
+        widths.get("expand", hidden) == hidden,
+        number,
+        "the class has hidden widths in multiples of 8",
     )
     require(has_standard_shortcut(block), number, _STANDARD_SHORTCUTS)
     if conv_names == mbconv:
         require(
-            widths["squeeze"] == max(1, entry // 4), number, f"se {stage.se:g}, and it has 0.25"
+            widths["squeeze"] == max(1, entry // 4), number, f"se {stage.se:g}, the class has 0.25"
         )
-        require(entry % 8 == 0 and stage.width % 8 == 0, number, "it has widths in multiples of 8")
+        require(
+            entry % 8 == 0 and stage.width % 8 == 0,
+            number,
+            "the class has widths in multiples of 8",
+        )
 
 
 def mobilenet_v2(spec: ArchSpec) -> Constructor:
+    """torchvision's MobileNetV2 of that spec, or SpecError."""
     require_fields(spec, _STEM_FIELDS | {"activation": "relu6"})
     width_multiplier, divisor = _mobilenet_width_multiplier(spec)
     rows = []
     for number, stage, blocks in iter_stages(spec):
         is_plain = stage.block == "mbconv" and not stage.se and stage.kernel == 3
-        require(is_plain, number, "it has MBConv of kernel 3 without squeeze-and-excitation")
+        require(is_plain, number, "the class has MBConv of kernel 3 without squeeze-and-excitation")
         for block in blocks:
             widths = conv_widths(block)
             hidden = round(widths["entry"] * stage.expansion)
@@ -108,8 +114,8 @@ def mobilenet_v2(spec: ArchSpec) -> Constructor:
             require(
                 hidden_matches,
                 number,
-                f"expansion {stage.expansion:g} makes {hidden} hidden channels of "
-                f"{widths['entry']} there",
+                f"the class has {hidden} hidden channels at expansion {stage.expansion:g} of "
+                f"{widths['entry']}",
             )
             require(has_standard_shortcut(block), number, _STANDARD_SHORTCUTS)
         rows.append(
@@ -154,19 +160,20 @@ def _mobilenet_width_multiplier(spec: ArchSpec) -> tuple[float, int]:
                 return width_multiplier, divisor
     widths = f"{spec.stem_width}, {spec.head_width}"
     raise SpecError(
-        f"stem_width, head_width: {widths}, and it has 32 and 1280, both times one number (1280 "
-        "at least)"
+        f"stem_width, head_width: {widths}, the class has 32 and 1280 times one factor (1280 at "
+        "least)"
     )
 
 
 def mnasnet(spec: ArchSpec) -> Constructor:
+    """torchvision's MNASNet of that spec, or SpecError."""
     require_fields(spec, _STEM_FIELDS | {"activation": "relu", "bn_eps": 1e-5, "head_width": 1280})
     widths, bases = (
         [spec.stem_width, *(stage.width for stage in spec.stages)],
         [32, *(row[0] for row in _MNASNET_STAGES)],
     )
     if len(widths) != len(bases):
-        raise SpecError(f"stages: {len(spec.stages)}, and it has 7")
+        raise SpecError(f"stages: {len(spec.stages)}, the class has 7")
     alphas = [
         0.5,
         0.75,
@@ -179,7 +186,7 @@ def mnasnet(spec: ArchSpec) -> Constructor:
     )
     if alpha is None:
         raise SpecError(
-            f"width: {widths}, and it has {bases} times one number, rounded to multiples of 8"
+            f"width: {widths}, the class has {bases} times one factor, rounded to multiples of 8"
         )
     for (number, stage, blocks), (_, *expected) in zip(
         iter_stages(spec), _MNASNET_STAGES, strict=True
@@ -187,17 +194,17 @@ def mnasnet(spec: ArchSpec) -> Constructor:
         require(
             stage.block == "mbconv" and not stage.se,
             number,
-            "it has MBConv without squeeze-and-excitation",
+            "the class has MBConv without squeeze-and-excitation",
         )
         actual = [stage.kernel, stage.stride, stage.expansion, stage.depth]
         require(
             actual == expected,
             number,
-            f"kernel, stride, expansion, depth: {actual}, and it has {expected}",
+            f"kernel, stride, expansion, depth: {actual}, the class has {expected}",
         )
         for block in blocks:
             shortcuts_match = has_standard_shortcut(block) if number > 1 else not block.shortcut
-            require(shortcuts_match, number, f"{_STANDARD_SHORTCUTS} but in stage 1")
+            require(shortcuts_match, number, f"{_STANDARD_SHORTCUTS}, except in stage 1")
     arguments = {"alpha": alpha, "num_classes": spec.classes, "dropout": spec.dropout}
     lines = (
         "from torchvision.models.mnasnet import MNASNet",
@@ -207,24 +214,27 @@ def mnasnet(spec: ArchSpec) -> Constructor:
 
 
 def resnet(spec: ArchSpec) -> Constructor:
+    """torchvision's ResNet of that spec, or SpecError."""
     require_fields(spec, {"channels": 3, "activation": "relu"})
-    rows = bottleneck_stages(spec)
-    width_per_group = rows[0][0]
-    for number, (hidden, width, _) in enumerate(rows, start=1):
-        require(width == 128 << number, number, f"width {width}, and it has {128 << number}")
+    layout = resnet_layout(spec)
+    width_per_group = layout.hidden_widths[0]
+    rows = zip(layout.hidden_widths, layout.widths, strict=True)
+    for number, (hidden, width) in enumerate(rows, start=1):
+        expected = 64 * layout.expansion << (number - 1)
+        require(width == expected, number, f"width {width}, the class has {expected}")
         require(
             hidden == width_per_group << (number - 1),
             number,
-            "its hidden widths are one share of the widths everywhere",
+            "the class has one ratio of hidden width to width in all stages",
         )
     arguments = {
-        "layers": [depth for _, _, depth in rows],
+        "layers": list(layout.depths),
         "num_classes": spec.classes,
         "width_per_group": width_per_group,
     }
     lines = (
         *IMPORTS,
-        "from torchvision.models.resnet import Bottleneck, ResNet",
-        f"model = ResNet(Bottleneck, {format_arguments(arguments)}, {norm_layer(spec)})",
+        f"from torchvision.models.resnet import {layout.block_class}, ResNet",
+        f"model = ResNet({layout.block_class}, {format_arguments(arguments)}, {norm_layer(spec)})",
     )
     return Constructor("ResNet", arguments, lines)

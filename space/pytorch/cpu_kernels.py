@@ -1,15 +1,14 @@
-"""Convolutions in training on a CPU, by other algorithms where torch's own are slow; what they
-compute is the same.
+"""Faster algorithms for some convolutions in training on a CPU; they compute the same.
 
-The one decision to know: which algorithm is decided at each call by shapes, and everything that is
-not training in float32, channels last, on a CPU is left to torch. Modules and their names stay
-torch's, so counters, exports and weights see nothing.
+The main decision: shapes decide the algorithm at each call, and only training in float32,
+channels last, on a CPU is affected. Modules and their names stay torch's, so counters, exports and
+state dicts do not change.
 
-Measured on two cores (torch 2.13), B0 at 32 and 64 px: a sixth of a step went into the weights'
-gradient of depthwise convolutions, for which oneDNN has no kernel wider than 3 nor one for images
-smaller than the kernel, and a third into 1x1 convolutions, whose weights it puts into another order
-at each call. What is left is in benchmarks/training.md. Tried, and no
-gain: batch norm by matrix products and elementwise operations, an allocator that keeps its pages.
+Measured on two cores (torch 2.13), B0 at 32 and 64 px: a sixth of a step was the weight gradient of
+depthwise convolutions, for which oneDNN has no kernel wider than 3 and none for images smaller than
+the kernel; a third was 1x1 convolutions, whose weights oneDNN reorders at each call. What remains
+is in benchmarks/training.md. Without gain: batch norm by matrix products and elementwise
+operations, and an allocator that retains its pages.
 """
 
 from functools import lru_cache
@@ -19,11 +18,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-# Pixels of a batch up to which a matrix product beats the 1x1 convolution that widens.
+# Maximum pixels of a batch for which a matrix product is faster than a widening 1x1 convolution.
 _MAX_POINTWISE_PIXELS = 8192
-# Pixels of an image up to which every pair of input and output pixel is multiplied.
+# Maximum pixels of an image for which all pairs of input and output pixels are multiplied.
 _MAX_PAIRWISE_PIXELS = 4
-# The widest kernel whose weight gradient oneDNN implements.
+# Maximum kernel whose weight gradient oneDNN implements.
 _MAX_ONEDNN_KERNEL = 3
 
 
@@ -50,8 +49,9 @@ def convolve(conv: nn.Conv2d, images: Tensor) -> Tensor:
 
 
 def global_avg_pool(features: Tensor) -> Tensor:
-    """The mean over pixels, (N, C, H, W) to (N, C, 1, 1); its gradient is a view, where torch's
-    writes one to each pixel.
+    """The mean over pixels, (N, C, H, W) to (N, C, 1, 1).
+
+    Its gradient is a view; torch's would write a copy for each pixel.
     """
     if not _is_traced(features) and features.requires_grad and features.device.type == "cpu":
         return _GlobalAvgPool.apply(features)  # type: ignore[no-untyped-call]
@@ -78,7 +78,7 @@ def _is_supported(conv: nn.Conv2d, images: Tensor) -> bool:
 
 
 def _is_traced(images: object) -> bool:
-    """Whether a tracer (torch.fx, jit, compile) is to see torch's own operators."""
+    """Whether a tracer (torch.fx, jit, compile) runs, which needs torch's own operators."""
     if not isinstance(images, Tensor) or torch.compiler.is_compiling():
         return True
     return torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
@@ -96,7 +96,7 @@ class _GlobalAvgPool(torch.autograd.Function):
 
 
 class _DepthwiseConv(torch.autograd.Function):
-    """A depthwise convolution with a weights' gradient of our own."""
+    """A depthwise convolution with a faster weight gradient."""
 
     @staticmethod
     def forward(ctx: Any, images: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
@@ -131,7 +131,7 @@ def _conv_gradients(
     padding: int,
     output_mask: tuple[bool, bool, bool],
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """torch's own, of images, weight and bias."""
+    """torch's own gradients of images, weight and bias."""
     geometry = (stride, stride), (padding, padding), (1, 1)
     return torch.ops.aten.convolution_backward(
         grad_output, images, weight, None, *geometry, False, (0, 0), len(weight), output_mask
@@ -141,8 +141,8 @@ def _conv_gradients(
 def _weight_gradient_by_columns(
     grad_output: Tensor, images: Tensor, kernel: int, stride: int, padding: int
 ) -> Tensor:
-    """The weights' gradient, three columns of the kernel at a time: each is that of a narrower
-    kernel on shifted images.
+    """The weight gradient, three columns of the kernel at a time, each with a narrower kernel on
+    shifted images.
     """
     parts = []
     width = images.shape[3]
@@ -164,8 +164,8 @@ def _weight_gradient_by_columns(
 def _weight_gradient_by_pixel_pairs(
     grad_output: Tensor, images: Tensor, kernel: int, stride: int, padding: int
 ) -> Tensor:
-    """The same from all pairs of input and output pixel, each added to the one weight that joins
-    them.
+    """The weight gradient from all pairs of input and output pixels, each added to the weight that
+    connects them.
     """
     count, channels, *image_size = images.shape
     inputs = images.permute(0, 2, 3, 1).reshape(count, -1, 1, channels)
@@ -186,8 +186,8 @@ def _weight_gradient_by_pixel_pairs(
 def _weight_indices(
     inputs: tuple[int, ...], outputs: tuple[int, ...], kernel: int, stride: int, padding: int
 ) -> Tensor:
-    """For each pair of pixels the index of the weight that joins them; beyond the last for those
-    that none does.
+    """For each pair of pixels the index of the weight that connects them; kernel^2 without such a
+    weight.
     """
     (rows, out_rows), (columns, out_columns) = (
         (torch.arange(size)[:, None], torch.arange(out_size)[None] * stride - padding)

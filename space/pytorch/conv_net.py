@@ -1,8 +1,8 @@
-"""The torch modules of lowered layers: `build(spec)` is the network of `network_cost(spec)`.
+"""The torch modules of lowered layers. `ArchSpec.build` makes a ConvNet.
 
-Initialization as in EfficientNet's published code: normal with fan-out variance for convolutions,
-uniform for the classifier. Stochastic depth as there too: block i of n is dropped with probability
-drop_path * i / n, shortcuts only.
+Initialization and stochastic depth are those of EfficientNet's published code: weights of
+convolutions are normal with fan-out variance, weights of the classifier uniform; block i of n, if
+it has a shortcut, is dropped with probability drop_path * i / n.
 """
 
 from collections.abc import Callable
@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from phinas.space.cpu_kernels import convolve, global_avg_pool
 from phinas.space.layers import Block, Conv, lower, output_resolution
-from phinas.space.spec import ArchSpec
+from phinas.space.network_fields import NetworkFields
+from phinas.space.pytorch.cpu_kernels import convolve, global_avg_pool
 
 _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "silu": nn.SiLU,
@@ -25,8 +25,8 @@ _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 
 
 def _same_padding(images: Tensor, kernel: int, stride: int, *, value: float = 0.0) -> Tensor:
-    """TensorFlow's padding: what ceil(size / stride) outputs need, the odd pixel below and to the
-    right.
+    """TensorFlow's padding: as much as ceil(size / stride) outputs need, an odd pixel at the bottom
+    and the right.
     """
     pad_height, pad_width = (
         max((output_resolution(size, stride) - 1) * stride + kernel - size, 0)
@@ -57,7 +57,7 @@ class SameMaxPool2d(nn.MaxPool2d):
 
 
 class ConvNormAct(nn.Sequential):
-    """A convolution, the batch norm that follows it and its activation, as far as it has them."""
+    """A convolution, its batch norm if any, and its activation if any."""
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name for it
         features = input
@@ -68,7 +68,7 @@ class ConvNormAct(nn.Sequential):
         return features
 
 
-def _build_conv(conv: Conv, spec: ArchSpec) -> ConvNormAct:
+def _build_conv(conv: Conv, spec: NetworkFields) -> ConvNormAct:
     uses_same_padding = spec.padding == "same" and conv.kernel > 1
     layer = (SameConv2d if uses_same_padding else nn.Conv2d)(
         conv.in_width,
@@ -95,7 +95,7 @@ def _build_conv(conv: Conv, spec: ArchSpec) -> ConvNormAct:
 class ConvBlock(nn.Module):
     """One block of any kind: (N, C, H, W) to (N, C', H / stride, W / stride)."""
 
-    def __init__(self, block: Block, spec: ArchSpec, *, drop_path: float) -> None:
+    def __init__(self, block: Block, spec: NetworkFields, *, drop_path: float) -> None:
         super().__init__()
         self.has_shortcut = block.shortcut
         self.drop_path = drop_path
@@ -128,11 +128,12 @@ class ConvBlock(nn.Module):
 
 
 class ConvNet(nn.Module):
-    """The network of a spec: images (N, channels, resolution, resolution) to logits (N,
-    classes).
+    """The network of `spec`: images (N, channels, resolution, resolution) to logits (N, classes).
+
+    Its weights are drawn from torch's current generator, on the current default device.
     """
 
-    def __init__(self, spec: ArchSpec) -> None:
+    def __init__(self, spec: NetworkFields) -> None:
         super().__init__()
         network = lower(spec)
         self.stem = _build_conv(network.stem, spec)
@@ -161,8 +162,8 @@ class ConvNet(nn.Module):
         return self.classifier(self.dropout(features))
 
     def train(self, mode: bool = True) -> "ConvNet":
-        """In place, these activations save memory traffic in inference; in training torch copies
-        their input first.
+        """Set the mode. Some activations work in place in inference, which saves memory traffic; in
+        training torch would copy their input first.
         """
         for module in self.modules():
             if isinstance(module, nn.SiLU | nn.Hardswish):
@@ -183,21 +184,14 @@ def _initialize(module: nn.Module) -> None:
         nn.init.zeros_(module.bias)
 
 
-def build(spec: ArchSpec) -> ConvNet:
-    """A freshly initialized network of `spec`, drawn from torch's current generator, on the current
-    default device.
-    """
-    return ConvNet(spec)
-
-
-def conv_linear_flops(spec: ArchSpec) -> int:
-    """fvcore's `conv` + `linear` on the built network in eval mode: the independent witness of
-    `network_cost(spec).flops`.
+def conv_linear_flops(spec: NetworkFields) -> int:
+    """fvcore's count of `conv` + `linear` on the built network in eval mode, independent of
+    `ArchSpec.cost`.
     """
     from fvcore.nn import FlopCountAnalysis
 
     with torch.random.fork_rng(devices=[]), torch.no_grad():
-        model = build(spec).eval()
+        model = ConvNet(spec).eval()
         images = torch.zeros(1, spec.channels, spec.resolution, spec.resolution)
         analysis = (
             FlopCountAnalysis(model, images)

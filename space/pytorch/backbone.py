@@ -1,10 +1,10 @@
-"""Maps at several scales from a network of a spec: the backbone of a detector or a segmenter, as
-timm's `features_only`.
+"""Feature maps at several scales: the backbone of a detector or a segmentation network, like timm's
+`features_only`.
 
-The maps are the last ones before the resolution halves again: of B0 those of stages 1, 2, 3, 5 and
-7, at reductions 2 to 32. Head and classifier are not there, nor is anything after the last map that
-is asked for. What is left has ConvNet's names, and nothing in it depends on the spec's resolution:
-a map's size is ceil(size / reduction) for any image size.
+The maps are the last ones before the resolution halves again: those of B0's stages 1, 2, 3, 5 and
+7, at reductions 2 to 32. A backbone has no head, no classifier and nothing after its last map. The
+other modules have ConvNet's names, and nothing depends on the spec's resolution: a map's size is
+ceil(size / reduction) for any image size.
 """
 
 from collections import OrderedDict
@@ -13,15 +13,19 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from phinas.space.blocks import ConvNet, build
-from phinas.space.spec import ArchSpec, SpecError
+from phinas.space.field_checks import SpecError
+from phinas.space.network_fields import NetworkFields
+from phinas.space.pytorch.conv_net import ConvNet
 
 
 @dataclass(frozen=True, slots=True)
 class FeatureLevel:
-    """One map: the input's size over its size (timm's reduction), its channels, and the module
-    that outputs it (stem,
-    pool, stages.1, ...).
+    """One feature map.
+
+    Attributes:
+        reduction: size of the image over size of the map (timm's term).
+        width: channels.
+        module: the module that outputs it (stem, pool, stages.1, ...).
     """
 
     reduction: int
@@ -29,10 +33,8 @@ class FeatureLevel:
     module: str
 
 
-def feature_levels(spec: ArchSpec) -> tuple[FeatureLevel, ...]:
-    """Every level that a network of `spec` has, the finest first. One of reduction 1 is there if
-    the stem has stride 1.
-    """
+def feature_levels(spec: NetworkFields) -> tuple[FeatureLevel, ...]:
+    """Every level of a network of `spec`, the finest first."""
     levels = [FeatureLevel(spec.stem_stride, spec.stem_width, "stem")]
     if spec.stem_pool:
         levels.append(FeatureLevel(spec.stem_stride * 2, spec.stem_width, "pool"))
@@ -41,11 +43,13 @@ def feature_levels(spec: ArchSpec) -> tuple[FeatureLevel, ...]:
             levels.append(
                 FeatureLevel(levels[-1].reduction * stage.stride, stage.width, f"stages.{number}")
             )
-    # of equal reductions the last
+    # the last of those with equal reductions
     return tuple({level.reduction: level for level in levels}.values())
 
 
-def _select_levels(spec: ArchSpec, reductions: Sequence[int] | None) -> tuple[FeatureLevel, ...]:
+def _select_levels(
+    spec: NetworkFields, reductions: Sequence[int] | None
+) -> tuple[FeatureLevel, ...]:
     available = {level.reduction: level for level in feature_levels(spec)}
     if reductions is None:
         return tuple(available.values())
@@ -59,33 +63,43 @@ def _select_levels(spec: ArchSpec, reductions: Sequence[int] | None) -> tuple[Fe
             or reduction not in available
         ):
             raise SpecError(
-                f"levels: {reduction!r} is not a reduction that there is; {available_text}"
+                f"levels: {reduction!r} is not an available reduction; {available_text}"
             )
     if list(reductions) != (sorted_reductions := sorted(set(reductions))):
         raise SpecError(
-            f"levels: {list(reductions)} does not rise, as the maps do; write {sorted_reductions}"
+            f"levels: {list(reductions)} is not in ascending order; write {sorted_reductions}"
         )
     return tuple(available[reduction] for reduction in reductions)
 
 
 class Backbone(nn.Module):
-    """Images (N, channels, H, W) of any size to a list of maps (N, width, ceil(H / reduction),
-    ceil(W / reduction)).
+    """Computes a list of feature maps (N, width, ceil(H / reduction), ceil(W / reduction)) from
+    images (N, channels, H, W) of any size.
 
-    `reductions` and `widths` say what the maps are, the finest first. It is made of the modules of
-    `model`, a network of `spec`, and shares their weights. levels: the reductions wanted, rising;
-    none: all. Raises SpecError where one is not there.
+    It consists of modules of `model` and shares their weights.
+
+    Args:
+        model: a network of `spec`.
+        spec: the description of the network.
+        levels: reductions in ascending order; None: all.
+
+    Attributes:
+        reductions: the reduction of each map, the finest first.
+        widths: the channels of each map.
+
+    Raises:
+        SpecError: the network has no map of a reduction.
     """
 
     def __init__(
-        self, model: ConvNet, spec: ArchSpec, *, levels: Sequence[int] | None = None
+        self, model: ConvNet, spec: NetworkFields, *, levels: Sequence[int] | None = None
     ) -> None:
         super().__init__()
         selected_levels = _select_levels(spec, levels)
         self.reductions = tuple(level.reduction for level in selected_levels)
         self.widths = tuple(level.width for level in selected_levels)
         layers = OrderedDict(model.stem.named_children())
-        pool = layers.pop("pool", None)  # apart, for the map before it is a level
+        pool = layers.pop("pool", None)  # separate, because the map before it is a level
         stages = OrderedDict(model.stages.named_children())
         module_names = ["stem", *(["pool"] if pool else []), *(f"stages.{name}" for name in stages)]
         num_modules = module_names.index(selected_levels[-1].module) + 1
@@ -115,11 +129,13 @@ class Backbone(nn.Module):
         return maps
 
     def load_network_weights(self, weights: Mapping[str, Tensor]) -> None:
-        """Copy the weights of a ConvNet of the same spec (its `state_dict()`, or a file of it that
-        was read).
+        """Copy the weights of a ConvNet of the same spec (its state dict).
 
-        Head, classifier and stages that are not here are passed over. Raises SpecError where
-        anything else is missing, left over or of another shape; nothing is copied then.
+        Weights of head, classifier and omitted stages are ignored.
+
+        Raises:
+            SpecError: any other tensor is missing, unexpected or of another shape. Nothing is
+                copied then.
         """
         expected = self.state_dict()
         loaded = {
@@ -134,17 +150,20 @@ class Backbone(nn.Module):
             )
             if actual_shape != expected_shape:
                 raise SpecError(
-                    f"weights: {name} is {actual_shape} among them and {expected_shape} in the "
-                    "network; give those of the same spec"
+                    f"weights: {name} is {actual_shape} in the state dict and {expected_shape} in "
+                    "the network; use weights of the same spec"
                 )
         self.load_state_dict(loaded)
 
 
-def build_backbone(spec: ArchSpec, *, levels: Sequence[int] | None = None) -> Backbone:
-    """A freshly initialized network of feature maps, with the weights that `build(spec)` would have
-    drawn.
+def build_backbone(spec: NetworkFields, *, levels: Sequence[int] | None = None) -> Backbone:
+    """A freshly initialized backbone, with the weights that `ArchSpec.build` would draw.
 
-    levels: the reductions wanted, rising, such as (8, 16, 32); none: all of them. Raises SpecError
-    where one is not there.
+    Args:
+        spec: the description of the network.
+        levels: reductions in ascending order, such as (8, 16, 32); None: all.
+
+    Raises:
+        SpecError: the network has no map of a reduction.
     """
-    return Backbone(build(spec), spec, levels=levels)
+    return Backbone(ConvNet(spec), spec, levels=levels)
