@@ -1,21 +1,29 @@
-"""What one training, or one look-up, says about one network."""
+"""The measured score of one network, from a training or from a table look-up."""
 
-import base64
-import binascii
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, Self
 
 from phinas.experiment.executors.interface import NonRetryableError
-from phinas.experiment.statistics.intervals import wilson_interval
+from phinas.experiment.measurement_arrays import decode_correct, decode_resamples
+from phinas.experiment.statistics.intervals import (
+    bootstrap_interval,
+    normal_interval,
+    wilson_interval,
+    wilson_standard_error,
+)
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from phinas.experiment.statistics.paired_scores import NetworkScore
+
+_UNKNOWN_ERROR = 0.5  # no score from 0 to 1 has a larger standard error
+_METRIC_LABELS = {"macro_f1": "macro F1"}
 _NUMBER_FIELDS = (
-    "accuracy",
+    "score",
     "images",
     "loss",
     "top5",
@@ -27,30 +35,60 @@ _NUMBER_FIELDS = (
     "peak_memory_bytes",
 )
 _LIST_FIELDS = ("curve", "per_class_accuracy")
-_OMITTED_IF_EMPTY = (
-    "correct",
-    "per_class_accuracy",
-    "stop_reason",
-    "micro_batch_size",
-    "peak_memory_bytes",
-)
+# fields that `to_dict` leaves out if they have these values
+_OMITTED_VALUES: dict[str, object] = {
+    "standard_error": None,
+    "resampled_scores": "",
+    "correct": "",
+    "per_class_accuracy": [],
+    "stop_reason": "",
+    "micro_batch_size": 0,
+    "peak_memory_bytes": 0,
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """accuracy: top-1 as a fraction; split: the images it was measured on ("validation" or "test",
-    "table" for a look-up);
-    images: how many they were; loss: mean cross-entropy; curve: accuracy after each epoch;
-    train_seconds excludes the reading of data; device: what it ran on; correct: which of the test
-    images, in the order of the split, are right (`encode_correct`), "" where that is not recorded;
-    per_class_accuracy: accuracy among the images of each class; stop_reason: why it ended before
-    its last epoch ("stopped", "deadline"), or ""; micro_batch_size: images passed at a time, where
-    memory did not hold the batch, else 0; peak_memory_bytes: the most that was allocated on a GPU,
-    else 0."""
+    """The score of one network, its uncertainty, and how it was measured.
 
-    accuracy: float
+    The uncertainty of an accuracy follows from the number of images. For other metrics of a
+    training it follows from bootstrap replicates. A user's evaluator may state a standard error.
+
+    Args:
+        score: score from 0 to 1, which search, scaling and validation maximize.
+        split: the split of the scored images: "validation" or "test"; "table" for a look-up.
+        images: number of scored images; 0 if unknown.
+        metric: the metric of the score: "accuracy" (top-1), "balanced_accuracy", "macro_f1", or a
+            name that a user's evaluator chose.
+        standard_error: standard error of the score, if the evaluator states one; else None.
+        resampled_scores: bootstrap replicates of the score, as text (`encode_resamples`); "" for a
+            score without replicates.
+        loss: mean cross-entropy.
+        top5: top-5 accuracy.
+        seed: seed of the training.
+        epochs: number of trained epochs.
+        train_seconds: time of the training; reading the data is not included.
+        images_per_second: training images per second.
+        curve: score on the validation images after each epoch, in the same metric.
+        device: name of the device.
+        correct: which test images are classified correctly, in the order of the split, as text
+            (`encode_correct`); "" if not recorded. Only recorded for accuracy.
+        per_class_accuracy: accuracy on the images of each class (recall).
+        stop_reason: why the training ended before its last epoch: "stopped", "deadline" or
+            "paused"; else "".
+        micro_batch_size: images in one forward pass if the batch did not fit the memory; else 0.
+        peak_memory_bytes: peak of allocated memory on a GPU; 0 on other devices.
+
+    Raises:
+        NonRetryableError: a field has an invalid value.
+    """
+
+    score: float
     split: str = "validation"
     images: int = 0
+    metric: str = "accuracy"
+    standard_error: float | None = None
+    resampled_scores: str = ""
     loss: float = 0.0
     top5: float = 0.0
     seed: int = 0
@@ -69,86 +107,135 @@ class Measurement:
         for name in _NUMBER_FIELDS:
             _check_finite(name, getattr(self, name))
         for name in _LIST_FIELDS:
-            for accuracy in getattr(self, name):
-                _check_finite(name, accuracy)
-        if not 0 <= self.accuracy <= 1:
-            raise NonRetryableError(f"accuracy: {self.accuracy!r} is not a fraction from 0 to 1")
+            for score in getattr(self, name):
+                _check_finite(name, score)
+        if not 0 <= self.score <= 1:
+            raise NonRetryableError(f"score: {self.score!r} is not a fraction from 0 to 1")
+        if not isinstance(self.metric, str) or not self.metric:
+            raise NonRetryableError(f"metric: {self.metric!r} is not the name of a metric")
+        if self.standard_error is not None:
+            _check_finite("standard_error", self.standard_error)
+            if self.standard_error < 0:
+                raise NonRetryableError(f"standard_error: {self.standard_error!r} is negative")
+        if self.resampled_scores != "":
+            decode_resamples(self.resampled_scores)
         if self.correct != "":
             self._check_correct()
 
     def _check_correct(self) -> None:
-        if self.split != "test":
-            raise NonRetryableError(f"correct: is of the test split, not of {self.split!r}")
-        correct = decode_correct(self.correct, self.images)
-        if not math.isclose(float(correct.mean()), self.accuracy, abs_tol=1e-9):
-            message = f"{int(correct.sum())} of {self.images} images are right"
+        if self.split != "test" or self.metric != "accuracy":
             raise NonRetryableError(
-                f"correct: {message}, which is not the accuracy {self.accuracy!r}"
+                f"correct: recorded for {self.metric} on the split {self.split!r}; it is only "
+                "defined for accuracy on the test split"
+            )
+        correct = decode_correct(self.correct, self.images)
+        if not math.isclose(float(correct.mean()), self.score, abs_tol=1e-9):
+            raise NonRetryableError(
+                f"correct: {int(correct.sum())} of {self.images} images are correct, which "
+                f"contradicts the accuracy {self.score!r}"
             )
 
     @property
     def correct_mask(self) -> "NDArray[np.bool_] | None":
-        """Of each test image whether it was classified rightly; None where that is not recorded."""
+        """(images,): which test images are classified correctly; None if not recorded."""
         return decode_correct(self.correct, self.images) if self.correct else None
 
     @property
-    def mean_class_accuracy(self) -> float:
-        """The mean of the classes' accuracies, in which a rare class counts as much as a common
-        one; NaN where not told.
+    def resamples(self) -> "NDArray[np.float32] | None":
+        """Bootstrap replicates of the score; None if not recorded.
+
+        The replicates of two networks on the same images are paired.
         """
-        return (
-            sum(self.per_class_accuracy) / len(self.per_class_accuracy)
-            if self.per_class_accuracy
-            else math.nan
-        )
+        return decode_resamples(self.resampled_scores) if self.resampled_scores else None
+
+    @property
+    def balanced_accuracy(self) -> float:
+        """Mean of `per_class_accuracy`, in which all classes have the same weight; NaN if it is not
+        recorded.
+        """
+        if not self.per_class_accuracy:
+            return math.nan
+        return sum(self.per_class_accuracy) / len(self.per_class_accuracy)
+
+    @property
+    def sampling_error(self) -> float | None:
+        """Standard error of the score from the sampling of images; None if unknown.
+
+        It is the stated standard error if there is one, else that of the bootstrap replicates, else
+        for an accuracy the one that Wilson's interval implies.
+        """
+        if self.standard_error is not None:
+            return self.standard_error
+        resamples = self.resamples
+        if resamples is not None:
+            return float(resamples.std(ddof=1))
+        if self.metric == "accuracy" and self.images > 0:
+            return wilson_standard_error(self.score, self.images)
+        return None
 
     def interval(self) -> tuple[float, float]:
-        """The 95% interval of `accuracy` that the finite number of images leaves (Wilson, 1927);
-        (0, 1) for none.
+        """Return the 95% interval of the score from the sampling of images.
+
+        It is a normal interval for a stated standard error, `bootstrap_interval` for replicates,
+        Wilson's interval for an accuracy, and (0, 1) if none of them is known.
         """
-        return wilson_interval(self.accuracy, self.images)
+        if self.standard_error is not None:
+            return normal_interval(self.score, self.standard_error)
+        resamples = self.resamples
+        if resamples is not None:
+            return bootstrap_interval(self.score, resamples)
+        return wilson_interval(self.score, self.images if self.metric == "accuracy" else 0)
 
     def to_dict(self) -> dict[str, Any]:
-        """Without what came later and is not told, as before there were such fields."""
+        """Return the measurement as plain data; some fields without a value are left out."""
         data = asdict(self) | {name: list(getattr(self, name)) for name in _LIST_FIELDS}
         return {
-            name: value for name, value in data.items() if value or name not in _OMITTED_IF_EMPTY
+            name: value
+            for name, value in data.items()
+            if name not in _OMITTED_VALUES or value != _OMITTED_VALUES[name]
         }
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Restore a measurement from the data of `to_dict`; unknown keys are ignored.
+
+        Raises:
+            NonRetryableError: a field has an invalid value.
+        """
         field_names = {field.name for field in fields(cls)}
         values = {name: value for name, value in data.items() if name in field_names}
         return cls(**values | {name: tuple(values.get(name, ())) for name in _LIST_FIELDS})
 
 
+def combine_seeds(flops: int, measurements: Sequence[Measurement]) -> "NetworkScore":
+    """Combine the measurements of one network with several seeds, for comparisons of networks.
+
+    Args:
+        flops: multiply-adds of the network.
+        measurements: at least one, on the same images, with the same metric and different seeds.
+    """
+    from phinas.experiment.statistics.paired_scores import NetworkScore
+
+    first = measurements[0]
+    correct = {item.seed: item.correct_mask for item in measurements}
+    resamples = {item.seed: item.resamples for item in measurements}
+    errors = [item.sampling_error for item in measurements if item.sampling_error is not None]
+    uses_binomial_error = first.metric == "accuracy" and first.standard_error is None
+    return NetworkScore(
+        flops,
+        {item.seed: item.score for item in measurements},
+        first.images,
+        {seed: mask for seed, mask in correct.items() if mask is not None},
+        resamples_by_seed={seed: row for seed, row in resamples.items() if row is not None},
+        standard_error=None if uses_binomial_error else max(errors, default=_UNKNOWN_ERROR),
+    )
+
+
+def metric_label(metric: str) -> str:
+    """Return the name of a metric in a sentence, such as "balanced accuracy" or "macro F1"."""
+    return _METRIC_LABELS.get(metric, metric.replace("_", " "))
+
+
 def _check_finite(name: str, value: object) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise NonRetryableError(f"{name}: {value!r} is not a finite number")
-
-
-def encode_correct(correct: "NDArray[np.bool_]") -> str:
-    """A yes or no for each image as text: eight to a byte (numpy.packbits), base64. 10,000 images
-    are 1.7 kB.
-    """
-    import numpy as np
-
-    return base64.b64encode(np.packbits(correct).tobytes()).decode("ascii")
-
-
-def decode_correct(text: str, images: int) -> "NDArray[np.bool_]":
-    """Decode the text of `encode_correct`. Raises NonRetryableError where it is not of `images`."""
-    import numpy as np
-
-    try:
-        packed = np.frombuffer(base64.b64decode(text, validate=True), dtype=np.uint8)
-    except (TypeError, ValueError, binascii.Error):
-        raise NonRetryableError(f"correct: {text!r:.40} is not base64") from None
-    if images <= 0 or len(packed) != -(-images // 8):
-        raise NonRetryableError(
-            f"correct: has {len(packed)} bytes, which are not of {images} images"
-        )
-    bits = np.unpackbits(packed)
-    if bits[images:].any():
-        raise NonRetryableError(f"correct: says yes beyond the last of {images} images")
-    return bits[:images].astype(bool)

@@ -1,16 +1,17 @@
-"""Which of several networks, trained with the same seeds, is best, and which are tied with it.
+"""Comparison of several networks trained with the same seeds: the best one, and its ties.
 
-Accuracies form a table of networks by seeds. A seed (weights, data order) shifts all networks alike
-as far as it can, so the noise is what is left after the means of rows and columns: a two-way layout
-with one pooled residual deviation, which has (networks - 1)(seeds - 1) degrees of freedom even when
-a network has only two or three seeds. Networks are then compared with the best (Hsu, "Multiple
-Comparisons", 1996) by t quantiles, Bonferroni-corrected for each being the best by chance: where
-all are equally good, one is said to beat the others in at most 5 of 100 comparisons.
+The scores are a table of networks by seeds. The common effect of a seed (weights, data order) on
+all networks is no noise. So the noise is the residual of a two-way layout, with one pooled standard
+deviation. It has (networks - 1)(seeds - 1) degrees of freedom, also if there are only two or three
+seeds. Each network is compared with the best one (Hsu, "Multiple Comparisons", 1996) by t
+quantiles, Bonferroni-corrected, since any network may be the best by chance. If all networks are
+equal, the best one is declared significantly better than all others in at most 5% of comparisons.
 
-A test says what is significant; `probability_of_best` says how much to bet on it. Networks that are
-compared were chosen to be alike, so their differences are shrunk as normal random effects. Measured
-(benchmarks/finalists.md): a winner among four equals with two trainings each is given 46% where 25%
-are due (57% without shrinking), and one among networks that do differ no more than it deserves.
+`probability_of_best` is the posterior probability that the best network is truly the best. Networks
+that are compared were selected to be similar, so differences are shrunk as normal random effects.
+Measured (benchmarks/finalists.md): the winner among four equal networks with two trainings each has
+a probability of 46%, where 25% would be right (57% without shrinkage). Among networks that do
+differ, the probability is not too high.
 """
 
 import math
@@ -21,7 +22,7 @@ import numpy as np
 
 Table = Mapping[str, Sequence[float]]
 _NUM_SAMPLES = 20_000
-ROUNDING_TOLERANCE = 1e-9  # a narrower interval is rounding: repeated measurements were identical
+ROUNDING_TOLERANCE = 1e-9  # narrower intervals are rounding errors of identical measurements
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +30,12 @@ class Comparison:
     """The result of `compare`.
 
     Args:
-        means: by name.
-        noise_std: standard deviation of one training (NaN: unknown).
-        half_width: of the 95% interval of a mean (inf: unknown).
-        margin: means closer to the best than this are ties with it (inf: unknown).
-        winner: the name with the best mean.
-        ties: the winner and all that are not significantly different from it.
+        means: mean of each row, by name.
+        noise_std: standard deviation of one training; NaN if unknown.
+        half_width: half the width of the interval of a mean; inf if unknown.
+        margin: rows whose mean is this close to the best mean are tied with it; inf if unknown.
+        winner: name of the row with the best mean.
+        ties: the winner and all rows that are not significantly different from it.
     """
 
     means: dict[str, float]
@@ -47,7 +48,7 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class _TwoWayLayout:
-    """means: by row; degrees_of_freedom: 0 where the deviation is unknown (noise_std is NaN)."""
+    """Means by row name and the residual deviation; noise_std is NaN for 0 degrees of freedom."""
 
     means: dict[str, float]
     num_seeds: int
@@ -61,7 +62,7 @@ def _fit_layout(table: Table) -> _TwoWayLayout:
         or len({len(row) for row in table.values()}) != 1
         or not len(next(iter(table.values())))
     ):
-        raise ValueError("a comparison needs at least one row, and rows of one length")
+        raise ValueError("table: a comparison needs at least one row, and rows of equal length")
     means = {name: sum(row) / len(row) for name, row in table.items()}
     num_rows, num_seeds = len(table), len(next(iter(table.values())))
     degrees_of_freedom = (num_rows - 1) * (num_seeds - 1)
@@ -79,8 +80,14 @@ def _fit_layout(table: Table) -> _TwoWayLayout:
 
 
 def compare(table: Table, *, confidence: float = 0.95) -> Comparison:
-    """Compare rows of equal length (one value a seed, the same seeds for all). ValueError for an
-    empty or ragged table.
+    """Compare the rows of a table.
+
+    Args:
+        table: scores by name; one value per seed, with the same seeds in all rows.
+        confidence: confidence level.
+
+    Raises:
+        ValueError: the table is empty, or its rows have different lengths.
     """
     from scipy.stats import t
 
@@ -100,10 +107,20 @@ def compare(table: Table, *, confidence: float = 0.95) -> Comparison:
 def compare_pair(
     table: Table, first: str, second: str, *, candidates: int = 1, confidence: float = 0.95
 ) -> tuple[float, float, float]:
-    """The mean of row `first` less that of `second`, and the two ends of its interval (infinite:
-    unknown).
+    """Compare two rows of a table.
 
-    candidates: `first` is the best of so many rows, and partly by chance (Bonferroni).
+    Args:
+        table: scores by name; one value per seed, with the same seeds in all rows.
+        first, second: names of the two rows.
+        candidates: number of rows of which `first` was selected as the best (Bonferroni).
+        confidence: confidence level.
+
+    Returns:
+        The mean of `first` minus that of `second`, and the two ends of its interval, which are
+        infinite if the noise is unknown.
+
+    Raises:
+        ValueError: the table is empty, or its rows have different lengths.
     """
     from scipy.stats import t
 
@@ -117,17 +134,22 @@ def compare_pair(
 
 
 def format_probability(probability: float) -> str:
-    """As a percentage, and never 100%: it comes from a model."""
+    """Format a probability as a percentage; never as 100%, since it is that of a model."""
     return "over 99%" if probability > 0.99 else f"{probability:.0%}"
 
 
 def probability_of_best(table: Table) -> float:
-    """The probability that the row with the best mean is the best in truth; NaN where there is one
-    training of each.
+    """Return the posterior probability that the row with the best mean is truly the best.
 
-    Posterior samples of normal random effects: the variance within from chi-square of the
-    residuals, that of the means from chi-square of their scatter, and each mean shrunk by what of
-    the scatter is noise.
+    It is computed from posterior samples of normal random effects. The noise variance is sampled
+    from the residuals and the variance of the means from their scatter (both scaled inverse
+    chi-square). Each mean is shrunk by the fraction of the scatter that is noise.
+
+    Returns:
+        A probability; NaN if the table has one seed only.
+
+    Raises:
+        ValueError: the table is empty, or its rows have different lengths.
     """
     layout = _fit_layout(table)
     means = np.array(list(layout.means.values()))
@@ -149,5 +171,5 @@ def probability_of_best(table: Table) -> float:
     normal = generator.standard_normal((_NUM_SAMPLES, len(means)))
     samples = means.mean() + shrinkage * deviations
     samples = samples + np.sqrt(shrinkage * noise[:, None]) * normal
-    best = samples == samples.max(axis=1, keepdims=True)  # all of them where shrinkage is 0
+    best = samples == samples.max(axis=1, keepdims=True)  # all rows are tied if shrinkage is 0
     return float((best[:, means.argmax()] / best.sum(axis=1)).mean())

@@ -1,19 +1,20 @@
-"""The joint posterior of the final accuracies of many networks, given their trainings, some of them
-short.
+"""Joint posterior of the final scores of many networks, given full and short trainings.
 
-The model, all normal: member m has a final accuracy f_m, and after few epochs lambda * f_m + g_m,
-where g is the drift: ranks that still change. What a seed (at one number of epochs) brings to all
-its trainings is unknown and free; each training adds noise sigma. f and g are random effects; a
-fraction of their variance may lie on a smooth surface, quadratic in the members' coordinates, the
-rest is lack of fit. How large all that is is unknown: sigma is integrated out exactly (Student's
-t), and the signal-to-noise ratio (std of f over sigma), the drift-to-signal ratio (std of g over
-that of f), lambda and the surface's fraction over 256 points of the ranges below, each weighted by
-its likelihood. So what the short trainings are worth is learned from members trained in both ways,
-and before there are any it may be anything from much to nothing.
+The model is normal. Member m (a network) has a final score f_m, and a score lambda * f_m + g_m
+after a short training, where the drift g is the change of ranks between both. The common effect of
+a seed (at one number of epochs) on all its trainings is a free parameter, and each training adds
+noise with standard deviation sigma. f and g are random effects. A fraction of their variance may
+lie on a smooth surface, which is quadratic in the members' coordinates; the rest is lack of fit.
 
-Shrinking differences as random effects replaces a correction for multiple comparisons, and the
-posterior depends on the results alone, not on when it is computed: stopping early needs no
-correction either. Both hold as far as the model does; benchmarks/racing.md says how far that is.
+The hyperparameters are unknown. sigma is integrated out exactly (Student's t). The signal-to-noise
+ratio (std of f over sigma), the drift-to-signal ratio (std of g over that of f), lambda and the
+fraction of the surface are integrated over 256 points in the ranges below, weighted by their
+likelihood. So members with both trainings determine how much short trainings predict; before there
+are any, the prior covers strong and weak predictions.
+
+Differences are shrunk as random effects, so no correction for multiple comparisons is needed. The
+posterior depends on the results only and not on when it is computed, so early stopping needs no
+correction either. Both are true only if the model is; benchmarks/racing.md has measurements.
 """
 
 from collections.abc import Sequence
@@ -27,7 +28,7 @@ from scipy.special import stdtr
 Floats = npt.NDArray[np.float64]
 _NUM_POINTS = 256
 _SIGNAL_TO_NOISE = (0.1, 20.0)
-# rank correlations of final and short accuracies, but for noise, from 0.98 to 0.2
+# without noise, the rank correlation of final and short scores is 0.98 to 0.2
 _DRIFT_TO_SIGNAL = (0.2, 5.0)
 _LAMBDA = (0.6, 1.8)
 _SURFACE_FRACTION = (0.0, 0.97)
@@ -36,23 +37,29 @@ _MIN_WEIGHT = 1e-4
 
 @dataclass(frozen=True)
 class SeedResults:
-    """Full trainings with one seed: of which members (positions), and their accuracies."""
+    """Results of the full trainings with one seed.
+
+    Args:
+        members: indices of the trained members.
+        scores: their scores, in the same order.
+    """
 
     members: tuple[int, ...]
-    accuracies: tuple[float, ...]
+    scores: tuple[float, ...]
 
 
 @dataclass(frozen=True)
 class Posterior:
-    """A mixture of multivariate Student's t distributions of the final accuracies, of which only
-    differences count.
+    """A mixture of multivariate Student's t distributions of the members' final scores.
+
+    The common level of all scores is arbitrary; only differences are meaningful.
 
     Args:
-        weights: (points,), of the hyperparameter points.
+        weights: (points,), weights of the mixture components, one for each hyperparameter point.
         means: (points, members).
         covariances: (points, members, members).
-        degrees_of_freedom: of all components.
-        noise_std: standard deviation of one training.
+        degrees_of_freedom: degrees of freedom, equal for all components.
+        noise_std: posterior mean of the standard deviation of one training.
     """
 
     weights: Floats
@@ -62,13 +69,14 @@ class Posterior:
     noise_std: float
 
     def mean(self) -> Floats:
-        """(members,), around a mean of 0."""
+        """Return the posterior means, (members,), shifted to a mean of 0 over members."""
         mean = self.weights @ self.means
         return mean - mean.mean()
 
     def probability_above(self, member: int) -> Floats:
-        """(members,): the probability of each that its accuracy is above that of `member`; 0.5 for
-        itself.
+        """Return for each member the probability that its score exceeds that of `member`.
+
+        The shape is (members,). The probability of `member` itself is 0.5.
         """
         difference, scale = self._differences_from(member)
         return self.weights @ stdtr(self.degrees_of_freedom, difference / scale)
@@ -76,7 +84,7 @@ class Posterior:
     def difference_interval(
         self, first: int, second: int, confidence: float
     ) -> tuple[float, float]:
-        """The central interval of the accuracy of `first` less that of `second`, by bisection."""
+        """Return the central interval of the score of `first` minus that of `second`."""
         difference, scale = self._differences_from(second)
         bound = np.abs(difference[:, first]).max() + 200 * scale[:, first].max()
 
@@ -93,7 +101,7 @@ class Posterior:
         return quantile(0.5 - confidence / 2), quantile(0.5 + confidence / 2)
 
     def _differences_from(self, member: int) -> tuple[Floats, Floats]:
-        """Means and scales (points, members) of each one's accuracy less that of `member`."""
+        """Return means and scales, (points, members), of all scores minus that of `member`."""
         variances = np.einsum("pmm->pm", self.covariances)
         variance = variances + variances[:, [member]] - 2 * self.covariances[:, member]
         return self.means - self.means[:, [member]], np.sqrt(np.maximum(variance, 1e-24))
@@ -103,29 +111,31 @@ def fit_posterior(
     seed_results: Sequence[SeedResults],
     num_members: int,
     *,
-    short_accuracies: Sequence[float] | None = None,
+    short_scores: Sequence[float] | None = None,
     coordinates: Floats | None = None,
 ) -> Posterior:
-    """The posterior given all trainings.
+    """Compute the posterior from all trainings.
 
     Args:
-        seed_results: the full trainings, one item a seed.
-        num_members: how many members there are.
-        short_accuracies: of each member in one short training, all with one seed.
-        coordinates: (members, any), such as log alpha, log beta, log gamma; None: no surface.
+        seed_results: results of the full trainings, one item for each seed.
+        num_members: number of members.
+        short_scores: scores of all members after one short training each, all with the same seed;
+            None if there are no short trainings.
+        coordinates: (members, any), such as log alpha, log beta, log gamma; None for a model
+            without a surface.
 
     Raises:
-        ValueError: no two members have been trained alike, so nothing can be compared.
+        ValueError: no two members have been trained with the same seed and number of epochs.
     """
     signal, drift, slope, surface_fraction = _hyperparameter_points()
     eigenvalues, eigenvectors = _surface_covariance(num_members, coordinates)
-    # The prior variance of each direction over signal^2: (points, members).
+    # prior variance of each eigenvector's direction, divided by signal^2: (points, members)
     prior_variance = (1 - surface_fraction[:, None]) + surface_fraction[:, None] * eigenvalues
     information, information_mean, sum_of_squares, degrees_of_freedom = _sufficient_statistics(
         seed_results, num_members
     )
-    # In the basis of the directions the prior and the short trainings are diagonal. The last is the
-    # level of all: free.
+    # in the basis of the eigenvectors, the prior and the precision of the short trainings are
+    # diagonal; the last eigenvector is the common level, which is free
     precision = (
         np.zeros((_NUM_POINTS, num_members, num_members))
         + eigenvectors.T @ information @ eigenvectors
@@ -133,8 +143,8 @@ def fit_posterior(
     rhs = np.zeros((_NUM_POINTS, num_members)) + eigenvectors.T @ information_mean
     diagonal = 1 / (signal[:, None] ** 2 * prior_variance)
     log_weights = -np.log(signal[:, None] ** 2 * prior_variance).sum(1) / 2
-    if short_accuracies is not None:
-        projection = eigenvectors.T @ (np.array(short_accuracies) - np.mean(short_accuracies))
+    if short_scores is not None:
+        projection = eigenvectors.T @ (np.array(short_scores) - np.mean(short_scores))
         short_precision = 1 / (1 + (signal * drift)[:, None] ** 2 * prior_variance)
         short_precision[:, -1] = 0.0
         diagonal = diagonal + slope[:, None] ** 2 * short_precision
@@ -144,7 +154,8 @@ def fit_posterior(
         degrees_of_freedom += num_members - 1
     if not degrees_of_freedom:
         raise ValueError(
-            "seed_results: no two members have been trained with the same seed and epochs"
+            "seed_results: no two members have been trained with the same seed and epochs; add "
+            "trainings"
         )
     np.einsum("pmm->pm", precision)[...] += diagonal
     means = np.linalg.solve(precision, rhs[:, :, None])[:, :, 0]
@@ -167,13 +178,17 @@ def fit_posterior(
 def _sufficient_statistics(
     seed_results: Sequence[SeedResults], num_members: int
 ) -> tuple[Floats, Floats, float, int]:
-    """Of all full trainings once the effect of each seed is removed: information (members,
-    members), right-hand side (members,), sum of squares, degrees of freedom."""
+    """Summarize all full trainings, with the effect of each seed removed.
+
+    Returns:
+        Information matrix (members, members), right-hand side (members,), sum of squares and
+        degrees of freedom.
+    """
     information, information_mean = np.zeros((num_members, num_members)), np.zeros(num_members)
     sum_of_squares, degrees_of_freedom = 0.0, 0
     for result in seed_results:
         members = np.array(result.members)
-        centered = np.array(result.accuracies) - np.mean(result.accuracies)
+        centered = np.array(result.scores) - np.mean(result.scores)
         information[np.ix_(members, members)] += np.eye(len(members)) - 1 / len(members)
         information_mean[members] += centered
         sum_of_squares += float((centered**2).sum())
@@ -183,8 +198,8 @@ def _sufficient_statistics(
 
 @cache
 def _hyperparameter_points() -> tuple[Floats, Floats, Floats, Floats]:
-    """256 Halton points that fill the four ranges evenly: signal-to-noise, drift-to-signal, lambda,
-    surface fraction.
+    """Return 256 Halton points, evenly distributed in four ranges: signal-to-noise,
+    drift-to-signal, lambda, surface fraction.
     """
     from scipy.stats.qmc import Halton
 
@@ -207,8 +222,10 @@ def _hyperparameter_points() -> tuple[Floats, Floats, Floats, Floats]:
 
 
 def _surface_covariance(num_members: int, coordinates: Floats | None) -> tuple[Floats, Floats]:
-    """Eigenvalues and eigenvectors of the covariance that a quadratic with random coefficients
-    gives, of mean variance 1; the last is the constant."""
+    """Return eigenvalues and eigenvectors of the covariance of a random quadratic surface.
+
+    Its mean variance is 1. The last eigenvector is the constant.
+    """
     covariance = np.zeros((num_members, num_members))
     constant = np.full((num_members, num_members), 1 / num_members)
     if coordinates is not None:
@@ -220,7 +237,7 @@ def _surface_covariance(num_members: int, coordinates: Floats | None) -> tuple[F
         features = features - features.mean(0)
         covariance = features @ features.T
         covariance = covariance / max(float(np.trace(covariance)) / num_members, 1e-12)
-    # No other direction has as large an eigenvalue as the constant.
+    # gives the constant the largest eigenvalue, so that it is the last one
     eigenvalues, eigenvectors = np.linalg.eigh(covariance + 2 * num_members * constant)
     eigenvalues[-1] = 0.0
     if coordinates is None:

@@ -1,5 +1,5 @@
-"""Training noise: how much the accuracies of one network differ between trainings, beyond what a
-seed brings to all networks alike.
+"""Training noise: the standard deviation of a network's score between trainings, without the common
+effect of a seed on all networks.
 """
 
 import math
@@ -11,28 +11,31 @@ import numpy as np
 
 @dataclass(frozen=True, slots=True)
 class NoiseEstimate:
-    """std: standard deviation of one training, without what its seed brings to all networks."""
+    """Standard deviation of one training, without the common effect of its seed."""
 
     std: float
     degrees_of_freedom: int
 
 
-def estimate_noise(accuracies: Sequence[Mapping[int, float]]) -> NoiseEstimate | None:
-    """From the accuracies by seed of all trained networks, each listed once; None where they leave
-    no degree of freedom (a single seed, a single network).
+def estimate_noise(scores: Sequence[Mapping[int, float]]) -> NoiseEstimate | None:
+    """Estimate the training noise by least squares, with an effect of each network and each seed.
 
-    Least squares of a mean for each network and each seed, so trainings that failed may be missing.
+    Args:
+        scores: for each network its scores by seed. Trainings that failed may be missing.
+
+    Returns:
+        The estimate; None without degrees of freedom, as for a single seed or a single network.
     """
     observations = [
-        (network, seed, accuracy)
-        for network, by_seed in enumerate(accuracies)
-        for seed, accuracy in by_seed.items()
+        (network, seed, score)
+        for network, by_seed in enumerate(scores)
+        for seed, score in by_seed.items()
     ]
     seeds = sorted({seed for _, seed, _ in observations})
-    design = np.zeros((len(observations), len(accuracies) + len(seeds)))
+    design = np.zeros((len(observations), len(scores) + len(seeds)))
     for row, (network, seed, _) in enumerate(observations):
-        design[row, network] = design[row, len(accuracies) + seeds.index(seed)] = 1
-    values = np.array([accuracy for _, _, accuracy in observations])
+        design[row, network] = design[row, len(scores) + seeds.index(seed)] = 1
+    values = np.array([score for _, _, score in observations])
     if not observations:
         return None
     solution, _, rank, _ = np.linalg.lstsq(design, values, rcond=None)

@@ -1,4 +1,4 @@
-"""Intervals against published values."""
+"""Tests of confidence intervals, with published values."""
 
 import math
 
@@ -27,19 +27,19 @@ from phinas.experiment.statistics.intervals import (
         (1, 29, 0.0061, 0.1718),
     ],
 )
-def test_the_interval_equals_published_values(successes, count, low, high):
+def test_wilson_interval_equals_published_values(successes, count, low, high):
     assert wilson_interval(successes / count, count) == pytest.approx((low, high), abs=5e-5)
 
 
 @given(st.floats(0, 1), st.integers(1, 10**7))
-def test_the_interval_holds_its_fraction_and_lies_within_zero_and_one(fraction, count):
+def test_wilson_interval_contains_its_fraction_and_is_within_zero_and_one(fraction, count):
     low, high = wilson_interval(fraction, count)
     assert 0 <= low <= fraction + 1e-12
     assert fraction - 1e-12 <= high <= 1
 
 
 @pytest.mark.parametrize("fraction", [0.0, 0.3, 1.0])
-def test_wilson_standard_error_is_positive_and_near_the_binomial_one_for_many_results(fraction):
+def test_wilson_standard_error_is_positive_and_near_the_binomial_one_for_many_trials(fraction):
     assert wilson_standard_error(fraction, 20) > 0
     binomial = math.sqrt(fraction * (1 - fraction) / 10**6)
     assert wilson_standard_error(fraction, 10**6) == pytest.approx(binomial, rel=0.01, abs=1e-5)
@@ -65,7 +65,7 @@ def test_percentile_interval_holds_the_central_95_percent():
     assert percentile_interval(np.arange(1001.0)) == pytest.approx((25.0, 975.0))
 
 
-def test_combined_half_width_adds_both_parts_in_squares():
+def test_combined_half_width_is_the_root_of_the_sum_of_squares():
     training = combined_half_width(0.01, 4, 0.0)
     sampling = combined_half_width(0.0, 4, 0.02)
     assert training == pytest.approx(2.7764 * 0.01, rel=1e-4)  # Student's t, 4 degrees of freedom
@@ -73,7 +73,7 @@ def test_combined_half_width_adds_both_parts_in_squares():
     assert combined_half_width(0.01, 4, 0.02) == pytest.approx(math.hypot(training, sampling))
 
 
-def test_intervals_that_must_hold_together_are_wider():
+def test_simultaneous_intervals_are_wider():
     assert combined_half_width(0.01, 4, 0.02, comparisons=5) > 1.2 * combined_half_width(
         0.01, 4, 0.02
     )

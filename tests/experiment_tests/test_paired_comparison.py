@@ -1,6 +1,4 @@
-"""The comparison, by simulation: how often it claims a winner where there is none, and finds one
-where there is.
-"""
+"""Tests of the comparison of networks, with simulations of its error rates and coverage."""
 
 import math
 
@@ -15,40 +13,40 @@ from phinas.experiment.statistics.paired_comparison import (
 
 
 def table(gaps, seeds, *, generator, noise=0.005, seed_effect_std=0.02):
-    """Accuracies of networks that differ by `gaps`; a seed's luck is shared by all."""
-    shared = generator.normal(0, seed_effect_std, seeds)
+    """Simulate accuracies of networks that differ by `gaps`, with a common effect of each seed."""
+    seed_effects = generator.normal(0, seed_effect_std, seeds)
     return {
-        f"n{row}": list(0.8 + gap + shared + generator.normal(0, noise, seeds))
+        f"n{row}": list(0.8 + gap + seed_effects + generator.normal(0, noise, seeds))
         for row, gap in enumerate(gaps)
     }
 
 
 @pytest.mark.parametrize(("rows", "seeds"), [(2, 2), (2, 3), (3, 2), (4, 2), (4, 3), (12, 3)])
-def test_a_winner_is_claimed_among_equals_in_at_most_one_of_twenty_comparisons(rows, seeds):
+def test_one_of_equal_networks_is_significantly_better_in_at_most_5_percent(rows, seeds):
     generator = np.random.default_rng(rows * 100 + seeds)
-    claims = sum(
+    num_errors = sum(
         len(compare(table([0] * rows, seeds, generator=generator)).ties) == 1 for _ in range(400)
     )
     # three standard errors of the simulation
-    assert claims / 400 <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 400)
+    assert num_errors / 400 <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 400)
 
 
-def test_the_truly_best_is_among_the_ties_in_at_least_nineteen_of_twenty():
+def test_the_truly_best_network_is_tied_with_the_winner_in_at_least_95_percent():
     generator = np.random.default_rng(1)
     gaps = [0.003, 0.002, 0.001, 0, 0, 0]
-    num_kept = sum("n0" in compare(table(gaps, 3, generator=generator)).ties for _ in range(400))
-    assert num_kept / 400 >= 0.95 - 3 * math.sqrt(0.05 * 0.95 / 400)
+    num_tied = sum("n0" in compare(table(gaps, 3, generator=generator)).ties for _ in range(400))
+    assert num_tied / 400 >= 0.95 - 3 * math.sqrt(0.05 * 0.95 / 400)
 
 
 @pytest.mark.parametrize("rows", [2, 4, 12])
-def test_a_clear_winner_is_found(rows):
+def test_a_much_better_network_is_significantly_better(rows):
     generator = np.random.default_rng(2)
     gaps = [0.0] * (rows - 1) + [0.1]
     comparisons = [compare(table(gaps, 3, generator=generator)) for _ in range(100)]
     assert sum(comparison.ties == (f"n{rows - 1}",) for comparison in comparisons) >= 95
 
 
-def test_the_luck_that_a_seed_brings_to_all_is_no_noise():
+def test_the_common_effect_of_a_seed_is_not_noise():
     generator = np.random.default_rng(3)
     means = [
         compare(table([0] * 12, 3, generator=generator, seed_effect_std=seed_effect_std)).noise_std
@@ -62,7 +60,7 @@ def test_the_luck_that_a_seed_brings_to_all_is_no_noise():
     )
 
 
-def test_the_interval_of_a_mean_covers_it_as_often_as_it_says():
+def test_the_interval_of_a_mean_has_its_nominal_coverage():
     generator = np.random.default_rng(4)
     covered = [
         abs(comparison.means["n0"] - 0.8) <= comparison.half_width
@@ -73,7 +71,7 @@ def test_the_interval_of_a_mean_covers_it_as_often_as_it_says():
     assert 0.91 <= np.mean(covered) <= 0.99
 
 
-def test_with_one_seed_nothing_can_be_told_apart():
+def test_with_one_seed_no_difference_is_significant():
     comparison = compare({"a": [0.1], "b": [0.9], "c": [0.5]})
     assert (comparison.winner, comparison.ties) == ("b", ("a", "b", "c"))
     assert math.isnan(comparison.noise_std)
@@ -84,7 +82,7 @@ def test_one_network_is_its_own_winner():
     assert compare({"a": [0.1, 0.2]}).ties == ("a",)
 
 
-def test_more_seeds_tell_smaller_differences_apart():
+def test_more_seeds_make_smaller_differences_significant():
     generator = np.random.default_rng(5)
     margins = [
         np.mean([compare(table([0] * 4, seeds, generator=generator)).margin for _ in range(40)])
@@ -93,14 +91,14 @@ def test_more_seeds_tell_smaller_differences_apart():
     assert margins[0] > margins[1] > margins[2]
 
 
-def test_the_equal_are_ties_and_the_first_of_them_the_winner():
+def test_equal_networks_are_ties_and_the_first_is_the_winner():
     comparison = compare({"a": [0.5, 0.6], "b": [0.5, 0.6], "c": [0.1, 0.2]})
     assert (comparison.winner, comparison.ties) == ("a", ("a", "b"))
     assert comparison.means == {"a": 0.55, "b": 0.55, "c": pytest.approx(0.15)}
 
 
-def test_a_worked_example():
-    # Residuals of +-0.01 in a 2 x 2 table: deviation 0.02; t(0.975, 1) = 12.706.
+def test_noise_and_margin_equal_a_calculation_by_hand():
+    # residuals of +-0.01 in a 2 x 2 table: standard deviation 0.02; t(0.975, 1) = 12.706
     comparison = compare({"a": [0.50, 0.60], "b": [0.52, 0.58]})
     assert comparison.noise_std == pytest.approx(0.02)
     assert comparison.margin == pytest.approx(12.706 * 0.02, rel=1e-4)
@@ -109,7 +107,7 @@ def test_a_worked_example():
 
 @pytest.mark.parametrize("invalid_table", [{}, {"a": []}, {"a": [0.1], "b": [0.1, 0.2]}])
 def test_an_empty_or_ragged_table_is_refused(invalid_table):
-    with pytest.raises(ValueError, match="rows of one length"):
+    with pytest.raises(ValueError, match="rows of equal length"):
         compare(invalid_table)
 
 
@@ -132,37 +130,39 @@ def test_an_empty_or_ragged_table_is_refused(invalid_table):
         ),
     ],
 )
-def test_the_chance_of_the_winner_is_never_far_above_how_often_it_is_right(spread, rows, seeds):
+def test_the_probability_of_the_winner_is_not_much_above_how_often_it_is_truly_the_best(
+    spread, rows, seeds
+):
     generator = np.random.default_rng(rows + seeds)
     probabilities, is_best = [], []
     for _ in range(150):
         gaps = generator.normal(0, spread, rows)
-        accuracies = table(gaps, seeds, generator=generator)
-        probabilities.append(probability_of_best(accuracies))
-        is_best.append(compare(accuracies).winner == f"n{gaps.argmax()}")
+        scores = table(gaps, seeds, generator=generator)
+        probabilities.append(probability_of_best(scores))
+        is_best.append(compare(scores).winner == f"n{gaps.argmax()}")
     assert (
         np.mean(probabilities)
         <= np.mean(is_best) + 0.04 + 2 * np.std(is_best) / len(is_best) ** 0.5
     )
 
 
-def test_equals_without_noise_share_the_chance_and_a_better_one_has_all_of_it():
+def test_without_noise_equal_networks_share_the_probability_and_a_better_one_has_all_of_it():
     assert probability_of_best({"a": [0.5, 0.5], "b": [0.5, 0.5]}) == pytest.approx(0.5)
     assert probability_of_best({"a": [0.5, 0.5], "b": [0.6, 0.6]}) == 1.0
     assert probability_of_best({"a": [0.5]}) == 1.0
     assert math.isnan(probability_of_best({"a": [0.5], "b": [0.6]}))
 
 
-def test_the_interval_of_a_difference_covers_it_also_where_the_first_is_the_best_of_many():
+def test_the_interval_of_a_difference_has_its_coverage_also_for_the_best_of_many_networks():
     generator = np.random.default_rng(5)
     covered = []
     for _ in range(400):
-        accuracies = table([0.0] * 5, 3, generator=generator)
-        winner = compare({name: row for name, row in accuracies.items() if name != "n4"}).winner
-        low, high = compare_pair(accuracies, winner, "n4", candidates=4)[1:]
+        scores = table([0.0] * 5, 3, generator=generator)
+        winner = compare({name: row for name, row in scores.items() if name != "n4"}).winner
+        low, high = compare_pair(scores, winner, "n4", candidates=4)[1:]
         covered.append(low <= 0 <= high)
     assert np.mean(covered) >= 0.95 - 3 * math.sqrt(0.05 * 0.95 / 400)
 
 
-def test_one_training_each_says_nothing_of_how_sure_a_difference_is():
+def test_with_one_seed_the_interval_of_a_difference_is_infinite():
     assert compare_pair({"a": [0.75], "b": [0.5]}, "a", "b") == (0.25, -math.inf, math.inf)

@@ -1,4 +1,4 @@
-"""The training noise pooled over networks and seeds."""
+"""Tests of the training noise, pooled over networks and seeds."""
 
 import math
 
@@ -8,11 +8,11 @@ import pytest
 from phinas.experiment.statistics.training_noise import estimate_noise
 
 
-def by_seed(*accuracies, seeds=None):
-    return dict(zip(seeds or range(len(accuracies)), accuracies, strict=True))
+def by_seed(*scores, seeds=None):
+    return dict(zip(seeds or range(len(scores)), scores, strict=True))
 
 
-def test_the_deviation_is_of_what_networks_and_seeds_leave():
+def test_the_noise_excludes_effects_of_networks_and_seeds():
     noise = estimate_noise([by_seed(0.5, 0.6), by_seed(0.7, 0.8), by_seed(0.6, 0.73)])
     assert noise.degrees_of_freedom == 2
     residuals = np.array([[0.5, 0.6], [0.7, 0.8], [0.6, 0.73]])
@@ -20,7 +20,7 @@ def test_the_deviation_is_of_what_networks_and_seeds_leave():
     assert noise.std == pytest.approx(math.sqrt((residuals**2).sum() / 2))
 
 
-def test_a_training_that_failed_costs_one_degree_of_freedom():
+def test_a_failed_training_reduces_the_degrees_of_freedom_by_one():
     rows = [by_seed(0.5, 0.6), by_seed(0.7, 0.81), by_seed(0.6, 0.73)]
     complete, incomplete = estimate_noise(rows), estimate_noise([*rows, by_seed(0.9, seeds=[1])])
     assert (incomplete.degrees_of_freedom, incomplete.std) == (2, pytest.approx(complete.std))
@@ -28,5 +28,5 @@ def test_a_training_that_failed_costs_one_degree_of_freedom():
 
 
 @pytest.mark.parametrize("rows", [[], [by_seed(0.5, 0.6)], [by_seed(0.5), by_seed(0.6)]])
-def test_one_network_or_one_seed_tells_nothing_of_luck(rows):
+def test_one_network_or_one_seed_gives_no_noise_estimate(rows):
     assert estimate_noise(rows) is None

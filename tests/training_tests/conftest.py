@@ -1,5 +1,5 @@
-"""What tests of trainings share: digits on disk, a training of them, what befalls it, one
-thread.
+"""Fixtures of the training tests: prepared digits, short trainings, simulated GPU captures, small
+image folders.
 """
 
 from contextlib import contextmanager
@@ -11,13 +11,13 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 
 from phinas.experiment.errors import InputError
 from phinas.experiment.schema.config import DataSection, Recipe
-from phinas.space.blocks import ConvNet
+from phinas.space.pytorch.conv_net import ConvNet
 from phinas.space.search_spaces.loading import load_space
 from phinas.training.data.image_dataset import load_images
 from phinas.training.data.prepared_dataset import prepare
-from phinas.training.engine import train_step, trainer
+from phinas.training.engine import train_step, training_setup
 from phinas.training.engine.train import train
-from phinas.training.timing import time_estimate
+from phinas.training.request import TrainingRequest, TrainingSettings
 
 SPEC = load_space("tiny").adapt_to(channels=1, classes=10, resolution=8).base
 RED, BLUE = (220, 20, 20), (20, 20, 220)
@@ -34,7 +34,7 @@ def one_thread():
 
 @pytest.fixture(scope="session")
 def digits():
-    """Digits, prepared in a directory, so many of them."""
+    """Function that prepares digits in a directory, with limits on their number."""
 
     def make(directory, **limits):
         return prepare(DataSection(source="digits", **limits), seed=0, directory=directory)
@@ -49,29 +49,29 @@ def data(tmp_path_factory, digits):
 
 @pytest.fixture(scope="session")
 def fit():
-    """Two short epochs of a tiny network, unless told otherwise."""
+    """Function that trains a network on the CPU; by default a tiny one for two short epochs."""
 
     def make(
-        data, *, spec=SPEC, recipe=SHORT, max_shift=0.125, horizontal_flip=False, seed=3, **options
+        data,
+        *,
+        spec=SPEC,
+        recipe=SHORT,
+        max_shift=0.125,
+        horizontal_flip=False,
+        metric="accuracy",
+        seed=3,
+        stop_epoch=None,
+        **options,
     ):
-        device = torch.device("cpu")
-        return train(
-            spec,
-            data,
-            recipe=recipe,
-            max_shift=max_shift,
-            horizontal_flip=horizontal_flip,
-            seed=seed,
-            device=device,
-            **options,
-        )
+        settings = TrainingSettings(max_shift, horizontal_flip, metric, device="cpu")
+        return train(TrainingRequest(spec, recipe, seed, settings, stop_epoch), data, **options)
 
     return make
 
 
 @pytest.fixture(scope="session")
 def moments():
-    """Mean and deviation of a data set, to be broadcast."""
+    """Function that returns mean and standard deviation of a data set as (1, channels, 1, 1)."""
     return lambda data: (
         torch.tensor(data.mean).view(1, -1, 1, 1),
         torch.tensor(data.std).view(1, -1, 1, 1),
@@ -80,8 +80,8 @@ def moments():
 
 @pytest.fixture(scope="session")
 def before_each_pass():
-    """A context in which `act(images)` is called whenever a network in training is given a
-    batch.
+    """Context manager in which `act(images)` is called before each forward pass of a network in
+    training mode.
     """
 
     @contextmanager
@@ -101,7 +101,7 @@ def before_each_pass():
 
 @pytest.fixture(scope="session")
 def assert_same():
-    """That two trainings came to the same, bit by bit."""
+    """Function that asserts that two trainings have bit-identical curves and weights."""
 
     def check(one, two):
         assert one.curve == two.curve
@@ -113,20 +113,21 @@ def assert_same():
 
 
 @pytest.fixture
-def capturing(monkeypatch):
-    """Trainings as on a GPU, but that a step is captured and replayed by what is given here."""
+def simulate_capture(monkeypatch):
+    """Function that makes trainings on a CPU capture train steps, with a replacement of
+    `CudaGraphStep._capture`.
+    """
 
-    def by(capture):
-        for module in (trainer, time_estimate):
-            monkeypatch.setattr(module, "supports_cuda_graphs", lambda _device: True)
+    def replace_capture(capture):
+        monkeypatch.setattr(training_setup, "supports_cuda_graphs", lambda _device: True)
         monkeypatch.setattr(train_step.CudaGraphStep, "_capture", staticmethod(capture))
 
-    return by
+    return replace_capture
 
 
 @pytest.fixture(scope="session")
 def load():
-    """Loads a source of images with the given options of the section `data`."""
+    """Function that loads a source of images with options of the section `data`."""
 
     def make(source, **options):
         return load_images(DataSection.model_validate({"source": str(source)} | options))
@@ -136,7 +137,7 @@ def load():
 
 @pytest.fixture(scope="session")
 def load_error(load):
-    """The one-line message of the InputError that loading a source raises."""
+    """Function that returns the one-line message of the InputError that loading a source raises."""
 
     def make(source, **options):
         with pytest.raises(InputError) as caught:
@@ -150,7 +151,7 @@ def load_error(load):
 
 @pytest.fixture(scope="session")
 def save_image():
-    """Saves an image of one color."""
+    """Function that saves an image of one color."""
 
     def make(path, color=RED, *, size=(8, 8), mode="RGB"):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -162,7 +163,7 @@ def save_image():
 
 @pytest.fixture(scope="session")
 def two_classes(save_image):
-    """Red cats and blue dogs in class folders."""
+    """Function that writes class folders with red images of cats and blue images of dogs."""
 
     def make(root, *, count=2):
         for index in range(count):

@@ -1,6 +1,4 @@
-"""Checkpoints: whole or not used, the one before in its place, and put back into what they were
-taken from.
-"""
+"""Tests of checkpoints: damaged files are not used, and restored states are bit-identical."""
 
 import pytest
 import torch
@@ -19,18 +17,18 @@ CPU = torch.device("cpu")
 
 
 def checkpoints(tmp_path, *, key="key"):
-    return CheckpointManager(tmp_path / "a" / "it.checkpoint", key, seconds=60.0)
+    return CheckpointManager(tmp_path / "folder" / "training.checkpoint", key, seconds=60.0)
 
 
-def test_what_was_written_last_is_read(tmp_path):
+def test_the_newest_checkpoint_is_read(tmp_path):
     for number in (1, 2, 3):
         checkpoints(tmp_path).write({"weights": torch.full((3,), float(number))}, {"epoch": number})
-    tensors, facts = checkpoints(tmp_path).read()
+    tensors, progress = checkpoints(tmp_path).read()
     assert tensors["weights"].tolist() == [3.0, 3.0, 3.0]
-    assert facts["epoch"] == 3
+    assert progress["epoch"] == 3
 
 
-def test_nothing_is_read_where_nothing_was_written(tmp_path):
+def test_reading_without_a_checkpoint_returns_none(tmp_path):
     assert checkpoints(tmp_path).read() is None
 
 
@@ -43,80 +41,80 @@ def test_nothing_is_read_where_nothing_was_written(tmp_path):
         lambda content: content[:40] + bytes([content[40] ^ 1]) + content[41:],
         lambda _content: b"\x80\x04 a pickle",
     ],
-    ids=["torn", "empty", "flipped in a tensor", "flipped in the header", "pickle"],
+    ids=["truncated", "empty", "flipped in a tensor", "flipped in the header", "pickle"],
 )
-def test_a_damaged_snapshot_gives_way_to_the_one_before_with_a_warning(tmp_path, damage):
-    taken = checkpoints(tmp_path)
+def test_a_damaged_checkpoint_is_replaced_by_the_previous_one_with_a_warning(tmp_path, damage):
+    manager = checkpoints(tmp_path)
     for number in (1, 2):
-        taken.write({"weights": torch.full((300,), float(number))}, {"epoch": number})
-    path = tmp_path / "a" / "it.checkpoint"
+        manager.write({"weights": torch.full((300,), float(number))}, {"epoch": number})
+    path = tmp_path / "folder" / "training.checkpoint"
     path.write_bytes(damage(path.read_bytes()))
-    with pytest.warns(UserWarning, match=r"it\.checkpoint: is damaged"):
-        held = checkpoints(tmp_path).read()
-    assert held[1]["epoch"] == 1
-    # And a damaged one never takes the place of a whole one.
-    with pytest.warns(UserWarning, match="is damaged"):
-        checkpoints(tmp_path).read()
+    with pytest.warns(UserWarning, match=r"training\.checkpoint: the checkpoint is damaged"):
+        _, progress = checkpoints(tmp_path).read()
+    assert progress["epoch"] == 1
+
+
+def test_a_damaged_checkpoint_does_not_replace_an_intact_previous_one(tmp_path):
+    manager, path = checkpoints(tmp_path), tmp_path / "folder" / "training.checkpoint"
+    for number in (1, 2):
+        manager.write({"weights": torch.zeros(1)}, {"epoch": number})
+    path.write_bytes(b"")
     checkpoints(tmp_path).write({"weights": torch.zeros(1)}, {"epoch": 3})
     path.write_bytes(b"")
     with pytest.warns(UserWarning, match="is damaged"):
         assert checkpoints(tmp_path).read()[1]["epoch"] == 1
 
 
-def test_removed_snapshots_leave_nothing(tmp_path):
-    taken = checkpoints(tmp_path)
+def test_remove_deletes_both_files(tmp_path):
+    manager = checkpoints(tmp_path)
     for _ in range(2):
-        taken.write({"weights": torch.zeros(1)}, {})
-    taken.remove()
-    assert list((tmp_path / "a").iterdir()) == []
+        manager.write({"weights": torch.zeros(1)}, {})
+    assert len(list((tmp_path / "folder").iterdir())) == 2
+    manager.remove()
+    assert list((tmp_path / "folder").iterdir()) == []
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw", "rmsprop"])
 @pytest.mark.parametrize("steps_before", [0, 2])
 @pytest.mark.parametrize("in_place", [True, False])
-def test_steps_that_are_undone_are_as_if_they_had_not_been(optimizer, steps_before, in_place):
-    """In place for a captured graph, which is warmed by steps that do not count; else into others
-    like them.
-    """
+def test_restoring_undoes_steps_completely(optimizer, steps_before, in_place):
+    """In place as before a CUDA graph capture, or in a new model and optimizer."""
 
-    def made():
+    def make_model():
         torch.manual_seed(0)
         model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Dropout(0.5), nn.Linear(4, 2))
         return model, make_optimizer(
             model, Recipe(optimizer=optimizer, learning_rate=0.1, weight_decay=0.1)
         )
 
-    def step(model, mover):
-        mover.zero_grad()
-        model(torch.rand(6, 3)).square().mean().backward()
-        mover.step()
-
-    def go(model, mover, count):
+    def run_steps(model, updater, count):
         for _ in range(count):
-            step(model, mover)
+            updater.zero_grad()
+            model(torch.rand(6, 3)).square().mean().backward()
+            updater.step()
 
     with torch.random.fork_rng(devices=[]):
-        model, mover = made()
-        go(model, mover, steps_before)
-        taken = {
+        model, updater = make_model()
+        run_steps(model, updater, steps_before)
+        saved = {
             name: tensor.clone()
-            for name, tensor in state_tensors({"network": model}, mover, CPU).items()
+            for name, tensor in state_tensors({"network": model}, updater, CPU).items()
         }
-        undo = make_state_restorer({"network": model}, mover, CPU)
-        places = [parameter.data_ptr() for parameter in model.parameters()]
-        go(model, mover, 3)
+        restore = make_state_restorer({"network": model}, updater, CPU)
+        addresses = [parameter.data_ptr() for parameter in model.parameters()]
+        run_steps(model, updater, 3)
         expected = [parameter.detach().clone() for parameter in model.parameters()]
         if in_place:
-            undo()
-            assert places == [parameter.data_ptr() for parameter in model.parameters()]
+            restore()
+            assert addresses == [parameter.data_ptr() for parameter in model.parameters()]
         else:
-            model, mover = made()
-            restore_state(taken, {"network": model}, mover, CPU)
+            model, updater = make_model()
+            restore_state(saved, {"network": model}, updater, CPU)
         assert all(
-            torch.equal(tensor, taken[name])
-            for name, tensor in state_tensors({"network": model}, mover, CPU).items()
-            if name in taken
+            torch.equal(tensor, saved[name])
+            for name, tensor in state_tensors({"network": model}, updater, CPU).items()
+            if name in saved
         )
-        go(model, mover, 3)
-        for parameter, was in zip(model.parameters(), expected, strict=True):
-            assert torch.equal(parameter, was)
+        run_steps(model, updater, 3)
+        for parameter, expected_parameter in zip(model.parameters(), expected, strict=True):
+            assert torch.equal(parameter, expected_parameter)

@@ -1,4 +1,4 @@
-"""Batches are the images that were asked for, the same whether they are resident or streamed."""
+"""Tests of batches of resident and of streamed images."""
 
 import os
 
@@ -7,19 +7,19 @@ import pytest
 import torch
 
 from phinas.training.augmentation.transforms import resize
-from phinas.training.data import dataloader as module
+from phinas.training.data import dataloader
 from phinas.training.data.dataloader import ImageBatches, fits_in_memory, set_gpu_sharing
 from phinas.training.engine.device import workers_sharing_gpu
 
 CPU = torch.device("cpu")
-COUNT, SIDE = 60, 20
+COUNT, SIZE = 60, 20
 
 
 @pytest.fixture(params=[1, 3])
 def images(request, tmp_path):
-    """Mapped from a file, as prepared data are."""
+    """Memory-mapped images, like those of prepared data."""
     pixels = np.random.default_rng(0).integers(
-        0, 256, (COUNT, SIDE, SIDE, request.param), dtype=np.uint8
+        0, 256, (COUNT, SIZE, SIZE, request.param), dtype=np.uint8
     )
     np.save(tmp_path / "images.npy", pixels)
     return np.load(tmp_path / "images.npy", mmap_mode="r", allow_pickle=False)
@@ -28,40 +28,40 @@ def images(request, tmp_path):
 LABELS = np.arange(COUNT, dtype=np.int16) % 7
 
 
-def batches(images, *, resolution=SIDE, resident=None):
+def make_batches(images, *, resolution=SIZE, resident=None):
     return ImageBatches(images, LABELS, resolution=resolution, device=CPU, resident=resident)
 
 
-def chosen(count=25, seed=0):
+def random_indices(count=25, seed=0):
     return torch.randperm(COUNT, generator=torch.Generator().manual_seed(seed))[:count]
 
 
-def as_stored(images, indices):
+def stored_images(images, indices):
     return torch.from_numpy(np.array(images)).permute(0, 3, 1, 2)[indices]
 
 
 @pytest.mark.parametrize("resident", [True, False])
-def test_a_batch_is_the_images_chosen_with_the_channels_last_in_memory(images, resident):
-    taken = batches(images, resident=resident).take(chosen())
-    assert taken.dtype == torch.uint8
-    assert torch.equal(taken, as_stored(images, chosen()))
-    assert taken.is_contiguous(memory_format=torch.channels_last)
+def test_batch_has_the_requested_images_in_channels_last_format(images, resident):
+    batch = make_batches(images, resident=resident).take(random_indices())
+    assert batch.dtype == torch.uint8
+    assert torch.equal(batch, stored_images(images, random_indices()))
+    assert batch.is_contiguous(memory_format=torch.channels_last)
 
 
 @pytest.mark.parametrize("resident", [True, False])
-def test_labels_and_count_are_those_of_the_whole_set(images, resident):
-    found = batches(images, resident=resident)
-    assert found.labels.dtype == torch.int64
-    assert found.labels.tolist() == LABELS.tolist()
-    assert found.count == COUNT
-    assert found.resident is resident
+def test_labels_and_count_are_those_of_the_split(images, resident):
+    all_batches = make_batches(images, resident=resident)
+    assert all_batches.labels.dtype == torch.int64
+    assert all_batches.labels.tolist() == LABELS.tolist()
+    assert all_batches.count == COUNT
+    assert all_batches.resident is resident
 
 
-@pytest.mark.parametrize("resolution", [7, SIDE, 33])
+@pytest.mark.parametrize("resolution", [7, SIZE, 33])
 @pytest.mark.parametrize("count", [1, 25])
-def test_resident_and_streamed_batches_are_the_same_to_the_bit(images, resolution, count):
+def test_resident_and_streamed_batches_are_bit_identical(images, resolution, count):
     resident, streamed = (
-        batches(images, resolution=resolution, resident=resident).take(chosen(count))
+        make_batches(images, resolution=resolution, resident=resident).take(random_indices(count))
         for resident in (True, False)
     )
     assert resident.shape == (count, images.shape[3], resolution, resolution)
@@ -70,98 +70,99 @@ def test_resident_and_streamed_batches_are_the_same_to_the_bit(images, resolutio
 
 
 @pytest.mark.parametrize("resident", [True, False])
-def test_at_another_side_the_images_are_those_stored_resized(images, resident):
-    small = batches(images, resolution=5, resident=resident)
-    taken = small.at_resolution(10).take(chosen())
-    assert torch.equal(taken, resize(as_stored(images, chosen()), 10))
+def test_batches_of_another_resolution_are_resized_stored_images(images, resident):
+    small = make_batches(images, resolution=5, resident=resident)
+    batch = small.at_resolution(10).take(random_indices())
+    assert torch.equal(batch, resize(stored_images(images, random_indices()), 10))
     assert small.at_resolution(10).resident is resident
     assert small.at_resolution(5) is small
 
 
-def test_what_was_read_ahead_is_what_is_taken(images):
-    streamed = batches(images, resolution=9, resident=False)
-    plain = [streamed.take(chosen(seed=seed)) for seed in range(4)]
-    streamed.prefetch(chosen(seed=0))
+def test_prefetched_batch_has_the_requested_images(images):
+    streamed = make_batches(images, resolution=9, resident=False)
+    expected = [streamed.take(random_indices(seed=seed)) for seed in range(4)]
+    streamed.prefetch(random_indices(seed=0))
     for seed in range(4):
-        taken = streamed.take(chosen(seed=seed))
-        streamed.prefetch(chosen(seed=seed + 1))
-        assert torch.equal(taken, plain[seed])
+        batch = streamed.take(random_indices(seed=seed))
+        streamed.prefetch(random_indices(seed=seed + 1))
+        assert torch.equal(batch, expected[seed])
 
 
-def test_a_batch_other_than_the_one_read_ahead_is_still_the_one_chosen(images):
-    streamed = batches(images, resident=False)
-    streamed.prefetch(chosen(seed=0))
-    assert torch.equal(streamed.take(chosen(seed=1)), as_stored(images, chosen(seed=1)))
+def test_batch_other_than_the_prefetched_one_has_the_requested_images(images):
+    streamed = make_batches(images, resident=False)
+    streamed.prefetch(random_indices(seed=0))
+    assert torch.equal(
+        streamed.take(random_indices(seed=1)), stored_images(images, random_indices(seed=1))
+    )
 
 
-def test_a_batch_is_not_overwritten_by_the_next(images):
-    streamed = batches(images, resident=False)
-    first = streamed.take(chosen(seed=0))
-    streamed.prefetch(chosen(seed=1))
-    streamed.take(chosen(seed=1))
-    assert torch.equal(first, as_stored(images, chosen(seed=0)))
+def test_batch_is_not_overwritten_by_the_next_one(images):
+    streamed = make_batches(images, resident=False)
+    first = streamed.take(random_indices(seed=0))
+    streamed.prefetch(random_indices(seed=1))
+    streamed.take(random_indices(seed=1))
+    assert torch.equal(first, stored_images(images, random_indices(seed=0)))
 
 
 @pytest.mark.parametrize("resident", [True, False])
-def test_changing_a_batch_changes_no_image(images, resident):
-    found = batches(images, resident=resident)
-    found.take(chosen()).zero_()
-    assert torch.equal(found.take(chosen()), as_stored(images, chosen()))
+def test_modifying_a_batch_does_not_modify_the_images(images, resident):
+    all_batches = make_batches(images, resident=resident)
+    all_batches.take(random_indices()).zero_()
+    assert torch.equal(all_batches.take(random_indices()), stored_images(images, random_indices()))
 
 
 @pytest.mark.parametrize("resident", [True, False])
 @pytest.mark.parametrize("index", [-1, COUNT])
-def test_an_image_that_is_not_there_is_an_error(images, resident, index):
+def test_index_out_of_range_is_an_error(images, resident, index):
     with pytest.raises(IndexError):
-        batches(images, resident=resident).take(torch.tensor([0, index]))
+        make_batches(images, resident=resident).take(torch.tensor([0, index]))
 
 
-def test_a_quarter_of_the_memory_is_what_fits():
+def test_images_up_to_a_quarter_of_the_host_memory_fit():
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     assert fits_in_memory(memory // 4, CPU)
     assert not fits_in_memory(memory // 4 + 1, CPU)
 
 
-def test_forty_percent_of_what_a_gpu_has_free_is_what_fits_shared_among_its_workers(monkeypatch):
-    facts = {
+def test_images_up_to_forty_percent_of_the_free_gpu_memory_fit_divided_among_workers(monkeypatch):
+    memory = {
         "mem_get_info": (900, 2000),
         "memory_reserved": 150,
         "memory_allocated": 50,
         "device_count": 2,
     }
-    for name, value in facts.items():
+    for name, value in memory.items():
         monkeypatch.setattr(torch.cuda, name, lambda *_device, value=value: value)
     gpu = torch.device("cuda", 0)
-    # what torch keeps for later is free as well
-    assert (fits_in_memory(400, gpu), fits_in_memory(401, gpu)) == (
-        True,
-        False,
-    )
+    # Memory that torch has reserved but not allocated counts as free: 900 + 150 - 50 bytes.
+    assert (fits_in_memory(400, gpu), fits_in_memory(401, gpu)) == (True, False)
     monkeypatch.setenv("PHINAS_NUM_WORKERS", "7")  # four on one GPU, three on the other
     assert (workers_sharing_gpu("auto"), workers_sharing_gpu("cuda:1")) == (4, 7)
-    monkeypatch.setattr(module, "_trainings_per_gpu", 1)  # to be put back
+    monkeypatch.setattr(dataloader, "_trainings_per_gpu", 1)  # restored after the test
     set_gpu_sharing(workers_sharing_gpu("auto"))
     assert (fits_in_memory(100, gpu), fits_in_memory(101, gpu)) == (True, False)
 
 
-def test_a_set_is_resident_where_it_fits_at_the_side_asked_for(images, monkeypatch):
-    at_ten = COUNT * 100 * images.shape[3]
-    monkeypatch.setattr(os, "sysconf", {"SC_PAGE_SIZE": 4, "SC_PHYS_PAGES": at_ten}.__getitem__)
-    assert batches(images, resolution=10).resident
-    assert not batches(images, resolution=11).resident
-    assert not batches(images, resolution=10).at_resolution(11).resident
+def test_split_is_resident_if_it_fits_at_the_batch_resolution(images, monkeypatch):
+    # A quarter of this memory holds the images at a resolution of 10 px.
+    num_pages = COUNT * 10 * 10 * images.shape[3]
+    monkeypatch.setattr(os, "sysconf", {"SC_PAGE_SIZE": 4, "SC_PHYS_PAGES": num_pages}.__getitem__)
+    assert make_batches(images, resolution=10).resident
+    assert not make_batches(images, resolution=11).resident
+    assert not make_batches(images, resolution=10).at_resolution(11).resident
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-@pytest.mark.parametrize("resolution", [7, SIDE])
-def test_a_gpu_has_the_same_batches_streamed_ahead_as_resident(images, resolution):
+@pytest.mark.parametrize("resolution", [7, SIZE])
+def test_prefetched_batches_on_a_gpu_are_identical_to_resident_ones(images, resolution):
     cuda = torch.device("cuda")
     resident, streamed = (
         ImageBatches(images, LABELS, resolution=resolution, device=cuda, resident=resident)
         for resident in (True, False)
     )
     for seed in range(20):
-        streamed.prefetch(chosen(seed=seed))
+        streamed.prefetch(random_indices(seed=seed))
         assert torch.equal(
-            streamed.take(chosen(seed=seed)), resident.take(chosen(seed=seed).to(cuda))
+            streamed.take(random_indices(seed=seed)),
+            resident.take(random_indices(seed=seed).to(cuda)),
         )

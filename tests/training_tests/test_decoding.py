@@ -1,4 +1,4 @@
-"""From an encoded image to the stored square; images that cannot be used."""
+"""Tests of decoding: size, orientation, modes, bit depths, bad images and their reasons."""
 
 import io
 import zlib
@@ -18,11 +18,11 @@ def encoded(color: object = RED, *, size: tuple[int, int] = (8, 8)) -> bytes:
 
 @pytest.fixture
 def pixels_of(load):
-    """The stored pixels of one file, loaded as class `a` next to class `b`."""
+    """Function that returns the stored pixels of the only image in the first class folder."""
     return lambda path, **options: load(path.parent.parent, **options).train.pixels[0]
 
 
-def test_the_stored_side_is_the_median_shorter_side(tmp_path, load, save_image):
+def test_stored_size_is_the_median_of_the_shorter_edges(tmp_path, load, save_image):
     for index, size in enumerate([(10, 30), (20, 12), (50, 50)]):
         save_image(tmp_path / "a" / f"{index}.png", size=size)
     save_image(tmp_path / "b" / "0.png", size=(12, 12))
@@ -30,14 +30,14 @@ def test_the_stored_side_is_the_median_shorter_side(tmp_path, load, save_image):
     assert load(tmp_path).train.pixels.shape == (5, 12, 12, 3)
 
 
-def test_the_stored_side_is_224_at_most_unless_asked_for(tmp_path, load, save_image):
+def test_stored_size_is_at_most_224_px_unless_configured(tmp_path, load, save_image):
     save_image(tmp_path / "a" / "0.png", size=(300, 400))
     save_image(tmp_path / "b" / "0.png", size=(300, 400))
     assert load(tmp_path).train.pixels.shape[1] == 224
     assert load(tmp_path, image_size=256).train.pixels.shape[1] == 256
 
 
-def test_a_long_image_is_cropped_to_its_center(tmp_path, save_image, pixels_of):
+def test_wide_image_is_cropped_to_its_center(tmp_path, save_image, pixels_of):
     image = Image.new("RGB", (24, 8), BLUE)
     image.paste(RED, (8, 0, 16, 8))
     (tmp_path / "a").mkdir()
@@ -46,13 +46,13 @@ def test_a_long_image_is_cropped_to_its_center(tmp_path, save_image, pixels_of):
     assert (pixels_of(tmp_path / "a" / "0.png", image_size=8) == RED).all()
 
 
-def test_a_thread_of_one_pixel_is_an_image_too(tmp_path, save_image, pixels_of):
+def test_image_of_one_pixel_width_is_accepted(tmp_path, save_image, pixels_of):
     save_image(tmp_path / "a" / "0.png", size=(1, 20000))
     save_image(tmp_path / "b" / "0.png")
     assert (pixels_of(tmp_path / "a" / "0.png", image_size=64) == RED).all()
 
 
-def test_shrinking_averages_and_does_not_pick(tmp_path, save_image, pixels_of):
+def test_downscaling_averages_pixels(tmp_path, save_image, pixels_of):
     stripes = np.tile(np.array([0, 255], np.uint8), (64, 32))
     (tmp_path / "a").mkdir()
     Image.fromarray(stripes).save(tmp_path / "a" / "0.png")
@@ -61,7 +61,7 @@ def test_shrinking_averages_and_does_not_pick(tmp_path, save_image, pixels_of):
     assert (abs(pixels.astype(int) - 127) < 8).all()
 
 
-def test_a_large_jpeg_keeps_its_colors_on_the_short_way_down(tmp_path, save_image, pixels_of):
+def test_large_jpeg_keeps_its_colors_when_its_decoder_scales_it(tmp_path, save_image, pixels_of):
     image = Image.new("RGB", (800, 800), BLUE)
     image.paste(RED, (0, 0, 400, 800))
     (tmp_path / "a").mkdir()
@@ -72,13 +72,12 @@ def test_a_large_jpeg_keeps_its_colors_on_the_short_way_down(tmp_path, save_imag
     assert (abs(pixels[:, 18:] - BLUE) < 8).all()
 
 
-def test_a_picture_is_turned_upright(tmp_path, save_image, pixels_of):
+def test_exif_orientation_is_applied(tmp_path, save_image, pixels_of):
     image = Image.new("RGB", (8, 8), BLUE)
     image.paste(RED, (0, 0, 4, 8))
     exif = Image.Exif()
-    exif[0x0112] = (
-        6  # turn a quarter clockwise to see it upright: what is stored on the left is the top
-    )
+    # Orientation 6: a viewer rotates the image by 90 degrees clockwise, so the left half is on top.
+    exif[0x0112] = 6
     (tmp_path / "a").mkdir()
     image.save(tmp_path / "a" / "0.png", exif=exif)
     save_image(tmp_path / "b" / "0.png")
@@ -121,7 +120,7 @@ def _transparent_palette() -> Image.Image:
         pytest.param(Image.new("L", (8, 8), 77), "x.png", (77, 77, 77), id="gray"),
     ],
 )
-def test_every_mode_becomes_the_rgb_that_a_viewer_shows(
+def test_every_mode_is_converted_to_rgb_like_in_an_image_viewer(
     tmp_path, image, name, expected, save_image, pixels_of
 ):
     (tmp_path / "a").mkdir()
@@ -134,7 +133,7 @@ def test_every_mode_becomes_the_rgb_that_a_viewer_shows(
     ("name", "options"),
     [("0.gif", {}), ("0.webp", {"lossless": True}), ("0.png", {}), ("0.tif", {})],
 )
-def test_the_first_frame_of_an_animation_counts(tmp_path, name, options, save_image, pixels_of):
+def test_first_frame_of_an_animation_is_used(tmp_path, name, options, save_image, pixels_of):
     frames = [Image.new("RGB", (8, 8), color) for color in (RED, BLUE)]
     (tmp_path / "a").mkdir()
     frames[0].save(tmp_path / "a" / name, save_all=True, append_images=frames[1:], **options)
@@ -143,7 +142,7 @@ def test_the_first_frame_of_an_animation_counts(tmp_path, name, options, save_im
 
 
 @pytest.mark.parametrize("name", ["x.png", "x.tif"])
-def test_16_bits_are_rescaled_and_not_clipped(tmp_path, name, save_image, pixels_of):
+def test_16_bit_levels_are_rescaled_and_not_clipped(tmp_path, name, save_image, pixels_of):
     values = np.array([0, 128, 129, 257, 32768, 65535], np.uint16)
     (tmp_path / "a").mkdir()
     Image.fromarray(np.tile(values, (6, 1))).save(tmp_path / "a" / name)
@@ -152,7 +151,7 @@ def test_16_bits_are_rescaled_and_not_clipped(tmp_path, name, save_image, pixels
 
 
 def _png_of_16_bits(color_type: int, *values: int) -> bytes:
-    """Pillow writes gray ones only."""
+    """Encode a PNG of 8 x 8 px with 16 bits per channel, since Pillow only writes gray ones."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         return (
@@ -184,7 +183,7 @@ def _png_of_16_bits(color_type: int, *values: int) -> bytes:
         ),
     ],
 )
-def test_16_bits_a_channel_mean_what_8_bits_would(
+def test_image_of_16_bits_per_channel_equals_its_8_bit_version(
     tmp_path, name, content, expected, two_classes, pixels_of
 ):
     (two_classes(tmp_path) / "a").mkdir()
@@ -192,19 +191,19 @@ def test_16_bits_a_channel_mean_what_8_bits_would(
     assert (pixels_of(tmp_path / "a" / name) == expected).all()
 
 
-def test_32_bit_whole_numbers_that_8_bits_would_hold_are_refused(tmp_path, load_error, two_classes):
+def test_32_bit_tiff_with_levels_in_the_8_bit_range_is_refused(tmp_path, load_error, two_classes):
     two_classes(tmp_path)
     Image.fromarray(np.full((8, 8), 200, np.int32)).save(tmp_path / "cat" / "x.tif")
-    assert "holds 32-bit numbers up to 200, 8 bits or 16" in load_error(tmp_path)
+    assert "has 32-bit pixels up to 200, so that 8 bits or 16 may be meant" in load_error(tmp_path)
 
 
-def test_32_bit_whole_numbers_beyond_16_bits_are_refused(tmp_path, load_error, two_classes):
+def test_32_bit_tiff_with_levels_beyond_16_bits_is_refused(tmp_path, load_error, two_classes):
     two_classes(tmp_path)
     Image.fromarray(np.full((8, 8), 70000, np.int32)).save(tmp_path / "cat" / "x.tif")
-    assert "holds values from 70000 to 70000, beyond 16 bits" in load_error(tmp_path)
+    assert "has pixel values from 70000 to 70000, beyond 16 bits" in load_error(tmp_path)
 
 
-def test_damaged_exif_does_not_spoil_a_good_picture(tmp_path, save_image, pixels_of):
+def test_image_with_damaged_exif_is_accepted(tmp_path, save_image, pixels_of):
     (tmp_path / "a").mkdir()
     Image.new("RGB", (8, 8), RED).save(
         tmp_path / "a" / "0.jpg", exif=b"Exif\0\0MM\0*\xff\xff\xff\xff", quality=95
@@ -213,25 +212,25 @@ def test_damaged_exif_does_not_spoil_a_good_picture(tmp_path, save_image, pixels
     assert (abs(pixels_of(tmp_path / "a" / "0.jpg").astype(int) - RED) < 8).all()
 
 
-def test_large_images_keep_their_order_among_threads(tmp_path, load):
+def test_images_decoded_by_threads_keep_their_order(tmp_path, load):
     noise = np.random.default_rng(0)
     for index in range(40):
         path = tmp_path / "ab"[index % 2] / f"{index:02}.png"
         path.parent.mkdir(exist_ok=True)
-        picture = noise.integers(0, 256, (64, 64, 3), dtype=np.uint8)
-        picture[..., 0] = index
-        Image.fromarray(picture).save(path)
+        pixels = noise.integers(0, 256, (64, 64, 3), dtype=np.uint8)
+        pixels[..., 0] = index
+        Image.fromarray(pixels).save(path)
     assert load(tmp_path).train.pixels[:, 0, 0, 0].tolist() == [*range(0, 40, 2), *range(1, 40, 2)]
 
 
-def _truncated(kind: str, *, image_size: int = 32) -> bytes:
+def _truncated_image(kind: str, *, image_size: int = 32) -> bytes:
     buffer = io.BytesIO()
     noise = np.random.default_rng(0).integers(0, 256, (image_size, image_size, 3), dtype=np.uint8)
     Image.fromarray(noise).save(buffer, kind)
     return buffer.getvalue()[:-600]
 
 
-def _bomb() -> bytes:
+def _decompression_bomb() -> bytes:
     """A PNG of a few bytes whose header claims 30,000 x 30,000 pixels."""
     good = encoded()
     header = b"IHDR" + (30_000).to_bytes(4, "big") * 2 + good[24:29]
@@ -244,41 +243,41 @@ def _float_tiff() -> bytes:
     return buffer.getvalue()
 
 
-BAD = [
+BAD_IMAGES = [
     pytest.param("x.png", b"", "cat/x.png: is empty (0 bytes)", id="empty"),
     pytest.param(
         "x.jpg",
         b"<!DOCTYPE html><html>",
-        "is not an image that can be read (it begins with b'<!DOCTYPE html>')",
+        "is not in a supported image format (it begins with b'<!DOCTYPE html>')",
         id="HTML",
     ),
     pytest.param(
         "x.jpg",
-        _truncated("JPEG"),
+        _truncated_image("JPEG"),
         "cannot be decoded: image file is truncated",
         id="truncated JPEG",
     ),
     pytest.param(
         "x.jpg",
-        _truncated("JPEG", image_size=256),
+        _truncated_image("JPEG", image_size=256),
         "image file is truncated",
         id="truncated large JPEG",
     ),
-    pytest.param("x.png", _truncated("PNG"), "cannot be decoded", id="truncated PNG"),
-    pytest.param("x.png", encoded()[:20], "cannot be opened", id="header cut short"),
-    pytest.param("x.png", _bomb(), "decompression bomb", id="bomb"),
+    pytest.param("x.png", _truncated_image("PNG"), "cannot be decoded", id="truncated PNG"),
+    pytest.param("x.png", encoded()[:20], "cannot be opened", id="truncated header"),
+    pytest.param("x.png", _decompression_bomb(), "decompression bomb", id="decompression bomb"),
     pytest.param("x.tif", _float_tiff(), "floating-point pixels", id="float"),
     pytest.param(
         "x.eps",
         b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n",
-        "is not an image that can be read",
-        id="program",
+        "is not in a supported image format",
+        id="EPS",
     ),
 ]
 
 
-@pytest.mark.parametrize(("name", "content", "reason"), BAD)
-def test_a_bad_image_is_an_error_with_name_reason_and_remedy(
+@pytest.mark.parametrize(("name", "content", "reason"), BAD_IMAGES)
+def test_bad_image_is_an_error_with_name_reason_and_advice(
     tmp_path, name, content, reason, load_error, two_classes
 ):
     (two_classes(tmp_path) / "cat" / name).write_bytes(content)
@@ -288,8 +287,8 @@ def test_a_bad_image_is_an_error_with_name_reason_and_remedy(
     assert "--skip-bad-images" in message
 
 
-@pytest.mark.parametrize(("name", "content", "reason"), BAD)
-def test_a_bad_image_is_left_out_and_listed_on_request(
+@pytest.mark.parametrize(("name", "content", "reason"), BAD_IMAGES)
+def test_bad_image_is_skipped_and_listed_on_request(
     tmp_path, name, content, reason, load, two_classes
 ):
     (two_classes(tmp_path) / "cat" / name).write_bytes(content)
@@ -300,23 +299,23 @@ def test_a_bad_image_is_left_out_and_listed_on_request(
     assert reason in data.skipped_images[0]
 
 
-def test_a_link_to_nothing_is_a_bad_image(tmp_path, load_error, two_classes):
+def test_broken_link_is_a_bad_image(tmp_path, load_error, two_classes):
     (two_classes(tmp_path) / "cat" / "x.png").symlink_to(tmp_path / "gone.png")
     assert "cat/x.png: cannot be read: No such file" in load_error(tmp_path)
 
 
-def test_a_link_to_itself_is_a_bad_image(tmp_path, load, load_error, two_classes):
+def test_link_to_itself_is_a_bad_image(tmp_path, load, load_error, two_classes):
     (two_classes(tmp_path) / "cat" / "x.png").symlink_to(tmp_path / "cat" / "x.png")
     assert "cat/x.png: cannot be read: Too many levels of symbolic links" in load_error(tmp_path)
     assert len(load(tmp_path, skip_bad_images=True).train) == 4
 
 
-def test_a_name_with_a_newline_stays_in_one_line(tmp_path, load_error, two_classes):
+def test_newline_in_a_file_name_is_escaped(tmp_path, load_error, two_classes):
     (two_classes(tmp_path) / "cat" / "a\nb.png").write_bytes(b"")
     assert r"cat/a\nb.png: is empty" in load_error(tmp_path)
 
 
-def test_a_side_beyond_all_memory_is_refused_before_it_is_tried(tmp_path, load_error, two_classes):
-    assert "data.image_size: at 9000000 pixels" in load_error(
+def test_image_size_that_exceeds_the_memory_is_refused(tmp_path, load_error, two_classes):
+    assert "data.image_size: at 9000000 px" in load_error(
         two_classes(tmp_path), image_size=9_000_000
     )

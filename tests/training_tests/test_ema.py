@@ -1,4 +1,4 @@
-"""The running average of a network's weights."""
+"""Tests of the moving average of a network's weights."""
 
 import torch
 from torch import nn
@@ -6,13 +6,13 @@ from torch import nn
 from phinas.training.engine.ema import ModelEma
 
 
-def made():
+def make_network():
     torch.manual_seed(0)
     return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
 
 
-def test_it_follows_weights_and_statistics_and_copies_counts():
-    network = made()
+def test_ema_averages_weights_and_statistics_and_copies_counts():
+    network = make_network()
     average = ModelEma(network, horizon=4)
     expected = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     for _ in range(3):
@@ -27,15 +27,15 @@ def test_it_follows_weights_and_statistics_and_copies_counts():
                 if tensor.is_floating_point()
                 else tensor.clone()
             )
-    found = average.module.state_dict()
-    assert found["1.num_batches_tracked"] == 3
+    averages = average.module.state_dict()
+    assert averages["1.num_batches_tracked"] == 3
     for name, tensor in expected.items():
-        assert torch.allclose(found[name], tensor, atol=1e-6), name
-        assert tensor.ndim == 0 or not torch.equal(found[name], network.state_dict()[name]), name
+        assert torch.allclose(averages[name], tensor, atol=1e-6), name
+        assert tensor.ndim == 0 or not torch.equal(averages[name], network.state_dict()[name]), name
 
 
-def test_a_horizon_of_a_step_or_less_is_the_network_itself():
-    network = made()
+def test_ema_with_a_horizon_of_one_step_equals_the_network():
+    network = make_network()
     average = ModelEma(network, horizon=0.3)
     with torch.no_grad():
         network[0].weight.add_(1)

@@ -1,5 +1,7 @@
-"""`hf:NAME`, with folders on disk as the data sets: `datasets` reads them by the same call, and
-nothing is downloaded.
+"""Tests of data sets of the Hugging Face Hub.
+
+Folders on disk replace data sets of the Hub, since `datasets` reads both with the same call.
+Nothing is downloaded.
 """
 
 import io
@@ -30,14 +32,14 @@ def _offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def write_images(folder: Path, *, split: str, count: int) -> None:
     for value, name in enumerate(("cat", "dog")):
-        place = folder / split / name
-        place.mkdir(parents=True)
+        class_folder = folder / split / name
+        class_folder.mkdir(parents=True)
         for index in range(count):
             pixels = np.full((10, 10, 3), 100 * value + index, np.uint8)
-            Image.fromarray(pixels).save(place / f"{index}.png")
+            Image.fromarray(pixels).save(class_folder / f"{index}.png")
 
 
-def test_a_data_set_with_splits_is_read_with_its_class_names(tmp_path: Path) -> None:
+def test_splits_and_class_names_are_read(tmp_path: Path) -> None:
     write_images(tmp_path / "pets", split="train", count=4)
     write_images(tmp_path / "pets", split="test", count=2)
     data = load_images(DataSection(source=f"hf:{tmp_path / 'pets'}"))
@@ -48,12 +50,12 @@ def test_a_data_set_with_splits_is_read_with_its_class_names(tmp_path: Path) -> 
         assert (images.pixels[:, 0, 0, 0] // 100 == images.labels).all()
 
 
-def test_a_data_set_that_cannot_be_had_says_so(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"hf:.*/gone can't be had"):
+def test_missing_data_set_is_reported(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"hf:.*/gone could not be downloaded .*check the name"):
         load_images(DataSection(source=f"hf:{tmp_path / 'gone'}"))
 
 
-def test_a_data_set_without_images_names_its_columns(tmp_path: Path) -> None:
+def test_data_set_without_images_is_refused_with_its_columns(tmp_path: Path) -> None:
     (tmp_path / "table").mkdir()
     (tmp_path / "table" / "train.csv").write_text("size,label\n1,0\n2,1\n")
     with pytest.raises(InputError, match="no column 'image', only size, label"):
@@ -62,9 +64,11 @@ def test_a_data_set_without_images_names_its_columns(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("label", "reason"),
-    [(-1, "row 2 is -1, outside 0 to 1"), (None, r"row 2 has none \(1 in all\)")],
+    [(-1, "row 2 is -1, outside 0 to 1"), (None, r"row 2 has no label \(1 in total\)")],
 )
-def test_an_image_without_a_label_is_named(tmp_path: Path, label: int | None, reason: str) -> None:
+def test_image_without_a_label_is_refused_with_its_row(
+    tmp_path: Path, label: int | None, reason: str
+) -> None:
     names = {"names": ["cat", "dog"], "_type": "ClassLabel"}
     features = {"image": {"_type": "Image"}, "label": names}
     buffer = io.BytesIO()

@@ -1,5 +1,5 @@
-"""Networks timed in turns: what hits the machine hits all alike, and what can't be run keeps nobody
-else from it.
+"""Tests of interleaved timing: load of the machine affects all networks alike, and a network that
+fails does not affect the others.
 """
 
 import itertools
@@ -18,7 +18,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture
 def short(monkeypatch):
-    """Turns of a few runs, and few of them in all."""
+    """Shorten turns and measurements."""
     monkeypatch.setattr(interleaved_timing, "_TURN_SECONDS", 0.01)
     monkeypatch.setattr(latency, "MIN_SECONDS", 0.05)
     monkeypatch.setattr(latency, "MAX_DISTURBED_SECONDS", 0.5)
@@ -26,33 +26,32 @@ def short(monkeypatch):
 
 
 @pytest.fixture
-def sleepers(monkeypatch, short):
-    """Networks that only sleep: the milliseconds of the next of them, call by call, from these
-    functions.
-    """
+def time_functions(monkeypatch, short):
+    """Function that times other functions in place of networks' inferences."""
     monkeypatch.setattr(latency, "_count_interruptions", lambda: 0)
 
-    def enter(*sleeps):
-        waiting = iter(sleeps)
-        monkeypatch.setattr(interleaved_timing, "make_inference", lambda *_, **__: next(waiting))
-        return time_interleaved([SPACE.base] * len(sleeps), CPU, batch=1)
+    def time_all(*functions):
+        inferences = iter(functions)
+        monkeypatch.setattr(interleaved_timing, "make_inference", lambda *_, **__: next(inferences))
+        return time_interleaved([SPACE.base] * len(functions), CPU, batch=1)
 
-    return enter
+    return time_all
 
 
-def timed(*turns_ms):
+def timing_of_turns(*turns_ms):
     return TimedNetwork(turn_medians_ms=list(turns_ms))
 
 
-def test_a_network_against_itself_takes_as_long(short):
-    one, same = time_interleaved([SPACE.base, SPACE.base], CPU, batch=1)
-    ratio = same.ratio_to(one)
-    assert ratio.rounds == len(one.turn_medians_ms) == len(same.turn_medians_ms) >= MIN_ROUNDS
+def test_a_network_compared_with_itself_has_the_ratio_one(short):
+    first, second = time_interleaved([SPACE.base, SPACE.base], CPU, batch=1)
+    ratio = second.ratio_to(first)
+    assert ratio.rounds == len(first.turn_medians_ms) == len(second.turn_medians_ms)
+    assert ratio.rounds >= MIN_ROUNDS
     assert ratio.median == pytest.approx(1, rel=0.3)
     assert ratio.interval[0] <= ratio.median <= ratio.interval[1]
 
 
-def test_a_network_of_larger_images_takes_longer(short):
+def test_a_network_with_larger_images_takes_longer(short):
     small, large = time_interleaved(
         [SPACE.base, load_space("tiny").adapt_to(channels=1, classes=10, resolution=64).base],
         CPU,
@@ -61,71 +60,68 @@ def test_a_network_of_larger_images_takes_longer(short):
     assert large.ratio_to(small).interval[0] > 1.5
 
 
-def test_a_machine_that_slows_down_leaves_the_ratio_as_it_is(sleepers):
-    began = time.perf_counter()
+def test_a_slowdown_of_the_machine_does_not_change_the_ratio(time_functions):
+    start = time.perf_counter()
 
-    def pause(milliseconds):
-        return lambda: time.sleep(milliseconds / 1e3 * (1 + 4 * (time.perf_counter() - began)))
+    def slowing(milliseconds):
+        return lambda: time.sleep(milliseconds / 1e3 * (1 + 4 * (time.perf_counter() - start)))
 
-    one, double = sleepers(pause(2), pause(4))
-    assert one.turn_medians_ms[-1] > 1.5 * one.turn_medians_ms[0]
-    assert double.ratio_to(one).median == pytest.approx(2, rel=0.15)
+    fast, slow = time_functions(slowing(2), slowing(4))
+    assert fast.turn_medians_ms[-1] > 1.5 * fast.turn_medians_ms[0]
+    assert slow.ratio_to(fast).median == pytest.approx(2, rel=0.15)
 
 
-def test_the_order_of_a_round_is_turned_about(sleepers):
+def test_the_order_is_reversed_from_round_to_round(time_functions):
     order = []
 
-    def run(name):
-        def noted():
+    def recorded(name):
+        def run():
             order.append(name)
             time.sleep(0.01)
 
-        return noted
+        return run
 
-    sleepers(run("a"), run("b"), run("c"))
+    time_functions(recorded("a"), recorded("b"), recorded("c"))
     after_warm_up = "".join(name for name, _ in itertools.groupby(order))[3:]
     assert after_warm_up.startswith("abcbabcba")
 
 
-def test_the_first_run_of_a_turn_does_not_count_but_where_it_is_alone():
-    found = TimedNetwork()
-    found.add_turn([(90.0, False), (10.0, False), (12.0, False)])
-    assert [milliseconds for milliseconds, _ in found.series.runs] == [10, 12]
-    found.add_turn([(30.0, False)])
-    assert found.turn_medians_ms == [11, 30]
-    assert found.seconds_used == pytest.approx(0.142)
+def test_the_first_run_of_a_turn_counts_only_if_it_is_the_only_one():
+    timing = TimedNetwork()
+    timing.add_turn([(90.0, False), (10.0, False), (12.0, False)])
+    assert [milliseconds for milliseconds, _ in timing.series.runs] == [10, 12]
+    timing.add_turn([(30.0, False)])
+    assert timing.turn_medians_ms == [11, 30]
+    assert timing.seconds_used == pytest.approx(0.142)
 
 
-def test_a_turn_is_told_by_its_undisturbed_runs_if_it_has_any():
-    found = TimedNetwork()
-    found.add_turn([(0.0, False), (10.0, False), (50.0, True), (60.0, True)])
-    found.add_turn([(0.0, False), (50.0, True), (60.0, True)])
-    assert found.turn_medians_ms == [10, 55]
+def test_the_median_of_a_turn_is_of_its_undisturbed_runs_if_there_are_any():
+    timing = TimedNetwork()
+    timing.add_turn([(0.0, False), (10.0, False), (50.0, True), (60.0, True)])
+    timing.add_turn([(0.0, False), (50.0, True), (60.0, True)])
+    assert timing.turn_medians_ms == [10, 55]
 
 
 def test_the_interval_of_a_ratio_is_that_of_the_sign_test():
-    first = timed(*[1.0] * 10)
-    ratio = timed(*range(1, 11)).ratio_to(first)
-    # of ten, the second and the ninth: 97.9%
-    assert (ratio.median, ratio.interval) == (
-        5.5,
-        (2, 9),
-    )
+    constant = timing_of_turns(*[1.0] * 10)
+    ratio = timing_of_turns(*range(1, 11)).ratio_to(constant)
+    # the second and the ninth of ten ratios: the coverage is 97.9%
+    assert (ratio.median, ratio.interval) == (5.5, (2, 9))
 
 
-def test_few_rounds_have_a_ratio_and_no_interval():
-    ratio = timed(2.0, 2.0, 4.0).ratio_to(timed(1.0, 1.0, 1.0))
+def test_a_ratio_of_few_rounds_has_no_interval():
+    ratio = timing_of_turns(2.0, 2.0, 4.0).ratio_to(timing_of_turns(1.0, 1.0, 1.0))
     assert (ratio.median, ratio.interval, ratio.rounds) == (2, None, 3)
 
 
-def test_a_slow_network_is_ended_and_a_quick_one_beside_it_has_had_as_much_time(
-    sleepers, monkeypatch
+def test_timing_of_a_slow_network_ends_and_a_fast_one_gets_as_much_time(
+    time_functions, monkeypatch
 ):
     monkeypatch.setattr(interleaved_timing, "MAX_SECONDS", 0.5)
-    slow, quick = sleepers(lambda: time.sleep(0.1), lambda: time.sleep(0.005))
+    slow, fast = time_functions(lambda: time.sleep(0.1), lambda: time.sleep(0.005))
     assert 0.5 <= slow.seconds_used < 0.8
-    assert quick.seconds_used >= 0.4
-    assert len(quick.series.runs) > 30
+    assert fast.seconds_used >= 0.4
+    assert len(fast.series.runs) > 30
 
 
 @pytest.mark.parametrize(
@@ -136,18 +132,18 @@ def test_a_slow_network_is_ended_and_a_quick_one_beside_it_has_had_as_much_time(
         MemoryError(),
     ],
 )
-def test_a_network_too_large_for_the_memory_fails_and_the_others_go_on(error, sleepers):
+def test_a_network_too_large_for_the_memory_fails_and_the_others_continue(error, time_functions):
     def run():
         raise error
 
-    whole, failed = sleepers(lambda: time.sleep(0.001), run)
-    assert (whole.failure, failed.failure) == (None, "out of memory")
-    assert len(whole.turn_medians_ms) >= MIN_ROUNDS
-    assert failed.ratio_to(whole) is None
-    assert whole.ratio_to(failed) is None
+    intact, failed = time_functions(lambda: time.sleep(0.001), run)
+    assert (intact.failure, failed.failure) == (None, "out of memory")
+    assert len(intact.turn_medians_ms) >= MIN_ROUNDS
+    assert failed.ratio_to(intact) is None
+    assert intact.ratio_to(failed) is None
 
 
-def test_memory_that_runs_out_later_fails_that_network_only(sleepers):
+def test_memory_that_runs_out_later_fails_that_network_only(time_functions):
     calls = itertools.count()
 
     def run():
@@ -155,25 +151,25 @@ def test_memory_that_runs_out_later_fails_that_network_only(sleepers):
             raise torch.OutOfMemoryError("CUDA out of memory.")
         time.sleep(0.003)
 
-    whole, failed = sleepers(lambda: time.sleep(0.001), run)
+    intact, failed = time_functions(lambda: time.sleep(0.001), run)
     assert failed.failure == "out of memory"
-    assert len(failed.turn_medians_ms) < MIN_ROUNDS <= len(whole.turn_medians_ms)
+    assert len(failed.turn_medians_ms) < MIN_ROUNDS <= len(intact.turn_medians_ms)
 
 
-def test_any_other_error_is_raised(sleepers):
+def test_any_other_error_is_raised(time_functions):
     def run():
         raise RuntimeError("something else")
 
     with pytest.raises(RuntimeError, match="something else"):
-        sleepers(run)
+        time_functions(run)
 
 
-def test_what_can_not_fit_is_not_tried(short):
-    (found,) = time_interleaved([SPACE.base], CPU, batch=2**40)
-    assert "GB at least, of " in found.failure
+def test_a_network_that_cannot_fit_the_memory_is_not_run(short):
+    (timing,) = time_interleaved([SPACE.base], CPU, batch=2**40)
+    assert "GB of memory; the machine has " in timing.failure
 
 
-def test_bf16_is_what_the_network_computes_in():
+def test_bf16_inference_computes_in_bfloat16():
     run = latency.make_inference(SPACE.base, CPU, batch=2, precision="bf16")
     with torch.inference_mode():
         assert run().dtype == torch.bfloat16
@@ -181,10 +177,11 @@ def test_bf16_is_what_the_network_computes_in():
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_on_a_gpu_the_device_tells_its_own_time_and_memory():
-    (found,) = time_interleaved([SPACE.base], torch.device("cuda"), batch=8)
-    assert found.peak_memory_bytes > 0
-    assert len(found.device_ms) == len(found.series.runs)
+def test_on_a_gpu_device_time_and_memory_are_recorded():
+    (timing,) = time_interleaved([SPACE.base], torch.device("cuda"), batch=8)
+    assert timing.peak_memory_bytes > 0
+    assert len(timing.device_ms) == len(timing.series.runs)
     assert all(
-        device <= wall for device, (wall, _) in zip(found.device_ms, found.series.runs, strict=True)
+        device <= wall
+        for device, (wall, _) in zip(timing.device_ms, timing.series.runs, strict=True)
     )

@@ -1,4 +1,4 @@
-"""A training as a job: what decides its key, what it measures, what it leaves."""
+"""Tests of training jobs: key, measurement, weights."""
 
 from contextlib import closing
 from dataclasses import replace
@@ -10,7 +10,6 @@ import torch
 from phinas.experiment.executors.inline import InlineExecutor
 from phinas.experiment.measurement import Measurement
 from phinas.experiment.schema.config import DataSection, Recipe, RunSection
-from phinas.space.blocks import build
 from phinas.space.search_spaces.loading import load_space
 from phinas.training.augmentation.transforms import normalize
 from phinas.training.data.dataloader import ImageBatches
@@ -57,36 +56,40 @@ def job_factory_of(data, **options):
     )
 
 
-def carry_out(job):
+def with_settings(data, **changes):
+    factory = job_factory_of(data)
+    return replace(factory, settings=replace(factory.settings, **changes))
+
+
+def run_job(job):
     with closing(InlineExecutor(1)) as executor:
         executor.submit(job)
         return executor.next_result()
 
 
-def test_a_diverged_training_is_a_failure_with_that_reason(data):
-    result = carry_out(
-        job_factory_of(data).make_job(SPEC, SHORT.model_copy(update={"learning_rate": 1e30}), 1)
-    )
+def test_a_diverged_training_fails_with_that_reason(data):
+    recipe = SHORT.model_copy(update={"learning_rate": 1e30})
+    result = run_job(job_factory_of(data).make_job(SPEC, recipe, 1))
     assert result.value is None
     assert result.reason.startswith("the loss was nan in epoch 1 of 2")
 
 
-def test_a_job_that_is_stopped_measures_what_it_has_come_to(data):
+def test_a_stopped_job_returns_the_measurement_of_its_epochs(data):
     recipe = SHORT.model_copy(update={"epochs": 4})
     with closing(InlineExecutor(1)) as executor:
         executor.submit(job_factory_of(data).make_job(SPEC, recipe, 3), lambda epoch, _: epoch < 3)
         value = executor.next_result().value
-    whole = carry_out(job_factory_of(data).make_job(SPEC, recipe, 3)).value
+    full = run_job(job_factory_of(data).make_job(SPEC, recipe, 3)).value
     assert value["epochs"] == len(value["curve"]) == 3
-    assert value["curve"] == whole["curve"][:3]
-    assert value["accuracy"] == value["curve"][-1]
+    assert value["curve"] == full["curve"][:3]
+    assert value["score"] == value["curve"][-1]
 
 
-def test_a_job_measures_as_the_training_does(data, fit):
+def test_the_measurement_of_a_job_equals_the_evaluation_of_its_training(data, fit):
     trained = fit(data)
-    value = carry_out(job_factory_of(data).make_job(SPEC, SHORT, 3)).value
+    value = run_job(job_factory_of(data).make_job(SPEC, SHORT, 3)).value
     last = trained.curve[-1]
-    assert (value["accuracy"], value["top5"], value["images"]) == (last.accuracy, last.top5, 101)
+    assert (value["score"], value["top5"], value["images"]) == (last.accuracy, last.top5, 101)
     assert value["loss"] == pytest.approx(last.loss)
     assert value["curve"] == [score.accuracy for score in trained.curve]
     assert (value["split"], value["seed"], value["epochs"], value["device"]) == (
@@ -99,19 +102,17 @@ def test_a_job_measures_as_the_training_does(data, fit):
     assert value["images_per_second"] == pytest.approx(400 / value["train_seconds"])
 
 
-def test_a_final_job_measures_on_the_test_split_and_leaves_weights_that_score_the_same(
-    data, tmp_path, moments
-):
+def test_a_job_on_the_test_split_writes_weights_that_score_the_same(data, tmp_path, moments):
     path = tmp_path / "weights.safetensors"
-    value = carry_out(
+    value = run_job(
         job_factory_of(data).make_job(SPEC, SHORT, 3, on_test_split=True, weights=path)
     ).value
     assert (value["split"], value["images"]) == ("test", data.test)
-    model = build(SPEC)
+    model = SPEC.build()
     load_weights(model, path)
     mean, std = moments(data)
     score = evaluate_test_split(model, data, resolution=8, mean=mean, std=std)
-    assert (score.accuracy, score.correct) == (value["accuracy"], value["correct"])
+    assert (score.accuracy, score.correct) == (value["score"], value["correct"])
     images, labels = data.test_arrays()
     with torch.inference_mode():
         logits = model(
@@ -123,55 +124,86 @@ def test_a_final_job_measures_on_the_test_split_and_leaves_weights_that_score_th
                 std,
             )
         )
-    right = logits.argmax(1).numpy() == labels
-    assert 0 < right.sum() < len(right)
-    assert np.array_equal(Measurement.from_dict(value).correct_mask, right)
+    correct = logits.argmax(1).numpy() == labels
+    assert 0 < correct.sum() < len(correct)
+    assert np.array_equal(Measurement.from_dict(value).correct_mask, correct)
 
 
-def test_only_the_test_split_is_recorded_image_by_image(data, fit):
+@pytest.mark.parametrize("metric", ["balanced_accuracy", "macro_f1"])
+def test_the_metric_changes_score_curve_reports_and_interval_but_not_the_weights(
+    metric, data, fit, tmp_path
+):
+    path, reports = tmp_path / "weights.safetensors", []
+    job = with_settings(data, metric=metric).make_job(
+        SPEC, SHORT, 3, on_test_split=True, weights=path
+    )
+    with closing(InlineExecutor(1)) as executor:
+        executor.submit(job, lambda epoch, score: reports.append((epoch, score)) or True)
+        value = executor.next_result().value
+    trained = fit(data)
+    expected = [point.score(metric) for point in trained.curve]
+    assert value["curve"] == [score for _, score in reports] == expected
+    assert expected != [point.accuracy for point in trained.curve]
+    model = SPEC.build()
+    load_weights(model, path)
+    assert torch.equal(model.classifier.weight, trained.model.classifier.weight)
+    score = evaluate_test_split(
+        model, data, resolution=8, mean=trained.mean, std=trained.std, metric=metric
+    )
+    measurement = Measurement.from_dict(value)
+    assert (measurement.metric, measurement.score) == (metric, score.score(metric))
+    assert measurement.correct == ""
+    low, high = measurement.interval()
+    assert 0 < low < measurement.score < high < 1
+    assert high - low == pytest.approx(4 * measurement.sampling_error, rel=0.1)
+
+
+def test_correct_images_are_recorded_on_the_test_split_only(data, fit):
     assert all(point.correct == "" for point in fit(data).curve)
-    assert "correct" not in carry_out(job_factory_of(data).make_job(SPEC, SHORT, 3)).value
+    assert "correct" not in run_job(job_factory_of(data).make_job(SPEC, SHORT, 3)).value
 
 
-def test_every_option_is_among_those_that_decide():
+def test_every_recipe_option_is_tested_in_the_key():
     assert [name for change in OTHER_OPTIONS for name in change] == list(Recipe.model_fields)
 
 
-def test_a_key_follows_from_what_decides_the_result_and_nothing_else(data, tmp_path):
+def test_a_key_depends_on_all_that_decides_the_result_and_nothing_else(data, tmp_path):
     key = job_factory_of(data).make_job(SPEC, SHORT, 1).key
-    moved = replace(data, directory=tmp_path)
-    alike = [
-        job_factory_of(moved).make_job(SPEC, SHORT, 1),
-        job_factory_of(data, device="auto").make_job(SPEC, SHORT, 1),
-        job_factory_of(data, threads=7).make_job(SPEC, SHORT, 1),
+    moved_data = data.model_copy(update={"directory": tmp_path})
+    same_result = [
+        job_factory_of(moved_data).make_job(SPEC, SHORT, 1),
+        with_settings(data, device="auto").make_job(SPEC, SHORT, 1),
+        with_settings(data, threads=7).make_job(SPEC, SHORT, 1),
         job_factory_of(data, limit_seconds=5.0).make_job(SPEC, SHORT, 1),
-        job_factory_of(data, deterministic=True).make_job(SPEC, SHORT, 1),
+        with_settings(data, deterministic=True).make_job(SPEC, SHORT, 1),
         job_factory_of(data, checkpoints=tmp_path).make_job(SPEC, SHORT, 1),
         job_factory_of(data).make_job(SPEC, SHORT, 1, weights=tmp_path / "w.safetensors"),
     ]
-    assert {job.key for job in alike} == {key}
-    different = [
+    assert {job.key for job in same_result} == {key}
+    other_result = [
         job_factory_of(data).make_job(SPEC, SHORT, 2),
         job_factory_of(data).make_job(SPEC, SHORT, 1, on_test_split=True),
         job_factory_of(data).make_job(replace(SPEC, dropout=0.3), SHORT, 1),
-        job_factory_of(replace(data, fingerprint="other")).make_job(SPEC, SHORT, 1),
-        replace(job_factory_of(data), max_shift=0.3).make_job(SPEC, SHORT, 1),
-        replace(job_factory_of(data), horizontal_flip=True).make_job(SPEC, SHORT, 1),
+        job_factory_of(data.model_copy(update={"fingerprint": "other"})).make_job(SPEC, SHORT, 1),
+        with_settings(data, max_shift=0.3).make_job(SPEC, SHORT, 1),
+        with_settings(data, horizontal_flip=True).make_job(SPEC, SHORT, 1),
+        with_settings(data, metric="macro_f1").make_job(SPEC, SHORT, 1),
+        job_factory_of(data).make_job(SPEC, SHORT, 1, stop_epoch=1),
         *[
             job_factory_of(data).make_job(SPEC, SHORT.model_copy(update=change), 1)
             for change in OTHER_OPTIONS
         ],
     ]
-    assert len({key, *(job.key for job in different)}) == 1 + len(different)
+    assert len({key, *(job.key for job in other_result)}) == 1 + len(other_result)
 
 
-def test_flipping_is_left_to_the_data_unless_it_is_configured(data):
-    assert job_factory_of(data).horizontal_flip is data.allow_flip is False
-    forced = TrainingJobFactory.from_config(
+def test_horizontal_flip_follows_the_data_unless_it_is_configured(data):
+    assert job_factory_of(data).settings.horizontal_flip is data.allow_flip is False
+    configured = TrainingJobFactory.from_config(
         data,
         DataSection(source="digits", horizontal_flip=True),
         run=RunSection(),
         threads=1,
         checkpoints=None,
     )
-    assert forced.horizontal_flip is True
+    assert configured.settings.horizontal_flip is True

@@ -1,6 +1,4 @@
-"""A training in a worker that is killed, or asked to end, goes on from its checkpoint and comes to
-the same end.
-"""
+"""Tests that a training whose worker is killed or interrupted resumes with the same result."""
 
 import os
 import signal
@@ -19,7 +17,7 @@ from phinas.training.engine.job import TrainingJobFactory
 SPEC = load_space("tiny").adapt_to(channels=1, classes=10, resolution=8).base
 LONG = Recipe(epochs=20, batch_size=20, ema_fraction=0.2)
 SHORT = LONG.model_copy(update={"epochs": 6})
-TOLD = ("accuracy", "loss", "top5", "curve", "epochs", "per_class_accuracy")
+RESULTS = ("score", "loss", "top5", "curve", "epochs", "per_class_accuracy")
 
 
 def job_of(data, checkpoints, *, minutes, recipe=LONG):
@@ -29,16 +27,16 @@ def job_of(data, checkpoints, *, minutes, recipe=LONG):
     ).make_job(SPEC, recipe, 5)
 
 
-def facts(result):
+def results_of(result):
     assert result.value is not None, result.reason
-    return {name: result.value[name] for name in TOLD}
+    return {name: result.value[name] for name in RESULTS}
 
 
-def run_here(job, listen=None):
-    """What comes of a job in this process."""
+def run_here(job, report=None):
+    """Run a job in this process and return its results."""
     with closing(InlineExecutor(1)) as executor:
-        executor.submit(job, listen)
-        return facts(executor.next_result())
+        executor.submit(job, report)
+        return results_of(executor.next_result())
 
 
 @contextmanager
@@ -47,9 +45,9 @@ def workers(**options):
         yield executor
 
 
-def children():
-    """Process ids of the workers of this process."""
-    listed = subprocess.run(
+def find_workers():
+    """Return the process ids of the workers of this process."""
+    listing = subprocess.run(
         ["ps", "-o", "pid=,args=", "--ppid", str(os.getpid())],
         capture_output=True,
         text=True,
@@ -57,48 +55,48 @@ def children():
     )
     return [
         int(line.split()[0])
-        for line in listed.stdout.splitlines()
+        for line in listing.stdout.splitlines()
         if "phinas.experiment.executors.worker" in line
     ]
 
 
 def wait_for(condition):
-    until = time.monotonic() + 60
+    deadline = time.monotonic() + 60
     while not condition():
-        assert time.monotonic() < until
+        assert time.monotonic() < deadline
         time.sleep(0.02)
 
 
 @pytest.mark.slow
-def test_a_training_whose_worker_is_killed_goes_on_from_its_snapshot(data, tmp_path):
+def test_a_training_whose_worker_is_killed_resumes_from_its_checkpoint(data, tmp_path):
     job = job_of(data, tmp_path, minutes=0.001)
-    written = tmp_path / f"{job.key}.checkpoint.previous"
+    second_checkpoint = tmp_path / f"{job.key}.checkpoint.previous"
     with workers(max_retries=1, retry_on=["crash"]) as executor:
         executor.submit(job)
-        wait_for(written.exists)
-        [worker] = children()
+        wait_for(second_checkpoint.exists)
+        [worker] = find_workers()
         os.kill(worker, signal.SIGKILL)
         result = executor.next_result()
     assert result.attempts == 2
-    assert facts(result) == run_here(job_of(data, None, minutes=1.0))
+    assert results_of(result) == run_here(job_of(data, None, minutes=1.0))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_training_that_is_asked_to_end_leaves_a_snapshot_and_goes_on_later(data, tmp_path):
+def test_an_interrupted_training_writes_a_checkpoint_and_resumes_later(data, tmp_path):
     job = job_of(data, tmp_path, minutes=60.0, recipe=SHORT)
-    heard = []
+    reports = []
 
-    def listen(epoch, accuracy):
-        heard.append(accuracy)
-        if len(heard) == 3:
+    def interrupt_after_three(_epoch, accuracy):
+        reports.append(accuracy)
+        if len(reports) == 3:
             raise KeyboardInterrupt
         return True
 
     with workers(max_retries=0, retry_on=[]) as executor:
-        executor.submit(job, listen)
+        executor.submit(job, interrupt_after_three)
         with pytest.raises(KeyboardInterrupt):
             executor.next_result()
     assert [path.name for path in tmp_path.iterdir()] == [f"{job.key}.checkpoint"]
-    undisturbed = run_here(job_of(data, None, minutes=1.0, recipe=SHORT))
-    assert run_here(job, listen) == undisturbed
-    assert heard[3:6] == heard[:3]  # told again from the first
+    uninterrupted = run_here(job_of(data, None, minutes=1.0, recipe=SHORT))
+    assert run_here(job, interrupt_after_three) == uninterrupted
+    assert reports[3:6] == reports[:3]  # epochs before the checkpoint are reported again

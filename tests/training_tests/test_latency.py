@@ -1,6 +1,4 @@
-"""The timing of an inference: enough runs, bounded, on the device that was asked for, and the same
-whoever calls it.
-"""
+"""Tests of latency measurement: number of runs, time limits, disturbed runs, device."""
 
 import itertools
 import time
@@ -26,7 +24,7 @@ SPACE = load_space("tiny").adapt_to(channels=1, classes=10, resolution=8)
 
 @pytest.fixture
 def threads():
-    """torch's number of threads, put back."""
+    """torch's number of threads, which is restored after the test."""
     before = torch.get_num_threads()
     yield before
     torch.set_num_threads(before)
@@ -34,18 +32,18 @@ def threads():
 
 @pytest.fixture
 def short(monkeypatch):
-    """A tenth of the time that a timing takes at least, also on a busy machine."""
+    """Shorten timings to a tenth, also on a busy machine."""
     monkeypatch.setattr(latency, "MIN_SECONDS", 0.05)
     monkeypatch.setattr(latency, "MAX_DISTURBED_SECONDS", 0.3)
     monkeypatch.setattr(latency, "_WARMUP_SECONDS", 0.02)
 
 
-def test_a_timing_gives_median_quartiles_and_what_it_was_measured_on(threads, short):
-    found = measure_latency(spec=SPACE.base.to_dict(), device="cpu", threads=1, batch=1)
-    low, high = found["latency_quartiles_ms"]
-    assert 0 < low <= found["latency_ms"] <= high
-    assert found["latency_runs"] >= MIN_RUNS
-    assert found["latency_hardware"].endswith(", 1 thread, batch of 1")
+def test_a_timing_has_median_quartiles_and_hardware(threads, short):
+    result = measure_latency(spec=SPACE.base.to_dict(), device="cpu", threads=1, batch=1)
+    low, high = result["latency_quartiles_ms"]
+    assert 0 < low <= result["latency_ms"] <= high
+    assert result["latency_runs"] >= MIN_RUNS
+    assert result["latency_hardware"].endswith(", 1 thread, batch of 1")
 
 
 def test_more_images_take_longer(threads, short):
@@ -57,7 +55,7 @@ def test_more_images_take_longer(threads, short):
     assert many["latency_hardware"].endswith("batch of 128")
 
 
-def test_torchs_generator_is_left_as_it_was(threads, short):
+def test_timing_does_not_change_torchs_generator(threads, short):
     torch.manual_seed(3)
     expected = torch.rand(1)
     torch.manual_seed(3)
@@ -65,25 +63,25 @@ def test_torchs_generator_is_left_as_it_was(threads, short):
     assert torch.rand(1) == expected
 
 
-def test_a_quick_run_is_repeated_until_its_time_is_up():
-    began = time.perf_counter()
+def test_a_fast_run_is_repeated_for_the_minimum_time():
+    start = time.perf_counter()
     milliseconds, _ = time_repeatedly(lambda: time.sleep(0.002), synchronize=lambda: None)
-    assert time.perf_counter() - began >= MIN_SECONDS
+    assert time.perf_counter() - start >= MIN_SECONDS
     assert len(milliseconds) >= MIN_RUNS
     assert min(milliseconds) >= 2
 
 
-def test_a_slow_run_is_repeated_often_enough_whatever_it_takes(monkeypatch):
+def test_a_slow_run_is_repeated_the_minimum_number_of_times(monkeypatch):
     monkeypatch.setattr(latency, "_count_interruptions", lambda: 0)
     assert len(time_repeatedly(lambda: time.sleep(0.02), synchronize=lambda: None)[0]) == MIN_RUNS
 
 
-def test_a_very_slow_run_is_ended(monkeypatch):
+def test_timing_of_a_very_slow_run_ends_at_the_limit(monkeypatch):
     monkeypatch.setattr(latency, "MAX_SECONDS", 0.1)
     assert len(time_repeatedly(lambda: time.sleep(0.06), synchronize=lambda: None)[0]) == 2
 
 
-def test_runs_that_the_machine_disturbed_are_left_out(monkeypatch, short):
+def test_disturbed_runs_are_excluded(monkeypatch, short):
     counts = itertools.count()
     # every other run is disturbed
     monkeypatch.setattr(latency, "_count_interruptions", lambda: next(counts) // 2)
@@ -94,7 +92,7 @@ def test_runs_that_the_machine_disturbed_are_left_out(monkeypatch, short):
     assert len(milliseconds) >= MIN_RUNS
 
 
-def test_where_every_run_is_disturbed_all_count(monkeypatch, short):
+def test_all_runs_count_if_every_run_is_disturbed(monkeypatch, short):
     counts = itertools.count()
     monkeypatch.setattr(latency, "_count_interruptions", lambda: next(counts))
     monkeypatch.setattr(latency, "MAX_DISTURBED_SECONDS", 0.2)
@@ -105,7 +103,7 @@ def test_where_every_run_is_disturbed_all_count(monkeypatch, short):
     assert num_excluded == 0
 
 
-def test_the_time_until_the_device_is_done_counts_and_the_warm_up_does_not(short):
+def test_the_time_includes_the_wait_for_the_device_but_not_the_warm_up(short):
     calls = itertools.count()
     milliseconds, _ = time_repeatedly(
         lambda: time.sleep(0.2 if next(calls) == 0 else 0), synchronize=lambda: time.sleep(0.005)
@@ -114,7 +112,7 @@ def test_the_time_until_the_device_is_done_counts_and_the_warm_up_does_not(short
     assert max(milliseconds) < 200
 
 
-def test_a_job_is_plain_data_and_its_key_follows_from_all_that_decides_it(threads, short):
+def test_the_key_of_a_latency_job_depends_on_threads_batch_and_device(threads, short):
     job = LatencyTimer("cpu", 1).make_job(SPACE.base)
     others = [LatencyTimer("cpu", 2), LatencyTimer("cpu", 1, batch=2), LatencyTimer("mps", 1)]
     assert len({job.key, *(other.make_job(SPACE.base).key for other in others)}) == 4
@@ -123,8 +121,8 @@ def test_a_job_is_plain_data_and_its_key_follows_from_all_that_decides_it(thread
     assert executor.next_result().value["latency_ms"] > 0
 
 
-def test_a_device_that_is_not_there_is_said_to_be():
-    with pytest.raises(InputError, match="cuda:99 is not there"):
+def test_timing_on_a_missing_device_is_refused():
+    with pytest.raises(InputError, match="cuda:99 is not available"):
         measure_latency(spec=SPACE.base.to_dict(), device="cuda:99", threads=1, batch=1)
 
 
@@ -132,6 +130,6 @@ def test_a_device_that_is_not_there_is_said_to_be():
 def test_on_a_gpu_a_timing_waits_for_its_kernels():
     device = torch.device("cuda")
     matrix = torch.randn(4096, 4096, device=device)
-    waited, _ = time_repeatedly(lambda: matrix @ matrix, synchronize=make_synchronizer(device))
-    launched, _ = time_repeatedly(lambda: matrix @ matrix, synchronize=lambda: None)
-    assert waited[len(waited) // 2] > launched[0]
+    full_times, _ = time_repeatedly(lambda: matrix @ matrix, synchronize=make_synchronizer(device))
+    launch_times, _ = time_repeatedly(lambda: matrix @ matrix, synchronize=lambda: None)
+    assert full_times[len(full_times) // 2] > launch_times[0]

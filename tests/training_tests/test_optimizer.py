@@ -1,9 +1,8 @@
-"""Optimizers and the learning rate."""
+"""Tests of optimizers and of the learning-rate schedule."""
 
 import pytest
 
 from phinas.experiment.schema.config import Recipe
-from phinas.space.blocks import build
 from phinas.space.search_spaces.loading import load_space
 from phinas.training.engine.optimizer import make_optimizer, peak_learning_rate, set_learning_rate
 
@@ -11,9 +10,9 @@ SPEC = load_space("tiny").adapt_to(channels=1, classes=10, resolution=8).base
 SHORT = Recipe(epochs=2, batch_size=50)
 
 
-def test_the_learning_rate_warms_up_and_then_falls_as_a_cosine_to_nearly_zero():
+def test_the_learning_rate_warms_up_linearly_and_then_decays_as_a_cosine():
     recipe = Recipe(warmup_fraction=0.2, batch_size=256, learning_rate=0.4)
-    optimizer = make_optimizer(build(SPEC), recipe)
+    optimizer = make_optimizer(SPEC.build(), recipe)
     rates = []
     for step in range(100):
         set_learning_rate(optimizer, recipe, step=step, steps=100)
@@ -26,9 +25,9 @@ def test_the_learning_rate_warms_up_and_then_falls_as_a_cosine_to_nearly_zero():
 
 
 @pytest.mark.parametrize(("warmup", "steps"), [(0.0, 1), (0.0, 5), (0.99, 3), (0.5, 1)])
-def test_even_the_shortest_schedule_is_finite_and_starts_above_zero(warmup, steps):
+def test_the_learning_rate_is_positive_in_the_shortest_schedules(warmup, steps):
     recipe = Recipe(warmup_fraction=warmup)
-    optimizer = make_optimizer(build(SPEC), recipe)
+    optimizer = make_optimizer(SPEC.build(), recipe)
     for step in range(steps):
         set_learning_rate(optimizer, recipe, step=step, steps=steps)
         assert 0 < optimizer.param_groups[0]["lr"] <= peak_learning_rate(recipe)
@@ -41,10 +40,15 @@ def test_even_the_shortest_schedule_is_finite_and_starts_above_zero(warmup, step
         (Recipe(batch_size=64, learning_rate=0.2, optimizer="adamw"), 0.2),
     ],
 )
-def test_weight_decay_spares_norms_and_biases_and_sgd_scales_its_rate_with_the_batch(recipe, rate):
-    model = build(SPEC)
-    groups = make_optimizer(model, recipe).param_groups
+def test_the_learning_rate_is_proportional_to_the_batch_size_except_for_adamw(recipe, rate):
+    groups = make_optimizer(SPEC.build(), recipe).param_groups
     assert [group["lr"] for group in groups] == pytest.approx([rate, rate])
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw", "rmsprop"])
+def test_weight_decay_excludes_norms_and_biases(optimizer):
+    model, recipe = SPEC.build(), Recipe(optimizer=optimizer, weight_decay=0.1)
+    groups = make_optimizer(model, recipe).param_groups
     decay = {
         id(parameter): group["weight_decay"] for group in groups for parameter in group["params"]
     }

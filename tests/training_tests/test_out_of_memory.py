@@ -1,6 +1,4 @@
-"""Memory that runs out: what is passed at a time is halved, and it is told; or nothing fits, and
-that is told.
-"""
+"""Tests of out-of-memory errors: the micro-batch size is halved, or the training fails."""
 
 import pytest
 import torch
@@ -22,26 +20,26 @@ def state(trained):
     return trained.model.state_dict()
 
 
-def test_memory_that_runs_out_in_a_capture_halves_what_is_passed_at_a_time(
-    data, fit, capturing, before_each_pass
+def test_out_of_memory_in_a_capture_halves_the_micro_batch(
+    data, fit, simulate_capture, before_each_pass
 ):
-    def capture(take_step, *batch):
-        with before_each_pass(scarce):
-            take_step(*batch)
-        return lambda: take_step(*batch)
+    def capture(train_step, *batch):
+        with before_each_pass(limit_memory):
+            train_step(*batch)
+        return lambda: train_step(*batch)
 
-    def scarce(images):
+    def limit_memory(images):
         if len(images) > 15:
-            raise torch.OutOfMemoryError("as if")
+            raise torch.OutOfMemoryError("simulated")
 
-    capturing(capture)
+    simulate_capture(capture)
     trained = fit(data)
     assert (trained.micro_batch_size, trained.micro_batch_reduced) == (13, True)
 
 
 @pytest.fixture(scope="module")
-def trained_in_parts(data, fit, before_each_pass):
-    """A training with 13 images at a time by its recipe, and how many were passed each time."""
+def micro_batch_training(data, fit, before_each_pass):
+    """A training with a micro-batch size of 13 in its recipe, and its micro-batch sizes."""
     sizes = []
     with before_each_pass(lambda images: sizes.append(len(images))):
         trained = fit(data, recipe=SHORT.model_copy(update={"epochs": 2, "micro_batch_size": 13}))
@@ -56,90 +54,86 @@ def trained_in_parts(data, fit, before_each_pass):
         MemoryError(),
     ],
 )
-def test_out_of_memory_halves_what_is_passed_at_a_time_and_gives_what_that_gives(
-    error, data, fit, before_each_pass, assert_same, trained_in_parts
+def test_after_out_of_memory_the_training_equals_one_with_the_smaller_micro_batch(
+    error, data, fit, before_each_pass, assert_same, micro_batch_training
 ):
-    def scarce(images):
+    def limit_memory(images):
         if len(images) > 15:
             raise error
 
-    asked, sizes = trained_in_parts
-    with before_each_pass(scarce):
+    configured, sizes = micro_batch_training
+    with before_each_pass(limit_memory):
         trained = fit(data)
     assert trained.micro_batch_reduced
-    assert not asked.micro_batch_reduced
+    assert not configured.micro_batch_reduced
     assert set(sizes) == {12, 13}
     assert trained.micro_batch_size == 13
-    assert_same(trained, asked)
+    assert_same(trained, configured)
 
 
-def test_a_time_is_predicted_in_parts_where_memory_runs_out(before_each_pass):
-    passed = []
+def test_a_time_estimate_halves_the_micro_batch_if_memory_runs_out(before_each_pass):
+    sizes = []
 
-    def scarce(images):
-        passed.append(len(images))
-        if len(images) > most:
-            raise torch.OutOfMemoryError("as if")
+    def limit_memory(images):
+        sizes.append(len(images))
+        if len(images) > max_images:
+            raise torch.OutOfMemoryError("simulated")
 
-    def predicted():
+    def estimate():
         return estimate_training_seconds(
             SPEC, SHORT, train_images=100, val_images=50, device=torch.device("cpu"), threads=1
         )
 
-    with before_each_pass(scarce):
-        most = 15
-        assert predicted() > 0
-        assert passed[:3] == [50, 25, 13]
-        assert max(passed[2:]) == 13
-        most = 1
+    with before_each_pass(limit_memory):
+        max_images = 15
+        assert estimate() > 0
+        assert sizes[:3] == [50, 25, 13]
+        assert max(sizes[2:]) == 13
+        max_images = 1
         with pytest.raises(
-            InputError, match="out of memory with the fewest images of 8 pixels at a time"
+            InputError, match="out of memory with the smallest micro-batch of images of 8 px"
         ):
-            predicted()
+            estimate()
 
 
 def test_any_other_error_is_raised(data, fit, before_each_pass):
-    def broken(_images):
+    def fail(_images):
         raise RuntimeError("something else")
 
-    with before_each_pass(broken), pytest.raises(RuntimeError, match="something else"):
+    with before_each_pass(fail), pytest.raises(RuntimeError, match="something else"):
         fit(data)
 
 
-@pytest.mark.parametrize(("batch", "least"), [(50, 2), (127, 3), (5, 3), (3, 3)])
-def test_out_of_memory_with_the_fewest_images_at_a_time_is_a_failure_that_says_so(
-    data, fit, batch, least, before_each_pass
+@pytest.mark.parametrize(("batch", "smallest"), [(50, 2), (127, 3), (5, 3), (3, 3)])
+def test_out_of_memory_with_the_smallest_micro_batch_fails(
+    data, fit, batch, smallest, before_each_pass
 ):
-    tried = []
+    sizes = []
 
-    def never(images):
-        tried.append(len(images))
-        raise torch.OutOfMemoryError("as if")
+    def fail(images):
+        sizes.append(len(images))
+        raise torch.OutOfMemoryError("simulated")
 
-    with (
-        before_each_pass(never),
-        pytest.raises(
-            OutOfMemoryError, match=rf"^out of memory with {least} images at a time \(as if\)"
-        ),
-    ):
+    message = rf"^out of memory with a micro-batch of {smallest} images \(simulated\)"
+    with before_each_pass(fail), pytest.raises(OutOfMemoryError, match=message):
         fit(data, recipe=Recipe(epochs=1, batch_size=batch))
-    assert tried == sorted(tried, reverse=True)
-    assert len(tried) <= 8
+    assert sizes == sorted(sizes, reverse=True)
+    assert len(sizes) <= 8
 
 
 @pytest.mark.parametrize("mixing", [{}, {"mixup": 0.4, "cutmix": 0.7}])
-def test_gradients_of_parts_add_up_to_those_of_the_batch(data, fit, mixing):
-    """Of a network without batch norm in training: norms see the parts."""
+def test_gradients_of_micro_batches_add_up_to_those_of_the_batch(data, fit, mixing):
+    """The backbone is frozen, since statistics of batch norms would be those of micro-batches."""
     frozen = Initialization(freeze_backbone=True)
     recipe = Recipe(epochs=1, batch_size=60, learning_rate=0.5, class_balanced_loss=True, **mixing)
-    whole = fit(data, recipe=recipe, initialization=frozen)
-    parted = fit(
+    full_batch = fit(data, recipe=recipe, initialization=frozen)
+    in_parts = fit(
         data, recipe=recipe.model_copy(update={"micro_batch_size": 7}), initialization=frozen
     )
     assert torch.allclose(
-        state(whole)["classifier.weight"], state(parted)["classifier.weight"], atol=1e-6
+        state(full_batch)["classifier.weight"], state(in_parts)["classifier.weight"], atol=1e-6
     )
     assert not torch.equal(
-        state(whole)["classifier.weight"],
+        state(full_batch)["classifier.weight"],
         state(fit(data, recipe=recipe, initialization=frozen, seed=4))["classifier.weight"],
     )

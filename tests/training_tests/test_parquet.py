@@ -1,4 +1,4 @@
-"""Parquet files as Hugging Face writes them."""
+"""Tests of Parquet files in the layout of Hugging Face."""
 
 import io
 import json
@@ -46,7 +46,7 @@ def write_parquet(
     return path
 
 
-def test_parquet_takes_class_names_from_the_metadata(tmp_path, load):
+def test_class_names_are_read_from_the_metadata(tmp_path, load):
     path = write_parquet(
         tmp_path / "x.parquet",
         labels=[1, 0, 1],
@@ -59,7 +59,7 @@ def test_parquet_takes_class_names_from_the_metadata(tmp_path, load):
     assert data.test is None
 
 
-def test_parquet_without_metadata_numbers_its_classes(tmp_path, load):
+def test_labels_are_the_class_names_without_metadata(tmp_path, load):
     assert load(write_parquet(tmp_path / "x.parquet", labels=[0, 2, 1], names=None)).classes == (
         "0",
         "1",
@@ -67,7 +67,7 @@ def test_parquet_without_metadata_numbers_its_classes(tmp_path, load):
     )
 
 
-def test_parquet_may_hold_plain_binary_images(tmp_path, load):
+def test_binary_image_column_is_read(tmp_path, load):
     pq.write_table(
         pa.table({"image": [encoded(RED), encoded(BLUE)], "label": [0, 1]}), tmp_path / "x.parquet"
     )
@@ -83,7 +83,7 @@ def test_parquet_may_hold_plain_binary_images(tmp_path, load):
         ("train-0.parquet", "train-1.parquet", "validation-0.parquet"),
     ],
 )
-def test_a_folder_of_parquet_files_is_split_by_their_names(tmp_path, names, load):
+def test_parquet_files_of_a_folder_are_assigned_to_splits_by_their_names(tmp_path, names, load):
     for name, labels in zip(names, ([0, 1], [0, 1, 1], [0, 1]), strict=True):
         write_parquet(tmp_path / name, labels=labels)
     data = load(tmp_path)
@@ -91,13 +91,13 @@ def test_a_folder_of_parquet_files_is_split_by_their_names(tmp_path, names, load
     assert data.test.labels.tolist() == [0, 1]
 
 
-def test_parquet_files_that_name_no_split_are_all_for_training(tmp_path, load):
+def test_parquet_files_without_a_split_in_their_names_are_for_training(tmp_path, load):
     write_parquet(tmp_path / "0.parquet", labels=[0, 1])
     write_parquet(tmp_path / "1.parquet", labels=[0, 1])
     assert len(load(tmp_path).train) == 4
 
 
-def test_a_bad_image_in_parquet_is_named_by_its_row(tmp_path, load_error):
+def test_bad_image_is_listed_with_its_row(tmp_path, load_error):
     path = write_parquet(
         tmp_path / "x.parquet", labels=[0, 1, 0, 1], images=[encoded(), encoded(), b"", None]
     )
@@ -111,7 +111,7 @@ def _table(path: Path, **columns: object) -> Path:
     return path
 
 
-def test_parquet_without_the_columns_is_refused(tmp_path, load_error):
+def test_missing_column_is_refused_with_the_existing_ones(tmp_path, load_error):
     assert "has no column 'image', only pixels, label" in load_error(
         _table(tmp_path / "x.parquet", pixels=[b""], label=[0])
     )
@@ -120,7 +120,7 @@ def test_parquet_without_the_columns_is_refused(tmp_path, load_error):
     )
 
 
-def test_parquet_with_images_of_another_type_is_refused(tmp_path, load_error):
+def test_images_of_another_type_are_refused(tmp_path, load_error):
     assert "neither struct{bytes, path} nor binary" in load_error(
         _table(tmp_path / "x.parquet", image=["a.png"], label=[0])
     )
@@ -129,42 +129,42 @@ def test_parquet_with_images_of_another_type_is_refused(tmp_path, load_error):
 @pytest.mark.parametrize(
     ("labels", "reason"),
     [
-        pytest.param(pa.array([0.0, 1.0]), "label is double, not a whole number", id="float"),
-        pytest.param(pa.array(["cat", "dog"]), "label is string, not a whole number", id="text"),
-        pytest.param(pa.array([0, None]), "row 1 has none (1 in all)", id="missing"),
+        pytest.param(pa.array([0.0, 1.0]), "column 'label' is double, not integer", id="float"),
+        pytest.param(pa.array(["cat", "dog"]), "column 'label' is string, not integer", id="text"),
+        pytest.param(pa.array([0, None]), "row 1 has no label (1 in total)", id="missing"),
         pytest.param(pa.array([0, 2]), "row 1 is 2, outside 0 to 1", id="too large"),
         pytest.param(pa.array([0, -1]), "-1 marks a split without labels", id="unlabeled"),
     ],
 )
-def test_parquet_with_bad_labels_is_refused(tmp_path, labels, reason, load_error):
+def test_unsuitable_labels_are_refused(tmp_path, labels, reason, load_error):
     assert reason in load_error(write_parquet(tmp_path / "x.parquet", labels=labels))
 
 
-def test_parquet_with_huge_labels_and_no_names_is_refused(tmp_path, load_error):
-    assert "number the classes 0, 1, 2 on" in load_error(
+def test_huge_labels_without_class_names_are_refused(tmp_path, load_error):
+    assert "number the classes from 0" in load_error(
         write_parquet(tmp_path / "x.parquet", labels=[0, 10**15], names=None)
     )
 
 
-def test_parquet_whose_files_differ_in_their_classes_is_refused(tmp_path, load_error):
+def test_files_with_different_classes_are_refused(tmp_path, load_error):
     write_parquet(tmp_path / "train.parquet", labels=[0, 1])
     write_parquet(tmp_path / "test.parquet", labels=[0, 1], names=("dog", "cat"))
-    assert "its classes differ from those of train.parquet" in load_error(tmp_path)
+    assert "test.parquet: has other classes than train.parquet" in load_error(tmp_path)
 
 
-def test_parquet_with_a_test_split_that_lacks_a_class_is_refused(tmp_path, load_error):
+def test_test_split_without_a_class_is_refused(tmp_path, load_error):
     write_parquet(tmp_path / "train.parquet", labels=[0, 1])
     write_parquet(tmp_path / "test.parquet", labels=[0, 0])
-    assert "no image of class 'dog' in test" in load_error(tmp_path)
+    assert "the test split has no image of class 'dog'" in load_error(tmp_path)
 
 
-def test_parquet_to_test_with_and_none_to_train_is_refused(tmp_path, load_error):
+def test_folder_without_training_files_is_refused(tmp_path, load_error):
     write_parquet(tmp_path / "test.parquet", labels=[0, 1])
     assert "no train*.parquet" in load_error(tmp_path)
 
 
-def test_an_empty_parquet_file_is_refused(tmp_path, load_error):
-    assert "holds no images" in load_error(
+def test_empty_parquet_file_is_refused(tmp_path, load_error):
+    assert "has no training images" in load_error(
         write_parquet(tmp_path / "x.parquet", labels=pa.array([], pa.int64()))
     )
 
@@ -172,13 +172,13 @@ def test_an_empty_parquet_file_is_refused(tmp_path, load_error):
 @pytest.mark.parametrize(
     "damage", [lambda content: content[:-40], lambda _: b"", lambda _: b"<html></html>" * 9]
 )
-def test_a_broken_parquet_file_is_refused(tmp_path, damage, load_error):
+def test_damaged_parquet_file_is_refused(tmp_path, damage, load_error):
     path = write_parquet(tmp_path / "x.parquet", labels=[0, 1])
     path.write_bytes(damage(path.read_bytes()))
-    assert "is not a sound Parquet file" in load_error(path)
+    assert "is not a valid Parquet file" in load_error(path)
 
 
-def test_parquet_with_a_damaged_middle_is_refused(tmp_path, load_error):
+def test_parquet_file_with_damaged_pages_is_refused(tmp_path, load_error):
     path = write_parquet(
         tmp_path / "x.parquet", labels=[0, 1] * 50, images=[encoded((i, i, i)) for i in range(100)]
     )
@@ -188,7 +188,9 @@ def test_parquet_with_a_damaged_middle_is_refused(tmp_path, load_error):
     assert load_error(path)
 
 
-def test_a_missing_pyarrow_is_named_with_its_extra(tmp_path, monkeypatch, load_error):
+def test_missing_pyarrow_is_refused_with_the_extra_that_installs_it(
+    tmp_path, monkeypatch, load_error
+):
     path = write_parquet(tmp_path / "x.parquet", labels=[0, 1])
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
@@ -197,13 +199,13 @@ def test_a_missing_pyarrow_is_named_with_its_extra(tmp_path, monkeypatch, load_e
 
 @pytest.mark.slow
 @pytest.mark.skipif(not CIFAR10.is_dir(), reason=f"CIFAR-10 is not at {CIFAR10}")
-def test_cifar10_is_read_whole(load):
+def test_all_images_of_cifar10_are_read(load):
     data = load(CIFAR10)
     assert data.train.pixels.shape == (50000, 32, 32, 3)
     assert data.test.pixels.shape == (10000, 32, 32, 3)
     assert np.bincount(data.train.labels).tolist() == [5000] * 10
     assert data.classes[:2] == ("airplane", "automobile")
-    # the README's figures, which are of the first 3,000 rows
+    # the means in the README of the data set, for the first 3,000 rows
     assert (data.train.pixels[:3000] / 255).mean(axis=(0, 1, 2)).round(4).tolist() == [
         0.4941,
         0.4821,

@@ -1,3 +1,5 @@
+"""Tests of prepared data: files, splits, repair of damaged files, fingerprint."""
+
 import json
 from pathlib import Path
 
@@ -22,7 +24,7 @@ ARRAYS = [
 def write_source(
     path: Path, *, seed: int = 0, test: int = 0, count: int = 60, image_size: int = 6
 ) -> Path:
-    """An .npz of noise in three classes, with a test split if asked for."""
+    """Write an .npz of random images in three classes, with `test` images of a test split."""
     noise = np.random.default_rng(seed)
     arrays = {
         "x": noise.integers(0, 256, (count, image_size, image_size, 3), dtype=np.uint8),
@@ -55,7 +57,7 @@ def make(source: Path, directory: Path, *, seed: int = 0, **options: object) -> 
     return prepare(section(source, **options), seed=seed, directory=directory)
 
 
-def test_what_steers_and_what_tests_lie_in_folders_of_their_own(source, directory):
+def test_train_val_and_test_are_separate_folders(source, directory):
     make(source, directory)
     assert sorted(str(path.relative_to(directory)) for path in directory.rglob("*.*")) == sorted(
         [
@@ -65,9 +67,9 @@ def test_what_steers_and_what_tests_lie_in_folders_of_their_own(source, director
     )
 
 
-def test_the_arrays_are_the_images_of_the_source_split_in_three(source, directory):
+def test_arrays_are_the_images_of_the_source_in_three_splits(source, directory):
     data = make(source, directory)
-    whole = load_images(section(source)).train
+    all_images = load_images(section(source)).train
     train, train_labels, validation, validation_labels = data.train_val_arrays()
     test, test_labels = data.test_arrays()
     assert (
@@ -76,19 +78,20 @@ def test_the_arrays_are_the_images_of_the_source_split_in_three(source, director
         == (38, 10, 12)
     )
     label_of = {
-        image.tobytes(): label for image, label in zip(whole.pixels, whole.labels, strict=True)
+        image.tobytes(): label
+        for image, label in zip(all_images.pixels, all_images.labels, strict=True)
     }
     pairs = [(train, train_labels), (validation, validation_labels), (test, test_labels)]
-    found = [
+    labeled_images = [
         (image.tobytes(), label)
         for images, labels in pairs
         for image, label in zip(images, labels, strict=True)
     ]
-    assert dict(found) == label_of
-    assert len(found) == 60
+    assert dict(labeled_images) == label_of
+    assert len(labeled_images) == 60
 
 
-def test_the_facts_describe_the_data(source, directory):
+def test_summary_describes_the_data(source, directory):
     data = make(source, directory, image_size=4)
     assert (data.name, data.classes, data.channels, data.image_size, data.allow_flip) == (
         "noise",
@@ -101,16 +104,18 @@ def test_the_facts_describe_the_data(source, directory):
     assert len(data.fingerprint) == 16
 
 
-def test_counts_are_those_of_the_training_images_by_class(tmp_path, directory):
+def test_counts_are_training_and_test_images_by_class(tmp_path, directory):
     np.savez(
         tmp_path / "x.npz", x=np.zeros((40, 4, 4), np.uint8), y=np.repeat([0, 1, 2], (20, 5, 15))
     )
     data = make(tmp_path / "x.npz", directory)
     assert data.counts == tuple(np.bincount(data.train_val_arrays()[1]))
     assert sum(data.counts) == data.train
+    assert data.test_counts == tuple(np.bincount(data.test_arrays()[1]))
+    assert sum(data.test_counts) == data.test
 
 
-def test_digits_keep_one_channel_and_are_not_mirrored(directory):
+def test_digits_have_one_channel_and_do_not_allow_horizontal_flips(directory):
     data = make("digits", directory)
     assert (
         data.channels,
@@ -125,19 +130,19 @@ def test_digits_keep_one_channel_and_are_not_mirrored(directory):
     )
 
 
-def test_mean_and_deviation_are_those_of_the_training_images_alone(source, directory):
+def test_mean_and_std_are_those_of_the_training_images(source, directory):
     data = make(source, directory)
     pixels = np.asarray(data.train_val_arrays()[0]) / 255
     assert np.allclose(data.mean, pixels.mean(axis=(0, 1, 2)))
     assert np.allclose(data.std, pixels.std(axis=(0, 1, 2)))
 
 
-def test_the_deviation_of_constant_images_is_one_gray_level_not_zero(tmp_path, directory):
+def test_constant_images_have_an_std_of_one_gray_level(tmp_path, directory):
     np.savez(tmp_path / "flat.npz", x=np.full((30, 4, 4), 90, np.uint8), y=np.arange(30) % 2)
     assert make(tmp_path / "flat.npz", directory).std == (1 / 255,)
 
 
-def test_the_arrays_are_read_only_maps(source, directory):
+def test_arrays_are_memory_mapped_and_read_only(source, directory):
     for array in (
         *make(source, directory).train_val_arrays(),
         *read_prepared(directory).test_arrays(),
@@ -147,7 +152,7 @@ def test_the_arrays_are_read_only_maps(source, directory):
             array[0] = 0
 
 
-def test_an_official_test_split_is_the_test_split(tmp_path, directory):
+def test_official_test_split_is_used(tmp_path, directory):
     source = write_source(tmp_path / "x.npz", test=9)
     data = make(source, directory)
     official = load_images(section(source)).test
@@ -156,23 +161,23 @@ def test_an_official_test_split_is_the_test_split(tmp_path, directory):
     assert (data.train, data.validation, data.test) == (48, 12, 9)
 
 
-def test_limits_reach_the_files(source, directory):
+def test_maximum_numbers_of_images_are_applied(source, directory):
     data = make(source, directory, max_train_images=9, max_validation_images=6)
     assert [len(array) for array in data.train_val_arrays()] == [9, 9, 6, 6]
 
 
-def test_the_fractions_reach_the_files(source, directory):
+def test_fractions_are_applied(source, directory):
     data = make(source, directory, test_fraction=0.5, validation_fraction=0.5)
     assert (data.train, data.validation, data.test) == (15, 15, 30)
 
 
-def test_a_second_preparation_does_not_read_the_source(source, directory):
+def test_prepared_data_is_reused_without_the_source(source, directory):
     first = make(source, directory)
     source.unlink()
     assert make(source, directory) == first
 
 
-def test_read_prepared_gives_what_prepare_gave(source, directory):
+def test_read_prepared_returns_what_prepare_returned(source, directory):
     assert (
         make(source, directory)
         == read_prepared(directory)
@@ -180,7 +185,7 @@ def test_read_prepared_gives_what_prepare_gave(source, directory):
     )
 
 
-def test_progress_is_reported(tmp_path, directory):
+def test_progress_ends_at_the_number_of_images(tmp_path, directory):
     from PIL import Image
 
     for name in "ab":
@@ -189,14 +194,14 @@ def test_progress_is_reported(tmp_path, directory):
             Image.new("RGB", (4, 4), (index, ord(name), 0)).save(
                 tmp_path / "images" / name / f"{index}.png"
             )
-    heard = []
+    reports = []
     prepare(
         section(tmp_path / "images"),
         seed=0,
         directory=directory,
-        on_progress=lambda *counts: heard.append(counts),
+        on_progress=lambda *counts: reports.append(counts),
     )
-    assert heard[-1] == (8, 8)
+    assert reports[-1] == (8, 8)
 
 
 def test_skipped_images_are_recorded(tmp_path, directory):
@@ -213,7 +218,7 @@ def test_skipped_images_are_recorded(tmp_path, directory):
     assert read_prepared(directory).skipped_images == ("a/x.png: is empty (0 bytes)",)
 
 
-def test_one_picture_in_two_splits_is_counted(tmp_path, directory):
+def test_image_in_two_splits_is_counted_once(tmp_path, directory):
     pixels = np.random.default_rng(0).integers(0, 256, (12, 4, 4), dtype=np.uint8)
     test = np.concatenate([pixels[:2], 255 - pixels[:4]])
     np.savez(
@@ -222,7 +227,7 @@ def test_one_picture_in_two_splits_is_counted(tmp_path, directory):
     assert make(tmp_path / "x.npz", directory).duplicates == 2
 
 
-def test_pictures_that_repeat_in_one_split_only_are_not_duplicates(tmp_path, directory):
+def test_copies_within_one_split_are_not_counted_as_duplicates(tmp_path, directory):
     pixels = np.random.default_rng(0).integers(0, 256, (12, 4, 4), dtype=np.uint8)
     test = np.repeat(255 - pixels[:1], 6, axis=0)
     np.savez(
@@ -231,12 +236,12 @@ def test_pictures_that_repeat_in_one_split_only_are_not_duplicates(tmp_path, dir
     assert make(tmp_path / "x.npz", directory).duplicates == 0
 
 
-# damage
+# --- damaged files -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ARRAYS)
 @pytest.mark.parametrize("damage", ["missing", "truncated", "flipped byte"])
-def test_damaged_files_are_made_again(source, directory, name, damage):
+def test_damaged_arrays_are_prepared_again(source, directory, name, damage):
     first = make(source, directory)
     path = directory / name
     content = bytearray(path.read_bytes())
@@ -254,77 +259,88 @@ def test_damaged_files_are_made_again(source, directory, name, damage):
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"{", b"[]", b"{}", b'{"format": 1, "data": {}}', b"\xff\xfe"]
+    "content",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"{}",
+        b'{"format": "phinas/prepared-data", "version": 1, "data": {}}',
+        b"\xff\xfe",
+    ],
 )
-def test_a_torn_record_is_made_again(source, directory, content):
+def test_damaged_metadata_is_prepared_again(source, directory, content):
     first = make(source, directory)
     (directory / "data.json").write_bytes(content)
-    with pytest.raises(InputError, match="holds no prepared data"):
+    with pytest.raises(InputError, match="holds no prepared images"):
         read_prepared(directory)
     assert make(source, directory) == first
 
 
-def test_what_a_killed_preparation_left_is_removed(source, directory):
+def test_temporary_files_of_a_killed_preparation_are_removed(source, directory):
     (directory / "train_val").mkdir(parents=True)
     (directory / "train_val" / "train_images.npy.123.tmp").write_bytes(b"part")
     make(source, directory)
     assert not list(directory.rglob("*.tmp"))
 
 
-def test_damaged_files_of_changed_data_are_an_error_and_nothing_is_touched(source, directory):
+def test_damaged_arrays_of_a_changed_source_are_an_error_and_unchanged(source, directory):
     make(source, directory)
     (directory / ARRAYS[0]).unlink()
     before = {path: path.read_bytes() for path in directory.rglob("*.*")}
     write_source(source, seed=1)
-    with pytest.raises(InputError, match="the data changed since this run began"):
+    with pytest.raises(InputError, match="the images changed since this run started"):
         make(source, directory)
     assert {path: path.read_bytes() for path in directory.rglob("*.*")} == before
 
 
-def test_a_directory_of_other_settings_is_refused(source, directory):
+def test_directory_prepared_with_other_settings_is_refused(source, directory):
     make(source, directory, image_size=6)
     with pytest.raises(
-        InputError, match="was prepared with image_size 6 and is now asked for 4; use a new --out"
+        InputError, match="was prepared with image_size 6 and 4 is requested; use a new --out"
     ):
         make(source, directory, image_size=4)
-    with pytest.raises(InputError, match="was prepared with seed 0 and is now asked for 1"):
+    with pytest.raises(InputError, match="was prepared with seed 0 and 1 is requested"):
         make(source, directory, seed=1, image_size=6)
 
 
-def test_settings_of_the_training_may_change(source, directory):
+def test_augmentation_options_may_change(source, directory):
     assert make(source, directory, max_shift=0.0, horizontal_flip=False) == make(source, directory)
 
 
-def test_a_newer_format_is_refused(source, directory):
+def test_newer_format_is_refused_and_unchanged(source, directory):
     make(source, directory)
     record = json.loads((directory / "data.json").read_text())
-    (directory / "data.json").write_text(json.dumps(record | {"format": 99}))
-    with pytest.raises(InputError, match="format 99 is newer"):
-        read_prepared(directory)
+    content = json.dumps(record | {"version": 99})
+    (directory / "data.json").write_text(content)
+    for read in (read_prepared, lambda directory: make(source, directory)):
+        with pytest.raises(InputError, match="format version 99 is newer"):
+            read(directory)
+    assert (directory / "data.json").read_text() == content
 
 
-def test_nothing_is_written_where_the_data_are_wrong(tmp_path, directory):
+def test_invalid_source_writes_no_files(tmp_path, directory):
     np.savez(tmp_path / "x.npz", x=np.zeros((3, 4, 4), np.uint8), y=np.array([0, 1, 1]))
     with pytest.raises(InputError, match="fewer than 3 images in class '0'"):
         make(tmp_path / "x.npz", directory)
     assert not directory.exists()
 
 
-# fingerprint
+# --- fingerprint ---------------------------------------------------------------------------------
 
 
-def test_the_fingerprint_is_the_same_for_the_same_data(source, directory, tmp_path):
+def test_fingerprint_is_equal_for_equal_data(source, directory, tmp_path):
     assert make(source, directory).fingerprint == make(source, tmp_path / "other").fingerprint
 
 
-def test_the_fingerprint_does_not_depend_on_where_the_data_lie(source, directory, tmp_path):
+def test_fingerprint_does_not_depend_on_the_path(source, directory, tmp_path):
     copy = tmp_path / "copy.npz"
     copy.write_bytes(source.read_bytes())
     assert make(source, directory).fingerprint == make(copy, tmp_path / "other").fingerprint
 
 
 @pytest.mark.parametrize("change", ["pixel", "label", "class name", "seed", "split"])
-def test_the_fingerprint_changes_with(change, tmp_path):
+def test_fingerprint_depends_on_the_content_and_the_split(change, tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (30, 4, 4), dtype=np.uint8)
     labels, classes = np.arange(30) % 3, np.array(["a", "b", "c"])
     np.savez(tmp_path / "old.npz", x=pixels, y=labels, classes=classes)

@@ -1,6 +1,4 @@
-"""Operations on color agree with Pillow's, image by image, whatever the others of the batch have
-drawn.
-"""
+"""Tests of RandAugment: agreement of color operations with Pillow, distribution of operations."""
 
 import numpy as np
 import pytest
@@ -16,18 +14,18 @@ from phinas.training.augmentation.randaugment import (
 )
 from phinas.training.augmentation.stateless_rng import stateless_uniform
 
-SIDE = 24
-MOVED = ("rotate", "shear_x", "shear_y", "translate_x", "translate_y")
+SIZE = 24
+GEOMETRIC_OPERATIONS = ("rotate", "shear_x", "shear_y", "translate_x", "translate_y")
 
 
-def pictures(count, *, channels=3):
-    """Of limited contrast, so that a stretch changes them; each its own."""
+def make_images(count, *, channels=3):
+    """Make different images of low contrast, which autocontrast changes."""
     generator = torch.Generator().manual_seed(0)
     low = torch.randint(0, 60, (count, channels, 1, 1), generator=generator)
-    return (low + torch.randint(0, 150, (count, channels, SIDE, SIDE), generator=generator)).float()
+    return (low + torch.randint(0, 150, (count, channels, SIZE, SIZE), generator=generator)).float()
 
 
-def pillow(name, image, amount):
+def apply_pillow(name, image, magnitude):
     enhancers = {
         "brightness": ImageEnhance.Brightness,
         "contrast": ImageEnhance.Contrast,
@@ -35,83 +33,85 @@ def pillow(name, image, amount):
         "sharpness": ImageEnhance.Sharpness,
     }
     if name in enhancers:
-        return enhancers[name](image).enhance(1 + 0.9 * amount)
+        return enhancers[name](image).enhance(1 + 0.9 * magnitude)
     if name == "posterize":
-        return ImageOps.posterize(image, 8 - round(4 * abs(amount)))
+        return ImageOps.posterize(image, 8 - round(4 * abs(magnitude)))
     if name == "solarize":
-        return ImageOps.solarize(image, 256 * (1 - abs(amount)))
-    whole = {"autocontrast": ImageOps.autocontrast, "equalize": ImageOps.equalize}
-    return whole[name](image) if name in whole else image
+        return ImageOps.solarize(image, 256 * (1 - abs(magnitude)))
+    functions = {"autocontrast": ImageOps.autocontrast, "equalize": ImageOps.equalize}
+    return functions[name](image) if name in functions else image
 
 
-def apply(pixels, *named):
-    """The same operations, (name, amount) each, on all images."""
-    which = torch.tensor([[OPERATIONS.index(name)] * len(pixels) for name, _ in named])
-    return apply_color_operations(
-        pixels, which, torch.tensor([[amount] * len(pixels) for _, amount in named])
-    )
+def apply(pixels, *layers):
+    """Apply the same operations to all images; a layer is (operation name, magnitude)."""
+    operations = torch.tensor([[OPERATIONS.index(name)] * len(pixels) for name, _ in layers])
+    magnitudes = torch.tensor([[magnitude] * len(pixels) for _, magnitude in layers])
+    return apply_color_operations(pixels, operations, magnitudes)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("amount", [-1.0, -0.37, 0.2, 0.63, 1.0])
+@pytest.mark.parametrize("magnitude", [-1.0, -0.37, 0.2, 0.63, 1.0])
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_an_operation_is_pillows_to_one_level(name, amount, channels):
-    pixels = pictures(3, channels=channels)
-    for found, image in zip(apply(pixels, (name, amount)), pixels, strict=True):
-        plain = image.to(torch.uint8).permute(1, 2, 0).numpy()
-        picture = Image.fromarray(plain if channels == 3 else plain[..., 0])
-        expected = np.array(pillow(name, picture, amount)).reshape(plain.shape)
-        assert np.abs(found.permute(1, 2, 0).numpy() - expected).max() <= 1
+def test_operation_agrees_with_pillow_within_one_level(name, magnitude, channels):
+    pixels = make_images(3, channels=channels)
+    for result, image in zip(apply(pixels, (name, magnitude)), pixels, strict=True):
+        array = image.to(torch.uint8).permute(1, 2, 0).numpy()
+        pil_image = Image.fromarray(array if channels == 3 else array[..., 0])
+        expected = np.array(apply_pillow(name, pil_image, magnitude)).reshape(array.shape)
+        assert np.abs(result.permute(1, 2, 0).numpy() - expected).max() <= 1
 
 
-@pytest.mark.parametrize("name", [name for name in OPERATIONS if name not in ("identity", *MOVED)])
-def test_an_operation_changes_a_picture_and_at_magnitude_zero_does_not(name):
-    assert (apply(pictures(3), (name, 1.0)) - pictures(3)).abs().mean() > 5
-    assert torch.equal(apply(pictures(3), (name, 0.0)), pictures(3))
+@pytest.mark.parametrize(
+    "name", [name for name in OPERATIONS if name not in ("identity", *GEOMETRIC_OPERATIONS)]
+)
+def test_operation_changes_an_image_except_at_magnitude_zero(name):
+    assert (apply(make_images(3), (name, 1.0)) - make_images(3)).abs().mean() > 5
+    assert torch.equal(apply(make_images(3), (name, 0.0)), make_images(3))
 
 
-@pytest.mark.parametrize("name", ["identity", *MOVED])
-def test_what_moves_pixels_leaves_their_color(name):
-    assert torch.equal(apply(pictures(3), (name, 1.0)), pictures(3))
+@pytest.mark.parametrize("name", ["identity", *GEOMETRIC_OPERATIONS])
+def test_geometric_operations_do_not_change_colors(name):
+    assert torch.equal(apply(make_images(3), (name, 1.0)), make_images(3))
 
 
-def test_the_second_operation_works_on_what_the_first_has_made():
-    both = apply(pictures(3), ("brightness", -0.5), ("autocontrast", 1.0))
-    one_by_one = apply(apply(pictures(3), ("brightness", -0.5)), ("autocontrast", 1.0))
+def test_second_operation_is_applied_after_the_first():
+    both = apply(make_images(3), ("brightness", -0.5), ("autocontrast", 1.0))
+    one_by_one = apply(apply(make_images(3), ("brightness", -0.5)), ("autocontrast", 1.0))
     assert torch.equal(both, one_by_one)
-    assert not torch.equal(both, apply(pictures(3), ("autocontrast", 1.0), ("brightness", -0.5)))
+    assert not torch.equal(both, apply(make_images(3), ("autocontrast", 1.0), ("brightness", -0.5)))
 
 
-def test_an_image_is_changed_by_its_own_operations_alone():
-    pixels = pictures(200)
-    which, amounts = sample_operations(
+def test_operations_of_an_image_do_not_change_other_images():
+    pixels = make_images(200)
+    operations, magnitudes = sample_operations(
         stateless_uniform(0, 1, torch.arange(200), "color", NUM_DRAWS), 0.8
     )
-    whole = apply_color_operations(pixels, which, amounts)
-    for image in range(0, 200, 17):
-        one = slice(image, image + 1)
-        assert torch.equal(
-            apply_color_operations(pixels[one], which[:, one], amounts[:, one]), whole[one]
-        )
+    batch = apply_color_operations(pixels, operations, magnitudes)
+    for index in range(0, 200, 17):
+        one = slice(index, index + 1)
+        single = apply_color_operations(pixels[one], operations[:, one], magnitudes[:, one])
+        assert torch.equal(single, batch[one])
 
 
-def test_a_picture_of_one_color_survives_every_operation():
+def test_image_of_one_color_remains_of_one_color():
     for name in OPERATIONS:
-        found = apply(torch.full((1, 3, SIDE, SIDE), 77.0), (name, 0.5))
-        assert found.isfinite().all()
-        assert torch.equal(found, found[:, :, :1, :1].expand_as(found))
+        result = apply(torch.full((1, 3, SIZE, SIZE), 77.0), (name, 0.5))
+        assert result.isfinite().all()
+        assert torch.equal(result, result[:, :, :1, :1].expand_as(result))
 
 
-def test_every_operation_is_as_frequent_in_both_places_and_of_either_sign():
+def test_operations_and_signs_are_uniformly_distributed_in_both_layers():
     count = 26_000
-    which, amounts = sample_operations(
+    operations, magnitudes = sample_operations(
         stateless_uniform(0, 1, torch.arange(count), "color", NUM_DRAWS), torch.tensor(0.5)
     )
-    assert which.shape == amounts.shape == (NUM_LAYERS, count)
-    for place in which:
-        frequency = torch.bincount(place, minlength=len(OPERATIONS)) / count * len(OPERATIONS)
+    assert operations.shape == magnitudes.shape == (NUM_LAYERS, count)
+    for layer in operations:
+        frequency = torch.bincount(layer, minlength=len(OPERATIONS)) / count * len(OPERATIONS)
         assert (frequency - 1).abs().max() < 0.1
-    assert set(amounts.flatten().tolist()) == {-0.5, 0.5}
-    assert amounts.mean().abs() < 0.01
-    pairs = torch.bincount(which[0] * len(OPERATIONS) + which[1], minlength=len(OPERATIONS) ** 2)
+    assert set(magnitudes.flatten().tolist()) == {-0.5, 0.5}
+    assert magnitudes.mean().abs() < 0.01
+    pairs = torch.bincount(
+        operations[0] * len(OPERATIONS) + operations[1], minlength=len(OPERATIONS) ** 2
+    )
     assert pairs.min() > 0.6 * count / len(OPERATIONS) ** 2

@@ -1,6 +1,4 @@
-"""`torchvision:NAME`, with data written here in the layouts that its classes read; nothing is
-downloaded.
-"""
+"""Tests of torchvision data sets, which the tests write in its layouts. Nothing is downloaded."""
 
 import sys
 from pathlib import Path
@@ -20,43 +18,44 @@ def load(source: str, **options: object) -> ImageDataset:
     return load_images(DataSection.model_validate({"source": source} | options))
 
 
-def failure(source: str, **options: object) -> str:
+def load_error_of(source: str, **options: object) -> str:
     with pytest.raises(InputError) as caught:
         load(source, **options)
     return str(caught.value)
 
 
 def write_mnist(root: Path) -> np.ndarray:
-    """Twenty training and ten test images of each digit in MNIST's files; gives the pixels to train
-    with.
+    """Write 20 training and 10 test images of each digit in MNIST's files.
+
+    Returns the training pixels.
     """
     folder = root / "MNIST" / "raw"
     folder.mkdir(parents=True)
     noise = np.random.default_rng(0)
-    drawn = {}
+    pixels_of_split = {}
     for split, count in (("train", 20), ("t10k", 10)):
-        drawn[split] = noise.integers(0, 256, (10 * count, 28, 28), dtype=np.uint8)
+        pixels_of_split[split] = noise.integers(0, 256, (10 * count, 28, 28), dtype=np.uint8)
         labels = np.tile(np.arange(10, dtype=np.uint8), count)
         for name, array in (
-            (f"{split}-images-idx3-ubyte", drawn[split]),
+            (f"{split}-images-idx3-ubyte", pixels_of_split[split]),
             (f"{split}-labels-idx1-ubyte", labels),
         ):
             sizes = b"".join(size.to_bytes(4, "big") for size in array.shape)
             (folder / name).write_bytes(bytes([0, 0, 8, array.ndim]) + sizes + array.tobytes())
-    return drawn["train"]
+    return pixels_of_split["train"]
 
 
 def write_country211(root: Path) -> None:
-    """Two countries with their splits in folders."""
+    """Write two classes with splits in folders."""
     for split, count in (("train", 4), ("valid", 2), ("test", 3)):
         for value, name in enumerate(("AD", "BE")):
             (root / "country211" / split / name).mkdir(parents=True)
             for index in range(count):
-                picture = Image.new("RGB", (9, 9), (200 * value, 0, 0))
-                picture.save(root / "country211" / split / name / f"{index}.png")
+                image = Image.new("RGB", (9, 9), (200 * value, 0, 0))
+                image.save(root / "country211" / split / name / f"{index}.png")
 
 
-def test_a_class_that_takes_train_gives_both_splits(tmp_path):
+def test_both_splits_of_a_class_with_a_train_parameter_are_read(tmp_path):
     pixels = write_mnist(tmp_path)
     data = load(f"torchvision:MNIST:{tmp_path}")
     assert data.name == "MNIST"
@@ -67,7 +66,7 @@ def test_a_class_that_takes_train_gives_both_splits(tmp_path):
     assert len(data.test) == 100
 
 
-def test_a_class_that_takes_split_gives_train_and_test(tmp_path):
+def test_both_splits_of_a_class_with_a_split_parameter_are_read(tmp_path):
     write_country211(tmp_path)
     data = load(f"torchvision:Country211:{tmp_path}")
     assert data.classes == ("AD", "BE")
@@ -75,13 +74,15 @@ def test_a_class_that_takes_split_gives_train_and_test(tmp_path):
     assert (data.train.pixels[:, 0, 0, 0] == 200 * data.train.labels).all()
 
 
-def test_a_class_without_splits_is_all_for_training(tmp_path):
+def test_all_images_of_a_class_without_splits_are_for_training(tmp_path):
     write_country211(tmp_path)
     data = load(f"torchvision:ImageFolder:{tmp_path / 'country211' / 'train'}")
     assert (len(data.train), data.test) == (8, None)
 
 
-def test_labels_that_only_the_images_tell_are_taken_from_them(torchvision, monkeypatch):
+def test_labels_are_read_image_by_image_if_the_class_has_no_list_of_labels(
+    torchvision, monkeypatch
+):
     class SmallFakeData(torchvision.datasets.FakeData):
         def __init__(self):
             super().__init__(size=200, image_size=(3, 12, 12))
@@ -93,23 +94,23 @@ def test_labels_that_only_the_images_tell_are_taken_from_them(torchvision, monke
     assert data.train.labels.tolist() == [label for _, label in SmallFakeData()]
 
 
-def test_images_are_stored_at_their_median_side_and_at_the_side_asked_for(tmp_path):
+def test_images_are_stored_at_their_median_or_the_configured_size(tmp_path):
     write_country211(tmp_path)
     assert load(f"torchvision:Country211:{tmp_path}").train.pixels.shape[1] == 9
     assert load(f"torchvision:Country211:{tmp_path}", image_size=5).train.pixels.shape[1] == 5
 
 
-def test_an_image_that_cannot_be_read_is_a_bad_image(tmp_path):
+def test_image_that_cannot_be_read_is_a_bad_image(tmp_path):
     write_country211(tmp_path)
     (tmp_path / "country211" / "train" / "AD" / "0.png").write_bytes(b"<html>")
-    assert "1 of 14 images cannot be used: image 0: cannot be read: " in failure(
+    assert "1 of 14 images cannot be used: image 0: cannot be read: " in load_error_of(
         f"torchvision:Country211:{tmp_path}"
     )
     data = load(f"torchvision:Country211:{tmp_path}", skip_bad_images=True)
     assert data.train.labels.tolist() == [0] * 3 + [1] * 4
 
 
-def test_labels_that_are_none_of_the_classes_are_refused(tmp_path, torchvision, monkeypatch):
+def test_labels_outside_the_classes_are_refused(tmp_path, torchvision, monkeypatch):
     class Unlabeled(torchvision.datasets.FakeData):
         targets = [0, 1, -1]
 
@@ -117,41 +118,48 @@ def test_labels_that_are_none_of_the_classes_are_refused(tmp_path, torchvision, 
             return 3
 
     monkeypatch.setattr(torchvision.datasets, "Unlabeled", Unlabeled, raising=False)
-    assert "label: row 2 is -1, outside 0 to 1; -1 marks a split without labels" in failure(
+    assert "label: row 2 is -1, outside 0 to 1; -1 marks a split without labels" in load_error_of(
         "torchvision:Unlabeled"
     )
 
 
 @pytest.mark.parametrize(
-    ("name", "near"), [("cifar10", "CIFAR10"), ("Flowers", "Flowers102"), ("MINST", "MNIST")]
+    ("name", "closest"), [("cifar10", "CIFAR10"), ("Flowers", "Flowers102"), ("MINST", "MNIST")]
 )
-def test_a_misspelt_name_is_met_with_the_nearest(name, near):
-    assert f"torchvision has no data set {name!r}; did you mean {near!r}?" in failure(
+def test_misspelled_name_is_refused_with_the_closest_one(name, closest):
+    assert f"torchvision has no data set {name!r}; did you mean {closest!r}?" in load_error_of(
         f"torchvision:{name}"
     )
 
 
-def test_a_name_like_no_other_is_met_with_examples():
-    assert "no data set ''; give CIFAR10, MNIST" in failure("torchvision:")
+def test_name_without_a_close_match_is_refused_with_examples():
+    assert (
+        "no data set ''; use a class of torchvision.datasets, such as CIFAR10, MNIST"
+        in load_error_of("torchvision:")
+    )
 
 
 @pytest.mark.parametrize("name", ["MNIST", "CIFAR10", "Country211", "Flowers102"])
-def test_a_root_without_the_data_is_refused_and_left_alone(tmp_path, name):
-    message = failure(f"torchvision:{name}:{tmp_path}")
-    assert f"torchvision:{name}:{tmp_path} can't be had (RuntimeError: " in message
-    assert f"see to {tmp_path}, or name another ROOT" in message
+def test_root_without_the_data_is_refused_and_not_written(tmp_path, name):
+    message = load_error_of(f"torchvision:{name}:{tmp_path}")
+    assert f"torchvision:{name}:{tmp_path} could not be loaded (RuntimeError: " in message
+    assert f"check {tmp_path}, or use another ROOT" in message
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
-def test_a_class_that_needs_more_than_a_root_is_refused(tmp_path):
-    assert "can't be had (TypeError: " in failure(f"torchvision:CocoDetection:{tmp_path}")
+def test_class_with_other_required_parameters_is_refused(tmp_path):
+    assert "could not be loaded (TypeError: " in load_error_of(
+        f"torchvision:CocoDetection:{tmp_path}"
+    )
 
 
 def test_groups_are_refused(tmp_path):
-    assert "has no columns; leave it out" in failure("torchvision:FakeData", group_by="patient")
+    assert "has no columns; remove data.group_by" in load_error_of(
+        "torchvision:FakeData", group_by="patient"
+    )
 
 
-def test_its_images_are_not_kept_again(tmp_path, monkeypatch):
+def test_images_are_not_cached(tmp_path, monkeypatch):
     monkeypatch.setenv("PHINAS_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("PHINAS_CACHE_GB", "1")
     write_country211(tmp_path)
@@ -159,20 +167,22 @@ def test_its_images_are_not_kept_again(tmp_path, monkeypatch):
     assert not (tmp_path / "cache").exists()
 
 
-def test_a_missing_torchvision_is_named_with_its_extra(monkeypatch):
+def test_missing_torchvision_is_refused_with_the_extra_that_installs_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "torchvision", None)
-    assert "torchvision:MNIST needs torchvision; pip install 'phinas[peers]'" in failure(
-        "torchvision:MNIST"
+    assert (
+        "needs torchvision, which is not installed; pip install 'phinas[peers]'"
+        in load_error_of("torchvision:MNIST")
     )
 
 
-def test_a_torchvision_of_another_torch_is_told(monkeypatch, tmp_path):
+def test_torchvision_for_another_torch_version_is_refused(monkeypatch, tmp_path):
     (tmp_path / "torchvision.py").write_text(
         "raise RuntimeError('operator torchvision::nms does not exist')"
     )
     for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.syspath_prepend(str(tmp_path))
-    assert "torchvision does not load (operator torchvision::nms does not exist)" in failure(
-        "torchvision:MNIST"
+    assert (
+        "torchvision cannot be imported (operator torchvision::nms does not exist)"
+        in load_error_of("torchvision:MNIST")
     )

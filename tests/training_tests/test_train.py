@@ -1,4 +1,4 @@
-"""Training: what a seed decides, that something is learned, and what is measured how."""
+"""Tests of training: seeds, options, order of images, learning, time estimates."""
 
 import math
 from dataclasses import replace
@@ -27,7 +27,7 @@ def weights(trained):
     return [tensor.clone() for tensor in trained.model.state_dict().values()]
 
 
-def test_a_seed_decides_weights_and_accuracies_to_the_bit(data, fit):
+def test_a_seed_determines_weights_and_scores_bit_exactly(data, fit):
     first, again, other = fit(data), fit(data), fit(data, seed=4)
     assert all(
         torch.equal(one, two) for one, two in zip(weights(first), weights(again), strict=True)
@@ -37,7 +37,7 @@ def test_a_seed_decides_weights_and_accuracies_to_the_bit(data, fit):
     assert first.curve != other.curve
 
 
-def test_the_global_generator_neither_decides_nor_is_changed(data, fit):
+def test_the_global_generator_has_no_effect_and_is_unchanged(data, fit):
     torch.manual_seed(11)
     before = torch.random.get_rng_state()
     first = fit(data)
@@ -108,18 +108,18 @@ def test_the_augmentation_changes_the_training(data, change, fit, plain):
 
 
 @pytest.fixture(scope="module")
-def seen_by(fit):
-    """Every batch that a network is trained on, normalized and augmented."""
+def record_batches(fit):
+    """Function that trains a network and returns its augmented and normalized batches."""
 
-    def see(data, spec, *, seed=3, recipe=SHORT, max_shift=0.25, horizontal_flip=True):
+    def train_and_record(data, spec, *, seed=3, recipe=SHORT, max_shift=0.25, horizontal_flip=True):
         batches = []
 
-        def look(network, inputs):
+        def record(network, inputs):
             if network.training:
                 batches.append(inputs[0].clone())
 
-        def watch(network):
-            network.register_forward_pre_hook(look)
+        def add_hook(network):
+            network.register_forward_pre_hook(record)
 
         fit(
             data,
@@ -128,33 +128,41 @@ def seen_by(fit):
             recipe=recipe,
             max_shift=max_shift,
             horizontal_flip=horizontal_flip,
-            initialization=Initialization(watch),
+            initialization=Initialization(add_hook),
         )
         return batches
 
-    return see
+    return train_and_record
 
 
-def test_networks_of_one_seed_see_the_same_images_in_the_same_order_augmented_alike(data, seen_by):
+def test_networks_with_one_seed_see_the_same_augmented_images_in_the_same_order(
+    data, record_batches
+):
     wide = replace(SPEC, head_width=96, dropout=0.5, drop_path=0.3)
     one, two, other = (
-        seen_by(data, spec, seed=seed) for spec, seed in ((SPEC, 3), (wide, 3), (SPEC, 4))
+        record_batches(data, spec, seed=seed) for spec, seed in ((SPEC, 3), (wide, 3), (SPEC, 4))
     )
     assert len(one) == len(two) == 8
-    assert all(torch.equal(images, too) for images, too in zip(one, two, strict=True))
-    assert not any(torch.equal(images, others) for images, others in zip(one, other, strict=True))
+    assert all(torch.equal(*images) for images in zip(one, two, strict=True))
+    assert not any(torch.equal(*images) for images in zip(one, other, strict=True))
 
 
-def test_networks_of_other_resolutions_see_the_same_images_in_the_same_order(data, seen_by):
-    """Their means are nearly unchanged by the resizing."""
-    one, two = (seen_by(data, replace(SPEC, resolution=resolution)) for resolution in (8, 16))
+def test_networks_of_different_resolutions_see_the_same_images_in_the_same_order(
+    data, record_batches
+):
+    """Resizing hardly changes the mean of an image."""
+    one, two = (
+        record_batches(data, replace(SPEC, resolution=resolution)) for resolution in (8, 16)
+    )
     assert two[0].shape[-1] == 16
     for small, large in zip(one, two, strict=True):
         assert torch.allclose(small.mean((1, 2, 3)), large.mean((1, 2, 3)), atol=0.15)
 
 
-def test_an_epoch_shows_every_image_once_and_the_next_in_another_order(data, moments, seen_by):
-    batches = seen_by(data, SPEC, max_shift=0.0, horizontal_flip=False)
+def test_an_epoch_has_every_image_once_and_the_next_epoch_another_order(
+    data, moments, record_batches
+):
+    batches = record_batches(data, SPEC, max_shift=0.0, horizontal_flip=False)
     sums = torch.cat(batches).double().sum((1, 2, 3)).round(decimals=3)
     stored = normalize(
         ImageBatches(*data.train_val_arrays()[:2], resolution=8, device=CPU).take(
@@ -169,63 +177,60 @@ def test_an_epoch_shows_every_image_once_and_the_next_in_another_order(data, mom
     assert not torch.allclose(first, second)
 
 
-def test_fewer_images_than_a_batch_are_one_batch_with_the_learning_rate_of_their_number(
-    tmp_path, fit, digits, seen_by
+def test_fewer_images_than_a_batch_are_one_batch_with_a_scaled_learning_rate(
+    tmp_path, fit, digits, record_batches
 ):
     few = digits(tmp_path, max_train_images=40, max_validation_images=20)
     huge = Recipe(epochs=2, batch_size=100_000)
     trained = fit(few, recipe=huge)
     assert all(math.isfinite(score.loss) for score in trained.curve)
-    as_many = fit(few, recipe=Recipe(epochs=2, batch_size=40))
+    exact = fit(few, recipe=Recipe(epochs=2, batch_size=40))
     assert all(
-        torch.equal(one, two) for one, two in zip(weights(trained), weights(as_many), strict=True)
+        torch.equal(one, two) for one, two in zip(weights(trained), weights(exact), strict=True)
     )
-    assert [len(images) for images in seen_by(few, SPEC, recipe=huge)] == [40, 40]
+    assert [len(images) for images in record_batches(few, SPEC, recipe=huge)] == [40, 40]
 
 
-def test_a_loss_that_is_not_finite_ends_the_training_naming_the_epoch(data, fit):
+def test_a_loss_that_is_not_finite_is_an_error_with_the_epoch(data, fit):
     with pytest.raises(
         DivergenceError, match=r"^the loss was (nan|inf) in epoch 1 of 2; lower the learning rate$"
     ):
         fit(data, recipe=SHORT.model_copy(update={"learning_rate": 1e30}))
 
 
-def test_a_training_reports_each_epoch_and_when_stopped_is_the_beginning_of_the_whole_one(
-    data, fit
-):
-    """Were the schedule that of the epochs trained, the second epoch would have another learning
-    rate.
-    """
-    recipe, heard = SHORT.model_copy(update={"epochs": 4}), []
+def test_a_stopped_training_equals_the_first_epochs_of_the_full_training(data, fit):
+    """The learning rate follows the schedule of all epochs."""
+    recipe, reports = SHORT.model_copy(update={"epochs": 4}), []
 
     def report(epoch, accuracy):
-        heard.append((epoch, accuracy))
+        reports.append((epoch, accuracy))
         return epoch < 2
 
-    whole = fit(data, recipe=recipe)
+    full = fit(data, recipe=recipe)
     stopped = fit(data, recipe=recipe, report=report)
-    assert (stopped.stop_reason, whole.stop_reason) == ("stopped", "")
-    assert stopped.curve == whole.curve[:2]
-    assert heard == [(1, whole.curve[0].accuracy), (2, whole.curve[1].accuracy)]
-    # The pace is of the epochs that were trained: 4 steps of 50 images each.
+    assert (stopped.stop_reason, full.stop_reason) == ("stopped", "")
+    assert stopped.curve == full.curve[:2]
+    assert reports == [(1, full.curve[0].accuracy), (2, full.curve[1].accuracy)]
+    # two epochs of 200 images
     assert stopped.images_per_second == pytest.approx(2 * 200 / stopped.train_seconds)
 
 
-def test_images_reach_the_network_with_mean_zero_and_deviation_one(data, moments):
-    held = ImageBatches(*data.train_val_arrays()[:2], resolution=8, device=CPU)
-    floats = normalize(held.take(torch.arange(held.count)), *moments(data))
+def test_normalized_images_have_mean_zero_and_standard_deviation_one(data, moments):
+    train_data = ImageBatches(*data.train_val_arrays()[:2], resolution=8, device=CPU)
+    images = train_data.take(torch.arange(train_data.count))
+    floats = normalize(images, *moments(data))
     assert floats.mean().item() == pytest.approx(0, abs=1e-4)
     assert floats.std().item() == pytest.approx(1, abs=1e-3)
 
 
-def test_a_device_that_is_not_there_is_refused():
-    with pytest.raises(InputError, match=r"^run\.device: cuda:99 is not there"):
+def test_a_missing_device_is_refused():
+    with pytest.raises(InputError, match=r"^run\.device: cuda:99 is not available"):
         resolve_device("cuda:99")
     assert resolve_device("cpu") == CPU
     assert count_slots("cpu") >= 1
 
 
-def test_a_predicted_time_grows_with_epochs_and_images():
+def test_the_estimated_time_grows_with_epochs_and_images():
     short, long = (
         estimate_training_seconds(
             SPEC,

@@ -1,6 +1,4 @@
-"""A step of a training: how a batch is passed in parts, in which precision, and that it is the
-optimizer's step by hand.
-"""
+"""Tests of the train step: micro-batches, loss, precision, determinism."""
 
 from dataclasses import replace
 
@@ -11,12 +9,12 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from phinas.experiment.schema.config import Recipe
-from phinas.space.blocks import build
 from phinas.space.search_spaces.loading import load_space
-from phinas.training.augmentation.transforms import Augmentation, normalize
+from phinas.training.augmentation.transforms import normalize
 from phinas.training.engine.device import set_determinism
 from phinas.training.engine.optimizer import make_optimizer
 from phinas.training.engine.train_step import TrainStep, activation_dtype, micro_batch_sizes
+from phinas.training.request import TrainingRequest, TrainingSettings
 
 SPEC = replace(
     load_space("tiny").adapt_to(channels=1, classes=10, resolution=8).base,
@@ -27,28 +25,25 @@ ONES = torch.ones(1, 1, 1, 1)
 
 
 @given(st.integers(2, 3000), st.integers(2, 3000))
-def test_parts_are_the_batch_nearly_equal_within_the_limit_and_never_one_image_alone(batch, limit):
+def test_micro_batches_are_nearly_equal_within_the_limit_and_never_a_single_image(batch, limit):
     sizes = micro_batch_sizes(batch, limit)
     assert sum(sizes) == batch
     assert max(sizes) - min(sizes) <= 1
     assert min(sizes) >= 2
-    assert max(sizes) <= max(limit, 3)  # an odd batch two at a time has three once
+    assert max(sizes) <= max(limit, 3)  # with a limit of 2, an odd batch has one part of 3
     if limit > 2:
         assert max(sizes) <= limit
 
 
-def step_of(recipe, *, weights=None, seed=0):
+def make_step(recipe, *, weights=None, seed=0):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = build(SPEC).to(memory_format=torch.channels_last).train()
+        network = SPEC.build().to(memory_format=torch.channels_last).train()
     optimizer = make_optimizer(network, recipe)
     step = TrainStep(
         network,
         optimizer,
-        recipe,
-        augmentation=Augmentation(),
-        seed=seed,
-        classes=10,
+        TrainingRequest(SPEC, recipe, seed, TrainingSettings(0.0, False)),
         mean=0 * ONES,
         std=ONES,
         class_weights=weights,
@@ -57,21 +52,21 @@ def step_of(recipe, *, weights=None, seed=0):
     return network, optimizer, step
 
 
-def batch_of(count=12):
+def make_batch(count=12):
     generator = torch.Generator().manual_seed(1)
     images = torch.randint(0, 256, (count, 1, 8, 8), generator=generator, dtype=torch.uint8)
     return images, torch.randint(0, 10, (count,), generator=generator), torch.arange(count)
 
 
 @pytest.mark.parametrize("weights", [None, torch.linspace(0.5, 2, 10)])
-def test_a_step_is_that_of_the_optimizer_on_the_mean_loss(weights):
+def test_a_step_is_the_optimizers_step_on_the_mean_loss(weights):
     recipe = Recipe(batch_size=12, label_smoothing=0.1)
-    images, labels, samples = batch_of()
-    network, _, step = step_of(recipe, weights=weights)
+    images, labels, samples = make_batch()
+    network, _, step = make_step(recipe, weights=weights)
     step(images, labels, samples)
-    by_hand, optimizer, _ = step_of(recipe)
+    expected, optimizer, _ = make_step(recipe)
     losses = functional.cross_entropy(
-        by_hand(normalize(images, 0 * ONES, ONES)),
+        expected(normalize(images, 0 * ONES, ONES)),
         labels,
         weight=weights,
         label_smoothing=0.1,
@@ -80,22 +75,25 @@ def test_a_step_is_that_of_the_optimizer_on_the_mean_loss(weights):
     losses.mean().backward()
     optimizer.step()
     assert step.loss_sum.item() == pytest.approx(losses.mean().item())
-    for ours, theirs in zip(network.parameters(), by_hand.parameters(), strict=True):
-        assert torch.allclose(ours, theirs)
+    for parameters in zip(network.parameters(), expected.parameters(), strict=True):
+        assert torch.allclose(*parameters)
 
 
-def test_mixed_images_keep_the_loss_of_their_targets_the_mean_over_images():
-    """Mixing with alpha near 0 keeps each image whole, or takes its partner: all labels count as
-    often as before.
+def test_the_loss_of_mixed_images_is_the_mean_over_images():
+    """Mixup with alpha near 0 leaves each image unchanged or replaces it by its partner, so the
+    frequencies of the labels are nearly unchanged.
     """
-    images, labels, samples = batch_of()
-    plain, mixed = step_of(Recipe(batch_size=12))[2], step_of(Recipe(batch_size=12, mixup=1e-3))[2]
+    images, labels, samples = make_batch()
+    plain, mixed = (
+        make_step(Recipe(batch_size=12))[2],
+        make_step(Recipe(batch_size=12, mixup=1e-3))[2],
+    )
     plain(images, labels, samples)
     mixed(images, labels, samples)
     assert mixed.loss_sum.item() == pytest.approx(plain.loss_sum.item(), rel=0.2)
 
 
-def test_precision_is_that_of_the_recipe_and_on_a_cpu_full_unless_it_is_asked_for():
+def test_precision_is_that_of_the_recipe_and_float32_on_a_cpu_by_default():
     cpu = torch.device("cpu")
     assert [activation_dtype(Recipe(precision=name), cpu) for name in ("auto", "fp32", "bf16")] == [
         torch.float32,
@@ -104,15 +102,15 @@ def test_precision_is_that_of_the_recipe_and_on_a_cpu_full_unless_it_is_asked_fo
     ]
 
 
-def test_deterministic_algorithms_are_asked_of_torch_and_let_go_again():
+def test_deterministic_algorithms_can_be_switched_on_and_off():
     set_determinism(deterministic=True)
     try:
         assert torch.are_deterministic_algorithms_enabled()
         assert not torch.backends.cudnn.benchmark
-        step_of(Recipe(batch_size=12, mixup=0.5, randaugment_magnitude=0.5, min_crop_area=0.5))[2](
-            *batch_of()
-        )
-        # the histograms of RandAugment do without for a moment
+        make_step(Recipe(batch_size=12, mixup=0.5, randaugment_magnitude=0.5, min_crop_area=0.5))[
+            2
+        ](*make_batch())
+        # RandAugment disables them temporarily for its histograms
         assert torch.are_deterministic_algorithms_enabled()
     finally:
         set_determinism(deterministic=False)

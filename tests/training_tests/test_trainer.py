@@ -1,6 +1,4 @@
-"""What befalls a training on its way: stopped, captured, out of time; and that it is the same for
-it, or says so.
-"""
+"""Tests of the trainer: interruption, CUDA graphs, deadline, frozen backbone, EMA, precision."""
 
 import math
 import shutil
@@ -17,15 +15,15 @@ from phinas.training.data import dataloader
 from phinas.training.data.prepared_dataset import prepare
 from phinas.training.engine.checkpoint import CheckpointManager
 from phinas.training.engine.initialization import Initialization
-from phinas.training.engine.trainer import TrainingPaused
+from phinas.training.engine.trainer import TrainingInterrupted
 from phinas.training.timing.time_estimate import estimate_training_seconds
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 SPEC = load_space("tiny").adapt_to(channels=1, classes=10, resolution=8).base
-# Draws from torch's generator; its stem is dense over several channels, so that it lies otherwise
-# in memory than in a file.
-DRAWING = replace(SPEC, channels=3, dropout=0.3, drop_path=0.3)
+# uses torch's generator; its stem has several input channels, so the memory layout of its weights
+# differs from that in a file
+RANDOM = replace(SPEC, channels=3, dropout=0.3, drop_path=0.3)
 SHORT = Recipe(epochs=3, batch_size=50)
 RICH = SHORT.model_copy(
     update={
@@ -41,19 +39,19 @@ RMSPROP = SHORT.model_copy(update={"optimizer": "rmsprop", "learning_rate": 0.01
 
 @pytest.fixture(scope="module")
 def colored(data, tmp_path_factory):
-    """The digits twice over in three channels, once red and once blue."""
-    place = tmp_path_factory.mktemp("colored")
+    """The digits in three channels, each once in red and once in blue."""
+    folder = tmp_path_factory.mktemp("colored")
     images, labels, _, _ = data.train_val_arrays()
     shades = [images * np.array(shade) for shade in ([1, 0.7, 0.4], [0.4, 0.7, 1])]
     np.savez(
-        place / "images.npz",
+        folder / "images.npz",
         images=np.concatenate(shades).astype(np.uint8),
         labels=np.tile(labels, 2),
     )
     return prepare(
-        DataSection(source=str(place / "images.npz"), max_train_images=200),
+        DataSection(source=str(folder / "images.npz"), max_train_images=200),
         seed=0,
-        directory=place / "data",
+        directory=folder / "data",
     )
 
 
@@ -62,24 +60,24 @@ def state(trained):
 
 
 def checkpoints_in(tmp_path, *, seconds=1e9):
-    return CheckpointManager(tmp_path / "it.checkpoint", "key", seconds=seconds)
+    return CheckpointManager(tmp_path / "training.checkpoint", "key", seconds=seconds)
 
 
 @pytest.fixture(scope="module")
 def uninterrupted(colored, fit):
-    """The training of DRAWING with a recipe, run once for each recipe."""
+    """Function that trains RANDOM with a recipe, once for each recipe."""
     trainings = {}
 
     def train_once(recipe):
         key = recipe.model_dump_json()
         if key not in trainings:
-            trainings[key] = fit(colored, spec=DRAWING, recipe=recipe)
+            trainings[key] = fit(colored, spec=RANDOM, recipe=recipe)
         return trainings[key]
 
     return train_once
 
 
-# Which optimizer it is does not depend on where the training stops, so not every pair is needed.
+# not all pairs, since the effects of optimizer and interrupted step are independent
 @pytest.mark.parametrize(
     ("passes", "recipe"),
     [
@@ -92,68 +90,67 @@ def uninterrupted(colored, fit):
         pytest.param(9, RICH, id="9-recipe1"),
     ],
 )
-def test_a_training_that_is_stopped_anywhere_goes_on_to_the_bit(
+def test_a_training_interrupted_anywhere_resumes_bit_exactly(
     colored, fit, tmp_path, recipe, passes, before_each_pass, assert_same, uninterrupted
 ):
-    """4 steps an epoch: in the middle of one, at its end, at the start of the next."""
-    whole = uninterrupted(recipe)
-    checkpoints, seen = checkpoints_in(tmp_path), []
+    """With 4 steps per epoch: inside an epoch, at its end and at the start of the next one."""
+    checkpoints, batch_sizes = checkpoints_in(tmp_path), []
 
     def stop_after(images):
-        seen.append(len(images))
-        checkpoints.stop_requested = len(seen) == passes
+        batch_sizes.append(len(images))
+        checkpoints.stop_requested = len(batch_sizes) == passes
 
-    with before_each_pass(stop_after), pytest.raises(TrainingPaused):
-        fit(colored, spec=DRAWING, recipe=recipe, checkpoints=checkpoints)
-    assert len(seen) == passes
-    with before_each_pass(lambda images: seen.append(len(images))):
-        again = fit(colored, spec=DRAWING, recipe=recipe, checkpoints=checkpoints_in(tmp_path))
-    assert len(seen) == 12  # no step was taken twice
-    assert_same(again, whole)
+    with before_each_pass(stop_after), pytest.raises(TrainingInterrupted):
+        fit(colored, spec=RANDOM, recipe=recipe, checkpoints=checkpoints)
+    assert len(batch_sizes) == passes
+    with before_each_pass(lambda images: batch_sizes.append(len(images))):
+        resumed = fit(colored, spec=RANDOM, recipe=recipe, checkpoints=checkpoints_in(tmp_path))
+    assert len(batch_sizes) == 12  # no step was repeated
+    assert_same(resumed, uninterrupted(recipe))
 
 
-def test_a_captured_training_is_the_one_step_by_step(
-    colored, fit, capturing, assert_same, uninterrupted
+def test_a_captured_training_equals_the_eager_one(
+    colored, fit, simulate_capture, assert_same, uninterrupted
 ):
-    """Images come by the same tensors all along, the steps that warm it are undone, and each
-    resolution is captured anew.
+    """Replayed steps read the same tensors, warm-up steps are undone, and each resolution has its
+    own capture.
     """
     expected, shapes = uninterrupted(RICH), []
 
-    def capture(take_step, *batch):
+    def capture(train_step, *batch):
         shapes.append(batch[0].shape[-1])
         for _ in range(3):
-            take_step(*batch)
-        return lambda: take_step(*batch)
+            train_step(*batch)
+        return lambda: train_step(*batch)
 
-    capturing(capture)
-    assert_same(fit(colored, spec=DRAWING, recipe=RICH), expected)
+    simulate_capture(capture)
+    assert_same(fit(colored, spec=RANDOM, recipe=RICH), expected)
     assert shapes == [5, 6, 8]
 
 
-def test_a_training_that_cannot_be_captured_goes_on_step_by_step_and_says_so(
-    colored, fit, capturing, assert_same, uninterrupted
+def test_a_training_that_cannot_be_captured_continues_eagerly_with_a_warning(
+    colored, fit, simulate_capture, assert_same, uninterrupted
 ):
     expected = uninterrupted(RICH)
-    tried = []
+    captures = []
 
-    def capture(take_step, *batch):
-        tried.append(len(tried))
-        take_step(*batch)
+    def capture(train_step, *batch):
+        captures.append(len(batch))
+        train_step(*batch)
         raise RuntimeError("operation not permitted when stream is capturing\nmore")
 
-    capturing(capture)
+    simulate_capture(capture)
     with pytest.warns(
         UserWarning,
-        match=r"can't be captured \(operation not permitted when stream is capturing\); they go "
-        r"kernel",
+        match=r"could not be captured as a CUDA graph \(operation not permitted when stream is "
+        r"capturing\); training continues with eager steps",
     ):
-        assert_same(fit(colored, spec=DRAWING, recipe=RICH), expected)
-    assert tried == [0]
+        assert_same(fit(colored, spec=RANDOM, recipe=RICH), expected)
+    assert len(captures) == 1
 
 
-def test_the_time_that_is_predicted_is_of_captured_steps_where_they_can_be(capturing):
-    def predicted():
+def test_a_time_estimate_times_captured_steps_if_they_can_be_captured(simulate_capture):
+    def estimate():
         return estimate_training_seconds(
             SPEC, SHORT, train_images=100, val_images=50, device=torch.device("cpu"), threads=1
         )
@@ -164,45 +161,46 @@ def test_the_time_that_is_predicted_is_of_captured_steps_where_they_can_be(captu
         return lambda: replayed.append(time.sleep(0.2))
 
     def impossible(_take_step, *_batch):
-        raise RuntimeError("as if")
+        raise RuntimeError("simulated")
 
-    capturing(slow)
-    assert predicted() > 3 * 2 * 0.2  # epochs, steps of each
+    simulate_capture(slow)
+    assert estimate() > 3 * 2 * 0.2  # 3 epochs of 2 steps
     assert len(replayed) == 4
-    capturing(impossible)
-    with pytest.warns(UserWarning, match="can't be captured"):
-        assert 0 < predicted() < 3 * 2 * 0.2
+    simulate_capture(impossible)
+    with pytest.warns(UserWarning, match="could not be captured"):
+        assert 0 < estimate() < 3 * 2 * 0.2
 
 
-def test_epochs_before_a_snapshot_are_reported_again_and_may_end_the_training(data, fit, tmp_path):
-    checkpoints, heard = checkpoints_in(tmp_path), []
+def test_epochs_before_a_checkpoint_are_reported_again_and_may_stop_the_training(
+    data, fit, tmp_path
+):
+    checkpoints, reports = checkpoints_in(tmp_path), []
 
     def report(epoch, accuracy):
-        heard.append((epoch, accuracy))
+        reports.append((epoch, accuracy))
         checkpoints.stop_requested = epoch == 2
         return True
 
-    with pytest.raises(TrainingPaused):
+    with pytest.raises(TrainingInterrupted):
         fit(data, recipe=SHORT, checkpoints=checkpoints, report=report)
-    before = heard[:]
-    assert [epoch for epoch, _ in before] == [1, 2]
-    again = fit(
+    assert [epoch for epoch, _ in reports] == [1, 2]
+    resumed = fit(
         data,
         recipe=SHORT,
         checkpoints=checkpoints_in(tmp_path),
-        report=lambda *point: heard.append(point) or point[0] < 2,
+        report=lambda *point: reports.append(point) or point[0] < 2,
     )
-    assert heard[2:] == before
-    assert (len(again.curve), again.stop_reason) == (2, "stopped")
+    assert reports[2:] == reports[:2]
+    assert (len(resumed.curve), resumed.stop_reason) == (2, "stopped")
 
 
-def test_snapshots_change_nothing(data, fit, tmp_path, assert_same):
-    taking = checkpoints_in(tmp_path, seconds=0)
-    assert_same(fit(data, recipe=RICH, checkpoints=taking), fit(data, recipe=RICH))
-    assert taking.read() is not None
+def test_checkpoints_do_not_change_the_training(data, fit, tmp_path, assert_same):
+    checkpoints = checkpoints_in(tmp_path, seconds=0)
+    assert_same(fit(data, recipe=RICH, checkpoints=checkpoints), fit(data, recipe=RICH))
+    assert checkpoints.read() is not None
 
 
-def test_a_deadline_ends_a_training_with_what_it_has(data, fit):
+def test_a_deadline_ends_a_training_with_its_current_weights(data, fit):
     recipe = SHORT.model_copy(update={"epochs": 10_000, "max_minutes": 0.01})
     trained = fit(data, recipe=recipe)
     assert trained.stop_reason == "deadline"
@@ -211,99 +209,96 @@ def test_a_deadline_ends_a_training_with_what_it_has(data, fit):
     assert math.isfinite(trained.curve[-1].loss)
 
 
-def test_a_frozen_backbone_learns_nothing_but_its_classifier(colored, fit):
-    kept = {}
+def test_a_frozen_backbone_trains_the_classifier_only(colored, fit):
+    initial = {}
 
-    def remember(network):
-        kept.update({name: tensor.clone() for name, tensor in network.state_dict().items()})
+    def record(network):
+        initial.update({name: tensor.clone() for name, tensor in network.state_dict().items()})
 
-    trained = fit(
-        colored, spec=DRAWING, initialization=Initialization(remember, freeze_backbone=True)
-    )
+    trained = fit(colored, spec=RANDOM, initialization=Initialization(record, freeze_backbone=True))
     changed = {
-        name for name, tensor in state(trained).items() if not torch.equal(tensor, kept[name])
+        name for name, tensor in state(trained).items() if not torch.equal(tensor, initial[name])
     }
     assert changed == {"classifier.weight", "classifier.bias"}
 
 
-def test_the_average_of_weights_is_that_of_its_horizon(data, fit):
-    """It begins with the first weights, and each step counts 1/horizon."""
-    steps = []
+def test_the_ema_has_the_horizon_of_the_recipe(data, fit):
+    """The average starts at the initial weights, and each step has a weight of 1/horizon."""
+    biases = []
 
-    def watch(network):
-        network.register_forward_pre_hook(
-            lambda it, _: steps.append(it.classifier.bias.detach().clone()) if it.training else None
-        )
+    def record(network, _inputs):
+        if network.training:
+            biases.append(network.classifier.bias.detach().clone())
+
+    def add_hook(network):
+        network.register_forward_pre_hook(record)
 
     recipe = Recipe(epochs=2, batch_size=50, ema_fraction=0.5)
-    trained = fit(data, recipe=recipe, initialization=Initialization(watch))
-    last = fit(data, recipe=recipe.model_copy(update={"ema_fraction": 0.0}))
-    # before and after each of 8 steps: a horizon of 4
-    expected, *after = [
-        *steps[:8],
-        state(last)["classifier.bias"],
-    ]
-    for bias in after:
+    trained = fit(data, recipe=recipe, initialization=Initialization(add_hook))
+    without_ema = fit(data, recipe=recipe.model_copy(update={"ema_fraction": 0.0}))
+    # before and after each of 8 steps; the horizon is 4 steps
+    expected, *later = [*biases[:8], state(without_ema)["classifier.bias"]]
+    for bias in later:
         expected = 0.75 * expected + 0.25 * bias
     assert torch.allclose(state(trained)["classifier.bias"], expected, atol=1e-6)
 
 
-def test_progressive_learning_ends_at_the_whole_resolution(data, fit, before_each_pass):
-    sides = []
-    with before_each_pass(lambda images: sides.append(images.shape[-1])):
+def test_progressive_learning_ends_at_the_full_resolution(data, fit, before_each_pass):
+    resolutions = []
+    with before_each_pass(lambda images: resolutions.append(images.shape[-1])):
         fit(
             data,
             spec=SPEC.__class__.from_dict(SPEC.to_dict() | {"resolution": 16}),
             recipe=Recipe(epochs=8, batch_size=200, initial_resolution_fraction=0.5),
         )
-    assert sides == [8, 8, 11, 11, 13, 13, 16, 16]
+    assert resolutions == [8, 8, 11, 11, 13, 13, 16, 16]
 
 
-def test_balanced_classes_weigh_alike_in_the_loss(data, fit):
-    """A rare class is found more often for it."""
+def test_a_class_balanced_loss_raises_the_recall_of_a_rare_class(data, fit):
     labels = np.array(data.train_val_arrays()[1])
     rare = data.classes.index("8")
-    kept = np.flatnonzero((labels != rare) | (np.cumsum(labels == rare) <= 2))
+    # all images of other classes, and two of the rare class
+    indices = np.flatnonzero((labels != rare) | (np.cumsum(labels == rare) <= 2))
 
-    class Unbalanced:
+    class ImbalancedData:
         def __getattr__(self, name):
             return getattr(data, name)
 
-        train = len(kept)
-        counts = tuple(np.bincount(labels[kept]).tolist())
+        train = len(indices)
+        counts = tuple(np.bincount(labels[indices]).tolist())
 
         def train_val_arrays(self):
-            images, labels, *held = data.train_val_arrays()
-            return images[kept], labels[kept], *held
+            images, labels, *validation = data.train_val_arrays()
+            return images[indices], labels[indices], *validation
 
     recipe = Recipe(epochs=12, batch_size=32, optimizer="adamw", learning_rate=0.01)
-    plain, balanced = (
-        fit(Unbalanced(), recipe=recipe.model_copy(update={"class_balanced_loss": balance}))
-        for balance in (False, True)
+    unweighted, weighted = (
+        fit(ImbalancedData(), recipe=recipe.model_copy(update={"class_balanced_loss": balanced}))
+        for balanced in (False, True)
     )
-    assert balanced.curve[-1].per_class_accuracy[rare] > plain.curve[-1].per_class_accuracy[rare]
+    recalls = [trained.curve[-1].per_class_accuracy[rare] for trained in (unweighted, weighted)]
+    assert recalls[1] > recalls[0]
 
 
-def test_bfloat16_is_what_convolutions_are_fed(data, fit):
-    kinds = set()
+def test_bf16_precision_trains_in_bfloat16(data, fit):
+    dtypes = set()
 
-    def watch(network):
+    def add_hook(network):
         network.classifier.register_forward_hook(
-            lambda _module, _inputs, made: kinds.add(made.dtype) if network.training else None
+            lambda _module, _inputs, logits: dtypes.add(logits.dtype) if network.training else None
         )
 
     fit(
         data,
         recipe=Recipe(epochs=1, batch_size=50, precision="bf16"),
-        initialization=Initialization(watch),
+        initialization=Initialization(add_hook),
     )
-    fit(data, recipe=Recipe(epochs=1, batch_size=50), initialization=Initialization(watch))
-    assert kinds == {torch.bfloat16, torch.float32}
+    assert dtypes == {torch.bfloat16}
+    fit(data, recipe=Recipe(epochs=1, batch_size=50), initialization=Initialization(add_hook))
+    assert dtypes == {torch.bfloat16, torch.float32}
 
 
-def test_images_that_are_read_as_they_come_give_the_same_to_the_bit(
-    data, fit, monkeypatch, assert_same
-):
+def test_streamed_images_give_a_bit_identical_training(data, fit, monkeypatch, assert_same):
     resident = fit(data, recipe=RICH)
     monkeypatch.setattr(dataloader, "_HOST_MEMORY_FRACTION", 0.0)
     assert not dataloader.fits_in_memory(1, torch.device("cpu"))
@@ -315,7 +310,7 @@ def test_images_that_are_read_as_they_come_give_the_same_to_the_bit(
 @pytest.mark.filterwarnings(
     "ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning"
 )
-def test_a_compiled_network_learns_the_same(data, fit):
+def test_a_compiled_network_has_the_same_weights_up_to_rounding(data, fit):
     spec = replace(SPEC, stages=SPEC.stages[:1], dropout=0.0, drop_path=0.0)
     recipe = Recipe(epochs=1, batch_size=50)
     plain = fit(data, spec=spec, recipe=recipe)
@@ -328,11 +323,13 @@ def test_a_compiled_network_learns_the_same(data, fit):
         assert torch.allclose(tensor, state(compiled)[name], atol=1e-4), name
 
 
-def test_a_stranger_to_the_snapshot_begins_anew_and_says_so(data, fit, tmp_path, assert_same):
+def test_a_checkpoint_of_another_training_is_not_used_and_warns(data, fit, tmp_path, assert_same):
     checkpoints_in(tmp_path, seconds=0).write({"x": torch.zeros(1)}, {})
-    with pytest.warns(UserWarning, match="is damaged, or of another training"):
+    with pytest.warns(UserWarning, match="is damaged or belongs to another training"):
         trained = fit(
             data,
-            checkpoints=CheckpointManager(tmp_path / "it.checkpoint", "other key", seconds=1e9),
+            checkpoints=CheckpointManager(
+                tmp_path / "training.checkpoint", "other key", seconds=1e9
+            ),
         )
     assert_same(trained, fit(data))

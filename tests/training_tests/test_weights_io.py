@@ -1,6 +1,4 @@
-"""Weights on disk: what was saved is what is read, and a damaged or foreign file is told from
-it.
-"""
+"""Tests of weights files: bit-exact round trips, and damaged or foreign files."""
 
 from dataclasses import replace
 
@@ -10,7 +8,6 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from phinas.experiment.errors import InputError
-from phinas.space.blocks import build
 from phinas.space.search_spaces.loading import load_space
 from phinas.training.engine.weights_io import load_weights, save_weights
 
@@ -20,7 +17,7 @@ SPEC = load_space("tiny").base
 def network(seed, spec=SPEC):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return build(spec)
+        return spec.build()
 
 
 def same(one, other):
@@ -32,43 +29,43 @@ def same(one, other):
 
 @pytest.fixture
 def path(tmp_path):
-    saved = tmp_path / "weights.safetensors"
-    save_weights(network(1), SPEC, saved)
-    return saved
+    file = tmp_path / "weights.safetensors"
+    save_weights(network(1), SPEC, file)
+    return file
 
 
-def test_weights_are_read_back_bit_by_bit(path):
+def test_weights_round_trip_bit_exactly(path):
     model = network(2)
     assert not same(model, network(1))
     load_weights(model, path)
     assert same(model, network(1))
 
 
-def test_a_network_in_channels_last_is_saved_alike(path, tmp_path):
+def test_a_network_in_channels_last_is_saved_identically(path, tmp_path):
     other = tmp_path / "other.safetensors"
     save_weights(network(1).to(memory_format=torch.channels_last), SPEC, other)
-    saved, again = load_file(path), load_file(other)
-    assert saved.keys() == again.keys()
-    assert all(torch.equal(saved[name], again[name]) for name in saved)
+    first, second = load_file(path), load_file(other)
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_the_header_names_the_spec(path):
+def test_the_header_holds_the_network_id(path):
     with safe_open(path, framework="pt") as file:
-        assert file.metadata()["phinas.spec_id"] == SPEC.spec_id
+        assert file.metadata()["phinas.network_id"] == SPEC.network_id
 
 
-def test_the_same_weights_are_the_same_bytes(tmp_path):
-    model = build(SPEC)
-    found = set()
-    # the library's own order of what is told beside them changes from one to the next
+def test_the_same_weights_give_identical_files(tmp_path):
+    model = SPEC.build()
+    contents = set()
+    # safetensors writes the metadata in random order
     for number in range(20):
         save_weights(model, SPEC, tmp_path / f"{number}.safetensors")
-        found.add((tmp_path / f"{number}.safetensors").read_bytes())
-    assert len(found) == 1
-    assert int.from_bytes(found.pop()[:8], "little") % 8 == 0  # tensors are aligned
+        contents.add((tmp_path / f"{number}.safetensors").read_bytes())
+    assert len(contents) == 1
+    assert int.from_bytes(contents.pop()[:8], "little") % 8 == 0  # tensors are aligned
 
 
-def test_files_of_others_without_our_header_are_read(path, tmp_path):
+def test_files_without_the_metadata_of_phinas_are_read(path, tmp_path):
     foreign = tmp_path / "foreign.safetensors"
     save_file(load_file(path), foreign)
     model = network(2)
@@ -77,20 +74,20 @@ def test_files_of_others_without_our_header_are_read(path, tmp_path):
 
 
 def test_half_precision_weights_are_read_into_a_network_of_single_precision(path, tmp_path):
-    micro_batch_reduced = {
+    half = {
         name: t.bfloat16() if t.is_floating_point() else t for name, t in load_file(path).items()
     }
-    save_file(micro_batch_reduced, tmp_path / "half.safetensors")
+    save_file(half, tmp_path / "half.safetensors")
     model = network(2)
     load_weights(model, tmp_path / "half.safetensors")
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
     assert torch.allclose(model.classifier.weight, network(1).classifier.weight, rtol=1e-2)
 
 
-@pytest.mark.parametrize("share", [0.3, 0.5, 0.75, 0.9, 0.9999])
-def test_a_flipped_byte_is_noticed(path, share):
+@pytest.mark.parametrize("position", [0.3, 0.5, 0.75, 0.9, 0.9999])
+def test_a_flipped_bit_is_detected(path, position):
     content = bytearray(path.read_bytes())
-    content[int(share * len(content))] ^= 1
+    content[int(position * len(content))] ^= 1
     path.write_bytes(content)
     model = network(2)
     with pytest.raises(
@@ -100,21 +97,21 @@ def test_a_flipped_byte_is_noticed(path, share):
     assert same(model, network(2))
 
 
-def test_a_flipped_byte_of_the_header_is_never_taken_for_these_weights(path):
+def test_a_flipped_bit_of_the_header_never_loads_other_weights(path):
     content = path.read_bytes()
-    for place in range(0, 400, 17):
-        path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+    for index in range(0, 400, 17):
+        path.write_bytes(content[:index] + bytes([content[index] ^ 1]) + content[index + 1 :])
         model = network(2)
         try:
             load_weights(model, path)
         except InputError:
             assert same(model, network(2))
         else:
-            assert same(model, network(1))  # a byte of what is not needed, such as the spec's id
+            assert same(model, network(1))  # the bit is in unused metadata, such as the id
 
 
 @pytest.mark.parametrize(
-    "spoil",
+    "damage",
     [
         lambda content: content[: len(content) // 2],
         lambda content: content[:-1],
@@ -124,18 +121,20 @@ def test_a_flipped_byte_of_the_header_is_never_taken_for_these_weights(path):
         lambda content: b"\xff" * 8 + content[8:],
         lambda content: b"\x80\x04\x95pickle",
     ],
-    ids=["half", "a byte less", "five bytes", "empty", "html", "header bomb", "pickle"],
+    ids=["half", "a byte less", "five bytes", "empty", "html", "huge header length", "pickle"],
 )
-def test_what_is_not_a_whole_file_is_refused(path, spoil):
-    path.write_bytes(spoil(path.read_bytes()))
-    with pytest.raises(InputError, match=r"weights\.safetensors: is not a whole safetensors file"):
+def test_a_damaged_file_is_refused(path, damage):
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(
+        InputError, match=r"weights\.safetensors: is not a complete safetensors file"
+    ):
         load_weights(network(2), path)
 
 
-def test_a_path_that_holds_no_file_is_refused(tmp_path):
-    with pytest.raises(InputError, match="there is no such file of weights"):
+def test_a_missing_file_is_refused(tmp_path):
+    with pytest.raises(InputError, match="the weights file does not exist; check the path"):
         load_weights(network(2), tmp_path / "absent.safetensors")
-    with pytest.raises(InputError, match="can't be read"):
+    with pytest.raises(InputError, match="the weights file cannot be read"):
         load_weights(network(2), tmp_path)
 
 
@@ -144,12 +143,13 @@ def test_a_path_that_holds_no_file_is_refused(tmp_path):
     [
         (
             replace(SPEC, classes=7),
-            r"classifier.bias is \(1000,\) in the file and \(7,\) in the network: weights of "
-            r"another spec",
+            r"classifier.bias is of shape \(1000,\) in the file and of shape \(7,\) in the "
+            r"network: the weights belong to another spec; use that spec",
         ),
         (
             replace(SPEC, stages=SPEC.stages[:2]),
-            r"head.conv.weight is \(64, 24, 1, 1\) in the file and \(64, 16, 1, 1\) in the network",
+            r"head.conv.weight is of shape \(64, 24, 1, 1\) in the file and of shape "
+            r"\(64, 16, 1, 1\) in the network",
         ),
         (
             replace(SPEC, stages=(*SPEC.stages, SPEC.stages[-1])),
@@ -157,7 +157,8 @@ def test_a_path_that_holds_no_file_is_refused(tmp_path):
         ),
         (
             replace(SPEC, stem_width=16),
-            r"stages\.1\.0\.\S+ is \([\d, ]+\) in the file and \([\d, ]+\) in the network",
+            r"stages\.1\.0\.\S+ is of shape \([\d, ]+\) in the file and of shape \([\d, ]+\) in "
+            r"the network",
         ),
     ],
     ids=["classes", "shorter", "longer", "stem"],

@@ -1,3 +1,1 @@
-"""Batched augmentation on the device, with random numbers that depend on (seed, epoch, sample)
-only.
-"""
+"""Batched augmentation on the device. Its random numbers depend on (seed, epoch, sample) only."""

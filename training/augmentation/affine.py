@@ -1,10 +1,10 @@
-"""Random crops, rotations, shears and translations of a batch, as one map from each image's new
-pixels to its old ones.
+"""Random crops, rotations, shears and translations of a batch by one affine map per image.
 
-The one decision to know: maps are composed and the pixels are resampled once, bilinearly and with
-the edges repeated, so that a crop which is also turned is blurred once. A map is (N, 2, 3):
-coordinates from -1 to 1 across the image, x first, so an image is treated alike at every
-resolution. Products are elementwise: a matrix product might run in TensorFloat-32.
+A map has the shape (N, 2, 3) and leads from the pixels of the result to those of the image. Its
+coordinates run from -1 to 1 across the image, x first, so it does not depend on the resolution.
+Maps are composed and the pixels are resampled once, bilinearly and with repeated edges, so that a
+crop that is also rotated is blurred only once. Products are elementwise, for a matrix product might
+use TensorFloat-32.
 """
 
 import math
@@ -16,22 +16,25 @@ from torch.nn import functional as F  # noqa: N812
 from phinas.training.augmentation.randaugment import operation_mask
 
 NUM_CROP_DRAWS = 4
-_MAX_ASPECT = 4 / 3  # crops are at most this much wider than high, or higher than wide
-# At magnitude 1, as in RandAugment: radians, sides a side, and a fraction of the side (half of the
-# coordinates' range).
+_MAX_ASPECT = 4 / 3  # of a crop, and of the inverse of its aspect ratio
+# At magnitude 1, as in RandAugment: an angle in radians, a shear factor, and a fraction of the
+# image size, which is twice as much in coordinates.
 _MAX_ROTATION, _MAX_SHEAR, _MAX_TRANSLATION = math.radians(30), 0.3, 0.45
 
 
 def crop_map(uniforms: Tensor, min_area: Tensor | float) -> Tensor:
-    """A rectangle of at least the fraction `min_area` of the area, uniform in area, log aspect and
-    place; of uniform (4, N).
+    """The maps of random crops, uniform in area, logarithm of the aspect ratio, and position.
 
-    The aspect is drawn among those that fit inside the image, so none is drawn twice and no area
-    falls short.
+    The aspect ratio is sampled among those that fit into the image. So no crop is smaller than its
+    sampled area, and none is rejected.
+
+    Args:
+        uniforms: Uniform random numbers (NUM_CROP_DRAWS, N).
+        min_area: Minimum area, as a fraction of the image.
     """
     area = 1 - uniforms[0] * (1 - min_area)
     max_log_aspect = (-area.log()).clamp_max_(math.log(_MAX_ASPECT))
-    sqrt_aspect = (max_log_aspect * (uniforms[1] - 0.5)).exp_()  # of the aspect
+    sqrt_aspect = (max_log_aspect * (uniforms[1] - 0.5)).exp_()
     width, height = (
         (area.sqrt() * sqrt_aspect).clamp_max_(1),
         (area.sqrt() / sqrt_aspect).clamp_max_(1),
@@ -42,8 +45,12 @@ def crop_map(uniforms: Tensor, min_area: Tensor | float) -> Tensor:
 
 
 def operation_map(operations: Tensor, magnitudes: Tensor) -> Tensor:
-    """The operations (NUM_LAYERS, N) of `phinas.training.augmentation.randaugment` that move
-    pixels, one after the other; the others move nothing.
+    """The maps of the RandAugment operations that move pixels, one layer after the other.
+
+    Args:
+        operations: Indices of `randaugment.OPERATIONS` (NUM_LAYERS, N). Color operations have the
+            identity map.
+        magnitudes: Signed magnitudes (NUM_LAYERS, N).
     """
     angle = _MAX_ROTATION * magnitudes * operation_mask(operations, "rotate")
     shear_x, shear_y = (
@@ -71,8 +78,14 @@ def compose(outer: Tensor, inner: Tensor) -> Tensor:
 
 
 def resample(images: Tensor, maps: Tensor) -> Tensor:
-    """uint8 (N, C, S, S) to whole numbers as float, channels first in memory: each pixel from where
-    its map points.
+    """Apply a map to each image.
+
+    Args:
+        images: uint8 (N, C, S, S).
+        maps: (N, 2, 3).
+
+    Returns:
+        Rounded levels as float32 (N, C, S, S), contiguous.
     """
     size = images.shape[-1]
     centers = (torch.arange(size, device=images.device) * 2 + 1) / size - 1

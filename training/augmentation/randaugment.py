@@ -1,17 +1,17 @@
-"""The color of each image changed by operations of its own, drawn as in RandAugment (Cubuk et al.,
-arXiv:1909.13719).
+"""The color operations of RandAugment (Cubuk et al., arXiv:1909.13719), batched.
 
-The one decision to know: no image is picked out of its batch. An image's operation is a set of
-parameters that are neutral for every other operation, and the batch goes through one formula twice
-(two operations an image, one magnitude for all, as in the paper): a stretch and a blend, then a
-table of levels. So the sizes are static, and it costs the same whatever was drawn. Parameters are
-multiplied by masks where one would write `torch.where` with a plain number: torch copies that
-number from the host, which a CUDA graph does not allow.
+Each image has its own operations, but images are not grouped by operation. An operation is a set of
+parameters that are neutral for all other operations, and the batch passes through the same formulas
+twice (two operations per image, one magnitude for all, as in the paper): a stretch and blend, then
+a table of levels. So the tensor sizes are static, and the time does not depend on the sampled
+operations. Parameters are multiplied by masks where `torch.where` with a Python number would be
+more obvious, because torch copies that number from the host, which a CUDA graph does not allow.
 
-The operations are the paper's fourteen (which has no inversion). The five that move pixels are in
-the list, so that they are as frequent as in the paper; what they do stands in
-`phinas.training.augmentation.affine`. Magnitude 1 is the paper's 10 of 10: factors of 0.1 or 1.9,
-four bits, all inverted. Autocontrast and equalize know no magnitude, but 0 changes nothing.
+The operations are the fourteen of the paper, which has no inversion. The five that move pixels are
+listed, so that they are as frequent as in the paper, and are applied in
+`phinas.training.augmentation.affine`. Magnitude 1 is magnitude 10 of 10 in the paper: a factor of
+0.1 or 1.9, four bits lost, all levels inverted. Autocontrast and equalize have no magnitude, except
+that they do nothing at 0.
 """
 
 from collections.abc import Iterator
@@ -36,34 +36,45 @@ OPERATIONS = (
     "translate_x",
     "translate_y",
 )
-NUM_LAYERS = 2  # operations an image
-NUM_DRAWS = 2 * NUM_LAYERS
-# at magnitude 1: how far a factor is from 1, bits that are lost
-_MAX_FACTOR_CHANGE, _MAX_LOST_BITS = (
-    0.9,
-    4,
-)
-_LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R 601, as Pillow has it
-_CENTER_WEIGHT, _NEIGHBOR_WEIGHT = 5 / 13, 1 / 13  # Pillow's smoothing, 3x3
+NUM_LAYERS = 2  # operations per image
+NUM_DRAWS = 2 * NUM_LAYERS  # random numbers per image
+_MAX_FACTOR_CHANGE = 0.9  # difference of a factor from 1, at magnitude 1
+_MAX_LOST_BITS = 4  # of posterize, at magnitude 1
+_LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R 601, as in Pillow
+_CENTER_WEIGHT, _NEIGHBOR_WEIGHT = 5 / 13, 1 / 13  # of Pillow's 3x3 smoothing filter
 
 
 def sample_operations(uniforms: Tensor, magnitude: Tensor | float) -> tuple[Tensor, Tensor]:
-    """Of uniform (NUM_DRAWS, N): indices of OPERATIONS and magnitudes with a random sign, both
-    (NUM_LAYERS, N).
+    """Sample the operations of each image.
+
+    Args:
+        uniforms: Uniform random numbers (NUM_DRAWS, N).
+        magnitude: From 0 to 1.
+
+    Returns:
+        Indices of OPERATIONS, and magnitudes with a random sign, both (NUM_LAYERS, N).
     """
     operations = (uniforms[:NUM_LAYERS] * len(OPERATIONS)).long()
     return operations, (uniforms[NUM_LAYERS:] < 0.5).float().mul_(-2).add_(1) * magnitude
 
 
 def operation_mask(operations: Tensor, *names: str) -> Tensor:
-    """Where the operation is one of `names`."""
+    """A mask of where the operation is one of `names`."""
     return torch.stack([operations == OPERATIONS.index(name) for name in names]).any(dim=0)
 
 
 def apply_color_operations(pixels: Tensor, operations: Tensor, magnitudes: Tensor) -> Tensor:
-    """Whole numbers from 0 to 255 as float (N, C, S, S), C 1 or 3, after the operations
-    `operations` with signed magnitudes `magnitudes`, both (NUM_LAYERS, N). Channels first in memory
-    is by far the faster order here."""
+    """Apply the color operations of each image. The others change nothing here.
+
+    Args:
+        pixels: Integers from 0 to 255 as float (N, C, S, S), with C 1 or 3. The contiguous memory
+            format is much faster here than channels_last.
+        operations: Indices of OPERATIONS (NUM_LAYERS, N).
+        magnitudes: Signed magnitudes (NUM_LAYERS, N).
+
+    Returns:
+        Integers from 0 to 255 as float (N, C, S, S).
+    """
     for layer in range(len(operations)):
         choice, magnitude = operations[layer].view(-1, 1, 1, 1), magnitudes[layer].view(-1, 1, 1, 1)
         pixels = _apply_level_table(_enhance(pixels, choice, magnitude), choice, magnitude)
@@ -71,9 +82,11 @@ def apply_color_operations(pixels: Tensor, operations: Tensor, magnitudes: Tenso
 
 
 def _enhance(pixels: Tensor, operations: Tensor, magnitude: Tensor) -> Tensor:
-    """Brightness, contrast, saturation and sharpness: from black, the mean gray, the gray image or
-    the smoothed one through the image and beyond. Autocontrast: each channel stretched to 0..255.
-    The result is whole numbers from 0 to 255."""
+    """Apply brightness, contrast, saturation, sharpness and autocontrast.
+
+    The first four extrapolate from another image through the image: from black, the mean gray, the
+    gray image and the smoothed image. Autocontrast stretches each channel to 0..255.
+    """
     factor = 1 + _MAX_FACTOR_CHANGE * magnitude * operation_mask(
         operations, "brightness", "contrast", "saturation", "sharpness"
     )
@@ -92,10 +105,8 @@ def _enhance(pixels: Tensor, operations: Tensor, magnitude: Tensor) -> Tensor:
 
 
 def _apply_level_table(pixels: Tensor, operations: Tensor, magnitude: Tensor) -> Tensor:
-    """Equalize, posterize and solarize: of each channel a table of what becomes of its 256 levels,
-    and one look-up.
-    """
-    levels = pixels.long().flatten(2)[:, :, None]  # tables are images one pixel high
+    """Apply equalize, posterize and solarize by one table of 256 levels for each channel."""
+    levels = pixels.long().flatten(2)[:, :, None]  # (N, C, 1, S * S), like the tables
     absolute_magnitude = magnitude.abs()
     table = _equalization_table(
         levels, operation_mask(operations, "equalize") & (absolute_magnitude != 0)
@@ -113,8 +124,9 @@ def _apply_level_table(pixels: Tensor, operations: Tensor, magnitude: Tensor) ->
 
 
 def _equalization_table(levels: Tensor, equalize_mask: Tensor) -> Tensor:
-    """(N, C, 1, 256): each level, or where `equalize_mask` what its histogram makes of it, in
-    Pillow's whole numbers.
+    """The table (N, C, 1, 256) of equalize in Pillow's integer arithmetic.
+
+    Where `equalize_mask` is False, it is the identity.
     """
     counts = torch.zeros(*levels.shape[:3], 256, dtype=torch.int32, device=levels.device)
     with _nondeterministic():
@@ -131,8 +143,10 @@ def _equalization_table(levels: Tensor, equalize_mask: Tensor) -> Tensor:
 
 @contextmanager
 def _nondeterministic() -> Iterator[None]:
-    """Whole numbers add up to the same in any order; torch's deterministic way to add them can't be
-    captured.
+    """Allow nondeterministic algorithms.
+
+    Sums of integers are the same in any order, and torch's deterministic `scatter_add_` cannot be
+    captured in a CUDA graph.
     """
     was_deterministic = torch.are_deterministic_algorithms_enabled()
     torch.use_deterministic_algorithms(False)
@@ -143,7 +157,7 @@ def _nondeterministic() -> Iterator[None]:
 
 
 def _luminance(pixels: Tensor) -> Tensor:
-    """(N, 1, S, S); a gray image is its own."""
+    """The gray image (N, 1, S, S)."""
     if pixels.shape[1] == 1:
         return pixels
     red, green, blue = (pixels[:, channel : channel + 1] for channel in range(3))
@@ -151,11 +165,11 @@ def _luminance(pixels: Tensor) -> Tensor:
 
 
 def _smooth(pixels: Tensor) -> Tensor:
-    """As Pillow smooths: the outermost rows and columns stay."""
+    """Smooth like Pillow, which keeps the outermost rows and columns."""
     rows = pixels[:, :, :-2] + pixels[:, :, 1:-1] + pixels[:, :, 2:]
     squares = rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:]
     smoothed = pixels.clone()
-    # The sum of nine counts the center once, so it is added as often as is missing.
+    # The sum over the 3x3 square already includes the center with the weight of a neighbor.
     smoothed[:, :, 1:-1, 1:-1].mul_(_CENTER_WEIGHT - _NEIGHBOR_WEIGHT).add_(
         squares, alpha=_NEIGHBOR_WEIGHT
     )

@@ -1,11 +1,10 @@
-"""Random numbers without a generator: each is a pure function of (seed, purpose, epoch, sample,
-draw).
+"""Random numbers without a generator: a pure function of (seed, purpose, epoch, sample, draw).
 
-The one decision to know: numbers are hashed from what they are for, not drawn from a stream. So an
-image is treated alike in whatever batch, micro-batch, process or device it comes up, a training
-that is resumed sees what it would have seen, and no state is to be saved. The hash is the finalizer
-of splitmix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014) in
-int64, which wraps; all sizes are static and nothing waits for the device.
+Numbers are hashed, not taken from a stream. So an image is augmented alike in any batch,
+micro-batch, process and device, a resumed training continues bit-exactly, and no state has to be
+saved. The hash is the finalizer of splitmix64 (Steele, Lea and Flood, "Fast splittable pseudorandom
+number generators", 2014) in int64 arithmetic, which wraps around. All tensor sizes are static, and
+nothing synchronizes with the device.
 """
 
 import torch
@@ -13,24 +12,31 @@ from torch import Tensor
 
 from phinas.experiment.seeds import derive_seed
 
-# Odd numbers of 64 bits, as signed ones. Which they are matters little; that they differ keeps the
-# counters apart.
+# Odd 64-bit numbers, as signed ones. Their values matter little, but they must differ, so that
+# seed, epoch, sample and draw do not cancel.
 _SEED_FACTOR, _EPOCH_FACTOR, _SAMPLE_FACTOR, _DRAW_FACTOR = (
     value - (1 << 64)
     for value in (0xA0761D6478BD642F, 0x9E3779B97F4A7C15, 0xD1342543DE82EF95, 0xDA942042E4DD58B5)
 )
 _MIX_FACTOR_1, _MIX_FACTOR_2 = 0xBF58476D1CE4E5B9 - (1 << 64), 0x94D049BB133111EB - (1 << 64)
-_FLOAT_BITS = 24  # what a float32 holds of a number below 1
+_FLOAT_BITS = 24  # precision of float32
 
 
 def stateless_uniform(
     seed: int, epoch: Tensor | int, samples: Tensor, purpose: str, num_draws: int = 1
 ) -> Tensor:
-    """float32 (count, N) in [0, 1) on the device of `samples`: int64 (N,), indices in the training
-    split.
+    """Uniform random numbers for samples.
 
-    epoch: a 0-dim int64 tensor on that device where it changes inside a CUDA graph. The first draws
-    are the same for any count.
+    Args:
+        seed: Random seed.
+        epoch: The epoch. If it changes between replays of a CUDA graph, a 0-dim int64 tensor on the
+            device of `samples`.
+        samples: int64 (N,), indices in the training split.
+        purpose: What the numbers are for. Different purposes have independent numbers.
+        num_draws: Numbers per sample. The first ones do not depend on how many are drawn.
+
+    Returns:
+        float32 (num_draws, N) in [0, 1), on the device of `samples`.
     """
     stream = derive_seed(seed, purpose) * _SEED_FACTOR
     if isinstance(epoch, Tensor):
@@ -46,13 +52,14 @@ def stateless_uniform(
 
 
 def _to_int64(value: int) -> int:
-    """As int64 holds it."""
+    """Wrap an integer to the range of int64."""
     return (value + (1 << 63)) % (1 << 64) - (1 << 63)
 
 
 def _mix_bits(state: Tensor) -> Tensor:
-    """splitmix64's finalizer, in place: every bit of the result depends on every bit of the
-    state.
+    """Apply the finalizer of splitmix64 in place.
+
+    Every bit of the result depends on every bit of the state.
     """
     state ^= _logical_shift_right(state, 30)
     state *= _MIX_FACTOR_1
@@ -63,5 +70,5 @@ def _mix_bits(state: Tensor) -> Tensor:
 
 
 def _logical_shift_right(state: Tensor, bits: int) -> Tensor:
-    """Shifted right with zeros moving in, where torch repeats the sign."""
+    """Shift right and fill with zeros. torch's operator would fill with the sign bit."""
     return (state >> bits).bitwise_and_((1 << (64 - bits)) - 1)

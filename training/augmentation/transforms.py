@@ -1,9 +1,8 @@
-"""Batched augmentation on the device: every image of a batch is changed by itself in a few tensor
-operations.
+"""Batched augmentation on the device. Each image of a batch is changed independently.
 
-The one decision to know: what happens to an image follows from (seed, epoch, its index in the
-training split) by `phinas.training.augmentation.stateless_rng`. Sizes are static and nothing waits
-for the device, so a CUDA graph may hold all of it, with the epoch and the strength as tensors that
+The changes of an image depend on (seed, epoch, its index in the training split) only, by
+`phinas.training.augmentation.stateless_rng`. Tensor sizes are static, and nothing synchronizes with
+the device. So a CUDA graph may contain all of it, with the epoch and the strength as tensors that
 change between replays.
 """
 
@@ -27,10 +26,10 @@ from phinas.training.augmentation.randaugment import (
 )
 from phinas.training.augmentation.stateless_rng import stateless_uniform
 
-_CHUNK_PIXELS = 1 << 27  # resized at a time: half a gigabyte as floats
+_CHUNK_PIXELS = 1 << 27  # resized at a time, half a GiB as float32
 
-# Which rows of the draws are whose: an option that is switched on leaves the draws of all others as
-# they were.
+# The rows of the random numbers that each operation uses. They are fixed, so an additional
+# operation does not change the others.
 _SHIFT, _FLIP = slice(0, 2), 2
 _CROP = slice(3, 3 + NUM_CROP_DRAWS)
 _RANDAUGMENT = slice(_CROP.stop, _CROP.stop + NUM_DRAWS)
@@ -39,14 +38,19 @@ _CUTOUT = slice(_RANDAUGMENT.stop, _RANDAUGMENT.stop + 2)
 
 @dataclass(frozen=True, slots=True)
 class Augmentation:
-    """max_shift: moved by up to this fraction of the side both ways, edges repeated;
-    horizontal_flip: half of the images are mirrored;
-    min_crop_area: a random rectangle of at least this fraction of the area (aspect 3/4 to 4/3) is
-    enlarged to the whole (0: none);
-    cutout_size: a square of this fraction of the side, centered anywhere, is painted in the image's
-    mean color;
-    randaugment_magnitude: magnitude from 0 to 1 of two operations of
-    `phinas.training.augmentation.randaugment.OPERATIONS` on each image (0: none)."""
+    """The augmentations and their strengths. The defaults change nothing.
+
+    Attributes:
+        max_shift: Maximum shift in each direction, as a fraction of the image size. Edges are
+            repeated.
+        horizontal_flip: Whether images are mirrored, each with a probability of one half.
+        min_crop_area: Minimum area of a random crop with an aspect ratio of 3/4 to 4/3, as a
+            fraction of the image. The crop is enlarged to the image size. 0 disables it.
+        cutout_size: Size of a square at a random position that is filled with the mean color of the
+            image, as a fraction of the image size. 0 disables it.
+        randaugment_magnitude: Magnitude of two RandAugment operations per image, from 0 to 1. 0
+            disables them.
+    """
 
     max_shift: float = 0.0
     horizontal_flip: bool = False
@@ -64,11 +68,17 @@ def augment(
     epoch: Tensor | int,
     strength: Tensor | float = 1.0,
 ) -> Tensor:
-    """uint8 (N, C, S, S) to the same, channels last in memory; samples: int64 (N,), their indices
-    in the training split.
+    """Augment a batch.
 
-    strength: from 0 to 1 scales RandAugment, cutout and how much a crop may leave out; shift and
-    flip stay as they are.
+    Args:
+        images: uint8 (N, C, S, S). samples: int64 (N,), the indices of the images in the training
+        split. augmentation: What is changed. seed: Random seed. epoch: The epoch, or a 0-dim int64
+        tensor on the device of `samples`. strength: From 0 to 1. Scales RandAugment, cutout and the
+        area that a crop may leave out, but
+            not shift and flip.
+
+    Returns:
+        uint8 (N, C, S, S) in channels_last memory format.
     """
     num_draws = (
         _FLIP + 1
@@ -111,26 +121,34 @@ def augment(
 def _shift_and_flip(
     images: Tensor, uniforms: Tensor, *, max_pixels: int, flipped: Tensor | None
 ) -> Tensor:
-    """Move each image by up to `max_pixels` both ways and mirror those that are `flipped`, in one
-    gather.
+    """Shift and mirror images in one gather.
+
+    Args:
+        images: (N, C, S, S).
+        uniforms: Uniform random numbers (2, N).
+        max_pixels: Maximum shift in each direction.
+        flipped: Mask (N,) of the images to mirror.
     """
     count, _, size, _ = images.shape
     rows = columns = torch.arange(size, device=images.device).expand(count, size)
     if flipped is not None:
         columns = torch.where(flipped[:, None], size - 1 - columns, columns)
-    # Fractions: an image moves alike at every resolution.
+    # The random number is a fraction of the range, so the shift is alike at every resolution.
     shifts = (uniforms * (2 * max_pixels + 1)).long().sub_(max_pixels)[:, :, None]
     rows = (rows + shifts[0]).clamp_(0, size - 1)
     columns = (columns + shifts[1]).clamp_(0, size - 1)
     image_index = torch.arange(count, device=images.device)[:, None, None]
-    # Indexing the two spatial axes moves the channels last, which is the memory order that
-    # convolutions want.
+    # Indexing the two spatial axes puts the channels last in memory, as channels_last requires.
     return images[image_index, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
 
 
 def _cut_out(images: Tensor, uniforms: Tensor, fraction: Tensor | float) -> Tensor:
-    """Paint a square of `fraction` of the side, centered at `uniforms`, in the mean of each channel
-    (arXiv:1708.04552).
+    """Fill a square of each image with the mean of each channel (cutout, arXiv:1708.04552).
+
+    Args:
+        images: uint8 (N, C, S, S).
+        uniforms: The centers of the squares (2, N), from 0 to 1. A square may cross the edge.
+        fraction: The size of the squares, as a fraction of the image size.
     """
     size = images.shape[-1]
     centers = (torch.arange(size, device=images.device) + 0.5) / size
@@ -145,8 +163,14 @@ def _to_bytes(pixels: Tensor) -> Tensor:
 
 
 def resize(images: Tensor, size: int) -> Tensor:
-    """uint8 (N, C, S, S) to uint8 (N, C, size, size), bilinear with antialiasing; itself where it
-    has that size.
+    """Resize images, bilinearly with antialiasing.
+
+    Args:
+        images: uint8 (N, C, S, S).
+        size: Height and width of the result.
+
+    Returns:
+        uint8 (N, C, size, size). `images` itself if it has that size.
     """
     if images.shape[-1] == size:
         return images
@@ -165,8 +189,15 @@ def resize(images: Tensor, size: int) -> Tensor:
 
 
 def normalize(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """uint8 (N, C, S, S) to float, per channel zero mean and unit deviation, channels last in
-    memory.
+    """Normalize the channels of images.
+
+    Args:
+        images: uint8 (N, C, S, S).
+        mean: Mean of each channel, of levels from 0 to 1, in a shape that broadcasts.
+        std: Standard deviation of each channel, likewise.
+
+    Returns:
+        float32 (N, C, S, S) in channels_last memory format.
     """
     floats = images.to(torch.float32, memory_format=torch.channels_last)
     return floats.div_(255).sub_(mean).div_(std)

@@ -1,11 +1,11 @@
-"""Images that were decoded on this machine before, so that `phinas data`, `plan` and `run` decode
-one source once.
+"""A cache of decoded images, so that `phinas audit`, `plan` and `run` decode a source once.
 
-The one decision to know: an entry is named by the sha256 of all that decides it (names and bytes of
-the encoded images, the stored side, versions), so none is ever stale; what was used least recently
-goes when they grow too large. What is a bad
-image is part of it: whether bad ones are left out is decided later. A cache is no reason to fail:
-where it can't be written, images are decoded as if there were none, and that is said once.
+The name of an entry is the sha256 of all that determines its content: names and bytes of the
+encoded images, the stored image size and the versions. So an entry is never out of date. When the
+cache exceeds its limit, the least recently used entries are removed.
+
+An entry includes which images are bad. Whether they are skipped is decided later. A cache that
+cannot be written does not cause an error: images are decoded without it, with one warning.
 """
 
 import errno
@@ -27,27 +27,30 @@ from filelock import FileLock
 from phinas.experiment.errors import InputError
 from phinas.experiment.manifest import file_sha256
 from phinas.experiment.run_dir import write_json
-from phinas.training.data.decoding import (
-    CHUNK_IMAGES,
-    ImageContent,
-    Pixels,
-    SourceSplit,
-    decode_all,
-)
+from phinas.training.data.decoding import CHUNK_IMAGES, Pixels, decode_all
+from phinas.training.data.source_dataset import ImageContent, SourceSplit
 
-FORMAT = 1  # of entries and of what decoding makes of an image: raise it where either changes
+# Increase it when the files of an entry change, or the pixels that decoding an image results in.
+FORMAT = 1
 CACHE_DIR_VARIABLE, CACHE_LIMIT_VARIABLE = "PHINAS_CACHE", "PHINAS_CACHE_GB"
 DEFAULT_LIMIT_GB = 20.0
-_LOCK_TIMEOUT_SECONDS = 1800.0  # for another process that decodes the same images
-_ABANDONED_SECONDS = 86_400.0  # after which what is being written has been given up
+_LOCK_TIMEOUT_SECONDS = 1800.0  # how long to wait for a process that decodes the same images
+_ABANDONED_SECONDS = 86_400.0  # age of an unfinished entry from which its process is gone
 DecodedImages = tuple[Pixels, dict[int, str]]
 
 
 def decode_cached(
     split: SourceSplit, *, image_size: int, on_progress: Callable[[int], None]
 ) -> DecodedImages:
-    """What decoding.decode_all gives, from the cache where it is there. Raises InputError for a
-    limit that is no number.
+    """Decode all images of a split like `decode_all`, or read them from the cache.
+
+    Args:
+        split: The images.
+        image_size: Height and width of the result, in px.
+        on_progress: Called with the number of decoded images.
+
+    Raises:
+        InputError: PHINAS_CACHE_GB is not a size.
     """
     needed, limit = len(split.labels) * image_size * image_size * 3, _limit_bytes()
     if not split.is_encoded or not 0 < needed <= limit:
@@ -63,14 +66,14 @@ def decode_cached(
 
 
 def cache_root() -> Path:
-    """Where this machine keeps what phinas can make or fetch again."""
+    """The folder of files that phinas can create or download again."""
     configured = os.environ.get(CACHE_DIR_VARIABLE)
     try:
         root = Path(
             configured or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "phinas"
         ).expanduser()
     except RuntimeError:
-        root = Path(configured or "phinas")  # of somebody, or of a user without a home
+        root = Path(configured or "phinas")  # `~name` of an unknown user, or no home directory
     return root.absolute()
 
 
@@ -82,15 +85,14 @@ def _limit_bytes() -> float:
         limit = math.nan
     if not limit >= 0:
         raise InputError(
-            f"{CACHE_LIMIT_VARIABLE}: {text!r} is no number of gigabytes; give 0 for no cache, or "
-            "how large it "
-            "may grow"
+            f"{CACHE_LIMIT_VARIABLE}: {text!r} is not a size in GB; set it to 0 to disable the "
+            f"cache, or to its maximum size, such as {DEFAULT_LIMIT_GB:g}"
         )
     return limit * 1e9
 
 
 def _key(split: SourceSplit, *, image_size: int, on_progress: Callable[[int], None]) -> str:
-    """Of an image that can't be read, the reason takes the place of its bytes."""
+    """The name of the entry of these images."""
     digest = hashlib.sha256(json.dumps([FORMAT, PIL.__version__, image_size]).encode())
     for index, (name, content) in enumerate(split.iter_images()):
         encoded = _content_bytes(content)
@@ -102,20 +104,19 @@ def _key(split: SourceSplit, *, image_size: int, on_progress: Callable[[int], No
 
 
 def _content_bytes(content: ImageContent) -> bytes:
+    """The encoded image, or the error number if it cannot be read."""
+    if isinstance(content, bytes):
+        return content
+    if not isinstance(content, Path):
+        return b"none"
     try:
-        return (
-            content.read_bytes()
-            if isinstance(content, Path)
-            else content
-            if isinstance(content, bytes)
-            else b"none"
-        )
+        return content.read_bytes()
     except OSError as error:
         return str(error.errno).encode()
 
 
 def _read_entry(entry: Path, split: SourceSplit, *, image_size: int) -> DecodedImages | None:
-    """A whole entry, its pixels a read-only map, or None."""
+    """The content of an entry, with memory-mapped pixels. None if it is absent or damaged."""
     record, pixels = entry / "record.json", entry / "pixels.npy"
     try:
         metadata = json.loads(record.read_bytes())
@@ -128,9 +129,9 @@ def _read_entry(entry: Path, split: SourceSplit, *, image_size: int) -> DecodedI
     if mapped.shape != (len(split.labels), image_size, image_size, 3) or mapped.dtype != np.uint8:
         return None
     try:
-        os.utime(record)  # used now
+        os.utime(record)  # The time of last use, for eviction.
     except OSError:
-        pass  # in a cache that others fill
+        pass  # The user may read this cache but not write it.
     return mapped, bad_images
 
 
@@ -142,8 +143,9 @@ def _create_entry(
     on_progress: Callable[[int], None],
     limit: float,
 ) -> DecodedImages:
-    """Decodes while holding the entry's lock, so that of two processes one decodes, and the other
-    waits and reads.
+    """Decode the images and store them.
+
+    The entry is locked. A second process waits and then reads the entry.
     """
     try:
         entry.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -151,8 +153,8 @@ def _create_entry(
         lock.acquire()
     except (OSError, NotImplementedError) as error:
         _warn_once(
-            f"{CACHE_DIR_VARIABLE}: {entry.parent} cannot be used ({error}); images are decoded "
-            "anew each time"
+            f"{CACHE_DIR_VARIABLE}: {entry.parent} cannot be used ({error}), so images are "
+            "decoded again each time; set it to a folder that you may write"
         )
         return decode_all(split, image_size=image_size, on_progress=on_progress)
     try:
@@ -166,15 +168,14 @@ def _create_entry(
 
 
 def _store_entry(entry: Path, pixels: Pixels, bad_images: dict[int, str], *, limit: float) -> None:
-    """Writes an entry aside and renames it. Leaves room for the copy that a run makes of the
-    images.
-    """
+    """Write an entry under a temporary name, then rename it."""
     temporary = entry.with_suffix(".tmp")
     try:
+        # The entry must leave enough space for the copy of the images in a run directory.
         if shutil.disk_usage(entry.parent).free < 3 * pixels.nbytes:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        for old in (temporary, entry):
-            shutil.rmtree(old, ignore_errors=True)  # what was killed, and what is damaged
+        for old in (temporary, entry):  # from a process that was killed, and damaged
+            shutil.rmtree(old, ignore_errors=True)
         temporary.mkdir()
         path = temporary / "pixels.npy"
         with path.open("wb") as file:
@@ -187,18 +188,16 @@ def _store_entry(entry: Path, pixels: Pixels, bad_images: dict[int, str], *, lim
         _evict(entry.parent, limit=limit)
     except OSError as error:
         _warn_once(
-            f"{CACHE_DIR_VARIABLE}: {entry.parent} cannot be written ({error.strerror or error}); "
-            "images are "
-            "decoded anew each time"
+            f"{CACHE_DIR_VARIABLE}: {entry.parent} cannot be written "
+            f"({error.strerror or error}), so images are decoded again each time; free some disk "
+            "space, or set it to another folder"
         )
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _evict(folder: Path, *, limit: float) -> None:
-    """Removes what was used least recently, until the rest is within the limit; and what was never
-    finished.
-    """
+    """Remove the least recently used entries beyond the limit, and abandoned unfinished ones."""
     entries: list[tuple[float, int, Path]] = []
     for entry in folder.iterdir():
         try:
@@ -213,7 +212,7 @@ def _evict(folder: Path, *, limit: float) -> None:
                     )
                 )
         except OSError:
-            continue  # another process removed it
+            continue  # Another process removed it.
     total = sum(size for _, size, _ in entries)
     for _, size, entry in sorted(entries):
         if total <= limit:
@@ -225,5 +224,5 @@ def _evict(folder: Path, *, limit: float) -> None:
 
 @cache
 def _warn_once(text: str) -> None:
-    """Once in a process."""
+    """Warn once per process. The cache of this function remembers the text."""
     warnings.warn(text, RuntimeWarning, stacklevel=2)

@@ -1,11 +1,11 @@
-"""A split's images as batches on the device: all of them there at once where they fit, else read
-from their file as they come.
+"""The images of a split as batches on the device.
 
-The one decision to know: images stay as they are stored, (N, S, S, C), and a batch is rows of that,
-permuted: channels last in memory, which is what convolutions want, with no copy. Resident or
-streamed, a batch is the same to the bit. A resident set is resized once and a batch is one gather
-on the device, which a CUDA graph may hold; a streamed one is read into pinned memory and resized on
-the device.
+A resident set lies on the device. It is resized once, and a batch is one gather, which a CUDA graph
+may contain. A streamed set stays in its file. A batch is read into pinned memory and resized on the
+device. Both result in bit-identical batches.
+
+Images are stored as (N, S, S, C), and a batch is rows of that, permuted. This is PyTorch's
+channels_last memory format, which convolutions prefer, without a copy.
 """
 
 import os
@@ -18,37 +18,52 @@ from torch import Tensor
 from phinas.training.augmentation.transforms import resize
 
 _GPU_MEMORY_FRACTION = 0.4  # of the free memory; the rest is for the network
-_trainings_per_gpu = 1  # trainings on one GPU, each with its share: `set_gpu_sharing` says so
-_HOST_MEMORY_FRACTION = 0.25  # of all memory; trainings run side by side on a CPU
+_HOST_MEMORY_FRACTION = 0.25  # of all memory, because several trainings run on a CPU at a time
 _CHUNK_BYTES = 1 << 26  # read at a time while a set is made resident
+_trainings_per_gpu = 1  # see `set_gpu_sharing`
 
 
 def set_gpu_sharing(trainings: int) -> None:
-    """From here on, of images on a GPU: so many trainings are to have room for theirs."""
+    """Set the number of trainings that share a GPU, so that the images of all of them fit."""
     global _trainings_per_gpu
     _trainings_per_gpu = trainings
 
 
 def fits_in_memory(size: int, device: torch.device) -> bool:
-    """Whether `size` bytes of images may stay on `device`: 40% of a GPU's free memory, that of all
-    who share it, else a quarter of the machine's."""
+    """Whether images may be resident on a device.
+
+    The limit is 40% of a GPU's free memory, divided by the number of trainings that share the GPU,
+    or a quarter of the machine's memory. Where that is unknown, images are never resident.
+
+    Args:
+        size: Size of the images in bytes.
+        device: The device.
+    """
     if device.type == "cuda":
-        # by torch, for later
+        # Memory that torch holds but does not use is free, too.
         reserved = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return (
-            size
-            <= _GPU_MEMORY_FRACTION
-            * (torch.cuda.mem_get_info(device)[0] + reserved)
-            / _trainings_per_gpu
-        )
+        free = torch.cuda.mem_get_info(device)[0] + reserved
+        return size <= _GPU_MEMORY_FRACTION * free / _trainings_per_gpu
     if not hasattr(os, "sysconf"):
         return False
     return size <= _HOST_MEMORY_FRACTION * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 class ImageBatches:
-    """labels: int64 (N,) on the device; count: images; resolution: of a batch's; resident: all of
-    them lie on the device.
+    """The images of a split, of which any batch can be taken.
+
+    Args:
+        images: uint8 (N, S, S, C), memory-mapped or in memory.
+        labels: Integers (N,), class indices.
+        resolution: Height and width of the batches, in px.
+        device: The device of the batches.
+        resident: Whether all images lie on the device. None decides by `fits_in_memory`.
+
+    Attributes:
+        labels: int64 (N,) on the device.
+        count: N, the number of images.
+        resolution: Height and width of the batches, in px.
+        resident: Whether all images lie on the device.
     """
 
     def __init__(
@@ -60,17 +75,13 @@ class ImageBatches:
         device: torch.device,
         resident: bool | None = None,
     ) -> None:
-        """images: uint8 (N, S, S, C), mapped or in memory; resolution: of the batches; resident:
-        None goes by `fits_in_memory`.
-        """
-        # of a map: reading it is numpy's own work, which other threads need not wait for
+        # A plain array instead of np.memmap: numpy reads it without Python code, which would make
+        # the main thread wait for the prefetch thread.
         self._images = np.asarray(images)
-        self._label_array, self._requested_resident, self.resolution, self._device = (
-            labels,
-            resident,
-            resolution,
-            device,
-        )
+        self._label_array = labels
+        self._requested_resident = resident
+        self.resolution = resolution
+        self._device = device
         self.labels = torch.from_numpy(np.array(labels, dtype=np.int64)).to(device)
         self.count = len(images)
         self._shape = (self.count, resolution, resolution, images.shape[3])
@@ -82,7 +93,7 @@ class ImageBatches:
         self._prefetched: tuple[np.ndarray, Future[Tensor]] | None = None
 
     def at_resolution(self, resolution: int) -> "ImageBatches":
-        """The same images at another resolution."""
+        """The same images in batches of another resolution."""
         if resolution == self.resolution:
             return self
         return ImageBatches(
@@ -94,10 +105,17 @@ class ImageBatches:
         )
 
     def take(self, indices: Tensor) -> Tensor:
-        """uint8 (n, C, resolution, resolution), channels last in memory, of int64 (n,).
+        """The images with the given indices.
 
-        Resident: `indices` lie on the device, and nothing waits. Streamed: it lies best on the CPU,
-        for the host reads by it.
+        Args:
+            indices: int64 (n,), on the device for a resident set. A streamed set reads them on the
+                host, so they should be on the CPU.
+
+        Returns:
+            uint8 (n, C, resolution, resolution) in channels_last memory format, on the device.
+
+        Raises:
+            IndexError: An index of a streamed set is out of range, or of a resident set on the CPU.
         """
         if self._pixels is not None:
             return self._pixels.index_select(0, indices).permute(0, 3, 1, 2)
@@ -112,10 +130,9 @@ class ImageBatches:
         return self._resize(rows)
 
     def prefetch(self, indices: Tensor) -> None:
-        """Start to read what the next `take` will be of, on a thread; where the set is resident
-        there is nothing to do.
+        """Start to read the batch of the next `take` in a thread. A resident set needs none.
 
-        The thread makes no call of CUDA, so a graph may be captured meanwhile.
+        The thread makes no CUDA calls, so a CUDA graph may be captured at the same time.
         """
         if self.resident:
             return
@@ -126,7 +143,7 @@ class ImageBatches:
         self._prefetched = positions, self._prefetch_pool.submit(self._read, positions, buffer)
 
     def _load(self) -> Tensor:
-        """All images at `resolution` on the device, as (N, S, S, C)."""
+        """All images on the device, uint8 (N, resolution, resolution, C)."""
         pixels = torch.empty(self._shape, dtype=torch.uint8, device=self._device)
         step = max(1, _CHUNK_BYTES // self._images[0].nbytes)
         for start in range(0, self.count, step):
@@ -141,13 +158,15 @@ class ImageBatches:
         positions = indices.cpu().numpy()
         if len(positions) and not 0 <= positions.min() <= positions.max() < self.count:
             raise IndexError(
-                f"images {positions.min()} to {positions.max()} were asked for, of {self.count}"
+                f"indices from {positions.min()} to {positions.max()} are outside 0 to "
+                f"{self.count - 1}"
             )
         return positions
 
     def _allocate_buffer(self, count: int) -> Tensor:
-        """Pinned memory for a GPU; torch keeps it from being used again before what is copied from
-        it has arrived.
+        """Memory for images at their stored size, pinned for a GPU.
+
+        torch does not reuse pinned memory before the copies from it have finished.
         """
         return torch.empty(
             (count, *self._images.shape[1:]),
@@ -156,6 +175,6 @@ class ImageBatches:
         )
 
     def _read(self, indices: np.ndarray, buffer: Tensor) -> Tensor:
-        # "clip" writes straight into the buffer; the indices were checked.
+        # The mode "clip" writes to the buffer directly. The indices are already checked.
         np.take(self._images, indices, axis=0, out=buffer.numpy(), mode="clip")
         return buffer

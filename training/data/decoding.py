@@ -1,18 +1,16 @@
-"""From an encoded image to the stored square of 8-bit RGB, and from many of them to one array.
+"""Decode images into one array of 8-bit RGB squares.
 
-The one decision to know: a picture that cannot be shown to mean what it seems to (empty, torn, HTML
-by another name, too large to be honest, floating point) is a bad image with a reason, never a
-guess. The rest is made plain: turned upright (EXIF), first frame, transparency laid on white, 16
-bits rescaled to 8, then the largest centered square resized (bicubic, antialiased), which is the
-shorter side resized and the longer one cropped.
+An image with uncertain content is never guessed. It is a bad image, and the reason is reported: an
+empty or truncated file, HTML with an image's name, more pixels than plausible, floating-point
+pixels. Other images are normalized: turned upright (EXIF), first frame only, transparent pixels on
+white, 16 bits scaled to 8. Then the largest centered square is resized (bicubic, antialiased).
 """
 
 import os
 import statistics
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import cache
 from io import BytesIO
 from itertools import islice
@@ -22,14 +20,16 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from phinas.experiment.errors import InputError
+from phinas.training.data.source_dataset import ImageContent, SourceSplit
 
-MAX_IMAGE_SIZE = 224  # of stored images, unless the configuration says otherwise
-MAX_PIXELS = (
-    89_478_485  # Pillow warns beyond this (a quarter of a gigabyte of RGB); here it is a bad image
-)
-MAX_HEADER_SAMPLE = 4096  # headers that are read, evenly spaced, to find the median side
-CHUNK_IMAGES = 64  # encoded images held at a time
-MIN_BYTES_FOR_THREADS = 8192  # encoded; smaller images cost more in Python than in decoding
+MAX_IMAGE_SIZE = 224  # px, of stored images where data.image_size is not set
+# More pixels are a bad image. Pillow warns from here on: a quarter of a GiB as RGB.
+MAX_PIXELS = 89_478_485
+# About how many image headers are read to find the median size. At most twice as many.
+HEADER_SAMPLE = 4096
+CHUNK_IMAGES = 64  # encoded images in memory at a time
+# Mean size of encoded images from which threads are faster. Below, Python's own work dominates.
+MIN_BYTES_FOR_THREADS = 8192
 _FORMATS = (
     "JPEG",
     "PNG",
@@ -46,39 +46,19 @@ _FORMATS = (
     "QOI",
 )
 
-ImageContent = bytes | Path | Callable[[], Image.Image] | None  # encoded, or what gives it decoded
 Pixels = np.ndarray
 
 
-class BadImage(Exception):  # noqa: N818 - a verdict on a picture, collected and reported, not an error of the program
-    """Why one picture cannot be used."""
-
-
-@dataclass(frozen=True)
-class SourceSplit:
-    """One split of a source, before any pixel is decoded: class indices, a reader of (name,
-    content) in their order, and what group each image is of, as text, if data.group_by is given.
-    is_encoded: the content is what a file holds."""
-
-    labels: np.ndarray
-    iter_images: Callable[[], Iterator[tuple[str, ImageContent]]]
-    groups: np.ndarray | None = None
-    is_encoded: bool = True
-
-
-@dataclass(frozen=True)
-class SourceDataset:
-    """A source, before any pixel is decoded; `test` is its official test split."""
-
-    classes: tuple[str, ...]
-    train: SourceSplit
-    test: SourceSplit | None
+class BadImage(Exception):  # noqa: N818 - a verdict on an image, which is collected and reported
+    """The reason why an image cannot be used."""
 
 
 @cache
 def _formats() -> tuple[str, ...]:
-    """Those of ours that this Pillow was built with. Others (EPS runs a program) are not for data
-    from anywhere.
+    """The accepted formats that this Pillow can read.
+
+    Other formats are refused, because the images may come from anywhere: to read an EPS file, for
+    example, Pillow starts a program.
     """
     Image.init()
     return tuple(name for name in _FORMATS if name in Image.OPEN)
@@ -95,14 +75,14 @@ def _open(content: bytes) -> Image.Image:
         image = Image.open(BytesIO(content), formats=_formats())
     except UnidentifiedImageError:
         raise BadImage(
-            f"is not an image that can be read (it begins with {content[:15]!r})"
+            f"is not in a supported image format (it begins with {content[:15]!r})"
         ) from None
-    except Exception as error:  # a damaged header may raise anything in Pillow's parsers
+    except Exception as error:  # Pillow's parsers may raise anything on a damaged header.
         raise BadImage(f"cannot be opened: {_one_line(error)}") from None
     if image.width * image.height > MAX_PIXELS:
         raise BadImage(
-            f"has {image.width} x {image.height} pixels, more than {MAX_PIXELS:,}: a "
-            "decompression bomb?"
+            f"has {image.width} x {image.height} pixels, more than {MAX_PIXELS:,}; it may be a "
+            "decompression bomb"
         )
     return image
 
@@ -112,10 +92,10 @@ def _load_image(content: ImageContent) -> Image.Image:
         return _open(_content_bytes(content))
     try:
         image = content()
-    except Exception as error:  # as above, in somebody else's reader
+    except Exception as error:  # The reader is another library's, which may raise anything.
         raise BadImage(f"cannot be read: {_one_line(error)}") from None
     if not isinstance(image, Image.Image):
-        raise BadImage(f"is of type {type(image).__name__}, not a picture")
+        raise BadImage(f"is of type {type(image).__name__}, not a PIL image")
     return image
 
 
@@ -131,35 +111,43 @@ def _content_bytes(content: bytes | Path | None) -> bytes:
 
 
 def decode(content: ImageContent, *, image_size: int) -> Pixels:
-    """One image as (side, side, 3) of uint8. Raises BadImage with the reason."""
+    """Decode one image to uint8 (image_size, image_size, 3).
+
+    Raises:
+        BadImage: The image cannot be used.
+    """
     image = _load_image(content)
     try:
         if min(image.size) >= 4 * image_size:
-            # a large JPEG is decoded at a half, quarter or eighth of its side
+            # The decoder of a large JPEG scales it to a half, a quarter or an eighth.
             image.draft(None, (2 * image_size, 2 * image_size))
         image.load()
-    except Exception as error:  # as above: a damaged body
+    except Exception as error:  # Pillow's decoders may raise anything on damaged data.
         raise BadImage(f"cannot be decoded: {_one_line(error)}") from None
     try:
         ImageOps.exif_transpose(image, in_place=True)
-    except Exception:  # noqa: S110 - damaged EXIF says nothing of which way is up; the pixels are good
+    except Exception:  # noqa: S110 - damaged EXIF does not say which way is up; the pixels are good
         pass
     try:
         image = to_rgb(image)
         if image.size != (image_size, image_size):
             image = ImageOps.fit(image, (image_size, image_size), method=Image.Resampling.BICUBIC)
-    except (ValueError, OSError) as error:  # a mode that Pillow does not convert
+    except (ValueError, OSError) as error:  # Pillow cannot convert every mode.
         raise BadImage(
-            f"has colors that cannot be made RGB (mode {image.mode}): {_one_line(error)}"
+            f"has colors that cannot be converted to RGB (mode {image.mode}): {_one_line(error)}"
         ) from None
     return np.asarray(image)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """An image of any mode as RGB. Raises BadImage where the meaning of its numbers is unknown."""
+    """Convert an image of any mode to RGB.
+
+    Raises:
+        BadImage: The range of the pixel values is unknown.
+    """
     if image.mode == "F":
         raise BadImage(
-            "holds floating-point pixels, whose range is unknown; save it with 8 bits a channel"
+            "has floating-point pixels, whose range is unknown; save it with 8 bits per channel"
         )
     if image.mode.startswith("I"):
         return _from_16_bit(image)
@@ -171,27 +159,28 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _from_16_bit(image: Image.Image) -> Image.Image:
-    """Pillow would clip at 255; 0..65535 is brought to 0..255 by the nearest multiple of 257."""
+    """Scale 0..65535 to 0..255 by rounding value / 257. Pillow would clip at 255."""
     values = np.asarray(image).astype(np.int64)
-    # 32 bits a pixel: 200 is bright, or nearly black
+    # In a 32-bit TIFF, 200 may be bright (8 bits) or nearly black (16 bits).
     if image.mode == "I" and image.format == "TIFF" and values.max() <= 255:
         raise BadImage(
-            f"holds 32-bit numbers up to {values.max()}, 8 bits or 16; save it with 8 bits a "
-            "channel"
+            f"has 32-bit pixels up to {values.max()}, so that 8 bits or 16 may be meant; save it "
+            "with 8 bits per channel"
         )
     if values.min() < 0 or values.max() > 65535:
         raise BadImage(
-            f"holds values from {values.min()} to {values.max()}, beyond 16 bits; save it with 8 "
-            "bits a channel"
+            f"has pixel values from {values.min()} to {values.max()}, beyond 16 bits; save it "
+            "with 8 bits per channel"
         )
     return Image.fromarray(((values + 128) // 257).astype(np.uint8)).convert("RGB")
 
 
 def median_image_size(split: SourceSplit) -> int:
-    """The median shorter side of (at most SAMPLE, evenly spaced) images, LARGEST_SIDE at most. Bad
-    ones don't count.
+    """The median of the shorter edges in px, at most MAX_IMAGE_SIZE, without bad images.
+
+    Large sources are sampled at even intervals. Returns 1 if no image can be read.
     """
-    step = max(1, len(split.labels) // MAX_HEADER_SAMPLE)
+    step = max(1, len(split.labels) // HEADER_SAMPLE)
     image_sizes = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -199,17 +188,17 @@ def median_image_size(split: SourceSplit) -> int:
             try:
                 image_sizes.append(_header_size(content))
             except (BadImage, OSError):
-                continue  # decoding all of them, later, tells the reason
+                continue  # It is reported when all images are decoded.
     return min(statistics.median_low(image_sizes), MAX_IMAGE_SIZE) if image_sizes else 1
 
 
 def _header_size(content: ImageContent) -> int:
-    """Of the header alone: a file's body is not read."""
+    """The shorter edge in px. Of a file, only the header is read."""
     if isinstance(content, Path):
         try:
             with Image.open(content, formats=_formats()) as image:
                 return min(image.size)
-        except Exception as error:  # as in _open
+        except Exception as error:  # Pillow's parsers may raise anything on a damaged header.
             raise BadImage(_one_line(error)) from None
     return min(_load_image(content).size)
 
@@ -226,12 +215,20 @@ def _content_size(content: ImageContent) -> int:
 def decode_all(
     split: SourceSplit, *, image_size: int, on_progress: Callable[[int], None]
 ) -> tuple[Pixels, dict[int, str]]:
-    """Every image of a part as (count, side, side, 3), and the bad ones: index to "name: reason";
-    their pixels are 0.
+    """Decode all images of a split.
 
-    At most CHUNK encoded images are held. Threads share the work where the images are large (Pillow
-    decodes those without the interpreter's lock); measured on CIFAR-10's small ones, two threads
-    take 1.4 times as long as one.
+    At most CHUNK_IMAGES encoded images are in memory. Large images are decoded by threads, for
+    Pillow releases the GIL while it decodes. On the small images of CIFAR-10, two threads were
+    measured to take 1.4 times as long as one.
+
+    Args:
+        split: The images.
+        image_size: Height and width of the result, in px.
+        on_progress: Called with the number of decoded images.
+
+    Returns:
+        uint8 (count, image_size, image_size, 3), and for the index of each bad image its name and
+        the reason. The pixels of bad images are 0.
     """
     count = len(split.labels)
     pixels = np.empty((count, image_size, image_size, 3), np.uint8)
@@ -246,23 +243,26 @@ def decode_all(
             bad_images[index] = f"{name}: {reason}"
 
     with warnings.catch_warnings(), ThreadPoolExecutor(max(2, min(4, os.cpu_count() or 2))) as pool:
-        # Pillow's remarks on odd files; what matters is refused above
+        # Pillow warns of unusual files. Those that cannot be used are bad images anyway.
         warnings.simplefilter("ignore")
         jobs = enumerate(split.iter_images())
         num_done = 0
         while chunk := list(islice(jobs, CHUNK_IMAGES)):
-            large = sum(
-                _content_size(content) for _, (_, content) in chunk
-            ) > MIN_BYTES_FOR_THREADS * len(chunk)
-            list(pool.map(decode_one, chunk) if large else map(decode_one, chunk))
+            num_bytes = sum(_content_size(content) for _, (_, content) in chunk)
+            use_threads = num_bytes > MIN_BYTES_FOR_THREADS * len(chunk)
+            list(pool.map(decode_one, chunk) if use_threads else map(decode_one, chunk))
             num_done += len(chunk)
             on_progress(num_done)
     return pixels, dict(sorted(bad_images.items()))
 
 
 def check_memory(count: int, *, image_size: int, channels: int = 3) -> None:
-    """Raises InputError where the decoded images cannot fit this machine, before the kernel kills
-    the process.
+    """Check that the decoded images fit into the memory of this machine.
+
+    Otherwise the kernel would kill the process.
+
+    Raises:
+        InputError: The images need more than all of the memory.
     """
     required = count * image_size * image_size * channels
     memory = (
@@ -271,10 +271,8 @@ def check_memory(count: int, *, image_size: int, channels: int = 3) -> None:
         else required
     )
     if required > memory:
-        sizes = (
-            f"{count:,} images need {required / 1e9:,.1f} GB and this machine has "
-            f"{memory / 1e9:,.1f}"
-        )
         raise InputError(
-            f"data.image_size: at {image_size} pixels {sizes}; choose a smaller data.image_size"
+            f"data.image_size: at {image_size} px, {count:,} images need "
+            f"{required / 1e9:,.1f} GB, and this machine has {memory / 1e9:,.1f} GB; set a "
+            "smaller data.image_size"
         )

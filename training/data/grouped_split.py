@@ -1,11 +1,10 @@
-"""Images of one object (frames of a video, slices of a patient) are a group, and a group never
-crosses a split.
+"""Splits in which all images of a group, such as the frames of a video, are in one split.
 
-The one decision to know: groups come in an order that the seed draws, and one is taken for the test
-split, then for validation, where it brings the images of its classes nearer to what is wanted; the
-rest train. Large groups are not dealt first, as scikit-learn's StratifiedGroupKFold does: the
-smaller split would then hold small groups alone. (That one makes folds of one size, too, and lets a
-fold go without a class.)
+Groups are visited in a random order. A group is assigned to the test split, then to validation, if
+that brings the split closer to its target number of images per class. The rest is for training.
+
+scikit-learn's StratifiedGroupKFold assigns the largest groups first, after which the smaller splits
+would have small groups only. It also makes folds of one size, and a fold may lack a class.
 """
 
 import re
@@ -17,29 +16,34 @@ from phinas.experiment.errors import InputError
 from phinas.experiment.seeds import derive_seed
 
 FIELD = "data.group_by"
-# orders that are tried where groups hold several classes, and one split got none of some class
+# If groups have images of several classes, an order may leave a split without a class. Then another
+# order is tried.
 MAX_ATTEMPTS = 20
 _MAX_NAMED = 5
-_ClassCounts = list[tuple[int, int]]  # of a group: classes with their images
+_ClassCounts = list[tuple[int, int]]  # (class index, images) for each class of a group
 
 
 def groups_from_paths(paths: Iterable[str], pattern: str) -> np.ndarray:
-    """What `pattern` captures of each path (relative to the root of the data). Raises InputError
-    for one it doesn't match.
+    """The group that a regular expression captures in each path.
+
+    Args:
+        paths: Paths relative to the folder of the data.
+        pattern: A regular expression with one capturing group.
+
+    Raises:
+        InputError: The pattern is not such an expression, or finds no group in a path.
     """
     try:
         compiled = re.compile(pattern)
     except re.error as error:
         raise InputError(
-            f"{FIELD}: {pattern!r} is not a regular expression ({error}); mend it"
+            f"{FIELD}: {pattern!r} is not a regular expression ({error}); correct it"
         ) from None
     if compiled.groups != 1:
-        hint = (
-            r"put the part of the path that names the object in parentheses, once, as in "
-            r"([^/_]+)_\d+\.jpg$"
-        )
+        example = r"([^/_]+)_\d+\.jpg$"
         raise InputError(
-            f"{FIELD}: {pattern!r} has {compiled.groups} capturing groups, not one; {hint}"
+            f"{FIELD}: {pattern!r} has {compiled.groups} capturing groups, not one; put "
+            f"parentheses around the part of the path that names the group, as in {example}"
         )
     groups, unmatched = [], []
     for path in paths:
@@ -54,34 +58,46 @@ def groups_from_paths(paths: Iterable[str], pattern: str) -> np.ndarray:
         listed = f"{', '.join(unmatched[:_MAX_NAMED])}{remainder}"
         raise InputError(
             f"{FIELD}: {pattern!r} finds no group in {len(unmatched):,} of {len(groups):,} paths: "
-            f"{listed}; widen it"
+            f"{listed}; change it so that it matches every path"
         )
     return np.array(groups)
 
 
 def groups_from_values(where: str, values: Sequence[object]) -> np.ndarray:
-    """A column's values as text. Raises InputError for missing ones and for what is neither text
-    nor a whole number.
+    """The values of a column as text.
+
+    Args:
+        where: File and column, for messages.
+        values: One value for each image.
+
+    Raises:
+        InputError: A value is missing, or is neither text nor an integer.
     """
     for row, value in enumerate(values):
         if value is None or value == "":
             raise InputError(
-                f"{FIELD}: {where}: row {row} has none; fill it in, or remove the image"
+                f"{FIELD}: {where}: row {row} has no value; add it, or remove the image"
             )
         if not isinstance(value, str | int | np.integer):
             kind = type(value).__name__
             raise InputError(
-                f"{FIELD}: {where}: row {row} is a {kind}, neither text nor a whole number; name "
-                "another"
+                f"{FIELD}: {where}: row {row} is a {kind}, not text or an integer; use another "
+                "column"
             )
     return np.array([str(value) for value in values], np.str_)
 
 
 def unknown_key_error(name: str, kind: str, where: str, available: Iterable[str]) -> InputError:
-    """The error of a name that the data don't have."""
+    """The error that a data source has no column or key of this name.
+
+    Args:
+        name: The value of `data.group_by`.
+        kind: "column" or "key".
+        where: The source.
+        available: The names that the source has.
+    """
     return InputError(
-        f"{FIELD}: {name!r} is no {kind} of {where}, only {', '.join(available) or 'none'}; name "
-        "one of them"
+        f"{FIELD}: {where} has no {kind} {name!r}; use one of: {', '.join(available) or 'none'}"
     )
 
 
@@ -93,11 +109,20 @@ def assign_groups(
     classes: Sequence[str],
     seed: int,
 ) -> np.ndarray:
-    """Of each image the split that its group is dealt to: an index of `targets`, or its length for
-    the rest.
+    """Assign each group to a split. Every class has a group in each split and in the rest.
 
-    targets: of each split the images of every class, one at least. Every class has a group in each
-    split and in the rest; raises InputError naming a class with too few.
+    Args:
+        labels: int64 (count,), class indices.
+        groups: The group of each image.
+        targets: For each split, the target number of images of every class, at least 1.
+        classes: Class names.
+        seed: Determines the order of the groups.
+
+    Returns:
+        For each image the index of its split in `targets`, or `len(targets)` for the rest.
+
+    Raises:
+        InputError: A class has too few groups, or no order gave every split all classes.
     """
     codes = np.unique(groups, return_inverse=True)[1]
     pairs, images = np.unique(codes * len(classes) + labels, return_counts=True)
@@ -108,11 +133,8 @@ def assign_groups(
     _check_group_counts(groups_per_class, classes, minimum=len(targets) + 1)
     missing_classes: list[int] = []
     for attempt in range(MAX_ATTEMPTS):
-        order = (
-            np.random.default_rng(derive_seed(seed, "groups", attempt))
-            .permutation(len(rows))
-            .tolist()
-        )
+        generator = np.random.default_rng(derive_seed(seed, "groups", attempt))
+        order = generator.permutation(len(rows)).tolist()
         assignment = _GroupAssignment(rows, list(groups_per_class), remainder=len(targets))
         missing_classes = [
             class_index
@@ -122,9 +144,9 @@ def assign_groups(
         if not missing_classes:
             return np.array(assignment.split_of)[codes]
     raise InputError(
-        f"{FIELD}: groups hold several classes, and {MAX_ATTEMPTS} ways to deal them left a split "
-        "without class "
-        f"{classes[missing_classes[0]]!r}; add some of its groups, or join classes"
+        f"{FIELD}: some groups have images of several classes, and none of {MAX_ATTEMPTS} random "
+        "assignments of groups gave every split all classes (the last one lacked class "
+        f"{classes[missing_classes[0]]!r}); add groups of this class, or merge classes"
     )
 
 
@@ -140,13 +162,19 @@ def _check_group_counts(
         names = ", ".join(too_small[:_MAX_NAMED]) + (
             f" and {len(too_small) - _MAX_NAMED} more" if len(too_small) > _MAX_NAMED else ""
         )
-        hint = "each split needs one: add some, name a finer group, or remove the class"
-        raise InputError(f"{FIELD}: fewer than {minimum} groups in class {names}; {hint}")
+        raise InputError(
+            f"{FIELD}: fewer than {minimum} groups in class {names}, but each split needs one; "
+            "add groups, use smaller groups, or remove the class"
+        )
 
 
 class _GroupAssignment:
-    """The split of each group, `remainder` at first; groups_left: of each class the groups that
-    still are in the rest.
+    """The split of each group, which is the rest at first.
+
+    Args:
+        rows: The class counts of each group.
+        groups_left: For each class, the number of groups in the rest. Is modified.
+        remainder: The number of the rest.
     """
 
     def __init__(self, rows: list[_ClassCounts], groups_left: list[int], *, remainder: int) -> None:
@@ -156,10 +184,14 @@ class _GroupAssignment:
         self._remainder = remainder
 
     def fill(self, split: int, images_per_class: np.ndarray, order: list[int]) -> list[int]:
-        """Deals groups to a split; gives the classes of which it can get none."""
+        """Assign groups to a split, in the given order, up to its target.
+
+        Returns:
+            The classes of which the split has no group.
+        """
         target = images_per_class.tolist()
         deficit = list(target)
-        # splits still to come, and the rest: each needs a group of every class
+        # The later splits and the rest need a group of every class each.
         remaining_splits = self._remainder - split
         for group in order:
             if (
@@ -168,22 +200,18 @@ class _GroupAssignment:
             ):
                 self._assign(group, split, deficit)
         for class_index in range(len(target)):
-            # its groups are larger than what is wanted: the one that harms least
-            if deficit[class_index] == target[class_index]:
-                candidates = [
-                    group
-                    for group in order
-                    if self._has_class(group, class_index)
-                    and self._is_free(group, remaining_splits)
-                ]
-                if candidates:
-                    self._assign(
-                        max(
-                            candidates, key=lambda group: _gain(self._rows[group], deficit, target)
-                        ),
-                        split,
-                        deficit,
-                    )
+            if deficit[class_index] < target[class_index]:
+                continue
+            # Every group of this class exceeds the target by far. Take the one that does the least
+            # harm.
+            candidates = [
+                group
+                for group in order
+                if self._has_class(group, class_index) and self._is_free(group, remaining_splits)
+            ]
+            if candidates:
+                gains = [_gain(self._rows[group], deficit, target) for group in candidates]
+                self._assign(candidates[gains.index(max(gains))], split, deficit)
         return [
             class_index
             for class_index in range(len(target))
@@ -207,8 +235,9 @@ class _GroupAssignment:
 
 
 def _gain(row: _ClassCounts, deficit: list[int], target: list[int]) -> float:
-    """How much a group lessens the squares of what is lacking, as fractions of what is wanted: rare
-    classes count alike.
+    """The decrease of the sum of squared deficits if the group is added to the split.
+
+    Deficits are relative to the targets, so rare classes count like common ones.
     """
     return sum(
         images * (2 * deficit[class_index] - images) / target[class_index] ** 2

@@ -1,11 +1,11 @@
-"""Which images train, which steer the search, which judge its end: stratified, and decided by the
-seed alone.
+"""Stratified splits of images into train, validation and test.
 
-The one decision to know: the images of each class are shuffled once, by a generator of that class;
-the test images are the first of them, the validation images the next, the rest train, and a limit
-keeps the first of its part. So a limit that is raised only adds images, and changes neither of the
-other two splits. Where images come in groups (phinas.training.data.grouped_split), whole groups
-take the place of the first and the next; the rest holds as well.
+The images of each class are shuffled once, by a random generator of that class. The first ones are
+test images, the next ones validation images, the rest training images. A limit keeps the first
+images of its split. So a higher limit only adds images, and no limit changes another split.
+
+Where images belong to groups, whole groups are assigned to splits instead
+(`phinas.training.data.grouped_split`).
 """
 
 from collections.abc import Sequence
@@ -20,9 +20,7 @@ from phinas.training.data.grouped_split import assign_groups
 
 @dataclass(frozen=True)
 class Split:
-    """Indices of images, ascending. `test` is empty where the data bring a test split of their own,
-    or none is wanted.
-    """
+    """Indices of the images of each split, in ascending order. `test` may be empty."""
 
     train: np.ndarray
     validation: np.ndarray
@@ -40,12 +38,22 @@ def split_indices(
     max_train_images: int | None = None,
     max_validation_images: int | None = None,
 ) -> Split:
-    """Every class has at least one image in each split that is wanted.
+    """Split images. Every class has at least one image in each split.
 
-    groups: of each image; none of them crosses a split. test_fraction: of all images;
-    validation_fraction: of the rest (both as nearly as groups allow). Limits are shared among the
-    classes in proportion to their images, and may cut a group. Raises InputError for a class with
-    too few images or groups, or a limit below the number of classes.
+    Args:
+        labels: int64 (count,), class indices.
+        classes: Class names.
+        seed: The split depends on it and on the arguments alone.
+        groups: Text (count,). The images of a group are in one split.
+        validation_fraction: Fraction of the images outside the test split, as nearly as the groups
+            allow.
+        test_fraction: Fraction of all images, as nearly as the groups allow. 0 makes no test split.
+        max_train_images: Limit of the training images, which keeps the class proportions and may
+            divide a group.
+        max_validation_images: The same for validation images.
+
+    Raises:
+        InputError: A class has too few images or groups, or a limit is below the number of classes.
     """
     sizes = np.bincount(labels, minlength=len(classes))
     num_splits = 3 if test_fraction > 0 else 2
@@ -74,12 +82,8 @@ def split_indices(
     else:
         targets = [test, validation] if num_splits == 3 else [validation]
         split_of = assign_groups(labels, groups, targets, classes=classes, seed=seed)
-        # of train, validation and test
-        part_numbers = (
-            len(targets),
-            len(targets) - 1,
-            0 if num_splits == 3 else -1,
-        )
+        # The numbers of train, validation and test in `split_of`.
+        part_numbers = (len(targets), len(targets) - 1, 0 if num_splits == 3 else -1)
         parts = [
             tuple(order[split_of[order] == number] for number in part_numbers) for order in orders
         ]
@@ -98,7 +102,7 @@ def _shuffle(indices: np.ndarray, seed: int, index: int) -> np.ndarray:
 
 
 def _select(part: list[np.ndarray], field: str, limit: int | None) -> np.ndarray:
-    """The images of one split, of each class the first that its limit leaves."""
+    """The images of one split: of each class the first ones, up to the limit."""
     limits = _limit_counts(field, limit, np.array([len(indices) for indices in part]))
     return np.sort(
         np.concatenate([indices[:count] for indices, count in zip(part, limits, strict=True)])
@@ -106,10 +110,13 @@ def _select(part: list[np.ndarray], field: str, limit: int | None) -> np.ndarray
 
 
 def apportion(total: int, sizes: np.ndarray, *, minimum: int, maximum: np.ndarray) -> np.ndarray:
-    """`total` shared among classes in proportion to their sizes, from `least` to `most` each
-    (largest remainders first).
+    """Divide `total` among classes in proportion to their sizes, by the largest remainder method.
 
-    The sum is `total`, unless the bounds forbid it; then it is the nearest sum that they allow.
+    Args:
+        total: The sum of the result, or the nearest sum that the bounds allow.
+        sizes: Images of each class.
+        minimum: Lower bound for each class.
+        maximum: Upper bound for each class.
     """
     exact_shares = total * sizes / sizes.sum()
     shares = np.clip(np.floor(exact_shares).astype(np.int64), minimum, maximum)
@@ -128,8 +135,8 @@ def _limit_counts(field: str, limit: int | None, counts: np.ndarray) -> np.ndarr
         return counts
     if limit < len(counts):
         raise InputError(
-            f"{field}: {limit} is below the {len(counts)} classes; each needs an image, so give "
-            f"{len(counts)} or more"
+            f"{field}: {limit} is below the number of classes, {len(counts)}, and each class "
+            f"needs an image; set it to {len(counts)} or more"
         )
     return apportion(limit, counts, minimum=1, maximum=counts)
 
@@ -142,9 +149,8 @@ def _check_sizes(sizes: np.ndarray, classes: Sequence[str], *, num_splits: int) 
         names = ", ".join(too_small[:5]) + (
             f" and {len(too_small) - 5} more" if len(too_small) > 5 else ""
         )
-        uses = "train, validate and test" if num_splits == 3 else "train and validate"
+        splits = "train, validation and test" if num_splits == 3 else "train and validation"
         raise InputError(
-            f"data: fewer than {num_splits} images in class {names}; {uses} need one each: add "
-            "some or "
-            "remove the class"
+            f"data: fewer than {num_splits} images in class {names}, but each of the splits "
+            f"{splits} needs one; add images, or remove the class"
         )

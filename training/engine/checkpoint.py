@@ -1,9 +1,10 @@
-"""A training in progress as a file, so that one that was killed goes on where it was.
+"""Checkpoints of a training in progress, from which an interrupted training resumes.
 
-The one decision to know: there is no generator to save but torch's own (stochastic depth, dropout):
-order and augmentation are functions of seed, epoch and step. Two files take turns, each with a
-sha256, written aside and renamed: a torn or damaged one is told by its hash, and the one before is
-used. Tensors and JSON, nothing is unpickled.
+The main decision: torch's generator (stochastic depth, dropout) is the only random state
+that is saved, since order and augmentation are functions of seed, epoch and step. The newest and
+the previous checkpoint are kept. Each is written to a temporary file and renamed, and starts with
+its sha256. If the newest one is damaged, the previous one is used. A checkpoint holds tensors and
+JSON; nothing is unpickled.
 """
 
 import hashlib
@@ -28,29 +29,44 @@ from phinas.training.engine.optimizer import reset_state
 from phinas.training.engine.weights_io import read_metadata
 
 FORMAT = 2
-TrainingState = tuple[dict[str, Tensor], dict[str, Any]]  # tensors, and progress that is JSON
+SavedState = tuple[dict[str, Tensor], dict[str, Any]]  # tensors, and progress as JSON data
 
 
 class CheckpointManager:
-    """Where a training leaves its state every `seconds`; `key` names all that decides it, and
-    another's file is not taken.
+    """Writes and reads the checkpoints of one training.
+
+    Args:
+        path: file of the newest checkpoint; the previous one has the suffix `.previous`.
+        key: key of the training; a checkpoint with another key is not used.
+        seconds: time between two checkpoints.
+
+    Attributes:
+        stop_requested: set by a signal handler. The trainer then writes a checkpoint at once and
+            stops.
     """
 
     def __init__(self, path: Path, key: str, *, seconds: float) -> None:
         self._paths = (path, path.with_name(f"{path.name}.previous"))
         self._key, self._seconds = key, seconds
         self._last_write = time.monotonic()
-        self._newest_is_valid = False  # so that what lies there is whole
-        # set it (from a signal's handler) to have a checkpoint taken at once, and the training
-        # ended
+        self._newest_is_valid = False
         self.stop_requested = False
 
     @property
     def is_due(self) -> bool:
+        """Whether it is time to write the next checkpoint."""
         return self.stop_requested or time.monotonic() - self._last_write >= self._seconds
 
     def write(self, tensors: Mapping[str, Tensor], progress: Mapping[str, Any]) -> None:
-        """Raises OSError where it can't be written; what was written before stays."""
+        """Write a checkpoint; the newest one becomes the previous one.
+
+        Args:
+            tensors: tensors by name.
+            progress: JSON data.
+
+        Raises:
+            OSError: the file could not be written; an earlier checkpoint remains readable.
+        """
         cpu_tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         body = save(
             cpu_tensors,
@@ -68,23 +84,26 @@ class CheckpointManager:
         write_atomic(newest, hashlib.sha256(body).digest() + body)
         self._newest_is_valid, self._last_write = True, time.monotonic()
 
-    def read(self) -> TrainingState | None:
-        """What was written last and is whole; None where there is nothing of this training."""
+    def read(self) -> SavedState | None:
+        """Return the newest intact checkpoint of this training; None if there is none."""
         for path in self._paths:
             state = self._read(path)
             if state is not None:
                 return state
             if path.exists():
                 warnings.warn(
-                    f"{path}: is damaged, or of another training; it is not used", stacklevel=2
+                    f"{path}: the checkpoint is damaged or belongs to another training; it is "
+                    "ignored",
+                    stacklevel=2,
                 )
         return None
 
     def remove(self) -> None:
+        """Remove both files, if they exist."""
         for path in self._paths:
             path.unlink(missing_ok=True)
 
-    def _read(self, path: Path) -> TrainingState | None:
+    def _read(self, path: Path) -> SavedState | None:
         try:
             content = path.read_bytes()
             digest, body = content[:32], content[32:]
@@ -107,8 +126,15 @@ def stop_on_signals(
     *numbers: int,
     on_repeat: Callable[[int], None] = lambda _number: None,
 ) -> Iterator[list[int]]:
-    """The first of these signals sets `checkpoints.stop_requested`, later ones call `on_repeat`;
-    all are listed in what this gives.
+    """Let signals stop a training after it wrote a checkpoint, inside a `with` block.
+
+    Args:
+        checkpoints: the first signal sets its `stop_requested`.
+        numbers: signal numbers.
+        on_repeat: called with the signal number at every later signal.
+
+    Yields:
+        The numbers of the signals received so far.
     """
     received: list[int] = []
 
@@ -118,7 +144,7 @@ def stop_on_signals(
         received.append(number)
         checkpoints.stop_requested = True
 
-    # only there may Python hear signals
+    # Python handles signals in the main thread only
     if threading.current_thread() is not threading.main_thread():
         yield received
         return
@@ -133,8 +159,10 @@ def stop_on_signals(
 def state_tensors(
     models: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer, device: torch.device
 ) -> dict[str, Tensor]:
-    """All tensors that a training changes, by names like `network/stem.conv.weight`,
-    `optimizer/3/momentum_buffer`.
+    """Return all tensors that a training changes, random state included.
+
+    Their names are such as `network/stem.conv.weight`, `optimizer/3/momentum_buffer` and
+    `random/cpu`.
     """
     tensors = {
         f"{kind}/{name}": tensor
@@ -155,8 +183,8 @@ def restore_state(
     optimizer: torch.optim.Optimizer,
     device: torch.device,
 ) -> None:
-    """Undo what was done since `state_tensors`, of these models and this optimizer or of others
-    like them.
+    """Restore the tensors of `state_tensors` in the same models and optimizer, or in others with
+    the same structure.
     """
     for kind, model in models.items():
         model.load_state_dict({name: tensors[f"{kind}/{name}"] for name in model.state_dict()})
@@ -169,26 +197,27 @@ def restore_state(
     optimizer.load_state_dict(optimizer.state_dict() | {"state": states})
     for parameter, state in optimizer.state.items():
         for key, tensor in state.items():
-            # fused optimizers go through memory: it must lie as the parameter does
+            # fused optimizers need the memory layout of the parameter
             if tensor.shape == parameter.shape:
                 state[key] = torch.empty_like(parameter).copy_(tensor)
     torch.set_rng_state(tensors["random/cpu"].cpu())
-    if device.type == "cuda" and "random/cuda" in tensors:  # a training may have begun on a CPU
+    if device.type == "cuda" and "random/cuda" in tensors:  # may be absent: started on a CPU
         torch.cuda.set_rng_state(tensors["random/cuda"].cpu(), device)
 
 
 def make_state_restorer(
     models: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer, device: torch.device
 ) -> Callable[[], None]:
-    """What puts all tensors back to what they hold now, in their places: a captured graph writes to
-    those places.
+    """Return a function that restores the current values of all tensors.
+
+    It does so in place, since a captured CUDA graph refers to their memory.
     """
     saved = {
         name: tensor.clone() for name, tensor in state_tensors(models, optimizer, device).items()
     }
 
     def restore() -> None:
-        reset_state(optimizer)  # state that was created since
+        reset_state(optimizer)  # also the state that was created since
         for name, tensor in state_tensors(models, optimizer, device).items():
             if name in saved and not name.startswith("random/"):
                 tensor.copy_(saved[name])

@@ -1,4 +1,4 @@
-"""Which device a training runs on."""
+"""Devices of trainings: selection, number of parallel trainings, memory errors, determinism."""
 
 import os
 
@@ -7,11 +7,16 @@ import torch
 from phinas.experiment.errors import InputError
 
 
-def resolve_device(name: str) -> torch.device:
-    """The device of that name; "auto" is a GPU where there is one, each worker's own where there
-    are several.
+def resolve_device(name: str, *, option: str = "run.device") -> torch.device:
+    """Return the device with a name.
 
-    Raises InputError where it is not there.
+    Args:
+        name: "auto", "cpu", "cuda", "cuda:N" or "mps". "auto" is a GPU if there is one, and a CPU
+            otherwise. With several GPUs, workers are spread over them.
+        option: the configuration key or option that has the name, for the error message.
+
+    Raises:
+        InputError: this machine has no such device.
     """
     if name == "auto":
         if torch.cuda.is_available():
@@ -22,18 +27,20 @@ def resolve_device(name: str) -> torch.device:
     device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise InputError(
-            f"run.device: {name} is not there ({torch.cuda.device_count()} CUDA devices seen); "
+            f"{option}: {name} is not available ({torch.cuda.device_count()} CUDA devices found); "
             "use auto or cpu"
         )
     if device.type == "mps" and not torch.backends.mps.is_available():
-        raise InputError("run.device: mps is not there; use auto or cpu")
+        raise InputError(f"{option}: mps is not available; use auto or cpu")
     return device
 
 
 def count_slots(name: str, *, per_gpu: int = 1) -> int:
-    """How many trainings at a time a device is good for: `per_gpu` a GPU, one a core (measured on
-    two cores: two trainings of one thread each finish 1.2 to 1.6 times as many images a second as
-    one of two threads)."""
+    """Return how many trainings run at a time: `per_gpu` on each GPU, one on each CPU core.
+
+    Measured on two cores: two trainings of one thread each train 1.2 to 1.6 times as many images
+    per second as one training of two threads.
+    """
     device = resolve_device(name)
     if device.type == "cuda":
         return per_gpu * (torch.cuda.device_count() if name == "auto" else 1)
@@ -41,22 +48,25 @@ def count_slots(name: str, *, per_gpu: int = 1) -> int:
 
 
 def workers_sharing_gpu(name: str) -> int:
-    """How many workers of this run are at work on this one's GPU: spread over all of them with
-    "auto", else all on that one.
+    """Return how many workers of this run share one GPU.
+
+    With the device "auto" the workers are spread over all GPUs; otherwise all use the same one.
     """
     max_workers = int(os.environ.get("PHINAS_NUM_WORKERS", "1"))
     return -(-max_workers // max(1, torch.cuda.device_count())) if name == "auto" else max_workers
 
 
 def describe_device(device: torch.device) -> str:
+    """Return the name of the GPU, or the type of another device."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """torch.OutOfMemoryError is CUDA's; the allocators of CPU and MPS raise a RuntimeError that
-    says it in words.
+    """Return whether an error means that memory ran out.
+
+    CUDA raises torch.OutOfMemoryError. The allocators of CPU and MPS, cuBLAS and cuDNN raise a
+    RuntimeError, which is recognized by its message.
     """
-    # the last: of cuBLAS and cuDNN
     messages = (
         "can't allocate memory",
         "out of memory",
@@ -69,20 +79,20 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def root_cause(error: BaseException) -> BaseException:
-    """A capture that fails may raise once more when it is ended."""
+    """Return the first error of a chain; a failed capture may raise a second one at its end."""
     while error.__context__ is not None:
         error = error.__context__
     return error
 
 
 def set_determinism(*, deterministic: bool) -> None:
-    """Whether trainings of this process give the same bits run to run on one device. To be called
-    before its first use.
+    """Set whether repeated trainings on the same device are bit-identical.
 
-    On a CPU they do in any case, at one number of threads. On a GPU, without it, cuDNN times its
-    algorithms and takes the
-    fastest, and some gradients are added in an order that varies: accuracies then differ as between
-    seeds, or less."""
+    Call it before the first use of the device. On a CPU, trainings with the same number of threads
+    are always bit-identical. On a GPU without determinism, cuDNN selects the fastest algorithms by
+    timing them, and some gradients are summed in varying order. Accuracies then differ at most as
+    much as between seeds.
+    """
     torch.use_deterministic_algorithms(deterministic)
     torch.backends.cudnn.benchmark = not deterministic
     if deterministic:

@@ -1,14 +1,15 @@
-"""Several processes that train one network together (`torchrun`), each on its part of every batch.
+"""Data-parallel training of one network by several processes (`torchrun`).
 
-The one decision to know: together they do what one process would do with the whole batch, up to
-rounding: gradients are averaged (DistributedDataParallel), batch statistics are those of the whole
-batch, and which images a step sees, and how each is augmented, does not depend on how many
-processes there are. Only dropped paths, dropout and the partners that mixup and cutmix draw from a
-process's own part do. One process is the case of one rank, without any of it.
+The main decision: the processes together compute the same as one process with the full
+batch, up to rounding. Gradients are averaged (DistributedDataParallel), and batch statistics are
+those of the full batch. The images of a step and their augmentation do not depend on the number of
+processes; stochastic depth, dropout and the pairs of mixup and CutMix do. A single process has
+world size 1 and does not communicate.
 """
 
+import itertools
 import os
-import re
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,17 +23,24 @@ from torch.nn.parallel import DistributedDataParallel
 
 from phinas.experiment.errors import InputError, StorageError
 
-# a process that others wait for in a step is given up after so long
-_COLLECTIVE_TIMEOUT = timedelta(minutes=10)
-# while the first one reads images, or measures on the test split
+_COLLECTIVE_TIMEOUT = timedelta(minutes=10)  # a step that waits longer fails the training
+# the others wait this long while rank 0 reads images or evaluates on the test split
 _RANK_ZERO_TIMEOUT = timedelta(days=2)
+# a process that exits closes its connections one after another
+_PROBE_SECONDS = 1.0
+_PROBE_TAG = 77  # no process sends messages with this tag
 _TORCHRUN_VARIABLES = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 
 
 @dataclass(frozen=True, slots=True)
 class DistributedContext:
-    """rank: of this process, from 0; world_size: of processes; long_timeout_group: for waiting
-    while rank 0 works alone.
+    """Rank and world size of this process.
+
+    Args:
+        rank: rank of this process, from 0.
+        world_size: number of processes that train the network.
+        long_timeout_group: process group for waiting while rank 0 works alone; None for a single
+            process.
     """
 
     rank: int = 0
@@ -41,12 +49,15 @@ class DistributedContext:
 
     @property
     def is_rank_zero(self) -> bool:
-        """Whether this is the process that writes files and speaks."""
+        """Whether this process is rank 0, which alone writes files and messages."""
         return self.rank == 0
 
     def on_rank_zero(self, function: Callable[[], object]) -> None:
-        """Have the first process alone call `function`, while the others wait. Where it raises,
-        they end with its exit code.
+        """Call `function` in rank 0 only, while the other processes wait.
+
+        Raises:
+            SystemExit: in the other processes, if the function raised an error in rank 0, with the
+                exit code of that error.
         """
         if self.world_size == 1:
             function()
@@ -64,28 +75,31 @@ class DistributedContext:
             raise SystemExit(int(code))
 
     def global_batch_size(self, size: int) -> int:
-        """The largest batch of at most `size` images that can be shared evenly. Raises InputError
-        where there is none.
+        """Return the largest batch size up to `size` that is a multiple of the world size.
+
+        Raises:
+            InputError: there are more processes than images in a batch.
         """
         if size < self.world_size:
             raise InputError(
-                f"torchrun: {self.world_size} processes can't share a batch of {size}; start "
-                "fewer, or "
-                "raise the batch"
+                f"torchrun: {self.world_size} processes are too many for a batch size of {size}; "
+                "start fewer processes, or raise recipe.batch_size"
             )
         return size // self.world_size * self.world_size
 
     def wrap_model(self, model: nn.Module) -> nn.Module:
-        """What to call in place of `model`, which keeps the weights."""
+        """Wrap a model in DistributedDataParallel if there are several processes; the weights are
+        shared.
+        """
         if self.world_size == 1:
             return model
         device = next(model.parameters()).device
-        # Of 1x1 kernels, whose strides have two names for one order in memory.
+        # harmless: the same memory layout of a 1x1 kernel can have two descriptions by strides
         warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
         with warnings.catch_warnings():
-            # what is to replace it is too new
+            # the replacement of this argument is missing in older versions of torch
             warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated")
-            # Batch statistics are alike everywhere already.
+            # buffers are not broadcast: batch statistics are equal in all processes already
             return DistributedDataParallel(
                 model,
                 device_ids=[device] if device.type == "cuda" else None,
@@ -93,7 +107,7 @@ class DistributedContext:
             )
 
     def all_reduce_sum(self, value: Tensor) -> Tensor:
-        """The sum over processes."""
+        """Return the sum of `value` over all processes."""
         if self.world_size == 1:
             return value
         reduced = value.clone()
@@ -101,7 +115,7 @@ class DistributedContext:
         return reduced
 
     def all_reduce_min(self, value: int, *, device: torch.device) -> int:
-        """The smallest of all processes' values."""
+        """Return the smallest `value` of all processes."""
         if self.world_size == 1:
             return value
         reduced = torch.tensor(value, device=device)
@@ -109,7 +123,7 @@ class DistributedContext:
         return int(reduced.item())
 
     def any_rank(self, flag: bool, *, device: torch.device) -> bool:
-        """Whether it is so in any process: all get the same answer."""
+        """Return whether the flag is set in any process; the result is the same in all."""
         if self.world_size == 1:
             return flag
         reduced = torch.tensor(float(flag), device=device)
@@ -122,10 +136,19 @@ SINGLE_PROCESS = DistributedContext()
 
 @contextmanager
 def init_distributed(device: str) -> Iterator[tuple[DistributedContext, str]]:
-    """The processes that `torchrun` started, and the device of this one; one process where it did
-    not.
+    """Initialize the process group if `torchrun` started several processes.
 
-    NCCL joins GPUs, gloo CPUs. Raises InputError where there are more processes than GPUs.
+    The backend is NCCL on GPUs and gloo on CPUs.
+
+    Args:
+        device: "auto", "cpu" or "cuda"; without torchrun, any device.
+
+    Yields:
+        Rank and world size of this process, and the name of its device.
+
+    Raises:
+        InputError: there are more processes than GPUs, or the environment is incomplete.
+        StorageError: the connection to another process was lost.
     """
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
     if world_size == 1:
@@ -135,8 +158,7 @@ def init_distributed(device: str) -> Iterator[tuple[DistributedContext, str]]:
     if missing:
         raise InputError(
             f"WORLD_SIZE is {world_size} and {missing[0]} is not set; start with torchrun, or "
-            "unset "
-            "WORLD_SIZE"
+            "unset WORLD_SIZE"
         )
     local_rank = int(os.environ["LOCAL_RANK"])
     use_gpus = _use_gpus(device, local_rank)
@@ -150,39 +172,62 @@ def init_distributed(device: str) -> Iterator[tuple[DistributedContext, str]]:
             f"cuda:{local_rank}" if use_gpus else "cpu",
         )
     except RuntimeError as error:
-        reason = str(error).partition("\n")[0]
-        if "gloo" not in reason and not isinstance(error, dist.DistError):
+        lost_rank = _find_lost_rank(long_timeout_group)
+        if lost_rank is None and not isinstance(error, dist.DistError):
             raise
-        reason = re.sub(r"^\[\S+\] ", "", reason).partition(". ")[0]
+        lost = "other processes" if lost_rank is None else f"process {lost_rank}"
         raise StorageError(
-            f"torchrun: process {dist.get_rank()} lost the others ({reason}); see what they said"
+            f"torchrun: process {dist.get_rank()} lost the connection to {lost}; see the messages "
+            "of the other processes"
         ) from None
-    # Not after an error: the others may wait in what this one left, and torchrun ends them when it
-    # has ended.
+    # not after an error, when other processes may wait in a collective call that this process has
+    # left; torchrun stops them once this process has exited
     dist.destroy_process_group()
+
+
+def _find_lost_rank(group: "dist.ProcessGroup") -> int | None:
+    """Find a process to which the connection is lost; None if all are connected.
+
+    gloo raises a plain RuntimeError for a lost connection, which could be any error. So the
+    connections are probed: a receive over a lost one fails at once, and a receive over an intact
+    one waits in the background.
+
+    Args:
+        group: a gloo group of all processes.
+    """
+    groups = [group] if dist.get_backend() != "gloo" else [dist.group.WORLD, group]
+    peers = [rank for rank in range(dist.get_world_size()) if rank != dist.get_rank()]
+    deadline = time.monotonic() + _PROBE_SECONDS
+    while time.monotonic() < deadline:
+        for probed_group, peer in itertools.product(groups, peers):
+            try:
+                dist.irecv(torch.empty(1), src=peer, group=probed_group, tag=_PROBE_TAG)
+            except RuntimeError:
+                return peer
+        time.sleep(0.1)
+    return None
 
 
 def _use_gpus(device: str, local_rank: int) -> bool:
     gpu_count = torch.cuda.device_count()
     if device not in ("auto", "cpu", "cuda"):
         raise InputError(
-            f"run.device: {device} with torchrun, which gives each process its own GPU; use auto, "
-            "cuda or cpu"
+            f"run.device: {device} cannot be used with torchrun, which assigns a GPU to each "
+            "process; use auto, cuda or cpu"
         )
     if device == "cpu" or (device == "auto" and not gpu_count):
         return False
     if local_rank >= gpu_count:
         raise InputError(
-            f"torchrun: process {local_rank} has no GPU of its own ({gpu_count} are there); start "
-            f"{gpu_count} "
-            "a machine"
+            f"torchrun: there is no GPU for process {local_rank} ({gpu_count} found); start at "
+            f"most {gpu_count} processes on this machine"
         )
     return True
 
 
 def convert_sync_batchnorm(model: nn.Module) -> None:
-    """Make every batch norm one of the whole batch: torch's own on GPUs, where it works, else
-    ours.
+    """Replace every batch norm, in place, by one whose statistics are those of the full batch:
+    torch's SyncBatchNorm on GPUs, `CpuSyncBatchNorm` on CPUs.
     """
     for parent in model.modules():
         for name, norm in parent.named_children():
@@ -200,13 +245,16 @@ def convert_sync_batchnorm(model: nn.Module) -> None:
 
 
 class CpuSyncBatchNorm(nn.BatchNorm2d):
-    """Batch norm with mean and variance over the batches of all processes, which are of one size;
-    torch's SyncBatchNorm runs on GPUs only."""
+    """Batch norm with mean and variance over all processes, for CPUs; torch's SyncBatchNorm needs a
+    GPU.
+
+    All processes must pass batches of the same size.
+    """
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name for it
         if not self.training:
             return super().forward(input)
-        features = input.float()  # sums of bfloat16 would be too coarse
+        features = input.float()  # sums in bfloat16 would be too inexact
         count = input.numel() // input.shape[1] * dist.get_world_size()
         mean = _all_reduce_sum(features.sum((0, 2, 3))) / count
         centered = features - mean.view(1, -1, 1, 1)
@@ -224,7 +272,7 @@ class CpuSyncBatchNorm(nn.BatchNorm2d):
 
 
 class _AllReduceSum(torch.autograd.Function):
-    """The sum over processes, whose gradient is the sum of theirs."""
+    """Sum over processes with a gradient, which is the sum of the gradients of all processes."""
 
     @staticmethod
     def forward(context: object, value: Tensor) -> Tensor:  # noqa: ARG004 - torch's signature

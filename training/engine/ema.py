@@ -1,5 +1,6 @@
-"""A running average of a network's weights: what is scored and kept where a recipe has
-`ema_fraction`.
+"""Exponential moving average (EMA) of a network's weights.
+
+If a recipe has an `ema_fraction`, the average is evaluated and saved instead of the network.
 """
 
 import copy
@@ -10,11 +11,18 @@ from torch import Tensor, nn
 
 
 class ModelEma:
-    """`module` follows the weights and statistics of `network`; an update keeps 1 - 1/`horizon` of
-    what it knew.
+    """Moving average of the weights and batch-norm statistics of a network.
 
-    It is part of a step, so that a captured graph holds it: few kernels for all tensors together,
-    and none waits.
+    An update is part of a train step and of its CUDA graph. So it launches few kernels, each for
+    all tensors, and never synchronizes.
+
+    Args:
+        network: the network that is trained.
+        horizon: averaging horizon in steps. An update moves the average by 1/horizon towards the
+            network.
+
+    Attributes:
+        module: a network with the averaged weights.
     """
 
     def __init__(self, network: nn.Module, *, horizon: float) -> None:
@@ -22,8 +30,8 @@ class ModelEma:
         self._update_weight = 1 / max(1.0, horizon)
         average_tensors, network_tensors = _tensors(self.module), _tensors(network)
         is_float, is_integer = (
-            [tensor.is_floating_point() is wanted_kind for tensor in network_tensors]
-            for wanted_kind in (True, False)
+            [tensor.is_floating_point() is floating for tensor in network_tensors]
+            for floating in (True, False)
         )
         self._float_averages, self._float_values = (
             [*compress(tensors, is_float)] for tensors in (average_tensors, network_tensors)
@@ -34,8 +42,9 @@ class ModelEma:
 
     @torch.no_grad()
     def update(self) -> None:
+        """Update the average after a step."""
         torch._foreach_lerp_(self._float_averages, self._float_values, self._update_weight)
-        # how many batches each norm has seen
+        # the batch counts of batch norms (num_batches_tracked)
         torch._foreach_copy_(self._integer_averages, self._integer_values)
 
 

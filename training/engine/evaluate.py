@@ -1,4 +1,7 @@
-"""Accuracy on held-out images. `evaluate_test_split` is the one place that opens the test split."""
+"""Evaluation of a network on validation or test images.
+
+`evaluate_test_split` is the only function that reads the test split.
+"""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -9,38 +12,63 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from phinas.experiment.measurement import encode_correct
+from phinas.experiment.measurement_arrays import encode_correct, encode_resamples
+from phinas.experiment.statistics.classification_metrics import ClassCounts, resample_scores
 from phinas.training.augmentation.transforms import normalize
 from phinas.training.data.dataloader import ImageBatches
 from phinas.training.data.prepared_dataset import PreparedData
 from phinas.training.engine.distributed import SINGLE_PROCESS, DistributedContext
 from phinas.training.engine.train_step import OutOfMemoryError, split_batches_on_oom
 
-# images at a time, fewer where they are large: no more pixels than these
-_BATCH, _PIXELS = (
-    500,
-    500 * 224 * 224,
-)
+_BATCH = 500  # largest batch, in images
+_PIXELS = 500 * 224 * 224  # largest batch, in pixels; large images have smaller batches
 
 
 @dataclass(frozen=True, slots=True)
-class Score:
-    """accuracy, top5: fractions; loss: mean cross-entropy; images: how many; per_class_accuracy:
-    accuracy among the images of each class;
-    correct: which of them are right, of the test split only (`phinas.experiment.measurement`)."""
+class Evaluation:
+    """The scores of a network on the images of a split.
+
+    Args:
+        accuracy: fraction of images that are classified correctly.
+        top5: fraction of images whose class is among the five highest logits (top-5 accuracy).
+        loss: mean cross-entropy.
+        images: number of images.
+        per_class_accuracy: accuracy among the images of each class (its recall); 0 for a class
+            without images.
+        balanced_accuracy: mean recall of the classes that have images.
+        macro_f1: mean F1 of the classes that occur in the labels or the predictions.
+        resampled_scores: bootstrap replicates of the score of the training's metric, as text
+            (`measurement_arrays.encode_resamples`); "" for the metric accuracy, which needs none.
+        correct: which images are classified correctly, as text (`encode_correct`); "" except on the
+            test split with the metric accuracy.
+    """
 
     accuracy: float
     top5: float
     loss: float
     images: int
-    per_class_accuracy: tuple[float, ...] = ()
+    per_class_accuracy: tuple[float, ...]
+    balanced_accuracy: float
+    macro_f1: float
+    resampled_scores: str = ""
     correct: str = ""
 
+    def score(self, metric: str) -> float:
+        """Return the score for the metric "accuracy", "balanced_accuracy" or "macro_f1"."""
+        scores = {
+            "accuracy": self.accuracy,
+            "balanced_accuracy": self.balanced_accuracy,
+            "macro_f1": self.macro_f1,
+        }
+        return scores[metric]
+
     def to_dict(self) -> dict[str, Any]:
+        """Return the scores as plain data."""
         return asdict(self) | {"per_class_accuracy": list(self.per_class_accuracy)}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Restore an evaluation from the data of `to_dict`."""
         return cls(**dict(data) | {"per_class_accuracy": tuple(data["per_class_accuracy"])})
 
 
@@ -51,30 +79,63 @@ def evaluate(
     classes: int,
     mean: Tensor,
     std: Tensor,
+    metric: str = "accuracy",
     distributed: DistributedContext = SINGLE_PROCESS,
-) -> Score:
-    """Score `model` in eval mode, which is how it is left. batches: images at the network's
-    resolution, on its device; several processes take the batches by turns, and all get the same
-    score."""
-    return _score_images(
-        model, batches, classes=classes, mean=mean, std=std, distributed=distributed
-    )[0]
+) -> Evaluation:
+    """Evaluate `model` in eval mode, and leave it in eval mode.
+
+    Args:
+        model: the model, on the device of `mean`.
+        batches: images at the network's resolution, for the same device.
+        classes: number of classes.
+        mean, std: (1, channels, 1, 1), for normalizing the images.
+        metric: the metric of the bootstrap replicates; accuracy has none.
+        distributed: rank and world size of this process. Each process evaluates a part of the
+            batches, and all return the same result.
+    """
+    per_image = _evaluate_images(model, batches, mean=mean, std=std, distributed=distributed)
+    return _summarize(per_image, batches.labels, classes=classes, metric=metric)
+
+
+def _summarize(per_image: Tensor, labels: Tensor, *, classes: int, metric: str) -> Evaluation:
+    """Compute the scores from the results of `_evaluate_images`."""
+    correct, top5, loss, predictions = per_image
+    label_array, prediction_array = labels.cpu().numpy(), predictions.long().numpy()
+    counts = ClassCounts.count(label_array, prediction_array, classes=classes)
+    resampled_scores = ""
+    if metric != "accuracy":
+        resampled_scores = encode_resamples(
+            resample_scores(metric, label_array, prediction_array, classes=classes)
+        )
+    return Evaluation(
+        accuracy=float(correct.mean()),
+        top5=float(top5.mean()),
+        loss=float(loss.mean()),
+        images=len(label_array),
+        per_class_accuracy=tuple(counts.recall.tolist()),
+        balanced_accuracy=float(counts.score("balanced_accuracy")),
+        macro_f1=float(counts.score("macro_f1")),
+        resampled_scores=resampled_scores,
+    )
 
 
 @torch.inference_mode()
-def _score_images(
+def _evaluate_images(
     model: nn.Module,
     batches: ImageBatches,
     *,
-    classes: int,
     mean: Tensor,
     std: Tensor,
-    distributed: DistributedContext = SINGLE_PROCESS,
-) -> tuple[Score, Tensor]:
-    """The score, and of each image whether its class is the best of the logits."""
+    distributed: DistributedContext,
+) -> Tensor:
+    """Evaluate a model on each image.
+
+    Returns:
+        Float64 (4, images) on the CPU. Rows: top-1 correct, top-5 correct, cross-entropy, predicted
+        class.
+    """
     model.eval()
-    # of each image: top-1 correct, top-5 correct, loss
-    per_image = torch.zeros(3, batches.count, device=mean.device)
+    per_image = torch.zeros(4, batches.count, device=mean.device)
     batch = max(1, min(_BATCH, _PIXELS // batches.resolution**2))
     for part in torch.split(torch.arange(batches.count), batch)[
         distributed.rank :: distributed.world_size
@@ -88,29 +149,20 @@ def _score_images(
             logits = split_batches_on_oom(partial(_logits, model, images), len(images), len(images))
         except OutOfMemoryError:
             raise OutOfMemoryError(
-                f"out of memory when it scores images of {batches.resolution} pixels; lower the "
-                "resolution"
+                "out of memory with the smallest batch in the evaluation of images of "
+                f"{batches.resolution} px; lower the resolution"
             ) from None
-        top_classes = logits.topk(min(5, logits.shape[1]), dim=1).indices == labels[:, None]
+        top_classes = logits.topk(min(5, logits.shape[1]), dim=1).indices
+        is_label = top_classes == labels[:, None]
         per_image[:, rows] = torch.stack(
             [
-                top_classes[:, 0],
-                top_classes.any(1),
+                is_label[:, 0],
+                is_label.any(1),
                 F.cross_entropy(logits, labels, reduction="none"),
+                top_classes[:, 0],
             ]
         )
-    correct, top5, loss = distributed.all_reduce_sum(per_image).cpu().double()
-    all_labels = batches.labels.cpu()
-    counts = torch.bincount(all_labels, minlength=classes).clamp(min=1)
-    class_accuracies = torch.bincount(all_labels, weights=correct, minlength=classes) / counts
-    score = Score(
-        float(correct.mean()),
-        float(top5.mean()),
-        float(loss.mean()),
-        batches.count,
-        tuple(class_accuracies.tolist()),
-    )
-    return score, correct.bool()
+    return distributed.all_reduce_sum(per_image).cpu().double()
 
 
 def _logits(model: nn.Module, images: Tensor, micro_batch_size: int) -> Tensor:
@@ -118,12 +170,28 @@ def _logits(model: nn.Module, images: Tensor, micro_batch_size: int) -> Tensor:
 
 
 def evaluate_test_split(
-    model: nn.Module, data: PreparedData, *, resolution: int, mean: Tensor, std: Tensor
-) -> Score:
-    """Score `model` on the test split, with which images are right: for numbers that are reported,
-    never for a choice.
+    model: nn.Module,
+    data: PreparedData,
+    *,
+    resolution: int,
+    mean: Tensor,
+    std: Tensor,
+    metric: str = "accuracy",
+) -> Evaluation:
+    """Evaluate `model` on the test split. The scores are only reported, and never used for training
+    or model selection.
+
+    Args:
+        model: the model, on the device of `mean`.
+        data: the prepared images.
+        resolution: resolution of the network, in px.
+        mean, std: (1, channels, 1, 1), for normalizing the images.
+        metric: the metric of the bootstrap replicates; accuracy has none.
     """
     images, labels = data.test_arrays()
     batches = ImageBatches(images, labels, resolution=resolution, device=mean.device)
-    score, correct = _score_images(model, batches, classes=len(data.classes), mean=mean, std=std)
-    return replace(score, correct=encode_correct(correct.numpy()))
+    per_image = _evaluate_images(model, batches, mean=mean, std=std, distributed=SINGLE_PROCESS)
+    evaluation = _summarize(per_image, batches.labels, classes=len(data.classes), metric=metric)
+    if metric != "accuracy":
+        return evaluation
+    return replace(evaluation, correct=encode_correct(per_image[0].bool().numpy()))

@@ -1,6 +1,4 @@
-"""What a training begins with: a network, drawn or loaded, frozen or not, and batch norms that
-settle in time.
-"""
+"""Initialization of a network for training: initial weights, frozen parts, batch-norm momentum."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,22 +6,26 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from phinas.space.blocks import ConvNet, build
-from phinas.space.spec import ArchSpec
+from phinas.experiment.errors import InputError
+from phinas.space.network import Network
+from phinas.space.pytorch.conv_net import ConvNet
 
-# of what a batch norm knew this share of the steps ago, so much counts at the end
-_STATISTICS_FRACTION, _REMAINING_WEIGHT = (
-    0.2,
-    0.01,
-)
+# After the training, batches before the last fifth of the steps have a weight of 1% in the running
+# statistics.
+_STATISTICS_FRACTION = 0.2
+_REMAINING_WEIGHT = 0.01
 
 
 @dataclass(frozen=True)
 class Initialization:
-    """prepare: called with the new network, to load weights; freeze_backbone: only the classifier
-    learns, and batch norms keep the statistics that they have."""
+    """Initial weights of a network, and whether its backbone is frozen.
 
-    prepare: Callable[[ConvNet], None] = lambda _network: None
+    Args:
+        prepare: function that loads weights into the new module; the default keeps the random ones.
+        freeze_backbone: train the classifier only; batch norms keep their statistics.
+    """
+
+    prepare: Callable[[nn.Module], None] = lambda _module: None
     freeze_backbone: bool = False
 
 
@@ -31,38 +33,57 @@ FROM_SCRATCH = Initialization()
 
 
 def initialize_network(
-    spec: ArchSpec, initialization: Initialization, *, device: torch.device, steps: int
-) -> ConvNet:
-    """The network on its device, channels last, drawn from torch's current generator; it will be
-    trained for `steps`.
+    network: Network, initialization: Initialization, *, device: torch.device, steps: int
+) -> nn.Module:
+    """Build a network on a device, in channels-last format, with random weights from torch's
+    current generator.
 
-    Published networks have batch norms that average over hundreds of steps. Where a training is too
-    short for that, they
-    average over fewer: measured, a MobileNetV2 after 31 steps is right on 10% of ten classes
-    without that.
+    Batch norms of published networks average over hundreds of steps. In a training too short for
+    that, they average over fewer steps (`min_batch_norm_momentum`). Otherwise the running
+    statistics are wrong: a MobileNetV2 trained for 31 steps had 10% accuracy on ten classes
+    (measured).
+
+    Args:
+        network: the network to build.
+        initialization: initial weights and frozen parts.
+        device: device of the training.
+        steps: train steps of the whole training.
+
+    Raises:
+        InputError: the backbone cannot be frozen, since the classifier of the network is unknown.
     """
-    network = build(spec)
-    initialization.prepare(network)
-    network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    module = network.build()
+    initialization.prepare(module)
+    module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     if initialization.freeze_backbone:
-        network.requires_grad_(False)
-        network.classifier.requires_grad_(True)
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.momentum = max(spec.bn_momentum, min_batch_norm_momentum(steps))
-    return network
+        module.requires_grad_(False)
+        _require_conv_net(module).classifier.requires_grad_(True)
+    for part in module.modules():
+        if isinstance(part, nn.BatchNorm2d) and part.momentum is not None:
+            part.momentum = max(part.momentum, min_batch_norm_momentum(steps))
+    return module
 
 
 def min_batch_norm_momentum(steps: int) -> float:
-    """Of batch norms, so that after `steps` their statistics are those of the last fifth: 0.52 of
-    31 steps, 0.01 of 2,300.
+    """Return the momentum with which the running statistics after `steps` train steps are those of
+    the last fifth of the steps: 0.52 for 31 steps, 0.01 for 2,300.
     """
     return 1 - _REMAINING_WEIGHT ** (1 / max(1.0, _STATISTICS_FRACTION * steps))
 
 
-def set_train_mode(network: ConvNet, initialization: Initialization) -> None:
-    """Put the network into training mode: of a frozen one the classifier alone."""
-    network.train(not initialization.freeze_backbone)
+def set_train_mode(module: nn.Module, initialization: Initialization) -> None:
+    """Set training mode, for the classifier only if the backbone is frozen."""
+    module.train(not initialization.freeze_backbone)
     if initialization.freeze_backbone:
+        network = _require_conv_net(module)
         network.dropout.train()
         network.classifier.train()
+
+
+def _require_conv_net(module: nn.Module) -> ConvNet:
+    if not isinstance(module, ConvNet):
+        raise InputError(
+            f"freeze_backbone: the classifier of {type(module).__name__} is unknown, so the rest "
+            "cannot be frozen; train the whole network"
+        )
+    return module

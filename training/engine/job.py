@@ -1,7 +1,7 @@
-"""One training as a job of plain data, and the description that makes such jobs.
+"""One training as a job of plain data, and the factory that makes such jobs.
 
-The key of a job hashes all that decides its result, and nothing that does not (paths, device,
-threads, time limit), so a run can be moved and resumed elsewhere.
+The key of a job is a hash of everything that decides its result. Paths, device, threads and time
+limit are not part of it, so a run can be moved and resumed elsewhere.
 """
 
 import os
@@ -16,11 +16,13 @@ from phinas.experiment.executors import Job, NonRetryableError, ReportCallback
 from phinas.experiment.job_list import job_key
 from phinas.experiment.measurement import Measurement
 from phinas.experiment.schema.config import DataSection, Recipe, RunSection
-from phinas.space.spec import ArchSpec
+from phinas.space.network import Network
 from phinas.training.data.prepared_dataset import PreparedData, read_prepared
+from phinas.training.request import TrainingRequest, TrainingSettings
 
 if TYPE_CHECKING:
-    from phinas.training.engine.evaluate import Score
+    from phinas.training.engine.checkpoint import CheckpointManager
+    from phinas.training.engine.evaluate import Evaluation
     from phinas.training.engine.train import TrainingResult
 
 FUNCTION = "phinas.training.engine.job:run_training_job"
@@ -28,19 +30,20 @@ FUNCTION = "phinas.training.engine.job:run_training_job"
 
 @dataclass(frozen=True)
 class TrainingJobFactory:
-    """Everything about a training but the network, the recipe and the seed.
+    """Makes the training jobs of a run.
 
-    checkpoints: where long trainings leave their state, every `checkpoint_seconds`; None: they
-    don't.
+    Args:
+        data: the prepared images.
+        settings: the settings that all trainings of the run share.
+        limit_seconds: time limit of a job.
+        checkpoints: folder of the checkpoints. Without one (None) trainings write no checkpoints,
+            and a paused training restarts from the beginning.
+        checkpoint_seconds: time between two checkpoints of a training.
     """
 
     data: PreparedData
-    max_shift: float
-    horizontal_flip: bool
-    device: str
-    threads: int
+    settings: TrainingSettings
     limit_seconds: float
-    deterministic: bool = False
     checkpoints: Path | None = None
     checkpoint_seconds: float = 300.0
 
@@ -53,155 +56,235 @@ class TrainingJobFactory:
         run: RunSection,
         threads: int,
         checkpoints: Path | None,
+        metric: str = "accuracy",
     ) -> "TrainingJobFactory":
+        """Make the factory for the sections `data` and `run` of a configuration."""
+        settings = TrainingSettings(
+            max_shift=section.max_shift,
+            horizontal_flip=data.allow_flip
+            if section.horizontal_flip == "auto"
+            else section.horizontal_flip,
+            metric=metric,
+            device=run.device,
+            threads=threads,
+            deterministic=run.deterministic,
+        )
         return cls(
             data,
-            section.max_shift,
-            data.allow_flip if section.horizontal_flip == "auto" else section.horizontal_flip,
-            run.device,
-            threads,
+            settings,
             60 * run.trial_timeout_minutes,
-            run.deterministic,
             checkpoints,
             60 * run.checkpoint_minutes,
         )
 
     def make_job(
         self,
-        spec: ArchSpec,
+        network: Network,
         recipe: Recipe,
         seed: int,
         *,
+        stop_epoch: int | None = None,
         on_test_split: bool = False,
         weights: Path | None = None,
     ) -> Job:
-        """The training of `spec`. on_test_split: evaluate on the test split; weights: where to
-        write them.
+        """Make the job that trains a network.
+
+        Args:
+            network: the network to train.
+            recipe: the recipe; the learning rate follows the schedule of all its epochs.
+            seed: seed of the training.
+            stop_epoch: pause after this epoch. The measurement is then that of the epochs so far,
+                with the stop reason "paused". A later job of the same training with a larger
+                `stop_epoch`, or with None, continues from the checkpoint, bit-exactly on a CPU. If
+                the checkpoint is missing or damaged, it trains from the start to the same result.
+            on_test_split: evaluate on the test split; not allowed with `stop_epoch`.
+            weights: file for the trained weights; not allowed with `stop_epoch`.
+
+        Raises:
+            ValueError: `stop_epoch` is not an epoch of the recipe, or is combined with
+                `on_test_split` or `weights`.
         """
-        hashed_arguments = {
-            "spec": spec.to_dict(),
-            "recipe": recipe.model_dump(),
-            "seed": seed,
-            "max_shift": self.max_shift,
-            "horizontal_flip": self.horizontal_flip,
+        if stop_epoch is not None and (on_test_split or weights):
+            raise ValueError(
+                "stop_epoch: a paused training has no test score and no weights; omit "
+                "on_test_split and weights"
+            )
+        if stop_epoch == recipe.epochs:
+            stop_epoch = None
+        request = TrainingRequest(network, recipe, seed, self.settings, stop_epoch)
+        training_key = self._training_key(request, on_test_split=on_test_split)
+        payload = {
+            "request": request.to_dict(),
+            "data": str(self.data.directory),
             "on_test_split": on_test_split,
-        }
-        key = job_key(FUNCTION, hashed_arguments | {"data": self.data.fingerprint})
-        other_arguments = {
-            "directory": str(self.data.directory),
-            "device": self.device,
-            "threads": self.threads,
-            "deterministic": self.deterministic,
             "weights": str(weights) if weights else None,
             "checkpoint": [
-                str(self.checkpoints / f"{key}.checkpoint"),
-                key,
+                str(self._checkpoint_path(training_key)),
+                training_key,
                 self.checkpoint_seconds,
             ]
             if self.checkpoints
             else None,
         }
-        return Job(key, FUNCTION, hashed_arguments | other_arguments, self.limit_seconds)
+        key = (
+            training_key
+            if stop_epoch is None
+            else job_key(FUNCTION, {"training": training_key, "stop_epoch": stop_epoch})
+        )
+        return Job(key, FUNCTION, payload, self.limit_seconds)
+
+    def remove_checkpoint(self, network: Network, recipe: Recipe, seed: int) -> None:
+        """Remove the checkpoint of a paused training that will not be resumed, if there is one."""
+        if self.checkpoints is None:
+            return
+        from phinas.training.engine.checkpoint import CheckpointManager
+
+        request = TrainingRequest(network, recipe, seed, self.settings)
+        key = self._training_key(request, on_test_split=False)
+        CheckpointManager(self._checkpoint_path(key), key, seconds=self.checkpoint_seconds).remove()
+
+    def _training_key(self, request: TrainingRequest, *, on_test_split: bool) -> str:
+        """Return the key of the full training, which is the same for jobs that pause it."""
+        hashed_arguments = {
+            "network": request.network.to_dict(),
+            "recipe": request.recipe.model_dump(),
+            "seed": request.seed,
+            "max_shift": self.settings.max_shift,
+            "horizontal_flip": self.settings.horizontal_flip,
+            "metric": self.settings.metric,
+            "on_test_split": on_test_split,
+            "data": self.data.fingerprint,
+        }
+        return job_key(FUNCTION, hashed_arguments)
+
+    def _checkpoint_path(self, training_key: str) -> Path:
+        assert self.checkpoints is not None
+        return self.checkpoints / f"{training_key}.checkpoint"
 
 
 @lru_cache(maxsize=4)
 def _load_data(directory: str) -> PreparedData:
-    return read_prepared(Path(directory), verify_sha256=False)  # the driver has compared the hashes
+    return read_prepared(Path(directory), verify_sha256=False)  # the driver has verified the hashes
 
 
 def run_training_job(
     *,
-    spec: dict[str, Any],
-    recipe: dict[str, Any],
-    seed: int,
-    max_shift: float,
-    horizontal_flip: bool,
+    request: dict[str, Any],
+    data: str,
     on_test_split: bool,
-    directory: str,
-    device: str,
-    threads: int,
-    deterministic: bool,
     weights: str | None,
     checkpoint: list[Any] | None,
     report: ReportCallback = lambda _step, _value: True,
 ) -> dict[str, Any]:
-    """The job: train and measure; the Measurement as a dict. Its `curve` is of the proxy-validation
-    split in any case.
-    """
-    import torch
+    """Train and evaluate one network; the function of the training jobs.
 
+    Args:
+        request: data of `TrainingRequest.to_dict`.
+        data: folder of the prepared images.
+        on_test_split: evaluate the trained network on the test split. The curve is always that of
+            the validation split.
+        weights: file for the trained weights; None writes none.
+        checkpoint: path, key and seconds between two checkpoints; None writes none.
+        report: called with (epoch, score) after each epoch; False stops the training.
+
+    Returns:
+        The `Measurement` as a dict.
+    """
     from phinas.training.data.dataloader import set_gpu_sharing
-    from phinas.training.engine.checkpoint import CheckpointManager, stop_on_signals
-    from phinas.training.engine.device import resolve_device, set_determinism, workers_sharing_gpu
+    from phinas.training.engine.checkpoint import CheckpointManager
+    from phinas.training.engine.device import workers_sharing_gpu
     from phinas.training.engine.evaluate import evaluate_test_split
-    from phinas.training.engine.train import train
     from phinas.training.engine.weights_io import save_weights
 
-    torch.set_num_threads(threads)
-    set_determinism(deterministic=deterministic)
-    set_gpu_sharing(workers_sharing_gpu(device))
-    network = ArchSpec.from_dict(spec)
-    data = _load_data(directory)
+    training = TrainingRequest.from_dict(request)
+    network = training.network
+    set_gpu_sharing(workers_sharing_gpu(training.settings.device))
+    prepared = _load_data(data)
     checkpoints = (
         CheckpointManager(Path(checkpoint[0]), checkpoint[1], seconds=checkpoint[2])
         if checkpoint
         else None
     )
-    # asked to end by SIGTERM; in the driver, signals are the driver's
+    result = _train(training, prepared, checkpoints, report)
+    evaluation = result.curve[-1]
+    if on_test_split:
+        evaluation = evaluate_test_split(
+            result.model,
+            prepared,
+            resolution=network.resolution,
+            mean=result.mean,
+            std=result.std,
+            metric=training.settings.metric,
+        )
+    if weights:
+        save_weights(result.model, network, Path(weights))
+    if checkpoints and result.stop_reason != "paused":
+        checkpoints.remove()
+    split = "test" if on_test_split else "validation"
+    return make_measurement(
+        result, evaluation, split=split, seed=training.seed, metric=training.settings.metric
+    ).to_dict()
+
+
+def _train(
+    request: TrainingRequest,
+    data: PreparedData,
+    checkpoints: "CheckpointManager | None",
+    report: ReportCallback,
+) -> "TrainingResult":
+    """Train. In a worker process SIGTERM stops the training after it wrote a checkpoint."""
+    from phinas.training.engine.checkpoint import stop_on_signals
+    from phinas.training.engine.train import train
+
+    # a training inside the driver process must not replace its signal handlers
     in_worker = "PHINAS_WORKER_INDEX" in os.environ
     with (
         stop_on_signals(checkpoints, signal.SIGTERM) if checkpoints and in_worker else nullcontext()
     ):
         try:
-            result = train(
-                network,
-                data,
-                recipe=Recipe(**recipe),
-                max_shift=max_shift,
-                horizontal_flip=horizontal_flip,
-                seed=seed,
-                device=resolve_device(device),
-                report=report,
-                checkpoints=checkpoints,
-            )
+            return train(request, data, report=report, checkpoints=checkpoints)
         except NonRetryableError:
             if checkpoints:
                 checkpoints.remove()
             raise
-    score = result.curve[-1]
-    if on_test_split:
-        score = evaluate_test_split(
-            result.model, data, resolution=network.resolution, mean=result.mean, std=result.std
-        )
-    if weights:
-        save_weights(result.model, network, Path(weights))
-    if checkpoints:
-        checkpoints.remove()
-    return make_measurement(
-        result, score, split="test" if on_test_split else "validation", seed=seed
-    ).to_dict()
 
 
 def make_measurement(
-    result: "TrainingResult", score: "Score", *, split: str, seed: int
+    result: "TrainingResult",
+    evaluation: "Evaluation",
+    *,
+    split: str,
+    seed: int,
+    metric: str = "accuracy",
 ) -> Measurement:
-    """What a training came to, as `score` has it."""
+    """Make the measurement of a training.
+
+    Args:
+        result: the result of the training.
+        evaluation: evaluation of the trained network on the images of `split`.
+        split: "validation" or "test".
+        seed: seed of the training.
+        metric: "accuracy", "balanced_accuracy" or "macro_f1": the metric of the score, of the curve
+            and of the evaluation's bootstrap replicates.
+    """
     from phinas.training.engine.device import describe_device
 
     return Measurement(
-        accuracy=score.accuracy,
+        score=evaluation.score(metric),
+        metric=metric,
+        resampled_scores=evaluation.resampled_scores,
         split=split,
-        images=score.images,
-        loss=score.loss,
-        top5=score.top5,
+        images=evaluation.images,
+        loss=evaluation.loss,
+        top5=evaluation.top5,
         seed=seed,
         epochs=len(result.curve),
         train_seconds=result.train_seconds,
         images_per_second=result.images_per_second,
-        curve=tuple(point.accuracy for point in result.curve),
+        curve=tuple(point.score(metric) for point in result.curve),
         device=describe_device(result.mean.device),
-        correct=score.correct,
-        per_class_accuracy=tuple(round(accuracy, 6) for accuracy in score.per_class_accuracy),
+        correct=evaluation.correct,
+        per_class_accuracy=tuple(round(accuracy, 6) for accuracy in evaluation.per_class_accuracy),
         stop_reason=result.stop_reason,
         micro_batch_size=result.micro_batch_size if result.micro_batch_reduced else 0,
         peak_memory_bytes=result.peak_memory_bytes,

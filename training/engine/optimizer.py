@@ -1,4 +1,4 @@
-"""Optimizer and learning-rate schedule of a recipe."""
+"""Optimizers and the learning-rate schedule."""
 
 import math
 from collections.abc import Iterable
@@ -11,9 +11,11 @@ from phinas.experiment.schema.config import Recipe
 
 
 def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """SGD with Nesterov momentum 0.9, AdamW, or the paper's RMSProp. Weight decay spares norms and
-    biases (everything of one dimension). On a GPU the learning rate is a tensor there, so that a
-    captured CUDA graph sees it change."""
+    """Make the optimizer of a recipe: SGD with Nesterov momentum 0.9, AdamW or `RMSpropTF`.
+
+    Weight decay does not apply to norms and biases (parameters of one dimension). On a GPU the
+    learning rate is a tensor on the device, so that a captured CUDA graph reads its changes.
+    """
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     groups = [
         {
@@ -31,7 +33,7 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     rate = torch.tensor(peak_rate, device=device) if device.type == "cuda" else peak_rate
     if recipe.optimizer == "adamw":
         adamw = torch.optim.AdamW(groups, lr=rate, fused=True, capturable=device.type == "cuda")
-        adamw._warned_capturable_if_run_uncaptured = True  # steps before a capture are meant
+        adamw._warned_capturable_if_run_uncaptured = True  # steps before a capture are intended
         return adamw
     if recipe.optimizer == "rmsprop":
         return RMSpropTF(groups, lr=rate)
@@ -39,8 +41,10 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 
 
 def peak_learning_rate(recipe: Recipe) -> float:
-    """The highest learning rate; but for AdamW it grows with the batch (Goyal et al.,
-    arXiv:1706.02677).
+    """Return the highest learning rate of the schedule.
+
+    It is `recipe.learning_rate` times the batch size over 256 (Goyal et al., arXiv:1706.02677). For
+    AdamW it is `recipe.learning_rate`.
     """
     return recipe.learning_rate * (1.0 if recipe.optimizer == "adamw" else recipe.batch_size / 256)
 
@@ -48,7 +52,7 @@ def peak_learning_rate(recipe: Recipe) -> float:
 def set_learning_rate(
     optimizer: torch.optim.Optimizer, recipe: Recipe, *, step: int, steps: int
 ) -> None:
-    """The learning rate of step `step` (from 0) of `steps`."""
+    """Set the learning rate for train step `step`, from 0 to `steps` - 1."""
     rate = peak_learning_rate(recipe) * learning_rate_factor(recipe, step=step, steps=steps)
     for group in optimizer.param_groups:
         if isinstance(group["lr"], Tensor):
@@ -58,8 +62,9 @@ def set_learning_rate(
 
 
 def learning_rate_factor(recipe: Recipe, *, step: int, steps: int) -> float:
-    """Linear warm-up over the first `recipe.warmup_fraction` of the steps, then a cosine to zero
-    (Loshchilov, arXiv:1608.03983).
+    """Return the learning rate as a fraction of its peak: linear warm-up over the first
+    `recipe.warmup_fraction` of the steps, then cosine decay to zero (Loshchilov and Hutter,
+    arXiv:1608.03983).
     """
     warmup_steps = max(1, round(recipe.warmup_fraction * steps))
     if step < warmup_steps:
@@ -68,11 +73,12 @@ def learning_rate_factor(recipe: Recipe, *, step: int, steps: int) -> float:
 
 
 class RMSpropTF(torch.optim.Optimizer):
-    """RMSProp as EfficientNet and MnasNet were trained: momentum of what was scaled, epsilon inside
-    the root, squares from one.
+    """TensorFlow's RMSProp, with which EfficientNet and MnasNet were trained.
 
-    torch's own has epsilon outside of the root and begins at zero, which at epsilon 0.001 is
-    another optimizer.
+    Momentum accumulates gradients that are already scaled by the learning rate. Epsilon is inside
+    the square root, and the mean squares start at one. In torch's RMSprop epsilon is outside the
+    square root and the mean squares start at zero, which gives very different steps for an epsilon
+    of 0.001.
     """
 
     def __init__(
@@ -117,7 +123,7 @@ class RMSpropTF(torch.optim.Optimizer):
 
 
 def reset_state(optimizer: torch.optim.Optimizer) -> None:
-    """Put the state of every parameter back to what it is before the first step, in place."""
+    """Reset the optimizer state of every parameter, in place, to its values before training."""
     for state in optimizer.state.values():
         for name, tensor in state.items():
             tensor.fill_(1.0 if name == "square" else 0.0)

@@ -1,14 +1,14 @@
-"""The training of one network on images that are augmented batch by batch on its device.
+"""Train one network on prepared images.
 
-The one decision to know: everything follows from the seed and the place in the training (epoch,
-step): initial weights, order and augmentation. So networks trained with one seed see the same
-images in the same order, and a training that was killed goes on from its last checkpoint as if
-nothing had been, on a CPU to the bit.
+The main decision: initial weights, order and augmentation of the images are functions of
+seed, epoch and step. So all networks that are trained with one seed see the same images in the same
+order. A training that was killed resumes from its last checkpoint with the same result, bit-exactly
+on a CPU.
 
-Where a batch does not fit the device's memory, it is passed in halves (and halves of those) whose
-gradients add up. Batch norm then sees the parts, so this is reported with the result. Several
-processes agree on them before they begin. They are found anew
-where a training goes on: on a machine with other memory they may be others.
+If a batch does not fit the memory of the device, the micro-batch size is halved until it does, and
+gradients are accumulated. Batch-norm statistics are then those of the micro-batches, so the result
+records the reduced size. Several processes agree on a size before the first step. A resumed
+training determines the size again, so it may differ on a machine with another amount of memory.
 """
 
 from collections.abc import Callable
@@ -18,30 +18,38 @@ import torch
 from torch import Tensor, nn
 
 from phinas.experiment.executors import ReportCallback
-from phinas.experiment.schema.config import Recipe
 from phinas.experiment.seeds import derive_seed
-from phinas.space.spec import ArchSpec
-from phinas.training.augmentation.transforms import Augmentation
 from phinas.training.data.prepared_dataset import PreparedData
 from phinas.training.engine.checkpoint import CheckpointManager
+from phinas.training.engine.device import resolve_device, set_determinism
 from phinas.training.engine.distributed import SINGLE_PROCESS, DistributedContext
-from phinas.training.engine.evaluate import Score
+from phinas.training.engine.evaluate import Evaluation
 from phinas.training.engine.initialization import FROM_SCRATCH, Initialization
 from phinas.training.engine.train_step import OutOfMemoryError, split_batches_on_oom
 from phinas.training.engine.trainer import Trainer
+from phinas.training.engine.training_setup import TrainingSetup
+from phinas.training.request import TrainingRequest
 
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """A network, its validation score after each epoch, and how long its steps took (evaluation not
-    counted).
+    """A trained network and its curve.
 
-    micro_batch_size: images that were passed at a time; micro_batch_reduced: fewer than requested,
-    for want of memory; ended: "" or why it ended before the last epoch ("stopped", "deadline");
-    peak_memory_bytes: the most memory that was allocated on a GPU, 0 elsewhere."""
+    Args:
+        model: the network, or the average of its weights if the recipe has `ema_fraction`.
+        curve: evaluation on the validation images after each epoch.
+        train_seconds: time of the train steps; evaluation is not included.
+        images_per_second: training images per second of `train_seconds`.
+        mean, std: (1, channels, 1, 1), for normalizing images.
+        micro_batch_size: images in one forward pass.
+        micro_batch_reduced: whether it is smaller than requested, because memory ran out.
+        stop_reason: why the training ended before its last epoch: "stopped" (by `report`),
+            "deadline" (`recipe.max_minutes`) or "paused" (at `stop_epoch`); else "".
+        peak_memory_bytes: peak of allocated memory on a GPU; 0 on other devices.
+    """
 
     model: nn.Module
-    curve: tuple[Score, ...]
+    curve: tuple[Evaluation, ...]
     train_seconds: float
     images_per_second: float
     mean: Tensor
@@ -53,74 +61,69 @@ class TrainingResult:
 
 
 def train(
-    spec: ArchSpec,
+    request: TrainingRequest,
     data: PreparedData,
     *,
-    recipe: Recipe,
-    max_shift: float,
-    horizontal_flip: bool,
-    seed: int,
-    device: torch.device,
     report: ReportCallback = lambda _step, _value: True,
     initialization: Initialization = FROM_SCRATCH,
     checkpoints: CheckpointManager | None = None,
     distributed: DistributedContext = SINGLE_PROCESS,
     on_step: Callable[[int], None] = lambda _step: None,
 ) -> TrainingResult:
-    """Train `spec` on the training split and score it on the proxy-validation split after each
+    """Train a network on the training split and evaluate it on the validation split after each
     epoch.
 
-    `report(epoch, accuracy)` may end it after that epoch; the learning rate falls as for the whole
-    training all the same. `on_step(steps)` is called after each step. torch's global generator is
-    left as it was found. Raises DivergenceError, OutOfMemoryError, and TrainingPaused where
-    `checkpoints.stop_requested`.
+    The state of torch's global generator is not changed.
+
+    Args:
+        request: network, recipe, seed and settings. With a `stop_epoch` the training pauses after
+            that epoch and writes a checkpoint. A later request with a larger `stop_epoch`, or with
+            None, continues from it, bit-exactly on a CPU.
+        data: the prepared images.
+        report: called with (epoch, score) after each epoch; False stops the training. The learning
+            rate always follows the schedule of all epochs.
+        initialization: initial weights and frozen parts.
+        checkpoints: writes the checkpoints and reads the one to resume from; None: neither.
+        distributed: rank and world size of this process.
+        on_step: called after each step with the number of completed steps.
+
+    Raises:
+        DivergenceError: the loss is not finite.
+        OutOfMemoryError: the smallest micro-batch does not fit the memory.
+        TrainingInterrupted: `checkpoints.stop_requested` was set; a checkpoint is written.
+        InputError: the device does not exist.
     """
-    augmentation = Augmentation(
-        max_shift,
-        horizontal_flip,
-        recipe.min_crop_area,
-        recipe.cutout_size,
-        recipe.randaugment_magnitude,
-    )
+    settings = request.settings
+    if settings.threads is not None:
+        torch.set_num_threads(settings.threads)
+    set_determinism(deterministic=settings.deterministic)
+    device = resolve_device(settings.device)
+    recipe = request.recipe
     batch = distributed.global_batch_size(min(recipe.batch_size, data.train))
-    recipe = recipe.model_copy(update={"batch_size": batch})  # the learning rate goes by it
     local_batch = batch // distributed.world_size
     requested_size = min(recipe.micro_batch_size or local_batch, local_batch)
 
     def train_once(micro_batch_size: int) -> TrainingResult:
-        torch.manual_seed(derive_seed(seed, "weights"))
-        trainer = Trainer(
-            spec,
+        torch.manual_seed(derive_seed(request.seed, "weights"))
+        setup = TrainingSetup(
+            request.with_batch_size(batch),
             data,
-            recipe,
-            augmentation,
-            seed,
-            device,
-            initialization,
-            checkpoints,
-            distributed,
-            micro_batch_size,
-            on_step,
+            micro_batch_size=micro_batch_size,
+            initialization=initialization,
+            distributed=distributed,
         )
+        trainer = Trainer(setup, checkpoints, on_step=on_step)
         trainer.run(report)
         return _make_result(trainer, micro_batch_reduced=micro_batch_size < requested_size)
 
-    def try_size(
-        micro_batch_size: int,
-    ) -> int:  # weights, images and average as in the training, and nobody else to wait for
-        local_recipe = recipe.model_copy(update={"batch_size": local_batch})
-        Trainer(
-            spec,
+    def try_size(micro_batch_size: int) -> int:
+        """Run one step of the size of the training, without waiting for other processes."""
+        TrainingSetup(
+            request.with_batch_size(local_batch),
             data,
-            local_recipe,
-            augmentation,
-            seed,
-            device,
-            initialization,
-            None,
-            SINGLE_PROCESS,
-            micro_batch_size,
-        ).dry_run(distributed=distributed)
+            micro_batch_size=micro_batch_size,
+            initialization=initialization,
+        ).dry_run(num_processes=distributed.world_size)
         return micro_batch_size
 
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
@@ -140,35 +143,39 @@ def _agree_on_size(
     distributed: DistributedContext,
     device: torch.device,
 ) -> int:
-    """How many images at a time every process can pass. All must do alike, so none can halve on its
-    way: each tries before.
+    """Return the largest micro-batch size that fits the memory of every process.
+
+    All processes must use the same size and none may halve it during the training, so each tries
+    it before.
+
+    Raises:
+        OutOfMemoryError: the smallest micro-batch does not fit the memory of a process.
     """
     if local_batch == 1:
         return requested_size
-    distributed.any_rank(False, device=device)  # GPUs are joined while they have memory for that
+    distributed.any_rank(False, device=device)  # connects GPUs before their memory is full
     try:
         fitting_size = split_batches_on_oom(try_size, local_batch, requested_size)
     except OutOfMemoryError:
         fitting_size = 0
     agreed_size = distributed.all_reduce_min(fitting_size, device=device)
     if not agreed_size:
-        raise OutOfMemoryError(
-            "out of memory with the fewest images at a time; lower the resolution"
-        )
+        raise OutOfMemoryError("out of memory with the smallest micro-batch; lower the resolution")
     return agreed_size
 
 
 def _make_result(trainer: Trainer, *, micro_batch_reduced: bool) -> TrainingResult:
-    peak = torch.cuda.max_memory_allocated(trainer.device) if trainer.device.type == "cuda" else 0
+    setup, progress = trainer.setup, trainer.progress
+    is_gpu = setup.device.type == "cuda"
     return TrainingResult(
-        trainer.eval_model,
-        tuple(trainer.curve),
-        trainer.train_seconds,
-        trainer.images_trained / trainer.train_seconds,
-        trainer.mean,
-        trainer.std,
-        trainer.micro_batch_size,
+        setup.eval_model,
+        trainer.curve,
+        progress.train_seconds,
+        progress.images_trained / progress.train_seconds,
+        setup.mean,
+        setup.std,
+        setup.micro_batch_size,
         micro_batch_reduced,
         trainer.stop_reason,
-        peak,
+        torch.cuda.max_memory_allocated(setup.device) if is_gpu else 0,
     )

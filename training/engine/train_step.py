@@ -1,12 +1,13 @@
-"""One step of a training: augment a batch, forward, backward, move the weights; eagerly, or as a
-captured CUDA graph.
+"""One train step: augmentation, forward and backward pass, update of the weights.
 
-The one decision to know: a step reads nothing but tensors that stay where they are (the batch, its
-indices, epoch, strength, learning rate), waits for nothing and draws what it augments by hashing,
-so that a GPU can replay it whole: at 32 pixels the launching of kernels takes far longer than their
-work. Both ways run the same `Step.__call__`.
+It runs eagerly or as a captured CUDA graph, both through `TrainStep.__call__`.
 
-The graph has run on no GPU yet.
+The main decision: a step reads only tensors that stay in place (the batch, its indices,
+epoch, strength, learning rate). It never synchronizes, and the random numbers of its augmentation
+are hashes of seed, epoch and image index. So a GPU can replay all of it, which matters for small
+images: at 32 px, launching the kernels takes far longer than running them.
+
+Not tested: the captured step has not run on a GPU yet.
 """
 
 import warnings
@@ -22,61 +23,76 @@ from torch.nn import functional as F  # noqa: N812
 from phinas.experiment.executors import NonRetryableError
 from phinas.experiment.schema.config import Recipe
 from phinas.training.augmentation.mixup import mix_images, one_hot_targets
-from phinas.training.augmentation.transforms import Augmentation, augment, normalize
+from phinas.training.augmentation.transforms import augment, normalize
 from phinas.training.engine.device import is_out_of_memory, root_cause
 from phinas.training.engine.ema import ModelEma
+from phinas.training.request import TrainingRequest
 
 _T = TypeVar("_T")
-_WARMUP_STEPS = 3  # steps before a capture, which create what is created lazily
+_WARMUP_STEPS = 3  # steps before a capture, in which torch creates tensors lazily
 
 
 class OutOfMemoryError(NonRetryableError):
-    """Not even the fewest images at a time fit the device."""
+    """The device has too little memory, also for the smallest micro-batch."""
 
 
-# images: uint8 (N, C, S, S); labels, samples: int64 (N,), samples the indices in the training split
+# called with images, uint8 (N, C, S, S); labels, int64 (N,); indices in the training split, int64
+# (N,)
 TrainStepFn = Callable[[Tensor, Tensor, Tensor], None]
 
 
 class TrainStep:
-    """Everything that a step needs but its batch. `total` sums the losses until it is zeroed;
-    `epoch` and `strength` are set from outside."""
+    """Trains a network on one batch per call.
+
+    Args:
+        network: the network, on the device of `mean`.
+        optimizer: optimizer of its parameters.
+        request: recipe, seed and augmentation.
+        mean, std: (1, channels, 1, 1), of pixels divided by 255.
+        micro_batch_size: images in one forward pass; gradients are accumulated over the batch.
+        class_weights: (classes,), weights of the classes in the loss; None: all are 1.
+        ema: average of the weights, updated in each step; None: no average.
+
+    Attributes:
+        loss_sum: sum of the losses of all steps since the caller last set it to zero.
+        epoch: current epoch, set by the caller.
+        strength: strength of the augmentation, from 0 to 1, set by the caller.
+    """
 
     def __init__(
         self,
         network: nn.Module,
         optimizer: torch.optim.Optimizer,
-        recipe: Recipe,
+        request: TrainingRequest,
         *,
-        augmentation: Augmentation,
-        seed: int,
-        classes: int,
         mean: Tensor,
         std: Tensor,
-        class_weights: Tensor | None,
         micro_batch_size: int,
+        class_weights: Tensor | None = None,
         ema: ModelEma | None = None,
     ) -> None:
         device = mean.device
-        self._network, self._optimizer, self._recipe = network, optimizer, recipe
-        self._augmentation, self._seed, self._classes = augmentation, seed, classes
-        self._mean, self._std, self._class_weights, self._micro_batch = (
-            mean,
-            std,
-            class_weights,
-            micro_batch_size,
-        )
-        self._average = ema
-        self._dtype = activation_dtype(recipe, device)
+        self._network, self._optimizer, self._ema = network, optimizer, ema
+        self._recipe, self._seed = request.recipe, request.seed
+        self._augmentation, self._classes = request.augmentation, request.network.classes
+        self._mean, self._std, self._class_weights = mean, std, class_weights
+        self._micro_batch_size = micro_batch_size
+        self._dtype = activation_dtype(request.recipe, device)
         self.loss_sum = torch.zeros((), device=device)
         self.epoch = torch.zeros((), dtype=torch.int64, device=device)
         self.strength = torch.ones((), device=device)
 
     def __call__(self, images: Tensor, labels: Tensor, samples: Tensor) -> None:
-        """Move the weights once, and their average."""
+        """Update the weights and their average once.
+
+        Args:
+            images: uint8 (N, channels, size, size).
+            labels: int64 (N,).
+            samples: int64 (N,), indices of the images in the training split.
+        """
         batch, targets = self._prepare(images, labels, samples)
         self._optimizer.zero_grad(set_to_none=True)
-        sizes = micro_batch_sizes(len(batch), self._micro_batch)
+        sizes = micro_batch_sizes(len(batch), self._micro_batch_size)
         for part, part_targets in zip(
             torch.split(batch, sizes), torch.split(targets, sizes), strict=True
         ):
@@ -86,13 +102,16 @@ class TrainStep:
             loss.backward()  # type: ignore[no-untyped-call]
             self.loss_sum += loss.detach()
         self._optimizer.step()
-        if self._average is not None:
-            self._average.update()
+        if self._ema is not None:
+            self._ema.update()
 
     @torch.no_grad()
     def _prepare(self, images: Tensor, labels: Tensor, samples: Tensor) -> tuple[Tensor, Tensor]:
-        """The batch as the network sees it, and its labels, or shares of all classes where images
-        are mixed.
+        """Augment and normalize a batch.
+
+        Returns:
+            The batch, and its targets: labels (int64, (N,)), or with mixup or CutMix the
+            probabilities of the classes (float, (N, classes)).
         """
         recipe = self._recipe
         epoch, strength = (
@@ -123,8 +142,10 @@ class TrainStep:
         )
 
     def _loss(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """The mean over images, also where classes weigh differently: so parts and processes add up
-        to the whole batch.
+        """Return the mean loss over images.
+
+        For labels torch would divide by the sum of the class weights. With a mean over images, the
+        gradients of micro-batches and of processes add up to those of the full batch.
         """
         if targets.is_floating_point():
             return F.cross_entropy(logits, targets, weight=self._class_weights)
@@ -135,8 +156,9 @@ class TrainStep:
 
 
 def micro_batch_sizes(batch: int, micro_batch_size: int) -> list[int]:
-    """Nearly equal parts of at most `micro_batch_size`, and of two images at least: one alone has
-    no batch statistics.
+    """Return the sizes of nearly equal micro-batches, of at most `micro_batch_size` images.
+
+    Each has at least two images if the batch has, since one image has no batch statistics.
     """
     count = max(1, min(-(-batch // micro_batch_size), batch // 2))
     return [batch // count + (index < batch % count) for index in range(count)]
@@ -145,9 +167,20 @@ def micro_batch_sizes(batch: int, micro_batch_size: int) -> list[int]:
 def split_batches_on_oom(
     function: Callable[[int], _T], batch: int, micro_batch_size: int, *, halve: bool = True
 ) -> _T:
-    """What `work` gives of as many images of a batch at a time as memory holds, halved as often as
-    it takes. Raises OutOfMemoryError where it holds none, or not so many and `halve` is not
-    allowed."""
+    """Call a function with the largest micro-batch size that fits the memory.
+
+    Args:
+        function: called with a micro-batch size.
+        batch: batch size.
+        micro_batch_size: the first size to try; it is halved as long as memory runs out.
+        halve: False tries the first size only.
+
+    Returns:
+        The result of the function.
+
+    Raises:
+        OutOfMemoryError: the smallest size does not fit, or the first one if `halve` is False.
+    """
     size = micro_batch_size
     while True:
         try:
@@ -162,13 +195,13 @@ def split_batches_on_oom(
         if half >= size or not halve:
             hint = "lower the resolution" if halve else "lower recipe.micro_batch_size"
             raise OutOfMemoryError(
-                f"out of memory with {size} images at a time ({message}); {hint}"
+                f"out of memory with a micro-batch of {size} images ({message}); {hint}"
             )
         size = half
 
 
 def activation_dtype(recipe: Recipe, device: torch.device) -> torch.dtype:
-    """Of activations."""
+    """Return the data type of activations: bfloat16 or float32."""
     if recipe.precision == "auto":
         supported = device.type == "cuda" and torch.cuda.is_bf16_supported(
             including_emulation=False
@@ -178,7 +211,7 @@ def activation_dtype(recipe: Recipe, device: torch.device) -> torch.dtype:
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast | nullcontext[None]:
-    """No cache of cast weights: a captured step must cast them anew each time."""
+    """Return an autocast context that casts the weights in each step, as a CUDA graph must."""
     return (
         nullcontext()
         if dtype == torch.float32
@@ -191,8 +224,12 @@ def supports_cuda_graphs(device: torch.device) -> bool:
 
 
 class CudaGraphStep:
-    """`step` as a CUDA graph for one shape of batch. `restore` undoes the steps that warm it,
-    captured or not.
+    """A train step as a CUDA graph, for batches of one shape.
+
+    Args:
+        step: the train step.
+        images, labels, samples: a batch of that shape.
+        restore: undoes the warm-up steps; called also if the capture fails.
     """
 
     def __init__(
@@ -214,7 +251,7 @@ class CudaGraphStep:
 
     @staticmethod
     def _capture(step: TrainStep, *batch: Tensor) -> Callable[[], None]:
-        """On a stream of the batch's own device, which need not be the current one."""
+        """Capture on the device of the batch, which may not be the current device."""
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.device(batch[0].device):
             stream = _capture_stream(batch[0].device)
@@ -230,6 +267,7 @@ class CudaGraphStep:
         return graph.replay
 
     def matches(self, images: Tensor) -> bool:
+        """Return whether the graph is for batches of this shape."""
         return images.shape == self._images.shape
 
     def __call__(self, images: Tensor, labels: Tensor, samples: Tensor) -> None:
@@ -242,8 +280,10 @@ class CudaGraphStep:
 def capture(
     step: TrainStep, images: Tensor, labels: Tensor, samples: Tensor, *, restore: Callable[[], None]
 ) -> "CudaGraphStep | TrainStep":
-    """`step` captured, or, where that fails, as it is, which is told. Raises what says that memory
-    ran out.
+    """Capture a train step as a CUDA graph; if that fails, warn and return the eager step.
+
+    Raises:
+        RuntimeError: out of memory.
     """
     try:
         return CudaGraphStep(step, images, labels, samples, restore=restore)
@@ -252,7 +292,8 @@ def capture(
             raise
         message = str(root_cause(error)).partition("\n")[0]
         warnings.warn(
-            f"the steps of this training can't be captured ({message}); they go kernel by kernel",
+            f"the train step could not be captured as a CUDA graph ({message}); training continues "
+            "with eager steps",
             stacklevel=2,
         )
         return step
@@ -260,5 +301,5 @@ def capture(
 
 @lru_cache
 def _capture_stream(device: torch.device) -> torch.cuda.Stream:
-    """One of a device for good: cuBLAS keeps a workspace for each stream that it has seen."""
+    """Return the only capture stream of a device, since cuBLAS allocates memory for each stream."""
     return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]

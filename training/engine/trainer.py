@@ -1,332 +1,249 @@
-"""The trainer: epochs, evaluation and checkpoints of one training, and why it stops."""
+"""The training loop: epochs, evaluation, checkpoints and the reasons to stop."""
 
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from phinas.experiment.executors import NonRetryableError, ReportCallback
 from phinas.experiment.schema.config import Recipe
-from phinas.experiment.seeds import derive_seed
-from phinas.space.spec import ArchSpec
-from phinas.training.augmentation.transforms import Augmentation
-from phinas.training.data.dataloader import ImageBatches
-from phinas.training.data.prepared_dataset import PreparedData
-from phinas.training.engine.checkpoint import (
-    CheckpointManager,
-    TrainingState,
-    make_state_restorer,
-    restore_state,
-    state_tensors,
-)
-from phinas.training.engine.distributed import DistributedContext, convert_sync_batchnorm
-from phinas.training.engine.ema import ModelEma
-from phinas.training.engine.evaluate import Score, evaluate
-from phinas.training.engine.initialization import Initialization, initialize_network, set_train_mode
-from phinas.training.engine.optimizer import make_optimizer, set_learning_rate
-from phinas.training.engine.train_step import (
-    CudaGraphStep,
-    TrainStep,
-    TrainStepFn,
-    capture,
-    supports_cuda_graphs,
-)
+from phinas.training.engine.checkpoint import CheckpointManager, SavedState
+from phinas.training.engine.evaluate import Evaluation
+from phinas.training.engine.training_setup import TrainingSetup
 
-# of progressive learning, and the first one's strength of augmentation (arXiv:2104.00298, table 6)
+# progressive learning (EfficientNetV2, arXiv:2104.00298, table 6): its stages, and the augmentation
+# strength in the first of them
 _PROGRESSIVE_STAGES = 4
 _INITIAL_STRENGTH = 1 / 3
-# steps between two times that several processes ask one another whether to stop
-_SYNC_INTERVAL = 10
-_MAX_QUEUED_STEPS = 10  # steps that the host may be ahead of a GPU
-# of a trainer, next to its tensors and its curve
-_PROGRESS_FIELDS = (
-    "epoch",
-    "step_in_epoch",
-    "train_seconds",
-    "images_trained",
-    "stop_reason",
-)
+_SYNC_INTERVAL = 10  # steps after which several processes agree on whether to stop
+_MAX_QUEUED_STEPS = 10  # steps by which the host may be ahead of a GPU
 
 
 class DivergenceError(NonRetryableError):
-    """The loss was not finite; the message says in which epoch."""
+    """The loss was not finite. The message names the epoch."""
 
 
-class TrainingPaused(Exception):  # noqa: N818 - asked for, and not an error
-    """The training was told to stop; its checkpoint is written."""
+class TrainingInterrupted(Exception):  # noqa: N818 - requested, not an error
+    """A signal stopped the training, after its checkpoint was written."""
 
 
 @dataclass
-class Trainer:
-    """A training in progress; `run` carries it through."""
+class TrainingProgress:
+    """The progress of a training: the part of a checkpoint that is not tensors.
 
-    spec: ArchSpec
-    data: PreparedData
-    recipe: Recipe
-    augmentation: Augmentation
-    seed: int
-    device: torch.device
-    initialization: Initialization
-    checkpoints: CheckpointManager | None
-    distributed: DistributedContext
-    micro_batch_size: int
-    # called after each step with how many there were
-    on_step: Callable[[int], None] = lambda _step: None
-    epoch: int = 1  # that is being trained
-    step_in_epoch: int = 0  # steps of it
-    train_seconds: float = 0.0  # of steps, evaluation not counted
-    images_trained: int = 0  # that were trained on
-    curve: list[Score] = field(default_factory=list)
+    Args:
+        epoch: current epoch, from 1.
+        step_in_epoch: completed steps of the current epoch.
+        train_seconds: time of all steps; evaluation is not included.
+        images_trained: number of images in all steps.
+        stop_reason: "deadline" once `recipe.max_minutes` have passed; else "".
+        curve: one evaluation for each completed epoch.
+    """
+
+    epoch: int = 1
+    step_in_epoch: int = 0
+    train_seconds: float = 0.0
+    images_trained: int = 0
     stop_reason: str = ""
-    cuda_graph_step: CudaGraphStep | None = None
-    # the ends of steps that a GPU may still be at
-    queued_steps: deque[torch.cuda.Event] = field(default_factory=deque)
+    curve: list[Evaluation] = field(default_factory=list)
 
-    def __post_init__(self) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(self.device)
-        self.use_cuda_graph = (
-            supports_cuda_graphs(self.device)
-            and self.distributed.world_size == 1
-            and not self.recipe.compile
-        )
-        train_images, train_labels, val_images, val_labels = self.data.train_val_arrays()
-        resolution, device = self.spec.resolution, self.device
-        self.train_data = ImageBatches(
-            train_images, train_labels, resolution=resolution, device=device
-        )
-        self.val_data = ImageBatches(val_images, val_labels, resolution=resolution, device=device)
-        self.mean = torch.tensor(self.data.mean, device=device).view(1, -1, 1, 1)
-        self.std = torch.tensor(self.data.std, device=device).view(1, -1, 1, 1)
-        # the remainder is left out, other images each epoch
-        self.steps_per_epoch = self.data.train // self.recipe.batch_size
-        self.total_steps = self.steps_per_epoch * self.recipe.epochs
-        self.network = initialize_network(
-            self.spec, self.initialization, device=device, steps=self.total_steps
-        )
-        if self.distributed.world_size > 1:
-            convert_sync_batchnorm(self.network)
-        self._seed_rank()
-        self.optimizer = make_optimizer(self.network, self.recipe)
-        self.ema = (
-            ModelEma(self.network, horizon=self.recipe.ema_fraction * self.total_steps)
-            if self.recipe.ema_fraction
-            else None
-        )
-        weights = (
-            _class_weights(self.data.counts).to(device) if self.recipe.class_balanced_loss else None
-        )
-        wrapped = self.distributed.wrap_model(self.network)
-        self.train_step = TrainStep(
-            torch.compile(wrapped) if self.recipe.compile else wrapped,  # type: ignore[arg-type]
-            self.optimizer,
-            self.recipe,
-            augmentation=self.augmentation,
-            seed=self.seed,
-            classes=self.spec.classes,
-            mean=self.mean,
-            std=self.std,
-            class_weights=weights,
-            micro_batch_size=self.micro_batch_size,
-            ema=self.ema,
-        )
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self) | {"curve": [evaluation.to_dict() for evaluation in self.curve]}
 
-    @cached_property
-    def models(self) -> dict[str, nn.Module]:
-        return {"network": self.network} | (
-            {"ema": self.ema.module} if self.ema is not None else {}
-        )
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Restore the progress from the data of `to_dict`; other keys are ignored."""
+        values = {name: data[name] for name in cls.__dataclass_fields__}
+        return cls(**values | {"curve": [Evaluation.from_dict(point) for point in data["curve"]]})
+
+
+class Trainer:
+    """Trains the network of a `TrainingSetup` until its last epoch, a pause or a stop.
+
+    Args:
+        setup: network, optimizer and images.
+        checkpoints: reads and writes the checkpoints; None trains without checkpoints.
+        on_step: called after each step with the number of completed steps.
+
+    Attributes:
+        progress: the progress of the training.
+        stop_reason: why `run` ended before the last epoch; see there.
+    """
+
+    def __init__(
+        self,
+        setup: TrainingSetup,
+        checkpoints: CheckpointManager | None = None,
+        *,
+        on_step: Callable[[int], None] = lambda _step: None,
+    ) -> None:
+        self.setup, self._checkpoints, self._on_step = setup, checkpoints, on_step
+        self._request, self._distributed = setup.request, setup.distributed
+        self.progress = TrainingProgress()
+        self.stop_reason = ""
+        # one event for each step that a GPU may not have finished
+        self._queued_steps: deque[torch.cuda.Event] = deque()
 
     @property
-    def eval_model(self) -> nn.Module:
-        """What is scored and kept: the network, or the average of its weights."""
-        return self.network if self.ema is None else self.ema.module
+    def curve(self) -> tuple[Evaluation, ...]:
+        """One evaluation for each epoch, up to the epoch at which the training pauses."""
+        return tuple(self.progress.curve[: self._request.last_epoch])
 
     def run(self, report: ReportCallback) -> None:
-        saved_state = self.checkpoints.read() if self.checkpoints else None
+        """Train, from the checkpoint if there is one.
+
+        If the training ends before the last epoch of the recipe, `stop_reason` is "stopped"
+        (`report` returned False), "paused" (at the request's `stop_epoch`) or "deadline".
+
+        Args:
+            report: called with (epoch, score) after each epoch; False stops the training. After a
+                resume it is first called again for each epoch before the checkpoint, since it may
+                be another function.
+
+        Raises:
+            DivergenceError: the loss is not finite.
+            TrainingInterrupted: a stop was requested; the checkpoint is written.
+        """
+        saved_state = self._checkpoints.read() if self._checkpoints else None
         if saved_state is not None:
             self._restore(saved_state)
-            saved_state = None  # tensors that the training has now
-        # A report that was made before it was killed is made again: who hears it may be new.
+            saved_state = None  # frees the copies of the restored tensors
+        progress, last_epoch = self.progress, self._request.last_epoch
         keep_training = all(
-            report(number, score.accuracy) for number, score in enumerate(self.curve, 1)
+            report(epoch, self._score(evaluation)) for epoch, evaluation in enumerate(self.curve, 1)
         )
-        while keep_training and self.epoch <= self.recipe.epochs and not self.stop_reason:
+        while keep_training and progress.epoch <= last_epoch and not progress.stop_reason:
             self._train_epoch()
-            self.curve.append(self._evaluate())
-            keep_training = report(len(self.curve), self.curve[-1].accuracy)
-            self.epoch, self.step_in_epoch = self.epoch + 1, 0
+            progress.curve.append(self.setup.evaluate())
+            keep_training = report(len(progress.curve), self._score(progress.curve[-1]))
+            progress.epoch, progress.step_in_epoch = progress.epoch + 1, 0
             self._checkpoint_if_due()
-        if not keep_training and self.epoch <= self.recipe.epochs:
-            self.stop_reason = "stopped"
+        self.stop_reason = self._find_stop_reason(keep_training=keep_training)
+        if self.stop_reason == "paused" and self._checkpoints and self._distributed.is_rank_zero:
+            self._write_checkpoint(self._checkpoints)
 
-    def dry_run(self, *, distributed: DistributedContext) -> None:
-        """One step, to see whether memory holds it; distributed: of several processes, whose
-        gradients are stored twice.
-        """
-        buckets = [
-            torch.empty_like(parameter)
-            for parameter in self.network.parameters()
-            if distributed.world_size > 1
-        ]
-        set_train_mode(self.network, self.initialization)
-        order = self._epoch_order()[0]
-        samples = order.to(self.device)
-        images = self.train_data.take(samples if self.train_data.resident else order)
-        self.train_step(images, self.train_data.labels[samples], samples)
-        self.train_step.loss_sum.item()
-        del buckets
+    def _find_stop_reason(self, *, keep_training: bool) -> str:
+        progress = self.progress
+        is_ahead = len(progress.curve) > self._request.last_epoch
+        if progress.epoch > self._request.recipe.epochs and not is_ahead:
+            return progress.stop_reason
+        if not keep_training:
+            return "stopped"
+        return "paused" if is_ahead or not progress.stop_reason else progress.stop_reason
+
+    def _score(self, evaluation: Evaluation) -> float:
+        return evaluation.score(self._request.settings.metric)
 
     def _train_epoch(self) -> None:
-        resolution, strength = _progressive_stage(self.recipe, self.epoch, self.spec.resolution)
-        if resolution != self.train_data.resolution:
-            self.cuda_graph_step = None  # its memory is free for the images
-            self.optimizer.zero_grad(set_to_none=True)
-        self.train_data = train_data = self.train_data.at_resolution(resolution)
-        order = self._epoch_order()
-        device_order = order.to(self.device)
-        # a streamed set is read by the host
-        indices = device_order if train_data.resident else order
-        start_time, seconds_before = time.perf_counter(), self.train_seconds
-        set_train_mode(self.network, self.initialization)
-        self.train_step.epoch.fill_(self.epoch)
-        self.train_step.strength.fill_(strength)
-        for number in range(self.step_in_epoch, self.steps_per_epoch):
-            samples = device_order[number]
-            images, labels = train_data.take(indices[number]), train_data.labels[samples]
-            if number + 1 < self.steps_per_epoch:
-                train_data.prefetch(indices[number + 1])
-            set_learning_rate(
-                self.optimizer, self.recipe, step=self._global_step, steps=self.total_steps
-            )
-            self._select_step(images, labels, samples)(images, labels, samples)
-            self._limit_queued_steps()
-            self.step_in_epoch += 1
-            self.images_trained += self.recipe.batch_size
-            self.on_step(self._global_step)
-            self.train_seconds = seconds_before + time.perf_counter() - start_time
-            if self._past_deadline():
-                self.stop_reason = "deadline"
-                break
-            self._checkpoint_if_due()
-        loss_sum = self.distributed.all_reduce_sum(
-            self.train_step.loss_sum
-        ).item()  # waits for the device, so the clock is right
-        loss = loss_sum / (self.distributed.world_size * max(1, self.step_in_epoch))
-        self.train_seconds = seconds_before + time.perf_counter() - start_time
-        self.train_step.loss_sum.zero_()
+        setup, progress = self.setup, self.progress
+        resolution, strength = _progressive_stage(
+            self._request.recipe, progress.epoch, self._request.network.resolution
+        )
+        order = setup.begin_epoch(progress.epoch, resolution=resolution, strength=strength)
+        clock_start = time.perf_counter() - progress.train_seconds
+        self._train_steps(order, clock_start)
+        # waits for the device, so the measured time includes all steps
+        loss_sum = self._distributed.all_reduce_sum(setup.train_step.loss_sum).item()
+        loss = loss_sum / (self._distributed.world_size * max(1, progress.step_in_epoch))
+        progress.train_seconds = time.perf_counter() - clock_start
+        setup.train_step.loss_sum.zero_()
         if not math.isfinite(loss):
-            where = f"in epoch {self.epoch} of {self.recipe.epochs}"
+            where = f"in epoch {progress.epoch} of {self._request.recipe.epochs}"
             raise DivergenceError(f"the loss was {loss} {where}; lower the learning rate")
 
-    def _evaluate(self) -> Score:
-        return evaluate(
-            self.eval_model,
-            self.val_data,
-            classes=self.spec.classes,
-            mean=self.mean,
-            std=self.std,
-            distributed=self.distributed,
-        )
+    def _train_steps(self, order: Tensor, clock_start: float) -> None:
+        """Run the remaining steps of the epoch, until the deadline."""
+        setup, progress, train_data = self.setup, self.progress, self.setup.train_data
+        device_order = order.to(setup.device)
+        # images that are not resident on the device are read by the host
+        indices = device_order if train_data.resident else order
+        for number in range(progress.step_in_epoch, setup.steps_per_epoch):
+            images = train_data.take(indices[number])
+            if number + 1 < setup.steps_per_epoch:
+                train_data.prefetch(indices[number + 1])
+            setup.run_step(images, device_order[number], step=self._global_step)
+            self._limit_queued_steps()
+            progress.step_in_epoch += 1
+            progress.images_trained += self._request.recipe.batch_size
+            self._on_step(self._global_step)
+            progress.train_seconds = time.perf_counter() - clock_start
+            if self._past_deadline():
+                progress.stop_reason = "deadline"
+                return
+            self._checkpoint_if_due()
 
     @property
     def _global_step(self) -> int:
-        return (self.epoch - 1) * self.steps_per_epoch + self.step_in_epoch
-
-    def _epoch_order(self) -> Tensor:
-        """The samples of each step of this epoch that are this process's, (steps, batch /
-        ranks).
-        """
-        generator = torch.Generator().manual_seed(derive_seed(self.seed, "order", self.epoch))
-        batch = self.recipe.batch_size
-        order = torch.randperm(self.data.train, generator=generator)[
-            : self.steps_per_epoch * batch
-        ].view(self.steps_per_epoch, batch)
-        return order[:, self.distributed.rank :: self.distributed.world_size].contiguous()
-
-    def _seed_rank(self) -> None:
-        """Several processes drop other paths and units each; where a training goes on, others than
-        before.
-        """
-        if self.distributed.world_size > 1:
-            torch.manual_seed(
-                derive_seed(self.seed, "noise", self.distributed.rank, self._global_step)
-            )
-
-    def _select_step(self, images: Tensor, labels: Tensor, samples: Tensor) -> TrainStepFn:
-        """Captured once for each resolution; several processes, and what torch compiles, go step by
-        step.
-        """
-        if not self.use_cuda_graph:
-            return self.train_step
-        if self.cuda_graph_step is not None and self.cuda_graph_step.matches(images):
-            return self.cuda_graph_step
-        restore = make_state_restorer(self.models, self.optimizer, self.device)
-        step = capture(self.train_step, images, labels, samples, restore=restore)
-        self.cuda_graph_step = step if isinstance(step, CudaGraphStep) else None
-        self.use_cuda_graph = self.cuda_graph_step is not None
-        return step
+        epochs_done = self.progress.epoch - 1
+        return epochs_done * self.setup.steps_per_epoch + self.progress.step_in_epoch
 
     def _limit_queued_steps(self) -> None:
-        """Let the host be a few steps ahead of a GPU and no more: clock, progress and checkpoints
-        are of what is done.
+        """Wait until the GPU is at most `_MAX_QUEUED_STEPS` behind, since time and progress are
+        recorded as soon as the host has queued a step.
         """
-        if self.device.type != "cuda":
+        device = self.setup.device
+        if device.type != "cuda":
             return
-        self.queued_steps.append(torch.cuda.current_stream(self.device).record_event())
-        if len(self.queued_steps) > _MAX_QUEUED_STEPS:
-            self.queued_steps.popleft().synchronize()
+        self._queued_steps.append(torch.cuda.current_stream(device).record_event())
+        if len(self._queued_steps) > _MAX_QUEUED_STEPS:
+            self._queued_steps.popleft().synchronize()
+
+    @property
+    def _is_between_syncs(self) -> bool:
+        """Whether the processes do not synchronize after this step."""
+        return bool(
+            self._distributed.world_size > 1 and self.progress.step_in_epoch % _SYNC_INTERVAL
+        )
 
     def _past_deadline(self) -> bool:
-        if self.recipe.max_minutes is None or (
-            self.distributed.world_size > 1 and self.step_in_epoch % _SYNC_INTERVAL
-        ):
+        max_minutes = self._request.recipe.max_minutes
+        if max_minutes is None or self._is_between_syncs:
             return False
-        return self.distributed.any_rank(
-            self.train_seconds >= 60 * self.recipe.max_minutes, device=self.device
+        return self._distributed.any_rank(
+            self.progress.train_seconds >= 60 * max_minutes, device=self.setup.device
         )
 
     def _checkpoint_if_due(self) -> None:
-        """Write a checkpoint where one is due, and stop where that is asked for."""
-        if self.checkpoints is None or (
-            self.distributed.world_size > 1 and self.step_in_epoch % _SYNC_INTERVAL
-        ):
-            return
-        # who writes knows when that was
-        is_due = self.checkpoints.stop_requested or (
-            self.distributed.is_rank_zero and self.checkpoints.is_due
-        )
-        if not self.distributed.any_rank(is_due, device=self.device):
-            return
-        stop = self.distributed.any_rank(self.checkpoints.stop_requested, device=self.device)
-        if self.distributed.is_rank_zero:
-            self.checkpoints.write(
-                state_tensors(self.models, self.optimizer, self.device)
-                | {"loss_sum": self.train_step.loss_sum},
-                {name: getattr(self, name) for name in _PROGRESS_FIELDS}
-                | {"curve": [score.to_dict() for score in self.curve]},
-            )
-        if stop:
-            raise TrainingPaused
+        """Write a checkpoint if one is due.
 
-    def _restore(self, saved_state: TrainingState) -> None:
+        Raises:
+            TrainingInterrupted: a stop was requested.
+        """
+        checkpoints, device = self._checkpoints, self.setup.device
+        if checkpoints is None or self._is_between_syncs:
+            return
+        # rank 0 alone writes checkpoints, so only it knows when the last one was written
+        is_due = checkpoints.stop_requested or (
+            self._distributed.is_rank_zero and checkpoints.is_due
+        )
+        if not self._distributed.any_rank(is_due, device=device):
+            return
+        stop = self._distributed.any_rank(checkpoints.stop_requested, device=device)
+        if self._distributed.is_rank_zero:
+            self._write_checkpoint(checkpoints)
+        if stop:
+            raise TrainingInterrupted
+
+    def _write_checkpoint(self, checkpoints: CheckpointManager) -> None:
+        checkpoints.write(self.setup.state_tensors(), self.progress.to_dict())
+
+    def _restore(self, saved_state: SavedState) -> None:
         tensors, progress = saved_state
-        restore_state(tensors, self.models, self.optimizer, self.device)
-        self.train_step.loss_sum.copy_(tensors["loss_sum"])
-        for name in _PROGRESS_FIELDS:
-            setattr(self, name, progress[name])
-        self.curve = [Score.from_dict(point) for point in progress["curve"]]
-        self._seed_rank()
+        self.setup.restore(tensors)
+        self.progress = TrainingProgress.from_dict(progress)
+        self.setup.seed_rank(step=self._global_step)
 
 
 def _progressive_stage(recipe: Recipe, epoch: int, resolution: int) -> tuple[int, float]:
-    """Resolution and strength of augmentation in an epoch: equal steps from the first to the last
-    (algorithm 1 there).
+    """Return resolution and augmentation strength of an epoch.
+
+    Both rise in equal steps from the first stage to the last (EfficientNetV2, arXiv:2104.00298,
+    algorithm 1).
     """
     stages = min(_PROGRESSIVE_STAGES, recipe.epochs)
     if recipe.initial_resolution_fraction == 1 or stages == 1:
@@ -336,8 +253,3 @@ def _progressive_stage(recipe: Recipe, epoch: int, resolution: int) -> tuple[int
     return max(1, round(resolution * (initial + (1 - initial) * progress))), _INITIAL_STRENGTH + (
         1 - _INITIAL_STRENGTH
     ) * progress
-
-
-def _class_weights(counts: Sequence[int]) -> Tensor:
-    """Inverse to the images of each class, and 1 on average over the images."""
-    return sum(counts) / (len(counts) * torch.tensor(counts, dtype=torch.float32))

@@ -1,8 +1,8 @@
-"""Weights as safetensors files: nothing is ever unpickled.
+"""Read and write weights as safetensors files; nothing is unpickled.
 
-The format itself does not notice a flipped byte, so the header holds a sha256 of the tensors; files
-of others have none and are taken as they are. Files in the names of timm or torchvision are read
-too (space/interchange/state_dict_maps.py).
+The format itself does not detect a flipped byte, so the header holds a sha256 of the tensors. Files
+of other tools have none and are not checked. Files with the tensor names of timm or torchvision are
+read too (`phinas.space.interchange.state_dict_maps`).
 """
 
 import hashlib
@@ -23,29 +23,30 @@ from phinas.space.interchange.state_dict_maps import (
     detect_naming,
     to_phinas_state_dict,
 )
+from phinas.space.interchange.state_dict_namings import WRONG_SPEC
+from phinas.space.network import Network
 from phinas.space.spec import ArchSpec
 
 _SHA256 = "phinas.sha256"
 
 
-def save_weights(model: nn.Module, spec: ArchSpec, path: Path) -> None:
-    """Write the state dict, contiguous and on the CPU, with the spec's id and a sha256 in the
-    file's header.
+def save_weights(model: nn.Module, network: Network, path: Path) -> None:
+    """Write the state dict of a model of `network` to a safetensors file.
+
+    The header of the file has the network's id and a sha256 of the tensors.
     """
-    save_state_dict(model.state_dict(), spec, path)
+    save_state_dict(model.state_dict(), network, path)
 
 
-def save_state_dict(state: Mapping[str, Tensor], spec: ArchSpec, path: Path) -> None:
-    """Write a state dict of the network of `spec`, under whatever names, as `save_weights` does."""
+def save_state_dict(state: Mapping[str, Tensor], network: Network, path: Path) -> None:
+    """Write a state dict of `network` like `save_weights`; its tensors may have any names."""
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
-    metadata = {"format": "pt", "phinas.spec_id": spec.spec_id, _SHA256: _sha256(state)}
+    metadata = {"format": "pt", "phinas.network_id": network.network_id, _SHA256: _sha256(state)}
     write_atomic(path, _with_sorted_metadata(save(state, metadata=metadata)))
 
 
 def _with_sorted_metadata(content: bytes) -> bytes:
-    """A safetensors file with its header in one order: the library writes what is told beside the
-    tensors in any.
-    """
+    """Sort the metadata of a safetensors file, since the library writes them in random order."""
     end = 8 + int.from_bytes(content[:8], "little")
     header = json.loads(content[8:end])
     header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
@@ -55,7 +56,7 @@ def _with_sorted_metadata(content: bytes) -> bytes:
 
 
 def _sha256(state: Mapping[str, Tensor]) -> str:
-    """Of names and bytes; the loader sees to types and shapes."""
+    """Return the sha256 of names and bytes; types and shapes are checked by the loader."""
     digest = hashlib.sha256()
     for name in sorted(state):
         digest.update(name.encode())
@@ -64,39 +65,53 @@ def _sha256(state: Mapping[str, Tensor]) -> str:
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """The tensors of a file, by name. Raises InputError where it is no whole safetensors file."""
+    """Read the tensors of a safetensors file, by name.
+
+    Raises:
+        InputError: the file is missing, unreadable or damaged, or is not a safetensors file.
+    """
     try:
         content = path.read_bytes()
         state = load(content)
     except FileNotFoundError:
-        raise InputError(f"{path}: there is no such file of weights") from None
+        raise InputError(f"{path}: the weights file does not exist; check the path") from None
     except OSError as error:
-        raise InputError(f"{path}: can't be read ({error.strerror})") from None
+        raise InputError(f"{path}: the weights file cannot be read ({error.strerror})") from None
     except SafetensorError as error:
-        reason = str(error)
+        reason, advice = str(error), "name another file, or download it again"
         if content.startswith((b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")):
-            hint = "safetensors.torch.save_file(torch.load(FILE, weights_only=True), NEW)"
-            reason = f"but a pickle, which may run code when it is read; rewrite it once: {hint}"
-        raise InputError(f"{path}: is not a whole safetensors file ({reason})") from None
+            reason = "a pickle, which may run code when it is read"
+            call = "safetensors.torch.save_file(torch.load(FILE, weights_only=True), NEW)"
+            advice = f"convert it once by {call}"
+        raise InputError(
+            f"{path}: is not a complete safetensors file ({reason}); {advice}"
+        ) from None
     recorded_sha256 = read_metadata(content).get(_SHA256)
     if recorded_sha256 is not None and recorded_sha256 != _sha256(state):
         raise InputError(
-            f"{path}: is damaged (its sha256 is not the one in its header); restore it from a copy"
+            f"{path}: is damaged (its sha256 differs from the one in its header); restore it from "
+            "a copy"
         )
     return state
 
 
 def read_metadata(content: bytes) -> dict[str, str]:
-    """What the header of a safetensors file that is whole says beside its tensors."""
+    """Read the metadata in the header of an intact safetensors file."""
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
     return dict(header.get("__metadata__", {}))
 
 
 def load_weights(model: nn.Module, path: Path, *, spec: ArchSpec | None = None) -> None:
-    """Read weights into `model`. With the `spec` that it is built from, also from a file in timm's
-    or torchvision's names.
+    """Load weights into a model.
 
-    Raises InputError where the file is no whole safetensors file or of another network.
+    Args:
+        model: the model; its network must be that of the weights.
+        path: a safetensors file.
+        spec: the network of the model. If it is passed, the tensors may also have the names of timm
+            or torchvision.
+
+    Raises:
+        InputError: the file is not an intact safetensors file, or has weights of another network.
     """
     state = read_weights(path)
     if spec is not None:
@@ -108,8 +123,17 @@ def load_weights(model: nn.Module, path: Path, *, spec: ArchSpec | None = None) 
 
 
 def load_pretrained(model: nn.Module, path: Path, *, spec: ArchSpec) -> int:
-    """Read weights to begin with into a network of `spec`, as `load_weights` does; a classifier of
-    another number of classes is left as it was drawn. Returns how many the file's tells apart."""
+    """Load initial weights into a model of `spec`, like `load_weights`.
+
+    If the classifier of the file has another number of classes, that of the model keeps its random
+    weights.
+
+    Returns:
+        The number of classes of the classifier in the file.
+
+    Raises:
+        InputError: the file is not an intact safetensors file, or has weights of another network.
+    """
     state = read_weights(path)
     initial_classifier = {
         name: tensor
@@ -133,12 +157,12 @@ def _load_checked(model: nn.Module, state: Mapping[str, Tensor], path: Path) -> 
     for name in sorted(expected.keys() | state.keys()):
         actual, expected_tensor = state.get(name), expected.get(name)
         if actual is None or expected_tensor is None or actual.shape != expected_tensor.shape:
-            shapes = [
-                tuple(tensor.shape) if tensor is not None else "absent"
+            file_shape, network_shape = (
+                "absent" if tensor is None else f"of shape {tuple(tensor.shape)}"
                 for tensor in (actual, expected_tensor)
-            ]
+            )
             raise InputError(
-                f"{path}: {name} is {shapes[0]} in the file and {shapes[1]} in the network: "
-                "weights of another spec"
+                f"{path}: {name} is {file_shape} in the file and {network_shape} in the network: "
+                f"{WRONG_SPEC}"
             )
     model.load_state_dict(state)

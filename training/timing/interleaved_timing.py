@@ -1,16 +1,17 @@
-"""Several networks timed in turns on one device, so that what the machine does besides hits all of
-them alike.
+"""Interleaved latency measurement of several networks on one device.
 
-A turn is some tenths of a second of one network; in a round each has one, in an order that is
-turned about from round to round (A B, B A), so that a steady drift favors none. The first run of a
-turn does not count: it finds the caches full of another network. Networks are then compared within
-rounds. The interval of a ratio is that of the median of the rounds' ratios, by the
-sign test: it takes no shape of the scatter for granted, and counts rounds and not runs, since
-neighboring runs are alike.
+The networks run in alternation, so other load of the machine affects all alike. In a round each
+network has one turn of some tenths of a second. The order of the networks is reversed from round to
+round (A B, B A), so a steady drift favors none. The first run of a turn does not count, since the
+caches still hold data of another network.
 
-On a CUDA device there is also the time between events around each run, which leaves out what only
-the caller waits for, and the peak of allocated memory. That (`_with_cuda_events`,
-`_track_peak_memory`) has not been run on a GPU yet.
+The ratio of two latencies is the median of the ratios within rounds. Its interval is that of the
+sign test: it assumes no distribution, and its sample size is the number of rounds, since
+consecutive runs are not independent.
+
+On a CUDA device two more results are recorded: the time between CUDA events around each run, which
+excludes waiting of the caller, and the peak of allocated memory. Not tested: these
+(`_with_cuda_events`, `_track_peak_memory`) have not run on a GPU yet.
 """
 
 import statistics
@@ -20,8 +21,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from phinas.experiment.manifest import describe_machine
-from phinas.space.cost import network_cost
-from phinas.space.spec import ArchSpec
+from phinas.space.network import Network
 from phinas.training.timing.latency import (
     MAX_SECONDS,
     Precision,
@@ -41,8 +41,12 @@ _TURN_SECONDS = 0.2
 
 @dataclass(frozen=True, slots=True)
 class LatencyRatio:
-    """How many times as long as another: the median over rounds, and its 95% interval (None: of
-    fewer than six rounds).
+    """The ratio of two networks' latencies.
+
+    Args:
+        median: median ratio over rounds.
+        interval: 95% interval of the median; None with fewer than six rounds.
+        rounds: number of rounds.
     """
 
     median: float
@@ -52,9 +56,16 @@ class LatencyRatio:
 
 @dataclass
 class TimedNetwork:
-    """One of the networks that take turns. failure: why it is no longer timed; turn_medians_ms: the
-    median (ms) of each turn; seconds_used: the seconds of all runs. device_ms, peak_memory_bytes:
-    what the device says of runs and of memory, if it does."""
+    """The timing of one of several networks.
+
+    Args:
+        failure: why the network failed and is no longer timed; None if it did not fail.
+        series: the runs that count.
+        turn_medians_ms: median of each turn, in ms.
+        seconds_used: total time of all runs, also of those that do not count.
+        device_ms: time of each run that counts on a CUDA device, in ms; empty on other devices.
+        peak_memory_bytes: peak of allocated memory on a CUDA device; None on other devices.
+    """
 
     failure: str | None = None
     series: TimingSeries = field(default_factory=TimingSeries)
@@ -64,25 +75,28 @@ class TimedNetwork:
     peak_memory_bytes: int | None = None
 
     def add_turn(self, runs: list[tuple[float, bool]]) -> None:
-        """The first of the runs counts only where it is the only one."""
+        """Add the runs of a turn; the first one counts only if it is the only one."""
         self.seconds_used += sum(milliseconds for milliseconds, _ in runs) / 1e3
-        runs_kept = runs[1:] or runs
-        for milliseconds, disturbed in runs_kept:
+        counted_runs = runs[1:] or runs
+        for milliseconds, disturbed in counted_runs:
             self.series.add(milliseconds, disturbed=disturbed)
-        undisturbed_ms = [milliseconds for milliseconds, disturbed in runs_kept if not disturbed]
+        undisturbed_ms = [milliseconds for milliseconds, disturbed in counted_runs if not disturbed]
         self.turn_medians_ms.append(
-            statistics.median(undisturbed_ms or [milliseconds for milliseconds, _ in runs_kept])
+            statistics.median(undisturbed_ms or [milliseconds for milliseconds, _ in counted_runs])
         )
 
     def ratio_to(self, other: "TimedNetwork") -> LatencyRatio | None:
-        """Its time over that of one that took turns with it; None where one of them failed."""
+        """Return the latency divided by that of another network in the same rounds.
+
+        None if one of the two failed.
+        """
         from scipy.stats import quantile_test
 
         if self.failure or other.failure:
             return None
         ratios = [
-            own_median / other_median
-            for own_median, other_median in zip(
+            this_median / other_median
+            for this_median, other_median in zip(
                 self.turn_medians_ms, other.turn_medians_ms, strict=True
             )
         ]
@@ -93,19 +107,28 @@ class TimedNetwork:
 
 
 def time_interleaved(
-    specs: Sequence[ArchSpec], device: "torch.device", *, batch: int, precision: Precision = "fp32"
+    specs: Sequence[Network], device: "torch.device", *, batch: int, precision: Precision = "fp32"
 ) -> list[TimedNetwork]:
-    """Time inferences of `specs` in turns: at least ten rounds, and of each network what
-    `phinas.training.timing.latency.time_repeatedly` asks for.
+    """Measure the inference latency of several networks with interleaved runs.
 
-    Twenty seconds of one network end it in any case. One that the memory can't hold has failed; the
-    others go on.
+    There are at least ten rounds, and at least as many runs of each network as in
+    `phinas.training.timing.latency.time_repeatedly`. The measurement ends earlier once the runs of
+    one network took 20 s. A network that does not fit the memory fails; the others continue.
+
+    Args:
+        specs: the networks.
+        device: device of the inferences.
+        batch: images in one inference.
+        precision: "fp32" or "bf16".
+
+    Returns:
+        One timing for each network, in the order of `specs`.
     """
     import torch
 
     networks = [TimedNetwork() for _ in specs]
     active: list[tuple[TimedNetwork, _InferenceRunner]] = []
-    # of all alike, so that a quick network among slow ones is not run once in a while only
+    # all turns are as long as the slowest run, so a fast network has many runs in each turn
     turn_seconds = _TURN_SECONDS
     with torch.inference_mode():
         for spec, network in zip(specs, networks, strict=True):
@@ -126,14 +149,16 @@ def time_interleaved(
 
 def _start(
     network: TimedNetwork,
-    spec: ArchSpec,
+    spec: Network,
     device: "torch.device",
     *,
     batch: int,
     precision: Precision,
 ) -> tuple["_InferenceRunner", float]:
-    """Make the network and run it warm; the seconds of a run at best. One that fails here leaves
-    nothing in memory.
+    """Build a network and warm it up.
+
+    Returns:
+        What runs the network, and the seconds of its fastest run.
     """
     peak_memory = _track_peak_memory(device)
     runner = _InferenceRunner(
@@ -154,7 +179,7 @@ def _is_finished(networks: Sequence[TimedNetwork]) -> bool:
 
 
 class _InferenceRunner:
-    """What runs a network on a device and waits for it."""
+    """Runs inferences of one network and times each."""
 
     def __init__(self, run: Callable[[], object], device: "torch.device") -> None:
         self.run, self.synchronize = run, make_synchronizer(device)
@@ -163,8 +188,14 @@ class _InferenceRunner:
             self.run, self._device_ms = _with_cuda_events(run, device)
 
     def run_turn(self, seconds: float, device_ms: list[float]) -> list[tuple[float, bool]]:
-        """Runs of about so many seconds, and at least one. device_ms: takes what the device says of
-        those that count.
+        """Run the network for one turn, at least once.
+
+        Args:
+            seconds: approximate duration of the turn.
+            device_ms: list to which the times on the device are added, for the runs that count.
+
+        Returns:
+            The time of each run in ms, and whether it was disturbed.
         """
         runs: list[tuple[float, bool]] = []
         event_ms: list[float] = []
@@ -183,9 +214,7 @@ class _InferenceRunner:
 def _with_cuda_events(
     run: Callable[[], object], device: "torch.device"
 ) -> tuple[Callable[[], None], Callable[[], float]]:
-    """The run between two CUDA events, and what tells the milliseconds between them once it is
-    done.
-    """
+    """Enclose `run` in two CUDA events; also return a function for the ms between them."""
     import torch
 
     stream = torch.cuda.current_stream(device)
@@ -200,8 +229,9 @@ def _with_cuda_events(
 
 
 def _track_peak_memory(device: "torch.device") -> Callable[[], int | None]:
-    """Tells, later, the most bytes that were allocated on a CUDA device from now on beside what is
-    there already.
+    """Return a function for the peak memory on a CUDA device since this call, in bytes.
+
+    Memory that is allocated at this call is not included. On other devices it returns None.
     """
     import torch
 
@@ -213,21 +243,26 @@ def _track_peak_memory(device: "torch.device") -> Callable[[], int | None]:
 
 
 class _TooLargeError(RuntimeError):
-    """It can't fit, and was not tried."""
+    """The network was not run, since it needs more memory than the machine has."""
 
 
-def _check_memory(spec: ArchSpec, device: "torch.device", batch: int) -> None:
-    """A CPU's allocator promises more than there is, and the system then kills the process: what
-    can't fit is not tried.
+def _check_memory(spec: Network, device: "torch.device", batch: int) -> None:
+    """Refuse a network that needs more memory than the machine has, if the device is a CPU.
+
+    Its allocator would succeed all the same, and the system would then kill the process.
+
+    Raises:
+        _TooLargeError: the network needs more memory.
     """
-    required_cost = network_cost(spec)
+    required_cost = spec.cost()
     required, memory = (
         4 * (required_cost.params + batch * required_cost.peak_activations),
-        describe_machine()["memory_bytes"],
+        describe_machine().memory_bytes,
     )
     if device.type == "cpu" and 0 < memory < required:
         raise _TooLargeError(
-            f"needs {required / 1e9:,.1f} GB at least, of {memory / 1e9:,.1f} GB that there are"
+            f"needs at least {required / 1e9:,.1f} GB of memory; the machine has "
+            f"{memory / 1e9:,.1f} GB"
         )
 
 

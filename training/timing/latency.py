@@ -1,15 +1,15 @@
-"""How long an inference takes on this device, as a job of its own.
+"""Inference latency of a network on this device, measured by a job.
 
-A job of its own, and not a part of the training: so evaluators, a user's function and a table among
-them, know nothing of it; it is done before the training, so a network that can't run costs no
-training; and its result is recorded by itself, so a trial that is begun again is not timed again.
-With several workers it shares the machine with their trainings.
+The latency is the wall-clock time from the call until the device has finished. It includes
+launching the kernels, which is most of it for one image on a GPU. Weights and images are random,
+since the time of these networks does not depend on values.
 
-The time is what a caller waits: from the call until the device is done, by the wall clock, the
-launching of kernels (most of it, for one image on a GPU) included. Random weights and images do:
-nothing in these networks depends on values.
+The measurement is a separate job, so no evaluator (training, a user's function, a table) has to
+measure latency. It runs before the training, so a network that cannot run is not trained. Its
+result is recorded separately, so a restarted trial is not timed again. With several workers, the
+timed network shares the machine with their trainings.
 
-Several networks beside each other, on the same machinery: `interleaved_timing`.
+`interleaved_timing` compares several networks with the same functions.
 """
 
 import statistics
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from phinas.experiment.executors import Job
 from phinas.experiment.job_list import job_key
-from phinas.space.spec import ArchSpec
+from phinas.space.network import Network, network_from_dict
 
 try:
     import resource
@@ -41,15 +41,22 @@ Precision = Literal["fp32", "bf16"]
 
 @dataclass(frozen=True)
 class LatencyTimer:
-    """Everything about a timing but the network. batch: images of an inference."""
+    """Makes the latency jobs of a run.
+
+    Args:
+        device: "auto", "cpu", "mps", "cuda" or "cuda:N".
+        threads: CPU threads.
+        batch: images in one inference.
+        limit_seconds: time limit of a job.
+    """
 
     device: str
     threads: int
     batch: int = 1
     limit_seconds: float = 600.0
 
-    def make_job(self, spec: ArchSpec) -> Job:
-        """The timing of `spec`; its result is what `measure_latency` returns."""
+    def make_job(self, spec: Network) -> Job:
+        """Make the job that measures the latency of a network with `measure_latency`."""
         payload = {
             "spec": spec.to_dict(),
             "device": self.device,
@@ -62,15 +69,27 @@ class LatencyTimer:
 def measure_latency(
     *, spec: dict[str, Any], device: str, threads: int, batch: int
 ) -> dict[str, Any]:
-    """The job: the median in milliseconds of an inference, the quartiles, how many runs, how many
-    were left out, on what.
+    """Measure the inference latency of a network; the function of the latency jobs.
+
+    Args:
+        spec: data of `Network.to_dict`.
+        device: "auto", "cpu", "mps", "cuda" or "cuda:N".
+        threads: CPU threads.
+        batch: images in one inference.
+
+    Returns:
+        `latency_ms` (median), `latency_quartiles_ms` (first and third quartile), `latency_runs`
+        (runs that count), `latency_runs_excluded` (disturbed runs) and `latency_hardware`.
+
+    Raises:
+        InputError: this machine has no such device.
     """
     import torch
 
     from phinas.training.engine.device import resolve_device
 
     torch.set_num_threads(threads)
-    network, torch_device = ArchSpec.from_dict(spec), resolve_device(device)
+    network, torch_device = network_from_dict(spec), resolve_device(device)
     with torch.inference_mode():
         milliseconds, num_excluded = time_repeatedly(
             make_inference(network, torch_device, batch=batch),
@@ -87,18 +106,24 @@ def measure_latency(
 
 
 def make_inference(
-    spec: ArchSpec, device: "torch.device", *, batch: int, precision: Precision = "fp32"
+    spec: Network, device: "torch.device", *, batch: int, precision: Precision = "fp32"
 ) -> Callable[[], object]:
-    """One inference of a freshly made network, channels_last; to be called in inference mode. bf16:
-    under autocast, entered anew each time, so that the casting of the weights is in it, as it is
-    for who calls a model so."""
-    import torch
+    """Return a function that runs one inference of a randomly initialized network.
 
-    from phinas.space.blocks import build
+    Weights and images are in channels-last format. Call the function in inference mode.
+
+    Args:
+        spec: the network.
+        device: device of the inference.
+        batch: images in one inference.
+        precision: "fp32", or "bf16" for autocast. Autocast is entered in each call, so the time
+            includes casting the weights.
+    """
+    import torch
 
     with torch.random.fork_rng(devices=[]), torch.inference_mode():
         torch.manual_seed(0)
-        model = build(spec).eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        model = spec.build().eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         generator = torch.Generator(device).manual_seed(0)
         images = torch.randn(
             batch,
@@ -120,16 +145,16 @@ def make_inference(
 
 
 def describe_hardware(device: "torch.device", threads: int) -> str:
-    """The processor or card, and the threads."""
+    """Return the name of the processor or GPU, and the number of threads."""
     from phinas.experiment.manifest import describe_machine
     from phinas.training.engine.device import describe_device
 
-    name = describe_device(device) if device.type == "cuda" else describe_machine()["processor"]
+    name = describe_device(device) if device.type == "cuda" else describe_machine().processor
     return f"{name}, {threads} thread{'s' if threads > 1 else ''}"
 
 
 def quartiles(values: list[float]) -> tuple[float, float, float]:
-    """First quartile, median and third quartile; of one value it is all three."""
+    """Return first quartile, median and third quartile, which are equal for a single value."""
     first_quartile, median, third_quartile = (
         statistics.quantiles(values, n=4) if len(values) > 1 else values * 3
     )
@@ -137,7 +162,7 @@ def quartiles(values: list[float]) -> tuple[float, float, float]:
 
 
 def make_synchronizer(device: "torch.device") -> Callable[[], None]:
-    """What waits until the device has done all it was given; a CPU has when a call returns."""
+    """Return a function that waits until the device has finished; for a CPU it does nothing."""
     import torch
 
     if device.type == "cuda":
@@ -148,12 +173,17 @@ def make_synchronizer(device: "torch.device") -> Callable[[], None]:
 def time_repeatedly(
     run: Callable[[], object], *, synchronize: Callable[[], None]
 ) -> tuple[list[float], int]:
-    """Milliseconds of at least 30 runs and half a second of them, after some to warm up, and how
-    many runs were left out.
+    """Time a function after some warm-up runs, at least 30 times and for at least 0.5 s.
 
-    Left out are those in which the system took the processor away for something else: they tell of
-    the machine's other work. Where in three seconds no 30 went undisturbed, all count. 20 seconds
-    end it in any case.
+    Disturbed runs, in which the system gave the processor to another process, are excluded. If
+    fewer than 30 runs are undisturbed after 3 s, all count. The timing always ends after 20 s.
+
+    Args:
+        run: the function.
+        synchronize: waits until the device has finished.
+
+    Returns:
+        The times of the runs that count, in ms, and the number of excluded runs.
     """
     warm_up(run, synchronize)
     series = TimingSeries()
@@ -166,8 +196,12 @@ def time_repeatedly(
 
 @dataclass
 class TimingSeries:
-    """The timed runs of one network, (milliseconds, disturbed); how many were disturbed, and the
-    seconds they took.
+    """The timed runs of one network.
+
+    Args:
+        runs: time in ms of each run, and whether it was disturbed.
+        disturbed: number of disturbed runs.
+        seconds: total time of all runs.
     """
 
     runs: list[tuple[float, bool]] = field(default_factory=list)
@@ -181,7 +215,7 @@ class TimingSeries:
 
     @property
     def is_complete(self) -> bool:
-        """As `time_repeatedly` describes it."""
+        """Whether the runs are sufficient by the rules of `time_repeatedly`."""
         runs = len(self.runs)
         limit = (
             MAX_SECONDS
@@ -194,11 +228,12 @@ class TimingSeries:
 
     @property
     def num_excluded(self) -> int:
-        """The disturbed ones, or none where that leaves too few."""
+        """Number of excluded runs: the disturbed ones, or 0 if too few others remain."""
         return self.disturbed if len(self.runs) - self.disturbed >= MIN_RUNS else 0
 
     @property
     def included_ms(self) -> list[float]:
+        """Times in ms of the runs that are not excluded."""
         return [
             milliseconds
             for milliseconds, disturbed in self.runs
@@ -207,8 +242,10 @@ class TimingSeries:
 
 
 def warm_up(run: Callable[[], object], synchronize: Callable[[], None]) -> float:
-    """Some runs that don't count; the milliseconds of the quickest. A slow run is not repeated for
-    long.
+    """Warm up with at least 5 runs and 0.2 s, or with fewer runs if they take 2 s.
+
+    Returns:
+        The time of the fastest run in ms.
     """
     times: list[float] = []
     for milliseconds, _ in timed_runs(run, synchronize):
@@ -222,8 +259,11 @@ def warm_up(run: Callable[[], object], synchronize: Callable[[], None]) -> float
 def timed_runs(
     run: Callable[[], object], synchronize: Callable[[], None]
 ) -> Iterator[tuple[float, bool]]:
-    """Runs without end: milliseconds by the wall clock, and whether the system took the processor
-    away meanwhile.
+    """Run a function again and again, until the caller stops iterating.
+
+    Yields:
+        The wall-clock time of a run in ms, and whether the system interrupted the process during
+        it.
     """
     synchronize()
     num_interruptions = _count_interruptions()
@@ -237,7 +277,5 @@ def timed_runs(
 
 
 def _count_interruptions() -> int:
-    """How often the system has taken the processor away from this process; 0 where it does not
-    say.
-    """
+    """Return the involuntary context switches of this process so far; 0 on Windows."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw if resource else 0

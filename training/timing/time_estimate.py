@@ -1,4 +1,4 @@
-"""How long a training takes on this device, from a few timed steps on made-up images."""
+"""Estimate of the training time on a device, from a few timed steps on synthetic images."""
 
 import statistics
 import time
@@ -10,25 +10,14 @@ import torch
 
 from phinas.experiment.errors import InputError
 from phinas.experiment.schema.config import Recipe
-from phinas.space.blocks import build
-from phinas.space.spec import ArchSpec
-from phinas.training.augmentation.transforms import Augmentation
-from phinas.training.data.dataloader import ImageBatches
-from phinas.training.engine.ema import ModelEma
-from phinas.training.engine.evaluate import evaluate
-from phinas.training.engine.optimizer import make_optimizer
-from phinas.training.engine.train_step import (
-    OutOfMemoryError,
-    TrainStep,
-    TrainStepFn,
-    capture,
-    split_batches_on_oom,
-    supports_cuda_graphs,
-)
+from phinas.space.network import Network
+from phinas.training.engine.train_step import OutOfMemoryError, split_batches_on_oom
+from phinas.training.engine.training_setup import TrainingSetup
+from phinas.training.request import TrainingRequest, TrainingSettings
 
 
 def estimate_training_seconds(
-    spec: ArchSpec,
+    network: Network,
     recipe: Recipe,
     *,
     train_images: int,
@@ -37,102 +26,82 @@ def estimate_training_seconds(
     threads: int,
     steps: int = 3,
 ) -> float:
-    """Predicted seconds of a training on so many images, evaluation after each epoch included; data
-    reading is not.
+    """Estimate how long a training takes, evaluation after each epoch included.
 
-    The median of `steps` timed steps after one to warm up, at the full resolution; in parts where
-    memory runs out, as in a training. torch's number of threads is left at `threads`. Raises
-    InputError where not even the smallest part fits.
+    The time of a step is the median of a few timed steps at full resolution, after a warm-up step.
+    If memory runs out, the micro-batch size is halved, as in a training. Reading the data is not
+    included.
+
+    Args:
+        network: the network.
+        recipe: number of epochs, batch size and so on.
+        train_images: number of training images.
+        val_images: number of validation images.
+        device: device of the training.
+        threads: CPU threads; torch keeps this number afterwards.
+        steps: number of timed steps.
+
+    Returns:
+        Seconds.
+
+    Raises:
+        InputError: the smallest micro-batch does not fit the memory.
     """
     torch.set_num_threads(threads)
     batch = min(recipe.batch_size, train_images)
+    settings = TrainingSettings(max_shift=0.125, horizontal_flip=True, device=str(device))
+    request = TrainingRequest(network, recipe, 0, settings).with_batch_size(batch)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         micro_batch_size = min(recipe.micro_batch_size or batch, batch)
         try:
             seconds_per_step, seconds_per_image = split_batches_on_oom(
-                partial(_time_training, spec, recipe, batch, device=device, steps=steps),
-                batch,
-                micro_batch_size,
+                partial(_time_training, request, steps), batch, micro_batch_size
             )
         except OutOfMemoryError:
-            problem = f"out of memory with the fewest images of {spec.resolution} pixels at a time"
-            raise InputError(f"{problem}; lower the resolution") from None
+            raise InputError(
+                "out of memory with the smallest micro-batch of images of "
+                f"{network.resolution} px; lower the resolution"
+            ) from None
     return recipe.epochs * (
         seconds_per_step * (train_images // batch) + seconds_per_image * val_images
     )
 
 
-class _SyntheticTraining:
-    """A network, an optimizer and a batch of made-up images."""
+class _SyntheticData:
+    """One batch of random images, for training and for validation."""
 
-    def __init__(
-        self,
-        spec: ArchSpec,
-        recipe: Recipe,
-        batch: int,
-        micro_batch_size: int,
-        *,
-        device: torch.device,
-    ) -> None:
-        self.spec = spec
-        self.model = build(spec).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        generator = np.random.default_rng(0)
-        pixels = generator.integers(
-            0, 256, (batch, spec.resolution, spec.resolution, spec.channels), dtype=np.uint8
-        )
-        self.images = ImageBatches(
-            pixels, np.arange(batch) % spec.classes, resolution=spec.resolution, device=device
-        )
-        self.mean = torch.full((1, spec.channels, 1, 1), 0.5, device=device)
-        self.samples = torch.arange(batch, device=device)
-        self._train_step = TrainStep(
-            self.model,
-            make_optimizer(self.model, recipe),
-            recipe,
-            augmentation=Augmentation(
-                0.125, True, recipe.min_crop_area, recipe.cutout_size, recipe.randaugment_magnitude
-            ),
-            seed=0,
-            classes=spec.classes,
-            mean=self.mean,
-            std=self.mean,
-            class_weights=None,
-            micro_batch_size=micro_batch_size,
-            ema=ModelEma(self.model, horizon=2) if recipe.ema_fraction else None,
-        )
-        self._step_fn: TrainStepFn = self._train_step
+    def __init__(self, network: Network, batch: int) -> None:
+        self.train = batch
+        self.counts = (1,) * network.classes
+        self.mean = self.std = (0.5,) * network.channels
+        shape = (batch, network.resolution, network.resolution, network.channels)
+        self._pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+        self._labels = np.arange(batch) % network.classes
 
-    def capture(self) -> None:
-        batch = self.images.take(self.samples), self.images.labels, self.samples
-        self._step_fn = capture(self._train_step, *batch, restore=lambda: None)
-
-    def step(self) -> None:
-        """Take one, and wait for its end."""
-        self._step_fn(self.images.take(self.samples), self.images.labels, self.samples)
-        self._train_step.loss_sum.item()
-
-    def evaluate(self) -> None:
-        evaluate(self.model, self.images, classes=self.spec.classes, mean=self.mean, std=self.mean)
+    def train_val_arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        return self._pixels, self._labels, self._pixels, self._labels
 
 
 def _time_training(
-    spec: ArchSpec,
-    recipe: Recipe,
-    batch: int,
-    micro_batch_size: int,
-    *,
-    device: torch.device,
-    steps: int,
+    request: TrainingRequest, steps: int, micro_batch_size: int
 ) -> tuple[float, float]:
-    """The seconds of a step, and those that an image takes to be evaluated."""
-    training = _SyntheticTraining(spec, recipe, batch, micro_batch_size, device=device)
-    if supports_cuda_graphs(device) and not recipe.compile:
-        training.capture()
-    seconds_per_step = statistics.median([_time_call(training.step) for _ in range(steps + 1)][1:])
-    return seconds_per_step, [_time_call(training.evaluate) for _ in range(2)][1] / batch
+    """Return the seconds of a train step, and the seconds for evaluating one image."""
+    batch = request.recipe.batch_size
+    data = _SyntheticData(request.network, batch)
+    setup = TrainingSetup(request, data, micro_batch_size=micro_batch_size)
+    order = setup.begin_epoch(1, resolution=request.network.resolution, strength=1.0)[0]
+    samples = order.to(setup.device)
+    indices = samples if setup.train_data.resident else order
+
+    def run_step() -> None:
+        setup.run_step(setup.train_data.take(indices), samples, step=0)
+        setup.train_step.loss_sum.item()  # waits for the device
+
+    seconds_per_step = statistics.median([_time_call(run_step) for _ in range(steps + 1)][1:])
+    return seconds_per_step, [_time_call(setup.evaluate) for _ in range(2)][1] / batch
 
 
-def _time_call(function: Callable[[], None]) -> float:
+def _time_call(function: Callable[[], object]) -> float:
     start = time.perf_counter()
     function()
     return time.perf_counter() - start

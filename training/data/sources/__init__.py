@@ -1,1 +1,112 @@
-"""One module for each kind of image source."""
+"""The data sources by name, one module for each.
+
+To add a source, write a module in this package and list it here: `data.source` accepts it, and help
+and error messages name it. This table imports no library, so that help stays quick;
+`phinas.training.data.image_dataset` imports the module of an entry when it is needed.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class SourceEntry:
+    """A data source that phinas ships.
+
+    An entry has a name or a prefix if `data.source` does not say a path, a suffix if it reads
+    files, and folder patterns if it reads folders.
+
+    Attributes:
+        usage: How `data.source` names it.
+        summary: One sentence for help texts and documentation.
+        path: The function that reads it, as "module:function". It takes the text of `data.source`,
+            or the resolved path, and the keyword argument `group_by` (`data.group_by` or None). It
+            returns a SourceDataset or an ArrayDataset of `phinas.training.data.source_dataset`.
+        name: The text of `data.source`, for a source without arguments.
+        prefix: The beginning of the text of `data.source`.
+        suffix: The file suffix, in lower case.
+        folder_patterns: Glob patterns. A folder that has a match is read by this source.
+    """
+
+    usage: str
+    summary: str
+    path: str
+    name: str = ""
+    prefix: str = ""
+    suffix: str = ""
+    folder_patterns: tuple[str, ...] = ()
+
+
+# A folder may match several entries. The first one reads it.
+SOURCES: dict[str, SourceEntry] = {
+    "digits": SourceEntry(
+        "digits",
+        "The 1,797 handwritten digits of scikit-learn, 8 x 8 px.",
+        "phinas.training.data.sources.digits:load_digits",
+        name="digits",
+    ),
+    "parquet": SourceEntry(
+        "FILE.parquet",
+        "A Parquet file with image and label columns, or a folder of such files.",
+        "phinas.training.data.sources.parquet:list_parquet",
+        suffix=".parquet",
+        folder_patterns=("*.parquet", "*/*.parquet"),
+    ),
+    "npz": SourceEntry(
+        "FILE.npz",
+        "NumPy arrays of images and labels.",
+        "phinas.training.data.sources.npz:load_npz",
+        suffix=".npz",
+    ),
+    "image_folder": SourceEntry(
+        "FOLDER",
+        "A folder with one folder of images per class, or with train and test folders of those.",
+        "phinas.training.data.sources.image_folder:list_class_folders",
+        folder_patterns=("**",),  # matches any folder, an empty one too
+    ),
+    "hf": SourceEntry(
+        "hf:NAME[:CONFIGURATION]",
+        "A data set of the Hugging Face Hub.",
+        "phinas.training.data.sources.hf_hub:list_hf_dataset",
+        prefix="hf:",
+    ),
+    "torchvision": SourceEntry(
+        "torchvision:NAME[:ROOT]",
+        "A data set class of torchvision, downloaded unless ROOT names the folder of the data.",
+        "phinas.training.data.sources.torchvision_datasets:list_torchvision",
+        prefix="torchvision:",
+    ),
+}
+
+
+def find_named_source(source: str) -> SourceEntry | None:
+    """The entry whose name or prefix `data.source` has. None for a path."""
+    for entry in SOURCES.values():
+        if source == entry.name or (entry.prefix and source.startswith(entry.prefix)):
+            return entry
+    return None
+
+
+def find_path_source(path: Path) -> SourceEntry | None:
+    """The entry that reads this existing file or folder. None where no source does."""
+    is_folder = path.is_dir()
+    for entry in SOURCES.values():
+        if is_folder and any(True for _ in visible_matches(path, entry.folder_patterns)):
+            return entry
+        if entry.suffix and path.is_file() and path.suffix.lower() == entry.suffix:
+            return entry
+    return None
+
+
+def visible_matches(folder: Path, patterns: tuple[str, ...]) -> Iterator[Path]:
+    """What matches one of the glob patterns, without dotfiles and what lies in dot folders."""
+    for pattern in patterns:
+        for path in folder.glob(pattern):
+            if not any(part.startswith(".") for part in path.relative_to(folder).parts):
+                yield path
+
+
+def source_usages() -> str:
+    """The usages of all sources, separated by commas."""
+    return ", ".join(entry.usage for entry in SOURCES.values())

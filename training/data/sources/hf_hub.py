@@ -1,9 +1,9 @@
-"""The Hugging Face hub: data sets by name (`hf:NAME[:CONFIGURATION]`) and weights
+"""The Hugging Face Hub: data sets (`hf:NAME[:CONFIGURATION]`) and weights
 (`hf:OWNER/NAME[@REVISION][:FILE]`).
 
-Its own libraries download and cache. A folder on disk that `load_dataset` reads is a name of a data
-set, too; images are taken as they are encoded, so they go through the same checks as any other
-source.
+The Hub's own libraries download and cache files. NAME may also be a folder on disk that
+`datasets.load_dataset` reads. Images are read in their encoded form, so they pass the same checks
+as those of other sources.
 """
 
 from collections.abc import Iterator
@@ -14,21 +14,30 @@ import numpy as np
 
 from phinas.experiment.errors import InputError
 from phinas.experiment.optional_library import import_library
-from phinas.training.data.decoding import ImageContent, SourceDataset, SourceSplit
 from phinas.training.data.grouped_split import groups_from_values, unknown_key_error
-from phinas.training.data.sources.parquet import IMAGE_COLUMNS, LABEL_COLUMNS, check_range
+from phinas.training.data.source_dataset import (
+    ImageContent,
+    SourceDataset,
+    SourceSplit,
+    check_label_range,
+)
+from phinas.training.data.sources import SOURCES
+from phinas.training.data.sources.parquet import IMAGE_COLUMNS, LABEL_COLUMNS
 
-PREFIX = "hf:"
+PREFIX = SOURCES["hf"].prefix
 TRAIN_SPLITS = ("train",)
 TEST_SPLITS = ("test", "validation", "valid", "val")
-_WEIGHTS = "model.safetensors"  # as timm's repositories there name it
+_WEIGHTS = "model.safetensors"  # the file name in timm's repositories
 
 
 def resolve_weights_path(name: str) -> Path:
-    """The file of weights of that name: `hf:OWNER/NAME[@REVISION][:FILE]` is downloaded, once;
-    anything else is a path.
+    """The path of a weights file. A file of the Hub is downloaded unless it is cached.
 
-    Raises InputError where it can't be had; whether a path exists is for who reads it to say.
+    Args:
+        name: `hf:OWNER/NAME[@REVISION][:FILE]`, or a path, which is not checked.
+
+    Raises:
+        InputError: The extra `hf` is not installed, or the file could not be downloaded.
     """
     if not name.startswith(PREFIX):
         return Path(name).expanduser()
@@ -41,16 +50,20 @@ def resolve_weights_path(name: str) -> Path:
         return Path(
             huggingface_hub.hf_hub_download(repository, file or _WEIGHTS, revision=revision or None)
         )
-    except Exception as error:  # whatever the network or the hub makes it raise
+    except Exception as error:  # The library raises many kinds of network and Hub errors.
         raise InputError(f"weights: {_download_error(name, error)}") from None
 
 
 def list_hf_dataset(source: str, *, group_by: str | None = None) -> SourceDataset:
-    """The splits of `hf:NAME`: train, and test (or validation) where there is one. group_by: the
-    column of groups.
+    """Read a data set of the Hub: its train split, and its test or else its validation split.
 
-    Raises InputError where the library is missing, the data set can't be had, or has no image and
-    label columns.
+    Args:
+        source: `hf:NAME[:CONFIGURATION]`.
+        group_by: The column of the groups.
+
+    Raises:
+        InputError: The extra `hf` is not installed, the data set could not be downloaded, or it has
+            no suitable splits and columns.
     """
     datasets = import_library(
         "datasets", attribute="load_dataset", needed_by=f"data.source: {source}", extra="hf"
@@ -58,14 +71,13 @@ def list_hf_dataset(source: str, *, group_by: str | None = None) -> SourceDatase
     name, _, configuration = source.removeprefix(PREFIX).partition(":")
     try:
         dataset = datasets.load_dataset(name, configuration or None)
-    except (
-        Exception
-    ) as error:  # the library raises whatever the network, the hub or a file makes it raise
+    except Exception as error:  # The library raises many kinds of network, Hub and file errors.
         raise InputError(f"data.source: {_download_error(source, error)}") from None
     train = next((dataset[split] for split in TRAIN_SPLITS if split in dataset), None)
     if train is None:
         raise InputError(
-            f"data.source: {source} has no split called train, only {', '.join(dataset)}"
+            f"data.source: {source} has no split named train, only {', '.join(dataset)}; use a "
+            "data set with a train split"
         )
     test = next((dataset[split] for split in TEST_SPLITS if split in dataset), None)
     image, label = (
@@ -74,8 +86,8 @@ def list_hf_dataset(source: str, *, group_by: str | None = None) -> SourceDatase
     names = getattr(train.features[label], "names", None)
     if names is None:
         raise InputError(
-            f"data.source: {source}: column {label!r} has no class names (a ClassLabel); convert "
-            "it to one"
+            f"data.source: {source}: column {label!r} has no class names; convert it to a "
+            "ClassLabel"
         )
     as_encoded = datasets.Image(decode=False)
     splits = [split.cast_column(image, as_encoded) for split in (train, test) if split is not None]
@@ -91,7 +103,10 @@ def list_hf_dataset(source: str, *, group_by: str | None = None) -> SourceDatase
 
 def _download_error(name: str, error: Exception) -> str:
     reason = " ".join(str(error).split())[:200]
-    return f"{name} can't be had ({type(error).__name__}: {reason}); see to name and network"
+    return (
+        f"{name} could not be downloaded ({type(error).__name__}: {reason}); check the name and "
+        "the network connection"
+    )
 
 
 def _column(source: str, split: Any, candidates: tuple[str, ...]) -> str:
@@ -99,7 +114,8 @@ def _column(source: str, split: Any, candidates: tuple[str, ...]) -> str:
         if name in split.features:
             return name
     raise InputError(
-        f"data.source: {source} has no column {candidates[0]!r}, only {', '.join(split.features)}"
+        f"data.source: {source} has no column {candidates[0]!r}, only "
+        f"{', '.join(split.features)}; use a data set that has it"
     )
 
 
@@ -108,11 +124,11 @@ def _labels(source: str, split: Any, column: str, classes: tuple[str, ...]) -> n
     values = split.select_columns([column])[:][column]
     if None in values:
         raise InputError(
-            f"{where}: row {values.index(None)} has none ({values.count(None)} in all); remove or "
-            "label them"
+            f"{where}: row {values.index(None)} has no label ({values.count(None)} in total); add "
+            "the labels, or remove the rows"
         )
     labels = np.asarray(values, dtype=np.int64)
-    check_range(labels, classes, where=where)
+    check_label_range(labels, classes, where=where)
     return labels
 
 

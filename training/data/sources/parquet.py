@@ -1,9 +1,9 @@
-"""Parquet as Hugging Face writes images: `image` (struct of bytes and path, or plain binary) and
-`label` (integer).
+"""Parquet files with images as Hugging Face writes them.
 
-The one decision to know: the labels are read at once, the images are streamed, so encoded bytes are
-never held in number. Class names are those of the schema's metadata (key `huggingface`, a
-ClassLabel), else the labels themselves.
+The columns are `image` (a struct of bytes and path, or binary) and `label` (integers). Labels are
+read at once, images are streamed, so that few encoded images are in memory. Class names are read
+from the metadata of the schema (key `huggingface`, a ClassLabel). Without them, the labels are the
+class names.
 """
 
 import json
@@ -14,31 +14,41 @@ from typing import Any
 import numpy as np
 
 from phinas.experiment.errors import InputError
-from phinas.training.data.decoding import CHUNK_IMAGES, ImageContent, SourceDataset, SourceSplit
+from phinas.training.data.decoding import CHUNK_IMAGES
 from phinas.training.data.grouped_split import groups_from_values, unknown_key_error
+from phinas.training.data.source_dataset import (
+    ImageContent,
+    SourceDataset,
+    SourceSplit,
+    check_label_range,
+)
+from phinas.training.data.sources import SOURCES, visible_matches
 
 IMAGE_COLUMNS = ("image", "img")
 LABEL_COLUMNS = ("label", "labels")
 SPLIT_PREFIXES = {"train": "train", "test": "test", "val": "validation"}
 
 
-def parquet_files(folder: Path) -> list[Path]:
-    """Those in a folder and in the folders in it (`data/train-0.parquet`, `train/0.parquet`)."""
-    paths = [*folder.glob("*.parquet"), *folder.glob("*/*.parquet")]
-    return sorted(
-        path
-        for path in paths
-        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
+def _list_files(folder: Path) -> list[Path]:
+    """The files in a folder and in its folders (`data/train-0.parquet`, `train/0.parquet`)."""
+    return sorted(visible_matches(folder, SOURCES["parquet"].folder_patterns))
 
 
 def list_parquet(path: Path, *, group_by: str | None = None) -> SourceDataset:
-    """One file, or a folder of train*, test* (or val*) files; files of a folder that names no split
-    are all for training.
+    """Read a Parquet file, or a folder of train*, test* (or val*) files.
 
-    group_by: the column that holds each image's group."""
+    If no file of a folder names a split, all of them are for training.
+
+    Args:
+        path: The file or folder.
+        group_by: The column of the groups.
+
+    Raises:
+        InputError: pyarrow is not installed, a file cannot be read, a column is missing, or its
+            values are not of the right kind.
+    """
     splits: dict[str, list[Path]] = {}
-    for file in [path] if path.is_file() else parquet_files(path):
+    for file in [path] if path.is_file() else _list_files(path):
         splits.setdefault(
             "train" if path.is_file() else _split_of(file.relative_to(path)), []
         ).append(file)
@@ -48,8 +58,8 @@ def list_parquet(path: Path, *, group_by: str | None = None) -> SourceDataset:
         files = splits[""]
     if not files:
         raise InputError(
-            f"{path}: has Parquet files to test with but no train*.parquet; add it, or name one "
-            "file"
+            f"{path}: has Parquet files for testing but no train*.parquet; add one, or use a "
+            "single file"
         )
     train_shards = [_Shard(file, group_by) for file in files]
     test_shards = [_Shard(file, group_by) for file in test_files]
@@ -62,7 +72,7 @@ def list_parquet(path: Path, *, group_by: str | None = None) -> SourceDataset:
 
 
 def _split_of(relative: Path) -> str:
-    """By the first part of a path that names one; "" for none."""
+    """The split that the first matching part of the path names. "" for none."""
     for part in relative.parts:
         for prefix, split in SPLIT_PREFIXES.items():
             if part.lower().startswith(prefix):
@@ -71,14 +81,20 @@ def _split_of(relative: Path) -> str:
 
 
 class _Shard:
-    """One file: its labels, its class names and groups if it has any, and a stream of its
-    images.
+    """A Parquet file.
+
+    Attributes:
+        path: The file.
+        image: The column of the images.
+        names: Class names. Empty if the file has none.
+        labels: int64 (count,), class indices.
+        groups: Text (count,), the group of each image. None without `data.group_by`.
     """
 
     def __init__(self, path: Path, group_by: str | None) -> None:
         self.path = path
         self.open = _pyarrow(path).ParquetFile
-        file = self._checking_errors(lambda: self.open(path))
+        file = self._read(lambda: self.open(path))
         with file:
             schema = file.schema_arrow
             self.image = self._column(schema, IMAGE_COLUMNS)
@@ -87,17 +103,21 @@ class _Shard:
             self._check_image(schema.field(self.image).type)
             if group_by is not None and group_by not in schema.names:
                 raise unknown_key_error(group_by, "column", str(path), schema.names)
-            column = self._checking_errors(lambda: file.read(columns=[label])).column(0)
+            column = self._read(lambda: file.read(columns=[label])).column(0)
             values = (
-                self._checking_errors(lambda: file.read(columns=[group_by])).column(0).to_pylist()
+                self._read(lambda: file.read(columns=[group_by])).column(0).to_pylist()
                 if group_by
                 else []
             )
-        self.labels = self._checked_labels(label, column)
+        self.labels = self._check_labels(label, column)
         self.groups = groups_from_values(f"{path}: {group_by}", values) if group_by else None
 
-    def _checking_errors(self, function: Callable[[], Any]) -> Any:
-        """Raises InputError for a broken footer, a torn page, a file that is something else."""
+    def _read(self, function: Callable[[], Any]) -> Any:
+        """Call a function that reads from the file, and return its result.
+
+        Raises:
+            InputError: The file is damaged, or is not a Parquet file.
+        """
         import pyarrow
 
         try:
@@ -105,7 +125,7 @@ class _Shard:
         except (pyarrow.ArrowException, OSError) as error:
             reason = str(error).strip().partition("\n")[0]
             raise InputError(
-                f"{self.path}: is not a sound Parquet file ({reason}); copy or write it again"
+                f"{self.path}: is not a valid Parquet file ({reason}); copy or write it again"
             ) from None
 
     def _column(self, schema: Any, candidates: tuple[str, ...]) -> str:
@@ -114,8 +134,7 @@ class _Shard:
                 return name
         raise InputError(
             f"{self.path}: has no column {candidates[0]!r}, only "
-            f"{', '.join(schema.names) or 'none'}; "
-            "rename one"
+            f"{', '.join(schema.names) or 'none'}; rename one"
         )
 
     def _check_image(self, kind: Any) -> None:
@@ -125,31 +144,32 @@ class _Shard:
         inner = next((part.type for part in parts if part.name == "bytes"), kind)
         if not (types.is_binary(inner) or types.is_large_binary(inner)):
             raise InputError(
-                f"{self.path}: {self.image} is {kind}, neither struct{{bytes, path}} nor binary; "
-                "store encoded images"
+                f"{self.path}: column {self.image!r} is {kind}, neither struct{{bytes, path}} nor "
+                "binary; store encoded images"
             )
 
-    def _checked_labels(self, name: str, column: Any) -> np.ndarray:
+    def _check_labels(self, name: str, column: Any) -> np.ndarray:
         import pyarrow.types as types
 
         if not types.is_integer(column.type):
             raise InputError(
-                f"{self.path}: {name} is {column.type}, not a whole number; store int64 class "
+                f"{self.path}: column {name!r} is {column.type}, not integer; store int64 class "
                 "indices"
             )
         if column.null_count:
             row = column.is_null().to_pylist().index(True)
             raise InputError(
-                f"{self.path}: {name}: row {row} has none ({column.null_count} in all); remove or "
-                "label them"
+                f"{self.path}: {name}: row {row} has no label ({column.null_count} in total); add "
+                "the labels, or remove the rows"
             )
         return np.asarray(column.to_numpy(), dtype=np.int64)
 
     def stream(self) -> Iterator[tuple[str, ImageContent]]:
-        with self._checking_errors(lambda: self.open(self.path)) as file:
+        """The name and the encoded bytes of each image, read in batches."""
+        with self._read(lambda: self.open(self.path)) as file:
             batches = file.iter_batches(CHUNK_IMAGES, columns=[self.image])
             row = 0
-            while (batch := self._checking_errors(lambda: next(batches, None))) is not None:
+            while (batch := self._read(lambda: next(batches, None))) is not None:
                 column = batch.column(0)
                 encoded = column.field("bytes") if hasattr(column, "field") else column
                 for content in encoded.to_pylist():
@@ -157,25 +177,13 @@ class _Shard:
                     row += 1
 
 
-def check_range(labels: np.ndarray, classes: tuple[str, ...], *, where: str) -> None:
-    """Raises InputError for a label that is none of the classes."""
-    invalid = np.flatnonzero((labels < 0) | (labels >= len(classes)))
-    if len(invalid):
-        value = f"row {invalid[0]} is {labels[invalid[0]]}"
-        hint = (
-            "-1 marks a split without labels: leave it out"
-            if labels[invalid[0]] == -1
-            else "correct it"
-        )
-        raise InputError(f"{where}: {value}, outside 0 to {len(classes) - 1}; {hint}")
-
-
 def _pyarrow(path: Path) -> Any:
     try:
         import pyarrow.parquet
     except ImportError:
         raise InputError(
-            f"{path}: reading Parquet needs pyarrow: pip install 'phinas[parquet]'"
+            f"{path}: Parquet files need pyarrow, which is not installed; pip install "
+            "'phinas[parquet]'"
         ) from None
     return pyarrow.parquet
 
@@ -193,8 +201,8 @@ def _class_names(shards: list[_Shard]) -> tuple[str, ...]:
     for shard in shards[1:]:
         if shard.names != first.names:
             raise InputError(
-                f"{shard.path}: its classes differ from those of {first.path.name}; write both "
-                "with the same"
+                f"{shard.path}: has other classes than {first.path.name}; write both with the "
+                "same class names"
             )
     if first.names:
         return first.names
@@ -202,16 +210,15 @@ def _class_names(shards: list[_Shard]) -> tuple[str, ...]:
     num_classes = int(values.max()) + 1 if len(values) else 0
     if num_classes > len(values):
         raise InputError(
-            f"{first.path}: label: runs to {num_classes - 1:,} in {len(values):,} images; number "
-            "the "
-            "classes 0, 1, 2 on"
+            f"{first.path}: the largest label is {num_classes - 1:,} in {len(values):,} images; "
+            "number the classes from 0"
         )
     return tuple(map(str, range(num_classes)))
 
 
 def _make_split(shards: list[_Shard], classes: tuple[str, ...]) -> SourceSplit:
     for shard in shards:
-        check_range(shard.labels, classes, where=f"{shard.path}: label")
+        check_label_range(shard.labels, classes, where=f"{shard.path}: label")
 
     def iter_images() -> Iterator[tuple[str, ImageContent]]:
         for shard in shards:

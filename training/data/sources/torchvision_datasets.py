@@ -1,10 +1,11 @@
-"""Data sets of torchvision by name (`torchvision:NAME`, or `torchvision:NAME:ROOT` where they lie
-on disk already).
+"""Data sets of torchvision (`torchvision:NAME[:ROOT]`).
 
-The one decision to know: what a class is asked follows from its signature (`train` or `split`,
-`root`, `download`), not from a list of names. A ROOT that is given is only read; without one, data
-are downloaded once into the machine's cache. torchvision decodes by itself, so its images are not
-cached again, and one it can't read is a bad image like any other.
+How a data set class is called follows from its parameters (`train` or `split`, `root`, `download`),
+so a list of classes is not needed. Data in ROOT are only read. Without ROOT, they are downloaded
+once, to the cache folder of phinas.
+
+torchvision decodes the images, so the cache of decoded images does not hold them. An image that it
+cannot read is a bad image.
 """
 
 import contextlib
@@ -20,61 +21,63 @@ import numpy as np
 
 from phinas.experiment.errors import InputError
 from phinas.training.data.cache import cache_root
-from phinas.training.data.decoding import ImageContent, SourceDataset, SourceSplit
-from phinas.training.data.sources.parquet import check_range
+from phinas.training.data.source_dataset import (
+    ImageContent,
+    SourceDataset,
+    SourceSplit,
+    check_label_range,
+)
+from phinas.training.data.sources import SOURCES
 
-PREFIX = "torchvision:"
+PREFIX = SOURCES["torchvision"].prefix
 TRAIN_SPLITS = ("train", "trainval")
 TEST_SPLITS = ("test", "val", "valid")
-# where the classes keep them; else the images tell, one by one
-LABEL_ATTRIBUTES = (
-    "targets",
-    "labels",
-    "y",
-    "_labels",
-)
+# Attributes that hold all labels. If a class has none of them, each image is loaded for its label.
+LABEL_ATTRIBUTES = ("targets", "labels", "y", "_labels")
 
 
 def list_torchvision(source: str, *, group_by: str | None = None) -> SourceDataset:
-    """The splits of `torchvision:NAME[:ROOT]`: train, and test (or validation) where the class has
-    one.
+    """Read a data set of torchvision: its train split, and its test or else its validation split.
 
-    Raises InputError where torchvision is missing, has no such data set, or its data can't be had.
+    Args:
+        source: `torchvision:NAME[:ROOT]`.
+        group_by: Must be None, because these data sets have no columns.
+
+    Raises:
+        InputError: torchvision is not installed or has no such data set, or the data could not be
+            downloaded or read.
     """
     if group_by is not None:
-        raise InputError(f"data.group_by: {group_by!r}, and {source} has no columns; leave it out")
+        raise InputError(
+            f"data.group_by: is {group_by!r}, but {source} has no columns; remove data.group_by"
+        )
     name, _, root = source.removeprefix(PREFIX).partition(":")
     dataset_class = _dataset_class(source, name)
     parameters = set(inspect.signature(dataset_class).parameters)
-    arguments: dict[str, Any] = {
-        "root": str(Path(root).expanduser() if root else cache_root() / "torchvision")
-    }
-    arguments = {
-        key: value
-        for key, value in (arguments | {"download": not root}).items()
-        if key in parameters
-    }
+    folder = str(Path(root).expanduser() if root else cache_root() / "torchvision")
+    available: dict[str, Any] = {"root": folder, "download": not root}
+    arguments = {name: value for name, value in available.items() if name in parameters}
     if "train" in parameters:
-        datasets_found = [
+        splits = [
             _open(source, dataset_class, arguments | {"train": train}) for train in (True, False)
         ]
     elif "split" in parameters:
-        datasets_found = [
-            _open_first(source, dataset_class, arguments, splits)
-            for splits in (TRAIN_SPLITS, TEST_SPLITS)
+        splits = [
+            _open_first(source, dataset_class, arguments, split_names)
+            for split_names in (TRAIN_SPLITS, TEST_SPLITS)
         ]
     else:
-        datasets_found = [_open(source, dataset_class, arguments)]
-    labels = [_labels(source, dataset) for dataset in datasets_found]
+        splits = [_open(source, dataset_class, arguments)]
+    labels = [_labels(source, dataset) for dataset in splits]
     classes = _class_names(
-        datasets_found[0],
+        splits[0],
         max_label=max(int(split_labels.max(initial=0)) for split_labels in labels),
     )
     for split_labels in labels:
-        check_range(split_labels, classes, where=f"data.source: {source}: label")
+        check_label_range(split_labels, classes, where=f"data.source: {source}: label")
     parts = [
         _make_split(dataset, split_labels)
-        for dataset, split_labels in zip(datasets_found, labels, strict=True)
+        for dataset, split_labels in zip(splits, labels, strict=True)
     ]
     return SourceDataset(classes, parts[0], parts[1] if len(parts) == 2 else None)
 
@@ -84,13 +87,14 @@ def _dataset_class(source: str, name: str) -> Any:
         from torchvision import datasets
     except ImportError:
         raise InputError(
-            f"data.source: {source} needs torchvision; pip install 'phinas[peers]'"
+            f"data.source: {source} needs torchvision, which is not installed; pip install "
+            "'phinas[peers]'"
         ) from None
-    except RuntimeError as error:  # a build for another torch: its operators are not there
+    except RuntimeError as error:  # Operators are missing in a build for another torch version.
         reason = " ".join(str(error).split())[:200]
         raise InputError(
-            f"data.source: {source}: torchvision does not load ({reason}); install the one of "
-            "this torch"
+            f"data.source: {source}: torchvision cannot be imported ({reason}); install the "
+            "version that belongs to the installed torch"
         ) from None
     classes = {key: value for key, value in vars(datasets).items() if inspect.isclass(value)}
     dataset_classes = {
@@ -100,32 +104,32 @@ def _dataset_class(source: str, name: str) -> Any:
         return dataset_classes[name]
     names = {dataset_name.lower(): dataset_name for dataset_name in dataset_classes}
     suggestions = get_close_matches(name.lower(), names, n=1)
-    hint = (
+    advice = (
         f"did you mean {names[suggestions[0]]!r}?"
         if suggestions
-        else "give CIFAR10, MNIST, Flowers102 or another of torchvision.datasets"
+        else "use a class of torchvision.datasets, such as CIFAR10, MNIST or Flowers102"
     )
-    raise InputError(f"data.source: {source}: torchvision has no data set {name!r}; {hint}")
+    raise InputError(f"data.source: {source}: torchvision has no data set {name!r}; {advice}")
 
 
 def _open(source: str, dataset_class: Any, arguments: dict[str, Any]) -> Any:
     try:
-        # it may tell of its downloads; results alone go to standard output
+        # Some classes print messages. Only results go to standard output.
         with contextlib.redirect_stdout(sys.stderr):
             return dataset_class(**arguments)
-    except Exception as error:  # whatever the network, a file or the class makes it raise
+    except Exception as error:  # The classes raise many kinds of network and file errors.
         reason = " ".join(str(error).split())[:200] or "no reason given"
         where = arguments.get("root", "its data")
         raise InputError(
-            f"data.source: {source} can't be had ({type(error).__name__}: {reason}); see to "
-            f"{where}, or name another ROOT"
+            f"data.source: {source} could not be loaded ({type(error).__name__}: {reason}); check "
+            f"{where}, or use another ROOT"
         ) from error
 
 
 def _open_first(
     source: str, dataset_class: Any, arguments: dict[str, Any], splits: tuple[str, ...]
 ) -> Any:
-    """The first of the splits that the class knows: it refuses others with a ValueError."""
+    """Open the first split that the class has. For others, it raises a ValueError."""
     for split in splits:
         try:
             return _open(source, dataset_class, arguments | {"split": split})
@@ -144,8 +148,8 @@ def _labels(source: str, dataset: Any) -> np.ndarray:
     labels = np.asarray(values)
     if labels.shape != (len(dataset),) or labels.dtype.kind not in "iu":
         raise InputError(
-            f"data.source: {source}: its labels are {labels.dtype} of {labels.shape}, not one "
-            "class an image"
+            f"data.source: {source}: its labels are {labels.dtype} of shape {labels.shape}, not "
+            "one integer per image; use a data set for classification"
         )
     return labels.astype(np.int64)
 
