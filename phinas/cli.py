@@ -1,18 +1,17 @@
-"""The command line. Commands parse, call and print; heavy libraries are imported inside them.
+"""The command line: commands parse, call and print; heavy libraries are imported inside them.
 
 Results go to standard output, everything else to standard error. Exit codes: experiment/errors.py.
 """
 
+import os
 import sys
 import warnings
-from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
 
 import click
 
+from phinas.commands.audit import audit
 from phinas.commands.bench import bench
-from phinas.commands.data import data
 from phinas.commands.describe import describe
 from phinas.commands.export import export
 from phinas.commands.fit import fit
@@ -25,6 +24,7 @@ from phinas.commands.scale import scale
 from phinas.commands.search import search
 from phinas.commands.validate import validate
 from phinas.errors import run_command
+from phinas.options.command import CommandGroup, CommandState
 
 _COMMANDS = (
     run,
@@ -34,7 +34,7 @@ _COMMANDS = (
     report,
     resume,
     plan,
-    data,
+    audit,
     describe,
     export,
     fit,
@@ -43,38 +43,41 @@ _COMMANDS = (
 )
 
 
-class _CommandGroup(click.Group):
-    """A group that suggests the closest command."""
-
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
-        if args and self.get_command(ctx, args[0]) is None:
-            closest = get_close_matches(args[0], self.list_commands(ctx), n=1)
-            hint = (
-                f"did you mean {closest[0]!r}?"
-                if closest
-                else f"verbs: {', '.join(self.list_commands(ctx))}"
-            )
-            raise click.UsageError(f"there is no verb {args[0]!r}; {hint}")
-        return super().resolve_command(ctx, args)
-
-
 @click.group(
-    cls=_CommandGroup,
+    cls=CommandGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
 @click.version_option(package_name="phinas")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 @click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
-def cli(**_options: bool) -> None:
-    """Find a small convolutional network for your images, and how to scale it."""
+@click.pass_context
+def cli(context: click.Context, /, *, debug: bool, **_options: bool) -> None:
+    """Find a small convolutional network for your images, and how to scale it.
+
+    phinas run --data photos/ --out runs/photos does everything in one call. phinas COMMAND --help
+    explains a command.
+    """
+    context.ensure_object(CommandState).debug = debug
 
 
 for _command in _COMMANDS:
     cli.add_command(_command)
 
 
+def _replace_closed_streams() -> None:
+    """Discard what is written to a stream that the caller has closed (`>&-`).
+
+    Without it, the next opened file would get the number of the stream.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
+
+
 def main(arguments: list[str] | None = None) -> None:
     """The `phinas` command: exits with the code of experiment/errors.py."""
+    _replace_closed_streams()
     warnings.formatwarning = lambda message, *_location, **_line: f"phinas: warning: {message}\n"
-    sys.path.append(str(Path.cwd()))  # for a user's own evaluator beside the configuration
+    # A user's own evaluator is imported from the current directory.
+    sys.path.append(str(Path.cwd()))
     sys.exit(run_command(cli, sys.argv[1:] if arguments is None else arguments))

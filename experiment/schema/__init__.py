@@ -1,1 +1,1 @@
-"""The sections of a configuration: every option is one field with one line of meaning."""
+"""The configuration schema: each key is one field with its type, meaning, unit and default."""

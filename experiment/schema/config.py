@@ -1,25 +1,26 @@
-"""One YAML file for a whole run, one section a stage, strict: an unknown key or a wrong type is an
-error naming its path.
+"""The configuration of a run: one YAML file with one section for each stage.
 
-The sections' fields are in `phinas.experiment.schema`. `INCREASABLE_KEYS` lists what a
-resumed run may raise: budgets, which add work and change none that is done.
+Unknown keys and wrong types are errors that name the path of the key. The keys of the sections are
+declared in `phinas.experiment.schema`, with whether a resumed run may change them.
 """
 
 import copy
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import Field, ValidationError, model_validator
 
 from phinas.experiment.errors import InputError
-from phinas.experiment.schema.config_errors import error_messages, format_value
-from phinas.experiment.schema.fields import Section
+from phinas.experiment.schema.config_errors import find_problems, format_value
+from phinas.experiment.schema.fields import Section, invalid, option
 from phinas.experiment.schema.fit import FitSection
+from phinas.experiment.schema.option_info import keys_on_resume, plain_values
 from phinas.experiment.schema.recipe import RECIPES, Recipe
 from phinas.experiment.schema.run import DataSection, RunSection
-from phinas.experiment.schema.scaling import ScalingSection, ValidationSection
+from phinas.experiment.schema.scaling import ScalingSection
 from phinas.experiment.schema.search import EXPONENT_ESTIMATION_TRIALS, SearchSection
+from phinas.experiment.schema.validation import ValidationSection
 from phinas.space.yaml_io import YamlError, parse_yaml, read_yaml
 
 __all__ = [
@@ -39,15 +40,23 @@ SectionType = TypeVar("SectionType", bound=Section)
 
 
 class Config(Section):
-    """A whole run."""
+    """The configuration of a run."""
 
-    version: Literal[1] = Field(default=1, description="of this format")
-    name: str = Field(
-        default="run", min_length=1, max_length=80, description="the title of the report"
+    version: Literal[1] = option("Version of the format of this file.", default=1)
+    name: Annotated[str, Field(min_length=1, max_length=80)] = option(
+        "Title of the report.",
+        default="run",
+        values="text of 1 to 80 characters",
+        on_resume="may change",
+    )
+    metric: Literal["accuracy", "balanced_accuracy", "macro_f1"] = option(
+        "Score by which all stages compare networks.", default="accuracy"
     )
     run: RunSection = RunSection()
-    data: DataSection | None = Field(
-        default=None, description="without it only a search whose evaluator needs no images"
+    data: DataSection | None = option(
+        "Images. A search whose evaluator needs no images can leave this section out.",
+        default=None,
+        default_text="no images",
     )
     search: SearchSection = SearchSection()
     scaling: ScalingSection = ScalingSection()
@@ -56,78 +65,97 @@ class Config(Section):
     @model_validator(mode="after")
     def _check_data(self) -> Self:
         if self.data is None and self.search.evaluator == "proxy" and self.scaling.baseline is None:
-            raise ValueError("data: missing; a configuration needs at least `data: {source: ...}`")
+            raise invalid(
+                "data", "is missing; a configuration needs at least `data: {source: ...}`"
+            )
         return self
 
 
-INCREASABLE_KEYS = ("search.trials", "validation.max_flops_multiple", "validation.seeds")
-CHANGEABLE_KEYS = (
-    "name",
-    "run.workers",
-    "run.threads",
-    "run.trial_timeout_minutes",
-    "run.max_retries",
-    "run.retry_on",
-    "run.device",
-    "run.trials_per_gpu",
-    "run.deterministic",
-    "run.checkpoint_minutes",
-    "search.max_consecutive_failures",
-    "validation.controls",  # each is a network of its own: others' trainings stay what they are
-)
-
-
-def load_config(path: Path) -> Config:
-    """The configuration in a YAML file. Raises InputError naming file, key, value and remedy."""
+def load_config(path: Path, *, expand_values: Callable[[str], str] = plain_values) -> Config:
+    """The configuration in a YAML file. Raises InputError as `config_from_dict` does."""
     try:
         data = read_yaml(path)
     except FileNotFoundError:
-        raise InputError(f"{path}: there is no such configuration file") from None
+        raise InputError(f"{path}: does not exist; name a configuration file") from None
     except YamlError as error:
         raise InputError(str(error)) from None
     except OSError as error:
-        raise InputError(f"{path}: can't be read ({error.strerror})") from None
-    return config_from_dict(data, source=str(path))
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    return config_from_dict(data, source=str(path), expand_values=expand_values)
 
 
 def config_from_text(text: str, *, source: str) -> Config:
+    """The configuration in a YAML text. Raises InputError as `config_from_dict` does."""
     try:
         return config_from_dict(parse_yaml(text), source=source)
     except YamlError as error:
         raise InputError(f"{source}: {error}") from None
 
 
-def config_from_dict(data: object, *, source: str) -> Config:
-    """A checked configuration from plain data. Raises InputError with every mistake, one a line."""
+def config_from_dict(
+    data: object,
+    *,
+    source: str,
+    names: Mapping[str, str] | None = None,
+    expand_values: Callable[[str], str] = plain_values,
+) -> Config:
+    """Validate plain data as a configuration.
+
+    Args:
+        source: What the error messages call the source of `data`, such as a file.
+        names: Keys that the user wrote elsewhere, and how, such as {"search.cost": "--cost"}.
+        expand_values: Replaces placeholders in the legal values of an error message by names.
+
+    Raises:
+        InputError: `data` is not a configuration; one line for each wrong key.
+    """
     if data is None or data == {}:
         raise InputError(
             f"{source}: is empty; a configuration needs at least `data: {{source: ...}}`"
         )
     if not isinstance(data, Mapping):
-        raise InputError(f"{source}: {format_value(data)} is not a mapping of sections")
+        raise InputError(
+            f"{source}: {format_value(data)} is not a mapping of sections; write sections such as "
+            "`data: {source: ...}`"
+        )
     version = data.get("version", SCHEMA_VERSION)
     if isinstance(version, int) and version > SCHEMA_VERSION:
         raise InputError(
             f"{source}: version: {version} is newer than this phinas reads ({SCHEMA_VERSION}); "
             "upgrade phinas"
         )
-    return validate_section(Config, data, source=source)
+    return validate_section(Config, data, source=source, names=names, expand_values=expand_values)
 
 
 def validate_section(
-    section_type: type[SectionType], data: Mapping[str, Any], *, source: str
+    section_type: type[SectionType],
+    data: Mapping[str, Any],
+    *,
+    source: str,
+    names: Mapping[str, str] | None = None,
+    expand_values: Callable[[str], str] = plain_values,
 ) -> SectionType:
-    """`data` as a section of this kind. Raises InputError with every mistake, one a line."""
+    """Validate `data` as a section of this type.
+
+    Args:
+        source: What the error messages call the source of `data`, such as a file.
+        names: Keys that the user wrote elsewhere, and how, such as {"search.cost": "--cost"}.
+        expand_values: Replaces placeholders in the legal values of an error message by names.
+
+    Raises:
+        InputError: Some keys are wrong; one line for each.
+    """
     try:
         return section_type.model_validate(dict(data))
     except ValidationError as error:
+        problems = find_problems(error, section_type, expand_values)
         raise InputError(
-            "\n".join(f"{source}: {message}" for message in error_messages(error, section_type))
+            "\n".join(problem.message(source, names or {}) for problem in problems)
         ) from None
 
 
 def flatten_section(config: Section) -> dict[str, Any]:
-    """Dotted path to value, for comparing and for overriding."""
+    """The values of a section and of the sections in it, by dotted key."""
 
     def flatten_mapping(data: Mapping[str, Any], prefix: str) -> dict[str, Any]:
         rows: dict[str, Any] = {}
@@ -142,31 +170,41 @@ def flatten_section(config: Section) -> dict[str, Any]:
     return flatten_mapping(config.model_dump(), "")
 
 
-def merge_config(base: Mapping[str, Any], changes: Mapping[str, Any], *, source: str) -> Config:
-    """`base` (plain data) with dotted paths set, checked."""
-    return config_from_dict(apply_overrides(base, changes, source=source), source=source)
+def merge_config(
+    base: Mapping[str, Any],
+    changes: Mapping[str, Any],
+    *,
+    source: str,
+    names: Mapping[str, str] | None = None,
+    expand_values: Callable[[str], str] = plain_values,
+) -> Config:
+    """Validate plain data with the dotted keys of `changes` set; see `config_from_dict`."""
+    return config_from_dict(
+        apply_overrides(base, changes, source=source),
+        source=source,
+        names=names,
+        expand_values=expand_values,
+    )
 
 
 def apply_overrides(
     base: Mapping[str, Any], changes: Mapping[str, Any], *, source: str
 ) -> dict[str, Any]:
-    """`base` with dotted paths set, not checked yet."""
-    data: dict[str, Any] = {}
+    """A copy of `base` with the dotted keys of `changes` set, not validated."""
+    data = copy.deepcopy(dict(base))
 
     def set_value(path: str, value: object) -> None:
         *sections, key = path.split(".")
         target = data
         for section in sections:
             if section.endswith("recipe") and isinstance(target.get(section), str):
-                target[section] = {"name": target[section]}  # `recipe: full` with an option changed
+                target[section] = {"name": target[section]}  # `recipe: full` with one key changed
             target = target.setdefault(section, {})
             if not isinstance(target, dict):
                 raise InputError(f"{source}: {path}: {section!r} is a single value and has no keys")
         target[key] = value
 
-    for name, value in base.items():
-        data[name] = copy.deepcopy(value)
-    # a named recipe before its options
+    # A recipe's name first, then its keys.
     for path in sorted(changes, key=lambda path: path.count(".")):
         set_value(path, changes[path])
     return data
@@ -175,25 +213,30 @@ def apply_overrides(
 def check_resumable(
     old: Config, new: Config, *, source: str, unstarted: Collection[str] = ()
 ) -> None:
-    """Raises InputError listing what differs, unless only budgets grew: a run's results belong to
-    its configuration.
+    """Check that a run can be resumed with another configuration.
 
-    unstarted: sections, or keys of one, whose stage has not begun, where nothing is recorded yet
-    that could be belied.
+    Args:
+        old: The configuration of the run.
+        new: The configuration to resume with.
+        source: What the error message calls the run.
+        unstarted: Sections or dotted keys of a stage without results. These may change.
+
+    Raises:
+        InputError: Keys differ that decide recorded results; lists all of them.
     """
     old_values, new_values = flatten_section(old), flatten_section(new)
+    changeable, growing = keys_on_resume(Config, "may change"), keys_on_resume(Config, "may grow")
     differences = []
-    for path in old_values:
-        if (
-            old_values[path] == new_values[path]
-            or path in CHANGEABLE_KEYS
-            or {path, path.partition(".")[0]} & {*unstarted}
-        ):
+    for path in sorted({*old_values, *new_values}, key=[*old_values, *new_values].index):
+        before, after = old_values.get(path), new_values.get(path)
+        if before == after or path in changeable or {path, path.partition(".")[0]} & {*unstarted}:
             continue
-        if path in INCREASABLE_KEYS and new_values[path] > old_values[path]:
+        if path in growing and before is not None and after is not None and after > before:
             continue
-        differences.append(f"{path} was {old_values[path]!r} and is now {new_values[path]!r}")
+        note = " (it may only grow)" if path in growing else ""
+        differences.append(f"{path} was {before!r} and is now {after!r}{note}")
     if differences:
-        increasable = ", ".join(INCREASABLE_KEYS)
-        advice = f"only {increasable} may grow; use a new --out for another configuration"
-        raise InputError(f"{source}: " + "; ".join(differences) + f". {advice}")
+        raise InputError(
+            f"{source}: {'; '.join(differences)}. A resumed run cannot change keys that decide its "
+            "results; use a new --out for another configuration"
+        )

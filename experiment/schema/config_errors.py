@@ -1,78 +1,163 @@
-"""What is wrong with a configuration, in sentences: pydantic's errors speak of Python, a user wrote
-YAML.
-"""
+"""Validation errors as sentences about configuration keys instead of Python types."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any, get_args
+from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from phinas.experiment.schema.fields import INVALID_KEY, Section
+from phinas.experiment.schema.option_info import OptionInfo, list_options, section_of
+
+_NOT_A_SECTION = "is not a mapping of keys to values"
+# What is wrong, by pydantic's type of error; the names are keys of that error's context.
+_REASONS = {
+    "greater_than_equal": "is less than {ge}",
+    "greater_than": "is not greater than {gt}",
+    "less_than_equal": "is greater than {le}",
+    "less_than": "is not less than {lt}",
+    "finite_number": "is not a finite number",
+    "int_type": "is not a whole number",
+    "int_from_float": "is not a whole number",
+    "float_type": "is not a number",
+    "bool_type": "is neither true nor false",
+    "string_type": "is not text",
+    "string_too_short": "is empty",
+    "string_too_long": "has more than {max_length} characters",
+    "list_type": "is not a list",
+    "too_short": "has fewer than {min_length} items",
+    "too_long": "has more than {max_length} items",
+    "model_type": _NOT_A_SECTION,
+    "model_attributes_type": _NOT_A_SECTION,
+}
+_UNKNOWN_KEY = ("extra_forbidden", "invalid_key")
+_NOT_A_VALUE = "is not a legal value"
 
 
-def error_messages(error: ValidationError, root: type[BaseModel]) -> list[str]:
-    """pydantic's errors as sentences (path, value, remedy), one a path: the branches of a union are
-    joined.
+@dataclass(frozen=True)
+class ConfigProblem:
+    """What is wrong with one key.
+
+    Attributes:
+        path: The dotted path of the key, with the index of a list's item.
+        reason: The value, why it is wrong and what to do, to follow the name of the key.
     """
-    messages: dict[str, str] = {}
+
+    path: str
+    reason: str
+
+    def message(self, source: str, names: Mapping[str, str]) -> str:
+        """The problem as one line.
+
+        Args:
+            source: The file or other source of the configuration.
+            names: Keys that the user wrote elsewhere, such as on the command line, and how.
+        """
+        written = {key: name for key, name in names.items() if _is_within(self.path, key)}
+        if not written:
+            # `--set serch.trials=3` is wrong in its section already.
+            inner = next((name for key, name in names.items() if _is_within(key, self.path)), None)
+            return f"{inner or f'{source}: {self.path}'}: {self.reason}"
+        key = max(written, key=len)
+        rest = self.path[len(key) :].lstrip(".")
+        subject = written[key] if not rest or rest.isdigit() else f"{written[key]}: {rest}"
+        return f"{subject}: {self.reason}"
+
+
+def _is_within(path: str, key: str) -> bool:
+    return path == key or path.startswith(f"{key}.")
+
+
+def find_problems(
+    error: ValidationError, root: type[Section], expand_values: Callable[[str], str]
+) -> list[ConfigProblem]:
+    """The problems that pydantic found, one for each key.
+
+    The branches of a union report an error each; they become one problem.
+
+    Args:
+        error: What pydantic reports.
+        root: The section that it validated.
+        expand_values: Replaces placeholders in legal values by names.
+    """
+    rows: dict[str, list[ErrorDetails]] = {}
+    sections: dict[str, type[Section]] = {}
     for row in error.errors():
-        path, message = _error_message(row, root)
-        if path in messages:
-            messages[path] += " or " + message.partition(" should ")[2].removeprefix("be ")
-        else:
-            messages[path] = message
-    return list(messages.values())
+        path, section = _locate(row["loc"], root)
+        if row["type"] == INVALID_KEY:
+            path = ".".join(part for part in (path, row["ctx"]["key"]) if part)
+        rows.setdefault(path, []).append(row)
+        sections[path] = section
+    problems = []
+    for path, path_rows in rows.items():
+        info = _find_option(path, list_options(root))
+        advice = f"use {expand_values(info.values)}" if info is not None else ""
+        problems.append(ConfigProblem(path, _reason(path, path_rows, sections[path], info, advice)))
+    return problems
 
 
-def _error_message(row: Any, root: type[BaseModel]) -> tuple[str, str]:
-    path, section = _locate(row["loc"], root)
-    message = row["msg"].removeprefix("Value error, ")
-    if row["type"] in ("extra_forbidden", "invalid_key"):
-        close_matches = get_close_matches(
-            path.rpartition(".")[2], section.model_fields, n=1, cutoff=0.5
-        )
-        advice = (
-            f"did you mean `{close_matches[0]}`?"
-            if close_matches
-            else f"known keys: {', '.join(section.model_fields)}"
-        )
-        return path, f"{path}: unknown key; {advice}"
-    if row["type"] == "missing":
-        return path, f"{path}: missing; {section.model_fields[path.rpartition('.')[2]].description}"
-    if row["type"] == "model_type":
-        return path, f"{path}: {format_value(row['input'])} is not a section of keys"
-    if row["type"] == "value_error":
-        # a check of a whole section says itself which key it means
-        is_whole_section = isinstance(row["input"], Mapping | BaseModel)
-        return path, f"{path}.{message}".lstrip(
-            "."
-        ) if is_whole_section else f"{path}: {format_value(row['input'])} {message}"
-    requirement = message.partition(" should ")[2]
-    return path, f"{path}: {format_value(row['input'])} " + (
-        f"should {requirement}" if requirement else f"is wrong: {message}"
-    )
+def _reason(
+    path: str,
+    rows: list[ErrorDetails],
+    section: type[Section],
+    info: OptionInfo | None,
+    advice: str,
+) -> str:
+    row = rows[0]
+    kind = row["type"]
+    if kind == INVALID_KEY:
+        return str(row["ctx"]["reason"])
+    if kind in _UNKNOWN_KEY:
+        return _describe_unknown_key(path, section)
+    if kind == "missing":
+        return f"is missing; {advice}"
+    value = format_value(row["input"])
+    if kind == "value_error":
+        return f"{value} {row['ctx']['error']}"
+    template = _REASONS.get(kind, _NOT_A_VALUE) if len(rows) == 1 else _NOT_A_VALUE
+    if info is not None and info.is_section:
+        return f"{value} {_NOT_A_SECTION}; write the keys of this section"
+    limits = {
+        name: f"{limit:g}" if isinstance(limit, float) else limit
+        for name, limit in row.get("ctx", {}).items()
+    }
+    reason = f"{value} {template.format(**limits)}"
+    return f"{reason}{_suggest(row['input'], info)}; {advice}".removesuffix("; ")
 
 
-def _locate(location: tuple[str | int, ...], root: type[BaseModel]) -> tuple[str, type[BaseModel]]:
-    """The dotted path of an error and the section that its key is in, without pydantic's names for
-    branches of a union.
+def _suggest(value: Any, info: OptionInfo | None) -> str:
+    choices = info.choices if info is not None else ()
+    closest = get_close_matches(value, choices, n=1) if isinstance(value, str) else []
+    return f" (did you mean {closest[0]!r}?)" if closest else ""
+
+
+def _describe_unknown_key(path: str, section: type[Section]) -> str:
+    closest = get_close_matches(path.rpartition(".")[2], section.model_fields, n=1, cutoff=0.5)
+    if closest:
+        return f"unknown key; did you mean `{closest[0]}`?"
+    return f"unknown key; known keys: {', '.join(section.model_fields)}"
+
+
+def _find_option(path: str, options: Mapping[str, OptionInfo]) -> OptionInfo | None:
+    """The option of a path, which may end with the index of a list's item."""
+    return options.get(path) or options.get(path.rpartition(".")[0])
+
+
+def _locate(location: tuple[str | int, ...], root: type[Section]) -> tuple[str, type[Section]]:
+    """The dotted path of an error and the section that its key is in.
+
+    pydantic's location also names the branches of a union, which are left out.
     """
-    section: type[BaseModel] = root
-    inner_section: Any = root
+    section: type[Section] = root
+    inner_section: type[Section] | None = root
     parts: list[str] = []
     for part in location:
         if inner_section is not None:
             section = inner_section
             field = section.model_fields.get(str(part))
-            # a section, or a section or none
-            annotations = get_args(field.annotation) or (field.annotation,) if field else ()
-            inner_section = next(
-                (
-                    kind
-                    for kind in annotations
-                    if isinstance(kind, type) and issubclass(kind, BaseModel)
-                ),
-                None,
-            )
+            inner_section = section_of(field) if field else None
             parts.append(str(part))
         elif isinstance(part, int):
             parts.append(str(part))

@@ -1,24 +1,83 @@
-"""What fields of sections are made of: numbers within their bounds."""
+"""How a configuration key is declared: its type says its bounds, `option` the rest.
 
-import math
-from typing import Annotated
+A key is declared once, here in the schema. The command line, the error messages and
+docs/configuration.md read its annotation and the metadata that `option` attaches.
+"""
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
+
+OnResume = Literal["fixed", "may change", "may grow"]
+
+INVALID_KEY = "phinas_invalid_key"
+_COUNT = re.compile(r"(\d+\.?\d*|\.\d+)(e[-+]?\d+)?([kMG])", re.ASCII)
+COUNT_SUFFIXES = {"k": 1e3, "M": 1e6, "G": 1e9}
 
 
-def _check_finite(value: float) -> float:
-    if not math.isfinite(value):
-        raise ValueError("is not a finite number")
-    return value
+def option(
+    meaning: str,
+    *,
+    default: Any = ...,
+    unit: str | None = None,
+    values: str | None = None,
+    default_text: str | None = None,
+    on_resume: OnResume = "fixed",
+) -> Any:
+    """Declare a configuration key.
+
+    Args:
+        meaning: Full sentences, for help, errors and docs/configuration.md.
+        default: The default value. Without it the key is required.
+        unit: The unit of a number, such as "px". None for a number without dimension.
+        values: The legal values, where the annotation does not say them. `{strategies}` and the
+            like stand for the names in a table of the front end.
+        default_text: What the default means, where the value alone does not say it.
+        on_resume: Whether a resumed run may change the key: not at all, freely, or to a larger
+            number only.
+    """
+    metadata: dict[str, Any] = {
+        "unit": unit,
+        "values": values,
+        "default_text": default_text,
+        "on_resume": on_resume,
+    }
+    return Field(default=default, description=meaning, json_schema_extra=metadata)
 
 
-FiniteFloat = Annotated[float, AfterValidator(_check_finite)]
+def invalid(key: str, reason: str) -> PydanticCustomError:
+    """The error of a validator that looks at a whole section.
+
+    Args:
+        key: The key of the section that the user should change, or "" for the section itself.
+        reason: What is wrong with it and what to do, to follow the name of the key.
+    """
+    return PydanticCustomError(INVALID_KEY, "{reason}", {"key": key, "reason": reason})
+
+
+def parse_count(value: Any) -> Any:
+    """Read "300M" as 3e8 (suffixes k, M and G); return any other value unchanged."""
+    match = _COUNT.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        return value
+    digits, exponent, suffix = match.groups()
+    return float(f"{digits}{exponent or ''}") * COUNT_SUFFIXES[suffix]
+
+
+FiniteFloat = Annotated[float, Field(allow_inf_nan=False)]
 PositiveFloat = Annotated[FiniteFloat, Field(gt=0)]
 Fraction = Annotated[FiniteFloat, Field(ge=0, lt=1)]
+PositiveFraction = Annotated[FiniteFloat, Field(gt=0, lt=1)]
+UnitInterval = Annotated[FiniteFloat, Field(ge=0, le=1)]
 PositiveInt = Annotated[int, Field(ge=1, le=10_000_000)]
+NonEmptyText = Annotated[str, Field(min_length=1)]
+# FLOPs, parameters and the like, which may be written as 300M.
+Count = Annotated[PositiveFloat, BeforeValidator(parse_count)]
 
 
 class Section(BaseModel):
-    """Strict, and unchanged once made."""
+    """A mapping of configuration keys: strictly typed, immutable, without unknown keys."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)

@@ -1,6 +1,7 @@
-"""How a network is trained: every option of a training, and the recipes that have names."""
+"""Recipes: the hyperparameters of one training, and the recipes that have names."""
 
 from collections.abc import Mapping
+from difflib import get_close_matches
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
@@ -11,93 +12,109 @@ from phinas.experiment.schema.fields import (
     PositiveFloat,
     PositiveInt,
     Section,
+    UnitInterval,
+    invalid,
+    option,
 )
 
-UnitInterval = Annotated[FiniteFloat, Field(ge=0, le=1)]
+MixingAlpha = Annotated[FiniteFloat, Field(ge=0, le=10)]
 
 
 class Recipe(Section):
-    """How a network is trained: SGD with Nesterov momentum (or AdamW), linear warm-up, cosine decay
-    to zero.
+    """Hyperparameters of one training: SGD with Nesterov momentum, AdamW or RMSProp, with linear
+    warm-up and cosine decay to zero.
 
-    Not the paper's RMSProp with 350 epochs: a poor recipe for short runs. Accuracies are not
-    comparable with published ones.
+    The default is not the RMSProp recipe with 350 epochs of EfficientNet (arXiv:1905.11946,
+    section 5.2), which suits no short training. Accuracies are not comparable with published ones.
     """
 
-    epochs: PositiveInt = Field(default=10, description="passes over the training images")
-    batch_size: PositiveInt = Field(default=128, description="images a step")
-    micro_batch_size: Annotated[int, Field(ge=2, le=10_000_000)] | None = Field(
+    epochs: PositiveInt = option("Number of passes over the training images.", default=10)
+    batch_size: PositiveInt = option(
+        "Number of images in one train step.", default=128, unit="images"
+    )
+    micro_batch_size: Annotated[int, Field(ge=2, le=10_000_000)] | None = option(
+        "Number of images in one forward and backward pass. A larger batch is split, and its "
+        "gradients are accumulated.",
         default=None,
-        description="images at a time; larger batches are passed in parts and the gradients "
-        "added; none: all at once",
+        unit="images",
+        default_text="the batch size",
     )
-    optimizer: Literal["sgd", "adamw", "rmsprop"] = Field(
+    optimizer: Literal["sgd", "adamw", "rmsprop"] = option(
+        "Optimizer. sgd has a Nesterov momentum of 0.9, and rmsprop is TensorFlow's, as in the "
+        "EfficientNet paper.",
         default="sgd",
-        description="sgd: Nesterov momentum 0.9; rmsprop: the paper's, as TensorFlow has it",
     )
-    learning_rate: PositiveFloat = Field(
-        default=0.2,
-        description="peak; for sgd and rmsprop per 256 images of a batch, for adamw as it is",
+    learning_rate: PositiveFloat = option(
+        "Peak learning rate. sgd and rmsprop multiply it by batch size / 256.", default=0.2
     )
-    warmup_fraction: Fraction = Field(
-        default=0.2, description="fraction of the steps in which the rate rises from zero"
+    warmup_fraction: Fraction = option(
+        "Fraction of the train steps in which the learning rate rises linearly from 0.", default=0.2
     )
-    weight_decay: UnitInterval = Field(default=5e-4, description="not applied to norms and biases")
-    label_smoothing: Fraction = Field(
-        default=0.1, description="probability mass spread over all classes"
+    weight_decay: UnitInterval = option(
+        "Weight decay of all weights except biases and normalization parameters.", default=5e-4
     )
-    class_balanced_loss: bool = Field(
-        default=False, description="classes weigh alike in the loss, however many images they have"
+    label_smoothing: Fraction = option(
+        "Probability that label smoothing spreads over all classes.", default=0.1
     )
-    ema_fraction: Fraction = Field(
-        default=0.0,
-        description="the weights measured are an average over this fraction of the steps; 0: the "
-        "last ones",
-    )
-    min_crop_area: UnitInterval = Field(
-        default=0.0, description="random crops of at least this fraction of the area; 0: none"
-    )
-    cutout_size: UnitInterval = Field(
-        default=0.0,
-        description="side of a square that is grayed, as a fraction of the image's; 0: none",
-    )
-    randaugment_magnitude: UnitInterval = Field(
-        default=0.0, description="magnitude of RandAugment's two operations on each image; 0: none"
-    )
-    mixup: Annotated[FiniteFloat, Field(ge=0, le=10)] = Field(
-        default=0.0,
-        description="alpha of the Beta distribution by which pairs of images are blended; 0: none",
-    )
-    cutmix: Annotated[FiniteFloat, Field(ge=0, le=10)] = Field(
-        default=0.0,
-        description="the same, for rectangles of one image laid into another; with both, each "
-        "image has one",
-    )
-    initial_resolution_fraction: Annotated[FiniteFloat, Field(gt=0, le=1)] = Field(
-        default=1.0,
-        description="the first quarter of the epochs sees this fraction of the resolution, the "
-        "last all of it; min_crop_area, cutout_size and randaugment_magnitude grow alike "
-        "(EfficientNetV2's progressive learning); 1: always all",
-    )
-    precision: Literal["auto", "fp32", "bf16"] = Field(
-        default="auto",
-        description="of activations; auto: bf16 where the device is a GPU that has it",
-    )
-    compile: bool = Field(
+    class_balanced_loss: bool = option(
+        "Weight the loss so that each class counts equally, whatever its number of images.",
         default=False,
-        description="torch.compile: minutes before the first step, for long trainings",
     )
-    max_minutes: PositiveFloat | None = Field(
-        default=None, description="a training ends after so long, with what it has; none: no limit"
+    ema_fraction: Fraction = option(
+        "Time constant of the exponential moving average (EMA) of the weights, as a fraction of "
+        "the train steps. The averaged weights are evaluated. 0 disables it.",
+        default=0.0,
+    )
+    min_crop_area: UnitInterval = option(
+        "Smallest area of a random crop, as a fraction of the image area. 0 disables random crops.",
+        default=0.0,
+    )
+    cutout_size: UnitInterval = option(
+        "Width of the gray square of Cutout, as a fraction of the image size. 0 disables Cutout.",
+        default=0.0,
+    )
+    randaugment_magnitude: UnitInterval = option(
+        "Magnitude of RandAugment, with two operations for each image. 0 disables RandAugment.",
+        default=0.0,
+    )
+    mixup: MixingAlpha = option(
+        "Parameter alpha of mixup's Beta distribution. 0 disables mixup.", default=0.0
+    )
+    cutmix: MixingAlpha = option(
+        "Parameter alpha of CutMix's Beta distribution. 0 disables CutMix. With mixup enabled "
+        "too, each image gets one of the two.",
+        default=0.0,
+    )
+    initial_resolution_fraction: Annotated[FiniteFloat, Field(gt=0, le=1)] = option(
+        "Progressive learning (EfficientNetV2): resolution in the first quarter of the epochs, as "
+        "a fraction of the full one, which the last quarter uses. min_crop_area, cutout_size and "
+        "randaugment_magnitude increase with it. 1 disables it.",
+        default=1.0,
+    )
+    precision: Literal["auto", "fp32", "bf16"] = option(
+        "Data type of the activations. auto selects bf16 on a GPU that supports it.",
+        default="auto",
+    )
+    compile: bool = option(
+        "Compile the network with torch.compile, which takes minutes before the first train step.",
+        default=False,
+    )
+    max_minutes: PositiveFloat | None = option(
+        "Stop a training after this time and keep the current weights.",
+        default=None,
+        unit="min",
+        default_text="no limit",
     )
 
 
+# Name to summary and keys.
 RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
-    "quick": ("does it learn at all?", {"epochs": 3}),
-    "proxy": ("to rank networks: the default of searches", {}),
-    "validate": ("to measure a family: twice as long", {"epochs": 20}),
+    "quick": ("3 epochs, to see whether a network learns at all", {"epochs": 3}),
+    "proxy": ("10 epochs, to rank networks; the default of a search", {}),
+    "validate": ("20 epochs, to measure the members of a family", {"epochs": 20}),
     "full": (
-        "to use a network: long, averaged, strongly augmented, from smaller images to larger",
+        "150 epochs with EMA, strong augmentation and progressive learning, for a network that "
+        "is to be used",
         {
             "epochs": 150,
             "batch_size": 256,
@@ -111,27 +128,28 @@ RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
 }
+_NAMES_AND_EPOCHS = ", ".join(
+    f"{name} ({Recipe(**keys).epochs} epochs)" for name, (_, keys) in RECIPES.items()
+)
+RECIPE_VALUES = f"{_NAMES_AND_EPOCHS} or a mapping such as {{name: full, epochs: 50}}"
 
 
 def _expand_recipe(value: Any) -> Any:
-    """A recipe's name, or a mapping that begins with one (`{name: full, epochs: 50}`), as its
-    options.
-    """
+    """Replace the name of a recipe, alone or as `name` of a mapping, by the keys of that recipe."""
     name = value.get("name") if isinstance(value, Mapping) else value
     if not isinstance(name, str):
         return value
     if name not in RECIPES:
-        subject = f"name: {name!r} is" if isinstance(value, Mapping) else "is"
-        raise ValueError(
-            f"{subject} no recipe; write one of {', '.join(RECIPES)}, or options such as {{epochs: "
-            f"10}}"
+        closest = get_close_matches(name, RECIPES, n=1, cutoff=0.5)
+        hint = f" (did you mean {closest[0]!r}?)" if closest else ""
+        raise invalid(
+            "",
+            f"{name!r} is not a recipe{hint}; use {RECIPE_VALUES}",
         )
-    options = (
-        {key: option for key, option in value.items() if key != "name"}
-        if isinstance(value, Mapping)
-        else {}
+    overrides = (
+        {key: value[key] for key in value if key != "name"} if isinstance(value, Mapping) else {}
     )
-    return RECIPES[name][1] | options
+    return RECIPES[name][1] | overrides
 
 
 NamedRecipe = Annotated[Recipe, BeforeValidator(_expand_recipe)]

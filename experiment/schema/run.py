@@ -1,126 +1,168 @@
-"""How a run is carried out, and its images."""
+"""How jobs are executed, and the images."""
 
 import re
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field
 
-from phinas.experiment.schema.fields import Fraction, PositiveFloat, PositiveInt, Section
+from phinas.experiment.schema.fields import (
+    Fraction,
+    NonEmptyText,
+    PositiveFloat,
+    PositiveFraction,
+    PositiveInt,
+    Section,
+    option,
+)
+
+DEVICES = "auto, cpu, cuda, cuda:N or mps"
 
 
 def check_device(value: str) -> str:
-    """`value` where it may name a device. Whether that is there is asked when it is used."""
+    """`value` where it names a device. Whether the machine has it is checked when it is used."""
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?|mps", value):
-        raise ValueError("is none of auto, cpu, cuda, cuda:0 (or another number), mps")
+        raise ValueError(f"is not a device; use {DEVICES}")
     return value
 
 
-class RunSection(Section):
-    """How the run is carried out."""
+class HardwareSection(Section):
+    """Keys that `phinas run` and `phinas fit` share: the seed and how a device is used."""
 
-    seed: int = Field(
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = option(
+        "Random seed of all random choices, such as the data splits, the initial weights and the "
+        "augmentation.",
         default=0,
-        ge=0,
-        lt=2**32,
-        description="decides splits, proposals, initial weights and data order",
     )
-    device: Annotated[str, AfterValidator(check_device)] = Field(
-        default="auto", description="auto: a GPU if there is one"
+    device: Annotated[str, AfterValidator(check_device)] = option(
+        "Device for training and timing. auto selects a GPU where there is one.",
+        default="auto",
+        values=DEVICES,
+        on_resume="may change",
     )
-    workers: int | Literal["auto"] = Field(
-        default="auto", description="trainings at a time; auto: one a core, or one a GPU"
+    threads: Annotated[int, Field(ge=1, le=256)] | Literal["auto"] = option(
+        "CPU threads of each training. auto divides the CPU cores among the trainings that run at "
+        "the same time.",
+        default="auto",
+        on_resume="may change",
     )
-    threads: int | Literal["auto"] = Field(
-        default="auto", description="CPU threads of a training; auto: cores over workers"
-    )
-    trials_per_gpu: Annotated[int, Field(ge=1, le=64)] = Field(
-        default=1,
-        description="trainings that share a GPU, as processes, where workers is auto; small "
-        "networks leave it idle",
-    )
-    deterministic: bool = Field(
+    deterministic: bool = option(
+        "Make trainings on a GPU bit-identical from run to run on the same device, at lower "
+        "speed. Trainings on a CPU always are.",
         default=False,
-        description="the same bits run to run on one device; it slows a GPU, and a CPU gives them "
-        "in any case",
+        on_resume="may change",
     )
-    executor: Literal["processes", "inline", "ray"] = Field(
-        default="processes",
-        description="inline: in the driver, for debugging; ray: this machine, or RAY_ADDRESS",
-    )
-    storage: str | None = Field(
-        default=None,
-        description="URL of an Optuna RDB storage; none: study.db in the run directory",
-    )
-    trial_timeout_minutes: PositiveFloat = Field(
-        default=60.0, description="a training is ended, and failed, after this long"
-    )
-    checkpoint_minutes: PositiveFloat = Field(
+    checkpoint_minutes: PositiveFloat = option(
+        "Interval between two checkpoints of a training. An interrupted training resumes from the "
+        "last one.",
         default=5.0,
-        description="a training leaves its state every so often, and goes on from there where it "
-        "is begun again",
-    )
-    max_retries: int = Field(
-        default=2,
-        ge=0,
-        le=100,
-        description="a training that failed is begun again so many times, if",
-    )
-    retry_on: list[Literal["crash", "exception", "timeout"]] = Field(
-        default=["crash"],
-        description="it died with its process (`inline` can't survive that), raised an error, "
-        "hung beyond trial_timeout_minutes; a "
-        "result that is no accuracy, such as NaN, is never tried again",
+        unit="min",
+        on_resume="may change",
     )
 
-    @model_validator(mode="after")
-    def _check_worker_counts(self) -> Self:
-        for name in ("workers", "threads"):
-            value = getattr(self, name)
-            if value != "auto" and not 1 <= value <= 256:
-                raise ValueError(f"{name}: {value} is not from 1 to 256, nor auto")
-        return self
+
+class RunSection(HardwareSection):
+    """How the jobs of a run are executed."""
+
+    workers: Annotated[int, Field(ge=1, le=256)] | Literal["auto"] = option(
+        "Number of jobs, such as trainings, that run at the same time. auto runs one job for each "
+        "CPU core, or run.trials_per_gpu jobs for each GPU.",
+        default="auto",
+        on_resume="may change",
+    )
+    trials_per_gpu: Annotated[int, Field(ge=1, le=64)] = option(
+        "Number of trainings that share a GPU, where run.workers is auto. Small networks do not "
+        "use a whole GPU.",
+        default=1,
+        on_resume="may change",
+    )
+    executor: Literal["processes", "inline", "ray"] = option(
+        "How jobs are executed. processes starts one subprocess for each worker, inline runs jobs "
+        "in the main process for debugging, and ray uses the Ray cluster at RAY_ADDRESS or this "
+        "machine.",
+        default="processes",
+    )
+    storage: str | None = option(
+        "Optuna RDB storage that records the trials.",
+        default=None,
+        values="a database URL such as postgresql://HOST/NAME",
+        default_text="study.db in the run directory",
+    )
+    trial_timeout_minutes: PositiveFloat = option(
+        "Maximum duration of one job. A longer one is stopped and recorded as failed.",
+        default=60.0,
+        unit="min",
+        on_resume="may change",
+    )
+    max_retries: Annotated[int, Field(ge=0, le=100)] = option(
+        "Number of times that a failed job is repeated. run.retry_on says after which failures.",
+        default=2,
+        on_resume="may change",
+    )
+    retry_on: list[Literal["crash", "exception", "timeout"]] = option(
+        "Failures after which a job is repeated. crash: its process ended. exception: it raised "
+        "an error. timeout: it exceeded run.trial_timeout_minutes. A result that is not a finite "
+        "number is never repeated.",
+        default=["crash"],
+        on_resume="may change",
+    )
 
 
 class DataSection(Section):
-    """The images."""
+    """The images and their splits."""
 
-    source: str = Field(
-        min_length=1,
-        description="digits, a path (class folders, Parquet, an .npz), hf:NAME or "
-        "torchvision:NAME[:ROOT]",
+    source: NonEmptyText = option(
+        "Images and their labels. A folder has one folder of images for each class.",
+        values="{sources}",
     )
-    image_size: PositiveInt | None = Field(
+    image_size: PositiveInt | None = option(
+        "Height and width at which the images are stored.",
         default=None,
-        description="pixels of a side that images are stored at; none: their median, 224 at most",
+        unit="px",
+        default_text="the median size of the images, at most 224",
     )
-    upsample: bool = Field(
-        default=False, description="networks may see images enlarged beyond their stored side"
-    )
-    validation_fraction: Fraction = Field(
-        default=0.2, gt=0, description="of the training images, held out to steer the search"
-    )
-    test_fraction: Fraction = Field(
-        default=0.2, gt=0, description="of all images, where the data brings no test split"
-    )
-    group_by: Annotated[str, Field(min_length=1)] | None = Field(
-        default=None,
-        description="images of one group are in one split: a column (Parquet, hf:NAME), a key "
-        "(.npz), or for class folders a "
-        r"regular expression that captures it in the path, ([^/_]+)_\d+\.jpg$",
-    )
-    max_train_images: PositiveInt | None = Field(
-        default=None, description="use this many training images at most (drawn evenly by class)"
-    )
-    max_validation_images: PositiveInt | None = Field(
-        default=None, description="use this many proxy-validation images at most"
-    )
-    horizontal_flip: bool | Literal["auto"] = Field(
-        default="auto", description="mirror images left to right; auto: yes but for digits"
-    )
-    max_shift: Fraction = Field(
-        default=0.125, le=0.5, description="shift images by up to this fraction of their side"
-    )
-    skip_bad_images: bool = Field(
+    upsample: bool = option(
+        "Allow networks with a resolution above the stored image size. The images are enlarged for "
+        "them.",
         default=False,
-        description="leave unreadable images out and count them; else they are an error",
+    )
+    validation_fraction: PositiveFraction = option(
+        "Fraction of the training images that is split off as validation images, for model "
+        "selection.",
+        default=0.2,
+    )
+    test_fraction: PositiveFraction = option(
+        "Fraction of all images that is split off as test images, where the data set has no test "
+        "split.",
+        default=0.2,
+    )
+    group_by: NonEmptyText | None = option(
+        "Keep all images of a group, such as one patient, in the same split.",
+        default=None,
+        values="a column (Parquet or hf:NAME), a key (.npz), or for class folders a regular "
+        "expression with parentheses around the part of the path that names the group, such as "
+        r"([^/_]+)_\d+\.jpg$",
+        default_text="each image is a group of its own",
+    )
+    max_train_images: PositiveInt | None = option(
+        "Maximum number of training images. The subset has the same class proportions.",
+        default=None,
+        default_text="all",
+    )
+    max_validation_images: PositiveInt | None = option(
+        "Maximum number of validation images.",
+        default=None,
+        default_text="all",
+    )
+    horizontal_flip: bool | Literal["auto"] = option(
+        "Mirror training images at random from left to right. auto does so for all data sets "
+        "except digits.",
+        default="auto",
+    )
+    max_shift: Annotated[Fraction, Field(le=0.5)] = option(
+        "Maximum random shift of a training image, as a fraction of the image size.",
+        default=0.125,
+    )
+    skip_bad_images: bool = option(
+        "Skip images that cannot be read, and count them. Otherwise they are an error.",
+        default=False,
     )

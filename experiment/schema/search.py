@@ -1,155 +1,191 @@
-"""The search for a baseline."""
+"""The search for a baseline network."""
 
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from phinas.experiment.schema.fields import (
+    Count,
     FiniteFloat,
     Fraction,
-    PositiveFloat,
+    NonEmptyText,
     PositiveInt,
     Section,
+    invalid,
+    option,
 )
-from phinas.experiment.schema.recipe import NamedRecipe, Recipe
+from phinas.experiment.schema.recipe import RECIPE_VALUES, NamedRecipe, Recipe
 
-EXPONENT_ESTIMATION_TRIALS = 24  # drawn at random, to estimate `search.reward_exponent: auto` from
+# Random trials from which `search.reward_exponent: auto` is estimated.
+EXPONENT_ESTIMATION_TRIALS = 24
 
 
 class SearchSection(Section):
-    """The search for a baseline."""
+    """The search for a baseline network."""
 
-    space: str | None = Field(
+    space: NonEmptyText | None = option(
+        "Search space.",
         default=None,
-        min_length=1,
-        description="a shipped space or a YAML file; none: the evaluator's own, else small_images",
+        values="{spaces}, a YAML file or package.module:NAME",
+        default_text="the space of the evaluator where it has one, otherwise small_images",
     )
-    resolution: PositiveInt | None = Field(
-        default=None, description="pixels of a side that candidates see; none: the space's own"
+    resolution: PositiveInt | None = option(
+        "Input resolution of the candidates, or of scaling.baseline.",
+        default=None,
+        unit="px",
+        default_text="that of the search space or of the baseline, at most the image size",
     )
-    strategy: str = Field(
+    strategy: NonEmptyText = option(
+        "Search strategy, which proposes the networks.",
         default="bayesian",
-        min_length=1,
-        description="bayesian, random, tpe, evolution, hill_climbing, nsga2 or ppo",
+        values="{strategies} or package.module:Sampler",
     )
-    trials: PositiveInt = Field(default=100, description="networks trained")
-    reward: Literal["soft", "hard", "absolute", "pareto"] = Field(
+    trials: PositiveInt = option(
+        "Number of networks that the search evaluates. A strategy that pauses trainings, such as "
+        "asha, evaluates more networks with the same total number of epochs.",
+        default=100,
+        on_resume="may grow",
+    )
+    reward: Literal["soft", "hard", "absolute", "pareto"] = option(
+        "How score and cost are combined into the objective. soft and hard are MnasNet's two "
+        "rewards, absolute is TuNAS's, and pareto searches for the Pareto front of score and cost.",
         default="soft",
-        description="how accuracy and cost make one number; pareto: two aims, and a front of "
-        "networks",
     )
-    cost: Literal["flops", "params", "activations", "latency"] = Field(
+    cost: Literal["flops", "params", "activations", "latency"] = option(
+        "Cost of a network in the reward. latency is measured on run.device, in ms for a batch of "
+        "search.latency_batch_size images.",
         default="flops",
-        description="what the reward weighs accuracy against; latency: ms an inference takes on "
-        "this device",
     )
-    latency_batch_size: Annotated[int, Field(ge=1, le=4096)] = Field(
-        default=1, description="images of an inference that is timed"
+    latency_batch_size: Annotated[int, Field(ge=1, le=4096)] = option(
+        "Batch size of a latency measurement.", default=1, unit="images"
     )
-    reward_exponent: Annotated[FiniteFloat, Field(le=0)] | Literal["auto"] | None = Field(
+    reward_exponent: Annotated[FiniteFloat, Field(le=0)] | Literal["auto"] | None = option(
+        "Exponent w of the reward, the weight of the cost. auto estimates it from the first "
+        f"{EXPONENT_ESTIMATION_TRIALS} trials.",
         default=None,
-        description="w of the reward; none: the paper's; auto: from the slope of the first trials",
+        default_text="the published value for search.reward",
     )
-    target_cost: PositiveFloat | None = Field(
-        default=None, description="T of the reward in units of the cost; none: the base's cost"
+    target_cost: Count | None = option(
+        "Target cost T of the reward, in the unit of search.cost.",
+        default=None,
+        unit="FLOPs, parameters, activations or ms",
+        default_text="the cost of the search space's base network",
     )
-    min_flops: PositiveFloat | None = Field(
-        default=None, description="gate: cheaper networks are never trained"
+    min_flops: Count | None = option(
+        "Skip networks with fewer FLOPs than this.",
+        default=None,
+        unit="FLOPs",
+        default_text="no limit",
     )
-    max_flops: PositiveFloat | None = Field(
-        default=None, description="gate: dearer networks are never trained"
+    max_flops: Count | None = option(
+        "Skip networks with more FLOPs than this.",
+        default=None,
+        unit="FLOPs",
+        default_text="no limit",
     )
-    evaluator: str = Field(
+    evaluator: NonEmptyText = option(
+        "What scores a network. proxy trains it for a short time, and the others look up or "
+        "compute a score.",
         default="proxy",
-        min_length=1,
-        description="proxy, accel-nasbench:PATH, or your own package.module:function",
+        values="{evaluators}",
     )
-    noise_std: Fraction = Field(
+    noise_std: Fraction = option(
+        "Standard deviation of the noise that is added to scores which are looked up or computed. "
+        "The training noise of Accel-NASBench is 0.0031.",
         default=0.0,
-        description="standard deviation added to accuracies that are looked up; of accel-nasbench "
-        "0.0031",
     )
-    recipe: NamedRecipe = Field(default=Recipe(), description="training of a candidate")
-    pruner: Literal["none", "median", "halving", "hyperband"] = Field(
+    recipe: NamedRecipe = option(
+        "Recipe for the training of a candidate.", default=Recipe(), values=RECIPE_VALUES
+    )
+    pruner: str = option(
+        "Optuna pruner that stops unpromising trainings early.",
         default="none",
-        description="stops trainings of the search that fall behind: Optuna's pruners, "
-        "nas/pruning.py",
+        values="{pruners}",
     )
-    max_consecutive_failures: PositiveInt = Field(
-        default=10, description="the search stops after so many failed trials in a row"
+    max_consecutive_failures: PositiveInt = option(
+        "Stop the search after this many failed trials in a row.",
+        default=10,
+        on_resume="may change",
     )
-    finalists: PositiveInt = Field(
-        default=4, description="best candidates trained again before one is chosen"
+    finalists: PositiveInt = option(
+        "Number of the best candidates that are trained again before the baseline is selected.",
+        default=4,
     )
-    finalist_seeds: PositiveInt = Field(default=2, description="trainings of a finalist")
-    finalist_recipe: NamedRecipe = Field(
-        default=Recipe(epochs=20), description="training of a finalist"
+    finalist_seeds: PositiveInt = option("Number of trainings of each finalist.", default=2)
+    finalist_recipe: NamedRecipe = option(
+        "Recipe for the training of a finalist.", default=Recipe(epochs=20), values=RECIPE_VALUES
     )
-    reference: str = Field(
+    reference: NonEmptyText = option(
+        "Published network for comparison, which is trained like the finalists (the best "
+        "candidates). auto selects efficientnet_b0 where its training takes little time.",
         default="auto",
-        min_length=1,
-        description="trained beside the finalists: a preset, spec file or timm:NAME; none; auto: "
-        "efficientnet_b0 where cheap",
+        values="auto, none, a preset such as efficientnet_b0, a spec file or timm:NAME",
     )
 
     @model_validator(mode="after")
     def _check_flops_range(self) -> Self:
         if self.min_flops and self.max_flops and self.min_flops > self.max_flops:
-            raise ValueError(
-                f"min_flops: {self.min_flops:g} is above max_flops {self.max_flops:g}; swap or "
-                "widen them"
+            raise invalid(
+                "min_flops",
+                f"{self.min_flops:,.10g} is above search.max_flops ({self.max_flops:,.10g}); lower "
+                "it, or raise search.max_flops",
             )
         return self
 
     @model_validator(mode="after")
     def _check_pruner(self) -> Self:
         if self.pruner != "none" and self.reward == "pareto":
-            raise ValueError(
-                f"pruner: {self.pruner} compares one number, reward: pareto has two; set pruner: "
-                "none"
+            raise invalid(
+                "pruner",
+                f"{self.pruner} compares one number, and reward: pareto has two; set pruner: none",
             )
         if self.pruner != "none" and self.recipe.epochs == 1:
-            raise ValueError(
-                f"pruner: {self.pruner} can't save any of the one epoch of search.recipe.epochs; "
-                "set pruner: none"
+            raise invalid(
+                "pruner",
+                f"{self.pruner} cannot shorten a training of one epoch (search.recipe.epochs); "
+                "set pruner: none",
             )
         return self
 
     @model_validator(mode="after")
     def _check_latency_batch_size(self) -> Self:
         if self.latency_batch_size != 1 and self.cost != "latency":
-            raise ValueError(
-                f"latency_batch_size: {self.latency_batch_size} is for cost: latency, not "
-                f"{self.cost}; leave it out"
+            raise invalid(
+                "latency_batch_size",
+                f"{self.latency_batch_size} has no effect with cost: {self.cost}; leave it out, "
+                "or set cost: latency",
             )
         return self
 
     @model_validator(mode="after")
-    def _check_reward(self) -> Self:
+    def _check_target_cost(self) -> Self:
         if self.reward == "pareto" and self.target_cost is not None:
-            raise ValueError(
-                f"target_cost: {self.target_cost:g} has no meaning for a Pareto front; leave it "
-                "out, or set max_flops"
+            raise invalid(
+                "target_cost",
+                f"{self.target_cost:g} has no effect with reward: pareto; leave it out, or set "
+                "max_flops",
             )
-        if self.reward_exponent == "auto" and self.reward in ("hard", "absolute"):
-            raise ValueError(
-                f"reward_exponent: auto fits the soft reward; give the {self.reward} reward a "
-                "number of 0 or below"
+        return self
+
+    @model_validator(mode="after")
+    def _check_reward_exponent(self) -> Self:
+        if self.reward_exponent != "auto":
+            return self
+        if self.reward in ("hard", "absolute"):
+            raise invalid(
+                "reward_exponent",
+                f"auto is available for the soft reward only; give the {self.reward} reward a "
+                "number of 0 or below",
             )
-        if (
-            self.reward_exponent == "auto"
-            and self.reward == "soft"
-            and self.trials < EXPONENT_ESTIMATION_TRIALS
-        ):
-            raise ValueError(
-                f"reward_exponent: auto needs {EXPONENT_ESTIMATION_TRIALS} trials and there "
-                f"are {self.trials}; raise trials or give a number"
+        if self.reward == "soft" and self.trials < EXPONENT_ESTIMATION_TRIALS:
+            raise invalid(
+                "reward_exponent",
+                f"auto needs {EXPONENT_ESTIMATION_TRIALS} trials and there are {self.trials}; "
+                "raise trials, or give a number",
             )
         return self
 
     @property
     def directions(self) -> tuple[Literal["maximize", "minimize"], ...]:
-        """Which way the values of a recorded trial are to go: its reward up, or accuracy up and
-        cost down.
-        """
+        """Optuna's directions of a trial's values: its reward, or its score and its cost."""
         return ("maximize", "minimize") if self.reward == "pareto" else ("maximize",)

@@ -1,105 +1,124 @@
 """`phinas bench`: comparison of search strategies."""
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import click
+from pydantic import Field
 
-from phinas.experiment.errors import InputError
-from phinas.options import JSON, SET, build_config, parse_settings
+from phinas.options.command import (
+    BASIC,
+    JSON,
+    SAME_COMMAND,
+    Command,
+    CommandGroup,
+    path_option,
+    plain_option,
+    set_option,
+)
+from phinas.options.config_building import build_config, parse_settings
+from phinas.options.config_option import config_option
 from phinas.terminal.output import print_json, quiet
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def bench() -> None:
-    """Hold searchers against each other."""
+    """Compare search strategies on a benchmark that trains nothing."""
 
 
-@bench.command()
-@click.option(
-    "--evaluator", required=True, help="accel-nasbench:PATH, or your own package.module:function."
+@bench.command(
+    cls=Command,
+    resume=SAME_COMMAND,
+    interrupt_message="finished runs are saved; to resume, run the same command again",
 )
-@click.option("--space", help="The space that is searched; without it the evaluator's own.")
-@click.option(
-    "--evaluations",
-    type=click.IntRange(2),
-    default=400,
-    show_default=True,
-    help="Networks a run may measure.",
-)
-@click.option(
-    "--seeds", type=click.IntRange(1), default=20, show_default=True, help="Runs of each searcher."
-)
-@click.option(
-    "--noise-std",
-    is_flag=False,
-    flag_value="0.0031",
-    type=float,
-    default=0.0,
-    help="Standard deviation added to accuracies; without a number that of Accel-NASBench's "
-    "trainings, 0.0031.",
-)
-@click.option(
-    "--strategies", help="Which, separated by commas; without it all of ours and other libraries'."
-)
-@click.option(
-    "--reference",
-    help="A preset or spec file that is to be beaten; without it the base of the space.",
-)
-@click.option(
-    "--workers", type=click.IntRange(1, 256), help="Runs at a time; without it one a core."
-)
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
+@config_option(
+    "search.evaluator",
     required=True,
-    help="A directory, new or to be carried on.",
+    meaning="What scores a network. It looks up or computes the score and trains nothing.",
+    values="accel-nasbench:PATH or package.module:function",
 )
-@SET
+@path_option(
+    "--out",
+    "Directory of the results, which is created or resumed.",
+    required=True,
+    metavar="DIRECTORY",
+    group=BASIC,
+)
+@config_option("search.space")
+@config_option("search.trials", default=400)
+@plain_option(
+    "--seeds",
+    annotation=Annotated[int, Field(ge=1)],
+    default=20,
+    metavar="N",
+    group=BASIC,
+    text="Number of runs of each strategy, with the seeds 0 to N - 1.",
+    default_text="20",
+)
+@plain_option(
+    "--strategies",
+    metavar="A,B,...",
+    group=BASIC,
+    text="Strategies to compare, separated by commas.",
+    default_text="all of phinas and of the installed libraries",
+)
+@config_option(
+    "search.noise_std",
+    flag_value="0.0031",
+    meaning="Standard deviation of the noise that is added to the scores. Without X it is 0.0031, "
+    "the training noise of Accel-NASBench.",
+)
+@plain_option(
+    "--target-network",
+    metavar="SPEC",
+    group="Search",
+    text="Network to beat. The result says how many trials each strategy needs for a higher "
+    "reward.",
+    values="a preset or a spec file",
+    default_text="the base network of the search space",
+)
+@plain_option(
+    "--workers",
+    annotation=Annotated[int, Field(ge=1, le=256)],
+    metavar="N",
+    group="Hardware and run",
+    text="Number of runs at the same time.",
+    default_text="one for each CPU core",
+)
+@set_option("search.reward=hard")
 @JSON
 def strategies(
+    *,
     strategies: str | None,
-    evaluations: int,
     seeds: int,
-    reference: str | None,
+    target_network: str | None,
     workers: int | None,
     out: Path,
     settings: tuple[str, ...],
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Regret over evaluations of each search strategy: bench.md, bench.json, regret.svg and .png in
-    --out.
+    """Measure the regret of each search strategy.
+
+    Every strategy searches with several seeds. The regret after n trials is the best reward in the
+    search space minus the reward of the best network so far. Writes bench.md, bench.json,
+    regret.svg and regret.png to --out.
     """
-    from phinas.api.bench import as_text, require_bench_keys
-    from phinas.api.bench import bench as run_bench
+    from phinas.api.bench import BenchRequest, as_text, run_bench
+    from phinas.bench_pipeline.checks import require_bench_keys, require_lookup
+    from phinas.nas.benchmark.runner import BENCHMARK_STRATEGIES
     from phinas.terminal.text_table import terminal_width
 
-    if options["evaluator"] == "proxy":
-        raise InputError(
-            "--evaluator: proxy trains networks; name accel-nasbench:PATH or your own "
-            "package.module:function"
-        )
-    config_values = {
-        f"search.{name}": value for name, value in options.items() if value is not None
-    } | {"search.trials": evaluations}
-    strategy_argument = (
-        {}
-        if strategies is None
-        else {"strategies": [name.strip() for name in strategies.split(",")]}
-    )
-    config = build_config(None, settings, config_values, use_quick_config=False)
+    require_lookup(options["search__evaluator"])
+    if strategies is None:
+        names = BENCHMARK_STRATEGIES
+    else:
+        names = tuple(name.strip() for name in strategies.split(","))
+    config = build_config(None, settings, options, use_quick_config=False, allow_no_data=True)
     require_bench_keys(parse_settings(settings))
-    result = run_bench(
-        config.search,
-        out=out,
-        seeds=seeds,
-        reference=reference,
-        workers=workers,
-        quiet=quiet(),
-        **strategy_argument,
-    )
+    request = BenchRequest(config.search, out, names, seeds, target_network, workers)
+    result = run_bench(request, quiet=quiet())
     if as_json:
-        print_json(result)
+        print_json(result.to_dict())
         return
     click.echo(as_text(result, width=terminal_width()))

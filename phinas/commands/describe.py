@@ -1,31 +1,33 @@
-"""`phinas describe`: a network and what it costs."""
+"""`phinas describe`: a network and its cost."""
 
 from pathlib import Path
 
 import click
 
-from phinas.options import (
-    JSON,
-    Command,
-)
+from phinas.options.command import JSON, Command, path_option, plain_option
+from phinas.options.names import expand_names
 from phinas.terminal.output import print_json
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, more_help=lambda: expand_names("Presets: {presets}."))
 @click.argument("spec")
-@click.option(
-    "--compare", metavar="OTHER", help="Set another network beside it, named in any of these ways."
+@plain_option(
+    "--compare",
+    metavar="SPEC",
+    text="Compare with another network.",
 )
-@click.option(
-    "--draw", type=click.Path(path_type=Path), help="Draw the block layout to a file, .svg or .png."
-)
-@click.option(
+@path_option("--draw", "Draw the block layout to this file, .svg or .png.", metavar="FILE")
+@plain_option(
     "--flop-conventions",
     "conventions",
     is_flag=True,
-    help="Compare FLOP counts with other tools.",
+    text="Compare the FLOP count with the counts of other tools.",
 )
-@click.option("--verify", is_flag=True, help="Count the built network with fvcore too.")
+@plain_option(
+    "--verify",
+    is_flag=True,
+    text="Compare the FLOPs with those that fvcore counts in the built network.",
+)
 @JSON
 def describe(
     spec: str,
@@ -35,22 +37,24 @@ def describe(
     verify: bool,
     as_json: bool,
 ) -> None:
-    """Stage table and exact cost of a preset (efficientnet_b0), a spec file, timm:NAME or
-    torchvision:NAME.
+    """Show the stages and the exact cost of a network.
 
-    FLOPs are multiply-adds.
+    SPEC is a preset (such as efficientnet_b0), a spec file, timm:NAME or torchvision:NAME. One
+    FLOP is one multiply-add.
     """
-    from phinas.api import compare_networks, describe_text
     from phinas.api.describe import describe as describe_network
+    from phinas.description import compare_networks, describe_text
+    from phinas.description.network_description import CostComparison
     from phinas.terminal.text_table import terminal_width
 
     result = describe_network(
         spec, compare=compare, draw=draw, conventions=conventions, verify=verify
     )
     if as_json:
-        print_json(result)
+        print_json(result.to_dict())
+    elif isinstance(result, CostComparison):
+        click.echo(compare_networks.as_text(result, width=terminal_width()))
     else:
-        as_text = describe_text.as_text if compare is None else compare_networks.as_text
-        click.echo(as_text(result, width=terminal_width()))
-    if not all(network.get("agrees", True) for network in result.get("networks", [result])):
+        click.echo(describe_text.as_text(result, width=terminal_width()))
+    if not result.is_verified:
         raise click.exceptions.Exit(1)

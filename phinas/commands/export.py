@@ -1,53 +1,61 @@
 """`phinas export`: write a network for other tools."""
 
 from pathlib import Path
+from typing import Literal
 
 import click
 
-from phinas.options import (
-    JSON,
-    Command,
-)
+from phinas.experiment.schema.fit import FitSection
+from phinas.options.command import BASIC, JSON, SAME_COMMAND, Command, path_option, plain_option
+from phinas.options.config_option import option_text
 from phinas.terminal.output import print_json
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, resume=SAME_COMMAND)
 @click.argument("spec")
-@click.option(
-    "--to",
-    type=click.Choice(["onnx", "torch", "timm", "torchvision"]),
-    help="What for, if --out's ending does not say.",
-)
-@click.option(
+@path_option(
     "--out",
-    type=click.Path(path_type=Path),
+    "File to write: NAME.onnx, NAME.py or NAME.safetensors.",
     required=True,
-    help="The file: NAME.onnx, NAME.py or NAME.safetensors.",
+    metavar="FILE",
+    group=BASIC,
 )
-@click.option(
-    "--weights", help="A safetensors file in our names, timm's or torchvision's, or hf:OWNER/NAME."
+@plain_option(
+    "--to",
+    annotation=Literal["onnx", "torch", "timm", "torchvision"],
+    text="Format of the file. NAME.safetensors needs --to timm or --to torchvision.",
+    default_text="onnx for NAME.onnx, torch for NAME.py",
+    metavar="FORMAT",
+    group=BASIC,
+)
+@plain_option(
+    "--weights",
+    metavar="WEIGHTS",
+    **option_text("weights", root=FitSection) | {"text": "Weights of the network."},
+    group=BASIC,
 )
 @JSON
 def export(spec: str, to: str | None, out: Path, weights: str | None, as_json: bool) -> None:
-    """Write the network of SPEC for other tools.
+    """Write a network for other tools.
 
-    onnx (extra `onnx`) and torch (one Python file that needs nothing of phinas, weights beside it)
-    are run to see that they give the same. timm and torchvision: weights in that library's names,
-    and in a JSON file how to call its class.
+    SPEC is a preset (such as efficientnet_b0), a spec file, timm:NAME or torchvision:NAME. The
+    formats are onnx (needs the extra phinas[onnx]), torch (one Python file that does not import
+    phinas, with the weights next to it), timm and torchvision (weights in the naming of that
+    library, and a JSON file that says how to make the model). The outputs of onnx and torch files
+    are compared with those of the network.
     """
     from phinas.api.export import export as export_network
 
     result = export_network(spec, to=to, out=out, weights=weights)
     if as_json:
-        print_json(result)
-        return
-    if result["recipe"]:
+        print_json(result.to_dict())
+    elif result.instructions is not None:
         click.echo(
-            f"{result['path']}: weights in {to}'s names; {result['recipe']}: the Python lines that "
+            f"{result.path}: weights in {to} naming; {result.instructions}: the Python lines that "
             "make the model"
         )
-        return
-    click.echo(
-        f"{result['path']}: largest difference from torch "
-        f"{result['largest_relative_difference']:.1e}, relative"
-    )
+    else:
+        click.echo(
+            f"{result.path}: largest relative difference from the outputs of the network "
+            f"{result.largest_relative_difference:.1e}"
+        )

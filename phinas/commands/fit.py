@@ -6,107 +6,54 @@ from typing import Any
 import click
 
 from phinas.errors import is_rank_zero
-from phinas.options import (
-    JSON,
-    Command,
-    parse_settings,
-)
+from phinas.experiment.schema.config import apply_overrides, validate_section
+from phinas.experiment.schema.fit import FitSection
+from phinas.options.command import BASIC, JSON, SAME_COMMAND, Command, path_option
+from phinas.options.config_building import option_values, parse_settings, written_names
+from phinas.options.config_option import config_option, config_options
+from phinas.options.groups import FIT_KEYS
+from phinas.options.names import expand_names
 from phinas.terminal.output import print_json, quiet
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, resume=SAME_COMMAND)
 @click.argument("spec")
-@click.option(
-    "--data",
-    required=True,
-    help="digits, a path (class folders, Parquet, an .npz), hf:NAME or torchvision:NAME.",
-)
-@click.option(
+@config_option("data.source", root=FitSection, required=True)
+@path_option(
     "--out",
-    type=click.Path(path_type=Path),
+    "Directory of the results, which is created or resumed.",
     required=True,
-    help="The directory, new or to be carried on.",
+    metavar="DIRECTORY",
+    group=BASIC,
 )
-@click.option(
-    "--weights",
-    help="To begin with: a safetensors file in our names, timm's or torchvision's, or "
-    "hf:OWNER/NAME.",
-)
-@click.option(
-    "--freeze-backbone",
-    is_flag=True,
-    default=None,
-    help="With --weights: only the classifier learns.",
-)
-@click.option("--recipe", help="quick, proxy, validate or full (the default): how it is trained.")
-@click.option("--epochs", "recipe__epochs", type=int, help="Passes over the training images.")
-@click.option("--batch-size", "recipe__batch_size", type=int, help="Images per step.")
-@click.option(
-    "--max-minutes",
-    "recipe__max_minutes",
-    type=float,
-    help="Stop after N minutes and keep the current weights.",
-)
-@click.option(
-    "--resolution",
-    type=int,
-    help="Pixels of a side that it sees; else the spec's, or the images' if fewer.",
-)
-@click.option(
-    "--upsample", "data__upsample", is_flag=True, default=None, help="It may see images enlarged."
-)
-@click.option(
-    "--skip-bad-images",
-    "data__skip_bad_images",
-    is_flag=True,
-    default=None,
-    help="Leave unreadable images out.",
-)
-@click.option(
-    "--group-by",
-    "data__group_by",
-    help="Column, key, or regular expression over paths: a group is in one split.",
-)
-@click.option("--seed", type=int, help="Decides splits, weights, data order and augmentation.")
-@click.option("--device", help="auto, cpu, cuda, cuda:N or mps.")
-@click.option("--threads", type=int, help="CPU threads; else all cores.")
-@click.option(
-    "--deterministic",
-    is_flag=True,
-    default=None,
-    help="The same bits run to run on a GPU too, more slowly.",
-)
-@click.option(
-    "--onnx", is_flag=True, default=None, help="Write the network as ONNX too (extra `onnx`)."
-)
-@click.option(
-    "--set",
-    "settings",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Any recipe.KEY or data.KEY, e.g. recipe.ema_fraction=0.1.",
-)
+@config_options(FIT_KEYS, root=FitSection)
 @JSON
-def fit(
-    spec: str, data: str, out: Path, settings: tuple[str, ...], as_json: bool, **options: Any
-) -> None:
-    """Train or fine-tune one network on your images: weights, measurements, and a model card in
-    --out.
+def fit(spec: str, out: Path, settings: tuple[str, ...], as_json: bool, **options: Any) -> None:
+    """Train or fine-tune one network on your images.
 
-    The same call again carries on where it was stopped. Several GPUs: torchrun --nproc-per-node N
-    -m phinas fit ...
+    Writes its weights, its scores and a model card to --out. SPEC is a preset (such as
+    efficientnet_b0), a spec file, timm:NAME or torchvision:NAME. The same command again resumes
+    an interrupted training. With several GPUs, write torchrun --nproc-per-node N -m phinas fit
+    instead of phinas fit.
     """
     from phinas.api.fit import fit as fit_network
     from phinas.fit_pipeline.results import summary_line
 
-    changes = {
-        name.replace("__", "."): value for name, value in options.items() if value is not None
-    } | parse_settings(settings)
+    changes = option_values(options) | parse_settings(settings)
+    # `fit_network` validates too, but does not know what the user calls a key.
+    validate_section(
+        FitSection,
+        apply_overrides({}, {"recipe": "full", **changes, "spec": spec}, source="fit"),
+        source="fit",
+        names=written_names(settings) | {"spec": "SPEC"},
+        expand_values=expand_names,
+    )
+    data = changes.pop("data.source")
     result = fit_network(spec, data=data, out=out, settings=changes, quiet=quiet())
     if not is_rank_zero():
         return
     if as_json:
-        print_json(result)
+        print_json(result.to_dict())
         return
     click.echo(summary_line(result))
-    click.echo(result["model_card"])
+    click.echo(result.model_card)

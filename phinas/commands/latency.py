@@ -1,52 +1,77 @@
 """`phinas latency`: measured inference latency."""
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import click
+from pydantic import Field
 
-from phinas.options import JSON, NUMBER_LIST, Command
+from phinas.options.command import JSON, SAME_COMMAND, Command, plain_option
+from phinas.options.config_option import option_text
 from phinas.terminal.output import print_json, quiet
 
+_WholeNumber = Annotated[int, Field(ge=1)]
 
-@click.command(cls=Command)
+
+@click.command(cls=Command, resume=SAME_COMMAND)
 @click.argument("specs", metavar="SPEC...", nargs=-1, required=True)
-@click.option(
+@plain_option(
     "--batch-size",
     "batch_sizes",
-    type=NUMBER_LIST,
+    annotation=list[_WholeNumber],
     multiple=True,
-    help="Images of an inference: 1,64. By default 1 and many.",
+    metavar="N,N,...",
+    text="Batch sizes, such as 1,64.",
+    default_text="1 and 16 on a CPU, 1 and 256 on a GPU",
+    unit="images",
 )
-@click.option("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps.")
-@click.option("--threads", type=int, help="Of the CPU; by default all that torch takes.")
-@click.option("--resolution", type=int, help="Pixels of a side, instead of the networks' own.")
-@click.option(
-    "--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", help="bf16: under autocast."
+@plain_option("--device", default="auto", metavar="DEVICE", **option_text("run.device"))
+@plain_option(
+    "--threads",
+    annotation=_WholeNumber,
+    metavar="N",
+    text="CPU threads.",
+    default_text="the number that torch selects",
+)
+@plain_option(
+    "--resolution",
+    annotation=_WholeNumber,
+    metavar="N",
+    text="Input resolution of all networks.",
+    default_text="that of each network",
+    unit="px",
+)
+@plain_option(
+    "--precision",
+    annotation=Literal["fp32", "bf16"],
+    default="fp32",
+    metavar="PRECISION",
+    text="Data type of the activations. bf16 uses autocast.",
+    default_text="fp32",
 )
 @JSON
 def latency(
-    specs: tuple[str, ...], batch_sizes: tuple[list[float], ...], as_json: bool, **options: Any
+    specs: tuple[str, ...], batch_sizes: tuple[list[int], ...], as_json: bool, **options: Any
 ) -> None:
-    """Time inferences of networks on this device: milliseconds, images a second, and the ratio to
-    the first network.
+    """Measure the inference latency of networks on this device.
 
-    Several are timed in turns, so that what else the machine does hits all alike. Takes 3 to 25
-    seconds a network and batch.
+    Each SPEC is a preset (such as efficientnet_b0), a spec file, timm:NAME or torchvision:NAME.
+    The result has the ms and the images per second of each batch size, and the ratio to the first
+    network. Networks are timed alternately, so that other load on the machine affects all alike.
+    A network takes 3 to 25 seconds for each batch size.
     """
-    from phinas.api import latency
+    from phinas.api.latency import latency as measure_latency
+    from phinas.api.latency_text import as_text
     from phinas.terminal.progress import Display
     from phinas.terminal.text_table import terminal_width
 
-    sizes: list[Any] = [
-        int(size) if size.is_integer() else size for values in batch_sizes for size in values
-    ]
-    with Display(quiet=quiet()).stage("latency") as on_progress:
-        result = latency.latency(
+    sizes = [size for values in batch_sizes for size in values]
+    with Display(quiet=quiet()).stage("latency", unit="batch sizes") as on_progress:
+        result = measure_latency(
             *specs, batch_sizes=sizes or None, on_progress=on_progress, **options
         )
     if as_json:
-        print_json(result)
+        print_json(result.to_dict())
     else:
-        click.echo(latency.as_text(result, width=terminal_width()))
-    if all(row["error"] for row in result["rows"]):
+        click.echo(as_text(result, width=terminal_width()))
+    if result.all_failed:
         raise click.exceptions.Exit(1)

@@ -1,35 +1,33 @@
-"""`phinas plan`: what a run will cost."""
+"""`phinas plan`: estimate what a run costs."""
 
 from pathlib import Path
 from typing import Any
 
 import click
 
-from phinas.options import (
-    BASELINE,
-    CONFIG,
-    FAMILY,
-    JSON,
-    SEARCH,
-    Command,
-    build_config,
-    config_options,
-)
+from phinas.options.command import CONFIG, JSON, SAME_COMMAND, Command
+from phinas.options.config_building import build_config
+from phinas.options.config_option import config_options
+from phinas.options.groups import BASELINE_KEYS, DATA_KEYS, FAMILY_KEYS, RUN_KEYS, SEARCH_KEYS
 from phinas.terminal.output import print_json
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, resume=SAME_COMMAND)
 @CONFIG
-@config_options(SEARCH, BASELINE, FAMILY)
+@config_options(DATA_KEYS, SEARCH_KEYS, BASELINE_KEYS, FAMILY_KEYS, RUN_KEYS)
 @JSON
 def plan(config: Path | None, settings: tuple[str, ...], as_json: bool, **options: Any) -> None:
-    """What a run will cost (trainings, FLOPs, hours on this device) before it is spent."""
+    """Estimate the trainings, FLOPs and hours of a run.
+
+    The hours are those on this device. Nothing is trained. CONFIG is a YAML file. Options
+    override it. Without CONFIG and --data, this estimates the quick start of phinas run.
+    """
     from phinas.api.plan import as_text
     from phinas.api.plan import plan as make_plan
     from phinas.terminal.text_table import terminal_width
 
-    result = make_plan(build_config(config, settings, options, use_quick_config=True))
+    result = make_plan(config=build_config(config, settings, options, use_quick_config=True))
     if as_json:
-        print_json(result)
+        print_json(result.to_dict())
         return
     click.echo(as_text(result, width=terminal_width()))

@@ -4,11 +4,7 @@ from pathlib import Path
 
 import click
 
-from phinas.options import (
-    DIRECTORY,
-    JSON,
-    Command,
-)
+from phinas.options.command import DIRECTORY, JSON, Command
 from phinas.terminal.output import print_summary
 
 
@@ -16,7 +12,11 @@ from phinas.terminal.output import print_summary
 @DIRECTORY
 @JSON
 def report(directory: Path, as_json: bool) -> None:
-    """Write the report of a run anew: one HTML page, CSV, SVG and PNG."""
-    from phinas import pipeline
+    """Write the report of a run again.
 
-    print_summary(pipeline.report(directory), as_json)
+    DIRECTORY is the run directory. The report is in DIRECTORY/report: one HTML page with CSV, SVG
+    and PNG files.
+    """
+    from phinas.api.report import report as write_run_report
+
+    print_summary(write_run_report(directory), as_json)

@@ -4,11 +4,7 @@ from pathlib import Path
 
 import click
 
-from phinas.options import (
-    DIRECTORY,
-    JSON,
-    Command,
-)
+from phinas.options.command import DIRECTORY, JSON, Command
 from phinas.terminal.output import print_summary, quiet
 
 
@@ -16,7 +12,10 @@ from phinas.terminal.output import print_summary, quiet
 @DIRECTORY
 @JSON
 def resume(directory: Path, as_json: bool) -> None:
-    """Carry a run on from wherever it stopped."""
-    from phinas import pipeline
+    """Resume a run and finish its remaining stages.
 
-    print_summary(pipeline.resume(directory, quiet=quiet()), as_json)
+    DIRECTORY is the run directory.
+    """
+    from phinas.api.resume import resume as resume_run
+
+    print_summary(resume_run(directory, quiet=quiet()), as_json)

@@ -6,36 +6,39 @@ from typing import Any
 import click
 
 from phinas.experiment.errors import InputError
-from phinas.options import (
-    BASELINE,
-    FAMILY,
-    JSON,
-    SCALING,
-    Command,
-    build_config,
-    config_options,
-    updated_config,
-)
+from phinas.options.command import BASIC, JSON, Command, path_option, plain_option
+from phinas.options.config_building import build_config, updated_config
+from phinas.options.config_option import config_options, flag_name
+from phinas.options.groups import BASELINE_KEYS, DATA_KEYS, FAMILY_KEYS, RUN_KEYS, SCALING_KEYS
 from phinas.terminal.output import print_json, print_summary, quiet
 
 
 @click.command(cls=Command)
 @click.argument("directory", required=False, type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), help="With --baseline: the run directory.")
-@click.option(
+@path_option(
+    "--out",
+    "Run directory of a run with --baseline, which is created or resumed.",
+    metavar="DIRECTORY",
+    group=BASIC,
+)
+@plain_option(
     "--dry-run",
     is_flag=True,
-    help="Show the networks that would be compared and what that costs; train nothing.",
+    group="Scaling and family",
+    text="Show the networks of the grid and their cost. Nothing is trained.",
 )
-@click.option(
+@plain_option(
     "--compare-published",
     "published",
     is_flag=True,
-    help="Show the published B1..B7 beside what the rule makes of B0.",
+    group="Scaling and family",
+    text="Compare the published EfficientNet B1 to B7 with compound scaling of B0. Nothing is "
+    "trained.",
 )
-@config_options(SCALING, BASELINE, FAMILY)
+@config_options(BASELINE_KEYS, DATA_KEYS, SCALING_KEYS, FAMILY_KEYS, RUN_KEYS)
 @JSON
 def scale(
+    *,
     directory: Path | None,
     out: Path | None,
     dry_run: bool,
@@ -44,42 +47,44 @@ def scale(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """alpha, beta, gamma and the family: for the baseline of a run (DIRECTORY), or for --baseline
-    with --data and --out.
+    """Find the scaling coefficients and make a family of networks.
+
+    The coefficients alpha, beta and gamma scale depth, width and resolution. Scales the
+    baseline of the run in DIRECTORY. Without DIRECTORY, scales the network of --baseline on the
+    images of --data, as a new run in --out.
     """
-    from phinas import pipeline
+    from phinas.pipeline import run_next_stage, run_stages
 
     if directory is not None:
-        inapplicable = [
-            name
-            for name, value in options.items()
-            if value is not None and not _applies_to_existing_run(name)
-        ]
-        if inapplicable or out:
-            names = ", ".join(name.replace("__", ".") for name in inapplicable) or "--out"
-            raise InputError(
-                f"scale DIRECTORY takes {names} from the run; only --set and options of the "
-                "scaling go with it"
-            )
+        _check_options_of_existing_run(options, out)
     if dry_run or published:
         _preview(directory, settings, options, published=published, as_json=as_json)
         return
     if directory is not None:
-        print_summary(
-            pipeline.scale(
-                directory, config=updated_config(directory, settings, options), quiet=quiet()
-            ),
-            as_json,
-        )
+        config = updated_config(directory, settings, options)
+        print_summary(run_next_stage("scale", directory, config=config, quiet=quiet()), as_json)
         return
     if options["scaling__baseline"] is None or out is None:
-        raise InputError("scale: name a run directory, or --baseline with --data and --out")
+        raise InputError(
+            "DIRECTORY: is missing; name a run directory, or use --baseline with --data and --out"
+        )
     config = build_config(None, settings, options, use_quick_config=False, allow_no_data=True)
-    print_summary(pipeline.run(config, out=out, stages=("scale", "report"), quiet=quiet()), as_json)
+    print_summary(run_stages(config, out=out, stages=("scale", "report"), quiet=quiet()), as_json)
 
 
-def _applies_to_existing_run(name: str) -> bool:
-    return name.startswith("scaling__") and name != "scaling__baseline"
+def _check_options_of_existing_run(options: dict[str, Any], out: Path | None) -> None:
+    """Raises InputError where an option belongs to what an existing run has decided already."""
+    wrong = [
+        flag_name(name.replace("__", "."))
+        for name, value in options.items()
+        if value is not None and (not name.startswith("scaling__") or name == "scaling__baseline")
+    ]
+    wrong += ["--out"] if out is not None else []
+    if wrong:
+        raise InputError(
+            f"{', '.join(wrong)}: cannot be used with DIRECTORY, because that run has its own "
+            "value; use only scaling options and --set"
+        )
 
 
 def _preview(
@@ -109,6 +114,6 @@ def _preview(
         return
     result = scale_preview.dry_run(config)
     if as_json:
-        print_json(result)
+        print_json(result.to_dict())
     else:
         click.echo(scale_preview.grid_as_text(result, width=terminal_width()))

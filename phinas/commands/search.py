@@ -5,33 +5,27 @@ from typing import Any
 
 import click
 
-from phinas.options import (
-    BASELINE,
-    CONFIG,
-    JSON,
-    OUT,
-    SEARCH,
-    Command,
-    build_config,
-    config_options,
-)
+from phinas.options.command import CONFIG, JSON, OUT, Command
+from phinas.options.config_building import build_config
+from phinas.options.config_option import config_options
+from phinas.options.groups import DATA_KEYS, RESOLUTION_KEYS, RUN_KEYS, SEARCH_KEYS
 from phinas.terminal.output import print_summary, quiet
 
 
 @click.command(cls=Command)
 @CONFIG
 @OUT
-@config_options(SEARCH, BASELINE)
+@config_options(DATA_KEYS, SEARCH_KEYS, RESOLUTION_KEYS, RUN_KEYS, example="search.finalists=8")
 @JSON
 def search(
     config: Path | None, out: Path, settings: tuple[str, ...], as_json: bool, **options: Any
 ) -> None:
-    """Only the search for a baseline (and its report)."""
-    from phinas import pipeline
+    """Search for a baseline network.
 
-    print_summary(
-        pipeline.search(
-            build_config(config, settings, options, use_quick_config=False), out=out, quiet=quiet()
-        ),
-        as_json,
-    )
+    Writes the network and a report, and scales nothing. CONFIG is a YAML file. Options override
+    it. Without CONFIG, --data is required, except with an evaluator that needs no images.
+    """
+    from phinas.api.search import search as run_search
+
+    run_config = build_config(config, settings, options, use_quick_config=False)
+    print_summary(run_search(config=run_config, out=out, quiet=quiet()), as_json)
