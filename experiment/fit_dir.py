@@ -1,7 +1,7 @@
-"""Where one training lives (`phinas fit`): every path of its directory is a property of FitDir.
+"""The directory of `phinas fit`: every path in it is a property of FitDir.
 
-`fit.yaml` makes the directory one, once images and weights were found to be right;
-`measurement.json` is written last and says that it is finished.
+A directory is a fit if it contains `fit.yaml`, which is written after images and initial weights
+were checked. `measurement.json` is written last and marks the fit as finished.
 """
 
 from pathlib import Path
@@ -14,21 +14,21 @@ class FitDir(LockedDirectory):
 
     KIND_NAME = "fit"
     MARKER_FILE = "fit.yaml"
-    OWN_FILES = (".lock", "holder.json", "data")
+    STARTUP_FILES = (".lock", "holder.json", "data")
 
     @property
     def record_file(self) -> Path:
-        """What was asked, all of it resolved, and the network that it came to."""
+        """The resolved settings and the network."""
         return self / self.MARKER_FILE
 
     @property
     def data(self) -> Path:
-        """Prepared images: `train_val` (training and validation) and `test` lie apart."""
+        """Prepared images: `train_val` (training and validation) and `test` are separate."""
         return self / "data"
 
     @property
     def checkpoint(self) -> Path:
-        """The state of the training while it is under way."""
+        """The last checkpoint of the training; removed when it ends."""
         return self / "checkpoints" / "training.checkpoint"
 
     @property
@@ -37,17 +37,17 @@ class FitDir(LockedDirectory):
 
     @property
     def spec(self) -> Path:
-        """The network, and what an image must go through before it."""
+        """The network, its classes and the normalization of its input."""
         return self / "spec.yaml"
 
     @property
     def curve(self) -> Path:
-        """Validation scores, one row an epoch."""
+        """Validation scores, one row for each epoch."""
         return self / "curve.csv"
 
     @property
     def per_class_accuracy(self) -> Path:
-        """Accuracy on the test split, one row a class."""
+        """Accuracy on the test split, one row for each class."""
         return self / "per_class_accuracy.csv"
 
     @property

@@ -1,44 +1,43 @@
-"""What a run was: versions, hardware, command line, seed, data fingerprint, and the sha256 of what
-it made.
-"""
+"""The manifest of a run: create, read and update it. Also creates a run directory."""
 
 import hashlib
-import importlib.metadata
-import json
 import os
 import platform
 import re
 import subprocess
 import sys
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from phinas.experiment.run_dir import RunDir, write_json
+from phinas.experiment.artifacts.manifest import (
+    DatasetDescription,
+    EvaluatorDescription,
+    FileRecord,
+    Machine,
+    Manifest,
+)
+from phinas.experiment.run_dir import RunDir, write_atomic
+from phinas.experiment.versions import installed_version, version
 
-# What stands between user and host in the URL of a database.
+# The password in the URL of a database, between the user and the host.
 _PASSWORD = re.compile(r"(://[^/@:\s]*:)[^/@\s]*@")
 _PACKAGES = ("phinas", "torch", "optuna", "numpy", "scikit-learn", "pandas", "matplotlib")
 
 
-def version() -> str:
-    """phinas' own version, as installed."""
-    return importlib.metadata.version("phinas")
-
-
-def describe_machine() -> dict[str, Any]:
-    """What a result depends on and a reader would ask for. No host name, no user name."""
+def describe_machine() -> Machine:
+    """The hardware and software of this machine."""
     memory = (
         os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 0
     )
-    return {
-        "system": platform.platform(),
-        "processor": _processor(),
-        "cores": os.cpu_count(),
-        "memory_bytes": memory,
-        "python": platform.python_version(),
-        "packages": {name: _installed_version(name) for name in _PACKAGES},
-    }
+    return Machine(
+        system=platform.platform(),
+        processor=_processor(),
+        cores=os.cpu_count() or 0,
+        memory_bytes=memory,
+        python=platform.python_version(),
+        packages={name: installed_version(name) for name in _PACKAGES},
+    )
 
 
 def _processor() -> str:
@@ -51,15 +50,8 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def _installed_version(name: str) -> str | None:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
 def _commit() -> str | None:
-    """The commit of the source tree that runs, where it is one."""
+    """The commit of the source tree of this package. None if it is not in a git repository."""
     source_root = Path(__file__).resolve().parent.parent
     if not (source_root / ".git").exists():
         return None
@@ -72,39 +64,82 @@ def _commit() -> str | None:
     return result.stdout.strip() or None
 
 
-def new_manifest(*, seed: int) -> dict[str, Any]:
-    """The manifest of a run at its start."""
-    return {
-        "id": uuid.uuid4().hex,
-        "phinas": version(),
-        "commit": _commit(),
-        "command": ["phinas", *(_PASSWORD.sub(r"\1***@", word) for word in sys.argv[1:])],
-        "seed": seed,
-        "machine": describe_machine(),
-        "data": None,
-        "artifacts": {},
+def new_manifest(*, seed: int, goal: Sequence[str] = ()) -> Manifest:
+    """The manifest of a run that starts now.
+
+    Args:
+        seed: The random seed of the run.
+        goal: The stages to run, in order.
+    """
+    return Manifest(
+        id=uuid.uuid4().hex,
+        phinas=version(),
+        commit=_commit(),
+        command=("phinas", *(_PASSWORD.sub(r"\1***@", word) for word in sys.argv[1:])),
+        seed=seed,
+        machine=describe_machine(),
+        goal=tuple(goal),
+    )
+
+
+def create_run(run: RunDir, config_text: str, manifest: Manifest) -> None:
+    """Create a run directory with its manifest and its configuration.
+
+    Raises:
+        InputError: It is a run already, or contains other files.
+    """
+    run.require_new()
+    manifest.write(run.manifest)
+    write_atomic(run.config, config_text)
+
+
+def read_manifest(run: RunDir) -> Manifest:
+    """The manifest of a run.
+
+    Raises:
+        InputError: The file is missing, damaged or of another version.
+    """
+    return Manifest.read(run.manifest)
+
+
+def update_manifest(
+    run: RunDir,
+    *,
+    goal: Sequence[str] | None = None,
+    workers: int | None = None,
+    executor: str | None = None,
+    evaluator: EvaluatorDescription | None = None,
+    data: DatasetDescription | None = None,
+) -> None:
+    """Replace the fields of the manifest that are not None."""
+    changes = {
+        "goal": None if goal is None else tuple(goal),
+        "workers": workers,
+        "executor": executor,
+        "evaluator": evaluator,
+        "data": data,
     }
+    update = {name: value for name, value in changes.items() if value is not None}
+    read_manifest(run).model_copy(update=update).write(run.manifest)
 
 
-def update_manifest(run: RunDir, **entries: Any) -> None:
-    """Set top-level facts of the manifest."""
-    write_json(run.manifest, read_manifest(run) | entries)
-
-
-def record_artifacts(run: RunDir, paths: list[Path]) -> None:
-    """Keep size and sha256 of files of the run, under their path inside it."""
+def record_artifacts(run: RunDir, paths: Sequence[Path]) -> None:
+    """Record the size and the hash of result files. Paths that do not exist are skipped."""
     rows = {
-        str(path.relative_to(run.path)): {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
+        str(path.relative_to(run.path)): describe_file(path)
         for path in sorted(paths)
         if path.is_file()
     }
-    update_manifest(run, artifacts=read_manifest(run)["artifacts"] | rows)
+    manifest = read_manifest(run)
+    manifest.model_copy(update={"artifacts": manifest.artifacts | rows}).write(run.manifest)
 
 
-def read_manifest(run: RunDir) -> dict[str, Any]:
-    return json.loads(run.manifest.read_text())
+def describe_file(path: Path) -> FileRecord:
+    """The size and the hash of a file."""
+    return FileRecord(bytes=path.stat().st_size, sha256=file_sha256(path))
 
 
 def file_sha256(path: Path) -> str:
+    """The SHA-256 of a file in hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,8 +1,8 @@
-"""Where results live: every path of a run directory is a property of RunDir, and nothing else knows
-one.
+"""The run directory. Every path in it is a property of RunDir, and other modules use only these.
 
-A directory is a run when it holds `config.yaml`, which is written last at creation. One process at
-a time holds a run: a lock on `.lock` that the kernel frees when its holder dies, however it dies.
+A directory is a run if it contains `config.yaml`, which is written last at creation. One process at
+a time locks a run. The lock is on the file `.lock`, and the kernel releases it when the process
+ends.
 """
 
 import json
@@ -13,7 +13,6 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -23,14 +22,18 @@ _LOCK_FILES = (".lock", "holder.json")
 
 
 class LockedDirectory:
-    """A directory that one process at a time works in.
+    """A directory in which one process at a time works.
 
-    It is of its kind (KIND_NAME) once its MARKER_FILE is there. OWN_FILES is what a killed start
-    leaves behind; a new start may remove it."""
+    Attributes:
+        KIND_NAME: The name of this kind of directory in messages.
+        MARKER_FILE: The file that marks a directory as one of this kind.
+        STARTUP_FILES: The files that exist before the marker. An interrupted start leaves them, and
+            a new start may remove them.
+    """
 
     KIND_NAME = "directory"
     MARKER_FILE = ""
-    OWN_FILES: tuple[str, ...] = ()
+    STARTUP_FILES: tuple[str, ...] = ()
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path).expanduser().resolve()
@@ -47,30 +50,31 @@ class LockedDirectory:
         return self / "crash.log"
 
     def require_available(self) -> None:
-        """Raises InputError where the path is neither what it should be, nor empty, nor absent."""
+        """Raises InputError if the path is a file, or a directory with other files."""
         if self.path.exists() and not self.path.is_dir():
             raise InputError(f"{self.path}: is a file; --out needs a new or empty directory")
         if self.path.is_dir() and not self.exists:
             names = sorted(entry.name for entry in self.path.iterdir())
-            # Without a holder's trace, a folder named `data` is somebody's images, not what a
-            # killed start left.
-            known = (
-                self.OWN_FILES.__contains__ if "holder.json" in names else _LOCK_FILES.__contains__
-            )
+            # Without holder.json, a folder named `data` contains a user's images and was not left
+            # by an interrupted start.
+            removable = self.STARTUP_FILES if "holder.json" in names else _LOCK_FILES
             foreign_names = [
-                name for name in names if not known(name) and not self._is_temporary_file(name)
+                name
+                for name in names
+                if name not in removable and not self._is_temporary_file(name)
             ]
             if foreign_names:
-                problem = f"holds {foreign_names[0]!r} and is not a {self.KIND_NAME}"
+                problem = f"contains {foreign_names[0]!r} and is not a {self.KIND_NAME}"
                 raise InputError(f"{self.path}: {problem}; --out needs a new or empty directory")
 
     def remove_leftovers(self) -> None:
-        """Remove what a start left that never became one, all but the lock. Only after
-        `require_available`, under the lock.
+        """Remove what an interrupted start left, except for the lock.
+
+        Call it under the lock, after `require_available`.
         """
         for entry in self.path.iterdir():
             if entry.name in _LOCK_FILES or not (
-                entry.name in self.OWN_FILES or self._is_temporary_file(entry.name)
+                entry.name in self.STARTUP_FILES or self._is_temporary_file(entry.name)
             ):
                 continue
             if entry.is_dir():
@@ -87,15 +91,19 @@ class LockedDirectory:
             ) from None
 
     def _is_temporary_file(self, name: str) -> bool:
-        """Whether it is a file of ours that was being written."""
+        """Whether it is the temporary copy of a file of phinas, left by an interrupted process."""
         return any(
-            re.fullmatch(rf"{re.escape(own)}\.\d+\.tmp", name)
-            for own in (*self.OWN_FILES, self.MARKER_FILE)
+            re.fullmatch(rf"{re.escape(file_name)}\.\d+\.tmp", name)
+            for file_name in (*self.STARTUP_FILES, self.MARKER_FILE)
         )
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the run. Raises InUseError, naming the holder, at once if another process has it."""
+        """Lock the directory.
+
+        Raises:
+            InUseError: Another process has locked it. The message has its number and its host.
+        """
         self._create_directory()
         lock = FileLock(self / ".lock", timeout=0)
         holder = self / "holder.json"
@@ -118,7 +126,7 @@ class RunDir(LockedDirectory):
 
     KIND_NAME = "run"
     MARKER_FILE = "config.yaml"
-    OWN_FILES = (
+    STARTUP_FILES = (
         *_LOCK_FILES,
         "manifest.json",
         "data",
@@ -142,12 +150,12 @@ class RunDir(LockedDirectory):
 
     @property
     def data(self) -> Path:
-        """Prepared images: `train_val` (training and proxy-validation) and `test` lie apart."""
+        """Prepared images: `train_val` (training and validation) and `test` are separate."""
         return self / "data"
 
     @property
     def checkpoints(self) -> Path:
-        """The states of long trainings that are under way; each is gone when its training ends."""
+        """Checkpoints of trainings; each is removed when its training ends."""
         return self / "checkpoints"
 
     @property
@@ -160,8 +168,8 @@ class RunDir(LockedDirectory):
 
     @property
     def family(self) -> Path:
-        """One spec file a member, `b0.yaml` on, beside its weights (`b0.safetensors`) where it was
-        trained.
+        """One spec file for each member (`b0.yaml`), and its weights (`b0.safetensors`) where it
+        was trained.
         """
         return self / "scaling" / "family"
 
@@ -178,10 +186,11 @@ class RunDir(LockedDirectory):
         return self.report / "index.html"
 
     def require_run(self) -> None:
-        """Raises InputError where this is no run directory."""
+        """Raises InputError if this is not a run directory."""
         if not self.exists and (self.path / "fit.yaml").is_file():
             raise InputError(
-                f"{self.path}: is of `phinas fit`, which carries on when it is called as before"
+                f"{self.path}: is a directory of `phinas fit`; resume it with the same "
+                "`phinas fit` command"
             )
         if not self.exists:
             problem = (
@@ -191,9 +200,11 @@ class RunDir(LockedDirectory):
             )
             raise InputError(f"{self.path}: {problem}; start one with `phinas run --out DIR`")
 
-    def create(self, config_text: str, manifest: dict[str, Any]) -> None:
-        """Make the directory a run. Raises InputError where it is one already or something else is
-        in the way.
+    def require_new(self) -> None:
+        """Create the directory for a new run.
+
+        Raises:
+            InputError: It is a run already, or contains other files.
         """
         if self.exists:
             raise InputError(
@@ -201,8 +212,6 @@ class RunDir(LockedDirectory):
             )
         self.require_available()
         self._create_directory()
-        write_json(self.manifest, manifest)
-        write_atomic(self.config, config_text)
 
 
 def _describe_holder(path: Path) -> str:
@@ -214,8 +223,10 @@ def _describe_holder(path: Path) -> str:
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:
-    """Write beside `path`, sync, rename over it, sync the directory: a reader sees the old file or
-    the new, never a part.
+    """Write a file atomically: a reader gets either the old content or the new one.
+
+    The content is written to a temporary file next to it, which is synced and renamed. Then the
+    directory is synced.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary_path = path.with_name(f"{path.name}.{os.getpid()}.tmp")
@@ -236,5 +247,5 @@ def write_atomic(path: Path, content: str | bytes) -> None:
 
 
 def write_json(path: Path, data: object) -> None:
-    """Strict JSON (no NaN), written atomically."""
+    """Write strict JSON (without NaN) atomically."""
     write_atomic(path, json.dumps(data, indent=2, allow_nan=False) + "\n")

@@ -1,114 +1,64 @@
-"""Controls, other ways to scale that the family's own is held against: what kind each is, and in
-words what came of it.
+"""The controls: other ways to scale that the family is compared with. Their kinds and names.
 
-`accuracy_gap` of a control is the accuracy of the family's member less its own, so above 0 where
-compound scaling is better. Its interval covers the luck of training and the finite number of test
-images, for all controls together.
+The `difference` of a comparison is the score of the member minus the control's, so it is above 0
+where compound scaling is better. Its interval includes training noise and test-set sampling error,
+and is corrected for multiple comparisons.
 """
 
-from typing import Any
-
-from phinas.reports.formatting import join_names, truncate
-from phinas.reports.run_data import RunData
+from phinas.experiment.artifacts.validation_file import ControlKind, ControlRecord
+from phinas.reports.formatting import truncate
 from phinas.scaling_search.coefficients import PAPER
 
-PAPER_LABEL = "the paper's " + ", ".join(
+PAPER_LABEL = "EfficientNet's " + ", ".join(
     f"{value:g}" for value in (PAPER.alpha, PAPER.beta, PAPER.gamma)
 )
-SINGLE_DIMENSIONS = ("depth", "width", "resolution")
+SINGLE_DIMENSIONS: tuple[ControlKind, ...] = ("depth", "width", "resolution")
 VERDICT_LABELS = {
     "better": "compound is better",
     "worse": "the control is better",
-    "tied": "can't be told",
+    "tied": "not significant",
 }
 
-# Of each kind the marker, and its name for a caption.
-MARKERS = {
-    "depth": ("^", "triangle up"),
-    "width": ("s", "square"),
-    "resolution": ("D", "diamond"),
-    "paper": ("P", "cross"),
-    "transfer": ("v", "triangle down"),
-    "published": ("h", "hexagon"),
+# Of each kind the marker, its name, and the kind, for a caption.
+MARKERS: dict[ControlKind, tuple[str, str, str]] = {
+    "depth": ("^", "triangle up", "depth-only scaling"),
+    "width": ("s", "square", "width-only scaling"),
+    "resolution": ("D", "diamond", "resolution-only scaling"),
+    "paper": ("P", "cross", PAPER_LABEL),
+    "coefficients": ("v", "triangle down", "coefficients of another run"),
+    "published": ("h", "hexagon", "a published network"),
+    "spec_file": ("p", "pentagon", "a network of a spec file"),
 }
 
 
-def get_control_kind(row: dict[str, Any]) -> str:
-    """A key of MARKERS."""
-    if row["name"] in (*SINGLE_DIMENSIONS, "paper"):
-        return str(row["name"])
-    return "published" if row.get("alpha") is None else "transfer"
+def make_control_label(control: ControlRecord, *, with_factors: bool = True) -> str:
+    """The name of a control.
+
+    Args:
+        with_factors: Whether coefficients of another run are written out.
+    """
+    if control.kind == "paper":
+        return PAPER_LABEL
+    if control.kind in SINGLE_DIMENSIONS:
+        return f"{control.kind}-only scaling"
+    if control.kind == "published":
+        return f"{control.source} as published"
+    if control.kind == "spec_file":
+        return f"the network of {control.source}"
+    factors = control.coefficients
+    if factors is None or not with_factors:
+        return f"coefficients of {control.source}"
+    values = ", ".join(f"{value:.4g}" for value in (factors.alpha, factors.beta, factors.gamma))
+    return f"coefficients of {control.source} ({values})"
 
 
-def make_control_phrase(row: dict[str, Any]) -> str:
-    """As in "better than ..."."""
-    kind = get_control_kind(row)
-    return (
-        PAPER_LABEL
-        if kind == "paper"
-        else f"the {row['label']}"
-        if kind == "transfer"
-        else str(row["label"])
-    )
+def make_control_phrase(control: ControlRecord) -> str:
+    """The name of a control inside a sentence."""
+    article = "the " if control.kind == "coefficients" else ""
+    return f"{article}{make_control_label(control)}"
 
 
-def make_control_label(row: dict[str, Any], limit: int, *, short: bool = False) -> str:
-    """Beside a mark, in at most `limit` characters. short: a word, where there is little room."""
-    if short:
-        return truncate(
-            str(row["name"])
-            .removesuffix("/")
-            .removesuffix("/scaling/coefficients.yaml")
-            .rpartition("/")[2],
-            limit,
-        )
-    long_labels = {
-        "paper": make_control_phrase(row),
-        "transfer": str(row["label"]).partition(" (")[0],
-    }
-    return truncate(long_labels.get(get_control_kind(row), str(row["label"])), limit)
-
-
-def find_compared_member(row: dict[str, Any], run_data: RunData) -> dict[str, Any] | None:
-    """The member of the family that it is held against."""
-    return next(
-        (member for member in run_data.members if member["name"] == row.get("family_member")), None
-    )
-
-
-def describe_compound_verdict(run_data: RunData) -> list[str]:
-    """Whether compound scaling wins over one dimension alone on these data."""
-    compound_verdict = run_data.compound_verdict
-    if not compound_verdict or not run_data.controls:
-        return []
-    statement = {
-        True: "Compound scaling wins here over one dimension alone",
-        False: "Compound scaling does not win here",
-        None: "Whether compound scaling wins here can't be told",
-    }[compound_verdict.get("wins")]
-    return [
-        f"{statement}.",
-        *(
-            [to_sentence(compound_verdict["explanation"])]
-            if compound_verdict.get("explanation")
-            else []
-        ),
-    ]
-
-
-def describe_identical_controls(run_data: RunData) -> list[str]:
-    """Controls that rounding made one network of: their numbers are one measurement, not two."""
-    groups: dict[str, list[str]] = {}
-    for row in run_data.trained_controls:
-        groups.setdefault(row["spec_id"], []).append(make_control_phrase(row))
-    groups_of_names = [join_names(names) for names in groups.values() if len(names) > 1]
-    return [
-        to_sentence(f"rounded to whole blocks, channels and pixels, {names} are one network here")
-        for names in groups_of_names
-    ]
-
-
-def to_sentence(text: str) -> str:
-    """With a capital and a full stop."""
-    text = text.strip()
-    return f"{text[:1].upper()}{text[1:]}" + ("" if text.endswith((".", "!", "?")) else ".")
+def make_short_control_label(control: ControlRecord, limit: int) -> str:
+    """One word for a control, in at most `limit` characters."""
+    kind = "EfficientNet" if control.kind == "paper" else control.kind
+    return truncate(control.source or kind, limit)

@@ -1,296 +1,294 @@
-"""The run's data as tables, one CSV each, for whoever wants to draw them otherwise: accuracies are
-fractions, nothing is rounded.
+"""The data of a run as CSV tables: scores are fractions, nothing is rounded.
 
-trials.csv has a row for each trial of the search, failed, pruned and running ones too;
-finalists.csv one for each finalist, and one for the published network beside them; grid.csv one for
-each trained member of the scaling grid; family.csv one for each member of the family (accuracy is
-measured; what the curve says of a member that was not trained is in columns of its own);
-controls.csv one for each other way to scale that the family is held against. An empty table has its
-head.
+trials.csv: a row for each trial of the search, also failed, pruned and running ones.
+finalists.csv: a row for each finalist, and one for the reference network.
+grid.csv: a row for each compared network.
+family.csv: a row for each member; predictions have columns of their own.
+controls.csv: a row for each control.
+A table without rows has its header.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
-from phinas.experiment.trial_store import TrialRecord
+from phinas.experiment.artifacts.baseline_file import FinalistRecord, ReferenceRecord
+from phinas.experiment.artifacts.coefficients_file import RacedMember
+from phinas.experiment.artifacts.validation_file import ControlRecord, TestResult
+from phinas.experiment.measurement import Measurement
+from phinas.experiment.storage.trial_record import TrialRecord
+from phinas.nas.trial import TrialAttributes
+from phinas.reports.controls import make_control_label
+from phinas.reports.family_rows import ReportMember
 from phinas.reports.run_data import RunData
-from phinas.space.spec import ArchSpec
+from phinas.reports.sentences.controls import describe_missing_verdict
+from phinas.scaling_search.validation.skip_reason import describe_skip
 
+Row = dict[str, Any]
 _COST_COLUMNS = ("flops", "params", "activations")
-_MEASUREMENT_COLUMNS = (
-    "accuracy",
-    "mean_class_accuracy",
-    "top5",
-    "loss",
-    "split",
-    "images",
-    "epochs",
-    "stop_reason",
-    "train_seconds",
-    "images_per_second",
-    "micro_batch_size",
-    "peak_memory_bytes",
-    "device",
-    "seed",
+_SCORE_COLUMNS = ("score", "metric", "balanced_accuracy", "top5", "loss", "split", "images")
+_TRAINING_COLUMNS = ("epochs", "stop_reason", "train_seconds", "images_per_second")
+_DEVICE_COLUMNS = ("micro_batch_size", "peak_memory_bytes", "device", "seed")
+_TRIAL_COLUMNS = (
+    *("trial", "proposal", "state", "network_id", *_COST_COLUMNS, "reward"),
+    *(*_SCORE_COLUMNS, *_TRAINING_COLUMNS, *_DEVICE_COLUMNS),
+    *("num_rejected", "attempts", "reason", "on_front", "finalist", "baseline"),
+)
+_FINALIST_COLUMNS = (
+    *("network_id", "trial", "flops", "search_reward", "reward", "score", "tied_with_chosen"),
+    *("baseline", "expected_score"),
+)
+_GRID_COLUMNS = (
+    *("network_id", "alpha_low", "alpha_high", "beta_low", "beta_high", "gamma_low", "gamma_high"),
+    *("resolution", "depths", "widths", "flops", "ratio", "score", "adjusted_score"),
+    *("score_gap", "score_gap_low", "score_gap_high", "status", "tied", "winner"),
+    "short_run_score",
+)
+_FAMILY_COLUMNS = (
+    *("name", "phi", "network_id", "depth_factor", "width_factor", "resolution_factor"),
+    *("depths", "widths", "resolution", "dropout", "flops", "ratio", "params", "activations"),
+    *("validated", "score", "low", "high", "images"),
+    *("predicted", "predicted_low", "predicted_high", "extrapolation", "skip_reason"),
+)
+_CONTROL_COLUMNS = (
+    *("name", "label", "kind", "family_member", "phi", "alpha", "beta", "gamma", "network_id"),
+    *("flops", "ratio", "params", "validated", "score", "low", "high", "images"),
+    *("score_gap", "score_gap_low", "score_gap_high", "flops_adjustment", "verdict"),
+    "skip_reason",
 )
 _INTEGER_COLUMNS = (
-    "flops",
-    "params",
-    "activations",
-    "images",
-    "epochs",
-    "micro_batch_size",
-    "peak_memory_bytes",
-    "seed",
-    "proposal",
-    "num_rejected",
-    "attempts",
-    "trial",
+    *("flops", "params", "activations", "images", "epochs", "micro_batch_size"),
+    *("peak_memory_bytes", "seed", "proposal", "num_rejected", "attempts", "trial"),
 )
 
 
 def make_trials_dataframe(run_data: RunData) -> pd.DataFrame:
     front_numbers = {trial.number for trial in run_data.pareto_front}
-    finalists = {row["trial"] for row in run_data.finalists}
+    finalists = {row.trial for row in run_data.finalists}
     rows = []
-    for row in run_data.trial_records["search"]:
-        values = _make_trial_columns(row)
+    for record in run_data.trial_records["search"]:
         flags = {
-            "on_front": row.number in front_numbers,
-            "finalist": row.number in finalists,
-            "baseline": row.number == run_data.baseline_trial,
+            "on_front": record.number in front_numbers,
+            "finalist": record.number in finalists,
+            "baseline": record.number == run_data.baseline_trial,
         }
-        rows.append(
-            values | flags | {f"choice.{name}": value for name, value in sorted(row.params.items())}
-        )
-    columns = [
-        "trial",
-        "proposal",
-        "state",
-        "spec_id",
-        *_COST_COLUMNS,
-        "reward",
-        *_MEASUREMENT_COLUMNS,
-        "num_rejected",
-        "attempts",
-        "reason",
-    ]
-    return _make_dataframe(rows, [*columns, "on_front", "finalist", "baseline"])
+        choices = {f"choice.{name}": value for name, value in sorted(record.params.items())}
+        rows.append(_make_trial_row(record) | flags | choices)
+    return _make_dataframe(rows, _TRIAL_COLUMNS)
 
 
-def _make_trial_columns(row: TrialRecord) -> dict[str, Any]:
-    attributes = row.user_attrs
-    measurement = attributes.get("measurement", {}) if row.is_complete or row.is_pruned else {}
-    if measurement.get("per_class_accuracy"):
-        measurement = measurement | {
-            "mean_class_accuracy": _compute_mean(measurement["per_class_accuracy"])
+def _make_trial_row(record: TrialRecord) -> Row:
+    attributes = TrialAttributes.from_record(record)
+    row: Row = {
+        "trial": record.number,
+        "proposal": attributes.proposal,
+        "state": record.state.name.lower(),
+        "network_id": attributes.network_id,
+        "flops": attributes.flops,
+        "params": attributes.params,
+        "activations": attributes.activations,
+        "reward": record.value,
+        "num_rejected": attributes.num_rejected,
+        "attempts": record.attempts or None,
+        "reason": record.reason or None,
+    }
+    if attributes.latency is not None:
+        low, high = attributes.latency.latency_quartiles_ms
+        row |= {
+            "latency_ms": attributes.latency.latency_ms,
+            "latency_ms_quartile_1": low,
+            "latency_ms_quartile_3": high,
         }
-    values = {
-        name: attributes.get(name)
-        for name in ("proposal", "spec_id", *_COST_COLUMNS, "num_rejected", "attempts", "reason")
-    }
-    values |= _make_latency_columns(attributes)
-    return {"trial": row.number, "state": row.state.name.lower(), "reward": row.value, **values} | {
-        name: measurement.get(name) for name in _MEASUREMENT_COLUMNS
-    }
+    if record.is_complete or record.is_pruned:
+        row |= _make_measurement_columns(record.measurement)
+    return row
 
 
-def _make_latency_columns(attributes: dict[str, Any]) -> dict[str, Any]:
-    """Median and quartiles of the timed inferences, where they were timed."""
-    if "latency_ms" not in attributes:
-        return {}
-    low, high = attributes["latency_quartiles_ms"]
-    return {
-        "latency_ms": attributes["latency_ms"],
-        "latency_ms_quartile_1": low,
-        "latency_ms_quartile_3": high,
-    }
+def _make_measurement_columns(measurement: Measurement) -> Row:
+    names = (*_SCORE_COLUMNS, *_TRAINING_COLUMNS, *_DEVICE_COLUMNS)
+    values: Row = {name: getattr(measurement, name, None) for name in names}
+    scores = measurement.per_class_accuracy
+    # empty where a field is not known
+    optional = ("stop_reason", "micro_batch_size", "peak_memory_bytes")
+    return (
+        values
+        | {"balanced_accuracy": _compute_mean(scores) if scores else None}
+        | {name: values[name] or None for name in optional}
+    )
 
 
 def make_finalists_dataframe(run_data: RunData) -> pd.DataFrame:
-    rows = []
-    for row in run_data.finalists:
-        values = {
-            name: row[name]
-            for name in ("spec_id", "trial", "flops", "search_reward", "reward", "tied_with_chosen")
-        }
-        values |= {
-            "baseline": row["trial"] == run_data.baseline_trial,
-            "accuracy": _compute_mean(row["accuracies"]),
-        }
-        values["expected_accuracy"] = row.get("expected_accuracy")
-        rows.append(values | _make_seed_columns(row["accuracies"]))
-    if (reference := run_data.reference) is not None:
-        values = {name: reference[name] for name in ("spec_id", "flops", "search_reward", "reward")}
-        values |= {
-            "reference": reference["name"],
-            "baseline": False,
-            "accuracy": _compute_mean(reference["accuracies"]),
-        }
-        rows.append(values | _make_seed_columns(reference["accuracies"]))
-    columns = [
-        "spec_id",
-        "trial",
-        "flops",
-        "search_reward",
-        "reward",
-        "accuracy",
-        "tied_with_chosen",
-        "baseline",
-    ]
-    return _make_dataframe(rows, columns)
+    rows = [_make_finalist_row(row, run_data.baseline_trial) for row in run_data.finalists]
+    if run_data.reference is not None:
+        rows.append(_make_reference_row(run_data.reference))
+    return _make_dataframe(rows, _FINALIST_COLUMNS)
+
+
+def _make_finalist_row(row: FinalistRecord, baseline_trial: int | None) -> Row:
+    values = {
+        "network_id": row.network_id,
+        "trial": row.trial,
+        "flops": row.flops,
+        "search_reward": row.search_reward,
+        "reward": row.reward,
+        "score": row.mean_score,
+        "tied_with_chosen": row.tied_with_chosen,
+        "baseline": row.trial == baseline_trial,
+        "expected_score": row.expected_score,
+    }
+    return values | _make_seed_columns(row.scores)
+
+
+def _make_reference_row(row: ReferenceRecord) -> Row:
+    values = {
+        "network_id": row.network_id,
+        "flops": row.flops,
+        "search_reward": row.search_reward,
+        "reward": row.reward,
+        "score": row.mean_score,
+        "baseline": False,
+        "reference": row.name,
+    }
+    return values | _make_seed_columns(row.scores)
 
 
 def make_grid_dataframe(run_data: RunData) -> pd.DataFrame:
-    columns = ["spec_id"]
-    for name in ("alpha", "beta", "gamma"):
-        columns += [f"{name}_low", f"{name}_high"]
-    columns += [
-        "resolution",
-        "depths",
-        "widths",
-        "flops",
-        "ratio",
-        "accuracy",
-        "adjusted_accuracy",
-        "accuracy_gap",
-        "accuracy_gap_low",
-        "accuracy_gap_high",
-    ]
-    columns += ["status", "tied", "winner", "short_run_accuracy"]
-    rows = []
-    for row in run_data.coefficients["members"] if run_data.coefficients else ():
-        values = {name: row[name] for name in columns if name in row}
-        for name in ("alpha", "beta", "gamma"):
-            values[f"{name}_low"], values[f"{name}_high"] = row[name]
-        values |= {"depths": _join_numbers(row["depths"]), "widths": _join_numbers(row["widths"])}
-        values["accuracy_gap_low"], values["accuracy_gap_high"] = row["accuracy_gap_interval"] or (
-            None,
-            None,
-        )
-        rows.append(values | _make_seed_columns(row["accuracies"]))
-    return _make_dataframe(rows, columns)
+    members = run_data.race.members if run_data.race else ()
+    return _make_dataframe([_make_grid_row(row) for row in members], _GRID_COLUMNS)
+
+
+def _make_grid_row(row: RacedMember) -> Row:
+    values: Row = {
+        "network_id": row.network_id,
+        "resolution": row.resolution,
+        "depths": _join_numbers(row.depths),
+        "widths": _join_numbers(row.widths),
+        "flops": row.flops,
+        "ratio": row.ratio,
+        "score": row.score,
+        "adjusted_score": row.adjusted_score,
+        "score_gap": row.score_gap,
+        "status": row.status,
+        "tied": row.tied,
+        "winner": row.winner,
+        "short_run_score": row.short_run_score,
+    }
+    for name, (low, high) in row.intervals.items():
+        values |= {f"{name}_low": low, f"{name}_high": high}
+    values["score_gap_low"], values["score_gap_high"] = row.score_gap_interval or (None, None)
+    return values | _make_seed_columns(row.scores)
 
 
 def make_family_dataframe(run_data: RunData) -> pd.DataFrame:
-    columns = [
-        "name",
-        "phi",
-        "spec_id",
-        "depth_factor",
-        "width_factor",
-        "resolution_factor",
-        "depths",
-        "widths",
-        "resolution",
-    ]
-    columns += [
-        "dropout",
-        "flops",
-        "ratio",
-        "params",
-        "activations",
-        "validated",
-        "accuracy",
-        "low",
-        "high",
-        "images",
-    ]
-    columns += ["predicted", "predicted_low", "predicted_high", "extrapolation", "skip_reason"]
-    rows = []
-    for row in run_data.members:
-        spec = ArchSpec.from_dict(row["spec"])
-        values = {
-            name: row.get(name)
-            for name in ("name", "phi", "spec_id", "flops", "ratio", "params", "activations")
-        }
-        values |= {name: row.get(name) for name in ("accuracy", "images", "skip_reason")} | {
-            "validated": bool(row.get("validated"))
-        }
-        values |= compute_scale_factors(run_data, row["phi"]) | {
-            "resolution": spec.resolution,
-            "dropout": spec.dropout,
-        }
+    rows = [_make_family_row(row, run_data) for row in run_data.members]
+    return _make_dataframe(rows, _FAMILY_COLUMNS)
+
+
+def _make_family_row(row: ReportMember, run_data: RunData) -> Row:
+    member, record = row.member, row.record
+    result = record.result if record else None
+    values: Row = {
+        "name": member.name,
+        "phi": member.phi,
+        "network_id": member.network_id,
+        "depths": _join_numbers([stage.depth for stage in member.spec.stages]),
+        "widths": _join_numbers([stage.width for stage in member.spec.stages]),
+        "resolution": member.spec.resolution,
+        "dropout": member.spec.dropout,
+        "flops": member.flops,
+        "ratio": member.ratio,
+        "params": member.params,
+        "activations": member.activations,
+        "skip_reason": describe_skip(record.skip) if record and record.skip else None,
+    }
+    if record is not None and record.prediction is not None:
+        prediction = record.prediction
+        low, high = prediction.interval
         values |= {
-            "depths": _join_numbers([s.depth for s in spec.stages]),
-            "widths": _join_numbers([s.width for s in spec.stages]),
+            "predicted": prediction.score,
+            "predicted_low": low,
+            "predicted_high": high,
+            "extrapolation": prediction.extrapolation,
         }
-        values["low"], values["high"] = row.get("interval", (None, None))
-        if not values["validated"] and (prediction := row.get("prediction")):
-            values |= {
-                "predicted": prediction["accuracy"],
-                "extrapolation": prediction["extrapolation"],
-            }
-            values["predicted_low"], values["predicted_high"] = prediction["interval"]
-        rows.append(values | _make_seed_columns(row.get("accuracies", ())))
-    return _make_dataframe(rows, columns)
+    return values | compute_scale_factors(run_data, member.phi) | _make_result_columns(result)
 
 
 def make_controls_dataframe(run_data: RunData) -> pd.DataFrame:
-    columns = [
-        "name",
-        "label",
-        "family_member",
-        "phi",
-        "alpha",
-        "beta",
-        "gamma",
-        "spec_id",
-        "flops",
-        "ratio",
-        "params",
-        "validated",
-    ]
-    columns += [
-        "accuracy",
-        "low",
-        "high",
-        "images",
-        "accuracy_gap",
-        "accuracy_gap_low",
-        "accuracy_gap_high",
-        "flops_adjustment",
-        "verdict",
-        "skip_reason",
-    ]
-    rows = []
-    for row in run_data.controls:
-        values = {name: row.get(name) for name in columns}
-        values["low"], values["high"] = row.get("interval") or (None, None)
-        values["accuracy_gap_low"], values["accuracy_gap_high"] = row.get(
-            "accuracy_gap_interval"
-        ) or (None, None)
-        rows.append(values | _make_seed_columns(row.get("accuracies") or ()))
-    return _make_dataframe(rows, columns)
+    rows = [_make_control_row(record) for record in run_data.controls]
+    return _make_dataframe(rows, _CONTROL_COLUMNS)
+
+
+def _make_control_row(record: ControlRecord) -> Row:
+    factors, network, comparison = record.coefficients, record.network, record.comparison
+    values: Row = {
+        "name": record.name,
+        "label": make_control_label(record),
+        "kind": record.kind,
+        "family_member": record.family_member,
+        "phi": record.phi,
+        "skip_reason": None
+        if comparison and comparison.verdict
+        else describe_missing_verdict(record),
+    }
+    if factors is not None:
+        values |= {"alpha": factors.alpha, "beta": factors.beta, "gamma": factors.gamma}
+    if network is not None:
+        values |= {
+            "network_id": network.network_id,
+            "flops": network.flops,
+            "ratio": network.ratio,
+            "params": network.params,
+        }
+    if comparison is not None:
+        values |= {
+            "score_gap": comparison.difference,
+            "flops_adjustment": comparison.flops_adjustment,
+            "verdict": comparison.verdict,
+        }
+        values["score_gap_low"], values["score_gap_high"] = comparison.interval or (None, None)
+    return values | _make_result_columns(record.result)
+
+
+def _make_result_columns(result: TestResult | None) -> Row:
+    if result is None:
+        return {"validated": False}
+    low, high = result.interval
+    values = {
+        "validated": True,
+        "score": result.score,
+        "low": low,
+        "high": high,
+        "images": result.images,
+    }
+    return values | _make_seed_columns(result.scores)
 
 
 def compute_scale_factors(run_data: RunData, phi: float) -> dict[str, float | None]:
-    """alpha^phi, beta^phi, gamma^phi: what the rule asks for, before rounding."""
+    """alpha^phi, beta^phi, gamma^phi: the factors before rounding."""
     coefficients = run_data.coefficients
     names = {"depth_factor": "alpha", "width_factor": "beta", "resolution_factor": "gamma"}
     return {
-        factor: coefficients[name] ** phi if coefficients else None
+        factor: coefficients.factors[name] ** phi if coefficients else None
         for factor, name in names.items()
     }
 
 
-def _compute_mean(values: list[float]) -> float:
+def _compute_mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
 
 
-def _join_numbers(values: list[int]) -> str:
+def _join_numbers(values: Sequence[int]) -> str:
     return " ".join(str(value) for value in values)
 
 
-def _make_seed_columns(accuracies: Any) -> dict[str, float]:
-    return {f"accuracy_seed_{number}": value for number, value in enumerate(accuracies, start=1)}
+def _make_seed_columns(scores: Sequence[float]) -> dict[str, float]:
+    return {f"score_seed_{number}": value for number, value in enumerate(scores, start=1)}
 
 
-def _make_dataframe(rows: list[dict[str, Any]], columns: list[str]) -> pd.DataFrame:
-    """Columns of `head` first, then what only some rows have; whole numbers stay whole where some
-    are missing.
+def _make_dataframe(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> pd.DataFrame:
+    """`columns` first, then those that only some rows have; integers stay integers where some are
+    missing.
     """
     extra_columns = dict.fromkeys(name for row in rows for name in row if name not in columns)
     dataframe = pd.DataFrame(rows, columns=[*columns, *extra_columns])

@@ -1,7 +1,7 @@
-"""A drawn figure, as a file of its own (SVG, PNG) and as SVG inside the page.
+"""Export of a figure: as a file (SVG, PNG) and as SVG inside the page.
 
-Inside the page its colors are the variables of the style sheet, so it follows light and dark; its
-text stays text; and what a mark says when pointed at is a `<title>`, which works without a script.
+Inside the page its colors are variables of the style sheet, so that it follows light and dark mode.
+Text stays text, and a tooltip is a `<title>`, which needs no script.
 """
 
 import io
@@ -27,8 +27,12 @@ _CSS_VARIABLES = {color: f"var(--{name})" for name, color in LIGHT_COLORS.items(
 
 @dataclass(frozen=True)
 class ReportFigure:
-    """caption: what the reader sees and how to read it; tooltips: for the group of marks of that
-    id, one text a mark.
+    """A figure of the report.
+
+    Attributes:
+        figure: The figure.
+        caption: What it shows and how to read it.
+        tooltips: For each group of marks, by its id, one text for each mark.
     """
 
     figure: Figure
@@ -37,23 +41,21 @@ class ReportFigure:
 
 
 def make_figure(height: float, *, compact: bool) -> Figure:
-    """An empty figure, `height` in inches. 72 dots an inch: a pixel of its layout is a point of its
-    text.
-    """
+    """An empty figure, `height` in inches, with 72 dots per inch, so that one px is one point."""
     figure = Figure(figsize=(COMPACT_INCHES if compact else WIDE_INCHES, height), dpi=72)
     FigureCanvasAgg(figure)
     return figure
 
 
 def report_style() -> AbstractContextManager[None]:
-    """To draw and to save in: matplotlib's defaults with the palette's style, and afterwards what
-    there was before.
+    """A context to draw and save in: matplotlib's defaults with the style of the palette. The
+    previous style is restored afterwards.
     """
     return matplotlib.style.context(["default", RC_PARAMS])
 
 
 def render_svg(report_figure: ReportFigure) -> str:
-    """The file: no date in it, ids by hashing, so that the same figure is the same text."""
+    """The SVG file, without a date and with hashes as ids: the same figure gives the same text."""
     buffer = io.StringIO()
     with report_style():
         report_figure.figure.savefig(buffer, format="svg", dpi=PNG_DPI, metadata={"Date": None})
@@ -68,7 +70,11 @@ def render_png(report_figure: ReportFigure) -> bytes:
 
 
 def render_inline_svg(report_figure: ReportFigure, *, name: str) -> Markup:
-    """The figure as an `<svg>` element. name: unique in the page; all ids in it begin with that."""
+    """The figure as an `<svg>` element.
+
+    Args:
+        name: Unique in the page; all ids of the element begin with it.
+    """
     root = ElementTree.fromstring(render_svg(report_figure))  # noqa: S314  matplotlib wrote it a line ago
     _strip_metadata(root)
     for element in root.iter():
@@ -92,7 +98,7 @@ def render_inline_svg(report_figure: ReportFigure, *, name: str) -> Markup:
 
 
 def _strip_metadata(root: ElementTree.Element) -> None:
-    """Remove matplotlib's metadata, and its style element, which would hold for the whole page."""
+    """Remove matplotlib's metadata, and its style element, which would apply to the whole page."""
     for parent in list(root.iter()):
         for child in list(parent):
             if child.tag.rpartition("}")[2] in ("metadata", "style"):
@@ -100,7 +106,7 @@ def _strip_metadata(root: ElementTree.Element) -> None:
 
 
 def _localize_attribute(value: str, name: str) -> str:
-    """References by id made unique, colors made variables."""
+    """Make references by id unique and colors variables."""
     if value.startswith("#") and value not in _CSS_VARIABLES:
         return f"#{name}-{value[1:]}"
     value = value.replace("url(#", f"url(#{name}-")

@@ -1,13 +1,14 @@
-"""Numbers as people read them. Accuracies are fractions everywhere else; here, and nowhere before,
-they become percent.
-"""
+"""Numbers and names for people. Scores are fractions everywhere else and percentages here."""
+
+from collections.abc import Sequence
 
 ALPHA, BETA, GAMMA, PHI = "\u03b1", "\u03b2", "\u03b3", "\u03c6"
 TIMES_SIGN = "\N{MULTIPLICATION SIGN}"
 EN_DASH = "\N{EN DASH}"
 GREEK_LETTERS = {"alpha": ALPHA, "beta": BETA, "gamma": GAMMA}
+DIMENSIONS = {"alpha": "depth", "beta": "width", "gamma": "resolution"}
 
-METRIC_LABELS = {
+COST_LABELS = {
     "flops": "FLOPs",
     "params": "parameters",
     "activations": "activations",
@@ -16,7 +17,7 @@ METRIC_LABELS = {
 
 
 def format_percent(fraction: float) -> str:
-    """One decimal: a validation split of a few thousand images carries no more."""
+    """With one decimal, which a validation split of a few thousand images justifies."""
     return f"{100 * fraction:.1f}%"
 
 
@@ -28,11 +29,11 @@ def format_count(count: float) -> str:
     return f"{count:g}"
 
 
-def format_cost(metric: str, cost: float) -> str:
-    """What a network costs, with its unit: `2.27M FLOPs`, `0.831 ms`."""
-    return (
-        f"{cost:.3g} ms" if metric == "latency" else f"{format_count(cost)} {METRIC_LABELS[metric]}"
-    )
+def format_cost(cost_metric: str, cost: float) -> str:
+    """A cost with its unit: `2.27M FLOPs`, `0.831 ms`."""
+    if cost_metric == "latency":
+        return f"{cost:.3g} ms"
+    return f"{format_count(cost)} {COST_LABELS[cost_metric]}"
 
 
 def _format_three_digits(value: float) -> str:
@@ -41,22 +42,20 @@ def _format_three_digits(value: float) -> str:
 
 
 def format_tick(count: float) -> str:
-    """As `format_count`, without digits that say nothing: 500k, 1M, 1.5M."""
+    """As `format_count`, without trailing zeros: 500k, 1M, 1.5M."""
     text = format_count(count)
     number, suffix = (text[:-1], text[-1]) if text[-1].isalpha() else (text, "")
     return (number.rstrip("0").rstrip(".") if "." in number else number) + suffix
 
 
 def format_interval(low: float, high: float) -> str:
-    """An interval of factors; one number where both ends read the same."""
+    """An interval of factors; one number where both ends round to the same."""
     left, right = f"{low:.2f}", f"{high:.2f}"
     return left if left == right else f"{left}{EN_DASH}{right}"
 
 
 def format_points(difference: float) -> str:
-    """A difference of accuracies (fractions) with its sign: `+1.2`; of both signs one decimal, and
-    no minus before nothing.
-    """
+    """A difference of scores (fractions) in points, with its sign: `+1.2`. Zero has no sign."""
     return (
         f"{100 * difference + 0.0:+.1f}".replace("-0.0", "0.0")
         .replace("+0.0", "0.0")
@@ -69,14 +68,15 @@ def pluralize(count: int, noun: str, plural: str = "") -> str:
     return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
 
 
-def join_numbers(values: list[int]) -> str:
+def join_numbers(values: Sequence[int]) -> str:
     """Widths or depths of the stages, in order."""
     return " \N{MIDDLE DOT} ".join(str(value) for value in values)
 
 
-def join_names(names: list[str], word: str = "and") -> str:
+def join_names(names: Sequence[str], word: str = "and") -> str:
     """`B3`, `B3 and B4`, `B3, B4 and B5`."""
-    return f" {word} ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+    parts = [", ".join(names[:-1]), names[-1]] if len(names) > 1 else names
+    return f" {word} ".join(parts)
 
 
 def truncate(text: str, limit: int = 400) -> str:

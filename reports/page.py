@@ -1,40 +1,53 @@
-"""`report/index.html`: one file that opens anywhere, with its numbers as CSV and its figures as SVG
-and PNG beside it.
+"""`report/index.html`: one self-contained file, with its numbers as CSV and its figures as SVG and
+PNG next to it.
 
-It reads the run directory and nothing else, says no time of day, and draws by hashing: the same run
-gives the same bytes. The page is renamed into place last, so whoever opens it finds all that it
-points at.
+It reads the run directory only, has no time of day, and its ids are hashes: the same run gives the
+same bytes. The page is renamed into place last, so all files that it links to exist.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import jinja2
 from markupsafe import Markup
 
-from phinas.experiment.manifest import version
 from phinas.experiment.run_dir import RunDir, write_atomic
-from phinas.reports import provenance
-from phinas.reports.conclusions import make_conclusion_paragraphs, summarize_wins
+from phinas.experiment.versions import version
 from phinas.reports.csv_export import CSV_TABLES
 from phinas.reports.figure_export import render_inline_svg, render_png, render_svg, report_style
 from phinas.reports.figures import FIGURES
-from phinas.reports.formatting import (
-    GREEK_LETTERS,
-    format_cost,
-    format_count,
-    format_interval,
-    format_percent,
-)
 from phinas.reports.palette import DARK_COLORS, LIGHT_COLORS
-from phinas.reports.run_data import RunData, read_run_data
+from phinas.reports.run_data import RunData
+from phinas.reports.run_reader import read_run_data
+from phinas.reports.sentences import provenance
+from phinas.reports.sentences.baseline import explain_choice
+from phinas.reports.sentences.coefficients import explain_coefficients
+from phinas.reports.sentences.conclusions import make_conclusion_paragraphs
+from phinas.reports.sentences.family import describe_missing_curve
+from phinas.reports.sentences.headlines import make_headlines
+from phinas.reports.sentences.rendering import render
 from phinas.reports.tables import REPORT_TABLES
+from phinas.scaling_search.validation.skip_reason import describe_skip
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedFigure:
+    """A figure as SVG elements for a wide and a narrow page, with its caption."""
+
+    wide: Markup
+    compact: Markup
+    caption: str
 
 
 def write_report(run: RunDir) -> Path:
-    """Write the report of `run` from what it holds, however far it came; the path of the page.
+    """Write the report of a run, whatever stages it has finished.
 
-    Raises InputError where it is no run, StorageError where its record is damaged.
+    Returns:
+        The path of the page.
+
+    Raises:
+        InputError: It is not a run directory, or a file is damaged.
+        StorageError: The record of trials is damaged.
     """
     run_data = read_run_data(run)
     for name, make_dataframe in CSV_TABLES.items():
@@ -47,32 +60,28 @@ def write_report(run: RunDir) -> Path:
     return run.report_page
 
 
-def _write_figures(run_data: RunData, directory: Path) -> dict[str, dict[str, Any]]:
-    """The figures that there are data for: files, and what the page shows. Files of figures that
-    are no more are removed.
-    """
+def _write_figures(run_data: RunData, directory: Path) -> dict[str, RenderedFigure]:
+    """Write the figures that have data, and remove the files of those that have none."""
     rendered = {}
     with report_style():
-        for name, draw_figure in FIGURES.items():
-            wide, compact = (
-                draw_figure(run_data, compact=False),
-                draw_figure(run_data, compact=True),
-            )
+        for name, entry in FIGURES.items():
+            wide = entry.draw(run_data, compact=False)
+            compact = entry.draw(run_data, compact=True)
             if wide is None or compact is None:
                 for suffix in ("svg", "png"):
                     (directory / f"{name}.{suffix}").unlink(missing_ok=True)
                 continue
             write_atomic(directory / f"{name}.svg", render_svg(wide))
             write_atomic(directory / f"{name}.png", render_png(wide))
-            layouts = {
-                "wide": render_inline_svg(wide, name=f"{name}-wide"),
-                "compact": render_inline_svg(compact, name=f"{name}-compact"),
-            }
-            rendered[name] = layouts | {"caption": wide.caption, "name": name}
+            rendered[name] = RenderedFigure(
+                render_inline_svg(wide, name=f"{name}-wide"),
+                render_inline_svg(compact, name=f"{name}-compact"),
+                wide.caption,
+            )
     return rendered
 
 
-def render_page(run_data: RunData, figures: dict[str, dict[str, Any]]) -> str:
+def render_page(run_data: RunData, figures: dict[str, RenderedFigure]) -> str:
     """The page. Everything that comes from the run is escaped; only our own SVG is not."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("phinas.reports", "templates"),
@@ -82,31 +91,32 @@ def render_page(run_data: RunData, figures: dict[str, dict[str, Any]]) -> str:
         lstrip_blocks=True,
     )
     environment.filters["code"] = _format_code
+    baseline, coefficients = run_data.baseline, run_data.coefficients
     return environment.get_template("page.html").render(
         title=run_data.config.name,
         version=version(),
         light=LIGHT_COLORS,
         dark=DARK_COLORS,
         conclusions=[" ".join(paragraph) for paragraph in make_conclusion_paragraphs(run_data)],
-        headlines=_make_headlines(run_data),
+        headlines=make_headlines(run_data),
         warnings=provenance.list_warnings(run_data),
         figures=figures,
-        tables={name: make_table(run_data) for name, make_table in REPORT_TABLES.items()},
+        figure_entries=FIGURES,
+        tables={name: entry.make(run_data) for name, entry in REPORT_TABLES.items()},
+        table_entries=REPORT_TABLES,
         missing_sections=_make_missing_section_messages(run_data),
         explanations={
-            "baseline": _get_explanation(run_data.baseline),
-            "coefficients": _get_explanation(run_data.coefficients),
+            "baseline": " ".join(explain_choice(baseline)) if baseline else "",
+            "coefficients": " ".join(explain_coefficients(coefficients)) if coefficients else "",
         },
         members_not_validated=_list_members_not_validated(run_data),
-        no_prediction_reason=str(run_data.validation.get("missing_curve_reason") or "")
-        if run_data.members_without_accuracy and run_data.validated_members
-        else "",
+        no_prediction_reason=describe_missing_curve(run_data),
         machine_rows=provenance.make_machine_rows(run_data),
-        accuracies_note=provenance.describe_accuracies(run_data),
+        scores_note=provenance.describe_scores(run_data),
         data_rows=provenance.make_data_rows(run_data),
         notes=provenance.list_notes(run_data),
         artifacts=provenance.make_artifact_rows(run_data),
-        accuracy_source=provenance.describe_accuracy_source(run_data),
+        score_source=provenance.describe_score_source(run_data),
     )
 
 
@@ -120,134 +130,49 @@ def _format_code(text: str) -> Markup:
     return Markup().join(escaped_parts)
 
 
-def _get_explanation(result: dict[str, Any] | None) -> str:
-    return str(result.get("explanation", "")) if result else ""
-
-
-def _describe_coefficient_ranges(run_data: RunData) -> str:
-    """Of the coefficients: how far they are told from others."""
-    coefficients = run_data.searched_coefficients
-    if coefficients is None:
-        return "given, not searched"
-    ranges = ", ".join(
-        f"{GREEK_LETTERS[name]}\u00a0{format_interval(*coefficients['ranges'][name])}"
-        for name in GREEK_LETTERS
-    )
-    significance = {
-        "all": "told from all others",
-        "some": "partly told apart",
-        "none": "can't be told apart",
-    }[summarize_wins(coefficients)]
-    return f"{significance}: {ranges}"
-
-
 def _make_missing_section_messages(run_data: RunData) -> dict[str, str]:
-    """For each section without data, the sentence that says how to make them."""
+    """For each section without data, how to make them."""
+    is_user_supplied = run_data.has_user_baseline
     messages = {}
     if not run_data.trials:
-        no_search_message = (
-            "The baseline was given, so there was no search." if run_data.has_user_baseline else ""
-        )
-        messages["search"] = (
-            no_search_message or "No trial has been measured yet; `phinas resume DIR` makes them."
-        )
+        messages["search"] = render("notes", "no_search", is_user_supplied=is_user_supplied)
     if run_data.baseline is None:
-        no_baseline_message = (
-            "No baseline has been chosen yet; `phinas resume DIR` trains the finalists and chooses."
-        )
-        messages["baseline"] = (
-            "The given baseline has not been read yet; `phinas scale DIR` does it."
-            if run_data.has_user_baseline
-            else no_baseline_message
-        )
-    if not run_data.has_images:
-        scale_command = "`phinas scale --baseline DIR/search/baseline.yaml --data IMAGES --out NEW`"
-        no_images_message = f"Nothing is trained in a run without images; {scale_command} does it."
-        return (
-            messages
-            | {"family": no_images_message}
-            | ({} if run_data.coefficients else {"scaling": no_images_message})
-        )
+        messages["baseline"] = render("notes", "no_baseline", is_user_supplied=is_user_supplied)
+    return messages | (
+        _make_missing_training_messages(run_data)
+        if run_data.has_images
+        else _make_no_image_messages(run_data)
+    )
+
+
+def _make_no_image_messages(run_data: RunData) -> dict[str, str]:
+    sections = ["family"] if run_data.coefficients else ["family", "scaling"]
+    return dict.fromkeys(sections, render("notes", "no_images"))
+
+
+def _make_missing_training_messages(run_data: RunData) -> dict[str, str]:
+    messages = {}
     if run_data.coefficients is None:
         num_trainings = sum(row.is_complete for row in run_data.trial_records["scaling"])
-        progress_note = f" ({num_trainings} of its trainings are recorded)" if num_trainings else ""
-        messages["scaling"] = (
-            f"The baseline has not been scaled yet{progress_note}; `phinas scale DIR` does it."
-        )
+        messages["scaling"] = render("notes", "no_coefficients", num_trainings=num_trainings)
     if not run_data.members:
-        messages["family"] = "There is no family yet; `phinas scale DIR` makes one."
-    elif not run_data.validated_members:
-        messages["family"] = (
-            "No member has been trained yet, so there is no accuracy to show; `phinas validate "
-            "DIR` trains them."
-        )
+        messages["family"] = render("notes", "no_family")
+    elif not run_data.tested_members:
+        messages["family"] = render("notes", "no_validation")
     return messages
 
 
 def _list_members_not_validated(run_data: RunData) -> list[tuple[str, str]]:
-    """Name and reason of the members without an accuracy, where others have one."""
-    if not run_data.validated_members:
+    """Name and reason of the members without a score, where others have one."""
+    if not run_data.tested_members:
         return []
-    members = [row for row in run_data.members if not row.get("validated")]
     return [
-        (row["name"].upper(), row.get("skip_reason") or "`phinas validate DIR` trains it")
-        for row in members
+        (
+            row.label,
+            describe_skip(row.record.skip)
+            if row.record and row.record.skip
+            else render("notes", "not_validated"),
+        )
+        for row in run_data.members
+        if row.record is None or row.record.result is None
     ]
-
-
-def _make_headlines(run_data: RunData) -> list[tuple[str, str, str]]:
-    """At most three: what it is, the number, what it means."""
-    headlines = []
-    baseline, finalist, coefficients, members = (
-        run_data.baseline,
-        run_data.chosen_finalist,
-        run_data.coefficients,
-        run_data.validated_members,
-    )
-    if baseline is not None:
-        accuracy = (
-            format_percent(sum(finalist["accuracies"]) / len(finalist["accuracies"]))
-            if finalist
-            else baseline["spec_id"]
-        )
-        accuracy_kind = (
-            ("validation accuracy" if run_data.search_trains_networks else "accuracy")
-            if finalist
-            else "given, not searched"
-        )
-        size = (
-            f"{format_count(baseline['flops'])} FLOPs, {format_count(baseline['params'])} "
-            "parameters"
-        )
-        latency_text = (
-            f", {format_cost('latency', baseline['latency_ms'])}"
-            if baseline.get("latency_ms")
-            else ""
-        )
-        headlines.append(("Baseline", accuracy, f"{accuracy_kind}, {size}{latency_text}"))
-    if coefficients is not None:
-        value = " \N{MIDDLE DOT} ".join(f"{coefficients[name]:.2f}" for name in GREEK_LETTERS)
-        headlines.append(
-            (
-                " \N{MIDDLE DOT} ".join(GREEK_LETTERS.values()),
-                value,
-                _describe_coefficient_ranges(run_data),
-            )
-        )
-    if members:
-        first, last = members[0], members[-1]
-        names = (
-            first["name"].upper()
-            if first is last
-            else f"{first['name'].upper()} to {last['name'].upper()}"
-        )
-        value = format_percent(first["accuracy"]) + (
-            "" if first is last else f" \N{RIGHTWARDS ARROW} {format_percent(last['accuracy'])}"
-        )
-        cost = (
-            f"at {last['ratio']:.1f} times B0's FLOPs"
-            if last["ratio"] > 1
-            else f"{format_count(last['flops'])} FLOPs"
-        )
-        headlines.append((names, value, f"test accuracy, {cost}"))
-    return headlines

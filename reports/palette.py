@@ -1,9 +1,9 @@
-"""The colors of figures and page, light and dark: one table that matplotlib, the inline SVG and
-the style sheet all read.
+"""The colors of figures and page, light and dark: one table for matplotlib, inline SVG and style
+sheet.
 
-The hues are those of Okabe and Ito (2008), which people with the common color blindnesses can tell
-apart; kernels are steps of one hue, of different lightness. Figures are drawn in the light colors;
-on the page each becomes a CSS variable of its name.
+The hues are those of Okabe and Ito (2008), which people with common color vision deficiencies can
+distinguish; kernels have one hue in different lightness. Figures are drawn in the light colors; on
+the page each color becomes a CSS variable with its name.
 """
 
 from typing import Any
@@ -34,7 +34,7 @@ TEXT_COLOR, MUTED_COLOR, GRID_COLOR, BACKGROUND_COLOR = (
 NEUTRAL_COLOR, PRIMARY_COLOR, ACCENT_COLOR, BAND_COLOR, POINTWISE_COLOR = (
     LIGHT_COLORS[name] for name in ("neutral", "primary", "accent", "band", "pointwise")
 )
-# One training among several of a network: seen on a line and on the mean's dot.
+# One training of several of a network: visible on a line and on the dot of the mean.
 SEED_MARKER_STYLE: dict[str, Any] = {
     "s": 15,
     "facecolor": MUTED_COLOR,
@@ -51,7 +51,7 @@ def get_kernel_color(kernel: int) -> str:
     return LIGHT_COLORS["kernel3" if kernel == 3 else "kernel5" if kernel == 5 else "kernel7"]
 
 
-# A user's own matplotlibrc changes nothing: figures start from matplotlib's defaults.
+# A user's matplotlibrc has no effect: figures start from matplotlib's defaults.
 RC_PARAMS: dict[str, object] = {
     "font.family": "DejaVu Sans",
     "font.size": 9,

@@ -1,12 +1,20 @@
-"""What a bench of searchers shows: a table in Markdown, and regret over evaluations as a figure."""
+"""A comparison of search strategies as a table in Markdown and as a figure of regret."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
+from phinas.experiment.artifacts.bench import (
+    BenchRun,
+    BenchSummary,
+    EvaluationCounts,
+    RegretQuartiles,
+    StrategySummary,
+)
 from phinas.nas.benchmark.regret import REGRET_TOLERANCE, compute_regrets, quartiles
+from phinas.nas.surrogate.gaussian_process import FloatArray
 from phinas.reports.figure_export import ReportFigure, make_figure
 from phinas.reports.figures.axes import add_axes_with_margins, round_ticks, set_axis_labels
 from phinas.reports.palette import (
@@ -18,7 +26,7 @@ from phinas.reports.palette import (
     TEXT_COLOR,
 )
 
-_MIN_REGRET = 1e-4  # regret below this is drawn as this: on a log axis there is no zero
+_MIN_REGRET = 1e-4  # smaller regret is drawn as this, as a log axis has no zero
 _LINE_COLORS = (
     ACCENT_COLOR,
     PRIMARY_COLOR,
@@ -32,44 +40,45 @@ _LINE_COLORS = (
 _DASH_PATTERNS = ((), (5, 2), (1.5, 1.5), (6, 2, 1.5, 2))
 
 
-def make_regret_table(summary: Mapping[str, Any]) -> str:
-    """The table in Markdown."""
+def make_regret_table(summary: BenchSummary) -> str:
+    """The comparison as a table in Markdown."""
     titles, rows = make_regret_cells(summary)
     lines = ["| " + " | ".join(titles) + " |", "|---|" + "--:|" * (len(titles) - 1)]
     return "\n".join([*lines, *("| " + " | ".join(cells) + " |" for cells in rows)])
 
 
-def make_regret_cells(summary: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """Column titles, and the cells of each strategy, by median regret at the last checkpoint."""
-    rows = summary["strategies"]
-    checkpoints = sorted({int(checkpoint) for row in rows.values() for checkpoint in row["regret"]})
+def make_regret_cells(summary: BenchSummary) -> tuple[list[str], list[list[str]]]:
+    """Column titles, and the cells of each strategy, the smallest final regret first."""
+    rows = summary.strategies
+    checkpoints = sorted({at.evaluations for row in rows.values() for at in row.regret})
     titles = [
         "strategy",
-        f"to beat {summary['reference']}",
-        f"to within {REGRET_TOLERANCE:g} of the best",
+        f"to beat {summary.target_network}",
+        f"to within {REGRET_TOLERANCE:g} of the optimum",
         "worst of these",
+        *(f"regret x100 at {checkpoint}" for checkpoint in checkpoints),
+        "ms per proposal",
     ]
-    titles += [f"regret x100 at {checkpoint}" for checkpoint in checkpoints] + ["ms a proposal"]
-    last = str(checkpoints[-1])
-    table = []
-    for name, row in sorted(rows.items(), key=lambda item: item[1]["regret"][last][1]):
-        cells = [
-            name,
-            _format_quartiles(row["to_beat_reference"]),
-            _format_quartiles(row["to_reach_tolerance"]),
-            _format_evaluations(row["to_reach_tolerance"]["worst"]),
-        ]
-        cells += [_format_regret(row["regret"][str(checkpoint)]) for checkpoint in checkpoints]
-        cells.append(f"{row['proposal_ms']['mean']:.0f}")
-        table.append(cells)
-    return titles, table
+    ranking = sorted(rows.items(), key=lambda item: item[1].final_regret.median)
+    return titles, [_strategy_cells(name, row, checkpoints) for name, row in ranking]
 
 
-def _format_quartiles(quartile_values: Mapping[str, float | None]) -> str:
+def _strategy_cells(name: str, row: StrategySummary, checkpoints: Sequence[int]) -> list[str]:
+    regrets = {at.evaluations: _format_regret(at) for at in row.regret}
+    return [
+        name,
+        _format_counts(row.to_beat_target),
+        _format_counts(row.to_reach_tolerance),
+        _format_evaluations(row.to_reach_tolerance.worst),
+        *(regrets.get(checkpoint, "") for checkpoint in checkpoints),
+        f"{row.proposal_ms.mean:.0f}",
+    ]
+
+
+def _format_counts(counts: EvaluationCounts) -> str:
     return (
-        f"{_format_evaluations(quartile_values['median'])} "
-        f"[{_format_evaluations(quartile_values['lower'])}, "
-        f"{_format_evaluations(quartile_values['upper'])}]"
+        f"{_format_evaluations(counts.median)} "
+        f"[{_format_evaluations(counts.lower)}, {_format_evaluations(counts.upper)}]"
     )
 
 
@@ -77,27 +86,37 @@ def _format_evaluations(value: float | None) -> str:
     return "never" if value is None else f"{value:.0f}"
 
 
-def _format_regret(quartile_values: list[float]) -> str:
-    lower, median, upper = (100 * value for value in quartile_values)
-    return f"{median:.2f} [{lower:.2f}, {upper:.2f}]"
+def _format_regret(at: RegretQuartiles) -> str:
+    return f"{100 * at.median:.2f} [{100 * at.lower:.2f}, {100 * at.upper:.2f}]"
 
 
-def draw_regret(
-    summary: Mapping[str, Any], runs: Mapping[str, list[dict[str, Any]]]
-) -> ReportFigure:
-    """Median regret of each searcher over evaluations, its quartiles shaded."""
-    optimum = summary["optimum"]
+def draw_regret(summary: BenchSummary, runs: Mapping[str, Sequence[BenchRun]]) -> ReportFigure:
+    """Draw the median regret of each strategy over the evaluations, with quartiles shaded."""
     curves = {
         name: np.maximum(
-            quartiles([compute_regrets(run, optimum) for run in seed_runs]), _MIN_REGRET
+            quartiles([compute_regrets(run, summary.optimum) for run in seed_runs]), _MIN_REGRET
         )
         for name, seed_runs in runs.items()
     }
-    ranking = sorted(curves, key=lambda name: curves[name][-1, 1])
-    max_evaluations = max(len(curve) for curve in curves.values())
     figure = make_figure(4.8, compact=False)
+    axes = _make_axes(figure, curves)
+    ranking = sorted(curves, key=lambda name: curves[name][-1, 1])
+    for index, name in enumerate(ranking):
+        _draw_curve(axes, curves[name], index)
+    _label_ends(
+        axes,
+        [
+            (name, float(curves[name][-1, 1]), _LINE_COLORS[index % len(_LINE_COLORS)])
+            for index, name in enumerate(ranking)
+        ],
+    )
+    return ReportFigure(figure, _caption(summary))
+
+
+def _make_axes(figure: Any, curves: Mapping[str, FloatArray]) -> Any:
+    """Axes that hold all curves: evaluations, and regret on a log scale."""
     axes = add_axes_with_margins(figure, left=64, right=118, top=26, bottom=42)
-    axes.set_xlim(1, max_evaluations)
+    axes.set_xlim(1, max(len(curve) for curve in curves.values()))
     axes.set_yscale("log")
     low = min(float(curve[:, 1].min()) for curve in curves.values())
     high = max(float(curve[0, 1]) for curve in curves.values())
@@ -109,42 +128,38 @@ def draw_regret(
     set_axis_labels(
         axes,
         x_label="evaluations",
-        y_label="regret x 100: best reward there is, less that of the network which looks "
-        "best so far",
+        y_label="regret x 100: optimum minus the reward of the network that looks best so far",
     )
-    for index, name in enumerate(ranking):
-        color, dash_pattern = (
-            _LINE_COLORS[index % len(_LINE_COLORS)],
-            _DASH_PATTERNS[index // len(_LINE_COLORS)],
-        )
-        steps = np.arange(1, len(curves[name]) + 1)
-        lower, median, upper = curves[name].T
-        axes.fill_between(steps, lower, upper, color=color, alpha=0.10, linewidth=0)
-        axes.plot(
-            steps,
-            median,
-            color=color,
-            linewidth=1.6 if index == 0 else 1.1,
-            dashes=dash_pattern or (None, None),
-        )
-    _label_ends(
-        axes,
-        [
-            (name, float(curves[name][-1, 1]), _LINE_COLORS[index % len(_LINE_COLORS)])
-            for index, name in enumerate(ranking)
-        ],
+    return axes
+
+
+def _draw_curve(axes: Any, curve: FloatArray, index: int) -> None:
+    """The median of one strategy and its quartiles; the best strategy has a thicker line."""
+    color = _LINE_COLORS[index % len(_LINE_COLORS)]
+    dash_pattern = _DASH_PATTERNS[index // len(_LINE_COLORS)]
+    steps = np.arange(1, len(curve) + 1)
+    lower, median, upper = curve.T
+    axes.fill_between(steps, lower, upper, color=color, alpha=0.10, linewidth=0)
+    axes.plot(
+        steps,
+        median,
+        color=color,
+        linewidth=1.6 if index == 0 else 1.1,
+        dashes=dash_pattern or (None, None),
     )
+
+
+def _caption(summary: BenchSummary) -> str:
     noise = (
-        f", accuracies with noise of {100 * summary['noise_std']:.2g} points"
-        if summary["noise_std"]
-        else ", accuracies without noise"
+        f"scores with noise of {100 * summary.noise_std:.2g} points"
+        if summary.noise_std
+        else "scores without noise"
     )
-    caption = (
-        f"Median over {summary['seeds']} seeds of the regret after each evaluation, quartiles "
-        f"shaded{noise}. The best reward there is: {optimum:.4f}; {summary['reference']}: "
-        f"{summary['reference_reward']:.4f}."
+    return (
+        f"Median over {summary.seeds} seeds of the regret after each evaluation, with quartiles "
+        f"shaded; {noise}. Optimum: {summary.optimum:.4f}; {summary.target_network}: "
+        f"{summary.target_reward:.4f}."
     )
-    return ReportFigure(figure, caption)
 
 
 def _format_tick(value: float) -> str:
@@ -152,9 +167,7 @@ def _format_tick(value: float) -> str:
 
 
 def _label_ends(axes: Any, ends: list[tuple[str, float, str]]) -> None:
-    """Names at the right end of the lines, from the bottom up, pushed apart where they would
-    touch.
-    """
+    """Write names at the right ends of the lines, moved up where they would overlap."""
     height = 72 * axes.figure.get_figheight() * axes.get_position().height
     low, high = (np.log(limit) for limit in axes.get_ylim())
     min_offset = 0.0

@@ -1,55 +1,69 @@
-"""What a run directory holds, read once: configuration, manifest, studies, and the files that the
-stages wrote.
+"""The data of a run: configuration, manifest, studies and files (`run_reader` reads them).
 
-Everything may be missing but configuration, manifest and the record of trials: a report can be
-written at any moment of a run. Rows that a killed driver left (orphans) are no trials; they are
-counted and left out.
+A report can be written at any moment of a run, so all but configuration, manifest and the record of
+trials may be missing. Trials that another one replaced after an interruption are only counted.
 """
 
-from contextlib import closing
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import Any
 
-from phinas.experiment.manifest import read_manifest
-from phinas.experiment.run_dir import RunDir
-from phinas.experiment.schema.config import Config, config_from_text
+from phinas.experiment.artifacts.baseline_file import (
+    BaselineFile,
+    FinalistRecord,
+    ReferenceRecord,
+    SelectionRecord,
+)
+from phinas.experiment.artifacts.coefficients_file import CoefficientsFile, RaceRecord
+from phinas.experiment.artifacts.manifest import Manifest
+from phinas.experiment.artifacts.validation_file import ControlRecord, ValidationFile
+from phinas.experiment.measurement import metric_label
+from phinas.experiment.schema.config import Config
 from phinas.experiment.statistics.paired_comparison import ROUNDING_TOLERANCE
-from phinas.experiment.trial_store import ORPHAN_REASON, TrialRecord, open_storage
-from phinas.nas.objective import REWARD
+from phinas.experiment.storage.trial_record import TrialRecord
 from phinas.nas.pareto import pareto_front
 from phinas.nas.reward import Reward
 from phinas.nas.trial import Trial, apply_reward, completed_trials
+from phinas.reports.family_rows import (
+    PredictedMember,
+    ReportMember,
+    TestedControl,
+    TestedMember,
+)
 from phinas.space.spec import ArchSpec
-from phinas.space.yaml_io import read_yaml
 
 STUDIES = ("search", "finalists", "scaling", "validation")
 
 
 @dataclass(frozen=True)
 class RunData:
-    """trial_records: of each study, without orphans; num_interrupted: how many orphans there are;
-    baseline,
-    coefficients: their files as plain data; members: the family by rising phi, each with what
-    validation found of it; validation: its file, where that is of this family; search_attrs:
-    attributes of the search as a whole."""
+    """The data of one run.
+
+    Attributes:
+        config: The configuration.
+        manifest: What the run was made with.
+        trial_records: Of each study, without replaced trials.
+        num_interrupted: Number of replaced trials.
+        baseline: The baseline, once there is one.
+        coefficients: The compound coefficients, once there are some.
+        members: The family by rising phi.
+        validation: The validation of this family, once there is one.
+        reward: The reward of the search; None before its exponent is estimated.
+    """
 
     config: Config
-    manifest: dict[str, Any]
+    manifest: Manifest
     trial_records: dict[str, list[TrialRecord]]
     num_interrupted: int
-    baseline: dict[str, Any] | None
-    coefficients: dict[str, Any] | None
-    members: list[dict[str, Any]]
-    validation: dict[str, Any]
-    search_attrs: dict[str, Any]
+    baseline: BaselineFile | None
+    coefficients: CoefficientsFile | None
+    members: Sequence[ReportMember]
+    validation: ValidationFile | None
+    reward: Reward | None
 
     @cached_property
     def trials(self) -> list[Trial]:
-        """The measured ones, by number; of a search for a front with what its reward makes of them,
-        once it is known.
-        """
+        """The complete trials by number, with their rewards once the reward is known."""
         trials = sorted(
             completed_trials(self.trial_records["search"]), key=lambda trial: trial.number
         )
@@ -68,33 +82,48 @@ class RunData:
 
     @property
     def search_trains_networks(self) -> bool:
-        """Whether the search trains; if not, its accuracies come from a benchmark or a user's
-        function.
-        """
+        """Whether scores of the search come from trainings, not from a benchmark or a function."""
         return self.config.search.evaluator == "proxy"
 
     @property
-    def scaling_accuracy_source(self) -> str:
-        """What gave the scaling search's accuracies; "" for trainings, and where nothing raced."""
+    def scaling_score_source(self) -> str:
+        """What gave the scores of the scaling search; "" for trainings, or without a race."""
         name = self.config.scaling.evaluator
-        uses_custom_evaluator = self.config.scaling.coefficients is None and name != "proxy"
-        return (
-            ""
-            if not uses_custom_evaluator
-            else "the stated law of scaling_search/race/synthetic_accuracy.py"
-            if name == "synthetic"
-            else name
-        )
+        if self.config.scaling.coefficients is not None or name == "proxy":
+            return ""
+        return "the synthetic accuracy model" if name == "synthetic" else name
+
+    @property
+    def search_score_label(self) -> str:
+        """The score of the search in words, such as "balanced accuracy"."""
+        if self.selection is not None:
+            return metric_label(self.selection.metric)
+        return metric_label(self.trials[0].measurement.metric if self.trials else self.metric)
+
+    @property
+    def race_score_label(self) -> str:
+        """The score of the scaling search in words."""
+        return metric_label(self.race.metric if self.race else self.metric)
+
+    @property
+    def test_score_label(self) -> str:
+        """The score of the validation in words."""
+        return metric_label(self.validation.metric if self.validation else self.metric)
+
+    @property
+    def metric(self) -> str:
+        """The configured score."""
+        return self.config.metric
 
     @property
     def is_noiseless(self) -> bool:
-        """Whether each finalist came to the same again."""
-        margin = (self.baseline or {}).get("margin")
+        """Whether repeated measurements of each finalist were identical."""
+        margin = self.selection.margin if self.selection else None
         return margin is not None and margin < ROUNDING_TOLERANCE
 
     @property
     def cost_metric(self) -> str:
-        """What the search weighs accuracy against."""
+        """The cost of the search's reward."""
         return self.config.search.cost
 
     @cached_property
@@ -108,120 +137,112 @@ class RunData:
 
     @property
     def baseline_spec(self) -> ArchSpec | None:
-        return ArchSpec.from_dict(self.baseline["spec"]) if self.baseline else None
+        return self.baseline.spec if self.baseline else None
+
+    @property
+    def selection(self) -> SelectionRecord | None:
+        """How the baseline was chosen; None before that, or for a user's baseline."""
+        return self.baseline.selection if self.baseline else None
 
     @property
     def baseline_trial(self) -> int | None:
-        """The number of the baseline's trial; None where there is no baseline yet, or a given
-        one.
-        """
-        return self.baseline.get("trial") if self.baseline else None
+        """The number of the baseline's trial, where the search chose one."""
+        return self.selection.trial if self.selection else None
 
     @property
     def has_user_baseline(self) -> bool:
-        """The baseline was brought by the user (or will be), not searched."""
-        return (
-            "trial" not in self.baseline
-            if self.baseline
-            else self.config.scaling.baseline is not None
-        )
+        """Whether the user supplies the baseline."""
+        if self.baseline is not None:
+            return self.baseline.selection is None
+        return self.config.scaling.baseline is not None
 
     @property
-    def finalists(self) -> list[dict[str, Any]]:
-        return list(self.baseline.get("finalists", [])) if self.baseline else []
+    def finalists(self) -> tuple[FinalistRecord, ...]:
+        return self.selection.finalists if self.selection else ()
 
     @property
-    def chosen_finalist(self) -> dict[str, Any] | None:
-        return next((row for row in self.finalists if row["trial"] == self.baseline_trial), None)
+    def reference(self) -> ReferenceRecord | None:
+        """The published network that was trained like the finalists."""
+        return self.selection.reference if self.selection else None
 
     @property
-    def reference(self) -> dict[str, Any] | None:
-        """The published network that was trained beside the finalists."""
-        reference = (self.baseline or {}).get("reference")
-        return reference if reference and "accuracies" in reference else None
+    def race(self) -> RaceRecord | None:
+        """The race for the coefficients; None before that, or for a user's coefficients."""
+        return self.coefficients.race if self.coefficients else None
 
-    @property
-    def validated_members(self) -> list[dict[str, Any]]:
-        return [row for row in self.members if row.get("validated")]
-
-    @property
-    def searched_coefficients(self) -> dict[str, Any] | None:
-        """With the networks that raced for them; None where there are none, or given ones."""
-        return (
-            self.coefficients
-            if self.coefficients and not self.coefficients.get("user_supplied")
-            else None
-        )
-
-    @property
-    def controls(self) -> list[dict[str, Any]]:
-        """Other ways to scale, as the configuration names them; of a run before there were any,
-        none.
-        """
-        return list(self.validation.get("controls") or [])
-
-    @property
-    def trained_controls(self) -> list[dict[str, Any]]:
-        """Those that were trained and compared, the best beside its member first."""
-        trained_controls = [
-            row
-            for row in self.controls
-            if row.get("validated") and row.get("accuracy_gap") is not None
-        ]
-        return sorted(trained_controls, key=lambda row: row["accuracy_gap"])
-
-    @property
-    def curve(self) -> dict[str, Any] | None:
-        """The law fitted through the trained members, with its band."""
-        return self.validation.get("curve")
-
-    @property
-    def gain(self) -> dict[str, Any] | None:
-        """Of the largest trained member over B0; None of a run before this was told, or where it is
-        not known.
-        """
-        return self.validation.get("gain")
-
-    @property
-    def compound_verdict(self) -> dict[str, Any] | None:
-        """Whether compound scaling wins over one dimension alone."""
-        return self.validation.get("compound")
-
-    @property
-    def predicted_members(self) -> list[dict[str, Any]]:
-        """Members that were not trained and lie on the curve."""
-        return [row for row in self.members if not row.get("validated") and row.get("prediction")]
-
-    @property
-    def members_without_accuracy(self) -> list[dict[str, Any]]:
-        """Members of which no accuracy is known, not even a predicted one."""
+    @cached_property
+    def tested_members(self) -> list[TestedMember]:
         return [
-            row for row in self.members if not row.get("validated") and not row.get("prediction")
+            TestedMember(row.member, row.record, row.record.result)
+            for row in self.members
+            if row.record is not None and row.record.result is not None
+        ]
+
+    @cached_property
+    def predicted_members(self) -> list[PredictedMember]:
+        """Members that were not trained and lie on the curve."""
+        return [
+            PredictedMember(
+                row.member,
+                row.record,
+                row.record.prediction.score,
+                row.record.prediction.interval,
+                row.record.prediction.extrapolation,
+            )
+            for row in self.members
+            if row.record is not None and row.record.prediction is not None
         ]
 
     @property
-    def reward(self) -> Reward | None:
-        """The search's reward, as it was noted; None where its weight is still to be estimated."""
-        settings = self.search_attrs.get(REWARD)
-        return (
-            Reward(**{name: settings[name] for name in ("kind", "exponent", "target", "metric")})
-            if settings
-            else None
-        )
+    def members_without_score(self) -> list[ReportMember]:
+        """Members whose score is neither measured nor predicted."""
+        return [
+            row
+            for row in self.members
+            if row.record is None or (row.record.result is None and row.record.prediction is None)
+        ]
 
     @property
-    def exponent_explanation(self) -> str:
-        """Where the weight comes from, if it was estimated."""
-        return str(self.search_attrs[REWARD]["explanation"]) if REWARD in self.search_attrs else ""
+    def controls(self) -> tuple[ControlRecord, ...]:
+        return self.validation.controls if self.validation else ()
+
+    @cached_property
+    def tested_controls(self) -> list[TestedControl]:
+        """The controls that were trained and compared, by score relative to their member, best
+        first.
+        """
+        controls = [
+            TestedControl(
+                record,
+                record.network,
+                record.result,
+                record.comparison,
+                record.family_member.upper(),
+            )
+            for record in self.controls
+            if record.network is not None
+            and record.result is not None
+            and record.comparison is not None
+            and record.family_member is not None
+        ]
+        return sorted(controls, key=lambda control: control.comparison.difference)
+
+    def find_member(self, name: str | None) -> ReportMember | None:
+        """The member of the family with this name."""
+        return next((row for row in self.members if row.member.name == name), None)
+
+    def find_tested_member(self, name: str | None) -> TestedMember | None:
+        """The trained member of the family with this name."""
+        return next((row for row in self.tested_members if row.member.name == name), None)
 
     @property
     def num_unscored_trials(self) -> int:
-        """Networks that are measured and wait for the weight that makes a reward of it."""
+        """Networks that are measured and have no reward yet, since its exponent is not known."""
         return sum(record.is_unscored for record in self.trial_records["search"])
 
     @property
     def failures(self) -> list[tuple[str, TrialRecord]]:
-        """Study and row of everything that failed."""
+        """Study and record of everything that failed."""
         all_records = [(study, record) for study in STUDIES for record in self.trial_records[study]]
         return [
             (study, record)
@@ -231,7 +252,7 @@ class RunData:
 
     @property
     def pruned_trials(self) -> list[TrialRecord]:
-        """The trials that were stopped on their way."""
+        """The trials that the pruner stopped early."""
         return [record for record in self.trial_records["search"] if record.is_pruned]
 
     @property
@@ -241,60 +262,3 @@ class RunData:
             for study in STUDIES
             for record in self.trial_records[study]
         )
-
-
-def read_run_data(run: RunDir) -> RunData:
-    """Everything that a report tells. Raises InputError where this is no run, StorageError where
-    its record is damaged.
-    """
-    run.require_run()
-    config = config_from_text(run.config.read_text(encoding="utf-8"), source=str(run.config))
-    manifest = read_manifest(run)
-    with closing(
-        open_storage(run.study, url=config.run.storage, run_id=manifest["id"], new=False)
-    ) as storage:
-        all_records = {study: storage.records(study) for study in STUDIES}
-        search_attrs = storage.study_attrs("search")
-    trial_records = {
-        study: [record for record in records if record.user_attrs.get("reason") != ORPHAN_REASON]
-        for study, records in all_records.items()
-    }
-    validation = _read(run.validation) or {}
-    members = _read_members(run, validation)
-    return RunData(
-        config=config,
-        manifest=manifest,
-        trial_records=trial_records,
-        num_interrupted=sum(
-            len(all_records[study]) - len(trial_records[study]) for study in STUDIES
-        ),
-        baseline=_read(run.baseline),
-        coefficients=_read(run.coefficients),
-        members=members,
-        validation=validation if _describes_family(validation, members) else {},
-        search_attrs=search_attrs,
-    )
-
-
-def _read(path: Path) -> dict[str, Any] | None:
-    return read_yaml(path) if path.exists() else None
-
-
-def _read_members(run: RunDir, validation: dict[str, Any]) -> list[dict[str, Any]]:
-    """The spec files of the family, joined by spec_id with the rows of validation.yaml (an older
-    family's do not fit).
-    """
-    results = {row["spec_id"]: row for row in validation.get("members", [])}
-    members = [read_yaml(path) for path in run.family.glob("b*.yaml")]
-    return [
-        row | results.get(row["spec_id"], {}) for row in sorted(members, key=lambda row: row["phi"])
-    ]
-
-
-def _describes_family(validation: dict[str, Any], members: list[dict[str, Any]]) -> bool:
-    """Whether every network of the file is in the family: a curve or a control of another one would
-    be taken for this one's.
-    """
-    return {row["spec_id"] for row in validation.get("members", [])} <= {
-        row["spec_id"] for row in members
-    }

@@ -4,16 +4,20 @@
 
 from dataclasses import dataclass
 
-from phinas.space.scaling import DepthRounding, scale
-from phinas.space.spec import ArchSpec
+from phinas.space.network import NetworkT
+from phinas.space.scaling import DepthRounding
 
 
 @dataclass(frozen=True, slots=True)
 class Coefficients:
-    """alpha: depth, beta: width, gamma: resolution, each at least 1; alpha * beta^2 * gamma^2 is
-    about 2 in the paper.
+    """Compound coefficients; alpha * beta^2 * gamma^2 is about 2 in the paper.
 
-    divisor, rounding: how the scaled network is rounded (phinas.space.scaling).
+    Attributes:
+        alpha: Factor of the depth at phi 1, at least 1.
+        beta: Factor of the width.
+        gamma: Factor of the resolution.
+        divisor: Widths are rounded to multiples of it.
+        rounding: How depths are rounded (phinas.space.scaling).
     """
 
     alpha: float
@@ -24,13 +28,12 @@ class Coefficients:
 
     @property
     def nominal(self) -> float:
-        """alpha * beta^2 * gamma^2, the multiple of FLOPs that they would mean without rounding."""
+        """alpha * beta^2 * gamma^2, the factor of the FLOPs at phi 1 without rounding."""
         return self.alpha * self.beta**2 * self.gamma**2
 
-    def apply(self, baseline: ArchSpec, phi: float) -> ArchSpec:
+    def apply(self, baseline: NetworkT, phi: float) -> NetworkT:
         """The baseline scaled by alpha^phi, beta^phi, gamma^phi."""
-        return scale(
-            baseline,
+        return baseline.scale(
             depth=self.alpha**phi,
             width=self.beta**phi,
             resolution=self.gamma**phi,

@@ -1,6 +1,4 @@
-"""The best network of a space under an evaluator that answers for batches: the level that regret is
-measured from.
-"""
+"""The best reward of a search space, to which regret is relative."""
 
 from collections.abc import Callable
 
@@ -17,21 +15,26 @@ _MAX_STEPS = 60
 
 
 def find_best_reward(
-    problem: Problem, accuracies: Callable[[Indices], FloatArray], *, seed: int = 0
+    problem: Problem, scores: Callable[[Indices], FloatArray], *, seed: int = 0
 ) -> float:
-    """The highest reward met on a beam search over single changes from the best of many random
-    networks. Not proven to be the optimum; on Accel-NASBench's surrogate ten seeds found the same.
+    """The highest reward that a beam search over single changes of the best random networks finds.
+
+    It is not proven to be the optimum. On the surrogate of Accel-NASBench, ten seeds found the same
+    reward.
+
+    Args:
+        problem: The search space, the cost constraint and the reward.
+        scores: Computes scores, (networks, decisions) -> (networks,).
+        seed: Seed of the random networks.
     """
     generator = np.random.default_rng(seed)
 
     def rewards(indices: Indices) -> FloatArray:
         costs = problem.costs(indices)
         slope, intercept = problem.reward.linear_coefficients(
-            costs[:, METRICS.index(problem.reward.metric)]
+            costs[:, METRICS.index(problem.reward.cost_metric)]
         )
-        return np.where(
-            problem.feasible_mask(costs), slope * accuracies(indices) + intercept, -np.inf
-        )
+        return np.where(problem.feasible_mask(costs), slope * scores(indices) + intercept, -np.inf)
 
     centers = problem.sample(_NUM_SAMPLES, generator)
     values, center_values = rewards(centers), np.array([])

@@ -1,25 +1,31 @@
-"""What many runs of a strategy come to: regret over evaluations, and how many it takes to get
-somewhere.
-"""
+"""The regret of strategies over evaluations, and the number of evaluations to reach a reward."""
 
 import math
 from collections.abc import Sequence
 from statistics import mean, median, quantiles
-from typing import Any
 
 import numpy as np
 
+from phinas.experiment.artifacts.bench import (
+    BenchRun,
+    EvaluationCounts,
+    ProposalTime,
+    RegretQuartiles,
+    StrategySummary,
+)
 from phinas.nas.surrogate.gaussian_process import FloatArray
 
 REGRET_CHECKPOINTS = (25, 50, 100, 200, 400, 800)
-REGRET_TOLERANCE = 0.002  # of reward, from the optimum
+REGRET_TOLERANCE = 0.002  # distance from the optimum, in units of the reward
 
 
-def compute_regrets(run: dict[str, Any], optimum: float) -> FloatArray:
-    """After each evaluation: the optimum less the true reward of the network that looks best so
-    far.
+def compute_regrets(run: BenchRun, optimum: float) -> FloatArray:
+    """The regret after each evaluation.
+
+    Returns:
+        The optimum minus the true reward of the network with the best observed reward so far.
     """
-    observed_rewards, true_rewards = np.array(run["rewards"]), np.array(run["true_rewards"])
+    observed_rewards, true_rewards = np.array(run.rewards), np.array(run.true_rewards)
     best_so_far = np.maximum.accumulate(observed_rewards)
     incumbents = np.maximum.accumulate(
         np.where(observed_rewards == best_so_far, np.arange(len(observed_rewards)), 0)
@@ -27,17 +33,22 @@ def compute_regrets(run: dict[str, Any], optimum: float) -> FloatArray:
     return optimum - true_rewards[incumbents]
 
 
-def evaluations_to_reach(run: dict[str, Any], level: float) -> float:
-    """How many evaluations until a network of at least that true reward was among them; infinite
-    for never.
-    """
-    is_reached = np.array(run["true_rewards"]) >= level
+def evaluations_to_reach(run: BenchRun, level: float) -> float:
+    """The number of evaluations until a true reward of at least `level`. Infinity without one."""
+    is_reached = np.array(run.true_rewards) >= level
     return int(is_reached.argmax()) + 1 if is_reached.any() else math.inf
 
 
 def quartiles(curves: Sequence[FloatArray]) -> FloatArray:
-    """(evaluations, 3): lower quartile, median, upper quartile over runs, which may be of different
-    lengths: a run that exhausted its space stays where it ended."""
+    """Quartiles over runs after each evaluation.
+
+    Args:
+        curves: One curve for each run. A shorter curve, of a run that exhausted its space, is
+            extended by its last value.
+
+    Returns:
+        Shape (evaluations, 3): lower quartile, median and upper quartile.
+    """
     max_length = max(map(len, curves))
     rows = np.stack(
         [np.concatenate([curve, np.full(max_length - len(curve), curve[-1])]) for curve in curves]
@@ -46,48 +57,56 @@ def quartiles(curves: Sequence[FloatArray]) -> FloatArray:
 
 
 def summarize_runs(
-    runs: Sequence[dict[str, Any]], *, optimum: float, reference: float
-) -> dict[str, Any]:
-    """Of one strategy's runs: evaluations to beat the reference and to come within REGRET_TOLERANCE
-    of the optimum (median, worst; None for never), regret at the checkpoints and at the end
-    (quartiles), milliseconds a proposal."""
-    curves = [compute_regrets(run, optimum) for run in runs]
-    regret_quartiles = quartiles(curves)
-    seconds = [interval for run in runs for interval in run["seconds"][1:]]
+    runs: Sequence[BenchRun], *, optimum: float, target_reward: float
+) -> StrategySummary:
+    """Summarize the runs of one strategy.
+
+    Args:
+        runs: One run for each seed.
+        optimum: The best known reward.
+        target_reward: The reward of the network that the strategies should exceed.
+    """
+    regret_quartiles = quartiles([compute_regrets(run, optimum) for run in runs])
+    above_target = float(np.nextafter(target_reward, math.inf))
+    seconds = [interval for run in runs for interval in run.seconds[1:]]
     last_tenth = [
-        interval
-        for run in runs
-        for interval in run["seconds"][-max(1, len(run["seconds"]) // 10) :]
+        interval for run in runs for interval in run.seconds[-max(1, len(run.seconds) // 10) :]
     ]
-    return {
-        "runs": len(runs),
-        "to_beat_reference": _summarize_counts(
-            [_evaluations_to_beat(run, reference) for run in runs]
-        ),
-        "to_reach_tolerance": _summarize_counts(
+    return StrategySummary(
+        runs=len(runs),
+        to_beat_target=_summarize_counts([evaluations_to_reach(run, above_target) for run in runs]),
+        to_reach_tolerance=_summarize_counts(
             [evaluations_to_reach(run, optimum - REGRET_TOLERANCE) for run in runs]
         ),
-        "regret": {
-            str(at): regret_quartiles[at - 1].tolist()
-            for at in (*REGRET_CHECKPOINTS, len(regret_quartiles))
-            if at <= len(regret_quartiles)
-        },
-        "proposal_ms": {
-            "mean": 1e3 * mean(seconds or [0.0]),
-            "last_tenth": 1e3 * mean(last_tenth or [0.0]),
-        },
-    }
-
-
-def _evaluations_to_beat(run: dict[str, Any], level: float) -> float:
-    return evaluations_to_reach(run, float(np.nextafter(level, math.inf)))
-
-
-def _summarize_counts(values: list[float]) -> dict[str, float | None]:
-    lower, middle, upper = (
-        quantiles(values, n=4, method="inclusive") if len(values) > 1 else values * 3
+        regret=_select_checkpoints(regret_quartiles),
+        proposal_ms=ProposalTime(
+            mean=1e3 * mean(seconds or [0.0]), last_tenth=1e3 * mean(last_tenth or [0.0])
+        ),
     )
+
+
+def _select_checkpoints(regret_quartiles: FloatArray) -> tuple[RegretQuartiles, ...]:
+    """The regret at each of REGRET_CHECKPOINTS that the runs reached, and at the end."""
+    last = len(regret_quartiles)
+    checkpoints = sorted({*(number for number in REGRET_CHECKPOINTS if number <= last), last})
+    rows = []
+    for evaluations in checkpoints:
+        lower, middle, upper = regret_quartiles[evaluations - 1].tolist()
+        rows.append(
+            RegretQuartiles(evaluations=evaluations, lower=lower, median=middle, upper=upper)
+        )
+    return tuple(rows)
+
+
+def _summarize_counts(values: Sequence[float]) -> EvaluationCounts:
+    lower = middle = upper = values[0]
     if len(values) > 1:
+        lower, _, upper = quantiles(values, n=4, method="inclusive")
         middle = median(values)
-    counts = {"lower": lower, "median": middle, "upper": upper, "worst": max(values)}
-    return {name: value if math.isfinite(value) else None for name, value in counts.items()}
+
+    def finite(value: float) -> float | None:
+        return value if math.isfinite(value) else None
+
+    return EvaluationCounts(
+        lower=finite(lower), median=finite(middle), upper=finite(upper), worst=finite(max(values))
+    )

@@ -1,8 +1,8 @@
-"""One strategy on one evaluator with one seed, as a job of plain data: what it measured, in order.
+"""The benchmark of one strategy with one seed, as a job of plain data.
 
-Our strategies run through the same search as in life, on an in-memory record; peers through
-`third_party`. Both see the evaluator's accuracies with noise added, if any is; the `true_rewards`
-are without.
+Strategies of phinas and of a user run in the same search as in `phinas search`, with a record in
+memory. Strategies of other libraries run in `third_party`. All get the scores of the evaluator with
+noise, if noise is configured. `true_rewards` are without noise.
 """
 
 import time
@@ -11,31 +11,59 @@ from typing import Any
 
 import optuna
 
+from phinas.experiment.artifacts.bench import BenchRun
+from phinas.experiment.errors import InputError
 from phinas.experiment.executors import Executor, Job, Result
 from phinas.experiment.executors.inline import InlineExecutor
 from phinas.experiment.executors.interface import ReportCallback, import_function
 from phinas.experiment.measurement import Measurement
 from phinas.experiment.schema.config import SearchSection
 from phinas.experiment.seeds import derive_seed
-from phinas.experiment.trial_store import TrialStore
+from phinas.experiment.storage.trial_store import TrialStore
 from phinas.nas.benchmark.third_party import THIRD_PARTY_STRATEGIES
 from phinas.nas.evaluators import make_evaluator
 from phinas.nas.evaluators.interface import Evaluator
 from phinas.nas.objective import make_search_reward
 from phinas.nas.search import search
 from phinas.nas.strategies import STRATEGIES
+from phinas.nas.strategies.loading import load_strategy
 from phinas.nas.trial import analytic_cost
-from phinas.space.cost import network_cost
+from phinas.space.network import Network
 from phinas.space.search_spaces.loading import load_space
 from phinas.space.search_spaces.search_space import Choices, SearchSpace
 from phinas.space.spec import ArchSpec
 
-BENCHMARK_STRATEGIES = (*STRATEGIES, *THIRD_PARTY_STRATEGIES)
+# Strategies that pause trainings are left out: nothing is trained here.
+BENCHMARK_STRATEGIES = (
+    *(name for name, entry in STRATEGIES.items() if not entry.can_resume),
+    *THIRD_PARTY_STRATEGIES,
+)
+
+
+def require_benchmark_strategy(name: str, *, key: str) -> None:
+    """Check that a strategy can be compared on a benchmark.
+
+    Args:
+        name: One of BENCHMARK_STRATEGIES, or "package.module:Class" for a user's strategy.
+        key: The option that names it, for error messages.
+
+    Raises:
+        InputError: The strategy does not exist, or it pauses trainings.
+    """
+    if name in THIRD_PARTY_STRATEGIES:
+        return
+    if ":" not in name and name not in STRATEGIES:
+        names = ", ".join(BENCHMARK_STRATEGIES)
+        raise InputError(f"{key}: {name!r} is none of {names}, package.module:Class")
+    if load_strategy(name, key=key).can_resume:
+        raise InputError(
+            f"{key}: {name} pauses and resumes trainings, and nothing is trained here; leave it out"
+        )
 
 
 class _ProposalTimer(InlineExecutor):
-    """Notes how long the driver took from one result to the next job: the time of a proposal, and
-    of recording it.
+    """Measures the time from a result to the next job: recording the result and proposing the next
+    network.
     """
 
     def __init__(self) -> None:
@@ -56,8 +84,17 @@ class _ProposalTimer(InlineExecutor):
 def run_strategy(
     *, strategy: str, space: str, section: dict[str, Any], seed: int
 ) -> dict[str, Any]:
-    """The job. Lists over the evaluations in their order: `rewards` as the strategy saw them,
-    `true_rewards`, `flops`, `seconds` of proposing each; failures are left out."""
+    """The job: search with one strategy and one seed.
+
+    Args:
+        strategy: One of BENCHMARK_STRATEGIES, or "package.module:Class".
+        space: The name or path of the search space.
+        section: A SearchSection as plain data.
+        seed: The random seed of the strategy.
+
+    Returns:
+        A BenchRun as plain data. Failed evaluations are left out.
+    """
     options = SearchSection(**section)
     search_space = load_space(space)
     noisy_evaluator = make_evaluator(options, None, limit_seconds=3600.0)
@@ -65,7 +102,8 @@ def run_strategy(
         options.model_copy(update={"noise_std": 0.0}), None, limit_seconds=3600.0
     )
     with closing(_ProposalTimer()) as executor:
-        run_fn = _run_phinas_strategy if strategy in STRATEGIES else _run_third_party_strategy
+        is_third_party = strategy in THIRD_PARTY_STRATEGIES
+        run_fn = _run_third_party_strategy if is_third_party else _run_phinas_strategy
         spec_rewards = run_fn(strategy, search_space, options, noisy_evaluator, executor, seed)
         seconds = executor.seconds
     reward = make_search_reward(options, search_space, exponent=None)
@@ -74,23 +112,24 @@ def run_strategy(
     if options.noise_std:
         true_rewards = [
             reward(
-                look_up_accuracy(noiseless_evaluator, spec, options),
-                analytic_cost(spec, reward.metric),
+                look_up_score(noiseless_evaluator, spec, options),
+                analytic_cost(spec, reward.cost_metric),
             )
             for spec, _ in spec_rewards
         ]
-    return {
-        "rewards": rewards,
-        "true_rewards": true_rewards,
-        "flops": [network_cost(spec).flops for spec, _ in spec_rewards],
-        "seconds": seconds[: len(spec_rewards)],
-    }
+    run = BenchRun(
+        rewards=tuple(rewards),
+        true_rewards=tuple(true_rewards),
+        flops=tuple(spec.cost().flops for spec, _ in spec_rewards),
+        seconds=tuple(seconds[: len(spec_rewards)]),
+    )
+    return run.to_file_dict()
 
 
-def look_up_accuracy(evaluator: Evaluator, spec: ArchSpec, options: SearchSection) -> float:
-    """The accuracy of a network, here and now."""
+def look_up_score(evaluator: Evaluator, spec: Network, options: SearchSection) -> float:
+    """The score of a network, computed in this process."""
     job = evaluator.make_job(spec, options.recipe, 0)
-    return Measurement.from_dict(import_function(job.function)(**job.payload)).accuracy
+    return Measurement.from_dict(import_function(job.function)(**job.payload)).score
 
 
 def _run_phinas_strategy(
@@ -131,7 +170,7 @@ def _run_third_party_strategy(
         if result.value is None:
             raise RuntimeError(f"the evaluator failed: {result.reason}")
         observed_reward = reward(
-            Measurement.from_dict(result.value).accuracy, analytic_cost(spec, reward.metric)
+            Measurement.from_dict(result.value).score, analytic_cost(spec, reward.cost_metric)
         )
         spec_rewards.append((spec, observed_reward))
         return observed_reward

@@ -1,7 +1,8 @@
-"""Other libraries' strategies as they come: no cost constraint, no memory of what was measured,
-nothing known of cost.
+"""Strategies of other libraries, used as they are: without cost constraint, without a check for
+networks that were evaluated before, and without knowledge of the cost.
 
-Each is called with a space, an `evaluate(choices) -> reward`, how many evaluations, and a seed.
+Each is called with a search space, a function from choices to reward, the number of evaluations and
+a seed.
 """
 
 from collections.abc import Callable
@@ -32,14 +33,16 @@ def _make_optuna_strategy(sampler: Callable[[int], BaseSampler]) -> ThirdPartySt
 def _syne_tune_evolution(
     space: SearchSpace, evaluate: EvaluateFn, evaluations: int, seed: int
 ) -> None:
-    """Syne Tune's regularized evolution (population 100, sample 10, its defaults). ImportError
-    without syne-tune.
+    """Syne Tune's regularized evolution with its defaults (population 100, sample 10).
+
+    Raises:
+        ImportError: syne-tune is not installed.
     """
     from syne_tune.config_space import choice
     from syne_tune.optimizer.schedulers.searchers.regularized_evolution import RegularizedEvolution
 
     np.random.seed(seed)
-    # By position: it wants the values of a choice to be of one type.
+    # Indices, because all values of a choice must have the same type.
     value_indices = {
         decision.name: choice(list(range(len(decision.values)))) for decision in space.decisions
     }

@@ -1,1 +1,1 @@
-"""From all trials to one baseline network."""
+"""The selection of the baseline from the trials of a search."""

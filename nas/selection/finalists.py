@@ -1,13 +1,14 @@
-"""Which of the measured networks are trained again: those among which the best may be expected to
-be the best.
+"""The selection of the finalists: the networks that are trained again to select the baseline.
 
-The winner of a noisy search is partly luck. What all trials say together (`phinas.nas.surrogate`)
-says less lucky things of each: the rewards of all of them are drawn from what is believed, many
-times, and finalists are added one by one so that the mean over the draws of the best among them
-grows most. So a network is taken for a high reward, or for a doubtful one, but not as the double of
-another. Measured against the highest rewards, and against the highest chances of being the best, in
-benchmarks/finalists.md. (The chances themselves are not told: those of few trials promise far too
-much.)
+The network with the best reward of a search is also selected for its training noise. A model of all
+trials (phinas.nas.surrogate) predicts the reward of each network without that noise. The rewards of
+all networks are sampled jointly from the model. Then finalists are added one by one: each time the
+network that most increases the reward of the best finalist, averaged over the samples. So a network
+is selected for a high or an uncertain reward, but not if it resembles another finalist.
+
+benchmarks/finalists.md compares this with selection by the highest reward and by the highest
+probability of being best. That probability is not reported, because it is far too high after few
+trials.
 """
 
 from collections.abc import Sequence
@@ -29,19 +30,22 @@ from phinas.space.search_spaces.search_space import SearchSpace
 from phinas.space.spec import SpecError
 
 _NUM_SAMPLES = 2000
-_MAX_JOINT_NETWORKS = (
-    400  # networks drawn jointly, the most promising: the work grows with their cube
-)
+# Only the most promising networks are sampled, as the time grows with the cube of their number.
+_MAX_JOINT_NETWORKS = 400
 
 
 @dataclass(frozen=True, slots=True)
 class Finalist:
-    """expected_accuracy: of a training as in the search, without its luck; None where nothing could
-    be learned.
+    """A network to train again.
+
+    Attributes:
+        trial: Its trial of the search.
+        expected_score: Predicted score of a training with the recipe of the search. None if there
+            were too few trials for a model.
     """
 
     trial: Trial
-    expected_accuracy: float | None = None
+    expected_score: float | None = None
 
 
 @single_threaded_blas()
@@ -54,15 +58,27 @@ def select_finalists(
     count: int,
     seed: int,
 ) -> list[Finalist]:
-    """At most `count` of `candidates` (some of `trials`), in the order of what they add; the
-    highest rewards where nothing can be learned from `trials`."""
+    """Select the finalists.
+
+    Args:
+        candidates: The trials to select from.
+        trials: All trials of the search, to which the model is fitted.
+        space: The search space.
+        reward: The reward.
+        count: Maximum number of finalists.
+        seed: Seed of the run.
+
+    Returns:
+        The finalists in the order of their selection. If there are too few trials for a model,
+        those with the highest rewards.
+    """
     by_reward = sorted(candidates, key=lambda trial: -trial.reward)
     fitted_model = _fit_model(trials, space, reward)
     modeled_trials = (
         [trial for trial in by_reward if trial.number in fitted_model.rows] if fitted_model else []
     )
     slope, intercept = reward.linear_coefficients(
-        [trial.get_cost(reward.metric) for trial in modeled_trials]
+        [trial.get_cost(reward.cost_metric) for trial in modeled_trials]
     )
     if (
         fitted_model is None
@@ -75,19 +91,25 @@ def select_finalists(
     top_indices = np.argsort(-(slope * (mean + 2 * std) + intercept), kind="stable")[
         :_MAX_JOINT_NETWORKS
     ]
-    reward_samples = sample_joint(
+    score_samples = sample_joint(
         *fitted_model.model.predict_joint(features[top_indices]),
         np.random.default_rng(derive_seed(seed, "draw finalists")),
     )
     selected = top_indices[
-        greedy_best_subset(slope[top_indices] * reward_samples + intercept[top_indices], count)
+        greedy_best_subset(slope[top_indices] * score_samples + intercept[top_indices], count)
     ]
     return [Finalist(modeled_trials[index], float(mean[index])) for index in selected]
 
 
 @dataclass(frozen=True)
 class _FittedModel:
-    """rows: the positions of each network that was learned from, by the number of its trial."""
+    """A model of the scores.
+
+    Attributes:
+        problem: The search problem, which encodes networks.
+        model: The fitted process.
+        rows: Indices of the choices of each modeled network, by the number of its trial.
+    """
 
     problem: Problem
     model: GaussianProcess
@@ -98,10 +120,12 @@ class _FittedModel:
 
 
 def _fit_model(trials: Sequence[Trial], space: SearchSpace, reward: Reward) -> _FittedModel | None:
-    """What the trainings that did not go wrong say; None where they are too few, or not of this
-    space.
+    """A model of the trainings that did not fail.
+
+    Returns:
+        None if there are too few of them, or if a network is not in the space.
     """
-    is_failed = failed_to_learn(np.array([trial.accuracy for trial in trials]))
+    is_failed = failed_to_learn(np.array([trial.score for trial in trials]))
     learned_trials = [trial for trial, failed in zip(trials, is_failed, strict=True) if not failed]
     if len(learned_trials) < MIN_TRIALS:
         return None
@@ -111,7 +135,7 @@ def _fit_model(trials: Sequence[Trial], space: SearchSpace, reward: Reward) -> _
         return None
     problem = Problem(space, CostConstraint(), reward)
     model = fit_accuracy_model(
-        problem.features, np.array(rows), np.array([trial.accuracy for trial in learned_trials])
+        problem.features, np.array(rows), np.array([trial.score for trial in learned_trials])
     )
     return _FittedModel(
         problem, model, {trial.number: row for trial, row in zip(learned_trials, rows, strict=True)}
@@ -119,8 +143,11 @@ def _fit_model(trials: Sequence[Trial], space: SearchSpace, reward: Reward) -> _
 
 
 def greedy_best_subset(samples: FloatArray, count: int) -> list[int]:
-    """Columns, at most `count`, whose best is highest on average over the rows: greedily, which is
-    nearly the best set.
+    """Greedily select columns whose maximum has the highest mean over the rows.
+
+    Args:
+        samples: (samples, networks).
+        count: Maximum number of columns.
     """
     selected: list[int] = []
     best_so_far = np.full(len(samples), -np.inf)
@@ -135,8 +162,12 @@ def greedy_best_subset(samples: FloatArray, count: int) -> list[int]:
 def sample_joint(
     mean: FloatArray, covariance: FloatArray, generator: np.random.Generator
 ) -> FloatArray:
-    """(draws, networks) of a normal distribution; a little is added to the diagonal, which may be
-    singular.
+    """Sample a normal distribution.
+
+    A small value is added to the diagonal of the covariance, which may be singular.
+
+    Returns:
+        Shape (samples, networks).
     """
     jitter = 1e-9 * np.trace(covariance) / len(mean) + np.finfo(float).tiny
     factor = cholesky(covariance + jitter * np.eye(len(mean)), lower=True, check_finite=False)

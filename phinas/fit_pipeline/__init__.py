@@ -1,1 +1,1 @@
-"""The parts of `phinas fit`: what is asked, the training, what it came to, and its model card."""
+"""The parts of `phinas fit`: its settings, the training, the results and the model card."""

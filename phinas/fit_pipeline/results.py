@@ -1,107 +1,162 @@
-"""What a fit came to, as files. The test split is opened here, once; `measurement.json` is written
-last.
+"""The results of a fit as files, and as what `phinas fit` returns.
+
+The test split is opened here, once. `measurement.json` is written last.
 """
 
 import csv
 import io
-import json
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from phinas.experiment.artifacts.fit import FitMeasurement, FitRecord, TrainedNetwork
 from phinas.experiment.fit_dir import FitDir
 from phinas.experiment.manifest import describe_machine
 from phinas.experiment.measurement import Measurement
-from phinas.experiment.run_dir import write_atomic, write_json
-from phinas.fit_pipeline.fit_record import FitRecord
+from phinas.experiment.run_dir import write_atomic
+from phinas.fit_pipeline.model_card import ClassScore, write_card
 from phinas.reports.formatting import pluralize
-from phinas.space.yaml_io import dump_yaml
 
 if TYPE_CHECKING:
     from phinas.training.data.prepared_dataset import PreparedData
     from phinas.training.engine.train import TrainingResult
 
-_RESULT_FIELDS = (
-    "accuracy",
-    "top5",
-    "loss",
-    "images",
-    "epochs",
-    "train_seconds",
-    "images_per_second",
-    "device",
-    "seed",
-)
+_ENDINGS = {"deadline": ", ended at its time limit", "stopped": ", stopped early"}
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """The result of a fit.
+
+    Attributes:
+        directory: The directory of the fit.
+        network_id: The identifier of the network.
+        measurement: The scores on the test split, and the validation score after each epoch.
+        weights: The trained weights, a safetensors file.
+        spec: The network, its classes and the normalization of its input, a YAML file.
+        model_card: The model card, a Markdown file.
+        curve: The validation scores after each epoch, a CSV file.
+        per_class_accuracy: The accuracy of each class on the test split, a CSV file.
+        onnx: The network as ONNX; None where it was not requested.
+    """
+
+    directory: Path
+    network_id: str
+    measurement: Measurement
+    weights: Path
+    spec: Path
+    model_card: Path
+    curve: Path
+    per_class_accuracy: Path
+    onnx: Path | None
+
+    @property
+    def score(self) -> float:
+        """The accuracy on the test split, 0 to 1."""
+        return self.measurement.score
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95% interval of `score`, given the number of test images."""
+        return self.measurement.interval()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        measurement = self.measurement
+        low, high = self.interval
+        files = ("weights", "spec", "model_card", "curve", "per_class_accuracy", "onnx")
+        paths = {name: getattr(self, name) for name in files}
+        return {
+            "directory": str(self.directory),
+            "network_id": self.network_id,
+            "score": measurement.score,
+            "metric": measurement.metric,
+            "interval": [low, high],
+            "balanced_accuracy": measurement.balanced_accuracy,
+            "top5": measurement.top5,
+            "loss": measurement.loss,
+            "images": measurement.images,
+            "epochs": measurement.epochs,
+            "stop_reason": measurement.stop_reason,
+            "train_seconds": measurement.train_seconds,
+            "images_per_second": measurement.images_per_second,
+            "device": measurement.device,
+            "seed": measurement.seed,
+        } | {name: str(path) if path else None for name, path in paths.items()}
 
 
 def write_results(
     fit_dir: FitDir, record: FitRecord, data: "PreparedData", training_result: "TrainingResult"
 ) -> None:
-    """Measure on the test split; write weights, network, tables, card and measurement."""
-    import numpy as np
-
-    from phinas.fit_pipeline.model_card import write_card
-    from phinas.training.data.prepared_dataset import ARRAYS
+    """Measure on the test split; write weights, network, tables, model card and measurement."""
     from phinas.training.engine.evaluate import evaluate_test_split
     from phinas.training.engine.job import make_measurement
     from phinas.training.engine.weights_io import save_weights
 
-    resolution = record.spec.resolution
-    score = evaluate_test_split(
+    evaluation = evaluate_test_split(
         training_result.model,
         data,
-        resolution=resolution,
+        resolution=record.spec.resolution,
         mean=training_result.mean,
         std=training_result.std,
     )
-    measurement = make_measurement(training_result, score, split="test", seed=record.config.seed)
-    labels = np.load(data.directory / ARRAYS["test"][1], allow_pickle=False)
-    counts = np.bincount(labels, minlength=len(data.classes)).tolist()
+    measurement = make_measurement(
+        training_result, evaluation, split="test", seed=record.config.seed
+    )
     save_weights(training_result.model, record.spec, fit_dir.weights)
-    preprocessing = {"classes": list(data.classes), "mean": list(data.mean), "std": list(data.std)}
-    write_atomic(fit_dir.spec, dump_yaml({"spec": record.spec.to_dict()} | preprocessing))
+    network = TrainedNetwork(spec=record.spec, classes=data.classes, mean=data.mean, std=data.std)
+    network.write(fit_dir.spec)
     curve = (
         (epoch, point.accuracy, point.loss, point.top5)
         for epoch, point in enumerate(training_result.curve, start=1)
     )
     write_atomic(fit_dir.curve, _csv_table(("epoch", "accuracy", "loss", "top5"), curve))
-    classes = list(zip(data.classes, counts, measurement.per_class_accuracy, strict=True))
-    write_atomic(fit_dir.per_class_accuracy, _csv_table(("class", "images", "accuracy"), classes))
-    machine = describe_machine()
-    write_card(fit_dir, record, data, measurement, classes=classes, machine=machine)
-    low, high = measurement.interval()
-    extra = {"interval": [low, high], "mean_class_accuracy": measurement.mean_class_accuracy}
-    write_json(
-        fit_dir.measurement,
-        measurement.to_dict() | extra | {"spec_id": record.spec.spec_id, "machine": machine},
+    classes = _score_classes(data, measurement)
+    rows = ((row.name, row.images, row.accuracy) for row in classes)
+    write_atomic(fit_dir.per_class_accuracy, _csv_table(("class", "images", "accuracy"), rows))
+    result = FitMeasurement(
+        network_id=record.spec.network_id, measurement=measurement, machine=describe_machine()
+    )
+    write_card(fit_dir, record, data, result, classes=classes)
+    result.write(fit_dir.measurement)
+
+
+def _score_classes(data: "PreparedData", measurement: Measurement) -> list[ClassScore]:
+    rows = zip(data.classes, data.test_counts, measurement.per_class_accuracy, strict=True)
+    return [ClassScore(*row) for row in rows]
+
+
+def read_results(fit_dir: FitDir) -> FitResult:
+    """The result of a finished fit, from its files.
+
+    Raises:
+        InputError: `measurement.json` is missing, damaged or of another version.
+    """
+    result = FitMeasurement.read(fit_dir.measurement)
+    return FitResult(
+        directory=fit_dir.path,
+        network_id=result.network_id,
+        measurement=result.measurement,
+        weights=fit_dir.weights,
+        spec=fit_dir.spec,
+        model_card=fit_dir.model_card,
+        curve=fit_dir.curve,
+        per_class_accuracy=fit_dir.per_class_accuracy,
+        onnx=fit_dir.onnx if fit_dir.onnx.exists() else None,
     )
 
 
-def read_results(fit_dir: FitDir) -> dict[str, Any]:
-    """What a finished fit came to, and where its files are."""
-    data = json.loads(fit_dir.measurement.read_text())
-    measurement = Measurement.from_dict(data)
-    result = {"directory": str(fit_dir.path), "spec_id": data["spec_id"]} | {
-        name: data[name] for name in _RESULT_FIELDS
-    }
-    result |= {"stop_reason": measurement.stop_reason, "interval": list(measurement.interval())}
-    result["mean_class_accuracy"] = measurement.mean_class_accuracy
-    paths = {
-        name: getattr(fit_dir, name)
-        for name in ("weights", "spec", "model_card", "curve", "per_class_accuracy", "onnx")
-    }
-    return result | {name: str(path) if path.exists() else None for name, path in paths.items()}
-
-
-def summary_line(result: dict[str, Any]) -> str:
-    low, high = result["interval"]
-    epochs = pluralize(result["epochs"], "epoch")
-    ending = {"deadline": ", ended at its time limit", "stopped": ", stopped early"}.get(
-        result["stop_reason"], ""
-    )
+def summary_line(result: FitResult) -> str:
+    """The result in one line, for the terminal."""
+    measurement = result.measurement
+    low, high = result.interval
+    ending = _ENDINGS.get(measurement.stop_reason, "")
     return (
-        f"{result['accuracy']:.1%} of {result['images']:,} test images right (95%: {low:.1%} to "
-        f"{high:.1%}), mean of the classes "
-        f"{result['mean_class_accuracy']:.1%}; {epochs} in {result['train_seconds']:,.0f} s{ending}"
+        f"accuracy {measurement.score:.1%} on {measurement.images:,} test images (95% interval "
+        f"{low:.1%} to {high:.1%}), balanced accuracy "
+        f"{measurement.balanced_accuracy:.1%}; {pluralize(measurement.epochs, 'epoch')} in "
+        f"{measurement.train_seconds:,.0f} s{ending}"
     )
 
 

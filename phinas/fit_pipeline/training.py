@@ -5,27 +5,26 @@ import signal
 import time
 from functools import partial
 
-import torch
+from torch import nn
 
+from phinas.experiment.artifacts.fit import FitRecord
 from phinas.experiment.errors import InputError, NoResultError, SignalInterrupt
 from phinas.experiment.executors import NonRetryableError
 from phinas.experiment.fit_dir import FitDir
 from phinas.experiment.job_list import job_key
 from phinas.experiment.manifest import file_sha256
-from phinas.experiment.schema.config import FitSection, flatten_section
-from phinas.experiment.schema.fit import CHANGEABLE_KEYS
-from phinas.fit_pipeline.fit_record import FitRecord
-from phinas.space.blocks import ConvNet
+from phinas.experiment.schema.fit import FitSection
+from phinas.fit_pipeline.fit_record import fixed_settings
 from phinas.terminal.progress import Display, ProgressCallback
 from phinas.training.data.prepared_dataset import PreparedData
 from phinas.training.data.sources.hf_hub import resolve_weights_path
 from phinas.training.engine.checkpoint import CheckpointManager, stop_on_signals
-from phinas.training.engine.device import resolve_device, set_determinism
 from phinas.training.engine.distributed import DistributedContext
 from phinas.training.engine.initialization import Initialization
 from phinas.training.engine.train import TrainingResult, train
-from phinas.training.engine.trainer import TrainingPaused
+from phinas.training.engine.trainer import TrainingInterrupted
 from phinas.training.engine.weights_io import load_pretrained
+from phinas.training.request import TrainingRequest, TrainingSettings
 
 
 def train_network(
@@ -37,19 +36,16 @@ def train_network(
     device: str,
     display: Display,
 ) -> tuple[TrainingResult, CheckpointManager]:
-    """The training, from the last checkpoint if there is one; and the checkpoints, to be
-    removed once its results are kept.
+    """Train the network of a fit, from the last checkpoint if there is one.
 
-    Raises NoResultError where it came to nothing, SignalInterrupt after a signal.
+    Returns:
+        The training's result, and its checkpoints, to be removed once the results are written.
+
+    Raises:
+        NoResultError: The training failed, such as by a loss that is not finite.
+        SignalInterrupt: A signal ended it; a checkpoint is written.
     """
     config = record.config
-    torch.set_num_threads(_threads(config))
-    set_determinism(deterministic=config.deterministic)
-    config_values = {
-        name: value
-        for name, value in flatten_section(config).items()
-        if name not in CHANGEABLE_KEYS
-    }
     identity = {
         "batch_size": record.batch_size,
         "spec": record.spec.to_dict(),
@@ -58,9 +54,17 @@ def train_network(
     }
     checkpoints = CheckpointManager(
         fit_dir.checkpoint,
-        job_key("fit", config_values | identity),
+        job_key("fit", fixed_settings(config) | identity),
         seconds=60 * config.checkpoint_minutes,
     )
+    settings = TrainingSettings(
+        max_shift=config.data.max_shift,
+        horizontal_flip=record.flips_images(allow_flip=data.allow_flip),
+        device=device,
+        threads=_threads(config),
+        deterministic=config.deterministic,
+    )
+    request = TrainingRequest(record.spec, record.recipe, config.seed, settings)
     initialization = Initialization(
         partial(_load_weights, record) if config.weights else lambda _network: None,
         config.freeze_backbone,
@@ -69,26 +73,21 @@ def train_network(
         checkpoints, signal.SIGINT, signal.SIGTERM, on_repeat=lambda number: os._exit(128 + number)
     )
     with (
-        display.stage("training", interval_seconds=0.0) as on_progress,
+        display.stage("training", unit="epochs", interval_seconds=0.0) as on_progress,
         stopping as received_signals,
     ):
         progress = _TrainingProgress(record, data, display, on_progress)
         try:
             training_result = train(
-                record.spec,
+                request,
                 data,
-                recipe=record.recipe,
-                max_shift=config.data.max_shift,
-                horizontal_flip=record.mirrors_images(data),
-                seed=config.seed,
-                device=resolve_device(device),
                 report=progress.report,
                 initialization=initialization,
                 checkpoints=checkpoints,
                 distributed=distributed,
                 on_step=progress.on_step,
             )
-        except TrainingPaused:
+        except TrainingInterrupted:
             raise SignalInterrupt(
                 received_signals[0] if received_signals else signal.SIGTERM
             ) from None
@@ -97,12 +96,12 @@ def train_network(
     return training_result, checkpoints
 
 
-def _load_weights(record: FitRecord, network: ConvNet) -> None:
+def _load_weights(record: FitRecord, network: nn.Module) -> None:
     path = resolve_weights_path(str(record.config.weights))
     if file_sha256(path) != record.weights_sha256:
         raise InputError(
-            f"weights: {record.config.weights} changed while it was read; the same call again, "
-            "with a new --out"
+            f"weights: {record.config.weights} changed while it was read; call again with a new "
+            "--out"
         )
     load_pretrained(network, path, spec=record.spec)
 
@@ -114,7 +113,7 @@ def _threads(config: FitSection) -> int:
 
 
 class _TrainingProgress:
-    """Shows the progress of a training: on a terminal every step, otherwise every epoch."""
+    """Shows the progress of a training: every step on a terminal, otherwise every epoch."""
 
     def __init__(
         self, record: FitRecord, data: PreparedData, display: Display, on_progress: ProgressCallback
@@ -126,21 +125,18 @@ class _TrainingProgress:
         )
         self._display, self._on_progress = display, on_progress
         self._current_epoch, self._accuracy_text, self._last_reported_epoch = 1, "", 0
-        # step and time, of this epoch: evaluation is no part of the pace
-        self._first_step = self._last_step = (
-            0,
-            0.0,
-        )
+        # step and time within this epoch, so that evaluation does not count as training time
+        self._first_step = self._last_step = (0, 0.0)
         self._started = False
 
     def on_step(self, step: int) -> None:
         if not self._started and step > 1:
             self._display.print(
-                f"carried on after {step - 1:,} of {self._num_epochs * self._steps_per_epoch:,} "
+                f"resumed after {step - 1:,} of {self._num_epochs * self._steps_per_epoch:,} "
                 f"steps{self._accuracy_text}"
             )
             if not self._display.is_terminal:
-                # the time that is left goes by what comes from here on
+                # the remaining time is estimated from here on
                 self._on_progress(self._current_epoch - 1, self._num_epochs, "")
         self._started = True
         self._last_step = step, time.monotonic()
@@ -153,8 +149,8 @@ class _TrainingProgress:
             self._on_progress(step, self._num_epochs * self._steps_per_epoch, text)
 
     def report(self, epoch: int, accuracy: float) -> bool:
-        message = f"{accuracy:.1%} of validation images right"
-        # epochs of before are told again, and are no news
+        message = f"validation accuracy {accuracy:.1%}"
+        # a resumed training reports its earlier epochs again
         if self._started and epoch > self._last_reported_epoch and not self._display.is_terminal:
             self._on_progress(epoch, self._num_epochs, message + self._speed_text())
         self._last_reported_epoch = max(self._last_reported_epoch, epoch)

@@ -1,6 +1,4 @@
-"""Axes in the style of the report: the quantity above the axis instead of on its side, few ticks,
-costs on a log scale.
-"""
+"""Axes in the style of the report: labels above the axes, few ticks, costs on a log scale."""
 
 import math
 from collections.abc import Sequence
@@ -12,7 +10,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 from phinas.reports.formatting import format_tick
 from phinas.reports.palette import GRID_COLOR, MUTED_COLOR
 
-# Ever denser steps of a decade; the first that leaves enough ticks is taken.
+# Steps of a decade, ever denser; the first with enough ticks is used.
 _TICK_STEPS = (
     (1.0,),
     (1.0, 3.0),
@@ -33,7 +31,7 @@ def add_axes_with_margins(
 
 
 def set_axis_labels(axes: Axes, *, x_label: str, y_label: str) -> None:
-    """The quantities: `y_label` at the top left, `x_label` at the bottom right."""
+    """Write `y_label` at the top left and `x_label` at the bottom right."""
     axes.annotate(
         y_label,
         (0, 1),
@@ -59,8 +57,10 @@ def set_axis_labels(axes: Axes, *, x_label: str, y_label: str) -> None:
 def set_percent_scale(
     axes: Axes, values: Sequence[float], *, on_x_axis: bool = False, headroom: float = 0.08
 ) -> None:
-    """Limits around `values` (fractions), never far beyond 100%, with light lines to read them by.
-    headroom: above, for labels.
+    """A percent axis around `values` (fractions), not far above 100%, with light grid lines.
+
+    Args:
+        headroom: Fraction of the range that stays free above, for labels.
     """
     low, high = min(values), max(values)
     pad = max(0.08 * (high - low), 0.004)
@@ -82,7 +82,11 @@ def set_percent_scale(
 def set_cost_scale(
     axes: Axes, costs: Sequence[float], *, compact: bool, margin: float = 0.06
 ) -> None:
-    """A log axis with ticks at round numbers. margin: of the axis, left free on each side."""
+    """A log axis with ticks at round numbers.
+
+    Args:
+        margin: Fraction of the axis that stays free on each side.
+    """
     low, high = math.log10(min(costs)), math.log10(max(costs))
     pad = max(margin * (high - low), 0.03)
     limits = 10 ** (low - pad), 10 ** (high + pad)
@@ -94,8 +98,8 @@ def set_cost_scale(
 
 
 def round_ticks(low: float, high: float, *, min_count: int) -> list[float]:
-    """Round numbers between `low` and `high` for a log axis: `min_count` or more of them, as few as
-    do.
+    """Round numbers between `low` and `high` for a log axis: at least `min_count`, as few as
+    possible.
     """
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     for steps in _TICK_STEPS:

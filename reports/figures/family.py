@@ -1,12 +1,15 @@
-"""The family's accuracy on the test split against FLOPs: trained members, the curve through them
-and what it predicts of the others, and the controls beside the member that they are held against.
-What is predicted is hollow and dashed, what nothing is known of is marked on the axis."""
+"""The family's score on the test split over FLOPs: trained members, the curve through them with its
+predictions for the others, and the controls. Predictions are hollow and dashed; members without a
+score are marked on the axis.
+"""
 
-from typing import Any
+from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 
-from phinas.reports.controls import MARKERS, get_control_kind, make_control_label
+from phinas.experiment.artifacts.validation_file import Prediction
+from phinas.reports.controls import MARKERS, make_control_label, make_short_control_label
+from phinas.reports.family_rows import PredictedMember, ReportMember, TestedControl, TestedMember
 from phinas.reports.figure_export import ReportFigure, make_figure
 from phinas.reports.figures.axes import (
     add_axes_with_margins,
@@ -14,7 +17,6 @@ from phinas.reports.figures.axes import (
     set_cost_scale,
     set_percent_scale,
 )
-from phinas.reports.figures.family_caption import make_family_caption
 from phinas.reports.figures.labels import Label, Point, place_labels
 from phinas.reports.formatting import TIMES_SIGN, format_count, format_percent
 from phinas.reports.palette import (
@@ -26,41 +28,48 @@ from phinas.reports.palette import (
     TEXT_COLOR,
 )
 from phinas.reports.run_data import RunData
+from phinas.reports.sentences.family import make_family_caption
 
 LabelsAndLines = tuple[list[Label], list[list[Point]]]
 _DASH_PATTERN = (0, (3, 2))
 
 
 def draw(run_data: RunData, *, compact: bool) -> ReportFigure | None:
-    trained_members = run_data.validated_members
-    if not trained_members:
+    tested, predicted = run_data.tested_members, run_data.predicted_members
+    controls = run_data.tested_controls
+    if not tested:
         return None
     figure = make_figure(3.6 if compact else 4.6, compact=compact)
     axes = add_axes_with_margins(figure, left=32, right=14, top=26, bottom=42)
-    controls = run_data.trained_controls
-    set_cost_scale(axes, [row["flops"] for row in (*run_data.members, *controls)], compact=compact)
+    costs = [row.flops for row in run_data.members] + [row.flops for row in controls]
+    set_cost_scale(axes, costs, compact=compact)
     low, high = axes.get_xlim()
-    # room for labels beside the outer bars
+    # room for labels next to the outer bars
     axes.set_xlim(low * (low / high) ** 0.09, high * (high / low) ** 0.03)
-    set_percent_scale(axes, _list_accuracies(run_data))
+    set_percent_scale(axes, _list_scores(run_data))
     set_axis_labels(
-        axes, x_label="FLOPs of the network (log scale)", y_label="accuracy on the test split"
+        axes,
+        x_label="FLOPs of the network (log scale)",
+        y_label=f"{run_data.test_score_label} on the test split",
     )
-    if run_data.members_without_accuracy:
-        _draw_members_without_accuracy(axes, run_data.members_without_accuracy)
+    if run_data.members_without_score:
+        _draw_members_without_score(axes, run_data.members_without_score)
     labels: list[Label] = []
-    lines: list[list[Point]] = []
-    lines.append(_draw_curve(axes, run_data))
-    for draw_marks in (_draw_trained_members, _draw_predicted_members, _draw_controls):
-        more_labels, more_lines = draw_marks(axes, run_data, compact=compact)
+    lines: list[list[Point]] = [_draw_curve(axes, run_data)]
+    for more_labels, more_lines in (
+        _draw_tested_members(axes, tested, compact=compact),
+        _draw_predicted_members(axes, predicted, compact=compact),
+        _draw_controls(axes, controls, compact=compact),
+    ):
         labels += more_labels
         lines += more_lines
-    markers = [(row["flops"], row["accuracy"]) for row in (*trained_members, *controls)]
-    markers += [(row["flops"], row["prediction"]["accuracy"]) for row in run_data.predicted_members]
+    markers: list[Point] = [(row.flops, row.result.score) for row in tested]
+    markers += [(row.flops, row.result.score) for row in controls]
+    markers += [(row.flops, row.score) for row in predicted]
     place_labels(axes, labels, points=markers, lines=lines, markers=markers)
     tooltips = {
-        "trained": [_make_tooltip(row) for row in trained_members],
-        "predicted": [_make_prediction_tooltip(row) for row in run_data.predicted_members],
+        "trained": [_make_tooltip(row) for row in tested],
+        "predicted": [_make_prediction_tooltip(row) for row in predicted],
     }
     tooltips |= {
         f"control-{index}": [_make_control_tooltip(row)] for index, row in enumerate(controls)
@@ -68,49 +77,33 @@ def draw(run_data: RunData, *, compact: bool) -> ReportFigure | None:
     return ReportFigure(figure, make_family_caption(run_data), tooltips)
 
 
-def _list_accuracies(run_data: RunData) -> list[float]:
-    """Every accuracy that has to be inside the axes."""
-    values = [
-        value
-        for row in run_data.validated_members
-        for value in (*row["interval"], *row["accuracies"])
-    ]
-    values += [
-        value for row in run_data.predicted_members for value in row["prediction"]["interval"]
-    ]
-    return values + [
-        value
-        for row in run_data.trained_controls
-        for value in (row["accuracy"], *row["accuracies"])
-    ]
+def _list_scores(run_data: RunData) -> list[float]:
+    """Every score that has to be inside the axes."""
+    values: list[float] = []
+    for member in run_data.tested_members:
+        values += (*member.result.interval, *member.result.scores)
+    for predicted in run_data.predicted_members:
+        values += predicted.interval
+    for control in run_data.tested_controls:
+        values += (control.result.score, *control.result.scores)
+    return values
 
 
 def _draw_curve(axes: Axes, run_data: RunData) -> list[Point]:
-    """The law with its band, dashed beyond the largest trained; without a law a line from one
-    member to the next.
+    """The curve with its band, dashed beyond the largest trained member; without a curve a line
+    from one member to the next.
     """
-    trained_members = run_data.validated_members
-    if not run_data.curve:
-        line = [(row["flops"], row["accuracy"]) for row in trained_members]
+    tested = run_data.tested_members
+    curve = run_data.validation.curve if run_data.validation else None
+    if curve is None:
+        line: list[Point] = [(row.flops, row.result.score) for row in tested]
         axes.plot(*zip(*line, strict=True), color=PRIMARY_COLOR, linewidth=1.2, zorder=2)
         return line
-    band = run_data.curve["band"]
-    lower, upper = zip(*(point["interval"] for point in band), strict=True)
-    axes.fill_between(
-        [point["flops"] for point in band],
-        lower,
-        upper,
-        color=BAND_COLOR,
-        linewidth=0,
-        zorder=0,
-        gid="band",
-    )
-    line = [(point["flops"], point["accuracy"]) for point in band]
-    max_flops = trained_members[-1]["flops"]
-    measured_range, extrapolated_range = (
-        [point for point in line if point[0] <= max_flops],
-        [point for point in line if point[0] >= max_flops],
-    )
+    _draw_band(axes, curve.band)
+    line = [(point.flops, point.score) for point in curve.band]
+    max_flops = tested[-1].flops
+    measured_range = [point for point in line if point[0] <= max_flops]
+    extrapolated_range = [point for point in line if point[0] >= max_flops]
     axes.plot(
         *zip(*(measured_range + extrapolated_range[:1]), strict=True),
         color=PRIMARY_COLOR,
@@ -130,64 +123,63 @@ def _draw_curve(axes: Axes, run_data: RunData) -> list[Point]:
     return line
 
 
-def _draw_trained_members(axes: Axes, run_data: RunData, *, compact: bool) -> LabelsAndLines:
-    trained_members = run_data.validated_members
-    for row in trained_members:
-        axes.plot([row["flops"]] * 2, row["interval"], color=PRIMARY_COLOR, linewidth=1.2, zorder=2)
-        axes.scatter(
-            [row["flops"]] * len(row["accuracies"]), row["accuracies"], **SEED_MARKER_STYLE
+def _draw_band(axes: Axes, band: Sequence[Prediction]) -> None:
+    lower, upper = zip(*(point.interval for point in band), strict=True)
+    axes.fill_between(
+        [point.flops for point in band],
+        lower,
+        upper,
+        color=BAND_COLOR,
+        linewidth=0,
+        zorder=0,
+        gid="band",
+    )
+
+
+def _draw_tested_members(
+    axes: Axes, members: Sequence[TestedMember], *, compact: bool
+) -> LabelsAndLines:
+    for row in members:
+        axes.plot(
+            [row.flops] * 2, row.result.interval, color=PRIMARY_COLOR, linewidth=1.2, zorder=2
         )
-    x, y = [row["flops"] for row in trained_members], [row["accuracy"] for row in trained_members]
+        axes.scatter([row.flops] * len(row.result.scores), row.result.scores, **SEED_MARKER_STYLE)
+    x, y = [row.flops for row in members], [row.result.score for row in members]
     axes.scatter(x, y, s=34, color=PRIMARY_COLOR, linewidth=0, zorder=4, gid="trained")
     labels = [
         Label(
-            row["flops"],
-            row["accuracy"],
-            _make_label_text(row, row, compact=compact),
+            row.flops,
+            row.result.score,
+            _make_label_text(row, row.result.score, compact=compact),
             PRIMARY_COLOR,
         )
-        for row in trained_members
+        for row in members
     ]
-    return labels, [[(row["flops"], end) for end in row["interval"]] for row in trained_members]
+    return labels, [[(row.flops, end) for end in row.result.interval] for row in members]
 
 
-def _draw_predicted_members(axes: Axes, run_data: RunData, *, compact: bool) -> LabelsAndLines:
-    rows = run_data.predicted_members
-    labels, bars = [], []
-    for row in rows:
-        prediction, x = row["prediction"], row["flops"]
+def _draw_predicted_members(
+    axes: Axes, members: Sequence[PredictedMember], *, compact: bool
+) -> LabelsAndLines:
+    for row in members:
         axes.plot(
-            [x, x],
-            prediction["interval"],
+            [row.flops] * 2,
+            row.interval,
             color=PRIMARY_COLOR,
             linewidth=1,
             linestyle=_DASH_PATTERN,
             zorder=2,
         )
-        bars.append([(x, end) for end in prediction["interval"]])
-        labels.append(
-            Label(
-                x,
-                prediction["accuracy"],
-                _make_label_text(row, prediction, compact=compact),
-                MUTED_COLOR,
-            )
-        )
-    if rows:
-        middle_row = rows[len(rows) // 2]
-        labels.append(
-            Label(
-                middle_row["flops"],
-                middle_row["prediction"]["interval"][1],
-                "predicted",
-                MUTED_COLOR,
-                size=8,
-            )
-        )
-    x, y = [row["flops"] for row in rows], [row["prediction"]["accuracy"] for row in rows]
+    labels = [
+        Label(row.flops, row.score, _make_label_text(row, row.score, compact=compact), MUTED_COLOR)
+        for row in members
+    ]
+    if members:
+        middle = members[len(members) // 2]
+        labels.append(Label(middle.flops, middle.interval[1], "predicted", MUTED_COLOR, size=8))
     axes.scatter(
-        x,
-        y,
+        [row.flops for row in members],
+        [row.score for row in members],
         s=34,
         facecolor=BACKGROUND_COLOR,
         edgecolor=PRIMARY_COLOR,
@@ -195,48 +187,49 @@ def _draw_predicted_members(axes: Axes, run_data: RunData, *, compact: bool) -> 
         zorder=4,
         gid="predicted",
     )
-    return labels, bars
+    return labels, [[(row.flops, end) for end in row.interval] for row in members]
 
 
-def _draw_controls(axes: Axes, run_data: RunData, *, compact: bool) -> LabelsAndLines:
-    """A marker a kind, and names where they can't be misread: all stand in the figure of controls,
-    by the same markers.
-    """
-    rows = run_data.trained_controls
-    for index, row in enumerate(rows):
-        marker, _ = MARKERS[get_control_kind(row)]
+def _draw_controls(
+    axes: Axes, controls: Sequence[TestedControl], *, compact: bool
+) -> LabelsAndLines:
+    """A marker for each kind, and names where there is room: the figure of controls names all."""
+    for index, control in enumerate(controls):
         axes.scatter(
-            [row["flops"]],
-            [row["accuracy"]],
+            [control.flops],
+            [control.result.score],
             s=30,
-            marker=marker,
+            marker=MARKERS[control.record.kind][0],
             facecolor=MUTED_COLOR,
             edgecolor=BACKGROUND_COLOR,
             linewidth=0.6,
             zorder=6,
             gid=f"control-{index}",
         )
-    names = [make_control_label(row, 16 if compact else 28, short=True) for row in rows]
+    limit = 16 if compact else 28
     return [
-        Label(r["flops"], r["accuracy"], w, TEXT_COLOR, size=8, optional=True)
-        for r, w in zip(rows, names, strict=True)
+        Label(
+            control.flops,
+            control.result.score,
+            make_short_control_label(control.record, limit),
+            TEXT_COLOR,
+            size=8,
+            optional=True,
+        )
+        for control in controls
     ], []
 
 
-def _make_label_text(row: dict[str, Any], accuracy_result: dict[str, Any], *, compact: bool) -> str:
-    return (
-        row["name"].upper()
-        if compact
-        else f"{row['name'].upper()} {format_percent(accuracy_result['accuracy'])}"
-    )
+def _make_label_text(member: ReportMember, score: float, *, compact: bool) -> str:
+    return member.label if compact else f"{member.label} {format_percent(score)}"
 
 
-def _draw_members_without_accuracy(axes: Axes, members: list[dict[str, Any]]) -> None:
-    """Hollow marks on the axis, where no accuracy is to be read."""
+def _draw_members_without_score(axes: Axes, members: Sequence[ReportMember]) -> None:
+    """Hollow marks on the axis."""
     low, high = axes.get_ylim()
     axes.set_ylim(low - 0.13 * (high - low), high)
     bottom = axes.get_ylim()[0]
-    flops = [row["flops"] for row in members]
+    flops = [row.flops for row in members]
     axes.scatter(
         flops,
         [bottom] * len(flops),
@@ -248,52 +241,41 @@ def _draw_members_without_accuracy(axes: Axes, members: list[dict[str, Any]]) ->
         clip_on=False,
         gid="untrained",
     )
-    for row in members:
+    middle_flops = (min(flops) * max(flops)) ** 0.5
+    texts = [(row.label, float(row.flops), 9.0) for row in members]
+    for text, x, offset in [*texts, ("not validated", middle_flops, 20.0)]:
         axes.annotate(
-            row["name"].upper(),
-            (row["flops"], bottom),
-            xytext=(0, 9),
+            text,
+            (x, bottom),
+            xytext=(0, offset),
             textcoords="offset points",
             ha="center",
             va="center",
             fontsize=8,
             color=MUTED_COLOR,
         )
-    middle_flops = (min(flops) * max(flops)) ** 0.5
-    axes.annotate(
-        "not validated",
-        (middle_flops, bottom),
-        xytext=(0, 20),
-        textcoords="offset points",
-        ha="center",
-        va="center",
-        fontsize=8,
-        color=MUTED_COLOR,
+
+
+def _make_tooltip(row: TestedMember) -> str:
+    low, high = row.result.interval
+    return (
+        f"{row.label}, {row.member.network_id}: {format_percent(row.result.score)} (95% CI "
+        f"{format_percent(low)} to {format_percent(high)}) at {format_count(row.flops)} FLOPs, "
+        f"{row.member.ratio:.2f}{TIMES_SIGN} B0"
     )
 
 
-def _make_tooltip(row: dict[str, Any]) -> str:
-    low, high = row["interval"]
+def _make_prediction_tooltip(row: PredictedMember) -> str:
+    low, high = row.interval
     return (
-        f"{row['name'].upper()}, {row['spec_id']}: {format_percent(row['accuracy'])} (95%: "
-        f"{format_percent(low)} to {format_percent(high)}) at {format_count(row['flops'])} FLOPs, "
-        f"{row['ratio']:.2f}{TIMES_SIGN} B0"
+        f"{row.label}, not trained: {format_percent(row.score)} is predicted (95% CI "
+        f"{format_percent(low)} to {format_percent(high)}) at {format_count(row.flops)} FLOPs, "
+        f"{row.extrapolation:.2f} times the largest trained network's"
     )
 
 
-def _make_prediction_tooltip(row: dict[str, Any]) -> str:
-    prediction = row["prediction"]
-    low, high = prediction["interval"]
+def _make_control_tooltip(control: TestedControl) -> str:
     return (
-        f"{row['name'].upper()}, not trained: {format_percent(prediction['accuracy'])} is "
-        f"predicted (95%: {format_percent(low)} to {format_percent(high)}) at "
-        f"{format_count(row['flops'])} FLOPs, {prediction['extrapolation']:.2f} times the largest "
-        "trained network's"
-    )
-
-
-def _make_control_tooltip(row: dict[str, Any]) -> str:
-    return (
-        f"{row['label']}, {row['spec_id']}: {format_percent(row['accuracy'])} at "
-        f"{format_count(row['flops'])} FLOPs"
+        f"{make_control_label(control.record)}, {control.network.network_id}: "
+        f"{format_percent(control.result.score)} at {format_count(control.flops)} FLOPs"
     )

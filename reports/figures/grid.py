@@ -1,12 +1,9 @@
-"""The scaling grid: networks of about equal FLOPs, how far behind the best each is, and which can't
-be told from it.
-"""
-
-from typing import Any
+"""The compared networks of about equal FLOPs: how far each is behind the best, with intervals."""
 
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
+from phinas.experiment.artifacts.coefficients_file import RacedMember, RaceRecord
 from phinas.reports.figure_export import ReportFigure, make_figure
 from phinas.reports.figures.axes import add_axes_with_margins
 from phinas.reports.formatting import (
@@ -16,7 +13,6 @@ from phinas.reports.formatting import (
     GREEK_LETTERS,
     format_interval,
     format_percent,
-    pluralize,
 )
 from phinas.reports.palette import (
     BACKGROUND_COLOR,
@@ -28,29 +24,28 @@ from phinas.reports.palette import (
     TEXT_COLOR,
 )
 from phinas.reports.run_data import RunData
+from phinas.reports.sentences.rendering import render
 
 MAX_MEMBERS = 40
-_X_LABEL = "points of accuracy behind the best"
 
 
 def draw(run_data: RunData, *, compact: bool) -> ReportFigure | None:
-    coefficients = run_data.coefficients
-    if not coefficients or not coefficients["members"]:
+    race = run_data.race
+    if race is None:
         return None
-    members = rank_members(coefficients)
+    members = rank_members(race)
     row_height = 34.0 if compact else 21.0
     top = 30.0
     figure = make_figure((top + row_height * len(members) + 40) / 72, compact=compact)
     axes = add_axes_with_margins(figure, left=8 if compact else 236, right=12, top=top, bottom=40)
-    winner = next(row for row in members if row["winner"])
-    x_values = [end for row in members for end in _list_x_values(row, winner)]
+    x_values = [end for row in members for end in _list_x_values(row, race.winner)]
     _set_difference_scale(axes, min(x_values), max(x_values))
     axes.set_ylim(len(members) - 0.5, -0.5)
     axes.yaxis.set_major_locator(NullLocator())
     axes.spines["left"].set_visible(False)
     axes.axvline(0, color=MUTED_COLOR, linewidth=0.8, zorder=1)
     axes.annotate(
-        _X_LABEL,
+        f"points of {run_data.race_score_label}, relative to the best",
         (1, 0),
         xycoords="axes fraction",
         xytext=(0, -24),
@@ -61,40 +56,42 @@ def draw(run_data: RunData, *, compact: bool) -> ReportFigure | None:
         fontsize=8.5,
     )
     for position, row in enumerate(members):
-        _draw_member(axes, position, row, winner, compact=compact)
+        _draw_member(axes, position, row, race.winner, compact=compact)
+        _write_member(axes, position, row, compact=compact)
     if not compact:
         _write_column_titles(axes)
     tooltips = {f"member-{position}": [_make_tooltip(row)] for position, row in enumerate(members)}
-    return ReportFigure(figure, _make_caption(run_data, len(members)), tooltips)
+    return ReportFigure(figure, _make_caption(run_data, race, num_shown=len(members)), tooltips)
 
 
-def rank_members(coefficients: dict[str, Any]) -> list[dict[str, Any]]:
-    """Those of which anything is known, the likeliest first."""
-    members_with_result = [
-        row for row in coefficients["members"] if row["accuracy_gap"] is not None
+def rank_members(race: RaceRecord) -> list[RacedMember]:
+    """The members with a result, by expected score, the best first."""
+    return sorted((row for row in race.members if row.score_gap is not None), key=_score_gap)[
+        :MAX_MEMBERS
     ]
-    return sorted(members_with_result, key=lambda row: row["accuracy_gap"])[:MAX_MEMBERS]
 
 
-def _get_interval(row: dict[str, Any]) -> tuple[float, float]:
-    """Of the member's accuracy less the winner's."""
-    low, high = row["accuracy_gap_interval"] or (row["accuracy_gap"], row["accuracy_gap"])
+def _score_gap(row: RacedMember) -> float:
+    assert row.score_gap is not None
+    return row.score_gap
+
+
+def _get_interval(row: RacedMember) -> tuple[float, float]:
+    """The interval of the member's score minus the winner's."""
+    gap = _score_gap(row)
+    low, high = row.score_gap_interval or (gap, gap)
     return -high, -low
 
 
-def _compute_differences(row: dict[str, Any], winner: dict[str, Any]) -> list[float]:
-    """Of full trainings with the same seed."""
-    if row["winner"]:
+def _compute_differences(row: RacedMember, winner: RacedMember) -> list[float]:
+    """Differences from the winner in full trainings with the same seed."""
+    if row.winner:
         return []
-    return [
-        member_accuracy - winner_accuracy
-        for member_accuracy, winner_accuracy in zip(
-            row["accuracies"], winner["accuracies"], strict=False
-        )
-    ]
+    pairs = zip(row.scores, winner.scores, strict=False)
+    return [member_score - winner_score for member_score, winner_score in pairs]
 
 
-def _list_x_values(row: dict[str, Any], winner: dict[str, Any]) -> list[float]:
+def _list_x_values(row: RacedMember, winner: RacedMember) -> list[float]:
     return [*_get_interval(row), *_compute_differences(row, winner), 0.0]
 
 
@@ -111,34 +108,42 @@ def _format_tick(value: float) -> str:
     return "0" if abs(value) < 1e-9 else f"{100 * value:+.3g}".replace("-", "\N{MINUS SIGN}")
 
 
+def _line_y(position: int, *, compact: bool) -> float:
+    return position + 0.2 if compact else position
+
+
 def _draw_member(
-    axes: Axes, position: int, row: dict[str, Any], winner: dict[str, Any], *, compact: bool
+    axes: Axes, position: int, row: RacedMember, winner: RacedMember, *, compact: bool
 ) -> None:
-    color = PRIMARY_COLOR if row["tied"] else NEUTRAL_COLOR
-    line_y = position + 0.2 if compact else position
-    axes.plot(_get_interval(row), [line_y, line_y], color=color, linewidth=1.4, zorder=3)
+    color = PRIMARY_COLOR if row.tied else NEUTRAL_COLOR
+    y = _line_y(position, compact=compact)
+    axes.plot(_get_interval(row), [y, y], color=color, linewidth=1.4, zorder=3)
     differences = _compute_differences(row, winner)
-    axes.scatter(differences, [line_y] * len(differences), **SEED_MARKER_STYLE)
-    face_color = BACKGROUND_COLOR if row["status"] == "open" else color
+    axes.scatter(differences, [y] * len(differences), **SEED_MARKER_STYLE)
     axes.scatter(
-        [-row["accuracy_gap"]],
-        [line_y],
-        s=44 if row["winner"] else 30,
-        facecolor=face_color,
+        [-_score_gap(row)],
+        [y],
+        s=44 if row.winner else 30,
+        facecolor=BACKGROUND_COLOR if row.status == "open" else color,
         edgecolor=color,
         linewidth=1.2,
         zorder=4,
         gid=f"member-{position}",
     )
-    weight = "bold" if row["winner"] else "normal"
+
+
+_COLUMN_OFFSETS = (-203.0, -140.0, -72.0, -17.0)  # centers left of the axes, in points
+
+
+def _write_member(axes: Axes, position: int, row: RacedMember, *, compact: bool) -> None:
+    """alpha, beta, gamma and the resolution."""
+    weight = "bold" if row.winner else "normal"
+    intervals = {name: format_interval(*interval) for name, interval in row.intervals.items()}
+    resolution = f"{row.resolution} px"
     if compact:
-        texts = [
-            *(f"{GREEK_LETTERS[name]} {format_interval(*row[name])}" for name in GREEK_LETTERS),
-            f"{row['resolution']} px",
-        ]
-        text = "\N{EM SPACE}".join(texts)  # SVG shows several plain spaces as one
+        factors = [f"{GREEK_LETTERS[name]} {interval}" for name, interval in intervals.items()]
         axes.annotate(
-            text,
+            "\N{EM SPACE}".join([*factors, resolution]),  # SVG shows several spaces as one
             (0, position - 0.2),
             xycoords=("axes fraction", "data"),
             ha="left",
@@ -148,15 +153,8 @@ def _draw_member(
             color=TEXT_COLOR,
         )
         return
-    for offset, text in zip(
-        _COLUMN_OFFSETS,
-        (*(format_interval(*row[name]) for name in GREEK_LETTERS), f"{row['resolution']} px"),
-        strict=True,
-    ):
-        _write(axes, text, line_y, offset, weight=weight)
-
-
-_COLUMN_OFFSETS = (-203.0, -140.0, -72.0, -17.0)  # right of the last, in points from the axes
+    for offset, text in zip(_COLUMN_OFFSETS, (*intervals.values(), resolution), strict=True):
+        _write(axes, text, position, offset, weight=weight)
 
 
 def _write(axes: Axes, text: str, y: float, offset: float, *, weight: str) -> None:
@@ -178,7 +176,7 @@ def _write(axes: Axes, text: str, y: float, offset: float, *, weight: str) -> No
 def _write_column_titles(axes: Axes) -> None:
     for offset, text in zip(
         _COLUMN_OFFSETS,
-        (f"{ALPHA} depth", f"{BETA} width", f"{GAMMA} resolution", "side"),
+        (f"{ALPHA} depth", f"{BETA} width", f"{GAMMA} resolution", "input"),
         strict=True,
     ):
         axes.annotate(
@@ -195,52 +193,27 @@ def _write_column_titles(axes: Axes) -> None:
         )
 
 
-def _make_tooltip(row: dict[str, Any]) -> str:
+def _make_tooltip(row: RacedMember) -> str:
     factors = ", ".join(
-        f"{GREEK_LETTERS[name]} {format_interval(*row[name])}" for name in GREEK_LETTERS
+        f"{GREEK_LETTERS[name]} {format_interval(*interval)}"
+        for name, interval in row.intervals.items()
     )
-    seeds = ", ".join(format_percent(value) for value in row["accuracies"]) or "no full training"
-    return f"{row['spec_id']}: {seeds}; {factors}; {row['ratio']:.2f} times B0's FLOPs"
+    seeds = ", ".join(format_percent(value) for value in row.scores) or "no full training"
+    return f"{row.network_id}: {seeds}; {factors}; {row.ratio:.2f} times B0's FLOPs"
 
 
-def _make_caption(run_data: RunData, num_shown: int) -> str:
-    coefficients = run_data.coefficients
-    assert coefficients is not None
-    members = coefficients["members"]
-    num_tied = sum(row["tied"] for row in members)
-    truncation_note = f" The likeliest {num_shown} are drawn." if num_shown < len(members) else ""
-    epochs_spent, full_grid_epochs = coefficients["epochs"], coefficients["full_grid_epochs"]
-    race_note = (
-        ""
-        if epochs_spent >= full_grid_epochs
-        else (
-            f" They raced: {epochs_spent:,} of the {full_grid_epochs:,} epochs that all with every "
-            "seed would have taken; hollow: the budget ended before it was trained with every seed."
-        )
-    )
-    correction_note = (
-        ""
-        if not coefficients["slope"]
-        else (
-            f" What more FLOPs buy is taken off ({coefficients['slope']:.2g} points a percent of "
-            "FLOPs)."
-        )
-    )
-    return (
-        f"{pluralize(len(members), 'way')} to spend "
-        f"{coefficients['flops_multiple'] ** coefficients['grid_phi']:.3g} times the baseline's "
-        f"FLOPs, the likeliest best first.{truncation_note} Large dot: expected accuracy less that "
-        "of the best, from all trainings together; line: its 95% interval; small dots: "
-        f"differences of two full trainings with the same seed. {num_tied} of {len(members)} "
-        "(blue) can't be told from the best, all comparisons "
-        f"together.{race_note}{correction_note} {_describe_accuracies(run_data)}"
-    )
-
-
-def _describe_accuracies(run_data: RunData) -> str:
-    if run_data.scaling_accuracy_source:
-        return f"Accuracies are those of {run_data.scaling_accuracy_source}."
-    return (
-        "Accuracy is of the validation images. Intervals cover the luck of training (weights, "
-        "data order), not the draw of these images, which are the same for all."
+def _make_caption(run_data: RunData, race: RaceRecord, *, num_shown: int) -> str:
+    return render(
+        "coefficients",
+        "grid_caption",
+        num_members=len(race.members),
+        cost=f"{race.target_ratio:.3g}",
+        num_shown=num_shown,
+        label=run_data.race_score_label,
+        num_tied=race.num_tied + 1,
+        raced=race.epochs < race.full_grid_epochs,
+        epochs=race.epochs,
+        full_grid_epochs=race.full_grid_epochs,
+        slope=race.slope,
+        source=run_data.scaling_score_source,
     )

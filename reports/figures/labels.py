@@ -1,8 +1,6 @@
-"""Labels beside what they name, instead of a legend: each takes the free place nearest to its
-point.
+"""Labels next to their points, instead of a legend.
 
-Greedy: in the order given, every label tries places around its point and takes the one that hides
-least.
+Labels are placed greedily, in their order: each at the position around its point that covers least.
 """
 
 import math
@@ -17,21 +15,21 @@ from matplotlib.transforms import Bbox
 
 from phinas.reports.palette import MUTED_COLOR, TEXT_COLOR
 
-# a mark's extent, in pixels
+# the extent of a mark in px
 _MARKER_OFFSETS = np.array([(x, y) for x in (-3, 0, 3) for y in (-3, 0, 3)], dtype=float)
-_MIN_CLEARANCE = (
-    2.0  # pixels that a mark has to be farther from an optional label than the one it names
-)
+# px that any other mark must be farther from an optional label than its own
+_MIN_CLEARANCE = 2.0
 _DISTANCES = (7, 12, 19, 28, 40, 55)
-_SHORT_DISTANCES = (5, 7, 9, 12)  # without a line to the point
+_SHORT_DISTANCES = (5, 7, 9, 12)  # for labels without a line to the point
 Point = tuple[float, float]
 _DIRECTIONS = tuple(math.radians(angle) for angle in (0, 180, 90, 270, 35, 145, 325, 215))
 
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """text at the data point (x, y). optional: left out where it would hide something or seem to
-    name another mark.
+    """A text for the data point (x, y).
+
+    An optional label is omitted where it would cover something or seem to name another mark.
     """
 
     x: float
@@ -51,8 +49,13 @@ def place_labels(
     lines: Sequence[Sequence[Point]] = (),
     markers: Sequence[Point] = (),
 ) -> None:
-    """Write `labels` into `axes` (whose limits are final), clear of each other, of data points, of
-    lines through points and of marks, which are some points wide."""
+    """Write `labels` into `axes`, whose limits are final, so that they cover little.
+
+    Args:
+        points: Data points not to cover.
+        lines: Lines through points not to cover.
+        markers: Data points with marks of some width, not to cover.
+    """
     figure = axes.get_figure(root=True)
     assert figure is not None
     canvas = figure.canvas
@@ -119,7 +122,7 @@ def place_labels(
 
 
 def _compute_distance_to_box(box: Bbox, point: np.ndarray) -> float:
-    """From a point to the nearest point of the box."""
+    """The distance from a point to a box."""
     return float(
         np.hypot(
             max(box.x0 - point[0], 0, point[0] - box.x1),
@@ -129,7 +132,7 @@ def _compute_distance_to_box(box: Bbox, point: np.ndarray) -> float:
 
 
 def _sample_line(line: np.ndarray) -> np.ndarray:
-    """Points every few pixels of a line through `line`."""
+    """Points at every few px of the line through `line`."""
     segments = []
     for start, end in pairwise(line):
         count = max(2, math.ceil(float(np.hypot(*(end - start))) / 5))
@@ -147,9 +150,11 @@ def _find_best_position(
     points: np.ndarray,
     other_markers: Sequence[np.ndarray] | None,
 ) -> tuple[Bbox, np.ndarray, float] | None:
-    """Where the label lies, its shift from the anchor, and how far that is. other_markers: marks
-    that it must not seem to name, and None where it hides anything; without them there is always a
-    place.
+    """The box of a label, its shift from the anchor, and the length of that.
+
+    Args:
+        other_markers: Marks that an optional label must not seem to name; None for other labels,
+            which always have a position.
     """
     best: tuple[float, Bbox, np.ndarray, float] | None = None
     for distance in _DISTANCES if other_markers is None else _SHORT_DISTANCES:
@@ -187,7 +192,7 @@ def _find_best_position(
 def _compute_overlap_cost(
     box: Bbox, *, axes_box: Bbox, placed_boxes: Sequence[Bbox], points: np.ndarray
 ) -> float:
-    """What a label in `box` would cost: points under it, labels under it, being cut off."""
+    """The cost of a label in `box`: covered points, covered labels, and being cut off."""
     padded_box = box.padded(2.5)
     is_covered = (
         (points[:, 0] > padded_box.x0)
@@ -209,7 +214,7 @@ def _compute_overlap_cost(
 
 
 def _draw_leader_line(axes: Axes, anchor: np.ndarray, box: Bbox) -> None:
-    """A hairline from the point to the nearest point of its label's edge."""
+    """A thin line from the point to the nearest point of its label's edge."""
     end = np.array([min(max(anchor[0], box.x0), box.x1), min(max(anchor[1], box.y0), box.y1)])
     length = float(np.hypot(*(end - anchor)))
     start = anchor + (end - anchor) * min(1.0, 5 / max(length, 1e-9))

@@ -1,6 +1,4 @@
-"""The baseline drawn from image to classes: `phinas.reports.network_diagram`, as a figure of the
-report.
-"""
+"""The baseline, drawn block by block (`phinas.reports.network_diagram`)."""
 
 from phinas.reports.figure_export import ReportFigure
 from phinas.reports.formatting import TIMES_SIGN, pluralize
@@ -19,10 +17,10 @@ def draw(run_data: RunData, *, compact: bool) -> ReportFigure | None:
 
 
 def _make_caption(spec: ArchSpec) -> str:
-    input_size = f"{spec.resolution}{TIMES_SIGN}{spec.resolution} pixels"
+    input_size = f"{spec.resolution}{TIMES_SIGN}{spec.resolution} px"
     return (
-        f"The baseline, from {input_size} on the left to "
-        f"{pluralize(spec.classes, 'class', 'classes')} on the right. Each box is a block: its "
-        "outline tells the kind, its shade the kernel, its size that of its output. Bars: share "
-        "of the network's FLOPs."
+        f"The baseline, from an image of {input_size} on the left to "
+        f"{pluralize(spec.classes, 'class', 'classes')} on the right. Each box is a block. Its "
+        "outline shows the kind of block, its shade the kernel size, and its size the size of its "
+        "output. Bars: percentage of the network's FLOPs."
     )

@@ -1,5 +1,5 @@
-"""Accuracy against cost of every trial, the Pareto front, and the curve of equal reward through the
-best trial.
+"""Score over cost of every trial, the Pareto front, and the curve of equal reward through the best
+trial.
 """
 
 import numpy as np
@@ -17,11 +17,10 @@ from phinas.reports.figures.axes import (
 )
 from phinas.reports.figures.labels import Label, Point, place_labels
 from phinas.reports.formatting import (
-    METRIC_LABELS,
+    COST_LABELS,
     TIMES_SIGN,
     format_cost,
     format_percent,
-    pluralize,
 )
 from phinas.reports.palette import (
     ACCENT_COLOR,
@@ -32,10 +31,10 @@ from phinas.reports.palette import (
     TEXT_COLOR,
 )
 from phinas.reports.run_data import RunData
+from phinas.reports.sentences.rendering import render
 
-MAX_TOOLTIPS = (
-    1000  # more marks than this say nothing when pointed at, which would make a page of megabytes
-)
+# With more marks than this there are no tooltips, which would make a page of megabytes.
+MAX_TOOLTIPS = 1000
 MAX_CIRCLED_FINALISTS = 8
 
 COST_BOUND_PHRASES = {
@@ -48,32 +47,28 @@ LabelsAndLines = tuple[list[Label], list[list[Point]]]
 
 
 def choose_marker_size(count: int) -> float:
-    """Of the crowd, in square points: smaller where there are hundreds."""
+    """The area of a mark in square points, smaller for many marks."""
     return max(2.0, min(15.0, 6000 / count))
 
 
 def solve_equal_reward(reward: Reward, level: float, costs: np.ndarray) -> np.ndarray:
-    """The accuracy that has reward `level` at each of `costs`: phinas.nas.reward solved for
-    accuracy.
+    """The score that has reward `level` at each of `costs`: phinas.nas.reward solved for the
+    score.
     """
     slope, intercept = reward.linear_coefficients(costs)
     return (level - intercept) / slope
 
 
-def format_reward(reward: Reward) -> str:
+def format_reward(reward: Reward, label: str) -> str:
+    """The reward as a formula; `label` is the name of the score."""
     exponent = f"{reward.exponent:g}".replace("-", "\N{MINUS SIGN}")
-    name, target = (
-        METRIC_LABELS[reward.metric],
-        (f"T = {format_cost(reward.metric, reward.target)}"),
-    )
+    name, target = COST_LABELS[reward.cost_metric], format_cost(reward.cost_metric, reward.target)
     if reward.kind == "absolute":
-        return f"accuracy + w {TIMES_SIGN} |{name}/T \N{MINUS SIGN} 1|, w = {exponent}, {target}"
+        formula = f"{label} + w {TIMES_SIGN} |{name}/T \N{MINUS SIGN} 1|"
+        return f"{formula}, w = {exponent}, T = {target}"
     if reward.kind == "hard":
-        return f"accuracy {TIMES_SIGN} max(1, {name}/T)^w, w = {exponent}, {target}"
-    return (
-        f"accuracy {TIMES_SIGN} ({name}/T)^w, w = {exponent}; T is a common factor and chooses "
-        "nothing"
-    )
+        return f"{label} {TIMES_SIGN} max(1, {name}/T)^w, w = {exponent}, T = {target}"
+    return f"{label} {TIMES_SIGN} ({name}/T)^w, w = {exponent}, T = {target}"
 
 
 def draw(run_data: RunData, *, compact: bool) -> ReportFigure | None:
@@ -86,17 +81,18 @@ def draw(run_data: RunData, *, compact: bool) -> ReportFigure | None:
     reference_points = [point for point in (_get_reference_point(run_data),) if point]
     set_cost_scale(axes, costs + [x for x, _ in reference_points], compact=compact)
     set_percent_scale(
-        axes, [trial.accuracy for trial in trials] + [y for _, y in reference_points], headroom=0.16
+        axes, [trial.score for trial in trials] + [y for _, y in reference_points], headroom=0.16
     )
     set_axis_labels(
         axes,
-        x_label=f"{METRIC_LABELS[run_data.cost_metric]} of the "
+        x_label=f"{COST_LABELS[run_data.cost_metric]} of the "
         f"network{', ms' if run_data.cost_metric == 'latency' else ''} (log scale)",
-        y_label="accuracy, short training" if run_data.search_trains_networks else "accuracy",
+        y_label=f"{run_data.search_score_label}"
+        f"{', short training' if run_data.search_trains_networks else ''}",
     )
     axes.scatter(
         costs,
-        [trial.accuracy for trial in trials],
+        [trial.score for trial in trials],
         s=choose_marker_size(len(trials)),
         color=NEUTRAL_COLOR,
         linewidth=0,
@@ -110,7 +106,7 @@ def draw(run_data: RunData, *, compact: bool) -> ReportFigure | None:
         more_labels, more_lines = draw_marks(axes, run_data)
         labels += more_labels
         lines += more_lines
-    points = [(cost, trial.accuracy) for cost, trial in zip(costs, trials, strict=True)]
+    points = [(cost, trial.score) for cost, trial in zip(costs, trials, strict=True)]
     place_labels(axes, labels, points=points + reference_points, lines=lines)
     trials_by_group = (
         {"trials": trials, "front": run_data.pareto_front} if len(trials) <= MAX_TOOLTIPS else {}
@@ -124,23 +120,23 @@ def draw(run_data: RunData, *, compact: bool) -> ReportFigure | None:
 
 def _make_tooltip(trial: Trial, run_data: RunData) -> str:
     result_text = (
-        f"{format_percent(trial.accuracy)} at "
+        f"{format_percent(trial.score)} at "
         f"{format_cost(run_data.cost_metric, trial.get_cost(run_data.cost_metric))}"
     )
     if run_data.reward is not None:
         result_text += f", reward {trial.reward:.4f}"
-    return f"trial {trial.number}, {trial.spec.spec_id}: {result_text}"
+    return f"trial {trial.number}, {trial.spec.network_id}: {result_text}"
 
 
 def _draw_front(axes: Axes, run_data: RunData) -> LabelsAndLines:
     front = run_data.pareto_front
     x, y = (
         [trial.get_cost(run_data.cost_metric) for trial in front],
-        [trial.accuracy for trial in front],
+        [trial.score for trial in front],
     )
     corners = [(x[0], y[0])]
-    for cost, accuracy in zip(x[1:], y[1:], strict=True):
-        corners += [(cost, corners[-1][1]), (cost, accuracy)]
+    for cost, score in zip(x[1:], y[1:], strict=True):
+        corners += [(cost, corners[-1][1]), (cost, score)]
     corners.append((axes.get_xlim()[1], y[-1]))
     axes.plot(
         *zip(*corners, strict=True), color=PRIMARY_COLOR, linewidth=1.2, zorder=3, scalex=False
@@ -155,7 +151,7 @@ def _draw_equal_reward(axes: Axes, run_data: RunData) -> LabelsAndLines:
         return [], []
     x = np.geomspace(*axes.get_xlim(), 120)
     y = solve_equal_reward(
-        reward, reward(best_trial.accuracy, best_trial.get_cost(run_data.cost_metric)), x
+        reward, reward(best_trial.score, best_trial.get_cost(run_data.cost_metric)), x
     )
     axes.plot(
         x,
@@ -175,32 +171,18 @@ def _draw_equal_reward(axes: Axes, run_data: RunData) -> LabelsAndLines:
 
 
 def _draw_finalists(axes: Axes, run_data: RunData) -> LabelsAndLines:
-    """The chosen one filled, with the interval of its accuracy; the others ringed."""
+    """The chosen finalist with the interval of its score; the others circled."""
     by_number = {trial.number: trial for trial in run_data.trials}
+    finalists = [by_number[row.trial] for row in run_data.finalists if row.trial in by_number]
     labels: list[Label] = []
     lines: list[list[Point]] = []
-    baseline_trial = (
-        by_number.get(run_data.baseline_trial) if run_data.baseline_trial is not None else None
-    )
-    if baseline_trial is not None:
-        x, y = baseline_trial.get_cost(run_data.cost_metric), baseline_trial.accuracy
-        if baseline_trial.measurement.images:
-            low, high = baseline_trial.measurement.interval()
-            axes.plot(
-                [x, x], [low, high], color=ACCENT_COLOR, linewidth=0.9, zorder=4, scaley=False
-            )
-            lines.append([(x, low), (x, high)])
-        axes.scatter([x], [y], s=62, marker="D", color=ACCENT_COLOR, linewidth=0, zorder=5)
-        labels.append(
-            Label(x, y, f"trial {baseline_trial.number}, the baseline", ACCENT_COLOR, bold=True)
-        )
-    other_finalists = [
-        by_number[row["trial"]] for row in run_data.finalists if row["trial"] in by_number
-    ]
-    for trial in [trial for trial in other_finalists if trial is not baseline_trial][
-        :MAX_CIRCLED_FINALISTS
-    ]:
-        x, y = trial.get_cost(run_data.cost_metric), trial.accuracy
+    for trial in finalists:
+        if trial.number == run_data.baseline_trial:
+            label, lines = _draw_baseline(axes, trial, run_data.cost_metric)
+            labels.append(label)
+    others = [trial for trial in finalists if trial.number != run_data.baseline_trial]
+    for trial in others[:MAX_CIRCLED_FINALISTS]:
+        x, y = trial.get_cost(run_data.cost_metric), trial.score
         axes.scatter(
             [x], [y], s=70, facecolor="none", edgecolor=TEXT_COLOR, linewidth=0.9, zorder=5
         )
@@ -208,14 +190,23 @@ def _draw_finalists(axes: Axes, run_data: RunData) -> LabelsAndLines:
     return labels, lines
 
 
+def _draw_baseline(axes: Axes, trial: Trial, cost_metric: str) -> tuple[Label, list[list[Point]]]:
+    x, y = trial.get_cost(cost_metric), trial.score
+    lines: list[list[Point]] = []
+    if trial.measurement.images:
+        low, high = trial.measurement.interval()
+        axes.plot([x, x], [low, high], color=ACCENT_COLOR, linewidth=0.9, zorder=4, scaley=False)
+        lines.append([(x, low), (x, high)])
+    axes.scatter([x], [y], s=62, marker="D", color=ACCENT_COLOR, linewidth=0, zorder=5)
+    return Label(x, y, f"trial {trial.number}, the baseline", ACCENT_COLOR, bold=True), lines
+
+
 def _get_reference_point(run_data: RunData) -> Point | None:
-    """Cost and accuracy of the published network after a training like those of the search."""
+    """Cost and score of the reference network after a training like those of the search."""
     reference = run_data.reference
-    if reference is None or reference["search_accuracy"] is None:
+    if reference is None or reference.search_score is None:
         return None
-    return float(
-        reference["latency_ms" if run_data.cost_metric == "latency" else run_data.cost_metric]
-    ), reference["search_accuracy"]
+    return reference.cost(run_data.config.search.cost), reference.search_score
 
 
 def _draw_reference(axes: Axes, run_data: RunData) -> LabelsAndLines:
@@ -232,67 +223,38 @@ def _draw_reference(axes: Axes, run_data: RunData) -> LabelsAndLines:
         zorder=5,
         gid="reference",
     )
-    return [Label(*point, run_data.reference["name"], TEXT_COLOR)], []
+    return [Label(*point, run_data.reference.name, TEXT_COLOR)], []
 
 
 def compute_front_hypervolume(run_data: RunData, count: int | None = None) -> float:
-    """The hypervolume of the front of the first `count` trials (of all), between the cheapest and
-    the dearest of all.
+    """The hypervolume of the front of the first `count` trials (None: of all), from the smallest to
+    the largest cost of all trials.
     """
     costs = [trial.get_cost(run_data.cost_metric) for trial in run_data.trials]
     front = pareto_front(run_data.trials[:count], run_data.cost_metric)
-    points = [(trial.get_cost(run_data.cost_metric), trial.accuracy) for trial in front]
+    points = [(trial.get_cost(run_data.cost_metric), trial.score) for trial in front]
     return hypervolume(points, min_cost=min(costs), max_cost=max(costs))
 
 
-def _describe_hypervolume(run_data: RunData) -> str:
-    return (
-        f"Its hypervolume is {compute_front_hypervolume(run_data):.4f}: the best accuracy to be "
-        "had, averaged over the logarithm of the cost from the cheapest to the dearest network "
-        "measured."
-    )
-
-
 def _make_caption(run_data: RunData, best_trial: Trial) -> str:
-    measurement = best_trial.measurement
-    sentences = [
-        f"{pluralize(len(run_data.trials), 'network')}, each "
-        + (
-            f"trained once for {pluralize(measurement.epochs, 'epoch')}"
-            if run_data.search_trains_networks
-            else "measured once"
-        )
-        + (
-            f" and measured on {measurement.images:,} {measurement.split} images."
-            if measurement.images
-            else "."
-        ),
-        f"Blue: the Pareto front, {pluralize(len(run_data.pareto_front), 'network')} that no other "
-        f"beats in accuracy at {COST_BOUND_PHRASES[run_data.cost_metric]}.",
-    ]
-    if len(run_data.trials) > 1:
-        sentences.append(_describe_hypervolume(run_data))
-    if run_data.reward is not None and len(run_data.trials) > 1:
-        sentences.append(
-            "Along the dashed curve the reward equals that of the best trial "
-            f"({best_trial.number}): {format_reward(run_data.reward)}."
-        )
-    if run_data.reference is not None and run_data.reference["search_accuracy"] is not None:
-        verb = "trained" if run_data.search_trains_networks else "measured"
-        sentences.append(
-            f"Square: {run_data.reference['name']}, a published network, {verb} like the others."
-        )
-    if run_data.baseline_trial is not None:
-        repeat_phrase = (
-            "trained again, longer" if run_data.search_trains_networks else "measured again"
-        )
-        sentences.append(
-            f"Ringed: the other finalists, which were {repeat_phrase}; the choice was made there, "
-            "not here."
-        )
-        if measurement.images:
-            sentences.append(
-                f"The bar at the baseline is the 95% interval that {measurement.images:,} images "
-                "leave one accuracy."
-            )
-    return " ".join(sentences)
+    measurement, reference = best_trial.measurement, run_data.reference
+    label, num_trials = run_data.search_score_label, len(run_data.trials)
+    reward = format_reward(run_data.reward, label) if run_data.reward is not None else ""
+    has_reference = reference is not None and reference.search_score is not None
+    return render(
+        "search",
+        "front_caption",
+        num_trials=num_trials,
+        trains=run_data.search_trains_networks,
+        epochs=measurement.epochs,
+        images=measurement.images,
+        split=measurement.split,
+        num_front=len(run_data.pareto_front),
+        label=label,
+        bound=COST_BOUND_PHRASES[run_data.cost_metric],
+        hypervolume=compute_front_hypervolume(run_data) if num_trials > 1 else None,
+        best_trial=best_trial.number,
+        reward=reward if num_trials > 1 else "",
+        reference=reference.name if reference is not None and has_reference else "",
+        has_baseline=run_data.baseline_trial is not None,
+    )

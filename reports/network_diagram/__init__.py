@@ -1,2 +1,3 @@
-"""A network drawn from image to classes: what is drawn (`columns`), with which marks (`glyphs`),
-how large (`scale`), and the drawing itself (`drawing`)."""
+"""A network drawn from image to classes: its columns (`columns`), their marks (`glyphs`), the scale
+(`scale`), the drawing of one network (`panel`) and the figure (`drawing`).
+"""

@@ -1,35 +1,34 @@
-"""A network as it is drawn: columns from stem to head, each of boxes, one a block. No matplotlib.
+"""The columns of a drawn network, from stem to head, with a box for each block. No matplotlib.
 
-A box is what it is by its kind (of `phinas.space.spec.BLOCKS`, or `pool` or `linear`), and as large
-as what it puts out.
+The kind of a box is one of `phinas.space.block_kinds.BLOCK_KINDS`, or `pool` or `linear`. Its size
+is that of its output.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from phinas.reports.formatting import EN_DASH, TIMES_SIGN
+from phinas.space.block_kinds import BLOCK_KINDS
 from phinas.space.cost import stage_costs
 from phinas.space.layers import lower, output_resolution
-from phinas.space.spec import UNUSED_FIELDS, ArchSpec
+from phinas.space.spec import ArchSpec
 
-# Of each kind of block: its name, and shorter ones for less room.
-BLOCK_NAMES = {
-    "mbconv": ("MBConv", "MB"),
-    "fused_mbconv": ("Fused-MBConv", "Fused", "F"),
-    "bottleneck": ("Bottleneck", "Btl", "B"),
-    "separable": ("Depthwise-separable", "Separable", "Sep", "S"),
-    "conv": ("Convolution", "Conv", "C"),
-    "identity": ("left out", "out", ""),
-}
 # Rows of text below the boxes. expansion: hidden width over input width; of a bottleneck, hidden
 # over output width.
-CELL_ROWS = ("kernel", "expansion", "SE", "activation", "width", "blocks", "side")
+CELL_ROWS = ("kernel", "expansion", "SE", "activation", "width", "blocks", "px")
 
 
 @dataclass(frozen=True, slots=True)
 class BlockBox:
-    """kernel 0: not a convolution. width: output channels; resolution: of the output. shortcut: the
-    input is added.
+    """A block.
+
+    Attributes:
+        kind: A kind of block, "pool" or "linear".
+        kernel: 0: not a convolution.
+        width: Output channels.
+        resolution: Of the output, in px.
+        se: With squeeze-and-excitation.
+        shortcut: The input is added to the output.
     """
 
     kind: str
@@ -42,8 +41,16 @@ class BlockBox:
 
 @dataclass(frozen=True, slots=True)
 class StageColumn:
-    """Stem, a stage or the head. kind: its block's, or "stem", "head". flops_fraction: of the
-    network's FLOPs. cells: of CELL_ROWS.
+    """Stem, a stage or the head.
+
+    Attributes:
+        name: "stem", the number of the stage, or "head".
+        kind: The kind of its blocks, "stem" or "head".
+        boxes: Its blocks.
+        resolution: Of the output, in px.
+        flops: Multiply-adds.
+        flops_fraction: Fraction of the network's FLOPs.
+        cells: Texts of CELL_ROWS.
     """
 
     name: str
@@ -56,7 +63,7 @@ class StageColumn:
 
     @property
     def depth(self) -> int:
-        """Blocks of a stage, none where it is left out; convolutions of stem and head."""
+        """Blocks of a stage (0: it is skipped), or convolutions of stem and head."""
         return sum(box.kernel > 0 for box in self.boxes)
 
     @property
@@ -87,25 +94,24 @@ def make_stage_columns(spec: ArchSpec) -> list[StageColumn]:
         )
     ]
     for row, stage, blocks in zip(stages, spec.stages, lower(spec).stages, strict=True):
-        inactive_choices = UNUSED_FIELDS[stage.block]
+        kind = BLOCK_KINDS[stage.block]
         boxes = tuple(
             BlockBox(
                 stage.block,
                 stage.kernel,
                 stage.width,
                 row.resolution,
-                bool(stage.se) and "se" not in inactive_choices,
+                bool(stage.se) and "se" not in kind.unused_fields,
                 block.shortcut,
             )
             for block in blocks
         )
-        expansion_prefix = "1/" if stage.block == "bottleneck" else ""
         cells = (
             {}
-            if "expansion" in inactive_choices
-            else {"expansion": f"{expansion_prefix}{stage.expansion:g}"}
+            if "expansion" in kind.unused_fields
+            else {"expansion": f"{kind.expansion_prefix}{stage.expansion:g}"}
         )
-        if stage.se and "se" not in inactive_choices:
+        if stage.se and "se" not in kind.unused_fields:
             cells["SE"] = f"{stage.se:g}"
         activation = (stage.activation or spec.activation) if boxes else ""
         columns.append(
@@ -155,12 +161,12 @@ def _make_column(
     if convolutions:
         box = convolutions[0]
         cells |= {"kernel": f"{box.kernel}{TIMES_SIGN}{box.kernel}", "width": str(box.width)}
-        cells |= {"blocks": str(len(convolutions)), "side": str(resolution)}
+        cells |= {"blocks": str(len(convolutions)), "px": str(resolution)}
     return StageColumn(name, kind, boxes, resolution, flops, flops / total_flops, cells)
 
 
 def select_informative_rows(networks: Sequence[Sequence[StageColumn]]) -> tuple[str, ...]:
-    """The rows of text with information: none of dashes only, and activations only where a
+    """The rows of text with information: not those with dashes only, and activations only where a
     network has several.
     """
 

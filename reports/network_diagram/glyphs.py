@@ -1,9 +1,8 @@
-"""The marks of a drawn network: a box for a block, told by its outline, and the legend of those
-that occur.
+"""The marks of a drawn network: a box for each block, shaped by its kind, and the legend.
 
 The outline is the width of what flows through the block: an MBConv widens and narrows, a fused one
-starts wide, a bottleneck has a waist, a plain convolution is a plain box, and a separable one is a
-box in two parts.
+starts wide, a bottleneck has a waist. A plain convolution is a plain box, a diagonal divides a
+separable one, and a vertical line divides a basic block, which is two convolutions.
 """
 
 from collections.abc import Sequence
@@ -16,15 +15,17 @@ from matplotlib.path import Path
 from matplotlib.textpath import TextPath
 
 from phinas.reports.formatting import TIMES_SIGN
-from phinas.reports.network_diagram.columns import BLOCK_NAMES, BlockBox, StageColumn
+from phinas.reports.network_diagram.columns import BlockBox, StageColumn
 from phinas.reports.palette import ACCENT_COLOR, BACKGROUND_COLOR, MUTED_COLOR, get_kernel_color
+from phinas.space.block_kinds import BLOCK_KINDS
+from phinas.space.block_kinds.block import Outline
 
 _MARKER_NAMES = {"pool": f"3{TIMES_SIGN}3 max pooling", "linear": "classifier"}
 LegendItem = tuple[str, BlockBox | None]
 
 
 def measure_text_width(text: str, size: float) -> float:
-    """In points."""
+    """The width of a text in points."""
     return size * _em_width(text)
 
 
@@ -39,7 +40,7 @@ def _em_width(text: str) -> float:
 def draw_box(
     axes: Axes, box: BlockBox, left: float, center_y: float, width: float, height: float
 ) -> None:
-    """One box around the line `center_y`, with its dot (SE) above and its arc (shortcut) below."""
+    """Draw a box around `center_y`, with a dot (SE) above and an arc (shortcut) below."""
     is_hollow = box.kind == "pool"
     color = (
         BACKGROUND_COLOR
@@ -48,7 +49,8 @@ def draw_box(
         if box.kind == "linear"
         else get_kernel_color(box.kernel)
     )
-    corners = make_outline(box.kind, left, center_y, width, height)
+    outline = _get_outline(box.kind)
+    corners = make_outline(outline, left, center_y, width, height)
     axes.add_patch(
         Polygon(
             corners,
@@ -59,9 +61,9 @@ def draw_box(
         )
     )
     center, bottom, top = left + width / 2, center_y - height / 2, center_y + height / 2
-    if box.kind == "separable":
+    if outline in ("diagonal", "halves"):
         axes.plot(
-            [left, left + width],
+            [left, left + width] if outline == "diagonal" else [center, center],
             [bottom, top],
             color=BACKGROUND_COLOR,
             linewidth=min(1.2, width / 4),
@@ -92,27 +94,31 @@ def _draw_arc(axes: Axes, left: float, right: float, top: float) -> None:
     )
 
 
+def _get_outline(kind: str) -> Outline:
+    return BLOCK_KINDS[kind].outline if kind in BLOCK_KINDS else "plain"
+
+
 def make_outline(
-    kind: str, left: float, center_y: float, width: float, height: float
+    outline: Outline, left: float, center_y: float, width: float, height: float
 ) -> list[tuple[float, float]]:
-    """Corners of a box; `slope_width` and `slope_height` are the extent of a slanting corner."""
+    """Corners of a box. `slope_width` and `slope_height` are the extent of a slanting corner."""
     right, bottom, top = left + width, center_y - height / 2, center_y + height / 2
     slope_height = min(7.0, 0.3 * height)
     slope_width = min(5.0, width / 2)
-    if kind == "mbconv":
+    if outline == "widening":
         upper_half = [
             (left, top - slope_height),
             (left + slope_width, top),
             (right - slope_width, top),
             (right, top - slope_height),
         ]
-    elif kind == "fused_mbconv":
+    elif outline == "narrowing":
         upper_half = [
             (left, top),
             (right - 2 * slope_width if width < 10 else right - 5, top),
             (right, top - slope_height),
         ]
-    elif kind == "bottleneck":
+    elif outline == "waist":
         upper_half = [
             (left, top),
             (left + slope_width, top - slope_height),
@@ -125,16 +131,16 @@ def make_outline(
 
 
 def make_legend_lines(columns: Sequence[StageColumn], *, width: float) -> list[list[LegendItem]]:
-    """What occurs, in lines of at most `width` points."""
+    """The legend of the marks that occur, in lines of at most `width` points."""
     boxes = [box for column in columns for box in column.boxes]
     kinds = [
         kind
-        for kind in BLOCK_NAMES
+        for kind in BLOCK_KINDS
         if kind != "identity" and any(column.kind == kind for column in columns)
     ]
     kernels_of = {column.kind: column.kernel for column in reversed(columns)}
     items: list[LegendItem] = [
-        (BLOCK_NAMES[kind][0], BlockBox(kind, kernels_of[kind], 9, 9)) for kind in kinds
+        (BLOCK_KINDS[kind].labels[0], BlockBox(kind, kernels_of[kind], 9, 9)) for kind in kinds
     ]
     by_color: dict[str, list[int]] = {}
     for kernel in sorted({box.kernel for box in boxes if box.kernel}):
@@ -152,7 +158,7 @@ def make_legend_lines(columns: Sequence[StageColumn], *, width: float) -> list[l
         items.append(("squeeze-and-excitation", BlockBox("se", 0, 0, 0, se=True)))
     if any(box.shortcut for box in boxes):
         items.append(("shortcut", BlockBox("shortcut", 0, 0, 0, shortcut=True)))
-    items += [("box height: root of side", None), ("box width: root of channels", None)]
+    items += [("box height: root of resolution", None), ("box width: root of channels", None)]
     lines: list[list[LegendItem]] = [[]]
     line_width = 0.0
     for item in items:

@@ -1,9 +1,8 @@
-"""How large a network is drawn: one scale for all networks of a figure, so that they can be
-compared by eye.
+"""The scale of the drawn networks: one for all networks of a figure, so that they are comparable.
 
-A box is as high as the square root of its map's side and as wide as the square root of its
-channels: linear boxes of a network that goes from 112 pixels to 7 and from 16 channels to 1280
-would be slivers.
+The height of a box is proportional to the square root of its resolution, its width to the square
+root of its channels: with linear sizes a network from 112 px to 7 px and from 16 to 1280 channels
+would have very thin boxes.
 """
 
 import math
@@ -26,10 +25,18 @@ _PREFERRED_UNIT, _MIN_UNIT, _MAX_UNIT = 1.0, 0.2, 4.0
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """unit: points for the square root of a channel. max_resolution: the one that fills the
-    height. max_bar_value: of the longest bar, FLOPs if `bars_show_flops`, else a fraction of them.
-    max_boxes: drawn of one stage. rows of text, and its size. abbreviated: text without what can be
-    guessed, "5" for "5\N{MULTIPLICATION SIGN}5" and ".25" for "0.25"."""
+    """The scale of a figure.
+
+    Attributes:
+        unit: Points for the square root of a channel.
+        max_resolution: The resolution in px that fills the height.
+        max_bar_value: The value of the longest bar.
+        bars_show_flops: Bars show FLOPs, else fractions of the network's FLOPs.
+        max_boxes: Boxes of a stage at most.
+        rows: Rows of text.
+        size: Of the text in points.
+        abbreviated: Texts are short: "5" for "5\N{MULTIPLICATION SIGN}5" and ".25" for "0.25".
+    """
 
     unit: float
     max_resolution: int
@@ -54,7 +61,7 @@ class Scale:
         )
 
     def visible_boxes(self, column: StageColumn) -> tuple[BlockBox, ...]:
-        """The boxes that are drawn: of too many, the first ones and the last."""
+        """The boxes that are drawn: all, or the first and the last ones of many."""
         boxes, half = column.boxes, self.max_boxes // 2
         shows_all = len(boxes) <= self.max_boxes or column.kind in ("stem", "head")
         return (
@@ -71,8 +78,8 @@ class Scale:
         return text.partition(TIMES_SIGN)[0].removeprefix("0") if self.abbreviated else text
 
     def column_width(self, column: StageColumn) -> float:
-        """Width of a column: its boxes or its text, the activation aside, which is written over
-        several.
+        """Width of a column: that of its boxes or of its text, but for the activation, which
+        several columns share.
         """
         texts = [column.name, "88.8M" if self.bars_show_flops else "100%"]
         texts += [self.cell(column, row) for row in self.rows if row != "activation"]
@@ -92,13 +99,13 @@ class Scale:
         return 10 + max(measure_text_width(row, self.label_size) for row in (*self.rows, "FLOPs"))
 
     def width(self, networks: Sequence[Sequence[StageColumn]]) -> float:
-        """What the widest of the networks needs in all."""
+        """The total width of the widest network."""
         return self.label_width + max(sum(map(self.column_width, columns)) for columns in networks)
 
     def with_largest_unit(
         self, networks: Sequence[Sequence[StageColumn]], max_width: float
     ) -> "Scale":
-        """With the largest unit at which every network fits."""
+        """The scale with the largest unit at which every network fits."""
         low, high = 0.0, _MAX_UNIT
         for _ in range(24):
             middle = (low + high) / 2

@@ -1,6 +1,4 @@
-"""What the tables of the page are made of: cells of text, with the exact number as the key to sort
-by.
-"""
+"""Cells and columns of the page's tables: text, with the exact number as the sort key."""
 
 from dataclasses import dataclass
 
@@ -9,7 +7,7 @@ from phinas.reports.formatting import format_percent
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """text as shown; sort_key where the text will not do."""
+    """A cell: its text, and its sort key where that is not the text."""
 
     text: str
     sort_key: str = ""
@@ -17,8 +15,13 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class ReportTable:
-    """columns: name and whether it is a number; highlighted_row: its index; note:
-    below the table.
+    """A table.
+
+    Attributes:
+        columns: Of each its name, and whether it has numbers.
+        rows: One cell for each column.
+        highlighted_row: Its index.
+        note: A sentence below the table.
     """
 
     columns: tuple[tuple[str, bool], ...]
@@ -40,5 +43,5 @@ def make_number_cell(value: float, digits: int) -> Cell:
 
 
 def make_columns(*names: str) -> tuple[tuple[str, bool], ...]:
-    """A name that ends in `:` is of words; others are of numbers."""
+    """Columns by name; a name that ends in `:` is of a column of words."""
     return tuple((name.rstrip(":"), not name.endswith(":")) for name in names)

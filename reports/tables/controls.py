@@ -1,12 +1,10 @@
-"""The controls as a table: other rules at about the FLOPs of one member of the family, and how far
-behind it they are.
-"""
+"""The controls as a table: other ways to spend about the FLOPs of a member of the family."""
 
-from typing import Any
-
-from phinas.reports.controls import VERDICT_LABELS, find_compared_member
+from phinas.experiment.artifacts.validation_file import ControlComparison, ControlRecord
+from phinas.reports.controls import VERDICT_LABELS, make_control_label
 from phinas.reports.formatting import EN_DASH, TIMES_SIGN, format_points
 from phinas.reports.run_data import RunData
+from phinas.reports.sentences.controls import describe_missing_verdict
 from phinas.reports.tables.cells import (
     Cell,
     ReportTable,
@@ -18,67 +16,64 @@ from phinas.reports.tables.cells import (
 
 _UNKNOWN_CELL = Cell(EN_DASH, "-1")
 _NOTE = (
-    "Behind: accuracy of the family's member less the control's, in points, after what their "
-    "difference in FLOPs is worth; in brackets the 95% interval, for all controls together, of "
-    "the luck of training and the finite number of test images."
+    "Gap: score of the family's member minus that of the control, in points, adjusted to equal "
+    "FLOPs. In brackets: its 95% interval, which includes training noise and test-set sampling "
+    "error and is corrected for multiple comparisons."
 )
 
 
 def make_controls_table(run_data: RunData) -> ReportTable | None:
     if not run_data.controls:
         return None
-    trained_controls = run_data.trained_controls
-    untrained_controls = [row for row in run_data.controls if row not in trained_controls]
-    rows = [
-        [
-            Cell(row["label"]),
-            _make_gap_cell(row),
-            Cell(_verdict_text(row)),
-            make_percent_cell(row["accuracy"]) if row.get("validated") else _UNKNOWN_CELL,
-            make_integer_cell(row["flops"]) if row.get("flops") else _UNKNOWN_CELL,
-            *_make_relative_flops_cells(row, run_data),
-            Cell(row.get("spec_id") or EN_DASH),
-        ]
-        for row in [*trained_controls, *untrained_controls]
-    ]
-    names = (
+    tested = [control.record for control in run_data.tested_controls]
+    untested = [record for record in run_data.controls if record not in tested]
+    rows = [_make_row(record, run_data) for record in [*tested, *untested]]
+    columns = make_columns(
         "control:",
-        "behind",
+        "gap",
         "verdict:",
-        "test accuracy",
+        f"test {run_data.test_score_label}",
         "FLOPs",
         f"{TIMES_SIGN} member",
         "member:",
         "network:",
     )
-    return ReportTable(make_columns(*names), rows, None, _NOTE if trained_controls else "")
+    return ReportTable(columns, rows, None, _NOTE if tested else "")
 
 
-def _make_relative_flops_cells(row: dict[str, Any], run_data: RunData) -> list[Cell]:
-    """FLOPs over those of the member that it is held against, and that."""
-    member = find_compared_member(row, run_data)
-    if member is None or not row.get("flops"):
+def _make_row(record: ControlRecord, run_data: RunData) -> list[Cell]:
+    network = record.network
+    return [
+        Cell(make_control_label(record)),
+        _make_gap_cell(record.comparison),
+        Cell(_verdict_text(record)),
+        make_percent_cell(record.result.score) if record.result else _UNKNOWN_CELL,
+        make_integer_cell(network.flops) if network else _UNKNOWN_CELL,
+        *_make_relative_flops_cells(record, run_data),
+        Cell(network.network_id if network else EN_DASH),
+    ]
+
+
+def _make_relative_flops_cells(record: ControlRecord, run_data: RunData) -> list[Cell]:
+    """FLOPs over those of the member that it is compared with, and its name."""
+    member = run_data.find_member(record.family_member)
+    if member is None or record.network is None:
         return [_UNKNOWN_CELL, Cell(EN_DASH)]
-    return [make_number_cell(row["flops"] / member["flops"], 2), Cell(str(member["name"]).upper())]
+    return [make_number_cell(record.network.flops / member.flops, 2), Cell(member.label)]
 
 
-def _make_gap_cell(row: dict[str, Any]) -> Cell:
-    gap, interval = row.get("accuracy_gap"), row.get("accuracy_gap_interval")
-    if gap is None:
+def _make_gap_cell(comparison: ControlComparison | None) -> Cell:
+    if comparison is None:
         return Cell(EN_DASH, "-1e9")
-    return Cell(
-        format_points(gap)
-        + (f" ({format_points(interval[0])} to {format_points(interval[1])})" if interval else ""),
-        repr(gap),
-    )
+    interval = ""
+    if comparison.interval is not None:
+        low, high = comparison.interval
+        interval = f" ({format_points(low)} to {format_points(high)})"
+    return Cell(f"{format_points(comparison.difference)}{interval}", repr(comparison.difference))
 
 
-def _verdict_text(row: dict[str, Any]) -> str:
-    if row.get("verdict"):
-        return VERDICT_LABELS[row["verdict"]]
-    reason = (
-        row.get("skip_reason")
-        or row.get("failure_reason")
-        or "one training each says nothing of noise"
-    )
-    return f"not compared: {reason}"
+def _verdict_text(record: ControlRecord) -> str:
+    if record.comparison is not None and record.comparison.verdict is not None:
+        return VERDICT_LABELS[record.comparison.verdict]
+    prefix = "not compared" if record.comparison is None else "no verdict"
+    return f"{prefix}: {describe_missing_verdict(record)}"

@@ -1,10 +1,9 @@
-"""The family as a table: what was measured, and what is predicted of the members that were not
+"""The family as a table: what was measured, and what is predicted for members that were not
 trained.
 """
 
-from typing import Any
-
 from phinas.reports.csv_export import compute_scale_factors
+from phinas.reports.family_rows import ReportMember
 from phinas.reports.formatting import (
     ALPHA,
     BETA,
@@ -23,66 +22,68 @@ from phinas.reports.tables.cells import (
     make_integer_cell,
     make_number_cell,
 )
-from phinas.space.spec import ArchSpec
+
+_NOTE = (
+    f"{ALPHA}^{PHI}, {BETA}^{PHI} and {GAMMA}^{PHI} are the factors of depth, width and "
+    "resolution, before rounding. Blocks, widths and px are after rounding."
+)
 
 
 def make_family_table(run_data: RunData) -> ReportTable | None:
     if not run_data.members:
         return None
-    rows = []
-    for row in run_data.members:
-        spec = ArchSpec.from_dict(row["spec"])
-        requested_factors = compute_scale_factors(run_data, row["phi"])
-        rows.append(
-            [
-                Cell(row["name"].upper()),
-                Cell(f"{row['phi']:g}"),
-                *_make_accuracy_cells(row),
-                make_integer_cell(row["flops"]),
-                make_number_cell(row["ratio"], 2),
-                make_integer_cell(row["params"]),
-                make_integer_cell(spec.resolution),
-                Cell(join_numbers([s.depth for s in spec.stages])),
-                Cell(join_numbers([s.width for s in spec.stages])),
-                *_make_factor_cells(requested_factors),
-            ]
-        )
-    factor_columns = (f"depth {TIMES_SIGN}", f"width {TIMES_SIGN}", f"side {TIMES_SIGN}")
-    names = (
+    columns = make_columns(
         "member:",
         PHI,
-        "test accuracy",
-        "95%",
+        f"test {run_data.test_score_label}",
+        "95% CI",
         "FLOPs",
         f"{TIMES_SIGN} B0",
         "parameters",
-        "side",
+        "px",
         "blocks:",
         "widths:",
-        *factor_columns,
+        f"{ALPHA}^{PHI}",
+        f"{BETA}^{PHI}",
+        f"{GAMMA}^{PHI}",
     )
-    note = (
-        f"Depth, width and side {TIMES_SIGN}: {ALPHA}, {BETA}, {GAMMA} to the power of {PHI}, as "
-        "asked; blocks, widths and side are what rounding made of it."
-    )
-    return ReportTable(make_columns(*names), rows, None, note)
+    return ReportTable(columns, [_make_row(row, run_data) for row in run_data.members], None, _NOTE)
 
 
-def _make_factor_cells(requested_factors: dict[str, float | None]) -> list[Cell]:
+def _make_row(row: ReportMember, run_data: RunData) -> list[Cell]:
+    member = row.member
+    stages = member.spec.stages
     return [
-        Cell(EN_DASH) if value is None else make_number_cell(value, 2)
-        for value in requested_factors.values()
+        Cell(row.label),
+        Cell(f"{member.phi:g}"),
+        *_make_score_cells(row),
+        make_integer_cell(member.flops),
+        make_number_cell(member.ratio, 2),
+        make_integer_cell(member.params),
+        make_integer_cell(member.spec.resolution),
+        Cell(join_numbers([stage.depth for stage in stages])),
+        Cell(join_numbers([stage.width for stage in stages])),
+        *(
+            Cell(EN_DASH) if value is None else make_number_cell(value, 2)
+            for value in compute_scale_factors(run_data, member.phi).values()
+        ),
     ]
 
 
-def _make_accuracy_cells(row: dict[str, Any]) -> list[Cell]:
-    """Accuracy and its interval: measured, or said to be predicted."""
-    result = row if row.get("validated") else row.get("prediction")
-    if not result:
-        return [Cell("not validated", "-1"), Cell(EN_DASH, "-1")]
-    low, high = result["interval"]
-    prefix = "" if row.get("validated") else "predicted "
+def _make_score_cells(row: ReportMember) -> list[Cell]:
+    """The score and its interval, measured or marked as predicted."""
+    record = row.record
+    if record is not None and record.result is not None:
+        return _format_score(record.result.score, record.result.interval, prefix="")
+    if record is not None and record.prediction is not None:
+        prediction = record.prediction
+        return _format_score(prediction.score, prediction.interval, prefix="predicted ")
+    return [Cell("not validated", "-1"), Cell(EN_DASH, "-1")]
+
+
+def _format_score(score: float, interval: tuple[float, float], *, prefix: str) -> list[Cell]:
+    low, high = interval
     return [
-        Cell(f"{prefix}{format_percent(result['accuracy'])}", repr(result["accuracy"])),
+        Cell(f"{prefix}{format_percent(score)}", repr(score)),
         Cell(f"{100 * low:.1f}{EN_DASH}{format_percent(high)}", repr(low)),
     ]

@@ -1,13 +1,12 @@
-"""The search for coefficients as tables: alpha, beta, gamma with their ranges, and the networks
-that raced.
-"""
+"""The scaling search as tables: alpha, beta, gamma with their ranges, and the compared networks."""
 
 import math
-from typing import Any
 
+from phinas.experiment.artifacts.coefficients_file import RacedMember
 from phinas.reports.formatting import (
     ALPHA,
     BETA,
+    DIMENSIONS,
     EN_DASH,
     GAMMA,
     GREEK_LETTERS,
@@ -25,108 +24,92 @@ from phinas.reports.tables.cells import (
     make_percent_cell,
 )
 
-
-def make_coefficients_table(run_data: RunData) -> ReportTable | None:
-    coefficients = run_data.coefficients
-    if coefficients is None:
-        return None
-    scales = {"alpha": "depth", "beta": "width", "gamma": "resolution"}
-    is_searched = run_data.searched_coefficients is not None
-    rows = [
-        [
-            Cell(f"{GREEK_LETTERS[name]}, {dimension}"),
-            make_number_cell(coefficients[name], 3),
-            Cell(
-                format_interval(*coefficients["ranges"][name])
-                if is_searched
-                else "given, not searched"
-            ),
-        ]
-        for name, dimension in scales.items()
-    ]
-    nominal = (
-        f"{ALPHA} {TIMES_SIGN} {BETA}\u00b2 {TIMES_SIGN} {GAMMA}\u00b2 = "
-        f"{coefficients['alpha'] * coefficients['beta'] ** 2 * coefficients['gamma'] ** 2:.2f}"
-    )
-    if not is_searched:
-        return ReportTable(
-            make_columns("coefficient:", "value", "range"),
-            rows,
-            None,
-            f"{nominal}; no networks raced for them.",
-        )
-    winner = next(row for row in coefficients["members"] if row["winner"])
-    note = (
-        f"{nominal}; measured, the best network has {winner['ratio']:.2f} times the baseline's "
-        "FLOPs."
-    )
-    return ReportTable(make_columns("coefficient:", "point", "range of the ties"), rows, None, note)
-
-
-_STATUS = {
+_STATUS_LABELS = {
     "winner": "best",
-    "tied": "tie",
-    "open": "tie, not trained with every seed",
-    "excluded": "worse",
+    "tied": "tied",
+    "open": "tied, not trained with every seed",
+    "excluded": "significantly worse",
     "failed": "failed",
 }
 
 
-def _make_gap_cell(row: dict[str, Any]) -> Cell:
-    """Points behind the best, and the 95% interval of that."""
-    if row["accuracy_gap"] is None:
-        return Cell(EN_DASH, "1e9")
-    interval = row["accuracy_gap_interval"]
-    interval_text = (
-        f" ({100 * interval[0]:.1f} to {100 * interval[1]:.1f})"
-        if interval and not row["winner"]
-        else ""
+def make_coefficients_table(run_data: RunData) -> ReportTable | None:
+    coefficients, race = run_data.coefficients, run_data.race
+    if coefficients is None:
+        return None
+    ranges = race.ranges.by_name if race else {}
+    rows = [
+        [
+            Cell(f"{GREEK_LETTERS[name]}, {DIMENSIONS[name]}"),
+            make_number_cell(value, 3),
+            Cell(format_interval(*ranges[name]) if name in ranges else "user-supplied"),
+        ]
+        for name, value in coefficients.factors.items()
+    ]
+    nominal = (
+        f"{ALPHA} {TIMES_SIGN} {BETA}\u00b2 {TIMES_SIGN} {GAMMA}\u00b2 = {coefficients.nominal:.2f}"
     )
-    return Cell(
-        f"{100 * row['accuracy_gap']:.1f}{interval_text}".replace("-", "\N{MINUS SIGN}"),
-        repr(row["accuracy_gap"]),
+    if race is None:
+        note = f"{nominal}; no networks were compared."
+        return ReportTable(make_columns("coefficient:", "value", "range"), rows, None, note)
+    note = (
+        f"{nominal}; the best network has {race.winner.ratio:.2f} times the baseline's FLOPs after "
+        "rounding."
     )
+    columns = make_columns("coefficient:", "value", "range over tied networks")
+    return ReportTable(columns, rows, None, note)
 
 
 def make_grid_table(run_data: RunData) -> ReportTable | None:
-    coefficients = run_data.searched_coefficients
-    if coefficients is None:
+    race = run_data.race
+    if race is None:
         return None
     members = sorted(
-        coefficients["members"],
-        key=lambda row: math.inf if row["accuracy_gap"] is None else row["accuracy_gap"],
+        race.members, key=lambda row: math.inf if row.score_gap is None else row.score_gap
     )
-    rows = [
-        [
-            Cell(row["spec_id"]),
-            *(Cell(format_interval(*row[name]), repr(row[name][0])) for name in GREEK_LETTERS),
-            Cell(join_numbers(row["depths"])),
-            Cell(join_numbers(row["widths"])),
-            make_integer_cell(row["resolution"]),
-            make_integer_cell(row["flops"]),
-            make_number_cell(row["ratio"], 2),
-            Cell(EN_DASH, "-1") if row["accuracy"] is None else make_percent_cell(row["accuracy"]),
-            _make_gap_cell(row),
-            Cell(_STATUS[row["status"]]),
-        ]
-        for row in members
-    ]
-    names = (
+    columns = make_columns(
         "network:",
         ALPHA,
         BETA,
         GAMMA,
         "blocks:",
         "widths:",
-        "side",
+        "px",
         "FLOPs",
         f"{TIMES_SIGN} B0",
-        "accuracy",
-        "behind",
+        run_data.race_score_label,
+        "points behind best",
         "verdict:",
     )
-    return ReportTable(
-        make_columns(*names),
-        rows,
-        next((i for i, row in enumerate(members) if row["winner"]), None),
-    )
+    winner_row = next((index for index, row in enumerate(members) if row.winner), None)
+    return ReportTable(columns, [_make_row(row) for row in members], winner_row)
+
+
+def _make_row(row: RacedMember) -> list[Cell]:
+    return [
+        Cell(row.network_id),
+        *(
+            Cell(format_interval(*interval), repr(interval[0]))
+            for interval in row.intervals.values()
+        ),
+        Cell(join_numbers(row.depths)),
+        Cell(join_numbers(row.widths)),
+        make_integer_cell(row.resolution),
+        make_integer_cell(row.flops),
+        make_number_cell(row.ratio, 2),
+        Cell(EN_DASH, "-1") if row.score is None else make_percent_cell(row.score),
+        _make_gap_cell(row),
+        Cell(_STATUS_LABELS[row.status]),
+    ]
+
+
+def _make_gap_cell(row: RacedMember) -> Cell:
+    """Points behind the best, and the 95% interval of that."""
+    if row.score_gap is None:
+        return Cell(EN_DASH, "1e9")
+    interval = ""
+    if row.score_gap_interval is not None and not row.winner:
+        low, high = row.score_gap_interval
+        interval = f" ({100 * low:.1f} to {100 * high:.1f})"
+    text = f"{100 * row.score_gap:.1f}{interval}".replace("-", "\N{MINUS SIGN}")
+    return Cell(text, repr(row.score_gap))

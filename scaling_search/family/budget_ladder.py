@@ -1,57 +1,56 @@
-"""A ladder by budgets: the phi whose rounded network is the largest within so many FLOPs or
-parameters.
+"""A ladder by budgets: the largest network of any phi within a number of FLOPs or parameters.
 
-The rule: of all networks that some phi gives, the one with the most FLOPs (parameters) that does
-not exceed the budget; of several with equally many, as where only the resolution differs, the one
-of the largest phi. Above and below the baseline.
-Networks are steps in phi and no smooth function: they are visited, not solved for. To either side
-of the baseline cost rises with phi but for a rare fall where a dimension jumps by itself (a
-shortcut that needs no projection once two widths are equal): at most 2% in 571 random networks and
-none in the presets, but 11% in one of two bottleneck blocks. So all networks are looked at between
-half the budget and twice as much, half a second for EfficientNet-B0's. How near the budget is met
-is said: around B0 the first step up, with depths rounded up as in the paper, leaps from 386M to
-570M FLOPs, and nothing lies between.
+Of all networks that some phi gives, the one with the most FLOPs (parameters) within the budget is
+selected; of several with equally many, as where only the resolution differs, the one of the largest
+phi. This holds above and below the baseline.
 
-By latency, which is measured and not counted: `latency_budgets`.
+The network is a step function of phi, so networks are enumerated. On either side of the baseline
+the cost rises with phi, except where a single dimension jumps (a shortcut that needs no projection
+once two widths are equal): it falls by at most 2% in 571 random networks, never in the presets, and
+by 11% in one network of two bottleneck blocks. So all networks between half and twice the budget
+are enumerated, which takes half a second for EfficientNet-B0. The file has the value that the
+network needs: around B0 the first step up, with depths rounded up as in the paper, is from 386M to
+570M FLOPs.
+
+`latency_budgets` is for latency, which has to be measured.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Generic, Literal
 
+from phinas.experiment.artifacts.artifact import Interval
 from phinas.experiment.errors import InputError
 from phinas.scaling_search.coefficients import Coefficients
 from phinas.scaling_search.family.phi import (
     MAX_PHI,
-    Interval,
     check_coefficients_grow,
     find_phi_interval,
     max_buildable_phi,
     scale_to_phi,
     shortest_decimal,
 )
-from phinas.space.cost import network_cost
-from phinas.space.spec import ArchSpec
+from phinas.space.network import Network, NetworkT, ScalableNetwork
 
 CountedMetric = Literal["flops", "params"]
 BudgetMetric = Literal["flops", "params", "latency_ms"]
 _SEARCH_FACTOR = 2.0
-# A network with a shorter interval of phi is an accident of rounding, and is not looked for.
+# A network with a shorter interval of phi results from rounding and is not searched for.
 _MIN_INTERVAL = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
-class BudgetFit:
+class BudgetFit(Generic[NetworkT]):
     """The largest network within a budget.
 
-    Args:
-        metric: what is limited.
-        limit: the budget.
-        value: what the network needs of it.
-        phi: one phi that gives the network, in few decimals.
-        phi_interval: all phi that give it.
-        spec: with the baseline's regularization.
+    Attributes:
+        metric: The cost that the budget limits.
+        limit: The budget.
+        value: The cost of the network.
+        phi: A phi that gives the network, with few decimals.
+        phi_interval: All phi that give it.
+        spec: The network, with the baseline's regularization.
     """
 
     metric: BudgetMetric
@@ -59,37 +58,22 @@ class BudgetFit:
     value: float
     phi: float
     phi_interval: Interval
-    spec: ArchSpec
-
-    def to_dict(self) -> dict[str, Any]:
-        """What a member's file holds of its budget."""
-        return {
-            "metric": self.metric,
-            "limit": self.limit,
-            "value": self.value,
-            "phi_interval": [round(end, 6) for end in self.phi_interval],
-        }
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any], *, phi: float, spec: ArchSpec) -> "BudgetFit":
-        """From what a member's file holds."""
-        low, high = data["phi_interval"]
-        return cls(data["metric"], data["limit"], data["value"], phi, (low, high), spec)
+    spec: NetworkT
 
 
 def fit_budget(
-    baseline: ArchSpec, coefficients: Coefficients, metric: CountedMetric, limit: float
-) -> BudgetFit:
-    """The largest network of some phi within `limit` FLOPs or parameters.
+    baseline: NetworkT, coefficients: Coefficients, metric: CountedMetric, limit: float
+) -> BudgetFit[NetworkT]:
+    """The largest network of any phi within `limit` FLOPs or parameters.
 
-    Raises InputError where the smallest network exceeds the limit, or the largest does not reach
-    it.
+    Raises:
+        InputError: The smallest network exceeds the limit, or the largest is below it.
     """
     check_coefficients_grow(coefficients)
     check_positive(metric, limit)
 
-    def cost_of(spec: ArchSpec) -> int:
-        return getattr(network_cost(spec), metric)
+    def cost_of(network: Network) -> int:
+        return getattr(network.cost(), metric)
 
     low, high = -MAX_PHI, max_buildable_phi(baseline, coefficients)
     _check_reachable(baseline, coefficients, metric, limit, cost_of=cost_of, phi_range=(low, high))
@@ -114,10 +98,13 @@ def fit_budget(
 
 
 def fit_budgets(
-    baseline: ArchSpec, coefficients: Coefficients, metric: CountedMetric, limits: Sequence[float]
-) -> list[BudgetFit]:
-    """One network for each limit. Raises InputError as `fit_budget`, for limits that do not rise
-    and for two that mean one network."""
+    baseline: NetworkT, coefficients: Coefficients, metric: CountedMetric, limits: Sequence[float]
+) -> list[BudgetFit[NetworkT]]:
+    """One network for each limit.
+
+    Raises:
+        InputError: As for `fit_budget`, or the limits do not rise, or two of them give one network.
+    """
     check_increasing(metric, limits)
     fits = [fit_budget(baseline, coefficients, metric, limit) for limit in limits]
     check_distinct(fits)
@@ -125,23 +112,23 @@ def fit_budgets(
 
 
 def networks_around(
-    baseline: ArchSpec,
+    baseline: ScalableNetwork,
     coefficients: Coefficients,
-    cost_of: Callable[[ArchSpec], float],
+    cost_of: Callable[[Network], float],
     *,
     limit: float,
     phi_range: Interval,
 ) -> Iterator[tuple[float, float]]:
-    """A phi and the cost of every network whose cost is near the limit (and of some others, the
-    next below and the next above among them), by halving what lies between two phi until both mean
-    one network."""
+    """A phi and the cost of every network near the limit, by bisection between networks.
 
-    def evaluate(phi: float) -> tuple[float, ArchSpec, float]:
-        spec = scale_to_phi(baseline, coefficients, phi)
-        return phi, spec, cost_of(spec)
+    Some other networks are included, among them the next below and the next above the limit.
+    """
 
-    # The baseline is a point of its own, that its neighbors on either side may round up or down
-    # from.
+    def evaluate(phi: float) -> tuple[float, Network, float]:
+        network = scale_to_phi(baseline, coefficients, phi)
+        return phi, network, cost_of(network)
+
+    # The baseline is separate: its neighbors on either side may be rounded up or down from it.
     baseline_point = evaluate(0.0)
     pending = [
         (evaluate(phi_range[0]), evaluate(-_MIN_INTERVAL)),
@@ -164,18 +151,18 @@ def networks_around(
 
 
 def _check_reachable(
-    baseline: ArchSpec,
+    baseline: ScalableNetwork,
     coefficients: Coefficients,
     metric: CountedMetric,
     limit: float,
     *,
-    cost_of: Callable[[ArchSpec], int],
+    cost_of: Callable[[Network], int],
     phi_range: Interval,
 ) -> None:
     extremes = ((phi_range[0], "smallest", "raise"), (phi_range[1], "largest", "lower"))
     for phi, extreme, advice in extremes:
-        spec = scale_to_phi(baseline, coefficients, phi)
-        value = cost_of(spec)
+        network = scale_to_phi(baseline, coefficients, phi)
+        value = cost_of(network)
         if value > limit if extreme == "smallest" else value < limit:
             raise InputError(
                 unreachable_message(
@@ -184,7 +171,7 @@ def _check_reachable(
                     extreme=extreme,
                     phi=phi,
                     value=value,
-                    resolution=spec.resolution,
+                    resolution=network.resolution,
                     advice=advice,
                 )
             )
@@ -200,22 +187,26 @@ def unreachable_message(
     resolution: int,
     advice: str,
 ) -> str:
-    """The message for a budget that no phi meets. extreme: "smallest" or "largest"; resolution:
-    of that network.
+    """The message for a budget that no phi meets.
+
+    Args:
+        extreme: "smallest" or "largest".
+        phi: Of the smallest or largest network.
+        value: Its cost.
+        resolution: Of that network, in px.
+        advice: "raise" or "lower".
     """
-    network_text = f" (phi {phi:.3g}, {resolution} pixels of a side)"
+    network_text = f" (phi {phi:.3g}, {resolution} px)"
     return (
         f"scaling.{metric}: no phi meets {format_budget(metric, limit)}: the {extreme} network "
-        "that these "
-        "coefficients make of the "
-        f"baseline has {format_budget(metric, value)}{network_text}; {advice} the budget or start "
-        "from a "
+        "that these coefficients make of the baseline has "
+        f"{format_budget(metric, value)}{network_text}; {advice} the budget or start from a "
         f"{'smaller' if extreme == 'smallest' else 'larger'} baseline"
     )
 
 
 def format_budget(metric: BudgetMetric, value: float) -> str:
-    """A cost in words, to three or four digits."""
+    """A cost with its unit, to three or four digits."""
     if metric == "latency_ms":
         return f"{value:.3g} ms"
     for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
@@ -225,42 +216,40 @@ def format_budget(metric: BudgetMetric, value: float) -> str:
 
 
 def check_positive(metric: BudgetMetric, limit: float) -> None:
-    """Raises InputError for a budget that is no finite number above 0."""
+    """Raises InputError for a budget that is not a finite number above 0."""
     if (
         isinstance(limit, bool)
         or not isinstance(limit, int | float)
         or not 0 < limit < float("inf")
     ):
         raise InputError(
-            f"scaling.{metric}: {limit!r} is not a number above 0; give what the network may "
-            "need at most"
+            f"scaling.{metric}: {limit!r} is not a number above 0; use the maximum for the network"
         )
 
 
 def check_increasing(metric: BudgetMetric, limits: Sequence[float]) -> None:
     """Raises InputError for no budgets, or budgets that do not rise strictly."""
     if not limits:
-        raise InputError(f"scaling.{metric}: no budgets; give at least one")
+        raise InputError(f"scaling.{metric}: has no budgets; use at least one")
     for limit in limits:
         check_positive(metric, limit)
     for smaller, larger in pairwise(limits):
         if larger <= smaller:
             raise InputError(
-                f"scaling.{metric}: {larger:g} after {smaller:g} does not rise; write the "
-                "budgets in rising order, each once"
+                f"scaling.{metric}: {larger:g} is not above the budget before it, {smaller:g}; "
+                "write the budgets in rising order, each once"
             )
 
 
-def check_distinct(fits: Sequence[BudgetFit]) -> None:
-    """Raises InputError where two budgets mean one network."""
+def check_distinct(fits: Sequence[BudgetFit[NetworkT]]) -> None:
+    """Raises InputError where two budgets give one network."""
     for smaller, larger in pairwise(fits):
         if smaller.spec == larger.spec:
             metric = smaller.metric
             raise InputError(
                 f"scaling.{metric}: {format_budget(metric, smaller.limit)} and "
-                f"{format_budget(metric, larger.limit)} mean one network, of "
-                f"{format_budget(metric, smaller.value)}: none lies between them; leave one out, "
-                "move "
-                "them apart, or round more "
-                "finely (scaling.rounding: round, a smaller scaling.divisor)"
+                f"{format_budget(metric, larger.limit)} give the same network, with "
+                f"{format_budget(metric, smaller.value)}, since none is between them; remove one, "
+                "move them apart, or round more finely (scaling.rounding: round, or a smaller "
+                "scaling.divisor)"
             )

@@ -1,57 +1,23 @@
-"""The family B0..Bn: the baseline and its compound scalings, as specs with exact cost, by rising
-phi.
+"""The family B0..Bn: the baseline and its compound scalings with exact cost, by rising phi.
 
-The ladder is of phi, fractional and below 0 as well, or of budgets (`budget_ladder`,
-`latency_budgets`). B0 is the baseline; larger members are B1, B2, ..., smaller ones B-1, B-2, ...
-downwards from it.
-One rule for every baseline: `phi.scale_to_phi` for depth, width and resolution, `regularization`
-for dropout and stochastic depth.
+The ladder is of phi, also fractional or negative, or of budgets (`budget_ladder`,
+`latency_budgets`). B0 is the baseline. Larger members are B1, B2, ..., smaller ones B-1, B-2, ...
+Every baseline is scaled alike: `phi.scale_to_phi` for depth, width and resolution,
+`regularization` for dropout and stochastic depth.
 
-What the rule gives and what was published are two things: B1-B7 as published are not alpha^phi of
-B0 (they follow phi of about 0.5, 1, 2, 3.5, 5, 6, 7, which is the default ladder, with depth cut
-from B4 on). `published_comparison` compares them.
+Published EfficientNet-B1..B7 are not alpha^phi of B0: they follow a phi of about 0.5, 1, 2, 3.5, 5,
+6, 7, which is the default ladder, with less depth from B4 on. `published_comparison` compares both.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from phinas.experiment.run_dir import write_atomic
+from phinas.experiment.artifacts.family_file import BudgetRecord, FamilyMember
 from phinas.scaling_search.coefficients import Coefficients
 from phinas.scaling_search.family.budget_ladder import BudgetFit
 from phinas.scaling_search.family.phi import scale_to_phi
 from phinas.scaling_search.family.regularization import scale_regularization
-from phinas.space.cost import Cost, network_cost
 from phinas.space.spec import ArchSpec
-from phinas.space.yaml_io import dump_yaml, read_yaml
-
-
-@dataclass(frozen=True, slots=True)
-class FamilyMember:
-    """name: b0, b1, ..., below the baseline b-1, b-2, ...; ratio: FLOPs over the baseline's;
-    budget: the one that it was made for, if any."""
-
-    name: str
-    phi: float
-    spec: ArchSpec
-    cost: Cost
-    ratio: float
-    budget: BudgetFit | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """What `scaling/family/<name>.yaml` holds."""
-        data = {
-            "name": self.name,
-            "phi": self.phi,
-            "spec": self.spec.to_dict(),
-            "spec_id": self.spec.spec_id,
-            "flops": self.cost.flops,
-            "params": self.cost.params,
-            "activations": self.cost.activations,
-            "ratio": self.ratio,
-        }
-        return data | {"budget": self.budget.to_dict()} if self.budget else data
 
 
 def make_family(
@@ -63,53 +29,75 @@ def make_family(
     )
 
 
-def make_budget_family(baseline: ArchSpec, fits: Sequence[BudgetFit]) -> list[FamilyMember]:
-    """B0 and one member for each budget that was fitted; one that the baseline itself meets is
-    B0's.
-    """
+def make_budget_family(
+    baseline: ArchSpec, fits: Sequence[BudgetFit[ArchSpec]]
+) -> list[FamilyMember]:
+    """B0 and one member for each fitted budget. A budget that the baseline meets is B0's."""
     return _make_members(baseline, [(fit.phi, fit.spec, fit) for fit in fits])
 
 
-def read_family(directory: Path, baseline: ArchSpec) -> list[FamilyMember]:
-    """What `write_family` wrote, by rising phi. baseline: B0, whose FLOPs the ratios are of."""
-    rows = [read_yaml(path) for path in directory.glob("b*.yaml")]
-    baseline_cost = network_cost(baseline)
-    members = []
-    for row in sorted(rows, key=lambda row: row["phi"]):
-        spec = ArchSpec.from_dict(row["spec"])
-        member_cost = network_cost(spec)
-        ratio = member_cost.flops / baseline_cost.flops
-        fit = None
-        if "budget" in row:
-            fit = BudgetFit.from_dict(row["budget"], phi=row["phi"], spec=spec)
-        members.append(FamilyMember(row["name"], row["phi"], spec, member_cost, ratio, fit))
-    return members
+def read_family(directory: Path) -> list[FamilyMember]:
+    """The members that `write_family` wrote, by rising phi.
+
+    Raises:
+        InputError: A file is damaged or of another version.
+    """
+    members = [FamilyMember.read(path) for path in directory.glob("b*.yaml")]
+    return sorted(members, key=lambda member: member.phi)
 
 
 def _make_members(
-    baseline: ArchSpec, entries: Sequence[tuple[float, ArchSpec, BudgetFit | None]]
+    baseline: ArchSpec, entries: Sequence[tuple[float, ArchSpec, BudgetFit[ArchSpec] | None]]
 ) -> list[FamilyMember]:
-    baseline_cost = network_cost(baseline)
+    baseline_flops = baseline.cost().flops
 
-    def member(number: int, entry: tuple[float, ArchSpec, BudgetFit | None]) -> FamilyMember:
-        phi, scaled, fit = entry
-        spec = scale_regularization(scaled, phi)
-        member_cost = network_cost(spec)
-        ratio = member_cost.flops / baseline_cost.flops
-        return FamilyMember(f"b{number}", phi, spec, member_cost, ratio, fit)
+    def member(
+        number: int, entry: tuple[float, ArchSpec, BudgetFit[ArchSpec] | None]
+    ) -> FamilyMember:
+        phi, spec, fit = entry
+        if number != 0:
+            spec = scale_regularization(spec, phi)
+        cost = spec.cost()
+        return FamilyMember(
+            name=f"b{number}",
+            phi=phi,
+            spec=spec,
+            network_id=spec.network_id,
+            flops=cost.flops,
+            params=cost.params,
+            activations=cost.activations,
+            ratio=cost.flops / baseline_flops,
+            budget=_make_budget_record(fit),
+        )
 
     at_zero = [fit for phi, _, fit in entries if phi == 0]
     below = sorted((entry for entry in entries if entry[0] < 0), key=lambda entry: -entry[0])
     above = sorted((entry for entry in entries if entry[0] > 0), key=lambda entry: entry[0])
     return [
         *reversed([member(-number, entry) for number, entry in enumerate(below, start=1)]),
-        FamilyMember("b0", 0.0, baseline, baseline_cost, 1.0, at_zero[0] if at_zero else None),
+        member(0, (0.0, baseline, at_zero[0] if at_zero else None)),
         *(member(number, entry) for number, entry in enumerate(above, start=1)),
     ]
 
 
+def _make_budget_record(fit: BudgetFit[ArchSpec] | None) -> BudgetRecord | None:
+    if fit is None:
+        return None
+    low, high = fit.phi_interval
+    return BudgetRecord(
+        metric=fit.metric,
+        limit=fit.limit,
+        value=fit.value,
+        phi_interval=(round(low, 6), round(high, 6)),
+    )
+
+
 def write_family(family: Sequence[FamilyMember], directory: Path) -> list[Path]:
-    """One spec file a member; those of an earlier, longer family are removed."""
+    """Write one file for each member; files of an earlier, longer family are removed.
+
+    Returns:
+        The paths of the files.
+    """
     names = {f"{member.name}.yaml" for member in family}
     for stale in directory.glob("b*.yaml"):
         if stale.name not in names:
@@ -117,6 +105,6 @@ def write_family(family: Sequence[FamilyMember], directory: Path) -> list[Path]:
     paths = []
     for member in family:
         path = directory / f"{member.name}.yaml"
-        write_atomic(path, dump_yaml(member.to_dict()))
+        member.write(path)
         paths.append(path)
     return paths

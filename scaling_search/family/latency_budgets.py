@@ -1,15 +1,16 @@
-"""A ladder by latency: the largest network that was measured to be within so many milliseconds.
+"""A ladder by latency: the largest network with a measured latency within a limit in ms.
 
-Each measurement costs seconds, so few are made: phi is doubled away from the baseline until the
-limit lies between two networks, these are halved until they differ by less than a hundredth in
-FLOPs, and the next larger ones are tried as well, since latency rises with the network only
-roughly. Each network is measured once, whatever the number of budgets. What was not
-measured is not known: on a noisy device a network a few steps larger may have been within the limit
-as well.
+A measurement takes seconds, so there are few: phi is doubled from the baseline until the limit is
+between two networks, then bisected until these differ by less than 1% in FLOPs. The next larger
+networks are measured as well, since latency rises with size only roughly. Each network is measured
+once for all budgets. Other networks are not measured: on a noisy device a network a few steps
+larger may be within the limit too.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Generic
 
+from phinas.experiment.artifacts.artifact import Interval
 from phinas.experiment.errors import InputError
 from phinas.scaling_search.coefficients import Coefficients
 from phinas.scaling_search.family.budget_ladder import (
@@ -21,7 +22,6 @@ from phinas.scaling_search.family.budget_ladder import (
 )
 from phinas.scaling_search.family.phi import (
     MAX_PHI,
-    Interval,
     check_coefficients_grow,
     find_phi_interval,
     max_buildable_phi,
@@ -29,26 +29,30 @@ from phinas.scaling_search.family.phi import (
     scale_to_phi,
     shortest_decimal,
 )
-from phinas.space.cost import network_cost
-from phinas.space.spec import ArchSpec
+from phinas.space.network import Network, NetworkT
 
-MeasureLatency = Callable[[ArchSpec], float]
-_MAX_FLOPS_RATIO = 1.01  # networks nearer to each other in FLOPs are not told apart by a stopwatch
+MeasureLatency = Callable[[Network], float]
+_MAX_FLOPS_RATIO = 1.01  # a measurement does not distinguish networks nearer in FLOPs
 _NUM_NEIGHBORS = 3
-# one step goes to at most this multiple of the FLOPs: a measurement far beyond the limit takes long
+# Of the FLOPs in one step, since a measurement far above the limit takes long.
 _MAX_STEP_MULTIPLE = 4.0
 
 
 def fit_latency_budgets(
-    baseline: ArchSpec,
+    baseline: NetworkT,
     coefficients: Coefficients,
     limits: Sequence[float],
     measure_latency: MeasureLatency,
-) -> list[BudgetFit]:
-    """One network for each limit, in milliseconds; `measure_latency` times one.
+) -> list[BudgetFit[NetworkT]]:
+    """One network for each limit.
 
-    Raises InputError for limits that do not rise, that no phi meets, or of which two mean one
-    network, and for a measurement that is no number above 0.
+    Args:
+        limits: In ms, rising.
+        measure_latency: Measures a network in ms.
+
+    Raises:
+        InputError: The limits do not rise, no phi meets one, two of them give one network, or a
+            measurement is not a number above 0.
     """
     check_coefficients_grow(coefficients)
     check_increasing("latency_ms", limits)
@@ -58,43 +62,44 @@ def fit_latency_budgets(
     return fits
 
 
-class _LatencyCache:
-    """The latency of the network of a phi in milliseconds, each network measured once."""
+class _LatencyCache(Generic[NetworkT]):
+    """The latency of the network of a phi in ms; each network is measured once."""
 
     def __init__(
-        self, baseline: ArchSpec, coefficients: Coefficients, measure_latency: MeasureLatency
+        self, baseline: NetworkT, coefficients: Coefficients, measure_latency: MeasureLatency
     ) -> None:
         self.baseline = baseline
         self.coefficients = coefficients
         self.phi_range = (-MAX_PHI, max_buildable_phi(baseline, coefficients))
         self._measure_latency = measure_latency
-        self._latencies: dict[ArchSpec, float] = {}
+        self._latencies: dict[str, float] = {}  # by network_id
 
-    def network(self, phi: float) -> ArchSpec:
+    def network(self, phi: float) -> NetworkT:
         return scale_to_phi(self.baseline, self.coefficients, phi)
 
     def phi_interval(self, phi: float) -> Interval:
         return find_phi_interval(self.baseline, self.coefficients, phi)
 
     def __call__(self, phi: float) -> float:
-        spec = self.network(phi)
-        if spec not in self._latencies:
-            latency = self._measure_latency(spec)
+        network = self.network(phi)
+        network_id = network.network_id
+        if network_id not in self._latencies:
+            latency = self._measure_latency(network)
             if not 0 < latency < float("inf"):
                 raise InputError(
-                    f"latency: measured {latency!r} ms for {spec.spec_id}; it has to be a number "
-                    "above 0"
+                    f"latency: the measured {latency!r} ms of network {network_id} is not a number "
+                    "above 0; measure again"
                 )
-            self._latencies[spec] = latency
-        return self._latencies[spec]
+            self._latencies[network_id] = latency
+        return self._latencies[network_id]
 
 
-def _fit(latency_cache: _LatencyCache, limit: float) -> BudgetFit:
+def _fit(latency_cache: _LatencyCache[NetworkT], limit: float) -> BudgetFit[NetworkT]:
     check_positive("latency_ms", limit)
     lower, upper = _bracket(latency_cache, limit)
 
     def flops(phi: float) -> int:
-        return network_cost(latency_cache.network(phi)).flops
+        return latency_cache.network(phi).cost().flops
 
     while flops(upper) > _MAX_FLOPS_RATIO * flops(lower):
         midpoint = (lower + upper) / 2
@@ -125,7 +130,7 @@ def _fit(latency_cache: _LatencyCache, limit: float) -> BudgetFit:
     )
 
 
-def _bracket(latency_cache: _LatencyCache, limit: float) -> tuple[float, float]:
+def _bracket(latency_cache: _LatencyCache[NetworkT], limit: float) -> tuple[float, float]:
     """A phi whose network is within the limit, and a larger one whose network is not."""
     previous = 0.0
     fits = latency_cache(previous) <= limit

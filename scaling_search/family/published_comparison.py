@@ -1,12 +1,10 @@
-"""The published B1..B7 held against the rule alpha^phi, beta^phi, gamma^phi, dimension by
-dimension.
+"""The published EfficientNet-B1..B7 compared with compound scaling, dimension by dimension.
 
-The paper (arXiv:1905.11946, section 3.3) fixes 1.2 / 1.1 / 1.15 and scales with phi; its code has a
-table of factors with one decimal, and resolutions, that are not the rule's. Why has been asked
-since 2019. Each published number is turned back into the phi that it implies (log d / log alpha),
-with the interval of phi in which the rule's rounded network has the same blocks, channels or
-pixels. In which rows a dimension departs is derived: a factor that differs by more than its last
-printed digit can mean, a resolution by a pixel.
+The paper (arXiv:1905.11946, section 3.3) fixes 1.2 / 1.1 / 1.15 and scales with phi. Its code has a
+table of factors with one decimal, and resolutions, that differ from that. For each published number
+this computes the phi that it implies (log d / log alpha), and the interval of phi in which the
+rounded computed network has the same blocks, channels or resolution. A dimension differs where its
+factor differs by more than its last printed digit allows, or its resolution by more than one px.
 """
 
 import math
@@ -14,10 +12,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from phinas.experiment.artifacts.artifact import Interval
 from phinas.scaling_search.coefficients import PAPER, Coefficients
-from phinas.scaling_search.family.phi import MAX_PHI, Interval, find_boundary, scale_to_phi
+from phinas.scaling_search.family.phi import MAX_PHI, find_boundary, scale_to_phi
 from phinas.scaling_search.family.regularization import PUBLISHED_PHI, scale_regularization
-from phinas.space.cost import network_cost
 from phinas.space.presets import EFFICIENTNET, preset
 from phinas.space.presets.published_network import PublishedEfficientNet
 from phinas.space.spec import ArchSpec
@@ -30,15 +28,16 @@ _RESOLUTION_TOLERANCE = 1.0  # pixels
 class DimensionComparison:
     """One dimension of a published network and of the computed one (B0 scaled by the coefficients).
 
-    Args:
-        computed, published: factors on B0's.
-        implied_phi: the phi at which the computed factor is the published one (None: the
-            coefficients do not scale this dimension).
-        phi_interval: all phi at which the computed sizes are the published ones (None: none).
-        computed_sizes, published_sizes: rounded: blocks a stage; channels of stem, stages and head;
-            the resolution.
-        direction: -1 where the published factor is smaller than the computed one beyond rounding,
-            1 where it is larger, else 0.
+    Attributes:
+        computed: The computed factor on B0's size.
+        published: The published one.
+        implied_phi: The phi at which the computed factor equals the published one; None: the
+            coefficients do not scale this dimension.
+        phi_interval: All phi at which the computed sizes equal the published ones; None: none.
+        computed_sizes: Rounded: blocks by stage; channels of stem, stages and head; or resolution.
+        published_sizes: The published ones.
+        direction: -1 where the published factor is below the computed one beyond rounding, 1 where
+            it is above, else 0.
     """
 
     computed: float
@@ -52,8 +51,12 @@ class DimensionComparison:
 
 @dataclass(frozen=True, slots=True)
 class CostComparison:
-    """FLOPs or parameters of both; implied_phi: from which on the computed network has more than
-    the published one.
+    """FLOPs or parameters of both networks.
+
+    Attributes:
+        computed: Of the computed network.
+        published: Of the published one.
+        implied_phi: The phi above which the computed network has more than the published one.
     """
 
     computed: int
@@ -63,8 +66,8 @@ class CostComparison:
 
 @dataclass(frozen=True, slots=True)
 class NetworkComparison:
-    """A published network and the one computed at `phi`. Dropout has no phi of its own: the rule is
-    fitted to these rows.
+    """A published network and the one computed at `phi`. Dropout implies no phi, since the computed
+    dropout is interpolated between these rows.
     """
 
     name: str
@@ -85,10 +88,14 @@ class NetworkComparison:
 def compare_published(
     coefficients: Coefficients = PAPER, *, ladder: Sequence[float] = PUBLISHED_PHI[1:]
 ) -> list[NetworkComparison]:
-    """B1..B7 as published beside what the coefficients make of B0 at the phi of the ladder, one for
-    each.
+    """B1..B7, published and computed from B0.
 
-    Raises ValueError for a ladder of another length.
+    Args:
+        coefficients: For the computed networks.
+        ladder: A phi for each network.
+
+    Raises:
+        ValueError: The ladder has another length.
     """
     names = list(EFFICIENTNET)[1:]
     return [
@@ -110,14 +117,14 @@ def _compare_network(name: str, phi: float, coefficients: Coefficients) -> Netwo
             computed,
             published,
             coefficients,
-            cost_of=lambda spec: network_cost(spec).flops,
+            cost_of=lambda spec: spec.cost().flops,
         ),
         params=_compare_cost(
             baseline,
             computed,
             published,
             coefficients,
-            cost_of=lambda spec: network_cost(spec).params,
+            cost_of=lambda spec: spec.cost().params,
         ),
     )
 
@@ -183,7 +190,7 @@ def _phi_interval(
     *,
     target: tuple[int, ...],
 ) -> Interval | None:
-    """All phi around this one at which the rule has the wanted sizes."""
+    """All phi around this one at which the computed network has the target sizes."""
 
     def is_equivalent(other_phi: float) -> bool:
         return sizes(scale_to_phi(baseline, coefficients, other_phi)) == target
@@ -214,32 +221,30 @@ def _compare_cost(
 def summarize_differences(
     rows: Sequence[NetworkComparison], coefficients: Coefficients = PAPER
 ) -> str:
-    """In one sentence, what was published otherwise than the rule has it, worked out from the
-    rows.
-    """
+    """The differences between the published and the computed networks, in one sentence."""
     factors = " / ".join(
         f"{value:g}" for value in (coefficients.alpha, coefficients.beta, coefficients.gamma)
     )
     ladder = ", ".join(f"{row.phi:g}" for row in rows)
     clauses = [_describe_dimension(name, rows) for name in ("depth", "width", "resolution")]
     ratios = [row.flops.published / row.flops.computed for row in rows]
-    clauses.append(f"FLOPs are {min(ratios):.2f} to {max(ratios):.2f} times the rule's")
+    clauses.append(f"FLOPs are {min(ratios):.2f} to {max(ratios):.2f} times the computed ones")
     return (
-        f"Against {factors} at phi {ladder}, the published {', '.join(clauses[:-1])}, and "
+        f"Compared with {factors} at phi {ladder}, the published {', '.join(clauses[:-1])}, and "
         f"{clauses[-1]}."
     )
 
 
-_UNITS = {"depth": "blocks", "width": "channels", "resolution": "pixels"}
+_UNITS = {"depth": "blocks", "width": "channels", "resolution": "px"}
 
 
 def _describe_dimension(name: str, rows: Sequence[NetworkComparison]) -> str:
-    """What happens to one dimension, and where it is farthest from the rule."""
+    """The differences in one dimension, and the largest of them."""
     comparisons: list[tuple[NetworkComparison, DimensionComparison]] = [
         (row, getattr(row, name)) for row in rows
     ]
     parts = []
-    for sign, verb in ((-1, "cut"), (1, "raised")):
+    for sign, verb in ((-1, "smaller"), (1, "larger")):
         departures = [
             (row, comparison) for row, comparison in comparisons if comparison.direction == sign
         ]
@@ -269,7 +274,7 @@ def _describe_dimension(name: str, rows: Sequence[NetworkComparison]) -> str:
             f"{verb} {row_names} ({superlative}{worst_comparison.published:.3g} times B0's for "
             f"{worst_comparison.computed:.3g}{implied_text}{rounding_text})"
         )
-    return f"{name} is {' and '.join(parts) or 'as the rule has it'}"
+    return f"{name} is {' and '.join(parts) or 'as computed'}"
 
 
 def _describe_rows(names: Sequence[str], rows: Sequence[NetworkComparison]) -> str:

@@ -1,5 +1,5 @@
-"""Every shape of a grid at the resolution nearest to the wanted FLOPs, and what to change where too
-few meet them.
+"""Every shape of a grid at the resolution nearest to the target FLOPs, and what to change where too
+few are near enough.
 """
 
 import math
@@ -17,10 +17,14 @@ from phinas.space.cost_by_resolution import flops_at
 class Candidate:
     """Depths and widths at the resolution nearest to the target FLOPs.
 
-    Args:
+    Attributes:
+        depth: Depths and the factors that round to them.
+        width: Widths and the factors that round to them.
+        resolution: In px.
         ratio: FLOPs over the baseline's.
-        relative_error: of the FLOPs from the target.
-        min_ratio, max_ratio: the ratio at the smallest and at the largest feasible resolution.
+        relative_error: Of the FLOPs from the target.
+        min_ratio: The ratio at the smallest feasible resolution.
+        max_ratio: The ratio at the largest feasible resolution.
     """
 
     depth: RoundingInterval
@@ -35,7 +39,11 @@ class Candidate:
 def make_candidates(
     depth_width_grid: DepthWidthGrid, flops_multiple: float, resolution_range: tuple[int, int]
 ) -> list[Candidate]:
-    """resolution_range: the smallest and the largest feasible one."""
+    """A candidate for each shape of the grid.
+
+    Args:
+        resolution_range: The smallest and the largest feasible resolution in px.
+    """
     base_flops = depth_width_grid.base_flops
     target = flops_multiple * base_flops
     candidates = []
@@ -57,21 +65,24 @@ def make_candidates(
 def suggest_changes(
     candidates: list[Candidate], section: ScalingSection, resolution: int, *, max_resolution: float
 ) -> str:
-    """How near the nearest candidate is, and what to change so that two at least meet the FLOPs.
-    resolution: the baseline's.
+    """The nearest candidate, and what to change so that at least two are near enough.
+
+    Args:
+        resolution: Of the baseline, in px.
+        max_resolution: Of networks for these images, in px.
     """
     nearest, *other_candidates = sorted(candidates, key=lambda candidate: candidate.relative_error)
     alpha = interval_midpoint(nearest.depth.factors)
     beta = interval_midpoint(nearest.width.factors)
     nearest_text = (
-        f"the nearest of all is at {nearest.ratio:.3g} times (alpha {alpha:.3g}, beta "
-        f"{beta:.3g}, {nearest.resolution} pixels)"
+        f"the nearest has {nearest.ratio:.3g} times (alpha {alpha:.3g}, beta {beta:.3g}, "
+        f"{nearest.resolution} px)"
     )
     min_ratio = min(candidate.min_ratio for candidate in candidates)
     max_ratio = max(candidate.max_ratio for candidate in candidates)
     uncapped = feasible_resolutions(resolution, section, max_resolution=math.inf)
     is_capped = uncapped[1] > max_resolution
-    images_text = f"(gamma ends at the images' {max_resolution:g} pixels: set data.upsample: true)"
+    images_text = f"(the image size {max_resolution:g} px limits gamma: set data.upsample: true)"
     if max_ratio < section.flops_multiple:
         gamma_text = images_text if is_capped else "or scaling.gamma"
         flops_multiple = math.floor(100 * max_ratio) / 100
@@ -79,7 +90,7 @@ def suggest_changes(
             f"raise the upper bound of scaling.alpha, scaling.beta {gamma_text}, or lower "
             f"scaling.flops_multiple to {flops_multiple:g}"
         )
-        return f"{nearest_text}, and the ranges reach no further than {max_ratio:.3g}; {suggestion}"
+        return f"{nearest_text}, and the ranges end at {max_ratio:.3g}; {suggestion}"
     if min_ratio > section.flops_multiple:
         flops_multiple = math.ceil(100 * min_ratio) / 100
         suggestion = (
@@ -89,12 +100,12 @@ def suggest_changes(
         return f"{nearest_text}, and the ranges begin at {min_ratio:.3g}; {suggestion}"
     if not other_candidates:
         return (
-            f"{nearest_text}, and there is one depth and one width; widen scaling.alpha or "
+            f"{nearest_text}, and there is only one depth and one width; widen scaling.alpha or "
             "scaling.beta, or lower scaling.grid_step"
         )
     tolerance = math.ceil(1000 * other_candidates[0].relative_error) / 1000
     tolerance_text = (
-        f"raise scaling.tolerance to {tolerance:g}, which holds two, " if tolerance <= 0.5 else ""
+        f"raise scaling.tolerance to {tolerance:g} for two networks, " if tolerance <= 0.5 else ""
     )
     return (
         f"{nearest_text}; {tolerance_text}lower scaling.grid_step or scaling.divisor, or widen the "

@@ -1,5 +1,5 @@
-"""The different depths and widths of a grid over alpha and beta, and what each pair of them costs
-at any resolution.
+"""The different depths and widths of a grid over alpha and beta, and the cost of each pair at any
+resolution.
 """
 
 from dataclasses import replace
@@ -15,14 +15,12 @@ from phinas.scaling_search.grid.rounding_intervals import (
     resolution_interval,
     width_intervals,
 )
-from phinas.space.cost import network_cost
 from phinas.space.cost_by_resolution import (
     CostByResolution,
     FlopsPerPixel,
     cost_by_resolution,
     flops_at,
 )
-from phinas.space.scaling import group_depths, network_widths, replace_depths_and_widths
 from phinas.space.spec import ArchSpec
 
 MAX_SHAPES = 50_000  # pairs of depths and widths of a grid: a few seconds
@@ -43,10 +41,10 @@ class DepthWidthGrid:
     def __init__(self, baseline: ArchSpec, section: ScalingSection) -> None:
         self._baseline = baseline.canonicalize()
         self._baseline_sizes = (
-            tuple(group_depths(self._baseline)),
-            tuple(network_widths(self._baseline)),
+            tuple(self._baseline.group_depths),
+            tuple(self._baseline.widths),
         )
-        self.base_flops = network_cost(baseline).flops
+        self.base_flops = baseline.cost().flops
         alphas, betas = (
             grid_factors(section.alpha, section.grid_steps[0]),
             grid_factors(section.beta, section.grid_steps[1]),
@@ -60,11 +58,9 @@ class DepthWidthGrid:
         if num_shapes > MAX_SHAPES:
             raise InputError(
                 f"scaling.grid_step: {section.grid_steps[0]:g} for alpha and "
-                f"{section.grid_steps[1]:g} for beta "
-                f"make {num_shapes:,} shapes of "
-                f"network, over {MAX_SHAPES:,}; raise scaling.grid_step or scaling.divisor, or "
-                "narrow "
-                "scaling.alpha and scaling.beta"
+                f"{section.grid_steps[1]:g} for beta give {num_shapes:,} pairs of depths and "
+                f"widths, more than {MAX_SHAPES:,}; raise scaling.grid_step or scaling.divisor, or "
+                "narrow scaling.alpha and scaling.beta"
             )
 
     @property
@@ -76,20 +72,20 @@ class DepthWidthGrid:
         return list(dict.fromkeys(self.widths.values()))
 
     def flops_per_pixel(self, depth: RoundingInterval, width: RoundingInterval) -> FlopsPerPixel:
-        """What the network of those depths and widths costs, for `flops_at`."""
+        """The cost of the network with these depths and widths, for `flops_at`."""
         if depth.sizes not in self._stage_depths:
-            scaled = replace_depths_and_widths(self._baseline, depth.sizes, self._baseline_sizes[1])
+            scaled = self._baseline.resize(depth.sizes, self._baseline_sizes[1])
             self._stage_depths[depth.sizes] = [stage.depth for stage in scaled.stages]
         if width.sizes not in self._costs:
             self._costs[width.sizes] = cost_by_resolution(
-                replace_depths_and_widths(self._baseline, self._baseline_sizes[0], width.sizes)
+                self._baseline.resize(self._baseline_sizes[0], width.sizes)
             )
         return self._costs[width.sizes].flops_per_pixel(self._stage_depths[depth.sizes])
 
     def member(
         self, depth: RoundingInterval, width: RoundingInterval, resolution: int
     ) -> GridMember:
-        """The network in its simplest form, with the box of factors that are rounded to it."""
+        """The network in its simplest form, with the box of factors that round to it."""
         if resolution not in self._resolution_intervals:
             self._resolution_intervals[resolution] = resolution_interval(
                 self._baseline.resolution, resolution
@@ -97,7 +93,7 @@ class DepthWidthGrid:
         flops = flops_at(self.flops_per_pixel(depth, width), resolution)
         return GridMember(
             replace(
-                replace_depths_and_widths(self._baseline, depth.sizes, width.sizes),
+                self._baseline.resize(depth.sizes, width.sizes),
                 resolution=resolution,
             ),
             flops,

@@ -6,10 +6,9 @@ from phinas.scaling_search.grid.grid_member import GridMember, interval_midpoint
 
 
 def farthest_point_sample(members: list[GridMember], count: int) -> list[GridMember]:
-    """At most `count` members that lie far apart in (log alpha, log beta, log gamma), in the order
-    given.
+    """At most `count` members far apart in (log alpha, log beta, log gamma), in their order.
 
-    The first is the most balanced one; each next is the farthest from all chosen so far.
+    The first is the most balanced one; each next is the farthest from all selected so far.
     """
     if len(members) <= count:
         return members

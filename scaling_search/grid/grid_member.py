@@ -1,32 +1,37 @@
-"""A network of the grid, and the box of (alpha, beta, gamma) that mean it.
+"""A network of the grid, and the box of all (alpha, beta, gamma) that round to it.
 
-Rounding makes a network mean many triples. Depth, width and resolution are rounded apart from one
-another, and each rises with its factor, so the factors that mean a depth, a width or a resolution
-are one interval each, and the triples that mean a network are a box. For the same reason different
-(depths, widths, resolution) of a grid are different networks: that which has more blocks in one
-place has no fewer in any other.
+Depth, width and resolution are rounded separately, and each rises with its factor. So the factors
+that round to one depth, width or resolution are an interval, and the triples that round to one
+network are a box. For the same reason different (depths, widths, resolution) of a grid are
+different networks: the one with more blocks in one stage has no fewer in any other.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
+from phinas.experiment.artifacts.artifact import Interval
+from phinas.experiment.artifacts.coefficients_file import GridMemberRecord
 from phinas.experiment.schema.config import ScalingSection
 from phinas.scaling_search.coefficients import Coefficients
 from phinas.space.spec import ArchSpec
 
-Interval = tuple[float, float]
-
 
 @dataclass(frozen=True, slots=True)
 class GridMember:
-    """A network of the grid in its simplest form (`ArchSpec.canonicalize`), so that the stages
-    of all members correspond; alpha, beta, gamma are the intervals that mean it, `ratio` its FLOPs
-    over the baseline's.
+    """A network of the grid.
 
-    The intervals are closed and exact to the last bit: each float of 1 or more in them means this
-    network, the next one outside does not.
+    The intervals are closed and exact to the last bit: each float of 1 or more in them rounds to
+    this network, the next one outside does not.
+
+    Attributes:
+        spec: In its simplest form (`ArchSpec.canonicalize`), so that the stages of all members
+            correspond.
+        flops: Multiply-adds per image.
+        ratio: FLOPs over the baseline's.
+        alpha: The interval of depth factors that round to it.
+        beta: The same for width.
+        gamma: The same for resolution.
     """
 
     spec: ArchSpec
@@ -43,33 +48,25 @@ class GridMember:
         )
         return Coefficients(alpha, beta, gamma, divisor=section.divisor, rounding=section.rounding)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data: spec_id, flops and ratio, the intervals, resolution in pixels, depths and
-        widths of the stages, and the widths of stem and head (0: none)."""
-        return {
-            "spec_id": self.spec.spec_id,
-            "flops": self.flops,
-            "ratio": self.ratio,
-            "alpha": list(self.alpha),
-            "beta": list(self.beta),
-            "gamma": list(self.gamma),
-            "resolution": self.spec.resolution,
-            "depths": [stage.depth for stage in self.spec.stages],
-            "widths": [stage.width for stage in self.spec.stages],
-            "stem_width": self.spec.stem_width,
-            "head_width": self.spec.head_width,
-        }
-
-
-def describe_grid(members: Sequence[GridMember]) -> list[dict[str, Any]]:
-    """The grid as rows of plain data, for a table or JSON; `GridMember.to_dict` says what is in
-    them.
-    """
-    return [member.to_dict() for member in members]
+    def to_record(self) -> GridMemberRecord:
+        """The member as files and tables hold it."""
+        return GridMemberRecord(
+            network_id=self.spec.network_id,
+            flops=self.flops,
+            ratio=self.ratio,
+            alpha=self.alpha,
+            beta=self.beta,
+            gamma=self.gamma,
+            resolution=self.spec.resolution,
+            depths=tuple(stage.depth for stage in self.spec.stages),
+            widths=tuple(stage.width for stage in self.spec.stages),
+            stem_width=self.spec.stem_width,
+            head_width=self.spec.head_width,
+        )
 
 
 def describe_constraint(section: ScalingSection) -> str:
-    """What the members of a grid have in common, as in "networks ..."."""
+    """What the networks of a grid have in common, to follow "networks"."""
     if section.constraint == "nominal":
         return (
             f"with alpha * beta^2 * gamma^2 within {section.nominal_tolerance:g} of "
@@ -82,8 +79,8 @@ def describe_constraint(section: ScalingSection) -> str:
 
 
 def interval_midpoint(interval: Interval) -> float:
-    """The middle of an interval, but 1 for one that begins there: a dimension that need not be
-    scaled isn't.
+    """The middle of an interval; 1 for an interval that begins there, so that a dimension is scaled
+    only if it must be.
     """
     return 1.0 if interval[0] == 1.0 else sum(interval) / 2
 

@@ -1,28 +1,25 @@
 """The grid: distinct rounded networks of equal measured FLOPs, each with the (alpha, beta, gamma)
-that mean it.
+that round to it.
 
-Done literally, the paper's grid compares unlike with unlike (`nominal`). Here depth and width
-factors run over a grid, equal networks are merged, and the resolution is solved so that the
+The paper's grid, taken literally, compares networks of different FLOPs (`nominal`). Here depth and
+width factors are on a grid, equal networks are merged, and the resolution is solved so that the
 *measured* FLOPs are `flops_multiple` times the baseline's.
 
-One resolution a shape, the nearest to the budget, and of resolutions that cost the same the
-largest. All feasible sides within the tolerance would make B0's default grid 132 networks in place
-of 14: eight or ten neighbors of each, a pixel apart, which no training tells from one another, and
-among which more FLOPs would win again. At 32 pixels there is but one or two a shape.
+Each shape has one resolution: the nearest to the budget, and of resolutions with equal FLOPs the
+largest. With all resolutions within the tolerance, B0's default grid would have 132 networks
+instead of 14: eight to ten for each shape, one px apart, which trainings do not distinguish and of
+which the one with more FLOPs would be best. At 32 px a shape has only one or two.
 """
 
 import math
 from dataclasses import replace
 
+from phinas.experiment.artifacts.artifact import Interval
 from phinas.experiment.errors import InputError
 from phinas.experiment.schema.config import ScalingSection
 from phinas.scaling_search.grid.candidates import make_candidates, suggest_changes
 from phinas.scaling_search.grid.depth_width_grid import DepthWidthGrid
-from phinas.scaling_search.grid.grid_member import (
-    GridMember,
-    Interval,
-    describe_constraint,
-)
+from phinas.scaling_search.grid.grid_member import GridMember, describe_constraint
 from phinas.scaling_search.grid.nominal import nominal_grid
 from phinas.scaling_search.grid.resolutions import check_resolution_range, feasible_resolutions
 from phinas.space.spec import ArchSpec
@@ -31,12 +28,17 @@ from phinas.space.spec import ArchSpec
 def make_grid(
     baseline: ArchSpec, section: ScalingSection, *, max_resolution: float = math.inf
 ) -> list[GridMember]:
-    """Every distinct network that the constraint admits, by rising alpha, then beta, then gamma: at
-    least two.
+    """Every distinct network that satisfies the constraint, by rising alpha, beta, gamma.
 
-    max_resolution: of the images. Raises InputError for a grid of
-    fewer, naming the nearest miss and what to change, for one too large to look through, and for a
-    baseline whose resolution can't grow.
+    Args:
+        max_resolution: Of networks for these images, in px.
+
+    Returns:
+        At least two networks.
+
+    Raises:
+        InputError: Fewer than two networks satisfy the constraint, the grid is too large, or the
+            resolution of the baseline cannot be scaled up.
     """
     check_resolution_range(baseline.resolution, section, max_resolution=max_resolution)
     if section.constraint == "nominal":
@@ -52,13 +54,13 @@ def make_grid(
         candidate for candidate in candidates if candidate.relative_error <= section.tolerance
     ]
     if len(near_target) < 2:
-        count_text = "one network" if near_target else "no network"
+        count_text = "one" if near_target else "none"
         suggestion = suggest_changes(
             candidates, section, baseline.resolution, max_resolution=max_resolution
         )
         raise InputError(
-            f"scaling: the grid needs two and holds {count_text} {describe_constraint(section)}; "
-            f"{suggestion}"
+            f"scaling: the grid needs two networks and has {count_text} "
+            f"{describe_constraint(section)}; {suggestion}"
         )
     members = [
         depth_width_grid.member(candidate.depth, candidate.width, candidate.resolution)
@@ -70,8 +72,8 @@ def make_grid(
 def _make_grid_at_phi(
     baseline: ArchSpec, section: ScalingSection, *, max_resolution: float
 ) -> list[GridMember]:
-    """The grid at another phi than 1: factors and FLOPs are of that phi, the intervals of alpha,
-    beta, gamma their roots.
+    """The grid at another phi than 1: factors and FLOPs are those of that phi, and the intervals of
+    alpha, beta, gamma are their roots.
     """
     phi = section.grid_phi
 

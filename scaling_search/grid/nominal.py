@@ -2,9 +2,8 @@
 gamma^2 - 2| small.
 
 From arXiv:1905.11946, section 3.3 and equation 3; steps, ranges and tolerance are not published.
-Rounding undoes what the
-constraint promises: the networks differ in FLOPs, and `NominalGrid.warning` says how much. It is
-here to be compared with; `grid` holds the measured FLOPs equal instead.
+After rounding the networks differ in FLOPs in spite of the constraint; `NominalGrid.warning` says
+by how much. It is here for comparison: `measured_grid` has networks of equal measured FLOPs.
 """
 
 import math
@@ -23,18 +22,22 @@ from phinas.space.scaling import round_resolution
 from phinas.space.spec import MAX_RESOLUTION, ArchSpec
 
 MAX_TRIPLES = 200_000  # a few seconds
-_EQUAL_COST_TOLERANCE = 0.1  # of the multiple: what the warning counts as near
-_ROUNDOFF = 1e-9  # |2 - 1.9| is not below 0.1, also where the last bit says so
+_EQUAL_COST_TOLERANCE = 0.1  # relative; the warning counts the triples within it
+_ROUNDOFF = 1e-9  # |2 - 1.9| is not below 0.1, whatever its last bit
 
 CoefficientTriple = tuple[float, float, float]
 
 
 @dataclass(frozen=True, slots=True)
 class NominalGrid:
-    """members: the distinct networks, by rising alpha, beta, gamma; ratios: measured FLOPs over the
-    baseline's of every triple;
-    num_too_large: triples left out because the images don't show so many pixels; flops_multiple:
-    what was asked for."""
+    """The grid of `constraint: nominal`.
+
+    Attributes:
+        members: The distinct networks, by rising alpha, beta, gamma.
+        ratios: Measured FLOPs over the baseline's, of every triple.
+        num_too_large: Triples that were skipped because their resolution exceeds the image size.
+        flops_multiple: The target of alpha * beta^2 * gamma^2.
+    """
 
     members: list[GridMember]
     ratios: list[float]
@@ -47,29 +50,28 @@ class NominalGrid:
             abs(ratio / self.flops_multiple - 1) <= _EQUAL_COST_TOLERANCE for ratio in self.ratios
         )
         excluded_text = (
-            f" ({self.num_too_large} more are larger than the images)" if self.num_too_large else ""
+            f" ({self.num_too_large} more exceed the image size)" if self.num_too_large else ""
         )
         return (
-            f"scaling.constraint: nominal compares networks of unequal cost: {len(self.ratios)} "
-            f"triples{excluded_text} mean "
-            f"{len(self.members)} networks of {min(self.ratios):.2f} to {max(self.ratios):.2f} "
-            "times the baseline's measured "
-            f"FLOPs (median {statistics.median(self.ratios):.2f}; {num_equal_cost} of the triples "
-            "within "
-            f"{_EQUAL_COST_TOLERANCE:.0%} of "
-            f"{self.flops_multiple:g}), so the largest may win for its size; constraint: measured "
-            "holds "
-            "the FLOPs equal"
+            "scaling.constraint: nominal compares networks of different FLOPs: "
+            f"{len(self.ratios)} triples{excluded_text} round to {len(self.members)} networks with "
+            f"{min(self.ratios):.2f} to {max(self.ratios):.2f} times the baseline's measured FLOPs "
+            f"(median {statistics.median(self.ratios):.2f}; {num_equal_cost} of the triples are "
+            f"within {_EQUAL_COST_TOLERANCE:.0%} of {self.flops_multiple:g}), so the largest "
+            "network may win for its size; use constraint: measured for equal FLOPs"
         )
 
 
 def nominal_grid(
     baseline: ArchSpec, section: ScalingSection, *, max_resolution: float = math.inf
 ) -> NominalGrid:
-    """The grid of `constraint: nominal`. max_resolution: as for `make_grid`.
+    """The grid of `constraint: nominal`.
 
-    Raises InputError where fewer than two networks meet the constraint, and where there are too
-    many triples to look at.
+    Args:
+        max_resolution: Of networks for these images, in px.
+
+    Raises:
+        InputError: Fewer than two networks satisfy the constraint, or there are too many triples.
     """
     depth_width_grid = DepthWidthGrid(baseline, section)
     resolution_limit = min(max_resolution, MAX_RESOLUTION)
@@ -132,10 +134,9 @@ def _checked_triples(section: ScalingSection) -> list[CoefficientTriple]:
     )
     if pairs > MAX_TRIPLES or len(triples) > MAX_TRIPLES:
         raise InputError(
-            f"scaling.grid_step: {section.grid_step} makes over {MAX_TRIPLES:,} pairs or triples "
-            "to look "
-            "at under constraint: nominal; "
-            "raise scaling.grid_step, or narrow scaling.alpha, scaling.beta and scaling.gamma"
+            f"scaling.grid_step: {section.grid_step} gives more than {MAX_TRIPLES:,} pairs or "
+            "triples with constraint: nominal; raise scaling.grid_step, or narrow scaling.alpha, "
+            "scaling.beta and scaling.gamma"
         )
     return triples
 
@@ -144,47 +145,45 @@ def _too_few_message(
     section: ScalingSection, count: int, num_too_large: int, resolution_limit: float
 ) -> str:
     """Why there are not two networks, and what to change."""
-    prefix = (
-        f"scaling: the grid needs two and holds {'one network' if count else 'no network'} "
-        f"{describe_constraint(section)}; "
+    problem = (
+        f"scaling: the grid needs two networks and has {'one' if count else 'none'} "
+        f"{describe_constraint(section)}"
     )
     if num_too_large:
         return (
-            prefix
-            + f"{num_too_large} triples mean more than the images' {resolution_limit:g} pixels of "
-            "a side: set "
-            "data.upsample: true"
+            f"{problem}; {num_too_large} triples exceed the image size {resolution_limit:g} px: "
+            "set data.upsample: true"
         )
+    alpha, beta, gamma = _nearest_triple(section)
+    nearest = alpha * beta**2 * gamma**2
+    lowest, highest = (
+        alphas_end * betas_end**2 * gammas_end**2
+        for alphas_end, betas_end, gammas_end in zip(
+            *((values[0], values[-1]) for values in _grid_factors_by_dimension(section)),
+            strict=True,
+        )
+    )
+    extreme = ""
+    if highest < section.flops_multiple:
+        extreme = ", the largest of the grid"
+        advice = "raise the upper bound of scaling.alpha, scaling.beta or scaling.gamma"
+    elif lowest > section.flops_multiple:
+        extreme = ", the smallest of the grid"
+        advice = "lower the lower bound of scaling.alpha, scaling.beta or scaling.gamma"
+    else:
+        advice = "raise scaling.nominal_tolerance, lower scaling.grid_step, or widen the ranges"
+    triple = f"the nearest triple, {alpha:g}, {beta:g}, {gamma:g}, gives {nearest:.3g}{extreme}"
+    return f"{problem}; {triple}; {advice}"
+
+
+def _nearest_triple(section: ScalingSection) -> CoefficientTriple:
+    """The triple of the grid that is nearest to the constraint."""
     alphas, betas, gammas = _grid_factors_by_dimension(section)
     nearest = (math.inf, (1.0, 1.0, 1.0))
     for alpha in alphas:
         for beta in betas:
             index = bisect_left(gammas, math.sqrt(section.flops_multiple / alpha) / beta)
             for gamma in gammas[max(0, index - 1) : index + 1]:
-                nearest = min(
-                    nearest,
-                    (
-                        abs(alpha * beta**2 * gamma**2 - section.flops_multiple),
-                        (alpha, beta, gamma),
-                    ),
-                )
-    alpha, beta, gamma = nearest[1]
-    lowest, highest = (alphas[end] * betas[end] ** 2 * gammas[end] ** 2 for end in (0, -1))
-    nearest_text = (
-        f"the nearest, alpha {alpha:g}, beta {beta:g}, gamma {gamma:g}, makes "
-        f"{alpha * beta**2 * gamma**2:.3g}"
-    )
-    if highest < section.flops_multiple:
-        return (
-            f"{prefix}{nearest_text}, the most there is; raise the upper bound of scaling.alpha, "
-            "scaling.beta or scaling.gamma"
-        )
-    if lowest > section.flops_multiple:
-        return (
-            f"{prefix}{nearest_text}, the least there is; lower the lower bound of scaling.alpha, "
-            "scaling.beta or scaling.gamma"
-        )
-    return (
-        f"{prefix}{nearest_text}; raise scaling.nominal_tolerance, lower "
-        "scaling.grid_step, or widen the ranges"
-    )
+                error = abs(alpha * beta**2 * gamma**2 - section.flops_multiple)
+                nearest = min(nearest, (error, (alpha, beta, gamma)))
+    return nearest[1]

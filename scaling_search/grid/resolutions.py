@@ -1,4 +1,4 @@
-"""Which resolutions there are for a grid, and which of them meets a budget of FLOPs."""
+"""The feasible resolutions of a grid, and the one nearest to a budget of FLOPs."""
 
 import math
 from bisect import bisect_right
@@ -12,32 +12,37 @@ from phinas.space.spec import MAX_RESOLUTION
 def check_resolution_range(
     resolution: int, section: ScalingSection, *, max_resolution: float
 ) -> None:
-    """Raises InputError where no resolution is within the ranges on these images, or a baseline's
-    can't grow at all.
+    """Check that there is a feasible resolution.
+
+    Args:
+        resolution: Of the baseline, in px.
+        max_resolution: Of networks for these images, in px.
+
+    Raises:
+        InputError: There is none, or the resolution of the baseline cannot be scaled up.
     """
     if resolution >= max_resolution and section.gamma[1] > 1:
         raise InputError(
-            f"scaling.gamma: the baseline sees {resolution} pixels of a side and the images have "
-            f"{max_resolution:g}, so gamma "
-            "can't rise above 1; lower search.resolution, set data.upsample: true to enlarge "
-            "images, or set gamma: [1.0, 1.0]"
+            f"scaling.gamma: the resolution {resolution} px of the baseline is the image size "
+            f"{max_resolution:g} px or more, so gamma cannot exceed 1; lower search.resolution, "
+            "set data.upsample: true to enlarge images, or set gamma: [1.0, 1.0]"
         )
     low, high = feasible_resolutions(resolution, section, max_resolution=max_resolution)
     if low > high:
         raise InputError(
-            f"scaling.gamma: no whole number of pixels is from {section.gamma[0]:g} to "
-            f"{section.gamma[1]:g} times the "
-            f"baseline's {resolution} and within the images' {max_resolution:g}; lower or widen "
-            "the "
-            "range"
+            f"scaling.gamma: no resolution is from {section.gamma[0]:g} to {section.gamma[1]:g} "
+            f"times the baseline's {resolution} px and at most the image size "
+            f"{max_resolution:g} px; lower or widen the range"
         )
 
 
 def feasible_resolutions(
     resolution: int, section: ScalingSection, *, max_resolution: float
 ) -> tuple[int, int]:
-    """The smallest and the largest resolution that the range of gamma and the images allow; the
-    first is above the second where there is none."""
+    """The smallest and the largest resolution in px that the range of gamma and the images allow.
+
+    The first is above the second where there is none.
+    """
     low, high = section.gamma
     return math.ceil(resolution * low - 1e-9), math.floor(
         min(resolution * high + 1e-9, max_resolution, MAX_RESOLUTION)
@@ -45,11 +50,11 @@ def feasible_resolutions(
 
 
 def solve_resolution(flops_per_pixel: FlopsPerPixel, target: float, low: int, high: int) -> int:
-    """The resolution from `low` to `high` whose FLOPs are nearest to `target`; of resolutions that
-    cost the same, the largest.
+    """The resolution from `low` to `high` px whose FLOPs are nearest to `target`; of resolutions
+    with equal FLOPs, the largest.
 
-    FLOPs never fall as the resolution rises. After a stem of stride 2 an odd resolution costs what
-    the next even one does.
+    FLOPs never fall as the resolution rises. After a stem of stride 2 an odd resolution has the
+    FLOPs of the next even one.
     """
 
     def flops(resolution: int) -> int:

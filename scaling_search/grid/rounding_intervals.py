@@ -1,9 +1,8 @@
-"""What each factor makes of a dimension of the baseline: the different depths, widths and sides of
-a grid, each once.
+"""The different depths, widths and resolutions that the factors of a grid round to, each once.
 
-Most factors of a grid mean what their neighbors mean (around B0, 21 depth factors from 1 to 2 are
-7 plans with `ceil`), and depth, width and resolution are rounded apart. So a grid is rounded a
-dimension at a time: as many roundings as there are factors, not as there are triples.
+Most factors of a grid round to the same sizes as their neighbors: around B0, 21 depth factors from
+1 to 2 give 7 different depths with `ceil`. Depth, width and resolution are rounded separately, so a
+grid needs one rounding for each factor, not for each triple.
 """
 
 import math
@@ -11,11 +10,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 
-from phinas.scaling_search.grid.grid_member import Interval, equivalent_interval
+from phinas.experiment.artifacts.artifact import Interval
+from phinas.scaling_search.grid.grid_member import equivalent_interval
 from phinas.space.scaling import (
     DepthRounding,
-    group_depths,
-    network_widths,
     round_depth,
     round_resolution,
     round_width,
@@ -29,10 +27,12 @@ Sizes = tuple[int, ...]
 
 @dataclass(frozen=True)
 class RoundingInterval:
-    """Rounded sizes of one dimension, and the factors that are rounded to them.
+    """Rounded sizes of one dimension, and the factors that round to them.
 
-    sizes: blocks of the groups (`phinas.space.scaling.group_depths`), or widths
-    (`network_widths`), or the resolution.
+    Attributes:
+        sizes: Blocks of the groups (`ArchSpec.group_depths`), or widths (`ArchSpec.widths`), or the
+            resolution.
+        find_factors: Computes the factors.
     """
 
     sizes: Sizes
@@ -40,14 +40,14 @@ class RoundingInterval:
 
     @cached_property
     def factors(self) -> Interval:
-        """All factors that are rounded to these sizes; computed on first use, since few intervals
-        of a large grid are ever used.
+        """All factors that round to these sizes. They are computed on first use, since few
+        intervals of a large grid are used.
         """
         return self.find_factors()
 
 
 def grid_factors(bounds: Sequence[float], step: float) -> list[float]:
-    """From the lower bound up in steps, to the upper bound where a step meets it."""
+    """From the lower bound in steps, up to the upper bound at most."""
     low, high = bounds
     return [
         round(low + index * step, 9) for index in range(math.floor((high - low) / step + 1e-9) + 1)
@@ -57,10 +57,12 @@ def grid_factors(bounds: Sequence[float], step: float) -> list[float]:
 def depth_intervals(
     baseline: ArchSpec, factors: Sequence[float], rounding: DepthRounding
 ) -> dict[float, RoundingInterval]:
-    """The rounding interval of each factor; equal ones are one object. `baseline` is canonical,
-    as for `width_intervals`.
+    """The rounding interval of each factor; equal ones are one object.
+
+    Args:
+        baseline: In its simplest form (`ArchSpec.canonicalize`).
     """
-    depths = group_depths(baseline)
+    depths = baseline.group_depths
     if rounding == "balanced":
         round_size, sizes_to_round = _round_nearest, [sum(depths)]
     else:
@@ -75,7 +77,7 @@ def depth_intervals(
 def width_intervals(
     baseline: ArchSpec, factors: Sequence[float], divisor: int
 ) -> dict[float, RoundingInterval]:
-    widths = network_widths(baseline)
+    widths = baseline.widths
     sizes_to_round = sorted({width for width in widths if width})
 
     def round_size(width: float) -> int:
@@ -84,7 +86,7 @@ def width_intervals(
     def interval(factor: float, sizes: Sizes) -> Interval:
         unchanged = sizes == tuple(widths)
         if unchanged and any(round_size(width) != width for width in sizes_to_round):
-            return 1.0, 1.0  # rounding would move a width, and moves none at a factor of exactly 1
+            return 1.0, 1.0  # only a factor of exactly 1 leaves all widths as they are
         low, high = _common_interval(sizes_to_round, factor, round_size)
         return (low if unchanged or low > 1 else math.nextafter(1.0, 2.0)), high
 
@@ -94,9 +96,7 @@ def width_intervals(
 
 
 def resolution_interval(baseline_resolution: int, resolution: int) -> RoundingInterval:
-    """Of the factors of the baseline's resolution that are rounded to `resolution`, which is no
-    smaller.
-    """
+    """The factors of the baseline's resolution that round to `resolution` (not smaller)."""
     factor = resolution / baseline_resolution
     return RoundingInterval(
         (resolution,), partial(_common_interval, [baseline_resolution], factor, round_resolution)
@@ -114,7 +114,7 @@ def _round_nearest(depth: float) -> int:
 def _common_interval(
     sizes_to_round: Sequence[int], factor: float, round_size: Callable[[float], int]
 ) -> Interval:
-    """The factors that round every part as `factor` does."""
+    """The factors that round every size as `factor` does."""
     targets = [(size, round_size(size * factor)) for size in sizes_to_round]
     return equivalent_interval(
         factor, lambda other: all(round_size(size * other) == target for size, target in targets)

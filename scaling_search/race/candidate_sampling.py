@@ -1,10 +1,10 @@
-"""Which members to train where not all can be: at random, or by TPE. Both draw from the grid's
-members and from nothing else.
+"""Selection of the members to train where there are more than the budget allows: at random or by
+TPE.
 
-A proposal is a point of (log alpha, log beta, log gamma), which is hardly ever a member: it stands
-for the nearest one that has not been trained, distances in each dimension being relative to its
-range. What is proposed depends on the results alone, not on their order, so a resume is a replay.
-All members cost the same FLOPs: the budget is the number of members.
+A proposal of TPE is a point of (log alpha, log beta, log gamma). The nearest member that has not
+been trained is selected, with distances relative to the range of each dimension. Proposals depend
+on the results, not on their order, so resuming is replaying. All members have equal FLOPs, so the
+budget is the number of members.
 """
 
 import math
@@ -20,17 +20,25 @@ from phinas.experiment.seeds import derive_seed
 
 Coordinates = Sequence[Sequence[float]]
 Accuracies = Mapping[int, float]  # mean over the same seeds, by position of the member
-_NUM_STARTUP_MEMBERS = 4  # before TPE; its usual ten would be most of a grid of twelve
+_NUM_STARTUP_MEMBERS = 4  # random members before TPE; its default of ten is most of a grid
 
 
 def next_member(
     strategy: str, coordinates: Coordinates, observed: Accuracies, *, seed: int
 ) -> int | None:
-    """The position of the next member to train; None: all are observed. coordinates: of each
-    member, in the same dimensions.
+    """The position of the next member to train; None: all are observed.
+
+    Args:
+        strategy: A key of STRATEGIES.
+        coordinates: Of each member.
+        observed: Scores by position.
+
+    Raises:
+        InputError: The strategy is unknown.
     """
     if strategy not in STRATEGIES:
-        raise InputError(f"scaling.strategy: {strategy!r} is none of {', '.join(STRATEGIES)}")
+        names = ", ".join(STRATEGIES)
+        raise InputError(f"scaling.strategy: {strategy!r} is not a strategy; use {names}")
     remaining = [member for member in range(len(coordinates)) if member not in observed]
     return STRATEGIES[strategy](coordinates, observed, remaining, seed) if remaining else None
 
@@ -44,7 +52,7 @@ def _next_in_order(
 def _sample_random(
     _coordinates: Coordinates, _observed: Accuracies, remaining: list[int], seed: int
 ) -> int:
-    """The first of one shuffling of all members that is left."""
+    """The first remaining member of a shuffled order of all."""
     return min(remaining, key=lambda member: (derive_seed(seed, "members", member), member))
 
 

@@ -1,4 +1,4 @@
-"""A synthetic accuracy model: accuracy as a function of depth, width and resolution, in place of
+"""A synthetic accuracy model: accuracy as a function of depth, width and resolution, instead of
 trainings. The best network is known.
 
 Error is a power law (Hestness et al., arXiv:1712.00409) of an effective capacity, the mean with
@@ -13,8 +13,7 @@ Each dimension alone has diminishing returns (arXiv:1905.11946, figure 3). Where
 the dimensions need each other and compound scaling wins (figure 4); at 0 they multiply and the
 largest weight decides, so one dimension alone wins. Larger networks learn more slowly: slowness =
 depth^0.08 * width^0.05 * a random factor of each network, so ranks at few epochs are not the final
-ones. Every network departs from the power law by an amount of its own (ruggedness), fixed by its
-spec.
+ones. Every network deviates from the power law by an amount (ruggedness) that its spec determines.
 """
 
 import math
@@ -28,6 +27,7 @@ from phinas.experiment.executors import Job
 from phinas.experiment.job_list import job_key
 from phinas.experiment.measurement import Measurement
 from phinas.experiment.seeds import derive_seed
+from phinas.space.network import Network
 from phinas.space.spec import ArchSpec
 
 _LEARNING_EXPONENT, _REFERENCE_EPOCHS = 0.7, 10
@@ -79,7 +79,7 @@ class SyntheticAccuracyModel:
     def expected_accuracy(self, spec: ArchSpec, baseline: ArchSpec, epochs: int) -> float:
         """Accuracy after `epochs` (with their own full schedule), without noise."""
         depth, width, resolution = scaling_factors(spec, baseline)
-        name = spec.spec_id
+        name = spec.network_id
         capacity = self._capacity((depth, width**2, resolution**2))
         error = self.floor + (self.baseline_error - self.floor) * capacity**-self.power
         slowness = (
@@ -111,29 +111,29 @@ class SyntheticAccuracyModel:
         """The accuracy of one training."""
         return _clip_to_fraction(
             self.expected_accuracy(spec, baseline, epochs)
-            + self.sample_noise(spec.spec_id, epochs, seed)
+            + self.sample_noise(spec.network_id, epochs, seed)
         )
 
-    def sample_noise(self, spec_id: str, epochs: int, seed: int) -> float:
+    def sample_noise(self, network_id: str, epochs: int, seed: int) -> float:
         """The noise of one training: its own, and the effect of the seed on all networks (another
         one for other epochs).
         """
         network_noise = _sample_normal(
-            "noise", self.model_seed, spec_id, epochs, seed, heavy_tails=self.heavy_tails
+            "noise", self.model_seed, network_id, epochs, seed, heavy_tails=self.heavy_tails
         )
         return self.noise_std * network_noise + self.seed_effect_std * _sample_normal(
             "seed", self.model_seed, epochs, seed
         )
 
     def best_index(self, specs: Sequence[ArchSpec], baseline: ArchSpec, epochs: int) -> int:
-        """The position of the one that is best in truth."""
+        """The position of the network with the highest expected accuracy."""
         return max(
             range(len(specs)),
             key=lambda index: self.expected_accuracy(specs[index], baseline, epochs),
         )
 
-    def make_job(self, spec: ArchSpec, baseline: ArchSpec, epochs: int, seed: int) -> Job:
-        """A job of plain data that stands in for a training."""
+    def make_job(self, spec: Network, baseline: Network, epochs: int, seed: int) -> Job:
+        """A job of plain data that replaces a training."""
         model = asdict(self) | {"dimension_weights": list(self.dimension_weights)}
         payload = {
             "model": model,
@@ -152,7 +152,7 @@ def scaling_factors(spec: ArchSpec, baseline: ArchSpec) -> tuple[float, float, f
     """
     if len(spec.stages) != len(baseline.stages):
         raise ValueError(
-            "stages: the network has not as many as the baseline, so it is no scaling of it"
+            "stages: the network has another number than the baseline, so it is not scaled from it"
         )
     depth = sum(stage.depth for stage in spec.stages) / sum(
         stage.depth for stage in baseline.stages
@@ -183,8 +183,10 @@ def evaluate_network(
 
 
 def _sample_normal(name: str, *parts: object, heavy_tails: bool = False) -> float:
-    """A standard normal number that depends on the arguments only; heavy_tails: Student's t, 3
-    degrees of freedom, scaled to variance 1.
+    """A standard normal number that depends on the arguments only.
+
+    Args:
+        heavy_tails: Student's t with 3 degrees of freedom instead, scaled to variance 1.
     """
     generator = np.random.default_rng(derive_seed(0, "/".join(["law", name, *map(str, parts)])))
     return (

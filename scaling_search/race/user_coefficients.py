@@ -1,77 +1,92 @@
 """Coefficients that the user supplies: three numbers, or those that another run found.
 
-Of another run its alpha, beta and gamma are taken, not how it rounded: all networks of a run are
-rounded by one rule (`scaling.divisor`, `scaling.rounding`), so that they differ by the coefficients
-alone.
+Only alpha, beta and gamma of another run are used, not how it rounded. All networks of a run are
+rounded alike (`scaling.divisor`, `scaling.rounding`): they differ by the coefficients alone.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Annotated
 
+from pydantic import Field, ValidationError
+
+from phinas.experiment.artifacts.artifact import Record
+from phinas.experiment.artifacts.artifact_errors import describe_problem
+from phinas.experiment.artifacts.coefficients_file import (
+    CoefficientsFile,
+    DepthRoundingName,
+    Factor,
+)
 from phinas.experiment.errors import InputError
 from phinas.experiment.run_dir import RunDir
 from phinas.experiment.schema.config import ScalingSection
 from phinas.scaling_search.coefficients import Coefficients
-from phinas.space.scaling import DepthRounding
 from phinas.space.yaml_io import YamlError, read_yaml
+
+_ADVICE = "write alpha, beta and gamma, or name a run directory"
+
+
+class CoefficientsInput(Record):
+    """Coefficients in a file that a user wrote by hand."""
+
+    alpha: Factor
+    beta: Factor
+    gamma: Factor
+    divisor: Annotated[int, Field(ge=1)] = 8
+    rounding: DepthRoundingName = "ceil"
 
 
 def load_user_coefficients(
     section: ScalingSection, *, record_path: Path | None = None
 ) -> Coefficients:
-    """Those of `scaling.coefficients`, under the section's rounding.
+    """The coefficients of `scaling.coefficients`, under the section's rounding.
 
-    record_path: this run's own file; where it was made from the same source, it is read instead,
-    whatever became of the source. Raises InputError where there is nothing readable.
+    Args:
+        record_path: This run's own file. It is read instead of the source that it was made from,
+            so that the run keeps its coefficients when the source changes.
+
+    Raises:
+        InputError: The file is missing or damaged.
     """
     assert section.coefficients is not None
     if isinstance(section.coefficients, list):
         alpha, beta, gamma = section.coefficients
         return Coefficients(alpha, beta, gamma, divisor=section.divisor, rounding=section.rounding)
     source_path = Path(section.coefficients)
-    if (
-        record_path is not None
-        and record_path.exists()
-        and read_yaml(record_path).get("source") == section.coefficients
-    ):
-        source_path = record_path
+    if record_path is not None and record_path.exists():
+        record = CoefficientsFile.read(record_path)
+        if record.source == section.coefficients:
+            source_path = record_path
     coefficients = read_coefficients(source_path, field="scaling.coefficients")
     return replace(coefficients, divisor=section.divisor, rounding=section.rounding)
 
 
-def describe_user_coefficients(
+def make_user_coefficients_file(
     coefficients: Coefficients, section: ScalingSection
-) -> dict[str, Any]:
-    """What `scaling/coefficients.yaml` holds of user-supplied coefficients: the keys of a search's,
-    empty where nothing was raced, and `user_supplied`: true, `source`: as the configuration names
-    them (text)."""
-    values = {name: getattr(coefficients, name) for name in ("alpha", "beta", "gamma")}
-    coefficients_text = format_coefficients(coefficients)
-    source = section.coefficients if isinstance(section.coefficients, str) else coefficients_text
-    return values | {
-        "nominal": coefficients.nominal,
-        "divisor": coefficients.divisor,
-        "rounding": coefficients.rounding,
-        "user_supplied": True,
-        "source": source,
-        "ranges": {name: [value, value] for name, value in values.items()},
-        "explanation": f"given: {coefficients_text}"
-        + (f", the coefficients of {source}" if source != coefficients_text else ""),
-        "grid_size": 0,
-        "seeds": 0,
-        "epochs": 0,
-        "members": [],
-    }
+) -> CoefficientsFile:
+    """What `scaling/coefficients.yaml` holds of user-supplied coefficients."""
+    source = section.coefficients
+    return CoefficientsFile(
+        alpha=coefficients.alpha,
+        beta=coefficients.beta,
+        gamma=coefficients.gamma,
+        divisor=coefficients.divisor,
+        rounding=coefficients.rounding,
+        source=source if isinstance(source, str) else format_coefficients(coefficients),
+        race=None,
+    )
 
 
 def read_coefficients(source: Path, *, field: str) -> Coefficients:
-    """From a run directory or a coefficients.yaml. field: of the configuration, for messages.
+    """Read the coefficients of a run, or of a file that a run or a user wrote.
 
-    Raises InputError where it is missing or damaged; a file by hand needs no more than alpha, beta
-    and gamma.
+    Args:
+        source: A run directory or a file. A file by hand needs only alpha, beta and gamma.
+        field: The key of the configuration, for error messages.
+
+    Raises:
+        InputError: The file is missing or damaged.
     """
     path = source.expanduser()
     if path.is_dir():
@@ -85,13 +100,12 @@ def read_coefficients(source: Path, *, field: str) -> Coefficients:
         data = read_yaml(path)
     except FileNotFoundError:
         raise InputError(
-            f"{field}: {source}: there is no such run or file; name a run directory or its "
-            "coefficients.yaml"
+            f"{field}: {source}: no such run or file; name a run directory or its coefficients.yaml"
         ) from None
     except YamlError as error:
         raise InputError(f"{field}: {error}") from None
     except OSError as error:
-        raise InputError(f"{field}: {source}: can't be read ({error.strerror})") from None
+        raise InputError(f"{field}: {source}: could not be read ({error.strerror})") from None
     return _parse_coefficients(data, where=f"{field}: {path}")
 
 
@@ -101,7 +115,7 @@ def is_coefficients(data: object) -> bool:
 
 
 def format_coefficients(coefficients: Coefficients) -> str:
-    """As in "1.2, 1.1, 1.15"."""
+    """The coefficients as in "1.2, 1.1, 1.15"."""
     return ", ".join(
         f"{value:.4g}" for value in (coefficients.alpha, coefficients.beta, coefficients.gamma)
     )
@@ -109,44 +123,26 @@ def format_coefficients(coefficients: Coefficients) -> str:
 
 def _parse_coefficients(data: object, *, where: str) -> Coefficients:
     if not isinstance(data, Mapping):
-        raise InputError(
-            f"{where}: is no coefficients.yaml: it holds no keys; write alpha, beta and gamma, or "
-            "name a run directory"
-        )
-    for name in ("alpha", "beta", "gamma"):
-        value = data.get(name)
-        if (
-            isinstance(value, bool)
-            or not isinstance(value, int | float)
-            or not 1 <= value < math.inf
-        ):
-            problem = (
-                f"{name}: {value!r} is not a number of 1 or more"
-                if name in data
-                else f"{name}: missing"
-            )
-            raise InputError(
-                f"{where}: {problem}; write alpha, beta and gamma, or name a run directory"
-            )
-    divisor, rounding = data.get("divisor", 8), data.get("rounding", "ceil")
-    if isinstance(divisor, bool) or not isinstance(divisor, int) or divisor < 1:
-        raise InputError(
-            f"{where}: divisor: {divisor!r} is not a whole number of 1 or more; the usual one is 8"
-        )
-    if rounding not in get_args(DepthRounding):
-        raise InputError(
-            f"{where}: rounding: {rounding!r} is none of {', '.join(get_args(DepthRounding))}"
-        )
+        raise InputError(f"{where}: is not a mapping of keys; {_ADVICE}")
+    record: CoefficientsFile | CoefficientsInput
+    if "format" in data:
+        record = CoefficientsFile.from_dict(data, source=where)
+    else:
+        try:
+            record = CoefficientsInput.model_validate(data)
+        except ValidationError as error:
+            problem = describe_problem(error, CoefficientsInput)
+            raise InputError(f"{where}: {problem}; {_ADVICE}") from None
     coefficients = Coefficients(
-        float(data["alpha"]),
-        float(data["beta"]),
-        float(data["gamma"]),
-        divisor=divisor,
-        rounding=rounding,
+        record.alpha,
+        record.beta,
+        record.gamma,
+        divisor=record.divisor,
+        rounding=record.rounding,
     )
     if max(coefficients.alpha, coefficients.beta, coefficients.gamma) == 1:
         raise InputError(
-            f"{where}: alpha, beta and gamma are all 1, which scales nothing; at least one must "
-            "be above 1"
+            f"{where}: alpha, beta and gamma are all 1, which scales nothing; set at least one "
+            "above 1"
         )
     return coefficients

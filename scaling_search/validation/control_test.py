@@ -1,26 +1,25 @@
-"""Is a member of the family better than its control? The difference, its interval, and what is
-uncertain about it.
+"""Compare a member of the family with a control: the difference of their scores, and its interval.
 
-A difference of mean accuracies over the same seeds has two sources of uncertainty:
+A difference of mean scores over the same seeds has two sources of uncertainty:
 
-- training noise. A seed shifts all networks alike as far as it can; what is left once the means of
+- training noise. A seed shifts all networks alike as far as it can. What is left once the means of
   networks and seeds are subtracted is one deviation, pooled over all trained networks (families and
   controls), with its degrees of freedom (Student's t).
-- test-set sampling error: the test images are finite, and the same for all networks
-  (`paired_accuracy.difference_standard_error`). It counts twice what of it is in the deviation over
-  seeds.
+- test-set sampling error. The test images are finite, and the same for all networks
+  (`paired_scores.difference_standard_error`). The part of it that is in the deviation over seeds
+  counts twice.
 
-What the difference in FLOPs is worth is subtracted (`flops_adjustment`), its own uncertainty added.
-All intervals of a validation hold together with 95% (Bonferroni). A half width is the root of the
-squares of the half widths of both sources (as in Zou and Donner, "Construction of confidence limits
-about effect measures", Statistics in Medicine, 2008).
+The score that the difference in FLOPs is worth is subtracted (`flops_adjustment`), and its own
+uncertainty is added. All intervals of a validation hold together with 95% (Bonferroni). A half
+width is the root of the squares of the half widths of both sources (as in Zou and Donner,
+"Construction of confidence limits about effect measures", Statistics in Medicine, 2008).
 
-Measured: how many of the validations have the truth in all four intervals (`simulate` in
-tests/scaling_search_tests/test_control_test.py, 400 to 1,000 validations each), the half width in
-points, and the half width over that for known errors; with 2 and with 3 seeds. In brackets: where
-it is not recorded which images are correct. Shared: of the variance of what decides an image what
-is of all networks and what of the trainings of one; else all of it is of the trainings of one, and
-networks err independently.
+Measured for accuracies (`simulate` in tests/scaling_search_tests/test_control_test.py, 400 to 1,000
+validations each): how many of the validations have the truth in all four intervals, the half width
+in points, and the half width over that for known errors; with 2 and with 3 seeds. In brackets:
+where it is not recorded which images are correct. Two percentages: how much of the variance of what
+decides an image all networks share, and how much the trainings of one network share. Without them
+the trainings of one network share all of it, and networks err independently.
 
 |deviation, images, shared |   coverage|    3 seeds| half width|  3 seeds|over known|  3 seeds|
 |--------------------------|----------:|----------:|----------:|--------:|---------:|--------:|
@@ -34,33 +33,32 @@ networks err independently.
 |0.003, 500, 85% and 10%   | 99% (100%)| 99% (100%)|  4.3 (6.6)|3.6 (6.2)| 1.4 (2.1)|1.2 (2.1)|
 |0.002, 5,000, 60% and 20% |100% (100%)| 99% (100%)|  1.9 (2.3)|1.5 (2.1)| 1.4 (1.8)|1.2 (1.8)|
 
-The half widths stay above those for known errors where much is of single trainings: that is what is
+The half widths stay above those for known errors where single trainings decide much: that part is
 counted twice.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
 
+from phinas.experiment.artifacts.validation_file import ControlComparison, ControlVerdict
 from phinas.experiment.statistics.intervals import combined_half_width
-from phinas.experiment.statistics.paired_accuracy import NetworkAccuracy, difference_standard_error
+from phinas.experiment.statistics.paired_scores import NetworkScore, difference_standard_error
 from phinas.experiment.statistics.training_noise import NoiseEstimate
 from phinas.scaling_search.race.flops_adjustment import default_slope, measured_slope
 
-ControlVerdict = Literal["better", "worse", "tied"]
 _MIN_FLOPS_RATIO = 1.25  # of FLOPs over the baseline's; less is too short a base for a slope
 _DEFAULT_SLOPE_ERROR = 0.01  # relative: the default is in the middle of 0.005 to 0.044
 
 
 @dataclass(frozen=True, slots=True)
 class SlopeEstimate:
-    """Accuracy per unit of log FLOPs, with its standard error in two parts.
+    """Score per unit of log FLOPs, with its standard error in two parts.
 
     Args:
         value: the slope.
         training_error: from training noise, in standard deviations of one training.
-        sampling_error: the rest, in accuracy.
+        sampling_error: the rest, in units of the score.
     """
 
     value: float
@@ -68,52 +66,31 @@ class SlopeEstimate:
     sampling_error: float
 
 
-@dataclass(frozen=True, slots=True)
-class ControlComparison:
-    """The family member compared with a control at equal FLOPs.
-
-    Args:
-        difference: the adjusted accuracy of the member less that of the control.
-        flops_adjustment: what is subtracted for more FLOPs of the member.
-        interval: of difference (None: the training noise is unknown).
-        verdict: on the member (None: the training noise is unknown).
+def standard_error(network: NetworkScore, noise: NoiseEstimate | None) -> float:
+    """The standard error of a network's mean score: training noise (unless that is unknown) and
+    test-set sampling error.
     """
-
-    difference: float
-    flops_adjustment: float
-    interval: tuple[float, float] | None
-    verdict: ControlVerdict | None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Its part of a control's row in `scaling/validation.yaml`."""
-        return {
-            "accuracy_gap": self.difference,
-            "flops_adjustment": self.flops_adjustment,
-            "accuracy_gap_interval": None if self.interval is None else list(self.interval),
-            "verdict": self.verdict,
-        }
-
-
-def standard_error(network: NetworkAccuracy, noise: NoiseEstimate | None) -> float:
-    """Of its mean accuracy: training noise (unless that is unknown) and test-set sampling error."""
     noise_std = noise.std if noise else 0.0
-    return math.hypot(noise_std / math.sqrt(len(network.accuracy_by_seed)), network.sampling_error)
+    return math.hypot(noise_std / math.sqrt(len(network.score_by_seed)), network.sampling_error)
 
 
 def estimate_slope(
-    baseline: NetworkAccuracy | None, networks: Sequence[NetworkAccuracy]
+    baseline: NetworkScore | None, networks: Sequence[NetworkScore]
 ) -> SlopeEstimate:
-    """Measured from the baseline to the networks of another size that have all of its seeds; else
-    the default.
+    """Score per unit of log FLOPs, measured from the baseline to larger networks, or else to
+    smaller ones.
 
-    networks: at least one; those of about the baseline's FLOPs are skipped.
+    Args:
+        baseline: None, or without networks of another size: the slope is the default.
+        networks: at least one. Those of about the baseline's FLOPs, and those that lack one of its
+            seeds, are skipped.
     """
     if baseline is not None:
-        seeds = baseline.accuracy_by_seed.keys()
+        seeds = baseline.score_by_seed.keys()
         log_ratios = [
             (network, math.log(network.flops / baseline.flops))
             for network in networks
-            if network.accuracy_by_seed.keys() == seeds
+            if network.score_by_seed.keys() == seeds
         ]
         min_log_ratio = math.log(_MIN_FLOPS_RATIO)
         distant = [pair for pair in log_ratios if pair[1] >= min_log_ratio] or [
@@ -122,8 +99,8 @@ def estimate_slope(
         if distant:
             mean_log_ratio = abs(sum(log_ratio for _, log_ratio in distant)) / len(distant)
             value = measured_slope(
-                list(baseline.accuracy_by_seed.values()),
-                [list(network.accuracy_by_seed.values()) for network, _ in distant],
+                list(baseline.score_by_seed.values()),
+                [list(network.score_by_seed.values()) for network, _ in distant],
                 [math.exp(log_ratio) for _, log_ratio in distant],
             )
             training_error = math.sqrt((1 + 1 / len(distant)) / len(seeds)) / mean_log_ratio
@@ -131,34 +108,43 @@ def estimate_slope(
                 [network for network, _ in distant], baseline, seeds
             )
             return SlopeEstimate(value, training_error, sampling_error / mean_log_ratio)
-    accuracy = sum(network.accuracy for network in networks) / len(networks)
-    return SlopeEstimate(default_slope(accuracy), 0.0, _DEFAULT_SLOPE_ERROR * accuracy)
+    score = sum(network.score for network in networks) / len(networks)
+    return SlopeEstimate(default_slope(score), 0.0, _DEFAULT_SLOPE_ERROR * score)
 
 
 def compare_with_control(
-    member: NetworkAccuracy,
-    control: NetworkAccuracy,
+    member: NetworkScore,
+    control: NetworkScore,
     *,
     slope: SlopeEstimate,
     noise: NoiseEstimate | None,
     comparisons: int,
 ) -> ControlComparison | None:
-    """The member compared with the control, over the seeds that both have; None where they have
-    none in common.
+    """Compare a member with a control, over the seeds that both have.
 
-    comparisons: how many are made in all, which share the 5% of being wrong.
+    Args:
+        member: of the family.
+        control: a network of about the same FLOPs.
+        slope: what a difference in FLOPs is worth.
+        noise: deviation of one training; None: unknown, so there is no interval.
+        comparisons: comparisons of the validation, which share the 5% of being wrong.
+
+    Returns:
+        None where they have no seed in common.
     """
-    seeds = member.accuracy_by_seed.keys() & control.accuracy_by_seed.keys()
+    seeds = member.score_by_seed.keys() & control.score_by_seed.keys()
     if not seeds:
         return None
     raw_difference = sum(
-        member.accuracy_by_seed[seed] - control.accuracy_by_seed[seed] for seed in seeds
+        member.score_by_seed[seed] - control.score_by_seed[seed] for seed in seeds
     ) / len(seeds)
     log_ratio = math.log(member.flops / control.flops)
     flops_adjustment = slope.value * log_ratio
     difference = raw_difference - flops_adjustment
     if noise is None:
-        return ControlComparison(difference, flops_adjustment, None, None)
+        return ControlComparison(
+            difference=difference, flops_adjustment=flops_adjustment, interval=None, verdict=None
+        )
     training_error = noise.std * math.hypot(
         math.sqrt(2 / len(seeds)), log_ratio * slope.training_error
     )
@@ -172,4 +158,9 @@ def compare_with_control(
     if abs(difference) > half_width:
         verdict = "better" if difference > 0 else "worse"
     interval = (difference - half_width, difference + half_width)
-    return ControlComparison(difference, flops_adjustment, interval, verdict)
+    return ControlComparison(
+        difference=difference,
+        flops_adjustment=flops_adjustment,
+        interval=interval,
+        verdict=verdict,
+    )

@@ -1,12 +1,11 @@
-"""Controls: what the family is held against, so that "compound scaling helps" is measured and not
-assumed.
+"""Controls: what the family is compared with, so that a benefit of compound scaling is measured.
 
-One dimension alone, the paper's coefficients or another run's are scaled to the FLOPs of one
-member, `against`, the largest
-that is trained: phi is solved on the exact FLOPs of rounded networks, for the network nearest to it
-(in log). A control has that member's dropout and stochastic depth, so only shape differs. Networks
-as published are not scaled; they are held against whichever trained member is nearest. Over 15%
-away in FLOPs nothing is compared, since the difference would be one of size.
+Single-dimension scaling, the coefficients of the paper and those of other runs are scaled to the
+FLOPs of the largest trained member: phi is solved on the exact FLOPs of rounded networks, for the
+network nearest to the member (in log FLOPs). A control has the dropout and stochastic depth of that
+member, so that only the shape differs. Published networks are not scaled; they are compared with
+the trained member nearest in FLOPs. Networks more than 15% apart in FLOPs are not compared, since
+the difference would be one of size.
 """
 
 import math
@@ -14,11 +13,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
+from typing import cast
 
+from phinas.experiment.artifacts.family_file import FamilyMember
+from phinas.experiment.artifacts.validation_file import ControlKind, SkipReason
 from phinas.experiment.errors import InputError
 from phinas.scaling_search.coefficients import PAPER, Coefficients
-from phinas.scaling_search.family.budget_ladder import format_budget, networks_around
-from phinas.scaling_search.family.family import FamilyMember
+from phinas.scaling_search.family.budget_ladder import networks_around
 from phinas.scaling_search.family.phi import (
     MAX_PHI,
     find_phi_interval,
@@ -26,12 +27,9 @@ from phinas.scaling_search.family.phi import (
     scale_to_phi,
     shortest_decimal,
 )
-from phinas.scaling_search.race.user_coefficients import (
-    format_coefficients,
-    is_coefficients,
-    read_coefficients,
-)
-from phinas.space.cost import Cost, network_cost
+from phinas.scaling_search.race.user_coefficients import is_coefficients, read_coefficients
+from phinas.scaling_search.validation.skip_reason import find_image_size_skip
+from phinas.space.cost import Cost
 from phinas.space.loading import load_spec
 from phinas.space.presets import PRESETS
 from phinas.space.spec import ArchSpec, SpecError
@@ -49,12 +47,18 @@ SINGLE_DIMENSION = tuple(_SINGLE_DIMENSION_COEFFICIENTS)  # names of controls
 
 @dataclass(frozen=True, slots=True)
 class ControlDefinition:
-    """A control as the configuration names it: either coefficients to scale the baseline with, or a
-    network that is not scaled. label: for people.
+    """A control as the configuration names it: coefficients that scale the baseline, or a network
+    that is not scaled.
+
+    Attributes:
+        name: As in validation.controls.
+        kind: What it is.
+        source: The name of the run, file or network; empty for other kinds.
     """
 
     name: str
-    label: str
+    kind: ControlKind
+    source: str = ""
     coefficients: Coefficients | None = None
     spec: ArchSpec | None = None
 
@@ -63,14 +67,14 @@ class ControlDefinition:
 class Control:
     """The network of a control.
 
-    Args:
-        definition: as the configuration names it.
-        family_member: the member it is compared with.
+    Attributes:
+        definition: As the configuration names it.
+        family_member: The member that it is compared with.
         phi: None for a network that is not scaled.
-        spec, cost: None where there is no network.
+        spec: None without a network.
+        cost: None without a network.
         ratio: FLOPs over the baseline's.
-        skip_reason: why it is not trained, "" where it is.
-        is_same_network: it is that member.
+        skip: Why it is not trained; None where it is.
     """
 
     definition: ControlDefinition
@@ -79,13 +83,19 @@ class Control:
     spec: ArchSpec | None = None
     cost: Cost | None = None
     ratio: float | None = None
-    skip_reason: str = ""
-    is_same_network: bool = False
+    skip: SkipReason | None = None
+
+    @property
+    def is_same_network(self) -> bool:
+        """Whether it is the member that it would be compared with."""
+        return self.skip is not None and self.skip.case == "same_network"
 
 
 def read_controls(names: Sequence[str]) -> list[ControlDefinition]:
-    """What `validation.controls` names. Raises InputError for a name that means nothing and a file
-    that can't be read.
+    """The controls that `validation.controls` names.
+
+    Raises:
+        InputError: A name is unknown, or a file is damaged.
     """
     return [_read_control(name) for name in names]
 
@@ -98,12 +108,15 @@ def make_controls(
     rounding: Coefficients,
     max_resolution: float,
 ) -> list[Control]:
-    """One control for each definition. rounding: its divisor and rounding of depths hold for all;
-    max_resolution: of the images.
+    """One control for each definition.
+
+    Args:
+        rounding: Its divisor and rounding of depths are used for all controls.
+        max_resolution: Of networks for these images, in px.
     """
     family_member = max(
         (member for member in trained_members if member.name != "b0"),
-        key=lambda member: member.cost.flops,
+        key=lambda member: member.flops,
         default=None,
     )
     controls = []
@@ -111,32 +124,25 @@ def make_controls(
         if definition.spec is not None:
             control = _make_unscaled(definition, definition.spec, baseline, trained_members)
         elif family_member is None:
-            control = Control(
-                definition,
-                skip_reason="no member but B0 is trained; raise validation.max_flops_multiple or "
-                "see "
-                "data.upsample",
-            )
+            control = Control(definition, skip=SkipReason(case="no_scaled_member"))
         else:
             control = _make_scaled(definition, baseline, family_member, rounding)
-        if control.spec is not None and not control.skip_reason:
-            control = replace(
-                control,
-                skip_reason=image_size_skip_reason(control.spec, max_resolution=max_resolution),
-            )
+        if control.spec is not None and control.skip is None:
+            skip = find_image_size_skip(control.spec, max_resolution=max_resolution)
+            control = replace(control, skip=skip)
         controls.append(control)
     return controls
 
 
 def find_nearest_phi(baseline: ArchSpec, coefficients: Coefficients, flops: float) -> float:
-    """The phi whose network has the FLOPs nearest to `flops`, in log; of several the largest phi,
-    in few decimals.
+    """The phi whose network is nearest to `flops` in log FLOPs; of several the largest, in few
+    decimals.
     """
     phi_range = (-MAX_PHI, max_buildable_phi(baseline, coefficients))
     points = networks_around(
         baseline,
         coefficients,
-        lambda spec: network_cost(spec).flops,
+        lambda spec: spec.cost().flops,
         limit=flops,
         phi_range=phi_range,
     )
@@ -144,43 +150,39 @@ def find_nearest_phi(baseline: ArchSpec, coefficients: Coefficients, flops: floa
     return shortest_decimal(find_phi_interval(baseline, coefficients, -phi))
 
 
-def image_size_skip_reason(spec: ArchSpec, *, max_resolution: float) -> str:
-    """Why a network is too large for the images; "" where it is not."""
-    if spec.resolution <= max_resolution:
-        return ""
-    return (
-        f"needs {spec.resolution} pixels of a side, the images have {max_resolution:g}; see "
-        "data.upsample"
-    )
-
-
 def _read_control(name: str) -> ControlDefinition:
     if name in _SINGLE_DIMENSION_COEFFICIENTS:
-        return ControlDefinition(name, f"{name} alone", _SINGLE_DIMENSION_COEFFICIENTS[name])
+        kind = cast(ControlKind, name)
+        return ControlDefinition(name, kind, coefficients=_SINGLE_DIMENSION_COEFFICIENTS[name])
     if name == "paper":
-        return ControlDefinition(name, f"{format_coefficients(PAPER)} of the paper", PAPER)
+        return ControlDefinition(name, "paper", coefficients=PAPER)
     if name in PRESETS or name.startswith(("timm:", "torchvision:")):
-        return ControlDefinition(name, f"{name} as published", spec=_spec(name))
+        return ControlDefinition(name, "published", name, spec=_spec(name))
     path = Path(name).expanduser()
     try:
         if not path.exists():
-            names = ", ".join((*SINGLE_DIMENSION, "paper"))
-            close_matches = get_close_matches(name, [*SINGLE_DIMENSION, "paper", *PRESETS], n=1)
-            hint = f"; did you mean {close_matches[0]!r}?" if close_matches else ""
-            raise InputError(
-                f"validation.controls: {name!r} is none of {names}, a preset, timm:NAME, a spec "
-                f"file or a run{hint}"
-            )
+            raise InputError(_unknown_name_message(name))
         is_spec = path.is_file() and not is_coefficients(read_yaml(path))
     except YamlError as error:
         raise InputError(f"validation.controls: {error}") from None
     except OSError as error:
-        raise InputError(f"validation.controls: {name}: can't be read ({error.strerror})") from None
+        raise InputError(
+            f"validation.controls: {name}: could not be read ({error.strerror})"
+        ) from None
     if is_spec:
-        return ControlDefinition(name, f"{path.name} as it is", spec=_spec(name))
+        return ControlDefinition(name, "spec_file", path.name, spec=_spec(name))
     coefficients = read_coefficients(path, field="validation.controls")
-    label = f"coefficients of {_run_name(path)} ({format_coefficients(coefficients)})"
-    return ControlDefinition(name, label, coefficients)
+    return ControlDefinition(name, "coefficients", _run_name(path), coefficients)
+
+
+def _unknown_name_message(name: str) -> str:
+    names = [*SINGLE_DIMENSION, "paper"]
+    close_matches = get_close_matches(name, [*names, *PRESETS], n=1)
+    hint = f"; did you mean {close_matches[0]!r}?" if close_matches else ""
+    return (
+        f"validation.controls: {name!r} is none of {', '.join(names)}, a preset, timm:NAME, a spec "
+        f"file or a run{hint}"
+    )
 
 
 def _run_name(path: Path) -> str:
@@ -206,11 +208,11 @@ def _make_scaled(
     coefficients = replace(
         definition.coefficients, divisor=rounding.divisor, rounding=rounding.rounding
     )
-    phi = find_nearest_phi(baseline, coefficients, family_member.cost.flops)
+    phi = find_nearest_phi(baseline, coefficients, family_member.flops)
     spec = scale_to_phi(baseline, coefficients, phi)
     spec = replace(spec, dropout=family_member.spec.dropout, drop_path=family_member.spec.drop_path)
-    control_cost = network_cost(spec)
-    ratio = control_cost.flops / network_cost(baseline).flops
+    control_cost = spec.cost()
+    ratio = control_cost.flops / baseline.cost().flops
     definition = replace(definition, coefficients=coefficients)
     return _check_comparable(Control(definition, family_member, phi, spec, control_cost, ratio))
 
@@ -222,11 +224,11 @@ def _make_unscaled(
     trained_members: Sequence[FamilyMember],
 ) -> Control:
     adapted = replace(spec, channels=baseline.channels, classes=baseline.classes)
-    control_cost = network_cost(adapted)
-    ratio = control_cost.flops / network_cost(baseline).flops
+    control_cost = adapted.cost()
+    ratio = control_cost.flops / baseline.cost().flops
 
     def flops_gap(member: FamilyMember) -> float:
-        return abs(math.log(member.cost.flops / control_cost.flops))
+        return abs(math.log(member.flops / control_cost.flops))
 
     family_member = min(trained_members, key=flops_gap, default=None)
     if family_member is None:
@@ -235,35 +237,28 @@ def _make_unscaled(
             spec=adapted,
             cost=control_cost,
             ratio=ratio,
-            skip_reason="no member of the family is trained",
+            skip=SkipReason(case="no_member"),
         )
     return _check_comparable(Control(definition, family_member, None, adapted, control_cost, ratio))
 
 
 def _check_comparable(control: Control) -> Control:
-    """With the reason why it is not compared with its member, if there is one."""
+    """The control, with the reason why it is not compared with its member, if there is one."""
     assert control.spec is not None
     assert control.cost is not None
     assert control.family_member is not None
     member = control.family_member
-    flops_ratio = control.cost.flops / member.cost.flops
+    flops_ratio = control.cost.flops / member.flops
     if abs(flops_ratio - 1) > MAX_FLOPS_GAP:
-        distance_text = (
-            f"{flops_ratio:,.1f} times"
-            if flops_ratio > 2
-            else f"{flops_ratio - 1:.0%} above"
-            if flops_ratio > 1
-            else f"{1 - flops_ratio:.0%} below"
+        skip = SkipReason(
+            case="flops_gap",
+            flops=control.cost.flops,
+            flops_ratio=flops_ratio,
+            limit=MAX_FLOPS_GAP,
+            member=member.name,
+            member_flops=member.flops,
         )
-        subject = "the nearest network has" if control.phi is not None else "it has"
-        control_flops = format_budget("flops", control.cost.flops)
-        member_flops = format_budget("flops", member.cost.flops)
-        skip_reason = (
-            f"{subject} {control_flops}, {distance_text} {member.name.upper()}'s {member_flops}; "
-            f"over {MAX_FLOPS_GAP:.0%} apart nothing is compared"
-        )
-        return replace(control, skip_reason=skip_reason)
+        return replace(control, skip=skip)
     if control.spec.canonicalize() == member.spec.canonicalize():
-        skip_reason = f"is the same network as {member.name.upper()}"
-        return replace(control, is_same_network=True, skip_reason=skip_reason)
+        return replace(control, skip=SkipReason(case="same_network", member=member.name))
     return control

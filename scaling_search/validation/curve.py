@@ -1,17 +1,16 @@
-"""Accuracy over FLOPs as a curve with an interval, and what it predicts for members that were not
+"""Score over FLOPs as a curve with an interval, and its prediction for members that were not
 trained.
 
-The law is error = a * (FLOPs / f0)^-b + c, with a, b, c >= 0: a power law down to a floor that no
-network passes, found for the number of images by Hestness et al. (2017, arXiv:1712.00409) and for
-that of parameters by Rosenfeld et al. (2020, arXiv:1909.12673); taking FLOPs for it is an
-assumption. Three to eight points can't tell b from c: least squares gives the floor that its noise
-likes best, and a narrow interval around it. So (b, c) are weighed on a grid, a follows by weighted
-least squares at each (normal, cut to 0..1, f0 in the middle of the points), and what is told are
-quantiles of 4,000 draws.
-Assumed before any data: b log-uniform from 0.02 to 2; c 0 with chance a third, else uniform up to
-what the points allow. A network also departs from any smooth curve by itself, by a deviation that
-is learned too (half-Cauchy, of half a standard error): an interval is of a member's own mean
-accuracy over seeds, the `band` is of the curve.
+The curve is error = a * (FLOPs / f0)^-b + c, with a, b, c >= 0: a power law with a floor, found for
+the number of images by Hestness et al. (2017, arXiv:1712.00409) and for that of parameters by
+Rosenfeld et al. (2020, arXiv:1909.12673). That it holds for FLOPs is an assumption. Three to eight
+points do not separate b from c: least squares fits the floor to the noise, with a narrow interval.
+So (b, c) are weighted on a grid, a follows by weighted least squares at each (normal, truncated to
+0..1, f0 in the middle of the points), and results are quantiles of 4,000 samples.
+Priors: b log-uniform from 0.02 to 2; c is 0 with probability 1/3, else uniform up to what the
+points allow. Networks also deviate from any smooth curve, by a deviation that is estimated too
+(half-Cauchy, scale half a standard error). A prediction's interval is of a member's mean score over
+seeds; the `band` is of the curve.
 
 Measured coverage of the 95% interval of a member (`simulate` in
 tests/scaling_search_tests/test_curve.py, 400 runs each; five points over a range of 5 times,
@@ -26,27 +25,28 @@ standard error 0.01): at half the largest network trained, at 2 and at 8 times i
 | another law: logistic in log FLOPs                        | 100% |  90% |  63% |
 | another law: a peak at 3.5 times, then worse              |  98% |  19% |   0% |
 
-Wide enough under the law, a little narrow where networks scatter, and wrong where the law is: no
-curve of this kind bends down again or has a knee to come. Beyond twice the largest network trained
-a prediction is only as good as the law. From the published accuracies of B0..B2 (standard error
-taken for 0.002) it foretells 81.3 to 89.4% for B7, from B0..B4 83.8 to 87.3%, with medians that are
-too high: 84.3% was published.
+The intervals are wide enough where the assumption holds, a little narrow where networks scatter,
+and wrong where it does not hold: no curve of this kind bends down again. Beyond twice the largest
+trained network a prediction is only as good as the assumption. From the published accuracies of
+B0..B2 (standard error set to 0.002) it predicts 81.3 to 89.4% for B7, from B0..B4 83.8 to 87.3%,
+with medians that are too high: 84.3% was published.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from phinas.experiment.artifacts.validation_file import CurveRecord, Estimate, Prediction
 
 Floats = NDArray[np.float64]
 MIN_POINTS = 3
 _NUM_SAMPLES = 4000
 _EXPONENTS = np.geomspace(0.02, 2.0, 30)
 _FLOORS = np.linspace(0.0, 1.0, 30)  # in units of the highest floor that the points allow
-_NO_FLOOR_WEIGHT = 15.0  # weight of the first floor, 0, beside one of the others
+_NO_FLOOR_WEIGHT = 15.0  # weight of the first floor, 0, relative to one of the others
 # in standard errors
 _RESIDUAL_STDS = np.array([0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0])
 _RESIDUAL_SCALE = 0.5
@@ -55,44 +55,24 @@ _MIN_NOISE = 1e-4  # of accuracies without a standard error
 
 @dataclass(frozen=True, slots=True)
 class CurvePoint:
-    """A trained network: multiply-adds, mean accuracy (a fraction), and the standard error of that
+    """A trained network: its multiply-adds, its mean score (0 to 1), and the standard error of that
     mean.
     """
 
     flops: float
-    accuracy: float
+    score: float
     standard_error: float
 
 
-@dataclass(frozen=True, slots=True)
-class Prediction:
-    """accuracy: the median; low, high: the 95% interval; extrapolation: FLOPs over those of the
-    largest network trained, so above 1 for an extrapolation."""
-
-    flops: float
-    accuracy: float
-    low: float
-    high: float
-    extrapolation: float
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data, marked as a prediction."""
-        interval = [self.low, self.high]
-        return {
-            "predicted": True,
-            "flops": self.flops,
-            "accuracy": self.accuracy,
-            "interval": interval,
-            "extrapolation": self.extrapolation,
-        }
-
-
 @dataclass(frozen=True)
-class AccuracyCurve:
-    """Samples of the law, given the points: a, b, c, and the residual of one more network (each
-    of shape (4000,)).
+class ScoreCurve:
+    """Samples of the curve, given the points.
 
-    reference: the f0 of the law.
+    Attributes:
+        points: The trained networks.
+        reference: f0, in FLOPs.
+        a: Samples, of shape (4000,); b and c likewise.
+        residual: Samples of the deviation of one more network from the curve.
     """
 
     points: tuple[CurvePoint, ...]
@@ -103,13 +83,11 @@ class AccuracyCurve:
     residual: Floats = field(repr=False)
 
     def band(self, flops: float) -> Prediction:
-        """The curve itself at so many FLOPs."""
+        """The curve itself at a number of FLOPs."""
         return self._summarize(flops, self._error(flops))
 
     def predict(self, flops: float) -> Prediction:
-        """The mean accuracy over seeds of one more network of so many FLOPs: wider than the
-        band.
-        """
+        """The mean score over seeds of one more network with these FLOPs: wider than the band."""
         return self._summarize(flops, self._error(flops) + self.residual)
 
     def _error(self, flops: float) -> Floats:
@@ -118,54 +96,60 @@ class AccuracyCurve:
     def _summarize(self, flops: float, errors: Floats) -> Prediction:
         low, median, high = np.quantile(1 - np.clip(errors, 0, 1), [0.025, 0.5, 0.975])
         largest = max(point.flops for point in self.points)
-        return Prediction(flops, float(median), float(low), float(high), flops / largest)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The law with median and 95% interval of each of its numbers; residual: the typical one of
-        a network (median).
-        """
-        summary: dict[str, Any] = {
-            "equation": "1 - accuracy = a * (flops / reference)^-b + c",
-            "reference": self.reference,
-            "points": len(self.points),
-        }
-        for name in ("a", "b", "c"):
-            low, median, high = (
-                float(value) for value in np.quantile(getattr(self, name), [0.025, 0.5, 0.975])
-            )
-            summary[name] = {"median": median, "interval": [low, high]}
-        return summary | {"residual": float(np.median(np.abs(self.residual)))}
-
-
-def missing_curve_reason(points: Sequence[CurvePoint]) -> str:
-    """Why these points carry no curve; "" where they do."""
-    num_sizes = len({point.flops for point in points})
-    if num_sizes < MIN_POINTS:
-        return (
-            f"a curve with a floor has three unknowns, and networks of {num_sizes} different FLOPs "
-            "were trained; train at least "
-            f"{MIN_POINTS} (validation.max_flops_multiple, a longer scaling.phi)"
+        return Prediction(
+            flops=flops,
+            score=float(median),
+            interval=(float(low), float(high)),
+            extrapolation=flops / largest,
         )
-    return ""
+
+    def to_record(self, band: Sequence[Prediction]) -> CurveRecord:
+        """The curve as `scaling/validation.yaml` holds it, with points of the curve itself."""
+        return CurveRecord(
+            reference=self.reference,
+            points=len(self.points),
+            a=_make_estimate(self.a),
+            b=_make_estimate(self.b),
+            c=_make_estimate(self.c),
+            residual=float(np.median(np.abs(self.residual))),
+            band=tuple(band),
+        )
 
 
-def fit_curve(points: Sequence[CurvePoint], *, seed: int = 0) -> AccuracyCurve:
-    """The law, given at least three networks. seed: of the samples.
+def _make_estimate(samples: Floats) -> Estimate:
+    low, median, high = (float(value) for value in np.quantile(samples, [0.025, 0.5, 0.975]))
+    return Estimate(median=median, interval=(low, high))
 
-    Raises ValueError for fewer (`missing_curve_reason`), and for numbers that are none of FLOPs,
-    accuracy or standard error.
+
+def count_sizes(points: Sequence[CurvePoint]) -> int:
+    """Different FLOPs; fewer than MIN_POINTS do not determine a curve."""
+    return len({point.flops for point in points})
+
+
+def fit_curve(points: Sequence[CurvePoint], *, seed: int = 0) -> ScoreCurve:
+    """The curve, given networks of at least MIN_POINTS different FLOPs.
+
+    Args:
+        points: The trained networks.
+        seed: Of the samples.
+
+    Raises:
+        ValueError: There are too few points, or a number is not finite or out of its range.
     """
-    if reason := missing_curve_reason(points):
-        raise ValueError(reason)
+    if (num_sizes := count_sizes(points)) < MIN_POINTS:
+        raise ValueError(
+            f"a curve with a floor has three unknowns: networks of {MIN_POINTS} different FLOPs "
+            f"are needed, not {num_sizes}"
+        )
     for point in points:
         if not (
             0 < point.flops < math.inf
-            and 0 <= point.accuracy <= 1
+            and 0 <= point.score <= 1
             and 0 <= point.standard_error < math.inf
         ):
             raise ValueError(
-                f"{point}: FLOPs are above 0, an accuracy is from 0 to 1, a standard error is "
-                "known and at least 0"
+                f"{point}: FLOPs must be above 0, the score from 0 to 1, the standard error at "
+                "least 0"
             )
     flops = np.array([point.flops for point in points], float)
     reference = float(np.exp(np.log(flops).mean()))
@@ -173,13 +157,13 @@ def fit_curve(points: Sequence[CurvePoint], *, seed: int = 0) -> AccuracyCurve:
     return _sample_curves(
         tuple(points),
         reference,
-        _PosteriorGrid.of(flops / reference, 1 - _accuracies(points), noise),
+        _PosteriorGrid.of(flops / reference, 1 - _scores(points), noise),
         seed=seed,
     )
 
 
-def _accuracies(points: Sequence[CurvePoint]) -> Floats:
-    return np.array([point.accuracy for point in points], float)
+def _scores(points: Sequence[CurvePoint]) -> Floats:
+    return np.array([point.score for point in points], float)
 
 
 @dataclass(frozen=True)
@@ -222,7 +206,7 @@ class _PosteriorGrid:
 
 def _sample_curves(
     points: tuple[CurvePoint, ...], reference: float, grid: _PosteriorGrid, *, seed: int
-) -> AccuracyCurve:
+) -> ScoreCurve:
     from scipy.special import ndtr, ndtri
 
     generator = np.random.default_rng(seed)
@@ -237,7 +221,7 @@ def _sample_curves(
     mean, deviation = grid.mean.ravel()[indices], grid.deviation.ravel()[indices]
     low, high = ndtr(-mean / deviation), ndtr((1 - mean) / deviation)
     quantile = np.clip(low + generator.random(_NUM_SAMPLES) * (high - low), 1e-12, 1 - 1e-12)
-    return AccuracyCurve(
+    return ScoreCurve(
         points,
         reference,
         a=np.clip(mean + deviation * ndtri(quantile), 0, 1),

@@ -1,28 +1,28 @@
-"""The family, trained briefly: its accuracy on the test split, which nothing before this has seen;
-and its controls beside it.
+"""The family and its controls, trained and measured on the test split.
 
-Members above the affordable multiple of B0's FLOPs, or larger than the images can show, are not
-trained and are marked so. Controls are trained in the same list with the same seeds. What all this
-says: `validation_summary`.
+Nothing before this uses the test split. Members above the affordable multiple of B0's FLOPs, or
+with a resolution above the image size, are not trained. Controls are trained with the same seeds.
+`validation_summary` compares the results.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
+from phinas.experiment.artifacts.family_file import FamilyMember
+from phinas.experiment.artifacts.validation_file import SkipReason
 from phinas.experiment.errors import NoResultError
 from phinas.experiment.executors import Executor, Job
 from phinas.experiment.job_list import Outcome, Task, run_jobs
 from phinas.experiment.measurement import Measurement
 from phinas.experiment.schema.config import Recipe, ValidationSection
 from phinas.experiment.seeds import derive_seed
-from phinas.experiment.statistics.intervals import wilson_interval
-from phinas.experiment.trial_store import TrialStore
-from phinas.scaling_search.family.family import FamilyMember
-from phinas.scaling_search.race.search import ProgressCallback
-from phinas.scaling_search.validation.controls import Control, image_size_skip_reason
-from phinas.space.spec import ArchSpec
+from phinas.experiment.storage.trial_store import TrialStore
+from phinas.scaling_search.race.training_queue import ProgressCallback
+from phinas.scaling_search.validation.controls import Control
+from phinas.scaling_search.validation.skip_reason import describe_skip, find_image_size_skip
+from phinas.space.network import Network
 
 
 class MakeFinalJob(Protocol):
@@ -30,7 +30,7 @@ class MakeFinalJob(Protocol):
 
     def __call__(
         self,
-        spec: ArchSpec,
+        network: Network,
         recipe: Recipe,
         seed: int,
         *,
@@ -41,63 +41,34 @@ class MakeFinalJob(Protocol):
 
 @dataclass(frozen=True)
 class MemberValidation:
-    """A member and its trainings; `skip_reason` says why there are none; fits_images: the images
-    are as large as its resolution.
+    """A member of the family and its trainings.
+
+    Attributes:
+        member: The member.
+        measurements: One for each seed that did not fail.
+        skip: Why it has no measurement; None where it has one.
+        failure_reason: Why other seeds failed; "" where none did.
     """
 
     member: FamilyMember
     measurements: list[Measurement]
-    skip_reason: str = ""
-    fits_images: bool = True
+    skip: SkipReason | None = None
+    failure_reason: str = ""
 
-    def to_dict(self) -> dict[str, Any]:
-        """A row of `scaling/validation.yaml`: what the member is, and `_summarize`."""
-        row: dict[str, Any] = {
-            "name": self.member.name,
-            "phi": self.member.phi,
-            "spec_id": self.member.spec.spec_id,
-        }
-        row |= {
-            "flops": self.member.cost.flops,
-            "params": self.member.cost.params,
-            "ratio": self.member.ratio,
-        }
-        if not self.measurements:
-            return row | {"validated": False, "skip_reason": self.skip_reason}
-        return row | {"validated": True} | _summarize(self.measurements, self.skip_reason)
+    @property
+    def fits_images(self) -> bool:
+        """Whether the images are as large as its resolution."""
+        return self.skip is None or self.skip.case != "image_size"
 
 
 @dataclass(frozen=True)
 class ControlValidation:
-    """A control and its trainings; `skip_reason` says why there are none, or why some failed."""
+    """A control and its trainings; attributes as for MemberValidation."""
 
     control: Control
     measurements: list[Measurement]
-    skip_reason: str = ""
-
-    def to_dict(self) -> dict[str, Any]:
-        """A row of `scaling/validation.yaml` but for the comparison; null for what there is not."""
-        control, coefficients = self.control, self.control.definition.coefficients
-        spec, cost, family_member = control.spec, control.cost, control.family_member
-        row: dict[str, Any] = {"name": control.definition.name, "label": control.definition.label}
-        row |= {"family_member": family_member.name if family_member else None, "phi": control.phi}
-        row |= {
-            name: getattr(coefficients, name) if coefficients else None
-            for name in ("alpha", "beta", "gamma")
-        }
-        row |= {"spec": spec.to_dict() if spec else None, "spec_id": spec.spec_id if spec else None}
-        row |= {
-            "flops": cost.flops if cost else None,
-            "params": cost.params if cost else None,
-            "ratio": control.ratio,
-        }
-        if not self.measurements:
-            return row | {"validated": False, "skip_reason": self.skip_reason}
-        return (
-            row
-            | {"validated": True, "skip_reason": ""}
-            | _summarize(self.measurements, self.skip_reason)
-        )
+    skip: SkipReason | None = None
+    failure_reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -108,38 +79,40 @@ class ValidationResult:
     controls: list[ControlValidation]
 
 
-def _summarize(measurements: Sequence[Measurement], failure_reason: str) -> dict[str, Any]:
-    """interval: 95%, of the mean accuracy, for the finite number of test images; failure_reason:
-    why seeds that are missing from `accuracies` failed, or ""."""
-    accuracies = [measurement.accuracy for measurement in measurements]
-    mean = sum(accuracies) / len(accuracies)
-    return {
-        "accuracies": accuracies,
-        "accuracy": mean,
-        "interval": list(wilson_interval(mean, measurements[0].images)),
-        "images": measurements[0].images,
-        "train_seconds": sum(measurement.train_seconds for measurement in measurements),
-        "failure_reason": failure_reason,
-    }
+@dataclass(frozen=True)
+class ValidationContext:
+    """What trains networks and records the results.
+
+    Attributes:
+        trial_store: The record; trainings that it holds are not repeated.
+        executor: Runs the jobs.
+        make_job: Makes the jobs.
+        weights: The directory for the weights of each member's first seed.
+    """
+
+    trial_store: TrialStore
+    executor: Executor
+    make_job: MakeFinalJob
+    weights: Path
 
 
 def find_skip_reason(
     member: FamilyMember, section: ValidationSection, *, max_resolution: float
-) -> str:
-    """Why a member is not trained; "" where it is."""
-    if size_reason := image_size_skip_reason(member.spec, max_resolution=max_resolution):
-        return size_reason
+) -> SkipReason | None:
+    """Why a member is not trained; None where it is."""
+    if skip := find_image_size_skip(member.spec, max_resolution=max_resolution):
+        return skip
     if member.ratio > section.max_flops_multiple:
-        return (
-            f"{member.ratio:.1f} times B0's FLOPs; validation.max_flops_multiple is "
-            f"{section.max_flops_multiple:g}"
+        return SkipReason(
+            case="max_flops_multiple", flops_ratio=member.ratio, limit=section.max_flops_multiple
         )
-    return ""
+    return None
 
 
 def members_to_train(
     family: Sequence[FamilyMember], section: ValidationSection, *, max_resolution: float
 ) -> list[FamilyMember]:
+    """The members that are small enough for the images and the limit on FLOPs."""
     return [
         member
         for member in family
@@ -153,81 +126,114 @@ def validate_family(
     *,
     seed: int,
     max_resolution: float,
-    trial_store: TrialStore,
-    executor: Executor,
-    make_job: MakeFinalJob,
-    weights: Path,
+    context: ValidationContext,
     on_progress: ProgressCallback,
     controls: Sequence[Control] = (),
 ) -> ValidationResult:
-    """Train the affordable members and the controls (what `trial_store` has is replayed); the
-    weights of each member's first seed go to `weights`.
+    """Train the affordable members and the controls, and measure them on the test split.
 
-    Raises NoResultError where no member at all could be trained.
+    Args:
+        seed: Of the run.
+        max_resolution: Of networks for these images, in px.
+        on_progress: Called after each training.
+
+    Raises:
+        NoResultError: No member could be trained.
     """
-    skip_reasons = {
+    skips = {
         member.name: find_skip_reason(member, section, max_resolution=max_resolution)
         for member in family
     }
-    members = [member for member in family if not skip_reasons[member.name]]
-    seeds = [derive_seed(seed, "validation", index) for index in range(section.seeds)]
-
-    def task(
-        spec: ArchSpec, training_seed: int, *, name: str, flops: int, path: Path | None = None
-    ) -> Task:
-        job = make_job(spec, section.recipe, training_seed, on_test_split=True, weights=path)
-        return Task(
-            job, {"name": name, "spec_id": spec.spec_id, "flops": flops, "seed": training_seed}
-        )
-
-    tasks: dict[tuple[str, int], Task] = {}
-    for training_seed in seeds:
-        # Members come before controls: of two equal networks the one that writes weights is
-        # trained.
-        for member in members:
-            path = weights / f"{member.name}.safetensors" if training_seed == seeds[0] else None
-            name, flops = member.name, member.cost.flops
-            tasks[name, training_seed] = task(
-                member.spec, training_seed, name=name, flops=flops, path=path
-            )
-        for control in controls:
-            if control.spec is not None and control.cost is not None and not control.skip_reason:
-                name = f"control {control.definition.name}"
-                tasks[name, training_seed] = task(
-                    control.spec, training_seed, name=name, flops=control.cost.flops
-                )
-
-    def announce(done: int, total: int, task: Task, outcome: Outcome) -> None:
-        name = str(task.user_attrs["name"])
-        on_progress(
-            done, total, f"{name if ' ' in name else name.upper()} on the test split: {outcome}"
-        )
-
-    outcomes = run_jobs(list(tasks.values()), trial_store, executor, on_progress=announce)
-
-    def results_of(name: str) -> tuple[list[Measurement], str]:
-        results = [outcomes[tasks[name, seed].job.key] for seed in seeds if (name, seed) in tasks]
-        reasons = [outcome.reason for outcome in results if outcome.reason]
-        measurements = [
-            outcome.measurement for outcome in results if outcome.measurement is not None
-        ]
-        return measurements, "; ".join(dict.fromkeys(reasons))
-
+    members = [member for member in family if skips[member.name] is None]
+    trainings = _Trainings(section, context, seed=seed)
+    trainings.add(members, controls)
+    trainings.run(on_progress)
     rows = []
     for member in family:
-        measurements, failure_reason = results_of(member.name)
-        fits_images = not image_size_skip_reason(member.spec, max_resolution=max_resolution)
-        rows.append(
-            MemberValidation(
-                member, measurements, skip_reasons[member.name] or failure_reason, fits_images
-            )
-        )
+        measurements, reason = trainings.results_of(member.name)
+        skip = skips[member.name] or _failed(measurements, reason)
+        rows.append(MemberValidation(member, measurements, skip, reason if measurements else ""))
     if not any(row.measurements for row in rows):
-        raise NoResultError(f"no member of the family could be trained: {rows[0].skip_reason}")
+        skip = rows[0].skip
+        raise NoResultError(
+            f"no member of the family could be trained: {describe_skip(skip) if skip else ''}"
+        )
     control_rows = []
     for control in controls:
-        measurements, failure_reason = results_of(f"control {control.definition.name}")
+        measurements, reason = trainings.results_of(_control_key(control))
+        skip = control.skip or _failed(measurements, reason)
         control_rows.append(
-            ControlValidation(control, measurements, control.skip_reason or failure_reason)
+            ControlValidation(control, measurements, skip, reason if measurements else "")
         )
     return ValidationResult(rows, control_rows)
+
+
+def _failed(measurements: Sequence[Measurement], reason: str) -> SkipReason | None:
+    """The skip reason where all trainings failed; None otherwise."""
+    return None if measurements else SkipReason(case="training_failed", reason=reason)
+
+
+def _control_key(control: Control) -> str:
+    return f"control {control.definition.name}"
+
+
+class _Trainings:
+    """The trainings of members and controls, by name and seed."""
+
+    def __init__(
+        self, section: ValidationSection, context: ValidationContext, *, seed: int
+    ) -> None:
+        self._section, self._context = section, context
+        self._seeds = [derive_seed(seed, "validation", index) for index in range(section.seeds)]
+        self._tasks: dict[tuple[str, int], Task] = {}
+        self._outcomes: Mapping[str, Outcome] = {}
+
+    def add(self, members: Sequence[FamilyMember], controls: Sequence[Control]) -> None:
+        """Members come before controls: of two equal networks the one that writes weights is
+        trained.
+        """
+        for seed in self._seeds:
+            for member in members:
+                path = self._context.weights / f"{member.name}.safetensors"
+                weights = path if seed == self._seeds[0] else None
+                self._tasks[member.name, seed] = self._make_task(
+                    member.name, member.spec, member.flops, seed, weights
+                )
+            for control in controls:
+                if control.spec is not None and control.cost is not None and control.skip is None:
+                    name = _control_key(control)
+                    self._tasks[name, seed] = self._make_task(
+                        name, control.spec, control.cost.flops, seed, None
+                    )
+
+    def _make_task(
+        self, name: str, spec: Network, flops: int, seed: int, weights: Path | None
+    ) -> Task:
+        job = self._context.make_job(
+            spec, self._section.recipe, seed, on_test_split=True, weights=weights
+        )
+        attributes = {"name": name, "network_id": spec.network_id, "flops": flops, "seed": seed}
+        return Task(job, attributes)
+
+    def run(self, on_progress: ProgressCallback) -> None:
+        def announce(done: int, total: int, task: Task, outcome: Outcome) -> None:
+            name = str(task.user_attrs["name"])
+            label = name if " " in name else name.upper()
+            on_progress(done, total, f"latest: {label} on the test split, {outcome}")
+
+        self._outcomes = run_jobs(
+            list(self._tasks.values()),
+            self._context.trial_store,
+            self._context.executor,
+            on_progress=announce,
+        )
+
+    def results_of(self, name: str) -> tuple[list[Measurement], str]:
+        """The measurements by seed, and why trainings failed."""
+        tasks = [self._tasks[name, seed] for seed in self._seeds if (name, seed) in self._tasks]
+        outcomes = [self._outcomes[task.job.key] for task in tasks]
+        reasons = dict.fromkeys(outcome.reason for outcome in outcomes if outcome.reason)
+        measurements = [
+            outcome.measurement for outcome in outcomes if outcome.measurement is not None
+        ]
+        return measurements, "; ".join(reasons)

@@ -1,34 +1,45 @@
-"""What a validation found, as plain data: members, controls held against them, the curve, and
-whether compound scaling wins.
+"""The results of a validation: members, controls compared with them, the curve, and whether
+compound scaling is better.
 
-The curve is of the family's trained members and no others; members that were not trained get what
-it predicts, marked as such,
-but for those that see more pixels than the images have: what enlarging would give is not on the
-curve.
+The curve is fitted to the trained members. Members that were not trained have its prediction, but
+for those with a resolution above the image size: enlarged images are not on the curve.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
-from phinas.experiment.measurement import Measurement
-from phinas.experiment.statistics.paired_accuracy import NetworkAccuracy
-from phinas.experiment.statistics.training_noise import NoiseEstimate, estimate_noise
-from phinas.scaling_search.validation.compound_verdict import ControlOutcome, judge_compound_scaling
-from phinas.scaling_search.validation.control_test import (
+from phinas.experiment.artifacts.artifact import Interval
+from phinas.experiment.artifacts.validation_file import (
+    CompoundVerdict,
     ControlComparison,
+    ControlNetwork,
+    ControlRecord,
+    GainRecord,
+    MemberRecord,
+    Prediction,
+    ScaleFactors,
+    TestResult,
+    ValidationFile,
+)
+from phinas.experiment.measurement import Measurement, combine_seeds
+from phinas.experiment.statistics.intervals import wilson_interval
+from phinas.experiment.statistics.paired_scores import NetworkScore
+from phinas.experiment.statistics.training_noise import NoiseEstimate, estimate_noise
+from phinas.scaling_search.validation.compound_verdict import judge_compound_scaling
+from phinas.scaling_search.validation.control_test import (
     SlopeEstimate,
     compare_with_control,
     estimate_slope,
     standard_error,
 )
-from phinas.scaling_search.validation.controls import SINGLE_DIMENSION
+from phinas.scaling_search.validation.controls import SINGLE_DIMENSION, Control
 from phinas.scaling_search.validation.curve import (
-    AccuracyCurve,
+    MIN_POINTS,
     CurvePoint,
+    ScoreCurve,
+    count_sizes,
     fit_curve,
-    missing_curve_reason,
 )
 from phinas.scaling_search.validation.validate import (
     ControlValidation,
@@ -39,73 +50,58 @@ from phinas.scaling_search.validation.validate import (
 _NUM_BAND_POINTS = 60
 
 
-def summarize_validation(validation: ValidationResult, *, seed: int) -> dict[str, Any]:
-    """The whole of `scaling/validation.yaml`. seed: of the curve's samples."""
+def summarize_validation(validation: ValidationResult, *, seed: int) -> ValidationFile:
+    """What `scaling/validation.yaml` holds.
+
+    Args:
+        seed: Of the curve's samples.
+    """
     networks = _networks(validation)
-    noise = estimate_noise([network.accuracy_by_seed for network in networks.values()])
+    noise = estimate_noise([network.score_by_seed for network in networks.values()])
     comparisons = _compare_controls(validation, networks, noise)
     points = _points(validation.members, networks, noise)
-    reason = missing_curve_reason(points)
-    curve = None if reason else fit_curve(points, seed=seed)
-    return {
-        "members": [_member(row, curve) for row in validation.members],
-        "gain": _gain(validation.members, networks, noise),
-        "controls": [
-            row.to_dict() | _comparison_data(comparison)
+    num_sizes = count_sizes(points)
+    curve = fit_curve(points, seed=seed) if num_sizes >= MIN_POINTS else None
+    return ValidationFile(
+        metric=next(row.measurements[0].metric for row in validation.members if row.measurements),
+        members=tuple(_make_member_record(row, curve) for row in validation.members),
+        gain=_gain(validation.members, networks, noise),
+        controls=tuple(
+            _make_control_record(row, comparison)
             for row, comparison in zip(validation.controls, comparisons, strict=True)
-        ],
-        "curve": None
-        if curve is None
-        else curve.to_dict() | {"band": _band(curve, validation.members)},
-        "missing_curve_reason": reason,
-        "compound": _compound(validation.controls, comparisons),
-    }
-
-
-def _networks(validation: ValidationResult) -> dict[str, NetworkAccuracy]:
-    """All that were trained, members and controls, each once, by spec_id."""
-    accuracies: dict[str, NetworkAccuracy] = {}
-    for row in validation.members:
-        if row.measurements:
-            accuracies[row.member.spec.spec_id] = _network_accuracy(
-                row.member.cost.flops, row.measurements
-            )
-    for control_row in validation.controls:
-        control = control_row.control
-        if control_row.measurements and control.spec and control.cost:
-            accuracies.setdefault(
-                control.spec.spec_id,
-                _network_accuracy(control.cost.flops, control_row.measurements),
-            )
-    return accuracies
-
-
-def _network_accuracy(flops: int, measurements: Sequence[Measurement]) -> NetworkAccuracy:
-    correct = {measurement.seed: measurement.correct_mask for measurement in measurements}
-    return NetworkAccuracy(
-        flops,
-        {measurement.seed: measurement.accuracy for measurement in measurements},
-        measurements[0].images,
-        {seed: images for seed, images in correct.items() if images is not None},
+        ),
+        curve=curve.to_record(_band(curve, validation.members)) if curve else None,
+        num_trained_sizes=num_sizes,
+        compound=_compound(validation.controls, comparisons),
     )
 
 
+def _networks(validation: ValidationResult) -> dict[str, NetworkScore]:
+    """The trained members and controls, each once, by network_id."""
+    scores: dict[str, NetworkScore] = {}
+    for row in validation.members:
+        if row.measurements:
+            scores[row.member.spec.network_id] = combine_seeds(row.member.flops, row.measurements)
+    for control_row in validation.controls:
+        control = control_row.control
+        if control_row.measurements and control.spec and control.cost:
+            scores.setdefault(
+                control.spec.network_id,
+                combine_seeds(control.cost.flops, control_row.measurements),
+            )
+    return scores
+
+
 def _compare_controls(
-    validation: ValidationResult, networks: dict[str, NetworkAccuracy], noise: NoiseEstimate | None
+    validation: ValidationResult, networks: dict[str, NetworkScore], noise: NoiseEstimate | None
 ) -> list[ControlComparison | None]:
-    """Of each control, None where it or its member was not trained."""
-    pairs: list[tuple[str, str] | None] = []
-    for row in validation.controls:
-        spec, family_member = row.control.spec, row.control.family_member
-        pair = None
-        if spec and family_member and row.measurements and family_member.spec.spec_id in networks:
-            pair = family_member.spec.spec_id, spec.spec_id
-        pairs.append(pair)
+    """For each control its comparison; None where it or its member was not trained."""
+    pairs = [_compared_pair(row, networks) for row in validation.controls]
     distinct_pairs = sorted({pair for pair in pairs if pair})
     if not distinct_pairs:
         return [None] * len(pairs)
     baseline_id = next(
-        (row.member.spec.spec_id for row in validation.members if row.member.name == "b0"), ""
+        (row.member.spec.network_id for row in validation.members if row.member.name == "b0"), ""
     )
     compared_networks = [
         networks[name] for name in dict.fromkeys(name for pair in distinct_pairs for name in pair)
@@ -121,88 +117,150 @@ def _compare_controls(
     return [compare(pair) if pair else None for pair in pairs]
 
 
-def _comparison_data(comparison: ControlComparison | None) -> dict[str, Any]:
-    return (
-        comparison.to_dict()
-        if comparison
-        else {
-            "accuracy_gap": None,
-            "flops_adjustment": None,
-            "accuracy_gap_interval": None,
-            "verdict": None,
-        }
-    )
+def _compared_pair(
+    row: ControlValidation, networks: dict[str, NetworkScore]
+) -> tuple[str, str] | None:
+    """The network_id of the member and of its control, where both were trained."""
+    spec, family_member = row.control.spec, row.control.family_member
+    if spec is None or family_member is None or not row.measurements:
+        return None
+    is_trained = family_member.network_id in networks
+    return (family_member.network_id, spec.network_id) if is_trained else None
 
 
 def _gain(
     members: Sequence[MemberValidation],
-    networks: dict[str, NetworkAccuracy],
+    networks: dict[str, NetworkScore],
     noise: NoiseEstimate | None,
-) -> dict[str, Any] | None:
-    """By how much the largest trained member is more accurate than B0, not adjusted for FLOPs;
-    interval: 95%, by itself. None where one of them is missing, and where the training noise is
-    unknown."""
+) -> GainRecord | None:
+    """The largest trained member compared with B0; None where one of them is missing, or the
+    training noise is unknown.
+    """
     trained_members = {row.member.name: row.member for row in members if row.measurements}
     largest = max(trained_members.values(), key=lambda member: member.phi, default=None)
     if largest is None or "b0" not in trained_members or largest.name == "b0":
         return None
-    pair = (networks[largest.spec.spec_id], networks[trained_members["b0"].spec.spec_id])
+    pair = (networks[largest.spec.network_id], networks[trained_members["b0"].spec.network_id])
     comparison = compare_with_control(
         *pair, slope=SlopeEstimate(0.0, 0.0, 0.0), noise=noise, comparisons=1
     )
     if comparison is None or comparison.interval is None:
         return None
-    return {
-        "member": largest.name,
-        "baseline": "b0",
-        "gain": comparison.difference,
-        "interval": list(comparison.interval),
-    }
+    return GainRecord(
+        member=largest.name,
+        baseline="b0",
+        difference=comparison.difference,
+        interval=comparison.interval,
+    )
 
 
 def _points(
     members: Sequence[MemberValidation],
-    networks: dict[str, NetworkAccuracy],
+    networks: dict[str, NetworkScore],
     noise: NoiseEstimate | None,
 ) -> list[CurvePoint]:
-    names = dict.fromkeys(row.member.spec.spec_id for row in members if row.measurements)
+    names = dict.fromkeys(row.member.spec.network_id for row in members if row.measurements)
     trained_networks = [networks[name] for name in names]
     return [
-        CurvePoint(network.flops, network.accuracy, standard_error(network, noise))
+        CurvePoint(network.flops, network.score, standard_error(network, noise))
         for network in trained_networks
     ]
 
 
-def _member(row: MemberValidation, curve: AccuracyCurve | None) -> dict[str, Any]:
-    if row.measurements:
-        return row.to_dict()
-    prediction = (
-        curve.predict(row.member.cost.flops).to_dict() if curve and row.fits_images else None
+def _make_member_record(row: MemberValidation, curve: ScoreCurve | None) -> MemberRecord:
+    member = row.member
+    is_predicted = curve is not None and not row.measurements and row.fits_images
+    return MemberRecord(
+        name=member.name,
+        phi=member.phi,
+        network_id=member.network_id,
+        flops=member.flops,
+        params=member.params,
+        ratio=member.ratio,
+        result=_make_test_result(row.measurements, row.failure_reason),
+        skip=row.skip,
+        prediction=curve.predict(member.flops) if curve is not None and is_predicted else None,
     )
-    return row.to_dict() | {"prediction": prediction}
 
 
-def _band(curve: AccuracyCurve, members: Sequence[MemberValidation]) -> list[dict[str, Any]]:
+def _make_test_result(
+    measurements: Sequence[Measurement], failure_reason: str
+) -> TestResult | None:
+    if not measurements:
+        return None
+    scores = [measurement.score for measurement in measurements]
+    mean = sum(scores) / len(scores)
+    return TestResult(
+        scores=tuple(scores),
+        score=mean,
+        interval=_score_interval(mean, measurements),
+        images=measurements[0].images,
+        train_seconds=sum(measurement.train_seconds for measurement in measurements),
+        failure_reason=failure_reason,
+    )
+
+
+def _score_interval(mean: float, measurements: Sequence[Measurement]) -> Interval:
+    """The 95% interval of the mean for the number of test images.
+
+    All seeds have the same test images, so the mean is as uncertain as one of its scores.
+    """
+    if measurements[0].metric == "accuracy":
+        return wilson_interval(mean, measurements[0].images)
+    lows, highs = zip(*(measurement.interval() for measurement in measurements), strict=True)
+    return sum(lows) / len(lows), sum(highs) / len(highs)
+
+
+def _make_control_record(
+    row: ControlValidation, comparison: ControlComparison | None
+) -> ControlRecord:
+    control, definition = row.control, row.control.definition
+    coefficients, family_member = definition.coefficients, control.family_member
+    return ControlRecord(
+        name=definition.name,
+        kind=definition.kind,
+        source=definition.source,
+        coefficients=ScaleFactors(
+            alpha=coefficients.alpha, beta=coefficients.beta, gamma=coefficients.gamma
+        )
+        if coefficients
+        else None,
+        phi=control.phi,
+        family_member=family_member.name if family_member else None,
+        network=_make_control_network(control),
+        result=_make_test_result(row.measurements, row.failure_reason),
+        skip=row.skip,
+        comparison=comparison,
+    )
+
+
+def _make_control_network(control: Control) -> ControlNetwork | None:
+    if control.spec is None or control.cost is None or control.ratio is None:
+        return None
+    return ControlNetwork(
+        spec=control.spec,
+        network_id=control.spec.network_id,
+        flops=control.cost.flops,
+        params=control.cost.params,
+        ratio=control.ratio,
+    )
+
+
+def _band(curve: ScoreCurve, members: Sequence[MemberValidation]) -> list[Prediction]:
     """The curve itself from the smallest trained to the largest member on it, evenly in log
     FLOPs.
     """
     min_flops = min(point.flops for point in curve.points)
-    max_flops = max(row.member.cost.flops for row in members if row.fits_images)
-    points = [
-        curve.band(float(flops)) for flops in np.geomspace(min_flops, max_flops, _NUM_BAND_POINTS)
-    ]
+    max_flops = max(row.member.flops for row in members if row.fits_images)
     return [
-        {"flops": point.flops, "accuracy": point.accuracy, "interval": [point.low, point.high]}
-        for point in points
+        curve.band(float(flops)) for flops in np.geomspace(min_flops, max_flops, _NUM_BAND_POINTS)
     ]
 
 
 def _compound(
     controls: Sequence[ControlValidation], comparisons: Sequence[ControlComparison | None]
-) -> dict[str, Any]:
-    """Of the member that scaled controls are compared with; networks as published may be
-    compared with others.
-    """
+) -> CompoundVerdict:
+    """The verdict on the member that scaled controls are compared with."""
     family_member = next(
         (
             row.control.family_member
@@ -211,31 +269,10 @@ def _compound(
         ),
         None,
     )
-    outcomes = []
-    for row, comparison in zip(controls, comparisons, strict=True):
-        if family_member is None or row.control.family_member is family_member:
-            verdict = comparison.verdict if comparison else None
-            outcomes.append(
-                ControlOutcome(
-                    row.control.definition.name,
-                    row.control.definition.label,
-                    verdict,
-                    _undecided_reason(row, comparison),
-                )
-            )
+    verdicts = {
+        row.control.definition.name: comparison.verdict if comparison else None
+        for row, comparison in zip(controls, comparisons, strict=True)
+    }
     return judge_compound_scaling(
-        family_member.name if family_member else None, outcomes, single_dimension=SINGLE_DIMENSION
-    )
-
-
-def _undecided_reason(row: ControlValidation, comparison: ControlComparison | None) -> str:
-    """Why there is no verdict on a control; "" where there is one."""
-    if not row.measurements:
-        return row.skip_reason
-    if comparison is None:
-        return "no training of the member to hold it against"
-    return (
-        ""
-        if comparison.verdict
-        else "too few trainings tell nothing about luck; raise validation.seeds"
+        family_member.name if family_member else None, verdicts, single_dimension=SINGLE_DIMENSION
     )

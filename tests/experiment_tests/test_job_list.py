@@ -1,4 +1,6 @@
-"""A list of jobs: run each once, replay what is recorded, put back what a kill left."""
+"""A list of jobs: each is run once, recorded results are used again, and interrupted jobs are run
+again.
+"""
 
 from collections import Counter
 from contextlib import closing, contextmanager
@@ -10,28 +12,28 @@ from phinas.experiment.errors import DiskError
 from phinas.experiment.executors import EXECUTORS, Job, Result
 from phinas.experiment.job_list import Outcome, Task, job_key, record_result, run_jobs
 from phinas.experiment.measurement import Measurement
-from phinas.experiment.trial_store import open_storage
+from phinas.experiment.storage.study_storage import open_storage
 
 JOBS = """
 from pathlib import Path
 
-def train(folder, name, accuracy):
+def train(folder, name, score):
     with open(Path(folder) / "runs.txt", "a") as file: file.write(name + "\\n")
-    if accuracy is None: raise RuntimeError("diverged")
-    return {"accuracy": accuracy, "images": 10}
+    if score is None: raise RuntimeError("diverged")
+    return {"score": score, "images": 10}
 """
 
 
 @pytest.fixture
 def task(tmp_path, monkeypatch):
-    module = f"batch_jobs_{tmp_path.name}"
+    module = f"jobs_{tmp_path.name}"
     (tmp_path / f"{module}.py").write_text(JOBS)
     monkeypatch.syspath_prepend(str(tmp_path))
 
-    def make(name, accuracy):
+    def make(name, score):
         function, payload = (
             f"{module}:train",
-            {"folder": str(tmp_path), "name": name, "accuracy": accuracy},
+            {"folder": str(tmp_path), "name": name, "score": score},
         )
         return Task(Job(job_key(function, payload), function, payload), {"name": name})
 
@@ -69,17 +71,17 @@ def runs(tmp_path: Path) -> Counter[str]:
 
 @pytest.mark.parametrize(("executor", "max_workers"), [("inline", 1), ("processes", 2)])
 def test_every_task_is_run_once_and_recorded(tmp_path, task, executor, max_workers):
-    tasks = [task(name, accuracy) for name, accuracy in (("a", 0.1), ("b", 0.2), ("c", 0.3))]
+    tasks = [task(name, score) for name, score in (("a", 0.1), ("b", 0.2), ("c", 0.3))]
     outcomes, progress, rows = run_all(tmp_path, tasks, executor=executor, max_workers=max_workers)
     assert runs(tmp_path) == {"a": 1, "b": 1, "c": 1}
-    assert [outcomes[one.job.key] for one in tasks] == [
+    assert [outcomes[listed.job.key] for listed in tasks] == [
         Outcome(Measurement(value, images=10)) for value in (0.1, 0.2, 0.3)
     ]
     assert [(done, total) for done, total, _ in progress] == [(1, 3), (2, 3), (3, 3)]
     assert {row.user_attrs["name"]: row.value for row in rows} == {"a": 0.1, "b": 0.2, "c": 0.3}
 
 
-def test_a_second_run_replays_what_is_recorded_and_runs_nothing(tmp_path, task):
+def test_a_second_run_returns_the_recorded_outcomes_and_runs_nothing(tmp_path, task):
     tasks = [task("a", 0.1), task("b", None)]
     first, _, rows = run_all(tmp_path, tasks)
     second, progress, rows_again = run_all(tmp_path, tasks)
@@ -96,7 +98,7 @@ def test_a_failed_task_keeps_its_reason_and_is_not_run_again(tmp_path, task):
     assert runs(tmp_path) == {"a": 1}
 
 
-def test_a_longer_list_runs_only_what_is_new(tmp_path, task):
+def test_a_longer_list_runs_only_its_new_tasks(tmp_path, task):
     run_all(tmp_path, [task("a", 0.1)])
     run_all(tmp_path, [task("b", 0.2), task("a", 0.1)])
     assert runs(tmp_path) == {"a": 1, "b": 1}
@@ -105,17 +107,17 @@ def test_a_longer_list_runs_only_what_is_new(tmp_path, task):
 def test_a_changed_payload_is_another_task(tmp_path, task):
     run_all(tmp_path, [task("a", 0.1)])
     outcomes, _, rows = run_all(tmp_path, [task("a", 0.2)])
-    assert [outcome.measurement.accuracy for outcome in outcomes.values()] == [0.2]
+    assert [outcome.measurement.score for outcome in outcomes.values()] == [0.2]
     assert len(rows) == 2
 
 
-def test_a_task_that_a_kill_interrupted_is_run_again_under_its_key(tmp_path, task):
-    one, other = task("a", 0.1), task("b", 0.2)
+def test_an_interrupted_task_is_run_again_under_its_key(tmp_path, task):
+    interrupted, other = task("a", 0.1), task("b", 0.2)
     with open_trial_store(tmp_path) as trial_store:
-        trial_store.begin({}, {}, key=one.job.key, **one.user_attrs)
-    outcomes, _, rows = run_all(tmp_path, [one, other])
-    assert {key: outcome.measurement.accuracy for key, outcome in outcomes.items()} == {
-        one.job.key: 0.1,
+        trial_store.begin({}, {}, key=interrupted.job.key, **interrupted.user_attrs)
+    outcomes, _, rows = run_all(tmp_path, [interrupted, other])
+    assert {key: outcome.measurement.score for key, outcome in outcomes.items()} == {
+        interrupted.job.key: 0.1,
         other.job.key: 0.2,
     }
     assert [(row.user_attrs["name"], row.is_complete) for row in rows] == [
@@ -124,11 +126,11 @@ def test_a_task_that_a_kill_interrupted_is_run_again_under_its_key(tmp_path, tas
         ("b", True),
     ]
     assert runs(tmp_path) == {"a": 1, "b": 1}
-    run_all(tmp_path, [one, other])
+    run_all(tmp_path, [interrupted, other])
     assert runs(tmp_path) == {"a": 1, "b": 1}
 
 
-def test_tasks_of_one_key_are_run_once(tmp_path, task):
+def test_tasks_with_the_same_key_are_run_once(tmp_path, task):
     outcomes, progress, rows = run_all(
         tmp_path, [task("a", 0.1), task("a", 0.1)], executor="processes", max_workers=2
     )
@@ -145,44 +147,26 @@ def test_an_empty_list_does_nothing(tmp_path):
     ("value", "reason"),
     [
         ({}, "missing 1 required"),
-        ({"accuracy": 1.5}, "accuracy: 1.5 is not a fraction"),
-        ({"accuracy": "0.5"}, "accuracy: '0.5' is not a finite number"),
-        ({"accuracy": None}, "accuracy: None is not a finite number"),
-        ({"accuracy": True}, "accuracy: True is not a finite number"),
-        ({"accuracy": 0.5, "curve": ["x"]}, "curve: 'x' is not a finite number"),
-        ({"accuracy": 0.5, "curve": 3}, "not iterable"),
-        ({"accuracy": 0.5, "images": "many"}, "images: 'many' is not a finite number"),
+        ({"score": 1.5}, "score: 1.5 is not a fraction"),
+        ({"score": "0.5"}, "score: '0.5' is not a finite number"),
+        ({"score": None}, "score: None is not a finite number"),
+        ({"score": True}, "score: True is not a finite number"),
+        ({"score": 0.5, "curve": ["x"]}, "curve: 'x' is not a finite number"),
+        ({"score": 0.5, "curve": 3}, "not iterable"),
+        ({"score": 0.5, "images": "many"}, "images: 'many' is not a finite number"),
     ],
 )
-def test_a_value_that_is_no_measurement_is_a_failure_with_the_reason(tmp_path, value, reason):
+def test_a_value_that_is_not_a_measurement_is_a_failure_with_the_reason(tmp_path, value, reason):
     with open_trial_store(tmp_path) as trial_store:
-        outcome = record_result(
-            trial_store,
-            trial_store.begin({}, {}),
-            Result("key", value),
-            compute_value=lambda measurement: measurement.accuracy,
-        )
+        outcome = record_result(trial_store, trial_store.begin({}, {}), Result("key", value))
         (row,) = trial_store.records()
     assert outcome.measurement is None
     assert outcome.reason.startswith("the evaluator gave no measurement: ")
     assert reason in outcome.reason
-    assert (row.is_complete, row.user_attrs["reason"]) == (False, outcome.reason)
+    assert (row.is_complete, row.reason) == (False, outcome.reason)
 
 
-def test_a_reward_that_is_not_finite_is_a_failure(tmp_path):
-    with open_trial_store(tmp_path) as trial_store:
-        outcome = record_result(
-            trial_store,
-            trial_store.begin({}, {}),
-            Result("key", {"accuracy": 0.5}),
-            compute_value=lambda _: float("inf"),
-        )
-        (row,) = trial_store.records()
-    assert outcome.measurement is None
-    assert (row.is_complete, row.value) == (False, None)
-
-
-def test_a_key_depends_on_function_and_payload_but_not_on_order():
+def test_a_key_depends_on_function_and_payload_but_not_on_the_order_of_the_payload():
     assert job_key("m:f", {"a": 1, "b": 2}) == job_key("m:f", {"b": 2, "a": 1})
     keys = {
         job_key("m:f", {"a": 1}),
@@ -201,7 +185,6 @@ def test_a_full_disk_in_a_worker_fails_no_trial(tmp_path):
             record_result(
                 trial_store,
                 number,
-                Result("a", None, "OSError: [Errno 28] No space left on device: 'w'"),
-                compute_value=lambda m: 0.0,
+                Result("a", None, "OSError: No space left on device", failure="disk_full"),
             )
         assert not trial_store.records()[number].state.is_finished()

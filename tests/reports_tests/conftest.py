@@ -3,33 +3,57 @@
 import math
 import random
 from contextlib import closing
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from optuna.distributions import CategoricalDistribution
 
-from phinas.experiment.manifest import new_manifest, update_manifest
+from phinas.experiment.artifacts.baseline_file import ExponentEstimate
+from phinas.experiment.artifacts.manifest import DatasetDescription
+from phinas.experiment.artifacts.validation_file import (
+    ControlComparison,
+    ControlNetwork,
+    ControlRecord,
+    GainRecord,
+    MemberRecord,
+    ScaleFactors,
+    SkipReason,
+    TestResult,
+    ValidationFile,
+)
+from phinas.experiment.manifest import create_run, new_manifest, update_manifest
 from phinas.experiment.measurement import Measurement
-from phinas.experiment.run_dir import RunDir, write_atomic
+from phinas.experiment.run_dir import RunDir
 from phinas.experiment.schema.config import config_from_dict
 from phinas.experiment.statistics.intervals import wilson_interval
 from phinas.experiment.statistics.paired_comparison import compare
-from phinas.experiment.trial_store import ORPHAN_REASON, open_storage
-from phinas.nas.objective import REWARD
+from phinas.experiment.storage.study_storage import open_storage
+from phinas.experiment.storage.trial_record import ORPHAN_REASON
+from phinas.nas.objective import record_reward
 from phinas.nas.reward import make_reward
 from phinas.nas.search import SearchResult
-from phinas.nas.selection.baseline import Baseline
+from phinas.nas.selection.baseline import SelectedBaseline
+from phinas.nas.selection.baseline_record import make_baseline_file, make_user_baseline_file
 from phinas.nas.selection.finalists import Finalist
-from phinas.nas.trial import apply_reward, completed_trials, make_trial_attributes, recorded_cost
+from phinas.nas.trial import LatencyTiming, TrialAttributes, apply_reward, completed_trials
 from phinas.scaling_search.coefficients import Coefficients
 from phinas.scaling_search.family.family import make_family, write_family
 from phinas.scaling_search.grid.farthest_point import farthest_point_sample
 from phinas.scaling_search.grid.measured_grid import make_grid
 from phinas.scaling_search.race.racing import evaluate_race, next_runs
-from phinas.scaling_search.race.search import ScalingResult, make_race
-from phinas.scaling_search.validation.curve import CurvePoint, fit_curve, missing_curve_reason
-from phinas.scaling_search.validation.validate import MemberValidation, find_skip_reason
-from phinas.space.cost import network_cost
+from phinas.scaling_search.race.scaling_result import ScalingResult, make_coefficients_file
+from phinas.scaling_search.race.search import make_race
+from phinas.scaling_search.race.user_coefficients import make_user_coefficients_file
+from phinas.scaling_search.validation.compound_verdict import judge_compound_scaling
+from phinas.scaling_search.validation.controls import SINGLE_DIMENSION
+from phinas.scaling_search.validation.curve import (
+    MIN_POINTS,
+    CurvePoint,
+    count_sizes,
+    fit_curve,
+)
+from phinas.scaling_search.validation.validate import find_skip_reason
 from phinas.space.presets import preset
 from phinas.space.spec import ArchSpec, StageSpec
 from phinas.space.yaml_io import dump_yaml
@@ -46,20 +70,18 @@ DATA = {
 }
 
 
-EXPONENT_EXPLANATION = (
-    "w = -0.031 was estimated: accuracy grew as cost^0.031 (95%: 0.012 to 0.050) along the upper "
-    "edge of 24 networks"
+EXPONENT_ESTIMATE = ExponentEstimate(
+    value=-0.031, case="estimated", num_networks=24, slope=0.031, interval=(0.012, 0.05)
 )
 
 
 def latency(median):
-    quartiles = [median - 0.05, median + 0.15]
-    return {
-        "latency_ms": median,
-        "latency_quartiles_ms": quartiles,
-        "latency_runs": 40,
-        "latency_hardware": "a chip, 1 thread",
-    }
+    return LatencyTiming(
+        latency_ms=median,
+        latency_quartiles_ms=(median - 0.05, median + 0.15),
+        latency_runs=40,
+        latency_hardware="a chip, 1 thread",
+    )
 
 
 def network(number):
@@ -73,7 +95,7 @@ def network(number):
     )
 
 
-def _accuracies_of(results, member, matches):
+def _scores_of(results, member, matches):
     """Accuracies of a member's trainings of such epochs, by seed."""
     return [
         results[training]
@@ -91,9 +113,10 @@ class RunBuilder:
             {"name": "a small run", "data": {"source": "digits"}} | sections, source="test"
         )
         self.run = RunDir(path)
-        self.run.create(
+        create_run(
+            self.run,
             dump_yaml(self.config.model_dump()),
-            new_manifest(seed=0) | {"goal": ["search", "scale", "validate"]},
+            new_manifest(seed=0, goal=["search", "scale", "validate"]),
         )
         self.add_data()
         with closing(open_storage(self.run.study, url=None, new=True)) as storage:
@@ -101,39 +124,36 @@ class RunBuilder:
 
     def add_data(self, **changes):
         update_manifest(
-            self.run, data=DATA | {"duplicates": 0, "classes": 10, "skipped_images": []} | changes
+            self.run,
+            data=DatasetDescription(
+                **DATA | {"duplicates": 0, "classes": 10, "skipped_images": ()} | changes
+            ),
         )
 
-    def make_measurement(self, accuracy, *, split="validation", images=288):
+    def make_measurement(self, score, *, split="validation", images=288):
         return Measurement(
-            accuracy, split=split, images=images, epochs=6, train_seconds=2.5, device="cpu"
+            score, split=split, images=images, epochs=6, train_seconds=2.5, device="cpu"
         )
 
     def search(
-        self, count, *, failed=(), pruned=(), running=0, orphans=0, awaiting_reward=0, accuracy=None
+        self, count, *, failed=(), pruned=(), running=0, orphans=0, awaiting_reward=0, score=None
     ):
         reward, section = self.reward(), self.config.search
         with closing(open_storage(self.run.study, url=None, new=False)) as storage:
             trial_store = storage.open_study("search")
             if not awaiting_reward:
-                trial_store.set_study_attr(
-                    REWARD,
-                    reward.to_dict()
-                    | {
-                        "explanation": EXPONENT_EXPLANATION
-                        if section.reward_exponent == "auto"
-                        else ""
-                    },
-                )
+                record_reward(trial_store, reward, self.exponent_estimate())
             for proposal in range(orphans + count + running + awaiting_reward):
                 spec = network(proposal)
-                attributes = make_trial_attributes(proposal, spec, f"key{proposal}", 0)
+                attributes = TrialAttributes.of(
+                    spec, proposal=proposal, key=f"key{proposal}", num_rejected=0
+                )
                 if section.cost == "latency":
-                    attributes |= latency(1.0 + 0.1 * proposal)
+                    attributes = replace(attributes, latency=latency(1.0 + 0.1 * proposal))
                 number = trial_store.begin(
                     {"stages.1.width": spec.stages[1].width},
                     {"stages.1.width": WIDTHS},
-                    **attributes,
+                    **attributes.to_dict(),
                 )
                 if proposal < orphans:
                     trial_store.fail(number, ORPHAN_REASON)
@@ -151,12 +171,8 @@ class RunBuilder:
                         attempts=1,
                     )
                 elif proposal < orphans + count:
-                    value = (
-                        accuracy(proposal)
-                        if accuracy
-                        else min(1.0, 0.6 + 0.3 * self.random.random())
-                    )
-                    cost_value = recorded_cost(section.cost, attributes)
+                    value = score(proposal) if score else min(1.0, 0.6 + 0.3 * self.random.random())
+                    cost_value = attributes.get_cost(section.cost)
                     objective = (
                         [value, cost_value]
                         if section.reward == "pareto"
@@ -174,8 +190,14 @@ class RunBuilder:
         kind = "soft" if section.reward == "pareto" else section.reward
         exponent = -0.031 if section.reward_exponent == "auto" else section.reward_exponent
         return make_reward(
-            kind, exponent=exponent, target=section.target_cost or 400_000.0, metric=section.cost
+            kind,
+            exponent=exponent,
+            target=section.target_cost or 400_000.0,
+            cost_metric=section.cost,
         )
+
+    def exponent_estimate(self):
+        return EXPONENT_ESTIMATE if self.config.search.reward_exponent == "auto" else None
 
     def select_baseline(
         self, *, finalists=3, seeds=2, space_exhausted=False, reference=None, noise=0.01
@@ -186,61 +208,46 @@ class RunBuilder:
         reward, pareto = self.reward(), section.reward == "pareto"
         trials = apply_reward(trials, reward) if pareto else trials
         best_trials = sorted(trials, key=lambda trial: -trial.reward)[:finalists]
-        accuracies = {
-            t.spec.spec_id: [
-                min(1.0, t.accuracy + 0.02 + noise * self.random.random()) for _ in range(seeds)
+        scores = {
+            t.spec.network_id: [
+                min(1.0, t.score + 0.02 + noise * self.random.random()) for _ in range(seeds)
             ]
             for t in best_trials
         }
         rewards = {
-            t.spec.spec_id: [
-                reward(value, t.get_cost(reward.metric)) for value in accuracies[t.spec.spec_id]
+            t.spec.network_id: [
+                reward(value, t.get_cost(reward.cost_metric)) for value in scores[t.spec.network_id]
             ]
             for t in best_trials
         }
         comparison = compare(rewards)
-        winner = next(trial for trial in best_trials if trial.spec.spec_id == comparison.winner)
+        winner = next(trial for trial in best_trials if trial.spec.network_id == comparison.winner)
         result = SearchResult(
             trials,
             reward,
             space_exhausted,
             pareto,
-            EXPONENT_EXPLANATION if section.reward_exponent == "auto" else "",
+            self.exponent_estimate(),
         )
         finalist_list, uses_training = (
             [Finalist(trial) for trial in best_trials],
             section.evaluator == "proxy",
         )
-        baseline = Baseline(
-            winner, finalist_list, accuracies, rewards, comparison, reference, uses_training
+        selected = SelectedBaseline(
+            winner, finalist_list, scores, rewards, comparison, reference, uses_training
         )
-        document = baseline.to_dict(result) | {"space_exhausted": space_exhausted}
-        write_atomic(self.run.baseline, dump_yaml(document))
+        make_baseline_file(selected, result).write(self.run.baseline)
         self.spec = winner.spec
         return self
 
-    def give_baseline(
-        self,
-        spec=None,
-        *,
-        explanation="given: efficientnet_b0, for 1000 classes at 224 pixels of a side",
-    ):
+    def give_baseline(self, spec=None, *, source="efficientnet_b0"):
         self.spec = spec or preset("efficientnet_b0")
-        spec_cost = network_cost(self.spec)
-        document = {
-            "spec": self.spec.to_dict(),
-            "spec_id": self.spec.spec_id,
-            "flops": spec_cost.flops,
-            "params": spec_cost.params,
-        }
-        write_atomic(
-            self.run.baseline, dump_yaml(document | {"explanation": explanation, "finalists": []})
-        )
+        make_user_baseline_file(self.spec, source).write(self.run.baseline)
         return self
 
     def scale(self, *, gap=0.0, seeds=None):
-        """Race the grid on accuracies drawn at random, brief and full trainings alike; the first
-        member is `gap` above them.
+        """Race the grid on random scores of short and full trainings; the first member's are `gap`
+        above the others'.
         """
         section = self.config.scaling.model_copy(
             update={"seeds": seeds or self.config.scaling.seeds}
@@ -254,35 +261,27 @@ class RunBuilder:
                 t: 0.8 + 0.02 * self.random.random() + (0 if t.member else gap) for t in rung
             }
         verdict = evaluate_race(race, results)
-        full_accuracies = {
-            m.spec.spec_id: _accuracies_of(results, index, lambda epochs: epochs == race.epochs)
+        full_scores = {
+            m.spec.network_id: _scores_of(results, index, lambda epochs: epochs == race.epochs)
             for index, m in enumerate(raced_members)
         }
-        short_accuracies = {
-            m.spec.spec_id: _accuracies_of(results, index, lambda epochs: epochs < race.epochs)
+        short_scores = {
+            m.spec.network_id: _scores_of(results, index, lambda epochs: epochs < race.epochs)
             for index, m in enumerate(raced_members)
         }
-        short_accuracies = {name: values[0] for name, values in short_accuracies.items() if values}
+        short_scores = {name: values[0] for name, values in short_scores.items() if values}
         self.coefficients = raced_members[verdict.winner].to_coefficients(section)
         result = ScalingResult(
-            self.coefficients, grid, raced_members, full_accuracies, short_accuracies, race, verdict
+            self.coefficients, grid, raced_members, full_scores, short_scores, race, verdict
         )
-        write_atomic(self.run.coefficients, dump_yaml(result.to_dict(section)))
+        make_coefficients_file(result, section).write(self.run.coefficients)
         return self.build_family()
 
-    def give_coefficients(self, *point, explanation="given: the paper's"):
-        self.coefficients = Coefficients(*point, divisor=self.config.scaling.divisor)
-        document = dict(zip(("alpha", "beta", "gamma"), point, strict=True)) | {
-            "nominal": self.coefficients.nominal,
-            "explanation": explanation,
-        }
-        document |= {
-            "divisor": self.coefficients.divisor,
-            "rounding": self.coefficients.rounding,
-            "user_supplied": True,
-            "members": [],
-        }
-        write_atomic(self.run.coefficients, dump_yaml(document))
+    def give_coefficients(self, *point):
+        section = self.config.scaling.model_copy(update={"coefficients": list(point)})
+        self.coefficients = Coefficients(*point, divisor=section.divisor)
+        record = make_user_coefficients_file(self.coefficients, section)
+        record.write(self.run.coefficients)
         return self.build_family()
 
     def build_family(self):
@@ -292,181 +291,155 @@ class RunBuilder:
         return self
 
     def validate(
-        self, *, seeds=2, step=0.01, min_accuracy=0.9, images=359, controls=None, curve=True
+        self, *, seeds=2, step=0.01, min_score=0.9, images=359, controls=(), curve=True, gain=None
     ):
-        """Each member `step` above the one before. controls: by name, how far behind the compound
-        member, or why it is not.
+        """Validate the family, each member `step` above the one before.
+
+        controls: by name, how far behind their member, or why they failed. gain: of the largest
+        trained member over B0, as (difference, interval).
         """
-        rows = []
+        rows, points = [], []
         for index, member in enumerate(self.family):
-            reason = find_skip_reason(member, self.config.validation, max_resolution=float("inf"))
-            accuracy = min(0.99, min_accuracy + step * index)
-            measurements = [] if reason else self.make_test_measurements(accuracy, seeds, images)
-            rows.append(MemberValidation(member, measurements, reason).to_dict())
-        document = {"members": rows}
-        if curve:
-            document |= self.curve(rows)
-        if controls is not None:
-            document |= self.controls(rows, controls)
-        write_atomic(self.run.validation, dump_yaml(document))
+            skip = find_skip_reason(member, self.config.validation, max_resolution=float("inf"))
+            score = min(0.99, min_score + step * index)
+            result = None if skip else make_test_result(score, seeds, images)
+            rows.append(make_member_record(member, result, skip))
+            if result is not None:
+                error = (result.interval[1] - result.interval[0]) / 3.92
+                points.append(CurvePoint(member.flops, result.score, error))
+        fitted = fit_curve(points) if curve and count_sizes(points) >= MIN_POINTS else None
+        if fitted is not None:
+            rows = [
+                row
+                if row.result
+                else row.model_copy(update={"prediction": fitted.predict(row.flops)})
+                for row in rows
+            ]
+            flops = np.geomspace(points[0].flops, rows[-1].flops, 60)
+            fitted = fitted.to_record([fitted.band(float(each)) for each in flops])
+        trained = [row for row in rows if row.result]
+        control_rows = self.make_controls(trained, dict(controls))
+        self.validation = ValidationFile(
+            metric=self.config.metric,
+            members=tuple(rows),
+            gain=gain
+            and GainRecord(
+                member=trained[-1].name, baseline="b0", difference=gain[0], interval=gain[1]
+            ),
+            controls=control_rows,
+            curve=fitted,
+            num_trained_sizes=count_sizes(points),
+            compound=judge_compound_scaling(
+                next((row.family_member for row in control_rows if row.phi), None),
+                {row.name: row.comparison and row.comparison.verdict for row in control_rows},
+                single_dimension=SINGLE_DIMENSION,
+            ),
+        )
+        self.validation.write(self.run.validation)
         return self
 
-    def make_test_measurements(self, accuracy, seeds, images):
-        return [
-            self.make_measurement(min(1.0, accuracy + 0.004 * s), split="test", images=images)
-            for s in range(seeds)
-        ]
-
-    def curve(self, rows):
-        """The curve through the trained of `rows`; the others are given their predictions."""
-        trained_rows = [row for row in rows if row["validated"]]
-        errors = [(row["interval"][1] - row["interval"][0]) / 3.92 for row in trained_rows]
-        points = [
-            CurvePoint(row["flops"], row["accuracy"], error)
-            for row, error in zip(trained_rows, errors, strict=True)
-        ]
-        reason = missing_curve_reason(points)
-        curve_fit = None if reason else fit_curve(points)
-        for row in rows:
-            if not row["validated"]:
-                row["prediction"] = curve_fit and curve_fit.predict(row["flops"]).to_dict()
-        if curve_fit is None:
-            return {"curve": None, "missing_curve_reason": reason}
-        band = [
-            curve_fit.band(float(f))
-            for f in np.geomspace(trained_rows[0]["flops"], rows[-1]["flops"], 60)
-        ]
-        band_points = [
-            {"flops": p.flops, "accuracy": p.accuracy, "interval": [p.low, p.high]} for p in band
-        ]
-        return {"curve": curve_fit.to_dict() | {"band": band_points}, "missing_curve_reason": ""}
-
-    def controls(self, rows, requested):
-        trained_rows = [row for row in rows if row["validated"] and row["name"] != "b0"]
-        family_member = trained_rows[-1] if trained_rows else None
-        controls = [
-            make_control(name, accuracy_gap, family_member, self.spec)
-            for name, accuracy_gap in requested.items()
-        ]
-        single_dimensions = {
-            row["name"]: row["verdict"]
-            for row in controls
-            if row["name"] in ("depth", "width", "resolution")
-        }
-        better_dimensions = [
-            name for name, verdict in single_dimensions.items() if verdict == "worse"
-        ]
-        wins = (
-            False
-            if better_dimensions
-            else True
-            if single_dimensions and set(single_dimensions.values()) == {"better"}
-            else None
+    def make_controls(self, trained, requested):
+        scaled = [row for row in trained if row.name != "b0"]
+        member = scaled[-1] if scaled else None
+        return tuple(
+            make_control(name, score_gap, member, self.spec)
+            for name, score_gap in requested.items()
         )
-        explanation = {
-            True: "it is better than each dimension alone, beyond doubt",
-            False: f"{', '.join(better_dimensions)} alone is better, beyond doubt",
-            None: "the differences are within the noise"
-            if any(single_dimensions.values())
-            else "no control could be trained",
-        }[wins]
-        return {
-            "controls": controls,
-            "compound": {
-                "family_member": family_member and family_member["name"],
-                "wins": wins,
-                "explanation": explanation,
-            },
-        }
+
+    def update_validation(self, **changes):
+        self.validation = self.validation.model_copy(update=changes)
+        self.validation.write(self.run.validation)
+        return self
 
 
-RULES = {
-    "depth": ("depth alone", (2.0, 1.0, 1.0)),
-    "width": ("width alone", (1.0, 1.4, 1.0)),
-    "resolution": ("resolution alone", (1.0, 1.0, 1.4)),
-    "paper": ("1.2, 1.1, 1.15 of the paper", (1.2, 1.1, 1.15)),
-    "efficientnet_b1": ("efficientnet_b1 as published", None),
+def make_test_result(score, seeds, images, failure_reason=""):
+    scores = [min(1.0, score + 0.004 * index) for index in range(seeds)]
+    return make_result(scores, images, failure_reason)
+
+
+def make_result(scores, images, failure_reason=""):
+    mean = sum(scores) / len(scores)
+    return TestResult(
+        scores=tuple(scores),
+        score=mean,
+        interval=wilson_interval(mean, images),
+        images=images,
+        train_seconds=5.0,
+        failure_reason=failure_reason,
+    )
+
+
+def make_member_record(member, result, skip):
+    return MemberRecord(
+        name=member.name,
+        phi=member.phi,
+        network_id=member.network_id,
+        flops=member.flops,
+        params=member.params,
+        ratio=member.ratio,
+        result=result,
+        skip=skip,
+        prediction=None,
+    )
+
+
+KINDS = {
+    "depth": ("depth", "", (2.0, 1.0, 1.0)),
+    "width": ("width", "", (1.0, 1.4, 1.0)),
+    "resolution": ("resolution", "", (1.0, 1.0, 1.4)),
+    "paper": ("paper", "", (1.2, 1.1, 1.15)),
+    "efficientnet_b1": ("published", "efficientnet_b1", None),
+    "mine.yaml": ("spec_file", "mine.yaml", None),
 }
 
 
-def make_control(name, accuracy_gap, family_member, baseline):
-    """A row of `controls` in validation.yaml: the network of that rule nearest to the FLOPs of
-    `against`.
+def make_control(name, score_gap, member, baseline):
+    """A control with the network nearest to the FLOPs of `member`, `score_gap` behind it; a text
+    for score_gap is the reason why its training failed.
     """
-    rule, point = RULES.get(name, (f"coefficients of {name} (1.30, 1.05, 1.10)", (1.3, 1.05, 1.1)))
-    row = dict.fromkeys(
-        (
-            "family_member",
-            "phi",
-            "alpha",
-            "beta",
-            "gamma",
-            "spec",
-            "spec_id",
-            "flops",
-            "params",
-            "ratio",
-        )
-    )
-    row |= {
-        "name": name,
-        "label": rule,
-        "validated": False,
-        "skip_reason": "",
-        "accuracy_gap": None,
-        "flops_adjustment": None,
-    }
-    row |= {"accuracy_gap_interval": None, "verdict": None}
-    if family_member is None or isinstance(accuracy_gap, str):
-        return row | {
-            "skip_reason": accuracy_gap
-            if isinstance(accuracy_gap, str)
-            else "no scaled member was trained"
-        }
+    kind, source, point = KINDS.get(name, ("coefficients", name, (1.3, 1.05, 1.1)))
+    factors = point and ScaleFactors(alpha=point[0], beta=point[1], gamma=point[2])
+    fields = {"name": name, "kind": kind, "source": source, "coefficients": factors}
+    empty = dict.fromkeys(("phi", "family_member", "network", "result", "skip", "comparison"))
+    if member is None:
+        return ControlRecord(**fields | empty | {"skip": SkipReason(case="no_scaled_member")})
+    fields["family_member"], fields["phi"] = member.name, 1.0 if point else None
+    if isinstance(score_gap, SkipReason):
+        return ControlRecord(**empty | fields | {"skip": score_gap})
+    if isinstance(score_gap, str):
+        skip = SkipReason(case="training_failed", reason=score_gap)
+        return ControlRecord(**empty | fields | {"skip": skip})
     coefficients = Coefficients(*(point or (1.2, 1.1, 1.15)), divisor=4)
     networks = {phi / 50: coefficients.apply(baseline, phi / 50) for phi in range(1, 200)}
-    phi = min(
-        networks,
-        key=lambda phi: abs(math.log(network_cost(networks[phi]).flops / family_member["flops"])),
+    phi, spec = min(
+        networks.items(), key=lambda item: abs(math.log(item[1].cost().flops / member.flops))
     )
-    spec, spec_cost = networks[phi], network_cost(networks[phi])
-    row |= {
-        "family_member": family_member["name"],
-        "spec": spec.to_dict(),
-        "spec_id": spec.spec_id,
-        "flops": spec_cost.flops,
-    }
-    row |= {
-        "params": spec_cost.params,
-        "ratio": spec_cost.flops * family_member["ratio"] / family_member["flops"],
-    }
-    if point:
-        row |= {"phi": phi, "alpha": point[0], "beta": point[1], "gamma": point[2]}
-    flops_adjustment = 0.02 * math.log(family_member["flops"] / spec_cost.flops)
-    accuracies = [
-        min(1.0, max(0.0, value - accuracy_gap - flops_adjustment))
-        for value in family_member["accuracies"]
-    ]
-    accuracies[0], accuracies[-1] = accuracies[0] + 0.001, accuracies[-1] - 0.001
-    mean, interval = sum(accuracies) / len(accuracies), [accuracy_gap - 0.015, accuracy_gap + 0.015]
-    row |= {
-        "validated": True,
-        "accuracies": accuracies,
-        "accuracy": mean,
-        "images": family_member["images"],
-    }
-    row |= {
-        "interval": list(wilson_interval(mean, family_member["images"])),
-        "train_seconds": 5.0,
-        "failure_reason": "",
-    }
-    verdict = "better" if interval[0] > 0 else "worse" if interval[1] < 0 else "tied"
-    return row | {
-        "accuracy_gap": accuracy_gap,
-        "flops_adjustment": flops_adjustment,
-        "accuracy_gap_interval": interval,
-        "verdict": verdict,
-    }
+    cost = spec.cost()
+    adjustment = 0.02 * math.log(member.flops / cost.flops)
+    scores = [min(1.0, max(0.0, value - score_gap - adjustment)) for value in member.result.scores]
+    scores[0], scores[-1] = scores[0] + 0.001, scores[-1] - 0.001
+    low, high = score_gap - 0.015, score_gap + 0.015
+    return ControlRecord(
+        **empty
+        | fields
+        | {
+            "phi": phi if point else None,
+            "network": ControlNetwork(
+                spec=spec,
+                network_id=spec.network_id,
+                flops=cost.flops,
+                params=cost.params,
+                ratio=cost.flops * member.ratio / member.flops,
+            ),
+            "result": make_result(scores, member.result.images),
+            "comparison": ControlComparison(
+                difference=score_gap,
+                flops_adjustment=adjustment,
+                interval=(low, high),
+                verdict="better" if low > 0 else "worse" if high < 0 else "tied",
+            ),
+        }
+    )
 
 
 @pytest.fixture
@@ -495,7 +468,7 @@ def full_run(tmp_path_factory):
     controls = {
         "depth": 0.03,
         "width": -0.02,
-        "resolution": "needs 90 pixels of a side",
+        "resolution": SkipReason(case="image_size", resolution=90, image_size=8),
         "paper": 0.01,
         "efficientnet_b1": 0.02,
     }

@@ -1,6 +1,4 @@
-"""Curve, predictions and controls: what is predicted never looks measured, and what can't be told
-is said to be so.
-"""
+"""Curve, predictions and controls: predictions do not look measured, and ties are called ties."""
 
 import itertools
 import math
@@ -9,21 +7,21 @@ import pytest
 from matplotlib.colors import to_hex
 from matplotlib.text import Text
 
-from phinas.experiment.run_dir import write_atomic
-from phinas.reports.coefficient_verdict import find_closest_to_paper
-from phinas.reports.conclusions import list_conclusions
-from phinas.reports.controls import MARKERS, get_control_kind
+from phinas.experiment.artifacts.coefficients_file import CoefficientsFile
+from phinas.experiment.artifacts.validation_file import SkipReason
+from phinas.reports.controls import MARKERS, make_control_label
 from phinas.reports.csv_export import CSV_TABLES, make_controls_dataframe, make_family_dataframe
 from phinas.reports.figure_export import PNG_DPI, report_style
 from phinas.reports.figures import controls, family, grid
 from phinas.reports.formatting import format_percent, format_points, join_names
 from phinas.reports.page import render_page
 from phinas.reports.palette import BACKGROUND_COLOR
-from phinas.reports.run_data import read_run_data
+from phinas.reports.run_reader import read_run_data
+from phinas.reports.sentences.coefficients import find_closest_to_paper
+from phinas.reports.sentences.conclusions import list_conclusions
 from phinas.reports.tables.controls import make_controls_table
 from phinas.reports.tables.family import make_family_table
 from phinas.reports.tables.scaling import make_coefficients_table, make_grid_table
-from phinas.space.yaml_io import dump_yaml, read_yaml
 
 SMALL = {"tolerance": 0.2, "divisor": 4, "max_grid_members": 4, "phi": [1.0, 2.0, 3.0]}
 CONTROLS = {
@@ -32,10 +30,12 @@ CONTROLS = {
     "resolution": -0.021,
     "paper": 0.004,
     "efficientnet_b1": 0.024,
+    "mine.yaml": 0.018,
     "runs/photos": -0.006,
 }
 MANY_CONTROLS = CONTROLS | {f"runs/other{number}": 0.003 * number - 0.01 for number in range(6)}
-FAILED_CONTROLS = dict.fromkeys(CONTROLS, "its training failed: the loss became NaN")
+SAME_NETWORK = SkipReason(case="same_network", member="b2")
+FAILED_CONTROLS = dict.fromkeys(CONTROLS, "the loss became NaN")
 MINUS = "\N{MINUS SIGN}"
 
 
@@ -47,7 +47,7 @@ def validated_run(build, *, scaling=None, validation=None, coefficients=None, **
         .select_baseline()
     )
     builder = builder.give_coefficients(*coefficients) if coefficients else builder.scale(gap=0.03)
-    return builder.validate(**{"step": 0.02, "min_accuracy": 0.8, "images": 10_000} | results)
+    return builder.validate(**{"step": 0.02, "min_score": 0.8, "images": 10_000} | results)
 
 
 def draw(figure, builder, *, compact=False):
@@ -77,9 +77,11 @@ def page(builder):
     return " ".join(render_page(read_run_data(builder.run), {}).split())
 
 
-def update_validation(builder, **values):
-    write_atomic(builder.run.validation, dump_yaml(read_yaml(builder.run.validation) | values))
-    return builder
+def update_control(builder, index, **changes):
+    """Change one control in the file of the validation."""
+    rows = list(builder.validation.controls)
+    rows[index] = rows[index].model_copy(update=changes)
+    return builder.update_validation(controls=tuple(rows))
 
 
 EDGE_CASES = {
@@ -92,15 +94,15 @@ EDGE_CASES = {
     "below the baseline": {"controls": CONTROLS, "scaling": {"phi": [-2.0, -1.0, 1.0, 2.0, 4.0]}},
     "whole ladder": {"controls": CONTROLS, "scaling": {"phi": [0.5, 1.0, 2.0, 3.5, 5.0, 6.0, 7.0]}},
     "few images": {"controls": CONTROLS, "images": 60},
-    "given": {
-        "controls": {"depth": 0.02, "paper": "it is the network of B2"},
+    "user-supplied": {
+        "controls": {"depth": 0.02, "paper": SAME_NETWORK},
         "coefficients": (1.2, 1.1, 1.15),
     },
 }
 
 
-# Those that stay quick have every kind of mark and text, and the fewest and the most of them.
-QUICK_CASES = ("usual", "twelve controls", "few images", "given")
+# The quick cases have every kind of mark and text, and the fewest and the most of them.
+QUICK_CASES = ("usual", "twelve controls", "few images", "user-supplied")
 
 
 @pytest.mark.parametrize(
@@ -110,7 +112,7 @@ QUICK_CASES = ("usual", "twelve controls", "few images", "given")
         for name in EDGE_CASES
     ],
 )
-def test_whatever_was_found_the_report_is_written_and_no_text_covers_another(build, case):
+def test_the_report_is_written_for_any_results_and_no_text_overlaps_another(build, case):
     builder = validated_run(build, **EDGE_CASES[case])
     assert "</html>" in page(builder)
     assert all(len(table(read_run_data(builder.run)).columns) for table in CSV_TABLES.values())
@@ -143,24 +145,24 @@ def test_whatever_was_found_the_report_is_written_and_no_text_covers_another(bui
         assert not overlaps_found, (figure.__name__, compact)
 
 
-def test_a_prediction_is_a_hollow_mark_with_a_dashed_bar_at_the_predicted_accuracy(build):
+def test_a_prediction_is_a_hollow_mark_with_a_dashed_bar_at_the_predicted_score(build):
     builder = validated_run(build)
-    report_figure, row = draw(family, builder), read_run_data(builder.run).members[-1]
-    prediction = row["prediction"]
-    assert marker_positions(report_figure, "predicted") == [(row["flops"], prediction["accuracy"])]
+    report_figure = draw(family, builder)
+    (row,) = read_run_data(builder.run).predicted_members
+    assert marker_positions(report_figure, "predicted") == [(row.flops, row.score)]
     group = next(
         group
         for group in report_figure.figure.axes[0].collections
         if group.get_gid() == "predicted"
     )
     assert to_hex(group.get_facecolor()[0]) == BACKGROUND_COLOR
-    bars = [line for line in lines(report_figure) if list(line.get_xdata()) == [row["flops"]] * 2]
-    assert [list(bar.get_ydata()) for bar in bars] == [prediction["interval"]]
+    bars = [line for line in lines(report_figure) if list(line.get_xdata()) == [row.flops] * 2]
+    assert [tuple(bar.get_ydata()) for bar in bars] == [row.interval]
     assert bars[0].is_dashed()
     assert marker_positions(report_figure, "untrained") == []
     assert "predicted" in {text.get_text() for text in report_figure.figure.axes[0].texts}
     assert (
-        f"not trained: {format_percent(prediction['accuracy'])} is predicted"
+        f"not trained: {format_percent(row.score)} is predicted"
         in report_figure.tooltips["predicted"][0]
     )
 
@@ -170,123 +172,114 @@ def test_the_curve_is_solid_to_the_largest_trained_network_and_dashed_beyond_it(
     run_data = read_run_data(builder.run)
     report_figure, band, last = (
         draw(family, builder),
-        run_data.curve["band"],
-        run_data.validated_members[-1]["flops"],
+        run_data.validation.curve.band,
+        run_data.tested_members[-1].flops,
     )
     solid_line, dashed_line = (lines(report_figure, gid)[0] for gid in ("curve", "curve-beyond"))
     assert not solid_line.is_dashed()
     assert dashed_line.is_dashed()
     assert [*solid_line.get_xdata(), *dashed_line.get_xdata()[1:]] == [
-        point["flops"] for point in band
+        point.flops for point in band
     ]
-    assert sum(x > last for x in solid_line.get_xdata()) == 1  # where it meets the dashed one
+    assert sum(x > last for x in solid_line.get_xdata()) == 1  # the first dashed point
     band_artist = next(
         group for group in report_figure.figure.axes[0].collections if group.get_gid() == "band"
     )
     extent = band_artist.get_paths()[0].get_extents()
-    assert math.isclose(extent.y0, min(point["interval"][0] for point in band))
-    assert math.isclose(extent.y1, max(point["interval"][1] for point in band))
+    assert math.isclose(extent.y0, min(point.low for point in band))
+    assert math.isclose(extent.y1, max(point.high for point in band))
 
 
-def test_without_a_curve_members_that_were_not_trained_stand_on_the_axis_and_the_page_says_why(
+def test_without_a_curve_untrained_members_are_on_the_axis_and_the_page_has_the_reason(
     build,
 ):
     builder = validated_run(build, validation={"max_flops_multiple": 3.0})
     run_data, report_figure = read_run_data(builder.run), draw(family, builder)
-    assert len(run_data.validated_members) == 2
+    assert len(run_data.tested_members) == 2
     assert marker_positions(report_figure, "predicted") == [] == lines(report_figure, "curve")
     bottom = report_figure.figure.axes[0].get_ylim()[0]
     assert marker_positions(report_figure, "untrained") == [
-        (row["flops"], bottom) for row in run_data.members_without_accuracy
+        (row.flops, bottom) for row in run_data.members_without_score
     ]
-    assert "whose FLOPs are known and whose accuracy is not" in report_figure.caption
-    assert "No accuracy is predicted: a curve with a floor has three unknowns" in page(builder)
+    assert "without a measured or predicted score" in report_figure.caption
+    assert "No score is predicted: a curve with a floor has three parameters" in page(builder)
     assert "prediction" not in conclusions_text(builder)
-
-
-def test_a_run_of_before_there_were_curves_and_controls_is_reported_as_it_was(build):
-    builder = validated_run(build)
-    rows = [
-        {name: value for name, value in row.items() if name != "prediction"}
-        for row in read_yaml(builder.run.validation)["members"]
-    ]
-    write_atomic(builder.run.validation, dump_yaml({"members": rows}))
-    report_figure = draw(family, builder)
-    assert len(marker_positions(report_figure, "trained")) == 3
-    assert len(marker_positions(report_figure, "untrained")) == 1
-    assert draw(controls, builder) is None
-    assert "ompound scaling" not in conclusions_text(builder)
-    assert "</html>" in page(builder)
 
 
 def test_a_curve_or_control_of_another_family_is_not_shown_for_this_one(build):
     builder = validated_run(build, controls=CONTROLS)
     builder.run.validation.write_text(
-        builder.run.validation.read_text().replace(builder.family[1].spec.spec_id, "0123456789ab")
+        builder.run.validation.read_text().replace(
+            builder.family[1].spec.network_id, "0123456789ab"
+        )
     )
     run_data = read_run_data(builder.run)
-    assert run_data.curve is None is run_data.compound_verdict
-    assert run_data.controls == []
+    assert run_data.validation is None
+    assert run_data.controls == ()
+    assert not run_data.predicted_members
 
 
-def test_family_caption_says_how_far_the_curve_extrapolates_and_which_noise_its_intervals_hold(
+def test_family_caption_has_the_extrapolation_and_the_noise_of_the_intervals(
     build,
 ):
     builder = validated_run(build, controls=CONTROLS, scaling={"phi": [1.0, 2.0, 9.0, 12.0]})
     caption, rows = draw(family, builder).caption, read_run_data(builder.run).predicted_members
     assert "Hollow: B3 and B4 were not trained" in caption
     assert (
-        f"up to {rows[-1]['prediction']['extrapolation']:.1f} times the FLOPs of the largest "
+        f"up to {rows[-1].extrapolation:.1f} times the FLOPs of the largest "
         "trained network" in caption
     )
-    assert "only as good as the assumed law" in caption
-    assert "the luck of training is not in it" in caption
-    assert "triangle up: depth alone; square: width alone" in caption
+    assert "only as reliable as the assumed curve" in caption
+    assert "but not training noise" in caption
+    assert "triangle up: depth-only scaling; square: width-only scaling" in caption
     near_caption = draw(
         family,
         validated_run(
             lambda **sections: build("near", **sections), scaling={"phi": [1.0, 2.0, 2.9]}
         ),
     ).caption
-    assert "only as good as" not in near_caption
+    assert "only as reliable as" not in near_caption
 
 
-def test_each_kind_of_control_has_a_marker_of_its_own_where_its_network_is(build):
+def test_each_kind_of_control_has_its_own_marker_at_its_network(build):
     builder = validated_run(build, controls=CONTROLS)
-    rows, report_figure = read_run_data(builder.run).trained_controls, draw(family, builder)
-    assert {get_control_kind(row) for row in rows} == set(MARKERS)
-    assert len({marker for marker, _ in MARKERS.values()}) == len(MARKERS)
+    rows, report_figure = read_run_data(builder.run).tested_controls, draw(family, builder)
+    assert {row.record.kind for row in rows} == set(MARKERS)
+    assert len({marker for marker, *_ in MARKERS.values()}) == len(MARKERS)
     for index, row in enumerate(rows):
         assert marker_positions(report_figure, f"control-{index}") == [
-            (row["flops"], row["accuracy"])
+            (row.flops, row.result.score)
         ]
-        assert report_figure.tooltips[f"control-{index}"][0].startswith(row["label"])
+        assert report_figure.tooltips[f"control-{index}"][0].startswith(
+            make_control_label(row.record)
+        )
 
 
-def test_controls_are_drawn_as_differences_to_their_member_the_best_first(build):
+def test_controls_are_drawn_as_differences_from_their_member_the_best_first(build):
     builder = validated_run(build, controls=CONTROLS)
-    rows, report_figure = read_run_data(builder.run).trained_controls, draw(controls, builder)
-    assert [row["name"] for row in rows] == sorted(CONTROLS, key=CONTROLS.get)
+    rows, report_figure = read_run_data(builder.run).tested_controls, draw(controls, builder)
+    assert [row.record.name for row in rows] == sorted(CONTROLS, key=CONTROLS.get)
     for index, row in enumerate(rows):
         assert marker_positions(report_figure, f"control-{index}") == [
-            (-row["accuracy_gap"], index)
+            (-row.comparison.difference, index)
         ]
         line_ends = [
             list(line.get_xdata())
             for line in lines(report_figure)
             if list(line.get_ydata()) == [index, index]
         ]
-        assert line_ends == [[-row["accuracy_gap_interval"][1], -row["accuracy_gap_interval"][0]]]
+        low, high = row.comparison.interval
+        assert line_ends == [[-high, -low]]
     texts = [text.get_text() for text in report_figure.figure.axes[0].texts]
     assert (
         texts.count("compound is better"),
         texts.count("the control is better"),
-        texts.count("can't be told"),
-    ) == (2, 1, 3)
-    assert "as good as B2" in texts
+        texts.count("not significant"),
+    ) == (3, 1, 3)
+    assert "equal to B2" in texts
     assert (
-        "better beyond doubt than 2 (gray) and worse than 1 (orange); of "
-        "3 (blue) it can't be told" in report_figure.caption
+        "Gray: compound scaling is significantly better (3). Orange: it is significantly worse "
+        "(1). Blue: the difference is not significant (3)." in report_figure.caption
     )
 
 
@@ -302,10 +295,9 @@ def test_dots_of_a_control_are_paired_differences_around_its_mean_and_absent_whe
     x_values = [float(position[0]) for group in dots for position in group.get_offsets()]
     assert len(x_values) == 3
     assert math.isclose(sum(x_values) / 3, -0.02)
-    validation = read_yaml(builder.run.validation)
-    row = validation["controls"][0]
-    row |= {"accuracies": row["accuracies"][1:], "failure_reason": "the loss became NaN"}
-    update_validation(builder, **validation)
+    result = builder.validation.controls[0].result
+    failed = {"scores": result.scores[1:], "failure_reason": "the loss became NaN"}
+    update_control(builder, 0, result=result.model_copy(update=failed))
     dots = [
         group
         for group in draw(controls, builder).figure.axes[0].collections
@@ -314,22 +306,21 @@ def test_dots_of_a_control_are_paired_differences_around_its_mean_and_absent_whe
     assert not [position for group in dots for position in group.get_offsets()]
 
 
-def test_after_one_training_each_a_control_is_drawn_without_an_interval_and_nothing_is_claimed(
+def test_after_one_training_each_a_control_has_no_interval_and_no_verdict(
     build,
 ):
     builder = validated_run(build, controls={"depth": 0.02, "paper": 0.01}, seeds=1)
-    validation = read_yaml(builder.run.validation)
-    for row in validation["controls"]:
-        row |= {"accuracy_gap_interval": None, "verdict": None}
-    update_validation(builder, **validation)
+    for index, row in enumerate(builder.validation.controls):
+        unknown = row.comparison.model_copy(update={"interval": None, "verdict": None})
+        update_control(builder, index, comparison=unknown)
     assert marker_positions(draw(controls, builder), "control-1") == [(-0.02, 1)]
     assert draw(family, builder) is not None
     assert (
         make_controls_table(read_run_data(builder.run))
         .rows[0][2]
-        .text.startswith("not compared: one training each")
+        .text.startswith("no verdict: too few seeds for an interval")
     )
-    assert "the paper's 1.2, 1.1, 1.15 (+1" not in conclusions_text(builder)
+    assert "EfficientNet's 1.2, 1.1, 1.15 (+1" not in conclusions_text(builder)
 
 
 @pytest.mark.parametrize("controls_by_name", [{}, FAILED_CONTROLS])
@@ -339,39 +330,35 @@ def test_without_a_trained_control_there_is_no_figure_and_the_reasons_are_in_the
     builder = validated_run(build, controls=controls_by_name)
     assert draw(controls, builder) is None
     text = page(builder)
-    assert text.count("not compared: its training failed: the loss became NaN") == len(
-        controls_by_name
-    )
-    assert ("Held against other ways to scale" in text) == bool(controls_by_name)
+    assert text.count(">not compared: the loss became NaN<") == len(controls_by_name)
+    assert ("Comparison with other scaling methods" in text) == bool(controls_by_name)
     assert (
-        "Whether compound scaling wins here can't be told" in conclusions_text(builder)
+        "It is undecided whether compound scaling is better" in conclusions_text(builder)
     ) == bool(controls_by_name)
 
 
-def test_a_predicted_accuracy_is_said_to_be_one_and_sorts_by_its_number(build):
+def test_a_predicted_score_is_marked_and_sorts_by_its_number(build):
     builder = validated_run(build)
-    table, rows = make_family_table(read_run_data(builder.run)), read_run_data(builder.run).members
-    accuracy, interval = table.rows[-1][2], table.rows[-1][3]
-    prediction = rows[-1]["prediction"]
-    assert accuracy.text == f"predicted {format_percent(prediction['accuracy'])}"
-    assert float(accuracy.sort_key) == prediction["accuracy"]
-    assert float(interval.sort_key) == prediction["interval"][0]
+    run_data = read_run_data(builder.run)
+    table, (predicted,) = make_family_table(run_data), run_data.predicted_members
+    score, interval = table.rows[-1][2], table.rows[-1][3]
+    assert score.text == f"predicted {format_percent(predicted.score)}"
+    assert float(score.sort_key) == predicted.score
+    assert float(interval.sort_key) == predicted.interval[0]
     assert [row[2].text for row in table.rows[:-1]] == [
-        format_percent(row["accuracy"]) for row in rows[:-1]
+        format_percent(row.result.score) for row in run_data.tested_members
     ]
 
 
-def test_the_table_of_controls_says_flops_over_the_members_and_how_far_behind(build):
-    run_data = read_run_data(
-        validated_run(build, controls=CONTROLS | {"width": "it is the same network as B2"}).run
-    )
+def test_the_table_of_controls_has_relative_flops_and_the_gap(build):
+    run_data = read_run_data(validated_run(build, controls=CONTROLS | {"width": SAME_NETWORK}).run)
     table = make_controls_table(run_data)
     assert all(len(row) == len(table.columns) for row in table.rows)
     best_row, worst_row, last_row = table.rows[0], table.rows[-2], table.rows[-1]
-    row, member = run_data.trained_controls[-1], run_data.validated_members[-1]
-    assert worst_row[0].text == "depth alone"
+    row, member = run_data.tested_controls[-1], run_data.tested_members[-1]
+    assert worst_row[0].text == "depth-only scaling"
     assert (worst_row[1].text, worst_row[2].text) == ("+3.1 (+1.6 to +4.6)", "compound is better")
-    assert float(worst_row[5].sort_key) == row["flops"] / member["flops"]
+    assert float(worst_row[5].sort_key) == row.flops / member.flops
     assert worst_row[6].text == "B2"
     assert [cell.text for cell in best_row][1:3] == [
         f"{MINUS}2.1 ({MINUS}3.6 to {MINUS}0.6)",
@@ -381,187 +368,243 @@ def test_the_table_of_controls_says_flops_over_the_members_and_how_far_behind(bu
     assert float(last_row[1].sort_key) < min(float(row[1].sort_key) for row in table.rows[:-1])
 
 
-def test_the_csv_of_the_family_keeps_what_is_predicted_apart_from_what_is_measured(build):
+def test_the_csv_of_the_family_has_separate_columns_for_predictions(build):
     run_data = read_run_data(validated_run(build, controls=CONTROLS).run)
-    table, prediction = make_family_dataframe(run_data), run_data.members[-1]["prediction"]
+    table, (prediction,) = make_family_dataframe(run_data), run_data.predicted_members
     last = table.iloc[-1]
-    assert math.isnan(last.accuracy)
-    assert (last.predicted, last.extrapolation) == (
-        prediction["accuracy"],
-        prediction["extrapolation"],
-    )
-    assert [last.predicted_low, last.predicted_high] == prediction["interval"]
+    assert math.isnan(last.score)
+    assert (last.predicted, last.extrapolation) == (prediction.score, prediction.extrapolation)
+    assert (last.predicted_low, last.predicted_high) == prediction.interval
     assert table.predicted.notna().sum() == 1
 
 
 def test_the_csv_of_controls_has_a_row_for_each_trained_or_not(build):
-    run_data = read_run_data(
-        validated_run(build, controls=CONTROLS | {"width": "it is the same network as B2"}).run
-    )
+    run_data = read_run_data(validated_run(build, controls=CONTROLS | {"width": SAME_NETWORK}).run)
     table = make_controls_dataframe(run_data).set_index("name")
     assert list(table.index) == list(CONTROLS)
-    for row in run_data.trained_controls:
-        csv_row = table.loc[row["name"]]
-        assert (csv_row.accuracy_gap, csv_row.verdict, csv_row.flops) == (
-            row["accuracy_gap"],
-            row["verdict"],
-            row["flops"],
+    for row in run_data.tested_controls:
+        csv_row = table.loc[row.record.name]
+        assert (csv_row.score_gap, csv_row.verdict, csv_row.flops) == (
+            row.comparison.difference,
+            row.comparison.verdict,
+            row.flops,
         )
-        assert [csv_row.accuracy_gap_low, csv_row.accuracy_gap_high] == row["accuracy_gap_interval"]
+        assert (csv_row.score_gap_low, csv_row.score_gap_high) == row.comparison.interval
     assert table.skip_reason["width"] == "it is the same network as B2"
-    assert math.isnan(table.accuracy_gap["width"])
-    assert {"label", "family_member", "accuracy_seed_1", "flops_adjustment"} <= set(table.columns)
+    assert math.isnan(table.score_gap["width"])
+    assert {"label", "family_member", "score_seed_1", "flops_adjustment"} <= set(table.columns)
 
 
 @pytest.mark.parametrize(
     ("depth", "expected"),
     [
-        (0.03, "Compound scaling wins here over one dimension alone. It is better than each"),
-        (-0.03, "Compound scaling does not win here. Depth alone is better, beyond doubt."),
+        (
+            0.03,
+            "Compound scaling (B2) is significantly better than depth-only, width-only and "
+            "resolution-only scaling on this data (95%).",
+        ),
+        (
+            -0.03,
+            "Compound scaling is not better on this data: depth-only scaling is significantly "
+            "better than B2 (95%).",
+        ),
         (
             0.0,
-            "Whether compound scaling wins here can't be told. The differences are within the "
-            "noise.",
+            "It is undecided whether compound scaling is better than single-dimension scaling on "
+            "this data. B2 is significantly better than width-only and resolution-only scaling "
+            "(95%). B2 is not significantly different from depth-only scaling.",
         ),
     ],
 )
-def test_the_verdict_says_plainly_whether_compound_scaling_wins(build, depth, expected):
+def test_the_conclusions_have_the_verdict_on_compound_scaling(build, depth, expected):
     assert expected in conclusions_text(
         validated_run(build, controls={"depth": depth, "width": 0.03, "resolution": 0.03})
     )
 
 
 @pytest.mark.parametrize(
-    ("accuracy_gap", "expected"),
+    ("score_gap", "expected"),
     [
         (
             0.03,
-            "the coefficients found here beat the paper's 1.2, 1.1, 1.15 (+3.0 points at about "
-            "B2's FLOPs, 95%: +1.5 to +4.5), so this domain gains from its own.",
+            "the coefficients found here are significantly better than EfficientNet's 1.2, 1.1, "
+            "1.15 (+3.0 points at about B2's FLOPs, 95% CI +1.5 to +4.5), so this data benefits "
+            "from its own coefficients.",
         ),
         (
             -0.03,
-            f"the coefficients found here are worse than the paper's 1.2, 1.1, 1.15 ({MINUS}3.0 "
-            "points",
+            "the coefficients found here are significantly worse than EfficientNet's 1.2, 1.1, "
+            f"1.15 ({MINUS}3.0 points",
         ),
-        (0.0, "Whether the coefficients found here beat the paper's 1.2, 1.1, 1.15 (0.0 points"),
+        (
+            0.0,
+            "the coefficients found here are not significantly different from EfficientNet's 1.2, "
+            "1.1, 1.15 (0.0 points",
+        ),
     ],
 )
-def test_the_verdict_says_whether_a_domain_needs_coefficients_of_its_own(
-    build, accuracy_gap, expected
+def test_the_conclusions_say_whether_the_data_need_their_own_coefficients(
+    build, score_gap, expected
 ):
-    text = conclusions_text(validated_run(build, controls={"paper": accuracy_gap}))
+    text = conclusions_text(validated_run(build, controls={"paper": score_gap}))
     assert expected in text
-    assert ("so this domain does not need its own" in text) == (accuracy_gap < 0)
-    assert ("can't be told." in text.partition("found here")[2].partition("B2's")[2]) == (
-        accuracy_gap == 0
-    )
+    assert ("so this data does not need its own" in text) == (score_gap < 0)
 
 
-def test_coefficients_of_many_other_runs_that_cant_be_told_apart_take_one_sentence(build):
+def test_ties_with_the_coefficients_of_many_other_runs_take_one_sentence(build):
     text = conclusions_text(
         validated_run(
             build, controls={"paper": 0.001} | {f"runs/{name}": 0.002 for name in "abcdef"}
         )
     )
-    assert text.count("Whether the coefficients found here beat") == 1
-    assert "the paper's 1.2, 1.1, 1.15 (+0.1 points" in text
-    assert "or 5 more can't be told." in text
+    assert text.count("the coefficients found here are not significantly different from") == 1
+    assert "EfficientNet's 1.2, 1.1, 1.15 (+0.1 points" in text
+    assert "or 5 more." in text
 
 
-def test_controls_that_rounding_made_one_network_of_are_said_to_be_one(build):
+def test_controls_that_round_to_one_network_are_named_together(build):
     builder = validated_run(build, controls={"depth": 0.01, "width": 0.01, "paper": 0.01})
     expected = (
-        "Rounded to whole blocks, channels and pixels, depth alone and the paper's 1.2, 1.1, 1.15 "
-        "are one network here."
+        "Rounded to whole blocks, channels and pixels, depth-only scaling and EfficientNet's 1.2, "
+        "1.1, 1.15 are the same network here."
     )
     assert expected not in conclusions_text(builder)
-    depth, width, paper = read_run_data(builder.run).validation["controls"]
-    update_validation(builder, controls=[depth, width, paper | {"spec_id": depth["spec_id"]}])
+    update_control(builder, 2, network=builder.validation.controls[0].network)
     assert conclusions_text(builder).count(expected) == 1
 
 
-def test_the_verdict_says_what_is_a_prediction_and_how_far_it_reaches(build):
+def test_the_conclusions_mark_predictions_with_their_extrapolation(build):
     builder = validated_run(build)
-    prediction = read_run_data(builder.run).members[-1]["prediction"]
-    assert "B3 was not trained: what is told of its accuracy is a prediction" in conclusions_text(
-        builder
+    (prediction,) = read_run_data(builder.run).predicted_members
+    assert "B3 was not trained, so its score is a prediction" in conclusions_text(builder)
+    assert (
+        f"{format_percent(prediction.score)}, 95% CI "
+        f"{format_percent(prediction.interval[0])}" in conclusions_text(builder)
     )
     assert (
-        f"{format_percent(prediction['accuracy'])}, 95%: "
-        f"{format_percent(prediction['interval'][0])}" in conclusions_text(builder)
-    )
-    assert (
-        f"at {prediction['extrapolation']:.1f} times the FLOPs of the "
+        f"at {prediction.extrapolation:.1f} times the FLOPs of the "
         "largest trained network" in conclusions_text(builder)
     )
 
 
-def test_the_race_alone_tells_how_the_network_nearest_to_the_papers_coefficients_did(build):
+def test_the_conclusions_have_the_network_nearest_to_efficientnets_coefficients(build):
     builder = validated_run(build)
-    coefficients = read_yaml(builder.run.coefficients)
-    closest_member = find_closest_to_paper(coefficients)
+    record = CoefficientsFile.read(builder.run.coefficients)
+    closest = find_closest_to_paper(record.race)
 
     def text_after(**changes):
-        for row in coefficients["members"]:
-            row |= {"winner": row["winner"] and row is closest_member}
-        closest_member.update(changes)
-        write_atomic(builder.run.coefficients, dump_yaml(coefficients))
+        members = tuple(
+            row.model_copy(update=changes if row is closest else {"winner": False})
+            for row in record.race.members
+        )
+        race = record.race.model_copy(update={"members": members})
+        record.model_copy(update={"race": race}).write(builder.run.coefficients)
         return conclusions_text(builder)
 
-    members = coefficients["members"]
     logs = [(1.2, "alpha"), (1.1, "beta"), (1.15, "gamma")]
 
     def distance(row):
-        return sum(max(0, math.log(row[n][0] / v), math.log(v / row[n][1])) ** 2 for v, n in logs)
+        intervals = row.intervals
+        return sum(
+            max(0, math.log(intervals[n][0] / v), math.log(v / intervals[n][1])) ** 2
+            for v, n in logs
+        )
 
-    assert distance(closest_member) == min(distance(row) for row in members)
-    assert " is worse than the best: 1.2 points behind (95%: +0.3 to +2.1)." in text_after(
-        winner=False,
-        tied=False,
-        status="excluded",
-        accuracy_gap=0.012,
-        accuracy_gap_interval=[0.003, 0.021],
+    assert distance(closest) == min(distance(row) for row in record.race.members)
+    worse = {"winner": False, "tied": False, "status": "excluded", "score_gap": 0.012}
+    assert (
+        " is significantly worse than the best: 1.2 points behind (95% CI +0.3 to +2.1)."
+        in text_after(**worse, score_gap_interval=(0.003, 0.021))
+    )
+    tied = worse | {"tied": True, "status": "tied", "score_gap_interval": (-0.003, 0.021)}
+    assert (
+        " is not significantly different from the best: 1.2 points behind "
+        f"(95% CI {MINUS}0.3 to +2.1)." in text_after(**tied)
+    )
+    text = text_after(**tied | {"winner": True})
+    assert "the one nearest to EfficientNet's 1.2, 1.1, 1.15 after rounding (\u03b1 " in text
+    assert " is the best." in text
+
+
+@pytest.mark.parametrize(
+    ("controls_by_name", "expected"),
+    [
+        (
+            {"depth": 0.0, "width": 0.0, "resolution": 0.0},
+            "No significant difference between compound scaling (B2) and single-dimension scaling "
+            "on this data.",
+        ),
+        (
+            {"depth": 0.03, "width": SAME_NETWORK},
+            "B2 is significantly better than depth-only scaling (95%). Resolution-only scaling was "
+            "not compared; add it to validation.controls. Width-only scaling was not compared: it "
+            "is the same network as B2.",
+        ),
+        (
+            {"paper": 0.0},
+            "Depth-only, width-only and resolution-only scaling were not compared; add them to "
+            "validation.controls.",
+        ),
+    ],
+)
+def test_an_undecided_verdict_has_its_reasons(build, controls_by_name, expected):
+    assert expected in conclusions_text(validated_run(build, controls=controls_by_name))
+
+
+def test_without_a_scaled_member_the_conclusions_say_that_nothing_was_compared(build):
+    builder = validated_run(build, controls={"depth": 0.0}, validation={"max_flops_multiple": 1.0})
+    assert (
+        "Compound scaling was not compared with single-dimension scaling: no member but B0 is "
+        "trained; raise validation.max_flops_multiple" in conclusions_text(builder)
+    )
+
+
+def test_too_few_seeds_for_a_verdict_are_named_once(build):
+    builder = validated_run(build, controls={"depth": 0.02, "width": 0.02}, seeds=1)
+    for index, row in enumerate(builder.validation.controls):
+        unknown = row.comparison.model_copy(update={"interval": None, "verdict": None})
+        update_control(builder, index, comparison=unknown)
+    builder.update_validation(
+        compound=builder.validation.compound.model_copy(update={"wins": None})
     )
     assert (
-        f" can't be told from the best: 1.2 points behind (95%: {MINUS}0.3 to +2.1)."
-        in text_after(tied=True, status="tied", accuracy_gap_interval=[-0.003, 0.021])
+        "Depth-only and width-only scaling were trained with too few seeds for a comparison; set "
+        "validation.seeds to 2 or more." in conclusions_text(builder)
     )
-    assert "The raced network nearest to the paper's 1.2, 1.1, 1.15 (\u03b1 " in text_after(
-        winner=True
-    )
-    assert " is the best itself." in text_after(winner=True)
 
 
-def test_given_coefficients_are_said_to_be_given_everywhere_and_nothing_raced(build):
+def test_user_coefficients_are_called_user_supplied_everywhere(build):
     builder = validated_run(
         build,
         coefficients=(1.2, 1.1, 1.15),
-        controls={"paper": "it is the same network as B2", "runs/a": 0.03},
+        controls={"paper": SAME_NETWORK, "runs/a": 0.03},
     )
     run_data = read_run_data(builder.run)
     assert (
-        "alpha\u00a0=\u00a01.20, beta\u00a0=\u00a01.10, gamma\u00a0=\u00a01.15: given, not "
-        "searched" in conclusions_text(builder)
+        "Scale depth by alpha\u00a0=\u00a01.20, width by beta\u00a0=\u00a01.10 and resolution by "
+        "gamma\u00a0=\u00a01.15. The user supplied these coefficients" in conclusions_text(builder)
     )
-    assert "the given coefficients beat the coefficients of runs/a" in conclusions_text(builder)
-    assert "so this domain" not in conclusions_text(builder)
-    assert "nearest to the paper's" not in conclusions_text(builder)
+    assert (
+        "the user-supplied coefficients are significantly better than the coefficients of runs/a"
+        in conclusions_text(builder)
+    )
+    assert "so this data" not in conclusions_text(builder)
+    assert "nearest to EfficientNet's" not in conclusions_text(builder)
     assert make_grid_table(run_data) is None is draw(grid, builder)
     table = make_coefficients_table(run_data)
     assert [row[1].text for row in table.rows] == ["1.200", "1.100", "1.150"]
-    assert {row[2].text for row in table.rows} == {"given, not searched"}
-    assert "= 1.92; no networks raced for them." in table.note
-    assert page(builder).count("given, not searched") == 5
+    assert {row[2].text for row in table.rows} == {"user-supplied"}
+    assert "= 1.92; no networks were compared." in table.note
+    assert "The user supplied 1.2, 1.1, 1.15." in page(builder)
     assert len(CSV_TABLES["grid"](run_data)) == 0
 
 
 def test_members_below_the_baseline_are_on_the_curve_too(build):
     builder = validated_run(build, controls=CONTROLS, scaling={"phi": [-2.0, -1.0, 1.0, 2.0, 4.0]})
     run_data, report_figure = read_run_data(builder.run), draw(family, builder)
-    assert [row["name"] for row in run_data.validated_members] == ["b-2", "b-1", "b0", "b1", "b2"]
+    assert [row.member.name for row in run_data.tested_members] == ["b-2", "b-1", "b0", "b1", "b2"]
     assert len(marker_positions(report_figure, "trained")) == 5
-    assert lines(report_figure, "curve")[0].get_xdata()[0] == run_data.validated_members[0]["flops"]
+    assert lines(report_figure, "curve")[0].get_xdata()[0] == run_data.tested_members[0].flops
 
 
 @pytest.mark.parametrize(
@@ -574,11 +617,11 @@ def test_members_below_the_baseline_are_on_the_curve_too(build):
         (-0.1, f"{MINUS}10.0"),
     ],
 )
-def test_points_have_a_sign_and_nothing_is_not_negative(difference, expected):
+def test_points_have_a_sign_and_zero_has_none(difference, expected):
     assert format_points(difference) == expected
 
 
-def test_names_are_joined_as_people_do():
+def test_names_are_joined_with_commas_and_and():
     assert [join_names(list(names)) for names in ("a", "ab", "abc")] == [
         "a",
         "a and b",

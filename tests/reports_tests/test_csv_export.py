@@ -1,14 +1,15 @@
-"""The CSV files: one row a trial, finalist, grid member or family member, unrounded."""
+"""The CSV files: a row for each trial, finalist, compared network, member or control, unrounded."""
 
 import math
 
 import pandas as pd
 import pytest
 
+from phinas.experiment.artifacts.baseline_file import BaselineFile
+from phinas.experiment.artifacts.coefficients_file import CoefficientsFile
+from phinas.experiment.artifacts.family_file import FamilyMember
 from phinas.reports.csv_export import CSV_TABLES, make_trials_dataframe
-from phinas.reports.run_data import read_run_data
-from phinas.space.spec import ArchSpec
-from phinas.space.yaml_io import read_yaml
+from phinas.reports.run_reader import read_run_data
 
 
 @pytest.fixture(scope="module")
@@ -27,21 +28,21 @@ def test_a_trial_is_a_row_whether_it_was_measured_failed_or_runs(full_run, run_d
     assert table[table.state == "fail"].reason.item() == "the loss became NaN"
 
 
-def test_a_pruned_trial_is_a_row_with_its_reason_and_what_it_cost_and_no_reward(build):
+def test_a_pruned_trial_is_a_row_with_its_reason_and_its_training_time_and_no_reward(build):
     table = make_trials_dataframe(read_run_data(build().search(4, pruned=(2,)).run)).set_index(
         "trial"
     )
     row = table.loc[2]
-    assert (row.state, row.accuracy, row.epochs, row.train_seconds) == ("pruned", 0.3, 2, 5.0)
+    assert (row.state, row.score, row.epochs, row.train_seconds) == ("pruned", 0.3, 2, 5.0)
     assert row.reason == "pruned by median after 2 of 6 epochs at 30.0%"
     assert row.reward is None or row.reward != row.reward
     assert not row.on_front
 
 
-def test_accuracies_are_unrounded_fractions(full_run, run_data):
+def test_scores_are_unrounded_fractions(full_run, run_data):
     table = read_csv_table(full_run, "trials").set_index("trial")
     for trial in run_data.trials:
-        assert table.accuracy[trial.number] == trial.accuracy
+        assert table.score[trial.number] == trial.score
         assert table.reward[trial.number] == trial.reward
 
 
@@ -56,30 +57,29 @@ def test_choices_are_columns(full_run):
 
 
 def test_finalists_and_grid_members_are_those_of_the_files(full_run):
-    baseline, coefficients = read_yaml(full_run.run.baseline), read_yaml(full_run.run.coefficients)
-    assert list(read_csv_table(full_run, "finalists").spec_id) == [
-        row["spec_id"] for row in baseline["finalists"]
+    baseline = BaselineFile.read(full_run.run.baseline)
+    coefficients = CoefficientsFile.read(full_run.run.coefficients)
+    assert list(read_csv_table(full_run, "finalists").network_id) == [
+        row.network_id for row in baseline.selection.finalists
     ]
-    assert list(read_csv_table(full_run, "grid").spec_id) == [
-        row["spec_id"] for row in coefficients["members"]
+    assert list(read_csv_table(full_run, "grid").network_id) == [
+        row.network_id for row in coefficients.race.members
     ]
     assert read_csv_table(full_run, "grid").winner.sum() == 1
 
 
-def test_the_family_has_every_member_and_an_accuracy_only_where_it_was_trained(full_run):
+def test_the_family_has_every_member_and_a_score_only_where_it_was_trained(full_run):
     table = read_csv_table(full_run, "family")
     assert list(table.name) == ["b0", "b1", "b2", "b3"]
-    assert list(table.accuracy.notna()) == list(table.validated)
+    assert list(table.score.notna()) == list(table.validated)
     for row in table.itertuples():
-        member = read_yaml(full_run.run.family / f"{row.name}.yaml")
-        assert row.flops == member["flops"]
-        assert row.depths == " ".join(
-            str(stage.depth) for stage in ArchSpec.from_dict(member["spec"]).stages
-        )
+        member = FamilyMember.read(full_run.run.family / f"{row.name}.yaml")
+        assert row.flops == member.flops
+        assert row.depths == " ".join(str(stage.depth) for stage in member.spec.stages)
         assert math.isclose(row.width_factor, full_run.coefficients.beta**row.phi)
 
 
-def test_an_accuracy_of_another_family_is_not_shown_for_this_one(build):
+def test_a_score_of_another_family_is_not_shown_for_this_one(build):
     builder = (
         build(scaling={"tolerance": 0.2, "divisor": 4, "max_grid_members": 3, "phi": [1.0]})
         .search(4)
@@ -88,13 +88,13 @@ def test_an_accuracy_of_another_family_is_not_shown_for_this_one(build):
         .validate()
     )
     path = builder.run.validation
-    path.write_text(path.read_text().replace(builder.family[1].spec.spec_id, "0123456789ab"))
+    path.write_text(path.read_text().replace(builder.family[1].spec.network_id, "0123456789ab"))
     first, second = read_run_data(builder.run).members
-    assert first["validated"]
-    assert "accuracy" not in second
+    assert first.record.result is not None
+    assert second.record is None
 
 
-def test_tables_without_rows_have_their_heads(build):
+def test_tables_without_rows_have_their_headers(build):
     run_data = read_run_data(build().run)
     for name, make_dataframe in CSV_TABLES.items():
         table = make_dataframe(run_data)

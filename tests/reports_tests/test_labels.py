@@ -1,6 +1,4 @@
-"""Labels beside marks: none seems to name another mark, and percent ticks are the values they stand
-at.
-"""
+"""Labels of marks: each is nearest to its own mark, and percent ticks are at their values."""
 
 import itertools
 
@@ -12,7 +10,7 @@ from phinas.reports.figures.labels import Label, place_labels
 
 
 def place_test_labels(positions, *, optional=True):
-    """The texts written beside marks at `places` (hundredths of a figure of 263 by 288 points)."""
+    """The texts written next to marks at `places` (hundredths of a figure of 263 by 288 points)."""
     with report_style():
         axes = make_figure(4.0, compact=True).add_axes((0, 0, 1, 1))
         axes.set_xlim(0, 100)
@@ -27,7 +25,7 @@ def place_test_labels(positions, *, optional=True):
     }, axes
 
 
-def test_marks_apart_are_all_named():
+def test_separate_marks_are_all_labeled():
     assert set(
         place_test_labels({"depth": (20, 20), "width": (50, 50), "resolution": (80, 80)})[0]
     ) == {
@@ -37,7 +35,7 @@ def test_marks_apart_are_all_named():
     }
 
 
-def test_of_marks_in_one_place_neither_is_named_for_both():
+def test_marks_at_one_position_have_no_ambiguous_label():
     assert place_test_labels({"depth": (50, 50), "width": (50.4, 50.4)})[0] == {}
     assert set(
         place_test_labels({"depth": (50, 50), "width": (50.4, 50.4)}, optional=False)[0]
@@ -48,7 +46,7 @@ def test_of_marks_in_one_place_neither_is_named_for_both():
 
 
 @pytest.mark.parametrize("step", [1.5, 3, 5, 8])
-def test_a_name_that_is_written_is_nearest_to_its_own_mark(step):
+def test_a_label_is_nearest_to_its_own_mark(step):
     positions = {
         name: (50 + step * (index % 2), 30 + step * index) for index, name in enumerate("abcdef")
     }
@@ -67,7 +65,7 @@ def test_a_name_that_is_written_is_nearest_to_its_own_mark(step):
 @pytest.mark.parametrize(
     ("low", "high"), [(0.88, 0.99), (0.5, 0.9), (0.9, 0.93), (0.1, 0.95), (0.97, 0.985)]
 )
-def test_a_tick_of_percent_is_the_value_that_it_stands_at(low, high):
+def test_a_percent_tick_is_at_its_value(low, high):
     with report_style():
         axes = make_figure(3.0, compact=True).add_axes((0, 0, 1, 1))
         set_percent_scale(axes, [low, high])

@@ -1,24 +1,27 @@
-"""The drawn network: every block is there, told by its outline, and all text can be read."""
+"""The drawn network: it has every block, and all text is legible."""
 
 import itertools
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 from matplotlib.patches import Polygon
 
 from phinas.reports.figure_export import PNG_DPI, ReportFigure, render_svg, report_style
 from phinas.reports.figures import network
-from phinas.reports.network_diagram.columns import BLOCK_NAMES, make_stage_columns
+from phinas.reports.network_diagram.columns import make_stage_columns
 from phinas.reports.network_diagram.drawing import draw_networks
 from phinas.reports.network_diagram.glyphs import make_outline
-from phinas.reports.run_data import read_run_data
+from phinas.reports.run_reader import read_run_data
+from phinas.space.block_kinds import BLOCK_KINDS
+from phinas.space.block_kinds.block import Outline
 from phinas.space.layers import lower
 from phinas.space.presets import preset
 from phinas.space.spec import BLOCKS, ArchSpec, StageSpec
 
 
 def layerwise():
-    """22 stages of one layer, some left out, activations by turns."""
+    """22 stages of one layer, some skipped, activations alternating."""
     widths = [
         width
         for width, depth in zip((16, 24, 40, 80, 112, 192, 320), (1, 2, 3, 4, 4, 5, 3), strict=True)
@@ -45,7 +48,7 @@ def layerwise():
 
 
 def every_kind():
-    kinds = ("conv", "separable", "fused_mbconv", "mbconv", "bottleneck", "identity", "mbconv")
+    kinds = (*(kind for kind in BLOCKS if kind != "identity"), "identity", "mbconv")
     stages = tuple(
         StageSpec(16 + 8 * index, 1 + index % 3, kernel=3 + 2 * (index % 2), block=kind)
         for index, kind in enumerate(kinds)
@@ -120,14 +123,13 @@ def test_a_pooled_stem_and_a_head_without_convolution_are_drawn_as_such():
     assert last.depth == 0
 
 
-def test_every_kind_of_block_has_a_name_and_an_outline_of_its_own():
-    assert set(BLOCK_NAMES) == set(BLOCKS)
-    shapes = {
-        kind: tuple(make_outline(kind, 0, 0, 10, 40)) for kind in BLOCKS if kind != "identity"
-    }
-    plain = {kind for kind, shape in shapes.items() if shape == shapes["conv"]}
-    assert plain == {"conv", "separable"}  # a line cuts the separable one in two
-    assert len(set(shapes.values())) == len(shapes) - 1
+def test_kinds_of_block_have_distinct_labels_and_outlines_distinct_shapes():
+    labels = [label for kind in BLOCK_KINDS.values() for label in kind.labels]
+    assert len(set(labels)) == len(labels)
+    shapes = {outline: tuple(make_outline(outline, 0, 0, 10, 40)) for outline in get_args(Outline)}
+    plain = {outline for outline, shape in shapes.items() if shape == shapes["plain"]}
+    assert plain == {"plain", "diagonal", "halves"}  # lines divide the latter two
+    assert len(set(shapes.values())) == len(shapes) - 2
 
 
 # Every network in one form; the irregular, the densest and the smallest in all of them.
@@ -165,17 +167,17 @@ def test_all_blocks_of_a_usual_network_are_drawn(name):
     spec = NETWORKS[name]
     columns = make_stage_columns(spec)
     figure = draw(spec)
-    legend = len({column.kind for column in columns} & set(BLOCK_NAMES) - {"identity"})
+    legend = len({column.kind for column in columns} & set(BLOCK_KINDS) - {"identity"})
     legend += len({box.kernel for column in columns for box in column.boxes}) + spec.stem_pool
     assert len(boxes(figure)) == sum(len(column.boxes) for column in columns) + legend
     assert "..." not in drawn_texts(figure)
 
 
-def test_a_stage_of_too_many_blocks_shows_that_some_are_left_out():
+def test_a_stage_of_too_many_blocks_has_an_ellipsis():
     assert "..." in drawn_texts(draw(DEEP))
 
 
-def test_the_legend_names_what_occurs_and_nothing_else():
+def test_the_legend_has_exactly_the_marks_that_occur():
     of_b0, of_resnet = drawn_texts(draw(NETWORKS["b0"])), drawn_texts(draw(NETWORKS["resnet_50"]))
     assert {"MBConv", "squeeze-and-excitation", "1\u00d71", "5\u00d75"} <= of_b0
     assert {"Bottleneck", "3\u00d73 max pooling", "7\u00d77"}.isdisjoint(of_b0)
@@ -193,14 +195,14 @@ def test_networks_drawn_together_share_one_scale():
     assert (top_2 - low_2) / (top - low) == pytest.approx(2)
 
 
-def test_a_drawing_tells_every_stages_flops_and_the_whole_cost():
+def test_a_drawing_has_the_flops_of_every_stage_and_the_total_cost():
     text = drawn_texts(draw(NETWORKS["b0"], NETWORKS["resnet_50"]))
     assert {"86.1M", "1.46G"} <= text
     assert any("386M FLOPs   5.29M parameters" in line for line in text)
     assert any("109 MB for inference   relu" in line for line in text)
 
 
-def test_activations_are_told_by_stage_only_where_there_are_several():
+def test_activations_are_shown_by_stage_only_where_there_are_several():
     assert "activation" not in drawn_texts(draw(NETWORKS["b0"], NETWORKS["resnet_50"]))
     assert {"activation", "relu", "hard_swish"} <= drawn_texts(draw(NETWORKS["layerwise"]))
 
@@ -223,7 +225,7 @@ def test_a_report_shows_a_baseline_of_any_kind(build, name):
     assert f"to {spec.classes} classes on the right" in report_figure.caption
 
 
-def test_the_stage_table_of_a_report_tells_the_kind_of_block_and_only_a_head_that_is(build):
+def test_the_table_of_stages_has_the_kinds_of_block_and_an_existing_head(build):
     from phinas.reports.tables.stages import make_stages_table
 
     table = make_stages_table(
@@ -241,7 +243,7 @@ def test_the_stage_table_of_a_report_tells_the_kind_of_block_and_only_a_head_tha
             build("other", scaling={"baseline": "efficientnet_b0"}).give_baseline(every_kind()).run
         )
     )
-    assert [cell.text for cell in table.rows[6]][:9] == ["6", "left out", *["\u2013"] * 7]
+    assert [cell.text for cell in table.rows[7]][:9] == ["7", "left out", *["\u2013"] * 7]
     assert table.note.endswith(
         "The head is a 1\u00d71 convolution to 1,280 channels, pooling and the classifier."
     )

@@ -1,17 +1,24 @@
-"""What a report says of a search whose cost is not FLOPs, whose weight was estimated, or that was
-after a front.
+"""The report of a search whose cost is not FLOPs, whose exponent was estimated, or of a Pareto
+front.
 """
+
+import re
+from contextlib import closing
 
 import pandas as pd
 import pytest
 
+from phinas.experiment.artifacts.baseline_file import ExponentEstimate
+from phinas.experiment.errors import StorageError
+from phinas.experiment.storage.study_storage import open_storage
 from phinas.nas.pareto import pareto_front
-from phinas.reports.conclusions import list_conclusions
 from phinas.reports.figure_export import report_style
 from phinas.reports.figures import pareto, progress
 from phinas.reports.formatting import format_cost
 from phinas.reports.page import render_page, write_report
-from phinas.reports.run_data import read_run_data
+from phinas.reports.run_reader import read_run_data
+from phinas.reports.sentences.baseline import describe_exponent
+from phinas.reports.sentences.conclusions import list_conclusions
 from phinas.reports.tables.search import make_finalists_table, make_trials_table
 
 RUN = {"run": {"workers": 1}}
@@ -32,7 +39,7 @@ def test_a_search_over_latency_shows_milliseconds_everywhere(build):
     assert " at 1.00 ms" in caption(progress, builder) or " ms)" in caption(progress, builder)
     assert "the same latency or less" in caption(pareto, builder)
     assert "(latency/T)^w" in caption(pareto, builder)
-    assert f"{run_data.baseline['latency_ms']:.3g} ms an inference" in " ".join(
+    assert f"{run_data.baseline.latency_ms:.3g} ms per inference" in " ".join(
         list_conclusions(run_data)
     )
     for table in (make_trials_table(run_data), make_finalists_table(run_data)):
@@ -41,19 +48,19 @@ def test_a_search_over_latency_shows_milliseconds_everywhere(build):
     text = page(builder)
     assert "median of at least 40 undisturbed inferences of each network" in text
     assert "on a chip, 1 thread" in text
-    assert "Other trainings ran beside it" not in text
+    assert "Other trainings ran at the same time" not in text
     write_report(builder.run)
     table = pd.read_csv(builder.run.report / "trials.csv")
     assert list(table.latency_ms) == [trial.latency_ms for trial in run_data.trials]
     assert (table.latency_ms_quartile_1 < table.latency_ms).all()
 
 
-def test_latencies_measured_beside_other_trainings_are_said_to_be(build):
+def test_latencies_measured_during_other_trainings_have_a_note(build):
     builder = build(search={"cost": "latency"}, run={"workers": 2}).search(2)
     from phinas.experiment.manifest import update_manifest
 
     update_manifest(builder.run, workers=2)
-    assert "Other trainings ran beside it" in page(builder)
+    assert "Other trainings ran at the same time" in page(builder)
 
 
 def test_the_front_is_over_the_cost_of_the_search(build):
@@ -71,20 +78,79 @@ def test_a_search_over_activations_has_them_in_its_table(build):
     }
 
 
-def test_an_estimated_weight_is_explained(build):
+def test_an_estimated_exponent_is_explained(build):
     builder = build(search={"reward_exponent": "auto"}).search(5).select_baseline()
-    assert "accuracy grew as cost^0.031 (95%: 0.012 to 0.050)" in page(builder)
-    assert "The first 24 were drawn at random, to estimate the weight of the reward." in caption(
-        progress, builder
+    assert (
+        "The reward exponent w = \N{MINUS SIGN}0.031 was estimated: the score rises as cost^0.031 "
+        "along the upper edge of 24 networks (95% CI 0.012 to 0.050)." in page(builder)
+    )
+    assert (
+        "The first 24 trials were sampled at random, to estimate the exponent of the reward."
+        in caption(progress, builder)
     )
     assert "w = \N{MINUS SIGN}0.031" in caption(pareto, builder)
 
 
-def test_trials_that_wait_for_their_weight_are_told(build):
+FIT = {"num_networks": 24, "slope": 0.5, "interval": (0.4, 0.6)}
+FLAT_FIT = {"num_networks": 24, "slope": 0.001, "interval": (-0.012, 0.014)}
+NO_FIT = {"slope": None, "interval": None}
+
+
+@pytest.mark.parametrize(
+    ("estimate", "sentence"),
+    [
+        (
+            {"value": -0.3, "case": "clipped"} | FIT,
+            "The reward exponent w = -0.3 was estimated: the score rises as cost^0.500 along the "
+            "upper edge of 24 networks (95% CI 0.400 to 0.600). The estimate was clipped to the "
+            "range -0.3 to -0.005.",
+        ),
+        (
+            {"value": -0.02, "case": "not_significant"} | FLAT_FIT | {"interval": (-0.012, 0.034)},
+            "The reward exponent w = -0.02 is a default: the score does not rise significantly "
+            "with the cost (as cost^0.001 along the upper edge of 24 networks (95% CI -0.012 to "
+            "0.034)).",
+        ),
+        (
+            {"value": -0.014, "case": "not_significant"} | FLAT_FIT,
+            "The reward exponent w = -0.014 is limited by the interval of the slope: the score "
+            "does not rise significantly with the cost (as cost^0.001 along the upper edge of 24 "
+            "networks (95% CI -0.012 to 0.014)).",
+        ),
+        (
+            {"value": -0.02, "case": "too_few_networks", "num_networks": 7} | NO_FIT,
+            "The reward exponent w = -0.02 is a default: 7 networks with a score above 0 cannot "
+            "determine it, and 8 are needed.",
+        ),
+        (
+            {"value": -0.02, "case": "equal_costs", "num_networks": 10} | NO_FIT,
+            "The reward exponent w = -0.02 is a default: all 10 measured networks have the same "
+            "cost.",
+        ),
+    ],
+    ids=lambda value: value["case"] if isinstance(value, dict) else "",
+)
+def test_each_case_of_an_exponent_estimate_has_its_sentence(estimate, sentence):
+    described = describe_exponent(ExponentEstimate(**estimate))
+    assert described.replace("\N{MINUS SIGN}", "-") == sentence
+
+
+def test_a_damaged_reward_attribute_is_a_storage_error_that_names_the_field(build):
+    builder = build().search(2)
+    with closing(open_storage(builder.run.study, url=None, new=False)) as storage:
+        trial_store = storage.open_study("search")
+        changed = trial_store.study_attrs["reward"] | {"cost_metric": "joules"}
+        trial_store.set_study_attr("reward", changed)
+    message = "study search: attribute reward: cost_metric: 'joules' is not one of 'flops', "
+    with pytest.raises(StorageError, match=re.escape(message)):
+        read_run_data(builder.run)
+
+
+def test_trials_without_a_reward_are_counted(build):
     builder = build(search={"reward_exponent": "auto"}).search(0, awaiting_reward=5)
     run_data = read_run_data(builder.run)
     assert list_conclusions(run_data) == [
-        "5 networks measured so far, from which the weight of the reward will be estimated."
+        "5 networks measured so far. The exponent of the reward will be estimated from them."
     ]
     assert run_data.num_unfinished == 0
     assert run_data.reward is None
@@ -92,11 +158,11 @@ def test_trials_that_wait_for_their_weight_are_told(build):
 
 
 @pytest.mark.parametrize(("reward", "expected"), [("soft", True), ("absolute", False)])
-def test_a_target_under_soft_is_said_to_change_nothing(build, reward, expected):
+def test_the_target_of_a_soft_reward_has_a_note_that_it_has_no_effect(build, reward, expected):
     text = page(build(search={"reward": reward, "target_cost": 3e5}).search(2))
     assert (
         "search.target_cost is 300000, but under the soft reward the target multiplies all "
-        "rewards alike" in text
+        "rewards by the same factor" in text
     ) == expected
 
 
@@ -110,33 +176,31 @@ def test_a_front_is_reported_with_its_hypervolume_over_the_trials(build):
     assert caption(progress, builder).startswith(
         f"Hypervolume of the front over the trials: {volume} after 10 measured trials"
     )
-    assert "from the Pareto front of" in page(builder)
+    assert "selected from the Pareto front (" in page(builder)
     reward = run_data.reward
-    assert all(
-        trial.reward == reward(trial.accuracy, trial.cost.flops) for trial in run_data.trials
-    )
+    assert all(trial.reward == reward(trial.score, trial.cost.flops) for trial in run_data.trials)
     write_report(builder.run)
 
 
-def test_before_the_choice_a_front_is_told_as_it_is(build):
+def test_before_a_baseline_is_chosen_the_front_is_described(build):
     builder = build(search={"reward": "pareto"}).search(6, awaiting_reward=1)
     run_data = read_run_data(builder.run)
     assert run_data.reward is None
     assert (
-        f"of which {len(run_data.pareto_front)} are on the Pareto front"
+        f"{len(run_data.pareto_front)} of them are on the Pareto front"
         in list_conclusions(run_data)[0]
     )
     assert {row[-2].text for row in make_trials_table(run_data).rows} == {"\N{EN DASH}"}
-    assert "Along the dashed curve" not in caption(pareto, builder)
+    assert "Dashed:" not in caption(pareto, builder)
 
 
 @pytest.mark.parametrize(
-    ("metric", "cost", "expected"),
+    ("cost_metric", "cost", "expected"),
     [
         ("flops", 2.27e6, "2.27M FLOPs"),
         ("params", 5_288_548, "5.29M parameters"),
         ("latency", 0.83123, "0.831 ms"),
     ],
 )
-def test_an_amount_has_its_unit(metric, cost, expected):
-    assert format_cost(metric, cost) == expected
+def test_a_cost_has_its_unit(cost_metric, cost, expected):
+    assert format_cost(cost_metric, cost) == expected

@@ -9,14 +9,16 @@ from xml.etree import ElementTree
 import pandas as pd
 import pytest
 
+from phinas.experiment.artifacts.baseline_file import ExcludedReference
 from phinas.experiment.errors import InputError, StorageError
 from phinas.experiment.manifest import record_artifacts
 from phinas.experiment.run_dir import RunDir
-from phinas.experiment.trial_store import open_storage
-from phinas.nas.selection.reference_network import ReferenceNetwork
+from phinas.experiment.storage.study_storage import open_storage
+from phinas.nas.trial import TrialAttributes
 from phinas.reports.formatting import format_percent
 from phinas.reports.page import render_page, write_report
-from phinas.reports.run_data import read_run_data
+from phinas.reports.run_reader import read_run_data
+from phinas.space.presets import preset
 
 VOID = {"meta", "br", "link", "img", "hr", "input"}
 
@@ -63,7 +65,7 @@ def render_text(builder):
     return Page(render_page(read_run_data(builder.run), {})).text
 
 
-def test_the_page_of_a_whole_run_needs_nothing_but_itself(full_run):
+def test_the_page_of_a_full_run_is_self_contained(full_run):
     text = full_run.run.report_page.read_text(encoding="utf-8")
     page = Page(text)
     assert {"link", "img", "iframe", "object"}.isdisjoint(page.tags)
@@ -92,7 +94,7 @@ def test_colors_of_inline_figures_are_variables_so_that_the_page_can_be_dark(ful
     assert not re.search(r"(fill|stroke): #[0-9a-f]{6}", figures)
 
 
-def test_the_figures_lie_beside_the_page_as_svg_and_png(full_run):
+def test_the_figures_are_next_to_the_page_as_svg_and_png(full_run):
     for name in ("front", "progress", "network", "grid", "family", "controls"):
         root = ElementTree.parse(full_run.run.report / f"{name}.svg").getroot()
         assert root.tag == "{http://www.w3.org/2000/svg}svg"
@@ -100,12 +102,12 @@ def test_the_figures_lie_beside_the_page_as_svg_and_png(full_run):
     assert not list(full_run.run.report.glob("*.tmp"))
 
 
-def test_pointing_at_a_trial_tells_its_number_network_flops_and_accuracy(full_run):
+def test_the_tooltip_of_a_trial_has_its_number_network_flops_and_score(full_run):
     text = full_run.run.report_page.read_text(encoding="utf-8")
     table = pd.read_csv(full_run.run.report / "trials.csv")
     for row in table[table.state == "complete"].itertuples():
         assert (
-            f"<title>trial {row.trial}, {row.spec_id}: {format_percent(row.accuracy)} at " in text
+            f"<title>trial {row.trial}, {row.network_id}: {format_percent(row.score)} at " in text
         )
 
 
@@ -115,15 +117,15 @@ def test_the_page_holds_the_numbers_of_the_tables(full_run):
     for row in family.itertuples():
         assert f"{row.flops:,}" in text
         assert f"{row.params:,}" in text
-        assert not row.validated or format_percent(row.accuracy) in text
+        assert not row.validated or format_percent(row.score) in text
     for row in pd.read_csv(full_run.run.report / "grid.csv").itertuples():
-        assert row.spec_id in text
+        assert row.network_id in text
         assert f"{row.ratio:.2f}" in text
     for row in pd.read_csv(full_run.run.report / "finalists.csv").itertuples():
         assert f"{row.reward:.4f}" in text
 
 
-def test_the_same_run_gives_the_same_bytes_wherever_it_lies(full_run, tmp_path):
+def test_the_same_run_gives_the_same_bytes_in_any_directory(full_run, tmp_path):
     copy = tmp_path / "elsewhere"
     shutil.copytree(full_run.run.path, copy)
     shutil.rmtree(copy / "report")
@@ -132,21 +134,21 @@ def test_the_same_run_gives_the_same_bytes_wherever_it_lies(full_run, tmp_path):
         assert (copy / "report" / path.name).read_bytes() == path.read_bytes(), path.name
 
 
-def test_a_run_that_has_just_been_started_says_which_verbs_make_the_rest(build):
+def test_a_run_that_has_just_started_names_the_commands_for_the_rest(build):
     text = write_page(build()).text
     assert "Nothing has been measured yet." in text
     for verb in ("phinas resume DIR", "phinas scale DIR"):
         assert verb in text
 
 
-def test_orphans_are_no_trials_and_are_counted_as_interruptions(full_run):
+def test_replaced_trials_are_only_counted_as_interruptions(full_run):
     text = Page(full_run.run.report_page.read_text(encoding="utf-8")).text
-    assert "2 trainings were cut off" in text
-    assert "1 training is under way" in text
+    assert "2 trainings were started again" in text
+    assert "1 training is running" in text
     assert len(pd.read_csv(full_run.run.report / "trials.csv")) == 13
 
 
-def test_a_failed_trial_stands_in_the_page_with_its_reason(full_run):
+def test_a_failed_trial_is_on_the_page_with_its_reason(full_run):
     page = Page(full_run.run.report_page.read_text(encoding="utf-8"))
     assert "1 training failed" in page.text
     assert "the loss became NaN" in page.text
@@ -160,40 +162,48 @@ def test_a_search_of_nothing_but_failures_is_reported(build):
     assert not (builder.run.report / "front.svg").exists()
 
 
-def test_where_the_search_looks_up_nothing_is_said_to_be_trained_in_it(build):
-    """Though there are images, on which what it finds is scaled."""
-    reference = ReferenceNetwork("efficientnet_b0", None, "it is too dear")
+def test_a_search_with_a_function_evaluator_mentions_no_training_of_its_own(build):
+    """There are images, though, on which the family is trained."""
+    reference = ExcludedReference(
+        name="efficientnet_b0",
+        case="too_large",
+        flops=385_814_752,
+        resolution=224,
+        max_cost_ratio=4.0,
+    )
     builder = (
         build(search={"evaluator": "mine:accuracy"})
         .search(6, failed=(1,))
         .select_baseline(reference=reference)
     )
     text = render_text(builder)
-    assert "efficientnet_b0 was not measured beside it" in text
-    assert "The scaling saw training and validation images only" in text
+    assert (
+        "efficientnet_b0 was not measured for comparison: its 386M FLOPs at 224 px are more "
+        "than 4 times" in text
+    )
+    assert "Scaling used training and validation images only" in text
     for phrase in (
         "short training",
         "each trained",
         "each training",
         "trained again",
         "in the search,",
-        "the noise of training",
         "validation accuracy",
-        "time in training",
+        "training time",
         "2 trainings each",
     ):
         assert phrase not in text, phrase
 
 
-def test_measurements_without_noise_are_told_as_such(build):
+def test_repeated_measurements_without_noise_are_called_identical(build):
     text = render_text(
         build(search={"evaluator": "mine:accuracy"})
         .search(6)
         .select_baseline(noise=0.0, finalists=2)
     )
-    assert "It beats the other finalist, and measured again each came to the same." in text
-    assert "Measured again, each came to the same." in text
-    assert "closer than 0.0000" not in text
+    assert "It is better than the other finalist; repeated measurements were identical." in text
+    assert "Repeated measurements were identical." in text
+    assert "less than 0.0000" not in text
 
 
 def test_failures_are_grouped_by_study_and_reason_the_most_frequent_first(build):
@@ -204,7 +214,11 @@ def test_failures_are_grouped_by_study_and_reason_the_most_frequent_first(build)
             ("finalists", "the loss became NaN"),
         ):
             trial_store = storage.open_study(study)
-            trial_store.fail(trial_store.begin({}, {}), reason, attempts=3)
+            attributes = TrialAttributes.of(
+                preset("efficientnet_b0"), proposal=9, key=study, num_rejected=0
+            )
+            number = trial_store.begin({}, {}, **attributes.to_dict())
+            trial_store.fail(number, reason, attempts=3)
     text = render_text(builder)
     assert "5 trainings failed" in text
     first, second, third = (
@@ -218,20 +232,20 @@ def test_failures_are_grouped_by_study_and_reason_the_most_frequent_first(build)
     assert first < second < third
 
 
-def test_pruned_trials_are_counted_with_the_time_they_saved_and_are_no_failures(build):
+def test_pruned_trials_are_counted_with_the_saved_time_and_not_as_failures(build):
     builder = build(search={"pruner": "median", "recipe": {"epochs": 6}}).search(
         10, failed=(0,), pruned=(6, 7, 9)
     )
     text = write_page(builder).text
     # 4 of 6 epochs saved each, at 2.5 s an epoch
     expected = (
-        "The pruner (median) stopped 3 of 9 trials on their way: 12 of 54 epochs were not "
-        "trained, about 30 seconds."
+        "The pruner (median) stopped 3 of 9 trials early, which saved 12 of 54 epochs, about 30 "
+        "seconds."
     )
     assert expected in text
     assert "1 training failed" in text
-    assert "3 trials stopped on their way by the pruner are not shown." in text
-    assert "of 9 trainings" in text  # of the time in training
+    assert "3 trials stopped early are not shown." in text
+    assert "for 9 trainings" in text  # the training time
     run_data = read_run_data(builder.run)
     assert len(run_data.trials) == 6
     assert {row.number for row in run_data.pruned_trials}.isdisjoint(
@@ -239,42 +253,53 @@ def test_pruned_trials_are_counted_with_the_time_they_saved_and_are_no_failures(
     )
 
 
-def test_a_pruner_that_stopped_nothing_says_so(build):
+def test_a_pruner_that_stopped_nothing_has_a_note(build):
     assert "The pruner (halving) stopped no trial." in render_text(
         build(search={"pruner": "halving"}).search(2)
     )
     assert "The pruner" not in render_text(build("other").search(2))
 
 
+def test_paused_trials_of_a_strategy_that_resumes_trainings_are_counted(build):
+    text = render_text(
+        build(search={"strategy": "asha", "recipe": {"epochs": 6}}).search(10, pruned=(6, 7, 9))
+    )
+    expected = "The strategy (asha) paused 3 of 10 trials before the last epoch and did not resume"
+    assert expected in text
+    assert "The pruner" not in text
+
+
 def test_one_trial_and_one_finalist_make_a_report(build):
     text = write_page(build().search(1).select_baseline(finalists=1, seeds=1)).text
-    assert "Of 1 network measured" in text
-    assert "it was the only finalist" in text
-    assert "can't be told" not in text
+    assert "chosen from 1 measured network." in text
+    assert "It was the only finalist." in text
+    assert "significant" not in text
 
 
-def test_a_given_baseline_is_reported_without_a_search(build):
+def test_a_user_supplied_baseline_is_reported_without_a_search(build):
     scaling = {"baseline": "efficientnet_b0", "tolerance": 0.1, "max_grid_members": 4}
     builder = build(scaling=scaling).give_baseline().scale()
     text = write_page(builder).text
-    assert "The baseline was given, so there was no search." in text
+    assert "The user supplied the baseline, so there was no search." in text
     assert "385,814,752" in text
+    assert "in the search," not in text
+    assert "Scaling used training and validation images only" in text
     assert "phinas validate DIR" in text
     assert not (builder.run.report / "front.svg").exists()
     assert (builder.run.report / "grid.svg").exists()
 
 
-def test_a_space_that_is_exhausted_is_said_to_be(build):
-    assert "The space is exhausted" in render_text(
+def test_an_exhausted_search_space_has_a_note(build):
+    assert "The search space is exhausted" in render_text(
         build().search(2).select_baseline(space_exhausted=True)
     )
 
 
-def test_markup_from_a_run_is_shown_and_never_obeyed(build):
+def test_markup_from_a_run_is_shown_as_text(build):
     markup = '<script>alert("1")</script>'
     builder = build(name=markup, data={"source": f"/tmp/{markup}"})
-    builder.search(1, failed=(0,)).give_baseline(explanation=f"given: {markup}")
-    builder.add_data(fingerprint=markup, skipped_images=[markup])
+    builder.search(1, failed=(0,)).give_baseline(source=markup)
+    builder.add_data(fingerprint=markup, skipped_images=(markup,))
     (builder.run.path / "scaling").mkdir()
     (builder.run.path / "scaling" / "<b>.yaml").write_text("x")
     record_artifacts(builder.run, [builder.run.path / "scaling" / "<b>.yaml"])
@@ -289,18 +314,19 @@ def test_a_path_that_looks_like_mathematics_is_text(build):
     assert "$x_1$ {{ 7 * 7 }} costs 5$" in render_text(builder)
 
 
-def test_duplicates_across_splits_are_warned_of(build):
+def test_duplicates_across_splits_have_a_warning(build):
     builder = build()
     builder.add_data(duplicates=3)
-    assert "3 images of the validation or test images are in another split too" in render_text(
-        builder
+    assert (
+        "3 images are in more than one split, so scores on the validation or test images are too"
+        in render_text(builder)
     )
 
 
 @pytest.mark.parametrize(
     ("workers", "expected"), [(1, "One training at a time"), (2, "With several workers")]
 )
-def test_the_page_says_whether_the_order_of_completion_mattered(build, workers, expected):
+def test_the_page_has_a_note_on_the_effect_of_the_order_of_completion(build, workers, expected):
     assert expected in render_text(build(run={"workers": workers}))
 
 
@@ -324,6 +350,32 @@ def test_a_damaged_record_is_an_error_and_leaves_the_old_page(build):
     assert builder.run.report_page.read_bytes() == page_before
 
 
-def test_a_directory_that_is_no_run_is_refused(tmp_path):
+@pytest.mark.parametrize(
+    ("name", "old", "new", "message"),
+    [
+        ("baseline", "network_id:", "netwrok_id:", r"search/baseline\.yaml: .*network_id"),
+        (
+            "coefficients",
+            "version: 1",
+            "version: 9",
+            r"coefficients\.yaml: format version 9 is newer",
+        ),
+        ("validation", "metric: accuracy", "metric: 7", r"validation\.yaml: metric: 7 is not text"),
+    ],
+)
+def test_a_damaged_file_is_one_error_and_leaves_the_old_page(
+    full_run, tmp_path, name, old, new, message
+):
+    shutil.copytree(full_run.run.path, tmp_path / "copy")
+    run = RunDir(tmp_path / "copy")
+    page_before = run.report_page.read_bytes()
+    path = getattr(run, name)
+    path.write_text(path.read_text().replace(old, new, 1))
+    with pytest.raises(InputError, match=message):
+        write_report(run)
+    assert run.report_page.read_bytes() == page_before
+
+
+def test_a_directory_that_is_not_a_run_is_refused(tmp_path):
     with pytest.raises(InputError, match="not a run directory"):
         write_report(RunDir(tmp_path))

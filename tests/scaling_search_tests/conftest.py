@@ -1,6 +1,4 @@
-"""What tests with real trainings share: digits, whole or with a test split that can't be read, and
-one thread.
-"""
+"""Fixtures for real trainings: digits, also with an unreadable test split, and one thread."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The largest network within a budget, held against trying every phi on a fine net; and the ladders
+"""The largest network within a budget, compared with every phi of a fine grid; and the ladders
 of such networks.
 """
 
@@ -15,7 +15,6 @@ from phinas.scaling_search.family.budget_ladder import fit_budget, fit_budgets
 from phinas.scaling_search.family.family import make_budget_family
 from phinas.scaling_search.family.latency_budgets import fit_latency_budgets
 from phinas.scaling_search.family.phi import scale_to_phi
-from phinas.space.cost import network_cost
 from phinas.space.presets import preset
 from phinas.space.search_spaces.loading import load_space
 from phinas.space.spec import ArchSpec, StageSpec
@@ -41,7 +40,7 @@ def costs(baseline, coefficients, metric, low, high, *, steps):
     """Cost at every phi of a fine net."""
     phis = [low + (high - low) * step / steps for step in range(steps + 1)]
     return {
-        phi: getattr(network_cost(scale_to_phi(baseline, coefficients, phi)), metric)
+        phi: getattr(scale_to_phi(baseline, coefficients, phi).cost(), metric)
         for phi in [*phis, 0.0]
     }
 
@@ -59,11 +58,11 @@ def costs(baseline, coefficients, metric, low, high, *, steps):
 @example(
     SHRINKING, 1.0, 1.2, 1.05, "ceil", "flops", 1.375
 )  # it falls by 11% below the budget, and rises again
-def test_no_phi_of_a_fine_net_gives_a_larger_network_within(
+def test_no_phi_of_a_fine_grid_gives_a_larger_network_within_the_budget(
     baseline, alpha, beta, gamma, rounding, metric, multiple
 ):
     coefficients = Coefficients(alpha, beta, gamma, rounding=rounding)
-    limit = multiple * getattr(network_cost(baseline), metric)
+    limit = multiple * getattr(baseline.cost(), metric)
     try:
         fit = fit_budget(baseline, coefficients, metric, limit)
     except InputError as error:
@@ -78,7 +77,7 @@ def test_no_phi_of_a_fine_net_gives_a_larger_network_within(
 def test_budgets_beyond_a_drop_of_cost_are_found_where_a_projection_disappears():
     coefficients = Coefficients(1.0, 1.1, 1.001)
     phis = [step / 500 for step in range(1, 1000)]
-    values = [network_cost(scale_to_phi(SHRINKING, coefficients, phi)).flops for phi in phis]
+    values = [scale_to_phi(SHRINKING, coefficients, phi).cost().flops for phi in phis]
     decreases = [(old, new) for old, new in pairwise(values) if new < old]
     assert decreases
     for old, new in decreases:
@@ -87,35 +86,33 @@ def test_budgets_beyond_a_drop_of_cost_are_found_where_a_projection_disappears()
 
 
 @pytest.mark.parametrize("limit", [100e6, 250e6, 385_814_752, 800e6, 4.2e9])
-def test_the_interval_is_of_exactly_the_phi_that_mean_the_network(limit):
+def test_the_interval_has_exactly_the_phi_of_the_network(limit):
     fit = fit_budget(B0, PUBLISHED, "flops", limit)
     low, high = fit.phi_interval
     assert low <= fit.phi <= high
-    assert fit.value == network_cost(fit.spec).flops <= limit
+    assert fit.value == fit.spec.cost().flops <= limit
     for phi in (fit.phi, low, high, (low + high) / 2):
         assert scale_to_phi(B0, PUBLISHED, phi) == fit.spec
     for phi in (low - 1e-7, high + 1e-7):
         assert scale_to_phi(B0, PUBLISHED, phi) != fit.spec
-    assert network_cost(scale_to_phi(B0, PUBLISHED, high + 1e-7)).flops > limit
+    assert scale_to_phi(B0, PUBLISHED, high + 1e-7).cost().flops > limit
 
 
-def test_of_networks_with_equally_many_parameters_the_largest_resolution_is_taken():
+def test_of_networks_with_equal_parameters_the_largest_resolution_is_selected():
     coefficients = Coefficients(1.0, 1.1, 1.15)
     fit = fit_budget(B0, coefficients, "params", 6.5e6)
     next_network = scale_to_phi(B0, coefficients, fit.phi_interval[1] + 1e-7)
-    assert network_cost(next_network).params > 6.5e6
-    assert (
-        network_cost(scale_to_phi(B0, coefficients, fit.phi_interval[0] - 1e-7)).params == fit.value
-    )
+    assert next_network.cost().params > 6.5e6
+    assert scale_to_phi(B0, coefficients, fit.phi_interval[0] - 1e-7).cost().params == fit.value
 
 
-def test_a_baseline_that_just_meets_the_budget_is_its_own_answer():
-    fit = fit_budget(B0, PUBLISHED, "flops", network_cost(B0).flops)
-    assert (fit.spec, fit.phi, fit.value) == (B0, 0.0, network_cost(B0).flops)
-    assert fit_budget(B0, PUBLISHED, "flops", network_cost(B0).flops - 1).phi < 0
+def test_a_baseline_that_exactly_meets_the_budget_is_selected():
+    fit = fit_budget(B0, PUBLISHED, "flops", B0.cost().flops)
+    assert (fit.spec, fit.phi, fit.value) == (B0, 0.0, B0.cost().flops)
+    assert fit_budget(B0, PUBLISHED, "flops", B0.cost().flops - 1).phi < 0
 
 
-def test_a_phi_is_told_in_as_few_decimals_as_name_its_network():
+def test_a_phi_has_the_fewest_decimals_that_give_its_network():
     fit = fit_budget(B0, PUBLISHED, "flops", 800e6)
     assert (fit.phi, scale_to_phi(B0, PUBLISHED, 0.63)) == (0.63, fit.spec)
 
@@ -133,12 +130,12 @@ def test_budgets_become_a_family_around_the_baseline():
     ]
     for member in family:
         if member.budget:
-            assert member.cost.flops == member.budget.value
-            assert member.to_dict()["budget"]["limit"] == member.budget.limit
-    assert "budget" not in family[2].to_dict()
+            assert member.flops == member.budget.value
+            assert member.budget.metric == "flops"
+    assert family[2].budget is None
 
 
-def test_a_budget_that_the_baseline_meets_is_its_own():
+def test_a_budget_that_the_baseline_meets_is_recorded_with_b0():
     family = make_budget_family(B0, fit_budgets(B0, PUBLISHED, "flops", [390e6, 800e6]))
     assert [(member.name, member.budget and member.budget.limit) for member in family] == [
         ("b0", 390e6),
@@ -149,7 +146,7 @@ def test_a_budget_that_the_baseline_meets_is_its_own():
 @pytest.mark.parametrize(
     ("limit", "message"),
     [
-        (1e5, "the smallest network .* has 558.5k flops .*32 pixels of a side.*; raise the budget"),
+        (1e5, "the smallest network .* has 558.5k flops .*32 px.*; raise the budget"),
         (1e18, "the largest network .* has 1.701e[+]05G flops .*; lower the budget"),
         (0, "0 is not a number above 0"),
         (-5, "-5 is not a number above 0"),
@@ -157,7 +154,7 @@ def test_a_budget_that_the_baseline_meets_is_its_own():
         (math.inf, "inf is not a number above 0"),
     ],
 )
-def test_a_budget_that_no_phi_meets_says_what_can_be_reached(limit, message):
+def test_a_budget_that_no_phi_meets_is_refused_with_the_nearest_cost(limit, message):
     with pytest.raises(InputError, match=f"scaling.flops: .*{message}"):
         fit_budget(B0, PUBLISHED, "flops", limit)
 
@@ -171,18 +168,18 @@ def test_coefficients_that_scale_nothing_meet_no_budget():
 
 @pytest.mark.parametrize("limits", [[8e8, 4e8], [4e8, 4e8]])
 def test_budgets_that_do_not_rise_are_refused(limits):
-    with pytest.raises(InputError, match="does not rise; write the budgets in rising order"):
+    with pytest.raises(InputError, match="write the budgets in rising order"):
         fit_budgets(B0, PUBLISHED, "flops", limits)
 
 
-def test_no_budgets_at_all_are_refused():
-    with pytest.raises(InputError, match=r"scaling\.params: no budgets"):
+def test_an_empty_list_of_budgets_is_refused():
+    with pytest.raises(InputError, match=r"scaling\.params: has no budgets"):
         fit_budgets(B0, PUBLISHED, "params", [])
 
 
-def test_two_budgets_that_mean_one_network_are_refused():
+def test_two_budgets_with_one_network_are_refused():
     with pytest.raises(
-        InputError, match=r"400M flops and 500M flops mean one network, of 385.8M flops"
+        InputError, match=r"400M flops and 500M flops give the same network, with 385.8M flops"
     ):
         fit_budgets(B0, PUBLISHED, "flops", [400e6, 500e6])
 
@@ -199,7 +196,7 @@ class LatencyTimer:
     def __call__(self, spec):
         self.measured.append(spec)
         fraction_unaligned = sum(stage.width % 16 != 0 for stage in spec.stages) / len(spec.stages)
-        return network_cost(spec).flops / 1e7 * (1 + self.width_penalty * fraction_unaligned)
+        return spec.cost().flops / 1e7 * (1 + self.width_penalty * fraction_unaligned)
 
 
 def test_a_latency_ladder_needs_few_measurements_and_none_twice():
@@ -213,18 +210,18 @@ def test_a_latency_ladder_needs_few_measurements_and_none_twice():
     assert [fit.phi < 0 for fit in fits] == [True, True, False]
 
 
-def test_a_latency_that_is_nothing_but_flops_gives_what_a_budget_of_flops_gives():
+def test_a_latency_proportional_to_flops_gives_the_network_of_a_flops_budget():
     (latency_fit,) = fit_latency_budgets(B0, PUBLISHED, [80.0], LatencyTimer(width_penalty=0))
     assert latency_fit.spec == fit_budget(B0, PUBLISHED, "flops", 800e6).spec
 
 
-def test_networks_far_beyond_a_latency_are_not_measured():
+def test_networks_far_above_a_latency_are_not_measured():
     latency_timer = LatencyTimer()
     fit_latency_budgets(B0, PUBLISHED, [60.0], latency_timer)
-    assert max(network_cost(spec).flops for spec in latency_timer.measured) < 8 * 60 * 1e7
+    assert max(spec.cost().flops for spec in latency_timer.measured) < 8 * 60 * 1e7
 
 
-def test_a_larger_network_that_is_quicker_is_found_among_the_neighbors():
+def test_a_larger_and_faster_neighbor_is_selected():
     flops_fit = fit_latency_budgets(B0, PUBLISHED, [80.0], LatencyTimer(width_penalty=0))[0]
     next_larger = scale_to_phi(B0, PUBLISHED, flops_fit.phi_interval[1] + 1e-6)
     base_timer = LatencyTimer(width_penalty=0)
@@ -236,13 +233,13 @@ def test_a_larger_network_that_is_quicker_is_found_among_the_neighbors():
 
 
 @pytest.mark.parametrize(("limit", "end"), [(0.001, "smallest"), (1e12, "largest")])
-def test_a_latency_that_no_phi_meets_says_what_can_be_reached(limit, end):
+def test_a_latency_that_no_phi_meets_is_refused_with_the_nearest_latency(limit, end):
     with pytest.raises(
         InputError, match=f"scaling.latency_ms: no phi meets .* ms: the {end} network"
     ):
         fit_latency_budgets(B0, PUBLISHED, [limit], LatencyTimer())
 
 
-def test_a_measurement_that_is_none_is_refused():
-    with pytest.raises(InputError, match="measured nan ms"):
+def test_a_measurement_that_is_not_finite_is_refused():
+    with pytest.raises(InputError, match="the measured nan ms"):
         fit_latency_budgets(B0, PUBLISHED, [10.0], lambda spec: math.nan)

@@ -1,4 +1,4 @@
-"""Members chosen at random and by TPE."""
+"""Selection of members at random and by TPE."""
 
 import math
 
@@ -42,7 +42,7 @@ def test_every_member_is_proposed_once_and_then_none(strategy):
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
-def test_what_is_proposed_does_not_depend_on_the_order_of_the_results(strategy):
+def test_proposals_do_not_depend_on_the_order_of_the_results(strategy):
     observed = observe(strategy, 6)
     backwards = dict(reversed(observed.items()))
     assert next_member(strategy, SQUARE, observed, seed=0) == next_member(
@@ -50,11 +50,11 @@ def test_what_is_proposed_does_not_depend_on_the_order_of_the_results(strategy):
     )
 
 
-def test_another_seed_draws_other_members():
+def test_another_seed_proposes_other_members():
     assert set(observe("random", 10, seed=0)) != set(observe("random", 10, seed=1))
 
 
-def test_tpe_looks_where_accuracy_is_high():
+def test_tpe_proposes_members_where_the_score_is_high():
     late = {
         s: [sum(list(observe(s, 14, seed=seed).values())[4:]) / 10 for seed in range(3)]
         for s in ("random", "tpe")
@@ -62,12 +62,12 @@ def test_tpe_looks_where_accuracy_is_high():
     assert sum(late["tpe"]) / 3 > sum(late["random"]) / 3 + 0.1
 
 
-def test_members_that_differ_in_nothing_are_proposed_all_the_same():
+def test_members_with_equal_coordinates_are_proposed_too():
     assert next_member("tpe", [(1.0, 1.0)] * 6, dict.fromkeys(range(5), 0.5), seed=0) == 5
 
 
-def test_an_unknown_strategy_is_refused_with_those_there_are():
+def test_an_unknown_strategy_is_refused_with_the_known_ones():
     with pytest.raises(
-        InputError, match=r"scaling\.strategy: 'annealing' is none of grid, random, tpe"
+        InputError, match=r"scaling\.strategy: 'annealing' is not a strategy; use grid, random, tpe"
     ):
         next_member("annealing", SQUARE, {}, seed=0)

@@ -1,103 +1,50 @@
-"""Whether compound scaling wins, in one sentence."""
+"""Whether compound scaling is better than single-dimension scaling."""
 
 import pytest
 
-from phinas.scaling_search.validation.compound_verdict import ControlOutcome, judge_compound_scaling
+from phinas.scaling_search.validation.compound_verdict import judge_compound_scaling
 from phinas.scaling_search.validation.controls import SINGLE_DIMENSION
 
 
-def make_outcomes(**verdicts):
-    return [
-        ControlOutcome(name, f"{name} alone" if name in SINGLE_DIMENSION else name, verdict)
-        for name, verdict in verdicts.items()
-    ]
+def judge(family_member="b2", **verdicts):
+    return judge_compound_scaling(family_member, verdicts, single_dimension=SINGLE_DIMENSION)
 
 
-def test_it_wins_only_where_every_single_dimension_is_beaten():
-    verdict = judge_compound_scaling(
-        "b2",
-        make_outcomes(depth="better", width="better", resolution="better", paper="tied"),
-        single_dimension=SINGLE_DIMENSION,
-    )
-    assert verdict["wins"] is True
-    assert (
-        verdict["explanation"]
-        == "B2 is better than depth alone, width alone and resolution alone beyond doubt (95%)"
-    )
+def test_it_wins_only_where_it_is_better_than_every_single_dimension():
+    verdict = judge(depth="better", width="better", resolution="better", paper="tied")
+    assert verdict.wins is True
+    assert verdict.family_member == "b2"
 
 
 @pytest.mark.parametrize(
-    ("verdicts", "explanation"),
+    "verdicts",
     [
-        (
-            {"depth": "worse", "width": "better", "resolution": "tied"},
-            "depth alone is better than B2 beyond doubt (95%)",
-        ),
-        (
-            {"depth": "worse", "width": "worse"},
-            "depth alone and width alone are better than B2 beyond doubt (95%)",
-        ),
+        {"depth": "worse", "width": "better", "resolution": "tied"},
+        {"depth": "worse", "width": "worse"},
     ],
 )
-def test_any_single_dimension_that_is_better_takes_the_win(verdicts, explanation):
-    assert judge_compound_scaling(
-        "b2", make_outcomes(**verdicts), single_dimension=SINGLE_DIMENSION
-    ) == {
-        "family_member": "b2",
-        "wins": False,
-        "explanation": explanation,
-    }
+def test_it_does_not_win_where_a_single_dimension_is_better(verdicts):
+    assert judge(**verdicts).wins is False
 
 
-def test_other_coefficients_that_are_better_say_nothing_against_compounding():
-    verdict = judge_compound_scaling(
-        "b2",
-        make_outcomes(depth="better", width="better", resolution="better", paper="worse"),
-        single_dimension=SINGLE_DIMENSION,
-    )
-    assert verdict["wins"] is True
-
-
-def test_a_control_that_was_not_made_or_not_named_leaves_it_open():
-    outcomes = [
-        *make_outcomes(depth="better"),
-        ControlOutcome("width", "width alone", None, "is the same network as B2"),
-    ]
-    verdict = judge_compound_scaling("b2", outcomes, single_dimension=SINGLE_DIMENSION)
-    assert verdict["wins"] is None
-    assert verdict["explanation"] == (
-        "B2 is better than depth alone beyond doubt (95%); width alone is the same network as B2; "
-        "resolution alone was not "
-        "compared (validation.controls)"
-    )
-
-
-def test_ties_leave_it_open():
-    verdict = judge_compound_scaling(
-        "b2",
-        make_outcomes(depth="tied", width="tied", resolution="tied"),
-        single_dimension=SINGLE_DIMENSION,
-    )
-    assert verdict["wins"] is None
-    assert (
-        verdict["explanation"]
-        == "B2 can't be told from depth alone, width alone and resolution alone"
-    )
+def test_other_coefficients_that_are_better_do_not_count():
+    verdict = judge(depth="better", width="better", resolution="better", paper="worse")
+    assert verdict.wins is True
 
 
 @pytest.mark.parametrize(
-    ("controls", "explanation"),
+    "verdicts",
     [
-        ([], "not compared: nothing was scaled in one dimension alone (validation.controls)"),
-        (
-            [ControlOutcome("depth", "depth alone", None, "no member but B0 is trained")],
-            "not compared: no member but B0 is trained",
-        ),
+        {"depth": "better", "width": None},
+        {"depth": "tied", "width": "tied", "resolution": "tied"},
+        {"depth": "better", "width": "better", "resolution": "tied"},
+        {},
     ],
 )
-def test_without_a_comparison_it_says_why(controls, explanation):
-    assert judge_compound_scaling(None, controls, single_dimension=SINGLE_DIMENSION) == {
-        "family_member": None,
-        "wins": None,
-        "explanation": explanation,
-    }
+def test_a_tie_or_a_missing_control_leaves_it_undecided(verdicts):
+    assert judge(**verdicts).wins is None
+
+
+def test_without_a_member_to_compare_there_is_no_verdict():
+    verdict = judge(None, depth="worse")
+    assert verdict.wins is verdict.family_member is None

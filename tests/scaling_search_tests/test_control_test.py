@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.special import ndtri
 
-from phinas.experiment.statistics.paired_accuracy import NetworkAccuracy
+from phinas.experiment.statistics.paired_scores import NetworkScore
 from phinas.experiment.statistics.training_noise import NoiseEstimate, estimate_noise
 from phinas.scaling_search.race.flops_adjustment import RELATIVE_SLOPE
 from phinas.scaling_search.validation.control_test import (
@@ -85,7 +85,7 @@ def simulate(
             for size, rows in zip(SIZES, correct, strict=True)
         ]
         pooled, measured = (
-            estimate_noise([network.accuracy_by_seed for network in networks]),
+            estimate_noise([network.score_by_seed for network in networks]),
             estimate_slope(networks[0], [networks[MEMBER], *(networks[c] for c in CONTROLS)]),
         )
         member = networks[MEMBER]
@@ -108,15 +108,15 @@ def simulate(
 
 def network_of(flops, correct, recorded):
     """correct: (seeds, images)."""
-    accuracies = {seed: float(row.mean()) for seed, row in enumerate(correct)}
-    return NetworkAccuracy(
-        flops, accuracies, correct.shape[1], dict(enumerate(correct)) if recorded else {}
+    scores = {seed: float(row.mean()) for seed, row in enumerate(correct)}
+    return NetworkScore(
+        flops, scores, correct.shape[1], dict(enumerate(correct)) if recorded else {}
     )
 
 
-def half_width_if_all_were_known(*, seeds, images, deviation, accuracy):
+def half_width_if_all_were_known(*, seeds, images, deviation, score):
     """Of one of four intervals, by the normal distribution."""
-    sampling_error = math.sqrt(accuracy * (1 - accuracy) / images)
+    sampling_error = math.sqrt(score * (1 - score) / images)
     return (
         ndtri(1 - 0.025 / 4)
         * math.sqrt(2)
@@ -136,7 +136,7 @@ def test_all_intervals_of_a_validation_hold_the_truth_together_and_are_not_wide(
     assert coverage >= 0.93
     assert false_positive_rate <= 0.07
     known_width = half_width_if_all_were_known(
-        seeds=seeds, images=images, deviation=deviation, accuracy=0.84
+        seeds=seeds, images=images, deviation=deviation, score=0.84
     )
     assert width < known_width * {2: 1.6, 3: 1.35}[seeds]
 
@@ -144,7 +144,7 @@ def test_all_intervals_of_a_validation_hold_the_truth_together_and_are_not_wide(
 @pytest.mark.parametrize(
     "options", [{"noisy": 2.0}, {"level": 0.95, "slope": 0.005}, {"slope": 0.07}]
 )
-def test_they_hold_where_controls_are_noisier_and_near_all_right_and_where_size_matters(options):
+def test_intervals_hold_with_noisier_controls_scores_near_1_and_a_steep_slope(options):
     assert simulate(seeds=2, runs=500, **options)[0] >= 0.93
 
 
@@ -180,7 +180,7 @@ def test_all_intervals_hold_the_truth_together_where_it_is_recorded_which_images
 
 
 @pytest.mark.parametrize("seeds", [2, 3])
-def test_they_are_narrower_where_networks_err_on_the_same_images_and_no_wider_where_they_do_not(
+def test_recorded_images_narrow_intervals_where_networks_share_errors(
     seeds,
 ):
     def narrower(**options):
@@ -195,7 +195,7 @@ def test_they_are_narrower_where_networks_err_on_the_same_images_and_no_wider_wh
     assert 0.95 < narrower() < 1.02
 
 
-def test_a_slope_is_surer_where_images_are_paired():
+def test_a_slope_has_a_smaller_error_where_images_are_paired():
     correct = np.random.default_rng(0).random(500) < 0.8
     rows = np.stack([correct, correct])
     paired, unpaired = (
@@ -214,34 +214,30 @@ def test_shared_errors_lower_the_power_where_correct_images_are_not_recorded():
     assert false_positive_rate <= 0.01
 
 
-def network_accuracy(*accuracies, flops=1_000_000, images=10_000, seeds=None):
-    return NetworkAccuracy(
-        flops, dict(zip(seeds or range(len(accuracies)), accuracies, strict=True)), images
-    )
+def network_score(*scores, flops=1_000_000, images=10_000, seeds=None):
+    return NetworkScore(flops, dict(zip(seeds or range(len(scores)), scores, strict=True)), images)
 
 
-def test_without_knowing_luck_there_is_a_difference_and_no_verdict():
+def test_without_known_training_noise_there_is_a_difference_and_no_verdict():
     comparison = compare_with_control(
-        network_accuracy(0.9),
-        network_accuracy(0.8),
+        network_score(0.9),
+        network_score(0.8),
         slope=SlopeEstimate(0.0, 0.0, 0.0),
         noise=None,
         comparisons=1,
     )
-    assert comparison.to_dict() == {
-        "accuracy_gap": pytest.approx(0.1),
-        "flops_adjustment": 0.0,
-        "accuracy_gap_interval": None,
-        "verdict": None,
-    }
+    assert comparison.difference == pytest.approx(0.1)
+    assert comparison.flops_adjustment == 0.0
+    assert comparison.interval is None
+    assert comparison.verdict is None
 
 
 @pytest.mark.parametrize(("control", "verdict"), [(0.8, "better"), (0.9, "tied"), (0.97, "worse")])
-def test_the_verdict_is_of_the_member(control, verdict):
+def test_the_verdict_is_on_the_member(control, verdict):
     noise, slope = NoiseEstimate(0.005, 8), SlopeEstimate(0.0, 0.0, 0.0)
     comparison = compare_with_control(
-        network_accuracy(0.9, 0.9),
-        network_accuracy(control, control),
+        network_score(0.9, 0.9),
+        network_score(control, control),
         slope=slope,
         noise=noise,
         comparisons=4,
@@ -250,18 +246,18 @@ def test_the_verdict_is_of_the_member(control, verdict):
     assert comparison.interval[0] < comparison.difference < comparison.interval[1]
 
 
-def test_more_flops_of_the_member_are_taken_off_and_make_the_interval_wider():
+def test_more_flops_of_the_member_are_subtracted_and_widen_the_interval():
     noise = NoiseEstimate(0.005, 8)
     equal = compare_with_control(
-        network_accuracy(0.9, 0.9),
-        network_accuracy(0.8, 0.8),
+        network_score(0.9, 0.9),
+        network_score(0.8, 0.8),
         slope=SlopeEstimate(0.1, 1.0, 0.01),
         noise=noise,
         comparisons=1,
     )
-    smaller = network_accuracy(0.8, 0.8, flops=900_000)
+    smaller = network_score(0.8, 0.8, flops=900_000)
     comparison = compare_with_control(
-        network_accuracy(0.9, 0.9),
+        network_score(0.9, 0.9),
         smaller,
         slope=SlopeEstimate(0.1, 1.0, 0.01),
         noise=noise,
@@ -272,8 +268,8 @@ def test_more_flops_of_the_member_are_taken_off_and_make_the_interval_wider():
     assert comparison.interval[1] - comparison.interval[0] > equal.interval[1] - equal.interval[0]
 
 
-def test_a_seed_that_one_of_them_lacks_is_left_out():
-    network, control = network_accuracy(0.9, 0.5), network_accuracy(0.8, seeds=[0])
+def test_seeds_that_one_network_lacks_are_ignored():
+    network, control = network_score(0.9, 0.5), network_score(0.8, seeds=[0])
     comparison = compare_with_control(
         network,
         control,
@@ -285,7 +281,7 @@ def test_a_seed_that_one_of_them_lacks_is_left_out():
     assert (
         compare_with_control(
             network,
-            network_accuracy(0.8, seeds=[7]),
+            network_score(0.8, seeds=[7]),
             slope=SlopeEstimate(0.0, 0.0, 0.0),
             noise=None,
             comparisons=1,
@@ -294,22 +290,22 @@ def test_a_seed_that_one_of_them_lacks_is_left_out():
     )
 
 
-def test_the_slope_is_measured_from_the_baseline_where_that_was_trained_alike():
+def test_the_slope_is_measured_from_a_baseline_with_the_same_seeds():
     larger = [
-        network_accuracy(0.8, 0.8, flops=4_000_000),
-        network_accuracy(0.9, 0.9, flops=4_000_000),
+        network_score(0.8, 0.8, flops=4_000_000),
+        network_score(0.9, 0.9, flops=4_000_000),
     ]
-    assert estimate_slope(network_accuracy(0.7, 0.7), larger).value == pytest.approx(
+    assert estimate_slope(network_score(0.7, 0.7), larger).value == pytest.approx(
         0.15 / math.log(4)
     )
-    assert estimate_slope(network_accuracy(0.95, 0.95), larger).value == 0.0
-    for baseline in (None, network_accuracy(0.7), network_accuracy(0.7, 0.7, flops=3_900_000)):
+    assert estimate_slope(network_score(0.95, 0.95), larger).value == 0.0
+    for baseline in (None, network_score(0.7), network_score(0.7, 0.7, flops=3_900_000)):
         assert estimate_slope(baseline, larger).value == pytest.approx(RELATIVE_SLOPE * 0.85)
 
 
-def test_a_standard_error_is_above_0_where_every_image_is_right():
-    assert 0 < standard_error(network_accuracy(1.0, 1.0, images=100), None) < 0.02
+def test_a_standard_error_is_above_zero_where_every_image_is_correct():
+    assert 0 < standard_error(network_score(1.0, 1.0, images=100), None) < 0.02
     with_many_images = standard_error(
-        network_accuracy(0.9, 0.9, 0.9, 0.9, images=10**9), NoiseEstimate(0.01, 3)
+        network_score(0.9, 0.9, 0.9, 0.9, images=10**9), NoiseEstimate(0.01, 3)
     )
     assert with_many_images == pytest.approx(0.005, rel=1e-3)

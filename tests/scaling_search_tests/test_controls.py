@@ -1,10 +1,11 @@
-"""Controls: a member's FLOPs met by other ways to scale, and what is said where they can't be."""
+"""Controls: other ways to scale to a member's FLOPs, and why a control is skipped."""
 
 import math
 from dataclasses import replace
 
 import pytest
 
+from phinas.experiment.artifacts.coefficients_file import CoefficientsFile
 from phinas.experiment.errors import InputError
 from phinas.experiment.run_dir import RunDir
 from phinas.experiment.schema.config import ScalingSection
@@ -12,8 +13,8 @@ from phinas.scaling_search.coefficients import Coefficients
 from phinas.scaling_search.family.family import make_family
 from phinas.scaling_search.family.phi import scale_to_phi
 from phinas.scaling_search.race.user_coefficients import (
-    describe_user_coefficients,
     load_user_coefficients,
+    make_user_coefficients_file,
     read_coefficients,
 )
 from phinas.scaling_search.validation.controls import (
@@ -22,7 +23,7 @@ from phinas.scaling_search.validation.controls import (
     make_controls,
     read_controls,
 )
-from phinas.space.cost import network_cost
+from phinas.scaling_search.validation.skip_reason import describe_skip
 from phinas.space.presets import preset
 from phinas.space.search_spaces.loading import load_space
 from phinas.space.yaml_io import dump_yaml
@@ -62,11 +63,11 @@ def test_a_control_of_one_dimension_changes_that_dimension_and_meets_the_largest
     name,
 ):
     (control,) = controls(name)
-    assert control.definition.label == f"{name} alone"
+    assert control.definition.kind == name
     assert control.family_member is FAMILY[-1]
-    assert control.skip_reason == ""
-    assert control.cost.flops == pytest.approx(FAMILY[-1].cost.flops, rel=0.03)
-    assert control.ratio == pytest.approx(control.cost.flops / network_cost(B0).flops)
+    assert control.skip is None
+    assert control.cost.flops == pytest.approx(FAMILY[-1].flops, rel=0.03)
+    assert control.ratio == pytest.approx(control.cost.flops / B0.cost().flops)
     changes = {
         "depth": blocks(control.spec) != blocks(B0),
         "width": widths(control.spec) != widths(B0),
@@ -75,23 +76,19 @@ def test_a_control_of_one_dimension_changes_that_dimension_and_meets_the_largest
     assert [key for key, value in changes.items() if value] == [name]
 
 
-def test_no_other_phi_comes_nearer():
+def test_no_other_phi_is_nearer():
     for name, coefficients in {
         "depth": Coefficients(2.0, 1.0, 1.0),
         "width": Coefficients(1.0, 2.0, 1.0),
     }.items():
-        target = FAMILY[-1].cost.flops
+        target = FAMILY[-1].flops
         phi = find_nearest_phi(B0, coefficients, target)
-        best_distance = abs(
-            math.log(network_cost(scale_to_phi(B0, coefficients, phi)).flops / target)
-        )
-        others = (
-            network_cost(scale_to_phi(B0, coefficients, step / 200)).flops for step in range(800)
-        )
+        best_distance = abs(math.log(scale_to_phi(B0, coefficients, phi).cost().flops / target))
+        others = (scale_to_phi(B0, coefficients, step / 200).cost().flops for step in range(800))
         assert best_distance <= min(abs(math.log(flops / target)) for flops in others) + 1e-12, name
 
 
-def test_a_control_has_the_regularization_of_the_member_it_is_held_against():
+def test_a_control_has_the_regularization_of_the_member_it_is_compared_with():
     (control,) = controls("width")
     assert control.spec.dropout == FAMILY[-1].spec.dropout != B0.dropout
     assert control.spec.drop_path == FAMILY[-1].spec.drop_path
@@ -107,9 +104,9 @@ def test_controls_are_rounded_as_the_family_is():
     assert any(width % 8 for width in widths(control.spec))
 
 
-def test_a_control_that_is_the_member_is_said_to_be():
+def test_a_control_that_is_its_member_is_skipped():
     (control,) = controls("paper")
-    assert control.skip_reason == "is the same network as B3"
+    assert describe_skip(control.skip) == "it is the same network as B3"
     assert control.is_same_network
 
 
@@ -121,24 +118,24 @@ def test_a_control_that_is_too_large_for_the_images_names_the_option():
     resolution, depth = controls(
         "resolution", "depth", baseline=small, trained_members=family, max_resolution=37
     )
-    side = resolution.spec.resolution
-    assert (
-        resolution.skip_reason
-        == f"needs {side} pixels of a side, the images have 37; see data.upsample"
+    assert resolution.skip.case == "image_size"
+    assert describe_skip(resolution.skip) == (
+        f"it needs images of {resolution.spec.resolution} px and they have 37 px; set "
+        "data.upsample: true to enlarge them"
     )
-    assert depth.skip_reason == ""
+    assert depth.skip is None
 
 
-def test_a_control_that_comes_nowhere_near_says_how_near():
+def test_a_control_far_from_its_members_flops_is_skipped_with_both_flops():
     baseline = load_space("tiny").adapt_to(channels=1, classes=10, resolution=20).base
     # a second block is 40% more
     shallow = replace(baseline, stages=(replace(baseline.stages[0], depth=1),))
     family = make_family(shallow, Coefficients(1.0, 1.0, 1.1), [1.0])
     (control,) = controls("depth", baseline=shallow, trained_members=family)
-    assert control.skip_reason.startswith("the nearest network has ")
-    assert (
-        f"B1's {family[1].cost.flops / 1e3:.4g}k flops; over 15% apart nothing is compared"
-        in control.skip_reason
+    assert control.skip.case == "flops_gap"
+    assert describe_skip(control.skip) == (
+        f"its {control.cost.flops / 1e3:.4g}k flops differ by more than 15% from the "
+        f"{family[1].flops / 1e3:.4g}k flops of B1"
     )
 
 
@@ -147,7 +144,7 @@ def test_below_the_baseline_a_control_shrinks():
     for control in controls(*SINGLE_DIMENSION, trained_members=family):
         assert control.family_member.name == "b-1"
         assert control.phi < 0
-        assert control.cost.flops < network_cost(B0).flops
+        assert control.cost.flops < B0.cost().flops
 
 
 @pytest.mark.parametrize("trained_members", [[], FAMILY[:1]])
@@ -155,10 +152,10 @@ def test_without_a_larger_member_there_is_nothing_to_compare_with(trained_member
     depth, paper = controls("depth", "paper", trained_members=trained_members)
     for control in (depth, paper):
         assert control.family_member is control.spec is None
-        assert control.skip_reason.startswith("no member but B0 is trained")
+        assert control.skip.case == "no_scaled_member"
 
 
-def test_a_published_network_is_taken_as_it_is_for_the_images_and_held_against_the_nearest_member():
+def test_a_published_network_is_not_scaled_and_compared_with_the_nearest_member():
     baseline = replace(B0, channels=1, classes=10)
     family = make_family(baseline, PAPER, [0.5, 1.0, 2.0])
     near_control, far_control, same, timm = controls(
@@ -169,21 +166,24 @@ def test_a_published_network_is_taken_as_it_is_for_the_images_and_held_against_t
         baseline=baseline,
         trained_members=family,
     )
-    assert near_control.definition.label == "efficientnet_b1 as published"
+    assert (near_control.definition.kind, near_control.definition.source) == (
+        "published",
+        "efficientnet_b1",
+    )
     assert near_control.spec == replace(preset("efficientnet_b1"), channels=1, classes=10)
     assert near_control.family_member.name == "b1"
     assert near_control.phi is near_control.definition.coefficients is None
-    assert near_control.skip_reason == timm.skip_reason == ""
-    assert far_control.skip_reason.startswith("it has ")
-    assert "below B0's" in far_control.skip_reason
-    assert same.skip_reason == "is the same network as B0"
+    assert near_control.skip is timm.skip is None
+    assert (far_control.skip.case, far_control.skip.member) == ("flops_gap", "b0")
+    assert far_control.skip.flops_ratio < 0.85
+    assert same.is_same_network
 
 
-def test_a_spec_file_is_taken_as_it_is(tmp_path):
+def test_a_network_of_a_spec_file_is_not_scaled(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text(dump_yaml(FAMILY[2].spec.to_dict()))
     (control,) = controls(str(path))
-    assert control.definition.label == "mine.yaml as it is"
+    assert (control.definition.kind, control.definition.source) == ("spec_file", "mine.yaml")
     assert control.family_member is FAMILY[2]
 
 
@@ -194,9 +194,9 @@ def test_another_runs_coefficients_are_scaled_to_the_same_flops(tmp_path, name_r
     )
     path = run if name_run_directory else RunDir(run).coefficients
     (control,) = controls(str(path))
-    assert control.definition.label == "coefficients of cats (1.3, 1.05, 1.1)"
+    assert (control.definition.kind, control.definition.source) == ("coefficients", "cats")
     assert control.definition.coefficients == Coefficients(1.3, 1.05, 1.1)
-    assert control.cost.flops == pytest.approx(FAMILY[-1].cost.flops, rel=0.05)
+    assert control.cost.flops == pytest.approx(FAMILY[-1].flops, rel=0.05)
 
 
 @pytest.mark.parametrize(
@@ -206,12 +206,12 @@ def test_another_runs_coefficients_are_scaled_to_the_same_flops(tmp_path, name_r
             "dept",
             "'dept' is none of depth, width, resolution, paper, a preset, .*; did you mean 'depth'",
         ),
-        ("timm:efficientnet_b99", "is no network of timm or torchvision known here"),
+        ("timm:efficientnet_b99", "is not a known network of timm or torchvision"),
         ("nowhere/at/all", "'nowhere/at/all' is none of"),
         ("x" * 5000, "File name too long|is none of"),
     ],
 )
-def test_a_name_that_means_nothing_is_refused(name, message):
+def test_an_unknown_name_of_a_control_is_refused(name, message):
     with pytest.raises(InputError, match=rf"^validation\.controls: .*({message})"):
         read_controls([name])
 
@@ -219,28 +219,28 @@ def test_a_name_that_means_nothing_is_refused(name, message):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "is no coefficients.yaml: it holds no keys"),
-        ("[1, 2, 3]", "is no coefficients.yaml: it holds no keys"),
+        ("", "is not a mapping of keys; write alpha, beta and gamma"),
+        ("[1, 2, 3]", "is not a mapping of keys"),
         (
             "alpha: 1.2\nbeta: 1.1\n",
-            "gamma: missing; write alpha, beta and gamma, or name a run directory",
+            "gamma: is missing; write alpha, beta and gamma, or name a run directory",
         ),
-        ("alpha: 0.2\nbeta: 1.1\ngamma: 1.1\n", "alpha: 0.2 is not a number of 1 or more"),
-        ("alpha: .inf\nbeta: 1.1\ngamma: 1.1\n", "alpha: inf is not a number of 1 or more"),
-        ("alpha: yes\nbeta: 1.1\ngamma: 1.1\n", "alpha: .* is not a number of 1 or more"),
+        ("alpha: 0.2\nbeta: 1.1\ngamma: 1.1\n", "alpha: 0.2 is less than 1"),
+        ("alpha: .inf\nbeta: 1.1\ngamma: 1.1\n", "alpha: inf is not a finite number"),
+        ("alpha: yes\nbeta: 1.1\ngamma: 1.1\n", "alpha: .* is not a number"),
         ("alpha: 1\nbeta: 1\ngamma: 1\n", "alpha, beta and gamma are all 1, which scales nothing"),
         (
             "alpha: 1.2\nbeta: 1.1\ngamma: 1.1\ndivisor: 0\n",
-            "divisor: 0 is not a whole number of 1 or more",
+            "divisor: 0 is less than 1",
         ),
         (
             "alpha: 1.2\nbeta: 1.1\ngamma: 1.1\nrounding: up\n",
-            "rounding: 'up' is none of ceil, round, balanced",
+            "rounding: 'up' is not one of 'ceil', 'round' or 'balanced'",
         ),
         ("alpha: [1.2\n", "coefficients.yaml: line 2"),
     ],
 )
-def test_a_damaged_file_of_coefficients_is_refused_with_what_is_wrong(tmp_path, text, message):
+def test_a_damaged_file_of_coefficients_is_refused_with_the_reason(tmp_path, text, message):
     run = write_coefficients(tmp_path / "other", text)
     with pytest.raises(InputError, match=rf"^scaling\.coefficients: .*{message}"):
         load_user_coefficients(ScalingSection(coefficients=str(run)))
@@ -248,7 +248,7 @@ def test_a_damaged_file_of_coefficients_is_refused_with_what_is_wrong(tmp_path, 
         read_controls([str(run)])
 
 
-def test_a_run_that_has_no_coefficients_yet_is_refused_with_the_verb(tmp_path):
+def test_a_run_without_coefficients_is_refused_with_the_command_that_finds_them(tmp_path):
     with pytest.raises(
         InputError,
         match=r"has no scaling/coefficients\.yaml yet; run `phinas scale` on that run first",
@@ -256,12 +256,12 @@ def test_a_run_that_has_no_coefficients_yet_is_refused_with_the_verb(tmp_path):
         read_controls([str(tmp_path)])
     with pytest.raises(
         InputError,
-        match=r"there is no such run or file; name a run directory or its coefficients\.yaml",
+        match=r"no such run or file; name a run directory or its coefficients\.yaml",
     ):
         read_coefficients(tmp_path / "gone", field="scaling.coefficients")
 
 
-def test_given_coefficients_are_taken_under_the_runs_own_rounding(tmp_path):
+def test_user_coefficients_have_the_rounding_of_the_run(tmp_path):
     run = write_coefficients(
         tmp_path / "other", "alpha: 1.3\nbeta: 1.05\ngamma: 1.1\ndivisor: 16\nrounding: round\n"
     )
@@ -271,22 +271,32 @@ def test_given_coefficients_are_taken_under_the_runs_own_rounding(tmp_path):
     assert load_user_coefficients(numbers) == replace(PAPER, rounding="balanced")
 
 
-def test_what_a_run_took_stays_when_its_source_changes_or_goes(tmp_path):
+def test_a_run_keeps_its_coefficients_when_their_source_is_removed(tmp_path):
     run = write_coefficients(tmp_path / "other", "alpha: 1.3\nbeta: 1.05\ngamma: 1.1\n")
     section = ScalingSection(coefficients=str(run))
     coefficients, record_path = load_user_coefficients(section), tmp_path / "coefficients.yaml"
-    record_path.write_text(dump_yaml(describe_user_coefficients(coefficients, section)))
+    make_user_coefficients_file(coefficients, section).write(record_path)
     RunDir(run).coefficients.unlink()
     assert load_user_coefficients(section, record_path=record_path) == coefficients
     with pytest.raises(InputError):
         load_user_coefficients(ScalingSection(coefficients=f"{run}/."), record_path=record_path)
 
 
-def test_the_file_of_given_coefficients_says_so_and_reads_back():
+def test_the_file_of_user_coefficients_names_their_source_and_reads_back(tmp_path):
     section = ScalingSection(coefficients=[1.2, 1.1, 1.15])
-    data = describe_user_coefficients(PAPER, section)
-    assert data["user_supplied"] is True
-    assert data["explanation"] == "given: 1.2, 1.1, 1.15"
-    assert data["members"] == []
-    assert data["ranges"]["alpha"] == [1.2, 1.2]
-    assert data["nominal"] == pytest.approx(1.92, abs=0.01)
+    record = make_user_coefficients_file(PAPER, section)
+    assert record.race is None
+    assert record.source == "1.2, 1.1, 1.15"
+    assert record.nominal == pytest.approx(1.92, abs=0.01)
+    path = tmp_path / "coefficients.yaml"
+    record.write(path)
+    assert CoefficientsFile.read(path) == record
+    assert read_coefficients(path, field="scaling.coefficients") == PAPER
+
+
+def test_a_coefficients_file_of_a_newer_phinas_is_refused(tmp_path):
+    path = tmp_path / "coefficients.yaml"
+    make_user_coefficients_file(PAPER, ScalingSection(coefficients=[1.2, 1.1, 1.15])).write(path)
+    path.write_text(path.read_text().replace("version: 1", "version: 2"))
+    with pytest.raises(InputError, match="format version 2 is newer than this phinas reads"):
+        read_coefficients(path, field="scaling.coefficients")

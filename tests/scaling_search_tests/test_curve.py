@@ -1,6 +1,4 @@
-"""The accuracy-FLOPs curve: what it covers under its law and under others, and when there is
-none.
-"""
+"""The score-FLOPs curve: coverage under its assumption and under others, and too few points."""
 
 import time
 from collections.abc import Callable
@@ -8,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from phinas.scaling_search.validation.curve import CurvePoint, fit_curve, missing_curve_reason
+from phinas.scaling_search.validation.curve import CurvePoint, count_sizes, fit_curve
 
 SIZES = np.array([1.0, 1.5, 2.0, 3.0, 5.0])
 ERROR = 0.01
@@ -25,7 +23,7 @@ CURVES: dict[str, Callable[[float], float]] = {
 
 
 def simulate(
-    accuracy_of,
+    score_of,
     *,
     runs,
     residual_std=0.0,
@@ -34,16 +32,28 @@ def simulate(
     relative_flops=(2.5, 10.0, 40.0),
     seed=0,
 ):
-    """Share of runs whose 95% prediction holds the accuracy of a new network of so many FLOPs
-    (units of the smallest), and its mean width, for each of `at`. scatter: deviation of a network
-    from the law."""
+    """Simulate predictions.
+
+    Args:
+        score_of: The true curve.
+        runs: Number of simulations.
+        residual_std: Standard deviation of networks from the curve.
+        sizes: FLOPs of the trained networks, in units of the smallest.
+        error: Standard error of a score.
+        relative_flops: FLOPs of the predicted networks, in the same unit.
+        seed: Seed of the noise.
+
+    Returns:
+        For each predicted network, the fraction of runs whose 95% interval contains its accuracy,
+        and the mean width of the interval.
+    """
     generator = np.random.default_rng(seed)
     coverage, widths = np.zeros((runs, len(relative_flops))), np.zeros((runs, len(relative_flops)))
     for run in range(runs):
         noise = np.hypot(residual_std, error) * generator.standard_normal(len(sizes))
         curve = fit_curve(
             [
-                CurvePoint(x * 1e6, float(accuracy_of(x)) + e, error)
+                CurvePoint(x * 1e6, float(score_of(x)) + e, error)
                 for x, e in zip(sizes, noise, strict=True)
             ],
             seed=run,
@@ -52,7 +62,7 @@ def simulate(
             prediction = curve.predict(x * 1e6)
             coverage[run, index] = (
                 prediction.low
-                <= accuracy_of(x) + residual_std * generator.standard_normal()
+                <= score_of(x) + residual_std * generator.standard_normal()
                 <= prediction.high
             )
             widths[run, index] = prediction.high - prediction.low
@@ -60,7 +70,7 @@ def simulate(
 
 
 @pytest.mark.parametrize("name", list(CURVES)[:4])
-def test_the_interval_holds_the_truth_under_the_law_and_is_no_wider_than_it_has_to_be(name):
+def test_the_interval_has_its_coverage_under_the_assumed_curve_and_is_narrow(name):
     coverage, widths = simulate(CURVES[name], runs=60)
     assert min(coverage) >= 0.9
     # inside the range: the points by themselves have 4 standard errors
@@ -68,31 +78,30 @@ def test_the_interval_holds_the_truth_under_the_law_and_is_no_wider_than_it_has_
     assert widths[2] < 0.15
 
 
-def test_networks_that_scatter_about_the_law_are_held_nearly_as_often_as_is_said():
+def test_the_interval_nearly_has_its_coverage_where_networks_scatter():
     coverage, _ = simulate(CURVES["a power law with a floor"], runs=60, residual_std=ERROR)
     assert min(coverage) >= 0.85
 
 
-def test_far_out_a_wrong_law_fails_as_the_docstring_says():
+def test_an_extrapolation_fails_under_another_curve_as_documented():
     coverage, _ = simulate(CURVES["a peak at 3.5 times"], runs=20)
     assert coverage[0] >= 0.9
     assert coverage[2] <= 0.1
 
 
 @pytest.mark.parametrize("num_trained", [3, 4, 5, 6])
-def test_the_published_accuracies_of_larger_efficientnets_lie_where_smaller_ones_foretell(
+def test_published_scores_of_larger_efficientnets_are_in_the_predicted_intervals(
     num_trained,
 ):
     gigaflops = [0.3858, 0.6868, 0.9936, 1.827, 4.394, 10.27, 19.07, 37.75]
     top_1 = [0.771, 0.791, 0.801, 0.816, 0.829, 0.836, 0.840, 0.843]  # arXiv:1905.11946, table 2
     members = [
-        CurvePoint(size * 1e9, accuracy, 0.002)
-        for size, accuracy in zip(gigaflops, top_1, strict=True)
+        CurvePoint(size * 1e9, score, 0.002) for size, score in zip(gigaflops, top_1, strict=True)
     ]
     curve = fit_curve(members[:num_trained])
     for member in members[num_trained:]:
         prediction = curve.predict(member.flops)
-        assert prediction.low < member.accuracy < prediction.high
+        assert prediction.low < member.score < prediction.high
 
 
 @pytest.mark.parametrize("count", [3, 5, 8])
@@ -111,33 +120,33 @@ def test_an_interval_widens_with_the_distance_from_the_points(count):
         assert predict(flops[0] / 16).high - predict(flops[0] / 16).low > widths[0]
 
 
-def test_a_prediction_is_marked_as_one_and_says_how_far_out_it_is():
+def test_a_prediction_has_its_interval_and_its_extrapolation():
     curve = fit_curve(
         [CurvePoint(1e6, 0.5, ERROR), CurvePoint(2e6, 0.55, ERROR), CurvePoint(4e6, 0.58, ERROR)]
     )
-    data = curve.predict(8e6).to_dict()
-    assert (data["predicted"], data["flops"], data["extrapolation"]) == (True, 8e6, 2.0)
-    assert data["interval"][0] < data["accuracy"] < data["interval"][1]
-    assert data["accuracy"] > 0.56
+    prediction = curve.predict(8e6)
+    assert (prediction.flops, prediction.extrapolation) == (8e6, 2.0)
+    assert prediction.low < prediction.score < prediction.high
+    assert prediction.score > 0.56
     band = curve.band(8e6)
-    assert data["interval"][0] < band.low < band.high < data["interval"][1]
+    assert prediction.low < band.low < band.high < prediction.high
 
 
 def test_the_curve_goes_through_points_without_noise():
-    accuracy_of = CURVES["a power law with a floor"]
-    curve = fit_curve([CurvePoint(x * 1e6, accuracy_of(x), 1e-4) for x in (1, 2, 4, 8, 16)])
+    score_of = CURVES["a power law with a floor"]
+    curve = fit_curve([CurvePoint(x * 1e6, score_of(x), 1e-4) for x in (1, 2, 4, 8, 16)])
     for x in (1, 3, 16):
-        assert curve.band(x * 1e6).accuracy == pytest.approx(accuracy_of(x), abs=2e-3)
-    summary = curve.to_dict()
-    assert summary["b"]["interval"][0] < 0.25 < summary["b"]["interval"][1]
-    assert summary["c"]["interval"][0] <= 0.08 <= summary["c"]["interval"][1]
+        assert curve.band(x * 1e6).score == pytest.approx(score_of(x), abs=2e-3)
+    record = curve.to_record([])
+    assert record.b.interval[0] < 0.25 < record.b.interval[1]
+    assert record.c.interval[0] <= 0.08 <= record.c.interval[1]
 
 
-def test_accuracies_told_without_any_noise_are_fitted_too():
+def test_scores_without_noise_are_fitted_too():
     curve = fit_curve(
         [CurvePoint(1e6, 0.9, 0.0), CurvePoint(2e6, 1.0, 0.0), CurvePoint(3e6, 1.0, 0.0)]
     )
-    assert 0.9 <= curve.predict(4e6).accuracy <= 1
+    assert 0.9 <= curve.predict(4e6).score <= 1
 
 
 def test_a_tighter_standard_error_gives_a_tighter_curve():
@@ -149,17 +158,17 @@ def test_a_tighter_standard_error_gives_a_tighter_curve():
     assert width(0.002) < width(0.01) < width(0.03)
 
 
-def test_networks_that_lie_off_any_curve_widen_the_interval():
+def test_networks_off_any_curve_widen_the_interval():
     smooth = [0.50, 0.53, 0.55, 0.57, 0.59]
     irregular = [0.50, 0.56, 0.52, 0.60, 0.56]
     widths, residuals = [], []
-    for accuracies in (smooth, irregular):
+    for scores in (smooth, irregular):
         curve = fit_curve(
-            [CurvePoint(x * 1e6, y, 0.005) for x, y in zip(SIZES, accuracies, strict=True)]
+            [CurvePoint(x * 1e6, y, 0.005) for x, y in zip(SIZES, scores, strict=True)]
         )
         prediction = curve.predict(2.5e6)
         widths.append(prediction.high - prediction.low)
-        residuals.append(curve.to_dict()["residual"])
+        residuals.append(curve.to_record([]).residual)
     assert widths[1] > 2 * widths[0]
     assert residuals[1] > 4 * residuals[0]
 
@@ -172,12 +181,10 @@ def test_the_same_points_give_the_same_curve_and_seeds_hardly_matter():
 
 
 @pytest.mark.parametrize("sizes", [[], [1e6], [1e6, 2e6], [1e6, 1e6, 2e6]])
-def test_without_three_different_sizes_there_is_no_curve_and_it_says_why(sizes):
+def test_without_three_different_sizes_there_is_no_curve(sizes):
     points = [CurvePoint(size, 0.5, ERROR) for size in sizes]
-    assert f"networks of {len(set(sizes))} different FLOPs were trained" in missing_curve_reason(
-        points
-    )
-    with pytest.raises(ValueError, match="train at least 3"):
+    assert count_sizes(points) == len(set(sizes))
+    with pytest.raises(ValueError, match=f"3 different FLOPs are needed, not {len(set(sizes))}"):
         fit_curve(points)
 
 
@@ -190,8 +197,8 @@ def test_without_three_different_sizes_there_is_no_curve_and_it_says_why(sizes):
         CurvePoint(1e6, 0.5, -1),
     ],
 )
-def test_numbers_that_can_not_be_are_refused(invalid_point):
-    with pytest.raises(ValueError, match="an accuracy is from 0 to 1"):
+def test_points_out_of_range_are_refused(invalid_point):
+    with pytest.raises(ValueError, match="the score from 0 to 1"):
         fit_curve(
             [
                 invalid_point,

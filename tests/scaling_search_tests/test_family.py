@@ -1,4 +1,4 @@
-"""What compound scaling makes of a baseline, and the files that hold it."""
+"""Families by compound scaling, and their files."""
 
 from dataclasses import replace
 from itertools import pairwise
@@ -7,13 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from phinas.experiment.artifacts.family_file import FamilyMember
 from phinas.scaling_search.coefficients import Coefficients
 from phinas.scaling_search.family.family import make_family, write_family
-from phinas.space.cost import network_cost
 from phinas.space.loading import load_spec
 from phinas.space.presets import EFFICIENTNET, preset
 from phinas.space.search_spaces.loading import load_space
-from phinas.space.yaml_io import read_yaml
 
 B0 = preset("efficientnet_b0")
 PUBLISHED = Coefficients(1.2, 1.1, 1.15)
@@ -40,8 +39,8 @@ def test_a_family_never_shrinks_a_stage(alpha, beta, gamma, rounding, ladder, ba
         assert larger.spec.dropout >= smaller.spec.dropout
         for old, new in zip(smaller.spec.stages, larger.spec.stages, strict=True):
             assert (new.width >= old.width, new.depth >= old.depth) == (True, True)
-        assert larger.cost.flops >= smaller.cost.flops
-        assert larger.ratio == larger.cost.flops / family[0].cost.flops
+        assert larger.flops >= smaller.flops
+        assert larger.ratio == larger.flops / family[0].flops
 
 
 def test_b0_is_the_baseline_and_the_others_follow_the_ladder():
@@ -51,7 +50,12 @@ def test_b0_is_the_baseline_and_the_others_follow_the_ladder():
     assert [member.name for member in family] == [f"b{number}" for number in range(8)]
     assert [member.phi for member in family] == [0.0, *LADDER]
     for member in family:
-        assert member.cost == network_cost(member.spec)
+        cost = member.spec.cost()
+        assert (member.flops, member.params, member.activations) == (
+            cost.flops,
+            cost.params,
+            cost.activations,
+        )
 
 
 def test_published_coefficients_give_the_published_resolutions_but_another_family():
@@ -75,13 +79,13 @@ def test_dropout_rises_with_phi_through_the_published_points():
     ("phi", "dropout"),
     [(0.25, 0.2), (0.75, 0.25), (1.5, 0.3), (2.75, 0.35), (6.5, 0.5), (20.0, 0.5)],
 )
-def test_dropout_is_linear_between_the_published_points_and_level_beyond(phi, dropout):
+def test_dropout_is_linear_between_the_published_points_and_constant_beyond(phi, dropout):
     assert make_family(B0, Coefficients(1.0, 1.0, 1.01), [phi])[1].spec.dropout == pytest.approx(
         dropout
     )
 
 
-def test_dropout_stays_below_what_a_spec_allows():
+def test_dropout_stays_below_the_maximum_of_a_spec():
     assert make_family(replace(B0, dropout=0.85), PUBLISHED, [7.0])[1].spec.dropout == 0.9
 
 
@@ -98,13 +102,14 @@ def test_a_file_of_a_member_is_a_spec_file_with_its_exact_cost(tmp_path):
     assert [path.name for path in paths] == [f"b{number}.yaml" for number in range(8)]
     for path, member in zip(paths, family, strict=True):
         assert load_spec(str(path)) == member.spec
-        data = read_yaml(path)
-        assert data == member.to_dict()
-        assert (data["flops"], data["params"], data["spec_id"]) == (
-            member.cost.flops,
-            member.cost.params,
-            member.spec.spec_id,
+        assert FamilyMember.read(path) == member
+        cost = member.spec.cost()
+        assert (member.flops, member.params, member.activations) == (
+            cost.flops,
+            cost.params,
+            cost.activations,
         )
+        assert member.network_id == member.spec.network_id
 
 
 def test_a_shorter_family_removes_the_files_of_a_longer_one_and_no_weights(tmp_path):

@@ -1,4 +1,4 @@
-"""The slope of accuracy over log FLOPs."""
+"""The slope of the score over log FLOPs."""
 
 import math
 
@@ -12,7 +12,7 @@ def test_the_slope_in_log_flops_is_measured_against_the_baseline():
     assert measured_slope([0.70, 0.72], members, [2.0, 2.0]) == pytest.approx(0.025 / math.log(2))
     assert measured_slope([0.80, 0.82], members, [2.0, 2.0]) == 0
     assert default_slope(0.75) == pytest.approx(0.015)
-    with pytest.raises(ValueError, match="one side of 1"):
+    with pytest.raises(ValueError, match="must all be above 1"):
         measured_slope([0.7, 0.7], members, [0.9, 1.1])
     with pytest.raises(ValueError, match="every seed"):
         measured_slope([0.7], members, [2.0, 2.0])

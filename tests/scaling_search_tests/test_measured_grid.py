@@ -1,6 +1,4 @@
-"""The grid against brute force, against the box that it promises, and against the naive grid it
-replaces.
-"""
+"""The grid compared with brute force, with its boxes of factors, and with the nominal grid."""
 
 import json
 import math
@@ -13,18 +11,15 @@ import pytest
 
 from phinas.experiment.schema.config import ScalingSection
 from phinas.scaling_search.grid.farthest_point import farthest_point_sample
-from phinas.scaling_search.grid.grid_member import describe_grid
 from phinas.scaling_search.grid.measured_grid import make_grid
 from phinas.scaling_search.grid.rounding_intervals import grid_factors
-from phinas.space.cost import network_cost
 from phinas.space.presets import preset
-from phinas.space.scaling import scale
 from phinas.space.search_spaces.loading import load_space
 from phinas.space.spec import ArchSpec, StageSpec
 
 B0 = preset("efficientnet_b0")
 SMALL = load_space("small_images").base
-ODD = ArchSpec(
+IRREGULAR = ArchSpec(
     (StageSpec(13, 1), StageSpec(30, 3, stride=2)),
     stem_width=20,
     stem_stride=1,
@@ -61,7 +56,7 @@ SECTIONS = {
 BASELINES = {
     "b0": B0,
     "small": SMALL,
-    "odd": ODD,
+    "irregular": IRREGULAR,
     "layers": LAYERS,
     "mnasnet_a1": preset("mnasnet_a1"),
     "resnet_50": preset("resnet_50"),
@@ -80,11 +75,11 @@ def cases(function):
 
 
 @cases
-def test_every_member_has_the_wanted_flops_within_tolerance(baseline, section):
-    base = network_cost(BASELINES[baseline]).flops
+def test_every_member_has_the_target_flops_within_tolerance(baseline, section):
+    base = BASELINES[baseline].cost().flops
     chosen = SECTIONS[section]
     for member in grid(baseline, section):
-        assert member.flops == network_cost(member.spec).flops
+        assert member.flops == member.spec.cost().flops
         assert member.ratio == member.flops / base
         assert abs(member.ratio / chosen.flops_multiple - 1) <= chosen.tolerance
 
@@ -94,7 +89,7 @@ def test_members_are_distinct_networks_in_rising_order(baseline, section):
     members = grid(baseline, section)
     assert (
         len({member.spec for member in members})
-        == len({member.spec.spec_id for member in members})
+        == len({member.spec.network_id for member in members})
         == len(members)
         >= 2
     )
@@ -106,7 +101,7 @@ def network(coefficients, baseline):
 
 
 @cases
-def test_the_point_of_a_member_means_exactly_its_network(baseline, section):
+def test_the_coefficients_of_a_member_round_to_its_network(baseline, section):
     for member in grid(baseline, section):
         coefficients = member.to_coefficients(SECTIONS[section])
         assert network(coefficients, baseline) == member.spec
@@ -114,7 +109,7 @@ def test_the_point_of_a_member_means_exactly_its_network(baseline, section):
 
 
 @cases
-def test_every_triple_of_a_box_means_its_network(baseline, section):
+def test_every_triple_of_a_box_rounds_to_its_network(baseline, section):
     """The corners, and triples drawn inside; of at most ten members, which are drawn too."""
     generator = random.Random(f"{baseline} {section}")
     members = grid(baseline, section)
@@ -131,7 +126,7 @@ def test_every_triple_of_a_box_means_its_network(baseline, section):
 
 
 @cases
-def test_the_next_number_outside_a_box_means_another_network(baseline, section):
+def test_the_next_float_outside_a_box_rounds_to_another_network(baseline, section):
     generator = random.Random(f"outside {baseline} {section}")
     members = grid(baseline, section)
     for member in generator.sample(members, min(10, len(members))):
@@ -151,20 +146,20 @@ def test_the_next_number_outside_a_box_means_another_network(baseline, section):
 
 
 @pytest.mark.parametrize("section", SECTIONS)
-@pytest.mark.parametrize("baseline", ["small", "odd", "layers"])
-def test_nothing_within_the_ranges_is_missed(baseline, section):
+@pytest.mark.parametrize("baseline", ["small", "irregular", "layers"])
+def test_no_network_within_the_ranges_is_missing(baseline, section):
     """For every depth and width of the grid, over all resolutions: the one nearest to the target is
     a member, or too far.
     """
     chosen, base = SECTIONS[section], BASELINES[baseline]
-    target = chosen.flops_multiple * network_cost(base).flops
+    target = chosen.flops_multiple * base.cost().flops
     low, high = (base.resolution * factor for factor in chosen.gamma)
     resolutions = [
         side for side in range(1, 2 * base.resolution) if low - 1e-9 <= side <= high + 1e-9
     ]
     shapes = {
-        scale(
-            base, depth=alpha, width=beta, divisor=chosen.divisor, rounding=chosen.rounding
+        base.scale(
+            depth=alpha, width=beta, divisor=chosen.divisor, rounding=chosen.rounding
         ).canonicalize()
         for alpha in grid_factors(chosen.alpha, chosen.grid_steps[0])
         for beta in grid_factors(chosen.beta, chosen.grid_steps[1])
@@ -172,34 +167,32 @@ def test_nothing_within_the_ranges_is_missed(baseline, section):
     expected = set()
     for shape in shapes:
         relative_error = min(
-            abs(network_cost(replace(shape, resolution=side)).flops / target - 1)
-            for side in resolutions
+            abs(replace(shape, resolution=side).cost().flops / target - 1) for side in resolutions
         )
         if relative_error <= chosen.tolerance:
             expected.add((replace(shape, resolution=base.resolution), round(relative_error, 12)))
     members = grid(baseline, section)
-    found = {
+    result = {
         (
             replace(m.spec.canonicalize(), resolution=base.resolution),
             round(abs(m.flops / target - 1), 12),
         )
         for m in members
     }
-    assert found == expected
+    assert result == expected
     assert all(member.spec.resolution in resolutions for member in members)
 
 
-def test_of_resolutions_that_cost_the_same_the_largest_is_taken():
+def test_of_resolutions_with_equal_flops_the_largest_is_selected():
     """Behind a stem of stride 2 an odd side costs what the next even one does."""
     assert {member.spec.resolution % 2 for member in grid("b0", "default")} == {0}
     for member in grid("small", "default"):
         assert (
-            network_cost(replace(member.spec, resolution=member.spec.resolution + 1)).flops
-            > member.flops
+            replace(member.spec, resolution=member.spec.resolution + 1).cost().flops > member.flops
         )
 
 
-def test_balanced_depths_follow_alpha_where_those_rounded_up_run_ahead():
+def test_balanced_depths_follow_alpha_where_depths_rounded_up_exceed_it():
     for member in grid("b0", "balanced"):
         low, high = member.alpha
         assert low - 0.5 / 16 <= member.spec.depth / 16 <= high + 0.5 / 16
@@ -222,25 +215,20 @@ def test_each_dimension_may_have_its_own_step():
         assert any(member.beta[0] <= beta <= member.beta[1] for beta in betas)
 
 
-def test_a_described_grid_is_plain_data():
-    members = grid("layers", "default")
-    rows = describe_grid(members)
-    assert json.loads(json.dumps(rows, allow_nan=False)) == rows
-    for row, member in zip(rows, members, strict=True):
-        assert row["spec_id"] == member.spec.spec_id
-        assert (row["flops"], row["ratio"], row["resolution"]) == (
+def test_the_record_of_a_grid_member_has_its_intervals_and_its_shape():
+    for member in grid("layers", "default"):
+        row = member.to_record()
+        assert json.loads(json.dumps(row.to_dict(), allow_nan=False)) == row.to_dict()
+        assert row.network_id == member.spec.network_id
+        assert (row.flops, row.ratio, row.resolution) == (
             member.flops,
             member.ratio,
             member.spec.resolution,
         )
-        assert (row["alpha"], row["beta"], row["gamma"]) == (
-            [*member.alpha],
-            [*member.beta],
-            [*member.gamma],
-        )
-        assert sum(row["depths"]) == member.spec.depth
-        assert len(row["widths"]) == len(row["depths"])
-        assert (row["stem_width"], row["head_width"]) == (member.spec.stem_width, 0)
+        assert (row.alpha, row.beta, row.gamma) == (member.alpha, member.beta, member.gamma)
+        assert sum(row.depths) == member.spec.depth
+        assert len(row.widths) == len(row.depths)
+        assert (row.stem_width, row.head_width) == (member.spec.stem_width, 0)
 
 
 @pytest.mark.parametrize(
@@ -248,7 +236,7 @@ def test_a_described_grid_is_plain_data():
     [("efficientnet_b0", {}), ("efficientnet_v2_l", {"rounding": "balanced", "divisor": 1})],
     ids=["most triples mean their neighbor's network", "nearly all mean their own"],
 )
-def test_three_thousand_triples_are_rounded_priced_and_merged_in_two_seconds(baseline, changes):
+def test_three_thousand_triples_are_rounded_costed_and_merged_in_two_seconds(baseline, changes):
     section = ScalingSection(grid_step=0.01, alpha=[1.0, 1.9], beta=[1.0, 1.32], **changes)
     assert len(grid_factors(section.alpha, 0.01)) * len(grid_factors(section.beta, 0.01)) == 3003
     start_time = time.process_time()
@@ -257,7 +245,7 @@ def test_three_thousand_triples_are_rounded_priced_and_merged_in_two_seconds(bas
     assert len(members) > 60
 
 
-def test_a_spread_is_of_distinct_members_in_order_and_reaches_the_ends():
+def test_a_farthest_point_sample_is_ordered_and_has_the_extremes():
     members = grid("b0", "default")
     sample = farthest_point_sample(members, 8)
     assert len(sample) == len({member.spec for member in sample}) == 8
@@ -267,7 +255,7 @@ def test_a_spread_is_of_distinct_members_in_order_and_reaches_the_ends():
         assert any(getattr(member, name) >= (greatest[0] * 0.93, 0) for member in sample)
 
 
-def test_a_spread_of_more_than_there_are_is_all():
+def test_a_farthest_point_sample_larger_than_the_grid_is_the_grid():
     members = grid("small", "default")
     assert (
         farthest_point_sample(members, len(members))
@@ -277,7 +265,7 @@ def test_a_spread_of_more_than_there_are_is_all():
 
 
 @pytest.mark.parametrize("count", range(2, 12))
-def test_a_larger_spread_contains_the_smaller(count):
+def test_a_larger_farthest_point_sample_contains_the_smaller_one(count):
     members = grid("b0", "default")
     assert {member.spec for member in farthest_point_sample(members, count)} < {
         member.spec for member in farthest_point_sample(members, count + 1)

@@ -1,4 +1,4 @@
-"""Grids that can't be: what is said, and that doing it helps."""
+"""Empty and too large grids: the error, and that its advice helps."""
 
 import math
 import re
@@ -24,16 +24,16 @@ def error_message(section, *, baseline=SMALL, max_resolution=math.inf):
     return str(caught.value)
 
 
-def test_a_multiple_beyond_the_ranges_is_refused_with_the_greatest_that_they_reach():
+def test_a_multiple_above_the_ranges_is_refused_with_the_largest_possible_one():
     section = ScalingSection(
         alpha=[1.0, 1.1], beta=[1.0, 1.05], gamma=[1.0, 1.2], flops_multiple=9.0
     )
     message = error_message(section)
     assert message.startswith(
-        "scaling: the grid needs two and holds no network within 3.0% of 9 times the baseline's "
+        "scaling: the grid needs two networks and has none within 3.0% of 9 times the baseline's "
         "FLOPs; "
     )
-    max_ratio = float(re.search(r"the ranges reach no further than ([\d.]+);", message).group(1))
+    max_ratio = float(re.search(r"the ranges end at ([\d.]+);", message).group(1))
     assert (
         "raise the upper bound of scaling.alpha, scaling.beta or scaling.gamma, or lower "
         "scaling.flops_multiple to" in message
@@ -45,25 +45,25 @@ def test_a_multiple_beyond_the_ranges_is_refused_with_the_greatest_that_they_rea
     )
 
 
-def test_where_the_images_end_the_range_of_gamma_upsampling_is_offered():
+def test_where_the_image_size_limits_gamma_upsampling_is_suggested():
     section = ScalingSection(alpha=[1.0, 1.1], beta=[1.0, 1.05], flops_multiple=2.6, tolerance=0.1)
     message = error_message(section, max_resolution=36)
     assert (
-        "(gamma ends at the images' 36 pixels: set data.upsample: true), or lower "
+        "(the image size 36 px limits gamma: set data.upsample: true), or lower "
         "scaling.flops_multiple to" in message
     )
-    assert make_grid(SMALL, section)  # which is what upsampling makes of it
+    assert make_grid(SMALL, section)  # as with upsampling
 
 
-def test_where_the_images_leave_too_few_upsampling_is_offered_beside_the_tolerance():
+def test_where_the_image_size_leaves_too_few_networks_upsampling_is_suggested():
     section = ScalingSection(grid_step=0.25, tolerance=0.001)
     assert error_message(section, max_resolution=34).endswith(
-        "(gamma ends at the images' 34 pixels: set data.upsample: true)"
+        "(the image size 34 px limits gamma: set data.upsample: true)"
     )
     assert error_message(section).endswith("or widen the ranges")
 
 
-def test_a_multiple_below_the_ranges_is_refused_with_the_least():
+def test_a_multiple_below_the_ranges_is_refused_with_the_smallest_possible_one():
     section = ScalingSection(alpha=[1.5, 2.0], beta=[1.3, 1.5], flops_multiple=1.2)
     message = error_message(section)
     assert (
@@ -77,18 +77,18 @@ def test_a_multiple_below_the_ranges_is_refused_with_the_least():
     )
 
 
-def test_an_empty_grid_names_the_nearest_and_the_tolerance_that_holds_two():
+def test_an_empty_grid_names_the_nearest_network_and_a_tolerance_for_two():
     section = ScalingSection(grid_step=0.25, tolerance=0.0001)
     message = error_message(section)
     ratio, tolerance = re.search(
-        r"nearest of all is at ([\d.]+) times .* raise scaling\.tolerance to ([\d.]+), which",
+        r"the nearest has ([\d.]+) times .* raise scaling\.tolerance to ([\d.]+) for two",
         message,
     ).groups()
     larger = make_grid(SMALL, section.model_copy(update={"tolerance": float(tolerance)}))
     assert len(larger) >= 2
     nearest = min(larger, key=lambda member: abs(member.ratio - 2))
     assert f"{nearest.ratio:.3g}" == ratio
-    shown_values = re.search(r"alpha ([\d.]+), beta ([\d.]+), (\d+) pixels", message).groups()
+    shown_values = re.search(r"alpha ([\d.]+), beta ([\d.]+), (\d+) px", message).groups()
     coefficients = nearest.to_coefficients(section)
     assert shown_values == (
         f"{coefficients.alpha:.3g}",
@@ -97,11 +97,11 @@ def test_an_empty_grid_names_the_nearest_and_the_tolerance_that_holds_two():
     )
 
 
-def test_one_network_is_no_grid():
+def test_a_grid_of_one_network_is_refused():
     message = error_message(ScalingSection(alpha=[1.0, 1.0], beta=[1.0, 1.0], tolerance=0.1))
-    assert message.startswith("scaling: the grid needs two and holds one network within 10.0%")
+    assert message.startswith("scaling: the grid needs two networks and has one within 10.0%")
     assert message.endswith(
-        "there is one depth and one width; widen scaling.alpha or scaling.beta, or lower "
+        "there is only one depth and one width; widen scaling.alpha or scaling.beta, or lower "
         "scaling.grid_step"
     )
 
@@ -114,29 +114,29 @@ def test_a_step_too_fine_for_its_ranges_is_refused_at_once():
     )
     assert time.process_time() - start_time < 5
     assert re.match(
-        r"scaling\.grid_step: 0\.001 for alpha and 0\.001 for beta make [\d,]+ shapes of network, "
-        r"over "
-        r"50,000;",
+        r"scaling\.grid_step: 0\.001 for alpha and 0\.001 for beta give [\d,]+ pairs of depths and "
+        r"widths, more than 50,000;",
         message,
     )
 
 
-def test_the_finest_step_over_the_usual_ranges_is_bounded_work():
+def test_the_finest_step_over_the_default_ranges_takes_bounded_time():
     start_time = time.process_time()
     assert len(make_grid(B0, ScalingSection(grid_step=0.001))) > 100
     assert time.process_time() - start_time < 5
 
 
-def test_a_baseline_that_fills_the_images_is_refused_unless_resolution_is_not_asked_to_grow():
+def test_a_baseline_at_the_image_size_is_refused_unless_gamma_is_one():
     with pytest.raises(
-        InputError, match=r"^scaling\.gamma: the baseline sees 32 pixels .* images have 32,"
+        InputError,
+        match=r"^scaling\.gamma: the resolution 32 px of the baseline .* image size 32 px",
     ):
         make_grid(SMALL, ScalingSection(), max_resolution=32)
     fixed = ScalingSection(gamma=[1.0, 1.0], tolerance=0.2)
     assert {member.spec.resolution for member in make_grid(SMALL, fixed, max_resolution=32)} == {32}
 
 
-def test_no_member_is_larger_than_the_images():
+def test_no_member_exceeds_the_image_size():
     members = make_grid(SMALL, ScalingSection(tolerance=0.1), max_resolution=36)
     assert max(member.spec.resolution for member in members) <= 36
 
@@ -144,6 +144,6 @@ def test_no_member_is_larger_than_the_images():
 @pytest.mark.parametrize(
     ("gamma", "largest"), [([1.3, 1.5], 40), ([1.01, 1.02], math.inf), ([1.0, 1.0], 31)]
 )
-def test_a_range_of_gamma_without_a_whole_number_of_pixels_is_refused(gamma, largest):
-    with pytest.raises(InputError, match=r"^scaling\.gamma: no whole number of pixels"):
+def test_a_range_of_gamma_without_a_resolution_is_refused(gamma, largest):
+    with pytest.raises(InputError, match=r"^scaling\.gamma: no resolution is from"):
         check_resolution_range(32, ScalingSection(gamma=gamma), max_resolution=largest)

@@ -1,6 +1,4 @@
-"""The paper's grid taken literally: what it holds around EfficientNet-B0, against the golden
-numbers and brute force.
-"""
+"""The paper's grid taken literally, around EfficientNet-B0: golden numbers and brute force."""
 
 import statistics
 from pathlib import Path
@@ -13,7 +11,6 @@ from phinas.scaling_search.coefficients import Coefficients
 from phinas.scaling_search.grid.grid_member import describe_constraint
 from phinas.scaling_search.grid.measured_grid import make_grid
 from phinas.scaling_search.grid.nominal import nominal_grid, nominal_triples
-from phinas.space.cost import network_cost
 from phinas.space.presets import preset
 from phinas.space.search_spaces.loading import load_space
 from phinas.space.yaml_io import read_yaml
@@ -24,7 +21,7 @@ GOLDEN = read_yaml(Path(__file__).parents[1] / "golden" / "naive_grid.yaml")
 SECTION = ScalingSection(constraint="nominal")
 
 
-def test_around_b0_it_compares_unlike_with_unlike():
+def test_around_b0_the_nominal_grid_has_networks_of_different_flops():
     grid = nominal_grid(B0, SECTION)
     assert {
         "triples": len(grid.ratios),
@@ -38,11 +35,10 @@ def test_around_b0_it_compares_unlike_with_unlike():
 
 def test_the_warning_shows_the_spread():
     assert nominal_grid(B0, SECTION).warning() == (
-        "scaling.constraint: nominal compares networks of unequal cost: 108 triples mean 65 "
-        "networks of 1.93 to 3.33 times the "
-        "baseline's measured FLOPs (median 2.56; 11 of the triples within 10% of 2), so the "
-        "largest may win for its size; "
-        "constraint: measured holds the FLOPs equal"
+        "scaling.constraint: nominal compares networks of different FLOPs: 108 triples round to "
+        "65 networks with 1.93 to 3.33 times the baseline's measured FLOPs (median 2.56; 11 of the "
+        "triples are within 10% of 2), so the largest network may win for its size; use "
+        "constraint: measured for equal FLOPs"
     )
 
 
@@ -50,7 +46,7 @@ def test_the_warning_shows_the_spread():
     "baseline", [B0, SMALL, preset("resnet_50")], ids=["b0", "small", "resnet_50"]
 )
 @pytest.mark.parametrize("rounding", ["ceil", "balanced"])
-def test_it_is_all_triples_within_the_tolerance_merged(baseline, rounding):
+def test_the_nominal_grid_has_all_triples_within_the_tolerance_merged(baseline, rounding):
     section = ScalingSection(
         constraint="nominal",
         flops_multiple=1.7,
@@ -77,12 +73,12 @@ def test_it_is_all_triples_within_the_tolerance_merged(baseline, rounding):
     }
     members = make_grid(baseline, section)
     assert {member.spec for member in members} == set(networks.values())
-    assert len(members) == len({member.spec.spec_id for member in members}) <= len(triples)
+    assert len(members) == len({member.spec.network_id for member in members}) <= len(triples)
     member_by_spec = {member.spec: member for member in members}
     for triple, network in networks.items():
         member = member_by_spec[network]
-        assert member.flops == network_cost(network).flops
-        assert member.ratio == member.flops / network_cost(baseline).flops
+        assert member.flops == network.cost().flops
+        assert member.ratio == member.flops / baseline.cost().flops
         assert all(
             low <= f <= high
             for f, (low, high) in zip(
@@ -99,7 +95,7 @@ def test_a_product_at_the_tolerance_is_outside_whatever_its_last_bit():
     assert list(nominal_triples(section)) == [(2.0, 1.0, 1.0)]
 
 
-def test_networks_larger_than_the_images_are_left_out_and_counted():
+def test_networks_above_the_image_size_are_skipped_and_counted():
     unlimited, limited = (
         nominal_grid(SMALL, SECTION),
         nominal_grid(SMALL, SECTION, max_resolution=36),
@@ -110,7 +106,7 @@ def test_networks_larger_than_the_images_are_left_out_and_counted():
         < max(m.spec.resolution for m in unlimited.members)
     )
     assert len(limited.ratios) + limited.num_too_large == len(unlimited.ratios) == 108
-    assert f"({limited.num_too_large} more are larger than the images)" in limited.warning()
+    assert f"({limited.num_too_large} more exceed the image size)" in limited.warning()
 
 
 @pytest.mark.parametrize(
@@ -118,13 +114,15 @@ def test_networks_larger_than_the_images_are_left_out_and_counted():
     [
         (
             {"flops_multiple": 9.0},
-            r"alpha 1\.9, beta 1\.45, gamma 1\.5, makes 8\.99; raise scaling\.nominal_tolerance, "
-            r"lower",
+            r"triple, 1\.9, 1\.45, 1\.5, gives 8\.99; raise scaling\.nominal_tolerance, lower",
         ),
-        ({"flops_multiple": 20.0}, r"makes 10\.1, the most there is; raise the upper bound of"),
+        (
+            {"flops_multiple": 20.0},
+            r"gives 10\.1, the largest of the grid; raise the upper bound of",
+        ),
         (
             {"flops_multiple": 1.01, "alpha": [1.5, 2.0]},
-            r"makes 1\.5, the least there is; lower the lower bound of",
+            r"gives 1\.5, the smallest of the grid; lower the lower bound of",
         ),
     ],
 )
@@ -132,7 +130,7 @@ def test_an_empty_grid_names_the_nearest_triple_and_what_to_change(changes, mess
     section = ScalingSection(constraint="nominal", nominal_tolerance=0.001, **changes)
     with pytest.raises(
         InputError,
-        match=r"^scaling: the grid needs two and holds no network with alpha .* gamma\^2 within "
+        match=r"^scaling: the grid needs two networks and has none with alpha .* gamma\^2 within "
         r"0\.001 of",
     ):
         make_grid(B0, section)
@@ -140,17 +138,17 @@ def test_an_empty_grid_names_the_nearest_triple_and_what_to_change(changes, mess
         make_grid(B0, section)
 
 
-def test_one_network_is_no_grid():
+def test_a_nominal_grid_of_one_network_is_refused():
     section = ScalingSection(constraint="nominal", beta=[1.0, 1.0], gamma=[1.0, 1.0])
-    with pytest.raises(InputError, match=r"needs two and holds one network with"):
+    with pytest.raises(InputError, match=r"needs two networks and has one with"):
         make_grid(SMALL, section)
 
 
-def test_a_grid_that_needs_larger_images_says_so():
+def test_a_grid_that_needs_larger_images_is_refused_with_that_reason():
     section = ScalingSection(constraint="nominal", alpha=[1.0, 1.0], beta=[1.0, 1.0])
     with pytest.raises(
         InputError,
-        match=r"triples mean more than the images' 33 pixels of a side: set data\.upsample: true$",
+        match=r"triples exceed the image size 33 px: set data\.upsample: true$",
     ):
         make_grid(SMALL, section, max_resolution=33)
 
@@ -159,13 +157,13 @@ def test_a_grid_that_needs_larger_images_says_so():
 def test_too_many_triples_are_refused_at_once(step):
     with pytest.raises(
         InputError,
-        match=r"^scaling\.grid_step: .* makes over 200,000 pairs or triples .*; raise "
+        match=r"^scaling\.grid_step: .* gives more than 200,000 pairs or triples .*; raise "
         r"scaling\.grid_step",
     ):
         make_grid(B0, ScalingSection(constraint="nominal", grid_step=step))
 
 
-def test_the_constraint_in_words():
+def test_the_constraint_is_described():
     assert describe_constraint(SECTION) == "with alpha * beta^2 * gamma^2 within 0.1 of 2"
     assert describe_constraint(ScalingSection()) == "within 3.0% of 2 times the baseline's FLOPs"
 
@@ -173,8 +171,5 @@ def test_the_constraint_in_words():
 @pytest.mark.parametrize("rounding", ["ceil", "round"])
 def test_the_published_coefficients_do_not_double_the_flops(rounding):
     scaled = Coefficients(1.2, 1.1, 1.15, rounding=rounding).apply(B0, 1.0)
-    assert (
-        round(network_cost(scaled).flops / network_cost(B0).flops, 2)
-        == GOLDEN["published_triple"][rounding]
-    )
+    assert round(scaled.cost().flops / B0.cost().flops, 2) == GOLDEN["published_triple"][rounding]
     assert round(Coefficients(1.2, 1.1, 1.15).nominal, 2) == 1.92

@@ -1,4 +1,4 @@
-"""What a phi means, above and below any baseline."""
+"""The network of a phi, above and below any baseline."""
 
 from dataclasses import replace
 from itertools import pairwise
@@ -17,11 +17,9 @@ from phinas.scaling_search.family.phi import (
     scale_to_phi,
     shortest_decimal,
 )
-from phinas.space.blocks import build
-from phinas.space.cost import network_cost
 from phinas.space.presets import preset
 from phinas.space.search_spaces.loading import load_space
-from phinas.space.spec import MAX_WIDTH
+from phinas.space.stage_spec import MAX_WIDTH
 
 BASELINES = ["efficientnet_b0", "mobilenet_v2", "resnet_50", "efficientnet_v2_s", "mnasnet_a1"]
 B0 = preset("efficientnet_b0")
@@ -50,9 +48,9 @@ def test_every_size_and_the_flops_rise_with_phi_through_the_baseline(name):
         assert all(
             old <= new for old, new in zip(sizes(smaller.spec), sizes(larger.spec), strict=True)
         )
-        assert smaller.cost.flops <= larger.cost.flops
-        assert smaller.cost.params <= larger.cost.params
-    assert family[0].cost.flops < 0.1 * network_cost(preset(name)).flops
+        assert smaller.flops <= larger.flops
+        assert smaller.params <= larger.params
+    assert family[0].flops < 0.1 * preset(name).cost().flops
 
 
 @pytest.mark.parametrize("name", BASELINES)
@@ -74,7 +72,9 @@ def test_phi_zero_is_the_baseline_itself(name):
     st.sampled_from(["ceil", "round", "balanced"]),
     st.floats(-MAX_PHI, 0),
 )
-def test_below_the_baseline_nothing_leaves_its_bounds(name, alpha, beta, gamma, rounding, phi):
+def test_below_the_baseline_every_size_stays_within_its_bounds(
+    name, alpha, beta, gamma, rounding, phi
+):
     baseline = preset(name)
     spec = scale_to_phi(baseline, Coefficients(alpha, beta, gamma, rounding=rounding), phi)
     assert baseline.total_stride <= spec.resolution <= baseline.resolution
@@ -102,14 +102,14 @@ def test_a_width_that_no_divisor_divides_never_grows_below_the_baseline():
     assert scale_to_phi(narrow, PUBLISHED, -3).stem_width == 4
 
 
-def test_far_below_the_baseline_one_block_and_a_pixel_of_the_last_map_are_left():
+def test_far_below_the_baseline_stages_have_one_block_and_the_last_map_one_pixel():
     spec = scale_to_phi(B0, Coefficients(1.5, 1.5, 1.5), -20)
     assert [stage.depth for stage in spec.stages] == [1] * 7
     assert [stage.width for stage in spec.stages] == [8] * 7
     assert (spec.resolution, spec.total_stride) == (32, 32)
 
 
-def test_above_the_baseline_a_network_is_what_the_coefficients_give():
+def test_above_the_baseline_a_network_is_that_of_the_coefficients():
     for phi in (0.5, 1, 3.5):
         assert scale_to_phi(B0, PUBLISHED, phi) == PUBLISHED.apply(B0, phi)
 
@@ -124,17 +124,17 @@ SMALL = [
 
 
 @pytest.mark.parametrize(("name", "phi"), SMALL)
-def test_what_is_priced_can_be_built_and_run(name, phi):
+def test_a_network_with_a_cost_can_be_built_and_run(name, phi):
     (member,) = (each for each in make_family(preset(name), PUBLISHED, [phi]) if each.phi == phi)
-    network = build(member.spec).eval()
-    assert sum(weights.numel() for weights in network.parameters()) == member.cost.params
+    network = member.spec.build().eval()
+    assert sum(weights.numel() for weights in network.parameters()) == member.params
     with torch.no_grad():
         assert network(torch.zeros(1, 3, 32, 32)).shape == (1, 1000)
 
 
 @settings(deadline=None, max_examples=25)
 @given(st.sampled_from(["b0", "tiny"]), FACTORS, FACTORS, FACTORS, st.floats(-4, 4))
-def test_an_interval_holds_the_phi_of_its_network_and_no_other(name, alpha, beta, gamma, phi):
+def test_an_interval_has_exactly_the_phi_of_its_network(name, alpha, beta, gamma, phi):
     baseline = B0 if name == "b0" else load_space("tiny").base
     coefficients = Coefficients(alpha, beta, gamma)
     network = scale_to_phi(baseline, coefficients, phi).canonicalize()
@@ -149,7 +149,7 @@ def test_an_interval_holds_the_phi_of_its_network_and_no_other(name, alpha, beta
         )
 
 
-def test_the_interval_of_an_unrounded_baseline_is_zero_alone_and_no_other_reaches_across():
+def test_the_interval_of_an_unrounded_baseline_is_zero_and_no_other_crosses_it():
     irregular = replace(B0, stages=(replace(B0.stages[0], width=17), *B0.stages[1:]))
     coefficients = Coefficients(1.0, 1.1, 1.0)
     assert find_phi_interval(irregular, coefficients, 0.0) == pytest.approx((0, 0), abs=1e-8)
@@ -171,11 +171,11 @@ def test_the_interval_of_coefficients_that_scale_nothing_is_everything():
         ((2.0, 2.03), 2.01),
     ],
 )
-def test_a_phi_is_told_in_few_decimals(interval, phi):
+def test_a_phi_has_few_decimals(interval, phi):
     assert shortest_decimal(interval) == pytest.approx(phi, abs=1e-12)
 
 
-def test_a_phi_whose_network_is_too_large_for_any_is_beyond_the_largest():
+def test_a_phi_with_a_network_above_the_maximum_size_exceeds_the_largest_phi():
     wide = Coefficients(1.0, 2.0, 1.0)
     phi = max_buildable_phi(B0, wide)
     assert phi < MAX_PHI

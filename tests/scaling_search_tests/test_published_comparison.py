@@ -1,4 +1,4 @@
-"""The published B1..B7 beside the rule: FACTS of the paper's table, turned back into phi."""
+"""The published B1..B7 compared with compound scaling, and the phi that each number implies."""
 
 import json
 import math
@@ -12,7 +12,6 @@ from phinas.scaling_search.family.published_comparison import (
     compare_published,
     summarize_differences,
 )
-from phinas.space.cost import network_cost
 from phinas.space.presets import EFFICIENTNET, preset
 
 
@@ -70,7 +69,7 @@ def test_the_implied_phi_is_the_logarithm_of_the_printed_factor(rows):
     ]
 
 
-def test_sizes_are_those_of_the_published_network_and_of_the_rule(rows):
+def test_sizes_are_those_of_the_published_and_the_computed_network(rows):
     for row in rows:
         published, computed = (
             preset(f"efficientnet_{row.name}"),
@@ -88,8 +87,8 @@ def test_sizes_are_those_of_the_published_network_and_of_the_rule(rows):
             )
             assert getattr(row.resolution, sizes) == (spec.resolution,)
             assert (getattr(row.flops, amounts), getattr(row.params, amounts)) == (
-                network_cost(spec).flops,
-                network_cost(spec).params,
+                spec.cost().flops,
+                spec.cost().params,
             )
         assert row.computed_dropout == row.published_dropout == published.dropout
 
@@ -112,40 +111,40 @@ def test_an_interval_holds_exactly_the_phi_with_the_published_sizes(rows):
                 assert (sizes(scale_to_phi(b0, PAPER, phi)) == dimension.published_sizes) == inside
 
 
-def test_the_implied_phi_of_an_amount_is_where_the_rule_passes_it(rows):
+def test_at_the_implied_phi_the_computed_cost_passes_the_published_one(rows):
     b0 = preset("efficientnet_b0")
     for row in rows:
         for name in ("flops", "params"):
             amount = getattr(row, name)
             below, above = (
-                getattr(network_cost(scale_to_phi(b0, PAPER, amount.implied_phi + step)), name)
+                getattr(scale_to_phi(b0, PAPER, amount.implied_phi + step).cost(), name)
                 for step in (-1e-7, 1e-7)
             )
             assert below <= amount.published < above
 
 
-def test_b2_is_the_model_of_phi_one_but_for_two_pixels(rows):
+def test_published_b2_is_the_network_of_phi_one_except_for_two_pixels(rows):
     b2 = rows[1]
     assert b2.depth.computed_sizes == b2.depth.published_sizes
     assert b2.width.computed_sizes == b2.width.published_sizes
     assert (b2.resolution.computed_sizes, b2.resolution.published_sizes) == ((258,), (260,))
 
 
-def test_depth_is_cut_from_b4_on_and_the_sentence_says_so_from_the_numbers(rows):
+def test_published_depth_is_smaller_from_b4_on_and_the_sentence_follows_from_the_numbers(rows):
     assert [row.depth.direction for row in rows] == [0, 0, 0, -1, -1, -1, -1]
     assert [row.width.direction for row in rows] == [0, 0, 0, 0, 0, 0, 1]
     assert [row.resolution.direction for row in rows] == [0, 1, 1, 1, 1, 1, 1]
     sentence = summarize_differences(rows)
     assert (
-        "depth is cut from B4 on (most in B7: 3.1 times B0's for 3.58, phi 6.2 for 7; in whole "
+        "depth is smaller from B4 on (most in B7: 3.1 times B0's for 3.58, phi 6.2 for 7; in whole "
         "blocks from B5 on)" in sentence
     )
-    assert "width is raised in B7 (2 times B0's for 1.95, phi 7.3 for 7)" in sentence
+    assert "width is larger in B7 (2 times B0's for 1.95, phi 7.3 for 7)" in sentence
     assert (
-        "resolution is raised from B2 on (most in B4: 1.7 times B0's for 1.63, phi 3.8 for 3.5)"
+        "resolution is larger from B2 on (most in B4: 1.7 times B0's for 1.63, phi 3.8 for 3.5)"
         in sentence
     )
-    assert sentence.endswith("and FLOPs are 0.90 to 1.05 times the rule's.")
+    assert sentence.endswith("and FLOPs are 0.90 to 1.05 times the computed ones.")
 
 
 def test_other_coefficients_give_another_sentence():
@@ -153,10 +152,10 @@ def test_other_coefficients_give_another_sentence():
     rows = compare_published(coefficients)
     sentence = summarize_differences(rows, coefficients)
     assert sentence.startswith(
-        "Against 1.175 / 1.1 / 1 at phi 0.5, 1, 2, 3.5, 5, 6, 7, the published depth is as the "
-        "rule has it, width"
+        "Compared with 1.175 / 1.1 / 1 at phi 0.5, 1, 2, 3.5, 5, 6, 7, the published depth is as "
+        "computed, width"
     )
-    assert "resolution is raised from B1 on (most in B7: 2.68 times B0's for 1)" in sentence
+    assert "resolution is larger from B1 on (most in B7: 2.68 times B0's for 1)" in sentence
     assert all(
         row.resolution.implied_phi is None and row.resolution.phi_interval is None for row in rows
     )

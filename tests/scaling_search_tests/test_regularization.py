@@ -1,4 +1,4 @@
-"""Dropout and stochastic depth by phi, around baselines with and without."""
+"""Dropout and stochastic depth by phi, of baselines with and without them."""
 
 import pytest
 
@@ -21,7 +21,7 @@ def test_b0_to_b7_have_the_published_dropout_and_stochastic_depth():
     ("phi", "fraction"),
     [(-0.5, 1.0), (-0.75, 0.75), (-1, 0.5), (-2, 0.5), (-2.75, 0.25), (-3.5, 0.0), (-9, 0.0)],
 )
-def test_below_the_baseline_both_fade(phi, fraction):
+def test_below_the_baseline_dropout_and_stochastic_depth_decrease(phi, fraction):
     spec = scale_regularization(B0, phi)
     assert (spec.dropout, spec.drop_path) == pytest.approx((0.2 * fraction, 0.2 * fraction))
 

@@ -1,24 +1,26 @@
-"""The search for alpha, beta, gamma: with real trainings, small and short, and on a stated law,
-where the best is known.
+"""The search for alpha, beta, gamma: with short real trainings, and on a synthetic accuracy model
+with a known best network.
 """
 
-import json
 import math
 from contextlib import closing
 
 import optuna
 import pytest
 
+from phinas.experiment.artifacts.coefficients_file import CoefficientsFile
 from phinas.experiment.errors import NoResultError
 from phinas.experiment.executors.inline import InlineExecutor
 from phinas.experiment.schema.config import Recipe, ScalingSection
-from phinas.experiment.trial_store import ORPHAN_REASON, TrialStore
+from phinas.experiment.storage.trial_record import ORPHAN_REASON
+from phinas.experiment.storage.trial_store import TrialStore
+from phinas.reports.sentences.coefficients import explain_coefficients
+from phinas.scaling_search.race.scaling_result import make_coefficients_file
 from phinas.scaling_search.race.search import search_coefficients
 from phinas.scaling_search.race.synthetic_accuracy import SyntheticAccuracyModel
 from phinas.space.presets import preset
 from phinas.space.search_spaces.loading import load_space
 from phinas.space.spec import ArchSpec
-from phinas.space.yaml_io import dump_yaml, parse_yaml
 
 BASELINE = load_space("tiny").adapt_to(channels=1, classes=10, resolution=8).base
 RECIPE = Recipe(epochs=1, batch_size=50)
@@ -35,10 +37,13 @@ class CountingExecutor(InlineExecutor):
         self.jobs = []
         self._failing = failing
 
+    def _network_id(self, job):
+        return ArchSpec.from_dict(job.payload["request"]["network"]).network_id
+
     def submit(self, job):
         self.jobs.append(job)
-        if ArchSpec.from_dict(job.payload["spec"]).spec_id == self._failing:
-            job.payload["recipe"]["learning_rate"] = 1e30
+        if self._failing and self._network_id(job) == self._failing:
+            job.payload["request"]["recipe"]["learning_rate"] = 1e30
         super().submit(job)
 
 
@@ -61,7 +66,7 @@ def scale(job_factory, *, trial_store=None, executor=None, section=SECTION):
 
 
 @pytest.fixture(scope="module")
-def found(job_factory):
+def scaling(job_factory):
     trial_store, executor = new_trial_store(), CountingExecutor()
     return (
         scale(job_factory, trial_store=trial_store, executor=executor),
@@ -70,21 +75,21 @@ def found(job_factory):
     )
 
 
-def test_where_nothing_can_be_saved_every_member_is_trained_with_the_same_seeds(found):
-    """A training of one epoch has no shorter one to begin with."""
-    result, trial_store, jobs = found
+def test_without_early_elimination_every_member_is_trained_with_the_same_seeds(scaling):
+    """A training of one epoch has no short training before it."""
+    result, trial_store, jobs = scaling
     seeds = {}
     for row in trial_store.records():
-        seeds.setdefault(row.user_attrs["spec_id"], []).append(row.user_attrs["seed"])
+        seeds.setdefault(row.user_attrs["network_id"], []).append(row.user_attrs["seed"])
     assert len(jobs) == len(trial_store.records()) == 8
     assert len({tuple(values) for values in seeds.values()}) == 1
     assert all(len(set(values)) == 2 for values in seeds.values())
-    assert {member.spec.spec_id for member in result.raced_members} == set(seeds)
+    assert {member.spec.network_id for member in result.raced_members} == set(seeds)
     assert all(job.payload["on_test_split"] is False for job in jobs)
     assert (
         result.race_result.epochs_spent,
         result.race_result.full_grid_epochs,
-        result.short_accuracies,
+        result.short_scores,
     ) == (
         8,
         8,
@@ -92,75 +97,77 @@ def test_where_nothing_can_be_saved_every_member_is_trained_with_the_same_seeds(
     )
 
 
-def test_the_coefficients_mean_the_winner_and_nobody_is_expected_to_beat_it(found):
-    result, _, _ = found
+def test_the_coefficients_round_to_the_winner_which_has_the_highest_expected_score(scaling):
+    result, _, _ = scaling
     assert result.coefficients.apply(BASELINE, 1.0) == result.winner.spec
-    accuracy_gap = [
-        member_result.accuracy_gap for member_result in result.race_result.member_results
-    ]
-    assert min(accuracy_gap) == accuracy_gap[result.race_result.winner] == 0
+    score_gap = [member_result.score_gap for member_result in result.race_result.member_results]
+    assert min(score_gap) == score_gap[result.race_result.winner] == 0
 
 
-def test_the_ranges_are_those_of_the_networks_that_cannot_be_told_apart(found):
-    result, _, _ = found
-    for name, (low, high) in result.ranges().items():
+def test_the_ranges_are_those_of_the_networks_tied_with_the_winner(scaling):
+    result, _, _ = scaling
+    for name, (low, high) in result.ranges().by_name.items():
         assert low <= getattr(result.coefficients, name) <= high
         assert low == min(getattr(member, name)[0] for member in result.ties)
         assert high == max(getattr(member, name)[1] for member in result.ties)
 
 
-def test_the_file_of_coefficients_is_strict_json_and_reads_back_equal(found):
-    result, _, _ = found
-    data = result.to_dict(SECTION)
-    assert json.loads(json.dumps(data, allow_nan=False)) == data
-    assert parse_yaml(dump_yaml(data)) == data
-    assert sum(row["winner"] for row in data["members"]) == 1
-    assert sum(row["tied"] for row in data["members"]) == len(result.ties)
-    assert data["grid_size"] == len(result.grid)
+def test_the_file_of_coefficients_reads_back_equal(scaling, tmp_path):
+    result, _, _ = scaling
+    record = make_coefficients_file(result, SECTION)
+    record.write(tmp_path / "coefficients.yaml")
+    assert CoefficientsFile.read(tmp_path / "coefficients.yaml") == record
+    assert sum(row.winner for row in record.race.members) == 1
+    assert sum(row.tied for row in record.race.members) == len(result.ties)
+    assert record.race.num_tied == len(result.ties) - 1
+    assert record.race.grid_size == len(result.grid)
+    assert record.race.metric == "accuracy"
 
 
-def test_what_more_flops_buy_is_taken_off_and_both_figures_are_kept(found):
-    result, _, _ = found
-    rows = result.to_dict(SECTION)["members"]
-    mean = math.exp(sum(math.log(row["flops"]) for row in rows) / len(rows))
+def test_the_effect_of_flops_is_subtracted_and_both_scores_are_recorded(scaling):
+    result, _, _ = scaling
+    rows = make_coefficients_file(result, SECTION).race.members
+    mean = math.exp(sum(math.log(row.flops) for row in rows) / len(rows))
     assert result.race.slope > 0
     for row in rows:
-        adjustment = result.race.slope * math.log(row["flops"] / mean)
-        assert row["adjusted_accuracy"] == pytest.approx(row["accuracy"] - adjustment)
-    assert len({row["flops"] for row in rows}) > 1
+        adjustment = result.race.slope * math.log(row.flops / mean)
+        assert row.adjusted_score == pytest.approx(row.score - adjustment)
+    assert len({row.flops for row in rows}) > 1
 
 
-def test_the_reason_says_how_many_were_compared_and_how_sure_it_is(found):
-    result, _, _ = found
-    explanation = result.describe(SECTION)
-    assert explanation.startswith("the best of 4 networks (the grid has ")
-    assert "within 30.0% of 2 times" in explanation
-    assert "2 paired seeds each" in explanation
+def test_the_explanation_has_the_number_of_networks_and_the_ties(scaling):
+    result, _, _ = scaling
+    record = make_coefficients_file(result, SECTION)
+    explanation = " ".join(explain_coefficients(record))
+    assert explanation.startswith(
+        f"They are the coefficients of the best of 4 networks, from a grid of {len(result.grid)} "
+        "with 2 times the baseline's FLOPs (within 30.0%). Each was evaluated with 2 seeds, the "
+        "same for all networks."
+    )
     ties = len(result.ties)
-    assert ("it beats the other 3" in explanation) == (ties == 1)
-    assert (f"{ties - 1} of the other 3 can't be told from it" in explanation) == (1 < ties < 4)
-    assert ("; the other 3 can't be told from it" in explanation) == (ties == 4)
+    assert record.race.outcome == {1: "best", 4: "all_tied"}.get(ties, "some_tied")
+    assert ("significantly better than all others" in explanation) == (ties == 1)
+    assert ("not significantly different from the best" in explanation) == (1 < ties < 4)
+    assert ("None of the 4 trained networks" in explanation) == (ties == 4)
 
 
-def test_what_is_recorded_is_replayed_and_nothing_is_trained(found, job_factory):
-    result, trial_store, _ = found
+def test_recorded_trainings_are_replayed_and_nothing_is_trained(scaling, job_factory):
+    result, trial_store, _ = scaling
     executor = CountingExecutor()
     assert scale(job_factory, trial_store=trial_store, executor=executor) == result
     assert executor.jobs == []
 
 
-def test_the_search_does_not_read_the_test_split(found, sealed):
-    result, _, _ = found
+def test_the_search_does_not_read_the_test_split(scaling, sealed):
+    result, _, _ = scaling
     with pytest.raises(ValueError, match=r"magic|pickled"):
         sealed.data.test_arrays()
     assert scale(sealed) == result
 
 
-def test_a_member_that_fails_is_left_out_of_the_comparison_and_said_to_have_failed(
-    found, job_factory
-):
-    result, _, _ = found
-    failing = result.raced_members[1].spec.spec_id
+def test_a_failed_member_is_excluded_from_the_comparison(scaling, job_factory, tmp_path):
+    result, _, _ = scaling
+    failing = result.raced_members[1].spec.network_id
     trial_store = new_trial_store()
     without = scale(
         job_factory, trial_store=trial_store, executor=CountingExecutor(failing=failing)
@@ -173,19 +180,20 @@ def test_a_member_that_fails_is_left_out_of_the_comparison_and_said_to_have_fail
         False,
         False,
     ]
-    assert without.accuracies == result.accuracies | {failing: []}
-    assert failing not in {member.spec.spec_id for member in without.ties}
+    assert without.scores == result.scores | {failing: []}
+    assert failing not in {member.spec.network_id for member in without.ties}
     reasons = [row.user_attrs["reason"] for row in trial_store.records() if not row.is_complete]
     assert len(reasons) == 2
     assert all(
         reason.startswith("the loss was nan in epoch 1 of 1; lower the learning rate")
         for reason in reasons
     )
-    data = without.to_dict(SECTION)
-    assert json.loads(json.dumps(data, allow_nan=False)) == data
+    path = tmp_path / "coefficients.yaml"
+    make_coefficients_file(without, SECTION).write(path)
+    assert [row.status for row in CoefficientsFile.read(path).race.members].count("failed") == 1
 
 
-def test_where_fewer_than_two_can_be_trained_nothing_is_found(job_factory):
+def test_a_search_with_fewer_than_two_trained_members_has_no_result(job_factory):
     section = SECTION.model_copy(
         update={
             "recipe": Recipe(epochs=1, batch_size=50, learning_rate=1e30),
@@ -237,7 +245,7 @@ def race(*, trial_store=None, executor=None, model=STEEP, **settings):
 
 
 @pytest.mark.parametrize("max_budget_fraction", [0.3, 0.4, 0.6])
-def test_a_race_spends_its_share_at_most_and_keeps_the_best(max_budget_fraction):
+def test_a_race_stays_within_its_budget_and_has_the_best_among_its_ties(max_budget_fraction):
     result, section = race(max_budget_fraction=max_budget_fraction)
     assert result.race.early_elimination
     assert (
@@ -249,25 +257,26 @@ def test_a_race_spends_its_share_at_most_and_keeps_the_best(max_budget_fraction)
     assert STEEP.best_index(specs, B0.canonicalize(), 10) in result.race_result.ties
     assert 1 <= len(result.ties) < len(result.raced_members)
     assert (
-        f"in {result.race_result.epochs_spent} of the full grid's "
-        f"{result.race_result.full_grid_epochs} epochs" in result.describe(section)
+        f"reduced the {result.race_result.full_grid_epochs:,} epochs of the full grid to "
+        f"{result.race_result.epochs_spent:,}."
+        in explain_coefficients(make_coefficients_file(result, section))[0]
     )
 
 
-def test_every_member_of_a_race_is_trained_briefly_and_few_with_every_seed():
+def test_every_member_of_a_race_has_a_short_training_and_few_have_every_seed():
     result, section = race()
-    assert set(result.short_accuracies) == {member.spec.spec_id for member in result.raced_members}
-    trainings = sorted(len(values) for values in result.accuracies.values())
+    assert set(result.short_scores) == {member.spec.network_id for member in result.raced_members}
+    trainings = sorted(len(values) for values in result.scores.values())
     assert trainings[0] < section.seeds
-    rows = result.to_dict(section)["members"]
-    assert all(len(row["accuracies"]) == section.seeds for row in rows if row["status"] == "tied")
-    assert all(len(row["accuracies"]) < section.seeds for row in rows if row["status"] == "open")
-    assert all(row["accuracy_gap_interval"][0] > 0 for row in rows if row["status"] == "excluded")
+    rows = make_coefficients_file(result, section).race.members
+    assert all(len(row.scores) == section.seeds for row in rows if row.status == "tied")
+    assert all(len(row.scores) < section.seeds for row in rows if row.status == "open")
+    assert all(row.score_gap_interval[0] > 0 for row in rows if row.status == "excluded")
 
 
-def test_a_race_that_is_killed_anywhere_ends_as_if_it_had_not_been():
+def test_a_race_that_is_killed_anywhere_resumes_with_the_same_result():
     full_result, _ = race()
-    trainings = len(full_result.short_accuracies) + sum(map(len, full_result.accuracies.values()))
+    trainings = len(full_result.short_scores) + sum(map(len, full_result.scores.values()))
     for after in range(1, trainings, 5):
         trial_store = new_trial_store()
         with pytest.raises(KeyboardInterrupt):
@@ -281,23 +290,23 @@ def test_a_race_that_is_killed_anywhere_ends_as_if_it_had_not_been():
         } <= {ORPHAN_REASON}
 
 
-def test_where_all_members_are_to_be_trained_nothing_is_dropped():
+def test_with_the_full_budget_no_member_is_eliminated_early():
     result, section = race(max_budget_fraction=1.0, max_grid_members=6)
     assert not result.race.early_elimination
-    assert {len(values) for values in result.accuracies.values()} == {section.seeds}
+    assert {len(values) for values in result.scores.values()} == {section.seeds}
 
 
-def test_members_are_compared_at_the_phi_that_is_asked_for_and_told_at_phi_one():
+def test_members_are_compared_at_grid_phi_and_coefficients_are_for_phi_one():
     result, section = race(grid_phi=2.0, tolerance=0.05)
     assert all(member.ratio == pytest.approx(4, rel=0.05) for member in result.raced_members)
-    found = result.coefficients
-    assert found.apply(B0, 2.0) == result.winner.spec
-    assert found.nominal == pytest.approx(2, rel=0.35)  # rounding; at phi 2 it would be about 4
-    assert result.to_dict(section)["grid_phi"] == 2
+    scaling = result.coefficients
+    assert scaling.apply(B0, 2.0) == result.winner.spec
+    assert scaling.nominal == pytest.approx(2, rel=0.35)  # rounding; at phi 2 it would be about 4
+    assert make_coefficients_file(result, section).race.grid_phi == 2
 
 
 @pytest.mark.parametrize("strategy", ["random", "tpe"])
-def test_other_strategies_choose_among_the_same_members_and_a_resume_chooses_them_again(strategy):
+def test_other_strategies_select_members_of_the_grid_and_the_same_ones_when_resumed(strategy):
     trial_store = new_trial_store()
     result, _ = race(strategy=strategy, max_grid_members=8, trial_store=trial_store)
     assert len(result.raced_members) == 8 < len(result.grid)
@@ -310,10 +319,8 @@ def test_other_strategies_choose_among_the_same_members_and_a_resume_chooses_the
     assert executor.jobs == []
 
 
-def test_tpe_looks_where_brief_trainings_were_good():
-    """Against drawing at random, over several laws' luck: the members that it chooses are better in
-    truth.
-    """
+def test_tpe_selects_members_where_short_trainings_were_good():
+    """Compared with random selection, over several synthetic models: its members are better."""
     differences = []
     for model_seed in range(6):
         model = SyntheticAccuracyModel(complementarity=7.0, power=0.7, model_seed=model_seed)

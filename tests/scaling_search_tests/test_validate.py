@@ -1,6 +1,5 @@
-"""The validation of a family and its controls, with real trainings, small and short."""
+"""The validation of a family and its controls, with short real trainings."""
 
-import json
 import math
 from contextlib import closing
 from dataclasses import replace
@@ -9,11 +8,12 @@ import numpy as np
 import optuna
 import pytest
 
+from phinas.experiment.artifacts.validation_file import SkipReason, ValidationFile
 from phinas.experiment.errors import NoResultError
 from phinas.experiment.executors.inline import InlineExecutor
 from phinas.experiment.measurement import Measurement
 from phinas.experiment.schema.config import Recipe, ValidationSection
-from phinas.experiment.trial_store import TrialStore
+from phinas.experiment.storage.trial_store import TrialStore
 from phinas.scaling_search.coefficients import Coefficients
 from phinas.scaling_search.family.family import make_family
 from phinas.scaling_search.validation.controls import (
@@ -22,9 +22,11 @@ from phinas.scaling_search.validation.controls import (
     make_controls,
     read_controls,
 )
+from phinas.scaling_search.validation.skip_reason import describe_skip
 from phinas.scaling_search.validation.validate import (
     ControlValidation,
     MemberValidation,
+    ValidationContext,
     ValidationResult,
     find_skip_reason,
     members_to_train,
@@ -33,17 +35,17 @@ from phinas.scaling_search.validation.validate import (
 from phinas.scaling_search.validation.validation_summary import summarize_validation
 from phinas.space.search_spaces.loading import load_space
 from phinas.space.spec import ArchSpec
-from phinas.space.yaml_io import dump_yaml, parse_yaml
+from phinas.space.yaml_io import dump_yaml
 
 BASELINE = load_space("tiny").adapt_to(channels=1, classes=10, resolution=8).base
-FOUND = Coefficients(1.2, 1.1, 1.15)
-FAMILY = make_family(BASELINE, FOUND, [0.5, 1.0, 4.0])
+COEFFICIENTS = Coefficients(1.2, 1.1, 1.15)
+FAMILY = make_family(BASELINE, COEFFICIENTS, [0.5, 1.0, 4.0])
 RECIPE = Recipe(epochs=1, batch_size=50)
 SECTION = ValidationSection(max_flops_multiple=3.0, seeds=2, recipe=RECIPE)
 
 
 class CountingExecutor(InlineExecutor):
-    """Notes the jobs that it runs, and fails those of one network."""
+    """Records the jobs that it runs, and makes those of one network fail."""
 
     def __init__(self, *, failing=""):
         super().__init__(1)
@@ -52,8 +54,8 @@ class CountingExecutor(InlineExecutor):
 
     def submit(self, job):
         self.jobs.append(job)
-        if ArchSpec.from_dict(job.payload["spec"]).spec_id == self._failing:
-            job.payload["recipe"]["learning_rate"] = 1e30
+        if ArchSpec.from_dict(job.payload["request"]["network"]).network_id == self._failing:
+            job.payload["request"]["recipe"]["learning_rate"] = 1e30
         super().submit(job)
 
 
@@ -62,7 +64,7 @@ class Killed(Exception):
 
 
 class DyingExecutor(CountingExecutor):
-    """Dies when so many jobs have been given to it."""
+    """Raises `Killed` instead of running another job after `after` jobs."""
 
     def __init__(self, after):
         super().__init__()
@@ -81,7 +83,11 @@ def new_trial_store():
 def controls_of(*names, section=SECTION, max_resolution=math.inf):
     trained = members_to_train(FAMILY, section, max_resolution=max_resolution)
     return make_controls(
-        read_controls(names), BASELINE, trained, rounding=FOUND, max_resolution=max_resolution
+        read_controls(names),
+        BASELINE,
+        trained,
+        rounding=COEFFICIENTS,
+        max_resolution=max_resolution,
     )
 
 
@@ -94,10 +100,9 @@ def validate(
             section,
             seed=5,
             max_resolution=math.inf,
-            trial_store=trial_store or new_trial_store(),
-            executor=used,
-            make_job=job_factory.make_job,
-            weights=weights,
+            context=ValidationContext(
+                trial_store or new_trial_store(), used, job_factory.make_job, weights
+            ),
             on_progress=lambda done, total, text: None,
             controls=controls,
         )
@@ -131,19 +136,20 @@ def test_affordable_members_are_measured_on_the_test_split(validated, job_factor
     assert FAMILY[3].ratio > 3
 
 
-def test_a_member_beyond_the_budget_or_the_images_says_why_it_was_not_trained(validated):
+def test_a_member_that_is_too_large_for_the_limit_or_the_images_has_a_skip_reason(validated):
     row = validated[0].members[3]
-    assert (
-        row.skip_reason == f"{FAMILY[3].ratio:.1f} times B0's FLOPs; "
-        "validation.max_flops_multiple is 3"
+    assert row.skip.case == "max_flops_multiple"
+    assert describe_skip(row.skip) == (
+        f"it has {FAMILY[3].ratio:.1f} times B0's FLOPs, more than validation.max_flops_multiple "
+        "allows (3)"
     )
-    assert row.to_dict()["validated"] is False
     large = find_skip_reason(FAMILY[2], SECTION, max_resolution=8)
-    assert (
-        large == f"needs {FAMILY[2].spec.resolution} pixels of a side, the images have 8; see "
-        "data.upsample"
+    assert (large.case, large.resolution, large.image_size) == (
+        "image_size",
+        FAMILY[2].spec.resolution,
+        8,
     )
-    assert find_skip_reason(FAMILY[0], SECTION, max_resolution=8) == ""
+    assert find_skip_reason(FAMILY[0], SECTION, max_resolution=8) is None
 
 
 def test_a_validation_needs_the_test_split(sealed, tmp_path):
@@ -155,7 +161,7 @@ def test_a_validation_needs_the_test_split(sealed, tmp_path):
         )
 
 
-def test_controls_are_trained_on_the_same_seeds_as_members_and_measured_alike(validated):
+def test_controls_are_trained_with_the_seeds_of_members_and_measured_in_the_same_way(validated):
     validation, trial_store, _, jobs = validated
     names = {row.user_attrs["name"] for row in trial_store.records()}
     assert names == {"b0", "b1", "b2", "control depth", "control width", "control resolution"}
@@ -174,14 +180,14 @@ def test_controls_are_trained_on_the_same_seeds_as_members_and_measured_alike(va
     assert [row.control.definition.name for row in trained] == ["depth", "width", "resolution"]
 
 
-def test_weights_are_written_of_members_and_not_of_controls(validated):
+def test_weights_of_members_are_written_and_not_those_of_controls(validated):
     _, _, weights, _ = validated
     assert sorted(path.name for path in weights.iterdir()) == [
         f"b{number}.safetensors" for number in range(3)
     ]
 
 
-def test_what_is_recorded_is_replayed_and_nothing_is_trained(validated, job_factory, tmp_path):
+def test_recorded_trainings_are_replayed_and_nothing_is_trained(validated, job_factory, tmp_path):
     validation, trial_store, _, _ = validated
     executor = CountingExecutor()
     controls = controls_of("depth", "width", "resolution", "paper")
@@ -194,9 +200,7 @@ def test_what_is_recorded_is_replayed_and_nothing_is_trained(validated, job_fact
     assert executor.jobs == []
 
 
-def test_a_validation_that_was_killed_goes_on_and_trains_nothing_twice(
-    validated, job_factory, tmp_path
-):
+def test_a_killed_validation_resumes_and_trains_nothing_twice(validated, job_factory, tmp_path):
     validation, _, _, jobs = validated
     trial_store, controls = new_trial_store(), controls_of("depth", "width", "resolution", "paper")
     done = []
@@ -213,32 +217,26 @@ def test_a_validation_that_was_killed_goes_on_and_trains_nothing_twice(
     )
     assert [job.key for job in done + last.jobs] == [job.key for job in jobs]
 
-    def accuracies(validation):
+    def scores(validation):
         return [
-            [one.accuracy for one in row.measurements]
+            [one.score for one in row.measurements]
             for row in (*validation.members, *validation.controls)
         ]
 
-    assert accuracies(second_validation) == accuracies(validation)
+    assert scores(second_validation) == scores(validation)
 
 
-def test_the_file_of_a_validation_is_strict_and_reads_back_equal(validated):
-    data = summarize_validation(validated[0], seed=0)
-    assert json.loads(json.dumps(data, allow_nan=False)) == data
-    assert parse_yaml(dump_yaml(data)) == data
-    assert list(data) == [
-        "members",
-        "gain",
-        "controls",
-        "curve",
-        "missing_curve_reason",
-        "compound",
-    ]
-    low, high = data["members"][0]["interval"]
-    assert low < data["members"][0]["accuracy"] == np.mean(data["members"][0]["accuracies"]) < high
+def test_the_file_of_a_validation_reads_back_equal(validated, tmp_path):
+    record = summarize_validation(validated[0], seed=0)
+    record.write(tmp_path / "validation.yaml")
+    assert ValidationFile.read(tmp_path / "validation.yaml") == record
+    assert record.metric == "accuracy"
+    result = record.members[0].result
+    low, high = result.interval
+    assert low < result.score == np.mean(result.scores) < high
 
 
-def test_it_is_recorded_which_test_images_each_training_gets_right_and_the_file_does_not_hold_that(
+def test_correct_test_images_are_in_the_record_of_trials_and_not_in_the_file(
     validated,
 ):
     validation, trial_store, _, _ = validated
@@ -246,16 +244,16 @@ def test_it_is_recorded_which_test_images_each_training_gets_right_and_the_file_
         one for row in (*validation.members, *validation.controls) for one in row.measurements
     ]
     assert len(trained) == 12
-    assert all(one.correct_mask.mean() == pytest.approx(one.accuracy) for one in trained)
-    # some have learned so little that they say one class
+    assert all(one.correct_mask.mean() == pytest.approx(one.score) for one in trained)
+    # some have learned so little that they predict a single class
     assert len({one.correct for one in trained}) > 6
-    sentence = dump_yaml(summarize_validation(validation, seed=0))
-    assert not any(one.correct[:40] in sentence for one in trained)
-    assert "correct" not in sentence.replace("flops_adjustment", "")
+    text = dump_yaml(summarize_validation(validation, seed=0).to_file_dict())
+    assert not any(one.correct[:40] in text for one in trained)
+    assert "correct" not in text
     assert all(row.user_attrs["measurement"]["correct"] for row in trial_store.records())
 
 
-def test_a_replayed_validation_is_written_the_same_to_the_byte(validated, job_factory, tmp_path):
+def test_a_replayed_validation_gives_the_same_bytes(validated, job_factory, tmp_path):
     validation, trial_store, _, _ = validated
     controls = controls_of("depth", "width", "resolution", "paper")
     second_validation = validate(
@@ -265,14 +263,14 @@ def test_a_replayed_validation_is_written_the_same_to_the_byte(validated, job_fa
         executor=CountingExecutor(),
         controls=controls,
     )
-    assert dump_yaml(summarize_validation(second_validation, seed=0)) == dump_yaml(
-        summarize_validation(validation, seed=0)
+    first, second = (
+        dump_yaml(summarize_validation(each, seed=0).to_file_dict())
+        for each in (validation, second_validation)
     )
+    assert first == second
 
 
-def test_a_record_from_before_that_is_replayed_with_wider_intervals(
-    validated, job_factory, tmp_path
-):
+def test_a_record_without_correct_images_gives_wider_intervals(validated, job_factory, tmp_path):
     validation, trial_store, _, _ = validated
     old_store, executor = new_trial_store(), CountingExecutor()
     for row in trial_store.records():
@@ -286,75 +284,72 @@ def test_a_record_from_before_that_is_replayed_with_wider_intervals(
     )
     assert executor.jobs == []
     now, then = (summarize_validation(each, seed=0) for each in (validation, second_validation))
-    assert now["members"] == then["members"]
-    assert np.diff(now["gain"]["interval"]) < np.diff(then["gain"]["interval"])
-    for one, other in zip(now["controls"][:3], then["controls"][:3], strict=True):
-        assert one["accuracy_gap"] == other["accuracy_gap"]
-        assert np.diff(one["accuracy_gap_interval"]) < np.diff(other["accuracy_gap_interval"])
+    assert now.members == then.members
+    assert np.diff(now.gain.interval) < np.diff(then.gain.interval)
+    for one, other in zip(now.controls[:3], then.controls[:3], strict=True):
+        assert one.comparison.difference == other.comparison.difference
+        assert np.diff(one.comparison.interval) < np.diff(other.comparison.interval)
 
 
 def test_the_gain_is_of_the_largest_trained_member_over_b0(validated):
     data = summarize_validation(validated[0], seed=0)
-    b0, _, b2, _ = data["members"]
-    gain = data["gain"]
-    assert (gain["member"], gain["baseline"]) == ("b2", "b0")
-    assert gain["gain"] == pytest.approx(b2["accuracy"] - b0["accuracy"])
-    assert gain["interval"][0] < gain["gain"] < gain["interval"][1]
+    b0, _, b2, _ = data.members
+    gain = data.gain
+    assert (gain.member, gain.baseline) == ("b2", "b0")
+    assert gain.difference == pytest.approx(b2.result.score - b0.result.score)
+    assert gain.interval[0] < gain.difference < gain.interval[1]
 
 
 @pytest.mark.parametrize(
     "trained", [[[0.7, 0.71]], [[], [0.7, 0.71]], [[0.7], [0.8]], [[0.7, 0.71], [0.8, 0.81]]]
 )
 def test_there_is_no_gain_without_b0_another_member_and_two_seeds(trained):
-    gain = summarize_accuracies(trained, {})["gain"]
+    gain = summarize_scores(trained, {}).gain
     assert (gain is None) == (trained != [[0.7, 0.71], [0.8, 0.81]])
 
 
-def test_a_control_is_told_with_its_difference_and_its_verdict(validated):
+def test_a_control_is_recorded_with_its_difference_and_its_verdict(validated):
     data = summarize_validation(validated[0], seed=0)
-    depth, _, _, paper = data["controls"]
-    member = data["members"][2]
-    assert depth["family_member"] == "b2"
-    assert depth["accuracy_gap"] == pytest.approx(
-        member["accuracy"] - depth["accuracy"] - depth["flops_adjustment"]
+    depth, _, _, paper = data.controls
+    member, comparison = data.members[2], depth.comparison
+    assert (depth.kind, depth.family_member) == ("depth", "b2")
+    assert comparison.difference == pytest.approx(
+        member.result.score - depth.result.score - comparison.flops_adjustment
     )
-    assert (
-        depth["accuracy_gap_interval"][0]
-        < depth["accuracy_gap"]
-        < depth["accuracy_gap_interval"][1]
-    )
-    assert depth["verdict"] in ("better", "worse", "tied")
-    assert ArchSpec.from_dict(depth["spec"]).spec_id == depth["spec_id"]
-    assert abs(depth["flops"] / member["flops"] - 1) < 0.15
-    assert depth["ratio"] == pytest.approx(depth["flops"] / data["members"][0]["flops"])
-    assert paper["skip_reason"] == "is the same network as B2"
-    assert not paper["validated"]
-    assert paper["accuracy_gap"] is paper["verdict"] is paper["accuracy_gap_interval"] is None
+    assert comparison.interval[0] < comparison.difference < comparison.interval[1]
+    assert comparison.verdict in ("better", "worse", "tied")
+    assert depth.network.spec.network_id == depth.network.network_id
+    assert abs(depth.network.flops / member.flops - 1) < 0.15
+    assert depth.network.ratio == pytest.approx(depth.network.flops / data.members[0].flops)
+    assert paper.skip.case == "same_network"
+    assert paper.result is paper.comparison is None
 
 
-def test_the_curve_is_of_trained_members_and_foretells_the_others(validated):
+def test_the_curve_is_fitted_to_trained_members_and_predicts_the_others(validated):
     data = summarize_validation(validated[0], seed=0)
-    assert data["curve"]["points"] == 3
-    assert data["missing_curve_reason"] == ""
-    flops = [row["flops"] for row in data["curve"]["band"]]
+    assert data.curve.points == data.num_trained_sizes == 3
+    flops = [point.flops for point in data.curve.band]
     assert len(flops) == 60
-    assert flops[0] == pytest.approx(data["members"][0]["flops"])
-    assert flops[-1] == pytest.approx(data["members"][3]["flops"])
+    assert flops[0] == pytest.approx(data.members[0].flops)
+    assert flops[-1] == pytest.approx(data.members[3].flops)
     assert np.allclose(np.diff(np.log(flops)), math.log(flops[-1] / flops[0]) / 59)
-    prediction = data["members"][3]["prediction"]
-    assert prediction["predicted"] is True
-    assert prediction["extrapolation"] > 1
-    assert prediction["interval"][0] < prediction["accuracy"] < prediction["interval"][1]
-    assert all("prediction" not in row for row in data["members"][:3])
+    prediction = data.members[3].prediction
+    assert prediction.extrapolation > 1
+    assert prediction.low < prediction.score < prediction.high
+    assert all(row.prediction is None for row in data.members[:3])
 
 
-def test_what_enlarging_the_images_would_give_is_not_foretold(validated):
+def test_no_score_is_predicted_for_a_resolution_above_the_image_size(validated):
     *trained, largest = validated[0].members
     data = summarize_validation(
-        ValidationResult([*trained, replace(largest, fits_images=False)], []), seed=0
+        ValidationResult(
+            [*trained, replace(largest, skip=SkipReason(case="image_size"))],
+            [],
+        ),
+        seed=0,
     )
-    assert data["members"][3]["prediction"] is None
-    assert data["curve"]["band"][-1]["flops"] == pytest.approx(data["members"][2]["flops"])
+    assert data.members[3].prediction is None
+    assert data.curve.band[-1].flops == pytest.approx(data.members[2].flops)
 
 
 def test_without_controls_only_members_are_trained(validated, job_factory, tmp_path):
@@ -365,32 +360,33 @@ def test_without_controls_only_members_are_trained(validated, job_factory, tmp_p
     )
     assert executor.jobs == []
     data = summarize_validation(validation, seed=0)
-    assert data["controls"] == []
-    assert data["compound"]["wins"] is None
-    assert "validation.controls" in data["compound"]["explanation"]
+    assert data.controls == ()
+    assert data.compound.wins is data.compound.family_member is None
 
 
 def test_a_control_that_fails_does_not_fail_the_validation(job_factory, tmp_path):
     (control,) = controls_of("depth")
-    executor = CountingExecutor(failing=control.spec.spec_id)
+    executor = CountingExecutor(failing=control.spec.network_id)
     validation = validate(job_factory, tmp_path, executor=executor, controls=[control])
     data = summarize_validation(validation, seed=0)
-    (row,) = data["controls"]
-    assert not row["validated"]
-    assert row["skip_reason"].startswith("the loss was nan")
-    assert data["compound"]["wins"] is None
-    assert "depth alone: the loss was nan" in data["compound"]["explanation"]
-    assert data["members"][2]["validated"]
+    (row,) = data.controls
+    assert row.result is None
+    assert row.skip.case == "training_failed"
+    assert row.skip.reason.startswith("the loss was nan")
+    assert data.compound.wins is None
+    assert data.members[2].result is not None
 
 
-def test_one_network_that_two_controls_mean_is_trained_once_and_compared_once(
+def test_one_network_of_two_controls_is_trained_once_and_compared_once(
     validated, job_factory, tmp_path
 ):
     _, trial_store, _, _ = validated
     (depth,) = controls_of("depth")
     duplicate = replace(
         depth,
-        definition=replace(depth.definition, name="runs/other", label="coefficients of other"),
+        definition=replace(
+            depth.definition, name="runs/other", kind="coefficients", source="other"
+        ),
     )
     executor = CountingExecutor()
     validation = validate(
@@ -401,21 +397,21 @@ def test_one_network_that_two_controls_mean_is_trained_once_and_compared_once(
         controls=[depth, duplicate],
     )
     assert executor.jobs == []
-    one, other = summarize_validation(validation, seed=0)["controls"]
-    assert one["accuracies"] == other["accuracies"]
-    assert one["accuracy_gap_interval"] == other["accuracy_gap_interval"]
+    one, other = summarize_validation(validation, seed=0).controls
+    assert one.result.scores == other.result.scores
+    assert one.comparison.interval == other.comparison.interval
     alone = validate(
         job_factory, tmp_path, trial_store=trial_store, executor=executor, controls=[depth]
     )
-    assert summarize_validation(alone, seed=0)["controls"] == [one]
+    assert summarize_validation(alone, seed=0).controls == (one,)
 
 
-def measurements_of(accuracies, *, images=100_000):
+def measurements_of(scores, *, images=100_000):
     """Measurements on seeds 0, 1, ..."""
-    return [Measurement(value, "test", images, seed=seed) for seed, value in enumerate(accuracies)]
+    return [Measurement(value, "test", images, seed=seed) for seed, value in enumerate(scores)]
 
 
-def summarize_accuracies(members, controls):
+def summarize_scores(members, controls):
     """A validation with these accuracies, by seed; controls: by name."""
     rows = [
         MemberValidation(member, measurements_of(values))
@@ -426,11 +422,11 @@ def summarize_accuracies(members, controls):
     for index, (name, values) in enumerate(controls.items()):
         control_spec = replace(spec, head_width=spec.head_width + 8 * (index + 1))
         control = Control(
-            ControlDefinition(name, f"{name} alone"),
+            ControlDefinition(name, name),
             FAMILY[2],
             1.0,
             control_spec,
-            FAMILY[2].cost,
+            FAMILY[2].spec.cost(),
             FAMILY[2].ratio,
         )
         control_validations.append(ControlValidation(control, measurements_of(values)))
@@ -440,60 +436,48 @@ def summarize_accuracies(members, controls):
 MEMBERS = [[0.70, 0.71, 0.70], [0.75, 0.76, 0.755], [0.80, 0.81, 0.803]]
 
 
-@pytest.mark.parametrize(
-    ("accuracy", "wins", "explanation"),
-    [
-        (
-            0.75,
-            True,
-            "B2 is better than depth alone, width alone and resolution alone beyond doubt (95%)",
-        ),
-        (
-            0.80,
-            None,
-            "B2 is better than depth alone and width alone beyond doubt (95%); it can't be told "
-            "from resolution alone",
-        ),
-        (0.85, False, "resolution alone is better than B2 beyond doubt (95%)"),
-    ],
-)
-def test_compound_scaling_wins_where_it_beats_each_single_dimension_beyond_doubt(
-    accuracy, wins, explanation
+@pytest.mark.parametrize(("score", "wins"), [(0.75, True), (0.80, None), (0.85, False)])
+def test_compound_scaling_wins_where_it_is_significantly_better_than_each_single_dimension(
+    score, wins
 ):
     controls = {name: [0.75, 0.758, 0.752] for name in ("depth", "width")} | {
-        "resolution": [accuracy, accuracy + 0.01, accuracy + 0.004]
+        "resolution": [score, score + 0.01, score + 0.004]
     }
-    assert summarize_accuracies(MEMBERS, controls)["compound"] == {
-        "family_member": "b2",
-        "wins": wins,
-        "explanation": explanation,
-    }
+    compound = summarize_scores(MEMBERS, controls).compound
+    assert (compound.family_member, compound.wins) == ("b2", wins)
 
 
 def test_a_single_seed_gives_differences_and_no_verdicts():
     controls = {name: [0.75] for name in ("depth", "width", "resolution")}
-    data = summarize_accuracies([[0.7], [0.75], [0.8]], controls)
-    assert [row["verdict"] for row in data["controls"]] == [None] * 3
+    data = summarize_scores([[0.7], [0.75], [0.8]], controls)
+    comparisons = [row.comparison for row in data.controls]
+    assert [comparison.verdict for comparison in comparisons] == [None] * 3
     assert all(
-        row["accuracy_gap"] > 0 and row["accuracy_gap_interval"] is None for row in data["controls"]
+        comparison.difference > 0 and comparison.interval is None for comparison in comparisons
     )
-    assert data["compound"]["wins"] is None
-    assert (
-        "depth alone: too few trainings tell nothing about luck; raise validation.seeds"
-        in data["compound"]["explanation"]
+    assert data.compound.wins is None
+    assert data.curve is not None
+
+
+def test_another_metric_is_named_in_the_file_and_has_its_own_interval():
+    measurements = [
+        Measurement(0.8, "test", 100, metric="macro_f1", standard_error=0.05, seed=seed)
+        for seed in range(2)
+    ]
+    data = summarize_validation(
+        ValidationResult([MemberValidation(FAMILY[0], measurements)], []), seed=0
     )
-    assert data["curve"] is not None
+    assert data.metric == "macro_f1"
+    assert data.members[0].result.interval == pytest.approx((0.8 - 0.098, 0.8 + 0.098), abs=1e-3)
 
 
 def test_where_fewer_than_three_members_were_trained_there_is_no_curve_and_no_prediction():
     rows = [
         MemberValidation(FAMILY[0], measurements_of([0.7, 0.71])),
         MemberValidation(FAMILY[1], measurements_of([0.7, 0.72])),
-        MemberValidation(FAMILY[2], [], "why"),
+        MemberValidation(FAMILY[2], [], SkipReason(case="training_failed", reason="why")),
     ]
     data = summarize_validation(ValidationResult(rows, []), seed=0)
-    assert data["curve"] is None
-    assert data["missing_curve_reason"].startswith(
-        "a curve with a floor has three unknowns, and networks of 2 different FLOPs"
-    )
-    assert data["members"][2]["prediction"] is None
+    assert data.curve is None
+    assert data.num_trained_sizes == 2
+    assert data.members[2].prediction is None

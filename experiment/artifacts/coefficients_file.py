@@ -1,0 +1,128 @@
+"""`scaling/coefficients.yaml`: the compound coefficients of a run, searched or user-supplied."""
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from phinas.experiment.artifacts.artifact import Artifact, Interval, Record
+
+Factor = Annotated[float, Field(ge=1, le=10)]  # the range of the option, scaling.coefficients
+DepthRoundingName = Literal["ceil", "round", "balanced"]
+# How the winner compares with the other compared networks.
+RaceOutcome = Literal["best", "some_tied", "all_tied"]
+MemberStatus = Literal["winner", "tied", "open", "excluded", "failed"]
+
+
+class GridMemberRecord(Record):
+    """A network of the grid, and the intervals of alpha, beta, gamma that round to it."""
+
+    network_id: str
+    flops: int = Field(description="multiply-adds per image")
+    ratio: float = Field(description="FLOPs over the baseline's")
+    alpha: Interval
+    beta: Interval
+    gamma: Interval
+    resolution: int = Field(description="px")
+    depths: tuple[int, ...] = Field(description="blocks by stage")
+    widths: tuple[int, ...] = Field(description="channels by stage")
+    stem_width: int
+    head_width: int = Field(description="0: no head convolution")
+
+    @property
+    def intervals(self) -> dict[str, Interval]:
+        """By name: alpha, beta, gamma."""
+        return {"alpha": self.alpha, "beta": self.beta, "gamma": self.gamma}
+
+
+class RacedMember(GridMemberRecord):
+    """A network of the grid that was trained."""
+
+    scores: tuple[float, ...] = Field(description="scores of full trainings by seed, 0 to 1")
+    short_run_score: float | None = Field(description="score of the short training; null: none")
+    score: float | None = Field(description="mean of scores; null: no full training")
+    adjusted_score: float | None = Field(description="score at the mean FLOPs of the race")
+    score_gap: float | None = Field(
+        description="expected score of the winner minus that of this network; null: it failed"
+    )
+    score_gap_interval: Interval | None = Field(description="95% interval of score_gap")
+    status: MemberStatus = Field(
+        description="open: not significantly different from the winner and not trained with "
+        "every seed"
+    )
+    tied: bool = Field(description="not significantly different from the winner, or the winner")
+    winner: bool
+
+
+class CoefficientRanges(Record):
+    """Smallest and largest values over the winner and the networks tied with it."""
+
+    alpha: Interval
+    beta: Interval
+    gamma: Interval
+
+    @property
+    def by_name(self) -> dict[str, Interval]:
+        return {"alpha": self.alpha, "beta": self.beta, "gamma": self.gamma}
+
+
+class RaceRecord(Record):
+    """The race that the coefficients come from."""
+
+    metric: str = Field(description="name of the score: accuracy, balanced_accuracy, macro_f1, ...")
+    outcome: RaceOutcome
+    ranges: CoefficientRanges
+    flops_multiple: float = Field(description="FLOPs over the baseline's at phi 1")
+    grid_phi: float = Field(description="phi of the grid's networks")
+    constraint: Literal["measured", "nominal"]
+    tolerance: float = Field(
+        description="measured: relative deviation of FLOPs; nominal: of alpha beta^2 gamma^2"
+    )
+    evaluator: str
+    grid_size: int = Field(description="networks of the grid")
+    seeds: int = Field(description="full trainings of a network at most")
+    early_elimination: bool = Field(description="the race dropped networks before the last seed")
+    noise_std: float = Field(description="standard deviation of the score of one training")
+    slope: float = Field(description="score per unit of log FLOPs that is subtracted")
+    margin: float = Field(description="expected score of the winner minus that of the runner-up")
+    margin_interval: Interval | None = Field(description="95% interval of margin; null: unknown")
+    epochs: int = Field(description="epochs that were trained")
+    full_grid_epochs: int = Field(description="epochs of every network with every seed")
+    members: tuple[RacedMember, ...]
+
+    @property
+    def target_ratio(self) -> float:
+        """Target FLOPs of the networks, as a multiple of the baseline's."""
+        return self.flops_multiple**self.grid_phi
+
+    @property
+    def winner(self) -> RacedMember:
+        return next(row for row in self.members if row.winner)
+
+    @property
+    def num_tied(self) -> int:
+        """Networks tied with the winner, without it."""
+        return sum(row.tied for row in self.members) - 1
+
+
+class CoefficientsFile(Artifact):
+    """alpha, beta and gamma: what depth, width and resolution are multiplied by at phi 1."""
+
+    FORMAT: ClassVar[str] = "phinas/coefficients"
+
+    alpha: Factor = Field(description="depth")
+    beta: Factor = Field(description="width")
+    gamma: Factor = Field(description="resolution")
+    divisor: int = Field(ge=1, description="channels are rounded to a multiple of this")
+    rounding: DepthRoundingName = Field(description="how depths are rounded")
+    source: str | None = Field(description="what the user named; null: the race found them")
+    race: RaceRecord | None = Field(description="null: the user supplied the coefficients")
+
+    @property
+    def factors(self) -> dict[str, float]:
+        """By name: alpha, beta, gamma."""
+        return {"alpha": self.alpha, "beta": self.beta, "gamma": self.gamma}
+
+    @property
+    def nominal(self) -> float:
+        """alpha * beta^2 * gamma^2: the multiple of FLOPs without rounding."""
+        return self.alpha * self.beta**2 * self.gamma**2

@@ -1,0 +1,65 @@
+"""The family and its controls with their results, as the figures and tables need them."""
+
+from dataclasses import dataclass
+
+from phinas.experiment.artifacts.family_file import FamilyMember
+from phinas.experiment.artifacts.validation_file import (
+    ControlComparison,
+    ControlNetwork,
+    ControlRecord,
+    MemberRecord,
+    TestResult,
+)
+
+
+@dataclass(frozen=True)
+class ReportMember:
+    """A member of the family, and its row of validation.yaml; None before the validation."""
+
+    member: FamilyMember
+    record: MemberRecord | None
+
+    @property
+    def label(self) -> str:
+        """Such as "B1"."""
+        return self.member.name.upper()
+
+    @property
+    def flops(self) -> int:
+        return self.member.flops
+
+
+@dataclass(frozen=True)
+class TestedMember(ReportMember):
+    """A member that was trained and measured on the test split."""
+
+    __test__ = False  # not a test of pytest's
+
+    result: TestResult
+
+
+@dataclass(frozen=True)
+class PredictedMember(ReportMember):
+    """A member that was not trained and lies on the curve."""
+
+    record: MemberRecord
+    score: float
+    interval: tuple[float, float]
+    extrapolation: float
+
+
+@dataclass(frozen=True)
+class TestedControl:
+    """A control that was trained and compared with a member of the family."""
+
+    __test__ = False  # not a test of pytest's
+
+    record: ControlRecord
+    network: ControlNetwork
+    result: TestResult
+    comparison: ControlComparison
+    member_label: str
+
+    @property
+    def flops(self) -> int:
+        return self.network.flops

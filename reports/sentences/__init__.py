@@ -1,0 +1,1 @@
+"""The sentences of the report and the terminal, by topic."""
