@@ -1,12 +1,10 @@
-"""A fixed list of jobs, run to its end and recorded in one study: what is recorded already is
-replayed, never run again.
+"""A list of jobs that are run and recorded in one study. A recorded job is not run again.
 
-Finalists, grid members and validation trainings are such lists. The key of a job is the hash of all
-that decides its result, so a changed recipe or another baseline makes new jobs and leaves the old
-ones as they are.
+The trainings of finalists, of grid members and of the validation are such lists. The key of a job
+is a hash of everything that determines its result. So another recipe or baseline gives new jobs,
+and the recorded ones do not change.
 """
 
-import errno
 import hashlib
 import json
 from collections import Counter
@@ -17,15 +15,19 @@ from typing import Any
 from phinas.experiment.errors import DiskError
 from phinas.experiment.executors.interface import Executor, Job, Result
 from phinas.experiment.measurement import Measurement
-from phinas.experiment.trial_store import ObjectiveValue, TrialStore
+from phinas.experiment.storage.trial_record import TrialRecord
+from phinas.experiment.storage.trial_store import TrialStore
 
 _MAX_REASONS = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One job of a list; `user_attrs` are recorded with it. Its result is a Measurement as a
-    dict.
+    """One job of a list, whose result is a Measurement as a dict.
+
+    Attributes:
+        job: The job.
+        user_attrs: What is recorded with it.
     """
 
     job: Job
@@ -34,17 +36,17 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a task: a measurement, or the reason why there is none."""
+    """The result of a task: a measurement, or the reason why there is none."""
 
     measurement: Measurement | None
     reason: str = ""
 
     def __str__(self) -> str:
-        return f"{self.measurement.accuracy:.1%}" if self.measurement else f"failed: {self.reason}"
+        return f"{self.measurement.score:.1%}" if self.measurement else f"failed: {self.reason}"
 
 
 def job_key(function: str, payload: dict[str, Any]) -> str:
-    """Twenty hexadecimal digits of everything that decides a job's result."""
+    """A hash of everything that determines the result of a job, as 20 hexadecimal digits."""
     text = json.dumps([function, payload], sort_keys=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:20]
 
@@ -57,91 +59,101 @@ def run_jobs(
     on_progress: Callable[[int, int, Task, Outcome], None],
     list_may_grow: bool = False,
 ) -> dict[str, Outcome]:
-    """Run every task that `trial_store` does not know yet, and return all outcomes by job key.
+    """Run the tasks that are not recorded yet.
 
-    `on_progress(done, total, task, outcome)` is called after each, replayed ones first. Tasks of
-    one key are one task. A failed task is not tried again (the executor has done that as far as
-    it helps).
-    list_may_grow: there will be a longer list of the same study, so what waits there and is not
-    on this one is left to wait.
+    Args:
+        tasks: The list. Tasks with the same key are one task.
+        trial_store: The record.
+        executor: Runs the jobs, with retries as configured. A recorded failure is final.
+        on_progress: Called with (done, total, task, outcome) after each task. The recorded tasks
+            are first.
+        list_may_grow: Keep unfinished trials that are not in this list, because a later list of the
+            same study may include them. Otherwise they are recorded as failed.
+
+    Returns:
+        The outcomes of all tasks by job key.
     """
     tasks = list({task.job.key: task for task in tasks}.values())
     trial_store.recover()
-    recorded_trials = {
-        record.user_attrs["key"]: record
-        for record in trial_store.records()
-        if "key" in record.user_attrs
-    }
-    for key in recorded_trials.keys() - {task.job.key for task in tasks}:
-        if not list_may_grow and not recorded_trials[key].state.is_finished():
-            trial_store.fail(recorded_trials[key].number, "no longer on the list")
+    records = {record.key: record for record in trial_store.records() if record.key is not None}
+    if not list_may_grow:
+        _drop_unlisted(trial_store, records, {task.job.key for task in tasks})
     outcomes: dict[str, Outcome] = {}
-    numbers: dict[str, int] = {}
-    pending: list[Task] = []
+    pending: dict[str, Task] = {}
     for task in tasks:
-        record = recorded_trials.get(task.job.key)
-        if (
-            record is not None
-            and record.state.is_finished()
-            and (record.is_complete or record.user_attrs.get("attempts"))
-        ):
-            outcomes[task.job.key] = Outcome(
-                record.measurement if record.is_complete else None,
-                record.user_attrs.get("reason", ""),
-            )
-            on_progress(len(outcomes), len(tasks), task, outcomes[task.job.key])
+        key, outcome = task.job.key, _recorded_outcome(records.get(task.job.key))
+        if outcome is None:
+            pending[key] = task
         else:
-            if record is not None and not record.state.is_finished():
-                numbers[task.job.key] = record.number
-            pending.append(task)
-    pending_by_key = {task.job.key: task for task in pending}
-    num_running = 0
-    while pending or num_running:
-        while pending and num_running < executor.max_workers:
-            task = pending.pop(0)
-            if task.job.key not in numbers:
-                numbers[task.job.key] = trial_store.begin(
-                    {}, {}, key=task.job.key, **task.user_attrs
-                )
+            outcomes[key] = outcome
+            on_progress(len(outcomes), len(tasks), task, outcome)
+    numbers = {
+        key: record.number for key, record in records.items() if not record.state.is_finished()
+    }
+    waiting, num_running = list(pending.values()), 0
+    while waiting or num_running:
+        while waiting and num_running < executor.max_workers:
+            task = waiting.pop(0)
+            key = task.job.key
+            if key not in numbers:
+                numbers[key] = trial_store.begin({}, {}, key=key, **task.user_attrs)
             executor.submit(task.job)
             num_running += 1
         result = executor.next_result()
         num_running -= 1
-        outcome = record_result(
-            trial_store,
-            numbers[result.key],
-            result,
-            compute_value=lambda measurement: measurement.accuracy,
-        )
-        outcomes[result.key] = outcome
-        on_progress(len(outcomes), len(tasks), pending_by_key[result.key], outcome)
+        outcomes[result.key] = record_result(trial_store, numbers[result.key], result)
+        on_progress(len(outcomes), len(tasks), pending[result.key], outcomes[result.key])
     return outcomes
 
 
-def accuracies_by_network(
+def _drop_unlisted(
+    trial_store: TrialStore, records: Mapping[str, TrialRecord], keys: set[str]
+) -> None:
+    """Record unfinished trials that are not in the list as failed."""
+    for key, record in records.items():
+        if key not in keys and not record.state.is_finished():
+            trial_store.fail(record.number, "no longer in the list of jobs")
+
+
+def _recorded_outcome(record: TrialRecord | None) -> Outcome | None:
+    """The outcome of a recorded trial.
+
+    Returns:
+        None if the job has to be run. This includes a failed trial without an attempt, which was
+        interrupted before its job had ended.
+    """
+    if record is None or not record.state.is_finished():
+        return None
+    if record.is_complete:
+        return Outcome(record.measurement, record.reason)
+    return Outcome(None, record.reason) if record.attempts else None
+
+
+def scores_by_network(
     tasks: Sequence[Task], outcomes: Mapping[str, Outcome]
 ) -> dict[str, list[float]]:
-    """The accuracies of each `spec_id` in the order of its tasks; only of networks of which no task
-    failed.
+    """The scores of each network by `network_id`, in the order of its tasks.
+
+    Networks with a failed task are left out.
     """
     outcomes_by_network: dict[str, list[Outcome]] = {}
     for task in tasks:
-        outcomes_by_network.setdefault(task.user_attrs["spec_id"], []).append(
+        outcomes_by_network.setdefault(task.user_attrs["network_id"], []).append(
             outcomes[task.job.key]
         )
-    accuracies = {
-        name: [outcome.measurement.accuracy for outcome in network_outcomes if outcome.measurement]
+    scores = {
+        name: [outcome.measurement.score for outcome in network_outcomes if outcome.measurement]
         for name, network_outcomes in outcomes_by_network.items()
     }
     return {
         name: values
-        for name, values in accuracies.items()
+        for name, values in scores.items()
         if len(values) == len(outcomes_by_network[name])
     }
 
 
 def failure_reasons(outcomes: Mapping[str, Outcome]) -> str:
-    """Why tasks failed, each reason once."""
+    """The distinct reasons of all failed tasks in one line."""
     return "; ".join(sorted({outcome.reason for outcome in outcomes.values() if outcome.reason}))
 
 
@@ -153,46 +165,35 @@ def summarize_reasons(reasons: Sequence[str]) -> str:
     return "; ".join([*described, f"and {num_other} other reasons"] if num_other else described)
 
 
-def record_result(
-    trial_store: TrialStore,
-    number: int,
-    result: Result,
-    *,
-    compute_value: Callable[[Measurement], ObjectiveValue | None],
-    intermediate_values: Mapping[int, float] | None = None,
-    pruning_reason: str = "",
-) -> Outcome:
-    """Write a job's result into its trial; a value that is no measurement is a failure with that
-    reason. compute_value: the objective value of a measurement, or None while it is not known yet.
+def read_result(result: Result) -> Outcome:
+    """The measurement that a job returned, or the reason why it returned none.
 
-    intermediate_values: the reported accuracies by step; pruning_reason: why it was stopped, if so.
-
-    A full disk is not the network's fault: DiskError, and the trial is left to be put back.
+    Raises:
+        DiskError: The disk is full. This is not a failure of the network, so the trial stays
+            running, and a resumed run starts it again.
     """
     reason = result.reason
-    if any(f"[Errno {code}]" in reason for code in (errno.ENOSPC, errno.EDQUOT)):
+    if result.failure == "disk_full":
         raise DiskError(f"a training could not write ({reason}); free space, then `phinas resume`")
-    if result.value is not None:
-        try:
-            measurement = Measurement.from_dict(result.value)
-            if pruning_reason:
-                trial_store.prune(
-                    number,
-                    pruning_reason,
-                    measurement,
-                    intermediate_values or {},
-                    attempts=result.attempts,
-                )
-            else:
-                trial_store.complete(
-                    number,
-                    compute_value(measurement),
-                    measurement,
-                    intermediate_values,
-                    attempts=result.attempts,
-                )
-            return Outcome(measurement, pruning_reason)
-        except (TypeError, ValueError) as error:
-            reason = f"the evaluator gave no measurement: {error}"
-    trial_store.fail(number, reason, intermediate_values, attempts=result.attempts)
-    return Outcome(None, reason)
+    if result.value is None:
+        return Outcome(None, reason)
+    try:
+        return Outcome(Measurement.from_dict(result.value))
+    except (TypeError, ValueError) as error:
+        return Outcome(None, f"the evaluator gave no measurement: {error}")
+
+
+def record_result(trial_store: TrialStore, number: int, result: Result) -> Outcome:
+    """Record the result of a job in its trial. The value of the trial is the score.
+
+    Raises:
+        DiskError: See `read_result`.
+    """
+    outcome = read_result(result)
+    if outcome.measurement is None:
+        trial_store.fail(number, outcome.reason, attempts=result.attempts)
+    else:
+        trial_store.complete(
+            number, outcome.measurement.score, outcome.measurement, attempts=result.attempts
+        )
+    return outcome

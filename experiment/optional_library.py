@@ -1,4 +1,4 @@
-"""Libraries that an extra installs: imported when they are needed, or an error that says how."""
+"""Import of libraries that are optional dependencies of phinas."""
 
 import importlib
 from typing import Any
@@ -7,16 +7,19 @@ from phinas.experiment.errors import InputError
 
 
 def import_library(name: str, *, attribute: str, needed_by: str, extra: str) -> Any:
-    """Import the library `name`, installed by `phinas[extra]`.
+    """Import an optional library when it is needed.
 
     Args:
-        name: The module.
-        attribute: What the library has and a user's own package of the same name has not.
-        needed_by: What needs it, in the words of the caller; begins the message.
-        extra: The extra of phinas that installs it.
+        name: The name of the module.
+        attribute: A name that the library defines and a user's package of the same name does not.
+        needed_by: What needs the library. The error message begins with it.
+        extra: The extra of phinas that installs the library.
+
+    Returns:
+        The module.
 
     Raises:
-        InputError: It is not installed, or another package of that name hides it.
+        InputError: The library is not installed, or another package of the same name shadows it.
     """
     try:
         library = importlib.import_module(name)
@@ -27,7 +30,7 @@ def import_library(name: str, *, attribute: str, needed_by: str, extra: str) -> 
     if not hasattr(library, attribute):
         location = library.__file__ or next(iter(library.__path__))
         raise InputError(
-            f"{needed_by} needs the library {name}, but {location} hides it; rename that package "
+            f"{needed_by} needs the library {name}, but {location} shadows it; rename that package "
             "or run phinas from another directory"
         )
     return library

@@ -1,5 +1,6 @@
-"""The cost constraint: what a network costs is known before it is trained, so what is too large or
-too small is never trained.
+"""The cost constraint: limits of the FLOPs.
+
+The FLOPs of a network are known before its training, so no network outside the limits is trained.
 """
 
 import math
@@ -8,24 +9,23 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from phinas.experiment.errors import InputError
-from phinas.space.cost import network_cost
 from phinas.space.search_spaces.search_space import Choices, SearchSpace
 from phinas.space.spec import ArchSpec
 
-MAX_ENUMERABLE = 20_000  # networks; a space no larger than this is looked through whole
+MAX_ENUMERABLE = 20_000  # a space with at most this many sets of choices is enumerated
 _MAX_DESCENTS = 8
 _MAX_STEPS = 200
 
 
 @dataclass(frozen=True, slots=True)
 class CostConstraint:
-    """FLOPs (multiply-adds) from `min_flops` to `max_flops`, both included."""
+    """Limits of the FLOPs (multiply-adds) of a network, both inclusive."""
 
     min_flops: float = 0.0
     max_flops: float = math.inf
 
     def violation(self, flops: int) -> float:
-        """0 where satisfied; else, the factor to the nearer bound as a positive logarithm."""
+        """The logarithm of the factor between `flops` and the nearer limit. 0 within the limits."""
         if flops < self.min_flops:
             return math.log(self.min_flops / flops)
         return math.log(flops / self.max_flops) if flops > self.max_flops else 0.0
@@ -37,20 +37,21 @@ class CostConstraint:
 def descend_to_feasible(
     space: SearchSpace, constraint: CostConstraint, generator: random.Random
 ) -> Iterator[tuple[Choices, ArchSpec]]:
-    """Networks met on steepest descents of the constraint violation, from uniform starts;
-    bounded.
+    """Minimize the constraint violation by steepest descents from random networks.
+
+    Yields:
+        The networks on the descents, as choices and spec. Their number is bounded.
     """
     for _ in range(_MAX_DESCENTS):
         choices = space.sample(generator)
         for _ in range(_MAX_STEPS):
             spec = space.decode(choices)
-            current_violation = constraint.violation(network_cost(spec).flops)
+            current_violation = constraint.violation(spec.cost().flops)
             yield choices, spec
             neighbors = list(space.neighbors(choices))
             generator.shuffle(neighbors)
             violations = [
-                constraint.violation(network_cost(space.decode(neighbor)).flops)
-                for neighbor in neighbors
+                constraint.violation(space.decode(neighbor).cost().flops) for neighbor in neighbors
             ]
             best_index = min(range(len(neighbors)), key=violations.__getitem__, default=None)
             if (
@@ -63,17 +64,19 @@ def descend_to_feasible(
 
 
 def require_feasible(space: SearchSpace, constraint: CostConstraint, *, seed: int) -> None:
-    """Raises InputError, naming the nearest miss, where no network of the space was found to meet
-    the constraint.
+    """Check that some network satisfies the constraint.
+
+    Raises:
+        InputError: No such network was found. The message has the FLOPs of the nearest one.
     """
     generator = random.Random(seed)
     specs: Iterable[ArchSpec] = (
         spec for _, spec in descend_to_feasible(space, constraint, generator)
     )
-    closest_flops = min((network_cost(spec).flops for spec in specs), key=constraint.violation)
+    closest_flops = min((spec.cost().flops for spec in specs), key=constraint.violation)
     if not constraint.is_satisfied(closest_flops) and space.size <= MAX_ENUMERABLE:
         closest_flops = min(
-            (network_cost(space.decode(choices)).flops for choices in space.enumerate()),
+            (space.decode(choices).cost().flops for choices in space.enumerate()),
             key=constraint.violation,
         )
     if not constraint.is_satisfied(closest_flops):
@@ -81,7 +84,6 @@ def require_feasible(space: SearchSpace, constraint: CostConstraint, *, seed: in
         raise InputError(
             f"search.min_flops, search.max_flops: no network of space {space.name!r} was found "
             f"with {bounds} FLOPs; "
-            f"the nearest has {closest_flops:,}: widen the limits to include it, or change the "
-            "space or "
-            "the resolution"
+            f"the nearest has {closest_flops:,}; widen the limits to include it, or change the "
+            "space or the resolution"
         )

@@ -1,6 +1,4 @@
-"""The Pareto front of accuracy against a cost: who is on it, how much it covers, and who is nearest
-to it.
-"""
+"""The Pareto front of score and cost: its members, its hypervolume, and NSGA-II's sorting."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -13,32 +11,45 @@ from phinas.nas.reward import FloatArray
 from phinas.nas.trial import Trial
 
 
-def pareto_front(trials: Iterable[Trial], metric: str = "flops") -> list[Trial]:
-    """The trials whose accuracy no other one reaches at the same cost or less, by rising cost (of
-    equals, the first).
+def pareto_front(trials: Iterable[Trial], cost_metric: str = "flops") -> list[Trial]:
+    """The trials that no other trial dominates in cost and score, by rising cost.
+
+    Of several trials with the same cost and score, the front has the first one.
     """
     front: list[Trial] = []
-    for trial in sorted(trials, key=lambda trial: (trial.get_cost(metric), -trial.accuracy)):
-        if not front or trial.accuracy > front[-1].accuracy:
+    for trial in sorted(trials, key=lambda trial: (trial.get_cost(cost_metric), -trial.score)):
+        if not front or trial.score > front[-1].score:
             front.append(trial)
     return front
 
 
 def hypervolume(front: Sequence[tuple[float, float]], *, min_cost: float, max_cost: float) -> float:
-    """The share of the box over the costs from `min_cost` to `max_cost` (on a log axis) and
-    accuracies from 0 to 1 that lies under a front of (cost, accuracy) by rising cost: the accuracy
-    to be had, on average over what one may spend."""
+    """The normalized area under a front: the best score at a cost, averaged over the logarithm of
+    the cost.
+
+    Args:
+        front: (cost, score) by rising cost.
+        min_cost: Lower limit of the cost.
+        max_cost: Upper limit of the cost.
+    """
     if max_cost <= min_cost:
-        return max((accuracy for _, accuracy in front), default=0.0)
+        return max((score for _, score in front), default=0.0)
     segments = pairwise([*front, (max_cost, 0.0)])
-    area = sum(accuracy * math.log(end / cost) for (cost, accuracy), (end, _) in segments)
+    area = sum(score * math.log(end / cost) for (cost, score), (end, _) in segments)
     return area / math.log(max_cost / min_cost)
 
 
 def nondominated_ranks(losses: FloatArray) -> NDArray[np.intp]:
-    """For each row of `losses` (all to be small) its front: 0 for what nothing beats, 1 for what
-    nothing but those beats, ... (non-dominated sorting: Deb et al., "NSGA-II", IEEE Transactions on
-    Evolutionary Computation 6(2), 2002)."""
+    """Non-dominated sorting (Deb et al., NSGA-II, IEEE Transactions on Evolutionary Computation
+    6(2), 2002).
+
+    Args:
+        losses: Objectives to minimize, (rows, objectives).
+
+    Returns:
+        The front of each row: 0 for rows that no other row dominates, 1 for rows that only rows of
+        front 0 dominate, and so on.
+    """
     left_rows, right_rows = losses[:, None], losses[None]
     dominates: NDArray[np.bool_] = np.logical_and.reduce(
         left_rows <= right_rows, axis=2
@@ -53,15 +64,21 @@ def nondominated_ranks(losses: FloatArray) -> NDArray[np.intp]:
 
 
 def crowded_comparison_order(losses: FloatArray) -> NDArray[np.intp]:
-    """Rows by the crowded comparison (Deb et al.): the earlier front first, and on one front the
-    less crowded.
+    """Sort rows by the crowded comparison (Deb et al.): by front, and on one front the less crowded
+    rows first.
+
+    Args:
+        losses: Objectives to minimize, (rows, objectives).
+
+    Returns:
+        Indices of the rows in this order.
     """
     ranks, crowding = ranks_and_crowding(losses)
     return np.lexsort((-crowding, ranks))
 
 
 def ranks_and_crowding(losses: FloatArray) -> tuple[NDArray[np.intp], FloatArray]:
-    """Of each row its front, and its crowding on that front."""
+    """The front of each row, and its crowding distance on that front."""
     ranks = nondominated_ranks(losses)
     crowding = np.zeros(len(losses))
     for rank in range(ranks.max(initial=-1) + 1):
@@ -70,8 +87,10 @@ def ranks_and_crowding(losses: FloatArray) -> tuple[NDArray[np.intp], FloatArray
 
 
 def crowding_distances(losses: FloatArray) -> FloatArray:
-    """How far the neighbors of each row are, along each loss over its range, summed; infinite at
-    the ends (Deb et al.).
+    """The crowding distance of each row on one front (Deb et al.).
+
+    It is the distance between the two neighbors of a row, relative to the range, summed over the
+    objectives. It is infinite for rows at the ends.
     """
     distances = np.zeros(len(losses))
     for column in losses.T:

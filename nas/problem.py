@@ -1,10 +1,10 @@
-"""What a search is about, and all that is known before anything is trained: the space, the cost
-constraint, the reward, what each network costs. Only accuracy has to be learned, and latency where
-that is the
-cost: it is measured trial by trial.
+"""The problem of a search: what is known before any training.
 
-Strategies that look at many networks at once name them by rows of positions, as SearchSpace.indices
-gives them.
+These are the space, the cost constraint, the reward and the cost of each network. A strategy has to
+learn only the score, and the latency if that is the cost.
+
+Strategies that compare many networks at once represent each by a row: the indices of its choices,
+as in `SearchSpace.to_indices`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,30 +19,28 @@ from phinas.nas.cost_constraint import CostConstraint
 from phinas.nas.reward import Reward
 from phinas.nas.surrogate.features import FeatureEncoder
 from phinas.nas.surrogate.gaussian_process import FloatArray
-from phinas.space.cost import network_cost
 from phinas.space.search_spaces.cost_tables import METRICS, CostTables, IntArray
 from phinas.space.search_spaces.inactive_choices import InactiveChoices, Indices
 from phinas.space.search_spaces.search_space import SearchSpace, Value
 from phinas.space.spec import SpecError
 
-# Attributes of a finished trial of the in-memory study, for strategies that learn them. COST is in
-# the reward's metric.
-ACCURACY = "accuracy"
+# Attributes of a complete trial in the study of a sampler. COST is the cost in the reward.
+SCORE = "score"
 COST = "cost"
 
-_SLOPE_RANGE = (1e-30, 1e30)  # an exponent of -1000 goes beyond all numbers
-_MAX_ENUMERABLE = 4096  # choices; of a space no larger than this a draw is all of them
-_MAX_SAMPLING_ROUNDS = (
-    64  # times as many are drawn as are asked for, where the constraint lets few pass
-)
-_MAX_SLOW_SAMPLING_ROUNDS = (
-    2  # the same in a space too large for tables, where a cost takes a thousand times longer
-)
-_MAX_CACHED_COSTS = 100_000  # costs, in such a space
+_SLOPE_RANGE = (1e-30, 1e30)  # an exponent of -1000 exceeds the range of floats
+_MAX_ENUMERABLE = 4096  # a space with at most this many sets of choices is sampled completely
+# Rounds of sampling, for a constraint that few networks satisfy.
+_MAX_SAMPLING_ROUNDS = 64
+# In a space that is too large for cost tables, computing a cost takes a thousand times longer.
+_MAX_SLOW_SAMPLING_ROUNDS = 2
+_MAX_CACHED_COSTS = 100_000  # of such a space
 
 
 def unique_row_indices(indices: Indices) -> NDArray[np.intp]:
-    """Where each different row stands first, in an order that depends on the rows alone."""
+    """The index of the first occurrence of each distinct row, in an order that depends on the rows
+    only.
+    """
     rows = np.ascontiguousarray(indices, dtype=np.int16)
     return np.unique(
         rows.view(np.dtype((np.void, rows.dtype.itemsize * rows.shape[1]))).ravel(),
@@ -51,36 +49,46 @@ def unique_row_indices(indices: Indices) -> NDArray[np.intp]:
 
 
 def make_distributions(space: SearchSpace) -> dict[str, CategoricalDistribution]:
+    """The decisions of a space as Optuna's distributions."""
     return {decision.name: CategoricalDistribution(decision.values) for decision in space.decisions}
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Handed to every strategy. pareto: cost (`reward.metric`) is an objective of its own, to be
-    low, and the reward, to be high, is accuracy alone."""
+    """What a strategy knows about a search.
+
+    Attributes:
+        space: The search space.
+        cost_constraint: Limits of the FLOPs.
+        reward: Combines score and cost.
+        pareto: Whether a Pareto front is searched for. The objectives are then the score, which is
+            maximized, and the cost, which is minimized.
+        epochs: Epochs of a full training.
+    """
 
     space: SearchSpace
     cost_constraint: CostConstraint
     reward: Reward
     pareto: bool = False
+    epochs: int = 1
 
     @property
     def has_analytic_costs(self) -> bool:
-        """Whether `costs` gives what the reward weighs; if not, finished trials have it as their
-        attribute COST.
+        """Whether `costs` has the cost of the reward. If not, it is measured, and complete trials
+        have it as their attribute COST.
         """
-        return self.reward.metric in METRICS
+        return self.reward.cost_metric in METRICS
 
     def linear_coefficients(self, costs: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Slope and intercept of the reward in accuracy, the slope within numbers that can still be
-        calculated with.
+        """Slope and intercept of the reward as a function of the score. The slope is clipped to
+        _SLOPE_RANGE.
         """
         slope, intercept = self.reward.linear_coefficients(costs)
         return np.clip(slope, *_SLOPE_RANGE), intercept
 
     @cached_property
     def num_choices(self) -> NDArray[np.int64]:
-        """How many values each decision has."""
+        """Number of values of each decision."""
         return np.array([len(decision.values) for decision in self.space.decisions])
 
     @cached_property
@@ -92,7 +100,7 @@ class Problem:
 
     @cached_property
     def features(self) -> FeatureEncoder:
-        """Networks as rows of numbers that their accuracy can be learned from."""
+        """Encodes networks as feature vectors."""
         return FeatureEncoder(self.space, self.costs, self.stage_costs)
 
     @cached_property
@@ -100,29 +108,31 @@ class Problem:
         return InactiveChoices(self.space)
 
     def canonicalize(self, indices: Indices) -> Indices:
-        """The same networks with the first value in place of every inactive choice."""
+        """The same networks, with every inactive choice set to its first value."""
         return np.where(self._inactive_choices.inactive_mask(indices), 0, indices)
 
     def to_indices(self, choices: Sequence[Mapping[str, Value]]) -> NDArray[np.int64]:
-        """Sets of choices as rows of positions: (networks, decisions)."""
+        """The indices of sets of choices, (networks, decisions)."""
         rows = [self.space.to_indices(mapping) for mapping in choices]
         return np.array(rows, dtype=np.int64).reshape(len(choices), len(self.num_choices))
 
     @cached_property
-    def _spec_ids(self) -> dict[tuple[int, ...], str]:
+    def _network_ids(self) -> dict[tuple[int, ...], str]:
         return {}
 
-    def get_spec_id(self, row: Sequence[int]) -> str:
-        """The spec_id of what a row of positions means. Remembered, since the same ones are
-        compared at each proposal.
+    def get_network_id(self, row: Sequence[int]) -> str:
+        """The network_id of one row. It is cached, since the same networks are compared at each
+        proposal.
         """
         row_key = tuple(row)
-        if row_key not in self._spec_ids:
-            self._spec_ids[row_key] = self.space.decode(self.space.from_indices(row_key)).spec_id
-        return self._spec_ids[row_key]
+        if row_key not in self._network_ids:
+            self._network_ids[row_key] = self.space.decode(
+                self.space.from_indices(row_key)
+            ).network_id
+        return self._network_ids[row_key]
 
     def costs(self, indices: Indices) -> IntArray:
-        """(networks, decisions) -> (networks, METRICS)."""
+        """The costs of networks, (networks, decisions) -> (networks, METRICS)."""
         if self._tables is not None:
             return self._tables.batch_costs(indices)
         return np.array(
@@ -134,33 +144,35 @@ class Problem:
         return {}
 
     def _compute_cost(self, row: tuple[int, ...]) -> list[int]:
-        """One network's METRICS by the closed form. Remembered, since a proposal asks for each
-        several times.
-        """
+        """METRICS of one network. They are cached, since a proposal needs each several times."""
         if row not in self._cost_cache:
             if len(self._cost_cache) >= _MAX_CACHED_COSTS:
                 self._cost_cache.clear()
-            cost = network_cost(self.space.decode(self.space.from_indices(row)))
+            cost = self.space.decode(self.space.from_indices(row)).cost()
             self._cost_cache[row] = [getattr(cost, metric) for metric in METRICS]
         return self._cost_cache[row]
 
     def stage_costs(self, indices: Indices) -> IntArray:
-        """(networks, decisions) -> (networks, stages, METRICS); zeros for a space too large for
-        tables.
+        """The costs of the stages, (networks, decisions) -> (networks, stages, METRICS).
+
+        They are 0 in a space that is too large for cost tables.
         """
         if self._tables is not None:
             return self._tables.stage_costs(indices)
         return np.zeros((len(indices), len(self.space.base.stages), len(METRICS)), dtype=np.int64)
 
     def feasible_mask(self, costs: IntArray) -> NDArray[np.bool_]:
-        """(networks, METRICS) -> which of them satisfy the cost constraint."""
+        """Which networks satisfy the cost constraint, (networks, METRICS) -> (networks,)."""
         flops = costs[:, METRICS.index("flops")]
         return (flops >= self.cost_constraint.min_flops) & (flops <= self.cost_constraint.max_flops)
 
     def sample(self, count: int, generator: np.random.Generator) -> Indices:
-        """Canonical rows of uniformly drawn choices, each once: networks that satisfy the cost
-        constraint, at most `count`; of a small space all, in random order. Where next to none do,
-        one that does not."""
+        """Sample networks that satisfy the cost constraint.
+
+        Returns:
+            Canonical, distinct rows, at most `count` of them. In a small space, all networks that
+            satisfy the constraint, in random order. If none is sampled, one network that does not.
+        """
         batches: list[Indices] = []
         if self.space.size <= _MAX_ENUMERABLE:
             all_rows = np.stack(
@@ -188,8 +200,11 @@ class Problem:
     def neighbors(
         self, indices: Indices, max_count: int, generator: np.random.Generator
     ) -> Indices:
-        """The networks that differ from one of these in one decision, canonical and each once; a
-        random `max_count` of them if there are more."""
+        """The networks that differ from one of the given networks in one decision.
+
+        Returns:
+            Canonical, distinct rows. If there are more than `max_count`, a random subset.
+        """
         columns = np.repeat(np.arange(len(self.num_choices)), self.num_choices)
         values = np.concatenate([np.arange(count) for count in self.num_choices])
         centers = np.repeat(self.canonicalize(indices)[:, None, :], len(columns), axis=1)

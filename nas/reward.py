@@ -1,6 +1,7 @@
-"""Accuracy and cost as one number.
+"""Rewards: the score and the cost of a network in one number, which a search maximizes.
 
-All three are functions of accuracy ACC (a fraction) and cost over target, C / T:
+All three rewards are functions of the score ACC (0 to 1) and of the ratio C/T of the cost to its
+target:
 
     soft      ACC * (C/T)^w                        w = -0.07; MnasNet (arXiv:1807.11626),
                                                    eq. 2 with a = b = w
@@ -9,18 +10,17 @@ All three are functions of accuracy ACC (a fraction) and cost over target, C / T
 
 The values of w are the defaults.
 
-At a given cost each is a straight line in accuracy, slope * ACC + intercept; that line is all
-there is to it.
+At a given cost, each reward is linear in the score: slope * ACC + intercept.
 
-Under `soft`, T multiplies every reward by one constant: it cannot change which network wins,
-and nothing pulls the search to T. Under `absolute` something does. -0.07 was fitted to
-ImageNet, where doubling the cost buys about 5% of accuracy; where it buys less, a weaker exponent w
-finds better networks (nas/reward_exponent.py estimates it).
+In the soft reward, T multiplies every reward by the same constant. It does not change which network
+is best, so the search does not prefer costs near T. The absolute reward does. The value -0.07 was
+fitted to ImageNet, where doubling the cost raises the accuracy by about 5%. On data where it raises
+the accuracy less, an exponent closer to 0 finds better networks (`nas/reward_exponent.py` estimates
+it).
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -30,14 +30,17 @@ LinearCoefficients = tuple[FloatArray, FloatArray]
 
 
 def soft(cost_ratio: FloatArray, exponent: float) -> LinearCoefficients:
+    """Slope and intercept of the soft reward at each cost ratio C/T."""
     return cost_ratio**exponent, np.zeros_like(cost_ratio)
 
 
 def hard(cost_ratio: FloatArray, exponent: float) -> LinearCoefficients:
+    """Slope and intercept of the hard reward at each cost ratio C/T."""
     return soft(np.maximum(cost_ratio, 1.0), exponent)
 
 
 def absolute(cost_ratio: FloatArray, exponent: float) -> LinearCoefficients:
+    """Slope and intercept of the absolute reward at each cost ratio C/T."""
     return np.ones_like(cost_ratio), exponent * np.abs(cost_ratio - 1)
 
 
@@ -48,43 +51,43 @@ REWARDS: dict[str, Callable[[FloatArray, float], LinearCoefficients]] = {
 }
 DEFAULT_EXPONENT = {"soft": -0.07, "hard": -1.0, "absolute": -0.07}
 UNUSED_TARGET_NOTE = (
-    "under the soft reward the target multiplies all rewards alike and changes "
-    "nothing about which network wins"
+    "under the soft reward the target multiplies all rewards by the same factor and does not "
+    "change which network is best"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Reward:
-    """A reward with its exponent w (of `absolute` its factor), its target T, and what T and the
-    costs count (`metric`: flops, params, activations, latency in ms); infinite where it is beyond
-    all numbers."""
+    """A reward as a function of score and cost. It is infinite if it exceeds the range of floats.
+
+    Attributes:
+        kind: A key of REWARDS.
+        exponent: The exponent w. In the absolute reward w is a factor.
+        target: The target cost T, in the unit of the cost.
+        cost_metric: What the cost counts: flops, params, activations, or latency (in ms).
+    """
 
     kind: str
     exponent: float
     target: float
-    metric: str = "flops"
+    cost_metric: str = "flops"
 
     def linear_coefficients(self, costs: ArrayLike) -> LinearCoefficients:
-        """Slope and intercept at each of `costs`: reward = slope * accuracy + intercept."""
-        with np.errstate(over="ignore"):  # a weight of -1000 at a hundredth of the target
+        """Slope and intercept at each cost: reward = slope * score + intercept."""
+        with np.errstate(over="ignore"):  # an exponent of -1000 at a hundredth of the target
             return REWARDS[self.kind](
                 np.asarray(costs, dtype=np.float64) / self.target, self.exponent
             )
 
-    def __call__(self, accuracy: float, cost: float) -> float:
+    def __call__(self, score: float, cost: float) -> float:
         slope, intercept = self.linear_coefficients(cost)
-        return float(slope) * accuracy + float(intercept)
-
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "kind": self.kind,
-            "exponent": self.exponent,
-            "target": self.target,
-            "metric": self.metric,
-        }
+        return float(slope) * score + float(intercept)
 
 
 def make_reward(
-    kind: str, *, exponent: float | None, target: float, metric: str = "flops"
+    kind: str, *, exponent: float | None, target: float, cost_metric: str = "flops"
 ) -> Reward:
-    return Reward(kind, DEFAULT_EXPONENT[kind] if exponent is None else exponent, target, metric)
+    """A reward. An exponent of None stands for the published value, `DEFAULT_EXPONENT[kind]`."""
+    if exponent is None:
+        exponent = DEFAULT_EXPONENT[kind]
+    return Reward(kind, exponent, target, cost_metric)

@@ -1,5 +1,7 @@
-"""Who runs the jobs. Jobs and results are plain data, so the executors differ in nothing but where
-the work happens.
+"""Executors, which run the jobs of a run.
+
+The driver is the process that submits jobs. Jobs and results are plain data, so the executors
+differ only in where a job runs.
 """
 
 from collections.abc import Callable, Collection
@@ -36,8 +38,17 @@ EXECUTORS: dict[str, Callable[[int], Executor]] = {
 def make_executor(
     name: str, max_workers: int, *, max_retries: int, retry_on: Collection[str]
 ) -> Executor:
-    """The executor of that name, which begins a job that failed in one of the ways `retry_on`
-    (interface.FAILURES) again.
+    """Create an executor that retries failed jobs.
+
+    Args:
+        name: A key of EXECUTORS.
+        max_workers: Maximum number of jobs that run at the same time.
+        max_retries: Maximum number of retries of one job.
+        retry_on: Kinds of failure (keys of `interface.FAILURES`) after which a job is retried.
+
+    Raises:
+        InputError: The executor cannot run that many jobs, or its library is not installed.
+        StorageError: The Ray cluster does not answer.
     """
     return RetryingExecutor(
         EXECUTORS[name](max_workers), max_retries=max_retries, retry_on=retry_on

@@ -1,7 +1,7 @@
-"""Jobs in the driver's own process, one at a time: the reference that the others must agree with.
+"""Executor that runs jobs in the driver process, one at a time.
 
-It can neither survive a job that kills its process nor end one that hangs; `limit_seconds` is not
-enforced here.
+It is the reference that the other executors must agree with. It cannot survive a job that kills its
+process, and it ignores `Job.limit_seconds`, so a job that hangs is never stopped.
 """
 
 import json
@@ -11,13 +11,10 @@ from phinas.experiment.executors.interface import Job, ReportCallback, Result, r
 
 
 class InlineExecutor:
-    """Runs each job when its result is asked for."""
+    """Runs a job in this process when `next_result` is called."""
 
     def __init__(self, max_workers: int) -> None:
-        if max_workers != 1:
-            raise InputError(
-                f"run.workers: {max_workers} jobs at a time need run.executor: processes"
-            )
+        require_single_worker(max_workers)
         self.max_workers = max_workers
         self._job: Job | None = None
         self._payload = ""
@@ -31,7 +28,7 @@ class InlineExecutor:
 
     def next_result(self) -> Result:
         if self._job is None:
-            raise RuntimeError("no job is under way")
+            raise RuntimeError("no job is running")
         job, self._job = self._job, None
         reply = run_job(job.function, json.loads(self._payload), self._on_report)
         return Result(
@@ -43,3 +40,16 @@ class InlineExecutor:
 
     def close(self) -> None:
         self._job = None
+
+
+def require_single_worker(max_workers: int) -> None:
+    """Check the number of workers of the inline executor.
+
+    Raises:
+        InputError: It is not 1.
+    """
+    if max_workers != 1:
+        raise InputError(
+            f"run.workers: {max_workers} is too many for run.executor: inline, which runs one job "
+            "at a time; set run.workers: 1 or run.executor: processes"
+        )

@@ -1,5 +1,6 @@
-"""The interface of an executor, and what goes in and out of it."""
+"""Interface of executors, and the jobs, reports and results that pass through it."""
 
+import errno
 import importlib
 import inspect
 import json
@@ -9,29 +10,42 @@ from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any, Protocol
 
-# Called with a step and a value, from a job to its driver; answers whether the job is to go on.
+from phinas.experiment.errors import StorageError
+from phinas.experiment.versions import version
+
+# A job calls it with a step and a value. It returns whether the job should continue.
 ReportCallback = Callable[[int, float], bool]
 
+# The kinds of failure of a job.
 FAILURES = {
     "crash": "its process ended",
     "exception": "its function raised an error",
-    "timeout": "it was ended at its limit",
-    "invalid_result": "invalid return value or report (NonRetryableError); never retried",
+    "timeout": "it exceeded its time limit",
+    "invalid_result": "its return value or a report was invalid; never retried",
+    "disk_full": "the disk was full; never retried",
 }
+_DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT)
 
 
 class NonRetryableError(ValueError):
-    """A job's failure that another attempt would only repeat, such as a loss that is not a number.
-    Its message is the whole reason."""
+    """A failure that another attempt would only repeat, such as a loss that is not finite.
+
+    The message becomes the reason in the result, without the name of this class.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """`function` ("package.module:name") is called with the fields of `payload` as keywords and
-    returns a dict; both are JSON. `limit_seconds`: after this long it is ended.
+    """A call of a function with plain data.
 
-    A function with a parameter `report` is given a ReportCallback and returns early where
-    that answers False."""
+    Attributes:
+        key: Identifies the job in its result.
+        function: "package.module:name". The function returns a dict that is valid JSON. If it has a
+            parameter `report`, it gets a ReportCallback and should return early when that returns
+            False.
+        payload: The keyword arguments of the function, which are valid JSON.
+        limit_seconds: The job is stopped after this time. Infinity means no limit.
+    """
 
     key: str
     function: str
@@ -41,8 +55,15 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What became of the job `key`: a value, or the reason why there is none. `attempts`: how often
-    it was started; `failure`: one of FAILURES, or "" beside a value."""
+    """The result of a job.
+
+    Attributes:
+        key: The key of the job.
+        value: What the function returned, or None after a failure.
+        reason: Why the job failed, or "".
+        attempts: How many times the job was started.
+        failure: The kind of failure (a key of FAILURES), or "" where there is a value.
+    """
 
     key: str
     value: dict[str, Any] | None
@@ -52,26 +73,42 @@ class Result:
 
 
 class Executor(Protocol):
-    """Runs jobs, `max_workers` at a time. A result comes back for every job submitted, once."""
+    """Runs up to `max_workers` jobs at the same time and returns one result for each job."""
 
     max_workers: int
 
     def submit(self, job: Job, on_report: ReportCallback | None = None) -> None:
-        """Start a job. At most `max_workers` may be under way; one more is a RuntimeError.
+        """Start a job.
 
-        `on_report` is called with every report of the job, while its driver waits in `next_result`.
-        Without one a report costs nothing and is answered True where the job runs."""
+        Args:
+            job: The job.
+            on_report: Called with each report of the job, during `next_result`. Without it, a
+                report returns True in the process of the job and is not sent to the driver.
+
+        Raises:
+            RuntimeError: `max_workers` jobs are running already.
+            TypeError: The payload is not valid JSON.
+            ValueError: The payload is not valid JSON.
+        """
 
     def next_result(self) -> Result:
-        """Wait for a job to end. RuntimeError where none is under way."""
+        """Wait until a job ends, and return its result.
+
+        Raises:
+            RuntimeError: No job is running.
+            StorageError: A worker runs another version of phinas, or the Ray cluster was lost.
+        """
 
     def close(self) -> None:
-        """End all work at once. The executor can't be used again."""
+        """Stop all jobs. The executor cannot be used again."""
 
 
 def import_function(function: str) -> Callable[..., Any]:
-    """The function that "package.module:name" names. Raises ImportError or AttributeError, saying
-    which part failed.
+    """Import the function that "package.module:name" names.
+
+    Raises:
+        ImportError: The name has another form, or the module cannot be imported.
+        AttributeError: The module has no such function.
     """
     module, _, name = function.partition(":")
     if not module or not name:
@@ -80,24 +117,27 @@ def import_function(function: str) -> Callable[..., Any]:
 
 
 def accepts_report(function: Callable[..., Any]) -> bool:
+    """Whether the function has a parameter `report`."""
     try:
         return "report" in inspect.signature(function).parameters
-    except (TypeError, ValueError):  # of a builtin, which has no signature
+    except (TypeError, ValueError):  # a builtin may have no signature
         return False
 
 
 def run_job(
     function: str, payload: dict[str, Any], on_report: ReportCallback | None = None
 ) -> dict[str, Any]:
-    """Run a job here and now: its `value`, or the `reason` and the kind of `failure`. The value
-    passes through JSON, so that it is the same whichever executor ran it."""
+    """Run a job in this process.
+
+    The value is converted to JSON and back, so that it is the same under every executor.
+
+    Returns:
+        {"value": ...}, or {"reason": ..., "failure": ...} after a failure.
+    """
     try:
         return {"value": _call_function(function, payload, on_report)}
     except (Exception, SystemExit) as error:
-        return {
-            "reason": describe_failure(error),
-            "failure": "invalid_result" if isinstance(error, NonRetryableError) else "exception",
-        }
+        return {"reason": describe_failure(error), "failure": classify_failure(error)}
 
 
 def _call_function(
@@ -113,20 +153,20 @@ def _call_function(
     try:
         return json.loads(json.dumps(value, allow_nan=False))
     except (TypeError, ValueError) as error:
-        raise NonRetryableError(f"{function} returned what is not JSON ({error})") from error
+        raise NonRetryableError(
+            f"{function} returned a value that is not valid JSON ({error})"
+        ) from error
 
 
 def _checked_report(on_report: ReportCallback | None) -> ReportCallback:
-    """A report that takes finite numbers at rising steps, and asks no more once it was told to
-    stop.
-    """
+    """Wrap `on_report`: check each report, and do not call it again once it has returned False."""
     last_step, keep_running = 0, True
 
     def report(step: int, value: float) -> bool:
         nonlocal last_step, keep_running
         if isinstance(step, bool) or not isinstance(step, Integral) or step <= last_step:
             raise NonRetryableError(
-                f"reported step {step!r} after step {last_step}; steps are whole numbers that rise "
+                f"reported step {step!r} after step {last_step}; steps must be increasing integers "
                 "from 1"
             )
         if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
@@ -138,13 +178,37 @@ def _checked_report(on_report: ReportCallback | None) -> ReportCallback:
     return report
 
 
-def describe_failure(error: BaseException) -> str:
-    """One line for a record: the kind of error and its message, without what no terminal or file
-    takes.
+def classify_failure(error: BaseException) -> str:
+    """The kind of failure (a key of FAILURES) for an exception of a job.
+
+    Libraries wrap an OSError in other exceptions, so the causes are searched for a full disk too.
     """
-    text = "".join(
-        character if character.isprintable() else "?" for character in " ".join(str(error).split())
-    )
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno in _DISK_FULL_ERRNOS:
+            return "disk_full"
+        cause = cause.__cause__ or cause.__context__
+    return "invalid_result" if isinstance(error, NonRetryableError) else "exception"
+
+
+def describe_failure(error: BaseException) -> str:
+    """The type and message of an exception in one line.
+
+    Unprintable characters are replaced by "?". A NonRetryableError is its message alone.
+    """
+    try:
+        words = str(error).split()
+    except Exception:  # a user's exception class may be wrong itself
+        words = []
+    text = "".join(character if character.isprintable() else "?" for character in " ".join(words))
     if isinstance(error, NonRetryableError):
         return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def version_mismatch(worker_version: str) -> StorageError:
+    """The error for a worker that runs another version of phinas than the driver."""
+    return StorageError(
+        f"a worker runs phinas {worker_version} but the driver runs phinas {version()}; install "
+        "the same version for both"
+    )

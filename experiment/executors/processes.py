@@ -1,8 +1,7 @@
-"""One persistent subprocess per worker: a job that crashes, hangs or runs out of memory costs
-only itself.
+"""Executor with one persistent subprocess per worker.
 
-Not ProcessPoolExecutor: there, one killed job breaks the whole pool and a killed driver leaves
-orphans.
+A job that crashes, hangs or runs out of memory does not affect other jobs. ProcessPoolExecutor is
+not used because there a killed job breaks the pool, and a killed driver leaves orphan processes.
 """
 
 import json
@@ -17,15 +16,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from phinas.experiment.errors import StorageError
-from phinas.experiment.executors.interface import Job, ReportCallback, Result
-from phinas.experiment.manifest import version
+from phinas.experiment.executors.interface import (
+    Job,
+    ReportCallback,
+    Result,
+    version_mismatch,
+)
+from phinas.experiment.versions import version
 
-# OpenMP threads that spin while they wait starve each other on a busy machine: measured, 20 steps
-# of a tiny network took 43 s, 3 s with threads that sleep, and 0.5 s on an idle machine either way.
+# OpenMP threads that spin while they wait take CPU time from each other on a busy machine. Measured
+# for 20 steps of a tiny network: 43 s with spinning threads and 3 s with sleeping ones, but 0.5 s
+# with either on an idle machine.
 _PASSIVE_OPENMP = {"OMP_WAIT_POLICY": "PASSIVE"}
 
-_GRACE_SECONDS = 4.0  # for jobs that are asked to end; phinas/errors.py is patient for 5
+# Time for running jobs to save their state after SIGTERM. It must be less than the 5 s after which
+# phinas/errors.py raises an interrupt again.
+_GRACE_SECONDS = 4.0
 
 
 @dataclass
@@ -42,11 +48,11 @@ class _Worker:
             self.process.stdin.write(json.dumps(line, allow_nan=False) + "\n")
             self.process.stdin.flush()
         except OSError:
-            pass  # it died just now: the reader's end-of-file settles its job
+            pass  # The process has just died. The reading thread sees the end of its output.
 
 
 class ProcessExecutor:
-    """`max_workers` worker processes, started when first needed."""
+    """Runs each job in one of `max_workers` worker processes, which start when first needed."""
 
     def __init__(self, max_workers: int) -> None:
         self.max_workers = max_workers
@@ -68,7 +74,7 @@ class ProcessExecutor:
                 worker for worker in self._workers if worker is not None and worker.job is not None
             ]
             if not busy:
-                raise RuntimeError("no job is under way")
+                raise RuntimeError("no job is running")
             timeout_seconds = min(worker.deadline for worker in busy) - time.monotonic()
             try:
                 index, generation, message = self._messages.get(
@@ -79,23 +85,25 @@ class ProcessExecutor:
             else:
                 worker = self._workers[index]
                 if worker is None or worker.generation != generation:
-                    continue  # the last words of a process that was replaced
-                # A slot past its limit must not wait for the others to fall silent.
+                    continue  # a message of a process that has been replaced
+                # Messages of other workers must not delay the end of an overdue job.
                 result = self._handle_message(index, worker, message) or self._kill_overdue()
             if result is not None:
                 return result
 
     def close(self) -> None:
-        """Jobs under way are asked to end (SIGTERM) and have a moment to keep what they have:
-        `phinas.training.engine.job` does.
+        """Stop the workers.
+
+        Running jobs get SIGTERM and `_GRACE_SECONDS` to save their state, as the training jobs of
+        `phinas.training.engine.job` do. Then all workers are killed.
         """
         try:
-            self._ask_to_end()
+            self._terminate_jobs()
         finally:
             for index in range(self.max_workers):
                 self._kill_worker(index)
 
-    def _ask_to_end(self) -> None:
+    def _terminate_jobs(self) -> None:
         busy = {
             worker.generation: worker
             for worker in self._workers
@@ -103,7 +111,7 @@ class ProcessExecutor:
         }
         for worker in busy.values():
             worker.process.terminate()
-            # to the report that may have interrupted the driver
+            # The driver may have been interrupted before it answered a report of this job.
             worker.write({"keep_running": True})
         deadline = time.monotonic() + _GRACE_SECONDS
         while busy and (remaining := deadline - time.monotonic()) > 0:
@@ -112,13 +120,13 @@ class ProcessExecutor:
             except queue.Empty:
                 return
             if message is not None and "step" in message and generation in busy:
-                # it comes to its end no sooner than it is answered
+                # The job waits for this answer before it can end.
                 busy[generation].write({"keep_running": True})
             elif message is None or "version" not in message:
                 busy.pop(generation, None)
 
     def _assign(self, index: int, job: Job, on_report: ReportCallback | None) -> None:
-        # raises what is wrong with it before a process is troubled
+        # Raise for an invalid payload before a process is started or changed.
         json.dumps(job.payload, allow_nan=False)
         worker = self._workers[index]
         if worker is None or worker.process.poll() is not None:
@@ -140,15 +148,14 @@ class ProcessExecutor:
     def _handle_message(
         self, index: int, worker: _Worker, message: dict[str, Any] | None
     ) -> Result | None:
-        """What a message, or the end of a worker (None), means for the job of this worker; None
-        while it goes on.
+        """Handle a message of a worker, or the end of its process (`message` is None).
+
+        Returns:
+            The result of the worker's job, or None while it is running.
         """
         if message is not None and "version" in message:
             if message["version"] != version():
-                raise StorageError(
-                    f"a worker runs phinas {message['version']}, the driver {version()}; "
-                    "install one version"
-                )
+                raise version_mismatch(message["version"])
             return None
         job = worker.job
         if message is not None and "step" in message and worker.on_report is not None:
@@ -162,7 +169,7 @@ class ProcessExecutor:
                 message.get("reason", ""),
                 failure=message.get("failure", ""),
             )
-        self._kill_worker(index)  # a process that has ended keeps its exit code
+        self._kill_worker(index)  # keeps the exit code of a process that has ended
         code = worker.process.returncode
         if job is None:
             return None
@@ -185,9 +192,9 @@ class ProcessExecutor:
 
     def _start_worker(self, index: int) -> _Worker:
         self._generation += 1
-        # A session of its own: Ctrl-C at the terminal reaches the driver, which decides what
-        # becomes of the workers. -P and the whole path: a worker imports exactly what the driver
-        # would, whatever lies in the current directory.
+        # In a new session Ctrl-C at the terminal reaches only the driver, which then stops the
+        # workers. With -P and the driver's full path a worker imports the same modules as the
+        # driver, whatever is in the current directory.
         path = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "phinas.experiment.executors.worker"],
@@ -212,13 +219,13 @@ class ProcessExecutor:
 
     def _read_messages(self, index: int, generation: int, process: subprocess.Popen[str]) -> None:
         assert process.stdout is not None
-        # closed here and nowhere else: to close it while it is read would wait for its end
+        # Only this thread closes the pipe: closing it during a read would block until its end.
         with process.stdout:
             for line in process.stdout:
                 try:
                     self._messages.put((index, generation, json.loads(line)))
                 except ValueError:
-                    break  # half a line: the process was killed while it wrote
+                    break  # an incomplete line: the process was killed while it wrote
         self._messages.put((index, generation, None))
 
     def _kill_worker(self, index: int) -> None:
@@ -226,12 +233,12 @@ class ProcessExecutor:
         if worker is None:
             return
         try:
-            os.killpg(worker.process.pid, signal.SIGKILL)  # with whatever the job has started
+            os.killpg(worker.process.pid, signal.SIGKILL)  # and all processes of the job
         except ProcessLookupError:
-            pass  # it has ended by itself, and was waited for
+            pass  # The process has ended and its exit code has been read.
         worker.process.wait()
         try:
             assert worker.process.stdin is not None
             worker.process.stdin.close()
         except OSError:
-            pass  # closing flushes, and nobody reads any more
+            pass  # Closing flushes the pipe, but no process reads it any more.

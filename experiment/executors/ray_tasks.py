@@ -1,12 +1,11 @@
-"""Jobs as Ray Core tasks: the cores of this machine, or the cluster that RAY_ADDRESS names.
+"""Executor that runs jobs as Ray Core tasks, on this machine or on the cluster at RAY_ADDRESS.
 
-Plain tasks in fresh processes (`max_calls=1`); not Ray Tune, whose restore fails with a stored
-Optuna study. The run directory must be visible to every node under one path, and phinas installed
-on each. A task has no line to its driver: it posts what it reports to an actor, and waits there for
-the answer.
+Each task runs in a new process (`max_calls=1`). Ray Tune is not used because its restore fails
+with a stored Optuna study. Every node needs phinas, and the run directory at the same path. A task
+cannot call its driver, so it sends its reports to an actor and waits there for the answers.
 
-Ray itself waits for ever for an address that does not answer and for resources that do not exist,
-so both are looked at first.
+Ray waits forever for an address that does not answer and for resources that do not exist, so both
+are checked first.
 """
 
 import asyncio
@@ -24,18 +23,22 @@ from phinas.experiment.executors.interface import (
     Result,
     describe_failure,
     run_job,
+    version_mismatch,
 )
-from phinas.experiment.manifest import version
 from phinas.experiment.optional_library import import_library
+from phinas.experiment.versions import version
 
 CONNECT_SECONDS = 10.0
 
 
 class RayExecutor:
-    """`max_workers` tasks at a time, one core each, and one GPU each where the cluster has any.
+    """Runs up to `max_workers` tasks at the same time.
 
-    Raises InputError where Ray is not installed or the cluster is smaller than `max_workers`,
-    StorageError where it does not answer.
+    Each task has one CPU core and, where the cluster has GPUs, a GPU or an equal part of one.
+
+    Raises:
+        InputError: Ray is not installed, or the cluster has fewer cores than `max_workers`.
+        StorageError: The cluster does not answer.
     """
 
     def __init__(self, max_workers: int) -> None:
@@ -49,8 +52,8 @@ class RayExecutor:
         if resources.get("CPU", 0) < max_workers:
             self.close()
             raise InputError(
-                f"run.workers: {max_workers} need as many cores, the Ray cluster has "
-                f"{resources.get('CPU', 0):g}"
+                f"run.workers: {max_workers} is more than the {resources.get('CPU', 0):g} CPU "
+                "cores of the Ray cluster; lower it"
             )
         self._workers_per_gpu = workers_per_gpu(max_workers, int(resources.get("GPU", 0)))
         gpu_fraction = 1 / self._workers_per_gpu if self._workers_per_gpu else 0
@@ -64,7 +67,7 @@ class RayExecutor:
     def submit(self, job: Job, on_report: ReportCallback | None = None) -> None:
         if len(self._jobs) >= self.max_workers:
             raise RuntimeError(f"all {self.max_workers} workers are busy")
-        # what the other executors can't carry, this one refuses too
+        # Ray could send more than JSON, but the executors must accept the same payloads.
         json.dumps(job.payload, allow_nan=False)
         if on_report is not None and self._mailbox is None:
             self._mailbox = self._ray.remote(num_cpus=0)(_Mailbox).remote()
@@ -77,7 +80,7 @@ class RayExecutor:
 
     def next_result(self) -> Result:
         if not self._jobs:
-            raise RuntimeError("no job is under way")
+            raise RuntimeError("no job is running")
         while True:
             timeout_seconds = (
                 min(deadline for _, deadline, _ in self._jobs.values()) - time.monotonic()
@@ -94,8 +97,8 @@ class RayExecutor:
                     ready = []
             except self._ray.exceptions.RaySystemError as error:
                 raise StorageError(
-                    f"the Ray cluster is lost ({describe_failure(error)}); start it again and "
-                    "resume"
+                    f"the connection to the Ray cluster was lost ({describe_failure(error)}); "
+                    "start the cluster again, then resume the run"
                 ) from error
             if ready:
                 return self._collect(ready[0])
@@ -134,13 +137,10 @@ class RayExecutor:
             return Result(job.key, None, "its process died", failure="crash")
         except self._ray.exceptions.RayTaskError as error:
             return Result(job.key, None, describe_failure(error), failure="exception")
-        except self._ray.exceptions.RayError as error:  # its node was lost, or the memory
+        except self._ray.exceptions.RayError as error:  # such as a lost node or a lack of memory
             return Result(job.key, None, describe_failure(error), failure="crash")
         if "version" in reply:
-            raise StorageError(
-                f"a worker runs phinas {reply['version']}, the driver {version()}; install one "
-                "version"
-            )
+            raise version_mismatch(reply["version"])
         return Result(
             job.key,
             reply.get("value"),
@@ -150,16 +150,15 @@ class RayExecutor:
 
 
 def workers_per_gpu(max_workers: int, gpus: int) -> int:
-    """How many tasks share a GPU so that all run at once: with 3 tasks and 2 GPUs two of them do. 0
-    where there is none.
+    """The smallest number of tasks that must share a GPU so that all tasks run at the same time.
+
+    For 3 tasks on 2 GPUs it is 2. Without GPUs it is 0.
     """
     return -(-max_workers // gpus) if gpus else 0
 
 
 class _Mailbox:
-    """The actor between jobs and driver: reports wait here to be taken, and the jobs for their
-    answers.
-    """
+    """The actor between tasks and driver. It queues reports and returns their answers."""
 
     def __init__(self) -> None:
         self._reports: asyncio.Queue[tuple[str, int, float]] = asyncio.Queue()
@@ -174,7 +173,7 @@ class _Mailbox:
         return await self._reports.get()
 
     async def send_reply(self, key: str, step: int, keep_running: bool) -> None:
-        # none where its task has died and another has begun
+        # The report is missing if its task has died and was started again.
         reply = self._replies.pop((key, step), None)
         if reply is not None:
             reply.set_result(keep_running)
@@ -189,7 +188,11 @@ def _run_task(
     mailbox: Any,
     workers_per_gpu: int,
 ) -> dict[str, Any]:
-    """The task, which sees its own GPU only. What fails in a job comes back as its reason."""
+    """Run a job as a Ray task, which sees only the GPU that Ray assigns to it.
+
+    Returns:
+        The result of `run_job`, or {"version": ...} if the versions of phinas differ.
+    """
     if version() != driver_version:
         return {"version": version()}
     os.environ["PHINAS_NUM_WORKERS"] = str(max(1, workers_per_gpu))
@@ -220,6 +223,7 @@ def _connect(ray: Any, max_workers: int) -> None:
         socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
     except (OSError, ValueError) as error:
         raise StorageError(
-            f"RAY_ADDRESS: {address} does not answer ({error}); start the cluster, or unset it"
+            f"RAY_ADDRESS: {address} does not answer ({error}); start the cluster or unset "
+            "RAY_ADDRESS"
         ) from None
     ray.init(address=address, logging_level="error", log_to_driver=False)

@@ -1,6 +1,6 @@
-"""Begins a job again that failed in a way that may pass.
+"""Executor that retries failed jobs.
 
-One place for all executors: they run a job once and say how it ended.
+The other executors run each job once and return how it ended, so retries are implemented only here.
 """
 
 from collections.abc import Collection

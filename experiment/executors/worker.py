@@ -1,10 +1,11 @@
-"""The subprocess of one worker: JSON lines in, JSON lines out, until its parent is gone.
+"""Main program of a worker process, which exchanges JSON lines with the driver.
 
-In come jobs and, while one is under way, the answers to its reports; out go reports and results.
+The worker reads jobs and the answers to the reports of the running job. It writes reports and
+results. Both go over copies of the original standard input and output. What a job prints goes to
+standard error instead, and its standard input is empty.
 
-The real standard input and output are kept for the protocol: whatever a job prints goes to standard
-error, and it has nothing to read. A thread reads, so that the process (with any that a job has
-started) ends at once when the driver does, also in the middle of a job.
+A thread reads the input. So the worker and all processes that a job has started end as soon as the
+driver ends, even during a job.
 """
 
 import json
@@ -15,10 +16,11 @@ import threading
 from typing import Any, TextIO
 
 from phinas.experiment.executors.interface import run_job
-from phinas.experiment.manifest import version
+from phinas.experiment.versions import version
 
 
 def main() -> None:
+    """Run jobs until the driver closes the connection."""
     requests, replies = (
         os.fdopen(os.dup(0), encoding="utf-8"),
         os.fdopen(os.dup(1), "w", encoding="utf-8"),
@@ -36,7 +38,7 @@ def main() -> None:
     while True:
         job = messages.get()
         if "function" not in job:
-            continue  # an answer that came too late for its question
+            continue  # an answer to a report of a job that has ended
         _send(
             replies,
             run_job(
@@ -48,7 +50,7 @@ def main() -> None:
 def _read_messages(lines: TextIO, messages: "queue.Queue[dict[str, Any]]") -> None:
     for line in lines:
         messages.put(json.loads(line))
-    # The driver is gone, and nobody waits for the job in hand.
+    # The driver has ended, so no process waits for the result of the current job.
     if os.getpgrp() == os.getpid():
         os.killpg(0, signal.SIGKILL)
     os._exit(0)

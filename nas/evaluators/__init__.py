@@ -1,55 +1,102 @@
-"""Who says how accurate a network is. An evaluator turns (spec, recipe, seed) into a job whose
-value is a Measurement.
+"""The evaluators by name. An evaluator turns (network, recipe, seed) into a job whose result is a
+Measurement.
+
+This table imports no library, so that help stays quick. `make_evaluator` imports the class of an
+entry.
 """
 
-from phinas.experiment.errors import InputError
-from phinas.experiment.schema.config import SearchSection
-from phinas.nas.evaluators.accel_nasbench import SPACE_NAME, AccelNasbenchEvaluator
-from phinas.nas.evaluators.function import FunctionEvaluator
-from phinas.nas.evaluators.interface import Evaluator
-from phinas.nas.evaluators.noise import NoisyEvaluator
-from phinas.nas.evaluators.proxy import ProxyEvaluator
-from phinas.training.engine.job import TrainingJobFactory
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-EVALUATORS = {
-    "proxy": ProxyEvaluator,
-    "accel-nasbench": AccelNasbenchEvaluator,
-    "function": FunctionEvaluator,
+if TYPE_CHECKING:
+    from phinas.experiment.schema.config import SearchSection
+    from phinas.nas.evaluators.interface import Evaluator
+    from phinas.training.engine.job import TrainingJobFactory
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluatorEntry:
+    """An evaluator that phinas ships.
+
+    Attributes:
+        usage: Its value in `search.evaluator`.
+        summary: One sentence for help texts and documentation.
+        path: The class, as "module:Class". Its class method `from_name(name, job_factory=,
+            limit_seconds=)` makes the evaluator.
+        default_space: The search space whose networks it can score. None if it can score any.
+    """
+
+    usage: str
+    summary: str
+    path: str
+    default_space: str | None = None
+
+
+EVALUATORS: dict[str, EvaluatorEntry] = {
+    "proxy": EvaluatorEntry(
+        "proxy",
+        "Train each network for a few epochs on the images of the run.",
+        "phinas.nas.evaluators.proxy:ProxyEvaluator",
+    ),
+    "accel-nasbench": EvaluatorEntry(
+        "accel-nasbench:PATH",
+        "Predict the ImageNet accuracy from the records of Accel-NASBench, without training.",
+        "phinas.nas.evaluators.accel_nasbench:AccelNasbenchEvaluator",
+        default_space="accel_nasbench",
+    ),
+    "function": EvaluatorEntry(
+        "package.module:function",
+        "Call your own function.",
+        "phinas.nas.evaluators.function:FunctionEvaluator",
+    ),
 }
-EVALUATOR_SPACES = {"accel-nasbench": SPACE_NAME}
+
+
+def find_evaluator(name: str) -> EvaluatorEntry:
+    """The entry that `search.evaluator` names.
+
+    Raises:
+        InputError: No entry has this name.
+    """
+    from phinas.experiment.errors import InputError
+
+    kind, _, argument = name.partition(":")
+    entry = EVALUATORS.get(kind)
+    if entry is not None and (entry.usage == name or entry.usage.startswith(f"{kind}:")):
+        return entry
+    if argument:
+        return EVALUATORS["function"]
+    usages = ", ".join(entry.usage for entry in EVALUATORS.values())
+    raise InputError(f"search.evaluator: {name!r} is none of {usages}")
+
+
+def default_space(name: str) -> str | None:
+    """The search space whose networks this evaluator can score. None if it can score any."""
+    entry = EVALUATORS.get(name.partition(":")[0])
+    return entry.default_space if entry is not None else None
 
 
 def make_evaluator(
-    section: SearchSection, job_factory: TrainingJobFactory | None, *, limit_seconds: float
-) -> Evaluator:
-    """The evaluator that `search.evaluator` names: proxy, accel-nasbench:PATH, or a user's
-    package.module:function.
+    section: "SearchSection", job_factory: "TrainingJobFactory | None", *, limit_seconds: float
+) -> "Evaluator":
+    """Make the evaluator that `search.evaluator` names.
 
-    trainer: only proxy needs one. limit_seconds: of one call of a user's function. Raises
-    InputError where the name is none of these or can't be imported or read.
+    Args:
+        section: The configuration of the search.
+        job_factory: Describes trainings. Only `proxy` needs one.
+        limit_seconds: Time limit of one call of a user's function.
+
+    Raises:
+        InputError: The name is unknown, or what it names cannot be imported or read.
     """
+    from importlib import import_module
+
+    from phinas.nas.evaluators.noise import NoisyEvaluator
+
     name = section.evaluator
-    if name == "proxy":
-        if job_factory is None:
-            raise InputError(
-                "search.evaluator: proxy trains networks and there are no images; name them with "
-                "--data"
-            )
-        return ProxyEvaluator(job_factory)
-    evaluator = _make_named_evaluator(name, limit_seconds)
-    return NoisyEvaluator(evaluator, section.noise_std) if section.noise_std else evaluator
-
-
-def _make_named_evaluator(name: str, limit_seconds: float) -> Evaluator:
-    kind, _, argument = name.partition(":")
-    if kind == "accel-nasbench":
-        if not argument:
-            raise InputError(
-                f"search.evaluator: {name!r} names no archive; write accel-nasbench:PATH"
-            )
-        return AccelNasbenchEvaluator(argument, limit_seconds=limit_seconds)
-    if argument:
-        return FunctionEvaluator(name, limit_seconds)
-    raise InputError(
-        f"search.evaluator: {name!r} is none of proxy, accel-nasbench:PATH, package.module:function"
+    module, _, class_name = find_evaluator(name).path.partition(":")
+    evaluator_class: type[Evaluator] = getattr(import_module(module), class_name)
+    evaluator = evaluator_class.from_name(
+        name, job_factory=job_factory, limit_seconds=limit_seconds
     )
+    return NoisyEvaluator(evaluator, section.noise_std) if section.noise_std else evaluator

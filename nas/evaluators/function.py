@@ -1,17 +1,22 @@
-"""A user's own function as the evaluator: `function(spec, budget, seed)` returns an accuracy or a
-Measurement.
+"""A user-supplied function as the evaluator.
 
-`spec` is an ArchSpec, `budget` the epochs of the recipe, the accuracy a fraction. It runs in a
-worker process, so it may crash or hang without harm to the search.
+`function(spec, budget, seed)` returns a score from 0 to 1 or a Measurement. `spec` is the network
+and `budget` the epochs of the recipe. It runs in a worker process, so it may crash or hang without
+harm to the search.
 
-One with a fourth parameter of the name `report` can be pruned (search.pruner):
+A function with a parameter `report` can be pruned (`search.pruner`):
 
     def evaluate(spec, budget, seed, report):
         for epoch in range(1, budget + 1):
-            accuracy = ...
-            if not report(epoch, accuracy):
+            score = ...
+            if not report(epoch, score):
                 break
-        return accuracy
+        return score
+
+A function with a parameter `stop_epoch` can be paused, which strategies that resume trainings need
+(such as `search.strategy: asha`). It trains up to that epoch under the schedule of `budget` epochs,
+and up to `budget` if `stop_epoch` is None. It may keep a checkpoint for the call with a larger
+`stop_epoch`, or train from the start again: the score after an epoch must be the same.
 """
 
 import hashlib
@@ -20,7 +25,7 @@ import time
 from collections.abc import Callable
 from numbers import Real
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from phinas.experiment.errors import InputError
 from phinas.experiment.executors import Job, NonRetryableError, ReportCallback
@@ -28,63 +33,96 @@ from phinas.experiment.executors.interface import accepts_report, describe_failu
 from phinas.experiment.job_list import job_key
 from phinas.experiment.measurement import Measurement
 from phinas.experiment.schema.config import Recipe
+from phinas.nas.evaluators.interface import require_full_training
+from phinas.space.network import Network, network_from_dict
 from phinas.space.search_spaces.search_space import SearchSpace
-from phinas.space.spec import ArchSpec
+from phinas.training.engine.job import TrainingJobFactory
 
 
 class FunctionEvaluator:
-    """name: "package.module:function", importable here and in the workers; key: of the
-    configuration, for errors.
+    """Calls a user's function.
+
+    Args:
+        name: "package.module:function", importable here and in the workers.
+        limit_seconds: Time limit of one call.
+        key: The configuration key, for error messages.
+
+    Raises:
+        InputError: The function cannot be imported or does not take the parameters.
     """
 
     runs_inline = False
 
     def __init__(self, name: str, limit_seconds: float, *, key: str = "search.evaluator") -> None:
-        try:
-            function = import_function(name)
-        except (
-            Exception,
-            SystemExit,
-        ) as error:  # a module of the user's may raise anything while it is imported
-            reason = describe_failure(error)
-            raise InputError(
-                f"{key}: {name!r} can't be imported ({reason}); is its folder on PYTHONPATH?"
-            ) from None
-        if not callable(function) or isinstance(function, type):
-            kind = "a class" if isinstance(function, type) else f"of type {type(function).__name__}"
-            raise InputError(
-                f"{key}: {name!r} is {kind}; name a function, or an object that can be called"
-            )
-        if not _has_valid_signature(function):
-            raise InputError(
-                f"{key}: {name!r} can't be called with (spec, budget, seed); give it these three "
-                "parameters"
-            )
+        function = _import_user_function(name, key=key)
         self.reports_progress = accepts_report(function)
+        self.supports_pausing = _accepts(function, "stop_epoch")
         self._source_sha256 = _hash_source(function)
         self._name = name
         self._limit_seconds = limit_seconds
 
-    def make_job(self, spec: ArchSpec, recipe: Recipe, seed: int) -> Job:
+    @classmethod
+    def from_name(
+        cls, name: str, *, job_factory: TrainingJobFactory | None, limit_seconds: float
+    ) -> Self:
+        del job_factory  # the function trains, if anything does
+        return cls(name, limit_seconds)
+
+    def discard_paused(self, network: Network, recipe: Recipe, seed: int) -> None:
+        """Nothing to delete: the function manages its own checkpoints."""
+
+    def make_job(
+        self, network: Network, recipe: Recipe, seed: int, *, stop_epoch: int | None = None
+    ) -> Job:
         payload = {
             "function": self._name,
-            "spec": spec.to_dict(),
+            "spec": network.to_dict(),
             "budget": recipe.epochs,
             "seed": seed,
         }
+        if stop_epoch is not None:
+            require_full_training(None if self.supports_pausing else stop_epoch)
+            payload["stop_epoch"] = stop_epoch
         function = "phinas.nas.evaluators.function:call_function"
         return Job(job_key(function, payload), function, payload, self._limit_seconds)
 
     def metadata(self) -> dict[str, Any]:
-        return {"accuracies": f"what {self._name} returns", "source_sha256": self._source_sha256}
+        return {
+            "scores": f"the return values of {self._name}",
+            "source_sha256": self._source_sha256,
+        }
 
     def require_space(self, space: SearchSpace) -> None:
-        """What it can't measure fails, trial by trial."""
+        """Every space is accepted. A network that the function cannot score is a failed trial."""
+
+
+def _import_user_function(name: str, *, key: str) -> Callable[..., Any]:
+    try:
+        function = import_function(name)
+    # A user's module may raise anything while it is imported.
+    except (Exception, SystemExit) as error:
+        reason = describe_failure(error)
+        raise InputError(
+            f"{key}: {name!r} cannot be imported ({reason}); correct it, or add its folder to "
+            "PYTHONPATH"
+        ) from None
+    if not callable(function) or isinstance(function, type):
+        kind = "a class" if isinstance(function, type) else f"of type {type(function).__name__}"
+        raise InputError(
+            f"{key}: {name!r} is {kind}; name a function, or an object that can be called"
+        )
+    if not _has_valid_signature(function):
+        raise InputError(
+            f"{key}: {name!r} cannot be called with (spec, budget, seed); give it these three "
+            "parameters"
+        )
+    return function
 
 
 def _hash_source(function: Callable[..., Any]) -> str:
-    """Of the module's file, so that what an edited one gives is told from what it gave before; ""
-    where there is none.
+    """The SHA-256 of the file of the function's module, which identifies a version of the function.
+
+    Empty if there is no file.
     """
     try:
         return hashlib.sha256(
@@ -94,18 +132,48 @@ def _hash_source(function: Callable[..., Any]) -> str:
         return ""
 
 
+def _accepts(function: Callable[..., Any], parameter: str) -> bool:
+    try:
+        return parameter in inspect.signature(function).parameters
+    except (TypeError, ValueError):  # a builtin has no signature
+        return False
+
+
 def _has_valid_signature(function: Callable[..., Any]) -> bool:
     try:
         signature = inspect.signature(function)
-    except (TypeError, ValueError):  # of a builtin, which has none
+    except (TypeError, ValueError):  # a builtin has no signature
         return True
+    optional = {name: None for name in ("report", "stop_epoch") if name in signature.parameters}
     try:
-        signature.bind(
-            "spec", "budget", "seed", **({"report": None} if accepts_report(function) else {})
-        )
+        signature.bind("spec", "budget", "seed", **optional)
     except TypeError:
         return False
     return True
+
+
+class _ReportedCurve:
+    """The scores that a function has reported, and the step after which it should stop.
+
+    Attributes:
+        scores: The scores in the order of the reports.
+        stop_step: The step. 0 if it should not stop.
+    """
+
+    def __init__(self, function: str, report: ReportCallback) -> None:
+        self._function, self._report = function, report
+        self.scores: list[float] = []
+        self.stop_step = 0
+
+    def __call__(self, step: int, value: float) -> bool:
+        keep_training = self._report(step, value)
+        if not 0 <= value <= 1:
+            raise NonRetryableError(
+                f"{self._function} reported {value!r} at step {step}; report a score from 0 to 1"
+            )
+        self.scores.append(float(value))
+        self.stop_step = self.stop_step or (0 if keep_training else step)
+        return keep_training
 
 
 def call_function(
@@ -114,46 +182,42 @@ def call_function(
     spec: dict[str, Any],
     budget: int,
     seed: int,
+    stop_epoch: int | None = None,
     report: ReportCallback = lambda _step, _value: True,
 ) -> dict[str, Any]:
-    """The job: call the user's function and check what it returns. Raises NonRetryableError saying
-    what it gave.
+    """The job: call the user's function and check what it returns.
+
+    Raises:
+        NonRetryableError: It returned neither a score from 0 to 1 nor a Measurement.
     """
-    curve: list[float] = []
-    stop_step = 0
-
-    def report_accuracy(step: int, value: float) -> bool:
-        nonlocal stop_step
-        keep_training = report(step, value)
-        if not 0 <= value <= 1:
-            raise NonRetryableError(
-                f"{function} reported {value!r} at step {step}; report an accuracy from 0 to 1"
-            )
-        curve.append(float(value))
-        stop_step = stop_step or (0 if keep_training else step)
-        return keep_training
-
     user_function = import_function(function)
+    curve = _ReportedCurve(function, report)
+    options: dict[str, Any] = {"report": curve} if accepts_report(user_function) else {}
+    if stop_epoch is not None:
+        options["stop_epoch"] = stop_epoch
+    elif _requires(user_function, "stop_epoch"):
+        options["stop_epoch"] = None
     start_time = time.perf_counter()
-    return_value = user_function(
-        ArchSpec.from_dict(spec),
-        budget,
-        seed,
-        **({"report": report_accuracy} if accepts_report(user_function) else {}),
-    )
-    if isinstance(return_value, Measurement):
-        return return_value.to_dict()
-    if stop_step:
-        return_value = curve[-1]  # a function that was stopped may return anything
-    if isinstance(return_value, bool) or not isinstance(return_value, Real):
+    result = user_function(network_from_dict(spec), budget, seed, **options)
+    if isinstance(result, Measurement):
+        return result.to_dict()
+    if curve.stop_step:
+        result = curve.scores[-1]  # a function that was stopped may return anything
+    if isinstance(result, bool) or not isinstance(result, Real):
         raise NonRetryableError(
-            f"{function} returned {return_value!r}; return an accuracy from 0 to 1 or a Measurement"
+            f"{function} returned {result!r}; return a score from 0 to 1 or a Measurement"
         )
     return Measurement(
-        accuracy=float(return_value),
+        score=float(result),
         split="function",
         seed=seed,
-        epochs=stop_step or budget,
+        epochs=curve.stop_step or stop_epoch or budget,
         train_seconds=time.perf_counter() - start_time,
-        curve=tuple(curve),
+        curve=tuple(curve.scores),
     ).to_dict()
+
+
+def _requires(function: Callable[..., Any], parameter: str) -> bool:
+    return _accepts(function, parameter) and (
+        inspect.signature(function).parameters[parameter].default is inspect.Parameter.empty
+    )

@@ -1,27 +1,74 @@
-"""The interface of an evaluator."""
+"""The interface between a search and its evaluator."""
 
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from phinas.experiment.executors import Job
 from phinas.experiment.schema.config import Recipe
+from phinas.space.network import Network
 from phinas.space.search_spaces.search_space import SearchSpace
-from phinas.space.spec import ArchSpec
+from phinas.training.engine.job import TrainingJobFactory
+
+
+def require_full_training(stop_epoch: int | None) -> None:
+    """Raises ValueError if a job of an evaluator that cannot pause has a stop epoch."""
+    if stop_epoch is not None:
+        raise ValueError("this evaluator does not support pausing")
 
 
 class Evaluator(Protocol):
-    """`make_job(...)` describes the work; an executor does it. runs_inline: a job takes
-    milliseconds, and the driver may do it.
-    reports_progress: whether its jobs tell accuracies on their way."""
+    """Describes how a network is scored. An executor does the work.
+
+    Attributes:
+        runs_inline: Whether a job takes milliseconds, so that the driver may run it.
+        reports_progress: Whether its jobs report the score after each epoch, which pruning needs.
+        supports_pausing: Whether its jobs can stop after an epoch and continue in a later job,
+            which strategies that resume trainings need.
+    """
 
     runs_inline: bool
     reports_progress: bool
+    supports_pausing: bool
 
-    def make_job(self, spec: ArchSpec, recipe: Recipe, seed: int) -> Job: ...
+    @classmethod
+    def from_name(
+        cls, name: str, *, job_factory: TrainingJobFactory | None, limit_seconds: float
+    ) -> Self:
+        """Make the evaluator.
+
+        Args:
+            name: The value of `search.evaluator`.
+            job_factory: Describes trainings. None without images.
+            limit_seconds: Time limit of one job that is not a training.
+
+        Raises:
+            InputError: The evaluator cannot be imported, or its file cannot be read.
+        """
+
+    def make_job(
+        self, network: Network, recipe: Recipe, seed: int, *, stop_epoch: int | None = None
+    ) -> Job:
+        """Describe the training of one network.
+
+        Args:
+            network: The network.
+            recipe: How it is trained.
+            seed: Seed of the training.
+            stop_epoch: Pause after this epoch. The schedules are those of all `recipe.epochs`. A
+                later job with a larger epoch has the same result as a training that was never
+                paused. None trains to the end. Only if `supports_pausing`.
+        """
+
+    def discard_paused(self, network: Network, recipe: Recipe, seed: int) -> None:
+        """Delete the checkpoint of a paused training when the search ends.
+
+        If a later search resumes the training, it starts from the first epoch.
+        """
 
     def metadata(self) -> dict[str, Any]:
-        """What a reader of its results must know of it: `accuracies` says in words what they are;
-        empty for trainings.
+        """Describe the scores for the manifest and the report. Empty if they come from trainings.
+
+        `scores` is a phrase that says where the scores come from.
         """
 
     def require_space(self, space: SearchSpace) -> None:
-        """Raises InputError where it can say nothing of the networks of that space."""
+        """Raises InputError if the evaluator cannot score the networks of this space."""

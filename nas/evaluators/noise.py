@@ -1,8 +1,8 @@
-"""Any evaluator with noise added to its accuracies, so that strategies on a table are compared as
-in
-life: there, a network trained again with another seed gives another accuracy."""
+"""An evaluator that adds noise to the scores of another one, so that strategies on a benchmark are
+compared under the training noise of real trainings.
+"""
 
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -12,15 +12,22 @@ from phinas.experiment.job_list import job_key
 from phinas.experiment.measurement import Measurement
 from phinas.experiment.schema.config import Recipe
 from phinas.experiment.seeds import derive_seed
-from phinas.nas.evaluators.interface import Evaluator
+from phinas.nas.evaluators.interface import Evaluator, require_full_training
+from phinas.space.network import Network
 from phinas.space.search_spaces.search_space import SearchSpace
-from phinas.space.spec import ArchSpec
+from phinas.training.engine.job import TrainingJobFactory
 
 
 class NoisyEvaluator:
-    """noise_std: standard deviation of normal noise, drawn anew for each network and seed."""
+    """Adds normal noise to the scores of another evaluator.
+
+    Args:
+        base_evaluator: The other evaluator.
+        noise_std: Standard deviation of the noise. The network and the seed determine its value.
+    """
 
     reports_progress = False
+    supports_pausing = False
 
     def __init__(self, base_evaluator: Evaluator, noise_std: float) -> None:
         self._evaluator, self._noise_std = base_evaluator, noise_std
@@ -28,16 +35,28 @@ class NoisyEvaluator:
 
     def metadata(self) -> dict[str, Any]:
         metadata = self._evaluator.metadata()
-        description = metadata.get("accuracies", "what the evaluator gives")
+        description = metadata.get("scores", "the scores of the evaluator")
         description += f", with noise of {100 * self._noise_std:.2g} points added"
-        return metadata | {"accuracies": description, "noise_std": self._noise_std}
+        return metadata | {"scores": description, "noise_std": self._noise_std}
 
     def require_space(self, space: SearchSpace) -> None:
         self._evaluator.require_space(space)
 
-    def make_job(self, spec: ArchSpec, recipe: Recipe, seed: int) -> Job:
-        base_job = self._evaluator.make_job(spec, recipe, seed)
-        noise = {"noise_std": self._noise_std, "seed": derive_seed(seed, spec.spec_id)}
+    @classmethod
+    def from_name(
+        cls, name: str, *, job_factory: TrainingJobFactory | None, limit_seconds: float
+    ) -> Self:
+        raise NotImplementedError("this evaluator has no name; search.noise_std requests it")
+
+    def discard_paused(self, network: Network, recipe: Recipe, seed: int) -> None:
+        """Nothing is stored."""
+
+    def make_job(
+        self, network: Network, recipe: Recipe, seed: int, *, stop_epoch: int | None = None
+    ) -> Job:
+        require_full_training(stop_epoch)
+        base_job = self._evaluator.make_job(network, recipe, seed)
+        noise = {"noise_std": self._noise_std, "seed": derive_seed(seed, network.network_id)}
         payload = {"function": base_job.function, "payload": base_job.payload, **noise}
         function = "phinas.nas.evaluators.noise:add_noise"
         return Job(
@@ -51,8 +70,8 @@ class NoisyEvaluator:
 def add_noise(
     *, function: str, payload: dict[str, Any], noise_std: float, seed: int
 ) -> dict[str, Any]:
-    """The job: what the inner evaluator's gives, with noise added; never outside 0 to 1."""
+    """The job: run a job of the other evaluator and add noise to its score, clipped to 0 to 1."""
     value = import_function(function)(**payload)
     noise = float(np.random.default_rng(seed).normal()) * noise_std
-    accuracy = Measurement.from_dict(value).accuracy + noise
-    return value | {"accuracy": min(max(accuracy, 0.0), 1.0)}
+    score = Measurement.from_dict(value).score + noise
+    return value | {"score": min(max(score, 0.0), 1.0)}

@@ -1,25 +1,49 @@
-"""A short training on the proxy task: the data set's own images, a small resolution, few epochs."""
+"""The evaluator `proxy`: a short training on the images of the run, at a low resolution."""
 
-from typing import Any
+from typing import Any, Self
 
+from phinas.experiment.errors import InputError
 from phinas.experiment.executors import Job
 from phinas.experiment.schema.config import Recipe
+from phinas.space.network import Network
 from phinas.space.search_spaces.search_space import SearchSpace
-from phinas.space.spec import ArchSpec
 from phinas.training.engine.job import TrainingJobFactory
 
 
 class ProxyEvaluator:
-    """Measures on the proxy-validation split; the test split is not opened."""
+    """Trains each network and scores it on the validation split. The test split is not opened.
+
+    Args:
+        job_factory: Describes the trainings.
+    """
 
     runs_inline = False
     reports_progress = True
+    supports_pausing = True
 
     def __init__(self, job_factory: TrainingJobFactory) -> None:
         self._job_factory = job_factory
 
-    def make_job(self, spec: ArchSpec, recipe: Recipe, seed: int) -> Job:
-        return self._job_factory.make_job(spec, recipe, seed)
+    @classmethod
+    def from_name(
+        cls, name: str, *, job_factory: TrainingJobFactory | None, limit_seconds: float
+    ) -> Self:
+        # The time limit is the job factory's.
+        del limit_seconds
+        if job_factory is None:
+            raise InputError(
+                f"search.evaluator: {name} trains networks, and there are no images; name them "
+                "with --data"
+            )
+        return cls(job_factory)
+
+    def make_job(
+        self, network: Network, recipe: Recipe, seed: int, *, stop_epoch: int | None = None
+    ) -> Job:
+        return self._job_factory.make_job(network, recipe, seed, stop_epoch=stop_epoch)
+
+    def discard_paused(self, network: Network, recipe: Recipe, seed: int) -> None:
+        self._job_factory.remove_checkpoint(network, recipe, seed)
 
     def metadata(self) -> dict[str, Any]:
         return {}

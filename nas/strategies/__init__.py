@@ -1,62 +1,69 @@
-"""The strategies by name. Each is an Optuna sampler, made anew for every proposal from the problem
-and that proposal's seed.
+"""The search strategies by name.
 
-What a strategy proposes is a function of that seed and of the history in the study, so a search
-that was killed and resumed proposes what an uninterrupted one would.
+This table imports no library, so that help and completion stay quick;
+`phinas.nas.strategies.loading` imports the class of an entry when it is needed. A strategy that is
+listed here is tested by `phinas.testing`.
 """
 
-from collections.abc import Callable
-
-from optuna.samplers import BaseSampler, RandomSampler
-
-from phinas.experiment.errors import InputError
-from phinas.nas.problem import Problem
-from phinas.nas.strategies.bayesian import BayesianSampler
-from phinas.nas.strategies.evolution import EvolutionSampler
-from phinas.nas.strategies.hill_climbing import HillClimbingSampler
-from phinas.nas.strategies.nsga2 import NSGA2Sampler
-from phinas.nas.strategies.ppo import PPOSampler
-from phinas.nas.strategies.tpe import JointTPESampler
+from dataclasses import dataclass
 
 
-def _random(_problem: Problem, seed: int) -> BaseSampler:
-    return RandomSampler(seed=seed)
+@dataclass(frozen=True, slots=True)
+class StrategyEntry:
+    """A strategy that phinas ships.
 
-
-def _tpe(_problem: Problem, seed: int) -> BaseSampler:
-    return JointTPESampler(seed=seed)
-
-
-def _evolution(_problem: Problem, seed: int) -> BaseSampler:
-    return EvolutionSampler(seed=seed)
-
-
-STRATEGIES: dict[str, Callable[[Problem, int], BaseSampler]] = {
-    "bayesian": BayesianSampler,
-    "random": _random,
-    "tpe": _tpe,
-    "evolution": _evolution,
-    "hill_climbing": HillClimbingSampler,
-    "nsga2": NSGA2Sampler,
-    "ppo": PPOSampler,
-}
-
-# Those that can look for a front of accuracy against cost (reward: pareto) as well as for the best
-# reward.
-PARETO_STRATEGIES = ("bayesian", "random", "tpe", "evolution", "nsga2")
-
-
-def require_strategy(name: str, *, pareto: bool) -> None:
-    """Raises InputError where there is no such strategy, or where it can't look for a front and is
-    asked to.
+    Attributes:
+        path: The class, as "module:Class".
+        summary: One sentence for help texts and documentation.
+        supports_pareto: Whether it can search for the Pareto front (`search.reward: pareto`).
+        can_resume: Whether it pauses trainings and resumes the most promising ones. It then needs
+            an evaluator that supports pausing.
     """
-    if name not in STRATEGIES:
-        raise InputError(
-            f"search.strategy: {name!r} is not a strategy; there are: {', '.join(STRATEGIES)}"
-        )
-    if pareto and name not in PARETO_STRATEGIES:
-        pareto_strategies = ", ".join(PARETO_STRATEGIES)
-        raise InputError(
-            f"search.strategy: {name} looks for one best reward, not for a front (search.reward: "
-            f"pareto); {pareto_strategies} can"
-        )
+
+    path: str
+    summary: str
+    supports_pareto: bool
+    can_resume: bool = False
+
+
+STRATEGIES: dict[str, StrategyEntry] = {
+    "bayesian": StrategyEntry(
+        "phinas.nas.strategies.bayesian:BayesianSampler",
+        "Bayesian optimization: a Gaussian process models the score, and the exact cost is known.",
+        supports_pareto=True,
+    ),
+    "random": StrategyEntry(
+        "optuna.samplers:RandomSampler", "Uniform random search.", supports_pareto=True
+    ),
+    "tpe": StrategyEntry(
+        "phinas.nas.strategies.tpe:JointTPESampler",
+        "Multivariate tree-structured Parzen estimator, from Optuna.",
+        supports_pareto=True,
+    ),
+    "evolution": StrategyEntry(
+        "phinas.nas.strategies.evolution:EvolutionSampler",
+        "Regularized evolution: mutate the winner of a tournament among the latest trials.",
+        supports_pareto=True,
+    ),
+    "hill_climbing": StrategyEntry(
+        "phinas.nas.strategies.hill_climbing:HillClimbingSampler",
+        "Local search with restarts: move to the first better neighbor.",
+        supports_pareto=False,
+    ),
+    "nsga2": StrategyEntry(
+        "phinas.nas.strategies.nsga2:NSGA2Sampler",
+        "NSGA-II: a multi-objective genetic algorithm on score and cost.",
+        supports_pareto=True,
+    ),
+    "ppo": StrategyEntry(
+        "phinas.nas.strategies.ppo:PPOSampler",
+        "Reinforcement learning: an LSTM policy trained with PPO, as in MnasNet.",
+        supports_pareto=False,
+    ),
+    "asha": StrategyEntry(
+        "phinas.nas.strategies.asha:AshaStrategy",
+        "ASHA: train random networks for a few epochs, and resume the best third of them.",
+        supports_pareto=False,
+        can_resume=True,
+    ),
+}

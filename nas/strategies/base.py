@@ -1,8 +1,7 @@
-"""The common part of strategies that settle all choices of a trial at once, and know its cost
-before they propose it.
+"""Base class of samplers that choose all decisions of a trial at once and know its cost before they
+propose it.
 
-A trial of the study with choices is known, whatever became of it: finished, running, failed, or
-refused for being known.
+A network is known if any trial has it: a complete, running, failed or rejected one.
 """
 
 import random
@@ -23,34 +22,48 @@ _NUM_SAMPLES = 64
 
 
 class JointSampler(BaseSampler, ABC):
-    """A strategy is `propose`. rng, np_rng: its random numbers. pending_rows: choices of what
-    is being measured.
+    """A sampler that implements `propose`.
+
+    Args:
+        problem: The search problem.
+        seed: Seed of the proposal.
+
+    Attributes:
+        rng: Random numbers.
+        np_rng: Random numbers of NumPy.
+        pending_rows: Choices of the running trials, (trials, decisions).
     """
 
     def __init__(self, problem: Problem, seed: int) -> None:
         self.problem = problem
         self.rng = random.Random(seed)
         self.np_rng = np.random.default_rng(seed)
-        self._known_spec_ids: set[str] = set()
+        self._known_network_ids: set[str] = set()
         self.pending_rows = problem.to_indices([])
 
     @abstractmethod
     def propose(self, finished: list[FrozenTrial], rows: Indices) -> Choices:
-        """The choices that follow upon the measured trials, which come in the order in which they
-        were proposed, with the positions of their choices (trials, decisions)."""
+        """The next choices.
+
+        Args:
+            finished: The complete trials in the order of their proposals.
+            rows: Indices of their choices, (trials, decisions).
+        """
 
     def first_new_feasible(self, rows: Indices) -> Choices | None:
-        """The first of these positions (networks, decisions) whose network the cost constraint
-        admits and no trial has had.
+        """The first network that satisfies the cost constraint and is not known. None if all fail.
+
+        Args:
+            rows: Indices of choices, (networks, decisions).
         """
         for row in rows[self.problem.feasible_mask(self.problem.costs(rows))]:
-            if self.problem.get_spec_id(row.tolist()) not in self._known_spec_ids:
+            if self.problem.get_network_id(row.tolist()) not in self._known_network_ids:
                 return self.problem.space.from_indices(row.tolist())
         return None
 
     def sample_random(self) -> Choices:
-        """Uniform among the fresh; any where a bounded number of draws met none of them, for the
-        search to refuse.
+        """A random network that is new and feasible. If no sample is, any network, which the
+        search then rejects.
         """
         rows = self.problem.sample(_NUM_SAMPLES, self.np_rng)
         return self.first_new_feasible(rows) or self.problem.space.from_indices(rows[0].tolist())
@@ -69,7 +82,7 @@ class JointSampler(BaseSampler, ABC):
             if len(past_trial.params) == len(search_space)
         ]
         rows = self.problem.to_indices([past_trial.params for past_trial in past_trials])
-        self._known_spec_ids = {self.problem.get_spec_id(row) for row in rows.tolist()}
+        self._known_network_ids = {self.problem.get_network_id(row) for row in rows.tolist()}
         is_complete = np.array(
             [past_trial.state == TrialState.COMPLETE for past_trial in past_trials], dtype=bool
         )
@@ -91,5 +104,5 @@ class JointSampler(BaseSampler, ABC):
         param_distribution: BaseDistribution,
     ) -> Any:
         raise NotImplementedError(
-            f"{param_name} is no decision of space {self.problem.space.name!r}"
+            f"{param_name} is not a decision of space {self.problem.space.name!r}"
         )

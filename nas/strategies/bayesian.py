@@ -1,11 +1,10 @@
-"""Ours: learn the accuracy, know the cost, and measure next what promises most.
+"""Bayesian optimization with a modeled score and an exact cost. This is the default strategy.
 
-A Gaussian process learns accuracy from the trials so far (`phinas.nas.surrogate`), every network's
-cost is known exactly, and the reward is a straight line in accuracy, so the improvement that a
-network promises has a closed form. It is climbed over single changes, from the best networks
-measured and from fresh samples. Bayesian optimization of architectures with a local search of what
-they promise is BANANAS' (White et al., arXiv:1910.11858); that cost is known and only accuracy
-learned is the difference.
+A Gaussian process models the score (`phinas.nas.surrogate`). The cost of every network is known
+exactly, and the reward is linear in the score, so the expected improvement has a closed form. It is
+maximized by local search over single changes, from the best measured networks and from random
+samples, as in BANANAS (White et al., arXiv:1910.11858). The difference to BANANAS is that the cost
+is known and only the score is modeled.
 """
 
 from collections.abc import Callable
@@ -14,7 +13,7 @@ import numpy as np
 from optuna.trial import FrozenTrial
 from scipy.special import logsumexp
 
-from phinas.nas.problem import ACCURACY, COST, Problem, unique_row_indices
+from phinas.nas.problem import COST, SCORE, Problem, unique_row_indices
 from phinas.nas.strategies.base import JointSampler
 from phinas.nas.surrogate.accuracy_model import (
     failed_to_learn,
@@ -31,32 +30,33 @@ from phinas.space.search_spaces.search_space import Choices
 CostFn = Callable[[Indices], FloatArray]  # (networks, decisions) -> (networks,)
 AcquisitionFn = Callable[[Indices], FloatArray]
 
-# Trials drawn at random. Measured on Accel-NASBench's surrogate, 8 seeds, before features were
-# grouped, regret x100 after 100 evaluations: with noise 8 0.73, 12 0.75, 16 0.36, 24 0.43, 32 0.56;
-# without noise 8 0.14, 16 0.10, 24 0.13.
+# Number of random trials at the start. Measured on the surrogate of Accel-NASBench with 8 seeds,
+# before features were grouped: regret x100 after 100 evaluations. With noise: 0.73 for 8 trials,
+# 0.75 for 12, 0.36 for 16, 0.43 for 24, 0.56 for 32. Without noise: 0.14 for 8, 0.10 for 16, 0.13
+# for 24.
 NUM_STARTUP_TRIALS = 16
-_NUM_RANDOM_CANDIDATES = 1024  # random networks looked at for a proposal
+_NUM_RANDOM_CANDIDATES = 1024
 _NUM_CENTERS = 10
-_MAX_NEIGHBORS = 600  # neighbors looked at in a step of the climb
+_MAX_NEIGHBORS = 600  # in one step of the local search
 _MAX_STEPS = 12
-_LOG_COST_MARGIN = 0.1  # of the logarithm of cost, beyond the largest cost measured
+_LOG_COST_MARGIN = 0.1  # beyond the logarithm of the largest measured cost
 
 
 class BayesianSampler(JointSampler):
-    """Proposes the network that promises most: for one reward its expected improvement, for a front
-    that of its hypervolume.
+    """Proposes the network with the largest expected improvement of the reward, or of the
+    hypervolume of the Pareto front.
     """
 
     @single_threaded_blas()
     def propose(self, finished: list[FrozenTrial], rows: Indices) -> Choices:
         if len(finished) < NUM_STARTUP_TRIALS:
             return self.sample_random()
-        accuracies = np.array([trial.user_attrs[ACCURACY] for trial in finished], dtype=np.float64)
+        scores = np.array([trial.user_attrs[SCORE] for trial in finished], dtype=np.float64)
         cost_fn = self._make_cost_fn(finished, rows)
         model = fit_accuracy_model(
             self.problem.features,
             rows,
-            accuracies,
+            scores,
             pending_rows=self.pending_rows,
             # A small, poor network may lie on the Pareto front.
             floor_failures=not self.problem.pareto,
@@ -67,7 +67,7 @@ class BayesianSampler(JointSampler):
             )
         else:
             acquisition = ExpectedImprovement(
-                self.problem, model, cost_fn, rows[~failed_to_learn(accuracies)]
+                self.problem, model, cost_fn, rows[~failed_to_learn(scores)]
             )
         candidates = np.concatenate(
             [rows, self.problem.sample(_NUM_RANDOM_CANDIDATES, self.np_rng)]
@@ -80,12 +80,10 @@ class BayesianSampler(JointSampler):
         )
 
     def _make_cost_fn(self, finished: list[FrozenTrial], rows: Indices) -> CostFn:
-        """The cost that the reward weighs: known, or learned from the trials where it has to be
-        measured.
-        """
+        """The cost in the reward: exact, or learned from the trials if it has to be measured."""
         problem = self.problem
         if problem.has_analytic_costs:
-            metric_index = METRICS.index(problem.reward.metric)
+            metric_index = METRICS.index(problem.reward.cost_metric)
             return lambda indices: problem.costs(indices)[:, metric_index].astype(np.float64)
         model = fit_log_cost_model(
             problem.features, rows, np.array([trial.user_attrs[COST] for trial in finished])
@@ -94,8 +92,11 @@ class BayesianSampler(JointSampler):
 
 
 class ExpectedImprovement:
-    """The logarithm of the reward's expected improvement over the best that is believed of those
-    measured (their own rewards are partly luck): (networks, decisions) -> (networks,)."""
+    """Logarithm of the expected improvement of the reward, (networks, decisions) -> (networks,).
+
+    The improvement is over the best posterior mean of the measured networks, because their measured
+    rewards contain training noise.
+    """
 
     def __init__(
         self, problem: Problem, model: GaussianProcess, cost_fn: CostFn, measured_rows: Indices
@@ -111,32 +112,34 @@ class ExpectedImprovement:
 
 
 class ExpectedHypervolumeImprovement:
-    """The logarithm of the expected growth of the area under the front of accuracy over the
-    logarithm of cost, up to a little beyond the largest cost measured. Cost is not in doubt, so
-    the area is a sum of strips, each with an improvement of its own to be expected."""
+    """Logarithm of the expected improvement of the hypervolume, (networks, decisions) ->
+    (networks,).
+
+    The hypervolume is the area under the front of score over log cost, up to _LOG_COST_MARGIN
+    beyond the largest measured cost. The cost is exact, so the improvement is a sum over the
+    segments between the costs of the front, each with its own expected improvement.
+    """
 
     def __init__(
         self, problem: Problem, model: GaussianProcess, cost_fn: CostFn, measured_rows: Indices
     ) -> None:
         self._problem, self._model, self._cost_fn = problem, model, cost_fn
-        costs, accuracies = (
+        costs, scores = (
             np.log(cost_fn(measured_rows)),
             model.mean(problem.features(measured_rows)),
         )
         order = np.argsort(costs, kind="stable")
         self._segment_ends = np.append(costs[order], costs.max() + _LOG_COST_MARGIN)
-        self._segment_accuracies = np.append(
-            accuracies.min(), np.maximum.accumulate(accuracies[order])
-        )
+        self._segment_scores = np.append(scores.min(), np.maximum.accumulate(scores[order]))
 
     def __call__(self, indices: Indices) -> FloatArray:
         costs = np.log(self._cost_fn(indices))
         mean, std = self._model.predict(self._problem.features(indices))
         segment_starts = np.maximum(np.append(-np.inf, self._segment_ends[:-1]), costs[:, None])
-        with np.errstate(divide="ignore"):  # no strip, no growth
+        with np.errstate(divide="ignore"):  # a segment of width 0 does not improve
             log_widths = np.log(np.maximum(self._segment_ends - segment_starts, 0.0))
         log_improvements = log_expected_improvement(
-            mean[:, None], std[:, None], self._segment_accuracies
+            mean[:, None], std[:, None], self._segment_scores
         )
         return logsumexp(log_widths + log_improvements, axis=1)
 
@@ -147,12 +150,13 @@ def optimize_acquisition(
     candidates: Indices,
     generator: np.random.Generator,
 ) -> Indices:
-    """All networks met on the way from the best of `candidates` to the best around them and so on,
-    until none is better; those that promise most come first."""
+    """Local search from the best candidates to their best neighbors, until none is better.
 
-    value_by_row: dict[
-        bytes, float
-    ] = {}  # the neighbors of one center are met again at the next step, and looked at once
+    Returns:
+        All networks that were evaluated, best first, (networks, decisions).
+    """
+    # Neighbors of one center occur again at the next step, and are evaluated once.
+    value_by_row: dict[bytes, float] = {}
 
     def evaluate(indices: Indices) -> FloatArray:
         keys = [row.tobytes() for row in indices]
@@ -183,7 +187,7 @@ def optimize_acquisition(
 
 
 def _best_rows(indices: Indices, values: FloatArray) -> tuple[Indices, FloatArray]:
-    """The _NUM_CENTERS best different rows and their values, falling."""
+    """The _NUM_CENTERS best distinct rows and their values, in falling order."""
     first_indices = unique_row_indices(indices)
     order = first_indices[np.argsort(-values[first_indices], kind="stable")[:_NUM_CENTERS]]
     return indices[order], values[order]

@@ -1,9 +1,9 @@
 """Regularized evolution (Real et al., arXiv:1802.01548, algorithm 1) as an Optuna sampler.
 
-A tournament of `tournament_size` among the youngest `population_size` finished trials; the winner's
-choices with one mutated. The age of a member is its place in the study, so the population needs no
-state beside it. In a study with several aims the winner is the one on the first front of the
-population, of those the least crowded (NSGA-II's order).
+The population is the latest `population_size` complete trials. `tournament_size` of them are
+sampled, and the proposal is the best one with one choice mutated. The population follows from the
+order of the trials in the study, so the sampler has no state. In a study with several objectives,
+the best one is the least crowded member of the first front (the order of NSGA-II).
 """
 
 import random
@@ -20,8 +20,13 @@ from phinas.nas.pareto import ranks_and_crowding
 
 
 class EvolutionSampler(BaseSampler):
-    """population_size, tournament_size: P and S of the paper, which has 100 and 25; smaller here,
-    since a search here has fewer trials.
+    """Proposes a mutation of the winner of a tournament.
+
+    Args:
+        seed: Seed of the proposal.
+        population_size: P of the paper, which uses 100. The default is smaller because a search has
+            fewer trials.
+        tournament_size: S of the paper, which uses 25.
     """
 
     def __init__(self, *, seed: int, population_size: int = 24, tournament_size: int = 8) -> None:
@@ -41,7 +46,10 @@ class EvolutionSampler(BaseSampler):
         return {}
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
-        """Choose parent and mutation; without a full first population the trial is drawn afresh."""
+        """Choose the parent and the mutated choice.
+
+        There is no parent before the population is full.
+        """
         finished = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         self._parent_params: dict[str, Any] = {}
         self._mutated_param = ""
@@ -80,8 +88,9 @@ class EvolutionSampler(BaseSampler):
 def _fitness(
     members: list[FrozenTrial], directions: list[StudyDirection]
 ) -> list[tuple[float, float]]:
-    """By what each member is compared, the greater the better: its value, or its front and how
-    alone it is there.
+    """The fitness of each member, larger is better.
+
+    With one objective, it is the value. With several, it is the front and the crowding distance.
     """
     signs = [1.0 if direction == StudyDirection.MAXIMIZE else -1.0 for direction in directions]
     gains = np.array([member.values for member in members]) * signs

@@ -1,12 +1,12 @@
-"""Hill climbing with restarts: measure a neighbor of the best network of the climb, move to it if
-it is better, and begin again elsewhere when no neighbor is left (White, Nolen, Savani: Exploring
+"""Hill climbing with restarts: train a neighbor of the best network of the climb, move to it if it
+is better, and restart at a random network when no neighbor is left (White, Nolen, Savani: Exploring
 the Loss Landscape in NAS, arXiv:2005.02960; Den Ottelander et al.: Local Search is a Remarkably
 Strong Baseline for NAS, EMO 2021).
 
-The first improvement is taken: on a space of 43 neighbors the steepest way, the first paper's,
-spends its first 44 trials around a random network. The climbs are found in the history: a trial
-belongs to the climb at hand if it differs from a member of it in one decision, and begins the next
-one otherwise.
+It moves at the first improvement. With 43 neighbors, steepest ascent (the first paper's variant)
+spends its first 44 trials around a random network. The climbs are read from the history: a trial
+that differs from a member of the current climb in one decision belongs to it, and any other trial
+starts the next climb.
 """
 
 import numpy as np
@@ -18,8 +18,8 @@ from phinas.space.search_spaces.search_space import Choices
 
 
 class HillClimbingSampler(JointSampler):
-    """With several workers there may be several climbs under way; the highest that has a neighbor
-    left is carried on.
+    """Proposes a neighbor of the best climb that has one left. With several workers there may be
+    several climbs at a time.
     """
 
     def propose(self, finished: list[FrozenTrial], rows: Indices) -> Choices:
@@ -37,7 +37,7 @@ class HillClimbingSampler(JointSampler):
 
 
 def _best_trial_per_climb(finished: list[FrozenTrial], rows: Indices) -> list[FrozenTrial]:
-    """The best member of each climb."""
+    """The best trial of each climb."""
     best_trials: list[FrozenTrial] = []
     climb_start = 0
     for index, trial in enumerate(finished):

@@ -1,30 +1,33 @@
-"""NSGA-II (Deb et al., IEEE Transactions on Evolutionary Computation 6(2), 2002): high accuracy at
-a low cost, both at once.
+"""NSGA-II (Deb et al., IEEE Transactions on Evolutionary Computation 6(2), 2002): a genetic
+algorithm for a high score and a low cost.
 
-It sorts by accuracy (up) and cost (down) and never looks at the reward: what it finds is the whole
-front, of which the reward then picks one network. Generations follow from the history: `population`
-finished trials after another make one. Optuna's own keeps them in the study it runs on, which a
-search that was killed does not have.
+It sorts by score and cost and ignores the reward. The reward then selects one network from the
+Pareto front. The generations follow from the history: `population_size` consecutive complete trials
+are one generation. Optuna's NSGA-II sampler stores them in its study, which an interrupted search
+does not have.
 """
 
 import numpy as np
 from optuna.trial import FrozenTrial
 
 from phinas.nas.pareto import crowded_comparison_order
-from phinas.nas.problem import ACCURACY, COST, Problem
+from phinas.nas.problem import COST, SCORE, Problem
 from phinas.nas.strategies.base import JointSampler
 from phinas.space.search_spaces.inactive_choices import Indices
 from phinas.space.search_spaces.search_space import Choices
 
-_MAX_CHILDREN = 32  # children, to find one that is fresh
+_MAX_CHILDREN = 32  # number of children of one proposal; the first new one is proposed
 
 
 class NSGA2Sampler(JointSampler):
-    """population_size: N of the paper, which has 100; smaller here, since a search here has fewer
-    trials (chosen by measurement).
+    """Proposes children of the best networks: binary tournaments, uniform crossover with
+    probability 0.9, mutation of each choice with probability 1 / decisions.
 
-    Binary tournaments, uniform crossover with probability 0.9, each choice mutated with probability
-    1 / decisions.
+    Args:
+        problem: The search problem.
+        seed: Seed of the proposal.
+        population_size: N of the paper, which uses 100. The default is smaller because a search has
+            fewer trials (measured).
     """
 
     def __init__(self, problem: Problem, seed: int, *, population_size: int = 16) -> None:
@@ -39,8 +42,8 @@ class NSGA2Sampler(JointSampler):
         return self.first_new_feasible(self.problem.to_indices(children)) or children[0]
 
     def _parents(self, finished: list[FrozenTrial]) -> list[Choices]:
-        """The survivors of all generations that are full, best first."""
-        objectives = [(-trial.user_attrs[ACCURACY], trial.user_attrs[COST]) for trial in finished]
+        """The survivors of all complete generations, best first."""
+        objectives = [(-trial.user_attrs[SCORE], trial.user_attrs[COST]) for trial in finished]
         losses = np.array(objectives, dtype=np.float64).reshape(len(finished), 2)
         survivors = np.array([], dtype=np.int64)
         for end in range(self._population_size, len(finished) + 1, self._population_size):

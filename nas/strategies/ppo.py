@@ -1,10 +1,9 @@
-"""The way of MnasNet (arXiv:1807.11626, section 3.3): a recurrent controller proposes, and is
-trained on the rewards by PPO.
+"""Reinforcement learning as in MnasNet (arXiv:1807.11626, section 3.3): a recurrent controller
+proposes networks and is trained on their rewards with PPO.
 
-The controller has no state of its own: it is what the history makes of it
-(`ppo_policy.train_policy`). `batch_size` finished trials after another are learned at a time;
-before the first of them choices are drawn uniformly. Of what the controller draws, the first that
-is fresh and that the cost constraint admits is proposed.
+The controller has no state: it is trained from the history (`ppo_policy.train_policy`), on
+`batch_size` complete trials at a time. Before the first batch, choices are sampled uniformly. The
+first sample of the controller that is new and satisfies the cost constraint is proposed.
 """
 
 from optuna.trial import FrozenTrial
@@ -14,12 +13,17 @@ from phinas.nas.strategies.base import JointSampler
 from phinas.space.search_spaces.inactive_choices import Indices
 from phinas.space.search_spaces.search_space import Choices
 
-_NUM_SAMPLES = 64  # a controller that has converged draws what is known however often it is asked
+# Bounds the time of a proposal: a converged controller samples only known networks.
+_NUM_SAMPLES = 64
 
 
 class PPOSampler(JointSampler):
-    """batch_size: chosen by measurement, as the constants of `ppo_policy` (4 and 16 were no
-    better).
+    """Proposes networks sampled from the policy.
+
+    Args:
+        problem: The search problem.
+        seed: Seed of the proposal.
+        batch_size: Trials per update. Measured: 4 and 16 were no better.
     """
 
     def __init__(self, problem: Problem, seed: int, *, batch_size: int = 8) -> None:

@@ -1,10 +1,10 @@
-"""The controller of `ppo`: a recurrent policy that emits one decision after another, and its
-training. Needs torch.
+"""The controller of `ppo`: a recurrent policy that samples one decision after another, and its
+training. It needs torch.
 
-LSTM, embeddings, a softmax for each decision and weights drawn from -0.08 to 0.08 as in Zoph & Le
-(arXiv:1611.01578); the clipped objective of PPO (Schulman et al., arXiv:1707.06347, eq. 7) with an
-entropy bonus, and a moving average of the rewards as the baseline. Those papers train on thousands
-of networks; the constants here are for hundreds.
+The LSTM, the embeddings, the softmax for each decision and the initial weights between -0.08 and
+0.08 are those of Zoph & Le (arXiv:1611.01578). The objective is the clipped one of PPO (Schulman et
+al., arXiv:1707.06347, eq. 7) with an entropy bonus, and the baseline is a moving average of the
+rewards. Those papers train on thousands of networks. The constants here are for hundreds.
 """
 
 import copy
@@ -20,19 +20,24 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 CLIP_EPSILON = 0.2  # epsilon of the PPO paper
-# Chosen by measurement at 100 trials, on linear-plus-pairwise accuracies over accel_nasbench: half
-# and twice were no better.
+# Measured at 100 trials on linear-plus-pairwise scores over accel_nasbench: half and twice the
+# value were no better.
 LEARNING_RATE = 1e-2  # of Adam
-EPOCHS_PER_BATCH = 8  # steps for each batch
+EPOCHS_PER_BATCH = 8
 ENTROPY_COEFFICIENT = 0.01
-HIDDEN_SIZE = 64  # not varied, nor the baseline
-BASELINE_DECAY = 0.9  # of the moving average that stays at each trial
-_MAX_CACHED_TRAINERS = 16  # trainers, of about a megabyte each
+HIDDEN_SIZE = 64  # not tuned
+BASELINE_DECAY = 0.9  # not tuned
+_MAX_CACHED_TRAINERS = 16  # about 1 MB each
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Trials in a row: positions of their choices (trials, decisions), and rewards."""
+    """Consecutive trials.
+
+    Attributes:
+        rows: Indices of their choices, (trials, decisions).
+        rewards: Their rewards.
+    """
 
     rows: tuple[tuple[int, ...], ...]
     rewards: tuple[float, ...]
@@ -40,7 +45,7 @@ class Batch:
 
 @contextmanager
 def _single_threaded_torch() -> Iterator[None]:
-    """Sums in one order, and torch's settings left as they were found."""
+    """Use one thread, so that sums have one order; restores the setting afterwards."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -50,8 +55,12 @@ def _single_threaded_torch() -> Iterator[None]:
 
 
 class Policy(nn.Module):
-    """Of decisions with so many values each (num_choices), which have consecutive tokens; the last
-    token starts a sequence.
+    """A policy over sequences of decisions.
+
+    Args:
+        num_choices: Number of values of each decision. The values of all decisions have consecutive
+            tokens, and the last token starts a sequence.
+        seed: Seed of the initial weights.
     """
 
     def __init__(self, num_choices: Sequence[int], *, seed: int) -> None:
@@ -63,7 +72,7 @@ class Policy(nn.Module):
         )
         self.token_offsets = torch.from_numpy(token_offsets)
         self.invalid_mask = torch.from_numpy(~is_valid)  # (decisions, tokens)
-        # the layers draw weights from the global generator while they are made
+        # The layers initialize themselves from the global generator.
         with torch.random.fork_rng(devices=[]):
             self.embedding = nn.Embedding(tokens + 1, HIDDEN_SIZE)
             self.lstm = nn.LSTM(HIDDEN_SIZE, HIDDEN_SIZE, batch_first=True)
@@ -74,8 +83,13 @@ class Policy(nn.Module):
                 parameter.uniform_(-0.08, 0.08, generator=generator)
 
     def forward(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """(trials, decisions) -> log-probability of each trial, and mean entropy of the decisions
-        on its way.
+        """The log-probability of each trial and the mean entropy of its decisions.
+
+        Args:
+            rows: Indices of the choices, (trials, decisions).
+
+        Returns:
+            Both of shape (trials,).
         """
         tokens = rows + self.token_offsets
         start_tokens = torch.full((len(rows), 1), self.embedding.num_embeddings - 1)
@@ -86,7 +100,7 @@ class Policy(nn.Module):
 
     @torch.no_grad()
     def sample(self, count: int, *, seed: int) -> NDArray[np.int64]:
-        """Positions of so many sets of choices (count, decisions)."""
+        """Sample indices of choices, (count, decisions)."""
         generator = torch.Generator().manual_seed(seed)
         token = torch.full((count, 1), self.embedding.num_embeddings - 1)
         state = None
@@ -103,7 +117,7 @@ class Policy(nn.Module):
 
 
 class PolicyTrainer:
-    """A policy with what its training carries from batch to batch."""
+    """A policy and the state of its training."""
 
     def __init__(self, num_choices: Sequence[int], *, seed: int) -> None:
         self.policy = Policy(num_choices, seed=seed)
@@ -112,9 +126,7 @@ class PolicyTrainer:
         self._baseline = 0.0
 
     def updated_with(self, batch: Batch) -> "PolicyTrainer":
-        """Another trainer, which has also learned that batch. The batch is taken as drawn from this
-        one's policy.
-        """
+        """A copy that was also trained on this batch, as if its policy had sampled the batch."""
         trainer = copy.deepcopy(self)
         trainer._update(batch)
         return trainer
@@ -135,8 +147,8 @@ class PolicyTrainer:
             self._optimizer.step()
 
     def _advantages(self, rewards: Sequence[float]) -> list[float]:
-        """Rewards less the moving average of those before, in standard deviations of all: their
-        scale is no one's choice.
+        """Rewards minus the moving average of earlier ones, divided by the standard deviation of
+        all rewards. So the scale of the rewards has no effect.
         """
         if not self._rewards:
             self._baseline = float(np.mean(rewards))
@@ -153,18 +165,21 @@ _trainer_cache: OrderedDict[str, PolicyTrainer] = OrderedDict()
 
 
 def _hash(value: tuple[object, ...]) -> str:
-    """A hash of plain numbers, which no process salts."""
+    """A hash of plain numbers that is the same in every process."""
     return hashlib.sha256(repr(value).encode()).hexdigest()
 
 
 def train_policy(num_choices: Sequence[int], batches: Sequence[Batch]) -> Policy:
-    """The policy that has learned these batches, at least one: a function of them and of nothing
-    else.
+    """Train a policy on batches.
 
-    The choices of the first batch decide the initial weights, too; not its rewards, whose last bits
-    differ between processors. The last trainers are cached by all that they have learned, so a
-    search that continues trains one batch further, and one that was resumed trains all of them
-    once.
+    The result depends on the batches only. The seed of the initial weights is derived from the
+    choices of the first batch (not from its rewards, whose last bits differ between processors).
+    Trainers are cached by their batches. So a running search trains on one more batch, and a
+    resumed search on each batch once.
+
+    Args:
+        num_choices: Number of values of each decision.
+        batches: At least one.
     """
     history_hashes = [_hash(tuple(num_choices))]
     for batch in batches:

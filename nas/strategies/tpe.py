@@ -1,8 +1,9 @@
-"""The tree-structured Parzen estimator (Bergstra et al., NeurIPS 2011): one joint density over all
-choices.
+"""The tree-structured Parzen estimator (Bergstra et al., NeurIPS 2011), with one joint density over
+all choices.
 
-Optuna's own, which intersects the decisions of all trials before each proposal; here all trials
-have the same ones (measured at 800 trials with 15 decisions: 75% of the time of a proposal).
+It is Optuna's sampler without one step. Before each proposal, Optuna intersects the decisions of
+all trials, which takes 75% of the time of a proposal (measured at 800 trials with 15 decisions).
+Here all trials have the same decisions.
 """
 
 import warnings
@@ -15,11 +16,11 @@ from optuna.trial import FrozenTrial, TrialState
 
 
 class JointTPESampler(TPESampler):
-    """Multivariate, running trials taken as poor, the first ten trials drawn at random."""
+    """Multivariate TPE. Running trials count as poor ones, and the first ten trials are random."""
 
     def __init__(self, *, seed: int) -> None:
         with warnings.catch_warnings():
-            # both options are experimental up to Optuna 4
+            # Both options are experimental up to Optuna 4.
             warnings.simplefilter("ignore", ExperimentalWarning)
             super().__init__(seed=seed, multivariate=True, constant_liar=True, n_startup_trials=10)
 

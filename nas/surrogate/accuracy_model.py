@@ -1,9 +1,8 @@
-"""What is believed of the accuracy of every network of a space after some trials, with its
-uncertainty.
+"""The model of the score: a Gaussian process over the networks of a space, fitted to trials.
 
-Tuning the hyperparameters costs most, so they are tuned on the first m trials, where m grows by
-about a fifth at a time, and
-kept in between: they follow from the trials alone, whatever was asked before.
+Tuning the hyperparameters takes most of the time. So they are tuned on the first m trials, where m
+grows in steps of about a fifth, and do not change in between. They depend on the trials only, not
+on earlier proposals.
 """
 
 from collections.abc import Callable
@@ -22,32 +21,37 @@ from phinas.nas.surrogate.gaussian_process import (
 )
 from phinas.space.search_spaces.inactive_choices import Indices, Mask
 
-MIN_TRIALS = 4  # trials, below which nothing is learned
-MAX_TRIALS = 800  # trials that the process remembers: its work grows with their cube
+MIN_TRIALS = 4  # fewer trials than this give no model
+MAX_TRIALS = 800  # maximum number of trials in a fit, whose time grows with the cube
 _MAX_TUNING_TRIALS = 300
-_FAILURE_RATIO = 0.5  # of the median accuracy
+_FAILURE_RATIO = 0.5  # a training below this fraction of the median score failed to learn
 
 
 @single_threaded_blas()
 def fit_accuracy_model(
     features: FeatureEncoder,
     measured_rows: Indices,
-    accuracies: FloatArray,
+    scores: FloatArray,
     *,
     pending_rows: Indices | None = None,
     floor_failures: bool = True,
 ) -> GaussianProcess:
-    """What accuracies are to be expected, from trials in the order of their numbers: (trials,
-    decisions), (trials,), at least MIN_TRIALS of them.
+    """Fit a Gaussian process to the scores.
 
-    pending_rows: networks that are being measured; each is taken to give what is expected of it
-    (Ginsbourger et al., 2010, the kriging believer), so that the next is looked for elsewhere.
-    floor_failures: whether failed trainings are raised to the lowest of the others.
+    Args:
+        features: Encodes networks.
+        measured_rows: Choices of the trials in the order of their numbers, (trials, decisions), at
+            least MIN_TRIALS of them.
+        scores: (trials,).
+        pending_rows: Networks that are being trained. Each is assumed to get its expected score
+            (the kriging believer, Ginsbourger et al., 2010), so that the next proposal is another
+            network.
+        floor_failures: Raise the scores of failed trainings to the lowest score of the others.
     """
     transform = floor_failed_trainings if floor_failures else _identity
-    theta = _tune_on_first_trials(features, measured_rows, accuracies, transform)
-    rows, targets = features(measured_rows), transform(accuracies)
-    selected = _select_trials(accuracies)
+    theta = _tune_on_first_trials(features, measured_rows, scores, transform)
+    rows, targets = features(measured_rows), transform(scores)
+    selected = _select_trials(scores)
     model = GaussianProcess(theta, rows[selected], targets[selected])
     if pending_rows is None or len(pending_rows) == 0:
         return model
@@ -63,23 +67,26 @@ def fit_accuracy_model(
 def fit_log_cost_model(
     features: FeatureEncoder, measured_rows: Indices, costs: FloatArray
 ) -> GaussianProcess:
-    """The same of the logarithms of costs that had to be measured."""
+    """Fit a Gaussian process to the logarithms of measured costs."""
     rows, targets = features(measured_rows), np.log(costs)
     selected = _select_trials(targets)
     theta = _tune_on_first_trials(features, measured_rows, costs, np.log)
     return GaussianProcess(theta, rows[selected], targets[selected])
 
 
-def failed_to_learn(accuracies: FloatArray) -> Mask:
-    """Which came to less than half of the median: a training that failed to learn."""
-    return accuracies < _FAILURE_RATIO * np.median(accuracies)
+def failed_to_learn(scores: FloatArray) -> Mask:
+    """Which trainings failed to learn: those with a score below half of the median."""
+    return scores < _FAILURE_RATIO * np.median(scores)
 
 
-def floor_failed_trainings(accuracies: FloatArray) -> FloatArray:
-    """Those that failed to learn, raised to the lowest of the others: that a network failed to
-    learn says that it is poor, and how poor would drown all other differences."""
-    is_failed = failed_to_learn(accuracies)
-    return np.where(is_failed, accuracies[~is_failed].min(), accuracies)
+def floor_failed_trainings(scores: FloatArray) -> FloatArray:
+    """Raise the scores of failed trainings to the lowest score of the others.
+
+    A failed training shows that the network is poor. Without the floor, its very low score would
+    dominate all other differences.
+    """
+    is_failed = failed_to_learn(scores)
+    return np.where(is_failed, scores[~is_failed].min(), scores)
 
 
 def _identity(targets: FloatArray) -> FloatArray:
@@ -99,8 +106,10 @@ def _tune_on_first_trials(
     values: FloatArray,
     transform: Callable[[FloatArray], FloatArray],
 ) -> Hyperparameters:
-    """Tuned on the first trials. Cleaned by themselves: by all trials, they would be others after
-    each.
+    """Tune on the first trials.
+
+    The transform is applied to these only. With all trials, the result would change after each
+    trial.
     """
     num_first = _num_tuning_trials(len(values))
     rows = np.ascontiguousarray(measured_rows[:num_first], dtype=np.int64)
@@ -115,21 +124,25 @@ def _cached_hyperparameters(
     values: bytes,
     transform: Callable[[FloatArray], FloatArray],
 ) -> Hyperparameters:
-    """Keyed by what decides it, choices and measured values. Not by the features: the last bits of
-    a matrix product differ with its number of rows, and with the processor.
+    """The hyperparameters, cached by choices and measured values, which determine the result.
+
+    The features are not a part of the key: the last bits of a matrix product depend on its number
+    of rows and on the processor.
     """
     targets = transform(np.frombuffer(values))
     rows = np.frombuffer(measured_rows, dtype=np.int64).reshape(len(targets), -1)
     subset = np.linspace(0, len(targets) - 1, min(len(targets), _MAX_TUNING_TRIALS)).astype(int)
     mean, scale = mean_and_scale(targets[subset])
-    # All rows are computed, then some are taken: a product of other rows has other last bits.
+    # Encode all rows, then select: a product with other rows has other last bits.
     return tune_hyperparameters(
         features(rows)[subset], (targets[subset] - mean) / scale, features.groups
     )
 
 
 def _select_trials(targets: FloatArray) -> Indices:
-    """The better half of MAX_TRIALS and the latest of the others."""
+    """At most MAX_TRIALS trials. One half are the best trials, and the other half are the latest of
+    the others.
+    """
     if len(targets) <= MAX_TRIALS:
         return np.arange(len(targets))
     best_indices = np.argsort(-targets, kind="stable")[: MAX_TRIALS // 2]

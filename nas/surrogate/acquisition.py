@@ -1,6 +1,4 @@
-"""What a network that is not measured yet promises, given what is believed of its accuracy and
-known of its cost.
-"""
+"""Acquisition functions: the value of measuring a network, given the posterior of its score."""
 
 import numpy as np
 from scipy.special import erfcx, ndtr
@@ -11,14 +9,22 @@ from phinas.nas.surrogate.gaussian_process import FloatArray
 def log_expected_improvement(
     mean: FloatArray, std: FloatArray, best: float | FloatArray
 ) -> FloatArray:
-    """log E[max(0, X - best)] of normal X (Jones et al., 1998), in the form that does not underflow
-    far below the best (Ament et al., arXiv:2310.20708, equation 9)."""
+    """Logarithm of the expected improvement, log E[max(0, X - best)] for normal X (Jones et al.,
+    1998).
+
+    The form does not underflow far below `best` (Ament et al., arXiv:2310.20708, equation 9).
+
+    Args:
+        mean: Means of X.
+        std: Standard deviations of X, above 0.
+        best: The best value so far.
+    """
     z = (mean - best) / std
     clipped_z = np.maximum(z, -1.0)
     log_direct = np.log(
         np.exp(-(clipped_z**2) / 2) / np.sqrt(2 * np.pi) + clipped_z * ndtr(clipped_z)
     )
-    # farther out the last term loses its digits, and what is left of it changes little
+    # Below -1000 the last term loses precision, and it changes little.
     far_z = np.clip(z, -1e3, -1.0)
     log_tail = (
         -(z**2) / 2

@@ -1,11 +1,15 @@
-"""A network as a row of numbers that its accuracy can be learned from.
+"""Networks as feature vectors, from which a model predicts the score.
 
-Its choices, each as a number (log of a size; one column a word), 0 where a choice is inactive; for
-each field, and each word of one, the sum over the network; for each stage the number of its layers;
-and the logarithms of what the network and each of its stages cost, which is known exactly. The
-costs carry most of what few trials can tell (measured on Accel-NASBench's records,
-Kendall tau from 15 trials: 0.51 by choices alone, 0.62 with the network's costs, 0.68 with the
-stages' too; from 30: 0.68, 0.77, 0.77).
+The features of a network are:
+
+- each choice (the logarithm of a number, one-hot for a category), 0 if it is inactive;
+- the sum of these over the network, for each field, and for each category of a field;
+- the number of layers of each stage and of the network;
+- the logarithms of the exact costs of the network and of each stage.
+
+With few trials, the costs explain most of the score. Measured on the records of Accel-NASBench,
+Kendall tau of the predictions after 15 trials: 0.51 with choices only, 0.62 with the costs of the
+network, 0.68 with those of the stages too. After 30 trials: 0.68, 0.77, 0.77.
 """
 
 from collections.abc import Callable
@@ -14,21 +18,29 @@ import numpy as np
 
 from phinas.nas.surrogate.gaussian_process import FeatureGroups, FloatArray
 from phinas.space.search_spaces.cost_tables import METRICS, IntArray
+from phinas.space.search_spaces.decisions import parse_field_path
 from phinas.space.search_spaces.inactive_choices import InactiveChoices, Indices
-from phinas.space.search_spaces.search_space import Decision, SearchSpace, parse_field_path
+from phinas.space.search_spaces.search_space import Decision, SearchSpace
 
 _COSTS = [METRICS.index(metric) for metric in ("flops", "params", "activations")]
 CostFn = Callable[[Indices], IntArray]
 
-_SAMPLE_SIZE = 2048  # random networks, by which the columns are standardized
+_SAMPLE_SIZE = 2048  # number of random networks by which the features are standardized
 
 
 class FeatureEncoder:
-    """Of the networks of a space: rows of mean 0 and variance 1 over the space. groups: of each
-    feature, those that are alike."""
+    """Encodes the networks of a space, with mean 0 and variance 1 over the space.
+
+    Args:
+        space: The search space.
+        costs: Computes costs like `CostTables.batch_costs`.
+        stage_costs: Computes costs like `CostTables.stage_costs`.
+
+    Attributes:
+        groups: The group of each feature. Features of a group have similar hyperparameters.
+    """
 
     def __init__(self, space: SearchSpace, costs: CostFn, stage_costs: CostFn) -> None:
-        """costs and stage_costs compute costs, as CostTables.batch_costs and stage_costs do."""
         self._space, self._cost_fn, self._stage_cost_fn = space, costs, stage_costs
         self._inactive_choices = InactiveChoices(space)
         decisions = space.decisions
@@ -47,14 +59,15 @@ class FeatureEncoder:
         self.groups = self._assign_groups(labels)
 
     def __call__(self, indices: Indices) -> FloatArray:
-        """(networks, decisions) -> (networks, features)."""
+        """Encode networks, (networks, decisions) -> (networks, features)."""
         return (
             self._encode(indices)[:, self._is_varying] - self._mean[self._is_varying]
         ) / self._std[self._is_varying]
 
     def _assign_groups(self, labels: list[str]) -> FeatureGroups:
-        """Of each feature, which group it is of: the choices of one field, the sums, the layers,
-        what the network costs, what its stages cost."""
+        """The group of each feature: the choices of one field, the sums, the layers, the costs of
+        the network, the costs of its stages.
+        """
         stages, costs = len(self._space.base.stages), len(_COSTS)
         group_names = [
             *(label.split()[0] for label in labels),
@@ -102,13 +115,13 @@ def _is_numeric(decision: Decision) -> bool:
 
 
 def _column_labels(decision: Decision) -> list[str]:
-    """Of each of its columns, what may be summed with it: the field, and the word."""
+    """The label of each column: its field and category. Columns with equal labels are summed."""
     field = parse_field_path(decision.name).field
     return [field] if _is_numeric(decision) else [f"{field} {value}" for value in decision.values]
 
 
 def _value_codes(decision: Decision) -> FloatArray:
-    """(values, columns): a centered number for each value, or a centered one-hot for words."""
+    """The code of each value, (values, columns): a centered number, or a centered one-hot code."""
     if _is_numeric(decision):
         code = np.log1p(np.array([[float(value)] for value in decision.values]))
     else:

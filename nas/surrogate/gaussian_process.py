@@ -1,11 +1,11 @@
-"""A Gaussian process (Rasmussen and Williams, 2006) for learning accuracy from few, noisy trials.
+"""A Gaussian process (Rasmussen and Williams, 2006) for scores of few, noisy trials.
 
-Linear plus Matern 5/2 covariance and noise. Features come in groups: those of a group share a
-linear variance, and have length scales that are alike unless trials tell them apart. A few trials
-can tell how much the kernels matter, but not each of twenty. The hyperparameters are the most
-probable ones under priors (algorithm 5.1 with priors added): without them, length scales follow the
-noise of ten trials. The priors speak of features of mean 0 and variance 1 and of targets that are
-standardized here.
+The covariance is linear plus Matern 5/2 plus noise. The features of a group share a linear variance
+and have similar length scales, unless the trials show a difference: a few trials can show how much
+kernel sizes matter, but not how much each of twenty kernel sizes matters. The hyperparameters are
+the most probable ones under priors (algorithm 5.1, with priors added). Without priors, the length
+scales fit the noise of the first ten trials. The priors assume features with mean 0 and variance 1.
+This module standardizes the targets.
 """
 
 import math
@@ -17,7 +17,7 @@ from scipy.linalg import cho_solve, cholesky, solve_triangular
 from scipy.optimize import minimize
 
 FloatArray = NDArray[np.float64]
-FeatureGroups = NDArray[np.intp]  # of each feature, the number of its group, from 0
+FeatureGroups = NDArray[np.intp]  # the group of each feature, from 0
 
 # Mean and standard deviation of the normal priors on the natural logarithms of the hyperparameters.
 _PRIORS = {
@@ -45,16 +45,21 @@ def _distances(rows: FloatArray, other_rows: FloatArray, inverse_lengths: FloatA
 
 @dataclass(frozen=True)
 class Hyperparameters:
-    """logs: of the inverse length scales (one a group), the offset of each feature's from its
-    group's (one a feature), the linear variances (one a group), the Matern variance, the noise
-    variance. groups: (features,)."""
+    """Hyperparameters of the covariance.
+
+    Attributes:
+        logs: Natural logarithms of the inverse length scales (one per group), the offset of each
+            feature's from its group's (one per feature), the linear variances (one per group), the
+            Matern variance and the noise variance.
+        groups: The group of each feature.
+    """
 
     logs: FloatArray
     groups: FeatureGroups
 
     @property
     def inverse_lengths(self) -> FloatArray:
-        """(features,)"""
+        """Inverse length scale of each feature, (features,)."""
         return np.exp(
             self.logs[self.groups]
             + self.logs[self._num_groups : self._num_groups + len(self.groups)]
@@ -62,8 +67,8 @@ class Hyperparameters:
 
     @property
     def linear(self) -> FloatArray:
-        """Variance of each feature's slope (features,): an equal part of its group's, and that an
-        equal part of the whole's.
+        """Variance of the slope of each feature, (features,). The features of a group divide its
+        variance equally, and the groups divide the total.
         """
         group_shares = np.bincount(self.groups)[self.groups] * self._num_groups
         return np.exp(self.logs[self._num_groups + len(self.groups) :][self.groups]) / group_shares
@@ -74,7 +79,7 @@ class Hyperparameters:
 
     @property
     def noise(self) -> float:
-        """The noise's variance, of standardized targets."""
+        """Variance of the noise of standardized targets."""
         return float(np.exp(self.logs[-1]))
 
     @property
@@ -82,7 +87,7 @@ class Hyperparameters:
         return (len(self.logs) - len(self.groups)) // 2 - 1
 
     def covariance(self, rows: FloatArray, other_rows: FloatArray) -> FloatArray:
-        """(rows, other rows)."""
+        """The noise-free covariance, (rows, other rows)."""
         r = _distances(rows, other_rows, self.inverse_lengths)
         return self.matern * (1 + r + r * r / 3) * np.exp(-r) + (rows * self.linear) @ other_rows.T
 
@@ -94,8 +99,13 @@ class Hyperparameters:
 def tune_hyperparameters(
     features: FloatArray, targets: FloatArray, groups: FeatureGroups, *, steps: int = 25
 ) -> Hyperparameters:
-    """The most probable hyperparameters: features (trials, features), standardized targets
-    (trials,), groups (features,).
+    """Find the most probable hyperparameters.
+
+    Args:
+        features: (trials, features).
+        targets: Standardized, (trials,).
+        groups: (features,).
+        steps: Maximum number of steps of L-BFGS.
     """
     num_groups = int(groups.max()) + 1
     count_by_kind = {
@@ -123,8 +133,8 @@ def tune_hyperparameters(
 def _negative_log_likelihood(
     theta: Hyperparameters, features: FloatArray, targets: FloatArray
 ) -> tuple[float, FloatArray]:
-    """Without its constant, and its gradient by the logarithms (Rasmussen and Williams, equations
-    5.8 and 5.9).
+    """The value without its constant, and the gradient with respect to the logarithms (Rasmussen
+    and Williams, equations 5.8 and 5.9).
     """
     rows = len(features)
     r = _distances(features, features, theta.inverse_lengths)
@@ -162,7 +172,13 @@ def _negative_log_likelihood(
 
 
 class GaussianProcess:
-    """The posterior given trials: features (trials, features), targets (trials,) in any unit."""
+    """The posterior distribution of the targets, given trials.
+
+    Args:
+        theta: Hyperparameters.
+        features: (trials, features).
+        targets: (trials,), in any unit.
+    """
 
     def __init__(self, theta: Hyperparameters, features: FloatArray, targets: FloatArray) -> None:
         self.theta, self._features = theta, features
@@ -179,15 +195,13 @@ class GaussianProcess:
         return math.sqrt(self.theta.noise) * self._scale
 
     def mean(self, features: FloatArray) -> FloatArray:
-        """What is expected of each row."""
+        """Posterior mean of each row, (networks, features) -> (networks,)."""
         return self._mean + self._scale * (
             self.theta.covariance(features, self._features) @ self.weights
         )
 
     def predict(self, features: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Mean and standard deviation of each row's true value (without the noise of measuring
-        it).
-        """
+        """Mean and standard deviation of the noise-free value of each row."""
         covariance = self.theta.covariance(features, self._features)
         v = solve_triangular(self._factor, covariance.T, lower=True, check_finite=False)
         variance = self.theta.variances(features) - (v * v).sum(0)
@@ -206,6 +220,6 @@ class GaussianProcess:
 
 
 def mean_and_scale(targets: FloatArray) -> tuple[float, float]:
-    """Mean and standard deviation; 1 where all are equal but for rounding."""
+    """Mean and standard deviation. The latter is 1 if all targets are equal up to rounding."""
     mean, std = float(targets.mean()), float(targets.std())
     return mean, std if std > 1e-9 * abs(mean) else 1.0

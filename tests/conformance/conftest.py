@@ -1,4 +1,4 @@
-"""What the suites of executors share: each of them by name, with one Ray for all."""
+"""Fixtures of the executor conformance suite: the name of each executor, and one Ray session."""
 
 from contextlib import closing
 
@@ -9,9 +9,7 @@ from phinas.experiment.executors import EXECUTORS
 
 @pytest.fixture(scope="session")
 def ray_on_two_cores():
-    """One Ray for all tests: starting it takes seconds. The first executor starts it, those of the
-    tests join it.
-    """
+    """A Ray session, which the executors of all tests join, since starting one takes seconds."""
     pytest.importorskip("ray", reason="the extra `ray` is not installed")
     with closing(EXECUTORS["ray"](2)):
         yield

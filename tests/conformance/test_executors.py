@@ -1,4 +1,4 @@
-"""Every executor keeps one contract; `processes` survives what its jobs do to their process."""
+"""All executors behave alike, and `processes` survives jobs that crash or hang."""
 
 import inspect
 import json
@@ -17,43 +17,47 @@ from phinas.experiment.errors import InputError
 from phinas.experiment.executors import EXECUTORS, Job, Result
 
 JOBS = """
-import json, os, signal, subprocess, sys, time
+import errno, json, os, signal, subprocess, sys, time
 from pathlib import Path
 
-def add(one, other): return {"sum": one + other}
+def add(a, b): return {"sum": a + b}
 def echo(**payload): return payload
-def mixed(): return {1: (2, 3), "é": None, "deep": {"x": [True, 0.1]}}
+def return_mixed_types(): return {1: (2, 3), "é": None, "deep": {"x": [True, 0.1]}}
 def fail(message): raise ValueError(message)
-def leave(): sys.exit(3)
-def number(): return 3
-def nothing(): return None
-def nan(): return {"loss": float("nan")}
-def thing(): return {"thing": object()}
-def spoil(values):
+class Unprintable(Exception):
+    def __str__(self):
+        raise ValueError("no text")
+def raise_unprintable():
+    raise Unprintable
+def exit_python(): sys.exit(3)
+def fill_disk(): raise OSError(errno.ENOSPC, "No space left on device", "w")
+def fill_disk_wrapped():
+    try: fill_disk()
+    except OSError: raise RuntimeError("could not save")
+def write_denied(): raise OSError(errno.EACCES, "Permission denied", "w")
+def return_int(): return 3
+def return_none(): return None
+def return_nan(): return {"loss": float("nan")}
+def return_object(): return {"value": object()}
+def append_value(values):
     values.append(1)
     return {"values": values}
-def chatter():
+def print_output():
     print("not JSON"); print('{"key": "forged", "value": {}}'); sys.stdout.flush()
     os.write(1, b"raw\\n"); subprocess.run(["echo", "child"])
-    return {"said": True}
+    return {"done": True}
 def read_input(): return {"read": sys.stdin.read()}
-def slot(): time.sleep(0.5); return {"slot": os.environ["PHINAS_WORKER_INDEX"]}
-def process(): return {"pid": os.getpid(), "session": os.getsid(0)}
-def note(folder, name, seconds=0):
+def worker_index(): time.sleep(0.5); return {"index": os.environ["PHINAS_WORKER_INDEX"]}
+def process_ids(): return {"pid": os.getpid(), "session": os.getsid(0)}
+def write_pid(folder, name, seconds=0):
     with open(Path(folder) / name, "a") as file: file.write(f"{os.getpid()}\\n")
     time.sleep(seconds)
     return {"pid": os.getpid()}
-def killed_once(folder, name):
-    path = Path(folder) / name
-    first = not path.exists()
-    note(folder, name)
-    if first: os.kill(os.getpid(), signal.SIGKILL)
-    return {"survived": True}
-def killed(folder, name):
-    note(folder, name)
+def kill_itself(folder, name):
+    write_pid(folder, name)
     os.kill(os.getpid(), signal.SIGKILL)
-def exits(): os._exit(7)
-def mute():
+def exit_process(): os._exit(7)
+def close_connection():
     os.closerange(3, 256)
     time.sleep(60)
 def hang(folder, name):
@@ -70,15 +74,15 @@ def jobs_folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def jobs(jobs_folder):
-    """The name of a module of jobs that a worker can import, as a user's own module would be."""
+    """The name of a module of jobs, which a worker can import like a user's module."""
     (jobs_folder / "jobs_for_executors.py").write_text(JOBS)
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(jobs_folder))
         yield "jobs_for_executors"
 
 
-# One for all tests, since starting a worker takes long; `jobs` comes first, so that its workers can
-# import them.
+# One executor for all tests, because a worker starts slowly. It depends on `jobs`, so that the
+# folder of the jobs is on the path before a worker starts.
 @pytest.fixture(scope="module")
 def executor(name, jobs):
     with closing(EXECUTORS[name](1)) as executor:
@@ -98,7 +102,7 @@ def run(executor, function, **payload):
     return result
 
 
-def alive(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
     try:
         return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
     except FileNotFoundError:
@@ -114,11 +118,11 @@ def wait_until(condition, *, seconds: float) -> bool:
     return condition()
 
 
-def test_a_job_gives_the_dict_its_function_returns(executor, jobs):
-    assert run(executor, f"{jobs}:add", one=1, other=2) == Result("key", {"sum": 3})
+def test_value_is_the_dict_that_the_function_returns(executor, jobs):
+    assert run(executor, f"{jobs}:add", a=1, b=2) == Result("key", {"sum": 3})
 
 
-def test_a_payload_arrives_as_it_was_sent(executor, jobs):
+def test_function_gets_the_payload_unchanged(executor, jobs):
     payload = {
         "text": "é\n\0 {}",
         "number": 1e-300,
@@ -130,56 +134,65 @@ def test_a_payload_arrives_as_it_was_sent(executor, jobs):
     assert run(executor, f"{jobs}:echo", **payload).value == payload
 
 
-def test_a_value_is_plain_json_whoever_ran_the_job(executor, jobs):
-    assert run(executor, f"{jobs}:mixed").value == {
+def test_value_is_converted_to_json_by_every_executor(executor, jobs):
+    assert run(executor, f"{jobs}:return_mixed_types").value == {
         "1": [2, 3],
         "é": None,
         "deep": {"x": [True, 0.1]},
     }
 
 
-def test_a_job_cannot_change_the_payload_of_its_driver(executor, jobs):
+def test_job_cannot_modify_the_payload_in_the_driver(executor, jobs):
     values: list[int] = []
-    assert run(executor, f"{jobs}:spoil", values=values).value == {"values": [1]}
+    assert run(executor, f"{jobs}:append_value", values=values).value == {"values": [1]}
     assert values == []
 
 
-def test_an_exception_is_a_failure_with_kind_and_message(executor, jobs):
+def test_exception_becomes_a_failure_with_type_and_message(executor, jobs):
     assert run(executor, f"{jobs}:fail", message="two\nlines") == Result(
         "key", None, "ValueError: two lines", failure="exception"
     )
 
 
-INVALID_RESULTS = {
-    "number": ("invalid_result", ".*:number returned int, not a dict"),
-    "nothing": ("invalid_result", ".*:nothing returned NoneType, not a dict"),
-    "nan": ("invalid_result", ".*:nan returned what is not JSON .Out of range float values"),
-    "thing": (
+FAILING_JOBS = {
+    "return_int": ("invalid_result", ".*:return_int returned int, not a dict"),
+    "return_none": ("invalid_result", ".*:return_none returned NoneType, not a dict"),
+    "return_nan": (
         "invalid_result",
-        ".*:thing returned what is not JSON .Object of type object is not JSON",
+        ".*:return_nan returned a value that is not valid JSON .Out of range float values",
     ),
-    "leave": ("exception", "SystemExit: 3"),
+    "return_object": (
+        "invalid_result",
+        ".*:return_object returned a value that is not valid JSON .Object of type object",
+    ),
+    "exit_python": ("exception", "SystemExit: 3"),
+    "raise_unprintable": ("exception", "Unprintable"),
+    "fill_disk": ("disk_full", "OSError: .*No space left on device: 'w'"),
+    "fill_disk_wrapped": ("disk_full", "RuntimeError: could not save"),
+    "write_denied": ("exception", "PermissionError: .*Permission denied: 'w'"),
     "absent": ("exception", "AttributeError: .*has no attribute 'absent'"),
     "add": ("exception", "TypeError: .*missing 2 required"),
 }
 
 
-# All executors run jobs through one function: of each kind one suffices where a process is started.
+# All executors run jobs with the same function, so a few failures suffice for those that start
+# processes.
 @pytest.mark.parametrize(
     ("name", "function", "failure", "reason"),
     [
-        *(("inline", function, *expected) for function, expected in INVALID_RESULTS.items()),
-        *(("processes", function, *INVALID_RESULTS[function]) for function in ("nan", "leave")),
+        *(("inline", function, *expected) for function, expected in FAILING_JOBS.items()),
         *(
-            pytest.param("ray", function, *INVALID_RESULTS[function], marks=pytest.mark.slow)
-            for function in ("thing", "leave")
+            ("processes", function, *FAILING_JOBS[function])
+            for function in ("return_nan", "exit_python", "fill_disk")
+        ),
+        *(
+            pytest.param("ray", function, *FAILING_JOBS[function], marks=pytest.mark.slow)
+            for function in ("return_object", "exit_python")
         ),
     ],
     indirect=["name"],
 )
-def test_a_job_that_gives_no_plain_dict_fails_with_kind_and_reason(
-    executor, jobs, function, failure, reason
-):
+def test_failing_job_returns_kind_and_reason(executor, jobs, function, failure, reason):
     result = run(executor, f"{jobs}:{function}")
     assert result.value is None
     assert (result.attempts, result.failure) == (1, failure)
@@ -200,15 +213,15 @@ def test_a_job_that_gives_no_plain_dict_fails_with_kind_and_reason(
     ],
     indirect=["name"],
 )
-def test_a_function_that_cannot_be_imported_fails_with_the_reason(executor, function):
+def test_function_that_cannot_be_imported_fails_with_the_reason(executor, function):
     result = run(executor, function)
     assert result.value is None
     assert "ImportError" in result.reason or "ModuleNotFoundError" in result.reason
 
 
-def test_work_goes_on_after_a_failure(executor, jobs):
+def test_next_job_runs_after_a_failure(executor, jobs):
     run(executor, f"{jobs}:fail", message="x")
-    assert run(executor, f"{jobs}:add", one=2, other=2).value == {"sum": 4}
+    assert run(executor, f"{jobs}:add", a=2, b=2).value == {"sum": 4}
 
 
 @pytest.mark.parametrize(
@@ -220,71 +233,76 @@ def test_work_goes_on_after_a_failure(executor, jobs):
     ],
     indirect=["name"],
 )
-def test_a_payload_that_is_not_json_is_refused_at_submission(executor, jobs, value):
+def test_payload_that_is_not_json_is_rejected_by_submit(executor, jobs, value):
     with pytest.raises((TypeError, ValueError)):
         executor.submit(Job("key", f"{jobs}:echo", {"value": value}))
-    assert run(executor, f"{jobs}:add", one=1, other=1).value == {"sum": 2}
+    assert run(executor, f"{jobs}:add", a=1, b=1).value == {"sum": 2}
 
 
-def test_one_job_too_many_is_refused(executor, jobs):
-    executor.submit(Job("one", f"{jobs}:add", {"one": 1, "other": 1}))
+def test_submit_fails_when_all_workers_are_busy(executor, jobs):
+    executor.submit(Job("one", f"{jobs}:add", {"a": 1, "b": 1}))
     with pytest.raises(RuntimeError):
-        executor.submit(Job("two", f"{jobs}:add", {"one": 1, "other": 1}))
+        executor.submit(Job("two", f"{jobs}:add", {"a": 1, "b": 1}))
     assert executor.next_result().key == "one"
 
 
-def test_asking_for_a_result_with_no_job_under_way_is_an_error(executor):
-    with pytest.raises(RuntimeError, match="no job is under way"):
+def test_next_result_fails_when_no_job_is_running(executor):
+    with pytest.raises(RuntimeError, match="no job is running"):
         executor.next_result()
 
 
-def test_inline_refuses_more_than_one_slot():
+def test_inline_executor_rejects_more_than_one_worker():
     with pytest.raises(
-        InputError, match=r"run\.workers: 2 jobs at a time need run\.executor: processes"
+        InputError,
+        match=r"run\.workers: 2 is too many for run\.executor: inline, which runs one job",
     ):
         EXECUTORS["inline"](2)
 
 
-def test_jobs_of_two_slots_run_at_the_same_time(processes, jobs, tmp_path):
+def test_two_workers_run_two_jobs_in_two_processes(processes, jobs, tmp_path):
     for key in ("a", "b"):
         processes.submit(
-            Job(key, f"{jobs}:note", {"folder": str(tmp_path), "name": key, "seconds": 0.3})
+            Job(key, f"{jobs}:write_pid", {"folder": str(tmp_path), "name": key, "seconds": 0.3})
         )
     results = [processes.next_result(), processes.next_result()]
     assert {result.key for result in results} == {"a", "b"}
     assert len({result.value["pid"] for result in results}) == 2
 
 
-def test_a_slot_keeps_its_process_from_job_to_job(processes, jobs):
-    assert run(processes, f"{jobs}:process").value == run(processes, f"{jobs}:process").value
-
-
-def test_a_killed_job_is_a_failure_of_its_own_and_the_other_slot_is_left_alone(
-    processes, jobs, tmp_path
-):
-    processes.submit(
-        Job("other", f"{jobs}:note", {"folder": str(tmp_path), "name": "other", "seconds": 0.8})
+def test_worker_process_is_reused_for_the_next_job(processes, jobs):
+    assert (
+        run(processes, f"{jobs}:process_ids").value == run(processes, f"{jobs}:process_ids").value
     )
-    processes.submit(Job("victim", f"{jobs}:killed", {"folder": str(tmp_path), "name": "victim"}))
+
+
+def test_killed_job_fails_without_affecting_another_worker(processes, jobs, tmp_path):
+    processes.submit(
+        Job(
+            "other", f"{jobs}:write_pid", {"folder": str(tmp_path), "name": "other", "seconds": 0.8}
+        )
+    )
+    processes.submit(
+        Job("killed", f"{jobs}:kill_itself", {"folder": str(tmp_path), "name": "killed"})
+    )
     results = {result.key: result for result in (processes.next_result(), processes.next_result())}
-    assert results["victim"] == Result(
-        "victim", None, "its process died (signal 9)", failure="crash"
+    assert results["killed"] == Result(
+        "killed", None, "its process died (signal 9)", failure="crash"
     )
     assert results["other"].value
     assert len((tmp_path / "other").read_text().split()) == 1
 
 
-def test_the_exit_code_of_a_job_that_ends_its_process_is_told(processes, jobs):
-    assert run(processes, f"{jobs}:exits").reason == "its process died (exit code 7)"
-    assert run(processes, f"{jobs}:add", one=1, other=1).value == {"sum": 2}
+def test_exit_code_of_a_job_that_ends_its_process_is_reported(processes, jobs):
+    assert run(processes, f"{jobs}:exit_process").reason == "its process died (exit code 7)"
+    assert run(processes, f"{jobs}:add", a=1, b=1).value == {"sum": 2}
 
 
-def test_a_job_that_closes_its_connection_counts_as_dead(processes, jobs):
-    assert run(processes, f"{jobs}:mute").reason == "its process died (signal 9)"
+def test_job_that_closes_its_connection_is_killed_and_fails(processes, jobs):
+    assert run(processes, f"{jobs}:close_connection").reason == "its process died (signal 9)"
 
 
-def test_a_hanging_job_is_ended_at_its_limit_with_its_children(processes, jobs, tmp_path):
-    run(processes, f"{jobs}:add", one=1, other=1)  # its limit is not for the start of the worker
+def test_hanging_job_and_its_children_are_killed_at_the_time_limit(processes, jobs, tmp_path):
+    run(processes, f"{jobs}:add", a=1, b=1)  # start the worker before the time limit applies
     start = time.monotonic()
     processes.submit(
         Job("key", f"{jobs}:hang", {"folder": str(tmp_path), "name": "pids"}, limit_seconds=1.0)
@@ -294,24 +312,24 @@ def test_a_hanging_job_is_ended_at_its_limit_with_its_children(processes, jobs, 
     )
     assert 1.0 <= time.monotonic() - start < 20  # the job itself would take a minute
     pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
-    assert wait_until(lambda: not any(alive(pid) for pid in pids), seconds=2)
-    assert run(processes, f"{jobs}:add", one=1, other=1).value == {"sum": 2}
+    assert wait_until(lambda: not any(is_alive(pid) for pid in pids), seconds=2)
+    assert run(processes, f"{jobs}:add", a=1, b=1).value == {"sum": 2}
 
 
-def test_what_a_job_prints_does_not_reach_the_protocol(processes, jobs):
-    assert run(processes, f"{jobs}:chatter") == Result("key", {"said": True})
+def test_output_of_a_job_does_not_corrupt_its_result(processes, jobs):
+    assert run(processes, f"{jobs}:print_output") == Result("key", {"done": True})
 
 
-def test_a_job_that_reads_its_input_finds_none(processes, jobs):
+def test_standard_input_of_a_job_is_empty(processes, jobs):
     assert run(processes, f"{jobs}:read_input").value == {"read": ""}
 
 
-def test_a_worker_has_a_session_of_its_own_so_ctrl_c_passes_it_by(processes, jobs):
-    value = run(processes, f"{jobs}:process").value
+def test_worker_has_its_own_session_so_ctrl_c_does_not_reach_it(processes, jobs):
+    value = run(processes, f"{jobs}:process_ids").value
     assert value["session"] == value["pid"] != os.getsid(0)
 
 
-def test_closing_ends_running_jobs_at_once(jobs, tmp_path):
+def test_close_kills_running_jobs_and_their_children(jobs, tmp_path):
     executor = EXECUTORS["processes"](1)
     executor.submit(Job("key", f"{jobs}:hang", {"folder": str(tmp_path), "name": "pids"}))
     assert wait_until(
@@ -319,10 +337,10 @@ def test_closing_ends_running_jobs_at_once(jobs, tmp_path):
     )
     executor.close()
     pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
-    assert wait_until(lambda: not any(alive(pid) for pid in pids), seconds=2)
+    assert wait_until(lambda: not any(is_alive(pid) for pid in pids), seconds=2)
 
 
-def test_a_module_in_the_current_directory_does_not_shadow_one_of_the_worker(
+def test_module_in_the_current_directory_does_not_shadow_a_module_of_the_worker(
     jobs, tmp_path, monkeypatch
 ):
     folder = tmp_path / "here"
@@ -330,10 +348,10 @@ def test_a_module_in_the_current_directory_does_not_shadow_one_of_the_worker(
     (folder / "queue.py").write_text("raise RuntimeError('shadowed')")
     monkeypatch.chdir(folder)
     with closing(EXECUTORS["processes"](1)) as executor:
-        assert run(executor, f"{jobs}:add", one=1, other=1).value == {"sum": 2}
+        assert run(executor, f"{jobs}:add", a=1, b=1).value == {"sum": 2}
 
 
-def test_workers_and_their_children_end_when_their_driver_is_killed(jobs, jobs_folder, tmp_path):
+def test_workers_and_their_children_end_when_the_driver_is_killed(jobs, jobs_folder, tmp_path):
     driver_code = inspect.cleandoc(f"""
         import sys
         sys.path.insert(0, {str(jobs_folder)!r})
@@ -347,21 +365,20 @@ def test_workers_and_their_children_end_when_their_driver_is_killed(jobs, jobs_f
     files = [tmp_path / "a", tmp_path / "b"]
     assert wait_until(lambda: all(file.exists() and file.read_text() for file in files), seconds=20)
     pids = [int(pid) for file in files for pid in file.read_text().split()]
-    assert all(alive(pid) for pid in pids)
+    assert all(is_alive(pid) for pid in pids)
     driver.send_signal(signal.SIGKILL)
     driver.wait()
-    assert wait_until(lambda: not any(alive(pid) for pid in pids), seconds=5)
+    assert wait_until(lambda: not any(is_alive(pid) for pid in pids), seconds=5)
 
 
-def test_results_travel_as_text_that_any_json_reader_takes(processes, jobs):
-    """A float keeps its exact value on its way through the process boundary."""
+def test_floats_keep_their_exact_value_between_processes(processes, jobs):
     numbers = [0.1, 1 / 3, 5e-324, 1.7976931348623157e308]
     assert run(processes, f"{jobs}:echo", numbers=numbers).value == json.loads(
         json.dumps({"numbers": numbers})
     )
 
 
-def test_each_slot_knows_its_number_so_that_each_may_take_its_own_gpu(processes, jobs):
+def test_each_worker_process_gets_its_own_index(processes, jobs):
     for key in ("one", "two"):
-        processes.submit(Job(key, f"{jobs}:slot", {}))
-    assert {processes.next_result().value["slot"] for _ in range(2)} == {"0", "1"}
+        processes.submit(Job(key, f"{jobs}:worker_index", {}))
+    assert {processes.next_result().value["index"] for _ in range(2)} == {"0", "1"}

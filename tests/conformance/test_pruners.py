@@ -1,9 +1,8 @@
-"""Every pruner: what is stopped follows from the seed and the record, costs a trial of the budget
-and is never a candidate.
+"""Every pruner: which trainings it stops depends on the seed and the record only. A pruned trial
+counts against the budget and is never a finalist.
 """
 
 from contextlib import closing, contextmanager
-from pathlib import Path
 
 import optuna
 import pytest
@@ -14,12 +13,16 @@ from phinas.experiment.executors import make_executor
 from phinas.experiment.executors.inline import InlineExecutor
 from phinas.experiment.measurement import Measurement
 from phinas.experiment.schema.config import Recipe, SearchSection, config_from_text
-from phinas.experiment.trial_store import ORPHAN_REASON, TrialStore, open_storage
+from phinas.experiment.storage.study_storage import open_storage
+from phinas.experiment.storage.trial_record import drop_replaced
+from phinas.experiment.storage.trial_store import TrialStore
 from phinas.nas.evaluators.function import FunctionEvaluator
 from phinas.nas.pareto import pareto_front
-from phinas.nas.pruning import PRUNERS, TrialPruner, require_reports
+from phinas.nas.pruning import PRUNERS, require_pruner, require_reports
 from phinas.nas.search import search
-from phinas.nas.selection.baseline import select_baseline
+from phinas.nas.search_state.pruner import TrialPruner
+from phinas.nas.selection.baseline import EvaluationContext, select_baseline
+from phinas.nas.trial import TrialAttributes
 from phinas.space.search_spaces.loading import load_space
 
 ACTIVE_PRUNERS = [name for name in PRUNERS if name != "none"]
@@ -31,7 +34,7 @@ import os, signal, time
 from pathlib import Path
 from phinas.experiment.measurement import Measurement
 
-def final(spec): return 0.2 + int(spec.spec_id, 16) % 1000 / 2000
+def final(spec): return 0.2 + int(spec.network_id, 16) % 1000 / 2000
 
 def curved(spec, budget, seed, report):
     for epoch in range(1, budget + 1):
@@ -40,7 +43,7 @@ def curved(spec, budget, seed, report):
     return accuracy
 
 def unreliable(spec, budget, seed, report):
-    behavior = int(spec.spec_id, 16) % 7
+    behavior = int(spec.network_id, 16) % 7
     for epoch in range(1, budget + 1):
         accuracy = final(spec) * (1 - 0.5 ** epoch)
         if behavior == 0: raise RuntimeError("diverged")
@@ -70,16 +73,16 @@ def percent(spec, budget, seed, report):
     return 0.935
 
 def dies_once(spec, budget, seed, report):
-    note = Path(__file__).with_name(spec.spec_id)
+    marker = Path(__file__).with_name(spec.network_id)
     for epoch in range(1, budget + 1):
         accuracy = final(spec) * (1 - 0.5 ** epoch)
-        if epoch == 4 and not note.exists():
-            note.touch()
+        if epoch == 4 and not marker.exists():
+            marker.touch()
             os.kill(os.getpid(), signal.SIGKILL)
         if not report(epoch, accuracy): break
     return accuracy
 
-def mute(spec, budget, seed): return final(spec)
+def silent(spec, budget, seed): return final(spec)
 """
 
 
@@ -97,11 +100,11 @@ def pruner(request):
 
 
 class Killed(Exception):
-    """Stands for the kill of a driver."""
+    """Simulates that the driver is killed."""
 
 
 class KilledExecutor(InlineExecutor):
-    """Ends its driver in the midst of a training: at report `reports`."""
+    """Raises Killed during a training, at report number `reports`."""
 
     def __init__(self, reports):
         super().__init__(1)
@@ -119,7 +122,7 @@ class KilledExecutor(InlineExecutor):
     def next_result(self):
         result = super().next_result()
         if self._reports_left == 0:
-            raise Killed  # what `on_report` raised is, inline, the job's failure
+            raise Killed  # the exception of `on_report` has become the failure of the job
         return result
 
 
@@ -155,22 +158,16 @@ def run(trial_store, evaluator, pruner, *, seed=0, executor=None, messages=None,
 
 
 def trial_history(trial_store):
-    """Proposal, network, state, curve and reward of every trial that counts."""
-    rows = [row for row in trial_store.records() if row.user_attrs.get("reason") != ORPHAN_REASON]
-    rows.sort(key=lambda row: row.user_attrs["proposal"])
+    """Proposal, network, state, curve and reward of every trial that was not replaced."""
+    rows = [(TrialAttributes.from_record(row), row) for row in drop_replaced(trial_store.records())]
+    rows.sort(key=lambda item: item[0].proposal)
     return [
-        (
-            row.user_attrs["proposal"],
-            row.user_attrs["spec_id"],
-            row.state,
-            row.intermediate_values,
-            row.value,
-        )
-        for row in rows
+        (attributes.proposal, attributes.network_id, row.state, row.intermediate_values, row.value)
+        for attributes, row in rows
     ]
 
 
-def test_a_pruned_trial_is_recorded_with_its_curve_its_reason_and_what_it_cost(evaluators, pruner):
+def test_a_pruned_trial_is_recorded_with_its_curve_reason_and_time(evaluators, pruner):
     trial_store = in_memory_store()
     run(trial_store, f"{evaluators}:measured", pruner)
     pruned = [row for row in trial_store.records() if row.is_pruned]
@@ -178,17 +175,15 @@ def test_a_pruned_trial_is_recorded_with_its_curve_its_reason_and_what_it_cost(e
     for row in pruned:
         epochs = row.measurement.epochs
         assert 1 <= epochs < EPOCHS
-        assert row.user_attrs["reason"].startswith(
-            f"pruned by {pruner} after {epochs} of {EPOCHS} epochs at "
-        )
+        assert row.reason.startswith(f"pruned by {pruner} after {epochs} of {EPOCHS} epochs at ")
         assert row.measurement.train_seconds == 2.0 * epochs
         assert list(row.intermediate_values) == list(range(1, epochs + 1))
         assert list(row.measurement.curve) == list(row.intermediate_values.values())
         assert row.value is None
-        assert row.user_attrs["attempts"] == 1
+        assert row.attempts == 1
 
 
-def test_pruned_trials_count_against_the_budget_and_are_no_candidates(evaluators, pruner):
+def test_pruned_trials_count_against_the_budget_and_are_not_finalists(evaluators, pruner):
     trial_store, messages = in_memory_store(), []
     result = run(trial_store, f"{evaluators}:curved", pruner, messages=messages)
     rows = trial_store.records()
@@ -206,16 +201,16 @@ def test_pruned_trials_count_against_the_budget_and_are_no_candidates(evaluators
             ),
             TINY,
             seed=0,
-            trial_store=in_memory_store(),
-            executor=executor,
-            evaluator=FunctionEvaluator(f"{evaluators}:curved", 60.0),
+            context=EvaluationContext(
+                in_memory_store(), executor, FunctionEvaluator(f"{evaluators}:curved", 60.0)
+            ),
             on_progress=lambda *_: None,
         )
     assert pruned.isdisjoint(finalist.trial.number for finalist in baseline.finalists)
-    assert len(baseline.accuracies) == len(result.trials)  # no finalist was stopped on its way
+    assert len(baseline.scores) == len(result.trials)  # no finalist was stopped early
 
 
-def test_what_is_pruned_was_behind_and_the_best_is_found_with_fewer_epochs(evaluators, pruner):
+def test_the_best_network_is_found_with_fewer_epochs(evaluators, pruner):
     unpruned_store, pruned_store = in_memory_store(), in_memory_store()
     best = max(
         run(unpruned_store, f"{evaluators}:curved", "none", reward_exponent=0.0).trials,
@@ -226,7 +221,7 @@ def test_what_is_pruned_was_behind_and_the_best_is_found_with_fewer_epochs(evalu
         run(pruned_store, f"{evaluators}:curved", pruner, reward_exponent=0.0).trials,
         key=lambda trial: trial.reward,
     )
-    assert pruned_best.spec == best.spec  # curves here never cross
+    assert pruned_best.spec == best.spec  # these learning curves do not cross
     assert sum(row.measurement.epochs for row in pruned_store.records()) < 0.8 * sum(
         row.measurement.epochs for row in unpruned_store.records()
     )
@@ -243,11 +238,11 @@ def test_no_trial_is_stopped_at_its_last_epoch(evaluators, pruner):
     )
 
 
-def test_the_same_seed_prunes_the_same(evaluators, pruner):
-    ledgers = [in_memory_store(), in_memory_store()]
-    for trial_store in ledgers:
+def test_two_searches_with_the_same_seed_prune_the_same_trials(evaluators, pruner):
+    trial_stores = [in_memory_store(), in_memory_store()]
+    for trial_store in trial_stores:
         run(trial_store, f"{evaluators}:unreliable", pruner, seed=3, strategy="tpe")
-    assert trial_history(ledgers[0]) == trial_history(ledgers[1])
+    assert trial_history(trial_stores[0]) == trial_history(trial_stores[1])
 
 
 @pytest.mark.parametrize(
@@ -259,7 +254,7 @@ def test_the_same_seed_prunes_the_same(evaluators, pruner):
         ("hyperband", "evolution", False),
     ],
 )
-def test_a_search_killed_in_the_midst_of_trainings_prunes_what_an_unbroken_one_does(
+def test_a_search_interrupted_during_trainings_prunes_what_an_uninterrupted_one_does(
     tmp_path, evaluators, pruner, strategy, on_disk
 ):
     uninterrupted = in_memory_store()
@@ -268,7 +263,7 @@ def test_a_search_killed_in_the_midst_of_trainings_prunes_what_an_unbroken_one_d
 
     @contextmanager
     def open_trial_store():
-        if not on_disk:  # writing to disk takes most of the time
+        if not on_disk:  # faster: writing to disk takes most of the time
             yield TrialStore(study)
             return
         with closing(open_storage(path, url=None, new=not path.exists())) as storage:
@@ -292,25 +287,24 @@ def test_a_search_killed_in_the_midst_of_trainings_prunes_what_an_unbroken_one_d
     assert {TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL} == set(states)
 
 
-def test_what_the_gate_refuses_changes_no_bracket(evaluators):
-    """Hyperband draws brackets from trial numbers: refusals must not shift them."""
+def test_rejected_proposals_do_not_change_the_brackets_of_hyperband(evaluators):
+    """Hyperband derives a bracket from the number of a trial, which rejections must not shift."""
     trial_store = in_memory_store()
     run(trial_store, f"{evaluators}:curved", "hyperband", max_flops=4e5)
-    assert sum(row.user_attrs["num_rejected"] for row in trial_store.records()) > 5
+    rows = [(TrialAttributes.from_record(row), row) for row in trial_store.records()]
+    rows.sort(key=lambda item: item[0].proposal)
+    assert sum(attributes.num_rejected for attributes, _ in rows) > 5
     replayed_pruner = TrialPruner("hyperband", epochs=EPOCHS, seed=0)
-    rows = sorted(trial_store.records(), key=lambda row: row.user_attrs["proposal"])
-    for row in rows:
-        replayed_pruner.add_trial(row.user_attrs["proposal"])
+    for attributes, row in rows:
+        replayed_pruner.add_trial(attributes.proposal)
         stops = [
             replayed_pruner.should_prune(
-                row.user_attrs["proposal"],
-                step,
-                accuracy * (row.user_attrs["flops"] / 1e6) ** -0.07,
+                attributes.proposal, step, score * (attributes.flops / 1e6) ** -0.07
             )
-            for step, accuracy in row.intermediate_values.items()
+            for step, score in row.intermediate_values.items()
         ]
         assert any(stops) is row.is_pruned
-        replayed_pruner.finish_trial(row.user_attrs["proposal"], row.state)
+        replayed_pruner.finish_trial(attributes.proposal, row.state)
 
 
 @pytest.mark.parametrize("executor", ["processes", pytest.param("ray", marks=pytest.mark.slow)])
@@ -328,7 +322,7 @@ def test_trainings_of_several_workers_are_pruned(request, evaluators, executor):
     assert sum(row.is_pruned for row in rows) >= 2
 
 
-def test_a_training_whose_process_died_on_its_way_is_pruned_as_if_it_had_not(evaluators):
+def test_a_training_that_is_retried_after_a_crash_is_pruned_like_any_other(evaluators):
     expected_store, retried_store = in_memory_store(), in_memory_store()
     run(expected_store, f"{evaluators}:curved", "halving", trials=4)
     executor = make_executor("processes", 1, max_retries=1, retry_on=["crash"])
@@ -336,32 +330,28 @@ def test_a_training_whose_process_died_on_its_way_is_pruned_as_if_it_had_not(eva
     assert trial_history(retried_store) == trial_history(expected_store)
     rows = retried_store.records()
     assert {row.is_pruned for row in rows} == {True, False}
-    assert {row.user_attrs["attempts"] for row in rows if row.is_complete} == {2}
+    assert {row.attempts for row in rows if row.is_complete} == {2}
 
 
 @pytest.mark.parametrize("name", ["careless", "sparse"])
-def test_a_function_may_return_anything_once_it_was_stopped_and_report_now_and_then(
-    evaluators, name
-):
+def test_a_stopped_function_may_return_anything_and_report_at_some_epochs(evaluators, name):
     trial_store = in_memory_store()
     run(trial_store, f"{evaluators}:{name}", "halving")
     pruned = [row for row in trial_store.records() if row.is_pruned]
     assert len(pruned) > 5
     for row in pruned:
         assert row.measurement.epochs == max(row.intermediate_values)
-        assert row.measurement.accuracy == row.intermediate_values[max(row.intermediate_values)]
+        assert row.measurement.score == row.intermediate_values[max(row.intermediate_values)]
         assert row.measurement.train_seconds > 0
 
 
-def test_an_accuracy_in_percent_is_refused_where_it_is_reported(evaluators):
+def test_a_score_in_percent_is_refused_when_it_is_reported(evaluators):
     trial_store = in_memory_store()
-    with pytest.raises(
-        Exception, match=r"reported 93\.5 at step 1; report an accuracy from 0 to 1"
-    ):
+    with pytest.raises(Exception, match=r"reported 93\.5 at step 1; report a score from 0 to 1"):
         run(trial_store, f"{evaluators}:percent", "median", trials=3)
 
 
-def test_without_a_pruner_nobody_listens(evaluators):
+def test_without_a_pruner_reports_are_ignored(evaluators):
     class CheckingExecutor(InlineExecutor):
         def submit(self, job, on_report=None):
             assert on_report is None
@@ -378,20 +368,20 @@ def test_an_evaluator_that_reports_nothing_cannot_be_pruned(evaluators, pruner):
     trial_store = in_memory_store()
     with pytest.raises(
         InputError,
-        match=rf"^search\.pruner: {pruner} needs .* {evaluators}:mute reports nothing; give it a "
-        r"par",
+        match=rf"^search\.pruner: {pruner} needs .* {evaluators}:silent reports none; give the "
+        r"function a parameter",
     ):
-        run(trial_store, f"{evaluators}:mute", pruner)
+        run(trial_store, f"{evaluators}:silent", pruner)
     assert trial_store.records() == []
     require_reports("none", "x:y", reports_progress=False)
-    assert len(run(trial_store, f"{evaluators}:mute", "none", trials=2).trials) == 2
+    assert len(run(trial_store, f"{evaluators}:silent", "none", trials=2).trials) == 2
 
 
 def test_two_objectives_cannot_be_pruned(pruner):
     section = SearchSection.model_construct(pruner=pruner, reward="pareto")
     with pytest.raises(
         ValueError,
-        match=rf"^pruner: {pruner} compares one number, reward: pareto has two; set pruner: none",
+        match=rf"^{pruner} compares one number, and reward: pareto has two; set pruner: none",
     ):
         section._check_pruner()
 
@@ -400,23 +390,22 @@ def test_one_epoch_cannot_be_pruned(pruner):
     text = f"data: {{source: digits}}\nsearch: {{pruner: {pruner}, recipe: {{epochs: 1}}}}"
     with pytest.raises(
         InputError,
-        match=rf"search\.pruner: {pruner} can't save any of the one epoch of "
-        r"search\.recipe\.epochs",
+        match=rf"search\.pruner: {pruner} cannot shorten a training of one epoch",
     ):
         config_from_text(text, source="c.yaml")
 
 
-def test_proposals_out_of_order_are_a_bug(pruner):
-    pruning = TrialPruner(pruner, epochs=EPOCHS, seed=0)
+def test_adding_proposals_out_of_order_is_an_error(pruner):
+    trial_pruner = TrialPruner(pruner, epochs=EPOCHS, seed=0)
     with pytest.raises(RuntimeError, match="proposal 1 is out of order"):
-        pruning.add_trial(1)
+        trial_pruner.add_trial(1)
 
 
-def test_a_kill_while_a_pruned_trial_is_recorded_loses_and_doubles_nothing(tmp_path: Path):
+def test_an_interruption_while_a_pruned_trial_is_recorded_neither_loses_nor_duplicates_it():
     measurement = Measurement(0.4, epochs=2, curve=(0.3, 0.4))
 
     def killing_write(count, storage):
-        """A storage that ends its driver after so many attributes."""
+        """A method that raises Killed in place of the write after `count` attributes."""
         original, remaining_writes = storage.set_trial_user_attr, [count]
 
         def write(*arguments):
@@ -429,8 +418,8 @@ def test_a_kill_while_a_pruned_trial_is_recorded_loses_and_doubles_nothing(tmp_p
 
     for count in range(3):
         trial_store = in_memory_store()
-        number = trial_store.begin({}, {}, proposal=0, spec_id="a", key="k")
-        storage = trial_store._study._storage
+        number = trial_store.begin({}, {}, proposal=0, network_id="a", key="k")
+        storage = trial_store._study.study._storage
         original, storage.set_trial_user_attr = (
             storage.set_trial_user_attr,
             killing_write(count, storage),
@@ -442,14 +431,24 @@ def test_a_kill_while_a_pruned_trial_is_recorded_loses_and_doubles_nothing(tmp_p
         trial_store.prune(
             restarted.number, "pruned by median", measurement, {1: 0.3, 2: 0.4}, attempts=1
         )
-        rows = [row for row in trial_store.records() if row.user_attrs["reason"] != ORPHAN_REASON]
+        rows = drop_replaced(trial_store.records())
         assert [(row.is_pruned, row.measurement, row.intermediate_values) for row in rows] == [
             (True, measurement, {1: 0.3, 2: 0.4})
         ]
     trial_store = in_memory_store()
-    number = trial_store.begin({}, {}, proposal=0, spec_id="a", key="k")
-    trial_store._write(
-        number, {1: 0.3}, {"measurement": measurement.to_dict(), "reason": "pruned by median"}
+    number = trial_store.begin({}, {}, proposal=0, network_id="a", key="k")
+    trial_store._study.write(
+        number, {"measurement": measurement.to_dict(), "reason": "pruned by median"}, {1: 0.3}
     )
     assert trial_store.recover() == []
     assert [(row.is_pruned, row.value) for row in trial_store.records()] == [(True, None)]
+
+
+def test_an_unknown_pruner_is_an_error_that_names_those_that_exist():
+    with pytest.raises(InputError, match=r"^search\.pruner: 'halvin' is not .*, halving, "):
+        require_pruner("halvin")
+
+
+@pytest.mark.parametrize("name", PRUNERS)
+def test_every_pruner_of_the_table_can_be_made(name):
+    assert not TrialPruner(name, epochs=4, seed=0)._study.trials()

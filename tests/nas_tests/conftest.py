@@ -1,53 +1,61 @@
-"""Searches for single strategies: a study whose accuracies are a function of choices, without
-records and executors.
+"""A harness for tests of one strategy: scores are a function of the choices, and there is neither a
+record nor an executor.
 """
+
+from dataclasses import replace
 
 import optuna
 import pytest
 from optuna.trial import TrialState, create_trial
 
-from phinas.experiment.measurement import Measurement
 from phinas.nas.cost_constraint import CostConstraint
-from phinas.nas.problem import ACCURACY, COST, Problem, make_distributions
+from phinas.nas.problem import COST, SCORE, Problem, make_distributions
 from phinas.nas.reward import make_reward
-from phinas.nas.strategies import STRATEGIES
-from phinas.nas.study import InMemoryStudy
-from phinas.space.cost import network_cost
+from phinas.nas.search_state.proposer import SamplerProposer
+from phinas.nas.strategies.interface import PastTrial
+from phinas.nas.strategies.loading import load_strategy
 from phinas.space.search_spaces.loading import load_space
 
 TINY = load_space("tiny")
 
 
 class StrategyHarness:
-    """A problem with known accuracies and a reward that is the accuracy, and what strategies do on
-    it.
-    """
+    """Runs strategies on the space `tiny` with known scores. The reward is the score."""
 
     def __init__(self, *, cost_constraint=None) -> None:
         self.problem = Problem(
             TINY, cost_constraint or CostConstraint(), make_reward("soft", exponent=0.0, target=1.0)
         )
 
-    def climb(self, name, accuracy, *, trials, seed=0):
-        """All choices that strategy `name` proposes one after another, each told its accuracy
-        before the next.
+    def climb(self, name, score, *, trials, seed=0):
+        """The choices that a strategy proposes, when each trial completes before the next proposal.
+
+        Args:
+            name: The strategy.
+            score: Computes the score of choices.
+            trials: Number of proposals.
+            seed: Seed of the search.
         """
-        study = InMemoryStudy(self.problem, name, seed=seed, history=[])
+        proposer = SamplerProposer(self.problem, load_strategy(name), seed=seed)
         proposals = []
         for number in range(trials):
-            proposals.append(study.ask(number, 0))
-            study.accept(number)
-            value = accuracy(proposals[-1])
-            measurement = Measurement(accuracy=value, split="function", seed=0, epochs=1)
-            study.tell(number, value, measurement, self.flops(proposals[-1]))
+            choices = proposer.ask(number, 0).choices
+            trial = PastTrial(number, choices, "running", cost=self.flops(choices))
+            proposer.accept(trial)
+            value = score(choices)
+            proposer.update(replace(trial, status="complete", score=value, reward=value))
+            proposals.append(choices)
         return proposals
 
     def flops(self, choices):
-        return network_cost(TINY.decode(choices)).flops
+        return TINY.decode(choices).cost().flops
 
     def study(self, members):
-        """A study of choices with accuracies; a state in place of an accuracy for trials that have
-        none.
+        """An Optuna study with the given trials.
+
+        Args:
+            members: Pairs of choices and score. A trial without a score has its state in place of
+                the score.
         """
         study = optuna.create_study(direction="maximize")
         distributions = make_distributions(self.problem.space)
@@ -55,7 +63,7 @@ class StrategyHarness:
             state, value = (
                 (value, None) if isinstance(value, TrialState) else (TrialState.COMPLETE, value)
             )
-            attributes = {} if value is None else {ACCURACY: value, COST: self.flops(choices)}
+            attributes = {} if value is None else {SCORE: value, COST: self.flops(choices)}
             trial = create_trial(
                 state=state,
                 params=choices,
@@ -67,7 +75,7 @@ class StrategyHarness:
         return study
 
     def next(self, name, study, *, seed):
-        study.sampler = STRATEGIES[name](self.problem, seed)
+        study.sampler = load_strategy(name).make(self.problem, seed)
         trial = study.ask(make_distributions(self.problem.space))
         study.tell(trial, state=TrialState.FAIL)
         return trial.params

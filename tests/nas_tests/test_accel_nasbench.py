@@ -1,7 +1,7 @@
-"""Accel-NASBench as an evaluator: how well its surrogate does, what it keeps, and what it refuses.
+"""The evaluator of Accel-NASBench: the quality of its surrogate, its cache, and its errors.
 
-What needs the records is skipped where they are not; what needs a fit of them (half a minute) is
-slow.
+Tests that need the records of the authors are skipped without them. Tests that need the fit of all
+records (half a minute) are slow.
 """
 
 import functools
@@ -16,10 +16,10 @@ import pytest
 from phinas.experiment.errors import InputError
 from phinas.experiment.executors.interface import import_function
 from phinas.experiment.schema.config import Recipe, SearchSection
-from phinas.nas.evaluators import accel_nasbench, make_evaluator
-from phinas.nas.evaluators.accel_nasbench import (
+from phinas.nas.evaluators import accel_nasbench_surrogate, make_evaluator
+from phinas.nas.evaluators.accel_nasbench import AccelNasbenchEvaluator
+from phinas.nas.evaluators.accel_nasbench_surrogate import (
     SEED_NOISE_STD,
-    AccelNasbenchEvaluator,
     Surrogate,
     load_surrogate,
     read_records,
@@ -41,13 +41,13 @@ ARCHIVE = (
 SPACE = load_space("accel_nasbench")
 
 needs_records = pytest.mark.skipif(
-    not ARCHIVE.is_file(), reason=f"the released measurements are not at {ARCHIVE}"
+    not ARCHIVE.is_file(), reason=f"the records of Accel-NASBench are not at {ARCHIVE}"
 )
 
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory):
-    """A cache of this module's own, in which the fit is made once."""
+    """An empty cache directory for the tests of this module, so that the fit is made once."""
     directory = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(directory))
@@ -63,14 +63,14 @@ def surrogate(cache):
 
 @functools.cache
 def evaluators():
-    """Without noise, and with."""
+    """The evaluator without noise and with noise, by the standard deviation of the noise."""
     exact = AccelNasbenchEvaluator(str(ARCHIVE), limit_seconds=60.0)
     return {0.0: exact, SEED_NOISE_STD: NoisyEvaluator(exact, SEED_NOISE_STD)}
 
 
 def look_up(spec, *, noise, seed):
     job = evaluators()[noise].make_job(spec, Recipe(), seed)
-    return import_function(job.function)(**job.payload)["accuracy"]
+    return import_function(job.function)(**job.payload)["score"]
 
 
 def networks(count):
@@ -80,7 +80,7 @@ def networks(count):
 
 
 @needs_records
-def test_the_records_are_5125_networks_with_accuracies_of_imagenet():
+def test_the_records_are_5125_networks_with_imagenet_accuracies():
     rows, accuracies = read_records(ARCHIVE)
     assert rows.shape == (5125, len(SPACE.decisions))
     assert len({row.tobytes() for row in rows}) == 5125
@@ -89,14 +89,14 @@ def test_the_records_are_5125_networks_with_accuracies_of_imagenet():
 
 @needs_records
 @pytest.mark.slow
-def test_on_networks_held_out_it_does_at_least_as_well_as_the_authors_own_surrogate(surrogate):
+def test_on_held_out_networks_the_surrogate_is_at_least_as_good_as_that_of_the_authors(surrogate):
     assert surrogate.r2 >= 0.983
     assert surrogate.tau >= 0.917
 
 
 @needs_records
 @pytest.mark.slow
-def test_what_it_says_of_a_network_that_was_trained_is_near_what_was_measured(surrogate):
+def test_the_prediction_of_a_recorded_network_is_close_to_its_record(surrogate):
     rows, accuracies = read_records(ARCHIVE)
     predictions = surrogate.accuracies(rows[::20])
     assert np.sqrt(((predictions - accuracies[::20]) ** 2).mean()) < 2 * SEED_NOISE_STD
@@ -105,14 +105,14 @@ def test_what_it_says_of_a_network_that_was_trained_is_near_what_was_measured(su
 
 @needs_records
 @pytest.mark.slow
-def test_efficientnet_b0_has_the_value_that_searches_have_to_beat(surrogate):
+def test_the_surrogate_predicts_the_known_accuracy_of_efficientnet_b0(surrogate):
     b0 = np.array([SPACE.to_indices(encode(SPACE, preset("efficientnet_b0")))])
     assert surrogate.accuracies(b0)[0] == pytest.approx(0.6551, abs=0.001)
 
 
 @needs_records
 @pytest.mark.slow
-def test_noise_has_the_standard_deviation_that_was_asked_for_and_no_bias(surrogate):
+def test_noise_has_the_requested_standard_deviation_and_no_bias(surrogate):
     specs = networks(600)
     noise_samples = [
         look_up(spec, noise=SEED_NOISE_STD, seed=1) - look_up(spec, noise=0.0, seed=1)
@@ -124,7 +124,7 @@ def test_noise_has_the_standard_deviation_that_was_asked_for_and_no_bias(surroga
 
 @needs_records
 @pytest.mark.slow
-def test_noise_follows_from_network_and_seed_alone(surrogate):
+def test_noise_depends_on_network_and_seed_only(surrogate):
     first_spec, second_spec = networks(2)
     assert look_up(first_spec, noise=SEED_NOISE_STD, seed=1) == look_up(
         first_spec, noise=SEED_NOISE_STD, seed=1
@@ -140,9 +140,7 @@ def test_noise_follows_from_network_and_seed_alone(surrogate):
 
 @needs_records
 @pytest.mark.slow
-def test_the_fit_is_kept_and_one_that_is_torn_or_of_other_features_is_made_anew(
-    surrogate, cache, monkeypatch
-):
+def test_the_fit_is_cached_and_a_damaged_cache_is_replaced(surrogate, cache, monkeypatch):
     (cache_file,) = cache.iterdir()
     contents = cache_file.read_bytes()
 
@@ -150,7 +148,7 @@ def test_the_fit_is_kept_and_one_that_is_torn_or_of_other_features_is_made_anew(
         raise AssertionError("fitted again")
 
     with monkeypatch.context() as patch:
-        patch.setattr(accel_nasbench, "fit_surrogate", refit)
+        patch.setattr(accel_nasbench_surrogate, "fit_surrogate", refit)
         load_surrogate.cache_clear()
         reloaded = load_surrogate(ARCHIVE)
         np.testing.assert_array_equal(reloaded.weights, surrogate.weights)
@@ -159,7 +157,7 @@ def test_the_fit_is_kept_and_one_that_is_torn_or_of_other_features_is_made_anew(
             surrogate.tau,
             surrogate.noise,
         )
-    monkeypatch.setattr(accel_nasbench, "fit_surrogate", lambda *arguments: surrogate)
+    monkeypatch.setattr(accel_nasbench_surrogate, "fit_surrogate", lambda *arguments: surrogate)
     for corrupted in (
         b"",
         contents[:10],
@@ -175,12 +173,12 @@ def test_the_fit_is_kept_and_one_that_is_torn_or_of_other_features_is_made_anew(
 
 
 @needs_records
-def test_a_cache_that_cannot_be_written_is_done_without(tmp_path, monkeypatch):
-    (tmp_path / "file").write_text("no folder")
+def test_the_surrogate_is_loaded_without_a_writable_cache(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("a file in place of the cache directory")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     theta = Hyperparameters(np.zeros(5), np.zeros(1, dtype=int))
     surrogate = Surrogate(theta, np.ones((1, 1)), np.ones(1), 0.6, 0.1, r2=0.9, tau=0.9, noise=0.0)
-    monkeypatch.setattr(accel_nasbench, "fit_surrogate", lambda *arguments: surrogate)
+    monkeypatch.setattr(accel_nasbench_surrogate, "fit_surrogate", lambda *arguments: surrogate)
     load_surrogate.cache_clear()
     assert load_surrogate(ARCHIVE).r2 == 0.9
     load_surrogate.cache_clear()
@@ -215,13 +213,13 @@ INVALID_FILES = {
 INVALID_RECORDS = {
     "other json": [json.dumps({"accuracy": 0.7}).encode()] * 3,
     "lists": [b"[1, 2, 3]"],
-    "no json": [b"{"],
+    "invalid json": [b"{"],
     "not utf-8": [b"\xff\xfe\x00{}"],
-    "none": [],
-    "accuracies that are none": [
+    "no records": [],
+    "accuracies that are not a number": [
         json.dumps({"architecture": ARCHITECTURE, "metrics": {"val_top1": float("nan")}}).encode()
     ],
-    "accuracies as words": [
+    "accuracies as text": [
         json.dumps({"architecture": ARCHITECTURE, "metrics": {"val_top1": "65"}}).encode()
     ],
     "another space": [
@@ -235,7 +233,7 @@ INVALID_RECORDS = {
 
 def assert_refused(path):
     with pytest.raises(
-        InputError, match=r"^search\.evaluator: .*name the whole of the authors' anb_dataset_jsons"
+        InputError, match=r"^search\.evaluator: .*the complete anb_dataset_jsons"
     ) as error_info:
         make_evaluator(SearchSection(evaluator=f"accel-nasbench:{path}"), None, limit_seconds=1.0)
     assert str(path) in str(error_info.value)
@@ -243,9 +241,7 @@ def assert_refused(path):
 
 
 @pytest.mark.parametrize("kind", INVALID_FILES)
-def test_a_file_that_is_not_the_archive_is_refused_in_one_line_before_anything_is_fitted(
-    kind, tmp_path
-):
+def test_a_file_that_is_not_the_archive_is_refused_in_one_line_before_the_fit(kind, tmp_path):
     (tmp_path / "file.tar.gz").write_bytes(INVALID_FILES[kind])
     assert_refused(tmp_path / "file.tar.gz")
 
@@ -267,14 +263,14 @@ def test_a_folder_without_records_is_refused_and_one_with_them_is_read(tmp_path)
 @pytest.mark.parametrize(
     "name", ["accel-nasbench:nowhere.tar.gz", "accel-nasbench:", "accel-nasbench"]
 )
-def test_a_path_that_is_none_is_refused(name, tmp_path, monkeypatch):
+def test_a_missing_or_absent_path_is_refused(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match=r"^search\.evaluator: "):
         make_evaluator(SearchSection(evaluator=name), None, limit_seconds=1.0)
 
 
 @needs_records
-def test_a_space_that_is_not_its_own_is_refused_and_a_part_of_its_own_is_not():
+def test_a_space_with_networks_outside_the_benchmark_is_refused_and_a_part_of_it_is_not():
     evaluator = AccelNasbenchEvaluator(str(ARCHIVE), limit_seconds=1.0)
     evaluator.require_space(SPACE)
     evaluator.require_space(SearchSpace("part", SPACE.base, SPACE.decisions[:5]))

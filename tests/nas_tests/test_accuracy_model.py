@@ -1,5 +1,5 @@
-"""What is believed of accuracies: when it is tuned anew, what it forgets, and what it takes for
-granted.
+"""The model of the score: when its hyperparameters are tuned, which trials it uses, and how it
+treats failed and running trainings.
 """
 
 import numpy as np
@@ -31,8 +31,8 @@ def sample_rows(problem, count, seed=0):
     return problem.sample(count, np.random.default_rng(seed))
 
 
-def accuracies_of(problem, rows, *, noise=0.0, seed=0):
-    """Rises with FLOPs, and with kernels beyond what they cost."""
+def scores_of(problem, rows, *, noise=0.0, seed=0):
+    """Scores that rise with the FLOPs and, in addition, with two of the choices."""
     flops = problem.costs(rows)[:, METRICS.index("flops")]
     bonus = 0.02 * rows[:, 0] + 0.03 * rows[:, 4]
     return (
@@ -43,8 +43,8 @@ def accuracies_of(problem, rows, *, noise=0.0, seed=0):
     )
 
 
-def fit_model(problem, rows, accuracies, pending_rows=None):
-    return fit_accuracy_model(problem.features, rows, accuracies, pending_rows=pending_rows)
+def fit_model(problem, rows, scores, pending_rows=None):
+    return fit_accuracy_model(problem.features, rows, scores, pending_rows=pending_rows)
 
 
 def count_tunings(previous_misses):
@@ -52,19 +52,17 @@ def count_tunings(previous_misses):
 
 
 @pytest.mark.parametrize("has_failures", [False, True])
-def test_it_is_tuned_anew_when_trials_have_grown_by_a_fifth_and_not_before(problem, has_failures):
-    """Where some trials failed to learn, what is far below the others changes with every trial; the
-    tuning must not.
+def test_hyperparameters_are_tuned_again_after_a_fifth_more_trials(problem, has_failures):
+    """Also with failed trainings: the floor of their scores may change with every trial, and must
+    not cause another tuning.
     """
     rows = sample_rows(problem, 60)
-    accuracies = accuracies_of(problem, rows, noise=0.01)
+    scores = scores_of(problem, rows, noise=0.01)
     if has_failures:
-        accuracies[::7] = 0.1
+        scores[::7] = 0.1
     misses_before = accuracy_model._cached_hyperparameters.cache_info().misses
     counts = [
-        count
-        for count in range(4, 61)
-        for _ in [fit_model(problem, rows[:count], accuracies[:count])]
+        count for count in range(4, 61) for _ in [fit_model(problem, rows[:count], scores[:count])]
     ]
     assert len(counts) == 57
     assert count_tunings(misses_before) == len(
@@ -73,8 +71,8 @@ def test_it_is_tuned_anew_when_trials_have_grown_by_a_fifth_and_not_before(probl
 
 
 class OtherLastBits:
-    """Features as another number of rows or another processor gives them: by a unit in the last
-    place off wherever the number of rows is odd.
+    """Features with a rounding error of one unit in the last place if the number of rows is odd,
+    as another processor or matrix shape might give.
     """
 
     def __init__(self, features):
@@ -87,67 +85,67 @@ class OtherLastBits:
 
 def test_tuning_does_not_depend_on_the_last_bits_of_features(problem):
     rows = sample_rows(problem, 60)
-    accuracies = accuracies_of(problem, rows, noise=0.01)
+    scores = scores_of(problem, rows, noise=0.01)
     features = OtherLastBits(problem.features)
     misses_before = accuracy_model._cached_hyperparameters.cache_info().misses
     incremental_thetas = [
-        fit_accuracy_model(features, rows[:count], accuracies[:count]).theta
-        for count in range(4, 61)
+        fit_accuracy_model(features, rows[:count], scores[:count]).theta for count in range(4, 61)
     ]
     assert count_tunings(misses_before) == 17
     accuracy_model._cached_hyperparameters.cache_clear()
-    theta_at_once = fit_accuracy_model(features, rows, accuracies).theta
+    theta_at_once = fit_accuracy_model(features, rows, scores).theta
     np.testing.assert_array_equal(incremental_thetas[-1].logs, theta_at_once.logs)
 
 
-def test_what_is_believed_follows_from_the_trials_alone(problem):
+def test_the_posterior_depends_on_the_trials_only(problem):
     rows, new_rows = sample_rows(problem, 50), problem.features(sample_rows(problem, 20, seed=1))
-    accuracies = accuracies_of(problem, rows, noise=0.01)
+    scores = scores_of(problem, rows, noise=0.01)
     for count in (4, 11, 30):
-        fit_model(problem, rows[:count], accuracies[:count])
-    predictions = fit_model(problem, rows, accuracies).mean(new_rows)
+        fit_model(problem, rows[:count], scores[:count])
+    predictions = fit_model(problem, rows, scores).mean(new_rows)
     accuracy_model._cached_hyperparameters.cache_clear()
-    np.testing.assert_array_equal(fit_model(problem, rows, accuracies).mean(new_rows), predictions)
+    np.testing.assert_array_equal(fit_model(problem, rows, scores).mean(new_rows), predictions)
 
 
-def test_few_trials_rank_networks_that_were_not_measured(problem):
+def test_thirty_trials_predict_the_scores_of_unmeasured_networks(problem):
     rows, new_rows = sample_rows(problem, 30), sample_rows(problem, 300, seed=1)
-    predictions = fit_model(problem, rows, accuracies_of(problem, rows, noise=0.005)).mean(
+    predictions = fit_model(problem, rows, scores_of(problem, rows, noise=0.005)).mean(
         problem.features(new_rows)
     )
-    assert np.corrcoef(predictions, accuracies_of(problem, new_rows))[0, 1] > 0.9
+    assert np.corrcoef(predictions, scores_of(problem, new_rows))[0, 1] > 0.9
 
 
-def test_what_went_wrong_is_raised_to_the_lowest_of_the_others():
-    accuracies = np.array([0.70, 0.71, 0.55, 0.73, 0.74, 0.10, 0.0])
-    assert floor_failed_trainings(accuracies).tolist() == [0.70, 0.71, 0.55, 0.73, 0.74, 0.55, 0.55]
+def test_failed_trainings_are_raised_to_the_lowest_score_of_the_others():
+    scores = np.array([0.70, 0.71, 0.55, 0.73, 0.74, 0.10, 0.0])
+    assert floor_failed_trainings(scores).tolist() == [0.70, 0.71, 0.55, 0.73, 0.74, 0.55, 0.55]
 
 
 @pytest.mark.parametrize(
-    "accuracies", [np.full(9, 0.4), np.array([0.1] * 6 + [0.7, 0.8, 0.9]), np.zeros(4)]
+    "scores", [np.full(9, 0.4), np.array([0.1] * 6 + [0.7, 0.8, 0.9]), np.zeros(4)]
 )
-def test_where_most_are_equal_or_poor_nothing_went_wrong(accuracies):
-    np.testing.assert_array_equal(floor_failed_trainings(accuracies), accuracies)
+def test_if_most_scores_are_equal_or_low_no_training_failed(scores):
+    np.testing.assert_array_equal(floor_failed_trainings(scores), scores)
 
 
-def test_disasters_drown_less_of_the_differences_of_the_others_than_they_would(problem):
-    """Four of forty, by chance, so that no feature tells of them (measured: correlation 0.36 with
-    the truth, without a floor 0.2)."""
+def test_raising_failed_trainings_improves_the_predictions(problem):
+    """Four of forty trainings fail at random, so no feature predicts it. Measured correlation of
+    the predictions with the true scores: 0.36, without the floor 0.2.
+    """
     new_rows, correlations = sample_rows(problem, 300, seed=100), []
     for seed in range(4):
         rows = sample_rows(problem, 40, seed)
-        accuracies = accuracies_of(problem, rows, noise=0.003, seed=seed)
-        accuracies[[3, 11, 20, 33]] = 0.0
+        scores = scores_of(problem, rows, noise=0.003, seed=seed)
+        scores[[3, 11, 20, 33]] = 0.0
         unfloored_model = GaussianProcess(
-            fit_model(problem, rows, accuracies).theta, problem.features(rows), accuracies
+            fit_model(problem, rows, scores).theta, problem.features(rows), scores
         )
         model_predictions = [
             model.mean(problem.features(new_rows))
-            for model in (fit_model(problem, rows, accuracies), unfloored_model)
+            for model in (fit_model(problem, rows, scores), unfloored_model)
         ]
         correlations.append(
             [
-                np.corrcoef(predictions, accuracies_of(problem, new_rows))[0, 1]
+                np.corrcoef(predictions, scores_of(problem, new_rows))[0, 1]
                 for predictions in model_predictions
             ]
         )
@@ -155,7 +153,7 @@ def test_disasters_drown_less_of_the_differences_of_the_others_than_they_would(p
     assert floored > unfloored + 0.03
 
 
-def test_of_many_trials_the_best_half_and_the_latest_are_remembered(problem):
+def test_of_many_trials_the_best_half_and_the_latest_are_used(problem):
     targets = np.random.default_rng(0).normal(size=MAX_TRIALS + 300)
     selected_indices = accuracy_model._select_trials(targets)
     assert len(selected_indices) == len(set(selected_indices.tolist())) == MAX_TRIALS
@@ -165,12 +163,12 @@ def test_of_many_trials_the_best_half_and_the_latest_are_remembered(problem):
     assert accuracy_model._select_trials(targets[:MAX_TRIALS]).tolist() == list(range(MAX_TRIALS))
 
 
-def test_a_network_under_way_is_taken_to_give_what_is_expected_and_is_no_longer_in_doubt(problem):
+def test_a_running_network_has_its_expected_score_and_little_uncertainty(problem):
     rows, pending_rows = sample_rows(problem, 30), sample_rows(problem, 3, seed=5)
-    accuracies = accuracies_of(problem, rows, noise=0.01)
+    scores = scores_of(problem, rows, noise=0.01)
     model_without_pending, model_with_pending = (
-        fit_model(problem, rows, accuracies),
-        fit_model(problem, rows, accuracies, pending_rows),
+        fit_model(problem, rows, scores),
+        fit_model(problem, rows, scores, pending_rows),
     )
     pending_features = problem.features(pending_rows)
     np.testing.assert_allclose(
@@ -184,7 +182,7 @@ def test_a_network_under_way_is_taken_to_give_what_is_expected_and_is_no_longer_
     )
 
 
-def test_a_cost_that_is_measured_is_learned_within_a_tenth(problem):
+def test_a_measured_cost_is_predicted_within_a_tenth(problem):
     rows, new_rows = sample_rows(problem, 40), sample_rows(problem, 200, seed=1)
 
     def latency(networks):

@@ -1,5 +1,5 @@
-"""Expected improvements against the plain formula and against dice; finite and rising however far
-out.
+"""Expected improvements compared with the plain formula and with random samples. They are finite
+and increasing, also far from the best value.
 """
 
 import numpy as np
@@ -22,32 +22,33 @@ def direct_improvement(mean, std, best):
     return std * (norm.pdf(z) + z * norm.cdf(z))
 
 
-def test_where_the_plain_formula_holds_its_logarithm_is_had():
+def test_it_is_the_logarithm_of_the_closed_formula_where_that_is_accurate():
     mean = np.linspace(-3, 3, 25)
     for std in (0.6, 1.0, 3.0):
-        found = log_expected_improvement(mean, np.full(25, std), 0.2)
-        np.testing.assert_allclose(np.exp(found), direct_improvement(mean, std, 0.2), rtol=1e-7)
+        log_improvements = log_expected_improvement(mean, np.full(25, std), 0.2)
+        expected = direct_improvement(mean, std, 0.2)
+        np.testing.assert_allclose(np.exp(log_improvements), expected, rtol=1e-7)
 
 
-def test_it_is_the_mean_improvement_of_many_draws():
-    draws = np.random.default_rng(0).normal(0.5, 0.2, size=400_000)
-    expected = np.maximum(draws - 0.6, 0).mean()
+def test_it_is_the_mean_improvement_of_many_samples():
+    samples = np.random.default_rng(0).normal(0.5, 0.2, size=400_000)
+    expected = np.maximum(samples - 0.6, 0).mean()
     assert np.exp(log_expected_improvement(np.array([0.5]), np.array([0.2]), 0.6))[
         0
     ] == pytest.approx(expected, rel=0.01)
 
 
-def test_it_rises_with_the_mean_out_to_a_hundred_million_deviations():
+def test_it_rises_with_the_mean_up_to_1e8_standard_deviations():
     offsets = np.geomspace(1e-3, 1e8, 400)
     mean = np.concatenate([-offsets[::-1], [0.0], offsets])
-    found = log_expected_improvement(mean, np.ones_like(mean), 0.0)
-    assert np.all(np.isfinite(found))
-    assert np.all(np.diff(found) > 0)
-    assert found[0] == pytest.approx(-(1e8**2) / 2, rel=1e-6)
-    assert found[-1] == pytest.approx(np.log(1e8))
+    log_improvements = log_expected_improvement(mean, np.ones_like(mean), 0.0)
+    assert np.all(np.isfinite(log_improvements))
+    assert np.all(np.diff(log_improvements) > 0)
+    assert log_improvements[0] == pytest.approx(-(1e8**2) / 2, rel=1e-6)
+    assert log_improvements[-1] == pytest.approx(np.log(1e8))
 
 
-def test_it_is_continuous_where_one_form_gives_way_to_another():
+def test_it_is_continuous_where_the_formula_changes():
     for threshold in (-1.0, -1e3):
         below, above = log_expected_improvement(
             np.array([threshold - 1e-9, threshold + 1e-9]), np.ones(2), 0.0
@@ -55,12 +56,12 @@ def test_it_is_continuous_where_one_form_gives_way_to_another():
         assert below == pytest.approx(above, abs=1e-4)
 
 
-def test_of_networks_below_the_best_the_more_uncertain_promise_more():
+def test_below_the_best_value_the_improvement_rises_with_the_uncertainty():
     std = np.geomspace(1e-6, 10, 50)
     assert np.all(np.diff(log_expected_improvement(np.zeros(50), std, 0.5)) > 0)
 
 
-def test_a_network_that_is_known_promises_what_it_is_or_nothing():
+def test_without_uncertainty_the_improvement_is_the_difference_or_zero():
     better, worse = log_expected_improvement(np.array([0.7, 0.5]), np.full(2, 1e-12), 0.6)
     assert np.exp(better) == pytest.approx(0.1)
     assert np.isfinite(worse)
@@ -68,7 +69,7 @@ def test_a_network_that_is_known_promises_what_it_is_or_nothing():
 
 
 class FakeModel:
-    """What a model would say: an accuracy and a deviation for each row of features."""
+    """A model that predicts an accuracy and a deviation for each row of features."""
 
     def __init__(self, problem, *, std):
         self._slope = (
@@ -103,7 +104,7 @@ def flops_of(problem):
 @pytest.mark.parametrize(
     ("kind", "exponent"), [("soft", -0.07), ("hard", -1.0), ("absolute", -0.3), ("soft", 0.0)]
 )
-def test_a_reward_improves_as_draws_of_it_do(kind, exponent):
+def test_the_expected_improvement_of_a_reward_is_the_mean_over_samples(kind, exponent):
     problem = problem_of(kind, exponent)
     model, measured_rows, rows = (
         FakeModel(problem, std=0.03),
@@ -114,10 +115,9 @@ def test_a_reward_improves_as_draws_of_it_do(kind, exponent):
         ExpectedImprovement(problem, model, flops_of(problem), measured_rows)(rows)
     )
 
-    def rewards(indices, accuracies):
+    def rewards(indices, scores):
         return [
-            problem.reward(a, c)
-            for a, c in zip(accuracies, flops_of(problem)(indices), strict=True)
+            problem.reward(a, c) for a, c in zip(scores, flops_of(problem)(indices), strict=True)
         ]
 
     best = max(rewards(measured_rows, model.mean(problem.features(measured_rows))))
@@ -130,20 +130,20 @@ def test_a_reward_improves_as_draws_of_it_do(kind, exponent):
     np.testing.assert_allclose(acquisition_values, sampled_gains, rtol=0.05, atol=2e-4)
 
 
-def front_area(costs, accuracies, *, floor, end):
-    """Under the front of accuracy over the logarithm of cost, from the cheapest up to `end`, above
+def front_area(costs, scores, *, floor, end):
+    """Area under the front of accuracy over log cost, from the smallest cost up to `end`, above
     `floor`.
     """
     order = np.argsort(costs)
     best, total = floor, 0.0
     for position, index in enumerate(order):
-        best = max(best, accuracies[index])
+        best = max(best, scores[index])
         segment_end = costs[order[position + 1]] if position + 1 < len(order) else end
         total += max(segment_end - costs[index], 0.0) * (best - floor)
     return total
 
 
-def test_a_front_grows_as_draws_of_it_do():
+def test_the_expected_hypervolume_improvement_is_the_mean_over_samples():
     problem = problem_of(pareto=True)
     model, measured_rows, rows = (
         FakeModel(problem, std=0.04),
@@ -153,12 +153,12 @@ def test_a_front_grows_as_draws_of_it_do():
     acquisition_values = np.exp(
         ExpectedHypervolumeImprovement(problem, model, flops_of(problem), measured_rows)(rows)
     )
-    costs, accuracies = (
+    costs, scores = (
         np.log(flops_of(problem)(measured_rows)),
         model.mean(problem.features(measured_rows)),
     )
-    floor, end = accuracies.min(), costs.max() + 0.1
-    area_before = front_area(costs, accuracies, floor=floor, end=end)
+    floor, end = scores.min(), costs.max() + 0.1
+    area_before = front_area(costs, scores, floor=floor, end=end)
     noise = np.random.default_rng(2).normal(size=1500) * 0.04
     for row, acquisition_value in zip(rows, acquisition_values, strict=True):
         log_cost, mean = (
@@ -168,7 +168,7 @@ def test_a_front_grows_as_draws_of_it_do():
         growths = [
             front_area(
                 np.append(costs, min(log_cost, end)),
-                np.append(accuracies, mean + offset),
+                np.append(scores, mean + offset),
                 floor=floor,
                 end=end,
             )
@@ -179,7 +179,7 @@ def test_a_front_grows_as_draws_of_it_do():
     assert acquisition_values.max() > 20 * acquisition_values.min()
 
 
-def test_what_is_dearer_than_all_by_more_than_a_little_grows_no_front_and_says_so_finitely():
+def test_a_network_far_beyond_the_largest_measured_cost_has_no_expected_improvement():
     problem = problem_of(pareto=True)
     order = np.argsort(flops_of(problem)(rows := sample_rows(problem, 60, 0)))
     small_rows, large_rows = rows[order[:5]], rows[order[-5:]]
@@ -191,7 +191,7 @@ def test_what_is_dearer_than_all_by_more_than_a_little_grows_no_front_and_says_s
 
 @pytest.mark.parametrize("exponent", [-1e3, -1e5])
 @pytest.mark.parametrize("kind", ["soft", "hard", "absolute"])
-def test_every_network_has_a_finite_acquisition_under_extreme_exponents(kind, exponent):
+def test_no_acquisition_value_is_nan_under_extreme_exponents(kind, exponent):
     problem = problem_of(kind, exponent)
     improvement = ExpectedImprovement(
         problem, FakeModel(problem, std=0.03), flops_of(problem), sample_rows(problem, 12, 0)

@@ -1,5 +1,5 @@
-"""Bayesian optimization on landscapes that its Gaussian process did not draw, and on histories and
-rewards that are odd.
+"""Bayesian optimization on score functions outside the prior of its Gaussian process, and with
+unusual histories, rewards and spaces.
 """
 
 import math
@@ -7,18 +7,19 @@ import random
 import statistics
 import time
 import zlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from phinas.experiment.measurement import Measurement
 from phinas.nas.cost_constraint import CostConstraint
 from phinas.nas.pareto import hypervolume
 from phinas.nas.problem import Problem
 from phinas.nas.reward import make_reward
+from phinas.nas.search_state.proposer import SamplerProposer
 from phinas.nas.strategies.bayesian import NUM_STARTUP_TRIALS
-from phinas.nas.study import InMemoryStudy
-from phinas.space.cost import network_cost
+from phinas.nas.strategies.interface import PastTrial
+from phinas.nas.strategies.loading import load_strategy
 from phinas.space.search_spaces.loading import load_space
 from phinas.space.search_spaces.search_space import Decision, SearchSpace
 from phinas.space.spec import ArchSpec, StageSpec
@@ -38,8 +39,9 @@ BASE = ArchSpec(
 
 
 def make_layerwise_space():
-    """9e12 sets of choices: each layer with a kind, a kernel and, but for the first of a stage, the
-    choice to leave it out.
+    """A space of 9e12 sets of choices.
+
+    Each layer has a block and a kernel size. Any layer but the first of its stage can be left out.
     """
     decisions = []
     for stage in (1, 2, 3):
@@ -56,9 +58,11 @@ LAYERWISE_SPACE = make_layerwise_space()
 
 
 def weakest_link(spec):
-    """Not a sum over layers: a network is as good as its weakest resolution, a steep fall where one
-    has a single layer, and kernels help by fits and starts, the large ones late, the fused blocks
-    early."""
+    """A score that is not a sum over layers.
+
+    The weakest resolution of a network limits its score. Fused blocks and small kernels help at
+    high resolutions, other blocks and 5x5 kernels at low ones.
+    """
     strength, resolution = {}, spec.resolution
     for stage in spec.stages:
         resolution //= stage.stride
@@ -73,19 +77,23 @@ def weakest_link(spec):
 
 
 def standard_noise(spec):
-    """A standard normal number of a network's own."""
-    return random.Random(zlib.crc32(spec.spec_id.encode())).gauss(0, 1)
+    """A standard normal number that the network determines."""
+    return random.Random(zlib.crc32(spec.network_id.encode())).gauss(0, 1)
 
 
 class InMemorySearch:
-    """A search in memory: what was proposed, what it truly gave, and how long each proposal
-    took.
+    """A search in memory without a record.
+
+    Attributes:
+        specs: The proposed networks.
+        rewards: Their rewards without noise.
+        seconds: CPU time of each proposal.
     """
 
     def __init__(
         self,
         strategy,
-        accuracy,
+        score,
         *,
         space=LAYERWISE_SPACE,
         trials=80,
@@ -101,57 +109,56 @@ class InMemorySearch:
     ):
         reward = reward or make_reward("soft", exponent=-0.07, target=1e7)
         self.problem = Problem(space, cost_constraint or CostConstraint(), reward, pareto=pareto)
-        self.cost_fn = cost_fn or (lambda spec: float(getattr(network_cost(spec), reward.metric)))
-        study = InMemoryStudy(self.problem, strategy, seed=seed, history=[])
+        self.cost_fn = cost_fn or (lambda spec: float(getattr(spec.cost(), reward.cost_metric)))
+        proposer = SamplerProposer(self.problem, load_strategy(strategy), seed=seed)
         self.specs, self.rewards, self.seconds, running_trials = [], [], [], []
         generator = random.Random(seed)
         for number in range(random_trials):
-            choices = space.sample(generator)
-            study.add_running_trial(number, choices)
-            self._tell(study, number, space.decode(choices), accuracy, noise, is_failing)
+            trial = self._trial(number, space.sample(generator))
+            proposer.add(trial)
+            self._tell(proposer, trial, score, noise, is_failing)
         for number in range(random_trials, random_trials + trials):
             while len(running_trials) >= workers:
-                self._tell(study, *running_trials.pop(0), accuracy, noise, is_failing)
+                self._tell(proposer, running_trials.pop(0), score, noise, is_failing)
             start_time = time.process_time()
-            choices = study.ask(number, 0)
+            choices = proposer.ask(number, 0).choices
             self.seconds.append(time.process_time() - start_time)
-            study.accept(number)
+            trial = self._trial(number, choices)
+            proposer.accept(trial)
             self.specs.append(space.decode(choices))
-            running_trials.append((number, self.specs[-1]))
-        self.rewards = [reward(accuracy(spec), self.cost_fn(spec)) for spec in self.specs]
+            running_trials.append(trial)
+        self.rewards = [reward(score(spec), self.cost_fn(spec)) for spec in self.specs]
 
-    def _tell(self, study, number, spec, accuracy, noise, is_failing):
+    def _trial(self, number, choices):
+        cost = self.cost_fn(self.problem.space.decode(choices))
+        return PastTrial(number, choices, "running", cost=cost)
+
+    def _tell(self, proposer, trial, score, noise, is_failing):
+        spec = self.problem.space.decode(trial.choices)
         if is_failing(spec):
-            study.tell(number, math.nan, None)
+            proposer.update(replace(trial, status="failed"))
             return
-        observed_accuracy, cost_fn = (
-            min(max(accuracy(spec) + noise * standard_noise(spec), 0.0), 1.0),
-            self.cost_fn(spec),
-        )
-        measurement = Measurement(accuracy=observed_accuracy, split="function", seed=0, epochs=1)
-        study.tell(number, self.problem.reward(observed_accuracy, cost_fn), measurement, cost_fn)
+        observed = min(max(score(spec) + noise * standard_noise(spec), 0.0), 1.0)
+        reward = self.problem.reward(observed, trial.cost)
+        proposer.update(replace(trial, status="complete", score=observed, reward=reward))
 
     @property
     def best(self):
         return max(self.rewards)
 
     def num_distinct(self):
-        return len({spec.spec_id for spec in self.specs})
+        return len({spec.network_id for spec in self.specs})
 
 
-def median_bests(accuracy, strategies, *, seeds=3, **options):
+def median_bests(score, strategies, *, seeds=3, **options):
     return [
-        statistics.median(
-            InMemorySearch(name, accuracy, seed=s, **options).best for s in range(seeds)
-        )
+        statistics.median(InMemorySearch(name, score, seed=s, **options).best for s in range(seeds))
         for name in strategies
     ]
 
 
 @pytest.mark.parametrize("noise", [pytest.param(0.0, marks=pytest.mark.slow), 0.01])
-def test_it_beats_random_and_hill_climbing_where_layers_may_be_left_out_and_the_weakest_counts(
-    noise,
-):
+def test_it_beats_random_and_hill_climbing_on_a_layerwise_space(noise):
     bayesian_best, random_best, hill_climbing_best = median_bests(
         weakest_link, ("bayesian", "random", "hill_climbing"), noise=noise, trials=60
     )
@@ -159,7 +166,7 @@ def test_it_beats_random_and_hill_climbing_where_layers_may_be_left_out_and_the_
     assert bayesian_best > hill_climbing_best + 0.002
 
 
-def test_the_first_trials_are_drawn_and_those_that_follow_are_better():
+def test_the_first_trials_are_random_and_later_ones_are_better():
     search = InMemorySearch("bayesian", weakest_link, trials=35)
     assert statistics.mean(search.rewards[-10:]) > max(search.rewards[:NUM_STARTUP_TRIALS])
 
@@ -173,13 +180,13 @@ def some_at_chance(spec):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("accuracy", [some_at_chance, half_at_chance])
-def test_networks_that_failed_to_learn_do_not_mislead_it(accuracy):
-    bayesian_best, random_best = median_bests(accuracy, ("bayesian", "random"), trials=50)
+@pytest.mark.parametrize("score", [some_at_chance, half_at_chance])
+def test_networks_that_failed_to_learn_do_not_mislead_it(score):
+    bayesian_best, random_best = median_bests(score, ("bayesian", "random"), trials=50)
     assert bayesian_best > random_best
 
 
-def test_failures_in_the_history_are_lived_with_and_not_proposed_again():
+def test_failed_networks_are_tolerated_and_not_proposed_again():
     search = InMemorySearch(
         "bayesian", weakest_link, trials=50, is_failing=lambda spec: standard_noise(spec) > 0.5
     )
@@ -194,7 +201,7 @@ def test_failures_in_the_history_are_lived_with_and_not_proposed_again():
     )
 
 
-def test_where_all_fail_networks_are_drawn():
+def test_if_all_trials_fail_networks_are_random():
     assert (
         InMemorySearch(
             "bayesian", weakest_link, trials=30, is_failing=lambda spec: True
@@ -204,24 +211,24 @@ def test_where_all_fail_networks_are_drawn():
 
 
 @pytest.mark.parametrize("value", [0.0, 0.1, 0.3, 1.0])
-def test_where_all_accuracies_are_equal_the_cheap_are_sought_and_none_twice(value):
+def test_with_equal_scores_small_networks_are_proposed_and_none_twice(value):
     search = InMemorySearch("bayesian", lambda spec: value, trials=30)
     assert search.num_distinct() == 30
     if value == 1.0:
-        flops = [network_cost(spec).flops for spec in search.specs]
+        flops = [spec.cost().flops for spec in search.specs]
         assert min(flops) < min(flops[:NUM_STARTUP_TRIALS])
 
 
-def nearly_nothing(spec):
+def zero_or_one(spec):
     return 1.0 if standard_noise(spec) > 1 else 0.0
 
 
-def test_accuracies_of_exactly_nought_and_one_are_no_trouble():
-    assert InMemorySearch("bayesian", nearly_nothing, trials=35).num_distinct() == 35
+def test_scores_of_exactly_zero_and_one_are_accepted():
+    assert InMemorySearch("bayesian", zero_or_one, trials=35).num_distinct() == 35
 
 
 @pytest.mark.parametrize(
-    ("kind", "exponent", "target", "metric"),
+    ("kind", "exponent", "target", "cost_metric"),
     [
         ("hard", -1.0, 4e6, "flops"),
         ("absolute", -0.3, 6e6, "flops"),
@@ -230,8 +237,8 @@ def test_accuracies_of_exactly_nought_and_one_are_no_trouble():
         pytest.param("soft", -0.1, 1e5, "params", marks=pytest.mark.slow),
     ],
 )
-def test_it_beats_random_under_every_reward(kind, exponent, target, metric):
-    reward = make_reward(kind, exponent=exponent, target=target, metric=metric)
+def test_it_beats_random_under_every_reward(kind, exponent, target, cost_metric):
+    reward = make_reward(kind, exponent=exponent, target=target, cost_metric=cost_metric)
     bayesian_best, random_best = median_bests(
         weakest_link, ("bayesian", "random"), trials=45, reward=reward
     )
@@ -239,7 +246,7 @@ def test_it_beats_random_under_every_reward(kind, exponent, target, metric):
 
 
 def front_hypervolume(search):
-    points = [(network_cost(spec).flops, weakest_link(spec)) for spec in search.specs]
+    points = [(spec.cost().flops, weakest_link(spec)) for spec in search.specs]
     front = [
         p
         for p in sorted(points)
@@ -249,7 +256,7 @@ def front_hypervolume(search):
 
 
 @pytest.mark.slow
-def test_it_finds_a_larger_front_than_random_does():
+def test_it_finds_a_better_front_than_random_search():
     bayesian_best, random_best = (
         statistics.median(
             front_hypervolume(InMemorySearch(name, weakest_link, trials=60, seed=s, pareto=True))
@@ -261,17 +268,15 @@ def test_it_finds_a_larger_front_than_random_does():
 
 
 def latency_ms(spec):
-    """A device that is slow at large kernels and deep networks, whatever their FLOPs; with a little
-    jitter.
-    """
+    """The latency on a device that is slow for large kernels and deep networks, with 3% jitter."""
     slow = sum(stage.depth * (0.2 + 0.1 * (stage.kernel > 3)) for stage in spec.stages)
-    return (slow + network_cost(spec).activations / 3e5) * math.exp(0.03 * standard_noise(spec))
+    return (slow + spec.cost().activations / 3e5) * math.exp(0.03 * standard_noise(spec))
 
 
 @pytest.mark.slow
-def test_a_cost_that_has_to_be_measured_is_learned_too():
+def test_a_measured_cost_is_learned_too():
     options = {
-        "reward": make_reward("soft", exponent=-0.3, target=3.0, metric="latency"),
+        "reward": make_reward("soft", exponent=-0.3, target=3.0, cost_metric="latency"),
         "cost_fn": latency_ms,
         "trials": 60,
     }
@@ -280,7 +285,7 @@ def test_a_cost_that_has_to_be_measured_is_learned_too():
 
 
 @pytest.mark.parametrize("pareto", [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_eight_workers_lose_little_and_repeat_nothing(pareto):
+def test_with_eight_workers_it_beats_random_and_repeats_no_network(pareto):
     search = InMemorySearch("bayesian", weakest_link, trials=56, workers=8, pareto=pareto)
     assert search.num_distinct() == 56
     assert search.best > statistics.median(
@@ -289,27 +294,26 @@ def test_eight_workers_lose_little_and_repeat_nothing(pareto):
 
 
 def make_narrow_constraint():
-    """FLOPs between which a thousandth of the space lies."""
+    """Limits of the FLOPs that a thousandth of the space satisfies."""
     generator = random.Random(0)
     flops = sorted(
-        network_cost(LAYERWISE_SPACE.decode(LAYERWISE_SPACE.sample(generator))).flops
-        for _ in range(4000)
+        LAYERWISE_SPACE.decode(LAYERWISE_SPACE.sample(generator)).cost().flops for _ in range(4000)
     )
     return CostConstraint(flops[400], flops[404])
 
 
-def test_a_gate_that_admits_a_thousandth_is_kept_to_and_searched():
+def test_it_improves_within_cost_limits_that_a_thousandth_of_the_space_satisfies():
     cost_constraint = make_narrow_constraint()
     search = InMemorySearch("bayesian", weakest_link, trials=30, cost_constraint=cost_constraint)
     assert search.num_distinct() == 30
-    assert all(cost_constraint.is_satisfied(network_cost(spec).flops) for spec in search.specs)
+    assert all(cost_constraint.is_satisfied(spec.cost().flops) for spec in search.specs)
     assert statistics.mean(search.rewards[-10:]) > statistics.mean(
         search.rewards[:NUM_STARTUP_TRIALS]
     )
 
 
 def make_space(*decisions):
-    return SearchSpace("odd", BASE, decisions)
+    return SearchSpace("irregular", BASE, decisions)
 
 
 IRREGULAR_SPACES = {
@@ -320,7 +324,7 @@ IRREGULAR_SPACES = {
         Decision("stem_width", (8, 16, 24)),
     ),
     "one decision of forty values": make_space(Decision("stages.2.width", tuple(range(8, 328, 8)))),
-    "words and truths": make_space(
+    "categories and booleans": make_space(
         Decision("stages.1.skip", (True, False)),
         Decision("stages.1.activation", ("relu", "silu", "hard_swish")),
         Decision("stages.2.block", ("mbconv", "fused_mbconv", "conv", "separable")),
@@ -364,12 +368,12 @@ IRREGULAR_SPACES = {
 
 def rising(spec):
     return 1 - 0.8 * math.exp(
-        -0.1 * math.log(network_cost(spec).flops) + 0.3 * math.sin(network_cost(spec).params ** 0.3)
+        -0.1 * math.log(spec.cost().flops) + 0.3 * math.sin(spec.cost().params ** 0.3)
     )
 
 
 @pytest.mark.parametrize("name", IRREGULAR_SPACES)
-def test_spaces_of_odd_shapes_are_searched(name):
+def test_it_searches_irregular_spaces(name):
     trials = 14 if name in ("too large for tables", "two hundred decisions") else 38
     search = InMemorySearch("bayesian", rising, space=IRREGULAR_SPACES[name], trials=trials)
     assert search.num_distinct() == trials
@@ -390,19 +394,19 @@ def test_a_nearly_infeasible_constraint_in_a_huge_space_takes_bounded_time():
 
 @pytest.mark.slow
 def test_a_proposal_takes_under_half_a_second_at_five_hundred_trials():
-    """On one core, after random trials. A tuning is among them."""
+    """On one core, after 530 random trials. One of the proposals tunes the hyperparameters."""
     space = load_space("accel_nasbench")
 
-    def accuracy(spec):
-        return 0.3 + 0.02 * math.log(network_cost(spec).flops / 1e8) + 0.003 * standard_noise(spec)
+    def score(spec):
+        return 0.3 + 0.02 * math.log(spec.cost().flops / 1e8) + 0.003 * standard_noise(spec)
 
-    search = InMemorySearch("bayesian", accuracy, space=space, random_trials=530, trials=12)
+    search = InMemorySearch("bayesian", score, space=space, random_trials=530, trials=12)
     assert statistics.median(search.seconds) < 0.5
     assert max(search.seconds) < 2.5
 
 
-def test_the_numbers_that_it_draws_are_its_own():
-    """Neither numpy's global generator nor Python's is touched."""
+def test_it_does_not_use_the_global_random_generators():
+    """Neither NumPy's global generator nor Python's changes."""
     np.random.seed(5)
     random.seed(5)
     state_before = (np.random.get_state()[1].tolist(), random.getstate())

@@ -1,4 +1,4 @@
-"""The cost constraint: its violation, and a constraint that nothing meets."""
+"""The cost constraint: its violation, and limits that no network satisfies."""
 
 import math
 import random
@@ -16,7 +16,6 @@ from phinas.nas.cost_constraint import (
     descend_to_feasible,
     require_feasible,
 )
-from phinas.space.cost import network_cost
 from phinas.space.search_spaces.loading import load_space
 from phinas.space.search_spaces.search_space import SearchSpace
 
@@ -25,7 +24,7 @@ SMALL = SearchSpace("small", TINY.base, TINY.decisions[:4])
 
 
 @given(st.integers(1, 10**12), st.floats(1, 1e12), st.floats(1, 1e3))
-def test_a_distance_is_zero_inside_and_the_factor_to_the_nearer_bound_outside(
+def test_a_violation_is_zero_within_the_limits_and_else_the_log_factor_to_the_nearer_one(
     flops, min_flops, factor
 ):
     cost_constraint = CostConstraint(min_flops, min_flops * factor)
@@ -41,7 +40,7 @@ def test_a_distance_is_zero_inside_and_the_factor_to_the_nearer_bound_outside(
         assert flops * math.exp(violation) == pytest.approx(cost_constraint.min_flops)
 
 
-def test_both_bounds_are_inside_and_no_bounds_admit_all():
+def test_limits_are_inclusive_and_optional():
     assert CostConstraint(100, 200).is_satisfied(100)
     assert CostConstraint(100, 200).is_satisfied(200)
     assert not CostConstraint(100, 200).is_satisfied(99)
@@ -50,10 +49,10 @@ def test_both_bounds_are_inside_and_no_bounds_admit_all():
 
 
 @pytest.mark.parametrize("name", ["tiny", "small_images", "mnasnet"])
-def test_a_thousandth_of_a_space_is_reached(name):
+def test_limits_that_two_of_two_thousand_networks_satisfy_are_feasible(name):
     space = load_space(name)
     generator = random.Random(5)
-    flops = sorted(network_cost(space.decode(space.sample(generator))).flops for _ in range(2000))
+    flops = sorted(space.decode(space.sample(generator)).cost().flops for _ in range(2000))
     for rank in (1, 1000, 1998):
         require_feasible(space, CostConstraint(flops[rank], flops[rank + 1]), seed=1)
 
@@ -63,7 +62,7 @@ def test_a_thousandth_of_a_space_is_reached(name):
     [(CostConstraint(1, 2), "smallest"), (CostConstraint(1e15, 2e15), "largest")],
 )
 @pytest.mark.parametrize("name", ["tiny", "mnasnet"])
-def test_a_gate_that_nothing_meets_is_refused_soon_and_names_the_nearest_miss(
+def test_limits_that_no_network_satisfies_are_refused_with_the_closest_one(
     name, cost_constraint, nearest
 ):
     space = load_space(name)
@@ -77,7 +76,7 @@ def test_a_gate_that_nothing_meets_is_refused_soon_and_names_the_nearest_miss(
         re.search(r"the nearest has ([\d,]+)", str(error_info.value))[1].replace(",", "")
     )
     generator = random.Random(6)
-    sampled_flops = [network_cost(space.decode(space.sample(generator))).flops for _ in range(2000)]
+    sampled_flops = [space.decode(space.sample(generator)).cost().flops for _ in range(2000)]
     assert (
         closest_flops <= min(sampled_flops)
         if nearest == "smallest"
@@ -85,8 +84,8 @@ def test_a_gate_that_nothing_meets_is_refused_soon_and_names_the_nearest_miss(
     )
 
 
-def test_in_a_small_space_the_nearest_miss_is_the_nearest_of_all():
-    flops = sorted({network_cost(SMALL.decode(choices)).flops for choices in SMALL.enumerate()})
+def test_in_a_small_space_the_error_names_the_closest_of_all_networks():
+    flops = sorted({SMALL.decode(choices).cost().flops for choices in SMALL.enumerate()})
     widest_gap = max(range(len(flops) - 1), key=lambda index: flops[index + 1] - flops[index])
     cost_constraint = CostConstraint(flops[widest_gap] + 1, flops[widest_gap] + 1.5)
     assert SMALL.size <= MAX_ENUMERABLE
@@ -94,16 +93,16 @@ def test_in_a_small_space_the_nearest_miss_is_the_nearest_of_all():
         require_feasible(SMALL, cost_constraint, seed=0)
 
 
-def test_in_a_small_space_every_network_is_reachable_by_itself():
+def test_in_a_small_space_limits_that_one_network_satisfies_are_feasible():
     for choices in SMALL.enumerate():
-        flops = network_cost(SMALL.decode(choices)).flops
+        flops = SMALL.decode(choices).cost().flops
         require_feasible(SMALL, CostConstraint(flops, flops), seed=0)
 
 
-def test_a_descent_never_moves_away_from_the_gate_and_ends():
+def test_a_descent_never_increases_the_violation_and_ends():
     cost_constraint = CostConstraint(1, 2)
     violations = [
-        cost_constraint.violation(network_cost(spec).flops)
+        cost_constraint.violation(spec.cost().flops)
         for _, spec in descend_to_feasible(TINY, cost_constraint, random.Random(0))
     ]
     starts = [

@@ -1,4 +1,4 @@
-"""Networks as rows of numbers: one row for one network, on one scale, for spaces of any shape."""
+"""Features of networks: equal for equal networks, standardized, for any kind of space."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import pytest
 from phinas.nas.cost_constraint import CostConstraint
 from phinas.nas.problem import Problem
 from phinas.nas.reward import make_reward
-from phinas.space.cost import network_cost, stage_costs
+from phinas.space.cost import stage_costs
 from phinas.space.search_spaces.cost_tables import METRICS, CostTables
 from phinas.space.search_spaces.definitions import SPACES
 from phinas.space.search_spaces.inactive_choices import InactiveChoices
@@ -26,7 +26,7 @@ BASE = ArchSpec(
     classes=10,
 )
 CATEGORICAL_SPACE = SearchSpace(
-    "words",
+    "categories",
     BASE,
     (
         Decision("stages.1.block", ("mbconv", "conv", "bottleneck")),
@@ -84,8 +84,8 @@ def sample_rows(space, count, seed=1):
     [CATEGORICAL_SPACE, LAYERWISE_SPACE, load_space("mobilenet_v3_like")],
     ids=lambda space: space.name,
 )
-def test_choices_that_mean_nothing_change_no_feature(space):
-    """Every row with the idle choices of another."""
+def test_inactive_choices_change_no_feature(space):
+    """Compares each row with the same row with other inactive choices."""
     problem, rows = problem_of(space), sample_rows(space, 200)
     is_inactive = InactiveChoices(space).inactive_mask(rows)
     other_rows = np.where(is_inactive, sample_rows(space, 200, seed=2), rows)
@@ -105,7 +105,7 @@ def test_choices_that_mean_nothing_change_no_feature(space):
     ],
     ids=lambda space: space.name,
 )
-def test_over_the_space_every_feature_has_mean_nought_and_variance_one(space):
+def test_features_have_mean_zero_and_variance_one_over_the_space(space):
     features = problem_of(space).features(sample_rows(space, 400 if space is LARGE_SPACE else 4000))
     assert np.isfinite(features).all()
     assert np.abs(features.mean(0)).max() < 0.35
@@ -118,46 +118,46 @@ def test_over_the_space_every_feature_has_mean_nought_and_variance_one(space):
 def test_different_networks_have_different_features(space):
     rows = sample_rows(space, 300)
     problem = problem_of(space)
-    spec_id_by_features: dict[bytes, str] = {}
+    network_id_by_features: dict[bytes, str] = {}
     for row, features in zip(rows.tolist(), problem.features(rows).round(9), strict=True):
-        spec_id = problem.get_spec_id(row)
-        assert spec_id_by_features.setdefault(features.tobytes(), spec_id) == spec_id
+        network_id = problem.get_network_id(row)
+        assert network_id_by_features.setdefault(features.tobytes(), network_id) == network_id
 
 
-def test_words_have_a_column_each_and_truths_one():
-    """And each once more, as its sum over the network."""
+def test_each_category_has_a_feature_and_a_boolean_has_one():
+    """Each has a second feature: its sum over the network."""
     single = SearchSpace(
         "single", BASE, (Decision("stages.1.activation", ("relu", "silu", "hard_swish")),)
     )
     assert problem_of(single).features(np.array([[0], [1], [2]])).shape == (3, 6)
-    truths = SearchSpace("truths", BASE, (Decision("stages.1.skip", (True, False)),))
-    features = problem_of(truths).features(np.array([[0], [1]]))
+    booleans = SearchSpace("booleans", BASE, (Decision("stages.1.skip", (True, False)),))
+    features = problem_of(booleans).features(np.array([[0], [1]]))
     assert features.shape == (2, 2)
     np.testing.assert_allclose(features[0], -features[1], atol=0.2)
 
 
-def test_how_often_a_word_stands_in_a_network_is_a_feature():
-    words = ("mbconv", "fused_mbconv", "bottleneck")
+def test_the_count_of_a_category_in_a_network_is_a_feature():
+    categories = ("mbconv", "fused_mbconv", "bottleneck")
     space = SearchSpace(
         "kinds",
         BASE,
-        tuple(Decision(f"stages.1.layers.{layer}.block", words) for layer in range(3)),
+        tuple(Decision(f"stages.1.layers.{layer}.block", categories) for layer in range(3)),
     )
     rows = sample_rows(space, 200)
     features = problem_of(space).features(rows)
-    for word in range(3):
-        word_counts = (rows == word).sum(1)
-        assert np.abs(np.corrcoef(features.T, word_counts)[-1, :-1]).max() > 1 - 1e-9
+    for category in range(3):
+        category_counts = (rows == category).sum(1)
+        assert np.abs(np.corrcoef(features.T, category_counts)[-1, :-1]).max() > 1 - 1e-9
 
 
-def test_the_larger_value_has_the_larger_number():
+def test_the_feature_of_a_number_rises_with_it():
     features = problem_of(SINGLE_DECISION_SPACE).features(np.arange(40)[:, None])
     assert np.all(np.diff(features, axis=0) > 0)
 
 
-def test_features_are_grouped_by_what_they_tell_of():
-    """Choices of a field, sums, numbers of layers, costs, costs of stages; a number for each
-    feature.
+def test_features_are_grouped_by_what_they_describe():
+    """One group for the choices of each field, and one each for the sums, the numbers of layers,
+    the costs, and the costs of the stages.
     """
     features = problem_of(LAYERWISE_SPACE).features
     groups = features.groups
@@ -165,8 +165,8 @@ def test_features_are_grouped_by_what_they_tell_of():
     assert sorted(set(groups.tolist())) == list(
         range(len({"block", "kernel", "width", "skip"}) + 4)
     )
-    columns = 5 * (2 + 1 + 1 + 1)  # of five layers; a column for each word
-    # two words; kernel and width
+    columns = 5 * (2 + 1 + 1 + 1)  # five layers; two columns for the block, one for other fields
+    # The two columns of the block are of one group; kernel and width are of two groups.
     assert [len(set(groups[start : start + 2].tolist())) for start in range(0, 4, 2)] == [
         1,
         2,
@@ -174,7 +174,7 @@ def test_features_are_grouped_by_what_they_tell_of():
     assert set(groups[:columns].tolist()).isdisjoint(groups[columns:].tolist())
 
 
-def test_no_networks_have_no_rows():
+def test_no_networks_give_no_rows():
     assert len(problem_of(CATEGORICAL_SPACE).features(np.empty((0, 4), dtype=np.int64))) == 0
 
 
@@ -183,7 +183,7 @@ def test_no_networks_have_no_rows():
     [LAYERWISE_SPACE, CATEGORICAL_SPACE, load_space("accel_nasbench")],
     ids=lambda space: space.name,
 )
-def test_what_a_stage_costs_is_what_the_closed_form_says(space):
+def test_the_costs_of_the_stages_stem_and_head_sum_to_the_cost_of_the_network(space):
     rows = sample_rows(space, 60)
     by_stage = CostTables(space).stage_costs(rows)
     for row, stages in zip(rows.tolist(), by_stage, strict=True):
@@ -191,14 +191,14 @@ def test_what_a_stage_costs_is_what_the_closed_form_says(space):
         stem_and_head_rows = [part for part in stage_costs(spec) if not part.name.isdigit()]
         for column, metric in enumerate(METRICS[:3]):
             stem_and_head = sum(getattr(part.cost, metric) for part in stem_and_head_rows)
-            assert stages[:, column].sum() + stem_and_head == getattr(network_cost(spec), metric)
+            assert stages[:, column].sum() + stem_and_head == getattr(spec.cost(), metric)
 
 
-def test_a_space_too_large_for_tables_is_priced_one_by_one_and_each_network_once(monkeypatch):
+def test_in_a_space_too_large_for_tables_the_cost_of_each_network_is_computed_once(monkeypatch):
     problem, rows = problem_of(LARGE_SPACE), sample_rows(LARGE_SPACE, 30)
     expected = [
         [
-            getattr(network_cost(LARGE_SPACE.decode(LARGE_SPACE.from_indices(row))), metric)
+            getattr(LARGE_SPACE.decode(LARGE_SPACE.from_indices(row)).cost(), metric)
             for metric in METRICS
         ]
         for row in rows.tolist()
@@ -206,9 +206,7 @@ def test_a_space_too_large_for_tables_is_priced_one_by_one_and_each_network_once
     assert problem.costs(rows).tolist() == expected
     assert problem.stage_costs(rows).tolist() == [[[0] * 4] * 3] * 30
     computed_specs = []
-    monkeypatch.setattr(
-        "phinas.nas.problem.network_cost",
-        lambda spec: computed_specs.append(spec) or network_cost(spec),
-    )
+    cost = ArchSpec.cost
+    monkeypatch.setattr(ArchSpec, "cost", lambda spec: computed_specs.append(spec) or cost(spec))
     assert problem.costs(rows).tolist() == expected
     assert computed_specs == []

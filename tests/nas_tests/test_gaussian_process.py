@@ -1,5 +1,5 @@
-"""The Gaussian process against finite differences, scikit-learn's, and functions whose noise is
-known.
+"""The Gaussian process compared with finite differences, with scikit-learn, and on functions whose
+noise is known.
 """
 
 import math
@@ -21,8 +21,8 @@ GENERATOR = np.random.default_rng(0)
 ROWS = GENERATOR.normal(size=(40, 5))
 VALUES = np.sin(ROWS[:, 0]) + 0.3 * ROWS[:, 1] * ROWS[:, 2] + 0.05 * GENERATOR.normal(size=40)
 GROUPS = np.array([0, 0, 1, 0, 1])
-# Lengths of the groups, departures of the features, linear variances of the groups, Matern
-# variance, noise.
+# Inverse length scales of the groups, offsets of the features, linear variances of the groups,
+# Matern variance, noise variance.
 LOGS = np.array([-0.5, -1.0, 0.2, -0.4, 0.3, 0.0, -0.1, 0.5, -1.3, -0.7, -3.0])
 THETA = Hyperparameters(LOGS, GROUPS)
 
@@ -41,7 +41,7 @@ def fit_process(rows, values):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_the_gradient_of_the_likelihood_is_that_of_finite_differences(seed):
+def test_the_gradient_of_the_likelihood_agrees_with_finite_differences(seed):
     logs = np.random.default_rng(seed).uniform(-2, 1, size=len(LOGS))
     _, gradient = _negative_log_likelihood(Hyperparameters(logs, GROUPS), ROWS, VALUES)
     step = 1e-5
@@ -56,7 +56,7 @@ def test_the_gradient_of_the_likelihood_is_that_of_finite_differences(seed):
 
 
 class WeightedDotProduct(DotProduct):
-    """With a variance a feature, which scikit-learn's has not."""
+    """Dot-product kernel with one variance for each feature, unlike scikit-learn's."""
 
     def __init__(self, variances):
         super().__init__(0.0, "fixed")
@@ -91,7 +91,7 @@ def fit_sklearn():
     ), noise
 
 
-def test_the_posterior_is_that_of_scikit_learn():
+def test_the_posterior_agrees_with_scikit_learn():
     sklearn_process, noise = fit_sklearn()
     process, new_rows = (
         GaussianProcess(THETA, ROWS, VALUES),
@@ -100,12 +100,12 @@ def test_the_posterior_is_that_of_scikit_learn():
     mean, std = process.predict(new_rows)
     sklearn_mean, sklearn_std = sklearn_process.predict(new_rows, return_std=True)
     np.testing.assert_allclose(mean, sklearn_mean, rtol=1e-9, atol=1e-12)
-    # Theirs has the noise of measuring in it.
+    # scikit-learn's variance includes the measurement noise.
     np.testing.assert_allclose(std**2 + noise * VALUES.std() ** 2, sklearn_std**2, rtol=1e-8)
     np.testing.assert_allclose(process.mean(new_rows), mean, rtol=1e-12)
 
 
-def test_the_likelihood_is_that_of_scikit_learn_but_for_its_constant():
+def test_the_likelihood_agrees_with_scikit_learn_up_to_its_constant():
     mean, scale = mean_and_scale(VALUES)
     value, _ = _negative_log_likelihood(THETA, ROWS, (VALUES - mean) / scale)
     sklearn_process, _ = fit_sklearn()
@@ -114,7 +114,7 @@ def test_the_likelihood_is_that_of_scikit_learn_but_for_its_constant():
     )
 
 
-def test_the_joint_covariance_has_the_variances_on_its_diagonal_and_no_negative_direction():
+def test_the_joint_covariance_has_the_variances_on_its_diagonal_and_is_positive_semidefinite():
     process, new_rows = (
         GaussianProcess(THETA, ROWS, VALUES),
         np.random.default_rng(1).normal(size=(30, 5)),
@@ -127,7 +127,7 @@ def test_the_joint_covariance_has_the_variances_on_its_diagonal_and_no_negative_
 
 
 @pytest.mark.parametrize("noise", [0.05, 0.2])
-def test_the_noise_of_measuring_is_recovered(noise):
+def test_the_noise_of_the_trials_is_recovered(noise):
     noise_estimates = []
     for seed in range(5):
         generator = np.random.default_rng(seed)
@@ -138,8 +138,8 @@ def test_the_noise_of_measuring_is_recovered(noise):
     assert noise / 1.4 < np.median(noise_estimates) < noise * 1.4
 
 
-def test_uncertainty_is_honest_on_networks_not_seen():
-    """Differences from the truth, in units of what is said to be their deviation, have a variance
+def test_uncertainty_is_calibrated_on_new_networks():
+    """Differences from the truth, in units of their predicted deviation, have a variance
     of about one.
     """
     squares = []
@@ -153,7 +153,7 @@ def test_uncertainty_is_honest_on_networks_not_seen():
     assert 0.5 < np.median(squares) < 2
 
 
-def test_features_that_mean_nothing_are_told_from_those_that_do():
+def test_relevant_features_are_distinguished_from_irrelevant_ones():
     generator = np.random.default_rng(0)
     rows = generator.normal(size=(80, 12))
     lengths = fit_process(
@@ -164,7 +164,7 @@ def test_features_that_mean_nothing_are_told_from_those_that_do():
 
 @pytest.mark.parametrize("value", [0.0, 0.1, 0.3, 1.0])
 def test_equal_targets_are_expected_everywhere(value):
-    """The deviation of ten times 0.3 is 6e-17 in floating point, which must not pass for a
+    """The deviation of ten times 0.3 is 6e-17 in floating point, which must not be used as a
     scale.
     """
     targets = np.full(10, value)
@@ -174,7 +174,7 @@ def test_equal_targets_are_expected_everywhere(value):
     assert np.all(std > 1e-3)
 
 
-def test_a_network_measured_often_is_known_better_than_one_measured_once():
+def test_a_network_measured_often_has_less_uncertainty_than_one_measured_once():
     rows = np.concatenate([ROWS[:2], np.repeat(ROWS[:1], 30, axis=0)])
     targets = np.concatenate([[0.5, 0.2], 0.5 + 0.1 * np.random.default_rng(0).normal(size=30)])
     process = fit_process(rows, targets)
@@ -183,14 +183,14 @@ def test_a_network_measured_often_is_known_better_than_one_measured_once():
     assert mean[0] == pytest.approx(targets[[0, *range(2, 32)]].mean(), abs=0.03)
 
 
-def test_two_trials_are_enough_to_say_something():
+def test_two_trials_are_enough_for_a_prediction():
     mean, std = fit_process(ROWS[:2], np.array([0.2, 0.8])).predict(ROWS[:2])
     assert mean[0] < mean[1]
     assert np.all(np.isfinite(std))
 
 
 @pytest.mark.parametrize("scale", [1e-9, 1.0, 1e9])
-def test_the_unit_of_the_targets_changes_nothing_but_the_unit(scale):
+def test_the_unit_of_the_targets_scales_the_predictions_only(scale):
     unscaled, scaled = fit_process(ROWS, VALUES), fit_process(ROWS, 3 * scale + scale * VALUES)
     np.testing.assert_allclose(
         unscaled.predict(ROWS)[1] * scale, scaled.predict(ROWS)[1], rtol=1e-3

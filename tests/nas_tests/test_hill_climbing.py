@@ -1,5 +1,5 @@
-"""Hill climbing: the climbs are found in the history, every neighbor is measured before the next
-one begins.
+"""Hill climbing: climbs are read from the history, and a climb ends when every neighbor of its best
+network is measured.
 """
 
 import random
@@ -8,7 +8,6 @@ import pytest
 from optuna.trial import TrialState
 
 from phinas.nas.cost_constraint import CostConstraint
-from phinas.space.cost import network_cost
 from phinas.space.search_spaces.loading import load_space
 
 TINY = load_space("tiny")
@@ -21,7 +20,7 @@ def num_differences(one, other):
 
 
 def additive(choices):
-    """Best where every decision has its last value, without a local optimum beside it."""
+    """A score whose only local optimum has the last value of every decision."""
     return sum(TINY.to_indices(choices)) / 100
 
 
@@ -35,9 +34,7 @@ def test_the_optimum_of_an_additive_landscape_is_found_without_a_restart(harness
         best = max(best, choices, key=additive)
 
 
-def test_after_a_local_optimum_a_climb_begins_elsewhere_and_the_old_one_is_not_taken_up_again(
-    harness,
-):
+def test_after_a_local_optimum_the_next_climb_starts_elsewhere(harness):
     neighborhood = [
         (FIRST_CHOICES, 0.9),
         *((neighbor, 0.1) for neighbor in TINY.neighbors(FIRST_CHOICES)),
@@ -53,7 +50,7 @@ def test_after_a_local_optimum_a_climb_begins_elsewhere_and_the_old_one_is_not_t
     )
 
 
-def test_a_better_neighbor_is_the_next_center_and_a_worse_one_is_not(harness):
+def test_the_climb_moves_to_a_better_neighbor_only(harness):
     better_neighbor, worse_neighbor = (
         {**FIRST_CHOICES, "stages.2.width": 32},
         {**FIRST_CHOICES, "stages.2.width": 24},
@@ -71,7 +68,7 @@ def test_a_better_neighbor_is_the_next_center_and_a_worse_one_is_not(harness):
 
 
 @pytest.mark.parametrize("state", [TrialState.RUNNING, TrialState.FAIL])
-def test_what_runs_or_failed_is_passed_over(harness, state):
+def test_running_and_failed_neighbors_are_skipped(harness, state):
     *other_neighbors, last_neighbor = TINY.neighbors(FIRST_CHOICES)
     study = harness().study(
         [(FIRST_CHOICES, 0.9), *((neighbor, state) for neighbor in other_neighbors)]
@@ -79,19 +76,19 @@ def test_what_runs_or_failed_is_passed_over(harness, state):
     assert harness().next("hill_climbing", study, seed=0) == last_neighbor
 
 
-def test_only_neighbors_inside_the_gate_are_proposed(harness):
-    center_flops = network_cost(TINY.decode(FIRST_CHOICES)).flops
+def test_only_neighbors_within_the_cost_limits_are_proposed(harness):
+    center_flops = TINY.decode(FIRST_CHOICES).cost().flops
     study = harness().study([(FIRST_CHOICES, 0.9)])
     constrained = harness(cost_constraint=CostConstraint(center_flops * 1.0, center_flops * 1.1))
     proposals = [constrained.next("hill_climbing", study, seed=seed) for seed in range(8)]
     assert all(
-        center_flops <= network_cost(TINY.decode(choices)).flops <= center_flops * 1.1
+        center_flops <= TINY.decode(choices).cost().flops <= center_flops * 1.1
         for choices in proposals
     )
     assert sum(num_differences(choices, FIRST_CHOICES) == 1 for choices in proposals) > 2
 
 
-def test_of_several_climbs_under_way_the_highest_is_carried_on(harness):
+def test_of_several_climbs_the_best_one_continues(harness):
     starts = [TINY.sample(random.Random(seed)) for seed in range(8)]
     study = harness().study(
         [(choices, 0.1 * number % 0.7) for number, choices in enumerate(starts)]

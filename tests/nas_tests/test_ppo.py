@@ -1,5 +1,5 @@
-"""The recurrent controller: it learns, it is a function of the history alone, and it leaves torch
-as it was.
+"""The recurrent policy of PPO: it learns, it depends on the history only, and it restores the
+settings of torch.
 """
 
 import itertools
@@ -22,7 +22,7 @@ NUM_CHOICES = [len(decision.values) for decision in TINY.decisions]
 
 
 def bandit(choices):
-    """Each decision is an arm of its own, and one value of it pays."""
+    """A score to which each decision contributes independently: one of its values is better."""
     return 0.5 + 0.02 * sum(index == 1 for index in TINY.to_indices(choices))
 
 
@@ -35,22 +35,22 @@ def batches_of(count, *, seed=0):
     ]
 
 
-def test_last_bits_of_rewards_decide_nothing():
-    """Another processor gives them otherwise; the policy must be the same but for rounding."""
+def test_the_last_bits_of_rewards_change_no_proposal():
+    """The last bits differ between processors. The policy must be the same up to rounding."""
     batches = batches_of(3)
-    others = [
+    perturbed_batches = [
         Batch(batch.rows, tuple(math.nextafter(reward, 1.0) for reward in batch.rewards))
         for batch in batches
     ]
-    for one, other in zip(
+    for parameter, perturbed_parameter in zip(
         train_policy(NUM_CHOICES, batches).parameters(),
-        train_policy(NUM_CHOICES, others).parameters(),
+        train_policy(NUM_CHOICES, perturbed_batches).parameters(),
         strict=True,
     ):
-        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(parameter, perturbed_parameter, rtol=1e-3, atol=1e-4)
 
 
-def test_it_beats_random_where_each_decision_pays_by_itself(harness):
+def test_it_beats_random_on_an_additive_landscape(harness):
     random_choices, proposals = (
         harness().climb(name, bandit, trials=120) for name in ("random", "ppo")
     )
@@ -61,8 +61,8 @@ def test_it_beats_random_where_each_decision_pays_by_itself(harness):
     assert max(map(bandit, proposals)) > max(map(bandit, random_choices))
 
 
-def test_a_later_decision_follows_an_earlier_one():
-    """The first and the last of three decisions pay only together, in either of two ways."""
+def test_a_later_decision_depends_on_an_earlier_one():
+    """The reward is high if the first and the last of three decisions are equal."""
     rows = tuple(itertools.product((0, 1), repeat=3))
     batch = Batch(rows, tuple(0.9 if row[0] == row[2] else 0.1 for row in rows))
     samples = train_policy([2, 2, 2], [batch] * 12).sample(1000, seed=1)
@@ -71,7 +71,7 @@ def test_a_later_decision_follows_an_earlier_one():
     assert 0.1 < first.mean() < 0.9
 
 
-def test_the_policy_is_the_same_whether_batches_came_one_by_one_or_all_at_once():
+def test_training_on_one_batch_at_a_time_gives_the_policy_of_all_batches_at_once():
     batches = batches_of(6)
     for count in range(1, 7):
         step_by_step = train_policy(NUM_CHOICES, batches[:count])
@@ -82,25 +82,25 @@ def test_the_policy_is_the_same_whether_batches_came_one_by_one_or_all_at_once()
         assert torch.equal(one, other)
 
 
-def test_another_history_makes_another_policy():
+def test_the_policy_depends_on_the_history():
     one, other = (train_policy(NUM_CHOICES, batches_of(2, seed=seed)) for seed in (0, 1))
     assert one.sample(50, seed=0).tolist() != other.sample(50, seed=0).tolist()
 
 
-def test_torch_is_loaded_when_the_controller_is_needed_and_not_before():
-    code = "import sys, phinas.nas.strategies; print('torch' in sys.modules)"
+def test_importing_the_strategy_does_not_import_torch():
+    code = "import sys, phinas.nas.strategies.ppo; print('torch' in sys.modules)"
     completed = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert completed.stdout.strip() == "False"
 
 
-def test_what_is_remembered_is_bounded():
+def test_the_cache_is_bounded():
     train_policy(NUM_CHOICES, batches_of(40))
     assert len(ppo_policy._trainer_cache) <= 16
 
 
-def test_samples_are_positions_of_the_decisions_and_follow_from_the_seed():
+def test_samples_are_indices_of_choices_and_depend_on_the_seed():
     policy = Policy(NUM_CHOICES, seed=0)
     samples = policy.sample(300, seed=5)
     assert samples.shape == (300, len(NUM_CHOICES))
@@ -119,7 +119,7 @@ def test_the_probabilities_of_all_sequences_sum_to_one():
     assert 0 < entropy.min().item() <= entropy.max().item() < 1
 
 
-def test_torch_is_left_as_it_was_found(harness):
+def test_the_settings_of_torch_are_restored(harness):
     ppo_policy._trainer_cache.clear()
     torch.manual_seed(3)
     expected = torch.rand(4)
@@ -138,9 +138,9 @@ def test_torch_is_left_as_it_was_found(harness):
 def test_a_proposal_at_500_trials_takes_under_a_tenth_of_a_second(harness):
     timestamps = []
 
-    def timed_accuracy(choices):
+    def timed_score(choices):
         timestamps.append(time.process_time())
         return bandit(choices)
 
-    harness().climb("ppo", timed_accuracy, trials=510)
+    harness().climb("ppo", timed_score, trials=510)
     assert (timestamps[-1] - timestamps[-11]) / 10 < 0.1

@@ -1,6 +1,4 @@
-"""Networks as rows of positions: several sets of choices may mean one network, and it is looked at
-once.
-"""
+"""Networks as rows of indices: one network may have several rows, of which one is canonical."""
 
 import numpy as np
 import pytest
@@ -8,7 +6,6 @@ import pytest
 from phinas.nas.cost_constraint import CostConstraint
 from phinas.nas.problem import Problem, unique_row_indices
 from phinas.nas.reward import make_reward
-from phinas.space.cost import network_cost
 from phinas.space.search_spaces.loading import load_space
 from phinas.space.search_spaces.search_space import Decision, SearchSpace
 from phinas.space.spec import ArchSpec, StageSpec
@@ -56,11 +53,12 @@ def sample_rows(problem, count, seed=0):
 
 def test_a_canonical_row_is_the_same_network(problem):
     rows = sample_rows(problem, 100)
-    for row, canonicalize in zip(rows.tolist(), problem.canonicalize(rows).tolist(), strict=True):
-        assert problem.get_spec_id(canonicalize) == problem.get_spec_id(row)
+    canonical_rows = problem.canonicalize(rows).tolist()
+    for row, canonical_row in zip(rows.tolist(), canonical_rows, strict=True):
+        assert problem.get_network_id(canonical_row) == problem.get_network_id(row)
 
 
-def test_rows_that_differ_in_idle_choices_only_have_one_canonical_row():
+def test_rows_that_differ_in_inactive_choices_have_one_canonical_row():
     problem = problem_of(LAYERWISE_SPACE)
     rows = np.array(
         [[0, 1, 1, 1, kernel, expansion, 0, 2, 0] for kernel in range(3) for expansion in range(2)]
@@ -68,17 +66,17 @@ def test_rows_that_differ_in_idle_choices_only_have_one_canonical_row():
     assert len(np.unique(problem.canonicalize(rows), axis=0)) == 1
 
 
-def test_a_network_is_not_its_own_neighbor_nor_another_one_twice_for_choices_that_mean_nothing():
+def test_neighbors_that_differ_in_inactive_choices_only_are_left_out():
     problem = problem_of(LAYERWISE_SPACE)
     row = np.array([[0, 0, 0, 1, 0, 0, 0, 0, 0]])  # the second layer is left out
     neighbors = problem.neighbors(row, 1000, np.random.default_rng(0))
-    # The first: two kernels, an expansion; the last: that, or left out; the second is put in as the
-    # first values have it.
+    # The first layer: two other kernels and one other expansion. The last layer: the same, or left
+    # out. The second layer: inserted with the first values of its decisions.
     assert len(neighbors) == 3 + 4 + 1
     assert row[0].tolist() not in neighbors.tolist()
 
 
-def test_a_draw_gives_canonical_networks_that_the_gate_lets_pass(problem):
+def test_samples_are_canonical_networks_within_the_cost_limits(problem):
     flops = problem.costs(sample_rows(problem, 200))[:, 0]
     constrained = problem_of(
         problem.space,
@@ -91,12 +89,12 @@ def test_a_draw_gives_canonical_networks_that_the_gate_lets_pass(problem):
     assert len(np.unique(rows, axis=0)) == len(rows) >= 45
     assert all(
         constrained.cost_constraint.is_satisfied(
-            network_cost(problem.space.decode(problem.space.from_indices(row))).flops
+            problem.space.decode(problem.space.from_indices(row)).cost().flops
         )
         for row in rows.tolist()
     )
 
 
-def test_distinct_rows_are_told_once_wherever_they_stand():
+def test_the_first_index_of_each_distinct_row_is_returned():
     rows = np.array([[1, 2], [3, 4], [1, 2], [3, 5]])
     assert sorted(unique_row_indices(rows).tolist()) == [0, 1, 3]

@@ -1,4 +1,4 @@
-"""The search and the choice of a baseline are the same when nobody could read the test split."""
+"""The search and the selection of a baseline give the same result with an unreadable test split."""
 
 from contextlib import closing
 
@@ -8,10 +8,11 @@ import torch
 
 from phinas.experiment.executors import EXECUTORS
 from phinas.experiment.schema.config import DataSection, Recipe, RunSection, SearchSection
-from phinas.experiment.trial_store import TrialStore
+from phinas.experiment.storage.trial_store import TrialStore
 from phinas.nas.evaluators import make_evaluator
 from phinas.nas.search import search
-from phinas.nas.selection.baseline import select_baseline
+from phinas.nas.selection.baseline import EvaluationContext, select_baseline
+from phinas.nas.selection.baseline_record import make_baseline_file
 from phinas.space.search_spaces.loading import load_space
 from phinas.training.data.prepared_dataset import prepare
 from phinas.training.engine.job import TrainingJobFactory
@@ -36,7 +37,7 @@ def _one_thread():
 
 
 def run(data):
-    """Every proposal with its accuracy, and what the baseline file would hold."""
+    """Each measured network with its score, and the content of the baseline file."""
     job_factory = TrainingJobFactory.from_config(
         data,
         DATA,
@@ -48,22 +49,31 @@ def run(data):
     space = load_space("tiny").adapt_to(channels=1, classes=10)
     trial_stores = [TrialStore(optuna.create_study(direction="maximize")) for _ in range(2)]
     with closing(EXECUTORS["inline"](1)) as executor:
-        shared_arguments = {
-            "seed": 3,
-            "executor": executor,
-            "evaluator": evaluator,
-            "on_progress": lambda *_: None,
-        }
-        result = search(space, SECTION, trial_store=trial_stores[0], **shared_arguments)
-        baseline = select_baseline(
-            result, SECTION, space, trial_store=trial_stores[1], **shared_arguments
+        result = search(
+            space,
+            SECTION,
+            seed=3,
+            trial_store=trial_stores[0],
+            executor=executor,
+            evaluator=evaluator,
+            on_progress=lambda *_: None,
         )
-    return [(trial.spec, trial.accuracy) for trial in result.trials], baseline.to_dict(result)
+        baseline = select_baseline(
+            result,
+            SECTION,
+            space,
+            seed=3,
+            context=EvaluationContext(trial_stores[1], executor, evaluator),
+            on_progress=lambda *_: None,
+        )
+    return [(trial.spec, trial.score) for trial in result.trials], make_baseline_file(
+        baseline, result
+    ).model_dump()
 
 
-def test_the_test_split_steers_neither_the_search_nor_the_baseline(tmp_path):
-    intact_data = prepare(DATA, seed=0, directory=tmp_path / "whole")
-    corrupted_data = prepare(DATA, seed=0, directory=tmp_path / "sealed")
+def test_the_test_split_changes_neither_the_search_nor_the_baseline(tmp_path):
+    intact_data = prepare(DATA, seed=0, directory=tmp_path / "intact")
+    corrupted_data = prepare(DATA, seed=0, directory=tmp_path / "corrupted")
     for name in ("images.npy", "labels.npy"):
         path = corrupted_data.directory / "test" / name
         path.write_bytes(b"\xff" * path.stat().st_size)

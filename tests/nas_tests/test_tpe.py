@@ -1,4 +1,4 @@
-"""Our TPE is Optuna's, quicker."""
+"""The TPE strategy proposes what Optuna's sampler does, in less time."""
 
 import random
 
@@ -25,7 +25,7 @@ SPACES = {
 @pytest.mark.parametrize("name", SPACES)
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 @pytest.mark.parametrize("directions", [["maximize"], ["maximize", "minimize"]])
-def test_it_proposes_what_optunas_sampler_does(name, trials, directions):
+def test_it_makes_the_proposals_of_optunas_sampler(name, trials, directions):
     space, generator = SPACES[name], random.Random(trials)
     distributions = make_distributions(space)
     study = optuna.create_study(directions=directions)

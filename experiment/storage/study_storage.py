@@ -1,0 +1,149 @@
+"""The database of a run: one study for each stage, in Optuna's schema.
+
+The default is SQLite at `study.db` in the run directory (WAL, synchronous=NORMAL). `run.storage`
+may be any other database that Optuna supports. optuna-dashboard can open both.
+"""
+
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.storages import RDBStorage
+from sqlalchemy import URL, event
+
+from phinas.experiment.errors import DiskError, StorageError
+from phinas.experiment.storage.storage_errors import is_disk_error, storage_errors
+from phinas.experiment.storage.trial_record import TrialRecord
+from phinas.experiment.storage.trial_store import Direction, TrialStore
+
+
+class StudyStorage:
+    """The studies of a run.
+
+    Args:
+        url: The URL of the database.
+        prefix: Prefix of the names of the studies.
+    """
+
+    def __init__(self, url: str, *, prefix: str = "") -> None:
+        self._prefix = prefix
+        sqlite = url.startswith("sqlite:")
+        with storage_errors():
+            connection_options = (
+                {"connect_args": {"timeout": 60}} if sqlite else {"pool_pre_ping": True}
+            )
+            try:
+                # Optuna uses the URL as a format string.
+                self._rdb_storage = RDBStorage(
+                    url.replace("{", "{{").replace("}", "}}"), engine_kwargs=connection_options
+                )
+            except RuntimeError as error:  # tables of another version of Optuna
+                raise StorageError(f"the record of trials cannot be used: {error}") from error
+            if sqlite:
+                event.listen(self._rdb_storage.engine, "connect", _set_pragmas)
+                self._rdb_storage.engine.dispose()  # the connections made so far lack the pragmas
+
+    def open_study(
+        self, name: str, *, directions: Sequence[Direction] = ("maximize",)
+    ) -> TrialStore:
+        """Open the study of this name, or create it.
+
+        Args:
+            name: Its name.
+            directions: Direction of each objective.
+        """
+        with storage_errors():
+            study = optuna.create_study(
+                study_name=self._prefix + name,
+                storage=self._rdb_storage,
+                directions=list(directions),
+                load_if_exists=True,
+                sampler=_NO_SAMPLER,
+            )
+        return TrialStore(study)
+
+    def records(self, name: str) -> list[TrialRecord]:
+        """The trials of a study. Empty if the study does not exist. It is not created."""
+        trial_store = self._load_existing(name)
+        return trial_store.records() if trial_store else []
+
+    def study_attrs(self, name: str) -> dict[str, Any]:
+        """The attributes of a study. Empty if the study does not exist. It is not created."""
+        trial_store = self._load_existing(name)
+        return trial_store.study_attrs if trial_store else {}
+
+    def _load_existing(self, name: str) -> TrialStore | None:
+        with storage_errors():
+            try:
+                study = optuna.load_study(
+                    study_name=self._prefix + name, storage=self._rdb_storage, sampler=_NO_SAMPLER
+                )
+            except KeyError:
+                return None
+        return TrialStore(study)
+
+    def close(self) -> None:
+        self._rdb_storage.remove_session()
+        self._rdb_storage.engine.dispose()
+
+
+# Proposals are made in memory, so this sampler is not used. Optuna would create a default one.
+_NO_SAMPLER = optuna.samplers.RandomSampler(seed=0)
+
+
+def _set_pragmas(connection: Any, _record: object) -> None:
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=NORMAL")
+
+
+def open_storage(path: Path, *, url: str | None, new: bool, run_id: str = "") -> StudyStorage:
+    """Open the storage of a run.
+
+    Args:
+        path: The SQLite file, used without a `url`.
+        url: The URL of a database. None uses the SQLite file. Several runs may share a database, so
+            the names of its studies begin with `run_id`.
+        new: Whether the run is new.
+        run_id: Identity of the run.
+
+    Raises:
+        StorageError: The file of an existing run is missing, empty, truncated or not a record. It
+            is not overwritten.
+    """
+    if url is not None:
+        return StudyStorage(url, prefix=f"{run_id}/")
+    if not new:
+        _check_file(path)
+    # As a file: URI, in which SQLite quotes ?, # and %. SQLAlchemy before 2.1 does not.
+    return StudyStorage(
+        URL.create(
+            "sqlite", database=path.absolute().as_uri(), query={"uri": "true"}
+        ).render_as_string()
+    )
+
+
+def _check_file(path: Path) -> None:
+    advice = "restore it from a copy, or start a new run directory"
+    if not path.is_file():
+        raise StorageError(f"{path}: the record of trials is missing; {advice}")
+    if path.stat().st_size == 0:
+        raise StorageError(f"{path}: the record of trials is empty; {advice}")
+    try:
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=60)
+        try:
+            check_result = connection.execute("PRAGMA quick_check").fetchone()[0]
+            tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master")}
+        finally:
+            connection.close()
+    except sqlite3.DatabaseError as error:
+        if is_disk_error(error):
+            raise DiskError(
+                f"{path}: cannot be opened ({error}); check the disk and its permissions"
+            ) from None
+        raise StorageError(
+            f"{path}: is not a readable record of trials ({error}); {advice}"
+        ) from None
+    if check_result != "ok" or not {"studies", "trials", "version_info"} <= tables:
+        raise StorageError(f"{path}: is damaged or not a record of trials; {advice}")

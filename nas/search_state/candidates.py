@@ -1,0 +1,117 @@
+"""The choice of the next network to train: a new one that satisfies the cost constraint.
+
+A proposal is checked before it costs anything: its cost is compared with the constraint, and its
+network with the known ones. Networks are compared, not choices. After a rejected proposal, the
+strategy proposes again with other random numbers. After several rejections, the candidates are the
+neighbors of proposed networks that are known, then uniform samples, then an enumeration or a
+descent. The number of attempts is bounded, and no trial is spent on a known network.
+"""
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from phinas.experiment.seeds import derive_seed
+from phinas.nas.cost_constraint import MAX_ENUMERABLE, descend_to_feasible
+from phinas.nas.problem import Problem
+from phinas.nas.search_state.proposer import Proposer
+from phinas.nas.strategies.interface import ResumeTraining
+from phinas.space.search_spaces.search_space import Choices
+from phinas.space.spec import ArchSpec
+
+MAX_ATTEMPTS = 32
+# A strategy that has converged proposes known networks again and again, and a proposal takes time.
+MAX_DUPLICATES = 2
+NUM_RANDOM_SAMPLES = 500
+NUM_FINAL_SAMPLES = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A network to train.
+
+    Attributes:
+        spec: The network.
+        choices: Its choices.
+        num_rejected: Number of proposals that were rejected before it.
+        is_proposed: Whether the strategy proposed it. If not, it replaces rejected proposals.
+        epochs: Epoch after which its training pauses. None trains to the end.
+    """
+
+    spec: ArchSpec
+    choices: Choices
+    num_rejected: int
+    is_proposed: bool
+    epochs: int | None = None
+
+
+class CandidateGenerator:
+    """Selects the networks to train: feasible new proposals, or else replacements.
+
+    Args:
+        problem: The search problem.
+        proposer: Gets proposals from the strategy.
+        known_network_ids: Networks that are not proposed again.
+        seed: Seed of the search.
+    """
+
+    def __init__(
+        self, problem: Problem, proposer: Proposer, known_network_ids: set[str], *, seed: int
+    ) -> None:
+        self._space, self._cost_constraint = problem.space, problem.cost_constraint
+        self._proposer, self._seed = proposer, seed
+        self.known_network_ids = known_network_ids
+
+    def next_candidate(self, number: int) -> Candidate | ResumeTraining | None:
+        """Proposal `number`: a new network or a paused training. None if no network is left.
+
+        The caller then calls the proposer's `accept` for a candidate with `is_proposed`, and
+        its `add` for any other one.
+        """
+        duplicates: list[Choices] = []
+        num_attempts, epochs = 0, None
+        while num_attempts < MAX_ATTEMPTS and len(duplicates) < MAX_DUPLICATES:
+            action = self._proposer.ask(number, num_attempts)
+            if isinstance(action, ResumeTraining):
+                return action
+            choices, epochs = action.choices, action.epochs
+            spec = self._new_feasible_spec(choices)
+            if spec is not None:
+                return Candidate(spec, choices, num_attempts, is_proposed=True, epochs=epochs)
+            self._proposer.reject()
+            num_attempts += 1
+            if self._space.decode(choices).network_id in self.known_network_ids:
+                duplicates.append(choices)
+        for num_rejected, choices in enumerate(
+            self._fallback_candidates(duplicates, number), start=num_attempts
+        ):
+            spec = self._new_feasible_spec(choices)
+            if spec is not None:
+                return Candidate(spec, choices, num_rejected, is_proposed=False, epochs=epochs)
+        return None
+
+    def _new_feasible_spec(self, choices: Choices) -> ArchSpec | None:
+        spec = self._space.decode(choices)
+        return (
+            spec
+            if self._cost_constraint.is_satisfied(spec.cost().flops)
+            and spec.network_id not in self.known_network_ids
+            else None
+        )
+
+    def _fallback_candidates(self, duplicates: list[Choices], number: int) -> Iterator[Choices]:
+        generator = random.Random(derive_seed(self._seed, "elsewhere", number))
+        for choices in duplicates:
+            neighbors = list(self._space.neighbors(choices))
+            generator.shuffle(neighbors)
+            yield from neighbors
+        for _ in range(NUM_RANDOM_SAMPLES):
+            yield self._space.sample(generator)
+        if self._space.size <= MAX_ENUMERABLE:
+            yield from self._space.enumerate()
+        else:
+            for choices, _ in descend_to_feasible(self._space, self._cost_constraint, generator):
+                yield choices
+                yield from self._space.neighbors(choices)
+            for _ in range(NUM_FINAL_SAMPLES):
+                yield self._space.sample(generator)

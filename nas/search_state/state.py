@@ -1,0 +1,297 @@
+"""The state of a search: one object that owns the record, the strategy's view and the pruner's view
+of every trial, and keeps them consistent.
+
+All of it follows from the record, so a new state on the same record continues the search.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+
+from optuna.trial import TrialState
+
+from phinas.experiment.measurement import Measurement
+from phinas.experiment.schema.config import EXPONENT_ESTIMATION_TRIALS, SearchSection
+from phinas.experiment.storage.trial_record import TrialRecord, drop_replaced
+from phinas.experiment.storage.trial_store import TrialStore
+from phinas.nas.problem import Problem, make_distributions
+from phinas.nas.search_state.candidates import Candidate, CandidateGenerator
+from phinas.nas.search_state.history import PastTrials
+from phinas.nas.search_state.proposer import make_proposer
+from phinas.nas.search_state.pruner import TrialPruner
+from phinas.nas.search_state.running_trial import RunningTrial
+from phinas.nas.strategies.interface import ResumeTraining
+from phinas.nas.strategies.loading import load_strategy
+from phinas.nas.trial import LatencyTiming, Trial, TrialAttributes, completed_trials
+from phinas.space.network import Network
+from phinas.space.spec import ArchSpec
+
+
+class SearchState:
+    """Proposes trials and records their results.
+
+    Args:
+        problem: The search problem.
+        section: The configuration of the search.
+        trial_store: The record. Trials that an interrupted search left running are first
+            marked to run again or to be replaced.
+        seed: Seed of the search.
+        estimating_exponent: The first trials are sampled at random to estimate the exponent of the
+            reward. They get no objective value yet and are not pruned.
+
+    Raises:
+        InputError: The record is of another search space.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        section: SearchSection,
+        trial_store: TrialStore,
+        *,
+        seed: int,
+        estimating_exponent: bool = False,
+    ) -> None:
+        self.problem, self.section = problem, section
+        self.estimating_exponent = estimating_exponent
+        self._store = trial_store
+        self._strategy = load_strategy("random" if estimating_exponent else section.strategy)
+        self.budget = EXPONENT_ESTIMATION_TRIALS if estimating_exponent else section.trials
+        self._restarts = [self._restart(record) for record in trial_store.recover()]
+        records = drop_replaced(trial_store.records())
+        self._past = PastTrials(problem, records)
+        self._proposer = make_proposer(problem, self._strategy, seed=seed)
+        for trial in self._past.in_order():
+            self._proposer.add(trial)
+        self._candidates = CandidateGenerator(
+            problem, self._proposer, self._past.network_ids, seed=seed
+        )
+        self.pruner_name = "none" if estimating_exponent else section.pruner
+        self._pruner = TrialPruner(self.pruner_name, epochs=problem.epochs, seed=seed)
+        self._pruner.replay(records, problem.reward)
+        self._num_finished = sum(
+            record.state.is_finished() or record.is_unscored for record in records
+        )
+        self.trials = completed_trials(records)
+        self.space_exhausted = False
+        # Reasons since the last success. Not from the record: the cause may have been removed.
+        self.recent_failures: list[str] = []
+
+    @property
+    def num_done(self) -> int:
+        """How much of the budget is done: finished trials, or the epochs of as many full trainings
+        if trainings are paused and resumed.
+        """
+        if self._strategy.can_resume:
+            return self._past.finished_epochs // self.problem.epochs
+        return self._num_finished
+
+    @property
+    def num_paused(self) -> int:
+        return sum(trial.status == "paused" for trial in self._past.in_order())
+
+    # Start trainings
+
+    def next_trial(self, make_key: Callable[[Network], str]) -> RunningTrial | None:
+        """Record the next trial as running: one that was interrupted, or else a proposal.
+
+        Args:
+            make_key: The key of a network's training job, for the record.
+
+        Returns:
+            The trial to train. None if the budget is spent, no network is left, or the strategy
+            has no proposal within the rest of the budget.
+        """
+        if self._restarts:
+            return self._restarts.pop(0)
+        if self.space_exhausted and not self._strategy.can_resume:
+            return None
+        remaining_epochs = self.budget * self.problem.epochs - self._past.spent_epochs
+        if remaining_epochs < (1 if self._strategy.can_resume else self.problem.epochs):
+            return None
+        proposal = self._candidates.next_candidate(self._past.num_actions)
+        if proposal is None:
+            self.space_exhausted = True
+            return None
+        if isinstance(proposal, ResumeTraining):
+            return self._resume(proposal, remaining_epochs)
+        return self._start(proposal, remaining_epochs, make_key)
+
+    def _start(
+        self, candidate: Candidate, remaining_epochs: int, make_key: Callable[[Network], str]
+    ) -> RunningTrial | None:
+        epochs = candidate.epochs or self.problem.epochs
+        if epochs > remaining_epochs:
+            return None
+        attributes = TrialAttributes.of(
+            candidate.spec,
+            proposal=len(self._past),
+            key=make_key(candidate.spec),
+            num_rejected=candidate.num_rejected,
+        )
+        trial = self._past.start(attributes, candidate.choices, epochs)
+        (self._proposer.accept if candidate.is_proposed else self._proposer.add)(trial)
+        self._pruner.add_trial(attributes.proposal)
+        targets = {"target_epochs": [epochs]} if self._strategy.can_resume else {}
+        number = self._store.begin(
+            candidate.choices,
+            make_distributions(self.problem.space),
+            **attributes.to_dict(),
+            **targets,
+        )
+        return RunningTrial(number, candidate.spec, attributes, self._stop_epoch(epochs))
+
+    def _resume(self, action: ResumeTraining, remaining_epochs: int) -> RunningTrial | None:
+        if action.epochs - self._past.target_epochs(action.trial) > remaining_epochs:
+            return None
+        record = self._record_of(action.trial)
+        number = self._store.resume(record, action.epochs)
+        self._proposer.update(self._past.resume(action.trial, action.epochs))
+        return self._restart(self._store.record(number))
+
+    def _restart(self, record: TrialRecord) -> RunningTrial:
+        """The training of a trial that is recorded as running."""
+        attributes = TrialAttributes.from_record(record)
+        stop_epoch = self._stop_epoch(record.target_epochs[-1]) if record.target_epochs else None
+        return RunningTrial(
+            record.number, ArchSpec.from_dict(attributes.spec), attributes, stop_epoch
+        )
+
+    def _stop_epoch(self, epochs: int) -> int | None:
+        return epochs if epochs < self.problem.epochs else None
+
+    def _record_of(self, proposal: int) -> TrialRecord:
+        return next(
+            record
+            for record in drop_replaced(self._store.records())
+            if TrialAttributes.from_record(record).proposal == proposal
+        )
+
+    # While a training runs
+
+    def record_latency(self, trial: RunningTrial, timing: LatencyTiming) -> None:
+        """Record the latency of a trial's network, before its training."""
+        self._store.set_user_attrs(trial.number, **timing.to_dict())
+        trial.attributes = self._past.add_latency(trial.attributes, timing)
+
+    def report(self, trial: RunningTrial, epoch: int, score: float) -> bool:
+        """Record a reported score.
+
+        A training that is retried reports the same epochs again and gets the same answers.
+
+        Returns:
+            Whether the training continues.
+        """
+        if epoch not in trial.reported_scores:
+            trial.reported_scores[epoch] = score
+            reward = self._reward(trial, score)
+            if self._pruner.should_prune(trial.proposal, epoch, reward):
+                trial.pruned_at = epoch
+        return trial.pruned_at is None or epoch < trial.pruned_at
+
+    # End of a training
+
+    def finish(self, trial: RunningTrial, measurement: Measurement, *, attempts: int) -> str:
+        """Record the result of a training: it is complete, paused or pruned, or it fails because
+        its reward is not a finite number.
+
+        Returns:
+            Why the trial has no objective value; empty if it is complete or paused.
+        """
+        reward = self._reward(trial, measurement.score)
+        if not math.isfinite(reward):
+            reason = f"its reward {reward} is not a finite number"
+            self.fail(trial, reason, attempts=attempts)
+            return reason
+        self.recent_failures = []
+        if trial.pruned_at is not None:
+            return self._prune(trial, trial.pruned_at, measurement, attempts=attempts)
+        if trial.stop_epoch is not None:
+            self._pause(trial, trial.stop_epoch, measurement, attempts=attempts)
+        else:
+            self._complete(trial, reward, measurement, attempts=attempts)
+        return ""
+
+    def _complete(
+        self, trial: RunningTrial, reward: float, measurement: Measurement, *, attempts: int
+    ) -> None:
+        value = [reward, self._cost(trial)] if self.problem.pareto else reward
+        scores = trial.reported_scores or dict(enumerate(measurement.curve, start=1))
+        self._store.complete(
+            trial.number,
+            None if self.estimating_exponent else value,
+            measurement,
+            scores,
+            attempts=attempts,
+        )
+        self._num_finished += 1
+        self.trials.append(
+            Trial(
+                trial.number,
+                trial.proposal,
+                trial.spec,
+                trial.spec.cost(),
+                reward,
+                measurement,
+                trial.attributes.latency.latency_ms if trial.attributes.latency else None,
+            )
+        )
+        past_trial = self._past.complete(trial.proposal, scores, measurement.score, reward)
+        self._proposer.update(past_trial)
+        self._pruner.finish_trial(trial.proposal, TrialState.COMPLETE)
+
+    def _prune(
+        self, trial: RunningTrial, epoch: int, measurement: Measurement, *, attempts: int
+    ) -> str:
+        reason = (
+            f"pruned by {self.pruner_name} after {epoch} of {self.problem.epochs} epochs at "
+            f"{trial.reported_scores[epoch]:.1%}"
+        )
+        self._store.prune(
+            trial.number, reason, measurement, trial.reported_scores, attempts=attempts
+        )
+        self._num_finished += 1
+        self._proposer.update(self._past.end(trial.proposal, "pruned", trial.reported_scores))
+        self._pruner.finish_trial(trial.proposal, TrialState.PRUNED)
+        return reason
+
+    def _pause(
+        self, trial: RunningTrial, epochs: int, measurement: Measurement, *, attempts: int
+    ) -> None:
+        curve = trial.reported_scores or dict(enumerate(measurement.curve, start=1))
+        scores: Mapping[int, float] = curve | {epochs: measurement.score}
+        self._store.pause(
+            trial.number, measurement, epochs=epochs, intermediate_values=scores, attempts=attempts
+        )
+        self._proposer.update(self._past.end(trial.proposal, "paused", scores))
+
+    def fail(self, trial: RunningTrial, reason: str, *, attempts: int) -> None:
+        """Record why a trial has no result."""
+        self._store.fail(trial.number, reason, trial.reported_scores, attempts=attempts)
+        self._num_finished += 1
+        self._proposer.update(self._past.end(trial.proposal, "failed", trial.reported_scores))
+        self._pruner.finish_trial(trial.proposal, TrialState.FAIL)
+        self.recent_failures.append(reason)
+
+    def close_paused(self) -> list[ArchSpec]:
+        """Record the paused trainings as pruned, at the end of the search.
+
+        Returns:
+            Their networks. A search with a larger budget may still resume them.
+        """
+        paused = [record for record in self._store.records() if record.is_paused]
+        for record in paused:
+            (epochs,) = record.paused_epochs
+            self._store.close_paused(
+                record,
+                f"paused after {epochs} of {self.problem.epochs} epochs at "
+                f"{record.measurement.score:.1%} when the search ended",
+            )
+        return [ArchSpec.from_dict(TrialAttributes.from_record(record).spec) for record in paused]
+
+    # Rewards
+
+    def _cost(self, trial: RunningTrial) -> float:
+        return trial.attributes.get_cost(self.problem.reward.cost_metric)
+
+    def _reward(self, trial: RunningTrial, score: float) -> float:
+        return self.problem.reward(score, self._cost(trial))

@@ -1,0 +1,149 @@
+"""Load a strategy by its name."""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from optuna.samplers import BaseSampler
+
+from phinas.experiment.errors import InputError
+from phinas.experiment.executors.interface import describe_failure, import_function
+from phinas.nas.problem import Problem
+from phinas.nas.strategies import STRATEGIES
+from phinas.nas.strategies.interface import Strategy
+
+_USAGE = (
+    "name a class that derives from optuna.samplers.BaseSampler, or one with a method "
+    "propose(history), that takes (problem, seed) or seed=..."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedStrategy:
+    """A strategy by its name, ready to be made for each proposal.
+
+    Attributes:
+        name: A key of STRATEGIES, or "package.module:Class".
+        make: Makes the sampler or Strategy of one proposal from the problem and a seed.
+        is_sampler: Whether it is an Optuna sampler.
+        supports_pareto: Whether it can search for a Pareto front.
+        can_resume: Whether it pauses and resumes trainings.
+    """
+
+    name: str
+    make: Callable[[Problem, int], Any]
+    is_sampler: bool
+    supports_pareto: bool
+    can_resume: bool
+
+    @property
+    def is_user_supplied(self) -> bool:
+        return self.name not in STRATEGIES
+
+
+def load_strategy(name: str, *, key: str = "search.strategy") -> LoadedStrategy:
+    """Import a strategy.
+
+    Args:
+        name: A key of STRATEGIES, or "package.module:Class" for a user's own: an Optuna sampler
+            class, or a class with `propose` (`phinas.nas.strategies.interface.Strategy`). The
+            class may declare `supports_pareto` and `can_resume`. A sampler supports Pareto fronts
+            unless it declares otherwise.
+        key: The configuration key or option, for error messages.
+
+    Raises:
+        InputError: The strategy does not exist, cannot be imported, or is not a strategy.
+    """
+    entry = STRATEGIES.get(name)
+    if entry is None and ":" not in name:
+        raise InputError(
+            f"{key}: {name!r} is not a strategy; name one of {', '.join(STRATEGIES)}, "
+            "or your own as package.module:Class"
+        )
+    strategy_class = _import_class(name, entry.path if entry else name, key=key)
+    is_sampler = issubclass(strategy_class, BaseSampler)
+    if not is_sampler and not callable(getattr(strategy_class, "propose", None)):
+        raise InputError(f"{key}: {name!r} is not a sampler; {_USAGE}")
+    if entry is not None:
+        supports_pareto, can_resume = entry.supports_pareto, entry.can_resume
+    else:
+        supports_pareto = bool(getattr(strategy_class, "supports_pareto", is_sampler))
+        can_resume = bool(getattr(strategy_class, "can_resume", False)) and not is_sampler
+    make = _factory(name, strategy_class, key=key)
+    return LoadedStrategy(name, make, is_sampler, supports_pareto, can_resume)
+
+
+def require_strategy(name: str, *, pareto: bool) -> LoadedStrategy:
+    """Load a strategy and check that it fits the search.
+
+    Raises:
+        InputError: See `load_strategy`. Also if the search is for a Pareto front and the strategy
+            cannot search for one.
+    """
+    strategy = load_strategy(name)
+    if pareto and not strategy.supports_pareto:
+        names = ", ".join(name for name, entry in STRATEGIES.items() if entry.supports_pareto)
+        raise InputError(
+            f"search.strategy: {name} maximizes one reward and cannot search for a Pareto front "
+            f"(search.reward: pareto); use one of {names}"
+        )
+    return strategy
+
+
+def require_pausing(
+    strategy: LoadedStrategy, *, pruner: str, evaluator: str, supports_pausing: bool
+) -> None:
+    """Check that a strategy that resumes trainings has an evaluator that can pause them.
+
+    Raises:
+        InputError: The evaluator cannot pause trainings, or there is a pruner.
+    """
+    if not strategy.can_resume:
+        return
+    if not supports_pausing:
+        raise InputError(
+            f"search.strategy: {strategy.name} pauses and resumes trainings, and {evaluator} "
+            "cannot pause; use evaluator: proxy, or give your function a parameter `stop_epoch`"
+        )
+    if pruner != "none":
+        raise InputError(
+            f"search.pruner: {pruner} has no effect with strategy {strategy.name}, which decides "
+            "itself which trainings continue; set pruner: none"
+        )
+
+
+def _import_class(name: str, path: str, *, key: str) -> type[Any]:
+    try:
+        strategy_class: Any = import_function(path)
+    # A user's module may raise anything while it is imported.
+    except (Exception, SystemExit) as error:
+        raise InputError(
+            f"{key}: {name!r} cannot be imported ({describe_failure(error)}); correct it, or add "
+            "its folder to PYTHONPATH"
+        ) from None
+    if not isinstance(strategy_class, type):
+        kind = type(strategy_class).__name__
+        raise InputError(f"{key}: {name!r} is of type {kind}, not a class; {_USAGE}")
+    return strategy_class
+
+
+def _factory(
+    name: str, strategy_class: type[Any], *, key: str
+) -> Callable[[Problem, int], BaseSampler | Strategy]:
+    """Returns a function that makes the class from a problem and a seed. Other parameters of the
+    class need defaults.
+    """
+    signature = inspect.signature(strategy_class)
+    takes_seed_only = "problem" not in signature.parameters and "seed" in signature.parameters
+
+    def make(problem: Problem, seed: int) -> BaseSampler | Strategy:
+        return strategy_class(seed=seed) if takes_seed_only else strategy_class(problem, seed)
+
+    try:
+        signature.bind(seed=0) if takes_seed_only else signature.bind(None, 0)
+    except TypeError as error:
+        raise InputError(
+            f"{key}: {name!r} cannot be made from a problem and a seed ({error}); {_USAGE}"
+        ) from None
+    return make
