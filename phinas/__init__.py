@@ -1,24 +1,29 @@
 """phinas: a small convolutional network for your images, and how to scale it.
 
-Every command of the command line is a function of the same name here: `phinas.run(config,
-out=...)`, `phinas.resume(directory)`. Nothing heavy is imported until one is called.
+Every command of the command line is a function of the same name: `phinas.run("photos/",
+out="runs/photos")`, `phinas.resume("runs/photos")`. Nothing heavy is imported until one is called.
 """
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from phinas.api.audit import audit
     from phinas.api.bench import bench
-    from phinas.api.data import data
     from phinas.api.describe import describe
     from phinas.api.export import export
     from phinas.api.fit import fit
     from phinas.api.latency import latency
     from phinas.api.plan import plan
-    from phinas.pipeline import report, resume, run, scale, search, validate
+    from phinas.api.report import report
+    from phinas.api.resume import resume
+    from phinas.api.run import run
+    from phinas.api.scale import scale
+    from phinas.api.search import search
+    from phinas.api.validate import validate
 
 __all__ = [
+    "audit",
     "bench",
-    "data",
     "describe",
     "export",
     "fit",
@@ -32,20 +37,10 @@ __all__ = [
     "validate",
 ]
 
-_MODULES = {
-    "bench": "phinas.api.bench",
-    "data": "phinas.api.data",
-    "describe": "phinas.api.describe",
-    "export": "phinas.api.export",
-    "fit": "phinas.api.fit",
-    "latency": "phinas.api.latency",
-    "plan": "phinas.api.plan",
-}
-
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'phinas' has no attribute {name!r}")
     import importlib
 
-    return getattr(importlib.import_module(_MODULES.get(name, "phinas.pipeline")), name)
+    return getattr(importlib.import_module(f"phinas.api.{name}"), name)

@@ -1,4 +1,4 @@
-"""`python -m phinas` is `phinas`."""
+"""Entry point of `python -m phinas`, which does the same as `phinas`."""
 
 import sys
 from pathlib import Path
@@ -6,8 +6,8 @@ from pathlib import Path
 from phinas.cli import main
 
 if __name__ == "__main__":
-    # `python -m` puts the current directory first, where a user's own folder `ray` or `datasets`
-    # would hide the library. `main` appends it, for a user's own evaluator.
+    # `python -m` puts the current directory first on the path, where a user's folder `ray` or
+    # `datasets` would shadow the library. `main` appends it for modules of the user.
     if sys.path and Path(sys.path[0]) == Path.cwd():
         del sys.path[0]
     main()

@@ -1,28 +1,29 @@
-"""The search space and the baseline, adapted to the images: channels, classes and resolution.
+"""Adapt the search space and the baseline to the channels, classes and resolution of the data.
 
-`phinas plan` and the run itself both call this, so a plan is refused where the run would be.
+`phinas plan` and `phinas run` both call this module, so they accept the same configurations.
 """
 
 import math
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from phinas.experiment.artifacts.baseline_file import BaselineFile
 from phinas.experiment.errors import InputError
 from phinas.experiment.run_dir import RunDir
 from phinas.experiment.schema.config import Config, SearchSection
 from phinas.space.loading import load_spec
+from phinas.space.network import NetworkT
 from phinas.space.search_spaces.loading import load_space
 from phinas.space.search_spaces.search_space import SearchSpace
 from phinas.space.spec import ArchSpec
-from phinas.space.yaml_io import read_yaml
 
 if TYPE_CHECKING:
     from phinas.training.data.prepared_dataset import PreparedData
 
 
 def max_resolution(config: Config, data: "PreparedData | None") -> float:
-    """The largest resolution in px for networks: that of the images, or any where upsampling is
-    allowed or there are no images.
+    """The highest resolution of networks in px.
+
+    It is the image size. Without images, or where upsampling is allowed, it is infinite.
     """
     return (
         math.inf if data is None or config.data is None or config.data.upsample else data.image_size
@@ -30,19 +31,21 @@ def max_resolution(config: Config, data: "PreparedData | None") -> float:
 
 
 def search_space_name(section: SearchSection) -> str:
-    """The configured search space, or else the default one of the evaluator."""
-    from phinas.nas.evaluators import EVALUATOR_SPACES
+    """The name of the configured search space, or else of the evaluator's default."""
+    from phinas.nas.evaluators import default_space
 
-    return section.space or EVALUATOR_SPACES.get(
-        section.evaluator.partition(":")[0], "small_images"
-    )
+    return section.space or default_space(section.evaluator) or "small_images"
 
 
 def space_for_data(config: Config, data: "PreparedData | None") -> SearchSpace:
-    """The configured search space for these images, or unchanged where there are none.
+    """Adapt the configured search space to the channels and classes of the data.
+
+    Args:
+        config: The configuration. `search.resolution` replaces the resolution of the space.
+        data: The images, or None to keep the channels and classes of the space.
 
     Raises:
-        InputError: Its networks need a larger resolution than the images have.
+        InputError: The space is wrong, or a resolution exceeds the image size.
     """
     space = load_space(search_space_name(config.search))
     if data is None:
@@ -55,16 +58,19 @@ def space_for_data(config: Config, data: "PreparedData | None") -> SearchSpace:
     )
     if max(space.resolutions) > max_resolution(config, data):
         raise InputError(
-            f"search.resolution: candidates see {max(space.resolutions)} pixels of a side and the "
-            "images have "
-            f"{data.image_size}; set it lower, or data.upsample: true to enlarge images"
+            f"search.resolution: {max(space.resolutions)} px exceeds the image size "
+            f"{data.image_size} px; lower it, or use --upsample (data.upsample: true) to enlarge "
+            "the images"
         )
     return space
 
 
 def baseline_for_data(config: Config, data: "PreparedData | None") -> ArchSpec:
-    """The user's baseline (`scaling.baseline`) for the channels, classes and resolution of these
-    images, or unchanged where there are none.
+    """Adapt the user's baseline (`scaling.baseline`) to the data.
+
+    Args:
+        config: The configuration. `search.resolution` replaces the resolution of the baseline.
+        data: The images, or None to keep the channels and classes of the baseline.
     """
     spec = load_spec(str(config.scaling.baseline))
     return adapt_spec(
@@ -75,18 +81,24 @@ def baseline_for_data(config: Config, data: "PreparedData | None") -> ArchSpec:
     )
 
 
-def adapt_spec(spec: ArchSpec, data: "PreparedData | None", *, resolution: int) -> ArchSpec:
-    """`spec` at another resolution in px, with the channels and classes of the data."""
+def adapt_spec(network: NetworkT, data: "PreparedData | None", *, resolution: int) -> NetworkT:
+    """Change the resolution of a network, and its channels and classes to those of the data.
+
+    Args:
+        network: The network.
+        data: The images, or None to keep the channels and classes.
+        resolution: The new resolution in px.
+    """
     if data is None:
-        return replace(spec, resolution=resolution)
-    return replace(spec, channels=data.channels, classes=len(data.classes), resolution=resolution)
+        return network.adapt(resolution=resolution)
+    return network.adapt(channels=data.channels, classes=len(data.classes), resolution=resolution)
 
 
 def run_baseline(config: Config, data: "PreparedData | None", run: RunDir) -> ArchSpec:
-    """The user's baseline as the run recorded it, if it has started already."""
+    """The baseline that the run has recorded, or else the user's, adapted to the data."""
     return read_baseline(run) if run.baseline.exists() else baseline_for_data(config, data)
 
 
 def read_baseline(run: RunDir) -> ArchSpec:
-    """The baseline of a run: found by its search, or the user's."""
-    return ArchSpec.from_dict(read_yaml(run.baseline)["spec"])
+    """The recorded baseline of a run, which is the result of its search or the user's network."""
+    return BaselineFile.read(run.baseline).spec

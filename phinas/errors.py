@@ -1,23 +1,23 @@
-"""Exit of the command line: signals, errors, their messages and exit codes.
+"""Signals, error messages and exit codes of the command line.
 
-Codes: experiment/errors.py, and 70 for a bug, whose traceback is written to `crash.log`.
+The exit codes are in experiment/errors.py. An error in phinas itself has exit code 70, and its
+traceback is written to `crash.log`.
 """
 
-import contextlib
 import errno
-import itertools
 import os
 import signal
 import sys
 import traceback
+from difflib import get_close_matches
 from pathlib import Path
 from types import FrameType
 
 import click
 
 from phinas.experiment.errors import DiskError, InputError, PhinasError, SignalInterrupt
-from phinas.experiment.fit_dir import FitDir
-from phinas.experiment.run_dir import RunDir
+from phinas.options.command import SAME_COMMAND, CommandState
+from phinas.options.config_option import ConfigOption
 from phinas.space.spec import SpecError
 from phinas.space.yaml_io import YamlError
 
@@ -35,55 +35,110 @@ _RERAISE_SECONDS = 5.0
 
 
 def run_command(cli: click.Command, arguments: list[str]) -> int:
-    """Run one command line; returns its exit code instead of leaving the process."""
+    """Run a command and print its errors.
+
+    Args:
+        cli: The click command.
+        arguments: The command line without the program's name.
+
+    Returns:
+        The exit code.
+    """
     signal.signal(signal.SIGINT, _raise_interrupted)
     signal.signal(signal.SIGTERM, _raise_interrupted)
+    state = CommandState()
     try:
-        code = cli.main(args=arguments, prog_name="phinas", standalone_mode=False)
+        code = cli.main(args=arguments, prog_name="phinas", standalone_mode=False, obj=state)
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except click.ClickException as error:
-        command_path = (
-            error.ctx.command_path
-            if isinstance(error, click.UsageError) and error.ctx
-            else "phinas"
-        )
-        click.echo(f"phinas: {error.format_message()} (see `{command_path} --help`)", err=True)
+        if type(error).__name__ == "NoArgsIsHelpError":  # since click 8.2
+            click.echo(error.format_message(), err=True)
+        else:
+            click.echo(f"phinas: {_describe_usage_error(error)}", err=True)
         return 2
     except click.Abort:
         return 130
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the reader of our output has had enough
+        # The program that reads standard output has closed it, as `head` does.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
     except SignalInterrupt as error:
         signal.setitimer(signal.ITIMER_REAL, 0)
         if is_rank_zero():
-            click.echo(f"\ninterrupted: {_resume_message(arguments)}", err=True)
+            click.echo(f"\ninterrupted: {_resume_message(state)}", err=True)
         return error.exit_code
     except Exception as error:
-        if "--debug" in arguments:
-            traceback.print_exc()
-        resume_command = (
-            "the same command again" if _command_name(arguments) == "fit" else "`phinas resume`"
+        return _report_error(error, state)
+    finally:
+        # The command may end before the alarm, which would then kill the ending process.
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def _report_error(error: Exception, state: CommandState) -> int:
+    """Print an error that ended a command, and return its exit code."""
+    if state.debug:
+        traceback.print_exc()
+    phinas_error = _as_phinas_error(error, state)
+    if phinas_error is None:
+        click.echo(
+            f"phinas: internal error: {type(error).__name__}: {error}\n{_write_crash_log(state)}",
+            err=True,
         )
-        phinas_error = _as_phinas_error(
-            error, directory=_find_directory(arguments), resume_command=resume_command
+        return 70
+    click.echo(f"phinas: {phinas_error}", err=True)
+    return phinas_error.exit_code
+
+
+def _describe_usage_error(error: click.ClickException) -> str:
+    """Describe a wrong command line like a wrong configuration: what, why, and what to do."""
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    help_command = f"`{context.command_path if context else 'phinas'} --help`"
+    if isinstance(error, click.NoSuchOption):
+        return f"{error.option_name}: {_describe_unknown_option(error.option_name, context)}"
+    if isinstance(error, click.MissingParameter) and error.param is not None:
+        return (
+            f"{_parameter_name(error.param)}: is missing{_advice(error.param)} (see {help_command})"
         )
-        if phinas_error is None:
-            click.echo(
-                f"phinas: a bug: {type(error).__name__}: {error}\n{_write_crash_log(arguments)}",
-                err=True,
-            )
-            return 70
-        click.echo(f"phinas: {phinas_error}", err=True)
-        return phinas_error.exit_code
+    if isinstance(error, click.BadParameter) and error.param is not None:
+        return f"{_parameter_name(error.param)}: {error.message}"
+    return f"{error.format_message()} (see {help_command})"
+
+
+def _describe_unknown_option(name: str, context: click.Context | None) -> str:
+    path = context.command_path if context else "phinas"
+    if context is not None and name in _flags(context.find_root()):
+        program, _, command = path.partition(" ")
+        return f"this option precedes the command; write `{program} {name} {command}`"
+    # Without dashes, which all options have in common.
+    flags = {flag.lstrip("-"): flag for flag in _flags(context)}
+    closest = get_close_matches(name.lstrip("-"), flags, n=1)
+    hint = f"did you mean {flags[closest[0]]}?" if closest else f"see `{path} --help`"
+    return f"unknown option; {hint}"
+
+
+def _flags(context: click.Context | None) -> list[str]:
+    params = context.command.get_params(context) if context else []
+    return [flag for param in params if isinstance(param, click.Option) for flag in param.opts]
+
+
+def _advice(param: click.Parameter) -> str:
+    """The end of the message that a parameter is missing."""
+    if isinstance(param, ConfigOption):
+        return f"; use {param.legal_values}"
+    return f"; add {param.opts[0]} {param.metavar}" if isinstance(param, click.Option) else ""
+
+
+def _parameter_name(param: click.Parameter) -> str:
+    """The name of an option or argument as in the usage line."""
+    return param.opts[0] if isinstance(param, click.Option) else param.human_readable_name
 
 
 def _raise_interrupted(number: int, _frame: FrameType | None) -> None:
-    """The first signal ends the run in order; the next one at once.
+    """Raise SignalInterrupt for the first signal, and let the next one exit at once.
 
-    What is raised here is lost where Python can't raise (in a destructor, say), so an alarm raises
-    it again until it is caught.
+    Python ignores an exception that is raised in a destructor, and a library may catch it. So an
+    alarm raises it again every `_RERAISE_SECONDS` until `run_command` catches it.
     """
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, lambda second_signal, _: os._exit(128 + second_signal))
@@ -91,78 +146,71 @@ def _raise_interrupted(number: int, _frame: FrameType | None) -> None:
     def reraise(_number: int, _frame: FrameType | None) -> None:
         raise SignalInterrupt(number)
 
+    # What an ignored interrupt would print is a traceback, and it is raised again anyway.
+    sys.unraisablehook = _skip_interrupts
     signal.signal(signal.SIGALRM, reraise)
     signal.setitimer(signal.ITIMER_REAL, _RERAISE_SECONDS, _RERAISE_SECONDS)
     raise SignalInterrupt(number)
 
 
+def _skip_interrupts(unraisable: "sys.UnraisableHookArgs") -> None:
+    if not isinstance(unraisable.exc_value, SignalInterrupt):
+        sys.__unraisablehook__(unraisable)
+
+
 def is_rank_zero() -> bool:
-    """Whether this process prints: the first of those that `torchrun` started."""
+    """Whether this is the process that prints, which is rank 0 of `torchrun` or the only one."""
     return os.environ.get("RANK", "0") == "0"
 
 
-def _command_name(arguments: list[str]) -> str:
-    return next((word for word in arguments if not word.startswith("-")), "")
-
-
-def _resume_message(arguments: list[str]) -> str:
-    """What an interrupted command has saved, and how to resume it."""
-    if _command_name(arguments) == "bench":
-        return "the runs that had ended are kept; the same command carries on"
-    directory = _find_directory(arguments)
+def _resume_message(state: CommandState) -> str:
+    """Say what an interrupted command has saved and how to resume it."""
+    if state.interrupt_message:
+        return state.interrupt_message
+    directory = state.directory
     if not directory:
         return "nothing was written"
-    resume_command = (
-        "the same command again"
-        if _command_name(arguments) == "fit"
-        else f"phinas resume {directory}"
-    )
-    return f"everything so far is kept; carry on with: {resume_command}"
+    resume = state.resume if state.resume == SAME_COMMAND else f"`phinas resume {directory}`"
+    return f"everything so far is saved; to resume, run {resume}"
 
 
-def _as_phinas_error(
-    error: Exception, *, directory: str, resume_command: str
-) -> PhinasError | None:
-    """The PhinasError that describes `error`, or None for a bug.
-
-    Args:
-        directory: The run or fit directory that the command named, or "".
-        resume_command: What to call once the cause is gone.
-    """
+def _as_phinas_error(error: Exception, state: CommandState) -> PhinasError | None:
+    """Convert `error` to a PhinasError. Returns None for an error in phinas itself."""
     if isinstance(error, PhinasError):
         return error
     if isinstance(error, SpecError | YamlError):
         return InputError(str(error))
     if isinstance(error, OSError) and error.errno in _DISK_ERRNOS:
-        prefix = f"{error.filename or directory}: " if error.filename or directory else ""
+        path = error.filename or state.directory
         return DiskError(
-            f"{prefix}{error.strerror}; free space or permissions, then {resume_command}"
+            f"{f'{path}: ' if path else ''}{error.strerror}; free space or correct the "
+            f"permissions, then run {state.resume}"
         )
-    # Path.expanduser's, for a ~name
-    if isinstance(error, RuntimeError) and "home directory" in str(error):
+    if isinstance(error, IsADirectoryError | NotADirectoryError):
+        path = error.filename2 or error.filename
+        return DiskError(f"{path}: {error.strerror}; rename or remove it, then run {state.resume}")
+    if isinstance(error, RuntimeError) and _raised_by(error) == "expanduser":
         return InputError(
-            "a path begins with ~ and a name that is no user's here; write the path out"
+            "the path begins with ~ and an unknown user name; write the full path instead"
         )
     if isinstance(error, FileNotFoundError):
-        return DiskError(f"{error.filename}: is gone; put it back, then {resume_command}")
+        return DiskError(f"{error.filename}: does not exist; restore it, then run {state.resume}")
     return None
 
 
-def _find_directory(arguments: list[str]) -> str:
-    """The run or fit directory that the command named, or ""."""
-    candidates = [value for flag, value in itertools.pairwise(arguments) if flag == "--out"]
-    candidates += [word.removeprefix("--out=") for word in arguments if word.startswith("--out=")]
-    candidates += [word for word in arguments[1:] if not word.startswith("-")]
-    for directory in candidates:
-        with contextlib.suppress(RuntimeError):  # expanduser's, for an unknown ~name
-            if RunDir(directory).exists or FitDir(directory).exists:
-                return directory
-    return ""
+def _raised_by(error: Exception) -> str:
+    """The name of the function that raised `error`."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return frames[-1].name if frames else ""
 
 
-def _write_crash_log(arguments: list[str]) -> str:
-    """Write the traceback to a file; returns the sentence that says where."""
-    directory = _find_directory(arguments)
+def _write_crash_log(state: CommandState) -> str:
+    """Write the traceback to `crash.log`.
+
+    Returns:
+        A sentence that names the file, or the traceback where the file cannot be written.
+    """
+    directory = state.directory
     path = (Path(directory).expanduser() if directory else Path.cwd()) / "crash.log"
     try:
         path.write_text(traceback.format_exc(), encoding="utf-8")

@@ -1,19 +1,21 @@
-"""The family of a run, by phi or by budgets of FLOPs, parameters or latency."""
+"""Build the family of a run from phi or from budgets of FLOPs, parameters or latency."""
 
 from collections.abc import Callable
 
+from phinas.experiment.artifacts.family_file import FamilyMember
 from phinas.experiment.errors import NoResultError
 from phinas.experiment.executors import Executor
 from phinas.experiment.schema.config import ScalingSection
-from phinas.experiment.trial_store import TrialStore
+from phinas.experiment.storage.trial_store import TrialStore
 from phinas.scaling_search.coefficients import Coefficients
 from phinas.scaling_search.family.budget_ladder import fit_budgets
-from phinas.scaling_search.family.family import FamilyMember, make_budget_family, make_family
+from phinas.scaling_search.family.family import make_budget_family, make_family
 from phinas.scaling_search.family.latency_budgets import fit_latency_budgets
+from phinas.space.network import Network
 from phinas.space.spec import ArchSpec
 from phinas.training.timing.latency import LatencyTimer
 
-_NOTE_KEY = "family_latencies"
+_LATENCIES_KEY = "family_latencies"
 
 
 def build_family(
@@ -21,13 +23,19 @@ def build_family(
     coefficients: Coefficients,
     section: ScalingSection,
     *,
-    latency: Callable[[ArchSpec], float] | None = None,
+    latency: Callable[[Network], float] | None = None,
 ) -> list[FamilyMember]:
-    """The members of a family as `section` asks for them.
+    """Build the members of a family.
 
     Args:
-        latency: Measures a network in ms. Without it, latency budgets are replaced by
-        `section.phi`.
+        baseline: The network to scale.
+        coefficients: The compound coefficients.
+        section: The configuration, which has budgets or values of phi.
+        latency: Returns the latency of a network in ms. Without it `section.phi` is used instead of
+            latency budgets.
+
+    Raises:
+        InputError: No phi meets a budget.
     """
     if section.flops:
         return make_budget_family(
@@ -46,23 +54,33 @@ def build_family(
 
 def cached_latency(
     trial_store: TrialStore, latency_timer: LatencyTimer, executor: Executor
-) -> Callable[[ArchSpec], float]:
-    """Returns a function that measures a network in ms once and records it, so that a resumed run
-    makes the same family. It raises NoResultError where a network could not be timed.
+) -> Callable[[Network], float]:
+    """Make a function that measures the latency of each network only once.
+
+    Each latency is recorded in the study, so a resumed run builds the same family.
+
+    Args:
+        trial_store: The study that records the latencies.
+        latency_timer: Makes the timing jobs.
+        executor: Runs the timing jobs.
+
+    Returns:
+        A function that returns the latency of a network in ms. It raises NoResultError if the
+        network could not be timed.
     """
 
-    def latency(spec: ArchSpec) -> float:
-        latencies = trial_store.study_attrs.get(_NOTE_KEY, {})
-        if spec.spec_id not in latencies:
-            executor.submit(latency_timer.make_job(spec))
+    def latency(network: Network) -> float:
+        latencies = trial_store.study_attrs.get(_LATENCIES_KEY, {})
+        if network.network_id not in latencies:
+            executor.submit(latency_timer.make_job(network))
             result = executor.next_result()
             if result.value is None:
                 raise NoResultError(
-                    f"scaling.latency_ms: network {spec.spec_id} could not be timed: "
-                    f"{result.reason}"
+                    f"scaling.latency_ms: network {network.network_id} could not be timed "
+                    f"({result.reason})"
                 )
-            latencies = latencies | {spec.spec_id: result.value["latency_ms"]}
-            trial_store.set_study_attr(_NOTE_KEY, latencies)
-        return float(latencies[spec.spec_id])
+            latencies = latencies | {network.network_id: result.value["latency_ms"]}
+            trial_store.set_study_attr(_LATENCIES_KEY, latencies)
+        return float(latencies[network.network_id])
 
     return latency

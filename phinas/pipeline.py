@@ -1,131 +1,91 @@
-"""search, scale, validate, report: each stage reads what the one before wrote, and repeats nothing
-that is recorded.
+"""Run the stages of a run: search, scale, validate, report.
 
-There are no "stage done" marks. Every stage can be run again at any time: trainings that the record
-has are replayed, and the files are written anew from them. Resuming is running.
+Each stage reads the files of the stage before it. No file marks a stage as finished. A stage that
+runs again uses the recorded trainings and writes its files again, so to resume a run is to run its
+stages again.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from phinas.experiment.errors import InputError
 from phinas.experiment.run_dir import RunDir
 from phinas.experiment.schema.config import Config
 from phinas.preflight import check_config, check_with_data
-from phinas.session import STAGES, open_session, read_config, read_goal
+from phinas.run_context import STAGES, open_run, read_config
+from phinas.run_summary import RunSummary, summarize_run
 from phinas.stages import STAGE_FUNCTIONS
 from phinas.terminal.progress import Display
-from phinas.terminal.summary import summarize_run
+
+_PREVIOUS_COMMANDS = {"scale": "search", "validate": "scale"}
 
 
-def run(
+def run_stages(
     config: Config, *, out: str | Path, stages: Sequence[str] = STAGES, quiet: bool = False
-) -> dict[str, Any]:
-    """All of it: search, scale, validate, report, in the run directory `out`; the summary of what
-    came out.
+) -> RunSummary:
+    """Run some stages in a run directory.
 
-    An `out` that is a run of this configuration is carried on. Raises the errors of
-    phinas.experiment.errors.
+    Args:
+        config: The configuration of the run.
+        out: The run directory. An existing run of this configuration is resumed.
+        stages: Names of STAGES. They run in the order of STAGES.
+        quiet: Show no progress.
+
+    Returns:
+        The results of the run so far.
+
+    Raises:
+        PhinasError: A stage failed. See `phinas.experiment.errors`.
     """
     run_dir = RunDir(out)
     check_config(config, stages, recorded=run_dir.coefficients)
     display = Display(quiet=quiet)
-    if (
-        "search" in stages
-        and config.search.reward == "soft"
-        and config.search.target_cost is not None
-    ):
-        from phinas.nas.reward import UNUSED_TARGET_NOTE
+    if "search" in stages:
+        _report_unused_target(config, display)
+    with open_run(
+        run_dir, config, goal=stages, preflight=check_with_data, display=display
+    ) as context:
+        for stage in STAGES:
+            if stage in stages:
+                STAGE_FUNCTIONS[stage](context)
+    return summarize_run(run_dir)
 
+
+def run_next_stage(
+    stage: str, directory: str | Path, *, config: Config | None = None, quiet: bool = False
+) -> RunSummary:
+    """Run one stage of an existing run, and write its report again.
+
+    Args:
+        stage: "scale" or "validate".
+        directory: The run directory.
+        config: The configuration. It may differ from the run's for stages without results. None
+            keeps that of the run.
+        quiet: Show no progress.
+
+    Returns:
+        The results of the run so far.
+
+    Raises:
+        InputError: The directory is not a run, or the previous stage has no result yet.
+        PhinasError: The stage failed.
+    """
+    run_dir = RunDir(directory)
+    config = config or read_config(run_dir)
+    required = run_dir.baseline if stage == "scale" else run_dir.coefficients
+    if not required.exists():
+        raise InputError(
+            f"{required}: does not exist yet; run `phinas {_PREVIOUS_COMMANDS[stage]}` or `phinas "
+            "resume` on this run first"
+        )
+    return run_stages(config, out=run_dir.path, stages=(stage, "report"), quiet=quiet)
+
+
+def _report_unused_target(config: Config, display: Display) -> None:
+    """Print a note where a target cost does not change the ranking of the networks."""
+    from phinas.nas.reward import UNUSED_TARGET_NOTE
+
+    if config.search.reward == "soft" and config.search.target_cost is not None:
         display.print(
             f"note: search.target_cost: {config.search.target_cost:g}: {UNUSED_TARGET_NOTE}"
         )
-    with open_session(
-        run_dir, config, goal=stages, preflight=check_with_data, display=display
-    ) as session:
-        for stage in STAGES:
-            if stage in stages:
-                STAGE_FUNCTIONS[stage](session)
-    return summarize_run(run_dir)
-
-
-def search(config: Config, *, out: str | Path, quiet: bool = False) -> dict[str, Any]:
-    """Only the search for a baseline, and the report of it. Raises InputError where the
-    configuration brings a baseline.
-    """
-    if config.scaling.baseline is not None:
-        raise InputError(
-            f"scaling.baseline: {config.scaling.baseline!r} is given, so there is nothing to "
-            "search; use `scale`"
-        )
-    return run(config, out=out, stages=("search", "report"), quiet=quiet)
-
-
-def scale(
-    directory: str | Path, *, config: Config | None = None, quiet: bool = False
-) -> dict[str, Any]:
-    """alpha, beta, gamma and the family for the baseline of a run.
-
-    config: the run's own but for `scaling` and `validation`, which may differ as long as that stage
-    has not begun.
-    """
-    run_dir = RunDir(directory)
-    return _run_stages(
-        run_dir,
-        config,
-        ("scale", "report"),
-        required_file=run_dir.baseline,
-        previous_command="search",
-        quiet=quiet,
-    )
-
-
-def validate(
-    directory: str | Path, *, config: Config | None = None, quiet: bool = False
-) -> dict[str, Any]:
-    """Train the affordable members of a run's family; `config` as for `scale`."""
-    run_dir = RunDir(directory)
-    return _run_stages(
-        run_dir,
-        config,
-        ("validate", "report"),
-        required_file=run_dir.coefficients,
-        previous_command="scale",
-        quiet=quiet,
-    )
-
-
-def resume(directory: str | Path, *, quiet: bool = False) -> dict[str, Any]:
-    """Carry a run on from wherever it stopped, to the end that it was started for."""
-    run_dir = RunDir(directory)
-    run_dir.require_run()
-    return run(read_config(run_dir), out=run_dir.path, stages=read_goal(run_dir), quiet=quiet)
-
-
-def report(directory: str | Path) -> dict[str, Any]:
-    """Write the report of a run anew from what the run holds. It may be running elsewhere."""
-    run_dir = RunDir(directory)
-    run_dir.require_run()
-    from phinas.reports.page import write_report
-
-    write_report(run_dir)
-    return summarize_run(run_dir)
-
-
-def _run_stages(
-    run_dir: RunDir,
-    config: Config | None,
-    stages: tuple[str, ...],
-    *,
-    required_file: Path,
-    previous_command: str,
-    quiet: bool,
-) -> dict[str, Any]:
-    config = config or read_config(run_dir)
-    if not required_file.exists():
-        raise InputError(
-            f"{required_file}: is not there yet; run `phinas {previous_command}` (or `phinas "
-            "resume`) on this run first"
-        )
-    return run(config, out=run_dir.path, stages=stages, quiet=quiet)

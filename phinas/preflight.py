@@ -1,51 +1,50 @@
-"""Preflight checks, before anything is trained: of the configuration alone, and with the data."""
+"""Checks of the configuration before a run trains networks.
+
+`check_config` needs the configuration only. `check_with_data` needs the images too.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from phinas.adapt_to_data import run_baseline, search_space_name, space_for_data
 from phinas.experiment.errors import InputError
+from phinas.experiment.executors.inline import require_single_worker
 from phinas.experiment.schema.config import Config
+from phinas.run_context import RunContext, read_goal
 from phinas.scaling_evaluator import require_evaluator
-from phinas.session import Session, read_goal
 from phinas.space.loading import load_spec
 from phinas.space.search_spaces.loading import load_space
+from phinas.space.search_spaces.search_space import SearchSpace
+
+_SCALE_ON_IMAGES = (
+    "use `phinas search` without images, then scale its baseline on your images: phinas scale "
+    "--baseline RUN/search/baseline.yaml --data IMAGES --out NEW_RUN"
+)
 
 
 def check_config(config: Config, stages: Sequence[str], *, recorded: Path | None = None) -> None:
-    """Check a configuration before anything is written.
+    """Check a configuration before a file is written.
 
     Args:
-        recorded: The coefficients file of the run, which may exist already.
+        config: The configuration.
+        stages: The stages that will run.
+        recorded: The coefficients file of the run. If it was made from the file that
+            `scaling.coefficients` names, it is read instead of that file.
 
     Raises:
         InputError: The configuration is wrong.
-        SpecError: Its baseline is wrong.
+        SpecError: The baseline is not a valid network.
     """
-    from phinas.nas.strategies import require_strategy
+    from phinas.nas.pruning import require_pruner
+    from phinas.nas.strategies.loading import require_strategy
 
     require_strategy(config.search.strategy, pareto=config.search.reward == "pareto")
+    require_pruner(config.search.pruner)
     if {"scale", "validate"} & set(stages):
         require_evaluator(config)
-    searches_coefficients = "scale" in stages and config.scaling.coefficients is None
-    trains_networks = "validate" in stages or (
-        searches_coefficients and config.scaling.evaluator == "proxy"
-    )
-    if config.data is None and trains_networks and config.scaling.baseline is not None:
-        stage = "validation" if "validate" in stages else "scaling"
-        raise InputError(
-            f"data.source: missing; {stage} trains networks: name the images with --data"
-        )
-    if config.data is None and trains_networks:
-        raise InputError(
-            "data.source: missing; scaling trains networks: use `phinas search` without images, "
-            "and scale what it finds on "
-            "yours: phinas scale --baseline RUN/search/baseline.yaml --data IMAGES --out NEW_RUN"
-        )
-    if config.run.executor == "inline" and config.run.workers not in ("auto", 1):
-        raise InputError(
-            f"run.workers: {config.run.workers} trainings at a time need run.executor: processes"
-        )
+    _require_images(config, stages)
+    if config.run.executor == "inline" and config.run.workers != "auto":
+        require_single_worker(config.run.workers)
     if config.scaling.coefficients is not None and "scale" in stages:
         from phinas.scaling_search.race.user_coefficients import load_user_coefficients
 
@@ -60,82 +59,111 @@ def check_config(config: Config, stages: Sequence[str], *, recorded: Path | None
         _check_search(config)
 
 
+def _require_images(config: Config, stages: Sequence[str]) -> None:
+    """Check that there are images if a stage after the search trains networks."""
+    searches_coefficients = "scale" in stages and config.scaling.coefficients is None
+    trains_grid = searches_coefficients and config.scaling.evaluator == "proxy"
+    if config.data is not None or not ("validate" in stages or trains_grid):
+        return
+    stage = "validation" if "validate" in stages else "scaling"
+    if config.scaling.baseline is not None:
+        raise InputError(
+            f"data.source: is missing, but {stage} trains networks; name the images with --data"
+        )
+    raise InputError(f"data.source: is missing, but {stage} trains networks; {_SCALE_ON_IMAGES}")
+
+
 def _check_search(config: Config) -> None:
     from phinas.experiment.seeds import derive_seed
     from phinas.nas.cost_constraint import require_feasible
-    from phinas.nas.evaluators import EVALUATOR_SPACES, make_evaluator
-    from phinas.nas.pruning import require_reports
     from phinas.nas.search import make_cost_constraint
     from phinas.nas.selection.reference_network import require_reference
 
-    space = load_space(search_space_name(config.search))
-    if config.search.resolution:
+    section = config.search
+    space = load_space(search_space_name(section))
+    if section.resolution:
         space = space.adapt_to(
-            channels=space.base.channels,
-            classes=space.base.classes,
-            resolution=config.search.resolution,
+            channels=space.base.channels, classes=space.base.classes, resolution=section.resolution
         )
-    require_reference(config.search.reference)
-    kind = config.search.evaluator.partition(":")[0]
-    if kind in EVALUATOR_SPACES and config.data is not None:
-        raise InputError(
-            f"search.evaluator: {kind} knows networks for its own images, not for those of "
-            "data.source; search without images, "
-            "and scale what it finds on yours: phinas scale --baseline RUN/search/baseline.yaml "
-            "--data IMAGES --out NEW_RUN"
-        )
-    if config.search.evaluator != "proxy":
-        evaluator = make_evaluator(config.search, None, limit_seconds=0.0)
-        evaluator.require_space(space)
-        require_reports(
-            config.search.pruner,
-            config.search.evaluator,
-            reports_progress=evaluator.reports_progress,
-        )
-    elif config.search.noise_std:
-        raise InputError(
-            f"search.noise_std: {config.search.noise_std:g} is for accuracies that are looked up; "
-            "trainings have noise of their own"
-        )
+    require_reference(section.reference)
+    _check_evaluator(config, space)
     require_feasible(
-        space, make_cost_constraint(config.search), seed=derive_seed(config.run.seed, "gate")
+        space, make_cost_constraint(section), seed=derive_seed(config.run.seed, "gate")
     )
 
 
-def check_with_data(session: Session) -> None:
-    """Check the configuration of an open run with its images, before anything is trained."""
+def _check_evaluator(config: Config, space: SearchSpace) -> None:
+    """Check that the evaluator can score the networks of the search space."""
+    from phinas.nas.evaluators import default_space, make_evaluator
+    from phinas.nas.pruning import require_reports
+    from phinas.nas.strategies.loading import load_strategy, require_pausing
+
+    section, supports_pausing = config.search, True
+    if default_space(section.evaluator) and config.data is not None:
+        kind = section.evaluator.partition(":")[0]
+        raise InputError(
+            f"search.evaluator: {kind} has scores for its own images, not for those of "
+            f"data.source; {_SCALE_ON_IMAGES}"
+        )
+    if section.evaluator != "proxy":
+        evaluator = make_evaluator(section, None, limit_seconds=0.0)
+        evaluator.require_space(space)
+        require_reports(
+            section.pruner, section.evaluator, reports_progress=evaluator.reports_progress
+        )
+        supports_pausing = evaluator.supports_pausing
+    elif section.noise_std:
+        raise InputError(
+            f"search.noise_std: {section.noise_std:g} adds noise to scores that are looked up; "
+            "with evaluator: proxy, which trains networks, set 0"
+        )
+    require_pausing(
+        load_strategy(section.strategy),
+        pruner=section.pruner,
+        evaluator=section.evaluator,
+        supports_pausing=supports_pausing,
+    )
+
+
+def check_with_data(context: RunContext) -> None:
+    """Check the configuration of an open run with its images.
+
+    Raises:
+        InputError: The configuration does not fit the images or the device.
+        SpecError: The baseline cannot be built for the images.
+    """
     from phinas.scaling_search.grid.measured_grid import make_grid
     from phinas.scaling_search.grid.resolutions import check_resolution_range
     from phinas.training.engine.device import resolve_device
 
-    resolve_device(session.config.run.device)
-    goal, scaling = read_goal(session.run), session.config.scaling
+    resolve_device(context.config.run.device)
+    goal, scaling = read_goal(context.run), context.config.scaling
     if scaling.coefficients is not None:
-        _check_user_coefficients(session)
+        _check_user_coefficients(context)
     elif scaling.baseline is not None:
         make_grid(
-            run_baseline(session.config, session.data, session.run),
+            run_baseline(context.config, context.data, context.run),
             scaling,
-            max_resolution=session.max_resolution,
+            max_resolution=context.max_resolution,
         )
     elif "search" in goal:
-        space = space_for_data(session.config, session.data)
+        space = space_for_data(context.config, context.data)
         if "scale" in goal:
             check_resolution_range(
-                space.base.resolution, scaling, max_resolution=session.max_resolution
+                space.base.resolution, scaling, max_resolution=context.max_resolution
             )
 
 
-def _check_user_coefficients(session: Session) -> None:
-    """Check that the user's coefficients make a family of the user's baseline; there is no grid."""
+def _check_user_coefficients(context: RunContext) -> None:
+    """Check that the user's coefficients scale the baseline to a family. No grid is needed."""
     from phinas.family_builder import build_family
     from phinas.scaling_search.race.user_coefficients import load_user_coefficients
 
-    goal, scaling = read_goal(session.run), session.config.scaling
+    goal, scaling = read_goal(context.run), context.config.scaling
     if scaling.baseline is not None:
-        baseline = run_baseline(session.config, session.data, session.run)
+        baseline = run_baseline(context.config, context.data, context.run)
         build_family(
-            baseline, load_user_coefficients(scaling, record_path=session.run.coefficients), scaling
+            baseline, load_user_coefficients(scaling, record_path=context.run.coefficients), scaling
         )
     elif "search" in goal:
-        space_for_data(session.config, session.data)
+        space_for_data(context.config, context.data)

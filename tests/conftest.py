@@ -1,6 +1,4 @@
-"""What several test folders share: the command as a person calls it, and a small run that has gone
-its whole way.
-"""
+"""Fixtures of several test folders: the phinas command, and a finished small run."""
 
 import contextlib
 import fcntl
@@ -17,11 +15,10 @@ from types import ModuleType
 
 import pytest
 
-# Tests run two at a time; with several threads each, small networks mostly wait for one another (20
-# times slower).
+# two tests run in parallel; with several threads each, small networks are 20 times slower
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-# Nothing is kept in the home of who runs the tests, and none reads what another decoded;
-# test_cache.py has caches of its own.
+# no test writes to the home directory or reads images that another test decoded; test_cache.py has
+# separate caches
 os.environ["PHINAS_CACHE_GB"] = "0"
 
 SMALL_RUN = Path(__file__).parent / "phinas_tests" / "small_run.yaml"
@@ -34,7 +31,7 @@ def command(*arguments: object) -> list[str]:
 
 @pytest.fixture(scope="session")
 def phinas() -> Phinas:
-    """Run `phinas WORDS...` in a process of its own, without a terminal."""
+    """Function that runs `phinas ARGUMENTS...` in a new process, without a terminal."""
 
     def call(
         *arguments: object, cwd: Path | None = None, **environment: str
@@ -55,7 +52,7 @@ def phinas() -> Phinas:
 
 @pytest.fixture(scope="session")
 def phinas_in_process() -> Phinas:
-    """Run `phinas WORDS...` in this process, which spares the start of Python and torch."""
+    """Function that runs `phinas ARGUMENTS...` in this process, which saves the start of torch."""
 
     def call(*arguments: object, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
         import torch
@@ -69,9 +66,9 @@ def phinas_in_process() -> Phinas:
         threads, path = torch.get_num_threads(), sys.path[:]
         stdout, stderr = io.StringIO(), io.StringIO()
         folder = cwd or Path.cwd()
-        # Modules of a user's own. One of the same name in another directory is another module.
-        own_modules = {file.stem for file in folder.glob("*.py")} if cwd else set()
-        for name in own_modules:
+        # modules of the user; another directory may have a module of the same name
+        user_modules = {file.stem for file in folder.glob("*.py")} if cwd else set()
+        for name in user_modules:
             sys.modules.pop(name, None)
         sys.path.insert(0, str(folder))  # as `python -m` does
         try:
@@ -86,7 +83,7 @@ def phinas_in_process() -> Phinas:
                 signal.signal(number, handler)
             torch.set_num_threads(threads)
             sys.path[:] = path
-            for name in own_modules:
+            for name in user_modules:
                 sys.modules.pop(name, None)
         return subprocess.CompletedProcess(words, code, stdout.getvalue(), stderr.getvalue())
 
@@ -95,9 +92,9 @@ def phinas_in_process() -> Phinas:
 
 @pytest.fixture(scope="session")
 def finished_run(phinas: Phinas, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of small_run.yaml that nothing disturbed. Copy it before changing it.
+    """Directory of a finished run of small_run.yaml. Copy it before changing it.
 
-    The processes of pytest-xdist share one: the first that needs it makes it.
+    It is made once, by the first process of pytest-xdist that needs it.
     """
     folder = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
@@ -113,7 +110,7 @@ def finished_run(phinas: Phinas, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 @pytest.fixture
 def restore_torch_threads() -> Iterator[None]:
-    """What is called in this process may set torch's number of threads."""
+    """Restore torch's number of threads after the test."""
     import torch
 
     threads = torch.get_num_threads()
@@ -123,9 +120,12 @@ def restore_torch_threads() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def torchvision() -> ModuleType:
-    """torchvision, or a skip. Its wheel from PyPI is made for CUDA: beside a CPU build of torch its
-    compiled operators do not load, and importing it fails unless their names are declared. The
-    networks need none of them."""
+    """The module torchvision; skips the test if it is not installed.
+
+    The torchvision wheel from PyPI is built for CUDA. With a CPU build of torch its compiled
+    operators do not load, and importing it fails unless their names are declared. The networks do
+    not use these operators.
+    """
     import torch
 
     with warnings.catch_warnings():
@@ -141,7 +141,7 @@ def torchvision() -> ModuleType:
 
 @pytest.fixture(scope="session")
 def timm(torchvision: ModuleType) -> ModuleType:
-    """timm, or a skip. It imports torchvision."""
+    """The module timm, which imports torchvision; skips the test if that is not installed."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return importlib.import_module("timm")

@@ -1,129 +1,191 @@
-"""`phinas describe`: what a network is made of and what it costs, stage by stage."""
+"""`phinas describe`: the stages of a network and its exact cost."""
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
-from phinas.api.compare_networks import compare_networks
-from phinas.api.describe_text import COUNTS
-from phinas.space.cost import network_cost, stage_costs
+from phinas.description.compare_networks import compare_networks
+from phinas.description.network_description import (
+    ConventionCount,
+    CostComparison,
+    NetworkDescription,
+    StageDescription,
+)
+from phinas.space.cost import StageCost, stage_costs
 from phinas.space.layers import lower_stem
 from phinas.space.loading import load_spec
 from phinas.space.presets import PUBLISHED_NETWORKS
-from phinas.space.spec import UNUSED_FIELDS, ArchSpec, StageSpec
+from phinas.space.spec import ArchSpec
+from phinas.space.stage_spec import unused_fields
 
 _STAGE_FIELDS = ("depth", "kernel", "stride", "expansion", "se", "skip")
 
 
+@overload
 def describe(
-    name_or_path: str,
+    spec: str,
+    *,
+    compare: None = None,
+    verify: bool = False,
+    conventions: bool = False,
+    draw: str | Path | None = None,
+) -> NetworkDescription: ...
+
+
+@overload
+def describe(
+    spec: str,
+    *,
+    compare: str,
+    verify: bool = False,
+    conventions: bool = False,
+    draw: str | Path | None = None,
+) -> CostComparison: ...
+
+
+@overload
+def describe(
+    spec: str,
     *,
     compare: str | None = None,
     verify: bool = False,
     conventions: bool = False,
     draw: str | Path | None = None,
-) -> dict[str, Any]:
-    """The stage table and exact cost of a network (named as for `load_spec`), as plain data.
+) -> NetworkDescription | CostComparison: ...
 
-    compare: another one; the result then holds both (`networks`), the second over the first
-    (`ratios`), and which stages stand beside each other (`pairs`). verify: count the built networks
-    with fvcore too (`fvcore_flops`, `agrees`); needs torch and takes seconds. conventions: what
-    other tools count. draw: a file, .svg or .png, for the block layout.
+
+def describe(
+    spec: str,
+    *,
+    compare: str | None = None,
+    verify: bool = False,
+    conventions: bool = False,
+    draw: str | Path | None = None,
+) -> NetworkDescription | CostComparison:
+    """Describe the stages and the exact cost of a network, or compare two.
+
+    Args:
+        spec: A preset such as "efficientnet_b0", a spec file, "timm:NAME" or "torchvision:NAME".
+        compare: Another network, named in any of the same ways.
+        verify: Count the FLOPs of the built network with fvcore too, which needs seconds.
+        conventions: Also list what other tools report as FLOPs.
+        draw: A file, .svg or .png, for the block layout.
+
+    Returns:
+        The description of the network; with `compare` both descriptions, and the ratios of the
+        second to the first. FLOPs are multiply-adds for one image.
+
+    Raises:
+        SpecError: A network is unknown, or its spec file is wrong.
+        InputError: The drawing cannot be written.
+
+    Example:
+        >>> phinas.describe("efficientnet_b0").cost.flops
+        385814752
     """
-    names = [name_or_path] if compare is None else [name_or_path, compare]
-    specs = [load_spec(name) for name in names]
-    drawing: dict[str, Any] = {}
+    names = [spec] if compare is None else [spec, compare]
+    networks = [(name, load_spec(name)) for name in names]
+    drawing = None
     if draw is not None:
-        from phinas.api.network_drawing import write_drawing
+        from phinas.description.network_drawing import write_drawing
 
-        drawing = {"drawing": str(write_drawing(list(zip(names, specs, strict=True)), Path(draw)))}
-    networks = [_describe_network(name, spec) for name, spec in zip(names, specs, strict=True)]
-    for network, spec in zip(networks, specs, strict=True):
-        if conventions:
-            network["conventions"] = _conventions(spec)
-        if verify:
-            from phinas.space.blocks import conv_linear_flops
-
-            fvcore_flops = conv_linear_flops(spec)
-            network |= {"fvcore_flops": fvcore_flops, "agrees": fvcore_flops == network["flops"]}
+        drawing = write_drawing(networks, Path(draw))
+    descriptions = [
+        _describe_network(name, network, verify=verify, conventions=conventions)
+        for name, network in networks
+    ]
     if compare is None:
-        return networks[0] | drawing
-    return compare_networks(*networks) | drawing
+        return replace(descriptions[0], drawing=drawing)
+    first, second = descriptions
+    return compare_networks(first, second, drawing=drawing)
 
 
-def _describe_network(name: str, spec: ArchSpec) -> dict[str, Any]:
-    total_cost = network_cost(spec)
-    network: dict[str, Any] = {"name": name, "spec_id": spec.spec_id}
-    if name in PUBLISHED_NETWORKS:
-        published = PUBLISHED_NETWORKS[name]
-        network["published"] = {
-            field: getattr(published, field) for field in ("source", "params", "flops", "note")
-        }
-    for field in ("resolution", "channels", "classes", "activation", "padding", "depth"):
-        network[field] = getattr(spec, field)
-    network |= {field: getattr(total_cost, field) for field in COUNTS} | {
-        "inference_bytes": total_cost.inference_bytes()
+def _describe_network(
+    name: str, spec: ArchSpec, *, verify: bool, conventions: bool
+) -> NetworkDescription:
+    return NetworkDescription(
+        name=name,
+        network_id=spec.network_id,
+        published=PUBLISHED_NETWORKS.get(name),
+        resolution=spec.resolution,
+        channels=spec.channels,
+        classes=spec.classes,
+        activation=spec.activation,
+        padding=spec.padding,
+        depth=spec.depth,
+        cost=spec.cost(),
+        stages=tuple(_describe_stage(spec, row) for row in stage_costs(spec)),
+        conventions=_count_by_convention(spec) if conventions else (),
+        fvcore_flops=_count_with_fvcore(spec) if verify else None,
+    )
+
+
+def _describe_stage(spec: ArchSpec, row: StageCost) -> StageDescription:
+    fields: dict[str, Any] = {"stem": _stem_fields, "head": _head_fields}.get(
+        row.name, _stage_fields
+    )(spec, row.name)
+    return StageDescription(
+        stage=row.name, resolution=row.resolution, width=row.width, cost=row.cost, **fields
+    )
+
+
+def _stem_fields(spec: ArchSpec, _name: str) -> dict[str, Any]:
+    stem = lower_stem(spec)
+    return {
+        "block": "conv",
+        "kernel": stem.kernel,
+        "stride": stem.stride,
+        "activation": stem.activation,
+        "pool": spec.stem_pool,
     }
-    stages = []
-    for stage_cost in stage_costs(spec):
-        stage = {
-            "stage": stage_cost.name,
-            "resolution": stage_cost.resolution,
-            "width": stage_cost.width,
-        } | _stage_fields(spec, stage_cost.name)
-        stages.append(stage | {field: getattr(stage_cost.cost, field) for field in COUNTS})
-    return network | {"stages": stages}
+
+
+def _head_fields(spec: ArchSpec, _name: str) -> dict[str, Any]:
+    if not spec.head_width:
+        return {"block": "classifier", "head_width": 0}
+    return {
+        "block": "conv",
+        "kernel": 1,
+        "stride": 1,
+        "activation": spec.activation,
+        "head_width": spec.head_width,
+    }
 
 
 def _stage_fields(spec: ArchSpec, name: str) -> dict[str, Any]:
-    """The fields of one row, as far as they mean something there."""
-    if name == "stem":
-        stem = lower_stem(spec)
-        fields = {
-            "block": "conv",
-            "kernel": stem.kernel,
-            "stride": stem.stride,
-            "activation": stem.activation,
-        }
-        return fields | {"pool": spec.stem_pool}
-    if name == "head":
-        if not spec.head_width:
-            return {"block": "classifier", "head_width": 0}
-        return {
-            "block": "conv",
-            "kernel": 1,
-            "stride": 1,
-            "activation": spec.activation,
-            "head_width": spec.head_width,
-        }
-    stage: StageSpec = spec.stages[int(name) - 1]
-    fields = {
-        field: getattr(stage, field)
-        for field in _STAGE_FIELDS
-        if field not in UNUSED_FIELDS[stage.block]
-    }
+    """The fields that have an effect in the blocks of the stage."""
+    stage = spec.stages[int(name) - 1]
+    unused = unused_fields(stage.block)
     if stage.block == "identity":
         return {"block": stage.block}
-    return {"block": stage.block} | fields | {"activation": stage.activation or spec.activation}
+    fields = {field: getattr(stage, field) for field in _STAGE_FIELDS if field not in unused}
+    return {"block": stage.block, "activation": stage.activation or spec.activation} | fields
 
 
-def _conventions(spec: ArchSpec) -> list[dict[str, Any]]:
+def _count_with_fvcore(spec: ArchSpec) -> int:
+    from phinas.space.pytorch.conv_net import conv_linear_flops
+
+    return conv_linear_flops(spec)
+
+
+def _count_by_convention(spec: ArchSpec) -> tuple[ConventionCount, ...]:
     from phinas.space.flop_conventions import CONVENTIONS, IMPLEMENTATIONS, count_flops
 
-    own_count = network_cost(spec).flops
-    counts_by_implementation = {
+    own_count = spec.cost().flops
+    counts = {
         implementation: count_flops(spec, implementation) for implementation in IMPLEMENTATIONS
     }
-    return [
-        {
-            "name": name,
-            "tool": CONVENTIONS[name].tool,
-            "count": count,
-            "ratio": count / own_count,
-            "difference": CONVENTIONS[name].difference,
-            "implementations": {
-                implementation: form_counts[name]
-                for implementation, form_counts in counts_by_implementation.items()
+    return tuple(
+        ConventionCount(
+            name=name,
+            tool=CONVENTIONS[name].tool,
+            count=count,
+            ratio=count / own_count,
+            difference=CONVENTIONS[name].difference,
+            implementations={
+                implementation: by_convention[name]
+                for implementation, by_convention in counts.items()
             },
-        }
-        for name, count in counts_by_implementation["phinas"].items()
-    ]
+        )
+        for name, count in counts["phinas"].items()
+    )

@@ -4,12 +4,14 @@ published family next to compound scaling.
 
 import math
 import tempfile
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from phinas.adapt_to_data import baseline_for_data, max_resolution
+from phinas.api.plan import Plan, plan
 from phinas.api.plan import as_text as plan_as_text
-from phinas.api.plan import plan
+from phinas.experiment.artifacts.coefficients_file import GridMemberRecord
 from phinas.experiment.errors import InputError
 from phinas.experiment.schema.config import Config
 from phinas.reports.formatting import format_count, format_interval, join_numbers, pluralize
@@ -20,18 +22,65 @@ from phinas.scaling_search.family.published_comparison import (
     summarize_differences,
 )
 from phinas.scaling_search.grid.farthest_point import farthest_point_sample
-from phinas.scaling_search.grid.grid_member import describe_constraint, describe_grid
+from phinas.scaling_search.grid.grid_member import describe_constraint
 from phinas.scaling_search.grid.measured_grid import make_grid
 from phinas.scaling_search.grid.nominal import nominal_grid
 from phinas.scaling_search.race.search import make_race
-from phinas.space.cost import network_cost
 from phinas.space.spec import ArchSpec
 from phinas.terminal.text_table import Column, format_table
 
 
-def dry_run(config: Config) -> dict[str, Any]:
-    """The grid around `scaling.baseline`, the networks that would be trained, and their cost where
-    there are images, as plain data. Raises InputError as the search would.
+@dataclass(frozen=True)
+class GridPreview:
+    """What a scaling search would compare.
+
+    Attributes:
+        baseline: As `scaling.baseline` names it.
+        resolution: Of the baseline, in px.
+        flops: Of the baseline, multiply-adds per image.
+        constraint: What the networks of the grid have in common, in words.
+        warning: Why they are not comparable, or "".
+        members: The networks of the grid.
+        trained: The network_id of those that would be trained.
+        trainings: Trainings at most.
+        epochs: Epochs at most.
+        full_grid_epochs: Epochs of every network with every seed.
+        plan: The cost; None without images.
+    """
+
+    baseline: str
+    resolution: int
+    flops: int
+    constraint: str
+    warning: str
+    members: tuple[GridMemberRecord, ...]
+    trained: frozenset[str]
+    trainings: int
+    epochs: int
+    full_grid_epochs: int
+    plan: Plan | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        data = {
+            field.name: getattr(self, field.name)
+            for field in fields(self)
+            if field.name != "trained"
+        }
+        return data | {
+            "members": [
+                row.to_dict() | {"trained": row.network_id in self.trained} for row in self.members
+            ],
+            "plan": self.plan.to_dict() if self.plan else None,
+        }
+
+
+def dry_run(config: Config) -> GridPreview:
+    """The grid around `scaling.baseline`, the networks that would be trained, and their cost if
+    there are images.
+
+    Raises:
+        InputError: As the search would.
     """
     if config.scaling.baseline is None:
         raise InputError(
@@ -42,29 +91,29 @@ def dry_run(config: Config) -> dict[str, Any]:
         baseline, resolution_limit, cost_estimate = baseline_for_data(config, None), math.inf, None
     else:
         baseline, resolution_limit = _prepared_baseline(config)
-        cost_estimate = plan(config, stages=("scale",))
+        cost_estimate = plan(config=config, stages=("scale",))
     section = config.scaling
     members = make_grid(baseline, section, max_resolution=resolution_limit)
     race_members = farthest_point_sample(members, section.max_grid_members)
     race = make_race(race_members, baseline, section)
-    trained = {member.spec.spec_id for member in race_members}
     warning = (
         nominal_grid(baseline, section, max_resolution=resolution_limit).warning()
         if section.constraint == "nominal"
         else ""
     )
-    return {
-        "baseline": section.baseline,
-        "resolution": baseline.resolution,
-        "flops": network_cost(baseline).flops,
-        "constraint": describe_constraint(section),
-        "warning": warning,
-        "members": [row | {"trained": row["spec_id"] in trained} for row in describe_grid(members)],
-        "trainings": race.max_trainings,
-        "epochs": race.max_epochs,
-        "full_grid_epochs": race.full_grid_epochs,
-        "plan": cost_estimate,
-    }
+    return GridPreview(
+        baseline=config.scaling.baseline,
+        resolution=baseline.resolution,
+        flops=baseline.cost().flops,
+        constraint=describe_constraint(section),
+        warning=warning,
+        members=tuple(member.to_record() for member in members),
+        trained=frozenset(member.spec.network_id for member in race_members),
+        trainings=race.max_trainings,
+        epochs=race.max_epochs,
+        full_grid_epochs=race.full_grid_epochs,
+        plan=cost_estimate,
+    )
 
 
 def _prepared_baseline(config: Config) -> tuple[ArchSpec, float]:
@@ -77,52 +126,50 @@ def _prepared_baseline(config: Config) -> tuple[ArchSpec, float]:
         return baseline_for_data(config, data), max_resolution(config, data)
 
 
-def grid_as_text(preview: dict[str, Any], *, width: int | None = None) -> str:
+def grid_as_text(preview: GridPreview, *, width: int | None = None) -> str:
     """A row for each network of the grid, those to be trained marked by `*`.
 
     Args:
         width: Characters of a line of the tables; None: unlimited.
     """
-    members = preview["members"]
     columns = [
         Column("", "left"),
-        *(Column(title) for title in ("alpha", "beta", "gamma", "px", "FLOPs", "times")),
-        Column("blocks a stage", "left", wrap=True),
-        Column("channels a stage", "left", wrap=True),
+        *(Column(title) for title in ("alpha", "beta", "gamma", "px", "FLOPs", "times B0")),
+        Column("blocks by stage", "left", wrap=True),
+        Column("channels by stage", "left", wrap=True),
     ]
     rows = [
         [
-            "*" if member["trained"] else "",
-            *(format_interval(*member[name]) for name in ("alpha", "beta", "gamma")),
-            f"{member['resolution']}",
-            format_count(member["flops"]),
-            f"{member['ratio']:.3f}",
-            join_numbers(member["depths"]),
-            join_numbers(member["widths"]),
+            "*" if member.network_id in preview.trained else "",
+            *(format_interval(*interval) for interval in member.intervals.values()),
+            f"{member.resolution}",
+            format_count(member.flops),
+            f"{member.ratio:.3f}",
+            join_numbers(member.depths),
+            join_numbers(member.widths),
         ]
-        for member in members
+        for member in preview.members
     ]
     lines = [
-        f"{pluralize(len(members), 'network')} {preview['constraint']} "
-        f"({format_count(preview['flops'])} at {preview['resolution']} px):",
+        f"{pluralize(len(preview.members), 'network')} {preview.constraint} "
+        f"({format_count(preview.flops)} at {preview.resolution} px):",
         *format_table(columns, rows, width=width),
     ]
-    num_trained = sum(member["trained"] for member in members)
-    epochs, full_grid_epochs = preview["epochs"], preview["full_grid_epochs"]
-    comparison = f" (the full grid: {full_grid_epochs})" if epochs < full_grid_epochs else ""
+    saves_epochs = preview.epochs < preview.full_grid_epochs
+    comparison = f" (the full grid: {preview.full_grid_epochs})" if saves_epochs else ""
     lines.append(
-        f"* {num_trained} would race: at most {preview['trainings']} trainings, "
-        f"{epochs} epochs{comparison}"
+        f"* {len(preview.trained)} would be trained: at most {preview.trainings} trainings, "
+        f"{preview.epochs} epochs{comparison}"
     )
-    if preview["warning"]:
-        lines.append(f"warning: {preview['warning']}")
-    if preview["plan"]:
-        lines.append(plan_as_text(preview["plan"], width=width))
+    if preview.warning:
+        lines.append(f"warning: {preview.warning}")
+    if preview.plan is not None:
+        lines.append(plan_as_text(preview.plan, width=width))
     return "\n".join(lines)
 
 
 def compare_with_published(config: Config) -> list[NetworkComparison]:
-    """B1..B7 as published and by compound scaling of B0.
+    """B1..B7, published and computed by compound scaling of B0.
 
     Raises:
         InputError: The baseline is not EfficientNet-B0.
@@ -130,8 +177,7 @@ def compare_with_published(config: Config) -> list[NetworkComparison]:
     if config.scaling.baseline != "efficientnet_b0":
         raise InputError(
             "scale --compare-published: only efficientnet_b0 has a published family; use "
-            "--baseline "
-            "efficientnet_b0"
+            "--baseline efficientnet_b0"
         )
     return compare_published()
 
@@ -164,8 +210,8 @@ def published_as_text(rows: list[NetworkComparison], *, width: int | None = None
     ]
     return "\n".join(
         [
-            "the rule (1.2, 1.1, 1.15) and the published family, and the phi that each published "
-            "number implies",
+            "computed with EfficientNet's 1.2, 1.1, 1.15 and published, and the phi that each "
+            "published number implies",
             *format_table(columns, cells, width=width),
             summarize_differences(rows),
         ]

@@ -1,1 +1,1 @@
-"""What a command shows: progress, text tables, the summary of a run, JSON."""
+"""Terminal output of the commands: progress, text tables and JSON."""

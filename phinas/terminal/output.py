@@ -1,28 +1,33 @@
-"""How a command prints its result: as text, or as JSON."""
+"""Printing of results on standard output, as text or as JSON."""
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+if TYPE_CHECKING:
+    from phinas.run_summary import RunSummary
 
-def print_summary(result: dict[str, Any], as_json: bool) -> None:
-    """The summary of a run and the path of its report."""
+
+def print_summary(summary: "RunSummary", as_json: bool) -> None:
+    """Print the summary of a run and the path of its report."""
     if as_json:
-        print_json(result)
+        print_json(summary.to_dict())
         return
-    from phinas.terminal.summary import summary_line
-
-    click.echo(summary_line(result))
-    if result["report"]:
-        click.echo(result["report"])
+    click.echo(summary.as_text())
+    if summary.report is not None:
+        click.echo(str(summary.report))
 
 
 def print_json(result: dict[str, Any]) -> None:
-    """The result on standard output, NaN and infinity refused."""
+    """Print a result as JSON.
+
+    Raises:
+        ValueError: It contains NaN or infinity, which are not valid JSON.
+    """
     click.echo(json.dumps(result, indent=2, allow_nan=False))
 
 
 def quiet() -> bool:
-    """Whether `phinas -q` was called."""
+    """Whether the option `-q` of `phinas` was set."""
     return bool(click.get_current_context().find_root().params["quiet"])

@@ -1,6 +1,6 @@
-"""Progress display of a run: a bar on a terminal, otherwise a line every ten seconds.
+"""Progress of a run: a bar on a terminal, or else a line every ten seconds.
 
-Everything goes to standard error; standard output is for results.
+Progress goes to standard error, because standard output is for results.
 """
 
 import time
@@ -18,36 +18,51 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+# Called with the number of finished steps, the total number of steps and a text.
 ProgressCallback = Callable[[int, int, str], None]
 _SECONDS_BETWEEN_LINES = 10.0
 
 
 class Display:
-    """Shows stages in turn; `quiet` shows nothing."""
+    """Shows the progress of stages, one after another.
+
+    Args:
+        quiet: Show nothing.
+    """
 
     def __init__(self, *, quiet: bool = False) -> None:
         self._console = Console(stderr=True, quiet=quiet, soft_wrap=True, highlight=False)
 
     def print(self, text: str) -> None:
+        """Print a line on standard error."""
         self._console.print(text, markup=False)
 
     @property
     def is_terminal(self) -> bool:
-        """Whether stderr is a terminal, where every step can be shown."""
+        """Whether standard error is a terminal, which can show every step."""
         return self._console.is_terminal
 
     @contextmanager
     def stage(
-        self, title: str, *, interval_seconds: float = _SECONDS_BETWEEN_LINES
+        self, title: str, *, unit: str = "", interval_seconds: float = _SECONDS_BETWEEN_LINES
     ) -> Iterator[ProgressCallback]:
-        """Show a stage; yields the callback that reports its progress as (done, total, text).
+        """Show the progress of a stage, and its duration at the end.
 
         Args:
-            interval_seconds: Time between two lines, where there is no terminal.
+            title: The name of the stage.
+            unit: What its steps are, such as "trials".
+            interval_seconds: Minimum time between two lines if standard error is not a terminal.
+
+        Yields:
+            The callback that shows the progress.
         """
         start = time.monotonic()
         last_text = ""
-        display = self._bar(title) if self.is_terminal else self._lines(title, interval_seconds)
+        display = (
+            self._bar(title)
+            if self.is_terminal
+            else self._lines(title, f" {unit}" if unit else "", interval_seconds)
+        )
         with display as report:
 
             def report_and_remember(done: int, total: int, text: str) -> None:
@@ -82,7 +97,7 @@ class Display:
             yield report
 
     @contextmanager
-    def _lines(self, title: str, interval_seconds: float) -> Iterator[ProgressCallback]:
+    def _lines(self, title: str, unit: str, interval_seconds: float) -> Iterator[ProgressCallback]:
         start = time.monotonic()
         first_done: int | None = None
         last_line = -interval_seconds
@@ -99,7 +114,9 @@ class Display:
                 if first_done < done < total
                 else ""
             )
-            self.print(f"{title}: {done} of {total}{remaining}" + (f", {text}" if text else ""))
+            self.print(
+                f"{title}: {done} of {total}{unit}{remaining}" + (f", {text}" if text else "")
+            )
 
         yield report
 

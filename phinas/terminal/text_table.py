@@ -1,4 +1,4 @@
-"""Plain-text tables for standard output, laid out by rich."""
+"""Plain-text tables for standard output, formatted by rich."""
 
 import io
 import shutil
@@ -14,7 +14,13 @@ _GAP = 2
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a text table. Only the cells of a column with `wrap` may take several lines."""
+    """A column of a text table.
+
+    Attributes:
+        title: The header.
+        justify: The alignment of the header and the cells.
+        wrap: Whether a cell may be wrapped into several lines.
+    """
 
     title: str
     justify: Literal["left", "right"] = "right"
@@ -22,19 +28,24 @@ class Column:
 
 
 def terminal_width() -> int | None:
-    """The width of the terminal in characters, or None where stdout is no terminal."""
+    """The width of the terminal in characters, or None where stdout is not a terminal."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def format_table(
     columns: Sequence[Column], rows: Sequence[Sequence[str]], *, width: int | None = None
 ) -> list[str]:
-    """Lay out a table as lines without trailing blanks. Nothing is truncated.
+    """Format a table as lines without trailing spaces. No cell is truncated.
 
     Args:
-        rows: One cell for each column; an empty row is a blank line.
-        width: Most characters of a line. Where the columns do not fit even with wrapped cells, the
-            first column is repeated and the others follow below. None: unlimited.
+        columns: The columns, from left to right.
+        rows: One cell for each column. An empty row becomes a blank line.
+        width: Maximum number of characters in a line, or None for no limit. Columns that do not fit
+            even with wrapped cells continue in another block below, which repeats the first column.
+            A line is longer than this where the first column and one other do not fit.
+
+    Returns:
+        The lines.
     """
     from rich.cells import cell_len
 
@@ -56,9 +67,7 @@ def format_table(
 
 
 def _fitting_groups(min_widths: Sequence[int], width: int | None) -> list[list[int]]:
-    """Indices of the columns, in groups that fit a line; each group begins with the first
-    column.
-    """
+    """Group the column indices so that each group fits the width. Each begins with column 0."""
     groups = [[0]]
     used = min_widths[0]
     for index, min_width in enumerate(min_widths[1:], start=1):

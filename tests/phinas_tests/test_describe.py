@@ -1,6 +1,4 @@
-"""`phinas describe`: a network told in a table, beside another, in other tools' numbers and as a
-picture.
-"""
+"""`phinas describe`: the table of a network, comparison, counts of other tools, and drawing."""
 
 import json
 import subprocess
@@ -10,11 +8,10 @@ from xml.etree import ElementTree
 
 import pytest
 
-from phinas.api.compare_networks import as_text as as_comparison
 from phinas.api.describe import describe
-from phinas.api.describe_text import as_text
+from phinas.description.compare_networks import as_text as as_comparison
+from phinas.description.describe_text import as_text
 from phinas.experiment.errors import InputError
-from phinas.space.cost import network_cost
 from phinas.space.flop_conventions import CONVENTIONS
 from phinas.space.presets import PRESETS, preset
 from phinas.space.spec import ArchSpec, StageSpec
@@ -53,21 +50,23 @@ def test_describe_prints_the_published_cost_of_b0(phinas) -> None:
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_every_published_network_is_told_with_its_source_in_lines_of_128(name: str) -> None:
+def test_description_of_a_published_network_has_its_source_and_lines_of_at_most_128_characters(
+    name: str,
+) -> None:
     text = as_text(describe(name))
     assert max(map(len, text.splitlines())) <= 128
-    assert "".join(describe(name)["published"]["source"].split()) in "".join(text.split())
-    assert f"{network_cost(preset(name)).flops:,}" in text
+    assert "".join(describe(name).published.source.split()) in "".join(text.split())
+    assert f"{preset(name).cost().flops:,}" in text
 
 
-def test_memory_is_told_in_megabytes() -> None:
-    total_cost = network_cost(preset("efficientnet_b0"))
+def test_memory_is_given_in_megabytes() -> None:
+    total_cost = preset("efficientnet_b0").cost()
     network = describe("efficientnet_b0")
-    assert network["inference_bytes"] == 4 * (total_cost.params + total_cost.peak_activations)
-    assert f"{network['inference_bytes'] / 1e6:.2f} MB at least in float32" in as_text(network)
+    assert network.inference_bytes == 4 * (total_cost.params + total_cost.peak_activations)
+    assert f"{network.inference_bytes / 1e6:.2f} MB in float32" in as_text(network)
 
 
-def test_each_stage_is_told_by_its_kind_and_by_what_in_it_is_unusual(every_kind: str) -> None:
+def test_stage_rows_show_the_block_and_its_deviations(every_kind: str) -> None:
     text = as_text(describe(every_kind))
     rows = rows_of(text)
     assert [rows[str(number)][0] for number in range(1, 6)] == [
@@ -82,17 +81,17 @@ def test_each_stage_is_told_by_its_kind_and_by_what_in_it_is_unusual(every_kind:
     assert rows["7"][:4] == ["mbconv,", "relu,", "no", "shortcut"]
     assert rows["stem"][:4] == ["conv,", "3x3", "max", "pooling"]
     assert rows["head"][0] == "classifier"
-    assert "padded as TensorFlow does" in text
+    assert "padded as in TensorFlow" in text
 
 
-def test_fields_that_mean_nothing_to_a_block_are_left_out(every_kind: str) -> None:
-    stages = {row["stage"]: row for row in describe(every_kind)["stages"]}
+def test_fields_without_effect_are_omitted(every_kind: str) -> None:
+    stages = {row.stage: row.to_dict() for row in describe(every_kind).stages}
     assert {"expansion", "se", "skip"}.isdisjoint(stages["2"])
     assert {"expansion", "se", "skip"} <= set(stages["4"])
     assert {"kernel", "depth", "activation"}.isdisjoint(stages["6"])
 
 
-def test_a_comparison_tells_how_many_times_the_second_costs_the_first(phinas_in_process) -> None:
+def test_comparison_has_the_ratio_of_each_cost(phinas_in_process) -> None:
     result = phinas_in_process(
         "describe", "efficientnet_b0", "--compare", "efficientnet_v2_b0", "--json"
     )
@@ -106,45 +105,45 @@ def test_a_comparison_tells_how_many_times_the_second_costs_the_first(phinas_in_
 @pytest.mark.parametrize(
     ("one", "other"), [("efficientnet_b7", "resnet_50"), ("mobilenet_v1", "efficientnet_v2_l")]
 )
-def test_a_comparison_sets_every_stage_of_both_networks_in_a_line_of_128(
+def test_comparison_has_every_stage_of_both_networks_in_lines_of_at_most_128_characters(
     one: str, other: str
 ) -> None:
     comparison = describe(one, compare=other)
-    for side, network in enumerate(comparison["networks"]):
-        named = [pair["stages"][side] for pair in comparison["pairs"] if pair["stages"][side]]
-        assert named == [row["stage"] for row in network["stages"]]
+    for side, network in enumerate(comparison.networks):
+        paired = [pair.stages[side] for pair in comparison.pairs if pair.stages[side]]
+        assert tuple(paired) == network.stages
     assert max(map(len, as_comparison(comparison).splitlines())) <= 128
 
 
-def test_a_comparison_says_in_what_two_stages_differ() -> None:
+def test_comparison_lists_the_differing_fields_of_two_stages() -> None:
     comparison = describe("efficientnet_b0", compare="efficientnet_b1")
     differing_fields = {
-        tuple(pair["stages"]): pair["differing_fields"] for pair in comparison["pairs"]
+        tuple(pair.to_dict()["stages"]): pair.differing_fields for pair in comparison.pairs
     }
-    assert differing_fields["stem", "stem"] == []
-    assert differing_fields["1", "1"] == ["depth"]
+    assert differing_fields["stem", "stem"] == ()
+    assert differing_fields["1", "1"] == ("depth",)
     line = next(line for line in as_comparison(comparison).splitlines() if line.startswith("1 "))
     assert "| 1 2 x mbconv" in " ".join(line.split())
 
 
-def test_networks_that_are_the_same_are_said_to_be(tmp_path: Path) -> None:
+def test_comparison_of_equal_networks_says_so(tmp_path: Path) -> None:
     copy = tmp_path / "b0.yaml"
     copy.write_text(preset("efficientnet_b0").to_yaml())
     network = describe("efficientnet_b0", compare=str(copy))
-    assert network["same"]
-    assert "The same network" in as_comparison(network)
-    assert set(network["ratios"].values()) == {1}
+    assert network.same
+    assert "Both compute the same function" in as_comparison(network)
+    assert set(network.ratios.values()) == {1}
 
 
-def test_other_tools_counts_stand_each_with_its_reason() -> None:
+def test_counts_of_other_tools_are_explained() -> None:
     network = describe("efficientnet_b0", conventions=True)
-    own_count, *other_counts = network["conventions"]
-    assert (own_count["count"], own_count["ratio"]) == (network["flops"], 1)
+    own_count, *other_counts = network.conventions
+    assert (own_count.count, own_count.ratio) == (network.cost.flops, 1)
     text = " ".join(as_text(network).split())
     for row in other_counts:
-        assert f"{row['count']:,}" in text
-    assert {row["name"] for row in network["conventions"]} == set(CONVENTIONS)
-    assert all(row["difference"] for row in network["conventions"])
+        assert f"{row.count:,}" in text
+    assert {row.name for row in network.conventions} == set(CONVENTIONS)
+    assert all(row.difference for row in network.conventions)
 
 
 def test_both_networks_of_a_comparison_are_verified(every_kind: str, phinas_in_process) -> None:
@@ -153,12 +152,12 @@ def test_both_networks_of_a_comparison_are_verified(every_kind: str, phinas_in_p
     assert [line.split()[-1] for line in result.stdout.splitlines()[-2:]] == ["equal", "equal"]
 
 
-def test_a_drawing_is_svg_or_png_by_its_name_in_a_directory_that_is_made(
+def test_drawing_is_svg_or_png_in_a_directory_that_is_created(
     every_kind: str, tmp_path: Path
 ) -> None:
     for name in ("new/deeper/layout.svg", "new/LAYOUT.PNG"):
         network = describe("efficientnet_b0", compare=every_kind, draw=tmp_path / name)
-        assert network["drawing"] == str(tmp_path / name)
+        assert network.drawing == tmp_path / name
     text = (tmp_path / "new/deeper/layout.svg").read_text()
     assert ElementTree.fromstring(text).tag == "{http://www.w3.org/2000/svg}svg"
     assert "efficientnet_b0" in text
@@ -167,13 +166,13 @@ def test_a_drawing_is_svg_or_png_by_its_name_in_a_directory_that_is_made(
     assert not list(tmp_path.rglob("*.tmp"))
 
 
-def test_the_same_network_is_the_same_drawing_to_the_byte(tmp_path: Path) -> None:
+def test_drawing_is_byte_identical_for_the_same_network(tmp_path: Path) -> None:
     for name in ("one.svg", "two.svg"):
         describe("efficientnet_b0", draw=tmp_path / name)
     assert (tmp_path / "one.svg").read_bytes() == (tmp_path / "two.svg").read_bytes()
 
 
-def test_a_drawing_that_is_no_svg_or_png_is_refused_with_a_remedy(
+def test_other_drawing_format_is_refused_with_a_suggestion(
     tmp_path: Path, phinas_in_process
 ) -> None:
     result = phinas_in_process("describe", "efficientnet_b0", "--draw", tmp_path / "layout.pdf")
@@ -183,19 +182,17 @@ def test_a_drawing_that_is_no_svg_or_png_is_refused_with_a_remedy(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_drawing_that_has_no_place_is_refused(tmp_path: Path) -> None:
+def test_drawing_to_a_directory_or_below_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "folder.svg").mkdir()
     (tmp_path / "file").write_text("mine")
     with pytest.raises(InputError, match="is a directory"):
         describe("efficientnet_b0", draw=tmp_path / "folder.svg")
-    with pytest.raises(InputError, match="is no directory"):
+    with pytest.raises(InputError, match="is not a directory"):
         describe("efficientnet_b0", draw=tmp_path / "file" / "b0.svg")
     assert (tmp_path / "file").read_text() == "mine"
 
 
-def test_a_name_that_the_font_cannot_write_is_drawn_all_the_same(
-    every_kind: str, tmp_path: Path
-) -> None:
+def test_name_with_characters_that_the_font_lacks_is_drawn(every_kind: str, tmp_path: Path) -> None:
     path = tmp_path / "\u7f51\u7edc $x_1$ <&>.yaml"
     Path(every_kind).rename(path)
     describe(str(path), draw=tmp_path / "strange.png")
@@ -204,7 +201,7 @@ def test_a_name_that_the_font_cannot_write_is_drawn_all_the_same(
 
 
 @pytest.mark.parametrize(("draw", "loaded"), [(False, []), (True, ["matplotlib", "numpy"])])
-def test_describing_and_comparing_load_nothing_heavy_and_drawing_loads_no_torch(
+def test_describing_loads_no_heavy_library_and_drawing_no_torch(
     draw: bool, loaded: list[str], tmp_path: Path
 ) -> None:
     arguments = ["describe", "efficientnet_b0", "--compare", "resnet_50", "--flop-conventions"]
@@ -212,8 +209,7 @@ def test_describing_and_comparing_load_nothing_heavy_and_drawing_loads_no_torch(
     code = (
         "import sys\nfrom phinas.errors import run_command\nfrom phinas.cli import cli\nassert "
         f"run_command(cli, {arguments!r}) == 0\n"
-        "heavy = ('torch', 'optuna', 'pandas', 'matplotlib', 'numpy', 'sklearn', 'pydantic', "
-        "'scipy')\n"
+        "heavy = ('torch', 'optuna', 'pandas', 'matplotlib', 'numpy', 'sklearn', 'scipy')\n"
         "print([name for name in heavy if name in sys.modules], file=sys.stderr)"
     )
     result = subprocess.run(

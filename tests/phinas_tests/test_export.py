@@ -1,9 +1,10 @@
-"""A network leaves for other tools, gives there what it gave here, and comes back."""
+"""`phinas export`: the written files compute the same as the network."""
 
 import importlib.util
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
@@ -12,7 +13,6 @@ from safetensors.torch import load_file, save_file
 from phinas.api.export import FORMATS, export
 from phinas.cli import cli
 from phinas.experiment.errors import InputError
-from phinas.space.blocks import build
 from phinas.space.interchange.library_models import library_spec
 from phinas.space.interchange.state_dict_maps import to_library_state_dict
 from phinas.space.loading import load_spec
@@ -26,7 +26,7 @@ SPEC = replace(library_spec("timm:test_efficientnet"), resolution=64, classes=5)
 def model():
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
-        network = build(SPEC)
+        network = SPEC.build()
         for module in network.modules():
             if isinstance(module, torch.nn.BatchNorm2d):
                 module.running_mean.uniform_(-0.2, 0.2)
@@ -54,7 +54,7 @@ def logits(network):
 
 
 @pytest.mark.slow
-def test_an_exported_member_gives_equal_logits_for_any_batch(
+def test_onnx_export_gives_equal_logits_for_any_batch(
     finished_run: Path, tmp_path: Path, phinas
 ) -> None:
     onnxruntime = pytest.importorskip("onnxruntime", reason="the extra `onnx` is not installed")
@@ -68,7 +68,7 @@ def test_an_exported_member_gives_equal_logits_for_any_batch(
     assert json.loads(result.stdout)["largest_relative_difference"] < 1e-4
 
     spec = load_spec(str(family / "b0.yaml"))
-    network = build(spec).eval()
+    network = spec.build().eval()
     network.load_state_dict(load_file(family / "b0.safetensors"))
     images = torch.randn(5, spec.channels, spec.resolution, spec.resolution)
     onnx_logits = torch.from_numpy(
@@ -80,30 +80,30 @@ def test_an_exported_member_gives_equal_logits_for_any_batch(
 
 
 @pytest.mark.parametrize("tool", ["timm", "torchvision"])
-def test_the_lines_beside_the_weights_make_the_model_that_gives_the_same(
+def test_instructions_of_a_library_export_make_a_model_with_equal_logits(
     tool, model, files, tmp_path, monkeypatch, timm, torchvision
 ):
     spec, weights = files
     export_result = export(spec, to=tool, weights=weights, out=tmp_path / "other.safetensors")
-    assert export_result["path"] == str(tmp_path / "other.safetensors")
-    recipe = json.loads(Path(export_result["recipe"]).read_text())
-    assert (recipe["tool"], recipe["spec_id"]) == (tool, SPEC.spec_id)
-    assert ArchSpec.from_dict(recipe["spec"]) == SPEC
+    assert export_result.path == tmp_path / "other.safetensors"
+    instructions = json.loads(export_result.instructions.read_text())
+    assert (instructions["tool"], instructions["network_id"]) == (tool, SPEC.network_id)
+    assert ArchSpec.from_dict(instructions["spec"]) == SPEC
     scope: dict[str, object] = {}
     monkeypatch.chdir(tmp_path)
-    exec("\n".join(recipe["python"]), scope)
+    exec("\n".join(instructions["python"]), scope)
     library_model = scope["model"].eval()
     assert load_file(tmp_path / "other.safetensors").keys() == library_model.state_dict().keys()
     assert (logits(library_model) - logits(model)).abs().max() <= 1e-5 * logits(model).abs().max()
 
 
-def test_weights_come_back_from_either_tool_as_they_left(model, files, tmp_path):
+def test_weights_survive_export_to_timm_and_torchvision(model, files, tmp_path):
     spec, weights = files
     export(spec, to="timm", weights=weights, out=tmp_path / "a.safetensors")
     export(
         spec, to="torchvision", weights=tmp_path / "a.safetensors", out=tmp_path / "b.safetensors"
     )
-    network = build(SPEC)
+    network = SPEC.build()
     load_weights(network, tmp_path / "b.safetensors", spec=SPEC)
     assert all(
         torch.equal(tensor, model.state_dict()[name])
@@ -111,29 +111,29 @@ def test_weights_come_back_from_either_tool_as_they_left(model, files, tmp_path)
     )
 
 
-def test_a_file_ending_in_py_is_a_network_that_stands_alone(model, files, tmp_path):
+def test_py_file_is_a_standalone_network(model, files, tmp_path):
     spec, weights = files
     export_result = export(spec, weights=weights, out=tmp_path / "alone.py")
-    assert export_result["to"] == "torch"
-    assert export_result["largest_relative_difference"] < 1e-5
+    assert export_result.to == "torch"
+    assert export_result.largest_relative_difference < 1e-5
     assert (tmp_path / "alone.py").exists()
     assert (tmp_path / "alone.safetensors").exists()
 
 
-def test_the_command_says_what_it_wrote(files, tmp_path, phinas_in_process):
+def test_command_prints_the_files_that_it_wrote(files, tmp_path, phinas_in_process):
     spec, _ = files
     result = phinas_in_process("export", spec, "--to", "timm", "--out", tmp_path / "x.safetensors")
     assert result.returncode == 0, result.stderr
-    assert "weights in timm's names" in result.stdout
+    assert "weights in timm naming" in result.stdout
     assert "x.timm.json" in result.stdout
 
 
-def test_the_command_offers_every_format():
+def test_command_offers_every_format():
     to = next(parameter for parameter in cli.commands["export"].params if parameter.name == "to")
-    assert list(to.type.choices) == list(FORMATS)
+    assert get_args(to.type.annotation) == tuple(FORMATS)
 
 
-def test_what_cannot_be_exported_is_refused_by_the_command(files, tmp_path, phinas_in_process):
+def test_weights_of_another_spec_are_refused(files, tmp_path, phinas_in_process):
     _, weights = files
     other = replace(SPEC, stages=SPEC.stages[:-1])
     (tmp_path / "other.yaml").write_text(other.to_yaml())
@@ -141,7 +141,7 @@ def test_what_cannot_be_exported_is_refused_by_the_command(files, tmp_path, phin
         "export", tmp_path / "other.yaml", "--weights", weights, "--out", tmp_path / "b0.onnx"
     )
     assert result.returncode == 2
-    assert "weights of another spec" in result.stderr
+    assert "the weights belong to another spec" in result.stderr
     assert not (tmp_path / "b0.onnx").exists()
 
 
@@ -151,18 +151,18 @@ def test_what_cannot_be_exported_is_refused_by_the_command(files, tmp_path, phin
         (
             None,
             "b0.txt",
-            "does not end in .onnx or .py; name it so, or give --to timm or --to torchvision",
+            "does not determine the format; write NAME.onnx, NAME.py, or NAME.safetensors with",
         ),
-        (None, "b0.safetensors", "does not end in .onnx or .py"),
-        ("onnx", "b0.py", "does not end in .onnx, as what --to onnx writes does"),
+        (None, "b0.safetensors", "does not determine the format"),
+        ("onnx", "b0.py", "does not end in .onnx, which --to onnx needs; change one of them"),
         ("timm", "b0.onnx", "does not end in .safetensors"),
         ("keras", "b0.keras", "--to: 'keras' is not one of onnx, torch, timm, torchvision"),
-        ("timm", "small.safetensors", "would write over the file of --weights; use another name"),
-        (None, "small.py", "would write over the file of --weights; use another name"),
+        ("timm", "small.safetensors", "would overwrite the file of --weights; use another name"),
+        (None, "small.py", "would overwrite the file of --weights; use another name"),
         (None, "not-a-name.py", "that Python can import; use letters, digits and _"),
     ],
 )
-def test_a_name_that_does_not_fit_what_is_written_is_refused(to, name, message, files, tmp_path):
+def test_file_name_that_does_not_fit_the_format_is_refused(to, name, message, files, tmp_path):
     spec, weights = files
     before = sorted(tmp_path.iterdir())
     with pytest.raises(InputError) as caught:
@@ -171,24 +171,24 @@ def test_a_name_that_does_not_fit_what_is_written_is_refused(to, name, message, 
     assert sorted(tmp_path.iterdir()) == before
 
 
-def test_a_network_that_a_tool_cannot_say_is_refused_and_nothing_written(tmp_path):
+def test_network_without_a_class_in_the_library_is_refused_and_nothing_written(tmp_path):
     spec = replace(SPEC, stages=(StageSpec(64, 1, block="bottleneck", expansion=4),))
     (tmp_path / "odd.yaml").write_text(spec.to_yaml())
     with pytest.raises(
         SpecError,
-        match=r"timm has no class for this network: EfficientNet .* ResNet .*Other ways out",
+        match=r"timm has no class for this network: EfficientNet .* ResNet .*Export it as",
     ):
         export(str(tmp_path / "odd.yaml"), to="timm", out=tmp_path / "odd.safetensors")
     assert [path.name for path in tmp_path.iterdir()] == ["odd.yaml"]
 
 
-def test_a_classifier_of_other_classes_is_told_as_such(model, files, tmp_path):
+def test_classifier_with_another_number_of_classes_is_explained(model, files, tmp_path):
     state = to_library_state_dict(model.state_dict(), SPEC, "timm")
     state |= {"classifier.weight": torch.ones(9, SPEC.last_width), "classifier.bias": torch.ones(9)}
     save_file(state, tmp_path / "nine.safetensors")
     with pytest.raises(
         InputError,
-        match=r"nine.safetensors: classifier: tells 9 classes apart .* set classes: 9 in the spec",
+        match=r"nine.safetensors: classifier: has 9 classes, .* set classes: 9 in the spec",
     ):
         export(
             files[0],
@@ -198,18 +198,18 @@ def test_a_classifier_of_other_classes_is_told_as_such(model, files, tmp_path):
         )
 
 
-def test_a_pickle_is_never_read(files, tmp_path):
+def test_pickle_is_never_read(files, tmp_path):
     for name in ("w.pth", "w.safetensors"):
         torch.save({"weight": torch.ones(1)}, tmp_path / name)
         with pytest.raises(
             InputError,
-            match=r"but a pickle, which may run code .* rewrite it once: "
+            match=r"a pickle, which may run code .* convert it once by "
             r"safetensors.torch.save_file",
         ):
             export(files[0], weights=tmp_path / name, out=tmp_path / "out.onnx")
 
 
-def test_the_tools_are_never_imported(tmp_path):
+def test_timm_and_torchvision_are_never_imported(tmp_path):
     for module in (
         "phinas.space.interchange.state_dict_maps",
         "phinas.space.interchange.library_models",

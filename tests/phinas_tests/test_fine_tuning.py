@@ -1,4 +1,4 @@
-"""`phinas fit --weights`: what is learned begins with what another network knows."""
+"""`phinas fit --weights`: fine-tuning from the weights of another training."""
 
 import csv
 from dataclasses import replace
@@ -8,16 +8,15 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import phinas as front
+from phinas.experiment.artifacts.fit import TrainedNetwork
 from phinas.experiment.errors import InputError
-from phinas.space.blocks import build
 from phinas.space.interchange.state_dict_maps import to_library_state_dict
 from phinas.space.search_spaces.loading import load_space
-from phinas.space.yaml_io import read_yaml
 from phinas.training.engine.weights_io import save_weights
 
 pytestmark = pytest.mark.usefixtures("restore_torch_threads")
 
-# timm's has no other
+# timm's stem has stride 2
 SPEC = replace(
     load_space("tiny").adapt_to(channels=1, classes=10, resolution=8).base, stem_stride=2
 )
@@ -53,7 +52,7 @@ def table(path):
         return list(csv.DictReader(file))
 
 
-def test_fine_tuning_begins_with_the_weights_in_timm_names_too(trained, network, tmp_path):
+def test_fine_tuning_starts_from_weights_in_phinas_or_timm_naming(trained, network, tmp_path):
     ours = trained / "weights.safetensors"
     save_file(to_library_state_dict(load_file(ours), SPEC, "timm"), tmp_path / "timm.safetensors")
     still = {"recipe.epochs": 1, "recipe.learning_rate": 1e-6}
@@ -66,10 +65,10 @@ def test_fine_tuning_begins_with_the_weights_in_timm_names_too(trained, network,
     assert "fine-tuned from `timm.safetensors`" in (tmp_path / "timm" / "README.md").read_text()
 
 
-def test_a_frozen_backbone_learns_only_a_classifier_that_is_drawn_anew(tmp_path, network, capfd):
+def test_frozen_backbone_trains_only_the_reinitialized_classifier(tmp_path, network, capfd):
     other = replace(SPEC, classes=7)
     torch.manual_seed(1)
-    model = build(other)
+    model = other.build()
     save_weights(model, other, tmp_path / "seven.safetensors")
     settings = {
         "recipe": "quick",
@@ -78,9 +77,8 @@ def test_a_frozen_backbone_learns_only_a_classifier_that_is_drawn_anew(tmp_path,
         "threads": 1,
     }
     front.fit(str(network), data="digits", out=tmp_path / "out", settings=settings)
-    assert "tells other classes apart, so the classifier of 10 is drawn anew" in " ".join(
-        capfd.readouterr().err.split()
-    )
+    message = "has a different number of classes than the data set (10); the classifier is "
+    assert f"{message}reinitialized" in " ".join(capfd.readouterr().err.split())
     after = load_file(tmp_path / "out" / "weights.safetensors")
     before = model.state_dict()
     changed = {
@@ -89,12 +87,12 @@ def test_a_frozen_backbone_learns_only_a_classifier_that_is_drawn_anew(tmp_path,
         if before[name].shape != after[name].shape or not torch.equal(before[name], after[name])
     }
     assert changed == {"classifier.weight", "classifier.bias"}
-    assert "only the classifier learned" in (tmp_path / "out" / "README.md").read_text()
+    assert "only the classifier was trained" in (tmp_path / "out" / "README.md").read_text()
 
 
-def test_weights_of_another_network_are_refused_by_name_and_shapes(tmp_path, network):
+def test_weights_of_another_network_are_refused_with_name_and_shapes(tmp_path, network):
     wide = replace(SPEC, stem_width=16)
-    save_weights(build(wide), wide, tmp_path / "wide.safetensors")
+    save_weights(wide.build(), wide, tmp_path / "wide.safetensors")
     message = r"stem\.conv\.weight is \(16, 1, 3, 3\) in the file and \(8, 1, 3, 3\) in the network"
     with pytest.raises(InputError, match=message):
         run_fit(network, tmp_path / "out", weights=str(tmp_path / "wide.safetensors"))
@@ -102,11 +100,11 @@ def test_weights_of_another_network_are_refused_by_name_and_shapes(tmp_path, net
 
 
 @pytest.mark.slow
-def test_weights_of_the_hub_go_by_its_name_and_pixels_are_normalized_as_they_want_it(
+def test_weights_of_the_hub_and_their_normalization_are_used_and_recorded(
     trained, network, tmp_path, phinas
 ):
     pytest.importorskip("huggingface_hub", reason="the extra `hf` is not installed")
-    # where its library keeps what it has downloaded
+    # the download cache of its library
     cache = tmp_path / "hub" / "models--someone--net"
     (cache / "snapshots" / "abc").mkdir(parents=True)
     (cache / "refs").mkdir()
@@ -134,12 +132,12 @@ def test_weights_of_the_hub_go_by_its_name_and_pixels_are_normalized_as_they_wan
         *common, *how, "--weights", "hf:someone/net@main", "--out", tmp_path / "out", **offline
     )
     assert message.returncode == 0, message.stderr
-    fit_result = read_yaml(tmp_path / "out" / "spec.yaml")
-    assert (fit_result["mean"], fit_result["std"]) == ([0.25], [0.5])
+    network = TrainedNetwork.read(tmp_path / "out" / "spec.yaml")
+    assert (network.mean, network.std) == ((0.25,), (0.5,))
     card = (tmp_path / "out" / "README.md").read_text()
     assert "\nbase_model: someone/net\n" in card
     assert "fine-tuned from `hf:someone/net@main`" in card
-    assert "normalized as was asked: mean 0.2500, deviation 0.5000" in card
+    assert "normalized by the requested statistics: mean 0.2500, standard deviation 0.5000" in card
     gone = phinas(
         *common,
         "--weights",
@@ -149,19 +147,19 @@ def test_weights_of_the_hub_go_by_its_name_and_pixels_are_normalized_as_they_wan
         **offline,
     )
     assert gone.returncode == 2
-    assert "weights: hf:someone/net:other.safetensors can't be had" in gone.stderr
+    assert "weights: hf:someone/net:other.safetensors could not be downloaded" in gone.stderr
     assert not (tmp_path / "gone").exists()
 
 
-def test_what_pixels_are_normalized_by_decides_what_is_learned(network, tmp_path):
-    """The same network, seed and images, once by their own mean and deviation and once by
-    others.
+def test_normalization_decides_the_training(network, tmp_path):
+    """The same network, seed and images, once normalized by their own mean and deviation and once
+    by others.
     """
     default_normalization, other = (
         run_fit(network, tmp_path / "own"),
         run_fit(network, tmp_path / "other", mean=[0.0], std=[1.0]),
     )
-    data = read_yaml(tmp_path / "own" / "spec.yaml")
-    assert default_normalization["loss"] != other["loss"]
-    same = run_fit(network, tmp_path / "same", mean=data["mean"], std=data["std"])
-    assert same["loss"] == default_normalization["loss"]
+    trained = TrainedNetwork.read(tmp_path / "own" / "spec.yaml")
+    assert default_normalization.measurement.loss != other.measurement.loss
+    same = run_fit(network, tmp_path / "same", mean=list(trained.mean), std=list(trained.std))
+    assert same.measurement.loss == default_normalization.measurement.loss

@@ -1,6 +1,4 @@
-"""`phinas fit`: one network, trained on one's images, with what came of it as files; killed and
-carried on; wrongly asked.
-"""
+"""`phinas fit`: the files of a training, resuming it, and wrong calls."""
 
 import csv
 import json
@@ -20,22 +18,21 @@ import torch
 from safetensors.torch import load_file
 
 import phinas as front
+from phinas.api.keywords import FitOptions
 from phinas.cli import cli
+from phinas.experiment.artifacts.fit import FitMeasurement, FitRecord, TrainedNetwork
 from phinas.experiment.errors import InputError, NoResultError
-from phinas.experiment.measurement import Measurement
 from phinas.experiment.statistics.intervals import wilson_interval
 from phinas.fit_pipeline.results import summary_line
-from phinas.space.blocks import build
+from phinas.options.config_option import ConfigOption
 from phinas.space.loading import load_spec
 from phinas.space.search_spaces.loading import load_space
-from phinas.space.spec import ArchSpec
-from phinas.space.yaml_io import parse_yaml, read_yaml
 from phinas.training.data.prepared_dataset import read_prepared
 
 pytestmark = pytest.mark.usefixtures("restore_torch_threads")
 
 SPEC = load_space("tiny").adapt_to(channels=1, classes=10, resolution=8).base
-SPEC = replace(SPEC, drop_path=0.1, stem_stride=2)  # timm's has no other
+SPEC = replace(SPEC, drop_path=0.1, stem_stride=2)  # timm's stem has stride 2
 SHORT = (
     "--recipe",
     "quick",
@@ -80,14 +77,14 @@ def fit_arguments(network, out, *more):
 
 @pytest.fixture(scope="module")
 def finished(network, tmp_path_factory, phinas_in_process):
-    """A fit that nothing disturbed, with what the command said. Copy it before changing it."""
+    """A finished fit and the output of its command. Copy it before changing it."""
     out = tmp_path_factory.mktemp("fits") / "done"
     result = phinas_in_process(*fit_arguments(network, out))
     assert result.returncode == 0, result.stderr
     return out, result
 
 
-def test_weights_and_spec_load_as_the_card_shows(finished, monkeypatch):
+def test_code_of_the_model_card_loads_the_network(finished, monkeypatch):
     out, _ = finished
     (code,) = re.findall(r"```python\n(.*?)```", (out / "README.md").read_text(), flags=re.S)
     images = torch.randint(0, 256, (5, 1, 8, 8), dtype=torch.uint8)
@@ -99,68 +96,69 @@ def test_weights_and_spec_load_as_the_card_shows(finished, monkeypatch):
     assert not names["model"].training
 
 
-def test_the_network_that_is_kept_is_the_one_that_was_measured(finished):
+def test_saved_network_has_the_measured_accuracy(finished):
     out, _ = finished
-    fit_result = read_yaml(out / "spec.yaml")
-    model = build(load_spec(str(out / "spec.yaml"))).eval()
+    network = TrainedNetwork.read(out / "spec.yaml")
+    assert load_spec(str(out / "spec.yaml")) == network.spec
+    model = network.spec.build().eval()
     model.load_state_dict(load_file(out / "weights.safetensors"))
     images, labels = read_prepared(out / "data").test_arrays()
-    mean, std = (torch.tensor(fit_result[name]).view(-1, 1, 1) for name in ("mean", "std"))
+    mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (network.mean, network.std))
     images_normalized = (torch.from_numpy(images.copy()).permute(0, 3, 1, 2) / 255 - mean) / std
     with torch.inference_mode():
         right = model(images_normalized).argmax(1) == torch.from_numpy(labels.copy())
-    measurement = Measurement.from_dict(json.loads((out / "measurement.json").read_text()))
+    measurement = FitMeasurement.read(out / "measurement.json").measurement
     assert measurement.split == "test"
-    assert measurement.accuracy == pytest.approx(right.double().mean().item())
+    assert measurement.score == pytest.approx(right.double().mean().item())
     rows = table(out / "per_class_accuracy.csv")
     assert sum(int(row["images"]) for row in rows) == len(labels)
     total = sum(int(row["images"]) * float(row["accuracy"]) for row in rows)
-    assert total / len(labels) == pytest.approx(measurement.accuracy, abs=1e-4)
+    assert total / len(labels) == pytest.approx(measurement.score, abs=1e-4)
 
 
-def test_the_curve_has_a_row_an_epoch_and_the_terminal_a_line(finished):
+def test_curve_has_a_row_and_the_terminal_a_line_for_each_epoch(finished):
     out, result = finished
     rows = table(out / "curve.csv")
-    measurement = json.loads((out / "measurement.json").read_text())
+    measurement = FitMeasurement.read(out / "measurement.json").measurement
     assert [int(row["epoch"]) for row in rows] == [1, 2, 3]
-    assert [float(row["accuracy"]) for row in rows] == measurement["curve"]
+    assert [float(row["accuracy"]) for row in rows] == list(measurement.curve)
     lines = [
         line
         for line in result.stderr.splitlines()
-        if re.match(r"training: \d of 3, .*validation images right", line)
+        if re.match(r"training: \d of 3 epochs, .*validation accuracy \d", line)
     ]
     assert len(lines) == 3
     assert "images/s" in lines[0]
 
 
-def test_the_card_says_accuracy_and_interval_and_names_no_path_of_this_machine(finished):
+def test_model_card_has_accuracy_and_interval_and_no_path_of_this_machine(finished):
     out, result = finished
     card = (out / "README.md").read_text()
-    measurement = json.loads((out / "measurement.json").read_text())
-    low, high = wilson_interval(measurement["accuracy"], measurement["images"])
+    measurement = FitMeasurement.read(out / "measurement.json").measurement
+    low, high = wilson_interval(measurement.score, measurement.images)
     assert f"{low:.2%} to {high:.2%}" in card
-    assert f"{measurement['mean_class_accuracy']:.2%}" in card
+    assert f"{measurement.balanced_accuracy:.2%}" in card
     assert str(out.parent) not in card
     assert "/" + "tmp" not in card
     assert "What was not measured" in card
     assert result.stdout.splitlines()[0].startswith(
-        f"{measurement['accuracy']:.1%} of {measurement['images']} test images right"
+        f"accuracy {measurement.score:.1%} on {measurement.images} test images"
     )
     assert result.stdout.splitlines()[1] == str(out / "README.md")
 
 
-def test_the_front_matter_is_what_the_hub_reads(finished):
+def test_hugging_face_hub_reads_the_front_matter(finished):
     out, _ = finished
     cards = pytest.importorskip("huggingface_hub").ModelCard.load(out / "README.md")
     (result,) = [row for row in cards.data.eval_results if row.metric_name == "accuracy"]
-    measurement = json.loads((out / "measurement.json").read_text())
+    measurement = FitMeasurement.read(out / "measurement.json").measurement
     assert result.task_type == "image-classification"
     assert result.dataset_split == "test"
-    assert result.metric_value == pytest.approx(measurement["accuracy"], abs=1e-6)
+    assert result.metric_value == pytest.approx(measurement.score, abs=1e-6)
     assert cards.data.pipeline_tag == "image-classification"
 
 
-def test_a_finished_fit_tells_its_result_again_and_trains_nothing(
+def test_repeated_call_of_a_finished_fit_prints_its_result_and_trains_nothing(
     finished, network, phinas_in_process
 ):
     out, result = finished
@@ -178,11 +176,13 @@ def test_a_finished_fit_tells_its_result_again_and_trains_nothing(
         if path.is_file() and path.name != ".lock"
     } == before
     fit_result = json.loads(phinas_in_process(*fit_arguments(network, out, "--json")).stdout)
-    assert fit_result["accuracy"] == json.loads((out / "measurement.json").read_text())["accuracy"]
+    measurement = FitMeasurement.read(out / "measurement.json").measurement
+    assert fit_result["score"] == measurement.score
+    assert fit_result["interval"] == list(measurement.interval())
     assert fit_result["weights"] == str(out / "weights.safetensors")
 
 
-def test_other_settings_are_refused_with_the_difference(finished, network, phinas_in_process):
+def test_changed_settings_are_refused_with_the_difference(finished, network, phinas_in_process):
     out, _ = finished
     result = phinas_in_process(*fit_arguments(network, out, "--epochs", "5", "--seed", "1"))
     assert result.returncode == 2
@@ -195,9 +195,7 @@ def test_other_settings_are_refused_with_the_difference(finished, network, phina
 
 
 @pytest.mark.slow
-def test_another_number_of_threads_or_an_onnx_file_is_no_other_fit(
-    finished, network, tmp_path, phinas
-):
+def test_threads_and_onnx_may_change_after_the_start(finished, network, tmp_path, phinas):
     out = shutil.copytree(finished[0], tmp_path / "copy")
     result = phinas(*fit_arguments(network, out, "--threads", "2", "--onnx"))
     assert result.returncode == 0, result.stderr
@@ -249,9 +247,7 @@ def assert_same(one, two):
 
 
 @pytest.mark.slow
-def test_a_killed_fit_that_is_carried_on_ends_with_the_same_bits(
-    network, undisturbed, tmp_path, phinas_in_process
-):
+def test_killed_fit_resumes_bit_exactly(network, undisturbed, tmp_path, phinas_in_process):
     out = tmp_path / "killed"
     for _ in range(2):
         process = start(*fit_arguments(network, out, *FREQUENT_CHECKPOINTS))
@@ -262,19 +258,19 @@ def test_a_killed_fit_that_is_carried_on_ends_with_the_same_bits(
         assert not (out / "measurement.json").exists()
     result = phinas_in_process(*fit_arguments(network, out, *INFREQUENT_CHECKPOINTS))
     assert result.returncode == 0, result.stderr
-    before, resumed, _ = result.stderr.partition("carried on after")
+    before, resumed, _ = result.stderr.partition("resumed after")
     assert resumed
-    assert "training:" not in before  # epochs of before are no news
+    assert "training:" not in before  # epochs before the interruption are not reported again
     assert_same(out, undisturbed)
     assert not (out / "checkpoints").exists()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_leaves_a_snapshot_and_says_how_to_go_on(
+def test_signal_writes_a_checkpoint_and_says_how_to_resume(
     number, code, network, tmp_path, phinas_in_process, undisturbed
 ):
-    """No snapshot is due for five minutes: the signal takes it."""
+    """The next periodic checkpoint is five minutes away, so the signal must write one."""
     out = tmp_path / "stopped"
     process = start(*fit_arguments(network, out, *INFREQUENT_CHECKPOINTS))
     for line in process.stderr:
@@ -284,14 +280,16 @@ def test_a_signal_leaves_a_snapshot_and_says_how_to_go_on(
     _, result = process.communicate(timeout=60)
     assert process.returncode == code
     assert "training: done" not in result
-    assert "interrupted: everything so far is kept; carry on with: the same command again" in result
+    assert (
+        "interrupted: everything so far is saved; to resume, run the same command again" in result
+    )
     assert (out / "checkpoints" / "training.checkpoint").exists()
     repeated = phinas_in_process(*fit_arguments(network, out, *INFREQUENT_CHECKPOINTS))
     assert repeated.returncode == 0, repeated.stderr
     assert_same(out, undisturbed)
 
 
-def test_a_second_fit_in_one_directory_is_refused(network, tmp_path, phinas_in_process):
+def test_second_fit_in_the_same_directory_is_refused(network, tmp_path, phinas_in_process):
     out = tmp_path / "held"
     process = start(*fit_arguments(network, out, "--epochs", "2000"))
     wait_for((out / "fit.yaml").exists, process)
@@ -305,54 +303,57 @@ def test_a_second_fit_in_one_directory_is_refused(network, tmp_path, phinas_in_p
 WRONG_CALLS = {
     "a frozen random backbone": (
         ["--freeze-backbone"],
-        "without weights would freeze what is random",
+        "--freeze-backbone: has no initial weights to freeze; set weights",
     ),
     "an unknown recipe": (
         ["--recipe", "fast"],
-        "is no recipe; write one of quick, proxy, validate, full",
+        "--recipe: 'fast' is not a recipe; use quick (3 epochs), proxy (10 epochs)",
     ),
     "an unknown key": (
         ["--set", "recipe.epoch=3"],
         "recipe.epoch: unknown key; did you mean `epochs`",
     ),
-    "no epochs": (["--epochs", "0"], "recipe.epochs: 0 should be greater than or equal to 1"),
+    "no epochs": (["--epochs", "0"], "--epochs: 0 is less than 1"),
     "batches of one": (
         ["--batch-size", "1"],
-        "recipe.batch_size: 1 image alone has no batch statistics",
+        "--batch-size: 1 image alone has no batch statistics",
     ),
     "more pixels than there are": (
         ["--resolution", "32"],
-        "the images have 8; set it lower, or --upsample",
+        "32 px exceeds the image size 8 px; lower it, or use --upsample",
     ),
     "fewer than the strides": (
         ["--resolution", "2"],
-        "2 pixels of a side are below the network's total stride 8",
+        "2 px is less than the network's total stride 8",
     ),
     "weights that are not there": (
         ["--weights", "none.safetensors"],
-        "none.safetensors: there is no such file",
+        "none.safetensors: does not exist",
     ),
     "a mean without a deviation": (
         ["--set", "mean=[0.5]"],
-        "mean and std: one number of each channel in both",
+        "std: has another number of channels than mean",
     ),
     "channels that the images have not": (
         ["--set", "mean=[0.5, 0.5, 0.5]", "--set", "std=[0.5, 0.5, 0.5]"],
-        "mean and std: 3 channels are given and the images have 1",
+        "mean and std: have 3 channels and the images have 1",
     ),
     "weights that are a folder": (
         ["--weights", "."],
         ".: is a directory; name the safetensors file in it",
     ),
-    "a device that is not there": (["--device", "cuda:77"], "cuda:77 is not there"),
-    "no threads": (["--threads", "0"], "threads: 0 should be greater than or equal to 1"),
-    "an odd seed": (["--seed", "-1"], "seed: -1 should be greater than or equal to 0"),
-    "no time": (["--max-minutes", "0"], "recipe.max_minutes: 0.0 should be greater than 0"),
+    "a device that is not there": (["--device", "cuda:77"], "cuda:77 is not available"),
+    "no threads": (
+        ["--threads", "0"],
+        "--threads: 0 is not a legal value; use a whole number from 1 to 256",
+    ),
+    "an odd seed": (["--seed", "-1"], "--seed: -1 is less than 0"),
+    "no time": (["--max-minutes", "0"], "--max-minutes: 0.0 is not greater than 0"),
 }
 
 
 @pytest.mark.parametrize("name", WRONG_CALLS)
-def test_a_wrong_call_says_what_is_wrong_and_leaves_nothing(name, network, tmp_path, monkeypatch):
+def test_wrong_call_is_explained_and_leaves_no_files(name, network, tmp_path, monkeypatch):
     options, message = WRONG_CALLS[name]
     monkeypatch.chdir(tmp_path)
     assert message in error_of(network, tmp_path / "out", options)
@@ -360,7 +361,7 @@ def test_a_wrong_call_says_what_is_wrong_and_leaves_nothing(name, network, tmp_p
 
 
 def error_of(network, out, options):
-    """The command in this process: what it says, where it ends with 2."""
+    """Run the command in this process, which must exit with 2, and return its message."""
     cli_result = click.testing.CliRunner().invoke(
         cli, [*map(str, fit_arguments(network, out, *options))]
     )
@@ -368,14 +369,14 @@ def error_of(network, out, options):
     return str(cli_result.exception)
 
 
-def test_a_directory_of_somebody_else_is_left_alone(network, tmp_path):
+def test_directory_with_other_files_is_refused_and_unchanged(network, tmp_path):
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "cat.jpg").write_text("mine")
-    assert "holds 'cat.jpg' and is not a fit" in error_of(network, tmp_path / "photos", [])
+    assert "contains 'cat.jpg' and is not a fit" in error_of(network, tmp_path / "photos", [])
     assert [path.name for path in (tmp_path / "photos").iterdir()] == ["cat.jpg"]
 
 
-def test_a_training_that_diverges_is_told_in_one_line(network, tmp_path):
+def test_diverged_training_is_one_line(network, tmp_path):
     with pytest.raises(
         NoResultError,
         match=r"^the loss was nan in epoch 1 of 3; lower the learning rate, with a new --out$",
@@ -384,16 +385,16 @@ def test_a_training_that_diverges_is_told_in_one_line(network, tmp_path):
     assert not (tmp_path / "out" / "measurement.json").exists()
 
 
-def test_a_fit_that_runs_out_of_time_keeps_what_it_has_and_says_so(network, tmp_path):
+def test_fit_that_reaches_its_time_limit_writes_its_results(network, tmp_path):
     fit_result = run_fit(
         network, tmp_path / "out", **{"recipe.epochs": 2000, "recipe.max_minutes": 0.01}
     )
-    assert fit_result["stop_reason"] == "deadline"
+    assert fit_result.measurement.stop_reason == "deadline"
     assert "ended at its time limit" in summary_line(fit_result)
     assert "**ended early** (deadline)" in (tmp_path / "out" / "README.md").read_text()
 
 
-def test_a_network_sees_no_more_pixels_than_there_are_unless_they_are_enlarged(tmp_path):
+def test_resolution_is_at_most_the_image_size_without_upsampling(tmp_path):
     larger = replace(SPEC, resolution=12)
     (tmp_path / "larger.yaml").write_text(larger.to_yaml())
     sides = {
@@ -408,7 +409,7 @@ def test_a_network_sees_no_more_pixels_than_there_are_unless_they_are_enlarged(t
     assert resolutions == {"stored": 8, "enlarged": 12, "asked": 16}
 
 
-def test_a_seed_is_a_training_of_its_own(network, tmp_path):
+def test_seed_decides_the_training(network, tmp_path):
     for name, seed in {"one": 1, "again": 1, "two": 2}.items():
         run_fit(network, tmp_path / name, seed=seed, **{"recipe.epochs": 1})
     one, repeated, two = (
@@ -418,9 +419,7 @@ def test_a_seed_is_a_training_of_its_own(network, tmp_path):
     assert not torch.equal(one["classifier.weight"], two["classifier.weight"])
 
 
-def test_images_of_one_group_stay_in_one_split_and_the_card_says_what_that_does_to_the_interval(
-    network, tmp_path
-):
+def test_model_card_says_that_groups_make_the_interval_too_narrow(network, tmp_path):
     generator = np.random.default_rng(0)
     arrays = {
         "images": generator.integers(0, 256, (240, 8, 8), dtype=np.uint8),
@@ -442,22 +441,58 @@ def test_images_of_one_group_stay_in_one_split_and_the_card_says_what_that_does_
         quiet=True,
     )
     assert (
-        "images of one group are right or wrong together"
+        "errors on test images of one group are not independent"
         in (tmp_path / "out" / "README.md").read_text()
     )
 
 
-def test_a_python_call_says_what_the_record_holds(network, tmp_path):
+def test_python_call_returns_what_the_files_hold(network, tmp_path):
     fit_result = run_fit(network, tmp_path / "out", **{"recipe.epochs": 1})
-    assert fit_result["epochs"] == 1
-    assert fit_result["interval"][0] <= fit_result["accuracy"] <= fit_result["interval"][1]
-    record = parse_yaml((tmp_path / "out" / "fit.yaml").read_text())
-    assert record["config"]["recipe"]["epochs"] == 1
-    assert ArchSpec.from_dict(record["spec"]).spec_id == fit_result["spec_id"]
+    assert fit_result.measurement.epochs == 1
+    assert fit_result.interval[0] <= fit_result.score <= fit_result.interval[1]
+    record = FitRecord.read(tmp_path / "out" / "fit.yaml")
+    assert record.config.recipe.epochs == 1
+    assert record.spec.network_id == fit_result.network_id
+    assert FitMeasurement.read(tmp_path / "out" / "measurement.json").measurement == (
+        fit_result.measurement
+    )
+
+
+def test_keywords_are_the_options_of_the_command(network, tmp_path):
+    """A keyword, a dotted key and the command line give the same training."""
+    common = {"data": "digits", "quiet": True, "recipe": "quick", "device": "cpu", "threads": 1}
+    settings = {"data.max_train_images": 400}
+    by_keyword = front.fit(
+        str(network), out=tmp_path / "a", settings=settings, epochs=1, batch_size=32, **common
+    )
+    by_key = run_fit(network, tmp_path / "b", **{"recipe.epochs": 1})
+    assert by_keyword.measurement.loss == by_key.measurement.loss
+    (command,) = [command for name, command in cli.commands.items() if name == "fit"]
+    flags = {param.opts[0] for param in command.params if isinstance(param, ConfigOption)}
+    keywords = {f"--{name.replace('_', '-')}" for name in FitOptions.__annotations__}
+    assert keywords == flags - {"--data"}
+
+
+def test_wrong_keyword_is_named(network, tmp_path):
+    with pytest.raises(TypeError, match="'epoch'; did you mean 'epochs'"):
+        front.fit(str(network), data="digits", out=tmp_path / "out", epoch=3)
+    with pytest.raises(InputError, match=r"^epochs: 0 is less than 1"):
+        front.fit(str(network), data="digits", out=tmp_path / "out", epochs=0)
+    assert not (tmp_path / "out").exists()
+
+
+def test_record_of_another_version_is_refused(finished, network, tmp_path, phinas_in_process):
+    out = shutil.copytree(finished[0], tmp_path / "copy")
+    for version, message in ((99, "format version 99 is newer"), ("x", "version: 'x' is not")):
+        text = re.sub("(?m)^version: .*$", f"version: {version}", (out / "fit.yaml").read_text())
+        (out / "fit.yaml").write_text(text)
+        result = phinas_in_process(*fit_arguments(network, out))
+        assert result.returncode == 2
+        assert message in result.stderr
 
 
 @pytest.mark.slow
-def test_two_processes_of_torchrun_end_as_one_does(network, tmp_path, phinas_in_process):
+def test_two_processes_of_torchrun_train_like_one(network, tmp_path, phinas_in_process):
     plain = replace(SPEC, dropout=0.0, drop_path=0.0)
     (tmp_path / "plain.yaml").write_text(plain.to_yaml())
     arguments = (
@@ -495,16 +530,14 @@ def test_two_processes_of_torchrun_end_as_one_does(network, tmp_path, phinas_in_
     one, two = (load_file(tmp_path / name / "weights.safetensors") for name in ("one", "two"))
     assert all(torch.allclose(one[name], two[name], atol=2e-3, rtol=2e-3) for name in one)
     first, second = (
-        json.loads((tmp_path / name / "measurement.json").read_text())["accuracy"]
+        FitMeasurement.read(tmp_path / name / "measurement.json").measurement.score
         for name in ("one", "two")
     )
     assert first == pytest.approx(second, abs=0.01)
 
 
 @pytest.mark.parametrize("function", [front.resume, front.report])
-def test_verbs_of_runs_say_what_a_fit_is(network, tmp_path, function):
+def test_commands_for_runs_name_the_command_of_a_fit_directory(network, tmp_path, function):
     run_fit(network, tmp_path / "out", **{"recipe.epochs": 1})
-    with pytest.raises(
-        InputError, match="is of `phinas fit`, which carries on when it is called as before"
-    ):
+    with pytest.raises(InputError, match="is a directory of `phinas fit`; resume it with the same"):
         function(tmp_path / "out")

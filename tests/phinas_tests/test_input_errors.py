@@ -1,5 +1,6 @@
-"""Wrong calls, configurations and data: exit 2, one message with the value and the remedy, no
-traceback, nothing written.
+"""Wrong command lines, configurations and data.
+
+The exit code is 2, the message is one line with field, value and advice, and no file is written.
 """
 
 import json
@@ -16,8 +17,8 @@ from phinas.errors import run_command
 
 
 @pytest.fixture(autouse=True)
-def _signals() -> Iterator[None]:
-    """`run_command` sets handlers; give pytest its own back."""
+def restore_signal_handlers() -> Iterator[None]:
+    """Restore the signal handlers of pytest after `run_command` has replaced them."""
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     yield
     for number, handler in handlers.items():
@@ -26,22 +27,22 @@ def _signals() -> Iterator[None]:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working directory with good and bad things in it."""
+    """A working directory with valid and invalid images, networks, spaces and configurations."""
     monkeypatch.chdir(tmp_path)
     generator = np.random.default_rng(0)
-    for folder in ("one/a", "two/a", "two/b"):
-        (tmp_path / folder).mkdir(parents=True)
+    for class_folder in ("one/a", "two/a", "two/b"):
+        (tmp_path / class_folder).mkdir(parents=True)
         for index in range(12):
             pixels = generator.integers(0, 256, (20, 20, 3), dtype=np.uint8)
-            Image.fromarray(pixels).save(tmp_path / folder / f"{index}.png")
+            Image.fromarray(pixels).save(tmp_path / class_folder / f"{index}.png")
     png = (tmp_path / "two/a/3.png").read_bytes()
     (tmp_path / "two/a/3.png").write_bytes(png[: len(png) // 2])
     (tmp_path / "empty").mkdir()
-    (tmp_path / "strange").mkdir()
-    (tmp_path / "strange/notes.txt").write_text("mine")
+    (tmp_path / "other_files").mkdir()
+    (tmp_path / "other_files/notes.txt").write_text("notes")
     (tmp_path / "spec.yaml").write_text("stages: [{width: 0, depth: 1}]\n")
     (tmp_path / "sizes.yaml").write_text(
-        f"base: {{resolution: 8, {_SMALL}}}\nglobal: {{resolution: [8, 64]}}\n"
+        f"base: {{resolution: 8, {_SMALL_NETWORK}}}\nglobal: {{resolution: [8, 64]}}\n"
     )
     (tmp_path / "space.yaml").write_text("base: efficientnet_b0\nstages: {kernal: [3, 5]}\n")
     for name, text in CONFIGURATIONS.items():
@@ -49,59 +50,59 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-_SMALL = "stem_stride: 1, stages: [{width: 8, depth: 1}]"
+_SMALL_NETWORK = "stem_stride: 1, stages: [{width: 8, depth: 1}]"
 CONFIGURATIONS = {
     "typo.yaml": "data: {source: digits}\nsearch: {trails: 3}\n",
     "type.yaml": "data: {source: digits}\nsearch: {trials: many}\n",
     "negative.yaml": "data: {source: digits}\nsearch: {target_cost: -3}\n",
-    "unit.yaml": "data: {source: digits}\nsearch: {target_cost: 300M}\n",
-    "gate.yaml": "data: {source: digits}\nsearch: {min_flops: 9, max_flops: 3}\n",
+    "unit.yaml": "data: {source: digits}\nsearch: {target_cost: 300MB}\n",
+    "limits.yaml": "data: {source: digits}\nsearch: {min_flops: 9, max_flops: 3}\n",
     "tab.yaml": "data:\n\tsource: digits\n",
-    "void.yaml": "",
+    "empty.yaml": "",
 }
 
-# the call (a good --out is added where it has none), what the message holds
-WRONG_CALLS: dict[str, tuple[list[str], list[str]]] = {
+# The command line, to which a valid --out is added where it has none, and parts of the message.
+WRONG_COMMANDS: dict[str, tuple[list[str], list[str]]] = {
     "a missing path": (["run", "--data", "nowhere"], ["'nowhere'", "does not exist", "digits"]),
     "an empty folder": (
         ["run", "--data", "empty"],
         ["empty", "put the images of each class into a folder"],
     ),
-    "a single class": (["run", "--data", "one"], ["one class (a)", "at least two"]),
+    "a single class": (["run", "--data", "one"], ["one class (a)", "add images of another class"]),
     "a truncated image": (["run", "--data", "two"], ["a/3.png", "truncated", "--skip-bad-images"]),
     "an unknown config key": (
         ["run", "typo.yaml"],
         ["typo.yaml: search.trails", "did you mean `trials`"],
     ),
-    "a wrong type": (["run", "type.yaml"], ["search.trials", "'many'", "integer"]),
+    "a wrong type": (["run", "type.yaml"], ["search.trials", "'many'", "whole number"]),
     "a negative target": (["run", "negative.yaml"], ["search.target_cost", "-3", "greater than 0"]),
-    "a target with a unit": (
-        ["run", "--data", "digits", "--target-cost", "300M"],
-        ["--target-cost", "'300M'", "plain number like 3e8"],
+    "a target with an unknown suffix": (
+        ["run", "--data", "digits", "--target-cost", "300MB"],
+        ["--target-cost", "'300MB'", "is not a number", "such as 300M"],
     ),
-    "a target with a unit in a file": (
+    "a target with an unknown suffix in a file": (
         ["run", "unit.yaml"],
-        ["search.target_cost", "'300M'", "number"],
+        ["search.target_cost", "'300MB'", "is not a number", "such as 300M"],
     ),
-    "a weight above zero": (
+    "a positive reward exponent": (
         ["run", "--data", "digits", "--reward-exponent", "0.07"],
-        ["search.reward_exponent: 0.07", "less than or equal to 0"],
+        ["--reward-exponent: 0.07", "use a number of at most 0 or auto"],
     ),
-    "a weight that is a word": (
+    "a reward exponent that is not a number": (
         ["run", "--data", "digits", "--reward-exponent", "much"],
-        ["--reward-exponent", "'much'", "nor 'auto'"],
+        ["--reward-exponent", "'much'", "or auto"],
     ),
-    "a weight to be estimated for the hard reward": (
+    "an estimated exponent for the hard reward": (
         ["run", "--data", "digits", "--reward-exponent", "auto", "--reward", "hard"],
-        ["search.reward_exponent: auto", "the hard reward a number"],
+        ["--reward-exponent: auto", "the hard reward a number"],
     ),
-    "a weight to be estimated from too few": (
+    "an estimated exponent with too few trials": (
         ["run", "--data", "digits", "--reward-exponent", "auto", "--trials", "10"],
-        ["search.reward_exponent: auto needs 24 trials and there are 10", "raise trials"],
+        ["--reward-exponent: auto needs 24 trials and there are 10", "raise trials"],
     ),
-    "a target for a front": (
+    "a target cost for a Pareto search": (
         ["run", "--data", "digits", "--reward", "pareto", "--target-cost", "3e5"],
-        ["search.target_cost: 300000", "no meaning for a Pareto front", "leave it out"],
+        ["--target-cost: 300000", "no effect with reward: pareto", "leave it out"],
     ),
     "an unknown reference": (
         ["run", "--data", "digits", "--set", "search.reference=efficientnet_b00"],
@@ -109,24 +110,27 @@ WRONG_CALLS: dict[str, tuple[list[str], list[str]]] = {
             "search.reference",
             "'efficientnet_b00'",
             "did you mean 'efficientnet_b0'",
-            "none, or auto",
+            "none or auto",
         ],
     ),
     "an unknown cost": (
-        ["run", "--data", "digits", "--cost", "ms"],
-        ["search.cost: 'ms'", "'latency'"],
+        ["run", "--data", "digits", "--cost", "latancy"],
+        ["--cost: 'latancy'", "did you mean 'latency'", "use flops, params"],
     ),
-    "a closed gate": (["run", "gate.yaml"], ["search.min_flops", "above max_flops"]),
+    "a minimum above the maximum": (
+        ["run", "limits.yaml"],
+        ["search.min_flops", "above search.max_flops"],
+    ),
     "a tab": (["run", "tab.yaml"], ["tab.yaml", "line 2", "tab"]),
-    "an empty configuration": (["run", "void.yaml"], ["void.yaml", "empty", "data"]),
-    "a missing configuration": (["run", "gone.yaml"], ["gone.yaml", "no such"]),
+    "an empty configuration": (["run", "empty.yaml"], ["empty.yaml", "empty", "data"]),
+    "a missing configuration": (["run", "missing.yaml"], ["missing.yaml", "does not exist"]),
     "a directory as configuration": (["run", "empty"], ["empty", "directory"]),
-    "a gate that nobody meets": (
+    "limits that exclude all networks": (
         ["search", "--data", "digits", "--space", "tiny", "--max-flops", "1000"],
         ["tiny", "the nearest has", "widen"],
     ),
-    "an output directory that is something else": (
-        ["run", "--data", "digits", "--out", "strange"],
+    "an output directory with other files": (
+        ["run", "--data", "digits", "--out", "other_files"],
         ["notes.txt", "not a run"],
     ),
     "an output path that is a file": (
@@ -137,64 +141,99 @@ WRONG_CALLS: dict[str, tuple[list[str], list[str]]] = {
         ["run", "--data", "digits", "--out", "spec.yaml/run"],
         ["spec.yaml", "is a file"],
     ),
-    "a spec that cannot be built": (
+    "a network of width 0": (
         ["describe", "spec.yaml"],
         ["stages.0.width: 0", "whole number from 1"],
     ),
     "an unknown preset": (["describe", "efficientnet_b9"], ["efficientnet_b9", "did you mean"]),
-    "a misspelt space": (
+    "a misspelled space": (
         ["run", "--data", "digits", "--space", "tinny"],
         ["'tinny'", "did you mean 'tiny'"],
     ),
-    "a wrong space file": (
+    "a space file with an unknown key": (
         ["run", "--data", "digits", "--space", "space.yaml"],
         ["space.yaml", "kernal", "did you mean 'kernel'"],
     ),
-    "a space of larger images than there are": (
+    "a space with a resolution above the image size": (
         ["run", "--data", "digits", "--space", "sizes.yaml"],
-        ["search.resolution", "candidates see 64 pixels", "the images have 8", "upsample"],
+        ["search.resolution: 64 px exceeds the image size 8 px", "data.upsample: true"],
     ),
-    "a resolution where the space decides it": (
+    "a resolution for a space with several": (
         ["run", "--data", "digits", "--space", "sizes.yaml", "--resolution", "8"],
-        ["resolution: 8", "decides among 8, 64", "leave one of the two out"],
+        ["resolution: 8", "searches over 8, 64", "leave one of the two out"],
     ),
-    "a home of nobody": (
+    "an unknown home directory": (
         ["describe", "~nosuchuser/spec.yaml"],
-        ["begins with ~", "write the path out"],
+        ["begins with ~", "write the full path"],
     ),
     "an unknown strategy": (
         ["run", "--data", "digits", "--strategy", "tp"],
-        ["'tp'", "bayesian, random, tpe, evolution"],
+        ["--strategy: 'tp'", "did you mean 'tpe'", "use bayesian, random, tpe, evolution"],
     ),
-    "an unknown verb": (["rum"], ["'rum'", "did you mean 'run'"]),
-    "an unknown option": (["run", "--dat", "digits"], ["--dat"]),
-    "no output directory": (["run", "--data", "digits"], ["--out"]),
-    "no data": (["search"], ["--data", "missing"]),
-    "a device that is not there": (
+    "an unknown command": (["rum"], ["'rum'", "did you mean 'run'"]),
+    "a setting in an unknown section": (
+        ["run", "--data", "digits", "--set", "serch.trials=3"],
+        ["--set serch.trials: unknown key; did you mean `search`?"],
+    ),
+    "an unknown format": (
+        ["export", "efficientnet_b0", "--to", "onx", "--out", "x"],
+        ["--to: 'onx' is not a legal value (did you mean 'onnx'?); use onnx, torch, timm or"],
+    ),
+    "a missing evaluator": (
+        ["bench", "strategies", "--out", "made"],
+        ["--evaluator: is missing; use accel-nasbench:PATH or package.module:function"],
+    ),
+    "missing images": (
+        ["fit", "efficientnet_b0", "--out", "made"],
+        ["--data: is missing; use digits"],
+    ),
+    "an unknown benchmark": (["bench", "strategie"], ["did you mean 'strategies'"]),
+    "an unknown option": (
+        ["run", "--dat", "digits"],
+        ["--dat: unknown option", "did you mean --data?"],
+    ),
+    "an option of phinas after the command": (
+        ["run", "-q"],
+        ["-q: this option precedes the command; write `phinas -q run`"],
+    ),
+    "an unknown option that is similar in its dashes only": (
+        ["plan", "--out", "made"],
+        ["--out: unknown option; see `phinas plan --help`"],
+    ),
+    "an unknown option without a similar one": (
+        ["run", "--zzz"],
+        ["--zzz: unknown option", "run --help"],
+    ),
+    "a missing output directory": (
+        ["run", "--data", "digits"],
+        ["--out: is missing", "run --help"],
+    ),
+    "missing data": (["search"], ["--data", "missing"]),
+    "a device that the machine does not have": (
         ["run", "--data", "digits", "--space", "tiny", "--upsample", "--device", "cuda:99"],
         ["cuda:99", "cpu"],
     ),
-    "a device that is none": (
+    "an unknown device": (
         ["run", "--data", "digits", "--device", "gpu"],
-        ["run.device", "'gpu'"],
+        ["--device: 'gpu'", "cuda:N"],
     ),
-    "no images to time": (
+    "a batch size of 0": (
         ["latency", "efficientnet_b0", "--batch-size", "0"],
-        ["--batch-size: 0", "whole number from 1"],
+        ["--batch-size: [0]", "whole number of at least 1"],
     ),
-    "half an image to time": (
+    "a fractional batch size": (
         ["latency", "efficientnet_b0", "--batch-size", "1,1.5"],
-        ["--batch-size: 1.5", "whole number from 1"],
+        ["--batch-size: [1, '1.5']", "whole number of at least 1"],
     ),
-    "no threads": (
+    "zero threads": (
         ["latency", "efficientnet_b0", "--threads", "0"],
-        ["--threads: 0", "leave it out"],
+        ["--threads: 0 is not a legal value", "whole number of at least 1"],
     ),
-    "a device to time on that is not there": (
+    "a timing device that the machine does not have": (
         ["latency", "efficientnet_b0", "--device", "cuda:99"],
         ["--device: cuda:99", "cpu"],
     ),
-    "a device to time on that is none": (
+    "an unknown timing device": (
         ["latency", "efficientnet_b0", "--device", "cuda:x"],
         ["--device: 'cuda:x'", "auto"],
     ),
@@ -202,18 +241,27 @@ WRONG_CALLS: dict[str, tuple[list[str], list[str]]] = {
         ["latency", "efficientnet_b0", "--resolution", "4"],
         ["resolution: 4", "total stride 32"],
     ),
-    "nothing to time": (["latency"], ["SPEC"]),
+    "no network to time": (["latency"], ["SPEC"]),
     "an unknown network to time": (
         ["latency", "efficientnet_b0", "efficientnet_b9"],
         ["efficientnet_b9", "did you mean"],
     ),
-    "a negative seed": (["run", "--data", "digits", "--seed", "-1"], ["run.seed", "-1"]),
-    "a huge seed": (["run", "--data", "digits", "--seed", str(2**40)], ["run.seed", str(2**40)]),
-    "no trials": (["run", "--data", "digits", "--trials", "0"], ["search.trials", "0"]),
-    "words for trials": (["run", "--data", "digits", "--trials", "abc"], ["--trials", "abc"]),
-    "endless trials": (["run", "--data", "digits", "--trials", "inf"], ["--trials", "inf"]),
-    "a setting that is none": (["run", "--data", "digits", "--set", "trials"], ["KEY=VALUE"]),
-    "a setting of nothing known": (
+    "a negative seed": (
+        ["run", "--data", "digits", "--seed", "-1"],
+        ["--seed: -1", "of at least 0"],
+    ),
+    "a huge seed": (["run", "--data", "digits", "--seed", str(2**40)], ["--seed", str(2**40)]),
+    "zero trials": (["run", "--data", "digits", "--trials", "0"], ["--trials: 0"]),
+    "a number of trials that is not a number": (
+        ["run", "--data", "digits", "--trials", "abc"],
+        ["--trials", "abc"],
+    ),
+    "an infinite number of trials": (
+        ["run", "--data", "digits", "--trials", "inf"],
+        ["--trials", "inf"],
+    ),
+    "a setting without a value": (["run", "--data", "digits", "--set", "trials"], ["KEY=VALUE"]),
+    "a setting with an unknown key": (
         ["run", "--data", "digits", "--set", "search.trails=3"],
         ["search.trails", "`trials`"],
     ),
@@ -221,31 +269,31 @@ WRONG_CALLS: dict[str, tuple[list[str], list[str]]] = {
         ["run", "--data", "digits", "--set", "data.source.x=3"],
         ["data.source.x"],
     ),
-    "networks larger than the images": (
+    "a space for larger images": (
         ["search", "--data", "digits", "--space", "small_images"],
-        ["32 pixels", "data.upsample: true"],
+        ["search.resolution: 32 px", "data.upsample: true"],
     ),
     "a resolution that cannot grow": (
         ["run", "--data", "digits", "--space", "tiny", "--resolution", "8"],
         ["gamma", "data.upsample: true"],
     ),
-    "an evaluator that is not there": (
+    "an evaluator that cannot be imported": (
         ["run", "--data", "digits", "--space", "tiny", "--upsample", "--evaluator", "os:nothing"],
-        ["os:nothing", "can't be imported"],
+        ["os:nothing", "cannot be imported"],
     ),
-    "an evaluator that is a word": (
+    "an unknown evaluator": (
         ["run", "--data", "digits", "--space", "tiny", "--evaluator", "best"],
         ["'best'", "package.module:function"],
     ),
-    "a pruner that is none": (
+    "an unknown pruner": (
         ["run", "--data", "digits", "--pruner", "halvin"],
-        ["search.pruner", "'halvin'", "'halving'"],
+        ["--pruner: 'halvin'", "did you mean 'halving'"],
     ),
-    "a pruner of one epoch": (
+    "a pruner with one epoch": (
         ["run", "--data", "digits", "--pruner", "median", "--epochs", "1"],
-        ["search.pruner", "search.recipe.epochs", "pruner: none"],
+        ["--pruner", "search.recipe.epochs", "pruner: none"],
     ),
-    "a pruner of a function that reports nothing": (
+    "a pruner with a function that reports no scores": (
         [
             "run",
             "--data",
@@ -257,50 +305,50 @@ WRONG_CALLS: dict[str, tuple[list[str], list[str]]] = {
             "--evaluator",
             "math:hypot",
         ],
-        ["search.pruner", "math:hypot reports nothing", "report(epoch, accuracy)"],
+        ["search.pruner", "math:hypot reports none", "report(epoch, score)"],
     ),
-    "a batch of what is not timed": (
+    "a latency batch size without latency": (
         ["run", "--data", "digits", "--set", "search.latency_batch_size=4"],
-        ["search.latency_batch_size", "4 is for cost: latency, not flops"],
+        ["--set search.latency_batch_size: 4", "no effect with cost: flops"],
     ),
     "a negative number of retries": (
         ["run", "--data", "digits", "--set", "run.max_retries=-1"],
         ["run.max_retries", "-1"],
     ),
-    "a failure that is none": (
+    "an unknown failure to retry on": (
         ["run", "--data", "digits", "--set", "run.retry_on=[nan]"],
-        ["run.retry_on.0", "'nan'", "'exception'"],
+        ["--set run.retry_on: 'nan'", "crash, exception or timeout"],
     ),
-    "a run that is none": (["resume", "empty"], ["empty", "not a run"]),
-    "a run that is nowhere": (["report", "gone"], ["gone", "does not exist"]),
-    "scaling nothing": (["scale"], ["--baseline"]),
-    "scaling a run and options": (
+    "a directory that is not a run": (["resume", "empty"], ["empty", "not a run"]),
+    "a missing run": (["report", "missing"], ["missing", "does not exist"]),
+    "scaling without a baseline": (["scale"], ["--baseline"]),
+    "scaling a run with scaling options": (
         ["scale", "empty", "--seed", "3"],
-        ["takes run.seed from the run", "options of the scaling"],
+        ["--seed: cannot be used with DIRECTORY", "scaling options"],
     ),
     "a search with a baseline": (
-        ["search", "--data", "digits", "--baseline", "efficientnet_b0"],
+        ["search", "--data", "digits", "--set", "scaling.baseline=efficientnet_b0"],
         ["efficientnet_b0", "nothing to search"],
     ),
-    "a baseline that is nowhere": (
+    "a missing baseline file": (
         ["scale", "--baseline", "mine.yaml", "--data", "digits"],
         ["mine.yaml"],
     ),
 }
 
 
-@pytest.mark.parametrize("name", WRONG_CALLS)
-def test_wrong_input_is_told_in_one_message_and_leaves_nothing(
+@pytest.mark.parametrize("name", WRONG_COMMANDS)
+def test_wrong_input_is_an_error_in_one_line_and_leaves_no_files(
     name: str, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments, expected = WRONG_CALLS[name]
+    arguments, expected = WRONG_COMMANDS[name]
     if (
         arguments[0] in ("run", "search")
         and "--out" not in arguments
-        and name != "no output directory"
+        and name != "a missing output directory"
     ):
         arguments = [*arguments, "--out", "made"]
-    if name == "a baseline that is nowhere":
+    if name == "a missing baseline file":
         arguments = [*arguments, "--out", "made"]
     before = sorted(path for path in folder.rglob("*"))
     code = run_command(cli, arguments)
@@ -316,7 +364,7 @@ def test_wrong_input_is_told_in_one_message_and_leaves_nothing(
     assert sorted(path for path in folder.rglob("*")) == before
 
 
-def test_a_target_under_soft_is_said_to_change_nothing(
+def test_note_says_that_a_target_cost_has_no_effect_under_the_soft_reward(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for arguments, expected in (([], True), (["--reward", "absolute"], False)):
@@ -339,12 +387,11 @@ def test_a_target_under_soft_is_said_to_change_nothing(
         output = capsys.readouterr().err
         assert (
             "note: search.target_cost: 300000: under the soft reward the target multiplies all "
-            "rewards "
-            "alike" in output
+            "rewards by the same factor" in output
         ) == expected
 
 
-def test_bad_images_may_be_skipped_and_are_counted(
+def test_bad_images_can_be_skipped_and_are_counted(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = [

@@ -1,13 +1,15 @@
-"""`phinas latency`: networks timed beside each other, told as a table and as plain data."""
+"""`phinas latency`: timings as a table and as plain data."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 import phinas as package
-from phinas.api.latency import as_text
+from phinas.api.latency import LatencyResult, LatencyRow
+from phinas.api.latency_text import as_text
 from phinas.experiment.errors import InputError
 from phinas.space.search_spaces.loading import load_space
 from phinas.training.timing import interleaved_timing, latency
@@ -29,36 +31,17 @@ def short_timing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(latency, "MIN_SECONDS", 0.05)
 
 
-def row(**timings: object) -> dict[str, object]:
+def row(**timings) -> LatencyRow:
     """A row of the result of one network, of which only `timings` matter."""
-    empty_fields = dict.fromkeys(
-        (
-            "latency_ms",
-            "latency_quartiles_ms",
-            "images_per_second",
-            "device_ms",
-            "ratio",
-            "ratio_interval",
-            "excluded_fraction",
-        )
-    )
-    fields = {
-        "name": "net",
-        "resolution": 8,
-        "flops": 1000,
-        "batch_size": 1,
-        "runs": 30,
-        "disturbed_runs": 0,
-        "error": None,
-    }
-    return empty_fields | fields | {"peak_memory_bytes": None, "rounds": 10} | timings
+    network = {"name": "net", "network_id": "0", "resolution": 8, "flops": 1000, "batch_size": 1}
+    return LatencyRow(**network | {"runs": 30, "rounds": 10} | timings)
 
 
-def table(*rows: dict[str, object]) -> str:
-    return as_text({"hardware": "a machine, 1 thread", "precision": "fp32", "rows": list(rows)})
+def table(*rows: LatencyRow) -> str:
+    return as_text(LatencyResult("a machine, 1 thread", "cpu", 1, "fp32", rows))
 
 
-def test_each_network_is_timed_with_each_batch(
+def test_each_network_is_timed_with_each_batch_size(
     spec: str, short_timing: None, phinas_in_process
 ) -> None:
     result = phinas_in_process(
@@ -66,66 +49,64 @@ def test_each_network_is_timed_with_each_batch(
     )
     assert result.returncode == 0, result.stderr
     timings = json.loads(result.stdout)
-    assert [found["batch_size"] for found in timings["rows"]] == [1, 1, 8, 8]
+    assert [row["batch_size"] for row in timings["rows"]] == [1, 1, 8, 8]
     assert timings["threads"] == 1
-    for found in timings["rows"]:
-        low, high = found["latency_quartiles_ms"]
-        assert 0 < low <= found["latency_ms"] <= high
-        assert found["images_per_second"] == pytest.approx(
-            1e3 * found["batch_size"] / found["latency_ms"]
+    for row in timings["rows"]:
+        low, high = row["latency_quartiles_ms"]
+        assert 0 < low <= row["latency_ms"] <= high
+        assert row["images_per_second"] == pytest.approx(
+            1e3 * row["batch_size"] / row["latency_ms"]
         )
-        assert 0 <= found["excluded_fraction"] < 1
-    assert [found["ratio"] is None for found in timings["rows"]] == [True, False] * 2
+        assert 0 <= row["excluded_fraction"] < 1
+    assert [row["ratio"] is None for row in timings["rows"]] == [True, False] * 2
 
 
-def test_without_a_batch_there_is_one_image_and_a_large_batch(
-    spec: str, short_timing: None
-) -> None:
+def test_default_batch_sizes_are_one_and_sixteen_on_a_cpu(spec: str, short_timing: None) -> None:
     timings = package.latency(spec, device="cpu")
-    assert [found["batch_size"] for found in timings["rows"]] == [1, 16]
+    assert [row.batch_size for row in timings.rows] == [1, 16]
 
 
 @pytest.mark.slow
-def test_a_batch_too_large_for_the_memory_is_said_to_be_and_the_others_are_timed(
+def test_batch_that_exceeds_the_memory_is_an_error_of_its_row_only(
     spec: str, short_timing: None, phinas_in_process
 ) -> None:
     result = phinas_in_process("latency", spec, "efficientnet_b7", "--batch-size", "4000", "--json")
     assert result.returncode == 0, result.stderr
     small, large = json.loads(result.stdout)["rows"]
     assert (small["error"], large["latency_ms"], large["ratio"]) == (None, None, None)
-    assert "GB at least, of " in large["error"]
+    assert "GB of memory; the machine has " in large["error"]
 
 
-def test_where_nothing_could_be_timed_the_exit_code_says_so(phinas_in_process) -> None:
+def test_exit_code_is_1_where_no_network_could_be_timed(phinas_in_process) -> None:
     result = phinas_in_process("latency", "efficientnet_b7", "--batch-size", "4000")
     assert result.returncode == 1
-    assert "GB at least, of " in result.stdout.splitlines()[1]
+    assert "GB of memory; the machine has " in result.stdout.splitlines()[1]
 
 
-def test_another_resolution_is_another_network(spec: str, short_timing: None) -> None:
-    (resized,) = package.latency(spec, batch_sizes=[1], resolution=16, device="cpu")["rows"]
-    (native,) = package.latency(spec, batch_sizes=[1], device="cpu")["rows"]
-    assert (resized["resolution"], native["resolution"]) == (16, 8)
-    assert resized["spec_id"] != native["spec_id"]
-    assert resized["flops"] > native["flops"]
+def test_resolution_makes_another_network(spec: str, short_timing: None) -> None:
+    (resized,) = package.latency(spec, batch_sizes=[1], resolution=16, device="cpu").rows
+    (native,) = package.latency(spec, batch_sizes=[1], device="cpu").rows
+    assert (resized.resolution, native.resolution) == (16, 8)
+    assert resized.network_id != native.network_id
+    assert resized.flops > native.flops
 
 
-def test_torchs_threads_are_left_as_they_were(spec: str, short_timing: None) -> None:
+def test_threads_of_torch_are_restored(spec: str, short_timing: None) -> None:
     before = torch.get_num_threads()
     timings = package.latency(spec, batch_sizes=[1], device="cpu", threads=before + 1)
-    assert timings["hardware"].endswith(f", {before + 1} threads")
+    assert timings.hardware.endswith(f", {before + 1} threads")
     assert torch.get_num_threads() == before
 
 
-def test_a_precision_that_is_none_is_refused(spec: str) -> None:
-    with pytest.raises(InputError, match="--precision: 'fp8' is none of fp32, bf16"):
+def test_unknown_precision_is_refused(spec: str) -> None:
+    with pytest.raises(InputError, match="--precision: 'fp8' is not one of fp32, bf16"):
         package.latency(spec, precision="fp8")
 
 
-def test_the_table_has_the_columns_that_something_is_known_for() -> None:
+def test_table_omits_empty_columns() -> None:
     fields = {
         "latency_ms": 31.234,
-        "latency_quartiles_ms": [30.0, 1234.5],
+        "latency_quartiles_ms": (30.0, 1234.5),
         "images_per_second": 32.016,
         "excluded_fraction": 0.034,
     }
@@ -139,8 +120,7 @@ def test_the_table_has_the_columns_that_something_is_known_for() -> None:
         "quartiles",
         "images/s",
         "runs",
-        "left",
-        "out",
+        "excluded",
     ]
     assert line.split() == [
         "net",
@@ -159,35 +139,35 @@ def test_the_table_has_the_columns_that_something_is_known_for() -> None:
         "device_ms": 0.5,
         "peak_memory_bytes": 2_000_000,
         "ratio": 2.0,
-        "ratio_interval": [1.9, 2.1],
+        "ratio_interval": (1.9, 2.1),
     }
     text = table(row(**fields), row(**device))
     assert all(arguments in text for arguments in ("device ms", "2 MB", "2.000  1.900 to 2.100"))
 
 
-def test_the_table_says_where_disturbed_runs_count() -> None:
+def test_table_says_where_disturbed_runs_are_included() -> None:
     undisturbed = row(
         latency_ms=1.0,
-        latency_quartiles_ms=[1.0, 1.0],
+        latency_quartiles_ms=(1.0, 1.0),
         images_per_second=1.0,
         excluded_fraction=0.0,
     )
     assert "disturbed" not in table(undisturbed)
-    assert "up to 80%" in table(undisturbed, undisturbed | {"disturbed_runs": 24})
-    assert "disturbed" not in table(undisturbed | {"disturbed_runs": 24, "excluded_fraction": 0.4})
+    assert "up to 80%" in table(undisturbed, replace(undisturbed, disturbed_runs=24))
+    assert "disturbed" not in table(replace(undisturbed, disturbed_runs=24, excluded_fraction=0.4))
 
 
-def test_a_table_of_all_columns_has_lines_of_128() -> None:
+def test_table_with_all_columns_has_lines_of_at_most_128_characters() -> None:
     full = row(
         name="a_long_path/" * 9,
         resolution=600,
         flops=37.75e9,
         batch_size=256,
         latency_ms=1234.5,
-        latency_quartiles_ms=[1234.5, 1234.5],
+        latency_quartiles_ms=(1234.5, 1234.5),
         images_per_second=1234.5,
         ratio=12.345,
-        ratio_interval=[12.345, 12.345],
+        ratio_interval=(12.345, 12.345),
         excluded_fraction=0.12,
         device_ms=1234.5,
         peak_memory_bytes=12_345_000_000,

@@ -1,4 +1,4 @@
-"""What the README shows does what it says."""
+"""The examples of the README are valid and print what the README says."""
 
 import contextlib
 import io
@@ -24,29 +24,29 @@ COMMANDS = [
 ]
 
 
-def blocks(language):
+def code_blocks(language):
     return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.M | re.S)
 
 
-def test_the_space_shown_is_one():
-    (text,) = blocks("yaml")
+def test_search_space_of_the_readme_is_valid():
+    (text,) = code_blocks("yaml")
     space = space_from_dict(parse_yaml(text))
     assert space.decode(encode(space, space.base)) == space.base
 
 
-def test_the_python_shown_for_spaces_prints_what_stands_behind_it():
-    (code,) = (text for text in blocks("python") if "CostTables" in text)
+def test_python_example_for_spaces_prints_what_its_comments_say():
+    (code,) = (text for text in code_blocks("python") if "CostTables" in text)
     comments = re.findall(r"# (.*?)\.?$", code, flags=re.M)
-    printed = io.StringIO()
-    with contextlib.redirect_stdout(printed):
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output):
         exec(compile(code, "README.md", "exec"), {})
-    size, different = printed.getvalue().splitlines()[0].split()
-    assert comments[0] == f"{size} choices are {different} networks"
-    assert comments[1] == f"{printed.getvalue().splitlines()[1]}, exactly"
+    size, num_networks = output.getvalue().splitlines()[0].split()
+    assert comments[0] == f"{size} choices are {num_networks} networks"
+    assert comments[1] == f"{output.getvalue().splitlines()[1]}, exactly"
 
 
 @pytest.mark.parametrize("line", COMMANDS)
-def test_every_call_shown_has_a_verb_and_options_that_exist(line):
+def test_every_command_line_of_the_readme_uses_existing_commands_and_options(line):
     arguments = line.partition(" # ")[0].split()[1:]
     command = cli.commands[arguments[0]]
     if isinstance(command, click.Group):
@@ -55,11 +55,11 @@ def test_every_call_shown_has_a_verb_and_options_that_exist(line):
     assert {word for word in arguments if word.startswith("--")} <= flags
 
 
-def test_every_shipped_space_is_named_and_the_networks_are_counted():
+def test_readme_names_every_search_space_and_the_number_of_presets():
     assert all(f"`{name}`" in README for name in SPACES)
     assert f"one of {len(PRESETS)} published networks" in README
 
 
-def test_nothing_is_left_to_fill_in():
-    # the environment's variables are ours
+def test_readme_has_no_placeholder_names():
+    # Names that begin with PHINAS_ are environment variables.
     assert not re.findall(r"\b(?!PHINAS_)[A-Z]+_[A-Z]+\b", README)

@@ -1,9 +1,6 @@
-"""A search whose evaluator needs no images: a user's own space and function, or a published
-benchmark.
-"""
+"""Searches without images, with a user's space and function or with a published benchmark."""
 
 import hashlib
-import json
 import os
 import re
 import signal
@@ -17,8 +14,11 @@ import pytest
 
 from phinas.cli import cli
 from phinas.errors import run_command
+from phinas.experiment.artifacts.manifest import EvaluatorDescription
+from phinas.experiment.manifest import read_manifest
+from phinas.experiment.run_dir import RunDir
 
-ARCHIVE = (
+NASBENCH_ARCHIVE = (
     Path(__file__).resolve().parents[3]
     / "shared"
     / "data"
@@ -26,9 +26,9 @@ ARCHIVE = (
     / "anb_dataset_jsons.tar.gz"
 )
 
-# Layer-wise with layers that may be left out: nothing to do with B0.
+# A layer-wise space with optional layers, which has nothing in common with EfficientNet-B0.
 USER_SPACE = """
-name: own
+name: user_space
 base:
   {stem_width: 16, head_width: 128, resolution: 64, classes: 10,
    stages: [{width: 16, depth: 1, expansion: 1}, {width: 24, depth: 3, stride: 2},
@@ -39,28 +39,27 @@ overrides: {1: {layers: {block: [mbconv, fused_mbconv]}}}
 """
 USER_EVALUATOR = """
 import math, time
-from phinas.space.cost import network_cost
 
 def accuracy(spec, budget, seed):
     time.sleep(0.02)
     kernels = sum(stage.depth * (stage.kernel == 5) for stage in spec.stages)
-    return 1 - math.exp(-0.08 * math.log(network_cost(spec).flops) - 0.02 * kernels)
+    return 1 - math.exp(-0.08 * math.log(spec.cost().flops) - 0.02 * kernels)
 """
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("own")
-    (folder / "own.yaml").write_text(USER_SPACE)
-    (folder / "mine.py").write_text(USER_EVALUATOR)
+    folder = tmp_path_factory.mktemp("user_files")
+    (folder / "user_space.yaml").write_text(USER_SPACE)
+    (folder / "user_code.py").write_text(USER_EVALUATOR)
     return folder
 
 
 USER_SEARCH = (
     "--evaluator",
-    "mine:accuracy",
+    "user_code:accuracy",
     "--space",
-    "own.yaml",
+    "user_space.yaml",
     "--set",
     "run.workers=1",
     "--trials",
@@ -70,51 +69,51 @@ USER_SEARCH = (
 
 @pytest.fixture(scope="module")
 def finished_search(folder, phinas_in_process):
-    """A finished search with a user's own space and function."""
+    """A finished search with a user's space and function."""
     result = phinas_in_process("search", *USER_SEARCH, "--out", "run", cwd=folder)
     assert result.returncode == 0, result.stderr
     return folder / "run", result
 
 
-def proposals(run):
+def proposed_networks(run):
     lines = (run / "report" / "trials.csv").read_text().splitlines()
-    column = lines[0].split(",").index("spec_id")
+    column = lines[0].split(",").index("network_id")
     return [line.split(",")[column] for line in lines[1:]]
 
 
-def arguments(page):
-    """What a reader of the page reads."""
+def visible_text(page):
+    """The text of a page without markup, styles, scripts and figures."""
     text = re.sub(r"<(style|script|svg)\b.*?</\1>", " ", page, flags=re.S)
     return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", text))
 
 
-def test_a_users_own_space_and_function_are_searched_without_images(finished_search):
+def test_user_space_and_function_are_searched_without_images(finished_search):
     run, result = finished_search
-    assert "accuracies: what mine:accuracy returns\n" in result.stderr
-    assert re.match(r"baseline [0-9a-f]{12} of ", result.stdout)
-    assert len(set(proposals(run))) == 24
-    assert json.loads((run / "manifest.json").read_text())["evaluator"] == {
-        "accuracies": "what mine:accuracy returns",
-        "source_sha256": hashlib.sha256((run.parent / "mine.py").read_bytes()).hexdigest(),
-    }
+    assert "scores: the return values of user_code:accuracy\n" in result.stderr
+    assert re.match(r"baseline network [0-9a-f]{12} with ", result.stdout)
+    assert len(set(proposed_networks(run))) == 24
+    assert read_manifest(RunDir(run)).evaluator == EvaluatorDescription(
+        scores="the return values of user_code:accuracy",
+        source_sha256=hashlib.sha256((run.parent / "user_code.py").read_bytes()).hexdigest(),
+    )
 
 
-def test_the_report_says_where_accuracies_come_from_and_speaks_of_no_training(finished_search):
-    page = arguments((finished_search[0] / "report" / "index.html").read_text())
-    assert "accuracies: what mine:accuracy returns." in page
+def test_report_says_where_scores_come_from_and_mentions_no_training(finished_search):
+    page = visible_text((finished_search[0] / "report" / "index.html").read_text())
+    assert "scores: the return values of user_code:accuracy." in page
     assert (
-        "Nothing is trained in a run without images; phinas scale --baseline "
+        "Networks are not trained in a run without images; phinas scale --baseline "
         "DIR/search/baseline.yaml" in page
     )
     for false_statement in (
         "validation images",
         "validation accuracy",
-        "short training",
+        "trainings",
         "each trained",
-        "Trainings are short",
         "test split",
         "trained on",
-        "time in training",
+        "training time",
+        "epochs",
         "None",
         "nan",
     ):
@@ -122,8 +121,8 @@ def test_the_report_says_where_accuracies_come_from_and_speaks_of_no_training(fi
     for section in (
         "The search",
         "The baseline",
-        "Stage by stage",
-        "The finalists",
+        "Stages",
+        "Finalists",
         "How to scale it",
         "The family",
     ):
@@ -131,7 +130,7 @@ def test_the_report_says_where_accuracies_come_from_and_speaks_of_no_training(fi
 
 
 @pytest.mark.slow
-def test_a_search_that_was_killed_goes_on_to_the_same_end(
+def test_killed_search_resumes_and_ends_with_the_same_results(
     finished_search, folder, phinas_in_process
 ):
     run = folder / "killed"
@@ -140,20 +139,20 @@ def test_a_search_that_was_killed_goes_on_to_the_same_end(
         command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     )
     deadline = time.monotonic() + 120
-    while not (run / "config.yaml").exists() or len(recorded(run)) < 6:
+    while not (run / "config.yaml").exists() or len(read_complete_trials(run)) < 6:
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    assert len(recorded(run)) < 24
+    assert len(read_complete_trials(run)) < 24
     result = phinas_in_process("resume", run, cwd=folder)
     assert result.returncode == 0, result.stderr
-    assert proposals(run) == proposals(finished_search[0])
-    assert baseline_of(run) == baseline_of(finished_search[0])
+    assert proposed_networks(run) == proposed_networks(finished_search[0])
+    assert read_baseline_id(run) == read_baseline_id(finished_search[0])
 
 
-def recorded(run):
+def read_complete_trials(run):
     connection = sqlite3.connect(f"file:{run / 'study.db'}?mode=ro", uri=True, timeout=60)
     try:
         return connection.execute("SELECT number FROM trials WHERE state = 'COMPLETE'").fetchall()
@@ -161,8 +160,10 @@ def recorded(run):
         connection.close()
 
 
-def baseline_of(run):
-    return re.search(r"^spec_id: .*$", (run / "search" / "baseline.yaml").read_text(), re.M).group()
+def read_baseline_id(run):
+    return re.search(
+        r"^network_id: .*$", (run / "search" / "baseline.yaml").read_text(), re.M
+    ).group()
 
 
 @pytest.mark.parametrize(
@@ -172,9 +173,9 @@ def baseline_of(run):
             (
                 "run",
                 "--evaluator",
-                "mine:accuracy",
+                "user_code:accuracy",
                 "--space",
-                "own.yaml",
+                "user_space.yaml",
                 "--set",
                 "data=null",
                 "--out",
@@ -187,7 +188,7 @@ def baseline_of(run):
             "phinas scale --baseline RUN/search/baseline.yaml --data IMAGES --out NEW_RUN",
         ),
         (("validate", "run"), "phinas scale"),
-        (("search", "--space", "own.yaml", "--out", "new"), "--data: missing"),
+        (("search", "--space", "user_space.yaml", "--out", "new"), "--data: is missing"),
         (
             (
                 "search",
@@ -205,7 +206,7 @@ def baseline_of(run):
     ],
     ids=["run", "scale", "validate", "search without evaluator", "noise on trainings"],
 )
-def test_what_needs_images_or_a_benchmark_is_refused_in_a_line(
+def test_command_without_the_required_images_or_evaluator_is_an_error_in_one_line(
     finished_search, folder, phinas_in_process, arguments, message
 ):
     result = phinas_in_process(*arguments, cwd=folder)
@@ -217,19 +218,19 @@ def test_what_needs_images_or_a_benchmark_is_refused_in_a_line(
     assert not (folder / "new").exists()
 
 
-def test_a_plan_without_images_is_refused_in_a_line(folder, phinas_in_process):
+def test_plan_without_images_is_an_error_in_one_line(folder, phinas_in_process):
     (folder / "no_images.yaml").write_text(
-        "search: {evaluator: 'mine:accuracy', space: own.yaml}\n"
+        "search: {evaluator: 'user_code:accuracy', space: user_space.yaml}\n"
     )
     result = phinas_in_process("plan", "no_images.yaml", cwd=folder)
     assert result.returncode == 2, result.stderr
-    assert "data.source: missing" in result.stderr.splitlines()[-1]
+    assert "data.source: is missing" in result.stderr.splitlines()[-1]
 
 
-def test_a_plan_prices_no_training_where_the_search_looks_up(folder, monkeypatch, capsys):
+def test_plan_estimates_no_search_trainings_for_a_user_function(folder, monkeypatch, capsys):
     monkeypatch.chdir(folder)
     monkeypatch.syspath_prepend(str(folder))
-    monkeypatch.delitem(sys.modules, "mine", raising=False)  # another test's
+    monkeypatch.delitem(sys.modules, "user_code", raising=False)  # from another test
     arguments = [
         "--data",
         "digits",
@@ -237,11 +238,11 @@ def test_a_plan_prices_no_training_where_the_search_looks_up(folder, monkeypatch
         "--space",
         "tiny",
         "--evaluator",
-        "mine:accuracy",
+        "user_code:accuracy",
         "--set",
         "data.max_train_images=200",
     ]
-    small = [
+    small_scaling = [
         "--set",
         "scaling.max_grid_members=2",
         "--set",
@@ -250,7 +251,10 @@ def test_a_plan_prices_no_training_where_the_search_looks_up(folder, monkeypatch
         "validation.max_flops_multiple=1",
     ]
     assert (
-        run_command(cli, ["plan", *arguments, *small, "--trials", "30", "--cost", "latency"]) == 0
+        run_command(
+            cli, ["plan", *arguments, *small_scaling, "--trials", "30", "--cost", "latency"]
+        )
+        == 0
     )
     output = capsys.readouterr().out
     assert [line.split()[0] for line in output.splitlines()[:4]] == [
@@ -260,16 +264,16 @@ def test_a_plan_prices_no_training_where_the_search_looks_up(folder, monkeypatch
         "all",
     ]
     assert (
-        "the search trains nothing: what mine:accuracy takes for its 30 networks is not in it"
+        "not included: the time that user_code:accuracy takes for the 30 networks of the search"
         in output
     )
     assert (
-        "each of the search's 30 networks is timed first, 0.5 to 20 s each, which is not in it"
+        "not included: the latency measurement of the 30 networks of the search, 0.5 to 20 s each"
         in output
     )
 
 
-def test_a_benchmark_is_not_searched_for_other_images(folder, monkeypatch, capsys):
+def test_benchmark_evaluator_cannot_be_used_with_images(folder, monkeypatch, capsys):
     monkeypatch.chdir(folder)
     arguments = [
         "search",
@@ -283,16 +287,16 @@ def test_a_benchmark_is_not_searched_for_other_images(folder, monkeypatch, capsy
     assert run_command(cli, arguments) == 2
     stderr = capsys.readouterr().err
     assert (
-        "accel-nasbench knows networks for its own images, not for those of data.source; search "
-        "without images" in stderr
+        "accel-nasbench has scores for its own images, not for those of data.source; use `phinas "
+        "search` without images" in stderr
     )
     assert "phinas scale --baseline RUN/search/baseline.yaml --data IMAGES --out NEW_RUN" in stderr
     assert not (folder / "new").exists()
 
 
-def test_a_file_that_is_no_benchmark_leaves_nothing_behind(folder, phinas_in_process):
+def test_file_that_is_not_a_benchmark_is_an_error_and_leaves_no_files(folder, phinas_in_process):
     result = phinas_in_process(
-        "search", "--evaluator", "accel-nasbench:own.yaml", "--out", "new", cwd=folder
+        "search", "--evaluator", "accel-nasbench:user_space.yaml", "--out", "new", cwd=folder
     )
     assert result.returncode == 2, result.stderr
     assert "is not the archive of Accel-NASBench's records" in result.stderr.splitlines()[-1]
@@ -300,7 +304,7 @@ def test_a_file_that_is_no_benchmark_leaves_nothing_behind(folder, phinas_in_pro
 
 
 @pytest.mark.slow
-def test_what_was_found_is_scaled_on_images_by_the_command_that_the_refusal_names(
+def test_baseline_of_a_search_without_images_can_be_scaled_on_images(
     finished_search, folder, phinas_in_process
 ):
     result = phinas_in_process(
@@ -322,33 +326,34 @@ def test_what_was_found_is_scaled_on_images_by_the_command_that_the_refusal_name
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not ARCHIVE.is_file(), reason=f"the released measurements are not at {ARCHIVE}")
-def test_imagenet_is_searched_in_seconds_and_the_report_says_how_sure_its_accuracies_are(
-    tmp_path, phinas
-):
+@pytest.mark.skipif(
+    not NASBENCH_ARCHIVE.is_file(),
+    reason=f"the data set of Accel-NASBench is not at {NASBENCH_ARCHIVE}",
+)
+def test_nasbench_search_reports_the_error_of_its_surrogate(tmp_path, phinas):
     cache_home = os.environ.get("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    call = (
+    options = (
         "search",
         "--evaluator",
-        f"accel-nasbench:{ARCHIVE}",
+        f"accel-nasbench:{NASBENCH_ARCHIVE}",
         "--trials",
         "30",
         "--set",
         "search.noise_std=0.0031",
     )
-    result = phinas(*call, "--out", tmp_path / "run", XDG_CACHE_HOME=cache_home)
+    result = phinas(*options, "--out", tmp_path / "run", XDG_CACHE_HOME=cache_home)
     assert result.returncode == 0, result.stderr
     scores = (
         r"Gaussian process fitted to 5,125 networks of Accel-NASBench \(held-out R2 "
         r"0\.9[89]\d, Kendall tau 0\.9[23]\d\)"
     )
-    sentence = re.compile(rf"accuracies: {scores}, with noise of 0\.31 points added")
+    sentence = re.compile(rf"scores: {scores}, with noise of 0\.31 points added")
     assert sentence.search(result.stderr)
-    assert sentence.search(arguments((tmp_path / "run" / "report" / "index.html").read_text()))
-    page = arguments((tmp_path / "run" / "report" / "index.html").read_text())
+    assert sentence.search(visible_text((tmp_path / "run" / "report" / "index.html").read_text()))
+    page = visible_text((tmp_path / "run" / "report" / "index.html").read_text())
     assert "workers 1 (inline)" in page
     assert "One measurement at a time" in page
-    record = json.loads((tmp_path / "run" / "manifest.json").read_text())["evaluator"]
-    assert record["held_out_r2"] >= 0.983
-    assert record["held_out_kendall_tau"] >= 0.917
-    assert record["noise_std"] == 0.0031
+    description = read_manifest(RunDir(tmp_path / "run")).evaluator
+    assert description.held_out_r2 >= 0.983
+    assert description.held_out_kendall_tau >= 0.917
+    assert description.noise_std == 0.0031

@@ -1,7 +1,7 @@
-"""The wheel: it adds one package to an environment, and works beside any other packages.
+"""The wheel adds one package to an environment and works next to any other packages.
 
-The directory that commands run in holds packages of somebody else, called like our folders and like
-libraries that we import. None of them may be imported, whatever way phinas is started.
+The commands run in a directory with foreign packages, which have the names of phinas's folders or
+of libraries that phinas imports. None of them may be imported, however phinas is started.
 """
 
 import os
@@ -16,23 +16,21 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = ("space", "experiment", "training", "nas", "scaling_search", "reports")
-FOREIGN = (*FOLDERS, "datasets", "ray")
+FOREIGN_NAMES = (*FOLDERS, "datasets", "ray")
 SUFFIXES = (".py", ".yaml", ".html", ".css", ".js", ".jinja", ".typed")
 SMALL_RUN = Path(__file__).parent / "small_run.yaml"
 SCRIPT = """
 import phinas
 
 if __name__ == "__main__":
-    assert phinas.describe("efficientnet_b0")["flops"] == 385_814_752
-    import phinas.training.data.splits  # by its full name, beside a foreign package `training`
+    assert phinas.describe("efficientnet_b0").cost.flops == 385_814_752
+    import phinas.training.data.splits  # next to a foreign package `training`
 """
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built from a copy of the tracked files, so that nothing untracked can slip in or be left
-    behind.
-    """
+    """Build the wheel from a copy of the project's files, without ignored files."""
     source = tmp_path_factory.mktemp("source")
     listed = subprocess.run(
         ["git", "-C", str(ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
@@ -40,7 +38,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
         check=False,
     )
     if listed.returncode != 0:
-        pytest.skip("not a git checkout: there is no list of what belongs to the project")
+        pytest.skip("not a git checkout, so the files of the project are unknown")
     for name in filter(None, listed.stdout.decode().split("\0")):
         original, copy = ROOT / name, source / name
         copy.parent.mkdir(parents=True, exist_ok=True)
@@ -62,7 +60,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def bin_folder(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The programs of an environment into which the wheel was installed."""
+    """The `bin` folder of an environment with the wheel."""
     environment = tmp_path_factory.mktemp("environment")
     venv.create(environment, with_pip=True)
     folder = environment / "bin"
@@ -73,8 +71,8 @@ def bin_folder(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def foreign_packages(tmp_path: Path) -> Path:
-    """A directory with packages of somebody else; each leaves a file when it is imported."""
-    for name in FOREIGN:
+    """A directory with foreign packages, each of which writes a file when imported."""
+    for name in FOREIGN_NAMES:
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.py").write_text(
             f"import pathlib; pathlib.Path(__file__).parent.with_name('imported-{name}').touch()"
@@ -82,9 +80,11 @@ def foreign_packages(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run_there(command: list[object], directory: Path) -> "subprocess.CompletedProcess[str]":
-    """Run a command in a directory. Libraries are those of the tests' environment: on PYTHONPATH
-    its own .pth files are not read, so our sources are not found through them.
+def run_in(command: list[object], directory: Path) -> "subprocess.CompletedProcess[str]":
+    """Run a command in a directory, with the libraries of the tests' environment.
+
+    Python reads no .pth files in folders of PYTHONPATH, so it does not find an editable install of
+    phinas there.
     """
     return subprocess.run(
         list(map(str, command)),
@@ -96,11 +96,11 @@ def run_there(command: list[object], directory: Path) -> "subprocess.CompletedPr
     )
 
 
-def imported(directory: Path) -> list[str]:
+def imported_packages(directory: Path) -> list[str]:
     return sorted(path.name for path in directory.glob("imported-*"))
 
 
-def test_wheel_holds_every_module_and_data_file(wheel: Path) -> None:
+def test_wheel_contains_every_module_and_data_file(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     for folder in (*FOLDERS, "phinas"):
         sources = [
@@ -114,60 +114,60 @@ def test_wheel_holds_every_module_and_data_file(wheel: Path) -> None:
         assert not expected - names
 
 
-def test_wheel_adds_nothing_but_phinas_to_site_packages(wheel: Path) -> None:
+def test_wheel_adds_only_phinas_to_site_packages(wheel: Path) -> None:
     top = {name.split("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
     assert {name for name in top if not name.endswith(".dist-info")} == {"phinas"}
 
 
 @pytest.mark.slow
-def test_installed_command_runs_all_stages_beside_foreign_packages(
+def test_installed_command_runs_all_stages_next_to_foreign_packages(
     bin_folder: Path, foreign_packages: Path
 ) -> None:
     command = [bin_folder / "phinas", "run", SMALL_RUN, "--out", "run"]
-    result = run_there(command, foreign_packages)
+    result = run_in(command, foreign_packages)
     assert result.returncode == 0, result.stderr
     assert "a small run" in (foreign_packages / "run" / "report" / "index.html").read_text()
-    assert imported(foreign_packages) == []
+    assert imported_packages(foreign_packages) == []
 
 
 @pytest.mark.parametrize(
-    "words",
+    "arguments",
     [
         ["-m", "phinas", "describe", "efficientnet_b0", "--json"],
-        ["-m", "phinas", "data", "digits"],
+        ["-m", "phinas", "audit", "digits"],
         ["script.py"],
     ],
     ids=["module", "module with data", "script"],
 )
-def test_python_starts_phinas_beside_foreign_packages(
-    words: list[str], bin_folder: Path, foreign_packages: Path
+def test_python_starts_phinas_next_to_foreign_packages(
+    arguments: list[str], bin_folder: Path, foreign_packages: Path
 ) -> None:
     (foreign_packages / "script.py").write_text(SCRIPT)
-    result = run_there([bin_folder / "python", *words], foreign_packages)
+    result = run_in([bin_folder / "python", *arguments], foreign_packages)
     assert result.returncode == 0, result.stderr
-    assert imported(foreign_packages) == []
+    assert imported_packages(foreign_packages) == []
 
 
 @pytest.mark.slow
-def test_torchrun_trains_beside_foreign_packages(bin_folder: Path, foreign_packages: Path) -> None:
+def test_torchrun_trains_next_to_foreign_packages(bin_folder: Path, foreign_packages: Path) -> None:
     options = ["--data", "digits", "--upsample", "--epochs", "1", "--resolution", "32"]
     options += ["--set", "data.max_train_images=200"]
     command = [bin_folder / "python", "-m", "torch.distributed.run", "--nproc-per-node", "2"]
     command += ["-m", "phinas", "fit", "mobilenet_v2", *options, "--device", "cpu", "--out", "fit"]
-    result = run_there(command, foreign_packages)
+    result = run_in(command, foreign_packages)
     assert result.returncode == 0, result.stderr
     assert (foreign_packages / "fit" / "weights.safetensors").exists()
-    assert imported(foreign_packages) == []
+    assert imported_packages(foreign_packages) == []
 
 
-def test_library_hidden_by_a_foreign_package_is_named(
+def test_error_names_the_foreign_package_that_shadows_a_library(
     bin_folder: Path, foreign_packages: Path
 ) -> None:
-    """A script's own directory comes first on Python's path, so there the library is hidden."""
+    # The directory of a script is first on Python's path, so the package there shadows the library.
     (foreign_packages / "script.py").write_text(
         "from phinas.training.data.sources.hf_hub import list_hf_dataset\n"
-        "list_hf_dataset('hf:somebody/photos')\n"
+        "list_hf_dataset('hf:owner/photos')\n"
     )
-    result = run_there([bin_folder / "python", "script.py"], foreign_packages)
-    hidden = foreign_packages / "datasets" / "__init__.py"
-    assert f"needs the library datasets, but {hidden} hides it" in result.stderr
+    result = run_in([bin_folder / "python", "script.py"], foreign_packages)
+    shadowing_file = foreign_packages / "datasets" / "__init__.py"
+    assert f"needs the library datasets, but {shadowing_file} shadows it" in result.stderr

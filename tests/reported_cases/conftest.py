@@ -1,9 +1,9 @@
-"""What the tests of reported cases share: the command, called in this process, and tiny images.
+"""Fixtures of the tests of reported cases: the command, called in this process, and tiny images.
 
-Each test states the behavior that is wanted. Where the product does not do it yet, the test is a
-strict expected failure whose reason says what happens today: remove the mark with the fix. A call
-with a wrong option, or one that ends in a bug, raises RuntimeError, so that neither a renamed
-option nor a new bug can pass for the expected failure.
+Each test asserts the required behavior. If phinas does not have it yet, the test is a strict
+expected failure whose reason states the current behavior. Remove the mark with the fix. A call with
+a wrong option, or one that ends with a bug, raises RuntimeError, so that a renamed option or a new
+bug is not taken for the expected failure.
 """
 
 import signal
@@ -21,7 +21,7 @@ from phinas.errors import run_command
 
 @dataclass(frozen=True)
 class CommandResult:
-    """How a command ended, and what it printed."""
+    """Exit code and output of a command."""
 
     exit_code: int
     stdout: str
@@ -29,13 +29,13 @@ class CommandResult:
 
     @property
     def output(self) -> str:
-        """Both streams."""
+        """stdout followed by stderr."""
         return self.stdout + self.stderr
 
 
 @pytest.fixture(autouse=True)
 def _restore_signal_handlers() -> Iterator[None]:
-    """`run_command` sets handlers of its own."""
+    """Restore the signal handlers, which `run_command` replaces."""
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     yield
     for number, handler in handlers.items():
@@ -49,10 +49,10 @@ def run_phinas(
     capsys: pytest.CaptureFixture[str],
     restore_torch_threads: None,
 ) -> Callable[..., CommandResult]:
-    """Run `phinas WORDS...` in this process; the working directory is `tmp_path`.
+    """Function that runs `phinas ARGUMENTS...` in this process, in the directory `tmp_path`.
 
-    new_key: the call sets a configuration key that does not exist yet. may_crash: exit code 70 is
-    for the test to judge.
+    Its options: `new_key`, if the call sets a configuration key that does not exist yet; and
+    `may_crash`, if exit code 70 does not raise RuntimeError.
     """
     monkeypatch.chdir(tmp_path)  # a bug leaves crash.log in the working directory
 
@@ -60,7 +60,7 @@ def run_phinas(
         capsys.readouterr()
         exit_code = run_command(cli, [str(word) for word in words])
         printed = capsys.readouterr()
-        usage_errors = ["--help`)"] + ([] if new_key else ["unknown key"])
+        usage_errors = ["--help`", "unknown option"] + ([] if new_key else ["unknown key"])
         if exit_code == 2 and any(text in printed.err for text in usage_errors):
             raise RuntimeError(f"the test calls the command wrongly: {printed.err}")
         if exit_code == 70 and not may_crash:
@@ -72,7 +72,7 @@ def run_phinas(
 
 @pytest.fixture(scope="session")
 def random_image() -> Callable[..., np.ndarray]:
-    """Noise that a seed decides: uint8 of (height, width, 3), no two of them equal."""
+    """Function that returns random pixels for a seed: uint8, (height, width, 3)."""
 
     def make(seed: int, *, width: int = 16, height: int = 16) -> np.ndarray:
         return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
@@ -82,8 +82,10 @@ def random_image() -> Callable[..., np.ndarray]:
 
 @pytest.fixture
 def write_class_folders(random_image: Callable[..., np.ndarray]) -> Callable[..., Path]:
-    """Write `count` images into each class folder below `root`; returns `root`."""
-    written = 0
+    """Function that writes `count` different images into each class folder of `root`, and returns
+    `root`.
+    """
+    num_images = 0
 
     def write(
         root: Path,
@@ -94,14 +96,14 @@ def write_class_folders(random_image: Callable[..., np.ndarray]) -> Callable[...
         height: int = 16,
         suffix: str = ".png",
     ) -> Path:
-        nonlocal written
+        nonlocal num_images
         for name in classes:
             folder = root / name
             folder.mkdir(parents=True, exist_ok=True)
             for _ in range(count):
-                written += 1
-                pixels = random_image(written, width=width, height=height)
-                Image.fromarray(pixels).save(folder / f"image{written}{suffix}")
+                num_images += 1
+                pixels = random_image(num_images, width=width, height=height)
+                Image.fromarray(pixels).save(folder / f"image{num_images}{suffix}")
         return root
 
     return write
@@ -109,7 +111,7 @@ def write_class_folders(random_image: Callable[..., np.ndarray]) -> Callable[...
 
 @pytest.fixture
 def small_network(tmp_path: Path) -> Path:
-    """The spec file of a network that trains in a second, at any resolution."""
+    """Spec file of a network that trains in a second, at any resolution."""
     path = tmp_path / "small_network.yaml"
     path.write_text(
         "stem_width: 8\n"

@@ -1,4 +1,4 @@
-"""Splits that a source brings along, and folders that hold no images of the user's."""
+"""Official splits of a data source, and system folders, whose files are not images of the user."""
 
 import io
 import json
@@ -12,20 +12,20 @@ expected_failure = partial(pytest.mark.xfail, strict=True, raises=AssertionError
 
 VALIDATION_NAMES = ("val", "valid", "validation", "dev", "eval")
 SYSTEM_FOLDERS = ("@eaDir", ".thumbnails", "__MACOSX", "$RECYCLE.BIN", "lost+found", ".git")
-GIVEN_SPLITS = {"train": 20, "validation": 6, "test": 4}
+OFFICIAL_SPLITS = {"train": 20, "validation": 6, "test": 4}
 
 
-def marked(names, mark, *, unmarked=()):
-    """Parameters of a test that all carry `mark` but for `unmarked`."""
+def mark_names(names, mark, *, unmarked=()):
+    """Test parameters that have `mark`, except those in `unmarked`."""
     return [pytest.param(name, marks=() if name in unmarked else mark) for name in names]
 
 
 @pytest.fixture
 def image_counts(run_phinas):
-    """Images in each split of a data source, as `phinas data` counts them."""
+    """The number of images in each split of a data source, as `phinas audit` reports it."""
 
     def count(source):
-        result = run_phinas("data", source, "--json")
+        result = run_phinas("audit", source, "--json")
         assert result.exit_code == 0, result.stderr
         return json.loads(result.stdout)["images"]
 
@@ -34,18 +34,18 @@ def image_counts(run_phinas):
 
 @pytest.fixture
 def write_parquet(random_image):
-    """Write `count` images of each of two classes, or all with one label, as a Parquet file."""
+    """Write a Parquet file of 2 * count images, with alternating class indices or one label."""
     arrow = pytest.importorskip("pyarrow")
     parquet = pytest.importorskip("pyarrow.parquet")
-    written = 0
+    num_written = 0
 
     def write(path, count, *, label="class index"):
-        nonlocal written
+        nonlocal num_written
         contents = []
         for _ in range(2 * count):
-            written += 1
+            num_written += 1
             buffer = io.BytesIO()
-            Image.fromarray(random_image(written)).save(buffer, "PNG")
+            Image.fromarray(random_image(num_written)).save(buffer, "PNG")
             contents.append(buffer.getvalue())
         labels = [0, 1] * count if label == "class index" else [label] * (2 * count)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -56,7 +56,7 @@ def write_parquet(random_image):
 
 
 def write_arrays(path, random_image, **counts):
-    """Write an .npz; `counts` maps an array name to its number of images of each of two classes."""
+    """Write an .npz file. `counts` are the images per class of each array, for two classes."""
     seed = 0
     arrays = {}
     for name, count in counts.items():
@@ -67,25 +67,25 @@ def write_arrays(path, random_image, **counts):
     np.savez(path, **arrays)
 
 
-# --- a validation split that the source brings along --------------------------------------------
+# --- an official validation split ---------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", VALIDATION_NAMES)
-@expected_failure(reason="the folder is never opened; validation images are cut from train")
-def test_given_validation_folder_is_used(name, tmp_path, write_class_folders, image_counts):
+@expected_failure(reason="the folder is never opened; validation images are split off from train")
+def test_official_validation_folder_is_used(name, tmp_path, write_class_folders, image_counts):
     write_class_folders(tmp_path / "data" / "train", 10)
     write_class_folders(tmp_path / "data" / name, 3)
     write_class_folders(tmp_path / "data" / "test", 2)
-    assert image_counts(tmp_path / "data") == GIVEN_SPLITS
+    assert image_counts(tmp_path / "data") == OFFICIAL_SPLITS
 
 
 @pytest.mark.parametrize("name", VALIDATION_NAMES)
-@expected_failure(reason="the file is never opened; validation images are cut from train")
-def test_given_validation_parquet_file_is_used(name, tmp_path, write_parquet, image_counts):
+@expected_failure(reason="the file is never opened; validation images are split off from train")
+def test_official_validation_parquet_file_is_used(name, tmp_path, write_parquet, image_counts):
     write_parquet(tmp_path / "data" / "train-0.parquet", 10)
     write_parquet(tmp_path / "data" / f"{name}-0.parquet", 3)
     write_parquet(tmp_path / "data" / "test-0.parquet", 2)
-    assert image_counts(tmp_path / "data") == GIVEN_SPLITS
+    assert image_counts(tmp_path / "data") == OFFICIAL_SPLITS
 
 
 @pytest.mark.parametrize(
@@ -93,15 +93,15 @@ def test_given_validation_parquet_file_is_used(name, tmp_path, write_parquet, im
     [("x_train", "x_val", "x_test"), ("train_images", "val_images", "test_images")],
     ids=lambda names: names[1],
 )
-@expected_failure(reason="the arrays are never read; validation images are cut from train")
-def test_given_validation_arrays_are_used(names, tmp_path, random_image, image_counts):
+@expected_failure(reason="the arrays are never read; validation images are split off from train")
+def test_official_validation_arrays_are_used(names, tmp_path, random_image, image_counts):
     counts = dict(zip(names, (10, 3, 2), strict=True))
     write_arrays(tmp_path / "data.npz", random_image, **counts)
-    assert image_counts(tmp_path / "data.npz") == GIVEN_SPLITS
+    assert image_counts(tmp_path / "data.npz") == OFFICIAL_SPLITS
 
 
-@expected_failure(reason="the split is never read; validation images are cut from train")
-def test_given_validation_split_of_the_hub_is_used(
+@expected_failure(reason="the split is never read; validation images are split off from train")
+def test_official_validation_split_of_the_hub_is_used(
     tmp_path, monkeypatch, write_class_folders, image_counts
 ):
     datasets = pytest.importorskip("datasets", reason="the extra `hf` is not installed")
@@ -111,50 +111,54 @@ def test_given_validation_split_of_the_hub_is_used(
     write_class_folders(tmp_path / "data" / "train", 10)
     write_class_folders(tmp_path / "data" / "validation", 3)
     write_class_folders(tmp_path / "data" / "test", 2)
-    assert image_counts(f"hf:{tmp_path / 'data'}") == GIVEN_SPLITS
+    assert image_counts(f"hf:{tmp_path / 'data'}") == OFFICIAL_SPLITS
 
 
 @pytest.mark.usefixtures("torchvision")
-@expected_failure(reason="the split is never read; validation images are cut from train")
-def test_given_validation_split_of_torchvision_is_used(tmp_path, write_class_folders, image_counts):
+@expected_failure(reason="the split is never read; validation images are split off from train")
+def test_official_validation_split_of_torchvision_is_used(
+    tmp_path, write_class_folders, image_counts
+):
     for split, count in (("train", 10), ("valid", 3), ("test", 2)):
         write_class_folders(tmp_path / "country211" / split, count)
-    assert image_counts(f"torchvision:Country211:{tmp_path}") == GIVEN_SPLITS
+    assert image_counts(f"torchvision:Country211:{tmp_path}") == OFFICIAL_SPLITS
 
 
-@expected_failure(reason="the folder is not opened, so nothing is noticed and the exit code is 0")
+@expected_failure(reason="the folder is never opened, so the exit code is 0")
 def test_unreadable_validation_image_is_reported(tmp_path, write_class_folders, run_phinas):
     write_class_folders(tmp_path / "data" / "train", 10)
     write_class_folders(tmp_path / "data" / "val", 3)
     write_class_folders(tmp_path / "data" / "test", 2)
     (tmp_path / "data" / "val" / "cat" / "broken.png").write_bytes(b"not an image")
-    result = run_phinas("data", tmp_path / "data")
+    result = run_phinas("audit", tmp_path / "data")
     assert result.exit_code == 2
     assert "broken.png" in result.stderr
 
 
-@expected_failure(reason="nothing says where the validation images come from")
-def test_use_of_the_given_validation_split_is_reported(tmp_path, write_class_folders, run_phinas):
+@expected_failure(reason="the source of the validation images is not reported")
+def test_use_of_the_official_validation_split_is_reported(
+    tmp_path, write_class_folders, run_phinas
+):
     write_class_folders(tmp_path / "data" / "train", 10)
     write_class_folders(tmp_path / "data" / "dev", 3)
     write_class_folders(tmp_path / "data" / "test", 2)
-    result = run_phinas("data", tmp_path / "data")
+    result = run_phinas("audit", tmp_path / "data")
     assert result.exit_code == 0, result.stderr
     assert "dev" in result.output
 
 
-# --- no labeled test split -----------------------------------------------------------------------
+# --- a test split that is missing or has no labels ----------------------------------------------
 
 
 @pytest.mark.parametrize(
     "name",
-    marked(
+    mark_names(
         VALIDATION_NAMES,
-        expected_failure(reason="the folder is never opened; test images are cut from train"),
+        expected_failure(reason="the folder is never opened; test images are split off from train"),
         unmarked=("val", "valid", "validation"),
     ),
 )
-def test_validation_split_becomes_the_test_split_where_there_is_none(
+def test_validation_split_is_the_test_split_if_there_is_no_other(
     name, tmp_path, write_class_folders, image_counts
 ):
     write_class_folders(tmp_path / "data" / "train", 10)
@@ -167,33 +171,31 @@ def test_validation_split_becomes_the_test_split_where_there_is_none(
 
 @pytest.fixture
 def imagenet_layout(tmp_path, write_class_folders):
-    """Labeled train and val folders beside a flat test folder without labels."""
+    """Train and val folders with class folders, and a flat test folder without labels."""
     root = write_class_folders(tmp_path / "data" / "train", 10).parent
     write_class_folders(root / "val", 3)
     write_class_folders(root, 5, classes=("test",))
     return root
 
 
-@expected_failure(reason="refused: test holds files but no class folders")
-def test_validation_folder_becomes_the_test_split_where_test_is_unlabeled(
-    imagenet_layout, image_counts
-):
+@expected_failure(reason="refused: test contains files but no class folders")
+def test_validation_folder_is_the_test_split_if_test_has_no_labels(imagenet_layout, image_counts):
     counts = image_counts(imagenet_layout)
     assert counts["test"] == 6
     assert counts["validation"] > 0
     assert counts["train"] + counts["validation"] == 20
 
 
-@expected_failure(reason="refused: test holds files but no class folders")
-def test_unlabeled_test_folder_is_reported_in_one_line(imagenet_layout, run_phinas):
-    result = run_phinas("data", imagenet_layout)
+@expected_failure(reason="refused: test contains files but no class folders")
+def test_test_folder_without_labels_is_reported_in_one_line(imagenet_layout, run_phinas):
+    result = run_phinas("audit", imagenet_layout)
     assert result.exit_code == 0, result.stderr
     assert any("test" in line and "label" in line for line in result.output.splitlines())
 
 
 @pytest.mark.parametrize("label", [-1, None])
-@expected_failure(reason="refused: the test file's labels are outside the classes, or missing")
-def test_validation_parquet_file_becomes_the_test_split_where_test_is_unlabeled(
+@expected_failure(reason="refused: the labels of the test file are outside the classes, or missing")
+def test_validation_parquet_file_is_the_test_split_if_test_has_no_labels(
     label, tmp_path, write_parquet, image_counts
 ):
     write_parquet(tmp_path / "data" / "train-0.parquet", 10)
@@ -205,7 +207,7 @@ def test_validation_parquet_file_becomes_the_test_split_where_test_is_unlabeled(
 
 
 @expected_failure(reason="refused: there are test images but no test labels")
-def test_validation_arrays_become_the_test_split_where_test_is_unlabeled(
+def test_validation_arrays_are_the_test_split_if_test_has_no_labels(
     tmp_path, random_image, image_counts
 ):
     write_arrays(tmp_path / "labeled.npz", random_image, x_train=10, x_val=3, x_test=2)
@@ -217,12 +219,12 @@ def test_validation_arrays_become_the_test_split_where_test_is_unlabeled(
     assert counts["train"] + counts["validation"] == 20
 
 
-# --- folders of file systems and tools -----------------------------------------------------------
+# --- system folders, of file systems and tools --------------------------------------------------
 
 
 @pytest.mark.parametrize(
     "name",
-    marked(
+    mark_names(
         SYSTEM_FOLDERS,
         expected_failure(reason="the files in it count as images of the class"),
         unmarked=(".thumbnails", ".git"),
@@ -238,18 +240,18 @@ def test_system_folder_inside_a_class_folder_is_skipped(
 
 @pytest.mark.parametrize(
     "name",
-    marked(
+    mark_names(
         SYSTEM_FOLDERS,
         expected_failure(reason="the folder counts as a class"),
         unmarked=(".thumbnails", ".git"),
     ),
 )
-def test_system_folder_beside_class_folders_is_skipped(
+def test_system_folder_next_to_class_folders_is_skipped(
     name, tmp_path, write_class_folders, run_phinas
 ):
     root = write_class_folders(tmp_path / "data", 10)
     write_class_folders(root, 10, classes=(name,))
-    result = run_phinas("data", root, "--json")
+    result = run_phinas("audit", root, "--json")
     assert result.exit_code == 0, result.stderr
     assert [row["name"] for row in json.loads(result.stdout)["classes"]] == ["cat", "dog"]
 
@@ -264,7 +266,7 @@ def test_system_folder_without_images_is_skipped(name, tmp_path, write_class_fol
 
 
 @expected_failure(reason="the folder counts as a class that the test split lacks")
-def test_system_folder_beside_the_class_folders_of_a_split_is_skipped(
+def test_system_folder_next_to_the_class_folders_of_a_split_is_skipped(
     tmp_path, write_class_folders, image_counts
 ):
     write_class_folders(tmp_path / "data" / "train", 10)
@@ -273,7 +275,9 @@ def test_system_folder_beside_the_class_folders_of_a_split_is_skipped(
     assert sum(image_counts(tmp_path / "data").values()) == 24
 
 
-def test_system_folder_beside_split_folders_is_skipped(tmp_path, write_class_folders, image_counts):
+def test_system_folder_next_to_split_folders_is_skipped(
+    tmp_path, write_class_folders, image_counts
+):
     write_class_folders(tmp_path / "data" / "train", 10)
     write_class_folders(tmp_path / "data" / "test", 2)
     write_class_folders(tmp_path / "data" / "__MACOSX" / "train", 2)
@@ -281,19 +285,19 @@ def test_system_folder_beside_split_folders_is_skipped(tmp_path, write_class_fol
 
 
 @pytest.mark.parametrize("name", ["@eaDir", ".thumbnails"])
-@expected_failure(reason="nothing says that files were skipped, or how many")
+@expected_failure(reason="the number of skipped files is not reported")
 def test_files_in_system_folders_are_counted(name, tmp_path, write_class_folders, run_phinas):
     root = write_class_folders(tmp_path / "data", 10)
     write_class_folders(root / "cat", 37, classes=(name,), width=4, height=4)
-    result = run_phinas("data", root)
+    result = run_phinas("audit", root)
     assert result.exit_code == 0, result.stderr
     assert any("37" in line and "skipped" in line for line in result.output.splitlines())
 
 
-@expected_failure(reason="no problem is found")
-def test_images_far_smaller_than_the_rest_are_a_warning(tmp_path, write_class_folders, run_phinas):
+@expected_failure(reason="no problem is reported")
+def test_much_smaller_images_are_a_warning(tmp_path, write_class_folders, run_phinas):
     root = write_class_folders(tmp_path / "data", 40, width=64, height=64)
     write_class_folders(root, 4, width=6, height=6)
-    result = run_phinas("data", root)
+    result = run_phinas("audit", root)
     assert result.exit_code == 0, result.stderr
     assert "smaller" in result.output

@@ -1,5 +1,5 @@
-"""Initial weights as users have them: without a classifier, from a training that was distributed,
-of another number of channels, or inside a training checkpoint.
+"""Tests of initial weights in the forms that users have: without a classifier, from a distributed
+training, with another number of channels, or inside a training checkpoint.
 """
 
 from functools import partial
@@ -12,13 +12,13 @@ from safetensors.torch import load_file, save_file
 expected_failure = partial(pytest.mark.xfail, strict=True, raises=AssertionError)
 
 NETWORK = "timm:test_efficientnet"
-STEM = "conv_stem.weight"  # as timm names it
-OTHER_SPEC = "refused: weights of another spec"
+STEM = "conv_stem.weight"  # in the naming of timm
+OTHER_SPEC = "refused: the weights belong to another spec"
 
 
 @pytest.fixture
 def timm_weights(tmp_path, run_phinas):
-    """A state dict of NETWORK in timm's names, for 1,000 classes and three channels."""
+    """State dict of NETWORK in the naming of timm, for 1,000 classes and three channels."""
     path = tmp_path / "exported.safetensors"
     result = run_phinas("export", NETWORK, "--to", "timm", "--out", path)
     assert result.exit_code == 0, result.stderr
@@ -32,8 +32,9 @@ def color_images(tmp_path, write_class_folders):
 
 @pytest.fixture
 def fine_tune(tmp_path, run_phinas):
-    """Train the classifier alone for one epoch. Returns the result of the command and the weights
-    that it wrote, None where it failed.
+    """Function that trains the classifier for one epoch.
+
+    It returns the result of the command and the weights that it wrote (None if it failed).
     """
 
     def fit(weights, data):
@@ -56,7 +57,7 @@ def with_module_prefix(state):
 
 
 def save_checkpoint(path, state, *, key=None):
-    """A PyTorch file of the state dict, or of a training checkpoint that holds it under `key`."""
+    """Write a PyTorch file of a state dict, or of a training checkpoint with it under `key`."""
     torch.save(state if key is None else {key: state, "epoch": 3}, path)
     return path
 
@@ -91,14 +92,14 @@ def test_reinitialized_classifier_is_reported(tmp_path, timm_weights, color_imag
     assert any("classifier" in line and "reinitialized" in line for line in lines)
 
 
-@expected_failure(reason="refused: the names belong to no library")
+@expected_failure(reason="refused: no library uses these tensor names")
 def test_module_prefix_is_stripped(tmp_path, timm_weights, color_images, fine_tune):
     save_file(with_module_prefix(timm_weights), tmp_path / "weights.safetensors")
     fine_tuned = fine_tune(tmp_path / "weights.safetensors", color_images)
     assert_backbone_was_loaded(fine_tuned, timm_weights)
 
 
-@expected_failure(reason="refused: the names belong to no library")
+@expected_failure(reason="refused: no library uses these tensor names")
 def test_stripped_prefix_is_reported(tmp_path, timm_weights, color_images, fine_tune):
     save_file(with_module_prefix(timm_weights), tmp_path / "weights.safetensors")
     result, _ = fine_tune(tmp_path / "weights.safetensors", color_images)
@@ -123,14 +124,16 @@ def test_stem_adapted_to_one_channel_is_reported(tmp_path, timm_weights, fine_tu
     assert any("stem" in line and "channel" in line for line in result.output.splitlines())
 
 
-@expected_failure(reason="refused: a pickle; the remedy that is printed works for plain files only")
+@expected_failure(
+    reason="refused: a pickle; the printed conversion works for plain state dicts only"
+)
 def test_pytorch_file_of_a_state_dict_is_loaded(tmp_path, timm_weights, color_images, fine_tune):
     path = save_checkpoint(tmp_path / "weights.pth", timm_weights)
     assert_backbone_was_loaded(fine_tune(path, color_images), timm_weights)
 
 
 @pytest.mark.parametrize("key", ["state_dict", "model"])
-@expected_failure(reason="refused: a pickle; the remedy that is printed raises ValueError")
+@expected_failure(reason="refused: a pickle; the printed conversion raises ValueError")
 def test_state_dict_inside_a_training_checkpoint_is_loaded(
     key, tmp_path, timm_weights, color_images, fine_tune
 ):
@@ -138,8 +141,8 @@ def test_state_dict_inside_a_training_checkpoint_is_loaded(
     assert_backbone_was_loaded(fine_tune(path, color_images), timm_weights)
 
 
-@expected_failure(reason="refused: a pickle; the remedy that is printed raises ValueError")
-def test_state_dict_found_inside_a_training_checkpoint_is_reported(
+@expected_failure(reason="refused: a pickle; the printed conversion raises ValueError")
+def test_use_of_a_state_dict_inside_a_training_checkpoint_is_reported(
     tmp_path, timm_weights, color_images, fine_tune
 ):
     path = save_checkpoint(tmp_path / "checkpoint.pth", timm_weights, key="state_dict")
@@ -159,15 +162,15 @@ class TouchFile:
 
 
 def test_pytorch_file_that_runs_code_is_refused(tmp_path, color_images, fine_tune):
-    evidence = tmp_path / "code_was_run"
-    torch.save({"state_dict": TouchFile(evidence)}, tmp_path / "hostile.pth")
+    created_file = tmp_path / "code_was_run"
+    torch.save({"state_dict": TouchFile(created_file)}, tmp_path / "hostile.pth")
     result, _ = fine_tune(tmp_path / "hostile.pth", color_images)
     assert result.exit_code == 2
     assert "hostile.pth" in result.stderr
-    assert not evidence.exists()
+    assert not created_file.exists()
 
 
-def test_tensor_of_another_shape_is_named_with_both_shapes(
+def test_error_about_a_tensor_of_another_shape_has_both_shapes(
     tmp_path, timm_weights, color_images, fine_tune
 ):
     rows, *rest = timm_weights["conv_head.weight"].shape

@@ -1,6 +1,6 @@
-"""Damaged and absurd files end with exit code 2 within seconds, and are named with what is wrong.
+"""Damaged and absurd files result in exit code 2 within seconds and a message with file and reason.
 
-Most were found by random mutation of files that are sound.
+Most cases were discovered by random mutation of valid files.
 """
 
 import io
@@ -22,7 +22,9 @@ expected_failure = partial(pytest.mark.xfail, strict=True, raises=AssertionError
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (8, 8, 8, 3), dtype=np.uint8)
 LABELS = np.arange(8) % 2
-CENTRAL_DIRECTORY = b"PK\x01\x02"  # begins the zip entry that these byte offsets count from
+CENTRAL_DIRECTORY = (
+    b"PK\x01\x02"  # the beginning of an entry, to which these offsets in bytes are relative
+)
 VERSION_NEEDED, COMPRESSION_METHOD = 6, 10
 
 
@@ -34,14 +36,14 @@ def encode_array(array):
 
 
 def write_npz(path, *, images=None):
-    """Images and labels of two classes; `images` replaces the content of images.npy."""
+    """Write images and labels of two classes. `images` replaces the content of images.npy."""
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("images.npy", encode_array(IMAGES) if images is None else images)
         archive.writestr("labels.npy", encode_array(LABELS))
 
 
 def overwrite_zip_field(path, offset, value):
-    """Overwrite a 16-bit field of the first entry of the central directory."""
+    """Overwrite a 16-bit field in the first entry of the central directory."""
     content = bytearray(path.read_bytes())
     begin = content.index(CENTRAL_DIRECTORY) + offset
     content[begin : begin + 2] = value.to_bytes(2, "little")
@@ -54,8 +56,8 @@ def assert_names_the_damaged_file(result, path):
 
 
 def test_undamaged_npz_is_read(tmp_path, run_phinas):
-    write_npz(tmp_path / "sound.npz")
-    result = run_phinas("data", tmp_path / "sound.npz")
+    write_npz(tmp_path / "valid.npz")
+    result = run_phinas("audit", tmp_path / "valid.npz")
     assert result.exit_code == 0, result.stderr
 
 
@@ -63,7 +65,7 @@ def test_undamaged_npz_is_read(tmp_path, run_phinas):
 def test_npz_with_an_unclosed_array_header_is_refused(tmp_path, run_phinas):
     path = tmp_path / "damaged.npz"
     write_npz(path, images=encode_array(IMAGES).replace(b"}", b" ", 1))
-    assert_names_the_damaged_file(run_phinas("data", path, may_crash=True), path)
+    assert_names_the_damaged_file(run_phinas("audit", path, may_crash=True), path)
 
 
 @expected_failure(reason="exit code 70: NotImplementedError, zip file version 24.0")
@@ -71,7 +73,7 @@ def test_npz_of_an_unknown_zip_version_is_refused(tmp_path, run_phinas):
     path = tmp_path / "damaged.npz"
     write_npz(path)
     overwrite_zip_field(path, VERSION_NEEDED, 240)
-    assert_names_the_damaged_file(run_phinas("data", path, may_crash=True), path)
+    assert_names_the_damaged_file(run_phinas("audit", path, may_crash=True), path)
 
 
 @expected_failure(reason="exit code 70: NotImplementedError, that compression method")
@@ -79,7 +81,7 @@ def test_npz_with_an_unknown_compression_method_is_refused(tmp_path, run_phinas)
     path = tmp_path / "damaged.npz"
     write_npz(path)
     overwrite_zip_field(path, COMPRESSION_METHOD, 99)
-    assert_names_the_damaged_file(run_phinas("data", path, may_crash=True), path)
+    assert_names_the_damaged_file(run_phinas("audit", path, may_crash=True), path)
 
 
 @pytest.fixture
@@ -97,17 +99,17 @@ def parquet_file(tmp_path):
 
 
 def test_undamaged_parquet_file_is_read(parquet_file, run_phinas):
-    result = run_phinas("data", parquet_file)
+    result = run_phinas("audit", parquet_file)
     assert result.exit_code == 0, result.stderr
 
 
 @expected_failure(reason="exit code 70: UnicodeDecodeError")
-def test_parquet_file_with_a_column_name_that_is_no_text_is_refused(parquet_file, run_phinas):
+def test_parquet_file_with_a_column_name_that_is_not_utf_8_is_refused(parquet_file, run_phinas):
     content = parquet_file.read_bytes()
     footer = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
     name = content.index(b"label", footer)
     parquet_file.write_bytes(content[: name + 2] + b"\xf0" + content[name + 3 :])
-    result = run_phinas("data", parquet_file, may_crash=True)
+    result = run_phinas("audit", parquet_file, may_crash=True)
     assert_names_the_damaged_file(result, parquet_file)
 
 
@@ -131,14 +133,14 @@ def test_search_space_with_a_depth_that_is_text_is_refused(tmp_path, run_phinas)
 
 
 def limit_resources():
-    """Allow a process five seconds of CPU time, which other processes do not prolong, and 8 GB."""
+    """Limit a process to 5 s of CPU time, which does not depend on other processes, and 8 GB."""
     resource.setrlimit(resource.RLIMIT_CPU, (5, 6))
     resource.setrlimit(resource.RLIMIT_AS, (8 * 10**9, 8 * 10**9))
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(resource is None, reason="needs limits of resources")
-@expected_failure(reason="does not end: it lists every layer")
+@pytest.mark.skipif(resource is None, reason="needs resource limits, which Windows does not have")
+@expected_failure(reason="does not end, because every layer is listed")
 def test_search_space_of_a_huge_depth_is_refused_within_seconds(tmp_path):
     space = write_space(tmp_path / "space.yaml", depth=10**9)
     plan = ["plan", "--data", "digits", "--space", str(space), "--upsample"]

@@ -1,4 +1,4 @@
-"""Which resolution images are decoded at, and what becomes of images that are not square."""
+"""The size at which images are decoded, and how images that are not square are cropped."""
 
 from functools import partial
 
@@ -19,7 +19,7 @@ def photos(tmp_path, write_class_folders):
     return write_class_folders(tmp_path / "photos", 6, width=480, height=400, suffix=".jpg")
 
 
-@expected_failure(reason="refused: images are decoded at 224 px at most, a default cap")
+@expected_failure(reason="refused: images are decoded at 224 px at most by default")
 def test_fit_decodes_images_at_the_resolution_of_its_network(
     photos, small_network, tmp_path, run_phinas
 ):
@@ -29,8 +29,8 @@ def test_fit_decodes_images_at_the_resolution_of_its_network(
     assert result.exit_code == 0, result.stderr
 
 
-@expected_failure(reason="refused: images are decoded at 224 px at most, so gamma can't exceed 1")
-def test_scaling_may_raise_the_resolution_up_to_the_size_of_the_images(
+@expected_failure(reason="refused: images are decoded at 224 px at most, so gamma cannot exceed 1")
+def test_scaling_can_increase_the_resolution_up_to_the_image_size(
     photos, small_network, run_phinas
 ):
     call = ("scale", "--baseline", small_network, "--data", photos, "--grid-step", 0.1, "--dry-run")
@@ -62,20 +62,18 @@ def test_resolution_above_the_configured_cap_is_refused_with_the_key_of_the_cap(
 
 
 @expected_failure(reason="reported as 224 px")
-def test_data_reports_the_full_size_of_the_images(photos, run_phinas):
-    result = run_phinas("data", photos)
+def test_audit_reports_the_original_image_size(photos, run_phinas):
+    result = run_phinas("audit", photos)
     assert result.exit_code == 0, result.stderr
     assert "400" in result.stdout
 
 
-# --- images that are far wider than high ---------------------------------------------------------
+# --- images that are much wider than high -------------------------------------------------------
 
 
 @pytest.fixture
 def wide_images(tmp_path):
-    """Dark noise with a bright mark at one end, which alone tells the classes `left` and `right`
-    apart.
-    """
+    """Dark noise with a bright mark at the left or right end, which determines the class."""
     for name, mark in (("left", slice(0, 12)), ("right", slice(52, 64))):
         folder = tmp_path / "wide" / name
         folder.mkdir(parents=True)
@@ -89,7 +87,7 @@ def wide_images(tmp_path):
 
 @pytest.fixture
 def decoded_images(wide_images, small_network, tmp_path, run_phinas):
-    """The images of all splits that a fit keeps in its directory, for a given resize mode."""
+    """The images of all splits in the directory of a fit, by resize mode."""
 
     def decode(resize_mode):
         out = tmp_path / "out"
@@ -106,34 +104,36 @@ def decoded_images(wide_images, small_network, tmp_path, run_phinas):
 
 
 @pytest.mark.parametrize("resize_mode", ["squash", "letterbox"])
-@expected_failure(reason="there is no data.resize_mode; the center crop cuts the mark away")
+@expected_failure(reason="data.resize_mode does not exist, and the center crop removes the mark")
 def test_resize_mode_keeps_what_is_at_the_edge(resize_mode, decoded_images):
     images = decoded_images(resize_mode)
     assert (images.reshape(len(images), -1).max(axis=1) > 150).all()
 
 
-@expected_failure(reason="there is no data.resize_mode")
+@expected_failure(reason="data.resize_mode does not exist")
 def test_resize_mode_crop_keeps_the_center(decoded_images):
     assert decoded_images("crop").max() < 100
 
 
-@expected_failure(reason="there is no data.resize_mode, so its name is refused, not the value")
+@expected_failure(
+    reason="data.resize_mode does not exist, so its name is refused instead of its value"
+)
 def test_unknown_resize_mode_is_refused_with_the_modes(wide_images, run_phinas):
-    result = run_phinas("data", wide_images, "--set", "data.resize_mode=zoom", new_key=True)
+    result = run_phinas("audit", wide_images, "--set", "data.resize_mode=zoom", new_key=True)
     assert result.exit_code == 2
     assert all(mode in result.stderr for mode in ("zoom", "crop", "squash", "letterbox"))
 
 
-@expected_failure(reason="no problem is found")
-def test_wide_images_that_lose_much_to_the_crop_are_a_warning(wide_images, run_phinas):
-    result = run_phinas("data", wide_images)
+@expected_failure(reason="no problem is reported")
+def test_wide_images_that_the_crop_reduces_much_are_a_warning(wide_images, run_phinas):
+    result = run_phinas("audit", wide_images)
     assert result.exit_code == 0, result.stderr
     assert "crop" in result.output
 
 
-def test_square_images_are_no_warning(tmp_path, write_class_folders, run_phinas):
+def test_square_images_are_not_a_warning(tmp_path, write_class_folders, run_phinas):
     root = write_class_folders(tmp_path / "square", 40)
-    result = run_phinas("data", root)
+    result = run_phinas("audit", root)
     assert result.exit_code == 0, result.stderr
     assert "crop" not in result.output
     assert "no problems found" in result.output

@@ -1,4 +1,4 @@
-"""A network is a plain torch.nn.Module: PyTorch's transforms of modules work on it in eval mode."""
+"""Tests that PyTorch's transforms of modules work on a network in eval mode."""
 
 from dataclasses import replace
 
@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch.func import functional_call, grad, vmap
 
-from phinas.space.blocks import build
 from phinas.space.loading import load_spec
 
 NETWORKS = ("mobilenet_v2", "efficientnet_b0")  # without and with squeeze-and-excitation
@@ -14,10 +13,10 @@ NETWORKS = ("mobilenet_v2", "efficientnet_b0")  # without and with squeeze-and-e
 
 @pytest.fixture(params=NETWORKS)
 def network(request):
-    """The first two stages, which have every kind of layer that the full network has."""
+    """The first two stages of a network, which have all its kinds of layers."""
     torch.manual_seed(0)
     spec = load_spec(request.param)
-    return build(replace(spec, stages=spec.stages[:2], resolution=32, classes=5)).eval()
+    return replace(spec, stages=spec.stages[:2], resolution=32, classes=5).build().eval()
 
 
 @pytest.fixture
@@ -45,7 +44,7 @@ def assert_same_outputs(transformed, network, images):
     ],
     indirect=True,
 )
-def test_torch_func_gives_the_gradients_of_each_image(network, images):
+def test_torch_func_computes_the_gradients_of_each_image(network, images):
     def total(parameters, image):
         return functional_call(network, parameters, (image[None],)).sum()
 
@@ -71,7 +70,7 @@ def test_jit_trace_gives_the_same_outputs(network, images):
 @pytest.mark.xfail(
     strict=True,
     raises=RuntimeError,
-    reason="TorchScript can't compile the forward method: unknown type name 'Module'",
+    reason="TorchScript cannot compile the forward method: unknown type name 'Module'",
 )
 def test_jit_script_gives_the_same_outputs(network, images):
     assert_same_outputs(torch.jit.script(network), network, images)

@@ -1,8 +1,9 @@
-"""An open run: its lock, trial store, data and workers.
+"""Open a run, with its lock, trial storage, data and workers.
 
-A new run directory is made in an order that survives a kill anywhere: record, manifest, then
-config.yaml, which makes it a run. Wrong input found before the first training leaves nothing
-behind.
+A new run directory gets its trial storage first, then manifest.json, and config.yaml last. Only a
+directory with config.yaml is a run, so a process that is killed at any point leaves either a run
+that can be resumed or no run. If the input turns out to be wrong before the first training, the new
+files are removed.
 """
 
 import os
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING
 from phinas.adapt_to_data import max_resolution
 from phinas.experiment.errors import InputError
 from phinas.experiment.executors import Executor, make_executor
-from phinas.experiment.manifest import new_manifest, read_manifest, update_manifest
+from phinas.experiment.manifest import create_run, new_manifest, read_manifest, update_manifest
 from phinas.experiment.run_dir import RunDir, write_atomic
 from phinas.experiment.schema.config import Config, RunSection, check_resumable, config_from_text
 from phinas.experiment.schema.scaling import BUDGET_KEYS
@@ -25,7 +26,7 @@ from phinas.space.yaml_io import YamlError, dump_yaml
 from phinas.terminal.progress import Display
 
 if TYPE_CHECKING:
-    from phinas.experiment.trial_store import StudyStorage
+    from phinas.experiment.storage.study_storage import StudyStorage
     from phinas.training.data.prepared_dataset import PreparedData
     from phinas.training.engine.job import TrainingJobFactory
     from phinas.training.timing.latency import LatencyTimer
@@ -35,8 +36,16 @@ STAGES = ("search", "scale", "validate", "report")
 
 
 @dataclass(frozen=True)
-class Session:
-    """An open run."""
+class RunContext:
+    """An open run.
+
+    Attributes:
+        run: The run directory.
+        config: The configuration.
+        storage: The studies with all trials.
+        data: The images, or None for a run without images.
+        display: Shows the progress.
+    """
 
     run: RunDir
     config: Config
@@ -46,14 +55,17 @@ class Session:
 
     @property
     def max_resolution(self) -> float:
+        """The highest resolution of networks in px. It may be infinite."""
         return max_resolution(self.config, self.data)
 
     @cached_property
     def max_workers(self) -> int:
+        """The number of jobs that run at the same time."""
         return resolve_workers(self.config.run)
 
     @cached_property
     def executor(self) -> Executor:
+        """The executor of the run, which is created when it is first used."""
         update_manifest(self.run, workers=self.max_workers)
         section = self.config.run
         return make_executor(
@@ -65,11 +77,16 @@ class Session:
 
     @cached_property
     def job_factory(self) -> "TrainingJobFactory":
+        """Makes the training jobs of the run.
+
+        Raises:
+            InputError: The run has no images.
+        """
         from phinas.training.engine.job import TrainingJobFactory
 
         if self.data is None or self.config.data is None:
             raise InputError(
-                "data.source: missing; networks are to be trained, and there are no images"
+                "data.source: is missing, but this run trains networks; name the images with --data"
             )
         return TrainingJobFactory.from_config(
             self.data,
@@ -77,10 +94,12 @@ class Session:
             run=self.config.run,
             threads=resolve_threads(self.config.run, max_workers=self.max_workers),
             checkpoints=self.run.checkpoints,
+            metric=self.config.metric,
         )
 
     @property
     def latency_timer(self) -> "LatencyTimer":
+        """Makes the timing jobs of the run."""
         from phinas.training.timing.latency import LatencyTimer
 
         section = self.config.run
@@ -90,13 +109,18 @@ class Session:
         )
 
     def close(self) -> None:
+        """Stop the workers and close the storage."""
         if "executor" in self.__dict__:
             self.executor.close()
         self.storage.close()
 
 
 def resolve_workers(section: RunSection) -> int:
-    """Trainings at a time. Raises InputError where the device is not there."""
+    """The number of jobs that run at the same time.
+
+    Raises:
+        InputError: The machine does not have the device.
+    """
     from phinas.training.engine.device import count_slots, resolve_device
 
     resolve_device(section.device)
@@ -110,48 +134,73 @@ def resolve_workers(section: RunSection) -> int:
 
 
 def resolve_threads(section: RunSection, *, max_workers: int) -> int:
-    """CPU threads of one training; a task of Ray has one core."""
+    """The number of CPU threads of one training."""
     if section.threads != "auto":
         return section.threads
+    # A Ray task has one CPU core.
     return 1 if section.executor == "ray" else max(1, (os.cpu_count() or 1) // max_workers)
 
 
 def read_config(run: RunDir) -> Config:
-    """The configuration of an existing run."""
+    """Read the configuration of an existing run.
+
+    Raises:
+        InputError: The directory is not a run, or its configuration is wrong.
+    """
     run.require_run()
-    return config_from_text(run.config.read_text(encoding="utf-8"), source=str(run.config))
+    try:
+        text = run.config.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise InputError(
+            f"{run.config}: is not UTF-8 text; restore the file from a copy, or start again in a "
+            "new directory"
+        ) from None
+    return config_from_text(text, source=str(run.config))
 
 
 def read_goal(run: RunDir) -> tuple[str, ...]:
-    """The stages that the run was started for, in order."""
-    goal = read_manifest(run)["goal"]
+    """The stages that the run was started for, in the order of STAGES."""
+    goal = read_manifest(run).goal
     return tuple(stage for stage in STAGES if stage in goal)
 
 
 @contextmanager
-def open_session(
+def open_run(
     run: RunDir,
     config: Config,
     *,
     goal: Sequence[str],
-    preflight: Callable[[Session], None],
+    preflight: Callable[[RunContext], None],
     display: Display,
-) -> Iterator[Session]:
-    """Make the run, or take an existing one up again with a configuration that differs in nothing
-    but larger budgets.
+) -> Iterator[RunContext]:
+    """Create a run or open an existing one, and close it at the end.
 
-    `preflight` raises what is wrong with the configuration, given the images. Raises InputError,
-    InUseError or StorageError; nothing of a new run stays behind after wrong input found here.
+    Args:
+        run: The run directory.
+        config: The configuration. For an existing run it may differ only in what
+            `check_resumable` allows.
+        goal: The stages to run. They are added to those that the run was started for.
+        preflight: Checks the configuration with the images, and raises an error if it is wrong.
+        display: Shows the progress.
+
+    Yields:
+        The open run.
+
+    Raises:
+        InputError: The configuration is wrong, or the directory is not a run. A new run is removed.
+        SpecError: A network is not valid. A new run is removed.
+        InUseError: Another process uses the run.
+        StorageError: The trial storage cannot be used.
     """
     run.require_available()
     created = not run.path.exists()
     try:
         with run.locked():
-            session = _open(run, config, goal=goal, preflight=preflight, display=display)
+            context = _open(run, config, goal=goal, preflight=preflight, display=display)
             try:
-                yield session
+                yield context
             finally:
-                session.close()
+                context.close()
     except _WRONG_INPUT:
         if created and not run.exists:
             shutil.rmtree(run.path, ignore_errors=True)
@@ -163,28 +212,31 @@ def _open(
     config: Config,
     *,
     goal: Sequence[str],
-    preflight: Callable[[Session], None],
+    preflight: Callable[[RunContext], None],
     display: Display,
-) -> Session:
-    from phinas.experiment.trial_store import open_storage
+) -> RunContext:
+    from phinas.experiment.storage.study_storage import open_storage
 
     new = not run.exists
     if new:
         run.remove_leftovers()
-    manifest = (
-        new_manifest(seed=config.run.seed) | {"goal": list(goal)} if new else read_manifest(run)
-    )
-    storage = open_storage(run.study, url=config.run.storage, run_id=manifest["id"], new=new)
+    manifest = new_manifest(seed=config.run.seed, goal=goal) if new else read_manifest(run)
+    try:
+        storage = open_storage(run.study, url=config.run.storage, run_id=manifest.id, new=new)
+    except BaseException:
+        if new:
+            run.remove_leftovers()
+        raise
     try:
         if new:
-            # the file is a record of trials from the start
+            # Create the file now, so that every run has a readable trial storage.
             storage.open_study("search", directions=config.search.directions)
-            run.create(_config_text(config), manifest)
+            create_run(run, _config_text(config), manifest)
         else:
             unstarted = [
                 section for section in ("scaling", "validation") if not storage.records(section)
             ]
-            # the ladder is made of coefficients that are known by then
+            # The family is built from finished coefficients, so it may still change.
             if "validation" in unstarted:
                 unstarted += [f"scaling.{name}" for name in ("phi", *BUDGET_KEYS)]
             check_resumable(read_config(run), config, source=str(run.path), unstarted=unstarted)
@@ -192,9 +244,9 @@ def _open(
                 run, goal=[stage for stage in STAGES if stage in {*read_goal(run), *goal}]
             )
             write_atomic(run.config, _config_text(config))
-        session = _prepare_data(run, config, storage, display)
-        preflight(session)
-        return session
+        context = _prepare_data(run, config, storage, display)
+        preflight(context)
+        return context
     except BaseException as error:
         storage.close()
         if new and isinstance(error, _WRONG_INPUT):
@@ -206,35 +258,20 @@ def _open(
 
 def _prepare_data(
     run: RunDir, config: Config, storage: "StudyStorage", display: Display
-) -> Session:
+) -> RunContext:
     if config.data is None:
-        return Session(run, config, storage, None, display)
+        return RunContext(run, config, storage, None, display)
     from phinas.training.data.prepared_dataset import prepare
 
-    with display.stage("data") as on_progress:
+    with display.stage("data", unit="images") as on_progress:
         data = prepare(
             config.data,
             seed=config.run.seed,
             directory=run.data,
-            on_progress=lambda done, total: on_progress(done, total, "images read"),
+            on_progress=lambda done, total: on_progress(done, total, ""),
         )
-    fields = (
-        "name",
-        "image_size",
-        "channels",
-        "train",
-        "validation",
-        "test",
-        "fingerprint",
-        "duplicates",
-    )
-    description = {name: getattr(data, name) for name in fields}
-    update_manifest(
-        run,
-        data=description
-        | {"classes": len(data.classes), "skipped_images": list(data.skipped_images)},
-    )
-    return Session(run, config, storage, data, display)
+    update_manifest(run, data=data.describe())
+    return RunContext(run, config, storage, data, display)
 
 
 def _config_text(config: Config) -> str:

@@ -12,15 +12,23 @@ SUFFIXES = (".svg", ".png")
 
 
 def write_drawing(networks: Sequence[tuple[str, ArchSpec]], path: Path) -> Path:
-    """Draw named networks one below the other on one scale; the path written. Raises InputError
-    where it can be no picture.
+    """Draw the block layouts of networks one below the other, on one scale.
+
+    Args:
+        networks: Each network with its name.
+        path: The file to write, .svg or .png.
+
+    Returns:
+        The file that was written.
+
+    Raises:
+        InputError: The file is neither .svg nor .png, or cannot be written.
     """
     path = path.expanduser()
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise InputError(
-            f"--draw: {str(path)!r} ends in neither .svg nor .png, which are drawn; try "
-            f"{path.stem or 'network'}.svg"
+            f"--draw: {str(path)!r} ends in neither .svg nor .png; try {path.stem or 'network'}.svg"
         )
     if path.is_dir():
         raise InputError(f"--draw: {str(path)!r} is a directory; name a file in it")
@@ -28,7 +36,7 @@ def write_drawing(networks: Sequence[tuple[str, ArchSpec]], path: Path) -> Path:
     from phinas.reports.network_diagram.drawing import draw_networks
 
     with report_style(), warnings.catch_warnings():
-        # in a name; the font has no Chinese, say
+        # a name may have characters that the font lacks
         warnings.filterwarnings("ignore", message="Glyph .* missing")
         figure = ReportFigure(draw_networks(networks), "")
         content = render_svg(figure) if suffix == ".svg" else render_png(figure)
@@ -36,6 +44,6 @@ def write_drawing(networks: Sequence[tuple[str, ArchSpec]], path: Path) -> Path:
         write_atomic(path, content)
     except (FileExistsError, NotADirectoryError):
         raise InputError(
-            f"--draw: {str(path.parent)!r} is no directory; name a file in one, new or existing"
+            f"--draw: {str(path.parent)!r} is not a directory; name a file in a directory"
         ) from None
     return path

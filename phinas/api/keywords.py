@@ -1,0 +1,203 @@
+"""Keyword arguments of the Python functions: the options of the command line.
+
+An option `--max-flops` is a keyword `max_flops`, with the same default. Meaning, unit and legal
+values are in docs/configuration.md.
+"""
+
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any, TypedDict
+
+from phinas.experiment.schema.config import Config, merge_config
+from phinas.options.config_building import build_config
+from phinas.options.config_option import flag_name
+from phinas.options.names import expand_names
+
+
+class FitOptions(TypedDict, total=False):
+    """Options of `phinas fit`."""
+
+    recipe: str | Mapping[str, Any]
+    epochs: int
+    weights: str
+    resolution: int
+    batch_size: int
+    device: str
+    seed: int
+    freeze_backbone: bool
+    max_minutes: float
+    upsample: bool
+    skip_bad_images: bool
+    group_by: str
+    threads: int
+    deterministic: bool
+    onnx: bool
+
+
+class RunOptions(TypedDict, total=False):
+    """Options of `phinas run`, `phinas search` and `phinas plan`."""
+
+    group_by: str
+    upsample: bool
+    skip_bad_images: bool
+    metric: str
+    space: str
+    trials: int
+    recipe: str | Mapping[str, Any]
+    epochs: int
+    max_flops: float | str
+    min_flops: float | str
+    resolution: int
+    strategy: str
+    evaluator: str
+    pruner: str
+    reward: str
+    cost: str
+    reward_exponent: float | str
+    target_cost: float | str
+    reference: str
+    baseline: str
+    coefficients: str | Sequence[float]
+    phi: Sequence[float]
+    family_flops: Sequence[float | str]
+    family_params: Sequence[float | str]
+    family_latency_ms: Sequence[float]
+    seed: int
+    device: str
+    workers: int | str
+    threads: int | str
+    trials_per_gpu: int
+    deterministic: bool
+    storage: str
+
+
+class ScaleOptions(TypedDict, total=False):
+    """Options of `phinas scale`. Those from `group_by` on are for a new run only."""
+
+    recipe: str | Mapping[str, Any]
+    epochs: int
+    seeds: int
+    max_grid_members: int
+    max_budget_fraction: float
+    evaluator: str
+    strategy: str
+    constraint: str
+    flops_multiple: float
+    tolerance: float
+    grid_phi: float
+    grid_step: float | Sequence[float]
+    rounding: str
+    coefficients: str | Sequence[float]
+    phi: Sequence[float]
+    family_flops: Sequence[float | str]
+    family_params: Sequence[float | str]
+    family_latency_ms: Sequence[float]
+    group_by: str
+    upsample: bool
+    skip_bad_images: bool
+    metric: str
+    resolution: int
+    seed: int
+    device: str
+    workers: int | str
+    threads: int | str
+    trials_per_gpu: int
+    deterministic: bool
+    storage: str
+
+
+def keyword_keys(*groups: Sequence[str]) -> dict[str, str]:
+    """The configuration key of each keyword, such as {"epochs": "recipe.epochs"}.
+
+    Args:
+        groups: Dotted keys that have an option.
+    """
+    return {
+        flag_name(key).removeprefix("--").replace("-", "_"): key
+        for group in groups
+        for key in group
+    }
+
+
+def values_by_key(
+    function: str, options: Mapping[str, Any], keys: Mapping[str, str]
+) -> dict[str, Any]:
+    """The values of keyword arguments by dotted key. Arguments that are None are left out.
+
+    Args:
+        function: The name of the function that was called.
+        options: Its keyword arguments.
+        keys: The dotted key of each legal keyword.
+
+    Raises:
+        TypeError: A keyword is not legal; says the closest one.
+    """
+    for name in options:
+        if name not in keys:
+            closest = get_close_matches(name, keys, n=1)
+            hint = f"; did you mean {closest[0]!r}?" if closest else ""
+            raise TypeError(f"{function}() got an unexpected keyword argument {name!r}{hint}")
+    return {keys[name]: _to_plain(value) for name, value in options.items() if value is not None}
+
+
+def _to_plain(value: Any) -> Any:
+    """A number of another library, such as numpy's int64, as a number of Python."""
+    if isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, Integral):
+        return int(value)
+    return float(value) if isinstance(value, Real) else value
+
+
+def config_from_keywords(
+    function: str,
+    config: Config | str | Path | None,
+    options: Mapping[str, Any],
+    keys: Mapping[str, str],
+    *,
+    settings: Mapping[str, Any] | None = None,
+    use_quick_config: bool = False,
+    allow_no_data: bool = False,
+) -> Config:
+    """The configuration of a call, as the command of the same name builds it.
+
+    Args:
+        function: The name of the function that was called.
+        config: A configuration, or the path of a YAML file. None: the defaults.
+        options: The keyword arguments of the function.
+        keys: The dotted key of each legal keyword.
+        settings: Further keys of the configuration by dotted key.
+        use_quick_config: Use the quick start on digits where neither configuration nor images are
+            given.
+        allow_no_data: Accept a configuration without images.
+
+    Raises:
+        InputError: A value is not legal.
+    """
+    changes = changes_from_keywords(function, options, keys, settings)
+    names = {key: name for name, key in keys.items() if name in options}
+    if isinstance(config, Config):
+        base = config.model_dump()
+        return merge_config(
+            base, changes, source="configuration", names=names, expand_values=expand_names
+        )
+    return build_config(
+        None if config is None else Path(config),
+        (),
+        changes,
+        use_quick_config=use_quick_config,
+        allow_no_data=allow_no_data,
+        names=names,
+    )
+
+
+def changes_from_keywords(
+    function: str,
+    options: Mapping[str, Any],
+    keys: Mapping[str, str],
+    settings: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    """The values of keyword arguments and of `settings` by dotted key; `settings` win."""
+    return values_by_key(function, options, keys) | dict(settings or {})

@@ -1,0 +1,1 @@
+"""The runs of `phinas bench`, and the checks before them."""

@@ -1,0 +1,1 @@
+"""What `phinas describe` shows of a network: its stages, its cost, a drawing, a comparison."""

@@ -1,0 +1,136 @@
+"""Summary of a run's results, for Python, for `--json` and as one line of text."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from phinas.experiment.artifacts.baseline_file import BaselineFile
+from phinas.experiment.artifacts.coefficients_file import CoefficientsFile
+from phinas.experiment.artifacts.validation_file import MemberRecord, ValidationFile
+from phinas.experiment.measurement import metric_label
+from phinas.experiment.run_dir import RunDir
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """The results of a run so far. A result that does not exist yet is None.
+
+    Attributes:
+        run: The run directory.
+        report: The path of the report page.
+        baseline: The baseline network and how it was selected.
+        coefficients: The compound coefficients.
+        validation: The scores of the family and its controls on the test split.
+    """
+
+    run: Path
+    report: Path | None
+    baseline: BaselineFile | None
+    coefficients: CoefficientsFile | None
+    validation: ValidationFile | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The summary as plain data for JSON. A result that does not exist yet has no key."""
+        summary: dict[str, Any] = {
+            "run": str(self.run),
+            "report": str(self.report) if self.report else None,
+        }
+        if self.baseline is not None:
+            summary |= _baseline_data(self.baseline)
+        if self.coefficients is not None:
+            summary["coefficients"] = _coefficients_data(self.coefficients)
+        if self.validation is not None:
+            summary["metric"] = self.validation.metric
+            summary["family"] = [_member_data(row) for row in self.validation.members]
+        return summary
+
+    def as_text(self) -> str:
+        """The summary in one line."""
+        parts = []
+        if self.baseline is not None:
+            parts += _baseline_texts(self.baseline)
+        if self.coefficients is not None:
+            parts.append(_coefficients_text(self.coefficients))
+        if self.validation is not None:
+            parts += _family_texts(self.validation)
+        return "; ".join(parts) or "no results yet"
+
+
+def summarize_run(run: RunDir) -> RunSummary:
+    """Read the results of a run.
+
+    Raises:
+        InputError: A file is damaged or of another version.
+    """
+    return RunSummary(
+        run=run.path,
+        report=run.report_page if run.report_page.exists() else None,
+        baseline=BaselineFile.read(run.baseline) if run.baseline.exists() else None,
+        coefficients=CoefficientsFile.read(run.coefficients) if run.coefficients.exists() else None,
+        validation=ValidationFile.read(run.validation) if run.validation.exists() else None,
+    )
+
+
+def _baseline_data(baseline: BaselineFile) -> dict[str, Any]:
+    from phinas.reports.sentences.baseline import explain_choice
+
+    selection = baseline.selection
+    reference = selection.reference or selection.excluded_reference if selection else None
+    return {
+        "baseline": {
+            "network_id": baseline.network_id,
+            "flops": baseline.flops,
+            "params": baseline.params,
+            "explanation": " ".join(explain_choice(baseline)),
+            "probability_of_best": selection.probability_of_best if selection else None,
+        },
+        "reference": reference.to_dict() if reference else None,
+    }
+
+
+def _coefficients_data(coefficients: CoefficientsFile) -> dict[str, Any]:
+    from phinas.reports.sentences.coefficients import explain_coefficients
+
+    factors, race = coefficients.factors, coefficients.race
+    ranges = race.ranges.by_name if race else {name: (v, v) for name, v in factors.items()}
+    return {
+        **factors,
+        "ranges": {name: list(interval) for name, interval in ranges.items()},
+        "explanation": " ".join(explain_coefficients(coefficients)),
+    }
+
+
+def _member_data(row: MemberRecord) -> dict[str, Any]:
+    data = row.to_dict()
+    result = data.pop("result") or {}
+    return data | {"validated": row.result is not None} | result
+
+
+def _baseline_texts(baseline: BaselineFile) -> list[str]:
+    from phinas.reports.sentences.baseline import describe_reference
+
+    network = f"baseline network {baseline.network_id} with {baseline.flops / 1e6:.3g}M FLOPs"
+    reference = describe_reference(baseline.selection) if baseline.selection else ""
+    return [network, *([reference.removesuffix(".")] if reference else [])]
+
+
+def _coefficients_text(coefficients: CoefficientsFile) -> str:
+    ranges = coefficients.race.ranges.by_name if coefficients.race else {}
+    texts = []
+    for name, value in coefficients.factors.items():
+        low, high = ranges.get(name, (value, value))
+        span = f" (tied: {low:.3g} to {high:.3g})" if name in ranges else ""
+        texts.append(f"{name} {value:.3g}{span}")
+    return ", ".join(texts)
+
+
+def _family_texts(validation: ValidationFile) -> list[str]:
+    """The scores of the smallest and the largest validated member."""
+    tested = [(row, row.result) for row in validation.members if row.result is not None]
+    if not tested:
+        return []
+    (first, first_result), (last, last_result) = tested[0], tested[-1]
+    text = f"{first.name.upper()} {first_result.score:.1%}"
+    if last is not first:
+        text += f" to {last.name.upper()} {last_result.score:.1%} at {last.flops / 1e6:.3g}M FLOPs"
+    return [f"{metric_label(validation.metric)} on the test split: {text}"]
