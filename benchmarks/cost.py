@@ -1,13 +1,14 @@
-"""How long it takes to price a network: phinas beside every counter in the field, in one process.
+"""Time the cost of a network in phinas and in the FLOP counters of other tools.
 
     python benchmarks/cost.py [--quick] [--threads N] [--json FILE]
 
-The counters get the network that `phinas.space.blocks.build` makes, built before the clock starts;
-imports are not timed either. All count one image at the network's own resolution, in eval mode.
-Each number is held to `phinas.space.flop_conventions`: the exit code is 1 where one differs. A
-counter that is not installed (`pip install -e ".[benchmarks]"`) is listed as such.
-One thread is the default: on a machine that is shared, several wait for one another, and counters
-take thirty times as long.
+The counters run on the network of `ArchSpec.build`, in eval mode, with one image at the network's
+resolution. Neither the construction of the network nor imports are timed. "caches empty" means that
+no stage of the network has been computed before. Each count is compared with
+`phinas.space.flop_conventions`, and the exit code is 1 if one differs. A counter that is not
+installed (`pip install -e ".[benchmarks]"`) is listed as not installed. The default is one thread,
+because on a shared machine several threads wait for each other, and counters then take thirty
+times as long.
 """
 
 import argparse
@@ -32,8 +33,7 @@ import torch
 from counters import COUNTERS, import_torchvision
 from threadpoolctl import threadpool_limits
 
-from phinas.space.blocks import build
-from phinas.space.cost import network_cost, stage_cost
+from phinas.space.cost import stage_cost
 from phinas.space.flop_conventions import count_flops
 from phinas.space.presets import preset
 from phinas.space.search_spaces.cost_tables import METRICS, CostTables
@@ -45,13 +45,14 @@ from phinas.space.yaml_io import read_yaml
 
 Row = dict[str, Any]
 PACKAGES = ("torch", "numpy", "fvcore", "ptflops", "thop", "torchinfo", "calflops", "torchvision")
-# Each network, how often a counter runs on it, and the shipped spaces that are put around it.
+# For each network the number of timed runs of a counter, and the spaces whose tables are timed with
+# this network as the base.
 NETWORKS = {
     "efficientnet_b0": (7, ["accel_nasbench", "mnasnet"]),
     "efficientnet_b7": (3, ["mnasnet"]),
 }
 
-# What is timed: the counter's name in phinas.space.flop_conventions, the device of the network.
+# Title to the counter's name in phinas.space.flop_conventions, and the device of the network.
 TIMED_COUNTERS = {
     "fvcore": ("fvcore", "cpu"),
     "ptflops, pytorch": ("ptflops", "cpu"),
@@ -71,8 +72,16 @@ def time_call(
     calls_per_run: int = 1,
     setup: Callable[[], object] = lambda: None,
 ) -> tuple[float, Any]:
-    """The median over `runs` of the seconds of one call, of `each` in a row, and what it gave;
-    `before` is not timed.
+    """Time a function.
+
+    Args:
+        call: The function.
+        runs: Number of timed runs.
+        calls_per_run: Number of calls in a run.
+        setup: Called before each run, and not timed.
+
+    Returns:
+        The median seconds of one call, and the result of the last call.
     """
     seconds, result = [], None
     for _ in range(runs):
@@ -85,26 +94,22 @@ def time_call(
 
 
 def time_closed_form(spec: ArchSpec) -> list[Row]:
-    """Our formula on a spec: as in a search, where stages come again, and as if nothing had ever
-    been priced.
-    """
-    cached_seconds, cost = time_call(partial(network_cost, spec), runs=7, calls_per_run=200)
-    uncached_seconds, _ = time_call(
-        partial(network_cost, spec), runs=101, setup=stage_cost.cache_clear
-    )
+    """The closed form, with cached stages as in a search, and with empty caches."""
+    cached_seconds, cost = time_call(spec.cost, runs=7, calls_per_run=200)
+    uncached_seconds, _ = time_call(spec.cost, runs=101, setup=stage_cost.cache_clear)
     return [
-        {"name": "phinas network_cost(spec)", "seconds": cached_seconds, "number": cost.flops},
+        {"name": "phinas spec.cost()", "seconds": cached_seconds, "count": cost.flops},
         {
-            "name": "phinas network_cost(spec), caches empty",
+            "name": "phinas spec.cost(), caches empty",
             "seconds": uncached_seconds,
-            "number": cost.flops,
+            "count": cost.flops,
         },
     ]
 
 
 def time_tables(space_name: str, name: str, *, networks: int = 1_000_000) -> list[Row]:
-    """Our tables of a shipped space put around a network: choices to cost, one at a time and many
-    at once.
+    """The cost tables of a search space with this network as its base: one network at a time, and
+    many in a batch.
     """
     space = space_from_dict(read_yaml(SPACES[space_name]) | {"base": name})
     choices = encode(space, preset(name))
@@ -120,28 +125,28 @@ def time_tables(space_name: str, name: str, *, networks: int = 1_000_000) -> lis
         partial(tables.network_cost, choices), runs=7, calls_per_run=2000
     )
     batch_seconds, batch_costs = time_call(partial(tables.batch_costs, indices), runs=5)
-    first = int(batch_costs[0, METRICS.index("flops")])
+    flops = int(batch_costs[0, METRICS.index("flops")])
     return [
         {
             "name": f"phinas {space_name}: CostTables.network_cost",
             "seconds": seconds_each,
-            "number": cost.flops,
+            "count": cost.flops,
         },
         {
-            "name": f"phinas {space_name}: batch of {networks:,}, each",
+            "name": f"phinas {space_name}: batch of {networks:,}, per network",
             "seconds": batch_seconds / networks,
-            "number": first,
+            "count": flops,
         },
         {
-            "name": f"phinas {space_name}: filling the tables of {space.size:.1e} choices",
+            "name": f"phinas {space_name}: building the tables ({space.size:.1e} choices)",
             "seconds": fill_seconds,
-            "number": None,
+            "count": None,
         },
     ]
 
 
 def time_counters(spec: ArchSpec, *, runs: int) -> list[Row]:
-    """Every tool on the built network."""
+    """The FLOP counters of other tools on the built network."""
     expected = count_flops(spec)
     rows: list[Row] = []
     for name, (convention, device) in TIMED_COUNTERS.items():
@@ -151,7 +156,7 @@ def time_counters(spec: ArchSpec, *, runs: int) -> list[Row]:
             rows.append({"name": name, "missing": f"not installed ({error.name})"})
             continue
         with torch.device(device):
-            model = build(spec).eval()
+            model = spec.build().eval()
             images = torch.zeros(1, spec.channels, spec.resolution, spec.resolution)
         with torch.no_grad(), contextlib.redirect_stdout(io.StringIO()):
             seconds, number = time_call(partial(count, model, images), runs=runs)
@@ -159,7 +164,7 @@ def time_counters(spec: ArchSpec, *, runs: int) -> list[Row]:
             {
                 "name": name,
                 "seconds": seconds,
-                "number": number,
+                "count": number,
                 "agrees": number == expected[convention],
             }
         )
@@ -174,7 +179,7 @@ def format_seconds(seconds: float) -> str:
 
 
 def describe_machine(packages: Sequence[str] = PACKAGES) -> dict[str, Any]:
-    """What the numbers belong to."""
+    """Processor, load, threads and versions."""
     lines = (
         Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").is_file() else []
     )
@@ -196,16 +201,15 @@ def describe_machine(packages: Sequence[str] = PACKAGES) -> dict[str, Any]:
 def format_markdown(results: dict[str, Any]) -> str:
     machine = results["machine"]
     versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
-    head = (
-        f"{machine['processor']}, {machine['cores']} cores, load {machine['load']:.1f}, threads: "
-        f"{machine['threads']}"
-    )
+    threads = f"{machine['threads']} thread{'s' if machine['threads'] > 1 else ''}"
+    load = f"load {machine['load']:.1f}"
+    head = f"{machine['processor']}, {machine['cores']} cores, {load}, {threads}"
     lines = [f"{head}; Python {machine['python']}, {versions}. Times are for one network, medians."]
     for network, rows in results["networks"].items():
         lines += [
             "",
-            f"| {network} | time | over network_cost(spec) | number "
-            "| as in phinas.space.flop_conventions |",
+            f"| {network} | time | relative to spec.cost() | count "
+            "| equals phinas.space.flop_conventions |",
             "|---|--:|--:|--:|---|",
         ]
         for row in rows:
@@ -215,10 +219,10 @@ def format_markdown(results: dict[str, Any]) -> str:
             agrees = {True: "yes", False: "NO"}.get(row.get("agrees"), "")
             ratio = row["seconds"] / rows[0]["seconds"]
             ratio_text = f"{ratio:,.{2 if ratio < 10 else 0}f}"
-            number = f"{row['number']:,}" if row["number"] is not None else ""
+            count_text = f"{row['count']:,}" if row["count"] is not None else ""
             lines.append(
-                f"| {row['name']} | {format_seconds(row['seconds'])} | {ratio_text} | {number} | "
-                f"{agrees} |"
+                f"| {row['name']} | {format_seconds(row['seconds'])} | {ratio_text} "
+                f"| {count_text} | {agrees} |"
             )
     return "\n".join(lines) + "\n"
 
@@ -228,11 +232,15 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--quick", action="store_true", help="EfficientNet-B0 only, one run of each counter"
+        "--quick", action="store_true", help="only EfficientNet-B0, and one run of each counter"
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the same as JSON")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the results as JSON")
     parser.add_argument(
-        "--threads", type=int, default=1, metavar="N", help="of torch and numpy (default: 1)"
+        "--threads",
+        type=int,
+        default=1,
+        metavar="N",
+        help="CPU threads of torch and numpy (default: 1)",
     )
     options = parser.parse_args()
     torch.set_num_threads(options.threads)

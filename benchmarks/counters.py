@@ -1,8 +1,8 @@
-"""Every counter in the field behind one signature: a network in eval mode and one batch of one
-image to a number.
+"""FLOP counters of other tools behind one interface.
 
-Each is made by a function, so that imports can be kept apart from the count; a tool that is not
-installed raises ImportError.
+A counter takes a network in eval mode and a batch of one image, and returns the count in the
+convention of its tool. Each is made by a function that imports the tool, so that the import is not
+timed with the count. The function raises ImportError if the tool is not installed.
 """
 
 import contextlib
@@ -76,7 +76,7 @@ def flop_counter_mode() -> Counter:
     return total
 
 
-# By their names in phinas.space.flop_conventions.
+# Names in phinas.space.flop_conventions to the functions that make the counters.
 COUNTERS: dict[str, Callable[[], Counter]] = {
     "fvcore": fvcore,
     "ptflops": partial(ptflops, "pytorch"),
@@ -90,9 +90,11 @@ COUNTERS: dict[str, Callable[[], Counter]] = {
 
 
 def import_torchvision() -> None:
-    """Import torchvision if it is there, before ptflops, calflops and timm do. Its wheel from PyPI
-    is made for CUDA: beside a CPU build of torch, importing it fails unless the names of its
-    compiled operators are declared."""
+    """Import torchvision, if it is installed, before ptflops, calflops and timm do.
+
+    Its wheel on PyPI is made for CUDA. With a CPU build of torch, its import fails unless the names
+    of its compiled operators are declared first.
+    """
     operators = torch.library.Library("torchvision", "FRAGMENT")
     for name in ("nms", "qnms") if torch.version.cuda is None else ():
         if not hasattr(torch.ops.torchvision, name):

@@ -1,4 +1,4 @@
-"""How fast the images of a Parquet data set are decoded, beside Pillow in a loop."""
+"""Decoding speed for the images of a Parquet data set, compared with Pillow in a loop."""
 
 import os
 import statistics
@@ -7,56 +7,60 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-from paired import format_median_and_quartiles, paragraph, speedups, table, time_rounds
+from interleaved_timing import format_median_and_quartiles, speedups, time_rounds
+from markdown_sections import paragraph, table
 from PIL import Image
 
-from phinas.training.data.decoding import SourceSplit, decode_all
+from phinas.training.data.decoding import decode_all
+from phinas.training.data.source_dataset import SourceSplit
 from phinas.training.data.sources.parquet import list_parquet
 
 
 def section(source: Path, *, count: int = 5) -> list[str]:
-    """The table of `count` rounds over all images of `source`."""
+    """The table of `count` rounds over all images of `source`, which have one size."""
     source_dataset = list_parquet(source)
-    parts = [part for part in (source_dataset.train, source_dataset.test) if part is not None]
-    images = sum(len(part.labels) for part in parts)
-    side = first_side(parts[0])
+    splits = [split for split in (source_dataset.train, source_dataset.test) if split is not None]
+    images = sum(len(split.labels) for split in splits)
+    image_size = first_image_width(splits[0])
 
-    def ours() -> None:
-        for part in parts:
-            _, bad = decode_all(part, side=side, on_progress=lambda _done: None)
-            assert not bad
+    def decode_with_phinas() -> None:
+        for split in splits:
+            _, bad_images = decode_all(
+                split, image_size=image_size, on_progress=lambda _count: None
+            )
+            assert not bad_images
 
-    def pillow() -> None:
-        for part in parts:
-            pixels = np.empty((len(part.labels), side, side, 3), np.uint8)
-            for index, content in enumerate(contents(part)):
+    def decode_with_pillow() -> None:
+        for split in splits:
+            pixels = np.empty((len(split.labels), image_size, image_size, 3), np.uint8)
+            for index, content in enumerate(encoded_images(split)):
                 pixels[index] = Image.open(BytesIO(content)).convert("RGB")
 
-    seconds = time_rounds({"pillow": pillow, "ours": ours}, count)
-    gain = format_median_and_quartiles(speedups(seconds, "pillow", "ours"))
-    names = {
-        "pillow": "Pillow in a loop, one thread, nothing checked",
-        "ours": "phinas.training.data.decoding.decode_all",
+    seconds = time_rounds({"pillow": decode_with_pillow, "phinas": decode_with_phinas}, count)
+    speedup = format_median_and_quartiles(speedups(seconds, "pillow", "phinas"))
+    titles = {
+        "pillow": "Pillow in a loop, one thread, no checks",
+        "phinas": "phinas.training.data.decoding.decode_all",
     }
     rows = [
         [
-            names[way],
-            f"{statistics.median(way_seconds):.1f}",
-            f"{images / statistics.median(way_seconds):,.0f}",
-            gain if way == "ours" else "",
+            titles[decoder],
+            f"{statistics.median(decoder_seconds):.1f}",
+            f"{images / statistics.median(decoder_seconds):,.0f}",
+            speedup if decoder == "phinas" else "",
         ]
-        for way, way_seconds in seconds.items()
+        for decoder, decoder_seconds in seconds.items()
     ]
-    description = f"""All {images:,} images of {source.name} ({side} px), read from Parquet and
-    decoded, nothing cached; {os.cpu_count()} cores."""
-    return [*paragraph(description), *table(("way", "seconds", "images/s", "times as fast"), rows)]
+    description = f"""All {images:,} images of {source.name} ({image_size} px), read from Parquet
+    and decoded without a cache; {os.cpu_count()} cores."""
+    return [*paragraph(description), *table(("decoder", "seconds", "images/s", "speedup"), rows)]
 
 
-def contents(part: SourceSplit) -> Iterator[bytes]:
-    for _, content in part.iter_images():
+def encoded_images(split: SourceSplit) -> Iterator[bytes]:
+    for _, content in split.iter_images():
         assert isinstance(content, bytes)
         yield content
 
 
-def first_side(part: SourceSplit) -> int:
-    return int(Image.open(BytesIO(next(contents(part)))).width)
+def first_image_width(split: SourceSplit) -> int:
+    return int(Image.open(BytesIO(next(encoded_images(split)))).width)

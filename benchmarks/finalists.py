@@ -1,11 +1,11 @@
-"""Does it help to pick finalists by what all trials say, and are probabilities of the choice to be
-believed?
-
-Searches on the surrogate of Accel-NASBench under noise; of each, finalists by several rules,
-trained again twice under the same noise (200 times over). What is lost against the best network
-that the search measured, in reward.
+"""Compare rules that select finalists, and check the calibration of the probability of the choice.
 
     python benchmarks/finalists.py anb_dataset_jsons.tar.gz --seeds 20
+
+Each search runs on the surrogate of Accel-NASBench with noise. Several rules select finalists from
+its trials. The finalists are trained again twice with the same noise (200 repetitions), and the one
+with the best mean is chosen. Regret is the difference in true reward to the best network that the
+search measured.
 """
 
 import argparse
@@ -13,54 +13,64 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import optuna
 
 from phinas.experiment.measurement import Measurement
+from phinas.experiment.schema.recipe import Recipe
+from phinas.experiment.schema.search import SearchSection
 from phinas.experiment.statistics.paired_comparison import probability_of_best
+from phinas.experiment.storage.trial_store import TrialStore
 from phinas.nas.cost_constraint import CostConstraint
-from phinas.nas.evaluators.accel_nasbench import Surrogate, benchmark_space, load_surrogate
+from phinas.nas.evaluators.accel_nasbench_surrogate import (
+    Surrogate,
+    benchmark_space,
+    load_surrogate,
+)
 from phinas.nas.problem import Problem
-from phinas.nas.proposals import CandidateGenerator
 from phinas.nas.reward import make_reward
+from phinas.nas.search_state.state import SearchState
 from phinas.nas.selection.finalists import greedy_best_subset, sample_joint
-from phinas.nas.study import InMemoryStudy
 from phinas.nas.surrogate.accuracy_model import fit_accuracy_model
 from phinas.nas.surrogate.gaussian_process import FloatArray
-from phinas.space.cost import network_cost
+from phinas.space.search_spaces.encoding import encode
 from phinas.space.search_spaces.inactive_choices import Indices
 
 FINALISTS, TRAININGS, REPEATS = 4, 2, 200
 PROBLEM = Problem(
     benchmark_space(),
     CostConstraint(),
-    make_reward("soft", exponent=None, target=network_cost(benchmark_space().base).flops),
+    make_reward("soft", exponent=None, target=benchmark_space().base.cost().flops),
 )
 
 
 def run_search(
     strategy: str, surrogate: Surrogate, *, trials: int, seed: int, noise: float
 ) -> tuple[Indices, FloatArray]:
-    """Positions and noisy accuracies of what a search measured."""
+    """Indices of the choices, and noisy accuracies, of all trials of a search."""
     noise_generator = np.random.default_rng(1000 + seed)
-    study = InMemoryStudy(PROBLEM, strategy, seed=seed, history=[])
-    candidate_generator = CandidateGenerator(PROBLEM, study, set(), seed=seed)
+    section = SearchSection(strategy=strategy, trials=trials, recipe=Recipe(epochs=1))
+    trial_store = TrialStore(optuna.create_study(direction="maximize"))
+    state = SearchState(PROBLEM, section, trial_store, seed=seed)
     rows, accuracies = [], []
-    for number in range(trials):
-        candidate = candidate_generator.next_candidate(number)
-        assert candidate is not None
-        spec, choices, _ = candidate
-        row = benchmark_space().to_indices(choices)
+    while (trial := state.next_trial(lambda network: network.network_id)) is not None:
+        row = benchmark_space().to_indices(encode(benchmark_space(), trial.spec))
         accuracy = (
             float(surrogate.accuracies(np.array([row]))[0]) + noise_generator.normal() * noise
         )
-        flops = network_cost(spec).flops
-        study.tell(number, PROBLEM.reward(accuracy, flops), Measurement(accuracy), flops)
+        state.finish(trial, Measurement(accuracy), attempts=1)
         rows.append(row)
         accuracies.append(accuracy)
     return np.array(rows), np.array(accuracies)
 
 
 def finalists_by_rule(rows: Indices, accuracies: FloatArray, *, seed: int) -> dict[str, list[int]]:
-    """Finalists by each rule."""
+    """Rule to its finalists, as positions in `rows`.
+
+    Args:
+        rows: Indices of the choices of each trial.
+        accuracies: Noisy accuracy of each trial.
+        seed: Seed of the samples from the posterior of the accuracies.
+    """
     slope, _ = PROBLEM.reward.linear_coefficients(PROBLEM.costs(rows)[:, 0].astype(float))
     mean, covariance = fit_accuracy_model(PROBLEM.features, rows, accuracies).predict_joint(
         PROBLEM.features(rows)
@@ -70,15 +80,15 @@ def finalists_by_rule(rows: Indices, accuracies: FloatArray, *, seed: int) -> di
     return {
         "reward": np.argsort(-slope * accuracies)[:FINALISTS].tolist(),
         "expected reward": np.argsort(-slope * mean)[:FINALISTS].tolist(),
-        "chance of being the best": np.lexsort((-slope * mean, -best_counts))[:FINALISTS].tolist(),
-        "expected best of the set": greedy_best_subset(rewards, FINALISTS),
+        "probability of being best": np.lexsort((-slope * mean, -best_counts))[:FINALISTS].tolist(),
+        "expected maximum": greedy_best_subset(rewards, FINALISTS),
     }
 
 
 def regret(
     finalists: list[int], rows: Indices, surrogate: Surrogate, *, seed: int, noise: float
 ) -> tuple[float, float]:
-    """By the best of the finalists, and by the one that is chosen among them on average."""
+    """Regret of the best finalist, and mean regret of the one that is chosen."""
     slope, _ = PROBLEM.reward.linear_coefficients(PROBLEM.costs(rows)[:, 0].astype(float))
     true_rewards = slope * surrogate.accuracies(rows)
     training_noise = (
@@ -97,8 +107,8 @@ def print_line(text: str) -> None:
 
 def compare_rules(surrogate: Surrogate, *, seeds: int, trials: int) -> None:
     print_line(
-        "| noise | strategy | finalists by | best of them | chosen | against reward | better / "
-        "worse |"
+        "| noise | strategy | finalists by | regret of the best finalist "
+        '| regret of the chosen one | difference to "reward" | better / worse |'
     )
     print_line("|---|---|---|---|---|---|---|")
     for noise in (0.0031, 0.01):
@@ -112,31 +122,28 @@ def compare_rules(surrogate: Surrogate, *, seeds: int, trials: int) -> None:
                     regrets_by_rule.setdefault(rule, []).append(
                         regret(finalists, rows, surrogate, seed=seed, noise=noise)
                     )
-            baseline_regrets = np.array(regrets_by_rule["reward"])[:, 1]
-            for rule, losses in regrets_by_rule.items():
-                best, chosen = np.array(losses).T
-                gap = chosen - baseline_regrets
-                error = gap.std(ddof=1) / len(gap) ** 0.5
-                gap_text = (
-                    f"{gap.mean():+.5f} \u00b1 {error:.5f} | {(gap < -1e-9).sum()} / "
-                    f"{(gap > 1e-9).sum()}"
-                )
+            reward_rule_regrets = np.array(regrets_by_rule["reward"])[:, 1]
+            for rule, regrets in regrets_by_rule.items():
+                best, chosen = np.array(regrets).T
+                differences = chosen - reward_rule_regrets
+                error = differences.std(ddof=1) / len(differences) ** 0.5
                 print_line(
                     f"| {noise} | {strategy} | {rule} | {best.mean():.5f} | {chosen.mean():.5f} | "
-                    f"{gap_text} |"
+                    f"{differences.mean():+.5f} ± {error:.5f} | "
+                    f"{(differences < -1e-9).sum()} / {(differences > 1e-9).sum()} |"
                 )
 
 
 def check_probabilities(*, repeats: int = 400) -> None:
-    """How often the winner is the best in truth, and what probability_of_best says of it."""
+    """How often the winner is truly the best network, and the mean of its `probability_of_best`."""
     generator = np.random.default_rng(0)
     print_line(
-        "\n| networks | trainings | spread of networks / noise | right | said "
+        "\n| networks | trainings | std of networks / noise | correct choices | mean probability "
         "|\n|---|---|---|---|---|"
     )
     for networks, trainings in ((2, 2), (4, 2), (4, 3), (4, 5)):
         for network_std in (0.01, 0.5, 1.0, 3.0):
-            is_right, probabilities = [], []
+            is_correct, probabilities = [], []
             for _ in range(repeats):
                 true_rewards = generator.normal(0, network_std, networks)
                 seed_effects = generator.normal(0, 3, trainings)
@@ -150,9 +157,9 @@ def check_probabilities(*, repeats: int = 400) -> None:
                         {str(index): list(row) for index, row in enumerate(measured_rewards)}
                     )
                 )
-                is_right.append(measured_rewards.mean(1).argmax() == true_rewards.argmax())
+                is_correct.append(measured_rewards.mean(1).argmax() == true_rewards.argmax())
             print_line(
-                f"| {networks} | {trainings} | {network_std:g} | {np.mean(is_right):.2f} | "
+                f"| {networks} | {trainings} | {network_std:g} | {np.mean(is_correct):.2f} | "
                 f"{np.mean(probabilities):.2f} |"
             )
 
@@ -161,9 +168,13 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("archive", type=Path)
-    parser.add_argument("--seeds", type=int, default=20)
-    parser.add_argument("--trials", type=int, default=100)
+    parser.add_argument("archive", type=Path, help="anb_dataset_jsons.tar.gz of Accel-NASBench")
+    parser.add_argument(
+        "--seeds", type=int, default=20, metavar="N", help="searches per strategy (default: 20)"
+    )
+    parser.add_argument(
+        "--trials", type=int, default=100, metavar="N", help="trials of a search (default: 100)"
+    )
     arguments = parser.parse_args()
     compare_rules(load_surrogate(arguments.archive), seeds=arguments.seeds, trials=arguments.trials)
     check_probabilities()

@@ -124,7 +124,7 @@ class _UncapturableStep(TrainStep):
 def failed_capture(context: CheckContext) -> None:
     """Let a capture fail, and record whether eager steps and a new capture work afterwards.
 
-    A failed capture may leave the CUDA context unusable, so this part is a process of its own.
+    A failed capture may leave the CUDA context unusable, so this part runs in a separate process.
     """
     set_determinism(deterministic=False)
     spec = replace(small_images_space().base, dropout=0.2)

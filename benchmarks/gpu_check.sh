@@ -43,7 +43,7 @@ python=${PYTHON:-python3}
 small=${SMALL:-0}
 options=(--out "$out")
 [ "$small" = 1 ] && options+=(--small --device cpu)
-# The sources of this tree are checked, also if phinas is installed. No cache of images is written.
+# The sources of this tree are checked, even if phinas is installed. No image cache is written.
 export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1 PHINAS_CACHE_GB=0
 : >"$out/log.txt"
 : >"$out/results.jsonl"
@@ -80,7 +80,7 @@ search() {
 
 # The limits add up to 535 s, and the last part may take 5 s more to be killed: nine minutes.
 check 20 machine
-# Tests that need a GPU, by name. Warnings of other versions of the libraries are no errors here.
+# Tests that need a GPU, selected by name. Warnings of other library versions are not errors here.
 run_part 60 tests "$python" -m pytest tests/training_tests -k "gpu or cuda" -q -rs \
     -p no:cacheprovider -W default -W "ignore::DeprecationWarning"
 check 60 equivalence

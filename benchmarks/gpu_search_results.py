@@ -15,21 +15,21 @@ from pathlib import Path
 from typing import Any
 
 from phinas.experiment.run_dir import RunDir
-from phinas.experiment.trial_store import TrialRecord, open_storage
+from phinas.experiment.storage.study_storage import open_storage
+from phinas.experiment.storage.trial_record import TrialRecord
 
-_FIELDS = ("accuracy", "split", "curve", "epochs", "train_seconds", "images_per_second", "device")
+_FIELDS = ("score", "split", "curve", "epochs", "train_seconds", "images_per_second", "device")
 
 
 def summarize_study(records: Sequence[TrialRecord]) -> dict[str, Any]:
     """States and failure reasons of the trials, and the measurements of those that have one."""
-    measured = [record for record in records if "measurement" in record.user_attrs]
     return {
         "states": Counter(record.state.name for record in records),
-        "failures": [
-            record.user_attrs["reason"] for record in records if record.state.name == "FAIL"
-        ],
+        "failures": [record.reason for record in records if record.is_failed],
         "measurements": [
-            {name: getattr(record.measurement, name) for name in _FIELDS} for record in measured
+            {name: getattr(record.measurement, name) for name in _FIELDS}
+            for record in records
+            if record.has_measurement
         ],
     }
 

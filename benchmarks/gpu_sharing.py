@@ -19,12 +19,12 @@ from torch.nn import functional as F  # noqa: N812
 from worker_processes import run_together, start_workers
 
 from phinas.experiment.schema.config import DataSection, Recipe
-from phinas.space.blocks import build
 from phinas.training.data.prepared_dataset import PreparedData, prepare
 from phinas.training.engine.device import set_determinism
 from phinas.training.engine.job import TrainingJobFactory, run_training_job
 from phinas.training.engine.optimizer import make_optimizer
 from phinas.training.engine.train_step import activation_dtype, autocast
+from phinas.training.request import TrainingSettings
 
 TRAINING_COUNTS = (1, 2, 4, 8)
 _WARMUP_STEPS = 3  # before a capture
@@ -144,7 +144,7 @@ def stacked_seeds(context: CheckContext) -> None:
 
 def _make_stacked_step(device: torch.device, batch_size: int, count: int) -> Callable[[], None]:
     spec, recipe = replace(small_images_space().base, dropout=0.0), Recipe()
-    network = stack_networks(build(spec), count)
+    network = stack_networks(spec.build(), count)
     network = network.to(device, memory_format=torch.channels_last).train()
     optimizer = make_optimizer(network, recipe)
     dtype = activation_dtype(recipe, device)
@@ -226,9 +226,8 @@ def prepare_worker(data: PreparedData, device: str, index: int) -> Callable[[int
     set_determinism(deterministic=False)
     generator, space = random.Random(index), small_images_space()
     specs = [space.decode(space.sample(generator)) for _ in range(2)]
-    job_factory = TrainingJobFactory(
-        data, max_shift=0.125, horizontal_flip=True, device=device, threads=1, limit_seconds=600.0
-    )
+    settings = TrainingSettings(0.125, horizontal_flip=True, device=device, threads=1)
+    job_factory = TrainingJobFactory(data, settings, limit_seconds=600.0)
 
     def run_trial(number: int, epochs: int = _TRIAL_EPOCHS) -> None:
         job = job_factory.make_job(specs[number], Recipe(epochs=epochs), number)

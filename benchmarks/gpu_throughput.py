@@ -46,17 +46,17 @@ def _describe(workload: Workload, kind: str) -> dict[str, Any]:
 
 
 def _record_loops(context: CheckContext, workload: Workload) -> None:
-    """The loops of `loops.make_loop`; "ready" is timm's network with data at no cost."""
+    """The loops of `loops.make_loop`. "preloaded" is timm's network without data loading."""
     images = workload.images // workload.batch * workload.batch
     rates: dict[str, float] = {}
-    for kind in ("ready", "ours", "captured") if context.is_cuda else ("ready", "ours"):
+    for kind in ("preloaded", "phinas", "captured") if context.is_cuda else ("preloaded", "phinas"):
         loop = make_loop(kind, workload, device=context.device)
         rates[kind] = images / context.median_seconds(loop)
         context.record(
             "throughput",
             **_describe(workload, kind),
             images_per_second=rates[kind],
-            ratio_to_ready=rates[kind] / rates["ready"],
+            ratio_to_preloaded=rates[kind] / rates["preloaded"],
         )
 
 
@@ -73,7 +73,7 @@ def _record_small_network(context: CheckContext, batch_size: int, *, use_cuda_gr
     workload = Workload("small_images", spec.resolution, batch_size, 4 * batch_size)
     context.record(
         "throughput",
-        **_describe(workload, "captured" if use_cuda_graph else "ours"),
+        **_describe(workload, "captured" if use_cuda_graph else "phinas"),
         images_per_second=batch_size / seconds,
         step_ms=1e3 * seconds,
         **_profile_kernels(context, training),

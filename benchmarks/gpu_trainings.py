@@ -8,18 +8,17 @@ from loops import CLASSES, PAD, Workload
 from torch import Tensor, nn
 
 from phinas.experiment.schema.config import Recipe
-from phinas.space.blocks import build
 from phinas.space.search_spaces.definitions import SPACES
 from phinas.space.search_spaces.loading import space_from_dict
 from phinas.space.search_spaces.search_space import SearchSpace
 from phinas.space.spec import ArchSpec
 from phinas.space.yaml_io import read_yaml
-from phinas.training.augmentation.transforms import Augmentation
 from phinas.training.data.dataloader import ImageBatches
 from phinas.training.engine.checkpoint import make_state_restorer
 from phinas.training.engine.ema import ModelEma
 from phinas.training.engine.optimizer import make_optimizer, set_learning_rate
 from phinas.training.engine.train_step import CudaGraphStep, TrainStep, TrainStepFn
+from phinas.training.request import TrainingRequest, TrainingSettings
 
 _SCHEDULE_STEPS = 100  # total steps that the learning-rate schedule assumes
 _STEPS_PER_EPOCH = 4
@@ -54,7 +53,7 @@ class NoiseTraining:
     ) -> None:
         pixels, labels = Workload("", spec.resolution, recipe.batch_size, num_images).pixels()
         torch.manual_seed(seed)
-        self.network = build(spec).to(device, memory_format=torch.channels_last).train()
+        self.network = spec.build().to(device, memory_format=torch.channels_last).train()
         self.optimizer = make_optimizer(self.network, recipe)
         self.ema = ModelEma(self.network, horizon=_EMA_HORIZON) if recipe.ema_fraction else None
         self.train_step = self._make_train_step(step_class, spec, recipe, device=device, seed=seed)
@@ -79,19 +78,11 @@ class NoiseTraining:
     ) -> TrainStep:
         quarter = torch.full((1, 3, 1, 1), 0.25, device=device)
         class_weights = torch.linspace(0.5, 1.5, CLASSES, device=device)
+        settings = TrainingSettings(max_shift=PAD / spec.resolution, horizontal_flip=True)
         return step_class(
             self.network,
             self.optimizer,
-            recipe,
-            augmentation=Augmentation(
-                PAD / spec.resolution,
-                horizontal_flip=True,
-                min_crop_area=recipe.min_crop_area,
-                cutout_size=recipe.cutout_size,
-                randaugment_magnitude=recipe.randaugment_magnitude,
-            ),
-            seed=seed,
-            classes=CLASSES,
+            TrainingRequest(spec, recipe, seed, settings),
             mean=2 * quarter,
             std=quarter,
             class_weights=class_weights if recipe.class_balanced_loss else None,

@@ -1,11 +1,12 @@
-"""Accuracies that owe nothing to a Gaussian process, to hold searchers against (evaluators of the
-form function(spec, budget, seed)); ours learns by one, so on a table that is one it might look
-better than it is.
+r"""Evaluators that are not Gaussian processes, for the comparison of search strategies.
 
-    PYTHONPATH=benchmarks phinas bench strategies --space benchmarks/layerwise.yaml --evaluator
-    landscapes:layerwise ACCEL_NASBENCH=anb_dataset_jsons.tar.gz PYTHONPATH=benchmarks phinas bench
-    strategies --space accel_nasbench \
-        --evaluator landscapes:boosted
+The default strategy uses a Gaussian process, so a benchmark that is itself a Gaussian process may
+favor it. Both functions have the interface of a user's evaluator, function(spec, budget, seed).
+
+    PYTHONPATH=benchmarks phinas bench strategies --space benchmarks/layerwise.yaml \
+        --evaluator landscapes:layerwise
+    ACCEL_NASBENCH=anb_dataset_jsons.tar.gz PYTHONPATH=benchmarks phinas bench strategies \
+        --space accel_nasbench --evaluator landscapes:boosted
 """
 
 import os
@@ -15,27 +16,33 @@ from typing import Any
 
 import numpy as np
 
-from phinas.nas.evaluators.accel_nasbench import benchmark_features, benchmark_space, read_records
+from phinas.nas.evaluators.accel_nasbench_surrogate import (
+    benchmark_features,
+    benchmark_space,
+    read_records,
+)
 from phinas.nas.surrogate.gaussian_process import FloatArray
 from phinas.space.search_spaces.encoding import encode
 from phinas.space.spec import ArchSpec
 
-# The law of `layerwise`, stated, not measured. Parts of accuracy: an ideal network has _CEILING.
-_MAX_ACCURACY = 0.80
-_MAX_LOSS = 0.35  # without any layer
-_RUGGED_STD = (
-    0.003  # standard deviation of what no feature tells, about that of Accel-NASBench's noise
-)
+# Parameters of `layerwise`. They are assumptions, not measurements.
+_MAX_ACCURACY = 0.80  # of an ideal network
+_MAX_LOSS = 0.35  # accuracy that a network without layers loses
+# Standard deviation of the part that no feature predicts, about that of Accel-NASBench's noise
+_RUGGED_STD = 0.003
 _WIDTHS = (16, 24, 40, 80, 96, 192)
 _KERNELS, _EXPANSIONS = (3, 5, 7), (1, 3, 6)
 _NUM_OPERATIONS = len(_KERNELS) * len(_EXPANSIONS)
 
 
 def layerwise(spec: ArchSpec, _budget: int, _seed: int) -> float:
-    """A smooth part: each stage's layers add capability, the next of a stage less than the one
-    before, and a lack of it costs accuracy exponentially; what a kernel and an expansion are worth
-    differs from stage to stage. And a rugged part: each three consecutive operations have a value
-    drawn at random, as in the NK landscapes (Kauffman and Weinberger, 1989)."""
+    """Synthetic accuracy of a network of the space benchmarks/layerwise.yaml.
+
+    Smooth part: each layer adds capability to its stage, the n-th one divided by sqrt(n). The loss
+    of accuracy of a stage decreases exponentially with its capability. The capability of a kernel
+    and an expansion differs from stage to stage. Rugged part: each three consecutive operations
+    have a random value, as in the NK landscapes (Kauffman and Weinberger, 1989).
+    """
     operation_values, stage_weights, interaction_values = _sample_parameters()
     operations = [[] for _ in _WIDTHS]
     for stage in spec.stages:
@@ -51,7 +58,8 @@ def layerwise(spec: ArchSpec, _budget: int, _seed: int) -> float:
         )
         loss += stage_weights[stage_index] * np.exp(-capability)
     chain = [layer for layers in operations for layer in layers]
-    padded_chain = [_NUM_OPERATIONS, *chain, _NUM_OPERATIONS]  # one that stands for the ends
+    # One more operation stands for both ends.
+    padded_chain = [_NUM_OPERATIONS, *chain, _NUM_OPERATIONS]
     interaction = sum(
         interaction_values[number, *padded_chain[number : number + 3]]
         for number in range(len(chain))
@@ -61,8 +69,8 @@ def layerwise(spec: ArchSpec, _budget: int, _seed: int) -> float:
 
 @lru_cache(maxsize=1)
 def _sample_parameters() -> tuple[FloatArray, FloatArray, FloatArray]:
-    """What operations are worth (stages, operations), the stages' shares, and the luck of (place,
-    three operations).
+    """The capability of each operation (stages, operations), the weights of the stages, and the
+    random values of three consecutive operations (position, operation, operation, operation).
     """
     generator = np.random.default_rng(1989)
     size = np.array(
@@ -80,8 +88,11 @@ def _sample_parameters() -> tuple[FloatArray, FloatArray, FloatArray]:
 
 
 def boosted(spec: ArchSpec, _budget: int, _seed: int) -> float:
-    """Accel-NASBench's ImageNet top-1 by boosted trees in place of a Gaussian process (the authors'
-    own choice of surrogate). The environment variable ACCEL_NASBENCH names their archive."""
+    """Accel-NASBench's ImageNet top-1 accuracy, predicted by boosted trees.
+
+    The authors' surrogate is of this kind too. The environment variable ACCEL_NASBENCH has the path
+    of their archive.
+    """
     row = np.array([benchmark_space().to_indices(encode(benchmark_space(), spec))])
     return float(_fit_trees(os.environ["ACCEL_NASBENCH"]).predict(benchmark_features()(row))[0])
 

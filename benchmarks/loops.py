@@ -1,9 +1,8 @@
-"""Two loops that train one network: the one that people write around torchvision and a DataLoader,
-and ours.
+"""Two training loops for one network: an ordinary one with a DataLoader, and that of phinas.
 
-The one decision to know: both do the same work (network, parameters, images, batch, steps,
-optimizer, schedule, loss, kinds of augmentation), and a call is one epoch, from decoded images in
-memory to moved weights. `work` counts it while it is done.
+Both do the same work: the same network, parameters, images, batch size, steps, optimizer, schedule,
+loss and kinds of augmentation. A call is one epoch, from decoded images in memory to updated
+weights. `count_work` counts the work, to check that it is the same.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -18,9 +17,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from phinas.experiment.schema.config import Recipe
-from phinas.space.blocks import build
+from phinas.space.network import Network
 from phinas.space.presets import preset
-from phinas.training.augmentation.transforms import Augmentation
 from phinas.training.data.dataloader import ImageBatches
 from phinas.training.engine.checkpoint import make_state_restorer
 from phinas.training.engine.optimizer import (
@@ -30,19 +28,26 @@ from phinas.training.engine.optimizer import (
     set_learning_rate,
 )
 from phinas.training.engine.train_step import CudaGraphStep, TrainStep, TrainStepFn
+from phinas.training.request import TrainingRequest, TrainingSettings
 
 TIMM = {
     "efficientnet_b0": "efficientnet_b0",
     "mobilenet_v2": "mobilenetv2_100",
     "resnet_50": "resnet50",
 }
-CLASSES, PAD = 10, 4  # pixels that an image is moved by at most
+CLASSES = 10
+PAD = 4  # maximum shift of an image, px
 
 
 @dataclass(frozen=True)
 class Workload:
-    """What is trained on what: images of noise, so many in an epoch, already at the network's
-    side.
+    """A network and its images, which are random and have the network's resolution.
+
+    Attributes:
+        network: A preset.
+        resolution: Image size, px.
+        batch: Batch size.
+        images: Number of images in an epoch.
     """
 
     network: str
@@ -52,8 +57,9 @@ class Workload:
 
     @property
     def recipe(self) -> Recipe:
-        """More epochs than are run, so the rate stays at its peak, which is low: what noise teaches
-        is not to diverge.
+        """A recipe with a low, nearly constant learning rate, so that training on noise is stable.
+
+        It has more epochs than are run, so that the learning rate stays near its peak.
         """
         return Recipe(batch_size=self.batch, epochs=1000, warmup_fraction=0, learning_rate=0.01)
 
@@ -64,8 +70,8 @@ class Workload:
             0, CLASSES, self.images
         )
 
-    def phinas_network(self) -> nn.Module:
-        return build(replace(preset(self.network), resolution=self.resolution, classes=CLASSES))
+    def phinas_network(self) -> Network:
+        return replace(preset(self.network), resolution=self.resolution, classes=CLASSES)
 
     def timm_network(self) -> nn.Module:
         import_torchvision()
@@ -81,7 +87,7 @@ class Workload:
 
 
 class InMemoryDataset(Dataset[Any]):
-    """Decoded images behind PIL transforms, as torchvision's CIFAR10 has them."""
+    """Decoded images with PIL transforms, like torchvision's CIFAR10."""
 
     def __init__(
         self, pixels: np.ndarray, labels: np.ndarray, transform: Callable[[Image.Image], Tensor]
@@ -105,8 +111,9 @@ def make_dataloader(
     std: tuple[float, ...] = (0.25, 0.25, 0.25),
     padding: str = "constant",
 ) -> DataLoader[Any]:
-    """Random crop of the padded image, flip, to tensor, normalize, in `workers` processes that
-    stay.
+    """A DataLoader with random crops of the padded image, flips, ToTensor and Normalize.
+
+    Its `workers` processes persist from epoch to epoch.
     """
     import_torchvision()
     from torchvision import transforms
@@ -124,15 +131,14 @@ def make_dataloader(
         drop_last=True,
         num_workers=workers,
         persistent_workers=workers > 0,
-        multiprocessing_context="fork"
-        if workers
-        else None,  # Linux's own way, also in a process that was spawned
+        # Linux's default, also in a process that was spawned
+        multiprocessing_context="fork" if workers else None,
         pin_memory=torch.cuda.is_available(),
     )
 
 
-class ReadyBatches:
-    """Batches that cost nothing: on the device, normalized, the same each epoch."""
+class PreloadedBatches:
+    """Batches without data loading: on the device, normalized, the same in each epoch."""
 
     def __init__(
         self, pixels: np.ndarray, labels: np.ndarray, *, batch: int, device: torch.device
@@ -145,7 +151,7 @@ class ReadyBatches:
             .float()
             .div_(255)
         )
-        # eight batches that come again: more may not fit
+        # Eight batches that are repeated, because more may not fit into memory
         images = floats.sub_(0.5).div_(0.25).split(batch)
         self._batches = [
             (images[number % len(images)], part)
@@ -159,8 +165,9 @@ class ReadyBatches:
 
 
 class PlainLoop:
-    """The loop that people write: channels last, bfloat16 on a GPU, nothing waited for but the
-    epoch's loss.
+    """An ordinary training loop: channels last, bfloat16 on a GPU.
+
+    It synchronizes with the device only once an epoch, to read the loss.
     """
 
     def __init__(
@@ -189,7 +196,7 @@ class PlainLoop:
         self._criterion = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
 
     def __call__(self) -> float:
-        """One epoch; the sum of its losses."""
+        """Train one epoch and return the sum of its losses."""
         self.model.train()
         total = torch.zeros((), device=self._device)
         for images, labels in self._batches:
@@ -210,13 +217,22 @@ class PlainLoop:
 
 
 class PhinasLoop:
-    """The same by phinas.training.engine.train_step, as phinas.training.engine.trainer has it.
-    captured: as a CUDA graph.
+    """The same training with `phinas.training.engine.train_step`, as in
+    `phinas.training.engine.trainer`.
+
+    Args:
+        network: The network to train.
+        pixels: Images, (N, size, size, 3), uint8.
+        labels: Their classes, (N,).
+        recipe: Hyperparameters.
+        device: Device of the training.
+        use_cuda_graph: Capture the train step as a CUDA graph.
+        step: Class of the train step.
     """
 
     def __init__(
         self,
-        model: nn.Module,
+        network: Network,
         pixels: np.ndarray,
         labels: np.ndarray,
         *,
@@ -225,31 +241,28 @@ class PhinasLoop:
         use_cuda_graph: bool = False,
         step: type[TrainStep] = TrainStep,
     ) -> None:
-        self.model = model.to(device, memory_format=torch.channels_last)
+        self.model = network.build().to(device, memory_format=torch.channels_last)
         self._recipe, self._device, self._use_cuda_graph = recipe, device, use_cuda_graph
         resolution = pixels.shape[1]
         self._train_data = ImageBatches(
             pixels, labels, resolution=resolution, device=device, resident=True
         )
-        self._optimizer = make_optimizer(model, recipe)
+        self._optimizer = make_optimizer(self.model, recipe)
         self._steps = len(labels) // recipe.batch_size
+        settings = TrainingSettings(max_shift=PAD / resolution, horizontal_flip=True)
         self.step = step(
-            model,
+            self.model,
             self._optimizer,
-            recipe,
-            augmentation=Augmentation(PAD / resolution, horizontal_flip=True),
-            seed=0,
-            classes=CLASSES,
+            TrainingRequest(network, recipe, 0, settings),
             mean=torch.full((1, 3, 1, 1), 0.5, device=device),
             std=torch.full((1, 3, 1, 1), 0.25, device=device),
-            class_weights=None,
             micro_batch_size=recipe.batch_size,
         )
         self._step_fn: TrainStepFn | None = None
         self._num_steps_done = 0
 
     def __call__(self) -> float:
-        """One epoch; the sum of its losses."""
+        """Train one epoch and return the sum of its losses."""
         self.model.train()
         self.step.epoch.add_(1)
         batch = self._recipe.batch_size
@@ -259,13 +272,13 @@ class PhinasLoop:
             .to(self._device)
         )
         for samples in order:
-            self.take_step(samples)
+            self.run_step(samples)
         loss_sum = self.step.loss_sum.item()
         self.step.loss_sum.zero_()
         return loss_sum
 
-    def take_step(self, samples: Tensor) -> None:
-        """One step, its data read."""
+    def run_step(self, samples: Tensor) -> None:
+        """Load the batch with these image indices and run one train step."""
         images, labels = self._train_data.take(samples), self._train_data.labels[samples]
         set_learning_rate(
             self._optimizer,
@@ -287,22 +300,27 @@ class PhinasLoop:
 def make_loop(
     kind: str, workload: Workload, *, device: torch.device, workers: int = 2
 ) -> "PlainLoop | PhinasLoop":
-    """way: "loop" (timm's network behind a DataLoader), "ready" (the same, data at no cost),
-    "ours", "captured".
+    """Make a training loop whose call is one epoch.
+
+    Args:
+        kind: "loop" (timm's network and a DataLoader), "preloaded" (the same without data loading),
+            "phinas", or "captured" (phinas with a CUDA graph).
+        workload: The network and its images.
+        device: Device of the training.
+        workers: Number of processes of the DataLoader.
     """
     pixels, labels = workload.pixels()
     torch.manual_seed(0)
-    if kind in ("ours", "captured"):
-        model = workload.phinas_network()
+    if kind in ("phinas", "captured"):
         return PhinasLoop(
-            model,
+            workload.phinas_network(),
             pixels,
             labels,
             recipe=workload.recipe,
             device=device,
             use_cuda_graph=kind == "captured",
         )
-    batches: Iterable[tuple[Tensor, Tensor]] = ReadyBatches(
+    batches: Iterable[tuple[Tensor, Tensor]] = PreloadedBatches(
         pixels, labels, batch=workload.batch, device=device
     )
     if kind == "loop":
@@ -314,8 +332,11 @@ def make_loop(
 
 
 def count_work(epoch: "PlainLoop | PhinasLoop") -> dict[str, int]:
-    """Run one epoch and say what was done: passes, images, parameters, and how many of those have a
-    gradient at its end.
+    """Train one epoch and count its work.
+
+    Returns:
+        "passes": forward passes; "images"; "parameters"; "trained_parameters": those with a
+        gradient that is not zero at the end.
     """
     work = {"passes": 0, "images": 0}
 
@@ -334,4 +355,4 @@ def count_work(epoch: "PlainLoop | PhinasLoop") -> dict[str, int]:
         parameter for parameter in parameters if parameter.grad is not None and parameter.grad.any()
     ]
     work["parameters"] = sum(parameter.numel() for parameter in parameters)
-    return work | {"learned": sum(parameter.numel() for parameter in with_gradient)}
+    return work | {"trained_parameters": sum(parameter.numel() for parameter in with_gradient)}

@@ -1,12 +1,11 @@
-"""What each pruner saves, and what that costs: networks drawn at random are trained whole, then
-pruned in many orders.
+"""Measure how many epochs each pruner saves on digits, and its regret.
 
     python benchmarks/pruners.py [--seeds N] [--networks N] [--epochs N] [--max-train-images N]
-    [--batch-size N] [--curves FILE]
+        [--batch-size N] [--curves FILE]
 
-On digits, space `tiny`. A training that is stopped is the beginning of the whole one (same seeds,
-same schedule), so what a pruner would have done follows from the whole curves. FILE keeps these, a
-line of JSON a seed; what it has is not trained again.
+Random networks of the space `tiny` are trained in full. Then each pruner is simulated on their
+learning curves in many random orders. A pruned training is the beginning of the full one (same
+seeds, same schedule), so the full curves are sufficient.
 """
 
 import argparse
@@ -25,23 +24,25 @@ from scipy.stats import kendalltau
 
 from phinas.experiment.executors import make_executor
 from phinas.experiment.schema.config import DataSection, Recipe, RunSection, SearchSection
-from phinas.experiment.trial_store import TrialStore
+from phinas.experiment.storage.trial_store import TrialStore
 from phinas.nas.evaluators.proxy import ProxyEvaluator
-from phinas.nas.pruning import PRUNERS, TrialPruner
+from phinas.nas.pruning import PRUNERS
 from phinas.nas.search import search
+from phinas.nas.search_state.pruner import TrialPruner
+from phinas.nas.trial import TrialAttributes
 from phinas.space.search_spaces.loading import load_space
 from phinas.training.data.prepared_dataset import prepare
 from phinas.training.engine.job import TrainingJobFactory
 
 ORDERS = 30
 REWARD_EXPONENT = -0.02
-Curves = list[list[float]]  # of rewards, a network a row
+Curves = list[list[float]]  # the reward after each epoch, for each network
 
 
 def train(seed: int, arguments: argparse.Namespace, directory: Path) -> list[dict[str, Any]]:
-    """Whole trainings of networks drawn at random."""
+    """Train random networks in full. Returns the FLOPs and the accuracies of each."""
     section = DataSection(
-        source="digits", upsample=True, shift=0.08, max_train_images=arguments.max_train_images
+        source="digits", upsample=True, max_shift=0.08, max_train_images=arguments.max_train_images
     )
     data = prepare(section, seed=0, directory=directory / "data")
     space = load_space("tiny").adapt_to(
@@ -70,9 +71,12 @@ def train(seed: int, arguments: argparse.Namespace, directory: Path) -> list[dic
             on_progress=lambda *_: None,
         )
     return [
-        {"flops": row.user_attrs["flops"], "accuracies": list(row.intermediate_values.values())}
-        for row in trial_store.records()
-        if row.is_complete
+        {
+            "flops": TrialAttributes.from_record(record).flops,
+            "accuracies": list(record.intermediate_values.values()),
+        }
+        for record in trial_store.records()
+        if record.is_complete
     ]
 
 
@@ -87,8 +91,16 @@ def rewards(networks: list[dict[str, Any]]) -> Curves:
 
 
 def prune(name: str, curves: Curves, *, seed: int) -> tuple[float, int, float]:
-    """The epochs trained (as a fraction of all), the networks trained whole, and the reward lost
-    against the best there was.
+    """Simulate a pruner.
+
+    Args:
+        name: The pruner.
+        curves: The learning curves, in the order of the trials.
+        seed: Seed of the pruner.
+
+    Returns:
+        The epochs trained as a fraction of all, the number of networks trained in full, and the
+        regret: the best final reward of all networks minus that of the networks trained in full.
     """
     epochs = len(curves[0])
     pruner = TrialPruner(name, epochs=epochs, seed=seed)
@@ -114,44 +126,47 @@ def prune(name: str, curves: Curves, *, seed: int) -> tuple[float, int, float]:
 
 
 def _row(name: str, curves_by_seed: list[Curves]) -> str:
-    rows, fewer_losses = [], []
+    rows, fewer_network_regrets = [], []
     for seed, curves in enumerate(curves_by_seed):
         best = max(curve[-1] for curve in curves)
         for order in range(ORDERS):
             shuffled = random.Random(order).sample(curves, len(curves))
             rows.append(prune(name, shuffled, seed=1000 * seed + order))
             equal_budget = shuffled[: max(1, round(rows[-1][0] * len(curves)))]
-            fewer_losses.append(best - max(curve[-1] for curve in equal_budget))
-    epoch_fractions, full_counts, losses = ([row[column] for row in rows] for column in range(3))
+            fewer_network_regrets.append(best - max(curve[-1] for curve in equal_budget))
+    epoch_fractions, full_counts, regrets = ([row[column] for row in rows] for column in range(3))
     mean = statistics.mean
     return (
-        f"| {name} | {mean(epoch_fractions):.0%} | {mean(full_counts):.1f} of "
-        f"{len(curves_by_seed[0])} | {mean(losses):.4f} "
-        f"| {max(losses):.4f} | "
-        f"{mean(value == 0 for value in losses):.0%} | {mean(fewer_losses):.4f} | "
-        f"{mean(value == 0 for value in fewer_losses):.0%} |"
+        f"| {name} | {mean(epoch_fractions):.0%} "
+        f"| {mean(full_counts):.1f} of {len(curves_by_seed[0])} "
+        f"| {mean(regrets):.4f} | {max(regrets):.4f} "
+        f"| {mean(regret == 0 for regret in regrets):.0%} "
+        f"| {mean(fewer_network_regrets):.4f} "
+        f"| {mean(regret == 0 for regret in fewer_network_regrets):.0%} |"
     )
 
 
 def table(curves_by_seed: list[Curves]) -> str:
-    """Means over seeds and orders; beside each pruner, what the same epochs give on fewer networks,
-    all trained whole.
+    """The results of all pruners, as means over seeds and orders.
+
+    The last two columns are for the same number of epochs, spent on fewer networks that are all
+    trained in full.
     """
     epochs = len(curves_by_seed[0][0])
-    last = [[curve[-1] for curve in curves] for curves in curves_by_seed]
+    final_rewards = [[curve[-1] for curve in curves] for curves in curves_by_seed]
     taus = [
         statistics.mean(
-            float(kendalltau([c[k] for c in curves], ends)[0])
-            for curves, ends in zip(curves_by_seed, last, strict=True)
+            float(kendalltau([curve[epoch] for curve in curves], rewards_at_end)[0])
+            for curves, rewards_at_end in zip(curves_by_seed, final_rewards, strict=True)
         )
-        for k in range(epochs)
+        for epoch in range(epochs)
     ]
     lines = [
-        "Rank correlation (Kendall tau) of the reward after each epoch with the last: "
-        + ", ".join(f"{t:.2f}" for t in taus),
+        "Rank correlation (Kendall tau) of the reward after each epoch with the final reward: "
+        + ", ".join(f"{tau:.2f}" for tau in taus),
         "",
-        "| pruner | epochs trained | trained whole | reward lost | at most | best kept | lost by "
-        "fewer networks | best kept |",
+        "| pruner | epochs trained | trained in full | mean regret | max regret | best kept "
+        "| mean regret of fewer networks | best kept |",
         "|---|---|---|---|---|---|---|---|",
     ]
     lines += [_row(name, curves_by_seed) for name in PRUNERS]
@@ -160,18 +175,31 @@ def table(curves_by_seed: list[Curves]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        description="What each pruner saves on digits, and what that costs."
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--networks", type=int, default=40)
-    parser.add_argument("--epochs", type=int, default=9)
-    parser.add_argument("--max-train-images", type=int, default=None)
-    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument(
+        "--seeds", type=int, default=3, metavar="N", help="number of seeds (default: 3)"
+    )
+    parser.add_argument(
+        "--networks", type=int, default=40, metavar="N", help="networks per seed (default: 40)"
+    )
+    parser.add_argument(
+        "--epochs", type=int, default=9, metavar="N", help="epochs of a training (default: 9)"
+    )
+    parser.add_argument(
+        "--max-train-images",
+        type=int,
+        metavar="N",
+        help="maximum number of training images (default: all)",
+    )
+    parser.add_argument(
+        "--batch-size", type=int, default=64, metavar="N", help="batch size (default: 64)"
+    )
     parser.add_argument(
         "--curves",
         type=Path,
-        default=None,
-        help="keeps the trainings, or gives those of an earlier call",
+        metavar="FILE",
+        help="save the learning curves here, one JSON line per seed; seeds in it are not trained",
     )
     arguments = parser.parse_args()
     saved_lines = (

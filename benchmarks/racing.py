@@ -1,11 +1,11 @@
-"""Does racing keep what the full grid would have chosen, and what does it cost? Simulated on
-synthetic accuracy models (phinas.scaling_search.race.synthetic_accuracy).
-
-Each run has its own random networks, seeds and trainings. The full grid, plain successive halving
-(thirds of the members at 1, 3 and 10 epochs, at least two at the end, all seeds; compared among the
-last) and the race see the same trainings.
+"""Compare racing with the full grid and with plain successive halving, in simulations.
 
     python benchmarks/racing.py --members 12 --seeds 5 --runs 100
+
+Accuracies come from synthetic models (`phinas.scaling_search.race.synthetic_accuracy`). Each run
+has its own model seed, and all methods of a run use the same trainings. Successive halving trains
+with all seeds, keeps a third of the members after 1 and after 3 epochs (at least two), and compares
+the remaining ones after 10.
 """
 
 import argparse
@@ -23,13 +23,8 @@ from phinas.experiment.schema.config import ScalingSection
 from phinas.experiment.statistics.paired_comparison import compare
 from phinas.scaling_search.grid.farthest_point import farthest_point_sample
 from phinas.scaling_search.grid.measured_grid import make_grid
-from phinas.scaling_search.race.racing import (
-    Race,
-    TrainingRun,
-    evaluate_race,
-    next_runs,
-    total_epochs,
-)
+from phinas.scaling_search.race.race import Race, TrainingRun
+from phinas.scaling_search.race.racing import evaluate_race, next_runs, total_epochs
 from phinas.scaling_search.race.synthetic_accuracy import SyntheticAccuracyModel, scaling_factors
 from phinas.space.presets import preset
 from phinas.space.spec import ArchSpec
@@ -37,28 +32,37 @@ from phinas.space.spec import ArchSpec
 BASELINE = preset("efficientnet_b0")
 EPOCHS, SLOPE = 10, 0.015
 MODELS = {
-    "equal: no network differs": SyntheticAccuracyModel(power=0.0, ruggedness_std=0.0),
+    "equal: all networks have the same accuracy": SyntheticAccuracyModel(
+        power=0.0, ruggedness_std=0.0
+    ),
     "flat: dimensions substitute each other": SyntheticAccuracyModel(complementarity=0.0),
     "published: compound wins by 0.6 points": SyntheticAccuracyModel(),
-    "middling: by 1.1": SyntheticAccuracyModel(complementarity=4.0, power=0.4),
-    "steep: by 2": SyntheticAccuracyModel(complementarity=7.0, power=0.7),
-    "compound loses: depth alone is best": SyntheticAccuracyModel(
+    "medium: compound wins by 1.1 points": SyntheticAccuracyModel(complementarity=4.0, power=0.4),
+    "steep: compound wins by 2 points": SyntheticAccuracyModel(complementarity=7.0, power=0.7),
+    "compound loses: depth only is best": SyntheticAccuracyModel(
         dimension_weights=(0.7, 0.15, 0.15), complementarity=0.0
     ),
 }
 MISSPECIFIED_MODELS = {
-    "rugged: 0.4 points that no surface has": SyntheticAccuracyModel(ruggedness_std=0.004),
+    "rugged: 0.4 points without structure": SyntheticAccuracyModel(ruggedness_std=0.004),
     "heavy tails": SyntheticAccuracyModel(complementarity=4.0, power=0.4, heavy_tails=True),
     "late ranks: drift of 0.5 points": SyntheticAccuracyModel(
         complementarity=4.0, power=0.4, slowness_std=0.04
     ),
-    "late ranks, little else": SyntheticAccuracyModel(complementarity=0.0, slowness_std=0.04),
+    "late ranks, flat otherwise": SyntheticAccuracyModel(complementarity=0.0, slowness_std=0.04),
 }
 
 
 class Outcome(NamedTuple):
-    """The outcome of one method in one run: epochs over the full grid's, and its claims compared
-    with the truth and the full grid.
+    """The outcome of one method in one run.
+
+    Attributes:
+        budget_fraction: Epochs, as a fraction of those of the full grid.
+        keeps_grid_winner: Whether the tie set contains the winner of the full grid.
+        keeps_best: Whether the tie set contains the best member.
+        has_false_winner: Whether the tie set has one member, and this is not the best one.
+        ties: Size of the tie set.
+        regret: True accuracy of the best member minus that of the winner.
     """
 
     budget_fraction: float
@@ -70,7 +74,14 @@ class Outcome(NamedTuple):
 
 
 class SimulatedRun:
-    """One run: the trainings that all methods share, each sampled once."""
+    """The trainings of one run, which all methods share. Each is sampled once.
+
+    Args:
+        model: The accuracy model, with the seed of this run.
+        specs: The members of the grid.
+        flops: FLOPs of each member, relative to the target.
+        num_seeds: Maximum number of full trainings of a member.
+    """
 
     def __init__(
         self,
@@ -82,7 +93,11 @@ class SimulatedRun:
     ) -> None:
         self.num_seeds, self.num_members = num_seeds, len(specs)
         self.flops_adjustments = np.array([SLOPE * math.log(ratio) for ratio in flops])
-        self._model, self._specs, self._spec_ids = model, specs, [spec.spec_id for spec in specs]
+        self._model, self._specs, self._network_ids = (
+            model,
+            specs,
+            [spec.network_id for spec in specs],
+        )
         self.expected_accuracy = cache(self._expected_accuracy)
         self.accuracy = cache(self._accuracy)
         self.truth = (
@@ -95,11 +110,11 @@ class SimulatedRun:
 
     def _accuracy(self, member: int, seed: int, epochs: int) -> float:
         return self.expected_accuracy(member, epochs) + self._model.sample_noise(
-            self._spec_ids[member], epochs, seed
+            self._network_ids[member], epochs, seed
         )
 
     def table(self, members: Sequence[int], epochs: int) -> dict[int, list[float]]:
-        """Adjusted accuracies, by member."""
+        """Member to its accuracies with each seed, adjusted for FLOPs."""
         return {
             member: [
                 self.accuracy(member, seed, epochs) - self.flops_adjustments[member]
@@ -234,8 +249,8 @@ def main(
     first_model_seed: int,
 ) -> None:
     print_line(
-        "| law | noise | grid | way | epochs | keeps grid's | keeps best | wrongly unique | most "
-        "epochs | ties | lost | s |"
+        "| model | noise | grid | method | epochs | keeps grid's | keeps best | false winner "
+        "| max epochs | ties | regret | s per run |"
     )
     print_line("|---|---|---|---|---|---|---|---|---|---|---|---|")
     for noise_std in noise_stds:
@@ -253,17 +268,33 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--members", type=int, default=12)
-    parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument(
-        "--noise", type=float, nargs="+", default=[0.002, 0.004], help="of a training, a fraction"
+        "--members", type=int, default=12, metavar="N", help="members of the grid (default: 12)"
     )
-    parser.add_argument("--runs", type=int, default=100)
+    parser.add_argument(
+        "--seeds",
+        type=int,
+        default=5,
+        metavar="N",
+        help="maximum number of full trainings of a member (default: 5)",
+    )
+    parser.add_argument(
+        "--noise",
+        type=float,
+        nargs="+",
+        default=[0.002, 0.004],
+        metavar="X",
+        help="standard deviations of a training's accuracy, from 0 to 1 (default: 0.002 0.004)",
+    )
+    parser.add_argument(
+        "--runs", type=int, default=100, metavar="N", help="runs per model (default: 100)"
+    )
     parser.add_argument(
         "--first",
         type=int,
         default=1000,
-        help="seed of the first model; the race's settings were chosen on those below 100",
+        metavar="SEED",
+        help="seed of the first model (default: 1000); the race was tuned on seeds below 100",
     )
     arguments = parser.parse_args()
     main(

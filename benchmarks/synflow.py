@@ -1,13 +1,14 @@
-"""Synflow, and its logarithm without a network: what an untrained network lets through, in
-closed form.
+"""Synflow of an untrained network, and a closed form of its logarithm.
 
 Synflow (Tanaka et al., arXiv:2006.05467; as a score of networks: Abdelfattah et al.,
-arXiv:2101.08134) is the sum of |weight * gradient| in the network with absolute weights, no batch
-norm and no activation functions, on an image of ones. That network is linear, its weights are many
-and drawn independently, so its maps are nearly constant: every convolution multiplies them by what
-one output sums over times the mean of |weight|, a shortcut adds one. Gates of
-squeeze-and-excitation are taken as open. Each layer's weights hand on the whole output, except for
-the part that goes around them by a shortcut.
+arXiv:2101.08134) is the sum of |weight * gradient| in the network with absolute weights, without
+batch norm and activation functions, on an image of ones.
+
+That network is linear, and its many weights are independent, so its maps are nearly constant. A
+convolution multiplies them by the mean of |weight| times the number of inputs of one output. An
+identity shortcut adds 1 to the factor of its block. Gates of squeeze-and-excitation are assumed to
+be 1. The sum of |weight * gradient| of one layer is the output of the network, without the part
+that bypasses the layer by a shortcut.
 """
 
 import math
@@ -16,14 +17,13 @@ from functools import lru_cache
 import torch
 from torch import nn
 
-from phinas.space.blocks import build
 from phinas.space.layers import Block, Conv, lower, output_resolution
 from phinas.space.spec import ArchSpec
 
 
 @lru_cache(maxsize=1 << 12)
 def _mean_kernel_overlap(resolution: int, kernel: int, stride: int, *, same_padding: bool) -> float:
-    """How many of a kernel's positions in a row lie in the map, the mean over the outputs."""
+    """Mean number of kernel positions in one dimension that are inside the map, not in padding."""
     out_resolution = output_resolution(resolution, stride)
     padding = (
         max((out_resolution - 1) * stride + kernel - resolution, 0) // 2
@@ -35,8 +35,9 @@ def _mean_kernel_overlap(resolution: int, kernel: int, stride: int, *, same_padd
 
 
 def _gain(conv: Conv, resolution: int, *, same_padding: bool) -> float:
-    """By what a convolution multiplies a constant map of `resolution`, its weights drawn as
-    `phinas.space.blocks` draws them.
+    """Factor by which a convolution multiplies a constant map of `resolution`.
+
+    Its weights are initialized as in `phinas.space.pytorch.conv_net`.
     """
     mean_weight = math.sqrt(2 / math.pi) * math.sqrt(
         2 * conv.groups / (conv.kernel**2 * conv.out_width)
@@ -51,8 +52,12 @@ def _gain(conv: Conv, resolution: int, *, same_padding: bool) -> float:
 
 @lru_cache(maxsize=1 << 16)
 def _block_gain(block: Block, resolution: int, *, same_padding: bool) -> tuple[float, float, int]:
-    """The logarithm of a block's gain, how many of its layers the output passes through, and the
-    resolution of its output.
+    """The factor and the layers of a block.
+
+    Returns:
+        The logarithm of the factor by which the block multiplies a constant map; the number of its
+        layers, each weighted by the fraction of the output that passes through it; and the output
+        resolution.
     """
     shortcut_gain = 0.0
     layers = 0
@@ -77,8 +82,9 @@ def _block_gain(block: Block, resolution: int, *, same_padding: bool) -> tuple[f
 
 
 def log_synflow(spec: ArchSpec) -> float:
-    """The logarithm of the synflow that a network of `spec` has at its resolution, but for the luck
-    of the draw.
+    """Closed form of the logarithm of synflow, at the resolution of `spec`.
+
+    It ignores the randomness of the initialization.
     """
     network, same_padding = lower(spec), spec.padding == "same"
     log_flow = math.log(_gain(network.stem, spec.resolution, same_padding=same_padding))
@@ -99,13 +105,12 @@ def log_synflow(spec: ArchSpec) -> float:
 
 
 def measured_log_synflow(spec: ArchSpec) -> float:
-    """The same of a network drawn from torch's current generator: the proxy itself, for networks
-    with SiLU.
+    """Logarithm of the synflow of a network that is initialized with torch's global generator.
 
-    In double precision, for the numbers are large. Gates of squeeze-and-excitation keep their
-    sigmoid.
+    Only for networks with SiLU. It is computed in float64, because the values are large. Gates of
+    squeeze-and-excitation keep their sigmoid.
     """
-    model = build(spec).double().eval()
+    model = spec.build().double().eval()
     for module in list(model.modules()):
         for name, child in module.named_children():
             if isinstance(child, nn.BatchNorm2d | nn.SiLU):

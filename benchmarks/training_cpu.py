@@ -1,5 +1,5 @@
-"""Training on a CPU, ours beside an ordinary loop around timm's network: one after the other, and
-two trainings at once.
+"""Training speed on a CPU, compared with an ordinary loop and timm's network: one training at a
+time, and two at the same time.
 """
 
 import statistics
@@ -7,8 +7,9 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
+from interleaved_timing import format_median_and_quartiles, speedups, time_rounds
 from loops import Workload, count_work, make_loop
-from paired import format_median_and_quartiles, paragraph, speedups, table, time_rounds
+from markdown_sections import paragraph, table
 from worker_processes import run_together, start_workers
 
 CPU = torch.device("cpu")
@@ -21,114 +22,119 @@ WORKLOADS = (
     Workload("resnet_50", 32, 32, 160),
     Workload("resnet_50", 64, 32, 160),
 )
-WORKERS = 2  # of the ordinary loop's DataLoader, in all
-# Name, processes at once, threads of each.
-PARALLEL_RUNS = {"one of two threads": (1, 2), "two of one thread": (2, 1)}
+WORKERS = 2  # DataLoader processes of the ordinary loops, in total
+# Number of trainings at the same time, and CPU threads of each
+PARALLEL_RUNS = {"one training, 2 threads": (1, 2), "two trainings, 1 thread each": (2, 1)}
 
-ABOUT = """\
-A round is one epoch of each, in turn, in one process. Images/s are medians over rounds and depend
-on what else the machine does; ratios are taken round by round (median, quartiles). All is counted:
-crop or shift, flip, normalizing, shuffling, collating, the schedule, the optimizer. "Loop" is
-timm's network (the same parameters, dropout and stochastic depth) as people train it: a DataLoader
-with {workers} workers that stay over decoded uint8 images in memory, PIL transforms (crop of the
-image padded by 4, flip, to tensor, normalize), channels last, SGD with Nesterov momentum, cross
-entropy with label smoothing, a cosine. "Ready" is that loop with nothing to do for its data: float
-tensors that lie there, never augmented. "Ours" is `ImageBatches` and `TrainStep`. Images are
-noise, already at their side. float32, {threads} threads; the loop's workers run beside them.
-Before the clock starts each runs an epoch in which its work is counted (passes, images,
-parameters, and those with a gradient that is not zero): the same for all, or this stops."""
+SPEED_DESCRIPTION = """\
+A round is one epoch of each training, one after the other, in one process. Images/s are medians
+over rounds and depend on other load on the machine. Ratios are computed for each round (median,
+quartiles). The time includes everything: crop or shift, flip, normalization, shuffling, collation,
+schedule and optimizer. "Loop" is timm's network (the same parameters, dropout and stochastic depth)
+in an ordinary loop: a DataLoader with {workers} persistent workers over decoded uint8 images in
+memory, PIL transforms (crop of the image padded by 4, flip, ToTensor, Normalize), channels last,
+SGD with Nesterov momentum, cross entropy with label smoothing, and a cosine schedule. "Preloaded"
+is that loop without data loading: its float tensors are in memory and never augmented. "Phinas" is
+`ImageBatches` and `TrainStep`. Images are random and have the network's resolution. float32,
+{threads} threads; the loop's workers run in addition. Before the timing, each training runs an
+epoch in which its work is counted (passes, images, parameters, and those with a gradient that is
+not zero). If the work is not the same for all, the benchmark stops."""
 
 
 def speed(count: int) -> list[str]:
-    """The table of all settings, `count` rounds each."""
+    """The table of all workloads, each with `count` rounds."""
     rows = []
     for workload in WORKLOADS:
-        ways = {
-            way: make_loop(way, workload, device=CPU, workers=WORKERS)
-            for way in ("loop", "ready", "ours")
+        loops = {
+            kind: make_loop(kind, workload, device=CPU, workers=WORKERS)
+            for kind in ("loop", "preloaded", "phinas")
         }
-        work = {way: count_work(epoch) for way, epoch in ways.items()}
-        if len({tuple(counted.values()) for counted in work.values()}) > 1:
-            raise SystemExit(f"{workload}: unequal work: {work}")
-        seconds = time_rounds(ways, count)
-        images = work["ours"]["images"]
-        speeds = [f"{images / statistics.median(seconds[way]):,.0f}" for way in ways]
-        gains = [
-            format_median_and_quartiles(speedups(seconds, way, "ours")) for way in ("loop", "ready")
+        work = {kind: count_work(loop) for kind, loop in loops.items()}
+        if len({tuple(counts.values()) for counts in work.values()}) > 1:
+            raise SystemExit(f"{workload}: the loops do not do the same work: {work}")
+        seconds = time_rounds(loops, count)
+        images = work["phinas"]["images"]
+        speeds = [f"{images / statistics.median(seconds[kind]):,.0f}" for kind in loops]
+        ratios = [
+            format_median_and_quartiles(speedups(seconds, kind, "phinas"))
+            for kind in ("loop", "preloaded")
         ]
-        steps = f"{work['ours']['passes']} x {workload.batch}"
-        rows.append([f"{workload.network}, {workload.resolution} px", steps, *speeds, *gains])
+        steps = f"{work['phinas']['passes']} x {workload.batch}"
+        rows.append([f"{workload.network}, {workload.resolution} px", steps, *speeds, *ratios])
     headers = (
         "network",
         "steps x batch",
         "loop, images/s",
-        "ready",
-        "ours",
-        "ours / loop",
-        "ours / ready",
+        "preloaded",
+        "phinas",
+        "phinas / loop",
+        "phinas / preloaded",
     )
-    description = ABOUT.format(workers=WORKERS, threads=torch.get_num_threads())
+    description = SPEED_DESCRIPTION.format(workers=WORKERS, threads=torch.get_num_threads())
     return [*paragraph(description), *table(headers, rows)]
 
 
 def prepare_epoch(
-    way: str, workload: Workload, threads: int, workers: int
+    kind: str, workload: Workload, threads: int, workers: int
 ) -> Callable[[int], object]:
-    """What trains one epoch, warm."""
+    """Make a training and run a warm-up epoch.
+
+    Returns:
+        A function that trains one epoch.
+    """
     torch.set_num_threads(threads)
-    epoch = make_loop(way, workload, device=CPU, workers=workers)
-    epoch()
-    return lambda _order: epoch()
+    loop = make_loop(kind, workload, device=CPU, workers=workers)
+    loop()
+    return lambda _message: loop()
 
 
 def together(count: int) -> list[str]:
-    """Two trainings at once of one thread each against one of two, both ways; a process for each
-    training.
+    """Two trainings of one thread at the same time, compared with one training of two threads.
+
+    Each training is a process.
     """
     rows = []
     for workload in WORKLOADS[:2]:
-        members = {
-            (way, name): [(way, workload, threads, WORKERS // trainings)] * trainings
-            for way in ("loop", "ours")
+        groups = {
+            (kind, name): [(kind, workload, threads, WORKERS // trainings)] * trainings
+            for kind in ("loop", "phinas")
             for name, (trainings, threads) in PARALLEL_RUNS.items()
         }
         with start_workers(
-            prepare_epoch, [member for group in members.values() for member in group]
+            prepare_epoch, [arguments for group in groups.values() for arguments in group]
         ) as pipes:
             remaining_pipes = iter(pipes)
             functions = {}
-            for (way, name), group in members.items():
+            for (kind, name), group in groups.items():
                 group_pipes = [next(remaining_pipes) for _ in group]
-                functions[f"{way}, {name}"] = partial(
+                functions[f"{kind}, {name}"] = partial(
                     run_together, group_pipes, range(len(group_pipes))
                 )
             seconds = time_rounds(functions, count)
-        single, double = PARALLEL_RUNS
-        for way in ("loop", "ours"):
-            speeds = [
-                f"{trainings * workload.images / statistics.median(seconds[f'{way}, {name}']):,.0f}"
-                for name, (trainings, _) in PARALLEL_RUNS.items()
-            ]
-            gain = [
-                2 * ratio for ratio in speedups(seconds, f"{way}, {single}", f"{way}, {double}")
-            ]
-            rows.append(
-                [
-                    f"{workload.network}, {workload.resolution} px, {way}",
-                    *speeds,
-                    format_median_and_quartiles(gain),
-                ]
-            )
-        both = [speedups(seconds, f"loop, {name}", f"ours, {name}") for name in PARALLEL_RUNS]
-        rows.append(
-            [
-                f"{workload.network}, {workload.resolution} px, ours / loop",
-                *map(format_median_and_quartiles, both),
-                "",
-            ]
-        )
-    description = f"""Images/s of all trainings of a group together, batch 32, until the last has
-    ended. Each training is a process of its own, with {WORKERS} DataLoader workers a group in the
-    loop. Groups take turns; those that wait take no time."""
-    headers = ("training", f"{single}, images/s", f"{double}, together", "two / one")
+        rows += _parallel_rows(workload, seconds)
+    description = f"""Images/s of all trainings of a group in total, batch 32, until the last one
+    has ended. Each training is a process. The loops of a group have {WORKERS} DataLoader workers in
+    total. Groups are timed alternately; waiting groups use no CPU time."""
+    single, double = PARALLEL_RUNS
+    headers = ("training", f"{single}, images/s", double, "two / one")
     return [*paragraph(description), *table(headers, rows)]
+
+
+def _parallel_rows(workload: Workload, seconds: dict[str, list[float]]) -> list[list[str]]:
+    """The rows of one workload: each kind of loop, and their ratio."""
+    title = f"{workload.network}, {workload.resolution} px"
+    single, double = PARALLEL_RUNS
+    rows = []
+    for kind in ("loop", "phinas"):
+        speeds = [
+            f"{trainings * workload.images / statistics.median(seconds[f'{kind}, {name}']):,.0f}"
+            for name, (trainings, _) in PARALLEL_RUNS.items()
+        ]
+        speedup_by_round = speedups(seconds, f"{kind}, {single}", f"{kind}, {double}")
+        ratios = [2 * ratio for ratio in speedup_by_round]  # two trainings against one
+        rows.append([f"{title}, {kind}", *speeds, format_median_and_quartiles(ratios)])
+    ratios_to_loop = [
+        format_median_and_quartiles(speedups(seconds, f"loop, {name}", f"phinas, {name}"))
+        for name in PARALLEL_RUNS
+    ]
+    return [*rows, [f"{title}, phinas / loop", *ratios_to_loop, ""]]

@@ -1,7 +1,7 @@
-"""Training on a GPU: an ordinary loop, the same with its data there already, our step, and our step
-as a CUDA graph.
+"""Training speed on a GPU: an ordinary loop, the same without data loading, phinas, and phinas with
+a CUDA graph.
 
-Nothing here has run on a GPU yet.
+This has run on no GPU yet.
 """
 
 import statistics
@@ -14,14 +14,14 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
+from interleaved_timing import format_median_and_quartiles, speedups, time_rounds
 from loops import CLASSES, PhinasLoop, PlainLoop, Workload, make_loop
-from paired import format_median_and_quartiles, paragraph, speedups, table, time_rounds
+from markdown_sections import paragraph, table
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 from worker_processes import run_together, start_workers
 
 from phinas.experiment.schema.config import DataSection, Recipe
-from phinas.space.blocks import build
 from phinas.space.presets import preset
 from phinas.space.search_spaces.definitions import SPACES
 from phinas.space.search_spaces.loading import space_from_dict
@@ -29,20 +29,20 @@ from phinas.space.yaml_io import read_yaml
 from phinas.training.data.prepared_dataset import PreparedData, prepare
 from phinas.training.engine.device import set_determinism
 from phinas.training.engine.job import TrainingJobFactory, run_training_job
+from phinas.training.request import TrainingSettings
 
-WORKERS = 8
-WAYS = ("loop", "ready", "ours", "captured")
+WORKERS = 8  # processes of the DataLoader
+LOOPS = ("loop", "preloaded", "phinas", "captured")
 WORKLOADS = (
     Workload("efficientnet_b0", 32, 512, 20_480),
     Workload("efficientnet_b0", 224, 128, 2_560),
 )
 PROCESS_COUNTS = (1, 2, 4, 8)
 COMPARED_STEPS = 20
-BYTES_PER_IMAGE = (
-    289e6  # bytes an image of B0's training at 224 px in eager mode: an estimate, from shapes
-)
-RECIPE = Recipe()  # `proxy`
-TRIAL_IMAGES = 40_000  # in CIFAR-10's shape: its training images less a fifth
+# Memory traffic of training EfficientNet-B0 at 224 px in eager mode, estimated from the shapes
+BYTES_PER_IMAGE = 289e6
+RECIPE = Recipe()  # the recipe `proxy`
+TRIAL_IMAGES = 40_000  # as many as the training images of CIFAR-10 without the validation images
 
 
 def run_and_synchronize(epoch: Callable[[], object]) -> None:
@@ -51,7 +51,7 @@ def run_and_synchronize(epoch: Callable[[], object]) -> None:
 
 
 def copy_bandwidth() -> float:
-    """Bytes a second, read and written."""
+    """Memory bandwidth of a copy in bytes per second, read and written."""
     large = torch.ones(1 << 28, device="cuda")
     destination = torch.empty_like(large)
     runs = time_rounds({"copy": lambda: run_and_synchronize(lambda: destination.copy_(large))}, 12)[
@@ -61,7 +61,7 @@ def copy_bandwidth() -> float:
 
 
 def busy_fraction(epoch: PlainLoop | PhinasLoop) -> float:
-    """The share of an epoch in which a kernel runs (on one stream, so they don't overlap)."""
+    """Fraction of an epoch in which a kernel runs. Kernels do not overlap on the only stream."""
     with profile(activities=[ProfilerActivity.CUDA]) as profiler:
         start = time.perf_counter()
         run_and_synchronize(epoch)
@@ -75,52 +75,59 @@ def busy_fraction(epoch: PlainLoop | PhinasLoop) -> float:
 
 
 def speed(count: int) -> list[str]:
-    """The table of both settings."""
+    """The table of both workloads, each with `count` rounds."""
     set_determinism(deterministic=False)
     device, bandwidth = torch.device("cuda"), copy_bandwidth()
     rows = []
     for workload in WORKLOADS:
-        epochs, peaks = {}, {}
-        for way in WAYS:
+        loops, peak_bytes = {}, {}
+        for kind in LOOPS:
             torch.cuda.reset_peak_memory_stats()
             before = torch.cuda.memory_allocated()
-            epochs[way] = make_loop(way, workload, device=device, workers=WORKERS)
-            run_and_synchronize(epochs[way])
-            run_and_synchronize(epochs[way])
-            peaks[way] = torch.cuda.max_memory_allocated() - before
+            loops[kind] = make_loop(kind, workload, device=device, workers=WORKERS)
+            run_and_synchronize(loops[kind])
+            run_and_synchronize(loops[kind])
+            peak_bytes[kind] = torch.cuda.max_memory_allocated() - before
         seconds = time_rounds(
-            {way: partial(run_and_synchronize, epoch) for way, epoch in epochs.items()}, count
+            {kind: partial(run_and_synchronize, loop) for kind, loop in loops.items()}, count
         )
         images = workload.images // workload.batch * workload.batch
-        for way, epoch in epochs.items():
-            rate = images / statistics.median(seconds[way])
+        for kind, loop in loops.items():
+            rate = images / statistics.median(seconds[kind])
             bound = bandwidth / BYTES_PER_IMAGE
             rows.append(
                 [
-                    f"{workload.network}, {workload.resolution} px, batch {workload.batch}: {way}",
+                    f"{workload.network}, {workload.resolution} px, batch {workload.batch}: {kind}",
                     f"{rate:,.0f}",
-                    format_median_and_quartiles(speedups(seconds, "loop", way)),
-                    f"{busy_fraction(epoch):.0%}",
-                    f"{peaks[way] / 1e9:.1f}",
+                    format_median_and_quartiles(speedups(seconds, "loop", kind)),
+                    f"{busy_fraction(loop):.0%}",
+                    f"{peak_bytes[kind] / 1e9:.1f}",
                     f"{rate / bound:.0%}" if workload.resolution == 224 else "",
                 ]
             )
-        del epochs, epoch
+        del loops, loop
         torch.cuda.empty_cache()
     description = f"""{torch.cuda.get_device_name()}; bfloat16 by autocast, channels last. Loop:
-    timm's network, a DataLoader with {WORKERS} workers (PIL), pinned; ready: the same with its
-    images on the GPU as floats, never augmented; ours: `ImageBatches` and `TrainStep`, eager;
-    captured: as a CUDA graph. Images/s are medians, ratios are taken round by round. Busy: time in
-    kernels over time, under the profiler. Copy here: {bandwidth / 1e9:,.0f} GB/s, read and
-    written. Of the eager bound: images/s over that bandwidth by {BYTES_PER_IMAGE / 1e6:.0f} MB an
-    image, an estimate from shapes for eager mode at 224 px; fused kernels may pass it. CUDA
-    streams in place of processes were not measured."""
-    headers = ("training", "images/s", "over the loop", "busy", "peak GB", "of the eager bound")
+    timm's network and a DataLoader with {WORKERS} workers (PIL) and pinned memory. Preloaded: the
+    same with its images on the GPU as floats, never augmented. Phinas: `ImageBatches` and
+    `TrainStep`, eager. Captured: the same as a CUDA graph. Images/s are medians over rounds, and
+    ratios are computed for each round. Busy: fraction of the time in which a kernel runs, under
+    the profiler. A copy on this GPU has {bandwidth / 1e9:,.0f} GB/s, read and written. The eager
+    bound is this bandwidth divided by {BYTES_PER_IMAGE / 1e6:.0f} MB per image, an estimate from
+    shapes for eager mode at 224 px; fused kernels may exceed it. CUDA streams instead of processes
+    were not measured."""
+    headers = ("training", "images/s", "relative to loop", "busy", "peak GB", "of the eager bound")
     return [*paragraph(description), *table(headers, rows)]
 
 
 def losses(workload: Workload, *, drop: float, use_cuda_graph: bool) -> torch.Tensor:
-    """Of each of the first steps of one training."""
+    """The loss of each of the first steps of a training.
+
+    Args:
+        workload: The network and its images.
+        drop: Rate of dropout and of stochastic depth.
+        use_cuda_graph: Capture the step as a CUDA graph.
+    """
     device = torch.device("cuda")
     pixels, labels = workload.pixels()
     spec = replace(
@@ -132,7 +139,7 @@ def losses(workload: Workload, *, drop: float, use_cuda_graph: bool) -> torch.Te
     )
     torch.manual_seed(0)
     training = PhinasLoop(
-        build(spec),
+        spec,
         pixels,
         labels,
         recipe=workload.recipe,
@@ -140,19 +147,20 @@ def losses(workload: Workload, *, drop: float, use_cuda_graph: bool) -> torch.Te
         use_cuda_graph=use_cuda_graph,
     )
     training.model.train()
-    torch.manual_seed(1)  # of what is dropped
+    torch.manual_seed(1)  # for dropout and stochastic depth
     order = torch.arange(workload.images, device=device).view(-1, workload.batch)
     losses_by_step = []
     for samples in order[:COMPARED_STEPS]:
-        training.take_step(samples)
+        training.run_step(samples)
         losses_by_step.append(training.step.loss_sum.clone())
         training.step.loss_sum.zero_()
     return torch.stack(losses_by_step).cpu()
 
 
 def compare_captured() -> list[str]:
-    """Captured against eager, and eager against itself, which is how much a GPU's order of adding
-    alone makes.
+    """The table of loss differences between captured and eager steps, and between two eager runs.
+
+    Two eager runs may differ because the order of additions on a GPU varies.
     """
     set_determinism(deterministic=True)
     workload = Workload("efficientnet_b0", 32, 128, COMPARED_STEPS * 128)
@@ -174,20 +182,17 @@ def compare_captured() -> list[str]:
     headers = (
         f"{COMPARED_STEPS} steps, batch {workload.batch}",
         "first loss",
-        "last",
-        "captured - eager, at most",
-        "eager - eager",
+        "last loss",
+        "max difference, captured - eager",
+        "max difference, eager - eager",
     )
-    return [
-        "The same weights, images and draws, step by step, eager and captured, with deterministic "
-        "algorithms.",
-        "",
-        *table(headers, rows),
-    ]
+    description = """Losses of eager and captured steps with the same weights, images and random
+    numbers, and with deterministic algorithms."""
+    return [*paragraph(description), *table(headers, rows)]
 
 
 def noise_data(directory: Path) -> PreparedData:
-    """Noise in CIFAR-10's shape, prepared as any data are."""
+    """A data set of random images in CIFAR-10's shape."""
     generator = np.random.default_rng(0)
     images = TRIAL_IMAGES * 5 // 4
     pixels = generator.integers(0, 256, (images, 32, 32, 3), dtype=np.uint8)
@@ -206,12 +211,15 @@ def noise_data(directory: Path) -> PreparedData:
 
 
 def prepare_trial(data: PreparedData, device: str) -> Callable[[int], object]:
-    """A worker of a search, warm by a short trial: what measures one with a seed."""
+    """A worker of a search after a short warm-up trial.
+
+    Returns:
+        A function that runs the trial of a given seed.
+    """
     text = read_yaml(SPACES["small_images"])
     spec = space_from_dict(text | {"base": text["base"] | {"classes": CLASSES}}).base
-    job_factory = TrainingJobFactory(
-        data, max_shift=0.125, horizontal_flip=True, device=device, threads=2, limit_seconds=3600.0
-    )
+    settings = TrainingSettings(0.125, horizontal_flip=True, device=device, threads=2)
+    job_factory = TrainingJobFactory(data, settings, limit_seconds=3600.0)
 
     def trial(seed: int, recipe: Recipe = RECIPE) -> None:
         run_training_job(**job_factory.make_job(spec, recipe, seed).payload)
@@ -221,7 +229,7 @@ def prepare_trial(data: PreparedData, device: str) -> Callable[[int], object]:
 
 
 def trials_per_hour() -> list[str]:
-    """Trials an hour by how many processes share the GPU."""
+    """The table of trials per hour by the number of processes that share the GPU."""
     rows = []
     with TemporaryDirectory() as directory:
         data = noise_data(Path(directory))
@@ -231,7 +239,8 @@ def trials_per_hour() -> list[str]:
                 run_together(pipes, range(count))
                 seconds = time.perf_counter() - start
             rows.append([str(count), f"{seconds:.1f}", f"{3600 * count / seconds:,.0f}"])
-    description = f"""Trials of the recipe `proxy` (10 epochs of {TRIAL_IMAGES:,} images of noise
-    in CIFAR-10's shape) on the base of the space small_images, one in each process, all begun at
-    once after a short one to be warm; until the last has ended."""
-    return [*paragraph(description), *table(("processes", "seconds", "trials an hour"), rows)]
+    description = f"""Each process runs one trial: the base of the space small_images, trained with
+    the recipe `proxy` (10 epochs of {TRIAL_IMAGES:,} random images in CIFAR-10's shape). All
+    processes start at the same time after a short warm-up trial. The time ends with the last
+    one."""
+    return [*paragraph(description), *table(("processes", "seconds", "trials per hour"), rows)]

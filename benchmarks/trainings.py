@@ -1,13 +1,11 @@
-"""Our training beside the loop that people write, on this machine: speed, limits, learning.
+"""Compare training with phinas and an ordinary loop on this machine: speed, limits and accuracy.
 
-    python benchmarks/trainings.py [--cpu] [--cuda] [--decode] [--accuracy] [--rounds N] [--threads
-    N] [--data FOLDER]
+    python benchmarks/trainings.py [--cpu] [--cuda] [--decode] [--accuracy] [--data FOLDER]
+        [--rounds N] [--threads N] [--out FILE]
 
-Each part writes its sections of benchmarks/training.md and leaves the others. All contestants take
-turns in one process and
-ratios are taken round by round: on a machine that others use, speeds are noisy, ratios less so.
---cuda exits with 2 where there is no GPU; --decode and --accuracy say so and are left out where the
-data are not there.
+Each option writes its sections of benchmarks/training.md and keeps the others. Trainings are timed
+alternately, and ratios are computed for each round. On a shared machine, speeds are noisy, and
+ratios are less so.
 """
 
 import argparse
@@ -24,25 +22,23 @@ import torch
 import training_cpu
 import training_cuda
 from cost import describe_machine
-from paired import paragraph, write_section
+from markdown_sections import paragraph, write_section
 
-ROOT = Path(__file__).resolve().parents[1]
-CIFAR10 = ROOT.parent / "shared" / "data" / "cifar10"
+REPORT = Path(__file__).with_name("training.md")
 PACKAGES = ("torch", "timm", "torchvision", "pillow", "numpy")
-NO_GPU = 2
 Sections = dict[str, Callable[[], list[str]]]
 
 
 def requested_sections(options: argparse.Namespace) -> Sections:
-    """The sections that were asked for, by their titles; those of --cpu where nothing was."""
+    """Title to section, for the requested options. Without any, those of --cpu."""
     count = options.rounds
     sections: Sections = {}
     if options.cpu or not (options.cuda or options.decode or options.accuracy):
         sections["Speed on a CPU"] = lambda: training_cpu.speed(count)
-        sections["Two trainings at once on a CPU"] = lambda: training_cpu.together(count)
-        sections["Where a step's time goes on a CPU"] = lambda: step_profile.section(count)
+        sections["Two simultaneous trainings on a CPU"] = lambda: training_cpu.together(count)
+        sections["Profile of a train step on a CPU"] = lambda: step_profile.section(count)
     if options.cuda:
-        sections["Captured and eager steps are the same"] = training_cuda.compare_captured
+        sections["Captured compared with eager steps"] = training_cuda.compare_captured
         sections["Speed on a GPU"] = lambda: training_cuda.speed(count)
         sections["Trials that share a GPU"] = training_cuda.trials_per_hour
     if options.decode:
@@ -53,14 +49,16 @@ def requested_sections(options: argparse.Namespace) -> Sections:
 
 
 def provenance(threads: int) -> str:
-    """What the numbers of a section belong to."""
+    """Command, date, machine and versions of a section."""
     description = describe_machine(PACKAGES)
     versions = ", ".join(f"{name} {number}" for name, number in description["versions"].items())
     machine_text = (
         f"{description['processor']}, {description['cores']} cores, load "
         f"{description['load']:.1f}, {threads} threads"
     )
-    command = " ".join(["python", "benchmarks/trainings.py", *sys.argv[1:]])
+    # Folders without their parents, which mean nothing on other machines
+    arguments = [Path(argument).name for argument in sys.argv[1:]]
+    command = " ".join(["python", "benchmarks/trainings.py", *arguments])
     return (
         f"`{command}`, {datetime.date.today()}, {machine_text}; Python "
         f"{description['python']}, {versions}."
@@ -74,40 +72,48 @@ def main() -> int:
     parser.add_argument(
         "--cpu",
         action="store_true",
-        help="speed and limits on a CPU (about 15 minutes; the default)",
+        help="measure speed and limits on a CPU (about 15 minutes; the default)",
     )
     parser.add_argument(
         "--cuda",
         action="store_true",
-        help="the same on a GPU, and whether captured steps are right",
+        help="measure the speed on a GPU, and compare captured with eager steps",
     )
-    parser.add_argument("--decode", action="store_true", help="decoding of --data")
+    parser.add_argument(
+        "--decode", action="store_true", help="measure the decoding speed for the images of --data"
+    )
     parser.add_argument(
         "--accuracy",
         action="store_true",
-        help="both ways to train on --data, three seeds (about 15 minutes)",
+        help="compare the accuracies on --data with three seeds (about 15 minutes)",
     )
     parser.add_argument(
-        "--rounds", type=int, default=9, metavar="N", help="of each comparison (default: 9)"
+        "--data",
+        type=Path,
+        metavar="FOLDER",
+        help="folder with CIFAR-10 as Parquet files, for --decode and --accuracy",
     )
-    parser.add_argument("--threads", type=int, default=2, metavar="N", help="of torch (default: 2)")
     parser.add_argument(
-        "--data", type=Path, default=CIFAR10, metavar="FOLDER", help="CIFAR-10 as Parquet"
+        "--rounds", type=int, default=9, metavar="N", help="rounds of each timing (default: 9)"
     )
     parser.add_argument(
-        "--out", type=Path, default=ROOT / "benchmarks" / "training.md", metavar="FILE"
+        "--threads", type=int, default=2, metavar="N", help="CPU threads of torch (default: 2)"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=REPORT,
+        metavar="FILE",
+        help="Markdown file to update (default: benchmarks/training.md)",
     )
     options = parser.parse_args()
     if options.cuda and not torch.cuda.is_available():
-        sys.stderr.write("--cuda: torch sees no GPU here; nothing was measured\n")
-        return NO_GPU
-    if (options.decode or options.accuracy) and not options.data.is_dir():
-        sys.stderr.write(
-            f"{options.data} is not there: --decode and --accuracy are left out; give --data\n"
-        )
-        if not (options.cpu or options.cuda):
-            return 0
-        options.decode = options.accuracy = False
+        parser.error("--cuda needs a GPU, and torch finds none; use --cpu, or a machine with a GPU")
+    if options.decode or options.accuracy:
+        if options.data is None:
+            parser.error("--decode and --accuracy need images; set --data")
+        if not options.data.is_dir():
+            parser.error(f"--data {options.data} is not a folder; name one with Parquet files")
     warnings.simplefilter("ignore")
     torch.set_num_threads(options.threads)
     for title, section in requested_sections(options).items():

@@ -1,6 +1,4 @@
-"""Processes that are made ready first and then do something each time that they are told to, all at
-once.
-"""
+"""Processes that are prepared first and then run a function at the same time, once per message."""
 
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
@@ -23,8 +21,15 @@ def _serve(
 def start_workers(
     prepare: Callable[..., Callable[[Any], object]], worker_arguments: Sequence[tuple[Any, ...]]
 ) -> Iterator[list[Connection]]:
-    """One process for each member, in which `prepare(*member)` gave what acts on an order; all of
-    them are ready.
+    """Start one process for each element of `worker_arguments`, and wait until all are prepared.
+
+    Args:
+        prepare: Called once in each process. It returns the function that the process calls with
+            each message.
+        worker_arguments: The arguments of `prepare` in each process.
+
+    Yields:
+        A pipe to each process, for `run_together`. The processes end with the context.
     """
     context = multiprocessing.get_context("spawn")
     pipes, processes = [], []
@@ -39,20 +44,24 @@ def start_workers(
         yield pipes
     finally:
         for pipe in pipes:
-            with suppress(OSError):  # it died, which was raised where it was waited for
+            with suppress(OSError):  # the process has crashed, and wait_for_all has raised that
                 pipe.send(None)
         for process in processes:
             process.join()
 
 
 def wait_for_all(pipes: Sequence[Connection]) -> None:
-    """Raises EOFError where one has died; its own error stands on stderr."""
+    """Wait for an answer of each process.
+
+    Raises:
+        EOFError: A process has crashed. Its own error is on stderr.
+    """
     for pipe in pipes:
         pipe.recv()
 
 
 def run_together(pipes: Sequence[Connection], messages: Sequence[Any]) -> None:
-    """Give each its order, and wait for all."""
+    """Send each process its message, and wait until all have finished."""
     for pipe, message in zip(pipes, messages, strict=True):
         pipe.send(message)
     wait_for_all(pipes)

@@ -1,24 +1,22 @@
-"""Whether zero-cost proxies help to predict accuracy: measured on the networks that
-Accel-NASBench trained on ImageNet.
+"""Measure whether zero-cost proxies help to predict the accuracy of Accel-NASBench's networks.
 
     python benchmarks/zero_cost.py ARCHIVE [--proxies FILE] [--networks N] [--splits N]
-    [--image-size N] [--images N] [--json FILE]
+        [--image-size N] [--images N] [--json FILE]
 
-ARCHIVE is the authors' anb_dataset_jsons.tar.gz. Proxies of networks drawn from it are computed
-once (--proxies keeps them); then two predictors of accuracy are fitted to few of the networks
-and judged on the rest, with and without them.
+Two predictors of accuracy are fitted to a few networks of the benchmark, with and without these
+features, and evaluated on the other networks:
 
-costs    log of FLOPs, parameters and activations, closed form (`phinas.space.cost`), at the space's
-         resolution
+costs    log of FLOPs, parameters and activations, in closed form (`phinas.space.cost`), at the
+         space's resolution
 synflow  log of the sum of |weight * gradient|, in closed form (`synflow.py`), at the space's
-         resolution. Compared with the proxy itself (arXiv:2006.05467, as in arXiv:2101.08134) on
-         the first networks
-naswot   log-determinant of the Hamming kernel of a random batch: of each pair of images, at how
-         many activations the signs of the inputs agree (arXiv:2006.04647; batch norm in training
-         mode, as in its code)
-stages   log of FLOPs and parameters of every stage, closed form
-depths   log of every stage's depth
-noise    a column of random numbers: what a useless feature does
+         resolution. It is compared with synflow itself (arXiv:2006.05467, as in arXiv:2101.08134)
+         on the first networks
+naswot   log-determinant of the Hamming kernel of a random batch: for each pair of images, the
+         number of activations whose inputs have the same sign (arXiv:2006.04647; batch norm in
+         training mode, as in its code)
+stages   log of FLOPs and parameters of each stage, in closed form
+depths   log of the depth of each stage
+noise    a random number, as an example of a useless feature
 """
 
 import argparse
@@ -42,9 +40,8 @@ from synflow import log_synflow, measured_log_synflow
 from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
-from phinas.nas.evaluators.accel_nasbench import read_records
-from phinas.space.blocks import build
-from phinas.space.cost import network_cost, stage_costs
+from phinas.nas.evaluators.accel_nasbench_surrogate import read_records
+from phinas.space.cost import stage_costs
 from phinas.space.search_spaces.loading import load_space
 from phinas.space.search_spaces.search_space import Choices
 from phinas.space.spec import ArchSpec
@@ -54,7 +51,7 @@ SPACE = load_space("accel_nasbench")
 COSTS = ("flops", "params", "activations")
 PROXIES = ("synflow", "naswot")
 FEATURES = {
-    "choices alone": (),
+    "choices only": (),
     "synflow": ("synflow",),
     "naswot": ("naswot",),
     "costs": COSTS,
@@ -68,7 +65,7 @@ FEATURES = {
     "costs, stages, depths, synflow": (*COSTS, "stages", "depths", "synflow"),
 }
 COMPARISONS = [
-    *((name, "choices alone") for name in ("synflow", "naswot", "costs")),
+    *((name, "choices only") for name in ("synflow", "naswot", "costs")),
     *((name, "costs") for name in list(FEATURES)[4:9]),
     ("costs, synflow, naswot", "costs, synflow"),
     ("costs, stages, synflow", "costs, stages"),
@@ -76,12 +73,13 @@ COMPARISONS = [
     ("costs, stages, depths, synflow", "costs, stages, depths"),
 ]
 SIZES = (25, 50, 100, 200)
-NUM_REPEATED = 100  # networks whose proxies are taken with a second seed too
+NUM_REPEATED = 100  # networks whose proxies are also computed with a second seed
 
 
 def sample_networks(archive: Path, networks: int) -> tuple[list[Choices], FloatArray]:
-    """`networks` different ones of the archive, always the same, and their accuracies in points (of
-    two records the mean).
+    """Random networks of the archive, the same in each call, and their accuracies in points.
+
+    The accuracy of a network with two records is their mean.
     """
     rows, accuracies = read_records(archive)
     selected = np.random.default_rng(0).permutation(len(rows))[:networks]
@@ -89,12 +87,13 @@ def sample_networks(archive: Path, networks: int) -> tuple[list[Choices], FloatA
 
 
 def naswot(spec: ArchSpec, images: int) -> float:
-    model = build(spec).train()
+    """NASWOT of a network that is initialized with torch's global generator."""
+    model = spec.build().train()
     agreement = torch.zeros(images, images, dtype=torch.float64)
 
     def compare(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         signs = torch.where(inputs[0].flatten(1) > 0, 1.0, -1.0)
-        # exact: a layer has less than 2**24 activations
+        # Exact in float32, because a layer has less than 2**24 activations
         agreement.add_((signs @ signs.T + signs.shape[1]) / 2)
 
     for module in model.modules():
@@ -106,8 +105,12 @@ def naswot(spec: ArchSpec, images: int) -> float:
 
 
 def proxies(networks: list[Choices], *, image_size: int, images: int) -> dict[str, Any]:
-    """For each network, with one or two seeds: its naswot; of the first ones its synflow. The
-    median of the seconds of each.
+    """Compute the proxies of networks.
+
+    Returns:
+        "values": proxy to one list for each network, with one value for each seed (NASWOT of all
+        networks, synflow of the first `NUM_REPEATED`, which have two seeds). "seconds": proxy to
+        the median seconds of one value.
     """
     values: dict[str, list[list[float]]] = {"synflow": [], "naswot": []}
     seconds: dict[str, list[float]] = {"synflow": [], "naswot": []}
@@ -136,13 +139,13 @@ def tau(one: FloatArray, other: FloatArray) -> float:
 
 
 def partial_tau(one: FloatArray, other: FloatArray, control: FloatArray) -> float:
-    """Kendall's partial rank correlation: 1 with 2, given 3."""
+    """Kendall's partial rank correlation of `one` with `other`, given `control`."""
     t12, t13, t23 = tau(one, other), tau(one, control), tau(other, control)
     return (t12 - t13 * t23) / float(np.sqrt((1 - t13**2) * (1 - t23**2)))
 
 
 def rank_residuals(values: FloatArray, costs: FloatArray) -> FloatArray:
-    """What a linear regression of the ranks of `values` on those of the costs leaves."""
+    """Residuals of a linear regression of the ranks of `values` on those of the costs."""
     design = np.column_stack([np.ones(len(values)), rankdata(costs, axis=0)])
     ranks = rankdata(values)
     return ranks - design @ np.linalg.lstsq(design, ranks, rcond=None)[0]
@@ -151,11 +154,11 @@ def rank_residuals(values: FloatArray, costs: FloatArray) -> FloatArray:
 def features(
     networks: list[Choices], proxy_results: dict[str, Any]
 ) -> tuple[dict[str, FloatArray], dict[str, float]]:
-    """Every feature as (networks, columns), and the seconds that one network takes."""
+    """Feature to its values (networks, columns), and feature to the seconds of one network."""
     specs = [SPACE.decode(choices) for choices in networks]
     seconds = {"naswot": proxy_results["seconds"]["naswot"]}
     start_time = time.perf_counter()
-    costs = [network_cost(spec) for spec in specs]
+    costs = [spec.cost() for spec in specs]
     seconds |= dict.fromkeys(COSTS, (time.perf_counter() - start_time) / len(specs))
     columns = {name: np.log([[getattr(cost, name)] for cost in costs]) for name in COSTS}
     start_time = time.perf_counter()
@@ -194,15 +197,15 @@ def correlations(columns: dict[str, FloatArray], accuracy: FloatArray) -> list[d
 def check_proxies(
     networks: list[Choices], proxy_results: dict[str, Any], image_size: int
 ) -> list[str]:
-    """What a seed matters, and how near the closed form of synflow comes to synflow."""
+    """Sentences on the effect of a seed, and on the accuracy of the closed form of synflow."""
     lines = []
     for name in PROXIES:
         first, second = np.array(proxy_results["values"][name][:NUM_REPEATED]).T
         noise = np.std(first - second) / np.sqrt(2) / np.std(first)
         time_text = format_seconds(proxy_results["seconds"][name])
         lines.append(
-            f"{name}, {len(first)} networks drawn twice: tau {tau(first, second):.4f}, noise / "
-            f"spread {noise:.4f}; {time_text}"
+            f"{name}, {len(first)} networks initialized twice: tau {tau(first, second):.4f}, "
+            f"noise / std {noise:.4f}; {time_text}"
         )
     measured_synflow = np.array([values[0] for values in proxy_results["values"]["synflow"]])
     specs = [
@@ -212,9 +215,8 @@ def check_proxies(
     closed_form_synflow = np.array([log_synflow(spec) for spec in specs])
     relative_std = np.std(measured_synflow - closed_form_synflow) / np.std(measured_synflow)
     lines.append(
-        f"synflow and its closed form, {image_size} pixels: tau "
-        f"{tau(measured_synflow, closed_form_synflow):.4f}, difference / "
-        f"spread {relative_std:.4f}"
+        f"synflow and its closed form, {image_size} px: tau "
+        f"{tau(measured_synflow, closed_form_synflow):.4f}, difference / std {relative_std:.4f}"
     )
     return lines
 
@@ -230,7 +232,7 @@ def one_hot(networks: list[Choices]) -> FloatArray:
 
 
 def ordinal(networks: list[Choices]) -> FloatArray:
-    """Each decision's position from -1 to 1."""
+    """The index of each choice, scaled to -1 to 1."""
     last = np.array([len(decision.values) - 1 for decision in SPACE.decisions])
     return np.array([SPACE.to_indices(choices) for choices in networks]) / last * 2 - 1
 
@@ -242,8 +244,20 @@ def ridge(
     accuracy: FloatArray,
     train: NDArray[np.intp],
 ) -> FloatArray:
-    """Linear in choices and features. How hard it is held, and how much less so the features, by
+    """Ridge regression on the choices and features.
+
+    The regularization strength, and the factor by which it is weaker for the features, minimize the
     leave-one-out error.
+
+    Args:
+        choices: One-hot choices of all networks.
+        groups: The groups of features, each (networks, columns).
+        _order: Not used; the Gaussian process needs it.
+        accuracy: Accuracies of all networks.
+        train: Positions of the networks that are fitted.
+
+    Returns:
+        Predicted accuracies of all networks.
     """
     alphas = np.logspace(-0.5, 3, 15)
     mean, fits = accuracy[train].mean(), []
@@ -274,21 +288,31 @@ def gaussian_process(
     accuracy: FloatArray,
     train: NDArray[np.intp],
 ) -> FloatArray:
-    """Linear in choices and features, plus Matern 5/2 of the ordinal choices and the features
-    together, plus noise.
+    """Gaussian process with a linear and a Matern 5/2 kernel.
 
-    Each group of features has its own variance and length; all by the most likely a posteriori
-    (log-normal priors).
+    The linear kernel is on the choices and features, the Matern kernel on the ordinal choices and
+    the features. Each group of features has its own variance and length scale. All hyperparameters
+    maximize the posterior density with log-normal priors.
+
+    Args:
+        choices: One-hot choices of all networks.
+        groups: The groups of features, each (networks, columns).
+        order: Ordinal choices of all networks, from -1 to 1.
+        accuracy: Accuracies of all networks.
+        train: Positions of the networks that are fitted.
+
+    Returns:
+        Predicted accuracies of all networks.
     """
-    mean, spread = accuracy[train].mean(), accuracy[train].std()
-    targets = torch.from_numpy((accuracy[train] - mean) / spread)
+    mean, std = accuracy[train].mean(), accuracy[train].std()
+    targets = torch.from_numpy((accuracy[train] - mean) / std)
     rows = torch.from_numpy(train)
     extra_features = [torch.from_numpy(group / np.sqrt(group.shape[1])) for group in groups]
     linear, ordered = torch.from_numpy(choices - choices.mean(0)), torch.from_numpy(order)
     products = [part @ part[rows].T for part in (linear, *extra_features)]
     squares = [torch.cdist(part, part[rows]) ** 2 for part in (ordered, *extra_features)]
     num_groups = len(groups)
-    # Variances of Matern and noise; of the linear parts; lengths.
+    # Variances of the Matern kernel and the noise, variances of the linear kernels, length scales
     start = [0.3, 0.1, *[0.1] * (1 + num_groups), 8.0, *[4.0] * num_groups]
     center = torch.log(torch.tensor(start, dtype=torch.float64))
 
@@ -329,7 +353,7 @@ def gaussian_process(
     logs = torch.from_numpy(result.x)
     return (
         kernel(logs, slice(None)) @ torch.linalg.solve(noisy(logs), targets)
-    ).numpy() * spread + mean
+    ).numpy() * std + mean
 
 
 PREDICTORS = {"ridge": ridge, "Gaussian process": gaussian_process}
@@ -338,8 +362,9 @@ PREDICTORS = {"ridge": ridge, "Gaussian process": gaussian_process}
 def evaluate_predictors(
     networks: list[Choices], columns: dict[str, FloatArray], accuracy: FloatArray, splits: int
 ) -> dict[str, Any]:
-    """predictor -> size -> features -> [(tau, R2) on the rest, for each split]. The splits are the
-    same for all.
+    """Predictor to size to features to scores: (tau, R2) on the test networks of each split.
+
+    All predictors and features use the same splits.
     """
     choices, order = one_hot(networks), ordinal(networks)
     scores_by_predictor: dict[str, Any] = {}
@@ -365,7 +390,7 @@ def evaluate_predictors(
 
 
 def with_error(values: Any) -> str:
-    """Mean, and its standard error over the splits."""
+    """The mean and its standard error over the splits, as text."""
     return f"{np.mean(values):.3f} ± {np.std(values, ddof=1) / np.sqrt(len(values)):.3f}"
 
 
@@ -376,8 +401,8 @@ def format_seconds(seconds: float) -> str:
 def correlation_table(rows: list[dict[str, Any]], seconds: dict[str, float]) -> list[str]:
     titles = ("tau", "given FLOPs", "given all costs", "activations")
     lines = [
-        "| feature | tau with accuracy | partial, given FLOPs | of what costs leave | tau with "
-        "activations | time of one |",
+        "| feature | tau with accuracy | partial tau given FLOPs | tau of residuals given costs "
+        "| tau with activations | time per network |",
         "|---|--:|--:|--:|--:|--:|",
     ]
     for row in rows:
@@ -418,36 +443,44 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "archive", type=Path, help="anb_dataset_jsons.tar.gz, as its authors published it"
+        "archive", type=Path, help="anb_dataset_jsons.tar.gz of Accel-NASBench's authors"
     )
     parser.add_argument(
-        "--networks", type=int, default=600, metavar="N", help="how many are drawn (default: 600)"
+        "--networks",
+        type=int,
+        default=600,
+        metavar="N",
+        help="number of random networks (default: 600)",
     )
     parser.add_argument(
         "--splits",
         type=int,
         default=20,
         metavar="N",
-        help="into networks to learn from and to test on (default: 20)",
+        help="number of random splits into training and test networks (default: 20)",
     )
     parser.add_argument(
         "--image-size",
         type=int,
         default=64,
         metavar="N",
-        help="image size of the proxies, px (default: 64)",
+        help="image size for the proxies, in px (default: 64)",
     )
     parser.add_argument(
-        "--images", type=int, default=32, metavar="N", help="in naswot's batch (default: 32)"
+        "--images",
+        type=int,
+        default=32,
+        metavar="N",
+        help="number of images in NASWOT's batch (default: 32)",
     )
     parser.add_argument(
         "--proxies",
         type=Path,
         metavar="FILE",
-        help="where the proxies are kept; read if it is there",
+        help="JSON file of the proxies, which is read if it exists and written if not",
     )
     parser.add_argument(
-        "--json", type=Path, metavar="FILE", help="write every split's scores as JSON"
+        "--json", type=Path, metavar="FILE", help="write the scores of each split as JSON"
     )
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")

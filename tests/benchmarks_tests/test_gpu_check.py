@@ -1,4 +1,4 @@
-"""The GPU check on a CPU with tiny sizes. What it measures on a GPU is not tested here."""
+"""Tests of the GPU check on a CPU, with tiny sizes. Its measurements on a GPU are not tested."""
 
 import json
 import os
@@ -16,7 +16,7 @@ BENCHMARKS = TESTS.parent / "benchmarks"
 
 @pytest.fixture
 def gpu_check(monkeypatch: pytest.MonkeyPatch, restore_torch_threads: None) -> ModuleType:
-    """benchmarks/gpu_check.py, which is in no package, and torch's settings as they were."""
+    """The module benchmarks/gpu_check.py. Torch's settings are restored after the test."""
     monkeypatch.syspath_prepend(BENCHMARKS)
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", os.environ.get("CUBLAS_WORKSPACE_CONFIG", ""))
     monkeypatch.setattr(torch.backends.cudnn, "benchmark", torch.backends.cudnn.benchmark)
@@ -33,7 +33,7 @@ def gpu_check(monkeypatch: pytest.MonkeyPatch, restore_torch_threads: None) -> M
 
 
 def run_part(gpu_check: ModuleType, part: str, out: Path) -> list[dict]:
-    """The results that a part writes."""
+    """Run a part of the check and return the results that it writes."""
     assert gpu_check.main([part, "--out", str(out), "--device", "cpu", "--small"]) == 0
     lines = (out / "results.jsonl").read_text().splitlines()
     results = [json.loads(line) for line in lines]
@@ -47,7 +47,7 @@ def test_machine_records_versions_and_memory_bandwidth(gpu_check, tmp_path):
     assert bandwidth["copy_gb_per_second"] > 0
 
 
-def test_equivalence_finds_equal_runs_on_a_cpu(gpu_check, tmp_path):
+def test_repeated_training_runs_are_identical_on_a_cpu(gpu_check, tmp_path):
     results = run_part(gpu_check, "equivalence", tmp_path)
     assert len(results) == 6
     for result in results:
@@ -67,8 +67,8 @@ def test_a_part_that_fails_records_its_error(gpu_check, tmp_path, monkeypatch):
     assert json.loads(line)["error"] == "RuntimeError: no GPU"
 
 
-def test_the_script_selects_all_tests_that_need_a_gpu():
-    """It selects by name, in one folder."""
+def test_gpu_check_selects_all_tests_that_need_a_gpu():
+    """The script selects tests by name, in one folder."""
     script = (BENCHMARKS / "gpu_check.sh").read_text()
     assert 'pytest tests/training_tests -k "gpu or cuda"' in script
     marked_test = re.compile(r'reason="needs a GPU"\)\n(?:@.*\n)*def (\w+)')
