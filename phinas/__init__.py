@@ -2,6 +2,7 @@
 
 Every command of the command line is a function of the same name: `phinas.run("photos/",
 out="runs/photos")`, `phinas.resume("runs/photos")`. Nothing heavy is imported until one is called.
+The errors that they raise are here too: `except phinas.InputError`.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -20,8 +21,24 @@ if TYPE_CHECKING:
     from phinas.api.scale import scale
     from phinas.api.search import search
     from phinas.api.validate import validate
+    from phinas.experiment.errors import (
+        DiskError,
+        InputError,
+        InUseError,
+        NoResultError,
+        PhinasError,
+        StorageError,
+    )
+
+_ERRORS = ("DiskError", "InUseError", "InputError", "NoResultError", "PhinasError", "StorageError")
 
 __all__ = [
+    "DiskError",
+    "InUseError",
+    "InputError",
+    "NoResultError",
+    "PhinasError",
+    "StorageError",
     "audit",
     "bench",
     "describe",
@@ -43,4 +60,5 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'phinas' has no attribute {name!r}")
     import importlib
 
-    return getattr(importlib.import_module(f"phinas.api.{name}"), name)
+    module = "phinas.experiment.errors" if name in _ERRORS else f"phinas.api.{name}"
+    return getattr(importlib.import_module(module), name)

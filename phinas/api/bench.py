@@ -81,7 +81,7 @@ def bench(
     evaluator: str,
     *,
     out: str | Path,
-    strategies: Sequence[str] = BENCHMARK_STRATEGIES,
+    strategies: str | Sequence[str] = BENCHMARK_STRATEGIES,
     seeds: int = DEFAULT_SEEDS,
     target_network: str | None = None,
     workers: int | None = None,
@@ -97,8 +97,8 @@ def bench(
     Args:
         evaluator: "accel-nasbench:PATH", or your own "package.module:function".
         out: The directory of the results, which is created or resumed.
-        strategies: Names of strategies of phinas and of other libraries, or your own as
-            "package.module:Class".
+        strategies: Names, in a list or separated by commas, of strategies of phinas and of other
+            libraries, or your own as "package.module:Class".
         seeds: Number of runs of each strategy, with the seeds 0 to `seeds` - 1.
         target_network: A preset or spec file whose reward the strategies should exceed. None: the
             base network of the search space.
@@ -129,6 +129,8 @@ def bench(
     names = {key: name for name, key in _KEYWORD_KEYS.items() if name in options}
     names["search.evaluator"] = "evaluator"
     config = build_config(None, (), values, use_quick_config=False, names=names, allow_no_data=True)
+    if isinstance(strategies, str):
+        strategies = [name.strip() for name in strategies.split(",")]
     request = BenchRequest(config.search, Path(out), strategies, seeds, target_network, workers)
     return run_bench(request, quiet=quiet)
 

@@ -18,6 +18,7 @@ from phinas.experiment.schema.option_info import list_options
 from phinas.options.config_option import ConfigOption, flag_name
 from phinas.run_summary import RunSummary
 
+FUNCTIONS = [name for name in phinas.__all__ if name.islower()]
 KEYWORDS = {"run": RunOptions, "search": RunOptions, "plan": RunOptions, "scale": ScaleOptions}
 FIT_OPTIONS = {"fit": FitOptions}
 
@@ -31,7 +32,7 @@ def option_keywords(command):
     }
 
 
-@pytest.mark.parametrize("name", phinas.__all__)
+@pytest.mark.parametrize("name", FUNCTIONS)
 def test_every_command_is_a_documented_function(name):
     function = getattr(phinas, name)
     assert name in cli.commands
@@ -43,10 +44,17 @@ def test_every_command_is_a_documented_function(name):
 
 
 def test_every_command_has_a_function():
-    assert set(phinas.__all__) == set(cli.commands)
+    assert set(FUNCTIONS) == set(cli.commands)
 
 
-@pytest.mark.parametrize("name", phinas.__all__)
+def test_the_errors_that_functions_raise_can_be_caught_by_name():
+    for name in set(phinas.__all__) - set(FUNCTIONS):
+        assert issubclass(getattr(phinas, name), phinas.PhinasError), name
+    with pytest.raises(phinas.InputError):
+        phinas.resume("there is no such run")
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
 def test_results_are_typed(name):
     annotation = inspect.signature(getattr(phinas, name)).return_annotation
     assert annotation is not inspect.Signature.empty

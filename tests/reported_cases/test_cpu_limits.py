@@ -82,7 +82,10 @@ def busy_cores():
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("busy_cores")
-@expected_failure(reason="OpenMP threads wait actively: 10 to 50 times slower than one thread")
+# Not strict: on some machines the scheduler hides the effect.
+@pytest.mark.xfail(
+    reason="OpenMP threads wait actively: up to 50 times slower than one thread", strict=False
+)
 def test_fit_with_several_threads_is_not_much_slower_on_a_busy_machine(tmp_path, small_network):
     def images_per_second(threads):
         fit = ["fit", small_network, "--data", "digits", "--upsample", "--resolution", 32]
