@@ -104,15 +104,11 @@ class Measurement:
     peak_memory_bytes: int = 0
 
     def __post_init__(self) -> None:
-        for name in _NUMBER_FIELDS:
-            _check_finite(name, getattr(self, name))
-        for name in _LIST_FIELDS:
-            for score in getattr(self, name):
-                _check_finite(name, score)
-        if not 0 <= self.score <= 1:
-            raise NonRetryableError(f"score: {self.score!r} is not a fraction from 0 to 1")
-        if not isinstance(self.metric, str) or not self.metric:
-            raise NonRetryableError(f"metric: {self.metric!r} is not the name of a metric")
+        self._check_numbers()
+        for name in ("metric", "split"):
+            value = getattr(self, name)
+            if not isinstance(value, str) or not value:
+                raise NonRetryableError(f"{name}: {value!r} is not the name of a {name}")
         if self.standard_error is not None:
             _check_finite("standard_error", self.standard_error)
             if self.standard_error < 0:
@@ -121,6 +117,15 @@ class Measurement:
             decode_resamples(self.resampled_scores)
         if self.correct != "":
             self._check_correct()
+
+    def _check_numbers(self) -> None:
+        for name in _NUMBER_FIELDS:
+            _check_finite(name, getattr(self, name))
+        for name in _LIST_FIELDS:
+            for score in getattr(self, name):
+                _check_finite(name, score)
+        if not 0 <= self.score <= 1:
+            raise NonRetryableError(f"score: {self.score!r} is not a fraction from 0 to 1")
 
     def _check_correct(self) -> None:
         if self.split != "test" or self.metric != "accuracy":

@@ -59,7 +59,7 @@ def _search(context: RunContext) -> None:
         context.display.print(
             f"search space exhausted after {networks}: no other is within the cost limits"
         )
-    with context.display.stage("finalists", unit="trainings") as on_progress:
+    with context.display.stage("finalists", unit="trainings", text_is_result=False) as on_progress:
         selected = select_baseline(
             result,
             config.search,
@@ -142,7 +142,7 @@ def _search_coefficients(context: RunContext, baseline: ArchSpec) -> "Coefficien
     if section.constraint == "nominal":
         warning = nominal_grid(baseline, section, max_resolution=context.max_resolution).warning()
         context.display.print(f"warning: {warning}")
-    with context.display.stage("scaling", unit="trainings") as on_progress:
+    with context.display.stage("scaling", unit="trainings", text_is_result=False) as on_progress:
         result = search_coefficients(
             baseline,
             section,
@@ -183,7 +183,7 @@ def _validate(context: RunContext) -> None:
         rounding=read_coefficients(context.run.coefficients, field="scaling"),
         max_resolution=max_resolution,
     )
-    with context.display.stage("validation", unit="trainings") as on_progress:
+    with context.display.stage("validation", unit="trainings", text_is_result=False) as on_progress:
         validation = validate_family(
             family,
             section,

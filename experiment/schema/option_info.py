@@ -238,7 +238,9 @@ def bound(constraints: list[Any], name: str) -> Any:
 
 def _describe_list(item: Any, constraints: list[Any]) -> str:
     least, most = bound(constraints, "min_length"), bound(constraints, "max_length")
+    count = f"{least} " if least is not None and least == most else "one or more " if least else ""
     item_values = describe_values(item)
-    if least is not None and least == most:
-        return f"a list of {least} items, each {item_values}"
-    return f"a list of {'one or more items' if least else 'items'}, each {item_values}"
+    number, *bounds = item_values.partition("a number")[1:]
+    if number and item_values.startswith(number):
+        return f"a list of {count}numbers{''.join(bounds)}"
+    return f"a list of {count}items, each {item_values}"

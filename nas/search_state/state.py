@@ -89,8 +89,6 @@ class SearchState:
     def num_paused(self) -> int:
         return sum(trial.status == "paused" for trial in self._past.in_order())
 
-    # Start trainings
-
     def next_trial(self, make_key: Callable[[Network], str]) -> RunningTrial | None:
         """Record the next trial as running: one that was interrupted, or else a proposal.
 
@@ -166,8 +164,6 @@ class SearchState:
             if TrialAttributes.from_record(record).proposal == proposal
         )
 
-    # While a training runs
-
     def record_latency(self, trial: RunningTrial, timing: LatencyTiming) -> None:
         """Record the latency of a trial's network, before its training."""
         self._store.set_user_attrs(trial.number, **timing.to_dict())
@@ -188,18 +184,16 @@ class SearchState:
                 trial.pruned_at = epoch
         return trial.pruned_at is None or epoch < trial.pruned_at
 
-    # End of a training
-
     def finish(self, trial: RunningTrial, measurement: Measurement, *, attempts: int) -> str:
         """Record the result of a training: it is complete, paused or pruned, or it fails because
-        its reward is not a finite number.
+        its reward is not a finite number or its metric is not that of the other trials.
 
         Returns:
             Why the trial has no objective value; empty if it is complete or paused.
         """
         reward = self._reward(trial, measurement.score)
-        if not math.isfinite(reward):
-            reason = f"its reward {reward} is not a finite number"
+        reason = self._find_defect(measurement, reward)
+        if reason:
             self.fail(trial, reason, attempts=attempts)
             return reason
         self.recent_failures = []
@@ -209,6 +203,15 @@ class SearchState:
             self._pause(trial, trial.stop_epoch, measurement, attempts=attempts)
         else:
             self._complete(trial, reward, measurement, attempts=attempts)
+        return ""
+
+    def _find_defect(self, measurement: Measurement, reward: float) -> str:
+        """Why a measurement cannot be compared with the others; empty if it can."""
+        if not math.isfinite(reward):
+            return f"its reward {reward} is not a finite number"
+        metric = self.trials[0].measurement.metric if self.trials else measurement.metric
+        if measurement.metric != metric:
+            return f"its metric {measurement.metric!r} is not {metric!r}, that of the other trials"
         return ""
 
     def _complete(
@@ -287,8 +290,6 @@ class SearchState:
                 f"{record.measurement.score:.1%} when the search ended",
             )
         return [ArchSpec.from_dict(TrialAttributes.from_record(record).spec) for record in paused]
-
-    # Rewards
 
     def _cost(self, trial: RunningTrial) -> float:
         return trial.attributes.get_cost(self.problem.reward.cost_metric)

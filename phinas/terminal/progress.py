@@ -44,7 +44,12 @@ class Display:
 
     @contextmanager
     def stage(
-        self, title: str, *, unit: str = "", interval_seconds: float = _SECONDS_BETWEEN_LINES
+        self,
+        title: str,
+        *,
+        unit: str = "",
+        interval_seconds: float = _SECONDS_BETWEEN_LINES,
+        text_is_result: bool = True,
     ) -> Iterator[ProgressCallback]:
         """Show the progress of a stage, and its duration at the end.
 
@@ -52,6 +57,8 @@ class Display:
             title: The name of the stage.
             unit: What its steps are, such as "trials".
             interval_seconds: Minimum time between two lines if standard error is not a terminal.
+            text_is_result: Whether the last text describes the result of the stage, so that the
+                last line has it.
 
         Yields:
             The callback that shows the progress.
@@ -73,7 +80,7 @@ class Display:
             yield report_and_remember
         self.print(
             f"{title}: done in {_format_duration(time.monotonic() - start)}"
-            + (f", {last_text}" if last_text else "")
+            + (f", {last_text}" if last_text and text_is_result else "")
         )
 
     @contextmanager

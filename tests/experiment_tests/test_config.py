@@ -192,12 +192,12 @@ def config(text: str) -> Config:
         (
             "scaling: {grid_step: 0}",
             "scaling.grid_step: 0 is not a legal value; use a number from 0.001 to 1 or a "
-            "list of 3 items, each a number from 0.001 to 1",
+            "list of 3 numbers from 0.001 to 1",
         ),
         (
             "scaling: {grid_step: [0.1, 0.1]}",
             "scaling.grid_step: [0.1, 0.1] is not a legal value; use a number from 0.001 to "
-            "1 or a list of 3 items, each a number from 0.001 to 1",
+            "1 or a list of 3 numbers from 0.001 to 1",
         ),
         (
             "scaling: {constraint: nominal, tolerance: 0.1}",
@@ -231,8 +231,8 @@ def config(text: str) -> Config:
         ),
         (
             "scaling: {phi: []}",
-            "scaling.phi: [] has fewer than 1 items; use a list of one or more items, each a "
-            "number from -20 to 20",
+            "scaling.phi: [] has fewer than 1 items; use a list of one or more "
+            "numbers from -20 to 20",
         ),
         (
             "scaling: {coefficients: [1.2, 1.1]}",
@@ -475,7 +475,7 @@ def test_a_default_is_legal_and_is_shown_as_a_user_writes_it():
         ("search.reward_exponent", "a number of at most 0 or auto"),
         ("run.workers", "a whole number from 1 to 256 or auto"),
         ("scaling.tolerance", "a number above 0 and at most 0.5"),
-        ("scaling.flops", "a list of items, each a number above 0, such as 300M"),
+        ("scaling.flops", "a list of numbers above 0, such as 300M"),
         ("data.horizontal_flip", "true, false or auto"),
         ("run.seed", "a whole number of at least 0 and below 4294967296"),
     ],
@@ -506,8 +506,7 @@ def test_a_key_that_is_written_on_the_command_line_is_reported_as_written():
         "4294967296",
         "--cost: 'flop' is not a legal value (did you mean 'flops'?); use flops, params, "
         "activations or latency",
-        "--family-flops: 'many' is not a number; use a list of items, each a number above 0, such "
-        "as 300M",
+        "--family-flops: 'many' is not a number; use a list of numbers above 0, such as 300M",
     ]
 
 

@@ -150,6 +150,7 @@ def test_the_standard_error_of_an_accuracy_follows_from_the_number_of_images():
     [
         ({"metric": ""}, "metric: '' is not the name of a metric"),
         ({"metric": None}, "metric: None is not the name of a metric"),
+        ({"split": 3}, "split: 3 is not the name of a split"),
         ({"standard_error": -0.1}, "standard_error: -0.1 is negative"),
         ({"standard_error": math.nan}, "standard_error: nan is not a finite number"),
         ({"resampled_scores": "not base64!"}, "resampled_scores: 'not base64!' is not base64"),

@@ -181,6 +181,19 @@ def test_a_reward_that_is_not_finite_is_a_failure_with_the_reason():
     assert state.trials == []
 
 
+def test_a_measurement_in_another_metric_than_the_earlier_ones_is_a_failure():
+    trial_store = in_memory_store()
+    state = open_state(trial_store, section=SECTION.model_copy(update={"strategy": "random"}))
+    for metric, expected in [
+        ("mean_iou", ""),
+        ("accuracy", "its metric 'accuracy' is not 'mean_iou', that of the other trials"),
+        ("mean_iou", ""),
+    ]:
+        measurement = Measurement(0.5, metric=metric, epochs=EPOCHS)
+        assert state.finish(next_trial(state), measurement, attempts=1) == expected
+    assert [trial.number for trial in state.trials] == [0, 2]
+
+
 def test_progress_reports_the_paused_trainings_and_then_the_best_trial():
     state = open_state(in_memory_store())
     assert describe_progress(state) == "no trial is complete yet"

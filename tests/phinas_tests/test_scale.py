@@ -202,7 +202,7 @@ def test_user_function_can_score_the_networks(run_cli, out, tmp_path, monkeypatc
         ),
         (
             ("--evaluator", "synthetic", "--family-flops", "many"),
-            "--family-flops: 'many' is not a list; use a list of items, each a number above 0",
+            "--family-flops: 'many' is not a list; use a list of numbers above 0",
         ),
         (
             ("--evaluator", "synthetic", "--family-flops", "1e8", "--family-params", "1e6"),
