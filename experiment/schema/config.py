@@ -68,6 +68,12 @@ class Config(Section):
             raise invalid(
                 "data", "is missing; a configuration needs at least `data: {source: ...}`"
             )
+        if self.data is None and self.metric != "accuracy":
+            raise invalid(
+                "metric",
+                f"{self.metric} has no effect without images, because the evaluator computes the "
+                "scores; leave it out, and return a Measurement with its metric",
+            )
         return self
 
 

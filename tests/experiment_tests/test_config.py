@@ -631,3 +631,12 @@ def test_every_difference_is_listed():
 
 def test_a_configuration_can_be_made_from_plain_data():
     assert config_from_dict({"data": {"source": "digits"}}, source="x") == MINIMAL
+
+
+def test_a_metric_without_images_is_an_error_since_nothing_would_compute_it():
+    text = "metric: macro_f1\nsearch: {evaluator: 'mine:score'}"
+    with pytest.raises(
+        InputError, match=r"^c\.yaml: metric: macro_f1 has no effect without images"
+    ):
+        config_from_text(text, source="c.yaml")
+    assert config_from_text("data: {source: digits}\n" + text, source="c").metric == "macro_f1"
