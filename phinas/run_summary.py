@@ -1,4 +1,4 @@
-"""Summary of a run's results, for Python, for `--json` and as one line of text."""
+"""Summary of a run's results, for Python, for `--json` and as text."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,7 +45,7 @@ class RunSummary:
         return summary
 
     def as_text(self) -> str:
-        """The summary in one line."""
+        """The summary as text, one fact a line."""
         parts = []
         if self.baseline is not None:
             parts += _baseline_texts(self.baseline)
@@ -53,7 +53,7 @@ class RunSummary:
             parts.append(_coefficients_text(self.coefficients))
         if self.validation is not None:
             parts += _family_texts(self.validation)
-        return "; ".join(parts) or "no results yet"
+        return "\n".join(parts) or "no results yet"
 
 
 def summarize_run(run: RunDir) -> RunSummary:
@@ -111,7 +111,7 @@ def _baseline_texts(baseline: BaselineFile) -> list[str]:
 
     network = f"baseline network {baseline.network_id} with {baseline.flops / 1e6:.3g}M FLOPs"
     reference = describe_reference(baseline.selection) if baseline.selection else ""
-    return [network, *([reference.removesuffix(".")] if reference else [])]
+    return [network, *([reference] if reference else [])]
 
 
 def _coefficients_text(coefficients: CoefficientsFile) -> str:

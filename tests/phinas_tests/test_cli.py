@@ -68,14 +68,14 @@ def test_every_command_has_help(command: str, phinas_in_process) -> None:
     assert len(result.stdout.splitlines()) > 5
 
 
-def test_report_prints_a_summary_line_and_the_path_of_the_page(
+def test_report_prints_one_fact_a_line_and_the_path_of_the_page(
     finished_run: Path, phinas_in_process
 ) -> None:
     result = phinas_in_process("report", finished_run)
     assert result.returncode == 0, result.stderr
-    summary_line, path = result.stdout.splitlines()
-    assert "alpha" in summary_line
-    assert "test split" in summary_line
+    *lines, path = result.stdout.splitlines()
+    assert [line.split()[0] for line in lines][-2:] == ["alpha", "accuracy"]
+    assert "on the test split: B0" in lines[-1]
     assert Path(path).is_file()
 
 
