@@ -45,10 +45,6 @@ class LockedDirectory:
     def exists(self) -> bool:
         return (self / self.MARKER_FILE).is_file()
 
-    @property
-    def crash_log(self) -> Path:
-        return self / "crash.log"
-
     def require_available(self) -> None:
         """Raises InputError if the path is a file, or a directory with other files."""
         if self.path.exists() and not self.path.is_dir():

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from phinas.training.engine.job import TrainingJobFactory
     from phinas.training.timing.latency import LatencyTimer
 
-_WRONG_INPUT = (InputError, SpecError, YamlError)
+INPUT_ERRORS = (InputError, SpecError, YamlError)
 STAGES = ("search", "scale", "validate", "report")
 
 
@@ -201,7 +201,7 @@ def open_run(
                 yield context
             finally:
                 context.close()
-    except _WRONG_INPUT:
+    except INPUT_ERRORS:
         if created and not run.exists:
             shutil.rmtree(run.path, ignore_errors=True)
         raise
@@ -249,7 +249,7 @@ def _open(
         return context
     except BaseException as error:
         storage.close()
-        if new and isinstance(error, _WRONG_INPUT):
+        if new and isinstance(error, INPUT_ERRORS):
             run.config.unlink(missing_ok=True)
         if not run.exists:
             run.remove_leftovers()

@@ -6,26 +6,15 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from phinas.experiment.schema.config_errors import format_value
+from phinas.experiment.schema.config_errors import REASONS, format_limits, format_value
 
-# What is wrong, by pydantic's type of error; the names are keys of that error's context.
-_REASONS = {
-    "int_type": "is not a whole number",
-    "int_from_float": "is not a whole number",
-    "float_type": "is not a number",
-    "finite_number": "is not a finite number",
-    "bool_type": "is neither true nor false",
-    "string_type": "is not text",
+# Where a file needs other words than a configuration.
+_REASONS = REASONS | {
     "tuple_type": "is not a list",
-    "list_type": "is not a list",
     "dict_type": "is not a mapping of keys",
     "model_type": "is not a mapping of keys",
     "literal_error": "is not one of {expected}",
     "enum": "is not one of {expected}",
-    "greater_than_equal": "is less than {ge:g}",
-    "greater_than": "is not greater than {gt:g}",
-    "less_than_equal": "is greater than {le:g}",
-    "less_than": "is not less than {lt:g}",
     "too_short": "has {actual_length} items, fewer than {min_length}",
     "too_long": "has {actual_length} items, more than {max_length}",
     "value_error": "{error}",
@@ -40,7 +29,7 @@ def describe_problem(error: ValidationError, model: type[BaseModel]) -> str:
         return f"{path}: unknown key{_suggest(row, model)}"
     if row["type"] == "missing":
         return f"{path}: is missing"
-    reason = _REASONS.get(row["type"], "is not a legal value").format(**row.get("ctx", {}))
+    reason = _REASONS.get(row["type"], "is not a legal value").format(**format_limits(row))
     value = f"{format_value(row['input'])} " if row["type"] != "value_error" else ""
     return f"{path}: {value}{reason}" if path else f"{value}{reason}"
 

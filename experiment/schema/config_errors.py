@@ -13,7 +13,7 @@ from phinas.experiment.schema.option_info import OptionInfo, list_options, secti
 
 _NOT_A_SECTION = "is not a mapping of keys to values"
 # What is wrong, by pydantic's type of error; the names are keys of that error's context.
-_REASONS = {
+REASONS = {
     "greater_than_equal": "is less than {ge}",
     "greater_than": "is not greater than {gt}",
     "less_than_equal": "is greater than {le}",
@@ -116,15 +116,19 @@ def _reason(
     value = format_value(row["input"])
     if kind == "value_error":
         return f"{value} {row['ctx']['error']}"
-    template = _REASONS.get(kind, _NOT_A_VALUE) if len(rows) == 1 else _NOT_A_VALUE
+    template = REASONS.get(kind, _NOT_A_VALUE) if len(rows) == 1 else _NOT_A_VALUE
     if info is not None and info.is_section:
         return f"{value} {_NOT_A_SECTION}; write the keys of this section"
-    limits = {
+    reason = f"{value} {template.format(**format_limits(row))}"
+    return f"{reason}{_suggest(row['input'], info)}; {advice}".removesuffix("; ")
+
+
+def format_limits(row: ErrorDetails) -> dict[str, Any]:
+    """The context of pydantic's error, for `REASONS`, with floats in their shortest form."""
+    return {
         name: f"{limit:g}" if isinstance(limit, float) else limit
         for name, limit in row.get("ctx", {}).items()
     }
-    reason = f"{value} {template.format(**limits)}"
-    return f"{reason}{_suggest(row['input'], info)}; {advice}".removesuffix("; ")
 
 
 def _suggest(value: Any, info: OptionInfo | None) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from phinas.experiment.schema.config import SearchSection
-    from phinas.nas.evaluators.interface import Evaluator
+    from phinas.nas.evaluators.interface import Evaluator, NamedEvaluator
     from phinas.training.engine.job import TrainingJobFactory
 
 
@@ -95,8 +95,8 @@ def make_evaluator(
 
     name = section.evaluator
     module, _, class_name = find_evaluator(name).path.partition(":")
-    evaluator_class: type[Evaluator] = getattr(import_module(module), class_name)
-    evaluator = evaluator_class.from_name(
+    evaluator_class: type[NamedEvaluator] = getattr(import_module(module), class_name)
+    evaluator: Evaluator = evaluator_class.from_name(
         name, job_factory=job_factory, limit_seconds=limit_seconds
     )
     return NoisyEvaluator(evaluator, section.noise_std) if section.noise_std else evaluator

@@ -29,21 +29,6 @@ class Evaluator(Protocol):
     reports_progress: bool
     supports_pausing: bool
 
-    @classmethod
-    def from_name(
-        cls, name: str, *, job_factory: TrainingJobFactory | None, limit_seconds: float
-    ) -> Self:
-        """Make the evaluator.
-
-        Args:
-            name: The value of `search.evaluator`.
-            job_factory: Describes trainings. None without images.
-            limit_seconds: Time limit of one job that is not a training.
-
-        Raises:
-            InputError: The evaluator cannot be imported, or its file cannot be read.
-        """
-
     def make_job(
         self, network: Network, recipe: Recipe, seed: int, *, stop_epoch: int | None = None
     ) -> Job:
@@ -72,3 +57,22 @@ class Evaluator(Protocol):
 
     def require_space(self, space: SearchSpace) -> None:
         """Raises InputError if the evaluator cannot score the networks of this space."""
+
+
+class NamedEvaluator(Evaluator, Protocol):
+    """An evaluator that `search.evaluator` can name."""
+
+    @classmethod
+    def from_name(
+        cls, name: str, *, job_factory: TrainingJobFactory | None, limit_seconds: float
+    ) -> Self:
+        """Make the evaluator.
+
+        Args:
+            name: The value of `search.evaluator`.
+            job_factory: Describes trainings. None without images.
+            limit_seconds: Time limit of one job that is not a training.
+
+        Raises:
+            InputError: The evaluator cannot be imported, or its file cannot be read.
+        """

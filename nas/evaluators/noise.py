@@ -2,7 +2,7 @@
 compared under the training noise of real trainings.
 """
 
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +15,6 @@ from phinas.experiment.seeds import derive_seed
 from phinas.nas.evaluators.interface import Evaluator, require_full_training
 from phinas.space.network import Network
 from phinas.space.search_spaces.search_space import SearchSpace
-from phinas.training.engine.job import TrainingJobFactory
 
 
 class NoisyEvaluator:
@@ -41,12 +40,6 @@ class NoisyEvaluator:
 
     def require_space(self, space: SearchSpace) -> None:
         self._evaluator.require_space(space)
-
-    @classmethod
-    def from_name(
-        cls, name: str, *, job_factory: TrainingJobFactory | None, limit_seconds: float
-    ) -> Self:
-        raise NotImplementedError("this evaluator has no name; search.noise_std requests it")
 
     def discard_paused(self, network: Network, recipe: Recipe, seed: int) -> None:
         """Nothing is stored."""

@@ -20,18 +20,16 @@ from phinas.experiment.schema.config import FitSection, apply_overrides, validat
 from phinas.experiment.versions import version
 from phinas.fit_pipeline.fit_record import hash_weights, normalize, require_same
 from phinas.options.groups import FIT_KEYS
+from phinas.run_context import INPUT_ERRORS
 from phinas.space.loading import load_spec
 from phinas.space.network import Network
-from phinas.space.spec import ArchSpec, SpecError
-from phinas.space.yaml_io import YamlError
+from phinas.space.spec import ArchSpec
 from phinas.terminal.progress import Display
 
 if TYPE_CHECKING:
     from phinas.fit_pipeline.results import FitResult
     from phinas.training.data.prepared_dataset import PreparedData
     from phinas.training.engine.distributed import DistributedContext
-
-_WRONG_INPUT = (InputError, SpecError, YamlError)
 
 
 def fit(
@@ -133,7 +131,7 @@ def _start(
     except BaseException as error:
         if not fit_dir.exists:
             fit_dir.remove_leftovers()
-            if created and isinstance(error, _WRONG_INPUT):
+            if created and isinstance(error, INPUT_ERRORS):
                 stack.callback(shutil.rmtree, fit_dir.path, ignore_errors=True)
         raise
 

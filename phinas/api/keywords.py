@@ -10,10 +10,9 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, TypedDict
 
-from phinas.experiment.schema.config import Config, merge_config
-from phinas.options.config_building import build_config
+from phinas.experiment.schema.config import Config
+from phinas.options.config_building import build_config, merge_changes
 from phinas.options.config_option import flag_name
-from phinas.options.names import expand_names
 
 
 class FitOptions(TypedDict, total=False):
@@ -179,10 +178,7 @@ def config_from_keywords(
     changes = changes_from_keywords(function, options, keys, settings)
     names = {key: name for name, key in keys.items() if name in options}
     if isinstance(config, Config):
-        base = config.model_dump()
-        return merge_config(
-            base, changes, source="configuration", names=names, expand_values=expand_names
-        )
+        return merge_changes(config.model_dump(), changes, source="configuration", names=names)
     return build_config(
         None if config is None else Path(config),
         (),

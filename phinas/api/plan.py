@@ -6,7 +6,7 @@ or a user's function takes is not known here, and the plan says so.
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -52,13 +52,7 @@ class StagePlan:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
-        return {
-            "stage": self.stage,
-            "trainings": self.trainings,
-            "epochs": self.epochs,
-            "flops": self.flops,
-            "hours": self.hours,
-        }
+        return asdict(self)
 
 
 @dataclass(frozen=True)

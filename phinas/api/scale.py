@@ -12,7 +12,14 @@ from phinas.api.keywords import (
 )
 from phinas.experiment.errors import InputError
 from phinas.options.config_building import changed_config
-from phinas.options.groups import BASELINE_KEYS, DATA_KEYS, FAMILY_KEYS, RUN_KEYS, SCALING_KEYS
+from phinas.options.groups import (
+    BASELINE_KEYS,
+    DATA_KEYS,
+    FAMILY_KEYS,
+    RUN_KEYS,
+    SCALING_KEYS,
+    is_fixed_by_run,
+)
 
 if TYPE_CHECKING:
     from phinas.run_summary import RunSummary
@@ -84,8 +91,7 @@ def _changes_of_existing_run(
     values: Mapping[str, Any], keys: Mapping[str, str], settings: Mapping[str, Any] | None
 ) -> dict[str, Any]:
     """Raises InputError where an argument belongs to what an existing run has decided already."""
-    unusable = {name for name, key in keys.items() if not key.startswith("scaling.")}
-    unusable |= {"baseline", "out"}
+    unusable = {name for name, key in keys.items() if is_fixed_by_run(key)} | {"out"}
     wrong = [name for name, value in values.items() if value is not None and name in unusable]
     if wrong:
         raise InputError(

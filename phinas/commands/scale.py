@@ -7,9 +7,16 @@ import click
 
 from phinas.experiment.errors import InputError
 from phinas.options.command import BASIC, JSON, Command, path_option, plain_option
-from phinas.options.config_building import build_config, updated_config
+from phinas.options.config_building import build_config, option_values, updated_config
 from phinas.options.config_option import config_options, flag_name
-from phinas.options.groups import BASELINE_KEYS, DATA_KEYS, FAMILY_KEYS, RUN_KEYS, SCALING_KEYS
+from phinas.options.groups import (
+    BASELINE_KEYS,
+    DATA_KEYS,
+    FAMILY_KEYS,
+    RUN_KEYS,
+    SCALING_KEYS,
+    is_fixed_by_run,
+)
 from phinas.terminal.output import print_json, print_summary, quiet
 
 
@@ -74,11 +81,7 @@ def scale(
 
 def _check_options_of_existing_run(options: dict[str, Any], out: Path | None) -> None:
     """Raises InputError where an option belongs to what an existing run has decided already."""
-    wrong = [
-        flag_name(name.replace("__", "."))
-        for name, value in options.items()
-        if value is not None and (not name.startswith("scaling__") or name == "scaling__baseline")
-    ]
+    wrong = [flag_name(key) for key in option_values(options) if is_fixed_by_run(key)]
     wrong += ["--out"] if out is not None else []
     if wrong:
         raise InputError(

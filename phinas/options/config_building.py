@@ -43,7 +43,8 @@ def build_config(
         raise InputError("--data: is missing; name the images, or give a configuration file")
     base = load_config(path, expand_values=expand_names).model_dump() if path else {}
     source = str(path) if path and not changes else "configuration"
-    return _merge(base, changes, settings, source=source, names=names)
+    names = written_names(settings) if names is None else names
+    return merge_changes(base, changes, source=source, names=names)
 
 
 def updated_config(
@@ -67,25 +68,22 @@ def changed_config(
     from phinas.run_context import read_config
 
     base = read_config(RunDir(directory)).model_dump()
-    return _merge(base, changes, (), source=str(directory), names=names or {})
+    return merge_changes(base, changes, source=str(directory), names=names or {})
 
 
-def _merge(
-    base: Mapping[str, Any],
-    changes: Mapping[str, Any],
-    settings: tuple[str, ...],
-    *,
-    source: str,
-    names: Mapping[str, str] | None = None,
+def merge_changes(
+    base: Mapping[str, Any], changes: Mapping[str, Any], *, source: str, names: Mapping[str, str]
 ) -> Config:
-    names = written_names(settings) if names is None else names
+    """A configuration with dotted keys changed; names that come from a table are checked.
+
+    Args:
+        base: The plain data of the configuration.
+        changes: The new values by dotted key.
+        source: What error messages call the configuration.
+        names: How the user wrote each key.
+    """
     config = merge_config(base, changes, source=source, names=names, expand_values=expand_names)
-    checked = {
-        "search.strategy": config.search.strategy,
-        "search.evaluator": config.search.evaluator,
-        "search.pruner": config.search.pruner,
-    }
-    check_names(checked, names)
+    check_names(config, names)
     return config
 
 

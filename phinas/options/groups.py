@@ -120,6 +120,11 @@ _HEADINGS = {
 }
 
 
+def is_fixed_by_run(key: str) -> bool:
+    """Whether a run that has a baseline has decided this key already."""
+    return not key.startswith("scaling.") or key == "scaling.baseline"
+
+
 def heading_of(key: str) -> str:
     """The heading under which `--help` lists the option of a key."""
     if key in HardwareSection.model_fields:

@@ -7,6 +7,7 @@ None of the tables imports torch, Optuna or numpy, so that `--help` is fast.
 import re
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
+from operator import attrgetter
 
 from phinas.experiment.errors import InputError
 from phinas.experiment.schema.config import Config
@@ -41,18 +42,9 @@ def _pruners() -> dict[str, str]:
 
 
 def _spaces() -> dict[str, str]:
-    from phinas.space.search_spaces.definitions import SPACES
+    from phinas.space.search_spaces.definitions import space_summaries
 
-    summaries = {}
-    for name, path in SPACES.items():
-        comment = []
-        for line in path.read_text(encoding="utf-8").splitlines():
-            if not line.startswith("#"):
-                break
-            comment.append(line.lstrip("# "))
-        # The first sentence.
-        summaries[name] = re.split(r"(?<=\.) (?=[A-Z])", " ".join(comment))[0].rstrip(".")
-    return summaries
+    return space_summaries()
 
 
 def _presets() -> dict[str, str]:
@@ -95,19 +87,19 @@ def expand_names(text: str) -> str:
     return _PLACEHOLDER.sub(names, text)
 
 
-def check_names(values: Mapping[str, object], written: Mapping[str, str]) -> None:
-    """Check values that are names of a table.
+def check_names(config: Config, written: Mapping[str, str]) -> None:
+    """Check the values of a configuration that are names of a table.
 
     Args:
-        values: Values by dotted key; other keys are ignored.
+        config: The configuration.
         written: How the user wrote a key, such as {"search.strategy": "--strategy"}.
 
     Raises:
         InputError: A name is not in its table; says the closest one.
     """
     for key, placeholder in _CHECKED_KEYS.items():
-        value = values.get(key)
-        if not isinstance(value, str) or ":" in value:
+        value = attrgetter(key)(config)
+        if ":" in value:
             continue
         names = NAME_TABLES[placeholder]()
         if value in names:

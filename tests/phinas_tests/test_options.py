@@ -269,12 +269,15 @@ def test_every_placeholder_in_the_schema_has_a_table(root: type) -> None:
 
 
 def test_a_mistyped_name_is_reported_as_written_with_the_closest_one() -> None:
+    def config(**search: str) -> Config:
+        return Config.model_validate({"data": {"source": "digits"}, "search": search})
+
     with pytest.raises(InputError) as caught:
-        check_names({"search.strategy": "bayesain"}, {"search.strategy": "--strategy"})
+        check_names(config(strategy="bayesain"), {"search.strategy": "--strategy"})
     message = str(caught.value)
     assert message.startswith("--strategy: 'bayesain' is not a legal value (did you mean 'bayes")
     assert message.endswith("or package.module:Sampler")
-    check_names({"search.strategy": "mine:Sampler", "search.evaluator": "mine:score"}, {})
+    check_names(config(strategy="mine:Sampler", evaluator="mine:score"), {})
 
 
 def test_the_reference_page_is_current() -> None:
