@@ -80,10 +80,20 @@ def require_feasible(space: SearchSpace, constraint: CostConstraint, *, seed: in
             key=constraint.violation,
         )
     if not constraint.is_satisfied(closest_flops):
-        bounds = f"{constraint.min_flops:,.0f} to {constraint.max_flops:,.0f}"
-        raise InputError(
-            f"search.min_flops, search.max_flops: no network of space {space.name!r} was found "
-            f"with {bounds} FLOPs; "
-            f"the nearest has {closest_flops:,}; widen the limits to include it, or change the "
-            "space or the resolution"
-        )
+        raise InputError(_describe_infeasible(space, constraint, closest_flops))
+
+
+def _describe_infeasible(space: SearchSpace, constraint: CostConstraint, closest_flops: int) -> str:
+    """Say that no network is within the limits. Names the limits that are set."""
+    low, high = constraint.min_flops, constraint.max_flops
+    limits = {"search.min_flops": low > 0, "search.max_flops": high < math.inf}
+    keys = [key for key, is_set in limits.items() if is_set]
+    if len(keys) == 2:
+        bounds = f"{low:,.10g} to {high:,.10g} FLOPs"
+    else:
+        bounds = f"at least {low:,.10g} FLOPs" if low > 0 else f"at most {high:,.10g} FLOPs"
+    return (
+        f"{', '.join(keys)}: no network of the search space {space.name!r} was found with "
+        f"{bounds}; the nearest has {closest_flops:,}. Widen the limits to include it, or change "
+        "search.space or search.resolution"
+    )

@@ -37,13 +37,13 @@ class LatencyCache:
             timing = LatencyTiming.from_dict(measured_network)
             self._timings[measured_network["network_id"]] = timing
 
-    def make_job(self, spec: Network) -> Job | None:
+    def make_job(self, network: Network) -> Job | None:
         """The job that times a network. None if its timing is recorded."""
-        if spec.network_id in self._timings:
+        if network.network_id in self._timings:
             return None
-        return self._latency_timer.make_job(spec)
+        return self._latency_timer.make_job(network)
 
-    def add(self, spec: Network, timing: LatencyTiming) -> None:
+    def add(self, network: Network, timing: LatencyTiming) -> None:
         """Add the result of a timing.
 
         Raises:
@@ -58,21 +58,17 @@ class LatencyCache:
                 "so they cannot be compared; resume the run on the first device, or use a new "
                 "--out"
             )
-        self._timings[spec.network_id] = timing
+        self._timings[network.network_id] = timing
 
-    def timing(self, spec: Network) -> LatencyTiming:
+    def timing(self, network: Network) -> LatencyTiming:
         """The timing of a network that has been timed."""
-        return self._timings[spec.network_id]
+        return self._timings[network.network_id]
 
-    def latency_ms(self, spec: Network) -> float:
-        """The latency in ms of a network that has been timed."""
-        return self.timing(spec).latency_ms
-
-    def measure_now(self, spec: Network, executor: Executor) -> float:
+    def measure_now(self, network: Network, executor: Executor) -> float:
         """Time a network that is not a trial and record its timing, unless it is recorded.
 
         Args:
-            spec: The network.
+            network: The network.
             executor: Runs the timing. No other job may be running.
 
         Returns:
@@ -81,17 +77,17 @@ class LatencyCache:
         Raises:
             NoResultError: The network could not be timed.
         """
-        job = self.make_job(spec)
+        job = self.make_job(network)
         if job is not None:
             executor.submit(job)
             result = executor.next_result()
             if result.value is None:
                 raise NoResultError(
-                    f"network {spec.network_id} could not be timed: {result.reason}"
+                    f"network {network.network_id} could not be timed: {result.reason}"
                 )
-            self.add(spec, LatencyTiming.from_dict(result.value))
+            self.add(network, LatencyTiming.from_dict(result.value))
             self._trial_store.set_study_attr(
                 _MEASURED_NETWORK,
-                {"network_id": spec.network_id} | self.timing(spec).to_dict(),
+                {"network_id": network.network_id} | self.timing(network).to_dict(),
             )
-        return self.latency_ms(spec)
+        return self.timing(network).latency_ms

@@ -38,5 +38,5 @@ def require_reports(pruner: str, evaluator: str, *, reports_progress: bool) -> N
         raise InputError(
             f"search.pruner: {pruner} needs the score after each epoch, and {evaluator} reports "
             "none; give the function a parameter `report` and call report(epoch, score), or set "
-            "pruner: none"
+            "search.pruner: none"
         )

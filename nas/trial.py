@@ -1,7 +1,7 @@
-"""A trial of a search: its recorded attributes, and its result."""
+"""A trial of a search: its recorded attributes, its state while it runs, and its result."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Self
 
 from phinas.experiment.measurement import Measurement
@@ -33,7 +33,7 @@ class LatencyTiming:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
         """Read the result of a timing job or the attributes of a trial. Other keys are ignored."""
-        values = {field.name: data[field.name] for field in fields(cls) if field.name in data}
+        values = {item.name: data[item.name] for item in fields(cls) if item.name in data}
         low, high = values["latency_quartiles_ms"]
         return cls(**values | {"latency_quartiles_ms": (low, high)})
 
@@ -72,15 +72,15 @@ class TrialAttributes:
     latency: LatencyTiming | None = None
 
     @classmethod
-    def of(cls, spec: Network, *, proposal: int, key: str, num_rejected: int) -> Self:
+    def of(cls, network: Network, *, proposal: int, key: str, num_rejected: int) -> Self:
         """The attributes of a new trial of this network."""
-        cost = spec.cost()
+        cost = network.cost()
         return cls(
             key=key,
             proposal=proposal,
             num_rejected=num_rejected,
-            network_id=spec.network_id,
-            spec=spec.to_dict(),
+            network_id=network.network_id,
+            spec=network.to_dict(),
             flops=cost.flops,
             params=cost.params,
             activations=cost.activations,
@@ -94,12 +94,12 @@ class TrialAttributes:
     @classmethod
     def from_record(cls, record: TrialRecord) -> Self:
         attributes = record.user_attrs
-        names = [field.name for field in fields(cls) if field.name != "latency"]
+        names = [item.name for item in fields(cls) if item.name != "latency"]
         timing = LatencyTiming.from_dict(attributes) if "latency_ms" in attributes else None
         return cls(**{name: attributes[name] for name in names}, latency=timing)
 
     def to_dict(self) -> dict[str, Any]:
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        values = {item.name: getattr(self, item.name) for item in fields(self)}
         del values["latency"]
         return values | (self.latency.to_dict() if self.latency else {})
 
@@ -112,21 +112,53 @@ class TrialAttributes:
         Raises:
             ValueError: The latency has not been measured.
         """
-        if cost_metric != "latency":
-            return float(getattr(self, cost_metric))
-        if self.latency is None:
-            raise ValueError(f"the latency of network {self.network_id} has not been measured")
-        return self.latency.latency_ms
+        latency_ms = self.latency.latency_ms if self.latency else None
+        return _select_cost(self, latency_ms, cost_metric, network_id=self.network_id)
 
 
-def analytic_cost(spec: Network, cost_metric: str) -> float:
+def analytic_cost(network: Network, cost_metric: str) -> float:
     """The cost of a network that is computed, not measured.
 
     Args:
-        spec: The network.
+        network: The network.
         cost_metric: What the cost counts: flops, params or activations.
     """
-    return float(getattr(spec.cost(), cost_metric))
+    return float(getattr(network.cost(), cost_metric))
+
+
+def _select_cost(
+    costs: Cost | TrialAttributes, latency_ms: float | None, cost_metric: str, *, network_id: str
+) -> float:
+    if cost_metric != "latency":
+        return float(getattr(costs, cost_metric))
+    if latency_ms is None:
+        raise ValueError(f"the latency of network {network_id} has not been measured")
+    return latency_ms
+
+
+@dataclass
+class RunningTrial:
+    """A trial whose training runs.
+
+    Attributes:
+        number: Its number in the record.
+        spec: The network.
+        attributes: Its recorded attributes.
+        stop_epoch: The epoch at which its training pauses. None if it runs to the end.
+        reported_scores: Scores that it has reported, by epoch.
+        pruned_at: The epoch after which the pruner has stopped it. None if it has not.
+    """
+
+    number: int
+    spec: ArchSpec
+    attributes: TrialAttributes
+    stop_epoch: int | None = None
+    reported_scores: dict[int, float] = field(default_factory=dict)
+    pruned_at: int | None = None
+
+    @property
+    def proposal(self) -> int:
+        return self.attributes.proposal
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +183,19 @@ class Trial:
     measurement: Measurement
     latency_ms: float | None = None
 
+    @classmethod
+    def of(
+        cls,
+        number: int,
+        spec: ArchSpec,
+        attributes: TrialAttributes,
+        reward: float,
+        measurement: Measurement,
+    ) -> Self:
+        """A trial from its attributes and its result."""
+        latency_ms = attributes.latency.latency_ms if attributes.latency else None
+        return cls(number, attributes.proposal, spec, spec.cost(), reward, measurement, latency_ms)
+
     @property
     def score(self) -> float:
         return self.measurement.score
@@ -164,11 +209,9 @@ class Trial:
         Raises:
             ValueError: The latency has not been measured.
         """
-        if cost_metric != "latency":
-            return float(getattr(self.cost, cost_metric))
-        if self.latency_ms is None:
-            raise ValueError(f"the latency of network {self.spec.network_id} was not measured")
-        return self.latency_ms
+        return _select_cost(
+            self.cost, self.latency_ms, cost_metric, network_id=self.spec.network_id
+        )
 
 
 def completed_trials(records: Iterable[TrialRecord]) -> list[Trial]:
@@ -180,15 +223,12 @@ def completed_trials(records: Iterable[TrialRecord]) -> list[Trial]:
     for record in records:
         if record.is_complete and record.value is not None:
             attributes = TrialAttributes.from_record(record)
-            spec = ArchSpec.from_dict(attributes.spec)
-            trial = Trial(
+            trial = Trial.of(
                 record.number,
-                attributes.proposal,
-                spec,
-                spec.cost(),
+                ArchSpec.from_dict(attributes.spec),
+                attributes,
                 record.value,
                 record.measurement,
-                attributes.latency.latency_ms if attributes.latency else None,
             )
             trials.append(trial)
     return sorted(trials, key=lambda trial: trial.proposal)

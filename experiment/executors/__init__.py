@@ -28,9 +28,10 @@ __all__ = [
     "make_executor",
 ]
 
+# `run.executor` is one of these names.
 EXECUTORS: dict[str, Callable[[int], Executor]] = {
-    "inline": InlineExecutor,
     "processes": ProcessExecutor,
+    "inline": InlineExecutor,
     "ray": RayExecutor,
 }
 

@@ -140,6 +140,18 @@ def run_job(
         return {"reason": describe_failure(error), "failure": classify_failure(error)}
 
 
+def run_job_in_worker(
+    function: str, payload: dict[str, Any], on_report: ReportCallback | None = None
+) -> dict[str, Any]:
+    """Like `run_job`, for a process that no Ctrl-C of the user reaches. A KeyboardInterrupt is then
+    an error of the function, too.
+    """
+    try:
+        return run_job(function, payload, on_report)
+    except KeyboardInterrupt as error:
+        return {"reason": describe_failure(error), "failure": classify_failure(error)}
+
+
 def _call_function(
     function: str, payload: dict[str, Any], on_report: ReportCallback | None
 ) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from phinas.experiment.cpu_threads import openmp_environment
 from phinas.experiment.executors.interface import (
     Job,
     ReportCallback,
@@ -23,11 +24,6 @@ from phinas.experiment.executors.interface import (
     version_mismatch,
 )
 from phinas.experiment.versions import version
-
-# OpenMP threads that spin while they wait take CPU time from each other on a busy machine. Measured
-# for 20 steps of a tiny network: 43 s with spinning threads and 3 s with sleeping ones, but 0.5 s
-# with either on an idle machine.
-_PASSIVE_OPENMP = {"OMP_WAIT_POLICY": "PASSIVE"}
 
 # Time for running jobs to save their state after SIGTERM. It must be less than the 5 s after which
 # phinas/errors.py raises an interrupt again.
@@ -203,8 +199,8 @@ class ProcessExecutor:
             text=True,
             encoding="utf-8",
             start_new_session=True,
-            env=_PASSIVE_OPENMP
-            | os.environ
+            env=os.environ
+            | openmp_environment(os.environ)
             | {
                 "PYTHONPATH": path,
                 "PYTHONWARNINGS": "ignore",

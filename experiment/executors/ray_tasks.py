@@ -22,7 +22,7 @@ from phinas.experiment.executors.interface import (
     ReportCallback,
     Result,
     describe_failure,
-    run_job,
+    run_job_in_worker,
     version_mismatch,
 )
 from phinas.experiment.optional_library import import_library
@@ -191,7 +191,7 @@ def _run_task(
     """Run a job as a Ray task, which sees only the GPU that Ray assigns to it.
 
     Returns:
-        The result of `run_job`, or {"version": ...} if the versions of phinas differ.
+        The result of `run_job_in_worker`, or {"version": ...} if the versions of phinas differ.
     """
     if version() != driver_version:
         return {"version": version()}
@@ -203,7 +203,7 @@ def _run_task(
 
         return ray.get(mailbox.post.remote(key, step, value))
 
-    return run_job(function, payload, ask_driver if mailbox is not None else None)
+    return run_job_in_worker(function, payload, ask_driver if mailbox is not None else None)
 
 
 def _connect(ray: Any, max_workers: int) -> None:

@@ -15,7 +15,7 @@ import signal
 import threading
 from typing import Any, TextIO
 
-from phinas.experiment.executors.interface import run_job
+from phinas.experiment.executors.interface import run_job_in_worker
 from phinas.experiment.versions import version
 
 
@@ -41,7 +41,7 @@ def main() -> None:
             continue  # an answer to a report of a job that has ended
         _send(
             replies,
-            run_job(
+            run_job_in_worker(
                 job["function"], job["payload"], ask_driver if job["reports_enabled"] else None
             ),
         )

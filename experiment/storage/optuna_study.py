@@ -1,20 +1,79 @@
-"""An Optuna study with write methods that its public interface lacks.
+"""An Optuna study with write methods that its public interface lacks, and with the errors of its
+database as errors of phinas.
 
 This is the only module that uses the private storage of a study. Both the record of trials on disk
 and the in-memory studies of samplers and pruners need it.
 """
 
-from collections.abc import Mapping, Sequence
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+
+from phinas.experiment.errors import DiskError, InputError, StorageError
+
+# SQLite's primary result codes for problems of the disk, not of the file.
+_DISK_ERROR_CODES = (
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_CANTOPEN,
+)
+
+
+def is_disk_error(error: BaseException) -> bool:
+    """Whether SQLite reports that the disk is full, read-only, failing or missing."""
+    code = getattr(error, "sqlite_errorcode", None)
+    # An extended result code has the primary one in its low byte.
+    return code is not None and code & 0xFF in _DISK_ERROR_CODES
+
+
+@contextmanager
+def storage_errors() -> Iterator[None]:
+    """Convert the errors of a database. Other errors pass.
+
+    Raises:
+        InputError: `run.storage` is not the URL of a database.
+        DiskError: The disk is full, read-only or failing.
+        StorageError: Any other error of the database.
+    """
+    try:
+        yield
+    except ArgumentError as error:
+        text = str(error).splitlines()[0]
+        raise InputError(
+            f"run.storage: is not the URL of a database ({text}); write one such as "
+            "postgresql://HOST/NAME"
+        ) from error
+    except ImportError as error:
+        raise StorageError(
+            f"the driver of this database is not installed ({error.__cause__ or error}); install "
+            "it, or use another run.storage"
+        ) from error
+    except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+        cause = getattr(error, "orig", None) or getattr(error.__cause__, "orig", None) or error
+        text = str(cause).splitlines()[0]
+        if is_disk_error(cause):
+            raise DiskError(
+                f"the record of trials cannot be written ({text}); free space or correct the "
+                "permissions, then `phinas resume`"
+            ) from error
+        raise StorageError(
+            f"the record of trials cannot be used ({text}); check run.storage and that its "
+            "database can be reached"
+        ) from error
 
 
 class OptunaStudy:
     """A study whose trials are addressed by their numbers.
+
+    Every method but `ask` raises DiskError or StorageError if its database fails.
 
     Attributes:
         study: Optuna's study.
@@ -23,10 +82,22 @@ class OptunaStudy:
     def __init__(self, study: optuna.Study) -> None:
         self.study = study
 
+    @property
+    @storage_errors()
+    def attributes(self) -> dict[str, Any]:
+        """The attributes of the study."""
+        return self.study.user_attrs
+
+    @storage_errors()
+    def set_attribute(self, name: str, value: Any) -> None:
+        self.study.set_user_attr(name, value)
+
+    @storage_errors()
     def trials(self) -> list[FrozenTrial]:
         """All trials in the order of their numbers, not copied. Do not change them."""
         return self.study.get_trials(deepcopy=False)
 
+    @storage_errors()
     def trial(self, number: int) -> FrozenTrial:
         return self.study._storage.get_trial(self._trial_id(number))
 
@@ -42,6 +113,7 @@ class OptunaStudy:
         trial = self.study.ask(dict(distributions))
         return trial.number, dict(trial.params)
 
+    @storage_errors()
     def add(self, trial: FrozenTrial) -> int:
         """Add a trial in one commit.
 
@@ -52,6 +124,7 @@ class OptunaStudy:
         trial_id = storage.create_new_trial(self.study._study_id, template_trial=trial)
         return storage.get_trial_number_from_id(trial_id)
 
+    @storage_errors()
     def write(
         self,
         number: int,
@@ -65,6 +138,7 @@ class OptunaStudy:
         for name, value in user_attrs.items():
             storage.set_trial_user_attr(trial_id, name, value)
 
+    @storage_errors()
     def tell(self, number: int, values: float | Sequence[float] | None) -> None:
         """Complete a trial with its values, or fail it without values."""
         if values is None:
@@ -72,6 +146,7 @@ class OptunaStudy:
         else:
             self.study.tell(number, values)
 
+    @storage_errors()
     def finish(self, number: int, state: TrialState, values: Sequence[float] | None = None) -> None:
         """Set the final state of a trial.
 

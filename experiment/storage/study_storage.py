@@ -14,7 +14,7 @@ from optuna.storages import RDBStorage
 from sqlalchemy import URL, event
 
 from phinas.experiment.errors import DiskError, StorageError
-from phinas.experiment.storage.storage_errors import is_disk_error, storage_errors
+from phinas.experiment.storage.optuna_study import is_disk_error, storage_errors
 from phinas.experiment.storage.trial_record import TrialRecord
 from phinas.experiment.storage.trial_store import Direction, TrialStore
 

@@ -98,6 +98,11 @@ class TrialRecord:
         return self.user_attrs.get("key")
 
     @property
+    def network_id(self) -> str | None:
+        """The identity of its network."""
+        return self.user_attrs.get("network_id")
+
+    @property
     def reason(self) -> str:
         """Why it has no objective value. Empty if it has one or is running."""
         return str(self.user_attrs.get("reason", ""))

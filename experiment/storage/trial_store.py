@@ -16,7 +16,6 @@ from optuna.trial import TrialState
 
 from phinas.experiment.measurement import Measurement
 from phinas.experiment.storage.optuna_study import OptunaStudy
-from phinas.experiment.storage.storage_errors import storage_errors
 from phinas.experiment.storage.trial_record import ORPHAN_REASON, TrialRecord
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -50,6 +49,7 @@ class TrialStore:
         self,
         params: Mapping[str, Any],
         distributions: Mapping[str, BaseDistribution],
+        intermediate_values: Mapping[int, float] | None = None,
         /,
         **user_attrs: Any,
     ) -> int:
@@ -58,29 +58,20 @@ class TrialStore:
         Args:
             params: Its choices.
             distributions: The distributions of the choices.
+            intermediate_values: Score by epoch so far.
             user_attrs: What else to record.
 
         Returns:
             The number of the trial.
         """
-        return self._begin(params, distributions, user_attrs, {})
-
-    def _begin(
-        self,
-        params: Mapping[str, Any],
-        distributions: Mapping[str, BaseDistribution],
-        user_attrs: dict[str, Any],
-        intermediate_values: dict[int, float],
-    ) -> int:
         trial = optuna.trial.create_trial(
             state=TrialState.RUNNING,
             params=dict(params),
             distributions=dict(distributions),
             user_attrs=user_attrs,
-            intermediate_values=intermediate_values,
+            intermediate_values=dict(intermediate_values or {}),
         )
-        with storage_errors():
-            return self._study.add(trial)
+        return self._study.add(trial)
 
     def complete(
         self,
@@ -108,11 +99,10 @@ class TrialStore:
         else:
             _check_finite(value)
             user_attrs["value"] = value
-        with storage_errors():
-            curve = intermediate_values or dict(enumerate(measurement.curve, start=1))
-            self._study.write(number, user_attrs | {"measurement": measurement.to_dict()}, curve)
-            if value is not None:
-                self._study.tell(number, value)
+        curve = intermediate_values or dict(enumerate(measurement.curve, start=1))
+        self._study.write(number, user_attrs | {"measurement": measurement.to_dict()}, curve)
+        if value is not None:
+            self._study.tell(number, value)
 
     def set_value(self, number: int, value: ObjectiveValue) -> None:
         """Record the value of an unscored trial.
@@ -122,23 +112,19 @@ class TrialStore:
         """
         _check_finite(value)
         self.set_user_attrs(number, value=value)
-        with storage_errors():
-            self._study.tell(number, value)
+        self._study.tell(number, value)
 
     def set_user_attrs(self, number: int, **user_attrs: Any) -> None:
         """Record more attributes of a running trial."""
-        with storage_errors():
-            self._study.write(number, user_attrs)
+        self._study.write(number, user_attrs)
 
     @property
     def study_attrs(self) -> dict[str, Any]:
         """The attributes of the study."""
-        with storage_errors():
-            return self._study.study.user_attrs
+        return self._study.attributes
 
     def set_study_attr(self, name: str, value: Any) -> None:
-        with storage_errors():
-            self._study.study.set_user_attr(name, value)
+        self._study.set_attribute(name, value)
 
     def prune(
         self,
@@ -157,10 +143,9 @@ class TrialStore:
             intermediate_values: Score by epoch.
             user_attrs: What else to record.
         """
-        with storage_errors():
-            attributes = user_attrs | {"measurement": measurement.to_dict(), "reason": reason}
-            self._study.write(number, attributes, intermediate_values)
-            self._study.finish(number, TrialState.PRUNED)
+        attributes = user_attrs | {"measurement": measurement.to_dict(), "reason": reason}
+        self._study.write(number, attributes, intermediate_values)
+        self._study.finish(number, TrialState.PRUNED)
 
     def pause(
         self,
@@ -180,11 +165,10 @@ class TrialStore:
             intermediate_values: Score by epoch.
             user_attrs: What else to record.
         """
-        with storage_errors():
-            self._study.write(number, user_attrs, intermediate_values)
-            # Last, in one commit: without this attribute the training counts as interrupted.
-            paused = {"epochs": epochs, "measurement": measurement.to_dict()}
-            self._study.write(number, {"paused": paused})
+        self._study.write(number, user_attrs, intermediate_values)
+        # Last, in one commit: without this attribute the training counts as interrupted.
+        paused = {"epochs": epochs, "measurement": measurement.to_dict()}
+        self._study.write(number, {"paused": paused})
 
     def resume(self, record: TrialRecord, epochs: int) -> int:
         """Record that a paused training is resumed.
@@ -205,10 +189,9 @@ class TrialStore:
 
     def close_paused(self, record: TrialRecord, reason: str) -> None:
         """Record that the search ended while a training was paused."""
-        with storage_errors():
-            # No measurement: the attribute `paused` has it, and the training may be resumed.
-            self._study.write(record.number, {"closed": True, "reason": reason})
-            self._study.finish(record.number, TrialState.PRUNED)
+        # No measurement: the attribute `paused` has it, and the training may be resumed.
+        self._study.write(record.number, {"closed": True, "reason": reason})
+        self._study.finish(record.number, TrialState.PRUNED)
 
     def fail(
         self,
@@ -225,14 +208,12 @@ class TrialStore:
             intermediate_values: Scores by epoch that it had reported.
             user_attrs: What else to record.
         """
-        with storage_errors():
-            self._study.write(number, user_attrs | {"reason": reason}, intermediate_values)
-            self._study.tell(number, None)
+        self._study.write(number, user_attrs | {"reason": reason}, intermediate_values)
+        self._study.tell(number, None)
 
     def records(self) -> list[TrialRecord]:
         """Every trial, in the order in which they were begun."""
-        with storage_errors():
-            trials = self._study.trials()
+        trials = self._study.trials()
         return [TrialRecord.from_trial(trial) for trial in trials]
 
     def recover(self) -> list[TrialRecord]:
@@ -265,34 +246,31 @@ class TrialStore:
 
     def record(self, number: int) -> TrialRecord:
         """One trial."""
-        with storage_errors():
-            return TrialRecord.from_trial(self._study.trials()[number])
+        return TrialRecord.from_trial(self._study.trials()[number])
 
     def _finish_written(self, record: TrialRecord) -> bool:
         """Finish a running trial whose result, or the reason why it has none, was written."""
-        with storage_errors():
-            if {"measurement", "value"} <= record.user_attrs.keys():
-                self._study.tell(record.number, record.user_attrs["value"])
-            elif {"measurement", "reason"} <= record.user_attrs.keys() or (
-                {"closed", "reason"} <= record.user_attrs.keys()
-            ):
-                self._study.finish(record.number, TrialState.PRUNED)
-            elif record.reason:
-                self.fail(record.number, record.reason)
-            else:
-                return False
+        if {"measurement", "value"} <= record.user_attrs.keys():
+            self._study.tell(record.number, record.user_attrs["value"])
+        elif {"measurement", "reason"} <= record.user_attrs.keys() or (
+            {"closed", "reason"} <= record.user_attrs.keys()
+        ):
+            self._study.finish(record.number, TrialState.PRUNED)
+        elif record.reason:
+            self.fail(record.number, record.reason)
+        else:
+            return False
         return True
 
     def _begin_copy(self, record: TrialRecord, **changed_attrs: Any) -> int:
         """Begin a trial that replaces another one. It does not copy the result."""
-        with storage_errors():
-            distributions = self._study.trials()[record.number].distributions
+        distributions = self._study.trials()[record.number].distributions
         copied_attrs = {
             name: value for name, value in record.user_attrs.items() if name not in _RESULT_ATTRS
         }
         intermediate_values = record.intermediate_values if record.paused_epochs else {}
         user_attrs = copied_attrs | changed_attrs | {"replaces": record.number}
-        return self._begin(record.params, distributions, user_attrs, intermediate_values)
+        return self.begin(record.params, distributions, intermediate_values, **user_attrs)
 
 
 def _check_finite(value: ObjectiveValue) -> None:

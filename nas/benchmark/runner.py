@@ -126,9 +126,9 @@ def run_strategy(
     return run.to_file_dict()
 
 
-def look_up_score(evaluator: Evaluator, spec: Network, options: SearchSection) -> float:
+def look_up_score(evaluator: Evaluator, network: Network, options: SearchSection) -> float:
     """The score of a network, computed in this process."""
-    job = evaluator.make_job(spec, options.recipe, 0)
+    job = evaluator.make_job(network, options.recipe, 0)
     return Measurement.from_dict(import_function(job.function)(**job.payload)).score
 
 

@@ -8,6 +8,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from phinas.experiment.artifacts.manifest import EvaluatorDescription
 from phinas.experiment.errors import InputError
 from phinas.experiment.executors import Job
 from phinas.experiment.job_list import job_key
@@ -65,15 +66,15 @@ class AccelNasbenchEvaluator:
             )
         return cls(path, limit_seconds=limit_seconds)
 
-    def metadata(self) -> dict[str, Any]:
+    def describe_scores(self) -> EvaluatorDescription:
         surrogate = load_surrogate(self._path)
         scores = f"held-out R2 {surrogate.r2:.3f}, Kendall tau {surrogate.tau:.3f}"
-        return {
-            "scores": f"Gaussian process fitted to {len(surrogate.train_features):,} networks of "
+        return EvaluatorDescription(
+            scores=f"Gaussian process fitted to {len(surrogate.train_features):,} networks of "
             f"Accel-NASBench ({scores})",
-            "held_out_r2": surrogate.r2,
-            "held_out_kendall_tau": surrogate.tau,
-        }
+            held_out_r2=surrogate.r2,
+            held_out_kendall_tau=surrogate.tau,
+        )
 
     def require_space(self, search_space: SearchSpace) -> None:
         """Raises InputError if the benchmark has no accuracies for the networks of this space."""

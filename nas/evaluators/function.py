@@ -27,6 +27,7 @@ from numbers import Real
 from pathlib import Path
 from typing import Any, Self
 
+from phinas.experiment.artifacts.manifest import EvaluatorDescription
 from phinas.experiment.errors import InputError
 from phinas.experiment.executors import Job, NonRetryableError, ReportCallback
 from phinas.experiment.executors.interface import accepts_report, describe_failure, import_function
@@ -86,11 +87,10 @@ class FunctionEvaluator:
         function = "phinas.nas.evaluators.function:call_function"
         return Job(job_key(function, payload), function, payload, self._limit_seconds)
 
-    def metadata(self) -> dict[str, Any]:
-        return {
-            "scores": f"the return values of {self._name}",
-            "source_sha256": self._source_sha256,
-        }
+    def describe_scores(self) -> EvaluatorDescription:
+        return EvaluatorDescription(
+            scores=f"the return values of {self._name}", source_sha256=self._source_sha256
+        )
 
     def require_space(self, space: SearchSpace) -> None:
         """Every space is accepted. A network that the function cannot score is a failed trial."""

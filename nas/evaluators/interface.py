@@ -1,7 +1,8 @@
 """The interface between a search and its evaluator."""
 
-from typing import Any, Protocol, Self
+from typing import Protocol, Self
 
+from phinas.experiment.artifacts.manifest import EvaluatorDescription
 from phinas.experiment.executors import Job
 from phinas.experiment.schema.config import Recipe
 from phinas.space.network import Network
@@ -49,11 +50,8 @@ class Evaluator(Protocol):
         If a later search resumes the training, it starts from the first epoch.
         """
 
-    def metadata(self) -> dict[str, Any]:
-        """Describe the scores for the manifest and the report. Empty if they come from trainings.
-
-        `scores` is a phrase that says where the scores come from.
-        """
+    def describe_scores(self) -> EvaluatorDescription | None:
+        """Describe the scores for the manifest and the report. None if they come from trainings."""
 
     def require_space(self, space: SearchSpace) -> None:
         """Raises InputError if the evaluator cannot score the networks of this space."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from phinas.experiment.artifacts.manifest import EvaluatorDescription
 from phinas.experiment.executors import Job
 from phinas.experiment.executors.interface import import_function
 from phinas.experiment.job_list import job_key
@@ -32,11 +33,12 @@ class NoisyEvaluator:
         self._evaluator, self._noise_std = base_evaluator, noise_std
         self.runs_inline = base_evaluator.runs_inline
 
-    def metadata(self) -> dict[str, Any]:
-        metadata = self._evaluator.metadata()
-        description = metadata.get("scores", "the scores of the evaluator")
-        description += f", with noise of {100 * self._noise_std:.2g} points added"
-        return metadata | {"scores": description, "noise_std": self._noise_std}
+    def describe_scores(self) -> EvaluatorDescription:
+        description = self._evaluator.describe_scores()
+        if description is None:
+            description = EvaluatorDescription(scores="the scores of the evaluator")
+        scores = f"{description.scores}, with noise of {100 * self._noise_std:.2g} points added"
+        return description.model_copy(update={"scores": scores, "noise_std": self._noise_std})
 
     def require_space(self, space: SearchSpace) -> None:
         self._evaluator.require_space(space)

@@ -1,9 +1,8 @@
 """The evaluator `proxy`: a short training on the images of the run, at a low resolution."""
 
-from typing import Any, Self
+from typing import Self
 
 from phinas.experiment.errors import InputError
-from phinas.experiment.executors import Job
 from phinas.experiment.schema.config import Recipe
 from phinas.space.network import Network
 from phinas.space.search_spaces.search_space import SearchSpace
@@ -15,6 +14,9 @@ class ProxyEvaluator:
 
     Args:
         job_factory: Describes the trainings.
+
+    Attributes:
+        make_job: That of the job factory.
     """
 
     runs_inline = False
@@ -23,6 +25,7 @@ class ProxyEvaluator:
 
     def __init__(self, job_factory: TrainingJobFactory) -> None:
         self._job_factory = job_factory
+        self.make_job = job_factory.make_job
 
     @classmethod
     def from_name(
@@ -37,16 +40,11 @@ class ProxyEvaluator:
             )
         return cls(job_factory)
 
-    def make_job(
-        self, network: Network, recipe: Recipe, seed: int, *, stop_epoch: int | None = None
-    ) -> Job:
-        return self._job_factory.make_job(network, recipe, seed, stop_epoch=stop_epoch)
-
     def discard_paused(self, network: Network, recipe: Recipe, seed: int) -> None:
         self._job_factory.remove_checkpoint(network, recipe, seed)
 
-    def metadata(self) -> dict[str, Any]:
-        return {}
+    def describe_scores(self) -> None:
+        """The scores come from trainings."""
 
     def require_space(self, space: SearchSpace) -> None:
         """Any network can be trained."""

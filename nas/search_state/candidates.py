@@ -75,29 +75,24 @@ class CandidateGenerator:
             if isinstance(action, ResumeTraining):
                 return action
             choices, epochs = action.choices, action.epochs
-            spec = self._new_feasible_spec(choices)
-            if spec is not None:
+            spec = self._space.decode(choices)
+            is_known = spec.network_id in self.known_network_ids
+            if not is_known and self._is_feasible(spec):
                 return Candidate(spec, choices, num_attempts, is_proposed=True, epochs=epochs)
             self._proposer.reject()
             num_attempts += 1
-            if self._space.decode(choices).network_id in self.known_network_ids:
+            if is_known:
                 duplicates.append(choices)
         for num_rejected, choices in enumerate(
             self._fallback_candidates(duplicates, number), start=num_attempts
         ):
-            spec = self._new_feasible_spec(choices)
-            if spec is not None:
+            spec = self._space.decode(choices)
+            if self._is_feasible(spec) and spec.network_id not in self.known_network_ids:
                 return Candidate(spec, choices, num_rejected, is_proposed=False, epochs=epochs)
         return None
 
-    def _new_feasible_spec(self, choices: Choices) -> ArchSpec | None:
-        spec = self._space.decode(choices)
-        return (
-            spec
-            if self._cost_constraint.is_satisfied(spec.cost().flops)
-            and spec.network_id not in self.known_network_ids
-            else None
-        )
+    def _is_feasible(self, spec: ArchSpec) -> bool:
+        return self._cost_constraint.is_satisfied(spec.cost().flops)
 
     def _fallback_candidates(self, duplicates: list[Choices], number: int) -> Iterator[Choices]:
         generator = random.Random(derive_seed(self._seed, "elsewhere", number))

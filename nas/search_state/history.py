@@ -67,6 +67,21 @@ class PastTrials:
         """The epoch up to which a trial was trained or is being trained."""
         return self._targets[proposal][-1]
 
+    def cost(self, proposal: int) -> float:
+        """The cost of a trial's network, as in the reward.
+
+        Raises:
+            RuntimeError: The cost is a latency that has not been measured.
+        """
+        cost = self._trials[proposal].cost
+        if cost is None:
+            raise RuntimeError(f"the latency of trial {proposal} has not been measured")
+        return cost
+
+    def reward(self, proposal: int, score: float) -> float:
+        """The reward of a trial for a score."""
+        return self._problem.reward(score, self.cost(proposal))
+
     def start(self, attributes: TrialAttributes, choices: Choices, epochs: int) -> PastTrial:
         self.network_ids.add(attributes.network_id)
         self._targets[attributes.proposal] = (epochs,)

@@ -12,13 +12,7 @@ import math
 from collections.abc import Callable, Iterable
 
 import optuna
-from optuna.pruners import (
-    BasePruner,
-    HyperbandPruner,
-    MedianPruner,
-    NopPruner,
-    SuccessiveHalvingPruner,
-)
+from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, SuccessiveHalvingPruner
 from optuna.trial import TrialState, create_trial
 
 from phinas.experiment.storage.optuna_study import OptunaStudy
@@ -28,7 +22,6 @@ from phinas.nas.trial import TrialAttributes
 
 # Each is made from the epochs of a full training; `phinas.nas.pruning.PRUNERS` says what they do.
 _PRUNER_CLASSES: dict[str, Callable[[int], BasePruner]] = {
-    "none": lambda _epochs: NopPruner(),
     # Five full trainings are needed for a median.
     "median": lambda epochs: MedianPruner(n_startup_trials=5, n_warmup_steps=math.ceil(epochs / 2)),
     # Li et al., arXiv:1810.05934.
@@ -47,7 +40,7 @@ class TrialPruner:
     """Receives the reports of all trials and decides which trainings stop.
 
     Args:
-        name: A key of `phinas.nas.pruning.PRUNERS`.
+        name: A key of `phinas.nas.pruning.PRUNERS`, not "none".
         epochs: Epochs of a full training.
         seed: Seed of the search.
     """

@@ -18,10 +18,9 @@ from phinas.nas.search_state.candidates import Candidate, CandidateGenerator
 from phinas.nas.search_state.history import PastTrials
 from phinas.nas.search_state.proposer import make_proposer
 from phinas.nas.search_state.pruner import TrialPruner
-from phinas.nas.search_state.running_trial import RunningTrial
-from phinas.nas.strategies.interface import ResumeTraining
+from phinas.nas.strategies.interface import PastTrial, ResumeTraining
 from phinas.nas.strategies.loading import load_strategy
-from phinas.nas.trial import LatencyTiming, Trial, TrialAttributes, completed_trials
+from phinas.nas.trial import LatencyTiming, RunningTrial, Trial, TrialAttributes, completed_trials
 from phinas.space.network import Network
 from phinas.space.spec import ArchSpec
 
@@ -52,6 +51,7 @@ class SearchState:
         estimating_exponent: bool = False,
     ) -> None:
         self.problem, self.section = problem, section
+        self._distributions = make_distributions(problem.space)
         self.estimating_exponent = estimating_exponent
         self._store = trial_store
         self._strategy = load_strategy("random" if estimating_exponent else section.strategy)
@@ -65,9 +65,10 @@ class SearchState:
         self._candidates = CandidateGenerator(
             problem, self._proposer, self._past.network_ids, seed=seed
         )
-        self.pruner_name = "none" if estimating_exponent else section.pruner
-        self._pruner = TrialPruner(self.pruner_name, epochs=problem.epochs, seed=seed)
-        self._pruner.replay(records, problem.reward)
+        self._pruner: TrialPruner | None = None
+        if section.pruner != "none" and not estimating_exponent:
+            self._pruner = TrialPruner(section.pruner, epochs=problem.epochs, seed=seed)
+            self._pruner.replay(records, problem.reward)
         self._num_finished = sum(
             record.state.is_finished() or record.is_unscored for record in records
         )
@@ -128,11 +129,12 @@ class SearchState:
         )
         trial = self._past.start(attributes, candidate.choices, epochs)
         (self._proposer.accept if candidate.is_proposed else self._proposer.add)(trial)
-        self._pruner.add_trial(attributes.proposal)
+        if self._pruner:
+            self._pruner.add_trial(attributes.proposal)
         targets = {"target_epochs": [epochs]} if self._strategy.can_resume else {}
         number = self._store.begin(
             candidate.choices,
-            make_distributions(self.problem.space),
+            self._distributions,
             **attributes.to_dict(),
             **targets,
         )
@@ -169,6 +171,11 @@ class SearchState:
         self._store.set_user_attrs(trial.number, **timing.to_dict())
         trial.attributes = self._past.add_latency(trial.attributes, timing)
 
+    @property
+    def needs_reports(self) -> bool:
+        """Whether `report` has to be called after each epoch."""
+        return self._pruner is not None
+
     def report(self, trial: RunningTrial, epoch: int, score: float) -> bool:
         """Record a reported score.
 
@@ -177,9 +184,9 @@ class SearchState:
         Returns:
             Whether the training continues.
         """
-        if epoch not in trial.reported_scores:
+        if self._pruner and epoch not in trial.reported_scores:
             trial.reported_scores[epoch] = score
-            reward = self._reward(trial, score)
+            reward = self._past.reward(trial.proposal, score)
             if self._pruner.should_prune(trial.proposal, epoch, reward):
                 trial.pruned_at = epoch
         return trial.pruned_at is None or epoch < trial.pruned_at
@@ -191,7 +198,7 @@ class SearchState:
         Returns:
             Why the trial has no objective value; empty if it is complete or paused.
         """
-        reward = self._reward(trial, measurement.score)
+        reward = self._past.reward(trial.proposal, measurement.score)
         reason = self._find_defect(measurement, reward)
         if reason:
             self.fail(trial, reason, attempts=attempts)
@@ -217,7 +224,7 @@ class SearchState:
     def _complete(
         self, trial: RunningTrial, reward: float, measurement: Measurement, *, attempts: int
     ) -> None:
-        value = [reward, self._cost(trial)] if self.problem.pareto else reward
+        value = [reward, self._past.cost(trial.proposal)] if self.problem.pareto else reward
         scores = trial.reported_scores or dict(enumerate(measurement.curve, start=1))
         self._store.complete(
             trial.number,
@@ -226,35 +233,31 @@ class SearchState:
             scores,
             attempts=attempts,
         )
-        self._num_finished += 1
         self.trials.append(
-            Trial(
-                trial.number,
-                trial.proposal,
-                trial.spec,
-                trial.spec.cost(),
-                reward,
-                measurement,
-                trial.attributes.latency.latency_ms if trial.attributes.latency else None,
-            )
+            Trial.of(trial.number, trial.spec, trial.attributes, reward, measurement)
         )
         past_trial = self._past.complete(trial.proposal, scores, measurement.score, reward)
-        self._proposer.update(past_trial)
-        self._pruner.finish_trial(trial.proposal, TrialState.COMPLETE)
+        self._end(past_trial, TrialState.COMPLETE)
+
+    def _end(self, trial: PastTrial, state: TrialState) -> None:
+        """Tell the strategy and the pruner that a trial is finished."""
+        self._num_finished += 1
+        self._proposer.update(trial)
+        if self._pruner:
+            self._pruner.finish_trial(trial.number, state)
 
     def _prune(
         self, trial: RunningTrial, epoch: int, measurement: Measurement, *, attempts: int
     ) -> str:
         reason = (
-            f"pruned by {self.pruner_name} after {epoch} of {self.problem.epochs} epochs at "
+            f"pruned by {self.section.pruner} after {epoch} of {self.problem.epochs} epochs at "
             f"{trial.reported_scores[epoch]:.1%}"
         )
         self._store.prune(
             trial.number, reason, measurement, trial.reported_scores, attempts=attempts
         )
-        self._num_finished += 1
-        self._proposer.update(self._past.end(trial.proposal, "pruned", trial.reported_scores))
-        self._pruner.finish_trial(trial.proposal, TrialState.PRUNED)
+        past_trial = self._past.end(trial.proposal, "pruned", trial.reported_scores)
+        self._end(past_trial, TrialState.PRUNED)
         return reason
 
     def _pause(
@@ -270,9 +273,8 @@ class SearchState:
     def fail(self, trial: RunningTrial, reason: str, *, attempts: int) -> None:
         """Record why a trial has no result."""
         self._store.fail(trial.number, reason, trial.reported_scores, attempts=attempts)
-        self._num_finished += 1
-        self._proposer.update(self._past.end(trial.proposal, "failed", trial.reported_scores))
-        self._pruner.finish_trial(trial.proposal, TrialState.FAIL)
+        past_trial = self._past.end(trial.proposal, "failed", trial.reported_scores)
+        self._end(past_trial, TrialState.FAIL)
         self.recent_failures.append(reason)
 
     def close_paused(self) -> list[ArchSpec]:
@@ -290,9 +292,3 @@ class SearchState:
                 f"{record.measurement.score:.1%} when the search ended",
             )
         return [ArchSpec.from_dict(TrialAttributes.from_record(record).spec) for record in paused]
-
-    def _cost(self, trial: RunningTrial) -> float:
-        return trial.attributes.get_cost(self.problem.reward.cost_metric)
-
-    def _reward(self, trial: RunningTrial, score: float) -> float:
-        return self.problem.reward(score, self._cost(trial))

@@ -33,7 +33,8 @@ from phinas.experiment.statistics.paired_comparison import (
 from phinas.experiment.storage.trial_store import TrialStore
 from phinas.nas.evaluators.interface import Evaluator
 from phinas.nas.pareto import pareto_front
-from phinas.nas.search import ProgressCallback, SearchResult
+from phinas.nas.search import SearchResult
+from phinas.nas.search_loop import ProgressCallback
 from phinas.nas.selection.finalists import Finalist, select_finalists
 from phinas.nas.selection.rediscovery import MeasuredReference
 from phinas.nas.selection.reference_network import ReferenceTraining
@@ -159,7 +160,7 @@ def select_baseline(
         rewards,
         comparison,
         reference_training.collect_result(outcomes),
-        from_training=not evaluator.metadata(),
+        from_training=evaluator.describe_scores() is None,
     )
 
 

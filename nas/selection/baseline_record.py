@@ -71,7 +71,7 @@ def _make_selection_record(selected: SelectedBaseline, result: SearchResult) -> 
         margin=_finite_or_none(selected.comparison.margin),
         probability_of_best=_finite_or_none(selected.probability_of_best),
         reference=make_reference_record(
-            reference, selected.rewards, chosen=selected.trial.spec.network_id
+            reference, selected.rewards, selected=selected.trial.spec.network_id
         )
         if isinstance(reference, MeasuredReference)
         else None,
@@ -91,7 +91,7 @@ def _make_finalist_record(finalist: Finalist, selected: SelectedBaseline) -> Fin
         expected_score=finalist.expected_score,
         scores=tuple(selected.scores[network_id]),
         reward=selected.comparison.means[network_id],
-        tied_with_chosen=network_id in selected.comparison.ties,
+        tied_with_selected=network_id in selected.comparison.ties,
     )
 
 

@@ -1,6 +1,6 @@
 """The selection of the finalists: the networks that are trained again to select the baseline.
 
-The network with the best reward of a search is also selected for its training noise. A model of all
+The network with the best reward of a search owes a part of it to training noise. A model of all
 trials (phinas.nas.surrogate) predicts the reward of each network without that noise. The rewards of
 all networks are sampled jointly from the model. Then finalists are added one by one: each time the
 network that most increases the reward of the best finalist, averaged over the samples. So a network
@@ -22,8 +22,7 @@ from phinas.nas.cost_constraint import CostConstraint
 from phinas.nas.problem import Problem
 from phinas.nas.reward import Reward
 from phinas.nas.surrogate.accuracy_model import MIN_TRIALS, failed_to_learn, fit_accuracy_model
-from phinas.nas.surrogate.blas_threads import single_threaded_blas
-from phinas.nas.surrogate.gaussian_process import FloatArray, GaussianProcess
+from phinas.nas.surrogate.gaussian_process import FloatArray, GaussianProcess, single_threaded_blas
 from phinas.nas.trial import Trial
 from phinas.space.search_spaces.encoding import encode
 from phinas.space.search_spaces.search_space import SearchSpace

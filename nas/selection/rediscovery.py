@@ -59,28 +59,28 @@ class Rediscovery:
 
 
 def compare_with_reference(
-    rewards: Mapping[str, Sequence[float]], chosen: str, measured_reference: MeasuredReference
+    rewards: Mapping[str, Sequence[float]], selected: str, measured_reference: MeasuredReference
 ) -> Rediscovery:
     """Compare the selected network with the reference.
 
     Args:
         rewards: Rewards of each finalist by network_id, one for each seed.
-        chosen: The network_id of the selected finalist.
+        selected: The network_id of the selected finalist.
         measured_reference: The reference.
     """
     name = measured_reference.spec.network_id
-    if name == chosen:
+    if name == selected:
         return Rediscovery(True, 0.0, 0.0, 0.0)
     table = {**rewards, name: measured_reference.rewards}
-    return Rediscovery(False, *compare_pair(table, chosen, name, candidates=len(rewards)))
+    return Rediscovery(False, *compare_pair(table, selected, name, candidates=len(rewards)))
 
 
 def make_reference_record(
-    measured_reference: MeasuredReference, rewards: Mapping[str, Sequence[float]], *, chosen: str
+    measured_reference: MeasuredReference, rewards: Mapping[str, Sequence[float]], *, selected: str
 ) -> ReferenceRecord:
     """The record of a trained reference. Arguments as for `compare_with_reference`."""
     spec, cost = measured_reference.spec, measured_reference.spec.cost()
-    rediscovery = compare_with_reference(rewards, chosen, measured_reference)
+    rediscovery = compare_with_reference(rewards, selected, measured_reference)
     interval = (rediscovery.ci_low, rediscovery.ci_high)
     return ReferenceRecord(
         name=measured_reference.name,
@@ -96,5 +96,5 @@ def make_reference_record(
         reward_difference=rediscovery.reward_difference,
         interval=interval if math.isfinite(rediscovery.ci_low) else None,
         rediscovered=rediscovery.is_rediscovered,
-        is_chosen_network=rediscovery.is_same_network,
+        is_selected_network=rediscovery.is_same_network,
     )

@@ -59,9 +59,9 @@ def require_reference(name: str) -> None:
     if name in ("none", "auto"):
         return
     try:
-        load_spec(name)
+        load_spec(name, field="search.reference")
     except (SpecError, YamlError) as error:
-        raise InputError(f"search.reference: {error}; or use none or auto") from None
+        raise InputError(f"{error}; or use none or auto") from None
 
 
 def resolve_reference(
@@ -90,8 +90,14 @@ def resolve_reference(
         return None
     is_auto = section.reference == "auto"
     source = AUTO_REFERENCE if is_auto else section.reference
-    published_spec = load_spec(source)
+    published_spec = load_spec(source, field="search.reference")
     name = Path(source).name  # a spec file without its folders
+    if published_spec.total_stride > base.resolution:
+        reason = (
+            f"its strides reduce the resolution {published_spec.total_stride} times, but this "
+            f"search has {base.resolution} px"
+        )
+        return ExcludedReference(name=name, case="not_buildable", reason=reason)
     try:
         spec = replace(published_spec, **{name: getattr(base, name) for name in _INHERITED_FIELDS})
     except SpecError as error:

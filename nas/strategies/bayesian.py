@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 from optuna.trial import FrozenTrial
-from scipy.special import logsumexp
+from scipy.special import erfcx, logsumexp, ndtr
 
 from phinas.nas.problem import COST, SCORE, Problem, unique_row_indices
 from phinas.nas.strategies.base import JointSampler
@@ -20,9 +20,11 @@ from phinas.nas.surrogate.accuracy_model import (
     fit_accuracy_model,
     fit_log_cost_model,
 )
-from phinas.nas.surrogate.acquisition import log_expected_improvement
-from phinas.nas.surrogate.blas_threads import single_threaded_blas
-from phinas.nas.surrogate.gaussian_process import FloatArray, GaussianProcess
+from phinas.nas.surrogate.gaussian_process import (
+    FloatArray,
+    GaussianProcess,
+    single_threaded_blas,
+)
 from phinas.space.search_spaces.cost_tables import METRICS
 from phinas.space.search_spaces.inactive_choices import Indices
 from phinas.space.search_spaces.search_space import Choices
@@ -47,10 +49,13 @@ class BayesianSampler(JointSampler):
     hypervolume of the Pareto front.
     """
 
-    @single_threaded_blas()
     def propose(self, finished: list[FrozenTrial], rows: Indices) -> Choices:
         if len(finished) < NUM_STARTUP_TRIALS:
             return self.sample_random()
+        with single_threaded_blas():
+            return self._maximize_acquisition(finished, rows) or self.sample_random()
+
+    def _maximize_acquisition(self, finished: list[FrozenTrial], rows: Indices) -> Choices | None:
         scores = np.array([trial.user_attrs[SCORE] for trial in finished], dtype=np.float64)
         cost_fn = self._make_cost_fn(finished, rows)
         model = fit_accuracy_model(
@@ -72,11 +77,8 @@ class BayesianSampler(JointSampler):
         candidates = np.concatenate(
             [rows, self.problem.sample(_NUM_RANDOM_CANDIDATES, self.np_rng)]
         )
-        return (
-            self.first_new_feasible(
-                optimize_acquisition(self.problem, acquisition, candidates, self.np_rng)
-            )
-            or self.sample_random()
+        return self.first_new_feasible(
+            optimize_acquisition(self.problem, acquisition, candidates, self.np_rng)
         )
 
     def _make_cost_fn(self, finished: list[FrozenTrial], rows: Indices) -> CostFn:
@@ -142,6 +144,34 @@ class ExpectedHypervolumeImprovement:
             mean[:, None], std[:, None], self._segment_scores
         )
         return logsumexp(log_widths + log_improvements, axis=1)
+
+
+def log_expected_improvement(
+    mean: FloatArray, std: FloatArray, best: float | FloatArray
+) -> FloatArray:
+    """Logarithm of the expected improvement, log E[max(0, X - best)] for normal X (Jones et al.,
+    1998).
+
+    The form does not underflow far below `best` (Ament et al., arXiv:2310.20708, equation 9).
+
+    Args:
+        mean: Means of X.
+        std: Standard deviations of X, above 0.
+        best: The best value so far.
+    """
+    z = (mean - best) / std
+    clipped_z = np.maximum(z, -1.0)
+    log_direct = np.log(
+        np.exp(-(clipped_z**2) / 2) / np.sqrt(2 * np.pi) + clipped_z * ndtr(clipped_z)
+    )
+    # Below -1000 the last term loses precision, and it changes little.
+    far_z = np.clip(z, -1e3, -1.0)
+    log_tail = (
+        -(z**2) / 2
+        - np.log(2 * np.pi) / 2
+        + np.log1p(np.sqrt(np.pi / 2) * erfcx(-far_z / np.sqrt(2)) * far_z)
+    )
+    return np.log(std) + np.where(z > -1.0, log_direct, log_tail)
 
 
 def optimize_acquisition(

@@ -104,12 +104,13 @@ def require_pausing(
     if not supports_pausing:
         raise InputError(
             f"search.strategy: {strategy.name} pauses and resumes trainings, and {evaluator} "
-            "cannot pause; use evaluator: proxy, or give your function a parameter `stop_epoch`"
+            "cannot pause; use search.evaluator: proxy, or give your function a parameter "
+            "`stop_epoch`"
         )
     if pruner != "none":
         raise InputError(
             f"search.pruner: {pruner} has no effect with strategy {strategy.name}, which decides "
-            "itself which trainings continue; set pruner: none"
+            "itself which trainings continue; set search.pruner: none"
         )
 
 
@@ -136,14 +137,12 @@ def _factory(
     """
     signature = inspect.signature(strategy_class)
     takes_seed_only = "problem" not in signature.parameters and "seed" in signature.parameters
-
-    def make(problem: Problem, seed: int) -> BaseSampler | Strategy:
-        return strategy_class(seed=seed) if takes_seed_only else strategy_class(problem, seed)
-
     try:
         signature.bind(seed=0) if takes_seed_only else signature.bind(None, 0)
     except TypeError as error:
         raise InputError(
             f"{key}: {name!r} cannot be made from a problem and a seed ({error}); {_USAGE}"
         ) from None
-    return make
+    if takes_seed_only:
+        return lambda _problem, seed: strategy_class(seed=seed)
+    return strategy_class

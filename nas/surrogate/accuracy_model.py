@@ -10,13 +10,13 @@ from functools import lru_cache
 
 import numpy as np
 
-from phinas.nas.surrogate.blas_threads import single_threaded_blas
 from phinas.nas.surrogate.features import FeatureEncoder
 from phinas.nas.surrogate.gaussian_process import (
     FloatArray,
     GaussianProcess,
     Hyperparameters,
     mean_and_scale,
+    single_threaded_blas,
     tune_hyperparameters,
 )
 from phinas.space.search_spaces.inactive_choices import Indices, Mask

@@ -6,15 +6,23 @@ kernel sizes matter, but not how much each of twenty kernel sizes matters. The h
 the most probable ones under priors (algorithm 5.1, with priors added). Without priors, the length
 scales fit the noise of the first ten trials. The priors assume features with mean 0 and variance 1.
 This module standardizes the targets.
+
+One BLAS thread is enough (`single_threaded_blas`). The matrices have a few hundred rows, for which
+several threads are slower. Measured on two cores, tuning took 1.2 s with one thread and 13 s with
+two, which wait for each other whenever another process runs.
 """
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_solve, cholesky, solve_triangular
 from scipy.optimize import minimize
+from threadpoolctl import ThreadpoolController
 
 FloatArray = NDArray[np.float64]
 FeatureGroups = NDArray[np.intp]  # the group of each feature, from 0
@@ -32,6 +40,19 @@ _BOUNDS = {
     "signal": (-6.0, 4.0),
     "noise": (-10.0, 2.0),
 }
+
+
+@cache
+def _blas_controller() -> ThreadpoolController:
+    # NumPy and SciPy have a BLAS each. The controller finds only those that are loaded.
+    return ThreadpoolController()
+
+
+@contextmanager
+def single_threaded_blas() -> Iterator[None]:
+    """Limit BLAS to one thread in a `with` block or a decorated function, and restore it after."""
+    with _blas_controller().limit(limits=1, user_api="blas"):
+        yield
 
 
 def _distances(rows: FloatArray, other_rows: FloatArray, inverse_lengths: FloatArray) -> FloatArray:

@@ -33,8 +33,8 @@ from phinas.scaling_search.family.phi import (
 )
 from phinas.space.network import Network, NetworkT, ScalableNetwork
 
-CountedMetric = Literal["flops", "params"]
-BudgetMetric = Literal["flops", "params", "latency_ms"]
+CountedCost = Literal["flops", "params"]
+BudgetCost = Literal["flops", "params", "latency_ms"]
 _SEARCH_FACTOR = 2.0
 # A network with a shorter interval of phi results from rounding and is not searched for.
 _MIN_INTERVAL = 1e-6
@@ -45,7 +45,7 @@ class BudgetFit(Generic[NetworkT]):
     """The largest network within a budget.
 
     Attributes:
-        metric: The cost that the budget limits.
+        cost_metric: The cost that the budget limits.
         limit: The budget.
         value: The cost of the network.
         phi: A phi that gives the network, with few decimals.
@@ -53,7 +53,7 @@ class BudgetFit(Generic[NetworkT]):
         spec: The network, with the baseline's regularization.
     """
 
-    metric: BudgetMetric
+    cost_metric: BudgetCost
     limit: float
     value: float
     phi: float
@@ -62,7 +62,7 @@ class BudgetFit(Generic[NetworkT]):
 
 
 def fit_budget(
-    baseline: NetworkT, coefficients: Coefficients, metric: CountedMetric, limit: float
+    baseline: NetworkT, coefficients: Coefficients, cost_metric: CountedCost, limit: float
 ) -> BudgetFit[NetworkT]:
     """The largest network of any phi within `limit` FLOPs or parameters.
 
@@ -70,13 +70,15 @@ def fit_budget(
         InputError: The smallest network exceeds the limit, or the largest is below it.
     """
     check_coefficients_grow(coefficients)
-    check_positive(metric, limit)
+    check_positive(cost_metric, limit)
 
     def cost_of(network: Network) -> int:
-        return getattr(network.cost(), metric)
+        return getattr(network.cost(), cost_metric)
 
     low, high = -MAX_PHI, max_buildable_phi(baseline, coefficients)
-    _check_reachable(baseline, coefficients, metric, limit, cost_of=cost_of, phi_range=(low, high))
+    _check_reachable(
+        baseline, coefficients, cost_metric, limit, cost_of=cost_of, phi_range=(low, high)
+    )
     # The smallest network is within the limit, and some network is the last one within it.
     best: tuple[float, float] | None = None
     for phi, value in networks_around(
@@ -88,7 +90,7 @@ def fit_budget(
     best_value, phi = best
     phi_interval = find_phi_interval(baseline, coefficients, phi)
     return BudgetFit(
-        metric,
+        cost_metric,
         limit,
         best_value,
         shortest_decimal(phi_interval),
@@ -98,15 +100,18 @@ def fit_budget(
 
 
 def fit_budgets(
-    baseline: NetworkT, coefficients: Coefficients, metric: CountedMetric, limits: Sequence[float]
+    baseline: NetworkT,
+    coefficients: Coefficients,
+    cost_metric: CountedCost,
+    limits: Sequence[float],
 ) -> list[BudgetFit[NetworkT]]:
     """One network for each limit.
 
     Raises:
         InputError: As for `fit_budget`, or the limits do not rise, or two of them give one network.
     """
-    check_increasing(metric, limits)
-    fits = [fit_budget(baseline, coefficients, metric, limit) for limit in limits]
+    check_increasing(cost_metric, limits)
+    fits = [fit_budget(baseline, coefficients, cost_metric, limit) for limit in limits]
     check_distinct(fits)
     return fits
 
@@ -153,7 +158,7 @@ def networks_around(
 def _check_reachable(
     baseline: ScalableNetwork,
     coefficients: Coefficients,
-    metric: CountedMetric,
+    cost_metric: CountedCost,
     limit: float,
     *,
     cost_of: Callable[[Network], int],
@@ -166,7 +171,7 @@ def _check_reachable(
         if value > limit if extreme == "smallest" else value < limit:
             raise InputError(
                 unreachable_message(
-                    metric,
+                    cost_metric,
                     limit,
                     extreme=extreme,
                     phi=phi,
@@ -178,7 +183,7 @@ def _check_reachable(
 
 
 def unreachable_message(
-    metric: BudgetMetric,
+    cost_metric: BudgetCost,
     limit: float,
     *,
     extreme: str,
@@ -198,24 +203,24 @@ def unreachable_message(
     """
     network_text = f" (phi {phi:.3g}, {resolution} px)"
     return (
-        f"scaling.{metric}: no phi meets {format_budget(metric, limit)}: the {extreme} network "
-        "that these coefficients make of the baseline has "
-        f"{format_budget(metric, value)}{network_text}; {advice} the budget or start from a "
+        f"scaling.{cost_metric}: no phi meets {format_budget(cost_metric, limit)}: the {extreme} "
+        "network that these coefficients make of the baseline has "
+        f"{format_budget(cost_metric, value)}{network_text}; {advice} the budget or start from a "
         f"{'smaller' if extreme == 'smallest' else 'larger'} baseline"
     )
 
 
-def format_budget(metric: BudgetMetric, value: float) -> str:
+def format_budget(cost_metric: BudgetCost, value: float) -> str:
     """A cost with its unit, to three or four digits."""
-    if metric == "latency_ms":
+    if cost_metric == "latency_ms":
         return f"{value:.3g} ms"
     for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
         if value >= size:
-            return f"{value / size:.4g}{unit} {metric}"
-    return f"{value:.4g} {metric}"
+            return f"{value / size:.4g}{unit} {cost_metric}"
+    return f"{value:.4g} {cost_metric}"
 
 
-def check_positive(metric: BudgetMetric, limit: float) -> None:
+def check_positive(cost_metric: BudgetCost, limit: float) -> None:
     """Raises InputError for a budget that is not a finite number above 0."""
     if (
         isinstance(limit, bool)
@@ -223,21 +228,22 @@ def check_positive(metric: BudgetMetric, limit: float) -> None:
         or not 0 < limit < float("inf")
     ):
         raise InputError(
-            f"scaling.{metric}: {limit!r} is not a number above 0; use the maximum for the network"
+            f"scaling.{cost_metric}: {limit!r} is not a number above 0; use the maximum for the "
+            "network"
         )
 
 
-def check_increasing(metric: BudgetMetric, limits: Sequence[float]) -> None:
+def check_increasing(cost_metric: BudgetCost, limits: Sequence[float]) -> None:
     """Raises InputError for no budgets, or budgets that do not rise strictly."""
     if not limits:
-        raise InputError(f"scaling.{metric}: has no budgets; use at least one")
+        raise InputError(f"scaling.{cost_metric}: has no budgets; use at least one")
     for limit in limits:
-        check_positive(metric, limit)
+        check_positive(cost_metric, limit)
     for smaller, larger in pairwise(limits):
         if larger <= smaller:
             raise InputError(
-                f"scaling.{metric}: {larger:g} is not above the budget before it, {smaller:g}; "
-                "write the budgets in rising order, each once"
+                f"scaling.{cost_metric}: {larger:g} is not above the budget before it, "
+                f"{smaller:g}; write the budgets in rising order, each once"
             )
 
 
@@ -245,11 +251,11 @@ def check_distinct(fits: Sequence[BudgetFit[NetworkT]]) -> None:
     """Raises InputError where two budgets give one network."""
     for smaller, larger in pairwise(fits):
         if smaller.spec == larger.spec:
-            metric = smaller.metric
+            cost_metric = smaller.cost_metric
             raise InputError(
-                f"scaling.{metric}: {format_budget(metric, smaller.limit)} and "
-                f"{format_budget(metric, larger.limit)} give the same network, with "
-                f"{format_budget(metric, smaller.value)}, since none is between them; remove one, "
-                "move them apart, or round more finely (scaling.rounding: round, or a smaller "
+                f"scaling.{cost_metric}: {format_budget(cost_metric, smaller.limit)} and "
+                f"{format_budget(cost_metric, larger.limit)} give the same network, with "
+                f"{format_budget(cost_metric, smaller.value)}, since none is between them; remove "
+                "one, move them apart, or round more finely (scaling.rounding: round, or a smaller "
                 "scaling.divisor)"
             )

@@ -13,6 +13,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from phinas.experiment.artifacts.family_file import BudgetRecord, FamilyMember
+from phinas.experiment.errors import InputError
+from phinas.experiment.manifest import find_missing_members, read_manifest
+from phinas.experiment.run_dir import RunDir
 from phinas.scaling_search.coefficients import Coefficients
 from phinas.scaling_search.family.budget_ladder import BudgetFit
 from phinas.scaling_search.family.phi import scale_to_phi
@@ -40,10 +43,35 @@ def read_family(directory: Path) -> list[FamilyMember]:
     """The members that `write_family` wrote, by rising phi.
 
     Raises:
-        InputError: A file is damaged or of another version.
+        InputError: A file is damaged, of another version, or has the name of another member.
     """
-    members = [FamilyMember.read(path) for path in directory.glob("b*.yaml")]
+    members = [_read_member(path) for path in directory.glob("b*.yaml")]
     return sorted(members, key=lambda member: member.phi)
+
+
+def _read_member(path: Path) -> FamilyMember:
+    member = FamilyMember.read(path)
+    if member.name != path.stem:
+        raise InputError(
+            f"{path}: name: {member.name!r} is not the name of the file; rename it to "
+            f"{member.name}.yaml or remove it"
+        )
+    return member
+
+
+def require_complete_family(run: RunDir) -> None:
+    """Check that the files of all members exist.
+
+    Raises:
+        InputError: The file of a member was deleted or renamed.
+    """
+    files = [f"{name}.yaml" for name in find_missing_members(run, read_manifest(run))]
+    if files:
+        verbs = ("is", "it was", "it") if len(files) == 1 else ("are", "they were", "them")
+        raise InputError(
+            f"{run.family}: {', '.join(files)} {verbs[0]} missing, because {verbs[1]} deleted or "
+            f"renamed; restore {verbs[2]}, or write the family again with `phinas scale {run.path}`"
+        )
 
 
 def _make_members(
@@ -85,7 +113,7 @@ def _make_budget_record(fit: BudgetFit[ArchSpec] | None) -> BudgetRecord | None:
         return None
     low, high = fit.phi_interval
     return BudgetRecord(
-        metric=fit.metric,
+        cost_metric=fit.cost_metric,
         limit=fit.limit,
         value=fit.value,
         phi_interval=(round(low, 6), round(high, 6)),

@@ -59,7 +59,7 @@ def make_grid(
             candidates, section, baseline.resolution, max_resolution=max_resolution
         )
         raise InputError(
-            f"scaling: the grid needs two networks and has {count_text} "
+            f"scaling.tolerance: the grid needs two networks and has {count_text} "
             f"{describe_constraint(section)}; {suggestion}"
         )
     members = [

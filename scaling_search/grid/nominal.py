@@ -58,7 +58,7 @@ class NominalGrid:
             f"{min(self.ratios):.2f} to {max(self.ratios):.2f} times the baseline's measured FLOPs "
             f"(median {statistics.median(self.ratios):.2f}; {num_equal_cost} of the triples are "
             f"within {_EQUAL_COST_TOLERANCE:.0%} of {self.flops_multiple:g}), so the largest "
-            "network may win for its size; use constraint: measured for equal FLOPs"
+            "network may win for its size; use scaling.constraint: measured for equal FLOPs"
         )
 
 
@@ -135,8 +135,8 @@ def _checked_triples(section: ScalingSection) -> list[CoefficientTriple]:
     if pairs > MAX_TRIPLES or len(triples) > MAX_TRIPLES:
         raise InputError(
             f"scaling.grid_step: {section.grid_step} gives more than {MAX_TRIPLES:,} pairs or "
-            "triples with constraint: nominal; raise scaling.grid_step, or narrow scaling.alpha, "
-            "scaling.beta and scaling.gamma"
+            "triples with scaling.constraint: nominal; raise scaling.grid_step, or narrow "
+            "scaling.alpha, scaling.beta and scaling.gamma"
         )
     return triples
 
@@ -146,8 +146,8 @@ def _too_few_message(
 ) -> str:
     """Why there are not two networks, and what to change."""
     problem = (
-        f"scaling: the grid needs two networks and has {'one' if count else 'none'} "
-        f"{describe_constraint(section)}"
+        "scaling.nominal_tolerance: the grid needs two networks and has "
+        f"{'one' if count else 'none'} {describe_constraint(section)}"
     )
     if num_too_large:
         return (

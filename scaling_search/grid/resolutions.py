@@ -23,9 +23,10 @@ def check_resolution_range(
     """
     if resolution >= max_resolution and section.gamma[1] > 1:
         raise InputError(
-            f"scaling.gamma: the resolution {resolution} px of the baseline is the image size "
-            f"{max_resolution:g} px or more, so gamma cannot exceed 1; lower search.resolution, "
-            "set data.upsample: true to enlarge images, or set gamma: [1.0, 1.0]"
+            f"scaling.gamma: cannot exceed 1, because the baseline's resolution ({resolution} px) "
+            f"is not below the image size ({max_resolution:g} px); lower search.resolution "
+            f"(such as {max_resolution * 3 // 4:g}), set data.upsample: true to enlarge the "
+            "images, or set scaling.gamma: [1.0, 1.0]"
         )
     low, high = feasible_resolutions(resolution, section, max_resolution=max_resolution)
     if low > high:

@@ -50,6 +50,7 @@ def search_coefficients(
     """
     grid = make_grid(baseline, section, max_resolution=max_resolution)
     queue = TrainingQueue(baseline, section, seed, trial_store, executor, make_job, on_progress)
+    queue.num_networks = min(section.max_grid_members, len(grid))
     raced_members = _select_members(grid, baseline, section, seed=seed, queue=queue)
     race = make_race(raced_members, baseline, section)
     queue.expected_runs = race.max_trainings

@@ -37,21 +37,21 @@ _LIMIT_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class SyntheticAccuracyModel:
-    """The synthetic accuracy model.
+    """The parameters of the synthetic accuracy model. Errors are fractions.
 
-    Args:
-        dimension_weights: of depth, width, resolution, adding up to 1.
-        complementarity: how much the dimensions need each other, at least 0.
-        power: of error over capacity.
-        baseline_error: of the baseline after 10 epochs, a fraction.
-        floor: of the error.
-        training_gap: the error that one epoch leaves above ten, about.
-        slowness_std: relative standard deviation of the slowness.
-        ruggedness_std: standard deviation of networks around the power law.
-        noise_std: of one training.
-        seed_effect_std: of a seed, on all networks.
-        heavy_tails: noise of Student's t with 3 degrees of freedom.
-        model_seed: of all that is random.
+    Attributes:
+        dimension_weights: Weights of depth, width and resolution, which add up to 1.
+        complementarity: How much the dimensions need each other, at least 0.
+        power: Exponent of the power law of error over capacity.
+        baseline_error: Error of the baseline after 10 epochs.
+        floor: Error that no capacity removes.
+        training_gap: About the error after one epoch minus that after ten.
+        slowness_std: Relative standard deviation of the slowness.
+        ruggedness_std: Standard deviation of networks around the power law.
+        noise_std: Standard deviation of the noise of one training.
+        seed_effect_std: Standard deviation of the effect that a seed has on all networks.
+        heavy_tails: Whether the noise has Student's t distribution with 3 degrees of freedom.
+        model_seed: Seed of everything that is random.
     """
 
     dimension_weights: tuple[float, float, float] = (1 / 3, 1 / 3, 1 / 3)
@@ -147,12 +147,13 @@ class SyntheticAccuracyModel:
 
 
 def scaling_factors(spec: ArchSpec, baseline: ArchSpec) -> tuple[float, float, float]:
-    """Total depth, mean width of the stages (of their logarithms) and resolution over the
-    baseline's.
+    """The factors of depth (number of blocks), width (geometric mean over the stages) and
+    resolution from the baseline to a network that was scaled from it.
     """
     if len(spec.stages) != len(baseline.stages):
         raise ValueError(
-            "stages: the network has another number than the baseline, so it is not scaled from it"
+            "stages: the network has another number of stages than the baseline, so it was not "
+            "scaled from it"
         )
     depth = sum(stage.depth for stage in spec.stages) / sum(
         stage.depth for stage in baseline.stages

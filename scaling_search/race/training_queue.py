@@ -21,6 +21,7 @@ class TrainingQueue:
 
     Attributes:
         expected_runs: Trainings in total, as far as known; for progress.
+        num_networks: Networks in total; for progress.
         metric: The name of the score; "" before the first result.
     """
 
@@ -45,6 +46,9 @@ class TrainingQueue:
         self._tasks: list[Task] = []
         self._outcomes: dict[str, Outcome] = {}
         self.expected_runs = 0
+        self.num_networks = 0
+        self._network_numbers: dict[str, int] = {}
+        self._best_score: float | None = None
         self.metric = ""
 
     @property
@@ -97,7 +101,14 @@ class TrainingQueue:
         )
 
     def _announce(self, done: int, total: int, task: Task, outcome: Outcome) -> None:
-        network_id = task.user_attrs["network_id"]
+        numbers = self._network_numbers
+        number = numbers.setdefault(task.user_attrs["network_id"], len(numbers) + 1)
+        if outcome.measurement is not None:
+            score = outcome.measurement.score
+            self._best_score = max(score, self._best_score or score)
+        best = "" if self._best_score is None else f", best so far {self._best_score:.1%}"
         self._on_progress(
-            done, max(total, self.expected_runs), f"latest: network {network_id}, {outcome}"
+            done,
+            max(total, self.expected_runs),
+            f"network {number} of {self.num_networks}: {outcome}{best}",
         )

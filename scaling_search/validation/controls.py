@@ -30,6 +30,7 @@ from phinas.scaling_search.family.phi import (
 from phinas.scaling_search.race.user_coefficients import is_coefficients, read_coefficients
 from phinas.scaling_search.validation.skip_reason import find_image_size_skip
 from phinas.space.cost import Cost
+from phinas.space.interchange.library_models import library_name
 from phinas.space.loading import load_spec
 from phinas.space.presets import PRESETS
 from phinas.space.spec import ArchSpec, SpecError
@@ -156,7 +157,7 @@ def _read_control(name: str) -> ControlDefinition:
         return ControlDefinition(name, kind, coefficients=_SINGLE_DIMENSION_COEFFICIENTS[name])
     if name == "paper":
         return ControlDefinition(name, "paper", coefficients=PAPER)
-    if name in PRESETS or name.startswith(("timm:", "torchvision:")):
+    if name in PRESETS or library_name(name).startswith(("timm:", "torchvision:")):
         return ControlDefinition(name, "published", name, spec=_spec(name))
     path = Path(name).expanduser()
     try:
@@ -193,9 +194,9 @@ def _run_name(path: Path) -> str:
 
 def _spec(name: str) -> ArchSpec:
     try:
-        return load_spec(name)
+        return load_spec(name, field="validation.controls")
     except (SpecError, YamlError) as error:
-        raise InputError(f"validation.controls: {error}") from None
+        raise InputError(str(error)) from None
 
 
 def _make_scaled(

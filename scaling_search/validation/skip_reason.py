@@ -5,8 +5,8 @@ from phinas.scaling_search.family.budget_ladder import format_budget
 from phinas.space.network import Network
 
 _SENTENCES = {
-    "image_size": "it needs images of {resolution} px and they have {image_size:g} px; set "
-    "data.upsample: true to enlarge them",
+    "image_size": "it needs images of {resolution} px and they are stored at {image_size:g} px; "
+    "set data.image_size to store them larger in a new run, or data.upsample: true to enlarge them",
     "max_flops_multiple": "it has {flops_ratio:.1f} times B0's FLOPs, more than "
     "validation.max_flops_multiple allows ({limit:g})",
     "no_scaled_member": "no member but B0 is trained; raise validation.max_flops_multiple or set "

@@ -219,7 +219,7 @@ class _Trainings:
         def announce(done: int, total: int, task: Task, outcome: Outcome) -> None:
             name = str(task.user_attrs["name"])
             label = name if " " in name else name.upper()
-            on_progress(done, total, f"latest: {label} on the test split, {outcome}")
+            on_progress(done, total, f"latest: {label}, {outcome}")
 
         self._outcomes = run_jobs(
             list(self._tasks.values()),

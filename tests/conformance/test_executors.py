@@ -57,6 +57,7 @@ def kill_itself(folder, name):
     write_pid(folder, name)
     os.kill(os.getpid(), signal.SIGKILL)
 def exit_process(): os._exit(7)
+def interrupt(): raise KeyboardInterrupt
 def close_connection():
     os.closerange(3, 256)
     time.sleep(60)
@@ -294,6 +295,12 @@ def test_killed_job_fails_without_affecting_another_worker(processes, jobs, tmp_
 
 def test_exit_code_of_a_job_that_ends_its_process_is_reported(processes, jobs):
     assert run(processes, f"{jobs}:exit_process").reason == "its process died (exit code 7)"
+    assert run(processes, f"{jobs}:add", a=1, b=1).value == {"sum": 2}
+
+
+def test_a_keyboard_interrupt_that_a_job_raises_in_a_worker_is_an_error_of_the_job(processes, jobs):
+    result = run(processes, f"{jobs}:interrupt")
+    assert (result.reason, result.failure) == ("KeyboardInterrupt", "exception")
     assert run(processes, f"{jobs}:add", a=1, b=1).value == {"sum": 2}
 
 

@@ -9,8 +9,11 @@ from scipy.stats import norm
 from phinas.nas.cost_constraint import CostConstraint
 from phinas.nas.problem import Problem
 from phinas.nas.reward import make_reward
-from phinas.nas.strategies.bayesian import ExpectedHypervolumeImprovement, ExpectedImprovement
-from phinas.nas.surrogate.acquisition import log_expected_improvement
+from phinas.nas.strategies.bayesian import (
+    ExpectedHypervolumeImprovement,
+    ExpectedImprovement,
+    log_expected_improvement,
+)
 from phinas.space.search_spaces.cost_tables import METRICS
 from phinas.space.search_spaces.loading import load_space
 

@@ -127,7 +127,7 @@ def explanation(document):
     return " ".join(explain_choice(document))
 
 
-def test_the_finalist_with_the_best_mean_is_chosen_not_the_winner_of_the_search(select):
+def test_the_finalist_with_the_best_mean_is_selected_not_the_winner_of_the_search(select):
     baseline, document = select([0.5, 0.6, 0.9, 0.7], noise=0.01)
     assert baseline.trial.spec == SPECS[2]
     assert document.selection.trial == 2
@@ -136,7 +136,7 @@ def test_the_finalist_with_the_best_mean_is_chosen_not_the_winner_of_the_search(
         "It is significantly better than the other 3 finalists (95%, 3 measurements each)."
         in explanation(document)
     )
-    assert [row.tied_with_chosen for row in document.selection.finalists] == [
+    assert [row.tied_with_selected for row in document.selection.finalists] == [
         False,
         False,
         True,
@@ -154,9 +154,9 @@ def test_finalists_are_compared_by_the_reward_of_the_search(select):
     )
 
 
-def test_finalists_tied_with_the_chosen_one_are_named(select):
+def test_finalists_tied_with_the_selected_one_are_named(select):
     _, document = select([0.800, 0.801, 0.802, 0.5], noise=0.02)
-    tied = [row.network_id for row in document.selection.finalists if row.tied_with_chosen]
+    tied = [row.network_id for row in document.selection.finalists if row.tied_with_selected]
     assert len(tied) == 3
     others = " and ".join(name for name in tied if name != document.network_id)
     assert f"It is tied with 2 of the other 3 finalists ({others})." in explanation(document)
@@ -194,7 +194,7 @@ def test_only_the_best_of_the_search_are_finalists(select):
 def test_the_explanation_of_an_only_finalist_says_so(select):
     _, document = select([0.5], finalists=4)
     assert explanation(document).endswith("It was the only finalist.")
-    assert document.selection.finalists[0].tied_with_chosen
+    assert document.selection.finalists[0].tied_with_selected
 
 
 @pytest.mark.parametrize("failing", ["fail", "fail sometimes"])
@@ -405,7 +405,7 @@ def test_a_reference_that_is_a_finalist_is_not_trained_twice(select, tmp_path):
     document = select([0.5, 0.6], reference=str(tmp_path / "same.yaml"), trial_store=trial_store)[1]
     assert len(trial_store.records()) == 6
     assert all("trial" in row.user_attrs for row in trial_store.records())
-    assert document.selection.reference.is_chosen_network
+    assert document.selection.reference.is_selected_network
     assert describe_reference(document.selection) == (
         "It is the reference network same.yaml itself."
     )
@@ -439,7 +439,7 @@ def test_the_auto_reference_is_b0_unless_it_does_not_fit_the_search(
     if case in ("too_large", "outside_cost_limits"):
         assert (result.flops, result.resolution) == (base_flops_of_b0(), 224)
     if case == "not_buildable":
-        assert result.reason.startswith("resolution: 12 is below")
+        assert result.reason.startswith("its strides reduce the resolution 32 times")
 
 
 def base_flops_of_b0():

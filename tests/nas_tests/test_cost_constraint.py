@@ -68,7 +68,7 @@ def test_limits_that_no_network_satisfies_are_refused_with_the_closest_one(
     space = load_space(name)
     start_time = time.monotonic()
     with pytest.raises(
-        InputError, match=r"^search\.min_flops, search\.max_flops: no network of space"
+        InputError, match=r"^search\.min_flops, search\.max_flops: no network of the search space"
     ) as error_info:
         require_feasible(space, cost_constraint, seed=1)
     assert time.monotonic() - start_time < 20

@@ -332,7 +332,7 @@ def test_the_reward_uses_the_configured_cost(runner, cost_metric):
 
 def test_the_latency_of_a_trial_that_was_not_timed_is_an_error(runner):
     (trial,) = runner.search(in_memory_store(), trials=1).trials
-    with pytest.raises(ValueError, match=r"the latency of network .* was not measured"):
+    with pytest.raises(ValueError, match=r"the latency of network .* has not been measured"):
         trial.get_cost("latency")
 
 

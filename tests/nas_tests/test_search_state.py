@@ -15,8 +15,8 @@ from phinas.experiment.storage.trial_store import TrialStore
 from phinas.nas.cost_constraint import CostConstraint
 from phinas.nas.problem import Problem
 from phinas.nas.reward import Reward
+from phinas.nas.search_loop import describe_progress
 from phinas.nas.search_state.history import PastTrials
-from phinas.nas.search_state.progress import describe_progress
 from phinas.nas.search_state.state import SearchState
 from phinas.nas.trial import TrialAttributes, completed_trials
 from phinas.testing.searches import (

@@ -131,7 +131,7 @@ def test_budgets_become_a_family_around_the_baseline():
     for member in family:
         if member.budget:
             assert member.flops == member.budget.value
-            assert member.budget.metric == "flops"
+            assert member.budget.cost_metric == "flops"
     assert family[2].budget is None
 
 

@@ -120,8 +120,8 @@ def test_a_control_that_is_too_large_for_the_images_names_the_option():
     )
     assert resolution.skip.case == "image_size"
     assert describe_skip(resolution.skip) == (
-        f"it needs images of {resolution.spec.resolution} px and they have 37 px; set "
-        "data.upsample: true to enlarge them"
+        f"it needs images of {resolution.spec.resolution} px and they are stored at 37 px; set "
+        "data.image_size to store them larger in a new run, or data.upsample: true to enlarge them"
     )
     assert depth.skip is None
 

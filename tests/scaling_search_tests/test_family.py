@@ -8,8 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from phinas.experiment.artifacts.family_file import FamilyMember
+from phinas.experiment.errors import InputError
+from phinas.experiment.manifest import create_run, new_manifest, record_family
+from phinas.experiment.run_dir import RunDir
 from phinas.scaling_search.coefficients import Coefficients
-from phinas.scaling_search.family.family import make_family, write_family
+from phinas.scaling_search.family.family import (
+    make_family,
+    read_family,
+    require_complete_family,
+    write_family,
+)
 from phinas.space.loading import load_spec
 from phinas.space.presets import EFFICIENTNET, preset
 from phinas.space.search_spaces.loading import load_space
@@ -124,3 +132,23 @@ def test_a_shorter_family_removes_the_files_of_a_longer_one_and_no_weights(tmp_p
         "b7.safetensors",
         "notes.yaml",
     ]
+
+
+def test_a_deleted_or_renamed_member_is_named_and_not_left_out(tmp_path):
+    run = RunDir(tmp_path / "run")
+    create_run(run, "x", new_manifest(seed=0))
+    record_family(run, write_family(make_family(B0, PUBLISHED, [1.0, 2.0]), run.family))
+    require_complete_family(run)
+    (run.family / "b1.yaml").rename(run.family / "mine.yaml")
+    with pytest.raises(InputError, match=r"family: b1\.yaml is missing.*phinas scale"):
+        require_complete_family(run)
+    (run.family / "b2.yaml").unlink()
+    with pytest.raises(InputError, match=r"family: b1\.yaml, b2\.yaml are missing"):
+        require_complete_family(run)
+
+
+def test_a_copy_of_a_member_under_another_name_is_refused(tmp_path):
+    write_family(make_family(B0, PUBLISHED, [1.0]), tmp_path)
+    (tmp_path / "b1.yaml").rename(tmp_path / "b9.yaml")
+    with pytest.raises(InputError, match=r"b9\.yaml: name: 'b1' is not .*rename it to b1\.yaml"):
+        read_family(tmp_path)

@@ -30,8 +30,8 @@ def test_a_multiple_above_the_ranges_is_refused_with_the_largest_possible_one():
     )
     message = error_message(section)
     assert message.startswith(
-        "scaling: the grid needs two networks and has none within 3.0% of 9 times the baseline's "
-        "FLOPs; "
+        "scaling.tolerance: the grid needs two networks and has none within 3.0% of 9 times the "
+        "baseline's FLOPs; "
     )
     max_ratio = float(re.search(r"the ranges end at ([\d.]+);", message).group(1))
     assert (
@@ -99,7 +99,9 @@ def test_an_empty_grid_names_the_nearest_network_and_a_tolerance_for_two():
 
 def test_a_grid_of_one_network_is_refused():
     message = error_message(ScalingSection(alpha=[1.0, 1.0], beta=[1.0, 1.0], tolerance=0.1))
-    assert message.startswith("scaling: the grid needs two networks and has one within 10.0%")
+    assert message.startswith(
+        "scaling.tolerance: the grid needs two networks and has one within 10.0%"
+    )
     assert message.endswith(
         "there is only one depth and one width; widen scaling.alpha or scaling.beta, or lower "
         "scaling.grid_step"
@@ -129,7 +131,8 @@ def test_the_finest_step_over_the_default_ranges_takes_bounded_time():
 def test_a_baseline_at_the_image_size_is_refused_unless_gamma_is_one():
     with pytest.raises(
         InputError,
-        match=r"^scaling\.gamma: the resolution 32 px of the baseline .* image size 32 px",
+        match=r"^scaling\.gamma: cannot exceed 1, .* \(32 px\) is not below the image size "
+        r"\(32 px\)",
     ):
         make_grid(SMALL, ScalingSection(), max_resolution=32)
     fixed = ScalingSection(gamma=[1.0, 1.0], tolerance=0.2)

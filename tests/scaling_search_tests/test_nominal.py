@@ -38,7 +38,7 @@ def test_the_warning_shows_the_spread():
         "scaling.constraint: nominal compares networks of different FLOPs: 108 triples round to "
         "65 networks with 1.93 to 3.33 times the baseline's measured FLOPs (median 2.56; 11 of the "
         "triples are within 10% of 2), so the largest network may win for its size; use "
-        "constraint: measured for equal FLOPs"
+        "scaling.constraint: measured for equal FLOPs"
     )
 
 
@@ -130,8 +130,8 @@ def test_an_empty_grid_names_the_nearest_triple_and_what_to_change(changes, mess
     section = ScalingSection(constraint="nominal", nominal_tolerance=0.001, **changes)
     with pytest.raises(
         InputError,
-        match=r"^scaling: the grid needs two networks and has none with alpha .* gamma\^2 within "
-        r"0\.001 of",
+        match=r"^scaling.nominal_tolerance: the grid needs two networks and has none with alpha .* "
+        r"gamma\^2 within 0\.001 of",
     ):
         make_grid(B0, section)
     with pytest.raises(InputError, match=message):

@@ -140,9 +140,9 @@ def test_the_explanation_has_the_number_of_networks_and_the_ties(scaling):
     record = make_coefficients_file(result, SECTION)
     explanation = " ".join(explain_coefficients(record))
     assert explanation.startswith(
-        f"They are the coefficients of the best of 4 networks, from a grid of {len(result.grid)} "
-        "with 2 times the baseline's FLOPs (within 30.0%). Each was evaluated with 2 seeds, the "
-        "same for all networks."
+        "They are the coefficients of the best of 4 networks, which were selected from a grid of "
+        f"{len(result.grid)} networks with 2 times the baseline's FLOPs (within 30.0%). Each "
+        "was evaluated with 2 seeds, the same for all networks."
     )
     ties = len(result.ties)
     assert record.race.outcome == {1: "best", 4: "all_tied"}.get(ties, "some_tied")
