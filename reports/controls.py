@@ -9,9 +9,8 @@ from phinas.experiment.artifacts.validation_file import ControlKind, ControlReco
 from phinas.reports.formatting import truncate
 from phinas.scaling_search.coefficients import PAPER
 
-PAPER_LABEL = "EfficientNet's " + ", ".join(
-    f"{value:g}" for value in (PAPER.alpha, PAPER.beta, PAPER.gamma)
-)
+PAPER_LABEL = "EfficientNet's coefficients"
+PAPER_FACTORS = ", ".join(f"{value:g}" for value in (PAPER.alpha, PAPER.beta, PAPER.gamma))
 SINGLE_DIMENSIONS: tuple[ControlKind, ...] = ("depth", "width", "resolution")
 VERDICT_LABELS = {
     "better": "compound is better",
@@ -19,7 +18,7 @@ VERDICT_LABELS = {
     "tied": "not significant",
 }
 
-# Of each kind the marker, its name, and the kind, for a caption.
+# For each kind of control: matplotlib's marker, the name of the marker, the name of the kind.
 MARKERS: dict[ControlKind, tuple[str, str, str]] = {
     "depth": ("^", "triangle up", "depth-only scaling"),
     "width": ("s", "square", "width-only scaling"),
@@ -35,10 +34,10 @@ def make_control_label(control: ControlRecord, *, with_factors: bool = True) -> 
     """The name of a control.
 
     Args:
-        with_factors: Whether coefficients of another run are written out.
+        with_factors: Whether coefficients are followed by their values.
     """
     if control.kind == "paper":
-        return PAPER_LABEL
+        return f"{PAPER_LABEL} {PAPER_FACTORS}" if with_factors else PAPER_LABEL
     if control.kind in SINGLE_DIMENSIONS:
         return f"{control.kind}-only scaling"
     if control.kind == "published":

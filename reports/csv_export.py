@@ -4,11 +4,12 @@ trials.csv: a row for each trial of the search, also failed, pruned and running 
 finalists.csv: a row for each finalist, and one for the reference network.
 grid.csv: a row for each compared network.
 family.csv: a row for each member; predictions have columns of their own.
-controls.csv: a row for each control.
+controls.csv: a row for each control; difference is the score of the member minus the control's.
 A table without rows has its header.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
 import pandas as pd
@@ -20,7 +21,7 @@ from phinas.experiment.measurement import Measurement
 from phinas.experiment.storage.trial_record import TrialRecord
 from phinas.nas.trial import TrialAttributes
 from phinas.reports.controls import make_control_label
-from phinas.reports.family_rows import ReportMember
+from phinas.reports.family_rows import ReportMember, compute_scale_factors
 from phinas.reports.run_data import RunData
 from phinas.reports.sentences.controls import describe_missing_verdict
 from phinas.scaling_search.validation.skip_reason import describe_skip
@@ -36,7 +37,7 @@ _TRIAL_COLUMNS = (
     *("num_rejected", "attempts", "reason", "on_front", "finalist", "baseline"),
 )
 _FINALIST_COLUMNS = (
-    *("network_id", "trial", "flops", "search_reward", "reward", "score", "tied_with_chosen"),
+    *("network_id", "trial", "flops", "search_reward", "reward", "score", "tied_with_selected"),
     *("baseline", "expected_score"),
 )
 _GRID_COLUMNS = (
@@ -54,7 +55,7 @@ _FAMILY_COLUMNS = (
 _CONTROL_COLUMNS = (
     *("name", "label", "kind", "family_member", "phi", "alpha", "beta", "gamma", "network_id"),
     *("flops", "ratio", "params", "validated", "score", "low", "high", "images"),
-    *("score_gap", "score_gap_low", "score_gap_high", "flops_adjustment", "verdict"),
+    *("difference", "difference_low", "difference_high", "flops_adjustment", "verdict"),
     "skip_reason",
 )
 _INTEGER_COLUMNS = (
@@ -113,7 +114,7 @@ def _make_measurement_columns(measurement: Measurement) -> Row:
     optional = ("stop_reason", "micro_batch_size", "peak_memory_bytes")
     return (
         values
-        | {"balanced_accuracy": _compute_mean(scores) if scores else None}
+        | {"balanced_accuracy": fmean(scores) if scores else None}
         | {name: values[name] or None for name in optional}
     )
 
@@ -133,7 +134,7 @@ def _make_finalist_row(row: FinalistRecord, baseline_trial: int | None) -> Row:
         "search_reward": row.search_reward,
         "reward": row.reward,
         "score": row.mean_score,
-        "tied_with_chosen": row.tied_with_chosen,
+        "tied_with_selected": row.tied_with_selected,
         "baseline": row.trial == baseline_trial,
         "expected_score": row.expected_score,
     }
@@ -211,7 +212,11 @@ def _make_family_row(row: ReportMember, run_data: RunData) -> Row:
             "predicted_high": high,
             "extrapolation": prediction.extrapolation,
         }
-    return values | compute_scale_factors(run_data, member.phi) | _make_result_columns(result)
+    return (
+        values
+        | compute_scale_factors(run_data.coefficients, member.phi)
+        | _make_result_columns(result)
+    )
 
 
 def make_controls_dataframe(run_data: RunData) -> pd.DataFrame:
@@ -242,11 +247,11 @@ def _make_control_row(record: ControlRecord) -> Row:
         }
     if comparison is not None:
         values |= {
-            "score_gap": comparison.difference,
+            "difference": comparison.difference,
             "flops_adjustment": comparison.flops_adjustment,
             "verdict": comparison.verdict,
         }
-        values["score_gap_low"], values["score_gap_high"] = comparison.interval or (None, None)
+        values["difference_low"], values["difference_high"] = comparison.interval or (None, None)
     return values | _make_result_columns(record.result)
 
 
@@ -262,20 +267,6 @@ def _make_result_columns(result: TestResult | None) -> Row:
         "images": result.images,
     }
     return values | _make_seed_columns(result.scores)
-
-
-def compute_scale_factors(run_data: RunData, phi: float) -> dict[str, float | None]:
-    """alpha^phi, beta^phi, gamma^phi: the factors before rounding."""
-    coefficients = run_data.coefficients
-    names = {"depth_factor": "alpha", "width_factor": "beta", "resolution_factor": "gamma"}
-    return {
-        factor: coefficients.factors[name] ** phi if coefficients else None
-        for factor, name in names.items()
-    }
-
-
-def _compute_mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
 
 
 def _join_numbers(values: Sequence[int]) -> str:

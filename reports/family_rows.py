@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from phinas.experiment.artifacts.coefficients_file import CoefficientsFile
 from phinas.experiment.artifacts.family_file import FamilyMember
 from phinas.experiment.artifacts.validation_file import (
     ControlComparison,
@@ -63,3 +64,14 @@ class TestedControl:
     @property
     def flops(self) -> int:
         return self.network.flops
+
+
+def compute_scale_factors(
+    coefficients: CoefficientsFile | None, phi: float
+) -> dict[str, float | None]:
+    """The factors alpha^phi, beta^phi and gamma^phi before rounding; None: no coefficients yet."""
+    names = {"depth_factor": "alpha", "width_factor": "beta", "resolution_factor": "gamma"}
+    return {
+        factor: coefficients.factors[name] ** phi if coefficients else None
+        for factor, name in names.items()
+    }

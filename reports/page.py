@@ -93,7 +93,7 @@ def render_page(run_data: RunData, figures: dict[str, RenderedFigure]) -> str:
     environment.filters["code"] = _format_code
     baseline, coefficients = run_data.baseline, run_data.coefficients
     return environment.get_template("page.html").render(
-        title=run_data.config.name,
+        title=run_data.config.name or provenance.make_default_title(run_data),
         version=version(),
         light=LIGHT_COLORS,
         dark=DARK_COLORS,

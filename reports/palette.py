@@ -25,15 +25,15 @@ COLORS: dict[str, tuple[str, str]] = {
 LIGHT_COLORS = {name: light for name, (light, _) in COLORS.items()}
 DARK_COLORS = {name: dark for name, (_, dark) in COLORS.items()}
 
-TEXT_COLOR, MUTED_COLOR, GRID_COLOR, BACKGROUND_COLOR = (
-    LIGHT_COLORS["text"],
-    LIGHT_COLORS["muted"],
-    LIGHT_COLORS["grid"],
-    LIGHT_COLORS["background"],
-)
-NEUTRAL_COLOR, PRIMARY_COLOR, ACCENT_COLOR, BAND_COLOR, POINTWISE_COLOR = (
-    LIGHT_COLORS[name] for name in ("neutral", "primary", "accent", "band", "pointwise")
-)
+TEXT_COLOR = LIGHT_COLORS["text"]
+MUTED_COLOR = LIGHT_COLORS["muted"]
+GRID_COLOR = LIGHT_COLORS["grid"]
+BACKGROUND_COLOR = LIGHT_COLORS["background"]
+NEUTRAL_COLOR = LIGHT_COLORS["neutral"]
+PRIMARY_COLOR = LIGHT_COLORS["primary"]
+ACCENT_COLOR = LIGHT_COLORS["accent"]
+BAND_COLOR = LIGHT_COLORS["band"]
+POINTWISE_COLOR = LIGHT_COLORS["pointwise"]
 # One training of several of a network: visible on a line and on the dot of the mean.
 SEED_MARKER_STYLE: dict[str, Any] = {
     "s": 15,

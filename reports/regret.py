@@ -1,9 +1,10 @@
 """A comparison of search strategies as a table in Markdown and as a figure of regret."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from phinas.experiment.artifacts.bench import (
@@ -53,9 +54,9 @@ def make_regret_cells(summary: BenchSummary) -> tuple[list[str], list[list[str]]
     checkpoints = sorted({at.evaluations for row in rows.values() for at in row.regret})
     titles = [
         "strategy",
-        f"to beat {summary.target_network}",
-        f"to within {REGRET_TOLERANCE:g} of the optimum",
-        "worst of these",
+        f"evaluations to beat {summary.target_network}",
+        f"evaluations to within {REGRET_TOLERANCE:g} of the optimum",
+        "the same, slowest seed",
         *(f"regret x100 at {checkpoint}" for checkpoint in checkpoints),
         "ms per proposal",
     ]
@@ -113,7 +114,7 @@ def draw_regret(summary: BenchSummary, runs: Mapping[str, Sequence[BenchRun]]) -
     return ReportFigure(figure, _caption(summary))
 
 
-def _make_axes(figure: Any, curves: Mapping[str, FloatArray]) -> Any:
+def _make_axes(figure: Figure, curves: Mapping[str, FloatArray]) -> Axes:
     """Axes that hold all curves: evaluations, and regret on a log scale."""
     axes = add_axes_with_margins(figure, left=64, right=118, top=26, bottom=42)
     axes.set_xlim(1, max(len(curve) for curve in curves.values()))
@@ -133,7 +134,7 @@ def _make_axes(figure: Any, curves: Mapping[str, FloatArray]) -> Any:
     return axes
 
 
-def _draw_curve(axes: Any, curve: FloatArray, index: int) -> None:
+def _draw_curve(axes: Axes, curve: FloatArray, index: int) -> None:
     """The median of one strategy and its quartiles; the best strategy has a thicker line."""
     color = _LINE_COLORS[index % len(_LINE_COLORS)]
     dash_pattern = _DASH_PATTERNS[index // len(_LINE_COLORS)]
@@ -166,9 +167,11 @@ def _format_tick(value: float) -> str:
     return f"{100 * value:g} or less" if value <= 1.001 * _MIN_REGRET else f"{100 * value:g}"
 
 
-def _label_ends(axes: Any, ends: list[tuple[str, float, str]]) -> None:
+def _label_ends(axes: Axes, ends: list[tuple[str, float, str]]) -> None:
     """Write names at the right ends of the lines, moved up where they would overlap."""
-    height = 72 * axes.figure.get_figheight() * axes.get_position().height
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    height = 72 * figure.get_figheight() * axes.get_position().height
     low, high = (np.log(limit) for limit in axes.get_ylim())
     min_offset = 0.0
     for name, value, color in ends:

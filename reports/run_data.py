@@ -10,6 +10,7 @@ from functools import cached_property
 
 from phinas.experiment.artifacts.baseline_file import (
     BaselineFile,
+    CostMetric,
     FinalistRecord,
     ReferenceRecord,
     SelectionRecord,
@@ -47,6 +48,7 @@ class RunData:
         baseline: The baseline, once there is one.
         coefficients: The compound coefficients, once there are some.
         members: The family by rising phi.
+        missing_members: Names of members whose files were deleted or renamed.
         validation: The validation of this family, once there is one.
         reward: The reward of the search; None before its exponent is estimated.
     """
@@ -58,6 +60,7 @@ class RunData:
     baseline: BaselineFile | None
     coefficients: CoefficientsFile | None
     members: Sequence[ReportMember]
+    missing_members: Sequence[str]
     validation: ValidationFile | None
     reward: Reward | None
 
@@ -122,7 +125,7 @@ class RunData:
         return margin is not None and margin < ROUNDING_TOLERANCE
 
     @property
-    def cost_metric(self) -> str:
+    def cost_metric(self) -> CostMetric:
         """The cost of the search's reward."""
         return self.config.search.cost
 
@@ -141,12 +144,12 @@ class RunData:
 
     @property
     def selection(self) -> SelectionRecord | None:
-        """How the baseline was chosen; None before that, or for a user's baseline."""
+        """How the baseline was selected; None before that, or for a user's baseline."""
         return self.baseline.selection if self.baseline else None
 
     @property
     def baseline_trial(self) -> int | None:
-        """The number of the baseline's trial, where the search chose one."""
+        """The number of the baseline's trial, where the search selected one."""
         return self.selection.trial if self.selection else None
 
     @property
@@ -208,9 +211,7 @@ class RunData:
 
     @cached_property
     def tested_controls(self) -> list[TestedControl]:
-        """The controls that were trained and compared, by score relative to their member, best
-        first.
-        """
+        """The controls that were trained and compared, the best relative to its member first."""
         controls = [
             TestedControl(
                 record,

@@ -10,7 +10,7 @@ from phinas.experiment.artifacts.baseline_file import BaselineFile
 from phinas.experiment.artifacts.coefficients_file import CoefficientsFile
 from phinas.experiment.artifacts.family_file import FamilyMember
 from phinas.experiment.artifacts.validation_file import ValidationFile
-from phinas.experiment.manifest import read_manifest
+from phinas.experiment.manifest import find_missing_members, read_manifest
 from phinas.experiment.run_dir import RunDir
 from phinas.experiment.schema.config import config_from_text
 from phinas.experiment.storage.study_storage import open_storage
@@ -41,7 +41,10 @@ def read_run_data(run: RunDir) -> RunData:
     trial_records = {study: drop_replaced(records) for study, records in all_records.items()}
     family = read_family(run.family)
     validation = _read(ValidationFile, run.validation)
-    is_of_family = validation is not None and _describes_family(validation, family)
+    missing_members = find_missing_members(run, manifest)
+    is_of_family = validation is not None and _describes_family(
+        validation, family, missing_members=missing_members
+    )
     return RunData(
         config=config,
         manifest=manifest,
@@ -52,6 +55,7 @@ def read_run_data(run: RunDir) -> RunData:
         baseline=_read(BaselineFile, run.baseline),
         coefficients=_read(CoefficientsFile, run.coefficients),
         members=_join_members(family, validation, keep_predictions=is_of_family),
+        missing_members=missing_members,
         validation=validation if is_of_family else None,
         reward=reward_from_record(reward_record) if reward_record is not None else None,
     )
@@ -78,8 +82,14 @@ def _join_members(
     return [ReportMember(member, records.get(member.network_id)) for member in family]
 
 
-def _describes_family(validation: ValidationFile, family: Sequence[FamilyMember]) -> bool:
+def _describes_family(
+    validation: ValidationFile, family: Sequence[FamilyMember], *, missing_members: Sequence[str]
+) -> bool:
     """Whether every network of the file is in the family. The curve and the controls of an earlier
     family would be taken for this one's.
+
+    Args:
+        missing_members: Names of members without a file, whose rows are accepted.
     """
-    return {row.network_id for row in validation.members} <= {row.network_id for row in family}
+    rows = [row for row in validation.members if row.name not in missing_members]
+    return {row.network_id for row in rows} <= {row.network_id for row in family}

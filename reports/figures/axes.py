@@ -30,17 +30,18 @@ def add_axes_with_margins(
     )
 
 
-def set_axis_labels(axes: Axes, *, x_label: str, y_label: str) -> None:
-    """Write `y_label` at the top left and `x_label` at the bottom right."""
-    axes.annotate(
-        y_label,
-        (0, 1),
-        xytext=(-28, 8),
-        xycoords="axes fraction",
-        textcoords="offset points",
-        color=MUTED_COLOR,
-        fontsize=8.5,
-    )
+def set_axis_labels(axes: Axes, *, x_label: str, y_label: str = "") -> None:
+    """Write `y_label` at the top left, if there is one, and `x_label` at the bottom right."""
+    if y_label:
+        axes.annotate(
+            y_label,
+            (0, 1),
+            xytext=(-28, 8),
+            xycoords="axes fraction",
+            textcoords="offset points",
+            color=MUTED_COLOR,
+            fontsize=8.5,
+        )
     axes.annotate(
         x_label,
         (1, 0),
@@ -77,6 +78,41 @@ def set_percent_scale(
     )
     axes.grid(axis="x" if on_x_axis else "y", color=GRID_COLOR, linewidth=0.5)
     axis.set_tick_params(length=0)
+
+
+def set_difference_scale(
+    axes: Axes, values: Sequence[float], *, num_rows: int, label: str, signed: bool
+) -> None:
+    """A horizontal axis of differences of scores (fractions) in points, and one row for each
+    network, the first at the top.
+
+    Args:
+        values: Everything that has to be inside the axes.
+        num_rows: Number of networks.
+        label: The name of the horizontal axis.
+        signed: Whether positive differences are written with a plus sign.
+    """
+    low, high = min(values), max(values)
+    pad = max(0.06 * (high - low), 0.0005)
+    axes.set_xlim(low - pad, high + pad)
+    axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
+    axes.xaxis.set_major_formatter(
+        FuncFormatter(lambda value, _: _format_difference(value, signed=signed))
+    )
+    axes.grid(axis="x", color=GRID_COLOR, linewidth=0.5)
+    axes.xaxis.set_tick_params(length=0)
+    axes.set_ylim(num_rows - 0.5, -0.5)
+    axes.yaxis.set_major_locator(NullLocator())
+    axes.spines["left"].set_visible(False)
+    axes.axvline(0, color=MUTED_COLOR, linewidth=0.8, zorder=1)
+    set_axis_labels(axes, x_label=label)
+
+
+def _format_difference(value: float, *, signed: bool) -> str:
+    if abs(value) < 1e-9:
+        return "0"
+    text = f"{100 * value:+.3g}" if signed else f"{100 * value:.3g}"
+    return text.replace("-", "\N{MINUS SIGN}")
 
 
 def set_cost_scale(

@@ -1,21 +1,19 @@
-"""The controls compared with the family: the difference of each from its member at equal FLOPs,
-with its interval.
+"""The controls compared with the family: score of the member minus that of each control at equal
+FLOPs, with its interval. A positive difference means that the family is better.
 """
 
 from collections.abc import Sequence
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from phinas.reports.controls import MARKERS, VERDICT_LABELS, make_control_label
 from phinas.reports.family_rows import TestedControl
 from phinas.reports.figure_export import ReportFigure, make_figure
-from phinas.reports.figures.axes import add_axes_with_margins
+from phinas.reports.figures.axes import add_axes_with_margins, set_difference_scale
 from phinas.reports.formatting import TIMES_SIGN, format_percent, format_points, truncate
 from phinas.reports.palette import (
     ACCENT_COLOR,
     BACKGROUND_COLOR,
-    GRID_COLOR,
     MUTED_COLOR,
     NEUTRAL_COLOR,
     PRIMARY_COLOR,
@@ -45,9 +43,14 @@ def draw(run_data: RunData, *, compact: bool) -> ReportFigure | None:
         for value in (*_get_interval(control), *seed_differences, 0.0)
     ]
     label = f"{'' if compact else 'test '}{run_data.test_score_label}"
-    _set_difference_scale(axes, min(x_values), max(x_values), label=label)
-    axes.set_ylim(len(controls) - 0.5, -0.5)
-    _draw_zero_line(axes, controls)
+    set_difference_scale(
+        axes,
+        x_values,
+        num_rows=len(controls),
+        label=f"points of {label}, family minus control",
+        signed=True,
+    )
+    _label_zero_line(axes, controls)
     for position, (control, seed_differences) in enumerate(zip(controls, differences, strict=True)):
         _draw_control(axes, position, control, seed_differences, compact=compact)
         _write_row_text(axes, position, control, run_data, compact=compact)
@@ -57,8 +60,7 @@ def draw(run_data: RunData, *, compact: bool) -> ReportFigure | None:
     return ReportFigure(figure, _make_caption(run_data, controls), tooltips)
 
 
-def _draw_zero_line(axes: Axes, controls: Sequence[TestedControl]) -> None:
-    axes.axvline(0, color=MUTED_COLOR, linewidth=0.8, zorder=1)
+def _label_zero_line(axes: Axes, controls: Sequence[TestedControl]) -> None:
     low, high = axes.get_xlim()
     align = (
         "left" if -low < 0.2 * (high - low) else "right" if high < 0.2 * (high - low) else "center"
@@ -79,10 +81,9 @@ def _draw_zero_line(axes: Axes, controls: Sequence[TestedControl]) -> None:
 
 
 def _get_interval(control: TestedControl) -> tuple[float, float]:
-    """The interval of the control's score minus the member's."""
-    gap = control.comparison.difference
-    low, high = control.comparison.interval or (gap, gap)
-    return -high, -low
+    """The interval of the difference; its ends are equal where the noise is not known."""
+    difference = control.comparison.difference
+    return control.comparison.interval or (difference, difference)
 
 
 def _compute_differences(control: TestedControl, run_data: RunData) -> list[float]:
@@ -93,35 +94,9 @@ def _compute_differences(control: TestedControl, run_data: RunData) -> list[floa
     if member is None or member.result.failure_reason or control.result.failure_reason:
         return []
     pairs = zip(control.result.scores, member.result.scores, strict=True)
-    raw = [control_score - member_score for control_score, member_score in pairs]
-    shift = -control.comparison.difference - sum(raw) / len(raw)
+    raw = [member_score - control_score for control_score, member_score in pairs]
+    shift = control.comparison.difference - sum(raw) / len(raw)
     return [value + shift for value in raw]
-
-
-def _set_difference_scale(axes: Axes, low: float, high: float, *, label: str) -> None:
-    pad = max(0.06 * (high - low), 0.0005)
-    axes.set_xlim(low - pad, high + pad)
-    axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _format_tick(value)))
-    axes.grid(axis="x", color=GRID_COLOR, linewidth=0.5)
-    axes.xaxis.set_tick_params(length=0)
-    axes.yaxis.set_major_locator(NullLocator())
-    axes.spines["left"].set_visible(False)
-    axes.annotate(
-        f"points of {label}, relative to the family's member",
-        (1, 0),
-        xycoords="axes fraction",
-        xytext=(0, -24),
-        textcoords="offset points",
-        ha="right",
-        va="top",
-        color=MUTED_COLOR,
-        fontsize=8.5,
-    )
-
-
-def _format_tick(value: float) -> str:
-    return "0" if abs(value) < 1e-9 else f"{100 * value:+.3g}".replace("-", "\N{MINUS SIGN}")
 
 
 def _draw_control(
@@ -140,7 +115,7 @@ def _draw_control(
         differences, [line_y + (0.22 if compact else 0.26)] * len(differences), **SEED_MARKER_STYLE
     )
     axes.scatter(
-        [-control.comparison.difference],
+        [control.comparison.difference],
         [line_y],
         s=44,
         marker=MARKERS[control.record.kind][0],
@@ -200,10 +175,10 @@ def _write(
 
 def _make_tooltip(control: TestedControl) -> str:
     seeds = ", ".join(format_percent(value) for value in control.result.scores)
-    difference = format_points(-control.comparison.difference)
+    difference = format_points(control.comparison.difference)
     return (
         f"{make_control_label(control.record)}, {control.network.network_id}: {seeds}; "
-        f"{difference} points compared with {control.member_label}"
+        f"{control.member_label} minus this control: {difference} points"
     )
 
 

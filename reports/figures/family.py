@@ -17,7 +17,7 @@ from phinas.reports.figures.axes import (
     set_cost_scale,
     set_percent_scale,
 )
-from phinas.reports.figures.labels import Label, Point, place_labels
+from phinas.reports.figures.labels import Label, LabelsAndLines, Point, place_labels
 from phinas.reports.formatting import TIMES_SIGN, format_count, format_percent
 from phinas.reports.palette import (
     BACKGROUND_COLOR,
@@ -30,7 +30,6 @@ from phinas.reports.palette import (
 from phinas.reports.run_data import RunData
 from phinas.reports.sentences.family import make_family_caption
 
-LabelsAndLines = tuple[list[Label], list[list[Point]]]
 _DASH_PATTERN = (0, (3, 2))
 
 
@@ -243,7 +242,7 @@ def _draw_members_without_score(axes: Axes, members: Sequence[ReportMember]) -> 
     )
     middle_flops = (min(flops) * max(flops)) ** 0.5
     texts = [(row.label, float(row.flops), 9.0) for row in members]
-    for text, x, offset in [*texts, ("not validated", middle_flops, 20.0)]:
+    for text, x, offset in [*texts, ("not trained", middle_flops, 20.0)]:
         axes.annotate(
             text,
             (x, bottom),

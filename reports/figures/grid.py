@@ -1,11 +1,10 @@
 """The compared networks of about equal FLOPs: how far each is behind the best, with intervals."""
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from phinas.experiment.artifacts.coefficients_file import RacedMember, RaceRecord
 from phinas.reports.figure_export import ReportFigure, make_figure
-from phinas.reports.figures.axes import add_axes_with_margins
+from phinas.reports.figures.axes import add_axes_with_margins, set_difference_scale
 from phinas.reports.formatting import (
     ALPHA,
     BETA,
@@ -16,7 +15,6 @@ from phinas.reports.formatting import (
 )
 from phinas.reports.palette import (
     BACKGROUND_COLOR,
-    GRID_COLOR,
     MUTED_COLOR,
     NEUTRAL_COLOR,
     PRIMARY_COLOR,
@@ -39,21 +37,12 @@ def draw(run_data: RunData, *, compact: bool) -> ReportFigure | None:
     figure = make_figure((top + row_height * len(members) + 40) / 72, compact=compact)
     axes = add_axes_with_margins(figure, left=8 if compact else 236, right=12, top=top, bottom=40)
     x_values = [end for row in members for end in _list_x_values(row, race.winner)]
-    _set_difference_scale(axes, min(x_values), max(x_values))
-    axes.set_ylim(len(members) - 0.5, -0.5)
-    axes.yaxis.set_major_locator(NullLocator())
-    axes.spines["left"].set_visible(False)
-    axes.axvline(0, color=MUTED_COLOR, linewidth=0.8, zorder=1)
-    axes.annotate(
-        f"points of {run_data.race_score_label}, relative to the best",
-        (1, 0),
-        xycoords="axes fraction",
-        xytext=(0, -24),
-        textcoords="offset points",
-        ha="right",
-        va="top",
-        color=MUTED_COLOR,
-        fontsize=8.5,
+    set_difference_scale(
+        axes,
+        x_values,
+        num_rows=len(members),
+        label=f"points of {run_data.race_score_label} behind the best",
+        signed=False,
     )
     for position, row in enumerate(members):
         _draw_member(axes, position, row, race.winner, compact=compact)
@@ -77,35 +66,21 @@ def _score_gap(row: RacedMember) -> float:
 
 
 def _get_interval(row: RacedMember) -> tuple[float, float]:
-    """The interval of the member's score minus the winner's."""
+    """The interval of the winner's score minus the member's."""
     gap = _score_gap(row)
-    low, high = row.score_gap_interval or (gap, gap)
-    return -high, -low
+    return row.score_gap_interval or (gap, gap)
 
 
 def _compute_differences(row: RacedMember, winner: RacedMember) -> list[float]:
-    """Differences from the winner in full trainings with the same seed."""
+    """Score of the winner minus the member's, in full trainings with the same seed."""
     if row.winner:
         return []
     pairs = zip(row.scores, winner.scores, strict=False)
-    return [member_score - winner_score for member_score, winner_score in pairs]
+    return [winner_score - member_score for member_score, winner_score in pairs]
 
 
 def _list_x_values(row: RacedMember, winner: RacedMember) -> list[float]:
     return [*_get_interval(row), *_compute_differences(row, winner), 0.0]
-
-
-def _set_difference_scale(axes: Axes, low: float, high: float) -> None:
-    pad = max(0.06 * (high - low), 0.0005)
-    axes.set_xlim(low - pad, high + pad)
-    axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _format_tick(value)))
-    axes.grid(axis="x", color=GRID_COLOR, linewidth=0.5)
-    axes.xaxis.set_tick_params(length=0)
-
-
-def _format_tick(value: float) -> str:
-    return "0" if abs(value) < 1e-9 else f"{100 * value:+.3g}".replace("-", "\N{MINUS SIGN}")
 
 
 def _line_y(position: int, *, compact: bool) -> float:
@@ -121,7 +96,7 @@ def _draw_member(
     differences = _compute_differences(row, winner)
     axes.scatter(differences, [y] * len(differences), **SEED_MARKER_STYLE)
     axes.scatter(
-        [-_score_gap(row)],
+        [_score_gap(row)],
         [y],
         s=44 if row.winner else 30,
         facecolor=BACKGROUND_COLOR if row.status == "open" else color,
@@ -176,7 +151,7 @@ def _write(axes: Axes, text: str, y: float, offset: float, *, weight: str) -> No
 def _write_column_titles(axes: Axes) -> None:
     for offset, text in zip(
         _COLUMN_OFFSETS,
-        (f"{ALPHA} depth", f"{BETA} width", f"{GAMMA} resolution", "input"),
+        (f"{ALPHA} depth", f"{BETA} width", f"{GAMMA} resolution", "input size"),
         strict=True,
     ):
         axes.annotate(

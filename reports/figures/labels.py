@@ -11,6 +11,7 @@ from itertools import pairwise
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.text import Annotation
 from matplotlib.transforms import Bbox
 
 from phinas.reports.palette import MUTED_COLOR, TEXT_COLOR
@@ -39,6 +40,9 @@ class Label:
     bold: bool = False
     size: float = 8.5
     optional: bool = False
+
+
+LabelsAndLines = tuple[list[Label], list[list[Point]]]  # what a group of marks needs and covers
 
 
 def place_labels(
@@ -78,30 +82,9 @@ def place_labels(
     )
     placed_boxes: list[Bbox] = []
     for label in labels:
-        weight = "bold" if label.bold else "normal"
-        text = axes.annotate(
-            label.text,
-            (label.x, label.y),
-            xytext=(0, 0),
-            textcoords="offset points",
-            ha="center",
-            va="center",
-            color=label.color,
-            fontsize=label.size,
-            fontweight=weight,
-            annotation_clip=False,
-        )
-        size = text.get_window_extent(renderer)
+        text = _write_label(axes, label)
         anchor = axes.transData.transform((label.x, label.y))
-        other_markers = (
-            [
-                marker[4]
-                for marker in marker_extents
-                if float(np.hypot(*(marker[4] - anchor))) > 1e-6
-            ]
-            if label.optional
-            else None
-        )
+        size = text.get_window_extent(renderer)
         position = _find_best_position(
             anchor,
             size.width,
@@ -109,7 +92,7 @@ def place_labels(
             axes_box=axes_box,
             placed_boxes=placed_boxes,
             points=obstacles,
-            other_markers=other_markers,
+            other_markers=_list_other_markers(anchor, marker_extents) if label.optional else None,
         )
         if position is None:
             text.remove()
@@ -119,6 +102,30 @@ def place_labels(
         text.set_position((float(shift[0]), float(shift[1])))
         if distance > 12:
             _draw_leader_line(axes, anchor, box)
+
+
+def _write_label(axes: Axes, label: Label) -> Annotation:
+    """Write a label centered on its point."""
+    return axes.annotate(
+        label.text,
+        (label.x, label.y),
+        xytext=(0, 0),
+        textcoords="offset points",
+        ha="center",
+        va="center",
+        color=label.color,
+        fontsize=label.size,
+        fontweight="bold" if label.bold else "normal",
+        annotation_clip=False,
+    )
+
+
+def _list_other_markers(
+    anchor: np.ndarray, marker_extents: Sequence[np.ndarray]
+) -> list[np.ndarray]:
+    """The centers of the marks that are not at the anchor."""
+    centers = [extent[len(_MARKER_OFFSETS) // 2] for extent in marker_extents]
+    return [center for center in centers if float(np.hypot(*(center - anchor))) > 1e-6]
 
 
 def _compute_distance_to_box(box: Bbox, point: np.ndarray) -> float:

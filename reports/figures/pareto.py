@@ -15,7 +15,7 @@ from phinas.reports.figures.axes import (
     set_cost_scale,
     set_percent_scale,
 )
-from phinas.reports.figures.labels import Label, Point, place_labels
+from phinas.reports.figures.labels import Label, LabelsAndLines, Point, place_labels
 from phinas.reports.formatting import (
     COST_LABELS,
     TIMES_SIGN,
@@ -43,7 +43,6 @@ COST_BOUND_PHRASES = {
     "activations": "as many activations or fewer",
     "latency": "the same latency or less",
 }
-LabelsAndLines = tuple[list[Label], list[list[Point]]]
 
 
 def choose_marker_size(count: int) -> float:
@@ -88,7 +87,7 @@ def draw(run_data: RunData, *, compact: bool) -> ReportFigure | None:
         x_label=f"{COST_LABELS[run_data.cost_metric]} of the "
         f"network{', ms' if run_data.cost_metric == 'latency' else ''} (log scale)",
         y_label=f"{run_data.search_score_label}"
-        f"{', short training' if run_data.search_trains_networks else ''}",
+        f"{' after a short training' if run_data.search_trains_networks else ''}",
     )
     axes.scatter(
         costs,
@@ -171,7 +170,7 @@ def _draw_equal_reward(axes: Axes, run_data: RunData) -> LabelsAndLines:
 
 
 def _draw_finalists(axes: Axes, run_data: RunData) -> LabelsAndLines:
-    """The chosen finalist with the interval of its score; the others circled."""
+    """The selected finalist with the interval of its score; the others circled."""
     by_number = {trial.number: trial for trial in run_data.trials}
     finalists = [by_number[row.trial] for row in run_data.finalists if row.trial in by_number]
     labels: list[Label] = []
@@ -206,7 +205,7 @@ def _get_reference_point(run_data: RunData) -> Point | None:
     reference = run_data.reference
     if reference is None or reference.search_score is None:
         return None
-    return reference.cost(run_data.config.search.cost), reference.search_score
+    return reference.cost(run_data.cost_metric), reference.search_score
 
 
 def _draw_reference(axes: Axes, run_data: RunData) -> LabelsAndLines:

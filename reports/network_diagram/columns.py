@@ -9,9 +9,11 @@ from dataclasses import dataclass
 
 from phinas.reports.formatting import EN_DASH, TIMES_SIGN
 from phinas.space.block_kinds import BLOCK_KINDS
-from phinas.space.cost import stage_costs
+from phinas.space.block_kinds.block import Block
+from phinas.space.cost import StageCost, stage_costs
 from phinas.space.layers import lower, output_resolution
 from phinas.space.spec import ArchSpec
+from phinas.space.stage_spec import StageSpec
 
 # Rows of text below the boxes. expansion: hidden width over input width; of a bottleneck, hidden
 # over output width.
@@ -77,71 +79,76 @@ class StageColumn:
 
 def make_stage_columns(spec: ArchSpec) -> list[StageColumn]:
     """Stem, stages and head."""
-    stem_cost, *stages, head_cost = stage_costs(spec)
-    total_flops = sum(row.cost.flops for row in (stem_cost, *stages, head_cost))
-    stem_resolution = output_resolution(spec.resolution, spec.stem_stride)
-    stem = (BlockBox("conv", spec.stem_kernel, spec.stem_width, stem_resolution),)
-    pool = (BlockBox("pool", 0, spec.stem_width, stem_cost.resolution),) if spec.stem_pool else ()
-    columns = [
-        _make_column(
-            "stem",
-            "stem",
-            (*stem, *pool),
-            stem_cost.resolution,
-            stem_cost.cost.flops,
-            total_flops,
-            activation=spec.activation,
-        )
+    stem_cost, *stage_rows, head_cost = stage_costs(spec)
+    total_flops = sum(row.cost.flops for row in (stem_cost, *stage_rows, head_cost))
+    stages = [
+        _make_stage_column(spec, stage, blocks, row, total_flops)
+        for row, stage, blocks in zip(stage_rows, spec.stages, lower(spec).stages, strict=True)
     ]
-    for row, stage, blocks in zip(stages, spec.stages, lower(spec).stages, strict=True):
-        kind = BLOCK_KINDS[stage.block]
-        boxes = tuple(
-            BlockBox(
-                stage.block,
-                stage.kernel,
-                stage.width,
-                row.resolution,
-                bool(stage.se) and "se" not in kind.unused_fields,
-                block.shortcut,
-            )
-            for block in blocks
-        )
-        cells = (
-            {}
-            if "expansion" in kind.unused_fields
-            else {"expansion": f"{kind.expansion_prefix}{stage.expansion:g}"}
-        )
-        if stage.se and "se" not in kind.unused_fields:
-            cells["SE"] = f"{stage.se:g}"
-        activation = (stage.activation or spec.activation) if boxes else ""
-        columns.append(
-            _make_column(
-                row.name,
-                stage.block,
-                boxes,
-                row.resolution,
-                row.cost.flops,
-                total_flops,
-                activation=activation,
-                extra_cells=cells,
-            )
-        )
-    resolution = stages[-1].resolution
-    head = (BlockBox("conv", 1, spec.head_width, resolution),) if spec.head_width else ()
-    boxes = (*head, BlockBox("linear", 0, spec.classes, 1))
-    activation = spec.activation if head else ""
-    columns.append(
-        _make_column(
-            "head",
-            "head",
-            boxes,
-            resolution,
-            head_cost.cost.flops,
-            total_flops,
-            activation=activation,
-        )
+    resolution = stage_rows[-1].resolution
+    return [
+        _make_stem_column(spec, stem_cost, total_flops),
+        *stages,
+        _make_head_column(spec, head_cost, total_flops, resolution=resolution),
+    ]
+
+
+def _make_stem_column(spec: ArchSpec, row: StageCost, total_flops: int) -> StageColumn:
+    resolution = output_resolution(spec.resolution, spec.stem_stride)
+    stem = (BlockBox("conv", spec.stem_kernel, spec.stem_width, resolution),)
+    pool = (BlockBox("pool", 0, spec.stem_width, row.resolution),) if spec.stem_pool else ()
+    return _make_column(
+        "stem",
+        "stem",
+        (*stem, *pool),
+        row.resolution,
+        row.cost.flops,
+        total_flops,
+        activation=spec.activation,
     )
-    return columns
+
+
+def _make_stage_column(
+    spec: ArchSpec, stage: StageSpec, blocks: Sequence[Block], row: StageCost, total_flops: int
+) -> StageColumn:
+    kind = BLOCK_KINDS[stage.block]
+    has_se = bool(stage.se) and "se" not in kind.unused_fields
+    boxes = tuple(
+        BlockBox(
+            stage.block, stage.kernel, stage.width, row.resolution, has_se, shortcut=block.shortcut
+        )
+        for block in blocks
+    )
+    cells = {}
+    if "expansion" not in kind.unused_fields:
+        cells["expansion"] = f"{kind.expansion_prefix}{stage.expansion:g}"
+    if has_se:
+        cells["SE"] = f"{stage.se:g}"
+    return _make_column(
+        row.name,
+        stage.block,
+        boxes,
+        row.resolution,
+        row.cost.flops,
+        total_flops,
+        activation=(stage.activation or spec.activation) if boxes else "",
+        extra_cells=cells,
+    )
+
+
+def _make_head_column(
+    spec: ArchSpec, row: StageCost, total_flops: int, *, resolution: int
+) -> StageColumn:
+    head = (BlockBox("conv", 1, spec.head_width, resolution),) if spec.head_width else ()
+    return _make_column(
+        "head",
+        "head",
+        (*head, BlockBox("linear", 0, spec.classes, 1)),
+        resolution,
+        row.cost.flops,
+        total_flops,
+        activation=spec.activation if head else "",
+    )
 
 
 def _make_column(

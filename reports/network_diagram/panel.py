@@ -23,13 +23,11 @@ from phinas.reports.palette import (
 from phinas.space.block_kinds import BLOCK_KINDS
 
 # heights in points
-_LINE_HEIGHT, _KIND_HEIGHT, _SE_DOT_HEIGHT, _SHORTCUT_HEIGHT, _BAR_LABEL_HEIGHT = (
-    13.0,
-    16.0,
-    9.0,
-    18.0,
-    20.0,
-)
+_LINE_HEIGHT = 13.0
+_KIND_HEIGHT = 16.0
+_SE_DOT_HEIGHT = 9.0
+_SHORTCUT_HEIGHT = 18.0
+_BAR_LABEL_HEIGHT = 20.0
 _SHORT_NAMES = {"hard_swish": ("h-swish", "hsw")}
 Interval = tuple[float, float]
 

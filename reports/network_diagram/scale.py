@@ -13,11 +13,8 @@ from phinas.reports.formatting import TIMES_SIGN
 from phinas.reports.network_diagram.columns import BlockBox, StageColumn
 from phinas.reports.network_diagram.glyphs import measure_text_width
 
-# points between boxes, and where a stage has more boxes than are drawn
-GAP, ELLIPSIS_WIDTH = (
-    1.5,
-    9.0,
-)
+GAP = 1.5  # points between boxes
+ELLIPSIS_WIDTH = 9.0  # points of the ellipsis where a stage has more boxes than are drawn
 _MAX_BOX_HEIGHT, _MAX_BAR_HEIGHT, _MIN_BOX_WIDTH = 112.0, 44.0, 1.6
 _MIN_TEXT_SIZE, _PREFERRED_TEXT_SIZE = 4.0, 7.0
 _PREFERRED_UNIT, _MIN_UNIT, _MAX_UNIT = 1.0, 0.2, 4.0
@@ -120,8 +117,8 @@ class Scale:
 def make_default_scale(
     networks: Sequence[Sequence[StageColumn]], rows: tuple[str, ...], *, compact: bool
 ) -> Scale:
-    """The usual scale, before anything has to fit. Of one network the bars tell shares, of several
-    FLOPs.
+    """The usual scale, before anything has to fit. The bars of one network show percentages, those
+    of several networks show FLOPs.
     """
     columns = [column for network in networks for column in network]
     bars_show_flops = len(networks) > 1

@@ -1,4 +1,4 @@
-"""How the baseline was chosen, in sentences: for the page and for the terminal."""
+"""How the baseline was selected, in sentences: for the page and for the terminal."""
 
 from phinas.experiment.artifacts.baseline_file import (
     BaselineFile,
@@ -86,7 +86,7 @@ def describe_baseline(run_data: RunData) -> list[str]:
     selection = baseline.selection
     if selection is None:
         return [_describe_user_baseline(baseline)]
-    chosen, dataset = selection.chosen, run_data.manifest.data
+    selected, dataset = selection.selected, run_data.manifest.data
     images = f"{dataset.validation:,} " if dataset else ""
     opening = render(
         "baseline",
@@ -94,10 +94,10 @@ def describe_baseline(run_data: RunData) -> list[str]:
         num_trials=len(run_data.trials),
         network_id=baseline.network_id,
         trial=selection.trial,
-        score=chosen.mean_score,
+        score=selected.mean_score,
         label=run_data.search_score_label,
         split=f" on the {images}validation images" if run_data.search_trains_networks else "",
-        seeds=len(chosen.scores),
+        seeds=len(selected.scores),
         kind=_kind(selection),
         size=_describe_size(baseline),
     )
@@ -137,8 +137,8 @@ def _describe_user_baseline(baseline: BaselineFile) -> str:
 
 
 def _describe_reward(reward: RewardRecord) -> str:
-    cost = "" if reward.cost_metric == "flops" else f" over {COST_LABELS[reward.cost_metric]}"
-    return f"{reward.kind}{cost}, w = {reward.exponent:g}".replace("-", "\N{MINUS SIGN}")
+    cost = "" if reward.cost_metric == "flops" else f" of {COST_LABELS[reward.cost_metric]}"
+    return f"{reward.kind} reward{cost}, w = {reward.exponent:g}".replace("-", "\N{MINUS SIGN}")
 
 
 def _describe_outcome(selection: SelectionRecord) -> str:
@@ -148,7 +148,7 @@ def _describe_outcome(selection: SelectionRecord) -> str:
         case=selection.outcome,
         num_others=len(selection.finalists) - 1,
         tied=[row.network_id for row in selection.tied_finalists],
-        seeds=len(selection.chosen.scores),
+        seeds=len(selection.selected.scores),
         kind=_kind(selection),
     )
 
@@ -161,7 +161,7 @@ def _describe_probability(selection: SelectionRecord) -> str:
 
 
 def _reference_case(reference: ReferenceRecord) -> str:
-    if reference.is_chosen_network:
+    if reference.is_selected_network:
         return "same"
     if reference.interval is None:
         return "unknown"

@@ -3,7 +3,7 @@
 import math
 
 from phinas.experiment.artifacts.coefficients_file import CoefficientsFile, RacedMember, RaceRecord
-from phinas.reports.controls import PAPER_LABEL
+from phinas.reports.controls import PAPER_FACTORS, PAPER_LABEL
 from phinas.reports.formatting import (
     DIMENSIONS,
     GREEK_LETTERS,
@@ -51,7 +51,7 @@ def describe_paper_coefficients(run_data: RunData) -> list[str]:
         render(
             "coefficients",
             "closest",
-            paper=PAPER_LABEL,
+            paper=f"{PAPER_LABEL} {PAPER_FACTORS}",
             intervals=intervals,
             case="winner" if member.winner else "tied" if member.tied else "worse",
             difference=format_points(member.score_gap).removeprefix("+"),

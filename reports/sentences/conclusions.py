@@ -14,13 +14,6 @@ from phinas.reports.sentences.controls import (
 from phinas.reports.sentences.family import describe_family
 
 
-def list_conclusions(run_data: RunData) -> list[str]:
-    """The sentences of all paragraphs."""
-    return [
-        sentence for paragraph in make_conclusion_paragraphs(run_data) for sentence in paragraph
-    ]
-
-
 def make_conclusion_paragraphs(run_data: RunData) -> list[list[str]]:
     """Lists of sentences: baseline, coefficients, family, and its comparison with other scaling
     methods. None is empty.

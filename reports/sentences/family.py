@@ -15,6 +15,7 @@ from phinas.experiment.statistics.intervals import newcombe_interval
 from phinas.reports.controls import MARKERS
 from phinas.reports.family_rows import TestedMember
 from phinas.reports.run_data import RunData
+from phinas.reports.sentences.pretrained import describe_pretrained
 from phinas.reports.sentences.rendering import list_sentences, render
 from phinas.scaling_search.validation.curve import MIN_POINTS
 
@@ -74,7 +75,12 @@ def find_gain(run_data: RunData) -> FamilyGain | None:
 
 def describe_family(run_data: RunData) -> list[str]:
     """The conclusions on the family."""
-    return list_sentences(_describe_gain(run_data), _describe_predictions(run_data))
+    reference = run_data.validation.pretrained_reference if run_data.validation else None
+    return list_sentences(
+        _describe_gain(run_data),
+        describe_pretrained(reference) if reference else "",
+        _describe_predictions(run_data),
+    )
 
 
 def _describe_gain(run_data: RunData) -> str:

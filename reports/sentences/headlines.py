@@ -23,7 +23,7 @@ def _make_baseline_headline(run_data: RunData) -> Headline | None:
         return None
     score, kind = baseline.network_id, "user-supplied"
     if baseline.selection is not None:
-        score = format_percent(baseline.selection.chosen.mean_score)
+        score = format_percent(baseline.selection.selected.mean_score)
         split = "validation " if run_data.search_trains_networks else ""
         kind = f"{split}{run_data.search_score_label}"
     size = f"{format_count(baseline.flops)} FLOPs, {format_count(baseline.params)} parameters"
@@ -37,7 +37,8 @@ def _make_coefficients_headline(run_data: RunData) -> Headline | None:
         return None
     separator = " \N{MIDDLE DOT} "
     values = separator.join(f"{value:.2f}" for value in run_data.coefficients.factors.values())
-    return separator.join(GREEK_LETTERS.values()), values, describe_coefficient_ranges(run_data)
+    name = f"Coefficients {separator.join(GREEK_LETTERS.values())}"
+    return name, values, describe_coefficient_ranges(run_data)
 
 
 def _make_family_headline(run_data: RunData) -> Headline | None:

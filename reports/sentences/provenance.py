@@ -1,5 +1,6 @@
 """What was run, on which data and machine, and what limits the results."""
 
+from pathlib import Path
 from statistics import median
 
 from phinas.experiment.artifacts.manifest import Machine
@@ -9,6 +10,7 @@ from phinas.nas.reward import UNUSED_TARGET_NOTE
 from phinas.nas.trial import TrialAttributes
 from phinas.reports.formatting import pluralize, truncate
 from phinas.reports.run_data import RunData
+from phinas.reports.sentences.duplicates import list_leaks
 from phinas.reports.sentences.rendering import list_sentences, render
 
 LabeledValues = list[tuple[str, str]]
@@ -30,7 +32,7 @@ def make_machine_rows(run_data: RunData) -> LabeledValues:
         ("Python, system", f"{machine.python}, {machine.system}"),
         ("processor", f"{machine.processor}, {pluralize(machine.cores, 'core')}"),
         ("memory", memory),
-        ("trained on", devices or ("nothing yet" if run_data.has_images else "")),
+        ("training device", devices or ("nothing yet" if run_data.has_images else "")),
         ("workers", f"{workers} ({executor})"),
         ("training time", _format_training_time(run_data)),
     ]
@@ -82,6 +84,19 @@ def describe_score_source(run_data: RunData) -> str:
     return run_data.config.search.evaluator
 
 
+def make_default_title(run_data: RunData) -> str:
+    """The title of a run that has no name."""
+    source = describe_score_source(run_data)
+    return render(
+        "notes",
+        "title",
+        baseline=run_data.config.scaling.baseline or "",
+        source=(Path(source).name or source) if run_data.has_images else source,
+        has_images=run_data.has_images,
+        is_scaled=run_data.coefficients is not None or "scale" in run_data.manifest.goal,
+    )
+
+
 def describe_evaluator_scores(run_data: RunData) -> str:
     """The evaluator's description of its scores; "" for trainings on the images."""
     evaluator = run_data.manifest.evaluator
@@ -118,7 +133,12 @@ def make_data_rows(run_data: RunData) -> LabeledValues:
         ("stored as", f"{data.image_size} px, {pluralize(data.channels, 'channel')}"),
         ("fingerprint", data.fingerprint),
         ("unreadable, skipped", _format_skipped(data.skipped_images)),
+        *_list_dropped(data.duplicates.dropped),
     ]
+
+
+def _list_dropped(count: int) -> LabeledValues:
+    return [("copies left out", pluralize(count, "training image"))] if count else []
 
 
 def _format_skipped(skipped: tuple[str, ...]) -> str:
@@ -139,8 +159,10 @@ def list_warnings(run_data: RunData) -> list[str]:
         "interrupted": run_data.num_interrupted,
         "unfinished": run_data.num_unfinished,
     }
+    missing_members = [name.upper() for name in run_data.missing_members]
     return list_sentences(
-        render("notes", "duplicates", count=data.duplicates) if data and data.duplicates else "",
+        *(f"{sentence}." for sentence in (list_leaks(data) if data else ())),
+        render("notes", "missing_members", names=missing_members) if missing_members else "",
         *(render("notes", name, count=count, unit=unit) for name, count in counts.items() if count),
         render("notes", "space_exhausted") if selection and selection.space_exhausted else "",
     )
@@ -160,7 +182,9 @@ def list_notes(run_data: RunData) -> list[str]:
             "notes",
             "splits",
             search_trains=_was_search_trained(run_data),
-            has_controls=bool(run_data.controls),
+            uses_test=any(row.is_complete for row in run_data.trial_records["validation"])
+            or bool(run_data.tested_members),
+            has_controls=bool(run_data.tested_controls),
         )
         if run_data.has_images
         else "",

@@ -1,8 +1,8 @@
-"""The controls as a table: other ways to spend about the FLOPs of a member of the family."""
+"""The controls as a table: other networks with about the FLOPs of a member of the family."""
 
 from phinas.experiment.artifacts.validation_file import ControlComparison, ControlRecord
 from phinas.reports.controls import VERDICT_LABELS, make_control_label
-from phinas.reports.formatting import EN_DASH, TIMES_SIGN, format_points
+from phinas.reports.formatting import EN_DASH, format_points
 from phinas.reports.run_data import RunData
 from phinas.reports.sentences.controls import describe_missing_verdict
 from phinas.reports.tables.cells import (
@@ -16,9 +16,9 @@ from phinas.reports.tables.cells import (
 
 _UNKNOWN_CELL = Cell(EN_DASH, "-1")
 _NOTE = (
-    "Gap: score of the family's member minus that of the control, in points, adjusted to equal "
-    "FLOPs. In brackets: its 95% interval, which includes training noise and test-set sampling "
-    "error and is corrected for multiple comparisons."
+    "Difference: score of the family's member minus that of the control, in percentage points, "
+    "adjusted to equal FLOPs. In brackets: its 95% interval, which includes training noise and "
+    "test-set sampling error and is corrected for multiple comparisons."
 )
 
 
@@ -30,12 +30,12 @@ def make_controls_table(run_data: RunData) -> ReportTable | None:
     rows = [_make_row(record, run_data) for record in [*tested, *untested]]
     columns = make_columns(
         "control:",
-        "gap",
-        "verdict:",
+        "difference",
+        "result:",
         f"test {run_data.test_score_label}",
         "FLOPs",
-        f"{TIMES_SIGN} member",
-        "member:",
+        "FLOPs / member",
+        "compared with:",
         "network:",
     )
     return ReportTable(columns, rows, None, _NOTE if tested else "")
@@ -45,7 +45,7 @@ def _make_row(record: ControlRecord, run_data: RunData) -> list[Cell]:
     network = record.network
     return [
         Cell(make_control_label(record)),
-        _make_gap_cell(record.comparison),
+        _make_difference_cell(record.comparison),
         Cell(_verdict_text(record)),
         make_percent_cell(record.result.score) if record.result else _UNKNOWN_CELL,
         make_integer_cell(network.flops) if network else _UNKNOWN_CELL,
@@ -62,7 +62,7 @@ def _make_relative_flops_cells(record: ControlRecord, run_data: RunData) -> list
     return [make_number_cell(record.network.flops / member.flops, 2), Cell(member.label)]
 
 
-def _make_gap_cell(comparison: ControlComparison | None) -> Cell:
+def _make_difference_cell(comparison: ControlComparison | None) -> Cell:
     if comparison is None:
         return Cell(EN_DASH, "-1e9")
     interval = ""

@@ -2,15 +2,13 @@
 trained.
 """
 
-from phinas.reports.csv_export import compute_scale_factors
-from phinas.reports.family_rows import ReportMember
+from phinas.reports.family_rows import ReportMember, compute_scale_factors
 from phinas.reports.formatting import (
     ALPHA,
     BETA,
     EN_DASH,
     GAMMA,
     PHI,
-    TIMES_SIGN,
     format_percent,
     join_numbers,
 )
@@ -24,8 +22,9 @@ from phinas.reports.tables.cells import (
 )
 
 _NOTE = (
-    f"{ALPHA}^{PHI}, {BETA}^{PHI} and {GAMMA}^{PHI} are the factors of depth, width and "
-    "resolution, before rounding. Blocks, widths and px are after rounding."
+    f"{PHI} is the compound coefficient: {ALPHA}^{PHI}, {BETA}^{PHI} and {GAMMA}^{PHI} are the "
+    "factors of depth, width and resolution before rounding. The numbers of blocks, the widths "
+    "(output channels) and the resolution are after rounding."
 )
 
 
@@ -38,11 +37,11 @@ def make_family_table(run_data: RunData) -> ReportTable | None:
         f"test {run_data.test_score_label}",
         "95% CI",
         "FLOPs",
-        f"{TIMES_SIGN} B0",
+        "FLOPs / B0",
         "parameters",
-        "px",
-        "blocks:",
-        "widths:",
+        "resolution, px",
+        "blocks per stage:",
+        "widths per stage:",
         f"{ALPHA}^{PHI}",
         f"{BETA}^{PHI}",
         f"{GAMMA}^{PHI}",
@@ -65,7 +64,7 @@ def _make_row(row: ReportMember, run_data: RunData) -> list[Cell]:
         Cell(join_numbers([stage.width for stage in stages])),
         *(
             Cell(EN_DASH) if value is None else make_number_cell(value, 2)
-            for value in compute_scale_factors(run_data, member.phi).values()
+            for value in compute_scale_factors(run_data.coefficients, member.phi).values()
         ),
     ]
 
@@ -78,7 +77,7 @@ def _make_score_cells(row: ReportMember) -> list[Cell]:
     if record is not None and record.prediction is not None:
         prediction = record.prediction
         return _format_score(prediction.score, prediction.interval, prefix="predicted ")
-    return [Cell("not validated", "-1"), Cell(EN_DASH, "-1")]
+    return [Cell("not trained", "-1"), Cell(EN_DASH, "-1")]
 
 
 def _format_score(score: float, interval: tuple[float, float], *, prefix: str) -> list[Cell]:

@@ -72,14 +72,14 @@ def make_grid_table(run_data: RunData) -> ReportTable | None:
         ALPHA,
         BETA,
         GAMMA,
-        "blocks:",
-        "widths:",
-        "px",
+        "blocks per stage:",
+        "widths per stage:",
+        "resolution, px",
         "FLOPs",
-        f"{TIMES_SIGN} B0",
+        "FLOPs / B0",
         run_data.race_score_label,
-        "points behind best",
-        "verdict:",
+        "points behind the best",
+        "result:",
     )
     winner_row = next((index for index, row in enumerate(members) if row.winner), None)
     return ReportTable(columns, [_make_row(row) for row in members], winner_row)

@@ -14,11 +14,11 @@ from phinas.reports.tables.cells import (
     make_percent_cell,
 )
 
-SHOWN_TRIALS = 300
+MAX_SHOWN_TRIALS = 300
 
 
 def make_trials_table(run_data: RunData) -> ReportTable | None:
-    trials = sorted(run_data.trials, key=lambda trial: -trial.reward)[:SHOWN_TRIALS]
+    trials = sorted(run_data.trials, key=lambda trial: -trial.reward)[:MAX_SHOWN_TRIALS]
     if not trials:
         return None
     # FLOPs and parameters are shown in any case
@@ -81,14 +81,15 @@ def make_finalists_table(run_data: RunData) -> ReportTable | None:
         "reward in search",
         "mean reward",
         f"mean {run_data.search_score_label}",
-        "each training:" if run_data.search_trains_networks else "each measurement:",
-        "verdict:",
+        f"{run_data.search_score_label} of each "
+        f"{'training' if run_data.search_trains_networks else 'measurement'}:",
+        "result:",
     )
     rows = [_make_finalist_row(row, run_data, shows_latency=shows_latency) for row in networks]
-    chosen_row = next(
-        (index for index, row in enumerate(networks) if _is_chosen(row, run_data)), None
+    selected_row = next(
+        (index for index, row in enumerate(networks) if _is_selected(row, run_data)), None
     )
-    return ReportTable(columns, rows, chosen_row, _make_margin_note(run_data))
+    return ReportTable(columns, rows, selected_row, _make_margin_note(run_data))
 
 
 def _make_margin_note(run_data: RunData) -> str:
@@ -103,7 +104,7 @@ def _make_margin_note(run_data: RunData) -> str:
     )
 
 
-def _is_chosen(row: FinalistRecord | ReferenceRecord, run_data: RunData) -> bool:
+def _is_selected(row: FinalistRecord | ReferenceRecord, run_data: RunData) -> bool:
     return isinstance(row, FinalistRecord) and row.trial == run_data.baseline_trial
 
 
@@ -134,11 +135,15 @@ def _make_finalist_row(
 
 def _verdict_text(row: FinalistRecord | ReferenceRecord, run_data: RunData) -> str:
     if isinstance(row, ReferenceRecord):
-        verdicts = {True: "reached", False: "not reached", None: "not significantly different"}
-        return f"reference: {verdicts[row.rediscovered]}"
-    if _is_chosen(row, run_data):
-        return "chosen"
-    return "tied" if row.tied_with_chosen else "significantly worse"
+        verdicts = {
+            True: "its reward is reached",
+            False: "its reward is not reached",
+            None: "not significantly different",
+        }
+        return f"reference network: {verdicts[row.rediscovered]}"
+    if _is_selected(row, run_data):
+        return "selected"
+    return "tied" if row.tied_with_selected else "significantly worse"
 
 
 def make_failures_table(run_data: RunData) -> ReportTable | None:

@@ -1,7 +1,7 @@
 """The baseline as a table, stage by stage."""
 
 from phinas.reports.formatting import EN_DASH, TIMES_SIGN
-from phinas.reports.network_diagram.columns import make_stage_columns
+from phinas.reports.network_diagram.columns import StageColumn, make_stage_columns
 from phinas.reports.run_data import RunData
 from phinas.reports.tables.cells import (
     Cell,
@@ -11,62 +11,58 @@ from phinas.reports.tables.cells import (
     make_percent_cell,
 )
 from phinas.space.block_kinds import BLOCK_KINDS
-from phinas.space.cost import stage_costs
+from phinas.space.cost import StageCost, stage_costs
+from phinas.space.spec import ArchSpec
+
+_COLUMNS = make_columns(
+    *("stage:", "block type:", "block count", "kernel", "stride", "expansion", "SE ratio"),
+    *("channels", "output px", "FLOPs", "% of FLOPs", "parameters"),
+)
 
 
 def make_stages_table(run_data: RunData) -> ReportTable | None:
     spec = run_data.baseline_spec
     if spec is None:
         return None
-    total_cost = spec.cost()
-    rows = []
-    for row, column in zip(stage_costs(spec), make_stage_columns(spec), strict=True):
-        stage = spec.stages[int(row.name) - 1] if row.name.isdigit() else None
-        stride = stage.stride if stage else spec.stem_stride if row.name == "stem" else 1
-        kind = (
-            BLOCK_KINDS[stage.block].labels[0]
-            if stage
-            else "Convolution"
-            if column.depth
-            else EN_DASH
-        )
-        sizes = [
-            make_integer_cell(value) if column.depth else Cell(EN_DASH, "-1")
-            for value in (column.depth, column.kernel, stride)
-        ]
-        output = [
-            make_integer_cell(value) if column.depth else Cell(EN_DASH, "-1")
-            for value in (column.width, column.resolution)
-        ]
-        rows.append(
-            [
-                Cell(row.name),
-                Cell(kind),
-                *sizes,
-                Cell(column.cells["expansion"]),
-                Cell(column.cells["SE"]),
-                *output,
-                make_integer_cell(row.cost.flops),
-                make_percent_cell(column.flops_fraction),
-                make_integer_cell(row.cost.params),
-            ]
-        )
-    total = (
-        f"{total_cost.flops:,} FLOPs, {total_cost.params:,} parameters, {total_cost.activations:,} "
-        "activations"
+    rows = [
+        _make_row(spec, row, column)
+        for row, column in zip(stage_costs(spec), make_stage_columns(spec), strict=True)
+    ]
+    return ReportTable(_COLUMNS, rows, None, _make_note(spec))
+
+
+def _make_row(spec: ArchSpec, row: StageCost, column: StageColumn) -> list[Cell]:
+    stage = spec.stages[int(row.name) - 1] if row.name.isdigit() else None
+    if stage is not None:
+        block_type, stride = BLOCK_KINDS[stage.block].labels[0], stage.stride
+    else:
+        block_type = "Convolution" if column.depth else EN_DASH
+        stride = spec.stem_stride if row.name == "stem" else 1
+    count, kernel, stride_cell, channels, output_px = (
+        make_integer_cell(value) if column.depth else Cell(EN_DASH, "-1")
+        for value in (column.depth, column.kernel, stride, column.width, column.resolution)
     )
+    return [
+        Cell(row.name),
+        Cell(block_type),
+        *(count, kernel, stride_cell),
+        Cell(column.cells["expansion"]),
+        Cell(column.cells["SE"]),
+        *(channels, output_px),
+        make_integer_cell(row.cost.flops),
+        make_percent_cell(column.flops_fraction),
+        make_integer_cell(row.cost.params),
+    ]
+
+
+def _make_note(spec: ArchSpec) -> str:
+    cost = spec.cost()
     pool = f" A 3{TIMES_SIGN}3 max pooling of stride 2 follows the stem." if spec.stem_pool else ""
     head_convolution = (
         f"a 1{TIMES_SIGN}1 convolution to {spec.head_width:,} channels, " if spec.head_width else ""
     )
-    note = (
-        f"In total {total}, at {spec.resolution} px.{pool} The head is {head_convolution}pooling "
-        "and the classifier."
-    )
-    size_columns = ("blocks", "kernel", "stride", "expansion", "SE", "width", "px")
-    return ReportTable(
-        make_columns("stage:", "block:", *size_columns, "FLOPs", "% of FLOPs", "parameters"),
-        rows,
-        None,
-        note,
+    return (
+        f"In total {cost.flops:,} FLOPs, {cost.params:,} parameters, {cost.activations:,} "
+        f"activations, at {spec.resolution} px.{pool} The head is {head_convolution}pooling and "
+        "the classifier."
     )

@@ -10,7 +10,7 @@ import pytest
 from optuna.distributions import CategoricalDistribution
 
 from phinas.experiment.artifacts.baseline_file import ExponentEstimate
-from phinas.experiment.artifacts.manifest import DatasetDescription
+from phinas.experiment.artifacts.manifest import DatasetDescription, DuplicateCounts
 from phinas.experiment.artifacts.validation_file import (
     ControlComparison,
     ControlNetwork,
@@ -22,7 +22,7 @@ from phinas.experiment.artifacts.validation_file import (
     TestResult,
     ValidationFile,
 )
-from phinas.experiment.manifest import create_run, new_manifest, update_manifest
+from phinas.experiment.manifest import create_run, new_manifest, record_family, update_manifest
 from phinas.experiment.measurement import Measurement
 from phinas.experiment.run_dir import RunDir
 from phinas.experiment.schema.config import config_from_dict
@@ -126,7 +126,9 @@ class RunBuilder:
         update_manifest(
             self.run,
             data=DatasetDescription(
-                **DATA | {"duplicates": 0, "classes": 10, "skipped_images": ()} | changes
+                **DATA
+                | {"duplicates": DuplicateCounts(), "classes": 10, "skipped_images": ()}
+                | changes
             ),
         )
 
@@ -287,7 +289,7 @@ class RunBuilder:
     def build_family(self):
         """The family by the coefficients found."""
         self.family = make_family(self.spec, self.coefficients, self.config.scaling.phi)
-        write_family(self.family, self.run.family)
+        record_family(self.run, write_family(self.family, self.run.family))
         return self
 
     def validate(

@@ -19,7 +19,7 @@ from phinas.reports.formatting import format_count, format_interval, format_perc
 from phinas.reports.network_diagram.columns import make_stage_columns
 from phinas.reports.page import write_report
 from phinas.reports.run_reader import read_run_data
-from phinas.reports.sentences.conclusions import list_conclusions
+from phinas.reports.sentences.conclusions import make_conclusion_paragraphs
 from phinas.reports.sentences.family import compare_scores
 from phinas.reports.tables.search import make_finalists_table
 from phinas.space.presets import preset
@@ -28,14 +28,15 @@ SMALL = {"tolerance": 0.2, "divisor": 4, "max_grid_members": 4, "phi": [1.0, 2.0
 
 
 def conclusions_text(builder):
-    return " ".join(list_conclusions(read_run_data(builder.run)))
+    paragraphs = make_conclusion_paragraphs(read_run_data(builder.run))
+    return " ".join(sentence for paragraph in paragraphs for sentence in paragraph)
 
 
 def test_the_conclusions_name_baseline_coefficients_and_family(full_run):
     run_data = read_run_data(full_run.run)
-    text = " ".join(list_conclusions(run_data))
+    text = conclusions_text(full_run)
     assert run_data.baseline.network_id in text
-    assert format_percent(run_data.selection.chosen.mean_score) in text
+    assert format_percent(run_data.selection.selected.mean_score) in text
     assert format_count(run_data.baseline.flops) in text
     assert f"beta\u00a0=\u00a0{full_run.coefficients.beta:.2f}" in text
     assert format_percent(run_data.tested_members[-1].result.score) in text
@@ -244,9 +245,11 @@ def test_the_reference_is_in_the_table_of_finalists_and_in_the_figure(build):
     builder = build().search(6).select_baseline(reference=reference_result())
     run_data = read_run_data(builder.run)
     table = make_finalists_table(run_data)
-    assert [row[-1].text for row in table.rows].count("reference: reached") == 1
+    assert [row[-1].text for row in table.rows].count(
+        "reference network: its reward is reached"
+    ) == 1
     assert [row[1].text for row in table.rows].count("efficientnet_b0") == 1
-    assert table.rows[table.highlighted_row][-1].text == "chosen"
+    assert table.rows[table.highlighted_row][-1].text == "selected"
     table = make_finalists_dataframe(run_data)
     assert list(table.reference.dropna()) == ["efficientnet_b0"]
     assert len(table) == 4

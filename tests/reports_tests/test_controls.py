@@ -18,7 +18,7 @@ from phinas.reports.page import render_page
 from phinas.reports.palette import BACKGROUND_COLOR
 from phinas.reports.run_reader import read_run_data
 from phinas.reports.sentences.coefficients import find_closest_to_paper
-from phinas.reports.sentences.conclusions import list_conclusions
+from phinas.reports.sentences.conclusions import make_conclusion_paragraphs
 from phinas.reports.tables.controls import make_controls_table
 from phinas.reports.tables.family import make_family_table
 from phinas.reports.tables.scaling import make_coefficients_table, make_grid_table
@@ -70,7 +70,8 @@ def lines(report_figure, gid=None):
 
 
 def conclusions_text(builder):
-    return " ".join(list_conclusions(read_run_data(builder.run)))
+    paragraphs = make_conclusion_paragraphs(read_run_data(builder.run))
+    return " ".join(sentence for paragraph in paragraphs for sentence in paragraph)
 
 
 def page(builder):
@@ -202,7 +203,9 @@ def test_without_a_curve_untrained_members_are_on_the_axis_and_the_page_has_the_
         (row.flops, bottom) for row in run_data.members_without_score
     ]
     assert "without a measured or predicted score" in report_figure.caption
-    assert "No score is predicted: a curve with a floor has three parameters" in page(builder)
+    assert "No score is predicted: the curve of score over FLOPs has three parameters" in page(
+        builder
+    )
     assert "prediction" not in conclusions_text(builder)
 
 
@@ -224,7 +227,7 @@ def test_family_caption_has_the_extrapolation_and_the_noise_of_the_intervals(
 ):
     builder = validated_run(build, controls=CONTROLS, scaling={"phi": [1.0, 2.0, 9.0, 12.0]})
     caption, rows = draw(family, builder).caption, read_run_data(builder.run).predicted_members
-    assert "Hollow: B3 and B4 were not trained" in caption
+    assert "Hollow markers: B3 and B4 were not trained" in caption
     assert (
         f"up to {rows[-1].extrapolation:.1f} times the FLOPs of the largest "
         "trained network" in caption
@@ -261,15 +264,14 @@ def test_controls_are_drawn_as_differences_from_their_member_the_best_first(buil
     assert [row.record.name for row in rows] == sorted(CONTROLS, key=CONTROLS.get)
     for index, row in enumerate(rows):
         assert marker_positions(report_figure, f"control-{index}") == [
-            (-row.comparison.difference, index)
+            (row.comparison.difference, index)
         ]
         line_ends = [
             list(line.get_xdata())
             for line in lines(report_figure)
             if list(line.get_ydata()) == [index, index]
         ]
-        low, high = row.comparison.interval
-        assert line_ends == [[-high, -low]]
+        assert line_ends == [list(row.comparison.interval)]
     texts = [text.get_text() for text in report_figure.figure.axes[0].texts]
     assert (
         texts.count("compound is better"),
@@ -278,9 +280,29 @@ def test_controls_are_drawn_as_differences_from_their_member_the_best_first(buil
     ) == (3, 1, 3)
     assert "equal to B2" in texts
     assert (
-        "Gray: compound scaling is significantly better (3). Orange: it is significantly worse "
-        "(1). Blue: the difference is not significant (3)." in report_figure.caption
+        "Gray: compound scaling is significantly better (3). Orange: compound scaling is "
+        "significantly worse (1). Blue: the difference is not significant (3)."
+        in report_figure.caption
     )
+
+
+def test_the_difference_has_one_sign_in_the_figure_the_table_the_csv_and_the_sentences(build):
+    builder = validated_run(build, controls={"paper": 0.03})
+    run_data, report_figure = read_run_data(builder.run), draw(controls, builder)
+    assert marker_positions(report_figure, "control-0") == [(0.03, 0)]
+    assert report_figure.tooltips["control-0"][0].endswith("B2 minus this control: +3.0 points")
+    assert "A positive value means that compound scaling is better." in report_figure.caption
+    assert make_controls_table(run_data).rows[0][1].text == "+3.0 (+1.5 to +4.5)"
+    assert make_controls_dataframe(run_data).difference[0] == 0.03
+    assert "(+3.0 points at about B2's FLOPs" in conclusions_text(builder)
+
+
+def test_networks_of_the_grid_are_drawn_as_points_behind_the_best_as_in_the_table(build):
+    builder = validated_run(build)
+    report_figure, table = draw(grid, builder), make_grid_table(read_run_data(builder.run))
+    positions = [marker_positions(report_figure, f"member-{row}")[0][0] for row in range(4)]
+    assert positions == [float(row[-2].sort_key) for row in table.rows]
+    assert positions[0] == 0 < positions[1] <= positions[2]
 
 
 def test_dots_of_a_control_are_paired_differences_around_its_mean_and_absent_where_a_seed_failed(
@@ -294,7 +316,7 @@ def test_dots_of_a_control_are_paired_differences_around_its_mean_and_absent_whe
     ]
     x_values = [float(position[0]) for group in dots for position in group.get_offsets()]
     assert len(x_values) == 3
-    assert math.isclose(sum(x_values) / 3, -0.02)
+    assert math.isclose(sum(x_values) / 3, 0.02)
     result = builder.validation.controls[0].result
     failed = {"scores": result.scores[1:], "failure_reason": "the loss became NaN"}
     update_control(builder, 0, result=result.model_copy(update=failed))
@@ -313,14 +335,14 @@ def test_after_one_training_each_a_control_has_no_interval_and_no_verdict(
     for index, row in enumerate(builder.validation.controls):
         unknown = row.comparison.model_copy(update={"interval": None, "verdict": None})
         update_control(builder, index, comparison=unknown)
-    assert marker_positions(draw(controls, builder), "control-1") == [(-0.02, 1)]
+    assert marker_positions(draw(controls, builder), "control-1") == [(0.02, 1)]
     assert draw(family, builder) is not None
     assert (
         make_controls_table(read_run_data(builder.run))
         .rows[0][2]
         .text.startswith("no verdict: too few seeds for an interval")
     )
-    assert "EfficientNet's 1.2, 1.1, 1.15 (+1" not in conclusions_text(builder)
+    assert "EfficientNet's coefficients 1.2, 1.1, 1.15 (+1" not in conclusions_text(builder)
 
 
 @pytest.mark.parametrize("controls_by_name", [{}, FAILED_CONTROLS])
@@ -350,7 +372,7 @@ def test_a_predicted_score_is_marked_and_sorts_by_its_number(build):
     ]
 
 
-def test_the_table_of_controls_has_relative_flops_and_the_gap(build):
+def test_the_table_of_controls_has_relative_flops_and_the_difference(build):
     run_data = read_run_data(validated_run(build, controls=CONTROLS | {"width": SAME_NETWORK}).run)
     table = make_controls_table(run_data)
     assert all(len(row) == len(table.columns) for row in table.rows)
@@ -384,14 +406,14 @@ def test_the_csv_of_controls_has_a_row_for_each_trained_or_not(build):
     assert list(table.index) == list(CONTROLS)
     for row in run_data.tested_controls:
         csv_row = table.loc[row.record.name]
-        assert (csv_row.score_gap, csv_row.verdict, csv_row.flops) == (
+        assert (csv_row.difference, csv_row.verdict, csv_row.flops) == (
             row.comparison.difference,
             row.comparison.verdict,
             row.flops,
         )
-        assert (csv_row.score_gap_low, csv_row.score_gap_high) == row.comparison.interval
+        assert (csv_row.difference_low, csv_row.difference_high) == row.comparison.interval
     assert table.skip_reason["width"] == "it is the same network as B2"
-    assert math.isnan(table.score_gap["width"])
+    assert math.isnan(table.difference["width"])
     assert {"label", "family_member", "score_seed_1", "flops_adjustment"} <= set(table.columns)
 
 
@@ -427,19 +449,19 @@ def test_the_conclusions_have_the_verdict_on_compound_scaling(build, depth, expe
     [
         (
             0.03,
-            "the coefficients found here are significantly better than EfficientNet's 1.2, 1.1, "
-            "1.15 (+3.0 points at about B2's FLOPs, 95% CI +1.5 to +4.5), so this data benefits "
-            "from its own coefficients.",
+            "the coefficients found here are significantly better than EfficientNet's "
+            "coefficients 1.2, 1.1, 1.15 (+3.0 points at about B2's FLOPs, 95% CI +1.5 to +4.5), "
+            "so this data benefits from its own coefficients.",
         ),
         (
             -0.03,
-            "the coefficients found here are significantly worse than EfficientNet's 1.2, 1.1, "
-            f"1.15 ({MINUS}3.0 points",
+            "the coefficients found here are significantly worse than EfficientNet's "
+            f"coefficients 1.2, 1.1, 1.15 ({MINUS}3.0 points",
         ),
         (
             0.0,
-            "the coefficients found here are not significantly different from EfficientNet's 1.2, "
-            "1.1, 1.15 (0.0 points",
+            "the coefficients found here are not significantly different from EfficientNet's "
+            "coefficients 1.2, 1.1, 1.15 (0.0 points",
         ),
     ],
 )
@@ -458,15 +480,15 @@ def test_ties_with_the_coefficients_of_many_other_runs_take_one_sentence(build):
         )
     )
     assert text.count("the coefficients found here are not significantly different from") == 1
-    assert "EfficientNet's 1.2, 1.1, 1.15 (+0.1 points" in text
+    assert "EfficientNet's coefficients 1.2, 1.1, 1.15 (+0.1 points" in text
     assert "or 5 more." in text
 
 
 def test_controls_that_round_to_one_network_are_named_together(build):
     builder = validated_run(build, controls={"depth": 0.01, "width": 0.01, "paper": 0.01})
     expected = (
-        "Rounded to whole blocks, channels and pixels, depth-only scaling and EfficientNet's 1.2, "
-        "1.1, 1.15 are the same network here."
+        "Rounded to whole blocks, channels and pixels, depth-only scaling and EfficientNet's "
+        "coefficients 1.2, 1.1, 1.15 are the same network here."
     )
     assert expected not in conclusions_text(builder)
     update_control(builder, 2, network=builder.validation.controls[0].network)
@@ -522,7 +544,10 @@ def test_the_conclusions_have_the_network_nearest_to_efficientnets_coefficients(
         f"(95% CI {MINUS}0.3 to +2.1)." in text_after(**tied)
     )
     text = text_after(**tied | {"winner": True})
-    assert "the one nearest to EfficientNet's 1.2, 1.1, 1.15 after rounding (\u03b1 " in text
+    nearest = (
+        "the one nearest to EfficientNet's coefficients 1.2, 1.1, 1.15 after rounding (\u03b1 "
+    )
+    assert nearest in text
     assert " is the best." in text
 
 

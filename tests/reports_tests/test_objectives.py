@@ -18,10 +18,14 @@ from phinas.reports.formatting import format_cost
 from phinas.reports.page import render_page, write_report
 from phinas.reports.run_reader import read_run_data
 from phinas.reports.sentences.baseline import describe_exponent
-from phinas.reports.sentences.conclusions import list_conclusions
+from phinas.reports.sentences.conclusions import make_conclusion_paragraphs
 from phinas.reports.tables.search import make_finalists_table, make_trials_table
 
 RUN = {"run": {"workers": 1}}
+
+
+def list_conclusions(run_data):
+    return [s for paragraph in make_conclusion_paragraphs(run_data) for s in paragraph]
 
 
 def caption(figure, builder):
@@ -82,7 +86,7 @@ def test_an_estimated_exponent_is_explained(build):
     builder = build(search={"reward_exponent": "auto"}).search(5).select_baseline()
     assert (
         "The reward exponent w = \N{MINUS SIGN}0.031 was estimated: the score rises as cost^0.031 "
-        "along the upper edge of 24 networks (95% CI 0.012 to 0.050)." in page(builder)
+        "along the best of 24 networks (95% CI 0.012 to 0.050)." in page(builder)
     )
     assert (
         "The first 24 trials were sampled at random, to estimate the exponent of the reward."
@@ -102,19 +106,19 @@ NO_FIT = {"slope": None, "interval": None}
         (
             {"value": -0.3, "case": "clipped"} | FIT,
             "The reward exponent w = -0.3 was estimated: the score rises as cost^0.500 along the "
-            "upper edge of 24 networks (95% CI 0.400 to 0.600). The estimate was clipped to the "
+            "best of 24 networks (95% CI 0.400 to 0.600). The estimate was clipped to the "
             "range -0.3 to -0.005.",
         ),
         (
             {"value": -0.02, "case": "not_significant"} | FLAT_FIT | {"interval": (-0.012, 0.034)},
             "The reward exponent w = -0.02 is a default: the score does not rise significantly "
-            "with the cost (as cost^0.001 along the upper edge of 24 networks (95% CI -0.012 to "
+            "with the cost (as cost^0.001 along the best of 24 networks (95% CI -0.012 to "
             "0.034)).",
         ),
         (
             {"value": -0.014, "case": "not_significant"} | FLAT_FIT,
             "The reward exponent w = -0.014 is limited by the interval of the slope: the score "
-            "does not rise significantly with the cost (as cost^0.001 along the upper edge of 24 "
+            "does not rise significantly with the cost (as cost^0.001 along the best of 24 "
             "networks (95% CI -0.012 to 0.014)).",
         ),
         (
@@ -174,7 +178,7 @@ def test_a_front_is_reported_with_its_hypervolume_over_the_trials(build):
     volume = f"{pareto.compute_front_hypervolume(run_data):.4f}"
     assert f"Its hypervolume is {volume}" in caption(pareto, builder)
     assert caption(progress, builder).startswith(
-        f"Hypervolume of the front over the trials: {volume} after 10 measured trials"
+        f"Hypervolume of the Pareto front after each trial: {volume} after 10 measured trials"
     )
     assert "selected from the Pareto front (" in page(builder)
     reward = run_data.reward
@@ -182,7 +186,7 @@ def test_a_front_is_reported_with_its_hypervolume_over_the_trials(build):
     write_report(builder.run)
 
 
-def test_before_a_baseline_is_chosen_the_front_is_described(build):
+def test_before_a_baseline_is_selected_the_front_is_described(build):
     builder = build(search={"reward": "pareto"}).search(6, awaiting_reward=1)
     run_data = read_run_data(builder.run)
     assert run_data.reward is None

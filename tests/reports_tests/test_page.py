@@ -9,9 +9,11 @@ from xml.etree import ElementTree
 import pandas as pd
 import pytest
 
+from phinas.api.validate import validate
 from phinas.experiment.artifacts.baseline_file import ExcludedReference
+from phinas.experiment.artifacts.manifest import DuplicateCounts
 from phinas.experiment.errors import InputError, StorageError
-from phinas.experiment.manifest import record_artifacts
+from phinas.experiment.manifest import record_artifacts, update_manifest
 from phinas.experiment.run_dir import RunDir
 from phinas.experiment.storage.study_storage import open_storage
 from phinas.nas.trial import TrialAttributes
@@ -148,6 +150,53 @@ def test_replaced_trials_are_only_counted_as_interruptions(full_run):
     assert len(pd.read_csv(full_run.run.report / "trials.csv")) == 13
 
 
+def title_of(builder):
+    text = render_page(read_run_data(builder.run), {})
+    return re.search("<h1>(.*)</h1>", text)[1]
+
+
+def test_a_run_without_a_name_has_a_title_of_what_was_done_and_the_data(build):
+    assert title_of(build(name=None)) == "Architecture search and scaling on digits"
+    folder = build("folder", name=None, data={"source": "/data/photos/"})
+    assert title_of(folder) == "Architecture search and scaling on photos"
+    scaled = build("scaled", name=None, scaling={"baseline": "efficientnet_b0"})
+    assert title_of(scaled) == "Scaling of efficientnet_b0 on digits"
+    no_images = build("none", name=None, data=None, search={"evaluator": "mine:accuracy"})
+    update_manifest(no_images.run, goal=["search"])
+    assert title_of(no_images) == "Architecture search with mine:accuracy"
+
+
+def test_the_note_on_the_test_split_says_whether_it_was_used(build):
+    scaling = {"tolerance": 0.2, "divisor": 4, "max_grid_members": 3, "phi": [1.0]}
+    builder = build(scaling=scaling).search(4)
+    assert "The test split has not been used yet." in render_text(builder)
+    builder.select_baseline().scale().validate()
+    assert "The test split was used only for the family." in render_text(builder)
+    builder.validate(controls={"depth": 0.01})
+    assert "used only for the family and its controls." in render_text(builder)
+
+
+@pytest.mark.parametrize("new_name", [None, "mine.yaml"], ids=["deleted", "renamed"])
+def test_a_member_whose_file_was_deleted_or_renamed_is_named_and_nothing_else_is_left_out(
+    build, new_name
+):
+    scaling = {"tolerance": 0.2, "divisor": 4, "max_grid_members": 3, "phi": [1.0, 2.0]}
+    builder = build(scaling=scaling).search(4).select_baseline().scale().validate()
+    assert "missing from this page" not in render_text(builder)
+    path = builder.run.family / "b1.yaml"
+    if new_name:
+        path.rename(path.with_name(new_name))
+    else:
+        path.unlink()
+    assert "B1 is missing from this page, because the file was deleted" in render_text(builder)
+    run_data = read_run_data(builder.run)
+    assert [row.label for row in run_data.tested_members] == ["B0", "B2"]
+    assert run_data.validation is not None
+    with pytest.raises(InputError, match=r"b1\.yaml is missing"):
+        validate(builder.run.path, quiet=True)
+    assert not builder.run.data.exists()
+
+
 def test_a_failed_trial_is_on_the_page_with_its_reason(full_run):
     page = Page(full_run.run.report_page.read_text(encoding="utf-8"))
     assert "1 training failed" in page.text
@@ -181,7 +230,7 @@ def test_a_search_with_a_function_evaluator_mentions_no_training_of_its_own(buil
         "efficientnet_b0 was not measured for comparison: its 386M FLOPs at 224 px are more "
         "than 4 times" in text
     )
-    assert "Scaling used training and validation images only" in text
+    assert "Scaling uses training and validation images only" in text
     for phrase in (
         "short training",
         "each trained",
@@ -271,7 +320,7 @@ def test_paused_trials_of_a_strategy_that_resumes_trainings_are_counted(build):
 
 def test_one_trial_and_one_finalist_make_a_report(build):
     text = write_page(build().search(1).select_baseline(finalists=1, seeds=1)).text
-    assert "chosen from 1 measured network." in text
+    assert "selected from 1 measured network." in text
     assert "It was the only finalist." in text
     assert "significant" not in text
 
@@ -283,7 +332,7 @@ def test_a_user_supplied_baseline_is_reported_without_a_search(build):
     assert "The user supplied the baseline, so there was no search." in text
     assert "385,814,752" in text
     assert "in the search," not in text
-    assert "Scaling used training and validation images only" in text
+    assert "Scaling uses training and validation images only" in text
     assert "phinas validate DIR" in text
     assert not (builder.run.report / "front.svg").exists()
     assert (builder.run.report / "grid.svg").exists()
@@ -316,15 +365,22 @@ def test_a_path_that_looks_like_mathematics_is_text(build):
 
 def test_duplicates_across_splits_have_a_warning(build):
     builder = build()
-    builder.add_data(duplicates=3)
-    assert (
-        "3 images are in more than one split, so scores on the validation or test images are too"
-        in render_text(builder)
+    builder.add_data(duplicates=DuplicateCounts(test_in_train=3), test=60)
+    assert "3 of 60 test images (5%) are also in train, so test scores are too high" in render_text(
+        builder
     )
 
 
+def test_images_that_were_left_out_as_copies_are_counted(build):
+    builder = build()
+    builder.add_data(duplicates=DuplicateCounts(dropped=12))
+    text = render_text(builder)
+    assert "copies left out" in text
+    assert "12 training images" in text
+
+
 @pytest.mark.parametrize(
-    ("workers", "expected"), [(1, "One training at a time"), (2, "With several workers")]
+    ("workers", "expected"), [(1, "Trainings run one at a time"), (2, "With several workers")]
 )
 def test_the_page_has_a_note_on_the_effect_of_the_order_of_completion(build, workers, expected):
     assert expected in render_text(build(run={"workers": workers}))
