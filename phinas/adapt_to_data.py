@@ -4,29 +4,80 @@
 """
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import Protocol
 
 from phinas.experiment.artifacts.baseline_file import BaselineFile
 from phinas.experiment.errors import InputError
 from phinas.experiment.run_dir import RunDir
 from phinas.experiment.schema.config import Config, SearchSection
-from phinas.space.loading import load_spec
+from phinas.network_source import load_network
 from phinas.space.network import NetworkT
 from phinas.space.search_spaces.loading import load_space
 from phinas.space.search_spaces.search_space import SearchSpace
-from phinas.space.spec import ArchSpec
+from phinas.space.spec import MAX_RESOLUTION, ArchSpec
 
-if TYPE_CHECKING:
-    from phinas.training.data.prepared_dataset import PreparedData
+# FLOPs rise somewhat slower than the square of the resolution, because feature maps are rounded up.
+_FLOPS_SLACK = 1.1
 
 
-def max_resolution(config: Config, data: "PreparedData | None") -> float:
+class ImageProperties(Protocol):
+    """What networks depend on: `PreparedData`, or the images of a plan."""
+
+    @property
+    def classes(self) -> Sequence[str]:
+        """Class names."""
+
+    @property
+    def channels(self) -> int:
+        """Channels of an image."""
+
+    @property
+    def image_size(self) -> int:
+        """Height and width at which the images are stored, in px."""
+
+    @property
+    def native_size(self) -> int:
+        """Median size of the images before that, in px."""
+
+
+def max_resolution(config: Config, data: ImageProperties | None) -> float:
     """The highest resolution of networks in px.
 
     It is the image size. Without images, or where upsampling is allowed, it is infinite.
     """
     return (
         math.inf if data is None or config.data is None or config.data.upsample else data.image_size
+    )
+
+
+def largest_resolution(config: Config) -> int:
+    """The highest resolution in px that any stage of a run may train, however large images are.
+
+    Images are stored at it. It includes all stages, because a later command may run them. Of the
+    family, only members up to `validation.max_flops_multiple` are trained. None of them, and no
+    control, has a higher resolution than scaling by resolution alone gives at these FLOPs.
+    """
+    if config.scaling.baseline is not None:
+        spec = load_network(config.scaling.baseline, field="scaling.baseline")
+        resolutions: tuple[int, ...] = (config.search.resolution or spec.resolution,)
+    else:
+        space = load_space(search_space_name(config.search), field="search.space")
+        resolutions = (config.search.resolution,) if config.search.resolution else space.resolutions
+    factors = [math.sqrt(config.validation.max_flops_multiple) * _FLOPS_SLACK]
+    if config.scaling.coefficients is None:
+        factors.append(config.scaling.gamma[1])
+    return min(MAX_RESOLUTION, math.ceil(max(resolutions) * max(factors)))
+
+
+def describe_image_size(data: ImageProperties) -> str:
+    """The size of the stored images, and what to set where the images themselves are larger."""
+    text = f"the image size {data.image_size} px"
+    if data.image_size >= data.native_size:
+        return text
+    return (
+        f"{text} at which the images are stored (they have {data.native_size} px; set "
+        "data.image_size to store them larger)"
     )
 
 
@@ -37,7 +88,7 @@ def search_space_name(section: SearchSection) -> str:
     return section.space or default_space(section.evaluator) or "small_images"
 
 
-def space_for_data(config: Config, data: "PreparedData | None") -> SearchSpace:
+def space_for_data(config: Config, data: ImageProperties | None) -> SearchSpace:
     """Adapt the configured search space to the channels and classes of the data.
 
     Args:
@@ -47,7 +98,7 @@ def space_for_data(config: Config, data: "PreparedData | None") -> SearchSpace:
     Raises:
         InputError: The space is wrong, or a resolution exceeds the image size.
     """
-    space = load_space(search_space_name(config.search))
+    space = load_space(search_space_name(config.search), field="search.space")
     if data is None:
         base = space.base
         return space.adapt_to(
@@ -58,21 +109,21 @@ def space_for_data(config: Config, data: "PreparedData | None") -> SearchSpace:
     )
     if max(space.resolutions) > max_resolution(config, data):
         raise InputError(
-            f"search.resolution: {max(space.resolutions)} px exceeds the image size "
-            f"{data.image_size} px; lower it, or use --upsample (data.upsample: true) to enlarge "
-            "the images"
+            f"search.resolution: {max(space.resolutions)} px exceeds "
+            f"{describe_image_size(data)}; lower it, or set data.upsample: true to enlarge the "
+            "images"
         )
     return space
 
 
-def baseline_for_data(config: Config, data: "PreparedData | None") -> ArchSpec:
+def baseline_for_data(config: Config, data: ImageProperties | None) -> ArchSpec:
     """Adapt the user's baseline (`scaling.baseline`) to the data.
 
     Args:
         config: The configuration. `search.resolution` replaces the resolution of the baseline.
         data: The images, or None to keep the channels and classes of the baseline.
     """
-    spec = load_spec(str(config.scaling.baseline))
+    spec = load_network(str(config.scaling.baseline), field="scaling.baseline")
     return adapt_spec(
         spec,
         data,
@@ -81,7 +132,7 @@ def baseline_for_data(config: Config, data: "PreparedData | None") -> ArchSpec:
     )
 
 
-def adapt_spec(network: NetworkT, data: "PreparedData | None", *, resolution: int) -> NetworkT:
+def adapt_spec(network: NetworkT, data: ImageProperties | None, *, resolution: int) -> NetworkT:
     """Change the resolution of a network, and its channels and classes to those of the data.
 
     Args:
@@ -94,7 +145,7 @@ def adapt_spec(network: NetworkT, data: "PreparedData | None", *, resolution: in
     return network.adapt(channels=data.channels, classes=len(data.classes), resolution=resolution)
 
 
-def run_baseline(config: Config, data: "PreparedData | None", run: RunDir) -> ArchSpec:
+def run_baseline(config: Config, data: ImageProperties | None, run: RunDir) -> ArchSpec:
     """The baseline that the run has recorded, or else the user's, adapted to the data."""
     return read_baseline(run) if run.baseline.exists() else baseline_for_data(config, data)
 

@@ -28,10 +28,10 @@ def write_drawing(networks: Sequence[tuple[str, ArchSpec]], path: Path) -> Path:
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise InputError(
-            f"--draw: {str(path)!r} ends in neither .svg nor .png; try {path.stem or 'network'}.svg"
+            f"draw: {str(path)!r} ends in neither .svg nor .png; try {path.stem or 'network'}.svg"
         )
     if path.is_dir():
-        raise InputError(f"--draw: {str(path)!r} is a directory; name a file in it")
+        raise InputError(f"draw: {str(path)!r} is a directory; name a file in it")
     from phinas.reports.figure_export import ReportFigure, render_png, render_svg, report_style
     from phinas.reports.network_diagram.drawing import draw_networks
 
@@ -44,6 +44,6 @@ def write_drawing(networks: Sequence[tuple[str, ArchSpec]], path: Path) -> Path:
         write_atomic(path, content)
     except (FileExistsError, NotADirectoryError):
         raise InputError(
-            f"--draw: {str(path.parent)!r} is not a directory; name a file in a directory"
+            f"draw: {str(path.parent)!r} is not a directory; name a file in a directory"
         ) from None
     return path

@@ -4,12 +4,9 @@ import json
 import os
 import subprocess
 import sys
-from functools import partial
 
 import pytest
 import torch
-
-expected_failure = partial(pytest.mark.xfail, strict=True, raises=AssertionError)
 
 pytestmark = pytest.mark.skipif(
     not hasattr(os, "sched_setaffinity") or (os.cpu_count() or 1) < 2,
@@ -45,7 +42,6 @@ def one_core(monkeypatch):
 
 
 @pytest.mark.usefixtures("one_core")
-@expected_failure(reason="the number of threads is the number of cores of the machine")
 def test_fit_uses_as_many_threads_as_allowed_cores(small_network, run_phinas):
     fit = ["fit", small_network, "--data", "digits", "--resolution", 8, "--recipe", "quick"]
     fit += ["--epochs", 1, "--set", "data.max_train_images=40", "--device", "cpu", "--out", "fit"]
@@ -55,7 +51,6 @@ def test_fit_uses_as_many_threads_as_allowed_cores(small_network, run_phinas):
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("one_core")
-@expected_failure(reason="the number of workers is the number of cores of the machine")
 def test_search_uses_as_many_workers_as_allowed_cores(tmp_path, phinas_in_process):
     (tmp_path / "scorer.py").write_text("def score(spec, budget, seed):\n    return 0.5\n")
     search = ["search", "--evaluator", "scorer:score", "--space", "tiny", "--trials", 2]
@@ -82,17 +77,13 @@ def busy_cores():
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("busy_cores")
-# Not strict: on some machines the scheduler hides the effect.
-@pytest.mark.xfail(
-    reason="OpenMP threads wait actively: up to 50 times slower than one thread", strict=False
-)
-def test_fit_with_several_threads_is_not_much_slower_on_a_busy_machine(tmp_path, small_network):
+def test_fit_is_not_much_slower_than_with_one_thread_on_a_busy_machine(tmp_path, small_network):
     def images_per_second(threads):
         fit = ["fit", small_network, "--data", "digits", "--upsample", "--resolution", 32]
-        fit += ["--recipe", "quick", "--epochs", 2, "--set", "data.max_train_images=150"]
+        fit += ["--recipe", "quick", "--epochs", 4, "--set", "data.max_train_images=150"]
         fit += ["--threads", threads, "--device", "cpu", "--out", f"fit_{threads}"]
         run_command(*fit, cwd=tmp_path)
         record = json.loads((tmp_path / f"fit_{threads}" / "measurement.json").read_text())
         return record["measurement"]["images_per_second"]
 
-    assert images_per_second(2) > images_per_second(1) / 4
+    assert images_per_second("auto") > images_per_second(1) / 2

@@ -1,12 +1,8 @@
 """The size at which images are decoded, and how images that are not square are cropped."""
 
-from functools import partial
-
 import numpy as np
 import pytest
 from PIL import Image
-
-expected_failure = partial(pytest.mark.xfail, strict=True, raises=AssertionError)
 
 ONE_EPOCH = ("--recipe", "quick", "--epochs", 1, "--threads", 1, "--device", "cpu")
 
@@ -19,7 +15,6 @@ def photos(tmp_path, write_class_folders):
     return write_class_folders(tmp_path / "photos", 6, width=480, height=400, suffix=".jpg")
 
 
-@expected_failure(reason="refused: images are decoded at 224 px at most by default")
 def test_fit_decodes_images_at_the_resolution_of_its_network(
     photos, small_network, tmp_path, run_phinas
 ):
@@ -29,7 +24,6 @@ def test_fit_decodes_images_at_the_resolution_of_its_network(
     assert result.exit_code == 0, result.stderr
 
 
-@expected_failure(reason="refused: images are decoded at 224 px at most, so gamma cannot exceed 1")
 def test_scaling_can_increase_the_resolution_up_to_the_image_size(
     photos, small_network, run_phinas
 ):
@@ -38,7 +32,6 @@ def test_scaling_can_increase_the_resolution_up_to_the_image_size(
     assert result.exit_code == 0, result.stderr
 
 
-@expected_failure(reason="the message says that the images have 224 px")
 def test_resolution_above_the_images_is_refused_with_their_size(
     photos, small_network, tmp_path, run_phinas
 ):
@@ -49,7 +42,6 @@ def test_resolution_above_the_images_is_refused_with_their_size(
     assert "400" in result.stderr
 
 
-@expected_failure(reason="the message says that the images have 64 px and advises --upsample only")
 def test_resolution_above_the_configured_cap_is_refused_with_the_key_of_the_cap(
     photos, small_network, tmp_path, run_phinas
 ):
@@ -61,7 +53,6 @@ def test_resolution_above_the_configured_cap_is_refused_with_the_key_of_the_cap(
     assert cap in result.stderr
 
 
-@expected_failure(reason="reported as 224 px")
 def test_audit_reports_the_original_image_size(photos, run_phinas):
     result = run_phinas("audit", photos)
     assert result.exit_code == 0, result.stderr
@@ -93,7 +84,7 @@ def decoded_images(wide_images, small_network, tmp_path, run_phinas):
         out = tmp_path / "out"
         call = ("fit", small_network, "--data", wide_images, "--resolution", 16, *ONE_EPOCH)
         setting = f"data.resize_mode={resize_mode}"
-        result = run_phinas(*call, "--set", setting, "--out", out, new_key=True)
+        result = run_phinas(*call, "--set", setting, "--out", out)
         assert result.exit_code == 0, result.stderr
         arrays = [np.load(path, allow_pickle=False) for path in sorted(out.rglob("*.npy"))]
         images = np.concatenate([array for array in arrays if array.ndim == 4])
@@ -104,27 +95,21 @@ def decoded_images(wide_images, small_network, tmp_path, run_phinas):
 
 
 @pytest.mark.parametrize("resize_mode", ["squash", "letterbox"])
-@expected_failure(reason="data.resize_mode does not exist, and the center crop removes the mark")
 def test_resize_mode_keeps_what_is_at_the_edge(resize_mode, decoded_images):
     images = decoded_images(resize_mode)
     assert (images.reshape(len(images), -1).max(axis=1) > 150).all()
 
 
-@expected_failure(reason="data.resize_mode does not exist")
 def test_resize_mode_crop_keeps_the_center(decoded_images):
     assert decoded_images("crop").max() < 100
 
 
-@expected_failure(
-    reason="data.resize_mode does not exist, so its name is refused instead of its value"
-)
 def test_unknown_resize_mode_is_refused_with_the_modes(wide_images, run_phinas):
-    result = run_phinas("audit", wide_images, "--set", "data.resize_mode=zoom", new_key=True)
+    result = run_phinas("audit", wide_images, "--set", "data.resize_mode=zoom")
     assert result.exit_code == 2
     assert all(mode in result.stderr for mode in ("zoom", "crop", "squash", "letterbox"))
 
 
-@expected_failure(reason="no problem is reported")
 def test_wide_images_that_the_crop_reduces_much_are_a_warning(wide_images, run_phinas):
     result = run_phinas("audit", wide_images)
     assert result.exit_code == 0, result.stderr

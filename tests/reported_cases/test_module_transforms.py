@@ -4,11 +4,12 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch.func import functional_call, grad, vmap
+from torch.func import functional_call, grad, jvp, vmap
 
 from phinas.space.loading import load_spec
 
-NETWORKS = ("mobilenet_v2", "efficientnet_b0")  # without and with squeeze-and-excitation
+# without and with squeeze-and-excitation, and with TensorFlow's padding
+NETWORKS = ("mobilenet_v2", "efficientnet_b0", "timm:tf_efficientnet_b0")
 
 
 @pytest.fixture(params=NETWORKS)
@@ -29,21 +30,6 @@ def assert_same_outputs(transformed, network, images):
         torch.testing.assert_close(transformed(images), network(images), atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize(
-    "network",
-    [
-        "mobilenet_v2",
-        pytest.param(
-            "efficientnet_b0",
-            marks=pytest.mark.xfail(
-                strict=True,
-                raises=RuntimeError,
-                reason="squeeze-and-excitation uses an autograd.Function without setup_context",
-            ),
-        ),
-    ],
-    indirect=True,
-)
 def test_torch_func_computes_the_gradients_of_each_image(network, images):
     def total(parameters, image):
         return functional_call(network, parameters, (image[None],)).sum()
@@ -67,10 +53,23 @@ def test_jit_trace_gives_the_same_outputs(network, images):
     assert_same_outputs(torch.jit.trace(network, images), network, images)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=RuntimeError,
-    reason="TorchScript cannot compile the forward method: unknown type name 'Module'",
-)
 def test_jit_script_gives_the_same_outputs(network, images):
     assert_same_outputs(torch.jit.script(network), network, images)
+
+
+def test_a_scripted_network_has_the_same_state_dict_and_trains(network, images):
+    scripted = torch.jit.script(network)
+    assert scripted.state_dict().keys() == network.state_dict().keys()
+    scripted.train()
+    scripted(images).sum().backward()
+    assert all(parameter.grad is not None for parameter in scripted.parameters())
+
+
+def test_forward_mode_differentiation_gives_the_directional_derivative(network, images):
+    direction = torch.randn(images.shape, generator=torch.Generator().manual_seed(1))
+    outputs, derivative = jvp(network, (images,), (direction,))
+    images = images.requires_grad_()
+    network(images).sum().backward()
+    torch.testing.assert_close(outputs, network(images))
+    expected = (images.grad * direction).sum()
+    torch.testing.assert_close(derivative.sum(), expected, atol=1e-3, rtol=1e-3)

@@ -71,11 +71,13 @@ def augment(
     """Augment a batch.
 
     Args:
-        images: uint8 (N, C, S, S). samples: int64 (N,), the indices of the images in the training
-        split. augmentation: What is changed. seed: Random seed. epoch: The epoch, or a 0-dim int64
-        tensor on the device of `samples`. strength: From 0 to 1. Scales RandAugment, cutout and the
-        area that a crop may leave out, but
-            not shift and flip.
+        images: uint8 (N, C, S, S).
+        samples: int64 (N,), the indices of the images in the training split.
+        augmentation: What is changed.
+        seed: Random seed.
+        epoch: The epoch, or a 0-dim int64 tensor on the device of `samples`.
+        strength: From 0 to 1. It scales RandAugment, cutout and the area that a crop may leave out,
+            but not shift and flip.
 
     Returns:
         uint8 (N, C, S, S) in channels_last memory format.

@@ -1,8 +1,8 @@
 """A cache of decoded images, so that `phinas audit`, `plan` and `run` decode a source once.
 
 The name of an entry is the sha256 of all that determines its content: names and bytes of the
-encoded images, the stored image size and the versions. So an entry is never out of date. When the
-cache exceeds its limit, the least recently used entries are removed.
+encoded images, the stored image size, the resize mode and the versions. So an entry is never out of
+date. When the cache exceeds its limit, the least recently used entries are removed.
 
 An entry includes which images are bad. Whether they are skipped is decided later. A cache that
 cannot be written does not cause an error: images are decoded without it, with one warning.
@@ -17,7 +17,7 @@ import shutil
 import time
 import warnings
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -27,11 +27,12 @@ from filelock import FileLock
 from phinas.experiment.errors import InputError
 from phinas.experiment.manifest import file_sha256
 from phinas.experiment.run_dir import write_json
+from phinas.experiment.schema.run import ResizeMode
 from phinas.training.data.decoding import CHUNK_IMAGES, Pixels, decode_all
 from phinas.training.data.source_dataset import ImageContent, SourceSplit
 
 # Increase it when the files of an entry change, or the pixels that decoding an image results in.
-FORMAT = 1
+FORMAT = 2
 CACHE_DIR_VARIABLE, CACHE_LIMIT_VARIABLE = "PHINAS_CACHE", "PHINAS_CACHE_GB"
 DEFAULT_LIMIT_GB = 20.0
 _LOCK_TIMEOUT_SECONDS = 1800.0  # how long to wait for a process that decodes the same images
@@ -40,27 +41,35 @@ DecodedImages = tuple[Pixels, dict[int, str]]
 
 
 def decode_cached(
-    split: SourceSplit, *, image_size: int, on_progress: Callable[[int], None]
+    split: SourceSplit,
+    *,
+    image_size: int,
+    resize_mode: ResizeMode = "crop",
+    on_progress: Callable[[int], None],
 ) -> DecodedImages:
     """Decode all images of a split like `decode_all`, or read them from the cache.
 
     Args:
         split: The images.
         image_size: Height and width of the result, in px.
+        resize_mode: How images become square.
         on_progress: Called with the number of decoded images.
 
     Raises:
         InputError: PHINAS_CACHE_GB is not a size.
     """
-    needed, limit = len(split.labels) * image_size * image_size * 3, _limit_bytes()
+    decode = partial(
+        decode_all, split, image_size=image_size, resize_mode=resize_mode, on_progress=on_progress
+    )
+    needed, limit = len(split.labels) * image_size * image_size * 3, cache_limit_bytes()
     if not split.is_encoded or not 0 < needed <= limit:
-        return decode_all(split, image_size=image_size, on_progress=on_progress)
-    entry = cache_root() / "images" / _key(split, image_size=image_size, on_progress=on_progress)
-    decoded = _read_entry(entry, split, image_size=image_size)
+        return decode()
+    key = _key(split, [image_size, resize_mode], on_progress=on_progress)
+    entry = cache_root() / "images" / key
+    shape = (len(split.labels), image_size, image_size, 3)
+    decoded = _read_entry(entry, shape)
     if decoded is None:
-        decoded = _create_entry(
-            entry, split, image_size=image_size, on_progress=on_progress, limit=limit
-        )
+        decoded = _create_entry(entry, shape, decode, limit=limit)
     on_progress(len(split.labels))
     return decoded
 
@@ -77,7 +86,12 @@ def cache_root() -> Path:
     return root.absolute()
 
 
-def _limit_bytes() -> float:
+def cache_limit_bytes() -> float:
+    """The maximum size of the cache of images. 0 disables the cache.
+
+    Raises:
+        InputError: PHINAS_CACHE_GB is not a size.
+    """
     text = os.environ.get(CACHE_LIMIT_VARIABLE) or str(DEFAULT_LIMIT_GB)
     try:
         limit = float(text)
@@ -91,9 +105,9 @@ def _limit_bytes() -> float:
     return limit * 1e9
 
 
-def _key(split: SourceSplit, *, image_size: int, on_progress: Callable[[int], None]) -> str:
-    """The name of the entry of these images."""
-    digest = hashlib.sha256(json.dumps([FORMAT, PIL.__version__, image_size]).encode())
+def _key(split: SourceSplit, settings: list[object], *, on_progress: Callable[[int], None]) -> str:
+    """The name of the entry of these images, decoded with these settings."""
+    digest = hashlib.sha256(json.dumps([FORMAT, PIL.__version__, *settings]).encode())
     for index, (name, content) in enumerate(split.iter_images()):
         encoded = _content_bytes(content)
         digest.update(json.dumps([name, len(encoded)]).encode())
@@ -115,7 +129,7 @@ def _content_bytes(content: ImageContent) -> bytes:
         return str(error.errno).encode()
 
 
-def _read_entry(entry: Path, split: SourceSplit, *, image_size: int) -> DecodedImages | None:
+def _read_entry(entry: Path, shape: tuple[int, ...]) -> DecodedImages | None:
     """The content of an entry, with memory-mapped pixels. None if it is absent or damaged."""
     record, pixels = entry / "record.json", entry / "pixels.npy"
     try:
@@ -126,7 +140,7 @@ def _read_entry(entry: Path, split: SourceSplit, *, image_size: int) -> DecodedI
         bad_images = {int(index): str(reason) for index, reason in metadata["bad"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    if mapped.shape != (len(split.labels), image_size, image_size, 3) or mapped.dtype != np.uint8:
+    if mapped.shape != shape or mapped.dtype != np.uint8:
         return None
     try:
         os.utime(record)  # The time of last use, for eviction.
@@ -136,12 +150,7 @@ def _read_entry(entry: Path, split: SourceSplit, *, image_size: int) -> DecodedI
 
 
 def _create_entry(
-    entry: Path,
-    split: SourceSplit,
-    *,
-    image_size: int,
-    on_progress: Callable[[int], None],
-    limit: float,
+    entry: Path, shape: tuple[int, ...], decode: Callable[[], DecodedImages], *, limit: float
 ) -> DecodedImages:
     """Decode the images and store them.
 
@@ -156,11 +165,11 @@ def _create_entry(
             f"{CACHE_DIR_VARIABLE}: {entry.parent} cannot be used ({error}), so images are "
             "decoded again each time; set it to a folder that you may write"
         )
-        return decode_all(split, image_size=image_size, on_progress=on_progress)
+        return decode()
     try:
-        decoded = _read_entry(entry, split, image_size=image_size)
+        decoded = _read_entry(entry, shape)
         if decoded is None:
-            decoded = decode_all(split, image_size=image_size, on_progress=on_progress)
+            decoded = decode()
             _store_entry(entry, *decoded, limit=limit)
         return decoded
     finally:

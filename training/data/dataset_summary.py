@@ -8,11 +8,11 @@ from collections.abc import Iterator
 import numpy as np
 
 from phinas.experiment.artifacts.prepared_data import DatasetSummary
+from phinas.experiment.schema.run import ResizeMode
+from phinas.training.data.dataset_splits import DatasetSplits, SplitImages
 from phinas.training.data.image_dataset import ImageDataset
 
 CHUNK_IMAGES = 1024  # images copied at a time
-# split to all pixels, all labels, and the indices of its images
-SplitArrays = dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]
 
 
 def chunks(array: np.ndarray, indices: np.ndarray) -> Iterator[np.ndarray]:
@@ -21,59 +21,58 @@ def chunks(array: np.ndarray, indices: np.ndarray) -> Iterator[np.ndarray]:
         yield np.ascontiguousarray(array[indices[start : start + CHUNK_IMAGES]])
 
 
-def compute_fingerprint(data: ImageDataset, splits: SplitArrays) -> str:
+def compute_fingerprint(data: ImageDataset, parts: DatasetSplits) -> str:
     """Sixteen hexadecimal digits of pixels, labels and class names of the splits, in order."""
     shapes = {
-        split: [len(indices), *pixels.shape[1:]] for split, (pixels, _, indices) in splits.items()
+        name: [len(split), *split.source.pixels.shape[1:]] for name, split in parts.splits.items()
     }
     digest = hashlib.sha256(json.dumps([data.classes, shapes]).encode())
-    for pixels, labels, indices in splits.values():
-        for array in (pixels, labels.astype("<i8")):
-            for chunk in chunks(array, indices):
+    for split in parts.splits.values():
+        for array in (split.source.pixels, split.source.labels.astype("<i8")):
+            for chunk in chunks(array, split.indices):
                 digest.update(chunk.data)
     return digest.hexdigest()[:16]
 
 
-def summarize(data: ImageDataset, splits: SplitArrays, *, fingerprint: str) -> DatasetSummary:
+def summarize(
+    data: ImageDataset, parts: DatasetSplits, *, fingerprint: str, resize_mode: ResizeMode
+) -> DatasetSummary:
     """Sizes, statistics of the training pixels, duplicates and groups."""
-    mean, std = _moments(data.train.pixels, splits["train"][2])
-    groups = _groups(data, splits)
+    splits = parts.splits
+    mean, std = _moments(data.train.pixels, splits["train"].indices)
+    groups = {name: _list_groups(split) for name, split in splits.items()}
     return DatasetSummary(
         name=data.name,
         classes=data.classes,
         channels=data.train.pixels.shape[3],
         image_size=data.train.pixels.shape[1],
+        native_size=data.native_size,
+        resize_mode=resize_mode,
         allow_flip=data.allow_flip,
         fingerprint=fingerprint,
-        train=len(splits["train"][2]),
-        validation=len(splits["validation"][2]),
-        test=len(splits["test"][2]),
-        counts=_count_classes(data, splits, "train"),
-        test_counts=_count_classes(data, splits, "test"),
+        train=len(splits["train"]),
+        validation=len(splits["validation"]),
+        test=len(splits["test"]),
+        counts=_count_classes(data, splits["train"]),
+        test_counts=_count_classes(data, splits["test"]),
         mean=mean,
         std=std,
         skipped_images=data.skipped_images,
-        duplicates=_count_duplicates(splits),
-        groups=tuple(len(groups[split]) for split in splits)
-        if data.train.groups is not None
-        else (),
+        notes=(*data.notes, *parts.notes),
+        duplicates=parts.duplicates,
+        groups=tuple(map(len, groups.values())) if data.train.groups is not None else (),
         shared_groups=tuple(sorted((groups["train"] | groups["validation"]) & groups["test"])),
     )
 
 
-def _count_classes(data: ImageDataset, splits: SplitArrays, split: str) -> tuple[int, ...]:
+def _count_classes(data: ImageDataset, split: SplitImages) -> tuple[int, ...]:
     """The number of images of each class in a split."""
-    _, labels, indices = splits[split]
-    return tuple(np.bincount(labels[indices], minlength=len(data.classes)).tolist())
+    return tuple(np.bincount(split.labels, minlength=len(data.classes)).tolist())
 
 
-def _groups(data: ImageDataset, splits: SplitArrays) -> dict[str, set[str]]:
-    """The groups that each split holds, as far as they are known."""
-    groups_of: dict[str, set[str]] = {}
-    for split, (_, _, indices) in splits.items():
-        source = data.test if split == "test" and data.test is not None else data.train
-        groups_of[split] = set() if source.groups is None else set(source.groups[indices].tolist())
-    return groups_of
+def _list_groups(split: SplitImages) -> set[str]:
+    """The groups of the images of a split, as far as they are known."""
+    return set() if split.groups is None else set(split.groups.tolist())
 
 
 def _moments(
@@ -93,14 +92,3 @@ def _moments(
         for row, mean in zip(weights, means, strict=True)
     ]
     return tuple(means.tolist()), tuple(max(deviation, 1 / 255) for deviation in deviations)
-
-
-def _count_duplicates(splits: SplitArrays) -> int:
-    """Distinct images that are in two or three splits."""
-    digests = []
-    for pixels, _, indices in splits.values():
-        digests.append(
-            {hashlib.blake2b(pixels[index].tobytes(), digest_size=16).digest() for index in indices}
-        )
-    train, validation, test = digests
-    return len((train & validation) | (train & test) | (validation & test))

@@ -3,10 +3,10 @@
 An image with uncertain content is never guessed. It is a bad image, and the reason is reported: an
 empty or truncated file, HTML with an image's name, more pixels than plausible, floating-point
 pixels. Other images are normalized: turned upright (EXIF), first frame only, transparent pixels on
-white, 16 bits scaled to 8. Then the largest centered square is resized (bicubic, antialiased).
+white, 16 bits scaled to 8. Then they are made square (bicubic, antialiased): `crop` resizes the
+largest centered square, `squash` changes the aspect ratio, `letterbox` adds black edges.
 """
 
-import os
 import statistics
 import warnings
 from collections.abc import Callable
@@ -19,10 +19,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from phinas.experiment.errors import InputError
+from phinas.experiment.cpu_threads import count_available_cpus
+from phinas.experiment.schema.run import ResizeMode
+from phinas.training.data.file_damage import find_damage
+from phinas.training.data.pixel_array import new_pixels
 from phinas.training.data.source_dataset import ImageContent, SourceSplit
 
-MAX_IMAGE_SIZE = 224  # px, of stored images where data.image_size is not set
 # More pixels are a bad image. Pillow warns from here on: a quarter of a GiB as RGB.
 MAX_PIXELS = 89_478_485
 # About how many image headers are read to find the median size. At most twice as many.
@@ -71,6 +73,9 @@ def _one_line(error: BaseException) -> str:
 def _open(content: bytes) -> Image.Image:
     if not content:
         raise BadImage("is empty (0 bytes)")
+    damage = find_damage(content)
+    if damage is not None and damage.changes_pixels:
+        raise BadImage(damage.description)
     try:
         image = Image.open(BytesIO(content), formats=_formats())
     except UnidentifiedImageError:
@@ -110,7 +115,7 @@ def _content_bytes(content: bytes | Path | None) -> bytes:
         raise BadImage(f"cannot be read: {error.strerror}") from None
 
 
-def decode(content: ImageContent, *, image_size: int) -> Pixels:
+def decode(content: ImageContent, *, image_size: int, resize_mode: ResizeMode = "crop") -> Pixels:
     """Decode one image to uint8 (image_size, image_size, 3).
 
     Raises:
@@ -130,13 +135,31 @@ def decode(content: ImageContent, *, image_size: int) -> Pixels:
         pass
     try:
         image = to_rgb(image)
-        if image.size != (image_size, image_size):
-            image = ImageOps.fit(image, (image_size, image_size), method=Image.Resampling.BICUBIC)
     except (ValueError, OSError) as error:  # Pillow cannot convert every mode.
         raise BadImage(
             f"has colors that cannot be converted to RGB (mode {image.mode}): {_one_line(error)}"
         ) from None
-    return np.asarray(image)
+    return np.asarray(resize_to_square(image, image_size, resize_mode=resize_mode))
+
+
+def resize_to_square(image: Image.Image, size: int, *, resize_mode: ResizeMode) -> Image.Image:
+    """Resize an image of mode RGB or L to `size` x `size` px. An image of this size is unchanged.
+
+    Raises:
+        BadImage: The image is so narrow that letterbox leaves nothing of it.
+    """
+    if image.size == (size, size):
+        return image
+    if resize_mode == "squash":
+        return image.resize((size, size), Image.Resampling.BICUBIC)
+    if resize_mode == "crop":
+        return ImageOps.fit(image, (size, size), method=Image.Resampling.BICUBIC)
+    if round(min(image.size) / max(image.size) * size) < 1:
+        raise BadImage(
+            f"has {image.width} x {image.height} pixels, too narrow for data.resize_mode: "
+            f"letterbox at {size} px"
+        )
+    return ImageOps.pad(image, (size, size), method=Image.Resampling.BICUBIC, color=0)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -175,8 +198,18 @@ def _from_16_bit(image: Image.Image) -> Image.Image:
     return Image.fromarray(((values + 128) // 257).astype(np.uint8)).convert("RGB")
 
 
-def median_image_size(split: SourceSplit) -> int:
-    """The median of the shorter edges in px, at most MAX_IMAGE_SIZE, without bad images.
+def native_size_of(size: tuple[int, int], *, resize_mode: ResizeMode) -> int:
+    """The size in px at which an image becomes square without losing pixels or being enlarged.
+
+    Args:
+        size: Width and height.
+        resize_mode: letterbox keeps the longer edge, other modes the shorter one.
+    """
+    return max(size) if resize_mode == "letterbox" else min(size)
+
+
+def median_image_size(split: SourceSplit, *, resize_mode: ResizeMode = "crop") -> int:
+    """The median of `native_size_of` in px, without bad images.
 
     Large sources are sampled at even intervals. Returns 1 if no image can be read.
     """
@@ -186,21 +219,22 @@ def median_image_size(split: SourceSplit) -> int:
         warnings.simplefilter("ignore")
         for _, content in islice(split.iter_images(), 0, None, step):
             try:
-                image_sizes.append(_header_size(content))
+                size = _header_size(content)
             except (BadImage, OSError):
                 continue  # It is reported when all images are decoded.
-    return min(statistics.median_low(image_sizes), MAX_IMAGE_SIZE) if image_sizes else 1
+            image_sizes.append(native_size_of(size, resize_mode=resize_mode))
+    return statistics.median_low(image_sizes) if image_sizes else 1
 
 
-def _header_size(content: ImageContent) -> int:
-    """The shorter edge in px. Of a file, only the header is read."""
+def _header_size(content: ImageContent) -> tuple[int, int]:
+    """Width and height in px. Of a file, only the header is read."""
     if isinstance(content, Path):
         try:
             with Image.open(content, formats=_formats()) as image:
-                return min(image.size)
+                return image.size
         except Exception as error:  # Pillow's parsers may raise anything on a damaged header.
             raise BadImage(_one_line(error)) from None
-    return min(_load_image(content).size)
+    return _load_image(content).size
 
 
 def _content_size(content: ImageContent) -> int:
@@ -213,7 +247,11 @@ def _content_size(content: ImageContent) -> int:
 
 
 def decode_all(
-    split: SourceSplit, *, image_size: int, on_progress: Callable[[int], None]
+    split: SourceSplit,
+    *,
+    image_size: int,
+    resize_mode: ResizeMode = "crop",
+    on_progress: Callable[[int], None],
 ) -> tuple[Pixels, dict[int, str]]:
     """Decode all images of a split.
 
@@ -224,6 +262,7 @@ def decode_all(
     Args:
         split: The images.
         image_size: Height and width of the result, in px.
+        resize_mode: How images become square.
         on_progress: Called with the number of decoded images.
 
     Returns:
@@ -231,18 +270,19 @@ def decode_all(
         the reason. The pixels of bad images are 0.
     """
     count = len(split.labels)
-    pixels = np.empty((count, image_size, image_size, 3), np.uint8)
+    pixels = new_pixels((count, image_size, image_size, 3))
     bad_images: dict[int, str] = {}
 
     def decode_one(job: tuple[int, tuple[str, ImageContent]]) -> None:
         index, (name, content) = job
         try:
-            pixels[index] = decode(content, image_size=image_size)
+            pixels[index] = decode(content, image_size=image_size, resize_mode=resize_mode)
         except BadImage as reason:
             pixels[index] = 0
             bad_images[index] = f"{name}: {reason}"
 
-    with warnings.catch_warnings(), ThreadPoolExecutor(max(2, min(4, os.cpu_count() or 2))) as pool:
+    threads = max(2, min(4, count_available_cpus()))
+    with warnings.catch_warnings(), ThreadPoolExecutor(threads) as pool:
         # Pillow warns of unusual files. Those that cannot be used are bad images anyway.
         warnings.simplefilter("ignore")
         jobs = enumerate(split.iter_images())
@@ -254,25 +294,3 @@ def decode_all(
             num_done += len(chunk)
             on_progress(num_done)
     return pixels, dict(sorted(bad_images.items()))
-
-
-def check_memory(count: int, *, image_size: int, channels: int = 3) -> None:
-    """Check that the decoded images fit into the memory of this machine.
-
-    Otherwise the kernel would kill the process.
-
-    Raises:
-        InputError: The images need more than all of the memory.
-    """
-    required = count * image_size * image_size * channels
-    memory = (
-        os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        if hasattr(os, "sysconf")
-        else required
-    )
-    if required > memory:
-        raise InputError(
-            f"data.image_size: at {image_size} px, {count:,} images need "
-            f"{required / 1e9:,.1f} GB, and this machine has {memory / 1e9:,.1f} GB; set a "
-            "smaller data.image_size"
-        )

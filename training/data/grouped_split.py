@@ -111,10 +111,13 @@ def assign_groups(
 ) -> np.ndarray:
     """Assign each group to a split. Every class has a group in each split and in the rest.
 
+    A class whose targets are 0 is in the rest only, with all its groups.
+
     Args:
         labels: int64 (count,), class indices.
         groups: The group of each image.
-        targets: For each split, the target number of images of every class, at least 1.
+        targets: For each split, the target number of images of every class. A class has at least 1
+            in each split, or 0 in all of them.
         classes: Class names.
         seed: Determines the order of the groups.
 
@@ -122,7 +125,7 @@ def assign_groups(
         For each image the index of its split in `targets`, or `len(targets)` for the rest.
 
     Raises:
-        InputError: A class has too few groups, or no order gave every split all classes.
+        InputError: No order gave every split all classes.
     """
     codes = np.unique(groups, return_inverse=True)[1]
     pairs, images = np.unique(codes * len(classes) + labels, return_counts=True)
@@ -130,11 +133,12 @@ def assign_groups(
     for pair, count in zip(pairs.tolist(), images.tolist(), strict=True):
         rows[pair // len(classes)].append((pair % len(classes), count))
     groups_per_class = np.bincount(pairs % len(classes), minlength=len(classes)).tolist()
-    _check_group_counts(groups_per_class, classes, minimum=len(targets) + 1)
+    is_large_class = (targets[0] > 0).tolist()
+    movable = [all(is_large_class[class_index] for class_index, _ in row) for row in rows]
     missing_classes: list[int] = []
     for attempt in range(MAX_ATTEMPTS):
         generator = np.random.default_rng(derive_seed(seed, "groups", attempt))
-        order = generator.permutation(len(rows)).tolist()
+        order = [group for group in generator.permutation(len(rows)).tolist() if movable[group]]
         assignment = _GroupAssignment(rows, list(groups_per_class), remainder=len(targets))
         missing_classes = [
             class_index
@@ -144,28 +148,11 @@ def assign_groups(
         if not missing_classes:
             return np.array(assignment.split_of)[codes]
     raise InputError(
-        f"{FIELD}: some groups have images of several classes, and none of {MAX_ATTEMPTS} random "
-        "assignments of groups gave every split all classes (the last one lacked class "
-        f"{classes[missing_classes[0]]!r}); add groups of this class, or merge classes"
+        f"{FIELD}: some groups, or copies of one image, have several classes, and none of "
+        f"{MAX_ATTEMPTS} random assignments of groups gave every split all classes (the last one "
+        f"lacked class {classes[missing_classes[0]]!r}); add groups of this class, correct the "
+        "labels, or merge classes"
     )
-
-
-def _check_group_counts(
-    groups_per_class: list[int], classes: Sequence[str], *, minimum: int
-) -> None:
-    too_small = [
-        f"{name!r} ({count})"
-        for name, count in zip(classes, groups_per_class, strict=True)
-        if count < minimum
-    ]
-    if too_small:
-        names = ", ".join(too_small[:_MAX_NAMED]) + (
-            f" and {len(too_small) - _MAX_NAMED} more" if len(too_small) > _MAX_NAMED else ""
-        )
-        raise InputError(
-            f"{FIELD}: fewer than {minimum} groups in class {names}, but each split needs one; "
-            "add groups, use smaller groups, or remove the class"
-        )
 
 
 class _GroupAssignment:
@@ -200,7 +187,7 @@ class _GroupAssignment:
             ):
                 self._assign(group, split, deficit)
         for class_index in range(len(target)):
-            if deficit[class_index] < target[class_index]:
+            if deficit[class_index] < target[class_index] or target[class_index] == 0:
                 continue
             # Every group of this class exceeds the target by far. Take the one that does the least
             # harm.
@@ -215,7 +202,7 @@ class _GroupAssignment:
         return [
             class_index
             for class_index in range(len(target))
-            if deficit[class_index] == target[class_index]
+            if deficit[class_index] == target[class_index] > 0
         ]
 
     def _has_class(self, group: int, class_index: int) -> bool:

@@ -1,165 +1,153 @@
-"""Images from a data source, decoded into memory.
+"""Images from a data source, decoded.
 
 Every source becomes one uint8 array (images, size, size, channels) with integer labels. Every image
 is checked while it is decoded. A bad one is an error that names it, or is skipped if the user asked
-for that. Images are turned upright (EXIF), converted to RGB, resized by their shorter edge and
-cropped to the center square.
+for that. Images are turned upright (EXIF), converted to RGB, and made square as `data.resize_mode`
+says.
 """
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import partial
-from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from phinas.experiment.errors import InputError
-from phinas.experiment.executors.interface import import_function
 from phinas.experiment.schema.config import DataSection
+from phinas.experiment.schema.run import ResizeMode
 from phinas.training.data.cache import decode_cached
-from phinas.training.data.decoding import MAX_IMAGE_SIZE, check_memory, median_image_size
-from phinas.training.data.source_dataset import ArrayDataset, SourceDataset, printable
-from phinas.training.data.sources import (
-    SOURCES,
-    SourceEntry,
-    find_named_source,
-    find_path_source,
-    source_usages,
+from phinas.training.data.decoding import (
+    BadImage,
+    median_image_size,
+    native_size_of,
+    resize_to_square,
 )
+from phinas.training.data.labeling.official_splits import (
+    check_classes,
+    describe_missing_classes,
+    drop_small_classes,
+    use_validation_for_testing,
+)
+from phinas.training.data.pixel_array import new_pixels
+from phinas.training.data.source_dataset import (
+    MAX_NAMED,
+    ArrayDataset,
+    LabeledDataset,
+    LabeledImages,
+    SourceDataset,
+    SourceSplit,
+    SplitT,
+)
+from phinas.training.data.source_reading import read_source
 
 ProgressCallback = Callable[[int, int], None]
-MAX_LISTED = 5  # bad images and empty classes that a message names
-
-
-@dataclass(frozen=True)
-class LabeledImages:
-    """The images of a split.
-
-    Attributes:
-        pixels: uint8 (count, size, size, channels).
-        labels: int64 (count,), class indices.
-        groups: Text (count,), the group of each image. None without `data.group_by`.
-    """
-
-    pixels: np.ndarray
-    labels: np.ndarray
-    groups: np.ndarray | None = None
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def take(self, indices: np.ndarray) -> "LabeledImages":
-        return LabeledImages(
-            self.pixels[indices],
-            self.labels[indices],
-            None if self.groups is None else self.groups[indices],
-        )
+# Called with the encoded images of each split before they are decoded.
+Inspection = Callable[[dict[str, SourceSplit]], None]
+# px, of stored images where nothing says which resolutions networks have
+DEFAULT_MAX_SIZE = 224
 
 
 @dataclass(frozen=True)
 class ImageDataset:
-    """A data set in memory.
+    """A decoded data set.
 
     Attributes:
         name: A short name for reports.
         train: The training images, or all images if the source has no official test split.
+        validation: The official validation split.
         test: The official test split.
         classes: Class names, in the order of the class indices.
         allow_flip: Whether an image keeps its class when it is mirrored from left to right.
+        native_size: Median size of the images before they were resized, in px: of the shorter edge,
+            or of the longer edge for letterbox.
         skipped_images: The bad images that were skipped, each with its reason.
+        notes: What the user should know of how the source was read, one line each.
     """
 
     name: str
     train: LabeledImages
+    validation: LabeledImages | None
     test: LabeledImages | None
     classes: tuple[str, ...]
     allow_flip: bool
+    native_size: int
     skipped_images: tuple[str, ...]
+    notes: tuple[str, ...]
 
 
 def load_images(
-    section: DataSection, *, on_progress: ProgressCallback | None = None
+    section: DataSection,
+    *,
+    max_size: int = DEFAULT_MAX_SIZE,
+    on_progress: ProgressCallback | None = None,
+    inspect: Inspection | None = None,
 ) -> ImageDataset:
     """Load, check and decode the images of a data source.
 
     Args:
         section: The configuration section `data`.
+        max_size: The largest height and width in px that networks need. Images are stored at it, or
+            at their median size where that is smaller. `data.image_size` overrides it.
         on_progress: Called with the number of decoded images and of all images.
+        inspect: Called with the splits of a source of encoded images before they are decoded.
 
     Raises:
         InputError: The source does not exist or cannot be read, or its images or labels cannot be
             used.
     """
     report = on_progress or (lambda _done, _total: None)
-    entry = find_named_source(section.source)
-    if entry is not None:
-        name = section.source.removeprefix(entry.prefix).partition(":")[0]
-        return _load(entry, section.source, section, path=Path(name), on_progress=report)
-    try:
-        path = _resolve_path(section.source)
-        entry = find_path_source(path)
-        if entry is None:
+    with ExitStack() as resources:
+        try:
+            name, where, source = read_source(section, resources)
+        except OSError as error:
             raise InputError(
-                f"data.source: {path} is a file of unknown type {path.suffix!r}; unpack it if it "
-                f"is an archive, or use one of {source_usages()}"
-            )
-        return _load(entry, path, section, path=path, on_progress=report)
-    except OSError as error:
-        raise InputError(
-            f"{error.filename or section.source}: cannot be read: {error.strerror or error}"
-        ) from None
+                f"{error.filename or section.source}: cannot be read: {error.strerror or error}"
+            ) from None
+        if isinstance(source.train, LabeledImages):
+            arrays = _select(source, section, where=where)
+            return _resize(arrays, section, name=name, where=where, max_size=max_size)
+        dataset = _select(source, section, where=where)
+        if inspect is not None:
+            inspect(dataset.splits)
+        return _decode(
+            dataset, section, name=name, where=where, max_size=max_size, on_progress=report
+        )
 
 
-def _load(
-    entry: SourceEntry,
-    argument: str | Path,
+def _select(
+    dataset: LabeledDataset[SplitT], section: DataSection, *, where: object
+) -> LabeledDataset[SplitT]:
+    """The official splits that are used, and the classes that have enough images."""
+    dataset = use_validation_for_testing(dataset)
+    dataset = drop_small_classes(dataset, section.min_images_per_class)
+    labels = {name: split.labels for name, split in dataset.splits.items()}
+    check_classes(dataset.classes, labels, where=where)
+    return dataset
+
+
+def _decode(
+    dataset: SourceDataset,
     section: DataSection,
     *,
-    path: Path,
+    name: str,
+    where: object,
+    max_size: int,
     on_progress: ProgressCallback,
 ) -> ImageDataset:
-    """Load a source. `path` names it in messages, and its last part names the data set."""
-    read_source = import_function(entry.path)
-    dataset: SourceDataset | ArrayDataset = read_source(argument, group_by=section.group_by)
-    if isinstance(dataset, ArrayDataset):
-        return _convert_arrays(dataset, section, path=path)
-    return _decode_source(dataset, section, path=path, on_progress=on_progress)
-
-
-def _resolve_path(source: str) -> Path:
-    try:
-        path = Path(source).expanduser()
-    except RuntimeError:
-        path = Path(source)  # `~name` of an unknown user
-    if path.exists():
-        return path.resolve()
-    siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
-    names = [entry.name for entry in SOURCES.values() if entry.name]
-    suggestions = get_close_matches(source, names, n=1) or [
-        str(path.parent / name) for name in get_close_matches(path.name, siblings, n=1)
-    ]
-    advice = f"did you mean {suggestions[0]!r}?" if suggestions else f"use one of {source_usages()}"
-    raise InputError(f"data.source: {printable(source)!r} does not exist; {advice}")
-
-
-def _decode_source(
-    dataset: SourceDataset, section: DataSection, *, path: Path, on_progress: ProgressCallback
-) -> ImageDataset:
     """Decode all splits. An error lists the bad images of all of them."""
-    source_splits = [dataset.train, *([dataset.test] if dataset.test else [])]
-    total = sum(len(split.labels) for split in source_splits)
-    _check_classes(path, dataset.classes, [split.labels for split in source_splits])
-    image_size = section.image_size or median_image_size(dataset.train)
-    check_memory(total, image_size=image_size)
-    splits: list[LabeledImages] = []
+    total = sum(len(split) for split in dataset.splits.values())
+    native_size = median_image_size(dataset.train, resize_mode=section.resize_mode)
+    image_size = section.image_size or min(native_size, max_size)
+    splits: dict[str, LabeledImages] = {}
     skipped_images: list[str] = []
     done = 0
-    for source_split in source_splits:
+    for split_name, source_split in dataset.splits.items():
         pixels, bad_images = decode_cached(
             source_split,
             image_size=image_size,
+            resize_mode=section.resize_mode,
             on_progress=partial(_report, on_progress, done, total),
         )
         images = LabeledImages(pixels, source_split.labels, source_split.groups)
@@ -168,18 +156,76 @@ def _decode_source(
             # If bad images are an error, none of the pixels is needed.
             images = images.take(good if section.skip_bad_images else good[:0])
             skipped_images += bad_images.values()
-        splits.append(images)
-        done += len(source_split.labels)
+        splits[split_name] = images
+        done += len(source_split)
     if skipped_images and not section.skip_bad_images:
-        raise InputError(f"{path}: {_describe_bad_images(skipped_images, total)}")
-    _check_classes(path, dataset.classes, [split.labels for split in splits])
+        raise InputError(f"{where}: {_describe_bad_images(skipped_images, total)}")
+    return _make_dataset(
+        dataset,
+        section,
+        splits,
+        name=name,
+        where=where,
+        native_size=native_size,
+        skipped_images=tuple(skipped_images),
+    )
+
+
+def _resize(
+    dataset: ArrayDataset, section: DataSection, *, name: str, where: object, max_size: int
+) -> ImageDataset:
+    height, width = dataset.train.pixels.shape[1:3]
+    native_size = native_size_of((width, height), resize_mode=section.resize_mode)
+    image_size = section.image_size or min(native_size, max_size)
+    splits = {
+        split_name: LabeledImages(
+            _resize_arrays(split.pixels, image_size=image_size, resize_mode=section.resize_mode),
+            split.labels,
+            split.groups,
+        )
+        for split_name, split in dataset.splits.items()
+    }
+    return _make_dataset(dataset, section, splits, name=name, where=where, native_size=native_size)
+
+
+def _make_dataset(
+    dataset: SourceDataset | ArrayDataset,
+    section: DataSection,
+    splits: dict[str, LabeledImages],
+    *,
+    name: str,
+    where: object,
+    native_size: int,
+    skipped_images: tuple[str, ...] = (),
+) -> ImageDataset:
+    """Check the decoded splits, and describe what the user should know of them."""
+    labels = {split_name: split.labels for split_name, split in splits.items()}
+    check_classes(dataset.classes, labels, where=where)
+    size_note = _describe_size(splits["train"].pixels.shape[1], native_size, section)
     return ImageDataset(
-        path.name,
-        splits[0],
-        splits[1] if dataset.test else None,
-        dataset.classes,
-        dataset.allow_flip,
-        tuple(skipped_images),
+        name=name,
+        train=splits["train"],
+        validation=splits.get("validation"),
+        test=splits.get("test"),
+        classes=dataset.classes,
+        allow_flip=dataset.allow_flip,
+        native_size=native_size,
+        skipped_images=skipped_images,
+        notes=(
+            *dataset.notes,
+            *describe_missing_classes(dataset.classes, labels),
+            *size_note,
+        ),
+    )
+
+
+def _describe_size(image_size: int, native_size: int, section: DataSection) -> tuple[str, ...]:
+    """A line if images are stored smaller than they are though the user did not ask for it."""
+    if section.image_size is not None or image_size >= native_size:
+        return ()
+    return (
+        f"images are stored at {image_size} px, and their median size is {native_size} px; set "
+        "data.image_size for larger networks",
     )
 
 
@@ -188,69 +234,26 @@ def _report(on_progress: ProgressCallback, num_before: int, total: int, count: i
 
 
 def _describe_bad_images(bad_images: list[str], total: int) -> str:
-    num_more = len(bad_images) - MAX_LISTED
+    num_more = len(bad_images) - MAX_NAMED
     more = f"; and {num_more:,} more" if num_more > 0 else ""
     return (
         f"{len(bad_images):,} of {total:,} images cannot be used: "
-        f"{'; '.join(bad_images[:MAX_LISTED])}{more}. Repair or remove them, or skip them with "
-        "--skip-bad-images (data.skip_bad_images: true)"
+        f"{'; '.join(bad_images[:MAX_NAMED])}{more}. Repair or remove them, or set "
+        "data.skip_bad_images: true to skip them; then `phinas audit --csv FILE` lists all of them"
     )
 
 
-def _convert_arrays(arrays: ArrayDataset, section: DataSection, *, path: Path) -> ImageDataset:
-    splits = [arrays.train, *([arrays.test] if arrays.test else [])]
-    _check_classes(path, arrays.classes, [labels for _, labels in splits])
-    image_size = section.image_size or min(*arrays.train[0].shape[1:3], MAX_IMAGE_SIZE)
-    check_memory(
-        sum(len(labels) for _, labels in splits),
-        image_size=image_size,
-        channels=arrays.train[0].shape[3],
-    )
-    images = [
-        LabeledImages(_resize_arrays(pixels, image_size=image_size), labels, groups)
-        for (pixels, labels), groups in zip(splits, arrays.groups, strict=False)
-    ]
-    return ImageDataset(
-        path.stem,
-        images[0],
-        images[1] if arrays.test else None,
-        arrays.classes,
-        arrays.allow_flip,
-        (),
-    )
-
-
-def _resize_arrays(pixels: np.ndarray, *, image_size: int) -> np.ndarray:
-    """Crop and resize images like decoded ones. Returns `pixels` if they have the size."""
+def _resize_arrays(pixels: np.ndarray, *, image_size: int, resize_mode: ResizeMode) -> np.ndarray:
+    """Resize images like decoded ones. Returns `pixels` if they have the size."""
     count, height, width, channels = pixels.shape
     if (height, width) == (image_size, image_size):
         return pixels
-    resized = np.empty((count, image_size, image_size, channels), np.uint8)
+    resized = new_pixels((count, image_size, image_size, channels))
     for index, image in enumerate(pixels):
-        pil_image = Image.fromarray(image[..., 0] if channels == 1 else image)
-        square = ImageOps.fit(pil_image, (image_size, image_size), method=Image.Resampling.BICUBIC)
+        full_image = Image.fromarray(image[..., 0] if channels == 1 else image)
+        try:
+            square = resize_to_square(full_image, image_size, resize_mode=resize_mode)
+        except BadImage as reason:
+            raise InputError(f"image {index} {reason}") from None
         resized[index] = np.asarray(square).reshape(image_size, image_size, channels)
     return resized
-
-
-def _check_classes(path: Path, classes: tuple[str, ...], splits: list[np.ndarray]) -> None:
-    """Check that there are two classes, and images of every class in every split.
-
-    Raises:
-        InputError: There are no images or only one class, or a split has no image of a class.
-    """
-    if not len(splits[0]):
-        raise InputError(f"{path}: has no training images; add some")
-    if len(classes) < 2:
-        raise InputError(
-            f"{path}: has only one class ({printable(classes[0])}); add images of another class"
-        )
-    for split, labels in zip(("train", "test"), splits, strict=False):
-        counts = np.bincount(labels, minlength=len(classes))
-        empty = [repr(printable(classes[index])) for index in np.flatnonzero(counts == 0)]
-        if empty:
-            more = f" and {len(empty) - MAX_LISTED:,} more" if len(empty) > MAX_LISTED else ""
-            raise InputError(
-                f"{path}: the {split} split has no image of class "
-                f"{', '.join(empty[:MAX_LISTED])}{more}; add images, or remove the class"
-            )

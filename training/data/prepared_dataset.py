@@ -14,6 +14,7 @@ import numpy as np
 from phinas.experiment.artifacts.artifact import OtherVersionError
 from phinas.experiment.artifacts.manifest import FileRecord
 from phinas.experiment.artifacts.prepared_data import (
+    RECORD_FILE,
     DatasetSummary,
     PreparationSettings,
     PreparedDataRecord,
@@ -21,16 +22,14 @@ from phinas.experiment.artifacts.prepared_data import (
 from phinas.experiment.errors import InputError
 from phinas.experiment.manifest import describe_file, file_sha256
 from phinas.experiment.schema.config import DataSection
-from phinas.training.data.dataset_summary import (
-    SplitArrays,
-    chunks,
-    compute_fingerprint,
-    summarize,
+from phinas.training.data.dataset_splits import split_dataset
+from phinas.training.data.dataset_summary import chunks, compute_fingerprint, summarize
+from phinas.training.data.image_dataset import (
+    DEFAULT_MAX_SIZE,
+    ProgressCallback,
+    load_images,
 )
-from phinas.training.data.image_dataset import ImageDataset, ProgressCallback, load_images
-from phinas.training.data.splits import Split, split_indices
 
-RECORD_FILE = "data.json"
 ARRAYS = {
     split: (f"{folder}images.npy", f"{folder}labels.npy")
     for split, folder in (
@@ -67,7 +66,12 @@ class PreparedData(DatasetSummary):
 
 
 def prepare(
-    section: DataSection, *, seed: int, directory: Path, on_progress: ProgressCallback | None = None
+    section: DataSection,
+    *,
+    seed: int,
+    directory: Path,
+    max_size: int = DEFAULT_MAX_SIZE,
+    on_progress: ProgressCallback | None = None,
 ) -> PreparedData:
     """The prepared images in `directory`, made from the source unless they are there and intact.
 
@@ -78,6 +82,8 @@ def prepare(
         section: The source and the splits.
         seed: The random seed of the splits.
         directory: Where the files are written.
+        max_size: The largest height and width in px that networks need. Images that are in the
+            directory keep their size.
         on_progress: Called with the number of images that were read, and of all.
 
     Raises:
@@ -89,9 +95,11 @@ def prepare(
         _require_same_settings(directory, record.settings, requested)
         if _is_intact(directory, record, verify_sha256=True):
             return PreparedData.in_directory(directory, record.data)
-    data = load_images(section, on_progress=on_progress)
-    splits = _split_arrays(data, section, seed=seed)
-    fingerprint = compute_fingerprint(data, splits)
+        # The same size again, whatever the networks need now.
+        max_size = record.data.image_size
+    data = load_images(section, max_size=max_size, on_progress=on_progress)
+    parts = split_dataset(data, section, seed=seed)
+    fingerprint = compute_fingerprint(data, parts)
     if record is not None and record.data.fingerprint != fingerprint:
         changed = f"fingerprint {record.data.fingerprint}, now {fingerprint}"
         hint = "restore the old images (and the old version of Pillow), or use a new --out"
@@ -100,10 +108,11 @@ def prepare(
         )
     _remove_leftovers(directory)
     files = {}
-    for split, (pixels, labels, indices) in splits.items():
-        for path, array in zip(ARRAYS[split], (pixels, labels), strict=True):
-            files[path] = _save(directory / path, array, indices)
-    summary = summarize(data, splits, fingerprint=fingerprint)
+    for name, split in parts.splits.items():
+        arrays = (split.source.pixels, split.source.labels)
+        for path, array in zip(ARRAYS[name], arrays, strict=True):
+            files[path] = _save(directory / path, array, split.indices)
+    summary = summarize(data, parts, fingerprint=fingerprint, resize_mode=section.resize_mode)
     PreparedDataRecord(data=summary, settings=requested, files=files).write(directory / RECORD_FILE)
     return PreparedData.in_directory(directory, summary)
 
@@ -160,34 +169,6 @@ def _is_intact(directory: Path, record: PreparedDataRecord, *, verify_sha256: bo
         if verify_sha256 and file_sha256(file) != expected.sha256:
             return False
     return True
-
-
-def _split_arrays(data: ImageDataset, section: DataSection, *, seed: int) -> SplitArrays:
-    """Pixels, labels and indices of each split. An official test split is used unchanged; the other
-    splits, and a test split where there is no official one, are drawn from the training images.
-    """
-    split: Split = split_indices(
-        data.train.labels,
-        classes=data.classes,
-        seed=seed,
-        groups=data.train.groups,
-        validation_fraction=section.validation_fraction,
-        test_fraction=0.0 if data.test is not None else section.test_fraction,
-        max_train_images=section.max_train_images,
-        max_validation_images=section.max_validation_images,
-    )
-    pixels, labels = data.train.pixels, data.train.labels
-    test_images = data.test
-    test = (
-        (test_images.pixels, test_images.labels, np.arange(len(test_images)))
-        if test_images is not None
-        else (pixels, labels, split.test)
-    )
-    return {
-        "train": (pixels, labels, split.train),
-        "validation": (pixels, labels, split.validation),
-        "test": test,
-    }
 
 
 def _save(path: Path, array: np.ndarray, indices: np.ndarray) -> FileRecord:

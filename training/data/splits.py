@@ -5,7 +5,8 @@ test images, the next ones validation images, the rest training images. A limit 
 images of its split. So a higher limit only adds images, and no limit changes another split.
 
 Where images belong to groups, whole groups are assigned to splits instead
-(`phinas.training.data.grouped_split`).
+(`phinas.training.data.grouped_split`). Images with equal pixels are such a group
+(`phinas.training.data.dataset_splits`).
 """
 
 from collections.abc import Sequence
@@ -38,13 +39,15 @@ def split_indices(
     max_train_images: int | None = None,
     max_validation_images: int | None = None,
 ) -> Split:
-    """Split images. Every class has at least one image in each split.
+    """Split images. Every class has at least one image in each split, except small classes.
+
+    A class with fewer images (or groups) than there are splits is in the train split only.
 
     Args:
         labels: int64 (count,), class indices.
         classes: Class names.
         seed: The split depends on it and on the arguments alone.
-        groups: Text (count,). The images of a group are in one split.
+        groups: Text or integers (count,). The images of a group are in one split.
         validation_fraction: Fraction of the images outside the test split, as nearly as the groups
             allow.
         test_fraction: Fraction of all images, as nearly as the groups allow. 0 makes no test split.
@@ -53,27 +56,17 @@ def split_indices(
         max_validation_images: The same for validation images.
 
     Raises:
-        InputError: A class has too few images or groups, or a limit is below the number of classes.
+        InputError: Fewer than two classes have enough images or groups, no assignment of groups
+            gives every split all classes, or a limit is below the number of classes.
     """
-    sizes = np.bincount(labels, minlength=len(classes))
     num_splits = 3 if test_fraction > 0 else 2
-    _check_sizes(sizes, classes, num_splits=num_splits)
-    no_images = np.zeros_like(sizes)
-    test = (
-        apportion(round(test_fraction * len(labels)), sizes, minimum=1, maximum=sizes - 2)
-        if num_splits == 3
-        else no_images
+    small = find_small_classes(labels, groups, num_classes=len(classes), num_splits=num_splits)
+    _check_class_count(classes, small, num_splits=num_splits, has_groups=groups is not None)
+    sizes = np.bincount(labels, minlength=len(classes))
+    test, validation = _target_sizes(
+        sizes, small, validation_fraction=validation_fraction, test_fraction=test_fraction
     )
-    remaining = sizes - test
-    validation = apportion(
-        round(validation_fraction * int(remaining.sum())),
-        remaining,
-        minimum=1,
-        maximum=remaining - 1,
-    )
-    orders = [
-        _shuffle(np.flatnonzero(labels == index), seed, index) for index in range(len(classes))
-    ]
+    orders = [_shuffle(np.flatnonzero(labels == index), seed, index) for index in range(len(sizes))]
     if groups is None:
         ends = zip(orders, test.tolist(), (test + validation).tolist(), strict=True)
         parts = [
@@ -95,6 +88,53 @@ def split_indices(
     return Split(
         *(_select([part[number] for part in parts], *limit) for number, limit in enumerate(limits))
     )
+
+
+def find_small_classes(
+    labels: np.ndarray, groups: np.ndarray | None, *, num_classes: int, num_splits: int
+) -> np.ndarray:
+    """For each class whether it has fewer images, or groups, than there are splits."""
+    if groups is None:
+        counts = np.bincount(labels, minlength=num_classes)
+    else:
+        codes = np.unique(groups, return_inverse=True)[1]
+        pairs = np.unique(codes * num_classes + labels)
+        counts = np.bincount(pairs % num_classes, minlength=num_classes)
+    return counts < num_splits
+
+
+def limit_images(
+    labels: np.ndarray, field: str, limit: int | None, *, num_classes: int, seed: int
+) -> np.ndarray:
+    """The ascending indices of a subset of a split with the same class proportions.
+
+    Args:
+        labels: int64 (count,), class indices.
+        field: The configuration key of the limit, for messages.
+        limit: Maximum number of images; None: all.
+        num_classes: Number of classes.
+        seed: The subset depends on it.
+    """
+    part = [_shuffle(np.flatnonzero(labels == index), seed, index) for index in range(num_classes)]
+    return _select(part, field, limit)
+
+
+def _target_sizes(
+    sizes: np.ndarray, small: np.ndarray, *, validation_fraction: float, test_fraction: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """The number of test and of validation images of each class; 0 for a small class."""
+    test, validation, large = np.zeros_like(sizes), np.zeros_like(sizes), ~small
+    if test_fraction > 0:
+        count = round(test_fraction * int(sizes.sum()))
+        test[large] = apportion(count, sizes[large], minimum=1, maximum=sizes[large] - 2)
+    remaining = sizes - test
+    validation[large] = apportion(
+        round(validation_fraction * int(remaining.sum())),
+        remaining[large],
+        minimum=1,
+        maximum=remaining[large] - 1,
+    )
+    return test, validation
 
 
 def _shuffle(indices: np.ndarray, seed: int, index: int) -> np.ndarray:
@@ -133,24 +173,28 @@ def apportion(total: int, sizes: np.ndarray, *, minimum: int, maximum: np.ndarra
 def _limit_counts(field: str, limit: int | None, counts: np.ndarray) -> np.ndarray:
     if limit is None or limit >= counts.sum():
         return counts
-    if limit < len(counts):
+    num_classes = np.count_nonzero(counts)
+    if limit < num_classes:
         raise InputError(
-            f"{field}: {limit} is below the number of classes, {len(counts)}, and each class "
-            f"needs an image; set it to {len(counts)} or more"
+            f"{field}: {limit} is below the number of classes, {num_classes}, and each class "
+            f"needs an image; set it to {num_classes} or more"
         )
     return apportion(limit, counts, minimum=1, maximum=counts)
 
 
-def _check_sizes(sizes: np.ndarray, classes: Sequence[str], *, num_splits: int) -> None:
-    too_small = [
-        f"{name!r} ({size})" for name, size in zip(classes, sizes, strict=True) if size < num_splits
-    ]
-    if too_small:
-        names = ", ".join(too_small[:5]) + (
-            f" and {len(too_small) - 5} more" if len(too_small) > 5 else ""
-        )
-        splits = "train, validation and test" if num_splits == 3 else "train and validation"
-        raise InputError(
-            f"data: fewer than {num_splits} images in class {names}, but each of the splits "
-            f"{splits} needs one; add images, or remove the class"
-        )
+def _check_class_count(
+    classes: Sequence[str], small: np.ndarray, *, num_splits: int, has_groups: bool
+) -> None:
+    """Check that at least two classes can be in all splits."""
+    num_large = int((~small).sum())
+    if num_large >= 2:
+        return
+    names = [repr(classes[index]) for index in np.flatnonzero(small).tolist()]
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    unit = "groups" if has_groups else "images"
+    splits = "train, validation and test" if num_splits == 3 else "train and validation"
+    raise InputError(
+        f"data: fewer than {num_splits} {unit} in class {', '.join(names[:5])}{more}, but two "
+        f"classes or more must be in each of the splits {splits}; add images"
+        f"{', or use smaller groups' if has_groups else ''}"
+    )

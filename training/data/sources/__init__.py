@@ -5,28 +5,31 @@ and error messages name it. This table imports no library, so that help stays qu
 `phinas.training.data.image_dataset` imports the module of an entry when it is needed.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from phinas.training.data.folder_listing import has_flat_images, is_junk
 
 
 @dataclass(frozen=True, slots=True)
 class SourceEntry:
     """A data source that phinas ships.
 
-    An entry has a name or a prefix if `data.source` does not say a path, a suffix if it reads
-    files, and folder patterns if it reads folders.
+    An entry has a name or a prefix if `data.source` does not say a path, suffixes if it reads
+    files, and folder patterns or a test if it reads folders.
 
     Attributes:
         usage: How `data.source` names it.
         summary: One sentence for help texts and documentation.
         path: The function that reads it, as "module:function". It takes the text of `data.source`,
-            or the resolved path, and the keyword argument `group_by` (`data.group_by` or None). It
-            returns a SourceDataset or an ArrayDataset of `phinas.training.data.source_dataset`.
+            or the resolved path, and the ReadOptions. It returns a SourceDataset or an
+            ArrayDataset. All three types are in `phinas.training.data.source_dataset`.
         name: The text of `data.source`, for a source without arguments.
         prefix: The beginning of the text of `data.source`.
-        suffix: The file suffix, in lower case.
+        suffixes: The file suffixes, in lower case.
         folder_patterns: Glob patterns. A folder that has a match is read by this source.
+        accepts_folder: A further test that a folder must pass.
     """
 
     usage: str
@@ -34,8 +37,17 @@ class SourceEntry:
     path: str
     name: str = ""
     prefix: str = ""
-    suffix: str = ""
+    suffixes: tuple[str, ...] = ()
     folder_patterns: tuple[str, ...] = ()
+    accepts_folder: Callable[[Path], bool] = field(default=lambda _path: True)
+
+    def suffix_of(self, path: Path) -> str:
+        """The suffix of a file that this source reads, as the file has it. "" for another file."""
+        length = max(
+            (len(suffix) for suffix in self.suffixes if path.name.lower().endswith(suffix)),
+            default=0,
+        )
+        return path.name[len(path.name) - length :]
 
 
 # A folder may match several entries. The first one reads it.
@@ -50,18 +62,35 @@ SOURCES: dict[str, SourceEntry] = {
         "FILE.parquet",
         "A Parquet file with image and label columns, or a folder of such files.",
         "phinas.training.data.sources.parquet:list_parquet",
-        suffix=".parquet",
+        suffixes=(".parquet",),
         folder_patterns=("*.parquet", "*/*.parquet"),
     ),
     "npz": SourceEntry(
         "FILE.npz",
         "NumPy arrays of images and labels.",
         "phinas.training.data.sources.npz:load_npz",
-        suffix=".npz",
+        suffixes=(".npz",),
+    ),
+    "csv": SourceEntry(
+        "FILE.csv",
+        "A CSV file with the path and the label of each image, or a folder with one and the "
+        "images.",
+        "phinas.training.data.sources.csv_table:list_csv",
+        suffixes=(".csv", ".tsv"),
+        folder_patterns=("*.csv", "*.tsv"),
+        accepts_folder=has_flat_images,
+    ),
+    "archive": SourceEntry(
+        "ARCHIVE.zip",
+        "An archive (.zip, .tar, .tar.gz and the like) of any of these folders. It is unpacked "
+        "into the cache.",
+        "phinas.training.data.sources.archive:read_archive",
+        suffixes=(".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz"),
     ),
     "image_folder": SourceEntry(
         "FOLDER",
-        "A folder with one folder of images per class, or with train and test folders of those.",
+        "A folder with one folder of images per class, or with train, val and test folders of "
+        "those.",
         "phinas.training.data.sources.image_folder:list_class_folders",
         folder_patterns=("**",),  # matches any folder, an empty one too
     ),
@@ -93,17 +122,18 @@ def find_path_source(path: Path) -> SourceEntry | None:
     is_folder = path.is_dir()
     for entry in SOURCES.values():
         if is_folder and any(True for _ in visible_matches(path, entry.folder_patterns)):
-            return entry
-        if entry.suffix and path.is_file() and path.suffix.lower() == entry.suffix:
+            if entry.accepts_folder(path):
+                return entry
+        elif entry.suffix_of(path) and path.is_file():
             return entry
     return None
 
 
 def visible_matches(folder: Path, patterns: tuple[str, ...]) -> Iterator[Path]:
-    """What matches one of the glob patterns, without dotfiles and what lies in dot folders."""
+    """What matches one of the glob patterns, without hidden files and junk folders."""
     for pattern in patterns:
         for path in folder.glob(pattern):
-            if not any(part.startswith(".") for part in path.relative_to(folder).parts):
+            if not any(map(is_junk, path.relative_to(folder).parts)):
                 yield path
 
 

@@ -1,7 +1,6 @@
-"""The Hugging Face Hub: data sets (`hf:NAME[:CONFIGURATION]`) and weights
-(`hf:OWNER/NAME[@REVISION][:FILE]`).
+"""Data sets of the Hugging Face Hub (`hf:NAME[:CONFIGURATION]`).
 
-The Hub's own libraries download and cache files. NAME may also be a folder on disk that
+The Hub's own library downloads and caches files. NAME may also be a folder on disk that
 `datasets.load_dataset` reads. Images are read in their encoded form, so they pass the same checks
 as those of other sources.
 """
@@ -15,56 +14,72 @@ import numpy as np
 from phinas.experiment.errors import InputError
 from phinas.experiment.optional_library import import_library
 from phinas.training.data.grouped_split import groups_from_values, unknown_key_error
+from phinas.training.data.labeling.columns import IMAGE_COLUMNS, LABEL_COLUMNS, find_column
+from phinas.training.data.labeling.labels import as_labels, describe_unlabeled, encode_labels
+from phinas.training.data.labeling.split_names import select_splits
 from phinas.training.data.source_dataset import (
     ImageContent,
+    ReadOptions,
     SourceDataset,
     SourceSplit,
-    check_label_range,
 )
 from phinas.training.data.sources import SOURCES
-from phinas.training.data.sources.parquet import IMAGE_COLUMNS, LABEL_COLUMNS
 
 PREFIX = SOURCES["hf"].prefix
-TRAIN_SPLITS = ("train",)
-TEST_SPLITS = ("test", "validation", "valid", "val")
-_WEIGHTS = "model.safetensors"  # the file name in timm's repositories
 
 
-def resolve_weights_path(name: str) -> Path:
-    """The path of a weights file. A file of the Hub is downloaded unless it is cached.
-
-    Args:
-        name: `hf:OWNER/NAME[@REVISION][:FILE]`, or a path, which is not checked.
-
-    Raises:
-        InputError: The extra `hf` is not installed, or the file could not be downloaded.
-    """
-    if not name.startswith(PREFIX):
-        return Path(name).expanduser()
-    huggingface_hub = import_library(
-        "huggingface_hub", attribute="hf_hub_download", needed_by=f"weights: {name}", extra="hf"
-    )
-    repository_and_revision, _, file = name.removeprefix(PREFIX).partition(":")
-    repository, _, revision = repository_and_revision.partition("@")
-    try:
-        return Path(
-            huggingface_hub.hf_hub_download(repository, file or _WEIGHTS, revision=revision or None)
-        )
-    except Exception as error:  # The library raises many kinds of network and Hub errors.
-        raise InputError(f"weights: {_download_error(name, error)}") from None
-
-
-def list_hf_dataset(source: str, *, group_by: str | None = None) -> SourceDataset:
-    """Read a data set of the Hub: its train split, and its test or else its validation split.
+def list_hf_dataset(source: str, options: ReadOptions) -> SourceDataset:
+    """Read a data set of the Hub: its train, validation and test splits that have labels.
 
     Args:
         source: `hf:NAME[:CONFIGURATION]`.
-        group_by: The column of the groups.
+        options: Names of columns.
 
     Raises:
         InputError: The extra `hf` is not installed, the data set could not be downloaded, or it has
             no suitable splits and columns.
     """
+    split_names, splits = _load_splits(source)
+    where = f"data.source: {source}"
+    features = splits["train"].features
+    columns = list(features)
+    image = find_column(
+        columns, options.image_column, IMAGE_COLUMNS, key="image_column", where=where
+    )
+    label = find_column(
+        columns, options.label_column, LABEL_COLUMNS, key="label_column", where=where
+    )
+    names = tuple(map(str, getattr(features[label], "names", None) or ()))
+    labels, notes = {}, []
+    for split, table in splits.items():
+        values = _labels(f"{where}: {label}", table, label)
+        if values is not None:
+            labels[split] = values
+        elif split == "train":
+            raise InputError(f"{where}: {label}: no image has a label; use another column")
+        else:
+            notes.append(describe_unlabeled(f"the {split} split", len(table)))
+    classes, codes = encode_labels(
+        labels, names=names, where=dict.fromkeys(labels, f"{where}: {label}")
+    )
+    made = {
+        split: _make_split(
+            splits[split], image, codes[split], _groups(source, splits[split], options.group_by)
+        )
+        for split in labels
+    }
+    return SourceDataset(
+        classes,
+        made["train"],
+        test=made.get("test"),
+        validation=made.get("validation"),
+        validation_name=split_names.get("validation", ""),
+        notes=tuple(notes),
+    )
+
+
+def _load_splits(source: str) -> tuple[dict[str, str], dict[str, Any]]:
+    """What the data set calls its splits, and their tables, both by the names of phinas."""
     datasets = import_library(
         "datasets", attribute="load_dataset", needed_by=f"data.source: {source}", extra="hf"
     )
@@ -73,32 +88,13 @@ def list_hf_dataset(source: str, *, group_by: str | None = None) -> SourceDatase
         dataset = datasets.load_dataset(name, configuration or None)
     except Exception as error:  # The library raises many kinds of network, Hub and file errors.
         raise InputError(f"data.source: {_download_error(source, error)}") from None
-    train = next((dataset[split] for split in TRAIN_SPLITS if split in dataset), None)
-    if train is None:
+    names = select_splits(dataset)
+    if "train" not in names:
         raise InputError(
             f"data.source: {source} has no split named train, only {', '.join(dataset)}; use a "
             "data set with a train split"
         )
-    test = next((dataset[split] for split in TEST_SPLITS if split in dataset), None)
-    image, label = (
-        _column(source, train, candidates) for candidates in (IMAGE_COLUMNS, LABEL_COLUMNS)
-    )
-    names = getattr(train.features[label], "names", None)
-    if names is None:
-        raise InputError(
-            f"data.source: {source}: column {label!r} has no class names; convert it to a "
-            "ClassLabel"
-        )
-    as_encoded = datasets.Image(decode=False)
-    splits = [split.cast_column(image, as_encoded) for split in (train, test) if split is not None]
-    classes = tuple(map(str, names))
-    parts = [
-        _make_split(
-            split, image, _labels(source, split, label, classes), _groups(source, split, group_by)
-        )
-        for split in splits
-    ]
-    return SourceDataset(classes, parts[0], parts[1] if test is not None else None)
+    return names, {split: dataset[name] for split, name in names.items()}
 
 
 def _download_error(name: str, error: Exception) -> str:
@@ -109,27 +105,11 @@ def _download_error(name: str, error: Exception) -> str:
     )
 
 
-def _column(source: str, split: Any, candidates: tuple[str, ...]) -> str:
-    for name in candidates:
-        if name in split.features:
-            return name
-    raise InputError(
-        f"data.source: {source} has no column {candidates[0]!r}, only "
-        f"{', '.join(split.features)}; use a data set that has it"
-    )
-
-
-def _labels(source: str, split: Any, column: str, classes: tuple[str, ...]) -> np.ndarray:
-    where = f"data.source: {source}: {column}"
-    values = split.select_columns([column])[:][column]
-    if None in values:
-        raise InputError(
-            f"{where}: row {values.index(None)} has no label ({values.count(None)} in total); add "
-            "the labels, or remove the rows"
-        )
-    labels = np.asarray(values, dtype=np.int64)
-    check_label_range(labels, classes, where=where)
-    return labels
+def _labels(where: str, split: Any, column: str) -> np.ndarray | None:
+    """The labels of a split. None if it has none, as test splits of benchmarks do."""
+    if column not in split.features:
+        return None
+    return as_labels(split.select_columns([column])[:][column], where=where)
 
 
 def _groups(source: str, split: Any, group_by: str | None) -> np.ndarray | None:
@@ -145,6 +125,10 @@ def _groups(source: str, split: Any, group_by: str | None) -> np.ndarray | None:
 def _make_split(
     split: Any, image: str, labels: np.ndarray, groups: np.ndarray | None
 ) -> SourceSplit:
+    from datasets import Image
+
+    split = split.cast_column(image, Image(decode=False))
+
     def iter_images() -> Iterator[tuple[str, ImageContent]]:
         for row, example in enumerate(split.select_columns([image])):
             cell = example[image]

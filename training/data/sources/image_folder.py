@@ -1,67 +1,94 @@
 """A folder with one folder of images per class, or with split folders of those.
 
-The split folders are `train` and `test` (or `val`). Every file below a class folder counts as an
-image, except dotfiles and the text formats that often accompany images. So an image in an
-unsupported format is reported as a bad image, not skipped silently.
+The split folders are `train`, `val` and `test`, or have similar names. A split folder without
+class folders, such as the test images of ImageNet, has no labels and is not used.
 """
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from phinas.experiment.errors import InputError
+from phinas.training.data.folder_listing import (
+    SkippedFiles,
+    count_files,
+    find_class_folders,
+    has_files,
+    identity,
+    subfolders,
+    unwrap,
+    walk,
+)
 from phinas.training.data.grouped_split import groups_from_paths
+from phinas.training.data.labeling.labels import describe_unlabeled
+from phinas.training.data.labeling.split_names import select_splits
 from phinas.training.data.source_dataset import (
     ImageContent,
+    ReadOptions,
     SourceDataset,
     SourceSplit,
+    list_names,
     printable,
 )
 
-SPLITS = {
-    "train": ("train", "training"),
-    "test": ("test", "testing"),
-    "validation": ("val", "validation", "valid"),
-}
-IGNORED_SUFFIXES = (".txt", ".json", ".csv", ".xml", ".md", ".ini", ".db", ".yaml", ".yml")
+ClassFiles = dict[str, list[Path]]  # The sorted files of each class.
 
 
-def list_class_folders(root: Path, *, group_by: str | None = None) -> SourceDataset:
+def list_class_folders(root: Path, options: ReadOptions) -> SourceDataset:
     """List the images below a folder, without decoding them.
 
     Args:
-        root: The folder. Its `val` folder is the official test split if it has no `test` folder.
-        group_by: A regular expression that captures the group in the path below `root`.
+        root: The folder.
+        options: `group_by` is a regular expression that captures the group in the path below
+            `root`.
 
     Raises:
-        InputError: There are no class folders, one is empty, or the splits differ in their classes.
+        InputError: There are no class folders, one is empty, or a split has a class that the train
+            split lacks.
     """
-    split_folders = _split_folders(root)
-    train = _images_by_class(split_folders.get("train", root))
-    test_folder = split_folders.get("test") or split_folders.get("validation")
-    test = _images_by_class(test_folder) if test_folder else None
-    if test_folder and test is not None and set(train) != set(test):
-        problems = [
-            f"{test_folder.name} has no class {printable(name)!r}"
-            for name in train
-            if name not in test
-        ]
-        problems += [
-            f"{split_folders['train'].name} has no class {printable(name)!r}"
-            for name in test
-            if name not in train
-        ]
-        raise InputError(
-            f"{root}: the splits have different classes ({', '.join(problems[:5])}); add the "
-            "missing class folders, or remove the others"
-        )
+    options.refuse(root, "image_column", "label_column", reason="has folders instead of columns")
+    skipped, notes = SkippedFiles(), []
+    inner = unwrap(root)
+    if inner != root:
+        notes.append(f"the classes are read from the folder {_relative(inner, root)}")
+    folders = _split_folders(inner)
+    scanned = {root, inner, *folders.values()} - {folders.get("test")}
+    for folder in sorted(scanned):
+        skipped.scan(folder)
+    train = _list_train(folders.get("train", inner), skipped, root=root)
+    splits = {"train": train}
+    for split in ("validation", "test"):
+        if split in folders:
+            files = _list_split(folders[split], train, skipped, notes, root=root)
+            if files is not None:
+                splits[split] = files
+    if folders:
+        unused = [path for path in subfolders(inner) if not _contains_any(path, folders)]
+        if unused:
+            names = list_names(_relative(path, root) for path in unused)
+            notes.append(f"not used, because the name is not that of a split: {names}")
+    notes += skipped.describe()
+    made = {
+        split: _make_split(root, files, sorted(train), options.group_by)
+        for split, files in splits.items()
+    }
     return SourceDataset(
-        tuple(map(printable, train)),
-        _make_split(root, train, group_by),
-        None if test is None else _make_split(root, test, group_by),
+        tuple(map(printable, sorted(train))),
+        made["train"],
+        test=made.get("test"),
+        validation=made.get("validation"),
+        validation_name=_relative(folders["validation"], root) if "validation" in made else "",
+        notes=tuple(notes),
     )
+
+
+def _relative(path: Path, root: Path) -> str:
+    return printable(str(path.relative_to(root.parent)))
+
+
+def _contains_any(folder: Path, folders: dict[str, Path]) -> bool:
+    return any(path.is_relative_to(folder) for path in folders.values())
 
 
 def _split_folders(root: Path) -> dict[str, Path]:
@@ -69,107 +96,95 @@ def _split_folders(root: Path) -> dict[str, Path]:
 
     A folder `train` without class folders is a class of this name.
     """
-    folders = {path.name.lower(): path for path in _subfolders(root)}
-    split_folders = {
-        split: folders[name]
-        for split, names in SPLITS.items()
-        for name in reversed(names)
-        if name in folders
-    }
-    return split_folders if "train" in split_folders and _subfolders(split_folders["train"]) else {}
+    names = select_splits(path.name for path in subfolders(root))
+    folders = {split: unwrap(root / name) for split, name in names.items()}
+    return folders if "train" in folders and subfolders(folders["train"]) else {}
 
 
-def _subfolders(root: Path) -> list[Path]:
-    with os.scandir(root) as entries:
-        return sorted(
-            root / entry.name
-            for entry in entries
-            if not entry.name.startswith(".") and entry.is_dir()
-        )
-
-
-def _images_by_class(root: Path) -> dict[str, list[Path]]:
-    """The sorted files of each class.
+def _list_train(folder: Path, skipped: SkippedFiles, *, root: Path) -> ClassFiles:
+    """The files of each class.
 
     Raises:
-        InputError: There are no class folders, or one is empty.
+        InputError: There are no class folders, one is empty, or one is nested in itself.
     """
-    folders = _subfolders(root)
-    if not folders:
-        has_files = any(path.is_file() and not path.name.startswith(".") for path in root.iterdir())
-        problem = "contains files but no class folders" if has_files else "is empty"
+    class_folders = subfolders(folder)
+    if not class_folders:
+        problem = "contains files but no class folders" if has_files(folder) else "is empty"
         raise InputError(
-            f"{root}: {problem}; put the images of each class into a folder with the name of the "
+            f"{folder}: {problem}; put the images of each class into a folder with the name of the "
             "class"
         )
-    images = {
-        folder.name: list(
-            _walk(folder, _ancestors(root) | _ancestors(folder) - {_identity(folder)})
-        )
-        for folder in folders
-    }
-    empty = [printable(name) for name, files in images.items() if not files]
+    files = _list_files(folder, class_folders, skipped)
+    empty = [name for name, paths in files.items() if not paths]
+    nested = [
+        path
+        for path in class_folders
+        if (path / path.name).is_dir() and len(subfolders(path / path.name)) > 1
+    ]
+    if not empty and not nested:
+        return files
     if empty:
         folders_text = "class folder" if len(empty) == 1 else "class folders"
-        raise InputError(
-            f"{root}: no image in the {folders_text} {', '.join(empty[:5])}; add images, or remove "
-            "the folder"
+        problem = f"no image in the {folders_text} {list_names(empty)}"
+    else:
+        problem = f"the class folder {printable(nested[0].name)} has a folder of its own name"
+    likely = find_class_folders(folder)
+    advice = "add images, or remove the folder"
+    if likely is not None:
+        names = list_names(path.name for path in class_folders)
+        advice = (
+            f"the classes were taken from the folders {names}; did you mean "
+            f"{printable(str(likely[0]))} ({likely[1]} folders with images)?"
         )
-    return images
+    raise InputError(f"{root}: {problem}; {advice}")
 
 
-def _identity(folder: Path) -> tuple[int, int]:
-    """Device and inode, which are the same for all links to a folder."""
-    status = folder.stat()
-    return status.st_dev, status.st_ino
+def _list_split(
+    folder: Path, train: ClassFiles, skipped: SkippedFiles, notes: list[str], *, root: Path
+) -> ClassFiles | None:
+    """The files of each class of a validation or test split. None if they have no labels.
+
+    Raises:
+        InputError: The split has a class that the train split lacks.
+    """
+    class_folders = subfolders(folder)
+    names = {path.name for path in class_folders}
+    if not names or (len(names) == 1 and not names & train.keys()):
+        notes.append(describe_unlabeled(_relative(folder, root), count_files(folder)))
+        return None
+    files = {
+        name: paths for name, paths in _list_files(folder, class_folders, skipped).items() if paths
+    }
+    unknown = sorted(files.keys() - train.keys())
+    if unknown:
+        raise InputError(
+            f"{root}: the splits have different classes (the train split has no class "
+            f"{list_names(map(repr, unknown))}, but {folder.name} has); add training images, or "
+            "remove the folder"
+        )
+    return files
+
+
+def _list_files(folder: Path, class_folders: list[Path], skipped: SkippedFiles) -> ClassFiles:
+    parents = _ancestors(folder)
+    return {
+        path.name: list(walk(path, parents | _ancestors(path) - {identity(path)}, skipped))
+        for path in class_folders
+    }
 
 
 def _ancestors(folder: Path) -> set[tuple[int, int]]:
     """The identities of a folder and of its parents."""
-    return {_identity(path) for path in (folder, *folder.resolve().parents)}
+    return {identity(path) for path in (folder, *folder.resolve().parents)}
 
 
-def _walk(folder: Path, visited: set[tuple[int, int]]) -> Iterator[Path]:
-    """The files below a folder in sorted order.
-
-    Links are followed, but no folder is visited twice, so links cannot make a loop.
-
-    Args:
-        folder: The folder.
-        visited: Identities of the folders that are not visited. Is extended.
-    """
-    identity = _identity(folder)
-    if identity in visited:
-        return
-    visited.add(identity)
-    with os.scandir(folder) as entries:
-        visible_entries = sorted(
-            (entry for entry in entries if not entry.name.startswith(".")),
-            key=lambda entry: entry.name,
-        )
-    for entry in visible_entries:
-        path = folder / entry.name
-        if _is_folder(entry):
-            yield from _walk(path, visited)
-        # A link to nothing is a bad image; a pipe or socket is skipped.
-        elif (
-            entry.is_symlink() or entry.is_file()
-        ) and path.suffix.lower() not in IGNORED_SUFFIXES:
-            yield path
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # A link to itself, which is a bad image like a link to nothing.
-        return False
-
-
-def _make_split(root: Path, images: dict[str, list[Path]], group_by: str | None) -> SourceSplit:
+def _make_split(
+    root: Path, images: ClassFiles, classes: list[str], group_by: str | None
+) -> SourceSplit:
     """The images as a split, in the order of the class names."""
-    names = sorted(images)
-    files = [path for name in names for path in images[name]]
-    labels = np.repeat(np.arange(len(names), dtype=np.int64), [len(images[name]) for name in names])
+    counts = [len(images.get(name, ())) for name in classes]
+    files = [path for name in classes for path in images.get(name, ())]
+    labels = np.repeat(np.arange(len(classes), dtype=np.int64), counts)
 
     def iter_images() -> Iterator[tuple[str, ImageContent]]:
         return ((printable(str(path.relative_to(root))), path) for path in files)

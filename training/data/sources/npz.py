@@ -1,145 +1,144 @@
 """NumPy arrays in an .npz file.
 
-Nothing is guessed. Pixels are uint8 (count, height, width[, channels]), and labels are integers
-from 0. For an array of another kind, the error shows the line of NumPy that converts it.
+Nothing is guessed. Pixels are uint8 (count, height, width[, channels]), and labels are integers or
+text. For an array of another kind, the error shows the line of NumPy that converts it.
 """
 
-import zipfile
-import zlib
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from phinas.experiment.errors import InputError
 from phinas.training.data.grouped_split import groups_from_values, unknown_key_error
-from phinas.training.data.source_dataset import ArrayDataset, ArraySplit
+from phinas.training.data.labeling.labels import as_labels, describe_unlabeled, encode_labels
+from phinas.training.data.labeling.split_names import SPLIT_NAMES
+from phinas.training.data.npz_file import NpzFile
+from phinas.training.data.source_dataset import ArrayDataset, LabeledImages, ReadOptions
 
-KEYS = {
-    "images": ("images", "x", "x_train", "train_images"),
-    "labels": ("labels", "y", "y_train", "train_labels"),
-    "test images": ("x_test", "test_images"),
-    "test labels": ("y_test", "test_labels"),
-    "classes": ("classes", "class_names"),
+_IMAGE_KEYS = ("images", "x", "x_train", "train_images")
+_LABEL_KEYS = ("labels", "y", "y_train", "train_labels")
+_STEMS: dict[tuple[str, ...], tuple[str, ...]] = {
+    _IMAGE_KEYS: ("images", "x"),
+    _LABEL_KEYS: ("labels", "y"),
 }
+_CLASS_KEYS = ("classes", "class_names")
+Arrays = dict[str, np.ndarray]
 
 
-def load_npz(path: Path, *, group_by: str | None = None) -> ArrayDataset:
+def load_npz(path: Path, options: ReadOptions) -> ArrayDataset:
     """Load the arrays of an .npz file.
 
     Args:
         path: The file.
-        group_by: The key of the groups of the training images. Those of a test split are read, if
-            present, from the same key with `test` in place of `train`, or else with `_test`
-            appended.
+        options: `group_by`, `image_column` and `label_column` are keys of the training images.
+            Those of other splits have `test` or `val` in place of `train`, or else appended.
 
     Raises:
         InputError: The file cannot be read, a key is missing, or an array is not of the right kind.
     """
-    test_group_key = group_by and (
-        group_by.replace("train", "test") if "train" in group_by else f"{group_by}_test"
+    with NpzFile(path) as file:
+        image_keys = _keys_of("data.image_column", options.image_column, _IMAGE_KEYS, file)
+        label_keys = _keys_of("data.label_column", options.label_column, _LABEL_KEYS, file)
+        splits: dict[str, LabeledImages] = {}
+        labels: Arrays = {}
+        notes = []
+        for split in SPLIT_NAMES:
+            keys = [file.find(candidates[split]) for candidates in (image_keys, label_keys)]
+            if split != "train" and keys[0] is None and keys[1] is None:
+                continue
+            image_key = file.require(keys[0], "images", split, image_keys[split])
+            where = f"{path}: {image_key}"
+            pixels = _pixels(where, file.read(image_key))
+            values = None
+            if split == "train" or keys[1] is not None:
+                label_key = file.require(keys[1], "labels", split, label_keys[split])
+                values = _labels(f"{path}: {label_key}", file.read(label_key))
+            if values is None and split != "train":
+                notes.append(describe_unlabeled(image_key, len(pixels)))
+                continue
+            if values is None:
+                raise InputError(f"{path}: {keys[1]}: no image has a label; add the labels")
+            if len(pixels) != len(values):
+                raise InputError(
+                    f"{path}: has {len(pixels):,} images ({image_key}) but {len(values):,} labels "
+                    f"({keys[1]}); store one label for each image"
+                )
+            labels[split] = values
+            groups = _groups(file, options.group_by, split, count=len(values))
+            splits[split] = LabeledImages(pixels, values, groups)
+        class_key = file.find(_CLASS_KEYS)
+        names = [] if class_key is None else list(map(str, file.read(class_key).ravel().tolist()))
+    _check_channels(path, splits)
+    where_labels = dict.fromkeys(labels, f"{path}: labels")
+    classes, codes = encode_labels(labels, names=names, where=where_labels)
+    made = {
+        split: LabeledImages(images.pixels, codes[split], images.groups)
+        for split, images in splits.items()
+    }
+    return ArrayDataset(
+        classes,
+        made["train"],
+        test=made.get("test"),
+        validation=made.get("validation"),
+        notes=tuple(notes),
     )
-    data = _read(path, group_keys=(group_by, test_group_key))
-    train = _pair(path, data, "images", "labels")
-    test = (
-        _pair(path, data, "test images", "test labels")
-        if _key(data, "test images") or _key(data, "test labels")
-        else None
-    )
-    if test and test[0].shape[3] != train[0].shape[3]:
-        raise InputError(
-            f"{path}: the test images have {test[0].shape[3]} channels and the training images "
-            f"have {train[0].shape[3]}; store both with the same number"
-        )
-    labels = train[1] if test is None else np.concatenate([train[1], test[1]])
-    groups = None if group_by is None else _groups(path, data, group_by, count=len(train[1]))
-    test_groups = None
-    if test is not None and test_group_key in data:
-        test_groups = _groups(path, data, str(test_group_key), count=len(test[1]))
-    return ArrayDataset(_class_names(path, data, labels), train, test, (groups, test_groups))
 
 
-def _groups(path: Path, data: dict[str, np.ndarray], key: str, *, count: int) -> np.ndarray:
-    if key not in data:
-        raise unknown_key_error(key, "key", str(path), data)
-    if data[key].shape != (count,):
+def _keys_of(
+    field: str, key: str | None, common: tuple[str, ...], file: "NpzFile"
+) -> dict[str, tuple[str, ...]]:
+    """For each split the keys that an array may have, the first one preferred.
+
+    Raises:
+        InputError: The file does not have the key that the user named.
+    """
+    if key is not None and key not in file.keys:
+        available = ", ".join(file.keys) or "none"
+        raise InputError(f"{field}: {file.path} has no key {key!r}; use one of: {available}")
+    keys = {"train": common if key is None else (key,)}
+    for split in ("validation", "test"):
+        stems = _STEMS[common] if key is None else (key,)
+        keys[split] = tuple(name for stem in stems for name in _split_keys(stem, split))
+    return keys
+
+
+def _split_keys(key: str, split: str) -> list[str]:
+    """The keys that belong to the key of the training images."""
+    names = []
+    for word in SPLIT_NAMES[split]:
+        if "train" in key:
+            names.append(key.replace("train", word))
+        else:
+            names += [f"{key}_{word}", f"{word}_{key}"]
+    return names
+
+
+def _groups(file: "NpzFile", group_by: str | None, split: str, *, count: int) -> np.ndarray | None:
+    if group_by is None:
+        return None
+    key = file.find([group_by] if split == "train" else _split_keys(group_by, split))
+    if key is None:
+        if split == "train":
+            raise unknown_key_error(group_by, "key", str(file.path), file.keys)
+        return None
+    values = file.read(key)
+    if values.shape != (count,):
         raise InputError(
-            f"{path}: {key}: shape {data[key].shape} is not ({count},); store one group for each "
+            f"{file.path}: {key}: shape {values.shape} is not ({count},); store one group for each "
             "image"
         )
-    return groups_from_values(f"{path}: {key}", data[key].tolist())
+    return groups_from_values(f"{file.path}: {key}", values.tolist())
 
 
-def _read(path: Path, *, group_keys: tuple[str | None, ...]) -> dict[str, np.ndarray]:
-    """The arrays of the file by key.
-
-    Keys that are not read map to an empty array, so that messages can name them.
-    """
-    keys_to_read = [*group_keys, *(key for keys in KEYS.values() for key in keys)]
-    try:
-        with path.open("rb") as stream:  # np.load(path) does not close a file that it cannot read.
-            file = np.load(stream, allow_pickle=False)
-            if not isinstance(file, np.lib.npyio.NpzFile):
-                raise InputError(
-                    f"{path}: is a single array, not an .npz file; write it with np.savez(path, "
-                    "images=x, labels=y)"
-                )
-            return {
-                name: _member(path, file, name) if name in keys_to_read else np.empty(0)
-                for name in file.files
-            }
-    except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, OSError, MemoryError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(
-            f"{path}: is not a valid .npz file ({reason}); write it again with np.savez(path, "
-            "images=x, labels=y)"
-        ) from None
-
-
-def _member(path: Path, file: Any, name: str) -> np.ndarray:
-    try:
-        return np.asarray(file[name])
-    except ValueError:
-        if not _contains_objects(file, name):
-            raise
-        raise InputError(
-            f"{path}: {name}: contains Python objects, which are not loaded for safety; store an "
-            "array of numbers"
-        ) from None
-
-
-def _contains_objects(file: Any, name: str) -> bool:
-    """Whether the dtype of an array, by its header, has Python objects."""
-    formats = np.lib.format
-    readers = {(1, 0): formats.read_array_header_1_0, (2, 0): formats.read_array_header_2_0}
-    with file.zip.open(f"{name}.npy") as stream:
-        read_header = readers.get(formats.read_magic(stream))
-        return read_header is not None and read_header(stream)[2].hasobject
-
-
-def _key(data: dict[str, np.ndarray], kind: str) -> str | None:
-    return next((name for name in KEYS[kind] if name in data), None)
-
-
-def _pair(path: Path, data: dict[str, np.ndarray], images: str, labels: str) -> ArraySplit:
-    keys = []
-    for kind in (images, labels):
-        key = _key(data, kind)
-        if key is None:
-            available = ", ".join(map(str, data)) or "none"
+def _check_channels(path: Path, splits: dict[str, LabeledImages]) -> None:
+    expected = splits["train"].pixels.shape[3]
+    for split, images in splits.items():
+        channels = images.pixels.shape[3]
+        if channels != expected:
             raise InputError(
-                f"{path}: has no {kind}, only the keys {available}; store the {kind} under one of "
-                f"the keys {', '.join(KEYS[kind])}"
+                f"{path}: the {split} images have {channels} channels and the training images "
+                f"have {expected}; store both with the same number"
             )
-        keys.append(key)
-    pixels = _pixels(f"{path}: {keys[0]}", data[keys[0]])
-    classes = _labels(f"{path}: {keys[1]}", data[keys[1]])
-    if len(pixels) != len(classes):
-        raise InputError(
-            f"{path}: has {len(pixels):,} {images} ({keys[0]}) but {len(classes):,} labels "
-            f"({keys[1]}); store one label for each image"
-        )
-    return pixels, classes
 
 
 def _pixels(where: str, array: np.ndarray) -> np.ndarray:
@@ -186,8 +185,8 @@ def _dtype_hint(array: np.ndarray) -> str:
     return f"{range_text}; store the original pixels as uint8 from 0 to 255"
 
 
-def _labels(where: str, array: np.ndarray) -> np.ndarray:
-    """The labels as int64 (count,)."""
+def _labels(where: str, array: np.ndarray) -> np.ndarray | None:
+    """The labels as int64 or text (count,). None if no image has one."""
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     if array.ndim != 1:
@@ -200,35 +199,8 @@ def _labels(where: str, array: np.ndarray) -> np.ndarray:
             f"{missing} are NaN, so remove those images" if missing else "store y.astype(np.int64)"
         )
         raise InputError(f"{where}: labels cannot be {array.dtype}; {advice}")
-    if array.dtype.kind in "US":
-        raise InputError(
-            f"{where}: labels cannot be text; store classes, labels = np.unique(y, "
-            "return_inverse=True)"
-        )
-    if array.dtype.kind not in "iu":
-        raise InputError(f"{where}: labels cannot be {array.dtype}; store int64 from 0 up")
-    if len(array) and array.min() < 0:
-        raise InputError(
-            f"{where}: label {array.min()} is negative; number the classes from 0, and remove "
-            "images without a label"
-        )
-    return array.astype(np.int64)
-
-
-def _class_names(path: Path, data: dict[str, np.ndarray], labels: np.ndarray) -> tuple[str, ...]:
-    key = _key(data, "classes")
-    max_label = int(labels.max()) if len(labels) else -1
-    if key is not None:
-        names = tuple(map(str, data[key].ravel().tolist()))
-        if max_label >= len(names):
-            raise InputError(
-                f"{path}: the largest label is {max_label}, but {key} has {len(names)} names; "
-                "correct one of them"
-            )
-        return names
-    if max_label >= len(labels):
-        raise InputError(
-            f"{path}: the largest label is {max_label:,} in {len(labels):,} images; number the "
-            "classes from 0 with np.unique(y, return_inverse=True)[1]"
-        )
-    return tuple(map(str, range(max_label + 1)))
+    if array.dtype.kind == "S":
+        array = np.char.decode(array, "utf-8", "replace")
+    if array.dtype.kind not in "iuU":
+        raise InputError(f"{where}: labels cannot be {array.dtype}; store integers or text")
+    return as_labels(array.tolist(), where=where)

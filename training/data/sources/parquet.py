@@ -1,9 +1,9 @@
 """Parquet files with images as Hugging Face writes them.
 
-The columns are `image` (a struct of bytes and path, or binary) and `label` (integers). Labels are
-read at once, images are streamed, so that few encoded images are in memory. Class names are read
-from the metadata of the schema (key `huggingface`, a ClassLabel). Without them, the labels are the
-class names.
+The columns are `image` (a struct of bytes and path, or binary) and `label` (integers or text).
+Labels are read at once, images are streamed, so that few encoded images are in memory. Class names
+are read from the metadata of the schema (key `huggingface`, a ClassLabel). Without them, the labels
+are the class names.
 """
 
 import json
@@ -16,68 +16,95 @@ import numpy as np
 from phinas.experiment.errors import InputError
 from phinas.training.data.decoding import CHUNK_IMAGES
 from phinas.training.data.grouped_split import groups_from_values, unknown_key_error
+from phinas.training.data.labeling.columns import IMAGE_COLUMNS, LABEL_COLUMNS, find_column
+from phinas.training.data.labeling.labels import as_labels, describe_unlabeled, encode_labels
+from phinas.training.data.labeling.split_names import SPLIT_NAMES, split_of_file
 from phinas.training.data.source_dataset import (
     ImageContent,
+    ReadOptions,
     SourceDataset,
     SourceSplit,
-    check_label_range,
 )
 from phinas.training.data.sources import SOURCES, visible_matches
 
-IMAGE_COLUMNS = ("image", "img")
-LABEL_COLUMNS = ("label", "labels")
-SPLIT_PREFIXES = {"train": "train", "test": "test", "val": "validation"}
 
-
-def _list_files(folder: Path) -> list[Path]:
-    """The files in a folder and in its folders (`data/train-0.parquet`, `train/0.parquet`)."""
-    return sorted(visible_matches(folder, SOURCES["parquet"].folder_patterns))
-
-
-def list_parquet(path: Path, *, group_by: str | None = None) -> SourceDataset:
-    """Read a Parquet file, or a folder of train*, test* (or val*) files.
+def list_parquet(path: Path, options: ReadOptions) -> SourceDataset:
+    """Read a Parquet file, or a folder of train*, val* and test* files.
 
     If no file of a folder names a split, all of them are for training.
 
     Args:
         path: The file or folder.
-        group_by: The column of the groups.
+        options: Names of columns.
 
     Raises:
         InputError: pyarrow is not installed, a file cannot be read, a column is missing, or its
             values are not of the right kind.
     """
+    shards = {
+        split: [_Shard(file, options) for file in files]
+        for split, files in _files_by_split(path).items()
+    }
+    labels, notes = {}, []
+    for split, files in shards.items():
+        values = _join_labels(files)
+        if values is not None:
+            labels[split] = values
+        elif split == "train":
+            raise InputError(f"{files[0].path}: no image has a label; add the labels")
+        else:
+            count = sum(shard.count for shard in files)
+            notes.append(describe_unlabeled(f"the {split} split", count))
+    where = {
+        split: f"{files[0].path}: {files[0].label}" + (" (all files)" if len(files) > 1 else "")
+        for split, files in shards.items()
+    }
+    classes, codes = encode_labels(labels, names=_class_names(shards), where=where)
+    splits = {split: _make_split(shards[split], codes[split]) for split in labels}
+    return SourceDataset(
+        classes,
+        splits["train"],
+        test=splits.get("test"),
+        validation=splits.get("validation"),
+        validation_name=shards["validation"][0].path.name if "validation" in splits else "",
+        notes=tuple(notes),
+    )
+
+
+def _files_by_split(path: Path) -> dict[str, list[Path]]:
+    if path.is_file():
+        return {"train": [path]}
     splits: dict[str, list[Path]] = {}
-    for file in [path] if path.is_file() else _list_files(path):
-        splits.setdefault(
-            "train" if path.is_file() else _split_of(file.relative_to(path)), []
-        ).append(file)
-    files = splits.get("train", [])
-    test_files = splits.get("test") or splits.get("validation") or []
-    if not files and not test_files:
-        files = splits[""]
-    if not files:
+    # Also files in folders of the folder (`data/train-0.parquet`, `train/0.parquet`).
+    for file in sorted(visible_matches(path, SOURCES["parquet"].folder_patterns)):
+        splits.setdefault(_split_of(file.relative_to(path)), []).append(file)
+    if not splits.keys() - {""}:
+        return {"train": splits[""]}
+    if "train" not in splits:
         raise InputError(
             f"{path}: has Parquet files for testing but no train*.parquet; add one, or use a "
             "single file"
         )
-    train_shards = [_Shard(file, group_by) for file in files]
-    test_shards = [_Shard(file, group_by) for file in test_files]
-    classes = _class_names([*train_shards, *test_shards])
-    return SourceDataset(
-        classes,
-        _make_split(train_shards, classes),
-        _make_split(test_shards, classes) if test_shards else None,
-    )
+    return {split: splits[split] for split in SPLIT_NAMES if split in splits}
 
 
 def _split_of(relative: Path) -> str:
     """The split that the first matching part of the path names. "" for none."""
-    for part in relative.parts:
-        for prefix, split in SPLIT_PREFIXES.items():
-            if part.lower().startswith(prefix):
-                return split
-    return ""
+    return next((split for part in relative.parts if (split := split_of_file(part))), "")
+
+
+def _join_labels(shards: list["_Shard"]) -> np.ndarray | None:
+    """The labels of all files. None if no image has one."""
+    parts = [shard.labels for shard in shards if shard.labels is not None]
+    if len(parts) < len(shards):
+        if not parts:
+            return None
+        unlabeled = next(shard for shard in shards if shard.labels is None)
+        raise InputError(
+            f"{unlabeled.path}: no image has a label, but those of other files of the split have; "
+            "add the labels, or remove the file"
+        )
+    return np.concatenate(parts)
 
 
 class _Shard:
@@ -86,31 +113,47 @@ class _Shard:
     Attributes:
         path: The file.
         image: The column of the images.
+        label: The column of the labels.
         names: Class names. Empty if the file has none.
-        labels: int64 (count,), class indices.
+        count: Number of images.
+        labels: int64 or text (count,). None if no image has a label.
         groups: Text (count,), the group of each image. None without `data.group_by`.
     """
 
-    def __init__(self, path: Path, group_by: str | None) -> None:
+    def __init__(self, path: Path, options: ReadOptions) -> None:
         self.path = path
         self.open = _pyarrow(path).ParquetFile
         file = self._read(lambda: self.open(path))
         with file:
-            schema = file.schema_arrow
-            self.image = self._column(schema, IMAGE_COLUMNS)
-            label = self._column(schema, LABEL_COLUMNS)
-            self.names = _names_in(schema.metadata, label)
+            schema = self._read(lambda: file.schema_arrow)
+            self.image = find_column(
+                schema.names,
+                options.image_column,
+                IMAGE_COLUMNS,
+                key="image_column",
+                where=str(path),
+            )
+            self.label = find_column(
+                schema.names,
+                options.label_column,
+                LABEL_COLUMNS,
+                key="label_column",
+                where=str(path),
+            )
+            self.names = _names_in(schema.metadata, self.label)
             self._check_image(schema.field(self.image).type)
+            group_by = options.group_by
             if group_by is not None and group_by not in schema.names:
                 raise unknown_key_error(group_by, "column", str(path), schema.names)
-            column = self._read(lambda: file.read(columns=[label])).column(0)
-            values = (
-                self._read(lambda: file.read(columns=[group_by])).column(0).to_pylist()
-                if group_by
-                else []
-            )
-        self.labels = self._check_labels(label, column)
-        self.groups = groups_from_values(f"{path}: {group_by}", values) if group_by else None
+            values = self._read_column(file, self.label)
+            groups = self._read_column(file, group_by) if group_by else []
+        self.count = len(values)
+        self.labels = as_labels(values, where=f"{path}: {self.label}")
+        self.groups = groups_from_values(f"{path}: {group_by}", groups) if group_by else None
+
+    def _read_column(self, file: Any, name: str) -> list[object]:
+        values: list[object] = self._read(lambda: file.read(columns=[name]).column(0).to_pylist())
+        return values
 
     def _read(self, function: Callable[[], Any]) -> Any:
         """Call a function that reads from the file, and return its result.
@@ -118,24 +161,13 @@ class _Shard:
         Raises:
             InputError: The file is damaged, or is not a Parquet file.
         """
-        import pyarrow
-
         try:
             return function()
-        except (pyarrow.ArrowException, OSError) as error:
-            reason = str(error).strip().partition("\n")[0]
+        except Exception as error:  # pyarrow may raise anything on damaged bytes.
+            reason = str(error).strip().partition("\n")[0] or type(error).__name__
             raise InputError(
                 f"{self.path}: is not a valid Parquet file ({reason}); copy or write it again"
             ) from None
-
-    def _column(self, schema: Any, candidates: tuple[str, ...]) -> str:
-        for name in candidates:
-            if name in schema.names:
-                return name
-        raise InputError(
-            f"{self.path}: has no column {candidates[0]!r}, only "
-            f"{', '.join(schema.names) or 'none'}; rename one"
-        )
 
     def _check_image(self, kind: Any) -> None:
         import pyarrow.types as types
@@ -147,22 +179,6 @@ class _Shard:
                 f"{self.path}: column {self.image!r} is {kind}, neither struct{{bytes, path}} nor "
                 "binary; store encoded images"
             )
-
-    def _check_labels(self, name: str, column: Any) -> np.ndarray:
-        import pyarrow.types as types
-
-        if not types.is_integer(column.type):
-            raise InputError(
-                f"{self.path}: column {name!r} is {column.type}, not integer; store int64 class "
-                "indices"
-            )
-        if column.null_count:
-            row = column.is_null().to_pylist().index(True)
-            raise InputError(
-                f"{self.path}: {name}: row {row} has no label ({column.null_count} in total); add "
-                "the labels, or remove the rows"
-            )
-        return np.asarray(column.to_numpy(), dtype=np.int64)
 
     def stream(self) -> Iterator[tuple[str, ImageContent]]:
         """The name and the encoded bytes of each image, read in batches."""
@@ -196,37 +212,26 @@ def _names_in(metadata: dict[bytes, bytes] | None, label: str) -> tuple[str, ...
     return tuple(map(str, names)) if isinstance(names, list) else ()
 
 
-def _class_names(shards: list[_Shard]) -> tuple[str, ...]:
-    first = shards[0]
-    for shard in shards[1:]:
+def _class_names(shards: dict[str, list[_Shard]]) -> tuple[str, ...]:
+    """The class names that all files have.
+
+    Raises:
+        InputError: Two files have different ones.
+    """
+    first, *others = [shard for files in shards.values() for shard in files]
+    for shard in others:
         if shard.names != first.names:
             raise InputError(
                 f"{shard.path}: has other classes than {first.path.name}; write both with the "
                 "same class names"
             )
-    if first.names:
-        return first.names
-    values = np.concatenate([shard.labels for shard in shards])
-    num_classes = int(values.max()) + 1 if len(values) else 0
-    if num_classes > len(values):
-        raise InputError(
-            f"{first.path}: the largest label is {num_classes - 1:,} in {len(values):,} images; "
-            "number the classes from 0"
-        )
-    return tuple(map(str, range(num_classes)))
+    return first.names
 
 
-def _make_split(shards: list[_Shard], classes: tuple[str, ...]) -> SourceSplit:
-    for shard in shards:
-        check_label_range(shard.labels, classes, where=f"{shard.path}: label")
-
+def _make_split(shards: list[_Shard], labels: np.ndarray) -> SourceSplit:
     def iter_images() -> Iterator[tuple[str, ImageContent]]:
         for shard in shards:
             yield from shard.stream()
 
     groups = [shard.groups for shard in shards if shard.groups is not None]
-    return SourceSplit(
-        np.concatenate([shard.labels for shard in shards]),
-        iter_images,
-        np.concatenate(groups) if groups else None,
-    )
+    return SourceSplit(labels, iter_images, np.concatenate(groups) if groups else None)

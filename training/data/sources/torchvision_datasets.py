@@ -20,71 +20,86 @@ from typing import Any
 import numpy as np
 
 from phinas.experiment.errors import InputError
+from phinas.space.interchange.torchvision_import import import_with_torchvision
 from phinas.training.data.cache import cache_root
+from phinas.training.data.labeling.labels import as_labels, describe_unlabeled, encode_labels
+from phinas.training.data.labeling.split_names import SPLIT_NAMES
 from phinas.training.data.source_dataset import (
     ImageContent,
+    ReadOptions,
     SourceDataset,
     SourceSplit,
-    check_label_range,
 )
 from phinas.training.data.sources import SOURCES
 
 PREFIX = SOURCES["torchvision"].prefix
-TRAIN_SPLITS = ("train", "trainval")
-TEST_SPLITS = ("test", "val", "valid")
+_SPLITS = {**SPLIT_NAMES, "train": ("train", "trainval")}
 # Attributes that hold all labels. If a class has none of them, each image is loaded for its label.
 LABEL_ATTRIBUTES = ("targets", "labels", "y", "_labels")
 
 
-def list_torchvision(source: str, *, group_by: str | None = None) -> SourceDataset:
-    """Read a data set of torchvision: its train split, and its test or else its validation split.
+def list_torchvision(source: str, options: ReadOptions) -> SourceDataset:
+    """Read a data set of torchvision: its train, validation and test splits.
 
     Args:
         source: `torchvision:NAME[:ROOT]`.
-        group_by: Must be None, because these data sets have no columns.
+        options: None may be set, because these data sets have no columns.
 
     Raises:
         InputError: torchvision is not installed or has no such data set, or the data could not be
             downloaded or read.
     """
-    if group_by is not None:
-        raise InputError(
-            f"data.group_by: is {group_by!r}, but {source} has no columns; remove data.group_by"
-        )
+    options.refuse(source, "group_by", "image_column", "label_column", reason="has no columns")
     name, _, root = source.removeprefix(PREFIX).partition(":")
     dataset_class = _dataset_class(source, name)
+    splits = _open_splits(source, dataset_class, root)
+    labels, notes = {}, []
+    for split, dataset in splits.items():
+        values = _labels(source, dataset)
+        if values is not None:
+            labels[split] = values
+        elif split == "train":
+            raise InputError(f"data.source: {source}: no image has a label; use another data set")
+        else:
+            notes.append(describe_unlabeled(f"the {split} split", len(dataset)))
+    classes, codes = encode_labels(
+        labels,
+        names=_class_names(splits["train"], labels),
+        where=dict.fromkeys(labels, f"data.source: {source}: label"),
+    )
+    made = {split: _make_split(splits[split], codes[split]) for split in labels}
+    return SourceDataset(
+        classes,
+        made["train"],
+        test=made.get("test"),
+        validation=made.get("validation"),
+        notes=tuple(notes),
+    )
+
+
+def _open_splits(source: str, dataset_class: Any, root: str) -> dict[str, Any]:
+    """The splits that the data set has. All images are for training where it has none."""
     parameters = set(inspect.signature(dataset_class).parameters)
     folder = str(Path(root).expanduser() if root else cache_root() / "torchvision")
     available: dict[str, Any] = {"root": folder, "download": not root}
     arguments = {name: value for name, value in available.items() if name in parameters}
     if "train" in parameters:
-        splits = [
-            _open(source, dataset_class, arguments | {"train": train}) for train in (True, False)
-        ]
-    elif "split" in parameters:
-        splits = [
-            _open_first(source, dataset_class, arguments, split_names)
-            for split_names in (TRAIN_SPLITS, TEST_SPLITS)
-        ]
-    else:
-        splits = [_open(source, dataset_class, arguments)]
-    labels = [_labels(source, dataset) for dataset in splits]
-    classes = _class_names(
-        splits[0],
-        max_label=max(int(split_labels.max(initial=0)) for split_labels in labels),
-    )
-    for split_labels in labels:
-        check_label_range(split_labels, classes, where=f"data.source: {source}: label")
-    parts = [
-        _make_split(dataset, split_labels)
-        for dataset, split_labels in zip(splits, labels, strict=True)
-    ]
-    return SourceDataset(classes, parts[0], parts[1] if len(parts) == 2 else None)
+        return {
+            split: _open(source, dataset_class, arguments | {"train": split == "train"})
+            for split in ("train", "test")
+        }
+    if "split" not in parameters:
+        return {"train": _open(source, dataset_class, arguments)}
+    splits = {
+        split: _open_first(source, dataset_class, arguments, names, required=split == "train")
+        for split, names in _SPLITS.items()
+    }
+    return {split: dataset for split, dataset in splits.items() if dataset is not None}
 
 
 def _dataset_class(source: str, name: str) -> Any:
     try:
-        from torchvision import datasets
+        datasets = import_with_torchvision("torchvision.datasets")
     except ImportError:
         raise InputError(
             f"data.source: {source} needs torchvision, which is not installed; pip install "
@@ -127,39 +142,53 @@ def _open(source: str, dataset_class: Any, arguments: dict[str, Any]) -> Any:
 
 
 def _open_first(
-    source: str, dataset_class: Any, arguments: dict[str, Any], splits: tuple[str, ...]
+    source: str,
+    dataset_class: Any,
+    arguments: dict[str, Any],
+    splits: tuple[str, ...],
+    *,
+    required: bool,
 ) -> Any:
-    """Open the first split that the class has. For others, it raises a ValueError."""
+    """Open the first split that the class has. For others, it raises a ValueError.
+
+    Returns:
+        The data set. None if the class has none of the splits and none is required.
+    """
     for split in splits:
         try:
             return _open(source, dataset_class, arguments | {"split": split})
         except InputError as error:
-            if not isinstance(error.__cause__, ValueError) or split == splits[-1]:
+            is_unknown = isinstance(error.__cause__, ValueError)
+            if not is_unknown or (required and split == splits[-1]):
                 raise
-    raise AssertionError("unreachable: the last split returns or raises")
+    return None
 
 
-def _labels(source: str, dataset: Any) -> np.ndarray:
+def _labels(source: str, dataset: Any) -> np.ndarray | None:
+    """The labels of a split as int64 or text (count,). None if no image has one."""
     values = next(
         (getattr(dataset, name) for name in LABEL_ATTRIBUTES if hasattr(dataset, name)), None
     )
     if values is None:
         values = [dataset[index][1] for index in range(len(dataset))]
     labels = np.asarray(values)
-    if labels.shape != (len(dataset),) or labels.dtype.kind not in "iu":
+    if labels.shape != (len(dataset),) or labels.dtype.kind not in "iuU":
         raise InputError(
             f"data.source: {source}: its labels are {labels.dtype} of shape {labels.shape}, not "
-            "one integer per image; use a data set for classification"
+            "one label per image; use a data set for classification"
         )
-    return labels.astype(np.int64)
+    return as_labels(labels.tolist(), where=f"data.source: {source}: label")
 
 
-def _class_names(dataset: Any, *, max_label: int) -> tuple[str, ...]:
-    names = [
+def _class_names(dataset: Any, labels: dict[str, np.ndarray]) -> tuple[str, ...]:
+    """The class names of a data set. Empty if it has none, or fewer than its labels need."""
+    names = tuple(
         name if isinstance(name, str) else ", ".join(name)
         for name in getattr(dataset, "classes", ())
-    ]
-    return tuple(names) if len(names) > max_label else tuple(map(str, range(max_label + 1)))
+    )
+    numbers = [values for values in labels.values() if values.dtype.kind == "i"]
+    max_label = max((int(values.max(initial=0)) for values in numbers), default=0)
+    return names if len(names) > max_label else ()
 
 
 def _make_split(dataset: Any, labels: np.ndarray) -> SourceSplit:

@@ -1,0 +1,1 @@
+"""Labels, classes and official splits, as a source has them."""
