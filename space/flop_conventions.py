@@ -76,7 +76,7 @@ IMPLEMENTATIONS = {
 TERMS = {
     "macs": "multiply-adds of convolutions and the classifier, SE's two convolutions included",
     "macs_in_subclasses": "those of them in subclasses of nn.Conv2d (padding `same`)",
-    "conv_biases": "additions of a bias in convolutions (SE's two)",
+    "conv_biases": "additions of a bias in convolutions (those of SE)",
     "linear_biases": "additions of a bias in the classifier",
     "norms": "output elements of batch norms",
     "norms_plain": "those of them from nn.BatchNorm2d itself",
@@ -120,8 +120,8 @@ CONVENTIONS = {
             "max_pooled_by_module": 1,
         },
         "adds biases, activations, pooling and 2 per batch-norm element; a ReLU or pooling module "
-        "counts twice (itself, then "
-        "the function that it calls), a subclass of a known module not at all",
+        "counts twice (itself, then the function that it calls), a subclass of a known module not "
+        "at all",
     ),
     "ptflops_aten": Convention(
         "ptflops, backend aten",
@@ -137,9 +137,9 @@ CONVENTIONS = {
             "pooled_by_module": 1,
             "pooled_outputs": 1,
         },
-        "adds 4 per batch-norm element and height * width + 1 per channel pooled, but sees "
-        "modules of known classes only: no "
-        "subclass (timm's batch norms, convolutions of padding `same`), no mean",
+        "adds 4 per batch-norm element and height * width + 1 per channel pooled, but sees modules "
+        "of known classes only: no subclass (timm's batch norms, convolutions of padding `same`), "
+        "no mean",
     ),
     "torchinfo": Convention(
         "torchinfo, total_mult_adds",

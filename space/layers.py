@@ -46,7 +46,7 @@ def lower_block(stage: StageSpec, *, in_width: int, first: bool, activation: str
     """One block of `stage`.
 
     Args:
-        stage: no identity.
+        stage: a stage that is not an identity.
         in_width: input channels of the block.
         first: whether it is the stage's first block, which has the stride.
         activation: the network's.

@@ -2,11 +2,21 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from phinas.space.interchange.library_models import library_spec
+from phinas.space.interchange.library_models import LIBRARY_MODELS, library_name, library_spec
 from phinas.space.presets import PRESETS, preset, suggest_preset
 from phinas.space.spec import ArchSpec, SpecError
 from phinas.space.yaml_io import read_yaml
+
+# The versions of the files of phinas that hold a network under the key `spec`. A reader accepts
+# this version only.
+SPEC_FILE_VERSIONS = {
+    "phinas/baseline": 1,
+    "phinas/family-member": 1,
+    "phinas/fit": 1,
+    "phinas/trained-network": 1,
+}
 
 
 def path_exists(path: Path) -> bool:
@@ -17,12 +27,14 @@ def path_exists(path: Path) -> bool:
         return False
 
 
-def load_spec(source: str) -> ArchSpec:
+def load_spec(source: str, *, field: str = "spec") -> ArchSpec:
     """Load a spec.
 
     Args:
-        source: the name of a published network, a network of timm or torchvision (`timm:NAME`), or
-            a spec file, which may hold the spec under the key `spec`.
+        source: the name of a published network, a network of timm or torchvision (`timm:NAME`, or
+            as timm writes it with the tag of its weights, NAME.TAG), or a spec file, which may hold
+            the spec under the key `spec`.
+        field: what error messages call the argument or configuration key that has the source.
 
     Raises:
         SpecError: the network is unknown, or the file does not describe one; names the file.
@@ -31,16 +43,34 @@ def load_spec(source: str) -> ArchSpec:
     if source in PRESETS:
         return preset(source)
     if source.startswith(("timm:", "torchvision:")):
-        return library_spec(source)
+        return library_spec(source, field=field)
     path = Path(source).expanduser()
     if not path_exists(path):
-        raise SpecError(
-            f"spec: {source!r} is neither a file nor a preset; {suggest_preset(source)}"
-        )
+        name = library_name(source)
+        if name != source:
+            return library_spec(name, field=field)
+        libraries = [key for key in LIBRARY_MODELS if key.partition(":")[2] == source]
+        hint = f"did you mean {libraries[0]!r}?" if libraries else suggest_preset(source)
+        raise SpecError(f"{field}: {source!r} is neither a file nor a preset; {hint}")
     data = read_yaml(path)
     try:
-        return ArchSpec.from_dict(
-            data["spec"] if isinstance(data, Mapping) and "spec" in data else data
-        )
+        if not isinstance(data, Mapping) or "spec" not in data:
+            return ArchSpec.from_dict(data)
+        _check_version(data)
+        return ArchSpec.from_dict(data["spec"])
     except SpecError as error:
         raise SpecError(f"{path}: {error}") from None
+
+
+def _check_version(data: Mapping[Any, Any]) -> None:
+    """Check the header of a file of phinas. A file that a user wrote has none."""
+    supported = SPEC_FILE_VERSIONS.get(str(data.get("format")))
+    version = data.get("version")
+    if supported is None or version == supported:
+        return
+    if isinstance(version, int) and version > supported:
+        raise SpecError(
+            f"format version {version} is newer than this phinas reads ({supported}); upgrade "
+            "phinas"
+        )
+    raise SpecError(f"version: {version!r} is not the format version {supported}; restore the file")

@@ -10,10 +10,10 @@ preset; torchvision's have torchvision's rates. Networks that no spec can descri
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from functools import cache
 from typing import Any
 
+from phinas.space.closest_name import suggest_name
 from phinas.space.interchange.timm_reader import spec_from_blocks
 from phinas.space.presets import preset
 from phinas.space.spec import ArchSpec, SpecError
@@ -212,12 +212,34 @@ _UNSUPPORTED = dict.fromkeys(
 )
 LIBRARY_MODELS = (*PRESET_VARIANTS, *_BLOCK_STRING_MODELS)
 
+_HUB_PREFIXES = ("hf-hub:", "hf_hub:", "hf:")
+_FILE_ENDINGS = {"yaml", "yml", "json", "safetensors", "pth", "pt", "bin", "py", "onnx"}
+
+
+def library_name(text: str) -> str:
+    """The name of a network with its library, for names as timm and the Hugging Face Hub write them
+    (NAME.TAG, timm/NAME, hf-hub:timm/NAME). Other texts are returned unchanged.
+    """
+    for prefix in _HUB_PREFIXES:
+        if text.startswith(f"{prefix}timm/"):
+            return "timm:" + text.removeprefix(f"{prefix}timm/").partition("@")[0]
+    name, dot, tag = text.removeprefix("timm/").partition(".")
+    if dot and f"timm:{name}" in (*LIBRARY_MODELS, *_UNSUPPORTED) and tag not in _FILE_ENDINGS:
+        return f"timm:{name}.{tag}"
+    if text.startswith("timm/") and f"timm:{name}" in LIBRARY_MODELS and not dot:
+        return f"timm:{name}"
+    return text
+
 
 @cache
-def library_spec(name: str) -> ArchSpec:
+def library_spec(name: str, *, field: str = "spec") -> ArchSpec:
     """The spec of "timm:NAME" or "torchvision:NAME".
 
     A suffix after a dot (timm's tag of the weights) is ignored.
+
+    Args:
+        name: the network.
+        field: what error messages call the argument or key that has the name.
 
     Raises:
         SpecError: the network is unknown or no spec can describe it; names the nearest.
@@ -230,11 +252,8 @@ def library_spec(name: str) -> ArchSpec:
         resolution, blocks, arguments = _BLOCK_STRING_MODELS[key]
         return spec_from_blocks(blocks, arguments, resolution=resolution)
     if key in _UNSUPPORTED:
-        raise SpecError(f"spec: {key} cannot be described by a spec: {_UNSUPPORTED[key]}")
-    matches = get_close_matches(key, LIBRARY_MODELS, n=1)
-    hint = (
-        f"did you mean {matches[0]!r}?"
-        if matches
-        else f"there are {len(LIBRARY_MODELS)}, such as {LIBRARY_MODELS[0]}, {LIBRARY_MODELS[-4]}"
+        raise SpecError(f"{field}: {key} cannot be described by a spec: {_UNSUPPORTED[key]}")
+    hint = suggest_name(key, LIBRARY_MODELS) or (
+        f"there are {len(LIBRARY_MODELS)}, such as {LIBRARY_MODELS[0]}, {LIBRARY_MODELS[-4]}"
     )
-    raise SpecError(f"spec: {name!r} is not a known network of timm or torchvision; {hint}")
+    raise SpecError(f"{field}: {name!r} is not a known network of timm or torchvision; {hint}")

@@ -1,5 +1,5 @@
 """Stand-alone export: a network as one readable Python file and a weights file, which need only
-torch.
+torch, and Pillow for `preprocess`.
 
 The file's text is `templates/standalone.py.jinja`. Its block classes and its table of stages are
 derived from the lowered layers (`block_classes`), so nothing here knows a block's arithmetic. The
@@ -10,10 +10,11 @@ import copy
 import hashlib
 import itertools
 import json
-import keyword
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import jinja2
@@ -23,14 +24,36 @@ from torch import Tensor, nn
 
 from phinas.space.cost import stage_costs
 from phinas.space.interchange.block_classes import BlockClass, conv_arguments
-from phinas.space.interchange.onnx_export import TOLERANCE, ExportError
+from phinas.space.interchange.input_graph import InputSteps
+from phinas.space.interchange.onnx_export import TOLERANCE, ExportError, relative_difference
 from phinas.space.layers import Block, lower
 from phinas.space.spec import ArchSpec
 
 _TIMEOUT_S = 1800  # enough for the check of the largest network on a slow machine
 
 
-def write_standalone(model: nn.Module, spec: ArchSpec, path: Path) -> float:
+@dataclass(frozen=True)
+class StandaloneInput:
+    """How an image becomes the input of the network, for `preprocess` of the file.
+
+    Attributes:
+        steps: The preprocessing.
+        sentences: The same as sentences.
+        classes: Names of the classes, in the order of the logits.
+        check_images: Image files on which the written file is checked.
+        check_logits: The logits of the network for them.
+    """
+
+    steps: InputSteps
+    sentences: tuple[str, ...]
+    classes: tuple[str, ...]
+    check_images: tuple[Path, ...]
+    check_logits: Tensor
+
+
+def write_standalone(
+    model: nn.Module, spec: ArchSpec, path: Path, *, inputs: StandaloneInput | None = None
+) -> float:
     """Write a network as a Python file, and its weights as float32 to a .safetensors file.
 
     Both files are written or neither is. If the machine stops between the two renamings, `load()`
@@ -39,48 +62,31 @@ def write_standalone(model: nn.Module, spec: ArchSpec, path: Path) -> float:
     Args:
         model: a module of `spec`.
         spec: the network.
-        path: the Python file, ending in .py.
+        path: the Python file, ending in .py, whose name Python can import.
+        inputs: the preprocessing and the classes. None: the file has neither.
 
     Returns:
         The largest difference from the model's logits in eval mode when the file is run in
         isolation, relative to the largest logit.
 
     Raises:
-        ExportError: the difference exceeds 1e-4, or the file name is not legal.
+        ExportError: the difference exceeds 1e-4.
     """
     weights = path.with_suffix(".safetensors")
-    _check_names(path, weights)
     weight_bytes = _serialize_weights(model, spec)
-    text = render(spec, name=path.stem, sha256=hashlib.sha256(weight_bytes).hexdigest())
+    sha256 = hashlib.sha256(weight_bytes).hexdigest()
+    text = render(spec, name=path.stem, sha256=sha256, inputs=inputs)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{path.stem}.", dir=path.parent) as temp_folder:
         new_path, new_weights = Path(temp_folder, path.name), Path(temp_folder, weights.name)
         new_path.write_text(text, encoding="utf-8")
         new_weights.write_bytes(weight_bytes)
         difference = _run_check(new_path)
+        if inputs is not None:
+            difference = max(difference, _run_image_check(new_path, inputs))
         new_weights.replace(weights)
         new_path.replace(path)
     return difference
-
-
-def _check_names(path: Path, weights: Path) -> None:
-    name = path.stem
-    if path.suffix != ".py" or not name.isidentifier() or keyword.iskeyword(name):
-        raise ExportError(
-            f"{path}: is not a name that Python can import; use letters, digits and _, and the "
-            "suffix .py"
-        )
-    if name == "torch" or name in sys.stdlib_module_names:
-        raise ExportError(
-            f"{path}: would shadow the module {name!r}, which it imports; use another name"
-        )
-    if path.is_dir() or weights.is_dir():
-        raise ExportError(f"{path}: this or {weights.name} is a directory; use another name")
-    if weights.exists() and not path.exists():
-        raise ExportError(
-            f"{weights}: exists without {path.name}, so it is not an earlier export; use another "
-            "name"
-        )
 
 
 def _serialize_weights(model: nn.Module, spec: ArchSpec) -> bytes:
@@ -117,13 +123,50 @@ def _check_images(spec: ArchSpec) -> Tensor:
 
 
 def _run_check(path: Path) -> float:
-    """The difference that the file reports when it checks itself, isolated from phinas and the
-    user's directory.
+    """The difference that the file reports when it checks itself."""
+    output = _run_isolated(path.name, [str(path)])
+    return float(output.split()[-1])
+
+
+# Classifies image files with a stand-alone file, as its user does.
+_CLASSIFY = """
+import json, runpy, sys, torch
+module = runpy.run_path(sys.argv[1])
+images = torch.stack([module["preprocess"](path) for path in sys.argv[2:]])
+with torch.inference_mode():
+    print(json.dumps(module["load"]()(images).tolist()))
+"""
+
+
+def _run_image_check(path: Path, inputs: StandaloneInput) -> float:
+    """The largest relative difference from the network's logits for image files.
+
+    Raises:
+        ExportError: It exceeds 1e-4, or the file fails.
     """
-    command = [sys.executable, "-I", "-B", str(path)]
+    output = _run_isolated(path.name, ["-c", _CLASSIFY, str(path), *map(str, inputs.check_images)])
+    difference = relative_difference(torch.tensor(json.loads(output)), inputs.check_logits)
+    if difference > TOLERANCE:
+        raise ExportError(
+            f"{path.name}: its outputs for image files differ by {difference:.1e} of the largest, "
+            f"more than {TOLERANCE:g}"
+        )
+    return difference
+
+
+def _run_isolated(name: str, arguments: Sequence[str]) -> str:
+    """Run Python isolated from phinas and the user's directory, and return what it prints.
+
+    Args:
+        name: The stand-alone file, for error messages.
+        arguments: The arguments of Python.
+
+    Raises:
+        ExportError: It fails or takes too long.
+    """
     try:
         result = subprocess.run(
-            command,
+            [sys.executable, "-I", "-B", *arguments],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -132,15 +175,15 @@ def _run_check(path: Path) -> float:
         )
     except subprocess.TimeoutExpired:
         raise ExportError(
-            f"{path.name}: its check took over {_TIMEOUT_S} s; export on a faster machine"
+            f"{name}: its check took over {_TIMEOUT_S} s; export on a faster machine"
         ) from None
     if result.returncode:
         error_lines = result.stderr.strip().splitlines() or [f"exit status {result.returncode}"]
-        raise ExportError(f"{path.name}: its outputs differ from the model's: {error_lines[-1]}")
-    return float(result.stdout.split()[-1])
+        raise ExportError(f"{name}: its outputs differ from the model's: {error_lines[-1]}")
+    return result.stdout
 
 
-def render(spec: ArchSpec, *, name: str, sha256: str) -> str:
+def render(spec: ArchSpec, *, name: str, sha256: str, inputs: StandaloneInput | None = None) -> str:
     """The text of `name`.py, for a network of `spec` whose weights file has that sha256."""
     network = lower(spec)
     block_kinds = [stage.block for stage in spec.stages]
@@ -158,15 +201,17 @@ def render(spec: ArchSpec, *, name: str, sha256: str) -> str:
         stages.append({"name": row.name, "resolution": row.resolution, "rows": calls})
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("phinas.space.interchange", "templates"),
-        # Python needs no escaping: a spec has numbers and known words only.
+        # Python needs no escaping: a spec has numbers and known words, and texts go through repr.
         autoescape=jinja2.select_autoescape(["html"]),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    environment.filters["repr"] = repr
     return environment.get_template("standalone.py.jinja").render(
         spec=spec,
+        inputs=inputs,
         cost=spec.cost(),
         name=name,
         sha256=sha256,

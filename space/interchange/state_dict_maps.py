@@ -1,4 +1,4 @@
-"""State dicts from and to the names that timm and torchvision give to the same tensors.
+"""State dicts from and to the names that other libraries give to the same tensors.
 
 No tensor is copied or changed. Names do not determine padding, activation or the epsilon of batch
 norms: for the same outputs the spec must have those too, as `library_models.library_spec` does.
@@ -6,7 +6,7 @@ norms: for the same outputs the spec must have those too, as `library_models.lib
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -18,11 +18,19 @@ from phinas.space.interchange.state_dict_namings import (
     StateDictNaming,
     WeightsError,
     tensor_shapes,
+    unknown_naming_message,
 )
 from phinas.space.layers import LoweredNetwork, lower
 from phinas.space.spec import ArchSpec
 
-__all__ = ["WeightsError", "detect_naming", "to_library_state_dict", "to_phinas_state_dict"]
+__all__ = [
+    "WeightsError",
+    "backbone_to_phinas",
+    "detect_naming",
+    "regroup_for_naming",
+    "to_library_state_dict",
+    "to_phinas_state_dict",
+]
 
 _PHINAS = STATE_DICT_NAMINGS["phinas"]
 
@@ -36,13 +44,7 @@ def detect_naming(state: Mapping[str, Tensor]) -> StateDictNaming:
     for naming in STATE_DICT_NAMINGS.values():
         if naming.marker_tensor in state:
             return naming
-    markers = "; ".join(
-        f"{naming.marker_tensor} ({naming.description})" for naming in STATE_DICT_NAMINGS.values()
-    )
-    examples = ", ".join(sorted(state)[:3]) or "none"
-    raise WeightsError(
-        f"the tensor names ({examples}, ...) are of no known naming; expected one of: {markers}"
-    )
+    raise WeightsError(unknown_naming_message(state))
 
 
 def to_library_state_dict(
@@ -60,7 +62,13 @@ def to_library_state_dict(
         WeightsError: `state` belongs to another network.
     """
     naming = STATE_DICT_NAMINGS[find_constructor(spec, library).naming]
-    return _rename_tensors(state, spec, _PHINAS, lower(spec), naming, lower(spec.canonicalize()))
+    _check_classes(state, spec, _PHINAS)
+    return _rename_tensors(
+        state,
+        _Names(_PHINAS, lower(spec)),
+        _Names(naming, lower(spec.canonicalize())),
+        classes=spec.classes,
+    )
 
 
 def to_phinas_state_dict(state: Mapping[str, Tensor], spec: ArchSpec) -> dict[str, Tensor]:
@@ -73,12 +81,29 @@ def to_phinas_state_dict(state: Mapping[str, Tensor], spec: ArchSpec) -> dict[st
             names the tensor.
     """
     naming = detect_naming(state)
-    source_network = (
-        lower(spec)
-        if naming is _PHINAS
-        else _regroup_blocks(lower(spec.canonicalize()), state, naming)
-    )
-    return _rename_tensors(state, spec, naming, source_network, _PHINAS, lower(spec))
+    source = _Names(naming, regroup_for_naming(spec, state, naming))
+    _check_classes(state, spec, naming)
+    return _rename_tensors(state, source, _Names(_PHINAS, lower(spec)), classes=spec.classes)
+
+
+def backbone_to_phinas(state: Mapping[str, Tensor], spec: ArchSpec) -> dict[str, Tensor]:
+    """Like `to_phinas_state_dict`, for a state dict without its classifier."""
+    naming = detect_naming(state)
+    source = _Names(naming, regroup_for_naming(spec, state, naming))
+    return _rename_tensors(state, source, _Names(_PHINAS, lower(spec)), classes=None)
+
+
+def regroup_for_naming(
+    spec: ArchSpec, state: Mapping[str, Tensor], naming: StateDictNaming
+) -> LoweredNetwork:
+    """The layers of `spec`, with its blocks grouped like those of the state dict.
+
+    Raises:
+        WeightsError: the state dict has another number of blocks.
+    """
+    if naming is _PHINAS:
+        return lower(spec)
+    return _regroup_blocks(lower(spec.canonicalize()), state, naming)
 
 
 def _regroup_blocks(
@@ -111,16 +136,16 @@ def _regroup_blocks(
     )
 
 
-def _rename_tensors(
-    state: Mapping[str, Tensor],
-    spec: ArchSpec,
-    source: StateDictNaming,
-    source_network: LoweredNetwork,
-    target: StateDictNaming,
-    target_network: LoweredNetwork,
-) -> dict[str, Tensor]:
-    """The tensors of `state`, checked, under the names of `target`."""
-    weight = state.get(f"{source.classifier}.weight")
+@dataclass(frozen=True)
+class _Names:
+    """A naming, and the grouping of the blocks that it names."""
+
+    naming: StateDictNaming
+    network: LoweredNetwork
+
+
+def _check_classes(state: Mapping[str, Tensor], spec: ArchSpec, naming: StateDictNaming) -> None:
+    weight = state.get(f"{naming.classifier}.weight")
     if (
         weight is not None
         and weight.ndim == 2
@@ -128,31 +153,38 @@ def _rename_tensors(
         and len(weight) != spec.classes
     ):
         raise WeightsError(
-            f"{source.classifier}: has {len(weight)} classes, the spec has {spec.classes}; set "
+            f"{naming.classifier}: has {len(weight)} classes, the spec has {spec.classes}; set "
             f"classes: {len(weight)} in the spec, or train a classifier for {spec.classes}"
         )
+
+
+def _rename_tensors(
+    state: Mapping[str, Tensor], source: _Names, target: _Names, *, classes: int | None
+) -> dict[str, Tensor]:
+    """The tensors of `state`, checked, under the names of `target`."""
     renamed: dict[str, Tensor] = {}
-    expected_shapes = dict(tensor_shapes(source_network, source, classes=spec.classes))
-    for (name, shape), (new_name, _) in zip(
-        expected_shapes.items(),
-        tensor_shapes(target_network, target, classes=spec.classes),
-        strict=True,
-    ):
+    differences: list[str] = []
+    expected_shapes = dict(tensor_shapes(source.network, source.naming, classes=classes))
+    target_names = (
+        name for name, _ in tensor_shapes(target.network, target.naming, classes=classes)
+    )
+    for (name, shape), new_name in zip(expected_shapes.items(), target_names, strict=True):
         if name not in state and name.endswith("num_batches_tracked"):
             renamed[new_name] = torch.zeros((), dtype=torch.long)
         elif name not in state or tuple(state[name].shape) != shape:
             actual_shape = tuple(state[name].shape) if name in state else "absent"
-            also_named = f" ({new_name})" if source is not target else ""
-            raise WeightsError(
-                f"{name}{also_named} is {actual_shape} in the file and {shape} in the network: "
-                f"{WRONG_SPEC}"
+            also_named = f" ({new_name})" if source.naming is not target.naming else ""
+            differences.append(
+                f"{name}{also_named} is {actual_shape} in the file and {shape} in the network"
             )
         else:
             renamed[new_name] = state[name]
-    for name in state:
-        if name not in expected_shapes:
-            shape = tuple(state[name].shape)
-            raise WeightsError(
-                f"{name} is {shape} in the file and absent in the network: {WRONG_SPEC}"
-            )
+    differences += [
+        f"{name} is {tuple(state[name].shape)} in the file and absent in the network"
+        for name in state
+        if name not in expected_shapes
+    ]
+    if differences:
+        more = f", and {len(differences) - 1} more differ" if len(differences) > 1 else ""
+        raise WeightsError(f"{differences[0]}{more}: {WRONG_SPEC}")
     return renamed

@@ -1,13 +1,14 @@
-"""How phinas, timm and torchvision name the tensors of one network.
+"""How phinas, timm, torchvision and EfficientNet-PyTorch name the tensors of one network.
 
 The main decision: `lower` lists the convolutions of a network in a fixed order, and a naming
 is a generator that names them in that order. Which tensors there are, and their shapes, follow from
 that, so no model needs its own table.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import count
+from typing import Any
 
 from phinas.space.layers import Block, Conv, LoweredNetwork
 
@@ -35,6 +36,8 @@ class StateDictNaming:
         classifier: the name of the linear layer.
         block_pattern: a regular expression for the prefix of a block that names the block's list,
             or "". With it, spec and file may group the blocks into lists differently.
+        fields: fields of the spec that every network of this class has, and that the shapes of its
+            tensors do not show.
     """
 
     description: str
@@ -42,6 +45,7 @@ class StateDictNaming:
     conv_names: Callable[[LoweredNetwork], ConvNames]
     classifier: str
     block_pattern: str = ""
+    fields: Mapping[str, Any] = field(default_factory=dict)
 
 
 def _block_convs(block: Block) -> tuple[Conv, ...]:
@@ -153,6 +157,24 @@ def _torchvision_mnasnet_names(network: LoweredNetwork) -> ConvNames:
     yield "layers.14", "layers.15"
 
 
+_EFFICIENTNET_PYTORCH_NAMES = {
+    "expand": ("_expand_conv", "_bn0"),
+    "depthwise": ("_depthwise_conv", "_bn1"),
+    "squeeze": ("_se_reduce", ""),
+    "excite": ("_se_expand", ""),
+    "project": ("_project_conv", "_bn2"),
+}
+
+
+def _efficientnet_pytorch_names(network: LoweredNetwork) -> ConvNames:
+    yield "_conv_stem", "_bn0"
+    for _, _, index, block in _iter_blocks(network):
+        for conv in _block_convs(block):
+            name, norm = _EFFICIENTNET_PYTORCH_NAMES.get(conv.name, ("", ""))
+            yield name and f"_blocks.{index}.{name}", f"_blocks.{index}.{norm}"
+    yield "_conv_head", "_bn1"
+
+
 STATE_DICT_NAMINGS = {
     "phinas": StateDictNaming("phinas", "stem.conv.weight", _phinas_names, "classifier"),
     "timm.EfficientNet": StateDictNaming(
@@ -186,13 +208,40 @@ STATE_DICT_NAMINGS = {
     "torchvision.MNASNet": StateDictNaming(
         "torchvision's MNASNet", "layers.14.weight", _torchvision_mnasnet_names, "classifier.1"
     ),
+    "EfficientNet-PyTorch": StateDictNaming(
+        "lukemelas' EfficientNet-PyTorch",
+        "_conv_stem.weight",
+        _efficientnet_pytorch_names,
+        "_fc",
+        r"_blocks\.(\d+)()\.",
+        fields={"padding": "same", "bn_eps": 1e-3},
+    ),
 }
 
 
+def unknown_naming_message(names: Iterable[str]) -> str:
+    """The error message for tensor names of no known naming."""
+    markers = "; ".join(
+        f"{naming.marker_tensor} ({naming.description})" for naming in STATE_DICT_NAMINGS.values()
+    )
+    examples = ", ".join(sorted(names)[:3]) or "none"
+    return f"the tensor names ({examples}, ...) are of no known naming; expected one of: {markers}"
+
+
+def stem_name(network: LoweredNetwork, naming: StateDictNaming) -> str:
+    """The name of the first convolution."""
+    return next(naming.conv_names(network))[0]
+
+
 def tensor_shapes(
-    network: LoweredNetwork, naming: StateDictNaming, *, classes: int
+    network: LoweredNetwork, naming: StateDictNaming, *, classes: int | None
 ) -> Iterator[tuple[str, tuple[int, ...]]]:
     """Name and shape of every tensor of `network`, in the same order for every naming.
+
+    Args:
+        network: the network.
+        naming: gives the names.
+        classes: number of classes, or None to leave out the classifier.
 
     Raises:
         WeightsError: the naming has no name for a convolution.
@@ -212,5 +261,7 @@ def tensor_shapes(
         for suffix in ("weight", "bias", "running_mean", "running_var"):
             yield f"{norm}.{suffix}", (width,)
         yield f"{norm}.num_batches_tracked", ()
+    if classes is None:
+        return
     yield f"{naming.classifier}.weight", (classes, width)
     yield f"{naming.classifier}.bias", (classes,)

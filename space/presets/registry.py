@@ -1,9 +1,9 @@
 """Published networks by name."""
 
 from collections.abc import Mapping
-from difflib import get_close_matches
 from functools import cache
 
+from phinas.space.closest_name import suggest_name
 from phinas.space.presets.efficientnet import EFFICIENTNET, EFFICIENTNET_LITE, LARGER_EFFICIENTNET
 from phinas.space.presets.efficientnet_v2 import EFFICIENTNET_V2
 from phinas.space.presets.mnasnet import MNASNET
@@ -31,9 +31,8 @@ def _spec(name: str) -> ArchSpec:
 
 def suggest_preset(name: str) -> str:
     """The end of an error message: the preset nearest to `name`, or examples."""
-    matches = get_close_matches(name.lower(), PRESETS, n=1)
-    if matches:
-        return f"did you mean {matches[0]!r}?"
+    if suggestion := suggest_name(name, PRESETS):
+        return suggestion
     families = (EFFICIENTNET, EFFICIENTNET_LITE, EFFICIENTNET_V2, MNASNET)
     examples = ", ".join(next(iter(family)) for family in families)
     return f"there are {len(PRESETS)} presets, such as {examples}"

@@ -10,6 +10,7 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.jit import is_scripting  # type: ignore[attr-defined]
 from torch.nn import functional
 
 from phinas.space.layers import Block, Conv, lower, output_resolution
@@ -24,26 +25,36 @@ _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 }
 
 
-def _same_padding(images: Tensor, kernel: int, stride: int, *, value: float = 0.0) -> Tensor:
+def _at_least_zero(size: int) -> int:
+    if isinstance(size, Tensor):  # while torch.jit traces
+        return size.clamp(min=0)
+    return max(size, 0)
+
+
+def _same_padding(images: Tensor, kernel: int, stride: int, value: float = 0.0) -> Tensor:
     """TensorFlow's padding: as much as ceil(size / stride) outputs need, an odd pixel at the bottom
     and the right.
     """
-    pad_height, pad_width = (
-        max((output_resolution(size, stride) - 1) * stride + kernel - size, 0)
-        for size in images.shape[2:]
-    )
+    height, width = images.shape[2], images.shape[3]
+    pad_height = _at_least_zero((output_resolution(height, stride) - 1) * stride + kernel - height)
+    pad_width = _at_least_zero((output_resolution(width, stride) - 1) * stride + kernel - width)
     return functional.pad(
         images,
-        (pad_width // 2, pad_width - pad_width // 2, pad_height // 2, pad_height - pad_height // 2),
+        [pad_width // 2, pad_width - pad_width // 2, pad_height // 2, pad_height - pad_height // 2],
         value=value,
     )
+
+
+# torch.fx cannot trace the arithmetic of the sizes: a call is one node of its graph.
+torch.fx.wrap("_same_padding")
 
 
 class SameConv2d(nn.Conv2d):
     """A convolution with TensorFlow's padding."""
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name for it
-        return super().forward(_same_padding(input, self.kernel_size[0], self.stride[0]))
+        padded = _same_padding(input, self.kernel_size[0], self.stride[0])
+        return self._conv_forward(padded, self.weight, self.bias)
 
 
 class SameMaxPool2d(nn.MaxPool2d):
@@ -53,7 +64,7 @@ class SameMaxPool2d(nn.MaxPool2d):
         super().__init__(3, 2)
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name for it
-        return super().forward(_same_padding(input, 3, 2, value=float("-inf")))
+        return functional.max_pool2d(_same_padding(input, 3, 2, float("-inf")), 3, 2)
 
 
 class ConvNormAct(nn.Sequential):
@@ -61,10 +72,15 @@ class ConvNormAct(nn.Sequential):
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name for it
         features = input
-        for module in self:
-            features = (
-                convolve(module, features) if isinstance(module, nn.Conv2d) else module(features)
-            )
+        if is_scripting():
+            for module in self:
+                features = module(features)
+        else:
+            for module in self:
+                if isinstance(module, nn.Conv2d):
+                    features = convolve(module, features)
+                else:
+                    features = module(features)
         return features
 
 
@@ -106,25 +122,36 @@ class ConvBlock(nn.Module):
         self.activation = _ACTIVATIONS[block.activation]() if block.activation else nn.Identity()
 
     def forward(self, images: Tensor) -> Tensor:
-        features = images
-        for name in self.layer_names:
-            module = self.get_submodule(name)
-            if name == "squeeze":
-                features = features * self.get_submodule("excite")(
-                    module(global_avg_pool(features))
-                )
-            else:
-                features = module(features)
+        features = self._run_layers(images)
         if self.has_shortcut:
             shortcut = self.shortcut(images)
-            if self.training and self.drop_path:
-                keep_mask = features.new_empty(len(features), 1, 1, 1).bernoulli_(
-                    1 - self.drop_path
-                ) / (1 - self.drop_path)
+            if self.training and self.drop_path > 0:
+                keep_mask = features.new_empty([features.shape[0], 1, 1, 1])
+                keep_mask.bernoulli_(1 - self.drop_path).div_(1 - self.drop_path)
                 features = torch.addcmul(shortcut, features, keep_mask)
             else:
                 features = features + shortcut
         return self.activation(features)
+
+    def _run_layers(self, images: Tensor) -> Tensor:
+        features = squeezed = images
+        if is_scripting():  # TorchScript cannot look up a module by its name
+            for name, module in self.named_children():
+                if name == "squeeze":
+                    squeezed = module(features.mean([2, 3], keepdim=True))
+                elif name == "excite":
+                    features = features * module(squeezed)
+                elif name != "shortcut" and name != "activation":
+                    features = module(features)
+        else:
+            for name in self.layer_names:
+                module = self.get_submodule(name)
+                if name == "squeeze":
+                    squeezed = module(global_avg_pool(features))
+                    features = features * self.get_submodule("excite")(squeezed)
+                else:
+                    features = module(features)
+        return features
 
 
 class ConvNet(nn.Module):
@@ -169,6 +196,13 @@ class ConvNet(nn.Module):
             if isinstance(module, nn.SiLU | nn.Hardswish):
                 module.inplace = not mode
         return super().train(mode)
+
+
+def set_drop_path(network: ConvNet, drop_path: float) -> None:
+    """Change the probability of stochastic depth, which `drop_path` of a spec sets at first."""
+    blocks = [module for module in network.modules() if isinstance(module, ConvBlock)]
+    for index, block in enumerate(blocks):
+        block.drop_path = drop_path * index / len(blocks)
 
 
 def _initialize(module: nn.Module) -> None:

@@ -78,8 +78,12 @@ def _is_supported(conv: nn.Conv2d, images: Tensor) -> bool:
 
 
 def _is_traced(images: object) -> bool:
-    """Whether a tracer (torch.fx, jit, compile) runs, which needs torch's own operators."""
+    """Whether a tracer (torch.fx, jit, compile) or a transform of torch.func runs, which needs
+    torch's own operators.
+    """
     if not isinstance(images, Tensor) or torch.compiler.is_compiling():
+        return True
+    if torch._C._functorch.peek_interpreter_stack() is not None:  # there is no public function
         return True
     return torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
 

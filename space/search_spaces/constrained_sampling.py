@@ -1,6 +1,6 @@
 """Uniform samples of a search space within cost limits.
 
-A network that several sets of choices mean is as many times as likely. A space of up to a million
+A network that k sets of choices describe is k times as likely. A space of up to a million
 sets is enumerated, so that its samples are exact and impossible limits are detected. A larger one
 is sampled by rejection, with a bounded number of draws.
 """
@@ -45,28 +45,19 @@ def sample_within(
         SpecError: a metric is unknown, no network is within the limits, or `max_draws` draws found
             too few; names the possible range and the nearest network.
     """
-    for metric, metric_range in limits.items():
-        if metric not in METRICS:
-            raise SpecError(f"limits: {metric!r} is not one of {', '.join(METRICS)}")
-        low, high = tables.cost_range(metric)
-        minimum, maximum = metric_range
-        if not minimum <= maximum or maximum < low or minimum > high:
-            raise SpecError(
-                f"{_format_limits(limits)}: no network; space {tables.space.name!r} has "
-                f"{low:,} to {high:,} {metric}"
-            )
+    _check_limits(tables, limits)
     rng = np.random.default_rng(generator.getrandbits(128))
     is_enumerable = tables.space.size <= MAX_ENUMERABLE
+    num_candidates = tables.space.size if is_enumerable else max_draws
     matches: list[NDArray[Any]] = []
     nearest_costs, min_distance = "", np.inf
-    for start in range(0, tables.space.size if is_enumerable else max_draws, _BATCH_SIZE):
-        size = min(_BATCH_SIZE, (tables.space.size if is_enumerable else max_draws) - start)
-        if is_enumerable:
-            candidates = np.stack(
-                np.unravel_index(np.arange(start, start + size), tables.value_counts), axis=1
-            )
-        else:
-            candidates = rng.integers(0, tables.value_counts, size=(size, len(tables.value_counts)))
+    for start in range(0, num_candidates, _BATCH_SIZE):
+        size = min(_BATCH_SIZE, num_candidates - start)
+        candidates = (
+            _enumerate_rows(tables, np.arange(start, start + size))
+            if is_enumerable
+            else rng.integers(0, tables.value_counts, size=(size, len(tables.value_counts)))
+        )
         costs = tables.batch_costs(candidates)
         distances = _distance_to_limits(costs, limits)
         matches.append(
@@ -74,28 +65,42 @@ def sample_within(
         )
         if distances.min() < min_distance:
             min_distance = distances.min()
-            nearest_costs = ", ".join(
-                f"{costs[distances.argmin(), METRICS.index(metric)]:,} {metric}"
-                for metric in limits
-            )
+            nearest_costs = _format_costs(costs[distances.argmin()], limits)
         if not is_enumerable and sum(map(len, matches)) >= count:
             break
     matching = np.concatenate(matches)
     if len(matching) == 0 or (not is_enumerable and len(matching) < count):
-        searched = f"all {tables.space.size:,}" if is_enumerable else f"{max_draws:,} drawn"
+        searched = f"all {num_candidates:,}" if is_enumerable else f"{num_candidates:,} drawn"
         raise SpecError(
             f"{_format_limits(limits)}: {len(matching)} of the {count} requested networks were "
             f"found among {searched} of space {tables.space.name!r}; the nearest has "
             f"{nearest_costs}; widen the limits"
         )
-    if is_enumerable:  # stored as indices into the enumeration
-        matching = np.stack(
-            np.unravel_index(
-                matching[rng.integers(len(matching), size=count)], tables.value_counts
-            ),
-            axis=1,
-        )
+    if is_enumerable:  # positions in the enumeration
+        matching = _enumerate_rows(tables, matching[rng.integers(len(matching), size=count)])
     return [tables.space.from_indices(row) for row in matching[:count].tolist()]
+
+
+def _check_limits(tables: CostTables, limits: CostLimits) -> None:
+    """Raises SpecError for an unknown metric, and for limits outside the range of the space."""
+    for metric, (minimum, maximum) in limits.items():
+        if metric not in METRICS:
+            raise SpecError(f"limits: {metric!r} is not one of {', '.join(METRICS)}")
+        low, high = tables.cost_range(metric)
+        if not minimum <= maximum or maximum < low or minimum > high:
+            raise SpecError(
+                f"{_format_limits(limits)}: no network; space {tables.space.name!r} has "
+                f"{low:,} to {high:,} {metric}"
+            )
+
+
+def _enumerate_rows(tables: CostTables, positions: NDArray[Any]) -> NDArray[Any]:
+    """The sets of choices at these positions of the enumeration, as rows of indices."""
+    return np.stack(np.unravel_index(positions, tables.value_counts), axis=1)
+
+
+def _format_costs(costs: IntArray, limits: CostLimits) -> str:
+    return ", ".join(f"{costs[METRICS.index(metric)]:,} {metric}" for metric in limits)
 
 
 def _distance_to_limits(costs: IntArray, limits: CostLimits) -> NDArray[np.float64]:

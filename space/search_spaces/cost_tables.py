@@ -64,14 +64,13 @@ class CostTables:
     @cached_property
     def _list_tables(self) -> list[tuple[tuple[int, ...], tuple[int, ...], list[tuple[int, ...]]]]:
         """The merged steps as plain lists, which are faster for one network at a time."""
-        merged_steps = self._merged_steps
         return [
             (
                 step.columns,
                 step.value_counts,
                 list(zip(*step.costs.tolist(), step.out_map_indices.tolist(), strict=True)),
             )
-            for step in merged_steps
+            for step in self._merged_steps
         ]
 
     def network_cost(self, choices: Mapping[str, Value]) -> Cost:

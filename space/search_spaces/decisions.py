@@ -6,7 +6,7 @@ from functools import lru_cache
 from phinas.space.spec import SpecError
 
 Value = int | float | bool | str
-Choices = dict[str, Value]  # the value chosen for each decision, by the decision's name
+Choices = dict[str, Value]  # the value of each decision, by its name
 
 LAYER_FIELDS = ("block", "kernel", "expansion", "se", "width", "skip", "activation")
 STAGE_FIELDS = (*LAYER_FIELDS, "depth")

@@ -1,5 +1,5 @@
 """Inactive choices of batches of networks (ConfigSpace's term): those of layers that are left out,
-and of fields that have no effect in the chosen kind of block. Two rows that differ in inactive
+and of fields that have no effect in the selected kind of block. Two rows that differ in inactive
 choices only are one network.
 
 `skip` counts as active wherever the kind of block has it, also if the shapes allow no shortcut.

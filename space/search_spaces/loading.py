@@ -19,10 +19,11 @@ no block or channel, and `identity` where a stage or layer must change the size 
 
 import importlib
 from collections.abc import Iterable, Iterator, Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from phinas.space.closest_name import suggest_name
+from phinas.space.field_checks import check_integer
 from phinas.space.loading import path_exists
 from phinas.space.presets import preset
 from phinas.space.scaling import MAX_FACTOR, round_width
@@ -36,8 +37,11 @@ from phinas.space.search_spaces.decisions import (
 from phinas.space.search_spaces.definitions import SPACES
 from phinas.space.search_spaces.search_space import SearchSpace
 from phinas.space.spec import ArchSpec, SpecError, StageSpec
+from phinas.space.stage_spec import MAX_DEPTH
 from phinas.space.yaml_io import read_yaml
 
+# Shipped spaces have up to 48. The cost tables of a space with 840 took 18 s.
+MAX_DECISIONS = 500
 _KEYS = ("name", "summary", "base", "stages", "layers", "overrides", "global")
 
 
@@ -114,6 +118,12 @@ def space_from_dict(data: object) -> SearchSpace:
         _decision(str(field), rule, base, GLOBAL_FIELDS)
         for field, rule in _get_mapping(data, "global").items()
     ]
+    if len(decisions) > MAX_DECISIONS:
+        raise SpecError(
+            f"layers: the space has {len(decisions):,} choices, because each layer up to the "
+            f"largest depth has its own, and at most {MAX_DECISIONS:,} are possible; lower the "
+            "depths, or write choices for stages instead of layers"
+        )
     return SearchSpace(str(data.get("name", "custom")), base, tuple(decisions))
 
 
@@ -124,8 +134,8 @@ def _stage_decisions(
     max_depth = stage.depth
     for field, rule in stage_rules.items():
         decision = _decision(f"stages.{index}.{field}", rule, stage, STAGE_FIELDS)
-        if field == "depth" and all(isinstance(value, int) for value in decision.values):
-            max_depth = max(int(value) for value in decision.values)
+        if field == "depth":
+            max_depth = _max_depth(decision)
         yield _without_identity(decision) if field == "block" and stage.stride > 1 else decision
     for layer in range(max_depth if layer_rules else 0):
         for field, rule in layer_rules.items():
@@ -137,6 +147,17 @@ def _stage_decisions(
                 if field == "block" and layer == 0 and stage.stride > 1
                 else decision
             )
+
+
+def _max_depth(decision: Decision) -> int:
+    """The largest depth. Checked here, because the number of layers follows from it.
+
+    Raises:
+        SpecError: A depth is not a whole number from 1 to MAX_DEPTH.
+    """
+    for value in decision.values:
+        check_integer(decision.name, value, minimum=1, maximum=MAX_DEPTH)
+    return max((int(value) for value in decision.values), default=1)
 
 
 def _without_identity(decision: Decision) -> Decision:
@@ -163,16 +184,16 @@ def _decision(
 
 
 def _suggest(word: str, options: Iterable[str], fallback: str) -> str:
-    matches = get_close_matches(word, options, n=1)
-    return f"did you mean {matches[0]!r}?" if matches else f"{fallback}: {', '.join(options)}"
+    return suggest_name(word, options) or f"{fallback}: {', '.join(options)}"
 
 
-def load_space(source: str) -> SearchSpace:
+def load_space(source: str, *, field: str = "space") -> SearchSpace:
     """Load a search space.
 
     Args:
         source: the name of a shipped space, a YAML file, or `package.module:NAME` of a SearchSpace
             in Python.
+        field: what error messages call the argument or configuration key that has the source.
 
     Raises:
         SpecError: the space is unknown, or the file does not describe one; names the
@@ -184,31 +205,27 @@ def load_space(source: str) -> SearchSpace:
         if source.count(":") == 1 and all(
             part.isidentifier() for part in source.replace(":", ".").split(".")
         ):
-            return _import_space(source)
-        matches = get_close_matches(source, SPACES, n=1)
-        hint = f"did you mean {matches[0]!r}? " if matches else ""
-        raise SpecError(
-            f"space: {source!r} is neither a file nor an included space; {hint}included: "
-            f"{', '.join(SPACES)}"
-        )
+            return _import_space(source, field)
+        hint = suggest_name(source, SPACES) or f"included spaces: {', '.join(SPACES)}"
+        raise SpecError(f"{field}: {source!r} is neither a file nor an included space; {hint}")
     try:
         return space_from_dict(read_yaml(path))
     except SpecError as error:
         raise SpecError(f"{path}: {error}") from None
 
 
-def _import_space(source: str) -> SearchSpace:
+def _import_space(source: str, field: str) -> SearchSpace:
     module, _, name = source.partition(":")
     try:
         value = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise SpecError(
-            f"space: {source!r}: {error}; write package.module:NAME of a SearchSpace that Python "
-            "can import"
+            f"{field}: {source!r} cannot be imported ({error}); write package.module:NAME of a "
+            "SearchSpace that Python can import"
         ) from None
     if not isinstance(value, SearchSpace):
         raise SpecError(
-            f"space: {source!r} is a {type(value).__name__}; it must be a "
+            f"{field}: {source!r} is a {type(value).__name__}; it must be a "
             "phinas.space.search_spaces.search_space.SearchSpace"
         )
     return value

@@ -27,7 +27,12 @@ __all__ = ["Choices", "Decision", "SearchSpace", "Value"]
 
 @dataclass(frozen=True)
 class SearchSpace:
-    """The networks that a base becomes by its decisions.
+    """A base network, and the decisions that change it.
+
+    Attributes:
+        name: Its name, for error messages and reports.
+        base: The network that the decisions change.
+        decisions: The fields that are searched, each with its values.
 
     Raises:
         SpecError: there are no decisions, or a value makes no network.

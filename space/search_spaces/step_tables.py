@@ -200,6 +200,13 @@ class _StepBuilder:
 
             return [self._make_step(index, [], stage_names, full_stage_cost)]
 
+        return self._layer_steps(index, stage_names, make_stage)
+
+    def _layer_steps(
+        self, index: int, stage_names: list[str], make_stage: Callable[[dict[str, Any]], StageSpec]
+    ) -> list[StepTable]:
+        """The layers of a stage as one step each."""
+        base = self.space.base.stages[index]
         steps = []
         for layer in range(self.space.max_depth(index)):
             stride = base.stride if layer == 0 else 1

@@ -417,10 +417,10 @@ def test_error_in_a_space_file_has_its_name(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "hint"),
-    [("tinny", "did you mean 'tiny'"), ("x" * 5000, "included"), ("a\0b", "included")],
+    [("tinny", r"did you mean 'tiny'\?"), ("x" * 5000, ".*mnasnet"), ("a\0b", ".*mnasnet")],
 )
 def test_an_unknown_space_is_refused_with_the_included_ones(name, hint):
-    with pytest.raises(SpecError, match=f"neither a file nor an included space; .*{hint}.*mnasnet"):
+    with pytest.raises(SpecError, match=f"neither a file nor an included space; {hint}"):
         load_space(name)
 
 

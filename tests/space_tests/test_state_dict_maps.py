@@ -398,7 +398,7 @@ def without(state, *names):
         (
             lambda state: without(state, "blocks.1.0.conv_exp.weight"),
             r"blocks.1.0.conv_exp.weight \(stages.2.0.expand.conv.weight\) is absent in the file "
-            r"and \(64, 16, 3, 3\) in",
+            r"and \(64, 16, 3, 3\) in the network: the weights",
         ),
         (
             lambda state: state | {"bn1.running_var": torch.ones(3)},

@@ -1,0 +1,1 @@
+"""Weights of other trainings: files, the Hugging Face Hub, and what they need."""
