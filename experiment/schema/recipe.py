@@ -1,10 +1,10 @@
 """Recipes: the hyperparameters of one training, and the recipes that have names."""
 
 from collections.abc import Mapping
-from difflib import get_close_matches
+from functools import partial
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from phinas.experiment.schema.fields import (
     FiniteFloat,
@@ -16,8 +16,10 @@ from phinas.experiment.schema.fields import (
     invalid,
     option,
 )
+from phinas.space.closest_name import suggest_name
 
 MixingAlpha = Annotated[FiniteFloat, Field(ge=0, le=10)]
+FractionUpToOne = Annotated[FiniteFloat, Field(gt=0, le=1)]
 
 
 class Recipe(Section):
@@ -47,11 +49,25 @@ class Recipe(Section):
     learning_rate: PositiveFloat = option(
         "Peak learning rate. sgd and rmsprop multiply it by batch size / 256.", default=0.2
     )
+    backbone_learning_rate_factor: FractionUpToOne = option(
+        "Factor of the learning rate of all weights except the classifier's.", default=1.0
+    )
     warmup_fraction: Fraction = option(
         "Fraction of the train steps in which the learning rate rises linearly from 0.", default=0.2
     )
     weight_decay: UnitInterval = option(
         "Weight decay of all weights except biases and normalization parameters.", default=5e-4
+    )
+    freeze_batch_norm: bool = option(
+        "Normalize by the batch-norm statistics of the initial weights and keep them unchanged. "
+        "This needs initial weights.",
+        default=False,
+    )
+    drop_path: Fraction | None = option(
+        "Probability that stochastic depth drops the last block. It increases linearly from 0 in "
+        "the first block.",
+        default=None,
+        default_text="that of the network",
     )
     label_smoothing: Fraction = option(
         "Probability that label smoothing spreads over all classes.", default=0.1
@@ -85,7 +101,7 @@ class Recipe(Section):
         "too, each image gets one of the two.",
         default=0.0,
     )
-    initial_resolution_fraction: Annotated[FiniteFloat, Field(gt=0, le=1)] = option(
+    initial_resolution_fraction: FractionUpToOne = option(
         "Progressive learning (EfficientNetV2): resolution in the first quarter of the epochs, as "
         "a fraction of the full one, which the last quarter uses. min_crop_area, cutout_size and "
         "randaugment_magnitude increase with it. 1 disables it.",
@@ -107,6 +123,7 @@ class Recipe(Section):
     )
 
 
+FROM_SCRATCH, FINETUNE = "full", "finetune"  # the default recipes of `phinas fit`
 # Name to summary and keys.
 RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
     "quick": ("3 epochs, to see whether a network learns at all", {"epochs": 3}),
@@ -127,29 +144,66 @@ RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
             "initial_resolution_fraction": 0.57,
         },
     ),
+    # Chosen by measurement: benchmarks/finetune.md.
+    FINETUNE: (
+        "10 epochs with AdamW, frozen batch-norm statistics and a low learning rate of the "
+        "backbone, from initial weights; the default of phinas fit with --weights",
+        {
+            "batch_size": 32,
+            "optimizer": "adamw",
+            "learning_rate": 0.003,
+            "backbone_learning_rate_factor": 0.1,
+            "freeze_batch_norm": True,
+            "drop_path": 0.0,
+        },
+    ),
 }
-_NAMES_AND_EPOCHS = ", ".join(
-    f"{name} ({Recipe(**keys).epochs} epochs)" for name, (_, keys) in RECIPES.items()
-)
-RECIPE_VALUES = f"{_NAMES_AND_EPOCHS} or a mapping such as {{name: full, epochs: 50}}"
 
 
-def _expand_recipe(value: Any) -> Any:
+def _describe_recipes(*, with_weights: bool) -> str:
+    """Names and epochs of the recipes, those that need initial weights only where there may be."""
+    recipes = {name: Recipe(**keys) for name, (_, keys) in RECIPES.items()}
+    names = ", ".join(
+        f"{name} ({recipe.epochs} epochs)"
+        for name, recipe in recipes.items()
+        if with_weights or not recipe.freeze_batch_norm
+    )
+    return f"{names} or a mapping such as {{name: full, epochs: 50}}"
+
+
+RECIPE_VALUES = _describe_recipes(with_weights=False)
+FIT_RECIPE_VALUES = _describe_recipes(with_weights=True)
+
+
+def _expand_recipe(value: Any, values: str) -> Any:
     """Replace the name of a recipe, alone or as `name` of a mapping, by the keys of that recipe."""
     name = value.get("name") if isinstance(value, Mapping) else value
     if not isinstance(name, str):
         return value
     if name not in RECIPES:
-        closest = get_close_matches(name, RECIPES, n=1, cutoff=0.5)
-        hint = f" (did you mean {closest[0]!r}?)" if closest else ""
-        raise invalid(
-            "",
-            f"{name!r} is not a recipe{hint}; use {RECIPE_VALUES}",
-        )
+        suggestion = suggest_name(name, RECIPES, cutoff=0.5)
+        hint = f" ({suggestion})" if suggestion else ""
+        raise invalid("", f"{name!r} is not a recipe{hint}; use {values}")
     overrides = (
         {key: value[key] for key in value if key != "name"} if isinstance(value, Mapping) else {}
     )
     return RECIPES[name][1] | overrides
 
 
-NamedRecipe = Annotated[Recipe, BeforeValidator(_expand_recipe)]
+def _require_no_weights(recipe: Recipe) -> Recipe:
+    if recipe.freeze_batch_norm:
+        raise invalid(
+            "freeze_batch_norm",
+            "needs initial weights, which only phinas fit has; set it to false, or use another "
+            f"recipe than {FINETUNE}",
+        )
+    return recipe
+
+
+# The recipe of a training from random weights, and of one that may have initial weights.
+NamedRecipe = Annotated[
+    Recipe,
+    BeforeValidator(partial(_expand_recipe, values=RECIPE_VALUES)),
+    AfterValidator(_require_no_weights),
+]
+FitRecipe = Annotated[Recipe, BeforeValidator(partial(_expand_recipe, values=FIT_RECIPE_VALUES))]

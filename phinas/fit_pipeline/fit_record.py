@@ -10,7 +10,7 @@ from phinas.experiment.fit_dir import FitDir
 from phinas.experiment.manifest import file_sha256
 from phinas.experiment.schema.config import FitSection, flatten_section
 from phinas.experiment.schema.option_info import keys_on_resume
-from phinas.space.loading import load_spec
+from phinas.network_source import load_network
 
 if TYPE_CHECKING:
     from phinas.training.data.prepared_dataset import PreparedData
@@ -26,10 +26,10 @@ def fixed_settings(config: FitSection) -> dict[str, Any]:
 
 def normalize(record: FitRecord, data: "PreparedData") -> "PreparedData":
     """The images with the mean and standard deviation that the record asks for."""
-    mean, std = record.config.mean, record.config.std
-    if mean is None or std is None:
+    normalization = record.normalization
+    if normalization is None:
         return data
-    return data.model_copy(update={"mean": tuple(mean), "std": tuple(std)})
+    return data.model_copy(update={"mean": normalization.mean, "std": normalization.std})
 
 
 def require_same(record: FitRecord, config: FitSection, fit_dir: FitDir) -> None:
@@ -55,11 +55,14 @@ def require_same(record: FitRecord, config: FitSection, fit_dir: FitDir) -> None
 def _adapted_network_id(record: FitRecord, config: FitSection) -> str:
     """The network that the spec of `config` gives for the images of the record."""
     spec = replace(
-        load_spec(config.spec),
+        load_network(config.spec),
         channels=record.spec.channels,
         classes=record.spec.classes,
         resolution=record.spec.resolution,
     )
+    # Initial weights may have changed these.
+    if config.weights is not None:
+        spec = replace(spec, padding=record.spec.padding, bn_eps=record.spec.bn_eps)
     return spec.network_id
 
 
@@ -77,7 +80,7 @@ def hash_weights(config: FitSection) -> str:
     Raises:
         InputError: The file does not exist, or could not be downloaded.
     """
-    from phinas.training.data.sources.hf_hub import resolve_weights_path
+    from phinas.training.weights.hub_weights import resolve_weights_path
 
     if config.weights is None:
         return ""
@@ -87,5 +90,5 @@ def hash_weights(config: FitSection) -> str:
         raise InputError(f"weights: {config.weights}: does not exist") from None
     except IsADirectoryError:
         raise InputError(
-            f"weights: {config.weights}: is a directory; name the safetensors file in it"
+            f"weights: {config.weights}: is a directory; name the file in it"
         ) from None

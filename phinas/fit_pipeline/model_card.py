@@ -14,18 +14,23 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 
 from phinas.experiment.artifacts.fit import FitMeasurement, FitRecord
+from phinas.experiment.artifacts.preprocessing import Preprocessing
 from phinas.experiment.fit_dir import FitDir
 from phinas.experiment.measurement import Measurement
 from phinas.experiment.run_dir import write_atomic
 from phinas.experiment.schema.config import Recipe
 from phinas.experiment.statistics.intervals import wilson_interval
 from phinas.reports.formatting import pluralize
+from phinas.reports.sentences.duplicates import describe_dropped, list_leaks
+from phinas.reports.sentences.pretrained import describe_pretrained
 from phinas.space.yaml_io import dump_yaml
 
 if TYPE_CHECKING:
     from phinas.training.data.prepared_dataset import PreparedData
 
 _NUM_WORST_CLASSES = 5
+_MAX_MATRIX_CLASSES = 12  # with more, the most frequent errors are listed instead
+_NUM_ERRORS = 10
 _HUB_PREFIX = "hf:"
 _OPTIMIZERS = {
     "sgd": "SGD with Nesterov momentum 0.9",
@@ -74,6 +79,8 @@ def write_card(
     result: FitMeasurement,
     *,
     classes: Sequence[ClassScore],
+    confusion: Sequence[tuple[int, int, int]],
+    preprocessing: Preprocessing,
 ) -> None:
     """Write the model card of a fit.
 
@@ -83,6 +90,8 @@ def write_card(
         data: The images, with the normalization that was used.
         result: The scores on the test split.
         classes: The accuracy of each class on the test split.
+        confusion: The number of test images by label and prediction.
+        preprocessing: How an image becomes the input.
     """
     config, measurement = record.config, result.measurement
     name = _network_name(config.spec)
@@ -103,9 +112,17 @@ def write_card(
             spec=record.spec,
             cost=record.spec.cost(),
             data=data,
+            leaks=list_leaks(data),
+            dropped_copies=describe_dropped(data.duplicates),
             measurement=measurement,
             interval=measurement.interval(),
             worst_classes=_worst_classes(classes),
+            confusion_matrix=_confusion_matrix(len(classes), confusion),
+            frequent_errors=_frequent_errors(data.classes, confusion),
+            preprocessing=preprocessing,
+            reference=describe_pretrained(result.pretrained_reference)
+            if result.pretrained_reference
+            else "",
             machine=result.machine,
             versions=", ".join(f"{name} {packages[name]}" for name in ("phinas", "torch", "numpy")),
         )
@@ -199,4 +216,28 @@ def _worst_classes(classes: Sequence[ClassScore]) -> list[_WorstClass]:
     return [
         _WorstClass(row.name, row.images, row.accuracy, *wilson_interval(row.accuracy, row.images))
         for row in worst
+    ]
+
+
+def _confusion_matrix(
+    num_classes: int, confusion: Sequence[tuple[int, int, int]]
+) -> list[list[int]]:
+    """The number of images by label (row) and prediction; nothing for many classes."""
+    if num_classes > _MAX_MATRIX_CLASSES:
+        return []
+    matrix = [[0] * num_classes for _ in range(num_classes)]
+    for label, predicted, count in confusion:
+        matrix[label][predicted] = count
+    return matrix
+
+
+def _frequent_errors(
+    classes: Sequence[str], confusion: Sequence[tuple[int, int, int]]
+) -> list[tuple[str, str, int]]:
+    """The most frequent errors: label, prediction and number of images."""
+    errors = [row for row in confusion if row[0] != row[1]]
+    errors.sort(key=lambda row: (-row[2], row))
+    return [
+        (classes[label], classes[predicted], count)
+        for label, predicted, count in errors[:_NUM_ERRORS]
     ]

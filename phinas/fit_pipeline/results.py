@@ -11,17 +11,30 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from phinas.experiment.artifacts.fit import FitMeasurement, FitRecord, TrainedNetwork
+from phinas.experiment.artifacts.preprocessing import Preprocessing
+from phinas.experiment.artifacts.pretrained_reference import PretrainedReference
 from phinas.experiment.fit_dir import FitDir
 from phinas.experiment.manifest import describe_machine
 from phinas.experiment.measurement import Measurement
 from phinas.experiment.run_dir import write_atomic
 from phinas.fit_pipeline.model_card import ClassScore, write_card
+from phinas.fit_pipeline.pretrained_reference import compare_with_reference
 from phinas.reports.formatting import pluralize
+from phinas.reports.sentences.pretrained import describe_pretrained
 
 if TYPE_CHECKING:
     from phinas.training.data.prepared_dataset import PreparedData
     from phinas.training.engine.train import TrainingResult
 
+_FILES = (
+    "weights",
+    "spec",
+    "model_card",
+    "curve",
+    "per_class_accuracy",
+    "confusion",
+    "onnx",
+)
 _ENDINGS = {"deadline": ", ended at its time limit", "stopped": ", stopped early"}
 
 
@@ -34,11 +47,14 @@ class FitResult:
         network_id: The identifier of the network.
         measurement: The scores on the test split, and the validation score after each epoch.
         weights: The trained weights, a safetensors file.
-        spec: The network, its classes and the normalization of its input, a YAML file.
+        spec: The network, its classes and the preprocessing of its input, a YAML file.
         model_card: The model card, a Markdown file.
         curve: The validation scores after each epoch, a CSV file.
         per_class_accuracy: The accuracy of each class on the test split, a CSV file.
+        confusion: The number of test images by label and prediction, a CSV file.
         onnx: The network as ONNX; None where it was not requested.
+        pretrained_reference: The comparison with a fine-tuned published network; None where it was
+            not requested.
     """
 
     directory: Path
@@ -49,7 +65,9 @@ class FitResult:
     model_card: Path
     curve: Path
     per_class_accuracy: Path
+    confusion: Path
     onnx: Path | None
+    pretrained_reference: PretrainedReference | None
 
     @property
     def score(self) -> float:
@@ -65,8 +83,7 @@ class FitResult:
         """Plain data."""
         measurement = self.measurement
         low, high = self.interval
-        files = ("weights", "spec", "model_card", "curve", "per_class_accuracy", "onnx")
-        paths = {name: getattr(self, name) for name in files}
+        paths = {name: getattr(self, name) for name in _FILES}
         return {
             "directory": str(self.directory),
             "network_id": self.network_id,
@@ -83,6 +100,9 @@ class FitResult:
             "images_per_second": measurement.images_per_second,
             "device": measurement.device,
             "seed": measurement.seed,
+            "pretrained_reference": self.pretrained_reference.to_dict()
+            if self.pretrained_reference
+            else None,
         } | {name: str(path) if path else None for name, path in paths.items()}
 
 
@@ -100,13 +120,21 @@ def write_results(
         resolution=record.spec.resolution,
         mean=training_result.mean,
         std=training_result.std,
+        count_errors=True,
     )
     measurement = make_measurement(
         training_result, evaluation, split="test", seed=record.config.seed
     )
-    save_weights(training_result.model, record.spec, fit_dir.weights)
-    network = TrainedNetwork(spec=record.spec, classes=data.classes, mean=data.mean, std=data.std)
-    network.write(fit_dir.spec)
+    save_weights(
+        training_result.model,
+        record.spec,
+        fit_dir.weights,
+        normalization=(data.mean, data.std),
+    )
+    preprocessing = Preprocessing.of_data(data, resolution=record.spec.resolution)
+    TrainedNetwork(spec=record.spec, classes=data.classes, preprocessing=preprocessing).write(
+        fit_dir.spec
+    )
     curve = (
         (epoch, point.accuracy, point.loss, point.top5)
         for epoch, point in enumerate(training_result.curve, start=1)
@@ -116,9 +144,21 @@ def write_results(
     rows = ((row.name, row.images, row.accuracy) for row in classes)
     write_atomic(fit_dir.per_class_accuracy, _csv_table(("class", "images", "accuracy"), rows))
     result = FitMeasurement(
-        network_id=record.spec.network_id, measurement=measurement, machine=describe_machine()
+        network_id=record.spec.network_id,
+        measurement=measurement,
+        machine=describe_machine(),
+        pretrained_reference=compare_with_reference(fit_dir, record, measurement),
     )
-    write_card(fit_dir, record, data, result, classes=classes)
+    write_atomic(fit_dir.confusion, _confusion_table(data.classes, evaluation.confusion))
+    write_card(
+        fit_dir,
+        record,
+        data,
+        result,
+        classes=classes,
+        confusion=evaluation.confusion,
+        preprocessing=preprocessing,
+    )
     result.write(fit_dir.measurement)
 
 
@@ -143,7 +183,9 @@ def read_results(fit_dir: FitDir) -> FitResult:
         model_card=fit_dir.model_card,
         curve=fit_dir.curve,
         per_class_accuracy=fit_dir.per_class_accuracy,
+        confusion=fit_dir.confusion,
         onnx=fit_dir.onnx if fit_dir.onnx.exists() else None,
+        pretrained_reference=result.pretrained_reference,
     )
 
 
@@ -152,12 +194,20 @@ def summary_line(result: FitResult) -> str:
     measurement = result.measurement
     low, high = result.interval
     ending = _ENDINGS.get(measurement.stop_reason, "")
+    reference = result.pretrained_reference
+    comparison = f"\n{describe_pretrained(reference)}" if reference else ""
     return (
         f"accuracy {measurement.score:.1%} on {measurement.images:,} test images (95% interval "
         f"{low:.1%} to {high:.1%}), balanced accuracy "
         f"{measurement.balanced_accuracy:.1%}; {pluralize(measurement.epochs, 'epoch')} in "
-        f"{measurement.train_seconds:,.0f} s{ending}"
+        f"{measurement.train_seconds:,.0f} s{ending}{comparison}"
     )
+
+
+def _confusion_table(classes: Sequence[str], confusion: Sequence[tuple[int, int, int]]) -> str:
+    """The number of test images by label and prediction, where there are some."""
+    rows = ((classes[label], classes[predicted], count) for label, predicted, count in confusion)
+    return _csv_table(("label", "prediction", "images"), rows)
 
 
 def _csv_table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:

@@ -5,9 +5,11 @@ import signal
 import time
 from functools import partial
 
+import torch
 from torch import nn
 
 from phinas.experiment.artifacts.fit import FitRecord
+from phinas.experiment.cpu_threads import max_cpu_threads
 from phinas.experiment.errors import InputError, NoResultError, SignalInterrupt
 from phinas.experiment.executors import NonRetryableError
 from phinas.experiment.fit_dir import FitDir
@@ -17,14 +19,16 @@ from phinas.experiment.schema.fit import FitSection
 from phinas.fit_pipeline.fit_record import fixed_settings
 from phinas.terminal.progress import Display, ProgressCallback
 from phinas.training.data.prepared_dataset import PreparedData
-from phinas.training.data.sources.hf_hub import resolve_weights_path
 from phinas.training.engine.checkpoint import CheckpointManager, stop_on_signals
+from phinas.training.engine.device import resolve_device
 from phinas.training.engine.distributed import DistributedContext
 from phinas.training.engine.initialization import Initialization
 from phinas.training.engine.train import TrainingResult, train
 from phinas.training.engine.trainer import TrainingInterrupted
-from phinas.training.engine.weights_io import load_pretrained
 from phinas.training.request import TrainingRequest, TrainingSettings
+from phinas.training.timing.thread_tuning import ThreadTuner
+from phinas.training.weights.hub_weights import resolve_weights_path
+from phinas.training.weights.pretrained import read_pretrained
 
 
 def train_network(
@@ -57,11 +61,12 @@ def train_network(
         job_key("fit", fixed_settings(config) | identity),
         seconds=60 * config.checkpoint_minutes,
     )
+    thread_tuner = _make_thread_tuner(config, device)
     settings = TrainingSettings(
         max_shift=config.data.max_shift,
         horizontal_flip=record.flips_images(allow_flip=data.allow_flip),
         device=device,
-        threads=_threads(config),
+        threads=None if thread_tuner else _threads(config),
         deterministic=config.deterministic,
     )
     request = TrainingRequest(record.spec, record.recipe, config.seed, settings)
@@ -76,7 +81,7 @@ def train_network(
         display.stage("training", unit="epochs", interval_seconds=0.0) as on_progress,
         stopping as received_signals,
     ):
-        progress = _TrainingProgress(record, data, display, on_progress)
+        progress = _TrainingProgress(record, data, display, on_progress, thread_tuner)
         try:
             training_result = train(
                 request,
@@ -103,21 +108,40 @@ def _load_weights(record: FitRecord, network: nn.Module) -> None:
             f"weights: {record.config.weights} changed while it was read; call again with a new "
             "--out"
         )
-    load_pretrained(network, path, spec=record.spec)
+    read_pretrained(str(record.config.weights)).load_into(network, record.spec)
 
 
 def _threads(config: FitSection) -> int:
     if config.threads != "auto":
         return config.threads
-    return max(1, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    return max(1, max_cpu_threads() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+
+
+def _make_thread_tuner(config: FitSection, device: str) -> ThreadTuner | None:
+    """What selects the number of CPU threads by timing, unless it is given or cannot matter.
+
+    Of several processes each waits for the others, so the time of a step says nothing.
+    """
+    is_single = int(os.environ.get("LOCAL_WORLD_SIZE", "1")) == 1
+    if config.threads != "auto" or config.deterministic or not is_single:
+        return None
+    if resolve_device(device).type != "cpu":
+        return None
+    return ThreadTuner(max_cpu_threads(), set_threads=torch.set_num_threads)
 
 
 class _TrainingProgress:
     """Shows the progress of a training: every step on a terminal, otherwise every epoch."""
 
     def __init__(
-        self, record: FitRecord, data: PreparedData, display: Display, on_progress: ProgressCallback
+        self,
+        record: FitRecord,
+        data: PreparedData,
+        display: Display,
+        on_progress: ProgressCallback,
+        thread_tuner: ThreadTuner | None = None,
     ) -> None:
+        self._thread_tuner = thread_tuner
         self._num_epochs, self._batch_size, self._steps_per_epoch = (
             record.recipe.epochs,
             record.batch_size,
@@ -147,8 +171,12 @@ class _TrainingProgress:
                 f"{self._speed_text()}"
             )
             self._on_progress(step, self._num_epochs * self._steps_per_epoch, text)
+        if self._thread_tuner:
+            self._thread_tuner.end_step()
 
     def report(self, epoch: int, accuracy: float) -> bool:
+        if self._thread_tuner:
+            self._thread_tuner.skip_step()  # the next one begins after the evaluation
         message = f"validation accuracy {accuracy:.1%}"
         # a resumed training reports its earlier epochs again
         if self._started and epoch > self._last_reported_epoch and not self._display.is_terminal:

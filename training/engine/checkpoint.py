@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from phinas.experiment.run_dir import write_atomic
 from phinas.training.engine.optimizer import reset_state
-from phinas.training.engine.weights_io import read_metadata
+from phinas.training.weights.weights_file import read_metadata
 
 FORMAT = 2
 SavedState = tuple[dict[str, Tensor], dict[str, Any]]  # tensors, and progress as JSON data

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any, Self
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
@@ -41,6 +42,8 @@ class Evaluation:
             (`measurement_arrays.encode_resamples`); "" for the metric accuracy, which needs none.
         correct: which images are classified correctly, as text (`encode_correct`); "" except on the
             test split with the metric accuracy.
+        confusion: label, predicted class and number of images, for each pair that occurs; () where
+            it was not counted.
     """
 
     accuracy: float
@@ -52,6 +55,7 @@ class Evaluation:
     macro_f1: float
     resampled_scores: str = ""
     correct: str = ""
+    confusion: tuple[tuple[int, int, int], ...] = ()
 
     def score(self, metric: str) -> float:
         """Return the score for the metric "accuracy", "balanced_accuracy" or "macro_f1"."""
@@ -64,12 +68,20 @@ class Evaluation:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the scores as plain data."""
-        return asdict(self) | {"per_class_accuracy": list(self.per_class_accuracy)}
+        lists = {
+            "per_class_accuracy": list(self.per_class_accuracy),
+            "confusion": [*map(list, self.confusion)],
+        }
+        return asdict(self) | lists
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
         """Restore an evaluation from the data of `to_dict`."""
-        return cls(**dict(data) | {"per_class_accuracy": tuple(data["per_class_accuracy"])})
+        tuples = {
+            "per_class_accuracy": tuple(data["per_class_accuracy"]),
+            "confusion": tuple(map(tuple, data["confusion"])),
+        }
+        return cls(**dict(data) | tuples)
 
 
 def evaluate(
@@ -177,6 +189,7 @@ def evaluate_test_split(
     mean: Tensor,
     std: Tensor,
     metric: str = "accuracy",
+    count_errors: bool = False,
 ) -> Evaluation:
     """Evaluate `model` on the test split. The scores are only reported, and never used for training
     or model selection.
@@ -187,11 +200,21 @@ def evaluate_test_split(
         resolution: resolution of the network, in px.
         mean, std: (1, channels, 1, 1), for normalizing the images.
         metric: the metric of the bootstrap replicates; accuracy has none.
+        count_errors: whether the result has the confusion matrix.
     """
     images, labels = data.test_arrays()
     batches = ImageBatches(images, labels, resolution=resolution, device=mean.device)
     per_image = _evaluate_images(model, batches, mean=mean, std=std, distributed=SINGLE_PROCESS)
     evaluation = _summarize(per_image, batches.labels, classes=len(data.classes), metric=metric)
+    if count_errors:
+        predictions = per_image[3].long().numpy()
+        evaluation = replace(evaluation, confusion=_confusion(np.asarray(labels), predictions))
     if metric != "accuracy":
         return evaluation
     return replace(evaluation, correct=encode_correct(per_image[0].bool().numpy()))
+
+
+def _confusion(labels: np.ndarray, predictions: np.ndarray) -> tuple[tuple[int, int, int], ...]:
+    """Label, predicted class and number of images, for each pair that occurs."""
+    pairs, counts = np.unique(np.stack([labels, predictions]), axis=1, return_counts=True)
+    return tuple(zip(*pairs.tolist(), counts.tolist(), strict=True))

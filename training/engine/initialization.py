@@ -1,4 +1,6 @@
-"""Initialization of a network for training: initial weights, frozen parts, batch-norm momentum."""
+"""Initialization of a network for training: initial weights, frozen parts, stochastic depth and
+batch-norm momentum.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,8 +9,9 @@ import torch
 from torch import nn
 
 from phinas.experiment.errors import InputError
+from phinas.experiment.schema.config import Recipe
 from phinas.space.network import Network
-from phinas.space.pytorch.conv_net import ConvNet
+from phinas.space.pytorch.conv_net import ConvNet, set_drop_path
 
 # After the training, batches before the last fifth of the steps have a weight of 1% in the running
 # statistics.
@@ -33,7 +36,12 @@ FROM_SCRATCH = Initialization()
 
 
 def initialize_network(
-    network: Network, initialization: Initialization, *, device: torch.device, steps: int
+    network: Network,
+    recipe: Recipe,
+    initialization: Initialization,
+    *,
+    device: torch.device,
+    steps: int,
 ) -> nn.Module:
     """Build a network on a device, in channels-last format, with random weights from torch's
     current generator.
@@ -45,19 +53,23 @@ def initialize_network(
 
     Args:
         network: the network to build.
+        recipe: its `drop_path`, if any, replaces that of the network.
         initialization: initial weights and frozen parts.
         device: device of the training.
         steps: train steps of the whole training.
 
     Raises:
-        InputError: the backbone cannot be frozen, since the classifier of the network is unknown.
+        InputError: the recipe or the frozen backbone needs to know the parts of a network that is
+            not a `ConvNet`.
     """
     module = network.build()
     initialization.prepare(module)
     module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     if initialization.freeze_backbone:
         module.requires_grad_(False)
-        _require_conv_net(module).classifier.requires_grad_(True)
+        require_conv_net(module, key="freeze_backbone").classifier.requires_grad_(True)
+    if recipe.drop_path is not None:
+        set_drop_path(require_conv_net(module, key="recipe.drop_path"), recipe.drop_path)
     for part in module.modules():
         if isinstance(part, nn.BatchNorm2d) and part.momentum is not None:
             part.momentum = max(part.momentum, min_batch_norm_momentum(steps))
@@ -71,19 +83,34 @@ def min_batch_norm_momentum(steps: int) -> float:
     return 1 - _REMAINING_WEIGHT ** (1 / max(1.0, _STATISTICS_FRACTION * steps))
 
 
-def set_train_mode(module: nn.Module, initialization: Initialization) -> None:
-    """Set training mode, for the classifier only if the backbone is frozen."""
+def set_train_mode(module: nn.Module, recipe: Recipe, initialization: Initialization) -> None:
+    """Set training mode: for the classifier only if the backbone is frozen, and not for the batch
+    norms if the recipe freezes their statistics.
+    """
     module.train(not initialization.freeze_backbone)
     if initialization.freeze_backbone:
-        network = _require_conv_net(module)
+        network = require_conv_net(module, key="freeze_backbone")
         network.dropout.train()
         network.classifier.train()
+    if recipe.freeze_batch_norm:
+        for part in module.modules():
+            if isinstance(part, nn.BatchNorm2d | nn.SyncBatchNorm):
+                part.eval()
 
 
-def _require_conv_net(module: nn.Module) -> ConvNet:
+def require_conv_net(module: nn.Module, *, key: str) -> ConvNet:
+    """Return a network whose parts are known.
+
+    Args:
+        module: the network.
+        key: the configuration key that needs them, for the error message.
+
+    Raises:
+        InputError: the network is not a `ConvNet`.
+    """
     if not isinstance(module, ConvNet):
         raise InputError(
-            f"freeze_backbone: the classifier of {type(module).__name__} is unknown, so the rest "
-            "cannot be frozen; train the whole network"
+            f"{key}: the classifier and the blocks of {type(module).__name__} are unknown; leave "
+            "it at its default"
         )
     return module

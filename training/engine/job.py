@@ -217,7 +217,8 @@ def run_training_job(
             metric=training.settings.metric,
         )
     if weights:
-        save_weights(result.model, network, Path(weights))
+        normalization = (prepared.mean, prepared.std)
+        save_weights(result.model, network, Path(weights), normalization=normalization)
     if checkpoints and result.stop_reason != "paused":
         checkpoints.remove()
     split = "test" if on_test_split else "validation"

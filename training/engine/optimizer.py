@@ -8,29 +8,28 @@ import torch
 from torch import Tensor, nn
 
 from phinas.experiment.schema.config import Recipe
+from phinas.training.engine.initialization import require_conv_net
+
+_RATE_FACTOR = "rate_factor"  # of a parameter group: its learning rate as a fraction of the peak
 
 
 def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     """Make the optimizer of a recipe: SGD with Nesterov momentum 0.9, AdamW or `RMSpropTF`.
 
     Weight decay does not apply to norms and biases (parameters of one dimension). On a GPU the
-    learning rate is a tensor on the device, so that a captured CUDA graph reads its changes.
+    learning rates are tensors on the device, so that a captured CUDA graph reads their changes.
+
+    Raises:
+        InputError: the recipe has another learning rate for the backbone, and the classifier of the
+            network is unknown.
     """
-    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    groups = [
-        {
-            "params": [parameter for parameter in trainable if parameter.ndim > 1],
-            "weight_decay": recipe.weight_decay,
-        },
-        {
-            "params": [parameter for parameter in trainable if parameter.ndim <= 1],
-            "weight_decay": 0.0,
-        },
-    ]
-    groups = [group for group in groups if group["params"]]
-    device = trainable[0].device
+    groups = _parameter_groups(model, recipe)
+    device = groups[0]["params"][0].device
     peak_rate = peak_learning_rate(recipe)
     rate = torch.tensor(peak_rate, device=device) if device.type == "cuda" else peak_rate
+    if device.type == "cuda":  # else all groups would share one tensor
+        for group in groups:
+            group["lr"] = torch.tensor(peak_rate * group[_RATE_FACTOR], device=device)
     if recipe.optimizer == "adamw":
         adamw = torch.optim.AdamW(groups, lr=rate, fused=True, capturable=device.type == "cuda")
         adamw._warned_capturable_if_run_uncaptured = True  # steps before a capture are intended
@@ -38,6 +37,31 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     if recipe.optimizer == "rmsprop":
         return RMSpropTF(groups, lr=rate)
     return torch.optim.SGD(groups, lr=rate, momentum=0.9, nesterov=True, fused=True)
+
+
+def _parameter_groups(model: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
+    """Return the trainable parameters with their weight decay and learning-rate factor."""
+    parts = [([*model.parameters()], 1.0)]
+    if recipe.backbone_learning_rate_factor != 1:
+        network = require_conv_net(model, key="recipe.backbone_learning_rate_factor")
+        classifier = [*network.classifier.parameters()]
+        ids = {id(parameter) for parameter in classifier}
+        backbone = [parameter for parameter in model.parameters() if id(parameter) not in ids]
+        parts = [(backbone, recipe.backbone_learning_rate_factor), (classifier, 1.0)]
+    groups = [
+        {
+            "params": [
+                parameter
+                for parameter in parameters
+                if parameter.requires_grad and (parameter.ndim > 1) is decays
+            ],
+            "weight_decay": recipe.weight_decay if decays else 0.0,
+            _RATE_FACTOR: factor,
+        }
+        for parameters, factor in parts
+        for decays in (True, False)
+    ]
+    return [group for group in groups if group["params"]]
 
 
 def peak_learning_rate(recipe: Recipe) -> float:
@@ -52,13 +76,14 @@ def peak_learning_rate(recipe: Recipe) -> float:
 def set_learning_rate(
     optimizer: torch.optim.Optimizer, recipe: Recipe, *, step: int, steps: int
 ) -> None:
-    """Set the learning rate for train step `step`, from 0 to `steps` - 1."""
+    """Set the learning rates for train step `step`, from 0 to `steps` - 1."""
     rate = peak_learning_rate(recipe) * learning_rate_factor(recipe, step=step, steps=steps)
     for group in optimizer.param_groups:
+        group_rate = rate * group[_RATE_FACTOR]
         if isinstance(group["lr"], Tensor):
-            group["lr"].fill_(rate)
+            group["lr"].fill_(group_rate)
         else:
-            group["lr"] = rate
+            group["lr"] = group_rate
 
 
 def learning_rate_factor(recipe: Recipe, *, step: int, steps: int) -> float:

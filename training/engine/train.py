@@ -24,6 +24,7 @@ from phinas.training.engine.checkpoint import CheckpointManager
 from phinas.training.engine.device import resolve_device, set_determinism
 from phinas.training.engine.distributed import SINGLE_PROCESS, DistributedContext
 from phinas.training.engine.evaluate import Evaluation
+from phinas.training.engine.host_memory import keep_freed_memory
 from phinas.training.engine.initialization import FROM_SCRATCH, Initialization
 from phinas.training.engine.train_step import OutOfMemoryError, split_batches_on_oom
 from phinas.training.engine.trainer import Trainer
@@ -126,7 +127,8 @@ def train(
         ).dry_run(num_processes=distributed.world_size)
         return micro_batch_size
 
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    generators = [device] if device.type == "cuda" else []
+    with keep_freed_memory(), torch.random.fork_rng(devices=generators):
         if distributed.world_size == 1:
             return split_batches_on_oom(train_once, local_batch, requested_size)
         agreed_size = _agree_on_size(

@@ -119,7 +119,8 @@ class Trainer:
         )
         while keep_training and progress.epoch <= last_epoch and not progress.stop_reason:
             self._train_epoch()
-            progress.curve.append(self.setup.evaluate())
+            is_final = progress.epoch == self._request.recipe.epochs or bool(progress.stop_reason)
+            progress.curve.append(self.setup.evaluate(is_final=is_final))
             keep_training = report(len(progress.curve), self._score(progress.curve[-1]))
             progress.epoch, progress.step_in_epoch = progress.epoch + 1, 0
             self._checkpoint_if_due()

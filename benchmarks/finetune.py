@@ -1,0 +1,294 @@
+"""Compare ways to fine-tune a published network, and with training its classifier only.
+
+    python benchmarks/finetune.py WEIGHTS DATA... --out results.jsonl [--processes N] [--report]
+
+Each variant is trained on a few images of each data set, with several seeds and numbers of epochs.
+A seed also selects the images. Accuracies are those on the first test images. Results are
+appended to `--out`, and trainings that it holds are not repeated. `--report` writes the tables to
+benchmarks/finetune.md.
+"""
+
+import argparse
+import itertools
+import json
+import multiprocessing
+import statistics
+import sys
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from cost import describe_machine
+from finetune_variants import CHOSEN, FROZEN, VARIANTS, randomize_classifier, schedule_layers
+from markdown_sections import paragraph, table, write_section
+from torch import nn
+
+from phinas.experiment.schema.run import DataSection
+from phinas.experiment.seeds import derive_seed
+from phinas.experiment.statistics.paired_comparison import compare_pair
+from phinas.space.loading import load_spec
+from phinas.training.data.image_dataset import load_images
+from phinas.training.data.prepared_dataset import PreparedData, prepare
+from phinas.training.engine.evaluate import evaluate_test_split
+from phinas.training.engine.initialization import Initialization
+from phinas.training.engine.trainer import Trainer
+from phinas.training.engine.training_setup import TrainingSetup
+from phinas.training.request import TrainingRequest, TrainingSettings
+from phinas.training.weights.pretrained import read_pretrained
+
+REPORT = Path(__file__).with_name("finetune.md")
+PACKAGES = ("torch", "numpy", "pillow")
+TRAIN_IMAGES, VALIDATION_IMAGES, TEST_IMAGES = 1000, 100, 2000
+EPOCHS, SEEDS, RESOLUTION = (2, 5, 10), (0, 1, 2), 96
+FULLY_COMPARED = (
+    2  # variants that are trained with all numbers of epochs; the others with the first
+)
+
+
+@dataclass(frozen=True, order=True)
+class Job:
+    """One training."""
+
+    variant: str
+    data: str
+    epochs: int
+    seed: int
+
+
+Results = Mapping[Job, Mapping[str, Any]]
+
+
+def list_jobs(sources: Sequence[Path]) -> list[Job]:
+    """All trainings, the most important ones first."""
+    names = list(VARIANTS)
+    main = [
+        Job(name, str(source), epochs, seed)
+        for epochs, seed, source, name in itertools.product(
+            EPOCHS, SEEDS, sources, names[:FULLY_COMPARED]
+        )
+    ]
+    others = [
+        Job(name, str(source), EPOCHS[0], seed)
+        for seed, name, source in itertools.product(SEEDS, names[FULLY_COMPARED:], sources)
+    ]
+    return main + others
+
+
+def prepare_images(source: Path, seed: int, directory: Path) -> PreparedData:
+    """A few images of a data set, the first `TEST_IMAGES` of its test split among them."""
+    few = directory / f"{source.name}.npz"
+    if not few.exists():
+        directory.mkdir(parents=True, exist_ok=True)
+        images = load_images(DataSection(source=str(source)))
+        assert images.test is not None
+        arrays = {
+            "x_train": images.train.pixels,
+            "y_train": images.train.labels,
+            "x_test": images.test.pixels[:TEST_IMAGES],
+            "y_test": images.test.labels[:TEST_IMAGES],
+            "classes": np.array(images.classes),
+        }
+        np.savez(few.with_suffix(".tmp.npz"), **arrays)
+        few.with_suffix(".tmp.npz").replace(few)
+    section = DataSection(
+        source=str(few),
+        max_train_images=TRAIN_IMAGES,
+        max_validation_images=VALIDATION_IMAGES,
+    )
+    return prepare(section, seed=seed, directory=directory / f"{source.name}-{seed}")
+
+
+def run_job(job: Job, data: PreparedData, *, network: str, weights_file: str) -> dict[str, Any]:
+    """Train and evaluate with one thread, as plain data."""
+    torch.set_num_threads(1)
+    variant = VARIANTS[job.variant]
+    weights = read_pretrained(weights_file, spec_name=network)
+    if weights.statistics is None:
+        raise SystemExit(f"{weights_file}: it is not known how its images were normalized")
+    spec = weights.adapt_spec(load_spec(network)).adapt(
+        channels=data.channels, classes=len(data.classes), resolution=RESOLUTION
+    )
+    data = data.model_copy(update={"mean": weights.statistics.mean, "std": weights.statistics.std})
+
+    def load_into(module: nn.Module) -> None:
+        weights.load_into(module, spec)
+        if variant.random_classifier:
+            randomize_classifier(module)
+
+    recipe = variant.make_recipe(job.epochs)
+    settings = TrainingSettings(max_shift=0.125, horizontal_flip=True, device="cpu", threads=1)
+    torch.manual_seed(derive_seed(job.seed, "weights"))
+    setup = TrainingSetup(
+        TrainingRequest(spec, recipe, job.seed, settings),
+        data,
+        micro_batch_size=recipe.batch_size,
+        initialization=Initialization(load_into, variant.freeze_backbone),
+    )
+    trainer = Trainer(setup, on_step=schedule_layers(setup, variant))
+    trainer.run(lambda _epoch, _score: True)
+    evaluation = evaluate_test_split(
+        setup.eval_model, data, resolution=RESOLUTION, mean=setup.mean, std=setup.std
+    )
+    return {
+        "accuracy": evaluation.accuracy,
+        "loss": evaluation.loss,
+        "validation": [point.accuracy for point in trainer.curve],
+        "seconds": trainer.progress.train_seconds,
+    }
+
+
+def read_results(path: Path) -> dict[Job, dict[str, Any]]:
+    """The results so far. An incomplete last line of a killed run is ignored."""
+    results = {}
+    for line in path.read_text().splitlines() if path.exists() else []:
+        try:
+            values = json.loads(line)
+        except ValueError:
+            continue
+        results[Job(**values.pop("job"))] = values
+    return results
+
+
+def run_missing(arguments: argparse.Namespace) -> None:
+    """Run the trainings without a result, and append each result to the file."""
+    done = read_results(arguments.out)
+    jobs = [job for job in list_jobs(arguments.data) if job not in done]
+    directory = arguments.out.with_suffix(".data")
+    data = {
+        (job.data, job.seed): prepare_images(Path(job.data), job.seed, directory)
+        for job in sorted(jobs)
+    }
+    run_job_of = partial(run_job, network=arguments.spec, weights_file=arguments.weights)
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(arguments.processes, mp_context=context) as pool:
+        futures = {pool.submit(run_job_of, job, data[job.data, job.seed]): job for job in jobs}
+        for future in as_completed(futures):
+            job, values = futures[future], future.result()
+            with arguments.out.open("a") as file:
+                file.write(json.dumps({"job": asdict(job), **values}) + "\n")
+            sys.stdout.write(f"{job}: {values['accuracy']:.2%}\n")
+            sys.stdout.flush()
+
+
+def accuracies(results: Results, name: str, data: str, epochs: int) -> list[float]:
+    """The accuracies of a variant in percent, by seed; empty where a seed is missing."""
+    jobs = [Job(name, data, epochs, seed) for seed in SEEDS]
+    if not all(job in results for job in jobs):
+        return []
+    return [100 * results[job]["accuracy"] for job in jobs]
+
+
+def format_mean(values: Sequence[float]) -> str:
+    return f"{statistics.fmean(values):.1f} ± {statistics.stdev(values):.1f}"
+
+
+def format_difference(scores: Mapping[str, Sequence[float]], first: str, second: str) -> str:
+    """Points by which the first variant is more accurate, with a 95% interval over the seeds."""
+    difference, low, high = compare_pair(scores, first, second)
+    return f"{difference:+.1f} ({low:+.1f} to {high:+.1f})"
+
+
+def comparison_with_classifier(results: Results, sources: Sequence[Path]) -> list[str]:
+    """Table: the chosen recipe and the classifier alone, for each data set and number of epochs."""
+    rows = []
+    for source, epochs in itertools.product(sources, EPOCHS):
+        scores = {name: accuracies(results, name, str(source), epochs) for name in (FROZEN, CHOSEN)}
+        if all(scores.values()):
+            means = [format_mean(values) for values in scores.values()]
+            difference = format_difference(scores, CHOSEN, FROZEN)
+            rows.append([f"{source.name}, {epochs} epochs", *means, difference])
+    return table(("images", FROZEN, CHOSEN, "difference, points"), rows)
+
+
+def comparison_of_variants(results: Results, sources: Sequence[Path]) -> list[str]:
+    """Table: all variants with the first number of epochs, each compared with the chosen one."""
+    rows = []
+    all_scores = {
+        source: {name: accuracies(results, name, str(source), EPOCHS[0]) for name in VARIANTS}
+        for source in sources
+    }
+    complete = {
+        source: {name: values for name, values in scores.items() if values}
+        for source, scores in all_scores.items()
+    }
+    for name in VARIANTS:
+        if not any(name in scores for scores in complete.values()):
+            continue
+        row = [name]
+        for scores in complete.values():
+            has_both = name in scores and CHOSEN in scores and name != CHOSEN
+            row.append(format_mean(scores[name]) if name in scores else "")
+            row.append(format_difference(scores, name, CHOSEN) if has_both else "")
+        rows.append(row)
+    headers = itertools.chain.from_iterable(
+        (source.name, f"compared with {CHOSEN}") for source in sources
+    )
+    return table(("variant", *headers), rows)
+
+
+def write_report(arguments: argparse.Namespace) -> None:
+    """Write the tables of the trainings that are complete for all seeds."""
+    results = read_results(arguments.out)
+    machine = describe_machine(PACKAGES)
+    versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
+    names = " ".join(source.name for source in arguments.data)
+    source_line = (
+        f"`python benchmarks/finetune.py {Path(arguments.weights).name} {names} --out "
+        f"results.jsonl --report`, {datetime.now(UTC):%Y-%m-%d}, {machine['processor']}; "
+        f"{versions}."
+    )
+    images = f"""{TRAIN_IMAGES:,} training images at {RESOLUTION} px, {len(SEEDS)} seeds, accuracy
+    in percent on {TEST_IMAGES:,} test images (mean and standard deviation over the seeds)"""
+    main = [
+        *paragraph(source_line),
+        *paragraph(
+            f"""{arguments.spec} from ImageNet weights; {images}. A seed selects the images, their
+            order and their augmentation. The difference has a 95% interval of the paired seeds."""
+        ),
+        *comparison_with_classifier(results, arguments.data),
+    ]
+    others = [
+        *paragraph(source_line),
+        *paragraph(
+            f"""The same with {EPOCHS[0]} epochs. Each variant is the recipe `finetune` with the
+            change that its name says. The intervals use the training noise of all variants."""
+        ),
+        *comparison_of_variants(results, arguments.data),
+    ]
+    write_section(REPORT, "All weights or the classifier only", main)
+    write_section(REPORT, "Variants", others)
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("weights", help="weights of the network: a file or hf:OWNER/NAME")
+    parser.add_argument("data", nargs="+", type=Path, help="data sets with a test split")
+    parser.add_argument(
+        "--spec", default="efficientnet_lite0", help="network (default: %(default)s)"
+    )
+    parser.add_argument("--out", type=Path, required=True, help="file of the results, JSON lines")
+    parser.add_argument(
+        "--processes",
+        type=int,
+        default=1,
+        metavar="N",
+        help="simultaneous trainings (default: 1; 0 trains nothing)",
+    )
+    parser.add_argument("--report", action="store_true", help="write benchmarks/finetune.md")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    options = parse_arguments()
+    if options.processes:
+        run_missing(options)
+    if options.report:
+        write_report(options)
