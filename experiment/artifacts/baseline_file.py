@@ -1,4 +1,4 @@
-"""`search/baseline.yaml`: the baseline network of a run, and how it was chosen."""
+"""`search/baseline.yaml`: the baseline network of a run, and how it was selected."""
 
 from typing import ClassVar, Literal
 
@@ -6,9 +6,10 @@ from pydantic import Field
 
 from phinas.experiment.artifacts.artifact import Artifact, Interval, Record
 from phinas.experiment.artifacts.network_field import SpecField
+from phinas.space.loading import SPEC_FILE_VERSIONS
 
 CostMetric = Literal["flops", "params", "activations", "latency"]
-# How the finalists compare with the chosen one, which has the highest mean reward.
+# How the finalists compare with the selected one, which has the highest mean reward.
 SelectionOutcome = Literal[
     "only_finalist",  # there was one finalist
     "others_failed",  # no other finalist could be trained with every seed
@@ -74,7 +75,7 @@ class FinalistRecord(Record):
     )
     scores: tuple[float, ...] = Field(description="scores by seed, 0 to 1")
     reward: float = Field(description="mean reward over the seeds")
-    tied_with_chosen: bool = Field(description="not significantly worse than the chosen one")
+    tied_with_selected: bool = Field(description="not significantly worse than the selected one")
 
     @property
     def mean_score(self) -> float:
@@ -96,14 +97,16 @@ class ReferenceRecord(Record):
     search_reward: float | None = Field(description="the reward of search_score")
     scores: tuple[float, ...] = Field(description="scores by seed, 0 to 1")
     reward: float = Field(description="mean reward over the seeds")
-    reward_difference: float = Field(description="mean reward of the chosen network less this one")
+    reward_difference: float = Field(
+        description="mean reward of the selected network minus that of this one"
+    )
     interval: Interval | None = Field(
         description="95% interval of reward_difference; null: unknown after one training each"
     )
     rediscovered: bool | None = Field(
-        description="whether the chosen network reaches its reward; null: not significant"
+        description="whether the selected network reaches its reward; null: not significant"
     )
-    is_chosen_network: bool = Field(description="the chosen network is this one")
+    is_selected_network: bool = Field(description="the selected network is this one")
 
     @property
     def mean_score(self) -> float:
@@ -134,7 +137,7 @@ class ExcludedReference(Record):
 class SelectionRecord(Record):
     """How the search chose the baseline among its finalists."""
 
-    trial: int = Field(description="number of the chosen trial")
+    trial: int = Field(description="number of the selected trial")
     metric: str = Field(description="name of the score: accuracy, balanced_accuracy, macro_f1, ...")
     from_training: bool = Field(description="scores are of trainings, not of a table or function")
     num_trials: int = Field(description="networks that the search measured")
@@ -147,28 +150,29 @@ class SelectionRecord(Record):
         description="mean rewards closer than this are ties (95%); null: unknown"
     )
     probability_of_best: float | None = Field(
-        description="probability that the chosen finalist is the best; null: unknown"
+        description="probability that the selected finalist is the best; null: unknown"
     )
     reference: ReferenceRecord | None
     excluded_reference: ExcludedReference | None
     space_exhausted: bool = Field(description="no further network was within the cost limits")
 
     @property
-    def chosen(self) -> FinalistRecord:
+    def selected(self) -> FinalistRecord:
         return next(row for row in self.finalists if row.trial == self.trial)
 
     @property
     def tied_finalists(self) -> tuple[FinalistRecord, ...]:
-        """The finalists other than the chosen one that are tied with it."""
+        """The finalists other than the selected one that are tied with it."""
         return tuple(
-            row for row in self.finalists if row.tied_with_chosen and row.trial != self.trial
+            row for row in self.finalists if row.tied_with_selected and row.trial != self.trial
         )
 
 
 class BaselineFile(Artifact):
-    """The baseline of a run, chosen by its search or supplied by the user."""
+    """The baseline of a run, selected by its search or supplied by the user."""
 
     FORMAT: ClassVar[str] = "phinas/baseline"
+    VERSION: ClassVar[int] = SPEC_FILE_VERSIONS[FORMAT]
 
     spec: SpecField
     network_id: str

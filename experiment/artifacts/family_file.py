@@ -6,13 +6,14 @@ from pydantic import Field
 
 from phinas.experiment.artifacts.artifact import Artifact, Interval, Record
 from phinas.experiment.artifacts.network_field import SpecField
+from phinas.space.loading import SPEC_FILE_VERSIONS
 
 
 class BudgetRecord(Record):
     """The budget that a network of the family was made for."""
 
-    metric: Literal["flops", "params", "latency_ms"]
-    limit: float = Field(description="the budget, in the unit of the metric")
+    cost_metric: Literal["flops", "params", "latency_ms"]
+    limit: float = Field(description="the budget, in the unit of the cost")
     value: float = Field(description="what the network needs")
     phi_interval: Interval = Field(description="all phi that round to this network")
 
@@ -24,6 +25,7 @@ class FamilyMember(Artifact):
     """
 
     FORMAT: ClassVar[str] = "phinas/family-member"
+    VERSION: ClassVar[int] = SPEC_FILE_VERSIONS[FORMAT]
 
     name: str
     phi: float = Field(description="exponent of the compound coefficients")

@@ -22,6 +22,27 @@ class Machine(Record):
     )
 
 
+class DuplicateCounts(Record):
+    """How many images of a run have equal pixels. Each image counts, not each distinct one."""
+
+    test_in_train: Count = Field(
+        default=0, description="Test images that are also training images of the source"
+    )
+    test_in_validation: Count = Field(
+        default=0, description="Test images that are also in the official validation split"
+    )
+    validation_in_train: Count = Field(
+        default=0, description="Validation images that are also in train"
+    )
+    repeats: Count = Field(default=0, description="Images that repeat another one of their split")
+    with_other_label: Count = Field(
+        default=0, description="Images of which a copy has another label"
+    )
+    dropped: Count = Field(
+        default=0, description="Training images that data.drop_duplicates removed"
+    )
+
+
 class DatasetDescription(Record):
     """The images of a run, as `phinas.training.data.prepared_dataset` prepared them."""
 
@@ -33,7 +54,7 @@ class DatasetDescription(Record):
     validation: Count = Field(description="Number of validation images")
     test: Count = Field(description="Number of test images")
     fingerprint: str = Field(description="Hash of pixels, labels, class names and splits")
-    duplicates: Count = Field(description="Distinct images that are in more than one split")
+    duplicates: DuplicateCounts
     skipped_images: tuple[str, ...] = Field(
         description="Unreadable images that were skipped, each with the reason"
     )

@@ -5,8 +5,15 @@ from typing import ClassVar, Self
 from pydantic import Field
 
 from phinas.experiment.artifacts.artifact import Artifact, Record
-from phinas.experiment.artifacts.manifest import Count, DatasetDescription, FileRecord
-from phinas.experiment.schema.run import DataSection
+from phinas.experiment.artifacts.manifest import (
+    Count,
+    DatasetDescription,
+    DuplicateCounts,
+    FileRecord,
+)
+from phinas.experiment.schema.run import DataSection, ResizeMode
+
+RECORD_FILE = "data.json"
 
 
 class DatasetSummary(Record):
@@ -16,6 +23,11 @@ class DatasetSummary(Record):
     classes: tuple[str, ...] = Field(description="Names of the classes, in the order of the labels")
     channels: Count = Field(description="Channels of an image")
     image_size: Count = Field(description="Height and width of the stored images in px")
+    native_size: Count = Field(
+        description="Median size of the images before they were resized, in px: of the shorter "
+        "edge, or of the longer edge for resize_mode letterbox"
+    )
+    resize_mode: ResizeMode = Field(description="How images became square")
     allow_flip: bool = Field(description="Whether a mirrored image keeps its class")
     fingerprint: str = Field(description="Hash of pixels, labels, class names and splits")
     train: Count = Field(description="Number of training images")
@@ -30,9 +42,10 @@ class DatasetSummary(Record):
     skipped_images: tuple[str, ...] = Field(
         description="Unreadable images that were skipped, each with the reason"
     )
-    duplicates: Count = Field(
-        description="Number of distinct images of which more than one split has an identical copy"
+    notes: tuple[str, ...] = Field(
+        description="What the user should know of how the source was read, one line each"
     )
+    duplicates: DuplicateCounts
     groups: tuple[int, ...] = Field(
         description="Number of groups in train, validation and test, where data.group_by is set; "
         "0 for an official test split without groups"
@@ -63,12 +76,17 @@ class PreparationSettings(Record):
     seed: Count = Field(description="Random seed of the splits")
     source: str = Field(description="data.source")
     image_size: int | None = Field(description="data.image_size in px")
+    resize_mode: ResizeMode = Field(description="data.resize_mode")
     validation_fraction: float = Field(description="data.validation_fraction")
     test_fraction: float = Field(description="data.test_fraction")
     max_train_images: int | None = Field(description="data.max_train_images")
     max_validation_images: int | None = Field(description="data.max_validation_images")
     skip_bad_images: bool = Field(description="data.skip_bad_images")
     group_by: str | None = Field(description="data.group_by")
+    drop_duplicates: bool = Field(description="data.drop_duplicates")
+    image_column: str | None = Field(description="data.image_column")
+    label_column: str | None = Field(description="data.label_column")
+    min_images_per_class: Count = Field(description="data.min_images_per_class")
 
     @classmethod
     def from_section(cls, section: DataSection, *, seed: int) -> Self:
@@ -76,12 +94,17 @@ class PreparationSettings(Record):
             seed=seed,
             source=section.source,
             image_size=section.image_size,
+            resize_mode=section.resize_mode,
             validation_fraction=section.validation_fraction,
             test_fraction=section.test_fraction,
             max_train_images=section.max_train_images,
             max_validation_images=section.max_validation_images,
             skip_bad_images=section.skip_bad_images,
             group_by=section.group_by,
+            drop_duplicates=section.drop_duplicates,
+            image_column=section.image_column,
+            label_column=section.label_column,
+            min_images_per_class=section.min_images_per_class,
         )
 
     def first_difference(self, other: Self) -> tuple[str, object, object] | None:

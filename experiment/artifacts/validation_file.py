@@ -6,6 +6,7 @@ from pydantic import Field
 
 from phinas.experiment.artifacts.artifact import Artifact, Interval, Record
 from phinas.experiment.artifacts.network_field import SpecField
+from phinas.experiment.artifacts.pretrained_reference import PretrainedReference
 
 # Why a network was not trained.
 SkipCase = Literal[
@@ -189,3 +190,6 @@ class ValidationFile(Artifact):
     curve: CurveRecord | None = Field(description="null: fewer than three sizes were trained")
     num_trained_sizes: int = Field(description="different FLOPs of trained members")
     compound: CompoundVerdict
+    pretrained_reference: PretrainedReference | None = Field(
+        default=None, description="A fine-tuned published network compared with a member"
+    )

@@ -1,19 +1,20 @@
 """`phinas export`: a network, with its weights, for other tools."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from phinas.deployment.export_paths import FORMATS, choose_format, require_legal_paths
+from phinas.deployment.trained_network import TrainedNetworkFiles, find_trained_network
 from phinas.experiment.errors import InputError
-from phinas.space.loading import load_spec
-from phinas.space.spec import ArchSpec
+from phinas.network_source import load_network, split_run_name
 
 if TYPE_CHECKING:
-    from torch import nn
+    from phinas.experiment.artifacts.onnx_metadata import AccuracyChange
 
-# The formats, and the ending of their files.
-FORMATS = {"onnx": ".onnx", "torch": ".py", "timm": ".safetensors", "torchvision": ".safetensors"}
-_FORMAT_BY_SUFFIX = {".onnx": "onnx", ".py": "torch"}
+__all__ = ["FORMATS", "ExportResult", "export"]
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,10 @@ class ExportResult:
         instructions: For timm and torchvision a JSON file with the Python lines that make the
             model; None for the other formats.
         largest_relative_difference: The largest difference of the outputs from the network's, over
-            the largest output, where the written file was run; None where it was not.
+            the largest output, on real images; None for int8, and for timm and torchvision where
+            that library is not installed.
+        test_accuracy: For int8 the accuracy on the test split before and after; None otherwise.
+        preprocessing_known: Whether the file has the preprocessing and the classes.
     """
 
     path: Path
@@ -35,6 +39,8 @@ class ExportResult:
     to: str
     instructions: Path | None = None
     largest_relative_difference: float | None = None
+    test_accuracy: "AccuracyChange | None" = None
+    preprocessing_known: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
@@ -44,124 +50,126 @@ class ExportResult:
             "to": self.to,
             "instructions": None if self.instructions is None else str(self.instructions),
             "largest_relative_difference": self.largest_relative_difference,
+            "test_accuracy": None if self.test_accuracy is None else self.test_accuracy.to_dict(),
+            "preprocessing_known": self.preprocessing_known,
         }
 
 
 def export(
-    spec: str, *, out: str | Path, to: str | None = None, weights: str | Path | None = None
+    spec: str,
+    *,
+    out: str | Path,
+    to: str | None = None,
+    weights: str | Path | None = None,
+    with_preprocessing: bool = False,
+    int8: bool = False,
+    on_progress: Callable[[int, int, str], None] = lambda *_: None,
 ) -> ExportResult:
     """Write a network for other tools.
 
     Args:
-        spec: A preset such as "efficientnet_b0", a spec file, "timm:NAME" or "torchvision:NAME".
+        spec: The directory of a fit, or "RUN:NAME" for a network of a run, such as
+            "runs/photos:b1": their weights, classes and preprocessing are exported too. Or a
+            preset such as "efficientnet_b0", a spec file, "timm:NAME" or "torchvision:NAME".
         out: The file to write: NAME.onnx, NAME.py or NAME.safetensors.
         to: "onnx" (needs phinas[onnx]); "torch", one Python file that does not import phinas, with
             the weights next to it; "timm" or "torchvision", weights in the naming of that library,
             and a JSON file that says how to make the model. None: by the ending of `out`.
-        weights: A safetensors file in phinas, timm or torchvision naming, or
-            "hf:OWNER/NAME[@REVISION][:FILE]". None: random weights.
+        weights: A safetensors or PyTorch file in phinas, timm, torchvision or EfficientNet-PyTorch
+            naming, or "hf:OWNER/NAME[@REVISION][:FILE]". None: those of the fit or of the family
+            member, or else random weights.
+        with_preprocessing: Put the preprocessing into the ONNX graph. Its input is then uint8
+            (batch, height, width, channels) of any size, as numpy makes it from a PIL image.
+        int8: Write an ONNX file with 8-bit weights and activations. The training images calibrate
+            it, and its accuracy on the test split is measured.
+        on_progress: Called with the number of finished steps, of all, and the step.
 
     Returns:
-        The paths that were written. The outputs of onnx and torch files are compared with the
-        network's.
+        The paths that were written. The outputs are compared with the network's on real images.
 
     Raises:
         InputError: An argument is wrong, the weights do not fit, or a package is missing.
         SpecError: The network is unknown, or the library has no class for it.
+        NoResultError: The outputs of the file differ from the network's.
 
     Example:
-        >>> phinas.export("runs/b0/spec.yaml", weights="runs/b0/weights.safetensors", out="b0.onnx")
+        >>> phinas.export("runs/b0", out="b0.onnx")
     """
-    import torch
-
-    from phinas.training.data.sources.hf_hub import resolve_weights_path
-    from phinas.training.engine.weights_io import load_weights
-
-    network = load_spec(spec)
+    # all checks before torch is imported, which takes seconds
     path = Path(out).expanduser()
-    to = _choose_format(to, path)
-    source = None if weights is None else resolve_weights_path(str(weights))
-    _require_other_file(path, source, to=to)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = network.build()
-    if source is not None:
-        load_weights(model, source, spec=network)
-    if to in ("timm", "torchvision"):
-        instructions = _write_state_dict(model, network, path, tool=to)
-        return ExportResult(path, network.network_id, to, instructions=instructions)
-    difference = _write_and_compare(model, network, path, to=to)
-    return ExportResult(path, network.network_id, to, largest_relative_difference=difference)
-
-
-def _choose_format(to: str | None, path: Path) -> str:
-    if to is not None and to not in FORMATS:
-        raise InputError(f"--to: {to!r} is not one of {', '.join(FORMATS)}")
-    to = to or _FORMAT_BY_SUFFIX.get(path.suffix)
-    if to is None:
+    to = choose_format(to, path)
+    weights_name = None if weights is None else str(weights)
+    require_legal_paths(path, to=to, weights=None if weights is None else Path(weights))
+    _require_onnx(to, with_preprocessing=with_preprocessing, int8=int8)
+    trained = _find_trained(spec, weights_name)
+    if trained is None:
+        _require_no_preprocessing(spec, with_preprocessing=with_preprocessing, int8=int8)
+    if int8 and (trained is None or trained.data is None):
         raise InputError(
-            f"--out: {str(path)!r} does not determine the format; write NAME.onnx, NAME.py, or "
-            "NAME.safetensors with --to timm or --to torchvision"
+            f"--int8: the training images of {spec}, which calibrate it, are not there any more; "
+            "restore the folder data of the fit or run, or leave --int8 out"
         )
-    if path.suffix != FORMATS[to]:
-        raise InputError(
-            f"--out: {str(path)!r} does not end in {FORMATS[to]}, which --to {to} needs; change "
-            "one of them"
-        )
-    return to
+    network = load_network(spec) if trained is None else trained.spec
+    if weights_name is None and trained is not None:
+        require_legal_paths(path, to=to, weights=trained.weights)
 
+    from phinas.deployment.export_network import NetworkToExport, write_network
+    from phinas.training.weights.pretrained import read_pretrained
 
-def _require_other_file(path: Path, source: Path | None, *, to: str) -> None:
-    """Raises InputError where the export would overwrite the file of its weights."""
-    output_paths = {path.resolve()}
-    if to == "torch":
-        output_paths.add(path.with_suffix(".safetensors").resolve())
-    if source is not None and source.resolve() in output_paths:
-        raise InputError(
-            f"--out: {str(path)!r} would overwrite the file of --weights; use another name"
-        )
-
-
-def _write_and_compare(model: "nn.Module", network: ArchSpec, path: Path, *, to: str) -> float:
-    """Write the network as ONNX or Python; the largest relative difference of its outputs."""
-    from phinas.space.interchange.onnx_export import ExportError, write_onnx
-    from phinas.space.interchange.standalone import write_standalone
-
-    write = {"onnx": write_onnx, "torch": write_standalone}[to]
-    try:
-        return write(model, network, path)
-    except ImportError as error:
-        raise InputError(
-            f"export needs {error.name or 'more packages'}; pip install 'phinas[onnx]'"
-        ) from None
-    except ExportError as error:
-        raise InputError(str(error)) from None
-
-
-def _write_state_dict(model: "nn.Module", network: ArchSpec, path: Path, *, tool: str) -> Path:
-    """Write the weights in the naming of a library, and next to them a JSON file with the Python
-    lines that make the model; returns the JSON file.
-    """
-    from phinas.experiment.run_dir import write_json
-    from phinas.space.interchange.constructors import find_constructor
-    from phinas.space.interchange.state_dict_maps import to_library_state_dict
-    from phinas.training.engine.weights_io import save_state_dict
-
-    constructor = find_constructor(network, tool)
-    loading = (
-        "from safetensors.torch import load_file",
-        "state = model.state_dict()",
-        f"state.update(load_file({path.name!r}))",
-        "model.load_state_dict(state)",
+    if weights_name is not None:
+        # the padding and batch norm that they were trained with
+        network = read_pretrained(weights_name, spec_name=spec).adapt_spec(network)
+    exported = write_network(
+        NetworkToExport(network, trained, weights_name),
+        path,
+        to=to,
+        with_preprocessing=with_preprocessing,
+        int8=int8,
+        on_progress=on_progress,
     )
-    instructions = path.with_suffix(f".{tool}.json")
-    save_state_dict(to_library_state_dict(model.state_dict(), network, tool), network, path)
-    content = {
-        "tool": tool,
-        "network_id": network.network_id,
-        "spec": network.to_dict(),
-        "arguments": constructor.arguments,
-        "python": [*constructor.lines, *loading],
-    }
-    write_json(instructions, content)
-    return instructions
+    return ExportResult(
+        path,
+        network.network_id,
+        to,
+        instructions=exported.instructions,
+        largest_relative_difference=exported.largest_relative_difference,
+        test_accuracy=exported.test_accuracy,
+        preprocessing_known=trained is not None and to in ("onnx", "torch"),
+    )
+
+
+def _require_onnx(to: str, *, with_preprocessing: bool, int8: bool) -> None:
+    """Check that the options fit the format, and that the packages are installed.
+
+    Raises:
+        InputError: They do not, or are not.
+    """
+    flags = {"--with-preprocessing": with_preprocessing, "--int8": int8}
+    if to != "onnx":
+        for flag, is_set in flags.items():
+            if is_set:
+                raise InputError(f"{flag}: is for ONNX files and --to is {to}; leave it out")
+        return
+    missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if find_spec(name) is None]
+    if missing:
+        raise InputError(f"export needs {missing[0]}; pip install 'phinas[onnx]'")
+
+
+def _find_trained(spec: str, weights: str | None) -> TrainedNetworkFiles | None:
+    """The trained network; None where the network has no weights, classes and preprocessing."""
+    try:
+        return find_trained_network(spec)
+    except InputError:
+        # a member of a family that is not trained yet, for which the user has weights
+        if weights is not None and split_run_name(spec) is not None:
+            return None
+        raise
+
+
+def _require_no_preprocessing(spec: str, *, with_preprocessing: bool, int8: bool) -> None:
+    for flag, is_set in (("--with-preprocessing", with_preprocessing), ("--int8", int8)):
+        if is_set:
+            raise InputError(
+                f"{flag}: the images of {spec} are unknown; name the directory of a fit, or "
+                "RUN:NAME for a trained member of a run's family"
+            )

@@ -1,14 +1,17 @@
 """`phinas export`: write a network for other tools."""
 
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 
 from phinas.experiment.schema.fit import FitSection
 from phinas.options.command import BASIC, JSON, SAME_COMMAND, Command, path_option, plain_option
 from phinas.options.config_option import option_text
-from phinas.terminal.output import print_json
+from phinas.terminal.output import print_json, quiet
+
+if TYPE_CHECKING:
+    from phinas.api.export import ExportResult
 
 
 @click.command(cls=Command, resume=SAME_COMMAND)
@@ -31,31 +34,85 @@ from phinas.terminal.output import print_json
 @plain_option(
     "--weights",
     metavar="WEIGHTS",
-    **option_text("weights", root=FitSection) | {"text": "Weights of the network."},
+    **option_text("weights", root=FitSection)
+    | {
+        "text": "Weights of the network.",
+        "default_text": "those of the fit or family member, otherwise random",
+    },
+    group=BASIC,
+)
+@plain_option(
+    "--with-preprocessing",
+    is_flag=True,
+    text="Put resize and normalization into the ONNX graph. Its input is then uint8 (batch, "
+    "height, width, channels) of any size.",
+    group=BASIC,
+)
+@plain_option(
+    "--int8",
+    is_flag=True,
+    text="Write an ONNX file with 8-bit weights and activations, calibrated on training images. "
+    "The accuracy on the test split before and after is printed, and recorded in the file.",
     group=BASIC,
 )
 @JSON
-def export(spec: str, to: str | None, out: Path, weights: str | None, as_json: bool) -> None:
+def export(
+    spec: str,
+    to: str | None,
+    out: Path,
+    weights: str | None,
+    with_preprocessing: bool,
+    int8: bool,
+    as_json: bool,
+) -> None:
     """Write a network for other tools.
 
-    SPEC is a preset (such as efficientnet_b0), a spec file, timm:NAME or torchvision:NAME. The
-    formats are onnx (needs the extra phinas[onnx]), torch (one Python file that does not import
+    SPEC is the directory of a fit or RUN:NAME for a network of a run (such as runs/photos:b1),
+    with their weights, classes and preprocessing. Or it is a preset (such as efficientnet_b0), a
+    spec file, timm:NAME or torchvision:NAME.
+
+    The formats are onnx (needs the extra phinas[onnx]), torch (one Python file that does not import
     phinas, with the weights next to it), timm and torchvision (weights in the naming of that
-    library, and a JSON file that says how to make the model). The outputs of onnx and torch files
-    are compared with those of the network.
+    library, and a JSON file that says how to make the model). The outputs of the file are compared
+    with those of the network on real images.
     """
     from phinas.api.export import export as export_network
+    from phinas.terminal.progress import Display
 
-    result = export_network(spec, to=to, out=out, weights=weights)
+    display = Display(quiet=quiet() or not int8)
+    with display.stage("export", unit="steps") as on_progress:
+        result = export_network(
+            spec,
+            to=to,
+            out=out,
+            weights=weights,
+            with_preprocessing=with_preprocessing,
+            int8=int8,
+            on_progress=on_progress,
+        )
     if as_json:
         print_json(result.to_dict())
-    elif result.instructions is not None:
-        click.echo(
-            f"{result.path}: weights in {to} naming; {result.instructions}: the Python lines that "
-            "make the model"
-        )
     else:
-        click.echo(
-            f"{result.path}: largest relative difference from the outputs of the network "
-            f"{result.largest_relative_difference:.1e}"
+        click.echo(_describe(result))
+
+
+def _describe(result: "ExportResult") -> str:
+    """The result in one line."""
+    accuracy, difference = result.test_accuracy, result.largest_relative_difference
+    if accuracy is not None:
+        points = 100 * (accuracy.int8 - accuracy.float32)
+        return (
+            f"{result.path}: accuracy {accuracy.int8:.1%} in int8, {accuracy.float32:.1%} in "
+            f"float32 ({points:+.1f} points) on {accuracy.images:,} test images"
         )
+    compared = (
+        f"not compared with the network, because {result.to} is not installed"
+        if difference is None
+        else f"largest relative difference from the outputs of the network {difference:.1e}"
+    )
+    if result.instructions is not None:
+        return (
+            f"{result.path}: weights in {result.to} naming, {compared}; {result.instructions}: the "
+            "Python lines that make the model"
+        )
+    return f"{result.path}: {compared}"

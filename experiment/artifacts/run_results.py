@@ -1,0 +1,32 @@
+"""The results of a run that later stages and the report read."""
+
+from phinas.experiment.artifacts.artifact import OtherVersionError
+from phinas.experiment.artifacts.baseline_file import BaselineFile
+from phinas.experiment.artifacts.coefficients_file import CoefficientsFile
+from phinas.experiment.artifacts.validation_file import ValidationFile
+from phinas.experiment.errors import InputError
+from phinas.experiment.run_dir import RunDir
+
+
+def require_readable_versions(run: RunDir) -> None:
+    """Check that no result of the run is a file of another version of phinas.
+
+    Such a file is intact, and a stage that runs again would overwrite it. A damaged file may be
+    written again.
+
+    Raises:
+        OtherVersionError: A result is of another version; names the file and both versions.
+    """
+    for artifact, path in (
+        (BaselineFile, run.baseline),
+        (CoefficientsFile, run.coefficients),
+        (ValidationFile, run.validation),
+    ):
+        if not path.exists():
+            continue
+        try:
+            artifact.read(path)
+        except OtherVersionError:
+            raise
+        except InputError:
+            continue

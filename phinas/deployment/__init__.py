@@ -1,0 +1,1 @@
+"""Trained networks outside their training: exported files and predictions."""
