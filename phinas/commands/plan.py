@@ -9,7 +9,7 @@ from phinas.options.command import CONFIG, JSON, SAME_COMMAND, Command
 from phinas.options.config_building import build_config
 from phinas.options.config_option import config_options
 from phinas.options.groups import BASELINE_KEYS, DATA_KEYS, FAMILY_KEYS, RUN_KEYS, SEARCH_KEYS
-from phinas.terminal.output import print_json
+from phinas.terminal.output import print_json, quiet
 
 
 @click.command(cls=Command, resume=SAME_COMMAND)
@@ -19,14 +19,17 @@ from phinas.terminal.output import print_json
 def plan(config: Path | None, settings: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """Estimate the trainings, FLOPs and hours of a run.
 
-    The hours are those on this device. Nothing is trained. CONFIG is a YAML file. Options
-    override it. Without CONFIG and --data, this estimates the quick start of phinas run.
+    The hours are those on this device, from the timed steps of a few networks. Nothing is
+    trained. Also shows the settings that reduce the time most, and with --time-budget what it
+    would change. CONFIG is a YAML file. Options override it. Without CONFIG and --data, this
+    estimates the quick start of phinas run.
     """
     from phinas.api.plan import as_text
     from phinas.api.plan import plan as make_plan
     from phinas.terminal.text_table import terminal_width
 
-    result = make_plan(config=build_config(config, settings, options, use_quick_config=True))
+    run_config = build_config(config, settings, options, use_quick_config=True)
+    result = make_plan(config=run_config, quiet=quiet())
     if as_json:
         print_json(result.to_dict())
         return

@@ -1,22 +1,43 @@
 """Printing of results on standard output, as text or as JSON."""
 
 import json
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any, Protocol
 
 import click
 
-if TYPE_CHECKING:
-    from phinas.run_summary import RunSummary
+
+class Summary(Protocol):
+    """The results of a run, as `phinas.run_summary.RunSummary` has them."""
+
+    @property
+    def report(self) -> Path | None:
+        """The path of the report page."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+
+    def as_text(self) -> str:
+        """The results as text."""
+
+    def next_commands_text(self) -> str:
+        """The commands that come next. Empty if there are none."""
 
 
-def print_summary(summary: "RunSummary", as_json: bool) -> None:
-    """Print the summary of a run and the path of its report."""
+def print_summary(summary: Summary, as_json: bool) -> None:
+    """Print the results of a run, the path of its report, and the commands that come next.
+
+    The commands are on standard error, because they are no result.
+    """
     if as_json:
         print_json(summary.to_dict())
         return
     click.echo(summary.as_text())
     if summary.report is not None:
         click.echo(str(summary.report))
+    commands = summary.next_commands_text()
+    if commands and not quiet():
+        click.echo(commands, err=True)
 
 
 def print_json(result: dict[str, Any]) -> None:

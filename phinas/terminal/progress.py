@@ -1,26 +1,34 @@
-"""Progress of a run: a bar on a terminal, or else a line every ten seconds.
+"""Progress of a run: a bar on a terminal, or else a line for each tenth of a stage.
 
 Progress goes to standard error, because standard output is for results.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from rich.console import Console
+from rich.console import Console, Group
+from rich.live import Live
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     SpinnerColumn,
+    Task,
     TextColumn,
     TimeElapsedColumn,
-    TimeRemainingColumn,
 )
+from rich.text import Text
+
+from phinas.terminal.remaining_time import RunClock, StageClock, format_about
 
 # Called with the number of finished steps, the total number of steps and a text.
 ProgressCallback = Callable[[int, int, str], None]
 _SECONDS_BETWEEN_LINES = 10.0
+# Without a terminal a new line needs this fraction of the stage, or this time.
+_FRACTION_BETWEEN_LINES = 0.1
+_MAX_SECONDS_BETWEEN_LINES = 30.0
 
 
 class Display:
@@ -32,6 +40,16 @@ class Display:
 
     def __init__(self, *, quiet: bool = False) -> None:
         self._console = Console(stderr=True, quiet=quiet, soft_wrap=True, highlight=False)
+        self._stages: tuple[str, ...] = ()
+        self._run_clock = RunClock({})
+
+    def number_stages(self, titles: Sequence[str]) -> None:
+        """Show the number of each of these stages, such as "stage 3 of 5"."""
+        self._stages = tuple(titles)
+
+    def weigh_stages(self, work: Mapping[str, float]) -> None:
+        """Show the remaining time of the run, from the expected work of each stage in any unit."""
+        self._run_clock = RunClock(work)
 
     def print(self, text: str) -> None:
         """Print a line on standard error."""
@@ -56,7 +74,8 @@ class Display:
         Args:
             title: The name of the stage.
             unit: What its steps are, such as "trials".
-            interval_seconds: Minimum time between two lines if standard error is not a terminal.
+            interval_seconds: Minimum time between two lines if standard error is not a terminal. A
+                line is also not printed before a tenth of the steps or 30 seconds have passed.
             text_is_result: Whether the last text describes the result of the stage, so that the
                 last line has it.
 
@@ -64,68 +83,102 @@ class Display:
             The callback that shows the progress.
         """
         start = time.monotonic()
-        last_text = ""
+        last_done, last_text = -1, ""
+        clock = self._run_clock.begin_stage(title)
+        if title in self._stages:
+            number = f"stage {self._stages.index(title) + 1} of {len(self._stages)}"
+            title = f"{number}, {title}"
         display = (
-            self._bar(title)
+            self._bar(title, clock)
             if self.is_terminal
-            else self._lines(title, f" {unit}" if unit else "", interval_seconds)
+            else self._lines(title, f" {unit}" if unit else "", interval_seconds, clock)
         )
         with display as report:
 
             def report_and_remember(done: int, total: int, text: str) -> None:
-                nonlocal last_text
-                last_text = text
+                nonlocal last_done, last_text
+                if done < last_done:
+                    return  # a list of jobs that has grown reports its recorded jobs again
+                last_done, last_text = done, text
+                clock.update(done, total)
                 report(done, total, text)
 
             yield report_and_remember
+        self._run_clock.end_stage()
         self.print(
             f"{title}: done in {_format_duration(time.monotonic() - start)}"
             + (f", {last_text}" if last_text and text_is_result else "")
         )
 
+    def _describe_run(self) -> str:
+        """The remaining time of the run, or "" in its last stage and where it is not known."""
+        seconds = self._run_clock.seconds_left()
+        return "" if seconds is None else f"run: {format_about(seconds)} left"
+
     @contextmanager
-    def _bar(self, title: str) -> Iterator[ProgressCallback]:
+    def _bar(self, title: str, clock: StageClock) -> Iterator[ProgressCallback]:
+        """A bar, and the text on a line of its own, so that both fit 80 columns."""
         columns = (
             SpinnerColumn(),
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=None),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[text]}", markup=False),
+            _RemainingColumn(clock),
         )
-        with Progress(*columns, console=self._console, transient=True) as progress:
-            task = progress.add_task(title, total=None, text="")
+        progress = Progress(*columns, console=self._console)
+        task = progress.add_task(title, total=None)
+        text = Text("", no_wrap=True, overflow="ellipsis")
+        with Live(
+            Group(progress, text), console=self._console, transient=True, refresh_per_second=10
+        ):
 
-            def report(done: int, total: int, text: str) -> None:
-                progress.update(task, completed=done, total=total, text=text)
+            def report(done: int, total: int, message: str) -> None:
+                progress.update(task, completed=done, total=total)
+                parts = [part for part in (self._describe_run(), message) if part]
+                text.plain = f"  {', '.join(parts)}" if parts else ""
 
             yield report
 
     @contextmanager
-    def _lines(self, title: str, unit: str, interval_seconds: float) -> Iterator[ProgressCallback]:
+    def _lines(
+        self, title: str, unit: str, interval_seconds: float, clock: StageClock
+    ) -> Iterator[ProgressCallback]:
         start = time.monotonic()
-        first_done: int | None = None
-        last_line = -interval_seconds
+        line_done, line_seconds = -1, -interval_seconds
 
         def report(done: int, total: int, text: str) -> None:
-            nonlocal first_done, last_line
+            nonlocal line_done, line_seconds
             elapsed = time.monotonic() - start
-            first_done = done if first_done is None else first_done
-            if elapsed - last_line < interval_seconds and done < total:
+            is_first = line_done < 0
+            if done == line_done or not (
+                is_first or done == total or is_due(elapsed - line_seconds, done - line_done, total)
+            ):
                 return
-            last_line = elapsed
-            remaining = (
-                f", {_format_duration(elapsed / (done - first_done) * (total - done))} left"
-                if first_done < done < total
-                else ""
-            )
-            self.print(
-                f"{title}: {done} of {total}{unit}{remaining}" + (f", {text}" if text else "")
-            )
+            line_done, line_seconds = done, elapsed
+            left = clock.seconds_left()
+            remaining = "" if left is None else f"{format_about(left)} left"
+            parts = (f"{done} of {total}{unit}", remaining, self._describe_run(), text)
+            self.print(f"{title}: {', '.join(part for part in parts if part)}")
+
+        def is_due(seconds: float, steps: int, total: int) -> bool:
+            if seconds >= _MAX_SECONDS_BETWEEN_LINES:
+                return True
+            return seconds >= interval_seconds and steps >= _FRACTION_BETWEEN_LINES * total
 
         yield report
+
+
+class _RemainingColumn(ProgressColumn):
+    """The remaining time of the stage."""
+
+    def __init__(self, clock: StageClock) -> None:
+        super().__init__()
+        self._clock = clock
+
+    def render(self, task: Task) -> Text:  # noqa: ARG002  # the clock knows the task
+        seconds = self._clock.seconds_left()
+        return Text("" if seconds is None else f"{format_about(seconds)} left")
 
 
 def _format_duration(seconds: float) -> str:

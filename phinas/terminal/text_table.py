@@ -102,3 +102,10 @@ def _render(
     )
     console.print(table)
     return [line.rstrip() for line in output.getvalue().rstrip("\n").split("\n")]
+
+
+def format_hours(hours: float) -> str:
+    """A duration as hours, minutes or seconds, such as "1.5 h"."""
+    if hours >= 1:
+        return f"{hours:.1f} h"
+    return f"{hours * 60:.1f} min" if hours * 60 >= 1 else f"{hours * 3600:.0f} s"

@@ -1,0 +1,1 @@
+"""What a run is going to cost: its trainings, their duration, and a run that fits a time budget."""

@@ -1,0 +1,238 @@
+"""The trainings that a run is going to do, with typical networks of each stage.
+
+Networks and epochs are counted exactly where they are known. The baseline of a search is not, so
+the base of the search space stands for it. Finding the networks takes a second, counting trainings
+nothing, so that many numbers of trials and epochs can be compared.
+"""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from phinas.adapt_to_data import (
+    ImageProperties,
+    baseline_for_data,
+    max_resolution,
+    space_for_data,
+)
+from phinas.experiment.schema.config import Config, Recipe
+from phinas.experiment.seeds import derive_seed
+from phinas.family_builder import build_family
+from phinas.grid_feasibility import check_grid_feasibility
+from phinas.nas.cost_constraint import MAX_ENUMERABLE
+from phinas.nas.search import make_cost_constraint
+from phinas.nas.selection.reference_network import ReferenceNetwork, resolve_reference
+from phinas.scaling_search.coefficients import PAPER
+from phinas.scaling_search.grid.farthest_point import farthest_point_sample
+from phinas.scaling_search.grid.grid_member import GridMember
+from phinas.scaling_search.grid.measured_grid import make_grid
+from phinas.scaling_search.race.search import make_race
+from phinas.scaling_search.race.user_coefficients import load_user_coefficients
+from phinas.scaling_search.validation.controls import Control, make_controls, read_controls
+from phinas.scaling_search.validation.validate import members_to_train
+from phinas.space.network import Network
+from phinas.space.search_spaces.cardinality import count_networks
+from phinas.space.search_spaces.search_space import SearchSpace
+from phinas.space.spec import ArchSpec
+
+_SAMPLE_SIZE = 6
+
+
+@dataclass(frozen=True)
+class ExpectedTrainings:
+    """The trainings of one stage.
+
+    Attributes:
+        stage: The name of the stage.
+        trainings: How many there are.
+        epochs: Epochs of all together. Those of the scaling search are not all of one length.
+        networks: Typical networks.
+        recipe: The recipe, whose epochs are those of a full training.
+    """
+
+    stage: str
+    trainings: int
+    epochs: int
+    networks: Sequence[Network]
+    recipe: Recipe
+
+    @classmethod
+    def of_equal_length(
+        cls, stage: str, trainings: int, networks: Sequence[Network], recipe: Recipe
+    ) -> "ExpectedTrainings":
+        """Trainings of one recipe, none of which is stopped early."""
+        return cls(stage, trainings, trainings * recipe.epochs, networks, recipe)
+
+
+@dataclass(frozen=True)
+class TypicalNetworks:
+    """Networks like those that a run will train. A stage that trains none has none.
+
+    Attributes:
+        base: The baseline, or the base of the search space.
+        search: Networks of the search.
+        max_trials: Number of networks in the search space, where it is small.
+        reference: The published network for comparison.
+        scaled: The network that the scaling search scales.
+        grid: The members of its grid that are trained.
+        validation: The members of the family and the controls that are trained.
+        warnings: Why scaling may stop after the search; see `GridFeasibility.warning`.
+    """
+
+    base: ArchSpec
+    search: Sequence[ArchSpec] = ()
+    max_trials: int | None = None
+    reference: ArchSpec | None = None
+    scaled: ArchSpec | None = None
+    grid: Sequence[GridMember] = ()
+    validation: Sequence[ArchSpec] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def find_typical_networks(
+    config: Config, data: ImageProperties, stages: Sequence[str]
+) -> TypicalNetworks:
+    """Find networks like those that these stages will train.
+
+    They do not depend on the numbers of trials, epochs and seeds.
+
+    Raises:
+        InputError: A stage would be refused for these images.
+    """
+    scales = "scale" in stages and trains_grid(config)
+    limit = max_resolution(config, data)
+    if config.scaling.baseline is not None:
+        base = baseline_for_data(config, data)
+        networks = TypicalNetworks(base, scaled=base if scales else None)
+    else:
+        networks = _search_networks(
+            config, space_for_data(config, data), stages, max_resolution=limit if scales else None
+        )
+    grid: Sequence[GridMember] = ()
+    if scales and networks.scaled is not None:
+        members = make_grid(networks.scaled, config.scaling, max_resolution=limit)
+        grid = farthest_point_sample(members, config.scaling.max_grid_members)
+    validation = _validation_networks(config, networks.base, limit) if "validate" in stages else ()
+    return replace(networks, grid=grid, validation=validation)
+
+
+def _search_networks(
+    config: Config, space: SearchSpace, stages: Sequence[str], *, max_resolution: float | None
+) -> TypicalNetworks:
+    """The networks of the search, and one that can be scaled.
+
+    Args:
+        config: The configuration.
+        space: The search space for the images.
+        stages: The stages of the run.
+        max_resolution: The highest resolution in px of networks of the grid, or None where there is
+            no grid.
+    """
+    base, section = space.base, config.search
+    networks = TypicalNetworks(base)
+    if "search" in stages and section.evaluator == "proxy":
+        generator = random.Random(derive_seed(config.run.seed, "plan"))
+        sample = [space.decode(space.sample(generator)) for _ in range(_SAMPLE_SIZE)]
+        reference = resolve_reference(
+            section,
+            make_cost_constraint(section),
+            base,
+            max_trial_flops=max(spec.cost().flops for spec in sample),
+        )
+        networks = replace(
+            networks,
+            search=sample,
+            max_trials=None if space.size > MAX_ENUMERABLE else count_networks(space),
+            reference=reference.spec if isinstance(reference, ReferenceNetwork) else None,
+        )
+    if max_resolution is None:
+        return networks
+    feasibility = check_grid_feasibility(space, config, max_resolution=max_resolution)
+    warnings = (feasibility.warning,) if feasibility.warning and "search" in stages else ()
+    return replace(networks, scaled=feasibility.typical, warnings=warnings)
+
+
+def count_trainings(config: Config, networks: TypicalNetworks) -> list[ExpectedTrainings]:
+    """The trainings of a run, in the order of its stages.
+
+    Args:
+        config: The configuration. It may have other numbers of trials, epochs and seeds than the
+            one that the networks were found for.
+        networks: The typical networks.
+    """
+    expected = _count_search(config, networks) if networks.search else []
+    if networks.scaled is not None:
+        section = config.scaling
+        race = make_race(list(networks.grid), networks.scaled, section)
+        expected.append(
+            ExpectedTrainings(
+                "scaling",
+                race.max_trainings,
+                race.max_epochs,
+                [member.spec for member in networks.grid],
+                section.recipe,
+            )
+        )
+    if networks.validation:
+        trainings = len(networks.validation) * config.validation.seeds
+        recipe = config.validation.recipe
+        expected.append(
+            ExpectedTrainings.of_equal_length("validation", trainings, networks.validation, recipe)
+        )
+    return expected
+
+
+def _count_search(config: Config, networks: TypicalNetworks) -> list[ExpectedTrainings]:
+    """Trials, finalists, and the reference network where there is one."""
+    section = config.search
+    trials = min(section.trials, networks.max_trials or section.trials)
+    finalists = min(section.finalists, trials) * section.finalist_seeds
+    expected = [
+        ExpectedTrainings.of_equal_length("search", trials, networks.search, section.recipe),
+        ExpectedTrainings.of_equal_length(
+            "finalists", finalists, networks.search, section.finalist_recipe
+        ),
+    ]
+    if networks.reference is not None:
+        # one of them is as short as a trial
+        trainings = section.finalist_seeds + 1
+        expected.append(
+            ExpectedTrainings.of_equal_length(
+                "reference", trainings, [networks.reference], section.finalist_recipe
+            )
+        )
+    return expected
+
+
+def trains_grid(config: Config) -> bool:
+    """Whether the scaling search trains networks."""
+    return config.scaling.coefficients is None and config.scaling.evaluator == "proxy"
+
+
+def _validation_networks(config: Config, base: ArchSpec, resolution_limit: float) -> list[ArchSpec]:
+    """The members and controls that are trained.
+
+    Where the coefficients are still to be found, those of the paper stand for them.
+    """
+    searches_coefficients = config.scaling.coefficients is None
+    coefficients = PAPER if searches_coefficients else load_user_coefficients(config.scaling)
+    members = members_to_train(
+        build_family(base, coefficients, config.scaling),
+        config.validation,
+        max_resolution=resolution_limit,
+    )
+    controls = make_controls(
+        read_controls(config.validation.controls),
+        base,
+        members,
+        rounding=coefficients,
+        max_resolution=resolution_limit,
+    )
+
+    def is_trained(control: Control) -> bool:
+        # the control `paper` will be another network than the members made of its coefficients
+        stands_for_itself = control.is_same_network and control.definition.name == "paper"
+        return control.skip is None or (stands_for_itself and searches_coefficients)
+
+    trained = [control.spec for control in controls if control.spec and is_trained(control)]
+    return [*(member.spec for member in members), *trained]
