@@ -6,18 +6,23 @@ latency cost uses (phinas.training.timing.latency).
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from phinas.experiment.errors import InputError
-from phinas.experiment.schema.run import check_device
-from phinas.space.loading import load_spec
+from phinas.api.arguments import checked_arguments
+from phinas.experiment.cpu_threads import max_cpu_threads
+from phinas.experiment.errors import InputError, NoResultError
+from phinas.experiment.schema.run import LatencyRuntime, check_device
+from phinas.network_source import load_network
 from phinas.space.network import Network
 
 if TYPE_CHECKING:
     import torch
 
     from phinas.training.timing.interleaved_timing import TimedNetwork
-    from phinas.training.timing.latency import Precision
+    from phinas.training.timing.runtimes import InferenceBuilder
+    from phinas.training.timing.torch_inference import Precision
 
 MAX_BATCH_SIZE = 2**20
 _MAX_THREADS = 1024
@@ -78,14 +83,16 @@ class LatencyResult:
     Attributes:
         hardware: The device in words.
         device: The device as torch names it.
-        threads: CPU threads of torch.
-        precision: "fp32" or "bf16".
+        threads: CPU threads of the runtime.
+        runtime: "torch", "onnxruntime" or "onnxruntime-int8".
+        precision: "fp32", "bf16" or "int8".
         rows: The timings, for each batch size one row for each network.
     """
 
     hardware: str
     device: str
     threads: int
+    runtime: LatencyRuntime
     precision: str
     rows: tuple[LatencyRow, ...]
 
@@ -100,32 +107,40 @@ class LatencyResult:
             "hardware": self.hardware,
             "device": self.device,
             "threads": self.threads,
+            "runtime": self.runtime,
             "precision": self.precision,
             "rows": [row.to_dict() for row in self.rows],
         }
 
 
+@checked_arguments()
 def latency(
-    *specs: str,
+    *specs: str | Path,
     batch_sizes: Sequence[int] | None = None,
     device: str = "auto",
     threads: int | None = None,
     resolution: int | None = None,
+    runtime: LatencyRuntime = "torch",
     precision: "Precision" = "fp32",
     on_progress: Callable[[int, int, str], None] = lambda *_: None,
 ) -> LatencyResult:
     """Measure the inference latency of networks with random weights.
 
     Networks are timed alternately, so that other work on the machine affects all alike. A network
-    takes 3 to 25 seconds for each batch size.
+    takes 3 to 25 seconds for each batch size. With ONNX Runtime each network is first exported,
+    which takes some seconds more.
 
     Args:
-        *specs: Presets such as "efficientnet_b0", spec files, "timm:NAME" or "torchvision:NAME".
+        *specs: Presets such as "efficientnet_b0", spec files, "timm:NAME", "torchvision:NAME", or
+            "RUN:NAME" for a network of a run, such as "runs/photos:b1".
         batch_sizes: Images per inference. None: 1 and 16 on a CPU, 1 and 256 elsewhere.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
-        threads: CPU threads. None: as torch is set, which is left so.
+        threads: CPU threads. None: the fastest number for the first network, found by timing.
+            The number that torch is set to is the same afterwards.
         resolution: Input resolution of all networks in px. None: each network's.
-        precision: "fp32", or "bf16" for autocast.
+        runtime: "torch", "onnxruntime", or "onnxruntime-int8" for weights and activations with 8
+            bits. ONNX Runtime measures on the CPU and needs the extra `onnx`.
+        precision: "fp32", or with torch "bf16" for autocast.
         on_progress: Called with the number of batch sizes done, of all, and a text.
 
     Returns:
@@ -134,7 +149,6 @@ def latency(
 
     Raises:
         InputError: An argument is wrong, or the device is not available.
-        SpecError: A network is unknown, or its spec file is wrong.
 
     Example:
         >>> result = phinas.latency("efficientnet_b0", "mobilenet_v2", batch_sizes=[1])
@@ -145,23 +159,30 @@ def latency(
 
     from phinas.training.timing.interleaved_timing import time_interleaved
     from phinas.training.timing.latency import describe_hardware
+    from phinas.training.timing.runtimes import InferenceBuilder
 
-    networks = [_load_spec(name, resolution) for name in _require_specs(specs)]
-    torch_device = _resolve_device(device)
+    names = _require_specs(specs)
+    _check_options(threads, runtime, precision)
+    torch_device = _resolve_device(device, runtime)
+    networks = [_load_spec(name, resolution) for name in names]
     default_sizes = [1, 16 if torch_device.type == "cpu" else 256]
     batch_sizes = _check_batch_sizes(batch_sizes, default=default_sizes)
-    _check_options(threads, precision)
+    builder = InferenceBuilder(torch_device, runtime, precision=precision)
     threads_before = torch.get_num_threads()
     rows: list[LatencyRow] = []
     try:
-        torch.set_num_threads(threads or threads_before)
-        hardware = describe_hardware(torch_device, threads or threads_before)
+        threads = threads or _select_threads(networks, torch_device, batch_sizes[0], builder)
+        torch.set_num_threads(threads)
+        hardware = describe_hardware(torch_device, threads)
         for done, batch_size in enumerate(batch_sizes):
             on_progress(done, len(batch_sizes), f"batch of {batch_size:,}")
             timed_networks = time_interleaved(
-                networks, torch_device, batch=batch_size, precision=precision
+                networks,
+                torch_device,
+                batch=batch_size,
+                make_inference=partial(builder.build, batch=batch_size, threads=threads),
             )
-            for name, network, timed_network in zip(specs, networks, timed_networks, strict=True):
+            for name, network, timed_network in zip(names, networks, timed_networks, strict=True):
                 row = LatencyRow(
                     name, network.network_id, network.resolution, network.cost().flops, batch_size
                 )
@@ -170,51 +191,80 @@ def latency(
     finally:
         torch.set_num_threads(threads_before)
     return LatencyResult(
-        hardware, str(torch_device), threads or threads_before, precision, tuple(rows)
+        hardware,
+        str(torch_device),
+        threads,
+        runtime,
+        "int8" if runtime == "onnxruntime-int8" else precision,
+        tuple(rows),
     )
 
 
-def _require_specs(specs: tuple[str, ...]) -> tuple[str, ...]:
+def _require_specs(specs: tuple[str | Path, ...]) -> list[str]:
     if not specs:
-        raise InputError("SPEC: missing; name a preset, a spec file or timm:NAME")
-    return specs
+        raise InputError("specs: is missing; name a preset, a spec file or timm:NAME")
+    return [str(spec) for spec in specs]
 
 
 def _load_spec(name: str, resolution: int | None) -> Network:
-    return load_spec(name).adapt(resolution=resolution)
+    return load_network(name, field="specs").adapt(resolution=resolution)
 
 
-def _resolve_device(name: str) -> "torch.device":
-    from phinas.training.engine.device import resolve_device
+def _resolve_device(name: str, runtime: LatencyRuntime) -> "torch.device":
+    from phinas.training.timing.runtimes import resolve_timing_device
 
     try:
         check_device(name)
     except ValueError as error:
-        raise InputError(f"--device: {name!r} {error}") from None
-    return resolve_device(name, option="--device")
+        raise InputError(f"device: {name!r} {error}") from None
+    return resolve_timing_device(name, runtime, option="runtime", device_option="device")
+
+
+def _select_threads(
+    networks: Sequence[Network],
+    device: "torch.device",
+    batch_size: int,
+    builder: "InferenceBuilder",
+) -> int:
+    """The number of CPU threads with which the first network that fits the memory is fastest."""
+    import torch
+
+    from phinas.training.timing.interleaved_timing import fits_memory
+
+    fitting = (network for network in networks if fits_memory(network, device, batch_size))
+    network = next(fitting, None)
+    if device.type != "cpu" or network is None:
+        return torch.get_num_threads()
+    try:
+        return builder.select_threads(network, batch=batch_size, max_threads=max_cpu_threads())
+    except NoResultError:
+        return torch.get_num_threads()
 
 
 def _check_batch_sizes(batch_sizes: Sequence[int] | None, *, default: list[int]) -> list[int]:
     for batch_size in batch_sizes or []:
         if not (isinstance(batch_size, int) and 1 <= batch_size <= MAX_BATCH_SIZE):
             raise InputError(
-                f"--batch-size: {batch_size!r} is not a whole number from 1 to "
+                f"batch_sizes: {batch_size!r} is not a whole number from 1 to "
                 f"{MAX_BATCH_SIZE:,}; it is the number of images per inference"
             )
     return list(dict.fromkeys(batch_sizes or default))
 
 
-def _check_options(threads: int | None, precision: str) -> None:
-    from phinas.training.timing.latency import Precision
+def _check_options(threads: int | None, runtime: str, precision: str) -> None:
+    from phinas.training.timing.torch_inference import Precision
 
     if threads is not None and not 1 <= threads <= _MAX_THREADS:
         raise InputError(
-            f"--threads: {threads} is not a whole number from 1 to {_MAX_THREADS:,}; leave it out "
-            "to use torch's setting"
+            f"threads: {threads} is not a whole number from 1 to {_MAX_THREADS:,}; leave it out "
+            "to select the number by timing"
         )
     if precision not in get_args(Precision):
+        raise InputError(f"precision: {precision!r} is not one of {', '.join(get_args(Precision))}")
+    if runtime != "torch" and precision != "fp32":
         raise InputError(
-            f"--precision: {precision!r} is not one of {', '.join(get_args(Precision))}"
+            f"precision: {precision} is not available with runtime: {runtime}; leave it out, or "
+            "set runtime to torch"
         )
 
 

@@ -73,9 +73,10 @@ def _shorten_name(name: str, width: int) -> str:
 
 
 def _remarks(result: LatencyResult) -> list[str]:
+    library = "PyTorch" if result.runtime == "torch" else "ONNX Runtime"
     lines = [
-        f"On {result.hardware}, {result.precision}, random weights. ms: median duration of an "
-        "inference."
+        f"On {result.hardware}, {library} {result.precision}, random weights. ms: median duration "
+        "of an inference."
     ]
     if any(row.ratio is not None for row in result.rows):
         lines.append(

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 import click
 from pydantic import Field
 
+from phinas.experiment.schema.run import LatencyRuntime
 from phinas.options.command import JSON, SAME_COMMAND, Command, plain_option
 from phinas.options.config_option import option_text
 from phinas.terminal.output import print_json, quiet
@@ -30,7 +31,7 @@ _WholeNumber = Annotated[int, Field(ge=1)]
     annotation=_WholeNumber,
     metavar="N",
     text="CPU threads.",
-    default_text="the number that torch selects",
+    default_text="the fastest number for the first network, by timing",
 )
 @plain_option(
     "--resolution",
@@ -41,11 +42,20 @@ _WholeNumber = Annotated[int, Field(ge=1)]
     unit="px",
 )
 @plain_option(
+    "--runtime",
+    annotation=LatencyRuntime,
+    default="torch",
+    metavar="RUNTIME",
+    text="Library that runs the networks. onnxruntime and onnxruntime-int8 measure on the CPU and "
+    "need the extra phinas[onnx]. Each network is first exported, which takes some seconds.",
+    default_text="torch",
+)
+@plain_option(
     "--precision",
     annotation=Literal["fp32", "bf16"],
     default="fp32",
     metavar="PRECISION",
-    text="Data type of the activations. bf16 uses autocast.",
+    text="Data type of the activations in torch. bf16 uses autocast.",
     default_text="fp32",
 )
 @JSON
@@ -54,10 +64,11 @@ def latency(
 ) -> None:
     """Measure the inference latency of networks on this device.
 
-    Each SPEC is a preset (such as efficientnet_b0), a spec file, timm:NAME or torchvision:NAME.
-    The result has the ms and the images per second of each batch size, and the ratio to the first
-    network. Networks are timed alternately, so that other load on the machine affects all alike.
-    A network takes 3 to 25 seconds for each batch size.
+    Each SPEC is a preset (such as efficientnet_b0), a spec file, timm:NAME, torchvision:NAME, or
+    RUN:NAME for a network of a run (such as runs/photos:b1). The result has the ms
+    and the images per second of each batch size, and the ratio to the first network. Networks are
+    timed alternately, so that other load on the machine affects all alike. A network takes 3 to 25
+    seconds for each batch size.
     """
     from phinas.api.latency import latency as measure_latency
     from phinas.api.latency_text import as_text

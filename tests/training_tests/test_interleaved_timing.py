@@ -4,13 +4,17 @@ fails does not affect the others.
 
 import itertools
 import time
+from functools import partial
 
 import pytest
 import torch
 
+from phinas.experiment.errors import NoResultError
 from phinas.space.search_spaces.loading import load_space
 from phinas.training.timing import interleaved_timing, latency
 from phinas.training.timing.interleaved_timing import MIN_ROUNDS, TimedNetwork, time_interleaved
+from phinas.training.timing.runtimes import InferenceBuilder
+from phinas.training.timing.torch_inference import make_inference
 
 SPACE = load_space("tiny").adapt_to(channels=1, classes=10, resolution=8)
 CPU = torch.device("cpu")
@@ -32,10 +36,18 @@ def time_functions(monkeypatch, short):
 
     def time_all(*functions):
         inferences = iter(functions)
-        monkeypatch.setattr(interleaved_timing, "make_inference", lambda *_, **__: next(inferences))
-        return time_interleaved([SPACE.base] * len(functions), CPU, batch=1)
+        return time_interleaved(
+            [SPACE.base] * len(functions), CPU, batch=1, make_inference=lambda _: next(inferences)
+        )
 
     return time_all
+
+
+def time_networks(*networks, batch=1, device=CPU, runtime="torch"):
+    builder = InferenceBuilder(device, runtime)
+    return time_interleaved(
+        networks, device, batch=batch, make_inference=partial(builder.build, batch=batch, threads=1)
+    )
 
 
 def timing_of_turns(*turns_ms):
@@ -43,7 +55,7 @@ def timing_of_turns(*turns_ms):
 
 
 def test_a_network_compared_with_itself_has_the_ratio_one(short):
-    first, second = time_interleaved([SPACE.base, SPACE.base], CPU, batch=1)
+    first, second = time_networks(SPACE.base, SPACE.base)
     ratio = second.ratio_to(first)
     assert ratio.rounds == len(first.turn_medians_ms) == len(second.turn_medians_ms)
     assert ratio.rounds >= MIN_ROUNDS
@@ -52,9 +64,9 @@ def test_a_network_compared_with_itself_has_the_ratio_one(short):
 
 
 def test_a_network_with_larger_images_takes_longer(short):
-    small, large = time_interleaved(
-        [SPACE.base, load_space("tiny").adapt_to(channels=1, classes=10, resolution=64).base],
-        CPU,
+    small, large = time_networks(
+        SPACE.base,
+        load_space("tiny").adapt_to(channels=1, classes=10, resolution=64).base,
         batch=4,
     )
     assert large.ratio_to(small).interval[0] > 1.5
@@ -165,20 +177,31 @@ def test_any_other_error_is_raised(time_functions):
 
 
 def test_a_network_that_cannot_fit_the_memory_is_not_run(short):
-    (timing,) = time_interleaved([SPACE.base], CPU, batch=2**40)
+    (timing,) = time_networks(SPACE.base, batch=2**40)
     assert "GB of memory; the machine has " in timing.failure
 
 
+def test_network_that_cannot_be_exported_fails_and_the_others_continue(short):
+    def make(network):
+        if network.resolution == 16:
+            raise NoResultError("it cannot be exported to ONNX")
+        return make_inference(network, CPU, batch=1)
+
+    other = load_space("tiny").adapt_to(channels=1, classes=10, resolution=16).base
+    failed, intact = time_interleaved([other, SPACE.base], CPU, batch=1, make_inference=make)
+    assert (failed.failure, intact.failure) == ("it cannot be exported to ONNX", None)
+
+
 def test_bf16_inference_computes_in_bfloat16():
-    run = latency.make_inference(SPACE.base, CPU, batch=2, precision="bf16")
+    run = make_inference(SPACE.base, CPU, batch=2, precision="bf16")
     with torch.inference_mode():
         assert run().dtype == torch.bfloat16
-        assert latency.make_inference(SPACE.base, CPU, batch=2)().dtype == torch.float32
+        assert make_inference(SPACE.base, CPU, batch=2)().dtype == torch.float32
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_on_a_gpu_device_time_and_memory_are_recorded():
-    (timing,) = time_interleaved([SPACE.base], torch.device("cuda"), batch=8)
+    (timing,) = time_networks(SPACE.base, batch=8, device=torch.device("cuda"))
     assert timing.peak_memory_bytes > 0
     assert len(timing.device_ms) == len(timing.series.runs)
     assert all(

@@ -112,10 +112,16 @@ def test_the_time_includes_the_wait_for_the_device_but_not_the_warm_up(short):
     assert max(milliseconds) < 200
 
 
-def test_the_key_of_a_latency_job_depends_on_threads_batch_and_device(threads, short):
+def test_the_key_of_a_latency_job_depends_on_threads_batch_device_and_runtime(threads, short):
     job = LatencyTimer("cpu", 1).make_job(SPACE.base)
-    others = [LatencyTimer("cpu", 2), LatencyTimer("cpu", 1, batch=2), LatencyTimer("mps", 1)]
-    assert len({job.key, *(other.make_job(SPACE.base).key for other in others)}) == 4
+    others = [
+        LatencyTimer("cpu", 2),
+        LatencyTimer("cpu", 1, batch=2),
+        LatencyTimer("mps", 1),
+        LatencyTimer("cpu", 1, runtime="onnxruntime"),
+        LatencyTimer("cpu", 1, runtime="onnxruntime-int8"),
+    ]
+    assert len({job.key, *(other.make_job(SPACE.base).key for other in others)}) == 6
     executor = InlineExecutor(1)
     executor.submit(job)
     assert executor.next_result().value["latency_ms"] > 0

@@ -20,13 +20,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from phinas.experiment.errors import NoResultError
 from phinas.experiment.manifest import describe_machine
 from phinas.space.network import Network
 from phinas.training.timing.latency import (
     MAX_SECONDS,
-    Precision,
     TimingSeries,
-    make_inference,
     make_synchronizer,
     timed_runs,
     warm_up,
@@ -43,7 +42,7 @@ _TURN_SECONDS = 0.2
 class LatencyRatio:
     """The ratio of two networks' latencies.
 
-    Args:
+    Attributes:
         median: median ratio over rounds.
         interval: 95% interval of the median; None with fewer than six rounds.
         rounds: number of rounds.
@@ -58,7 +57,7 @@ class LatencyRatio:
 class TimedNetwork:
     """The timing of one of several networks.
 
-    Args:
+    Attributes:
         failure: why the network failed and is no longer timed; None if it did not fail.
         series: the runs that count.
         turn_medians_ms: median of each turn, in ms.
@@ -107,7 +106,11 @@ class TimedNetwork:
 
 
 def time_interleaved(
-    specs: Sequence[Network], device: "torch.device", *, batch: int, precision: Precision = "fp32"
+    specs: Sequence[Network],
+    device: "torch.device",
+    *,
+    batch: int,
+    make_inference: Callable[[Network], Callable[[], object]],
 ) -> list[TimedNetwork]:
     """Measure the inference latency of several networks with interleaved runs.
 
@@ -119,7 +122,8 @@ def time_interleaved(
         specs: the networks.
         device: device of the inferences.
         batch: images in one inference.
-        precision: "fp32" or "bf16".
+        make_inference: returns a function that runs one inference of a network on the device. It
+            may raise NoResultError, which fails that network.
 
     Returns:
         One timing for each network, in the order of `specs`.
@@ -134,7 +138,7 @@ def time_interleaved(
         for spec, network in zip(specs, networks, strict=True):
             with _record_out_of_memory(network):
                 _check_memory(spec, device, batch)
-                runner, seconds = _start(network, spec, device, batch=batch, precision=precision)
+                runner, seconds = _start(network, spec, device, make_inference)
                 turn_seconds = max(turn_seconds, seconds)
                 active.append((network, runner))
         while active and not _is_finished([network for network, _ in active]):
@@ -151,9 +155,7 @@ def _start(
     network: TimedNetwork,
     spec: Network,
     device: "torch.device",
-    *,
-    batch: int,
-    precision: Precision,
+    make_inference: Callable[[Network], Callable[[], object]],
 ) -> tuple["_InferenceRunner", float]:
     """Build a network and warm it up.
 
@@ -161,9 +163,7 @@ def _start(
         What runs the network, and the seconds of its fastest run.
     """
     peak_memory = _track_peak_memory(device)
-    runner = _InferenceRunner(
-        make_inference(spec, device, batch=batch, precision=precision), device
-    )
+    runner = _InferenceRunner(make_inference(spec), device)
     seconds = warm_up(runner.run, runner.synchronize) / 1e3
     network.peak_memory_bytes = peak_memory()
     return runner, seconds
@@ -242,6 +242,18 @@ def _track_peak_memory(device: "torch.device") -> Callable[[], int | None]:
     return lambda: torch.cuda.max_memory_allocated(device) - allocated_before
 
 
+def fits_memory(spec: Network, device: "torch.device", batch: int) -> bool:
+    """Return whether the inference of a network fits the memory of the machine, as far as known.
+
+    True for every network on a GPU, where too little memory raises an error.
+    """
+    try:
+        _check_memory(spec, device, batch)
+    except _TooLargeError:
+        return False
+    return True
+
+
 class _TooLargeError(RuntimeError):
     """The network was not run, since it needs more memory than the machine has."""
 
@@ -274,7 +286,7 @@ def _record_out_of_memory(network: TimedNetwork) -> Iterator[None]:
 
     try:
         yield
-    except _TooLargeError as error:
+    except (_TooLargeError, NoResultError) as error:
         network.failure = str(error)
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):

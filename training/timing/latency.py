@@ -16,11 +16,13 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from phinas.experiment.executors import Job
 from phinas.experiment.job_list import job_key
+from phinas.experiment.schema.run import RUNTIME_NAMES, LatencyRuntime
 from phinas.space.network import Network, network_from_dict
+from phinas.training.timing.runtimes import InferenceBuilder, resolve_timing_device
 
 try:
     import resource
@@ -36,24 +38,25 @@ MIN_SECONDS = 0.5
 MAX_DISTURBED_SECONDS = 3.0
 MAX_SECONDS = 20.0
 _WARMUP_RUNS, _WARMUP_SECONDS, _WARMUP_MAX_SECONDS = 5, 0.2, 2.0
-Precision = Literal["fp32", "bf16"]
 
 
 @dataclass(frozen=True)
 class LatencyTimer:
     """Makes the latency jobs of a run.
 
-    Args:
+    Attributes:
         device: "auto", "cpu", "mps", "cuda" or "cuda:N".
         threads: CPU threads.
         batch: images in one inference.
         limit_seconds: time limit of a job.
+        runtime: runs the inferences.
     """
 
     device: str
     threads: int
     batch: int = 1
     limit_seconds: float = 600.0
+    runtime: LatencyRuntime = "torch"
 
     def make_job(self, spec: Network) -> Job:
         """Make the job that measures the latency of a network with `measure_latency`."""
@@ -62,12 +65,18 @@ class LatencyTimer:
             "device": self.device,
             "threads": self.threads,
             "batch": self.batch,
+            "runtime": self.runtime,
         }
         return Job(job_key(FUNCTION, payload), FUNCTION, payload, self.limit_seconds)
 
 
 def measure_latency(
-    *, spec: dict[str, Any], device: str, threads: int, batch: int
+    *,
+    spec: dict[str, Any],
+    device: str,
+    threads: int,
+    batch: int,
+    runtime: LatencyRuntime = "torch",
 ) -> dict[str, Any]:
     """Measure the inference latency of a network; the function of the latency jobs.
 
@@ -76,23 +85,23 @@ def measure_latency(
         device: "auto", "cpu", "mps", "cuda" or "cuda:N".
         threads: CPU threads.
         batch: images in one inference.
+        runtime: runs the inferences. ONNX Runtime does so on the CPU.
 
     Returns:
         `latency_ms` (median), `latency_quartiles_ms` (first and third quartile), `latency_runs`
         (runs that count), `latency_runs_excluded` (disturbed runs) and `latency_hardware`.
 
     Raises:
-        InputError: this machine has no such device.
+        InputError: this machine has no such device, or the runtime cannot use it.
+        NoResultError: the network cannot be exported to ONNX.
     """
     import torch
 
-    from phinas.training.engine.device import resolve_device
-
     torch.set_num_threads(threads)
-    network, torch_device = network_from_dict(spec), resolve_device(device)
+    network, torch_device = network_from_dict(spec), resolve_timing_device(device, runtime)
     with torch.inference_mode():
         milliseconds, num_excluded = time_repeatedly(
-            make_inference(network, torch_device, batch=batch),
+            InferenceBuilder(torch_device, runtime).build(network, batch=batch, threads=threads),
             synchronize=make_synchronizer(torch_device),
         )
     first_quartile, median, third_quartile = quartiles(milliseconds)
@@ -101,47 +110,9 @@ def measure_latency(
         "latency_quartiles_ms": [first_quartile, third_quartile],
         "latency_runs": len(milliseconds),
         "latency_runs_excluded": num_excluded,
-        "latency_hardware": f"{describe_hardware(torch_device, threads)}, batch of {batch}",
+        "latency_hardware": f"{describe_hardware(torch_device, threads)}, batch of {batch}"
+        + ("" if runtime == "torch" else f", {RUNTIME_NAMES[runtime]}"),
     }
-
-
-def make_inference(
-    spec: Network, device: "torch.device", *, batch: int, precision: Precision = "fp32"
-) -> Callable[[], object]:
-    """Return a function that runs one inference of a randomly initialized network.
-
-    Weights and images are in channels-last format. Call the function in inference mode.
-
-    Args:
-        spec: the network.
-        device: device of the inference.
-        batch: images in one inference.
-        precision: "fp32", or "bf16" for autocast. Autocast is entered in each call, so the time
-            includes casting the weights.
-    """
-    import torch
-
-    with torch.random.fork_rng(devices=[]), torch.inference_mode():
-        torch.manual_seed(0)
-        model = spec.build().eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        generator = torch.Generator(device).manual_seed(0)
-        images = torch.randn(
-            batch,
-            spec.channels,
-            spec.resolution,
-            spec.resolution,
-            device=device,
-            generator=generator,
-        )
-        images = images.to(memory_format=torch.channels_last)
-    if precision == "fp32":
-        return lambda: model(images)
-
-    def infer() -> object:
-        with torch.autocast(device.type, dtype=torch.bfloat16):
-            return model(images)
-
-    return infer
 
 
 def describe_hardware(device: "torch.device", threads: int) -> str:
@@ -198,7 +169,7 @@ def time_repeatedly(
 class TimingSeries:
     """The timed runs of one network.
 
-    Args:
+    Attributes:
         runs: time in ms of each run, and whether it was disturbed.
         disturbed: number of disturbed runs.
         seconds: total time of all runs.
