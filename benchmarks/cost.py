@@ -23,6 +23,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -30,11 +31,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from counters import COUNTERS, import_torchvision
+from counters import COUNTERS
 from threadpoolctl import threadpool_limits
 
 from phinas.space.cost import stage_cost
 from phinas.space.flop_conventions import count_flops
+from phinas.space.interchange.torchvision_import import import_with_torchvision
 from phinas.space.presets import preset
 from phinas.space.search_spaces.cost_tables import METRICS, CostTables
 from phinas.space.search_spaces.definitions import SPACES
@@ -247,7 +249,8 @@ def main() -> int:
     threadpool_limits(options.threads)
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
-    import_torchvision()
+    with suppress(ImportError):  # ptflops and calflops import it
+        import_with_torchvision("torchvision")
     networks = {}
     for name, (runs, spaces) in list(NETWORKS.items())[: 1 if options.quick else None]:
         spec = preset(name)

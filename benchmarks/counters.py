@@ -5,13 +5,10 @@ convention of its tool. Each is made by a function that imports the tool, so tha
 timed with the count. The function raises ImportError if the tool is not installed.
 """
 
-import contextlib
-import importlib
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 Counter = Callable[[nn.Module, Tensor], int]
@@ -87,17 +84,3 @@ COUNTERS: dict[str, Callable[[], Counter]] = {
     "calflops_macs": partial(calflops, 1),
     "torch": flop_counter_mode,
 }
-
-
-def import_torchvision() -> None:
-    """Import torchvision, if it is installed, before ptflops, calflops and timm do.
-
-    Its wheel on PyPI is made for CUDA. With a CPU build of torch, its import fails unless the names
-    of its compiled operators are declared first.
-    """
-    operators = torch.library.Library("torchvision", "FRAGMENT")
-    for name in ("nms", "qnms") if torch.version.cuda is None else ():
-        if not hasattr(torch.ops.torchvision, name):
-            operators.define(f"{name}(Tensor boxes, Tensor scores, float iou_threshold) -> Tensor")
-    with contextlib.suppress(ImportError):
-        importlib.import_module("torchvision")

@@ -12,13 +12,13 @@ from markdown_sections import paragraph, table
 from PIL import Image
 
 from phinas.training.data.decoding import decode_all
-from phinas.training.data.source_dataset import SourceSplit
+from phinas.training.data.source_dataset import ReadOptions, SourceSplit
 from phinas.training.data.sources.parquet import list_parquet
 
 
 def section(source: Path, *, count: int = 5) -> list[str]:
     """The table of `count` rounds over all images of `source`, which have one size."""
-    source_dataset = list_parquet(source)
+    source_dataset = list_parquet(source, ReadOptions())
     splits = [split for split in (source_dataset.train, source_dataset.test) if split is not None]
     images = sum(len(split.labels) for split in splits)
     image_size = first_image_width(splits[0])

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from counters import import_torchvision
 from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from phinas.experiment.schema.config import Recipe
+from phinas.space.interchange.torchvision_import import import_with_torchvision
 from phinas.space.network import Network
 from phinas.space.presets import preset
 from phinas.training.data.dataloader import ImageBatches
@@ -74,9 +74,7 @@ class Workload:
         return replace(preset(self.network), resolution=self.resolution, classes=CLASSES)
 
     def timm_network(self) -> nn.Module:
-        import_torchvision()
-        import timm
-
+        timm = import_with_torchvision("timm")
         spec = preset(self.network)
         return timm.create_model(
             TIMM[self.network],
@@ -115,9 +113,7 @@ def make_dataloader(
 
     Its `workers` processes persist from epoch to epoch.
     """
-    import_torchvision()
-    from torchvision import transforms
-
+    transforms = import_with_torchvision("torchvision.transforms")
     steps = [
         transforms.RandomCrop(pixels.shape[1], padding=PAD, padding_mode=padding),
         transforms.RandomHorizontalFlip(),

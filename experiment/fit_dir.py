@@ -37,7 +37,7 @@ class FitDir(LockedDirectory):
 
     @property
     def spec(self) -> Path:
-        """The network, its classes and the normalization of its input."""
+        """The network, its classes and how an image becomes its input."""
         return self / "spec.yaml"
 
     @property
@@ -49,6 +49,16 @@ class FitDir(LockedDirectory):
     def per_class_accuracy(self) -> Path:
         """Accuracy on the test split, one row for each class."""
         return self / "per_class_accuracy.csv"
+
+    @property
+    def confusion(self) -> Path:
+        """Number of test images by label and prediction, one row for each pair that occurs."""
+        return self / "confusion.csv"
+
+    @property
+    def pretrained_reference(self) -> Path:
+        """The fit of the published network that this one is compared with."""
+        return self / "pretrained_reference"
 
     @property
     def onnx(self) -> Path:

@@ -125,13 +125,43 @@ def update_manifest(
 
 def record_artifacts(run: RunDir, paths: Sequence[Path]) -> None:
     """Record the size and the hash of result files. Paths that do not exist are skipped."""
-    rows = {
+    manifest = read_manifest(run)
+    rows = manifest.artifacts | _describe_files(run, paths)
+    manifest.model_copy(update={"artifacts": rows}).write(run.manifest)
+
+
+def record_family(run: RunDir, paths: Sequence[Path]) -> None:
+    """Record the members of the family, instead of those of an earlier family."""
+    manifest = read_manifest(run)
+    earlier_paths = _list_members(run, manifest)
+    others = {name: row for name, row in manifest.artifacts.items() if name not in earlier_paths}
+    rows = others | _describe_files(run, paths)
+    manifest.model_copy(update={"artifacts": rows}).write(run.manifest)
+
+
+def find_missing_members(run: RunDir, manifest: Manifest) -> list[str]:
+    """The recorded members of the family whose files were deleted or renamed, such as "b1"."""
+    return [
+        name for path, name in _list_members(run, manifest).items() if not (run / path).is_file()
+    ]
+
+
+def _list_members(run: RunDir, manifest: Manifest) -> dict[str, str]:
+    """The recorded members of the family: their names by path in the run directory."""
+    paths = {name: run / name for name in sorted(manifest.artifacts)}
+    return {
+        name: path.stem
+        for name, path in paths.items()
+        if path.parent == run.family and path.suffix == ".yaml"
+    }
+
+
+def _describe_files(run: RunDir, paths: Sequence[Path]) -> dict[str, FileRecord]:
+    return {
         str(path.relative_to(run.path)): describe_file(path)
         for path in sorted(paths)
         if path.is_file()
     }
-    manifest = read_manifest(run)
-    manifest.model_copy(update={"artifacts": manifest.artifacts | rows}).write(run.manifest)
 
 
 def describe_file(path: Path) -> FileRecord:

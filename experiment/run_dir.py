@@ -16,7 +16,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from phinas.experiment.errors import InputError, InUseError
+from phinas.experiment.errors import DiskError, InputError, InUseError
 
 _LOCK_FILES = (".lock", "holder.json")
 
@@ -78,12 +78,22 @@ class LockedDirectory:
             else:
                 entry.unlink()
 
+    def remove_lock(self) -> None:
+        """Remove the files of the lock, after a start that left nothing else."""
+        for name in _LOCK_FILES:
+            (self / name).unlink(missing_ok=True)
+
     def _create_directory(self) -> None:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError) as error:
             raise InputError(
                 f"{error.filename}: is a file; --out needs a new or empty directory"
+            ) from None
+        except OSError as error:
+            raise DiskError(
+                f"{self.path}: cannot be created ({error.strerror}); correct the permissions, or "
+                "use another --out"
             ) from None
 
     def _is_temporary_file(self, name: str) -> bool:
@@ -172,6 +182,11 @@ class RunDir(LockedDirectory):
     @property
     def validation(self) -> Path:
         return self / "scaling" / "validation.yaml"
+
+    @property
+    def pretrained_reference(self) -> Path:
+        """The fit of the published network that the family is compared with."""
+        return self / "pretrained_reference"
 
     @property
     def report(self) -> Path:

@@ -1,7 +1,8 @@
 """phinas: a small convolutional network for your images, and how to scale it.
 
 Every command of the command line is a function of the same name: `phinas.run("photos/",
-out="runs/photos")`, `phinas.resume("runs/photos")`. Nothing heavy is imported until one is called.
+out="runs/photos")`, `phinas.resume("runs/photos")`. Only `phinas list` is `list_names`, because
+`list` is a name of Python. Nothing heavy is imported until one is called.
 The errors that they raise are here too: `except phinas.InputError`.
 """
 
@@ -10,11 +11,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from phinas.api.audit import audit
     from phinas.api.bench import bench
+    from phinas.api.choose import choose
     from phinas.api.describe import describe
     from phinas.api.export import export
     from phinas.api.fit import fit
     from phinas.api.latency import latency
+    from phinas.api.list_names import list_names
+    from phinas.api.load_model import load_model
     from phinas.api.plan import plan
+    from phinas.api.predict import predict
     from phinas.api.report import report
     from phinas.api.resume import resume
     from phinas.api.run import run
@@ -41,11 +46,15 @@ __all__ = [
     "StorageError",
     "audit",
     "bench",
+    "choose",
     "describe",
     "export",
     "fit",
     "latency",
+    "list_names",
+    "load_model",
     "plan",
+    "predict",
     "report",
     "resume",
     "run",

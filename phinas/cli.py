@@ -12,11 +12,14 @@ import click
 
 from phinas.commands.audit import audit
 from phinas.commands.bench import bench
+from phinas.commands.choose import choose
 from phinas.commands.describe import describe
 from phinas.commands.export import export
 from phinas.commands.fit import fit
 from phinas.commands.latency import latency
+from phinas.commands.list_names import list_names
 from phinas.commands.plan import plan
+from phinas.commands.predict import predict
 from phinas.commands.report import report
 from phinas.commands.resume import resume
 from phinas.commands.run import run
@@ -24,7 +27,9 @@ from phinas.commands.scale import scale
 from phinas.commands.search import search
 from phinas.commands.validate import validate
 from phinas.errors import run_command
-from phinas.options.command import CommandGroup, CommandState
+from phinas.experiment.cpu_threads import openmp_environment
+from phinas.options.command import CommandState
+from phinas.options.command_group import CommandGroup
 
 _COMMANDS = (
     run,
@@ -32,14 +37,17 @@ _COMMANDS = (
     scale,
     validate,
     report,
+    choose,
     resume,
     plan,
     audit,
     describe,
     export,
     fit,
+    predict,
     latency,
     bench,
+    list_names,
 )
 
 
@@ -55,7 +63,11 @@ def cli(context: click.Context, /, *, debug: bool, **_options: bool) -> None:
     """Find a small convolutional network for your images, and how to scale it.
 
     phinas run --data photos/ --out runs/photos does everything in one call. phinas COMMAND --help
-    explains a command.
+    explains a command. For completion with the Tab key, add this to ~/.bashrc (with zsh_source to
+    ~/.zshrc):
+
+    \b
+    eval "$(_PHINAS_COMPLETE=bash_source phinas)"
     """
     context.ensure_object(CommandState).debug = debug
 
@@ -80,4 +92,5 @@ def main(arguments: list[str] | None = None) -> None:
     warnings.formatwarning = lambda message, *_location, **_line: f"phinas: warning: {message}\n"
     # A user's own evaluator is imported from the current directory.
     sys.path.append(str(Path.cwd()))
+    os.environ.update(openmp_environment(os.environ))
     sys.exit(run_command(cli, sys.argv[1:] if arguments is None else arguments))

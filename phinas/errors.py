@@ -9,15 +9,18 @@ import os
 import signal
 import sys
 import traceback
-from difflib import get_close_matches
 from pathlib import Path
 from types import FrameType
 
 import click
 
 from phinas.experiment.errors import DiskError, InputError, PhinasError, SignalInterrupt
+from phinas.experiment.schema.config import Config
+from phinas.experiment.schema.option_info import join_words, list_options
 from phinas.options.command import SAME_COMMAND, CommandState
 from phinas.options.config_option import ConfigOption
+from phinas.options.key_names import flag_keys, names_in_errors, write_names
+from phinas.space.closest_name import closest_name
 from phinas.space.spec import SpecError
 from phinas.space.yaml_io import YamlError
 
@@ -86,8 +89,16 @@ def _report_error(error: Exception, state: CommandState) -> int:
             err=True,
         )
         return 70
-    click.echo(f"phinas: {phinas_error}", err=True)
+    click.echo(f"phinas: {_message_with_options(phinas_error, state)}", err=True)
     return phinas_error.exit_code
+
+
+def _message_with_options(error: PhinasError, state: CommandState) -> str:
+    """The message of an error, with options in place of configuration keys."""
+    context = state.context
+    settings = context.params.get("settings") or () if context is not None else ()
+    keys = [setting.partition("=")[0].strip() for setting in settings]
+    return write_names(str(error), names_in_errors(context, keys), flags=flag_keys(context))
 
 
 def _describe_usage_error(error: click.ClickException) -> str:
@@ -112,9 +123,26 @@ def _describe_unknown_option(name: str, context: click.Context | None) -> str:
         return f"this option precedes the command; write `{program} {name} {command}`"
     # Without dashes, which all options have in common.
     flags = {flag.lstrip("-"): flag for flag in _flags(context)}
-    closest = get_close_matches(name.lstrip("-"), flags, n=1)
-    hint = f"did you mean {flags[closest[0]]}?" if closest else f"see `{path} --help`"
+    keys = _keys_without_option(name, context)
+    if keys:
+        return f"unknown option; write {join_words([f'--set {key}=VALUE' for key in keys])}"
+    closest = closest_name(name.lstrip("-"), flags)
+    hint = f"did you mean {flags[closest]}?" if closest else f"see `{path} --help`"
     return f"unknown option; {hint}"
+
+
+def _keys_without_option(name: str, context: click.Context | None) -> list[str]:
+    """The keys of a run that are called like an unknown option, such as run.executor."""
+    options = (
+        [param for param in context.command.params if isinstance(param, ConfigOption)]
+        if context
+        else []
+    )
+    is_of_fit = any(option.key == "seed" for option in options)
+    if "--set" not in _flags(context) or is_of_fit:
+        return []
+    word = name.lstrip("-").replace("-", "_")
+    return [key for key in list_options(Config) if key.rpartition(".")[2] == word and "." in key]
 
 
 def _flags(context: click.Context | None) -> list[str]:

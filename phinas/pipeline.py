@@ -11,10 +11,12 @@ from pathlib import Path
 from phinas.experiment.errors import InputError
 from phinas.experiment.run_dir import RunDir
 from phinas.experiment.schema.config import Config
+from phinas.planning.cost_forecast import expected_work
+from phinas.planning.time_budget import apply_time_budget
 from phinas.preflight import check_config, check_with_data
 from phinas.run_context import STAGES, open_run, read_config
 from phinas.run_summary import RunSummary, summarize_run
-from phinas.stages import STAGE_FUNCTIONS
+from phinas.stages import STAGE_FUNCTIONS, displayed_stages
 from phinas.terminal.progress import Display
 
 _PREVIOUS_COMMANDS = {"scale": "search", "validate": "scale"}
@@ -40,11 +42,16 @@ def run_stages(
     run_dir = RunDir(out)
     check_config(config, stages, recorded=run_dir.coefficients)
     display = Display(quiet=quiet)
+    config = apply_time_budget(config, run_dir, stages, display)
+    display.number_stages(displayed_stages(config, stages))
     if "search" in stages:
         _report_unused_target(config, display)
     with open_run(
         run_dir, config, goal=stages, preflight=check_with_data, display=display
     ) as context:
+        if (data := context.data) is not None:
+            counts = (data.train, data.validation)
+            display.weigh_stages(expected_work(config, data, counts, stages))
         for stage in STAGES:
             if stage in stages:
                 STAGE_FUNCTIONS[stage](context)
@@ -78,6 +85,10 @@ def run_next_stage(
             f"{required}: does not exist yet; run `phinas {_PREVIOUS_COMMANDS[stage]}` or `phinas "
             "resume` on this run first"
         )
+    if stage == "validate":
+        from phinas.scaling_search.family.family import require_complete_family
+
+        require_complete_family(run_dir)
     return run_stages(config, out=run_dir.path, stages=(stage, "report"), quiet=quiet)
 
 

@@ -10,9 +10,9 @@ from phinas.adapt_to_data import run_baseline, search_space_name, space_for_data
 from phinas.experiment.errors import InputError
 from phinas.experiment.executors.inline import require_single_worker
 from phinas.experiment.schema.config import Config
+from phinas.network_source import load_network
 from phinas.run_context import RunContext, read_goal
 from phinas.scaling_evaluator import require_evaluator
-from phinas.space.loading import load_spec
 from phinas.space.search_spaces.loading import load_space
 from phinas.space.search_spaces.search_space import SearchSpace
 
@@ -38,6 +38,8 @@ def check_config(config: Config, stages: Sequence[str], *, recorded: Path | None
     from phinas.nas.pruning import require_pruner
     from phinas.nas.strategies.loading import require_strategy
 
+    _require_device(config.run.device)
+    _require_latency_runtime(config)
     require_strategy(config.search.strategy, pareto=config.search.reward == "pareto")
     require_pruner(config.search.pruner)
     if {"scale", "validate"} & set(stages):
@@ -53,10 +55,41 @@ def check_config(config: Config, stages: Sequence[str], *, recorded: Path | None
         from phinas.scaling_search.validation.controls import read_controls
 
         read_controls(config.validation.controls)
+        _check_pretrained_reference(config)
     if config.scaling.baseline is not None:
-        load_spec(config.scaling.baseline)
+        load_network(config.scaling.baseline, field="scaling.baseline")
     elif "search" in stages:
         _check_search(config)
+
+
+def _check_pretrained_reference(config: Config) -> None:
+    if config.validation.pretrained_reference is not None:
+        from phinas.pretrained_validation import require_reference
+
+        require_reference(config)
+
+
+def _require_device(name: str) -> None:
+    """Check that the machine has the device, where one is named. That imports torch."""
+    if name in ("auto", "cpu"):
+        return
+    from phinas.training.engine.device import resolve_device
+
+    resolve_device(name)
+
+
+def _require_latency_runtime(config: Config) -> None:
+    """Check that latencies can be measured in the runtime, unless it is torch."""
+    if config.run.latency_runtime == "torch":
+        return
+    from phinas.training.timing.runtimes import require_runtime
+
+    require_runtime(
+        config.run.latency_runtime,
+        config.run.device,
+        option="run.latency_runtime",
+        device_option="run.device",
+    )
 
 
 def _require_images(config: Config, stages: Sequence[str]) -> None:
@@ -80,7 +113,7 @@ def _check_search(config: Config) -> None:
     from phinas.nas.selection.reference_network import require_reference
 
     section = config.search
-    space = load_space(search_space_name(section))
+    space = load_space(search_space_name(section), field="search.space")
     if section.resolution:
         space = space.adapt_to(
             channels=space.base.channels, classes=space.base.classes, resolution=section.resolution
@@ -102,8 +135,8 @@ def _check_evaluator(config: Config, space: SearchSpace) -> None:
     if default_space(section.evaluator) and config.data is not None:
         kind = section.evaluator.partition(":")[0]
         raise InputError(
-            f"search.evaluator: {kind} has scores for its own images, not for those of "
-            f"data.source; {_SCALE_ON_IMAGES}"
+            f"search.evaluator: {kind} has scores for its own images only, and data.source names "
+            f"others; {_SCALE_ON_IMAGES}"
         )
     if section.evaluator != "proxy":
         evaluator = make_evaluator(section, None, limit_seconds=0.0)
@@ -115,7 +148,7 @@ def _check_evaluator(config: Config, space: SearchSpace) -> None:
     elif section.noise_std:
         raise InputError(
             f"search.noise_std: {section.noise_std:g} adds noise to scores that are looked up; "
-            "with evaluator: proxy, which trains networks, set 0"
+            "search.evaluator: proxy trains networks; leave it out, or name another evaluator"
         )
     require_pausing(
         load_strategy(section.strategy),
@@ -129,14 +162,12 @@ def check_with_data(context: RunContext) -> None:
     """Check the configuration of an open run with its images.
 
     Raises:
-        InputError: The configuration does not fit the images or the device.
+        InputError: The configuration does not fit the images.
         SpecError: The baseline cannot be built for the images.
     """
+    from phinas.grid_feasibility import check_grid_feasibility
     from phinas.scaling_search.grid.measured_grid import make_grid
-    from phinas.scaling_search.grid.resolutions import check_resolution_range
-    from phinas.training.engine.device import resolve_device
 
-    resolve_device(context.config.run.device)
     goal, scaling = read_goal(context.run), context.config.scaling
     if scaling.coefficients is not None:
         _check_user_coefficients(context)
@@ -148,10 +179,12 @@ def check_with_data(context: RunContext) -> None:
         )
     elif "search" in goal:
         space = space_for_data(context.config, context.data)
-        if "scale" in goal:
-            check_resolution_range(
-                space.base.resolution, scaling, max_resolution=context.max_resolution
+        if "scale" in goal and not context.run.baseline.exists():
+            feasibility = check_grid_feasibility(
+                space, context.config, max_resolution=context.max_resolution
             )
+            if feasibility.warning:
+                context.display.print(feasibility.warning)
 
 
 def _check_user_coefficients(context: RunContext) -> None:

@@ -2,11 +2,10 @@
 
 A new run directory gets its trial storage first, then manifest.json, and config.yaml last. Only a
 directory with config.yaml is a run, so a process that is killed at any point leaves either a run
-that can be resumed or no run. If the input turns out to be wrong before the first training, the new
-files are removed.
+that can be resumed or no run. If a new run cannot start, because the input is wrong or the storage
+cannot be used, its files are removed.
 """
 
-import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,13 +13,16 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from phinas.adapt_to_data import max_resolution
-from phinas.experiment.errors import InputError
+from phinas.adapt_to_data import largest_resolution, max_resolution
+from phinas.experiment.artifacts.run_results import require_readable_versions
+from phinas.experiment.cpu_threads import max_cpu_threads
+from phinas.experiment.errors import InputError, InUseError, PhinasError
 from phinas.experiment.executors import Executor, make_executor
 from phinas.experiment.manifest import create_run, new_manifest, read_manifest, update_manifest
 from phinas.experiment.run_dir import RunDir, write_atomic
 from phinas.experiment.schema.config import Config, RunSection, check_resumable, config_from_text
 from phinas.experiment.schema.scaling import BUDGET_KEYS
+from phinas.reports.sentences.duplicates import list_leaks
 from phinas.space.spec import SpecError
 from phinas.space.yaml_io import YamlError, dump_yaml
 from phinas.terminal.progress import Display
@@ -105,7 +107,11 @@ class RunContext:
         section = self.config.run
         batch, limit = self.config.search.latency_batch_size, 60 * section.trial_timeout_minutes
         return LatencyTimer(
-            section.device, resolve_threads(section, max_workers=self.max_workers), batch, limit
+            section.device,
+            resolve_threads(section, max_workers=self.max_workers),
+            batch,
+            limit,
+            section.latency_runtime,
         )
 
     def close(self) -> None:
@@ -138,7 +144,7 @@ def resolve_threads(section: RunSection, *, max_workers: int) -> int:
     if section.threads != "auto":
         return section.threads
     # A Ray task has one CPU core.
-    return 1 if section.executor == "ray" else max(1, (os.cpu_count() or 1) // max_workers)
+    return 1 if section.executor == "ray" else max(1, max_cpu_threads() // max_workers)
 
 
 def read_config(run: RunDir) -> Config:
@@ -190,7 +196,7 @@ def open_run(
         InputError: The configuration is wrong, or the directory is not a run. A new run is removed.
         SpecError: A network is not valid. A new run is removed.
         InUseError: Another process uses the run.
-        StorageError: The trial storage cannot be used.
+        StorageError: The trial storage cannot be used. A new run is removed.
     """
     run.require_available()
     created = not run.path.exists()
@@ -201,10 +207,20 @@ def open_run(
                 yield context
             finally:
                 context.close()
-    except INPUT_ERRORS:
-        if created and not run.exists:
-            shutil.rmtree(run.path, ignore_errors=True)
+    except InUseError:
         raise
+    except (PhinasError, *INPUT_ERRORS):
+        if not run.exists:
+            _remove_failed_start(run, created=created)
+        raise
+
+
+def _remove_failed_start(run: RunDir, *, created: bool) -> None:
+    """Remove the directory of a run that could not start, or only its lock where it was there."""
+    if created:
+        shutil.rmtree(run.path, ignore_errors=True)
+    elif run.path.is_dir():
+        run.remove_lock()
 
 
 def _open(
@@ -239,6 +255,7 @@ def _open(
             # The family is built from finished coefficients, so it may still change.
             if "validation" in unstarted:
                 unstarted += [f"scaling.{name}" for name in ("phi", *BUDGET_KEYS)]
+            require_readable_versions(run)
             check_resumable(read_config(run), config, source=str(run.path), unstarted=unstarted)
             update_manifest(
                 run, goal=[stage for stage in STAGES if stage in {*read_goal(run), *goal}]
@@ -268,8 +285,13 @@ def _prepare_data(
             config.data,
             seed=config.run.seed,
             directory=run.data,
+            max_size=largest_resolution(config),
             on_progress=lambda done, total: on_progress(done, total, ""),
         )
+    for note in data.notes:
+        display.print(f"note: {note}")
+    for leak in list_leaks(data):
+        display.print(f"warning: {leak}")
     update_manifest(run, data=data.describe())
     return RunContext(run, config, storage, data, display)
 

@@ -9,6 +9,8 @@ from phinas.experiment.artifacts.coefficients_file import CoefficientsFile
 from phinas.experiment.artifacts.validation_file import MemberRecord, ValidationFile
 from phinas.experiment.measurement import metric_label
 from phinas.experiment.run_dir import RunDir
+from phinas.next_commands import NextCommand, commands_as_text, next_commands
+from phinas.run_context import read_config
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,7 @@ class RunSummary:
         baseline: The baseline network and how it was selected.
         coefficients: The compound coefficients.
         validation: The scores of the family and its controls on the test split.
+        next_commands: The commands that come next.
     """
 
     run: Path
@@ -28,6 +31,7 @@ class RunSummary:
     baseline: BaselineFile | None
     coefficients: CoefficientsFile | None
     validation: ValidationFile | None
+    next_commands: tuple[NextCommand, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The summary as plain data for JSON. A result that does not exist yet has no key."""
@@ -42,6 +46,7 @@ class RunSummary:
         if self.validation is not None:
             summary["metric"] = self.validation.metric
             summary["family"] = [_member_data(row) for row in self.validation.members]
+        summary["next_commands"] = [row.to_dict() for row in self.next_commands]
         return summary
 
     def as_text(self) -> str:
@@ -55,6 +60,10 @@ class RunSummary:
             parts += _family_texts(self.validation)
         return "\n".join(parts) or "no results yet"
 
+    def next_commands_text(self) -> str:
+        """The commands that come next, with their purpose. Empty if there are none."""
+        return commands_as_text(self.next_commands) if self.next_commands else ""
+
 
 def summarize_run(run: RunDir) -> RunSummary:
     """Read the results of a run.
@@ -62,12 +71,14 @@ def summarize_run(run: RunDir) -> RunSummary:
     Raises:
         InputError: A file is damaged or of another version.
     """
+    validation = ValidationFile.read(run.validation) if run.validation.exists() else None
     return RunSummary(
         run=run.path,
         report=run.report_page if run.report_page.exists() else None,
         baseline=BaselineFile.read(run.baseline) if run.baseline.exists() else None,
         coefficients=CoefficientsFile.read(run.coefficients) if run.coefficients.exists() else None,
-        validation=ValidationFile.read(run.validation) if run.validation.exists() else None,
+        validation=validation,
+        next_commands=next_commands(run, read_config(run), validation),
     )
 
 

@@ -3,12 +3,13 @@
 Each reads what the one before wrote, repeats nothing that is recorded, and writes its files again.
 """
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from phinas.adapt_to_data import read_baseline, run_baseline, space_for_data
-from phinas.experiment.artifacts.manifest import EvaluatorDescription
-from phinas.experiment.manifest import record_artifacts, update_manifest
+from phinas.experiment.manifest import record_artifacts, record_family, update_manifest
+from phinas.experiment.schema.config import Config
 from phinas.run_context import RunContext
 from phinas.scaling_evaluator import make_job_factory
 from phinas.space.spec import ArchSpec
@@ -85,11 +86,10 @@ def _report_evaluator(evaluator: "Evaluator", context: RunContext) -> None:
     """
     display = context.display.stage("evaluator") if evaluator.runs_inline else nullcontext()
     with display:
-        description = evaluator.metadata()
+        description = evaluator.describe_scores()
     if description:
-        evaluator_description = EvaluatorDescription(**description)
-        update_manifest(context.run, evaluator=evaluator_description)
-        context.display.print(f"scores: {evaluator_description.scores}")
+        update_manifest(context.run, evaluator=description)
+        context.display.print(f"scores: {description.scores}")
 
 
 def _write_user_baseline(context: RunContext) -> None:
@@ -117,7 +117,7 @@ def _scale(context: RunContext) -> None:
         context.storage.open_study("scaling"), context.latency_timer, context.executor
     )
     family = build_family(baseline, coefficients, context.config.scaling, latency=latency)
-    record_artifacts(context.run, write_family(family, context.run.family))
+    record_family(context.run, write_family(family, context.run.family))
 
 
 def _write_user_coefficients(context: RunContext) -> "Coefficients":
@@ -159,6 +159,7 @@ def _search_coefficients(context: RunContext, baseline: ArchSpec) -> "Coefficien
 
 def _validate(context: RunContext) -> None:
     from phinas.experiment.seeds import derive_seed
+    from phinas.pretrained_validation import compare_family_with_reference
     from phinas.scaling_search.family.family import read_family
     from phinas.scaling_search.race.user_coefficients import read_coefficients
     from phinas.scaling_search.validation.controls import make_controls, read_controls
@@ -199,7 +200,8 @@ def _validate(context: RunContext) -> None:
             controls=controls,
         )
     summary = summarize_validation(validation, seed=derive_seed(seed, "curve"))
-    summary.write(context.run.validation)
+    reference = compare_family_with_reference(context, validation)
+    summary.model_copy(update={"pretrained_reference": reference}).write(context.run.validation)
     record_artifacts(context.run, list(context.run.family.glob("*.safetensors")))
 
 
@@ -210,6 +212,25 @@ def _report(context: RunContext) -> None:
     record_artifacts(context.run, [path for path in artifacts if path.exists()])
     with context.display.stage("report"):
         write_report(context.run)
+
+
+def displayed_stages(config: Config, stages: Sequence[str]) -> list[str]:
+    """The titles of the stages that a run shows, in order.
+
+    Args:
+        config: The configuration of the run.
+        stages: The stages to run.
+    """
+    searches = "search" in stages and config.scaling.baseline is None
+    is_shown = {
+        "data": config.data is not None,
+        "search": searches,
+        "finalists": searches,
+        "scaling": "scale" in stages and config.scaling.coefficients is None,
+        "validation": "validate" in stages,
+        "report": "report" in stages,
+    }
+    return [title for title, shown in is_shown.items() if shown]
 
 
 STAGE_FUNCTIONS = {"search": _search, "scale": _scale, "validate": _validate, "report": _report}

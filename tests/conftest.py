@@ -2,13 +2,11 @@
 
 import contextlib
 import fcntl
-import importlib
 import io
 import os
 import signal
 import subprocess
 import sys
-import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -120,28 +118,20 @@ def restore_torch_threads() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def torchvision() -> ModuleType:
-    """The module torchvision; skips the test if it is not installed.
-
-    The torchvision wheel from PyPI is built for CUDA. With a CPU build of torch its compiled
-    operators do not load, and importing it fails unless their names are declared. The networks do
-    not use these operators.
-    """
-    import torch
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        operators = torch.library.Library("torchvision", "FRAGMENT")
-        for name in ("nms", "qnms"):
-            if not hasattr(torch.ops.torchvision, name):
-                operators.define(
-                    f"{name}(Tensor boxes, Tensor scores, float iou_threshold) -> Tensor"
-                )
-        return pytest.importorskip("torchvision")
+    """The module torchvision; skips the test if it is not installed."""
+    return _import_library("torchvision")
 
 
 @pytest.fixture(scope="session")
-def timm(torchvision: ModuleType) -> ModuleType:
-    """The module timm, which imports torchvision; skips the test if that is not installed."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return importlib.import_module("timm")
+def timm() -> ModuleType:
+    """The module timm; skips the test if it is not installed."""
+    return _import_library("timm")
+
+
+def _import_library(name: str) -> ModuleType:
+    from phinas.space.interchange.torchvision_import import import_with_torchvision
+
+    try:
+        return import_with_torchvision(name)
+    except ImportError:
+        pytest.skip(f"{name} is not installed")

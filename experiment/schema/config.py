@@ -43,9 +43,10 @@ class Config(Section):
     """The configuration of a run."""
 
     version: Literal[1] = option("Version of the format of this file.", default=1)
-    name: Annotated[str, Field(min_length=1, max_length=80)] = option(
+    name: Annotated[str, Field(min_length=1, max_length=80)] | None = option(
         "Title of the report.",
-        default="run",
+        default=None,
+        default_text="what was searched or scaled, and the data",
         values="text of 1 to 80 characters",
         on_resume="may change",
     )
@@ -73,6 +74,17 @@ class Config(Section):
                 "metric",
                 f"{self.metric} has no effect without images, because the evaluator computes the "
                 "scores; leave it out, and return a Measurement with its metric",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_latency_runtime(self) -> Self:
+        measures_latency = self.search.cost == "latency" or self.scaling.latency_ms
+        if self.run.latency_runtime != "torch" and not measures_latency:
+            raise invalid(
+                "run.latency_runtime",
+                f"{self.run.latency_runtime} has no effect without a measured latency; leave it "
+                "out, or set search.cost: latency or scaling.latency_ms",
             )
         return self
 

@@ -2,14 +2,19 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from phinas.experiment.schema.fields import INVALID_KEY, Section
-from phinas.experiment.schema.option_info import OptionInfo, list_options, section_of
+from phinas.experiment.schema.option_info import (
+    OptionInfo,
+    join_words,
+    list_options,
+    section_of,
+)
+from phinas.space.closest_name import closest_name, suggest_name
 
 _NOT_A_SECTION = "is not a mapping of keys to values"
 # What is wrong, by pydantic's type of error; the names are keys of that error's context.
@@ -34,6 +39,19 @@ REASONS = {
 }
 _UNKNOWN_KEY = ("extra_forbidden", "invalid_key")
 _NOT_A_VALUE = "is not a legal value"
+# How other tools call a key.
+_OTHER_NAMES = {
+    "lr": "learning_rate",
+    "wd": "weight_decay",
+    "bs": "batch_size",
+    "smoothing": "label_smoothing",
+    "num_epochs": "epochs",
+    "n_trials": "trials",
+    "num_workers": "workers",
+    "img_size": "image_size",
+    "input_size": "resolution",
+}
+_MAX_SUGGESTIONS = 3
 
 
 @dataclass(frozen=True)
@@ -94,23 +112,19 @@ def find_problems(
     for path, path_rows in rows.items():
         info = _find_option(path, list_options(root))
         advice = f"use {expand_values(info.values)}" if info is not None else ""
-        problems.append(ConfigProblem(path, _reason(path, path_rows, sections[path], info, advice)))
+        if path_rows[0]["type"] in _UNKNOWN_KEY:
+            reason = _describe_unknown_key(path, path_rows[0]["input"], sections[path], root)
+        else:
+            reason = _reason(path_rows, info, advice)
+        problems.append(ConfigProblem(path, reason))
     return problems
 
 
-def _reason(
-    path: str,
-    rows: list[ErrorDetails],
-    section: type[Section],
-    info: OptionInfo | None,
-    advice: str,
-) -> str:
+def _reason(rows: list[ErrorDetails], info: OptionInfo | None, advice: str) -> str:
     row = rows[0]
     kind = row["type"]
     if kind == INVALID_KEY:
         return str(row["ctx"]["reason"])
-    if kind in _UNKNOWN_KEY:
-        return _describe_unknown_key(path, section)
     if kind == "missing":
         return f"is missing; {advice}"
     value = format_value(row["input"])
@@ -133,14 +147,34 @@ def format_limits(row: ErrorDetails) -> dict[str, Any]:
 
 def _suggest(value: Any, info: OptionInfo | None) -> str:
     choices = info.choices if info is not None else ()
-    closest = get_close_matches(value, choices, n=1) if isinstance(value, str) else []
-    return f" (did you mean {closest[0]!r}?)" if closest else ""
+    suggestion = suggest_name(value, choices) if isinstance(value, str) else ""
+    return f" ({suggestion})" if suggestion else ""
 
 
-def _describe_unknown_key(path: str, section: type[Section]) -> str:
-    closest = get_close_matches(path.rpartition(".")[2], section.model_fields, n=1, cutoff=0.5)
+def _describe_unknown_key(
+    path: str, value: object, section: type[Section], root: type[Section]
+) -> str:
+    """Say the keys that the user may have meant: a key of this section, or of another one.
+
+    Args:
+        path: The dotted path of the unknown key.
+        value: What the user wrote for it. A mapping has the rest of the path.
+        section: The section that the key is in.
+        root: The section that is validated.
+    """
+    prefix, _, name = path.rpartition(".")
+    name = _OTHER_NAMES.get(name, name)
+    rest = next(iter(value), None) if isinstance(value, Mapping) else None
+    wanted = name if rest is None else f"{name}.{_OTHER_NAMES.get(str(rest), rest)}"
+    if name not in section.model_fields:
+        elsewhere = [key for key in list_options(root) if f".{key}".endswith(f".{wanted}")]
+        if elsewhere:
+            return f"unknown key; did you mean {join_words(elsewhere[:_MAX_SUGGESTIONS])}?"
+    closest = closest_name(name, section.model_fields, cutoff=0.5)
     if closest:
-        return f"unknown key; did you mean `{closest[0]}`?"
+        meant = f"{prefix}.{closest}".lstrip(".")
+        inner = f"{meant}.{wanted.partition('.')[2]}"
+        return f"unknown key; did you mean {inner if inner in list_options(root) else meant}?"
     return f"unknown key; known keys: {', '.join(section.model_fields)}"
 
 

@@ -240,7 +240,7 @@ def _describe_list(item: Any, constraints: list[Any]) -> str:
     least, most = bound(constraints, "min_length"), bound(constraints, "max_length")
     count = f"{least} " if least is not None and least == most else "one or more " if least else ""
     item_values = describe_values(item)
-    number, *bounds = item_values.partition("a number")[1:]
-    if number and item_values.startswith(number):
-        return f"a list of {count}numbers{''.join(bounds)}"
+    for number, plural in (("a number", "numbers"), ("a whole number", "whole numbers")):
+        if item_values.startswith(number):
+            return f"a list of {count}{plural}{item_values.removeprefix(number)}"
     return f"a list of {count}items, each {item_values}"

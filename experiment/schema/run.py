@@ -1,12 +1,14 @@
 """How jobs are executed, and the images."""
 
 import re
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
+from phinas.experiment.executors import EXECUTORS
 from phinas.experiment.schema.fields import (
     Fraction,
+    Minutes,
     NonEmptyText,
     PositiveFloat,
     PositiveFraction,
@@ -16,6 +18,18 @@ from phinas.experiment.schema.fields import (
 )
 
 DEVICES = "auto, cpu, cuda, cuda:N or mps"
+ResizeMode = Literal["crop", "squash", "letterbox"]
+LatencyRuntime = Literal["torch", "onnxruntime", "onnxruntime-int8"]
+RUNTIME_NAMES: dict[LatencyRuntime, str] = {
+    "torch": "PyTorch",
+    "onnxruntime": "ONNX Runtime",
+    "onnxruntime-int8": "ONNX Runtime int8",
+}
+
+if TYPE_CHECKING:
+    ExecutorName = str
+else:  # a type checker cannot read the names from the table
+    ExecutorName = Literal[tuple(EXECUTORS)]
 
 
 def check_device(value: str) -> str:
@@ -40,14 +54,15 @@ class HardwareSection(Section):
         on_resume="may change",
     )
     threads: Annotated[int, Field(ge=1, le=256)] | Literal["auto"] = option(
-        "CPU threads of each training. auto divides the CPU cores among the trainings that run at "
-        "the same time.",
+        "CPU threads of each training. auto divides the available CPU cores among the trainings "
+        "that run at the same time. phinas fit times its steps with 1, 2, 4, ... threads and uses "
+        "the fastest, unless deterministic is set.",
         default="auto",
         on_resume="may change",
     )
     deterministic: bool = option(
-        "Make trainings on a GPU bit-identical from run to run on the same device, at lower "
-        "speed. Trainings on a CPU always are.",
+        "Make trainings bit-identical from run to run on the same device. On a GPU it costs "
+        "speed. On a CPU they always are with the same number of threads.",
         default=False,
         on_resume="may change",
     )
@@ -63,6 +78,14 @@ class HardwareSection(Section):
 class RunSection(HardwareSection):
     """How the jobs of a run are executed."""
 
+    time_budget: Minutes | None = option(
+        "Time that the run may take. Numbers of training images, trials and epochs are reduced "
+        "until its expected duration fits. Those that you set yourself are never changed.",
+        default=None,
+        values="a duration such as 30m, 2h or 1h30m",
+        unit="min",
+        default_text="no limit",
+    )
     workers: Annotated[int, Field(ge=1, le=256)] | Literal["auto"] = option(
         "Number of jobs, such as trainings, that run at the same time. auto runs one job for each "
         "CPU core, or run.trials_per_gpu jobs for each GPU.",
@@ -75,11 +98,17 @@ class RunSection(HardwareSection):
         default=1,
         on_resume="may change",
     )
-    executor: Literal["processes", "inline", "ray"] = option(
+    executor: ExecutorName = option(
         "How jobs are executed. processes starts one subprocess for each worker, inline runs jobs "
         "in the main process for debugging, and ray uses the Ray cluster at RAY_ADDRESS or this "
         "machine.",
         default="processes",
+    )
+    latency_runtime: LatencyRuntime = option(
+        "Runtime of latency measurements, for search.cost: latency and scaling.latency_ms. "
+        "onnxruntime and onnxruntime-int8 measure on the CPU and need the extra phinas[onnx]. Each "
+        "network is first exported to ONNX, and for int8 quantized with random images.",
+        default="torch",
     )
     storage: str | None = option(
         "Optuna RDB storage that records the trials.",
@@ -118,7 +147,13 @@ class DataSection(Section):
         "Height and width at which the images are stored.",
         default=None,
         unit="px",
-        default_text="the median size of the images, at most 224",
+        default_text="the largest resolution that the run may need, at most the median size of the "
+        "images",
+    )
+    resize_mode: ResizeMode = option(
+        "How images that are not square become square. crop keeps the largest centered square, "
+        "squash changes the aspect ratio, letterbox adds black edges.",
+        default="crop",
     )
     upsample: bool = option(
         "Allow networks with a resolution above the stored image size. The images are enlarged for "
@@ -138,10 +173,30 @@ class DataSection(Section):
     group_by: NonEmptyText | None = option(
         "Keep all images of a group, such as one patient, in the same split.",
         default=None,
-        values="a column (Parquet or hf:NAME), a key (.npz), or for class folders a regular "
+        values="a column (Parquet, CSV or hf:NAME), a key (.npz), or for class folders a regular "
         "expression with parentheses around the part of the path that names the group, such as "
         r"([^/_]+)_\d+\.jpg$",
         default_text="each image is a group of its own",
+    )
+    drop_duplicates: bool = option(
+        "Remove training images whose pixels are equal to those of another image: copies of "
+        "official validation and test images, and all but the first of several copies.",
+        default=False,
+    )
+    image_column: NonEmptyText | None = option(
+        "Name of the images among the columns or keys.",
+        default=None,
+        values="a column (Parquet, CSV or hf:NAME) or a key (.npz)",
+        default_text="a common name, such as image, path or x_train",
+    )
+    label_column: NonEmptyText | None = option(
+        "Name of the labels among the columns or keys, where there are several.",
+        default=None,
+        values="a column (Parquet, CSV or hf:NAME) or a key (.npz), such as fine_label",
+        default_text="a common name, such as label, class or y_train",
+    )
+    min_images_per_class: PositiveInt = option(
+        "Drop classes with fewer images than this.", default=1, unit="images"
     )
     max_train_images: PositiveInt | None = option(
         "Maximum number of training images. The subset has the same class proportions.",

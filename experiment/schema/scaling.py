@@ -82,7 +82,8 @@ class ScalingSection(Section):
     baseline: str | None = option(
         "Network to scale, instead of searching for one.",
         default=None,
-        values="a preset such as efficientnet_b0, a spec file or timm:NAME",
+        values="a preset such as efficientnet_b0, a spec file, timm:NAME, or RUN:NAME for a "
+        "network of a run",
         default_text="the result of the search",
     )
     coefficients: CoefficientsOption = option(
@@ -170,7 +171,9 @@ class ScalingSection(Section):
         list[Annotated[FiniteFloat, Field(ge=-20, le=20)]],
         Field(min_length=1),
     ] = option(
-        "Values of phi of the family's members. Members below the baseline have negative values.",
+        "Values of phi, one for each member of the family. A member scales the baseline's depth by "
+        "alpha^phi, its width by beta^phi and its resolution by gamma^phi. A negative value makes "
+        "a member smaller than the baseline.",
         default=DEFAULT_PHIS,
     )
     flops: list[Count] = option(
@@ -232,8 +235,8 @@ class ScalingSection(Section):
         if getattr(self, unused) != type(self).model_fields[unused].default:
             raise invalid(
                 unused,
-                f"{getattr(self, unused):g} has no effect with constraint: {self.constraint}; "
-                f"set {used}",
+                f"{getattr(self, unused):g} has no effect with scaling.constraint: "
+                f"{self.constraint}; set scaling.{used}",
             )
         return self
 
@@ -242,8 +245,8 @@ class ScalingSection(Section):
         if self.constraint == "nominal" and self.grid_phi != 1:
             raise invalid(
                 "grid_phi",
-                f"{self.grid_phi:g} is not available with constraint: nominal; the paper's grid "
-                "is at phi = 1",
+                f"{self.grid_phi:g} is not available with scaling.constraint: nominal, because the "
+                "paper's grid is at phi = 1; leave it out",
             )
         return self
 
@@ -256,8 +259,8 @@ class ScalingSection(Section):
                 raise invalid(
                     "grid_step",
                     f"{step:g} is larger than {name}'s range [{low:g}, {high:g}], so only {low:g} "
-                    f"is tried; lower it, or write {name}: [{low:g}, {low:g}] to keep {name} "
-                    "constant",
+                    f"is tried; lower it, or set scaling.{name}: [{low:g}, {low:g}] to keep "
+                    f"{name} constant",
                 )
         return self
 

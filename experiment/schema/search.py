@@ -137,13 +137,14 @@ class SearchSection(Section):
         if self.pruner != "none" and self.reward == "pareto":
             raise invalid(
                 "pruner",
-                f"{self.pruner} compares one number, and reward: pareto has two; set pruner: none",
+                f"{self.pruner} compares one number, and search.reward: pareto has two; set "
+                "search.pruner: none",
             )
         if self.pruner != "none" and self.recipe.epochs == 1:
             raise invalid(
                 "pruner",
                 f"{self.pruner} cannot shorten a training of one epoch (search.recipe.epochs); "
-                "set pruner: none",
+                "set search.pruner: none",
             )
         return self
 
@@ -152,8 +153,8 @@ class SearchSection(Section):
         if self.latency_batch_size != 1 and self.cost != "latency":
             raise invalid(
                 "latency_batch_size",
-                f"{self.latency_batch_size} has no effect with cost: {self.cost}; leave it out, "
-                "or set cost: latency",
+                f"{self.latency_batch_size} has no effect with search.cost: {self.cost}; leave it "
+                "out, or set search.cost: latency",
             )
         return self
 
@@ -162,8 +163,8 @@ class SearchSection(Section):
         if self.reward == "pareto" and self.target_cost is not None:
             raise invalid(
                 "target_cost",
-                f"{self.target_cost:g} has no effect with reward: pareto; leave it out, or set "
-                "max_flops",
+                f"{self.target_cost:g} has no effect with search.reward: pareto; leave it out, or "
+                "set search.max_flops",
             )
         return self
 
@@ -181,7 +182,7 @@ class SearchSection(Section):
             raise invalid(
                 "reward_exponent",
                 f"auto needs {EXPONENT_ESTIMATION_TRIALS} trials and there are {self.trials}; "
-                "raise trials, or give a number",
+                "raise search.trials, or give a number",
             )
         return self
 

@@ -4,7 +4,14 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from phinas.experiment.schema.fields import FiniteFloat, PositiveInt, Section, option
+from phinas.experiment.schema.fields import (
+    REFERENCE_VALUES,
+    FiniteFloat,
+    NetworkAndWeights,
+    PositiveInt,
+    Section,
+    option,
+)
 from phinas.experiment.schema.recipe import RECIPE_VALUES, NamedRecipe, Recipe
 
 
@@ -42,5 +49,14 @@ class ValidationSection(Section):
         default=["depth", "width", "resolution", "paper"],
         values="a list of depth, width, resolution, paper, presets, timm:NAME, spec files, other "
         "runs or their coefficients.yaml",
+        on_resume="may change",
+    )
+    pretrained_reference: NetworkAndWeights | None = option(
+        "Published network to compare the family with. It is fine-tuned once from its weights on "
+        "the same images, by the recipe finetune, and compared with the trained member nearest in "
+        "FLOPs. This needs the metric accuracy.",
+        default=None,
+        values=REFERENCE_VALUES,
+        default_text="none",
         on_resume="may change",
     )

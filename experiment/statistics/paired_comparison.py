@@ -29,7 +29,7 @@ ROUNDING_TOLERANCE = 1e-9  # narrower intervals are rounding errors of identical
 class Comparison:
     """The result of `compare`.
 
-    Args:
+    Attributes:
         means: mean of each row, by name.
         noise_std: standard deviation of one training; NaN if unknown.
         half_width: half the width of the interval of a mean; inf if unknown.

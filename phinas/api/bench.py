@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
 from phinas.adapt_to_data import search_space_name
+from phinas.api.arguments import checked_arguments
 from phinas.api.keywords import values_by_key
 from phinas.bench_pipeline.checks import (
     INSTALL_COMMAND,
@@ -24,7 +25,6 @@ from phinas.bench_pipeline.runs import (
     run_missing,
 )
 from phinas.experiment.artifacts.bench import BenchRun, BenchSummary
-from phinas.experiment.artifacts.manifest import EvaluatorDescription
 from phinas.experiment.run_dir import RunDir, write_atomic
 from phinas.experiment.schema.config import SearchSection
 from phinas.nas.benchmark.regret import summarize_runs
@@ -77,6 +77,7 @@ class BenchRequest:
     workers: int | None = None
 
 
+@checked_arguments(("search.space", "search.trials", "search.noise_std"))
 def bench(
     evaluator: str,
     *,
@@ -141,7 +142,7 @@ def run_bench(request: BenchRequest, *, quiet: bool = False) -> BenchSummary:
     section, out = request.section, request.out
     require_comparable(section)
     strategies = installed_strategies(request.strategies)
-    space = load_space(search_space_name(section))
+    space = load_space(search_space_name(section), field="search.space")
     require_cost_limits(section, space, strategies)
     require_bench_directory(out)
     noiseless_evaluator = _make_noiseless_evaluator(section, space)
@@ -155,14 +156,16 @@ def run_bench(request: BenchRequest, *, quiet: bool = False) -> BenchSummary:
     target_reward = measure_target(request.target_network, space, section, noiseless_evaluator)
     for strategy in sorted({*request.strategies} - {*strategies}):
         display.print(f"{strategy}: is not installed and left out; {INSTALL_COMMAND}")
-    with RunDir(out).locked(), display.stage("bench", unit="runs") as on_progress:
+    with (
+        RunDir(out).locked(),
+        display.stage("bench", unit="runs", text_is_result=False) as on_progress,
+    ):
         run_missing(runs, workers=request.workers, on_progress=on_progress)
     results = read_runs(runs)
     optimum, optimum_source = find_optimum(space, section, noiseless_evaluator, results)
-    description = noiseless_evaluator.metadata()
     summary = BenchSummary(
         evaluator=section.evaluator,
-        evaluator_description=EvaluatorDescription(**description) if description else None,
+        evaluator_description=noiseless_evaluator.describe_scores(),
         space=space.name,
         evaluations=section.trials,
         seeds=request.seeds,
@@ -191,11 +194,12 @@ def _result_settings(
     section: SearchSection, space: SearchSpace, evaluator: Evaluator
 ) -> dict[str, Any]:
     """Everything but strategy and seed that decides the result of a run."""
+    description = evaluator.describe_scores()
     return {
         "section": section.model_dump(exclude={"strategy", "evaluator"}),
         "base": space.base.to_dict(),
         "decisions": [[decision.name, list(decision.values)] for decision in space.decisions],
-        "scores": evaluator.metadata() or section.evaluator,
+        "scores": description.to_dict() if description else section.evaluator,
     }
 
 

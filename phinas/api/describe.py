@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, overload
 
+from phinas.api.arguments import checked_arguments
 from phinas.description.compare_networks import compare_networks
 from phinas.description.network_description import (
     ConventionCount,
@@ -11,9 +12,9 @@ from phinas.description.network_description import (
     NetworkDescription,
     StageDescription,
 )
+from phinas.network_source import load_network
 from phinas.space.cost import StageCost, stage_costs
 from phinas.space.layers import lower_stem
-from phinas.space.loading import load_spec
 from phinas.space.presets import PUBLISHED_NETWORKS
 from phinas.space.spec import ArchSpec
 from phinas.space.stage_spec import unused_fields
@@ -23,7 +24,7 @@ _STAGE_FIELDS = ("depth", "kernel", "stride", "expansion", "se", "skip")
 
 @overload
 def describe(
-    spec: str,
+    spec: str | Path,
     *,
     compare: None = None,
     verify: bool = False,
@@ -34,9 +35,9 @@ def describe(
 
 @overload
 def describe(
-    spec: str,
+    spec: str | Path,
     *,
-    compare: str,
+    compare: str | Path,
     verify: bool = False,
     conventions: bool = False,
     draw: str | Path | None = None,
@@ -45,19 +46,20 @@ def describe(
 
 @overload
 def describe(
-    spec: str,
+    spec: str | Path,
     *,
-    compare: str | None = None,
+    compare: str | Path | None = None,
     verify: bool = False,
     conventions: bool = False,
     draw: str | Path | None = None,
 ) -> NetworkDescription | CostComparison: ...
 
 
+@checked_arguments()
 def describe(
-    spec: str,
+    spec: str | Path,
     *,
-    compare: str | None = None,
+    compare: str | Path | None = None,
     verify: bool = False,
     conventions: bool = False,
     draw: str | Path | None = None,
@@ -65,7 +67,8 @@ def describe(
     """Describe the stages and the exact cost of a network, or compare two.
 
     Args:
-        spec: A preset such as "efficientnet_b0", a spec file, "timm:NAME" or "torchvision:NAME".
+        spec: A preset such as "efficientnet_b0", a spec file, "timm:NAME", "torchvision:NAME", or
+            "RUN:NAME" for a network of a run, such as "runs/photos:b1".
         compare: Another network, named in any of the same ways.
         verify: Count the FLOPs of the built network with fvcore too, which needs seconds.
         conventions: Also list what other tools report as FLOPs.
@@ -76,15 +79,17 @@ def describe(
         second to the first. FLOPs are multiply-adds for one image.
 
     Raises:
-        SpecError: A network is unknown, or its spec file is wrong.
         InputError: The drawing cannot be written.
 
     Example:
         >>> phinas.describe("efficientnet_b0").cost.flops
         385814752
     """
-    names = [spec] if compare is None else [spec, compare]
-    networks = [(name, load_spec(name)) for name in names]
+    names = [str(name) for name in (spec, compare) if name is not None]
+    fields = ("spec", "compare")
+    networks = [
+        (name, load_network(name, field=field)) for name, field in zip(names, fields, strict=False)
+    ]
     drawing = None
     if draw is not None:
         from phinas.description.network_drawing import write_drawing

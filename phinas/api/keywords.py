@@ -5,14 +5,15 @@ values are in docs/configuration.md.
 """
 
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from numbers import Integral, Real
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, TypedDict
 
 from phinas.experiment.schema.config import Config
+from phinas.experiment.schema.user_keys import mark_user_keys, user_keys
 from phinas.options.config_building import build_config, merge_changes
 from phinas.options.config_option import flag_name
+from phinas.space.closest_name import suggest_name
 
 
 class FitOptions(TypedDict, total=False):
@@ -21,15 +22,22 @@ class FitOptions(TypedDict, total=False):
     recipe: str | Mapping[str, Any]
     epochs: int
     weights: str
+    normalization: str
     resolution: int
     batch_size: int
     device: str
     seed: int
     freeze_backbone: bool
+    pretrained_reference: str
     max_minutes: float
     upsample: bool
     skip_bad_images: bool
     group_by: str
+    drop_duplicates: bool
+    label_column: str
+    image_column: str
+    min_images_per_class: int
+    resize_mode: str
     threads: int
     deterministic: bool
     onnx: bool
@@ -39,6 +47,11 @@ class RunOptions(TypedDict, total=False):
     """Options of `phinas run`, `phinas search` and `phinas plan`."""
 
     group_by: str
+    drop_duplicates: bool
+    label_column: str
+    image_column: str
+    min_images_per_class: int
+    resize_mode: str
     upsample: bool
     skip_bad_images: bool
     metric: str
@@ -63,8 +76,10 @@ class RunOptions(TypedDict, total=False):
     family_flops: Sequence[float | str]
     family_params: Sequence[float | str]
     family_latency_ms: Sequence[float]
+    time_budget: float | str
     seed: int
     device: str
+    runtime: str
     workers: int | str
     threads: int | str
     trials_per_gpu: int
@@ -94,12 +109,19 @@ class ScaleOptions(TypedDict, total=False):
     family_params: Sequence[float | str]
     family_latency_ms: Sequence[float]
     group_by: str
+    drop_duplicates: bool
+    label_column: str
+    image_column: str
+    min_images_per_class: int
+    resize_mode: str
     upsample: bool
     skip_bad_images: bool
     metric: str
     resolution: int
+    time_budget: float | str
     seed: int
     device: str
+    runtime: str
     workers: int | str
     threads: int | str
     trials_per_gpu: int
@@ -135,16 +157,18 @@ def values_by_key(
     """
     for name in options:
         if name not in keys:
-            closest = get_close_matches(name, keys, n=1)
-            hint = f"; did you mean {closest[0]!r}?" if closest else ""
+            suggestion = suggest_name(name, keys)
+            hint = f"; {suggestion}" if suggestion else ""
             raise TypeError(f"{function}() got an unexpected keyword argument {name!r}{hint}")
-    return {keys[name]: _to_plain(value) for name, value in options.items() if value is not None}
+    return {keys[name]: plain_value(value) for name, value in options.items() if value is not None}
 
 
-def _to_plain(value: Any) -> Any:
-    """A number of another library, such as numpy's int64, as a number of Python."""
+def plain_value(value: Any) -> Any:
+    """A number of another library, such as numpy's int64, as a number of Python; a path as text."""
     if isinstance(value, bool | int | float):
         return value
+    if isinstance(value, PurePath):
+        return str(value)
     if isinstance(value, Integral):
         return int(value)
     return float(value) if isinstance(value, Real) else value
@@ -178,7 +202,8 @@ def config_from_keywords(
     changes = changes_from_keywords(function, options, keys, settings)
     names = {key: name for name, key in keys.items() if name in options}
     if isinstance(config, Config):
-        return merge_changes(config.model_dump(), changes, source="configuration", names=names)
+        merged = merge_changes(config.model_dump(), changes, source="configuration", names=names)
+        return mark_user_keys(merged, {*user_keys(config), *changes})
     return build_config(
         None if config is None else Path(config),
         (),

@@ -3,12 +3,14 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from phinas.api.arguments import checked_arguments
 from phinas.experiment.run_dir import RunDir
 
 if TYPE_CHECKING:
     from phinas.run_summary import RunSummary
 
 
+@checked_arguments()
 def resume(directory: str | Path, *, quiet: bool = False) -> "RunSummary":
     """Resume a run and finish its remaining stages.
 

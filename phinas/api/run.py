@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
+from phinas.api.arguments import checked_arguments
 from phinas.api.keywords import RunOptions, config_from_keywords, keyword_keys
 from phinas.experiment.schema.config import Config
 from phinas.options.groups import BASELINE_KEYS, DATA_KEYS, FAMILY_KEYS, RUN_KEYS, SEARCH_KEYS
@@ -12,8 +13,9 @@ if TYPE_CHECKING:
     from phinas.run_summary import RunSummary
 
 
+@checked_arguments(DATA_KEYS, SEARCH_KEYS, BASELINE_KEYS, FAMILY_KEYS, RUN_KEYS)
 def run(
-    data: str | None = None,
+    data: str | Path | None = None,
     *,
     out: str | Path,
     config: Config | str | Path | None = None,

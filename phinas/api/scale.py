@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
+from phinas.api.arguments import checked_arguments
 from phinas.api.keywords import (
     ScaleOptions,
     changes_from_keywords,
@@ -25,11 +26,12 @@ if TYPE_CHECKING:
     from phinas.run_summary import RunSummary
 
 
+@checked_arguments(DATA_KEYS, BASELINE_KEYS, SCALING_KEYS, FAMILY_KEYS, RUN_KEYS)
 def scale(
     directory: str | Path | None = None,
     *,
-    baseline: str | None = None,
-    data: str | None = None,
+    baseline: str | Path | None = None,
+    data: str | Path | None = None,
     out: str | Path | None = None,
     settings: Mapping[str, Any] | None = None,
     quiet: bool = False,

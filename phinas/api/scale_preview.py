@@ -3,17 +3,16 @@ published family next to compound scaling.
 """
 
 import math
-import tempfile
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any
 
-from phinas.adapt_to_data import baseline_for_data, max_resolution
+from phinas.adapt_to_data import baseline_for_data, largest_resolution, max_resolution
 from phinas.api.plan import Plan, plan
 from phinas.api.plan import as_text as plan_as_text
 from phinas.experiment.artifacts.coefficients_file import GridMemberRecord
 from phinas.experiment.errors import InputError
 from phinas.experiment.schema.config import Config
+from phinas.planning.planned_images import read_planned_images
 from phinas.reports.formatting import format_count, format_interval, join_numbers, pluralize
 from phinas.scaling_search.family.published_comparison import (
     DimensionComparison,
@@ -84,13 +83,13 @@ def dry_run(config: Config) -> GridPreview:
     """
     if config.scaling.baseline is None:
         raise InputError(
-            "scale --dry-run: name a run directory, or --baseline with a preset, spec file or "
-            "timm:NAME"
+            "--dry-run: has no network to scale; name a run directory, or use --baseline with a "
+            "preset, spec file or timm:NAME"
         )
     if config.data is None:
         baseline, resolution_limit, cost_estimate = baseline_for_data(config, None), math.inf, None
     else:
-        baseline, resolution_limit = _prepared_baseline(config)
+        baseline, resolution_limit = _baseline_for_images(config)
         cost_estimate = plan(config=config, stages=("scale",))
     section = config.scaling
     members = make_grid(baseline, section, max_resolution=resolution_limit)
@@ -116,14 +115,13 @@ def dry_run(config: Config) -> GridPreview:
     )
 
 
-def _prepared_baseline(config: Config) -> tuple[ArchSpec, float]:
+def _baseline_for_images(config: Config) -> tuple[ArchSpec, float]:
     """The baseline for the images, and the largest resolution in px for networks."""
-    from phinas.training.data.prepared_dataset import prepare
-
     assert config.data is not None
-    with tempfile.TemporaryDirectory(prefix="phinas-plan-") as directory:
-        data = prepare(config.data, seed=config.run.seed, directory=Path(directory))
-        return baseline_for_data(config, data), max_resolution(config, data)
+    images = read_planned_images(
+        config.data, seed=config.run.seed, max_size=largest_resolution(config)
+    )
+    return baseline_for_data(config, images), max_resolution(config, images)
 
 
 def grid_as_text(preview: GridPreview, *, width: int | None = None) -> str:
@@ -176,7 +174,7 @@ def compare_with_published(config: Config) -> list[NetworkComparison]:
     """
     if config.scaling.baseline != "efficientnet_b0":
         raise InputError(
-            "scale --compare-published: only efficientnet_b0 has a published family; use "
+            "--compare-published: only efficientnet_b0 has a published family; use "
             "--baseline efficientnet_b0"
         )
     return compare_published()

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
+from phinas.api.arguments import checked_arguments
 from phinas.api.keywords import RunOptions, config_from_keywords, keyword_keys
 from phinas.experiment.errors import InputError
 from phinas.experiment.schema.config import Config
@@ -13,8 +14,9 @@ if TYPE_CHECKING:
     from phinas.run_summary import RunSummary
 
 
+@checked_arguments(DATA_KEYS, SEARCH_KEYS, RESOLUTION_KEYS, RUN_KEYS)
 def search(
-    data: str | None = None,
+    data: str | Path | None = None,
     *,
     out: str | Path,
     config: Config | str | Path | None = None,

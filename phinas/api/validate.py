@@ -4,12 +4,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from phinas.api.arguments import checked_arguments
 from phinas.options.config_building import changed_config
 
 if TYPE_CHECKING:
     from phinas.run_summary import RunSummary
 
 
+@checked_arguments()
 def validate(
     directory: str | Path, *, settings: Mapping[str, Any] | None = None, quiet: bool = False
 ) -> "RunSummary":

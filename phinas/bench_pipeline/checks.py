@@ -93,7 +93,7 @@ def require_cost_limits(
 
 
 def require_bench_directory(out: Path) -> None:
-    """Raises InputError where `out` is a file, or holds something else than a benchmark."""
+    """Raises InputError where `out` is a file, or has other files than those of a benchmark."""
     if out.is_file():
         raise InputError(f"{out}: is a file; --out needs a new or empty directory")
     foreign_files = sorted({entry.name for entry in out.iterdir()} - _FILES) if out.is_dir() else []

@@ -14,6 +14,7 @@ from typing import Any
 
 from phinas.adapt_to_data import search_space_name
 from phinas.experiment.artifacts.bench import BenchRun, OptimumSource
+from phinas.experiment.cpu_threads import count_available_cpus
 from phinas.experiment.errors import InputError, NoResultError
 from phinas.experiment.executors import Executor, Job
 from phinas.experiment.executors.interface import import_function
@@ -114,7 +115,7 @@ def run_missing(
     pending = {run.job.key: run for run in runs if not run.path.exists()}
     done = len(runs) - len(pending)
     on_progress(done, len(runs), "")
-    max_workers = min(workers or os.cpu_count() or 1, max(1, len(pending)))
+    max_workers = min(workers or count_available_cpus(), max(1, len(pending)))
     executor: Executor = ProcessExecutor(max_workers)
     waiting = list(pending.values())
     try:
@@ -156,7 +157,7 @@ def measure_target(
     Raises:
         InputError: The evaluator gives no score for it.
     """
-    spec = load_spec(name) if name else space.base
+    spec = load_spec(name, field="target_network") if name else space.base
     with closing(ProcessExecutor(1)) as executor:  # a user's function may print, or die
         executor.submit(evaluator.make_job(spec, section.recipe, 0))
         result = executor.next_result()
@@ -167,7 +168,7 @@ def measure_target(
         score = Measurement.from_dict(result.value).score
     except (TypeError, ValueError) as error:
         raise InputError(
-            f"--target-network: {description} could not be scored: {error}; name another network"
+            f"target_network: {description} could not be scored: {error}; name another network"
         ) from None
     reward = make_search_reward(section, space)
     return reward(score, analytic_cost(spec, reward.cost_metric))

@@ -11,11 +11,11 @@ from phinas.options.command import (
     JSON,
     SAME_COMMAND,
     Command,
-    CommandGroup,
     path_option,
     plain_option,
     set_option,
 )
+from phinas.options.command_group import CommandGroup
 from phinas.options.config_building import build_config, parse_settings
 from phinas.options.config_option import config_option
 from phinas.terminal.output import print_json, quiet

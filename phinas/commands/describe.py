@@ -39,8 +39,8 @@ def describe(
 ) -> None:
     """Show the stages and the exact cost of a network.
 
-    SPEC is a preset (such as efficientnet_b0), a spec file, timm:NAME or torchvision:NAME. One
-    FLOP is one multiply-add.
+    SPEC is a preset (such as efficientnet_b0), a spec file, timm:NAME, torchvision:NAME, or
+    RUN:NAME for a network of a run (such as runs/photos:b1). One FLOP is one multiply-add.
     """
     from phinas.api.describe import describe as describe_network
     from phinas.description import compare_networks, describe_text

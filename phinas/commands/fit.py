@@ -32,9 +32,9 @@ def fit(spec: str, out: Path, settings: tuple[str, ...], as_json: bool, **option
     """Train or fine-tune one network on your images.
 
     Writes its weights, its scores and a model card to --out. SPEC is a preset (such as
-    efficientnet_b0), a spec file, timm:NAME or torchvision:NAME. The same command again resumes
-    an interrupted training. With several GPUs, write torchrun --nproc-per-node N -m phinas fit
-    instead of phinas fit.
+    efficientnet_b0), a spec file, timm:NAME, torchvision:NAME, or RUN:NAME for a network of a run
+    (such as runs/photos:b1). The same command again resumes an interrupted training.
+    With several GPUs, write torchrun --nproc-per-node N -m phinas fit instead of phinas fit.
     """
     from phinas.api.fit import fit as fit_network
     from phinas.fit_pipeline.results import summary_line
@@ -43,7 +43,7 @@ def fit(spec: str, out: Path, settings: tuple[str, ...], as_json: bool, **option
     # `fit_network` validates too, but does not know what the user calls a key.
     validate_section(
         FitSection,
-        apply_overrides({}, {"recipe": "full", **changes, "spec": spec}, source="fit"),
+        apply_overrides({}, changes | {"spec": spec}, source="fit"),
         source="fit",
         names=written_names(settings) | {"spec": "SPEC"},
         expand_values=expand_names,

@@ -24,7 +24,7 @@ from phinas.terminal.output import print_json, print_summary, quiet
 @click.argument("directory", required=False, type=click.Path(path_type=Path))
 @path_option(
     "--out",
-    "Run directory of a run with --baseline, which is created or resumed.",
+    "Run directory of the run that --baseline starts. It is created or resumed.",
     metavar="DIRECTORY",
     group=BASIC,
 )

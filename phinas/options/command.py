@@ -8,7 +8,6 @@ import contextlib
 import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -47,12 +46,14 @@ class CommandState:
         paths: The paths that the command got as a directory, which may be a run or a fit.
         interrupt_message: Message after an interrupt, for a command without a run directory.
         debug: Whether to print tracebacks.
+        context: The context of the command.
     """
 
     resume: str = RESUME_COMMAND
     paths: tuple[str, ...] = ()
     interrupt_message: str | None = None
     debug: bool = False
+    context: click.Context | None = None
 
     @property
     def directory(self) -> str:
@@ -106,6 +107,7 @@ class Command(click.Command):
     def invoke(self, ctx: click.Context) -> Any:
         state = ctx.find_object(CommandState)
         if state is not None:
+            state.context = ctx
             state.resume = self._resume
             state.interrupt_message = self._interrupt_message
             paths = (ctx.params.get(name) for name in ("out", "directory"))
@@ -164,18 +166,6 @@ def _write_records(formatter: click.HelpFormatter, records: list[tuple[str, str]
         gap = f"\n{indent}" if is_long else " " * (column - len(names))
         formatter.write(f"{'':{formatter.current_indent}}{names}{gap}")
         formatter.write(f"\n{indent}".join(lines).replace(_NO_BREAK_SPACE, " ") + "\n")
-
-
-class CommandGroup(click.Group):
-    """A group of commands that suggests the closest name."""
-
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
-        if args and self.get_command(ctx, args[0]) is None:
-            names = self.list_commands(ctx)
-            closest = get_close_matches(args[0], names, n=1)
-            hint = f"did you mean {closest[0]!r}?" if closest else f"commands: {', '.join(names)}"
-            raise click.UsageError(f"{args[0]!r}: unknown command; {hint}", ctx)
-        return super().resolve_command(ctx, args)
 
 
 def path_option(flag: str, text: str, **settings: Any) -> Callable[[Any], Any]:

@@ -9,7 +9,8 @@ import click
 from phinas.experiment.errors import InputError
 from phinas.experiment.run_dir import RunDir
 from phinas.experiment.schema.config import Config, load_config, merge_config
-from phinas.options.config_option import ConfigOption
+from phinas.experiment.schema.user_keys import mark_user_keys, user_keys
+from phinas.options import key_names
 from phinas.options.names import check_names, expand_names
 from phinas.space.yaml_io import YamlError, parse_yaml
 
@@ -41,10 +42,13 @@ def build_config(
     needs_images = changes.get("search.evaluator", "proxy") == "proxy" and not allow_no_data
     if path is None and "data.source" not in changes and needs_images:
         raise InputError("--data: is missing; name the images, or give a configuration file")
-    base = load_config(path, expand_values=expand_names).model_dump() if path else {}
+    file = load_config(path, expand_values=expand_names) if path else None
+    base = {} if file is None else file.model_dump()
     source = str(path) if path and not changes else "configuration"
     names = written_names(settings) if names is None else names
-    return merge_changes(base, changes, source=source, names=names)
+    config = merge_changes(base, changes, source=source, names=names)
+    keys_of_file = user_keys(file) if file is not None and path != _QUICK_CONFIG else ()
+    return mark_user_keys(config, {*keys_of_file, *changes})
 
 
 def updated_config(
@@ -94,15 +98,7 @@ def option_values(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def written_names(settings: tuple[str, ...]) -> dict[str, str]:
     """How the user wrote each key on the command line: {"search.cost": "--cost"}."""
-    context = click.get_current_context(silent=True)
-    params = context.command.params if context else []
-    names = {param.key: param.opts[0] for param in params if isinstance(param, ConfigOption)}
-    set_names = {
-        key: flag
-        for key, flag in names.items()
-        if context and context.params.get(key.replace(".", "__")) is not None
-    }
-    return set_names | {key: f"--set {key}" for key in parse_settings(settings)}
+    return key_names.written_names(click.get_current_context(silent=True), parse_settings(settings))
 
 
 def parse_settings(settings: tuple[str, ...]) -> dict[str, Any]:

@@ -4,13 +4,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from phinas.experiment.schema.config import Config
 from phinas.experiment.schema.fields import Section
 from phinas.experiment.schema.option_info import OptionInfo, list_options, split_union, unwrap
 from phinas.options.command import BASIC, GroupedOption, format_metadata, set_option
 from phinas.options.groups import BASIC_KEYS, FLAGS, MEANINGS, METAVARS, heading_of
-from phinas.options.names import expand_names
+from phinas.options.names import expand_names, table_names
 from phinas.options.value_type import ValueType
 
 
@@ -68,6 +69,11 @@ class ConfigOption(GroupedOption):
         )
         requirement = " Required." if self.required else ""
         return names, f"{self.help}{requirement}\n{metadata}"
+
+    def shell_complete(self, _ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """The legal words that begin with the text so far, for completion in a shell."""
+        words = [*self.info.choices, *table_names(self.info.values)]
+        return [CompletionItem(word) for word in words if word.startswith(incomplete)]
 
     @property
     def legal_values(self) -> str:

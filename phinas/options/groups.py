@@ -2,10 +2,23 @@
 
 from phinas.experiment.schema.run import HardwareSection
 
-DATA_KEYS = ("data.source", "data.group_by", "data.upsample", "data.skip_bad_images", "metric")
+DATA_KEYS = (
+    "data.source",
+    "data.group_by",
+    "data.drop_duplicates",
+    "data.label_column",
+    "data.image_column",
+    "data.min_images_per_class",
+    "data.resize_mode",
+    "data.upsample",
+    "data.skip_bad_images",
+    "metric",
+)
 RUN_KEYS = (
+    "run.time_budget",
     "run.seed",
     "run.device",
+    "run.latency_runtime",
     "run.workers",
     "run.threads",
     "run.trials_per_gpu",
@@ -56,15 +69,22 @@ FIT_KEYS = (
     "recipe",
     "recipe.epochs",
     "weights",
+    "normalization",
     "resolution",
     "recipe.batch_size",
     "device",
     "seed",
     "freeze_backbone",
+    "pretrained_reference",
     "recipe.max_minutes",
     "data.upsample",
     "data.skip_bad_images",
     "data.group_by",
+    "data.drop_duplicates",
+    "data.label_column",
+    "data.image_column",
+    "data.min_images_per_class",
+    "data.resize_mode",
     "threads",
     "deterministic",
     "onnx",
@@ -99,9 +119,16 @@ FLAGS = {
     "scaling.flops": "--family-flops",
     "scaling.params": "--family-params",
     "scaling.latency_ms": "--family-latency-ms",
+    "run.latency_runtime": "--runtime",
 }
 
-METAVARS = {"data.group_by": "NAME", "scaling.coefficients": "ALPHA,BETA,GAMMA"}
+METAVARS = {
+    "run.time_budget": "DURATION",
+    "data.group_by": "NAME",
+    "data.label_column": "NAME",
+    "data.image_column": "NAME",
+    "scaling.coefficients": "ALPHA,BETA,GAMMA",
+}
 
 # A recipe's keys do not say which training they belong to.
 MEANINGS = {

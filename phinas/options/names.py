@@ -6,13 +6,13 @@ None of the tables imports torch, Optuna or numpy, so that `--help` is fast.
 
 import re
 from collections.abc import Callable, Mapping
-from difflib import get_close_matches
 from operator import attrgetter
 
 from phinas.experiment.errors import InputError
 from phinas.experiment.schema.config import Config
 from phinas.experiment.schema.option_info import join_words, list_options
 from phinas.experiment.schema.recipe import RECIPES
+from phinas.space.closest_name import suggest_name
 
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 
@@ -50,7 +50,11 @@ def _spaces() -> dict[str, str]:
 def _presets() -> dict[str, str]:
     from phinas.space.presets import PUBLISHED_NETWORKS
 
-    return {name: entry.source for name, entry in PUBLISHED_NETWORKS.items()}
+    return {
+        name: f"{entry.params} parameters, {entry.flops} FLOPs at {entry.resolution} px; "
+        f"{entry.source.partition(';')[0].partition(', tensorflow/')[0]}"
+        for name, entry in PUBLISHED_NETWORKS.items()
+    }
 
 
 def _recipes() -> dict[str, str]:
@@ -87,6 +91,12 @@ def expand_names(text: str) -> str:
     return _PLACEHOLDER.sub(names, text)
 
 
+def table_names(text: str) -> list[str]:
+    """The names of all tables whose placeholders are in `text`."""
+    tables = (NAME_TABLES.get(placeholder) for placeholder in _PLACEHOLDER.findall(text))
+    return [name for table in tables if table is not None for name in table()]
+
+
 def check_names(config: Config, written: Mapping[str, str]) -> None:
     """Check the values of a configuration that are names of a table.
 
@@ -104,8 +114,8 @@ def check_names(config: Config, written: Mapping[str, str]) -> None:
         names = NAME_TABLES[placeholder]()
         if value in names:
             continue
-        closest = get_close_matches(value, names, n=1, cutoff=0.5)
-        hint = f" (did you mean {closest[0]!r}?)" if closest else ""
+        suggestion = suggest_name(value, names, cutoff=0.5)
+        hint = f" ({suggestion})" if suggestion else ""
         legal = expand_names(list_options(Config)[key].values)
         raise InputError(
             f"{written.get(key, key)}: {value!r} is not a legal value{hint}; use {legal}"

@@ -5,7 +5,6 @@ style of error message for the command line and the configuration file.
 """
 
 import re
-from difflib import get_close_matches
 from typing import Any, Literal, get_args, get_origin
 
 import click
@@ -20,6 +19,7 @@ from phinas.experiment.schema.option_info import (
     unwrap,
     words,
 )
+from phinas.space.closest_name import suggest_name
 from phinas.space.yaml_io import YamlError, parse_yaml
 
 _NUMBER = re.compile(r"[-+]?((\d+\.?\d*|\.\d+)(e[-+]?\d+)?|inf|nan)", re.ASCII | re.IGNORECASE)
@@ -54,10 +54,10 @@ class CheckedType(ValueType):
             return TypeAdapter(self.annotation).validate_python(parsed, strict=True)
         except ValidationError:
             choices = [word for branch in split_union(self.annotation) for word in words(branch)]
-            closest = get_close_matches(str(value), choices, n=1)
-            hint = f" (did you mean {closest[0]!r}?)" if closest else ""
+            suggestion = suggest_name(str(value), choices)
+            hint = f" ({suggestion})" if suggestion else ""
             legal = describe_values(self.annotation)
-            self.fail(f"{parsed!r} is not a legal value{hint}; use {legal}", param, ctx)
+            self.fail(f"{value!r} is not a legal value{hint}; use {legal}", param, ctx)
 
 
 def is_list_item(text: str) -> bool:

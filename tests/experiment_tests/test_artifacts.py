@@ -48,7 +48,9 @@ SAMPLE = Sample(count=1, rows=(Row(name="a", score=0.1 + 0.2, interval=(0.0, 1.0
 
 
 def family_member():
-    budget = BudgetRecord(metric="flops", limit=4e8, value=385814752.0, phi_interval=(0.0, 0.1))
+    budget = BudgetRecord(
+        cost_metric="flops", limit=4e8, value=385814752.0, phi_interval=(0.0, 0.1)
+    )
     return FamilyMember(
         name="b0",
         phi=0.0,

@@ -31,15 +31,15 @@ def config(text: str) -> Config:
     [
         (
             "search: {trails: 3}",
-            "search.trails: unknown key; did you mean `trials`?",
+            "search.trails: unknown key; did you mean search.trials?",
         ),
         (
             "search: {recipe: {epoch: 3}}",
-            "search.recipe.epoch: unknown key; did you mean `epochs`?",
+            "search.recipe.epoch: unknown key; did you mean search.recipe.epochs?",
         ),
         (
             "serach: {}",
-            "serach: unknown key; did you mean `search`?",
+            "serach: unknown key; did you mean search?",
         ),
         (
             "zzzz: 1",
@@ -49,7 +49,7 @@ def config(text: str) -> Config:
         (
             "run: {integer: 3}",
             "run.integer: unknown key; known keys: seed, device, threads, deterministic, "
-            "checkpoint_minutes, workers, trials_per_gpu, executor, storage, "
+            "checkpoint_minutes, time_budget, workers, trials_per_gpu, executor, storage, "
             "trial_timeout_minutes, max_retries, retry_on",
         ),
         (
@@ -182,12 +182,12 @@ def config(text: str) -> Config:
         (
             "scaling: {grid_step: 0.6}",
             "scaling.grid_step: 0.6 is larger than beta's range [1, 1.5], so only 1 is "
-            "tried; lower it, or write beta: [1, 1] to keep beta constant",
+            "tried; lower it, or set scaling.beta: [1, 1] to keep beta constant",
         ),
         (
             "scaling: {constraint: nominal, grid_step: [0.1, 0.1, 0.6]}",
             "scaling.grid_step: 0.6 is larger than gamma's range [1, 1.5], so only 1 is "
-            "tried; lower it, or write gamma: [1, 1] to keep gamma constant",
+            "tried; lower it, or set scaling.gamma: [1, 1] to keep gamma constant",
         ),
         (
             "scaling: {grid_step: 0}",
@@ -201,11 +201,13 @@ def config(text: str) -> Config:
         ),
         (
             "scaling: {constraint: nominal, tolerance: 0.1}",
-            "scaling.tolerance: 0.1 has no effect with constraint: nominal; set nominal_tolerance",
+            "scaling.tolerance: 0.1 has no effect with scaling.constraint: nominal; set "
+            "scaling.nominal_tolerance",
         ),
         (
             "scaling: {nominal_tolerance: 0.2}",
-            "scaling.nominal_tolerance: 0.2 has no effect with constraint: measured; set tolerance",
+            "scaling.nominal_tolerance: 0.2 has no effect with scaling.constraint: measured; set "
+            "scaling.tolerance",
         ),
         (
             "scaling: {alpha: [1, x]}",
@@ -379,7 +381,7 @@ def test_every_wrong_key_is_reported_in_a_line_of_its_own():
         config_from_text("data: {sorce: x}\nsearch: {trials: 0}", source="c.yaml")
     assert str(caught.value).splitlines() == [
         "c.yaml: data.source: is missing; use a value that docs/configuration.md lists",
-        "c.yaml: data.sorce: unknown key; did you mean `source`?",
+        "c.yaml: data.sorce: unknown key; did you mean data.source?",
         "c.yaml: search.trials: 0 is less than 1; use a whole number of at least 1",
     ]
 
@@ -563,7 +565,7 @@ def test_overriding_leaves_the_base_as_it_was():
 
 
 def test_overriding_an_unknown_key_names_the_nearest():
-    with pytest.raises(InputError, match="did you mean `trials`"):
+    with pytest.raises(InputError, match=r"did you mean search\.trials\?"):
         merge_config(MINIMAL.model_dump(), {"search.trails": 1}, source="--set")
 
 

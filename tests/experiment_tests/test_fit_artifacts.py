@@ -7,9 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from phinas.experiment.artifacts.fit import FitMeasurement, FitRecord, TrainedNetwork
+from phinas.experiment.artifacts.fit import (
+    FitMeasurement,
+    FitRecord,
+    InputNormalization,
+    TrainedNetwork,
+)
 from phinas.experiment.artifacts.manifest import (
     DatasetDescription,
+    DuplicateCounts,
     EvaluatorDescription,
     FileRecord,
 )
@@ -18,6 +24,7 @@ from phinas.experiment.artifacts.prepared_data import (
     PreparationSettings,
     PreparedDataRecord,
 )
+from phinas.experiment.artifacts.preprocessing import Preprocessing
 from phinas.experiment.errors import InputError
 from phinas.experiment.manifest import describe_machine, new_manifest
 from phinas.experiment.measurement import Measurement
@@ -32,6 +39,8 @@ SUMMARY = DatasetSummary(
     classes=("a", "b", "c"),
     channels=1,
     image_size=8,
+    native_size=8,
+    resize_mode="crop",
     allow_flip=False,
     fingerprint="0123456789abcdef",
     train=30,
@@ -42,7 +51,8 @@ SUMMARY = DatasetSummary(
     mean=(0.25,),
     std=(0.5,),
     skipped_images=("x.png: broken",),
-    duplicates=1,
+    notes=("a note",),
+    duplicates=DuplicateCounts(test_in_train=1),
     groups=(3, 2, 0),
     shared_groups=("g",),
 )
@@ -56,8 +66,13 @@ ARTIFACTS = {
         batch_size=96,
         weights_sha256="ab",
         classifier="loaded",
+        normalization=InputNormalization(mean=(0.5,), std=(0.5,), source="config.json"),
     ),
-    "spec.yaml": TrainedNetwork(spec=SPEC, classes=("a", "b", "c"), mean=(0.25,), std=(0.5,)),
+    "spec.yaml": TrainedNetwork(
+        spec=SPEC,
+        classes=("a", "b", "c"),
+        preprocessing=Preprocessing.of_data(SUMMARY, resolution=32),
+    ),
     "measurement.json": FitMeasurement(
         network_id=SPEC.network_id,
         measurement=Measurement(0.5, split="test", images=9, curve=(0.25, 0.5), device="cpu"),
@@ -91,7 +106,8 @@ def test_a_file_is_read_as_it_was_written(name: str, tmp_path: Path) -> None:
     [
         ("fit.yaml", {"batch_size": "many"}, "batch_size: 'many' is not a whole number"),
         ("fit.yaml", {"classifier": "kept"}, "classifier: 'kept' is not"),
-        ("spec.yaml", {"mean": 0.5}, "mean: 0.5 is not a list"),
+        ("spec.yaml", {"classes": 0.5}, "classes: 0.5 is not a list"),
+        ("spec.yaml", {"preprocessing": {"mean": [0.5]}}, "preprocessing.image_size: is missing"),
         ("spec.yaml", {"spec": {"stages": []}}, "spec: "),
         ("measurement.json", {"measurement": {"score": 2.0}}, "measurement: score: 2.0 is not"),
         ("measurement.json", {"measurement": {}}, "measurement: "),
@@ -127,7 +143,7 @@ def test_a_description_for_the_manifest_holds_the_counts_of_the_summary() -> Non
         validation=6,
         test=9,
         fingerprint="0123456789abcdef",
-        duplicates=1,
+        duplicates=DuplicateCounts(test_in_train=1),
         skipped_images=("x.png: broken",),
     )
 

@@ -3,7 +3,14 @@
 import pytest
 
 from phinas.experiment.errors import InputError
-from phinas.experiment.schema.config import RECIPES, Recipe, config_from_dict, merge_config
+from phinas.experiment.schema.config import (
+    RECIPES,
+    FitSection,
+    Recipe,
+    config_from_dict,
+    merge_config,
+    validate_section,
+)
 
 NO_RECIPE = (
     "is not a recipe (did you mean 'full'?); use quick (3 epochs), proxy (10 epochs), "
@@ -16,11 +23,54 @@ def recipe(value):
     return config_from_dict(DATA | {"search": {"recipe": value}}, source="c.yaml").search.recipe
 
 
+def fit_recipe(**values):
+    section = {"spec": "efficientnet_b0", "data": {"source": "digits"}} | values
+    return validate_section(FitSection, section, source="fit").recipe
+
+
 @pytest.mark.parametrize("name", RECIPES)
-def test_every_named_recipe_is_legal_and_its_keys_may_be_changed(name):
+def test_every_named_recipe_is_legal_for_a_fit_and_its_keys_may_be_changed(name):
+    _, options = RECIPES[name]
+    assert fit_recipe(recipe=name, weights="a.pth") == Recipe(**options)
+    changed = {"name": name, "epochs": 7}
+    assert fit_recipe(recipe=changed, weights="a.pth") == Recipe(**options | {"epochs": 7})
+
+
+@pytest.mark.parametrize("name", [name for name in RECIPES if name != "finetune"])
+def test_every_recipe_without_initial_weights_is_legal_in_a_run(name):
     _, options = RECIPES[name]
     assert recipe(name) == Recipe(**options)
     assert recipe({"name": name, "epochs": 7}) == Recipe(**options | {"epochs": 7})
+
+
+@pytest.mark.parametrize(
+    ("values", "name"), [({}, "full"), ({"weights": None}, "full"), ({"weights": "a"}, "finetune")]
+)
+def test_the_default_of_a_fit_depends_on_its_weights(values, name):
+    _, options = RECIPES[name]
+    assert fit_recipe(**values) == Recipe(**options)
+    assert fit_recipe(recipe={"epochs": 7}, **values) == Recipe(**options | {"epochs": 7})
+
+
+def test_a_fit_section_is_the_same_after_it_was_written_and_read():
+    section = {"spec": "efficientnet_b0", "data": {"source": "digits"}, "weights": "a"}
+    config = validate_section(FitSection, section, source="fit")
+    assert FitSection.model_validate_json(config.model_dump_json()) == config
+
+
+def test_frozen_batch_norm_without_initial_weights_is_refused():
+    with pytest.raises(InputError) as caught:
+        recipe("finetune")
+    assert str(caught.value) == (
+        "c.yaml: search.recipe.freeze_batch_norm: needs initial weights, which only phinas fit "
+        "has; set it to false, or use another recipe than finetune"
+    )
+    with pytest.raises(InputError) as caught:
+        fit_recipe(recipe="finetune")
+    assert str(caught.value) == (
+        "fit: recipe.freeze_batch_norm: has no initial weights; set weights, or use another "
+        "recipe than finetune"
+    )
 
 
 def test_the_default_of_a_search_is_the_proxy_recipe():
@@ -40,7 +90,10 @@ def test_a_key_next_to_a_name_changes_the_recipe_in_any_order(order):
     [
         ("ful", f"search.recipe: 'ful' {NO_RECIPE}"),
         ({"name": "ful"}, f"search.recipe: 'ful' {NO_RECIPE}"),
-        ({"name": "full", "epocs": 3}, "search.recipe.epocs: unknown key; did you mean `epochs`?"),
+        (
+            {"name": "full", "epocs": 3},
+            "search.recipe.epocs: unknown key; did you mean search.recipe.epochs?",
+        ),
         (
             {"micro_batch_size": 1},
             "search.recipe.micro_batch_size: 1 is less than 2; use a whole number of at least 2",

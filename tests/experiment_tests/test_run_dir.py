@@ -16,9 +16,11 @@ from phinas.experiment.errors import InputError, InUseError
 from phinas.experiment.manifest import (
     create_run,
     file_sha256,
+    find_missing_members,
     new_manifest,
     read_manifest,
     record_artifacts,
+    record_family,
     update_manifest,
 )
 from phinas.experiment.run_dir import RunDir, write_atomic, write_json
@@ -243,6 +245,34 @@ def test_artifacts_are_recorded_with_size_and_sha256(tmp_path):
             sha256="e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
         ),
     }
+
+
+def test_a_new_family_replaces_the_records_of_an_earlier_one_but_not_those_of_weights(tmp_path):
+    run = RunDir(tmp_path)
+    create_run(run, "x", new_manifest(seed=0))
+    paths = [run.family / name for name in ("b0.yaml", "b1.yaml", "b2.yaml", "b0.safetensors")]
+    for path in paths:
+        write_atomic(path, "abc")
+    record_artifacts(run, paths)
+    record_family(run, paths[:2])
+    assert set(read_manifest(run).artifacts) == {
+        "scaling/family/b0.safetensors",
+        "scaling/family/b0.yaml",
+        "scaling/family/b1.yaml",
+    }
+
+
+def test_members_whose_files_are_gone_are_missing_whether_deleted_or_renamed(tmp_path):
+    run = RunDir(tmp_path)
+    create_run(run, "x", new_manifest(seed=0))
+    paths = [run.family / name for name in ("b0.yaml", "b1.yaml", "b2.yaml")]
+    for path in paths:
+        write_atomic(path, "abc")
+    record_family(run, paths)
+    assert find_missing_members(run, read_manifest(run)) == []
+    paths[1].unlink()
+    paths[2].rename(run.family / "mine.yaml")
+    assert find_missing_members(run, read_manifest(run)) == ["b1", "b2"]
 
 
 def test_update_of_the_manifest_changes_only_the_named_fields(tmp_path):

@@ -19,6 +19,9 @@ from phinas.options.config_option import ConfigOption, flag_name
 from phinas.run_summary import RunSummary
 
 FUNCTIONS = [name for name in phinas.__all__ if name.islower()]
+# `list` is a name of Python
+COMMANDS = {name: "list" if name == "list_names" else name for name in FUNCTIONS}
+PYTHON_ONLY = {"load_model"}
 KEYWORDS = {"run": RunOptions, "search": RunOptions, "plan": RunOptions, "scale": ScaleOptions}
 FIT_OPTIONS = {"fit": FitOptions}
 
@@ -35,7 +38,7 @@ def option_keywords(command):
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_every_command_is_a_documented_function(name):
     function = getattr(phinas, name)
-    assert name in cli.commands
+    assert COMMANDS[name] in cli.commands or name in PYTHON_ONLY
     docstring = inspect.getdoc(function)
     for heading in ("Args:", "Returns:", "Raises:", "Example:"):
         assert heading in docstring, heading
@@ -44,7 +47,7 @@ def test_every_command_is_a_documented_function(name):
 
 
 def test_every_command_has_a_function():
-    assert set(FUNCTIONS) == set(cli.commands)
+    assert set(COMMANDS.values()) - PYTHON_ONLY == set(cli.commands)
 
 
 def test_the_errors_that_functions_raise_can_be_caught_by_name():
@@ -58,7 +61,7 @@ def test_the_errors_that_functions_raise_can_be_caught_by_name():
 def test_results_are_typed(name):
     annotation = inspect.signature(getattr(phinas, name)).return_annotation
     assert annotation is not inspect.Signature.empty
-    assert "dict" not in str(annotation)
+    assert not re.search(r"\bdict\b", str(annotation))
 
 
 @pytest.mark.parametrize("name", [*KEYWORDS, *FIT_OPTIONS])

@@ -82,7 +82,7 @@ def test_benchmark_of_a_user_space_and_evaluator_resumes_and_is_extended(phinas_
     assert len(after) == 6
     assert sum(after[path] == when for path, when in runs.items()) == 3
     markdown = (folder / "out" / "bench.md").read_text()
-    assert markdown.startswith("| strategy | to beat the base of chain |")
+    assert markdown.startswith("| strategy | evaluations to beat the base of chain |")
     header, _, *rows = (
         [cell.strip() for cell in line.strip("|").split(" | ")] for line in markdown.splitlines()
     )

@@ -190,7 +190,8 @@ def test_each_command_has_a_python_function_of_the_same_name() -> None:
     # Twice, because a module of the same name could replace the function when it is imported.
     for _ in range(2):
         for command in COMMANDS:
-            assert callable(getattr(package, command))
+            # `list` is a name of Python
+            assert callable(getattr(package, {"list": "list_names"}.get(command, command)))
 
 
 def test_interrupt_that_a_library_catches_is_raised_again() -> None:
@@ -271,7 +272,7 @@ def test_run_whose_trial_storage_cannot_be_made_leaves_nothing_behind(
             trials=1,
             quiet=True,
         )
-    assert [path.name for path in (tmp_path / "run").iterdir()] in ([], [".lock"])
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])

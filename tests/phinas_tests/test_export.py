@@ -2,6 +2,9 @@
 
 import importlib.util
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import get_args
@@ -85,6 +88,7 @@ def test_instructions_of_a_library_export_make_a_model_with_equal_logits(
 ):
     spec, weights = files
     export_result = export(spec, to=tool, weights=weights, out=tmp_path / "other.safetensors")
+    assert export_result.largest_relative_difference < 1e-5
     assert export_result.path == tmp_path / "other.safetensors"
     instructions = json.loads(export_result.instructions.read_text())
     assert (instructions["tool"], instructions["network_id"]) == (tool, SPEC.network_id)
@@ -159,7 +163,11 @@ def test_weights_of_another_spec_are_refused(files, tmp_path, phinas_in_process)
         ("keras", "b0.keras", "--to: 'keras' is not one of onnx, torch, timm, torchvision"),
         ("timm", "small.safetensors", "would overwrite the file of --weights; use another name"),
         (None, "small.py", "would overwrite the file of --weights; use another name"),
-        (None, "not-a-name.py", "that Python can import; use letters, digits and _"),
+        *(
+            (None, name, "that Python can import; use letters, digits and _")
+            for name in ("not-a-name.py", "1b.py", "class.py", "a.b.py")
+        ),
+        *((None, name, "would shadow the module") for name in ("torch.py", "json.py", "PIL.py")),
     ],
 )
 def test_file_name_that_does_not_fit_the_format_is_refused(to, name, message, files, tmp_path):
@@ -169,6 +177,26 @@ def test_file_name_that_does_not_fit_the_format_is_refused(to, name, message, fi
         export(spec, to=to, weights=weights, out=tmp_path / name)
     assert message in str(caught.value)
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_foreign_weights_are_not_overwritten(files, tmp_path):
+    spec, _ = files
+    (tmp_path / "net.safetensors").write_bytes(b"mine")
+    with pytest.raises(InputError, match="use another name"):
+        export(spec, out=tmp_path / "net.py")
+    assert (tmp_path / "net.safetensors").read_bytes() == b"mine"
+
+
+def test_wrong_file_ending_is_refused_before_torch_is_imported(tmp_path):
+    code = (
+        "import sys, phinas\n"
+        "try: phinas.export('efficientnet_b0', out='net.onx')\n"
+        "except phinas.InputError: print('torch' in sys.modules)"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert result.stdout == "False\n"
 
 
 def test_network_without_a_class_in_the_library_is_refused_and_nothing_written(tmp_path):
@@ -198,15 +226,22 @@ def test_classifier_with_another_number_of_classes_is_explained(model, files, tm
         )
 
 
-def test_pickle_is_never_read(files, tmp_path):
+class _RunsCode:
+    """An object whose pickle makes a directory when it is read."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, (str(self.path),)
+
+
+def test_code_in_a_pickle_is_never_run(files, tmp_path):
     for name in ("w.pth", "w.safetensors"):
-        torch.save({"weight": torch.ones(1)}, tmp_path / name)
-        with pytest.raises(
-            InputError,
-            match=r"a pickle, which may run code .* convert it once by "
-            r"safetensors.torch.save_file",
-        ):
+        torch.save({"weight": _RunsCode(tmp_path / "made")}, tmp_path / name)
+        with pytest.raises(InputError, match=name):
             export(files[0], weights=tmp_path / name, out=tmp_path / "out.onnx")
+        assert not (tmp_path / "made").exists()
 
 
 def test_timm_and_torchvision_are_never_imported(tmp_path):

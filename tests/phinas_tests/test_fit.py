@@ -15,6 +15,7 @@ import click.testing
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 import phinas as front
@@ -84,16 +85,19 @@ def finished(network, tmp_path_factory, phinas_in_process):
     return out, result
 
 
-def test_code_of_the_model_card_loads_the_network(finished, monkeypatch):
+def test_code_of_the_model_card_loads_the_network(finished, monkeypatch, tmp_path, capsys):
     out, _ = finished
     (code,) = re.findall(r"```python\n(.*?)```", (out / "README.md").read_text(), flags=re.S)
-    images = torch.randint(0, 256, (5, 1, 8, 8), dtype=torch.uint8)
-    monkeypatch.chdir(out)
-    names = {"images": images}
+    image = Image.fromarray(read_prepared(out / "data").test_arrays()[0][0, ..., 0])
+    image.save(tmp_path / "image.jpg")
+    shutil.copytree(out, tmp_path / "fit")
+    (tmp_path / "image.jpg").rename(tmp_path / "fit" / "image.jpg")
+    monkeypatch.chdir(tmp_path / "fit")
+    names = {}
     exec(compile(code, "README.md", "exec"), names)
-    assert len(names["classes"]) == 5
-    assert set(names["classes"]) <= set(map(str, range(10)))
-    assert not names["model"].training
+    assert capsys.readouterr().out.strip() in set(map(str, range(10)))
+    assert names["loaded"].classes == tuple(map(str, range(10)))
+    assert not names["loaded"].model.training
 
 
 def test_saved_network_has_the_measured_accuracy(finished):
@@ -103,7 +107,8 @@ def test_saved_network_has_the_measured_accuracy(finished):
     model = network.spec.build().eval()
     model.load_state_dict(load_file(out / "weights.safetensors"))
     images, labels = read_prepared(out / "data").test_arrays()
-    mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (network.mean, network.std))
+    steps = network.preprocessing
+    mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (steps.mean, steps.std))
     images_normalized = (torch.from_numpy(images.copy()).permute(0, 3, 1, 2) / 255 - mean) / std
     with torch.inference_mode():
         right = model(images_normalized).argmax(1) == torch.from_numpy(labels.copy())
@@ -186,7 +191,7 @@ def test_changed_settings_are_refused_with_the_difference(finished, network, phi
     out, _ = finished
     result = phinas_in_process(*fit_arguments(network, out, "--epochs", "5", "--seed", "1"))
     assert result.returncode == 2
-    assert "recipe.epochs was 3 and is now 5" in result.stderr
+    assert "--epochs was 3 and is now 5" in result.stderr
     assert "seed was 0 and is now 1" in result.stderr
     assert "use a new --out" in result.stderr
     other = phinas_in_process(*fit_arguments("mobilenet_v2", out))
@@ -311,7 +316,7 @@ WRONG_CALLS = {
     ),
     "an unknown key": (
         ["--set", "recipe.epoch=3"],
-        "recipe.epoch: unknown key; did you mean `epochs`",
+        "recipe.epoch: unknown key; did you mean recipe.epochs?",
     ),
     "no epochs": (["--epochs", "0"], "--epochs: 0 is less than 1"),
     "batches of one": (
@@ -320,7 +325,7 @@ WRONG_CALLS = {
     ),
     "more pixels than there are": (
         ["--resolution", "32"],
-        "32 px exceeds the image size 8 px; lower it, or use --upsample",
+        "32 px exceeds the image size 8 px; lower it, or set data.upsample: true",
     ),
     "fewer than the strides": (
         ["--resolution", "2"],
@@ -340,7 +345,7 @@ WRONG_CALLS = {
     ),
     "weights that are a folder": (
         ["--weights", "."],
-        ".: is a directory; name the safetensors file in it",
+        ".: is a directory; name the file in it",
     ),
     "a device that is not there": (["--device", "cuda:77"], "cuda:77 is not available"),
     "no threads": (
@@ -541,3 +546,27 @@ def test_commands_for_runs_name_the_command_of_a_fit_directory(network, tmp_path
     run_fit(network, tmp_path / "out", **{"recipe.epochs": 1})
     with pytest.raises(InputError, match="is a directory of `phinas fit`; resume it with the same"):
         function(tmp_path / "out")
+
+
+def test_terminal_and_model_card_say_the_same_number_of_leaks(network, tmp_path, capsys):
+    generator = np.random.default_rng(0)
+    pixels = generator.integers(0, 256, (200, 8, 8), dtype=np.uint8)
+    test = np.concatenate([pixels[:7], generator.integers(0, 256, (43, 8, 8), dtype=np.uint8)])
+    labels, test_labels = np.arange(200) % 2, np.arange(50) % 2
+    source = tmp_path / "images.npz"
+    np.savez(source, x_train=pixels, y_train=labels, x_test=test, y_test=test_labels)
+    settings = {"recipe": "quick", "recipe.batch_size": 32, "threads": 1, "device": "cpu"}
+    front.fit(str(network), data=str(source), out=tmp_path / "out", settings=settings)
+    leak = "7 of 50 test images (14%) are also in train, so test scores are too high"
+    assert f"warning: {leak}" in capsys.readouterr().err
+    assert leak in (tmp_path / "out" / "README.md").read_text()
+    assert front.audit(source, quiet=True).problems[0].startswith(leak)
+    front.fit(
+        str(network),
+        data=str(source),
+        out=tmp_path / "without",
+        settings=settings | {"data.drop_duplicates": True},
+    )
+    card = (tmp_path / "without" / "README.md").read_text()
+    assert "7 training images were left out (data.drop_duplicates)" in card
+    assert "also in train" not in card + capsys.readouterr().err

@@ -72,7 +72,7 @@ WRONG_COMMANDS: dict[str, tuple[list[str], list[str]]] = {
     "a truncated image": (["run", "--data", "two"], ["a/3.png", "truncated", "--skip-bad-images"]),
     "an unknown config key": (
         ["run", "typo.yaml"],
-        ["typo.yaml: search.trails", "did you mean `trials`"],
+        ["typo.yaml: search.trails", "did you mean search.trials"],
     ),
     "a wrong type": (["run", "type.yaml"], ["search.trials", "'many'", "whole number"]),
     "a negative target": (["run", "negative.yaml"], ["search.target_cost", "-3", "greater than 0"]),
@@ -98,11 +98,11 @@ WRONG_COMMANDS: dict[str, tuple[list[str], list[str]]] = {
     ),
     "an estimated exponent with too few trials": (
         ["run", "--data", "digits", "--reward-exponent", "auto", "--trials", "10"],
-        ["--reward-exponent: auto needs 24 trials and there are 10", "raise trials"],
+        ["--reward-exponent: auto needs 24 trials and there are 10", "raise --trials"],
     ),
     "a target cost for a Pareto search": (
         ["run", "--data", "digits", "--reward", "pareto", "--target-cost", "3e5"],
-        ["--target-cost: 300000", "no effect with reward: pareto", "leave it out"],
+        ["--target-cost: 300000", "no effect with --reward pareto", "leave it out"],
     ),
     "an unknown reference": (
         ["run", "--data", "digits", "--set", "search.reference=efficientnet_b00"],
@@ -127,7 +127,7 @@ WRONG_COMMANDS: dict[str, tuple[list[str], list[str]]] = {
     "a directory as configuration": (["run", "empty"], ["empty", "directory"]),
     "limits that exclude all networks": (
         ["search", "--data", "digits", "--space", "tiny", "--max-flops", "1000"],
-        ["tiny", "the nearest has", "widen"],
+        ["tiny", "the nearest has", "Widen", "--max-flops: "],
     ),
     "an output directory with other files": (
         ["run", "--data", "digits", "--out", "other_files"],
@@ -156,7 +156,7 @@ WRONG_COMMANDS: dict[str, tuple[list[str], list[str]]] = {
     ),
     "a space with a resolution above the image size": (
         ["run", "--data", "digits", "--space", "sizes.yaml"],
-        ["search.resolution: 64 px exceeds the image size 8 px", "data.upsample: true"],
+        ["--resolution: 64 px exceeds the image size 8 px", "set --upsample"],
     ),
     "a resolution for a space with several": (
         ["run", "--data", "digits", "--space", "sizes.yaml", "--resolution", "8"],
@@ -173,7 +173,7 @@ WRONG_COMMANDS: dict[str, tuple[list[str], list[str]]] = {
     "an unknown command": (["rum"], ["'rum'", "did you mean 'run'"]),
     "a setting in an unknown section": (
         ["run", "--data", "digits", "--set", "serch.trials=3"],
-        ["--set serch.trials: unknown key; did you mean `search`?"],
+        ["--set serch.trials: unknown key; did you mean --trials?"],
     ),
     "an unknown format": (
         ["export", "efficientnet_b0", "--to", "onx", "--out", "x"],
@@ -219,15 +219,15 @@ WRONG_COMMANDS: dict[str, tuple[list[str], list[str]]] = {
     ),
     "a batch size of 0": (
         ["latency", "efficientnet_b0", "--batch-size", "0"],
-        ["--batch-size: [0]", "whole number of at least 1"],
+        ["--batch-size: '0'", "whole numbers of at least 1"],
     ),
     "a fractional batch size": (
         ["latency", "efficientnet_b0", "--batch-size", "1,1.5"],
-        ["--batch-size: [1, '1.5']", "whole number of at least 1"],
+        ["--batch-size: '1,1.5'", "whole numbers of at least 1"],
     ),
     "zero threads": (
         ["latency", "efficientnet_b0", "--threads", "0"],
-        ["--threads: 0 is not a legal value", "whole number of at least 1"],
+        ["--threads: '0' is not a legal value", "whole number of at least 1"],
     ),
     "a timing device that the machine does not have": (
         ["latency", "efficientnet_b0", "--device", "cuda:99"],
@@ -263,7 +263,7 @@ WRONG_COMMANDS: dict[str, tuple[list[str], list[str]]] = {
     "a setting without a value": (["run", "--data", "digits", "--set", "trials"], ["KEY=VALUE"]),
     "a setting with an unknown key": (
         ["run", "--data", "digits", "--set", "search.trails=3"],
-        ["search.trails", "`trials`"],
+        ["--set search.trails: ", "did you mean --trials?"],
     ),
     "a setting inside a value": (
         ["run", "--data", "digits", "--set", "data.source.x=3"],
@@ -271,11 +271,11 @@ WRONG_COMMANDS: dict[str, tuple[list[str], list[str]]] = {
     ),
     "a space for larger images": (
         ["search", "--data", "digits", "--space", "small_images"],
-        ["search.resolution: 32 px", "data.upsample: true"],
+        ["--resolution: 32 px", "set --upsample"],
     ),
     "a resolution that cannot grow": (
         ["run", "--data", "digits", "--space", "tiny", "--resolution", "8"],
-        ["gamma", "data.upsample: true"],
+        ["gamma", "set --upsample"],
     ),
     "an evaluator that cannot be imported": (
         ["run", "--data", "digits", "--space", "tiny", "--upsample", "--evaluator", "os:nothing"],
@@ -291,7 +291,7 @@ WRONG_COMMANDS: dict[str, tuple[list[str], list[str]]] = {
     ),
     "a pruner with one epoch": (
         ["run", "--data", "digits", "--pruner", "median", "--epochs", "1"],
-        ["--pruner", "search.recipe.epochs", "pruner: none"],
+        ["--pruner", "one epoch (--epochs)", "--pruner none"],
     ),
     "a pruner with a function that reports no scores": (
         [
@@ -305,11 +305,23 @@ WRONG_COMMANDS: dict[str, tuple[list[str], list[str]]] = {
             "--evaluator",
             "math:hypot",
         ],
-        ["search.pruner", "math:hypot reports none", "report(epoch, score)"],
+        ["--pruner: ", "math:hypot reports none", "report(epoch, score)"],
+    ),
+    "a latency runtime without latency": (
+        ["run", "--data", "digits", "--runtime", "onnxruntime"],
+        ["--runtime: onnxruntime", "no effect without a measured latency"],
+    ),
+    "an unknown latency runtime": (
+        ["latency", "efficientnet_b0", "--runtime", "tflite"],
+        ["--runtime", "'tflite'", "onnxruntime-int8"],
+    ),
+    "a latency runtime on a device that it cannot use": (
+        ["latency", "efficientnet_b0", "--runtime", "onnxruntime", "--device", "mps"],
+        ["--device: mps", "runs on the CPU only"],
     ),
     "a latency batch size without latency": (
         ["run", "--data", "digits", "--set", "search.latency_batch_size=4"],
-        ["--set search.latency_batch_size: 4", "no effect with cost: flops"],
+        ["--set search.latency_batch_size: 4", "no effect with --cost flops"],
     ),
     "a negative number of retries": (
         ["run", "--data", "digits", "--set", "run.max_retries=-1"],

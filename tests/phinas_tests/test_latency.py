@@ -1,6 +1,7 @@
 """`phinas latency`: timings as a table and as plain data."""
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,11 @@ import torch
 import phinas as package
 from phinas.api.latency import LatencyResult, LatencyRow
 from phinas.api.latency_text import as_text
+from phinas.experiment.cpu_threads import max_cpu_threads
 from phinas.experiment.errors import InputError
+from phinas.experiment.run_dir import RunDir
+from phinas.nas.trial import TrialAttributes
+from phinas.reports.run_reader import read_run_data
 from phinas.space.search_spaces.loading import load_space
 from phinas.training.timing import interleaved_timing, latency
 
@@ -38,7 +43,7 @@ def row(**timings) -> LatencyRow:
 
 
 def table(*rows: LatencyRow) -> str:
-    return as_text(LatencyResult("a machine, 1 thread", "cpu", 1, "fp32", rows))
+    return as_text(LatencyResult("a machine, 1 thread", "cpu", 1, "torch", "fp32", rows))
 
 
 def test_each_network_is_timed_with_each_batch_size(
@@ -99,8 +104,77 @@ def test_threads_of_torch_are_restored(spec: str, short_timing: None) -> None:
 
 
 def test_unknown_precision_is_refused(spec: str) -> None:
-    with pytest.raises(InputError, match="--precision: 'fp8' is not one of fp32, bf16"):
+    with pytest.raises(InputError, match=r"^precision: 'fp8' is not one of fp32, bf16"):
         package.latency(spec, precision="fp8")
+
+
+def test_bf16_is_refused_in_onnx_runtime(spec: str) -> None:
+    with pytest.raises(InputError, match=r"^precision: bf16 is not available with runtime: onnx"):
+        package.latency(spec, precision="bf16", runtime="onnxruntime")
+
+
+def test_unknown_runtime_is_refused(spec: str) -> None:
+    with pytest.raises(InputError, match=r"^runtime: 'tflite' is not a legal value"):
+        package.latency(spec, runtime="tflite")
+
+
+def test_onnx_runtime_on_a_gpu_is_refused(spec: str) -> None:
+    with pytest.raises(InputError, match=r"^device: cuda is not available for runtime: onnxrunt"):
+        package.latency(spec, device="cuda", runtime="onnxruntime")
+
+
+def test_missing_onnx_runtime_is_an_error_before_the_networks_are_read(monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(InputError, match=r"needs onnxruntime.*pip install 'phinas\[onnx\]'"):
+        package.latency("no such network", runtime="onnxruntime-int8")
+
+
+def test_networks_are_timed_in_onnx_runtime(spec: str, short_timing: None) -> None:
+    pytest.importorskip("onnxruntime")
+    result = package.latency(spec, spec, batch_sizes=[2], runtime="onnxruntime", threads=2)
+    assert [row.error for row in result.rows] == [None, None]
+    assert result.rows[1].ratio > 0
+    assert (result.device, result.runtime, result.precision) == ("cpu", "onnxruntime", "fp32")
+    assert "2 threads, ONNX Runtime fp32, random weights" in as_text(result).replace("\n", " ")
+
+
+def test_number_of_threads_is_selected_in_onnx_runtime(spec: str, short_timing: None) -> None:
+    pytest.importorskip("onnxruntime")
+    result = package.latency(spec, batch_sizes=[1], runtime="onnxruntime-int8", device="auto")
+    assert result.rows[0].latency_ms > 0
+    assert 1 <= result.threads <= max_cpu_threads()
+    assert result.precision == "int8"
+    assert ", ONNX Runtime int8, " in as_text(result)
+
+
+@pytest.mark.slow
+def test_search_with_latency_in_onnx_runtime_records_and_reports_it(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    out = tmp_path / "run"
+    package.search(
+        out=out,
+        quiet=True,
+        space="tiny",
+        trials=3,
+        evaluator="phinas.testing.functions:smooth",
+        cost="latency",
+        runtime="onnxruntime-int8",
+        settings={"search.reference": "none", "run.executor": "inline", "search.finalists": 1},
+    )
+    data = read_run_data(RunDir(out))
+    attributes = [TrialAttributes.from_record(item) for item in data.trial_records["search"]]
+    hardware = {item.latency.latency_hardware for item in attributes if item.latency}
+    assert len(hardware) == 1
+    assert hardware.pop().endswith("batch of 1, ONNX Runtime int8")
+    assert "ONNX Runtime int8" in RunDir(out).report_page.read_text()
+    # the run has timed them, so they are not timed again
+    recorded = {trial.latency_ms for trial in data.trials}
+    choice = package.choose(out, max_latency_ms=1e6, quiet=True)
+    assert choice.runtime == "onnxruntime-int8"
+    assert choice.latencies_ms[choice.choice.best.name] in recorded
+    # but in another runtime they are
+    choice = package.choose(out, max_latency_ms=1e6, runtime="onnxruntime", quiet=True)
+    assert choice.latencies_ms[choice.choice.best.name] not in recorded
 
 
 def test_table_omits_empty_columns() -> None:

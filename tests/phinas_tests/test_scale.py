@@ -159,7 +159,7 @@ def test_options_that_decide_race_results_cannot_change_after_the_race(run_cli, 
     shutil.copytree(synthetic_run[0], out)
     code, _, stderr = run_cli("scale", out, "--max-grid-members", "7")
     assert code == 2
-    assert "scaling.max_grid_members was 6 and is now 7" in stderr
+    assert "--max-grid-members was 6 and is now 7" in stderr
     code, _, stderr = run_cli("scale", out, "--data", "digits")
     assert code == 2
     assert "--data: cannot be used with DIRECTORY" in stderr
@@ -188,9 +188,9 @@ def test_user_function_can_score_the_networks(run_cli, out, tmp_path, monkeypatc
     [
         (
             ("--evaluator", "magic"),
-            "scaling.evaluator: 'magic' is not an evaluator; use proxy, synthetic or package",
+            "--evaluator: 'magic' is not an evaluator; use proxy, synthetic or package",
         ),
-        (("--evaluator", "math:nothing"), "scaling.evaluator: 'math:nothing' cannot be imported"),
+        (("--evaluator", "math:nothing"), "--evaluator: 'math:nothing' cannot be imported"),
         (
             ("--evaluator", "synthetic", "--set", "scaling.alpha=[0.9, 2]"),
             "--set scaling.alpha: 0.9 is below 1",
@@ -206,15 +206,15 @@ def test_user_function_can_score_the_networks(run_cli, out, tmp_path, monkeypatc
         ),
         (
             ("--evaluator", "synthetic", "--family-flops", "1e8", "--family-params", "1e6"),
-            "--family-params: cannot be combined with scaling.flops",
+            "--family-params: cannot be combined with --family-flops",
         ),
         (
             ("--data", "digits", "--resolution", "32"),
-            "so gamma cannot exceed 1; lower search.resolution, set data.upsample",
+            "is not below the image size (8 px); lower --resolution (such as 6), set --upsample",
         ),
         (
             ("--evaluator", "proxy"),
-            "data.source: is missing, but scaling trains networks; name the images with --data",
+            "--data: is missing, but scaling trains networks; name the images with --data",
         ),
     ],
 )

@@ -111,7 +111,7 @@ def test_report_says_where_scores_come_from_and_mentions_no_training(finished_se
         "trainings",
         "each trained",
         "test split",
-        "trained on",
+        "training device",
         "training time",
         "epochs",
         "None",
@@ -123,7 +123,7 @@ def test_report_says_where_scores_come_from_and_mentions_no_training(finished_se
         "The baseline",
         "Stages",
         "Finalists",
-        "How to scale it",
+        "The scaling coefficients",
         "The family",
     ):
         assert section in page
@@ -287,8 +287,8 @@ def test_benchmark_evaluator_cannot_be_used_with_images(folder, monkeypatch, cap
     assert run_command(cli, arguments) == 2
     stderr = capsys.readouterr().err
     assert (
-        "accel-nasbench has scores for its own images, not for those of data.source; use `phinas "
-        "search` without images" in stderr
+        "--evaluator: accel-nasbench has scores for its own images only, and --data names others; "
+        "use `phinas search` without" in stderr
     )
     assert "phinas scale --baseline RUN/search/baseline.yaml --data IMAGES --out NEW_RUN" in stderr
     assert not (folder / "new").exists()

@@ -165,8 +165,9 @@ def test_error_names_the_foreign_package_that_shadows_a_library(
 ) -> None:
     # The directory of a script is first on Python's path, so the package there shadows the library.
     (foreign_packages / "script.py").write_text(
+        "from phinas.training.data.source_dataset import ReadOptions\n"
         "from phinas.training.data.sources.hf_hub import list_hf_dataset\n"
-        "list_hf_dataset('hf:owner/photos')\n"
+        "list_hf_dataset('hf:owner/photos', ReadOptions())\n"
     )
     result = run_in([bin_folder / "python", "script.py"], foreign_packages)
     shadowing_file = foreign_packages / "datasets" / "__init__.py"

@@ -79,7 +79,9 @@ def test_both_splits_are_cached(tmp_path, cache):
     assert len(list_entries(cache)) == 2
 
 
-@pytest.mark.parametrize("change", ["content", "name", "image size", "additional image"])
+@pytest.mark.parametrize(
+    "change", ["content", "name", "image size", "resize mode", "additional image"]
+)
 def test_changed_images_or_another_image_size_make_another_entry(tmp_path, cache, change):
     root = write_class_folders(tmp_path / "pets")
     load(root)
@@ -90,7 +92,11 @@ def test_changed_images_or_another_image_size_make_another_entry(tmp_path, cache
         (root / "cat" / "2.png").rename(root / "cat" / "2b.png")
     elif change == "additional image":
         Image.new("RGB", (SIZE, SIZE)).save(root / "cat" / "9.png")
-    assert not is_from_marked_entry(load(root, image_size=8 if change == "image size" else SIZE))
+    options = {
+        "image_size": 8 if change == "image size" else SIZE,
+        "resize_mode": "squash" if change == "resize mode" else "crop",
+    }
+    assert not is_from_marked_entry(load(root, **options))
     assert len(list_entries(cache)) == 2
 
 

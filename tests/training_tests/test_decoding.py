@@ -7,6 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from phinas.experiment.schema.config import DataSection
+from phinas.training.data import pixel_array
+from phinas.training.data.image_dataset import load_images
+
 RED, BLUE = (220, 20, 20), (20, 20, 220)
 
 
@@ -30,11 +34,29 @@ def test_stored_size_is_the_median_of_the_shorter_edges(tmp_path, load, save_ima
     assert load(tmp_path).train.pixels.shape == (5, 12, 12, 3)
 
 
-def test_stored_size_is_at_most_224_px_unless_configured(tmp_path, load, save_image):
-    save_image(tmp_path / "a" / "0.png", size=(300, 400))
-    save_image(tmp_path / "b" / "0.png", size=(300, 400))
-    assert load(tmp_path).train.pixels.shape[1] == 224
-    assert load(tmp_path, image_size=256).train.pixels.shape[1] == 256
+@pytest.fixture
+def photos(tmp_path, save_image):
+    for name in "ab":
+        save_image(tmp_path / name / "0.png", size=(300, 400))
+    return tmp_path
+
+
+def test_stored_size_is_at_most_224_px_unless_configured(photos, load):
+    data = load(photos)
+    assert data.train.pixels.shape[1] == 224
+    assert data.native_size == 300
+    assert data.notes == (
+        "images are stored at 224 px, and their median size is 300 px; set data.image_size for "
+        "larger networks",
+    )
+    assert load(photos, image_size=256).train.pixels.shape[1] == 256
+    assert load(photos, image_size=256).notes == ()
+
+
+@pytest.mark.parametrize(("max_size", "stored"), [(64, 64), (280, 280), (500, 300)])
+def test_stored_size_is_what_networks_need_up_to_the_images_own_size(photos, max_size, stored):
+    data = load_images(DataSection(source=str(photos)), max_size=max_size)
+    assert data.train.pixels.shape[1] == stored
 
 
 def test_wide_image_is_cropped_to_its_center(tmp_path, save_image, pixels_of):
@@ -284,7 +306,7 @@ def test_bad_image_is_an_error_with_name_reason_and_advice(
     message = load_error(tmp_path, image_size=8)
     assert "1 of 5 images cannot be used" in message
     assert reason in message
-    assert "--skip-bad-images" in message
+    assert "data.skip_bad_images: true" in message
 
 
 @pytest.mark.parametrize(("name", "content", "reason"), BAD_IMAGES)
@@ -315,7 +337,69 @@ def test_newline_in_a_file_name_is_escaped(tmp_path, load_error, two_classes):
     assert r"cat/a\nb.png: is empty" in load_error(tmp_path)
 
 
-def test_image_size_that_exceeds_the_memory_is_refused(tmp_path, load_error, two_classes):
-    assert "data.image_size: at 9000000 px" in load_error(
-        two_classes(tmp_path), image_size=9_000_000
-    )
+def test_image_size_that_exceeds_memory_and_disk_is_refused(tmp_path, load_error, two_classes):
+    message = load_error(two_classes(tmp_path), image_size=9_000_000)
+    assert "data.image_size: 4 images of 9000000 x 9000000 px need 972,000.0 GB" in message
+    assert "set a smaller data.image_size, or set TMPDIR" in message
+
+
+def test_images_larger_than_the_memory_are_mapped_from_a_temporary_file(
+    tmp_path, load, two_classes, monkeypatch
+):
+    expected = load(two_classes(tmp_path))
+    (tmp_path / "cat" / "bad.png").write_bytes(b"")
+    monkeypatch.setattr(pixel_array, "memory_bytes", lambda: 100)
+    data = load(tmp_path, skip_bad_images=True)
+    assert isinstance(data.train.pixels, np.memmap)
+    assert np.array_equal(data.train.pixels, expected.train.pixels)
+
+
+# --- images that are not square ------------------------------------------------------------------
+
+
+@pytest.fixture
+def wide_images(tmp_path):
+    """Two classes of 64 x 16 px: gray, with a white left end or a white right end."""
+    for name, ends in (("left", slice(0, 16)), ("right", slice(48, 64))):
+        pixels = np.full((16, 64, 3), 90, np.uint8)
+        pixels[:, ends] = 255
+        (tmp_path / name).mkdir()
+        Image.fromarray(pixels).save(tmp_path / name / "0.png")
+    return tmp_path
+
+
+def test_crop_keeps_the_center_square(wide_images, load):
+    pixels = load(wide_images).train.pixels
+    assert pixels.shape == (2, 16, 16, 3)
+    assert (pixels == 90).all()
+
+
+def test_squash_keeps_both_ends_and_changes_the_aspect_ratio(wide_images, load):
+    left, right = load(wide_images, resize_mode="squash").train.pixels
+    assert left.shape == (16, 16, 3)
+    assert [left[:, 0].min(), left[:, 0].max()] == [255, 255]
+    assert [left[:, -1].min(), left[:, -1].max()] == [90, 90]
+    assert [right[:, 0].max(), right[:, -1].min()] == [90, 255]
+
+
+def test_letterbox_keeps_the_aspect_ratio_and_adds_black_edges(wide_images, load):
+    left, _ = load(wide_images, resize_mode="letterbox").train.pixels
+    assert left.shape == (64, 64, 3)
+    assert (left[24:40, :16] == 255).all()
+    assert (left[24:40, 16:] == 90).all()
+    assert [left[:24].max(), left[40:].max()] == [0, 0]
+
+
+@pytest.mark.parametrize("resize_mode", ["crop", "squash", "letterbox"])
+def test_arrays_are_resized_like_files(wide_images, resize_mode, load):
+    images = [np.asarray(Image.open(wide_images / name / "0.png")) for name in ("left", "right")]
+    np.savez(wide_images / "x.npz", x=np.stack(images), y=[0, 1])
+    options = {"resize_mode": resize_mode, "image_size": 12}
+    arrays, files = load(wide_images / "x.npz", **options), load(wide_images, **options)
+    assert np.array_equal(arrays.train.pixels, files.train.pixels)
+
+
+def test_image_too_narrow_for_letterbox_is_a_bad_image(wide_images, load_error):
+    Image.new("RGB", (1, 300)).save(wide_images / "left" / "narrow.png")
+    message = load_error(wide_images, resize_mode="letterbox", image_size=16)
+    assert "narrow.png: has 1 x 300 pixels, too narrow for data.resize_mode: letterbox" in message

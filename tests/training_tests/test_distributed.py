@@ -52,6 +52,12 @@ RECIPES = {
         "micro_batch_size": 24,
         "initial_resolution_fraction": 0.5,
     },
+    "fine-tuning": {
+        "optimizer": "adamw",
+        "learning_rate": 0.003,
+        "backbone_learning_rate_factor": 0.1,
+        "freeze_batch_norm": True,
+    },
 }
 
 

@@ -12,12 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+import phinas
 from phinas.cli import cli
 from phinas.errors import run_command
 from phinas.experiment.errors import InputError
 from phinas.experiment.schema.config import DataSection
-from phinas.training.data.audit_problems import list_problems
-from phinas.training.data.dataset_audit import audit_dataset
 from phinas.training.data.image_dataset import load_images
 from phinas.training.data.prepared_dataset import PreparedData, prepare
 from phinas.training.data.splits import Split, split_indices
@@ -122,12 +121,29 @@ def test_class_of_three_groups_has_one_group_in_each_split():
     assert [len(class_groups & set(groups[part])) for part in vars(parts).values()] == [1] * 3
 
 
-def test_class_of_two_groups_is_refused():
+def test_class_of_two_groups_is_in_the_train_split_only():
+    labels, groups = labels_and_groups((9,) * 5, (50, 50), (4,) * 9)
+    parts = split(labels, groups)
+    assert [counts(labels, part)[1] for part in (parts.train, parts.validation, parts.test)] == [
+        100,
+        0,
+        0,
+    ]
+    assert all(min(counts(labels, part)[::2]) >= 1 for part in vars(parts).values())
+
+
+def test_group_with_an_image_of_a_small_class_is_in_the_train_split():
+    labels = np.array([0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 2])
+    groups = np.array([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0])
+    for seed in range(10):
+        parts = split(labels, groups, seed=seed)
+        assert {0, 10} <= set(parts.train.tolist())
+        assert count_shared_groups(groups, parts) == 0
+
+
+def test_small_classes_are_refused_where_only_one_other_class_is_left():
     labels, groups = labels_and_groups((9,) * 5, (50, 50))
-    with pytest.raises(
-        InputError,
-        match=r"data\.group_by: fewer than 3 groups in class 'class1' \(2\), but each split needs",
-    ):
+    with pytest.raises(InputError, match=r"fewer than 3 groups in class 'class1', but two classes"):
         split(labels, groups)
 
 
@@ -369,12 +385,10 @@ def test_data_prepared_with_another_group_by_are_refused(tmp_path):
 def test_groups_in_both_train_and_the_official_test_split_are_a_problem(tmp_path):
     write_folders(tmp_path / "pets" / "train", items=6)
     write_folders(tmp_path / "pets" / "test", items=1)
-    audit = audit_dataset(
-        prepared(tmp_path / "pets", tmp_path / "out", group_by=r"([^/]+)_\d+\.png$")
-    )
-    assert audit.shared_groups == ("cat0", "dog0")
+    result = phinas.audit(tmp_path / "pets", group_by=r"([^/]+)_\d+\.png$", quiet=True)
+    assert result.dataset.shared_groups == ("cat0", "dog0")
     assert "2 groups of the test split are also in train or validation (cat0, dog0)" in " ".join(
-        list_problems(audit)
+        result.problems
     )
 
 

@@ -84,3 +84,50 @@ def test_image_without_a_label_is_refused_with_its_row(
     pq.write_table(rows.replace_schema_metadata(metadata), tmp_path / "pets" / "train.parquet")
     with pytest.raises(InputError, match=f"hf:.*/pets: label: {reason}"):
         load_images(DataSection(source=f"hf:{tmp_path / 'pets'}"))
+
+
+def write_parquet(path: Path, **columns: object) -> None:
+    """Write rows of different images; the other columns are given."""
+    count = len(next(iter(columns.values())))  # type: ignore[arg-type]
+    images = []
+    for index in range(count):
+        buffer = io.BytesIO()
+        Image.new("RGB", (8, 8), (index, 0, 0)).save(buffer, "PNG")
+        images.append({"bytes": buffer.getvalue(), "path": None})
+    features = {"image": {"_type": "Image"}}
+    table = pa.table({"image": images, **columns}).replace_schema_metadata(
+        {"huggingface": json.dumps({"info": {"features": features}})}
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(table, path)
+
+
+def test_text_labels_are_the_classes(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "pets" / "train.parquet", label=["dog", "cat", "dog"])
+    data = load_images(DataSection(source=f"hf:{tmp_path / 'pets'}"))
+    assert data.classes == ("cat", "dog")
+    assert data.train.labels.tolist() == [1, 0, 1]
+
+
+def test_named_column_is_read(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "pets" / "train.parquet", coarse_label=[0, 0, 0], fine_label=[3, 1, 2])
+    source = f"hf:{tmp_path / 'pets'}"
+    assert load_images(DataSection(source=source, label_column="fine_label")).classes == (
+        "1",
+        "2",
+        "3",
+    )
+    with pytest.raises(InputError, match=r"name the column of the labels with data\.label_column"):
+        load_images(DataSection(source=source))
+
+
+def test_splits_without_labels_are_not_used(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "pets" / "train.parquet", label=[0, 1, 0, 1])
+    write_parquet(tmp_path / "pets" / "validation.parquet", label=[1, 0])
+    write_parquet(tmp_path / "pets" / "test.parquet", label=[-1, -1, -1])
+    data = load_images(DataSection(source=f"hf:{tmp_path / 'pets'}"))
+    assert data.test is not None
+    assert data.test.labels.tolist() == [1, 0]
+    assert data.validation is None
+    assert data.notes[0] == "the test split is not used, because its 3 images have no labels"
+    assert "so the split validation is the test split" in data.notes[1]

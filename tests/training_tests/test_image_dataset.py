@@ -101,9 +101,9 @@ def test_path_that_is_too_long_is_refused(load_error):
 
 
 def test_file_of_unknown_type_is_refused_with_the_known_sources(tmp_path, load_error):
-    (tmp_path / "pets.zip").write_bytes(b"PK")
-    message = load_error(tmp_path / "pets.zip")
-    assert "pets.zip is a file of unknown type '.zip'" in message
+    (tmp_path / "pets.rar").write_bytes(b"Rar!")
+    message = load_error(tmp_path / "pets.rar")
+    assert "pets.rar is a file of unknown type '.rar'" in message
     assert all(entry.usage in message for entry in SOURCES.values())
 
 
@@ -148,14 +148,15 @@ def test_table_of_sources_imports_no_library():
 STRIPES_MODULE = """
 import numpy as np
 
-from phinas.training.data.source_dataset import ArrayDataset
+from phinas.training.data.source_dataset import ArrayDataset, LabeledImages
 
 
-def load_stripes(source, *, group_by=None):
+def load_stripes(source, options):
     size = int(str(source).partition(":")[2])
     images = np.zeros((2, size, size, 1), np.uint8)
     images[0, ::2] = images[1, :, ::2] = 255
-    return ArrayDataset(("rows", "columns"), (images, np.arange(2)), None, allow_flip=False)
+    images = LabeledImages(images, np.arange(2))
+    return ArrayDataset(("rows", "columns"), images, allow_flip=False)
 """
 
 

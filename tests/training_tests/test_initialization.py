@@ -7,11 +7,14 @@ import torch
 from torch import nn
 
 from phinas.experiment.schema.config import Recipe
+from phinas.space.pytorch.conv_net import ConvBlock
 from phinas.space.search_spaces.loading import load_space
 from phinas.training.engine.initialization import (
     FROM_SCRATCH,
+    Initialization,
     initialize_network,
     min_batch_norm_momentum,
+    set_train_mode,
 )
 
 SPEC = load_space("tiny").adapt_to(channels=1, classes=10, resolution=8).base
@@ -23,8 +26,12 @@ def test_batch_norm_statistics_are_of_the_last_fifth_of_the_steps(steps):
     assert remaining_weight == pytest.approx(0.01)
 
 
+def initialize(spec, recipe, *, steps=100):
+    return initialize_network(spec, recipe, FROM_SCRATCH, device=torch.device("cpu"), steps=steps)
+
+
 def momenta(spec, steps):
-    model = initialize_network(spec, FROM_SCRATCH, device=torch.device("cpu"), steps=steps)
+    model = initialize(spec, Recipe(), steps=steps)
     return {module.momentum for module in model.modules() if isinstance(module, nn.BatchNorm2d)}
 
 
@@ -33,6 +40,32 @@ def test_a_short_training_has_a_larger_batch_norm_momentum_than_the_network():
     assert momenta(published, 5000) == {0.01}
     assert momenta(published, 31) == {min_batch_norm_momentum(31)}
     assert min_batch_norm_momentum(31) == pytest.approx(0.52, abs=0.01)
+
+
+def drop_paths(model):
+    return [block.drop_path for block in model.modules() if isinstance(block, ConvBlock)]
+
+
+@pytest.mark.parametrize("drop_path", [0.0, 0.3])
+def test_stochastic_depth_of_the_recipe_replaces_that_of_the_network(drop_path):
+    network = replace(SPEC, drop_path=0.2)
+    assert drop_paths(initialize(network, Recipe())) == drop_paths(network.build())
+    expected = drop_paths(replace(SPEC, drop_path=drop_path).build())
+    assert drop_paths(initialize(network, Recipe(drop_path=drop_path))) == expected
+
+
+@pytest.mark.parametrize("freeze_backbone", [False, True])
+def test_frozen_batch_norm_is_in_evaluation_mode_and_all_else_in_training_mode(freeze_backbone):
+    model = SPEC.build()
+    initialization = Initialization(freeze_backbone=freeze_backbone)
+    set_train_mode(model, Recipe(freeze_batch_norm=True), initialization)
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    assert norms
+    assert not any(norm.training for norm in norms)
+    convolutions = [module for module in model.modules() if isinstance(module, nn.Conv2d)]
+    assert {module.training for module in convolutions} == {not freeze_backbone}
+    assert model.classifier.training
+    assert model.dropout.training
 
 
 def test_the_scores_of_a_short_training_do_not_depend_on_the_networks_batch_norm_momentum(

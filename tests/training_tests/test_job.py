@@ -25,8 +25,11 @@ OTHER_OPTIONS = [
     {"micro_batch_size": 5},
     {"optimizer": "adamw"},
     {"learning_rate": 0.1},
+    {"backbone_learning_rate_factor": 0.1},
     {"warmup_fraction": 0.1},
     {"weight_decay": 0.1},
+    {"freeze_batch_norm": True},
+    {"drop_path": 0.1},
     {"label_smoothing": 0.2},
     {"class_balanced_loss": True},
     {"ema_fraction": 0.1},
@@ -156,6 +159,14 @@ def test_the_metric_changes_score_curve_reports_and_interval_but_not_the_weights
     low, high = measurement.interval()
     assert 0 < low < measurement.score < high < 1
     assert high - low == pytest.approx(4 * measurement.sampling_error, rel=0.1)
+
+
+def test_only_the_evaluation_of_the_last_epoch_has_bootstrap_replicates(data, fit):
+    curve = fit(data, metric="macro_f1").curve
+    assert [bool(point.resampled_scores) for point in curve] == [False, True]
+    recipe = SHORT.model_copy(update={"max_minutes": 1e-9})
+    (point,) = fit(data, metric="macro_f1", recipe=recipe).curve
+    assert point.resampled_scores
 
 
 def test_correct_images_are_recorded_on_the_test_split_only(data, fit):

@@ -3,12 +3,13 @@
 import pytest
 import torch
 
-from phinas.experiment.errors import InputError
+from phinas.experiment.executors import NonRetryableError
 from phinas.experiment.schema.config import Recipe
 from phinas.space.search_spaces.loading import load_space
 from phinas.training.engine.initialization import Initialization
 from phinas.training.engine.train_step import OutOfMemoryError
-from phinas.training.timing.time_estimate import estimate_training_seconds
+from phinas.training.request import TrainingRequest, TrainingSettings
+from phinas.training.timing.step_timing import time_steps
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -71,7 +72,7 @@ def test_after_out_of_memory_the_training_equals_one_with_the_smaller_micro_batc
     assert_same(trained, configured)
 
 
-def test_a_time_estimate_halves_the_micro_batch_if_memory_runs_out(before_each_pass):
+def test_a_timing_halves_the_micro_batch_if_memory_runs_out(before_each_pass):
     sizes = []
 
     def limit_memory(images):
@@ -79,21 +80,19 @@ def test_a_time_estimate_halves_the_micro_batch_if_memory_runs_out(before_each_p
         if len(images) > max_images:
             raise torch.OutOfMemoryError("simulated")
 
-    def estimate():
-        return estimate_training_seconds(
-            SPEC, SHORT, train_images=100, val_images=50, device=torch.device("cpu"), threads=1
-        )
-
+    request = TrainingRequest(SPEC, SHORT, 0, TrainingSettings(0.125, True, device="cpu"))
     with before_each_pass(limit_memory):
         max_images = 15
-        assert estimate() > 0
-        assert sizes[:3] == [50, 25, 13]
-        assert max(sizes[2:]) == 13
+        small, large = time_steps(request, seconds=60.0, image_size=8)
+        assert (small.batch, large.batch) == (8, 50)
+        halved = sizes[sizes.index(50) :]
+        assert halved[:3] == [50, 25, 13]
+        assert max(halved[2:]) == 13
         max_images = 1
         with pytest.raises(
-            InputError, match="out of memory with the smallest micro-batch of images of 8 px"
+            NonRetryableError, match="out of memory with the smallest micro-batch of images of 8 px"
         ):
-            estimate()
+            time_steps(request, seconds=60.0, image_size=8)
 
 
 def test_any_other_error_is_raised(data, fit, before_each_pass):

@@ -115,9 +115,9 @@ def test_missing_column_is_refused_with_the_existing_ones(tmp_path, load_error):
     assert "has no column 'image', only pixels, label" in load_error(
         _table(tmp_path / "x.parquet", pixels=[b""], label=[0])
     )
-    assert "has no column 'label', only image, class" in load_error(
-        _table(tmp_path / "y.parquet", image=[b""], **{"class": [0]})
-    )
+    message = load_error(_table(tmp_path / "y.parquet", image=[b""], fine_label=[0]))
+    assert "has no column 'label', only image, fine_label" in message
+    assert "name the column of the labels with data.label_column" in message
 
 
 def test_images_of_another_type_are_refused(tmp_path, load_error):
@@ -129,21 +129,75 @@ def test_images_of_another_type_are_refused(tmp_path, load_error):
 @pytest.mark.parametrize(
     ("labels", "reason"),
     [
-        pytest.param(pa.array([0.0, 1.0]), "column 'label' is double, not integer", id="float"),
-        pytest.param(pa.array(["cat", "dog"]), "column 'label' is string, not integer", id="text"),
+        pytest.param(pa.array([0.0, 1.0]), "labels are of type float, neither", id="float"),
+        pytest.param(pa.array(["cat", "eel"]), "'eel' is not one of the 2 classes", id="text"),
         pytest.param(pa.array([0, None]), "row 1 has no label (1 in total)", id="missing"),
         pytest.param(pa.array([0, 2]), "row 1 is 2, outside 0 to 1", id="too large"),
-        pytest.param(pa.array([0, -1]), "-1 marks a split without labels", id="unlabeled"),
+        pytest.param(pa.array([0, -1]), "-1 marks an image without a label", id="unlabeled"),
     ],
 )
 def test_unsuitable_labels_are_refused(tmp_path, labels, reason, load_error):
     assert reason in load_error(write_parquet(tmp_path / "x.parquet", labels=labels))
 
 
-def test_huge_labels_without_class_names_are_refused(tmp_path, load_error):
-    assert "number the classes from 0" in load_error(
-        write_parquet(tmp_path / "x.parquet", labels=[0, 10**15], names=None)
+def test_text_labels_may_be_the_class_names_of_the_metadata(tmp_path, load):
+    path = write_parquet(tmp_path / "x.parquet", labels=["dog", "cat"])
+    assert load(path).train.labels.tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes"),
+    [([5, 1, 10], ("1", "5", "10")), (["b", "a", "10"], ("10", "a", "b"))],
+)
+def test_classes_are_the_labels_that_occur(tmp_path, labels, classes, load):
+    data = load(write_parquet(tmp_path / "x.parquet", labels=labels, names=None))
+    assert data.classes == classes
+    assert [classes[label] for label in data.train.labels] == [str(label) for label in labels]
+
+
+def test_labels_from_one_to_the_number_of_class_names_are_one_based(tmp_path, load):
+    data = load(write_parquet(tmp_path / "x.parquet", labels=[1, 2, 2]))
+    assert data.classes == ("cat", "dog")
+    assert data.train.labels.tolist() == [0, 1, 1]
+
+
+def test_named_columns_are_read(tmp_path, load, load_error):
+    table = pa.table(
+        {
+            "picture": [encoded(RED), encoded(BLUE)],
+            "coarse_label": [0, 0],
+            "fine_label": ["rose", "tulip"],
+            "label": [0, 1],
+        }
     )
+    pq.write_table(table, tmp_path / "x.parquet")
+    data = load(tmp_path / "x.parquet", image_column="picture", label_column="fine_label")
+    assert data.classes == ("rose", "tulip")
+    assert "has no column 'fine', only picture, coarse_label" in load_error(
+        tmp_path / "x.parquet", image_column="picture", label_column="fine"
+    )
+
+
+@pytest.mark.parametrize("name", ["validation-0", "val", "valid_0", "dev-0", "eval-0"])
+def test_validation_files_are_the_validation_split(tmp_path, name, load):
+    for split, labels in (("train", [0, 1, 1]), (name, [0, 1]), ("test-0", [1, 0])):
+        write_parquet(tmp_path / f"{split}.parquet", labels=labels)
+    data = load(tmp_path)
+    assert data.validation.labels.tolist() == [0, 1]
+    assert data.test.labels.tolist() == [1, 0]
+
+
+@pytest.mark.parametrize("label", [-1, None])
+def test_validation_files_are_the_test_split_if_the_test_files_have_no_labels(
+    tmp_path, label, load
+):
+    write_parquet(tmp_path / "train.parquet", labels=[0, 1])
+    write_parquet(tmp_path / "val.parquet", labels=[0, 1, 1])
+    write_parquet(tmp_path / "test.parquet", labels=pa.array([label] * 2, pa.int64()))
+    data = load(tmp_path)
+    assert (len(data.test), data.validation) == (3, None)
+    assert data.notes[0] == "the test split is not used, because its 2 images have no labels"
+    assert "so the split val.parquet is the test split" in data.notes[1]
 
 
 def test_files_with_different_classes_are_refused(tmp_path, load_error):
@@ -152,10 +206,10 @@ def test_files_with_different_classes_are_refused(tmp_path, load_error):
     assert "test.parquet: has other classes than train.parquet" in load_error(tmp_path)
 
 
-def test_test_split_without_a_class_is_refused(tmp_path, load_error):
+def test_test_split_of_one_class_is_refused(tmp_path, load_error):
     write_parquet(tmp_path / "train.parquet", labels=[0, 1])
     write_parquet(tmp_path / "test.parquet", labels=[0, 0])
-    assert "the test split has no image of class 'dog'" in load_error(tmp_path)
+    assert "the test split has images of class 'cat' only" in load_error(tmp_path)
 
 
 def test_folder_without_training_files_is_refused(tmp_path, load_error):

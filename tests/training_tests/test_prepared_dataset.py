@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from phinas.experiment.artifacts.manifest import DuplicateCounts
 from phinas.experiment.errors import InputError
 from phinas.experiment.schema.config import DataSection
 from phinas.training.data.image_dataset import load_images
@@ -218,22 +219,23 @@ def test_skipped_images_are_recorded(tmp_path, directory):
     assert read_prepared(directory).skipped_images == ("a/x.png: is empty (0 bytes)",)
 
 
-def test_image_in_two_splits_is_counted_once(tmp_path, directory):
+def test_test_images_that_are_also_training_images_of_the_source_are_counted(tmp_path, directory):
     pixels = np.random.default_rng(0).integers(0, 256, (12, 4, 4), dtype=np.uint8)
     test = np.concatenate([pixels[:2], 255 - pixels[:4]])
     np.savez(
         tmp_path / "x.npz", x=pixels, y=np.arange(12) % 2, x_test=test, y_test=np.arange(6) % 2
     )
-    assert make(tmp_path / "x.npz", directory).duplicates == 2
+    assert make(tmp_path / "x.npz", directory).duplicates == DuplicateCounts(test_in_train=2)
 
 
-def test_copies_within_one_split_are_not_counted_as_duplicates(tmp_path, directory):
+def test_copies_within_one_split_are_counted_as_repeats(tmp_path, directory):
     pixels = np.random.default_rng(0).integers(0, 256, (12, 4, 4), dtype=np.uint8)
     test = np.repeat(255 - pixels[:1], 6, axis=0)
     np.savez(
         tmp_path / "x.npz", x=pixels, y=np.arange(12) % 2, x_test=test, y_test=np.arange(6) % 2
     )
-    assert make(tmp_path / "x.npz", directory).duplicates == 0
+    duplicates = make(tmp_path / "x.npz", directory).duplicates
+    assert duplicates == DuplicateCounts(repeats=5, with_other_label=6)
 
 
 # --- damaged files -------------------------------------------------------------------------------
@@ -275,6 +277,24 @@ def test_damaged_metadata_is_prepared_again(source, directory, content):
     with pytest.raises(InputError, match="holds no prepared images"):
         read_prepared(directory)
     assert make(source, directory) == first
+
+
+def test_images_that_are_prepared_again_keep_their_size(tmp_path, directory):
+    source = write_source(tmp_path / "x.npz", image_size=12)
+    first = prepare(section(source), seed=0, directory=directory, max_size=8)
+    assert first.image_size == 8
+    (directory / ARRAYS[0]).unlink()
+    assert prepare(section(source), seed=0, directory=directory, max_size=10) == first
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("resize_mode", "squash"), ("min_images_per_class", 2), ("label_column", "y")],
+)
+def test_other_reading_options_are_refused(source, directory, option, value):
+    make(source, directory)
+    with pytest.raises(InputError, match=f"was prepared with {option} "):
+        make(source, directory, **{option: value})
 
 
 def test_temporary_files_of_a_killed_preparation_are_removed(source, directory):
@@ -321,7 +341,7 @@ def test_newer_format_is_refused_and_unchanged(source, directory):
 
 def test_invalid_source_writes_no_files(tmp_path, directory):
     np.savez(tmp_path / "x.npz", x=np.zeros((3, 4, 4), np.uint8), y=np.array([0, 1, 1]))
-    with pytest.raises(InputError, match="fewer than 3 images in class '0'"):
+    with pytest.raises(InputError, match="fewer than 3 images in class '0', '1', but two"):
         make(tmp_path / "x.npz", directory)
     assert not directory.exists()
 

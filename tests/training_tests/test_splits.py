@@ -83,8 +83,19 @@ def test_every_class_has_a_training_image_despite_large_fractions():
     )
 
 
-def test_class_of_two_images_is_refused():
-    with pytest.raises(InputError, match=r"fewer than 3 images in class 'class1' \(2\)"):
+def test_class_of_two_images_is_in_the_train_split_only():
+    labels = make_labels(9, 2, 30)
+    parts = split(labels)
+    assert [counts(labels, part)[1] for part in (parts.train, parts.validation, parts.test)] == [
+        2,
+        0,
+        0,
+    ]
+    assert all(min(counts(labels, part)[::2]) >= 1 for part in vars(parts).values())
+
+
+def test_small_class_is_refused_where_only_one_other_class_is_left():
+    with pytest.raises(InputError, match=r"fewer than 3 images in class 'class1', but two classes"):
         split(make_labels(9, 2))
 
 
@@ -94,7 +105,7 @@ def test_two_images_of_a_class_are_sufficient_without_a_test_split():
 
 
 def test_class_of_one_image_is_refused_without_a_test_split():
-    with pytest.raises(InputError, match=r"fewer than 2 images in class 'class1' \(1\)"):
+    with pytest.raises(InputError, match=r"fewer than 2 images in class 'class1'"):
         split(make_labels(9, 1), test_fraction=0.0)
 
 

@@ -70,7 +70,7 @@ def test_both_splits_of_a_class_with_a_split_parameter_are_read(tmp_path):
     write_country211(tmp_path)
     data = load(f"torchvision:Country211:{tmp_path}")
     assert data.classes == ("AD", "BE")
-    assert (len(data.train), len(data.test)) == (8, 6)
+    assert (len(data.train), len(data.validation), len(data.test)) == (8, 4, 6)
     assert (data.train.pixels[:, 0, 0, 0] == 200 * data.train.labels).all()
 
 
@@ -103,7 +103,7 @@ def test_images_are_stored_at_their_median_or_the_configured_size(tmp_path):
 def test_image_that_cannot_be_read_is_a_bad_image(tmp_path):
     write_country211(tmp_path)
     (tmp_path / "country211" / "train" / "AD" / "0.png").write_bytes(b"<html>")
-    assert "1 of 14 images cannot be used: image 0: cannot be read: " in load_error_of(
+    assert "1 of 18 images cannot be used: image 0: cannot be read: " in load_error_of(
         f"torchvision:Country211:{tmp_path}"
     )
     data = load(f"torchvision:Country211:{tmp_path}", skip_bad_images=True)
@@ -118,7 +118,7 @@ def test_labels_outside_the_classes_are_refused(tmp_path, torchvision, monkeypat
             return 3
 
     monkeypatch.setattr(torchvision.datasets, "Unlabeled", Unlabeled, raising=False)
-    assert "label: row 2 is -1, outside 0 to 1; -1 marks a split without labels" in load_error_of(
+    assert "label: row 2 is -1, a negative label (1 in total)" in load_error_of(
         "torchvision:Unlabeled"
     )
 
@@ -168,7 +168,8 @@ def test_images_are_not_cached(tmp_path, monkeypatch):
 
 
 def test_missing_torchvision_is_refused_with_the_extra_that_installs_it(monkeypatch):
-    monkeypatch.setitem(sys.modules, "torchvision", None)
+    for name in ("torchvision", "torchvision.datasets"):
+        monkeypatch.setitem(sys.modules, name, None)
     assert (
         "needs torchvision, which is not installed; pip install 'phinas[peers]'"
         in load_error_of("torchvision:MNIST")

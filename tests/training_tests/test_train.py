@@ -14,7 +14,8 @@ from phinas.training.data.dataloader import ImageBatches
 from phinas.training.engine.device import count_slots, resolve_device
 from phinas.training.engine.initialization import Initialization
 from phinas.training.engine.trainer import DivergenceError
-from phinas.training.timing.time_estimate import estimate_training_seconds
+from phinas.training.request import TrainingRequest, TrainingSettings
+from phinas.training.timing.step_timing import time_steps
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -44,15 +45,12 @@ def test_the_global_generator_has_no_effect_and_is_unchanged(data, fit):
     assert torch.equal(torch.random.get_rng_state(), before)
     torch.manual_seed(12)
     assert fit(data).curve == first.curve
-    estimate_training_seconds(
-        SPEC, SHORT, train_images=100, val_images=50, device=CPU, threads=1, steps=1
-    )
+    request = TrainingRequest(SPEC, SHORT, 0, TrainingSettings(0.125, True, device="cpu"))
+    time_steps(request, seconds=0.1, image_size=8)
     torch.manual_seed(12)
     expected = torch.rand(1)
     torch.manual_seed(12)
-    estimate_training_seconds(
-        SPEC, SHORT, train_images=100, val_images=50, device=CPU, threads=1, steps=1
-    )
+    time_steps(request, seconds=0.1, image_size=8)
     assert torch.equal(torch.rand(1), expected)
 
 
@@ -228,18 +226,3 @@ def test_a_missing_device_is_refused():
         resolve_device("cuda:99")
     assert resolve_device("cpu") == CPU
     assert count_slots("cpu") >= 1
-
-
-def test_the_estimated_time_grows_with_epochs_and_images():
-    short, long = (
-        estimate_training_seconds(
-            SPEC,
-            Recipe(epochs=epochs, batch_size=50),
-            train_images=train,
-            val_images=100,
-            device=CPU,
-            threads=1,
-        )
-        for epochs, train in ((1, 500), (10, 5000))
-    )
-    assert 0 < 8 * short < long

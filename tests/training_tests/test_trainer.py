@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-from phinas.experiment.schema.config import DataSection, Recipe
+from phinas.experiment.schema.config import RECIPES, DataSection, Recipe
 from phinas.space.search_spaces.loading import load_space
 from phinas.training.data import dataloader
 from phinas.training.data.prepared_dataset import prepare
 from phinas.training.engine.checkpoint import CheckpointManager
 from phinas.training.engine.initialization import Initialization
 from phinas.training.engine.trainer import TrainingInterrupted
-from phinas.training.timing.time_estimate import estimate_training_seconds
+from phinas.training.request import TrainingRequest, TrainingSettings
+from phinas.training.timing.step_timing import time_steps
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -35,6 +36,7 @@ RICH = SHORT.model_copy(
     }
 )
 RMSPROP = SHORT.model_copy(update={"optimizer": "rmsprop", "learning_rate": 0.01})
+FINE_TUNING = SHORT.model_copy(update=RECIPES["finetune"][1] | {"batch_size": 50})
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +88,7 @@ def uninterrupted(colored, fit):
         pytest.param(4, RICH, id="4-recipe1"),
         pytest.param(5, RICH, id="5-recipe1"),
         pytest.param(5, RMSPROP, id="5-recipe2"),
+        pytest.param(5, FINE_TUNING, id="5-finetune"),
         pytest.param(9, SHORT, id="9-recipe0"),
         pytest.param(9, RICH, id="9-recipe1"),
     ],
@@ -149,11 +152,11 @@ def test_a_training_that_cannot_be_captured_continues_eagerly_with_a_warning(
     assert len(captures) == 1
 
 
-def test_a_time_estimate_times_captured_steps_if_they_can_be_captured(simulate_capture):
-    def estimate():
-        return estimate_training_seconds(
-            SPEC, SHORT, train_images=100, val_images=50, device=torch.device("cpu"), threads=1
-        )
+def test_a_timing_times_captured_steps_if_they_can_be_captured(simulate_capture):
+    request = TrainingRequest(SPEC, SHORT, 0, TrainingSettings(0.125, True, device="cpu"))
+
+    def time_small_batch():
+        return time_steps(request, seconds=0.0, image_size=8)[0].step_seconds
 
     replayed = []
 
@@ -164,11 +167,11 @@ def test_a_time_estimate_times_captured_steps_if_they_can_be_captured(simulate_c
         raise RuntimeError("simulated")
 
     simulate_capture(slow)
-    assert estimate() > 3 * 2 * 0.2  # 3 epochs of 2 steps
-    assert len(replayed) == 4
+    assert time_small_batch() > 0.2
+    assert len(replayed) == 3
     simulate_capture(impossible)
     with pytest.warns(UserWarning, match="could not be captured"):
-        assert 0 < estimate() < 3 * 2 * 0.2
+        assert 0 < time_small_batch() < 0.2
 
 
 def test_epochs_before_a_checkpoint_are_reported_again_and_may_stop_the_training(
@@ -220,6 +223,19 @@ def test_a_frozen_backbone_trains_the_classifier_only(colored, fit):
         name for name, tensor in state(trained).items() if not torch.equal(tensor, initial[name])
     }
     assert changed == {"classifier.weight", "classifier.bias"}
+
+
+def test_frozen_batch_norm_keeps_its_statistics_and_all_weights_are_trained(colored, fit):
+    initial = {}
+
+    def record(network):
+        initial.update({name: tensor.clone() for name, tensor in network.state_dict().items()})
+
+    trained = fit(colored, spec=RANDOM, recipe=FINE_TUNING, initialization=Initialization(record))
+    unchanged = {
+        name for name, tensor in state(trained).items() if torch.equal(tensor, initial[name])
+    }
+    assert unchanged == {name for name, _ in trained.model.named_buffers()}
 
 
 def test_the_ema_has_the_horizon_of_the_recipe(data, fit):

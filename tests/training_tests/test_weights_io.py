@@ -119,14 +119,13 @@ def test_a_flipped_bit_of_the_header_never_loads_other_weights(path):
         lambda content: b"",
         lambda content: b"<!DOCTYPE html><html><body>404 Not Found</body></html>",
         lambda content: b"\xff" * 8 + content[8:],
-        lambda content: b"\x80\x04\x95pickle",
     ],
-    ids=["half", "a byte less", "five bytes", "empty", "html", "huge header length", "pickle"],
+    ids=["half", "a byte less", "five bytes", "empty", "html", "huge header length"],
 )
 def test_a_damaged_file_is_refused(path, damage):
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(
-        InputError, match=r"weights\.safetensors: is not a complete safetensors file"
+        InputError, match=r"weights\.safetensors: is neither a complete safetensors file .* nor"
     ):
         load_weights(network(2), path)
 

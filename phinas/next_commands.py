@@ -1,0 +1,123 @@
+"""The commands that come next after a run, with the real paths, to be copied."""
+
+import shlex
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from phinas.experiment.artifacts.validation_file import ValidationFile
+from phinas.experiment.run_dir import RunDir
+from phinas.experiment.schema.config import Config, DataSection
+from phinas.options.config_option import flag_name
+from phinas.options.groups import FIT_KEYS
+
+# Keys that make the trainings of a run shorter, which a training for use does not need.
+_SHORT_RUN_KEYS = {"max_train_images", "max_validation_images"}
+
+
+@dataclass(frozen=True)
+class NextCommand:
+    """A command that continues with the result of a run.
+
+    Attributes:
+        purpose: What it does, in one line.
+        command: The command line, quoted for a shell.
+    """
+
+    purpose: str
+    command: str
+
+    def to_dict(self) -> dict[str, str]:
+        """Plain data."""
+        return asdict(self)
+
+
+def next_commands(
+    run: RunDir, config: Config, validation: ValidationFile | None
+) -> tuple[NextCommand, ...]:
+    """The commands that come next, in the order of their use.
+
+    Args:
+        run: The run directory.
+        config: Its configuration.
+        validation: The result of the validation, if there is one.
+    """
+    directory = _short_path(run.path)
+    if not run.baseline.exists():
+        return ()
+    commands = []
+    if not run.coefficients.exists():
+        commands.append(_command("find the scaling coefficients", "scale", directory))
+    elif validation is None and config.data is not None:
+        commands.append(_command("measure the family on the test split", "validate", directory))
+    name = _best_network(validation)
+    if validation is not None:
+        commands.append(
+            _command(
+                "choose a measured network (limits: --max-flops, --max-params, --max-latency-ms, "
+                "--max-size-mb)",
+                *("choose", directory),
+            )
+        )
+    if config.data is not None:
+        out = f"{directory}-{name}"
+        commands.append(
+            _command(
+                f"train {name} with the recipe for use",
+                *("fit", f"{directory}:{name}", *_data_arguments(config.data), "--out", out),
+            )
+        )
+        commands.append(
+            _command("classify images with it", "predict", out, _images(config.data.source))
+        )
+        commands.append(
+            _command(
+                "export it with its weights, classes and preprocessing",
+                *("export", out, "--out", f"{out}.onnx", "--with-preprocessing"),
+            )
+        )
+    commands.append(_command("write the report again", "report", directory))
+    return tuple(commands)
+
+
+def commands_as_text(commands: tuple[NextCommand, ...]) -> str:
+    """The commands, each below its purpose. "" without commands."""
+    lines = [f"# {row.purpose}\n{row.command}" for row in commands]
+    return "\n".join(["next:", *lines]) if lines else ""
+
+
+def _command(purpose: str, *arguments: str) -> NextCommand:
+    return NextCommand(purpose, shlex.join(["phinas", *arguments]))
+
+
+def _best_network(validation: ValidationFile | None) -> str:
+    """The name of the validated member with the best score, or of the baseline."""
+    tested = [row for row in validation.members if row.result] if validation is not None else []
+    if not tested:
+        return "baseline"
+    return max(tested, key=lambda row: row.result.score if row.result else 0.0).name
+
+
+def _data_arguments(data: DataSection) -> list[str]:
+    """The options of `phinas fit` that give the images and splits of the run."""
+    arguments = ["--data", data.source]
+    changes = data.model_dump(exclude_defaults=True, exclude={"source", *_SHORT_RUN_KEYS})
+    for key, value in changes.items():
+        name = f"data.{key}"
+        if name not in FIT_KEYS:
+            arguments += ["--set", f"{name}={str(value).lower() if value is True else value}"]
+        else:
+            arguments += [flag_name(name)] if value is True else [flag_name(name), str(value)]
+    return arguments
+
+
+def _images(source: str) -> str:
+    """The folder of the images, or the word IMAGES for another source."""
+    return source if Path(source).expanduser().is_dir() else "IMAGES"
+
+
+def _short_path(path: Path) -> str:
+    """The path relative to the current directory where it is below it."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
