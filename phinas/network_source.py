@@ -39,6 +39,11 @@ def load_network(source: str, *, field: str = "spec") -> ArchSpec:
     """
     run_name = split_run_name(source)
     if run_name is None:
+        if _is_run(source):
+            raise InputError(
+                f"{field}: {source!r} is a run, which has several networks; name one, such as "
+                f"{source}:baseline (phinas choose {source} lists the best)"
+            )
         return load_spec(source, field=field)
     from phinas.reports.measured_networks import named_specs
     from phinas.reports.run_reader import read_run_data
@@ -49,6 +54,13 @@ def load_network(source: str, *, field: str = "spec") -> ArchSpec:
         hint = suggest_name(name, specs) or f"its networks are {_list_names(list(specs))}"
         raise InputError(f"{field}: {run.path} has no network {name!r}; {hint}")
     return specs[name]
+
+
+def _is_run(source: str) -> bool:
+    try:
+        return RunDir(Path(source).expanduser()).exists
+    except OSError:  # the name is too long for the file system
+        return False
 
 
 def _list_names(names: list[str]) -> str:

@@ -17,6 +17,8 @@ SPEC_FILE_VERSIONS = {
     "phinas/fit": 1,
     "phinas/trained-network": 1,
 }
+# Keys of a run's configuration, which no network has.
+_CONFIG_SECTIONS = {"search", "scaling", "validation", "run", "data"}
 
 
 def path_exists(path: Path) -> bool:
@@ -53,6 +55,11 @@ def load_spec(source: str, *, field: str = "spec") -> ArchSpec:
         hint = f"did you mean {libraries[0]!r}?" if libraries else suggest_preset(source)
         raise SpecError(f"{field}: {source!r} is neither a file nor a preset; {hint}")
     data = read_yaml(path)
+    if isinstance(data, Mapping) and _CONFIG_SECTIONS & data.keys() and "spec" not in data:
+        raise SpecError(
+            f"{field}: {source!r} is the configuration of a run, not a network; name a preset, a "
+            "spec file, or RUN:NAME"
+        )
     try:
         if not isinstance(data, Mapping) or "spec" not in data:
             return ArchSpec.from_dict(data)

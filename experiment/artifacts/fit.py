@@ -80,6 +80,7 @@ class FitMeasurement(Artifact):
 
     network_id: str = Field(description="Identifier of the network")
     measurement: MeasurementField = Field(description="Scores on the test split, and the curve")
+    validation_images: int = Field(description="Number of images of the curve")
     machine: Machine
     pretrained_reference: PretrainedReference | None = Field(
         default=None, description="The fine-tuned published network to compare with, or null"

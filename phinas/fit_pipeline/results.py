@@ -21,6 +21,7 @@ from phinas.fit_pipeline.model_card import ClassScore, write_card
 from phinas.fit_pipeline.pretrained_reference import compare_with_reference
 from phinas.reports.formatting import pluralize
 from phinas.reports.sentences.pretrained import describe_pretrained
+from phinas.reports.sentences.validation_gap import describe_validation_gap
 
 if TYPE_CHECKING:
     from phinas.training.data.prepared_dataset import PreparedData
@@ -46,6 +47,7 @@ class FitResult:
         directory: The directory of the fit.
         network_id: The identifier of the network.
         measurement: The scores on the test split, and the validation score after each epoch.
+        validation_images: The number of validation images.
         weights: The trained weights, a safetensors file.
         spec: The network, its classes and the preprocessing of its input, a YAML file.
         model_card: The model card, a Markdown file.
@@ -60,6 +62,7 @@ class FitResult:
     directory: Path
     network_id: str
     measurement: Measurement
+    validation_images: int
     weights: Path
     spec: Path
     model_card: Path
@@ -146,6 +149,7 @@ def write_results(
     result = FitMeasurement(
         network_id=record.spec.network_id,
         measurement=measurement,
+        validation_images=data.validation,
         machine=describe_machine(),
         pretrained_reference=compare_with_reference(fit_dir, record, measurement),
     )
@@ -178,6 +182,7 @@ def read_results(fit_dir: FitDir) -> FitResult:
         directory=fit_dir.path,
         network_id=result.network_id,
         measurement=result.measurement,
+        validation_images=result.validation_images,
         weights=fit_dir.weights,
         spec=fit_dir.spec,
         model_card=fit_dir.model_card,
@@ -190,17 +195,19 @@ def read_results(fit_dir: FitDir) -> FitResult:
 
 
 def summary_line(result: FitResult) -> str:
-    """The result in one line, for the terminal."""
+    """The result in one line, and a line for each remark, for the terminal."""
     measurement = result.measurement
     low, high = result.interval
     ending = _ENDINGS.get(measurement.stop_reason, "")
     reference = result.pretrained_reference
-    comparison = f"\n{describe_pretrained(reference)}" if reference else ""
+    remarks = [describe_pretrained(reference)] if reference else []
+    remarks.append(describe_validation_gap(measurement, result.validation_images))
     return (
         f"accuracy {measurement.score:.1%} on {measurement.images:,} test images (95% interval "
         f"{low:.1%} to {high:.1%}), balanced accuracy "
         f"{measurement.balanced_accuracy:.1%}; {pluralize(measurement.epochs, 'epoch')} in "
-        f"{measurement.train_seconds:,.0f} s{ending}{comparison}"
+        f"{measurement.train_seconds:,.0f} s{ending}"
+        + "".join(f"\n{remark}" for remark in remarks if remark)
     )
 
 

@@ -76,6 +76,7 @@ ARTIFACTS = {
     "measurement.json": FitMeasurement(
         network_id=SPEC.network_id,
         measurement=Measurement(0.5, split="test", images=9, curve=(0.25, 0.5), device="cpu"),
+        validation_images=4,
         machine=describe_machine(),
     ),
     "data.json": PreparedDataRecord(

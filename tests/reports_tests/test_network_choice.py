@@ -139,6 +139,11 @@ def test_unknown_network_of_a_run_is_named(run):
         load_network(f"{run.path}:b11")
 
 
+def test_run_without_the_name_of_a_network_is_refused(run):
+    with pytest.raises(InputError, match=r"is a run, .* name one, such as .*:baseline"):
+        load_network(str(run.path))
+
+
 @pytest.mark.parametrize("value", ["-1", 0, "many", float("inf")])
 def test_limit_that_is_not_a_positive_number_is_refused(run, value):
     with pytest.raises(InputError, match="max_flops"):

@@ -288,6 +288,13 @@ def test_error_of_load_spec_has_the_name_of_the_file(tmp_path):
         load_spec(str(path))
 
 
+def test_load_spec_refuses_the_configuration_of_a_run(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text("search: {trials: 3}")
+    with pytest.raises(SpecError, match=r"config.yaml' is the configuration of a run"):
+        load_spec(str(path))
+
+
 def test_load_spec_refuses_a_directory(tmp_path):
     with pytest.raises(YamlError, match="is a directory"):
         load_spec(str(tmp_path))

@@ -360,7 +360,10 @@ def test_npz_key_of_another_length_is_refused(tmp_path):
 
 
 def test_groups_of_digits_are_refused():
-    assert "digits has no groups; remove data.group_by" in load_error_of("digits", "writer")
+    assert (
+        "data.group_by: 'writer' has no effect, because digits has no groups; remove it"
+        in load_error_of("digits", "writer")
+    )
 
 
 # --- prepared data and the dataset audit -------------------------------------------------------

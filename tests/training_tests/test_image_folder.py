@@ -148,7 +148,7 @@ def test_files_that_are_not_images_are_counted_in_one_line(tmp_path, load, two_c
 
 
 def test_column_names_are_refused(tmp_path, load_error, two_classes):
-    assert "has folders instead of columns; remove data.label_column" in load_error(
+    assert "has folders instead of columns; remove it" in load_error(
         two_classes(tmp_path), label_column="x"
     )
 

@@ -55,7 +55,7 @@ class ReadOptions:
             value = getattr(self, key)
             if value is not None:
                 raise InputError(
-                    f"data.{key}: is {value!r}, but {source} {reason}; remove data.{key}"
+                    f"data.{key}: {value!r} has no effect, because {source} {reason}; remove it"
                 )
 
 
