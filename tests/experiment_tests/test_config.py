@@ -8,6 +8,7 @@ from phinas.experiment.errors import InputError
 from phinas.experiment.schema.config import (
     Config,
     FitSection,
+    RunSection,
     check_resumable,
     config_from_dict,
     config_from_text,
@@ -48,9 +49,7 @@ def config(text: str) -> Config:
         ),
         (
             "run: {integer: 3}",
-            "run.integer: unknown key; known keys: seed, device, threads, deterministic, "
-            "checkpoint_minutes, time_budget, workers, trials_per_gpu, executor, storage, "
-            "trial_timeout_minutes, max_retries, retry_on",
+            f"run.integer: unknown key; known keys: {', '.join(RunSection.model_fields)}",
         ),
         (
             "1: 2",
