@@ -279,7 +279,7 @@ def test_signal_writes_a_checkpoint_and_says_how_to_resume(
     out = tmp_path / "stopped"
     process = start(*fit_arguments(network, out, *INFREQUENT_CHECKPOINTS))
     for line in process.stderr:
-        if line.startswith("training: 2 of"):
+        if line.startswith("training: 3 of"):
             break
     process.send_signal(number)
     _, result = process.communicate(timeout=60)

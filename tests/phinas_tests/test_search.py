@@ -352,7 +352,7 @@ def test_nasbench_search_reports_the_error_of_its_surrogate(tmp_path, phinas):
     assert sentence.search(visible_text((tmp_path / "run" / "report" / "index.html").read_text()))
     page = visible_text((tmp_path / "run" / "report" / "index.html").read_text())
     assert "workers 1 (inline)" in page
-    assert "One measurement at a time" in page
+    assert "Measurements run one at a time" in page
     description = read_manifest(RunDir(tmp_path / "run")).evaluator
     assert description.held_out_r2 >= 0.983
     assert description.held_out_kendall_tau >= 0.917
