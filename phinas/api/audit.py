@@ -273,11 +273,15 @@ def _difference_line(dataset: "DatasetAudit") -> str:
 
 def _space_lines(result: AuditResult) -> list[str]:
     """The search spaces whose networks the images are large enough for, and the others."""
-    fitting = [f"{name} ({fit.resolution})" for name, fit in result.spaces.items() if fit.fits]
+    image_size = result.dataset.image_size
+    fitting = []
+    for name, fit in result.spaces.items():
+        if fit.fits:
+            limit = "; scaling needs larger images" if fit.resolution == image_size else ""
+            fitting.append(f"{name} ({fit.resolution}{limit})")
     larger = [f"{name} ({fit.resolution})" for name, fit in result.spaces.items() if not fit.fits]
     lines = [
-        f"search spaces with resolutions up to {result.dataset.image_size} px: "
-        f"{', '.join(fitting) or 'none'}"
+        f"search spaces with resolutions up to {image_size} px: {', '.join(fitting) or 'none'}"
     ]
     if larger:
         lines.append(

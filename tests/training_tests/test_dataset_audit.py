@@ -355,6 +355,8 @@ def test_command_prints_text_or_json(write, capsys):
     assert result["spaces"]["tiny"] == {"resolution": 12, "fits": False}
     assert run_command(cli, ["audit", str(path), "--set", "data.image_size=16"]) == 0
     assert "search spaces with resolutions up to 16 px: tiny (12)" in capsys.readouterr().out
+    assert run_command(cli, ["audit", str(path), "--set", "data.image_size=12"]) == 0
+    assert "up to 12 px: tiny (12; scaling needs larger images)" in capsys.readouterr().out
 
 
 def test_csv_file_has_a_row_for_each_file_with_a_problem(write, tmp_path, capsys):
