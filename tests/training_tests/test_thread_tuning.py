@@ -66,10 +66,26 @@ def test_much_slower_number_costs_one_step():
     assert machine.now == pytest.approx(10.0 + 19 * 0.2)
 
 
-def test_numbers_above_a_slower_one_are_not_tried():
-    machine = Machine({1: 0.1, 2: 0.15, 4: 0.15})
-    machine.train(machine.tuner(4), 50)
-    assert machine.changes == [1, 2, 1]
+@pytest.mark.parametrize(
+    ("step_seconds", "changes"),
+    [
+        ({1: 8.0, 2: 4.0, 4: 2.0, 8: 1.0, 16: 0.5}, [4, 8, 16]),
+        ({1: 8.0, 2: 4.0, 4: 2.0, 8: 3.0, 16: 4.0}, [4, 8, 2, 4]),
+        ({1: 0.1, 2: 0.15, 4: 0.3, 8: 0.6, 16: 1.2}, [4, 8, 2, 1]),
+    ],
+)
+def test_search_follows_the_faster_direction_from_the_middle(step_seconds, changes):
+    machine = Machine(step_seconds)
+    machine.train(machine.tuner(16), 16)
+    assert machine.changes == changes
+
+
+def test_later_selection_begins_with_the_current_number():
+    machine = Machine({1: 8.0, 2: 4.0, 4: 2.0, 8: 1.0, 16: 0.5})
+    tuner = machine.tuner(16)
+    machine.train(tuner, 200)
+    assert machine.changes[:4] == [4, 8, 16, 8]  # 8 costs one step, since it takes twice as long
+    assert set(machine.changes[3:]) == {8, 16}
 
 
 def test_speed_drop_repeats_the_selection():

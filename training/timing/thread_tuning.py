@@ -11,7 +11,8 @@ from collections.abc import Callable
 
 _MIN_STEPS = 3  # timed steps with each number of threads
 _MIN_SECONDS = 0.1  # and at least their total duration
-_SLOWER = 1.1  # more threads are not tried after a number that is slower than the best by this
+_MAX_SECONDS = 2.0  # total duration for which fewer steps are enough
+_SLOWER = 1.1  # the search in a direction ends at a number that is slower than the best by this
 _MUCH_SLOWER = 2.0  # one step that is slower than the best by this ends the timing of a number
 _WATCHED_STEPS = 10  # steps whose median shows whether the speed has dropped
 _SPEED_DROP = 1.4  # step time, as a multiple of that at the selection
@@ -25,10 +26,20 @@ def thread_counts(max_threads: int) -> tuple[int, ...]:
 
 
 class _Selection:
-    """One comparison of the numbers of threads, in ascending order."""
+    """One comparison of numbers of threads: from a first one upwards, or else downwards, as long as
+    the steps get faster. So a number that is far too small or too large is seldom timed.
 
-    def __init__(self, counts: tuple[int, ...]) -> None:
-        self._remaining = list(counts)
+    Args:
+        counts: the numbers of threads, rising.
+        first: the one to begin with.
+    """
+
+    def __init__(self, counts: tuple[int, ...], first: int) -> None:
+        position = counts.index(first)
+        self._above = list(counts[position + 1 :])
+        self._below = list(counts[:position])[::-1]
+        self._first = first
+        self._current: int | None = first
         self._medians: dict[int, float] = {}
         self._timings: list[float] = []
         self._is_warm_up = True
@@ -36,11 +47,11 @@ class _Selection:
     @property
     def threads(self) -> int:
         """The number of threads to time now, or at the end the fastest one."""
-        return self._remaining[0] if self._remaining else self.fastest
+        return self.fastest if self._current is None else self._current
 
     @property
     def is_complete(self) -> bool:
-        return not self._remaining
+        return self._current is None
 
     @property
     def fastest(self) -> int:
@@ -58,13 +69,24 @@ class _Selection:
             self._is_warm_up = False  # the first step also starts the threads
             return
         self._timings.append(step_seconds)
-        enough = len(self._timings) >= _MIN_STEPS and sum(self._timings) >= _MIN_SECONDS
+        total = sum(self._timings)
+        enough = total >= (_MIN_SECONDS if len(self._timings) >= _MIN_STEPS else _MAX_SECONDS)
         if enough or much_slower:
-            median = statistics.median(self._timings)
-            is_slower = median > _SLOWER * self.seconds
-            self._medians[self._remaining[0]] = median
-            self._remaining = [] if is_slower else self._remaining[1:]
-            self._timings, self._is_warm_up = [], True
+            self._finish_count(statistics.median(self._timings))
+
+    def _finish_count(self, median: float) -> None:
+        is_slower = median > _SLOWER * self.seconds
+        assert self._current is not None
+        self._medians[self._current] = median
+        if is_slower:
+            # after a slower number above the first one, those below it are next
+            self._above = []
+            self._below = self._below if self._current > self._first else []
+        if self.fastest > self._first:
+            self._below = []
+        remaining = self._above or self._below
+        self._current = remaining.pop(0) if remaining else None
+        self._timings, self._is_warm_up = [], True
 
 
 def select_threads(
@@ -108,7 +130,7 @@ class ThreadTuner:
     ) -> None:
         self._counts = thread_counts(max_threads)
         self._set_threads, self._clock = set_threads, clock
-        self._selection = _Selection(self._counts)
+        self._selection = _Selection(self._counts, self._counts[(len(self._counts) - 1) // 2])
         self._interval, self._selection_time = _FIRST_INTERVAL, 0.0
         self._recent_seconds: deque[float] = deque(maxlen=_WATCHED_STEPS)
         self._step_start: float | None = None
@@ -152,5 +174,5 @@ class ThreadTuner:
         )
         if dropped or now >= self._selection_time + self._interval:
             self._interval = _FIRST_INTERVAL if dropped else min(2 * self._interval, _MAX_INTERVAL)
-            self._selection = _Selection(self._counts)
+            self._selection = _Selection(self._counts, self.threads)
             self._recent_seconds.clear()
