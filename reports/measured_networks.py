@@ -19,10 +19,10 @@ from phinas.space.spec import ArchSpec
 MeasurementKind = Literal["test", "grid", "finalists", "search"]
 # The kinds from the most to the least reliable one.
 MEASUREMENT_KINDS: dict[MeasurementKind, str] = {
-    "test": "the family and its controls, on the test split",
-    "finalists": "finalists of the search, on the validation split",
-    "grid": "the grid of the scaling search, on the validation split",
-    "search": "trials of the search, on the validation split",
+    "test": "the family and its controls (test split)",
+    "finalists": "the finalists of the search (validation split)",
+    "grid": "the networks of the scaling search (validation split)",
+    "search": "the trials of the search (validation split)",
 }
 
 

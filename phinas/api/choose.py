@@ -146,7 +146,7 @@ def choose(
 
         choice = choose_network(networks, limits, get_latency_ms=get_latency_ms)
     source = data.config.data.source if data.config.data else None
-    return ChooseResult(run_dir.path, limits, data.metric, runtime, choice, latencies_ms, source)
+    return ChooseResult(Path(run), limits, data.metric, runtime, choice, latencies_ms, source)
 
 
 def _positive(name: str, value: float | str | None) -> float | None:
@@ -213,7 +213,7 @@ def as_text(result: ChooseResult, *, width: int | None = None) -> str:
     limits = f" with at most {result.limits}" if str(result.limits) else ""
     kind = MEASUREMENT_KINDS[choice.best.kind]
     lines = [
-        f"{choice.best.name} is the best network{limits}, measured as {kind}.",
+        f"{choice.best.name} is the best network{limits}, of {kind}.",
         "",
         *_table(result, rows, width=width),
     ]
