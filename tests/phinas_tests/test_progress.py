@@ -82,18 +82,6 @@ def test_a_slow_stage_has_a_line_after_thirty_seconds(capsys, monkeypatch):
     assert numbers == ["0", "2", "4"]
 
 
-@pytest.fixture
-def clock(monkeypatch):
-    """A function that sets the time of the display."""
-    seconds = [0.0]
-    monkeypatch.setattr("time.monotonic", lambda: seconds[0])
-
-    def set_seconds(value):
-        seconds[0] = float(value)
-
-    return set_seconds
-
-
 def test_a_line_has_the_remaining_time_in_round_numbers(capsys, clock):
     with Display().stage("search", unit="trials", interval_seconds=0.0) as report:
         report(0, 40, "")

@@ -31,17 +31,6 @@ SIMULATED = {
 }
 
 
-@pytest.fixture
-def clock(monkeypatch):
-    seconds = [0.0]
-    monkeypatch.setattr("time.monotonic", lambda: seconds[0])
-
-    def set_seconds(value):
-        seconds[0] = float(value)
-
-    return set_seconds
-
-
 def completions(durations, workers):
     """The times at which steps are done by some workers, which start the next step at once."""
     free, ends = [0.0] * workers, []
