@@ -16,54 +16,63 @@ from phinas.options.config_option import flag_name
 from phinas.space.closest_name import suggest_name
 
 
-class FitOptions(TypedDict, total=False):
-    """Options of `phinas fit`."""
+class _TrainingOptions(TypedDict, total=False):
+    """Options of every function that trains on images."""
 
+    group_by: str
+    drop_duplicates: bool
+    label_column: str
+    image_column: str
+    min_images_per_class: int
+    resize_mode: str
+    upsample: bool
+    skip_bad_images: bool
     recipe: str | Mapping[str, Any]
     epochs: int
+    resolution: int
+    seed: int
+    device: str
+    threads: int | str
+    deterministic: bool
+
+
+class FitOptions(_TrainingOptions, total=False):
+    """Options of `phinas fit`."""
+
     weights: str
     normalization: str
-    resolution: int
     batch_size: int
-    device: str
-    seed: int
     freeze_backbone: bool
     pretrained_reference: str
     max_minutes: float
-    upsample: bool
-    skip_bad_images: bool
-    group_by: str
-    drop_duplicates: bool
-    label_column: str
-    image_column: str
-    min_images_per_class: int
-    resize_mode: str
-    threads: int
-    deterministic: bool
     onnx: bool
 
 
-class RunOptions(TypedDict, total=False):
+class _StageOptions(_TrainingOptions, total=False):
+    """Options of every function that starts a run."""
+
+    metric: str
+    evaluator: str
+    strategy: str
+    coefficients: str | Sequence[float]
+    phi: Sequence[float]
+    family_flops: Sequence[float | str]
+    family_params: Sequence[float | str]
+    family_latency_ms: Sequence[float]
+    time_budget: float | str
+    runtime: str
+    workers: int | str
+    trials_per_gpu: int
+    storage: str
+
+
+class RunOptions(_StageOptions, total=False):
     """Options of `phinas run`, `phinas search` and `phinas plan`."""
 
-    group_by: str
-    drop_duplicates: bool
-    label_column: str
-    image_column: str
-    min_images_per_class: int
-    resize_mode: str
-    upsample: bool
-    skip_bad_images: bool
-    metric: str
     space: str
     trials: int
-    recipe: str | Mapping[str, Any]
-    epochs: int
     max_flops: float | str
     min_flops: float | str
-    resolution: int
-    strategy: str
-    evaluator: str
     pruner: str
     reward: str
     cost: str
@@ -71,62 +80,20 @@ class RunOptions(TypedDict, total=False):
     target_cost: float | str
     reference: str
     baseline: str
-    coefficients: str | Sequence[float]
-    phi: Sequence[float]
-    family_flops: Sequence[float | str]
-    family_params: Sequence[float | str]
-    family_latency_ms: Sequence[float]
-    time_budget: float | str
-    seed: int
-    device: str
-    runtime: str
-    workers: int | str
-    threads: int | str
-    trials_per_gpu: int
-    deterministic: bool
-    storage: str
 
 
-class ScaleOptions(TypedDict, total=False):
-    """Options of `phinas scale`. Those from `group_by` on are for a new run only."""
+class ScaleOptions(_StageOptions, total=False):
+    """Options of `phinas scale`. Those of the images are for a new run only."""
 
-    recipe: str | Mapping[str, Any]
-    epochs: int
     seeds: int
     max_grid_members: int
     max_budget_fraction: float
-    evaluator: str
-    strategy: str
     constraint: str
     flops_multiple: float
     tolerance: float
     grid_phi: float
     grid_step: float | Sequence[float]
     rounding: str
-    coefficients: str | Sequence[float]
-    phi: Sequence[float]
-    family_flops: Sequence[float | str]
-    family_params: Sequence[float | str]
-    family_latency_ms: Sequence[float]
-    group_by: str
-    drop_duplicates: bool
-    label_column: str
-    image_column: str
-    min_images_per_class: int
-    resize_mode: str
-    upsample: bool
-    skip_bad_images: bool
-    metric: str
-    resolution: int
-    time_budget: float | str
-    seed: int
-    device: str
-    runtime: str
-    workers: int | str
-    threads: int | str
-    trials_per_gpu: int
-    deterministic: bool
-    storage: str
 
 
 def keyword_keys(*groups: Sequence[str]) -> dict[str, str]:
