@@ -31,7 +31,7 @@ class _Selection:
 
     Args:
         counts: the numbers of threads, rising.
-        first: the one to begin with.
+        first: the one that is timed first.
     """
 
     def __init__(self, counts: tuple[int, ...], first: int) -> None:
