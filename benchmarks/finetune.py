@@ -10,28 +10,28 @@ benchmarks/finetune.md.
 
 import argparse
 import itertools
-import json
-import multiprocessing
-import statistics
-import sys
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from cost import describe_machine
 from finetune_variants import CHOSEN, FROZEN, VARIANTS, randomize_classifier, schedule_layers
 from markdown_sections import paragraph, table, write_section
+from recorded_trainings import (
+    add_run_options,
+    describe_command,
+    format_difference,
+    format_mean,
+    read_results,
+    run_missing,
+)
 from torch import nn
 
 from phinas.experiment.schema.run import DataSection
 from phinas.experiment.seeds import derive_seed
-from phinas.experiment.statistics.paired_comparison import compare_pair
 from phinas.space.loading import load_spec
 from phinas.training.data.image_dataset import load_images
 from phinas.training.data.prepared_dataset import PreparedData, prepare
@@ -104,17 +104,19 @@ def prepare_images(source: Path, seed: int, directory: Path) -> PreparedData:
     return prepare(section, seed=seed, directory=directory / f"{source.name}-{seed}")
 
 
-def run_job(job: Job, data: PreparedData, *, network: str, weights_file: str) -> dict[str, Any]:
-    """Train and evaluate with one thread, as plain data."""
-    torch.set_num_threads(1)
-    variant = VARIANTS[job.variant]
+def run_job(
+    job: Job, *, data: Mapping[tuple[str, int], PreparedData], network: str, weights_file: str
+) -> dict[str, Any]:
+    """Train and evaluate, as plain data."""
+    variant, images = VARIANTS[job.variant], data[job.data, job.seed]
     weights = read_pretrained(weights_file, spec_name=network)
     if weights.statistics is None:
         raise SystemExit(f"{weights_file}: it is not known how its images were normalized")
     spec = weights.adapt_spec(load_spec(network)).adapt(
-        channels=data.channels, classes=len(data.classes), resolution=RESOLUTION
+        channels=images.channels, classes=len(images.classes), resolution=RESOLUTION
     )
-    data = data.model_copy(update={"mean": weights.statistics.mean, "std": weights.statistics.std})
+    statistics = {"mean": weights.statistics.mean, "std": weights.statistics.std}
+    images = images.model_copy(update=statistics)
 
     def load_into(module: nn.Module) -> None:
         weights.load_into(module, spec)
@@ -126,14 +128,14 @@ def run_job(job: Job, data: PreparedData, *, network: str, weights_file: str) ->
     torch.manual_seed(derive_seed(job.seed, "weights"))
     setup = TrainingSetup(
         TrainingRequest(spec, recipe, job.seed, settings),
-        data,
-        micro_batch_size=recipe.batch_size,
+        images,
+        micro_batch_size=recipe.known_batch_size,
         initialization=Initialization(load_into, variant.freeze_backbone),
     )
     trainer = Trainer(setup, on_step=schedule_layers(setup, variant))
     trainer.run(lambda _epoch, _score: True)
     evaluation = evaluate_test_split(
-        setup.eval_model, data, resolution=RESOLUTION, mean=setup.mean, std=setup.std
+        setup.eval_model, images, resolution=RESOLUTION, mean=setup.mean, std=setup.std
     )
     return {
         "accuracy": evaluation.accuracy,
@@ -143,37 +145,18 @@ def run_job(job: Job, data: PreparedData, *, network: str, weights_file: str) ->
     }
 
 
-def read_results(path: Path) -> dict[Job, dict[str, Any]]:
-    """The results so far. An incomplete last line of a killed run is ignored."""
-    results = {}
-    for line in path.read_text().splitlines() if path.exists() else []:
-        try:
-            values = json.loads(line)
-        except ValueError:
-            continue
-        results[Job(**values.pop("job"))] = values
-    return results
-
-
-def run_missing(arguments: argparse.Namespace) -> None:
-    """Run the trainings without a result, and append each result to the file."""
-    done = read_results(arguments.out)
-    jobs = [job for job in list_jobs(arguments.data) if job not in done]
+def run_trainings(arguments: argparse.Namespace) -> None:
+    """Run the trainings without a result."""
+    done = read_results(arguments.out, Job)
+    jobs = list_jobs(arguments.data)
     directory = arguments.out.with_suffix(".data")
     data = {
         (job.data, job.seed): prepare_images(Path(job.data), job.seed, directory)
         for job in sorted(jobs)
+        if job not in done
     }
-    run_job_of = partial(run_job, network=arguments.spec, weights_file=arguments.weights)
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(arguments.processes, mp_context=context) as pool:
-        futures = {pool.submit(run_job_of, job, data[job.data, job.seed]): job for job in jobs}
-        for future in as_completed(futures):
-            job, values = futures[future], future.result()
-            with arguments.out.open("a") as file:
-                file.write(json.dumps({"job": asdict(job), **values}) + "\n")
-            sys.stdout.write(f"{job}: {values['accuracy']:.2%}\n")
-            sys.stdout.flush()
+    run = partial(run_job, data=data, network=arguments.spec, weights_file=arguments.weights)
+    run_missing(jobs, run, arguments.out, processes=arguments.processes)
 
 
 def accuracies(results: Results, name: str, data: str, epochs: int) -> list[float]:
@@ -182,16 +165,6 @@ def accuracies(results: Results, name: str, data: str, epochs: int) -> list[floa
     if not all(job in results for job in jobs):
         return []
     return [100 * results[job]["accuracy"] for job in jobs]
-
-
-def format_mean(values: Sequence[float]) -> str:
-    return f"{statistics.fmean(values):.1f} ± {statistics.stdev(values):.1f}"
-
-
-def format_difference(scores: Mapping[str, Sequence[float]], first: str, second: str) -> str:
-    """Points by which the first variant is more accurate, with a 95% interval over the seeds."""
-    difference, low, high = compare_pair(scores, first, second)
-    return f"{difference:+.1f} ({low:+.1f} to {high:+.1f})"
 
 
 def comparison_with_classifier(results: Results, sources: Sequence[Path]) -> list[str]:
@@ -234,14 +207,12 @@ def comparison_of_variants(results: Results, sources: Sequence[Path]) -> list[st
 
 def write_report(arguments: argparse.Namespace) -> None:
     """Write the tables of the trainings that are complete for all seeds."""
-    results = read_results(arguments.out)
-    machine = describe_machine(PACKAGES)
-    versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
+    results = read_results(arguments.out, Job)
     names = " ".join(source.name for source in arguments.data)
-    source_line = (
-        f"`python benchmarks/finetune.py {Path(arguments.weights).name} {names} --out "
-        f"results.jsonl --report`, {datetime.now(UTC):%Y-%m-%d}, {machine['processor']}; "
-        f"{versions}."
+    source_line = describe_command(
+        f"python benchmarks/finetune.py {Path(arguments.weights).name} {names} --out "
+        "results.jsonl --report",
+        PACKAGES,
     )
     images = f"""{TRAIN_IMAGES:,} training images at {RESOLUTION} px, {len(SEEDS)} seeds, accuracy
     in percent on {TEST_IMAGES:,} test images (mean and standard deviation over the seeds)"""
@@ -274,21 +245,13 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--spec", default="efficientnet_lite0", help="network (default: %(default)s)"
     )
-    parser.add_argument("--out", type=Path, required=True, help="file of the results, JSON lines")
-    parser.add_argument(
-        "--processes",
-        type=int,
-        default=1,
-        metavar="N",
-        help="simultaneous trainings (default: 1; 0 trains nothing)",
-    )
-    parser.add_argument("--report", action="store_true", help="write benchmarks/finetune.md")
+    add_run_options(parser, REPORT)
     return parser.parse_args()
 
 
 if __name__ == "__main__":
     options = parse_arguments()
     if options.processes:
-        run_missing(options)
+        run_trainings(options)
     if options.report:
         write_report(options)
