@@ -4,9 +4,9 @@ The default strategy uses a Gaussian process, so a benchmark that is itself a Ga
 favor it. Both functions have the interface of a user's evaluator, function(spec, budget, seed).
 
     PYTHONPATH=benchmarks phinas bench strategies --space benchmarks/layerwise.yaml \
-        --evaluator landscapes:layerwise
+        --evaluator landscapes:layerwise --target-network base
     ACCEL_NASBENCH=anb_dataset_jsons.tar.gz PYTHONPATH=benchmarks phinas bench strategies \
-        --space accel_nasbench --evaluator landscapes:boosted
+        --space accel_nasbench --evaluator landscapes:boosted --target-network base
 """
 
 import os

@@ -21,7 +21,7 @@ from phinas.nas.surrogate.features import FeatureEncoder
 from phinas.nas.surrogate.gaussian_process import FloatArray
 from phinas.space.search_spaces.cost_tables import METRICS, CostTables, IntArray
 from phinas.space.search_spaces.inactive_choices import InactiveChoices, Indices
-from phinas.space.search_spaces.search_space import SearchSpace, Value
+from phinas.space.search_spaces.search_space import Choices, SearchSpace, Value
 from phinas.space.spec import SpecError
 
 # Attributes of a complete trial in the study of a sampler. COST is the cost in the reward.
@@ -64,6 +64,8 @@ class Problem:
         pareto: Whether a Pareto front is searched for. The objectives are then the score, which is
             maximized, and the cost, which is minimized.
         epochs: Epochs of a full training.
+        scores_choices: Whether the evaluator scores choices, not networks. Then two sets of choices
+            for one network are two candidates, unless they differ in inactive choices only.
     """
 
     space: SearchSpace
@@ -71,6 +73,7 @@ class Problem:
     reward: Reward
     pareto: bool = False
     epochs: int = 1
+    scores_choices: bool = False
 
     @property
     def has_analytic_costs(self) -> bool:
@@ -116,20 +119,36 @@ class Problem:
         rows = [self.space.to_indices(mapping) for mapping in choices]
         return np.array(rows, dtype=np.int64).reshape(len(choices), len(self.num_choices))
 
+    def canonical_choices(self, choices: Mapping[str, Value]) -> Choices:
+        """The same network, with every inactive choice set to its first value."""
+        return self._inactive_choices.canonical_choices(choices)
+
     @cached_property
-    def _network_ids(self) -> dict[tuple[int, ...], str]:
+    def _identities(self) -> dict[tuple[int, ...], str]:
         return {}
 
-    def get_network_id(self, row: Sequence[int]) -> str:
-        """The network_id of one row. It is cached, since the same networks are compared at each
+    def identify_row(self, row: Sequence[int]) -> str:
+        """`identify` for one row. It is cached, since the same networks are compared at each
         proposal.
         """
         row_key = tuple(row)
-        if row_key not in self._network_ids:
-            self._network_ids[row_key] = self.space.decode(
-                self.space.from_indices(row_key)
-            ).network_id
-        return self._network_ids[row_key]
+        if row_key not in self._identities:
+            choices = self.space.from_indices(row_key)
+            network_id = self.space.decode(choices).network_id
+            self._identities[row_key] = self.identify(choices, network_id)
+        return self._identities[row_key]
+
+    def identify(self, choices: Mapping[str, Value], network_id: str) -> str:
+        """What tells one candidate from another: its network, or its choices if those are scored.
+
+        Args:
+            choices: A complete set of choices.
+            network_id: That of their network.
+        """
+        if not self.scores_choices:
+            return network_id
+        row = self.space.to_indices(self.canonical_choices(choices))
+        return f"{network_id}:{','.join(map(str, row))}"
 
     def costs(self, indices: Indices) -> IntArray:
         """The costs of networks, (networks, decisions) -> (networks, METRICS)."""

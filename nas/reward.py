@@ -1,12 +1,13 @@
 """Rewards: the score and the cost of a network in one number, which a search maximizes.
 
-All three rewards are functions of the score ACC (0 to 1) and of the ratio C/T of the cost to its
+All rewards are functions of the score ACC (0 to 1) and of the ratio C/T of the cost to its
 target:
 
     soft      ACC * (C/T)^w                        w = -0.07; MnasNet (arXiv:1807.11626),
                                                    eq. 2 with a = b = w
     hard      ACC * (C/T)^w where C > T, else ACC  w = -1; the same with a = 0, b = w
     absolute  ACC + w * |C/T - 1|                  w = -0.07; TuNAS (arXiv:2008.06120), eq. 2
+    accuracy  ACC                                  the score alone, for a search within cost limits
 
 The values of w are the defaults.
 
@@ -44,12 +45,19 @@ def absolute(cost_ratio: FloatArray, exponent: float) -> LinearCoefficients:
     return np.ones_like(cost_ratio), exponent * np.abs(cost_ratio - 1)
 
 
+def accuracy(cost_ratio: FloatArray, exponent: float) -> LinearCoefficients:
+    """Slope 1 and intercept 0 at each cost ratio C/T: the reward is the score."""
+    del exponent
+    return np.ones_like(cost_ratio), np.zeros_like(cost_ratio)
+
+
 REWARDS: dict[str, Callable[[FloatArray, float], LinearCoefficients]] = {
     "soft": soft,
     "hard": hard,
     "absolute": absolute,
+    "accuracy": accuracy,
 }
-DEFAULT_EXPONENT = {"soft": -0.07, "hard": -1.0, "absolute": -0.07}
+DEFAULT_EXPONENT = {"soft": -0.07, "hard": -1.0, "absolute": -0.07, "accuracy": 0.0}
 UNUSED_TARGET_NOTE = (
     "under the soft reward the target multiplies all rewards by the same factor and does not "
     "change which network is best"
@@ -62,7 +70,7 @@ class Reward:
 
     Attributes:
         kind: A key of REWARDS.
-        exponent: The exponent w. In the absolute reward w is a factor.
+        exponent: The exponent w. In the absolute reward w is a factor. The accuracy reward has 0.
         target: The target cost T, in the unit of the cost.
         cost_metric: What the cost counts: flops, params, activations, or latency (in ms).
     """

@@ -103,6 +103,7 @@ def search(
             reward,
             pareto=section.reward == "pareto",
             epochs=section.recipe.epochs,
+            scores_choices=evaluator.uses_choices,
         )
         state = SearchState(
             problem, section, trial_store, seed=seed, estimating_exponent=estimating_exponent

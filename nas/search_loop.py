@@ -15,6 +15,7 @@ from phinas.nas.pareto import pareto_front
 from phinas.nas.search_state.state import SearchState
 from phinas.nas.trial import LatencyTiming, RunningTrial
 from phinas.space.network import Network
+from phinas.space.search_spaces.search_space import Choices
 
 ProgressCallback = Callable[[int, int, str], None]
 
@@ -58,7 +59,9 @@ class SearchLoop:
 
     def _start_trials(self) -> None:
         while len(self.running_trials) + len(self.timing_trials) < self.executor.max_workers:
-            trial = self.state.next_trial(lambda network: self._make_job(network).key)
+            trial = self.state.next_trial(
+                lambda network, choices: self._make_job(network, choices).key
+            )
             if trial is None:
                 return
             self._submit(trial)
@@ -71,16 +74,27 @@ class SearchLoop:
                 self.executor.submit(timing_job)
                 return
             self.state.record_latency(trial, self.latency_cache.timing(trial.spec))
-        job = self._make_job(trial.spec, stop_epoch=trial.stop_epoch)
+        job = self._make_job(trial.spec, trial.choices, stop_epoch=trial.stop_epoch)
         self.running_trials[job.key] = trial
         on_report = partial(self.state.report, trial) if self.state.needs_reports else None
         self.executor.submit(job, on_report)
 
-    def _make_job(self, network: Network, *, stop_epoch: int | None = None) -> Job:
-        recipe, seed = self.state.section.recipe, self.training_seed
-        if stop_epoch is None:
-            return self.evaluator.make_job(network, recipe, seed)
-        return self.evaluator.make_job(network, recipe, seed, stop_epoch=stop_epoch)
+    def _make_job(
+        self, network: Network, choices: Choices, *, stop_epoch: int | None = None
+    ) -> Job:
+        return self.evaluator.make_job(
+            network,
+            self.state.section.recipe,
+            self.training_seed,
+            stop_epoch=stop_epoch,
+            choices=self._canonical_choices(choices),
+        )
+
+    def _canonical_choices(self, choices: Choices) -> Choices | None:
+        """The choices for the evaluator, if it asks for them."""
+        if not self.evaluator.uses_choices:
+            return None
+        return self.state.problem.canonical_choices(choices)
 
     def _process(self, result: Result) -> str:
         """Record the result of a job.

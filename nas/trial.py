@@ -9,6 +9,7 @@ from phinas.experiment.storage.trial_record import TrialRecord
 from phinas.nas.reward import Reward
 from phinas.space.cost import Cost
 from phinas.space.network import Network
+from phinas.space.search_spaces.search_space import Choices
 from phinas.space.spec import ArchSpec
 
 
@@ -143,6 +144,7 @@ class RunningTrial:
     Attributes:
         number: Its number in the record.
         spec: The network.
+        choices: Its choices.
         attributes: Its recorded attributes.
         stop_epoch: The epoch at which its training pauses. None if it runs to the end.
         reported_scores: Scores that it has reported, by epoch.
@@ -151,6 +153,7 @@ class RunningTrial:
 
     number: int
     spec: ArchSpec
+    choices: Choices
     attributes: TrialAttributes
     stop_epoch: int | None = None
     reported_scores: dict[int, float] = field(default_factory=dict)
@@ -173,6 +176,7 @@ class Trial:
         reward: Its reward. In a search for a Pareto front, the score, until `apply_reward`.
         measurement: The result of its training.
         latency_ms: Its latency in ms. None if latency is not the cost.
+        choices: Its choices. None for a network that is not of a search.
     """
 
     number: int
@@ -182,19 +186,30 @@ class Trial:
     reward: float
     measurement: Measurement
     latency_ms: float | None = None
+    choices: Choices | None = None
 
     @classmethod
     def of(
         cls,
         number: int,
         spec: ArchSpec,
+        choices: Choices,
         attributes: TrialAttributes,
         reward: float,
         measurement: Measurement,
     ) -> Self:
         """A trial from its attributes and its result."""
         latency_ms = attributes.latency.latency_ms if attributes.latency else None
-        return cls(number, attributes.proposal, spec, spec.cost(), reward, measurement, latency_ms)
+        return cls(
+            number,
+            attributes.proposal,
+            spec,
+            spec.cost(),
+            reward,
+            measurement,
+            latency_ms,
+            choices,
+        )
 
     @property
     def score(self) -> float:
@@ -226,6 +241,7 @@ def completed_trials(records: Iterable[TrialRecord]) -> list[Trial]:
             trial = Trial.of(
                 record.number,
                 ArchSpec.from_dict(attributes.spec),
+                record.params,
                 attributes,
                 record.value,
                 record.measurement,

@@ -60,4 +60,10 @@ def _function_evaluator(
 ) -> Callable[[Network, Recipe, int], Job]:
     from phinas.nas.evaluators.function import FunctionEvaluator
 
-    return FunctionEvaluator(name, limit_seconds, key=_KEY).make_job
+    evaluator = FunctionEvaluator(name, limit_seconds, key=_KEY)
+    if evaluator.requires_choices:
+        raise InputError(
+            f"{_KEY}: {name!r} requires `choices`, and scaled networks have none; give the "
+            "parameter a default, or name another function"
+        )
+    return evaluator.make_job

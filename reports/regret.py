@@ -42,19 +42,21 @@ _DASH_PATTERNS = ((), (5, 2), (1.5, 1.5), (6, 2, 1.5, 2))
 
 
 def make_regret_table(summary: BenchSummary) -> str:
-    """The comparison as a table in Markdown."""
+    """The comparison as a table in Markdown, and what its numbers are."""
     titles, rows = make_regret_cells(summary)
     lines = ["| " + " | ".join(titles) + " |", "|---|" + "--:|" * (len(titles) - 1)]
-    return "\n".join([*lines, *("| " + " | ".join(cells) + " |" for cells in rows)])
+    lines += ["| " + " | ".join(cells) + " |" for cells in rows]
+    return "\n".join([*lines, "", describe_comparison(summary)])
 
 
 def make_regret_cells(summary: BenchSummary) -> tuple[list[str], list[list[str]]]:
     """Column titles, and the cells of each strategy, the smallest final regret first."""
     rows = summary.strategies
     checkpoints = sorted({at.evaluations for row in rows.values() for at in row.regret})
+    target = summary.target_network
     titles = [
         "strategy",
-        f"evaluations to beat {summary.target_network}",
+        *([] if target is None else [f"evaluations to beat {target}"]),
         f"evaluations to within {REGRET_TOLERANCE:g} of the optimum",
         "the same, slowest seed",
         *(f"regret x100 at {checkpoint}" for checkpoint in checkpoints),
@@ -68,7 +70,7 @@ def _strategy_cells(name: str, row: StrategySummary, checkpoints: Sequence[int])
     regrets = {at.evaluations: _format_regret(at) for at in row.regret}
     return [
         name,
-        _format_counts(row.to_beat_target),
+        *([] if row.to_beat_target is None else [_format_counts(row.to_beat_target)]),
         _format_counts(row.to_reach_tolerance),
         _format_evaluations(row.to_reach_tolerance.worst),
         *(regrets.get(checkpoint, "") for checkpoint in checkpoints),
@@ -111,7 +113,11 @@ def draw_regret(summary: BenchSummary, runs: Mapping[str, Sequence[BenchRun]]) -
             for index, name in enumerate(ranking)
         ],
     )
-    return ReportFigure(figure, _caption(summary))
+    caption = (
+        "Median over the seeds of the regret after each evaluation, with quartiles shaded. "
+        + describe_comparison(summary)
+    )
+    return ReportFigure(figure, caption)
 
 
 def _make_axes(figure: Figure, curves: Mapping[str, FloatArray]) -> Axes:
@@ -150,16 +156,28 @@ def _draw_curve(axes: Axes, curve: FloatArray, index: int) -> None:
     )
 
 
-def _caption(summary: BenchSummary) -> str:
+def describe_comparison(summary: BenchSummary) -> str:
+    """What the rewards and the regret of a comparison are, in one sentence each."""
     noise = (
-        f"scores with noise of {100 * summary.noise_std:.2g} points"
+        f"with noise of {100 * summary.noise_std:.2g} points"
         if summary.noise_std
-        else "scores without noise"
+        else "without noise"
     )
+    source = {
+        "stated": "stated",
+        "best_run": "best of all runs",
+        "beam_search": "best of all runs and of a beam search",
+    }[summary.optimum_source]
+    target = (
+        ""
+        if summary.target_reward is None
+        else f"; {summary.target_network}: {summary.target_reward:.4f}"
+    )
+    seeds = f"{summary.seeds} seed{'s' * (summary.seeds != 1)}"
+    reward = "the score" if summary.reward == "accuracy" else f"the {summary.reward} reward"
     return (
-        f"Median over {summary.seeds} seeds of the regret after each evaluation, with quartiles "
-        f"shaded; {noise}. Optimum: {summary.optimum:.4f}; {summary.target_network}: "
-        f"{summary.target_reward:.4f}."
+        f"The reward is {reward}, {noise}; {seeds} of {summary.evaluations:,} evaluations. "
+        f"Optimum ({source}): {summary.optimum:.4f}{target}."
     )
 
 

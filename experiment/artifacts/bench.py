@@ -7,7 +7,8 @@ from pydantic import Field
 from phinas.experiment.artifacts.artifact import Artifact, Record
 from phinas.experiment.artifacts.manifest import Count, EvaluatorDescription
 
-OptimumSource = Literal["best_run", "beam_search"]
+OptimumSource = Literal["stated", "best_run", "beam_search"]
+Value = bool | int | float | str
 
 
 class BenchRun(Artifact):
@@ -20,6 +21,11 @@ class BenchRun(Artifact):
     true_rewards: tuple[float, ...] = Field(description="Rewards without noise")
     flops: tuple[Count, ...] = Field(description="Multiply-adds of each network")
     seconds: tuple[float, ...] = Field(description="Time to propose each network in s")
+    network_ids: tuple[str, ...] = Field(description="network_id of each network")
+    decisions: tuple[str, ...] = Field(description="The decisions of the search space, in order")
+    choices: tuple[tuple[Value, ...], ...] = Field(
+        description="The choices of each network, one value for each decision"
+    )
 
 
 class EvaluationCounts(Record):
@@ -53,8 +59,9 @@ class StrategySummary(Record):
     """The runs of one strategy."""
 
     runs: Count = Field(description="Number of seeds")
-    to_beat_target: EvaluationCounts = Field(
-        description="Evaluations to a true reward above that of the target network"
+    to_beat_target: EvaluationCounts | None = Field(
+        description="Evaluations to a true reward above that of the target network; null: there is "
+        "none"
     )
     to_reach_tolerance: EvaluationCounts = Field(
         description="Evaluations to a true reward close to the optimum"
@@ -83,11 +90,14 @@ class BenchSummary(Artifact):
     evaluations: Count = Field(description="Networks that a run may evaluate")
     seeds: Count = Field(description="Runs of each strategy")
     noise_std: float = Field(description="Standard deviation of the noise added to the scores")
-    target_network: str = Field(description="The network whose reward strategies should exceed")
-    target_reward: float = Field(description="Its reward without noise")
+    reward: str = Field(description="search.reward")
+    target_network: str | None = Field(
+        description="The network whose reward strategies should exceed; null: none was named"
+    )
+    target_reward: float | None = Field(description="Its reward without noise")
     optimum: float = Field(description="The best known reward without noise")
     optimum_source: OptimumSource = Field(
-        description="Whether the optimum is the best of all runs, or a beam search over the whole "
-        "surrogate found a better one"
+        description="stated: by --optimum or by the evaluator; best_run: the best of all runs; "
+        "beam_search: the best of all runs and of a beam search over the whole surrogate"
     )
     strategies: dict[str, StrategySummary]

@@ -46,9 +46,10 @@ class SearchSection(Section):
         default=100,
         on_resume="may grow",
     )
-    reward: Literal["soft", "hard", "absolute", "pareto"] = option(
+    reward: Literal["soft", "hard", "absolute", "accuracy", "pareto"] = option(
         "How score and cost are combined into the objective. soft and hard are MnasNet's two "
-        "rewards, absolute is TuNAS's, and pareto searches for the Pareto front of score and cost.",
+        "rewards, and absolute is TuNAS's. accuracy is the score alone, within search.min_flops "
+        "and search.max_flops. pareto searches for the Pareto front of score and cost.",
         default="soft",
     )
     cost: Literal["flops", "params", "activations", "latency"] = option(
@@ -117,7 +118,8 @@ class SearchSection(Section):
     )
     reference: NonEmptyText = option(
         "Published network for comparison, which is trained like the finalists (the best "
-        "candidates). auto selects efficientnet_b0 where its training takes little time.",
+        "candidates). auto selects efficientnet_b0 where its training takes little time, and none "
+        "if search.evaluator is your own function.",
         default="auto",
         values="auto, none, a preset such as efficientnet_b0, a spec file or timm:NAME",
     )
@@ -160,16 +162,22 @@ class SearchSection(Section):
 
     @model_validator(mode="after")
     def _check_target_cost(self) -> Self:
-        if self.reward == "pareto" and self.target_cost is not None:
+        if self.reward in ("accuracy", "pareto") and self.target_cost is not None:
             raise invalid(
                 "target_cost",
-                f"{self.target_cost:g} has no effect with search.reward: pareto; leave it out, or "
-                "set search.max_flops",
+                f"{self.target_cost:g} has no effect with search.reward: {self.reward}; leave it "
+                "out, or set search.max_flops",
             )
         return self
 
     @model_validator(mode="after")
     def _check_reward_exponent(self) -> Self:
+        if self.reward == "accuracy" and self.reward_exponent is not None:
+            raise invalid(
+                "reward_exponent",
+                f"{self.reward_exponent} has no effect with search.reward: accuracy; leave it out, "
+                "or set search.reward: soft",
+            )
         if self.reward_exponent != "auto":
             return self
         if self.reward in ("hard", "absolute"):

@@ -57,24 +57,24 @@ def quartiles(curves: Sequence[FloatArray]) -> FloatArray:
 
 
 def summarize_runs(
-    runs: Sequence[BenchRun], *, optimum: float, target_reward: float
+    runs: Sequence[BenchRun], *, optimum: float, target_reward: float | None
 ) -> StrategySummary:
     """Summarize the runs of one strategy.
 
     Args:
         runs: One run for each seed.
         optimum: The best known reward.
-        target_reward: The reward of the network that the strategies should exceed.
+        target_reward: The reward of the network that the strategies should exceed. None without
+            one.
     """
     regret_quartiles = quartiles([compute_regrets(run, optimum) for run in runs])
-    above_target = float(np.nextafter(target_reward, math.inf))
     seconds = [interval for run in runs for interval in run.seconds[1:]]
     last_tenth = [
         interval for run in runs for interval in run.seconds[-max(1, len(run.seconds) // 10) :]
     ]
     return StrategySummary(
         runs=len(runs),
-        to_beat_target=_summarize_counts([evaluations_to_reach(run, above_target) for run in runs]),
+        to_beat_target=None if target_reward is None else _count_to_beat(runs, target_reward),
         to_reach_tolerance=_summarize_counts(
             [evaluations_to_reach(run, optimum - REGRET_TOLERANCE) for run in runs]
         ),
@@ -83,6 +83,12 @@ def summarize_runs(
             mean=1e3 * mean(seconds or [0.0]), last_tenth=1e3 * mean(last_tenth or [0.0])
         ),
     )
+
+
+def _count_to_beat(runs: Sequence[BenchRun], target_reward: float) -> EvaluationCounts:
+    """The evaluations to a reward above that of the target network."""
+    level = float(np.nextafter(target_reward, math.inf))
+    return _summarize_counts([evaluations_to_reach(run, level) for run in runs])
 
 
 def _select_checkpoints(regret_quartiles: FloatArray) -> tuple[RegretQuartiles, ...]:

@@ -1,21 +1,28 @@
-"""Strategies of other libraries, used as they are: without cost constraint, without a check for
-networks that were evaluated before, and without knowledge of the cost.
+"""Strategies of other libraries, used as they are: without a check for networks that were evaluated
+before, and without knowledge of the cost.
+
+They know no cost limits. A network outside the limits is not evaluated: the library gets the lowest
+reward so far for it, and proposes again.
 
 Each is called with a search space, a function from choices to reward, the number of evaluations and
 a seed.
 """
 
+import itertools
+import warnings
 from collections.abc import Callable
 
 import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution
-from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
+from optuna.exceptions import ExperimentalWarning
+from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
 
 from phinas.nas.problem import make_distributions
 from phinas.space.search_spaces.search_space import Choices, SearchSpace
 
-EvaluateFn = Callable[[Choices], float]
+# Returns the reward, and whether the network is within the cost limits and was evaluated.
+EvaluateFn = Callable[[Choices], tuple[float, bool]]
 ThirdPartyStrategy = Callable[[SearchSpace, EvaluateFn, int, int], None]
 
 
@@ -23,11 +30,20 @@ def _make_optuna_strategy(sampler: Callable[[int], BaseSampler]) -> ThirdPartySt
     def run(space: SearchSpace, evaluate: EvaluateFn, evaluations: int, seed: int) -> None:
         study = optuna.create_study(direction="maximize", sampler=sampler(seed))
         distributions: dict[str, BaseDistribution] = {**make_distributions(space)}
-        for _ in range(evaluations):
+        while evaluations:
             trial = study.ask(distributions)
-            study.tell(trial, evaluate(dict(trial.params)))
+            reward, was_evaluated = evaluate(dict(trial.params))
+            study.tell(trial, reward)
+            evaluations -= was_evaluated
 
     return run
+
+
+def _make_gp_sampler(seed: int) -> BaseSampler:
+    """Optuna's Gaussian process sampler. It needs torch and scipy."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        return GPSampler(seed=seed)
 
 
 def _syne_tune_evolution(
@@ -47,17 +63,21 @@ def _syne_tune_evolution(
         decision.name: choice(list(range(len(decision.values)))) for decision in space.decisions
     }
     scheduler = RegularizedEvolution(value_indices, random_seed=seed)
-    for number in range(evaluations):
+    for number in itertools.count():
         config = scheduler.suggest()
-        reward = evaluate(
+        reward, was_evaluated = evaluate(
             space.from_indices([int(config[decision.name]) for decision in space.decisions])
         )
         scheduler.on_trial_complete(number, config, -reward)
+        evaluations -= was_evaluated
+        if not evaluations:
+            return
 
 
 THIRD_PARTY_STRATEGIES: dict[str, ThirdPartyStrategy] = {
     "optuna-random": _make_optuna_strategy(lambda seed: RandomSampler(seed=seed)),
     "optuna-tpe": _make_optuna_strategy(lambda seed: TPESampler(seed=seed)),
+    "optuna-gp": _make_optuna_strategy(_make_gp_sampler),
     "optuna-nsga2": _make_optuna_strategy(lambda seed: NSGAIISampler(seed=seed)),
     "syne-tune-rea": _syne_tune_evolution,
 }

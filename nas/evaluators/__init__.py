@@ -24,12 +24,15 @@ class EvaluatorEntry:
         path: The class, as "module:Class". Its class method `from_name(name, job_factory=,
             limit_seconds=)` makes the evaluator.
         default_space: The search space whose networks it can score. None if it can score any.
+        scores_published_networks: Whether it can score a published network, such as EfficientNet-B0
+            or the base network of the space, by default. A user's function may not.
     """
 
     usage: str
     summary: str
     path: str
     default_space: str | None = None
+    scores_published_networks: bool = True
 
 
 EVALUATORS: dict[str, EvaluatorEntry] = {
@@ -48,6 +51,7 @@ EVALUATORS: dict[str, EvaluatorEntry] = {
         "package.module:function",
         "Call your own function.",
         "phinas.nas.evaluators.function:FunctionEvaluator",
+        scores_published_networks=False,
     ),
 }
 

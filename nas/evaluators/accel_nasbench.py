@@ -26,7 +26,7 @@ from phinas.nas.surrogate.gaussian_process import FloatArray
 from phinas.space.network import Network
 from phinas.space.search_spaces.encoding import encode
 from phinas.space.search_spaces.inactive_choices import Indices
-from phinas.space.search_spaces.search_space import SearchSpace
+from phinas.space.search_spaces.search_space import Choices, SearchSpace
 from phinas.space.spec import ArchSpec, SpecError
 from phinas.training.engine.job import TrainingJobFactory
 
@@ -45,6 +45,7 @@ class AccelNasbenchEvaluator:
     runs_inline = True
     reports_progress = False
     supports_pausing = False
+    uses_choices = False
 
     def __init__(self, path: str, *, limit_seconds: float) -> None:
         self._path = Path(path).expanduser().absolute()
@@ -123,8 +124,15 @@ class AccelNasbenchEvaluator:
         """Nothing is stored."""
 
     def make_job(
-        self, network: Network, recipe: Recipe, seed: int, *, stop_epoch: int | None = None
+        self,
+        network: Network,
+        recipe: Recipe,
+        seed: int,
+        *,
+        stop_epoch: int | None = None,
+        choices: Choices | None = None,
     ) -> Job:
+        del choices  # each network has one set of choices in the benchmark
         require_full_training(stop_epoch)
         payload = {"path": str(self._path), "spec": network.to_dict(), "seed": seed}
         function = "phinas.nas.evaluators.accel_nasbench:look_up_accuracy"

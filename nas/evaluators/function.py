@@ -17,6 +17,17 @@ A function with a parameter `stop_epoch` can be paused, which strategies that re
 (such as `search.strategy: asha`). It trains up to that epoch under the schedule of `budget` epochs,
 and up to `budget` if `stop_epoch` is None. It may keep a checkpoint for the call with a larger
 `stop_epoch`, or train from the start again: the score after an epoch must be the same.
+
+A function with a parameter `choices` scores the choices of a network, as the tables of NAS
+benchmarks do. They are a dict, such as {"stages.1.layers.0.op": "mb6_k5"}. A choice without
+effect has the first value of its decision. Several sets of choices that decode to one network are
+then several candidates. Networks that are not in the search space are not scored:
+
+    def evaluate(spec, budget, seed, choices):
+        return TABLE[tuple(choices.values())]
+
+The attribute `optimum` of a function states its highest score (`evaluate.optimum = 0.9437`), to
+which `phinas bench strategies` relates the regret if the reward is the score alone.
 """
 
 import hashlib
@@ -36,8 +47,10 @@ from phinas.experiment.measurement import Measurement
 from phinas.experiment.schema.config import Recipe
 from phinas.nas.evaluators.interface import require_full_training
 from phinas.space.network import Network, network_from_dict
-from phinas.space.search_spaces.search_space import SearchSpace
+from phinas.space.search_spaces.search_space import Choices, SearchSpace
 from phinas.training.engine.job import TrainingJobFactory
+
+_OPTIONAL_PARAMETERS = ("report", "stop_epoch", "choices")
 
 
 class FunctionEvaluator:
@@ -49,7 +62,12 @@ class FunctionEvaluator:
         key: The configuration key, for error messages.
 
     Raises:
-        InputError: The function cannot be imported or does not take the parameters.
+        InputError: The function cannot be imported, does not take the parameters, or states an
+            optimum that is no score.
+
+    Attributes:
+        requires_choices: Whether it cannot be called without choices.
+        optimum: The highest score, as the function states it. None if it does not.
     """
 
     runs_inline = False
@@ -58,6 +76,9 @@ class FunctionEvaluator:
         function = _import_user_function(name, key=key)
         self.reports_progress = accepts_report(function)
         self.supports_pausing = _accepts(function, "stop_epoch")
+        self.uses_choices = _accepts(function, "choices")
+        self.requires_choices = _requires(function, "choices")
+        self.optimum = _read_optimum(function, name, key=key)
         self._source_sha256 = _hash_source(function)
         self._name = name
         self._limit_seconds = limit_seconds
@@ -73,9 +94,15 @@ class FunctionEvaluator:
         """Nothing to delete: the function manages its own checkpoints."""
 
     def make_job(
-        self, network: Network, recipe: Recipe, seed: int, *, stop_epoch: int | None = None
+        self,
+        network: Network,
+        recipe: Recipe,
+        seed: int,
+        *,
+        stop_epoch: int | None = None,
+        choices: Choices | None = None,
     ) -> Job:
-        payload = {
+        payload: dict[str, Any] = {
             "function": self._name,
             "spec": network.to_dict(),
             "budget": recipe.epochs,
@@ -84,6 +111,10 @@ class FunctionEvaluator:
         if stop_epoch is not None:
             require_full_training(None if self.supports_pausing else stop_epoch)
             payload["stop_epoch"] = stop_epoch
+        if self.uses_choices and choices is not None:
+            payload["choices"] = choices
+        elif self.requires_choices:
+            raise ValueError(f"{self._name} needs the choices of a network")
         function = "phinas.nas.evaluators.function:call_function"
         return Job(job_key(function, payload), function, payload, self._limit_seconds)
 
@@ -119,6 +150,20 @@ def _import_user_function(name: str, *, key: str) -> Callable[..., Any]:
     return function
 
 
+def _read_optimum(function: Callable[..., Any], name: str, *, key: str) -> float | None:
+    """The highest score that a function states. Raises InputError if it is not one."""
+    optimum = getattr(function, "optimum", None)
+    if optimum is None:
+        return None
+    is_number = isinstance(optimum, Real) and not isinstance(optimum, bool)
+    if not is_number or not 0 <= float(optimum) <= 1:
+        raise InputError(
+            f"{key}: the attribute `optimum` of {name!r} is {optimum!r}; it is the highest score, "
+            "from 0 to 1"
+        )
+    return float(optimum)
+
+
 def _hash_source(function: Callable[..., Any]) -> str:
     """The SHA-256 of the file of the function's module, which identifies a version of the function.
 
@@ -144,7 +189,7 @@ def _has_valid_signature(function: Callable[..., Any]) -> bool:
         signature = inspect.signature(function)
     except (TypeError, ValueError):  # a builtin has no signature
         return True
-    optional = {name: None for name in ("report", "stop_epoch") if name in signature.parameters}
+    optional = {name: None for name in _OPTIONAL_PARAMETERS if name in signature.parameters}
     try:
         signature.bind("spec", "budget", "seed", **optional)
     except TypeError:
@@ -183,6 +228,7 @@ def call_function(
     budget: int,
     seed: int,
     stop_epoch: int | None = None,
+    choices: Choices | None = None,
     report: ReportCallback = lambda _step, _value: True,
 ) -> dict[str, Any]:
     """The job: call the user's function and check what it returns.
@@ -197,6 +243,8 @@ def call_function(
         options["stop_epoch"] = stop_epoch
     elif _requires(user_function, "stop_epoch"):
         options["stop_epoch"] = None
+    if choices is not None:
+        options["choices"] = choices
     start_time = time.perf_counter()
     result = user_function(network_from_dict(spec), budget, seed, **options)
     if isinstance(result, Measurement):

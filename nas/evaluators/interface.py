@@ -6,7 +6,7 @@ from phinas.experiment.artifacts.manifest import EvaluatorDescription
 from phinas.experiment.executors import Job
 from phinas.experiment.schema.config import Recipe
 from phinas.space.network import Network
-from phinas.space.search_spaces.search_space import SearchSpace
+from phinas.space.search_spaces.search_space import Choices, SearchSpace
 from phinas.training.engine.job import TrainingJobFactory
 
 
@@ -24,14 +24,23 @@ class Evaluator(Protocol):
         reports_progress: Whether its jobs report the score after each epoch, which pruning needs.
         supports_pausing: Whether its jobs can stop after an epoch and continue in a later job,
             which strategies that resume trainings need.
+        uses_choices: Whether the score depends on the choices of a network, as in the table of a
+            benchmark, where several sets of choices may decode to one network.
     """
 
     runs_inline: bool
     reports_progress: bool
     supports_pausing: bool
+    uses_choices: bool
 
     def make_job(
-        self, network: Network, recipe: Recipe, seed: int, *, stop_epoch: int | None = None
+        self,
+        network: Network,
+        recipe: Recipe,
+        seed: int,
+        *,
+        stop_epoch: int | None = None,
+        choices: Choices | None = None,
     ) -> Job:
         """Describe the training of one network.
 
@@ -42,6 +51,8 @@ class Evaluator(Protocol):
             stop_epoch: Pause after this epoch. The schedules are those of all `recipe.epochs`. A
                 later job with a larger epoch has the same result as a training that was never
                 paused. None trains to the end. Only if `supports_pausing`.
+            choices: The choices of the network, in which inactive ones have their first value.
+                Required if `uses_choices`, otherwise ignored.
         """
 
     def discard_paused(self, network: Network, recipe: Recipe, seed: int) -> None:

@@ -15,7 +15,7 @@ from phinas.experiment.schema.config import Recipe
 from phinas.experiment.seeds import derive_seed
 from phinas.nas.evaluators.interface import Evaluator, require_full_training
 from phinas.space.network import Network
-from phinas.space.search_spaces.search_space import SearchSpace
+from phinas.space.search_spaces.search_space import Choices, SearchSpace
 
 
 class NoisyEvaluator:
@@ -23,7 +23,8 @@ class NoisyEvaluator:
 
     Args:
         base_evaluator: The other evaluator.
-        noise_std: Standard deviation of the noise. The network and the seed determine its value.
+        noise_std: Standard deviation of the noise. Its value is determined by the seed and by the
+            network, or the choices where those are scored.
     """
 
     reports_progress = False
@@ -32,6 +33,7 @@ class NoisyEvaluator:
     def __init__(self, base_evaluator: Evaluator, noise_std: float) -> None:
         self._evaluator, self._noise_std = base_evaluator, noise_std
         self.runs_inline = base_evaluator.runs_inline
+        self.uses_choices = base_evaluator.uses_choices
 
     def describe_scores(self) -> EvaluatorDescription:
         description = self._evaluator.describe_scores()
@@ -47,11 +49,20 @@ class NoisyEvaluator:
         """Nothing is stored."""
 
     def make_job(
-        self, network: Network, recipe: Recipe, seed: int, *, stop_epoch: int | None = None
+        self,
+        network: Network,
+        recipe: Recipe,
+        seed: int,
+        *,
+        stop_epoch: int | None = None,
+        choices: Choices | None = None,
     ) -> Job:
         require_full_training(stop_epoch)
-        base_job = self._evaluator.make_job(network, recipe, seed)
-        noise = {"noise_std": self._noise_std, "seed": derive_seed(seed, network.network_id)}
+        base_job = self._evaluator.make_job(network, recipe, seed, choices=choices)
+        scored = network.network_id
+        if self.uses_choices and choices is not None:
+            scored = "/".join([scored, *(f"{name}={choices[name]}" for name in sorted(choices))])
+        noise = {"noise_std": self._noise_std, "seed": derive_seed(seed, scored)}
         payload = {"function": base_job.function, "payload": base_job.payload, **noise}
         function = "phinas.nas.evaluators.noise:add_noise"
         return Job(

@@ -3,9 +3,10 @@
 from typing import Self
 
 from phinas.experiment.errors import InputError
+from phinas.experiment.executors import Job
 from phinas.experiment.schema.config import Recipe
 from phinas.space.network import Network
-from phinas.space.search_spaces.search_space import SearchSpace
+from phinas.space.search_spaces.search_space import Choices, SearchSpace
 from phinas.training.engine.job import TrainingJobFactory
 
 
@@ -14,18 +15,15 @@ class ProxyEvaluator:
 
     Args:
         job_factory: Describes the trainings.
-
-    Attributes:
-        make_job: That of the job factory.
     """
 
     runs_inline = False
     reports_progress = True
     supports_pausing = True
+    uses_choices = False
 
     def __init__(self, job_factory: TrainingJobFactory) -> None:
         self._job_factory = job_factory
-        self.make_job = job_factory.make_job
 
     @classmethod
     def from_name(
@@ -39,6 +37,18 @@ class ProxyEvaluator:
                 "with --data"
             )
         return cls(job_factory)
+
+    def make_job(
+        self,
+        network: Network,
+        recipe: Recipe,
+        seed: int,
+        *,
+        stop_epoch: int | None = None,
+        choices: Choices | None = None,
+    ) -> Job:
+        del choices  # the network is trained
+        return self._job_factory.make_job(network, recipe, seed, stop_epoch=stop_epoch)
 
     def discard_paused(self, network: Network, recipe: Recipe, seed: int) -> None:
         self._job_factory.remove_checkpoint(network, recipe, seed)

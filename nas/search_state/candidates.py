@@ -51,16 +51,15 @@ class CandidateGenerator:
     Args:
         problem: The search problem.
         proposer: Gets proposals from the strategy.
-        known_network_ids: Networks that are not proposed again.
+        known: Identities of networks that are not proposed again (`Problem.identify`).
         seed: Seed of the search.
     """
 
-    def __init__(
-        self, problem: Problem, proposer: Proposer, known_network_ids: set[str], *, seed: int
-    ) -> None:
+    def __init__(self, problem: Problem, proposer: Proposer, known: set[str], *, seed: int) -> None:
+        self._problem = problem
         self._space, self._cost_constraint = problem.space, problem.cost_constraint
         self._proposer, self._seed = proposer, seed
-        self.known_network_ids = known_network_ids
+        self._known = known
 
     def next_candidate(self, number: int) -> Candidate | ResumeTraining | None:
         """Proposal `number`: a new network or a paused training. None if no network is left.
@@ -76,7 +75,7 @@ class CandidateGenerator:
                 return action
             choices, epochs = action.choices, action.epochs
             spec = self._space.decode(choices)
-            is_known = spec.network_id in self.known_network_ids
+            is_known = self._is_known(spec, choices)
             if not is_known and self._is_feasible(spec):
                 return Candidate(spec, choices, num_attempts, is_proposed=True, epochs=epochs)
             self._proposer.reject()
@@ -87,9 +86,12 @@ class CandidateGenerator:
             self._fallback_candidates(duplicates, number), start=num_attempts
         ):
             spec = self._space.decode(choices)
-            if self._is_feasible(spec) and spec.network_id not in self.known_network_ids:
+            if self._is_feasible(spec) and not self._is_known(spec, choices):
                 return Candidate(spec, choices, num_rejected, is_proposed=False, epochs=epochs)
         return None
+
+    def _is_known(self, spec: ArchSpec, choices: Choices) -> bool:
+        return self._problem.identify(choices, spec.network_id) in self._known
 
     def _is_feasible(self, spec: ArchSpec) -> bool:
         return self._cost_constraint.is_satisfied(spec.cost().flops)

@@ -27,13 +27,13 @@ class PastTrials:
 
     def __init__(self, problem: Problem, records: Iterable[TrialRecord]) -> None:
         self._problem = problem
-        self.network_ids: set[str] = set()
+        self.identities: set[str] = set()
         self._trials: dict[int, PastTrial] = {}
         self._targets: dict[int, tuple[int, ...]] = {}
         for record in records:
             attributes = TrialAttributes.from_record(record)
             _require_same_space(problem, record, attributes)
-            self.network_ids.add(attributes.network_id)
+            self.identities.add(problem.identify(record.params, attributes.network_id))
             self._trials[attributes.proposal] = self._read(record, attributes)
             self._targets[attributes.proposal] = record.target_epochs or (problem.epochs,)
 
@@ -83,7 +83,7 @@ class PastTrials:
         return self._problem.reward(score, self.cost(proposal))
 
     def start(self, attributes: TrialAttributes, choices: Choices, epochs: int) -> PastTrial:
-        self.network_ids.add(attributes.network_id)
+        self.identities.add(self._problem.identify(choices, attributes.network_id))
         self._targets[attributes.proposal] = (epochs,)
         trial = PastTrial(attributes.proposal, choices, "running", cost=self._cost(attributes))
         return self._set(trial)

@@ -22,7 +22,10 @@ from phinas.nas.strategies.interface import PastTrial, ResumeTraining
 from phinas.nas.strategies.loading import load_strategy
 from phinas.nas.trial import LatencyTiming, RunningTrial, Trial, TrialAttributes, completed_trials
 from phinas.space.network import Network
+from phinas.space.search_spaces.search_space import Choices
 from phinas.space.spec import ArchSpec
+
+MakeKey = Callable[[Network, Choices], str]
 
 
 class SearchState:
@@ -63,7 +66,7 @@ class SearchState:
         for trial in self._past.in_order():
             self._proposer.add(trial)
         self._candidates = CandidateGenerator(
-            problem, self._proposer, self._past.network_ids, seed=seed
+            problem, self._proposer, self._past.identities, seed=seed
         )
         self._pruner: TrialPruner | None = None
         if section.pruner != "none" and not estimating_exponent:
@@ -90,11 +93,11 @@ class SearchState:
     def num_paused(self) -> int:
         return sum(trial.status == "paused" for trial in self._past.in_order())
 
-    def next_trial(self, make_key: Callable[[Network], str]) -> RunningTrial | None:
+    def next_trial(self, make_key: MakeKey) -> RunningTrial | None:
         """Record the next trial as running: one that was interrupted, or else a proposal.
 
         Args:
-            make_key: The key of a network's training job, for the record.
+            make_key: The key of the training job of a network and its choices, for the record.
 
         Returns:
             The trial to train. None if the budget is spent, no network is left, or the strategy
@@ -116,7 +119,7 @@ class SearchState:
         return self._start(proposal, remaining_epochs, make_key)
 
     def _start(
-        self, candidate: Candidate, remaining_epochs: int, make_key: Callable[[Network], str]
+        self, candidate: Candidate, remaining_epochs: int, make_key: MakeKey
     ) -> RunningTrial | None:
         epochs = candidate.epochs or self.problem.epochs
         if epochs > remaining_epochs:
@@ -124,7 +127,7 @@ class SearchState:
         attributes = TrialAttributes.of(
             candidate.spec,
             proposal=len(self._past),
-            key=make_key(candidate.spec),
+            key=make_key(candidate.spec, candidate.choices),
             num_rejected=candidate.num_rejected,
         )
         trial = self._past.start(attributes, candidate.choices, epochs)
@@ -138,7 +141,9 @@ class SearchState:
             **attributes.to_dict(),
             **targets,
         )
-        return RunningTrial(number, candidate.spec, attributes, self._stop_epoch(epochs))
+        return RunningTrial(
+            number, candidate.spec, candidate.choices, attributes, self._stop_epoch(epochs)
+        )
 
     def _resume(self, action: ResumeTraining, remaining_epochs: int) -> RunningTrial | None:
         if action.epochs - self._past.target_epochs(action.trial) > remaining_epochs:
@@ -152,9 +157,8 @@ class SearchState:
         """The training of a trial that is recorded as running."""
         attributes = TrialAttributes.from_record(record)
         stop_epoch = self._stop_epoch(record.target_epochs[-1]) if record.target_epochs else None
-        return RunningTrial(
-            record.number, ArchSpec.from_dict(attributes.spec), attributes, stop_epoch
-        )
+        spec = ArchSpec.from_dict(attributes.spec)
+        return RunningTrial(record.number, spec, record.params, attributes, stop_epoch)
 
     def _stop_epoch(self, epochs: int) -> int | None:
         return epochs if epochs < self.problem.epochs else None
@@ -234,7 +238,7 @@ class SearchState:
             attempts=attempts,
         )
         self.trials.append(
-            Trial.of(trial.number, trial.spec, trial.attributes, reward, measurement)
+            Trial.of(trial.number, trial.spec, trial.choices, trial.attributes, reward, measurement)
         )
         past_trial = self._past.complete(trial.proposal, scores, measurement.score, reward)
         self._end(past_trial, TrialState.COMPLETE)

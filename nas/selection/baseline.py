@@ -9,7 +9,7 @@ search are not used again: they were shorter, and the finalists were selected by
 network is trained with the same seeds (nas/selection/reference_network.py).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from phinas.experiment.artifacts.baseline_file import ExcludedReference, SelectionOutcome
@@ -31,8 +31,10 @@ from phinas.experiment.statistics.paired_comparison import (
     probability_of_best,
 )
 from phinas.experiment.storage.trial_store import TrialStore
+from phinas.nas.cost_constraint import CostConstraint
 from phinas.nas.evaluators.interface import Evaluator
 from phinas.nas.pareto import pareto_front
+from phinas.nas.problem import Problem
 from phinas.nas.search import SearchResult
 from phinas.nas.search_loop import ProgressCallback
 from phinas.nas.selection.finalists import Finalist, select_finalists
@@ -40,7 +42,10 @@ from phinas.nas.selection.rediscovery import MeasuredReference
 from phinas.nas.selection.reference_network import ReferenceTraining
 from phinas.nas.trial import Trial
 from phinas.space.search_spaces.search_space import SearchSpace
+from phinas.space.spec import ArchSpec
 from phinas.training.timing.latency import LatencyTimer
+
+_MAX_EXAMINED = 400  # networks whose grids are made: some seconds
 
 
 @dataclass(frozen=True)
@@ -73,6 +78,7 @@ class SelectedBaseline:
         reference: The published network, or why it was not trained. None if none was requested.
         from_training: Whether the scores come from trainings, not from a table or a user's
             function.
+        num_unscalable: The number of networks that were passed over, because they cannot be scaled.
     """
 
     trial: Trial
@@ -82,6 +88,7 @@ class SelectedBaseline:
     comparison: Comparison
     reference: MeasuredReference | ExcludedReference | None = None
     from_training: bool = True
+    num_unscalable: int = 0
 
     @property
     def probability_of_best(self) -> float:
@@ -109,6 +116,7 @@ def select_baseline(
     seed: int,
     context: EvaluationContext,
     on_progress: ProgressCallback,
+    is_scalable: Callable[[ArchSpec], bool] | None = None,
 ) -> SelectedBaseline:
     """Train the finalists and the reference network, and select the finalist with the best mean
     reward.
@@ -120,17 +128,26 @@ def select_baseline(
         seed: Seed of the run.
         context: Evaluates the networks.
         on_progress: Called with (done, total, text) after each training.
+        is_scalable: Whether a network can be scaled. Others are passed over, unless all are such.
 
     Raises:
         NoResultError: No finalist could be trained with every seed.
     """
     reward, evaluator = result.reward, context.evaluator
     candidates = pareto_front(result.trials, reward.cost_metric) if result.pareto else result.trials
+    networks = _best_of_each_network(candidates)
+    scalable = _find_scalable(networks, is_scalable) if is_scalable is not None else networks
     finalists = select_finalists(
-        candidates, result.trials, space, reward, count=section.finalists, seed=seed
+        scalable,
+        result.trials,
+        space,
+        reward,
+        count=section.finalists,
+        seed=seed,
     )
     seeds = [derive_seed(seed, "finalist", index) for index in range(section.finalist_seeds)]
-    tasks = _make_tasks([finalist.trial for finalist in finalists], section, evaluator, seeds)
+    problem = Problem(space, CostConstraint(), reward, scores_choices=evaluator.uses_choices)
+    tasks = _make_tasks(finalists, section, evaluator, seeds, problem)
     reference_training = ReferenceTraining(
         result, section, space, evaluator, seed=seed, seeds=seeds
     )
@@ -161,15 +178,55 @@ def select_baseline(
         comparison,
         reference_training.collect_result(outcomes),
         from_training=evaluator.describe_scores() is None,
+        num_unscalable=len(networks) - len(scalable),
     )
 
 
+def _find_scalable(
+    trials: Sequence[Trial], is_scalable: Callable[[ArchSpec], bool]
+) -> Sequence[Trial]:
+    """The trials whose network can be scaled; all of them where none can.
+
+    Of many trials, only those with the highest rewards are examined and the others kept.
+    """
+    examined = sorted(trials, key=lambda trial: -trial.reward)[:_MAX_EXAMINED]
+    unscalable = {trial.number for trial in examined if not is_scalable(trial.spec)}
+    return [trial for trial in trials if trial.number not in unscalable] or trials
+
+
+def _best_of_each_network(trials: Sequence[Trial]) -> list[Trial]:
+    """The trials, without those of a network that has a better one. There are several trials of a
+    network where the evaluator scores choices.
+    """
+    best: dict[str, Trial] = {}
+    for trial in trials:
+        previous = best.get(trial.spec.network_id)
+        if previous is None or trial.reward > previous.reward:
+            best[trial.spec.network_id] = trial
+    return [trial for trial in trials if best[trial.spec.network_id] is trial]
+
+
 def _make_tasks(
-    trials: Sequence[Trial], section: SearchSection, evaluator: Evaluator, seeds: Sequence[int]
+    finalists: Sequence[Finalist],
+    section: SearchSection,
+    evaluator: Evaluator,
+    seeds: Sequence[int],
+    problem: Problem,
 ) -> list[Task]:
+    trials = [finalist.trial for finalist in finalists]
+    choices_of = {
+        trial.number: problem.canonical_choices(trial.choices)
+        for trial in trials
+        if evaluator.uses_choices and trial.choices is not None
+    }
     return [
         Task(
-            evaluator.make_job(trial.spec, section.finalist_recipe, training_seed),
+            evaluator.make_job(
+                trial.spec,
+                section.finalist_recipe,
+                training_seed,
+                choices=choices_of.get(trial.number),
+            ),
             {
                 "network_id": trial.spec.network_id,
                 "flops": trial.cost.flops,

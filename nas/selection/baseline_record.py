@@ -77,6 +77,7 @@ def _make_selection_record(selected: SelectedBaseline, result: SearchResult) -> 
         else None,
         excluded_reference=reference if isinstance(reference, ExcludedReference) else None,
         space_exhausted=result.space_exhausted,
+        num_unscalable=selected.num_unscalable,
     )
 
 

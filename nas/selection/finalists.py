@@ -129,7 +129,9 @@ def _fit_model(trials: Sequence[Trial], space: SearchSpace, reward: Reward) -> _
     if len(learned_trials) < MIN_TRIALS:
         return None
     try:
-        rows = [space.to_indices(encode(space, trial.spec)) for trial in learned_trials]
+        rows = [
+            space.to_indices(trial.choices or encode(space, trial.spec)) for trial in learned_trials
+        ]
     except SpecError:
         return None
     problem = Problem(space, CostConstraint(), reward)

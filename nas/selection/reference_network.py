@@ -7,7 +7,8 @@ needs thousands of steps. The search has rediscovered the reference if the basel
 reward. The two networks may differ.
 
 `search.reference` names it. `auto` is EfficientNet-B0. If that is too large for the search, it is
-excluded with a reason.
+excluded with a reason. A user's function gets no network that was not asked for: there `auto` is
+none.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,13 +26,15 @@ from phinas.experiment.schema.config import Recipe, SearchSection
 from phinas.experiment.seeds import derive_seed
 from phinas.experiment.storage.trial_store import TrialStore
 from phinas.nas.cost_constraint import CostConstraint
+from phinas.nas.evaluators import find_evaluator
 from phinas.nas.evaluators.interface import Evaluator
 from phinas.nas.latency import LatencyCache
 from phinas.nas.search import SearchResult, make_cost_constraint
 from phinas.nas.selection.rediscovery import MeasuredReference
 from phinas.nas.trial import Trial, analytic_cost
 from phinas.space.loading import load_spec
-from phinas.space.search_spaces.search_space import SearchSpace
+from phinas.space.search_spaces.encoding import encode
+from phinas.space.search_spaces.search_space import Choices, SearchSpace
 from phinas.space.spec import ArchSpec, SpecError
 from phinas.space.yaml_io import YamlError
 from phinas.training.timing.latency import LatencyTimer
@@ -80,15 +83,18 @@ def resolve_reference(
         max_trial_flops: FLOPs of the largest trial, by which the size of `auto` is limited.
 
     Returns:
-        None if the configuration is `none`.
+        None if the configuration is `none`, or if it is `auto` and the evaluator is a user's
+        function, which may not know the network.
 
     Raises:
         SpecError: The name is not that of a network.
         YamlError: The spec file is damaged.
     """
-    if section.reference == "none":
-        return None
     is_auto = section.reference == "auto"
+    if section.reference == "none" or (
+        is_auto and not find_evaluator(section.evaluator).scores_published_networks
+    ):
+        return None
     source = AUTO_REFERENCE if is_auto else section.reference
     published_spec = load_spec(source, field="search.reference")
     name = Path(source).name  # a spec file without its folders
@@ -154,11 +160,19 @@ class ReferenceTraining:
         self._search_task: Task | None = None
         self._trial: Trial | None = None  # the trial of the search with the same network
         self._latency_ms: float | None = None
-        reference = self._reference
+        reference, choices = self._reference, None
         if not isinstance(reference, ReferenceNetwork):
             return
+        if evaluator.uses_choices:
+            try:
+                choices = encode(space, reference.spec)
+            except SpecError as error:
+                self._exclude(
+                    "not_in_space", f"the evaluator scores choices of the search space, and {error}"
+                )
+                return
         self._finalist_tasks = [
-            _make_task(reference, evaluator, section.finalist_recipe, training_seed)
+            _make_task(reference, evaluator, section.finalist_recipe, training_seed, choices)
             for training_seed in seeds
         ]
         network_id = reference.spec.network_id
@@ -167,7 +181,7 @@ class ReferenceTraining:
         )
         if self._trial is None:
             self._search_task = _make_task(
-                reference, evaluator, section.recipe, derive_seed(seed, "search")
+                reference, evaluator, section.recipe, derive_seed(seed, "search"), choices
             )
 
     @property
@@ -235,7 +249,11 @@ class ReferenceTraining:
 
 
 def _make_task(
-    reference: ReferenceNetwork, evaluator: Evaluator, recipe: Recipe, training_seed: int
+    reference: ReferenceNetwork,
+    evaluator: Evaluator,
+    recipe: Recipe,
+    training_seed: int,
+    choices: Choices | None,
 ) -> Task:
     attributes = {
         "network_id": reference.spec.network_id,
@@ -243,4 +261,5 @@ def _make_task(
         "reference": reference.name,
         "seed": training_seed,
     }
-    return Task(evaluator.make_job(reference.spec, recipe, training_seed), attributes)
+    job = evaluator.make_job(reference.spec, recipe, training_seed, choices=choices)
+    return Task(job, attributes)

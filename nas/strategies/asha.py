@@ -55,10 +55,10 @@ class AshaStrategy:
         """A random network that satisfies the cost constraint and is not in the history."""
         space, problem = self._problem.space, self._problem
         known_rows = problem.to_indices([trial.choices for trial in history]).tolist()
-        known_ids = {problem.get_network_id(row) for row in known_rows}
+        known_ids = {problem.identify_row(row) for row in known_rows}
         rows = problem.sample(_NUM_SAMPLES, self._generator)
         for row in rows[problem.feasible_mask(problem.costs(rows))].tolist():
-            if problem.get_network_id(row) not in known_ids:
+            if problem.identify_row(row) not in known_ids:
                 return space.from_indices(row)
         # The search replaces a known network.
         return space.from_indices(rows[0].tolist())

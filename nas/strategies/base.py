@@ -38,7 +38,7 @@ class JointSampler(BaseSampler, ABC):
         self.problem = problem
         self.rng = random.Random(seed)
         self.np_rng = np.random.default_rng(seed)
-        self._known_network_ids: set[str] = set()
+        self._known_identities: set[str] = set()
         self.pending_rows = problem.to_indices([])
 
     @abstractmethod
@@ -57,7 +57,7 @@ class JointSampler(BaseSampler, ABC):
             rows: Indices of choices, (networks, decisions).
         """
         for row in rows[self.problem.feasible_mask(self.problem.costs(rows))]:
-            if self.problem.get_network_id(row.tolist()) not in self._known_network_ids:
+            if self.problem.identify_row(row.tolist()) not in self._known_identities:
                 return self.problem.space.from_indices(row.tolist())
         return None
 
@@ -82,7 +82,7 @@ class JointSampler(BaseSampler, ABC):
             if len(past_trial.params) == len(search_space)
         ]
         rows = self.problem.to_indices([past_trial.params for past_trial in past_trials])
-        self._known_network_ids = {self.problem.get_network_id(row) for row in rows.tolist()}
+        self._known_identities = {self.problem.identify_row(row) for row in rows.tolist()}
         is_complete = np.array(
             [past_trial.state == TrialState.COMPLETE for past_trial in past_trials], dtype=bool
         )

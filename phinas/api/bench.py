@@ -1,5 +1,6 @@
 """`phinas bench strategies`: search strategies compared on an evaluator that trains nothing."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,19 +17,15 @@ from phinas.bench_pipeline.checks import (
     require_comparable,
     require_cost_limits,
     require_lookup,
+    require_optimum,
 )
-from phinas.bench_pipeline.runs import (
-    find_optimum,
-    make_runs,
-    measure_target,
-    read_runs,
-    run_missing,
-)
+from phinas.bench_pipeline.runs import make_runs, read_runs, run_missing
+from phinas.bench_pipeline.yardsticks import find_optimum, measure_target, stated_optimum
 from phinas.experiment.artifacts.bench import BenchRun, BenchSummary
 from phinas.experiment.run_dir import RunDir, write_atomic
 from phinas.experiment.schema.config import SearchSection
 from phinas.nas.benchmark.regret import summarize_runs
-from phinas.nas.benchmark.runner import BENCHMARK_STRATEGIES
+from phinas.nas.benchmark.runner import DEFAULT_STRATEGIES
 from phinas.nas.evaluators import make_evaluator
 from phinas.nas.evaluators.interface import Evaluator
 from phinas.options.config_building import build_config
@@ -43,16 +40,21 @@ _CALL_SECONDS = 3600.0  # limit of one call of a user's function
 _KEYWORD_KEYS = {
     "space": "search.space",
     "trials": "search.trials",
+    "reward": "search.reward",
+    "max_flops": "search.max_flops",
     "noise_std": "search.noise_std",
 }
 
 
 class BenchOptions(TypedDict, total=False):
-    """Options of `phinas bench strategies` that are keys of the configuration."""
+    """Options of `phinas bench strategies`; all but `optimum` are keys of the configuration."""
 
     space: str
     trials: int
+    reward: str
+    max_flops: float | str
     noise_std: float
+    optimum: float | None
 
 
 @dataclass(frozen=True)
@@ -64,25 +66,29 @@ class BenchRequest:
         out: The directory of the results.
         strategies: The names of the strategies.
         seeds: The number of runs of each strategy.
-        target_network: A preset or spec file whose reward strategies should exceed. None: the base
-            network of the search space.
+        target_network: A preset or spec file whose reward strategies should exceed, or "base" for
+            the base network of the search space. None: the base network, or none if the evaluator
+            is a user's function.
+        optimum: The highest reward without noise, to which regret is relative. None: the one that
+            the evaluator states, or the best known one.
         workers: Runs at a time. None: one for each CPU core.
     """
 
     section: SearchSection
     out: Path
-    strategies: Sequence[str] = BENCHMARK_STRATEGIES
+    strategies: Sequence[str] = DEFAULT_STRATEGIES
     seeds: int = DEFAULT_SEEDS
     target_network: str | None = None
+    optimum: float | None = None
     workers: int | None = None
 
 
-@checked_arguments(("search.space", "search.trials", "search.noise_std"))
+@checked_arguments(tuple(_KEYWORD_KEYS.values()))
 def bench(
     evaluator: str,
     *,
     out: str | Path,
-    strategies: str | Sequence[str] = BENCHMARK_STRATEGIES,
+    strategies: str | Sequence[str] = DEFAULT_STRATEGIES,
     seeds: int = DEFAULT_SEEDS,
     target_network: str | None = None,
     workers: int | None = None,
@@ -99,16 +105,21 @@ def bench(
         evaluator: "accel-nasbench:PATH", or your own "package.module:function".
         out: The directory of the results, which is created or resumed.
         strategies: Names, in a list or separated by commas, of strategies of phinas and of other
-            libraries, or your own as "package.module:Class".
+            libraries, or your own as "package.module:Class". The default is all but optuna-gp,
+            whose proposals take several times as long.
         seeds: Number of runs of each strategy, with the seeds 0 to `seeds` - 1.
-        target_network: A preset or spec file whose reward the strategies should exceed. None: the
-            base network of the search space.
+        target_network: A preset or spec file whose reward the strategies should exceed, or "base"
+            for the base network of the search space. None: the base network, or none if the
+            evaluator is your own function.
         workers: Runs at a time. None: one for each CPU core.
         settings: Further keys `search.*` of docs/configuration.md by dotted key, such as
-            {"search.max_flops": 3e8}.
+            {"search.cost": "params"}.
         quiet: Show no progress.
-        **options: space (the evaluator's own), trials of each run (400) and noise_std, the
-            standard deviation of noise that is added to the scores (0).
+        **options: space (the evaluator's own), trials of each run (400), reward ("soft"), max_flops
+            (no limit), noise_std, the standard deviation of noise that is added to the scores (0),
+            and optimum, the highest reward without noise, to which regret is relative (the
+            attribute `optimum` of your function if the reward is "accuracy", otherwise the best
+            known reward).
 
     Returns:
         For each strategy its regret, and the evaluations that it needs.
@@ -125,6 +136,7 @@ def bench(
     """
     require_lookup(evaluator)
     require_bench_keys(settings or {})
+    optimum = options.pop("optimum", None)
     values = values_by_key("bench", options, _KEYWORD_KEYS) | dict(settings or {})
     values = {"search.evaluator": evaluator, "search.trials": DEFAULT_TRIALS} | values
     names = {key: name for name, key in _KEYWORD_KEYS.items() if name in options}
@@ -132,7 +144,9 @@ def bench(
     config = build_config(None, (), values, use_quick_config=False, names=names, allow_no_data=True)
     if isinstance(strategies, str):
         strategies = [name.strip() for name in strategies.split(",")]
-    request = BenchRequest(config.search, Path(out), strategies, seeds, target_network, workers)
+    request = BenchRequest(
+        config.search, Path(out), strategies, seeds, target_network, optimum, workers
+    )
     return run_bench(request, quiet=quiet)
 
 
@@ -143,9 +157,11 @@ def run_bench(request: BenchRequest, *, quiet: bool = False) -> BenchSummary:
     require_comparable(section)
     strategies = installed_strategies(request.strategies)
     space = load_space(search_space_name(section), field="search.space")
-    require_cost_limits(section, space, strategies)
+    require_cost_limits(section, space)
+    require_optimum(request.optimum, section.reward)
     require_bench_directory(out)
     noiseless_evaluator = _make_noiseless_evaluator(section, space)
+    stated = stated_optimum(request.optimum, section, noiseless_evaluator)
     runs = make_runs(
         strategies,
         seeds=request.seeds,
@@ -153,7 +169,7 @@ def run_bench(request: BenchRequest, *, quiet: bool = False) -> BenchSummary:
         settings=_result_settings(section, space, noiseless_evaluator),
         out=out,
     )
-    target_reward = measure_target(request.target_network, space, section, noiseless_evaluator)
+    target = measure_target(request.target_network, space, section, noiseless_evaluator)
     for strategy in sorted({*request.strategies} - {*strategies}):
         display.print(f"{strategy}: is not installed and left out; {INSTALL_COMMAND}")
     with (
@@ -162,7 +178,15 @@ def run_bench(request: BenchRequest, *, quiet: bool = False) -> BenchSummary:
     ):
         run_missing(runs, workers=request.workers, on_progress=on_progress)
     results = read_runs(runs)
-    optimum, optimum_source = find_optimum(space, section, noiseless_evaluator, results)
+    optimum, optimum_source = find_optimum(
+        space, section, noiseless_evaluator, results, stated=stated
+    )
+    if stated is not None and optimum_source != "stated":
+        display.print(
+            f"the stated optimum {stated:g} is below the reward {optimum:g} of a run; the regret "
+            "is relative to the latter"
+        )
+    target_reward = target.reward if target else None
     summary = BenchSummary(
         evaluator=section.evaluator,
         evaluator_description=noiseless_evaluator.describe_scores(),
@@ -170,7 +194,8 @@ def run_bench(request: BenchRequest, *, quiet: bool = False) -> BenchSummary:
         evaluations=section.trials,
         seeds=request.seeds,
         noise_std=section.noise_std,
-        target_network=request.target_network or f"the base of {space.name}",
+        reward=section.reward,
+        target_network=target.name if target else None,
         target_reward=target_reward,
         optimum=optimum,
         optimum_source=optimum_source,
@@ -198,7 +223,10 @@ def _result_settings(
     return {
         "section": section.model_dump(exclude={"strategy", "evaluator"}),
         "base": space.base.to_dict(),
-        "decisions": [[decision.name, list(decision.values)] for decision in space.decisions],
+        "decisions": [
+            [decision.name, list(map(dict, decision.settings)), list(decision.values)]
+            for decision in space.decisions
+        ],
         "scores": description.to_dict() if description else section.evaluator,
     }
 
@@ -223,8 +251,9 @@ def as_text(summary: BenchSummary, *, width: int | None = None) -> str:
     Args:
         width: Characters of a line; None: unlimited.
     """
-    from phinas.reports.regret import make_regret_cells
+    from phinas.reports.regret import describe_comparison, make_regret_cells
 
     titles, rows = make_regret_cells(summary)
     columns = [Column(titles[0], "left"), *map(Column, titles[1:])]
-    return "\n".join(format_table(columns, rows, width=width))
+    note = textwrap.wrap(describe_comparison(summary), width or 1000, break_on_hyphens=False)
+    return "\n".join([*format_table(columns, rows, width=width), "", *note])

@@ -1,13 +1,13 @@
 """Checks of `phinas bench` before anything runs."""
 
 import importlib.util
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from phinas.experiment.errors import InputError
 from phinas.experiment.schema.config import SearchSection
 from phinas.nas.benchmark.runner import require_benchmark_strategy
-from phinas.nas.benchmark.third_party import THIRD_PARTY_STRATEGIES
 from phinas.nas.cost_constraint import require_feasible
 from phinas.nas.search import make_cost_constraint
 from phinas.space.search_spaces.search_space import SearchSpace
@@ -63,7 +63,7 @@ def require_comparable(section: SearchSection) -> None:
     if section.reward == "pareto":
         raise InputError(
             "search.reward: pareto has two objectives and a benchmark compares one number; set "
-            "soft, hard or absolute"
+            "soft, hard, absolute or accuracy"
         )
     if section.reward_exponent == "auto":
         raise InputError(
@@ -77,19 +77,25 @@ def require_comparable(section: SearchSection) -> None:
         )
 
 
-def require_cost_limits(
-    section: SearchSection, space: SearchSpace, strategies: Sequence[str]
-) -> None:
-    """Raises InputError where a strategy supports no cost limits, or no network is within them."""
-    limits = {"min_flops": section.min_flops, "max_flops": section.max_flops}
-    limit = next((name for name, value in limits.items() if value is not None), None)
-    unconstrained = [name for name in strategies if name in THIRD_PARTY_STRATEGIES]
-    if limit and unconstrained:
-        raise InputError(
-            f"search.{limit}: {', '.join(unconstrained)} cannot search under a limit; leave it "
-            "out, or name other --strategies"
-        )
+def require_cost_limits(section: SearchSection, space: SearchSpace) -> None:
+    """Raises InputError where no network is within the cost limits."""
     require_feasible(space, make_cost_constraint(section), seed=0)
+
+
+def require_optimum(optimum: object, reward: str) -> None:
+    """Raises InputError where a stated optimum is no possible reward."""
+    if optimum is None:
+        return
+    if (
+        not isinstance(optimum, int | float)
+        or isinstance(optimum, bool)
+        or not math.isfinite(optimum)
+    ):
+        raise InputError(f"--optimum: {optimum!r} is not a finite number; state the highest reward")
+    if reward == "accuracy" and not 0 <= optimum <= 1:
+        raise InputError(
+            f"--optimum: {optimum:g} is no score; write a number from 0 to 1, such as 0.9437"
+        )
 
 
 def require_bench_directory(out: Path) -> None:

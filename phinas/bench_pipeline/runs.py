@@ -7,31 +7,20 @@ seeds or strategies can be added later.
 import inspect
 import os
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from phinas.adapt_to_data import search_space_name
-from phinas.experiment.artifacts.bench import BenchRun, OptimumSource
+from phinas.experiment.artifacts.bench import BenchRun
 from phinas.experiment.cpu_threads import count_available_cpus
-from phinas.experiment.errors import InputError, NoResultError
+from phinas.experiment.errors import NoResultError
 from phinas.experiment.executors import Executor, Job
 from phinas.experiment.executors.interface import import_function
 from phinas.experiment.executors.processes import ProcessExecutor
 from phinas.experiment.job_list import job_key
 from phinas.experiment.manifest import file_sha256
-from phinas.experiment.measurement import Measurement
 from phinas.experiment.schema.config import SearchSection
-from phinas.nas.benchmark.optimum import find_best_reward
-from phinas.nas.evaluators.accel_nasbench import AccelNasbenchEvaluator
-from phinas.nas.evaluators.interface import Evaluator
-from phinas.nas.objective import make_search_reward
-from phinas.nas.problem import Problem
-from phinas.nas.search import make_cost_constraint
-from phinas.nas.trial import analytic_cost
-from phinas.space.loading import load_spec
-from phinas.space.search_spaces.search_space import SearchSpace
 from phinas.terminal.progress import ProgressCallback
 
 RUN_FUNCTION = "phinas.nas.benchmark.runner:run_strategy"
@@ -144,48 +133,3 @@ def read_runs(runs: Sequence[StrategyRun]) -> dict[str, list[BenchRun]]:
     for run in runs:
         results.setdefault(run.strategy, []).append(BenchRun.read(run.path))
     return results
-
-
-def measure_target(
-    name: str | None, space: SearchSpace, section: SearchSection, evaluator: Evaluator
-) -> float:
-    """The reward of the network that strategies should exceed.
-
-    Args:
-        name: A preset or spec file. None: the base network of the search space.
-
-    Raises:
-        InputError: The evaluator gives no score for it.
-    """
-    spec = load_spec(name, field="target_network") if name else space.base
-    with closing(ProcessExecutor(1)) as executor:  # a user's function may print, or die
-        executor.submit(evaluator.make_job(spec, section.recipe, 0))
-        result = executor.next_result()
-    description = name or "the base network of the search space"
-    try:
-        if result.value is None:
-            raise ValueError(result.reason)
-        score = Measurement.from_dict(result.value).score
-    except (TypeError, ValueError) as error:
-        raise InputError(
-            f"target_network: {description} could not be scored: {error}; name another network"
-        ) from None
-    reward = make_search_reward(section, space)
-    return reward(score, analytic_cost(spec, reward.cost_metric))
-
-
-def find_optimum(
-    space: SearchSpace,
-    section: SearchSection,
-    evaluator: Evaluator,
-    runs: Mapping[str, Sequence[BenchRun]],
-) -> tuple[float, OptimumSource]:
-    """The best known reward without noise, and where it is from."""
-    best_reward = max(
-        max(run.true_rewards) for strategy_runs in runs.values() for run in strategy_runs
-    )
-    if not isinstance(evaluator, AccelNasbenchEvaluator):
-        return best_reward, "best_run"
-    problem = Problem(space, make_cost_constraint(section), make_search_reward(section, space))
-    beam_reward = find_best_reward(problem, evaluator.batch_score_fn(space))
-    return max(best_reward, beam_reward), "beam_search"

@@ -59,9 +59,17 @@ def bench() -> None:
     "--strategies",
     metavar="A,B,...",
     group=BASIC,
-    text="Strategies to compare, separated by commas.",
-    default_text="all of phinas and of the installed libraries",
+    text="Strategies to compare, separated by commas: of phinas, optuna-random, optuna-tpe, "
+    "optuna-gp, optuna-nsga2, syne-tune-rea, or your own as package.module:Class.",
+    default_text="all but optuna-gp, whose proposals take several times as long",
 )
+@config_option(
+    "search.reward",
+    meaning="How score and cost are combined into one number. soft and hard are MnasNet's rewards, "
+    "absolute is TuNAS's, and accuracy is the score alone.",
+    values="soft, hard, absolute or accuracy",
+)
+@config_option("search.max_flops")
 @config_option(
     "search.noise_std",
     flag_value="0.0031",
@@ -74,8 +82,17 @@ def bench() -> None:
     group="Search",
     text="Network to beat. The result says how many trials each strategy needs for a higher "
     "reward.",
-    values="a preset or a spec file",
-    default_text="the base network of the search space",
+    values="a preset, a spec file, or base for the base network of the search space",
+    default_text="base, or none if the evaluator is your own function",
+)
+@plain_option(
+    "--optimum",
+    annotation=float,
+    metavar="REWARD",
+    group="Search",
+    text="Highest reward without noise, to which the regret is relative.",
+    default_text="the attribute optimum of your function if --reward is accuracy, otherwise the "
+    "best known reward",
 )
 @plain_option(
     "--workers",
@@ -85,13 +102,14 @@ def bench() -> None:
     text="Number of runs at the same time.",
     default_text="one for each CPU core",
 )
-@set_option("search.reward=hard")
+@set_option("search.cost=params")
 @JSON
 def strategies(
     *,
     strategies: str | None,
     seeds: int,
     target_network: str | None,
+    optimum: float | None,
     workers: int | None,
     out: Path,
     settings: tuple[str, ...],
@@ -102,21 +120,22 @@ def strategies(
 
     Every strategy searches with several seeds. The regret after n trials is the best reward in the
     search space minus the reward of the best network so far. Writes bench.md, bench.json,
-    regret.svg and regret.png to --out.
+    regret.svg and regret.png to --out, and the networks of each run to --out/runs. A function with
+    a parameter `choices` gets the choices of a network, as the tables of NAS benchmarks need.
     """
     from phinas.api.bench import BenchRequest, as_text, run_bench
     from phinas.bench_pipeline.checks import require_bench_keys, require_lookup
-    from phinas.nas.benchmark.runner import BENCHMARK_STRATEGIES
+    from phinas.nas.benchmark.runner import DEFAULT_STRATEGIES
     from phinas.terminal.text_table import terminal_width
 
     require_lookup(options["search__evaluator"])
     if strategies is None:
-        names = BENCHMARK_STRATEGIES
+        names = DEFAULT_STRATEGIES
     else:
         names = tuple(name.strip() for name in strategies.split(","))
     config = build_config(None, settings, options, use_quick_config=False, allow_no_data=True)
     require_bench_keys(parse_settings(settings))
-    request = BenchRequest(config.search, out, names, seeds, target_network, workers)
+    request = BenchRequest(config.search, out, names, seeds, target_network, optimum, workers)
     result = run_bench(request, quiet=quiet())
     if as_json:
         print_json(result.to_dict())

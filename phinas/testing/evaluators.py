@@ -15,10 +15,10 @@ from phinas.experiment.measurement import Measurement
 from phinas.experiment.schema.config import Recipe, SearchSection
 from phinas.nas.evaluators import make_evaluator
 from phinas.nas.evaluators.interface import Evaluator
-from phinas.space.network import Network
 from phinas.space.search_spaces.encoding import encode
 from phinas.space.search_spaces.loading import load_space
 from phinas.space.search_spaces.search_space import SearchSpace
+from phinas.space.spec import ArchSpec
 from phinas.testing.expectations import require
 
 EPOCHS = 4
@@ -47,12 +47,26 @@ def _resolve(evaluator: Evaluator | str, space: SearchSpace | str) -> tuple[Eval
     return evaluator, load_space(space) if isinstance(space, str) else space
 
 
-def _networks(evaluator: Evaluator, space: SearchSpace) -> tuple[Network, Network]:
+def _networks(evaluator: Evaluator, space: SearchSpace) -> tuple[ArchSpec, ArchSpec]:
     """The base network of the space, and a neighbor of it."""
     evaluator.require_space(space)
     neighbors = map(space.decode, space.neighbors(encode(space, space.base)))
     other = next(spec for spec in neighbors if spec.network_id != space.base.network_id)
     return space.base, other
+
+
+def _job_maker(evaluator: Evaluator, space: SearchSpace) -> Callable[..., Job]:
+    """The function that makes a job from (network, recipe, seed), with the choices of the network
+    if the evaluator uses them.
+    """
+
+    def make_job(
+        network: ArchSpec, recipe: Recipe, seed: int, *, stop_epoch: int | None = None
+    ) -> Job:
+        choices = encode(space, network) if evaluator.uses_choices else None
+        return evaluator.make_job(network, recipe, seed, stop_epoch=stop_epoch, choices=choices)
+
+    return make_job
 
 
 def _run(job: Job, on_report: ReportCallback | None = None) -> Measurement:
@@ -66,7 +80,8 @@ def _run(job: Job, on_report: ReportCallback | None = None) -> Measurement:
 
 def _check_job(evaluator: Evaluator, space: SearchSpace) -> None:
     network, _ = _networks(evaluator, space)
-    job = evaluator.make_job(network, RECIPE, _SEED)
+    make_job = _job_maker(evaluator, space)
+    job = make_job(network, RECIPE, _SEED)
     payload = json.loads(json.dumps(job.payload, allow_nan=False))
     require(payload == job.payload, "the payload of the job is not plain JSON data")
     measurement = _run(job)
@@ -79,13 +94,14 @@ def _check_job(evaluator: Evaluator, space: SearchSpace) -> None:
 
 def _check_key(evaluator: Evaluator, space: SearchSpace) -> None:
     network, other = _networks(evaluator, space)
-    key = evaluator.make_job(network, RECIPE, _SEED).key
-    require(evaluator.make_job(network, RECIPE, _SEED).key == key, "the key of a job changes")
+    make_job = _job_maker(evaluator, space)
+    key = make_job(network, RECIPE, _SEED).key
+    require(make_job(network, RECIPE, _SEED).key == key, "the key of a job changes")
     longer = RECIPE.model_copy(update={"epochs": EPOCHS + 1})
     changed = [
-        evaluator.make_job(other, RECIPE, _SEED).key,
-        evaluator.make_job(network, longer, _SEED).key,
-        evaluator.make_job(network, RECIPE, _SEED + 1).key,
+        make_job(other, RECIPE, _SEED).key,
+        make_job(network, longer, _SEED).key,
+        make_job(network, RECIPE, _SEED + 1).key,
     ]
     message = "network, recipe and seed do not all change the key of a job"
     require(len({key, *changed}) == 4, message)
@@ -93,19 +109,21 @@ def _check_key(evaluator: Evaluator, space: SearchSpace) -> None:
 
 def _check_repeatable(evaluator: Evaluator, space: SearchSpace) -> None:
     network, _ = _networks(evaluator, space)
-    scores = {_run(evaluator.make_job(network, RECIPE, _SEED)).score for _ in range(2)}
+    make_job = _job_maker(evaluator, space)
+    scores = {_run(make_job(network, RECIPE, _SEED)).score for _ in range(2)}
     require(len(scores) == 1, "the same job gives two scores")
 
 
 def _check_reports(evaluator: Evaluator, space: SearchSpace) -> None:
     network, _ = _networks(evaluator, space)
+    make_job = _job_maker(evaluator, space)
     reports: list[tuple[int, float]] = []
 
     def stop_at_once(epoch: int, score: float) -> bool:
         reports.append((epoch, score))
         return False
 
-    measurement = _run(evaluator.make_job(network, RECIPE, _SEED), stop_at_once)
+    measurement = _run(make_job(network, RECIPE, _SEED), stop_at_once)
     if not evaluator.reports_progress:
         require(not reports, "the evaluator reports scores and states that it does not")
         return
@@ -117,12 +135,12 @@ def _check_reports(evaluator: Evaluator, space: SearchSpace) -> None:
 
 def _check_pausing(evaluator: Evaluator, space: SearchSpace) -> None:
     network, _ = _networks(evaluator, space)
+    make_job = _job_maker(evaluator, space)
     if not evaluator.supports_pausing:
         return
-    full = _run(evaluator.make_job(network, RECIPE, _SEED))
+    full = _run(make_job(network, RECIPE, _SEED))
     jobs = [
-        evaluator.make_job(network, RECIPE, _SEED, stop_epoch=stop_epoch)
-        for stop_epoch in (1, EPOCHS - 1)
+        make_job(network, RECIPE, _SEED, stop_epoch=stop_epoch) for stop_epoch in (1, EPOCHS - 1)
     ]
     require(len({job.key for job in jobs}) == 2, "two stop epochs have the same key")
     for job, stop_epoch in zip(jobs, (1, EPOCHS - 1), strict=True):
@@ -132,7 +150,7 @@ def _check_pausing(evaluator: Evaluator, space: SearchSpace) -> None:
         if full.curve:
             message = "the score of a paused training is not that of the full one at this epoch"
             require(paused.score == full.curve[stop_epoch - 1], message)
-    resumed = _run(evaluator.make_job(network, RECIPE, _SEED))
+    resumed = _run(make_job(network, RECIPE, _SEED))
     require(resumed.score == full.score, "a resumed training has another score than a full one")
     require(resumed.curve == full.curve, "a resumed training has another curve than a full one")
     evaluator.discard_paused(network, RECIPE, _SEED)

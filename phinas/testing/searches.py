@@ -50,6 +50,20 @@ SPACE_WITH_DUPLICATES = SearchSpace(
     ),
 )
 NUM_DISTINCT = 25
+# 18 sets of choices for 9 networks: an identity is a layer beyond the depth of its stage.
+SPACE_WITH_JOINT_CHOICES = SearchSpace(
+    "joint",
+    TINY.base,
+    (
+        Decision.joint(
+            "stages.1.layers.1.op",
+            ("identity", {"kernel": 3, "expansion": 2}, {"kernel": 5, "expansion": 3}),
+        ),
+        Decision("stages.2.depth", (1, 2)),
+        Decision.joint("stages.2.layers.1.op", ("identity", {"kernel": 3}, {"kernel": 5})),
+    ),
+)
+NUM_JOINT = 9
 
 
 class Interrupted(Exception):  # noqa: N818

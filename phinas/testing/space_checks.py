@@ -22,8 +22,10 @@ from phinas.testing.expectations import (
 )
 from phinas.testing.searches import (
     NUM_DISTINCT,
+    NUM_JOINT,
     SPACE_OF_TWELVE,
     SPACE_WITH_DUPLICATES,
+    SPACE_WITH_JOINT_CHOICES,
     TINY,
     UNRELIABLE,
     InterruptedExecutor,
@@ -53,6 +55,7 @@ def check_space_of_the_budget(strategy: str) -> None:
 
 def check_duplicate_choices(strategy: str) -> None:
     run_to_the_end(strategy, SPACE_WITH_DUPLICATES, NUM_DISTINCT, function=UNRELIABLE, trials=64)
+    run_to_the_end(strategy, SPACE_WITH_JOINT_CHOICES, NUM_JOINT, function=UNRELIABLE, trials=18)
 
 
 def check_single_network(strategy: str) -> None:

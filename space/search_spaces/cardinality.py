@@ -8,11 +8,11 @@ many ways there are to place it.
 
 import math
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import product
 from typing import Any
 
-from phinas.space.search_spaces.decisions import LAYER_FIELDS
 from phinas.space.search_spaces.search_space import SearchSpace
 from phinas.space.stage_spec import StageSpec, reset_unused_fields, skip_has_effect
 
@@ -96,27 +96,27 @@ def _epsilon_closure(states: frozenset[_State], layouts: _StageLayouts) -> set[_
 def _stage_layouts(space: SearchSpace, index: int) -> list[tuple[_LayerOptions, ...]]:
     """For each combination of stage-wide choices, the blocks that each layer may be."""
     base = space.base.stages[index]
-    names = (*LAYER_FIELDS, "depth")
     layouts = []
-    for combination in product(*(space.options(index, None, name) for name in names)):
-        stage_values: dict[str, Any] = dict(zip(names, combination, strict=True))
-        depth = stage_values.pop("depth")
+    for stage_fields in _field_combinations(space, index, None):
         layers = []
-        for layer in range(depth):
-            layer_values = {
-                name: space.layer_options(index, layer, name) or (stage_values[name],)
-                for name in LAYER_FIELDS
-            }
-            stride = base.stride if layer == 0 else 1
+        for layer in range(stage_fields.get("depth", base.depth)):
+            position = {"depth": 1, "stride": base.stride if layer == 0 else 1}
             blocks = (
-                dict(zip(layer_values, values, strict=True))
-                for values in product(*layer_values.values())
+                replace(base, **stage_fields | position | layer_fields)
+                for layer_fields in _field_combinations(space, index, layer)
             )
-            layers.append(
-                tuple({replace(base, depth=1, stride=stride, **block) for block in blocks})
-            )
+            layers.append(tuple(set(blocks)))
         layouts.append(tuple(layers))
     return layouts
+
+
+def _field_combinations(
+    space: SearchSpace, stage: int, layer: int | None
+) -> Iterator[dict[str, Any]]:
+    """The fields that each set of choices of a stage, or of one of its layers, sets."""
+    decisions = space.levels.decisions(stage, layer)
+    for settings in product(*(decision.settings for decision in decisions)):
+        yield {name: value for fields in settings for name, value in fields.items()}
 
 
 def _canonical_block(block: StageSpec, width: int, activation: str) -> StageSpec:

@@ -5,16 +5,25 @@ depth that it may have and every layer that may be left out, until all blocks ha
 error names the failure at the farthest block.
 """
 
+import dataclasses
+import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from phinas.space.search_spaces.decisions import GLOBAL_FIELDS, LAYER_FIELDS, Choices
+from phinas.space.search_spaces.decisions import (
+    GLOBAL_FIELDS,
+    LAYER_FIELDS,
+    Choices,
+    Decision,
+    Fields,
+    Value,
+)
 from phinas.space.search_spaces.search_space import SearchSpace
 from phinas.space.spec import ArchSpec, SpecError, StageSpec
 from phinas.space.stage_spec import skip_has_effect, unused_fields
 
-_StageChoices = dict[str, Any]
+_Assigned = dict[str, Value]  # decisions of a stage or layer, by name, and their values
 
 
 def encode(space: SearchSpace, spec: ArchSpec) -> Choices:
@@ -35,7 +44,7 @@ def encode(space: SearchSpace, spec: ArchSpec) -> Choices:
                     f"{name}: {value!r} is not one of {list(values)} of space {space.name!r}"
                 )
             choices[name] = values[values.index(value)]
-    for spec_field in fields(spec):
+    for spec_field in dataclasses.fields(spec):
         if (
             spec_field.name not in choices
             and spec_field.name != "stages"
@@ -96,14 +105,23 @@ class _BlockPlacement:
                 position, f"stages: {len(self.blocks) - position} more blocks than the stages have"
             )
             return None
-        for depth in self.space.options(stage, None, "depth"):
-            placed_choices = self._place_layers(stage, 0, depth, position, {})
+        for depth, stage_choices in self._depths(stage):
+            placed_choices = self._place_layers(stage, 0, depth, position, stage_choices)
             if placed_choices is not None:
-                return {f"stages.{stage}.depth": depth, **placed_choices}
+                return placed_choices
         return None
 
+    def _depths(self, stage: int) -> Iterator[tuple[int, _Assigned]]:
+        """Each depth that the stage may have, and the choice that sets it."""
+        base, setter = self.space.base.stages[stage], self.space.levels.setter(stage, None, "depth")
+        if setter is None:
+            yield base.depth, {}
+            return
+        for value, fields in zip(setter.values, setter.settings, strict=True):
+            yield int(fields.get("depth", base.depth)), {setter.name: value}
+
     def _place_layers(
-        self, stage: int, layer: int, depth: int, position: int, stage_choices: _StageChoices
+        self, stage: int, layer: int, depth: int, position: int, stage_choices: _Assigned
     ) -> Choices | None:
         """Choices that place blocks on the layers from `layer` and all that follows, or None.
 
@@ -111,18 +129,19 @@ class _BlockPlacement:
         """
         if layer == depth:
             rest_choices = self.place_stages(stage + 1, position)
-            return (
-                None
-                if rest_choices is None
-                else {f"stages.{stage}.{name}": value for name, value in stage_choices.items()}
-                | rest_choices
-            )
+            return None if rest_choices is None else stage_choices | rest_choices
         state = (stage, layer, depth, position, frozenset(stage_choices.items()))
         if state in self._dead_ends:
             return None
-        for num_blocks, layer_choices, new_stage_choices in self._layer_assignments(
+        for num_blocks, assignment in self._layer_assignments(
             stage, layer, position, stage_choices
         ):
+            layer_choices = {
+                name: value for name, value in assignment.items() if ".layers." in name
+            }
+            new_stage_choices = {
+                name: value for name, value in assignment.items() if ".layers." not in name
+            }
             rest_choices = self._place_layers(
                 stage, layer + 1, depth, position + num_blocks, new_stage_choices
             )
@@ -132,77 +151,125 @@ class _BlockPlacement:
         return None
 
     def _layer_assignments(
-        self, stage: int, layer: int, position: int, stage_choices: _StageChoices
-    ) -> Iterator[tuple[int, Choices, _StageChoices]]:
+        self, stage: int, layer: int, position: int, stage_choices: _Assigned
+    ) -> Iterator[tuple[int, _Assigned]]:
         """The ways to fill one layer, with the next block or with nothing.
 
-        Yields the number of blocks, the layer's choices and the stage's choices.
+        Yields the number of blocks, and the choices of the stage and of the layer.
         """
         if position < len(self.blocks):
-            match = self._match_block(stage, layer, position, stage_choices)
-            if match:
-                yield 1, *match
+            yield from (
+                (1, assignment)
+                for assignment in self._match_block(stage, layer, position, stage_choices)
+            )
         else:
             self._note_failure(
                 position,
                 f"stages.{stage}: the spec has only {position} blocks, all in the stages before",
             )
-        identity = self._assign_field(stage, layer, "block", "identity", stage_choices)
-        if identity:
-            yield 0, *identity
+        for assignment, fields in self._joint_assignments(stage, layer, stage_choices):
+            identity = self._assign_field(stage, layer, "block", "identity", assignment, fields)
+            if identity is not None:
+                yield 0, identity
+
+    def _joint_assignments(
+        self, stage: int, layer: int, stage_choices: _Assigned
+    ) -> Iterator[tuple[_Assigned, Fields]]:
+        """The combinations of joint choices that fill one layer.
+
+        Yields the choices with those of the joint decisions added, and the fields that they set.
+        """
+        decisions = [
+            decision
+            for level in (None, layer)
+            for decision in self.space.levels.decisions(stage, level)
+            if decision.is_joint
+        ]
+        settings = [_remaining(decision, stage_choices) for decision in decisions]
+        for combination in itertools.product(*settings):
+            assignment = dict(stage_choices)
+            fields: dict[str, Value] = {}
+            for decision, (value, value_fields) in zip(decisions, combination, strict=True):
+                assignment[decision.name] = value
+                fields |= value_fields  # those of the layer replace those of the stage
+            yield assignment, fields
 
     def _match_block(
-        self, stage: int, layer: int, position: int, stage_choices: _StageChoices
-    ) -> tuple[Choices, _StageChoices] | None:
-        block, skip_matters = self.blocks[position]
+        self, stage: int, layer: int, position: int, stage_choices: _Assigned
+    ) -> Iterator[_Assigned]:
+        """The choices of the stage and of the layer that make a layer the block at `position`."""
+        block, _ = self.blocks[position]
         stride = self.space.base.stages[stage].stride if layer == 0 else 1
         if block.stride != stride:
             self._note_failure(
                 position,
                 f"stages.{stage}: block {position + 1} has stride {block.stride}, not the {stride}",
             )
-            return None
-        layer_choices: Choices = {}
+            return
+        for assignment, fields in self._joint_assignments(stage, layer, stage_choices):
+            matched = self._match_fields(stage, layer, position, assignment, fields)
+            if matched is not None:
+                yield matched
+
+    def _match_fields(
+        self, stage: int, layer: int, position: int, assignment: _Assigned, fields: Fields
+    ) -> _Assigned | None:
+        block, skip_matters = self.blocks[position]
+        matched: _Assigned | None = assignment
         for name in LAYER_FIELDS:
             if name in unused_fields(block.block) or (name == "skip" and not skip_matters):
                 continue
             value = getattr(block, name)
-            assignment = self._assign_field(stage, layer, name, value, stage_choices)
-            if assignment is None and name == "activation":  # "" means the network's activation
-                assignment = self._assign_field(
-                    stage, layer, name, self.activation if value == "" else "", stage_choices
-                )
-            if assignment is None:
-                options = list(self.space.options(stage, layer, name))
-                self._note_failure(
-                    position, f"stages.{stage}.{name}: {value!r} is not one of {options}"
-                )
+            previous = matched or {}
+            matched = self._assign_field(stage, layer, name, value, previous, fields)
+            if matched is None and name == "activation":  # "" means the network's activation
+                other = self.activation if value == "" else ""
+                matched = self._assign_field(stage, layer, name, other, previous, fields)
+            if matched is None:
+                options = list(self.space.levels.options(stage, layer, name))
+                error = f"stages.{stage}.{name}: {value!r} is not one of {options}"
+                if name in fields and value in options:
+                    setting = ", ".join(f"{field}={getattr(block, field)}" for field in fields)
+                    error = f"stages.{stage}: {setting} is none of the joint choices"
+                self._note_failure(position, error)
                 return None
-            layer_choices |= assignment[0]
-            stage_choices = assignment[1]
-        return layer_choices, stage_choices
+        return matched
 
     def _assign_field(
-        self, stage: int, layer: int, name: str, value: Any, stage_choices: _StageChoices
-    ) -> tuple[Choices, _StageChoices] | None:
-        """The layer's and the stage's choices with `name` at `value`, or None if it is
-        impossible.
+        self,
+        stage: int,
+        layer: int,
+        name: str,
+        value: Any,
+        assignment: _Assigned,
+        fields: Fields,
+    ) -> _Assigned | None:
+        """The choices with the field `name` of a layer at `value`, or None if it is impossible.
+
+        Args:
+            stage: index of the stage.
+            layer: index of the layer.
+            name: the field.
+            value: its value.
+            assignment: the choices so far.
+            fields: the fields that joint choices set.
         """
-        layer_values = self.space.layer_options(stage, layer, name)
-        if layer_values is not None:
-            return (
-                (
-                    {
-                        f"stages.{stage}.layers.{layer}.{name}": layer_values[
-                            layer_values.index(value)
-                        ]
-                    },
-                    stage_choices,
-                )
-                if value in layer_values
-                else None
-            )
-        options = self.space.options(stage, None, name)
-        if value not in options or stage_choices.get(name, value) != value:
+        decision = self.space.levels.setter(stage, layer, name)
+        if decision is None or (decision.is_joint and name not in fields):
+            decision = self.space.levels.setter(stage, None, name)
+        if name in fields and (decision is None or decision.is_joint):
+            return assignment if fields[name] == value else None
+        if decision is None or decision.is_joint:
+            return assignment if getattr(self.space.base.stages[stage], name) == value else None
+        if value not in decision.values or assignment.get(decision.name, value) != value:
             return None
-        return {}, stage_choices | {name: options[options.index(value)]}
+        return assignment | {decision.name: decision.values[decision.values.index(value)]}
+
+
+def _remaining(decision: Decision, assigned: _Assigned) -> list[tuple[Value, Fields]]:
+    """The values that a joint decision may still have, and their fields."""
+    return [
+        (value, fields)
+        for value, fields in zip(decision.values, decision.settings, strict=True)
+        if assigned.get(decision.name, value) == value
+    ]

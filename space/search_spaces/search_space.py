@@ -3,8 +3,9 @@ and no torch.
 
 A decision names a field of the spec and lists the values that it may take: `stages.2.kernel` for
 all blocks of a stage, `stages.2.layers.0.kernel` for one of its layers (which takes precedence over
-the stage's), `resolution` for the whole network. Multipliers of a width and offsets of a depth are
-only a way of *writing* choices (`loading`): here every choice is the value that the network gets.
+the stage's), `resolution` for the whole network. A joint decision, such as `stages.2.layers.0.op`,
+sets several fields at once (`decisions`). Multipliers of a width and offsets of a depth are only a
+way of *writing* choices (`loading`): here every choice is the value that the network gets.
 
 Several sets of choices may mean one network: a layer that is left out (block: identity, or beyond
 the depth of its stage) makes its other choices inactive. So networks are compared by `network_id`,
@@ -19,7 +20,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Self
 
-from phinas.space.search_spaces.decisions import Choices, Decision, Value, parse_field_path
+from phinas.space.search_spaces.decision_levels import DecisionLevels
+from phinas.space.search_spaces.decisions import Choices, Decision, FieldPath, Fields, Value
 from phinas.space.spec import ArchSpec, SpecError, StageSpec
 
 __all__ = ["Choices", "Decision", "SearchSpace", "Value"]
@@ -50,7 +52,7 @@ class SearchSpace:
                 f"space {self.name!r}: has two decisions with one name; name each field once"
             )
         for decision in self.decisions:
-            path = parse_field_path(decision.name)
+            path = decision.path
             if path.stage is not None and path.stage >= len(self.base.stages):
                 raise SpecError(
                     f"{decision.name}: the base has stages 0 to {len(self.base.stages) - 1}"
@@ -60,26 +62,45 @@ class SearchSpace:
                     f"{decision.name}: the stage has at most {self.max_depth(path.stage or 0)} "
                     "layers"
                 )
+            self._require_single_setter(decision)
             for value in decision.values:
-                self._check(decision.name, value)
+                self._check(decision, value)
         if all(self._can_be_empty(index) for index in range(len(self.base.stages))):
             raise SpecError(
                 f"space {self.name!r}: every layer may be an identity; keep one layer without "
                 "that choice"
             )
 
-    def _check(self, name: str, value: Value) -> None:
+    def _require_single_setter(self, decision: Decision) -> None:
+        """Raises SpecError if another decision on the stage or layer sets one of the fields."""
+        path = decision.path
+        for field in decision.field_names:
+            other = self.levels.first_setter(path, field)
+            if other is not None and other != decision:
+                raise SpecError(
+                    f"{decision.name}: sets {field!r}, as {other.name} does; leave it out of one "
+                    "of the two"
+                )
+
+    def _check(self, decision: Decision, value: Value) -> None:
         """Each value must make a network by itself. Raises SpecError naming the decision."""
+        name, path = decision.name, decision.path
         choices = {name: value}
-        path = parse_field_path(name)
-        # Layers that decide this field themselves get a legal value.
+        # Layers that decide one of its fields themselves get a value that is legal with it.
         if path.stage is not None and path.layer is None:
-            layer_decisions = self._layer_decisions[path.stage].items()
-            choices |= {
-                f"stages.{path.stage}.layers.{layer}.{field}": values[0]
-                for (layer, field), values in layer_decisions
-                if field == path.field
-            }
+            for layer in self.decisions:
+                shared = {*layer.field_names} & {*decision.field_names}
+                if layer.path.stage == path.stage and layer.path.layer is not None and shared:
+                    choices[layer.name] = next(
+                        (
+                            layer_value
+                            for layer_value, fields in zip(
+                                layer.values, layer.settings, strict=True
+                            )
+                            if not shared <= {*fields}
+                        ),
+                        layer.values[0],
+                    )
         try:
             self._replace_fields(choices)
         except SpecError as error:
@@ -88,51 +109,32 @@ class SearchSpace:
             raise SpecError(f"{prefix}{error}") from None
 
     def _can_be_empty(self, stage: int) -> bool:
-        layers = range(min(self.options(stage, None, "depth")))
-        return all("identity" in self.options(stage, layer, "block") for layer in layers)
+        layers = range(min(self.levels.options(stage, None, "depth")))
+        return all("identity" in self.levels.options(stage, layer, "block") for layer in layers)
 
     @cached_property
-    def _layer_decisions(self) -> list[dict[tuple[int, str], tuple[Value, ...]]]:
-        """For each stage: (layer, field) to the values of its decision, if there is one."""
-        layer_decisions: list[dict[tuple[int, str], tuple[Value, ...]]] = [
-            {} for _ in self.base.stages
-        ]
-        for decision in self.decisions:
-            path = parse_field_path(decision.name)
-            if path.stage is not None and path.layer is not None:
-                layer_decisions[path.stage][path.layer, path.field] = decision.values
-        return layer_decisions
+    def levels(self) -> DecisionLevels:
+        """Which decision sets a field of a stage, or of one of its layers."""
+        return DecisionLevels(self.base.stages, self.decisions)
+
+    @cached_property
+    def _fields(self) -> dict[str, tuple[FieldPath, dict[Value, Fields]]]:
+        """The name of each decision to its path, and to the fields that each of its values sets."""
+        return {
+            decision.name: (
+                decision.path,
+                dict(zip(decision.values, decision.settings, strict=True)),
+            )
+            for decision in self.decisions
+        }
 
     @cached_property
     def _values(self) -> dict[str, tuple[Value, ...]]:
         return {decision.name: decision.values for decision in self.decisions}
 
-    def options(self, stage: int, layer: int | None, field: str) -> tuple[Any, ...]:
-        """The values that a field of a stage, or of one of its layers, may take; the base's value
-        without a decision.
-        """
-        name = (
-            f"stages.{stage}.{field}" if layer is None else f"stages.{stage}.layers.{layer}.{field}"
-        )
-        if name in self._values:
-            return self._values[name]
-        return (
-            (getattr(self.base.stages[stage], field),)
-            if layer is None
-            else self.options(stage, None, field)
-        )
-
-    def layer_options(self, stage: int, layer: int, field: str) -> tuple[Any, ...] | None:
-        """The values of a layer's own decision for a field, or None."""
-        return self._layer_decisions[stage].get((layer, field))
-
     def max_depth(self, stage: int) -> int:
         """The maximum number of blocks of a stage."""
-        return max(self.options(stage, None, "depth"))
-
-    def has_layer_decisions(self, stage: int) -> bool:
-        """Whether some layer of the stage has decisions of its own."""
-        return bool(self._layer_decisions[stage])
+        return max(self.levels.options(stage, None, "depth"))
 
     @property
     def size(self) -> int:
@@ -236,17 +238,17 @@ class SearchSpace:
         stage_fields: dict[int, dict[str, Any]] = {}
         layer_fields: dict[tuple[int, int], dict[str, Any]] = {}
         for name, value in choices.items():
-            path = parse_field_path(name)
+            path, settings = self._fields[name]
             if path.stage is None:
-                global_fields[path.field] = value
+                global_fields |= settings[value]
             elif path.layer is None:
-                stage_fields.setdefault(path.stage, {})[path.field] = value
+                stage_fields.setdefault(path.stage, {}).update(settings[value])
             else:
-                layer_fields.setdefault((path.stage, path.layer), {})[path.field] = value
+                layer_fields.setdefault((path.stage, path.layer), {}).update(settings[value])
         stages: list[StageSpec] = []
         for index, base in enumerate(self.base.stages):
             fields = stage_fields.get(index, {})
-            if not self._layer_decisions[index]:
+            if not self.levels.has_layer_decisions(index):
                 stages.append(replace(base, **fields) if fields else base)
                 continue
             for layer in range(fields.get("depth", base.depth)):

@@ -5,10 +5,11 @@ own decisions and on the map (channels, resolution) that enters it, so a step is
 with the cost and the output map. The tables are filled once, by the closed form.
 """
 
+import dataclasses
 import itertools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from phinas.space.layers import output_resolution
 from phinas.space.search_spaces.search_space import SearchSpace
 from phinas.space.spec import SpecError, StageSpec
 
-METRICS = tuple(field.name for field in fields(Cost))
+METRICS = tuple(field.name for field in dataclasses.fields(Cost))
 PEAK_METRIC = METRICS.index("peak_activations")
 IntArray = NDArray[np.int64]
 
@@ -136,11 +137,12 @@ class _StepBuilder:
             )
         costs, out_map_indices = [], []
         map_indices: dict[_FeatureMap, int] = {}
-        names = [decision.name.rpartition(".")[2] for decision in decisions]
         for in_map in self._in_maps:
-            for values in itertools.product(*(decision.values for decision in decisions)):
-                # In the dict, a layer's own choice replaces its stage's.
-                cost, out_map = cost_function(in_map, dict(zip(names, values, strict=True)))
+            for settings in itertools.product(*(decision.settings for decision in decisions)):
+                fields: dict[str, Any] = {}
+                for setting in settings:  # a layer's own choice replaces its stage's
+                    fields |= setting
+                cost, out_map = cost_function(in_map, fields)
                 costs.append([getattr(cost, metric) for metric in METRICS])
                 out_map_indices.append(map_indices.setdefault(out_map, len(map_indices)))
         try:
@@ -175,7 +177,7 @@ class _StepBuilder:
         stage_cache: dict[tuple[tuple[str, Any], ...], StageSpec] = {}
 
         def make_stage(choices: dict[str, Any]) -> StageSpec:
-            key = tuple(choices.items())
+            key = tuple(sorted(choices.items()))
             if key not in stage_cache:
                 stage_cache[key] = replace(base, **choices)
             return stage_cache[key]
@@ -185,7 +187,7 @@ class _StepBuilder:
             for name in self._column_of
             if name.startswith(f"stages.{index}.") and ".layers." not in name
         ]
-        if not self.space.has_layer_decisions(index):
+        if not self.space.levels.has_layer_decisions(index):
 
             def full_stage_cost(
                 in_map: _FeatureMap, choices: dict[str, Any]

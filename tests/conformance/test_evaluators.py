@@ -2,6 +2,7 @@
 a recorded reason, and the search continues.
 """
 
+import importlib
 import re
 from contextlib import closing
 from pathlib import Path
@@ -11,7 +12,14 @@ import pytest
 
 from phinas.experiment.errors import InputError, NoResultError
 from phinas.experiment.executors.inline import InlineExecutor
-from phinas.experiment.schema.config import DataSection, Recipe, RunSection, SearchSection
+from phinas.experiment.schema.config import (
+    Config,
+    DataSection,
+    Recipe,
+    RunSection,
+    ScalingSection,
+    SearchSection,
+)
 from phinas.experiment.storage.trial_store import TrialStore
 from phinas.nas.evaluators import EVALUATORS, accel_nasbench_surrogate, make_evaluator
 from phinas.nas.evaluators.accel_nasbench import AccelNasbenchEvaluator
@@ -19,8 +27,17 @@ from phinas.nas.evaluators.function import FunctionEvaluator
 from phinas.nas.evaluators.proxy import ProxyEvaluator
 from phinas.nas.search import search
 from phinas.nas.trial import TrialAttributes
+from phinas.scaling_evaluator import require_evaluator
 from phinas.space.search_spaces.loading import load_space
+from phinas.space.search_spaces.space_format import space_from_dict
 from phinas.testing import EVALUATOR_CHECKS
+from phinas.testing.searches import (
+    Interrupted,
+    InterruptedExecutor,
+    in_memory_store,
+    list_proposals,
+    run_search,
+)
 from phinas.training.data.prepared_dataset import prepare
 from phinas.training.engine.job import TrainingJobFactory
 
@@ -124,8 +141,9 @@ def evaluator(request, job_factory, write_module):
     return make(names.get(request.param, request.param), job_factory)
 
 
-def make(name, job_factory):
-    return make_evaluator(SearchSection(evaluator=name), job_factory, limit_seconds=60.0)
+def make(name, job_factory, **options):
+    section = SearchSection(evaluator=name, **options)
+    return make_evaluator(section, job_factory, limit_seconds=60.0)
 
 
 def run(function, *, trials=12):
@@ -306,3 +324,136 @@ def test_a_callable_object_is_an_evaluator(write_module):
 def test_the_evaluators_are_made_by_name(write_module, job_factory):
     assert isinstance(make("proxy", job_factory), ProxyEvaluator)
     assert isinstance(make(f"{write_module('return 1')}:evaluate", job_factory), FunctionEvaluator)
+
+
+BY_CHOICES = """
+CALLS = []
+
+def score(spec, budget, seed, choices):
+    CALLS.append(dict(choices))
+    ops = [value for name, value in choices.items() if name.endswith(".op")]
+    return 0.1 + 0.1 * (ops.index("skip") if "skip" in ops else len(ops))
+
+score.optimum = 0.4
+
+def optional(spec, budget, seed, choices=None): return 0.5 if choices else 0.25
+"""
+OP = [{"name": name, "block": "identity"} for name in ("none", "skip")]
+
+
+@pytest.fixture
+def chooser(tmp_path, monkeypatch):
+    """The module of functions that score choices."""
+    name = f"chooser_{tmp_path.name}"
+    (tmp_path / f"{name}.py").write_text(BY_CHOICES)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return importlib.import_module(name)
+
+
+def joint_space(*options):
+    stages = [{"width": 8, "depth": 1}, {"width": 8, "depth": 3}]
+    return space_from_dict(
+        {
+            "base": {"stages": stages, "resolution": 16, "classes": 10},
+            "overrides": {2: {"layers": {"op": [*OP, *options], "se": [0, 0.25]}}},
+        }
+    )
+
+
+def search_by_choices(function, space, *, strategy, **options):
+    section = SearchSection(
+        strategy=strategy, evaluator=function, reward="accuracy", recipe=RECIPE, **options
+    )
+    with closing(InlineExecutor(1)) as executor:
+        return search(
+            space,
+            section,
+            seed=0,
+            trial_store=TrialStore(optuna.create_study(direction="maximize")),
+            executor=executor,
+            evaluator=make_evaluator(section, None, limit_seconds=60.0),
+            on_progress=lambda *_: None,
+        )
+
+
+@pytest.mark.parametrize("strategy", ["bayesian", "random", "hill_climbing"])
+def test_choices_of_one_network_are_several_candidates_if_the_evaluator_scores_choices(
+    chooser, strategy
+):
+    space = joint_space()
+    result = search_by_choices(f"{chooser.__name__}:score", space, strategy=strategy, trials=20)
+    assert len({trial.spec.network_id for trial in result.trials}) == 1
+    assert result.space_exhausted
+    # Two names of an identity for each of three layers; its other choices have no effect.
+    assert len(result.trials) == len(chooser.CALLS) == 2**3
+    assert max(trial.score for trial in result.trials) == pytest.approx(0.4)
+
+
+def test_the_function_gets_each_inactive_choice_at_its_first_value(chooser):
+    space = joint_space({"kernel": 3}, {"kernel": 5})
+    search_by_choices(f"{chooser.__name__}:score", space, strategy="random", trials=30)
+    layers = [
+        (call[f"stages.1.layers.{layer}.op"], call[f"stages.1.layers.{layer}.se"])
+        for call in chooser.CALLS
+        for layer in range(3)
+    ]
+    assert {se for op, se in layers if op in ("none", "skip")} == {0}
+    assert {se for op, se in layers if op not in ("none", "skip")} == {0, 0.25}
+
+
+@pytest.mark.parametrize("strategy", ["bayesian", "hill_climbing"])
+def test_interrupted_search_by_choices_continues_with_the_same_proposals(chooser, strategy):
+    space = joint_space({"kernel": 3}, {"kernel": 5})
+    arguments = {
+        "function": f"{chooser.__name__}:score",
+        "space": space,
+        "trials": 30,
+        "reward": "accuracy",
+        "reward_exponent": None,
+    }
+    uninterrupted, parts = in_memory_store(), in_memory_store()
+    run_search(strategy, uninterrupted, **arguments)
+    with pytest.raises(Interrupted):
+        run_search(strategy, parts, executor=InterruptedExecutor(12), **arguments)
+    run_search(strategy, parts, **arguments)
+    assert list_proposals(parts) == list_proposals(uninterrupted)
+
+
+def test_noise_differs_between_the_choices_of_one_network(chooser):
+    evaluator = make(f"{chooser.__name__}:optional", None, noise_std=0.01)
+    jobs = [
+        evaluator.make_job(SPACE.base, RECIPE, 7, choices={"op": op}) for op in ("none", "skip")
+    ]
+    assert len({job.key for job in jobs}) == 2
+    assert len({job.payload["seed"] for job in jobs}) == 2
+
+
+def test_evaluator_that_scores_choices_conforms(chooser):
+    space = joint_space({"kernel": 3, "expansion": 6})
+    evaluator = make(f"{chooser.__name__}:score", None)
+    for check in EVALUATOR_CHECKS.values():
+        check(evaluator, space)
+
+
+def test_function_is_not_called_without_the_choices_that_it_requires(chooser):
+    required, optional = (
+        FunctionEvaluator(f"{chooser.__name__}:{name}", 60.0) for name in ("score", "optional")
+    )
+    assert (required.uses_choices, required.requires_choices, required.optimum) == (True, True, 0.4)
+    assert (optional.uses_choices, optional.requires_choices, optional.optimum) == (
+        True,
+        False,
+        None,
+    )
+    with pytest.raises(ValueError, match="needs the choices of a network"):
+        required.make_job(SPACE.base, RECIPE, 7)
+    assert "choices" not in optional.make_job(SPACE.base, RECIPE, 7).payload
+
+
+def test_scaled_networks_are_not_scored_by_a_function_that_requires_choices(chooser):
+    config = Config(
+        data=DataSection(source="digits"),
+        scaling=ScalingSection(evaluator=f"{chooser.__name__}:score"),
+    )
+    with pytest.raises(InputError, match=r"scaling.evaluator: .* requires `choices`"):
+        require_evaluator(config)

@@ -90,8 +90,8 @@ class ImpatientEvaluator(FunctionEvaluator):
     may be slow to start.
     """
 
-    def make_job(self, network, recipe, seed, *, stop_epoch=None):
-        job = super().make_job(network, recipe, seed, stop_epoch=stop_epoch)
+    def make_job(self, network, recipe, seed, *, stop_epoch=None, choices=None):
+        job = super().make_job(network, recipe, seed, stop_epoch=stop_epoch, choices=choices)
         is_hanging = (*REASONS, "fine", "fine")[int(network.network_id, 16) % 12] == "hangs"
         return replace(job, limit_seconds=6.0) if is_hanging else job
 

@@ -73,6 +73,7 @@ def select(tmp_path, monkeypatch):
         reference="none",
         extra_scores=(),
         reuse_function=False,
+        is_scalable=None,
     ):
         name = (
             module_names[-1] if reuse_function else f"finalists_{tmp_path.name}_{len(module_names)}"
@@ -117,6 +118,7 @@ def select(tmp_path, monkeypatch):
                     LatencyTimer("cpu", 1),
                 ),
                 on_progress=lambda done, total, text: None,
+                is_scalable=is_scalable,
             )
         return baseline, make_baseline_file(baseline, result)
 
@@ -142,6 +144,24 @@ def test_the_finalist_with_the_best_mean_is_selected_not_the_winner_of_the_searc
         True,
         False,
     ]
+
+
+def test_a_network_that_cannot_be_scaled_is_passed_over_with_a_remark(select):
+    scores = [0.5, 0.6, 0.9, 0.7]
+    baseline, document = select(scores, is_scalable=lambda spec: spec != SPECS[2])
+    assert baseline.trial.spec == SPECS[3]
+    assert document.selection.num_unscalable == 1
+    assert explanation(document).endswith(
+        "1 measured network was passed over, because the scaling search has no grid of at least "
+        "two networks for it."
+    )
+    assert "passed over" not in explanation(select(scores, is_scalable=lambda spec: True)[1])
+
+
+def test_where_no_network_can_be_scaled_none_is_passed_over(select):
+    baseline, document = select([0.5, 0.6, 0.9, 0.7], is_scalable=lambda spec: False)
+    assert baseline.trial.spec == SPECS[2]
+    assert document.selection.num_unscalable == 0
 
 
 def test_finalists_are_compared_by_the_reward_of_the_search(select):
@@ -410,6 +430,16 @@ def test_a_reference_that_is_a_finalist_is_not_trained_twice(select, tmp_path):
         "It is the reference network same.yaml itself."
     )
     assert document.selection.reference.search_reward == 0.89
+
+
+@pytest.mark.parametrize("reference", ["none", "auto"])
+def test_a_user_function_gets_no_published_network_unless_one_is_named(reference):
+    section = SearchSection(reference=reference, evaluator="mine:evaluate")
+    base = load_space("mnasnet").base
+    assert resolve_reference(section, CostConstraint(), base, max_trial_flops=1e9) is None
+    named = SearchSection(reference="efficientnet_b0", evaluator="mine:evaluate")
+    result = resolve_reference(named, CostConstraint(), base, max_trial_flops=1e9)
+    assert result.name == "efficientnet_b0"
 
 
 def test_the_reference_none_is_neither_measured_nor_excluded(select):

@@ -8,6 +8,7 @@ import pytest
 
 from phinas.experiment.artifacts.bench import BenchRun
 from phinas.experiment.schema.config import SearchSection
+from phinas.nas.benchmark import runner
 from phinas.nas.benchmark.optimum import find_best_reward
 from phinas.nas.benchmark.regret import (
     compute_regrets,
@@ -39,7 +40,9 @@ def evaluator(tmp_path, monkeypatch):
 
 def run_benchmark(evaluator, strategy, **options):
     section = SearchSection(
-        **{"evaluator": evaluator, "trials": 15, "reward_exponent": 0.0} | options
+        **{"evaluator": evaluator, "trials": 15}
+        | ({} if options.get("reward") == "accuracy" else {"reward_exponent": 0.0})
+        | options
     )
     value = run_strategy(strategy=strategy, space="tiny", section=section.model_dump(), seed=4)
     return BenchRun.from_dict(value, source="job")
@@ -52,6 +55,9 @@ def make_run(true_rewards, rewards=None, seconds=0.5):
         true_rewards=tuple(true_rewards),
         flops=(1,) * count,
         seconds=(seconds,) * count,
+        network_ids=("a",) * count,
+        decisions=("stages.1.kernel",),
+        choices=((3,),) * count,
     )
 
 
@@ -89,10 +95,45 @@ def test_strategy_uses_all_evaluations_and_depends_on_its_seed_only(evaluator, s
         pytest.skip("syne-tune is not installed (extra: benchmarks)")
     first_run, second_run = (run_benchmark(evaluator, strategy) for _ in range(2))
     assert first_run.rewards == second_run.rewards
-    lists = (first_run.rewards, first_run.true_rewards, first_run.flops, first_run.seconds)
+    lists = (
+        first_run.rewards,
+        first_run.true_rewards,
+        first_run.flops,
+        first_run.seconds,
+        first_run.network_ids,
+        first_run.choices,
+    )
     assert set(map(len, lists)) == {15}
     assert first_run.rewards == first_run.true_rewards
     assert all(second >= 0 for second in first_run.seconds)
+
+
+@pytest.mark.parametrize("strategy", ["random", "optuna-random"])
+def test_each_evaluated_network_is_recorded_with_its_choices(evaluator, strategy):
+    run = run_benchmark(evaluator, strategy)
+    for choices, network_id, flops in zip(run.choices, run.network_ids, run.flops, strict=True):
+        spec = TINY.decode(dict(zip(run.decisions, choices, strict=True)))
+        assert (spec.network_id, spec.cost().flops) == (network_id, flops)
+
+
+@pytest.mark.parametrize("strategy", ["bayesian", "optuna-random", "optuna-tpe"])
+def test_no_strategy_evaluates_networks_outside_the_cost_limits(evaluator, strategy):
+    run = run_benchmark(evaluator, strategy, max_flops=500_000, reward="accuracy")
+    assert len(run.rewards) == 15
+    assert max(run.flops) <= 500_000
+
+
+def test_strategy_of_another_library_that_finds_nothing_within_the_limits_is_stopped(
+    evaluator, monkeypatch
+):
+    monkeypatch.setattr(runner, "MAX_OUTSIDE_LIMITS", 20)
+    with pytest.raises(RuntimeError, match="20 proposals in a row are outside search"):
+        run_benchmark(evaluator, "optuna-random", max_flops=160_336)
+
+
+def test_accuracy_reward_is_the_score(evaluator):
+    run = run_benchmark(evaluator, "random", reward="accuracy", reward_exponent=None)
+    assert run.rewards == run_benchmark(evaluator, "random", reward_exponent=0.0).rewards
 
 
 def test_noise_is_in_the_rewards_and_not_in_the_true_rewards(evaluator):

@@ -68,6 +68,22 @@ LARGE_SPACE = SearchSpace(
 SINGLE_DECISION_SPACE = SearchSpace(
     "one", BASE, (Decision("stages.1.width", tuple(range(8, 328, 8))),)
 )
+# Joint decisions of layers, next to plain ones of the stage.
+MIXED_SPACE = SearchSpace(
+    "mixed",
+    BASE,
+    (
+        Decision("stages.1.kernel", (3, 5, 7)),
+        Decision("stages.2.depth", (1, 2)),
+        *(
+            Decision.joint(
+                f"stages.{stage}.layers.{layer}.op",
+                ("identity", {"expansion": 2}, {"kernel": 5, "expansion": 4}),
+            )
+            for stage, layer in ((1, 1), (2, 1))
+        ),
+    ),
+)
 
 
 def problem_of(space):
@@ -81,7 +97,7 @@ def sample_rows(space, count, seed=1):
 
 @pytest.mark.parametrize(
     "space",
-    [CATEGORICAL_SPACE, LAYERWISE_SPACE, load_space("mobilenet_v3_like")],
+    [CATEGORICAL_SPACE, LAYERWISE_SPACE, MIXED_SPACE, load_space("mobilenet_v3_like")],
     ids=lambda space: space.name,
 )
 def test_inactive_choices_change_no_feature(space):
@@ -113,14 +129,16 @@ def test_features_have_mean_zero_and_variance_one_over_the_space(space):
 
 
 @pytest.mark.parametrize(
-    "space", [CATEGORICAL_SPACE, LAYERWISE_SPACE, load_space("tiny")], ids=lambda space: space.name
+    "space",
+    [CATEGORICAL_SPACE, LAYERWISE_SPACE, MIXED_SPACE, load_space("tiny")],
+    ids=lambda space: space.name,
 )
 def test_different_networks_have_different_features(space):
     rows = sample_rows(space, 300)
     problem = problem_of(space)
     network_id_by_features: dict[bytes, str] = {}
     for row, features in zip(rows.tolist(), problem.features(rows).round(9), strict=True):
-        network_id = problem.get_network_id(row)
+        network_id = problem.identify_row(row)
         assert network_id_by_features.setdefault(features.tobytes(), network_id) == network_id
 
 
@@ -134,6 +152,37 @@ def test_each_category_has_a_feature_and_a_boolean_has_one():
     features = problem_of(booleans).features(np.array([[0], [1]]))
     assert features.shape == (2, 2)
     np.testing.assert_allclose(features[0], -features[1], atol=0.2)
+
+
+def joint_space(*options):
+    decisions = [Decision.joint(f"stages.1.layers.{layer}.op", options) for layer in (1, 2)]
+    return SearchSpace("joint", BASE, tuple(decisions))
+
+
+def test_distance_of_joint_choices_follows_their_fields():
+    space = joint_space(
+        "identity",
+        {"kernel": 3, "expansion": 2},
+        {"kernel": 5, "expansion": 2},
+        {"kernel": 5, "expansion": 6},
+    )
+    rows = np.array([[choice, 1] for choice in range(4)])
+    features = problem_of(space).features(rows)
+
+    def distance(first, second):
+        return np.linalg.norm(features[first] - features[second])
+
+    assert distance(1, 2) < distance(1, 3)
+    assert distance(2, 3) < distance(1, 3)
+    assert max(distance(1, 2), distance(2, 3)) < min(distance(0, choice) for choice in (1, 2, 3))
+
+
+def test_joint_choices_with_equal_fields_have_different_features():
+    """The table of a benchmark may have two names for a layer that is left out."""
+    names = [{"name": name, "block": "identity"} for name in ("none", "skip")]
+    space = joint_space(*names, {"kernel": 3}, {"expansion": 4})
+    features = problem_of(space).features(np.array([[choice, 2] for choice in range(4)]))
+    assert len(np.unique(features.round(9), axis=0)) == 4
 
 
 def test_the_count_of_a_category_in_a_network_is_a_feature():

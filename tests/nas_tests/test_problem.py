@@ -55,7 +55,7 @@ def test_a_canonical_row_is_the_same_network(problem):
     rows = sample_rows(problem, 100)
     canonical_rows = problem.canonicalize(rows).tolist()
     for row, canonical_row in zip(rows.tolist(), canonical_rows, strict=True):
-        assert problem.get_network_id(canonical_row) == problem.get_network_id(row)
+        assert problem.identify_row(canonical_row) == problem.identify_row(row)
 
 
 def test_rows_that_differ_in_inactive_choices_have_one_canonical_row():

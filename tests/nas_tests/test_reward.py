@@ -103,6 +103,11 @@ def test_the_default_exponent_is_that_of_the_paper(kind, exponent):
     assert make_reward(kind, exponent=-0.5, target=1.0).exponent == -0.5
 
 
+@given(ACCURACIES, FLOPS)
+def test_accuracy_reward_is_the_score_at_any_cost(score, cost):
+    assert make_reward("accuracy", exponent=None, target=1e6)(score, cost) == score
+
+
 def test_an_exponent_of_zero_is_not_replaced_by_the_default():
     assert make_reward("soft", exponent=0.0, target=1.0)(0.7, 1e9) == 0.7
 

@@ -40,7 +40,7 @@ def open_state(trial_store, *, section=SECTION, problem=PROBLEM, **options):
 
 
 def next_trial(state):
-    return state.next_trial(lambda network: f"key of {network.network_id}")
+    return state.next_trial(lambda network, _: f"key of {network.network_id}")
 
 
 def finish(state, trial, score):

@@ -15,8 +15,9 @@ from phinas.space.search_spaces.cardinality import count_networks
 from phinas.space.search_spaces.cost_tables import CostTables
 from phinas.space.search_spaces.definitions import SPACES, space_summaries
 from phinas.space.search_spaces.encoding import encode
-from phinas.space.search_spaces.loading import load_space, space_from_dict
+from phinas.space.search_spaces.loading import load_space
 from phinas.space.search_spaces.search_space import Decision, SearchSpace
+from phinas.space.search_spaces.space_format import space_from_dict
 from phinas.space.spec import ArchSpec, SpecError, StageSpec
 from phinas.space.yaml_io import YamlError, dump_yaml, read_yaml
 
@@ -87,6 +88,7 @@ def test_a_shipped_space_has_the_golden_size_base_and_cost(name):
     [
         ("accel_nasbench", 36**6 * 48, 36**6 * 48),
         ("mobilenet_v3_like", (3 * 9**4) ** 5, (9**2 + 9**3 + 9**4) ** 5),
+        ("proxylessnas", 6**6 * 7**15, (6 + 6**2 + 6**3 + 6**4) ** 5 * 6),
     ],
 )
 def test_a_published_space_has_the_published_size(name, size, num_networks):
@@ -492,3 +494,125 @@ def test_a_directory_is_refused(tmp_path):
 def test_enumeration_varies_the_last_decision_fastest():
     first, second = itertools.islice(SMALL.enumerate(), 2)
     assert [name for name in first if first[name] != second[name]] == [SMALL.decisions[-1].name]
+
+
+JOINT = {
+    "base": {
+        "stages": [{"width": 8, "depth": 1}, {"width": 16, "depth": 3, "stride": 2}],
+        "resolution": 16,
+    },
+    "layers": {
+        "op": [
+            "identity",
+            {"kernel": 3, "expansion": 3},
+            {"name": "large", "kernel": 5, "expansion": 6},
+        ]
+    },
+    "overrides": {1: {"layers": {"op": None}}},
+}
+
+
+def decisions_of(**changes):
+    space = space_from_dict(JOINT | changes)
+    return {decision.name: decision for decision in space.decisions}
+
+
+def test_a_joint_choice_sets_several_fields():
+    space = space_from_dict(JOINT)
+    choices = {
+        "stages.1.layers.0.op": "large",
+        "stages.1.layers.1.op": "identity",
+        "stages.1.layers.2.op": "kernel=3,expansion=3",
+    }
+    stages = space.decode(choices).stages[1:]
+    assert [(stage.kernel, stage.expansion, stage.stride) for stage in stages] == [
+        (5, 6, 2),
+        (3, 3, 1),
+    ]
+    assert space.size == 2 * 3 * 3
+    # The order of two layers matters only if both are there: 2 * (1 + 2 + 4).
+    assert count_networks(space) == 14
+
+
+def test_identity_is_left_out_of_a_joint_choice_where_the_size_changes():
+    decisions = decisions_of()
+    assert decisions["stages.1.layers.0.op"].values == ("kernel=3,expansion=3", "large")
+    assert decisions["stages.1.layers.1.op"].values[0] == "identity"
+
+
+def test_a_single_layer_may_have_other_choices_than_its_stage():
+    override = {
+        "overrides": {2: {"op": [{"kernel": 7}, {"kernel": 3}]}, 3: {"op": None, "kernel": [3, 5]}}
+    }
+    decisions = decisions_of(overrides={1: {"layers": {"op": None}}, 2: override})
+    assert {name: decision.values for name, decision in decisions.items()} == {
+        "stages.1.layers.0.op": ("kernel=3,expansion=3", "large"),
+        "stages.1.layers.1.op": ("kernel=7", "kernel=3"),
+        "stages.1.layers.2.kernel": (3, 5),
+    }
+
+
+def test_a_layer_may_have_choices_where_its_stage_has_none():
+    decisions = decisions_of(layers={}, overrides={2: {"overrides": {3: {"se": [0, 0.25]}}}})
+    assert list(decisions) == ["stages.1.layers.2.se"]
+
+
+def test_a_joint_choice_of_a_stage_may_set_its_depth():
+    sizes = [{"depth": 1, "width": 16}, {"depth": 3, "width": 8}]
+    space = space_from_dict(JOINT | {"layers": {}, "overrides": {2: {"size": sizes}}})
+    networks = [space.decode(choices) for choices in space.enumerate()]
+    assert [(spec.stages[1].depth, spec.stages[1].width) for spec in networks] == [(1, 16), (3, 8)]
+    assert [encode(space, spec) for spec in networks] == list(space.enumerate())
+
+
+def test_the_joint_choices_of_a_network_are_found_again():
+    space = space_from_dict(JOINT)
+    for choices in space.enumerate():
+        spec = space.decode(choices)
+        assert space.decode(encode(space, spec)) == spec
+    mixed = replace(spec, stages=(*spec.stages[:-1], replace(spec.stages[-1], expansion=3)))
+    with pytest.raises(
+        SpecError, match=r"stages.1: kernel=5, expansion=3 is none of the joint choices"
+    ):
+        encode(space, mixed)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"layers": {"op": ["idntity", {"kernel": 3}]}}, "did you mean 'identity'"),
+        (
+            {"layers": {"op": ["identity", "mbconv"]}},
+            "op: cannot be searched; a joint choice lists",
+        ),
+        ({"layers": {"op": [{"kernel": 3}, {"kernel": 3}]}}, "lists a value twice"),
+        ({"layers": {"op": [{"kernl": 3}]}}, "sets 'kernl', which is no field; did you mean"),
+        ({"layers": {"op": [{"depth": 3}]}}, "sets 'depth', which is no field"),
+        ({"layers": {"op": [{"kernel": 4}]}}, "'kernel=4': kernel: 4 is even"),
+        ({"layers": {"op": [{"kernel": [3, 5]}]}}, r"kernel: \[3, 5\] is not a number"),
+        ({"layers": {"op": [{"name": 3, "kernel": 3}]}}, "the name 3 of a value is not a word"),
+        ({"layers": {"op": [{"name": "a"}]}}, "sets no field"),
+        ({"layers": {"1x1": [{"kernel": 3}]}}, "'1x1' is not a word of letters"),
+        (
+            {"layers": {"op": [{"kernel": 3}], "kernel": [5]}},
+            "kernel: sets 'kernel', as stages.1.layers.0.op does",
+        ),
+        ({"global": {"op": [{"resolution": 3}]}}, "a joint choice is for stages or layers"),
+        (
+            {"overrides": {2: {"overrides": {4: {"kernel": [3]}}}}},
+            "overrides.2.overrides: 4 is not a layer; the stage has layers 1 to 3",
+        ),
+        ({"overrides": {2: {"overrides": {1: [3]}}}}, r"overrides.2.overrides.1: \[3\] is not a"),
+        ({"overrides": {2: {"overrides": 3}}}, "overrides.2.overrides: 3 is not a mapping"),
+    ],
+)
+def test_an_invalid_joint_choice_or_layer_override_is_refused(changes, message):
+    with pytest.raises(SpecError, match=message):
+        space_from_dict(JOINT | changes)
+
+
+def test_values_with_a_name_may_have_equal_fields():
+    """As in a benchmark whose table has several names for one network."""
+    names = [{"name": name, "block": "identity"} for name in ("none", "skip")]
+    space = space_from_dict(JOINT | {"layers": {"op": [*names, {"kernel": 3}]}})
+    assert (space.size, count_networks(space)) == (9, 3)
