@@ -95,7 +95,7 @@ def classify_images(
     bad_images: list[str] = []
     done = 0
     for part in _decode_batches(model, images, batch):
-        bad_images += [f"{image.path}: {pixels}" for image, pixels in part if _is_bad(pixels)]
+        bad_images += [f"{image.path} {pixels}" for image, pixels in part if _is_bad(pixels)]
         good = [(image, pixels) for image, pixels in part if not isinstance(pixels, BadImage)]
         if good:
             inputs = model.transform.make_batch(np.stack([pixels for _, pixels in good]))

@@ -1,5 +1,6 @@
 """Tests of archives of class folders: reading, the cache, and archives that are not safe."""
 
+import gzip
 import io
 import os
 import stat
@@ -177,7 +178,7 @@ def test_zip_with_backslashes_is_read(tmp_path, pets, load):
 
 @pytest.mark.parametrize("mode", [stat.S_IFLNK, stat.S_IFCHR, stat.S_IFIFO, stat.S_IFSOCK])
 def test_links_and_devices_in_a_zip_are_refused(tmp_path, cache, mode, load_error):
-    assert "a/x.png: is a link or a device, not a file" in load_error(
+    assert "a/x.png is a link or a device, not a file" in load_error(
         write_zip(tmp_path / "x.zip", "a/x.png", mode=mode | 0o644)
     )
     assert not folders_of(cache)
@@ -187,7 +188,7 @@ def test_links_and_devices_in_a_zip_are_refused(tmp_path, cache, mode, load_erro
     "kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE]
 )
 def test_links_and_devices_in_a_tar_are_refused(tmp_path, cache, kind, load_error):
-    assert "a/x.png: is a link or a device, not a file" in load_error(
+    assert "a/x.png is a link or a device, not a file" in load_error(
         write_tar(tmp_path / "x.tar", "a/x.png", kind=kind, target="/etc/passwd")
     )
     assert not folders_of(cache)
@@ -199,7 +200,7 @@ def test_encrypted_zip_is_refused(tmp_path, load_error):
     content[6] |= 1
     content[content.index(b"PK\x01\x02") + 8] |= 1
     path.write_bytes(bytes(content))
-    assert "a/x.png: is encrypted" in load_error(path)
+    assert "a/x.png is encrypted" in load_error(path)
 
 
 @pytest.mark.parametrize("suffix", [".zip", ".tar.gz"])
@@ -218,7 +219,7 @@ def test_zip_that_understates_its_size_is_refused(tmp_path, cache, load_error):
     for position in (22, content.index(b"PK\x01\x02") + 24):
         content[position : position + 4] = (3).to_bytes(4, "little")
     path.write_bytes(bytes(content))
-    assert "x.zip: cannot be unpacked" in load_error(path)
+    assert "x.zip cannot be unpacked" in load_error(path)
     assert not folders_of(cache)
 
 
@@ -242,4 +243,66 @@ def test_archive_with_too_many_files_is_refused(tmp_path, pets, load_error, monk
 def test_archive_without_images_is_refused(tmp_path, load_error):
     with zipfile.ZipFile(tmp_path / "x.zip", "w"):
         pass
-    assert "x.zip: is empty" in load_error(tmp_path / "x.zip")
+    assert "x.zip is empty" in load_error(tmp_path / "x.zip")
+
+
+# --- archives as the world has them --------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("suffix", "name"), [(".tar.gz", "x.zip"), (".zip", "x.tar")])
+def test_content_decides_what_an_archive_is(tmp_path, pets, suffix, name, load):
+    packed = pack(pets, tmp_path / f"y{suffix}")
+    assert load(packed.rename(tmp_path / name)).classes == ("cat", "dog")
+
+
+def test_zip_names_in_utf_8_without_the_flag_are_read(tmp_path, pets, load):
+    (pets / "cat").rename(pets / "k_tz")
+    path = pack(pets, tmp_path / "x.zip")
+    path.write_bytes(path.read_bytes().replace(b"k_tz", "käz".encode()))
+    assert load(path).classes == ("dog", "käz")
+
+
+@pytest.mark.parametrize("suffix", [".tar", ".tar.gz"])
+def test_tar_that_ends_between_two_files_is_refused(tmp_path, pets, cache, suffix, load_error):
+    path = pack(pets, tmp_path / f"x{suffix}")
+    with tarfile.open(path) as archive:
+        end = archive.getmembers()[2].offset
+    opener = gzip.open if suffix == ".tar.gz" else open
+    with opener(path, "rb") as stream:
+        content = stream.read(end)
+    with opener(path, "wb") as stream:
+        stream.write(content)
+    assert "has no end mark, so it is truncated or damaged" in load_error(path)
+    assert not folders_of(cache)
+
+
+def test_archive_in_an_archive_is_refused(tmp_path, pets, cache, load_error):
+    inner = pack(pets, tmp_path / "inner.zip")
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        archive.write(inner, "data/inner.zip")
+    assert "x.zip holds another archive, inner.zip; unpack it" in load_error(tmp_path / "x.zip")
+    assert not folders_of(cache)
+
+
+def test_archive_of_another_data_set_is_not_kept_in_the_cache(tmp_path, cache, load_error):
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        archive.writestr("train.zip", b"x")
+        archive.writestr("test.zip", b"x")
+    assert "has no images but archives (test.zip, train.zip)" in load_error(tmp_path / "x.zip")
+    assert not folders_of(cache)
+
+
+def test_page_that_was_saved_as_an_archive_is_named(tmp_path, load_error):
+    (tmp_path / "x.zip").write_text("<html>Sign in</html>")
+    assert "x.zip is an HTML page instead of the file itself" in load_error(tmp_path / "x.zip")
+
+
+def test_archive_of_a_table_and_images_is_read(tmp_path, pets, load):
+    for file in list(pets.glob("*/*.png")):
+        (pets / "images").mkdir(exist_ok=True)
+        file.rename(pets / "images" / f"{file.parent.name}{file.name}")
+    rows = [f"{file.name},{file.name[:3]}" for file in sorted((pets / "images").iterdir())]
+    (pets / "cat").rmdir()
+    (pets / "dog").rmdir()
+    (pets / "labels.csv").write_text("\n".join(["image,label", *rows]))
+    assert load(pack(pets, tmp_path / "x.zip", top="pets/")).classes == ("cat", "dog")

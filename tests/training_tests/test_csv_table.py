@@ -156,4 +156,147 @@ def test_file_that_is_no_table_is_refused(pets, content, load_error):
 
 def test_several_files_without_a_train_file_are_refused(pets, load_error):
     write_table(pets / "a.csv"), write_table(pets / "b.csv")
-    assert "has several CSV files (a.csv, b.csv) and no train.csv" in load_error(pets)
+    assert "has several tables (a.csv, b.csv) and no train.csv" in load_error(pets)
+
+
+# --- tables as competitions write them -----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        ("File Name", "Class Label"),
+        ("Image Index", "Finding Labels"),
+        ("filepaths", "labels"),
+        ("fname", "CATEGORY"),
+        ("id", "breed"),
+        ("something", "breed"),
+    ],
+)
+def test_other_names_of_columns_are_recognized(pets, header, load):
+    write_table(pets / "labels.csv", header=header)
+    assert load(pets).classes == ("cat", "dog")
+
+
+@pytest.mark.parametrize("marks", [("0", "1"), ("0.0", "1.0")])
+def test_one_hot_columns_are_the_classes(pets, marks, load):
+    rows = [(name, marks[label == "cat"], marks[label == "dog"]) for name, label in ROWS]
+    write_table(pets / "labels.csv", rows, header=("image", "Cat", "Dog"))
+    data = load(pets)
+    assert data.classes == ("Cat", "Dog")
+    assert data.train.labels.tolist() == [0, 1, 0, 1]
+
+
+def test_images_with_several_marked_classes_are_refused(pets, load_error):
+    rows = [(name, "1", "1" if label == "dog" else "0") for name, label in ROWS]
+    write_table(pets / "labels.csv", rows, header=("image", "a", "b"))
+    message = load_error(pets)
+    assert "labels.csv: a, b: row 1 has 2 labels (2 such rows)" in message
+
+
+def test_whole_numbers_with_a_decimal_point_are_integers(pets, load):
+    numbers = {"cat": "10.0", "dog": "9.0"}
+    write_table(pets / "labels.csv", [(name, numbers[label]) for name, label in ROWS])
+    assert load(pets).classes == ("9", "10")
+
+
+@pytest.mark.parametrize(
+    ("labels", "problem"),
+    [
+        (("0.37", "0.5", "1.25", "2.75"), "row 0 is 0.37, a number with a fraction"),
+        (("[0, 1]", "a", "b", "a"), "row 0 is [0, 1], a list or an object"),
+        (("NaN", "a", "b", "a"), "row 0 has no label (1 in total)"),
+    ],
+)
+def test_labels_that_are_no_class_are_refused(pets, labels, problem, load_error):
+    rows = [(name, f'"{label}"') for (name, _), label in zip(ROWS, labels, strict=True)]
+    write_table(pets / "labels.csv", rows)
+    assert problem in load_error(pets)
+
+
+def test_labels_that_combine_others_are_pointed_out(pets, load):
+    labels = ("scab", "rust", "scab rust", "scab")
+    rows = [(name, label) for (name, _), label in zip(ROWS, labels, strict=True)]
+    write_table(pets / "labels.csv", rows)
+    assert any("1 class combines others, such as 'scab rust'" in note for note in load(pets).notes)
+
+
+@pytest.mark.parametrize("column", ["data set", "Usage", "subset"])
+def test_column_of_split_names_is_the_split(pets, column, load):
+    rows = [(*row, split) for split in ("Training", "test") for row in ROWS]
+    write_table(pets / "labels.csv", rows, header=("image", "label", column))
+    assert len(load(pets).test) == 4
+
+
+def test_column_called_dataset_with_other_values_is_not_the_split(pets, load):
+    write_table(
+        pets / "labels.csv", [(*row, "vidir") for row in ROWS], header=("image", "label", "dataset")
+    )
+    assert len(load(pets).train) == 4
+
+
+@pytest.mark.parametrize("prefix", ["/home/bob/pets/images/", "../input/pets/", "https://a.b/c/"])
+def test_folders_of_another_machine_are_left_out(pets, prefix, load):
+    write_table(pets / "labels.csv", [(f"{prefix}{name}", label) for name, label in ROWS])
+    assert load(pets).train.labels.tolist() == [0, 1, 0, 1]
+
+
+def test_image_of_another_folder_is_not_taken_for_a_missing_one(pets, load_error):
+    (pets / "images").rename(pets / "dogs")
+    rows = [(f"/x/{label}s/{name}", label) for name, label in ROWS]
+    write_table(pets / "labels.csv", rows)
+    assert "2 of 4 images are not found in" in load_error(write_table(pets / "labels.csv", rows))
+
+
+def test_upper_and_lower_case_of_names_may_differ(pets, load):
+    write_table(pets / "labels.csv", [(name.upper(), label) for name, label in ROWS])
+    assert len(load(pets).train) == 4
+
+
+def test_likely_file_is_named_for_a_number_without_zeros(pets, save_image, load_error):
+    save_image(pets / "images" / "007.png")
+    write_table(pets / "labels.csv", [("7", "cat"), *ROWS])
+    assert "is images/007.png meant by 7? Correct the paths" in load_error(pets)
+
+
+def test_folders_of_splits_beside_a_table_are_no_classes(tmp_path, save_image, load):
+    for index in range(4):
+        save_image(tmp_path / "train_images" / f"{index}.png", (index, 0, 0))
+        save_image(tmp_path / "test_images" / f"t{index}.png")
+    rows = [(f"{index}.png", "ab"[index % 2]) for index in range(4)]
+    write_table(tmp_path / "train.csv", rows)
+    write_table(tmp_path / "sample_submission.csv", [("t0.png", "a")])
+    data = load(tmp_path)
+    assert data.classes == ("a", "b")
+    assert len(data.train) == 4
+
+
+def test_table_inside_a_folder_of_one_folder_is_read(tmp_path, pets, load):
+    write_table(pets / "labels.csv")
+    (tmp_path / "outer").mkdir()
+    pets.rename(tmp_path / "outer" / "pets")
+    assert load(tmp_path / "outer").classes == ("cat", "dog")
+
+
+def test_only_table_that_names_the_images_is_read(pets, load):
+    write_table(pets / "labels.csv")
+    write_table(pets / "breeds.csv", [("1", "pug")], header=("id", "name"))
+    assert "the labels are read from labels.csv" in load(pets).notes
+
+
+@pytest.mark.parametrize(
+    ("text", "advice"),
+    [
+        ("cat0.png,cat\ndog0.png,dog\n", "(cat0.png, cat) is not a header; write one"),
+        ("label,pixel0,pixel1\n0,7,7\n", "has pixels in its columns and no image files"),
+        ("image,label\n", "has no training images"),
+    ],
+)
+def test_table_without_paths_is_refused_with_what_to_write(pets, text, advice, load_error):
+    (pets / "labels.csv").write_text(text)
+    assert advice in load_error(pets)
+
+
+def test_table_of_another_encoding_is_refused(pets, load_error):
+    (pets / "labels.csv").write_bytes("image,label\ncat0.png,Kätzchen\n".encode("latin-1"))
+    assert "save it in UTF-8" in load_error(pets)

@@ -129,7 +129,7 @@ def test_npz_images_that_are_not_square_are_cropped(tmp_path, load):
         pytest.param(
             np.zeros((4, 6, 6, 4), np.uint8), "has four channels; store x[..., :3]", id="RGBA"
         ),
-        pytest.param(np.zeros((4, 36), np.uint8), "reshape it", id="flat"),
+        pytest.param(np.zeros((4, 36), np.uint8), "store x.reshape(-1, 6, 6)", id="flat"),
         pytest.param(np.zeros((4, 0, 6), np.uint8), "reshape it", id="no height"),
     ],
 )
@@ -142,13 +142,13 @@ def test_npz_with_unsuitable_pixels_is_refused_with_the_line_that_converts_them(
 @pytest.mark.parametrize(
     ("labels", "advice"),
     [
-        pytest.param(LABELS.astype(float), "store y.astype(np.int64)", id="float"),
-        pytest.param(np.array([0, 1, np.nan, 1]), "1 are NaN", id="NaN"),
-        pytest.param(np.eye(2, dtype=np.int64)[LABELS], "store y.argmax(1)", id="one-hot"),
+        pytest.param(LABELS + 0.5, "row 0 is 0.5, a number with a fraction", id="fraction"),
+        pytest.param(np.array([0, 1, np.nan, 1]), "row 2 has no label (1 in total)", id="NaN"),
+        pytest.param(np.eye(2)[LABELS] / 2, "store y.argmax(1)", id="probabilities"),
         pytest.param(LABELS - 1, "row 0 is -1, a negative label (2 in total)", id="negative"),
         pytest.param(LABELS * 0 - 1, "no image has a label", id="none"),
         pytest.param(LABELS[:3], "4 images (x) but 3 labels (y)", id="too few"),
-        pytest.param(LABELS.astype(bool), "labels cannot be bool", id="boolean"),
+        pytest.param(np.ones((4, 2), int), "row 0 has 2 labels (4 such rows)", id="several"),
         pytest.param(LABELS * 0, "has only one class (0)", id="one class"),
     ],
 )
@@ -258,7 +258,7 @@ def test_npz_with_labels_beyond_its_class_names_is_refused(tmp_path, load_error)
 
 def test_npz_with_python_objects_is_not_unpickled(tmp_path, load_error):
     path = write_npz(tmp_path / "x.npz", x=np.array([object()] * 4, dtype=object), y=LABELS)
-    assert "x: contains Python objects, which are not loaded" in load_error(path)
+    assert "x contains Python objects, which are not loaded" in load_error(path)
 
 
 def test_empty_npz_array_is_refused(tmp_path, load_error):
@@ -309,3 +309,38 @@ def _write_hostile_npz(path: Path, damage: str) -> None:
     else:
         content[directory + 6] = 240
     path.write_bytes(bytes(content))
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes"),
+    [
+        pytest.param(np.eye(2)[LABELS], ("0", "1"), id="one-hot"),
+        pytest.param(np.eye(2, dtype=bool)[LABELS], ("0", "1"), id="boolean one-hot"),
+        pytest.param(LABELS.astype(float), ("0", "1"), id="whole floats"),
+        pytest.param(LABELS.astype(bool), ("False", "True"), id="truth values"),
+        pytest.param(np.array([b"cat", b"dog"])[LABELS], ("cat", "dog"), id="bytes"),
+    ],
+)
+def test_npz_labels_of_other_types_are_read(tmp_path, labels, classes, load):
+    data = load(write_npz(tmp_path / "x.npz", x=COLOR_IMAGES, y=labels))
+    assert data.classes == classes
+    assert data.train.labels.tolist() == LABELS.tolist()
+
+
+@pytest.mark.parametrize(("images", "labels"), [("trainX", "trainY"), ("XTrain", "Y_Train")])
+def test_underscores_in_keys_of_an_npz_make_no_difference(tmp_path, images, labels, load):
+    data = load(write_npz(tmp_path / "x.npz", **{images: COLOR_IMAGES, labels: LABELS}))
+    assert len(data.train) == 4
+
+
+@pytest.mark.parametrize(
+    ("images", "advice"),
+    [
+        (np.zeros((4, 3072), np.uint8), "x.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)"),
+        (np.zeros((6, 6, 3, 9), np.uint8), "has the images last; store x.transpose(3, 0, 1, 2)"),
+    ],
+)
+def test_npz_pixels_in_another_order_are_refused_with_the_conversion(
+    tmp_path, images, advice, load_error
+):
+    assert advice in load_error(write_npz(tmp_path / "x.npz", x=images, y=LABELS))

@@ -29,7 +29,7 @@ from phinas.experiment.manifest import file_sha256
 from phinas.experiment.run_dir import write_json
 from phinas.experiment.schema.run import ResizeMode
 from phinas.training.data.decoding import CHUNK_IMAGES, Pixels, decode_all
-from phinas.training.data.source_dataset import ImageContent, SourceSplit
+from phinas.training.data.source_dataset import ImageContent, SourceSplit, UnusableImage
 
 # Increase it when the files of an entry change, or the pixels that decoding an image results in.
 FORMAT = 2
@@ -37,7 +37,7 @@ CACHE_DIR_VARIABLE, CACHE_LIMIT_VARIABLE = "PHINAS_CACHE", "PHINAS_CACHE_GB"
 DEFAULT_LIMIT_GB = 20.0
 _LOCK_TIMEOUT_SECONDS = 1800.0  # how long to wait for a process that decodes the same images
 _ABANDONED_SECONDS = 86_400.0  # age of an unfinished entry from which its process is gone
-DecodedImages = tuple[Pixels, dict[int, str]]
+DecodedImages = tuple[Pixels, dict[int, UnusableImage]]
 
 
 def decode_cached(
@@ -137,7 +137,7 @@ def _read_entry(entry: Path, shape: tuple[int, ...]) -> DecodedImages | None:
         if pixels.stat().st_size != metadata["bytes"] or file_sha256(pixels) != metadata["sha256"]:
             return None
         mapped = np.load(pixels, mmap_mode="r", allow_pickle=False)
-        bad_images = {int(index): str(reason) for index, reason in metadata["bad"].items()}
+        bad_images = {int(index): UnusableImage(*bad) for index, bad in metadata["bad"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     if mapped.shape != shape or mapped.dtype != np.uint8:
@@ -176,7 +176,9 @@ def _create_entry(
         lock.release()
 
 
-def _store_entry(entry: Path, pixels: Pixels, bad_images: dict[int, str], *, limit: float) -> None:
+def _store_entry(
+    entry: Path, pixels: Pixels, bad_images: dict[int, UnusableImage], *, limit: float
+) -> None:
     """Write an entry under a temporary name, then rename it."""
     temporary = entry.with_suffix(".tmp")
     try:

@@ -57,7 +57,7 @@ def summarize(
         test_counts=_count_classes(data, splits["test"]),
         mean=mean,
         std=std,
-        skipped_images=data.skipped_images,
+        skipped_images=tuple(map(str, data.skipped_images)),
         notes=(*data.notes, *parts.notes),
         duplicates=parts.duplicates,
         groups=tuple(map(len, groups.values())) if data.train.groups is not None else (),

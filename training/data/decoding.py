@@ -22,8 +22,9 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from phinas.experiment.cpu_threads import count_available_cpus
 from phinas.experiment.schema.run import ResizeMode
 from phinas.training.data.file_damage import find_damage
+from phinas.training.data.foreign_formats import describe_content
 from phinas.training.data.pixel_array import new_pixels
-from phinas.training.data.source_dataset import ImageContent, SourceSplit
+from phinas.training.data.source_dataset import ImageContent, SourceSplit, UnusableImage
 
 # More pixels are a bad image. Pillow warns from here on: a quarter of a GiB as RGB.
 MAX_PIXELS = 89_478_485
@@ -79,9 +80,11 @@ def _open(content: bytes) -> Image.Image:
     try:
         image = Image.open(BytesIO(content), formats=_formats())
     except UnidentifiedImageError:
-        raise BadImage(
-            f"is not in a supported image format (it begins with {content[:15]!r})"
-        ) from None
+        problem, remedy = describe_content(content) or (
+            "is not in a supported image format",
+            f"it begins with {content[:15]!r}",
+        )
+        raise BadImage(f"{problem} ({remedy})") from None
     except Exception as error:  # Pillow's parsers may raise anything on a damaged header.
         raise BadImage(f"cannot be opened: {_one_line(error)}") from None
     if image.width * image.height > MAX_PIXELS:
@@ -252,7 +255,7 @@ def decode_all(
     image_size: int,
     resize_mode: ResizeMode = "crop",
     on_progress: Callable[[int], None],
-) -> tuple[Pixels, dict[int, str]]:
+) -> tuple[Pixels, dict[int, UnusableImage]]:
     """Decode all images of a split.
 
     At most CHUNK_IMAGES encoded images are in memory. Large images are decoded by threads, for
@@ -271,7 +274,7 @@ def decode_all(
     """
     count = len(split.labels)
     pixels = new_pixels((count, image_size, image_size, 3))
-    bad_images: dict[int, str] = {}
+    bad_images: dict[int, UnusableImage] = {}
 
     def decode_one(job: tuple[int, tuple[str, ImageContent]]) -> None:
         index, (name, content) = job
@@ -279,7 +282,7 @@ def decode_all(
             pixels[index] = decode(content, image_size=image_size, resize_mode=resize_mode)
         except BadImage as reason:
             pixels[index] = 0
-            bad_images[index] = f"{name}: {reason}"
+            bad_images[index] = UnusableImage(name, str(reason))
 
     threads = max(2, min(4, count_available_cpus()))
     with warnings.catch_warnings(), ThreadPoolExecutor(threads) as pool:

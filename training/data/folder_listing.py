@@ -34,10 +34,9 @@ _OTHER_SUFFIXES = {
     *(".html", ".htm", ".pdf", ".docx", ".xlsx", ".py", ".ipynb", ".url", ".lnk"),
     *(".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar"),
     *(".h5", ".hdf5", ".keras", ".pb", ".pth", ".pt", ".ckpt", ".onnx", ".tflite", ".pkl"),
-    *(".safetensors", ".parquet"),
+    *(".safetensors", ".parquet", ".npz", ".npy", ".mat", ".pickle", ".tfrecord", ".arrow"),
+    *(".jsonl", ".cls", ".mp4", ".avi", ".mov", ".xls"),
 }
-# The name of a folder that holds the images of a table.
-_IMAGE_FOLDERS = {"images", "image", "imgs", "img", "data", "photos", "pictures", "pics", "jpg"}
 _MAX_FOLDERS = 2000  # that are opened to find the folder that the user may have meant
 _MAX_DEPTH = 3
 
@@ -128,18 +127,6 @@ def has_files(root: Path) -> bool:
             and not _is_folder(entry)
             for entry in entries
         )
-
-
-def has_flat_images(folder: Path) -> bool:
-    """Whether the images of a folder are in one folder or in split folders, not in class folders.
-
-    Then a table beside them says their classes.
-    """
-    folders = subfolders(folder)
-    return not any(subfolders(path) for path in folders) and (
-        len(folders) <= 1
-        or all(path.name.lower() in _IMAGE_FOLDERS or split_of_name(path.name) for path in folders)
-    )
 
 
 def unwrap(folder: Path) -> Path:

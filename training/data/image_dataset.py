@@ -39,6 +39,7 @@ from phinas.training.data.source_dataset import (
     SourceDataset,
     SourceSplit,
     SplitT,
+    UnusableImage,
 )
 from phinas.training.data.source_reading import read_source
 
@@ -73,7 +74,7 @@ class ImageDataset:
     classes: tuple[str, ...]
     allow_flip: bool
     native_size: int
-    skipped_images: tuple[str, ...]
+    skipped_images: tuple[UnusableImage, ...]
     notes: tuple[str, ...]
 
 
@@ -103,7 +104,7 @@ def load_images(
             name, where, source = read_source(section, resources)
         except OSError as error:
             raise InputError(
-                f"{error.filename or section.source}: cannot be read: {error.strerror or error}"
+                f"{error.filename or section.source} cannot be read: {error.strerror or error}"
             ) from None
         if isinstance(source.train, LabeledImages):
             arrays = _select(source, section, where=where)
@@ -141,7 +142,7 @@ def _decode(
     native_size = median_image_size(dataset.train, resize_mode=section.resize_mode)
     image_size = section.image_size or min(native_size, max_size)
     splits: dict[str, LabeledImages] = {}
-    skipped_images: list[str] = []
+    skipped_images: list[UnusableImage] = []
     done = 0
     for split_name, source_split in dataset.splits.items():
         pixels, bad_images = decode_cached(
@@ -196,7 +197,7 @@ def _make_dataset(
     name: str,
     where: object,
     native_size: int,
-    skipped_images: tuple[str, ...] = (),
+    skipped_images: tuple[UnusableImage, ...] = (),
 ) -> ImageDataset:
     """Check the decoded splits, and describe what the user should know of them."""
     labels = {split_name: split.labels for split_name, split in splits.items()}
@@ -223,9 +224,10 @@ def _describe_size(image_size: int, native_size: int, section: DataSection) -> t
     """A line if images are stored smaller than they are though the user did not ask for it."""
     if section.image_size is not None or image_size >= native_size:
         return ()
+    edge = "longer" if section.resize_mode == "letterbox" else "shorter"
     return (
-        f"images are stored at {image_size} px, and their median size is {native_size} px; set "
-        "data.image_size for larger networks",
+        f"the images (median of the {edge} edges: {native_size} px) are stored at {image_size} px; "
+        "data.image_size stores them at another size",
     )
 
 
@@ -233,12 +235,12 @@ def _report(on_progress: ProgressCallback, num_before: int, total: int, count: i
     on_progress(num_before + count, total)
 
 
-def _describe_bad_images(bad_images: list[str], total: int) -> str:
+def _describe_bad_images(bad_images: list[UnusableImage], total: int) -> str:
     num_more = len(bad_images) - MAX_NAMED
     more = f"; and {num_more:,} more" if num_more > 0 else ""
     return (
         f"{len(bad_images):,} of {total:,} images cannot be used: "
-        f"{'; '.join(bad_images[:MAX_NAMED])}{more}. Repair or remove them, or set "
+        f"{'; '.join(map(str, bad_images[:MAX_NAMED]))}{more}. Repair or remove them, or set "
         "data.skip_bad_images: true to skip them; then `phinas audit --csv FILE` lists all of them"
     )
 

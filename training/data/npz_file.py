@@ -34,7 +34,7 @@ class NpzFile:
         if not isinstance(self._file, np.lib.npyio.NpzFile):
             self._stream.close()
             raise InputError(
-                f"{path}: is a single array, not an .npz file; write it with np.savez(path, "
+                f"{path} is a single array, not an .npz file; write it with np.savez(path, "
                 "images=x, labels=y)"
             )
         self.keys: list[str] = list(self._file.files)
@@ -46,11 +46,13 @@ class NpzFile:
         self._stream.close()
 
     def find(self, candidates: Sequence[str]) -> str | None:
-        """The first key that the file has, in upper or lower case."""
-        by_name = {key.lower(): key for key in self.keys} | {key: key for key in self.keys}
+        """The first key that the file has, in upper or lower case, with or without underscores."""
+        exact = next((name for name in candidates if name in self.keys), None)
+        if exact is not None:
+            return exact
+        by_name = {_simplify(key): key for key in reversed(self.keys)}
         return next(
-            (by_name[name] for name in candidates if name in by_name),
-            next((by_name[name.lower()] for name in candidates if name.lower() in by_name), None),
+            (by_name[_simplify(name)] for name in candidates if _simplify(name) in by_name), None
         )
 
     def require(self, key: str | None, kind: str, split: str, candidates: Sequence[str]) -> str:
@@ -60,7 +62,7 @@ class NpzFile:
         subject = kind if split == "train" else f"{split} {kind}"
         field = "data.image_column" if kind == "images" else "data.label_column"
         raise InputError(
-            f"{self.path}: has no {subject}, only the keys {', '.join(self.keys) or 'none'}; store "
+            f"{self.path} has no {subject}, only the keys {', '.join(self.keys) or 'none'}; store "
             f"the {subject} under one of the keys {', '.join(candidates)}, or name the key of the "
             f"training {kind} by {field}"
         )
@@ -89,7 +91,7 @@ class NpzFile:
             shape, is_fortran, dtype = readers[version](stream)
             if dtype.hasobject:
                 raise InputError(
-                    f"{self.path}: {key}: contains Python objects, which are not loaded for "
+                    f"{self.path}: {key} contains Python objects, which are not loaded for "
                     "safety; store an array of numbers"
                 )
             size = int(np.prod(shape, dtype=object)) * dtype.itemsize
@@ -113,6 +115,10 @@ class NpzFile:
         )
 
 
+def _simplify(key: str) -> str:
+    return key.lower().replace("_", "")
+
+
 def _unpack(
     where: str, stream: Any, shape: tuple[int, ...], dtype: np.dtype[Any], *, order: Any
 ) -> np.ndarray:
@@ -122,7 +128,7 @@ def _unpack(
     free = shutil.disk_usage(folder).free
     if size > free:
         raise InputError(
-            f"{where}: needs {size / 1e9:,.1f} GB; this machine has too little memory, and "
+            f"{where} needs {size / 1e9:,.1f} GB; this machine has too little memory, and "
             f"{folder} has {free / 1e9:,.1f} GB free; set TMPDIR to a folder on a larger disk"
         )
     with tempfile.TemporaryFile(dir=folder) as file:

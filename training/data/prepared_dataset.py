@@ -124,7 +124,7 @@ def _require_same_settings(
     if difference is not None:
         name, old, new = difference
         raise InputError(
-            f"{directory}: was prepared with {name} {old!r} and {new!r} is requested; use a new "
+            f"{directory} was prepared with {name} {old!r} and {new!r} is requested; use a new "
             "--out for other images"
         )
 

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from itertools import compress
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -116,6 +116,21 @@ class LabeledImages:
             None if self.groups is None else self.groups[indices],
             indices if self.rows is None else self.rows[indices],
         )
+
+
+class UnusableImage(NamedTuple):
+    """An image that cannot be used.
+
+    Attributes:
+        name: Its name.
+        reason: The reason, which begins with a verb.
+    """
+
+    name: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.reason}"
 
 
 AnySplit = SourceSplit | LabeledImages

@@ -1,5 +1,6 @@
 """From the text of `data.source` to the labels and images of its source."""
 
+import re
 from contextlib import ExitStack
 from difflib import get_close_matches
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 from phinas.experiment.errors import InputError
 from phinas.experiment.executors.interface import import_function
 from phinas.experiment.schema.config import DataSection
+from phinas.training.data.foreign_formats import describe_file
 from phinas.training.data.source_dataset import (
     ArrayDataset,
     ReadOptions,
@@ -16,10 +18,14 @@ from phinas.training.data.source_dataset import (
 from phinas.training.data.sources import (
     SOURCES,
     SourceEntry,
+    find_content,
     find_named_source,
     find_path_source,
     source_usages,
 )
+
+_HUB_ADDRESS = re.compile(r"https?://huggingface\.co/datasets/([\w.-]+/[\w.-]+).*")
+_HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
 
 def read_source(
@@ -34,8 +40,8 @@ def read_source(
         where: object = section.source
     else:
         path = _resolve_path(section.source)
-        entry = _find_entry(path)
-        argument = where = path
+        entry = _find_entry(find_content(path))
+        argument, where = find_content(path), path
         name = path.name if path.is_dir() else path.name.removesuffix(entry.suffix_of(path))
     options = ReadOptions(section.group_by, section.image_column, section.label_column, resources)
     function = import_function(entry.path)
@@ -45,15 +51,25 @@ def read_source(
 
 def _find_entry(path: Path) -> SourceEntry:
     entry = find_path_source(path)
-    if entry is None:
-        raise InputError(
-            f"data.source: {path} is a file of unknown type {path.suffix!r}; use one of "
-            f"{source_usages()}"
-        )
-    return entry
+    if entry is not None:
+        return entry
+    if not path.is_file():
+        raise InputError(f"data.source: {path} is neither a file nor a folder; name one of them")
+    foreign = describe_file(path.name)
+    if foreign is not None:
+        kind, remedy = foreign
+        raise InputError(f"data.source: {path} is {kind}; {remedy}")
+    raise InputError(
+        f"data.source: {path} is a file of unknown type {path.suffix!r}; use one of "
+        f"{source_usages()}"
+    )
 
 
 def _resolve_path(source: str) -> Path:
+    if "://" in source:
+        hub = _HUB_ADDRESS.fullmatch(source)
+        advice = f"use hf:{hub[1]}" if hub else "download the data, and name the file or folder"
+        raise InputError(f"data.source: {printable(source)!r} is an address; {advice}")
     try:
         path = Path(source).expanduser()
     except RuntimeError:
@@ -65,5 +81,7 @@ def _resolve_path(source: str) -> Path:
     suggestions = get_close_matches(source, names, n=1) or [
         str(path.parent / name) for name in get_close_matches(path.name, siblings, n=1)
     ]
+    if not suggestions and _HUB_NAME.fullmatch(source) and not path.parent.exists():
+        suggestions = [f"hf:{source}"]
     advice = f"did you mean {suggestions[0]!r}?" if suggestions else f"use one of {source_usages()}"
     raise InputError(f"data.source: {printable(source)!r} does not exist; {advice}")

@@ -140,7 +140,7 @@ def audit_dataset(
         if quality is None
         else {issue: int(flags.sum()) for issue, flags in quality.issues.items()},
         surplus_files=len(images.damages),
-        skipped_images=data.skipped_images,
+        skipped_images=tuple(map(str, data.skipped_images)),
         notes=images.notes,
         min_detectable_difference=min_detectable_difference(
             _REFERENCE_ACCURACY, len(labels["test"])

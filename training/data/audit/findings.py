@@ -62,8 +62,7 @@ def list_findings(
     for issue, flags in ({} if quality is None else quality.issues).items():
         for index in np.flatnonzero(flags).tolist():
             yield _make_finding(images, issue.replace(" ", "_"), index)
-    for text in images.data.skipped_images:
-        name, _, reason = text.partition(": ")
+    for name, reason in images.data.skipped_images:
         yield FileFinding(
             problem="unreadable", split="", file=name, label="", set=None, note=reason
         )

@@ -2,15 +2,22 @@
 
 Where a source names its classes, a label is the index of a name, from 0 or from 1. Otherwise the
 classes are the labels that occur. So labels may begin at 1, leave out numbers, or be text. Numbers
-are sorted by value, text alphabetically.
+are sorted by value, text alphabetically. Tables often write integers as 3.0, and truth values as
+False and True. Numbers with a fraction are not labels of classes.
 """
 
+import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from phinas.experiment.errors import InputError
 
+# What pandas and NumPy write for a missing value.
+_MISSING_TEXTS = {"", "nan"}
+# Between several labels of one image, as in "scab rust" or "cat|dog".
+_SEPARATORS = re.compile(r"[\s,;|]+")
 UNLABELED = -1  # marks an image without a label, such as those of a benchmark's test split
 
 
@@ -53,16 +60,19 @@ def as_labels(values: Sequence[object], *, where: str) -> np.ndarray | None:
     """The labels of a split as int64 or text (count,).
 
     Args:
-        values: One label for each image. Text that is a number everywhere becomes numbers.
+        values: One label for each image: integers, whole numbers such as 3.0, truth values, text,
+            or lists with one of these.
         where: File or column, which begins a message.
 
     Returns:
-        The labels. None if no image has one: a missing value, an empty text, or -1.
+        The labels. None if no image has one: a missing value, an empty text, NaN, or -1.
 
     Raises:
-        InputError: Some labels are missing, or they are neither integers nor text.
+        InputError: Some labels are missing, an image has several, or they are neither whole numbers
+            nor text.
     """
-    missing = [row for row, value in enumerate(values) if value is None or value == ""]
+    values = _as_scalars(values, where=where)
+    missing = [row for row, value in enumerate(values) if _is_missing(value)]
     if values and len(missing) == len(values):
         return None
     if missing:
@@ -70,6 +80,8 @@ def as_labels(values: Sequence[object], *, where: str) -> np.ndarray | None:
             f"{where}: row {missing[0]} has no label ({len(missing):,} in total); add the labels, "
             "or remove the rows"
         )
+    if values and all(isinstance(value, bool | np.bool_) for value in values):
+        return np.array([str(value) for value in values], np.str_)
     if all(isinstance(value, int | np.integer) and not isinstance(value, bool) for value in values):
         labels = np.array(values, dtype=np.int64)
         return None if len(labels) and (labels == UNLABELED).all() else labels
@@ -80,6 +92,86 @@ def as_labels(values: Sequence[object], *, where: str) -> np.ndarray | None:
             "integers or text"
         )
     return np.array(values, np.str_)
+
+
+def _as_scalars(values: Sequence[Any], *, where: str) -> list[Any]:
+    """The values with lists of one label replaced by it, and whole numbers by integers.
+
+    Raises:
+        InputError: A list has another length, or a number has a fraction.
+    """
+    scalars = []
+    for row, item in enumerate(values):
+        value = item
+        if isinstance(value, list | tuple):
+            if len(value) != 1:
+                raise InputError(
+                    f"{where}: row {row} has {len(value)} labels, and each image needs exactly "
+                    "one; keep one label of each image"
+                )
+            value = value[0]
+        if isinstance(value, float | np.floating) and not _is_missing(value):
+            if not float(value).is_integer():
+                raise _fraction_error(where, row, str(value))
+            value = int(value)
+        scalars.append(value)
+    return scalars
+
+
+def _is_missing(value: object) -> bool:
+    if isinstance(value, str):
+        return value.casefold() in _MISSING_TEXTS
+    return value is None or (isinstance(value, float | np.floating) and bool(np.isnan(value)))
+
+
+def _fraction_error(where: str, row: int, value: str) -> InputError:
+    return InputError(
+        f"{where}: row {row} is {value}, a number with a fraction and not a class; store one whole "
+        "number or text for each class, such as intervals of the values"
+    )
+
+
+def select_marked(matrix: np.ndarray, *, where: str) -> np.ndarray:
+    """The column of each row of one-hot labels that holds the 1.
+
+    Args:
+        matrix: Numbers (count, classes).
+        where: File or column, which begins a message.
+
+    Raises:
+        InputError: A row has another number of ones than one, or other values than 0 and 1.
+    """
+    if not np.isin(matrix, (0, 1)).all():
+        raise InputError(
+            f"{where}: shape {matrix.shape} is not (count,), and the values are not only 0 and 1; "
+            "store y.argmax(1) if the largest value marks the class"
+        )
+    counts = (matrix == 1).sum(axis=1)
+    wrong = np.flatnonzero(counts != 1)
+    if len(wrong):
+        number = "no label" if counts[wrong[0]] == 0 else f"{counts[wrong[0]]} labels"
+        raise InputError(
+            f"{where}: row {wrong[0]} has {number} ({len(wrong):,} such rows), and each image "
+            "needs exactly one; keep the images with one label"
+        )
+    return np.asarray((matrix == 1).argmax(axis=1), dtype=np.int64)
+
+
+def describe_combinations(classes: Sequence[str]) -> tuple[str, ...]:
+    """A line if classes such as "scab rust" combine others, as where images have several labels."""
+    names = set(classes)
+    combined = [
+        name
+        for name in classes
+        if len(parts := _SEPARATORS.split(name)) > 1 and names.issuperset(parts)
+    ]
+    if not combined:
+        return ()
+    count = "1 class combines" if len(combined) == 1 else f"{len(combined):,} classes combine"
+    return (
+        f"{count} others, such as {combined[0]!r}; each combination is a class of its own, because "
+        "each image has exactly one label",
+    )
 
 
 def encode_labels(
@@ -108,6 +200,8 @@ def encode_labels(
             for split, values in zip(labels, parsed, strict=True)
         }
         return tuple(map(str, present.tolist())), codes
+    for split, values in labels.items():
+        _check_fractions(values, where=where[split])
     texts = {split: values.astype(np.str_) for split, values in labels.items()}
     present_texts = np.unique(np.concatenate(list(texts.values())))
     return tuple(present_texts.tolist()), {
@@ -120,12 +214,23 @@ def _as_numbers(values: np.ndarray) -> np.ndarray | None:
     """Integers, also where they are written as text. None for other text."""
     if values.dtype.kind in "iu":
         return values.astype(np.int64)
+    # A table in which a label was missing writes 3 as 3.0.
+    texts = np.array([value.removesuffix(".0") for value in values.tolist()], np.str_)
     try:
-        numbers = values.astype(np.int64)
+        numbers = texts.astype(np.int64)
     except (ValueError, OverflowError):
         return None
     # "07" and "7" would be two texts and one number.
-    return numbers if (numbers.astype(np.str_) == values).all() else None
+    return numbers if (numbers.astype(np.str_) == texts).all() else None
+
+
+def _check_fractions(values: np.ndarray, *, where: str) -> None:
+    """Check that texts are not all decimal numbers, which are a quantity instead of classes."""
+    if not len(values) or values.dtype.kind in "iu":
+        return
+    is_decimal = [re.fullmatch(r"[+-]?\d*\.\d+(e[+-]?\d+)?", value, re.I) for value in values]
+    if all(is_decimal) and len(np.unique(values)) > len(values) // 2:
+        raise _fraction_error(where, 0, str(values[0]))
 
 
 def _check_negative(values: np.ndarray, *, where: str) -> None:

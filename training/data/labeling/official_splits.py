@@ -70,10 +70,10 @@ def check_classes(
             has images of one class only.
     """
     if not len(labels["train"]):
-        raise InputError(f"{where}: has no training images; add some")
+        raise InputError(f"{where} has no training images; add some")
     if len(classes) < 2:
         raise InputError(
-            f"{where}: has only one class ({printable(classes[0])}); add images of another class"
+            f"{where} has only one class ({printable(classes[0])}); add images of another class"
         )
     empty = _missing_classes(classes, labels["train"])
     if empty:

@@ -10,6 +10,14 @@ SPLIT_NAMES = {
     "test": ("test", "testing"),
 }
 _GENERIC_WORDS = {"set", "images", "imgs", "image", "img", "data", "dataset", "folder", "split"}
+# Further words of the names of folders that hold images of all classes, or no images.
+_NO_CLASS_WORDS = {
+    *("photo", "photos", "picture", "pictures", "pics", "jpg", "jpeg", "jpegs", "png", "files"),
+    *("input", "inputs", "resized", "part", "sets", "all", "full", "crops"),
+    *("label", "labels", "annotation", "annotations", "mask", "masks", "bbox", "bboxes"),
+    *("segmentation", "segmentations"),
+}
+_NAME_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[^\W\d_]+")
 
 
 def split_of_name(name: str) -> str | None:
@@ -30,6 +38,18 @@ def split_of_file(name: str) -> str | None:
 
 def _without_set(word: str) -> str:
     return word.removesuffix("set")
+
+
+def means_no_class(name: str) -> bool:
+    """Whether the name of a folder only says which images it holds, and not of which class.
+
+    Such names are train, test1, train_images, JPEGImages, images_001 and masks.
+    """
+    words = [word.lower() for word in _NAME_WORD.findall(name)]
+    return bool(words) and all(
+        split_of_name(_without_set(word)) or word in _GENERIC_WORDS | _NO_CLASS_WORDS
+        for word in words
+    )
 
 
 def select_splits(names: Iterable[str]) -> dict[str, str]:

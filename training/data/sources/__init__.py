@@ -9,7 +9,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from phinas.training.data.folder_listing import has_flat_images, is_junk
+from phinas.training.data.folder_listing import is_junk
+from phinas.training.data.tables.table_folder import (
+    TABLE_SUFFIXES,
+    find_lone_file,
+    find_table_folder,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +55,9 @@ class SourceEntry:
         return path.name[len(path.name) - length :]
 
 
+ARCHIVE_SUFFIXES = tuple(
+    ".zip .tar .tar.gz .tgz .tar.bz2 .tbz2 .tbz .tar.xz .txz".split()  # noqa: SIM905
+)
 # A folder may match several entries. The first one reads it.
 SOURCES: dict[str, SourceEntry] = {
     "digits": SourceEntry(
@@ -73,19 +81,19 @@ SOURCES: dict[str, SourceEntry] = {
     ),
     "csv": SourceEntry(
         "FILE.csv",
-        "A CSV file with the path and the label of each image, or a folder with one and the "
-        "images.",
+        "A table (.csv, .tsv or .jsonl) with the path and the label of each image, or a folder "
+        "with one and the images.",
         "phinas.training.data.sources.csv_table:list_csv",
-        suffixes=(".csv", ".tsv"),
-        folder_patterns=("*.csv", "*.tsv"),
-        accepts_folder=has_flat_images,
+        suffixes=TABLE_SUFFIXES,
+        folder_patterns=("**",),
+        accepts_folder=lambda folder: find_table_folder(folder) is not None,
     ),
     "archive": SourceEntry(
         "ARCHIVE.zip",
         "An archive (.zip, .tar, .tar.gz and the like) of any of these folders. It is unpacked "
         "into the cache.",
         "phinas.training.data.sources.archive:read_archive",
-        suffixes=(".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz"),
+        suffixes=ARCHIVE_SUFFIXES,
     ),
     "image_folder": SourceEntry(
         "FOLDER",
@@ -127,6 +135,14 @@ def find_path_source(path: Path) -> SourceEntry | None:
         elif entry.suffix_of(path) and path.is_file():
             return entry
     return None
+
+
+def find_content(path: Path) -> Path:
+    """The single data file of a folder that holds nothing else. `path` where there is none."""
+    if not path.is_dir():
+        return path
+    suffixes = (*SOURCES["npz"].suffixes, *ARCHIVE_SUFFIXES)
+    return find_lone_file(path, suffixes) or path
 
 
 def visible_matches(folder: Path, patterns: tuple[str, ...]) -> Iterator[Path]:

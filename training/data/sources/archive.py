@@ -10,23 +10,23 @@ while an entry is unpacked, because what an archive says of it may be false.
 
 import os
 import shutil
-import stat
-import tarfile
 import tempfile
-import unicodedata
-import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
-from functools import partial
-from pathlib import Path, PurePosixPath
-from typing import IO
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
 
 from filelock import FileLock
 
 from phinas.experiment.errors import InputError
 from phinas.experiment.executors.interface import import_function
 from phinas.experiment.manifest import file_sha256
+from phinas.training.data.archive_entries import (
+    SAFE_ADVICE,
+    Entry,
+    NameCheck,
+    open_entries,
+)
 from phinas.training.data.cache import (
     CACHE_LIMIT_VARIABLE,
     DEFAULT_LIMIT_GB,
@@ -39,28 +39,11 @@ from phinas.training.data.source_dataset import (
     SourceDataset,
     printable,
 )
-from phinas.training.data.sources import SOURCES, find_path_source
+from phinas.training.data.sources import SOURCES, find_content, find_path_source
 
 MAX_ENTRIES = 5_000_000
 _CHUNK_BYTES = 1 << 20
 _LOCK_TIMEOUT_SECONDS = 1800.0
-_NOT_PLAIN = "is a link or a device, not a file"
-_SAFE = "use an archive of folders and plain files"
-
-
-@dataclass(frozen=True)
-class _Entry:
-    """A file of an archive.
-
-    Attributes:
-        name: Its path in the archive.
-        size: Its size in bytes, as the archive says.
-        open: Opens its content.
-    """
-
-    name: str
-    size: int
-    open: Callable[[], IO[bytes]]
 
 
 def read_archive(path: Path, options: ReadOptions) -> SourceDataset | ArrayDataset:
@@ -76,19 +59,33 @@ def read_archive(path: Path, options: ReadOptions) -> SourceDataset | ArrayDatas
         temporary = tempfile.TemporaryDirectory(prefix="phinas-archive-")
         folder = Path(options.resources.enter_context(temporary)) / "content"
         _unpack(path, folder, limit=limit or DEFAULT_LIMIT_GB * 1e9)
-    entry = find_path_source(folder)
-    if entry is None or entry is SOURCES["archive"]:
-        raise InputError(f"{path}: has no images; use an archive of class folders")
-    read_folder = import_function(entry.path)
     try:
-        dataset: SourceDataset | ArrayDataset = read_folder(folder, options)
+        dataset = _read_content(folder, options)
     except InputError as error:
+        # What is no data set is not kept, however large the cache is.
+        shutil.rmtree(folder, ignore_errors=True)
         raise InputError(str(error).replace(str(folder), str(path))) from None
     return replace(
         dataset,
         notes=tuple(note.replace(folder.name, path.name) for note in dataset.notes),
         validation_name=dataset.validation_name.replace(folder.name, path.name),
     )
+
+
+def _read_content(folder: Path, options: ReadOptions) -> SourceDataset | ArrayDataset:
+    """The data set in an unpacked folder.
+
+    Raises:
+        InputError: It holds another archive, or is not a data set.
+    """
+    content = find_content(folder)
+    entry = find_path_source(content)
+    if entry is None or entry is SOURCES["archive"]:
+        raise InputError(
+            f"{folder} holds another archive, {content.name}; unpack it and name the folder"
+        )
+    read: Callable[[Path, ReadOptions], SourceDataset | ArrayDataset] = import_function(entry.path)
+    return read(content, options)
 
 
 def _open_cached(path: Path, resources: ExitStack, *, limit: float) -> Path | None:
@@ -143,19 +140,21 @@ def _unpack(path: Path, folder: Path, *, limit: float) -> int:
     """Unpack the files of an archive, and return their size in bytes."""
     folder.mkdir(parents=True)
     maximum = min(limit, shutil.disk_usage(folder).free)
-    names = _NameCheck(path)
+    names = NameCheck(path)
     written = 0
     try:
-        with _open_entries(path, maximum) as entries:
+        with open_entries(path) as (total, entries):
+            if total > maximum:
+                raise _too_large(path, maximum)
             for number, entry in enumerate(entries):
                 if number >= MAX_ENTRIES:
                     raise InputError(
-                        f"{path}: has more than {MAX_ENTRIES:,} files; split it into several"
+                        f"{path} has more than {MAX_ENTRIES:,} files; split it into several"
                     )
                 target = folder.joinpath(*names.check(entry.name))
                 if target.exists():
                     raise InputError(
-                        f"{path}: {printable(entry.name)}: is in the archive twice; {_SAFE}"
+                        f"{path}: {printable(entry.name)} is in the archive twice; {SAFE_ADVICE}"
                     )
                 written += _write(path, entry, target, maximum=maximum - written)
     except InputError:
@@ -168,8 +167,8 @@ def _unpack(path: Path, folder: Path, *, limit: float) -> int:
 def _damaged(path: Path, error: Exception) -> InputError:
     reason = " ".join(str(error).split())[:200] or type(error).__name__
     return InputError(
-        f"{path}: cannot be unpacked ({type(error).__name__}: {reason}); copy it again, or unpack "
-        "it yourself and name the folder"
+        f"{path} cannot be unpacked, because it is truncated or damaged ({reason}); copy it again, "
+        "or unpack it yourself and name the folder"
     )
 
 
@@ -180,7 +179,7 @@ def _too_large(path: Path, maximum: float) -> InputError:
     )
 
 
-def _write(path: Path, entry: _Entry, target: Path, *, maximum: float) -> int:
+def _write(path: Path, entry: Entry, target: Path, *, maximum: float) -> int:
     """Write one file, and return its size."""
     if entry.size > maximum:
         raise _too_large(path, maximum)
@@ -193,78 +192,3 @@ def _write(path: Path, entry: _Entry, target: Path, *, maximum: float) -> int:
                 raise _too_large(path, maximum)
             file.write(chunk)
     return size
-
-
-class _NameCheck:
-    """Checks the names of the entries of an archive, one after another."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._spellings: dict[str, str] = {}
-
-    def check(self, name: str) -> tuple[str, ...]:
-        """The parts of a name.
-
-        Raises:
-            InputError: The name is absolute, leaves the folder, or is that of an earlier entry.
-        """
-        posix = PurePosixPath(name)
-        parts = tuple(part for part in posix.parts if part != ".")
-        if posix.is_absolute() or ".." in parts or not parts:
-            raise self._refuse(name, "its path leaves the folder")
-        if "\\" in name or "\0" in name or (len(parts[0]) > 1 and parts[0][1] == ":"):
-            raise self._refuse(name, "its path is not portable")
-        for end in range(1, len(parts) + 1):
-            spelling = "/".join(parts[:end])
-            key = unicodedata.normalize("NFC", spelling).casefold()
-            earlier = self._spellings.setdefault(key, spelling)
-            if earlier != spelling:
-                raise self._refuse(
-                    name, f"it differs from {printable(earlier)} in upper and lower case only"
-                )
-        return parts
-
-    def _refuse(self, name: str, reason: str) -> InputError:
-        return InputError(f"{self._path}: {printable(name)}: {reason}; {_SAFE}")
-
-
-@contextmanager
-def _open_entries(path: Path, maximum: float) -> Iterator[Iterator[_Entry]]:
-    if SOURCES["archive"].suffix_of(path).lower() == ".zip":
-        with zipfile.ZipFile(path) as archive:
-            if sum(info.file_size for info in archive.infolist()) > maximum:
-                raise _too_large(path, maximum)
-            yield _zip_entries(path, archive)
-    else:
-        with tarfile.open(path, "r:*") as tar:
-            yield _tar_entries(path, tar)
-
-
-def _zip_entries(path: Path, archive: zipfile.ZipFile) -> Iterator[_Entry]:
-    for info in archive.infolist():
-        kind = stat.S_IFMT(info.external_attr >> 16)
-        if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-            raise InputError(f"{path}: {printable(info.filename)}: {_NOT_PLAIN}; {_SAFE}")
-        if info.flag_bits & 1:
-            raise InputError(
-                f"{path}: {printable(info.filename)}: is encrypted; unpack the archive yourself "
-                "and name the folder"
-            )
-        if not info.is_dir():
-            # Some programs on Windows write backslashes.
-            name = info.orig_filename.replace("\\", "/")
-            yield _Entry(name, info.file_size, partial(archive.open, info))
-
-
-def _tar_entries(path: Path, tar: tarfile.TarFile) -> Iterator[_Entry]:
-    for member in tar:
-        if not (member.isreg() or member.isdir()):
-            raise InputError(f"{path}: {printable(member.name)}: {_NOT_PLAIN}; {_SAFE}")
-        if member.isreg():
-            yield _Entry(member.name, member.size, partial(_extract, tar, member))
-
-
-def _extract(tar: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
-    stream = tar.extractfile(member)
-    assert stream is not None  # it is a regular file
-    return stream

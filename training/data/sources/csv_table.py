@@ -1,23 +1,28 @@
-"""A CSV file with the path and the label of each image.
+"""A table (.csv, .tsv or .jsonl) with the path and the label of each image.
 
 Paths are relative to the folder of the file, or to a folder of images in it. A path may lack its
 folder or its suffix where one image alone has that name. A column `split` assigns rows to train,
-validation and test. So do the names of several files (train.csv, val.csv, test.csv).
+validation and test. So do the names of several files (train.csv, val.csv, test.csv), or the names
+of the folders of metadata files (train/metadata.csv), as Hugging Face writes them.
 """
 
-import csv
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from phinas.experiment.errors import InputError
-from phinas.training.data.folder_listing import SkippedFiles, walk
-from phinas.training.data.grouped_split import groups_from_values, unknown_key_error
-from phinas.training.data.labeling.columns import IMAGE_COLUMNS, LABEL_COLUMNS, find_column
-from phinas.training.data.labeling.labels import as_labels, describe_unlabeled, encode_labels
+from phinas.training.data.folder_listing import SkippedFiles
+from phinas.training.data.grouped_split import groups_from_values
+from phinas.training.data.labeling.columns import LABEL_COLUMNS, find_column
+from phinas.training.data.labeling.labels import (
+    as_labels,
+    describe_combinations,
+    describe_unlabeled,
+    encode_labels,
+)
 from phinas.training.data.labeling.split_names import split_of_file, split_of_name
 from phinas.training.data.source_dataset import (
     ImageContent,
@@ -27,26 +32,24 @@ from phinas.training.data.source_dataset import (
     list_names,
     printable,
 )
-from phinas.training.data.sources import SOURCES, visible_matches
-
-PATH_COLUMNS = (
-    *IMAGE_COLUMNS,
-    *("path", "file", "filename", "file_name", "filepath", "file_path", "image_path", "img_path"),
-    *("image_name", "img_name", "image_id", "id", "name"),
+from phinas.training.data.tables.image_index import ImageIndex
+from phinas.training.data.tables.table_folder import find_table_folder, list_tables
+from phinas.training.data.tables.table_rows import (
+    TableColumns,
+    choose_columns,
+    read_labels,
+    read_rows,
 )
-SPLIT_COLUMN = "split"
-_SNIFFED_CHARACTERS = 4096
-_DELIMITERS = ",;\t|"
 
 
 @dataclass(frozen=True)
 class _Table:
-    """The rows of one or more files that belong to one split.
+    """The rows of a file that belong to one split.
 
     Attributes:
-        file: The first file, for messages.
+        file: The file, for messages. Paths are relative to its folder.
         paths: The text in the column of the images.
-        labels: The text in the column of the labels. None if the file has none.
+        labels: The label of each row as text. None if the file has none.
         groups: The text in the column of the groups. None without `data.group_by`.
     """
 
@@ -56,8 +59,28 @@ class _Table:
     groups: list[str] | None
 
 
+class _Files:
+    """The image files beside tables, which are listed once for each folder of a table."""
+
+    def __init__(self) -> None:
+        self.skipped = SkippedFiles()
+        self._indexes: dict[Path, ImageIndex] = {}
+
+    def of(self, table: Path) -> ImageIndex:
+        """The image files in the folder of a table and below it."""
+        root = table.parent
+        if root not in self._indexes:
+            self._indexes[root] = ImageIndex(root, self.skipped)
+        return self._indexes[root]
+
+    def count_unused(self, used: set[Path]) -> int:
+        """The number of image files that no table names."""
+        files = {file for index in self._indexes.values() for file in index.files}
+        return len(files - used)
+
+
 def list_csv(path: Path, options: ReadOptions) -> SourceDataset:
-    """Read a CSV file, or a folder with one or with one for each split.
+    """Read a table, or a folder with one or with one for each split.
 
     Args:
         path: The file or folder.
@@ -67,27 +90,28 @@ def list_csv(path: Path, options: ReadOptions) -> SourceDataset:
         InputError: A file cannot be read, a column is missing, an image is not found or found
             twice, or its label is missing.
     """
-    root = path.parent if path.is_file() else path
-    tables = _read_tables(path, options)
-    skipped, notes = SkippedFiles(), []
-    index = _ImageIndex(root, skipped)
-    for file in {table.file for table in tables.values()}:
-        skipped.remove(file)
+    root = path.parent if path.is_file() else find_table_folder(path) or path
+    images = _Files()
+    notes: list[str] = []
+    tables = _read_tables(path if path.is_file() else root, options, images, notes)
     labels: dict[str, np.ndarray] = {}
     files: dict[str, list[Path]] = {}
     used: set[Path] = set()
     for split, table in tables.items():
-        where = f"{table.file}: label"
+        index, where = images.of(table.file), f"{table.file}: label"
         values = None if table.labels is None else as_labels(table.labels, where=where)
         if values is not None:
-            labels[split], files[split] = values, index.find_all(table)
+            labels[split] = values
+            files[split] = index.find_all(table.paths, table=table.file)
             used.update(files[split])
         elif split == "train":
             raise InputError(f"{table.file}: no image has a label; add a column of labels")
         else:
             used.update(file for text in table.paths for file in index.find(text))
             notes.append(describe_unlabeled(table.file.name, len(table.paths)))
-    num_unused = sum(1 for file in index.files if file not in used)
+    for file in {table.file for table in tables.values()}:
+        images.skipped.remove(file)
+    num_unused = images.count_unused(used)
     if num_unused:
         notes.append(f"{num_unused:,} image files are not in the table, so they have no label")
     classes, codes = encode_labels(
@@ -102,186 +126,115 @@ def list_csv(path: Path, options: ReadOptions) -> SourceDataset:
         made["train"],
         test=made.get("test"),
         validation=made.get("validation"),
-        validation_name=tables["validation"].file.name if "validation" in made else "",
-        notes=(*notes, *skipped.describe()),
+        validation_name=_name_of(tables["validation"].file, root) if "validation" in made else "",
+        notes=(*notes, *describe_combinations(classes), *images.skipped.describe()),
     )
 
 
-def _read_tables(path: Path, options: ReadOptions) -> dict[str, _Table]:
+def _name_of(file: Path, root: Path) -> str:
+    return printable(str(file.relative_to(root)))
+
+
+def _read_tables(
+    path: Path, options: ReadOptions, images: _Files, notes: list[str]
+) -> dict[str, _Table]:
     """The tables by split."""
     if path.is_file():
         return _split_rows(path, options)
-    files = sorted(visible_matches(path, SOURCES["csv"].folder_patterns))
-    if len(files) == 1:
-        return _split_rows(files[0], options)
-    by_split = {split_of_file(file.name): file for file in files}
-    by_split.pop(None, None)
-    if "train" not in by_split:
-        raise InputError(
-            f"{path}: has several CSV files ({list_names(file.name for file in files)}) and no "
-            "train.csv; name one of them as data.source"
-        )
-    return {
-        str(split): _make_table(file, *_read_csv(file), options, has_labels=split == "train")
-        for split, file in by_split.items()
-    }
+    files = list_tables(path)
+    if len(files) > 1:
+        by_split = {_split_of(file, path): file for file in files}
+        by_split.pop(None, None)
+        if "train" in by_split:
+            return _read_splits({str(split): file for split, file in by_split.items()}, options)
+        candidates = [file for file in files if _names_images(file, options, images)]
+        if len(candidates) != 1:
+            raise InputError(
+                f"{path} has several tables ({list_names(_name_of(file, path) for file in files)}) "
+                "and no train.csv; name one of them as data.source"
+            )
+        notes.append(f"the labels are read from {candidates[0].name}")
+        files = candidates
+    return _split_rows(files[0], options)
+
+
+def _split_of(file: Path, root: Path) -> str | None:
+    """The split that the name of a table, or of its folder, means."""
+    return split_of_file(file.name if file.parent == root else file.parent.name)
+
+
+def _names_images(file: Path, options: ReadOptions, images: _Files) -> bool:
+    """Whether a table has labels, and its first image exists."""
+    try:
+        rows = read_rows(file)
+        columns = choose_columns(file, rows, options)
+    except InputError:
+        return False
+    return bool(columns.labels and len(rows)) and bool(
+        images.of(file).find(rows[columns.image].iloc[0].strip())
+    )
+
+
+def _read_splits(files: dict[str, Path], options: ReadOptions) -> dict[str, _Table]:
+    """The tables of a file for each split. The training table says which column the labels are."""
+    rows = read_rows(files["train"])
+    train = _choose_labeled(files["train"], rows, options)
+    tables = {"train": _make_table(files["train"], rows, train, options)}
+    for split, file in files.items():
+        if split != "train":
+            rows = read_rows(file)
+            columns = choose_columns(file, rows, ReadOptions(options.group_by, train.image))
+            columns = TableColumns(columns.image, train.labels, None)
+            tables[split] = _make_table(file, rows, columns, options)
+    return tables
 
 
 def _split_rows(file: Path, options: ReadOptions) -> dict[str, _Table]:
-    """The rows of a file by the column `split`, or all of them for training."""
-    columns, rows = _read_csv(file)
-    names = {column.lower(): column for column in columns}
-    if SPLIT_COLUMN not in names:
-        return {"train": _make_table(file, columns, rows, options)}
-    values = rows[names[SPLIT_COLUMN]]
+    """The rows of a file by its column of splits, or all of them for training."""
+    rows = read_rows(file)
+    columns = _choose_labeled(file, rows, options)
+    if columns.split is None:
+        return {"train": _make_table(file, rows, columns, options)}
+    values = rows[columns.split]
     splits = {value: split_of_name(str(value).strip()) for value in values.unique()}
     unknown = [value for value, split in splits.items() if split is None]
     if unknown:
         raise InputError(
-            f"{file}: {names[SPLIT_COLUMN]}: {unknown[0]!r} is not a split; use train, val or test"
+            f"{file}: {columns.split}: {unknown[0]!r} is not a split; use train, val or test"
         )
     of_row = values.map(splits)
     if "train" not in of_row.to_numpy():
         raise InputError(
-            f"{file}: {names[SPLIT_COLUMN]}: no row is of the train split; add training images"
+            f"{file}: {columns.split}: no row is of the train split; add training images"
         )
     return {
-        str(split): _make_table(file, columns, rows[of_row == split], options)
+        str(split): _make_table(file, rows[of_row == split], columns, options)
         for split in of_row.unique()
     }
 
 
-def _read_csv(file: Path) -> tuple[list[str], Any]:
-    """The columns of a file, and its rows as a pandas table of text.
-
-    Raises:
-        InputError: The file is not a table in UTF-8.
-    """
-    import pandas as pd
-
-    try:
-        with file.open(encoding="utf-8-sig", newline="") as stream:
-            start = stream.read(_SNIFFED_CHARACTERS)
-        delimiter = _find_delimiter(start)
-        rows = pd.read_csv(
-            file,
-            sep=delimiter,
-            dtype=str,
-            keep_default_na=False,
-            encoding="utf-8-sig",
-            skipinitialspace=True,
-        )
-    except (ValueError, pd.errors.ParserError, csv.Error) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(
-            f"{file}: is not a CSV table in UTF-8 ({reason}); write a header and a row for each "
-            "image, such as image,label"
-        ) from None
-    rows = rows.fillna("")  # A row with fewer cells than columns.
-    if not isinstance(rows.index, pd.RangeIndex):
-        raise InputError(
-            f"{file}: a row has more cells than the header; write a name for each column"
-        )
-    rows.columns = [str(column).strip() for column in rows.columns]
-    return list(rows.columns), rows
-
-
-def _find_delimiter(start: str) -> str:
-    """The delimiter that is most frequent in the header. A comma where none is present."""
-    header = start.partition("\n")[0]
-    return max(_DELIMITERS, key=lambda delimiter: (header.count(delimiter), delimiter == ","))
-
-
-def _make_table(
-    file: Path, columns: list[str], rows: Any, options: ReadOptions, *, has_labels: bool = True
-) -> _Table:
-    image = find_column(
-        columns, options.image_column, PATH_COLUMNS, key="image_column", where=str(file)
-    )
-    label = None
-    try:
-        label = find_column(
-            columns,
+def _choose_labeled(file: Path, rows: Any, options: ReadOptions) -> TableColumns:
+    """The columns of a table, which must have labels."""
+    columns = choose_columns(file, rows, options)
+    if not columns.labels:
+        find_column(
+            list(rows.columns),
             options.label_column,
             LABEL_COLUMNS,
             key="label_column",
             where=str(file),
         )
-    except InputError:
-        if has_labels:
-            raise
+    return columns
+
+
+def _make_table(file: Path, rows: Any, columns: TableColumns, options: ReadOptions) -> _Table:
     group_by = options.group_by
-    if group_by is not None and group_by not in columns:
-        raise unknown_key_error(group_by, "column", str(file), columns)
     return _Table(
         file,
-        rows[image].str.strip().tolist(),
-        None if label is None else rows[label].str.strip().tolist(),
+        rows[columns.image].str.strip().tolist(),
+        read_labels(file, rows, columns.labels),
         None if group_by is None else rows[group_by].tolist(),
     )
-
-
-class _ImageIndex:
-    """Finds the image files of a folder by their whole path, their name or their stem.
-
-    Attributes:
-        files: The image files, sorted.
-    """
-
-    def __init__(self, root: Path, skipped: SkippedFiles) -> None:
-        self._root = root
-        self.files = list(walk(root, set(), skipped))
-        self._by_name: dict[str, list[Path]] = {}
-        for file in self.files:
-            relative = PurePosixPath(file.relative_to(root).as_posix())
-            parts = relative.parts
-            # images/cat/1.jpg is also named cat/1.jpg and 1.jpg, with or without its suffix.
-            for start in range(len(parts)):
-                name = "/".join(parts[start:])
-                for key in {name, name.removesuffix(relative.suffix)}:
-                    self._by_name.setdefault(key, []).append(file)
-
-    def find_all(self, table: _Table) -> list[Path]:
-        """The file of each row of a table.
-
-        Raises:
-            InputError: A file is not found, or several have the name.
-        """
-        files, missing, ambiguous = [], [], []
-        for text in table.paths:
-            matches = self.find(text)
-            if len(matches) == 1:
-                files.append(matches[0])
-            elif matches:
-                ambiguous.append(text)
-            else:
-                missing.append(text)
-        for names, problem, advice in (
-            (missing, "are not found", "correct the paths, or copy the images into this folder"),
-            (ambiguous, "mean several files", "write the paths with their folders and suffixes"),
-        ):
-            if names:
-                raise InputError(
-                    f"{table.file}: {len(names):,} of {len(table.paths):,} images {problem} in "
-                    f"{self._root}: {list_names(names)}; {advice}"
-                )
-        return files
-
-    def find(self, text: str) -> list[Path]:
-        """The files that a text of the table may mean."""
-        if not text:
-            return []
-        name = text.replace("\\", "/")
-        path = Path(name)
-        if path.is_absolute():
-            return [path] if path.is_file() else self._by_name.get(path.name, [])
-        exact = self._root / name
-        matches = self._by_name.get(name.removeprefix("./"), [])
-        if exact in matches:
-            return [exact]
-        if ".." in path.parts and exact.is_file():
-            return [exact]
-        return matches
 
 
 def _make_split(

@@ -10,16 +10,17 @@ from pathlib import Path
 import numpy as np
 
 from phinas.experiment.errors import InputError
+from phinas.training.data.folder_layout import check_layout
 from phinas.training.data.folder_listing import (
     SkippedFiles,
     count_files,
     find_class_folders,
-    has_files,
     identity,
     subfolders,
     unwrap,
     walk,
 )
+from phinas.training.data.foreign_formats import describe_files
 from phinas.training.data.grouped_split import groups_from_paths
 from phinas.training.data.labeling.labels import describe_unlabeled
 from phinas.training.data.labeling.split_names import select_splits
@@ -108,12 +109,7 @@ def _list_train(folder: Path, skipped: SkippedFiles, *, root: Path) -> ClassFile
         InputError: There are no class folders, one is empty, or one is nested in itself.
     """
     class_folders = subfolders(folder)
-    if not class_folders:
-        problem = "contains files but no class folders" if has_files(folder) else "is empty"
-        raise InputError(
-            f"{folder}: {problem}; put the images of each class into a folder with the name of the "
-            "class"
-        )
+    check_layout(root, folder, class_folders)
     files = _list_files(folder, class_folders, skipped)
     empty = [name for name, paths in files.items() if not paths]
     nested = [
@@ -130,6 +126,9 @@ def _list_train(folder: Path, skipped: SkippedFiles, *, root: Path) -> ClassFile
         problem = f"the class folder {printable(nested[0].name)} has a folder of its own name"
     likely = find_class_folders(folder)
     advice = "add images, or remove the folder"
+    foreign = describe_files(list((folder / empty[0]).iterdir())) if empty else None
+    if foreign is not None and likely is None:
+        problem, advice = f"the class folder {printable(empty[0])} {foreign[0]}", foreign[1]
     if likely is not None:
         names = list_names(path.name for path in class_folders)
         advice = (
@@ -157,10 +156,16 @@ def _list_split(
     }
     unknown = sorted(files.keys() - train.keys())
     if unknown:
+        spellings = {name.casefold(): name for name in train}
+        other = [spellings[name.casefold()] for name in unknown if name.casefold() in spellings]
+        advice = (
+            f"rename the folders like those of the train split ({list_names(map(repr, other))})"
+            if other
+            else "add training images, or remove the folder"
+        )
         raise InputError(
             f"{root}: the splits have different classes (the train split has no class "
-            f"{list_names(map(repr, unknown))}, but {folder.name} has); add training images, or "
-            "remove the folder"
+            f"{list_names(map(repr, unknown))}, but {folder.name} has); {advice}"
         )
     return files
 

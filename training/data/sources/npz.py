@@ -1,25 +1,32 @@
 """NumPy arrays in an .npz file.
 
-Nothing is guessed. Pixels are uint8 (count, height, width[, channels]), and labels are integers or
-text. For an array of another kind, the error shows the line of NumPy that converts it.
+Nothing is guessed. Pixels are uint8 (count, height, width[, channels]), and labels are whole
+numbers, text or one-hot. For an array of another kind, the error shows the line of NumPy that
+converts it.
 """
 
+import math
 from pathlib import Path
 
 import numpy as np
 
 from phinas.experiment.errors import InputError
 from phinas.training.data.grouped_split import groups_from_values, unknown_key_error
-from phinas.training.data.labeling.labels import as_labels, describe_unlabeled, encode_labels
+from phinas.training.data.labeling.labels import (
+    as_labels,
+    describe_unlabeled,
+    encode_labels,
+    select_marked,
+)
 from phinas.training.data.labeling.split_names import SPLIT_NAMES
 from phinas.training.data.npz_file import NpzFile
 from phinas.training.data.source_dataset import ArrayDataset, LabeledImages, ReadOptions
 
-_IMAGE_KEYS = ("images", "x", "x_train", "train_images")
-_LABEL_KEYS = ("labels", "y", "y_train", "train_labels")
+_IMAGE_KEYS = ("images", "x", "x_train", "train_images", "train_x", "data", "train_data")
+_LABEL_KEYS = ("labels", "y", "y_train", "train_labels", "train_y", "target", "targets")
 _STEMS: dict[tuple[str, ...], tuple[str, ...]] = {
-    _IMAGE_KEYS: ("images", "x"),
-    _LABEL_KEYS: ("labels", "y"),
+    _IMAGE_KEYS: ("images", "x", "data"),
+    _LABEL_KEYS: ("labels", "y", "target", "targets"),
 }
 _CLASS_KEYS = ("classes", "class_names")
 Arrays = dict[str, np.ndarray]
@@ -60,7 +67,7 @@ def load_npz(path: Path, options: ReadOptions) -> ArrayDataset:
                 raise InputError(f"{path}: {keys[1]}: no image has a label; add the labels")
             if len(pixels) != len(values):
                 raise InputError(
-                    f"{path}: has {len(pixels):,} images ({image_key}) but {len(values):,} labels "
+                    f"{path} has {len(pixels):,} images ({image_key}) but {len(values):,} labels "
                     f"({keys[1]}); store one label for each image"
                 )
             labels[split] = values
@@ -152,6 +159,15 @@ def _pixels(where: str, array: np.ndarray) -> np.ndarray:
             f"{where}: shape {array.shape} has four channels; store x[..., :3] if the fourth is "
             "transparency"
         )
+    if array.ndim == 2:
+        raise InputError(
+            f"{where}: shape {array.shape} has the pixels of an image in one row; store "
+            f"{_reshape_advice(array.shape[1])}"
+        )
+    if array.ndim == 4 and array.shape[2] in (1, 3) and array.shape[3] not in (1, 3):
+        raise InputError(
+            f"{where}: shape {array.shape} has the images last; store x.transpose(3, 0, 1, 2)"
+        )
     if (
         array.ndim not in (3, 4)
         or (array.ndim == 4 and array.shape[3] not in (1, 3))
@@ -164,6 +180,20 @@ def _pixels(where: str, array: np.ndarray) -> np.ndarray:
     if array.dtype != np.uint8:
         raise InputError(f"{where}: {_dtype_hint(array)}")
     return array if array.ndim == 4 else array[..., None]
+
+
+def _reshape_advice(size: int) -> str:
+    """The line of NumPy that makes square images of rows of so many values."""
+    edge = math.isqrt(size)
+    if edge * edge == size:
+        return f"x.reshape(-1, {edge}, {edge})"
+    edge = math.isqrt(size // 3)
+    if edge * edge * 3 == size:
+        return (
+            f"x.reshape(-1, {edge}, {edge}, 3), or where the channels come first "
+            f"x.reshape(-1, 3, {edge}, {edge}).transpose(0, 2, 3, 1)"
+        )
+    return "x.reshape(-1, height, width)"
 
 
 def _dtype_hint(array: np.ndarray) -> str:
@@ -189,18 +219,12 @@ def _labels(where: str, array: np.ndarray) -> np.ndarray | None:
     """The labels as int64 or text (count,). None if no image has one."""
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
+    if array.ndim == 2 and array.dtype.kind in "fiub":
+        return select_marked(array, where=where)
     if array.ndim != 1:
-        raise InputError(
-            f"{where}: shape {array.shape} is not (count,); store y.argmax(1) if it is one-hot"
-        )
-    if array.dtype.kind == "f":
-        missing = int(np.isnan(array).sum())
-        advice = (
-            f"{missing} are NaN, so remove those images" if missing else "store y.astype(np.int64)"
-        )
-        raise InputError(f"{where}: labels cannot be {array.dtype}; {advice}")
+        raise InputError(f"{where}: shape {array.shape} is not (count,); store one label per image")
     if array.dtype.kind == "S":
         array = np.char.decode(array, "utf-8", "replace")
-    if array.dtype.kind not in "iuU":
+    if array.dtype.kind not in "iuUfb":
         raise InputError(f"{where}: labels cannot be {array.dtype}; store integers or text")
     return as_labels(array.tolist(), where=where)

@@ -15,9 +15,20 @@ import numpy as np
 
 from phinas.experiment.errors import InputError
 from phinas.training.data.decoding import CHUNK_IMAGES
+from phinas.training.data.foreign_formats import describe_content
 from phinas.training.data.grouped_split import groups_from_values, unknown_key_error
-from phinas.training.data.labeling.columns import IMAGE_COLUMNS, LABEL_COLUMNS, find_column
-from phinas.training.data.labeling.labels import as_labels, describe_unlabeled, encode_labels
+from phinas.training.data.labeling.columns import (
+    IMAGE_COLUMNS,
+    LABEL_COLUMNS,
+    find_column,
+    find_common,
+)
+from phinas.training.data.labeling.labels import (
+    as_labels,
+    describe_combinations,
+    describe_unlabeled,
+    encode_labels,
+)
 from phinas.training.data.labeling.split_names import SPLIT_NAMES, split_of_file
 from phinas.training.data.source_dataset import (
     ImageContent,
@@ -67,7 +78,7 @@ def list_parquet(path: Path, options: ReadOptions) -> SourceDataset:
         test=splits.get("test"),
         validation=splits.get("validation"),
         validation_name=shards["validation"][0].path.name if "validation" in splits else "",
-        notes=tuple(notes),
+        notes=(*notes, *describe_combinations(classes)),
     )
 
 
@@ -82,7 +93,7 @@ def _files_by_split(path: Path) -> dict[str, list[Path]]:
         return {"train": splits[""]}
     if "train" not in splits:
         raise InputError(
-            f"{path}: has Parquet files for testing but no train*.parquet; add one, or use a "
+            f"{path} has Parquet files for testing but no train*.parquet; add one, or use a "
             "single file"
         )
     return {split: splits[split] for split in SPLIT_NAMES if split in splits}
@@ -126,21 +137,26 @@ class _Shard:
         file = self._read(lambda: self.open(path))
         with file:
             schema = self._read(lambda: file.schema_arrow)
+            features = _features_in(schema.metadata)
             self.image = find_column(
                 schema.names,
-                options.image_column,
+                options.image_column
+                or find_common(schema.names, IMAGE_COLUMNS)
+                or _only([field.name for field in schema if _has_bytes(field.type)]),
                 IMAGE_COLUMNS,
                 key="image_column",
                 where=str(path),
             )
             self.label = find_column(
                 schema.names,
-                options.label_column,
+                options.label_column
+                or find_common(schema.names, LABEL_COLUMNS)
+                or _only([name for name in schema.names if _class_names_of(features, name)]),
                 LABEL_COLUMNS,
                 key="label_column",
                 where=str(path),
             )
-            self.names = _names_in(schema.metadata, self.label)
+            self.names = _class_names_of(features, self.label)
             self._check_image(schema.field(self.image).type)
             group_by = options.group_by
             if group_by is not None and group_by not in schema.names:
@@ -165,19 +181,25 @@ class _Shard:
             return function()
         except Exception as error:  # pyarrow may raise anything on damaged bytes.
             reason = str(error).strip().partition("\n")[0] or type(error).__name__
-            raise InputError(
-                f"{self.path}: is not a valid Parquet file ({reason}); copy or write it again"
-            ) from None
+            problem, remedy = self._foreign() or (
+                f"is not a valid Parquet file ({reason})",
+                "copy or write it again",
+            )
+            raise InputError(f"{self.path} {problem}; {remedy}") from None
+
+    def _foreign(self) -> tuple[str, str] | None:
+        """What the file is if it is of another format, and the remedy."""
+        try:
+            with self.path.open("rb") as stream:
+                return describe_content(stream.read(1000))
+        except OSError:
+            return None
 
     def _check_image(self, kind: Any) -> None:
-        import pyarrow.types as types
-
-        parts = [kind.field(i) for i in range(kind.num_fields)] if types.is_struct(kind) else []
-        inner = next((part.type for part in parts if part.name == "bytes"), kind)
-        if not (types.is_binary(inner) or types.is_large_binary(inner)):
+        if not _has_bytes(kind):
             raise InputError(
                 f"{self.path}: column {self.image!r} is {kind}, neither struct{{bytes, path}} nor "
-                "binary; store encoded images"
+                "binary; store encoded images, or for paths write a CSV file"
             )
 
     def stream(self) -> Iterator[tuple[str, ImageContent]]:
@@ -193,6 +215,19 @@ class _Shard:
                     row += 1
 
 
+def _has_bytes(kind: Any) -> bool:
+    """Whether a column of this type can hold encoded images."""
+    import pyarrow.types as types
+
+    parts = [kind.field(i) for i in range(kind.num_fields)] if types.is_struct(kind) else []
+    inner = next((part.type for part in parts if part.name == "bytes"), kind)
+    return bool(types.is_binary(inner) or types.is_large_binary(inner))
+
+
+def _only(names: list[str]) -> str | None:
+    return names[0] if len(names) == 1 else None
+
+
 def _pyarrow(path: Path) -> Any:
     try:
         import pyarrow.parquet
@@ -204,11 +239,19 @@ def _pyarrow(path: Path) -> Any:
     return pyarrow.parquet
 
 
-def _names_in(metadata: dict[bytes, bytes] | None, label: str) -> tuple[str, ...]:
+def _features_in(metadata: dict[bytes, bytes] | None) -> dict[str, Any]:
+    """What Hugging Face says of each column. Empty where it says nothing."""
     try:
-        names = json.loads((metadata or {})[b"huggingface"])["info"]["features"][label]["names"]
+        features = json.loads((metadata or {})[b"huggingface"])["info"]["features"]
     except (KeyError, TypeError, ValueError):
-        return ()
+        return {}
+    return features if isinstance(features, dict) else {}
+
+
+def _class_names_of(features: dict[str, Any], column: str) -> tuple[str, ...]:
+    """The class names of a column. Empty where it has none."""
+    feature = features.get(column)
+    names = feature.get("names") if isinstance(feature, dict) else None
     return tuple(map(str, names)) if isinstance(names, list) else ()
 
 
@@ -221,10 +264,13 @@ def _class_names(shards: dict[str, list[_Shard]]) -> tuple[str, ...]:
     first, *others = [shard for files in shards.values() for shard in files]
     for shard in others:
         if shard.names != first.names:
-            raise InputError(
-                f"{shard.path}: has other classes than {first.path.name}; write both with the "
-                "same class names"
+            other_folder = shard.path.parent != first.path.parent
+            advice = (
+                f"name one of their folders, such as {first.path.parent}, as data.source"
+                if other_folder
+                else "write both with the same class names"
             )
+            raise InputError(f"{shard.path} has other classes than {first.path}; {advice}")
     return first.names
 
 

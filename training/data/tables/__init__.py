@@ -1,0 +1,1 @@
+"""Tables that say the path and the label of each image."""
