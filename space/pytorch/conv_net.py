@@ -154,6 +154,13 @@ class ConvBlock(nn.Module):
         return features
 
 
+def last_norm(block: ConvBlock) -> nn.BatchNorm2d:
+    """The batch norm of a block's last layer, before the shortcut is added."""
+    norm = block.get_submodule(f"{block.layer_names[-1]}.norm")
+    assert isinstance(norm, nn.BatchNorm2d)
+    return norm
+
+
 class ConvNet(nn.Module):
     """The network of `spec`: images (N, channels, resolution, resolution) to logits (N, classes).
 

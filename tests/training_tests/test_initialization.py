@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from phinas.experiment.schema.config import Recipe
-from phinas.space.pytorch.conv_net import ConvBlock
+from phinas.space.loading import load_spec
+from phinas.space.pytorch.conv_net import ConvBlock, last_norm
 from phinas.space.search_spaces.loading import load_space
 from phinas.training.engine.initialization import (
     FROM_SCRATCH,
@@ -40,6 +41,48 @@ def test_a_short_training_has_a_larger_batch_norm_momentum_than_the_network():
     assert momenta(published, 5000) == {0.01}
     assert momenta(published, 31) == {min_batch_norm_momentum(31)}
     assert min_batch_norm_momentum(31) == pytest.approx(0.52, abs=0.01)
+
+
+@pytest.mark.parametrize("preset", ["efficientnet_b0", "mobilenet_v2", "resnet_18", "resnet_50"])
+def test_a_new_network_starts_with_residual_blocks_that_are_their_shortcuts(preset):
+    spec = load_spec(preset)
+    spec = spec.adapt(resolution=spec.min_resolution)
+    model = initialize(spec, Recipe()).eval()
+    blocks = [block for block in model.modules() if isinstance(block, ConvBlock)]
+    residual = [block for block in blocks if block.has_shortcut]
+    assert residual
+    for block in residual:
+        images = torch.randn(2, *block_input(block), 8, 8)
+        assert torch.equal(block(images), block.activation(block.shortcut(images)))
+    assert all(last_norm(block).weight.all() for block in blocks if not block.has_shortcut)
+
+
+def block_input(block):
+    first = next(module for module in block.modules() if isinstance(module, nn.Conv2d))
+    return (first.in_channels,)
+
+
+@pytest.mark.parametrize(
+    ("classes", "head_width", "bound"),
+    [(10, 1280, 20 / 1280), (40, 640, 20 / 640), (10, 64, 10**-0.5), (1000, 128, 1000**-0.5)],
+)
+def test_a_new_classifier_is_small_for_many_inputs_or_classes(classes, head_width, bound):
+    spec = replace(SPEC, head_width=head_width).adapt(classes=classes)
+    largest = initialize(spec, Recipe()).classifier.weight.abs().max().item()
+    assert largest == pytest.approx(bound, rel=0.02)
+
+
+def test_initial_weights_replace_those_of_a_new_network():
+    trained = SPEC.build()
+
+    def load(module):
+        module.load_state_dict(trained.state_dict())
+
+    model = initialize_network(
+        SPEC, Recipe(), Initialization(load), device=torch.device("cpu"), steps=100
+    )
+    for name, tensor in trained.state_dict().items():
+        assert torch.equal(model.state_dict()[name], tensor), name
 
 
 def drop_paths(model):

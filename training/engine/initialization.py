@@ -1,5 +1,12 @@
 """Initialization of a network for training: initial weights, frozen parts, stochastic depth and
 batch-norm momentum.
+
+A `ConvNet` has the random weights of the published EfficientNet, which suit 350 epochs of ImageNet.
+For short trainings on few classes two parts of them are smaller here. The classifier, whose
+published weights grow as classes become fewer, is at most in inverse proportion to its inputs
+(Yang et al., arXiv:2203.03466, table 3). And the last batch-norm weight of each residual block is
+zero, so that the block starts as the identity (Goyal et al., arXiv:1706.02677, section 5.1).
+Measured: benchmarks/proxy_recipe.md.
 """
 
 from collections.abc import Callable
@@ -11,12 +18,15 @@ from torch import nn
 from phinas.experiment.errors import InputError
 from phinas.experiment.schema.config import Recipe
 from phinas.space.network import Network
-from phinas.space.pytorch.conv_net import ConvNet, set_drop_path
+from phinas.space.pytorch.conv_net import ConvBlock, ConvNet, last_norm, set_drop_path
 
 # After the training, batches before the last fifth of the steps have a weight of 1% in the running
 # statistics.
 _STATISTICS_FRACTION = 0.2
 _REMAINING_WEIGHT = 0.01
+# Largest initial weight of a classifier, times its inputs. For B0 (1,280 inputs) ten times as much
+# costs most of what three epochs learn. For networks of 64 inputs a tenth costs as much.
+_CLASSIFIER_SCALE = 20.0
 
 
 @dataclass(frozen=True)
@@ -44,7 +54,8 @@ def initialize_network(
     steps: int,
 ) -> nn.Module:
     """Build a network on a device, in channels-last format, with random weights from torch's
-    current generator.
+    current generator. A `ConvNet` gets the initialization for short trainings (see above); other
+    networks keep their own.
 
     Batch norms of published networks average over hundreds of steps. In a training too short for
     that, they average over fewer steps (`min_batch_norm_momentum`). Otherwise the running
@@ -63,6 +74,8 @@ def initialize_network(
             not a `ConvNet`.
     """
     module = network.build()
+    if isinstance(module, ConvNet):
+        shrink_initial_outputs(module)
     initialization.prepare(module)
     module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     if initialization.freeze_backbone:
@@ -74,6 +87,19 @@ def initialize_network(
         if isinstance(part, nn.BatchNorm2d) and part.momentum is not None:
             part.momentum = max(part.momentum, min_batch_norm_momentum(steps))
     return module
+
+
+def shrink_initial_outputs(network: ConvNet) -> None:
+    """Shrink the classifier to at most the scale above, and set the last batch-norm weight of each
+    residual block to zero.
+    """
+    classifier = network.classifier
+    published_bound = classifier.out_features**-0.5
+    with torch.no_grad():
+        classifier.weight *= min(1.0, _CLASSIFIER_SCALE / classifier.in_features / published_bound)
+    for block in network.modules():
+        if isinstance(block, ConvBlock) and block.has_shortcut:
+            nn.init.zeros_(last_norm(block).weight)
 
 
 def min_batch_norm_momentum(steps: int) -> float:
