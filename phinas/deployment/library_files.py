@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from phinas.deployment.real_images import photo_inputs
 from phinas.experiment.run_dir import write_json
 from phinas.space.interchange.constructors import find_constructor
 from phinas.space.interchange.onnx_export import TOLERANCE, ExportError, relative_difference
+from phinas.space.interchange.partial_files import partial_files
 from phinas.space.interchange.state_dict_maps import to_library_state_dict
 from phinas.space.spec import ArchSpec
 from phinas.training.engine.weights_io import save_state_dict
@@ -63,11 +63,10 @@ def write_state_dict(
     )
     lines = [*constructor.lines, *loading]
     state = to_library_state_dict(model.state_dict(), spec, tool)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{path.stem}.", dir=path.parent) as folder:
-        new_path = Path(folder, path.name)
+    with partial_files(path) as folder:
+        new_path = folder / path.name
         save_state_dict(state, spec, new_path)
-        difference = _compare(model, spec, lines, tool=tool, folder=Path(folder))
+        difference = _compare(model, spec, lines, tool=tool, folder=folder)
         new_path.replace(path)
     instructions = path.with_suffix(f".{tool}.json")
     content = {

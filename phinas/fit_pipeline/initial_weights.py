@@ -37,10 +37,11 @@ def read_initial_weights(
     weights = read_pretrained(config.weights, spec_name=config.spec)
     weights.initial_state_dict(weights.adapt_spec(spec))
     if config.normalization == "auto" and config.mean is None and weights.statistics is None:
+        published = "name the published model as SPEC (timm:NAME), or "
         raise InputError(
-            f"normalization: {config.weights} does not say how its images were normalized; use "
-            "--normalization imagenet (most published weights), half, or data (the mean and "
-            "standard deviation of your images)"
+            f"normalization: {config.weights} does not say how its images were normalized; "
+            f"{published if weights.is_of_library else ''}use --normalization imagenet (most "
+            "published weights), half, or data (the mean and standard deviation of your images)"
         )
     for line in weights.describe(spec):
         display.print(line)

@@ -30,7 +30,8 @@ _STATE_KEYS = ("state_dict", "model", "model_state_dict", "module", "net", "netw
 # torch.compile, Lightning and others.
 _WRAPPERS = {"module", "_orig_mod", "model", "net", "network", "backbone", "encoder"}
 _EMA_WRAPPERS = {"ema", "ema_model", "model_ema", "averaged_model"}
-_UPDATE_COUNT = "n_averaged"  # a tensor of torch's AveragedModel
+# Tensors that programs add: torch's AveragedModel, and thop, which counts operations.
+_ADDED_TENSORS = ("n_averaged", "total_ops", "total_params")
 _EXAMPLES = 3
 
 
@@ -57,8 +58,8 @@ class CheckpointContents:
     architecture: str = ""
 
     def describe(self) -> str:
-        """What was found, for the user, such as "timm's EfficientNet naming, prefix module."."""
-        parts = [f"{self.naming.description} naming"]
+        """What was found, for the user, such as "tensors named as in timm's EfficientNet"."""
+        parts = [f"tensors named as in {self.naming.description}"]
         if self.is_ema:
             parts.append(f"moving average (EMA) from {self.key or self.prefix.rstrip('.')}")
         elif self.key:
@@ -89,7 +90,7 @@ def find_state_dict(content: object) -> CheckpointContents:
             {
                 name.removeprefix(prefix): tensor
                 for name, tensor in tensors.items()
-                if name.startswith(prefix) and not name.endswith(_UPDATE_COUNT)
+                if name.startswith(prefix) and not name.endswith(_ADDED_TENSORS)
             },
             naming,
             key=key,
@@ -98,7 +99,7 @@ def find_state_dict(content: object) -> CheckpointContents:
             ignored=tuple(
                 name
                 for name in tensors
-                if not name.startswith(prefix) and not name.endswith(_UPDATE_COUNT)
+                if not name.startswith(prefix) and not name.endswith(_ADDED_TENSORS)
             ),
             architecture=architecture if isinstance(architecture, str) else "",
         )
@@ -124,15 +125,19 @@ def _state_dicts(content: object, path: str, depth: int = 0) -> Iterator[tuple[s
 
 
 def _match_prefix(tensors: Mapping[str, Tensor]) -> tuple[str, StateDictNaming] | None:
-    """The prefix of the names and their naming: a moving average, or else the shortest prefix."""
+    """The prefix of the names and their naming: a moving average, or else the shortest prefix.
+
+    A prefix that no known program makes, such as "student.", must be the only one.
+    """
     matches = [
         (not _is_ema(prefix), prefix.count("."), prefix, naming)
         for naming in STATE_DICT_NAMINGS.values()
         for prefix in _prefixes(tensors, naming.marker_tensor)
     ]
-    if not matches:
+    known = [match for match in matches if _is_known(match[2])]
+    if not known and len(matches) != 1:
         return None
-    best = min(matches, key=lambda match: match[:3])
+    best = min(known or matches, key=lambda match: match[:3])
     return best[2], best[3]
 
 
@@ -140,9 +145,11 @@ def _prefixes(tensors: Mapping[str, Tensor], marker: str) -> Iterator[str]:
     for name in tensors:
         prefix = name.removesuffix(marker)
         if prefix != name and (not prefix or prefix.endswith(".")):
-            parts = prefix.split(".")[:-1]
-            if all(part in _WRAPPERS | _EMA_WRAPPERS for part in parts):
-                yield prefix
+            yield prefix
+
+
+def _is_known(prefix: str) -> bool:
+    return all(part in _WRAPPERS | _EMA_WRAPPERS for part in prefix.split(".")[:-1])
 
 
 def _is_ema(prefix: str) -> bool:

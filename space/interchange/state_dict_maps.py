@@ -118,7 +118,8 @@ def _regroup_blocks(
     blocks = [block for stage in network.stages for block in stage]
     if len(block_keys) != len(blocks):
         raise WeightsError(
-            f"has {len(block_keys)} blocks (as {naming.description}), the spec has {len(blocks)}: "
+            f"has {len(block_keys)} blocks (named as in {naming.description}), the spec has "
+            f"{len(blocks)}: "
             f"{WRONG_SPEC}"
         )
     if block_keys and block_keys == {(list_index, "conv") for list_index, _ in block_keys}:

@@ -209,7 +209,7 @@ STATE_DICT_NAMINGS = {
         "torchvision's MNASNet", "layers.14.weight", _torchvision_mnasnet_names, "classifier.1"
     ),
     "EfficientNet-PyTorch": StateDictNaming(
-        "lukemelas' EfficientNet-PyTorch",
+        "the package efficientnet-pytorch",
         "_conv_stem.weight",
         _efficientnet_pytorch_names,
         "_fc",

@@ -35,7 +35,7 @@ def test_a_plain_state_dict_is_taken_as_it_is(state):
     contents = find_state_dict(state)
     assert_same(contents, state)
     assert (contents.key, contents.prefix, contents.is_ema) == ("", "", False)
-    assert contents.describe() == "timm's EfficientNet naming"
+    assert contents.describe() == "tensors named as in timm's EfficientNet"
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,13 @@ def test_the_prefix_of_a_wrapper_is_removed(prefix, state):
     assert f"prefix {prefix} removed" in contents.describe()
 
 
-@pytest.mark.parametrize("name", ["n_averaged", "module.n_averaged"])
+def test_a_single_unknown_prefix_is_removed_and_named(state):
+    contents = find_state_dict({f"student.{name}": tensor for name, tensor in state.items()})
+    assert contents.tensors.keys() == state.keys()
+    assert "prefix student. removed" in contents.describe()
+
+
+@pytest.mark.parametrize("name", ["n_averaged", "total_ops", "module.n_averaged"])
 def test_the_update_count_of_an_averaged_model_is_no_tensor_of_the_network(name, state):
     content = add_prefix(state, "module.") | {name: torch.tensor(7)}
     contents = find_state_dict({"model_ema": content, "model": state})
@@ -120,11 +126,11 @@ def test_a_deeply_nested_or_recursive_checkpoint_ends(state):
         ({}, r"holds no state dict \(its keys are none\)"),
         ({"a.weight": torch.ones(1)}, r"the tensor names \(a.weight, ...\) are of no known naming"),
         (
-            {"my_net.conv_stem.weight": torch.ones(1)},
-            r"the tensor names \(my_net.conv_stem.weight, ...\) are of no known naming",
+            {"my_net.conv_stem.weight": torch.ones(1), "other.conv_stem.weight": torch.ones(1)},
+            r"the tensor names \(my_net.conv_stem.weight, other.conv_stem.weight, ...\) are of no",
         ),
     ],
-    ids=["list", "no tensors", "empty", "other names", "unknown prefix"],
+    ids=["list", "no tensors", "empty", "other names", "two unknown prefixes"],
 )
 def test_content_without_a_known_state_dict_is_refused(content, message):
     with pytest.raises(WeightsError, match=message):

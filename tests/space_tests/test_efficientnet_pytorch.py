@@ -163,12 +163,12 @@ def test_published_weights_give_the_outputs_of_the_library():
 
 def test_a_block_that_the_library_does_not_have_is_refused():
     state = ReferenceNet(lite=False).state_dict()
-    with pytest.raises(WeightsError, match="lukemelas' EfficientNet-PyTorch has none"):
+    with pytest.raises(WeightsError, match="the package efficientnet-pytorch has none"):
         to_phinas_state_dict(state, preset("resnet_50"))
 
 
 def test_another_number_of_blocks_is_refused():
     state = ReferenceNet(lite=False).state_dict()
-    message = r"has 16 blocks \(as lukemelas' EfficientNet-PyTorch\), the spec has 23"
+    message = r"has 16 blocks \(named as in the package efficientnet-pytorch\), the spec has 23"
     with pytest.raises(WeightsError, match=message):
         to_phinas_state_dict(state, preset("efficientnet_b1"))

@@ -420,8 +420,8 @@ def without(state, *names):
             lambda state: {
                 name: tensor for name, tensor in state.items() if not name.startswith("blocks.4.")
             },
-            "has 4 blocks .as timm's EfficientNet., the spec has 5: the weights belong to another "
-            "spec",
+            "has 4 blocks .named as in timm's EfficientNet., the spec has 5: the weights belong to "
+            "another spec",
         ),
         (
             lambda state: {f"module.{name}": t for name, t in state.items()},

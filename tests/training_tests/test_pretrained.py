@@ -43,7 +43,9 @@ def test_the_header_of_a_file_of_phinas_has_normalization_and_fields(tmp_path):
     assert statistics(weights) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6), "header of the weights")
     assert weights.adapt_spec(SPEC) == spec
     assert (
-        f"{path}: the network gets padding: same, bn_eps: 0.001 (from the header of the weights)"
+        f"{path}: was trained with padding: same (how convolutions pad their input) and bn_eps: "
+        "0.001 (epsilon of the batch norms), according to the header of the weights; the network "
+        "is changed to the same"
     ) in weights.describe(SPEC)
     assert len(weights.describe(spec)) == 1
 
@@ -144,3 +146,26 @@ def test_a_model_gets_the_weights_and_a_classifier_of_zeros(path, state):
 def test_weights_of_another_network_are_refused_with_the_file(path):
     with pytest.raises(InputError, match=r"weights.pth: has 5 blocks .* the spec has 16"):
         read_pretrained(str(path)).initial_state_dict(preset("efficientnet_b0"))
+
+
+def test_the_preset_that_weights_fit_is_named_where_the_spec_is_another(tmp_path):
+    spec = preset("mobilenet_v2")
+    torch.save(to_library_state_dict(spec.build().state_dict(), spec, "timm"), tmp_path / "w.pth")
+    weights = read_pretrained(str(tmp_path / "w.pth"), spec_name="efficientnet_b0")
+    with pytest.raises(InputError, match=r"use that spec \(they fit mobilenet_v2\)"):
+        weights.initial_state_dict(preset("efficientnet_b0"))
+
+
+def test_weights_of_an_unknown_model_keep_the_padding_of_the_spec_and_say_so(path):
+    lines = read_pretrained(str(path), spec_name="own.yaml").describe(SPEC)
+    assert "the network keeps padding: symmetric (how convolutions pad their input) and bn_eps: 1e-"
+    assert lines[1].endswith("name the model as SPEC, such as timm:NAME")
+
+
+def test_a_folder_of_timm_is_weights_with_their_configuration(state, tmp_path):
+    save_file(state, tmp_path / "model.safetensors")
+    config = {"architecture": "test_efficientnet", "pretrained_cfg": {"mean": [0.1], "std": [0.2]}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    weights = read_pretrained(str(tmp_path), spec_name="own.yaml")
+    assert statistics(weights) == ((0.1,), (0.2,), "config.json of the weights")
+    assert weights.adapt_spec(replace(SPEC, padding="same")) == SPEC

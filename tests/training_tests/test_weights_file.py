@@ -134,11 +134,52 @@ def test_tensors_that_no_network_has_are_refused(change, message, state, tmp_pat
 def test_a_missing_file_and_a_directory_are_refused(tmp_path):
     with pytest.raises(InputError, match="the weights file does not exist; check the path"):
         read_weights(tmp_path / "absent.pth")
-    with pytest.raises(InputError, match="the weights file cannot be read"):
+    with pytest.raises(InputError, match="is a folder without model"):
         read_weights(tmp_path)
 
 
 def test_a_file_without_a_state_dict_is_refused(tmp_path):
     torch.save({"epoch": 3}, tmp_path / "w.pth")
     with pytest.raises(InputError, match=r"w.pth: holds no state dict \(its keys are epoch\)"):
+        read_weights(tmp_path / "w.pth")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is empty; name another file"),
+        (b"<!DOCTYPE html><html>404</html>", "is a web page; download the file itself"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "is a pointer of Git LFS"),
+        (b"\x89HDF\r\n\x1a\n" + bytes(99), "is an HDF5 file"),
+        (b"\x08\x07\x12\x07pytorch" + bytes(99), "is an ONNX file"),
+        (b"\x1c\0\0\0TFL3" + bytes(99), "is a TensorFlow Lite file"),
+        (b'{"weight_map": {"a": "model-00001-of-00002.safetensors"}}', "weights in several files"),
+        (b'{"mean": [0.5]}', "is a JSON file; name the weights file beside it"),
+        (b"\x40" + bytes(7) + b'{"a": ', "is neither a complete safetensors file"),
+    ],
+)
+def test_a_file_of_another_format_is_named(content, message, tmp_path):
+    (tmp_path / "w.pth").write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        read_weights(tmp_path / "w.pth")
+
+
+def test_a_numpy_archive_is_not_taken_for_a_file_of_torch_save(tmp_path):
+    np.savez(tmp_path / "w.npz", weights=np.ones(3))
+    with pytest.raises(InputError, match="is a NumPy archive"):
+        read_weights(tmp_path / "w.npz")
+
+
+def test_weights_of_8_bits_are_refused(state, tmp_path):
+    wide = {name: t.to(torch.float8_e4m3fn) for name, t in state.items() if t.ndim}
+    torch.save(wide, tmp_path / "w.pth")
+    with pytest.raises(InputError, match="float8_e4m3fn and should have floating-point numbers"):
+        read_weights(tmp_path / "w.pth")
+
+
+def test_the_reason_of_torch_ends_at_a_word(state, tmp_path):
+    torch.save(state, tmp_path / "w.pth")
+    content = (tmp_path / "w.pth").read_bytes()
+    (tmp_path / "w.pth").write_bytes(content[: len(content) // 2])
+    with pytest.raises(InputError, match=r"\(RuntimeError: .*(central directory|\.\.\.)\); name"):
         read_weights(tmp_path / "w.pth")

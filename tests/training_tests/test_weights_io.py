@@ -125,7 +125,7 @@ def test_a_flipped_bit_of_the_header_never_loads_other_weights(path):
 def test_a_damaged_file_is_refused(path, damage):
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(
-        InputError, match=r"weights\.safetensors: is neither a complete safetensors file .* nor"
+        InputError, match=r"weights\.safetensors: is (empty|a web page|neither a complete)"
     ):
         load_weights(network(2), path)
 
@@ -133,7 +133,7 @@ def test_a_damaged_file_is_refused(path, damage):
 def test_a_missing_file_is_refused(tmp_path):
     with pytest.raises(InputError, match="the weights file does not exist; check the path"):
         load_weights(network(2), tmp_path / "absent.safetensors")
-    with pytest.raises(InputError, match="the weights file cannot be read"):
+    with pytest.raises(InputError, match="is a folder without model"):
         load_weights(network(2), tmp_path)
 
 

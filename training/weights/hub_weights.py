@@ -52,7 +52,8 @@ def resolve_weights_path(name: str) -> Path:
     """The path of a weights file. A file of the Hub is downloaded unless it is cached.
 
     Args:
-        name: `hf:OWNER/NAME[@REVISION][:FILE]`, or a path, which is not checked.
+        name: `hf:OWNER/NAME[@REVISION][:FILE]`, or the path of a file or of a folder with
+            model.safetensors or pytorch_model.bin. It is not checked.
 
     Raises:
         InputError: The extra `hf` is not installed, or the file could not be downloaded.
@@ -64,13 +65,14 @@ def find_weights(name: str) -> WeightsSource:
     """A weights file and the configuration beside it, downloaded unless it is cached.
 
     Args:
-        name: `hf:OWNER/NAME[@REVISION][:FILE]`, or a path, which is not checked.
+        name: `hf:OWNER/NAME[@REVISION][:FILE]`, or the path of a file or of a folder with
+            model.safetensors or pytorch_model.bin. It is not checked.
 
     Raises:
         InputError: The extra `hf` is not installed, or the file could not be downloaded.
     """
     if not name.startswith(PREFIX):
-        path = Path(name).expanduser()
+        path = _file_in(Path(name).expanduser())
         return WeightsSource(name, path, config=_read_config(path.parent / _CONFIG))
     huggingface_hub = import_library(
         "huggingface_hub", attribute="hf_hub_download", needed_by=f"weights: {name}", extra="hf"
@@ -98,6 +100,11 @@ def find_weights(name: str) -> WeightsSource:
         f"weights: {name} could not be downloaded ({type(errors[0]).__name__}: {reason}); check "
         "the name and the network connection"
     )
+
+
+def _file_in(path: Path) -> Path:
+    """The weights file of a folder as timm and the Hub have it; other paths unchanged."""
+    return next((path / name for name in _WEIGHTS if (path / name).is_file()), path)
 
 
 def _read_config(path: Path) -> PretrainedConfig:

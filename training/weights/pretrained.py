@@ -19,15 +19,17 @@ from phinas.space.interchange.known_weights import (
     KnownWeights,
     identify_weights,
 )
-from phinas.space.interchange.library_models import library_name
+from phinas.space.interchange.library_models import LIBRARY_MODELS, library_name, library_spec
 from phinas.space.interchange.state_dict_namings import STATE_DICT_NAMINGS, WeightsError
-from phinas.space.presets import PRESETS
+from phinas.space.presets import PRESETS, preset
 from phinas.space.spec import ArchSpec
 from phinas.training.weights.hub_weights import WeightsSource, find_weights
 from phinas.training.weights.weights_file import WeightsFile, read_weights
 
 NORMALIZATION_KEY, FIELDS_KEY = "phinas.normalization", "phinas.fields"
-FIELDS = ("padding", "bn_eps")
+_MEANINGS = {"padding": "how convolutions pad their input", "bn_eps": "epsilon of the batch norms"}
+FIELDS = tuple(_MEANINGS)
+_MAX_SUGGESTIONS = 3  # of networks that weights fit
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,11 @@ class PretrainedWeights:
     fields: Mapping[str, Any]
     fields_source: str
 
+    @property
+    def is_of_library(self) -> bool:
+        """Whether the tensors are named as in timm, torchvision or another library."""
+        return self.file.contents.naming is not STATE_DICT_NAMINGS["phinas"]
+
     def adapt_spec(self, spec: ArchSpec) -> ArchSpec:
         """`spec` with the padding and batch norm that the weights were trained with."""
         return replace(spec, **self.fields)
@@ -76,7 +83,8 @@ class PretrainedWeights:
         try:
             return to_initial_state_dict(self.file.contents.tensors, spec)
         except WeightsError as error:
-            raise InputError(f"{self.source.path}: {error}") from None
+            hint = _suggest_specs(self.file.contents.tensors)
+            raise InputError(f"{self.source.path}: {error}{hint}") from None
 
     def load_into(self, model: nn.Module, spec: ArchSpec) -> InitialStateDict:
         """Load the weights into a model of `spec`.
@@ -102,20 +110,33 @@ class PretrainedWeights:
         """What is said to the user before the images are read, one fact a line."""
         name = self.source.name
         lines = [f"{name}: {self.file.contents.describe()}"]
-        changes = [
-            f"{field}: {value}"
-            for field, value in self.fields.items()
-            if getattr(spec, field) != value
-        ]
+        changes = {
+            field: value for field, value in self.fields.items() if getattr(spec, field) != value
+        }
         if changes:
-            lines.append(f"{name}: the network gets {', '.join(changes)} ({self.fields_source})")
+            lines.append(
+                f"{name}: was trained with {_describe_fields(changes)}, {self.fields_source}; the "
+                "network is changed to the same"
+            )
+        if not self.fields and self.is_of_library:
+            settings = _describe_fields({field: getattr(spec, field) for field in FIELDS})
+            lines.append(
+                f"{name}: does not say which published model it is, so the network keeps "
+                f"{settings}; if the weights were trained with others, name the model as SPEC, "
+                "such as timm:NAME"
+            )
         return lines
 
     def describe_fit(self, initial: InitialStateDict, spec: ArchSpec) -> list[str]:
         """What is said to the user when the images are known, one fact a line."""
         name, lines = self.source.name, []
         if initial.file_channels != spec.channels:
-            how = "summed" if spec.channels == 1 else "repeated and scaled"
+            if spec.channels == 1:
+                how = "summed"
+            elif spec.channels < initial.file_channels:
+                how = f"those of the first {spec.channels} channels, scaled"
+            else:
+                how = "repeated and scaled"
             lines.append(
                 f"{name}: has {initial.file_channels} input channels and the images have "
                 f"{spec.channels}; the weights of the stem are {how}"
@@ -147,13 +168,37 @@ def read_pretrained(name: str, *, spec_name: str = "") -> PretrainedWeights:
     naming = file.contents.naming
     fields = dict(known.fields if known else {}) | dict(naming.fields) | own_fields
     if own_fields:
-        fields_source = "from the header of the weights"
+        fields_source = "according to the header of the weights"
     elif naming.fields:
         fields_source = f"as in {naming.description}"
     else:
         fields_source = f"as in {known.name}" if known else ""
     statistics = own_statistics or _known_statistics(source, known, spec_name)
     return PretrainedWeights(source, file, statistics, fields, fields_source)
+
+
+def _describe_fields(fields: Mapping[str, Any]) -> str:
+    """Fields of a spec and what they are."""
+    return " and ".join(f"{field}: {value} ({_MEANINGS[field]})" for field, value in fields.items())
+
+
+def _suggest_specs(tensors: Mapping[str, torch.Tensor]) -> str:
+    """The presets, or else the networks of libraries, that have these tensors, for an error
+    message; "" if there is none.
+    """
+    for names, make_spec in ((PRESETS, preset), (LIBRARY_MODELS, library_spec)):
+        fitting = [name for name in names if _have_same_shapes(tensors, make_spec(name))]
+        if fitting:
+            return f" (they fit {' and '.join(fitting[:_MAX_SUGGESTIONS])})"
+    return ""
+
+
+def _have_same_shapes(tensors: Mapping[str, torch.Tensor], spec: ArchSpec) -> bool:
+    try:
+        to_initial_state_dict(tensors, spec)
+    except WeightsError:
+        return False
+    return True
 
 
 def _known_statistics(

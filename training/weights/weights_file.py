@@ -10,8 +10,8 @@ import hashlib
 import json
 import pathlib
 import pickle
+import textwrap
 import warnings
-import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -27,8 +27,12 @@ from torch import Tensor
 from phinas.experiment.errors import InputError
 from phinas.space.interchange.checkpoint_contents import CheckpointContents, find_state_dict
 from phinas.space.interchange.state_dict_namings import WeightsError
+from phinas.training.weights.file_formats import describe_other_format
 
 SHA256 = "phinas.sha256"
+_UNPICKLING_ERROR = "WeightsUnpickler error: "
+_ADVICE = " Check the documentation"
+_MAX_REASON = 120  # characters of a reason that torch gives
 _ZIP = b"PK\x03\x04"
 _PICKLES = tuple(b"\x80" + bytes([protocol]) for protocol in range(2, 6))
 # What unpickles a number and an array of numpy, and its names in files of numpy 1 and 2.
@@ -105,6 +109,11 @@ def _readable(path: Path) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise InputError(f"{path}: the weights file does not exist; check the path") from None
+    except IsADirectoryError:
+        raise InputError(
+            f"{path}: is a folder without model.safetensors and pytorch_model.bin; name the "
+            "weights file"
+        ) from None
     except OSError as error:
         raise InputError(f"{path}: the weights file cannot be read ({error.strerror})") from None
 
@@ -115,10 +124,11 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
         state = load(content)
     except SafetensorError as error:
-        raise InputError(
-            f"{path}: is neither a complete safetensors file ({error}) nor a file of torch.save; "
+        description = describe_other_format(path) or (
+            f"is neither a complete safetensors file ({error}) nor a file of torch.save; "
             "name another file, or download it again"
-        ) from None
+        )
+        raise InputError(f"{path}: {description}") from None
     metadata = read_metadata(content)
     recorded_sha256 = metadata.get(SHA256)
     if recorded_sha256 is not None and recorded_sha256 != hash_tensors(state):
@@ -145,10 +155,9 @@ def hash_tensors(state: Mapping[str, Tensor]) -> str:
 
 
 def _unpickle(path: Path) -> object:
-    if _is_torchscript(path):
-        raise InputError(
-            f"{path}: is a TorchScript archive; save the state_dict() of the model instead"
-        )
+    other_format = describe_other_format(path)
+    if other_format:
+        raise InputError(f"{path}: {other_format}")
     try:
         with warnings.catch_warnings(), torch.serialization.safe_globals(_PLAIN_CLASSES):
             warnings.simplefilter("ignore")  # old formats of tensors
@@ -159,21 +168,8 @@ def _unpickle(path: Path) -> object:
     except pickle.UnpicklingError as error:
         raise InputError(f"{path}: {_describe_refusal(str(error))}") from None
     except Exception as error:  # torch raises many kinds of errors for damaged files
-        reason = " ".join(str(error).split())[:120]
-        raise InputError(
-            f"{path}: is not a complete file of torch.save ({type(error).__name__}: {reason}); "
-            "name another file, or download it again"
-        ) from None
-
-
-def _is_torchscript(path: Path) -> bool:
-    if not zipfile.is_zipfile(path):
-        return False
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return any(name.endswith("/constants.pkl") for name in archive.namelist())
-    except zipfile.BadZipFile:
-        return False
+        reason = f"{type(error).__name__}: {_shorten(str(error))}"
+        raise InputError(f"{path}: {_describe_damage(reason)}") from None
 
 
 def _describe_refusal(reason: str) -> str:
@@ -184,20 +180,31 @@ def _describe_refusal(reason: str) -> str:
             f"holds an object of {name}, which may run code when it is read; save only the tensors "
             "with torch.save(model.state_dict(), FILE)"
         )
+    return _describe_damage(_shorten(reason))
+
+
+def _describe_damage(reason: str) -> str:
     return (
-        f"is not a complete file of torch.save ({' '.join(reason.split())[:120]}); name another "
-        "file, or download it again"
+        f"is not a complete file of torch.save ({reason}); name another file, or download it again"
     )
+
+
+def _shorten(reason: str) -> str:
+    """The first sentence of torch's reason, or its first words where that is long."""
+    reason = " ".join(reason.split()).rpartition(_UNPICKLING_ERROR)[2]
+    sentence = reason.partition(_ADVICE)[0].partition(". ")[0].rstrip(".")
+    return textwrap.shorten(sentence, _MAX_REASON, placeholder=" ...")
 
 
 def _check_values(tensors: Mapping[str, Tensor]) -> None:
     """Raises WeightsError for tensors that no network can have."""
     for name, tensor in tensors.items():
         is_count = name.endswith("num_batches_tracked")
-        if tensor.layout != torch.strided or not (tensor.is_floating_point() or is_count):
+        is_wide = tensor.is_floating_point() and tensor.element_size() > 1
+        if tensor.layout != torch.strided or not (is_wide or is_count):
             raise WeightsError(
-                f"{name} has the type {tensor.dtype} and should have floating-point numbers; save "
-                "the weights before they are quantized"
+                f"{name} has the type {tensor.dtype} and should have floating-point numbers of 16 "
+                "bits or more; save the weights before they are quantized"
             )
         if not is_count and not torch.isfinite(tensor).all():
             raise WeightsError(f"{name} has values that are not finite; use other weights")
