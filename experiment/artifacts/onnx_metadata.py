@@ -5,13 +5,14 @@ Any program reads them: `session.get_modelmeta().custom_metadata_map["classes"]`
 
 import json
 from collections.abc import Mapping
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, ValidationError
 
 from phinas.experiment.artifacts.artifact import Record
 from phinas.experiment.artifacts.artifact_errors import describe_problem
 from phinas.experiment.artifacts.preprocessing import Preprocessing
+from phinas.experiment.artifacts.trained_weights import TrainedWeights
 from phinas.experiment.errors import InputError
 
 InputKind = Literal["normalized float32 NCHW", "uint8 NHWC"]
@@ -19,12 +20,34 @@ NORMALIZED_INPUT: InputKind = "normalized float32 NCHW"
 PIXEL_INPUT: InputKind = "uint8 NHWC"
 
 
-class AccuracyChange(Record):
-    """Accuracy on the test split before and after the weights and activations became 8-bit."""
+class OnnxAccuracy(Record):
+    """Accuracy on the test split, before and after the weights and activations became 8-bit."""
 
-    float32: float = Field(ge=0, le=1, description="Accuracy of the float32 file")
-    int8: float = Field(ge=0, le=1, description="Accuracy of the int8 file")
+    SIGNIFICANCE: ClassVar[float] = 0.05
+
+    float32: float = Field(
+        ge=0, le=1, description="Accuracy in float32; of a float32 file that of the training"
+    )
+    int8: float | None = Field(
+        default=None, ge=0, le=1, description="Accuracy of an int8 file; null for float32"
+    )
     images: int = Field(ge=1, description="Number of test images")
+    lost: int | None = Field(
+        default=None, ge=0, description="Test images that only float32 classifies correctly"
+    )
+    gained: int | None = Field(
+        default=None, ge=0, description="Test images that only int8 classifies correctly"
+    )
+
+    @property
+    def is_loss_significant(self) -> bool:
+        """Whether int8 is significantly worse, by McNemar's exact test on the same images."""
+        from scipy.stats import binomtest
+
+        lost, gained = self.lost or 0, self.gained or 0
+        if lost <= gained:
+            return False
+        return bool(binomtest(lost, lost + gained).pvalue < self.SIGNIFICANCE)
 
 
 class OnnxMetadata(Record):
@@ -42,8 +65,11 @@ class OnnxMetadata(Record):
     preprocessing: Preprocessing | None = Field(
         description="How an image becomes the normalized input; null: unknown"
     )
-    test_accuracy: AccuracyChange | None = Field(
-        default=None, description="Of an int8 file; null for float32"
+    trained_weights: TrainedWeights | None = Field(
+        default=None, description="The training that the weights are from; null: unknown"
+    )
+    test_accuracy: OnnxAccuracy | None = Field(
+        default=None, description="Accuracy on the test split; null: unknown"
     )
 
     def to_properties(self) -> dict[str, str]:

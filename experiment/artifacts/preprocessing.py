@@ -107,7 +107,10 @@ class Preprocessing(Record):
             f"{resize} ({self.interpolation}, antialiased)",
         ]
         if self.channel_order == "L":
-            steps.append("Convert it to luminance, one channel")
+            steps.append(
+                "Convert it to luminance, one channel (an image that stays gray in step 1 gives "
+                "the same)"
+            )
         if self.resolution != self.image_size:
             size = f"{self.resolution} x {self.resolution} px"
             steps.append(f"Resize it to {size} ({self.resolution_interpolation}, antialiased)")

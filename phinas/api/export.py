@@ -1,7 +1,7 @@
 """`phinas export`: a network, with its weights, for other tools."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,8 @@ from phinas.experiment.errors import InputError
 from phinas.network_source import load_network, split_run_name
 
 if TYPE_CHECKING:
-    from phinas.experiment.artifacts.onnx_metadata import AccuracyChange
+    from phinas.experiment.artifacts.onnx_metadata import OnnxAccuracy
+    from phinas.experiment.artifacts.trained_weights import TrainedWeights
 
 __all__ = ["FORMATS", "ExportResult", "export"]
 
@@ -28,10 +29,14 @@ class ExportResult:
         instructions: For timm and torchvision a JSON file with the Python lines that make the
             model; None for the other formats.
         largest_relative_difference: The largest difference of the outputs from the network's, over
-            the largest output, on real images; None for int8, and for timm and torchvision where
-            that library is not installed.
-        test_accuracy: For int8 the accuracy on the test split before and after; None otherwise.
+            the largest output, on real images (8 validation images and 2 photos, or the photos
+            alone); with preprocessing from the pixels on. None for int8, and for timm and
+            torchvision where that library is not installed.
+        test_accuracy: For ONNX the accuracy on the test split: for float32 that of the training,
+            for int8 before and after, measured. None where it is unknown.
         preprocessing_known: Whether the file has the preprocessing and the classes.
+        trained_weights: The training that the weights are from, and its score; None where the
+            weights are random or the user's.
     """
 
     path: Path
@@ -39,8 +44,9 @@ class ExportResult:
     to: str
     instructions: Path | None = None
     largest_relative_difference: float | None = None
-    test_accuracy: "AccuracyChange | None" = None
+    test_accuracy: "OnnxAccuracy | None" = None
     preprocessing_known: bool = False
+    trained_weights: "TrainedWeights | None" = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
@@ -52,6 +58,7 @@ class ExportResult:
             "largest_relative_difference": self.largest_relative_difference,
             "test_accuracy": None if self.test_accuracy is None else self.test_accuracy.to_dict(),
             "preprocessing_known": self.preprocessing_known,
+            "trained_weights": self.trained_weights.to_dict() if self.trained_weights else None,
         }
 
 
@@ -117,6 +124,7 @@ def export(
     from phinas.training.weights.pretrained import read_pretrained
 
     if weights_name is not None:
+        trained = None if trained is None else replace(trained, origin=None)
         # the padding and batch norm that they were trained with
         network = read_pretrained(weights_name, spec_name=spec).adapt_spec(network)
     exported = write_network(
@@ -135,6 +143,7 @@ def export(
         largest_relative_difference=exported.largest_relative_difference,
         test_accuracy=exported.test_accuracy,
         preprocessing_known=trained is not None and to in ("onnx", "torch"),
+        trained_weights=trained.origin if trained is not None else None,
     )
 
 

@@ -7,6 +7,7 @@ import click
 
 from phinas.experiment.schema.fit import FitSection
 from phinas.options.command import BASIC, JSON, SAME_COMMAND, Command, path_option, plain_option
+from phinas.options.completion import complete_network
 from phinas.options.config_option import option_text
 from phinas.terminal.output import print_json, quiet
 
@@ -14,8 +15,16 @@ if TYPE_CHECKING:
     from phinas.api.export import ExportResult
 
 
+_MAX_DIFFERENCE = 1e-4  # without preprocessing in the graph it is an error
+_LOSS = (
+    "int8 is significantly less accurate than float32 on the same test images; leave --int8 out, "
+    "or train a network without squeeze-and-excitation and SiLU, such as efficientnet_lite0, which "
+    "loses less"
+)
+
+
 @click.command(cls=Command, resume=SAME_COMMAND)
-@click.argument("spec")
+@click.argument("spec", shell_complete=complete_network)
 @path_option(
     "--out",
     "File to write: NAME.onnx, NAME.py or NAME.safetensors.",
@@ -77,9 +86,12 @@ def export(
     with those of the network on real images.
     """
     from phinas.api.export import export as export_network
+    from phinas.reports.sentences.trained_weights import describe_weights
     from phinas.terminal.progress import Display
 
-    display = Display(quiet=quiet() or not int8)
+    display = Display(quiet=quiet())
+    if not int8 and not display.is_terminal:
+        display = Display(quiet=True)  # it takes seconds, and lines would only be noise
     with display.stage("export", unit="steps") as on_progress:
         result = export_network(
             spec,
@@ -94,12 +106,31 @@ def export(
         print_json(result.to_dict())
     else:
         click.echo(_describe(result))
+        for warning in _warnings(result, with_preprocessing=with_preprocessing):
+            click.echo(f"warning: {warning}", err=True)
+        if result.trained_weights is not None:
+            click.echo(describe_weights(result.trained_weights, name=spec))
+
+
+def _warnings(result: "ExportResult", *, with_preprocessing: bool) -> list[str]:
+    """What the user should know before using the file."""
+    warnings = []
+    if result.test_accuracy is not None and result.test_accuracy.is_loss_significant:
+        warnings.append(_LOSS)
+    difference = result.largest_relative_difference
+    if with_preprocessing and difference is not None and difference > _MAX_DIFFERENCE:
+        warnings.append(
+            f"the outputs differ by {difference:.1e} of the largest, over {_MAX_DIFFERENCE:g}, "
+            "because the graph rounds some resized pixels to the next of 256 levels; for equal "
+            "outputs leave --with-preprocessing out"
+        )
+    return warnings
 
 
 def _describe(result: "ExportResult") -> str:
     """The result in one line."""
     accuracy, difference = result.test_accuracy, result.largest_relative_difference
-    if accuracy is not None:
+    if accuracy is not None and accuracy.int8 is not None:
         points = 100 * (accuracy.int8 - accuracy.float32)
         return (
             f"{result.path}: accuracy {accuracy.int8:.1%} in int8, {accuracy.float32:.1%} in "

@@ -1,5 +1,6 @@
 """Write a network in a format of other tools, and compare the file with it on real images."""
 
+import errno
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from phinas.deployment.library_files import write_state_dict
 from phinas.deployment.onnx_files import OnnxSettings, write_onnx_file
 from phinas.deployment.real_images import as_pil, image_batches
 from phinas.deployment.trained_network import TrainedNetworkFiles
-from phinas.experiment.artifacts.onnx_metadata import AccuracyChange
+from phinas.experiment.artifacts.onnx_metadata import OnnxAccuracy
 from phinas.experiment.errors import InputError, NoResultError
 from phinas.space.interchange.onnx_export import ExportError
 from phinas.space.interchange.standalone import StandaloneInput, write_standalone
@@ -20,6 +21,9 @@ from phinas.space.spec import ArchSpec
 from phinas.training.data.image_transform import ImageTransform
 from phinas.training.engine.weights_io import load_weights
 from phinas.training.weights.hub_weights import resolve_weights_path
+
+# no space, too large a file, and no quota, which Windows does not have
+_FULL_DISK = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,7 @@ class Exported:
 
     instructions: Path | None = None
     largest_relative_difference: float | None = None
-    test_accuracy: AccuracyChange | None = None
+    test_accuracy: OnnxAccuracy | None = None
 
 
 def write_network(
@@ -84,7 +88,10 @@ def write_network(
         InputError: The weights do not fit, or a package is missing.
         NoResultError: The outputs of the file differ from the network's.
     """
+    on_progress(0, 1, "weights")
     model = network.build()
+    if to != "onnx":
+        on_progress(0, 1, "the file, and its comparison with the network on real images")
     try:
         if to in ("timm", "torchvision"):
             return Exported(*write_state_dict(model, network.spec, path, tool=to))
@@ -105,6 +112,13 @@ def write_network(
         ) from None
     except ExportError as error:
         raise NoResultError(str(error)) from None
+    except OSError as error:
+        if error.errno not in _FULL_DISK:
+            raise
+        raise NoResultError(
+            f"{path}: could not be written ({error.strerror}), and nothing was left behind; free "
+            "disk space, or name a path on another disk"
+        ) from None
 
 
 def _write_standalone(model: nn.Module, network: NetworkToExport, path: Path) -> float:

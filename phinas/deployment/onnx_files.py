@@ -1,7 +1,6 @@
 """ONNX files in float32 and int8, each run on real images before it gets its name."""
 
 import math
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +19,10 @@ from phinas.deployment.trained_network import TrainedNetworkFiles
 from phinas.experiment.artifacts.onnx_metadata import (
     NORMALIZED_INPUT,
     PIXEL_INPUT,
-    AccuracyChange,
+    OnnxAccuracy,
     OnnxMetadata,
 )
+from phinas.experiment.measurement_arrays import decode_correct
 from phinas.space.interchange.onnx_export import (
     TOLERANCE,
     ExportError,
@@ -32,6 +32,7 @@ from phinas.space.interchange.onnx_export import (
     write_onnx,
 )
 from phinas.space.interchange.onnx_quantization import quantize_onnx
+from phinas.space.interchange.partial_files import partial_files
 from phinas.space.spec import ArchSpec
 from phinas.training.data.image_transform import ImageTransform
 from phinas.training.data.prepared_dataset import read_prepared
@@ -67,7 +68,7 @@ def write_onnx_file(
     *,
     settings: OnnxSettings,
     on_progress: ProgressCallback,
-) -> tuple[float | None, AccuracyChange | None]:
+) -> tuple[float | None, OnnxAccuracy | None]:
     """Write a network as ONNX.
 
     Args:
@@ -80,27 +81,24 @@ def write_onnx_file(
 
     Returns:
         For float32 the largest relative difference of the logits from the network's, on real
-        images. For int8 the accuracy on the test split before and after.
+        images; None for int8. The accuracy on the test split, of int8 before and after.
 
     Raises:
         ExportError: The logits differ, or are not finite.
     """
     writer = _Writer(model, spec, trained, settings.with_preprocessing)
     if not settings.int8 or trained is None:
-        on_progress(0, 1, "export")
-        difference = writer.write_float32(path)
-        on_progress(1, 1, "")
-        return difference, None
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{path.stem}.", dir=path.parent) as folder:
-        float32_path = Path(folder, "float32.onnx")
-        on_progress(0, 3, "export")
-        writer.write_float32(float32_path)
-        on_progress(1, 3, "accuracy of float32")
-        before, images = writer.test_accuracy(float32_path)
-        on_progress(2, 3, "calibration and accuracy of int8")
-        accuracy = writer.write_int8(float32_path, path, before=before, num_images=images)
-        on_progress(3, 3, "")
+        difference = writer.write_float32(path, on_step=lambda n, text: on_progress(n, 2, text))
+        on_progress(2, 2, "")
+        return difference, writer.training_accuracy
+    with partial_files(path) as folder:
+        float32_path = folder / "float32.onnx"
+        writer.write_float32(float32_path, on_step=lambda n, text: on_progress(n, 4, text))
+        on_progress(2, 4, "accuracy of float32")
+        is_correct = writer.classify_test_images(float32_path)
+        on_progress(3, 4, "calibration and accuracy of int8")
+        accuracy = writer.write_int8(float32_path, path, is_correct=is_correct)
+        on_progress(4, 4, "")
     return None, accuracy
 
 
@@ -125,8 +123,19 @@ class _Writer:
             raise ValueError("the network has no images")
         return self._trained
 
-    def write_float32(self, path: Path) -> float:
-        """Write the float32 file; the largest relative difference of its logits."""
+    def write_float32(self, path: Path, *, on_step: Callable[[int, str], None]) -> float:
+        """Write the float32 file; the largest relative difference of its logits.
+
+        Args:
+            path: The file.
+            on_step: Called at the beginning of each of 2 steps, with its index and name.
+        """
+
+        def check(unchecked_path: Path) -> float:
+            on_step(1, "comparison with the network on real images")
+            return self._compare(unchecked_path, batches)
+
+        on_step(0, "conversion to ONNX")
         batches = self._check_batches()
         example = batches[0][0]
         return write_onnx(
@@ -134,18 +143,27 @@ class _Writer:
             # torch's exporter takes a batch of one for a constant
             example if len(example) > 1 else torch.cat([example, example]),
             path,
-            check=lambda temporary: self._compare(temporary, batches),
+            check=check,
             steps=self._preprocessing if self._takes_pixels else None,
-            metadata=self._metadata("float32").to_properties(),
+            metadata=self._metadata("float32", self.training_accuracy).to_properties(),
         )
 
-    def _metadata(self, precision: str, accuracy: AccuracyChange | None = None) -> OnnxMetadata:
+    @property
+    def training_accuracy(self) -> OnnxAccuracy | None:
+        """The accuracy that the training measured on the test split; None where it is unknown."""
+        origin = None if self._trained is None else self._trained.origin
+        if origin is None or origin.metric != "accuracy":
+            return None
+        return OnnxAccuracy(float32=origin.score, images=origin.images)
+
+    def _metadata(self, precision: str, accuracy: OnnxAccuracy | None) -> OnnxMetadata:
         return OnnxMetadata(
             network_id=self._spec.network_id,
             input=PIXEL_INPUT if self._takes_pixels else NORMALIZED_INPUT,
             precision="int8" if precision == "int8" else "float32",
             classes=None if self._trained is None else self._trained.classes,
             preprocessing=self._preprocessing,
+            trained_weights=None if self._trained is None else self._trained.origin,
             test_accuracy=accuracy,
         )
 
@@ -184,23 +202,33 @@ class _Writer:
             )
         return largest
 
-    def write_int8(
-        self, float32_path: Path, path: Path, *, before: float, num_images: int
-    ) -> AccuracyChange:
-        """Write the int8 version of a file, and measure its accuracy."""
+    def write_int8(self, float32_path: Path, path: Path, *, is_correct: np.ndarray) -> OnnxAccuracy:
+        """Write the int8 version of a file, and measure its accuracy.
+
+        Args:
+            float32_path: The float32 file.
+            path: The int8 file.
+            is_correct: Whether float32 classifies each test image correctly.
+        """
         model = quantize_onnx(float32_path, self._calibration_batches())
         unmeasured = float32_path.with_name("int8.onnx")
         unmeasured.write_bytes(model.SerializeToString())
-        accuracy, _ = self.test_accuracy(unmeasured)
-        change = AccuracyChange(float32=before, int8=accuracy, images=num_images)
+        is_correct_int8 = self.classify_test_images(unmeasured)
+        accuracy = OnnxAccuracy(
+            float32=float(is_correct.mean()),
+            int8=float(is_correct_int8.mean()),
+            images=len(is_correct),
+            lost=int((is_correct & ~is_correct_int8).sum()),
+            gained=int((~is_correct & is_correct_int8).sum()),
+        )
         batches = self._check_batches()
         save_checked(
             model,
             path,
             check=lambda temporary: _require_finite(temporary, batches),
-            metadata=self._metadata("int8", change).to_properties(),
+            metadata=self._metadata("int8", accuracy).to_properties(),
         )
-        return change
+        return accuracy
 
     def _calibration_batches(self) -> list[np.ndarray]:
         data = self._trained_files.data_directory
@@ -214,8 +242,8 @@ class _Writer:
             for start in range(0, len(indices), _BATCH)
         ]
 
-    def test_accuracy(self, path: Path) -> tuple[float, int]:
-        """The accuracy of a file on the test split, and the number of test images."""
+    def classify_test_images(self, path: Path) -> np.ndarray:
+        """Whether a file classifies each image of the test split correctly."""
         preprocessing = self._trained_files.preprocessing
         data = read_prepared(self._trained_files.data_directory)
         mean, std = torch.tensor(preprocessing.mean), torch.tensor(preprocessing.std)
@@ -230,7 +258,7 @@ class _Writer:
             mean=mean.view(1, -1, 1, 1),
             std=std.view(1, -1, 1, 1),
         )
-        return evaluation.accuracy, evaluation.images
+        return decode_correct(evaluation.correct, evaluation.images)
 
 
 def _require_finite(path: Path, batches: list[tuple[Tensor, Tensor]]) -> float:

@@ -138,9 +138,12 @@ def _resample(pixels: Tensor, weights: Tensor) -> Tensor:
 
 
 def _bilinear_weights(size: int, new_size: int) -> Tensor:
-    """The weights of torch's antialiased bilinear resize, float32 (new_size, size)."""
-    scale = size / new_size
-    centers = (torch.arange(new_size, dtype=torch.float64) + 0.5) * scale
-    distances = (torch.arange(size) - centers[:, None] + 0.5).abs() / max(scale, 1.0)
-    weights = (1 - distances).clamp(min=0.0)
-    return (weights / weights.sum(dim=1, keepdim=True)).float()
+    """The weights of torch's antialiased bilinear resize, float32 (new_size, size).
+
+    They are taken from torch, with its rounding errors. Resized pixels are often halfway between
+    two levels (weights such as 1/8), so their last bits decide which level they get.
+    """
+    columns = torch.eye(size)[None, None]
+    return nn.functional.interpolate(
+        columns, size=(new_size, size), mode="bilinear", antialias=True
+    )[0, 0].contiguous()

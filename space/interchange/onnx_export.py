@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from phinas.space.interchange.input_graph import InputGraph, InputSteps
+from phinas.space.interchange.partial_files import partial_files
 from phinas.space.pytorch.conv_net import SameConv2d, SameMaxPool2d
 
 if TYPE_CHECKING:
@@ -165,14 +166,11 @@ def save_checked(
     # Tools that change weights (quantization) trust these shapes, which are wrong after that.
     del model.graph.value_info[:]
     onnx.helper.set_model_props(model, dict(metadata))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temp_path = path.with_name(f"{path.name}.tmp")
-    try:
-        temp_path.write_bytes(model.SerializeToString())
-        result = check(temp_path)
-        temp_path.replace(path)
-    finally:
-        temp_path.unlink(missing_ok=True)
+    with partial_files(path) as folder:
+        new_path = folder / path.name
+        new_path.write_bytes(model.SerializeToString())
+        result = check(new_path)
+        new_path.replace(path)
     return result
 
 

@@ -1,8 +1,22 @@
 """An ONNX file with 8-bit weights and activations, by onnxruntime's static quantization.
 
-Convolutions and the classifier become integer operations, with one scale for each output channel of
-their weights. The ranges of the activations are those of the calibration images. Everything else,
-also a preprocessing inside the graph, keeps its precision.
+Convolutions, squeeze-and-excitation and the classifier become integer operations, with one scale
+for each output channel of their weights. The ranges of the activations are those of the calibration
+images. Everything else, also a preprocessing inside the graph, keeps its precision.
+
+SiLU keeps its precision too. It is one operator of onnxruntime (QuickGelu), whose definition for
+other runtimes is in the file. Otherwise onnxruntime computes it as two operators and converts their
+input twice.
+
+Measured end to end at 224 px, one image, one thread of a CPU with AVX-512 VNNI, as CPU time over
+that of float32, median of 60 alternating rounds: 0.97 for EfficientNet-B0, 0.53 for
+EfficientNet-Lite0.
+
+Networks with SiLU and squeeze-and-excitation can lose much of their accuracy. EfficientNet-B0 with
+trained weights and a linear classifier, which was fitted to 1,200 images of 20 classes and is
+sensitive to noise: 36.5% in float32 and 16.0% in int8 (200 test images, 128 px). Not enough of a
+remedy: entropy calibration 16.0%, moving averages 19.5%, percentiles of 99.99 23.0%; in float32 the
+squeeze-and-excitation 23.0%, the stem and the classifier 22.5%, all of these 25.5%.
 """
 
 import logging
@@ -22,6 +36,7 @@ _LAYERS = ("Conv", "Gemm")
 # The range of a layer's output is taken after its ReLU or ReLU6. Measured with EfficientNet-Lite0
 # (ReLU6) on 500 test images of CIFAR-10 at 96 px: 69.4% instead of 54.8%; float32 has 70.6%.
 _ACTIVATIONS = ("Relu", "Clip")
+_SILU, _SILU_DOMAIN = "QuickGelu", "com.microsoft"
 
 
 def quantize_onnx(source: Path, batches: Sequence[np.ndarray]) -> "onnx.ModelProto":
@@ -57,17 +72,20 @@ def quantize_onnx(source: Path, batches: Sequence[np.ndarray]) -> "onnx.ModelPro
             return None if batch is None else {INPUT: batch}
 
     with tempfile.TemporaryDirectory(prefix="phinas-int8-") as folder:
-        path = Path(folder, "int8.onnx")
+        float32_path, path = Path(folder, "float32.onnx"), Path(folder, "int8.onnx")
+        model = onnx.load(source)
+        nodes = _nodes_to_quantize(model)
+        onnx.save(model, float32_path)
         level = logging.getLogger().level
         logging.getLogger().setLevel(logging.ERROR)  # it advises what the exporter has done
         try:
             quantize_static(
-                str(source),
+                str(float32_path),
                 str(path),
                 Batches(),
                 quant_format=QuantFormat.QDQ,
-                op_types_to_quantize=[*_LAYERS, *_ACTIVATIONS],
-                nodes_to_exclude=_other_activations(onnx.load(source)),
+                op_types_to_quantize=sorted({node.op_type for node in nodes}),
+                nodes_to_quantize=[node.name for node in nodes],
                 per_channel=True,
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
@@ -75,16 +93,87 @@ def quantize_onnx(source: Path, batches: Sequence[np.ndarray]) -> "onnx.ModelPro
             )
         finally:
             logging.getLogger().setLevel(level)
-        return onnx.load(path)
+        quantized = onnx.load(path)
+    _fuse_silu(quantized)
+    return quantized
 
 
-def _other_activations(model: "onnx.ModelProto") -> list[str]:
-    """The names of the activations that follow no layer, such as those of a preprocessing."""
-    layer_outputs = {
-        output for node in model.graph.node if node.op_type in _LAYERS for output in node.output
-    }
-    return [
-        node.name
+def _nodes_to_quantize(model: "onnx.ModelProto") -> list["onnx.NodeProto"]:
+    """The nodes that get 8 bits.
+
+    The means of squeeze-and-excitation become GlobalAveragePool in `model`. It is the same, and
+    onnxruntime has it in 8 bits.
+    """
+    producers = {output: node for node in model.graph.node for output in node.output}
+
+    def follows_layer(node: "onnx.NodeProto") -> bool:
+        producer = producers.get(node.input[0])
+        return producer is not None and producer.op_type in _LAYERS
+
+    nodes = [
+        node
         for node in model.graph.node
-        if node.op_type in _ACTIVATIONS and node.input[0] not in layer_outputs
+        if node.op_type in _LAYERS or (node.op_type in _ACTIVATIONS and follows_layer(node))
     ]
+    for node in model.graph.node:
+        gate = _sigmoid_factor(node, producers)
+        if gate is None or _is_silu(node, gate) or not follows_layer(gate):
+            continue
+        nodes += [gate, node]
+        features = next(name for name in node.input if name != gate.output[0])
+        for mean in model.graph.node:
+            if mean.op_type == "ReduceMean" and mean.input[0] == features and _keeps_axes(mean):
+                mean.op_type = "GlobalAveragePool"
+                del mean.input[1:], mean.attribute[:]
+                nodes.append(mean)
+    return nodes
+
+
+def _sigmoid_factor(
+    node: "onnx.NodeProto", producers: dict[str, "onnx.NodeProto"]
+) -> "onnx.NodeProto | None":
+    """The sigmoid by which `node` multiplies; None where it is no such product."""
+    if node.op_type != "Mul":
+        return None
+    factors = (producers.get(name) for name in node.input)
+    return next((factor for factor in factors if factor and factor.op_type == "Sigmoid"), None)
+
+
+def _is_silu(product: "onnx.NodeProto", sigmoid: "onnx.NodeProto") -> bool:
+    return sigmoid.input[0] in product.input
+
+
+def _keeps_axes(mean: "onnx.NodeProto") -> bool:
+    """Whether the means have the number of axes of what they are of."""
+    return all(attribute.i for attribute in mean.attribute if attribute.name == "keepdims")
+
+
+def _fuse_silu(model: "onnx.ModelProto") -> None:
+    """Make each SiLU one node, of an operator of onnxruntime that is also defined in the file."""
+    from onnx import helper
+
+    producers = {output: node for node in model.graph.node for output in node.output}
+    sigmoids = []
+    for node in model.graph.node:
+        sigmoid = _sigmoid_factor(node, producers)
+        if sigmoid is None or not _is_silu(node, sigmoid):
+            continue
+        node.op_type, node.domain = _SILU, _SILU_DOMAIN
+        node.input[:] = [sigmoid.input[0]]
+        node.attribute.append(helper.make_attribute("alpha", 1.0))
+        sigmoids.append(sigmoid)
+    if not sigmoids:
+        return
+    for sigmoid in sigmoids:
+        model.graph.node.remove(sigmoid)
+    version = next(opset.version for opset in model.opset_import if not opset.domain)
+    body = [
+        helper.make_node("Sigmoid", ["x"], ["sigmoid"]),
+        helper.make_node("Mul", ["x", "sigmoid"], ["y"]),
+    ]
+    opsets = [helper.make_opsetid("", version)]
+    model.functions.append(
+        helper.make_function(_SILU_DOMAIN, _SILU, ["x"], ["y"], body, opsets, attributes=["alpha"])
+    )
+    if all(opset.domain != _SILU_DOMAIN for opset in model.opset_import):
+        model.opset_import.append(helper.make_opsetid(_SILU_DOMAIN, 1))

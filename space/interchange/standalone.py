@@ -12,7 +12,6 @@ import itertools
 import json
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ from phinas.space.cost import stage_costs
 from phinas.space.interchange.block_classes import BlockClass, conv_arguments
 from phinas.space.interchange.input_graph import InputSteps
 from phinas.space.interchange.onnx_export import TOLERANCE, ExportError, relative_difference
+from phinas.space.interchange.partial_files import partial_files
 from phinas.space.layers import Block, lower
 from phinas.space.spec import ArchSpec
 
@@ -76,9 +76,8 @@ def write_standalone(
     weight_bytes = _serialize_weights(model, spec)
     sha256 = hashlib.sha256(weight_bytes).hexdigest()
     text = render(spec, name=path.stem, sha256=sha256, inputs=inputs)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{path.stem}.", dir=path.parent) as temp_folder:
-        new_path, new_weights = Path(temp_folder, path.name), Path(temp_folder, weights.name)
+    with partial_files(path) as folder:
+        new_path, new_weights = folder / path.name, folder / weights.name
         new_path.write_text(text, encoding="utf-8")
         new_weights.write_bytes(weight_bytes)
         difference = _run_check(new_path)

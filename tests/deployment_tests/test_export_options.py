@@ -9,6 +9,7 @@ import pytest
 
 import phinas as front
 from phinas.experiment.artifacts.fit import TrainedNetwork
+from phinas.experiment.artifacts.onnx_metadata import OnnxAccuracy
 from phinas.experiment.errors import InputError
 from phinas.experiment.fit_dir import FitDir
 
@@ -26,6 +27,9 @@ def test_onnx_metadata_have_classes_and_preprocessing(color_fit, tmp_path) -> No
     assert json.loads(metadata["preprocessing"]) == steps_of(color_fit)
     assert metadata["preprocessing_steps"].startswith("1. Turn the image upright")
     assert metadata["input"] == "normalized float32 NCHW"
+    accuracy = json.loads(metadata["test_accuracy"])
+    assert accuracy["float32"] == json.loads(metadata["trained_weights"])["score"]
+    assert accuracy["int8"] is None
     shape = model.graph.input[0].type.tensor_type.shape.dim
     assert [each.dim_param or each.dim_value for each in shape] == ["batch", 3, "height", "width"]
 
@@ -76,6 +80,16 @@ def test_python_file_says_its_preprocessing(color_fit, tmp_path) -> None:
         if isinstance(node, ast.Import | ast.ImportFrom)
     }
     assert "PIL" not in imported  # the network itself needs torch only
+
+
+@pytest.mark.parametrize(
+    ("lost", "gained", "is_significant"), [(30, 10, True), (5, 3, False), (10, 30, False)]
+)
+def test_loss_of_int8_is_significant_beyond_noise(lost, gained, is_significant) -> None:
+    accuracy = OnnxAccuracy(
+        float32=0.9, int8=0.9 + (gained - lost) / 1000, images=1000, lost=lost, gained=gained
+    )
+    assert accuracy.is_loss_significant is is_significant
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ from phinas.space.interchange.onnx_export import (
     relative_difference,
     write_onnx,
 )
+from phinas.space.interchange.onnx_quantization import quantize_onnx
 from phinas.space.spec import ArchSpec, StageSpec
 
 STAGES = (
@@ -78,6 +79,29 @@ def test_dynamic_quantization_of_onnxruntime_works_on_an_exported_file(tmp_path)
     quantization.quantize_dynamic(tmp_path / "net.onnx", tmp_path / "int8.onnx")
     # the convolutions, as 8-bit integers, lose some of their precision
     assert largest_difference(model, tmp_path / "int8.onnx") < 0.5
+
+
+def test_int8_has_8_bits_around_one_operator_for_each_silu(tmp_path):
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    stages = (
+        StageSpec(8, 1, expansion=2, se=0.25),
+        StageSpec(8, 1, expansion=2, activation="relu6"),
+    )
+    spec = ArchSpec(stages, stem_width=8, head_width=16, resolution=16, classes=4)
+    model = build(spec)
+    write_onnx(model, images_of(2, 16, 16), tmp_path / "net.onnx", check=lambda _: 0.0)
+    quantized = quantize_onnx(tmp_path / "net.onnx", [images_of(8, 16, 16).numpy()])
+    onnx.checker.check_model(quantized)
+    operators = [node.op_type for node in quantized.graph.node]
+    # of the squeeze-and-excitations alone
+    assert operators.count("Sigmoid") == operators.count("GlobalAveragePool") == 2
+    assert operators.count("QuickGelu") > 0
+    assert [function.name for function in quantized.functions] == ["QuickGelu"]
+    onnx.save(quantized, tmp_path / "int8.onnx")
+    with torch.inference_mode():
+        images = images_of(2, 16, 16)
+        assert relative_difference(OnnxNetwork(tmp_path / "int8.onnx")(images), model(images)) < 0.2
 
 
 def test_a_file_that_fails_its_check_is_not_left_behind(tmp_path):
