@@ -4,11 +4,12 @@ from pathlib import Path
 
 from phinas.experiment.errors import InputError
 from phinas.experiment.run_dir import RunDir
+from phinas.reports.formatting import join_names, pluralize
 from phinas.space.closest_name import suggest_name
 from phinas.space.loading import load_spec
 from phinas.space.spec import ArchSpec
 
-_MAX_LISTED = 8  # names in an error message
+_MAX_LISTED = 9  # names in an error message
 
 
 def split_run_name(source: str) -> tuple[RunDir, str] | None:
@@ -45,15 +46,13 @@ def load_network(source: str, *, field: str = "spec") -> ArchSpec:
                 f"{source}:baseline (phinas choose {source} lists the best)"
             )
         return load_spec(source, field=field)
-    from phinas.reports.measured_networks import named_specs
-    from phinas.reports.run_reader import read_run_data
+    from phinas.reports.named_network import read_named_network
 
     run, name = run_name
-    specs = named_specs(read_run_data(run))
-    if name not in specs:
-        hint = suggest_name(name, specs) or f"its networks are {_list_names(list(specs))}"
-        raise InputError(f"{field}: {run.path} has no network {name!r}; {hint}")
-    return specs[name]
+    network = read_named_network(run, name)
+    if network is None:
+        raise InputError(f"{field}: {_describe_unknown_name(run, name)}")
+    return network
 
 
 def _is_run(source: str) -> bool:
@@ -63,6 +62,37 @@ def _is_run(source: str) -> bool:
         return False
 
 
+def _describe_unknown_name(run: RunDir, name: str) -> str:
+    """What is wrong with a name, and the names that there are."""
+    from phinas.reports.named_network import list_named_networks
+
+    names, trials = list_named_networks(run)
+    problem = (
+        f"{run.path} has no network {name!r}"
+        if name
+        else f"{run.path}: has no name after the colon"
+    )
+    is_numbered = name.rpartition("-")[0] in ("trial", "grid", "finalist")
+    suggestion = "" if is_numbered else suggest_name(name, [*names, *trials])
+    if not (names or trials):
+        return f"{problem}; it has no network yet; wait for its first trials, or resume it"
+    if trials:
+        names.append(f"{pluralize(len(trials), 'trial')} ({_describe_range(trials)})")
+    listed = _list_names(names)
+    return (
+        f"{problem}; {suggestion} Its networks are {listed}"
+        if suggestion
+        else f"{problem}; its networks are {listed}"
+    )
+
+
+def _describe_range(trials: list[str]) -> str:
+    return trials[0] if len(trials) == 1 else f"{trials[0]} to {trials[-1]}"
+
+
 def _list_names(names: list[str]) -> str:
-    shown = ", ".join(names[:_MAX_LISTED])
-    return f"{shown} and {len(names) - _MAX_LISTED:,} more" if len(names) > _MAX_LISTED else shown
+    """The first names, and always the last one."""
+    omitted = len(names) - _MAX_LISTED
+    if omitted > 0:
+        names = [*names[: _MAX_LISTED - 1], f"{omitted:,} more", names[-1]]
+    return join_names(names)

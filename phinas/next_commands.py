@@ -4,9 +4,10 @@ import shlex
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from phinas.experiment.artifacts.validation_file import ValidationFile
+from phinas.experiment.artifacts.validation_file import MemberRecord, ValidationFile
 from phinas.experiment.run_dir import RunDir
 from phinas.experiment.schema.config import Config, DataSection
+from phinas.experiment.schema.recipe import FROM_SCRATCH, RECIPES, Recipe
 from phinas.options.config_option import flag_name
 from phinas.options.groups import FIT_KEYS
 
@@ -49,7 +50,7 @@ def next_commands(
         commands.append(_command("find the scaling coefficients", "scale", directory))
     elif validation is None and config.data is not None:
         commands.append(_command("measure the family on the test split", "validate", directory))
-    name = _best_network(validation)
+    name, description = _best_network(validation)
     if validation is not None:
         commands.append(
             _command(
@@ -62,8 +63,9 @@ def next_commands(
         out = f"{directory}-{name}"
         commands.append(
             _command(
-                f"train {name} with the recipe for use",
-                *("fit", f"{directory}:{name}", *_data_arguments(config.data), "--out", out),
+                f"train {description} by the recipe {FROM_SCRATCH} "
+                f"({_epochs(FROM_SCRATCH)} epochs)",
+                *("fit", f"{directory}:{name}", *data_arguments(config.data), "--out", out),
             )
         )
         commands.append(
@@ -89,22 +91,33 @@ def _command(purpose: str, *arguments: str) -> NextCommand:
     return NextCommand(purpose, shlex.join(["phinas", *arguments]))
 
 
-def _best_network(validation: ValidationFile | None) -> str:
-    """The name of the validated member with the best score, or of the baseline."""
-    tested = [row for row in validation.members if row.result] if validation is not None else []
-    if not tested:
-        return "baseline"
-    return max(tested, key=lambda row: row.result.score if row.result else 0.0).name
+def _epochs(recipe: str) -> int:
+    return Recipe(**RECIPES[recipe][1]).epochs
 
 
-def _data_arguments(data: DataSection) -> list[str]:
-    """The options of `phinas fit` that give the images and splits of the run."""
+def best_member(validation: ValidationFile) -> MemberRecord | None:
+    """The validated member with the best score; of equal ones the smallest. None without scores."""
+    tested = [row for row in validation.members if row.result is not None]
+    return max(tested, key=lambda row: row.result.score if row.result else 0.0, default=None)
+
+
+def _best_network(validation: ValidationFile | None) -> tuple[str, str]:
+    """The name of the network to train, and what it is in words."""
+    best = best_member(validation) if validation is not None else None
+    if best is None:
+        return "baseline", "the baseline"
+    return best.name, f"{best.name}, the member with the best score,"
+
+
+def data_arguments(data: DataSection) -> list[str]:
+    """The options of `phinas fit` that give the images and splits of a run."""
     arguments = ["--data", data.source]
     changes = data.model_dump(exclude_defaults=True, exclude={"source", *_SHORT_RUN_KEYS})
     for key, value in changes.items():
         name = f"data.{key}"
         if name not in FIT_KEYS:
-            arguments += ["--set", f"{name}={str(value).lower() if value is True else value}"]
+            text = str(value).lower() if isinstance(value, bool) else str(value)
+            arguments += ["--set", f"{name}={text}"]
         else:
             arguments += [flag_name(name)] if value is True else [flag_name(name), str(value)]
     return arguments

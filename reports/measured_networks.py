@@ -1,17 +1,18 @@
 """An index of all networks that a run has measured, each with a name.
 
 `phinas choose` selects from it, and a name such as `trial-17` stands for the network in other
-commands (`RUN:trial-17`). Scores are comparable only among networks that were measured in the same
-way, so every network belongs to one kind of measurement.
+commands (`RUN:trial-17`, which `named_network` reads). Scores are comparable only among networks
+that were measured in the same way, so every network belongs to one kind of measurement.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
-from phinas.experiment.artifacts.coefficients_file import RacedMember
+from phinas.experiment.artifacts.trained_weights import SavedWeights
 from phinas.experiment.measurement import Measurement
 from phinas.experiment.storage.trial_record import TrialRecord
+from phinas.reports.named_network import control_name, make_grid_spec
 from phinas.reports.run_data import RunData
 from phinas.space.cost import Cost
 from phinas.space.spec import ArchSpec
@@ -39,6 +40,7 @@ class MeasuredNetwork:
         interval: 95% interval of the score for the number of images.
         num_seeds: Number of trainings.
         latency_ms: Latency that the run measured, in ms. None if it did not.
+        weights: The training whose weights were saved. None if none were.
     """
 
     name: str
@@ -49,6 +51,7 @@ class MeasuredNetwork:
     interval: tuple[float, float]
     num_seeds: int = 1
     latency_ms: float | None = None
+    weights: SavedWeights | None = None
 
     @property
     def size_mb(self) -> float:
@@ -69,13 +72,6 @@ def measured_networks(data: RunData) -> list[MeasuredNetwork]:
     return sorted(networks, key=lambda item: (kinds.index(item.kind), item.cost.flops))
 
 
-def named_specs(data: RunData) -> dict[str, ArchSpec]:
-    """Every network of a run that has a name, measured or not, by name."""
-    specs = {network.name: network.spec for network in measured_networks(data)}
-    specs |= {row.member.name: row.member.spec for row in data.members}
-    return specs | ({"baseline": data.baseline_spec} if data.baseline_spec else {})
-
-
 def _members(data: RunData) -> Iterable[MeasuredNetwork]:
     for row in data.tested_members:
         spec = row.member.spec
@@ -88,6 +84,7 @@ def _members(data: RunData) -> Iterable[MeasuredNetwork]:
             result.score,
             result.interval,
             len(result.scores),
+            weights=row.record.weights if row.record else None,
         )
 
 
@@ -96,7 +93,7 @@ def _controls(data: RunData) -> Iterable[MeasuredNetwork]:
         spec = control.network.spec
         result = control.result
         yield MeasuredNetwork(
-            "control-" + control.record.name.replace(" ", "-"),
+            control_name(control.record),
             "test",
             spec,
             spec.cost(),
@@ -129,7 +126,7 @@ def _grid_members(data: RunData) -> Iterable[MeasuredNetwork]:
         return
     measurements = _measurement_by_network(data.trial_records["scaling"])
     for number, member in enumerate(data.race.members, start=1):
-        spec = _grid_spec(data.baseline_spec, member)
+        spec = make_grid_spec(data.baseline_spec, member)
         # a baseline that was replaced after the race gives another network
         if member.score is not None and spec.network_id == member.network_id:
             yield MeasuredNetwork(
@@ -141,20 +138,6 @@ def _grid_members(data: RunData) -> Iterable[MeasuredNetwork]:
                 _interval(member.score, measurements.get(member.network_id)),
                 len(member.scores),
             )
-
-
-def _grid_spec(baseline: ArchSpec, member: RacedMember) -> ArchSpec:
-    canonical = baseline.canonicalize()
-    dimensions = zip(canonical.stages, member.depths, member.widths, strict=True)
-    return replace(
-        canonical,
-        stages=tuple(
-            replace(stage, depth=depth, width=width) for stage, depth, width in dimensions
-        ),
-        stem_width=member.stem_width,
-        head_width=member.head_width,
-        resolution=member.resolution,
-    )
 
 
 def _trials(data: RunData) -> Iterable[MeasuredNetwork]:

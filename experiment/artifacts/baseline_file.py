@@ -24,6 +24,7 @@ ExclusionCase = Literal[
     "outside_cost_limits",
     "too_large",  # against the largest network of the search
     "not_timed",
+    "not_in_space",  # the evaluator scores choices
     "training_failed",
 ]
 
@@ -53,7 +54,7 @@ class ExponentEstimate(Record):
 class RewardRecord(Record):
     """The reward that networks are compared by (phinas.nas.reward)."""
 
-    kind: Literal["soft", "hard", "absolute"]
+    kind: Literal["soft", "hard", "absolute", "accuracy"]
     exponent: float = Field(description="w of the reward")
     target: float = Field(description="T of the reward, in the unit of the cost")
     cost_metric: CostMetric = Field(description="what the cost counts; latency is in ms")
@@ -155,6 +156,9 @@ class SelectionRecord(Record):
     reference: ReferenceRecord | None
     excluded_reference: ExcludedReference | None
     space_exhausted: bool = Field(description="no further network was within the cost limits")
+    num_unscalable: int = Field(
+        default=0, description="networks passed over, because scaling.* has no grid for them"
+    )
 
     @property
     def selected(self) -> FinalistRecord:

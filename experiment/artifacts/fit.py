@@ -5,6 +5,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from phinas.experiment.artifacts.artifact import Artifact, Record
+from phinas.experiment.artifacts.learning_problem import LearningProblem
 from phinas.experiment.artifacts.manifest import Count, Machine
 from phinas.experiment.artifacts.measurement_field import MeasurementField
 from phinas.experiment.artifacts.network_field import SpecField
@@ -84,4 +85,7 @@ class FitMeasurement(Artifact):
     machine: Machine
     pretrained_reference: PretrainedReference | None = Field(
         default=None, description="The fine-tuned published network to compare with, or null"
+    )
+    learning_problem: LearningProblem | None = Field(
+        default=None, description="What shows that the network has learned little, or null"
     )

@@ -95,6 +95,9 @@ class Manifest(Artifact):
     seed: Count = Field(description="Random seed of the run")
     machine: Machine
     goal: tuple[str, ...] = Field(description="Stages that the run was started for, in order")
+    seconds: float = Field(
+        default=0.0, description="Duration of all stages so far, of all processes that resumed it"
+    )
     workers: Count | None = Field(default=None, description="Jobs at a time; null before the first")
     executor: str | None = Field(
         default=None, description="Executor that was used instead of the configured one"

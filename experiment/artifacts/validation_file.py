@@ -7,6 +7,7 @@ from pydantic import Field
 from phinas.experiment.artifacts.artifact import Artifact, Interval, Record
 from phinas.experiment.artifacts.network_field import SpecField
 from phinas.experiment.artifacts.pretrained_reference import PretrainedReference
+from phinas.experiment.artifacts.trained_weights import SavedWeights
 
 # Why a network was not trained.
 SkipCase = Literal[
@@ -89,6 +90,9 @@ class MemberRecord(Record):
     result: TestResult | None
     skip: SkipReason | None
     prediction: Prediction | None = Field(description="null: trained, or not on the curve")
+    weights: SavedWeights | None = Field(
+        default=None, description="the training whose weights were saved; null: none were"
+    )
 
 
 class ScaleFactors(Record):

@@ -69,6 +69,11 @@ class StudyStorage:
         trial_store = self._load_existing(name)
         return trial_store.records() if trial_store else []
 
+    def record(self, name: str, number: int) -> TrialRecord | None:
+        """One trial of a study, without reading the others. None if it does not exist."""
+        trial_store = self._load_existing(name)
+        return trial_store.find_record(number) if trial_store else None
+
     def study_attrs(self, name: str) -> dict[str, Any]:
         """The attributes of a study. Empty if the study does not exist. It is not created."""
         trial_store = self._load_existing(name)

@@ -248,6 +248,13 @@ class TrialStore:
         """One trial."""
         return TrialRecord.from_trial(self._study.trials()[number])
 
+    def find_record(self, number: int) -> TrialRecord | None:
+        """One trial, without reading the others. None if it does not exist."""
+        try:
+            return TrialRecord.from_trial(self._study.trial(number))
+        except KeyError:
+            return None
+
     def _finish_written(self, record: TrialRecord) -> bool:
         """Finish a running trial whose result, or the reason why it has none, was written."""
         if {"measurement", "value"} <= record.user_attrs.keys():

@@ -1,23 +1,38 @@
 """`phinas choose`: the best measured network of a run under limits."""
 
-import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from phinas.api.arguments import checked_arguments
+from phinas.experiment.artifacts.trained_weights import TrainedWeights
 from phinas.experiment.errors import InputError
-from phinas.experiment.measurement import metric_label
 from phinas.experiment.run_dir import RunDir
-from phinas.experiment.schema.config import Config
 from phinas.experiment.schema.fields import parse_count
-from phinas.experiment.schema.run import RUNTIME_NAMES, LatencyRuntime
-from phinas.reports.formatting import format_count
-from phinas.reports.measured_networks import MEASUREMENT_KINDS, MeasuredNetwork
+from phinas.experiment.schema.run import DataSection, LatencyRuntime
+from phinas.reports.measured_networks import MeasuredNetwork
 from phinas.reports.network_choice import Limits, NetworkChoice, choose_network
 from phinas.terminal.progress import Display
-from phinas.terminal.text_table import Column, format_table
+
+if TYPE_CHECKING:
+    from phinas.reports.run_data import RunData
+
+
+@dataclass(frozen=True)
+class NetworkLatency:
+    """The latency of a network for one image.
+
+    Attributes:
+        ms: The latency in ms.
+        hardware: The device and the number of its threads, in words.
+        is_recorded: Whether the run measured it.
+    """
+
+    ms: float
+    hardware: str
+    is_recorded: bool
 
 
 @dataclass(frozen=True)
@@ -30,8 +45,11 @@ class ChooseResult:
         metric: Name of the score.
         runtime: Runtime of the latencies.
         choice: The network and its alternatives.
-        latencies_ms: Latencies in ms by the name of the network, where one was needed or recorded.
-        data: The images of the run. None if it has none.
+        latencies: Latencies by the name of the network, where one was needed or recorded.
+        threads: CPU threads of the timing. None if no network was timed now.
+        saved_weights: By the name of the network the training that its saved weights are from,
+            where they are saved.
+        data: The images of the run and how they are read. None if it has none.
     """
 
     run: Path
@@ -39,8 +57,10 @@ class ChooseResult:
     metric: str
     runtime: LatencyRuntime
     choice: NetworkChoice
-    latencies_ms: dict[str, float]
-    data: str | None
+    latencies: dict[str, NetworkLatency]
+    threads: int | None
+    saved_weights: dict[str, TrainedWeights]
+    data: DataSection | None
 
     @property
     def name(self) -> str:
@@ -55,15 +75,19 @@ class ChooseResult:
             "limits": asdict(self.limits),
             "metric": self.metric,
             "runtime": self.runtime,
+            "threads": self.threads,
             "best": self._row(choice.best),
             "next_smaller": self._row(choice.next_smaller),
             "next_larger": self._row(choice.next_larger),
             "other_measurements": [self._row(network) for network in choice.other_kinds],
+            "skipped": choice.skipped,
         }
 
     def _row(self, network: MeasuredNetwork | None) -> dict[str, Any] | None:
         if network is None:
             return None
+        latency = self.latencies.get(network.name)
+        weights = self.saved_weights.get(network.name)
         return {
             "name": f"{self.run}:{network.name}",
             "network_id": network.spec.network_id,
@@ -75,7 +99,9 @@ class ChooseResult:
             "flops": network.cost.flops,
             "params": network.cost.params,
             "size_mb": network.size_mb,
-            "latency_ms": self.latencies_ms.get(network.name),
+            "latency_ms": latency.ms if latency else None,
+            "latency_hardware": latency.hardware if latency else None,
+            "weights": weights.to_dict() if weights else None,
         }
 
 
@@ -98,8 +124,9 @@ def choose(
         max_flops: Largest number of multiply-adds per image, such as 5e6 or "5M". None: no limit.
         max_params: Largest number of parameters. None: no limit.
         max_latency_ms: Longest time of one inference on one image, in ms. The networks are timed on
-            this machine, from the highest score downwards, unless the run has timed them in the
-            same runtime with one image. None: no limit.
+            this machine, from the highest score downwards, with the number of CPU threads that
+            `phinas latency` selects, unless the run has timed them in the same runtime with one
+            image. A network that cannot be timed is skipped. None: no limit.
         max_size_mb: Largest size of the float32 weights in MB. None: no limit.
         device: Device for timing: "auto", "cpu", "cuda", "cuda:N" or "mps".
         runtime: "torch", "onnxruntime" or "onnxruntime-int8". ONNX Runtime measures on the CPU and
@@ -111,7 +138,7 @@ def choose(
 
     Raises:
         InputError: An argument is wrong, or the directory is not a run.
-        NoResultError: No measured network meets the limits.
+        NoResultError: No measured network meets the limits, or none can be timed.
         StorageError: The run's record of trials is damaged.
 
     Example:
@@ -120,6 +147,7 @@ def choose(
     """
     from phinas.reports.measured_networks import measured_networks
     from phinas.reports.run_reader import read_run_data
+    from phinas.training.timing.network_timer import NetworkTimer
     from phinas.training.timing.runtimes import require_runtime
 
     limits = Limits(
@@ -134,19 +162,42 @@ def choose(
     runtime = runtime or data.config.run.latency_runtime
     if limits.max_latency_ms is not None:
         require_runtime(runtime, device, option="runtime", device_option="device")
-    latencies_ms = _recorded_latencies(networks, data.config, runtime)
+    latencies = _recorded_latencies(networks, data, runtime)
+    timer = NetworkTimer(device, runtime)
+    num_networks = len({item.spec.network_id for item in networks if limits.allow_cost(item)})
     display = Display(quiet=quiet or limits.max_latency_ms is None)
-    with display.stage("latency", unit="networks") as on_progress:
-        timer = _make_timer(device, runtime, len(networks), on_progress)
+    stage = display.stage("latency", unit="networks", text_is_result=False)
+    with stage as on_progress, closing(timer):
 
         def get_latency_ms(network: MeasuredNetwork) -> float:
-            if network.name not in latencies_ms:
-                latencies_ms[network.name] = timer(network)
-            return latencies_ms[network.name]
+            if network.name not in latencies:
+                on_progress(timer.num_timed, num_networks, _describe_timing(network, latencies))
+                milliseconds = timer.measure_ms(network.spec)
+                latencies[network.name] = NetworkLatency(
+                    milliseconds, timer.hardware, is_recorded=False
+                )
+            return latencies[network.name].ms
 
         choice = choose_network(networks, limits, get_latency_ms=get_latency_ms)
-    source = data.config.data.source if data.config.data else None
-    return ChooseResult(Path(run), limits, data.metric, runtime, choice, latencies_ms, source)
+    return ChooseResult(
+        Path(run),
+        limits,
+        data.metric,
+        runtime,
+        choice,
+        latencies,
+        timer.threads,
+        _saved_weights(run_dir, data),
+        data.config.data,
+    )
+
+
+def _describe_timing(network: MeasuredNetwork, latencies: Mapping[str, NetworkLatency]) -> str:
+    """The network that is timed, and the fastest one so far."""
+    if not latencies:
+        return f"timing {network.name}"
+    fastest = min(latencies, key=lambda name: latencies[name].ms)
+    return f"timing {network.name}, fastest so far: {fastest} with {latencies[fastest].ms:.3g} ms"
 
 
 def _positive(name: str, value: float | str | None) -> float | None:
@@ -159,97 +210,33 @@ def _positive(name: str, value: float | str | None) -> float | None:
 
 
 def _recorded_latencies(
-    networks: Sequence[MeasuredNetwork], config: Config, runtime: LatencyRuntime
-) -> dict[str, float]:
-    """The latencies in ms of one image that the run measured in a runtime, by name."""
+    networks: Sequence[MeasuredNetwork], data: "RunData", runtime: LatencyRuntime
+) -> dict[str, NetworkLatency]:
+    """The latencies of one image that the run measured in a runtime, by name."""
+    config = data.config
     if (config.run.latency_runtime, config.search.latency_batch_size) != (runtime, 1):
         return {}
+    from phinas.nas.trial import TrialAttributes
+
+    # a run refuses timings on different hardware
+    records = filter(TrialAttributes.are_recorded, data.trial_records["search"])
+    timings = (TrialAttributes.from_record(record).latency for record in records)
+    hardware = next((timing.latency_hardware for timing in timings if timing), "unknown hardware")
     return {
-        network.name: network.latency_ms for network in networks if network.latency_ms is not None
+        network.name: NetworkLatency(network.latency_ms, hardware, is_recorded=True)
+        for network in networks
+        if network.latency_ms is not None
     }
 
 
-def _make_timer(
-    device: str,
-    runtime: LatencyRuntime,
-    num_networks: int,
-    on_progress: Callable[[int, int, str], None],
-) -> Callable[[MeasuredNetwork], float]:
-    """What measures the latency of a network in ms. Equal networks are timed once."""
-    known: dict[str, float] = {}
+def _saved_weights(run: RunDir, data: "RunData") -> dict[str, TrainedWeights]:
+    """The training of each member of the family whose weights are there."""
+    from phinas.deployment.trained_network import describe_origin, member_weights
 
-    def measure(network: MeasuredNetwork) -> float:
-        from phinas.experiment.cpu_threads import max_cpu_threads
-        from phinas.training.timing.latency import measure_latency
-
-        network_id = network.spec.network_id
-        if network_id not in known:
-            on_progress(len(known), num_networks, f"timing {network.name}")
-            result = measure_latency(
-                spec=network.spec.to_dict(),
-                device=device,
-                threads=max_cpu_threads(),
-                batch=1,
-                runtime=runtime,
-            )
-            known[network_id] = float(result["latency_ms"])
-        return known[network_id]
-
-    return measure
-
-
-def as_text(result: ChooseResult, *, width: int | None = None) -> str:
-    """The choice as a table, and the commands that come next.
-
-    Args:
-        width: Characters of a line; None: unlimited.
-    """
-    choice = result.choice
-    rows = [("best", choice.best)]
-    if choice.next_smaller:
-        rows.append(("next smaller", choice.next_smaller))
-    if choice.next_larger:
-        rows.append(("next larger", choice.next_larger))
-    limits = f" with at most {result.limits}" if str(result.limits) else ""
-    kind = MEASUREMENT_KINDS[choice.best.kind]
-    lines = [
-        f"{choice.best.name} is the best network{limits}, of {kind}.",
-        "",
-        *_table(result, rows, width=width),
-    ]
-    if any(network.name in result.latencies_ms for _, network in rows):
-        lines += ["", f"ms: latency of one image in {RUNTIME_NAMES[result.runtime]}."]
-    if choice.other_kinds:
-        others = [("", network) for network in choice.other_kinds]
-        lines += ["", "Best under the limits by other measurements, whose scores do not compare:"]
-        lines += ["", *_table(result, others, width=width)]
-    name, data = shlex.quote(result.name), shlex.quote(result.data or "DATA")
-    lines += ["", f"describe it:  phinas describe {name}"]
-    lines += [f"train it:     phinas fit {name} --data {data} --out DIRECTORY"]
-    return "\n".join(lines)
-
-
-def _table(
-    result: ChooseResult, rows: list[tuple[str, MeasuredNetwork]], *, width: int | None
-) -> list[str]:
-    titles = (metric_label(result.metric), "95% CI", "px", "FLOPs", "params", "MB", "ms", "seeds")
-    columns = [Column("", "left"), Column("network", "left"), *map(Column, titles)]
-    cells = []
-    for label, network in rows:
-        low, high = network.interval
-        latency_ms = result.latencies_ms.get(network.name)
-        cells.append(
-            [
-                label,
-                network.name,
-                f"{network.score:.1%}",
-                f"{100 * low:.1f} to {100 * high:.1f}",
-                f"{network.spec.resolution}",
-                format_count(network.cost.flops),
-                format_count(network.cost.params),
-                f"{network.size_mb:.3g}",
-                "" if latency_ms is None else f"{latency_ms:.3g}",
-                f"{network.num_seeds}",
-            ]
-        )
-    return format_table(columns, cells, width=width)
+    metric = data.validation.metric if data.validation else data.metric
+    origins = {
+        row.member.name: describe_origin(row.record, metric=metric)
+        for row in data.tested_members
+        if row.record is not None and member_weights(run, row.member.name).is_file()
+    }
+    return {name: origin for name, origin in origins.items() if origin is not None}

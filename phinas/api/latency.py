@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from phinas.api.arguments import checked_arguments
-from phinas.experiment.cpu_threads import max_cpu_threads
-from phinas.experiment.errors import InputError, NoResultError
+from phinas.experiment.errors import InputError
 from phinas.experiment.schema.run import LatencyRuntime, check_device
 from phinas.network_source import load_network
 from phinas.space.network import Network
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     import torch
 
     from phinas.training.timing.interleaved_timing import TimedNetwork
-    from phinas.training.timing.runtimes import InferenceBuilder
     from phinas.training.timing.torch_inference import Precision
 
 MAX_BATCH_SIZE = 2**20
@@ -159,6 +157,7 @@ def latency(
 
     from phinas.training.timing.interleaved_timing import time_interleaved
     from phinas.training.timing.latency import describe_hardware
+    from phinas.training.timing.network_timer import select_timing_threads
     from phinas.training.timing.runtimes import InferenceBuilder
 
     names = _require_specs(specs)
@@ -171,7 +170,9 @@ def latency(
     threads_before = torch.get_num_threads()
     rows: list[LatencyRow] = []
     try:
-        threads = threads or _select_threads(networks, torch_device, batch_sizes[0], builder)
+        threads = threads or select_timing_threads(
+            networks, torch_device, builder, batch=batch_sizes[0]
+        )
         torch.set_num_threads(threads)
         hardware = describe_hardware(torch_device, threads)
         for done, batch_size in enumerate(batch_sizes):
@@ -218,27 +219,6 @@ def _resolve_device(name: str, runtime: LatencyRuntime) -> "torch.device":
     except ValueError as error:
         raise InputError(f"device: {name!r} {error}") from None
     return resolve_timing_device(name, runtime, option="runtime", device_option="device")
-
-
-def _select_threads(
-    networks: Sequence[Network],
-    device: "torch.device",
-    batch_size: int,
-    builder: "InferenceBuilder",
-) -> int:
-    """The number of CPU threads with which the first network that fits the memory is fastest."""
-    import torch
-
-    from phinas.training.timing.interleaved_timing import fits_memory
-
-    fitting = (network for network in networks if fits_memory(network, device, batch_size))
-    network = next(fitting, None)
-    if device.type != "cpu" or network is None:
-        return torch.get_num_threads()
-    try:
-        return builder.select_threads(network, batch=batch_size, max_threads=max_cpu_threads())
-    except NoResultError:
-        return torch.get_num_threads()
 
 
 def _check_batch_sizes(batch_sizes: Sequence[int] | None, *, default: list[int]) -> list[int]:

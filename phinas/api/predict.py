@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from phinas.experiment.artifacts.trained_weights import TrainedWeights
 from phinas.experiment.errors import InputError
 from phinas.reports.formatting import pluralize
+from phinas.reports.sentences.learning_problem import describe_learning_problem
 from phinas.terminal.text_table import Column, format_table
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ class PredictResult:
         predictions: One for each image that could be read.
         bad_images: The images that could not be read, each with its reason.
         scores: The comparison with the labels; None where no folder has the name of a class.
+        weights: The training that the weights are from, and its score; None where it is unknown.
         skipped: A line about files that are not images, or nothing.
     """
 
@@ -37,16 +40,26 @@ class PredictResult:
     predictions: tuple["Prediction", ...]
     bad_images: tuple[str, ...]
     scores: "LabelScores | None"
+    weights: TrainedWeights | None = None
     skipped: tuple[str, ...] = ()
+
+    @property
+    def remarks(self) -> list[str]:
+        """What a reader of the scores must know."""
+        problem = self.scores.learning_problem if self.scores else None
+        remark = describe_learning_problem(problem, of_fit=False)
+        return [remark] if remark else []
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
         return {
             "model": self.model,
             "network_id": self.network_id,
+            "weights": self.weights.to_dict() if self.weights else None,
             "predictions": [row.to_dict() for row in self.predictions],
             "bad_images": list(self.bad_images),
             "scores": None if self.scores is None else self.scores.to_dict(),
+            "remarks": self.remarks,
         }
 
     def to_csv(self) -> str:
@@ -119,7 +132,13 @@ def predict(
         labels, predicted = zip(*labeled, strict=True)
         scores = score_labels(labels, predicted, loaded.classes)
     return PredictResult(
-        str(model), loaded.network_id, result.predictions, result.bad_images, scores, skipped
+        str(model),
+        loaded.network_id,
+        result.predictions,
+        result.bad_images,
+        scores,
+        weights=loaded.origin,
+        skipped=skipped,
     )
 
 
@@ -156,6 +175,7 @@ def score_lines(result: PredictResult, *, width: int | None = None) -> list[str]
         f"accuracy {scores.accuracy:.1%} on {pluralize(scores.images, 'labeled image')} (95% "
         f"interval {low:.1%} to {high:.1%}), balanced accuracy {scores.balanced_accuracy:.1%}, "
         f"macro F1 {scores.macro_f1:.1%}{unlabeled}",
+        *result.remarks,
         "",
         *format_table(columns, rows, width=width),
         "",

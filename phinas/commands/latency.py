@@ -7,6 +7,7 @@ from pydantic import Field
 
 from phinas.experiment.schema.run import LatencyRuntime
 from phinas.options.command import JSON, SAME_COMMAND, Command, plain_option
+from phinas.options.completion import complete_network
 from phinas.options.config_option import option_text
 from phinas.terminal.output import print_json, quiet
 
@@ -14,7 +15,9 @@ _WholeNumber = Annotated[int, Field(ge=1)]
 
 
 @click.command(cls=Command, resume=SAME_COMMAND)
-@click.argument("specs", metavar="SPEC...", nargs=-1, required=True)
+@click.argument(
+    "specs", metavar="SPEC...", nargs=-1, required=True, shell_complete=complete_network
+)
 @plain_option(
     "--batch-size",
     "batch_sizes",

@@ -30,7 +30,7 @@ from phinas.terminal.output import print_json, quiet
 @plain_option(
     "--skip-bad-images",
     is_flag=True,
-    text="Exit with 0 although some images cannot be read. Otherwise the exit code is 2.",
+    text="Exit with code 0 although some images cannot be read. Otherwise the code is 2.",
     group=BASIC,
 )
 @JSON
@@ -55,6 +55,7 @@ def predict(
     from phinas.experiment.output_file import check_output_file
     from phinas.experiment.run_dir import write_atomic
     from phinas.reports.formatting import pluralize
+    from phinas.reports.sentences.trained_weights import describe_weights
     from phinas.terminal.progress import Display
     from phinas.terminal.text_table import terminal_width
 
@@ -63,6 +64,8 @@ def predict(
     display = Display(quiet=quiet())
     with display.stage("images", unit="images") as on_progress:
         result = predict_images(model, *images, top=top, on_progress=on_progress)
+    if result.weights is not None:
+        display.print(describe_weights(result.weights, name=model))
     for line in result.skipped:
         display.print(line)
     if csv is not None:

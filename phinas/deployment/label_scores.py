@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from phinas.experiment.artifacts.learning_problem import LearningProblem
+from phinas.experiment.learning_check import find_learning_problem
 from phinas.experiment.statistics.classification_metrics import ClassCounts
 from phinas.experiment.statistics.intervals import wilson_interval
 
@@ -42,6 +44,7 @@ class LabelScores:
         macro_f1: The mean F1 of the classes that occur in the labels or the predictions.
         classes: The scores of each class.
         confusion: The number of images by label (first index) and prediction (second index).
+        learning_problem: What shows that the network has learned little; None where nothing does.
     """
 
     images: int
@@ -51,6 +54,7 @@ class LabelScores:
     macro_f1: float
     classes: tuple[ClassScores, ...]
     confusion: tuple[tuple[int, ...], ...]
+    learning_problem: LearningProblem | None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
@@ -71,6 +75,7 @@ class LabelScores:
                 for row in self.classes
             ],
             "confusion": [list(row) for row in self.confusion],
+            "learning_problem": self.learning_problem.to_dict() if self.learning_problem else None,
         }
 
 
@@ -90,6 +95,8 @@ def score_labels(
     size = len(classes)
     counts = ClassCounts.count(label_array, prediction_array, classes=size)
     confusion = np.bincount(label_array * size + prediction_array, minlength=size * size)
+    confusion = confusion.reshape(size, size)
+    pairs = np.argwhere(confusion)
     accuracy = float(counts.score("accuracy"))
     rows = zip(classes, counts.labels, counts.predictions, counts.hits, strict=True)
     return LabelScores(
@@ -108,7 +115,10 @@ def score_labels(
             )
             for name, images, predicted, hits in rows
         ),
-        confusion=tuple(map(tuple, confusion.reshape(size, size).tolist())),
+        confusion=tuple(map(tuple, confusion.tolist())),
+        learning_problem=find_learning_problem(
+            [(int(row), int(column), int(confusion[row, column])) for row, column in pairs], classes
+        ),
     )
 
 

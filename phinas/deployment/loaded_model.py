@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from phinas.deployment.trained_network import TrainedNetworkFiles
 from phinas.experiment.artifacts.onnx_metadata import PIXEL_INPUT, OnnxMetadata
 from phinas.experiment.artifacts.preprocessing import Preprocessing
+from phinas.experiment.artifacts.trained_weights import TrainedWeights
 from phinas.experiment.errors import InputError
 from phinas.space.interchange.onnx_export import OnnxNetwork
 from phinas.training.data.image_transform import ImageTransform
@@ -25,12 +26,14 @@ class LoadedModel:
         transform: Makes the input of `model` from a PIL image or a file.
         classes: Names of the classes, in the order of the logits.
         network_id: The identifier of the network.
+        origin: The training that the weights are from, and its score; None where it is unknown.
     """
 
     model: nn.Module
     transform: ImageTransform
     classes: tuple[str, ...]
     network_id: str
+    origin: TrainedWeights | None = None
 
     @property
     def preprocessing(self) -> Preprocessing:
@@ -57,7 +60,11 @@ def load_trained(files: TrainedNetworkFiles) -> LoadedModel:
         model = files.spec.build()
     load_weights(model, files.weights)
     return LoadedModel(
-        model.eval(), ImageTransform(files.preprocessing), files.classes, files.spec.network_id
+        model.eval(),
+        ImageTransform(files.preprocessing),
+        files.classes,
+        files.spec.network_id,
+        files.origin,
     )
 
 
@@ -85,4 +92,6 @@ def load_onnx(path: Path) -> LoadedModel:
             "a network without them; export the directory of a fit, or RUN:NAME"
         )
     transform = ImageTransform(metadata.preprocessing, normalizes=metadata.input != PIXEL_INPUT)
-    return LoadedModel(model.eval(), transform, metadata.classes, metadata.network_id)
+    return LoadedModel(
+        model.eval(), transform, metadata.classes, metadata.network_id, metadata.trained_weights
+    )

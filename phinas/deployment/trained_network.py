@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from phinas.experiment.artifacts.family_file import FamilyMember
-from phinas.experiment.artifacts.fit import TrainedNetwork
+from phinas.experiment.artifacts.fit import FitMeasurement, TrainedNetwork
 from phinas.experiment.artifacts.prepared_data import RECORD_FILE, PreparedDataRecord
 from phinas.experiment.artifacts.preprocessing import Preprocessing
+from phinas.experiment.artifacts.trained_weights import TrainedWeights
+from phinas.experiment.artifacts.validation_file import MemberRecord, ValidationFile
 from phinas.experiment.errors import InputError
 from phinas.experiment.fit_dir import FitDir
 from phinas.experiment.run_dir import RunDir
@@ -30,6 +32,7 @@ class TrainedNetworkFiles:
         classes: Names of the classes, in the order of the logits.
         preprocessing: How an image becomes its input.
         data: The directory of the prepared images; None where they are not there any more.
+        origin: The training that the weights are from; None where it is not recorded.
     """
 
     spec: ArchSpec
@@ -37,6 +40,7 @@ class TrainedNetworkFiles:
     classes: tuple[str, ...]
     preprocessing: Preprocessing
     data: Path | None
+    origin: TrainedWeights | None
 
     @property
     def data_directory(self) -> Path:
@@ -94,9 +98,12 @@ def require_trained_network(source: str, *, argument: str) -> TrainedNetworkFile
     member = split_run_name(source)
     if member is not None:
         run, name = member
-        raise InputError(
-            f"{argument}: {run.path} has no family member {name!r}; {_advise_on_member(run, name)}"
+        problem = (
+            f"{run.path} has no family member {name!r}"
+            if name
+            else f"{run.path}: has no name after the colon"
         )
+        raise InputError(f"{argument}: {problem}; {_advise_on_member(run, name)}")
     raise InputError(
         f"{argument}: {source!r} is no trained network; name the directory of a fit, RUN:NAME for "
         "a member of a run's family (such as runs/photos:b1), or an exported ONNX file"
@@ -119,7 +126,7 @@ def _advise_on_member(run: RunDir, name: str) -> str:
 def _read_directory(fit_dir: FitDir) -> TrainedNetworkFiles | None:
     run = RunDir(fit_dir.path)
     if run.exists:
-        trained = [name for name in _family_names(run) if _member_weights(run, name).is_file()]
+        trained = [name for name in _family_names(run) if member_weights(run, name).is_file()]
         advice = (
             f"name one of its networks, such as {run.path}:{trained[0]}"
             if trained
@@ -156,6 +163,21 @@ def _read_spec_file(path: Path) -> TrainedNetworkFiles | None:
         network.classes,
         network.preprocessing,
         _prepared_images(fit_dir.data),
+        _find_origin_of_fit(fit_dir),
+    )
+
+
+def _find_origin_of_fit(fit_dir: FitDir) -> TrainedWeights | None:
+    if not fit_dir.measurement.is_file():
+        return None
+    measurement = FitMeasurement.read(fit_dir.measurement).measurement
+    return TrainedWeights(
+        seed=measurement.seed,
+        score=measurement.score,
+        metric=measurement.metric,
+        images=measurement.images,
+        mean_score=measurement.score,
+        trainings=1,
     )
 
 
@@ -163,17 +185,22 @@ def _family_names(run: RunDir) -> list[str]:
     return sorted(path.stem for path in run.family.glob("b*.yaml"))
 
 
-def _member_weights(run: RunDir, name: str) -> Path:
+def member_weights(run: RunDir, name: str) -> Path:
+    """The file of the weights of a family member, if it was trained."""
     return run.family / f"{name}.safetensors"
 
 
 def _read_member(run: RunDir, name: str) -> TrainedNetworkFiles:
     member = FamilyMember.read(run.family / f"{name}.yaml")
-    weights = _member_weights(run, name)
+    weights = member_weights(run, name)
+    origin = _find_origin_of_member(run, member)
     if not weights.is_file():
+        alone = f"`phinas fit {run.path}:{name}`"
         raise InputError(
-            f"{run.path}:{name} is not trained; train the family with `phinas validate "
-            f"{run.path}`, or this network alone with `phinas fit {run.path}:{name}`"
+            f"{weights}: was deleted or renamed; restore it, or train this network with {alone}"
+            if origin
+            else f"{run.path}:{name} is not trained; train the family with `phinas validate "
+            f"{run.path}`, or this network alone with {alone}"
         )
     data = PreparedDataRecord.read(run.data / RECORD_FILE).data
     return TrainedNetworkFiles(
@@ -182,6 +209,39 @@ def _read_member(run: RunDir, name: str) -> TrainedNetworkFiles:
         data.classes,
         Preprocessing.of_data(data, resolution=member.spec.resolution),
         _prepared_images(run.data),
+        origin,
+    )
+
+
+def _find_origin_of_member(run: RunDir, member: FamilyMember) -> TrainedWeights | None:
+    if not run.validation.is_file():
+        return None
+    validation = ValidationFile.read(run.validation)
+    for record in validation.members:
+        if record.network_id == member.network_id:
+            return describe_origin(record, metric=validation.metric)
+    return None
+
+
+def describe_origin(record: MemberRecord, *, metric: str) -> TrainedWeights | None:
+    """The training that the weights of a family member are from.
+
+    Args:
+        record: The validation of the member.
+        metric: Name of its score.
+
+    Returns:
+        None where no weights were saved.
+    """
+    if record.weights is None or record.result is None:
+        return None
+    return TrainedWeights(
+        seed=record.weights.seed,
+        score=record.weights.score,
+        metric=metric,
+        images=record.result.images,
+        mean_score=record.result.score,
+        trainings=len(record.result.scores),
     )
 
 

@@ -11,6 +11,7 @@ from phinas.experiment.manifest import file_sha256
 from phinas.experiment.schema.config import FitSection, flatten_section
 from phinas.experiment.schema.option_info import keys_on_resume
 from phinas.network_source import load_network
+from phinas.space.spec import ArchSpec
 
 if TYPE_CHECKING:
     from phinas.training.data.prepared_dataset import PreparedData
@@ -32,30 +33,36 @@ def normalize(record: FitRecord, data: "PreparedData") -> "PreparedData":
     return data.model_copy(update={"mean": normalization.mean, "std": normalization.std})
 
 
-def require_same(record: FitRecord, config: FitSection, fit_dir: FitDir) -> None:
+def require_same(record: FitRecord, config: FitSection, fit_dir: FitDir) -> ArchSpec:
     """Check that a call asks for the training of the record.
+
+    Returns:
+        The network that `config.spec` names, before it is adapted to the images.
 
     Raises:
         InputError: A setting differs, or a file that both name has changed.
     """
     before, after = fixed_settings(record.config), fixed_settings(config)
+    spec = None
     if config.spec == record.config.spec:
+        spec = load_network(config.spec)
         before["network_id"] = record.spec.network_id
-        after["network_id"] = _adapted_network_id(record, config)
+        after["network_id"] = _adapted_network_id(record, config, spec)
     if config.weights == record.config.weights:
         before["weights_sha256"] = record.weights_sha256
         after["weights_sha256"] = hash_weights(config)
     differences = _describe_differences(before, after)
-    if differences:
+    if differences or spec is None:
         raise InputError(
             f"{fit_dir.path}: {differences}; use the same settings to resume, or use a new --out"
         )
+    return spec
 
 
-def _adapted_network_id(record: FitRecord, config: FitSection) -> str:
+def _adapted_network_id(record: FitRecord, config: FitSection, spec: ArchSpec) -> str:
     """The network that the spec of `config` gives for the images of the record."""
     spec = replace(
-        load_network(config.spec),
+        spec,
         channels=record.spec.channels,
         classes=record.spec.classes,
         resolution=record.spec.resolution,

@@ -42,14 +42,14 @@ def start_fit(
 ) -> None:
     """Lock the directory, prepare the images and resolve the settings.
 
-    A new directory is removed again where the input is wrong.
+    New directories are removed again where the input is wrong.
     """
     from phinas.training.engine.device import resolve_device
 
     resolve_device(config.device)
     _require_onnx(config)
     fit_dir.require_available()
-    created = not fit_dir.path.exists()
+    created = fit_dir.missing_directories
     stack.enter_context(fit_dir.locked())
     try:
         if fit_dir.exists:
@@ -60,7 +60,7 @@ def start_fit(
         if not fit_dir.exists:
             fit_dir.remove_leftovers()
             if created and isinstance(error, INPUT_ERRORS):
-                stack.callback(shutil.rmtree, fit_dir.path, ignore_errors=True)
+                stack.callback(fit_dir.remove_created, created)
         raise
 
 
@@ -75,10 +75,17 @@ def _create(
     weights_sha256 = hash_weights(config)
     weights = read_initial_weights(config, spec, display)
     check_reference_of_fit(config, world_size=distributed.world_size)
-    data = _prepare_data(fit_dir, config, display)
+    data = _prepare_data(fit_dir, config, display, resolution=spec.resolution)
     if weights is not None:
         spec = weights.adapt_spec(spec)
-    spec = adapt_spec(spec, data, resolution=_choose_resolution(config, spec, data))
+    resolution = _choose_resolution(config, spec, data)
+    if config.resolution is None and resolution != spec.resolution:
+        display.print(
+            f"note: {config.spec} has {spec.resolution} px, which exceeds "
+            f"{describe_image_size(data)}, so it is trained at {resolution} px; --upsample "
+            "(data.upsample: true) enlarges the images instead"
+        )
+    spec = adapt_spec(spec, data, resolution=resolution)
     normalization = resolve_normalization(config, weights, spec.channels)
     record = FitRecord(
         phinas=version(),
@@ -99,10 +106,10 @@ def _check_existing(
 ) -> None:
     """Check that the call asks for the training in the directory, and that its images are there."""
     record = FitRecord.read(fit_dir.record_file)
-    require_same(record, config, fit_dir)
+    spec = require_same(record, config, fit_dir)
     if fit_dir.is_finished:
         return
-    data = _prepare_data(fit_dir, config, display)
+    data = _prepare_data(fit_dir, config, display, resolution=spec.resolution)
     batch_size = _shared_batch_size(config, data, distributed)
     if record.batch_size != batch_size:
         change = f"the batch size was {record.batch_size} and is now {batch_size}"
@@ -111,7 +118,14 @@ def _check_existing(
         )
 
 
-def _prepare_data(fit_dir: FitDir, config: FitSection, display: Display) -> "PreparedData":
+def _prepare_data(
+    fit_dir: FitDir, config: FitSection, display: Display, *, resolution: int
+) -> "PreparedData":
+    """Decode the images.
+
+    Args:
+        resolution: That of the network, which the configuration may override, in px.
+    """
     from phinas.training.data.prepared_dataset import prepare
 
     with display.stage("data", unit="images") as on_progress:
@@ -119,7 +133,7 @@ def _prepare_data(fit_dir: FitDir, config: FitSection, display: Display) -> "Pre
             config.data,
             seed=config.seed,
             directory=fit_dir.data,
-            max_size=config.resolution or load_network(config.spec).resolution,
+            max_size=config.resolution or resolution,
             on_progress=lambda done, total: on_progress(done, total, ""),
         )
     for note in data.notes:
@@ -133,7 +147,7 @@ def _shared_batch_size(
     config: FitSection, data: "PreparedData", distributed: "DistributedContext"
 ) -> int:
     """The batch size that the processes can share, at most the number of training images."""
-    return distributed.global_batch_size(min(config.recipe.batch_size, data.train))
+    return distributed.global_batch_size(config.recipe.batch_size_for(data.train))
 
 
 def _choose_resolution(config: FitSection, network: Network, data: "PreparedData") -> int:

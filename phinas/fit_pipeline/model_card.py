@@ -22,6 +22,7 @@ from phinas.experiment.schema.config import Recipe
 from phinas.experiment.statistics.intervals import wilson_interval
 from phinas.reports.formatting import pluralize
 from phinas.reports.sentences.duplicates import describe_dropped, list_leaks
+from phinas.reports.sentences.learning_problem import describe_learning_problem
 from phinas.reports.sentences.pretrained import describe_pretrained
 from phinas.reports.sentences.validation_gap import describe_validation_gap
 from phinas.space.yaml_io import dump_yaml
@@ -124,6 +125,7 @@ def write_card(
             reference=describe_pretrained(result.pretrained_reference)
             if result.pretrained_reference
             else "",
+            learning_problem=describe_learning_problem(result.learning_problem, of_fit=True),
             validation_gap=describe_validation_gap(measurement, result.validation_images),
             machine=result.machine,
             versions=", ".join(f"{name} {packages[name]}" for name in ("phinas", "torch", "numpy")),

@@ -11,15 +11,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from phinas.experiment.artifacts.fit import FitMeasurement, FitRecord, TrainedNetwork
+from phinas.experiment.artifacts.learning_problem import LearningProblem
 from phinas.experiment.artifacts.preprocessing import Preprocessing
 from phinas.experiment.artifacts.pretrained_reference import PretrainedReference
 from phinas.experiment.fit_dir import FitDir
+from phinas.experiment.learning_check import find_learning_problem
 from phinas.experiment.manifest import describe_machine
 from phinas.experiment.measurement import Measurement
 from phinas.experiment.run_dir import write_atomic
 from phinas.fit_pipeline.model_card import ClassScore, write_card
 from phinas.fit_pipeline.pretrained_reference import compare_with_reference
 from phinas.reports.formatting import pluralize
+from phinas.reports.sentences.learning_problem import describe_learning_problem
 from phinas.reports.sentences.pretrained import describe_pretrained
 from phinas.reports.sentences.validation_gap import describe_validation_gap
 
@@ -57,6 +60,7 @@ class FitResult:
         onnx: The network as ONNX; None where it was not requested.
         pretrained_reference: The comparison with a fine-tuned published network; None where it was
             not requested.
+        learning_problem: What shows that the network has learned little; None where nothing does.
     """
 
     directory: Path
@@ -71,6 +75,7 @@ class FitResult:
     confusion: Path
     onnx: Path | None
     pretrained_reference: PretrainedReference | None
+    learning_problem: LearningProblem | None
 
     @property
     def score(self) -> float:
@@ -81,6 +86,17 @@ class FitResult:
     def interval(self) -> tuple[float, float]:
         """The 95% interval of `score`, given the number of test images."""
         return self.measurement.interval()
+
+    @property
+    def remarks(self) -> list[str]:
+        """What a reader of the scores must know, as on the model card."""
+        reference = self.pretrained_reference
+        remarks = [
+            describe_learning_problem(self.learning_problem, of_fit=True),
+            describe_pretrained(reference) if reference else "",
+            describe_validation_gap(self.measurement, self.validation_images),
+        ]
+        return [remark for remark in remarks if remark]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
@@ -106,6 +122,8 @@ class FitResult:
             "pretrained_reference": self.pretrained_reference.to_dict()
             if self.pretrained_reference
             else None,
+            "learning_problem": self.learning_problem.to_dict() if self.learning_problem else None,
+            "remarks": self.remarks,
         } | {name: str(path) if path else None for name, path in paths.items()}
 
 
@@ -152,6 +170,7 @@ def write_results(
         validation_images=data.validation,
         machine=describe_machine(),
         pretrained_reference=compare_with_reference(fit_dir, record, measurement),
+        learning_problem=find_learning_problem(evaluation.confusion, data.classes),
     )
     write_atomic(fit_dir.confusion, _confusion_table(data.classes, evaluation.confusion))
     write_card(
@@ -191,6 +210,7 @@ def read_results(fit_dir: FitDir) -> FitResult:
         confusion=fit_dir.confusion,
         onnx=fit_dir.onnx if fit_dir.onnx.exists() else None,
         pretrained_reference=result.pretrained_reference,
+        learning_problem=result.learning_problem,
     )
 
 
@@ -199,15 +219,12 @@ def summary_line(result: FitResult) -> str:
     measurement = result.measurement
     low, high = result.interval
     ending = _ENDINGS.get(measurement.stop_reason, "")
-    reference = result.pretrained_reference
-    remarks = [describe_pretrained(reference)] if reference else []
-    remarks.append(describe_validation_gap(measurement, result.validation_images))
     return (
         f"accuracy {measurement.score:.1%} on {measurement.images:,} test images (95% interval "
         f"{low:.1%} to {high:.1%}), balanced accuracy "
         f"{measurement.balanced_accuracy:.1%}; {pluralize(measurement.epochs, 'epoch')} in "
         f"{measurement.train_seconds:,.0f} s{ending}"
-        + "".join(f"\n{remark}" for remark in remarks if remark)
+        + "".join(f"\n{remark}" for remark in result.remarks)
     )
 
 

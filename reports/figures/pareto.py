@@ -60,6 +60,8 @@ def solve_equal_reward(reward: Reward, level: float, costs: np.ndarray) -> np.nd
 
 def format_reward(reward: Reward, label: str) -> str:
     """The reward as a formula; `label` is the name of the score."""
+    if reward.kind == "accuracy":
+        return label
     exponent = f"{reward.exponent:g}".replace("-", "\N{MINUS SIGN}")
     name, target = COST_LABELS[reward.cost_metric], format_cost(reward.cost_metric, reward.target)
     if reward.kind == "absolute":
@@ -235,6 +237,12 @@ def compute_front_hypervolume(run_data: RunData, count: int | None = None) -> fl
     return hypervolume(points, min_cost=min(costs), max_cost=max(costs))
 
 
+def _finalist_epochs(run_data: RunData) -> int:
+    """The epochs of the trainings of the finalists. 0 without one."""
+    records = run_data.trial_records["finalists"]
+    return max((record.measurement.epochs for record in records if record.is_complete), default=0)
+
+
 def _make_caption(run_data: RunData, best_trial: Trial) -> str:
     measurement, reference = best_trial.measurement, run_data.reference
     label, num_trials = run_data.search_score_label, len(run_data.trials)
@@ -246,6 +254,7 @@ def _make_caption(run_data: RunData, best_trial: Trial) -> str:
         num_trials=num_trials,
         trains=run_data.search_trains_networks,
         epochs=measurement.epochs,
+        finalist_epochs=_finalist_epochs(run_data),
         images=measurement.images,
         split=measurement.split,
         num_front=len(run_data.pareto_front),

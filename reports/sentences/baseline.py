@@ -39,7 +39,14 @@ def explain_choice(baseline: BaselineFile) -> list[str]:
         _describe_outcome(selection),
         _describe_probability(selection),
         describe_exponent(estimate) if estimate is not None else "",
+        describe_passed_over(baseline),
     )
+
+
+def describe_passed_over(baseline: BaselineFile) -> str:
+    """How many networks could not become the baseline; "" where all could."""
+    count = baseline.selection.num_unscalable if baseline.selection else 0
+    return render("baseline", "passed_over", count=count) if count else ""
 
 
 def describe_exponent(estimate: ExponentEstimate) -> str:
@@ -138,6 +145,8 @@ def _describe_user_baseline(baseline: BaselineFile) -> str:
 
 def _describe_reward(reward: RewardRecord) -> str:
     cost = "" if reward.cost_metric == "flops" else f" of {COST_LABELS[reward.cost_metric]}"
+    if reward.kind == "accuracy":
+        return "the score alone"
     return f"{reward.kind} reward{cost}, w = {reward.exponent:g}".replace("-", "\N{MINUS SIGN}")
 
 

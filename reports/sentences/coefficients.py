@@ -98,6 +98,7 @@ def _describe_outcome(race: RaceRecord) -> str:
         num_members=len(race.members),
         num_tied=race.num_tied,
         cost=f"{race.target_ratio:.3g}",
+        scales_resolution=any(row.intervals["gamma"][0] > 1 for row in race.members),
         noun="trained network" if race.evaluator == "proxy" else "measured network",
     )
 

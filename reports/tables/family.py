@@ -10,6 +10,7 @@ from phinas.reports.formatting import (
     GAMMA,
     PHI,
     format_percent,
+    join_names,
     join_numbers,
 )
 from phinas.reports.run_data import RunData
@@ -46,7 +47,23 @@ def make_family_table(run_data: RunData) -> ReportTable | None:
         f"{BETA}^{PHI}",
         f"{GAMMA}^{PHI}",
     )
-    return ReportTable(columns, [_make_row(row, run_data) for row in run_data.members], None, _NOTE)
+    rows = [_make_row(row, run_data) for row in run_data.members]
+    return ReportTable(columns, rows, None, f"{_NOTE}{_describe_saved_weights(run_data)}")
+
+
+def _describe_saved_weights(run_data: RunData) -> str:
+    """Which of several trainings the saved weights are from; "" with one training of each."""
+    scores = [
+        f"{row.label} {format_percent(row.record.weights.score)}"
+        for row in run_data.tested_members
+        if row.record is not None and row.record.weights and len(row.result.scores) > 1
+    ]
+    if not scores:
+        return ""
+    return (
+        f" The {run_data.test_score_label} is the mean of several trainings. The saved weights of "
+        f"a member are those of one of them, with the first seed: {join_names(scores)}."
+    )
 
 
 def _make_row(row: ReportMember, run_data: RunData) -> list[Cell]:

@@ -31,6 +31,12 @@ _STATUS_LABELS = {
     "excluded": "significantly worse",
     "failed": "failed",
 }
+# What the posterior means of a race use (`scaling_search.race.race_state.RaceState`).
+_GAP_NOTE = (
+    "The estimated points behind the best differ from the differences of the scores in the table: "
+    "they compare trainings with the same seed, include the short trainings, subtract the expected "
+    "gain from more FLOPs, and assume that similar coefficients give similar scores."
+)
 
 
 def make_coefficients_table(run_data: RunData) -> ReportTable | None:
@@ -78,11 +84,11 @@ def make_grid_table(run_data: RunData) -> ReportTable | None:
         "FLOPs",
         "FLOPs / B0",
         run_data.race_score_label,
-        "points behind the best",
+        "estimated points behind the best (95% CI)",
         "result:",
     )
     winner_row = next((index for index, row in enumerate(members) if row.winner), None)
-    return ReportTable(columns, [_make_row(row) for row in members], winner_row)
+    return ReportTable(columns, [_make_row(row) for row in members], winner_row, _GAP_NOTE)
 
 
 def _make_row(row: RacedMember) -> list[Cell]:

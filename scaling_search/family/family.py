@@ -45,11 +45,16 @@ def read_family(directory: Path) -> list[FamilyMember]:
     Raises:
         InputError: A file is damaged, of another version, or has the name of another member.
     """
-    members = [_read_member(path) for path in directory.glob("b*.yaml")]
+    members = [read_member(path) for path in directory.glob("b*.yaml")]
     return sorted(members, key=lambda member: member.phi)
 
 
-def _read_member(path: Path) -> FamilyMember:
+def read_member(path: Path) -> FamilyMember:
+    """One member that `write_family` wrote.
+
+    Raises:
+        InputError: The file is damaged, of another version, or has the name of another member.
+    """
     member = FamilyMember.read(path)
     if member.name != path.stem:
         raise InputError(

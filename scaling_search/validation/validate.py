@@ -48,12 +48,14 @@ class MemberValidation:
         measurements: One for each seed that did not fail.
         skip: Why it has no measurement; None where it has one.
         failure_reason: Why other seeds failed; "" where none did.
+        weights_seed: Seed of the training that saves its weights; None where it is unknown.
     """
 
     member: FamilyMember
     measurements: list[Measurement]
     skip: SkipReason | None = None
     failure_reason: str = ""
+    weights_seed: int | None = None
 
     @property
     def fits_images(self) -> bool:
@@ -152,7 +154,10 @@ def validate_family(
     for member in family:
         measurements, reason = trainings.results_of(member.name)
         skip = skips[member.name] or _failed(measurements, reason)
-        rows.append(MemberValidation(member, measurements, skip, reason if measurements else ""))
+        failure_reason = reason if measurements else ""
+        rows.append(
+            MemberValidation(member, measurements, skip, failure_reason, trainings.weights_seed)
+        )
     if not any(row.measurements for row in rows):
         skip = rows[0].skip
         raise NoResultError(
@@ -188,6 +193,11 @@ class _Trainings:
         self._tasks: dict[tuple[str, int], Task] = {}
         self._outcomes: Mapping[str, Outcome] = {}
 
+    @property
+    def weights_seed(self) -> int:
+        """The seed of the trainings that save their weights."""
+        return self._seeds[0]
+
     def add(self, members: Sequence[FamilyMember], controls: Sequence[Control]) -> None:
         """Members come before controls: of two equal networks the one that writes weights is
         trained.
@@ -195,7 +205,7 @@ class _Trainings:
         for seed in self._seeds:
             for member in members:
                 path = self._context.weights / f"{member.name}.safetensors"
-                weights = path if seed == self._seeds[0] else None
+                weights = path if seed == self.weights_seed else None
                 self._tasks[member.name, seed] = self._make_task(
                     member.name, member.spec, member.flops, seed, weights
                 )

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from phinas.experiment.artifacts.artifact import Interval
+from phinas.experiment.artifacts.trained_weights import SavedWeights
 from phinas.experiment.artifacts.validation_file import (
     CompoundVerdict,
     ControlComparison,
@@ -180,7 +181,15 @@ def _make_member_record(row: MemberValidation, curve: ScoreCurve | None) -> Memb
         result=_make_test_result(row.measurements, row.failure_reason),
         skip=row.skip,
         prediction=curve.predict(member.flops) if curve is not None and is_predicted else None,
+        weights=_find_saved_weights(row),
     )
+
+
+def _find_saved_weights(row: MemberValidation) -> SavedWeights | None:
+    for measurement in row.measurements:
+        if measurement.seed == row.weights_seed:
+            return SavedWeights(seed=measurement.seed, score=measurement.score)
+    return None
 
 
 def _make_test_result(

@@ -105,8 +105,8 @@ def test_bad_images_are_named_and_counted(
     result = phinas_in_process("predict", color_fit, tmp_path)
     assert result.returncode == 2
     assert "good.png: " in result.stdout
-    assert f"bad image: {tmp_path / 'empty.jpg'}: is empty (0 bytes)" in result.stderr
-    assert "page.png: is not in a supported image format" in result.stderr
+    assert f"bad image: {tmp_path / 'empty.jpg'} is empty (0 bytes)" in result.stderr
+    assert "page.png is an HTML page" in result.stderr
     assert "2 of 3 images cannot be read" in result.stderr
     assert "1 .txt" in result.stderr
     skipping = phinas_in_process("predict", color_fit, tmp_path, "--skip-bad-images")
@@ -150,7 +150,7 @@ def test_folder_without_any_good_image_is_refused(color_fit, tmp_path) -> None:
     with pytest.raises(InputError, match="there are none in"):
         front.predict(color_fit, tmp_path)
     (tmp_path / "bad.png").write_bytes(b"")
-    with pytest.raises(InputError, match=r"none of 1 image can be read: .*bad.png: is empty"):
+    with pytest.raises(InputError, match=r"none of 1 image can be read: .*bad.png is empty"):
         front.predict(color_fit, tmp_path)
 
 

@@ -171,10 +171,10 @@ def test_search_with_latency_in_onnx_runtime_records_and_reports_it(tmp_path: Pa
     recorded = {trial.latency_ms for trial in data.trials}
     choice = package.choose(out, max_latency_ms=1e6, quiet=True)
     assert choice.runtime == "onnxruntime-int8"
-    assert choice.latencies_ms[choice.choice.best.name] in recorded
+    assert choice.latencies[choice.choice.best.name].ms in recorded
     # but in another runtime they are
     choice = package.choose(out, max_latency_ms=1e6, runtime="onnxruntime", quiet=True)
-    assert choice.latencies_ms[choice.choice.best.name] not in recorded
+    assert choice.latencies[choice.choice.best.name].ms not in recorded
 
 
 def test_table_omits_empty_columns() -> None:

@@ -11,6 +11,7 @@ from optuna.distributions import CategoricalDistribution
 
 from phinas.experiment.artifacts.baseline_file import ExponentEstimate
 from phinas.experiment.artifacts.manifest import DatasetDescription, DuplicateCounts
+from phinas.experiment.artifacts.trained_weights import SavedWeights
 from phinas.experiment.artifacts.validation_file import (
     ControlComparison,
     ControlNetwork,
@@ -382,6 +383,7 @@ def make_member_record(member, result, skip):
         result=result,
         skip=skip,
         prediction=None,
+        weights=SavedWeights(seed=0, score=result.scores[0]) if result else None,
     )
 
 

@@ -134,7 +134,8 @@ def result_of(correct, images):
 
 
 @pytest.mark.parametrize(
-    ("kind", "exponent"), [("soft", -0.07), ("hard", -1.0), ("absolute", -0.07)]
+    ("kind", "exponent"),
+    [("soft", -0.07), ("hard", -1.0), ("absolute", -0.07), ("accuracy", 0.0)],
 )
 def test_the_curve_of_equal_reward_has_equal_reward(kind, exponent):
     reward = Reward(kind, exponent, 1e6)

@@ -302,6 +302,8 @@ def test_networks_of_the_grid_are_drawn_as_points_behind_the_best_as_in_the_tabl
     report_figure, table = draw(grid, builder), make_grid_table(read_run_data(builder.run))
     positions = [marker_positions(report_figure, f"member-{row}")[0][0] for row in range(4)]
     assert positions == [float(row[-2].sort_key) for row in table.rows]
+    assert table.columns[-2][0] == "estimated points behind the best (95% CI)"
+    assert "differ from the differences of the scores in the table" in table.note
     assert positions[0] == 0 < positions[1] <= positions[2]
 
 

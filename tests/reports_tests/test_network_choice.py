@@ -6,11 +6,12 @@ import pytest
 from click.testing import CliRunner
 
 import phinas
-from phinas.api.choose import as_text
+from phinas.api.choice_text import describe_choice
 from phinas.cli import cli
+from phinas.deployment.trained_network import member_weights
 from phinas.experiment.errors import InputError, NoResultError
 from phinas.network_source import load_network
-from phinas.reports.measured_networks import measured_networks, named_specs
+from phinas.reports.measured_networks import measured_networks
 from phinas.reports.network_choice import Limits, choose_network
 from phinas.reports.run_reader import read_run_data
 
@@ -114,29 +115,51 @@ def test_networks_are_timed_from_the_best_score_until_one_meets_the_limit(networ
 
 def test_limit_that_no_network_meets_names_the_smallest(networks):
     smallest = min(networks, key=lambda network: network.cost.flops)
-    with pytest.raises(NoResultError, match=f"{smallest.name}, has"):
+    advice = r"raise the limit, or search for networks with fewer FLOPs \(phinas search --max-fl"
+    with pytest.raises(NoResultError, match=rf"fewest FLOPs: {smallest.name} with .*{advice}"):
         choose(networks, max_flops=10)
+    smallest = min(networks, key=lambda network: network.cost.params)
+    advice = r"search for networks with fewer parameters \(phinas search --cost params\)$"
+    with pytest.raises(NoResultError, match=rf"fewest parameters: {smallest.name} with.*{advice}"):
+        choose(networks, max_size_mb=1e-6)
+
+
+def test_limit_that_no_network_meets_names_the_fastest(networks):
+    def get_latency_ms(network):
+        return 3.0 if network.name == "b1" else 4.0
+
+    advice = r"raise the limit, or search for networks with less latency"
+    with pytest.raises(NoResultError, match=rf"at most 2 ms; fastest: b1 with 3 ms; {advice}"):
+        choose(networks, get_latency_ms, max_latency_ms=2)
+
+
+def test_networks_that_cannot_be_timed_are_skipped(networks):
+    family = sorted(
+        (network for network in networks if network.kind == "test"), key=lambda item: -item.score
+    )
+
+    def get_latency_ms(network):
+        if network == family[0]:
+            raise NoResultError("cannot be exported to ONNX")
+        return 1.0
+
+    choice = choose(family, get_latency_ms, max_latency_ms=2)
+    assert choice.best == family[1]
+    assert choice.skipped == {family[0].name: "cannot be exported to ONNX"}
+
+
+def test_run_of_which_no_network_can_be_timed_is_refused(networks):
+    def get_latency_ms(_network):
+        raise NoResultError("cannot be exported to ONNX")
+
+    others = len(networks) - 1
+    with pytest.raises(NoResultError, match=rf"exported to ONNX\), and {others:,} more"):
+        choose(networks, get_latency_ms, max_latency_ms=2)
 
 
 def test_run_without_measurements_is_named(build):
     with pytest.raises(NoResultError, match="has not measured a network yet"):
         phinas.choose(build().run.path)
-
-
-def test_network_of_a_run_is_loaded_by_name(run, networks):
-    for network in networks:
-        assert load_network(f"{run.path}:{network.name}") == network.spec
-    assert load_network(f"{run.path}:baseline") == read_run_data(run).baseline_spec
-
-
-def test_members_that_were_not_trained_have_names_too(build):
-    run = build(scaling=SCALING).search(6).select_baseline().scale().run
-    assert {"b0", "b3", "baseline"} <= set(named_specs(read_run_data(run)))
-
-
-def test_unknown_network_of_a_run_is_named(run):
-    with pytest.raises(InputError, match=r"has no network 'b11'; did you mean 'b1'\?"):
-        load_network(f"{run.path}:b11")
 
 
 def test_run_without_the_name_of_a_network_is_refused(run):
@@ -148,6 +171,12 @@ def test_run_without_the_name_of_a_network_is_refused(run):
 def test_limit_that_is_not_a_positive_number_is_refused(run, value):
     with pytest.raises(InputError, match="max_flops"):
         phinas.choose(run.path, max_flops=value)
+
+
+def test_text_has_the_data_options_of_the_run(build):
+    data = {"source": "digits", "upsample": True, "test_fraction": 0.3, "max_train_images": 900}
+    text = describe_choice(phinas.choose(build(data=data).search(4).run.path, quiet=True))
+    assert " --data digits --upsample --set data.test_fraction=0.3 --out DIRECTORY" in text
 
 
 def test_result_as_text_and_as_json(run):
@@ -170,16 +199,19 @@ def choose_by_latency(build, *, search=LATENCY_SEARCH, **options):
 def test_latencies_of_the_run_are_those_of_its_runtime(build):
     result = choose_by_latency(build, max_latency_ms=1e6)
     assert result.runtime == "onnxruntime"
-    assert result.latencies_ms[result.choice.best.name] == result.choice.best.latency_ms
+    latency = result.latencies[result.choice.best.name]
+    assert latency.ms == result.choice.best.latency_ms
+    assert latency.hardware == "a chip, 1 thread"
+    assert result.threads is None
 
 
 def test_latencies_of_another_runtime_do_not_count(build):
-    assert choose_by_latency(build, runtime="torch").latencies_ms == {}
+    assert choose_by_latency(build, runtime="torch").latencies == {}
 
 
 def test_latencies_of_larger_batches_do_not_count(build):
     search = LATENCY_SEARCH | {"latency_batch_size": 8}
-    assert choose_by_latency(build, search=search).latencies_ms == {}
+    assert choose_by_latency(build, search=search).latencies == {}
 
 
 def test_onnx_runtime_on_a_gpu_is_refused(run):
@@ -188,5 +220,52 @@ def test_onnx_runtime_on_a_gpu_is_refused(run):
 
 
 def test_text_says_the_runtime_of_the_latencies(build):
-    text = as_text(choose_by_latency(build))
-    assert "ms: latency of one image in ONNX Runtime." in text
+    text = describe_choice(choose_by_latency(build))
+    assert "ms: latency of one image in ONNX Runtime, recorded by the run (a chip, 1 thr" in text
+
+
+def test_chosen_member_says_which_training_its_weights_are_from(run, networks):
+    path = member_weights(run, "b2")
+    assert phinas.choose(run.path, quiet=True).saved_weights == {}
+    path.touch()
+    try:
+        result = phinas.choose(run.path, quiet=True)
+        text = describe_choice(result)
+    finally:
+        path.unlink()
+    row = next(row for row in read_run_data(run).tested_members if row.member.name == "b2")
+    assert result.saved_weights["b2"].score == row.result.scores[0]
+    assert result.saved_weights["b2"].mean_score == row.result.score
+    if result.choice.best.name == "b2":
+        assert result.to_dict()["best"]["weights"]["seed"] == row.record.weights.seed
+        assert "The weights of b2 are those of one of" in text
+        assert f"phinas predict {run.path}:b2" in text
+
+
+@pytest.mark.slow
+def test_networks_are_timed_with_the_selected_number_of_threads(run):
+    result = phinas.choose(run.path, max_latency_ms=1e6, quiet=True, device="cpu")
+    assert result.threads is not None
+    latency = result.latencies[result.choice.best.name]
+    assert f"{result.threads} thread" in latency.hardware
+    assert result.to_dict()["threads"] == result.threads
+    assert "timed now (" in describe_choice(result)
+
+
+@pytest.mark.slow
+def test_timing_shows_the_number_of_different_networks(run, networks, capfd):
+    with pytest.raises(
+        NoResultError, match=r"at most 1e-06 ms; fastest: \S+ with [\d.]+ ms; raise"
+    ):
+        phinas.choose(run.path, max_latency_ms=1e-6, device="cpu")
+    distinct = len({network.spec.network_id for network in networks})
+    assert distinct < len(networks)
+    output = capfd.readouterr().err
+    assert f"latency: 0 of {distinct} networks, timing " in output
+    assert ", fastest so far: " in output
+
+
+def test_weights_that_were_deleted_are_named(run):
+    path = member_weights(run, "b2")
+    with pytest.raises(InputError, match=rf"{path}: was deleted or renamed; restore it, or train"):
+        phinas.load_model(f"{run.path}:b2")

@@ -4,6 +4,7 @@ front.
 
 import re
 from contextlib import closing
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -168,6 +169,16 @@ def test_the_target_of_a_soft_reward_has_a_note_that_it_has_no_effect(build, rew
         "search.target_cost is 300000, but under the soft reward the target multiplies all "
         "rewards by the same factor" in text
     ) == expected
+
+
+def test_the_caption_says_for_how_many_epochs_the_finalists_were_trained(build):
+    run_data = read_run_data(build().search(6).select_baseline().run)
+    records = {**run_data.trial_records, "finalists": run_data.trial_records["search"]}
+    epochs = {record.measurement.epochs for record in records["finalists"]}
+    with report_style():
+        figure = pareto.draw(replace(run_data, trial_records=records), compact=False)
+    assert f"All finalists were trained again for {max(epochs)} epochs, and the" in figure.caption
+    assert "longer" not in figure.caption
 
 
 def test_a_front_is_reported_with_its_hypervolume_over_the_trials(build):

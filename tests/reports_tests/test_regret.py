@@ -11,7 +11,13 @@ from phinas.reports.regret import draw_regret, make_regret_cells, make_regret_ta
 def make_run(*rewards):
     count = len(rewards)
     return BenchRun(
-        rewards=rewards, true_rewards=rewards, flops=(1,) * count, seconds=(0.01,) * count
+        rewards=rewards,
+        true_rewards=rewards,
+        flops=(1,) * count,
+        seconds=(0.01,) * count,
+        network_ids=("a",) * count,
+        decisions=("stages.1.kernel",),
+        choices=((3,),) * count,
     )
 
 
@@ -30,6 +36,7 @@ def summary():
         evaluations=3,
         seeds=1,
         noise_std=0.0,
+        reward="accuracy",
         target_network="b0",
         target_reward=0.6,
         optimum=0.7,
@@ -47,7 +54,23 @@ def test_a_regret_of_none_is_drawn_as_little_and_said_to_be_that_or_less(summary
         axes = figure.figure.axes[0]
         axes.figure.canvas.draw()
     assert axes.get_yticklabels()[0].get_text() == "0.01 or less"
-    assert "Optimum: 0.7000; b0: 0.6000" in figure.caption
+    assert figure.caption.endswith(
+        "The reward is the score, without noise; 1 seed of 3 evaluations. Optimum (best of all "
+        "runs): 0.7000; b0: 0.6000."
+    )
+
+
+def test_without_a_target_network_there_is_no_column_for_it(summary):
+    rows = {
+        name: summarize_runs(runs, optimum=0.7, target_reward=None) for name, runs in RUNS.items()
+    }
+    changes = {"target_network": None, "target_reward": None, "optimum_source": "stated"}
+    untargeted = summary.model_copy(update=changes | {"strategies": rows})
+    titles, cells = make_regret_cells(untargeted)
+    assert titles[:2] == ["strategy", "evaluations to within 0.002 of the optimum"]
+    assert {len(row) for row in cells} == {len(titles)}
+    with report_style():
+        assert draw_regret(untargeted, RUNS).caption.endswith("Optimum (stated): 0.7000.")
 
 
 def test_strategies_are_ranked_by_final_regret_and_a_short_run_leaves_cells_empty(summary):
@@ -59,7 +82,9 @@ def test_strategies_are_ranked_by_final_regret_and_a_short_run_leaves_cells_empt
         ["10.00 [10.00, 10.00]", ""],
     ]
     assert [row[1] for row in rows] == ["2 [2, 2]", "never [never, never]"]
-    assert make_regret_table(summary).count("\n") == 3
+    table, note = make_regret_table(summary).split("\n\n")
+    assert table.count("\n") == 3
+    assert note.startswith("The reward is the score")
 
 
 def test_a_summary_survives_its_file(summary, tmp_path):
