@@ -41,7 +41,7 @@ from phinas.space.presets import preset
 from phinas.space.search_spaces.cost_tables import METRICS, CostTables
 from phinas.space.search_spaces.definitions import SPACES
 from phinas.space.search_spaces.encoding import encode
-from phinas.space.search_spaces.loading import space_from_dict
+from phinas.space.search_spaces.space_format import space_from_dict
 from phinas.space.spec import ArchSpec
 from phinas.space.yaml_io import read_yaml
 

@@ -32,7 +32,6 @@ from phinas.nas.search_state.state import SearchState
 from phinas.nas.selection.finalists import greedy_best_subset, sample_joint
 from phinas.nas.surrogate.accuracy_model import fit_accuracy_model
 from phinas.nas.surrogate.gaussian_process import FloatArray
-from phinas.space.search_spaces.encoding import encode
 from phinas.space.search_spaces.inactive_choices import Indices
 
 FINALISTS, TRAININGS, REPEATS = 4, 2, 200
@@ -52,8 +51,8 @@ def run_search(
     trial_store = TrialStore(optuna.create_study(direction="maximize"))
     state = SearchState(PROBLEM, section, trial_store, seed=seed)
     rows, accuracies = [], []
-    while (trial := state.next_trial(lambda network: network.network_id)) is not None:
-        row = benchmark_space().to_indices(encode(benchmark_space(), trial.spec))
+    while (trial := state.next_trial(lambda network, _: network.network_id)) is not None:
+        row = benchmark_space().to_indices(trial.choices)
         accuracy = (
             float(surrogate.accuracies(np.array([row]))[0]) + noise_generator.normal() * noise
         )

@@ -99,7 +99,7 @@ def _run_steps(
     training = NoiseTraining(
         spec,
         recipe,
-        num_images=_BATCHES * recipe.batch_size,
+        num_images=_BATCHES * recipe.known_batch_size,
         device=context.device,
         use_cuda_graph=use_cuda_graph,
     )
@@ -134,7 +134,7 @@ def failed_capture(context: CheckContext) -> None:
         return NoiseTraining(
             spec,
             recipe,
-            num_images=_BATCHES * recipe.batch_size,
+            num_images=_BATCHES * recipe.known_batch_size,
             device=context.device,
             use_cuda_graph=True,
             step_class=step_class,

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from phinas.experiment.schema.config import Recipe
 from phinas.space.search_spaces.definitions import SPACES
-from phinas.space.search_spaces.loading import space_from_dict
 from phinas.space.search_spaces.search_space import SearchSpace
+from phinas.space.search_spaces.space_format import space_from_dict
 from phinas.space.spec import ArchSpec
 from phinas.space.yaml_io import read_yaml
 from phinas.training.data.dataloader import ImageBatches
@@ -51,7 +51,7 @@ class NoiseTraining:
         seed: int = 0,
         step_class: type[TrainStep] = TrainStep,
     ) -> None:
-        pixels, labels = Workload("", spec.resolution, recipe.batch_size, num_images).pixels()
+        pixels, labels = Workload("", spec.resolution, recipe.known_batch_size, num_images).pixels()
         torch.manual_seed(seed)
         self.network = spec.build().to(device, memory_format=torch.channels_last).train()
         self.optimizer = make_optimizer(self.network, recipe)
@@ -61,8 +61,8 @@ class NoiseTraining:
         self._train_data = ImageBatches(
             pixels, labels, resolution=spec.resolution, device=device, resident=True
         )
-        steps = num_images // recipe.batch_size
-        self._order = torch.arange(steps * recipe.batch_size, device=device).view(steps, -1)
+        steps = num_images // recipe.known_batch_size
+        self._order = torch.arange(steps * recipe.known_batch_size, device=device).view(steps, -1)
         self._use_cuda_graph = use_cuda_graph and device.type == "cuda"
         self._step_fn: TrainStepFn | None = None
         self._num_steps = 0
@@ -86,7 +86,7 @@ class NoiseTraining:
             mean=2 * quarter,
             std=quarter,
             class_weights=class_weights if recipe.class_balanced_loss else None,
-            micro_batch_size=recipe.micro_batch_size or recipe.batch_size,
+            micro_batch_size=recipe.micro_batch_size or recipe.known_batch_size,
             ema=self.ema,
         )
 

@@ -18,7 +18,7 @@ from markdown_sections import paragraph, table
 from phinas.experiment.schema.config import DataSection, Recipe
 from phinas.experiment.seeds import derive_seed
 from phinas.space.search_spaces.definitions import SPACES
-from phinas.space.search_spaces.loading import space_from_dict
+from phinas.space.search_spaces.space_format import space_from_dict
 from phinas.space.spec import ArchSpec
 from phinas.space.yaml_io import read_yaml
 from phinas.training.data.prepared_dataset import PreparedData, prepare
@@ -52,9 +52,14 @@ def train_with_loop(
     torch.manual_seed(seed)
     arrays = np.array(pixels), np.array(labels)
     batches = make_dataloader(
-        *arrays, batch=recipe.batch_size, workers=2, mean=data.mean, std=data.std, padding="edge"
+        *arrays,
+        batch=recipe.known_batch_size,
+        workers=2,
+        mean=data.mean,
+        std=data.std,
+        padding="edge",
     )
-    steps = len(labels) // recipe.batch_size * recipe.epochs
+    steps = len(labels) // recipe.known_batch_size * recipe.epochs
     epoch = PlainLoop(model, batches, recipe=recipe, device=CPU, steps=steps)
     start = time.perf_counter()
     for _ in range(recipe.epochs):
@@ -70,7 +75,7 @@ def section(
     source: Path, *, images: int = IMAGES, epochs: int = EPOCHS, seeds: tuple[int, ...] = SEEDS
 ) -> list[str]:
     """The table of accuracies on the test images of `source`."""
-    recipe = Recipe(epochs=epochs)
+    recipe = Recipe(epochs=epochs, batch_size=128)
     trainers = {"phinas": train_with_phinas, "loop": train_with_loop}
     results: dict[str, list[tuple[float, float]]] = {name: [] for name in trainers}
     with TemporaryDirectory() as directory:
@@ -85,7 +90,7 @@ def section(
             for name, train_and_evaluate in trainers.items():
                 results[name].append(train_and_evaluate(spec, data, recipe, seed))
     description = f"""{data.name}: {data.train:,} of its training images, {epochs} epochs with batch
-    size {recipe.batch_size}, otherwise the recipe `proxy`; accuracy on the {data.test:,} test
+    size {recipe.known_batch_size}, otherwise the recipe `proxy`; accuracy on the {data.test:,} test
     images. The network is the base of the space {SPACE} ({spec.depth} MBConv blocks, a stem of
     stride 1), built by `ArchSpec.build` for both trainings. These are short trainings of a small
     network: compare the accuracies only with each other, not with published ones. Seconds are those

@@ -244,7 +244,7 @@ class PhinasLoop:
             pixels, labels, resolution=resolution, device=device, resident=True
         )
         self._optimizer = make_optimizer(self.model, recipe)
-        self._steps = len(labels) // recipe.batch_size
+        self._steps = len(labels) // recipe.known_batch_size
         settings = TrainingSettings(max_shift=PAD / resolution, horizontal_flip=True)
         self.step = step(
             self.model,
@@ -252,7 +252,7 @@ class PhinasLoop:
             TrainingRequest(network, recipe, 0, settings),
             mean=torch.full((1, 3, 1, 1), 0.5, device=device),
             std=torch.full((1, 3, 1, 1), 0.25, device=device),
-            micro_batch_size=recipe.batch_size,
+            micro_batch_size=recipe.known_batch_size,
         )
         self._step_fn: TrainStepFn | None = None
         self._num_steps_done = 0
@@ -261,7 +261,7 @@ class PhinasLoop:
         """Train one epoch and return the sum of its losses."""
         self.model.train()
         self.step.epoch.add_(1)
-        batch = self._recipe.batch_size
+        batch = self._recipe.known_batch_size
         order = (
             torch.randperm(self._train_data.count)[: self._steps * batch]
             .view(self._steps, batch)

@@ -24,7 +24,7 @@ from worker_processes import run_together, start_workers
 from phinas.experiment.schema.config import DataSection, Recipe
 from phinas.space.presets import preset
 from phinas.space.search_spaces.definitions import SPACES
-from phinas.space.search_spaces.loading import space_from_dict
+from phinas.space.search_spaces.space_format import space_from_dict
 from phinas.space.yaml_io import read_yaml
 from phinas.training.data.prepared_dataset import PreparedData, prepare
 from phinas.training.engine.device import set_determinism

@@ -12,11 +12,14 @@ from phinas.experiment.errors import InputError
 from phinas.experiment.run_dir import RunDir
 from phinas.experiment.schema.config import Config, SearchSection
 from phinas.network_source import load_network
+from phinas.scaling_search.grid.resolutions import scales_without_resolution
 from phinas.space.network import NetworkT
 from phinas.space.search_spaces.loading import load_space
 from phinas.space.search_spaces.search_space import SearchSpace
-from phinas.space.spec import MAX_RESOLUTION, ArchSpec
+from phinas.space.spec import MAX_RESOLUTION, ArchSpec, SpecError
 
+# Resolutions that are suggested.
+_RESOLUTION_STEP, _MIN_RESOLUTION = 4, 16  # px
 # FLOPs rise somewhat slower than the square of the resolution, because feature maps are rounded up.
 _FLOPS_SLACK = 1.1
 
@@ -66,7 +69,7 @@ def largest_resolution(config: Config) -> int:
         resolutions = (config.search.resolution,) if config.search.resolution else space.resolutions
     factors = [math.sqrt(config.validation.max_flops_multiple) * _FLOPS_SLACK]
     if config.scaling.coefficients is None:
-        factors.append(config.scaling.gamma[1])
+        factors.append(config.scaling.ranges["gamma"][1])
     return min(MAX_RESOLUTION, math.ceil(max(resolutions) * max(factors)))
 
 
@@ -76,8 +79,8 @@ def describe_image_size(data: ImageProperties) -> str:
     if data.image_size >= data.native_size:
         return text
     return (
-        f"{text} at which the images are stored (they have {data.native_size} px; set "
-        "data.image_size to store them larger)"
+        f"{text} at which the images are stored (their median size is {data.native_size} px; "
+        "set data.image_size to store them larger)"
     )
 
 
@@ -92,28 +95,82 @@ def space_for_data(config: Config, data: ImageProperties | None) -> SearchSpace:
     """Adapt the configured search space to the channels and classes of the data.
 
     Args:
-        config: The configuration. `search.resolution` replaces the resolution of the space.
+        config: The configuration. `search.resolution` replaces the resolution of the space, which
+            is at most the image size where that key is not set.
         data: The images, or None to keep the channels and classes of the space.
 
     Raises:
         InputError: The space is wrong, or a resolution exceeds the image size.
     """
-    space = load_space(search_space_name(config.search), field="search.space")
+    name = search_space_name(config.search)
+    space = load_space(name, field="search.space")
+    requested = config.search.resolution
     if data is None:
         base = space.base
+        return space.adapt_to(channels=base.channels, classes=base.classes, resolution=requested)
+    limit = max_resolution(config, data)
+    largest, resolution = requested or max(space.resolutions), requested
+    if largest > limit:
+        if requested or len(space.resolutions) > 1:
+            subject = "search.resolution:" if requested else f"search.space: {name}, with up to"
+            raise InputError(
+                f"{subject} {largest} px exceeds {describe_image_size(data)}; lower it, or set "
+                "data.upsample: true to enlarge the images"
+            )
+        resolution = int(limit)
+    try:
         return space.adapt_to(
-            channels=base.channels, classes=base.classes, resolution=config.search.resolution
+            channels=data.channels, classes=len(data.classes), resolution=resolution
         )
-    space = space.adapt_to(
-        channels=data.channels, classes=len(data.classes), resolution=config.search.resolution
+    except SpecError as error:
+        if requested or resolution is None:
+            raise
+        raise _too_small(f"search.space: {name}", data, error) from None
+
+
+def _too_small(subject: str, data: ImageProperties, error: SpecError) -> InputError:
+    """The error for images that are smaller than what a network divides the resolution by."""
+    return InputError(
+        f"{subject} cannot be used for images of {data.image_size} px ({error}); set "
+        "data.upsample: true to enlarge the images, or choose another one"
     )
-    if max(space.resolutions) > max_resolution(config, data):
-        raise InputError(
-            f"search.resolution: {max(space.resolutions)} px exceeds "
-            f"{describe_image_size(data)}; lower it, or set data.upsample: true to enlarge the "
-            "images"
-        )
-    return space
+
+
+def describe_resolution(
+    config: Config, data: ImageProperties, resolution: int, stages: Sequence[str]
+) -> str:
+    """What small images change of the resolution of networks and of the scaling, or "".
+
+    Args:
+        config: The configuration.
+        data: The images.
+        resolution: Of the baseline or of the search space for these images, in px.
+        stages: The stages of the run.
+    """
+    limit = max_resolution(config, data)
+    if config.search.resolution:
+        usual, name = config.search.resolution, ""
+    elif config.scaling.baseline is not None:
+        name = config.scaling.baseline
+        usual = load_network(name, field="scaling.baseline").resolution
+    else:
+        name = search_space_name(config.search)
+        usual = max(load_space(name, field="search.space").resolutions)
+    parts = []
+    if usual > resolution:
+        parts.append(f"networks have {resolution} px instead of the {usual} px of {name}")
+    scales = "scale" in stages and config.scaling.coefficients is None
+    if scales and scales_without_resolution(config.scaling, resolution, max_resolution=limit):
+        parts.append("scaling changes depth and width only (gamma is 1)")
+    if not parts:
+        return ""
+    smaller = limit * 3 // 4 // _RESOLUTION_STEP * _RESOLUTION_STEP
+    remedy = "--upsample (data.upsample: true)"
+    if smaller >= _MIN_RESOLUTION and len(parts) == 1 and scales:
+        remedy = f"--resolution {smaller:g} (search.resolution) or {remedy}"
+    return (
+        f"note: the images have {limit:g} px, so {' and '.join(parts)}; use {remedy} to change that"
+    )
 
 
 def baseline_for_data(config: Config, data: ImageProperties | None) -> ArchSpec:
@@ -124,12 +181,14 @@ def baseline_for_data(config: Config, data: ImageProperties | None) -> ArchSpec:
         data: The images, or None to keep the channels and classes of the baseline.
     """
     spec = load_network(str(config.scaling.baseline), field="scaling.baseline")
-    return adapt_spec(
-        spec,
-        data,
-        resolution=config.search.resolution
-        or int(min(spec.resolution, max_resolution(config, data))),
-    )
+    requested = config.search.resolution
+    resolution = requested or int(min(spec.resolution, max_resolution(config, data)))
+    try:
+        return adapt_spec(spec, data, resolution=resolution)
+    except SpecError as error:
+        if requested or data is None or resolution == spec.resolution:
+            raise
+        raise _too_small(f"scaling.baseline: {config.scaling.baseline}", data, error) from None
 
 
 def adapt_spec(network: NetworkT, data: ImageProperties | None, *, resolution: int) -> NetworkT:

@@ -5,13 +5,16 @@ runs again uses the recorded trainings and writes its files again, so to resume 
 stages again.
 """
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from phinas.experiment.errors import InputError
+from phinas.experiment.manifest import read_manifest, update_manifest
 from phinas.experiment.run_dir import RunDir
 from phinas.experiment.schema.config import Config
 from phinas.planning.cost_forecast import expected_work
+from phinas.planning.scaling_budget import apply_scaling_budget
 from phinas.planning.time_budget import apply_time_budget
 from phinas.preflight import check_config, check_with_data
 from phinas.run_context import STAGES, open_run, read_config
@@ -39,11 +42,14 @@ def run_stages(
     Raises:
         PhinasError: A stage failed. See `phinas.experiment.errors`.
     """
+    start = time.monotonic()
     run_dir = RunDir(out)
     check_config(config, stages, recorded=run_dir.coefficients)
     display = Display(quiet=quiet)
     config = apply_time_budget(config, run_dir, stages, display)
     display.number_stages(displayed_stages(config, stages))
+    if config.run.time_budget is not None and not run_dir.exists:
+        display.set_time_budget(config.run.time_budget)
     if "search" in stages:
         _report_unused_target(config, display)
     with open_run(
@@ -52,9 +58,11 @@ def run_stages(
         if (data := context.data) is not None:
             counts = (data.train, data.validation)
             display.weigh_stages(expected_work(config, data, counts, stages))
+        earlier = read_manifest(run_dir).seconds
         for stage in STAGES:
             if stage in stages:
                 STAGE_FUNCTIONS[stage](context)
+                update_manifest(run_dir, seconds=earlier + time.monotonic() - start)
     return summarize_run(run_dir)
 
 
@@ -85,6 +93,8 @@ def run_next_stage(
             f"{required}: does not exist yet; run `phinas {_PREVIOUS_COMMANDS[stage]}` or `phinas "
             "resume` on this run first"
         )
+    if stage == "scale":
+        config = apply_scaling_budget(config, run_dir, Display(quiet=quiet))
     if stage == "validate":
         from phinas.scaling_search.family.family import require_complete_family
 

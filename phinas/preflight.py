@@ -6,7 +6,13 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from phinas.adapt_to_data import run_baseline, search_space_name, space_for_data
+from phinas.adapt_to_data import (
+    describe_resolution,
+    read_baseline,
+    run_baseline,
+    search_space_name,
+    space_for_data,
+)
 from phinas.experiment.errors import InputError
 from phinas.experiment.executors.inline import require_single_worker
 from phinas.experiment.schema.config import Config
@@ -107,9 +113,6 @@ def _require_images(config: Config, stages: Sequence[str]) -> None:
 
 
 def _check_search(config: Config) -> None:
-    from phinas.experiment.seeds import derive_seed
-    from phinas.nas.cost_constraint import require_feasible
-    from phinas.nas.search import make_cost_constraint
     from phinas.nas.selection.reference_network import require_reference
 
     section = config.search
@@ -120,9 +123,19 @@ def _check_search(config: Config) -> None:
         )
     require_reference(section.reference)
     _check_evaluator(config, space)
-    require_feasible(
-        space, make_cost_constraint(section), seed=derive_seed(config.run.seed, "gate")
-    )
+    # Without a resolution of the user, that of the networks depends on the images.
+    if config.data is None or section.resolution:
+        _require_feasible(config, space)
+
+
+def _require_feasible(config: Config, space: SearchSpace) -> None:
+    """Raises InputError where no network of the space is within the cost limits."""
+    from phinas.experiment.seeds import derive_seed
+    from phinas.nas.cost_constraint import require_feasible
+    from phinas.nas.search import make_cost_constraint
+
+    constraint = make_cost_constraint(config.search)
+    require_feasible(space, constraint, seed=derive_seed(config.run.seed, "gate"))
 
 
 def _check_evaluator(config: Config, space: SearchSpace) -> None:
@@ -172,19 +185,49 @@ def check_with_data(context: RunContext) -> None:
     if scaling.coefficients is not None:
         _check_user_coefficients(context)
     elif scaling.baseline is not None:
-        make_grid(
-            run_baseline(context.config, context.data, context.run),
-            scaling,
-            max_resolution=context.max_resolution,
-        )
+        baseline = run_baseline(context.config, context.data, context.run)
+        _print_resolution(context, baseline.resolution)
+        make_grid(baseline, scaling, max_resolution=context.max_resolution)
     elif "search" in goal:
         space = space_for_data(context.config, context.data)
+        _print_resolution(context, space.base.resolution)
+        _require_feasible(context.config, space)
         if "scale" in goal and not context.run.baseline.exists():
             feasibility = check_grid_feasibility(
                 space, context.config, max_resolution=context.max_resolution
             )
-            if feasibility.warning:
-                context.display.print(feasibility.warning)
+            if feasibility.note:
+                context.display.print(feasibility.note)
+    if "scale" in goal and not context.run.coefficients.exists():
+        _check_family(context)
+
+
+def _print_resolution(context: RunContext, resolution: int) -> None:
+    """Say what small images change, while that can still be changed."""
+    if context.data is None or context.run.coefficients.exists():
+        return
+    goal = read_goal(context.run)
+    if note := describe_resolution(context.config, context.data, resolution, goal):
+        context.display.print(note)
+
+
+def _check_family(context: RunContext) -> None:
+    """Check that the family can be built, as far as that is known before the search."""
+    from phinas.family_feasibility import (
+        check_family_feasibility,
+        possible_baselines,
+        user_coefficients,
+    )
+
+    config, run = context.config, context.run
+    networks = (
+        [read_baseline(run)] if run.baseline.exists() else possible_baselines(config, context.data)
+    )
+    feasibility = check_family_feasibility(
+        networks, config.scaling, user_coefficients(config.scaling)
+    )
+    for note in feasibility.notes:
+        context.display.print(note)
 
 
 def _check_user_coefficients(context: RunContext) -> None:

@@ -7,10 +7,12 @@ from typing import Any
 from phinas.experiment.artifacts.baseline_file import BaselineFile
 from phinas.experiment.artifacts.coefficients_file import CoefficientsFile
 from phinas.experiment.artifacts.validation_file import MemberRecord, ValidationFile
+from phinas.experiment.manifest import read_manifest
 from phinas.experiment.measurement import metric_label
 from phinas.experiment.run_dir import RunDir
-from phinas.next_commands import NextCommand, commands_as_text, next_commands
+from phinas.next_commands import NextCommand, best_member, commands_as_text, next_commands
 from phinas.run_context import read_config
+from phinas.terminal.text_table import format_minutes
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,9 @@ class RunSummary:
         coefficients: The compound coefficients.
         validation: The scores of the family and its controls on the test split.
         next_commands: The commands that come next.
+        seconds: Duration of the finished stages, of all processes that resumed the run. None before
+            the first one ends.
+        time_budget: The time budget of the run in minutes, or None.
     """
 
     run: Path
@@ -32,12 +37,16 @@ class RunSummary:
     coefficients: CoefficientsFile | None
     validation: ValidationFile | None
     next_commands: tuple[NextCommand, ...] = ()
+    seconds: float | None = None
+    time_budget: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The summary as plain data for JSON. A result that does not exist yet has no key."""
         summary: dict[str, Any] = {
             "run": str(self.run),
             "report": str(self.report) if self.report else None,
+            "seconds": self.seconds,
+            "time_budget_minutes": self.time_budget,
         }
         if self.baseline is not None:
             summary |= _baseline_data(self.baseline)
@@ -58,6 +67,8 @@ class RunSummary:
             parts.append(_coefficients_text(self.coefficients))
         if self.validation is not None:
             parts += _family_texts(self.validation)
+        if parts and self.seconds:
+            parts.append(_duration_text(self.seconds, self.time_budget))
         return "\n".join(parts) or "no results yet"
 
     def next_commands_text(self) -> str:
@@ -72,14 +83,26 @@ def summarize_run(run: RunDir) -> RunSummary:
         InputError: A file is damaged or of another version.
     """
     validation = ValidationFile.read(run.validation) if run.validation.exists() else None
+    config = read_config(run)
     return RunSummary(
         run=run.path,
         report=run.report_page if run.report_page.exists() else None,
         baseline=BaselineFile.read(run.baseline) if run.baseline.exists() else None,
         coefficients=CoefficientsFile.read(run.coefficients) if run.coefficients.exists() else None,
         validation=validation,
-        next_commands=next_commands(run, read_config(run), validation),
+        next_commands=next_commands(run, config, validation),
+        seconds=read_manifest(run).seconds or None,
+        time_budget=config.run.time_budget,
     )
+
+
+def _duration_text(seconds: float, time_budget: float | None) -> str:
+    """How long the run took, and its time budget where it has one."""
+    text = f"duration {format_minutes(seconds / 60)}"
+    if time_budget is None:
+        return text
+    verb = "exceeds" if seconds > 60 * time_budget else "is within"
+    return f"{text}, which {verb} the time budget of {format_minutes(time_budget)}"
 
 
 def _baseline_data(baseline: BaselineFile) -> dict[str, Any]:
@@ -136,7 +159,7 @@ def _coefficients_text(coefficients: CoefficientsFile) -> str:
 
 
 def _family_texts(validation: ValidationFile) -> list[str]:
-    """The scores of the smallest and the largest validated member."""
+    """The scores of the smallest and the largest validated member, and of the best one."""
     tested = [(row, row.result) for row in validation.members if row.result is not None]
     if not tested:
         return []
@@ -144,4 +167,7 @@ def _family_texts(validation: ValidationFile) -> list[str]:
     text = f"{first.name.upper()} {first_result.score:.1%}"
     if last is not first:
         text += f" to {last.name.upper()} {last_result.score:.1%} at {last.flops / 1e6:.3g}M FLOPs"
+    best = best_member(validation)
+    if best is not None and best.result is not None and best not in (first, last):
+        text += f"; the best is {best.name.upper()} with {best.result.score:.1%}"
     return [f"{metric_label(validation.metric)} on the test split: {text}"]

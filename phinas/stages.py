@@ -3,14 +3,15 @@
 Each reads what the one before wrote, repeats nothing that is recorded, and writes its files again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from functools import partial
 from typing import TYPE_CHECKING
 
 from phinas.adapt_to_data import read_baseline, run_baseline, space_for_data
 from phinas.experiment.manifest import record_artifacts, record_family, update_manifest
 from phinas.experiment.schema.config import Config
-from phinas.run_context import RunContext
+from phinas.run_context import RunContext, read_goal
 from phinas.scaling_evaluator import make_job_factory
 from phinas.space.spec import ArchSpec
 
@@ -29,7 +30,11 @@ def _search(context: RunContext) -> None:
     from phinas.nas.search import search as search_space
     from phinas.nas.selection.baseline import EvaluationContext, select_baseline
     from phinas.nas.selection.baseline_record import make_baseline_file
-    from phinas.reports.sentences.baseline import describe_exponent, describe_reference
+    from phinas.reports.sentences.baseline import (
+        describe_exponent,
+        describe_passed_over,
+        describe_reference,
+    )
 
     space = space_for_data(context.config, context.data)
     job_factory = context.job_factory if config.search.evaluator == "proxy" else None
@@ -73,11 +78,24 @@ def _search(context: RunContext) -> None:
                 context.latency_timer,
             ),
             on_progress=on_progress,
+            is_scalable=_scalability_check(context),
         )
     baseline = make_baseline_file(selected, result)
+    if sentence := describe_passed_over(baseline):
+        context.display.print(f"note: {sentence}")
     if baseline.selection is not None and (sentence := describe_reference(baseline.selection)):
         context.display.print(sentence)
     baseline.write(context.run.baseline)
+
+
+def _scalability_check(context: RunContext) -> Callable[[ArchSpec], bool] | None:
+    """Says whether a network can be scaled; None where the run does not search coefficients."""
+    from phinas.grid_feasibility import is_scalable
+
+    section = context.config.scaling
+    if "scale" not in read_goal(context.run) or section.coefficients is not None:
+        return None
+    return partial(is_scalable, section=section, max_resolution=context.max_resolution)
 
 
 def _report_evaluator(evaluator: "Evaluator", context: RunContext) -> None:
@@ -135,10 +153,13 @@ def _write_user_coefficients(context: RunContext) -> "Coefficients":
 
 def _search_coefficients(context: RunContext, baseline: ArchSpec) -> "Coefficients":
     from phinas.scaling_search.grid.nominal import nominal_grid
+    from phinas.scaling_search.grid.resolutions import adapt_section
     from phinas.scaling_search.race.scaling_result import make_coefficients_file
     from phinas.scaling_search.race.search import search_coefficients
 
-    section = context.config.scaling
+    section = adapt_section(
+        context.config.scaling, baseline.resolution, max_resolution=context.max_resolution
+    )
     if section.constraint == "nominal":
         warning = nominal_grid(baseline, section, max_resolution=context.max_resolution).warning()
         context.display.print(f"warning: {warning}")

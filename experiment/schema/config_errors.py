@@ -52,6 +52,7 @@ _OTHER_NAMES = {
     "input_size": "resolution",
 }
 _MAX_SUGGESTIONS = 3
+_VERY_SIMILAR = 0.75  # similarity of names, from 0 to 1
 
 
 @dataclass(frozen=True)
@@ -167,7 +168,7 @@ def _describe_unknown_key(
     rest = next(iter(value), None) if isinstance(value, Mapping) else None
     wanted = name if rest is None else f"{name}.{_OTHER_NAMES.get(str(rest), rest)}"
     if name not in section.model_fields:
-        elsewhere = [key for key in list_options(root) if f".{key}".endswith(f".{wanted}")]
+        elsewhere = _find_elsewhere(wanted, section, root)
         if elsewhere:
             return f"unknown key; did you mean {join_words(elsewhere[:_MAX_SUGGESTIONS])}?"
     closest = closest_name(name, section.model_fields, cutoff=0.5)
@@ -176,6 +177,23 @@ def _describe_unknown_key(
         inner = f"{meant}.{wanted.partition('.')[2]}"
         return f"unknown key; did you mean {inner if inner in list_options(root) else meant}?"
     return f"unknown key; known keys: {', '.join(section.model_fields)}"
+
+
+def _find_elsewhere(wanted: str, section: type[Section], root: type[Section]) -> list[str]:
+    """The keys of all sections that end with `wanted`, or with a name that is very similar.
+
+    Args:
+        wanted: The name of the unknown key, or the end of its path.
+        section: The section that the key is in. A similar key of it goes first, and gives [].
+        root: The section that is validated.
+    """
+    keys = list(list_options(root))
+    exact = [key for key in keys if f".{key}".endswith(f".{wanted}")]
+    if exact or closest_name(wanted, section.model_fields, cutoff=_VERY_SIMILAR):
+        return exact
+    last_parts = [key.rpartition(".")[2] for key in keys]
+    similar = closest_name(wanted, last_parts, cutoff=_VERY_SIMILAR)
+    return [key for key, last in zip(keys, last_parts, strict=True) if last == similar]
 
 
 def _find_option(path: str, options: Mapping[str, OptionInfo]) -> OptionInfo | None:

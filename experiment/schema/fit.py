@@ -118,14 +118,15 @@ class FitSection(HardwareSection):
         if self.freeze_backbone and self.weights is None:
             raise invalid(
                 "freeze_backbone",
-                "has no initial weights to freeze; set weights, or leave it out",
+                "needs initial weights, which it freezes; give --weights, or leave it out",
             )
         if self.recipe.freeze_batch_norm and self.weights is None:
             raise invalid(
-                "recipe.freeze_batch_norm",
-                "has no initial weights; set weights, or use another recipe than finetune",
+                "recipe",
+                f"{FINETUNE} (and any recipe with freeze_batch_norm) needs initial weights; give "
+                "--weights, or use another recipe",
             )
-        if self.recipe.batch_size < 2:
+        if self.recipe.known_batch_size < 2:
             raise invalid(
                 "recipe.batch_size", "1 image alone has no batch statistics; use 2 or more"
             )

@@ -208,7 +208,7 @@ def words(branch: Any) -> list[str]:
     if get_origin(kind) is list:
         return [_describe_list(get_args(kind)[0], constraints)]
     bounds = _describe_bounds(constraints) if kind in (int, float) else ""
-    suffix = ", such as 300M" if accepts_suffix(constraints) else ""
+    suffix = ", such as 300M (k, M or G)" if accepts_suffix(constraints) else ""
     return [f"{_SCALAR_WORDS[kind]}{bounds}{suffix}"]
 
 

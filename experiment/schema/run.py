@@ -82,7 +82,7 @@ class RunSection(HardwareSection):
         "Time that the run may take. Numbers of training images, trials and epochs are reduced "
         "until its expected duration fits. Those that you set yourself are never changed.",
         default=None,
-        values="a duration such as 30m, 2h or 1h30m",
+        values="a duration such as 30m, 2h or 1h30m, or a number of minutes",
         unit="min",
         default_text="no limit",
     )

@@ -18,6 +18,8 @@ from phinas.reports.formatting import pluralize
 from phinas.reports.sentences.duplicates import describe_dropped
 from phinas.space.search_spaces.definitions import SPACES
 from phinas.space.search_spaces.loading import load_space
+from phinas.space.search_spaces.search_space import SearchSpace
+from phinas.space.spec import SpecError
 from phinas.terminal.progress import Display
 from phinas.terminal.text_table import Column, format_table
 
@@ -35,10 +37,12 @@ class SpaceFit:
     Attributes:
         resolution: The largest resolution of its networks in px.
         fits: Whether the images have at least this size.
+        usable: Whether its networks can be built for the size of the images.
     """
 
     resolution: int
     fits: bool
+    usable: bool
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,11 @@ class AuditResult:
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
         spaces = {
-            name: {"resolution": space.resolution, "fits": space.fits}
+            name: {
+                "resolution": space.resolution,
+                "fits": space.fits,
+                "usable": space.usable,
+            }
             for name, space in self.spaces.items()
         }
         return self.dataset.to_dict() | {
@@ -181,12 +189,19 @@ def audit_config(
         near_duplicates=near_duplicates,
         progress=show_progress,
     )
-    resolutions = {name: max(load_space(name).resolutions) for name in SPACES}
-    spaces = {
-        name: SpaceFit(resolution, resolution <= dataset.image_size)
-        for name, resolution in resolutions.items()
-    }
+    spaces = {name: fit_space(load_space(name), dataset.image_size) for name in SPACES}
     return AuditResult(dataset, tuple(list_problems(dataset)), tuple(list_hints(dataset)), spaces)
+
+
+def fit_space(space: SearchSpace, image_size: int) -> SpaceFit:
+    """Whether images of this size, in px, are large enough for a search space."""
+    resolution = max(space.resolutions)
+    usable = True
+    try:
+        space.base.adapt(resolution=min(resolution, image_size))
+    except SpecError:
+        usable = False
+    return SpaceFit(resolution, resolution <= image_size, usable)
 
 
 def as_text(result: AuditResult, *, width: int | None = None) -> str:
@@ -272,19 +287,31 @@ def _difference_line(dataset: "DatasetAudit") -> str:
 
 
 def _space_lines(result: AuditResult) -> list[str]:
-    """The search spaces whose networks the images are large enough for, and the others."""
+    """The search spaces that fit, those that the image size limits, and those too large for it."""
     image_size = result.dataset.image_size
-    fitting = []
-    for name, fit in result.spaces.items():
-        if fit.fits:
-            limit = "; scaling needs larger images" if fit.resolution == image_size else ""
-            fitting.append(f"{name} ({fit.resolution}{limit})")
-    larger = [f"{name} ({fit.resolution})" for name, fit in result.spaces.items() if not fit.fits]
-    lines = [
-        f"search spaces with resolutions up to {image_size} px: {', '.join(fitting) or 'none'}"
-    ]
-    if larger:
+
+    def list_spaces(*, fits: bool, usable: bool) -> str:
+        return ", ".join(
+            f"{name} ({space.resolution} px)"
+            for name, space in result.spaces.items()
+            if (space.fits, space.usable) == (fits, usable)
+        )
+
+    fitting = list_spaces(fits=True, usable=True)
+    limited = list_spaces(fits=False, usable=True)
+    too_large = list_spaces(fits=False, usable=False)
+    lines = [f"search spaces for these images (--space): {fitting}"] if fitting else []
+    if limited:
         lines.append(
-            f"with a larger resolution (use --resolution or --upsample): {', '.join(larger)}"
+            f"made for larger images, used at {image_size} px, or at their own resolution with "
+            f"--upsample: {limited}"
+        )
+    if too_large:
+        lines.append(f"only with --upsample: {too_large}")
+    if any(space.fits and space.resolution == image_size for space in result.spaces.values()):
+        smaller = max(1, image_size * 3 // 4 // 4) * 4
+        lines.append(
+            f"networks of {image_size} px leave no room to scale the resolution; --resolution "
+            f"{smaller} or --upsample makes some"
         )
     return lines

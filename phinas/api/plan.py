@@ -19,7 +19,7 @@ from phinas.options.groups import (
     RUN_KEYS,
     SEARCH_KEYS,
 )
-from phinas.planning.cost_forecast import StagePlan, make_forecast
+from phinas.planning.cost_forecast import RUN_OVERHEAD_HOURS, StagePlan, make_forecast
 from phinas.planning.cost_reductions import CostReduction, find_reductions
 from phinas.planning.expected_trainings import trains_grid
 from phinas.planning.planned_images import UNDECODED_NOTE, PlannedImages
@@ -27,8 +27,13 @@ from phinas.planning.time_budget import fit_time_budget
 from phinas.preflight import check_config
 from phinas.run_context import STAGES
 from phinas.terminal.progress import Display
-from phinas.terminal.text_table import Column, format_hours, format_table
+from phinas.terminal.text_table import Column, format_minutes, format_table
 from phinas.training.timing.latency import MAX_SECONDS, MIN_SECONDS
+
+_RANGE_NOTE = (
+    "The ranges depend on the baseline and the coefficients that the run finds, because rounding "
+    "makes some networks equal."
+)
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,8 @@ class Plan:
         images: Number of images: train, validation, test, and skipped where it is known.
         stages: The cost of each stage that trains networks.
         not_included: What the plan does not include, in sentences.
-        warnings: What may stop the run after a part of its trainings, in sentences.
+        notes: What the images change, and what may stop the run after a part of its trainings, in
+            sentences.
         reductions: The settings that make the run shorter, the largest saving first.
         budget: What the time budget changed, in a sentence, or "".
     """
@@ -47,7 +53,7 @@ class Plan:
     images: dict[str, int]
     stages: tuple[StagePlan, ...]
     not_included: tuple[str, ...]
-    warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     reductions: tuple[CostReduction, ...] = ()
     budget: str = ""
 
@@ -63,8 +69,8 @@ class Plan:
 
     @property
     def hours(self) -> float:
-        """Duration of all stages on this device."""
-        return sum(row.hours for row in self.stages)
+        """Duration on this device: of all stages, of the start and of the report."""
+        return sum(row.hours for row in self.stages) + RUN_OVERHEAD_HOURS
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
@@ -75,7 +81,7 @@ class Plan:
             "flops": self.flops,
             "hours": self.hours,
             "not_included": list(self.not_included),
-            "warnings": list(self.warnings),
+            "notes": list(self.notes),
             "reductions": [row.to_dict() for row in self.reductions],
             "budget": self.budget,
         }
@@ -110,8 +116,7 @@ def plan(
             (0), device ("auto") and workers ("auto").
 
     Returns:
-        The cost of each stage, and the settings that reduce it most. Hours are those of the
-        trainings; reading images is not included.
+        The cost of each stage, and the settings that reduce it most.
 
     Raises:
         InputError: An argument is wrong, or the run would be refused for these images.
@@ -133,7 +138,7 @@ def plan(
         _image_counts(forecast.images, forecast.count_images(config)),
         forecast.plan_stages(config),
         tuple(_excluded_costs(config, stages, forecast.images)),
-        networks.warnings,
+        networks.notes,
         find_reductions(config, forecast),
         budget,
     )
@@ -179,17 +184,32 @@ def as_text(estimate: Plan, *, width: int | None = None) -> str:
         *(Column(title) for title in ("trainings", "epochs", "FLOPs", "time")),
     ]
     rows = [
-        [row.stage, f"{row.trainings}", f"{row.epochs}", *_cost_cells(row)]
+        [row.stage, _trainings_cell(row), f"{row.epochs}", *_cost_cells(row)]
         for row in estimate.stages
     ]
+    rows.append(["start, report", "", "", "", format_minutes(60 * RUN_OVERHEAD_HOURS)])
     rows.append(["all", f"{estimate.trainings}", "", *_cost_cells(estimate)])
     table = format_table(columns, rows, width=width)
     reductions = [f"  {reduction}" for reduction in estimate.reductions]
     if reductions:
         reductions.insert(0, "settings that save most, each changed alone:")
     budget = [estimate.budget] if estimate.budget else []
-    return "\n".join([*table, *budget, *reductions, *estimate.not_included, *estimate.warnings])
+    ranges = [_RANGE_NOTE] if any(_is_uncertain(row) for row in estimate.stages) else []
+    return "\n".join(
+        [*table, *ranges, *budget, *reductions, *estimate.not_included, *estimate.notes]
+    )
+
+
+def _is_uncertain(row: StagePlan) -> bool:
+    return row.possible is not None and row.possible[0] < row.possible[1]
+
+
+def _trainings_cell(row: StagePlan) -> str:
+    """The expected number of trainings, with its range where the run decides it."""
+    if row.possible is None or not _is_uncertain(row):
+        return f"{row.trainings}"
+    return f"{row.trainings} ({row.possible[0]} to {row.possible[1]})"
 
 
 def _cost_cells(row: StagePlan | Plan) -> list[str]:
-    return [f"{row.flops:.1e}", format_hours(row.hours)]
+    return [f"{row.flops:.1e}", format_minutes(60 * row.hours)]

@@ -124,8 +124,8 @@ def _check_crop(audit: "DatasetAudit") -> str:
     if sizes is None or sizes.much_cropped < _MIN_CROPPED * sizes.files:
         return ""
     return (
-        f"of {sizes.much_cropped:,} of {pluralize(sizes.files, 'image')} the center crop removes "
-        f"40% or more ({sizes.median_crop_loss:.0%} in the median); use "
+        f"the center crop removes 40% or more of {sizes.much_cropped:,} of "
+        f"{pluralize(sizes.files, 'image')} ({sizes.median_crop_loss:.0%} in the median); use "
         "--resize-mode squash or letterbox (data.resize_mode) to keep the whole images"
     )
 

@@ -25,12 +25,14 @@ from phinas.space.network import Network
 if TYPE_CHECKING:
     from phinas.terminal.progress import Display, ProgressCallback
 
+# The start of workers, preparing the images and the report: 26 s in the quick start on two cores.
+RUN_OVERHEAD_HOURS = 0.5 / 60
 # A network is timed by several workers at most, which is enough to see how they slow each other.
 _MAX_TIMING_WORKERS = 4
 # Keys of which typical networks do not depend.
 _COUNTS = {
     "search": {"trials", "recipe", "finalists", "finalist_seeds", "finalist_recipe"},
-    "scaling": {"seeds", "recipe", "max_budget_fraction"},
+    "scaling": {"seeds", "recipe", "max_budget_fraction", "max_grid_members"},
     "validation": {"seeds", "recipe"},
     "data": {"max_train_images", "max_validation_images"},
     "run": {"time_budget"},
@@ -59,6 +61,8 @@ class StagePlan:
         epochs: Epochs of all trainings together.
         flops: Multiply-adds of all trainings together.
         hours: Duration on this device.
+        possible: The smallest and the largest number of trainings, where it depends on what the
+            run finds; None where it is known.
     """
 
     stage: str
@@ -66,6 +70,7 @@ class StagePlan:
     epochs: int
     flops: float
     hours: float
+    possible: tuple[int, int] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
@@ -159,8 +164,8 @@ class CostForecast:
         )
 
     def hours(self, config: Config) -> float:
-        """The duration of all trainings."""
-        return sum(row.hours for row in self.plan_stages(config))
+        """The duration of the run: all trainings, the start and the report."""
+        return sum(row.hours for row in self.plan_stages(config)) + RUN_OVERHEAD_HOURS
 
     def count_images(self, config: Config) -> tuple[int, int]:
         """The number of training and of validation images with a configuration."""
@@ -197,6 +202,7 @@ class CostForecast:
             epochs=expected.epochs,
             flops=count_flops(expected, train, validation),
             hours=seconds / expected.trainings * rounds / 3600,
+            possible=expected.possible,
         )
 
 

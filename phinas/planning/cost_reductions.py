@@ -7,7 +7,8 @@ from typing import Any
 from phinas.experiment.errors import InputError
 from phinas.experiment.schema.config import Config, flatten_section, merge_config
 from phinas.planning.cost_forecast import CostForecast
-from phinas.terminal.text_table import format_hours
+from phinas.space.spec import SpecError
+from phinas.terminal.text_table import format_minutes
 
 _MAX_SHOWN = 5
 _MIN_SAVED_FRACTION = 0.05
@@ -53,8 +54,8 @@ class CostReduction:
 
     def __str__(self) -> str:
         return (
-            f"{self.key} {self.value:g} -> {self.reduced_value:g}: {format_hours(self.hours)} -> "
-            f"{format_hours(self.reduced_hours)}"
+            f"{self.key} {self.value:g} -> {self.reduced_value:g}: "
+            f"{format_minutes(60 * self.hours)} -> {format_minutes(60 * self.reduced_hours)}"
         )
 
 
@@ -69,7 +70,7 @@ def find_reductions(config: Config, forecast: CostForecast) -> tuple[CostReducti
         try:
             changed = merge_config(config.model_dump(), {key: reduced_value}, source=key)
             reduced_hours = forecast.hours(changed)
-        except InputError:
+        except (InputError, SpecError):
             continue
         if reduced_hours < (1 - _MIN_SAVED_FRACTION) * hours:
             reductions.append(CostReduction(key, value, reduced_value, hours, reduced_hours))

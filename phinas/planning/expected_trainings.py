@@ -12,28 +12,34 @@ from dataclasses import dataclass, replace
 from phinas.adapt_to_data import (
     ImageProperties,
     baseline_for_data,
+    describe_resolution,
     max_resolution,
     space_for_data,
 )
+from phinas.experiment.errors import InputError
 from phinas.experiment.schema.config import Config, Recipe
 from phinas.experiment.seeds import derive_seed
 from phinas.family_builder import build_family
+from phinas.family_feasibility import (
+    FamilyFeasibility,
+    check_family_feasibility,
+    possible_baselines,
+    user_coefficients,
+)
 from phinas.grid_feasibility import check_grid_feasibility
 from phinas.nas.cost_constraint import MAX_ENUMERABLE
 from phinas.nas.search import make_cost_constraint
 from phinas.nas.selection.reference_network import ReferenceNetwork, resolve_reference
-from phinas.scaling_search.coefficients import PAPER
 from phinas.scaling_search.grid.farthest_point import farthest_point_sample
 from phinas.scaling_search.grid.grid_member import GridMember
 from phinas.scaling_search.grid.measured_grid import make_grid
 from phinas.scaling_search.race.search import make_race
-from phinas.scaling_search.race.user_coefficients import load_user_coefficients
 from phinas.scaling_search.validation.controls import Control, make_controls, read_controls
 from phinas.scaling_search.validation.validate import members_to_train
 from phinas.space.network import Network
 from phinas.space.search_spaces.cardinality import count_networks
 from phinas.space.search_spaces.search_space import SearchSpace
-from phinas.space.spec import ArchSpec
+from phinas.space.spec import ArchSpec, SpecError
 
 _SAMPLE_SIZE = 6
 
@@ -48,6 +54,8 @@ class ExpectedTrainings:
         epochs: Epochs of all together. Those of the scaling search are not all of one length.
         networks: Typical networks.
         recipe: The recipe, whose epochs are those of a full training.
+        possible: The smallest and the largest number of trainings, where it depends on what the
+            run finds; None where it is known.
     """
 
     stage: str
@@ -55,6 +63,7 @@ class ExpectedTrainings:
     epochs: int
     networks: Sequence[Network]
     recipe: Recipe
+    possible: tuple[int, int] | None = None
 
     @classmethod
     def of_equal_length(
@@ -74,9 +83,13 @@ class TypicalNetworks:
         max_trials: Number of networks in the search space, where it is small.
         reference: The published network for comparison.
         scaled: The network that the scaling search scales.
-        grid: The members of its grid that are trained.
+        grid: The members of its grid, of which scaling.max_grid_members are trained.
         validation: The members of the family and the controls that are trained.
-        warnings: Why scaling may stop after the search; see `GridFeasibility.warning`.
+        other_grids: Networks whose grids are the smallest and the largest that a search may lead
+            to, with these grids.
+        validation_range: The smallest and the largest number of networks of the validation.
+        notes: What these images change, and why a run may stop after the search; see
+            `GridFeasibility.note` and `FamilyFeasibility.notes`.
     """
 
     base: ArchSpec
@@ -86,7 +99,9 @@ class TypicalNetworks:
     scaled: ArchSpec | None = None
     grid: Sequence[GridMember] = ()
     validation: Sequence[ArchSpec] = ()
-    warnings: tuple[str, ...] = ()
+    other_grids: tuple[tuple[ArchSpec, Sequence[GridMember]], ...] = ()
+    validation_range: tuple[int, int] = (0, 0)
+    notes: tuple[str, ...] = ()
 
 
 def find_typical_networks(
@@ -108,12 +123,26 @@ def find_typical_networks(
         networks = _search_networks(
             config, space_for_data(config, data), stages, max_resolution=limit if scales else None
         )
+    note = describe_resolution(config, data, networks.base.resolution, stages)
+    if note:
+        networks = replace(networks, notes=(note, *networks.notes))
     grid: Sequence[GridMember] = ()
     if scales and networks.scaled is not None:
-        members = make_grid(networks.scaled, config.scaling, max_resolution=limit)
-        grid = farthest_point_sample(members, config.scaling.max_grid_members)
-    validation = _validation_networks(config, networks.base, limit) if "validate" in stages else ()
-    return replace(networks, grid=grid, validation=validation)
+        grid = make_grid(networks.scaled, config.scaling, max_resolution=limit)
+    if not {"scale", "validate"} & set(stages):
+        return replace(networks, grid=grid)
+    family = check_family_feasibility(
+        possible_baselines(config, data), config.scaling, user_coefficients(config.scaling)
+    )
+    networks = replace(networks, grid=grid, notes=(*networks.notes, *family.notes))
+    if "validate" not in stages:
+        return networks
+    possible = _possible_validations(config, family, networks, limit)
+    return replace(
+        networks,
+        validation=possible[len(possible) // 2],
+        validation_range=(len(possible[0]), len(possible[-1])),
+    )
 
 
 def _search_networks(
@@ -148,8 +177,9 @@ def _search_networks(
     if max_resolution is None:
         return networks
     feasibility = check_grid_feasibility(space, config, max_resolution=max_resolution)
-    warnings = (feasibility.warning,) if feasibility.warning and "search" in stages else ()
-    return replace(networks, scaled=feasibility.typical, warnings=warnings)
+    notes = (feasibility.note,) if feasibility.note and "search" in stages else ()
+    extremes = feasibility.smallest, feasibility.largest
+    return replace(networks, scaled=feasibility.typical, other_grids=extremes, notes=notes)
 
 
 def count_trainings(config: Config, networks: TypicalNetworks) -> list[ExpectedTrainings]:
@@ -163,22 +193,30 @@ def count_trainings(config: Config, networks: TypicalNetworks) -> list[ExpectedT
     expected = _count_search(config, networks) if networks.search else []
     if networks.scaled is not None:
         section = config.scaling
-        race = make_race(list(networks.grid), networks.scaled, section)
+        members = farthest_point_sample(list(networks.grid), section.max_grid_members)
+        race = make_race(members, networks.scaled, section)
+        others = [
+            make_race(list(grid)[: section.max_grid_members], network, section).max_trainings
+            for network, grid in networks.other_grids
+        ]
         expected.append(
             ExpectedTrainings(
                 "scaling",
                 race.max_trainings,
                 race.max_epochs,
-                [member.spec for member in networks.grid],
+                [member.spec for member in members],
                 section.recipe,
+                possible=(min([race.max_trainings, *others]), max([race.max_trainings, *others])),
             )
         )
     if networks.validation:
-        trainings = len(networks.validation) * config.validation.seeds
-        recipe = config.validation.recipe
-        expected.append(
-            ExpectedTrainings.of_equal_length("validation", trainings, networks.validation, recipe)
+        seeds, recipe = config.validation.seeds, config.validation.recipe
+        fewest, most = networks.validation_range
+        trainings = len(networks.validation) * seeds
+        row = ExpectedTrainings.of_equal_length(
+            "validation", trainings, networks.validation, recipe
         )
+        expected.append(replace(row, possible=(fewest * seeds, most * seeds)))
     return expected
 
 
@@ -209,13 +247,15 @@ def trains_grid(config: Config) -> bool:
     return config.scaling.coefficients is None and config.scaling.evaluator == "proxy"
 
 
-def _validation_networks(config: Config, base: ArchSpec, resolution_limit: float) -> list[ArchSpec]:
+def _validation_networks(
+    config: Config, family: FamilyFeasibility, resolution_limit: float
+) -> list[ArchSpec]:
     """The members and controls that are trained.
 
-    Where the coefficients are still to be found, those of the paper stand for them.
+    Where the coefficients are still to be found, examples stand for them.
     """
     searches_coefficients = config.scaling.coefficients is None
-    coefficients = PAPER if searches_coefficients else load_user_coefficients(config.scaling)
+    base, coefficients = family.baseline, family.coefficients
     members = members_to_train(
         build_family(base, coefficients, config.scaling),
         config.validation,
@@ -236,3 +276,31 @@ def _validation_networks(config: Config, base: ArchSpec, resolution_limit: float
 
     trained = [control.spec for control in controls if control.spec and is_trained(control)]
     return [*(member.spec for member in members), *trained]
+
+
+def _possible_validations(
+    config: Config, family: FamilyFeasibility, networks: TypicalNetworks, resolution_limit: float
+) -> list[list[ArchSpec]]:
+    """The networks of the validation for several coefficients, the fewest first.
+
+    Rounding makes some members equal, and some controls. So the number depends on the coefficients
+    that are found, for which those of the networks of the grids stand.
+    """
+    examples: list[tuple[ArchSpec, GridMember]] = []
+    if networks.scaled is not None:
+        members = farthest_point_sample(list(networks.grid), 3)
+        examples = [(networks.scaled, member) for member in members]
+    if networks.other_grids:
+        others = [(network, grid[len(grid) // 2]) for network, grid in networks.other_grids]
+        examples = [examples[0], *others]
+    families = [
+        replace(family, baseline=network, coefficients=member.to_coefficients(config.scaling))
+        for network, member in examples
+    ]
+    possible = []
+    for example in families or [family]:
+        try:
+            possible.append(_validation_networks(config, example, resolution_limit))
+        except (InputError, SpecError):
+            continue  # such a run stops after the scaling search, of which the notes warn
+    return sorted(possible, key=len) or [_validation_networks(config, family, resolution_limit)]

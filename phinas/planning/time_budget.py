@@ -23,9 +23,8 @@ from phinas.planning.cost_forecast import CostForecast, make_forecast
 from phinas.planning.cost_reductions import find_reductions
 from phinas.run_context import read_config
 from phinas.terminal.progress import Display
+from phinas.terminal.text_table import format_minutes
 
-# The start of workers, preparing the images and the report: 26 s in the quick start on two cores.
-RUN_OVERHEAD_MINUTES = 0.5
 # Of the budget, that the forecast may fill. The rest is for its error.
 TARGET_FRACTION = 0.85
 _LEVELS = 24  # of a step; a finer one would be below the error of the forecast
@@ -41,7 +40,15 @@ _EPOCH_KEYS = {
 }
 _TRIALS, _IMAGES = "search.trials", "data.max_train_images"
 _VALIDATION_IMAGES = "data.max_validation_images"
-BUDGET_KEYS = (_IMAGES, _VALIDATION_IMAGES, _TRIALS, *_EPOCH_KEYS.values())
+# The smallest numbers of networks and seeds.
+_MIN_REPEATS = {
+    "search.finalists": 2,
+    "search.finalist_seeds": 1,
+    "scaling.max_grid_members": 4,
+    "scaling.seeds": 2,
+    "validation.seeds": 1,
+}
+BUDGET_KEYS = (_IMAGES, _VALIDATION_IMAGES, _TRIALS, *_EPOCH_KEYS.values(), *_MIN_REPEATS)
 
 
 @dataclass(frozen=True)
@@ -49,7 +56,7 @@ class _Step:
     """One step of the rule.
 
     Attributes:
-        kind: "images", "trials" or "epochs".
+        kind: "images", "trials", "epochs" or "repeats" (finalists, networks of the grid, seeds).
         floor: The smallest number of images or trials, or fraction of the epochs.
         per_class: The smallest number of training images of each class, for images.
     """
@@ -68,6 +75,12 @@ _STEPS = (
     _Step("trials", 16),
     _Step("epochs", 0.2),
     _Step("images", 500, per_class=20),
+    # What follows is for small sets of images and short budgets: few scores, but a run.
+    _Step("images", 200, per_class=20),
+    _Step("repeats", 0),
+    _Step("trials", 8),
+    _Step("epochs", 0),
+    _Step("images", 50, per_class=8),
 )
 
 
@@ -98,12 +111,15 @@ def apply_time_budget(
     return config
 
 
-def fit_time_budget(config: Config, forecast: CostForecast) -> tuple[Config, str]:
+def fit_time_budget(
+    config: Config, forecast: CostForecast, *, reducible: str = ""
+) -> tuple[Config, str]:
     """Reduce training images, trials and epochs until a run is expected to fit its time budget.
 
     Args:
         config: The configuration. `phinas.experiment.schema.user_keys` says what the user has set.
         forecast: Forecasts the duration of the stages.
+        reducible: The beginning of the keys that an error may suggest to reduce.
 
     Returns:
         The configuration to run, and a sentence about it. Without a budget, the same one and "".
@@ -122,13 +138,13 @@ def fit_time_budget(config: Config, forecast: CostForecast) -> tuple[Config, str
         reduced = _take_step(step, reduced, forecast, TARGET_FRACTION * budget)
     minutes = expected_minutes(reduced, forecast)
     if minutes > TARGET_FRACTION * budget:
-        raise InputError(_describe_shortfall(reduced, forecast, minutes))
+        raise InputError(_describe_shortfall(reduced, forecast, minutes, reducible))
     return reduced, _describe_budget(config, reduced, minutes)
 
 
 def expected_minutes(config: Config, forecast: CostForecast) -> float:
     """The expected duration of a run in minutes, with what is not training."""
-    return 60 * forecast.hours(config) + RUN_OVERHEAD_MINUTES
+    return 60 * forecast.hours(config)
 
 
 def keep_recorded_choices(config: Config, recorded: Config) -> Config:
@@ -160,15 +176,21 @@ def _require_known_times(config: Config, forecast: CostForecast) -> None:
 
 
 def _unplannable(config: Config, reason: str) -> InputError:
+    trials = "" if config.scaling.baseline else ", and set search.trials"
     return InputError(
         f"run.time_budget: {format_minutes(config.run.time_budget or 0)} cannot be planned, "
-        f"because {reason}; leave it out, and set search.trials"
+        f"because {reason}; leave it out{trials}"
     )
 
 
 def _take_step(step: _Step, config: Config, forecast: CostForecast, minutes: float) -> Config:
     """The configuration with this step taken as far as is needed, or else to its floor."""
-    change = {"images": _limit_images, "trials": _limit_trials, "epochs": _limit_epochs}[step.kind]
+    change = {
+        "images": _limit_images,
+        "trials": _limit_trials,
+        "epochs": _limit_epochs,
+        "repeats": _limit_repeats,
+    }[step.kind]
     low, high = 0, _LEVELS  # the step is needed, so level 0 is too long
     while high - low > 1:
         middle = (low + high) // 2
@@ -188,7 +210,7 @@ def _limit_images(config: Config, forecast: CostForecast, step: _Step, level: fl
     changes = {}
     if _IMAGES not in is_set and floor < train:
         changes[_IMAGES] = train = _interpolate(train, floor, level)
-    limit = max(_MIN_VALIDATION_IMAGES, floor // 4, train // 4)
+    limit = max(min(_MIN_VALIDATION_IMAGES, floor), floor // 4, train // 4)
     if _VALIDATION_IMAGES not in is_set and limit < validation:
         changes[_VALIDATION_IMAGES] = limit
     return _change(config, changes)
@@ -219,6 +241,19 @@ def _limit_epochs(config: Config, forecast: CostForecast, step: _Step, level: fl
     return _change(config, changes)
 
 
+def _limit_repeats(config: Config, forecast: CostForecast, step: _Step, level: float) -> Config:
+    """Fewer finalists, networks of the grid and seeds."""
+    is_set, values = user_keys(config), flatten_section(config)
+    stages = {row.stage for row in forecast.expected_trainings(config)}
+    used = {"search": "finalists", "scaling": "scaling", "validation": "validation"}
+    changes = {
+        key: _interpolate(values[key], max(floor, int(step.floor)), level)
+        for key, floor in _MIN_REPEATS.items()
+        if key not in is_set and floor < values[key] and used[key.partition(".")[0]] in stages
+    }
+    return _change(config, changes)
+
+
 def _interpolate(value: int, floor: int, level: float) -> int:
     """From `value` at level 0 to `floor` at level 1, evenly on a logarithmic scale."""
     return max(floor, round(value * (floor / value) ** level))
@@ -232,13 +267,16 @@ def _change(config: Config, changes: dict[str, int]) -> Config:
     return mark_user_keys(changed, user_keys(config))
 
 
-def _describe_shortfall(config: Config, forecast: CostForecast, minutes: float) -> str:
+def _describe_shortfall(
+    config: Config, forecast: CostForecast, minutes: float, reducible: str
+) -> str:
     """The message for a budget that is too short: how long the shortest run takes, and why."""
     needed = math.ceil(minutes / TARGET_FRACTION)
     rows = forecast.plan_stages(config)
     longest = max(rows, key=lambda row: row.hours)
-    reductions = find_reductions(config, forecast)
-    remedy = f"set it to {needed}m or more"
+    reductions = [row for row in find_reductions(config, forecast) if row.key.startswith(reducible)]
+    reserve = f"{1 - TARGET_FRACTION:.0%} of a budget is kept in reserve"
+    remedy = f"set it to {needed}m or more ({reserve})"
     if reductions:
         remedy += f", or reduce {reductions[0]}"
     work = f"{longest.trainings} trainings, {longest.epochs} epochs"
@@ -264,15 +302,3 @@ def _list_changes(config: Config, reduced: Config) -> Iterator[str]:
         if before.get(key) != after.get(key):
             old = "all" if before.get(key) is None else before[key]
             yield f"{key} {old} -> {after[key]}"
-
-
-def format_minutes(minutes: float) -> str:
-    """A duration such as "1 h 30 min", "2.5 min" or "40 s"."""
-    if minutes < 1:
-        return f"{60 * minutes:.0f} s"
-    if minutes < 9.5:
-        return f"{minutes:.2g} min"
-    hours, rest = divmod(round(minutes), 60)
-    return " ".join(
-        part for part in (f"{hours} h" if hours else "", f"{rest} min" if rest else "") if part
-    )

@@ -22,6 +22,7 @@ from rich.progress import (
 from rich.text import Text
 
 from phinas.terminal.remaining_time import RunClock, StageClock, format_about
+from phinas.terminal.text_table import format_minutes
 
 # Called with the number of finished steps, the total number of steps and a text.
 ProgressCallback = Callable[[int, int, str], None]
@@ -29,6 +30,8 @@ _SECONDS_BETWEEN_LINES = 10.0
 # Without a terminal a new line needs this fraction of the stage, or this time.
 _FRACTION_BETWEEN_LINES = 0.1
 _MAX_SECONDS_BETWEEN_LINES = 30.0
+# Of a time budget, before which too little is known to say that it is too short.
+_MIN_BUDGET_FRACTION = 0.2
 
 
 class Display:
@@ -42,6 +45,12 @@ class Display:
         self._console = Console(stderr=True, quiet=quiet, soft_wrap=True, highlight=False)
         self._stages: tuple[str, ...] = ()
         self._run_clock = RunClock({})
+        self._start = time.monotonic()
+        self._budget_seconds: float | None = None
+
+    def set_time_budget(self, minutes: float) -> None:
+        """Say once if the run is expected to take longer than this, from now on."""
+        self._start, self._budget_seconds = time.monotonic(), 60 * minutes
 
     def number_stages(self, titles: Sequence[str]) -> None:
         """Show the number of each of these stages, such as "stage 3 of 5"."""
@@ -101,6 +110,7 @@ class Display:
                     return  # a list of jobs that has grown reports its recorded jobs again
                 last_done, last_text = done, text
                 clock.update(done, total)
+                self._check_time_budget(clock)
                 report(done, total, text)
 
             yield report_and_remember
@@ -108,6 +118,20 @@ class Display:
         self.print(
             f"{title}: done in {_format_duration(time.monotonic() - start)}"
             + (f", {last_text}" if last_text and text_is_result else "")
+        )
+
+    def _check_time_budget(self, clock: StageClock) -> None:
+        budget, elapsed = self._budget_seconds, time.monotonic() - self._start
+        if budget is None or elapsed < _MIN_BUDGET_FRACTION * budget:
+            return
+        left = self._run_clock.seconds_left()
+        expected = elapsed + (clock.seconds_left() or 0.0 if left is None else left)
+        if expected <= budget:
+            return
+        self._budget_seconds = None
+        self.print(
+            f"note: the run is expected to take {format_about(expected)}, longer than its time "
+            f"budget of {format_minutes(budget / 60)}; it is not stopped"
         )
 
     def _describe_run(self) -> str:

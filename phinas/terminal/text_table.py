@@ -104,8 +104,13 @@ def _render(
     return [line.rstrip() for line in output.getvalue().rstrip("\n").split("\n")]
 
 
-def format_hours(hours: float) -> str:
-    """A duration as hours, minutes or seconds, such as "1.5 h"."""
-    if hours >= 1:
-        return f"{hours:.1f} h"
-    return f"{hours * 60:.1f} min" if hours * 60 >= 1 else f"{hours * 3600:.0f} s"
+def format_minutes(minutes: float) -> str:
+    """A duration such as "1 h 30 min", "2.5 min" or "40 s"."""
+    if minutes < 1:
+        return f"{60 * minutes:.0f} s"
+    if minutes < 9.5:
+        return f"{minutes:.2g} min"
+    hours, rest = divmod(round(minutes), 60)
+    return " ".join(
+        part for part in (f"{hours} h" if hours else "", f"{rest} min" if rest else "") if part
+    )

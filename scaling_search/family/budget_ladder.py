@@ -69,16 +69,11 @@ def fit_budget(
     Raises:
         InputError: The smallest network exceeds the limit, or the largest is below it.
     """
-    check_coefficients_grow(coefficients)
-    check_positive(cost_metric, limit)
 
     def cost_of(network: Network) -> int:
         return getattr(network.cost(), cost_metric)
 
-    low, high = -MAX_PHI, max_buildable_phi(baseline, coefficients)
-    _check_reachable(
-        baseline, coefficients, cost_metric, limit, cost_of=cost_of, phi_range=(low, high)
-    )
+    low, high = check_reachable(baseline, coefficients, cost_metric, limit)
     # The smallest network is within the limit, and some network is the last one within it.
     best: tuple[float, float] | None = None
     for phi, value in networks_around(
@@ -155,19 +150,24 @@ def networks_around(
         pending += [(left, midpoint), (midpoint, right)]
 
 
-def _check_reachable(
-    baseline: ScalableNetwork,
-    coefficients: Coefficients,
-    cost_metric: CountedCost,
-    limit: float,
-    *,
-    cost_of: Callable[[Network], int],
-    phi_range: Interval,
-) -> None:
+def check_reachable(
+    baseline: ScalableNetwork, coefficients: Coefficients, cost_metric: CountedCost, limit: float
+) -> Interval:
+    """Check that some phi meets a budget.
+
+    Returns:
+        The smallest and the largest phi whose networks can be built.
+
+    Raises:
+        InputError: The smallest network exceeds the limit, or the largest is below it.
+    """
+    check_coefficients_grow(coefficients)
+    check_positive(cost_metric, limit)
+    phi_range = -MAX_PHI, max_buildable_phi(baseline, coefficients)
     extremes = ((phi_range[0], "smallest", "raise"), (phi_range[1], "largest", "lower"))
     for phi, extreme, advice in extremes:
         network = scale_to_phi(baseline, coefficients, phi)
-        value = cost_of(network)
+        value = getattr(network.cost(), cost_metric)
         if value > limit if extreme == "smallest" else value < limit:
             raise InputError(
                 unreachable_message(
@@ -180,6 +180,7 @@ def _check_reachable(
                     advice=advice,
                 )
             )
+    return phi_range
 
 
 def unreachable_message(

@@ -21,7 +21,11 @@ from phinas.scaling_search.grid.candidates import make_candidates, suggest_chang
 from phinas.scaling_search.grid.depth_width_grid import DepthWidthGrid
 from phinas.scaling_search.grid.grid_member import GridMember, describe_constraint
 from phinas.scaling_search.grid.nominal import nominal_grid
-from phinas.scaling_search.grid.resolutions import check_resolution_range, feasible_resolutions
+from phinas.scaling_search.grid.resolutions import (
+    adapt_section,
+    check_resolution_range,
+    feasible_resolutions,
+)
 from phinas.space.spec import ArchSpec
 
 
@@ -41,6 +45,7 @@ def make_grid(
             resolution of the baseline cannot be scaled up.
     """
     check_resolution_range(baseline.resolution, section, max_resolution=max_resolution)
+    section = adapt_section(section, baseline.resolution, max_resolution=max_resolution)
     if section.constraint == "nominal":
         return nominal_grid(baseline, section, max_resolution=max_resolution).members
     if section.grid_phi != 1:
@@ -51,7 +56,7 @@ def make_grid(
     )
     candidates = make_candidates(depth_width_grid, section.flops_multiple, resolution_range)
     near_target = [
-        candidate for candidate in candidates if candidate.relative_error <= section.tolerance
+        candidate for candidate in candidates if candidate.relative_error <= section.max_deviation
     ]
     if len(near_target) < 2:
         count_text = "one" if near_target else "none"
@@ -80,7 +85,7 @@ def _make_grid_at_phi(
     def raise_bounds(bounds: list[float]) -> list[float]:
         return [bound**phi for bound in bounds]
 
-    ranges = {name: raise_bounds(getattr(section, name)) for name in ("alpha", "beta", "gamma")}
+    ranges = {name: raise_bounds(bounds) for name, bounds in section.ranges.items()}
     scaled_section = section.model_copy(
         update={"flops_multiple": section.flops_multiple**phi, "grid_phi": 1.0, **ranges}
     )

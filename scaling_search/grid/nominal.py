@@ -17,6 +17,7 @@ from phinas.experiment.errors import InputError
 from phinas.experiment.schema.config import ScalingSection
 from phinas.scaling_search.grid.depth_width_grid import DepthWidthGrid
 from phinas.scaling_search.grid.grid_member import GridMember, describe_constraint
+from phinas.scaling_search.grid.resolutions import adapt_section
 from phinas.scaling_search.grid.rounding_intervals import Sizes, grid_factors
 from phinas.space.scaling import round_resolution
 from phinas.space.spec import MAX_RESOLUTION, ArchSpec
@@ -73,6 +74,7 @@ def nominal_grid(
     Raises:
         InputError: Fewer than two networks satisfy the constraint, or there are too many triples.
     """
+    section = adapt_section(section, baseline.resolution, max_resolution=max_resolution)
     depth_width_grid = DepthWidthGrid(baseline, section)
     resolution_limit = min(max_resolution, MAX_RESOLUTION)
     members: dict[tuple[Sizes, Sizes, int], GridMember] = {}
@@ -120,9 +122,10 @@ def nominal_triples(section: ScalingSection) -> Iterator[CoefficientTriple]:
 
 
 def _grid_factors_by_dimension(section: ScalingSection) -> list[list[float]]:
-    ranges = (section.alpha, section.beta, section.gamma)
+    steps = section.grid_steps
     return [
-        grid_factors(bounds, step) for bounds, step in zip(ranges, section.grid_steps, strict=True)
+        grid_factors(bounds, step)
+        for bounds, step in zip(section.ranges.values(), steps, strict=True)
     ]
 
 

@@ -2,11 +2,38 @@
 
 import math
 from bisect import bisect_right
+from typing import Any
 
 from phinas.experiment.errors import InputError
-from phinas.experiment.schema.config import ScalingSection
+from phinas.experiment.schema.scaling import TOLERANCE_WITHOUT_RESOLUTION, ScalingSection
 from phinas.space.cost_by_resolution import FlopsPerPixel, flops_at
 from phinas.space.spec import MAX_RESOLUTION
+
+
+def adapt_section(
+    section: ScalingSection, resolution: int, *, max_resolution: float
+) -> ScalingSection:
+    """The section with the defaults for these images: without room for a higher resolution, depth
+    and width are scaled alone.
+
+    Args:
+        section: The configuration of the scaling search.
+        resolution: Of the baseline, in px.
+        max_resolution: Of networks for these images, in px.
+    """
+    if not scales_without_resolution(section, resolution, max_resolution=max_resolution):
+        return section
+    changes: dict[str, Any] = {"gamma": [1.0, 1.0]}
+    if section.tolerance is None:
+        changes["tolerance"] = TOLERANCE_WITHOUT_RESOLUTION
+    return section.model_copy(update=changes)
+
+
+def scales_without_resolution(
+    section: ScalingSection, resolution: int, *, max_resolution: float
+) -> bool:
+    """Whether the range of gamma is a default that the images leave no room for."""
+    return section.gamma is None and resolution == max_resolution
 
 
 def check_resolution_range(
@@ -21,7 +48,9 @@ def check_resolution_range(
     Raises:
         InputError: There is none, or the resolution of the baseline cannot be scaled up.
     """
-    if resolution >= max_resolution and section.gamma[1] > 1:
+    section = adapt_section(section, resolution, max_resolution=max_resolution)
+    gamma = section.ranges["gamma"]
+    if resolution >= max_resolution and gamma[1] > 1:
         raise InputError(
             f"scaling.gamma: cannot exceed 1, because the baseline's resolution ({resolution} px) "
             f"is not below the image size ({max_resolution:g} px); lower search.resolution "
@@ -31,7 +60,7 @@ def check_resolution_range(
     low, high = feasible_resolutions(resolution, section, max_resolution=max_resolution)
     if low > high:
         raise InputError(
-            f"scaling.gamma: no resolution is from {section.gamma[0]:g} to {section.gamma[1]:g} "
+            f"scaling.gamma: no resolution is from {gamma[0]:g} to {gamma[1]:g} "
             f"times the baseline's {resolution} px and at most the image size "
             f"{max_resolution:g} px; lower or widen the range"
         )
@@ -44,7 +73,7 @@ def feasible_resolutions(
 
     The first is above the second where there is none.
     """
-    low, high = section.gamma
+    low, high = section.ranges["gamma"]
     return math.ceil(resolution * low - 1e-9), math.floor(
         min(resolution * high + 1e-9, max_resolution, MAX_RESOLUTION)
     )

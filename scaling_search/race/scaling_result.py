@@ -89,7 +89,7 @@ def make_coefficients_file(result: ScalingResult, section: ScalingSection) -> Co
             flops_multiple=section.flops_multiple,
             grid_phi=section.grid_phi,
             constraint=section.constraint,
-            tolerance=section.nominal_tolerance if is_nominal else section.tolerance,
+            tolerance=section.nominal_tolerance if is_nominal else section.max_deviation,
             evaluator=section.evaluator,
             grid_size=len(result.grid),
             seeds=race.num_seeds,

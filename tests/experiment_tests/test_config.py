@@ -35,6 +35,10 @@ def config(text: str) -> Config:
             "search.trails: unknown key; did you mean search.trials?",
         ),
         (
+            "trails: 3",
+            "trails: unknown key; did you mean search.trials?",
+        ),
+        (
             "search: {recipe: {epoch: 3}}",
             "search.recipe.epoch: unknown key; did you mean search.recipe.epochs?",
         ),
@@ -153,7 +157,8 @@ def config(text: str) -> Config:
         ),
         (
             "search: {target_cost: .nan}",
-            "search.target_cost: nan is not a finite number; use a number above 0, such as 300M",
+            "search.target_cost: nan is not a finite number; use a number above 0, such as 300M "
+            "(k, M or G)",
         ),
         (
             "search: {reward_exponent: 0.1}",
@@ -162,7 +167,17 @@ def config(text: str) -> Config:
         (
             "search: {reward: sfot}",
             "search.reward: 'sfot' is not a legal value (did you mean 'soft'?); use soft, "
-            "hard, absolute or pareto",
+            "hard, absolute, accuracy or pareto",
+        ),
+        (
+            "search: {reward: accuracy, reward_exponent: -0.1}",
+            "search.reward_exponent: -0.1 has no effect with search.reward: accuracy; leave it "
+            "out, or set search.reward: soft",
+        ),
+        (
+            "search: {reward: accuracy, target_cost: 3M}",
+            "search.target_cost: 3e+06 has no effect with search.reward: accuracy; leave it out, "
+            "or set search.max_flops",
         ),
         (
             "search: {min_flops: 2e6, max_flops: 1e6}",
@@ -472,11 +487,11 @@ def test_a_default_is_legal_and_is_shown_as_a_user_writes_it():
 @pytest.mark.parametrize(
     ("key", "values"),
     [
-        ("search.reward", "soft, hard, absolute or pareto"),
+        ("search.reward", "soft, hard, absolute, accuracy or pareto"),
         ("search.reward_exponent", "a number of at most 0 or auto"),
         ("run.workers", "a whole number from 1 to 256 or auto"),
         ("scaling.tolerance", "a number above 0 and at most 0.5"),
-        ("scaling.flops", "a list of numbers above 0, such as 300M"),
+        ("scaling.flops", "a list of numbers above 0, such as 300M (k, M or G)"),
         ("data.horizontal_flip", "true, false or auto"),
         ("run.seed", "a whole number of at least 0 and below 4294967296"),
     ],
@@ -507,7 +522,8 @@ def test_a_key_that_is_written_on_the_command_line_is_reported_as_written():
         "4294967296",
         "--cost: 'flop' is not a legal value (did you mean 'flops'?); use flops, params, "
         "activations or latency",
-        "--family-flops: 'many' is not a number; use a list of numbers above 0, such as 300M",
+        "--family-flops: 'many' is not a number; use a list of numbers above 0, such as 300M "
+        "(k, M or G)",
     ]
 
 

@@ -62,14 +62,14 @@ def test_frozen_batch_norm_without_initial_weights_is_refused():
     with pytest.raises(InputError) as caught:
         recipe("finetune")
     assert str(caught.value) == (
-        "c.yaml: search.recipe.freeze_batch_norm: needs initial weights, which only phinas fit "
-        "has; set it to false, or use another recipe than finetune"
+        "c.yaml: search.recipe: finetune (and any recipe with freeze_batch_norm) needs initial "
+        "weights, which only phinas fit has; use another recipe"
     )
     with pytest.raises(InputError) as caught:
         fit_recipe(recipe="finetune")
     assert str(caught.value) == (
-        "fit: recipe.freeze_batch_norm: has no initial weights; set weights, or use another "
-        "recipe than finetune"
+        "fit: recipe: finetune (and any recipe with freeze_batch_norm) needs initial weights; "
+        "give --weights, or use another recipe"
     )
 
 
@@ -119,3 +119,16 @@ def test_a_wrong_recipe_is_reported(value, message):
     with pytest.raises(InputError) as caught:
         recipe(value)
     assert str(caught.value) == f"c.yaml: {message}"
+
+
+@pytest.mark.parametrize(
+    ("images", "size"),
+    [(50_000, 128), (1_024, 128), (1_023, 64), (512, 64), (511, 32), (40, 32), (20, 20)],
+)
+def test_default_batch_size_leaves_few_images_enough_train_steps(images, size):
+    assert Recipe().batch_size_for(images) == size
+
+
+def test_batch_size_of_the_user_is_kept_up_to_the_number_of_images():
+    assert Recipe(batch_size=128).batch_size_for(384) == 128
+    assert Recipe(batch_size=128).batch_size_for(100) == 100

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from phinas.api.plan import Plan, as_text
 from phinas.experiment.errors import InputError
 from phinas.experiment.schema.config import DataSection
 from phinas.options.config_building import build_config
@@ -11,6 +12,7 @@ from phinas.planning.cost_forecast import CostForecast, expected_work
 from phinas.planning.cost_reductions import find_reductions
 from phinas.planning.planned_images import PlannedImages, read_planned_images
 from phinas.run_context import STAGES
+from phinas.terminal.text_table import format_minutes
 
 
 class KnownSpeed:
@@ -124,6 +126,31 @@ def test_several_workers_share_the_trainings_but_not_the_last_one():
     assert search_shared.hours == pytest.approx(search_alone.hours * 2 / 6)
 
 
+def test_the_number_of_trainings_is_a_range_where_the_run_decides_it(forecast):
+    rows = {row.stage: row for row in forecast.plan_stages(make_config())}
+    assert rows["search"].possible is None
+    for stage in ("scaling", "validation"):
+        fewest, most = rows[stage].possible
+        assert fewest <= rows[stage].trainings <= most
+    assert rows["scaling"].possible[0] < rows["scaling"].possible[1]
+
+
+def test_a_plan_shows_one_duration_with_the_start_and_the_report(forecast):
+    config = make_config()
+    rows = forecast.plan_stages(config)
+    result = Plan({}, rows, (), budget="")
+    assert result.hours == pytest.approx(forecast.hours(config))
+    lines = as_text(result).splitlines()
+    (start,) = [line for line in lines if line.startswith("start, report")]
+    assert start.endswith(" 30 s")
+    (total,) = [line for line in lines if line.startswith("all ")]
+    assert total.endswith(format_minutes(60 * forecast.hours(config)))
+    scaling = next(row for row in rows if row.stage == "scaling")
+    fewest, most = scaling.possible
+    (line,) = [line for line in lines if line.startswith("scaling ")]
+    assert f" {scaling.trainings} ({fewest} to {most}) " in line
+
+
 def test_the_work_of_each_displayed_stage_is_known_for_the_remaining_time(forecast):
     config = make_config()
     work = expected_work(config, IMAGES, (8000, 2000), STAGES)
@@ -133,5 +160,5 @@ def test_the_work_of_each_displayed_stage_is_known_for_the_remaining_time(foreca
 
 
 def test_a_stage_that_would_be_refused_leaves_the_remaining_time_unknown():
-    config = make_config(search__resolution=32)
+    config = make_config(search__resolution=32, scaling__gamma=[1.0, 1.5])
     assert expected_work(config, IMAGES, (8000, 2000), STAGES) == {}

@@ -143,3 +143,37 @@ def test_the_bar_and_its_text_fit_80_columns(clock):
         for line in lines
     )
     assert any("run: about" in line and "network 6 of 11: 67.0%" in line for line in lines)
+
+
+def report_steps(display, clock, *, steps, seconds_per_step):
+    with display.stage("search", unit="trials", interval_seconds=1e9) as report:
+        report(0, 10, "")
+        for done in range(1, steps + 1):
+            clock(seconds_per_step * done)
+            report(done, 10, "")
+
+
+def test_a_run_that_will_exceed_its_time_budget_says_so_once(capsys, clock):
+    display = Display()
+    display.set_time_budget(4)
+    report_steps(display, clock, steps=10, seconds_per_step=50)
+    (note,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("note:")]
+    assert note == (
+        "note: the run is expected to take about 8 min, longer than its time budget of 4 min; it "
+        "is not stopped"
+    )
+
+
+def test_a_run_within_its_time_budget_says_nothing_of_it(capsys, clock):
+    display = Display()
+    display.set_time_budget(4)
+    report_steps(display, clock, steps=10, seconds_per_step=20)
+    assert "note:" not in capsys.readouterr().err
+
+
+def test_the_stages_that_follow_count_for_the_time_budget(capsys, clock):
+    display = Display()
+    display.weigh_stages({"search": 100.0, "validation": 300.0})
+    display.set_time_budget(10)
+    report_steps(display, clock, steps=6, seconds_per_step=20)
+    assert "longer than its time budget of 10 min" in capsys.readouterr().err

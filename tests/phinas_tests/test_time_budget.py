@@ -1,17 +1,19 @@
 """Tests of `run.time_budget`, with a device whose speed is known, and one real run."""
 
+import shutil
 import time
 
 import pytest
 
 from phinas.api.keywords import config_from_keywords
 from phinas.experiment.errors import InputError
-from phinas.experiment.schema.config import check_resumable
+from phinas.experiment.schema.config import check_resumable, merge_config
 from phinas.experiment.schema.user_keys import user_keys
-from phinas.options.config_building import build_config
+from phinas.options.config_building import build_config, changed_config
 from phinas.pipeline import run_stages
 from phinas.planning.cost_forecast import CostForecast
 from phinas.planning.planned_images import PlannedImages
+from phinas.planning.scaling_budget import apply_scaling_budget, plannable_config
 from phinas.planning.time_budget import (
     BUDGET_KEYS,
     TARGET_FRACTION,
@@ -21,6 +23,8 @@ from phinas.planning.time_budget import (
     keep_recorded_choices,
 )
 from phinas.run_context import STAGES, read_config
+from phinas.space.yaml_io import dump_yaml
+from phinas.terminal.progress import Display
 
 SECONDS_PER_FLOP = 2e-10
 
@@ -111,6 +115,25 @@ def test_validation_images_follow_the_training_images(forecast):
     assert config.data.max_validation_images <= max(500, config.data.max_train_images // 4 + 1)
 
 
+def test_few_images_are_reduced_further_so_that_a_short_run_fits():
+    forecast = CostForecast(make_images(400), STAGES, times=KnownSpeed())
+    settings = {"search__trials": 100, "search__finalists": 4}
+    full = expected_minutes(make_config(None, **settings), forecast)
+    config, sentence = fit_time_budget(make_config(full / 8, **settings), forecast)
+    assert config.data.max_train_images < 400
+    assert expected_minutes(config, forecast) <= TARGET_FRACTION * full / 8
+    assert "data.max_train_images all -> " in sentence
+
+
+def test_repeats_are_reduced_only_after_images_trials_and_epochs():
+    forecast = CostForecast(make_images(400), STAGES, times=KnownSpeed())
+    full = expected_minutes(make_config(None), forecast)
+    config, _ = fit_time_budget(make_config(full / 2), forecast)
+    assert (config.search.finalists, config.validation.seeds) == (4, 2)
+    with pytest.raises(InputError, match="the shortest run is expected to take"):
+        fit_time_budget(make_config(0.6), forecast)
+
+
 def test_settings_of_the_user_are_never_changed(forecast):
     budget = expected_minutes(make_config(None), forecast) / 10
     settings = {"search__trials": 90, "validation__recipe__epochs": 18}
@@ -148,7 +171,11 @@ def test_a_budget_that_is_too_short_names_the_shortest_run_and_what_makes_it_lon
     minutes = int(message.partition("set it to ")[2].partition("m or more")[0])
     config, _ = fit_time_budget(make_config(float(minutes), validation__seeds=40), forecast)
     assert config.validation.seeds == 40
-    assert "m or more, or reduce search.resolution 24 -> 16: " in message
+    shortest = message.partition("is expected to take ")[2].partition(",")[0]
+    assert (
+        "m or more (15% of a budget is kept in reserve), or reduce search.resolution 24 -> 16: "
+        f"{shortest} -> "
+    ) in message
 
 
 def test_a_run_of_unknown_duration_has_no_budget(forecast):
@@ -259,6 +286,55 @@ def test_a_real_run_takes_at_most_one_and_a_half_times_its_budget(tmp_path, caps
     again = build_config(None, (), {"run.time_budget": f"{budget:g}m"}, use_quick_config=True)
     run_stages(again, out=tmp_path / "run", quiet=True)
     assert read_config_of(tmp_path / "run") == recorded
+
+
+@pytest.fixture
+def run_with_baseline(finished_run, tmp_path):
+    """A copy of a finished run, whose budget may be changed."""
+    from phinas.experiment.run_dir import RunDir
+
+    return RunDir(shutil.copytree(finished_run, tmp_path / "run"))
+
+
+def test_a_budget_of_the_scaling_reduces_only_its_epochs(run_with_baseline):
+    # Recorded in place of the epochs of the run, because a user's own epochs are never reduced.
+    recorded = read_config(run_with_baseline)
+    longer = merge_config(recorded.model_dump(), {"scaling.recipe.epochs": 40}, source="test")
+    run_with_baseline.config.write_text(dump_yaml(longer.model_dump()))
+
+    def plan_with(minutes):
+        config = changed_config(run_with_baseline.path, {"run.time_budget": minutes})
+        return plannable_config(config, run_with_baseline)
+
+    forecast = CostForecast(make_images(2_000), ("scale",), times=KnownSpeed())
+    full = expected_minutes(plan_with(1000.0), forecast)
+    reduced, sentence = fit_time_budget(plan_with(full / 1.5), forecast, reducible="scaling.")
+    assert 2 <= reduced.scaling.recipe.epochs < 40
+    assert f"scaling.recipe.epochs 40 -> {reduced.scaling.recipe.epochs}; " in sentence
+    assert (reduced.data, reduced.search) == (recorded.data, recorded.search)
+    with pytest.raises(InputError, match=r"of which scaling takes .*; set it to 1m or more \(15%"):
+        fit_time_budget(plan_with(0.1), forecast, reducible="scaling.")
+
+
+def test_a_budget_changes_nothing_once_the_grid_is_trained(run_with_baseline, capsys):
+    recorded = read_config(run_with_baseline)
+    config = changed_config(run_with_baseline.path, {"run.time_budget": "5m"})
+    assert apply_scaling_budget(config, run_with_baseline, Display()) == recorded
+    assert "note: run.time_budget: 5 min changes nothing, because" in capsys.readouterr().err
+
+
+def test_without_a_new_budget_the_scaling_keeps_its_configuration(run_with_baseline):
+    config = changed_config(run_with_baseline.path, {"scaling.seeds": 3})
+    assert apply_scaling_budget(config, run_with_baseline, Display(quiet=True)) is config
+    assert user_keys(config) == {"scaling.seeds"}
+
+
+def test_a_budget_of_a_scaling_that_trains_nothing_is_refused(run_with_baseline):
+    settings = {"run.time_budget": "5m", "scaling.coefficients": [1.2, 1.1, 1.15]}
+    planned = plannable_config(changed_config(run_with_baseline.path, settings), run_with_baseline)
+    forecast = CostForecast(make_images(), ("scale",), times=KnownSpeed())
+    with pytest.raises(InputError, match=r"because the run trains no networks; leave it out$"):
+        fit_time_budget(planned, forecast)
 
 
 def read_config_of(directory):

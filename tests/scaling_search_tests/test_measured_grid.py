@@ -81,7 +81,7 @@ def test_every_member_has_the_target_flops_within_tolerance(baseline, section):
     for member in grid(baseline, section):
         assert member.flops == member.spec.cost().flops
         assert member.ratio == member.flops / base
-        assert abs(member.ratio / chosen.flops_multiple - 1) <= chosen.tolerance
+        assert abs(member.ratio / chosen.flops_multiple - 1) <= chosen.max_deviation
 
 
 @cases
@@ -153,7 +153,7 @@ def test_no_network_within_the_ranges_is_missing(baseline, section):
     """
     chosen, base = SECTIONS[section], BASELINES[baseline]
     target = chosen.flops_multiple * base.cost().flops
-    low, high = (base.resolution * factor for factor in chosen.gamma)
+    low, high = (base.resolution * factor for factor in chosen.ranges["gamma"])
     resolutions = [
         side for side in range(1, 2 * base.resolution) if low - 1e-9 <= side <= high + 1e-9
     ]
@@ -169,7 +169,7 @@ def test_no_network_within_the_ranges_is_missing(baseline, section):
         relative_error = min(
             abs(replace(shape, resolution=side).cost().flops / target - 1) for side in resolutions
         )
-        if relative_error <= chosen.tolerance:
+        if relative_error <= chosen.max_deviation:
             expected.add((replace(shape, resolution=base.resolution), round(relative_error, 12)))
     members = grid(baseline, section)
     result = {

@@ -128,13 +128,13 @@ def test_the_finest_step_over_the_default_ranges_takes_bounded_time():
     assert time.process_time() - start_time < 5
 
 
-def test_a_baseline_at_the_image_size_is_refused_unless_gamma_is_one():
+def test_a_range_above_one_is_refused_for_a_baseline_at_the_image_size():
     with pytest.raises(
         InputError,
         match=r"^scaling\.gamma: cannot exceed 1, .* \(32 px\) is not below the image size "
         r"\(32 px\)",
     ):
-        make_grid(SMALL, ScalingSection(), max_resolution=32)
+        make_grid(SMALL, ScalingSection(gamma=[1.0, 1.5]), max_resolution=32)
     fixed = ScalingSection(gamma=[1.0, 1.0], tolerance=0.2)
     assert {member.spec.resolution for member in make_grid(SMALL, fixed, max_resolution=32)} == {32}
 

@@ -177,11 +177,11 @@ def test_ppm_files_with_changed_line_ends_are_refused_or_named(write_folders):
     for number in range(3):
         path = root / "cat" / f"{number}.ppm"
         path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
-    with pytest.raises(InputError, match=r"3 of 80 .* used: cat/0\.ppm: has line ends"):
+    with pytest.raises(InputError, match=r"3 of 80 .* used: cat/0\.ppm has line ends"):
         audit(root)
     result = audit(root, skip_bad_images=True)
     assert files_of(result, "unreadable") == [("", f"cat/{number}.ppm") for number in range(3)]
-    assert "3 of 80 images are unreadable and skipped: cat/0.ppm: has" in result.problems[-1]
+    assert "3 of 80 images are unreadable and skipped: cat/0.ppm has" in result.problems[-1]
 
 
 def test_files_after_a_skipped_image_keep_their_names(write_folders):
@@ -222,7 +222,7 @@ def test_sizes_that_vary_by_a_factor_of_two_are_no_problem(write_folders):
 def test_images_that_the_crop_reduces_much_are_a_problem(write_folders, size):
     root = write_folders(size=size)
     result = audit(root)
-    assert "of 80 of 80 images the center crop removes 40% or more (67%" in result.problems[0]
+    assert "the center crop removes 40% or more of 80 of 80 images (67%" in result.problems[0]
     assert "--resize-mode squash or letterbox (data.resize_mode)" in result.problems[0]
     assert len(files_of(result, "much_cropped")) == 80
     for mode in ("squash", "letterbox"):
@@ -352,11 +352,15 @@ def test_command_prints_text_or_json(write, capsys):
     result = json.loads(capsys.readouterr().out)
     assert result["duplicates"]["test_in_train"] == 1
     assert [row["split"] for row in result["files"]] == ["validation", "test"]
-    assert result["spaces"]["tiny"] == {"resolution": 12, "fits": False}
+    assert result["spaces"]["tiny"] == {"resolution": 12, "fits": False, "usable": True}
     assert run_command(cli, ["audit", str(path), "--set", "data.image_size=16"]) == 0
-    assert "search spaces with resolutions up to 16 px: tiny (12)" in capsys.readouterr().out
+    output = capsys.readouterr().out
+    assert "search spaces for these images (--space): tiny (12 px)" in output
+    assert "used at 16 px, or at their own resolution with --upsample: small_images (32 " in output
+    assert "only with --upsample: accel_nasbench (224 px), " in output
     assert run_command(cli, ["audit", str(path), "--set", "data.image_size=12"]) == 0
-    assert "up to 12 px: tiny (12; scaling needs larger images)" in capsys.readouterr().out
+    output = capsys.readouterr().out
+    assert "leave no room to scale the resolution; --resolution 8 or --upsample" in output
 
 
 def test_csv_file_has_a_row_for_each_file_with_a_problem(write, tmp_path, capsys):

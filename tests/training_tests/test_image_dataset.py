@@ -101,9 +101,9 @@ def test_path_that_is_too_long_is_refused(load_error):
 
 
 def test_file_of_unknown_type_is_refused_with_the_known_sources(tmp_path, load_error):
-    (tmp_path / "pets.rar").write_bytes(b"Rar!")
-    message = load_error(tmp_path / "pets.rar")
-    assert "pets.rar is a file of unknown type '.rar'" in message
+    (tmp_path / "pets.abc").write_bytes(b"abc")
+    message = load_error(tmp_path / "pets.abc")
+    assert "pets.abc is a file of unknown type '.abc'" in message
     assert all(entry.usage in message for entry in SOURCES.values())
 
 

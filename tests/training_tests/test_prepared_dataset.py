@@ -216,7 +216,7 @@ def test_skipped_images_are_recorded(tmp_path, directory):
             )
     (tmp_path / "images" / "a" / "x.png").write_bytes(b"")
     make(tmp_path / "images", directory, skip_bad_images=True)
-    assert read_prepared(directory).skipped_images == ("a/x.png: is empty (0 bytes)",)
+    assert read_prepared(directory).skipped_images == ("a/x.png is empty (0 bytes)",)
 
 
 def test_test_images_that_are_also_training_images_of_the_source_are_counted(tmp_path, directory):

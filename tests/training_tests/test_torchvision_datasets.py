@@ -103,7 +103,7 @@ def test_images_are_stored_at_their_median_or_the_configured_size(tmp_path):
 def test_image_that_cannot_be_read_is_a_bad_image(tmp_path):
     write_country211(tmp_path)
     (tmp_path / "country211" / "train" / "AD" / "0.png").write_bytes(b"<html>")
-    assert "1 of 18 images cannot be used: image 0: cannot be read: " in load_error_of(
+    assert "1 of 18 images cannot be used: image 0 cannot be read: " in load_error_of(
         f"torchvision:Country211:{tmp_path}"
     )
     data = load(f"torchvision:Country211:{tmp_path}", skip_bad_images=True)

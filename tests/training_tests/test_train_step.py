@@ -47,7 +47,7 @@ def make_step(recipe, *, weights=None, seed=0):
         mean=0 * ONES,
         std=ONES,
         class_weights=weights,
-        micro_batch_size=recipe.micro_batch_size or recipe.batch_size,
+        micro_batch_size=recipe.micro_batch_size or recipe.known_batch_size,
     )
     return network, optimizer, step
 

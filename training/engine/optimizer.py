@@ -70,7 +70,9 @@ def peak_learning_rate(recipe: Recipe) -> float:
     It is `recipe.learning_rate` times the batch size over 256 (Goyal et al., arXiv:1706.02677). For
     AdamW it is `recipe.learning_rate`.
     """
-    return recipe.learning_rate * (1.0 if recipe.optimizer == "adamw" else recipe.batch_size / 256)
+    return recipe.learning_rate * (
+        1.0 if recipe.optimizer == "adamw" else recipe.known_batch_size / 256
+    )
 
 
 def set_learning_rate(

@@ -100,7 +100,7 @@ def train(
     set_determinism(deterministic=settings.deterministic)
     device = resolve_device(settings.device)
     recipe = request.recipe
-    batch = distributed.global_batch_size(min(recipe.batch_size, data.train))
+    batch = distributed.global_batch_size(recipe.batch_size_for(data.train))
     local_batch = batch // distributed.world_size
     requested_size = min(recipe.micro_batch_size or local_batch, local_batch)
 

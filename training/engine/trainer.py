@@ -170,7 +170,7 @@ class Trainer:
             setup.run_step(images, device_order[number], step=self._global_step)
             self._limit_queued_steps()
             progress.step_in_epoch += 1
-            progress.images_trained += self._request.recipe.batch_size
+            progress.images_trained += self._request.recipe.known_batch_size
             self._on_step(self._global_step)
             progress.train_seconds = time.perf_counter() - clock_start
             if self._past_deadline():

@@ -98,7 +98,7 @@ class TrainingSetup:
         self.mean = torch.tensor(data.mean, device=device).view(1, -1, 1, 1)
         self.std = torch.tensor(data.std, device=device).view(1, -1, 1, 1)
         # the last incomplete batch is dropped; its images differ from epoch to epoch
-        self.steps_per_epoch = data.train // recipe.batch_size
+        self.steps_per_epoch = data.train // recipe.known_batch_size
         self.total_steps = self.steps_per_epoch * recipe.epochs
         self.network = initialize_network(
             request.network, recipe, initialization, device=device, steps=self.total_steps
@@ -165,7 +165,7 @@ class TrainingSetup:
         self.train_step.epoch.fill_(epoch)
         self.train_step.strength.fill_(strength)
         generator = torch.Generator().manual_seed(derive_seed(self.request.seed, "order", epoch))
-        batch = self.request.recipe.batch_size
+        batch = self.request.recipe.known_batch_size
         order = torch.randperm(self.train_data.count, generator=generator)
         order = order[: self.steps_per_epoch * batch].view(self.steps_per_epoch, batch)
         return order[:, self.distributed.rank :: self.distributed.world_size].contiguous()

@@ -89,7 +89,7 @@ def run_timing_job(
         0,
         settings,
     )
-    batch = max(_SMALLEST_BATCH, min(request.recipe.batch_size, max_batch))
+    batch = max(_SMALLEST_BATCH, request.recipe.batch_size_for(max_batch))
     start = time.perf_counter()
     timings = time_steps(request.with_batch_size(batch), seconds=seconds, image_size=image_size)
     return {
@@ -114,7 +114,7 @@ def time_steps(request: TrainingRequest, *, seconds: float, image_size: int) -> 
     Raises:
         NonRetryableError: The smallest micro-batch does not fit the memory.
     """
-    batch = request.recipe.batch_size
+    batch = request.recipe.known_batch_size
     is_small = request.network.cost().flops < _LARGE_FLOPS
     first = min(_FIRST_BATCH if is_small else _SMALLEST_BATCH, batch)
     start = time.perf_counter()
@@ -129,7 +129,7 @@ def time_steps(request: TrainingRequest, *, seconds: float, image_size: int) -> 
 
 
 def _time_batch(request: TrainingRequest, image_size: int) -> StepTiming:
-    device, batch = resolve_device(request.settings.device), request.recipe.batch_size
+    device, batch = resolve_device(request.settings.device), request.recipe.known_batch_size
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         micro_batch_size = min(request.recipe.micro_batch_size or batch, batch)
         try:
@@ -159,7 +159,7 @@ class _SyntheticData:
 
 
 def _time_request(request: TrainingRequest, image_size: int, micro_batch_size: int) -> StepTiming:
-    batch = request.recipe.batch_size
+    batch = request.recipe.known_batch_size
     data = _SyntheticData(request.network, batch, image_size)
     start = time.perf_counter()
     setup = TrainingSetup(request, data, micro_batch_size=micro_batch_size)

@@ -72,7 +72,7 @@ class TimeModel:
             train_images: Number of training images.
             val_images: Number of validation images.
         """
-        batch = min(recipe.batch_size, train_images)
+        batch = recipe.batch_size_for(train_images)
         train = self.step_seconds(network, batch) * (train_images // batch)
         per_batch = float(np.dot(self.eval_coefficients, _features(network, batch)))
         return train + per_batch * val_images / batch
