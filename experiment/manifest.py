@@ -110,6 +110,7 @@ def update_manifest(
     executor: str | None = None,
     evaluator: EvaluatorDescription | None = None,
     data: DatasetDescription | None = None,
+    seconds: float | None = None,
 ) -> None:
     """Replace the fields of the manifest that are not None."""
     changes = {
@@ -118,6 +119,7 @@ def update_manifest(
         "executor": executor,
         "evaluator": evaluator,
         "data": data,
+        "seconds": seconds,
     }
     update = {name: value for name, value in changes.items() if value is not None}
     read_manifest(run).model_copy(update=update).write(run.manifest)

@@ -10,8 +10,9 @@ import os
 import re
 import shutil
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from itertools import takewhile
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -77,6 +78,25 @@ class LockedDirectory:
                 shutil.rmtree(entry)
             else:
                 entry.unlink()
+
+    @property
+    def missing_directories(self) -> tuple[Path, ...]:
+        """This directory and its parents that do not exist, from the inside out."""
+        return tuple(takewhile(lambda path: not path.exists(), (self.path, *self.path.parents)))
+
+    def remove_created(self, directories: Sequence[Path]) -> None:
+        """Remove what a start that failed has made: this directory, and its parents if empty.
+
+        Args:
+            directories: The `missing_directories` from before the start.
+        """
+        if not directories:
+            return
+        shutil.rmtree(self.path, ignore_errors=True)
+        for path in directories[1:]:
+            # OSError, because another process may have written there
+            with suppress(OSError):
+                path.rmdir()
 
     def remove_lock(self) -> None:
         """Remove the files of the lock, after a start that left nothing else."""

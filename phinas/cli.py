@@ -77,13 +77,15 @@ for _command in _COMMANDS:
 
 
 def _replace_closed_streams() -> None:
-    """Discard what is written to a stream that the caller has closed (`>&-`).
+    """Open a file in place of a stream that the caller has closed (`>&-`).
 
-    Without it, the next opened file would get the number of the stream.
+    Without it, the next opened file would get the number of the stream. Standard output cannot be
+    written then either, so that a result that is lost is an error. Messages are discarded.
     """
-    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+    modes = {"stdin": ("r", os.O_RDWR), "stdout": ("w", os.O_RDONLY), "stderr": ("w", os.O_RDWR)}
+    for name, (mode, flags) in modes.items():
         if getattr(sys, name) is None:
-            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
+            setattr(sys, name, os.fdopen(os.open(os.devnull, flags), mode))
 
 
 def main(arguments: list[str] | None = None) -> None:

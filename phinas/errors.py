@@ -4,6 +4,7 @@ The exit codes are in experiment/errors.py. An error in phinas itself has exit c
 traceback is written to `crash.log`.
 """
 
+import contextlib
 import errno
 import os
 import signal
@@ -17,7 +18,7 @@ import click
 from phinas.experiment.errors import DiskError, InputError, PhinasError, SignalInterrupt
 from phinas.experiment.schema.config import Config
 from phinas.experiment.schema.option_info import join_words, list_options
-from phinas.options.command import SAME_COMMAND, CommandState
+from phinas.options.command import CommandState
 from phinas.options.config_option import ConfigOption
 from phinas.options.key_names import flag_keys, names_in_errors, write_names
 from phinas.space.closest_name import closest_name
@@ -35,6 +36,8 @@ _DISK_ERRNOS = (
     errno.ENFILE,
 )
 _RERAISE_SECONDS = 5.0
+# The functions that write to standard output: click's, and the flush at the end of a command.
+_PRINTERS = ("echo", "run_command")
 
 
 def run_command(cli: click.Command, arguments: list[str]) -> int:
@@ -56,20 +59,20 @@ def run_command(cli: click.Command, arguments: list[str]) -> int:
         return code if isinstance(code, int) else 0
     except click.ClickException as error:
         if type(error).__name__ == "NoArgsIsHelpError":  # since click 8.2
-            click.echo(error.format_message(), err=True)
+            _print_error(error.format_message())
         else:
-            click.echo(f"phinas: {_describe_usage_error(error)}", err=True)
+            _print_error(f"phinas: {_describe_usage_error(error)}")
         return 2
     except click.Abort:
         return 130
     except BrokenPipeError:
         # The program that reads standard output has closed it, as `head` does.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        _discard_output()
         return 0
     except SignalInterrupt as error:
         signal.setitimer(signal.ITIMER_REAL, 0)
         if is_rank_zero():
-            click.echo(f"\ninterrupted: {_resume_message(state)}", err=True)
+            _print_error(f"\ninterrupted: {_resume_message(state)}")
         return error.exit_code
     except Exception as error:
         return _report_error(error, state)
@@ -78,18 +81,28 @@ def run_command(cli: click.Command, arguments: list[str]) -> int:
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
+def _print_error(text: str) -> None:
+    """Print a message, unless standard error cannot be written either. The exit code remains."""
+    with contextlib.suppress(OSError):
+        click.echo(text, err=True)
+
+
+def _discard_output() -> None:
+    """Discard what is still buffered for standard output, which Python writes when it exits."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
 def _report_error(error: Exception, state: CommandState) -> int:
     """Print an error that ended a command, and return its exit code."""
     if state.debug:
         traceback.print_exc()
     phinas_error = _as_phinas_error(error, state)
     if phinas_error is None:
-        click.echo(
-            f"phinas: internal error: {type(error).__name__}: {error}\n{_write_crash_log(state)}",
-            err=True,
+        _print_error(
+            f"phinas: internal error: {type(error).__name__}: {error}\n{_write_crash_log(state)}"
         )
         return 70
-    click.echo(f"phinas: {_message_with_options(phinas_error, state)}", err=True)
+    _print_error(f"phinas: {_message_with_options(phinas_error, state)}")
     return phinas_error.exit_code
 
 
@@ -195,11 +208,9 @@ def _resume_message(state: CommandState) -> str:
     """Say what an interrupted command has saved and how to resume it."""
     if state.interrupt_message:
         return state.interrupt_message
-    directory = state.directory
-    if not directory:
+    if not state.directory:
         return "nothing was written"
-    resume = state.resume if state.resume == SAME_COMMAND else f"`phinas resume {directory}`"
-    return f"everything so far is saved; to resume, run {resume}"
+    return f"everything so far is saved; to resume, run {state.resume_command}"
 
 
 def _as_phinas_error(error: Exception, state: CommandState) -> PhinasError | None:
@@ -208,21 +219,31 @@ def _as_phinas_error(error: Exception, state: CommandState) -> PhinasError | Non
         return error
     if isinstance(error, SpecError | YamlError):
         return InputError(str(error))
+    if isinstance(error, OSError) and error.filename is None and _raised_by(error) in _PRINTERS:
+        _discard_output()
+        return DiskError(
+            f"standard output: {error.strerror}; the result could not be printed; redirect it to a "
+            "file that can be written, and run the same command again"
+        )
     if isinstance(error, OSError) and error.errno in _DISK_ERRNOS:
         path = error.filename or state.directory
         return DiskError(
             f"{f'{path}: ' if path else ''}{error.strerror}; free space or correct the "
-            f"permissions, then run {state.resume}"
+            f"permissions, then run {state.resume_command}"
         )
     if isinstance(error, IsADirectoryError | NotADirectoryError):
         path = error.filename2 or error.filename
-        return DiskError(f"{path}: {error.strerror}; rename or remove it, then run {state.resume}")
+        return DiskError(
+            f"{path}: {error.strerror}; rename or remove it, then run {state.resume_command}"
+        )
     if isinstance(error, RuntimeError) and _raised_by(error) == "expanduser":
         return InputError(
             "the path begins with ~ and an unknown user name; write the full path instead"
         )
     if isinstance(error, FileNotFoundError):
-        return DiskError(f"{error.filename}: does not exist; restore it, then run {state.resume}")
+        return DiskError(
+            f"{error.filename}: does not exist; restore it, then run {state.resume_command}"
+        )
     return None
 
 

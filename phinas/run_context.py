@@ -6,11 +6,11 @@ that can be resumed or no run. If a new run cannot start, because the input is w
 cannot be used, its files are removed.
 """
 
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from phinas.adapt_to_data import largest_resolution, max_resolution
@@ -199,7 +199,7 @@ def open_run(
         StorageError: The trial storage cannot be used. A new run is removed.
     """
     run.require_available()
-    created = not run.path.exists()
+    created = run.missing_directories
     try:
         with run.locked():
             context = _open(run, config, goal=goal, preflight=preflight, display=display)
@@ -215,10 +215,10 @@ def open_run(
         raise
 
 
-def _remove_failed_start(run: RunDir, *, created: bool) -> None:
-    """Remove the directory of a run that could not start, or only its lock where it was there."""
+def _remove_failed_start(run: RunDir, *, created: Sequence[Path]) -> None:
+    """Remove the directories that a run made and that could not start, or else only its lock."""
     if created:
-        shutil.rmtree(run.path, ignore_errors=True)
+        run.remove_created(created)
     elif run.path.is_dir():
         run.remove_lock()
 

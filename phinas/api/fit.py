@@ -39,8 +39,8 @@ def fit(
     Args:
         spec: A preset such as "efficientnet_b0", a spec file, "timm:NAME", "torchvision:NAME", or
             "RUN:NAME" for a network of a run, such as "runs/photos:b1".
-        data: The images: "digits", a path (class folders, Parquet files or an .npz file),
-            "hf:NAME" or "torchvision:NAME".
+        data: The images: "digits", a path (class folders, an archive of them, a CSV table, Parquet
+            files or an .npz file), "hf:NAME" or "torchvision:NAME".
         out: The directory of the results, which is created or resumed.
         settings: Further keys of docs/configuration.md by dotted key, such as
             {"recipe.ema_fraction": 0.1}.
@@ -50,7 +50,8 @@ def fit(
             ("auto"), resolution in px (the spec's, at most the image size), batch_size in images
             (the recipe's), device ("auto"), seed (0), freeze_backbone (False), max_minutes (no
             limit), upsample (False), skip_bad_images (False), group_by (none), threads (the fastest
-            number), deterministic (False), pretrained_reference (none) and onnx (False).
+            number), deterministic (False), pretrained_reference (none), onnx (False) and the others
+            that `phinas fit --help` lists.
 
     Returns:
         The scores on the test split, and the paths of the files.

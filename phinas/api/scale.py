@@ -43,8 +43,8 @@ def scale(
     again resumes an interrupted run.
 
     Args:
-        directory: A run directory whose search has ended. It can be
-            combined only with `settings` and the scaling options.
+        directory: A run directory whose search has ended. It can be combined only with `settings`,
+            the scaling options and time_budget, which is then that of the scaling.
         baseline: A preset such as "efficientnet_b0", a spec file or "timm:NAME", which is scaled in
             a new run.
         data: The images of a new run: "digits", a path, "hf:NAME" or "torchvision:NAME". None where
@@ -98,7 +98,7 @@ def _changes_of_existing_run(
     if wrong:
         raise InputError(
             f"{', '.join(wrong)}: cannot be used with directory, because that run has its own "
-            "value; use scaling options and settings only"
+            "value; use scaling options, time_budget and settings only"
         )
     changes = {name: value for name, value in values.items() if name != "out"}
     return changes_from_keywords("scale", changes, keys, settings)

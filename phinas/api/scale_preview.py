@@ -3,7 +3,7 @@ published family next to compound scaling.
 """
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from phinas.adapt_to_data import baseline_for_data, largest_resolution, max_resolution
@@ -24,6 +24,7 @@ from phinas.scaling_search.grid.farthest_point import farthest_point_sample
 from phinas.scaling_search.grid.grid_member import describe_constraint
 from phinas.scaling_search.grid.measured_grid import make_grid
 from phinas.scaling_search.grid.nominal import nominal_grid
+from phinas.scaling_search.grid.resolutions import adapt_section
 from phinas.scaling_search.race.search import make_race
 from phinas.space.spec import ArchSpec
 from phinas.terminal.text_table import Column, format_table
@@ -74,9 +75,13 @@ class GridPreview:
         }
 
 
-def dry_run(config: Config) -> GridPreview:
+def dry_run(config: Config, *, reducible: str = "") -> GridPreview:
     """The grid around `scaling.baseline`, the networks that would be trained, and their cost if
     there are images.
+
+    Args:
+        config: The configuration.
+        reducible: The beginning of the keys that the plan may suggest to reduce.
 
     Raises:
         InputError: As the search would.
@@ -91,7 +96,9 @@ def dry_run(config: Config) -> GridPreview:
     else:
         baseline, resolution_limit = _baseline_for_images(config)
         cost_estimate = plan(config=config, stages=("scale",))
-    section = config.scaling
+        suggested = [row for row in cost_estimate.reductions if row.key.startswith(reducible)]
+        cost_estimate = replace(cost_estimate, reductions=tuple(suggested))
+    section = adapt_section(config.scaling, baseline.resolution, max_resolution=resolution_limit)
     members = make_grid(baseline, section, max_resolution=resolution_limit)
     race_members = farthest_point_sample(members, section.max_grid_members)
     race = make_race(race_members, baseline, section)

@@ -9,6 +9,7 @@ from phinas.errors import is_rank_zero
 from phinas.experiment.schema.config import apply_overrides, validate_section
 from phinas.experiment.schema.fit import FitSection
 from phinas.options.command import BASIC, JSON, SAME_COMMAND, Command, path_option
+from phinas.options.completion import complete_network
 from phinas.options.config_building import option_values, parse_settings, written_names
 from phinas.options.config_option import config_option, config_options
 from phinas.options.groups import FIT_KEYS
@@ -17,7 +18,7 @@ from phinas.terminal.output import print_json, quiet
 
 
 @click.command(cls=Command, resume=SAME_COMMAND)
-@click.argument("spec")
+@click.argument("spec", shell_complete=complete_network)
 @config_option("data.source", root=FitSection, required=True)
 @path_option(
     "--out",

@@ -3,11 +3,12 @@
 import click
 
 from phinas.options.command import JSON, SAME_COMMAND, Command
+from phinas.options.completion import complete_table_name
 from phinas.terminal.output import print_json
 
 
 @click.command("list", cls=Command, resume=SAME_COMMAND)
-@click.argument("tables", metavar="[TABLE]...", nargs=-1)
+@click.argument("tables", metavar="[TABLE]...", nargs=-1, shell_complete=complete_table_name)
 @JSON
 def list_names(tables: tuple[str, ...], as_json: bool) -> None:
     """List the presets, search spaces, recipes and other names.

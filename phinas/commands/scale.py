@@ -57,8 +57,9 @@ def scale(
     """Find the scaling coefficients and make a family of networks.
 
     The coefficients alpha, beta and gamma scale depth, width and resolution. Scales the
-    baseline of the run in DIRECTORY. Without DIRECTORY, scales the network of --baseline on the
-    images of --data, as a new run in --out.
+    baseline of the run in DIRECTORY. Only scaling options, --time-budget (of the scaling) and --set
+    can then be used. Without DIRECTORY, scales the network of --baseline on the images of --data,
+    as a new run in --out.
     """
     from phinas.pipeline import run_next_stage, run_stages
 
@@ -86,7 +87,7 @@ def _check_options_of_existing_run(options: dict[str, Any], out: Path | None) ->
     if wrong:
         raise InputError(
             f"{', '.join(wrong)}: cannot be used with DIRECTORY, because that run has its own "
-            "value; use only scaling options and --set"
+            "value; use only scaling options, --time-budget and --set"
         )
 
 
@@ -100,14 +101,13 @@ def _preview(
 ) -> None:
     from phinas.api import scale_preview
     from phinas.experiment.run_dir import RunDir
+    from phinas.planning.scaling_budget import plannable_config
     from phinas.terminal.text_table import terminal_width
 
     if directory is None:
         config = build_config(None, settings, options, use_quick_config=False, allow_no_data=True)
     else:
-        config = updated_config(
-            directory, (*settings, f"scaling.baseline={RunDir(directory).baseline}"), options
-        )
+        config = plannable_config(updated_config(directory, settings, options), RunDir(directory))
     if published:
         rows = scale_preview.compare_with_published(config)
         if as_json:
@@ -115,7 +115,8 @@ def _preview(
         else:
             click.echo(scale_preview.published_as_text(rows, width=terminal_width()))
         return
-    result = scale_preview.dry_run(config)
+    # What the search of an existing run has used cannot change.
+    result = scale_preview.dry_run(config, reducible="scaling." if directory else "")
     if as_json:
         print_json(result.to_dict())
     else:

@@ -65,6 +65,13 @@ class CommandState:
                     return path
         return ""
 
+    @property
+    def resume_command(self) -> str:
+        """How to resume the command, or to call it again where there is nothing to resume."""
+        if self.resume == SAME_COMMAND or not self.directory:
+            return SAME_COMMAND
+        return f"`phinas resume {self.directory}`"
+
 
 class GroupedOption(click.Option):
     """An option under a heading of `--help`."""

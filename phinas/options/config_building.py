@@ -72,7 +72,8 @@ def changed_config(
     from phinas.run_context import read_config
 
     base = read_config(RunDir(directory)).model_dump()
-    return merge_changes(base, changes, source=str(directory), names=names or {})
+    config = merge_changes(base, changes, source=str(directory), names=names or {})
+    return mark_user_keys(config, changes)
 
 
 def merge_changes(

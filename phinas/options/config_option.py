@@ -10,8 +10,16 @@ from phinas.experiment.schema.config import Config
 from phinas.experiment.schema.fields import Section
 from phinas.experiment.schema.option_info import OptionInfo, list_options, split_union, unwrap
 from phinas.options.command import BASIC, GroupedOption, format_metadata, set_option
+from phinas.options.completion import (
+    NETWORK_KEYS,
+    PATH_KEYS,
+    TABLES_OF_KEYS,
+    complete_network,
+    file_item,
+    matching_items,
+)
 from phinas.options.groups import BASIC_KEYS, FLAGS, MEANINGS, METAVARS, heading_of
-from phinas.options.names import expand_names, table_names
+from phinas.options.names import NAME_TABLES, expand_names, table_names
 from phinas.options.value_type import ValueType
 
 
@@ -70,10 +78,16 @@ class ConfigOption(GroupedOption):
         requirement = " Required." if self.required else ""
         return names, f"{self.help}{requirement}\n{metadata}"
 
-    def shell_complete(self, _ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[Any]]:
         """The legal words that begin with the text so far, for completion in a shell."""
+        if self.key in NETWORK_KEYS:
+            return complete_network(ctx, self, incomplete)
         words = [*self.info.choices, *table_names(self.info.values)]
-        return [CompletionItem(word) for word in words if word.startswith(incomplete)]
+        for table in TABLES_OF_KEYS.get(self.key, ()):
+            words += NAME_TABLES[table]()
+        words = [word for word in words if word.islower()]  # no placeholder such as FILE.npz
+        files = [file_item(incomplete)] if self.key in PATH_KEYS else []
+        return [*files, *matching_items(words, incomplete)]
 
     @property
     def legal_values(self) -> str:

@@ -64,6 +64,7 @@ FAMILY_KEYS = (
     "scaling.flops",
     "scaling.params",
     "scaling.latency_ms",
+    "validation.pretrained_reference",
 )
 FIT_KEYS = (
     "recipe",
@@ -127,6 +128,11 @@ METAVARS = {
     "data.group_by": "NAME",
     "data.label_column": "NAME",
     "data.image_column": "NAME",
+    "data.resize_mode": "MODE",
+    "normalization": "NAME",
+    "pretrained_reference": "NETWORK=WEIGHTS",
+    "validation.pretrained_reference": "NETWORK=WEIGHTS",
+    "run.latency_runtime": "RUNTIME",
     "scaling.coefficients": "ALPHA,BETA,GAMMA",
 }
 
@@ -143,13 +149,16 @@ _HEADINGS = {
     "metric": "Data",
     "search": "Search",
     "scaling": "Scaling and family",
+    "validation": "Scaling and family",
     "run": "Hardware and run",
 }
 
 
 def is_fixed_by_run(key: str) -> bool:
     """Whether a run that has a baseline has decided this key already."""
-    return not key.startswith("scaling.") or key == "scaling.baseline"
+    if key == "run.time_budget":
+        return False  # that of the scaling search
+    return not key.startswith(("scaling.", "validation.")) or key == "scaling.baseline"
 
 
 def heading_of(key: str) -> str:

@@ -11,6 +11,8 @@ import click
 
 from phinas.options.config_option import ConfigOption
 
+_SUGGESTION = r"unknown key; did you mean [^?\n]*\?"
+
 
 def written_names(context: click.Context | None, settings: Collection[str]) -> dict[str, str]:
     """The keys that the command line sets, and how: {"search.cost": "--cost"}.
@@ -59,7 +61,8 @@ def write_names(message: str, names: Mapping[str, str], *, flags: Collection[str
     """Replace the configuration keys in a message by the names that the user knows.
 
     `KEY: VALUE` within a sentence becomes `--option VALUE`. A key without a dot, such as `seed`,
-    is also a word, so it is only replaced where it begins a line.
+    is also a word, so it is only replaced where it begins a line, and in "seed was 0 and is now 1".
+    Keys that are suggested for an unknown key stay, because the user wrote a key there.
 
     Args:
         message: The message, with one line for each problem.
@@ -83,12 +86,17 @@ def write_names(message: str, names: Mapping[str, str], *, flags: Collection[str
         return f"{name}={value.capitalize() if value in ('true', 'false') else value}"
 
     text = re.sub(rf"^({keys})(?=[:,])", subject, message, flags=re.MULTILINE)
+    text = re.sub(rf"(?<=[:;] )({keys})(?= was .+ and is now )", subject, text)
     if not dotted:
         return text
     text = re.sub(
         rf"(?<=[ (])(?<!: )(?<!, )(?<!--set )({dotted}): (\[[^\]]*\]|[\w.]+)", setting, text
     )
-    return re.sub(rf"(?<![\w./'\"-])(?<!--set )({dotted})(?![\w/'\"]|\.\w)", subject, text)
+    return re.sub(
+        rf"{_SUGGESTION}|(?<![\w./'\"-])(?<!--set )({dotted})(?![\w/'\"]|\.\w)",
+        lambda match: subject(match) if match[1] else match[0],
+        text,
+    )
 
 
 def _alternatives(keys: Iterable[str]) -> str:

@@ -11,9 +11,11 @@ import phinas
 from phinas.api import bench as bench_api
 from phinas.cli import cli
 from phinas.errors import run_command
-from phinas.experiment.artifacts.bench import BenchSummary
+from phinas.experiment.artifacts.bench import BenchRun, BenchSummary
 from phinas.experiment.errors import SignalInterrupt
 from phinas.experiment.run_dir import RunDir
+from phinas.space.search_spaces.inactive_choices import InactiveChoices
+from phinas.space.search_spaces.loading import load_space
 
 SPACE = """
 name: chain
@@ -31,6 +33,15 @@ layers:
 """
 EVALUATOR = """
 def refuses(spec, budget, seed): raise ValueError("no")
+
+def percent(spec, budget, seed): return 0.9
+
+percent.optimum = 94.4
+
+def by_choices(spec, budget, seed, choices):
+    return 0.3 + 0.1 * sum(value == "identity" for value in choices.values()) / len(choices)
+
+by_choices.optimum = 0.4
 
 def nan(spec, budget, seed): return float("nan")
 
@@ -82,12 +93,16 @@ def test_benchmark_of_a_user_space_and_evaluator_resumes_and_is_extended(phinas_
     assert len(after) == 6
     assert sum(after[path] == when for path, when in runs.items()) == 3
     markdown = (folder / "out" / "bench.md").read_text()
-    assert markdown.startswith("| strategy | evaluations to beat the base of chain |")
+    assert markdown.startswith("| strategy | evaluations to within 0.002 of the optimum |")
+    table, _, note = markdown.strip().partition("\n\n")
     header, _, *rows = (
-        [cell.strip() for cell in line.strip("|").split(" | ")] for line in markdown.splitlines()
+        [cell.strip() for cell in line.strip("|").split(" | ")] for line in table.splitlines()
     )
-    printed = [re.split(r" {2,}", line.strip()) for line in result.stdout.splitlines()]
+    printed_table, _, printed_note = result.stdout.strip().partition("\n\n")
+    printed = [re.split(r" {2,}", line.strip()) for line in printed_table.splitlines()]
     assert printed == [header, *rows]
+    assert printed_note.split() == note.split()
+    assert note.startswith("The reward is the soft reward, without noise; 2 seeds of 12")
     assert (folder / "out" / "regret.png").read_bytes().startswith(b"\x89PNG")
     assert "bayesian" in (folder / "out" / "regret.svg").read_text()
 
@@ -116,23 +131,34 @@ def test_benchmark_of_a_user_space_and_evaluator_resumes_and_is_extended(phinas_
             ["--set", "search.reward_exponent=auto", "--trials", "30"],
             "search.reward_exponent: auto gives each run another reward",
         ),
+        (["--max-flops", "1", "--strategies", "random"], "the nearest has"),
+        (["--optimum", "nan"], "--optimum: nan is not a finite number"),
+        (["--optimum", "best"], "--optimum: 'best' is not"),
+        (["--reward", "accuracy", "--optimum", "94.4"], "--optimum: 94.4 is no score"),
+        (["--evaluator", "mine:percent"], "`optimum` of 'mine:percent' is 94.4"),
+        (["--reward", "accuracy", "--set", "search.target_cost=3e6"], "has no effect with"),
+        (["--reward", "accuracy", "--set", "search.reward_exponent=-0.1"], "has no effect with"),
         (
-            ["--set", "search.max_flops=1e6"],
-            "search.max_flops: optuna-random, optuna-tpe, optuna-nsga2",
+            ["--evaluator", "mine:by_choices", "--target-network", "efficientnet_b0"],
+            "--target-network: efficientnet_b0 is not in the search space",
         ),
-        (["--set", "search.max_flops=1", "--strategies", "random"], "the nearest has"),
         (["--set", "search.finalists=3"], "--set search.finalists: has no effect in a benchmark"),
         (["--set", "run.seed=3"], "--set run.seed: has no effect in a benchmark"),
         (["--out", "mine.py"], "mine.py: is a file"),
         (["--out", "."], "contains 'chain.yaml' and is not a benchmark"),
         (
             ["--evaluator", "mine:refuses"],
-            "--target-network: the base network of the search space could not be scored: "
-            "ValueError: no",
+            "--evaluator: mine:refuses could not score a network of 'chain': ValueError: no; "
+            "correct the function",
         ),
         (
             ["--evaluator", "mine:nan"],
-            "could not be scored: score: nan is not a finite number; name another network",
+            "could not score a network of 'chain': score: nan is not a finite number",
+        ),
+        (
+            ["--evaluator", "mine:nan", "--target-network", "base"],
+            "--target-network: the base network of the search space could not be scored: "
+            "score: nan is not a finite number; name another network",
         ),
     ],
 )
@@ -222,6 +248,63 @@ def test_python_function_takes_the_options_as_keywords(monkeypatch, folder):
     assert BenchSummary.read(folder / "out" / "bench.json") == summary
     with pytest.raises(TypeError, match="'trails'; did you mean 'trials'"):
         phinas.bench("mine:evaluate", out=folder / "out", trails=5)
+
+
+def test_evaluator_that_scores_choices_states_the_optimum(phinas_in_process, folder):
+    arguments = ("--evaluator", "mine:by_choices", "--reward", "accuracy", "--seeds", 1)
+    strategies = ("--strategies", "bayesian,optuna-tpe", "--json")
+    result = bench(phinas_in_process, folder, *arguments, *strategies)
+    assert result.returncode == 0, result.stderr
+    summary = json.loads(result.stdout)
+    assert (summary["optimum"], summary["optimum_source"]) == (0.4, "stated")
+    assert summary["target_network"] is None
+    space = load_space(str(folder / "chain.yaml"))
+    inactive_choices = InactiveChoices(space)
+    for path in (folder / "out" / "runs").iterdir():
+        run = BenchRun.read(path)
+        for values, network_id, reward in zip(
+            run.choices, run.network_ids, run.rewards, strict=True
+        ):
+            choices = dict(zip(run.decisions, values, strict=True))
+            assert space.decode(choices).network_id == network_id
+            canonical = inactive_choices.canonical_choices(choices)
+            identities = sum(value == "identity" for value in canonical.values())
+            assert reward == pytest.approx(0.3 + 0.1 * identities / len(canonical))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "optimum", "source"),
+    [
+        (("--optimum", "0.9"), 0.9, "stated"),
+        (("--optimum", "0.1"), None, "best_run"),
+        ((), None, "best_run"),
+        # The stated optimum is that of the score, without limits.
+        (("--evaluator", "mine:by_choices", "--reward", "soft"), None, "best_run"),
+        (("--evaluator", "mine:by_choices", "--max-flops", "900k"), None, "best_run"),
+    ],
+)
+def test_optimum_is_the_stated_one_unless_a_run_exceeds_it(
+    phinas_in_process, folder, arguments, optimum, source
+):
+    fixed = ("--reward", "accuracy", "--seeds", 1, "--strategies", "random", "--json")
+    result = bench(phinas_in_process, folder, *fixed, *arguments)
+    assert result.returncode == 0, result.stderr
+    summary = json.loads(result.stdout)
+    (path,) = (folder / "out" / "runs").iterdir()
+    best = max(BenchRun.read(path).true_rewards)
+    assert summary["optimum_source"] == source
+    assert summary["optimum"] == pytest.approx(best if optimum is None else optimum)
+    message = "the stated optimum 0.1 is below the reward"
+    assert (message in result.stderr) == ("0.1" in arguments)
+
+
+def test_base_network_is_the_target_if_it_is_named(phinas_in_process, folder):
+    arguments = ("--seeds", 1, "--strategies", "random", "--target-network", "base")
+    assert bench(phinas_in_process, folder, *arguments).returncode == 0
+    summary = BenchSummary.read(folder / "out" / "bench.json")
+    assert summary.target_network == "the base of chain"
+    assert summary.target_reward is not None
+    assert summary.strategies["random"].to_beat_target is not None
 
 
 def test_damaged_file_of_a_run_is_named(phinas_in_process, folder):

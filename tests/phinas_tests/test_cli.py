@@ -74,8 +74,8 @@ def test_report_prints_one_fact_a_line_and_the_path_of_the_page(
     result = phinas_in_process("report", finished_run)
     assert result.returncode == 0, result.stderr
     *lines, path = result.stdout.splitlines()
-    assert [line.split()[0] for line in lines][-2:] == ["alpha", "accuracy"]
-    assert "on the test split: B0" in lines[-1]
+    assert [line.split()[0] for line in lines][-3:] == ["alpha", "accuracy", "duration"]
+    assert "on the test split: B0" in lines[-2]
     assert Path(path).is_file()
 
 
@@ -275,13 +275,45 @@ def test_run_whose_trial_storage_cannot_be_made_leaves_nothing_behind(
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
-def test_closed_streams_are_no_error(closed: str, tmp_path: Path) -> None:
-    command = f"{sys.executable} -m phinas describe efficientnet_b0 --json {closed}"
-    result = subprocess.run(
-        ["bash", "-c", command], capture_output=True, text=True, check=False, cwd=tmp_path
+def run_shell(command: str, directory: Path) -> "subprocess.CompletedProcess[str]":
+    """Run `phinas describe efficientnet_b0` with the redirections of a shell."""
+    return subprocess.run(
+        ["bash", "-c", f"{sys.executable} -m phinas describe efficientnet_b0 {command}"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=directory,
     )
-    assert result.returncode == 0
-    assert result.stderr == ""
-    assert bool(result.stdout) == (">&-" not in command.replace("2>&-", ""))
+
+
+@pytest.mark.parametrize(
+    ("redirection", "reason"),
+    [(">&-", "Bad file descriptor"), (">/dev/full", "No space left on device")],
+)
+def test_result_that_cannot_be_printed_is_an_error(
+    redirection: str, reason: str, tmp_path: Path
+) -> None:
+    result = run_shell(redirection, tmp_path)
+    assert result.returncode == 5
+    assert result.stderr.startswith(f"phinas: standard output: {reason}; ")
+    assert len(result.stderr.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_closed_standard_output_and_error_leave_the_exit_code(tmp_path: Path) -> None:
+    assert run_shell("<&- >&- 2>&-", tmp_path).returncode == 5
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_error_message_that_cannot_be_printed_leaves_the_exit_code(tmp_path: Path) -> None:
+    assert run_shell("--no-such-option 2>/dev/full", tmp_path).returncode == 2
+
+
+@pytest.mark.parametrize("redirection", ["2>&-", "<&-", "| head -1"])
+def test_closed_standard_error_and_a_closed_pipe_are_no_errors(
+    redirection: str, tmp_path: Path
+) -> None:
+    result = run_shell(redirection, tmp_path)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout
     assert list(tmp_path.iterdir()) == []

@@ -11,9 +11,15 @@ import pytest
 from phinas.api.describe import describe
 from phinas.description.compare_networks import as_text as as_comparison
 from phinas.description.describe_text import as_text
+from phinas.description.space_description import as_text as space_as_text
+from phinas.description.space_description import describe_space
 from phinas.experiment.errors import InputError
 from phinas.space.flop_conventions import CONVENTIONS
 from phinas.space.presets import PRESETS, preset
+from phinas.space.search_spaces.cardinality import count_networks
+from phinas.space.search_spaces.cost_tables import CostTables
+from phinas.space.search_spaces.definitions import SPACES
+from phinas.space.search_spaces.loading import load_space
 from phinas.space.spec import ArchSpec, StageSpec
 
 
@@ -216,3 +222,47 @@ def test_describing_loads_no_heavy_library_and_drawing_no_torch(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert result.stderr.strip() == repr(loaded)
+
+
+SPACE = """
+name: mine
+base:
+  resolution: 32
+  classes: 10
+  stages: [{width: 8, depth: 1}, {width: 16, depth: 4, stride: 2}]
+overrides:
+  2: {layers: {op: [identity, {kernel: 3, expansion: 3}, {name: large, kernel: 5, expansion: 6}]}}
+"""
+
+
+def test_search_space_is_described_with_its_size_costs_and_choices(phinas, tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(SPACE)
+    text = phinas("describe", "mine.yaml", cwd=tmp_path).stdout
+    data = json.loads(phinas("describe", "mine.yaml", "--json", cwd=tmp_path).stdout)
+    space = load_space(str(tmp_path / "mine.yaml"))
+    assert (data["choices"], data["networks"]) == (2 * 3**3, count_networks(space))
+    assert data["cost_ranges"]["flops"] == list(CostTables(space).cost_range("flops"))
+    assert data["decisions"][0] == {
+        "name": "stages.1.layers.0.op",
+        "values": ["kernel=3,expansion=3", "large"],
+        "fields": [{"kernel": 3, "expansion": 3}, {"kernel": 5, "expansion": 6}],
+    }
+    rows = [" ".join(line.split()) for line in text.splitlines()]
+    layers = "identity; kernel=3,expansion=3; large (kernel=5,expansion=6)"
+    assert f"stages.1.layers.1-3.op {layers}" in rows
+    assert "54 sets of choices" in rows[0]
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_shipped_space_is_described_in_lines_of_at_most_128_characters(name: str) -> None:
+    text = space_as_text(describe_space(name))
+    assert text.startswith(f"{name}: a search space of ")
+    assert max(map(len, text.splitlines())) <= 128
+
+
+@pytest.mark.parametrize("option", ["--compare=efficientnet_b0", "--draw=a.svg", "--verify"])
+def test_option_that_needs_a_network_is_refused_with_a_search_space(phinas, option: str) -> None:
+    result = phinas("describe", "tiny", option)
+    flag = option.partition("=")[0]
+    assert result.returncode == 2
+    assert f"{flag}: 'tiny' is a search space, and the option needs a network" in result.stderr

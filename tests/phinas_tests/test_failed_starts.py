@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 import phinas
+from phinas.experiment.run_dir import RunDir
 from phinas.experiment.schema.config import Config
 from phinas.grid_feasibility import check_grid_feasibility
 from phinas.space.search_spaces.loading import load_space
@@ -28,6 +29,34 @@ def test_a_storage_that_cannot_be_reached_leaves_nothing(exists: bool, tmp_path:
     with pytest.raises(phinas.PhinasError):
         search(out, storage="sqlite:////proc/no/such/folder/study.db")
     assert list(tmp_path.rglob("*")) == ([out] if exists else [])
+
+
+@pytest.mark.parametrize("begin", ["run", "fit"])
+def test_a_start_that_fails_leaves_no_parent_folders_that_it_made(
+    begin: str, tmp_path: Path
+) -> None:
+    (tmp_path / "kept").mkdir()
+    out = tmp_path / "kept" / "new" / "deeper" / "out"
+    starts = {
+        "run": lambda: search(out, storage="sqlite:////proc/no/such/folder/study.db"),
+        "fit": lambda: phinas.fit(
+            "efficientnet_b0", data=str(tmp_path / "none"), out=out, quiet=True
+        ),
+    }
+    with pytest.raises(phinas.PhinasError):
+        starts[begin]()
+    assert list(tmp_path.rglob("*")) == [tmp_path / "kept"]
+
+
+def test_parent_folders_with_other_files_stay_after_a_start_that_failed(tmp_path: Path) -> None:
+    run = RunDir(tmp_path / "new" / "deeper" / "out")
+    created = run.missing_directories
+    assert created == (run.path, run.path.parent, run.path.parent.parent)
+    run.path.mkdir(parents=True)
+    (run / "data").mkdir()
+    (tmp_path / "new" / "notes.txt").touch()
+    run.remove_created(created)
+    assert sorted(tmp_path.rglob("*")) == [tmp_path / "new", tmp_path / "new" / "notes.txt"]
 
 
 def test_a_device_that_is_missing_is_refused_before_the_images_are_read(tmp_path: Path) -> None:
@@ -81,19 +110,19 @@ def config(**scaling: object) -> Config:
     return Config.model_validate({"data": {"source": "digits"}, "scaling": scaling})
 
 
-def test_networks_that_cannot_be_scaled_are_a_warning_before_the_search() -> None:
+def test_networks_that_cannot_be_scaled_are_noted_before_the_search() -> None:
     result = check_grid_feasibility(tiny_space(), config(), max_resolution=24)
     assert 0 < result.failed < result.tried
-    assert f"{result.failed} of {result.tried} networks sampled" in result.warning
-    assert "scaling.tolerance" in result.warning
+    assert f"{result.failed} of {result.tried} networks sampled" in result.note
+    assert "scaling.tolerance" in result.note
 
 
-def test_a_space_whose_networks_can_all_be_scaled_has_no_warning() -> None:
+def test_a_space_whose_networks_can_all_be_scaled_has_no_note() -> None:
     space = load_space("small_images").adapt_to(channels=3, classes=10, resolution=None)
     result = check_grid_feasibility(space, config(), max_resolution=1e9)
     assert result.failed == 0
-    assert result.warning == ""
-    assert result.typical == space.base
+    assert result.note == ""
+    assert len(result.smallest[1]) <= len(result.largest[1])
 
 
 def test_a_space_of_which_no_network_can_be_scaled_is_refused() -> None:

@@ -192,11 +192,11 @@ def test_changed_settings_are_refused_with_the_difference(finished, network, phi
     result = phinas_in_process(*fit_arguments(network, out, "--epochs", "5", "--seed", "1"))
     assert result.returncode == 2
     assert "--epochs was 3 and is now 5" in result.stderr
-    assert "seed was 0 and is now 1" in result.stderr
+    assert "--seed was 0 and is now 1" in result.stderr
     assert "use a new --out" in result.stderr
     other = phinas_in_process(*fit_arguments("mobilenet_v2", out))
     assert other.returncode == 2
-    assert "spec was" in other.stderr
+    assert "SPEC was" in other.stderr
 
 
 @pytest.mark.slow
@@ -308,7 +308,12 @@ def test_second_fit_in_the_same_directory_is_refused(network, tmp_path, phinas_i
 WRONG_CALLS = {
     "a frozen random backbone": (
         ["--freeze-backbone"],
-        "--freeze-backbone: has no initial weights to freeze; set weights",
+        "--freeze-backbone: needs initial weights, which it freezes; give --weights",
+    ),
+    "the recipe for initial weights without them": (
+        ["--recipe", "finetune"],
+        "--recipe: finetune (and any recipe with freeze_batch_norm) needs initial weights; give "
+        "--weights, or use another recipe",
     ),
     "an unknown recipe": (
         ["--recipe", "fast"],
@@ -570,3 +575,18 @@ def test_terminal_and_model_card_say_the_same_number_of_leaks(network, tmp_path,
     card = (tmp_path / "without" / "README.md").read_text()
     assert "7 training images were left out (data.drop_duplicates)" in card
     assert "also in train" not in card + capsys.readouterr().err
+
+
+def test_fit_says_that_a_network_is_trained_at_the_smaller_size_of_the_images(
+    tmp_path, phinas_in_process
+):
+    spec = tmp_path / "large.yaml"
+    spec.write_text(replace(SPEC, resolution=32).to_yaml())
+    arguments = fit_arguments(spec, tmp_path / "out", "--set", "recipe.epochs=1")
+    result = phinas_in_process(*arguments)
+    assert result.returncode == 0, result.stderr
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith("note: ")]
+    assert line == (
+        f"note: {spec} has 32 px, which exceeds the image size 8 px, so it is trained at 8 px; "
+        "--upsample (data.upsample: true) enlarges the images instead"
+    )

@@ -78,11 +78,11 @@ WRONG_COMMANDS: dict[str, tuple[list[str], list[str]]] = {
     "a negative target": (["run", "negative.yaml"], ["search.target_cost", "-3", "greater than 0"]),
     "a target with an unknown suffix": (
         ["run", "--data", "digits", "--target-cost", "300MB"],
-        ["--target-cost", "'300MB'", "is not a number", "such as 300M"],
+        ["--target-cost", "'300MB'", "is not a number", "such as 300M (k, M or G)"],
     ),
     "a target with an unknown suffix in a file": (
         ["run", "unit.yaml"],
-        ["search.target_cost", "'300MB'", "is not a number", "such as 300M"],
+        ["search.target_cost", "'300MB'", "is not a number", "such as 300M (k, M or G)"],
     ),
     "a positive reward exponent": (
         ["run", "--data", "digits", "--reward-exponent", "0.07"],
@@ -156,7 +156,7 @@ WRONG_COMMANDS: dict[str, tuple[list[str], list[str]]] = {
     ),
     "a space with a resolution above the image size": (
         ["run", "--data", "digits", "--space", "sizes.yaml"],
-        ["--resolution: 64 px exceeds the image size 8 px", "set --upsample"],
+        ["sizes.yaml, with up to 64 px exceeds the image size 8 px", "set --upsample"],
     ),
     "a resolution for a space with several": (
         ["run", "--data", "digits", "--space", "sizes.yaml", "--resolution", "8"],
@@ -173,7 +173,7 @@ WRONG_COMMANDS: dict[str, tuple[list[str], list[str]]] = {
     "an unknown command": (["rum"], ["'rum'", "did you mean 'run'"]),
     "a setting in an unknown section": (
         ["run", "--data", "digits", "--set", "serch.trials=3"],
-        ["--set serch.trials: unknown key; did you mean --trials?"],
+        ["--set serch.trials: unknown key; did you mean search.trials?"],
     ),
     "an unknown format": (
         ["export", "efficientnet_b0", "--to", "onx", "--out", "x"],
@@ -263,18 +263,18 @@ WRONG_COMMANDS: dict[str, tuple[list[str], list[str]]] = {
     "a setting without a value": (["run", "--data", "digits", "--set", "trials"], ["KEY=VALUE"]),
     "a setting with an unknown key": (
         ["run", "--data", "digits", "--set", "search.trails=3"],
-        ["--set search.trails: ", "did you mean --trials?"],
+        ["--set search.trails: ", "did you mean search.trials?"],
     ),
     "a setting inside a value": (
         ["run", "--data", "digits", "--set", "data.source.x=3"],
         ["data.source.x"],
     ),
     "a space for larger images": (
-        ["search", "--data", "digits", "--space", "small_images"],
-        ["--resolution: 32 px", "set --upsample"],
+        ["search", "--data", "digits", "--space", "mnasnet"],
+        ["--space", "mnasnet cannot be used for images of 8 px", "set --upsample"],
     ),
     "a resolution that cannot grow": (
-        ["run", "--data", "digits", "--space", "tiny", "--resolution", "8"],
+        ["run", "--data", "digits", "--space", "tiny", "--set", "scaling.gamma=[1.0, 1.5]"],
         ["gamma", "set --upsample"],
     ),
     "an evaluator that cannot be imported": (

@@ -29,9 +29,14 @@ NAMES = {
         ("a: set search.trials: 3", "a: set --set search.trials=3"),
         ("--set search.trials: 0 is too small", "--set search.trials: 0 is too small"),
         ("seed: the seed is wrong", "--seed: the seed is wrong"),
+        ("r: seed was 0 and is now 1; the seed was", "r: --seed was 0 and is now 1; the seed was"),
         ("/runs/search.reward/x: is a file", "/runs/search.reward/x: is a file"),
         ("search.reward_exponent: 3", "search.reward_exponent: 3"),
         ("c.yaml: search.pruner: x is wrong", "c.yaml: --pruner: x is wrong"),
+        (
+            "--set search.prunner: unknown key; did you mean search.pruner, a or search.reward?",
+            "--set search.prunner: unknown key; did you mean search.pruner, a or search.reward?",
+        ),
     ],
 )
 def test_keys_of_a_message_become_options(message, expected):

@@ -347,7 +347,18 @@ def test_a_full_disk_names_the_run_and_what_resumes_it(
     assert run_command(command, ["--out", run_directory]) == 5
     message = capsys.readouterr().err
     assert f"phinas: {run_directory}: No space left on device; free space" in message
-    assert "then run `phinas resume`" in message
+    assert f"then run `phinas resume {run_directory}`" in message
+
+
+def test_a_full_disk_without_a_run_asks_for_the_same_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(**_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    command = Command("full", callback=fail, params=[GroupedOption(["--out"])])
+    assert run_command(command, ["--out", str(tmp_path / "none")]) == 5
+    assert "then run the same command again" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("arguments", [[], ["bench"]])

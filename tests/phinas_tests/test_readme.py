@@ -12,7 +12,7 @@ from phinas.cli import cli
 from phinas.space.presets import PRESETS
 from phinas.space.search_spaces.definitions import SPACES
 from phinas.space.search_spaces.encoding import encode
-from phinas.space.search_spaces.loading import space_from_dict
+from phinas.space.search_spaces.space_format import space_from_dict
 from phinas.space.yaml_io import parse_yaml
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
@@ -28,8 +28,8 @@ def code_blocks(language):
     return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.M | re.S)
 
 
-def test_search_space_of_the_readme_is_valid():
-    (text,) = code_blocks("yaml")
+@pytest.mark.parametrize("text", code_blocks("yaml"))
+def test_search_spaces_of_the_readme_are_valid(text):
     space = space_from_dict(parse_yaml(text))
     assert space.decode(encode(space, space.base)) == space.base
 

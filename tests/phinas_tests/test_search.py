@@ -261,7 +261,7 @@ def test_plan_estimates_no_search_trainings_for_a_user_function(folder, monkeypa
         "stage",
         "scaling",
         "validation",
-        "all",
+        "start,",
     ]
     assert (
         "not included: the time that user_code:accuracy takes for the 30 networks of the search"

@@ -14,7 +14,7 @@ from phinas.space.pytorch.conv_net import conv_linear_flops
 from phinas.space.search_spaces.cardinality import count_networks
 from phinas.space.search_spaces.cost_tables import CostTables
 from phinas.space.search_spaces.encoding import encode
-from phinas.space.search_spaces.loading import space_from_dict
+from phinas.space.search_spaces.space_format import space_from_dict
 from phinas.space.spec import ArchSpec, StageSpec
 
 

@@ -37,8 +37,27 @@ def small_choices(values):
 
 
 @st.composite
+def joint_decisions(draw, prefix, fields):
+    """Draw up to one joint decision on some of these fields, which each value may leave out."""
+    options = draw(
+        st.lists(
+            st.fixed_dictionaries(
+                {}, optional={field: st.sampled_from(STAGE_VALUES[field]) for field in fields}
+            ).filter(bool),
+            min_size=1,
+            max_size=3,
+            unique_by=str,
+        )
+    )
+    identity = ["identity"] if draw(st.booleans()) else []
+    return [Decision.joint(f"{prefix}.op", [*identity, *options])]
+
+
+@st.composite
 def spaces(draw):
-    """Draw spaces of up to three stages, with decisions for stages, for layers or for both."""
+    """Draw spaces of up to three stages, with decisions for stages, for layers or for both, some of
+    them joint.
+    """
     stages, decisions = [], []
     for index in range(draw(st.integers(1, 3))):
         stages.append(
@@ -65,7 +84,17 @@ def spaces(draw):
             Decision(f"stages.{index}.{field}", draw(small_choices(STAGE_VALUES[field])))
             for field in fields
         ]
+        free_fields = sorted({*STAGE_VALUES} - {*fields})
+        if len(decisions) == 0 and draw(st.booleans()) and "block" in free_fields:
+            decisions += draw(joint_decisions(f"stages.{index}", free_fields))
         for layer in range(max(depths) if draw(st.booleans()) else 0):
+            if draw(st.booleans()):
+                decisions += draw(
+                    joint_decisions(
+                        f"stages.{index}.layers.{layer}", ["block", "kernel", "expansion", "width"]
+                    )
+                )
+                continue
             layer_fields = draw(
                 st.lists(st.sampled_from(["block", "kernel", "width"]), max_size=2, unique=True)
             )
