@@ -65,6 +65,21 @@ class NetworkChoice:
     skipped: dict[str, str]
 
 
+def best_by_size(networks: Sequence[MeasuredNetwork]) -> list[MeasuredNetwork]:
+    """The networks whose score is above that of every network with at most their FLOPs, by kind of
+    measurement and FLOPs. Only networks of one kind are compared.
+    """
+    front = []
+    for kind in MEASUREMENT_KINDS:
+        best_score = -math.inf
+        same_kind = (network for network in networks if network.kind == kind)
+        for network in sorted(same_kind, key=lambda item: (item.cost.flops, -item.score)):
+            if network.score > best_score:
+                front.append(network)
+                best_score = network.score
+    return front
+
+
 def choose_network(
     networks: Sequence[MeasuredNetwork],
     limits: Limits,

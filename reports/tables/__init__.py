@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from phinas.reports.run_data import RunData
 from phinas.reports.sections import Section
-from phinas.reports.tables import controls, family, scaling, search, stages
+from phinas.reports.tables import controls, family, networks, scaling, search, stages
 from phinas.reports.tables.cells import ReportTable
 
 
@@ -50,5 +50,8 @@ REPORT_TABLES: dict[str, TableEntry] = {
     ),
     "family": TableEntry("family", family.make_family_table, csv="family"),
     "controls": TableEntry("controls", controls.make_controls_table, csv="controls"),
+    "networks": TableEntry(
+        "run", networks.make_networks_table, "The best measured networks by size"
+    ),
     "failures": TableEntry("run", search.make_failures_table, "Failures"),
 }

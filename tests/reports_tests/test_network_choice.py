@@ -14,6 +14,7 @@ from phinas.network_source import load_network
 from phinas.reports.measured_networks import measured_networks
 from phinas.reports.network_choice import Limits, choose_network
 from phinas.reports.run_reader import read_run_data
+from phinas.reports.tables.networks import make_networks_table
 
 SCALING = {"tolerance": 0.2, "divisor": 4, "max_grid_members": 5, "phi": [1.0, 2.0, 3.0]}
 
@@ -269,3 +270,29 @@ def test_weights_that_were_deleted_are_named(run):
     path = member_weights(run, "b2")
     with pytest.raises(InputError, match=rf"{path}: was deleted or renamed; restore it, or train"):
         phinas.load_model(f"{run.path}:b2")
+
+
+def test_the_page_lists_each_network_that_no_smaller_one_of_its_kind_exceeds(run, networks):
+    table = make_networks_table(read_run_data(run))
+    listed = [row[0].text for row in table.rows]
+    by_name = {network.name: network for network in networks}
+    assert {by_name[name].kind for name in listed} == {network.kind for network in networks}
+    for network in networks:
+        is_reached = any(
+            other.kind == network.kind
+            and other.score >= network.score
+            and other.cost.flops <= network.cost.flops
+            for other in networks
+            if other.name != network.name
+        )
+        assert is_reached or network.name in listed
+    for kind in {network.kind for network in networks}:
+        same_kind = [by_name[name] for name in listed if by_name[name].kind == kind]
+        for values in ([item.cost.flops for item in same_kind], [item.score for item in same_kind]):
+            assert values == sorted(set(values))
+
+
+def test_a_limit_chooses_a_network_that_the_page_lists(run, networks):
+    listed = {row[0].text for row in make_networks_table(read_run_data(run)).rows}
+    for limit in {network.cost.flops for network in networks if network.kind == "test"}:
+        assert choose(networks, max_flops=limit).best.name in listed
