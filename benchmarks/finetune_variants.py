@@ -52,7 +52,7 @@ VARIANTS = {
     ),
     "random classifier": Variant(random_classifier=True),
     "trained batch-norm statistics": Variant({"freeze_batch_norm": False}),
-    "stochastic depth of the network": Variant({"drop_path": None}),
+    "dropout and stochastic depth of the network": Variant({"regularization": 1.0}),
     "classifier first, 20% of the steps": Variant(unfreezing=(0.2, 0.2)),
     "unfreezing by block, 20% to 80%": Variant(unfreezing=(0.2, 0.8)),
     "weight decay 0.05": Variant({"weight_decay": 0.05}),

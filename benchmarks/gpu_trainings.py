@@ -22,7 +22,6 @@ from phinas.training.request import TrainingRequest, TrainingSettings
 
 _SCHEDULE_STEPS = 100  # total steps that the learning-rate schedule assumes
 _STEPS_PER_EPOCH = 4
-_EMA_HORIZON = 10  # steps
 
 
 @cache
@@ -55,7 +54,11 @@ class NoiseTraining:
         torch.manual_seed(seed)
         self.network = spec.build().to(device, memory_format=torch.channels_last).train()
         self.optimizer = make_optimizer(self.network, recipe)
-        self.ema = ModelEma(self.network, horizon=_EMA_HORIZON) if recipe.ema_fraction else None
+        self.ema = (
+            ModelEma(self.network, fraction=recipe.ema_fraction, capturable=device.type == "cuda")
+            if recipe.ema_fraction
+            else None
+        )
         self.train_step = self._make_train_step(step_class, spec, recipe, device=device, seed=seed)
         self._recipe, self._device = recipe, device
         self._train_data = ImageBatches(
@@ -104,6 +107,8 @@ class NoiseTraining:
         self.train_step.epoch.fill_(1 + self._num_steps // _STEPS_PER_EPOCH)
         self.train_step.strength.fill_(min(1.0, 0.3 + self._num_steps / 20))
         set_learning_rate(self.optimizer, self._recipe, step=self._num_steps, steps=_SCHEDULE_STEPS)
+        if self.ema is not None:
+            self.ema.set_step(self._num_steps)
         if self._step_fn is None:
             self._step_fn = self._make_step_fn(batch)
         self._step_fn(*batch)

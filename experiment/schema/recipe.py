@@ -27,11 +27,13 @@ FractionUpToOne = Annotated[FiniteFloat, Field(gt=0, le=1)]
 # (tiny, 3 seeds).
 DEFAULT_BATCH_SIZE = 128
 _MIN_DEFAULT_BATCH_SIZE, _MIN_EPOCH_STEPS = 32, 8
+# Measured: benchmarks/proxy_recipe.md.
+_UNREGULARIZED_EPOCHS, _REGULARIZED_EPOCHS = 30, 150
 
 
 class Recipe(Section):
     """Hyperparameters of one training: SGD with Nesterov momentum, AdamW or RMSProp, with linear
-    warm-up and cosine decay to zero.
+    warm-up and then a cosine decay to zero or a constant rate.
 
     The default is not the RMSProp recipe with 350 epochs of EfficientNet (arXiv:1905.11946,
     section 5.2), which suits no short training. Accuracies are not comparable with published ones.
@@ -64,8 +66,13 @@ class Recipe(Section):
     backbone_learning_rate_factor: FractionUpToOne = option(
         "Factor of the learning rate of all weights except the classifier's.", default=1.0
     )
+    schedule: Literal["cosine", "constant"] = option(
+        "Learning rate after the warm-up. With constant, every epoch ranks networks about as well "
+        "as a training that ends there, if ema_fraction is above 0.",
+        default="constant",
+    )
     warmup_fraction: Fraction = option(
-        "Fraction of the train steps in which the learning rate rises linearly from 0.", default=0.2
+        "Fraction of the train steps in which the learning rate rises linearly from 0.", default=0.1
     )
     weight_decay: UnitInterval = option(
         "Weight decay of all weights except biases and normalization parameters.", default=5e-4
@@ -75,11 +82,15 @@ class Recipe(Section):
         "This needs initial weights.",
         default=False,
     )
-    drop_path: Fraction | None = option(
-        "Probability that stochastic depth drops the last block. It increases linearly from 0 in "
-        "the first block.",
-        default=None,
-        default_text="that of the network",
+    regularization: Literal["auto"] | UnitInterval = option(
+        "Factor of the dropout and stochastic depth of the network. auto is 0 up to "
+        f"{_UNREGULARIZED_EPOCHS} epochs and rises to 1 at {_REGULARIZED_EPOCHS}.",
+        default="auto",
+    )
+    max_gradient_norm: Annotated[FiniteFloat, Field(ge=0)] = option(
+        "Gradient clipping: gradients with a larger norm are scaled down to this one. 0 disables "
+        "it.",
+        default=1.0,
     )
     label_smoothing: Fraction = option(
         "Probability that label smoothing spreads over all classes.", default=0.1
@@ -90,8 +101,8 @@ class Recipe(Section):
     )
     ema_fraction: Fraction = option(
         "Time constant of the exponential moving average (EMA) of the weights, as a fraction of "
-        "the train steps. The averaged weights are evaluated. 0 disables it.",
-        default=0.0,
+        "the train steps so far. The averaged weights are evaluated. 0 disables it.",
+        default=0.1,
     )
     min_crop_area: UnitInterval = option(
         "Smallest area of a random crop, as a fraction of the image area. 0 disables random crops.",
@@ -144,6 +155,16 @@ class Recipe(Section):
         return min(size, images)
 
     @property
+    def regularization_factor(self) -> float:
+        """Factor of the dropout and stochastic depth of the network."""
+        if self.regularization != "auto":
+            return self.regularization
+        progress = (self.epochs - _UNREGULARIZED_EPOCHS) / (
+            _REGULARIZED_EPOCHS - _UNREGULARIZED_EPOCHS
+        )
+        return min(1.0, max(0.0, progress))
+
+    @property
     def known_batch_size(self) -> int:
         """The batch size, or that for many images where it depends on their number."""
         return self.batch_size or DEFAULT_BATCH_SIZE
@@ -151,16 +172,18 @@ class Recipe(Section):
 
 FROM_SCRATCH, FINETUNE = "full", "finetune"  # the default recipes of `phinas fit`
 # Name to summary and keys.
+_COSINE = {"schedule": "cosine", "warmup_fraction": 0.2, "ema_fraction": 0.0}
 RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
     "quick": ("3 epochs, to see whether a network learns at all", {"epochs": 3}),
     "proxy": ("10 epochs, to rank networks; the default of a search", {}),
-    "validate": ("20 epochs, to measure the members of a family", {"epochs": 20}),
+    "validate": ("20 epochs, to measure the members of a family", {"epochs": 20, **_COSINE}),
     "full": (
         "150 epochs with EMA, strong augmentation and progressive learning, for a network that "
         "is to be used",
         {
             "epochs": 150,
             "batch_size": 256,
+            "schedule": "cosine",
             "warmup_fraction": 0.05,
             "ema_fraction": 0.02,
             "min_crop_area": 0.5,
@@ -175,15 +198,18 @@ RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
         "10 epochs with AdamW, frozen batch-norm statistics and a low learning rate of the "
         "backbone, from initial weights; the default of phinas fit with --weights",
         {
+            **_COSINE,
             "batch_size": 32,
             "optimizer": "adamw",
             "learning_rate": 0.003,
             "backbone_learning_rate_factor": 0.1,
             "freeze_batch_norm": True,
-            "drop_path": 0.0,
         },
     ),
 }
+
+
+VALIDATE = Recipe(**RECIPES["validate"][1])  # the default for finalists and family members
 
 
 def _describe_recipes(*, with_weights: bool) -> str:

@@ -14,7 +14,7 @@ from phinas.experiment.schema.fields import (
     invalid,
     option,
 )
-from phinas.experiment.schema.recipe import RECIPE_VALUES, NamedRecipe, Recipe
+from phinas.experiment.schema.recipe import RECIPE_VALUES, VALIDATE, NamedRecipe, Recipe
 
 # Random trials from which `search.reward_exponent: auto` is estimated.
 EXPONENT_ESTIMATION_TRIALS = 24
@@ -114,7 +114,7 @@ class SearchSection(Section):
     )
     finalist_seeds: PositiveInt = option("Number of trainings of each finalist.", default=2)
     finalist_recipe: NamedRecipe = option(
-        "Recipe for the training of a finalist.", default=Recipe(epochs=20), values=RECIPE_VALUES
+        "Recipe for the training of a finalist.", default=VALIDATE, values=RECIPE_VALUES
     )
     reference: NonEmptyText = option(
         "Published network for comparison, which is trained like the finalists (the best "

@@ -12,7 +12,7 @@ from phinas.experiment.schema.fields import (
     Section,
     option,
 )
-from phinas.experiment.schema.recipe import RECIPE_VALUES, NamedRecipe, Recipe
+from phinas.experiment.schema.recipe import RECIPE_VALUES, VALIDATE, NamedRecipe
 
 
 def _check_unique(value: list[str]) -> list[str]:
@@ -39,7 +39,7 @@ class ValidationSection(Section):
         "Number of trainings of each member.", default=2, on_resume="may grow"
     )
     recipe: NamedRecipe = option(
-        "Recipe for the training of a member.", default=Recipe(epochs=20), values=RECIPE_VALUES
+        "Recipe for the training of a member.", default=VALIDATE, values=RECIPE_VALUES
     )
     # Each control is a network of its own, so a change leaves the other trainings valid.
     controls: Annotated[list[str], AfterValidator(_check_unique)] = option(

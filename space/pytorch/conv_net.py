@@ -205,11 +205,12 @@ class ConvNet(nn.Module):
         return super().train(mode)
 
 
-def set_drop_path(network: ConvNet, drop_path: float) -> None:
-    """Change the probability of stochastic depth, which `drop_path` of a spec sets at first."""
-    blocks = [module for module in network.modules() if isinstance(module, ConvBlock)]
-    for index, block in enumerate(blocks):
-        block.drop_path = drop_path * index / len(blocks)
+def scale_regularization(network: ConvNet, factor: float) -> None:
+    """Multiply the probabilities of dropout and stochastic depth, which a spec sets at first."""
+    network.dropout.p *= factor
+    for block in network.modules():
+        if isinstance(block, ConvBlock):
+            block.drop_path *= factor
 
 
 def _initialize(module: nn.Module) -> None:

@@ -1,5 +1,6 @@
 """Tests of the moving average of a network's weights."""
 
+import pytest
 import torch
 from torch import nn
 
@@ -11,34 +12,50 @@ def make_network():
     return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
 
 
-def test_ema_averages_weights_and_statistics_and_copies_counts():
+@pytest.mark.parametrize("capturable", [False, True])
+def test_ema_averages_weights_and_statistics_and_copies_counts(capturable):
     network = make_network()
-    average = ModelEma(network, horizon=4)
+    average = ModelEma(network, fraction=0.5, capturable=capturable)
     expected = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    for _ in range(3):
+    for step, weight in enumerate((1.0, 1.0, 1 / 1.5, 1 / 2)):
         network(torch.rand(2, 3, 5, 5)).square().mean().backward()
         with torch.no_grad():
             for parameter in network.parameters():
                 parameter.sub_(parameter.grad)
+        average.set_step(step)
         average.update()
         for name, tensor in network.state_dict().items():
             expected[name] = (
-                0.75 * expected[name] + 0.25 * tensor
+                (1 - weight) * expected[name] + weight * tensor
                 if tensor.is_floating_point()
                 else tensor.clone()
             )
     averages = average.module.state_dict()
-    assert averages["1.num_batches_tracked"] == 3
+    assert averages["1.num_batches_tracked"] == 4
     for name, tensor in expected.items():
         assert torch.allclose(averages[name], tensor, atol=1e-6), name
         assert tensor.ndim == 0 or not torch.equal(averages[name], network.state_dict()[name]), name
 
 
-def test_ema_with_a_horizon_of_one_step_equals_the_network():
+@pytest.mark.parametrize("capturable", [False, True])
+def test_ema_with_a_horizon_of_one_step_equals_the_network(capturable):
     network = make_network()
-    average = ModelEma(network, horizon=0.3)
+    average = ModelEma(network, fraction=0.1, capturable=capturable)
+    average.set_step(9)
     with torch.no_grad():
         network[0].weight.add_(1)
     average.update()
-    assert torch.equal(average.module[0].weight, network[0].weight)
+    assert torch.allclose(average.module[0].weight, network[0].weight, atol=1e-6)
     assert average.module[0].weight is not network[0].weight
+
+
+@pytest.mark.parametrize("capturable", [False, True])
+def test_the_horizon_grows_with_the_steps_so_far(capturable):
+    network = make_network()
+    average = ModelEma(network, fraction=0.1, capturable=capturable)
+    with torch.no_grad():
+        network[0].bias.fill_(1)
+        average.module[0].bias.fill_(0)
+        average.set_step(99)
+        average.update()
+    assert average.module[0].bias.tolist() == pytest.approx([0.1] * 4)

@@ -85,16 +85,25 @@ def test_initial_weights_replace_those_of_a_new_network():
         assert torch.equal(model.state_dict()[name], tensor), name
 
 
-def drop_paths(model):
-    return [block.drop_path for block in model.modules() if isinstance(block, ConvBlock)]
+def probabilities(model):
+    """Of dropout and of stochastic depth."""
+    drop_paths = [block.drop_path for block in model.modules() if isinstance(block, ConvBlock)]
+    return [model.dropout.p, *drop_paths]
 
 
-@pytest.mark.parametrize("drop_path", [0.0, 0.3])
-def test_stochastic_depth_of_the_recipe_replaces_that_of_the_network(drop_path):
-    network = replace(SPEC, drop_path=0.2)
-    assert drop_paths(initialize(network, Recipe())) == drop_paths(network.build())
-    expected = drop_paths(replace(SPEC, drop_path=drop_path).build())
-    assert drop_paths(initialize(network, Recipe(drop_path=drop_path))) == expected
+@pytest.mark.parametrize("factor", [0.0, 0.5, 1.0])
+def test_the_regularization_multiplies_dropout_and_stochastic_depth(factor):
+    network = replace(SPEC, dropout=0.4, drop_path=0.2)
+    expected = probabilities(replace(SPEC, dropout=0.4 * factor, drop_path=0.2 * factor).build())
+    model = initialize(network, Recipe(regularization=factor))
+    assert probabilities(model) == pytest.approx(expected)
+
+
+def test_by_default_short_trainings_have_no_regularization_and_long_ones_that_of_the_network():
+    network = replace(SPEC, dropout=0.4, drop_path=0.2)
+    assert not any(probabilities(initialize(network, Recipe(epochs=10))))
+    long_training = initialize(network, Recipe(epochs=350))
+    assert probabilities(long_training) == probabilities(network.build())
 
 
 @pytest.mark.parametrize("freeze_backbone", [False, True])

@@ -18,7 +18,7 @@ SHORT = Recipe(epochs=2, batch_size=50)
 
 
 def test_the_learning_rate_warms_up_linearly_and_then_decays_as_a_cosine():
-    recipe = Recipe(warmup_fraction=0.2, batch_size=256, learning_rate=0.4)
+    recipe = Recipe(schedule="cosine", warmup_fraction=0.2, batch_size=256, learning_rate=0.4)
     optimizer = make_optimizer(SPEC.build(), recipe)
     rates = []
     for step in range(100):
@@ -29,6 +29,12 @@ def test_the_learning_rate_warms_up_linearly_and_then_decays_as_a_cosine():
     assert rates[60] == pytest.approx(0.2)
     assert rates[20:] == sorted(rates[20:], reverse=True)
     assert 0 <= rates[-1] < 0.001
+
+
+def test_a_constant_learning_rate_stays_at_its_peak_after_the_warm_up():
+    recipe = Recipe(schedule="constant", warmup_fraction=0.1)
+    factors = [learning_rate_factor(recipe, step=step, steps=50) for step in range(50)]
+    assert factors == pytest.approx([0.2, 0.4, 0.6, 0.8] + [1.0] * 46)
 
 
 @pytest.mark.parametrize(("warmup", "steps"), [(0.0, 1), (0.0, 5), (0.99, 3), (0.5, 1)])

@@ -60,7 +60,7 @@ def make_batch(count=12):
 
 @pytest.mark.parametrize("weights", [None, torch.linspace(0.5, 2, 10)])
 def test_a_step_is_the_optimizers_step_on_the_mean_loss(weights):
-    recipe = Recipe(batch_size=12, label_smoothing=0.1)
+    recipe = Recipe(batch_size=12, label_smoothing=0.1, max_gradient_norm=0)
     images, labels, samples = make_batch()
     network, _, step = make_step(recipe, weights=weights)
     step(images, labels, samples)
@@ -77,6 +77,19 @@ def test_a_step_is_the_optimizers_step_on_the_mean_loss(weights):
     assert step.loss_sum.item() == pytest.approx(losses.mean().item())
     for parameters in zip(network.parameters(), expected.parameters(), strict=True):
         assert torch.allclose(*parameters)
+
+
+@pytest.mark.parametrize(("limit", "expected"), [(0.5, 0.5), (1e6, None), (0, None)])
+@pytest.mark.parametrize("micro_batch_size", [None, 4])
+def test_larger_gradients_are_scaled_down_to_the_limit(limit, expected, micro_batch_size):
+    recipe = Recipe(batch_size=12, max_gradient_norm=limit, micro_batch_size=micro_batch_size)
+    network, _, step = make_step(recipe)
+    step(*make_batch())
+    norm = torch.nn.utils.get_total_norm([part.grad for part in network.parameters()]).item()
+    if expected is None:
+        assert norm > 0.6
+    else:
+        assert norm == pytest.approx(expected, rel=1e-4)
 
 
 def test_the_loss_of_mixed_images_is_the_mean_over_images():

@@ -18,7 +18,7 @@ from torch import nn
 from phinas.experiment.errors import InputError
 from phinas.experiment.schema.config import Recipe
 from phinas.space.network import Network
-from phinas.space.pytorch.conv_net import ConvBlock, ConvNet, last_norm, set_drop_path
+from phinas.space.pytorch.conv_net import ConvBlock, ConvNet, last_norm, scale_regularization
 
 # After the training, batches before the last fifth of the steps have a weight of 1% in the running
 # statistics.
@@ -64,14 +64,16 @@ def initialize_network(
 
     Args:
         network: the network to build.
-        recipe: its `drop_path`, if any, replaces that of the network.
+        recipe: its `regularization` multiplies dropout and stochastic depth. Networks that are not
+            a `ConvNet` keep theirs if it is "auto".
         initialization: initial weights and frozen parts.
         device: device of the training.
-        steps: train steps of the whole training.
+        steps: train steps before the first evaluation that counts: those of the training, or of its
+            first epoch where each epoch counts.
 
     Raises:
-        InputError: the recipe or the frozen backbone needs to know the parts of a network that is
-            not a `ConvNet`.
+        InputError: the regularization or the frozen backbone needs to know the parts of a network
+            that is not a `ConvNet`.
     """
     module = network.build()
     if isinstance(module, ConvNet):
@@ -81,8 +83,9 @@ def initialize_network(
     if initialization.freeze_backbone:
         module.requires_grad_(False)
         require_conv_net(module, key="freeze_backbone").classifier.requires_grad_(True)
-    if recipe.drop_path is not None:
-        set_drop_path(require_conv_net(module, key="recipe.drop_path"), recipe.drop_path)
+    if isinstance(module, ConvNet) or recipe.regularization != "auto":
+        conv_net = require_conv_net(module, key="recipe.regularization")
+        scale_regularization(conv_net, recipe.regularization_factor)
     for part in module.modules():
         if isinstance(part, nn.BatchNorm2d) and part.momentum is not None:
             part.momentum = max(part.momentum, min_batch_norm_momentum(steps))

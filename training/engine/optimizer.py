@@ -89,13 +89,16 @@ def set_learning_rate(
 
 
 def learning_rate_factor(recipe: Recipe, *, step: int, steps: int) -> float:
-    """Return the learning rate as a fraction of its peak: linear warm-up over the first
-    `recipe.warmup_fraction` of the steps, then cosine decay to zero (Loshchilov and Hutter,
-    arXiv:1608.03983).
+    """Return the learning rate as a fraction of its peak.
+
+    It rises linearly over the first `recipe.warmup_fraction` of the steps. Then it is constant, or
+    falls to zero like a cosine (Loshchilov and Hutter, arXiv:1608.03983).
     """
     warmup_steps = max(1, round(recipe.warmup_fraction * steps))
     if step < warmup_steps:
         return (step + 1) / warmup_steps
+    if recipe.schedule == "constant":
+        return 1.0
     return 0.5 * (1 + math.cos(math.pi * (step - warmup_steps) / max(1, steps - warmup_steps)))
 
 

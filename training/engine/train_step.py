@@ -101,6 +101,8 @@ class TrainStep:
             loss = self._loss(logits.float(), part_targets) * (len(part) / len(batch))
             loss.backward()  # type: ignore[no-untyped-call]
             self.loss_sum += loss.detach()
+        if self._recipe.max_gradient_norm:
+            nn.utils.clip_grad_norm_(self._network.parameters(), self._recipe.max_gradient_norm)
         self._optimizer.step()
         if self._ema is not None:
             self._ema.update()

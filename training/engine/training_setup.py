@@ -101,14 +101,18 @@ class TrainingSetup:
         self.steps_per_epoch = data.train // recipe.known_batch_size
         self.total_steps = self.steps_per_epoch * recipe.epochs
         self.network = initialize_network(
-            request.network, recipe, initialization, device=device, steps=self.total_steps
+            request.network,
+            recipe,
+            initialization,
+            device=device,
+            steps=self.steps_per_epoch if recipe.schedule == "constant" else self.total_steps,
         )
         if distributed.world_size > 1:
             convert_sync_batchnorm(self.network)
         self.seed_rank(step=0)
         self.optimizer = make_optimizer(self.network, recipe)
         self.ema = (
-            ModelEma(self.network, horizon=recipe.ema_fraction * self.total_steps)
+            ModelEma(self.network, fraction=recipe.ema_fraction, capturable=device.type == "cuda")
             if recipe.ema_fraction
             else None
         )
@@ -176,10 +180,13 @@ class TrainingSetup:
         Args:
             images: uint8 (batch, channels, size, size), taken from `train_data`.
             samples: int64 (batch,) on the device: indices of the images in `train_data`.
-            step: number of this step in the training, from 0; it decides the learning rate.
+            step: number of this step in the training, from 0; it decides the learning rate and
+                the averaging horizon.
         """
         recipe, labels = self.request.recipe, self.train_data.labels[samples]
         set_learning_rate(self.optimizer, recipe, step=step, steps=self.total_steps)
+        if self.ema is not None:
+            self.ema.set_step(step)
         self._select_step(images, labels, samples)(images, labels, samples)
 
     def dry_run(self, *, num_processes: int) -> None:
