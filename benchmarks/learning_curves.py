@@ -8,13 +8,12 @@ Random networks of the space `mnasnet`, at most as large as 1.1 times B0, are tr
 images of 32 px for 16 epochs: with a constant learning rate and averaged weights, as in a search,
 and with a cosine decay. All networks share the seed of the training, and some are trained again
 with another one. Results are appended to `--out`, and trainings that it holds are not repeated.
-`--report` writes the curves to benchmarks/data/learning_curves.json, from which the evaluator
-`curves:` reads them, and the tables to benchmarks/learning_curves.md.
+`--report` writes the curves to benchmarks/data, from where the evaluator `curves:FILE` reads them,
+and the tables to benchmarks/learning_curves.md.
 """
 
 import argparse
 import itertools
-import json
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,10 +26,11 @@ from markdown_sections import paragraph, table, write_section
 from recorded_trainings import add_run_options, describe_command, read_results, run_missing
 from scipy.stats import kendalltau
 
-from phinas.experiment.run_dir import write_atomic
+from phinas.experiment.artifacts.learning_curves import LearningCurve, LearningCurves
 from phinas.experiment.schema.recipe import Recipe
 from phinas.experiment.schema.run import DataSection
 from phinas.space.search_spaces.encoding import encode
+from phinas.space.search_spaces.inactive_choices import InactiveChoices
 from phinas.space.search_spaces.loading import load_space
 from phinas.space.search_spaces.search_space import Choices, SearchSpace
 from phinas.training.data.prepared_dataset import PreparedData, prepare
@@ -48,7 +48,7 @@ SCHEDULES: dict[str, dict[str, Any]] = {
     "constant": {},
     "cosine": {"schedule": "cosine", "ema_fraction": 0.0},
 }
-DATA_FILE = Path(__file__).with_name("data") / "learning_curves.json"
+DATA = Path(__file__).with_name("data")
 PACKAGES = ("torch", "numpy")
 _REPORTED_EPOCHS = (1, 2, 3, 4, 6, 8, 10, 12, 14, 16)
 
@@ -211,37 +211,46 @@ def comparison_of_epochs(
     return table(("", *(f"epoch {epoch}" for epoch in _REPORTED_EPOCHS)), rows)
 
 
-def write_data(results: Mapping[Job, Mapping[str, Any]]) -> None:
-    """Write the curves to DATA_FILE."""
-    curves = [
-        {
-            "data": job.data,
-            "schedule": job.schedule,
-            "seed": job.seed,
-            "choices": values["choices"],
-            "flops": values["flops"],
-            "accuracies": [round(accuracy, 4) for accuracy in values["curve"]],
-        }
-        for job, values in sorted(results.items())
-    ]
-    description = {
-        "space": SPACE,
-        "resolution": RESOLUTION,
-        "train_images": TRAIN_IMAGES,
-        "validation_images": VALIDATION_IMAGES,
-        "epochs": EPOCHS,
-        "command": "python benchmarks/learning_curves.py",
+def write_curves(results: Mapping[Job, Mapping[str, Any]], data: str, schedule: str) -> None:
+    """Write the curves of one data set and schedule, for the evaluator `curves:FILE`."""
+    selected = {
+        job: values
+        for job, values in sorted(results.items(), key=lambda item: (item[0].seed, item[0]))
+        if (job.data, job.schedule) == (data, schedule)
     }
-    lines = ",\n".join(json.dumps(curve) for curve in curves)
-    head = json.dumps(description)[:-1]
-    DATA_FILE.parent.mkdir(exist_ok=True)
-    write_atomic(DATA_FILE, f'{head}, "curves": [\n{lines}\n]}}\n'.encode())
+    if not selected:
+        return
+    space = adapted_space(channels=3, classes=10)
+    networks = sorted({job.network for job in selected})
+    decisions = tuple(decision.name for decision in space.decisions)
+    inactive_choices = InactiveChoices(space)
+    canonical = [
+        inactive_choices.canonical_choices(sample_choices()[network]) for network in networks
+    ]
+    LearningCurves(
+        description=f"{data}, {TRAIN_IMAGES:,} images of {RESOLUTION} px, recipe proxy with "
+        f"{EPOCHS} epochs, {schedule} schedule",
+        space=SPACE,
+        epochs=EPOCHS,
+        decisions=decisions,
+        networks=tuple(tuple(choices[name] for name in decisions) for choices in canonical),
+        curves=tuple(
+            LearningCurve(
+                network=networks.index(job.network),
+                seed=job.seed,
+                accuracies=tuple(round(accuracy, 4) for accuracy in values["curve"]),
+            )
+            for job, values in selected.items()
+        ),
+    ).write(DATA / f"learning_curves_{data}_{schedule}.json")
 
 
 def write_report(arguments: argparse.Namespace) -> None:
     """Write the curves and tables of the trainings that are complete."""
     results = read_results(arguments.out, Job)
-    write_data(results)
+    DATA.mkdir(exist_ok=True)
+    for source, schedule in itertools.product(arguments.data, SCHEDULES):
+        write_curves(results, source.name, schedule)
     names = " ".join(source.name for source in arguments.data)
     hours = sum(values["seconds"] for values in results.values()) / 3600
     lines = [

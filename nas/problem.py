@@ -7,7 +7,7 @@ Strategies that compare many networks at once represent each by a row: the indic
 as in `SearchSpace.to_indices`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -48,6 +48,13 @@ def unique_row_indices(indices: Indices) -> NDArray[np.intp]:
     )[1]
 
 
+def make_pool(
+    space: SearchSpace, choices: Sequence[Choices] | None
+) -> tuple[tuple[int, ...], ...] | None:
+    """`Problem.pool` for the networks that an evaluator can score."""
+    return None if choices is None else tuple(tuple(space.to_indices(item)) for item in choices)
+
+
 def make_distributions(space: SearchSpace) -> dict[str, CategoricalDistribution]:
     """The decisions of a space as Optuna's distributions."""
     return {decision.name: CategoricalDistribution(decision.values) for decision in space.decisions}
@@ -66,6 +73,7 @@ class Problem:
         epochs: Epochs of a full training.
         scores_choices: Whether the evaluator scores choices, not networks. Then two sets of choices
             for one network are two candidates, unless they differ in inactive choices only.
+        pool: The only networks that may be trained, as rows. None: all networks of the space.
     """
 
     space: SearchSpace
@@ -74,6 +82,7 @@ class Problem:
     pareto: bool = False
     epochs: int = 1
     scores_choices: bool = False
+    pool: tuple[tuple[int, ...], ...] | None = None
 
     @property
     def has_analytic_costs(self) -> bool:
@@ -159,6 +168,24 @@ class Problem:
         ).reshape(-1, len(METRICS))
 
     @cached_property
+    def _pool_rows(self) -> Indices:
+        """The canonical rows of the pool that satisfy the cost constraint."""
+        rows = self.canonicalize(np.array(self.pool or (), dtype=np.int64))
+        return rows[self.feasible_mask(self.costs(rows))]
+
+    def is_in_pool(self, choices: Mapping[str, Value]) -> bool:
+        """Whether a network may be trained, its cost aside."""
+        if self.pool is None:
+            return True
+        row = self.space.to_indices(self.canonical_choices(choices))
+        return bool((self._pool_rows == row).all(1).any())
+
+    def enumerate_pool(self) -> Iterator[Choices]:
+        """The networks of the pool that satisfy the cost constraint."""
+        for row in self._pool_rows.tolist():
+            yield self.space.from_indices(row)
+
+    @cached_property
     def _cost_cache(self) -> dict[tuple[int, ...], list[int]]:
         return {}
 
@@ -189,9 +216,12 @@ class Problem:
         """Sample networks that satisfy the cost constraint.
 
         Returns:
-            Canonical, distinct rows, at most `count` of them. In a small space, all networks that
-            satisfy the constraint, in random order. If none is sampled, one network that does not.
+            Canonical, distinct rows, at most `count` of them. In a small space or from a pool, all
+            networks that satisfy the constraint, in random order. If none is sampled, one network
+            that does not.
         """
+        if self.pool is not None and len(self._pool_rows):
+            return generator.permutation(self._pool_rows)
         batches: list[Indices] = []
         if self.space.size <= _MAX_ENUMERABLE:
             all_rows = np.stack(
@@ -219,11 +249,14 @@ class Problem:
     def neighbors(
         self, indices: Indices, max_count: int, generator: np.random.Generator
     ) -> Indices:
-        """The networks that differ from one of the given networks in one decision.
+        """The networks that differ from one of the given networks in one decision. In a pool, all
+        its networks.
 
         Returns:
             Canonical, distinct rows. If there are more than `max_count`, a random subset.
         """
+        if self.pool is not None:
+            return self.sample(max_count, generator)[:max_count]
         columns = np.repeat(np.arange(len(self.num_choices)), self.num_choices)
         values = np.concatenate([np.arange(count) for count in self.num_choices])
         centers = np.repeat(self.canonicalize(indices)[:, None, :], len(columns), axis=1)

@@ -28,7 +28,7 @@ from phinas.nas.objective import (
     record_reward,
     score_unscored_trials,
 )
-from phinas.nas.problem import Problem, make_distributions
+from phinas.nas.problem import Problem, make_distributions, make_pool
 from phinas.nas.pruning import require_reports
 from phinas.nas.reward import Reward
 from phinas.nas.search_loop import ProgressCallback, SearchLoop
@@ -104,6 +104,7 @@ def search(
             pareto=section.reward == "pareto",
             epochs=section.recipe.epochs,
             scores_choices=evaluator.uses_choices,
+            pool=make_pool(space, evaluator.pool),
         )
         state = SearchState(
             problem, section, trial_store, seed=seed, estimating_exponent=estimating_exponent

@@ -7,12 +7,14 @@ from pydantic import Field
 from phinas.experiment.artifacts.artifact import Artifact, Record
 from phinas.experiment.artifacts.manifest import Count, EvaluatorDescription
 
-OptimumSource = Literal["stated", "best_run", "beam_search"]
+OptimumSource = Literal["stated", "best_run", "beam_search", "pool"]
 Value = bool | int | float | str
 
 
 class BenchRun(Artifact):
-    """One search by one strategy with one seed; lists are in the order of the evaluations."""
+    """One search by one strategy with one seed; lists are in the order of the complete
+    evaluations.
+    """
 
     FORMAT: ClassVar[str] = "phinas/bench-run"
     ADVICE: ClassVar[str] = "delete the file and call again"
@@ -20,7 +22,11 @@ class BenchRun(Artifact):
     rewards: tuple[float, ...] = Field(description="Rewards that the strategy received, with noise")
     true_rewards: tuple[float, ...] = Field(description="Rewards without noise")
     flops: tuple[Count, ...] = Field(description="Multiply-adds of each network")
-    seconds: tuple[float, ...] = Field(description="Time to propose each network in s")
+    spent: tuple[float, ...] = Field(
+        description="Evaluations that the run had spent when each result came. A training that is "
+        "pruned or paused counts by its epochs"
+    )
+    seconds: tuple[float, ...] = Field(description="Time of each proposal in s")
     network_ids: tuple[str, ...] = Field(description="network_id of each network")
     decisions: tuple[str, ...] = Field(description="The decisions of the search space, in order")
     choices: tuple[tuple[Value, ...], ...] = Field(
@@ -39,7 +45,7 @@ class EvaluationCounts(Record):
 
 class RegretQuartiles(Record):
     """Regret after a number of evaluations: the optimum minus the true reward of the network with
-    the best reward so far.
+    the best reward so far. Before the first complete evaluation that reward is 0.
     """
 
     evaluations: Count
@@ -98,6 +104,7 @@ class BenchSummary(Artifact):
     optimum: float = Field(description="The best known reward without noise")
     optimum_source: OptimumSource = Field(
         description="stated: by --optimum or by the evaluator; best_run: the best of all runs; "
-        "beam_search: the best of all runs and of a beam search over the whole surrogate"
+        "beam_search: the best of all runs and of a beam search over the whole surrogate; pool: "
+        "the best network of the evaluator's pool"
     )
     strategies: dict[str, StrategySummary]

@@ -16,27 +16,34 @@ from phinas.experiment.artifacts.bench import (
 from phinas.nas.surrogate.gaussian_process import FloatArray
 
 REGRET_CHECKPOINTS = (25, 50, 100, 200, 400, 800)
+_ROUNDING = 1e-9  # of sums of epochs, in evaluations
 REGRET_TOLERANCE = 0.002  # distance from the optimum, in units of the reward
 
 
 def compute_regrets(run: BenchRun, optimum: float) -> FloatArray:
-    """The regret after each evaluation.
+    """The regret after each evaluation: after 1, 2, ... as many as were spent.
 
     Returns:
-        The optimum minus the true reward of the network with the best observed reward so far.
+        The optimum minus the true reward of the network with the best observed reward so far, or
+        minus 0 before the first complete evaluation.
     """
     observed_rewards, true_rewards = np.array(run.rewards), np.array(run.true_rewards)
     best_so_far = np.maximum.accumulate(observed_rewards)
     incumbents = np.maximum.accumulate(
         np.where(observed_rewards == best_so_far, np.arange(len(observed_rewards)), 0)
     )
-    return optimum - true_rewards[incumbents]
+    num_evaluations = math.ceil(run.spent[-1] - _ROUNDING)
+    num_complete = np.searchsorted(
+        np.array(run.spent) - _ROUNDING, np.arange(1, num_evaluations + 1), side="right"
+    )
+    incumbent_rewards = np.concatenate([[0.0], true_rewards[incumbents]])
+    return optimum - incumbent_rewards[num_complete]
 
 
 def evaluations_to_reach(run: BenchRun, level: float) -> float:
     """The number of evaluations until a true reward of at least `level`. Infinity without one."""
     is_reached = np.array(run.true_rewards) >= level
-    return int(is_reached.argmax()) + 1 if is_reached.any() else math.inf
+    return run.spent[int(is_reached.argmax())] if is_reached.any() else math.inf
 
 
 def quartiles(curves: Sequence[FloatArray]) -> FloatArray:

@@ -47,6 +47,12 @@ EVALUATORS: dict[str, EvaluatorEntry] = {
         "phinas.nas.evaluators.accel_nasbench:AccelNasbenchEvaluator",
         default_space="accel_nasbench",
     ),
+    "curves": EvaluatorEntry(
+        "curves:FILE",
+        "Look scores up in a file of learning curves, whose networks are the only candidates.",
+        "phinas.nas.evaluators.curves:CurvesEvaluator",
+        scores_published_networks=False,
+    ),
     "function": EvaluatorEntry(
         "package.module:function",
         "Call your own function.",

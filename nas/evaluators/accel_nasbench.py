@@ -46,6 +46,7 @@ class AccelNasbenchEvaluator:
     reports_progress = False
     supports_pausing = False
     uses_choices = False
+    pool: tuple[Choices, ...] | None = None
 
     def __init__(self, path: str, *, limit_seconds: float) -> None:
         self._path = Path(path).expanduser().absolute()
@@ -119,9 +120,6 @@ class AccelNasbenchEvaluator:
             )
 
         return accuracies
-
-    def discard_paused(self, network: Network, recipe: Recipe, seed: int) -> None:
-        """Nothing is stored."""
 
     def make_job(
         self,

@@ -71,6 +71,7 @@ class FunctionEvaluator:
     """
 
     runs_inline = False
+    pool: tuple[Choices, ...] | None = None
 
     def __init__(self, name: str, limit_seconds: float, *, key: str = "search.evaluator") -> None:
         function = _import_user_function(name, key=key)

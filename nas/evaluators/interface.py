@@ -26,12 +26,15 @@ class Evaluator(Protocol):
             which strategies that resume trainings need.
         uses_choices: Whether the score depends on the choices of a network, as in the table of a
             benchmark, where several sets of choices may decode to one network.
+        pool: The choices of the only networks that it can score. None: it can score any network of
+            the search space.
     """
 
     runs_inline: bool
     reports_progress: bool
     supports_pausing: bool
     uses_choices: bool
+    pool: tuple[Choices, ...] | None
 
     def make_job(
         self,

@@ -33,7 +33,7 @@ class NoisyEvaluator:
     def __init__(self, base_evaluator: Evaluator, noise_std: float) -> None:
         self._evaluator, self._noise_std = base_evaluator, noise_std
         self.runs_inline = base_evaluator.runs_inline
-        self.uses_choices = base_evaluator.uses_choices
+        self.uses_choices, self.pool = base_evaluator.uses_choices, base_evaluator.pool
 
     def describe_scores(self) -> EvaluatorDescription:
         description = self._evaluator.describe_scores()

@@ -21,6 +21,7 @@ class ProxyEvaluator:
     reports_progress = True
     supports_pausing = True
     uses_choices = False
+    pool: tuple[Choices, ...] | None = None
 
     def __init__(self, job_factory: TrainingJobFactory) -> None:
         self._job_factory = job_factory

@@ -76,7 +76,7 @@ class CandidateGenerator:
             choices, epochs = action.choices, action.epochs
             spec = self._space.decode(choices)
             is_known = self._is_known(spec, choices)
-            if not is_known and self._is_feasible(spec):
+            if not is_known and self._is_feasible(spec, choices):
                 return Candidate(spec, choices, num_attempts, is_proposed=True, epochs=epochs)
             self._proposer.reject()
             num_attempts += 1
@@ -86,18 +86,25 @@ class CandidateGenerator:
             self._fallback_candidates(duplicates, number), start=num_attempts
         ):
             spec = self._space.decode(choices)
-            if self._is_feasible(spec) and not self._is_known(spec, choices):
+            if self._is_feasible(spec, choices) and not self._is_known(spec, choices):
                 return Candidate(spec, choices, num_rejected, is_proposed=False, epochs=epochs)
         return None
 
     def _is_known(self, spec: ArchSpec, choices: Choices) -> bool:
         return self._problem.identify(choices, spec.network_id) in self._known
 
-    def _is_feasible(self, spec: ArchSpec) -> bool:
-        return self._cost_constraint.is_satisfied(spec.cost().flops)
+    def _is_feasible(self, spec: ArchSpec, choices: Choices) -> bool:
+        return self._cost_constraint.is_satisfied(
+            spec.cost().flops
+        ) and self._problem.is_in_pool(choices)
 
     def _fallback_candidates(self, duplicates: list[Choices], number: int) -> Iterator[Choices]:
         generator = random.Random(derive_seed(self._seed, "elsewhere", number))
+        if self._problem.pool is not None:
+            pool = [*self._problem.enumerate_pool()]
+            generator.shuffle(pool)
+            yield from pool
+            return
         for choices in duplicates:
             neighbors = list(self._space.neighbors(choices))
             generator.shuffle(neighbors)

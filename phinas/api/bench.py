@@ -25,9 +25,10 @@ from phinas.experiment.artifacts.bench import BenchRun, BenchSummary
 from phinas.experiment.run_dir import RunDir, write_atomic
 from phinas.experiment.schema.config import SearchSection
 from phinas.nas.benchmark.regret import summarize_runs
-from phinas.nas.benchmark.runner import DEFAULT_STRATEGIES
+from phinas.nas.benchmark.runner import default_strategies
 from phinas.nas.evaluators import make_evaluator
 from phinas.nas.evaluators.interface import Evaluator
+from phinas.nas.pruning import require_reports
 from phinas.options.config_building import build_config
 from phinas.space.search_spaces.loading import load_space
 from phinas.space.search_spaces.search_space import SearchSpace
@@ -64,7 +65,7 @@ class BenchRequest:
     Attributes:
         section: Evaluator, search space, reward and number of evaluations.
         out: The directory of the results.
-        strategies: The names of the strategies.
+        strategies: The names of the strategies. None: all that the evaluator suits, but optuna-gp.
         seeds: The number of runs of each strategy.
         target_network: A preset or spec file whose reward strategies should exceed, or "base" for
             the base network of the search space. None: the base network, or none if the evaluator
@@ -76,7 +77,7 @@ class BenchRequest:
 
     section: SearchSection
     out: Path
-    strategies: Sequence[str] = DEFAULT_STRATEGIES
+    strategies: Sequence[str] | None = None
     seeds: int = DEFAULT_SEEDS
     target_network: str | None = None
     optimum: float | None = None
@@ -88,7 +89,7 @@ def bench(
     evaluator: str,
     *,
     out: str | Path,
-    strategies: str | Sequence[str] = DEFAULT_STRATEGIES,
+    strategies: str | Sequence[str] | None = None,
     seeds: int = DEFAULT_SEEDS,
     target_network: str | None = None,
     workers: int | None = None,
@@ -102,11 +103,11 @@ def bench(
     regret.svg and regret.png to `out`.
 
     Args:
-        evaluator: "accel-nasbench:PATH", or your own "package.module:function".
+        evaluator: "accel-nasbench:PATH", "curves:FILE", or your own "package.module:function".
         out: The directory of the results, which is created or resumed.
         strategies: Names, in a list or separated by commas, of strategies of phinas and of other
-            libraries, or your own as "package.module:Class". The default is all but optuna-gp,
-            whose proposals take several times as long.
+            libraries, or your own as "package.module:Class". None: all that the evaluator suits,
+            but optuna-gp, whose proposals take several times as long.
         seeds: Number of runs of each strategy, with the seeds 0 to `seeds` - 1.
         target_network: A preset or spec file whose reward the strategies should exceed, or "base"
             for the base network of the search space. None: the base network, or none if the
@@ -155,12 +156,18 @@ def run_bench(request: BenchRequest, *, quiet: bool = False) -> BenchSummary:
     display = Display(quiet=quiet)
     section, out = request.section, request.out
     require_comparable(section)
-    strategies = installed_strategies(request.strategies)
     space = load_space(search_space_name(section), field="search.space")
     require_cost_limits(section, space)
     require_optimum(request.optimum, section.reward)
     require_bench_directory(out)
     noiseless_evaluator = _make_noiseless_evaluator(section, space)
+    require_reports(
+        section.pruner, section.evaluator, reports_progress=noiseless_evaluator.reports_progress
+    )
+    requested = request.strategies
+    if requested is None:
+        requested = default_strategies(noiseless_evaluator, pruner=section.pruner)
+    strategies = installed_strategies(requested, section, noiseless_evaluator)
     stated = stated_optimum(request.optimum, section, noiseless_evaluator)
     runs = make_runs(
         strategies,
@@ -170,7 +177,7 @@ def run_bench(request: BenchRequest, *, quiet: bool = False) -> BenchSummary:
         out=out,
     )
     target = measure_target(request.target_network, space, section, noiseless_evaluator)
-    for strategy in sorted({*request.strategies} - {*strategies}):
+    for strategy in sorted({*requested} - {*strategies}):
         display.print(f"{strategy}: is not installed and left out; {INSTALL_COMMAND}")
     with (
         RunDir(out).locked(),

@@ -9,6 +9,7 @@ from phinas.experiment.errors import InputError
 from phinas.experiment.schema.config import SearchSection
 from phinas.nas.benchmark.runner import require_benchmark_strategy
 from phinas.nas.cost_constraint import require_feasible
+from phinas.nas.evaluators.interface import Evaluator
 from phinas.nas.search import make_cost_constraint
 from phinas.space.search_spaces.search_space import SearchSpace
 
@@ -25,6 +26,7 @@ _SEARCH_KEYS = (
     "min_flops",
     "max_flops",
     "recipe",
+    "pruner",
     "max_consecutive_failures",
 )
 _FILES = {
@@ -53,7 +55,7 @@ def require_lookup(evaluator: str) -> None:
     """Raises InputError for an evaluator that trains networks."""
     if evaluator == "proxy":
         raise InputError(
-            "--evaluator: 'proxy' trains networks; use accel-nasbench:PATH or "
+            "--evaluator: 'proxy' trains networks; use accel-nasbench:PATH, curves:FILE or "
             "package.module:function"
         )
 
@@ -110,15 +112,23 @@ def require_bench_directory(out: Path) -> None:
         )
 
 
-def installed_strategies(strategies: Sequence[str]) -> list[str]:
+def installed_strategies(
+    strategies: Sequence[str], section: SearchSection, evaluator: Evaluator
+) -> list[str]:
     """The strategies that are installed, each once.
 
+    Args:
+        strategies: The names.
+        section: The configuration of the search.
+        evaluator: The evaluator.
+
     Raises:
-        InputError: A name is unknown, or no strategy is installed.
+        InputError: A name is unknown, the evaluator does not suit a strategy, or no strategy is
+            installed.
     """
     names = list(dict.fromkeys(strategies))
     for name in names:
-        require_benchmark_strategy(name, key="--strategies")
+        require_benchmark_strategy(name, evaluator, pruner=section.pruner, key="--strategies")
     if "syne-tune-rea" in names and importlib.util.find_spec("syne_tune") is None:
         names.remove("syne-tune-rea")
         if not names:

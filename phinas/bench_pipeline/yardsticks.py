@@ -13,10 +13,11 @@ from phinas.experiment.schema.config import SearchSection
 from phinas.nas.benchmark.optimum import find_best_reward
 from phinas.nas.evaluators import find_evaluator
 from phinas.nas.evaluators.accel_nasbench import AccelNasbenchEvaluator
+from phinas.nas.evaluators.curves import CurvesEvaluator
 from phinas.nas.evaluators.function import FunctionEvaluator
 from phinas.nas.evaluators.interface import Evaluator
 from phinas.nas.objective import make_search_reward
-from phinas.nas.problem import Problem
+from phinas.nas.problem import Problem, make_pool
 from phinas.nas.search import make_cost_constraint
 from phinas.nas.trial import analytic_cost
 from phinas.space.loading import load_spec
@@ -60,6 +61,8 @@ def measure_target(
     Raises:
         InputError: The evaluator gives no score for it.
     """
+    if name is None and evaluator.pool is not None:
+        return None
     if name is None and not find_evaluator(section.evaluator).scores_published_networks:
         choices = InactiveChoices(space).canonical_choices(space.sample(random.Random(0)))
         try:
@@ -134,8 +137,14 @@ def find_optimum(
     if stated is not None:
         exceeds_stated = best_reward > stated + _ROUNDING
         return max(best_reward, stated), "best_run" if exceeds_stated else "stated"
-    if not isinstance(evaluator, AccelNasbenchEvaluator):
+    if not isinstance(evaluator, AccelNasbenchEvaluator | CurvesEvaluator):
         return best_reward, "best_run"
-    problem = Problem(space, make_cost_constraint(section), make_search_reward(section, space))
-    beam_reward = find_best_reward(problem, evaluator.batch_score_fn(space))
-    return max(best_reward, beam_reward), "beam_search"
+    problem = Problem(
+        space,
+        make_cost_constraint(section),
+        make_search_reward(section, space),
+        pool=make_pool(space, evaluator.pool),
+    )
+    highest_reward = find_best_reward(problem, evaluator.batch_score_fn(space))
+    source: OptimumSource = "beam_search" if evaluator.pool is None else "pool"
+    return max(best_reward, highest_reward), source

@@ -35,7 +35,7 @@ def bench() -> None:
     "search.evaluator",
     required=True,
     meaning="What scores a network. It looks up or computes the score and trains nothing.",
-    values="accel-nasbench:PATH or package.module:function",
+    values="accel-nasbench:PATH, curves:FILE or package.module:function",
 )
 @path_option(
     "--out",
@@ -61,7 +61,8 @@ def bench() -> None:
     group=BASIC,
     text="Strategies to compare, separated by commas: of phinas, optuna-random, optuna-tpe, "
     "optuna-gp, optuna-nsga2, syne-tune-rea, or your own as package.module:Class.",
-    default_text="all but optuna-gp, whose proposals take several times as long",
+    default_text="all that the evaluator suits, but optuna-gp, whose proposals take several times "
+    "as long",
 )
 @config_option(
     "search.reward",
@@ -125,14 +126,10 @@ def strategies(
     """
     from phinas.api.bench import BenchRequest, as_text, run_bench
     from phinas.bench_pipeline.checks import require_bench_keys, require_lookup
-    from phinas.nas.benchmark.runner import DEFAULT_STRATEGIES
     from phinas.terminal.text_table import terminal_width
 
     require_lookup(options["search__evaluator"])
-    if strategies is None:
-        names = DEFAULT_STRATEGIES
-    else:
-        names = tuple(name.strip() for name in strategies.split(","))
+    names = None if strategies is None else [name.strip() for name in strategies.split(",")]
     config = build_config(None, settings, options, use_quick_config=False, allow_no_data=True)
     require_bench_keys(parse_settings(settings))
     request = BenchRequest(config.search, out, names, seeds, target_network, optimum, workers)

@@ -14,6 +14,7 @@ def make_run(*rewards):
         rewards=rewards,
         true_rewards=rewards,
         flops=(1,) * count,
+        spent=tuple(map(float, range(1, count + 1))),
         seconds=(0.01,) * count,
         network_ids=("a",) * count,
         decisions=("stages.1.kernel",),
