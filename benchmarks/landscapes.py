@@ -1,20 +1,29 @@
 r"""Evaluators that are not Gaussian processes, for the comparison of search strategies.
 
 The default strategy uses a Gaussian process, so a benchmark that is itself a Gaussian process may
-favor it. Both functions have the interface of a user's evaluator, function(spec, budget, seed).
+favor it. All functions have the interface of a user's evaluator, function(spec, budget, seed).
 
     PYTHONPATH=benchmarks phinas bench strategies --space benchmarks/layerwise.yaml \
         --evaluator landscapes:layerwise --target-network base
     ACCEL_NASBENCH=anb_dataset_jsons.tar.gz PYTHONPATH=benchmarks phinas bench strategies \
         --space accel_nasbench --evaluator landscapes:boosted --target-network base
+    PYTHONPATH=benchmarks phinas bench strategies --space proxylessnas \
+        --evaluator landscapes:saturating
+    PYTHONPATH=benchmarks phinas bench strategies --space benchmarks/bottleneck.yaml \
+        --evaluator landscapes:bottleneck
+
+The parameters of `layerwise`, `saturating` and `bottleneck` are assumptions, not measurements. They
+were written before any strategy ran on them, and have not changed since.
 """
 
 import os
+import zlib
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from phinas.nas.evaluators.accel_nasbench_surrogate import (
     benchmark_features,
@@ -25,7 +34,7 @@ from phinas.nas.surrogate.gaussian_process import FloatArray
 from phinas.space.search_spaces.encoding import encode
 from phinas.space.spec import ArchSpec
 
-# Parameters of `layerwise`. They are assumptions, not measurements.
+# Parameters of `layerwise`.
 _MAX_ACCURACY = 0.80  # of an ideal network
 _MAX_LOSS = 0.35  # accuracy that a network without layers loses
 # Standard deviation of the part that no feature predicts, about that of Accel-NASBench's noise
@@ -33,6 +42,21 @@ _RUGGED_STD = 0.003
 _WIDTHS = (16, 24, 40, 80, 96, 192)
 _KERNELS, _EXPANSIONS = (3, 5, 7), (1, 3, 6)
 _NUM_OPERATIONS = len(_KERNELS) * len(_EXPANSIONS)
+
+# Parameters of `saturating`, about those of networks for CIFAR-10
+_CEILING = 0.94  # the accuracy that no network exceeds
+_SATURATING_LOSS = 0.5  # accuracy below the ceiling of a network without layers
+_SATURATION_RATE = 4.0
+_CHANCE = 0.1  # accuracy of a network that failed to learn
+_FAILURES = 10  # one network of so many fails to learn
+_SATURATING_WIDTHS = (16, 24, 40, 80, 96, 192, 320)
+_MAX_LAYERS = 4  # of a stage
+
+# Parameters of `bottleneck`
+_BOTTLENECK_RANGE = (0.1, 0.8)  # accuracy
+_BLOCKS, _ACTIVATIONS = ("mbconv", "fused_mbconv", "bottleneck"), ("relu", "silu")
+_BOTTLENECK_WIDTHS = ((16, 24, 32), (40, 48, 64), (72, 96, 120), (120, 160, 200))
+_PATTERN_HEIGHTS = (1.0, 0.9, 0.8)  # quality of a stage that equals a pattern
 
 
 def layerwise(spec: ArchSpec, _budget: int, _seed: int) -> float:
@@ -85,6 +109,85 @@ def _sample_parameters() -> tuple[FloatArray, FloatArray, FloatArray]:
         stage_weights,
         generator.standard_normal((21, *[_NUM_OPERATIONS + 1] * 3)),
     )
+
+
+def saturating(spec: ArchSpec, _budget: int, _seed: int) -> float:
+    """Synthetic accuracy of a network of the space proxylessnas.
+
+    Capability is a weighted sum over the stages of the square root of the total strength of their
+    layers. The accuracy approaches a ceiling exponentially with it. So most layers can be left out
+    at a small loss, as in residual networks (Veit et al., 2016, arXiv:1605.06431). Trainings of a
+    tenth of the networks fail, which no feature predicts.
+    """
+    if zlib.crc32(spec.network_id.encode()) % _FAILURES == 0:
+        return _CHANCE
+    strengths, stage_weights = _sample_strengths()
+    totals = np.zeros(len(_SATURATING_WIDTHS))
+    for stage in spec.stages:
+        stage_index = _SATURATING_WIDTHS.index(stage.width)
+        kernel, expansion = _KERNELS.index(stage.kernel), _EXPANSIONS.index(int(stage.expansion))
+        totals[stage_index] += stage.depth * strengths[stage_index, kernel, expansion]
+    capability = float(stage_weights @ np.sqrt(totals / _MAX_LAYERS))
+    return float(_CEILING - _SATURATING_LOSS * np.exp(-_SATURATION_RATE * capability))
+
+
+@lru_cache(maxsize=1)
+def _sample_strengths() -> tuple[FloatArray, FloatArray]:
+    """The strength of each layer (stages, kernels, expansions), about 1 for the largest, and the
+    weights of the stages.
+    """
+    generator = np.random.default_rng(1605)
+    size = np.array([[1.0], [1.2], [1.3]]) * np.array([0.4, 1.0, 1.5]) / (1.3 * 1.5)
+    strengths = size * generator.lognormal(
+        0.0, 0.3, size=(len(_SATURATING_WIDTHS), len(_KERNELS), len(_EXPANSIONS))
+    )
+    return strengths, generator.dirichlet(np.full(len(_SATURATING_WIDTHS), 4.0))
+
+
+def bottleneck(spec: ArchSpec, _budget: int, _seed: int) -> float:
+    """Synthetic accuracy of a network of the space benchmarks/bottleneck.yaml.
+
+    Each stage has a few patterns: settings of its own and the block of the next stage. Its quality
+    decreases exponentially with the weighted number of settings that differ from the most similar
+    pattern, as in landscapes of several Gaussian peaks (Gallagher and Yuan, 2006). The stage with
+    the lowest quality limits the network (the law of the minimum). So the best value of a setting
+    depends on the others, a better stage hardly helps while another one is poor, and the best
+    network has a narrow peak.
+    """
+    settings = _stage_settings(spec)
+    patterns, weights = _sample_patterns()
+    differences = (patterns != settings[:, None, :]) * weights
+    qualities = (np.array(_PATTERN_HEIGHTS) * np.exp(-differences.sum(2))).max(1)
+    low, high = _BOTTLENECK_RANGE
+    product = np.prod(qualities) ** (1 / (2 * len(qualities)))
+    return float(low + (high - low) * np.sqrt(qualities.min()) * product)
+
+
+def _stage_settings(spec: ArchSpec) -> NDArray[np.int64]:
+    """The index of each setting, and of the block of the next stage, (stages, settings + 1). The
+    stage after the last one is the first one.
+    """
+    settings = np.array(
+        [
+            (
+                _BLOCKS.index(stage.block),
+                _KERNELS.index(stage.kernel),
+                widths.index(stage.width),
+                _ACTIVATIONS.index(stage.activation or spec.activation),
+            )
+            for stage, widths in zip(spec.stages[1:], _BOTTLENECK_WIDTHS, strict=True)
+        ]
+    )
+    return np.column_stack([settings, np.roll(settings[:, 0], -1)])
+
+
+@lru_cache(maxsize=1)
+def _sample_patterns() -> tuple[NDArray[np.int64], FloatArray]:
+    """The patterns and the weights of their settings, both (stages, patterns, settings + 1)."""
+    generator = np.random.default_rng(2006)
+    counts = [len(_BLOCKS), len(_KERNELS), 3, len(_ACTIVATIONS), len(_BLOCKS)]
+    shape = (len(_BOTTLENECK_WIDTHS), len(_PATTERN_HEIGHTS), len(counts))
+    return generator.integers(0, counts, size=shape), generator.uniform(0.2, 0.6, size=shape)
 
 
 def boosted(spec: ArchSpec, _budget: int, _seed: int) -> float:

@@ -6,7 +6,7 @@ on earlier proposals.
 """
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from phinas.nas.surrogate.gaussian_process import (
     single_threaded_blas,
     tune_hyperparameters,
 )
+from phinas.nas.surrogate.score_scale import LINEAR_SCALE, ScoreScale
 from phinas.space.search_spaces.inactive_choices import Indices, Mask
 
 MIN_TRIALS = 4  # fewer trials than this give no model
@@ -33,6 +34,7 @@ def fit_accuracy_model(
     measured_rows: Indices,
     scores: FloatArray,
     *,
+    scale: ScoreScale = LINEAR_SCALE,
     pending_rows: Indices | None = None,
     floor_failures: bool = True,
 ) -> GaussianProcess:
@@ -43,12 +45,13 @@ def fit_accuracy_model(
         measured_rows: Choices of the trials in the order of their numbers, (trials, decisions), at
             least MIN_TRIALS of them.
         scores: (trials,).
+        scale: The scale of the model. It predicts the score on this scale.
         pending_rows: Networks that are being trained. Each is assumed to get its expected score
             (the kriging believer, Ginsbourger et al., 2010), so that the next proposal is another
             network.
         floor_failures: Raise the scores of failed trainings to the lowest score of the others.
     """
-    transform = floor_failed_trainings if floor_failures else _identity
+    transform = _make_transform(scale, floor_failures)
     theta = _tune_on_first_trials(features, measured_rows, scores, transform)
     rows, targets = features(measured_rows), transform(scores)
     selected = _select_trials(scores)
@@ -89,8 +92,14 @@ def floor_failed_trainings(scores: FloatArray) -> FloatArray:
     return np.where(is_failed, scores[~is_failed].min(), scores)
 
 
-def _identity(targets: FloatArray) -> FloatArray:
-    return targets
+@cache  # the transform is a part of the key of cached hyperparameters
+def _make_transform(scale: ScoreScale, floor_failures: bool) -> Callable[[FloatArray], FloatArray]:
+    """The function from scores to the targets of the model."""
+
+    def transform(scores: FloatArray) -> FloatArray:
+        return scale.transform(floor_failed_trainings(scores) if floor_failures else scores)
+
+    return transform
 
 
 def _num_tuning_trials(count: int) -> int:

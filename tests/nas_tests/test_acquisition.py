@@ -12,8 +12,8 @@ from phinas.nas.reward import make_reward
 from phinas.nas.strategies.bayesian import (
     ExpectedHypervolumeImprovement,
     ExpectedImprovement,
-    log_expected_improvement,
 )
+from phinas.nas.surrogate.score_scale import log_expected_improvement
 from phinas.space.search_spaces.cost_tables import METRICS
 from phinas.space.search_spaces.loading import load_space
 

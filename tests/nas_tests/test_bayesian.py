@@ -85,6 +85,7 @@ class InMemorySearch:
     """A search in memory without a record.
 
     Attributes:
+        choices: The proposed choices.
         specs: The proposed networks.
         rewards: Their rewards without noise.
         seconds: CPU time of each proposal.
@@ -112,6 +113,7 @@ class InMemorySearch:
         self.cost_fn = cost_fn or (lambda spec: float(getattr(spec.cost(), reward.cost_metric)))
         proposer = SamplerProposer(self.problem, load_strategy(strategy), seed=seed)
         self.specs, self.rewards, self.seconds, running_trials = [], [], [], []
+        self.choices = []
         generator = random.Random(seed)
         for number in range(random_trials):
             trial = self._trial(number, space.sample(generator))
@@ -125,6 +127,7 @@ class InMemorySearch:
             self.seconds.append(time.process_time() - start_time)
             trial = self._trial(number, choices)
             proposer.accept(trial)
+            self.choices.append(choices)
             self.specs.append(space.decode(choices))
             running_trials.append(trial)
         self.rewards = [reward(score(spec), self.cost_fn(spec)) for spec in self.specs]
