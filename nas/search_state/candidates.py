@@ -94,9 +94,8 @@ class CandidateGenerator:
         return self._problem.identify(choices, spec.network_id) in self._known
 
     def _is_feasible(self, spec: ArchSpec, choices: Choices) -> bool:
-        return self._cost_constraint.is_satisfied(
-            spec.cost().flops
-        ) and self._problem.is_in_pool(choices)
+        is_within_limits = self._cost_constraint.is_satisfied(spec.cost().flops)
+        return is_within_limits and self._problem.is_in_pool(choices)
 
     def _fallback_candidates(self, duplicates: list[Choices], number: int) -> Iterator[Choices]:
         generator = random.Random(derive_seed(self._seed, "elsewhere", number))
