@@ -79,6 +79,9 @@ class CurvesEvaluator:
 
         return final_scores
 
+    def discard_paused(self, network: Network, recipe: Recipe, seed: int) -> None:
+        """Nothing is stored."""
+
     def describe_scores(self) -> EvaluatorDescription:
         return EvaluatorDescription(scores=f"recorded learning curves: {self._file.description}")
 

@@ -181,7 +181,10 @@ WRONG_COMMANDS: dict[str, tuple[list[str], list[str]]] = {
     ),
     "a missing evaluator": (
         ["bench", "strategies", "--out", "made"],
-        ["--evaluator: is missing; use accel-nasbench:PATH or package.module:function"],
+        [
+            "--evaluator: is missing; use accel-nasbench:PATH, curves:FILE or "
+            "package.module:function"
+        ],
     ),
     "missing images": (
         ["fit", "efficientnet_b0", "--out", "made"],
