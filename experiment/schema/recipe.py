@@ -67,8 +67,8 @@ class Recipe(Section):
         "Factor of the learning rate of all weights except the classifier's.", default=1.0
     )
     schedule: Literal["cosine", "constant"] = option(
-        "Learning rate after the warm-up. With constant, every epoch ranks networks about as well "
-        "as a training that ends there, if ema_fraction is above 0.",
+        "Learning rate after the warm-up. With constant and an ema_fraction, the accuracy after "
+        "each epoch is about that of a training that ends there.",
         default="constant",
     )
     warmup_fraction: Fraction = option(
