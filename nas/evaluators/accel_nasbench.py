@@ -121,6 +121,9 @@ class AccelNasbenchEvaluator:
 
         return accuracies
 
+    def discard_paused(self, network: Network, recipe: Recipe, seed: int) -> None:
+        """Nothing is stored."""
+
     def make_job(
         self,
         network: Network,
