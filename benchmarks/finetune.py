@@ -21,11 +21,11 @@ import torch
 from finetune_variants import CHOSEN, FROZEN, VARIANTS, randomize_classifier, schedule_layers
 from markdown_sections import paragraph, table, write_section
 from recorded_trainings import (
-    add_run_options,
     describe_command,
     format_difference,
     format_mean,
     read_results,
+    run_command,
     run_missing,
 )
 from torch import nn
@@ -236,7 +236,7 @@ def write_report(arguments: argparse.Namespace) -> None:
     write_section(REPORT, "Variants", others)
 
 
-def parse_arguments() -> argparse.Namespace:
+def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -245,13 +245,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--spec", default="efficientnet_lite0", help="network (default: %(default)s)"
     )
-    add_run_options(parser, REPORT)
-    return parser.parse_args()
+    return parser
 
 
 if __name__ == "__main__":
-    options = parse_arguments()
-    if options.processes:
-        run_trainings(options)
-    if options.report:
-        write_report(options)
+    run_command(make_parser(), REPORT, run_trainings=run_trainings, write_report=write_report)

@@ -23,17 +23,22 @@ from typing import Any
 
 import numpy as np
 from markdown_sections import paragraph, table, write_section
-from recorded_trainings import add_run_options, describe_command, read_results, run_missing
+from recorded_trainings import (
+    describe_command,
+    prepare_small_images,
+    read_results,
+    run_command,
+    run_missing,
+)
 from scipy.stats import kendalltau
 
 from phinas.experiment.artifacts.learning_curves import LearningCurve, LearningCurves
 from phinas.experiment.schema.recipe import Recipe
-from phinas.experiment.schema.run import DataSection
 from phinas.space.search_spaces.encoding import encode
 from phinas.space.search_spaces.inactive_choices import InactiveChoices
 from phinas.space.search_spaces.loading import load_space
 from phinas.space.search_spaces.search_space import Choices, SearchSpace
-from phinas.training.data.prepared_dataset import PreparedData, prepare
+from phinas.training.data.prepared_dataset import PreparedData
 from phinas.training.engine.train import train
 from phinas.training.request import TrainingRequest, TrainingSettings
 
@@ -125,20 +130,14 @@ def run_job(job: Job, *, data: Mapping[str, PreparedData]) -> dict[str, Any]:
 def run_trainings(arguments: argparse.Namespace) -> None:
     """Run the trainings without a result."""
     directory = arguments.out.with_suffix(".data")
-    data = {
-        source.name: prepare(
-            DataSection(
-                source=str(source),
-                image_size=RESOLUTION,
-                max_train_images=TRAIN_IMAGES,
-                max_validation_images=VALIDATION_IMAGES,
-            ),
-            seed=0,
-            directory=directory / source.name,
-        )
-        for source in arguments.data
-    }
-    run = partial(run_job, data=data)
+    images = prepare_small_images(
+        arguments.data,
+        directory,
+        resolution=RESOLUTION,
+        train_images=TRAIN_IMAGES,
+        validation_images=VALIDATION_IMAGES,
+    )
+    run = partial(run_job, data={source.name: data for source, data in images.items()})
     run_missing(list_jobs(arguments.data), run, arguments.out, processes=arguments.processes)
 
 
@@ -272,18 +271,13 @@ def write_report(arguments: argparse.Namespace) -> None:
     write_section(REPORT, "What early epochs say", lines)
 
 
-def parse_arguments() -> argparse.Namespace:
+def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("data", nargs=2, type=Path, help="CIFAR-10 and Tiny-ImageNet")
-    add_run_options(parser, REPORT)
-    return parser.parse_args()
+    return parser
 
 
 if __name__ == "__main__":
-    options = parse_arguments()
-    if options.processes:
-        run_trainings(options)
-    if options.report:
-        write_report(options)
+    run_command(make_parser(), REPORT, run_trainings=run_trainings, write_report=write_report)

@@ -19,23 +19,23 @@ from typing import Any
 import torch
 from markdown_sections import paragraph, table, write_section
 from recorded_trainings import (
-    add_run_options,
     describe_command,
     format_mean,
+    prepare_small_images,
     read_results,
+    run_command,
     run_missing,
 )
 from torch import nn
 
 from phinas.experiment.schema.recipe import Recipe
-from phinas.experiment.schema.run import DataSection
 from phinas.experiment.seeds import derive_seed
 from phinas.space.loading import load_spec
 from phinas.space.pytorch.conv_net import ConvBlock, ConvNet, last_norm
 from phinas.space.search_spaces.loading import load_space
 from phinas.space.spec import ArchSpec
 from phinas.space.stage_spec import StageSpec
-from phinas.training.data.prepared_dataset import PreparedData, prepare
+from phinas.training.data.prepared_dataset import PreparedData
 from phinas.training.engine.initialization import Initialization
 from phinas.training.engine.trainer import Trainer
 from phinas.training.engine.training_setup import TrainingSetup
@@ -205,20 +205,14 @@ def run_job(job: Job, *, data: Mapping[str, PreparedData]) -> dict[str, Any]:
 def run_trainings(arguments: argparse.Namespace) -> None:
     """Run the trainings without a result."""
     directory = arguments.out.with_suffix(".data")
-    data = {
-        str(source): prepare(
-            DataSection(
-                source=str(source),
-                image_size=RESOLUTION,
-                max_train_images=TRAIN_IMAGES,
-                max_validation_images=VALIDATION_IMAGES,
-            ),
-            seed=0,
-            directory=directory / source.name,
-        )
-        for source in arguments.data
-    }
-    run = partial(run_job, data=data)
+    images = prepare_small_images(
+        arguments.data,
+        directory,
+        resolution=RESOLUTION,
+        train_images=TRAIN_IMAGES,
+        validation_images=VALIDATION_IMAGES,
+    )
+    run = partial(run_job, data={str(source): data for source, data in images.items()})
     run_missing(list_jobs(arguments.data), run, arguments.out, processes=arguments.processes)
 
 
@@ -318,18 +312,13 @@ def write_report(arguments: argparse.Namespace) -> None:
     write_section(REPORT, "Recipes", recipes)
 
 
-def parse_arguments() -> argparse.Namespace:
+def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("data", nargs="+", type=Path, help="data sets")
-    add_run_options(parser, REPORT)
-    return parser.parse_args()
+    return parser
 
 
 if __name__ == "__main__":
-    options = parse_arguments()
-    if options.processes:
-        run_trainings(options)
-    if options.report:
-        write_report(options)
+    run_command(make_parser(), REPORT, run_trainings=run_trainings, write_report=write_report)

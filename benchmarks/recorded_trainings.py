@@ -19,7 +19,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 from cost import describe_machine
 
+from phinas.experiment.schema.run import DataSection
 from phinas.experiment.statistics.paired_comparison import compare_pair
+from phinas.training.data.prepared_dataset import PreparedData, prepare
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -69,8 +71,54 @@ def _use_one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def add_run_options(parser: argparse.ArgumentParser, report: Path) -> None:
-    """Add the options --out, --processes and --report."""
+def prepare_small_images(
+    sources: Iterable[Path],
+    directory: Path,
+    *,
+    resolution: int,
+    train_images: int,
+    validation_images: int,
+) -> dict[Path, PreparedData]:
+    """A part of each data set at a low resolution, prepared in a folder of its own."""
+    return {
+        source: prepare(
+            DataSection(
+                source=str(source),
+                image_size=resolution,
+                max_train_images=train_images,
+                max_validation_images=validation_images,
+            ),
+            seed=0,
+            directory=directory / source.name,
+        )
+        for source in sources
+    }
+
+
+def run_command(
+    parser: argparse.ArgumentParser,
+    report: Path,
+    *,
+    run_trainings: Callable[[argparse.Namespace], None],
+    write_report: Callable[[argparse.Namespace], None],
+) -> None:
+    """Parse the command line, with the options --out, --processes and --report, and do its work.
+
+    Args:
+        parser: The parser of the other arguments.
+        report: The file that `write_report` writes.
+        run_trainings: Runs the trainings without a result.
+        write_report: Writes the tables of the trainings that are complete.
+    """
+    _add_run_options(parser, report)
+    options = parser.parse_args()
+    if options.processes:
+        run_trainings(options)
+    if options.report:
+        write_report(options)
+
+
+def _add_run_options(parser: argparse.ArgumentParser, report: Path) -> None:
     parser.add_argument("--out", type=Path, required=True, help="file of the results, JSON lines")
     parser.add_argument(
         "--processes",
