@@ -70,17 +70,17 @@ class Job:
 
 def list_jobs(sources: Sequence[Path]) -> list[Job]:
     """All trainings, the most important ones first."""
-    names = [source.name for source in sources]
+    first, second = (source.name for source in sources)
+    parts = [  # data, seed, networks
+        (first, 0, range(2 * NETWORKS_WITH_TWO_SEEDS)),
+        (first, 1, range(NETWORKS_WITH_TWO_SEEDS)),
+        (second, 0, range(NETWORKS[1])),
+        (first, 0, range(2 * NETWORKS_WITH_TWO_SEEDS, NETWORKS[0])),
+    ]
     return [
-        Job(network, name, schedule, seed)
-        for schedule, (seed, (name, count)) in itertools.product(
-            SCHEDULES,
-            [
-                *((0, pair) for pair in zip(names, NETWORKS, strict=True)),
-                (1, (names[0], NETWORKS_WITH_TWO_SEEDS)),
-            ],
-        )
-        for network in range(count)
+        Job(network, data, schedule, seed)
+        for schedule, (data, seed, networks) in itertools.product(SCHEDULES, parts)
+        for network in networks
     ]
 
 
