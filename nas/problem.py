@@ -41,11 +41,17 @@ def unique_row_indices(indices: Indices) -> NDArray[np.intp]:
     """The index of the first occurrence of each distinct row, in an order that depends on the rows
     only.
     """
+    return np.unique(_as_void(indices), return_index=True)[1]
+
+
+def row_keys(indices: Indices) -> list[bytes]:
+    """A key for each row. Equal rows have equal keys."""
+    return _as_void(indices).tolist()
+
+
+def _as_void(indices: Indices) -> NDArray[np.void]:
     rows = np.ascontiguousarray(indices, dtype=np.int16)
-    return np.unique(
-        rows.view(np.dtype((np.void, rows.dtype.itemsize * rows.shape[1]))).ravel(),
-        return_index=True,
-    )[1]
+    return rows.view(np.dtype((np.void, rows.dtype.itemsize * rows.shape[1]))).ravel()
 
 
 def make_pool(
@@ -124,9 +130,21 @@ class Problem:
         return np.where(self._inactive_choices.inactive_mask(indices), 0, indices)
 
     def to_indices(self, choices: Sequence[Mapping[str, Value]]) -> NDArray[np.int64]:
-        """The indices of sets of choices, (networks, decisions)."""
-        rows = [self.space.to_indices(mapping) for mapping in choices]
+        """The indices of sets of choices, (networks, decisions). They are cached, since each
+        proposal needs those of all trials.
+        """
+        names = [decision.name for decision in self.space.decisions]
+        rows = []
+        for mapping in choices:
+            values = tuple(map(mapping.__getitem__, names))
+            if values not in self._row_cache:
+                self._row_cache[values] = self.space.to_indices(mapping)
+            rows.append(self._row_cache[values])
         return np.array(rows, dtype=np.int64).reshape(len(choices), len(self.num_choices))
+
+    @cached_property
+    def _row_cache(self) -> dict[tuple[Value, ...], list[int]]:
+        return {}
 
     def canonical_choices(self, choices: Mapping[str, Value]) -> Choices:
         """The same network, with every inactive choice set to its first value."""

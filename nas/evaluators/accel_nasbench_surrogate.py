@@ -31,8 +31,8 @@ from phinas.nas.surrogate.gaussian_process import (
     GaussianProcess,
     Hyperparameters,
     mean_and_scale,
-    tune_hyperparameters,
 )
+from phinas.nas.surrogate.hyperparameter_tuning import tune_hyperparameters
 from phinas.space.search_spaces.cost_tables import CostTables
 from phinas.space.search_spaces.inactive_choices import Indices
 from phinas.space.search_spaces.loading import load_space

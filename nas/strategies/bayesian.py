@@ -8,18 +8,22 @@ The difference to BANANAS is that the cost is known and only the score is modele
 """
 
 from collections.abc import Callable
+from functools import cached_property
 
 import numpy as np
 from optuna.trial import FrozenTrial
 from scipy.special import logsumexp
 
-from phinas.nas.problem import COST, SCORE, Problem, unique_row_indices
+from phinas.nas.problem import COST, SCORE, Problem
 from phinas.nas.strategies.base import JointSampler
+from phinas.nas.strategies.local_search import Acquisition, optimize_acquisition
 from phinas.nas.surrogate.accuracy_model import (
     failed_to_learn,
     fit_accuracy_model,
     fit_log_cost_model,
+    select_trials,
 )
+from phinas.nas.surrogate.approximate_process import ApproximateProcess
 from phinas.nas.surrogate.gaussian_process import (
     FloatArray,
     GaussianProcess,
@@ -31,7 +35,6 @@ from phinas.space.search_spaces.inactive_choices import Indices
 from phinas.space.search_spaces.search_space import Choices
 
 CostFn = Callable[[Indices], FloatArray]  # (networks, decisions) -> (networks,)
-AcquisitionFn = Callable[[Indices], FloatArray]
 
 # Number of random trials at the start. With 8 and -log(1 - score), the regret is 0.81 times that of
 # 16 and the score itself after 25 evaluations, 0.86 times after 50 and 0.98 times after 100 (8
@@ -39,9 +42,8 @@ AcquisitionFn = Callable[[Indices], FloatArray]
 NUM_STARTUP_TRIALS = 8
 _NUM_PARETO_STARTUP_TRIALS = 16
 _NUM_RANDOM_CANDIDATES = 1024
-_NUM_CENTERS = 10
-_MAX_NEIGHBORS = 600  # in one step of the local search
-_MAX_STEPS = 12
+# Measured networks with the best predicted rewards, from which the local search starts.
+_NUM_MEASURED_CANDIDATES = 100
 _LOG_COST_MARGIN = 0.1  # beyond the logarithm of the largest measured cost
 
 
@@ -64,34 +66,44 @@ class BayesianSampler(JointSampler):
         model = fit_accuracy_model(
             self.problem.features, rows, scores, scale=scale, pending_rows=self.pending_rows
         )
+        selected = select_trials(scores)
+        has_learned = ~failed_to_learn(scores)[selected]
+        trial_rows = rows[selected][has_learned]
         acquisition = ExpectedImprovement(
             self.problem,
             model,
             self._make_cost_fn(finished, rows),
-            rows[~failed_to_learn(scores)],
+            trial_rows,
+            model.trial_means[: len(selected)][has_learned],
             scale,
         )
-        return self._best_new(acquisition, rows)
+        best_first = np.argsort(-acquisition.trial_rewards, kind="stable")
+        return self._best_new(acquisition, trial_rows[best_first[:_NUM_MEASURED_CANDIDATES]])
 
     def _maximize_hypervolume(self, finished: list[FrozenTrial], rows: Indices) -> Choices | None:
+        scores = _scores(finished)
         model = fit_accuracy_model(
             self.problem.features,
             rows,
-            _scores(finished),
+            scores,
             pending_rows=self.pending_rows,
             floor_failures=False,  # a small, poor network may lie on the Pareto front
         )
-        cost_fn = self._make_cost_fn(finished, rows)
-        return self._best_new(
-            ExpectedHypervolumeImprovement(self.problem, model, cost_fn, rows), rows
+        selected = select_trials(scores)
+        acquisition = ExpectedHypervolumeImprovement(
+            self.problem,
+            model,
+            self._make_cost_fn(finished, rows),
+            rows[selected],
+            model.trial_means[: len(selected)],
         )
+        return self._best_new(acquisition, rows[selected])
 
-    def _best_new(self, acquisition: AcquisitionFn, measured_rows: Indices) -> Choices | None:
+    def _best_new(self, acquisition: Acquisition, measured_rows: Indices) -> Choices | None:
         """The best new network that a search from measured and random networks finds."""
         random_rows = self.problem.sample(_NUM_RANDOM_CANDIDATES, self.np_rng)
-        candidates = np.concatenate([measured_rows, random_rows])
         return self.first_new_feasible(
-            optimize_acquisition(self.problem, acquisition, candidates, self.np_rng)
+            optimize_acquisition(self.problem, acquisition, measured_rows, random_rows, self.np_rng)
         )
 
     def _make_cost_fn(self, finished: list[FrozenTrial], rows: Indices) -> CostFn:
@@ -107,17 +119,21 @@ class BayesianSampler(JointSampler):
 
 
 class ExpectedImprovement:
-    """Logarithm of the expected improvement of the reward, (networks, decisions) -> (networks,).
+    """Logarithm of the expected improvement of the reward.
 
-    The improvement is over the best predicted reward of the measured networks, because their
-    measured rewards contain training noise.
+    The improvement is over the best predicted reward of the trials, because their measured rewards
+    contain training noise.
 
     Args:
         problem: The search problem.
         model: Predicts the score on `scale`.
         cost_fn: Computes the cost in the reward.
-        measured_rows: The measured networks, (networks, decisions).
+        trial_rows: Trials of the model, (trials, decisions).
+        trial_means: Their predictions, (trials,).
         scale: The scale of the model.
+
+    Attributes:
+        trial_rewards: The reward of each trial at its median predicted score, (trials,).
     """
 
     def __init__(
@@ -125,50 +141,77 @@ class ExpectedImprovement:
         problem: Problem,
         model: GaussianProcess,
         cost_fn: CostFn,
-        measured_rows: Indices,
+        trial_rows: Indices,
+        trial_means: FloatArray,
         scale: ScoreScale = LINEAR_SCALE,
     ) -> None:
         self._problem, self._model, self._cost_fn, self._scale = problem, model, cost_fn, scale
-        self._best = float(self.predict_rewards(measured_rows).max())
-
-    def predict_rewards(self, indices: Indices) -> FloatArray:
-        """The reward of each network at its median predicted score."""
-        slope, intercept = self._problem.linear_coefficients(self._cost_fn(indices))
-        scores = self._scale.invert(self._model.mean(self._problem.features(indices)))
-        return slope * scores + intercept
+        slope, intercept = problem.linear_coefficients(cost_fn(trial_rows))
+        self.trial_rewards = slope * scale.invert(trial_means) + intercept
+        self._best = float(self.trial_rewards.max())
 
     def __call__(self, indices: Indices) -> FloatArray:
+        return self._value(self._model, indices)
+
+    def approximate(self, indices: Indices) -> FloatArray:
+        return self._value(self._approximate_model, indices)
+
+    @cached_property
+    def _approximate_model(self) -> ApproximateProcess:
+        return ApproximateProcess(self._model)
+
+    def _value(self, model: GaussianProcess | ApproximateProcess, indices: Indices) -> FloatArray:
         slope, intercept = self._problem.linear_coefficients(self._cost_fn(indices))
-        mean, std = self._model.predict(self._problem.features(indices))
+        mean, std = model.predict(self._problem.features(indices))
         return self._scale.log_expected_improvement(
             mean, std, self._best, slope=slope, intercept=intercept
         )
 
 
 class ExpectedHypervolumeImprovement:
-    """Logarithm of the expected improvement of the hypervolume, (networks, decisions) ->
-    (networks,).
+    """Logarithm of the expected improvement of the hypervolume.
 
     The hypervolume is the area under the front of score over log cost, up to _LOG_COST_MARGIN
     beyond the largest measured cost. The cost is exact, so the improvement is a sum over the
     segments between the costs of the front, each with its own expected improvement.
+
+    Args:
+        problem: The search problem.
+        model: Predicts the score.
+        cost_fn: Computes the cost.
+        trial_rows: Trials of the model, (trials, decisions).
+        trial_means: Their predictions, (trials,).
     """
 
     def __init__(
-        self, problem: Problem, model: GaussianProcess, cost_fn: CostFn, measured_rows: Indices
+        self,
+        problem: Problem,
+        model: GaussianProcess,
+        cost_fn: CostFn,
+        trial_rows: Indices,
+        trial_means: FloatArray,
     ) -> None:
         self._problem, self._model, self._cost_fn = problem, model, cost_fn
-        costs, scores = (
-            np.log(cost_fn(measured_rows)),
-            model.mean(problem.features(measured_rows)),
-        )
+        costs = np.log(cost_fn(trial_rows))
         order = np.argsort(costs, kind="stable")
         self._segment_ends = np.append(costs[order], costs.max() + _LOG_COST_MARGIN)
-        self._segment_scores = np.append(scores.min(), np.maximum.accumulate(scores[order]))
+        self._segment_scores = np.append(
+            trial_means.min(), np.maximum.accumulate(trial_means[order])
+        )
 
     def __call__(self, indices: Indices) -> FloatArray:
+        return self._value(self._model, indices)
+
+    def approximate(self, indices: Indices) -> FloatArray:
+        return self._value(self._approximate_model, indices)
+
+    @cached_property
+    def _approximate_model(self) -> ApproximateProcess:
+        return ApproximateProcess(self._model)
+
+    def _value(self, model: GaussianProcess | ApproximateProcess, indices: Indices) -> FloatArray:
         costs = np.log(self._cost_fn(indices))
-        mean, std = self._model.predict(self._problem.features(indices))
+        mean, std = model.predict(self._problem.features(indices))
         segment_starts = np.maximum(np.append(-np.inf, self._segment_ends[:-1]), costs[:, None])
         with np.errstate(divide="ignore"):  # a segment of width 0 does not improve
             log_widths = np.log(np.maximum(self._segment_ends - segment_starts, 0.0))
@@ -180,52 +223,3 @@ class ExpectedHypervolumeImprovement:
 
 def _scores(finished: list[FrozenTrial]) -> FloatArray:
     return np.array([trial.user_attrs[SCORE] for trial in finished], dtype=np.float64)
-
-
-def optimize_acquisition(
-    problem: Problem,
-    acquisition: AcquisitionFn,
-    candidates: Indices,
-    generator: np.random.Generator,
-) -> Indices:
-    """Local search from the best candidates to their best neighbors, until none is better.
-
-    Returns:
-        All networks that were evaluated, best first, (networks, decisions).
-    """
-    # Neighbors of one center occur again at the next step, and are evaluated once.
-    value_by_row: dict[bytes, float] = {}
-
-    def evaluate(indices: Indices) -> FloatArray:
-        keys = [row.tobytes() for row in indices]
-        new_positions = {
-            key: position for position, key in enumerate(keys) if key not in value_by_row
-        }
-        if new_positions:
-            rows = indices[list(new_positions.values())]
-            new_values = np.where(
-                problem.feasible_mask(problem.costs(rows)), acquisition(rows), -np.inf
-            )
-            value_by_row.update(zip(new_positions, new_values.tolist(), strict=True))
-        return np.array([value_by_row[key] for key in keys])
-
-    visited, acquisition_values = [candidates], [evaluate(candidates)]
-    centers, values = _best_rows(candidates, acquisition_values[0])
-    for _ in range(_MAX_STEPS):
-        neighbors = problem.neighbors(centers, _MAX_NEIGHBORS, generator)
-        visited.append(neighbors)
-        acquisition_values.append(evaluate(neighbors))
-        centers, updated_values = _best_rows(
-            np.concatenate([centers, neighbors]), np.concatenate([values, acquisition_values[-1]])
-        )
-        if np.array_equal(updated_values, values):
-            break
-        values = updated_values
-    return np.concatenate(visited)[np.argsort(-np.concatenate(acquisition_values), kind="stable")]
-
-
-def _best_rows(indices: Indices, values: FloatArray) -> tuple[Indices, FloatArray]:
-    """The _NUM_CENTERS best distinct rows and their values, in falling order."""
-    first_indices = unique_row_indices(indices)
-    order = first_indices[np.argsort(-values[first_indices], kind="stable")[:_NUM_CENTERS]]
-    return indices[order], values[order]

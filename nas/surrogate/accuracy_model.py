@@ -17,8 +17,8 @@ from phinas.nas.surrogate.gaussian_process import (
     Hyperparameters,
     mean_and_scale,
     single_threaded_blas,
-    tune_hyperparameters,
 )
+from phinas.nas.surrogate.hyperparameter_tuning import tune_hyperparameters
 from phinas.nas.surrogate.score_scale import LINEAR_SCALE, ScoreScale
 from phinas.space.search_spaces.inactive_choices import Indices, Mask
 
@@ -50,19 +50,22 @@ def fit_accuracy_model(
             (the kriging believer, Ginsbourger et al., 2010), so that the next proposal is another
             network.
         floor_failures: Raise the scores of failed trainings to the lowest score of the others.
+
+    Returns:
+        The model of the trials of `select_trials(scores)`, followed by the pending ones.
     """
     transform = _make_transform(scale, floor_failures)
     theta = _tune_on_first_trials(features, measured_rows, scores, transform)
-    rows, targets = features(measured_rows), transform(scores)
-    selected = _select_trials(scores)
-    model = GaussianProcess(theta, rows[selected], targets[selected])
+    selected = select_trials(scores)
+    rows, targets = features(measured_rows[selected]), transform(scores)[selected]
+    model = GaussianProcess(theta, rows, targets)
     if pending_rows is None or len(pending_rows) == 0:
         return model
     pending_features = features(pending_rows)
     return GaussianProcess(
         theta,
-        np.concatenate([rows[selected], pending_features]),
-        np.concatenate([targets[selected], model.mean(pending_features)]),
+        np.concatenate([rows, pending_features]),
+        np.concatenate([targets, model.mean(pending_features)]),
     )
 
 
@@ -71,10 +74,10 @@ def fit_log_cost_model(
     features: FeatureEncoder, measured_rows: Indices, costs: FloatArray
 ) -> GaussianProcess:
     """Fit a Gaussian process to the logarithms of measured costs."""
-    rows, targets = features(measured_rows), np.log(costs)
-    selected = _select_trials(targets)
+    targets = np.log(costs)
+    selected = select_trials(targets)
     theta = _tune_on_first_trials(features, measured_rows, costs, np.log)
-    return GaussianProcess(theta, rows[selected], targets[selected])
+    return GaussianProcess(theta, features(measured_rows[selected]), targets[selected])
 
 
 def failed_to_learn(scores: FloatArray) -> Mask:
@@ -148,7 +151,7 @@ def _cached_hyperparameters(
     )
 
 
-def _select_trials(targets: FloatArray) -> Indices:
+def select_trials(targets: FloatArray) -> Indices:
     """At most MAX_TRIALS trials. One half are the best trials, and the other half are the latest of
     the others.
     """

@@ -46,25 +46,30 @@ class FeatureEncoder:
         self._space, self._cost_fn, self._stage_cost_fn = space, costs, stage_costs
         self._inactive_choices = InactiveChoices(space)
         decisions = space.decisions
-        self._codes_by_decision = [_value_codes(decision) for decision in decisions]
+        # Feature-major: one row for each column of a decision.
+        self._codes_by_decision = [
+            np.ascontiguousarray(_value_codes(decision).T) for decision in decisions
+        ]
         labels = [label for decision in decisions for label in _column_labels(decision)]
         self._sum_matrix = np.array(
-            [[label == other for other in sorted(set(labels))] for label in labels],
+            [[label == other for label in labels] for other in sorted(set(labels))],
             dtype=np.float64,
         )
         counts = [len(decision.values) for decision in decisions]
         sample = self._encode(
             np.random.default_rng(0).integers(0, counts, size=(_SAMPLE_SIZE, len(counts)))
         )
-        self._mean, self._std = sample.mean(0), sample.std(0)
-        self._is_varying = self._std > 1e-9 * np.abs(sample).max(0)
+        mean, std = sample.mean(1), sample.std(1)
+        self._is_varying = std > 1e-9 * np.abs(sample).max(1)
+        self._mean, self._std = mean[self._is_varying, None], std[self._is_varying, None]
         self.groups = self._assign_groups(labels)
 
     def __call__(self, indices: Indices) -> FloatArray:
         """Encode networks, (networks, decisions) -> (networks, features)."""
-        return (
-            self._encode(indices)[:, self._is_varying] - self._mean[self._is_varying]
-        ) / self._std[self._is_varying]
+        features = self._encode(indices)[self._is_varying]
+        features -= self._mean
+        features /= self._std
+        return np.ascontiguousarray(features.T)
 
     def _assign_groups(self, labels: list[str]) -> FeatureGroups:
         """The group of each feature: the choices of one field, the sums, the layers, the costs of
@@ -73,43 +78,43 @@ class FeatureEncoder:
         stages, costs = len(self._space.base.stages), len(_COSTS)
         group_names = [
             *(label.split()[0] for label in labels),
-            *["sums"] * self._sum_matrix.shape[1],
+            *["sums"] * len(self._sum_matrix),
             *["layers"] * (stages + 1),
         ]
         group_names += ["costs"] * costs + ["stages' costs"] * (costs * stages)
         return np.unique(np.array(group_names)[self._is_varying], return_inverse=True)[1]
 
     def _encode(self, indices: Indices) -> FloatArray:
-        inactive = self._inactive_choices.inactive_mask(indices)
-        columns = np.concatenate(
-            [
-                code[indices[:, j]] * ~inactive[:, j, None]
-                for j, code in enumerate(self._codes_by_decision)
-            ],
-            axis=1,
-        )
+        """The features before standardization, (features, networks)."""
+        active = ~self._inactive_choices.inactive_mask(indices).T
+        columns = []
+        for code, positions, is_active in zip(
+            self._codes_by_decision, np.ascontiguousarray(indices.T), active, strict=True
+        ):
+            column = code[:, positions]
+            columns.append(column if is_active.all() else column * is_active)
+        choices = np.concatenate(columns)
         return np.concatenate(
             [
-                columns,
-                columns @ self._sum_matrix,
+                choices,
+                self._sum_matrix @ choices,
                 self._layer_counts(indices),
                 self._costs(indices),
-            ],
-            axis=1,
+            ]
         )
 
     def _layer_counts(self, indices: Indices) -> FloatArray:
         space = self._space
-        counts = np.zeros((len(indices), len(space.base.stages) + 1))
+        counts = np.zeros((len(space.base.stages) + 1, len(indices)))
         for stage in range(len(space.base.stages)):
             for layer in range(space.max_depth(stage)):
-                counts[:, stage] += self._inactive_choices.layer_mask(indices, stage, layer)
-        counts[:, -1] = counts.sum(1)
+                counts[stage] += self._inactive_choices.layer_mask(indices, stage, layer)
+        counts[-1] = counts.sum(0)
         return np.log1p(counts)
 
     def _costs(self, indices: Indices) -> FloatArray:
-        stage_costs = np.moveaxis(self._stage_cost_fn(indices)[:, :, _COSTS], 1, 0)
-        return np.log1p(np.concatenate([self._cost_fn(indices)[:, _COSTS], *stage_costs], axis=1))
+        stage_costs = np.moveaxis(self._stage_cost_fn(indices), 0, -1)[:, _COSTS]
+        return np.log1p(np.concatenate([self._cost_fn(indices).T[_COSTS], *stage_costs]))
 
 
 def _is_numeric(values: Sequence[Value]) -> bool:

@@ -155,12 +155,12 @@ def test_raising_failed_trainings_improves_the_predictions(problem):
 
 def test_of_many_trials_the_best_half_and_the_latest_are_used(problem):
     targets = np.random.default_rng(0).normal(size=MAX_TRIALS + 300)
-    selected_indices = accuracy_model._select_trials(targets)
+    selected_indices = accuracy_model.select_trials(targets)
     assert len(selected_indices) == len(set(selected_indices.tolist())) == MAX_TRIALS
     assert list(selected_indices) == sorted(selected_indices)
     assert set(np.argsort(-targets)[: MAX_TRIALS // 2].tolist()) <= set(selected_indices.tolist())
     assert set(range(MAX_TRIALS + 200, MAX_TRIALS + 300)) <= set(selected_indices.tolist())
-    assert accuracy_model._select_trials(targets[:MAX_TRIALS]).tolist() == list(range(MAX_TRIALS))
+    assert accuracy_model.select_trials(targets[:MAX_TRIALS]).tolist() == list(range(MAX_TRIALS))
 
 
 def test_a_running_network_has_its_expected_score_and_little_uncertainty(problem):

@@ -13,6 +13,8 @@ from phinas.nas.strategies.bayesian import (
     ExpectedHypervolumeImprovement,
     ExpectedImprovement,
 )
+from phinas.nas.strategies.local_search import optimize_acquisition
+from phinas.nas.surrogate.accuracy_model import fit_accuracy_model
 from phinas.nas.surrogate.score_scale import log_expected_improvement
 from phinas.space.search_spaces.cost_tables import METRICS
 from phinas.space.search_spaces.loading import load_space
@@ -104,6 +106,11 @@ def flops_of(problem):
     return lambda rows: problem.costs(rows)[:, METRICS.index("flops")].astype(float)
 
 
+def make_acquisition(acquisition_class, problem, model, measured_rows):
+    means = model.mean(problem.features(measured_rows))
+    return acquisition_class(problem, model, flops_of(problem), measured_rows, means)
+
+
 @pytest.mark.parametrize(
     ("kind", "exponent"), [("soft", -0.07), ("hard", -1.0), ("absolute", -0.3), ("soft", 0.0)]
 )
@@ -115,7 +122,7 @@ def test_the_expected_improvement_of_a_reward_is_the_mean_over_samples(kind, exp
         sample_rows(problem, 20, 1),
     )
     acquisition_values = np.exp(
-        ExpectedImprovement(problem, model, flops_of(problem), measured_rows)(rows)
+        make_acquisition(ExpectedImprovement, problem, model, measured_rows)(rows)
     )
 
     def rewards(indices, scores):
@@ -154,7 +161,7 @@ def test_the_expected_hypervolume_improvement_is_the_mean_over_samples():
         sample_rows(problem, 25, 1),
     )
     acquisition_values = np.exp(
-        ExpectedHypervolumeImprovement(problem, model, flops_of(problem), measured_rows)(rows)
+        make_acquisition(ExpectedHypervolumeImprovement, problem, model, measured_rows)(rows)
     )
     costs, scores = (
         np.log(flops_of(problem)(measured_rows)),
@@ -186,8 +193,8 @@ def test_a_network_far_beyond_the_largest_measured_cost_has_no_expected_improvem
     problem = problem_of(pareto=True)
     order = np.argsort(flops_of(problem)(rows := sample_rows(problem, 60, 0)))
     small_rows, large_rows = rows[order[:5]], rows[order[-5:]]
-    acquisition_values = ExpectedHypervolumeImprovement(
-        problem, FakeModel(problem, std=0.04), flops_of(problem), small_rows
+    acquisition_values = make_acquisition(
+        ExpectedHypervolumeImprovement, problem, FakeModel(problem, std=0.04), small_rows
     )(large_rows)
     assert np.all(acquisition_values == -np.inf)
 
@@ -196,7 +203,62 @@ def test_a_network_far_beyond_the_largest_measured_cost_has_no_expected_improvem
 @pytest.mark.parametrize("kind", ["soft", "hard", "absolute"])
 def test_no_acquisition_value_is_nan_under_extreme_exponents(kind, exponent):
     problem = problem_of(kind, exponent)
-    improvement = ExpectedImprovement(
-        problem, FakeModel(problem, std=0.03), flops_of(problem), sample_rows(problem, 12, 0)
+    improvement = make_acquisition(
+        ExpectedImprovement, problem, FakeModel(problem, std=0.03), sample_rows(problem, 12, 0)
     )
     assert not np.isnan(improvement(sample_rows(problem, 200, 1))).any()
+
+
+def fit_model_of_flops(problem, rows):
+    scores = 0.3 + 0.05 * np.log(flops_of(problem)(rows) / 1e5)
+    return fit_accuracy_model(problem.features, rows, scores)
+
+
+@pytest.mark.parametrize("acquisition_class", [ExpectedImprovement, ExpectedHypervolumeImprovement])
+def test_the_best_networks_are_among_the_best_approximations(acquisition_class):
+    problem = problem_of(pareto=acquisition_class is ExpectedHypervolumeImprovement)
+    measured_rows, rows = sample_rows(problem, 100, 0), sample_rows(problem, 600, 1)
+    acquisition = make_acquisition(
+        acquisition_class, problem, fit_model_of_flops(problem, measured_rows), measured_rows
+    )
+    best = np.argsort(-acquisition(rows))[:10]
+    best_approximations = np.argsort(-acquisition.approximate(rows))[:64]
+    assert set(best.tolist()) <= set(best_approximations.tolist())
+
+
+class NumberOfDifferences:
+    """The value of a network is minus the number of its differences from a target."""
+
+    def __init__(self, target):
+        self.target, self.exact_rows = target, []
+
+    def __call__(self, rows):
+        self.exact_rows += rows.tolist()
+        return self.approximate(rows)
+
+    def approximate(self, rows):
+        return -(rows != self.target).sum(1).astype(float)
+
+
+def test_the_local_search_finds_the_best_network_and_evaluates_none_twice():
+    problem = problem_of()
+    target = problem.canonicalize(sample_rows(problem, 1, 5))[0]
+    acquisition = NumberOfDifferences(target)
+    starts, random_rows = sample_rows(problem, 5, 0), sample_rows(problem, 200, 1)
+    ranking = optimize_acquisition(
+        problem, acquisition, starts, random_rows, np.random.default_rng(0)
+    )
+    np.testing.assert_array_equal(ranking[0], target)
+    assert len({tuple(row) for row in acquisition.exact_rows}) == len(acquisition.exact_rows)
+    assert len({tuple(row) for row in ranking.tolist()}) == len(ranking)
+    assert {tuple(row) for row in random_rows.tolist()} <= {tuple(row) for row in ranking.tolist()}
+
+
+def test_the_local_search_returns_no_infeasible_network():
+    problem = Problem(TINY, CostConstraint(0, 4e5), make_reward("soft", exponent=-0.07, target=5e5))
+    rows = np.random.default_rng(0).integers(0, problem.num_choices, size=(200, 15))
+    ranking = optimize_acquisition(
+        problem, NumberOfDifferences(rows[0]), rows[:5], rows, np.random.default_rng(0)
+    )
+    assert len(ranking)
+    assert flops_of(problem)(ranking).max() <= 4e5

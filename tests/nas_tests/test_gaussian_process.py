@@ -9,11 +9,14 @@ import pytest
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, DotProduct, Matern, WhiteKernel
 
+from phinas.nas.surrogate.approximate_process import ApproximateProcess
 from phinas.nas.surrogate.gaussian_process import (
     GaussianProcess,
     Hyperparameters,
-    _negative_log_likelihood,
     mean_and_scale,
+)
+from phinas.nas.surrogate.hyperparameter_tuning import (
+    _negative_log_likelihood,
     tune_hyperparameters,
 )
 
@@ -124,6 +127,30 @@ def test_the_joint_covariance_has_the_variances_on_its_diagonal_and_is_positive_
     np.testing.assert_allclose(joint_mean, mean)
     np.testing.assert_allclose(np.diag(covariance), std**2, rtol=1e-8)
     assert np.linalg.eigvalsh(covariance).min() > -1e-12
+
+
+def test_the_means_of_the_trials_are_the_predictions_of_their_features():
+    process = GaussianProcess(THETA, ROWS, VALUES)
+    np.testing.assert_allclose(process.trial_means, process.mean(ROWS), rtol=1e-9)
+
+
+def test_blocks_of_rows_change_no_prediction():
+    process = GaussianProcess(THETA, ROWS, VALUES)
+    new_rows = np.random.default_rng(1).normal(size=(2000, 5))
+    for predictions, single in zip(
+        process.predict(new_rows), process.predict(new_rows[1500:1501]), strict=True
+    ):
+        assert predictions[1500] == pytest.approx(single[0], rel=1e-9)
+
+
+def test_the_approximation_has_the_same_means_and_upper_bounds_of_the_deviations():
+    process = GaussianProcess(THETA, ROWS, VALUES)
+    new_rows = np.random.default_rng(1).normal(size=(300, 5))
+    mean, std = process.predict(new_rows)
+    approximate_mean, approximate_std = ApproximateProcess(process).predict(new_rows)
+    np.testing.assert_allclose(approximate_mean, mean, atol=1e-3 * VALUES.std())
+    assert np.all(approximate_std > std * (1 - 1e-3))
+    assert np.corrcoef(approximate_std, std)[0, 1] > 0.5
 
 
 @pytest.mark.parametrize("noise", [0.05, 0.2])
