@@ -71,9 +71,8 @@ def finalists_by_rule(rows: Indices, accuracies: FloatArray, *, seed: int) -> di
         seed: Seed of the samples from the posterior of the accuracies.
     """
     slope, _ = PROBLEM.reward.linear_coefficients(PROBLEM.costs(rows)[:, 0].astype(float))
-    mean, covariance = fit_accuracy_model(PROBLEM.features, rows, accuracies).predict_joint(
-        PROBLEM.features(rows)
-    )
+    model = fit_accuracy_model(PROBLEM.features, rows, accuracies[:, None]).process
+    mean, covariance = model.predict_joint(PROBLEM.features(rows))
     rewards = slope * sample_joint(mean, covariance, np.random.default_rng(seed))
     best_counts = np.bincount(rewards.argmax(1), minlength=len(rows))
     return {

@@ -135,9 +135,8 @@ def _fit_model(trials: Sequence[Trial], space: SearchSpace, reward: Reward) -> _
     except SpecError:
         return None
     problem = Problem(space, CostConstraint(), reward)
-    model = fit_accuracy_model(
-        problem.features, np.array(rows), np.array([trial.score for trial in learned_trials])
-    )
+    scores = np.array([[trial.score] for trial in learned_trials])
+    model = fit_accuracy_model(problem.features, np.array(rows), scores).process
     return _FittedModel(
         problem, model, {trial.number: row for trial, row in zip(learned_trials, rows, strict=True)}
     )

@@ -28,7 +28,7 @@ class StrategyEntry:
 
 STRATEGIES: dict[str, StrategyEntry] = {
     "bayesian": StrategyEntry(
-        "phinas.nas.strategies.bayesian:BayesianSampler",
+        "phinas.nas.strategies.bayesian:BayesianStrategy",
         "Bayesian optimization: a Gaussian process models the score, and the exact cost is known.",
         supports_pareto=True,
     ),

@@ -11,9 +11,7 @@ import numpy as np
 
 from phinas.nas.problem import Problem
 from phinas.nas.strategies.interface import Action, PastTrial, ResumeTraining, StartTraining
-from phinas.space.search_spaces.search_space import Choices
-
-_NUM_SAMPLES = 64
+from phinas.nas.strategies.known_networks import KnownNetworks
 
 
 class AshaStrategy:
@@ -38,7 +36,9 @@ class AshaStrategy:
             trial = self._find_promotable(history, self.rungs[index])
             if trial is not None:
                 return ResumeTraining(trial.number, self.rungs[index + 1])
-        return StartTraining(self._sample_new(history), epochs=self.rungs[0])
+        rows = self._problem.to_indices([trial.choices for trial in history])
+        new_network = KnownNetworks(self._problem, rows).sample_new(self._generator)
+        return StartTraining(new_network, epochs=self.rungs[0])
 
     def _find_promotable(self, history: Sequence[PastTrial], rung: int) -> PastTrial | None:
         """The best trial that is paused at this rung and among its best third.
@@ -50,18 +50,6 @@ class AshaStrategy:
         best = members[: len(members) // self._reduction_factor]
         paused = (trial for trial in best if trial.status == "paused" and trial.epochs == rung)
         return next(paused, None)
-
-    def _sample_new(self, history: Sequence[PastTrial]) -> Choices:
-        """A random network that satisfies the cost constraint and is not in the history."""
-        space, problem = self._problem.space, self._problem
-        known_rows = problem.to_indices([trial.choices for trial in history]).tolist()
-        known_ids = {problem.identify_row(row) for row in known_rows}
-        rows = problem.sample(_NUM_SAMPLES, self._generator)
-        for row in rows[problem.feasible_mask(problem.costs(rows))].tolist():
-            if problem.identify_row(row) not in known_ids:
-                return space.from_indices(row)
-        # The search replaces a known network.
-        return space.from_indices(rows[0].tolist())
 
 
 def make_rungs(epochs: int, reduction_factor: int) -> list[int]:

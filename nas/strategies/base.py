@@ -1,7 +1,5 @@
 """Base class of samplers that choose all decisions of a trial at once and know its cost before they
 propose it.
-
-A network is known if any trial has it: a complete, running, failed or rejected one.
 """
 
 import random
@@ -15,10 +13,9 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
 from phinas.nas.problem import Problem, make_distributions
+from phinas.nas.strategies.known_networks import KnownNetworks
 from phinas.space.search_spaces.inactive_choices import Indices
 from phinas.space.search_spaces.search_space import Choices
-
-_NUM_SAMPLES = 64
 
 
 class JointSampler(BaseSampler, ABC):
@@ -31,15 +28,13 @@ class JointSampler(BaseSampler, ABC):
     Attributes:
         rng: Random numbers.
         np_rng: Random numbers of NumPy.
-        pending_rows: Choices of the running trials, (trials, decisions).
     """
 
     def __init__(self, problem: Problem, seed: int) -> None:
         self.problem = problem
         self.rng = random.Random(seed)
         self.np_rng = np.random.default_rng(seed)
-        self._known_identities: set[str] = set()
-        self.pending_rows = problem.to_indices([])
+        self._known = KnownNetworks(problem, problem.to_indices([]))
 
     @abstractmethod
     def propose(self, finished: list[FrozenTrial], rows: Indices) -> Choices:
@@ -51,22 +46,12 @@ class JointSampler(BaseSampler, ABC):
         """
 
     def first_new_feasible(self, rows: Indices) -> Choices | None:
-        """The first network that satisfies the cost constraint and is not known. None if all fail.
-
-        Args:
-            rows: Indices of choices, (networks, decisions).
-        """
-        for row in rows[self.problem.feasible_mask(self.problem.costs(rows))]:
-            if self.problem.identify_row(row.tolist()) not in self._known_identities:
-                return self.problem.space.from_indices(row.tolist())
-        return None
+        """`KnownNetworks.first_new_feasible`."""
+        return self._known.first_new_feasible(rows)
 
     def sample_random(self) -> Choices:
-        """A random network that is new and feasible. If no sample is, any network, which the
-        search then rejects.
-        """
-        rows = self.problem.sample(_NUM_SAMPLES, self.np_rng)
-        return self.first_new_feasible(rows) or self.problem.space.from_indices(rows[0].tolist())
+        """`KnownNetworks.sample_new`."""
+        return self._known.sample_new(self.np_rng)
 
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
@@ -82,15 +67,10 @@ class JointSampler(BaseSampler, ABC):
             if len(past_trial.params) == len(search_space)
         ]
         rows = self.problem.to_indices([past_trial.params for past_trial in past_trials])
-        self._known_identities = {self.problem.identify_row(row) for row in rows.tolist()}
+        self._known = KnownNetworks(self.problem, rows)
         is_complete = np.array(
             [past_trial.state == TrialState.COMPLETE for past_trial in past_trials], dtype=bool
         )
-        self.pending_rows = rows[
-            np.array(
-                [past_trial.state == TrialState.RUNNING for past_trial in past_trials], dtype=bool
-            )
-        ]
         return self.propose(
             [past_trial for past_trial in past_trials if past_trial.state == TrialState.COMPLETE],
             rows[is_complete],

@@ -5,23 +5,27 @@ the score. The cost of every network is known exactly, and the reward is linear 
 expected improvement has a closed form. It is maximized by local search over single changes, from
 the best measured networks and from random samples, as in BANANAS (White et al., arXiv:1910.11858).
 The difference to BANANAS is that the cost is known and only the score is modeled.
+
+The scores of pruned trainings are measurements of the final ones with an error
+(`phinas.nas.surrogate.curve_model`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from optuna.trial import FrozenTrial
 from scipy.special import logsumexp
 
-from phinas.nas.problem import COST, SCORE, Problem
-from phinas.nas.strategies.base import JointSampler
+from phinas.nas.problem import Problem
+from phinas.nas.strategies.interface import Action, PastTrial, StartTraining
+from phinas.nas.strategies.known_networks import KnownNetworks
 from phinas.nas.strategies.local_search import Acquisition, optimize_acquisition
 from phinas.nas.surrogate.accuracy_model import (
+    AccuracyModel,
     failed_to_learn,
     fit_accuracy_model,
     fit_log_cost_model,
-    select_trials,
 )
 from phinas.nas.surrogate.approximate_process import ApproximateProcess
 from phinas.nas.surrogate.gaussian_process import (
@@ -31,8 +35,7 @@ from phinas.nas.surrogate.gaussian_process import (
 )
 from phinas.nas.surrogate.score_scale import LINEAR_SCALE, ScoreScale, choose_scale
 from phinas.space.search_spaces.cost_tables import METRICS
-from phinas.space.search_spaces.inactive_choices import Indices
-from phinas.space.search_spaces.search_space import Choices
+from phinas.space.search_spaces.inactive_choices import Indices, Mask
 
 CostFn = Callable[[Indices], FloatArray]  # (networks, decisions) -> (networks,)
 
@@ -47,75 +50,137 @@ _NUM_MEASURED_CANDIDATES = 100
 _LOG_COST_MARGIN = 0.1  # beyond the logarithm of the largest measured cost
 
 
-class BayesianSampler(JointSampler):
+class BayesianStrategy:
     """Proposes the network with the largest expected improvement of the reward, or of the
     hypervolume of the Pareto front.
+
+    Args:
+        problem: The search problem.
+        seed: Seed of the proposal.
     """
 
-    def propose(self, finished: list[FrozenTrial], rows: Indices) -> Choices:
-        pareto = self.problem.pareto
-        if len(finished) < (_NUM_PARETO_STARTUP_TRIALS if pareto else NUM_STARTUP_TRIALS):
-            return self.sample_random()
-        with single_threaded_blas():
-            maximize = self._maximize_hypervolume if pareto else self._maximize_reward
-            return maximize(finished, rows) or self.sample_random()
+    def __init__(self, problem: Problem, seed: int) -> None:
+        self._problem = problem
+        self._generator = np.random.default_rng(seed)
 
-    def _maximize_reward(self, finished: list[FrozenTrial], rows: Indices) -> Choices | None:
-        scores = _scores(finished)
-        scale = choose_scale(scores)
-        model = fit_accuracy_model(
-            self.problem.features, rows, scores, scale=scale, pending_rows=self.pending_rows
+    def propose(self, history: Sequence[PastTrial]) -> Action:
+        problem = self._problem
+        known = KnownNetworks(problem, problem.to_indices([trial.choices for trial in history]))
+        trials = MeasuredTrials.of(problem, history)
+        num_startup = _NUM_PARETO_STARTUP_TRIALS if problem.pareto else NUM_STARTUP_TRIALS
+        choices = None
+        if len(trials.rows) >= num_startup:
+            with single_threaded_blas():
+                choices = known.first_new_feasible(self._maximize(trials))
+        return StartTraining(choices or known.sample_new(self._generator))
+
+    def _maximize(self, trials: "MeasuredTrials") -> Indices:
+        """Networks with large acquisition values, the largest one first."""
+        pareto = self._problem.pareto
+        acquisition, starts = self._hypervolume(trials) if pareto else self._improvement(trials)
+        random_rows = self._problem.sample(_NUM_RANDOM_CANDIDATES, self._generator)
+        return optimize_acquisition(
+            self._problem, acquisition, starts, random_rows, self._generator
         )
-        selected = select_trials(scores)
-        has_learned = ~failed_to_learn(scores)[selected]
-        trial_rows = rows[selected][has_learned]
+
+    def _improvement(self, trials: "MeasuredTrials") -> tuple[Acquisition, Indices]:
+        """The acquisition function of the reward, and the best measured networks."""
+        scale = choose_scale(trials.curves[~np.isnan(trials.curves)])
+        model = self._fit(trials, scale=scale)
+        is_candidate = trials.can_be_best[model.trials]
+        rows = trials.rows[model.trials][is_candidate]
         acquisition = ExpectedImprovement(
-            self.problem,
-            model,
-            self._make_cost_fn(finished, rows),
-            trial_rows,
-            model.trial_means[: len(selected)][has_learned],
+            self._problem,
+            model.process,
+            self._make_cost_fn(trials),
+            rows,
+            model.trial_means[is_candidate],
             scale,
         )
         best_first = np.argsort(-acquisition.trial_rewards, kind="stable")
-        return self._best_new(acquisition, trial_rows[best_first[:_NUM_MEASURED_CANDIDATES]])
+        return acquisition, rows[best_first[:_NUM_MEASURED_CANDIDATES]]
 
-    def _maximize_hypervolume(self, finished: list[FrozenTrial], rows: Indices) -> Choices | None:
-        scores = _scores(finished)
-        model = fit_accuracy_model(
-            self.problem.features,
-            rows,
-            scores,
-            pending_rows=self.pending_rows,
-            floor_failures=False,  # a small, poor network may lie on the Pareto front
-        )
-        selected = select_trials(scores)
-        acquisition = ExpectedHypervolumeImprovement(
-            self.problem,
-            model,
-            self._make_cost_fn(finished, rows),
-            rows[selected],
-            model.trial_means[: len(selected)],
-        )
-        return self._best_new(acquisition, rows[selected])
+    def _hypervolume(self, trials: "MeasuredTrials") -> tuple[Acquisition, Indices]:
+        """The acquisition function of the front, and the measured networks."""
+        # No floor: a small, poor network may lie on the Pareto front.
+        model = self._fit(trials, floor_failures=False)
+        rows = trials.rows[model.trials]
+        cost_fn = self._make_cost_fn(trials)
+        return ExpectedHypervolumeImprovement(
+            self._problem, model.process, cost_fn, rows, model.trial_means
+        ), rows
 
-    def _best_new(self, acquisition: Acquisition, measured_rows: Indices) -> Choices | None:
-        """The best new network that a search from measured and random networks finds."""
-        random_rows = self.problem.sample(_NUM_RANDOM_CANDIDATES, self.np_rng)
-        return self.first_new_feasible(
-            optimize_acquisition(self.problem, acquisition, measured_rows, random_rows, self.np_rng)
+    def _fit(
+        self,
+        trials: "MeasuredTrials",
+        *,
+        scale: ScoreScale = LINEAR_SCALE,
+        floor_failures: bool = True,
+    ) -> AccuracyModel:
+        return fit_accuracy_model(
+            self._problem.features,
+            trials.rows,
+            trials.curves,
+            scale=scale,
+            pending_rows=trials.pending_rows,
+            floor_failures=floor_failures,
         )
 
-    def _make_cost_fn(self, finished: list[FrozenTrial], rows: Indices) -> CostFn:
+    def _make_cost_fn(self, trials: "MeasuredTrials") -> CostFn:
         """The cost in the reward: exact, or learned from the trials if it has to be measured."""
-        problem = self.problem
+        problem = self._problem
         if problem.has_analytic_costs:
             metric_index = METRICS.index(problem.reward.cost_metric)
             return lambda indices: problem.costs(indices)[:, metric_index].astype(np.float64)
-        model = fit_log_cost_model(
-            problem.features, rows, np.array([trial.user_attrs[COST] for trial in finished])
-        )
+        model = fit_log_cost_model(problem.features, trials.rows, trials.costs)
         return lambda indices: np.exp(model.mean(problem.features(indices)))
+
+
+@dataclass(frozen=True)
+class MeasuredTrials:
+    """The trials with a score, in the order of their numbers.
+
+    Attributes:
+        rows: Indices of their choices, (trials, decisions).
+        curves: Score after each epoch, (trials, epochs), NaN where it is not known. Only the final
+            scores, (trials, 1), if all trials have one.
+        costs: (trials,). NaN where the cost has not been measured.
+        can_be_best: Whether a trial is complete and did not fail to learn, (trials,). If there is
+            no complete trial, all count.
+        pending_rows: Indices of the choices of the other networks that are being trained.
+    """
+
+    rows: Indices
+    curves: FloatArray
+    costs: FloatArray
+    can_be_best: Mask
+    pending_rows: Indices
+
+    @classmethod
+    def of(cls, problem: Problem, history: Sequence[PastTrial]) -> "MeasuredTrials":
+        measured = [
+            trial for trial in history if trial.scores and trial.status not in ("failed", "running")
+        ]
+        is_complete = np.array([trial.status == "complete" for trial in measured], dtype=bool)
+        if is_complete.all():
+            curves = np.array([[trial.score] for trial in measured], dtype=np.float64)
+        else:
+            curves = np.full((len(measured), problem.epochs), np.nan)
+            for curve, trial in zip(curves, measured, strict=True):
+                curve[np.array([*trial.scores], dtype=int) - 1] = [*trial.scores.values()]
+        can_be_best = np.ones(len(measured), dtype=bool)
+        if is_complete.any():
+            final_scores = curves[is_complete, -1]
+            can_be_best[:] = is_complete
+            can_be_best[is_complete] = ~failed_to_learn(final_scores)
+        pending = [trial.choices for trial in history if trial.status == "running"]
+        return cls(
+            problem.to_indices([trial.choices for trial in measured]),
+            curves,
+            np.array([trial.cost for trial in measured], dtype=np.float64),
+            can_be_best,
+            problem.to_indices(pending),
+        )
 
 
 class ExpectedImprovement:
@@ -219,7 +284,3 @@ class ExpectedHypervolumeImprovement:
             mean[:, None], std[:, None], self._segment_scores
         )
         return logsumexp(log_widths + log_improvements, axis=1)
-
-
-def _scores(finished: list[FrozenTrial]) -> FloatArray:
-    return np.array([trial.user_attrs[SCORE] for trial in finished], dtype=np.float64)

@@ -6,10 +6,12 @@ on earlier proposals.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache, lru_cache
 
 import numpy as np
 
+from phinas.nas.surrogate.curve_model import FinalScores, measure_final_scores
 from phinas.nas.surrogate.features import FeatureEncoder
 from phinas.nas.surrogate.gaussian_process import (
     FloatArray,
@@ -28,45 +30,66 @@ _MAX_TUNING_TRIALS = 300
 _FAILURE_RATIO = 0.5  # a training below this fraction of the median score failed to learn
 
 
+@dataclass(frozen=True)
+class AccuracyModel:
+    """A Gaussian process of the score, and the trials that it is fitted to.
+
+    Attributes:
+        process: Fitted to these trials, followed by the pending networks.
+        trials: The indices of the trials.
+    """
+
+    process: GaussianProcess
+    trials: Indices
+
+    @property
+    def trial_means(self) -> FloatArray:
+        """Posterior mean of each of the trials."""
+        return self.process.trial_means[: len(self.trials)]
+
+
 @single_threaded_blas()
 def fit_accuracy_model(
     features: FeatureEncoder,
     measured_rows: Indices,
-    scores: FloatArray,
+    curves: FloatArray,
     *,
     scale: ScoreScale = LINEAR_SCALE,
     pending_rows: Indices | None = None,
     floor_failures: bool = True,
-) -> GaussianProcess:
+) -> AccuracyModel:
     """Fit a Gaussian process to the scores.
 
     Args:
         features: Encodes networks.
         measured_rows: Choices of the trials in the order of their numbers, (trials, decisions), at
             least MIN_TRIALS of them.
-        scores: (trials,).
-        scale: The scale of the model. It predicts the score on this scale.
+        curves: Score of each trial after each epoch, (trials, epochs). NaN where it is not known,
+            as after the end of a pruned training. The last column alone will do if it has no NaN.
+        scale: The scale of the model. It predicts the final score on this scale.
         pending_rows: Networks that are being trained. Each is assumed to get its expected score
             (the kriging believer, Ginsbourger et al., 2010), so that the next proposal is another
             network.
         floor_failures: Raise the scores of failed trainings to the lowest score of the others.
-
-    Returns:
-        The model of the trials of `select_trials(scores)`, followed by the pending ones.
     """
-    transform = _make_transform(scale, floor_failures)
-    theta = _tune_on_first_trials(features, measured_rows, scores, transform)
-    selected = select_trials(scores)
-    rows, targets = features(measured_rows[selected]), transform(scores)[selected]
-    model = GaussianProcess(theta, rows, targets)
-    if pending_rows is None or len(pending_rows) == 0:
-        return model
-    pending_features = features(pending_rows)
-    return GaussianProcess(
-        theta,
-        np.concatenate([rows, pending_features]),
-        np.concatenate([targets, model.mean(pending_features)]),
-    )
+    if not np.isnan(curves[:, -1]).any():
+        curves = curves[:, -1:]
+    measure = _make_measure(scale, floor_failures)
+    theta = _tune_on_first_trials(features, measured_rows, curves, measure)
+    measured = measure(curves)
+    selected = select_trials(measured.values)
+    rows = features(measured_rows[selected])
+    targets, variances = measured.values[selected], measured.variances[selected]
+    model = GaussianProcess(theta, rows, targets, variances)
+    if pending_rows is not None and len(pending_rows):
+        pending_features = features(pending_rows)
+        model = GaussianProcess(
+            theta,
+            np.concatenate([rows, pending_features]),
+            np.concatenate([targets, model.mean(pending_features)]),
+            np.concatenate([variances, np.zeros(len(pending_rows))]),
+        )
+    return AccuracyModel(model, selected)
 
 
 @single_threaded_blas()
@@ -76,7 +99,7 @@ def fit_log_cost_model(
     """Fit a Gaussian process to the logarithms of measured costs."""
     targets = np.log(costs)
     selected = select_trials(targets)
-    theta = _tune_on_first_trials(features, measured_rows, costs, np.log)
+    theta = _tune_on_first_trials(features, measured_rows, costs[:, None], _measure_log_costs)
     return GaussianProcess(theta, features(measured_rows[selected]), targets[selected])
 
 
@@ -95,14 +118,32 @@ def floor_failed_trainings(scores: FloatArray) -> FloatArray:
     return np.where(is_failed, scores[~is_failed].min(), scores)
 
 
-@cache  # the transform is a part of the key of cached hyperparameters
-def _make_transform(scale: ScoreScale, floor_failures: bool) -> Callable[[FloatArray], FloatArray]:
+Measure = Callable[[FloatArray], FinalScores]  # of values after each epoch, (trials, epochs)
+
+
+@cache  # the function is a part of the key of cached hyperparameters
+def _make_measure(scale: ScoreScale, floor_failures: bool) -> Measure:
     """The function from scores to the targets of the model."""
 
-    def transform(scores: FloatArray) -> FloatArray:
-        return scale.transform(floor_failed_trainings(scores) if floor_failures else scores)
+    def measure(curves: FloatArray) -> FinalScores:
+        if floor_failures:
+            curves = np.apply_along_axis(_floor_known_scores, 0, curves)
+        return measure_final_scores(scale.transform(curves))
 
-    return transform
+    return measure
+
+
+def _floor_known_scores(scores: FloatArray) -> FloatArray:
+    """`floor_failed_trainings` of the scores that are not NaN."""
+    known = ~np.isnan(scores)
+    if known.any():
+        scores = scores.copy()
+        scores[known] = floor_failed_trainings(scores[known])
+    return scores
+
+
+def _measure_log_costs(costs: FloatArray) -> FinalScores:
+    return FinalScores(np.log(costs[:, 0]), np.zeros(len(costs)))
 
 
 def _num_tuning_trials(count: int) -> int:
@@ -113,41 +154,49 @@ def _num_tuning_trials(count: int) -> int:
 
 
 def _tune_on_first_trials(
-    features: FeatureEncoder,
-    measured_rows: Indices,
-    values: FloatArray,
-    transform: Callable[[FloatArray], FloatArray],
+    features: FeatureEncoder, measured_rows: Indices, values: FloatArray, measure: Measure
 ) -> Hyperparameters:
     """Tune on the first trials.
 
-    The transform is applied to these only. With all trials, the result would change after each
-    trial.
+    The measure is applied to these only. With all trials, the result would change after each trial.
+
+    Args:
+        features: Encodes networks.
+        measured_rows: (trials, decisions).
+        values: (trials, epochs).
+        measure: The function from values to targets.
     """
     num_first = _num_tuning_trials(len(values))
     rows = np.ascontiguousarray(measured_rows[:num_first], dtype=np.int64)
-    targets = np.ascontiguousarray(values[:num_first], dtype=np.float64)
-    return _cached_hyperparameters(features, rows.tobytes(), targets.tobytes(), transform)
+    first_values = np.ascontiguousarray(values[:num_first], dtype=np.float64)
+    return _cached_hyperparameters(
+        features, num_first, rows.tobytes(), first_values.tobytes(), measure
+    )
 
 
 @lru_cache(maxsize=32)
 def _cached_hyperparameters(
     features: FeatureEncoder,
+    num_trials: int,
     measured_rows: bytes,
     values: bytes,
-    transform: Callable[[FloatArray], FloatArray],
+    measure: Measure,
 ) -> Hyperparameters:
     """The hyperparameters, cached by choices and measured values, which determine the result.
 
     The features are not a part of the key: the last bits of a matrix product depend on its number
     of rows and on the processor.
     """
-    targets = transform(np.frombuffer(values))
-    rows = np.frombuffer(measured_rows, dtype=np.int64).reshape(len(targets), -1)
-    subset = np.linspace(0, len(targets) - 1, min(len(targets), _MAX_TUNING_TRIALS)).astype(int)
-    mean, scale = mean_and_scale(targets[subset])
+    rows = np.frombuffer(measured_rows, dtype=np.int64).reshape(num_trials, -1)
+    measured = measure(np.frombuffer(values).reshape(num_trials, -1))
+    subset = np.linspace(0, num_trials - 1, min(num_trials, _MAX_TUNING_TRIALS)).astype(int)
+    mean, scale = mean_and_scale(measured.values[subset])
     # Encode all rows, then select: a product with other rows has other last bits.
     return tune_hyperparameters(
-        features(rows)[subset], (targets[subset] - mean) / scale, features.groups
+        features(rows)[subset],
+        (measured.values[subset] - mean) / scale,
+        features.groups,
+        error_variances=measured.variances[subset] / scale**2,
     )
 
 

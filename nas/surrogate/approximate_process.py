@@ -40,7 +40,10 @@ class ApproximateProcess:
         self._matern = MaternCovariance(theta, features, dtype=np.float32)
         std_features = features[: math.ceil(_STD_FRACTION * len(features))]
         self._linear = _single((std_features * theta.linear).T)
-        covariance = add_noise(theta, theta.covariance(std_features, std_features))
+        covariance = add_noise(
+            theta.covariance(std_features, std_features),
+            process.noise_variances[order][: len(std_features)],
+        )
         self._factor = _single(cholesky(covariance, lower=True, check_finite=False))
 
     def predict(self, features: FloatArray) -> tuple[FloatArray, FloatArray]:

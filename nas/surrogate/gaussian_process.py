@@ -156,18 +156,29 @@ class GaussianProcess:
         theta: Hyperparameters.
         features: (trials, features).
         targets: (trials,), in any unit.
+        error_variances: Variance of the error of each target beside the noise, in the squared unit
+            of the targets, (trials,). None: there is no other error.
 
     Attributes:
         weights: The weight of each trial in the posterior mean of standardized targets, (trials,).
         linear_weights: The weight of each feature in the linear part of that mean, (features,).
+        noise_variances: Variance of the noise and error of each standardized target, (trials,).
     """
 
-    def __init__(self, theta: Hyperparameters, features: FloatArray, targets: FloatArray) -> None:
+    def __init__(
+        self,
+        theta: Hyperparameters,
+        features: FloatArray,
+        targets: FloatArray,
+        error_variances: FloatArray | None = None,
+    ) -> None:
         self.theta, self.features, self.targets = theta, features, targets
         self._mean, self._scale = mean_and_scale(targets)
+        errors = np.zeros(len(targets)) if error_variances is None else error_variances
+        self.noise_variances: FloatArray = theta.noise + errors / self._scale**2
         self._matern = MaternCovariance(theta, features)
         self._linear = (features * theta.linear).T
-        covariance = add_noise(theta, theta.covariance(features, features))
+        covariance = add_noise(theta.covariance(features, features), self.noise_variances)
         # The transpose is in the order of Fortran, so it is not copied.
         self._factor = cholesky(covariance.T, lower=True, overwrite_a=True, check_finite=False)
         self.weights = cho_solve(
@@ -180,7 +191,7 @@ class GaussianProcess:
         """Posterior mean of each trial, (trials,): `mean` of its features, without computing a
         covariance.
         """
-        residuals = self.theta.noise * self.weights
+        residuals = self.noise_variances * self.weights
         return self.targets - self._scale * residuals
 
     @property
@@ -224,9 +235,9 @@ class GaussianProcess:
         ), self._scale**2 * posterior_covariance
 
 
-def add_noise(theta: Hyperparameters, covariance: FloatArray) -> FloatArray:
-    """Add the variance of the noise to the covariance of trials, in place."""
-    covariance[np.diag_indices_from(covariance)] += theta.noise
+def add_noise(covariance: FloatArray, variances: float | FloatArray) -> FloatArray:
+    """Add the variances of the noise to the covariance of trials, in place."""
+    covariance[np.diag_indices_from(covariance)] += variances
     return covariance
 
 

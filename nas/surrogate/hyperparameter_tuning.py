@@ -35,7 +35,12 @@ _BOUNDS = {
 
 
 def tune_hyperparameters(
-    features: FloatArray, targets: FloatArray, groups: FeatureGroups, *, steps: int = 25
+    features: FloatArray,
+    targets: FloatArray,
+    groups: FeatureGroups,
+    *,
+    error_variances: FloatArray | float = 0.0,
+    steps: int = 25,
 ) -> Hyperparameters:
     """Find the most probable hyperparameters.
 
@@ -43,6 +48,7 @@ def tune_hyperparameters(
         features: (trials, features).
         targets: Standardized, (trials,).
         groups: (features,).
+        error_variances: Known variances of the errors of the targets beside the noise, (trials,).
         steps: Maximum number of steps of L-BFGS.
     """
     num_groups = int(groups.max()) + 1
@@ -58,7 +64,9 @@ def tune_hyperparameters(
     bounds = [_BOUNDS[kind] for kind, count in count_by_kind.items() for _ in range(count)]
 
     def loss(logs: FloatArray) -> tuple[float, FloatArray]:
-        value, gradient = _negative_log_likelihood(Hyperparameters(logs, groups), features, targets)
+        value, gradient = _negative_log_likelihood(
+            Hyperparameters(logs, groups), features, targets, error_variances
+        )
         z_scores = (logs - mean) / std
         return value + float(z_scores @ z_scores) / 2, gradient + z_scores / std
 
@@ -69,7 +77,10 @@ def tune_hyperparameters(
 
 
 def _negative_log_likelihood(
-    theta: Hyperparameters, features: FloatArray, targets: FloatArray
+    theta: Hyperparameters,
+    features: FloatArray,
+    targets: FloatArray,
+    error_variances: FloatArray | float,
 ) -> tuple[float, FloatArray]:
     """The value without its constant, and the gradient with respect to the logarithms (Rasmussen
     and Williams, equations 5.8 and 5.9).
@@ -83,7 +94,7 @@ def _negative_log_likelihood(
     matern *= decay
     matern /= 3
     matern += slope
-    covariance = add_noise(theta, matern + (features * linear) @ features.T)
+    covariance = add_noise(matern + (features * linear) @ features.T, theta.noise + error_variances)
     # The transpose is in the order of Fortran, so it is not copied.
     factor = cholesky(covariance.T, lower=True, overwrite_a=True, check_finite=False)
     weights = cho_solve((factor, True), targets, check_finite=False)

@@ -44,7 +44,8 @@ def scores_of(problem, rows, *, noise=0.0, seed=0):
 
 
 def fit_model(problem, rows, scores, pending_rows=None):
-    return fit_accuracy_model(problem.features, rows, scores, pending_rows=pending_rows)
+    curves = scores[:, None]
+    return fit_accuracy_model(problem.features, rows, curves, pending_rows=pending_rows).process
 
 
 def count_tunings(previous_misses):
@@ -89,11 +90,12 @@ def test_tuning_does_not_depend_on_the_last_bits_of_features(problem):
     features = OtherLastBits(problem.features)
     misses_before = accuracy_model._cached_hyperparameters.cache_info().misses
     incremental_thetas = [
-        fit_accuracy_model(features, rows[:count], scores[:count]).theta for count in range(4, 61)
+        fit_accuracy_model(features, rows[:count], scores[:count, None]).process.theta
+        for count in range(4, 61)
     ]
     assert count_tunings(misses_before) == 17
     accuracy_model._cached_hyperparameters.cache_clear()
-    theta_at_once = fit_accuracy_model(features, rows, scores).theta
+    theta_at_once = fit_accuracy_model(features, rows, scores[:, None]).process.theta
     np.testing.assert_array_equal(incremental_thetas[-1].logs, theta_at_once.logs)
 
 
@@ -200,3 +202,48 @@ def test_a_measured_cost_is_predicted_within_a_tenth(problem):
         )
     )
     assert np.median(np.abs(predictions / latency(new_rows) - 1)) < 0.1
+
+
+def make_curves(scores, epochs, generator, *, lag=0.02):
+    """Curves that approach the final scores. Early scores have an error of their own."""
+    progress = np.arange(1, epochs + 1) / epochs
+    errors = lag * generator.normal(size=(len(scores), 1)) * (1 - progress)
+    return scores[:, None] + errors - 0.2 * (1 - progress)
+
+
+def test_stopped_trainings_improve_the_predictions(problem):
+    rows, new_rows = sample_rows(problem, 40), sample_rows(problem, 300, seed=1)
+    generator = np.random.default_rng(0)
+    scores = scores_of(problem, rows, noise=0.005)
+    curves = make_curves(scores, 8, generator)
+    curves[12:, 4:] = np.nan
+    truth, features = scores_of(problem, new_rows), problem.features(new_rows)
+
+    def error(predictions):
+        return np.sqrt(np.mean((predictions - truth) ** 2))
+
+    with_stopped = fit_accuracy_model(problem.features, rows, curves).process
+    complete_only = fit_accuracy_model(problem.features, rows[:12], curves[:12]).process
+    assert error(with_stopped.mean(features)) < 0.8 * error(complete_only.mean(features))
+
+
+def test_a_stopped_training_determines_less_than_a_complete_one(problem):
+    rows, generator = sample_rows(problem, 40), np.random.default_rng(0)
+    curves = make_curves(scores_of(problem, rows, noise=0.005), 8, generator, lag=0.1)
+    curves[20:, 4:] = np.nan
+    model = fit_accuracy_model(problem.features, rows, curves)
+    noise = model.process.noise_variances
+    np.testing.assert_allclose(noise[:20], model.process.theta.noise)
+    assert noise[20:].min() > 2 * model.process.theta.noise
+
+
+def test_stopped_trainings_that_failed_to_learn_do_not_distort_the_others(problem):
+    rows, new_rows = sample_rows(problem, 40), sample_rows(problem, 300, seed=1)
+    curves = make_curves(scores_of(problem, rows, noise=0.005), 8, np.random.default_rng(0))
+    curves[20:, 4:] = np.nan
+    truth = scores_of(problem, new_rows)
+    curves[[22, 30, 35], :4] = 0.0
+    predictions = fit_accuracy_model(problem.features, rows, curves).process.mean(
+        problem.features(new_rows)
+    )
+    assert np.corrcoef(predictions, truth)[0, 1] > 0.8

@@ -211,7 +211,7 @@ def test_no_acquisition_value_is_nan_under_extreme_exponents(kind, exponent):
 
 def fit_model_of_flops(problem, rows):
     scores = 0.3 + 0.05 * np.log(flops_of(problem)(rows) / 1e5)
-    return fit_accuracy_model(problem.features, rows, scores)
+    return fit_accuracy_model(problem.features, rows, scores[:, None]).process
 
 
 @pytest.mark.parametrize("acquisition_class", [ExpectedImprovement, ExpectedHypervolumeImprovement])

@@ -16,7 +16,7 @@ from phinas.nas.cost_constraint import CostConstraint
 from phinas.nas.pareto import hypervolume
 from phinas.nas.problem import Problem
 from phinas.nas.reward import make_reward
-from phinas.nas.search_state.proposer import SamplerProposer
+from phinas.nas.search_state.proposer import make_proposer
 from phinas.nas.strategies.bayesian import NUM_STARTUP_TRIALS
 from phinas.nas.strategies.interface import PastTrial
 from phinas.nas.strategies.loading import load_strategy
@@ -107,11 +107,15 @@ class InMemorySearch:
         cost_fn=None,
         is_failing=lambda spec: False,
         random_trials=0,
+        prunes=False,
     ):
         reward = reward or make_reward("soft", exponent=-0.07, target=1e7)
-        self.problem = Problem(space, cost_constraint or CostConstraint(), reward, pareto=pareto)
+        self.problem = Problem(
+            space, cost_constraint or CostConstraint(), reward, pareto=pareto, epochs=2
+        )
+        self.prunes, self.early_rewards, self.pruned = prunes, [], []
         self.cost_fn = cost_fn or (lambda spec: float(getattr(spec.cost(), reward.cost_metric)))
-        proposer = SamplerProposer(self.problem, load_strategy(strategy), seed=seed)
+        proposer = make_proposer(self.problem, load_strategy(strategy), seed=seed)
         self.specs, self.rewards, self.seconds, running_trials = [], [], [], []
         self.choices = []
         generator = random.Random(seed)
@@ -142,12 +146,31 @@ class InMemorySearch:
             proposer.update(replace(trial, status="failed"))
             return
         observed = min(max(score(spec) + noise * standard_noise(spec), 0.0), 1.0)
+        early_score = max(observed - 0.1, 0.0)
+        trial = replace(trial, scores={1: early_score})
+        if self.prunes and self._is_below_median(self.problem.reward(early_score, trial.cost)):
+            self.pruned.append(trial.number)
+            proposer.update(replace(trial, status="pruned"))
+            return
         reward = self.problem.reward(observed, trial.cost)
-        proposer.update(replace(trial, status="complete", score=observed, reward=reward))
+        scores = trial.scores | {2: observed}
+        proposer.update(
+            replace(trial, status="complete", scores=scores, score=observed, reward=reward)
+        )
+
+    def _is_below_median(self, early_reward):
+        self.early_rewards.append(early_reward)
+        return early_reward < statistics.median(self.early_rewards)
 
     @property
     def best(self):
         return max(self.rewards)
+
+    @property
+    def best_complete(self):
+        return max(
+            reward for number, reward in enumerate(self.rewards) if number not in self.pruned
+        )
 
     def num_distinct(self):
         return len({spec.network_id for spec in self.specs})
@@ -167,6 +190,20 @@ def test_it_beats_random_and_hill_climbing_on_a_layerwise_space(noise):
     )
     assert bayesian_best > random_best + 0.01
     assert bayesian_best > hill_climbing_best + 0.002
+
+
+def test_with_a_pruner_it_finds_networks_as_good_as_without():
+    options = {"noise": 0.003, "trials": 60}
+    pruned_searches, searches = (
+        [
+            InMemorySearch("bayesian", weakest_link, seed=seed, prunes=prunes, **options)
+            for seed in range(3)
+        ]
+        for prunes in (True, False)
+    )
+    assert all(search.pruned for search in pruned_searches)
+    best = statistics.median(search.best for search in searches)
+    assert statistics.median(search.best_complete for search in pruned_searches) > best - 0.005
 
 
 def test_the_first_trials_are_random_and_later_ones_are_better():

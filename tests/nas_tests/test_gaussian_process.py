@@ -44,14 +44,18 @@ def fit_process(rows, values):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_the_gradient_of_the_likelihood_agrees_with_finite_differences(seed):
+@pytest.mark.parametrize("errors", [0.0, np.linspace(0, 2, len(VALUES))])
+def test_the_gradient_of_the_likelihood_agrees_with_finite_differences(seed, errors):
     logs = np.random.default_rng(seed).uniform(-2, 1, size=len(LOGS))
-    _, gradient = _negative_log_likelihood(Hyperparameters(logs, GROUPS), ROWS, VALUES)
+    _, gradient = _negative_log_likelihood(Hyperparameters(logs, GROUPS), ROWS, VALUES, errors)
     step = 1e-5
     for index in range(len(LOGS)):
         up, down = (
             _negative_log_likelihood(
-                Hyperparameters(logs + sign * step * np.eye(len(LOGS))[index], GROUPS), ROWS, VALUES
+                Hyperparameters(logs + sign * step * np.eye(len(LOGS))[index], GROUPS),
+                ROWS,
+                VALUES,
+                errors,
             )[0]
             for sign in (1, -1)
         )
@@ -110,7 +114,7 @@ def test_the_posterior_agrees_with_scikit_learn():
 
 def test_the_likelihood_agrees_with_scikit_learn_up_to_its_constant():
     mean, scale = mean_and_scale(VALUES)
-    value, _ = _negative_log_likelihood(THETA, ROWS, (VALUES - mean) / scale)
+    value, _ = _negative_log_likelihood(THETA, ROWS, (VALUES - mean) / scale, 0.0)
     sklearn_process, _ = fit_sklearn()
     assert value + 20 * math.log(2 * math.pi) == pytest.approx(
         -sklearn_process.log_marginal_likelihood_value_, rel=1e-9

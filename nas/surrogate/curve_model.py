@@ -1,0 +1,185 @@
+"""What the score after a part of a training says about the score at its end.
+
+The scores of a training at some epochs are modeled as jointly normal over trainings. Trainings that
+were paused or pruned have no later scores, and which ones these are depends on their earlier
+scores. Mean and covariance are therefore estimated from all trainings by expectation maximization
+(Dempster, Laird and Rubin, 1977), which such a selection does not bias. The regression of the final
+scores of the trainings that went on would take the pruned ones for trainings that would have
+recovered.
+
+A few trainings do not determine a covariance. Its prior, inverse Wishart, has the same variance at
+all epochs and the correlation (e / f) ** _PRIOR_POWER between epochs e < f.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from phinas.nas.surrogate.gaussian_process import FloatArray
+
+_PRIOR_POWER = 0.25
+_PRIOR_TRAININGS = 4.0  # the weight of the prior, in trainings
+_MAX_LEVELS = 16
+_MAX_ITERATIONS = 50
+_TOLERANCE = 1e-3  # relative change of the variance of the final score
+_MIN_VARIANCE = 1e-12
+_MIN_GAIN = 0.05  # an early score that says less about the final one is noise
+
+
+@dataclass(frozen=True)
+class FinalScores:
+    """Measurements of the final scores of trainings.
+
+    Attributes:
+        values: (trainings,). The final score where there is one.
+        variances: Variance of each value around the final score, (trainings,). 0 where there is a
+            final score.
+    """
+
+    values: FloatArray
+    variances: FloatArray
+
+
+def measure_final_scores(scores: FloatArray) -> FinalScores:
+    """Convert the last score of each training to a measurement of its final score.
+
+    A measurement is unbiased given the final score. A prediction would be shrunk towards the mean,
+    and a model that combines it with a prior would shrink it again.
+
+    Args:
+        scores: (trainings, epochs), NaN where a score is not known. Each training has at least one
+            score.
+    """
+    num_epochs = scores.shape[1]
+    last_epochs = num_epochs - np.argmax(~np.isnan(scores[:, ::-1]), axis=1)
+    values, variances = scores[np.arange(len(scores)), last_epochs - 1], np.zeros(len(scores))
+    if np.all(last_epochs == num_epochs):
+        return FinalScores(values, variances)
+    levels = _choose_levels(last_epochs, num_epochs)
+    last_levels = np.searchsorted(levels, last_epochs, side="right") - 1
+    level_scores = _scores_at_levels(scores, levels, last_levels)
+    mean, covariance = estimate_moments(level_scores, levels)
+    final_variance = covariance[-1, -1]
+    for level in np.unique(last_levels[last_epochs < num_epochs]):
+        members = last_levels == level
+        # Score at the level = mean + gain * (final score - final mean) + an independent error.
+        gain = max(covariance[level, -1] / final_variance, _MIN_GAIN)
+        deviations = level_scores[members, level] - mean[level]
+        values[members] = mean[-1] + deviations / gain
+        variances[members] = max(covariance[level, level] / gain**2 - final_variance, 0.0)
+    return FinalScores(values, variances)
+
+
+def _choose_levels(last_epochs: NDArray[np.intp], num_epochs: int) -> NDArray[np.intp]:
+    """The epochs at which scores are compared: those at which trainings stopped, or some of them,
+    and the last one.
+    """
+    stops = np.union1d(last_epochs, [num_epochs])
+    if len(stops) <= _MAX_LEVELS:
+        return stops
+    return stops[np.linspace(0, len(stops) - 1, _MAX_LEVELS).astype(int)]
+
+
+def _scores_at_levels(
+    scores: FloatArray, levels: NDArray[np.intp], last_levels: NDArray[np.intp]
+) -> FloatArray:
+    """The latest score of each training up to each level, (trainings, levels). NaN at the levels
+    that a training has not reached, and before its first score.
+    """
+    known = np.where(np.isnan(scores), -1, np.arange(scores.shape[1]))
+    latest = np.maximum.accumulate(known, axis=1)[:, levels - 1]
+    level_scores = np.take_along_axis(scores, np.maximum(latest, 0), axis=1)
+    is_known = (latest >= 0) & (np.arange(len(levels)) <= last_levels[:, None])
+    level_scores = np.where(is_known, level_scores, np.nan)
+    # A training whose first score is beyond its level has that one only.
+    trainings = np.arange(len(scores))
+    is_missing = np.isnan(level_scores[trainings, last_levels])
+    last_scores = scores[trainings, known.max(1)]
+    level_scores[trainings[is_missing], last_levels[is_missing]] = last_scores[is_missing]
+    return level_scores
+
+
+def estimate_moments(scores: FloatArray, epochs: NDArray[np.intp]) -> tuple[FloatArray, FloatArray]:
+    """Mean and covariance of the scores at some epochs.
+
+    Args:
+        scores: (trainings, epochs), NaN where a score is not known.
+        epochs: Rising, (epochs,).
+
+    Returns:
+        Mean, (epochs,), and covariance, (epochs, epochs).
+    """
+    is_known = ~np.isnan(scores)
+    mean = np.array([_known_mean(scores[:, index], scores) for index in range(len(epochs))])
+    deviations = np.where(is_known, scores - mean, 0.0)
+    variance = float((deviations**2).sum() / is_known.sum())
+    ratios = np.minimum.outer(epochs, epochs) / np.maximum.outer(epochs, epochs)
+    prior = max(variance, _MIN_VARIANCE) * ratios**_PRIOR_POWER
+    covariance = prior
+    groups = [_Group.of(rows, known) for known, rows in _group_rows(scores, is_known)]
+    for _ in range(_MAX_ITERATIONS):
+        completed = [group.complete(mean, covariance) for group in groups]
+        counts = np.array([group.count for group in groups])
+        means = np.array([group_mean for group_mean, _ in completed])
+        mean = counts @ means / counts.sum()
+        scatter = _PRIOR_TRAININGS * prior + sum(group_scatter for _, group_scatter in completed)
+        scatter += (counts[:, None] * (means - mean)).T @ (means - mean)
+        previous, covariance = covariance, scatter / (len(scores) + _PRIOR_TRAININGS)
+        change = abs(covariance[-1, -1] - previous[-1, -1])
+        if change <= _TOLERANCE * covariance[-1, -1]:
+            break
+    return mean, covariance
+
+
+@dataclass(frozen=True)
+class _Group:
+    """The trainings with scores at the same epochs.
+
+    Attributes:
+        known: Whether there are scores at an epoch, (epochs,).
+        count: Number of trainings.
+        mean: Mean of their scores, (known epochs,).
+        scatter: Sum of the products of their deviations from it, (known epochs, known epochs).
+    """
+
+    known: NDArray[np.bool_]
+    count: int
+    mean: FloatArray
+    scatter: FloatArray
+
+    @classmethod
+    def of(cls, scores: FloatArray, known: NDArray[np.bool_]) -> Self:
+        values = scores[:, known]
+        deviations = values - values.mean(0)
+        return cls(known, len(scores), values.mean(0), deviations.T @ deviations)
+
+    def complete(self, mean: FloatArray, covariance: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """The expected mean and scatter at all epochs, given mean and covariance of all
+        trainings.
+        """
+        known, missing = self.known, ~self.known
+        # Expected scores at all epochs as a linear function of the known ones.
+        slopes = np.eye(len(known))[:, known]
+        slopes[missing] = np.linalg.solve(
+            covariance[np.ix_(known, known)], covariance[np.ix_(known, missing)]
+        ).T
+        scatter = slopes @ self.scatter @ slopes.T
+        conditional = covariance - slopes @ covariance[known]
+        scatter[np.ix_(missing, missing)] += self.count * conditional[np.ix_(missing, missing)]
+        return mean + slopes @ (self.mean - mean[known]), scatter
+
+
+def _group_rows(
+    scores: FloatArray, is_known: NDArray[np.bool_]
+) -> Iterator[tuple[NDArray[np.bool_], FloatArray]]:
+    patterns, pattern_of_training = np.unique(is_known, axis=0, return_inverse=True)
+    for index, known in enumerate(patterns):
+        yield known, scores[pattern_of_training.ravel() == index]
+
+
+def _known_mean(column: FloatArray, scores: FloatArray) -> float:
+    known = column[~np.isnan(column)]
+    return float(known.mean()) if len(known) else float(np.nanmean(scores))
