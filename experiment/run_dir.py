@@ -185,8 +185,17 @@ class RunDir(LockedDirectory):
         return self / "checkpoints"
 
     @property
+    def paused(self) -> Path:
+        """States of paused trainings; each is removed when its training ends."""
+        return self / "paused"
+
+    @property
     def baseline(self) -> Path:
         return self / "search" / "baseline.yaml"
+
+    @property
+    def proxy_check(self) -> Path:
+        return self / "search" / "proxy_check.yaml"
 
     @property
     def coefficients(self) -> Path:

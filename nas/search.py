@@ -33,6 +33,7 @@ from phinas.nas.pruning import require_reports
 from phinas.nas.reward import Reward
 from phinas.nas.search_loop import ProgressCallback, SearchLoop
 from phinas.nas.search_state.history import SPACE_CHANGED
+from phinas.nas.search_state.pauses import SearchPauses
 from phinas.nas.search_state.state import SearchState
 from phinas.nas.strategies.loading import load_strategy, require_pausing
 from phinas.nas.trial import Trial, apply_reward, completed_trials
@@ -85,7 +86,8 @@ def search(
         trial_store: The record.
         executor: Runs the trainings.
         evaluator: Describes the trainings.
-        on_progress: Called with (done, total, text) after each training.
+        on_progress: Called with (done, total, text) at the start and after each training, when its
+            result is recorded and before the next one is proposed.
         latency_timer: Times networks. Needed if latency is the cost.
 
     Raises:
@@ -109,7 +111,8 @@ def search(
         state = SearchState(
             problem, section, trial_store, seed=seed, estimating_exponent=estimating_exponent
         )
-        SearchLoop(state, executor, evaluator, latency_cache, seed=seed).run(on_progress)
+        pauses = SearchPauses(trial_store, problem.reward)
+        SearchLoop(state, executor, evaluator, latency_cache, pauses, seed=seed).run(on_progress)
         return state.space_exhausted
 
     pareto, space_exhausted = section.reward == "pareto", False

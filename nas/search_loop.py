@@ -12,6 +12,7 @@ from phinas.experiment.seeds import derive_seed
 from phinas.nas.evaluators.interface import Evaluator
 from phinas.nas.latency import LatencyCache
 from phinas.nas.pareto import pareto_front
+from phinas.nas.search_state.pauses import SearchPauses
 from phinas.nas.search_state.state import SearchState
 from phinas.nas.trial import LatencyTiming, RunningTrial
 from phinas.space.network import Network
@@ -29,11 +30,12 @@ class SearchLoop:
         executor: Executor,
         evaluator: Evaluator,
         latency_cache: LatencyCache | None,
+        pauses: SearchPauses,
         *,
         seed: int,
     ) -> None:
         self.state, self.executor, self.evaluator = state, executor, evaluator
-        self.latency_cache = latency_cache
+        self.latency_cache, self.pauses = latency_cache, pauses
         # One seed for all networks: they share initialization and data order as far as possible.
         self.training_seed = derive_seed(seed, "search")
         self.running_trials: dict[str, RunningTrial] = {}
@@ -46,16 +48,12 @@ class SearchLoop:
         while True:
             self._start_trials()
             if not self.running_trials and not self.timing_trials:
-                self._close_paused()
+                self.state.close_paused()
+                self.pauses.close()
                 return
             message = self._process(self.executor.next_result())
             progress = describe_progress(state)
             on_progress(state.num_done, total, f"{message}; {progress}" if message else progress)
-
-    def _close_paused(self) -> None:
-        recipe, seed = self.state.section.recipe, self.training_seed
-        for network in self.state.close_paused():
-            self.evaluator.discard_paused(network, recipe, seed)
 
     def _start_trials(self) -> None:
         while len(self.running_trials) + len(self.timing_trials) < self.executor.max_workers:
@@ -74,7 +72,9 @@ class SearchLoop:
                 self.executor.submit(timing_job)
                 return
             self.state.record_latency(trial, self.latency_cache.timing(trial.spec))
-        job = self._make_job(trial.spec, trial.choices, stop_epoch=trial.stop_epoch)
+        job = self.pauses.prepare(
+            self._make_job(trial.spec, trial.choices, stop_epoch=trial.stop_epoch)
+        )
         self.running_trials[job.key] = trial
         on_report = partial(self.state.report, trial) if self.state.needs_reports else None
         self.executor.submit(job, on_report)
@@ -107,8 +107,13 @@ class SearchLoop:
         trial = self.running_trials.pop(result.key)
         outcome = read_result(result)
         if outcome.measurement is None:
+            self.pauses.remove(result)
             return self._fail(trial, outcome.reason, attempts=result.attempts)
         message = self.state.finish(trial, outcome.measurement, attempts=result.attempts)
+        if trial.stop_epoch is not None and not message:
+            self.pauses.store(result, trial, outcome.measurement)
+        else:
+            self.pauses.remove(result)
         if self.state.recent_failures:
             self._check_failures()
         return message

@@ -28,6 +28,7 @@ from phinas.space.yaml_io import YamlError, dump_yaml
 from phinas.terminal.progress import Display
 
 if TYPE_CHECKING:
+    from phinas.experiment.storage.paused_trainings import PausedTrainings
     from phinas.experiment.storage.study_storage import StudyStorage
     from phinas.training.data.prepared_dataset import PreparedData
     from phinas.training.engine.job import TrainingJobFactory
@@ -99,20 +100,23 @@ class RunContext:
             metric=self.config.metric,
         )
 
+    @cached_property
+    def paused_trainings(self) -> "PausedTrainings":
+        """The states of the paused trainings of all stages."""
+        from phinas.experiment.storage.paused_trainings import PausedTrainings
+
+        gigabytes = self.config.run.max_paused_gigabytes
+        return PausedTrainings(self.run.paused, max_bytes=1e9 * gigabytes)
+
     @property
     def latency_timer(self) -> "LatencyTimer":
         """Makes the timing jobs of the run."""
         from phinas.training.timing.latency import LatencyTimer
 
         section = self.config.run
+        threads = resolve_threads(section, max_workers=self.max_workers)
         batch, limit = self.config.search.latency_batch_size, 60 * section.trial_timeout_minutes
-        return LatencyTimer(
-            section.device,
-            resolve_threads(section, max_workers=self.max_workers),
-            batch,
-            limit,
-            section.latency_runtime,
-        )
+        return LatencyTimer(section.device, threads, batch, limit, section.latency_runtime)
 
     def close(self) -> None:
         """Stop the workers and close the storage."""
@@ -132,11 +136,9 @@ def resolve_workers(section: RunSection) -> int:
     resolve_device(section.device)
     if section.workers != "auto":
         return section.workers
-    return (
-        1
-        if section.executor == "inline"
-        else count_slots(section.device, per_gpu=section.trials_per_gpu)
-    )
+    if section.executor == "inline":
+        return 1
+    return count_slots(section.device, per_gpu=section.trials_per_gpu)
 
 
 def resolve_threads(section: RunSection, *, max_workers: int) -> int:
@@ -247,7 +249,7 @@ def _open(
         if new:
             # Create the file now, so that every run has a readable trial storage.
             storage.open_study("search", directions=config.search.directions)
-            create_run(run, _config_text(config), manifest)
+            create_run(run, dump_yaml(config.model_dump()), manifest)
         else:
             unstarted = [
                 section for section in ("scaling", "validation") if not storage.records(section)
@@ -260,7 +262,7 @@ def _open(
             update_manifest(
                 run, goal=[stage for stage in STAGES if stage in {*read_goal(run), *goal}]
             )
-            write_atomic(run.config, _config_text(config))
+            write_atomic(run.config, dump_yaml(config.model_dump()))
         context = _prepare_data(run, config, storage, display)
         preflight(context)
         return context
@@ -294,7 +296,3 @@ def _prepare_data(
         display.print(f"warning: {leak}")
     update_manifest(run, data=data.describe())
     return RunContext(run, config, storage, data, display)
-
-
-def _config_text(config: Config) -> str:
-    return dump_yaml(config.model_dump())

@@ -46,12 +46,15 @@ def _search(context: RunContext) -> None:
     if evaluator.runs_inline:
         executor = InlineExecutor(1)
         update_manifest(context.run, workers=1, executor="inline")
+    trial_store = context.storage.open_study(
+        "search", directions=config.search.directions, paused_trainings=context.paused_trainings
+    )
     with context.display.stage("search", unit="trials") as on_progress:
         result = search_space(
             space,
             config.search,
             seed=config.run.seed,
-            trial_store=context.storage.open_study("search", directions=config.search.directions),
+            trial_store=trial_store,
             executor=executor,
             evaluator=evaluator,
             on_progress=on_progress,

@@ -30,13 +30,8 @@ class InlineExecutor:
         if self._job is None:
             raise RuntimeError("no job is running")
         job, self._job = self._job, None
-        reply = run_job(job.function, json.loads(self._payload), self._on_report)
-        return Result(
-            job.key,
-            reply.get("value"),
-            reply.get("reason", ""),
-            failure=reply.get("failure", ""),
-        )
+        reply = run_job(job.function, json.loads(self._payload), self._on_report, job.open_files())
+        return Result.from_reply(job, reply)
 
     def close(self) -> None:
         self._job = None

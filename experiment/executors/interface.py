@@ -5,12 +5,14 @@ import importlib
 import inspect
 import json
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from numbers import Integral, Real
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, Protocol, Self
 
 from phinas.experiment.errors import StorageError
+from phinas.experiment.executors.job_files import NO_FILES, JobFile, JobFiles
 from phinas.experiment.versions import version
 
 # A job calls it with a step and a value. It returns whether the job should continue.
@@ -42,15 +44,30 @@ class Job:
         key: Identifies the job in its result.
         function: "package.module:name". The function returns a dict that is valid JSON. If it has a
             parameter `report`, it gets a ReportCallback and should return early when that returns
-            False.
+            False. If it has a parameter `files`, it gets its JobFiles.
         payload: The keyword arguments of the function, which are valid JSON.
         limit_seconds: The job is stopped after this time. Infinity means no limit.
+        files: The files that the job needs, by name.
+        output_folder: The folder of the driver that gets the files that the job writes. "" if it
+            writes none. No other running job has the same one.
+        training_key: The key of the training that the job is a part of, if the training may be
+            paused with a state. "" otherwise. The function of the job then has a parameter
+            `paused_state`, the data of a `PausedState` or None.
+        stop_epoch: The epoch after which the training pauses. None if it does not.
     """
 
     key: str
     function: str
     payload: dict[str, Any]
     limit_seconds: float = math.inf
+    files: Mapping[str, JobFile] = field(default_factory=dict)
+    output_folder: str = ""
+    training_key: str = ""
+    stop_epoch: int | None = None
+
+    def open_files(self) -> JobFiles:
+        """The files of the job on the driver's machine."""
+        return JobFiles(self.files, Path(self.output_folder) if self.output_folder else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +80,7 @@ class Result:
         reason: Why the job failed, or "".
         attempts: How many times the job was started.
         failure: The kind of failure (a key of FAILURES), or "" where there is a value.
+        files: The files that the job has written to its output folder, by name.
     """
 
     key: str
@@ -70,6 +88,22 @@ class Result:
     reason: str = ""
     attempts: int = 1
     failure: str = ""
+    files: Mapping[str, JobFile] = field(default_factory=dict)
+
+    @classmethod
+    def from_reply(cls, job: Job, reply: Mapping[str, Any]) -> Self:
+        """The result of a job from the reply of `run_job`."""
+        folder = Path(job.output_folder)
+        return cls(
+            job.key,
+            reply.get("value"),
+            reply.get("reason", ""),
+            failure=reply.get("failure", ""),
+            files={
+                name: JobFile(str(folder / name), sha256)
+                for name, sha256 in reply.get("files", {}).items()
+            },
+        )
 
 
 class Executor(Protocol):
@@ -116,49 +150,70 @@ def import_function(function: str) -> Callable[..., Any]:
     return getattr(importlib.import_module(module), name)
 
 
-def accepts_report(function: Callable[..., Any]) -> bool:
-    """Whether the function has a parameter `report`."""
+def accepts_parameter(function: Callable[..., Any], name: str) -> bool:
+    """Whether the function has a parameter of this name."""
     try:
-        return "report" in inspect.signature(function).parameters
+        return name in inspect.signature(function).parameters
     except (TypeError, ValueError):  # a builtin may have no signature
         return False
 
 
 def run_job(
-    function: str, payload: dict[str, Any], on_report: ReportCallback | None = None
+    function: str,
+    payload: dict[str, Any],
+    on_report: ReportCallback | None = None,
+    files: JobFiles = NO_FILES,
 ) -> dict[str, Any]:
     """Run a job in this process.
 
     The value is converted to JSON and back, so that it is the same under every executor.
 
+    Args:
+        function: The function of the job.
+        payload: Its keyword arguments.
+        on_report: Called with each report.
+        files: The files of the job. They are closed at the end.
+
     Returns:
-        {"value": ...}, or {"reason": ..., "failure": ...} after a failure.
+        {"value": ..., "files": SHA-256 of the written files by name}, or
+        {"reason": ..., "failure": ...} after a failure.
     """
     try:
-        return {"value": _call_function(function, payload, on_report)}
+        value = _call_function(function, payload, on_report, files)
+        return {"value": value, "files": files.hash_outputs()}
     except (Exception, SystemExit) as error:
         return {"reason": describe_failure(error), "failure": classify_failure(error)}
+    finally:
+        files.close()
 
 
 def run_job_in_worker(
-    function: str, payload: dict[str, Any], on_report: ReportCallback | None = None
+    function: str,
+    payload: dict[str, Any],
+    on_report: ReportCallback | None = None,
+    files: JobFiles = NO_FILES,
 ) -> dict[str, Any]:
     """Like `run_job`, for a process that no Ctrl-C of the user reaches. A KeyboardInterrupt is then
     an error of the function, too.
     """
     try:
-        return run_job(function, payload, on_report)
+        return run_job(function, payload, on_report, files)
     except KeyboardInterrupt as error:
         return {"reason": describe_failure(error), "failure": classify_failure(error)}
 
 
 def _call_function(
-    function: str, payload: dict[str, Any], on_report: ReportCallback | None
+    function: str, payload: dict[str, Any], on_report: ReportCallback | None, files: JobFiles
 ) -> dict[str, Any]:
     job_function = import_function(function)
+    options = {"report": _checked_report(on_report), "files": files}
     value = job_function(
         **payload,
-        **({"report": _checked_report(on_report)} if accepts_report(job_function) else {}),
+        **{
+            name: option
+            for name, option in options.items()
+            if accepts_parameter(job_function, name)
+        },
     )
     if not isinstance(value, dict):
         raise NonRetryableError(f"{function} returned {type(value).__name__}, not a dict")

@@ -138,6 +138,8 @@ class ProcessExecutor:
                 "function": job.function,
                 "payload": job.payload,
                 "reports_enabled": on_report is not None,
+                "files": {name: [file.path, file.sha256] for name, file in job.files.items()},
+                "output_folder": job.output_folder,
             }
         )
 
@@ -159,12 +161,7 @@ class ProcessExecutor:
             return None
         if message is not None and job is not None:
             worker.job = None
-            return Result(
-                job.key,
-                message.get("value"),
-                message.get("reason", ""),
-                failure=message.get("failure", ""),
-            )
+            return Result.from_reply(job, message)
         self._kill_worker(index)  # keeps the exit code of a process that has ended
         code = worker.process.returncode
         if job is None:

@@ -1,7 +1,8 @@
 """Executor that runs jobs as Ray Core tasks, on this machine or on the cluster at RAY_ADDRESS.
 
 Each task runs in a new process (`max_calls=1`). Ray Tune is not used because its restore fails
-with a stored Optuna study. Every node needs phinas, and the run directory at the same path. A task
+with a stored Optuna study. Every node needs phinas, and the images of the run at the same path. The
+files of a job are sent to a node that lacks them, and those that it writes are sent back. A task
 cannot call its driver, so it sends its reports to an actor and waits there for the answers.
 
 Ray waits forever for an address that does not answer and for resources that do not exist, so both
@@ -14,6 +15,10 @@ import os
 import socket
 import sys
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from phinas.experiment.errors import InputError, StorageError
@@ -21,10 +26,12 @@ from phinas.experiment.executors.interface import (
     Job,
     ReportCallback,
     Result,
+    classify_failure,
     describe_failure,
     run_job_in_worker,
     version_mismatch,
 )
+from phinas.experiment.executors.job_files import JobFile, JobFiles, read_inputs, write_outputs
 from phinas.experiment.optional_library import import_library
 from phinas.experiment.versions import version
 
@@ -73,9 +80,18 @@ class RayExecutor:
             self._mailbox = self._ray.remote(num_cpus=0)(_Mailbox).remote()
             self._pending_report = self._mailbox.next_report.remote()
         mailbox = self._mailbox if on_report is not None else None
-        reference = self._task.remote(
-            job.key, job.function, job.payload, version(), sys.path, mailbox, self._workers_per_gpu
+        contents = {
+            name: self._ray.put(content) for name, content in read_inputs(job.files).items()
+        }
+        task = _Task(
+            job.key,
+            job.function,
+            job.payload,
+            job.files,
+            contents,
+            writes_files=bool(job.output_folder),
         )
+        reference = self._task.remote(task, version(), sys.path, mailbox, self._workers_per_gpu)
         self._jobs[reference] = (job, time.monotonic() + job.limit_seconds, on_report)
 
     def next_result(self) -> Result:
@@ -141,12 +157,13 @@ class RayExecutor:
             return Result(job.key, None, describe_failure(error), failure="crash")
         if "version" in reply:
             raise version_mismatch(reply["version"])
-        return Result(
-            job.key,
-            reply.get("value"),
-            reply.get("reason", ""),
-            failure=reply.get("failure", ""),
-        )
+        try:
+            if job.output_folder:
+                write_outputs(Path(job.output_folder), reply["contents"])
+        except OSError as error:
+            reason, failure = describe_failure(error), classify_failure(error)
+            return Result(job.key, None, reason, failure=failure)
+        return Result.from_reply(job, reply)
 
 
 def workers_per_gpu(max_workers: int, gpus: int) -> int:
@@ -179,31 +196,57 @@ class _Mailbox:
             reply.set_result(keep_running)
 
 
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """A job as it is sent to a worker.
+
+    Attributes:
+        key: The key of the job.
+        function: Its function.
+        payload: The keyword arguments of the function.
+        files: The files that it needs, by name.
+        contents: Ray's references to the content of these files. A worker fetches only what its
+            machine lacks.
+        writes_files: Whether the driver wants the files that it writes.
+    """
+
+    key: str
+    function: str
+    payload: dict[str, Any]
+    files: Mapping[str, JobFile]
+    contents: Mapping[str, Any]
+    writes_files: bool
+
+
 def _run_task(
-    key: str,
-    function: str,
-    payload: dict[str, Any],
-    driver_version: str,
-    paths: list[str],
-    mailbox: Any,
-    workers_per_gpu: int,
+    task: _Task, driver_version: str, paths: list[str], mailbox: Any, workers_per_gpu: int
 ) -> dict[str, Any]:
     """Run a job as a Ray task, which sees only the GPU that Ray assigns to it.
 
     Returns:
-        The result of `run_job_in_worker`, or {"version": ...} if the versions of phinas differ.
+        The result of `run_job_in_worker` with the key `contents`, the bytes of the written files by
+        name; or {"version": ...} if the versions of phinas differ.
     """
     if version() != driver_version:
         return {"version": version()}
     os.environ["PHINAS_NUM_WORKERS"] = str(max(1, workers_per_gpu))
     sys.path.extend(path for path in paths if path and path not in sys.path)
+    import ray
 
     def ask_driver(step: int, value: float) -> bool:
-        import ray
+        return ray.get(mailbox.post.remote(task.key, step, value))
 
-        return ray.get(mailbox.post.remote(key, step, value))
+    def fetch(name: str) -> bytes | None:
+        try:
+            return ray.get(task.contents[name]) if name in task.contents else None
+        except ray.exceptions.RayError:
+            return None  # The node with the content was lost.
 
-    return run_job_in_worker(function, payload, ask_driver if mailbox is not None else None)
+    on_report = ask_driver if mailbox is not None else None
+    with TemporaryDirectory(prefix="phinas-job-") as folder:
+        files = JobFiles(task.files, Path(folder) / "outputs" if task.writes_files else None, fetch)
+        reply = run_job_in_worker(task.function, task.payload, on_report, files)
+        return reply | {"contents": files.read_outputs()}
 
 
 def _connect(ray: Any, max_workers: int) -> None:

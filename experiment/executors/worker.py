@@ -13,9 +13,11 @@ import os
 import queue
 import signal
 import threading
+from pathlib import Path
 from typing import Any, TextIO
 
 from phinas.experiment.executors.interface import run_job_in_worker
+from phinas.experiment.executors.job_files import JobFile, JobFiles
 from phinas.experiment.versions import version
 
 
@@ -39,12 +41,12 @@ def main() -> None:
         job = messages.get()
         if "function" not in job:
             continue  # an answer to a report of a job that has ended
-        _send(
-            replies,
-            run_job_in_worker(
-                job["function"], job["payload"], ask_driver if job["reports_enabled"] else None
-            ),
+        files = JobFiles(
+            {name: JobFile(path, sha256) for name, (path, sha256) in job["files"].items()},
+            Path(job["output_folder"]) if job["output_folder"] else None,
         )
+        on_report = ask_driver if job["reports_enabled"] else None
+        _send(replies, run_job_in_worker(job["function"], job["payload"], on_report, files))
 
 
 def _read_messages(lines: TextIO, messages: "queue.Queue[dict[str, Any]]") -> None:

@@ -7,6 +7,7 @@ from pydantic import AfterValidator, Field
 
 from phinas.experiment.executors import EXECUTORS
 from phinas.experiment.schema.fields import (
+    FiniteFloat,
     Fraction,
     Minutes,
     NonEmptyText,
@@ -132,6 +133,15 @@ class RunSection(HardwareSection):
         "an error. timeout: it exceeded run.trial_timeout_minutes. A result that is not a finite "
         "number is never repeated.",
         default=["crash"],
+        on_resume="may change",
+    )
+    max_paused_gigabytes: Annotated[FiniteFloat, Field(ge=0)] = option(
+        "Maximum disk space of paused trainings, for strategies that pause and resume them, such "
+        "as asha. Beyond it, the trainings with the lowest rewards lose their state. If such a "
+        "training is resumed, it starts from the first epoch and has the same result. 0 stores no "
+        "states.",
+        default=10.0,
+        unit="GB",
         on_resume="may change",
     )
 

@@ -15,6 +15,7 @@ from sqlalchemy import URL, event
 
 from phinas.experiment.errors import DiskError, StorageError
 from phinas.experiment.storage.optuna_study import is_disk_error, storage_errors
+from phinas.experiment.storage.paused_trainings import PausedTrainings
 from phinas.experiment.storage.trial_record import TrialRecord
 from phinas.experiment.storage.trial_store import Direction, TrialStore
 
@@ -46,13 +47,18 @@ class StudyStorage:
                 self._rdb_storage.engine.dispose()  # the connections made so far lack the pragmas
 
     def open_study(
-        self, name: str, *, directions: Sequence[Direction] = ("maximize",)
+        self,
+        name: str,
+        *,
+        directions: Sequence[Direction] = ("maximize",),
+        paused_trainings: PausedTrainings | None = None,
     ) -> TrialStore:
         """Open the study of this name, or create it.
 
         Args:
             name: Its name.
             directions: Direction of each objective.
+            paused_trainings: The states of its paused trainings. None stores none.
         """
         with storage_errors():
             study = optuna.create_study(
@@ -62,7 +68,7 @@ class StudyStorage:
                 load_if_exists=True,
                 sampler=_NO_SAMPLER,
             )
-        return TrialStore(study)
+        return TrialStore(study, paused_trainings)
 
     def records(self, name: str) -> list[TrialRecord]:
         """The trials of a study. Empty if the study does not exist. It is not created."""

@@ -16,6 +16,7 @@ from optuna.trial import TrialState
 
 from phinas.experiment.measurement import Measurement
 from phinas.experiment.storage.optuna_study import OptunaStudy
+from phinas.experiment.storage.paused_trainings import PausedTrainings
 from phinas.experiment.storage.trial_record import ORPHAN_REASON, TrialRecord
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -32,10 +33,18 @@ class TrialStore:
 
     Args:
         study: Optuna's study.
+        paused_trainings: The states of paused trainings. None if they are not stored: a training
+            that is resumed then starts from its first epoch.
+
+    Attributes:
+        name: The name of the study.
     """
 
-    def __init__(self, study: optuna.Study) -> None:
+    def __init__(
+        self, study: optuna.Study, paused_trainings: PausedTrainings | None = None
+    ) -> None:
         self._study = OptunaStudy(study)
+        self.name, self.paused_trainings = study.study_name, paused_trainings
 
     @property
     def distributions(self) -> dict[str, BaseDistribution]:

@@ -45,6 +45,7 @@ class AccelNasbenchEvaluator:
     runs_inline = True
     reports_progress = False
     supports_pausing = False
+    depends_on_seed = False
     uses_choices = False
     pool: tuple[Choices, ...] | None = None
 
@@ -120,9 +121,6 @@ class AccelNasbenchEvaluator:
             )
 
         return accuracies
-
-    def discard_paused(self, network: Network, recipe: Recipe, seed: int) -> None:
-        """Nothing is stored."""
 
     def make_job(
         self,

@@ -42,6 +42,7 @@ class CurvesEvaluator:
     runs_inline = True
     reports_progress = True
     supports_pausing = True
+    depends_on_seed = False
     uses_choices = True
 
     def __init__(self, path: str, *, limit_seconds: float) -> None:
@@ -78,9 +79,6 @@ class CurvesEvaluator:
             )
 
         return final_scores
-
-    def discard_paused(self, network: Network, recipe: Recipe, seed: int) -> None:
-        """Nothing is stored."""
 
     def describe_scores(self) -> EvaluatorDescription:
         return EvaluatorDescription(scores=f"recorded learning curves: {self._file.description}")

@@ -13,10 +13,23 @@ A function with a parameter `report` can be pruned (`search.pruner`):
                 break
         return score
 
-A function with a parameter `stop_epoch` can be paused, which strategies that resume trainings need
-(such as `search.strategy: asha`). It trains up to that epoch under the schedule of `budget` epochs,
-and up to `budget` if `stop_epoch` is None. It may keep a checkpoint for the call with a larger
-`stop_epoch`, or train from the start again: the score after an epoch must be the same.
+A function with the parameters `report` and `resume_token` can be paused, which strategies that
+resume trainings need (such as `search.strategy: asha`). `report` then also returns False at the
+epoch at which the training pauses. The function saves its training and returns a score and a resume
+token: any JSON value from which it finds the training again, such as a path. The call that resumes
+the training gets the token, and any other call gets None. If the training of a token is gone, the
+function trains from the first epoch again: the score after an epoch must be the same.
+
+    def evaluate(spec, budget, seed, report, resume_token):
+        training = Training(spec, budget, seed) if resume_token is None else load(resume_token)
+        while training.epoch < budget:
+            training.train_epoch()
+            if not report(training.epoch, training.score):
+                return training.score, training.save()
+        return training.score
+
+A function with a parameter `stop_epoch` gets the epoch at which the training pauses, or None. This
+parameter alone suffices to pause a function without a state, such as a table of learning curves.
 
 A function with a parameter `choices` scores the choices of a network, as the tables of NAS
 benchmarks do. They are a dict, such as {"stages.1.layers.0.op": "mb6_k5"}. A choice without
@@ -32,7 +45,6 @@ which `phinas bench strategies` relates the regret if the reward is the score al
 
 import hashlib
 import inspect
-import time
 from collections.abc import Callable
 from numbers import Real
 from pathlib import Path
@@ -40,17 +52,21 @@ from typing import Any, Self
 
 from phinas.experiment.artifacts.manifest import EvaluatorDescription
 from phinas.experiment.errors import InputError
-from phinas.experiment.executors import Job, NonRetryableError, ReportCallback
-from phinas.experiment.executors.interface import accepts_report, describe_failure, import_function
+from phinas.experiment.executors import Job
+from phinas.experiment.executors.interface import (
+    accepts_parameter,
+    describe_failure,
+    import_function,
+)
 from phinas.experiment.job_list import job_key
-from phinas.experiment.measurement import Measurement
 from phinas.experiment.schema.config import Recipe
+from phinas.nas.evaluators.function_call import FUNCTION, requires_parameter
 from phinas.nas.evaluators.interface import require_full_training
-from phinas.space.network import Network, network_from_dict
+from phinas.space.network import Network
 from phinas.space.search_spaces.search_space import Choices, SearchSpace
 from phinas.training.engine.job import TrainingJobFactory
 
-_OPTIONAL_PARAMETERS = ("report", "stop_epoch", "choices")
+_OPTIONAL_PARAMETERS = ("report", "stop_epoch", "resume_token", "choices")
 
 
 class FunctionEvaluator:
@@ -62,8 +78,8 @@ class FunctionEvaluator:
         key: The configuration key, for error messages.
 
     Raises:
-        InputError: The function cannot be imported, does not take the parameters, or states an
-            optimum that is no score.
+        InputError: The function cannot be imported, does not take the parameters, takes a resume
+            token without reporting, or states an optimum that is no score.
 
     Attributes:
         requires_choices: Whether it cannot be called without choices.
@@ -75,10 +91,13 @@ class FunctionEvaluator:
 
     def __init__(self, name: str, limit_seconds: float, *, key: str = "search.evaluator") -> None:
         function = _import_user_function(name, key=key)
-        self.reports_progress = accepts_report(function)
-        self.supports_pausing = _accepts(function, "stop_epoch")
-        self.uses_choices = _accepts(function, "choices")
-        self.requires_choices = _requires(function, "choices")
+        self.reports_progress = accepts_parameter(function, "report")
+        self._takes_token = accepts_parameter(function, "resume_token")
+        self.supports_pausing = self._takes_token or accepts_parameter(function, "stop_epoch")
+        # a table calls its third parameter otherwise, such as `_seed`
+        self.depends_on_seed = accepts_parameter(function, "seed")
+        self.uses_choices = accepts_parameter(function, "choices")
+        self.requires_choices = requires_parameter(function, "choices")
         self.optimum = _read_optimum(function, name, key=key)
         self._source_sha256 = _hash_source(function)
         self._name = name
@@ -90,9 +109,6 @@ class FunctionEvaluator:
     ) -> Self:
         del job_factory  # the function trains, if anything does
         return cls(name, limit_seconds)
-
-    def discard_paused(self, network: Network, recipe: Recipe, seed: int) -> None:
-        """Nothing to delete: the function manages its own checkpoints."""
 
     def make_job(
         self,
@@ -109,15 +125,22 @@ class FunctionEvaluator:
             "budget": recipe.epochs,
             "seed": seed,
         }
-        if stop_epoch is not None:
-            require_full_training(None if self.supports_pausing else stop_epoch)
-            payload["stop_epoch"] = stop_epoch
         if self.uses_choices and choices is not None:
             payload["choices"] = choices
         elif self.requires_choices:
             raise ValueError(f"{self._name} needs the choices of a network")
-        function = "phinas.nas.evaluators.function:call_function"
-        return Job(job_key(function, payload), function, payload, self._limit_seconds)
+        training_key = job_key(FUNCTION, payload) if self._takes_token else ""
+        if stop_epoch is not None:
+            require_full_training(None if self.supports_pausing else stop_epoch)
+            payload["stop_epoch"] = stop_epoch
+        return Job(
+            job_key(FUNCTION, payload),
+            FUNCTION,
+            payload,
+            self._limit_seconds,
+            training_key=training_key,
+            stop_epoch=stop_epoch,
+        )
 
     def describe_scores(self) -> EvaluatorDescription:
         return EvaluatorDescription(
@@ -147,6 +170,11 @@ def _import_user_function(name: str, *, key: str) -> Callable[..., Any]:
         raise InputError(
             f"{key}: {name!r} cannot be called with (spec, budget, seed); give it these three "
             "parameters"
+        )
+    if accepts_parameter(function, "resume_token") and not accepts_parameter(function, "report"):
+        raise InputError(
+            f"{key}: {name!r} takes a resume_token but no report; give it the parameter report, "
+            "which says when a training pauses"
         )
     return function
 
@@ -178,13 +206,6 @@ def _hash_source(function: Callable[..., Any]) -> str:
         return ""
 
 
-def _accepts(function: Callable[..., Any], parameter: str) -> bool:
-    try:
-        return parameter in inspect.signature(function).parameters
-    except (TypeError, ValueError):  # a builtin has no signature
-        return False
-
-
 def _has_valid_signature(function: Callable[..., Any]) -> bool:
     try:
         signature = inspect.signature(function)
@@ -196,77 +217,3 @@ def _has_valid_signature(function: Callable[..., Any]) -> bool:
     except TypeError:
         return False
     return True
-
-
-class _ReportedCurve:
-    """The scores that a function has reported, and the step after which it should stop.
-
-    Attributes:
-        scores: The scores in the order of the reports.
-        stop_step: The step. 0 if it should not stop.
-    """
-
-    def __init__(self, function: str, report: ReportCallback) -> None:
-        self._function, self._report = function, report
-        self.scores: list[float] = []
-        self.stop_step = 0
-
-    def __call__(self, step: int, value: float) -> bool:
-        keep_training = self._report(step, value)
-        if not 0 <= value <= 1:
-            raise NonRetryableError(
-                f"{self._function} reported {value!r} at step {step}; report a score from 0 to 1"
-            )
-        self.scores.append(float(value))
-        self.stop_step = self.stop_step or (0 if keep_training else step)
-        return keep_training
-
-
-def call_function(
-    *,
-    function: str,
-    spec: dict[str, Any],
-    budget: int,
-    seed: int,
-    stop_epoch: int | None = None,
-    choices: Choices | None = None,
-    report: ReportCallback = lambda _step, _value: True,
-) -> dict[str, Any]:
-    """The job: call the user's function and check what it returns.
-
-    Raises:
-        NonRetryableError: It returned neither a score from 0 to 1 nor a Measurement.
-    """
-    user_function = import_function(function)
-    curve = _ReportedCurve(function, report)
-    options: dict[str, Any] = {"report": curve} if accepts_report(user_function) else {}
-    if stop_epoch is not None:
-        options["stop_epoch"] = stop_epoch
-    elif _requires(user_function, "stop_epoch"):
-        options["stop_epoch"] = None
-    if choices is not None:
-        options["choices"] = choices
-    start_time = time.perf_counter()
-    result = user_function(network_from_dict(spec), budget, seed, **options)
-    if isinstance(result, Measurement):
-        return result.to_dict()
-    if curve.stop_step:
-        result = curve.scores[-1]  # a function that was stopped may return anything
-    if isinstance(result, bool) or not isinstance(result, Real):
-        raise NonRetryableError(
-            f"{function} returned {result!r}; return a score from 0 to 1 or a Measurement"
-        )
-    return Measurement(
-        score=float(result),
-        split="function",
-        seed=seed,
-        epochs=curve.stop_step or stop_epoch or budget,
-        train_seconds=time.perf_counter() - start_time,
-        curve=tuple(curve.scores),
-    ).to_dict()
-
-
-def _requires(function: Callable[..., Any], parameter: str) -> bool:
-    return _accepts(function, parameter) and (
-        inspect.signature(function).parameters[parameter].default is inspect.Parameter.empty
-    )

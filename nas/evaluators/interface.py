@@ -24,6 +24,8 @@ class Evaluator(Protocol):
         reports_progress: Whether its jobs report the score after each epoch, which pruning needs.
         supports_pausing: Whether its jobs can stop after an epoch and continue in a later job,
             which strategies that resume trainings need.
+        depends_on_seed: Whether a training with another seed gives another score, which that of a
+            table does not.
         uses_choices: Whether the score depends on the choices of a network, as in the table of a
             benchmark, where several sets of choices may decode to one network.
         pool: The choices of the only networks that it can score. None: it can score any network of
@@ -33,6 +35,7 @@ class Evaluator(Protocol):
     runs_inline: bool
     reports_progress: bool
     supports_pausing: bool
+    depends_on_seed: bool
     uses_choices: bool
     pool: tuple[Choices, ...] | None
 
@@ -53,15 +56,10 @@ class Evaluator(Protocol):
             seed: Seed of the training.
             stop_epoch: Pause after this epoch. The schedules are those of all `recipe.epochs`. A
                 later job with a larger epoch has the same result as a training that was never
-                paused. None trains to the end. Only if `supports_pausing`.
+                paused. None trains to the end. Only if `supports_pausing`. A job with a
+                `training_key` leaves a `PausedState`, from which the later job is resumed.
             choices: The choices of the network, in which inactive ones have their first value.
                 Required if `uses_choices`, otherwise ignored.
-        """
-
-    def discard_paused(self, network: Network, recipe: Recipe, seed: int) -> None:
-        """Delete the checkpoint of a paused training when the search ends.
-
-        If a later search resumes the training, it starts from the first epoch.
         """
 
     def describe_scores(self) -> EvaluatorDescription | None:

@@ -29,6 +29,7 @@ class NoisyEvaluator:
 
     reports_progress = False
     supports_pausing = False
+    depends_on_seed = True
 
     def __init__(self, base_evaluator: Evaluator, noise_std: float) -> None:
         self._evaluator, self._noise_std = base_evaluator, noise_std
@@ -44,9 +45,6 @@ class NoisyEvaluator:
 
     def require_space(self, space: SearchSpace) -> None:
         self._evaluator.require_space(space)
-
-    def discard_paused(self, network: Network, recipe: Recipe, seed: int) -> None:
-        """Nothing is stored."""
 
     def make_job(
         self,

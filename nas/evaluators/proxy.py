@@ -20,6 +20,7 @@ class ProxyEvaluator:
     runs_inline = False
     reports_progress = True
     supports_pausing = True
+    depends_on_seed = True
     uses_choices = False
     pool: tuple[Choices, ...] | None = None
 
@@ -50,9 +51,6 @@ class ProxyEvaluator:
     ) -> Job:
         del choices  # the network is trained
         return self._job_factory.make_job(network, recipe, seed, stop_epoch=stop_epoch)
-
-    def discard_paused(self, network: Network, recipe: Recipe, seed: int) -> None:
-        self._job_factory.remove_checkpoint(network, recipe, seed)
 
     def describe_scores(self) -> None:
         """The scores come from trainings."""

@@ -281,18 +281,16 @@ class SearchState:
         self._end(past_trial, TrialState.FAIL)
         self.recent_failures.append(reason)
 
-    def close_paused(self) -> list[ArchSpec]:
-        """Record the paused trainings as pruned, at the end of the search.
-
-        Returns:
-            Their networks. A search with a larger budget may still resume them.
+    def close_paused(self) -> None:
+        """Record the paused trainings as pruned, at the end of the search. A search with a larger
+        budget may still resume them.
         """
-        paused = [record for record in self._store.records() if record.is_paused]
-        for record in paused:
+        for record in self._store.records():
+            if not record.is_paused:
+                continue
             (epochs,) = record.paused_epochs
             self._store.close_paused(
                 record,
                 f"paused after {epochs} of {self.problem.epochs} epochs at "
                 f"{record.measurement.score:.1%} when the search ended",
             )
-        return [ArchSpec.from_dict(TrialAttributes.from_record(record).spec) for record in paused]

@@ -104,8 +104,8 @@ def require_pausing(
     if not supports_pausing:
         raise InputError(
             f"search.strategy: {strategy.name} pauses and resumes trainings, and {evaluator} "
-            "cannot pause; use search.evaluator: proxy, or give your function a parameter "
-            "`stop_epoch`"
+            "cannot pause; use search.evaluator: proxy, or give your function the parameters "
+            "`report` and `resume_token` (docs/evaluators.md)"
         )
     if pruner != "none":
         raise InputError(

@@ -7,12 +7,15 @@ network, the recipe and the seed only. Jobs report and pause if and only if the 
 import json
 from collections.abc import Callable
 from contextlib import closing
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from phinas.experiment.executors import Job
+from phinas.experiment.executors import Job, Result
 from phinas.experiment.executors.inline import InlineExecutor
 from phinas.experiment.executors.interface import ReportCallback
 from phinas.experiment.measurement import Measurement
 from phinas.experiment.schema.config import Recipe, SearchSection
+from phinas.experiment.storage.paused_trainings import PausedTrainings
 from phinas.nas.evaluators import make_evaluator
 from phinas.nas.evaluators.interface import Evaluator
 from phinas.space.search_spaces.encoding import encode
@@ -72,10 +75,26 @@ def _job_maker(evaluator: Evaluator, space: SearchSpace) -> Callable[..., Job]:
 def _run(job: Job, on_report: ReportCallback | None = None) -> Measurement:
     with closing(InlineExecutor(1)) as executor:
         executor.submit(job, on_report)
-        result = executor.next_result()
+        return _read(executor.next_result())
+
+
+def _read(result: Result) -> Measurement:
     require(result.value is not None, f"the job fails: {result.reason}")
     assert result.value is not None
     return Measurement.from_dict(result.value)
+
+
+def _run_part(job: Job, states: PausedTrainings) -> Measurement:
+    """Run a part of a training from the state that the part before it left."""
+    with closing(InlineExecutor(1)) as executor:
+        executor.submit(states.prepare(job))
+        result = executor.next_result()
+    measurement = _read(result)
+    if job.stop_epoch is None:
+        states.remove(result)
+    else:
+        states.store(result, study="conformance", priority=measurement.score)
+    return measurement
 
 
 def _check_job(evaluator: Evaluator, space: SearchSpace) -> None:
@@ -143,17 +162,22 @@ def _check_pausing(evaluator: Evaluator, space: SearchSpace) -> None:
         make_job(network, RECIPE, _SEED, stop_epoch=stop_epoch) for stop_epoch in (1, EPOCHS - 1)
     ]
     require(len({job.key for job in jobs}) == 2, "two stop epochs have the same key")
-    for job, stop_epoch in zip(jobs, (1, EPOCHS - 1), strict=True):
-        paused = _run(job)
-        message = f"a training paused at epoch {stop_epoch} records {paused.epochs} epochs"
-        require(paused.epochs == stop_epoch, message)
-        if full.curve:
-            message = "the score of a paused training is not that of the full one at this epoch"
-            require(paused.score == full.curve[stop_epoch - 1], message)
-    resumed = _run(make_job(network, RECIPE, _SEED))
+    with TemporaryDirectory() as folder:
+        states = PausedTrainings(Path(folder), max_bytes=1e9)
+        for job, stop_epoch in zip(jobs, (1, EPOCHS - 1), strict=True):
+            _check_paused(_run_part(job, states), full, stop_epoch)
+        resumed = _run_part(make_job(network, RECIPE, _SEED), states)
+        require(states.num_bytes == 0, "a training that has ended leaves a state")
     require(resumed.score == full.score, "a resumed training has another score than a full one")
     require(resumed.curve == full.curve, "a resumed training has another curve than a full one")
-    evaluator.discard_paused(network, RECIPE, _SEED)
+
+
+def _check_paused(paused: Measurement, full: Measurement, stop_epoch: int) -> None:
+    message = f"a training paused at epoch {stop_epoch} records {paused.epochs} epochs"
+    require(paused.epochs == stop_epoch, message)
+    if full.curve:
+        message = "the score of a paused training is not that of the full one at this epoch"
+        require(paused.score == full.curve[stop_epoch - 1], message)
 
 
 # By the name of the test without "test_", which says what is true of a conforming evaluator.

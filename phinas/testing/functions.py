@@ -46,6 +46,23 @@ def reporting(
     return score
 
 
+def resumable(
+    spec: ArchSpec,
+    budget: int,
+    seed: int,
+    report: Callable[[int, float], bool],
+    resume_token: int | None,
+) -> float | tuple[float, int]:
+    """Like `reporting`, with the number of trained epochs as the resume token."""
+    del seed
+    score = 0.0
+    for epoch in range((resume_token or 0) + 1, budget + 1):
+        score = score_after(spec, epoch, budget)
+        if not report(epoch, score):
+            return score, epoch
+    return score
+
+
 def score_after(spec: ArchSpec, epoch: int, budget: int) -> float:
     """The score of a network after an epoch. The learning curves of networks do not cross."""
     score = final_score(spec)

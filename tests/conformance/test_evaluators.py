@@ -12,6 +12,7 @@ import pytest
 
 from phinas.experiment.errors import InputError, NoResultError
 from phinas.experiment.executors.inline import InlineExecutor
+from phinas.experiment.paused_state import PAUSED_STATE
 from phinas.experiment.schema.config import (
     Config,
     DataSection,
@@ -126,7 +127,9 @@ def quick_fit(tmp_path_factory):
 
 
 # tests/nas_tests/test_curves.py tests the evaluator `curves`, which scores only some networks.
-@pytest.fixture(params=[*sorted(EVALUATORS.keys() - {"curves"}), "reporting", "pausing"])
+@pytest.fixture(
+    params=[*sorted(EVALUATORS.keys() - {"curves"}), "reporting", "pausing", "resumable"]
+)
 def evaluator(request, job_factory, write_module):
     names = {
         "proxy": "proxy",
@@ -134,6 +137,7 @@ def evaluator(request, job_factory, write_module):
         "function": f"{write_module('return 0.25')}:evaluate",
         "reporting": "phinas.testing.functions:reporting",
         "pausing": "phinas.testing.functions:smooth",
+        "resumable": "phinas.testing.functions:resumable",
     }
     if request.param == "accel-nasbench" and not RECORDS.is_file():
         pytest.skip(f"the records of Accel-NASBench are not at {RECORDS}")
@@ -182,6 +186,7 @@ def test_the_parameters_of_a_function_decide_whether_it_reports_and_pauses(job_f
         "proxy": (True, True),
         "phinas.testing.functions:smooth": (False, True),
         "phinas.testing.functions:reporting": (True, False),
+        "phinas.testing.functions:resumable": (True, True),
     }
     for name, supported in kinds.items():
         evaluator = make(name, job_factory)
@@ -194,13 +199,12 @@ def test_an_evaluator_that_cannot_pause_refuses_to():
         evaluator.make_job(SPACE.base, RECIPE, 7, stop_epoch=1)
 
 
-def test_a_paused_proxy_training_leaves_a_checkpoint_until_it_is_discarded(job_factory):
+def test_a_proxy_training_that_pauses_without_an_owner_of_its_state_leaves_no_file(job_factory):
     evaluator, recipe = make("proxy", job_factory), Recipe(epochs=3, batch_size=64)
     with closing(InlineExecutor(1)) as executor:
         executor.submit(evaluator.make_job(SPACE.base, recipe, 11, stop_epoch=1))
-        assert executor.next_result().value is not None
-    assert len(list(job_factory.checkpoints.glob("*.checkpoint"))) == 1
-    evaluator.discard_paused(SPACE.base, recipe, 11)
+        value = executor.next_result().value
+    assert (value["stop_reason"], PAUSED_STATE in value) == ("paused", False)
     assert list(job_factory.checkpoints.iterdir()) == []
 
 

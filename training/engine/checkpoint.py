@@ -1,4 +1,5 @@
-"""Checkpoints of a training in progress, from which an interrupted training resumes.
+"""Checkpoints of a training in progress, from which an interrupted training resumes, and the states
+of paused trainings.
 
 The main decision: torch's generator (stochastic depth, dropout) is the only random state
 that is saved, since order and augmentation are functions of seed, epoch and step. The newest and
@@ -15,6 +16,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -67,27 +69,18 @@ class CheckpointManager:
         Raises:
             OSError: the file could not be written; an earlier checkpoint remains readable.
         """
-        cpu_tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        body = save(
-            cpu_tensors,
-            metadata={
-                "progress": json.dumps(
-                    {"format": FORMAT, "key": self._key} | dict(progress), allow_nan=False
-                )
-            },
-        )
         newest, previous = self._paths
         newest.parent.mkdir(parents=True, exist_ok=True)
-        if self._newest_is_valid or self._read(newest) is not None:
+        if self._newest_is_valid or _read_state(newest, self._key) is not None:
             newest.replace(previous)
         self._newest_is_valid = False
-        write_atomic(newest, hashlib.sha256(body).digest() + body)
+        _write_state(newest, self._key, tensors, progress)
         self._newest_is_valid, self._last_write = True, time.monotonic()
 
     def read(self) -> SavedState | None:
         """Return the newest intact checkpoint of this training; None if there is none."""
         for path in self._paths:
-            state = self._read(path)
+            state = _read_state(path, self._key)
             if state is not None:
                 return state
             if path.exists():
@@ -103,21 +96,62 @@ class CheckpointManager:
         for path in self._paths:
             path.unlink(missing_ok=True)
 
-    def _read(self, path: Path) -> SavedState | None:
-        try:
-            content = path.read_bytes()
-            digest, body = content[:32], content[32:]
-            if hashlib.sha256(body).digest() != digest:
-                return None
-            tensors = load(body)
-            progress = json.loads(read_metadata(body)["progress"])
-        except (FileNotFoundError, SafetensorError, ValueError, KeyError, TypeError):
+
+@dataclass(frozen=True, slots=True)
+class PauseFiles:
+    """The files from which a paused training is resumed, and to which it is paused.
+
+    Args:
+        key: key of the training; a state with another key is not used.
+        source: the state with which the training begins; None for none.
+        target: gets the state when the training pauses; None writes none.
+    """
+
+    key: str
+    source: Path | None
+    target: Path | None
+
+    def read(self) -> SavedState | None:
+        """Return the state with which the training begins; None if it is missing or damaged."""
+        return _read_state(self.source, self.key) if self.source else None
+
+    def write(self, tensors: Mapping[str, Tensor], progress: Mapping[str, Any]) -> None:
+        """Write the state at the pause, if it has a file.
+
+        Args:
+            tensors: tensors by name.
+            progress: JSON data.
+
+        Raises:
+            OSError: the file could not be written.
+        """
+        if self.target is not None:
+            _write_state(self.target, self.key, tensors, progress)
+
+
+def _write_state(
+    path: Path, key: str, tensors: Mapping[str, Tensor], progress: Mapping[str, Any]
+) -> None:
+    cpu_tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    header = json.dumps({"format": FORMAT, "key": key} | dict(progress), allow_nan=False)
+    body = save(cpu_tensors, metadata={"progress": header})
+    write_atomic(path, hashlib.sha256(body).digest() + body)
+
+
+def _read_state(path: Path, key: str) -> SavedState | None:
+    """Return the state in a file; None if it is missing, damaged or of another training."""
+    try:
+        content = path.read_bytes()
+        digest, body = content[:32], content[32:]
+        if hashlib.sha256(body).digest() != digest:
             return None
-        return (
-            (tensors, progress)
-            if (progress["format"], progress["key"]) == (FORMAT, self._key)
-            else None
-        )
+        tensors = load(body)
+        progress = json.loads(read_metadata(body)["progress"])
+    except (FileNotFoundError, SafetensorError, ValueError, KeyError, TypeError):
+        return None
+    if (progress["format"], progress["key"]) != (FORMAT, key):
+        return None
+    return tensors, progress
 
 
 @contextmanager

@@ -13,15 +13,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from phinas.experiment.executors import Job, NonRetryableError, ReportCallback
+from phinas.experiment.executors.job_files import NO_FILES, JobFiles
 from phinas.experiment.job_list import job_key
 from phinas.experiment.measurement import Measurement
+from phinas.experiment.paused_state import PAUSED_STATE, PausedState
 from phinas.experiment.schema.config import DataSection, Recipe, RunSection
 from phinas.space.network import Network
 from phinas.training.data.prepared_dataset import PreparedData, read_prepared
 from phinas.training.request import TrainingRequest, TrainingSettings
 
 if TYPE_CHECKING:
-    from phinas.training.engine.checkpoint import CheckpointManager
+    from phinas.training.engine.checkpoint import CheckpointManager, PauseFiles
     from phinas.training.engine.evaluate import Evaluation
     from phinas.training.engine.train import TrainingResult
 
@@ -36,8 +38,8 @@ class TrainingJobFactory:
         data: the prepared images.
         settings: the settings that all trainings of the run share.
         limit_seconds: time limit of a job.
-        checkpoints: folder of the checkpoints. Without one (None) trainings write no checkpoints,
-            and a paused training restarts from the beginning.
+        checkpoints: folder of the checkpoints, from which a training resumes after an interruption.
+            Without one (None) trainings write no checkpoints.
         checkpoint_seconds: time between two checkpoints of a training.
     """
 
@@ -59,23 +61,17 @@ class TrainingJobFactory:
         metric: str = "accuracy",
     ) -> "TrainingJobFactory":
         """Make the factory for the sections `data` and `run` of a configuration."""
+        flip = section.horizontal_flip
         settings = TrainingSettings(
             max_shift=section.max_shift,
-            horizontal_flip=data.allow_flip
-            if section.horizontal_flip == "auto"
-            else section.horizontal_flip,
+            horizontal_flip=data.allow_flip if flip == "auto" else flip,
             metric=metric,
             device=run.device,
             threads=threads,
             deterministic=run.deterministic,
         )
-        return cls(
-            data,
-            settings,
-            60 * run.trial_timeout_minutes,
-            checkpoints,
-            60 * run.checkpoint_minutes,
-        )
+        seconds = 60 * run.checkpoint_minutes
+        return cls(data, settings, 60 * run.trial_timeout_minutes, checkpoints, seconds)
 
     def make_job(
         self,
@@ -95,8 +91,8 @@ class TrainingJobFactory:
             seed: seed of the training.
             stop_epoch: pause after this epoch. The measurement is then that of the epochs so far,
                 with the stop reason "paused". A later job of the same training with a larger
-                `stop_epoch`, or with None, continues from the checkpoint, bit-exactly on a CPU. If
-                the checkpoint is missing or damaged, it trains from the start to the same result.
+                `stop_epoch`, or with None, continues from the state that `PausedTrainings` gives
+                it, bit-exactly on a CPU. Without one, it trains from the start to the same result.
             on_test_split: evaluate on the test split; not allowed with `stop_epoch`.
             weights: file for the trained weights; not allowed with `stop_epoch`.
 
@@ -118,30 +114,23 @@ class TrainingJobFactory:
             "data": str(self.data.directory),
             "on_test_split": on_test_split,
             "weights": str(weights) if weights else None,
-            "checkpoint": [
-                str(self._checkpoint_path(training_key)),
-                training_key,
-                self.checkpoint_seconds,
-            ]
-            if self.checkpoints
-            else None,
+            "checkpoint": {
+                "key": training_key,
+                "folder": str(self.checkpoints) if self.checkpoints else None,
+                "seconds": self.checkpoint_seconds,
+            },
         }
-        key = (
-            training_key
-            if stop_epoch is None
-            else job_key(FUNCTION, {"training": training_key, "stop_epoch": stop_epoch})
+        key = training_key
+        if stop_epoch is not None:
+            key = job_key(FUNCTION, {"training": training_key, "stop_epoch": stop_epoch})
+        return Job(
+            key,
+            FUNCTION,
+            payload,
+            self.limit_seconds,
+            training_key=training_key,
+            stop_epoch=stop_epoch,
         )
-        return Job(key, FUNCTION, payload, self.limit_seconds)
-
-    def remove_checkpoint(self, network: Network, recipe: Recipe, seed: int) -> None:
-        """Remove the checkpoint of a paused training that will not be resumed, if there is one."""
-        if self.checkpoints is None:
-            return
-        from phinas.training.engine.checkpoint import CheckpointManager
-
-        request = TrainingRequest(network, recipe, seed, self.settings)
-        key = self._training_key(request, on_test_split=False)
-        CheckpointManager(self._checkpoint_path(key), key, seconds=self.checkpoint_seconds).remove()
 
     def _training_key(self, request: TrainingRequest, *, on_test_split: bool) -> str:
         """Return the key of the full training, which is the same for jobs that pause it."""
@@ -157,10 +146,6 @@ class TrainingJobFactory:
         }
         return job_key(FUNCTION, hashed_arguments)
 
-    def _checkpoint_path(self, training_key: str) -> Path:
-        assert self.checkpoints is not None
-        return self.checkpoints / f"{training_key}.checkpoint"
-
 
 @lru_cache(maxsize=4)
 def _load_data(directory: str) -> PreparedData:
@@ -173,7 +158,9 @@ def run_training_job(
     data: str,
     on_test_split: bool,
     weights: str | None,
-    checkpoint: list[Any] | None,
+    checkpoint: dict[str, Any],
+    paused_state: dict[str, Any] | None = None,
+    files: JobFiles = NO_FILES,
     report: ReportCallback = lambda _step, _value: True,
 ) -> dict[str, Any]:
     """Train and evaluate one network; the function of the training jobs.
@@ -184,14 +171,17 @@ def run_training_job(
         on_test_split: evaluate the trained network on the test split. The curve is always that of
             the validation split.
         weights: file for the trained weights; None writes none.
-        checkpoint: path, key and seconds between two checkpoints; None writes none.
+        checkpoint: `key` of the training, `folder` of the checkpoints (None writes none) and
+            `seconds` between two of them.
+        paused_state: data of the `PausedState` from which the training is resumed; None for none.
+        files: the files of the job, which contain the states of the paused training.
         report: called with (epoch, score) after each epoch; False stops the training.
 
     Returns:
-        The `Measurement` as a dict.
+        The `Measurement` as a dict, with the `PausedState` if the training paused and left one.
     """
     from phinas.training.data.dataloader import set_gpu_sharing
-    from phinas.training.engine.checkpoint import CheckpointManager
+    from phinas.training.engine.checkpoint import CheckpointManager, PauseFiles
     from phinas.training.engine.device import workers_sharing_gpu
     from phinas.training.engine.evaluate import evaluate_test_split
     from phinas.training.engine.weights_io import save_weights
@@ -201,11 +191,21 @@ def run_training_job(
     set_gpu_sharing(workers_sharing_gpu(training.settings.device))
     prepared = _load_data(data)
     checkpoints = (
-        CheckpointManager(Path(checkpoint[0]), checkpoint[1], seconds=checkpoint[2])
-        if checkpoint
+        CheckpointManager(
+            Path(checkpoint["folder"], f"{checkpoint['key']}.checkpoint"),
+            checkpoint["key"],
+            seconds=checkpoint["seconds"],
+        )
+        if checkpoint["folder"]
         else None
     )
-    result = _train(training, prepared, checkpoints, report)
+    state = PausedState.from_dict(paused_state)
+    pause_files = PauseFiles(
+        checkpoint["key"],
+        source=files.find(state.file) if state else None,
+        target=files.output_path(PAUSED_STATE) if training.stop_epoch is not None else None,
+    )
+    result = _train(training, prepared, checkpoints, pause_files, report)
     evaluation = result.curve[-1]
     if on_test_split:
         evaluation = evaluate_test_split(
@@ -219,18 +219,22 @@ def run_training_job(
     if weights:
         normalization = (prepared.mean, prepared.std)
         save_weights(result.model, network, Path(weights), normalization=normalization)
-    if checkpoints and result.stop_reason != "paused":
+    if checkpoints:
         checkpoints.remove()
     split = "test" if on_test_split else "validation"
-    return make_measurement(
+    value = make_measurement(
         result, evaluation, split=split, seed=training.seed, metric=training.settings.metric
     ).to_dict()
+    if result.stop_reason == "paused" and pause_files.target is not None:
+        value[PAUSED_STATE] = PausedState(len(result.curve), file=PAUSED_STATE).to_dict()
+    return value
 
 
 def _train(
     request: TrainingRequest,
     data: PreparedData,
     checkpoints: "CheckpointManager | None",
+    pause_files: "PauseFiles",
     report: ReportCallback,
 ) -> "TrainingResult":
     """Train. In a worker process SIGTERM stops the training after it wrote a checkpoint."""
@@ -243,7 +247,9 @@ def _train(
         stop_on_signals(checkpoints, signal.SIGTERM) if checkpoints and in_worker else nullcontext()
     ):
         try:
-            return train(request, data, report=report, checkpoints=checkpoints)
+            return train(
+                request, data, report=report, checkpoints=checkpoints, pause_files=pause_files
+            )
         except NonRetryableError:
             if checkpoints:
                 checkpoints.remove()

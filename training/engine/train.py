@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from phinas.experiment.executors import ReportCallback
 from phinas.experiment.seeds import derive_seed
 from phinas.training.data.prepared_dataset import PreparedData
-from phinas.training.engine.checkpoint import CheckpointManager
+from phinas.training.engine.checkpoint import CheckpointManager, PauseFiles
 from phinas.training.engine.device import resolve_device, set_determinism
 from phinas.training.engine.distributed import SINGLE_PROCESS, DistributedContext
 from phinas.training.engine.evaluate import Evaluation
@@ -68,6 +68,7 @@ def train(
     report: ReportCallback = lambda _step, _value: True,
     initialization: Initialization = FROM_SCRATCH,
     checkpoints: CheckpointManager | None = None,
+    pause_files: PauseFiles | None = None,
     distributed: DistributedContext = SINGLE_PROCESS,
     on_step: Callable[[int], None] = lambda _step: None,
 ) -> TrainingResult:
@@ -78,13 +79,14 @@ def train(
 
     Args:
         request: network, recipe, seed and settings. With a `stop_epoch` the training pauses after
-            that epoch and writes a checkpoint. A later request with a larger `stop_epoch`, or with
-            None, continues from it, bit-exactly on a CPU.
+            that epoch and writes its state to `pause_files`. A later request with a larger
+            `stop_epoch`, or with None, continues from it, bit-exactly on a CPU.
         data: the prepared images.
         report: called with (epoch, score) after each epoch; False stops the training. The learning
             rate always follows the schedule of all epochs.
         initialization: initial weights and frozen parts.
         checkpoints: writes the checkpoints and reads the one to resume from; None: neither.
+        pause_files: the state to resume from, and where the state is written at the pause.
         distributed: rank and world size of this process.
         on_step: called after each step with the number of completed steps.
 
@@ -113,7 +115,7 @@ def train(
             initialization=initialization,
             distributed=distributed,
         )
-        trainer = Trainer(setup, checkpoints, on_step=on_step)
+        trainer = Trainer(setup, checkpoints, pause_files=pause_files, on_step=on_step)
         trainer.run(report)
         return _make_result(trainer, micro_batch_reduced=micro_batch_size < requested_size)
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from phinas.experiment.executors import NonRetryableError, ReportCallback
 from phinas.experiment.schema.config import Recipe
-from phinas.training.engine.checkpoint import CheckpointManager, SavedState
+from phinas.training.engine.checkpoint import CheckpointManager, PauseFiles, SavedState
 from phinas.training.engine.evaluate import Evaluation
 from phinas.training.engine.training_setup import TrainingSetup
 
@@ -68,6 +68,8 @@ class Trainer:
     Args:
         setup: network, optimizer and images.
         checkpoints: reads and writes the checkpoints; None trains without checkpoints.
+        pause_files: reads the state of the paused training and writes it at the pause; None does
+            neither.
         on_step: called after each step with the number of completed steps.
 
     Attributes:
@@ -80,9 +82,11 @@ class Trainer:
         setup: TrainingSetup,
         checkpoints: CheckpointManager | None = None,
         *,
+        pause_files: PauseFiles | None = None,
         on_step: Callable[[int], None] = lambda _step: None,
     ) -> None:
         self.setup, self._checkpoints, self._on_step = setup, checkpoints, on_step
+        self._pause_files = pause_files
         self._request, self._distributed = setup.request, setup.distributed
         self.progress = TrainingProgress()
         self.stop_reason = ""
@@ -91,11 +95,11 @@ class Trainer:
 
     @property
     def curve(self) -> tuple[Evaluation, ...]:
-        """One evaluation for each epoch, up to the epoch at which the training pauses."""
-        return tuple(self.progress.curve[: self._request.last_epoch])
+        """One evaluation for each epoch so far."""
+        return tuple(self.progress.curve)
 
     def run(self, report: ReportCallback) -> None:
-        """Train, from the checkpoint if there is one.
+        """Train, from the checkpoint or the state of the pause if there is one.
 
         If the training ends before the last epoch of the recipe, `stop_reason` is "stopped"
         (`report` returned False), "paused" (at the request's `stop_epoch`) or "deadline".
@@ -109,7 +113,7 @@ class Trainer:
             DivergenceError: the loss is not finite.
             TrainingInterrupted: a stop was requested; the checkpoint is written.
         """
-        saved_state = self._checkpoints.read() if self._checkpoints else None
+        saved_state = self._read_saved_state()
         if saved_state is not None:
             self._restore(saved_state)
             saved_state = None  # frees the copies of the restored tensors
@@ -125,17 +129,26 @@ class Trainer:
             progress.epoch, progress.step_in_epoch = progress.epoch + 1, 0
             self._checkpoint_if_due()
         self.stop_reason = self._find_stop_reason(keep_training=keep_training)
-        if self.stop_reason == "paused" and self._checkpoints and self._distributed.is_rank_zero:
-            self._write_checkpoint(self._checkpoints)
+        if self.stop_reason == "paused" and self._pause_files and self._distributed.is_rank_zero:
+            self._pause_files.write(self.setup.state_tensors(), progress.to_dict())
+
+    def _read_saved_state(self) -> SavedState | None:
+        """Return the checkpoint or the state of the pause, whichever is further. One that is beyond
+        the last epoch of the request is of no use.
+        """
+        sources = (self._checkpoints, self._pause_files)
+        states = [state for source in sources if source and (state := source.read()) is not None]
+        end = (self._request.last_epoch + 1, 0)
+        usable = [state for state in states if _position(state) <= end]
+        return max(usable, key=_position, default=None)
 
     def _find_stop_reason(self, *, keep_training: bool) -> str:
         progress = self.progress
-        is_ahead = len(progress.curve) > self._request.last_epoch
-        if progress.epoch > self._request.recipe.epochs and not is_ahead:
+        if progress.epoch > self._request.recipe.epochs:
             return progress.stop_reason
         if not keep_training:
             return "stopped"
-        return "paused" if is_ahead or not progress.stop_reason else progress.stop_reason
+        return progress.stop_reason or "paused"
 
     def _score(self, evaluation: Evaluation) -> float:
         return evaluation.score(self._request.settings.metric)
@@ -238,6 +251,12 @@ class Trainer:
         self.setup.restore(tensors)
         self.progress = TrainingProgress.from_dict(progress)
         self.setup.seed_rank(step=self._global_step)
+
+
+def _position(saved_state: SavedState) -> tuple[int, int]:
+    """Return the current epoch of a saved state, from 1, and its completed steps in that epoch."""
+    _, progress = saved_state
+    return progress["epoch"], progress["step_in_epoch"]
 
 
 def _progressive_stage(recipe: Recipe, epoch: int, resolution: int) -> tuple[int, float]:
