@@ -26,6 +26,7 @@ def _search(context: RunContext) -> None:
         _write_user_baseline(context)
         return
     from phinas.experiment.executors.inline import InlineExecutor
+    from phinas.experiment.executors.shared import SharedExecutor
     from phinas.nas.evaluators import make_evaluator
     from phinas.nas.search import search as search_space
     from phinas.nas.selection.baseline import EvaluationContext, select_baseline
@@ -35,6 +36,7 @@ def _search(context: RunContext) -> None:
         describe_passed_over,
         describe_reference,
     )
+    from phinas.run_proxy_check import make_proxy_check
 
     space = space_for_data(context.config, context.data)
     job_factory = context.job_factory if config.search.evaluator == "proxy" else None
@@ -46,9 +48,11 @@ def _search(context: RunContext) -> None:
     if evaluator.runs_inline:
         executor = InlineExecutor(1)
         update_manifest(context.run, workers=1, executor="inline")
+    executor = SharedExecutor(executor)
     trial_store = context.storage.open_study(
         "search", directions=config.search.directions, paused_trainings=context.paused_trainings
     )
+    check = make_proxy_check(context, space, evaluator, executor, trial_store)
     with context.display.stage("search", unit="trials") as on_progress:
         result = search_space(
             space,
@@ -57,7 +61,7 @@ def _search(context: RunContext) -> None:
             trial_store=trial_store,
             executor=executor,
             evaluator=evaluator,
-            on_progress=on_progress,
+            on_progress=check.after(on_progress) if check else on_progress,
             latency_timer=context.latency_timer,
         )
     if result.exponent_estimate is not None:
@@ -232,7 +236,12 @@ def _validate(context: RunContext) -> None:
 def _report(context: RunContext) -> None:
     from phinas.reports.page import write_report
 
-    artifacts = [context.run.baseline, context.run.coefficients, context.run.validation]
+    artifacts = [
+        context.run.proxy_check,
+        context.run.baseline,
+        context.run.coefficients,
+        context.run.validation,
+    ]
     record_artifacts(context.run, [path for path in artifacts if path.exists()])
     with context.display.stage("report"):
         write_report(context.run)

@@ -25,6 +25,7 @@ from phinas.reports.sentences.coefficients import explain_coefficients
 from phinas.reports.sentences.conclusions import make_conclusion_paragraphs
 from phinas.reports.sentences.family import describe_missing_curve
 from phinas.reports.sentences.headlines import make_headlines
+from phinas.reports.sentences.proxy_check import describe_proxy_check
 from phinas.reports.sentences.rendering import render
 from phinas.reports.tables import REPORT_TABLES
 from phinas.scaling_search.validation.skip_reason import describe_skip
@@ -109,6 +110,7 @@ def render_page(run_data: RunData, figures: dict[str, RenderedFigure]) -> str:
             "baseline": " ".join(explain_choice(baseline)) if baseline else "",
             "coefficients": " ".join(explain_coefficients(coefficients)) if coefficients else "",
         },
+        proxy_check=_describe_proxy_check(run_data),
         members_not_validated=_list_members_not_validated(run_data),
         no_prediction_reason=describe_missing_curve(run_data),
         machine_rows=provenance.make_machine_rows(run_data),
@@ -118,6 +120,14 @@ def render_page(run_data: RunData, figures: dict[str, RenderedFigure]) -> str:
         artifacts=provenance.make_artifact_rows(run_data),
         score_source=provenance.describe_score_source(run_data),
     )
+
+
+def _describe_proxy_check(run_data: RunData) -> str:
+    """How reliably the trainings of the search rank networks; "" where they were not checked."""
+    if run_data.proxy_check is None:
+        return ""
+    trains_networks = run_data.search_trains_networks
+    return " ".join(describe_proxy_check(run_data.proxy_check, trains_networks=trains_networks))
 
 
 def _format_code(text: str) -> Markup:

@@ -17,6 +17,7 @@ from phinas.experiment.artifacts.baseline_file import (
 )
 from phinas.experiment.artifacts.coefficients_file import CoefficientsFile, RaceRecord
 from phinas.experiment.artifacts.manifest import Manifest
+from phinas.experiment.artifacts.proxy_check import ProxyCheckFile
 from phinas.experiment.artifacts.validation_file import ControlRecord, ValidationFile
 from phinas.experiment.measurement import metric_label
 from phinas.experiment.schema.config import Config
@@ -33,7 +34,7 @@ from phinas.reports.family_rows import (
 )
 from phinas.space.spec import ArchSpec
 
-STUDIES = ("search", "finalists", "scaling", "validation")
+STUDIES = ("search", "proxy_check", "finalists", "scaling", "validation")
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class RunData:
         manifest: What the run was made with.
         trial_records: Of each study, without replaced trials.
         num_interrupted: Number of replaced trials.
+        proxy_check: The proxy check of the search, where there was one.
         baseline: The baseline, once there is one.
         coefficients: The compound coefficients, once there are some.
         members: The family by rising phi.
@@ -57,6 +59,7 @@ class RunData:
     manifest: Manifest
     trial_records: dict[str, list[TrialRecord]]
     num_interrupted: int
+    proxy_check: ProxyCheckFile | None
     baseline: BaselineFile | None
     coefficients: CoefficientsFile | None
     members: Sequence[ReportMember]

@@ -9,6 +9,7 @@ from phinas.experiment.artifacts.artifact import Artifact
 from phinas.experiment.artifacts.baseline_file import BaselineFile
 from phinas.experiment.artifacts.coefficients_file import CoefficientsFile
 from phinas.experiment.artifacts.family_file import FamilyMember
+from phinas.experiment.artifacts.proxy_check import ProxyCheckFile
 from phinas.experiment.artifacts.validation_file import ValidationFile
 from phinas.experiment.manifest import find_missing_members, read_manifest
 from phinas.experiment.run_dir import RunDir
@@ -52,6 +53,7 @@ def read_run_data(run: RunDir) -> RunData:
         num_interrupted=sum(
             record.is_interrupted for records in all_records.values() for record in records
         ),
+        proxy_check=_read(ProxyCheckFile, run.proxy_check),
         baseline=_read(BaselineFile, run.baseline),
         coefficients=_read(CoefficientsFile, run.coefficients),
         members=_join_members(family, validation, keep_predictions=is_of_family),

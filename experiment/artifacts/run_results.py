@@ -3,6 +3,7 @@
 from phinas.experiment.artifacts.artifact import OtherVersionError
 from phinas.experiment.artifacts.baseline_file import BaselineFile
 from phinas.experiment.artifacts.coefficients_file import CoefficientsFile
+from phinas.experiment.artifacts.proxy_check import ProxyCheckFile
 from phinas.experiment.artifacts.validation_file import ValidationFile
 from phinas.experiment.errors import InputError
 from phinas.experiment.run_dir import RunDir
@@ -18,6 +19,7 @@ def require_readable_versions(run: RunDir) -> None:
         OtherVersionError: A result is of another version; names the file and both versions.
     """
     for artifact, path in (
+        (ProxyCheckFile, run.proxy_check),
         (BaselineFile, run.baseline),
         (CoefficientsFile, run.coefficients),
         (ValidationFile, run.validation),

@@ -19,12 +19,19 @@ from phinas.experiment.schema.option_info import keys_on_resume, plain_values
 from phinas.experiment.schema.recipe import RECIPES, Recipe
 from phinas.experiment.schema.run import DataSection, RunSection
 from phinas.experiment.schema.scaling import ScalingSection
-from phinas.experiment.schema.search import EXPONENT_ESTIMATION_TRIALS, SearchSection
+from phinas.experiment.schema.search import (
+    EXPONENT_ESTIMATION_TRIALS,
+    MIN_RANK_CORRELATION,
+    PROXY_CHECK_NETWORKS,
+    SearchSection,
+)
 from phinas.experiment.schema.validation import ValidationSection
 from phinas.space.yaml_io import YamlError, parse_yaml, read_yaml
 
 __all__ = [
     "EXPONENT_ESTIMATION_TRIALS",
+    "MIN_RANK_CORRELATION",
+    "PROXY_CHECK_NETWORKS",
     "RECIPES",
     "DataSection",
     "FitSection",

@@ -18,6 +18,10 @@ from phinas.experiment.schema.recipe import RECIPE_VALUES, VALIDATE, NamedRecipe
 
 # Random trials from which `search.reward_exponent: auto` is estimated.
 EXPONENT_ESTIMATION_TRIALS = 24
+# Networks with a score after which the proxy check begins.
+PROXY_CHECK_NETWORKS = 8
+# Expected rank correlation (Kendall's tau) below which it warns: signal and noise are equal.
+MIN_RANK_CORRELATION = 0.5
 
 
 class SearchSection(Section):
@@ -108,6 +112,17 @@ class SearchSection(Section):
         default=10,
         on_resume="may change",
     )
+    repeated_networks: Annotated[int, Field(ge=0, le=PROXY_CHECK_NETWORKS)] = option(
+        f"Number of networks for the proxy check. When the first {PROXY_CHECK_NETWORKS} networks "
+        "have a score, this many of them are trained again with another seed. The difference shows "
+        "the training noise. A warning says what to raise if the expected rank correlation "
+        "(Kendall's tau) between the scores and means over many seeds is below "
+        f"{MIN_RANK_CORRELATION:g}, which is as much noise as there are differences between "
+        "networks. Scores that do not depend on a seed are not checked.",
+        default=3,
+        values=f"2 to {PROXY_CHECK_NETWORKS}, or 0 for no check",
+        on_resume="may change",
+    )
     finalists: PositiveInt = option(
         "Number of the best candidates that are trained again before the baseline is selected.",
         default=4,
@@ -131,6 +146,15 @@ class SearchSection(Section):
                 "min_flops",
                 f"{self.min_flops:,.10g} is above search.max_flops ({self.max_flops:,.10g}); lower "
                 "it, or raise search.max_flops",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_repeated_networks(self) -> Self:
+        if self.repeated_networks == 1:
+            raise invalid(
+                "repeated_networks",
+                "1 gives no estimate of the training noise; set 2 or more, or 0 for no check",
             )
         return self
 

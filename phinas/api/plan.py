@@ -23,6 +23,11 @@ from phinas.planning.cost_forecast import RUN_OVERHEAD_HOURS, StagePlan, make_fo
 from phinas.planning.cost_reductions import CostReduction, find_reductions
 from phinas.planning.expected_trainings import trains_grid
 from phinas.planning.planned_images import UNDECODED_NOTE, PlannedImages
+from phinas.planning.proxy_check import (
+    PlannedProxyCheck,
+    check_before_run,
+    require_checkable,
+)
 from phinas.planning.time_budget import fit_time_budget
 from phinas.preflight import check_config
 from phinas.run_context import STAGES
@@ -48,6 +53,7 @@ class Plan:
             sentences.
         reductions: The settings that make the run shorter, the largest saving first.
         budget: What the time budget changed, in a sentence, or "".
+        proxy_check: The check of the search's trainings. None if it was not requested.
     """
 
     images: dict[str, int]
@@ -56,6 +62,7 @@ class Plan:
     notes: tuple[str, ...] = ()
     reductions: tuple[CostReduction, ...] = ()
     budget: str = ""
+    proxy_check: PlannedProxyCheck | None = None
 
     @property
     def trainings(self) -> int:
@@ -84,6 +91,7 @@ class Plan:
             "notes": list(self.notes),
             "reductions": [row.to_dict() for row in self.reductions],
             "budget": self.budget,
+            "proxy_check": None if self.proxy_check is None else self.proxy_check.to_dict(),
         }
 
 
@@ -94,13 +102,14 @@ def plan(
     config: Config | str | Path | None = None,
     stages: Sequence[str] = STAGES,
     settings: Mapping[str, Any] | None = None,
+    check_proxy: bool = False,
     quiet: bool = False,
     **options: Unpack[RunOptions],
 ) -> Plan:
-    """Estimate the trainings, FLOPs and hours of a run on this device. Nothing is trained.
+    """Estimate the trainings, FLOPs and hours of a run on this device.
 
-    The images are read, and some networks are timed for a few seconds. No file is written, except
-    in the cache of decoded images.
+    The images are read, and some networks are timed for a few seconds. Nothing is trained, except
+    with `check_proxy`. No file is written, except in the cache of decoded images.
 
     Args:
         data: The images: "digits", a path (class folders, Parquet files or an .npz file),
@@ -110,6 +119,8 @@ def plan(
         stages: The stages of the run: "search", "scale", "validate" and "report".
         settings: Further keys of docs/configuration.md by dotted key, such as
             {"validation.seeds": 3}.
+        check_proxy: Train random networks of the search space as the search would, and some of them
+            again with another seed. The plan says whether their scores rank networks reliably.
         quiet: Show no progress.
         **options: The options of `phinas plan`, with underscores, such as space ("small_images" or
             the evaluator's), trials (100), epochs (10), max_flops (no limit), baseline, phi, seed
@@ -120,6 +131,7 @@ def plan(
 
     Raises:
         InputError: An argument is wrong, or the run would be refused for these images.
+        NoResultError: With `check_proxy`, no network could be trained.
 
     Example:
         >>> phinas.plan("photos/", space="small_images", trials=60).hours
@@ -131,7 +143,11 @@ def plan(
         "plan", config, values, keys, settings=settings, use_quick_config=True
     )
     check_config(config, stages)
-    forecast = make_forecast(config, stages, Display(quiet=quiet))
+    if check_proxy:
+        searches = "search" in stages and config.scaling.baseline is None
+        require_checkable(config, searches=searches)
+    display = Display(quiet=quiet)
+    forecast = make_forecast(config, stages, display)
     networks = forecast.networks(config)
     config, budget = fit_time_budget(config, forecast)
     return Plan(
@@ -141,6 +157,8 @@ def plan(
         networks.notes,
         find_reductions(config, forecast),
         budget,
+        # of the trainings that the time budget leaves
+        check_before_run(config, display) if check_proxy else None,
     )
 
 
@@ -195,8 +213,9 @@ def as_text(estimate: Plan, *, width: int | None = None) -> str:
         reductions.insert(0, "settings that save most, each changed alone:")
     budget = [estimate.budget] if estimate.budget else []
     ranges = [_RANGE_NOTE] if any(_is_uncertain(row) for row in estimate.stages) else []
+    check = [estimate.proxy_check.message] if estimate.proxy_check else []
     return "\n".join(
-        [*table, *ranges, *budget, *reductions, *estimate.not_included, *estimate.notes]
+        [*table, *ranges, *budget, *reductions, *estimate.not_included, *estimate.notes, *check]
     )
 
 

@@ -31,12 +31,17 @@ RUN_OVERHEAD_HOURS = 0.5 / 60
 _MAX_TIMING_WORKERS = 4
 # Keys of which typical networks do not depend.
 _COUNTS = {
-    "search": {"trials", "recipe", "finalists", "finalist_seeds", "finalist_recipe"},
+    "search": {
+        *("trials", "recipe", "repeated_networks"),
+        *("finalists", "finalist_seeds", "finalist_recipe"),
+    },
     "scaling": {"seeds", "recipe", "max_budget_fraction", "max_grid_members"},
     "validation": {"seeds", "recipe"},
     "data": {"max_train_images", "max_validation_images"},
     "run": {"time_budget"},
 }
+# Stages of a plan that the display of a run shows as a part of another one.
+_DISPLAYED_STAGES = {"proxy check": "search", "reference": "finalists"}
 
 
 class TrainingTimes(Protocol):
@@ -253,7 +258,7 @@ def expected_work(
         return {}
     work: dict[str, float] = {}
     for row in expected:
-        title = "finalists" if row.stage == "reference" else row.stage
+        title = _DISPLAYED_STAGES.get(row.stage, row.stage)
         work[title] = work.get(title, 0.0) + count_flops(row, *counts)
     return work
 

@@ -16,12 +16,9 @@ from phinas.adapt_to_data import (
     max_resolution,
     space_for_data,
 )
-from phinas.experiment.errors import InputError
-from phinas.experiment.schema.config import Config, Recipe
+from phinas.experiment.schema.config import PROXY_CHECK_NETWORKS, Config, Recipe
 from phinas.experiment.seeds import derive_seed
-from phinas.family_builder import build_family
 from phinas.family_feasibility import (
-    FamilyFeasibility,
     check_family_feasibility,
     possible_baselines,
     user_coefficients,
@@ -30,16 +27,15 @@ from phinas.grid_feasibility import check_grid_feasibility
 from phinas.nas.cost_constraint import MAX_ENUMERABLE
 from phinas.nas.search import make_cost_constraint
 from phinas.nas.selection.reference_network import ReferenceNetwork, resolve_reference
+from phinas.planning.possible_validations import possible_validations
 from phinas.scaling_search.grid.farthest_point import farthest_point_sample
 from phinas.scaling_search.grid.grid_member import GridMember
 from phinas.scaling_search.grid.measured_grid import make_grid
 from phinas.scaling_search.race.search import make_race
-from phinas.scaling_search.validation.controls import Control, make_controls, read_controls
-from phinas.scaling_search.validation.validate import members_to_train
 from phinas.space.network import Network
 from phinas.space.search_spaces.cardinality import count_networks
 from phinas.space.search_spaces.search_space import SearchSpace
-from phinas.space.spec import ArchSpec, SpecError
+from phinas.space.spec import ArchSpec
 
 _SAMPLE_SIZE = 6
 
@@ -137,7 +133,8 @@ def find_typical_networks(
     networks = replace(networks, grid=grid, notes=(*networks.notes, *family.notes))
     if "validate" not in stages:
         return networks
-    possible = _possible_validations(config, family, networks, limit)
+    grids = [(networks.scaled, grid), *networks.other_grids] if networks.scaled else []
+    possible = possible_validations(config, family, grids=grids, max_resolution=limit)
     return replace(
         networks,
         validation=possible[len(possible) // 2],
@@ -221,16 +218,24 @@ def count_trainings(config: Config, networks: TypicalNetworks) -> list[ExpectedT
 
 
 def _count_search(config: Config, networks: TypicalNetworks) -> list[ExpectedTrainings]:
-    """Trials, finalists, and the reference network where there is one."""
+    """Trials, the proxy check, finalists, and the reference network where there is one."""
     section = config.search
     trials = min(section.trials, networks.max_trials or section.trials)
     finalists = min(section.finalists, trials) * section.finalist_seeds
     expected = [
-        ExpectedTrainings.of_equal_length("search", trials, networks.search, section.recipe),
+        ExpectedTrainings.of_equal_length("search", trials, networks.search, section.recipe)
+    ]
+    if section.repeated_networks and trials >= PROXY_CHECK_NETWORKS:
+        expected.append(
+            ExpectedTrainings.of_equal_length(
+                "proxy check", section.repeated_networks, networks.search, section.recipe
+            )
+        )
+    expected.append(
         ExpectedTrainings.of_equal_length(
             "finalists", finalists, networks.search, section.finalist_recipe
-        ),
-    ]
+        )
+    )
     if networks.reference is not None:
         # one of them is as short as a trial
         trainings = section.finalist_seeds + 1
@@ -245,62 +250,3 @@ def _count_search(config: Config, networks: TypicalNetworks) -> list[ExpectedTra
 def trains_grid(config: Config) -> bool:
     """Whether the scaling search trains networks."""
     return config.scaling.coefficients is None and config.scaling.evaluator == "proxy"
-
-
-def _validation_networks(
-    config: Config, family: FamilyFeasibility, resolution_limit: float
-) -> list[ArchSpec]:
-    """The members and controls that are trained.
-
-    Where the coefficients are still to be found, examples stand for them.
-    """
-    searches_coefficients = config.scaling.coefficients is None
-    base, coefficients = family.baseline, family.coefficients
-    members = members_to_train(
-        build_family(base, coefficients, config.scaling),
-        config.validation,
-        max_resolution=resolution_limit,
-    )
-    controls = make_controls(
-        read_controls(config.validation.controls),
-        base,
-        members,
-        rounding=coefficients,
-        max_resolution=resolution_limit,
-    )
-
-    def is_trained(control: Control) -> bool:
-        # the control `paper` will be another network than the members made of its coefficients
-        stands_for_itself = control.is_same_network and control.definition.name == "paper"
-        return control.skip is None or (stands_for_itself and searches_coefficients)
-
-    trained = [control.spec for control in controls if control.spec and is_trained(control)]
-    return [*(member.spec for member in members), *trained]
-
-
-def _possible_validations(
-    config: Config, family: FamilyFeasibility, networks: TypicalNetworks, resolution_limit: float
-) -> list[list[ArchSpec]]:
-    """The networks of the validation for several coefficients, the fewest first.
-
-    Rounding makes some members equal, and some controls. So the number depends on the coefficients
-    that are found, for which those of the networks of the grids stand.
-    """
-    examples: list[tuple[ArchSpec, GridMember]] = []
-    if networks.scaled is not None:
-        members = farthest_point_sample(list(networks.grid), 3)
-        examples = [(networks.scaled, member) for member in members]
-    if networks.other_grids:
-        others = [(network, grid[len(grid) // 2]) for network, grid in networks.other_grids]
-        examples = [examples[0], *others]
-    families = [
-        replace(family, baseline=network, coefficients=member.to_coefficients(config.scaling))
-        for network, member in examples
-    ]
-    possible = []
-    for example in families or [family]:
-        try:
-            possible.append(_validation_networks(config, example, resolution_limit))
-        except (InputError, SpecError):
-            continue  # such a run stops after the scaling search, of which the notes warn
-    return sorted(possible, key=len) or [_validation_networks(config, family, resolution_limit)]

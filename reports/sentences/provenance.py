@@ -50,7 +50,7 @@ def _list_measurements(run_data: RunData) -> list[Measurement]:
         studies = {
             name: records
             for name, records in studies.items()
-            if name not in ("search", "finalists")
+            if name not in ("search", "proxy_check", "finalists")
         }
     return [
         record.measurement

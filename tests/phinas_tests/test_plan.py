@@ -126,6 +126,17 @@ def test_several_workers_share_the_trainings_but_not_the_last_one():
     assert search_shared.hours == pytest.approx(search_alone.hours * 2 / 6)
 
 
+def test_the_trainings_of_the_proxy_check_are_counted(forecast):
+    config = make_config()
+    rows = {row.stage: row for row in forecast.plan_stages(config)}
+    assert (rows["proxy check"].trainings, rows["proxy check"].epochs) == (3, 30)
+    for settings in ({"search__repeated_networks": 0}, {"search__trials": 7}):
+        unchecked = make_config(**settings)
+        assert "proxy check" not in {row.stage for row in forecast.plan_stages(unchecked)}
+    off = make_config(search__repeated_networks=0)
+    assert forecast.hours(config) - forecast.hours(off) == pytest.approx(rows["proxy check"].hours)
+
+
 def test_the_number_of_trainings_is_a_range_where_the_run_decides_it(forecast):
     rows = {row.stage: row for row in forecast.plan_stages(make_config())}
     assert rows["search"].possible is None
@@ -156,7 +167,7 @@ def test_the_work_of_each_displayed_stage_is_known_for_the_remaining_time(foreca
     work = expected_work(config, IMAGES, (8000, 2000), STAGES)
     assert list(work) == ["search", "finalists", "scaling", "validation"]
     planned = {row.stage: row.flops for row in forecast.plan_stages(config)}
-    assert work["search"] == planned["search"]
+    assert work["search"] == planned["search"] + planned["proxy check"]
 
 
 def test_a_stage_that_would_be_refused_leaves_the_remaining_time_unknown():

@@ -84,6 +84,16 @@ def test_a_run_that_fits_keeps_its_configuration(forecast):
     assert sentence.startswith("time budget 500 h: nothing had to be reduced; expected duration ")
 
 
+def test_a_budget_includes_the_proxy_check(forecast):
+    without_check = expected_minutes(make_config(None, search__repeated_networks=0), forecast)
+    budget = 1.0001 * without_check / TARGET_FRACTION
+    unchecked, _ = fit_time_budget(make_config(budget, search__repeated_networks=0), forecast)
+    assert unchecked.data.max_train_images is None
+    checked, _ = fit_time_budget(make_config(budget), forecast)
+    assert checked.data.max_train_images < 40_000
+    assert checked.search.repeated_networks == 3
+
+
 def test_images_are_reduced_first_then_trials_then_epochs(forecast):
     full = expected_minutes(make_config(None), forecast)
     images, trials, epochs, _ = reduced_values(fit_time_budget(make_config(full / 2), forecast)[0])
