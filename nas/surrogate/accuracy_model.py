@@ -76,7 +76,7 @@ def fit_accuracy_model(
         curves = curves[:, -1:]
     measure = _make_measure(scale, floor_failures)
     theta = _tune_on_first_trials(features, measured_rows, curves, measure)
-    measured = measure(curves)
+    measured = measure(curves, features.log_flops(measured_rows))
     selected = select_trials(measured.values)
     rows = features(measured_rows[selected])
     targets, variances = measured.values[selected], measured.variances[selected]
@@ -118,17 +118,19 @@ def floor_failed_trainings(scores: FloatArray) -> FloatArray:
     return np.where(is_failed, scores[~is_failed].min(), scores)
 
 
-Measure = Callable[[FloatArray], FinalScores]  # of values after each epoch, (trials, epochs)
+# Of values after each epoch, (trials, epochs), and the logarithms of the FLOPs, (trials,).
+Measure = Callable[[FloatArray, FloatArray], FinalScores]
 
 
 @cache  # the function is a part of the key of cached hyperparameters
 def _make_measure(scale: ScoreScale, floor_failures: bool) -> Measure:
     """The function from scores to the targets of the model."""
 
-    def measure(curves: FloatArray) -> FinalScores:
+    def measure(curves: FloatArray, log_flops: FloatArray) -> FinalScores:
         if floor_failures:
             curves = np.apply_along_axis(_floor_known_scores, 0, curves)
-        return measure_final_scores(scale.transform(curves))
+        # Small networks learn faster and end lower.
+        return measure_final_scores(scale.transform(curves), log_flops[:, None])
 
     return measure
 
@@ -142,7 +144,7 @@ def _floor_known_scores(scores: FloatArray) -> FloatArray:
     return scores
 
 
-def _measure_log_costs(costs: FloatArray) -> FinalScores:
+def _measure_log_costs(costs: FloatArray, _log_flops: FloatArray) -> FinalScores:
     return FinalScores(np.log(costs[:, 0]), np.zeros(len(costs)))
 
 
@@ -188,7 +190,8 @@ def _cached_hyperparameters(
     of rows and on the processor.
     """
     rows = np.frombuffer(measured_rows, dtype=np.int64).reshape(num_trials, -1)
-    measured = measure(np.frombuffer(values).reshape(num_trials, -1))
+    curves = np.frombuffer(values).reshape(num_trials, -1)
+    measured = measure(curves, features.log_flops(rows))
     subset = np.linspace(0, num_trials - 1, min(num_trials, _MAX_TUNING_TRIALS)).astype(int)
     mean, scale = mean_and_scale(measured.values[subset])
     # Encode all rows, then select: a product with other rows has other last bits.

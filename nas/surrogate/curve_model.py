@@ -17,6 +17,7 @@ from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import block_diag
 
 from phinas.nas.surrogate.gaussian_process import FloatArray
 
@@ -43,7 +44,7 @@ class FinalScores:
     variances: FloatArray
 
 
-def measure_final_scores(scores: FloatArray) -> FinalScores:
+def measure_final_scores(scores: FloatArray, covariates: FloatArray | None = None) -> FinalScores:
     """Convert the last score of each training to a measurement of its final score.
 
     A measurement is unbiased given the final score. A prediction would be shrunk towards the mean,
@@ -52,6 +53,8 @@ def measure_final_scores(scores: FloatArray) -> FinalScores:
     Args:
         scores: (trainings, epochs), NaN where a score is not known. Each training has at least one
             score.
+        covariates: What may explain why early scores of some networks are lower than those of
+            others with the same final score, such as their costs, (trainings, covariates).
     """
     num_epochs = scores.shape[1]
     last_epochs = num_epochs - np.argmax(~np.isnan(scores[:, ::-1]), axis=1)
@@ -61,15 +64,22 @@ def measure_final_scores(scores: FloatArray) -> FinalScores:
     levels = _choose_levels(last_epochs, num_epochs)
     last_levels = np.searchsorted(levels, last_epochs, side="right") - 1
     level_scores = _scores_at_levels(scores, levels, last_levels)
-    mean, covariance = estimate_moments(level_scores, levels)
-    final_variance = covariance[-1, -1]
+    if covariates is None:
+        covariates = np.empty((len(scores), 0))
+    mean, covariance = estimate_moments(level_scores, levels, covariates)
+    num_levels = len(levels)
+    causes = np.arange(num_levels - 1, len(mean))  # the final score and the covariates
     for level in np.unique(last_levels[last_epochs < num_epochs]):
         members = last_levels == level
-        # Score at the level = mean + gain * (final score - final mean) + an independent error.
-        gain = max(covariance[level, -1] / final_variance, _MIN_GAIN)
-        deviations = level_scores[members, level] - mean[level]
-        values[members] = mean[-1] + deviations / gain
-        variances[members] = max(covariance[level, level] / gain**2 - final_variance, 0.0)
+        # Score at the level = mean + gain * (final score - final mean) + slopes * covariates + an
+        # independent error.
+        slopes = np.linalg.solve(covariance[np.ix_(causes, causes)], covariance[causes, level])
+        gain = max(slopes[0], _MIN_GAIN)
+        explained = (covariates[members] - mean[num_levels:]) @ slopes[1:]
+        deviations = level_scores[members, level] - mean[level] - explained
+        error = covariance[level, level] - slopes @ covariance[causes, level]
+        values[members] = mean[num_levels - 1] + deviations / gain
+        variances[members] = max(error, 0.0) / gain**2
     return FinalScores(values, variances)
 
 
@@ -102,23 +112,28 @@ def _scores_at_levels(
     return level_scores
 
 
-def estimate_moments(scores: FloatArray, epochs: NDArray[np.intp]) -> tuple[FloatArray, FloatArray]:
-    """Mean and covariance of the scores at some epochs.
+def estimate_moments(
+    scores: FloatArray, epochs: NDArray[np.intp], covariates: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Mean and covariance of the scores at some epochs and of covariates.
 
     Args:
         scores: (trainings, epochs), NaN where a score is not known.
         epochs: Rising, (epochs,).
+        covariates: (trainings, covariates).
 
     Returns:
-        Mean, (epochs,), and covariance, (epochs, epochs).
+        Mean, (epochs + covariates,), and covariance, (epochs + covariates, epochs + covariates).
     """
-    is_known = ~np.isnan(scores)
-    mean = np.array([_known_mean(scores[:, index], scores) for index in range(len(epochs))])
-    deviations = np.where(is_known, scores - mean, 0.0)
-    variance = float((deviations**2).sum() / is_known.sum())
+    mean = np.array([_known_mean(column, scores) for column in scores.T] + [*covariates.mean(0)])
+    deviations = scores - mean[: len(epochs)]
+    variance = max(float(np.nanmean(deviations**2)), _MIN_VARIANCE)
     ratios = np.minimum.outer(epochs, epochs) / np.maximum.outer(epochs, epochs)
-    prior = max(variance, _MIN_VARIANCE) * ratios**_PRIOR_POWER
+    covariate_variances = np.maximum(covariates.var(0), _MIN_VARIANCE)
+    prior = block_diag(variance * ratios**_PRIOR_POWER, np.diag(covariate_variances))
     covariance = prior
+    scores = np.concatenate([scores, covariates], axis=1)
+    is_known = ~np.isnan(scores)
     groups = [_Group.of(rows, known) for known, rows in _group_rows(scores, is_known)]
     for _ in range(_MAX_ITERATIONS):
         completed = [group.complete(mean, covariance) for group in groups]
@@ -128,8 +143,9 @@ def estimate_moments(scores: FloatArray, epochs: NDArray[np.intp]) -> tuple[Floa
         scatter = _PRIOR_TRAININGS * prior + sum(group_scatter for _, group_scatter in completed)
         scatter += (counts[:, None] * (means - mean)).T @ (means - mean)
         previous, covariance = covariance, scatter / (len(scores) + _PRIOR_TRAININGS)
-        change = abs(covariance[-1, -1] - previous[-1, -1])
-        if change <= _TOLERANCE * covariance[-1, -1]:
+        final = len(epochs) - 1
+        change = abs(covariance[final, final] - previous[final, final])
+        if change <= _TOLERANCE * covariance[final, final]:
             break
     return mean, covariance
 

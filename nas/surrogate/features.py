@@ -71,6 +71,10 @@ class FeatureEncoder:
         features /= self._std
         return np.ascontiguousarray(features.T)
 
+    def log_flops(self, indices: Indices) -> FloatArray:
+        """The logarithms of the FLOPs, (networks, decisions) -> (networks,)."""
+        return np.log(self._cost_fn(indices)[:, METRICS.index("flops")].astype(np.float64))
+
     def _assign_groups(self, labels: list[str]) -> FeatureGroups:
         """The group of each feature: the choices of one field, the sums, the layers, the costs of
         the network, the costs of its stages.

@@ -78,6 +78,7 @@ class OtherLastBits:
 
     def __init__(self, features):
         self.features, self.groups = features, features.groups
+        self.log_flops = features.log_flops
 
     def __call__(self, rows):
         values = self.features(rows)

@@ -68,6 +68,34 @@ def test_a_lower_level_and_another_scale_of_early_scores_do_not_matter():
     assert np.polyfit(final[::2], measured.values[::2], 1)[0] == pytest.approx(1.0, abs=0.15)
 
 
+def test_a_covariate_that_explains_the_lag_makes_measurements_precise():
+    """Small networks learn faster and end lower."""
+    generator = np.random.default_rng(0)
+    size = generator.normal(size=60)
+    final = size + 0.5 * generator.normal(size=60)
+    progress = np.arange(1, EPOCHS + 1) / EPOCHS
+    curves = final[:, None] - 1.5 * size[:, None] * (1 - progress)
+    curves = curves + 0.05 * generator.normal(size=curves.shape)
+    scores = curves.copy()
+    scores[::2, 8:] = np.nan
+
+    def error(measured):
+        return np.std((measured.values - curves[:, -1])[::2])
+
+    explained = measure_final_scores(scores, size[:, None])
+    unexplained = measure_final_scores(scores)
+    assert error(explained) < 0.3 * error(unexplained)
+    assert explained.variances[0] < 0.3 * unexplained.variances[0]
+
+
+def test_a_constant_covariate_changes_nothing():
+    _, curves = simulate(40, np.random.default_rng(0))
+    curves[::2, 8:] = np.nan
+    measured, plain = measure_final_scores(curves, np.ones((40, 1))), measure_final_scores(curves)
+    np.testing.assert_allclose(measured.values, plain.values, rtol=1e-6)
+    np.testing.assert_allclose(measured.variances, plain.variances, rtol=1e-6)
+
+
 def test_early_scores_without_information_are_noise():
     generator = np.random.default_rng(0)
     curves = generator.normal(size=(60, EPOCHS))
