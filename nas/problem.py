@@ -77,6 +77,7 @@ class Problem:
         pareto: Whether a Pareto front is searched for. The objectives are then the score, which is
             maximized, and the cost, which is minimized.
         epochs: Epochs of a full training.
+        can_pause: Whether the strategy may pause and resume trainings.
         scores_choices: Whether the evaluator scores choices, not networks. Then two sets of choices
             for one network are two candidates, unless they differ in inactive choices only.
         pool: The only networks that may be trained, as rows. None: all networks of the space.
@@ -87,6 +88,7 @@ class Problem:
     reward: Reward
     pareto: bool = False
     epochs: int = 1
+    can_pause: bool = False
     scores_choices: bool = False
     pool: tuple[tuple[int, ...], ...] | None = None
 

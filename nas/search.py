@@ -35,7 +35,7 @@ from phinas.nas.search_loop import ProgressCallback, SearchLoop
 from phinas.nas.search_state.history import SPACE_CHANGED
 from phinas.nas.search_state.pauses import SearchPauses
 from phinas.nas.search_state.state import SearchState
-from phinas.nas.strategies.loading import load_strategy, require_pausing
+from phinas.nas.strategies.loading import load_strategy, resolve_pausing
 from phinas.nas.trial import Trial, apply_reward, completed_trials
 from phinas.space.search_spaces.search_space import SearchSpace
 from phinas.training.timing.latency import LatencyTimer
@@ -95,6 +95,9 @@ def search(
         NoResultError: Too many trials fail in a row, or none is complete.
     """
     _check(space, section, evaluator, trial_store, seed=seed)
+    can_pause = resolve_pausing(
+        load_strategy(section.strategy), section, supports_pausing=evaluator.supports_pausing
+    )
     latency_cache = make_latency_cache(section, trial_store, latency_timer)
     target = measure_default_target(section, space, latency_cache, executor)
 
@@ -105,6 +108,7 @@ def search(
             reward,
             pareto=section.reward == "pareto",
             epochs=section.recipe.epochs,
+            can_pause=can_pause and not estimating_exponent,
             scores_choices=evaluator.uses_choices,
             pool=make_pool(space, evaluator.pool),
         )
@@ -151,12 +155,6 @@ def _check(
 ) -> None:
     """Raises InputError if the configuration or the record does not fit the search."""
     require_reports(section.pruner, section.evaluator, reports_progress=evaluator.reports_progress)
-    require_pausing(
-        load_strategy(section.strategy),
-        pruner=section.pruner,
-        evaluator=section.evaluator,
-        supports_pausing=evaluator.supports_pausing,
-    )
     if trial_store.distributions not in ({}, make_distributions(space)):
         raise InputError(f"search.space: {space.name!r} {SPACE_CHANGED}")
     if not trial_store.records():

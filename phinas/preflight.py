@@ -142,7 +142,7 @@ def _check_evaluator(config: Config, space: SearchSpace) -> None:
     """Check that the evaluator can score the networks of the search space."""
     from phinas.nas.evaluators import default_space, make_evaluator
     from phinas.nas.pruning import require_reports
-    from phinas.nas.strategies.loading import load_strategy, require_pausing
+    from phinas.nas.strategies.loading import load_strategy, resolve_pausing
 
     section, supports_pausing = config.search, True
     if default_space(section.evaluator) and config.data is not None:
@@ -163,12 +163,7 @@ def _check_evaluator(config: Config, space: SearchSpace) -> None:
             f"search.noise_std: {section.noise_std:g} adds noise to scores that are looked up; "
             "search.evaluator: proxy trains networks; leave it out, or name another evaluator"
         )
-    require_pausing(
-        load_strategy(section.strategy),
-        pruner=section.pruner,
-        evaluator=section.evaluator,
-        supports_pausing=supports_pausing,
-    )
+    resolve_pausing(load_strategy(section.strategy), section, supports_pausing=supports_pausing)
 
 
 def check_with_data(context: RunContext) -> None:

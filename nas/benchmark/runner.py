@@ -80,7 +80,7 @@ def _find_obstacle(
         if evaluator.pool is not None:
             return "proposes any network, and the evaluator knows only some"
         return "" if pruner == "none" else f"cannot be pruned (search.pruner: {pruner})"
-    if not load_strategy(name, key=key).can_resume:
+    if load_strategy(name, key=key).pausing != "required":
         return ""
     if not evaluator.supports_pausing:
         return "pauses and resumes trainings, and the evaluator cannot pause"

@@ -168,8 +168,8 @@ class StrategyProposer:
         if action.epochs is None:
             return action
         _require_int("epochs", action.epochs)
-        if not self._strategy.can_resume and action.epochs != self._problem.epochs:
-            raise ValueError("pauses a training; declare can_resume = True in the class")
+        if not self._problem.can_pause and action.epochs != self._problem.epochs:
+            raise ValueError('pauses a training; declare pausing = "required" in the class')
         if not 1 <= action.epochs <= self._problem.epochs:
             raise ValueError(f"epochs: {action.epochs} is not between 1 and {self._problem.epochs}")
         return action

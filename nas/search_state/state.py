@@ -85,7 +85,7 @@ class SearchState:
         """How much of the budget is done: finished trials, or the epochs of as many full trainings
         if trainings are paused and resumed.
         """
-        if self._strategy.can_resume:
+        if self.problem.can_pause:
             return self._past.finished_epochs // self.problem.epochs
         return self._num_finished
 
@@ -105,10 +105,10 @@ class SearchState:
         """
         if self._restarts:
             return self._restarts.pop(0)
-        if self.space_exhausted and not self._strategy.can_resume:
+        if self.space_exhausted and not self.problem.can_pause:
             return None
         remaining_epochs = self.budget * self.problem.epochs - self._past.spent_epochs
-        if remaining_epochs < (1 if self._strategy.can_resume else self.problem.epochs):
+        if remaining_epochs < (1 if self.problem.can_pause else self.problem.epochs):
             return None
         proposal = self._candidates.next_candidate(self._past.num_actions)
         if proposal is None:
@@ -134,7 +134,7 @@ class SearchState:
         (self._proposer.accept if candidate.is_proposed else self._proposer.add)(trial)
         if self._pruner:
             self._pruner.add_trial(attributes.proposal)
-        targets = {"target_epochs": [epochs]} if self._strategy.can_resume else {}
+        targets = {"target_epochs": [epochs]} if self.problem.can_pause else {}
         number = self._store.begin(
             candidate.choices,
             self._distributions,

@@ -6,6 +6,11 @@ listed here is tested by `phinas.testing`.
 """
 
 from dataclasses import dataclass
+from typing import Literal
+
+# Whether a strategy pauses trainings: where the evaluator can pause them and there is no pruner
+# ("if_possible"), or only under these conditions ("required").
+Pausing = Literal["never", "if_possible", "required"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,14 +21,13 @@ class StrategyEntry:
         path: The class, as "module:Class".
         summary: One sentence for help texts and documentation.
         supports_pareto: Whether it can search for the Pareto front (`search.reward: pareto`).
-        can_resume: Whether it pauses trainings and resumes the most promising ones. It then needs
-            an evaluator that supports pausing.
+        pausing: Whether it pauses trainings and resumes the most promising ones.
     """
 
     path: str
     summary: str
     supports_pareto: bool
-    can_resume: bool = False
+    pausing: Pausing = "never"
 
 
 STRATEGIES: dict[str, StrategyEntry] = {
@@ -64,6 +68,6 @@ STRATEGIES: dict[str, StrategyEntry] = {
         "phinas.nas.strategies.asha:AshaStrategy",
         "ASHA: train random networks for a few epochs, and resume the best third of them.",
         supports_pareto=False,
-        can_resume=True,
+        pausing="required",
     ),
 }

@@ -11,7 +11,7 @@ the proposals of an uninterrupted one.
 For example, this strategy trains random networks for one epoch and resumes the better half of them:
 
     class BetterHalf:
-        can_resume = True
+        pausing = "required"
 
         def __init__(self, problem, seed):
             self.problem, self.random = problem, random.Random(seed)
@@ -96,7 +96,11 @@ Action = StartTraining | ResumeTraining
 
 
 class Strategy(Protocol):
-    """A strategy that may pause and resume trainings."""
+    """A strategy that may pause and resume trainings.
+
+    A class that does so declares `pausing = "required"`. With "if_possible" it pauses trainings
+    only where `Problem.can_pause`.
+    """
 
     def __init__(self, problem: Problem, seed: int) -> None: ...
 

@@ -3,14 +3,15 @@
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 from optuna.samplers import BaseSampler
 
 from phinas.experiment.errors import InputError
 from phinas.experiment.executors.interface import describe_failure, import_function
+from phinas.experiment.schema.config import SearchSection
 from phinas.nas.problem import Problem
-from phinas.nas.strategies import STRATEGIES
+from phinas.nas.strategies import STRATEGIES, Pausing
 from phinas.nas.strategies.interface import Strategy
 
 _USAGE = (
@@ -28,14 +29,14 @@ class LoadedStrategy:
         make: Makes the sampler or Strategy of one proposal from the problem and a seed.
         is_sampler: Whether it is an Optuna sampler.
         supports_pareto: Whether it can search for a Pareto front.
-        can_resume: Whether it pauses and resumes trainings.
+        pausing: Whether it pauses and resumes trainings.
     """
 
     name: str
     make: Callable[[Problem, int], Any]
     is_sampler: bool
     supports_pareto: bool
-    can_resume: bool
+    pausing: Pausing
 
     @property
     def is_user_supplied(self) -> bool:
@@ -48,8 +49,8 @@ def load_strategy(name: str, *, key: str = "search.strategy") -> LoadedStrategy:
     Args:
         name: A key of STRATEGIES, or "package.module:Class" for a user's own: an Optuna sampler
             class, or a class with `propose` (`phinas.nas.strategies.interface.Strategy`). The
-            class may declare `supports_pareto` and `can_resume`. A sampler supports Pareto fronts
-            unless it declares otherwise.
+            class may declare `supports_pareto` and `pausing`. A sampler supports Pareto fronts
+            unless it declares otherwise, and never pauses.
         key: The configuration key or option, for error messages.
 
     Raises:
@@ -66,12 +67,12 @@ def load_strategy(name: str, *, key: str = "search.strategy") -> LoadedStrategy:
     if not is_sampler and not callable(getattr(strategy_class, "propose", None)):
         raise InputError(f"{key}: {name!r} is not a sampler; {_USAGE}")
     if entry is not None:
-        supports_pareto, can_resume = entry.supports_pareto, entry.can_resume
+        supports_pareto, pausing = entry.supports_pareto, entry.pausing
     else:
         supports_pareto = bool(getattr(strategy_class, "supports_pareto", is_sampler))
-        can_resume = bool(getattr(strategy_class, "can_resume", False)) and not is_sampler
+        pausing = "never" if is_sampler else _declared_pausing(strategy_class, name, key=key)
     make = _factory(name, strategy_class, key=key)
-    return LoadedStrategy(name, make, is_sampler, supports_pareto, can_resume)
+    return LoadedStrategy(name, make, is_sampler, supports_pareto, pausing)
 
 
 def require_strategy(name: str, *, pareto: bool) -> LoadedStrategy:
@@ -91,27 +92,44 @@ def require_strategy(name: str, *, pareto: bool) -> LoadedStrategy:
     return strategy
 
 
-def require_pausing(
-    strategy: LoadedStrategy, *, pruner: str, evaluator: str, supports_pausing: bool
-) -> None:
-    """Check that a strategy that resumes trainings has an evaluator that can pause them.
+def resolve_pausing(
+    strategy: LoadedStrategy, section: SearchSection, *, supports_pausing: bool
+) -> bool:
+    """Whether the strategy pauses and resumes trainings in a search.
+
+    Args:
+        strategy: The strategy.
+        section: The configuration of the search.
+        supports_pausing: Whether its evaluator can pause trainings.
 
     Raises:
-        InputError: The evaluator cannot pause trainings, or there is a pruner.
+        InputError: The strategy requires it, and the evaluator cannot pause trainings or there is
+            a pruner.
     """
-    if not strategy.can_resume:
-        return
-    if not supports_pausing:
-        raise InputError(
-            f"search.strategy: {strategy.name} pauses and resumes trainings, and {evaluator} "
-            "cannot pause; use search.evaluator: proxy, or give your function the parameters "
-            "`report` and `resume_token` (docs/evaluators.md)"
-        )
-    if pruner != "none":
-        raise InputError(
-            f"search.pruner: {pruner} has no effect with strategy {strategy.name}, which decides "
-            "itself which trainings continue; set search.pruner: none"
-        )
+    if strategy.pausing == "required":
+        if not supports_pausing:
+            raise InputError(
+                f"search.strategy: {strategy.name} pauses and resumes trainings, and "
+                f"{section.evaluator} cannot pause; use search.evaluator: proxy, or give your "
+                "function the parameters `report` and `resume_token` (docs/evaluators.md)"
+            )
+        if section.pruner != "none":
+            raise InputError(
+                f"search.pruner: {section.pruner} has no effect with strategy {strategy.name}, "
+                "which decides itself which trainings continue; set search.pruner: none"
+            )
+        return True
+    is_possible = supports_pausing and section.pruner == "none" and section.reward != "pareto"
+    return strategy.pausing == "if_possible" and is_possible
+
+
+def _declared_pausing(strategy_class: type[Any], name: str, *, key: str) -> Pausing:
+    """The attribute `pausing` of a user's class."""
+    pausing = getattr(strategy_class, "pausing", "never")
+    if pausing not in get_args(Pausing):
+        values = ", ".join(map(repr, get_args(Pausing)))
+        raise InputError(f"{key}: {name!r} declares pausing = {pausing!r}; use one of {values}")
+    return pausing
 
 
 def _import_class(name: str, path: str, *, key: str) -> type[Any]:

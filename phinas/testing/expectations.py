@@ -8,9 +8,9 @@ from phinas.testing.searches import (
     EPOCHS,
     Interrupted,
     Proposed,
-    can_resume,
     in_memory_store,
     list_proposals,
+    pauses,
     run_search,
 )
 
@@ -32,7 +32,7 @@ def require_budget_spent(strategy: str, proposals: list[Proposed], trials: int) 
 
     The budget is a number of trials, or of epochs for a strategy that resumes trainings.
     """
-    if not can_resume(strategy):
+    if not pauses(strategy):
         message = f"{len(proposals)} trials were run with a budget of {trials}"
         require(len(proposals) == trials, message)
         return

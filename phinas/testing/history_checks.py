@@ -19,10 +19,11 @@ from phinas.testing.searches import (
     Interrupted,
     InterruptedExecutor,
     ShuffledExecutor,
-    can_resume,
+    allows_pruner,
     in_memory_store,
     list_proposals,
     live_records,
+    pauses,
     propose,
     run_search,
 )
@@ -95,7 +96,7 @@ def check_progress(strategy: str) -> None:
         trials=9,
         on_progress=lambda done, total, _text: calls.append((done, total)),
     )
-    if can_resume(strategy):
+    if pauses(strategy):
         require(calls == sorted(calls), "the progress of the search falls")
         require(calls[-1][0] in (8, 9), "the progress does not reach the budget")
     else:
@@ -116,7 +117,7 @@ def check_failures(strategy: str) -> None:
 
 
 def check_pruned_trials(strategy: str) -> None:
-    if can_resume(strategy):  # a pruner is not allowed
+    if not allows_pruner(strategy):
         return
     options: dict[str, Any] = {"function": REPORTING, "pruner": "halving", "trials": 28}
     trial_store = in_memory_store()

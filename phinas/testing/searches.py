@@ -210,5 +210,10 @@ def propose(strategy: str, **options: Any) -> list[Proposed]:
     return list_proposals(trial_store)
 
 
-def can_resume(strategy: str) -> bool:
-    return load_strategy(strategy).can_resume
+def pauses(strategy: str) -> bool:
+    """Whether the strategy pauses and resumes trainings in these searches."""
+    return load_strategy(strategy).pausing != "never"
+
+
+def allows_pruner(strategy: str) -> bool:
+    return load_strategy(strategy).pausing != "required"

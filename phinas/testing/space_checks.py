@@ -29,9 +29,9 @@ from phinas.testing.searches import (
     TINY,
     UNRELIABLE,
     InterruptedExecutor,
-    can_resume,
     in_memory_store,
     list_proposals,
+    pauses,
     run_search,
 )
 
@@ -45,7 +45,7 @@ def check_small_space(strategy: str) -> None:
 
 
 def check_space_of_the_budget(strategy: str) -> None:
-    if can_resume(strategy):  # the budget does not determine the number of networks
+    if pauses(strategy):  # the budget does not determine the number of networks
         return
     trial_store = in_memory_store()
     result = run_search(strategy, trial_store, space=SPACE_OF_TWELVE, trials=12)
@@ -62,7 +62,7 @@ def check_single_network(strategy: str) -> None:
     decisions = (Decision("stages.0.kernel", (5,)), Decision("stages.2.depth", (2,)))
     space = SearchSpace("one", TINY.base, decisions)
     trial_store = in_memory_store()
-    if can_resume(strategy):  # it may never resume the training of a single network
+    if pauses(strategy):  # it may never resume the training of a single network
         return
     result = run_search(strategy, trial_store, space=space, trials=3)
     require(len(list_proposals(trial_store)) == 1, "a space of one network has one trial")

@@ -244,7 +244,7 @@ def resident_memory() -> int:
 @pytest.mark.parametrize(
     ("strategy", "where", "trials"),
     [
-        *((name, "memory", 300) for name, entry in STRATEGIES.items() if not entry.can_resume),
+        *((name, "memory", 300) for name, entry in STRATEGIES.items() if entry.pausing == "never"),
         ("random", "disk", 120),
     ],
 )

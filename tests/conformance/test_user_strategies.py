@@ -5,8 +5,9 @@ import uuid
 import pytest
 
 from phinas.experiment.errors import InputError
+from phinas.experiment.schema.config import SearchSection
 from phinas.nas.benchmark.runner import run_strategy
-from phinas.nas.strategies.loading import load_strategy, require_pausing, require_strategy
+from phinas.nas.strategies.loading import load_strategy, require_strategy, resolve_pausing
 from phinas.testing import STRATEGY_CHECKS, StrategyConformance, check_strategy
 from phinas.testing.searches import EPOCHS, in_memory_store, live_records, propose, run_search
 
@@ -32,7 +33,7 @@ class Joint(JointSampler):
 class Doubling:
     "Trains for two epochs, and resumes the best of three paused trainings for three times as many."
 
-    can_resume = True
+    pausing = "required"
 
     def __init__(self, problem, seed):
         self.problem, self.random = problem, random.Random(seed)
@@ -48,7 +49,7 @@ class Doubling:
 class BetterHalf:
     "The example of phinas.nas.strategies.interface."
 
-    can_resume = True
+    pausing = "required"
 
     def __init__(self, problem, seed):
         self.problem, self.random = problem, random.Random(seed)
@@ -119,13 +120,17 @@ class Unknown(Full):
         return StartTraining({**self.problem.space.sample(self.random), "color": "red"})
 
 
+class Unsure(Full):
+    pausing = "maybe"
+
+
 class Undeclared(Full):
     def propose(self, history):
         return StartTraining(self.problem.space.sample(self.random), epochs=2)
 
 
 class Fractional(Full):
-    can_resume = True
+    pausing = "required"
 
     def propose(self, history):
         return StartTraining(self.problem.space.sample(self.random), epochs=1.5)
@@ -146,14 +151,14 @@ class NumpyInts(Full):
 
 
 class TooLong(Full):
-    can_resume = True
+    pausing = "required"
 
     def propose(self, history):
         return StartTraining(self.problem.space.sample(self.random), epochs=100)
 
 
 class ResumesNothing(Full):
-    can_resume = True
+    pausing = "required"
 
     def propose(self, history):
         return ResumeTraining(5, 3)
@@ -257,7 +262,7 @@ def test_a_class_that_is_not_a_strategy_is_refused(module, name, message):
         ("Outside", "ValueError: stages.0.kernel: 77 is none of 3, 5"),
         ("Missing", r"ValueError: choices: stages\.\S+ is missing"),
         ("Unknown", "ValueError: choices: color is not a decision of space 'tiny'"),
-        ("Undeclared", "ValueError: pauses a training; declare can_resume = True in the class"),
+        ("Undeclared", "ValueError: pauses a training; declare pausing = .required. in the class"),
         ("TooLong", f"ValueError: epochs: 100 is not between 1 and {EPOCHS}"),
         ("Fractional", r"ValueError: epochs: 1\.5 is not an int"),
         ("Exiting", "SystemExit: 7"),
@@ -282,19 +287,24 @@ def test_numbers_of_numpy_are_legal_choices(module):
 
 def test_a_strategy_declares_whether_it_searches_for_pareto_fronts(module):
     require_strategy(f"{module}:Plain", pareto=True)
-    assert load_strategy(f"{module}:Doubling").can_resume
+    assert load_strategy(f"{module}:Doubling").pausing == "required"
     with pytest.raises(InputError, match=r"cannot search for a Pareto front"):
         require_strategy(f"{module}:Full", pareto=True)
+
+
+def test_an_unknown_declaration_of_pausing_is_refused(module):
+    with pytest.raises(InputError, match=r"Unsure' declares pausing = 'maybe'; use one of 'never'"):
+        load_strategy(f"{module}:Unsure")
 
 
 def test_a_strategy_that_resumes_needs_an_evaluator_that_pauses_and_no_pruner(module):
     strategy = load_strategy(f"{module}:Doubling")
     with pytest.raises(
-        InputError, match=r"^search\.strategy: .*:Doubling pauses .* m:f cannot pause; use .*stop_"
+        InputError, match=r"^search\.strategy: .*:Doubling pauses .* m:f cannot pause; .*token"
     ):
-        require_pausing(strategy, pruner="none", evaluator="m:f", supports_pausing=False)
+        resolve_pausing(strategy, SearchSection(evaluator="m:f"), supports_pausing=False)
     with pytest.raises(InputError, match=r"^search\.pruner: median .*; set search.pruner: none$"):
-        require_pausing(strategy, pruner="median", evaluator="m:f", supports_pausing=True)
+        resolve_pausing(strategy, SearchSection(pruner="median"), supports_pausing=True)
     with pytest.raises(InputError, match="cannot pause"):
         run_search("asha", in_memory_store(), function=f"{module}:reporting")
 

@@ -30,11 +30,8 @@ def test_a_table_of_names_imports_no_library(module):
 def test_the_table_has_the_properties_of_a_strategy(name):
     strategy, entry = load_strategy(name), STRATEGIES[name]
     assert not strategy.is_user_supplied
-    assert (strategy.supports_pareto, strategy.can_resume) == (
-        entry.supports_pareto,
-        entry.can_resume,
-    )
-    assert not (strategy.is_sampler and entry.can_resume)
+    assert (strategy.supports_pareto, strategy.pausing) == (entry.supports_pareto, entry.pausing)
+    assert entry.pausing == "never" or not strategy.is_sampler
 
 
 @pytest.mark.parametrize("name", EVALUATORS)
