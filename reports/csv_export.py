@@ -44,7 +44,7 @@ _GRID_COLUMNS = (
     *("network_id", "alpha_low", "alpha_high", "beta_low", "beta_high", "gamma_low", "gamma_high"),
     *("resolution", "depths", "widths", "flops", "ratio", "score", "adjusted_score"),
     *("score_gap", "score_gap_low", "score_gap_high", "status", "tied", "winner"),
-    "short_run_score",
+    *("short_run_score", "num_diverged"),
 )
 _FAMILY_COLUMNS = (
     *("name", "phi", "network_id", "depth_factor", "width_factor", "resolution_factor"),
@@ -174,6 +174,7 @@ def _make_grid_row(row: RacedMember) -> Row:
         "tied": row.tied,
         "winner": row.winner,
         "short_run_score": row.short_run_score,
+        "num_diverged": row.num_diverged,
     }
     for name, (low, high) in row.intervals.items():
         values |= {f"{name}_low": low, f"{name}_high": high}

@@ -16,6 +16,7 @@ from phinas.experiment.artifacts.baseline_file import (
     SelectionRecord,
 )
 from phinas.experiment.artifacts.coefficients_file import CoefficientsFile, RaceRecord
+from phinas.experiment.artifacts.earlier_searches import EarlierSearchesFile
 from phinas.experiment.artifacts.manifest import Manifest
 from phinas.experiment.artifacts.proxy_check import ProxyCheckFile
 from phinas.experiment.artifacts.validation_file import ControlRecord, ValidationFile
@@ -46,6 +47,7 @@ class RunData:
         manifest: What the run was made with.
         trial_records: Of each study, without replaced trials.
         num_interrupted: Number of replaced trials.
+        earlier_searches: What the search learned from other runs, if anything.
         proxy_check: The proxy check of the search, where there was one.
         baseline: The baseline, once there is one.
         coefficients: The compound coefficients, once there are some.
@@ -59,6 +61,7 @@ class RunData:
     manifest: Manifest
     trial_records: dict[str, list[TrialRecord]]
     num_interrupted: int
+    earlier_searches: EarlierSearchesFile | None
     proxy_check: ProxyCheckFile | None
     baseline: BaselineFile | None
     coefficients: CoefficientsFile | None

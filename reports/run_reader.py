@@ -8,6 +8,7 @@ from typing import TypeVar
 from phinas.experiment.artifacts.artifact import Artifact
 from phinas.experiment.artifacts.baseline_file import BaselineFile
 from phinas.experiment.artifacts.coefficients_file import CoefficientsFile
+from phinas.experiment.artifacts.earlier_searches import EarlierSearchesFile
 from phinas.experiment.artifacts.family_file import FamilyMember
 from phinas.experiment.artifacts.proxy_check import ProxyCheckFile
 from phinas.experiment.artifacts.validation_file import ValidationFile
@@ -53,6 +54,7 @@ def read_run_data(run: RunDir) -> RunData:
         num_interrupted=sum(
             record.is_interrupted for records in all_records.values() for record in records
         ),
+        earlier_searches=_read(EarlierSearchesFile, run.earlier_searches),
         proxy_check=_read(ProxyCheckFile, run.proxy_check),
         baseline=_read(BaselineFile, run.baseline),
         coefficients=_read(CoefficientsFile, run.coefficients),

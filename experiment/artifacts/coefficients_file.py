@@ -38,18 +38,33 @@ class RacedMember(GridMemberRecord):
     """A network of the grid that was trained."""
 
     scores: tuple[float, ...] = Field(description="scores of full trainings by seed, 0 to 1")
-    short_run_score: float | None = Field(description="score of the short training; null: none")
-    score: float | None = Field(description="mean of scores; null: no full training")
+    short_run_score: float | None = Field(
+        description="score of the short training, of two the better one; null: none"
+    )
+    num_diverged: int = Field(
+        ge=0,
+        description="trainings that are left out since their scores are far below what the others "
+        "predict",
+    )
+    score: float | None = Field(
+        description="mean of scores, without diverged trainings; null: no full training"
+    )
     adjusted_score: float | None = Field(description="score at the mean FLOPs of the race")
     score_gap: float | None = Field(
-        description="expected score of the winner minus that of this network; null: it failed"
+        description="expected score of the winner minus that of this network; null: every "
+        "training failed"
     )
-    score_gap_interval: Interval | None = Field(description="95% interval of score_gap")
+    score_gap_interval: Interval | None = Field(
+        description="95% interval of score_gap; null: no full training"
+    )
     status: MemberStatus = Field(
-        description="open: not significantly different from the winner and not trained with "
-        "every seed"
+        description="open: tied and not trained with every seed; excluded: not tied; failed: a "
+        "training failed"
     )
-    tied: bool = Field(description="not significantly different from the winner, or the winner")
+    tied: bool = Field(
+        description="one of these networks is the best (95%); a failed network is tied unless its "
+        "other trainings show that it is worse"
+    )
     winner: bool
 
 
@@ -102,6 +117,16 @@ class RaceRecord(Record):
     def num_tied(self) -> int:
         """Networks tied with the winner, without it."""
         return sum(row.tied for row in self.members) - 1
+
+    @property
+    def num_tied_failed(self) -> int:
+        """Networks tied with the winner because a training of them failed."""
+        return sum(row.tied and row.status == "failed" for row in self.members)
+
+    @property
+    def num_diverged(self) -> int:
+        """Trainings that are left out."""
+        return sum(row.num_diverged for row in self.members)
 
 
 class CoefficientsFile(Artifact):

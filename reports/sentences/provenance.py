@@ -177,6 +177,7 @@ def list_notes(run_data: RunData) -> list[str]:
     return list_sentences(
         render("notes", "flops"),
         _describe_trainings(run_data),
+        _describe_earlier_searches(run_data),
         _describe_pruning(run_data),
         render(
             "notes",
@@ -212,6 +213,18 @@ def _describe_trainings(run_data: RunData) -> str:
         "trainings",
         search_epochs=config.search.recipe.epochs if _was_search_trained(run_data) else 0,
         final_epochs=config.validation.recipe.epochs,
+    )
+
+
+def _describe_earlier_searches(run_data: RunData) -> str:
+    """The other runs from which the search learned."""
+    if run_data.earlier_searches is None:
+        return ""
+    searches = run_data.earlier_searches.searches
+    return render(
+        "notes",
+        "earlier_searches",
+        runs=[f"{search.run} ({pluralize(len(search.scores), 'trial')})" for search in searches],
     )
 
 

@@ -28,14 +28,15 @@ _STATUS_LABELS = {
     "winner": "best",
     "tied": "tied",
     "open": "tied, not trained with every seed",
-    "excluded": "significantly worse",
+    "excluded": "worse (95%)",
     "failed": "failed",
 }
 # What the posterior means of a race use (`scaling_search.race.race_state.RaceState`).
 _GAP_NOTE = (
     "The estimated points behind the best differ from the differences of the scores in the table: "
     "they compare trainings with the same seed, include the short trainings, subtract the expected "
-    "gain from more FLOPs, and assume that similar coefficients give similar scores."
+    "gain from more FLOPs, and assume that similar coefficients give similar scores. A network "
+    "without a full training has no interval, since ranks may still change after a short one."
 )
 
 
@@ -110,7 +111,7 @@ def _make_row(row: RacedMember) -> list[Cell]:
 
 
 def _make_gap_cell(row: RacedMember) -> Cell:
-    """Points behind the best, and the 95% interval of that."""
+    """Points behind the best, and the 95% interval of that for a network with a full training."""
     if row.score_gap is None:
         return Cell(EN_DASH, "1e9")
     interval = ""

@@ -22,7 +22,7 @@ class TrainingRun(NamedTuple):
     epochs: int
 
 
-Results = Mapping[TrainingRun, float | None]  # scores; None: failed, which excludes the member
+Results = Mapping[TrainingRun, float | None]  # scores; None: failed
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Race:
         short_fraction: Fraction of the epochs of a training in the first rung.
         early_elimination: If False, all members are trained in full with every seed, and
             max_budget_fraction and short_fraction have no effect.
-        confidence: Probability that no excluded member is above the winner.
+        confidence: Probability that no excluded member is the best, and that of intervals.
     """
 
     num_members: int
@@ -117,29 +117,31 @@ class Race:
 
 @dataclass(frozen=True)
 class MemberResult:
-    """The result of one member. Of a failed one posterior_mean and the attributes
-    after it are unset (None).
+    """The result of one member.
 
     Attributes:
-        status: winner; tied with it; open (tied, and not trained with every seed); excluded; or
-            failed.
-        num_trainings: Full trainings.
+        status: winner; tied with it; open (tied, and not trained with every seed); excluded (not
+            tied); or failed (a training failed).
+        num_trainings: Full trainings with a score that counts.
+        num_diverged: Trainings that are left out because they diverged, short and full ones.
         score: Mean of the full trainings; None without any.
         adjusted_score: The same, adjusted for FLOPs.
-        posterior_mean: Of the adjusted score, relative to the mean of all members.
-        score_gap: The posterior mean of the winner minus that of this member.
-        gap_interval: Of score_gap.
-        probability_above_winner: 0.5 for the winner itself.
+        score_gap: The posterior mean of the winner minus that of this member; None without any
+            training that counts.
+        gap_interval: Of score_gap; None without a full training, since the interval of a member
+            with a short one only depends on what the model assumes.
+        probability_of_best: Probability to be the best member; for one that is clearly worse, to be
+            above the winner.
     """
 
     status: MemberStatus
     num_trainings: int
+    num_diverged: int
     score: float | None
     adjusted_score: float | None
-    posterior_mean: float | None
     score_gap: float | None
     gap_interval: tuple[float, float] | None
-    probability_above_winner: float | None
+    probability_of_best: float
 
 
 @dataclass(frozen=True)
@@ -148,11 +150,11 @@ class RaceResult:
 
     Attributes:
         winner: Of the members with the most full trainings the one with the highest posterior mean.
-        ties: The winner and all that are not significantly different from it.
+        ties: The winner and all others that may be the best, failed ones too.
         member_results: Of all members.
-        runner_up: The other member that is most likely to be the best.
+        runner_up: The other member with a full training that is most likely to be the best.
         margin: The posterior mean of the winner minus that of the runner-up.
-        margin_interval: Of margin.
+        margin_interval: Of margin; None where the runner-up has no full training.
         noise_std: Standard deviation of one training.
         epochs_spent: With short and failed trainings.
         full_grid_epochs: Of every member with every seed.
@@ -164,7 +166,7 @@ class RaceResult:
     member_results: tuple[MemberResult, ...]
     runner_up: int
     margin: float
-    margin_interval: tuple[float, float]
+    margin_interval: tuple[float, float] | None
     noise_std: float
     epochs_spent: int
     full_grid_epochs: int

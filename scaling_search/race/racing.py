@@ -1,12 +1,15 @@
 """Racing: which members to train next, until one is left or the budget is spent, and the result.
 
 First every member is trained for a fifth of the epochs, with a full schedule for these; the budget
-includes them. Then, rung by rung, the members most likely to be best are trained in full, each with
-the next of the shared seeds. After each rung all results together are evaluated again
-(phinas.experiment.statistics.posterior): members that are significantly worse than the leader are
-excluded and not trained further. A later rung may include them again, so the ties always follow
-from all results. Members that are neither trained with every seed nor excluded are ties too, marked
-"open". So there are more ties than after a full grid.
+includes them. Those that are far below all others are trained so once more, with the next seed, in
+case the first training diverged. Then, rung by rung, the members most likely to be best are trained
+in full, each with the next of the shared seeds. After each rung all results together are evaluated
+again (phinas.experiment.statistics.posterior_fit): members that are not the best, with a
+probability of 95%, are excluded and not trained further. A later rung may include them again, so
+the ties always follow from all results. Members that are neither trained with every seed nor
+excluded are ties too, marked "open". So there are more ties than after a full grid. A member with a
+failed training is not trained further and does not win, but stays a tie unless its other trainings
+show that it is worse.
 
 All of it is a pure function of the results, in any order, so resuming is replaying.
 """
@@ -15,6 +18,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from phinas.experiment.artifacts.coefficients_file import MemberStatus
+from phinas.scaling_search.race.divergence import suspicious_members
 from phinas.scaling_search.race.race import MemberResult, Race, RaceResult, Results, TrainingRun
 from phinas.scaling_search.race.race_state import (
     RaceState,
@@ -57,24 +61,23 @@ def evaluate_race(race: Race, results: Results) -> RaceResult:
         tuple(sorted(after - before))
         for before, after in zip([set[int](), *excluded_after], excluded_after, strict=False)
     ]
-    rivals = [member for member in state.active if member != winner]
-    runner_up = max(rivals, key=lambda member: state.probabilities[member])
-    margin = float(state.posterior_means[winner] - state.posterior_means[runner_up])
-    position = {member: index for index, member in enumerate(state.active)}
-    margin_interval = state.posterior.difference_interval(
-        position[winner], position[runner_up], race.confidence
-    )
     rows = tuple(
-        _member_result(race, member, finished, state, failed) for member in range(race.num_members)
+        _member_result(race, member, finished, state) for member in range(race.num_members)
     )
+    rivals = [
+        member
+        for member, row in enumerate(rows)
+        if member != winner and member not in failed and row.num_trainings
+    ] or [member for member in range(race.num_members) if member not in (winner, *failed)]
+    runner_up = max(rivals, key=lambda member: state.probabilities[member])
     return RaceResult(
         winner,
-        tuple(member for member in state.active if member not in state.excluded),
+        tuple(member for member in range(race.num_members) if member not in state.excluded),
         rows,
         runner_up,
-        margin,
-        margin_interval,
-        state.posterior.noise_std,
+        state.score_gap(runner_up),
+        rows[runner_up].gap_interval,
+        state.posteriors[winner].noise_std,
         total_epochs(finished),
         race.full_grid_epochs,
         tuple(newly_excluded),
@@ -111,12 +114,24 @@ def _next_rung(race: Race, finished: Results) -> list[TrainingRun]:
         return [TrainingRun(member, 0, race.short_epochs) for member in range(race.num_members)]
     if not race.early_elimination:
         return []
-    affordable = (race.max_epochs - total_epochs(finished)) // race.epochs
+    repeated = [
+        run
+        for member in suspicious_members(race, finished)
+        if (run := TrainingRun(member, 1, race.short_epochs)) not in finished
+    ]
+    epochs_left = race.max_epochs - total_epochs(finished)
+    if repeated and race.num_seeds > 1 and total_epochs(repeated) + 2 * race.epochs <= epochs_left:
+        return repeated
     failed = failed_members(finished)
+    affordable = epochs_left // race.epochs
     if affordable < 1 or race.num_members - len(failed) < 2:
         return []
     state = race_state(race, finished)
-    remaining = [member for member in state.active if member not in state.excluded]
+    remaining = [
+        member
+        for member in range(race.num_members)
+        if member not in state.excluded and member not in failed
+    ]
     if len(remaining) < 2:
         return []
     seeds_by_member = full_run_seeds(race, finished)
@@ -129,49 +144,39 @@ def _next_rung(race: Race, finished: Results) -> list[TrainingRun]:
         TrainingRun(member, len(seeds_by_member[member]), race.epochs)
         for member in unfinished[:count]
     ]
-    seeds = [run.seed for run in rung] + [
-        seed for member in state.active for seed in seeds_by_member[member]
-    ]
+    seeds = [run.seed for run in rung] + [seed for row in seeds_by_member for seed in row]
     return [run for run in rung if seeds.count(run.seed) > 1]
 
 
-def _member_result(
-    race: Race, member: int, finished: Results, state: RaceState, failed: set[int]
-) -> MemberResult:
-    full_scores = [
-        finished[run]
-        for run in sorted(finished)
-        if run.member == member and run.epochs == race.epochs
+def _member_result(race: Race, member: int, finished: Results, state: RaceState) -> MemberResult:
+    full_runs = [
+        run for run in sorted(finished) if run.member == member and run.epochs == race.epochs
     ]
-    scores = [score for score in full_scores if score is not None]
+    scores = [
+        score
+        for run in full_runs
+        if (score := finished[run]) is not None and run not in state.diverged
+    ]
     score = sum(scores) / len(scores) if scores else None
     adjusted_score = None if score is None else score - race.flops_adjustment(member)
-    if member in failed:
-        return MemberResult(
-            "failed", len(full_scores), score, adjusted_score, None, None, None, None
-        )
-    status: MemberStatus = "tied" if len(full_scores) == race.num_seeds else "open"
+    status: MemberStatus = "tied" if len(full_runs) == race.num_seeds else "open"
     if member in state.excluded:
         status = "excluded"
+    if member in state.failed:
+        status = "failed"
     if member == state.leader:
         status = "winner"
-    posterior_means, leader = state.posterior_means, state.leader
-    position = {active: index for index, active in enumerate(state.active)}
-    interval = (
-        (0.0, 0.0)
-        if member == leader
-        else state.posterior.difference_interval(
-            position[leader], position[member], race.confidence
-        )
+    is_measured = any(
+        run.member == member and result is not None and run not in state.diverged
+        for run, result in finished.items()
     )
-    score_gap = posterior_means[leader] - posterior_means[member]
     return MemberResult(
         status,
-        len(full_scores),
+        len(scores),
+        sum(run.member == member for run in state.diverged),
         score,
         adjusted_score,
-        posterior_means[member],
-        score_gap,
-        interval,
+        state.score_gap(member) if is_measured else None,
+        state.gap_interval(member, race.confidence, num_trainings=len(scores)) if scores else None,
         state.probabilities[member],
     )

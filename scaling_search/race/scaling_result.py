@@ -26,7 +26,7 @@ class ScalingResult:
         grid: All members.
         raced_members: Those that were trained.
         scores: Of the full trainings of each raced member (by network_id), by seed.
-        short_scores: The same for the one short training, if any.
+        short_scores: The same for the short training, if any; of two the better one.
         race: On positions in raced_members.
         race_result: On positions in raced_members.
         metric: The name of the score.
@@ -47,7 +47,7 @@ class ScalingResult:
 
     @property
     def ties(self) -> list[GridMember]:
-        """The winner and all that are not significantly different from it."""
+        """The winner and all others that may be the best, failed ones too."""
         return [self.raced_members[position] for position in self.race_result.ties]
 
     @property
@@ -118,6 +118,7 @@ def _make_member_record(result: ScalingResult, position: int) -> RacedMember:
         **dict(member.to_record()),
         scores=tuple(result.scores[network_id]),
         short_run_score=result.short_scores.get(network_id),
+        num_diverged=member_result.num_diverged,
         score=member_result.score,
         adjusted_score=member_result.adjusted_score,
         score_gap=member_result.score_gap,

@@ -73,11 +73,11 @@ def search_coefficients(
         for position, member in enumerate(raced_members)
     }
     short_results = {run: value for run, value in results.items() if run.epochs < race.epochs}
-    short_scores = {
-        raced_members[run.member].spec.network_id: value
-        for run, value in short_results.items()
-        if value is not None
-    }
+    short_scores: dict[str, float] = {}
+    for run, value in short_results.items():
+        network_id = raced_members[run.member].spec.network_id
+        if value is not None:
+            short_scores[network_id] = max(value, short_scores.get(network_id, value))
     return ScalingResult(
         winner.to_coefficients(section),
         grid,

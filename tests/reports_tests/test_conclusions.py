@@ -43,7 +43,7 @@ def test_the_conclusions_name_baseline_coefficients_and_family(full_run):
 
 
 def test_ways_to_scale_that_differ_by_noise_are_tied(build):
-    builder = build(scaling=SMALL).search(3).select_baseline().scale(gap=0.0)
+    builder = build(scaling=SMALL).search(3).select_baseline().scale(gap=0.0, seeds=2)
     assert read_run_data(builder.run).race.outcome == "all_tied"
     assert "This data does not show whether more depth, width or resolution" in conclusions_text(
         builder
@@ -59,7 +59,7 @@ def test_a_way_to_scale_that_is_much_better_is_significantly_better(build):
         .scale(gap=0.15)
     )
     assert read_run_data(builder.run).race.outcome == "best"
-    assert "is significantly better than all others (95%)" in conclusions_text(builder)
+    assert "is better than all others (95%)" in conclusions_text(builder)
 
 
 @pytest.mark.parametrize(

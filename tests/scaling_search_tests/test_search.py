@@ -146,9 +146,9 @@ def test_the_explanation_has_the_number_of_networks_and_the_ties(scaling):
     )
     ties = len(result.ties)
     assert record.race.outcome == {1: "best", 4: "all_tied"}.get(ties, "some_tied")
-    assert ("significantly better than all others" in explanation) == (ties == 1)
-    assert ("not significantly different from the best" in explanation) == (1 < ties < 4)
-    assert ("None of the 4 trained networks" in explanation) == (ties == 4)
+    assert ("better than all others (95%)" in explanation) == (ties == 1)
+    assert ("may be as good as the best one or better" in explanation) == (1 < ties < 4)
+    assert ("Any of the 4 trained networks" in explanation) == (ties == 4)
 
 
 def test_recorded_trainings_are_replayed_and_nothing_is_trained(scaling, job_factory):
@@ -165,7 +165,7 @@ def test_the_search_does_not_read_the_test_split(scaling, sealed):
     assert scale(sealed) == result
 
 
-def test_a_failed_member_is_excluded_from_the_comparison(scaling, job_factory, tmp_path):
+def test_a_failed_member_does_not_win_and_may_be_the_best(scaling, job_factory, tmp_path):
     result, _, _ = scaling
     failing = result.raced_members[1].spec.network_id
     trial_store = new_trial_store()
@@ -181,7 +181,8 @@ def test_a_failed_member_is_excluded_from_the_comparison(scaling, job_factory, t
         False,
     ]
     assert without.scores == result.scores | {failing: []}
-    assert failing not in {member.spec.network_id for member in without.ties}
+    assert failing in {member.spec.network_id for member in without.ties}
+    assert failing != without.winner.spec.network_id
     reasons = [row.user_attrs["reason"] for row in trial_store.records() if not row.is_complete]
     assert len(reasons) == 2
     assert all(
@@ -190,7 +191,12 @@ def test_a_failed_member_is_excluded_from_the_comparison(scaling, job_factory, t
     )
     path = tmp_path / "coefficients.yaml"
     make_coefficients_file(without, SECTION).write(path)
-    assert [row.status for row in CoefficientsFile.read(path).race.members].count("failed") == 1
+    record = CoefficientsFile.read(path)
+    assert [row.status for row in record.race.members].count("failed") == 1
+    assert record.race.num_tied_failed == 1
+    assert "1 of these is only included because a training of it failed" in " ".join(
+        explain_coefficients(record)
+    )
 
 
 def test_a_search_with_fewer_than_two_trained_members_has_no_result(job_factory):
@@ -271,7 +277,11 @@ def test_every_member_of_a_race_has_a_short_training_and_few_have_every_seed():
     rows = make_coefficients_file(result, section).race.members
     assert all(len(row.scores) == section.seeds for row in rows if row.status == "tied")
     assert all(len(row.scores) < section.seeds for row in rows if row.status == "open")
-    assert all(row.score_gap_interval[0] > 0 for row in rows if row.status == "excluded")
+    for row in rows:
+        assert (row.score_gap_interval is not None) == bool(row.scores)
+    excluded = [row.score_gap_interval for row in rows if row.status == "excluded" and row.scores]
+    assert excluded
+    assert all(low + high > 0 for low, high in excluded)
 
 
 def test_a_race_that_is_killed_anywhere_resumes_with_the_same_result():
@@ -337,3 +347,14 @@ def test_tpe_selects_members_where_short_trainings_were_good():
         }
         differences.append(truth["tpe"] - truth["random"])
     assert sum(differences) / len(differences) > 0.001
+
+
+def test_the_explanation_has_the_number_of_diverged_trainings(scaling):
+    result, _, _ = scaling
+    record = make_coefficients_file(result, SECTION)
+    assert "diverged" not in " ".join(explain_coefficients(record))
+    first, *others = record.race.members
+    members = (first.model_copy(update={"num_diverged": 2}), *others)
+    race_record = record.race.model_copy(update={"members": members})
+    explanation = " ".join(explain_coefficients(record.model_copy(update={"race": race_record})))
+    assert explanation.endswith("2 trainings diverged and are not counted.")
