@@ -1,13 +1,13 @@
 """Train networks of a B0-like space and record their learning curves.
 
-    python benchmarks/learning_curves.py CIFAR10 TINY_IMAGENET --out results.jsonl [--processes N]
-    python benchmarks/learning_curves.py CIFAR10 TINY_IMAGENET --out results.jsonl --processes 0 \
-        --report
+    python benchmarks/learning_curves.py CIFAR10 TINY_IMAGENET --out RESULTS [--processes N]
+    python benchmarks/learning_curves.py CIFAR10 TINY_IMAGENET --out RESULTS --processes 0 --report
 
 Random networks of the space `mnasnet`, at most as large as 1.1 times B0, are trained on 16,000
 images of 32 px for 16 epochs: with a constant learning rate and averaged weights, as in a search,
 and with a cosine decay. All networks share the seed of the training, and some are trained again
 with another one. Results are appended to `--out`, and trainings that it holds are not repeated.
+Those that have been run so far are in benchmarks/data/learning_curve_trainings.jsonl.
 `--report` writes the curves to benchmarks/data, from where the evaluator `curves:FILE` reads them,
 and the tables to benchmarks/learning_curves.md.
 """
