@@ -12,12 +12,16 @@ favor it. All functions have the interface of a user's evaluator, function(spec,
     PYTHONPATH=benchmarks phinas bench strategies --space benchmarks/bottleneck.yaml \
         --evaluator landscapes:bottleneck
 
+`related` makes landscapes of the same form with other parameters, for searches that learn from
+others (`transfer.py`).
+
 The parameters of `layerwise`, `saturating` and `bottleneck` are assumptions, not measurements. They
 were written before any strategy ran on them, and have not changed since.
 """
 
 import os
 import zlib
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -34,7 +38,10 @@ from phinas.nas.surrogate.gaussian_process import FloatArray
 from phinas.space.search_spaces.encoding import encode
 from phinas.space.spec import ArchSpec
 
+ScoreFn = Callable[[ArchSpec], float]
+
 # Parameters of `layerwise`.
+_LAYERWISE_SEED = 1989
 _MAX_ACCURACY = 0.80  # of an ideal network
 _MAX_LOSS = 0.35  # accuracy that a network without layers loses
 # Standard deviation of the part that no feature predicts, about that of Accel-NASBench's noise
@@ -67,7 +74,14 @@ def layerwise(spec: ArchSpec, _budget: int, _seed: int) -> float:
     and an expansion differs from stage to stage. Rugged part: each three consecutive operations
     have a random value, as in the NK landscapes (Kauffman and Weinberger, 1989).
     """
-    operation_values, stage_weights, interaction_values = _sample_parameters()
+    return _score_layers(spec, _sample_parameters())
+
+
+_LayerParameters = tuple[FloatArray, FloatArray, FloatArray]
+
+
+def _score_layers(spec: ArchSpec, parameters: _LayerParameters) -> float:
+    operation_values, stage_weights, interaction_values = parameters
     operations = [[] for _ in _WIDTHS]
     for stage in spec.stages:
         operation = _KERNELS.index(stage.kernel) * len(_EXPANSIONS) + _EXPANSIONS.index(
@@ -91,12 +105,12 @@ def layerwise(spec: ArchSpec, _budget: int, _seed: int) -> float:
     return float(_MAX_ACCURACY - _MAX_LOSS * loss + _RUGGED_STD * interaction)
 
 
-@lru_cache(maxsize=1)
-def _sample_parameters() -> tuple[FloatArray, FloatArray, FloatArray]:
+@lru_cache(maxsize=2)
+def _sample_parameters(seed: int = _LAYERWISE_SEED) -> _LayerParameters:
     """The capability of each operation (stages, operations), the weights of the stages, and the
     random values of three consecutive operations (position, operation, operation, operation).
     """
-    generator = np.random.default_rng(1989)
+    generator = np.random.default_rng(seed)
     size = np.array(
         [[0.5 + 0.1 * kernel + 0.1 * expansion for expansion in _EXPANSIONS] for kernel in _KERNELS]
     )
@@ -188,6 +202,38 @@ def _sample_patterns() -> tuple[NDArray[np.int64], FloatArray]:
     counts = [len(_BLOCKS), len(_KERNELS), 3, len(_ACTIVATIONS), len(_BLOCKS)]
     shape = (len(_BOTTLENECK_WIDTHS), len(_PATTERN_HEIGHTS), len(counts))
     return generator.integers(0, counts, size=shape), generator.uniform(0.2, 0.6, size=shape)
+
+
+def related(name: str, seed: int) -> ScoreFn:
+    """A landscape with other parameters.
+
+    Args:
+        name: "layerwise", or "accel": the smooth part of `layerwise`, for the networks of
+            Accel-NASBench. It knows nothing of their accuracies but that larger ones are better.
+        seed: The seed of the parameters.
+    """
+    if name == "layerwise":
+        parameters = _sample_parameters(seed)
+        return lambda spec: _score_layers(spec, parameters)
+    generator = np.random.default_rng(seed)
+    size = np.array(
+        [[0.5 + 0.1 * kernel + 0.1 * expansion for expansion in (1, 4, 6)] for kernel in (3, 5)]
+    )
+    num_stages = len(benchmark_space().base.stages)
+    values = size * generator.lognormal(0.0, 0.25, size=(num_stages, *size.shape))
+    se_gains = generator.lognormal(np.log(0.1), 0.5, size=num_stages)
+    stage_weights = generator.dirichlet(np.full(num_stages, 4.0))
+
+    def score(spec: ArchSpec) -> float:
+        loss = 0.0
+        for index, stage in enumerate(spec.stages):
+            layer = values[index, (3, 5).index(stage.kernel), (1, 4, 6).index(int(stage.expansion))]
+            layer *= 1 + se_gains[index] * bool(stage.se)
+            capability = layer * sum(1 / np.sqrt(number) for number in range(1, stage.depth + 1))
+            loss += stage_weights[index] * np.exp(-capability)
+        return float(_MAX_ACCURACY - _MAX_LOSS * loss)
+
+    return score
 
 
 def boosted(spec: ArchSpec, _budget: int, _seed: int) -> float:

@@ -198,6 +198,10 @@ class RunDir(LockedDirectory):
         return self / "search" / "proxy_check.yaml"
 
     @property
+    def earlier_searches(self) -> Path:
+        return self / "search" / "earlier_searches.json"
+
+    @property
     def coefficients(self) -> Path:
         return self / "scaling" / "coefficients.yaml"
 

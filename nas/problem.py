@@ -17,8 +17,10 @@ from optuna.distributions import CategoricalDistribution
 
 from phinas.nas.cost_constraint import CostConstraint
 from phinas.nas.reward import Reward
-from phinas.nas.surrogate.features import FeatureEncoder
+from phinas.nas.row_keys import unique_row_indices
+from phinas.nas.surrogate.features import FeatureEncoder, NetworkFeatures
 from phinas.nas.surrogate.gaussian_process import FloatArray
+from phinas.nas.surrogate.transfer import EarlierSearch, TransferEncoder
 from phinas.space.search_spaces.cost_tables import METRICS, CostTables, IntArray
 from phinas.space.search_spaces.inactive_choices import InactiveChoices, Indices
 from phinas.space.search_spaces.search_space import Choices, SearchSpace, Value
@@ -35,23 +37,7 @@ _MAX_SAMPLING_ROUNDS = 64
 # In a space that is too large for cost tables, computing a cost takes a thousand times longer.
 _MAX_SLOW_SAMPLING_ROUNDS = 2
 _MAX_CACHED_COSTS = 100_000  # of such a space
-
-
-def unique_row_indices(indices: Indices) -> NDArray[np.intp]:
-    """The index of the first occurrence of each distinct row, in an order that depends on the rows
-    only.
-    """
-    return np.unique(_as_void(indices), return_index=True)[1]
-
-
-def row_keys(indices: Indices) -> list[bytes]:
-    """A key for each row. Equal rows have equal keys."""
-    return _as_void(indices).tolist()
-
-
-def _as_void(indices: Indices) -> NDArray[np.void]:
-    rows = np.ascontiguousarray(indices, dtype=np.int16)
-    return rows.view(np.dtype((np.void, rows.dtype.itemsize * rows.shape[1]))).ravel()
+_TRANSFER_SAMPLE_SIZE = 1024  # number of random networks by which predictions are centered
 
 
 def make_pool(
@@ -81,6 +67,7 @@ class Problem:
         scores_choices: Whether the evaluator scores choices, not networks. Then two sets of choices
             for one network are two candidates, unless they differ in inactive choices only.
         pool: The only networks that may be trained, as rows. None: all networks of the space.
+        earlier_searches: Earlier searches of the space, from which a strategy may learn.
     """
 
     space: SearchSpace
@@ -91,6 +78,7 @@ class Problem:
     can_pause: bool = False
     scores_choices: bool = False
     pool: tuple[tuple[int, ...], ...] | None = None
+    earlier_searches: tuple[EarlierSearch, ...] = ()
 
     @property
     def has_analytic_costs(self) -> bool:
@@ -122,6 +110,14 @@ class Problem:
     def features(self) -> FeatureEncoder:
         """Encodes networks as feature vectors."""
         return FeatureEncoder(self.space, self.costs, self.stage_costs)
+
+    @cached_property
+    def score_features(self) -> NetworkFeatures:
+        """`features` for a model of the score: with what earlier searches predict, if any."""
+        if not self.earlier_searches:
+            return self.features
+        sample = self.sample(_TRANSFER_SAMPLE_SIZE, np.random.default_rng(0))
+        return TransferEncoder(self.features, self.earlier_searches, sample)
 
     @cached_property
     def _inactive_choices(self) -> InactiveChoices:

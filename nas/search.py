@@ -36,6 +36,7 @@ from phinas.nas.search_state.history import SPACE_CHANGED
 from phinas.nas.search_state.pauses import SearchPauses
 from phinas.nas.search_state.state import SearchState
 from phinas.nas.strategies.loading import load_strategy, resolve_pausing
+from phinas.nas.surrogate.transfer import EarlierSearch
 from phinas.nas.trial import Trial, apply_reward, completed_trials
 from phinas.space.search_spaces.search_space import SearchSpace
 from phinas.training.timing.latency import LatencyTimer
@@ -66,7 +67,7 @@ def make_cost_constraint(section: SearchSection) -> CostConstraint:
     return CostConstraint(section.min_flops or 0.0, section.max_flops or math.inf)
 
 
-def search(
+def search(  # noqa: PLR0913 - what a search needs
     space: SearchSpace,
     section: SearchSection,
     *,
@@ -75,6 +76,7 @@ def search(
     executor: Executor,
     evaluator: Evaluator,
     on_progress: ProgressCallback,
+    earlier_searches: tuple[EarlierSearch, ...] = (),
     latency_timer: LatencyTimer | None = None,
 ) -> SearchResult:
     """Run a search, or continue it from the recorded trials.
@@ -88,6 +90,7 @@ def search(
         evaluator: Describes the trainings.
         on_progress: Called with (done, total, text) at the start and after each training, when its
             result is recorded and before the next one is proposed.
+        earlier_searches: Earlier searches of the space, from which the strategy may learn.
         latency_timer: Times networks. Needed if latency is the cost.
 
     Raises:
@@ -111,6 +114,7 @@ def search(
             can_pause=can_pause and not estimating_exponent,
             scores_choices=evaluator.uses_choices,
             pool=make_pool(space, evaluator.pool),
+            earlier_searches=earlier_searches,
         )
         state = SearchState(
             problem, section, trial_store, seed=seed, estimating_exponent=estimating_exponent

@@ -44,7 +44,7 @@ def run_stages(
     """
     start = time.monotonic()
     run_dir = RunDir(out)
-    check_config(config, stages, recorded=run_dir.coefficients)
+    check_config(config, stages, run=run_dir)
     display = Display(quiet=quiet)
     config = apply_time_budget(config, run_dir, stages, display)
     display.number_stages(displayed_stages(config, stages))

@@ -4,7 +4,6 @@
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from phinas.adapt_to_data import (
     describe_resolution,
@@ -15,6 +14,7 @@ from phinas.adapt_to_data import (
 )
 from phinas.experiment.errors import InputError
 from phinas.experiment.executors.inline import require_single_worker
+from phinas.experiment.run_dir import RunDir
 from phinas.experiment.schema.config import Config
 from phinas.network_source import load_network
 from phinas.run_context import RunContext, read_goal
@@ -28,14 +28,14 @@ _SCALE_ON_IMAGES = (
 )
 
 
-def check_config(config: Config, stages: Sequence[str], *, recorded: Path | None = None) -> None:
+def check_config(config: Config, stages: Sequence[str], *, run: RunDir | None = None) -> None:
     """Check a configuration before a file is written.
 
     Args:
         config: The configuration.
         stages: The stages that will run.
-        recorded: The coefficients file of the run. If it was made from the file that
-            `scaling.coefficients` names, it is read instead of that file.
+        run: The run directory, which may not exist yet. What it has recorded of the files and runs
+            that the configuration names is read instead of these. None: there is none.
 
     Raises:
         InputError: The configuration is wrong.
@@ -56,7 +56,7 @@ def check_config(config: Config, stages: Sequence[str], *, recorded: Path | None
     if config.scaling.coefficients is not None and "scale" in stages:
         from phinas.scaling_search.race.user_coefficients import load_user_coefficients
 
-        load_user_coefficients(config.scaling, record_path=recorded)
+        load_user_coefficients(config.scaling, record_path=run.coefficients if run else None)
     if "validate" in stages:
         from phinas.scaling_search.validation.controls import read_controls
 
@@ -65,7 +65,7 @@ def check_config(config: Config, stages: Sequence[str], *, recorded: Path | None
     if config.scaling.baseline is not None:
         load_network(config.scaling.baseline, field="scaling.baseline")
     elif "search" in stages:
-        _check_search(config)
+        _check_search(config, run)
 
 
 def _check_pretrained_reference(config: Config) -> None:
@@ -112,7 +112,8 @@ def _require_images(config: Config, stages: Sequence[str]) -> None:
     raise InputError(f"data.source: is missing, but {stage} trains networks; {_SCALE_ON_IMAGES}")
 
 
-def _check_search(config: Config) -> None:
+def _check_search(config: Config, run: RunDir | None) -> None:
+    from phinas.earlier_searches import read_earlier_searches
     from phinas.nas.selection.reference_network import require_reference
 
     section = config.search
@@ -123,6 +124,8 @@ def _check_search(config: Config) -> None:
         )
     require_reference(section.reference)
     _check_evaluator(config, space)
+    if run is None or not run.earlier_searches.exists():
+        read_earlier_searches(section, space)
     # Without a resolution of the user, that of the networks depends on the images.
     if config.data is None or section.resolution:
         _require_feasible(config, space)

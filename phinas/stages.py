@@ -25,6 +25,7 @@ def _search(context: RunContext) -> None:
     if config.scaling.baseline is not None:
         _write_user_baseline(context)
         return
+    from phinas.earlier_searches import load_earlier_searches
     from phinas.experiment.executors.inline import InlineExecutor
     from phinas.experiment.executors.shared import SharedExecutor
     from phinas.nas.evaluators import make_evaluator
@@ -52,6 +53,7 @@ def _search(context: RunContext) -> None:
     trial_store = context.storage.open_study(
         "search", directions=config.search.directions, paused_trainings=context.paused_trainings
     )
+    earlier_searches = load_earlier_searches(config.search, space, context.run)
     check = make_proxy_check(context, space, evaluator, executor, trial_store)
     with context.display.stage("search", unit="trials") as on_progress:
         result = search_space(
@@ -62,6 +64,7 @@ def _search(context: RunContext) -> None:
             executor=executor,
             evaluator=evaluator,
             on_progress=check.after(on_progress) if check else on_progress,
+            earlier_searches=earlier_searches,
             latency_timer=context.latency_timer,
         )
     if result.exponent_estimate is not None:
@@ -237,6 +240,7 @@ def _report(context: RunContext) -> None:
     from phinas.reports.page import write_report
 
     artifacts = [
+        context.run.earlier_searches,
         context.run.proxy_check,
         context.run.baseline,
         context.run.coefficients,

@@ -3,6 +3,7 @@
 from phinas.experiment.artifacts.artifact import OtherVersionError
 from phinas.experiment.artifacts.baseline_file import BaselineFile
 from phinas.experiment.artifacts.coefficients_file import CoefficientsFile
+from phinas.experiment.artifacts.earlier_searches import EarlierSearchesFile
 from phinas.experiment.artifacts.proxy_check import ProxyCheckFile
 from phinas.experiment.artifacts.validation_file import ValidationFile
 from phinas.experiment.errors import InputError
@@ -19,6 +20,7 @@ def require_readable_versions(run: RunDir) -> None:
         OtherVersionError: A result is of another version; names the file and both versions.
     """
     for artifact, path in (
+        (EarlierSearchesFile, run.earlier_searches),
         (ProxyCheckFile, run.proxy_check),
         (BaselineFile, run.baseline),
         (CoefficientsFile, run.coefficients),

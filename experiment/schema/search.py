@@ -44,6 +44,13 @@ class SearchSection(Section):
         default="bayesian",
         values="{strategies} or package.module:Sampler",
     )
+    learn_from: list[NonEmptyText] = option(
+        "Run directories of earlier searches of the same space, such as with other images, another "
+        "recipe or another resolution. The strategy bayesian learns from their trials which "
+        "networks are promising, and from the first trials of this search how much that tells.",
+        default=[],
+        values="a list of run directories",
+    )
     trials: PositiveInt = option(
         "Number of networks that the search evaluates. A strategy that pauses trainings, such as "
         "asha, evaluates more networks with the same total number of epochs.",
@@ -146,6 +153,21 @@ class SearchSection(Section):
                 "min_flops",
                 f"{self.min_flops:,.10g} is above search.max_flops ({self.max_flops:,.10g}); lower "
                 "it, or raise search.max_flops",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_learn_from(self) -> Self:
+        if self.learn_from and self.strategy != "bayesian":
+            raise invalid(
+                "learn_from",
+                f"has no effect with search.strategy: {self.strategy}; leave it out, or set "
+                "search.strategy: bayesian",
+            )
+        if self.learn_from and self.reward == "pareto":
+            raise invalid(
+                "learn_from",
+                "has no effect with search.reward: pareto; leave it out, or set another reward",
             )
         return self
 

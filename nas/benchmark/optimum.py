@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from phinas.nas.problem import Problem, unique_row_indices
+from phinas.nas.problem import Problem
+from phinas.nas.row_keys import unique_row_indices
 from phinas.nas.surrogate.gaussian_process import FloatArray
 from phinas.space.search_spaces.cost_tables import METRICS
 from phinas.space.search_spaces.inactive_choices import Indices

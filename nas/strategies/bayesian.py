@@ -11,7 +11,7 @@ The scores of pruned trainings are measurements of the final ones with an error
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -21,9 +21,9 @@ from phinas.nas.problem import Problem
 from phinas.nas.strategies.interface import Action, PastTrial, StartTraining
 from phinas.nas.strategies.known_networks import KnownNetworks
 from phinas.nas.strategies.local_search import Acquisition, optimize_acquisition
+from phinas.nas.strategies.measured_trials import MeasuredTrials
 from phinas.nas.surrogate.accuracy_model import (
     AccuracyModel,
-    failed_to_learn,
     fit_accuracy_model,
     fit_log_cost_model,
 )
@@ -35,7 +35,7 @@ from phinas.nas.surrogate.gaussian_process import (
 )
 from phinas.nas.surrogate.score_scale import LINEAR_SCALE, ScoreScale, choose_scale
 from phinas.space.search_spaces.cost_tables import METRICS
-from phinas.space.search_spaces.inactive_choices import Indices, Mask
+from phinas.space.search_spaces.inactive_choices import Indices
 
 CostFn = Callable[[Indices], FloatArray]  # (networks, decisions) -> (networks,)
 
@@ -43,6 +43,8 @@ CostFn = Callable[[Indices], FloatArray]  # (networks, decisions) -> (networks,)
 # 16 and the score itself after 25 evaluations, 0.86 times after 50 and 0.98 times after 100 (8
 # settings on 4 landscapes, "Variants of bayesian" in benchmarks/strategies.md).
 NUM_STARTUP_TRIALS = 8
+# The trials at the start that continue an earlier search, if there is one. The others are random.
+_EARLIER_SEARCH_TRIALS = (1, 3)
 _NUM_PARETO_STARTUP_TRIALS = 16
 _NUM_RANDOM_CANDIDATES = 1024
 # Measured networks with the best predicted rewards, from which the local search starts.
@@ -56,10 +58,10 @@ class BayesianStrategy:
 
     Args:
         problem: The search problem.
-        seed: Seed of the proposal.
+        seed: Seed of the proposal, or its random numbers.
     """
 
-    def __init__(self, problem: Problem, seed: int) -> None:
+    def __init__(self, problem: Problem, seed: int | np.random.Generator) -> None:
         self._problem = problem
         self._generator = np.random.default_rng(seed)
 
@@ -69,12 +71,25 @@ class BayesianStrategy:
         trials = MeasuredTrials.of(problem, history)
         num_startup = _NUM_PARETO_STARTUP_TRIALS if problem.pareto else NUM_STARTUP_TRIALS
         choices = None
-        if len(trials.rows) >= num_startup:
-            with single_threaded_blas():
+        with single_threaded_blas():
+            if len(trials.rows) >= num_startup:
                 choices = known.first_new_feasible(self._maximize(trials))
+            elif _continues_earlier_search(problem, history):
+                choices = known.first_new_feasible(self._continue_earlier_search(history))
         return StartTraining(choices or known.sample_new(self._generator))
 
-    def _maximize(self, trials: "MeasuredTrials") -> Indices:
+    def _continue_earlier_search(self, history: Sequence[PastTrial]) -> Indices:
+        """Networks that an earlier search would train next, the best one first. The searches take
+        turns.
+        """
+        problem = self._problem
+        search = problem.earlier_searches[len(history) // 2 % len(problem.earlier_searches)]
+        known_rows = problem.to_indices([trial.choices for trial in history])
+        # Without the predictions of earlier searches: the model is that of the search alone.
+        strategy = BayesianStrategy(replace(problem, earlier_searches=()), self._generator)
+        return strategy._maximize(MeasuredTrials.of_earlier_search(search, known_rows))
+
+    def _maximize(self, trials: MeasuredTrials) -> Indices:
         """Networks with large acquisition values, the largest one first."""
         pareto = self._problem.pareto
         acquisition, starts = self._hypervolume(trials) if pareto else self._improvement(trials)
@@ -83,7 +98,7 @@ class BayesianStrategy:
             self._problem, acquisition, starts, random_rows, self._generator
         )
 
-    def _improvement(self, trials: "MeasuredTrials") -> tuple[Acquisition, Indices]:
+    def _improvement(self, trials: MeasuredTrials) -> tuple[Acquisition, Indices]:
         """The acquisition function of the reward, and the best measured networks."""
         scale = choose_scale(trials.curves[~np.isnan(trials.curves)])
         model = self._fit(trials, scale=scale)
@@ -100,7 +115,7 @@ class BayesianStrategy:
         best_first = np.argsort(-acquisition.trial_rewards, kind="stable")
         return acquisition, rows[best_first[:_NUM_MEASURED_CANDIDATES]]
 
-    def _hypervolume(self, trials: "MeasuredTrials") -> tuple[Acquisition, Indices]:
+    def _hypervolume(self, trials: MeasuredTrials) -> tuple[Acquisition, Indices]:
         """The acquisition function of the front, and the measured networks."""
         # No floor: a small, poor network may lie on the Pareto front.
         model = self._fit(trials, floor_failures=False)
@@ -112,13 +127,13 @@ class BayesianStrategy:
 
     def _fit(
         self,
-        trials: "MeasuredTrials",
+        trials: MeasuredTrials,
         *,
         scale: ScoreScale = LINEAR_SCALE,
         floor_failures: bool = True,
     ) -> AccuracyModel:
         return fit_accuracy_model(
-            self._problem.features,
+            self._problem.score_features,
             trials.rows,
             trials.curves,
             scale=scale,
@@ -126,7 +141,7 @@ class BayesianStrategy:
             floor_failures=floor_failures,
         )
 
-    def _make_cost_fn(self, trials: "MeasuredTrials") -> CostFn:
+    def _make_cost_fn(self, trials: MeasuredTrials) -> CostFn:
         """The cost in the reward: exact, or learned from the trials if it has to be measured."""
         problem = self._problem
         if problem.has_analytic_costs:
@@ -136,51 +151,12 @@ class BayesianStrategy:
         return lambda indices: np.exp(model.mean(problem.features(indices)))
 
 
-@dataclass(frozen=True)
-class MeasuredTrials:
-    """The trials with a score, in the order of their numbers.
-
-    Attributes:
-        rows: Indices of their choices, (trials, decisions).
-        curves: Score after each epoch, (trials, epochs), NaN where it is not known. Only the final
-            scores, (trials, 1), if all trials have one.
-        costs: (trials,). NaN where the cost has not been measured.
-        can_be_best: Whether a trial is complete and did not fail to learn, (trials,). If there is
-            no complete trial, all count.
-        pending_rows: Indices of the choices of the other networks that are being trained.
+def _continues_earlier_search(problem: Problem, history: Sequence[PastTrial]) -> bool:
+    """Whether the next trial at the start is one that an earlier search would train. A latency is
+    not known before the first trials.
     """
-
-    rows: Indices
-    curves: FloatArray
-    costs: FloatArray
-    can_be_best: Mask
-    pending_rows: Indices
-
-    @classmethod
-    def of(cls, problem: Problem, history: Sequence[PastTrial]) -> "MeasuredTrials":
-        measured = [
-            trial for trial in history if trial.scores and trial.status not in ("failed", "running")
-        ]
-        is_complete = np.array([trial.status == "complete" for trial in measured], dtype=bool)
-        if is_complete.all():
-            curves = np.array([[trial.score] for trial in measured], dtype=np.float64)
-        else:
-            curves = np.full((len(measured), problem.epochs), np.nan)
-            for curve, trial in zip(curves, measured, strict=True):
-                curve[np.array([*trial.scores], dtype=int) - 1] = [*trial.scores.values()]
-        can_be_best = np.ones(len(measured), dtype=bool)
-        if is_complete.any():
-            final_scores = curves[is_complete, -1]
-            can_be_best[:] = is_complete
-            can_be_best[is_complete] = ~failed_to_learn(final_scores)
-        pending = [trial.choices for trial in history if trial.status == "running"]
-        return cls(
-            problem.to_indices([trial.choices for trial in measured]),
-            curves,
-            np.array([trial.cost for trial in measured], dtype=np.float64),
-            can_be_best,
-            problem.to_indices(pending),
-        )
+    is_possible = bool(problem.earlier_searches) and problem.has_analytic_costs
+    return is_possible and len(history) in _EARLIER_SEARCH_TRIALS
 
 
 class ExpectedImprovement:
@@ -227,7 +203,7 @@ class ExpectedImprovement:
 
     def _value(self, model: GaussianProcess | ApproximateProcess, indices: Indices) -> FloatArray:
         slope, intercept = self._problem.linear_coefficients(self._cost_fn(indices))
-        mean, std = model.predict(self._problem.features(indices))
+        mean, std = model.predict(self._problem.score_features(indices))
         return self._scale.log_expected_improvement(
             mean, std, self._best, slope=slope, intercept=intercept
         )
@@ -276,7 +252,7 @@ class ExpectedHypervolumeImprovement:
 
     def _value(self, model: GaussianProcess | ApproximateProcess, indices: Indices) -> FloatArray:
         costs = np.log(self._cost_fn(indices))
-        mean, std = model.predict(self._problem.features(indices))
+        mean, std = model.predict(self._problem.score_features(indices))
         segment_starts = np.maximum(np.append(-np.inf, self._segment_ends[:-1]), costs[:, None])
         with np.errstate(divide="ignore"):  # a segment of width 0 does not improve
             log_widths = np.log(np.maximum(self._segment_ends - segment_starts, 0.0))

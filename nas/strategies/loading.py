@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 from optuna.samplers import BaseSampler
 
@@ -125,11 +125,11 @@ def resolve_pausing(
 
 def _declared_pausing(strategy_class: type[Any], name: str, *, key: str) -> Pausing:
     """The attribute `pausing` of a user's class."""
-    pausing = getattr(strategy_class, "pausing", "never")
+    pausing: Any = getattr(strategy_class, "pausing", "never")
     if pausing not in get_args(Pausing):
         values = ", ".join(map(repr, get_args(Pausing)))
         raise InputError(f"{key}: {name!r} declares pausing = {pausing!r}; use one of {values}")
-    return pausing
+    return cast("Pausing", pausing)
 
 
 def _import_class(name: str, path: str, *, key: str) -> type[Any]:

@@ -4,7 +4,8 @@ from typing import Protocol
 
 import numpy as np
 
-from phinas.nas.problem import Problem, row_keys
+from phinas.nas.problem import Problem
+from phinas.nas.row_keys import row_keys
 from phinas.nas.surrogate.gaussian_process import FloatArray
 from phinas.space.search_spaces.inactive_choices import Indices
 

@@ -12,7 +12,7 @@ from functools import cache, lru_cache
 import numpy as np
 
 from phinas.nas.surrogate.curve_model import FinalScores, measure_final_scores
-from phinas.nas.surrogate.features import FeatureEncoder
+from phinas.nas.surrogate.features import NetworkFeatures
 from phinas.nas.surrogate.gaussian_process import (
     FloatArray,
     GaussianProcess,
@@ -50,7 +50,7 @@ class AccuracyModel:
 
 @single_threaded_blas()
 def fit_accuracy_model(
-    features: FeatureEncoder,
+    features: NetworkFeatures,
     measured_rows: Indices,
     curves: FloatArray,
     *,
@@ -94,7 +94,7 @@ def fit_accuracy_model(
 
 @single_threaded_blas()
 def fit_log_cost_model(
-    features: FeatureEncoder, measured_rows: Indices, costs: FloatArray
+    features: NetworkFeatures, measured_rows: Indices, costs: FloatArray
 ) -> GaussianProcess:
     """Fit a Gaussian process to the logarithms of measured costs."""
     targets = np.log(costs)
@@ -156,7 +156,7 @@ def _num_tuning_trials(count: int) -> int:
 
 
 def _tune_on_first_trials(
-    features: FeatureEncoder, measured_rows: Indices, values: FloatArray, measure: Measure
+    features: NetworkFeatures, measured_rows: Indices, values: FloatArray, measure: Measure
 ) -> Hyperparameters:
     """Tune on the first trials.
 
@@ -178,7 +178,7 @@ def _tune_on_first_trials(
 
 @lru_cache(maxsize=32)
 def _cached_hyperparameters(
-    features: FeatureEncoder,
+    features: NetworkFeatures,
     num_trials: int,
     measured_rows: bytes,
     values: bytes,
@@ -199,6 +199,7 @@ def _cached_hyperparameters(
         features(rows)[subset],
         (measured.values[subset] - mean) / scale,
         features.groups,
+        num_linear_groups=features.num_linear_groups,
         error_variances=measured.variances[subset] / scale**2,
     )
 

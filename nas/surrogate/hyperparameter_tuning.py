@@ -25,13 +25,16 @@ _PRIORS = {
     "length_offset": (0.0, 1.0),  # of a feature's from its group's
     "signal": (-0.7, 1.0),  # variance of a linear part, and of the Matern part
     "noise": (-4.0, 1.5),
+    "weight": (-2.3, 2.0),  # variance of the weight of a feature of a linear group
 }
 _BOUNDS = {
     "inverse_length": (-7.0, 2.0),
     "length_offset": (-4.0, 4.0),
     "signal": (-6.0, 4.0),
     "noise": (-10.0, 2.0),
+    "weight": (-8.0, 4.0),
 }
+_NO_MATERN = -9.0  # inverse length with which a feature has almost no effect on the Matern part
 
 
 def tune_hyperparameters(
@@ -39,6 +42,7 @@ def tune_hyperparameters(
     targets: FloatArray,
     groups: FeatureGroups,
     *,
+    num_linear_groups: int = 0,
     error_variances: FloatArray | float = 0.0,
     steps: int = 25,
 ) -> Hyperparameters:
@@ -48,20 +52,12 @@ def tune_hyperparameters(
         features: (trials, features).
         targets: Standardized, (trials,).
         groups: (features,).
+        num_linear_groups: The features of so many groups, the last ones, are in the linear part
+            only.
         error_variances: Known variances of the errors of the targets beside the noise, (trials,).
         steps: Maximum number of steps of L-BFGS.
     """
-    num_groups = int(groups.max()) + 1
-    count_by_kind = {
-        "inverse_length": num_groups,
-        "length_offset": len(groups),
-        "signal": num_groups + 1,
-        "noise": 1,
-    }
-    mean, std = np.repeat(
-        [_PRIORS[kind] for kind in count_by_kind], list(count_by_kind.values()), axis=0
-    ).T
-    bounds = [_BOUNDS[kind] for kind, count in count_by_kind.items() for _ in range(count)]
+    mean, std, bounds = _make_priors(groups, num_linear_groups)
 
     def loss(logs: FloatArray) -> tuple[float, FloatArray]:
         value, gradient = _negative_log_likelihood(
@@ -74,6 +70,35 @@ def tune_hyperparameters(
         loss, mean, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": steps}
     )
     return Hyperparameters(result.x, groups)
+
+
+def _make_priors(
+    groups: FeatureGroups, num_linear_groups: int
+) -> tuple[FloatArray, FloatArray, list[tuple[float, float]]]:
+    """Mean and standard deviation of the prior on each logarithm, and its bounds."""
+    num_groups = int(groups.max()) + 1
+    count_by_kind = {
+        "inverse_length": num_groups,
+        "length_offset": len(groups),
+        "signal": num_groups + 1,
+        "noise": 1,
+    }
+    mean, std = np.repeat(
+        [_PRIORS[kind] for kind in count_by_kind], list(count_by_kind.values()), axis=0
+    ).T
+    bounds = [_BOUNDS[kind] for kind, count in count_by_kind.items() for _ in range(count)]
+    for group in range(num_groups - num_linear_groups, num_groups):
+        mean[group], bounds[group] = _NO_MATERN, (_NO_MATERN, _NO_MATERN)
+        for feature in np.flatnonzero(groups == group):
+            bounds[num_groups + feature] = (0.0, 0.0)
+        # The groups divide the linear variance, which a weight does not take part in.
+        log_variance = num_groups + len(groups) + group
+        unit = np.log(num_groups)
+        mean[log_variance], std[log_variance] = _PRIORS["weight"]
+        mean[log_variance] += unit
+        low, high = _BOUNDS["weight"]
+        bounds[log_variance] = (low + unit, high + unit)
+    return mean, std, bounds
 
 
 def _negative_log_likelihood(

@@ -30,7 +30,14 @@ TABLES_OF_KEYS = {
     "search.reference": ("presets",),
 }
 NETWORK_KEYS = ("scaling.baseline",)
-PATH_KEYS = ("data.source", "search.space", "search.reference", "weights", "scaling.coefficients")
+PATH_KEYS = (
+    "data.source",
+    "search.space",
+    "search.reference",
+    "search.learn_from",
+    "weights",
+    "scaling.coefficients",
+)
 
 
 def complete_network(

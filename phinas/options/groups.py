@@ -40,6 +40,7 @@ SEARCH_KEYS = (
     "search.reward_exponent",
     "search.target_cost",
     "search.reference",
+    "search.learn_from",
 )
 RESOLUTION_KEYS = ("search.resolution",)
 BASELINE_KEYS = ("scaling.baseline", *RESOLUTION_KEYS)
@@ -134,6 +135,7 @@ METAVARS = {
     "validation.pretrained_reference": "NETWORK=WEIGHTS",
     "run.latency_runtime": "RUNTIME",
     "scaling.coefficients": "ALPHA,BETA,GAMMA",
+    "search.learn_from": "RUN,RUN,...",
 }
 
 # A recipe's keys do not say which training they belong to.

@@ -78,7 +78,7 @@ class OtherLastBits:
 
     def __init__(self, features):
         self.features, self.groups = features, features.groups
-        self.log_flops = features.log_flops
+        self.log_flops, self.num_linear_groups = features.log_flops, features.num_linear_groups
 
     def __call__(self, rows):
         values = self.features(rows)

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from phinas.nas.cost_constraint import CostConstraint
-from phinas.nas.problem import Problem, unique_row_indices
+from phinas.nas.problem import Problem
 from phinas.nas.reward import make_reward
+from phinas.nas.row_keys import unique_row_indices
 from phinas.space.search_spaces.loading import load_space
 from phinas.space.search_spaces.search_space import Decision, SearchSpace
 from phinas.space.spec import ArchSpec, StageSpec
