@@ -6,7 +6,6 @@ differ only in where a job runs.
 
 from collections.abc import Callable, Collection
 
-from phinas.experiment.executors.inline import InlineExecutor
 from phinas.experiment.executors.interface import (
     Executor,
     Job,
@@ -14,9 +13,6 @@ from phinas.experiment.executors.interface import (
     ReportCallback,
     Result,
 )
-from phinas.experiment.executors.processes import ProcessExecutor
-from phinas.experiment.executors.ray_tasks import RayExecutor
-from phinas.experiment.executors.retry import RetryingExecutor
 
 __all__ = [
     "EXECUTORS",
@@ -28,11 +24,31 @@ __all__ = [
     "make_executor",
 ]
 
-# `run.executor` is one of these names.
+
+def _make_processes(max_workers: int) -> Executor:
+    from phinas.experiment.executors.processes import ProcessExecutor
+
+    return ProcessExecutor(max_workers)
+
+
+def _make_inline(max_workers: int) -> Executor:
+    from phinas.experiment.executors.inline import InlineExecutor
+
+    return InlineExecutor(max_workers)
+
+
+def _make_ray(max_workers: int) -> Executor:
+    from phinas.experiment.executors.ray_tasks import RayExecutor
+
+    return RayExecutor(max_workers)
+
+
+# `run.executor` is one of these names. An executor is imported when it is made, so that help stays
+# quick.
 EXECUTORS: dict[str, Callable[[int], Executor]] = {
-    "processes": ProcessExecutor,
-    "inline": InlineExecutor,
-    "ray": RayExecutor,
+    "processes": _make_processes,
+    "inline": _make_inline,
+    "ray": _make_ray,
 }
 
 
@@ -51,6 +67,8 @@ def make_executor(
         InputError: The executor cannot run that many jobs, or its library is not installed.
         StorageError: The Ray cluster does not answer.
     """
+    from phinas.experiment.executors.retry import RetryingExecutor
+
     return RetryingExecutor(
         EXECUTORS[name](max_workers), max_retries=max_retries, retry_on=retry_on
     )

@@ -75,6 +75,7 @@ class RunOptions(_StageOptions, total=False):
     max_flops: float | str
     min_flops: float | str
     pruner: str
+    learn_from: Sequence[str]
     reward: str
     cost: str
     reward_exponent: float | str

@@ -78,19 +78,20 @@ def test_help_of_a_command_imports_no_heavy_library() -> None:
     assert "--strategy" in result.stdout
 
 
-def test_help_of_a_command_takes_under_0_4_seconds() -> None:
-    """In CPU seconds, which other processes on the machine do not change."""
-    times = []
-    for _ in range(3):
-        start = os.times()
-        subprocess.run(
-            [sys.executable, "-m", "phinas", "run", "--help"], capture_output=True, check=True
-        )
-        end = os.times()
-        times.append(
-            end.children_user - start.children_user + end.children_system - start.children_system
-        )
-    assert min(times) < 0.4
+def cpu_seconds(*arguments: str) -> float:
+    """CPU time of a Python process, which other processes on the machine hardly change."""
+    start = os.times()
+    subprocess.run([sys.executable, *arguments], capture_output=True, check=True)
+    end = os.times()
+    return end.children_user - start.children_user + end.children_system - start.children_system
+
+
+def test_help_of_a_command_takes_at_most_five_times_as_long_as_its_libraries() -> (
+    None
+):
+    """Measured: 3.5 to 4 times, 0.44 s on a slow machine."""
+    libraries = min(cpu_seconds("-c", "import click, pydantic, yaml") for _ in range(5))
+    assert min(cpu_seconds("-m", "phinas", "run", "--help") for _ in range(5)) < 5 * libraries
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -104,7 +104,7 @@ def test_images_are_reduced_first_then_trials_then_epochs(forecast):
     assert 40 <= trials < 100
     assert epochs == 10
     images, trials, epochs, validation_epochs = reduced_values(
-        fit_time_budget(make_config(full / 10), forecast)[0]
+        fit_time_budget(make_config(full / 9), forecast)[0]
     )
     assert (images, trials) == (10_000, 40)
     assert 5 <= epochs < 10
