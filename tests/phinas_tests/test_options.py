@@ -86,9 +86,7 @@ def cpu_seconds(*arguments: str) -> float:
     return end.children_user - start.children_user + end.children_system - start.children_system
 
 
-def test_help_of_a_command_takes_at_most_five_times_as_long_as_its_libraries() -> (
-    None
-):
+def test_help_of_a_command_takes_at_most_five_times_as_long_as_its_libraries() -> None:
     """Measured: 3.5 to 4 times, 0.44 s on a slow machine."""
     libraries = min(cpu_seconds("-c", "import click, pydantic, yaml") for _ in range(5))
     assert min(cpu_seconds("-m", "phinas", "run", "--help") for _ in range(5)) < 5 * libraries
