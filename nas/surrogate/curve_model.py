@@ -8,7 +8,7 @@ scores of the trainings that went on would take the pruned ones for trainings th
 recovered.
 
 A few trainings do not determine a covariance. Its prior, inverse Wishart, has the same variance at
-all epochs and the correlation (e / f) ** _PRIOR_POWER between epochs e < f.
+all epochs, the correlation (e / f) ** _PRIOR_POWER between epochs e < f, and none with covariates.
 """
 
 from collections.abc import Iterator
