@@ -10,6 +10,7 @@ The scores of pruned trainings are measurements of the final ones with an error
 (`phinas.nas.surrogate.curve_model`).
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -159,7 +160,30 @@ def _continues_earlier_search(problem: Problem, history: Sequence[PastTrial]) ->
     return is_possible and len(history) in _EARLIER_SEARCH_TRIALS
 
 
-class ExpectedImprovement:
+class _ModelAcquisition(ABC):
+    """An acquisition function of the predicted score and the cost."""
+
+    def __init__(self, problem: Problem, model: GaussianProcess) -> None:
+        self._problem, self._model = problem, model
+
+    def __call__(self, indices: Indices) -> FloatArray:
+        return self._value(indices, *self._model.predict(self._problem.score_features(indices)))
+
+    def approximate(self, indices: Indices) -> FloatArray:
+        return self._value(
+            indices, *self._approximate_model.predict(self._problem.score_features(indices))
+        )
+
+    @cached_property
+    def _approximate_model(self) -> ApproximateProcess:
+        return ApproximateProcess(self._model)
+
+    @abstractmethod
+    def _value(self, indices: Indices, mean: FloatArray, std: FloatArray) -> FloatArray:
+        """The value of each network, from mean and standard deviation of its predicted score."""
+
+
+class ExpectedImprovement(_ModelAcquisition):
     """Logarithm of the expected improvement of the reward.
 
     The improvement is over the best predicted reward of the trials, because their measured rewards
@@ -186,30 +210,20 @@ class ExpectedImprovement:
         trial_means: FloatArray,
         scale: ScoreScale = LINEAR_SCALE,
     ) -> None:
-        self._problem, self._model, self._cost_fn, self._scale = problem, model, cost_fn, scale
+        super().__init__(problem, model)
+        self._cost_fn, self._scale = cost_fn, scale
         slope, intercept = problem.linear_coefficients(cost_fn(trial_rows))
         self.trial_rewards = slope * scale.invert(trial_means) + intercept
         self._best = float(self.trial_rewards.max())
 
-    def __call__(self, indices: Indices) -> FloatArray:
-        return self._value(self._model, indices)
-
-    def approximate(self, indices: Indices) -> FloatArray:
-        return self._value(self._approximate_model, indices)
-
-    @cached_property
-    def _approximate_model(self) -> ApproximateProcess:
-        return ApproximateProcess(self._model)
-
-    def _value(self, model: GaussianProcess | ApproximateProcess, indices: Indices) -> FloatArray:
+    def _value(self, indices: Indices, mean: FloatArray, std: FloatArray) -> FloatArray:
         slope, intercept = self._problem.linear_coefficients(self._cost_fn(indices))
-        mean, std = model.predict(self._problem.score_features(indices))
         return self._scale.log_expected_improvement(
             mean, std, self._best, slope=slope, intercept=intercept
         )
 
 
-class ExpectedHypervolumeImprovement:
+class ExpectedHypervolumeImprovement(_ModelAcquisition):
     """Logarithm of the expected improvement of the hypervolume.
 
     The hypervolume is the area under the front of score over log cost, up to _LOG_COST_MARGIN
@@ -232,7 +246,8 @@ class ExpectedHypervolumeImprovement:
         trial_rows: Indices,
         trial_means: FloatArray,
     ) -> None:
-        self._problem, self._model, self._cost_fn = problem, model, cost_fn
+        super().__init__(problem, model)
+        self._cost_fn = cost_fn
         costs = np.log(cost_fn(trial_rows))
         order = np.argsort(costs, kind="stable")
         self._segment_ends = np.append(costs[order], costs.max() + _LOG_COST_MARGIN)
@@ -240,19 +255,8 @@ class ExpectedHypervolumeImprovement:
             trial_means.min(), np.maximum.accumulate(trial_means[order])
         )
 
-    def __call__(self, indices: Indices) -> FloatArray:
-        return self._value(self._model, indices)
-
-    def approximate(self, indices: Indices) -> FloatArray:
-        return self._value(self._approximate_model, indices)
-
-    @cached_property
-    def _approximate_model(self) -> ApproximateProcess:
-        return ApproximateProcess(self._model)
-
-    def _value(self, model: GaussianProcess | ApproximateProcess, indices: Indices) -> FloatArray:
+    def _value(self, indices: Indices, mean: FloatArray, std: FloatArray) -> FloatArray:
         costs = np.log(self._cost_fn(indices))
-        mean, std = model.predict(self._problem.score_features(indices))
         segment_starts = np.maximum(np.append(-np.inf, self._segment_ends[:-1]), costs[:, None])
         with np.errstate(divide="ignore"):  # a segment of width 0 does not improve
             log_widths = np.log(np.maximum(self._segment_ends - segment_starts, 0.0))

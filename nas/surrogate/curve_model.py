@@ -66,7 +66,7 @@ def measure_final_scores(scores: FloatArray, covariates: FloatArray | None = Non
     level_scores = _scores_at_levels(scores, levels, last_levels)
     if covariates is None:
         covariates = np.empty((len(scores), 0))
-    mean, covariance = estimate_moments(level_scores, levels, covariates)
+    mean, covariance = _estimate_moments(level_scores, levels, covariates)
     num_levels = len(levels)
     causes = np.arange(num_levels - 1, len(mean))  # the final score and the covariates
     for level in np.unique(last_levels[last_epochs < num_epochs]):
@@ -112,7 +112,7 @@ def _scores_at_levels(
     return level_scores
 
 
-def estimate_moments(
+def _estimate_moments(
     scores: FloatArray, epochs: NDArray[np.intp], covariates: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
     """Mean and covariance of the scores at some epochs and of covariates.
