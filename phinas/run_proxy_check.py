@@ -1,4 +1,4 @@
-"""The proxy check of the search of a run: recorded in the run directory, and told at once."""
+"""The proxy check of the search of a run: it is recorded in the run directory and printed."""
 
 from functools import partial
 

@@ -12,7 +12,7 @@ from phinas.space.search_spaces.inactive_choices import Indices
 _NUM_CENTERS = 10
 _MAX_NEIGHBORS = 600  # in one step
 _MAX_STEPS = 12
-# In one step. Of so many, the tenth best is almost never one of those with worse approximations.
+# In one step. Enough for the ten centers of the next one, if the approximation ranks well.
 _MAX_EXACT_VALUES = 64
 
 

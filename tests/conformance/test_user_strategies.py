@@ -9,7 +9,14 @@ from phinas.experiment.schema.config import SearchSection
 from phinas.nas.benchmark.runner import run_strategy
 from phinas.nas.strategies.loading import load_strategy, require_strategy, resolve_pausing
 from phinas.testing import STRATEGY_CHECKS, StrategyConformance, check_strategy
-from phinas.testing.searches import EPOCHS, in_memory_store, live_records, propose, run_search
+from phinas.testing.searches import (
+    EPOCHS,
+    REPORTING,
+    in_memory_store,
+    live_records,
+    propose,
+    run_search,
+)
 
 MODULE = """
 import random
@@ -118,6 +125,17 @@ class Missing(Full):
 class Unknown(Full):
     def propose(self, history):
         return StartTraining({**self.problem.space.sample(self.random), "color": "red"})
+
+
+class Flexible(Doubling):
+    "Pauses trainings only where it can."
+
+    pausing = "if_possible"
+
+    def propose(self, history):
+        if not self.problem.can_pause:
+            return StartTraining(self.problem.space.sample(self.random))
+        return super().propose(history)
 
 
 class Unsure(Full):
@@ -290,6 +308,17 @@ def test_a_strategy_declares_whether_it_searches_for_pareto_fronts(module):
     assert load_strategy(f"{module}:Doubling").pausing == "required"
     with pytest.raises(InputError, match=r"cannot search for a Pareto front"):
         require_strategy(f"{module}:Full", pareto=True)
+
+
+def test_a_strategy_may_pause_only_where_it_is_possible(module):
+    """It can neither with a pruner, nor with an evaluator that cannot pause."""
+    pausing_store = in_memory_store()
+    run_search(f"{module}:Flexible", pausing_store, trials=6)
+    assert {record.target_epochs[0] for record in live_records(pausing_store)} == {2}
+    for options in ({"function": REPORTING, "pruner": "median"}, {"function": REPORTING}):
+        trial_store = in_memory_store()
+        run_search(f"{module}:Flexible", trial_store, trials=6, **options)
+        assert {record.target_epochs for record in live_records(trial_store)} == {()}
 
 
 def test_an_unknown_declaration_of_pausing_is_refused(module):
