@@ -84,7 +84,12 @@ def grid_coordinates() -> npt.NDArray[np.float64]:
 
 
 def simulate(
-    structure: Structure, *, num_races: int, seed: int, max_budget_fraction: float
+    structure: Structure,
+    *,
+    num_races: int,
+    seed: int,
+    max_budget_fraction: float,
+    continues_trainings: bool,
 ) -> Counts:
     """Simulate races of one structure."""
     coordinates = grid_coordinates()
@@ -94,6 +99,7 @@ def simulate(
         EPOCHS,
         coordinates=tuple(tuple(row) for row in coordinates.tolist()),
         max_budget_fraction=max_budget_fraction,
+        continues_trainings=continues_trainings,
     )
     counts = Counts()
     for index in range(num_races):
@@ -114,7 +120,12 @@ def simulate(
 
 
 def main(
-    structures: dict[str, Structure], *, num_races: int, seed: int, max_budget_fraction: float
+    structures: dict[str, Structure],
+    *,
+    num_races: int,
+    seed: int,
+    max_budget_fraction: float,
+    continues_trainings: bool,
 ) -> None:
     headings = ["structure", "keeps best", "false winner", "ties", "regret", "epochs"]
     headings += [*INTERVAL_KINDS, "ms per race"]
@@ -122,7 +133,11 @@ def main(
     for name, structure in structures.items():
         start_time = time.process_time()
         counts = simulate(
-            structure, num_races=num_races, seed=seed, max_budget_fraction=max_budget_fraction
+            structure,
+            num_races=num_races,
+            seed=seed,
+            max_budget_fraction=max_budget_fraction,
+            continues_trainings=continues_trainings,
         )
         milliseconds = 1000 * (time.process_time() - start_time) / num_races
         cells = [name, *counts.cells(), f"{milliseconds:.0f}"]
@@ -137,6 +152,11 @@ if __name__ == "__main__":
     parser.add_argument("--races", type=int, default=300, metavar="N", help="races per structure")
     parser.add_argument("--seed", type=int, default=10_000, help="seed of the first race")
     parser.add_argument("--budget", type=float, default=0.4, help="fraction of the full grid's")
+    parser.add_argument(
+        "--restart",
+        action="store_true",
+        help="full trainings start from the first epoch instead of continuing the short ones",
+    )
     parser.add_argument(
         "--random", type=int, default=0, metavar="N", help="this many random structures instead"
     )
@@ -155,4 +175,5 @@ if __name__ == "__main__":
         num_races=arguments.races,
         seed=arguments.seed,
         max_budget_fraction=arguments.budget,
+        continues_trainings=not arguments.restart,
     )

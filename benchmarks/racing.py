@@ -24,13 +24,16 @@ from phinas.experiment.statistics.paired_comparison import compare
 from phinas.scaling_search.grid.farthest_point import farthest_point_sample
 from phinas.scaling_search.grid.measured_grid import make_grid
 from phinas.scaling_search.race.race import Race, TrainingRun
-from phinas.scaling_search.race.racing import evaluate_race, next_runs, total_epochs
+from phinas.scaling_search.race.racing import evaluate_race, next_runs
 from phinas.scaling_search.race.synthetic_accuracy import SyntheticAccuracyModel, scaling_factors
 from phinas.space.presets import preset
 from phinas.space.spec import ArchSpec
 
 BASELINE = preset("efficientnet_b0")
 EPOCHS, SLOPE = 10, 0.015
+# Of the variance of a full training's noise; what it has in common with the short one that it
+# continues.
+SHARED_NOISE = 0.3
 MODELS = {
     "equal: all networks have the same accuracy": SyntheticAccuracyModel(
         power=0.0, ruggedness_std=0.0
@@ -100,6 +103,7 @@ class SimulatedRun:
         )
         self.expected_accuracy = cache(self._expected_accuracy)
         self.accuracy = cache(self._accuracy)
+        self._noise = replace(model, seed_effect_std=0.0).sample_noise
         self.truth = (
             np.array([self.expected_accuracy(member, EPOCHS) for member in range(len(specs))])
             - self.flops_adjustments
@@ -112,6 +116,14 @@ class SimulatedRun:
         return self.expected_accuracy(member, epochs) + self._model.sample_noise(
             self._network_ids[member], epochs, seed
         )
+
+    def continued_accuracy(self, member: int, seed: int, *, short_epochs: int) -> float:
+        """The accuracy of a full training that continues a short one."""
+        network_id = self._network_ids[member]
+        full = self._noise(network_id, EPOCHS, seed)
+        short = self._noise(network_id, short_epochs, seed)
+        noise = math.sqrt(SHARED_NOISE) * short + math.sqrt(1 - SHARED_NOISE) * full
+        return self.accuracy(member, seed, EPOCHS) - full + noise
 
     def table(self, members: Sequence[int], epochs: int) -> dict[int, list[float]]:
         """Member to its accuracies with each seed, adjusted for FLOPs."""
@@ -167,7 +179,7 @@ def run_halving(run: SimulatedRun) -> Outcome:
 
 
 def run_race(
-    run: SimulatedRun, *, coordinates: Any, flops: Sequence[float], **options: float
+    run: SimulatedRun, *, coordinates: Any, flops: Sequence[float], continues_trainings: bool
 ) -> Outcome:
     race = Race(
         run.num_members,
@@ -176,14 +188,20 @@ def run_race(
         coordinates=coordinates,
         relative_flops=tuple(flops),
         slope=SLOPE,
-        **options,
+        continues_trainings=continues_trainings,
     )
     results: dict[TrainingRun, float | None] = {}
     while rung := next_runs(race, results):
-        results |= {training_run: run.accuracy(*training_run) for training_run in rung}
+        for member, seed, epochs in rung:
+            short = TrainingRun(member, seed, race.short_epochs)
+            results[TrainingRun(member, seed, epochs)] = (
+                run.continued_accuracy(member, seed, short_epochs=race.short_epochs)
+                if epochs == EPOCHS and short in results and continues_trainings
+                else run.accuracy(member, seed, epochs)
+            )
     race_result = evaluate_race(race, results)
     return run.evaluate(
-        total_epochs(results) / race.full_grid_epochs, race_result.winner, race_result.ties
+        race.total_epochs(results) / race.full_grid_epochs, race_result.winner, race_result.ties
     )
 
 
@@ -212,7 +230,10 @@ def compare_methods(
     methods = {
         "full grid": run_full_grid,
         "halving": run_halving,
-        "race": partial(run_race, coordinates=coordinates, flops=flops),
+        "race, restarting": partial(
+            run_race, coordinates=coordinates, flops=flops, continues_trainings=False
+        ),
+        "race": partial(run_race, coordinates=coordinates, flops=flops, continues_trainings=True),
     }
     for method_name, method in methods.items():
         start_time = time.process_time()

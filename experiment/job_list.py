@@ -63,7 +63,8 @@ def run_jobs(
 
     Args:
         tasks: The list. Tasks with the same key are one task.
-        trial_store: The record.
+        trial_store: The record. It names the owner of the states of paused trainings, which later
+            jobs of the same trainings continue.
         executor: Runs the jobs, with retries as configured. A recorded failure is final.
         on_progress: Called with (done, total, task, outcome) after each task. The recorded tasks
             are first.
@@ -90,6 +91,7 @@ def run_jobs(
     numbers = {
         key: record.number for key, record in records.items() if not record.state.is_finished()
     }
+    states = trial_store.paused_trainings
     waiting, num_running = list(pending.values()), 0
     while waiting or num_running:
         while waiting and num_running < executor.max_workers:
@@ -97,11 +99,17 @@ def run_jobs(
             key = task.job.key
             if key not in numbers:
                 numbers[key] = trial_store.begin({}, {}, key=key, **task.user_attrs)
-            executor.submit(task.job)
+            executor.submit(states.prepare(task.job) if states else task.job)
             num_running += 1
         result = executor.next_result()
         num_running -= 1
-        outcomes[result.key] = record_result(trial_store, numbers[result.key], result)
+        outcome = record_result(trial_store, numbers[result.key], result)
+        if states and pending[result.key].job.stop_epoch is None:
+            states.remove(result)
+        elif states:
+            priority = outcome.measurement.score if outcome.measurement else 0.0
+            states.store(result, study=trial_store.name, priority=priority)
+        outcomes[result.key] = outcome
         on_progress(len(outcomes), len(tasks), pending[result.key], outcomes[result.key])
     return outcomes
 

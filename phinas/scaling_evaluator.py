@@ -4,7 +4,6 @@ They are trainings (`proxy`), a user's function (`package.module:function`) or a
 model (`synthetic`).
 """
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from phinas.experiment.errors import InputError
@@ -14,7 +13,9 @@ from phinas.space.network import Network
 from phinas.space.spec import ArchSpec
 
 if TYPE_CHECKING:
+    from phinas.nas.evaluators.function import FunctionEvaluator
     from phinas.run_context import RunContext
+    from phinas.scaling_search.race.training_queue import Evaluator, MakeJob
 
 _KEY = "scaling.evaluator"
 
@@ -34,30 +35,44 @@ def require_evaluator(config: Config) -> None:
         )
 
 
-def make_job_factory(
-    context: "RunContext", baseline: ArchSpec
-) -> Callable[[Network, Recipe, int], Job]:
-    """Return a function that makes a job from (network, recipe, seed).
+def can_pause_trainings(config: Config) -> bool:
+    """Whether trainings of the scaling search can be paused and resumed."""
+    name = config.scaling.evaluator
+    if config.run.max_paused_gigabytes == 0 or name == "synthetic":
+        return False
+    return name == "proxy" or _function_evaluator(name, limit_seconds=0.0).supports_pausing
 
-    The value of the job is a Measurement.
-    """
+
+def make_evaluator(context: "RunContext", baseline: ArchSpec) -> "Evaluator":
+    """Make the evaluator of `scaling.evaluator`."""
+    from phinas.scaling_search.race.training_queue import Evaluator
+
     name = context.config.scaling.evaluator
     if name == "proxy":
-        return context.job_factory.make_job
-    if name == "synthetic":
-        from phinas.scaling_search.race.synthetic_accuracy import SyntheticAccuracyModel
-
-        model, base = (
-            SyntheticAccuracyModel(model_seed=context.config.run.seed),
-            baseline.canonicalize(),
-        )
-        return lambda network, recipe, seed: model.make_job(network, base, recipe.epochs, seed)
-    return _function_evaluator(name, limit_seconds=60 * context.config.run.trial_timeout_minutes)
+        make_job: MakeJob = context.job_factory.make_job
+    elif name == "synthetic":
+        make_job = _synthetic_job_factory(context.config.run.seed, baseline)
+    else:
+        limit_seconds = 60 * context.config.run.trial_timeout_minutes
+        make_job = _function_evaluator(name, limit_seconds=limit_seconds).make_job
+    return Evaluator(make_job, can_pause_trainings(context.config))
 
 
-def _function_evaluator(
-    name: str, *, limit_seconds: float
-) -> Callable[[Network, Recipe, int], Job]:
+def _synthetic_job_factory(model_seed: int, baseline: ArchSpec) -> "MakeJob":
+    from phinas.scaling_search.race.synthetic_accuracy import SyntheticAccuracyModel
+
+    model, base = SyntheticAccuracyModel(model_seed=model_seed), baseline.canonicalize()
+
+    def make_job(
+        network: Network, recipe: Recipe, seed: int, *, stop_epoch: int | None = None
+    ) -> Job:
+        assert stop_epoch is None  # nothing is trained that could be paused
+        return model.make_job(network, base, recipe.epochs, seed)
+
+    return make_job
+
+
+def _function_evaluator(name: str, *, limit_seconds: float) -> "FunctionEvaluator":
     from phinas.nas.evaluators.function import FunctionEvaluator
 
     evaluator = FunctionEvaluator(name, limit_seconds, key=_KEY)
@@ -66,4 +81,4 @@ def _function_evaluator(
             f"{_KEY}: {name!r} requires `choices`, and scaled networks have none; give the "
             "parameter a default, or name another function"
         )
-    return evaluator.make_job
+    return evaluator

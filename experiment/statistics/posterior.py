@@ -4,15 +4,16 @@ networks (`phinas.experiment.statistics.posterior_fit`).
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import brentq
-from scipy.special import stdtr
+from scipy.special import ndtri, stdtr
 
 Floats = npt.NDArray[np.float64]
 _NUM_SAMPLES = 2000
+_NUM_BINS = 20  # of the score of a training, for its mutual information
 _JITTER = 1e-12  # relative; keeps covariances of nearly equal scores positive definite
 _QUANTILE_TOLERANCE = 1e-4  # of a quantile, in standard deviations of the distribution
 
@@ -56,6 +57,34 @@ class Posterior:
         The shape is (len(members),). It is computed from samples, which are always the same, with
         an error of about half a percentage point.
         """
+        best = self._sample(members).argmax(1)
+        return np.bincount(best, minlength=len(members)) / _NUM_SAMPLES
+
+    def information_about_best(self, members: Sequence[int]) -> Floats:
+        """Return for each of some members how much another full training of it tells about which of
+        them has the highest score: the mutual information, in nats.
+
+        The shape is (len(members),). It is computed from samples, which are always the same.
+        """
+        scores = self._sample(members)
+        best = scores.argmax(1)
+        scores = scores - scores.mean(1, keepdims=True)
+        observed = scores + self.noise_std * _noise(len(members))
+        standardized = (observed - observed.mean(0)) / observed.std(0)
+        bins = np.searchsorted(_bin_edges(), standardized)
+        information = np.empty(len(members))
+        for column in range(len(members)):
+            cells = np.bincount(
+                best * _NUM_BINS + bins[:, column], minlength=len(members) * _NUM_BINS
+            )
+            joint = cells.reshape(len(members), _NUM_BINS) / _NUM_SAMPLES
+            independent = joint.sum(1, keepdims=True) * joint.sum(0, keepdims=True)
+            occurs = joint > 0
+            information[column] = joint[occurs] @ np.log(joint[occurs] / independent[occurs])
+        return information
+
+    def _sample(self, members: Sequence[int]) -> Floats:
+        """Return samples of some members' scores, (samples, members); they are always the same."""
         indices = np.array(members)
         normal, chi = _samples(len(members), self.degrees_of_freedom)
         quantiles = (np.arange(_NUM_SAMPLES) + 0.5) / _NUM_SAMPLES
@@ -64,10 +93,8 @@ class Posterior:
         covariances = self.covariances[:, indices[:, None], indices]
         jitter = _JITTER * np.einsum("pmm->p", covariances)[:, None, None] * np.eye(len(members))
         factors = np.linalg.cholesky(covariances + jitter)
-        scores = self.means[:, indices][component] + np.einsum(
-            "smk,sk->sm", factors[component], normal / chi[:, None]
-        )
-        return np.bincount(scores.argmax(1), minlength=len(members)) / _NUM_SAMPLES
+        deviations = np.einsum("smk,sk->sm", factors[component], normal / chi[:, None])
+        return np.asarray(self.means[:, indices][component] + deviations)
 
     def difference_interval(
         self, first: int, second: int, confidence: float
@@ -102,6 +129,18 @@ class Posterior:
         variances = np.einsum("pmm->pm", self.covariances)
         variance = variances + variances[:, [member]] - 2 * self.covariances[:, member]
         return self.means - self.means[:, [member]], np.sqrt(np.maximum(variance, 1e-24))
+
+
+@cache
+def _bin_edges() -> Floats:
+    """Return the inner edges of bins that are equally likely for a standard normal number."""
+    return np.asarray(ndtri(np.arange(1, _NUM_BINS) / _NUM_BINS))
+
+
+@lru_cache(maxsize=16)
+def _noise(num_members: int) -> Floats:
+    """Return standard normal numbers, (samples, members)."""
+    return np.random.default_rng(1).standard_normal((_NUM_SAMPLES, num_members))
 
 
 @lru_cache(maxsize=256)

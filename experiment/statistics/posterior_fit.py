@@ -3,12 +3,14 @@
 The model is normal. Member m (a network) has a final score f_m, and a score lambda * f_m + g_m
 after a short training, where the drift g is the change of ranks between both. The common effect of
 a seed (at one number of epochs) on all its trainings is a free parameter, and each training adds
-noise with standard deviation sigma. f and g are random effects. A fraction of their variance may
-lie on a smooth surface, which is quadratic in the members' coordinates; the rest is lack of fit.
+noise with standard deviation sigma. The noise of a short training and that of the full training
+with the same seed, which continues it, are correlated with rho. f and g are random effects. A
+fraction of their variance may lie on a smooth surface, which is quadratic in the members'
+coordinates; the rest is lack of fit.
 
 The hyperparameters are unknown. sigma is integrated out exactly (Student's t). The signal-to-noise
-ratio (std of f over sigma), the drift-to-signal ratio (std of g over that of f), lambda and the
-fraction of the surface are integrated over 256 points in the ranges below, weighted by their
+ratio (std of f over sigma), the drift-to-signal ratio (std of g over that of f), lambda, the
+fraction of the surface and rho are integrated over points in the ranges below, weighted by their
 likelihood. So members with both trainings determine how much short trainings predict; before there
 are any, the prior covers strong, weak and opposed predictions.
 
@@ -36,8 +38,13 @@ _DRIFT_TO_SIGNAL = (0.2, 5.0)
 # short trainings with unrelated or opposed ranks are possible, and less common
 _LAMBDA, _USUAL_LAMBDA, _UNUSUAL_FRACTION = (-1.0, 0.6), (0.6, 1.8), 0.4
 _SURFACE_FRACTION = (0.0, 0.97)
+_SHARED_NOISE = (0.0, 0.97)
 _MIN_WEIGHT = 1e-4
 _VAGUE_PRECISION = 1e-6  # of members outside of the group, in units of the noise
+# Parameters after the members: the level of short scores, and the effect on full scores of the seed
+# of the short trainings.
+_NUM_EFFECTS = 2
+_LEVEL, _SEED_EFFECT = -2, -1
 
 
 @dataclass(frozen=True)
@@ -53,11 +60,31 @@ class SeedResults:
     scores: tuple[float, ...]
 
 
+@dataclass(frozen=True)
+class _Points:
+    """The points of the hyperparameters, (points,) each.
+
+    Attributes:
+        signal: signal-to-noise ratio.
+        drift: drift-to-signal ratio.
+        slope: lambda.
+        surface: fraction of the variance on the surface.
+        shared: rho.
+    """
+
+    signal: Floats
+    drift: Floats
+    slope: Floats
+    surface: Floats
+    shared: Floats
+
+
 def fit_posterior(
     seed_results: Sequence[SeedResults],
     num_members: int,
     *,
     short_scores: Sequence[float | None] | None = None,
+    short_seed: int | None = None,
     coordinates: Floats | None = None,
     group: Sequence[int] | None = None,
 ) -> Posterior:
@@ -68,6 +95,8 @@ def fit_posterior(
         num_members: number of members.
         short_scores: score of each member after one short training, all with the same seed; None
             for a member without one, or if there are no short trainings.
+        short_seed: position in `seed_results` of the full trainings with the seed of the short
+            ones; None if there are none.
         coordinates: (members, any), such as log alpha, log beta, log gamma; None for a model
             without a surface.
         group: members that have one spread and one relation of short and final scores; None for
@@ -76,54 +105,49 @@ def fit_posterior(
     Raises:
         ValueError: no two members have been trained with the same seed and number of epochs.
     """
-    signal, drift, slope, surface_fraction = _hyperparameter_points()
+    points = _hyperparameter_points()
     members = list(range(num_members)) if group is None else sorted(group)
     others = [member for member in range(num_members) if member not in members]
-    precision, information_mean, sum_of_squares, degrees_of_freedom = _sufficient_statistics(
-        seed_results, num_members
-    )
-    precision = np.zeros((_NUM_POINTS, num_members, num_members)) + precision
-    rhs = np.zeros((_NUM_POINTS, num_members)) + information_mean
+    short_members = [
+        member
+        for member in members
+        if short_scores is not None and short_scores[member] is not None
+    ]
+    if short_scores is None or len(short_members) < 2:
+        short_scores, short_seed = None, None
+    full = _full_trainings(seed_results, num_members, free_seed=short_seed)
     # final scores: the last eigenvector is the common level
     eigenvalues, eigenvectors = _surface_covariance(len(members), _rows(coordinates, members))
-    variance = signal[:, None] ** 2 * _prior_variance(surface_fraction, eigenvalues)
+    variance = points.signal[:, None] ** 2 * _prior_variance(points.surface, eigenvalues)
+    precision = np.zeros((_NUM_POINTS, *full.precision.shape)) + full.precision
     precision[:, np.array(members)[:, None], members] += (
         eigenvectors / variance[:, None, :]
     ) @ eigenvectors.T
     precision[:, others, others] += _VAGUE_PRECISION
-    log_weights = -np.log(variance).sum(1) / 2
+    rhs = np.zeros((_NUM_POINTS, num_members + _NUM_EFFECTS)) + full.rhs
+    sum_of_squares = full.sum_of_squares
+    log_weights: Floats = -np.log(variance).sum(1) / 2
     # a member outside of the group is a free parameter
-    degrees_of_freedom -= len(
+    degrees_of_freedom = full.degrees_of_freedom - len(
         set(others) & {member for result in seed_results for member in result.members}
     )
-    short_members = (
-        []
-        if short_scores is None
-        else [member for member in members if short_scores[member] is not None]
-    )
-    if short_scores is not None and len(short_members) > 1:
+    num_parameters = num_members
+    if short_scores is not None:
         scores = np.array([short_scores[member] for member in short_members], dtype=np.float64)
-        eigenvalues, eigenvectors = _surface_covariance(
-            len(short_members), _rows(coordinates, short_members)
-        )
-        projection = eigenvectors.T @ (scores - scores.mean())
-        short_precision = 1 / (
-            1 + (signal * drift)[:, None] ** 2 * _prior_variance(surface_fraction, eigenvalues)
-        )
-        short_precision[:, -1] = 0.0  # the common level is free
-        precision[:, np.array(short_members)[:, None], short_members] += (
-            eigenvectors * (slope[:, None] ** 2 * short_precision)[:, None, :]
-        ) @ eigenvectors.T
-        rhs[:, short_members] += (slope[:, None] * short_precision * projection) @ eigenvectors.T
-        log_weights = log_weights + np.log(short_precision[:, :-1]).sum(1) / 2
-        sum_of_squares = sum_of_squares + (short_precision * projection**2).sum(1)
+        same_seed = None if short_seed is None else seed_results[short_seed]
+        short = _short_trainings(points, scores, short_members, num_members, same_seed, coordinates)
+        precision, rhs = precision + short.precision, rhs + short.rhs
+        sum_of_squares = sum_of_squares + short.sum_of_squares
+        log_weights = log_weights + short.log_weights
         degrees_of_freedom += len(short_members) - 1
+        num_parameters += _NUM_EFFECTS if short_seed is not None else 1
     if degrees_of_freedom < 1:
         raise ValueError(
             "seed_results: no two members have been trained with the same seed and epochs; add "
             "trainings"
         )
-    means = np.linalg.solve(precision, rhs[:, :, None])[:, :, 0]
+    precision, rhs = precision[:, :num_parameters, :num_parameters], rhs[:, :num_parameters]
+    means = np.asarray(np.linalg.solve(precision, rhs[:, :, None])[:, :, 0], dtype=np.float64)
     residual = np.maximum(sum_of_squares - (rhs * means).sum(1), 1e-12)
     log_weights = log_weights - np.linalg.slogdet(precision)[1] / 2
     log_weights = log_weights - degrees_of_freedom / 2 * np.log(residual)
@@ -133,12 +157,103 @@ def fit_posterior(
         weights[mask] / weights[mask].sum(),
         residual[mask] / degrees_of_freedom,
     )
+    covariances = np.linalg.inv(precision[mask])[:, :num_members, :num_members]
     return Posterior(
         weights,
-        means[mask],
-        np.linalg.inv(precision[mask]) * noise_variance[:, None, None],
+        means[mask, :num_members],
+        covariances * noise_variance[:, None, None],
         degrees_of_freedom,
         float(weights @ np.sqrt(noise_variance)),
+    )
+
+
+@dataclass(frozen=True)
+class _Information:
+    """What trainings tell of the parameters: the members' final scores, then the effects.
+
+    Attributes:
+        precision: (points, parameters, parameters) or (parameters, parameters).
+        rhs: (points, parameters) or (parameters,).
+        sum_of_squares: (points,) or a number.
+        degrees_of_freedom: of full trainings.
+        log_weights: of the points; a number where they are equal.
+    """
+
+    precision: Floats
+    rhs: Floats
+    sum_of_squares: Floats | float
+    degrees_of_freedom: int = 0
+    log_weights: Floats | float = 0.0
+
+
+def _full_trainings(
+    seed_results: Sequence[SeedResults], num_members: int, *, free_seed: int | None
+) -> _Information:
+    """What all full trainings tell. The effect of each seed is removed; that of `free_seed` is a
+    parameter.
+    """
+    size = num_members + _NUM_EFFECTS
+    precision, rhs = np.zeros((size, size)), np.zeros(size)
+    sum_of_squares, degrees_of_freedom = 0.0, 0
+    for position, result in enumerate(seed_results):
+        members = np.array(result.members)
+        centered = np.array(result.scores) - np.mean(result.scores)
+        precision[members, members] += 1.0
+        if position == free_seed:
+            precision[members, _SEED_EFFECT] += 1.0
+            precision[_SEED_EFFECT, members] += 1.0
+            precision[_SEED_EFFECT, _SEED_EFFECT] += len(members)
+        else:
+            precision[np.ix_(members, members)] -= 1 / len(members)
+        rhs[members] += centered
+        sum_of_squares += float((centered**2).sum())
+        degrees_of_freedom += len(members) - 1
+    return _Information(precision, rhs, sum_of_squares, degrees_of_freedom)
+
+
+def _short_trainings(
+    points: _Points,
+    scores: Floats,
+    members: Sequence[int],
+    num_members: int,
+    same_seed: SeedResults | None,
+    coordinates: Floats | None,
+) -> _Information:
+    """What the short trainings tell besides the full ones.
+
+    A full training with the same seed tells a part of the noise of the short one, which is
+    subtracted.
+
+    Args:
+        scores: of the short trainings of `members`.
+        same_seed: the full trainings with the seed of the short ones.
+    """
+    is_continued, full_scores = np.zeros(num_members), np.zeros(num_members)
+    if same_seed is not None:
+        is_continued[list(same_seed.members)] = 1.0
+        full_scores[list(same_seed.members)] = np.array(same_seed.scores) - np.mean(
+            same_seed.scores
+        )
+    shared = points.shared[:, None] * is_continued[members]
+    remainder = scores - scores.mean() - shared * full_scores[members]
+    eigenvalues, eigenvectors = _surface_covariance(len(members), _rows(coordinates, members))
+    drift_variance = (points.signal * points.drift)[:, None] ** 2 * _prior_variance(
+        points.surface, eigenvalues
+    )
+    diagonal = np.arange(len(members))
+    covariance = (eigenvectors * drift_variance[:, None, :]) @ eigenvectors.T
+    covariance[:, diagonal, diagonal] += 1 - shared**2
+    precision = np.linalg.inv(covariance)
+    design = np.zeros((_NUM_POINTS, len(members), num_members + _NUM_EFFECTS))
+    design[:, diagonal, members] = points.slope[:, None] - shared
+    design[:, :, _SEED_EFFECT] = -shared
+    design[:, :, _LEVEL] = 1.0
+    weighted = design.transpose(0, 2, 1) @ precision
+    return _Information(
+        weighted @ design,
+        (weighted @ remainder[:, :, None])[:, :, 0],
+        np.einsum("pm,pmn,pn->p", remainder, precision, remainder),
+        log_weights=-np.linalg.slogdet(covariance)[1] / 2,
     )
 
 
@@ -151,37 +266,14 @@ def _prior_variance(surface_fraction: Floats, eigenvalues: Floats) -> Floats:
     return np.asarray((1 - surface_fraction[:, None]) + surface_fraction[:, None] * eigenvalues)
 
 
-def _sufficient_statistics(
-    seed_results: Sequence[SeedResults], num_members: int
-) -> tuple[Floats, Floats, float, int]:
-    """Summarize all full trainings, with the effect of each seed removed.
-
-    Returns:
-        Information matrix (members, members), right-hand side (members,), sum of squares and
-        degrees of freedom.
-    """
-    information, information_mean = np.zeros((num_members, num_members)), np.zeros(num_members)
-    sum_of_squares, degrees_of_freedom = 0.0, 0
-    for result in seed_results:
-        members = np.array(result.members)
-        centered = np.array(result.scores) - np.mean(result.scores)
-        information[np.ix_(members, members)] += np.eye(len(members)) - 1 / len(members)
-        information_mean[members] += centered
-        sum_of_squares += float((centered**2).sum())
-        degrees_of_freedom += len(members) - 1
-    return information, information_mean, sum_of_squares, degrees_of_freedom
-
-
 @cache
-def _hyperparameter_points() -> tuple[Floats, Floats, Floats, Floats]:
-    """Return 256 Halton points, evenly distributed in four ranges: signal-to-noise,
-    drift-to-signal, lambda, surface fraction.
-    """
+def _hyperparameter_points() -> _Points:
+    """Return Halton points, evenly distributed in the ranges."""
     from scipy.stats.qmc import Halton
 
-    sequence = Halton(d=4, scramble=False)
+    sequence = Halton(d=5, scramble=False)
     sequence.fast_forward(1)  # the first point is the origin
-    signal, drift, slope, surface_fraction = sequence.random(_NUM_POINTS).T
+    signal, drift, slope, surface, shared = sequence.random(_NUM_POINTS).T
 
     def log_uniform(bounds: tuple[float, float], quantiles: Floats) -> Floats:
         return bounds[0] * (bounds[1] / bounds[0]) ** quantiles
@@ -189,7 +281,7 @@ def _hyperparameter_points() -> tuple[Floats, Floats, Floats, Floats]:
     def uniform(bounds: tuple[float, float], quantiles: Floats) -> Floats:
         return bounds[0] + (bounds[1] - bounds[0]) * quantiles
 
-    return (
+    return _Points(
         log_uniform(_SIGNAL_TO_NOISE, signal),
         log_uniform(_DRIFT_TO_SIGNAL, drift),
         np.where(
@@ -197,7 +289,8 @@ def _hyperparameter_points() -> tuple[Floats, Floats, Floats, Floats]:
             uniform(_LAMBDA, slope / _UNUSUAL_FRACTION),
             uniform(_USUAL_LAMBDA, (slope - _UNUSUAL_FRACTION) / (1 - _UNUSUAL_FRACTION)),
         ),
-        uniform(_SURFACE_FRACTION, surface_fraction),
+        uniform(_SURFACE_FRACTION, surface),
+        uniform(_SHARED_NOISE, shared),
     )
 
 

@@ -1,7 +1,7 @@
 """A race: its settings, its trainings and its result."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Container, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -40,6 +40,8 @@ class Race:
         short_fraction: Fraction of the epochs of a training in the first rung.
         early_elimination: If False, all members are trained in full with every seed, and
             max_budget_fraction and short_fraction have no effect.
+        continues_trainings: A full training continues the short one with the same seed. If False,
+            it starts from the first epoch.
         confidence: Probability that no excluded member is the best, and that of intervals.
     """
 
@@ -52,6 +54,7 @@ class Race:
     max_budget_fraction: float = 0.4
     short_fraction: float = 0.2
     early_elimination: bool = True
+    continues_trainings: bool = False
     confidence: float = 0.95
 
     def __post_init__(self) -> None:
@@ -92,10 +95,13 @@ class Race:
         """Short and full trainings, if the whole budget is used."""
         if not self.early_elimination:
             return self.num_members * self.num_seeds
-        return (
-            self.num_members
-            + (self.max_epochs - self.num_members * self.short_epochs) // self.epochs
-        )
+        epochs_left = self.max_epochs - self.num_members * self.short_epochs
+        num_continued = 0
+        if self.continues_trainings and self.short_epochs < self.epochs:
+            remaining_epochs = self.epochs - self.short_epochs
+            num_continued = min(self.num_members, epochs_left // remaining_epochs)
+            epochs_left -= num_continued * remaining_epochs
+        return self.num_members + num_continued + epochs_left // self.epochs
 
     @property
     def short_epochs(self) -> int:
@@ -105,6 +111,20 @@ class Race:
             if self.early_elimination
             else self.epochs
         )
+
+    def epochs_to_train(self, run: TrainingRun, trained: Container[TrainingRun]) -> int:
+        """Epochs of a training after those of the short one that it continues.
+
+        Args:
+            trained: Trainings that have ended.
+        """
+        short = TrainingRun(run.member, run.seed, self.short_epochs)
+        is_continued = self.continues_trainings and run.epochs == self.epochs and short in trained
+        return run.epochs - (self.short_epochs if is_continued and short != run else 0)
+
+    def total_epochs(self, runs: Collection[TrainingRun]) -> int:
+        """Epochs of trainings, short and failed ones included."""
+        return sum(self.epochs_to_train(run, runs) for run in runs)
 
     def flops_adjustment(self, member: int) -> float:
         """What is subtracted from a member's scores for FLOPs above the target."""
@@ -149,7 +169,7 @@ class RaceResult:
     """The result of a race. Members are positions.
 
     Attributes:
-        winner: Of the members with the most full trainings the one with the highest posterior mean.
+        winner: The member with the highest posterior mean of those with two full trainings.
         ties: The winner and all others that may be the best, failed ones too.
         member_results: Of all members.
         runner_up: The other member with a full training that is most likely to be the best.

@@ -6,9 +6,10 @@ that are clearly worse (`_CLEAR_ERROR`) are found with all members, and the spre
 estimated without them.
 """
 
+from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 
@@ -18,13 +19,14 @@ from phinas.scaling_search.race.divergence import diverged_runs
 from phinas.scaling_search.race.race import Race, Results, TrainingRun
 
 _CLEAR_ERROR = 0.002  # probability that any member outside of the group is above the leader
+_LEADER_RUNS = 2  # full trainings; a single one may be favored by noise
 _MIN_GROUP = 3  # members with a score; fewer show no spread
-# The tie set and the intervals are wrong with this fraction of the permitted probability: the model
-# is never quite right (benchmarks/racing.md).
-_MISFIT_FACTOR = 0.6
-# The interval of a member with one full training depends more on the model, above all where that
-# training continues the short one and shares its noise.
-_SINGLE_MISFIT_FACTOR = 0.25
+# The model is never quite right (benchmarks/racing.md). So under the model, the tie set and the
+# intervals are wrong with these fractions of the permitted probability.
+_TIE_FACTOR = 0.8
+_INTERVAL_FACTOR = 0.6
+# The interval of a member with one full training depends more on the model.
+_SINGLE_INTERVAL_FACTOR = 0.25
 
 
 def race_state(race: Race, finished: Results) -> "RaceState":
@@ -46,8 +48,9 @@ class RaceState:
         overall: The posterior of the adjusted scores with one spread of all members.
         posteriors: Of each member, the posterior of the adjusted scores in which the spread is that
             of the smallest group with this member.
-        leader: Of the members with the most full trainings the one with the highest posterior mean.
-            A failed member does not lead, nor does one of which no full training counts.
+        leader: The member with the highest posterior mean of those with two full trainings (if
+            none has two: of those with the most). A failed member does not lead, nor does one of
+            which no full training counts.
         probabilities: Of each member, to be the best; for one that is clearly worse, to be above
             the leader.
         excluded: The members that are not the best, with the confidence of the race. A failed
@@ -80,11 +83,21 @@ class RaceState:
         """
         if member == self.leader:
             return 0.0, 0.0
-        factor = _MISFIT_FACTOR if num_trainings > 1 else _SINGLE_MISFIT_FACTOR
+        factor = _INTERVAL_FACTOR if num_trainings > 1 else _SINGLE_INTERVAL_FACTOR
         confidence = 1 - factor * (1 - confidence)
         posteriors = {id(fit): fit for fit in (self.overall, self.posteriors[member])}.values()
         intervals = [fit.difference_interval(self.leader, member, confidence) for fit in posteriors]
         return min(low for low, _ in intervals), max(high for _, high in intervals)
+
+    @cached_property
+    def information_about_best(self) -> dict[int, float]:
+        """Of each member, how much another full training tells about which one is the best; 0 for
+        those that are clearly worse.
+        """
+        posterior = self.posteriors[self.leader]
+        group = [member for member, fit in self.posteriors.items() if fit is posterior]
+        information = zip(group, posterior.information_about_best(group).tolist(), strict=True)
+        return dict.fromkeys(self.posteriors, 0.0) | dict(information)
 
     @classmethod
     def of(cls, race: Race, finished: Results) -> "RaceState":
@@ -95,13 +108,14 @@ class RaceState:
             for run, value in finished.items()
             if value is not None and run not in diverged
         }
-        seed_results = []
+        seed_results, short_seed = [], None
         for seed in range(race.num_seeds):
             rows = [
                 member for member in members if TrainingRun(member, seed, race.epochs) in adjusted
             ]
             values = tuple(adjusted[TrainingRun(member, seed, race.epochs)] for member in rows)
             if rows:
+                short_seed = 0 if seed == 0 else short_seed
                 seed_results.append(SeedResults(tuple(rows), values))
         short_scores = None
         if race.short_epochs < race.epochs:
@@ -118,6 +132,7 @@ class RaceState:
                 seed_results,
                 race.num_members,
                 short_scores=short_scores,
+                short_seed=short_seed,
                 coordinates=coordinates,
                 group=group,
             )
@@ -140,7 +155,7 @@ class RaceState:
             posteriors,
             leader,
             probabilities,
-            _excluded(probabilities, {leader, *unknown}, _MISFIT_FACTOR * (1 - race.confidence)),
+            _excluded(probabilities, {leader, *unknown}, _TIE_FACTOR * (1 - race.confidence)),
             frozenset(failed),
             diverged,
         )
@@ -149,15 +164,16 @@ class RaceState:
 def _leader_candidates(
     race: Race, finished: Results, adjusted: Mapping[TrainingRun, float]
 ) -> list[int]:
-    """Of the members that did not fail, those with the most full trainings, diverged ones included,
-    of which at least one counts.
+    """The members that did not fail and have two full trainings, diverged ones included, of which
+    at least one counts. Those with the most if none has two.
     """
-    failed, seeds_by_member = failed_members(finished), full_run_seeds(race, finished)
+    failed = failed_members(finished)
+    num_runs = Counter(run.member for run in finished if run.epochs == race.epochs)
     candidates = [member for member in range(race.num_members) if member not in failed]
     counted = {run.member for run in adjusted if run.epochs == race.epochs}
     candidates = [member for member in candidates if member in counted] or candidates
-    max_runs = max(len(seeds_by_member[member]) for member in candidates)
-    return [member for member in candidates if len(seeds_by_member[member]) == max_runs]
+    enough = min(_LEADER_RUNS, max(num_runs[member] for member in candidates))
+    return [member for member in candidates if num_runs[member] >= enough]
 
 
 def _probabilities_above(posteriors: Mapping[int, Posterior], leader: int) -> dict[int, float]:
@@ -188,14 +204,6 @@ def _excluded(
             break
         excluded.add(member)
     return frozenset(excluded)
-
-
-def full_run_seeds(race: Race, finished: Results) -> list[list[int]]:
-    """By member, the seeds of its full trainings."""
-    return [
-        sorted(run.seed for run in finished if run.member == member and run.epochs == race.epochs)
-        for member in range(race.num_members)
-    ]
 
 
 def failed_members(finished: Results) -> set[int]:

@@ -1,12 +1,17 @@
 """Racing: which members to train next, until one is left or the budget is spent, and the result.
 
-First every member is trained for a fifth of the epochs, with a full schedule for these; the budget
-includes them. Those that are far below all others are trained so once more, with the next seed, in
-case the first training diverged. Then, rung by rung, the members most likely to be best are trained
-in full, each with the next of the shared seeds. After each rung all results together are evaluated
-again (phinas.experiment.statistics.posterior_fit): members that are not the best, with a
-probability of 95%, are excluded and not trained further. A later rung may include them again, so
-the ties always follow from all results. Members that are neither trained with every seed nor
+First every member is trained for a fifth of the epochs; the budget includes them. Those that are
+far below all others are trained so once more, with the next seed, in case the first training
+diverged. Then, rung by rung, members are trained in full, each with the next of the shared seeds:
+the leader, and those whose training tells most about which member is the best, per epoch. The first
+full training of a member continues its short one if trainings can be paused and the accuracy after
+each epoch is that of a training that ends there (`Race.continues_trainings`). Otherwise the short
+training has a full schedule of its own.
+
+After each rung all results together are evaluated again (phinas.experiment.statistics.
+posterior_fit): members that are not the best, with a probability of 95%, are excluded and not
+trained further. A later rung may include them again, so the ties always follow from all results.
+Members that are neither trained with every seed nor
 excluded are ties too, marked "open". So there are more ties than after a full grid. A member with a
 failed training is not trained further and does not win, but stays a tie unless its other trainings
 show that it is worse.
@@ -14,8 +19,7 @@ show that it is worse.
 All of it is a pure function of the results, in any order, so resuming is replaying.
 """
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Sequence
 
 from phinas.experiment.artifacts.coefficients_file import MemberStatus
 from phinas.scaling_search.race.divergence import suspicious_members
@@ -23,7 +27,6 @@ from phinas.scaling_search.race.race import MemberResult, Race, RaceResult, Resu
 from phinas.scaling_search.race.race_state import (
     RaceState,
     failed_members,
-    full_run_seeds,
     race_state,
 )
 
@@ -78,15 +81,10 @@ def evaluate_race(race: Race, results: Results) -> RaceResult:
         state.score_gap(runner_up),
         rows[runner_up].gap_interval,
         state.posteriors[winner].noise_std,
-        total_epochs(finished),
+        race.total_epochs(finished),
         race.full_grid_epochs,
         tuple(newly_excluded),
     )
-
-
-def total_epochs(runs: Mapping[TrainingRun, float | None] | Sequence[TrainingRun]) -> int:
-    """Epochs of trainings, short and failed ones included."""
-    return sum(run.epochs for run in runs)
 
 
 def _replay(race: Race, results: Results) -> tuple[list[list[TrainingRun]], list[TrainingRun]]:
@@ -119,12 +117,12 @@ def _next_rung(race: Race, finished: Results) -> list[TrainingRun]:
         for member in suspicious_members(race, finished)
         if (run := TrainingRun(member, 1, race.short_epochs)) not in finished
     ]
-    epochs_left = race.max_epochs - total_epochs(finished)
-    if repeated and race.num_seeds > 1 and total_epochs(repeated) + 2 * race.epochs <= epochs_left:
+    epochs_left = race.max_epochs - race.total_epochs(finished)
+    repeated_epochs = race.total_epochs(repeated)
+    if repeated and race.num_seeds > 1 and repeated_epochs + 2 * race.epochs <= epochs_left:
         return repeated
     failed = failed_members(finished)
-    affordable = epochs_left // race.epochs
-    if affordable < 1 or race.num_members - len(failed) < 2:
+    if race.num_members - len(failed) < 2:
         return []
     state = race_state(race, finished)
     remaining = [
@@ -134,18 +132,50 @@ def _next_rung(race: Race, finished: Results) -> list[TrainingRun]:
     ]
     if len(remaining) < 2:
         return []
-    seeds_by_member = full_run_seeds(race, finished)
-    unfinished = [member for member in remaining if len(seeds_by_member[member]) < race.num_seeds]
-    unfinished.sort(
-        key=lambda member: (member != state.leader, -state.probabilities[member], member)
-    )
-    count = min(affordable, max(2, math.ceil(affordable / 3)))
-    rung = [
-        TrainingRun(member, len(seeds_by_member[member]), race.epochs)
-        for member in unfinished[:count]
+    next_full_runs = [
+        _next_full_run(race, finished, member, state.diverged) for member in remaining
     ]
-    seeds = [run.seed for run in rung] + [seed for row in seeds_by_member for seed in row]
+    candidates = [run for run in next_full_runs if run is not None]
+    candidates.sort(
+        key=lambda run: (
+            run.member != state.leader,
+            -state.information_about_best[run.member] / race.epochs_to_train(run, finished),
+            run.member,
+        )
+    )
+    rung = _affordable_runs(race, finished, candidates, epochs_left)
+    seeds = [run.seed for run in (*rung, *finished) if run.epochs == race.epochs]
     return [run for run in rung if seeds.count(run.seed) > 1]
+
+
+def _next_full_run(
+    race: Race, finished: Results, member: int, diverged: Container[TrainingRun]
+) -> TrainingRun | None:
+    """The full training of a member with the next seed; None if there is none. A short training
+    that diverged is not continued.
+    """
+    for seed in range(race.num_seeds):
+        run = TrainingRun(member, seed, race.epochs)
+        is_continued = race.epochs_to_train(run, finished) < race.epochs
+        has_diverged = is_continued and TrainingRun(member, seed, race.short_epochs) in diverged
+        if run not in finished and not has_diverged:
+            return run
+    return None
+
+
+def _affordable_runs(
+    race: Race, finished: Results, candidates: Sequence[TrainingRun], epochs_left: int
+) -> list[TrainingRun]:
+    """The first candidates, for a third of the remaining epochs, but at least two of them."""
+    runs: list[TrainingRun] = []
+    spent = 0
+    for run in candidates:
+        epochs = race.epochs_to_train(run, finished)
+        if spent + epochs > epochs_left or (len(runs) > 1 and spent >= epochs_left / 3):
+            break
+        runs.append(run)
+        spent += epochs
+    return runs
 
 
 def _member_result(race: Race, member: int, finished: Results, state: RaceState) -> MemberResult:
@@ -159,7 +189,9 @@ def _member_result(race: Race, member: int, finished: Results, state: RaceState)
     ]
     score = sum(scores) / len(scores) if scores else None
     adjusted_score = None if score is None else score - race.flops_adjustment(member)
-    status: MemberStatus = "tied" if len(full_runs) == race.num_seeds else "open"
+    status: MemberStatus = "tied"
+    if _next_full_run(race, finished, member, state.diverged):
+        status = "open"
     if member in state.excluded:
         status = "excluded"
     if member in state.failed:

@@ -1,7 +1,8 @@
 """Which network of the grid is best on this data: they race, trained with the same seeds.
 
-The result is a winner, the networks tied with it, and for alpha, beta and gamma the range over
-these ties. If the range is wide, the data do not determine the coefficients, and the file says so.
+The result is a winner, the networks tied with it, and coefficients for a family: the mean of all
+networks, weighted by their probability of being best, and drawn towards the published coefficients
+(`phinas.scaling_search.race.centroid`). Their intervals say what the data leave open.
 Scores are compared at equal FLOPs: what a few percent more FLOPs are worth is subtracted first, and
 both scores are recorded.
 """
@@ -18,12 +19,14 @@ from phinas.scaling_search.grid.farthest_point import farthest_point_sample
 from phinas.scaling_search.grid.grid_member import GridMember
 from phinas.scaling_search.grid.measured_grid import make_grid
 from phinas.scaling_search.race.candidate_sampling import next_member
+from phinas.scaling_search.race.centroid import estimate_coefficients
 from phinas.scaling_search.race.flops_adjustment import default_slope
 from phinas.scaling_search.race.race import Race, Results, TrainingRun
 from phinas.scaling_search.race.racing import evaluate_race, next_runs
 from phinas.scaling_search.race.scaling_result import ScalingResult
 from phinas.scaling_search.race.synthetic_accuracy import scaling_factors
-from phinas.scaling_search.race.training_queue import MakeJob, ProgressCallback, TrainingQueue
+from phinas.scaling_search.race.training_queue import Evaluator, ProgressCallback, TrainingQueue
+from phinas.scaling_search.race.value_of_more import value_of_more_trainings
 from phinas.space.spec import ArchSpec
 
 
@@ -35,7 +38,7 @@ def search_coefficients(
     max_resolution: float,
     trial_store: TrialStore,
     executor: Executor,
-    make_job: MakeJob,
+    evaluator: Evaluator,
     on_progress: ProgressCallback,
 ) -> ScalingResult:
     """Race the grid's members.
@@ -43,16 +46,26 @@ def search_coefficients(
     Args:
         max_resolution: Of networks, in px.
         trial_store: The record; trainings that it holds are not repeated.
+        evaluator: What trains the networks.
 
     Raises:
         InputError: The grid is empty.
         NoResultError: Fewer than two members could be trained.
     """
     grid = make_grid(baseline, section, max_resolution=max_resolution)
-    queue = TrainingQueue(baseline, section, seed, trial_store, executor, make_job, on_progress)
+    queue = TrainingQueue(
+        baseline,
+        section,
+        seed,
+        trial_store,
+        executor,
+        evaluator.make_job,
+        on_progress,
+        pauses_trainings=continues_trainings(section, can_pause=evaluator.can_pause),
+    )
     queue.num_networks = min(section.max_grid_members, len(grid))
     raced_members = _select_members(grid, baseline, section, seed=seed, queue=queue)
-    race = make_race(raced_members, baseline, section)
+    race = make_race(raced_members, baseline, section, can_pause=evaluator.can_pause)
     queue.expected_runs = race.max_trainings
     results: dict[TrainingRun, float | None] = {}
     while rung := next_runs(race, results):
@@ -67,7 +80,12 @@ def search_coefficients(
         raise NoResultError(
             f"only {count} networks of the grid could be trained: {queue.failure_summary}"
         ) from None
-    winner = raced_members[race_result.winner]
+    estimate = estimate_coefficients(
+        baseline,
+        section,
+        [member.to_coefficients(section) for member in raced_members],
+        [row.probability_of_best for row in race_result.member_results],
+    )
     full_scores = {
         member.spec.network_id: _full_scores(results, position, race)
         for position, member in enumerate(raced_members)
@@ -79,7 +97,7 @@ def search_coefficients(
         if value is not None:
             short_scores[network_id] = max(value, short_scores.get(network_id, value))
     return ScalingResult(
-        winner.to_coefficients(section),
+        estimate,
         grid,
         raced_members,
         full_scores,
@@ -87,10 +105,26 @@ def search_coefficients(
         race,
         race_result,
         metric=queue.metric,
+        value_of_more=value_of_more_trainings(
+            race, results, round(race_result.epochs_spent / race.epochs)
+        ),
     )
 
 
-def make_race(raced_members: list[GridMember], baseline: ArchSpec, section: ScalingSection) -> Race:
+def continues_trainings(section: ScalingSection, *, can_pause: bool) -> bool:
+    """Whether full trainings of the race continue short ones. After a few epochs of another recipe
+    the accuracy says little, so the short trainings have a schedule of their own then.
+    """
+    return can_pause and section.recipe.is_anytime
+
+
+def make_race(
+    raced_members: list[GridMember],
+    baseline: ArchSpec,
+    section: ScalingSection,
+    *,
+    can_pause: bool,
+) -> Race:
     """The settings of the race.
 
     Early elimination is off where `max_budget_fraction` is too small for a short training of
@@ -113,6 +147,7 @@ def make_race(raced_members: list[GridMember], baseline: ArchSpec, section: Scal
         relative_flops,
         max_budget_fraction=section.max_budget_fraction,
         early_elimination=False,
+        continues_trainings=continues_trainings(section, can_pause=can_pause),
     )
     first_rung_epochs = len(raced_members) * max(1, round(race.short_fraction * race.epochs))
     is_affordable = (
@@ -146,7 +181,8 @@ def _select_members(
     coordinates = [
         [math.log(factor) for factor in scaling_factors(member.spec, base)] for member in grid
     ]
-    short_epochs = make_race(grid[:count], baseline, section).short_epochs
+    # how the trainings are run has no effect on their number of epochs
+    short_epochs = make_race(grid[:count], baseline, section, can_pause=False).short_epochs
     scores: dict[int, float] = {}
     while len(scores) < count:
         position = next_member(

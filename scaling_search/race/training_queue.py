@@ -1,6 +1,8 @@
 """The trainings of a scaling search: requested rung by rung, recorded and replayed."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
 
 from phinas.experiment.executors import Executor, Job
 from phinas.experiment.job_list import Outcome, Task, failure_reasons, run_jobs
@@ -12,12 +14,39 @@ from phinas.scaling_search.race.race import TrainingRun
 from phinas.space.network import Network
 from phinas.space.spec import ArchSpec
 
-MakeJob = Callable[[Network, Recipe, int], Job]
+
+class MakeJob(Protocol):
+    """Makes the job of a training."""
+
+    def __call__(
+        self, network: Network, recipe: Recipe, seed: int, *, stop_epoch: int | None = None
+    ) -> Job:
+        """`stop_epoch` is used only for evaluators that support pausing."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluator:
+    """What trains the networks.
+
+    Attributes:
+        make_job: Makes the job of a training, whose value is a Measurement.
+        can_pause: Whether trainings can be paused and resumed.
+    """
+
+    make_job: MakeJob
+    can_pause: bool
+
+
 ProgressCallback = Callable[[int, int, str], None]
 
 
 class TrainingQueue:
     """All trainings requested so far, as one list of jobs.
+
+    Args:
+        pauses_trainings: A short training is a full one that pauses, and the full one continues it.
+            Otherwise it has a schedule of its own.
 
     Attributes:
         expected_runs: Trainings in total, as far as known; for progress.
@@ -34,6 +63,8 @@ class TrainingQueue:
         executor: Executor,
         make_job: MakeJob,
         on_progress: ProgressCallback,
+        *,
+        pauses_trainings: bool,
     ) -> None:
         self._baseline, self._section = baseline, section
         self._seeds = [derive_seed(seed, "scaling", index) for index in range(section.seeds)]
@@ -43,6 +74,7 @@ class TrainingQueue:
             make_job,
             on_progress,
         )
+        self._pauses_trainings = pauses_trainings
         self._tasks: list[Task] = []
         self._outcomes: dict[str, Outcome] = {}
         self.expected_runs = 0
@@ -82,23 +114,26 @@ class TrainingQueue:
         }
 
     def close(self) -> None:
-        """Cancel jobs that wait in the study but belong to no rung, as after a change of
-        settings.
+        """Cancel jobs that wait in the study but belong to no rung, as after a change of settings,
+        and remove the states of paused trainings.
         """
         run_jobs(self._tasks, self._trial_store, self._executor, on_progress=self._announce)
+        if self._trial_store.paused_trainings:
+            self._trial_store.paused_trainings.retain(self._trial_store.name, ())
 
     def _task(self, member: GridMember, run: TrainingRun) -> Task:
-        recipe = self._section.recipe.model_copy(update={"epochs": run.epochs})
-        seed = self._seeds[run.seed]
+        recipe, seed = self._section.recipe, self._seeds[run.seed]
+        if self._pauses_trainings and run.epochs < recipe.epochs:
+            job = self._make_job(member.spec, recipe, seed, stop_epoch=run.epochs)
+        else:
+            recipe = recipe.model_copy(update={"epochs": run.epochs})
+            job = self._make_job(member.spec, recipe, seed)
         user_attrs = {
             "network_id": member.spec.network_id,
             "baseline": self._baseline.network_id,
             "flops": member.flops,
         }
-        return Task(
-            self._make_job(member.spec, recipe, seed),
-            user_attrs | {"seed": seed, "epochs": run.epochs},
-        )
+        return Task(job, user_attrs | {"seed": seed, "epochs": run.epochs})
 
     def _announce(self, done: int, total: int, task: Task, outcome: Outcome) -> None:
         numbers = self._network_numbers

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from phinas.experiment.statistics import posterior_fit
 from phinas.experiment.statistics.posterior_fit import SeedResults, fit_posterior
 
 
@@ -80,3 +81,71 @@ def test_half_of_an_interval_is_below_the_median():
 def test_a_posterior_without_two_members_of_one_seed_is_refused():
     with pytest.raises(ValueError, match="no two members"):
         fit_posterior([SeedResults((0,), (0.7,))], 3)
+
+
+def dense_posterior(point, results, short, num_members, short_seed):
+    """Means of the final scores with one set of hyperparameters, by conditioning a joint normal of
+    all scores; effects of seeds and levels have a very large variance.
+    """
+    signal, drift, slope, shared = point
+    rows = [(seed, m) for seed, result in enumerate(results) for m in result.members]
+    scores = np.concatenate([result.scores for result in results] + [short])
+    num_full = len(rows)
+    final = signal**2 * np.eye(num_members)
+    loadings = np.zeros((num_full + num_members, num_members))
+    noise = np.eye(num_full + num_members)
+    flat = np.zeros((num_full + num_members, len(results) + 1))
+    for index, (seed, member) in enumerate(rows):
+        loadings[index, member] = 1.0
+        flat[index, seed] = 1.0
+        if seed == short_seed:
+            noise[index, num_full + member] = noise[num_full + member, index] = shared
+    loadings[num_full:] = slope * np.eye(num_members)
+    flat[num_full:, -1] = 1.0
+    noise[num_full:, num_full:] += (signal * drift) ** 2 * np.eye(num_members)
+    covariance = loadings @ final @ loadings.T + noise + 1e7 * flat @ flat.T
+    means = final @ loadings.T @ np.linalg.solve(covariance, scores)
+    return means - means.mean()
+
+
+@pytest.mark.parametrize("shared", [0.0, 0.4, 0.9])
+@pytest.mark.parametrize("short_seed", [0, 1, None])
+def test_the_shared_noise_of_a_continued_training_is_subtracted(monkeypatch, shared, short_seed):
+    generator = np.random.default_rng(3)
+    results = [
+        SeedResults(members, tuple(generator.normal(size=len(members)).tolist()))
+        for members in ((0, 2, 3), (0, 1, 3, 5))
+    ]
+    short = generator.normal(size=6).tolist()
+    point = (1.5, 0.7, 0.9, shared)
+    constant = np.ones(posterior_fit._NUM_POINTS)
+    values = {"signal": 1.5, "drift": 0.7, "slope": 0.9, "surface": 0.0, "shared": shared}
+    points = posterior_fit._Points(**{name: value * constant for name, value in values.items()})
+    monkeypatch.setattr(posterior_fit, "_hyperparameter_points", lambda: points)
+    posterior = fit_posterior(results, 6, short_scores=short, short_seed=short_seed)
+    expected = dense_posterior(point, results, short, 6, short_seed)
+    assert posterior.mean() == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_training_that_is_favored_by_noise_counts_less_if_it_is_continued():
+    """The short training of member 0 is favored by noise, and the full one continues it."""
+    results = [
+        SeedResults((0, 1, 2, 3), (0.78, 0.75, 0.74, 0.73)),
+        SeedResults((1, 2, 3), (0.751, 0.741, 0.731)),
+    ]
+    short = [0.70, 0.65, 0.64, 0.63]
+    continued = fit_posterior(results, 4, short_scores=short, short_seed=0).mean()
+    independent = fit_posterior(results, 4, short_scores=short).mean()
+    assert continued[0] - continued[1] < independent[0] - independent[1]
+
+
+def test_a_training_of_an_uncertain_rival_tells_most_about_the_best():
+    results = [
+        SeedResults((0, 1, 2, 3), (0.75, 0.748, 0.70, 0.69)),
+        SeedResults((0, 1, 2, 3), (0.751, 0.749, 0.701, 0.691)),
+        SeedResults((0, 2, 3), (0.749, 0.702, 0.689)),
+    ]
+    information = fit_posterior(results, 4).information_about_best(range(4))
+    assert information.argmax() == 1
+    assert information[2:].max() < 0.2 * information[1]
+    assert (information >= 0).all()
