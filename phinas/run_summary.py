@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from phinas.experiment.artifacts.baseline_file import BaselineFile
-from phinas.experiment.artifacts.coefficients_file import CoefficientsFile
+from phinas.experiment.artifacts.coefficients_file import CoefficientsFile, RaceRecord
 from phinas.experiment.artifacts.validation_file import MemberRecord, ValidationFile
 from phinas.experiment.manifest import read_manifest
 from phinas.experiment.measurement import metric_label
@@ -126,11 +126,23 @@ def _coefficients_data(coefficients: CoefficientsFile) -> dict[str, Any]:
     from phinas.reports.sentences.coefficients import explain_coefficients
 
     factors, race = coefficients.factors, coefficients.race
-    ranges = race.ranges.by_name if race else {name: (v, v) for name, v in factors.items()}
+    intervals = race.intervals.by_name if race else {name: (v, v) for name, v in factors.items()}
     return {
         **factors,
-        "ranges": {name: list(interval) for name, interval in ranges.items()},
+        "intervals": {name: list(interval) for name, interval in intervals.items()},
+        "best_network": _best_network_data(race) if race else None,
         "explanation": " ".join(explain_coefficients(coefficients)),
+    }
+
+
+def _best_network_data(race: RaceRecord) -> dict[str, Any]:
+    """The best of the compared networks, which is the one to use at their FLOPs."""
+    winner = race.winner
+    return {
+        "name": f"grid-{race.winner_number}",
+        "network_id": winner.network_id,
+        "flops": winner.flops,
+        "probability_of_best": winner.probability_of_best,
     }
 
 
@@ -149,11 +161,11 @@ def _baseline_texts(baseline: BaselineFile) -> list[str]:
 
 
 def _coefficients_text(coefficients: CoefficientsFile) -> str:
-    ranges = coefficients.race.ranges.by_name if coefficients.race else {}
+    intervals = coefficients.race.intervals.by_name if coefficients.race else {}
     texts = []
     for name, value in coefficients.factors.items():
-        low, high = ranges.get(name, (value, value))
-        span = f" (tied: {low:.3g} to {high:.3g})" if name in ranges else ""
+        low, high = intervals.get(name, (value, value))
+        span = f" (95%: {low:.3g} to {high:.3g})" if name in intervals else ""
         texts.append(f"{name} {value:.3g}{span}")
     return ", ".join(texts)
 

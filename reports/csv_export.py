@@ -44,6 +44,7 @@ _GRID_COLUMNS = (
     *("network_id", "alpha_low", "alpha_high", "beta_low", "beta_high", "gamma_low", "gamma_high"),
     *("resolution", "depths", "widths", "flops", "ratio", "score", "adjusted_score"),
     *("score_gap", "score_gap_low", "score_gap_high", "status", "tied", "winner"),
+    "probability_of_best",
     *("short_run_score", "num_diverged"),
 )
 _FAMILY_COLUMNS = (
@@ -173,6 +174,7 @@ def _make_grid_row(row: RacedMember) -> Row:
         "status": row.status,
         "tied": row.tied,
         "winner": row.winner,
+        "probability_of_best": row.probability_of_best,
         "short_run_score": row.short_run_score,
         "num_diverged": row.num_diverged,
     }
@@ -215,7 +217,7 @@ def _make_family_row(row: ReportMember, run_data: RunData) -> Row:
         }
     return (
         values
-        | compute_scale_factors(run_data.coefficients, member.phi)
+        | compute_scale_factors(run_data.coefficients, run_data.baseline_spec, member.phi)
         | _make_result_columns(result)
     )
 

@@ -65,11 +65,16 @@ class RacedMember(GridMemberRecord):
         description="one of these networks is the best (95%); a failed network is tied unless its "
         "other trainings show that it is worse"
     )
-    winner: bool
+    winner: bool = Field(description="the network to use at the FLOPs of the compared networks")
+    probability_of_best: float = Field(
+        ge=0, le=1, description="probability to be the best of the compared networks"
+    )
 
 
-class CoefficientRanges(Record):
-    """Smallest and largest values over the winner and the networks tied with it."""
+class CoefficientIntervals(Record):
+    """The values of alpha, beta and gamma that have 95% of the probability of being the best
+    network's. Each includes the coefficient.
+    """
 
     alpha: Interval
     beta: Interval
@@ -80,12 +85,27 @@ class CoefficientRanges(Record):
         return {"alpha": self.alpha, "beta": self.beta, "gamma": self.gamma}
 
 
+class MoreTrainings(Record):
+    """What as many epochs again would add, on average over the posterior."""
+
+    trainings: int = Field(description="full trainings")
+    num_tied: float = Field(description="networks tied with the winner after them")
+    gain: float = Field(description="increase of the true score of the winner")
+    max_gain: float = Field(description="the same after any number of trainings")
+
+
 class RaceRecord(Record):
     """The race that the coefficients come from."""
 
     metric: str = Field(description="name of the score: accuracy, balanced_accuracy, macro_f1, ...")
     outcome: RaceOutcome
-    ranges: CoefficientRanges
+    intervals: CoefficientIntervals
+    published_fraction: float = Field(
+        ge=0,
+        le=1,
+        description="fraction of the published 1.2, 1.1, 1.15 in the coefficients; the remainder "
+        "is the mean of the compared networks, weighted by probability_of_best",
+    )
     flops_multiple: float = Field(description="FLOPs over the baseline's at phi 1")
     grid_phi: float = Field(description="phi of the grid's networks")
     constraint: Literal["measured", "nominal"]
@@ -102,6 +122,7 @@ class RaceRecord(Record):
     margin_interval: Interval | None = Field(description="95% interval of margin; null: unknown")
     epochs: int = Field(description="epochs that were trained")
     full_grid_epochs: int = Field(description="epochs of every network with every seed")
+    more_trainings: MoreTrainings | None = Field(description="null: nothing is left to decide")
     members: tuple[RacedMember, ...]
 
     @property
@@ -112,6 +133,11 @@ class RaceRecord(Record):
     @property
     def winner(self) -> RacedMember:
         return next(row for row in self.members if row.winner)
+
+    @property
+    def winner_number(self) -> int:
+        """Position of the winner in `members`, from 1: its name in commands is grid-NUMBER."""
+        return 1 + next(number for number, row in enumerate(self.members) if row.winner)
 
     @property
     def num_tied(self) -> int:
@@ -139,6 +165,14 @@ class CoefficientsFile(Artifact):
     gamma: Factor = Field(description="resolution")
     divisor: int = Field(ge=1, description="channels are rounded to a multiple of this")
     rounding: DepthRoundingName = Field(description="how depths are rounded")
+    max_resolution: int | None = Field(
+        default=None, ge=1, description="highest resolution of the family in px; null: no maximum"
+    )
+    before_depth_limit: tuple[Factor, Factor, Factor] | None = Field(
+        default=None,
+        description="alpha, beta, gamma of the race, before alpha was lowered so that no stage "
+        "more than doubles its depth from one member to the next; null: not lowered",
+    )
     source: str | None = Field(description="what the user named; null: the race found them")
     race: RaceRecord | None = Field(description="null: the user supplied the coefficients")
 

@@ -15,6 +15,7 @@ from phinas.reports.run_data import RunData
 from phinas.reports.sentences.rendering import list_sentences, render
 from phinas.scaling_search.coefficients import PAPER
 
+_LARGE_PHI = 2  # where a comparison decides more, benchmarks/racing.md
 _NO_BREAK_EQUALS = "\u00a0=\u00a0"
 
 
@@ -74,18 +75,25 @@ def describe_coefficients(run_data: RunData) -> list[str]:
             ]
         )
         return [render("coefficients", "user_supplied", values=values)]
-    ranges = race.ranges.by_name
+    intervals = race.intervals.by_name
     values = join_names(
         [
             f"{DIMENSIONS[name]} by {name}{_NO_BREAK_EQUALS}{value:.2f} "
-            f"({ranges[name][0]:.2f} to {ranges[name][1]:.2f})"
+            f"({intervals[name][0]:.2f} to {intervals[name][1]:.2f})"
             for name, value in coefficients.factors.items()
         ]
     )
     source = run_data.scaling_score_source
     return list_sentences(
-        render("coefficients", "searched", values=values),
+        render(
+            "coefficients",
+            "searched",
+            values=values,
+            published=PAPER_FACTORS,
+            published_fraction=race.published_fraction,
+        ),
         _describe_outcome(race),
+        _describe_more_trainings(race, run_data),
         render("coefficients", "source_note", source=source) if source else "",
     )
 
@@ -95,6 +103,8 @@ def _describe_outcome(race: RaceRecord) -> str:
         "coefficients",
         "outcome",
         case=race.outcome,
+        winner=f"grid-{race.winner_number}",
+        probability=race.winner.probability_of_best,
         num_members=len(race.members),
         num_tied=race.num_tied,
         num_failed=race.num_tied_failed,
@@ -102,6 +112,29 @@ def _describe_outcome(race: RaceRecord) -> str:
         cost=f"{race.target_ratio:.3g}",
         scales_resolution=any(row.intervals["gamma"][0] > 1 for row in race.members),
         noun="trained network" if race.evaluator == "proxy" else "measured network",
+    )
+
+
+def _describe_more_trainings(race: RaceRecord, run_data: RunData) -> str:
+    """What as much training again would add; "" if nothing is left to decide."""
+    more = race.more_trainings
+    if more is None:
+        return ""
+    seconds = sum(
+        record.measurement.train_seconds
+        for record in run_data.trial_records["scaling"]
+        if record.is_complete
+    )
+    return render(
+        "coefficients",
+        "more_trainings",
+        num_trainings=more.trainings,
+        minutes=seconds / 60,
+        num_tied=more.num_tied,
+        gain=100 * more.gain,
+        max_gain=100 * more.max_gain,
+        can_rise=race.constraint == "measured" and race.grid_phi < _LARGE_PHI,
+        large_phi=_LARGE_PHI,
     )
 
 
@@ -118,6 +151,8 @@ def explain_coefficients(coefficients: CoefficientsFile) -> list[str]:
         "coefficients",
         "why",
         num_members=len(race.members),
+        published=PAPER_FACTORS,
+        published_fraction=race.published_fraction,
         grid_size=race.grid_size,
         constraint=race.constraint,
         target=race.flops_multiple if is_nominal else race.target_ratio,
@@ -130,13 +165,13 @@ def explain_coefficients(coefficients: CoefficientsFile) -> list[str]:
     return [why, _describe_outcome(race)]
 
 
-def describe_coefficient_ranges(run_data: RunData) -> str:
-    """The ranges below the headline."""
+def describe_coefficient_intervals(run_data: RunData) -> str:
+    """The intervals below the headline."""
     race = run_data.race
     if race is None:
         return "user-supplied"
-    ranges = ", ".join(
+    intervals = ", ".join(
         f"{GREEK_LETTERS[name]}\u00a0{format_interval(*interval)}"
-        for name, interval in race.ranges.by_name.items()
+        for name, interval in race.intervals.by_name.items()
     )
-    return render("coefficients", "headline", case=race.outcome, ranges=ranges)
+    return render("coefficients", "headline", case=race.outcome, intervals=intervals)

@@ -1,4 +1,4 @@
-"""The scaling search as tables: alpha, beta, gamma with their ranges, and the compared networks."""
+"""The scaling search as tables: the coefficients with intervals, and the compared networks."""
 
 import math
 
@@ -44,12 +44,12 @@ def make_coefficients_table(run_data: RunData) -> ReportTable | None:
     coefficients, race = run_data.coefficients, run_data.race
     if coefficients is None:
         return None
-    ranges = race.ranges.by_name if race else {}
+    intervals = race.intervals.by_name if race else {}
     rows = [
         [
             Cell(f"{GREEK_LETTERS[name]}, {DIMENSIONS[name]}"),
             make_number_cell(value, 3),
-            Cell(format_interval(*ranges[name]) if name in ranges else "user-supplied"),
+            Cell(format_interval(*intervals[name]) if name in intervals else "user-supplied"),
         ]
         for name, value in coefficients.factors.items()
     ]
@@ -59,11 +59,10 @@ def make_coefficients_table(run_data: RunData) -> ReportTable | None:
     if race is None:
         note = f"{nominal}; no networks were compared."
         return ReportTable(make_columns("coefficient:", "value", "range"), rows, None, note)
-    note = (
-        f"{nominal}; the best network has {race.winner.ratio:.2f} times the baseline's FLOPs after "
-        "rounding."
-    )
-    columns = make_columns("coefficient:", "value", "range over tied networks")
+    note = f"{nominal}."
+    if race.constraint == "measured" and coefficients.before_depth_limit is None:
+        note += f" Each unit of phi multiplies the FLOPs by about {race.flops_multiple:g}."
+    columns = make_columns("coefficient:", "value", "values with 95% of the probability")
     return ReportTable(columns, rows, None, note)
 
 
@@ -72,10 +71,11 @@ def make_grid_table(run_data: RunData) -> ReportTable | None:
     if race is None:
         return None
     members = sorted(
-        race.members, key=lambda row: math.inf if row.score_gap is None else row.score_gap
+        enumerate(race.members, start=1),
+        key=lambda item: math.inf if item[1].score_gap is None else item[1].score_gap,
     )
     columns = make_columns(
-        "network:",
+        "name in commands:",
         ALPHA,
         BETA,
         GAMMA,
@@ -86,15 +86,17 @@ def make_grid_table(run_data: RunData) -> ReportTable | None:
         "FLOPs / B0",
         run_data.race_score_label,
         "estimated points behind the best (95% CI)",
+        "probability to be the best",
         "result:",
     )
-    winner_row = next((index for index, row in enumerate(members) if row.winner), None)
-    return ReportTable(columns, [_make_row(row) for row in members], winner_row, _GAP_NOTE)
+    winner_row = next((index for index, (_, row) in enumerate(members) if row.winner), None)
+    rows = [_make_row(number, row) for number, row in members]
+    return ReportTable(columns, rows, winner_row, _GAP_NOTE)
 
 
-def _make_row(row: RacedMember) -> list[Cell]:
+def _make_row(number: int, row: RacedMember) -> list[Cell]:
     return [
-        Cell(row.network_id),
+        Cell(f"grid-{number}"),
         *(
             Cell(format_interval(*interval), repr(interval[0]))
             for interval in row.intervals.values()
@@ -106,6 +108,7 @@ def _make_row(row: RacedMember) -> list[Cell]:
         make_number_cell(row.ratio, 2),
         Cell(EN_DASH, "-1") if row.score is None else make_percent_cell(row.score),
         _make_gap_cell(row),
+        make_percent_cell(row.probability_of_best),
         Cell(_STATUS_LABELS[row.status]),
     ]
 

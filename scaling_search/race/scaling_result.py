@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 from phinas.experiment.artifacts.artifact import Interval
 from phinas.experiment.artifacts.coefficients_file import (
-    CoefficientRanges,
+    CoefficientIntervals,
     CoefficientsFile,
+    MoreTrainings,
     RacedMember,
     RaceOutcome,
     RaceRecord,
@@ -14,7 +15,9 @@ from phinas.experiment.artifacts.coefficients_file import (
 from phinas.experiment.schema.config import ScalingSection
 from phinas.scaling_search.coefficients import Coefficients
 from phinas.scaling_search.grid.grid_member import GridMember
+from phinas.scaling_search.race.centroid import CoefficientEstimate
 from phinas.scaling_search.race.race import Race, RaceResult
+from phinas.scaling_search.race.value_of_more import ValueOfMore
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,7 @@ class ScalingResult:
     """The result of the scaling search.
 
     Attributes:
-        coefficients: Of the winner.
+        estimate: The coefficients that follow from the race.
         grid: All members.
         raced_members: Those that were trained.
         scores: Of the full trainings of each raced member (by network_id), by seed.
@@ -30,9 +33,10 @@ class ScalingResult:
         race: On positions in raced_members.
         race_result: On positions in raced_members.
         metric: The name of the score.
+        value_of_more: What as many epochs again would add; None: not computed, or nothing.
     """
 
-    coefficients: Coefficients
+    estimate: CoefficientEstimate
     grid: list[GridMember]
     raced_members: list[GridMember]
     scores: dict[str, list[float]]
@@ -40,9 +44,15 @@ class ScalingResult:
     race: Race
     race_result: RaceResult
     metric: str = "accuracy"
+    value_of_more: ValueOfMore | None = None
+
+    @property
+    def coefficients(self) -> Coefficients:
+        return self.estimate.coefficients
 
     @property
     def winner(self) -> GridMember:
+        """The network to use at the FLOPs of the raced members."""
         return self.raced_members[self.race_result.winner]
 
     @property
@@ -58,22 +68,12 @@ class ScalingResult:
             return "best"
         return "all_tied" if num_ties == len(self.raced_members) else "some_tied"
 
-    def ranges(self) -> CoefficientRanges:
-        """From the least to the greatest alpha, beta, gamma of any member tied with the winner."""
-
-        def span(intervals: list[Interval]) -> Interval:
-            return min(low for low, _ in intervals), max(high for _, high in intervals)
-
-        return CoefficientRanges(
-            alpha=span([member.alpha for member in self.ties]),
-            beta=span([member.beta for member in self.ties]),
-            gamma=span([member.gamma for member in self.ties]),
-        )
-
 
 def make_coefficients_file(result: ScalingResult, section: ScalingSection) -> CoefficientsFile:
     """What `scaling/coefficients.yaml` holds of a race."""
-    coefficients, race, race_result = result.coefficients, result.race, result.race_result
+    estimate, race, race_result = result.estimate, result.race, result.race_result
+    coefficients = estimate.coefficients
+    alpha, beta, gamma = estimate.intervals
     is_nominal = section.constraint == "nominal"
     return CoefficientsFile(
         alpha=coefficients.alpha,
@@ -85,9 +85,10 @@ def make_coefficients_file(result: ScalingResult, section: ScalingSection) -> Co
         race=RaceRecord(
             metric=result.metric,
             outcome=result.outcome,
-            ranges=result.ranges(),
+            intervals=CoefficientIntervals(alpha=alpha, beta=beta, gamma=gamma),
+            published_fraction=estimate.published_fraction,
             flops_multiple=section.flops_multiple,
-            grid_phi=section.grid_phi,
+            grid_phi=section.compared_phi,
             constraint=section.constraint,
             tolerance=section.nominal_tolerance if is_nominal else section.max_deviation,
             evaluator=section.evaluator,
@@ -100,6 +101,7 @@ def make_coefficients_file(result: ScalingResult, section: ScalingSection) -> Co
             margin_interval=_finite_or_none(race_result.margin_interval),
             epochs=race_result.epochs_spent,
             full_grid_epochs=race_result.full_grid_epochs,
+            more_trainings=_make_more_trainings_record(result.value_of_more),
             members=tuple(
                 _make_member_record(result, position)
                 for position in range(len(result.raced_members))
@@ -126,6 +128,18 @@ def _make_member_record(result: ScalingResult, position: int) -> RacedMember:
         status=member_result.status,
         tied=position in result.race_result.ties,
         winner=position == result.race_result.winner,
+        probability_of_best=result.estimate.probabilities[position],
+    )
+
+
+def _make_more_trainings_record(value: ValueOfMore | None) -> MoreTrainings | None:
+    if value is None:
+        return None
+    return MoreTrainings(
+        trainings=value.num_trainings,
+        num_tied=value.ties - 1,
+        gain=value.gain,
+        max_gain=value.max_gain,
     )
 
 

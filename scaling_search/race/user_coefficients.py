@@ -35,12 +35,14 @@ class CoefficientsInput(Record):
     gamma: Factor
     divisor: Annotated[int, Field(ge=1)] = 8
     rounding: DepthRoundingName = "ceil"
+    max_resolution: Annotated[int, Field(ge=1)] | None = None
 
 
 def load_user_coefficients(
     section: ScalingSection, *, record_path: Path | None = None
 ) -> Coefficients:
-    """The coefficients of `scaling.coefficients`, under the section's rounding.
+    """The coefficients of `scaling.coefficients`, under the section's rounding, without a highest
+    resolution.
 
     Args:
         record_path: This run's own file. It is read instead of the source that it was made from,
@@ -59,7 +61,9 @@ def load_user_coefficients(
         if record.source == section.coefficients:
             source_path = record_path
     coefficients = read_coefficients(source_path, field="scaling.coefficients")
-    return replace(coefficients, divisor=section.divisor, rounding=section.rounding)
+    return replace(
+        coefficients, divisor=section.divisor, rounding=section.rounding, max_resolution=None
+    )
 
 
 def make_user_coefficients_file(
@@ -73,6 +77,7 @@ def make_user_coefficients_file(
         gamma=coefficients.gamma,
         divisor=coefficients.divisor,
         rounding=coefficients.rounding,
+        max_resolution=coefficients.max_resolution,
         source=source if isinstance(source, str) else format_coefficients(coefficients),
         race=None,
     )
@@ -139,6 +144,7 @@ def _parse_coefficients(data: object, *, where: str) -> Coefficients:
         record.gamma,
         divisor=record.divisor,
         rounding=record.rounding,
+        max_resolution=record.max_resolution,
     )
     if max(coefficients.alpha, coefficients.beta, coefficients.gamma) == 1:
         raise InputError(
