@@ -54,6 +54,40 @@ def max_resolution(config: Config, data: ImageProperties | None) -> float:
     )
 
 
+def family_max_resolution(
+    config: Config, data: ImageProperties | None, resolution: int
+) -> int | None:
+    """The highest resolution of the family in px; None: there is none.
+
+    It is the images' own size, at which they may be stored later. Enlarged images
+    (`data.upsample`) have no more detail. So their family keeps to resolutions that the grid of the
+    scaling search compares.
+
+    Args:
+        config: The configuration.
+        data: The images, or None.
+        resolution: Of the baseline, in px.
+
+    Raises:
+        InputError: `scaling.max_resolution` is below the resolution of the baseline.
+    """
+    section = config.scaling
+    if section.max_resolution is not None:
+        if section.max_resolution < resolution:
+            raise InputError(
+                f"scaling.max_resolution: {section.max_resolution} px is below the baseline's "
+                f"resolution {resolution} px; raise it, or lower search.resolution"
+            )
+        return section.max_resolution
+    if data is None or config.data is None:
+        return None
+    image_size = max(data.image_size, data.native_size)
+    if not config.data.upsample:
+        return image_size
+    max_factor = section.ranges["gamma"][1] ** section.compared_phi
+    return max(image_size, math.floor(resolution * max_factor + 1e-9))
+
+
 def largest_resolution(config: Config) -> int:
     """The highest resolution in px that any stage of a run may train, however large images are.
 
@@ -160,7 +194,12 @@ def describe_resolution(
     if usual > resolution:
         parts.append(f"networks have {resolution} px instead of the {usual} px of {name}")
     scales = "scale" in stages and config.scaling.coefficients is None
-    if scales and scales_without_resolution(config.scaling, resolution, max_resolution=limit):
+    is_limited_by_images = resolution == limit
+    if (
+        scales
+        and is_limited_by_images
+        and scales_without_resolution(config.scaling, resolution, max_resolution=limit)
+    ):
         parts.append("scaling changes depth and width only (gamma is 1)")
     if not parts:
         return ""

@@ -2,13 +2,15 @@
 
 from collections.abc import Callable
 
+from phinas.experiment.artifacts.coefficients_file import CoefficientsFile
 from phinas.experiment.artifacts.family_file import FamilyMember
 from phinas.experiment.errors import NoResultError
 from phinas.experiment.executors import Executor
 from phinas.experiment.schema.config import ScalingSection
 from phinas.experiment.storage.trial_store import TrialStore
 from phinas.scaling_search.coefficients import Coefficients
-from phinas.scaling_search.family.budget_ladder import fit_budgets
+from phinas.scaling_search.family.budget_ladder import BudgetFit, fit_budgets
+from phinas.scaling_search.family.depth_growth import limit_depth_growth
 from phinas.scaling_search.family.family import make_budget_family, make_family
 from phinas.scaling_search.family.latency_budgets import fit_latency_budgets
 from phinas.space.network import Network
@@ -37,19 +39,85 @@ def build_family(
     Raises:
         InputError: No phi meets a budget.
     """
+    fits = _fit_budgets(baseline, coefficients, section, latency)
+    if fits is None:
+        return make_family(baseline, coefficients, section.phi)
+    return make_budget_family(baseline, fits)
+
+
+def limit_family_depth(
+    baseline: ArchSpec,
+    coefficients: Coefficients,
+    section: ScalingSection,
+    *,
+    latency: Callable[[Network], float] | None = None,
+) -> Coefficients:
+    """The coefficients of a race with an alpha that suits the whole family: no stage more than
+    doubles its depth from one member to the next.
+
+    Args:
+        baseline: The network to scale.
+        coefficients: The compound coefficients.
+        section: The configuration, which has budgets or values of phi.
+        latency: As for `build_family`.
+
+    Raises:
+        InputError: No phi meets a budget.
+    """
+
+    def find_ladder(candidate: Coefficients) -> list[float]:
+        fits = _fit_budgets(baseline, candidate, section, latency)
+        return section.phi if fits is None else [fit.phi for fit in fits]
+
+    return limit_depth_growth(baseline, coefficients, find_ladder)
+
+
+def limit_depth_of_race(
+    baseline: ArchSpec,
+    record: CoefficientsFile,
+    section: ScalingSection,
+    *,
+    latency: Callable[[Network], float] | None = None,
+) -> CoefficientsFile:
+    """The record of a race's coefficients with those of `limit_family_depth`, if they differ.
+
+    Args:
+        baseline: The network to scale.
+        record: The coefficients of the race.
+        section: The configuration, which has budgets or values of phi.
+        latency: As for `build_family`.
+
+    Raises:
+        InputError: No phi meets a budget.
+    """
+    coefficients = Coefficients.from_file(record)
+    limited = limit_family_depth(baseline, coefficients, section, latency=latency)
+    if limited == coefficients:
+        return record
+    return record.model_copy(
+        update={
+            "alpha": limited.alpha,
+            "beta": limited.beta,
+            "gamma": limited.gamma,
+            "before_depth_limit": (record.alpha, record.beta, record.gamma),
+        }
+    )
+
+
+def _fit_budgets(
+    baseline: ArchSpec,
+    coefficients: Coefficients,
+    section: ScalingSection,
+    latency: Callable[[Network], float] | None,
+) -> list[BudgetFit[ArchSpec]] | None:
+    """The network of each budget; None for a family by values of phi."""
     if section.flops:
-        return make_budget_family(
-            baseline, fit_budgets(baseline, coefficients, "flops", section.flops)
-        )
+        return fit_budgets(baseline, coefficients, "flops", section.flops)
     if section.params:
-        return make_budget_family(
-            baseline, fit_budgets(baseline, coefficients, "params", section.params)
-        )
+        return fit_budgets(baseline, coefficients, "params", section.params)
     if section.latency_ms and latency is not None:
-        return make_budget_family(
-            baseline, fit_latency_budgets(baseline, coefficients, section.latency_ms, latency)
-        )
-    return make_family(baseline, coefficients, section.phi)
+        return fit_latency_budgets(baseline, coefficients, section.latency_ms, latency)
+    return None
 
 
 def cached_latency(

@@ -8,7 +8,12 @@ before it, with coefficients that scale one dimension and with those of the pape
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from phinas.adapt_to_data import ImageProperties, baseline_for_data, space_for_data
+from phinas.adapt_to_data import (
+    ImageProperties,
+    baseline_for_data,
+    family_max_resolution,
+    space_for_data,
+)
 from phinas.experiment.errors import InputError
 from phinas.experiment.schema.config import Config
 from phinas.experiment.schema.scaling import ScalingSection
@@ -65,27 +70,31 @@ def possible_baselines(config: Config, data: ImageProperties | None) -> list[Arc
     return sample_networks(space_for_data(config, data), config)
 
 
-def user_coefficients(section: ScalingSection) -> Coefficients | None:
-    """The coefficients that the user has set; None where they are still to be found."""
-    return None if section.coefficients is None else load_user_coefficients(section)
-
-
 def check_family_feasibility(
-    networks: Sequence[ArchSpec], section: ScalingSection, coefficients: Coefficients | None
+    networks: Sequence[ArchSpec], config: Config, data: ImageProperties | None
 ) -> FamilyFeasibility:
     """Try to build the family of some networks.
 
     Args:
         networks: Networks that may become the baseline.
-        section: The configuration of the family.
-        coefficients: The coefficients; None where they are still to be found.
+        config: The configuration, which has the coefficients or leaves them to be found.
+        data: The images, or None.
 
     Raises:
         InputError: The family cannot be built for any of the networks.
     """
-    candidates = [coefficients] if coefficients else _example_coefficients(section)
+    section = config.scaling
+    candidates = (
+        _example_coefficients(section)
+        if section.coefficients is None
+        else [load_user_coefficients(section)]
+    )
     feasible, reasons = None, []
-    pairs = [(network, pair) for network in networks for pair in candidates]
+    pairs = [
+        (network, _limit_resolution(example, network, config, data))
+        for network in networks
+        for example in candidates
+    ]
     for network, example in pairs:
         try:
             _check_family(network, example, section)
@@ -99,6 +108,13 @@ def check_family_feasibility(
     return FamilyFeasibility(
         *feasible, len(pairs), len(reasons), reasons[0] if reasons else "", bool(section.latency_ms)
     )
+
+
+def _limit_resolution(
+    coefficients: Coefficients, baseline: ArchSpec, config: Config, data: ImageProperties | None
+) -> Coefficients:
+    limit = family_max_resolution(config, data, baseline.resolution)
+    return replace(coefficients, max_resolution=limit)
 
 
 def _example_coefficients(section: ScalingSection) -> list[Coefficients]:

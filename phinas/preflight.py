@@ -4,9 +4,11 @@
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from phinas.adapt_to_data import (
     describe_resolution,
+    family_max_resolution,
     read_baseline,
     run_baseline,
     search_space_name,
@@ -211,19 +213,13 @@ def _print_resolution(context: RunContext, resolution: int) -> None:
 
 def _check_family(context: RunContext) -> None:
     """Check that the family can be built, as far as that is known before the search."""
-    from phinas.family_feasibility import (
-        check_family_feasibility,
-        possible_baselines,
-        user_coefficients,
-    )
+    from phinas.family_feasibility import check_family_feasibility, possible_baselines
 
     config, run = context.config, context.run
     networks = (
         [read_baseline(run)] if run.baseline.exists() else possible_baselines(config, context.data)
     )
-    feasibility = check_family_feasibility(
-        networks, config.scaling, user_coefficients(config.scaling)
-    )
+    feasibility = check_family_feasibility(networks, config, context.data)
     for note in feasibility.notes:
         context.display.print(note)
 
@@ -236,8 +232,10 @@ def _check_user_coefficients(context: RunContext) -> None:
     goal, scaling = read_goal(context.run), context.config.scaling
     if scaling.baseline is not None:
         baseline = run_baseline(context.config, context.data, context.run)
-        build_family(
-            baseline, load_user_coefficients(scaling, record_path=context.run.coefficients), scaling
+        coefficients = replace(
+            load_user_coefficients(scaling, record_path=context.run.coefficients),
+            max_resolution=family_max_resolution(context.config, context.data, baseline.resolution),
         )
+        build_family(baseline, coefficients, scaling)
     elif "search" in goal:
         space_for_data(context.config, context.data)

@@ -11,6 +11,8 @@ from phinas.experiment.artifacts.validation_file import (
     MemberRecord,
     TestResult,
 )
+from phinas.scaling_search.coefficients import Coefficients
+from phinas.space.network import Network
 
 
 @dataclass(frozen=True)
@@ -67,11 +69,20 @@ class TestedControl:
 
 
 def compute_scale_factors(
-    coefficients: CoefficientsFile | None, phi: float
+    record: CoefficientsFile | None, baseline: Network | None, phi: float
 ) -> dict[str, float | None]:
-    """The factors alpha^phi, beta^phi and gamma^phi before rounding; None: no coefficients yet."""
-    names = {"depth_factor": "alpha", "width_factor": "beta", "resolution_factor": "gamma"}
-    return {
-        factor: coefficients.factors[name] ** phi if coefficients else None
-        for factor, name in names.items()
-    }
+    """What depth, width and resolution of the baseline are multiplied by, before rounding.
+
+    Args:
+        record: The coefficients.
+        baseline: The network that is scaled.
+        phi: The compound coefficient.
+
+    Returns:
+        The factors by the names of their columns; None without coefficients or baseline.
+    """
+    columns = ("depth_factor", "width_factor", "resolution_factor")
+    if record is None or baseline is None:
+        return dict.fromkeys(columns)
+    factors = Coefficients.from_file(record).factors(baseline.resolution, phi)
+    return dict(zip(columns, factors, strict=True))

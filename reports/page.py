@@ -25,6 +25,7 @@ from phinas.reports.sentences.coefficients import explain_coefficients
 from phinas.reports.sentences.conclusions import make_conclusion_paragraphs
 from phinas.reports.sentences.family import describe_missing_curve
 from phinas.reports.sentences.headlines import make_headlines
+from phinas.reports.sentences.learning_rates import describe_learning_rates
 from phinas.reports.sentences.proxy_check import describe_proxy_check
 from phinas.reports.sentences.rendering import render
 from phinas.reports.tables import REPORT_TABLES
@@ -111,6 +112,10 @@ def render_page(run_data: RunData, figures: dict[str, RenderedFigure]) -> str:
             "coefficients": " ".join(explain_coefficients(coefficients)) if coefficients else "",
         },
         proxy_check=_describe_proxy_check(run_data),
+        learning_rates={
+            stage: " ".join(describe_learning_rates(check))
+            for stage, check in run_data.learning_rates.items()
+        },
         members_not_validated=_list_members_not_validated(run_data),
         no_prediction_reason=describe_missing_curve(run_data),
         machine_rows=provenance.make_machine_rows(run_data),

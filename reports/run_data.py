@@ -17,6 +17,7 @@ from phinas.experiment.artifacts.baseline_file import (
 )
 from phinas.experiment.artifacts.coefficients_file import CoefficientsFile, RaceRecord
 from phinas.experiment.artifacts.earlier_searches import EarlierSearchesFile
+from phinas.experiment.artifacts.learning_rates import LearningRatesFile
 from phinas.experiment.artifacts.manifest import Manifest
 from phinas.experiment.artifacts.proxy_check import ProxyCheckFile
 from phinas.experiment.artifacts.validation_file import ControlRecord, ValidationFile
@@ -35,7 +36,7 @@ from phinas.reports.family_rows import (
 )
 from phinas.space.spec import ArchSpec
 
-STUDIES = ("search", "proxy_check", "finalists", "scaling", "validation")
+STUDIES = ("search", "proxy_check", "learning_rates", "finalists", "scaling", "validation")
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class RunData:
         num_interrupted: Number of replaced trials.
         earlier_searches: What the search learned from other runs, if anything.
         proxy_check: The proxy check of the search, where there was one.
+        learning_rates: The checks of the learning rate by stage.
         baseline: The baseline, once there is one.
         coefficients: The compound coefficients, once there are some.
         members: The family by rising phi.
@@ -63,6 +65,7 @@ class RunData:
     num_interrupted: int
     earlier_searches: EarlierSearchesFile | None
     proxy_check: ProxyCheckFile | None
+    learning_rates: dict[str, LearningRatesFile]
     baseline: BaselineFile | None
     coefficients: CoefficientsFile | None
     members: Sequence[ReportMember]
@@ -210,6 +213,11 @@ class RunData:
             for row in self.members
             if row.record is None or (row.record.result is None and row.record.prediction is None)
         ]
+
+    @property
+    def unpredicted_members(self) -> list[ReportMember]:
+        """Members that were not trained and of which the curve says too little."""
+        return [row for row in self.members if row.record and row.record.missing_prediction]
 
     @property
     def controls(self) -> tuple[ControlRecord, ...]:

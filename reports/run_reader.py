@@ -10,6 +10,7 @@ from phinas.experiment.artifacts.baseline_file import BaselineFile
 from phinas.experiment.artifacts.coefficients_file import CoefficientsFile
 from phinas.experiment.artifacts.earlier_searches import EarlierSearchesFile
 from phinas.experiment.artifacts.family_file import FamilyMember
+from phinas.experiment.artifacts.learning_rates import CHECKED_STAGES, LearningRatesFile
 from phinas.experiment.artifacts.proxy_check import ProxyCheckFile
 from phinas.experiment.artifacts.validation_file import ValidationFile
 from phinas.experiment.manifest import find_missing_members, read_manifest
@@ -56,6 +57,11 @@ def read_run_data(run: RunDir) -> RunData:
         ),
         earlier_searches=_read(EarlierSearchesFile, run.earlier_searches),
         proxy_check=_read(ProxyCheckFile, run.proxy_check),
+        learning_rates={
+            stage: check
+            for stage in CHECKED_STAGES
+            if (check := _read(LearningRatesFile, run.learning_rates(stage))) is not None
+        },
         baseline=_read(BaselineFile, run.baseline),
         coefficients=_read(CoefficientsFile, run.coefficients),
         members=_join_members(family, validation, keep_predictions=is_of_family),

@@ -19,6 +19,12 @@ SkipCase = Literal[
     "same_network",  # it is its member
     "training_failed",
 ]
+# Why the score of a member that was not trained is not predicted.
+MissingPrediction = Literal[
+    "image_size",  # the images are smaller than its resolution
+    "extrapolation",  # it has too many times the FLOPs of the largest trained member
+    "wide_interval",  # the interval of the prediction says little
+]
 ControlKind = Literal[
     "depth",  # depth-only scaling
     "width",
@@ -89,7 +95,10 @@ class MemberRecord(Record):
     ratio: float = Field(description="FLOPs over B0's")
     result: TestResult | None
     skip: SkipReason | None
-    prediction: Prediction | None = Field(description="null: trained, or not on the curve")
+    prediction: Prediction | None = Field(description="null: trained, or not predicted")
+    missing_prediction: MissingPrediction | None = Field(
+        default=None, description="why the curve gives no prediction; null: it does, or no curve"
+    )
     weights: SavedWeights | None = Field(
         default=None, description="the training whose weights were saved; null: none were"
     )

@@ -1,6 +1,6 @@
 """The family's score on the test split over FLOPs: trained members, the curve through them with its
-predictions for the others, and the controls. Predictions are hollow and dashed; members without a
-score are marked on the axis.
+predictions for the others, and the controls. Predictions are hollow and dashed. Without a curve,
+members without a score are marked on the axis. With one, they are left out.
 """
 
 from collections.abc import Sequence
@@ -40,7 +40,10 @@ def draw(run_data: RunData, *, compact: bool) -> ReportFigure | None:
         return None
     figure = make_figure(3.6 if compact else 4.6, compact=compact)
     axes = add_axes_with_margins(figure, left=32, right=14, top=26, bottom=42)
-    costs = [row.flops for row in run_data.members] + [row.flops for row in controls]
+    has_curve = run_data.validation is not None and run_data.validation.curve is not None
+    unscored = [] if has_curve else run_data.members_without_score
+    members: list[ReportMember] = [*tested, *predicted, *unscored]
+    costs = [row.flops for row in members] + [row.flops for row in controls]
     set_cost_scale(axes, costs, compact=compact)
     low, high = axes.get_xlim()
     # room for labels next to the outer bars
@@ -51,8 +54,8 @@ def draw(run_data: RunData, *, compact: bool) -> ReportFigure | None:
         x_label="FLOPs of the network (log scale)",
         y_label=f"{run_data.test_score_label} on the test split",
     )
-    if run_data.members_without_score:
-        _draw_members_without_score(axes, run_data.members_without_score)
+    if unscored:
+        _draw_members_without_score(axes, unscored)
     labels: list[Label] = []
     lines: list[list[Point]] = [_draw_curve(axes, run_data)]
     for more_labels, more_lines in (

@@ -15,9 +15,15 @@ from phinas.experiment.statistics.intervals import newcombe_interval
 from phinas.reports.controls import MARKERS
 from phinas.reports.family_rows import TestedMember
 from phinas.reports.run_data import RunData
+from phinas.reports.sentences.family_limits import (
+    describe_depth_jumps,
+    describe_family_limits,
+    join_members,
+)
 from phinas.reports.sentences.pretrained import describe_pretrained
 from phinas.reports.sentences.rendering import list_sentences, render
 from phinas.scaling_search.validation.curve import MIN_POINTS
+from phinas.scaling_search.validation.prediction import MAX_EXTRAPOLATION
 
 
 @dataclass(frozen=True)
@@ -80,6 +86,8 @@ def describe_family(run_data: RunData) -> list[str]:
         _describe_gain(run_data),
         describe_pretrained(reference) if reference else "",
         _describe_predictions(run_data),
+        _describe_missing_predictions(run_data),
+        *_describe_limits(run_data),
     )
 
 
@@ -128,6 +136,32 @@ def _describe_predictions(run_data: RunData) -> str:
         low=low,
         high=high,
         extrapolation=farthest.extrapolation,
+    )
+
+
+def _describe_missing_predictions(run_data: RunData) -> str:
+    """Which members have no predicted score, and why."""
+    by_reason: dict[str, list[str]] = {}
+    for row in run_data.unpredicted_members:
+        if row.record is not None and row.record.missing_prediction is not None:
+            by_reason.setdefault(row.record.missing_prediction, []).append(row.member.name)
+    family = [row.member for row in run_data.members]
+    return render(
+        "family",
+        "missing_predictions",
+        names={reason: join_members(names, family) for reason, names in by_reason.items()},
+        max_extrapolation=MAX_EXTRAPOLATION,
+    )
+
+
+def _describe_limits(run_data: RunData) -> list[str]:
+    """What limits the members of the family."""
+    if run_data.coefficients is None:
+        return []
+    family = [row.member for row in run_data.members]
+    return list_sentences(
+        *describe_family_limits(family, run_data.coefficients, run_data.config),
+        describe_depth_jumps(family, run_data.coefficients),
     )
 
 
@@ -191,5 +225,11 @@ def _make_control_caption(run_data: RunData) -> str:
 
 
 def _make_without_score_caption(run_data: RunData) -> str:
-    count = len(run_data.members_without_score)
-    return render("family", "without_score_caption", count=count) if count else ""
+    members = run_data.members_without_score
+    if not members:
+        return ""
+    if run_data.validation is None or run_data.validation.curve is None:
+        return render("family", "without_score_caption", count=len(members))
+    family = [row.member for row in run_data.members]
+    names = join_members([row.member.name for row in members], family)
+    return render("family", "not_drawn_caption", names=names, count=len(members))

@@ -2,7 +2,7 @@
 
 from phinas.reports.formatting import GREEK_LETTERS, format_cost, format_count, format_percent
 from phinas.reports.run_data import RunData
-from phinas.reports.sentences.coefficients import describe_coefficient_ranges
+from phinas.reports.sentences.coefficients import describe_coefficient_intervals
 
 Headline = tuple[str, str, str]
 
@@ -38,7 +38,7 @@ def _make_coefficients_headline(run_data: RunData) -> Headline | None:
     separator = " \N{MIDDLE DOT} "
     values = separator.join(f"{value:.2f}" for value in run_data.coefficients.factors.values())
     name = f"Coefficients {separator.join(GREEK_LETTERS.values())}"
-    return name, values, describe_coefficient_ranges(run_data)
+    return name, values, describe_coefficient_intervals(run_data)
 
 
 def _make_family_headline(run_data: RunData) -> Headline | None:

@@ -23,9 +23,10 @@ from phinas.reports.tables.cells import (
 )
 
 _NOTE = (
-    f"{PHI} is the compound coefficient: {ALPHA}^{PHI}, {BETA}^{PHI} and {GAMMA}^{PHI} are the "
-    "factors of depth, width and resolution before rounding. The numbers of blocks, the widths "
-    "(output channels) and the resolution are after rounding."
+    f"{PHI} is the compound coefficient. The factors of depth, width and resolution are "
+    f"{ALPHA}^{PHI}, {BETA}^{PHI} and {GAMMA}^{PHI}. Where the resolution has its maximum, those "
+    "of depth and width are larger. The numbers of blocks, the widths (output channels) and the "
+    "resolution are after rounding."
 )
 
 
@@ -43,9 +44,9 @@ def make_family_table(run_data: RunData) -> ReportTable | None:
         "resolution, px",
         "blocks per stage:",
         "widths per stage:",
-        f"{ALPHA}^{PHI}",
-        f"{BETA}^{PHI}",
-        f"{GAMMA}^{PHI}",
+        "depth factor",
+        "width factor",
+        "resolution factor",
     )
     rows = [_make_row(row, run_data) for row in run_data.members]
     return ReportTable(columns, rows, None, f"{_NOTE}{_describe_saved_weights(run_data)}")
@@ -81,20 +82,23 @@ def _make_row(row: ReportMember, run_data: RunData) -> list[Cell]:
         Cell(join_numbers([stage.width for stage in stages])),
         *(
             Cell(EN_DASH) if value is None else make_number_cell(value, 2)
-            for value in compute_scale_factors(run_data.coefficients, member.phi).values()
+            for value in compute_scale_factors(
+                run_data.coefficients, run_data.baseline_spec, member.phi
+            ).values()
         ),
     ]
 
 
 def _make_score_cells(row: ReportMember) -> list[Cell]:
-    """The score and its interval, measured or marked as predicted."""
+    """The score and its interval, measured or marked as predicted; else why there is none."""
     record = row.record
     if record is not None and record.result is not None:
         return _format_score(record.result.score, record.result.interval, prefix="")
     if record is not None and record.prediction is not None:
         prediction = record.prediction
         return _format_score(prediction.score, prediction.interval, prefix="predicted ")
-    return [Cell("not trained", "-1"), Cell(EN_DASH, "-1")]
+    is_on_curve = record is not None and record.missing_prediction is not None
+    return [Cell("not predicted" if is_on_curve else "not trained", "-1"), Cell(EN_DASH, "-1")]
 
 
 def _format_score(score: float, interval: tuple[float, float], *, prefix: str) -> list[Cell]:

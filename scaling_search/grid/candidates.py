@@ -8,7 +8,11 @@ from dataclasses import dataclass
 from phinas.experiment.schema.config import ScalingSection
 from phinas.scaling_search.grid.depth_width_grid import DepthWidthGrid
 from phinas.scaling_search.grid.grid_member import interval_midpoint
-from phinas.scaling_search.grid.resolutions import feasible_resolutions, solve_resolution
+from phinas.scaling_search.grid.resolutions import (
+    feasible_resolutions,
+    limit_resolution,
+    solve_resolution,
+)
 from phinas.scaling_search.grid.rounding_intervals import RoundingInterval
 from phinas.space.cost_by_resolution import flops_at
 
@@ -63,36 +67,48 @@ def make_candidates(
 
 
 def suggest_changes(
-    candidates: list[Candidate], section: ScalingSection, resolution: int, *, max_resolution: float
+    candidates: list[Candidate],
+    section: ScalingSection,
+    resolution: int,
+    *,
+    phi: float,
+    max_resolution: float,
 ) -> str:
     """The nearest candidate, and what to change so that at least two are near enough.
 
     Args:
+        section: With the factors and FLOPs of the compared phi.
         resolution: Of the baseline, in px.
+        phi: The compared phi.
         max_resolution: Of networks for these images, in px.
     """
     nearest, *other_candidates = sorted(candidates, key=lambda candidate: candidate.relative_error)
-    alpha = interval_midpoint(nearest.depth.factors)
-    beta = interval_midpoint(nearest.width.factors)
+    alpha = interval_midpoint(nearest.depth.factors) ** (1 / phi)
+    beta = interval_midpoint(nearest.width.factors) ** (1 / phi)
     nearest_text = (
         f"the nearest has {nearest.ratio:.3g} times (alpha {alpha:.3g}, beta {beta:.3g}, "
         f"{nearest.resolution} px)"
     )
     min_ratio = min(candidate.min_ratio for candidate in candidates)
     max_ratio = max(candidate.max_ratio for candidate in candidates)
-    uncapped = feasible_resolutions(resolution, section, max_resolution=math.inf)
-    is_capped = uncapped[1] > max_resolution
-    images_text = f"(the image size {max_resolution:g} px limits gamma: set data.upsample: true)"
+    limit = limit_resolution(section, max_resolution=max_resolution)
+    unlimited = section.model_copy(update={"max_resolution": None})
+    is_capped = feasible_resolutions(resolution, unlimited, max_resolution=math.inf)[1] > limit
+    images_text = (
+        f"(scaling.max_resolution {limit:g} px limits gamma: raise it)"
+        if limit < max_resolution
+        else f"(the image size {limit:g} px limits gamma: set data.upsample: true)"
+    )
     if max_ratio < section.flops_multiple:
         gamma_text = images_text if is_capped else "or scaling.gamma"
-        flops_multiple = math.floor(100 * max_ratio) / 100
+        flops_multiple = math.floor(100 * max_ratio ** (1 / phi)) / 100
         suggestion = (
             f"raise the upper bound of scaling.alpha, scaling.beta {gamma_text}, or lower "
             f"scaling.flops_multiple to {flops_multiple:g}"
         )
         return f"{nearest_text}, and the ranges end at {max_ratio:.3g}; {suggestion}"
     if min_ratio > section.flops_multiple:
-        flops_multiple = math.ceil(100 * min_ratio) / 100
+        flops_multiple = math.ceil(100 * min_ratio ** (1 / phi)) / 100
         suggestion = (
             "lower the lower bound of scaling.alpha, scaling.beta or scaling.gamma, or "
             f"raise scaling.flops_multiple to {flops_multiple:g}"

@@ -73,7 +73,7 @@ def describe_constraint(section: ScalingSection) -> str:
             f"{section.flops_multiple:g}"
         )
     return (
-        f"within {section.max_deviation:.1%} of {section.flops_multiple**section.grid_phi:.3g} "
+        f"within {section.max_deviation:.1%} of {section.flops_multiple**section.compared_phi:.3g} "
         "times the baseline's FLOPs"
     )
 

@@ -48,8 +48,8 @@ def make_grid(
     section = adapt_section(section, baseline.resolution, max_resolution=max_resolution)
     if section.constraint == "nominal":
         return nominal_grid(baseline, section, max_resolution=max_resolution).members
-    if section.grid_phi != 1:
-        return _make_grid_at_phi(baseline, section, max_resolution=max_resolution)
+    phi = section.compared_phi
+    section = _raise_to_phi(section)
     depth_width_grid = DepthWidthGrid(baseline, section)
     resolution_range = feasible_resolutions(
         baseline.resolution, section, max_resolution=max_resolution
@@ -61,7 +61,7 @@ def make_grid(
     if len(near_target) < 2:
         count_text = "one" if near_target else "none"
         suggestion = suggest_changes(
-            candidates, section, baseline.resolution, max_resolution=max_resolution
+            candidates, section, baseline.resolution, phi=phi, max_resolution=max_resolution
         )
         raise InputError(
             f"scaling.tolerance: the grid needs two networks and has {count_text} "
@@ -71,35 +71,26 @@ def make_grid(
         depth_width_grid.member(candidate.depth, candidate.width, candidate.resolution)
         for candidate in near_target
     ]
-    return sorted(members, key=lambda member: (member.alpha, member.beta, member.gamma))
-
-
-def _make_grid_at_phi(
-    baseline: ArchSpec, section: ScalingSection, *, max_resolution: float
-) -> list[GridMember]:
-    """The grid at another phi than 1: factors and FLOPs are those of that phi, and the intervals of
-    alpha, beta, gamma are their roots.
-    """
-    phi = section.grid_phi
-
-    def raise_bounds(bounds: list[float]) -> list[float]:
-        return [bound**phi for bound in bounds]
-
-    ranges = {name: raise_bounds(bounds) for name, bounds in section.ranges.items()}
-    scaled_section = section.model_copy(
-        update={"flops_multiple": section.flops_multiple**phi, "grid_phi": 1.0, **ranges}
-    )
-
-    def take_root(interval: Interval) -> Interval:
-        return interval[0] ** (1 / phi), interval[1] ** (1 / phi)
-
-    members = make_grid(baseline, scaled_section, max_resolution=max_resolution)
-    return [
+    roots = [
         replace(
             member,
-            alpha=take_root(member.alpha),
-            beta=take_root(member.beta),
-            gamma=take_root(member.gamma),
+            alpha=_take_root(member.alpha, phi),
+            beta=_take_root(member.beta, phi),
+            gamma=_take_root(member.gamma, phi),
         )
         for member in members
     ]
+    return sorted(roots, key=lambda member: (member.alpha, member.beta, member.gamma))
+
+
+def _raise_to_phi(section: ScalingSection) -> ScalingSection:
+    """The section with the factors and FLOPs of the compared phi as those of phi 1."""
+    phi = section.compared_phi
+    ranges = {name: [bound**phi for bound in bounds] for name, bounds in section.ranges.items()}
+    return section.model_copy(
+        update={"flops_multiple": section.flops_multiple**phi, "grid_phi": 1.0, **ranges}
+    )
+
+
+def _take_root(interval: Interval, phi: float) -> Interval:
+    return interval[0] ** (1 / phi), interval[1] ** (1 / phi)

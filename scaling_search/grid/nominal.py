@@ -17,7 +17,7 @@ from phinas.experiment.errors import InputError
 from phinas.experiment.schema.config import ScalingSection
 from phinas.scaling_search.grid.depth_width_grid import DepthWidthGrid
 from phinas.scaling_search.grid.grid_member import GridMember, describe_constraint
-from phinas.scaling_search.grid.resolutions import adapt_section
+from phinas.scaling_search.grid.resolutions import adapt_section, limit_resolution
 from phinas.scaling_search.grid.rounding_intervals import Sizes, grid_factors
 from phinas.space.scaling import round_resolution
 from phinas.space.spec import MAX_RESOLUTION, ArchSpec
@@ -51,7 +51,9 @@ class NominalGrid:
             abs(ratio / self.flops_multiple - 1) <= _EQUAL_COST_TOLERANCE for ratio in self.ratios
         )
         excluded_text = (
-            f" ({self.num_too_large} more exceed the image size)" if self.num_too_large else ""
+            f" ({self.num_too_large} more exceed the highest resolution)"
+            if self.num_too_large
+            else ""
         )
         return (
             "scaling.constraint: nominal compares networks of different FLOPs: "
@@ -76,7 +78,7 @@ def nominal_grid(
     """
     section = adapt_section(section, baseline.resolution, max_resolution=max_resolution)
     depth_width_grid = DepthWidthGrid(baseline, section)
-    resolution_limit = min(max_resolution, MAX_RESOLUTION)
+    resolution_limit = min(limit_resolution(section, max_resolution=max_resolution), MAX_RESOLUTION)
     members: dict[tuple[Sizes, Sizes, int], GridMember] = {}
     ratios: list[float] = []
     num_too_large = 0
@@ -153,9 +155,14 @@ def _too_few_message(
         f"{'one' if count else 'none'} {describe_constraint(section)}"
     )
     if num_too_large:
+        limit_name, remedy = (
+            ("scaling.max_resolution", "raise it")
+            if resolution_limit == section.max_resolution
+            else ("the image size", "set data.upsample: true")
+        )
         return (
-            f"{problem}; {num_too_large} triples exceed the image size {resolution_limit:g} px: "
-            "set data.upsample: true"
+            f"{problem}; {num_too_large} triples exceed {limit_name} {resolution_limit:g} px: "
+            f"{remedy}"
         )
     alpha, beta, gamma = _nearest_triple(section)
     nearest = alpha * beta**2 * gamma**2

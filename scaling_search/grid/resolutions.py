@@ -33,7 +33,19 @@ def scales_without_resolution(
     section: ScalingSection, resolution: int, *, max_resolution: float
 ) -> bool:
     """Whether the range of gamma is a default that the images leave no room for."""
-    return section.gamma is None and resolution == max_resolution
+    return section.gamma is None and resolution == limit_resolution(
+        section, max_resolution=max_resolution
+    )
+
+
+def limit_resolution(section: ScalingSection, *, max_resolution: float) -> float:
+    """The highest resolution in px for the grid: that of the images or of the configuration.
+
+    Args:
+        section: The configuration of the scaling search.
+        max_resolution: Of networks for these images, in px.
+    """
+    return min(max_resolution, section.max_resolution or math.inf)
 
 
 def check_resolution_range(
@@ -50,19 +62,26 @@ def check_resolution_range(
     """
     section = adapt_section(section, resolution, max_resolution=max_resolution)
     gamma = section.ranges["gamma"]
-    if resolution >= max_resolution and gamma[1] > 1:
+    limit = limit_resolution(section, max_resolution=max_resolution)
+    by_option = limit < max_resolution
+    limit_text = f"{'scaling.max_resolution' if by_option else 'the image size'} ({limit:g} px)"
+    if resolution >= limit and gamma[1] > 1:
+        remedy = (
+            "raise scaling.max_resolution"
+            if by_option
+            else "set data.upsample: true to enlarge the images"
+        )
         raise InputError(
             f"scaling.gamma: cannot exceed 1, because the baseline's resolution ({resolution} px) "
-            f"is not below the image size ({max_resolution:g} px); lower search.resolution "
-            f"(such as {max_resolution * 3 // 4:g}), set data.upsample: true to enlarge the "
-            "images, or set scaling.gamma: [1.0, 1.0]"
+            f"is not below {limit_text}; lower search.resolution (such as {limit * 3 // 4:g}), "
+            f"{remedy}, or set scaling.gamma: [1.0, 1.0]"
         )
     low, high = feasible_resolutions(resolution, section, max_resolution=max_resolution)
     if low > high:
         raise InputError(
             f"scaling.gamma: no resolution is from {gamma[0]:g} to {gamma[1]:g} "
-            f"times the baseline's {resolution} px and at most the image size "
-            f"{max_resolution:g} px; lower or widen the range"
+            f"times the baseline's {resolution} px and at most {limit_text}; lower or widen the "
+            "range"
         )
 
 
@@ -75,7 +94,11 @@ def feasible_resolutions(
     """
     low, high = section.ranges["gamma"]
     return math.ceil(resolution * low - 1e-9), math.floor(
-        min(resolution * high + 1e-9, max_resolution, MAX_RESOLUTION)
+        min(
+            resolution * high + 1e-9,
+            limit_resolution(section, max_resolution=max_resolution),
+            MAX_RESOLUTION,
+        )
     )
 
 

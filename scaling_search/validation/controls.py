@@ -112,7 +112,8 @@ def make_controls(
     """One control for each definition.
 
     Args:
-        rounding: Its divisor and rounding of depths are used for all controls.
+        rounding: Its divisor and rounding of depths are used for all controls, its highest
+            resolution for those that scale more than one dimension.
         max_resolution: Of networks for these images, in px.
     """
     family_member = max(
@@ -206,8 +207,12 @@ def _make_scaled(
     rounding: Coefficients,
 ) -> Control:
     assert definition.coefficients is not None
+    is_single_dimension = definition.name in _SINGLE_DIMENSION_COEFFICIENTS
     coefficients = replace(
-        definition.coefficients, divisor=rounding.divisor, rounding=rounding.rounding
+        definition.coefficients,
+        divisor=rounding.divisor,
+        rounding=rounding.rounding,
+        max_resolution=None if is_single_dimension else rounding.max_resolution,
     )
     phi = find_nearest_phi(baseline, coefficients, family_member.flops)
     spec = scale_to_phi(baseline, coefficients, phi)

@@ -1,13 +1,11 @@
 """The results of a validation: members, controls compared with them, the curve, and whether
 compound scaling is better.
 
-The curve is fitted to the trained members. Members that were not trained have its prediction, but
-for those with a resolution above the image size: enlarged images are not on the curve.
+The curve is fitted to the trained members. Members that were not trained have its prediction where
+it says enough about them (`prediction`).
 """
 
 from collections.abc import Sequence
-
-import numpy as np
 
 from phinas.experiment.artifacts.artifact import Interval
 from phinas.experiment.artifacts.trained_weights import SavedWeights
@@ -18,7 +16,6 @@ from phinas.experiment.artifacts.validation_file import (
     ControlRecord,
     GainRecord,
     MemberRecord,
-    Prediction,
     ScaleFactors,
     TestResult,
     ValidationFile,
@@ -42,13 +39,16 @@ from phinas.scaling_search.validation.curve import (
     count_sizes,
     fit_curve,
 )
+from phinas.scaling_search.validation.prediction import (
+    MemberPrediction,
+    make_band,
+    predict_member,
+)
 from phinas.scaling_search.validation.validate import (
     ControlValidation,
     MemberValidation,
     ValidationResult,
 )
-
-_NUM_BAND_POINTS = 60
 
 
 def summarize_validation(validation: ValidationResult, *, seed: int) -> ValidationFile:
@@ -63,15 +63,17 @@ def summarize_validation(validation: ValidationResult, *, seed: int) -> Validati
     points = _points(validation.members, networks, noise)
     num_sizes = count_sizes(points)
     curve = fit_curve(points, seed=seed) if num_sizes >= MIN_POINTS else None
+    members = tuple(_make_member_record(row, curve) for row in validation.members)
+    predicted_flops = [row.flops for row in members if row.prediction]
     return ValidationFile(
         metric=next(row.measurements[0].metric for row in validation.members if row.measurements),
-        members=tuple(_make_member_record(row, curve) for row in validation.members),
+        members=members,
         gain=_gain(validation.members, networks, noise),
         controls=tuple(
             _make_control_record(row, comparison)
             for row, comparison in zip(validation.controls, comparisons, strict=True)
         ),
-        curve=curve.to_record(_band(curve, validation.members)) if curve else None,
+        curve=curve.to_record(make_band(curve, predicted_flops)) if curve else None,
         num_trained_sizes=num_sizes,
         compound=_compound(validation.controls, comparisons),
     )
@@ -170,7 +172,11 @@ def _points(
 
 def _make_member_record(row: MemberValidation, curve: ScoreCurve | None) -> MemberRecord:
     member = row.member
-    is_predicted = curve is not None and not row.measurements and row.fits_images
+    predicted = (
+        predict_member(curve, member.flops, fits_images=row.fits_images)
+        if curve is not None and not row.measurements
+        else MemberPrediction(None, None)
+    )
     return MemberRecord(
         name=member.name,
         phi=member.phi,
@@ -180,7 +186,8 @@ def _make_member_record(row: MemberValidation, curve: ScoreCurve | None) -> Memb
         ratio=member.ratio,
         result=_make_test_result(row.measurements, row.failure_reason),
         skip=row.skip,
-        prediction=curve.predict(member.flops) if curve is not None and is_predicted else None,
+        prediction=predicted.prediction,
+        missing_prediction=predicted.missing,
         weights=_find_saved_weights(row),
     )
 
@@ -253,17 +260,6 @@ def _make_control_network(control: Control) -> ControlNetwork | None:
         params=control.cost.params,
         ratio=control.ratio,
     )
-
-
-def _band(curve: ScoreCurve, members: Sequence[MemberValidation]) -> list[Prediction]:
-    """The curve itself from the smallest trained to the largest member on it, evenly in log
-    FLOPs.
-    """
-    min_flops = min(point.flops for point in curve.points)
-    max_flops = max(row.member.flops for row in members if row.fits_images)
-    return [
-        curve.band(float(flops)) for flops in np.geomspace(min_flops, max_flops, _NUM_BAND_POINTS)
-    ]
 
 
 def _compound(

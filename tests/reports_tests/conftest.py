@@ -5,7 +5,6 @@ import random
 from contextlib import closing
 from dataclasses import replace
 
-import numpy as np
 import pytest
 from optuna.distributions import CategoricalDistribution
 
@@ -42,10 +41,12 @@ from phinas.scaling_search.coefficients import Coefficients
 from phinas.scaling_search.family.family import make_family, write_family
 from phinas.scaling_search.grid.farthest_point import farthest_point_sample
 from phinas.scaling_search.grid.measured_grid import make_grid
+from phinas.scaling_search.race.centroid import estimate_coefficients
 from phinas.scaling_search.race.racing import evaluate_race, next_runs
 from phinas.scaling_search.race.scaling_result import ScalingResult, make_coefficients_file
 from phinas.scaling_search.race.search import make_race
 from phinas.scaling_search.race.user_coefficients import make_user_coefficients_file
+from phinas.scaling_search.race.value_of_more import ValueOfMore
 from phinas.scaling_search.validation.compound_verdict import judge_compound_scaling
 from phinas.scaling_search.validation.controls import SINGLE_DIMENSION
 from phinas.scaling_search.validation.curve import (
@@ -54,6 +55,7 @@ from phinas.scaling_search.validation.curve import (
     count_sizes,
     fit_curve,
 )
+from phinas.scaling_search.validation.prediction import make_band, predict_member
 from phinas.scaling_search.validation.validate import find_skip_reason
 from phinas.space.presets import preset
 from phinas.space.spec import ArchSpec, StageSpec
@@ -93,6 +95,14 @@ def network(number):
     )
     return ArchSpec(
         stages, stem_width=8, stem_stride=1, head_width=64, resolution=12, channels=1, classes=10
+    )
+
+
+def _predict_row(row, curve):
+    """The row of a member that was not trained, with its prediction."""
+    result = predict_member(curve, row.flops, fits_images=True)
+    return row.model_copy(
+        update={"prediction": result.prediction, "missing_prediction": result.missing}
     )
 
 
@@ -257,7 +267,7 @@ class RunBuilder:
         )
         grid = make_grid(self.spec, section)
         raced_members = farthest_point_sample(grid, section.max_grid_members)
-        race = make_race(raced_members, self.spec, section)
+        race = make_race(raced_members, self.spec, section, can_pause=False)
         results = {}
         while rung := next_runs(race, results):
             results |= {
@@ -273,9 +283,23 @@ class RunBuilder:
             for index, m in enumerate(raced_members)
         }
         short_scores = {name: values[0] for name, values in short_scores.items() if values}
-        self.coefficients = raced_members[verdict.winner].to_coefficients(section)
+        estimate = estimate_coefficients(
+            self.spec,
+            section,
+            [member.to_coefficients(section) for member in raced_members],
+            [row.probability_of_best for row in verdict.member_results],
+        )
+        self.coefficients = estimate.coefficients
+        more = ValueOfMore(31, 2.6, 0.0004, 0.0021) if len(verdict.ties) > 1 else None
         result = ScalingResult(
-            self.coefficients, grid, raced_members, full_scores, short_scores, race, verdict
+            estimate,
+            grid,
+            raced_members,
+            full_scores,
+            short_scores,
+            race,
+            verdict,
+            value_of_more=more,
         )
         make_coefficients_file(result, section).write(self.run.coefficients)
         return self.build_family()
@@ -312,14 +336,9 @@ class RunBuilder:
                 points.append(CurvePoint(member.flops, result.score, error))
         fitted = fit_curve(points) if curve and count_sizes(points) >= MIN_POINTS else None
         if fitted is not None:
-            rows = [
-                row
-                if row.result
-                else row.model_copy(update={"prediction": fitted.predict(row.flops)})
-                for row in rows
-            ]
-            flops = np.geomspace(points[0].flops, rows[-1].flops, 60)
-            fitted = fitted.to_record([fitted.band(float(each)) for each in flops])
+            rows = [row if row.result else _predict_row(row, fitted) for row in rows]
+            predicted_flops = [row.flops for row in rows if row.prediction]
+            fitted = fitted.to_record(make_band(fitted, predicted_flops))
         trained = [row for row in rows if row.result]
         control_rows = self.make_controls(trained, dict(controls))
         self.validation = ValidationFile(
@@ -463,7 +482,13 @@ def full_run(tmp_path_factory):
     """A run with everything, and its report."""
     from phinas.reports.page import write_report
 
-    scaling = {"tolerance": 0.2, "divisor": 4, "max_grid_members": 5, "phi": [1.0, 2.0, 3.0]}
+    scaling = {
+        "grid_phi": 1.0,
+        "tolerance": 0.2,
+        "divisor": 4,
+        "max_grid_members": 5,
+        "phi": [1.0, 2.0, 3.0],
+    }
     builder = RunBuilder(
         tmp_path_factory.mktemp("reports") / "whole",
         scaling=scaling,

@@ -16,6 +16,7 @@ from phinas.reports.figures import pareto
 from phinas.reports.figures.axes import round_ticks
 from phinas.reports.figures.pareto import solve_equal_reward
 from phinas.reports.formatting import format_count, format_interval, format_percent, format_tick
+from phinas.reports.named_network import read_named_network
 from phinas.reports.network_diagram.columns import make_stage_columns
 from phinas.reports.page import write_report
 from phinas.reports.run_reader import read_run_data
@@ -24,7 +25,7 @@ from phinas.reports.sentences.family import compare_scores
 from phinas.reports.tables.search import make_finalists_table
 from phinas.space.presets import preset
 
-SMALL = {"tolerance": 0.2, "divisor": 4, "max_grid_members": 4, "phi": [1.0, 2.0]}
+SMALL = {"grid_phi": 1.0, "tolerance": 0.2, "divisor": 4, "max_grid_members": 4, "phi": [1.0, 2.0]}
 
 
 def conclusions_text(builder):
@@ -45,9 +46,26 @@ def test_the_conclusions_name_baseline_coefficients_and_family(full_run):
 def test_ways_to_scale_that_differ_by_noise_are_tied(build):
     builder = build(scaling=SMALL).search(3).select_baseline().scale(gap=0.0, seeds=2)
     assert read_run_data(builder.run).race.outcome == "all_tied"
-    assert "This data does not show whether more depth, width or resolution" in conclusions_text(
-        builder
-    )
+    text = conclusions_text(builder)
+    assert "This data does not show whether more depth, width or resolution" in text
+    race = read_run_data(builder.run).race
+    assert f"grid-{race.winner_number} is it with a probability of" in text
+    assert (
+        "As much training again (31 trainings) would leave about 2 networks tied with the best "
+        "one, and give one that is 0.04 points better on average. No number of trainings would "
+        "give more than 0.21 points."
+    ) in text
+    assert "A comparison at a larger size (--grid-phi 2)" in text
+
+
+def test_the_conclusions_say_what_the_coefficients_are_and_which_network_to_use(build):
+    builder = build(scaling=SMALL).search(3).select_baseline().scale(gap=0.0, seeds=2)
+    race = read_run_data(builder.run).race
+    text = conclusions_text(builder)
+    assert "with 50% of the published 1.2, 1.1, 1.15" in text
+    name = f"grid-{race.winner_number}"
+    assert f"At these FLOPs use {name} (RUN:{name} in commands)" in text
+    assert read_named_network(builder.run, name).network_id == race.winner.network_id
 
 
 def test_a_way_to_scale_that_is_much_better_is_significantly_better(build):
@@ -60,6 +78,7 @@ def test_a_way_to_scale_that_is_much_better_is_significantly_better(build):
     )
     assert read_run_data(builder.run).race.outcome == "best"
     assert "is better than all others (95%)" in conclusions_text(builder)
+    assert "As much training again" not in conclusions_text(builder)
 
 
 @pytest.mark.parametrize(

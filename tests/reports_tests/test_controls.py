@@ -23,7 +23,13 @@ from phinas.reports.tables.controls import make_controls_table
 from phinas.reports.tables.family import make_family_table
 from phinas.reports.tables.scaling import make_coefficients_table, make_grid_table
 
-SMALL = {"tolerance": 0.2, "divisor": 4, "max_grid_members": 4, "phi": [1.0, 2.0, 3.0]}
+SMALL = {
+    "grid_phi": 1.0,
+    "tolerance": 0.2,
+    "divisor": 4,
+    "max_grid_members": 4,
+    "phi": [1.0, 2.0, 3.0],
+}
 CONTROLS = {
     "depth": 0.031,
     "width": 0.012,
@@ -225,7 +231,7 @@ def test_a_curve_or_control_of_another_family_is_not_shown_for_this_one(build):
 def test_family_caption_has_the_extrapolation_and_the_noise_of_the_intervals(
     build,
 ):
-    builder = validated_run(build, controls=CONTROLS, scaling={"phi": [1.0, 2.0, 9.0, 12.0]})
+    builder = validated_run(build, controls=CONTROLS, scaling={"phi": [1.0, 2.0, 3.5, 4.0]})
     caption, rows = draw(family, builder).caption, read_run_data(builder.run).predicted_members
     assert "Hollow markers: B3 and B4 were not trained" in caption
     assert (
@@ -238,7 +244,7 @@ def test_family_caption_has_the_extrapolation_and_the_noise_of_the_intervals(
     near_caption = draw(
         family,
         validated_run(
-            lambda **sections: build("near", **sections), scaling={"phi": [1.0, 2.0, 2.9]}
+            lambda **sections: build("near", **sections), scaling={"phi": [1.0, 2.0, 2.4]}
         ),
     ).caption
     assert "only as reliable as" not in near_caption
@@ -301,8 +307,8 @@ def test_networks_of_the_grid_are_drawn_as_points_behind_the_best_as_in_the_tabl
     builder = validated_run(build)
     report_figure, table = draw(grid, builder), make_grid_table(read_run_data(builder.run))
     positions = [marker_positions(report_figure, f"member-{row}")[0][0] for row in range(4)]
-    assert positions == [float(row[-2].sort_key) for row in table.rows]
-    assert table.columns[-2][0] == "estimated points behind the best (95% CI)"
+    assert positions == [float(row[-3].sort_key) for row in table.rows]
+    assert table.columns[-3][0] == "estimated points behind the best (95% CI)"
     assert "differ from the differences of the scores in the table" in table.note
     assert positions[0] == 0 < positions[1] <= positions[2]
 
@@ -515,10 +521,12 @@ def test_the_conclusions_have_the_network_nearest_to_efficientnets_coefficients(
     builder = validated_run(build)
     record = CoefficientsFile.read(builder.run.coefficients)
     closest = find_closest_to_paper(record.race)
+    other = next(row for row in record.race.members if row is not closest)
 
     def text_after(**changes):
+        winner = closest if changes.get("winner") else other
         members = tuple(
-            row.model_copy(update=changes if row is closest else {"winner": False})
+            row.model_copy(update={"winner": row is winner} | (changes if row is closest else {}))
             for row in record.race.members
         )
         race = record.race.model_copy(update={"members": members})

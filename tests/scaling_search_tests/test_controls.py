@@ -126,6 +126,22 @@ def test_a_control_that_is_too_large_for_the_images_names_the_option():
     assert depth.skip is None
 
 
+def test_controls_of_several_dimensions_have_the_highest_resolution_of_the_family():
+    small, limited = replace(B0, resolution=32), replace(PAPER, max_resolution=37)
+    family = make_family(small, limited, [2.0, 3.0])
+    resolution, paper = controls(
+        "resolution",
+        "paper",
+        baseline=small,
+        trained_members=family,
+        rounding=replace(limited, alpha=1.0),
+        max_resolution=37,
+    )
+    assert resolution.skip.case == "image_size"
+    assert paper.is_same_network
+    assert paper.spec.resolution == 37
+
+
 def test_a_control_far_from_its_members_flops_is_skipped_with_both_flops():
     baseline = load_space("tiny").adapt_to(channels=1, classes=10, resolution=20).base
     # a second block is 40% more
@@ -269,6 +285,15 @@ def test_user_coefficients_have_the_rounding_of_the_run(tmp_path):
     assert load_user_coefficients(section) == Coefficients(1.3, 1.05, 1.1, divisor=4)
     numbers = ScalingSection(coefficients=[1.2, 1.1, 1.15], rounding="balanced")
     assert load_user_coefficients(numbers) == replace(PAPER, rounding="balanced")
+
+
+def test_coefficients_of_another_run_come_without_its_highest_resolution(tmp_path):
+    section = ScalingSection(coefficients=[1.2, 1.1, 1.15])
+    limited = replace(PAPER, max_resolution=96)
+    path = tmp_path / "coefficients.yaml"
+    make_user_coefficients_file(limited, section).write(path)
+    assert read_coefficients(path, field="scaling") == limited
+    assert load_user_coefficients(ScalingSection(coefficients=str(path))) == PAPER
 
 
 def test_a_run_keeps_its_coefficients_when_their_source_is_removed(tmp_path):

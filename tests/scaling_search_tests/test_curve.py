@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from phinas.scaling_search.validation.curve import CurvePoint, count_sizes, fit_curve
+from phinas.scaling_search.validation.prediction import MAX_EXTRAPOLATION
 
 SIZES = np.array([1.0, 1.5, 2.0, 3.0, 5.0])
 ERROR = 0.01
@@ -87,6 +88,17 @@ def test_an_extrapolation_fails_under_another_curve_as_documented():
     coverage, _ = simulate(CURVES["a peak at 3.5 times"], runs=20)
     assert coverage[0] >= 0.9
     assert coverage[2] <= 0.1
+
+
+def test_beyond_8_times_the_interval_is_wrong_too_often_under_a_law_close_to_the_assumed_one():
+    multiples = np.array([2.0, MAX_EXTRAPOLATION, 4 * MAX_EXTRAPOLATION])
+    coverage, widths = simulate(
+        CURVES["logistic in log FLOPs"], runs=60, relative_flops=tuple(multiples * SIZES[-1])
+    )
+    assert coverage[0] >= 0.85
+    assert coverage[1] >= 0.5
+    assert coverage[2] <= 0.6
+    assert widths[2] < 2 * widths[1]  # it does not show
 
 
 @pytest.mark.parametrize("num_trained", [3, 4, 5, 6])

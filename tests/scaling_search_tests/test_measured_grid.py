@@ -46,12 +46,14 @@ LAYERS = ArchSpec(
 )
 
 SECTIONS = {
-    "default": ScalingSection(),
-    "round": ScalingSection(rounding="round", tolerance=0.05),
-    "balanced": ScalingSection(rounding="balanced", tolerance=0.05),
-    "fine": ScalingSection(divisor=4, grid_step=0.02),
-    "coarse": ScalingSection(divisor=16, tolerance=0.1),
-    "offset": ScalingSection(alpha=[1.2, 2.0], beta=[1.05, 1.4], gamma=[1.0, 1.3], tolerance=0.1),
+    "default": ScalingSection(grid_phi=1),
+    "round": ScalingSection(grid_phi=1, rounding="round", tolerance=0.05),
+    "balanced": ScalingSection(grid_phi=1, rounding="balanced", tolerance=0.05),
+    "fine": ScalingSection(grid_phi=1, divisor=4, grid_step=0.02),
+    "coarse": ScalingSection(grid_phi=1, divisor=16, tolerance=0.1),
+    "offset": ScalingSection(
+        grid_phi=1, alpha=[1.2, 2.0], beta=[1.05, 1.4], gamma=[1.0, 1.3], tolerance=0.1
+    ),
 }
 BASELINES = {
     "b0": B0,
@@ -205,7 +207,7 @@ def test_balanced_depths_follow_alpha_where_depths_rounded_up_exceed_it():
 
 
 def test_each_dimension_may_have_its_own_step():
-    section = ScalingSection(grid_step=[0.2, 0.02, 0.05])
+    section = ScalingSection(grid_phi=1, grid_step=[0.2, 0.02, 0.05])
     assert {m.spec.canonicalize() for m in make_grid(SMALL, section)} != {
         m.spec.canonicalize() for m in grid("small", "default")
     }
@@ -237,7 +239,9 @@ def test_the_record_of_a_grid_member_has_its_intervals_and_its_shape():
     ids=["most triples mean their neighbor's network", "nearly all mean their own"],
 )
 def test_three_thousand_triples_are_rounded_costed_and_merged_in_two_seconds(baseline, changes):
-    section = ScalingSection(grid_step=0.01, alpha=[1.0, 1.9], beta=[1.0, 1.32], **changes)
+    section = ScalingSection(
+        grid_phi=1, grid_step=0.01, alpha=[1.0, 1.9], beta=[1.0, 1.32], **changes
+    )
     assert len(grid_factors(section.alpha, 0.01)) * len(grid_factors(section.beta, 0.01)) == 3003
     start_time = time.process_time()
     members = make_grid(preset(baseline), section)

@@ -26,7 +26,7 @@ def error_message(section, *, baseline=SMALL, max_resolution=math.inf):
 
 def test_a_multiple_above_the_ranges_is_refused_with_the_largest_possible_one():
     section = ScalingSection(
-        alpha=[1.0, 1.1], beta=[1.0, 1.05], gamma=[1.0, 1.2], flops_multiple=9.0
+        grid_phi=1, alpha=[1.0, 1.1], beta=[1.0, 1.05], gamma=[1.0, 1.2], flops_multiple=9.0
     )
     message = error_message(section)
     assert message.startswith(
@@ -46,7 +46,9 @@ def test_a_multiple_above_the_ranges_is_refused_with_the_largest_possible_one():
 
 
 def test_where_the_image_size_limits_gamma_upsampling_is_suggested():
-    section = ScalingSection(alpha=[1.0, 1.1], beta=[1.0, 1.05], flops_multiple=2.6, tolerance=0.1)
+    section = ScalingSection(
+        grid_phi=1, alpha=[1.0, 1.1], beta=[1.0, 1.05], flops_multiple=2.6, tolerance=0.1
+    )
     message = error_message(section, max_resolution=36)
     assert (
         "(the image size 36 px limits gamma: set data.upsample: true), or lower "
@@ -56,7 +58,7 @@ def test_where_the_image_size_limits_gamma_upsampling_is_suggested():
 
 
 def test_where_the_image_size_leaves_too_few_networks_upsampling_is_suggested():
-    section = ScalingSection(grid_step=0.25, tolerance=0.001)
+    section = ScalingSection(grid_phi=1, grid_step=0.25, tolerance=0.001)
     assert error_message(section, max_resolution=34).endswith(
         "(the image size 34 px limits gamma: set data.upsample: true)"
     )
@@ -64,7 +66,7 @@ def test_where_the_image_size_leaves_too_few_networks_upsampling_is_suggested():
 
 
 def test_a_multiple_below_the_ranges_is_refused_with_the_smallest_possible_one():
-    section = ScalingSection(alpha=[1.5, 2.0], beta=[1.3, 1.5], flops_multiple=1.2)
+    section = ScalingSection(grid_phi=1, alpha=[1.5, 2.0], beta=[1.3, 1.5], flops_multiple=1.2)
     message = error_message(section)
     assert (
         "lower the lower bound of scaling.alpha, scaling.beta or scaling.gamma, or raise "
@@ -78,7 +80,7 @@ def test_a_multiple_below_the_ranges_is_refused_with_the_smallest_possible_one()
 
 
 def test_an_empty_grid_names_the_nearest_network_and_a_tolerance_for_two():
-    section = ScalingSection(grid_step=0.25, tolerance=0.0001)
+    section = ScalingSection(grid_phi=1, grid_step=0.25, tolerance=0.0001)
     message = error_message(section)
     ratio, tolerance = re.search(
         r"the nearest has ([\d.]+) times .* raise scaling\.tolerance to ([\d.]+) for two",
@@ -98,7 +100,9 @@ def test_an_empty_grid_names_the_nearest_network_and_a_tolerance_for_two():
 
 
 def test_a_grid_of_one_network_is_refused():
-    message = error_message(ScalingSection(alpha=[1.0, 1.0], beta=[1.0, 1.0], tolerance=0.1))
+    message = error_message(
+        ScalingSection(grid_phi=1, alpha=[1.0, 1.0], beta=[1.0, 1.0], tolerance=0.1)
+    )
     assert message.startswith(
         "scaling.tolerance: the grid needs two networks and has one within 10.0%"
     )
@@ -111,7 +115,9 @@ def test_a_grid_of_one_network_is_refused():
 def test_a_step_too_fine_for_its_ranges_is_refused_at_once():
     start_time = time.process_time()
     message = error_message(
-        ScalingSection(grid_step=0.001, alpha=[1.0, 10.0], beta=[1.0, 10.0], gamma=[1.0, 10.0]),
+        ScalingSection(
+            grid_phi=1, grid_step=0.001, alpha=[1.0, 10.0], beta=[1.0, 10.0], gamma=[1.0, 10.0]
+        ),
         baseline=preset("resnet_50"),
     )
     assert time.process_time() - start_time < 5
@@ -124,7 +130,7 @@ def test_a_step_too_fine_for_its_ranges_is_refused_at_once():
 
 def test_the_finest_step_over_the_default_ranges_takes_bounded_time():
     start_time = time.process_time()
-    assert len(make_grid(B0, ScalingSection(grid_step=0.001))) > 100
+    assert len(make_grid(B0, ScalingSection(grid_phi=1, grid_step=0.001))) > 100
     assert time.process_time() - start_time < 5
 
 
@@ -134,13 +140,13 @@ def test_a_range_above_one_is_refused_for_a_baseline_at_the_image_size():
         match=r"^scaling\.gamma: cannot exceed 1, .* \(32 px\) is not below the image size "
         r"\(32 px\)",
     ):
-        make_grid(SMALL, ScalingSection(gamma=[1.0, 1.5]), max_resolution=32)
-    fixed = ScalingSection(gamma=[1.0, 1.0], tolerance=0.2)
+        make_grid(SMALL, ScalingSection(grid_phi=1, gamma=[1.0, 1.5]), max_resolution=32)
+    fixed = ScalingSection(grid_phi=1, gamma=[1.0, 1.0], tolerance=0.2)
     assert {member.spec.resolution for member in make_grid(SMALL, fixed, max_resolution=32)} == {32}
 
 
 def test_no_member_exceeds_the_image_size():
-    members = make_grid(SMALL, ScalingSection(tolerance=0.1), max_resolution=36)
+    members = make_grid(SMALL, ScalingSection(grid_phi=1, tolerance=0.1), max_resolution=36)
     assert max(member.spec.resolution for member in members) <= 36
 
 
@@ -149,4 +155,14 @@ def test_no_member_exceeds_the_image_size():
 )
 def test_a_range_of_gamma_without_a_resolution_is_refused(gamma, largest):
     with pytest.raises(InputError, match=r"^scaling\.gamma: no resolution is from"):
-        check_resolution_range(32, ScalingSection(gamma=gamma), max_resolution=largest)
+        check_resolution_range(32, ScalingSection(grid_phi=1, gamma=gamma), max_resolution=largest)
+
+
+def test_suggestions_are_coefficients_at_phi_1():
+    section = ScalingSection(alpha=[1.5, 2.0], beta=[1.3, 1.5], flops_multiple=1.2, grid_phi=2)
+    message = error_message(section)
+    assert "within 3.0% of 1.44 times the baseline's FLOPs" in message
+    assert "has 6.59 times (alpha 1.5, beta 1.3, 32 px)" in message
+    [multiple] = re.findall(r"raise scaling\.flops_multiple to ([0-9.]+)$", message)
+    raised = section.model_copy(update={"flops_multiple": float(multiple), "tolerance": 0.1})
+    assert len(make_grid(SMALL, raised)) >= 2

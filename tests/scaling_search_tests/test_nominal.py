@@ -106,7 +106,7 @@ def test_networks_above_the_image_size_are_skipped_and_counted():
         < max(m.spec.resolution for m in unlimited.members)
     )
     assert len(limited.ratios) + limited.num_too_large == len(unlimited.ratios) == 108
-    assert f"({limited.num_too_large} more exceed the image size)" in limited.warning()
+    assert f"({limited.num_too_large} more exceed the highest resolution)" in limited.warning()
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ def test_too_many_triples_are_refused_at_once(step):
 
 def test_the_constraint_is_described():
     assert describe_constraint(SECTION) == "with alpha * beta^2 * gamma^2 within 0.1 of 2"
-    assert describe_constraint(ScalingSection()) == "within 3.0% of 2 times the baseline's FLOPs"
+    assert describe_constraint(ScalingSection()) == "within 3.0% of 4 times the baseline's FLOPs"
 
 
 @pytest.mark.parametrize("rounding", ["ceil", "round"])

@@ -339,6 +339,17 @@ def test_the_curve_is_fitted_to_trained_members_and_predicts_the_others(validate
     assert all(row.prediction is None for row in data.members[:3])
 
 
+def test_no_score_is_predicted_far_beyond_the_trained_members(validated):
+    *trained, largest = validated[0].members
+    far = replace(largest, member=largest.member.model_copy(update={"flops": 10**12}))
+    data = summarize_validation(ValidationResult([*trained, largest, far], []), seed=0)
+    predicted, unpredicted = data.members[3:]
+    assert (predicted.missing_prediction, unpredicted.prediction) == (None, None)
+    assert unpredicted.missing_prediction == "extrapolation"
+    assert data.curve.band[-1].flops == pytest.approx(predicted.flops)
+    assert all(row.missing_prediction is None for row in data.members[:3])
+
+
 def test_no_score_is_predicted_for_a_resolution_above_the_image_size(validated):
     *trained, largest = validated[0].members
     data = summarize_validation(
@@ -349,6 +360,7 @@ def test_no_score_is_predicted_for_a_resolution_above_the_image_size(validated):
         seed=0,
     )
     assert data.members[3].prediction is None
+    assert data.members[3].missing_prediction == "image_size"
     assert data.curve.band[-1].flops == pytest.approx(data.members[2].flops)
 
 
