@@ -201,6 +201,10 @@ class RunDir(LockedDirectory):
     def earlier_searches(self) -> Path:
         return self / "search" / "earlier_searches.json"
 
+    def learning_rates(self, stage: str) -> Path:
+        """The check of the learning rate of a stage: finalists, scaling or validation."""
+        return self / "learning_rates" / f"{stage}.yaml"
+
     @property
     def coefficients(self) -> Path:
         return self / "scaling" / "coefficients.yaml"

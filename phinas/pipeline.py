@@ -19,7 +19,8 @@ from phinas.planning.time_budget import apply_time_budget
 from phinas.preflight import check_config, check_with_data
 from phinas.run_context import STAGES, open_run, read_config
 from phinas.run_summary import RunSummary, summarize_run
-from phinas.stages import STAGE_FUNCTIONS, displayed_stages
+from phinas.stage_titles import displayed_stages
+from phinas.stages import STAGE_FUNCTIONS
 from phinas.terminal.progress import Display
 
 _PREVIOUS_COMMANDS = {"scale": "search", "validate": "scale"}

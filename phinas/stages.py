@@ -3,21 +3,25 @@
 Each reads what the one before wrote, repeats nothing that is recorded, and writes its files again.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING
 
-from phinas.adapt_to_data import read_baseline, run_baseline, space_for_data
+from phinas.adapt_to_data import (
+    family_max_resolution,
+    read_baseline,
+    run_baseline,
+    space_for_data,
+)
 from phinas.experiment.manifest import record_artifacts, record_family, update_manifest
-from phinas.experiment.schema.config import Config
 from phinas.run_context import RunContext, read_goal
-from phinas.scaling_evaluator import make_job_factory
+from phinas.scaling_evaluator import make_evaluator
 from phinas.space.spec import ArchSpec
 
 if TYPE_CHECKING:
+    from phinas.experiment.artifacts.coefficients_file import CoefficientsFile
     from phinas.nas.evaluators.interface import Evaluator
-    from phinas.scaling_search.coefficients import Coefficients
 
 
 def _search(context: RunContext) -> None:
@@ -37,6 +41,7 @@ def _search(context: RunContext) -> None:
         describe_passed_over,
         describe_reference,
     )
+    from phinas.run_learning_rates import check_finalists
     from phinas.run_proxy_check import make_proxy_check
 
     space = space_for_data(context.config, context.data)
@@ -75,10 +80,12 @@ def _search(context: RunContext) -> None:
         context.display.print(
             f"search space exhausted after {networks}: no other is within the cost limits"
         )
+    is_scalable = _scalability_check(context)
+    section = check_finalists(context, result, space, is_scalable=is_scalable)
     with context.display.stage("finalists", unit="trainings", text_is_result=False) as on_progress:
         selected = select_baseline(
             result,
-            config.search,
+            section,
             space,
             seed=config.run.seed,
             context=EvaluationContext(
@@ -88,7 +95,7 @@ def _search(context: RunContext) -> None:
                 context.latency_timer,
             ),
             on_progress=on_progress,
-            is_scalable=_scalability_check(context),
+            is_scalable=is_scalable,
         )
     baseline = make_baseline_file(selected, result)
     if sentence := describe_passed_over(baseline):
@@ -131,25 +138,38 @@ def _write_user_baseline(context: RunContext) -> None:
 
 
 def _scale(context: RunContext) -> None:
-    from phinas.family_builder import build_family, cached_latency
+    from phinas.family_builder import build_family, cached_latency, limit_depth_of_race
+    from phinas.reports.sentences.family_limits import describe_depth_jumps, describe_family_limits
+    from phinas.scaling_search.coefficients import Coefficients
     from phinas.scaling_search.family.family import write_family
 
     if context.config.scaling.baseline is not None:
         _write_user_baseline(context)
     baseline = read_baseline(context.run)
-    if context.config.scaling.coefficients is None:
-        coefficients = _search_coefficients(context, baseline)
-    else:
-        coefficients = _write_user_coefficients(context)
-    latency = cached_latency(
-        context.storage.open_study("scaling"), context.latency_timer, context.executor
+    is_race = context.config.scaling.coefficients is None
+    record = _search_coefficients(context, baseline) if is_race else _user_coefficients(context)
+    limit = family_max_resolution(context.config, context.data, baseline.resolution)
+    record = record.model_copy(update={"max_resolution": limit})
+    record.write(context.run.coefficients)
+    section, latency = (
+        context.config.scaling,
+        cached_latency(
+            context.storage.open_study("scaling"), context.latency_timer, context.executor
+        ),
     )
-    family = build_family(baseline, coefficients, context.config.scaling, latency=latency)
+    if is_race:
+        record = limit_depth_of_race(baseline, record, section, latency=latency)
+        record.write(context.run.coefficients)
+    family = build_family(baseline, Coefficients.from_file(record), section, latency=latency)
     record_family(context.run, write_family(family, context.run.family))
+    for sentence in describe_family_limits(family, record, context.config):
+        context.display.print(f"note: {sentence}")
+    if sentence := describe_depth_jumps(family, record):
+        context.display.print(f"warning: {sentence}")
 
 
-def _write_user_coefficients(context: RunContext) -> "Coefficients":
-    """Record the user's coefficients; a resumed run keeps those that it recorded."""
+def _user_coefficients(context: RunContext) -> "CoefficientsFile":
+    """The record of the user's coefficients; a resumed run keeps those that it recorded."""
     from phinas.scaling_search.race.user_coefficients import (
         load_user_coefficients,
         make_user_coefficients_file,
@@ -157,11 +177,11 @@ def _write_user_coefficients(context: RunContext) -> "Coefficients":
 
     section = context.config.scaling
     coefficients = load_user_coefficients(section, record_path=context.run.coefficients)
-    make_user_coefficients_file(coefficients, section).write(context.run.coefficients)
-    return coefficients
+    return make_user_coefficients_file(coefficients, section)
 
 
-def _search_coefficients(context: RunContext, baseline: ArchSpec) -> "Coefficients":
+def _search_coefficients(context: RunContext, baseline: ArchSpec) -> "CoefficientsFile":
+    from phinas.run_learning_rates import check_grid
     from phinas.scaling_search.grid.nominal import nominal_grid
     from phinas.scaling_search.grid.resolutions import adapt_section
     from phinas.scaling_search.race.scaling_result import make_coefficients_file
@@ -173,24 +193,27 @@ def _search_coefficients(context: RunContext, baseline: ArchSpec) -> "Coefficien
     if section.constraint == "nominal":
         warning = nominal_grid(baseline, section, max_resolution=context.max_resolution).warning()
         context.display.print(f"warning: {warning}")
+    section = check_grid(context, baseline, section)
     with context.display.stage("scaling", unit="trainings", text_is_result=False) as on_progress:
         result = search_coefficients(
             baseline,
             section,
             seed=context.config.run.seed,
             max_resolution=context.max_resolution,
-            trial_store=context.storage.open_study("scaling"),
+            trial_store=context.storage.open_study(
+                "scaling", paused_trainings=context.paused_trainings
+            ),
             executor=context.executor,
-            make_job=make_job_factory(context, baseline),
+            evaluator=make_evaluator(context, baseline),
             on_progress=on_progress,
         )
-    make_coefficients_file(result, section).write(context.run.coefficients)
-    return result.coefficients
+    return make_coefficients_file(result, section)
 
 
 def _validate(context: RunContext) -> None:
     from phinas.experiment.seeds import derive_seed
     from phinas.pretrained_validation import compare_family_with_reference
+    from phinas.run_learning_rates import check_validation
     from phinas.scaling_search.family.family import read_family
     from phinas.scaling_search.race.user_coefficients import read_coefficients
     from phinas.scaling_search.validation.controls import make_controls, read_controls
@@ -208,13 +231,15 @@ def _validate(context: RunContext) -> None:
     )
     baseline = read_baseline(context.run)
     family = read_family(context.run.family)
+    members = members_to_train(family, section, max_resolution=max_resolution)
     controls = make_controls(
         read_controls(section.controls),
         baseline,
-        members_to_train(family, section, max_resolution=max_resolution),
+        members,
         rounding=read_coefficients(context.run.coefficients, field="scaling"),
         max_resolution=max_resolution,
     )
+    section = check_validation(context, members, controls)
     with context.display.stage("validation", unit="trainings", text_is_result=False) as on_progress:
         validation = validate_family(
             family,
@@ -237,11 +262,13 @@ def _validate(context: RunContext) -> None:
 
 
 def _report(context: RunContext) -> None:
+    from phinas.experiment.artifacts.learning_rates import CHECKED_STAGES
     from phinas.reports.page import write_report
 
     artifacts = [
         context.run.earlier_searches,
         context.run.proxy_check,
+        *map(context.run.learning_rates, CHECKED_STAGES),
         context.run.baseline,
         context.run.coefficients,
         context.run.validation,
@@ -249,25 +276,6 @@ def _report(context: RunContext) -> None:
     record_artifacts(context.run, [path for path in artifacts if path.exists()])
     with context.display.stage("report"):
         write_report(context.run)
-
-
-def displayed_stages(config: Config, stages: Sequence[str]) -> list[str]:
-    """The titles of the stages that a run shows, in order.
-
-    Args:
-        config: The configuration of the run.
-        stages: The stages to run.
-    """
-    searches = "search" in stages and config.scaling.baseline is None
-    is_shown = {
-        "data": config.data is not None,
-        "search": searches,
-        "finalists": searches,
-        "scaling": "scale" in stages and config.scaling.coefficients is None,
-        "validation": "validate" in stages,
-        "report": "report" in stages,
-    }
-    return [title for title, shown in is_shown.items() if shown]
 
 
 STAGE_FUNCTIONS = {"search": _search, "scale": _scale, "validate": _validate, "report": _report}

@@ -1,9 +1,12 @@
 """The results of a run that later stages and the report read."""
 
-from phinas.experiment.artifacts.artifact import OtherVersionError
+from pathlib import Path
+
+from phinas.experiment.artifacts.artifact import Artifact, OtherVersionError
 from phinas.experiment.artifacts.baseline_file import BaselineFile
 from phinas.experiment.artifacts.coefficients_file import CoefficientsFile
 from phinas.experiment.artifacts.earlier_searches import EarlierSearchesFile
+from phinas.experiment.artifacts.learning_rates import CHECKED_STAGES, LearningRatesFile
 from phinas.experiment.artifacts.proxy_check import ProxyCheckFile
 from phinas.experiment.artifacts.validation_file import ValidationFile
 from phinas.experiment.errors import InputError
@@ -19,13 +22,15 @@ def require_readable_versions(run: RunDir) -> None:
     Raises:
         OtherVersionError: A result is of another version; names the file and both versions.
     """
-    for artifact, path in (
+    results: tuple[tuple[type[Artifact], Path], ...] = (
         (EarlierSearchesFile, run.earlier_searches),
         (ProxyCheckFile, run.proxy_check),
+        *((LearningRatesFile, run.learning_rates(stage)) for stage in CHECKED_STAGES),
         (BaselineFile, run.baseline),
         (CoefficientsFile, run.coefficients),
         (ValidationFile, run.validation),
-    ):
+    )
+    for artifact, path in results:
         if not path.exists():
             continue
         try:

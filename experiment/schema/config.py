@@ -85,6 +85,20 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _check_rates(self) -> Self:
+        for key, recipe, evaluator in (
+            ("search.finalist_recipe", self.search.finalist_recipe, self.search.evaluator),
+            ("scaling.recipe", self.scaling.recipe, self.scaling.evaluator),
+        ):
+            if recipe.check_rates and evaluator != "proxy":
+                raise invalid(
+                    f"{key}.check_rates",
+                    f"has no effect with the evaluator {evaluator}, which has no learning rate; "
+                    "leave it out",
+                )
+        return self
+
+    @model_validator(mode="after")
     def _check_latency_runtime(self) -> Self:
         measures_latency = self.search.cost == "latency" or self.scaling.latency_ms
         if self.run.latency_runtime != "torch" and not measures_latency:

@@ -126,6 +126,11 @@ class FitSection(HardwareSection):
                 f"{FINETUNE} (and any recipe with freeze_batch_norm) needs initial weights; give "
                 "--weights, or use another recipe",
             )
+        if self.recipe.check_rates:
+            raise invalid(
+                "recipe.check_rates",
+                "is for stages that compare networks, and phinas fit trains one; leave it out",
+            )
         if self.recipe.known_batch_size < 2:
             raise invalid(
                 "recipe.batch_size", "1 image alone has no batch statistics; use 2 or more"

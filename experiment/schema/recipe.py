@@ -29,6 +29,12 @@ DEFAULT_BATCH_SIZE = 128
 _MIN_DEFAULT_BATCH_SIZE, _MIN_EPOCH_STEPS = 32, 8
 # Measured: benchmarks/proxy_recipe.md.
 _UNREGULARIZED_EPOCHS, _REGULARIZED_EPOCHS = 30, 150
+# The check of learning rates. It is off by default: it takes as long as six trainings, where a
+# scaling search takes as long as 24 at most, and networks of a grid agreed on the best rate up to
+# noise on CIFAR-10 (benchmarks/learning_rates.md).
+CHECKED_RATE_FACTORS = (0.5, 1.0, 2.0)
+RATE_CHECK_NETWORKS, RATE_CHECK_SEEDS = 3, 2
+_RATE_CHECK_FRACTION, _MIN_RATE_CHECK_EPOCHS = 1 / 3, 2
 
 
 class Recipe(Section):
@@ -62,6 +68,15 @@ class Recipe(Section):
     )
     learning_rate: PositiveFloat = option(
         "Peak learning rate. sgd and rmsprop multiply it by batch size / 256.", default=0.2
+    )
+    check_rates: bool = option(
+        "Check the learning rate before the networks of a stage are compared. Three networks are "
+        "trained for a third of the epochs with half, once and twice the learning rate, two times "
+        "each, which takes about as long as six trainings. All networks are trained with the same "
+        "rate, which is that of the recipe unless another is significantly better on average. "
+        "Available in search.finalist_recipe, scaling.recipe and validation.recipe, such as "
+        "{name: validate, check_rates: true}.",
+        default=False,
     )
     backbone_learning_rate_factor: FractionUpToOne = option(
         "Factor of the learning rate of all weights except the classifier's.", default=1.0
@@ -163,6 +178,26 @@ class Recipe(Section):
             _REGULARIZED_EPOCHS - _UNREGULARIZED_EPOCHS
         )
         return min(1.0, max(0.0, progress))
+
+    @property
+    def rate_check_epochs(self) -> int:
+        """Epochs of a training of the check of learning rates."""
+        return min(
+            self.epochs, max(_MIN_RATE_CHECK_EPOCHS, round(_RATE_CHECK_FRACTION * self.epochs))
+        )
+
+    def with_learning_rate(self, learning_rate: float) -> "Recipe":
+        """The recipe with a learning rate that is not checked any more."""
+        return self.model_copy(update={"learning_rate": learning_rate, "check_rates": False})
+
+    @property
+    def is_anytime(self) -> bool:
+        """Whether the accuracy after each epoch is about that of a training that ends there."""
+        return (
+            self.schedule == "constant"
+            and self.ema_fraction > 0
+            and self.initial_resolution_fraction == 1
+        )
 
     @property
     def known_batch_size(self) -> int:

@@ -75,6 +75,9 @@ GridSteps = Annotated[list[GridStep], Field(min_length=3, max_length=3)]
 # small_images have 0 to 5 networks, within 10% 6 to 17. The race corrects scores for FLOPs.
 DEFAULT_TOLERANCE, TOLERANCE_WITHOUT_RESOLUTION = 0.03, 0.1
 DEFAULT_GAMMA = [1.0, 1.5]
+# Coefficients that are found at phi 2 lose a third less at phi 3 than those found at phi 1
+# (benchmarks/racing.md).
+DEFAULT_GRID_PHI = 2.0
 _RANGE_VALUES = "two numbers from 1 to 10, the smaller first"
 DEFAULT_PHIS = [0.5, 1.0, 2.0, 3.5, 5.0, 6.0, 7.0]
 BUDGET_KEYS = ("flops", "params", "latency_ms")
@@ -104,10 +107,11 @@ class ScalingSection(Section):
     flops_multiple: Annotated[FiniteFloat, Field(gt=1, le=100)] = option(
         "FLOPs of a network at phi = 1, as a multiple of the baseline's.", default=2.0
     )
-    grid_phi: Annotated[FiniteFloat, Field(gt=0, le=4)] = option(
+    grid_phi: Annotated[FiniteFloat, Field(gt=0, le=4)] | None = option(
         "Value of phi at which the networks of the grid are compared. A larger value enlarges the "
         "differences between them and takes longer.",
-        default=1.0,
+        default=None,
+        default_text=f"{DEFAULT_GRID_PHI:g}, or 1 if scaling.constraint is nominal",
     )
     tolerance: Annotated[FiniteFloat, Field(gt=0, le=0.5)] | None = option(
         "Maximum relative deviation of a network's FLOPs from scaling.flops_multiple, if "
@@ -138,6 +142,14 @@ class ScalingSection(Section):
         "Step of the grid of alpha, beta and gamma, or a list with the step of each. If "
         "scaling.constraint is measured, gamma follows from the other two and has no step.",
         default=0.05,
+    )
+    max_resolution: Annotated[int, Field(ge=1, le=16_384)] | None = option(
+        "Highest resolution of the family and of the grid. Where gamma^phi exceeds it, depth and "
+        "width add the FLOPs that the resolution does not add.",
+        default=None,
+        unit="px",
+        default_text="the median size of the images, or with data.upsample the highest resolution "
+        "that scaling.gamma allows for the grid; none without images",
     )
     divisor: Annotated[int, Field(ge=1, le=64)] = option(
         "Round widths to multiples of this number.", default=8, unit="channels"
@@ -182,8 +194,8 @@ class ScalingSection(Section):
         Field(min_length=1),
     ] = option(
         "Values of phi, one for each member of the family. A member scales the baseline's depth by "
-        "alpha^phi, its width by beta^phi and its resolution by gamma^phi. A negative value makes "
-        "a member smaller than the baseline.",
+        "alpha^phi, its width by beta^phi and its resolution by gamma^phi, at most to "
+        "scaling.max_resolution. A negative value makes a member smaller than the baseline.",
         default=DEFAULT_PHIS,
     )
     flops: list[Count] = option(
@@ -249,9 +261,16 @@ class ScalingSection(Section):
             )
         return self
 
+    @property
+    def compared_phi(self) -> float:
+        """Value of phi at which the networks of the grid are compared."""
+        if self.grid_phi is not None:
+            return self.grid_phi
+        return 1.0 if self.constraint == "nominal" else DEFAULT_GRID_PHI
+
     @model_validator(mode="after")
     def _check_grid_phi(self) -> Self:
-        if self.constraint == "nominal" and self.grid_phi != 1:
+        if self.constraint == "nominal" and self.grid_phi not in (None, 1):
             raise invalid(
                 "grid_phi",
                 f"{self.grid_phi:g} is not available with scaling.constraint: nominal, because the "

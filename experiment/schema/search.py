@@ -172,6 +172,16 @@ class SearchSection(Section):
         return self
 
     @model_validator(mode="after")
+    def _check_rates(self) -> Self:
+        if self.recipe.check_rates:
+            raise invalid(
+                "recipe.check_rates",
+                "is not available for the trainings of a search, which are too many to check their "
+                "networks first; set search.finalist_recipe.check_rates",
+            )
+        return self
+
+    @model_validator(mode="after")
     def _check_repeated_networks(self) -> Self:
         if self.repeated_networks == 1:
             raise invalid(

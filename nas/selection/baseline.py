@@ -108,6 +108,19 @@ class SelectedBaseline:
         return "best_without_noise" if self.comparison.margin < ROUNDING_TOLERANCE else "best"
 
 
+@dataclass(frozen=True)
+class ChosenFinalists:
+    """The networks of a search to train again.
+
+    Attributes:
+        finalists: The finalists in the order of their selection.
+        num_unscalable: The number of networks that were passed over, because they cannot be scaled.
+    """
+
+    finalists: Sequence[Finalist]
+    num_unscalable: int
+
+
 def select_baseline(
     result: SearchResult,
     section: SearchSection,
@@ -134,17 +147,8 @@ def select_baseline(
         NoResultError: No finalist could be trained with every seed.
     """
     reward, evaluator = result.reward, context.evaluator
-    candidates = pareto_front(result.trials, reward.cost_metric) if result.pareto else result.trials
-    networks = _best_of_each_network(candidates)
-    scalable = _find_scalable(networks, is_scalable) if is_scalable is not None else networks
-    finalists = select_finalists(
-        scalable,
-        result.trials,
-        space,
-        reward,
-        count=section.finalists,
-        seed=seed,
-    )
+    chosen = choose_finalists(result, section, space, seed=seed, is_scalable=is_scalable)
+    finalists = chosen.finalists
     seeds = [derive_seed(seed, "finalist", index) for index in range(section.finalist_seeds)]
     problem = Problem(space, CostConstraint(), reward, scores_choices=evaluator.uses_choices)
     tasks = _make_tasks(finalists, section, evaluator, seeds, problem)
@@ -178,8 +182,30 @@ def select_baseline(
         comparison,
         reference_training.collect_result(outcomes),
         from_training=evaluator.describe_scores() is None,
-        num_unscalable=len(networks) - len(scalable),
+        num_unscalable=chosen.num_unscalable,
     )
+
+
+def choose_finalists(
+    result: SearchResult,
+    section: SearchSection,
+    space: SearchSpace,
+    *,
+    seed: int,
+    is_scalable: Callable[[ArchSpec], bool] | None = None,
+) -> ChosenFinalists:
+    """Select the finalists among the networks of a search. Arguments are as for `select_baseline`.
+
+    Of a search for a Pareto front, they are networks of the front.
+    """
+    reward = result.reward
+    candidates = pareto_front(result.trials, reward.cost_metric) if result.pareto else result.trials
+    networks = _best_of_each_network(candidates)
+    scalable = _find_scalable(networks, is_scalable) if is_scalable is not None else networks
+    finalists = select_finalists(
+        scalable, result.trials, space, reward, count=section.finalists, seed=seed
+    )
+    return ChosenFinalists(finalists, num_unscalable=len(networks) - len(scalable))
 
 
 def _find_scalable(

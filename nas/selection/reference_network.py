@@ -124,6 +124,22 @@ def resolve_reference(
     return ReferenceNetwork(name, spec)
 
 
+def find_reference(
+    result: SearchResult, section: SearchSection, space: SearchSpace
+) -> ReferenceNetwork | ExcludedReference | None:
+    """The reference of a finished search. Errors and the result are those of `resolve_reference`.
+
+    Args:
+        result: The result of the search.
+        section: Its configuration.
+        space: Its space, adapted to the images.
+    """
+    max_trial_flops = max(trial.cost.flops for trial in result.trials)
+    return resolve_reference(
+        section, make_cost_constraint(section), space.base, max_trial_flops=max_trial_flops
+    )
+
+
 class ReferenceTraining:
     """The trainings of a reference.
 
@@ -152,10 +168,7 @@ class ReferenceTraining:
             seeds: Seeds of the finalists' trainings.
         """
         self._reward = result.reward
-        max_trial_flops = max(trial.cost.flops for trial in result.trials)
-        self._reference = resolve_reference(
-            section, make_cost_constraint(section), space.base, max_trial_flops=max_trial_flops
-        )
+        self._reference = find_reference(result, section, space)
         self._finalist_tasks: list[Task] = []
         self._search_task: Task | None = None
         self._trial: Trial | None = None  # the trial of the search with the same network

@@ -59,6 +59,7 @@ class _StageOptions(_TrainingOptions, total=False):
     family_flops: Sequence[float | str]
     family_params: Sequence[float | str]
     family_latency_ms: Sequence[float]
+    family_max_resolution: int
     pretrained_reference: str
     time_budget: float | str
     runtime: str

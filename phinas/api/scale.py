@@ -58,7 +58,7 @@ def scale(
             ("auto"), workers ("auto") and the others that `phinas scale --help` lists.
 
     Returns:
-        The coefficients with their ranges, and the path of the report.
+        The coefficients with their intervals, and the path of the report.
 
     Raises:
         InputError: An argument or the data set is wrong, the run has no baseline yet, or its

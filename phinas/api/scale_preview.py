@@ -14,6 +14,7 @@ from phinas.experiment.errors import InputError
 from phinas.experiment.schema.config import Config
 from phinas.planning.planned_images import read_planned_images
 from phinas.reports.formatting import format_count, format_interval, join_numbers, pluralize
+from phinas.scaling_evaluator import can_pause_trainings
 from phinas.scaling_search.family.published_comparison import (
     DimensionComparison,
     NetworkComparison,
@@ -101,7 +102,7 @@ def dry_run(config: Config, *, reducible: str = "") -> GridPreview:
     section = adapt_section(config.scaling, baseline.resolution, max_resolution=resolution_limit)
     members = make_grid(baseline, section, max_resolution=resolution_limit)
     race_members = farthest_point_sample(members, section.max_grid_members)
-    race = make_race(race_members, baseline, section)
+    race = make_race(race_members, baseline, section, can_pause=can_pause_trainings(config))
     warning = (
         nominal_grid(baseline, section, max_resolution=resolution_limit).warning()
         if section.constraint == "nominal"

@@ -65,6 +65,7 @@ FAMILY_KEYS = (
     "scaling.flops",
     "scaling.params",
     "scaling.latency_ms",
+    "scaling.max_resolution",
     "validation.pretrained_reference",
 )
 FIT_KEYS = (
@@ -121,6 +122,7 @@ FLAGS = {
     "scaling.flops": "--family-flops",
     "scaling.params": "--family-params",
     "scaling.latency_ms": "--family-latency-ms",
+    "scaling.max_resolution": "--family-max-resolution",
     "run.latency_runtime": "--runtime",
 }
 

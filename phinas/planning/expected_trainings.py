@@ -16,18 +16,16 @@ from phinas.adapt_to_data import (
     max_resolution,
     space_for_data,
 )
+from phinas.experiment.artifacts.learning_rates import CheckedStage
 from phinas.experiment.schema.config import PROXY_CHECK_NETWORKS, Config, Recipe
 from phinas.experiment.seeds import derive_seed
-from phinas.family_feasibility import (
-    check_family_feasibility,
-    possible_baselines,
-    user_coefficients,
-)
+from phinas.family_feasibility import check_family_feasibility, possible_baselines
 from phinas.grid_feasibility import check_grid_feasibility
 from phinas.nas.cost_constraint import MAX_ENUMERABLE
 from phinas.nas.search import make_cost_constraint
 from phinas.nas.selection.reference_network import ReferenceNetwork, resolve_reference
 from phinas.planning.possible_validations import possible_validations
+from phinas.scaling_evaluator import can_pause_trainings
 from phinas.scaling_search.grid.farthest_point import farthest_point_sample
 from phinas.scaling_search.grid.grid_member import GridMember
 from phinas.scaling_search.grid.measured_grid import make_grid
@@ -36,6 +34,12 @@ from phinas.space.network import Network
 from phinas.space.search_spaces.cardinality import count_networks
 from phinas.space.search_spaces.search_space import SearchSpace
 from phinas.space.spec import ArchSpec
+from phinas.training.learning_rate_check import (
+    check_recipe,
+    check_title,
+    count_check_trainings,
+    select_networks,
+)
 
 _SAMPLE_SIZE = 6
 
@@ -127,14 +131,12 @@ def find_typical_networks(
         grid = make_grid(networks.scaled, config.scaling, max_resolution=limit)
     if not {"scale", "validate"} & set(stages):
         return replace(networks, grid=grid)
-    family = check_family_feasibility(
-        possible_baselines(config, data), config.scaling, user_coefficients(config.scaling)
-    )
+    family = check_family_feasibility(possible_baselines(config, data), config, data)
     networks = replace(networks, grid=grid, notes=(*networks.notes, *family.notes))
     if "validate" not in stages:
         return networks
     grids = [(networks.scaled, grid), *networks.other_grids] if networks.scaled else []
-    possible = possible_validations(config, family, grids=grids, max_resolution=limit)
+    possible = possible_validations(config, family, grids=grids, data=data)
     return replace(
         networks,
         validation=possible[len(possible) // 2],
@@ -191,9 +193,16 @@ def count_trainings(config: Config, networks: TypicalNetworks) -> list[ExpectedT
     if networks.scaled is not None:
         section = config.scaling
         members = farthest_point_sample(list(networks.grid), section.max_grid_members)
-        race = make_race(members, networks.scaled, section)
+        (center,) = farthest_point_sample(list(networks.grid), 1)
+        expected += _count_rate_check(
+            "scaling", section.recipe, center.spec, [member.spec for member in members]
+        )
+        can_pause = can_pause_trainings(config)
+        race = make_race(members, networks.scaled, section, can_pause=can_pause)
         others = [
-            make_race(list(grid)[: section.max_grid_members], network, section).max_trainings
+            make_race(
+                list(grid)[: section.max_grid_members], network, section, can_pause=can_pause
+            ).max_trainings
             for network, grid in networks.other_grids
         ]
         expected.append(
@@ -208,6 +217,8 @@ def count_trainings(config: Config, networks: TypicalNetworks) -> list[ExpectedT
         )
     if networks.validation:
         seeds, recipe = config.validation.seeds, config.validation.recipe
+        largest = max(networks.validation, key=lambda network: network.cost().flops)
+        expected += _count_rate_check("validation", recipe, largest, networks.validation)
         fewest, most = networks.validation_range
         trainings = len(networks.validation) * seeds
         row = ExpectedTrainings.of_equal_length(
@@ -218,7 +229,7 @@ def count_trainings(config: Config, networks: TypicalNetworks) -> list[ExpectedT
 
 
 def _count_search(config: Config, networks: TypicalNetworks) -> list[ExpectedTrainings]:
-    """Trials, the proxy check, finalists, and the reference network where there is one."""
+    """Trials, the checks, finalists, and the reference network where there is one."""
     section = config.search
     trials = min(section.trials, networks.max_trials or section.trials)
     finalists = min(section.finalists, trials) * section.finalist_seeds
@@ -231,6 +242,13 @@ def _count_search(config: Config, networks: TypicalNetworks) -> list[ExpectedTra
                 "proxy check", section.repeated_networks, networks.search, section.recipe
             )
         )
+    references = [] if networks.reference is None else [networks.reference]
+    expected += _count_rate_check(
+        "finalists",
+        section.finalist_recipe,
+        networks.base,
+        [*networks.search[: min(section.finalists, trials) - 1], *references],
+    )
     expected.append(
         ExpectedTrainings.of_equal_length(
             "finalists", finalists, networks.search, section.finalist_recipe
@@ -245,6 +263,21 @@ def _count_search(config: Config, networks: TypicalNetworks) -> list[ExpectedTra
             )
         )
     return expected
+
+
+def _count_rate_check(
+    stage: CheckedStage, recipe: Recipe, center: ArchSpec, others: Sequence[ArchSpec]
+) -> list[ExpectedTrainings]:
+    """The check of the learning rate of a stage. Empty where there is none."""
+    if not recipe.check_rates:
+        return []
+    networks = select_networks(center, others)
+    trainings = count_check_trainings(len(networks))
+    return [
+        ExpectedTrainings.of_equal_length(
+            check_title(stage), trainings, networks, check_recipe(recipe)
+        )
+    ]
 
 
 def trains_grid(config: Config) -> bool:

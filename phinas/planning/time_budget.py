@@ -7,7 +7,7 @@ resumed run and the report do not depend on the timing.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from phinas.experiment.errors import InputError
@@ -39,6 +39,7 @@ _EPOCH_KEYS = {
     "validation": "validation.recipe.epochs",
 }
 _TRIALS, _IMAGES = "search.trials", "data.max_train_images"
+_PHI, _PHI_STEP = "scaling.grid_phi", 0.5
 _VALIDATION_IMAGES = "data.max_validation_images"
 # The smallest numbers of networks and seeds.
 _MIN_REPEATS = {
@@ -48,7 +49,7 @@ _MIN_REPEATS = {
     "scaling.seeds": 2,
     "validation.seeds": 1,
 }
-BUDGET_KEYS = (_IMAGES, _VALIDATION_IMAGES, _TRIALS, *_EPOCH_KEYS.values(), *_MIN_REPEATS)
+BUDGET_KEYS = (_IMAGES, _VALIDATION_IMAGES, _TRIALS, _PHI, *_EPOCH_KEYS.values(), *_MIN_REPEATS)
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,9 @@ class _Step:
     """One step of the rule.
 
     Attributes:
-        kind: "images", "trials", "epochs" or "repeats" (finalists, networks of the grid, seeds).
-        floor: The smallest number of images or trials, or fraction of the epochs.
+        kind: "images", "trials", "phi" (of the compared networks of the grid), "epochs" or
+            "repeats" (finalists, networks of the grid, seeds).
+        floor: The smallest number of images or trials, phi, or fraction of the epochs.
         per_class: The smallest number of training images of each class, for images.
     """
 
@@ -70,6 +72,7 @@ class _Step:
 _STEPS = (
     _Step("images", 10_000, per_class=200),
     _Step("trials", 40),
+    _Step("phi", 1.0),
     _Step("epochs", 0.5),
     _Step("images", 2_000, per_class=50),
     _Step("trials", 16),
@@ -188,6 +191,7 @@ def _take_step(step: _Step, config: Config, forecast: CostForecast, minutes: flo
     change = {
         "images": _limit_images,
         "trials": _limit_trials,
+        "phi": _limit_phi,
         "epochs": _limit_epochs,
         "repeats": _limit_repeats,
     }[step.kind]
@@ -227,6 +231,16 @@ def _limit_trials(config: Config, forecast: CostForecast, step: _Step, level: fl
     return _change(config, {_TRIALS: _interpolate(trials, floor, level)})
 
 
+def _limit_phi(config: Config, forecast: CostForecast, step: _Step, level: float) -> Config:
+    """A smaller phi of the compared networks of the grid, in steps of 0.5."""
+    phi = config.scaling.compared_phi
+    scales = any(row.stage == "scaling" for row in forecast.expected_trainings(config))
+    if not scales or _PHI in user_keys(config) or phi <= step.floor:
+        return config
+    exact = phi - level * (phi - step.floor)
+    return _change(config, {_PHI: max(step.floor, _PHI_STEP * math.floor(exact / _PHI_STEP))})
+
+
 def _limit_epochs(config: Config, forecast: CostForecast, step: _Step, level: float) -> Config:
     """Fewer epochs of all stages, by the same factor."""
     is_set, values = user_keys(config), flatten_section(config)
@@ -259,7 +273,7 @@ def _interpolate(value: int, floor: int, level: float) -> int:
     return max(floor, round(value * (floor / value) ** level))
 
 
-def _change(config: Config, changes: dict[str, int]) -> Config:
+def _change(config: Config, changes: Mapping[str, float]) -> Config:
     """The configuration with some keys changed, which do not count as set by the user."""
     if not changes:
         return config

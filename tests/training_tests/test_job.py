@@ -25,6 +25,7 @@ OTHER_OPTIONS = [
     {"micro_batch_size": 5},
     {"optimizer": "adamw"},
     {"learning_rate": 0.1},
+    {"check_rates": True},
     {"backbone_learning_rate_factor": 0.1},
     {"schedule": "cosine"},
     {"warmup_fraction": 0.3},
