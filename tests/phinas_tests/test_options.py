@@ -232,7 +232,7 @@ def test_phi_sets_the_family_with_commas_or_blanks(arguments: list[str]) -> None
         options = {name: value for name, value in context.params.items() if "__" in name}
         config = build_config(None, (), options, use_quick_config=False)
     assert config.scaling.phi == [-1.0, 0.5, 2.0]
-    assert config.scaling.grid_phi == 1.0
+    assert config.scaling.grid_phi is None
 
 
 def test_options_override_the_file_and_set_overrides_options(tmp_path: Path) -> None:

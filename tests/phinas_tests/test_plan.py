@@ -138,7 +138,8 @@ def test_the_trainings_of_the_proxy_check_are_counted(forecast):
 
 
 def test_the_number_of_trainings_is_a_range_where_the_run_decides_it(forecast):
-    rows = {row.stage: row for row in forecast.plan_stages(make_config())}
+    # some networks have fewer networks of twice their FLOPs than a race compares
+    rows = {row.stage: row for row in forecast.plan_stages(make_config(scaling__grid_phi=1))}
     assert rows["search"].possible is None
     for stage in ("scaling", "validation"):
         fewest, most = rows[stage].possible
@@ -147,7 +148,7 @@ def test_the_number_of_trainings_is_a_range_where_the_run_decides_it(forecast):
 
 
 def test_a_plan_shows_one_duration_with_the_start_and_the_report(forecast):
-    config = make_config()
+    config = make_config(scaling__grid_phi=1)
     rows = forecast.plan_stages(config)
     result = Plan({}, rows, (), budget="")
     assert result.hours == pytest.approx(forecast.hours(config))

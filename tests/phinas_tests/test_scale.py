@@ -10,6 +10,7 @@ from phinas.cli import cli
 from phinas.errors import run_command
 from phinas.experiment.artifacts.coefficients_file import CoefficientsFile
 from phinas.experiment.run_dir import RunDir
+from phinas.network_source import load_network
 from phinas.scaling_search.family.family import read_family
 from phinas.space.presets import preset
 from phinas.space.search_spaces.loading import load_space
@@ -68,11 +69,12 @@ def test_dry_run_shows_the_grid_and_its_cost_and_writes_no_files(run_cli, tmp_pa
     assert preview["flops"] == FLOPS
     ratios = [row["ratio"] for row in preview["members"]]
     assert len(ratios) == len({row["network_id"] for row in preview["members"]})
-    assert all(ratio == pytest.approx(2, rel=0.03) for ratio in ratios)
+    assert all(ratio == pytest.approx(4, rel=0.03) for ratio in ratios)
     assert sum(row["trained"] for row in preview["members"]) == 10
     assert preview["full_grid_epochs"] == 10 * 4 * 20
     assert preview["epochs"] == 0.4 * preview["full_grid_epochs"]
-    assert preview["trainings"] == 10 + (320 - 10 * 4) // 20
+    # 4 epochs of each network, then 16 more, then full trainings with other seeds
+    assert preview["trainings"] == 10 + 10 + (320 - 10 * 4 - 10 * 16) // 20
     assert list(tmp_path.iterdir()) == []
 
 
@@ -134,6 +136,17 @@ def test_scaling_search_with_the_synthetic_evaluator_needs_no_images(synthetic_r
     assert Path(result["report"]).is_file()
 
 
+def test_the_result_has_intervals_and_the_name_of_the_best_compared_network(synthetic_run):
+    out, result = synthetic_run
+    coefficients, race = result["coefficients"], read_race(out)
+    best = coefficients["best_network"]
+    assert best["network_id"] == race.winner.network_id
+    assert best["probability_of_best"] == race.winner.probability_of_best > 0
+    assert load_network(f"{out}:{best['name']}").network_id == best["network_id"]
+    for name, (low, high) in coefficients["intervals"].items():
+        assert low <= coefficients[name] <= high
+
+
 @pytest.mark.slow
 def test_family_meets_budgets_that_are_separated_by_spaces_or_commas(run_cli, out):
     assert (
@@ -142,11 +155,11 @@ def test_family_meets_budgets_that_are_separated_by_spaces_or_commas(run_cli, ou
     members, before = read_members(out), read_scores(out)
     assert sorted(members) == ["b-1", "b0", "b1"]
     assert members["b-1"].flops <= 200e6 < FLOPS < members["b1"].flops <= 600e6
-    assert run_cli("scale", out, "--family-flops", "0.25G,5e8,0.7G")[0] == 0
+    assert run_cli("scale", out, "--family-flops", "0.25G,6e8,0.7G")[0] == 0
     members = read_members(out)
     assert sorted(members) == ["b-1", "b0", "b1", "b2"]
     assert members["b-1"].flops <= 250e6
-    assert FLOPS < members["b1"].flops <= 500e6 < members["b2"].flops <= 700e6
+    assert FLOPS < members["b1"].flops <= 600e6 < members["b2"].flops <= 700e6
     assert read_scores(out) == before  # the race was not run again
 
 
@@ -190,7 +203,7 @@ def test_user_function_can_score_the_networks(run_cli, out, tmp_path, monkeypatc
             ("--evaluator", "synthetic", "--set", "scaling.alpha=[0.9, 2]"),
             "--set scaling.alpha: 0.9 is below 1",
         ),
-        (("--evaluator", "synthetic", "--tolerance", "0.0001"), "the nearest has 2 times"),
+        (("--evaluator", "synthetic", "--tolerance", "0.0001"), "the nearest has 4 times"),
         (
             ("--evaluator", "synthetic", "--family-flops", "500M", "300M"),
             "is not strictly increasing",
@@ -225,7 +238,8 @@ def test_wrong_scaling_options_are_an_error_before_a_file_is_written(
 def test_error_for_a_budget_that_no_phi_meets_has_the_smallest_cost_and_another_budget_works(
     run_cli, out
 ):
-    code, _, stderr = run_cli(*SYNTHETIC, "--out", out, "--family-flops", "1M")
+    without_resolution = ("--set", "scaling.gamma=[1.0, 1.0]", "--set", "scaling.tolerance=0.1")
+    code, _, stderr = run_cli(*SYNTHETIC, *without_resolution, "--out", out, "--family-flops", "1M")
     assert code == 2
     assert (
         "no phi meets 1M flops: the smallest network that these coefficients make of the baseline "

@@ -79,12 +79,12 @@ def test_only_defaults_follow_the_images():
     assert adapt_section(wide, 32, max_resolution=32) is wide
 
 
-def test_depth_and_width_alone_double_the_flops():
+def test_depth_and_width_alone_reach_the_flops():
     baseline = preset("efficientnet_b0").adapt(resolution=32)
     members = make_grid(baseline, ScalingSection(), max_resolution=32)
     for member in members:
         assert member.gamma[0] == 1
-        assert abs(member.ratio / 2 - 1) <= 0.1
+        assert abs(member.ratio / 4 - 1) <= 0.1
 
 
 def test_a_resolution_of_the_user_above_the_image_size_is_refused():
