@@ -258,7 +258,7 @@ def compare_methods(
 
 @cache
 def _grid() -> Any:
-    return make_grid(BASELINE, ScalingSection(rounding="round", grid_step=0.025))
+    return make_grid(BASELINE, ScalingSection(rounding="round", grid_step=0.025, grid_phi=1))
 
 
 def main(
