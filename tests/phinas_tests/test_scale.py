@@ -203,7 +203,7 @@ def test_user_function_can_score_the_networks(run_cli, out, tmp_path, monkeypatc
             ("--evaluator", "synthetic", "--set", "scaling.alpha=[0.9, 2]"),
             "--set scaling.alpha: 0.9 is below 1",
         ),
-        (("--evaluator", "synthetic", "--tolerance", "0.0001"), "the nearest has 4 times"),
+        (("--evaluator", "synthetic", "--tolerance", "0.000001"), "the nearest has 4 times"),
         (
             ("--evaluator", "synthetic", "--family-flops", "500M", "300M"),
             "is not strictly increasing",

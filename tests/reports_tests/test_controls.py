@@ -244,7 +244,7 @@ def test_family_caption_has_the_extrapolation_and_the_noise_of_the_intervals(
     near_caption = draw(
         family,
         validated_run(
-            lambda **sections: build("near", **sections), scaling={"phi": [1.0, 2.0, 2.4]}
+            lambda **sections: build("near", **sections), scaling={"phi": [1.0, 2.0, 2.2]}
         ),
     ).caption
     assert "only as reliable as" not in near_caption
