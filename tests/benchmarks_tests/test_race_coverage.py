@@ -75,7 +75,11 @@ def test_the_tie_set_holds_the_best_and_single_winners_are_right(race_coverage, 
     20%.
     """
     counts = race_coverage.simulate(
-        race_coverage.NAMED[name], num_races=60, seed=0, max_budget_fraction=0.4
+        race_coverage.NAMED[name],
+        num_races=60,
+        seed=0,
+        max_budget_fraction=0.4,
+        continues_trainings=True,
     )
     assert counts.races == 60
     assert counts.keeps_best >= 60 - 7
