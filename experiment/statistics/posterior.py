@@ -3,7 +3,7 @@ networks (`phinas.experiment.statistics.posterior_fit`).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 
 import numpy as np
@@ -83,18 +83,31 @@ class Posterior:
             information[column] = joint[occurs] @ np.log(joint[occurs] / independent[occurs])
         return information
 
+    def scores(self, components: npt.NDArray[np.int64], normal: Floats, divisors: Floats) -> Floats:
+        """Return samples of the members' scores, (samples, members).
+
+        Args:
+            components: (samples,), the component of the mixture of each sample.
+            normal: (samples, members), standard normal numbers.
+            divisors: (samples,), which make them Student's t.
+        """
+        jitter = np.einsum("pmm->p", self.covariances)[:, None, None] * _JITTER
+        factors = np.linalg.cholesky(self.covariances + jitter * np.eye(self.means.shape[1]))
+        deviations = np.einsum("smk,sk->sm", factors[components], normal / divisors[:, None])
+        return np.asarray(self.means[components] + deviations)
+
     def _sample(self, members: Sequence[int]) -> Floats:
         """Return samples of some members' scores, (samples, members); they are always the same."""
         indices = np.array(members)
-        normal, chi = _samples(len(members), self.degrees_of_freedom)
         quantiles = (np.arange(_NUM_SAMPLES) + 0.5) / _NUM_SAMPLES
-        component = np.searchsorted(np.cumsum(self.weights), quantiles)
-        component = np.minimum(component, len(self.weights) - 1)
-        covariances = self.covariances[:, indices[:, None], indices]
-        jitter = _JITTER * np.einsum("pmm->p", covariances)[:, None, None] * np.eye(len(members))
-        factors = np.linalg.cholesky(covariances + jitter)
-        deviations = np.einsum("smk,sk->sm", factors[component], normal / chi[:, None])
-        return np.asarray(self.means[:, indices][component] + deviations)
+        components = np.searchsorted(np.cumsum(self.weights), quantiles)
+        components = np.minimum(components, len(self.weights) - 1)
+        some = replace(
+            self,
+            means=self.means[:, indices],
+            covariances=self.covariances[:, indices[:, None], indices],
+        )
+        return some.scores(components, *_samples(len(members), self.degrees_of_freedom))
 
     def difference_interval(
         self, first: int, second: int, confidence: float

@@ -20,7 +20,6 @@ Floats = npt.NDArray[np.float64]
 _NUM_SAMPLES = 32
 _NUM_CHEAP_SAMPLES = 4000  # without more trainings
 _MAX_TRAININGS_PER_MEMBER = 20
-_JITTER = 1e-12  # relative; keeps covariances of nearly equal scores positive definite
 
 
 @dataclass(frozen=True)
@@ -86,8 +85,8 @@ def value_of_more_trainings(race: Race, results: Results, count: int) -> ValueOf
 def _plan_runs(
     race: Race, results: Results, ties: list[int], state: RaceState, count: int
 ) -> list[TrainingRun]:
-    """The next trainings: the networks most likely to be best first, each up to the most
-    trainings of any, since only a network with that many can win; then all with one more.
+    """The next trainings: the networks most likely to be best first, each up to the most trainings
+    of any; then all with one more.
     """
     seeds = {
         member: {run.seed for run in results if run.member == member and run.epochs == race.epochs}
@@ -121,12 +120,7 @@ def _level(race: Race, results: Results, state: RaceState) -> float:
 def _sample_scores(posterior: Posterior, count: int, generator: np.random.Generator) -> Floats:
     """Samples of all members' true scores, of shape (count, members)."""
     components = generator.choice(len(posterior.weights), count, p=posterior.weights)
-    covariances = posterior.covariances[components]
-    num_members = covariances.shape[1]
-    jitter = _JITTER * np.einsum("smm->s", covariances)[:, None, None] * np.eye(num_members)
-    factors = np.linalg.cholesky(covariances + jitter)
-    normal = generator.standard_normal((count, num_members))
+    normal = generator.standard_normal((count, posterior.means.shape[1]))
     freedom = posterior.degrees_of_freedom
-    scale = np.sqrt(generator.chisquare(freedom, count) / freedom)
-    deviations = np.einsum("smk,sk->sm", factors, normal / scale[:, None])
-    return np.asarray(posterior.means[components] + deviations)
+    divisors = np.sqrt(generator.chisquare(freedom, count) / freedom)
+    return posterior.scores(components, normal, divisors)
