@@ -18,10 +18,10 @@ test: lint
 test-slow: $(READY)
 	$(PYTEST) -m "slow and not external"
 
-# All tests. Those that need a database server, a cluster or a browser are skipped where it is
+# All tests, with new random examples. Those that need a database server, a cluster or a browser are skipped where it is
 # missing.
 test-all: lint
-	$(PYTEST)
+	$(PYTEST) --hypothesis-profile=default
 
 lint: $(READY)
 	$(VENV)/bin/ruff check .

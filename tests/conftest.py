@@ -12,7 +12,11 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from hypothesis import settings
 
+# Random tests draw the same examples each time; `make test-all` draws new ones.
+settings.register_profile("reproducible", derandomize=True)
+settings.load_profile("reproducible")
 # two tests run in parallel; with several threads each, small networks are 20 times slower
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # no test writes to the home directory or reads images that another test decoded; test_cache.py has

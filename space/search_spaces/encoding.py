@@ -222,9 +222,9 @@ class _BlockPlacement:
             value = getattr(block, name)
             previous = matched or {}
             matched = self._assign_field(stage, layer, name, value, previous, fields)
-            if matched is None and name == "activation":  # "" means the network's activation
-                other = self.activation if value == "" else ""
-                matched = self._assign_field(stage, layer, name, other, previous, fields)
+            # "" means the network's activation, and canonical blocks have it in place of the name.
+            if matched is None and name == "activation" and value == "":
+                matched = self._assign_field(stage, layer, name, self.activation, previous, fields)
             if matched is None:
                 options = list(self.space.levels.options(stage, layer, name))
                 error = f"stages.{stage}.{name}: {value!r} is not one of {options}"

@@ -135,9 +135,6 @@ def list_choices(space, max_count=300):
 
 slow_settings = settings(
     max_examples=40,
-    # The same spaces each time: encode still fails for a stage with a decision on its activation
-    # and an optional block, which random spaces rarely have.
-    derandomize=True,
     deadline=None,
     suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow],
 )

@@ -176,6 +176,23 @@ def test_positions_and_choices_are_inverse():
         space.from_indices([-1] * len(space.decisions))
 
 
+def test_encode_does_not_take_a_layers_activation_for_the_networks():
+    stage = StageSpec(8, 2, stride=1, expansion=2)
+    space = SearchSpace(
+        "two activations",
+        ArchSpec((stage, stage), activation="silu"),
+        (
+            Decision("stages.0.depth", (1, 3)),
+            Decision("stages.0.activation", ("relu",)),
+            Decision.joint("stages.0.layers.0.op", ["identity", {"block": "mbconv"}]),
+            Decision("stages.1.depth", (1, 2)),
+        ),
+    )
+    for choices in space.enumerate():
+        network = space.decode(choices)
+        assert space.decode(encode(space, network)) == network
+
+
 @pytest.mark.parametrize("name", SPACES)
 @settings(max_examples=4, deadline=None)
 @given(seed=st.integers(0, 2**32))
