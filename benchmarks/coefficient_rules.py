@@ -27,9 +27,11 @@ from phinas.scaling_search.coefficients import Coefficients
 from phinas.scaling_search.race.centroid import scaling_direction
 from phinas.scaling_search.race.racing import evaluate_race
 from phinas.scaling_search.race.synthetic_accuracy import scaling_factors
+from phinas.space.scaling import DepthRounding
 from phinas.space.spec import ArchSpec
 
 Floats = npt.NDArray[np.float64]
+SettingKey = tuple[str, float, DepthRounding]  # the arguments of `make_setting`
 PHIS = (3.0, 5.0)  # of the networks that are compared, besides the race's own
 
 
@@ -46,18 +48,18 @@ def accuracy_at_flops(
 
 
 @cache
-def make_network(
-    baseline_name: str, grid_phi: float, direction: tuple[float, ...], phi: float
-) -> ArchSpec:
+def make_network(setting_key: SettingKey, direction: tuple[float, ...], phi: float) -> ArchSpec:
     """The rounded network in a direction with about flops_multiple^phi times the FLOPs."""
-    setting = make_setting(baseline_name, grid_phi)
+    setting = make_setting(*setting_key)
     section, baseline = setting.section, setting.baseline
     log_flops, length = phi * math.log(section.flops_multiple), 1.0
     for _ in range(2):
         depth, width, resolution = np.exp(
             length * log_flops * np.array(direction) / (1, 2, 2)
         ).tolist()
-        coefficients = Coefficients(depth, width, resolution, section.divisor, section.rounding)
+        coefficients = Coefficients(
+            depth, width, resolution, section.divisor, section.depth_rounding
+        )
         network = coefficients.apply(baseline, 1.0)
         length *= log_flops / math.log(network.cost().flops / baseline.cost().flops)
     return network
@@ -67,15 +69,14 @@ class Losses:
     """Losses of directions at one phi, for one surface.
 
     Args:
-        baseline_name: A key of BASELINES.
-        grid_phi: phi of the race.
+        setting_key: The setting of the race.
         phi: Of the networks that are compared.
         surface: The accuracy.
     """
 
-    def __init__(self, baseline_name: str, grid_phi: float, phi: float, surface: Surface) -> None:
-        self._key, self._phi, self._surface = (baseline_name, grid_phi), phi, surface
-        setting = make_setting(*self._key)
+    def __init__(self, setting_key: SettingKey, phi: float, surface: Surface) -> None:
+        self._key, self._phi, self._surface = setting_key, phi, surface
+        setting = make_setting(*setting_key)
         self._baseline = setting.baseline
         self._log_flops = phi * math.log(setting.section.flops_multiple)
         self._best = max(self._accuracy(direction) for direction in all_directions())
@@ -85,7 +86,7 @@ class Losses:
 
     def _accuracy(self, direction: Floats) -> float:
         key = tuple(np.round(direction, 3).tolist())
-        spec = make_network(*self._key, key, self._phi)
+        spec = make_network(self._key, key, self._phi)
         return accuracy_at_flops(self._surface, spec, self._baseline, self._log_flops)
 
 
@@ -105,11 +106,10 @@ class Cell(NamedTuple):
     cost: float
 
 
-def simulate(
-    baseline_name: str, grid_phi: float, surface: Surface, noise: float, seeds: Sequence[int]
-) -> Cell:
-    """Simulate races of one setting; the losses are at `grid_phi` and at PHIS."""
-    setting = make_setting(baseline_name, grid_phi)
+def simulate(setting_key: SettingKey, surface: Surface, noise: float, seeds: Sequence[int]) -> Cell:
+    """Simulate races of one setting; the losses are at the phi of the race and at PHIS."""
+    setting = make_setting(*setting_key)
+    grid_phi = setting.section.compared_phi
     boxes = [member.to_coefficients(setting.section) for member in setting.members]
     midpoints = np.array([scaling_direction((row.alpha, row.beta, row.gamma)) for row in boxes])
     effective = np.array(
@@ -118,7 +118,7 @@ def simulate(
             for member in setting.members
         ]
     )
-    losses = [Losses(baseline_name, grid_phi, phi, surface) for phi in (grid_phi, *PHIS)]
+    losses = [Losses(setting_key, phi, surface) for phi in (grid_phi, *PHIS)]
     rows, ties, costs = [], [], []
     for seed in seeds:
         race, results = run_race(setting, surface, noise, seed)
@@ -169,6 +169,7 @@ def main(
     grid_phis: Sequence[float],
     noises: Sequence[float],
     num_races: int,
+    rounding: DepthRounding,
 ) -> None:
     headings = ["setting", *RULES, "standard error", "ties", "cost"]
     print_line(f"| {' | '.join(headings)} |\n|---{'|--:' * (len(headings) - 1)}|")
@@ -177,7 +178,7 @@ def main(
         for grid_phi in grid_phis:
             for name, surface in surfaces.items():
                 new_cells = [
-                    simulate(baseline_name, grid_phi, surface, noise, range(num_races))
+                    simulate((baseline_name, grid_phi, rounding), surface, noise, range(num_races))
                     for noise in noises
                 ]
                 cells.setdefault((baseline_name, grid_phi), []).extend(new_cells)
@@ -219,6 +220,12 @@ if __name__ == "__main__":
         help="baselines",
     )
     parser.add_argument(
+        "--rounding",
+        default="balanced",
+        choices=["ceil", "round", "balanced"],
+        help="scaling.rounding",
+    )
+    parser.add_argument(
         "--random", type=int, default=0, metavar="N", help="this many random surfaces instead"
     )
     parser.add_argument("--random-seed", type=int, default=2031, help="seed of these surfaces")
@@ -229,4 +236,5 @@ if __name__ == "__main__":
         grid_phis=arguments.grid_phi,
         noises=arguments.noise,
         num_races=arguments.races,
+        rounding=arguments.rounding,
     )

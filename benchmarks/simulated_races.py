@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,7 @@ from phinas.scaling_search.race.racing import next_runs
 from phinas.scaling_search.race.search import make_race
 from phinas.scaling_search.race.synthetic_accuracy import scaling_factors
 from phinas.space.presets import preset
+from phinas.space.scaling import DepthRounding
 from phinas.space.search_spaces.loading import load_space
 from phinas.space.spec import ArchSpec
 
@@ -46,20 +47,31 @@ class Setting(NamedTuple):
 
 
 @cache
-def make_setting(baseline_name: str, grid_phi: float) -> Setting:
+def make_setting(
+    baseline_name: str, grid_phi: float, rounding: DepthRounding = "balanced"
+) -> Setting:
     baseline = BASELINES[baseline_name]()
-    section = ScalingSection(grid_phi=grid_phi, recipe=Recipe(epochs=10))
+    section = ScalingSection(grid_phi=grid_phi, rounding=rounding, recipe=Recipe(epochs=10))
     members = farthest_point_sample(make_grid(baseline, section), section.max_grid_members)
     return Setting(
         baseline, section, members, make_race(members, baseline, section, can_pause=False)
     )
 
 
+def _small_images(**changes: Any) -> ArchSpec:
+    base = load_space("small_images").base
+    return replace(base, resolution=32, **changes).canonicalize()
+
+
+def _one_block() -> ArchSpec:
+    stages = load_space("small_images").base.stages
+    return _small_images(stages=tuple(replace(stage, depth=1) for stage in stages))
+
+
 BASELINES: Mapping[str, Callable[[], ArchSpec]] = {
     "EfficientNet-B0, 224 px": lambda: preset("efficientnet_b0").canonicalize(),
-    "small images, 32 px": lambda: replace(
-        load_space("small_images").base, resolution=32
-    ).canonicalize(),
+    "small images, 32 px": _small_images,
+    "one block a stage, 32 px": _one_block,
 }
 
 

@@ -127,7 +127,8 @@ def _example_coefficients(section: ScalingSection) -> list[Coefficients]:
         Coefficients(1.0, 1.0, factor**0.5),
     ]
     return [
-        replace(example, divisor=section.divisor, rounding=section.rounding) for example in examples
+        replace(example, divisor=section.divisor, rounding=section.depth_rounding)
+        for example in examples
     ]
 
 

@@ -5,9 +5,9 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from phinas.experiment.artifacts.artifact import Artifact, Interval, Record
+from phinas.experiment.schema.scaling import DepthRounding
 
 Factor = Annotated[float, Field(ge=1, le=10)]  # the range of the option, scaling.coefficients
-DepthRoundingName = Literal["ceil", "round", "balanced"]
 # How the winner compares with the other compared networks.
 RaceOutcome = Literal["best", "some_tied", "all_tied"]
 MemberStatus = Literal["winner", "tied", "open", "excluded", "failed"]
@@ -164,7 +164,7 @@ class CoefficientsFile(Artifact):
     beta: Factor = Field(description="width")
     gamma: Factor = Field(description="resolution")
     divisor: int = Field(ge=1, description="channels are rounded to a multiple of this")
-    rounding: DepthRoundingName = Field(description="how depths are rounded")
+    rounding: DepthRounding = Field(description="how depths are rounded")
     max_resolution: int | None = Field(
         default=None, ge=1, description="highest resolution of the family in px; null: no maximum"
     )

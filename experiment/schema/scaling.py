@@ -16,6 +16,8 @@ from phinas.experiment.schema.fields import (
 )
 from phinas.experiment.schema.recipe import RECIPE_VALUES, NamedRecipe, Recipe
 
+DepthRounding = Literal["ceil", "round", "balanced"]
+
 _COEFFICIENT_VALUES = (
     "three numbers from 1 to 10 (alpha, beta, gamma), or the path of another run or of its "
     "coefficients.yaml"
@@ -154,10 +156,12 @@ class ScalingSection(Section):
     divisor: Annotated[int, Field(ge=1, le=64)] = option(
         "Round widths to multiples of this number.", default=8, unit="channels"
     )
-    rounding: Literal["ceil", "round", "balanced"] = option(
+    rounding: DepthRounding | None = option(
         "How depths are rounded. ceil rounds up, as in the EfficientNet paper. round takes the "
         "nearest number for each stage. balanced keeps the total depth nearest to the exact one.",
-        default="ceil",
+        default=None,
+        default_text="balanced for coefficients that are searched with scaling.constraint: "
+        "measured, that of the file or run for scaling.coefficients, else ceil",
     )
     max_grid_members: Annotated[int, Field(ge=2, le=10_000)] = option(
         "Maximum number of networks of the grid that are trained.", default=12
@@ -260,6 +264,14 @@ class ScalingSection(Section):
                 f"{self.constraint}; set scaling.{used}",
             )
         return self
+
+    @property
+    def depth_rounding(self) -> DepthRounding:
+        """How depths are rounded, unless scaling.coefficients name a file or run that says so."""
+        if self.rounding is not None:
+            return self.rounding
+        is_searched = self.coefficients is None and self.constraint == "measured"
+        return "balanced" if is_searched else "ceil"
 
     @property
     def compared_phi(self) -> float:

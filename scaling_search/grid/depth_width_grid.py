@@ -49,7 +49,7 @@ class DepthWidthGrid:
             grid_factors(section.alpha, section.grid_steps[0]),
             grid_factors(section.beta, section.grid_steps[1]),
         )
-        self.depths = depth_intervals(self._baseline, alphas, section.rounding)
+        self.depths = depth_intervals(self._baseline, alphas, section.depth_rounding)
         self.widths = width_intervals(self._baseline, betas, section.divisor)
         self._stage_depths: dict[Sizes, list[int]] = {}
         self._costs: dict[Sizes, CostByResolution] = {}

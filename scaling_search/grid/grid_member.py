@@ -46,7 +46,9 @@ class GridMember:
         alpha, beta, gamma = (
             interval_midpoint(interval) for interval in (self.alpha, self.beta, self.gamma)
         )
-        return Coefficients(alpha, beta, gamma, divisor=section.divisor, rounding=section.rounding)
+        return Coefficients(
+            alpha, beta, gamma, divisor=section.divisor, rounding=section.depth_rounding
+        )
 
     def to_record(self) -> GridMemberRecord:
         """The member as files and tables hold it."""

@@ -1,7 +1,7 @@
 """Coefficients that the user supplies: three numbers, or those that another run found.
 
-Only alpha, beta and gamma of another run are used, not how it rounded. All networks of a run are
-rounded alike (`scaling.divisor`, `scaling.rounding`): they differ by the coefficients alone.
+Of another run, alpha, beta and gamma are used, and how it rounded depths unless `scaling.rounding`
+is set. All networks of a run are rounded alike: they differ by the coefficients alone.
 """
 
 from collections.abc import Mapping
@@ -15,13 +15,13 @@ from phinas.experiment.artifacts.artifact import Record
 from phinas.experiment.artifacts.artifact_errors import describe_problem
 from phinas.experiment.artifacts.coefficients_file import (
     CoefficientsFile,
-    DepthRoundingName,
     Factor,
 )
 from phinas.experiment.errors import InputError
 from phinas.experiment.run_dir import RunDir
 from phinas.experiment.schema.config import ScalingSection
 from phinas.scaling_search.coefficients import Coefficients
+from phinas.space.scaling import DepthRounding
 from phinas.space.yaml_io import YamlError, read_yaml
 
 _ADVICE = "write alpha, beta and gamma, or name a run directory"
@@ -34,14 +34,14 @@ class CoefficientsInput(Record):
     beta: Factor
     gamma: Factor
     divisor: Annotated[int, Field(ge=1)] = 8
-    rounding: DepthRoundingName = "ceil"
+    rounding: DepthRounding = "ceil"
     max_resolution: Annotated[int, Field(ge=1)] | None = None
 
 
 def load_user_coefficients(
     section: ScalingSection, *, record_path: Path | None = None
 ) -> Coefficients:
-    """The coefficients of `scaling.coefficients`, under the section's rounding, without a highest
+    """The coefficients of `scaling.coefficients`, with the section's divisor and without a highest
     resolution.
 
     Args:
@@ -54,7 +54,9 @@ def load_user_coefficients(
     assert section.coefficients is not None
     if isinstance(section.coefficients, list):
         alpha, beta, gamma = section.coefficients
-        return Coefficients(alpha, beta, gamma, divisor=section.divisor, rounding=section.rounding)
+        return Coefficients(
+            alpha, beta, gamma, divisor=section.divisor, rounding=section.depth_rounding
+        )
     source_path = Path(section.coefficients)
     if record_path is not None and record_path.exists():
         record = CoefficientsFile.read(record_path)
@@ -62,7 +64,10 @@ def load_user_coefficients(
             source_path = record_path
     coefficients = read_coefficients(source_path, field="scaling.coefficients")
     return replace(
-        coefficients, divisor=section.divisor, rounding=section.rounding, max_resolution=None
+        coefficients,
+        divisor=section.divisor,
+        rounding=section.rounding or coefficients.rounding,
+        max_resolution=None,
     )
 
 

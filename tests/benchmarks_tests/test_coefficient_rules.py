@@ -70,7 +70,7 @@ def test_prior_weights_make_the_published_direction_where_nothing_is_decided(ben
 
 def test_the_loss_is_smallest_at_the_best_direction(benchmark):
     surface = benchmark.SURFACES["additive, width matters most"]
-    losses = benchmark.Losses(SMALL, 1.0, 3.0, surface)
+    losses = benchmark.Losses((SMALL, 1.0, "balanced"), 3.0, surface)
     values = [losses.of(direction) for direction in benchmark.all_directions()]
     assert min(values) == pytest.approx(0)
     assert losses.of(np.array([0.0, 1.0, 0.0])) < losses.of(np.array([1.0, 0.0, 0.0])) - 1
@@ -78,7 +78,7 @@ def test_the_loss_is_smallest_at_the_best_direction(benchmark):
 
 def test_a_race_on_a_clear_surface_finds_the_best_member(benchmark):
     surface = benchmark.SURFACES["additive, width matters most"]
-    cell = benchmark.simulate(SMALL, 1.0, surface, 0.05, range(2))
+    cell = benchmark.simulate((SMALL, 1.0, "balanced"), surface, 0.05, range(2))
     names = list(benchmark.RULES)
     assert cell.losses.shape == (3, len(names))
     assert cell.losses[0, names.index("winner")] < cell.losses[0, names.index("published")]

@@ -200,7 +200,7 @@ def test_a_budget_that_is_too_short_names_the_shortest_run_and_what_makes_it_lon
     assert config.validation.seeds == 40
     shortest = message.partition("is expected to take ")[2].partition(",")[0]
     assert (
-        "m or more (15% of a budget is kept in reserve), or reduce search.resolution 24 -> 16: "
+        "m or more (15% of a budget is kept in reserve), or reduce validation.seeds 40 -> 20: "
         f"{shortest} -> "
     ) in message
 

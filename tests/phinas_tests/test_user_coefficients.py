@@ -150,7 +150,9 @@ def test_plan_with_user_coefficients_counts_controls_and_no_race(make_config):
 
 def test_plan_of_a_scaling_search_counts_the_paper_control_as_another_network(make_config):
     searched = plan(
-        config=make_config(None, ["depth", "paper"], max_grid_members=2, tolerance=0.3),
+        config=make_config(
+            None, ["depth", "paper"], max_grid_members=2, tolerance=0.3, rounding="ceil"
+        ),
         stages=STAGES,
     )
     assert [row.stage for row in searched.stages] == ["scaling", "validation"]

@@ -1,6 +1,7 @@
 """alpha, beta and gamma from a race: their direction, their FLOPs and their intervals."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,6 +20,8 @@ from phinas.space.search_spaces.loading import load_space
 from phinas.space.spec import SpecError
 
 B0 = preset("efficientnet_b0")
+SMALL = load_space("small_images").base
+ONE_BLOCK = replace(SMALL, stages=tuple(replace(stage, depth=1) for stage in SMALL.stages))
 DEPTH, WIDTH, RESOLUTION = (
     Coefficients(2.0, 1.0, 1.0),
     Coefficients(1.0, math.sqrt(2), 1.0),
@@ -78,25 +81,35 @@ def test_a_dimension_that_no_network_scales_is_not_scaled():
 
 
 @pytest.mark.parametrize("rounding", ["ceil", "round", "balanced"])
-@pytest.mark.parametrize("grid_phi", [1.0, 2.0])
-@pytest.mark.parametrize("baseline", [B0, load_space("small_images").base], ids=["b0", "small"])
-def test_measured_flops_grow_by_the_multiple_on_average(baseline, grid_phi, rounding):
+@pytest.mark.parametrize("baseline", [B0, SMALL], ids=["b0", "small"])
+def test_measured_flops_grow_by_the_multiple_on_average(baseline, rounding):
     coefficients = scale_to_flops(
-        baseline,
-        PUBLISHED,
-        2.0,
-        Coefficients(1.0, 1.0, 1.0, rounding=rounding),
-        grid_phi=grid_phi,
+        baseline, PUBLISHED, 2.0, Coefficients(1.0, 1.0, 1.0, rounding=rounding)
     )
     assert direction(coefficients) == pytest.approx(PUBLISHED, abs=1e-9)
     base_flops = baseline.cost().flops
     growths = [
-        math.log2(coefficients.apply(baseline, step * grid_phi).cost().flops / base_flops)
-        / (step * grid_phi)
-        for step in (1, 2, 3)
+        math.log2(coefficients.apply(baseline, phi).cost().flops / base_flops) for phi in (2, 4, 6)
     ]
     # rounded sizes jump, and the coefficients are just below the jump that exceeds the multiple
-    assert 0.85 < sum(growths) / 3 <= 1
+    assert 0.95 < sum(growths) / 12 <= 1
+
+
+@pytest.mark.parametrize("baseline", [B0, SMALL, ONE_BLOCK], ids=["b0", "small", "one_block"])
+def test_a_searched_family_has_about_the_flops_of_its_phi(baseline):
+    networks = [0.5, 1.0, 2.0, 3.5, 5.0, 6.0, 7.0]
+    section = ScalingSection()
+    generator = np.random.default_rng(0)
+    for shares in generator.dirichlet((2, 2, 2), size=20):
+        coefficients = scale_to_flops(
+            baseline, shares, 2.0, Coefficients(1.0, 1.0, 1.0, rounding=section.depth_rounding)
+        )
+        deviations = [
+            math.log2(coefficients.apply(baseline, phi).cost().flops / baseline.cost().flops) - phi
+            for phi in networks
+        ]
+        assert max(map(abs, deviations)) < 0.8
+        assert math.sqrt(np.square(deviations).mean()) < 0.4
 
 
 def test_nominal_flops_are_the_multiple_exactly():
@@ -121,9 +134,10 @@ def test_factors_stay_within_what_a_file_of_coefficients_holds():
     assert coefficients.alpha == 10
 
 
-def test_three_steps_of_the_family_exist_even_where_a_dimension_has_a_maximum():
+def test_a_family_to_64_times_the_flops_exists_even_where_a_dimension_has_a_maximum():
+    baseline = replace(B0, resolution=4096)
     limits = Coefficients(1.0, 1.0, 1.0)
-    coefficients = scale_to_flops(B0, np.array([0.0, 0.0, 1.0]), 80.0, limits)
-    assert coefficients.apply(B0, 3.0).resolution > 10_000
+    coefficients = scale_to_flops(baseline, np.array([0.0, 0.0, 1.0]), 2.0, limits)
+    assert coefficients.apply(baseline, 6.0).resolution > 16_000
     with pytest.raises(SpecError):
-        Coefficients(1.0, 1.0, math.sqrt(80)).apply(B0, 3.0)
+        Coefficients(1.0, 1.0, math.sqrt(2)).apply(baseline, 6.0)

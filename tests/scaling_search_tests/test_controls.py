@@ -277,12 +277,15 @@ def test_a_run_without_coefficients_is_refused_with_the_command_that_finds_them(
         read_coefficients(tmp_path / "gone", field="scaling.coefficients")
 
 
-def test_user_coefficients_have_the_rounding_of_the_run(tmp_path):
+def test_user_coefficients_have_the_rounding_of_their_file_unless_the_option_is_set(tmp_path):
     run = write_coefficients(
         tmp_path / "other", "alpha: 1.3\nbeta: 1.05\ngamma: 1.1\ndivisor: 16\nrounding: round\n"
     )
     section = ScalingSection(coefficients=str(run), divisor=4)
-    assert load_user_coefficients(section) == Coefficients(1.3, 1.05, 1.1, divisor=4)
+    loaded = load_user_coefficients(section)
+    assert loaded == Coefficients(1.3, 1.05, 1.1, divisor=4, rounding="round")
+    section = ScalingSection(coefficients=str(run), rounding="balanced")
+    assert load_user_coefficients(section).rounding == "balanced"
     numbers = ScalingSection(coefficients=[1.2, 1.1, 1.15], rounding="balanced")
     assert load_user_coefficients(numbers) == replace(PAPER, rounding="balanced")
 

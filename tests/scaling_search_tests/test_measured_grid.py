@@ -48,7 +48,7 @@ LAYERS = ArchSpec(
 SECTIONS = {
     "default": ScalingSection(grid_phi=1),
     "round": ScalingSection(grid_phi=1, rounding="round", tolerance=0.05),
-    "balanced": ScalingSection(grid_phi=1, rounding="balanced", tolerance=0.05),
+    "ceil": ScalingSection(grid_phi=1, rounding="ceil"),
     "fine": ScalingSection(grid_phi=1, divisor=4, grid_step=0.02),
     "coarse": ScalingSection(grid_phi=1, divisor=16, tolerance=0.1),
     "offset": ScalingSection(
@@ -161,7 +161,7 @@ def test_no_network_within_the_ranges_is_missing(baseline, section):
     ]
     shapes = {
         base.scale(
-            depth=alpha, width=beta, divisor=chosen.divisor, rounding=chosen.rounding
+            depth=alpha, width=beta, divisor=chosen.divisor, rounding=chosen.depth_rounding
         ).canonicalize()
         for alpha in grid_factors(chosen.alpha, chosen.grid_steps[0])
         for beta in grid_factors(chosen.beta, chosen.grid_steps[1])
@@ -195,12 +195,12 @@ def test_of_resolutions_with_equal_flops_the_largest_is_selected():
 
 
 def test_balanced_depths_follow_alpha_where_depths_rounded_up_exceed_it():
-    for member in grid("b0", "balanced"):
+    for member in grid("b0", "default"):
         low, high = member.alpha
         assert low - 0.5 / 16 <= member.spec.depth / 16 <= high + 0.5 / 16
     differences = [
         member.spec.depth / 16 - member.alpha[1]
-        for member in grid("b0", "default")
+        for member in grid("b0", "ceil")
         if member.alpha[0] > 1
     ]
     assert max(differences) > 0.1

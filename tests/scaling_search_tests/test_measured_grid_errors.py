@@ -162,7 +162,7 @@ def test_suggestions_are_coefficients_at_phi_1():
     section = ScalingSection(alpha=[1.5, 2.0], beta=[1.3, 1.5], flops_multiple=1.2, grid_phi=2)
     message = error_message(section)
     assert "within 3.0% of 1.44 times the baseline's FLOPs" in message
-    assert "has 6.59 times (alpha 1.5, beta 1.3, 32 px)" in message
+    assert "has 6 times (alpha 1.51, beta 1.3, 32 px)" in message
     [multiple] = re.findall(r"raise scaling\.flops_multiple to ([0-9.]+)$", message)
     raised = section.model_copy(update={"flops_multiple": float(multiple), "tolerance": 0.1})
     assert len(make_grid(SMALL, raised)) >= 2
