@@ -28,7 +28,7 @@ import numpy as np
 from phinas.nas.cost_constraint import CostConstraint
 from phinas.nas.problem import Problem
 from phinas.nas.reward import make_reward
-from phinas.nas.search_state.proposer import SamplerProposer
+from phinas.nas.search_state.proposer import make_proposer
 from phinas.nas.strategies.interface import PastTrial
 from phinas.nas.strategies.loading import load_strategy
 from phinas.space.search_spaces.loading import load_space
@@ -49,7 +49,7 @@ class Search:
 
     def __init__(self, problem: Problem, num_trials: int, *, noise_seed: int) -> None:
         self._problem = problem
-        self._proposer = SamplerProposer(problem, load_strategy("bayesian"), seed=0)
+        self._proposer = make_proposer(problem, load_strategy("bayesian"), seed=0)
         self._noise = np.random.default_rng(noise_seed)
         self._number = 0
         generator = np.random.default_rng(0)
@@ -68,7 +68,9 @@ class Search:
         cost = float(self._problem.space.decode(trial.choices).cost().flops)
         score = float(0.3 + 0.02 * np.log(cost / 1e7) + _NOISE_STD * self._noise.normal())
         reward = self._problem.reward(score, cost)
-        completed = replace(trial, status="complete", cost=cost, score=score, reward=reward)
+        completed = replace(
+            trial, status="complete", scores={1: score}, cost=cost, score=score, reward=reward
+        )
         self._proposer.update(completed)
         self._number += 1
 
