@@ -18,6 +18,7 @@ def steps_of(fit: Path) -> dict[str, object]:
     return TrainedNetwork.read(FitDir(fit).spec).preprocessing.to_dict()
 
 
+@pytest.mark.slow
 def test_onnx_metadata_have_classes_and_preprocessing(color_fit, tmp_path) -> None:
     onnx = pytest.importorskip("onnx")
     front.export(str(color_fit), out=tmp_path / "net.onnx")

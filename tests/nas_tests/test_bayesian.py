@@ -183,6 +183,7 @@ def median_bests(score, strategies, *, seeds=3, **options):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("noise", [pytest.param(0.0, marks=pytest.mark.slow), 0.01])
 def test_it_beats_random_and_hill_climbing_on_a_layerwise_space(noise):
     bayesian_best, random_best, hill_climbing_best = median_bests(

@@ -101,6 +101,7 @@ def test_instructions_of_a_library_export_make_a_model_with_equal_logits(
     assert (logits(library_model) - logits(model)).abs().max() <= 1e-5 * logits(model).abs().max()
 
 
+@pytest.mark.slow
 def test_weights_survive_export_to_timm_and_torchvision(model, files, tmp_path):
     spec, weights = files
     export(spec, to="timm", weights=weights, out=tmp_path / "a.safetensors")

@@ -96,6 +96,7 @@ def test_resolution_makes_another_network(spec: str, short_timing: None) -> None
     assert resized.flops > native.flops
 
 
+@pytest.mark.slow
 def test_threads_of_torch_are_restored(spec: str, short_timing: None) -> None:
     before = torch.get_num_threads()
     timings = package.latency(spec, batch_sizes=[1], device="cpu", threads=before + 1)

@@ -88,6 +88,7 @@ def test_the_earlier_trials_are_recorded_and_named_in_the_report(folder, phinas_
     )
 
 
+@pytest.mark.slow
 def test_a_resumed_search_does_not_need_the_earlier_run(folder, phinas_in_process, monkeypatch):
     shutil.copytree(folder / "first", folder / "deleted")
     assert search(folder, phinas_in_process, "whole", learn_from="deleted").returncode == 0
@@ -112,6 +113,7 @@ def test_a_resumed_search_does_not_need_the_earlier_run(folder, phinas_in_proces
     assert networks_of(folder / "parts") == networks_of(folder / "whole")
 
 
+@pytest.mark.slow
 def test_learning_changes_the_proposals(folder, phinas_in_process):
     assert search(folder, phinas_in_process, "learned", trials=10).returncode == 0
     command = ("search", *COMMON, "--evaluator", "transfer_code:late", "--trials", "10")

@@ -8,17 +8,24 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from phinas.cli import cli
+from phinas.errors import run_command
+
 NETWORK = "timm:test_efficientnet"
 STEM = "conv_stem.weight"  # in the naming of timm
 
 
+@pytest.fixture(scope="module")
+def exported_weights(tmp_path_factory):
+    path = tmp_path_factory.mktemp("weights") / "exported.safetensors"
+    assert run_command(cli, ["export", NETWORK, "--to", "timm", "--out", str(path)]) == 0
+    return path
+
+
 @pytest.fixture
-def timm_weights(tmp_path, run_phinas):
+def timm_weights(exported_weights):
     """State dict of NETWORK in the naming of timm, for 1,000 classes and three channels."""
-    path = tmp_path / "exported.safetensors"
-    result = run_phinas("export", NETWORK, "--to", "timm", "--out", path)
-    assert result.exit_code == 0, result.stderr
-    return load_file(path)
+    return load_file(exported_weights)
 
 
 @pytest.fixture

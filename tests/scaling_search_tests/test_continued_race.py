@@ -89,6 +89,7 @@ def test_the_first_full_training_of_a_network_continues_its_short_one(uninterrup
     assert trial_store.paused_trainings.num_bytes == 0
 
 
+@pytest.mark.slow
 def test_states_do_not_change_the_scores(uninterrupted, job_factory, tmp_path):
     executor = NotingExecutor()
     result = scale(job_factory, new_trial_store(tmp_path, max_bytes=0), executor)
@@ -99,7 +100,10 @@ def test_states_do_not_change_the_scores(uninterrupted, job_factory, tmp_path):
     )
 
 
-@pytest.mark.parametrize("num_results", [1, 3, 5])
+@pytest.mark.parametrize(
+    "num_results",
+    [1, pytest.param(3, marks=pytest.mark.slow), pytest.param(5, marks=pytest.mark.slow)],
+)
 def test_an_interrupted_race_has_the_result_of_an_uninterrupted_one(
     uninterrupted, job_factory, tmp_path, num_results
 ):

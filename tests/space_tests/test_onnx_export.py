@@ -72,6 +72,7 @@ def test_every_kind_of_block_gives_equal_logits_at_any_batch_and_image_size(
     assert OnnxNetwork(path).metadata == {"name": "every"}
 
 
+@pytest.mark.slow
 def test_dynamic_quantization_of_onnxruntime_works_on_an_exported_file(tmp_path):
     quantization = pytest.importorskip("onnxruntime.quantization")
     model = build(replace(ALL_BLOCKS, head_width=16))
@@ -81,6 +82,7 @@ def test_dynamic_quantization_of_onnxruntime_works_on_an_exported_file(tmp_path)
     assert largest_difference(model, tmp_path / "int8.onnx") < 0.5
 
 
+@pytest.mark.slow
 def test_int8_has_8_bits_around_one_operator_for_each_silu(tmp_path):
     onnx = pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")

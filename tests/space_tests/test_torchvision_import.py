@@ -13,6 +13,7 @@ def run_python(code):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["torchvision", "timm", "torchvision.datasets"])
 def test_a_library_is_imported_in_a_new_process(name):
     if find_spec(name.partition(".")[0]) is None:
@@ -26,6 +27,7 @@ def test_a_library_is_imported_in_a_new_process(name):
     assert result.returncode == 0, result.stderr
 
 
+@pytest.mark.slow
 def test_an_operator_that_is_only_declared_fails_when_it_is_called():
     code = (
         "import torch\n"

@@ -55,6 +55,7 @@ def test_inference_can_be_built_in_inference_mode():
         assert inference().shape == make_inference(NETWORK, CPU, batch=1)().shape
 
 
+@pytest.mark.slow
 def test_another_number_of_threads_needs_no_second_export():
     builder = InferenceBuilder(CPU, "onnxruntime")
     inference = builder.build(NETWORK, batch=1, threads=1)
@@ -126,6 +127,7 @@ def test_onnx_runtime_is_faster_than_eager_torch_for_one_small_image():
     assert onnx_ms < torch_ms
 
 
+@pytest.mark.slow
 def test_temporary_files_are_removed(monkeypatch, tmp_path: Path):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     OnnxInference(NETWORK, batch=1, int8=True)
