@@ -3,7 +3,7 @@ r"""Learning curves for the networks of Accel-NASBench, which has final accuraci
     python benchmarks/synthetic_curves.py
     ACCEL_NASBENCH=anb_dataset_jsons.tar.gz PYTHONPATH=benchmarks phinas bench strategies \
         --space accel_nasbench --evaluator synthetic_curves:accel --set search.recipe.epochs=16 \
-        --pruner median
+        --set search.pruner=median
 
 The first command fits the model to benchmarks/data/learning_curve_trainings.jsonl and writes it to
 benchmarks/data/curve_model.json. The second one compares strategies on it, so that pruners and
@@ -75,8 +75,8 @@ class CurveModel:
         Cholesky factor of the remaining covariance.
         """
         correlation, early = self.correlation, len(self.means) - 1
-        given = correlation[early:, early:]
-        slopes = np.linalg.solve(given, correlation[early:, :early]).T
+        conditions = correlation[early:, early:]
+        slopes = np.linalg.solve(conditions, correlation[early:, :early]).T
         rest = correlation[:early, :early] - slopes @ correlation[early:, :early]
         return slopes, np.linalg.cholesky(rest + 1e-9 * np.eye(early))
 

@@ -35,6 +35,7 @@ STRATEGIES: dict[str, StrategyEntry] = {
         "phinas.nas.strategies.bayesian:BayesianStrategy",
         "Bayesian optimization: a Gaussian process models the score, and the exact cost is known.",
         supports_pareto=True,
+        pausing="if_possible",
     ),
     "random": StrategyEntry(
         "optuna.samplers:RandomSampler", "Uniform random search.", supports_pareto=True

@@ -6,8 +6,9 @@ expected improvement has a closed form. It is maximized by local search over sin
 the best measured networks and from random samples, as in BANANAS (White et al., arXiv:1910.11858).
 The difference to BANANAS is that the cost is known and only the score is modeled.
 
-The scores of pruned trainings are measurements of the final ones with an error
-(`phinas.nas.surrogate.curve_model`).
+The scores of paused and pruned trainings are measurements of the final ones with an error
+(`phinas.nas.surrogate.curve_model`). Where trainings can be paused, `freeze_thaw` decides how far
+each one runs.
 """
 
 from abc import ABC, abstractmethod
@@ -19,12 +20,19 @@ import numpy as np
 from scipy.special import logsumexp
 
 from phinas.nas.problem import Problem
-from phinas.nas.strategies.interface import Action, PastTrial, StartTraining
+from phinas.nas.strategies.freeze_thaw import (
+    ImprovementFn,
+    Training,
+    choose_option,
+    stop_epochs,
+)
+from phinas.nas.strategies.interface import Action, PastTrial, ResumeTraining, StartTraining
 from phinas.nas.strategies.known_networks import KnownNetworks
 from phinas.nas.strategies.local_search import Acquisition, optimize_acquisition
 from phinas.nas.strategies.measured_trials import MeasuredTrials
 from phinas.nas.surrogate.accuracy_model import (
     AccuracyModel,
+    final_score_error_variances,
     fit_accuracy_model,
     fit_log_cost_model,
 )
@@ -37,6 +45,7 @@ from phinas.nas.surrogate.gaussian_process import (
 from phinas.nas.surrogate.score_scale import LINEAR_SCALE, ScoreScale, choose_scale
 from phinas.space.search_spaces.cost_tables import METRICS
 from phinas.space.search_spaces.inactive_choices import Indices
+from phinas.space.search_spaces.search_space import Choices
 
 CostFn = Callable[[Indices], FloatArray]  # (networks, decisions) -> (networks,)
 
@@ -50,6 +59,7 @@ _NUM_PARETO_STARTUP_TRIALS = 16
 _NUM_RANDOM_CANDIDATES = 1024
 # Measured networks with the best predicted rewards, from which the local search starts.
 _NUM_MEASURED_CANDIDATES = 100
+_MIN_ERROR_VARIANCE = 1e-12
 _LOG_COST_MARGIN = 0.1  # beyond the logarithm of the largest measured cost
 
 
@@ -71,13 +81,69 @@ class BayesianStrategy:
         known = KnownNetworks(problem, problem.to_indices([trial.choices for trial in history]))
         trials = MeasuredTrials.of(problem, history)
         num_startup = _NUM_PARETO_STARTUP_TRIALS if problem.pareto else NUM_STARTUP_TRIALS
-        choices = None
         with single_threaded_blas():
+            acquisition: Acquisition | None = None
             if len(trials.rows) >= num_startup:
-                choices = known.first_new_feasible(self._maximize(trials))
+                acquisition, starts = self._make_acquisition(trials)
+                choices = known.first_new_feasible(self._maximize(acquisition, starts))
             elif _continues_earlier_search(problem, history):
                 choices = known.first_new_feasible(self._continue_earlier_search(history))
+            else:
+                choices = known.sample_new(self._generator)
+            if isinstance(acquisition, ExpectedImprovement) and problem.can_pause:
+                action = self._choose_training(acquisition, trials, choices)
+                if action is not None:
+                    return action
         return StartTraining(choices or known.sample_new(self._generator))
+
+    def _choose_training(
+        self, acquisition: "ExpectedImprovement", trials: MeasuredTrials, choices: Choices | None
+    ) -> Action | None:
+        """Start a training or resume a paused one, whichever promises more per epoch.
+
+        Args:
+            acquisition: Fitted to the trials.
+            trials: The trials so far.
+            choices: A network that is not known. None if there is none.
+        """
+        problem = self._problem
+        is_paused = trials.paused_epochs > 0
+        rows = trials.rows[is_paused]
+        numbers: list[int | None] = [*trials.numbers[is_paused].tolist()]
+        epochs = trials.paused_epochs[is_paused].tolist()
+        if choices is not None:
+            rows = np.concatenate([rows, problem.to_indices([choices])])
+            numbers.append(None)
+            epochs.append(0)
+        if not numbers:
+            return None
+        option = choose_option(
+            acquisition.make_trainings(rows, numbers, epochs),
+            problem.epochs,
+            self._error_variances(trials, acquisition.noise),
+        )
+        if option.training.trial is not None:
+            return ResumeTraining(option.training.trial, option.epochs)
+        assert choices is not None
+        return StartTraining(choices, option.epochs if option.epochs < problem.epochs else None)
+
+    def _error_variances(self, trials: MeasuredTrials, noise: float) -> dict[int, float]:
+        """The variances for `choose_option`."""
+        problem = self._problem
+        variances = final_score_error_variances(
+            problem.score_features,
+            trials.rows,
+            trials.curves,
+            [
+                *stop_epochs(problem.epochs),
+                *np.unique(trials.paused_epochs[trials.paused_epochs > 0]).tolist(),
+            ],
+            scale=choose_scale(trials.curves[~np.isnan(trials.curves)]),
+        )
+        return {
+            epoch: max(noise**2 + variance, _MIN_ERROR_VARIANCE)
+            for epoch, variance in variances.items()
+        }
 
     def _continue_earlier_search(self, history: Sequence[PastTrial]) -> Indices:
         """Networks that an earlier search would train next, the best one first. The searches take
@@ -88,18 +154,21 @@ class BayesianStrategy:
         known_rows = problem.to_indices([trial.choices for trial in history])
         # Without the predictions of earlier searches: the model is that of the search alone.
         strategy = BayesianStrategy(replace(problem, earlier_searches=()), self._generator)
-        return strategy._maximize(MeasuredTrials.of_earlier_search(search, known_rows))
+        trials = MeasuredTrials.of_earlier_search(search, known_rows)
+        return strategy._maximize(*strategy._make_acquisition(trials))
 
-    def _maximize(self, trials: MeasuredTrials) -> Indices:
+    def _make_acquisition(self, trials: MeasuredTrials) -> tuple[Acquisition, Indices]:
+        """The acquisition function, and networks from which its local search starts."""
+        return self._hypervolume(trials) if self._problem.pareto else self._improvement(trials)
+
+    def _maximize(self, acquisition: Acquisition, starts: Indices) -> Indices:
         """Networks with large acquisition values, the largest one first."""
-        pareto = self._problem.pareto
-        acquisition, starts = self._hypervolume(trials) if pareto else self._improvement(trials)
         random_rows = self._problem.sample(_NUM_RANDOM_CANDIDATES, self._generator)
         return optimize_acquisition(
             self._problem, acquisition, starts, random_rows, self._generator
         )
 
-    def _improvement(self, trials: MeasuredTrials) -> tuple[Acquisition, Indices]:
+    def _improvement(self, trials: MeasuredTrials) -> tuple["ExpectedImprovement", Indices]:
         """The acquisition function of the reward, and the best measured networks."""
         scale = choose_scale(trials.curves[~np.isnan(trials.curves)])
         model = self._fit(trials, scale=scale)
@@ -215,6 +284,46 @@ class ExpectedImprovement(_ModelAcquisition):
         slope, intercept = problem.linear_coefficients(cost_fn(trial_rows))
         self.trial_rewards = slope * scale.invert(trial_means) + intercept
         self._best = float(self.trial_rewards.max())
+
+    @property
+    def noise(self) -> float:
+        """Standard deviation of the noise of a final score on the scale."""
+        return self._model.noise
+
+    def make_trainings(
+        self, rows: Indices, numbers: Sequence[int | None], epochs: Sequence[int]
+    ) -> list[Training]:
+        """Trainings of networks, for `choose_option`.
+
+        Args:
+            rows: (networks, decisions).
+            numbers: Number of the paused trial of each network, or None.
+            epochs: Epochs of each network so far.
+        """
+        means, stds = self._model.predict(self._problem.score_features(rows))
+        slopes, intercepts = self._problem.linear_coefficients(self._cost_fn(rows))
+
+        def improvement_fn(slope: float, intercept: float) -> ImprovementFn:
+            def improvement(mean: FloatArray, std: FloatArray) -> FloatArray:
+                log_improvement = self._scale.log_expected_improvement(
+                    mean, std, self._best, slope=slope, intercept=intercept
+                )
+                return np.exp(log_improvement)
+
+            return improvement
+
+        return [
+            Training(number, num_epochs, mean, std, improvement_fn(slope, intercept))
+            for number, num_epochs, mean, std, slope, intercept in zip(
+                numbers,
+                epochs,
+                means.tolist(),
+                stds.tolist(),
+                slopes.tolist(),
+                intercepts.tolist(),
+                strict=True,
+            )
+        ]
 
     def _value(self, indices: Indices, mean: FloatArray, std: FloatArray) -> FloatArray:
         slope, intercept = self._problem.linear_coefficients(self._cost_fn(indices))

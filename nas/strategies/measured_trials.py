@@ -18,17 +18,21 @@ class MeasuredTrials:
     """The trials with a score, in the order of their numbers.
 
     Attributes:
+        numbers: Their numbers, (trials,).
         rows: Indices of their choices, (trials, decisions).
         curves: Score after each epoch, (trials, epochs), NaN where it is not known. Only the final
-            scores, (trials, 1), if all trials have one.
+            scores, (trials, 1), if all trials have one and no training can be paused.
+        paused_epochs: The epochs after which their trainings are paused, (trials,). 0 if not.
         costs: (trials,). NaN where the cost has not been measured.
         can_be_best: Whether a trial is complete and did not fail to learn, (trials,). If there is
             no complete trial, all count.
         pending_rows: Indices of the choices of the other networks that are being trained.
     """
 
+    numbers: Indices
     rows: Indices
     curves: FloatArray
+    paused_epochs: Indices
     costs: FloatArray
     can_be_best: Mask
     pending_rows: Indices
@@ -39,7 +43,7 @@ class MeasuredTrials:
             trial for trial in history if trial.scores and trial.status not in ("failed", "running")
         ]
         is_complete = np.array([trial.status == "complete" for trial in measured], dtype=bool)
-        if is_complete.all():
+        if is_complete.all() and not problem.can_pause:
             curves = np.array([[trial.score] for trial in measured], dtype=np.float64)
         else:
             curves = np.full((len(measured), problem.epochs), np.nan)
@@ -52,8 +56,13 @@ class MeasuredTrials:
             can_be_best[is_complete] = ~failed_to_learn(final_scores)
         pending = [trial.choices for trial in history if trial.status == "running"]
         return cls(
+            np.array([trial.number for trial in measured], dtype=np.int64),
             problem.to_indices([trial.choices for trial in measured]),
             curves,
+            np.array(
+                [trial.epochs if trial.status == "paused" else 0 for trial in measured],
+                dtype=np.int64,
+            ),
             np.array([trial.cost for trial in measured], dtype=np.float64),
             can_be_best,
             problem.to_indices(pending),
@@ -70,8 +79,10 @@ class MeasuredTrials:
         """
         scores = np.array(search.scores)
         return cls(
+            numbers=np.arange(len(scores)),
             rows=np.array(search.rows),
             curves=scores[:, None],
+            paused_epochs=np.zeros(len(scores), dtype=np.int64),
             costs=np.full(len(scores), np.nan),
             can_be_best=~failed_to_learn(scores),
             pending_rows=pending_rows,

@@ -5,13 +5,13 @@ grows in steps of about a fifth, and do not change in between. They depend on th
 on earlier proposals.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 
 import numpy as np
 
-from phinas.nas.surrogate.curve_model import FinalScores, measure_final_scores
+from phinas.nas.surrogate.curve_model import FinalScores, error_variances, measure_final_scores
 from phinas.nas.surrogate.features import NetworkFeatures
 from phinas.nas.surrogate.gaussian_process import (
     FloatArray,
@@ -92,6 +92,28 @@ def fit_accuracy_model(
     return AccuracyModel(model, selected)
 
 
+def final_score_error_variances(
+    features: NetworkFeatures,
+    measured_rows: Indices,
+    curves: FloatArray,
+    epochs: Sequence[int],
+    *,
+    scale: ScoreScale,
+) -> dict[int, float]:
+    """The variances of what scores after some epochs say about the final ones, on the scale.
+
+    Args:
+        features: Encodes networks.
+        measured_rows: Choices of the trials, (trials, decisions).
+        curves: Score of each trial after each epoch, (trials, epochs), NaN where it is not known.
+        epochs: From 1 to the last epoch.
+        scale: The scale of the model.
+    """
+    return error_variances(
+        _floor_and_transform(curves, scale), epochs, features.log_flops(measured_rows)[:, None]
+    )
+
+
 @single_threaded_blas()
 def fit_log_cost_model(
     features: NetworkFeatures, measured_rows: Indices, costs: FloatArray
@@ -127,12 +149,15 @@ def _make_measure(scale: ScoreScale, floor_failures: bool) -> Measure:
     """The function from scores to the targets of the model."""
 
     def measure(curves: FloatArray, log_flops: FloatArray) -> FinalScores:
-        if floor_failures:
-            curves = np.apply_along_axis(_floor_known_scores, 0, curves)
+        scores = _floor_and_transform(curves, scale) if floor_failures else scale.transform(curves)
         # Small networks learn faster and end lower.
-        return measure_final_scores(scale.transform(curves), log_flops[:, None])
+        return measure_final_scores(scores, log_flops[:, None])
 
     return measure
+
+
+def _floor_and_transform(curves: FloatArray, scale: ScoreScale) -> FloatArray:
+    return scale.transform(np.apply_along_axis(_floor_known_scores, 0, curves))
 
 
 def _floor_known_scores(scores: FloatArray) -> FloatArray:

@@ -161,7 +161,7 @@ def check_pareto(strategy: str) -> None:
     result = run_search(strategy, trial_store, trials=90, reward="pareto")
     proposals = list_proposals(trial_store)
     require_distinct(proposals)
-    require_budget_spent(strategy, proposals, 90)
+    require_budget_spent(strategy, proposals, 90, pareto=True)
     costs = [float(trial.cost.flops) for trial in result.trials]
 
     def front_hypervolume(trials: list[Trial]) -> float:
