@@ -134,22 +134,32 @@ class RMSpropTF(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]  # noqa: ARG002 - torch's signature
         for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    self._update_parameter(parameter, parameter.grad, group)
+            parameters = [item for item in group["params"] if item.grad is not None]
+            if parameters:
+                self._update(parameters, group)
 
-    def _update_parameter(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
-        state = self.state[parameter]
-        if not state:
-            state["square"], state["velocity"] = (
-                torch.ones_like(parameter),
-                torch.zeros_like(parameter),
-            )
+    def _update(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
+        """Update all parameters of a group together, in a few operators on a GPU."""
+        for parameter in parameters:
+            if not self.state[parameter]:
+                self.state[parameter] = {
+                    "square": torch.ones_like(parameter),
+                    "velocity": torch.zeros_like(parameter),
+                }
+        squares = [self.state[parameter]["square"] for parameter in parameters]
+        velocities = [self.state[parameter]["velocity"] for parameter in parameters]
+        gradients = [item.grad for item in parameters if item.grad is not None]
         if group["weight_decay"]:
-            gradient = gradient.add(parameter, alpha=group["weight_decay"])
-        state["square"].lerp_(gradient.square(), 1 - group["decay"])
-        scaled = gradient * (state["square"] + group["epsilon"]).rsqrt() * group["lr"]
-        parameter.sub_(state["velocity"].mul_(group["momentum"]).add_(scaled))
+            decay = group["weight_decay"]
+            gradients = [*torch._foreach_add(gradients, parameters, alpha=decay)]
+        torch._foreach_lerp_(squares, torch._foreach_mul(gradients, gradients), 1 - group["decay"])
+        scaled = torch._foreach_add(squares, group["epsilon"])
+        torch._foreach_rsqrt_(scaled)
+        torch._foreach_mul_(scaled, gradients)
+        torch._foreach_mul_(scaled, group["lr"])
+        torch._foreach_mul_(velocities, group["momentum"])
+        torch._foreach_add_(velocities, scaled)
+        torch._foreach_sub_(parameters, velocities)
 
 
 def reset_state(optimizer: torch.optim.Optimizer) -> None:
