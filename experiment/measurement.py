@@ -44,6 +44,7 @@ _OMITTED_VALUES: dict[str, object] = {
     "stop_reason": "",
     "micro_batch_size": 0,
     "peak_memory_bytes": 0,
+    "cuda_graph": "",
 }
 
 
@@ -78,6 +79,8 @@ class Measurement:
             "paused"; else "".
         micro_batch_size: images in one forward pass if the batch did not fit the memory; else 0.
         peak_memory_bytes: peak of allocated memory on a GPU; 0 on other devices.
+        cuda_graph: "captured" if the train steps ran as a CUDA graph, "failed: ..." if they could
+            not be captured; "" on other devices.
 
     Raises:
         NonRetryableError: a field has an invalid value.
@@ -102,6 +105,7 @@ class Measurement:
     stop_reason: str = ""
     micro_batch_size: int = 0
     peak_memory_bytes: int = 0
+    cuda_graph: str = ""
 
     def __post_init__(self) -> None:
         self._check_numbers()

@@ -8,13 +8,17 @@ random weights. Checkpoints, processes and initial weights are separate argument
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from phinas.experiment.schema.config import Recipe
 from phinas.space.network import Network, network_from_dict
 
 if TYPE_CHECKING:
     from phinas.training.augmentation.transforms import Augmentation
+
+# Whether train steps are captured as CUDA graphs. After a failed capture the training continues
+# with eager steps ("if_possible") or ends with an error ("required").
+CapturePolicy = Literal["if_possible", "required", "never"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +33,7 @@ class TrainingSettings:
         device: "auto", "cpu", "mps", "cuda" or "cuda:N".
         threads: CPU threads of torch; None leaves their number unchanged.
         deterministic: use deterministic algorithms on a GPU.
+        capture: whether train steps are captured as CUDA graphs.
     """
 
     max_shift: float
@@ -37,6 +42,7 @@ class TrainingSettings:
     device: str = "auto"
     threads: int | None = None
     deterministic: bool = False
+    capture: CapturePolicy = "if_possible"
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,9 +61,12 @@ def fit():
         metric="accuracy",
         seed=3,
         stop_epoch=None,
+        capture="if_possible",
         **options,
     ):
-        settings = TrainingSettings(max_shift, horizontal_flip, metric, device="cpu")
+        settings = TrainingSettings(
+            max_shift, horizontal_flip, metric, device="cpu", capture=capture
+        )
         return train(TrainingRequest(spec, recipe, seed, settings, stop_epoch), data, **options)
 
     return make

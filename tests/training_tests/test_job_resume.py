@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import time
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 
 import pytest
 
@@ -12,7 +12,8 @@ from phinas.experiment.executors import make_executor
 from phinas.experiment.executors.inline import InlineExecutor
 from phinas.experiment.schema.config import DataSection, Recipe, RunSection
 from phinas.space.search_spaces.loading import load_space
-from phinas.training.engine.job import TrainingJobFactory
+from phinas.training.engine import train_step
+from phinas.training.engine.job import TrainingJobFactory, run_training_job
 
 SPEC = load_space("tiny").adapt_to(channels=1, classes=10, resolution=8).base
 LONG = Recipe(epochs=20, batch_size=20, ema_fraction=0.2)
@@ -100,3 +101,37 @@ def test_an_interrupted_training_writes_a_checkpoint_and_resumes_later(data, tmp
     uninterrupted = run_here(job_of(data, None, minutes=1.0, recipe=SHORT))
     assert run_here(job, interrupt_after_three) == uninterrupted
     assert reports[3:6] == reports[:3]  # epochs before the checkpoint are reported again
+
+
+@pytest.mark.parametrize("usable", [True, False])
+def test_after_a_failed_capture_the_training_is_repeated_in_another_process(
+    usable, data, tmp_path, monkeypatch, simulate_capture
+):
+    """Before torch 2.13 a process cannot train on a GPU after a failed capture. Here, the end of a
+    process is an exception.
+    """
+
+    def fail(_train_step, *_batch):
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    class EndOfProcess(BaseException):
+        pass
+
+    def end(_code):
+        raise EndOfProcess
+
+    checkpoints = tmp_path / "checkpoints"
+    job = job_of(data, checkpoints, minutes=60, recipe=SHORT)
+    expected = run_here(job_of(data, None, minutes=60, recipe=SHORT))
+    simulate_capture(fail)
+    monkeypatch.setattr(train_step, "is_process_usable_after_failed_capture", lambda: usable)
+    monkeypatch.setattr(os, "_exit", end)
+    monkeypatch.setenv("PHINAS_WORKER_INDEX", "0")
+    if not usable:
+        with pytest.raises(EndOfProcess):
+            run_training_job(**job.payload)
+    with nullcontext() if not usable else pytest.warns(UserWarning, match="could not be captured"):
+        value = run_training_job(**job.payload)
+    assert value["cuda_graph"] == "failed: operation not permitted when stream is capturing"
+    assert {name: value[name] for name in RESULTS} == expected
+    assert not list(checkpoints.glob("*"))

@@ -6,6 +6,7 @@ import torch
 from phinas.experiment.executors import NonRetryableError
 from phinas.experiment.schema.config import Recipe
 from phinas.space.search_spaces.loading import load_space
+from phinas.training.engine.device import is_out_of_memory, use_device
 from phinas.training.engine.initialization import Initialization
 from phinas.training.engine.train_step import OutOfMemoryError
 from phinas.training.request import TrainingRequest, TrainingSettings
@@ -53,6 +54,8 @@ def micro_batch_training(data, fit, before_each_pass):
         torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
         RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."),
         MemoryError(),
+        RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"),
+        RuntimeError("GET was unable to find an engine to execute this computation"),
     ],
 )
 def test_after_out_of_memory_the_training_equals_one_with_the_smaller_micro_batch(
@@ -70,6 +73,70 @@ def test_after_out_of_memory_the_training_equals_one_with_the_smaller_micro_batc
     assert set(sizes) == {12, 13}
     assert trained.micro_batch_size == 13
     assert_same(trained, configured)
+
+
+def test_memory_that_runs_out_in_a_later_epoch_repeats_no_report(data, fit, before_each_pass):
+    reports = []
+
+    def limit_memory(images):
+        if reports and len(images) > 15:  # in the second epoch
+            raise torch.OutOfMemoryError("simulated")
+
+    def report(epoch, score):
+        reports.append(epoch)
+        return True
+
+    with before_each_pass(limit_memory):
+        trained = fit(data, recipe=SHORT, report=report)
+    assert trained.micro_batch_reduced
+    assert reports == [1, 2, 3]
+    assert len(trained.curve) == 3
+
+
+def test_an_engine_that_cudnn_does_not_find_with_any_micro_batch_is_its_own_error(
+    data, fit, before_each_pass
+):
+    message = "GET was unable to find an engine to execute this computation"
+    sizes = []
+
+    def fail(images):
+        sizes.append(len(images))
+        raise RuntimeError(message)
+
+    with before_each_pass(fail), pytest.raises(RuntimeError, match=f"^{message}$"):
+        fit(data)
+    assert len(sizes) > 3
+
+
+def test_an_error_while_another_is_handled_is_not_taken_for_it():
+    def fail(error, *, during):
+        try:
+            raise during
+        except RuntimeError:
+            raise error  # noqa: B904 (the context is what is tested)
+
+    memory = torch.OutOfMemoryError("CUDA out of memory.")
+    with pytest.raises(ValueError, match="a bug") as bug:
+        fail(ValueError("a bug"), during=memory)
+    assert not is_out_of_memory(bug.value)
+    end = RuntimeError("CUDA error: operation failed due to a previous error during capture")
+    with pytest.raises(RuntimeError, match="capture") as capture:
+        fail(end, during=memory)
+    assert is_out_of_memory(capture.value)
+
+
+def test_a_gpu_becomes_the_current_one_before_memory_is_pinned(monkeypatch):
+    gpu, devices, fractions = torch.device("cuda", 3), [], []
+    monkeypatch.setattr(torch.cuda, "set_device", devices.append)
+    monkeypatch.setattr(
+        torch.cuda, "set_per_process_memory_fraction", lambda *values: fractions.append(values)
+    )
+    use_device(torch.device("cpu"), sharers=2)
+    use_device(gpu)
+    assert (devices, fractions) == ([gpu], [])
+    use_device(gpu, sharers=4)
+    assert devices == [gpu, gpu]
+    assert fractions == [(pytest.approx(0.2375), gpu)]
 
 
 def test_a_timing_halves_the_micro_batch_if_memory_runs_out(before_each_pass):

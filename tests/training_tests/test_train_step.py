@@ -128,3 +128,15 @@ def test_deterministic_algorithms_can_be_switched_on_and_off():
     finally:
         set_determinism(deterministic=False)
     assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_algorithms_of_cudnn_are_timed_for_long_trainings_only():
+    try:
+        set_determinism(deterministic=False, steps=1250)  # a proxy
+        assert not torch.backends.cudnn.benchmark
+        set_determinism(deterministic=False, steps=60_000)
+        assert torch.backends.cudnn.benchmark
+        set_determinism(deterministic=True, steps=60_000)
+        assert not torch.backends.cudnn.benchmark
+    finally:
+        set_determinism(deterministic=False)

@@ -15,6 +15,7 @@ from phinas.training.data import dataloader
 from phinas.training.data.prepared_dataset import prepare
 from phinas.training.engine.checkpoint import CheckpointManager
 from phinas.training.engine.initialization import Initialization
+from phinas.training.engine.train_step import CaptureError
 from phinas.training.engine.trainer import TrainingInterrupted
 from phinas.training.request import TrainingRequest, TrainingSettings
 from phinas.training.timing.step_timing import time_steps
@@ -127,7 +128,9 @@ def test_a_captured_training_equals_the_eager_one(
         return lambda: train_step(*batch)
 
     simulate_capture(capture)
-    assert_same(fit(colored, spec=RANDOM, recipe=RICH), expected)
+    trained = fit(colored, spec=RANDOM, recipe=RICH)
+    assert_same(trained, expected)
+    assert trained.cuda_graph == "captured"
     assert shapes == [5, 6, 8]
 
 
@@ -148,8 +151,15 @@ def test_a_training_that_cannot_be_captured_continues_eagerly_with_a_warning(
         match=r"could not be captured as a CUDA graph \(operation not permitted when stream is "
         r"capturing\); training continues with eager steps",
     ):
-        assert_same(fit(colored, spec=RANDOM, recipe=RICH), expected)
+        trained = fit(colored, spec=RANDOM, recipe=RICH)
+    assert_same(trained, expected)
+    assert trained.cuda_graph.startswith("failed: operation not permitted")
     assert len(captures) == 1
+    with pytest.raises(CaptureError, match=r"^operation not permitted"):
+        fit(colored, spec=RANDOM, recipe=RICH, capture="required")
+    captures.clear()
+    assert_same(fit(colored, spec=RANDOM, recipe=RICH, capture="never"), expected)
+    assert not captures
 
 
 def test_a_timing_times_captured_steps_if_they_can_be_captured(simulate_capture):

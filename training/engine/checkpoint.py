@@ -43,11 +43,13 @@ class CheckpointManager:
         seconds: time between two checkpoints.
 
     Attributes:
+        path: the file of the newest checkpoint.
         stop_requested: set by a signal handler. The trainer then writes a checkpoint at once and
             stops.
     """
 
     def __init__(self, path: Path, key: str, *, seconds: float) -> None:
+        self.path = path
         self._paths = (path, path.with_name(f"{path.name}.previous"))
         self._key, self._seconds = key, seconds
         self._last_write = time.monotonic()

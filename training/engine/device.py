@@ -7,6 +7,12 @@ import torch
 from phinas.experiment.cpu_threads import count_available_cpus
 from phinas.experiment.errors import InputError
 
+_NO_ENGINE = "unable to find an engine to execute this computation"  # of cuDNN
+_CAPTURE = "captur"  # in the errors of a capture that is ended after an error
+_SHARED_MEMORY_FRACTION = 0.95  # the rest is for the contexts of the processes
+# On fewer steps, timing cuDNN's algorithms for a new network (1 to 4 s) takes longer than it saves.
+_MIN_AUTOTUNED_STEPS = 5_000
+
 
 def resolve_device(name: str, *, option: str = "run.device") -> torch.device:
     """Return the device with a name.
@@ -58,13 +64,28 @@ def workers_sharing_gpu(name: str) -> int:
     return -(-max_workers // max(1, torch.cuda.device_count())) if name == "auto" else max_workers
 
 
+def use_device(device: torch.device, *, sharers: int = 1) -> None:
+    """Make a GPU the current one of this process: pinned memory opens a context on that one.
+
+    Args:
+        device: the device of the trainings; any other than a GPU needs nothing.
+        sharers: processes that train on it. Each gets an equal part of the memory, so that none
+            takes what the batch of another needs.
+    """
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+        if sharers > 1:
+            fraction = _SHARED_MEMORY_FRACTION / sharers
+            torch.cuda.set_per_process_memory_fraction(fraction, device)
+
+
 def describe_device(device: torch.device) -> str:
     """Return the name of the GPU, or the type of another device."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether an error means that memory ran out.
+    """Return whether an error means, or may mean, that memory ran out.
 
     CUDA raises torch.OutOfMemoryError. The allocators of CPU and MPS, cuBLAS and cuDNN raise a
     RuntimeError, which is recognized by its message.
@@ -73,6 +94,8 @@ def is_out_of_memory(error: BaseException) -> bool:
         "can't allocate memory",
         "out of memory",
         "_STATUS_ALLOC_FAILED",
+        "ALLOCATION_FAILED",
+        _NO_ENGINE,
     )
     error = root_cause(error)
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
@@ -80,22 +103,34 @@ def is_out_of_memory(error: BaseException) -> bool:
     )
 
 
+def may_have_another_cause(error: BaseException) -> bool:
+    """Return whether an error that `is_out_of_memory` recognizes may mean something else.
+
+    cuDNN finds no engine if none fits the free memory, and also if none supports the operation.
+    """
+    return _NO_ENGINE in str(root_cause(error))
+
+
 def root_cause(error: BaseException) -> BaseException:
-    """Return the first error of a chain; a failed capture may raise a second one at its end."""
-    while error.__context__ is not None:
+    """Return the error that ended a capture, which raises a second one at its end; else `error`."""
+    while error.__context__ is not None and _CAPTURE in str(error):
         error = error.__context__
     return error
 
 
-def set_determinism(*, deterministic: bool) -> None:
+def set_determinism(*, deterministic: bool, steps: int = 0) -> None:
     """Set whether repeated trainings on the same device are bit-identical.
 
     Call it before the first use of the device. On a CPU, trainings with the same number of threads
-    are always bit-identical. On a GPU without determinism, cuDNN selects the fastest algorithms by
-    timing them, and some gradients are summed in varying order. Accuracies then differ at most as
-    much as between seeds.
+    are always bit-identical. On a GPU without determinism, some gradients are summed in varying
+    order, and in long trainings cuDNN selects the fastest algorithms by timing them. Accuracies
+    then differ at most as much as between seeds.
+
+    Args:
+        deterministic: whether they are.
+        steps: train steps of the training; with few, no algorithms are timed.
     """
     torch.use_deterministic_algorithms(deterministic)
-    torch.backends.cudnn.benchmark = not deterministic
+    torch.backends.cudnn.benchmark = not deterministic and steps >= _MIN_AUTOTUNED_STEPS
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

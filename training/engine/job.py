@@ -7,7 +7,7 @@ limit are not part of it, so a run can be moved and resumed elsewhere.
 import os
 import signal
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,13 +20,14 @@ from phinas.experiment.paused_state import PAUSED_STATE, PausedState
 from phinas.experiment.schema.config import DataSection, Recipe, RunSection
 from phinas.space.network import Network
 from phinas.training.data.prepared_dataset import PreparedData, read_prepared
-from phinas.training.request import TrainingRequest, TrainingSettings
+from phinas.training.request import CapturePolicy, TrainingRequest, TrainingSettings
 
 if TYPE_CHECKING:
     from phinas.training.engine.checkpoint import CheckpointManager, PauseFiles
     from phinas.training.engine.evaluate import Evaluation
     from phinas.training.engine.train import TrainingResult
 
+_FAILED_CAPTURE_EXIT_CODE = 75  # EX_TEMPFAIL of sysexits.h
 FUNCTION = "phinas.training.engine.job:run_training_job"
 
 
@@ -182,13 +183,15 @@ def run_training_job(
     """
     from phinas.training.data.dataloader import set_gpu_sharing
     from phinas.training.engine.checkpoint import CheckpointManager, PauseFiles
-    from phinas.training.engine.device import workers_sharing_gpu
+    from phinas.training.engine.device import resolve_device, use_device, workers_sharing_gpu
     from phinas.training.engine.evaluate import evaluate_test_split
     from phinas.training.engine.weights_io import save_weights
 
     training = TrainingRequest.from_dict(request)
     network = training.network
-    set_gpu_sharing(workers_sharing_gpu(training.settings.device))
+    sharers = workers_sharing_gpu(training.settings.device)
+    use_device(resolve_device(training.settings.device), sharers=sharers)
+    set_gpu_sharing(sharers)
     prepared = _load_data(data)
     checkpoints = (
         CheckpointManager(
@@ -205,7 +208,8 @@ def run_training_job(
         source=files.find(state.file) if state else None,
         target=files.output_path(PAUSED_STATE) if training.stop_epoch is not None else None,
     )
-    result = _train(training, prepared, checkpoints, pause_files, report)
+    failed_capture = _FailedCapture(checkpoints)
+    result = _train(training, prepared, checkpoints, pause_files, report, failed_capture)
     evaluation = result.curve[-1]
     if on_test_split:
         evaluation = evaluate_test_split(
@@ -221,6 +225,7 @@ def run_training_job(
         save_weights(result.model, network, Path(weights), normalization=normalization)
     if checkpoints:
         checkpoints.remove()
+        failed_capture.remove()
     split = "test" if on_test_split else "validation"
     value = make_measurement(
         result, evaluation, split=split, seed=training.seed, metric=training.settings.metric
@@ -236,24 +241,79 @@ def _train(
     checkpoints: "CheckpointManager | None",
     pause_files: "PauseFiles",
     report: ReportCallback,
+    failed_capture: "_FailedCapture",
 ) -> "TrainingResult":
     """Train. In a worker process SIGTERM stops the training after it wrote a checkpoint."""
     from phinas.training.engine.checkpoint import stop_on_signals
     from phinas.training.engine.train import train
+    from phinas.training.engine.train_step import CaptureError
 
+    settings = replace(request.settings, capture=failed_capture.policy)
     # a training inside the driver process must not replace its signal handlers
-    in_worker = "PHINAS_WORKER_INDEX" in os.environ
+    in_worker = _is_worker()
     with (
         stop_on_signals(checkpoints, signal.SIGTERM) if checkpoints and in_worker else nullcontext()
     ):
         try:
-            return train(
-                request, data, report=report, checkpoints=checkpoints, pause_files=pause_files
+            result = train(
+                replace(request, settings=settings),
+                data,
+                report=report,
+                checkpoints=checkpoints,
+                pause_files=pause_files,
             )
+            message = failed_capture.message
+            return replace(result, cuda_graph=f"failed: {message}") if message else result
+        except CaptureError as error:
+            failed_capture.end_worker(str(error))
+            raise
         except NonRetryableError:
             if checkpoints:
                 checkpoints.remove()
             raise
+
+
+def _is_worker() -> bool:
+    return "PHINAS_WORKER_INDEX" in os.environ
+
+
+class _FailedCapture:
+    """What is known of a failed capture of this training, for its next attempt.
+
+    After a failed capture, torch before 2.13 cannot train in the same process. The worker then
+    writes the error next to the checkpoint and ends. The driver repeats the job, as after any crash
+    (`run.retry_on`), and that attempt captures nothing.
+    """
+
+    def __init__(self, checkpoints: "CheckpointManager | None") -> None:
+        self._path = checkpoints.path.with_suffix(".uncaptured") if checkpoints else None
+
+    @property
+    def message(self) -> str:
+        """The error of the failed capture; "" if there was none."""
+        return self._path.read_text() if self._path and self._path.exists() else ""
+
+    @property
+    def policy(self) -> CapturePolicy:
+        from phinas.training.engine.train_step import is_process_usable_after_failed_capture
+
+        if self.message:
+            return "never"
+        can_retry = self._path is not None and _is_worker()
+        if can_retry and not is_process_usable_after_failed_capture():
+            return "required"
+        return "if_possible"
+
+    def end_worker(self, message: str) -> None:
+        """Leave the message for the next attempt, and end this process."""
+        if self._path is not None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._path.write_text(message or "unknown error")
+            os._exit(_FAILED_CAPTURE_EXIT_CODE)
+
+    def remove(self) -> None:
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)
 
 
 def make_measurement(
@@ -295,4 +355,5 @@ def make_measurement(
         stop_reason=result.stop_reason,
         micro_batch_size=result.micro_batch_size if result.micro_batch_reduced else 0,
         peak_memory_bytes=result.peak_memory_bytes,
+        cuda_graph=result.cuda_graph,
     )

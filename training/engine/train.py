@@ -21,7 +21,7 @@ from phinas.experiment.executors import ReportCallback
 from phinas.experiment.seeds import derive_seed
 from phinas.training.data.prepared_dataset import PreparedData
 from phinas.training.engine.checkpoint import CheckpointManager, PauseFiles
-from phinas.training.engine.device import resolve_device, set_determinism
+from phinas.training.engine.device import resolve_device, set_determinism, use_device
 from phinas.training.engine.distributed import SINGLE_PROCESS, DistributedContext
 from phinas.training.engine.evaluate import Evaluation
 from phinas.training.engine.host_memory import keep_freed_memory
@@ -47,6 +47,7 @@ class TrainingResult:
         stop_reason: why the training ended before its last epoch: "stopped" (by `report`),
             "deadline" (`recipe.max_minutes`) or "paused" (at `stop_epoch`); else "".
         peak_memory_bytes: peak of allocated memory on a GPU; 0 on other devices.
+        cuda_graph: whether train steps were captured (`TrainingSetup.cuda_graph`).
     """
 
     model: nn.Module
@@ -59,6 +60,7 @@ class TrainingResult:
     micro_batch_reduced: bool = False
     stop_reason: str = ""
     peak_memory_bytes: int = 0
+    cuda_graph: str = ""
 
 
 def train(
@@ -91,6 +93,7 @@ def train(
         on_step: called after each step with the number of completed steps.
 
     Raises:
+        CaptureError: a capture failed, and `TrainingSettings.capture` is "required".
         DivergenceError: the loss is not finite.
         OutOfMemoryError: the smallest micro-batch does not fit the memory.
         TrainingInterrupted: `checkpoints.stop_requested` was set; a checkpoint is written.
@@ -99,12 +102,25 @@ def train(
     settings = request.settings
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
-    set_determinism(deterministic=settings.deterministic)
     device = resolve_device(settings.device)
+    use_device(device)
     recipe = request.recipe
     batch = distributed.global_batch_size(recipe.batch_size_for(data.train))
+    set_determinism(
+        deterministic=settings.deterministic, steps=recipe.epochs * (data.train // batch)
+    )
     local_batch = batch // distributed.world_size
     requested_size = min(recipe.micro_batch_size or local_batch, local_batch)
+
+    reported_epochs = 0
+
+    def report_once(epoch: int, score: float) -> bool:
+        """Report an epoch, unless an attempt with larger micro-batches has reported it."""
+        nonlocal reported_epochs
+        if epoch <= reported_epochs:
+            return True
+        reported_epochs = epoch
+        return report(epoch, score)
 
     def train_once(micro_batch_size: int) -> TrainingResult:
         torch.manual_seed(derive_seed(request.seed, "weights"))
@@ -116,7 +132,7 @@ def train(
             distributed=distributed,
         )
         trainer = Trainer(setup, checkpoints, pause_files=pause_files, on_step=on_step)
-        trainer.run(report)
+        trainer.run(report_once)
         return _make_result(trainer, micro_batch_reduced=micro_batch_size < requested_size)
 
     def try_size(micro_batch_size: int) -> int:
@@ -182,4 +198,5 @@ def _make_result(trainer: Trainer, *, micro_batch_reduced: bool) -> TrainingResu
         micro_batch_reduced,
         trainer.stop_reason,
         torch.cuda.max_memory_allocated(setup.device) if is_gpu else 0,
+        setup.cuda_graph,
     )

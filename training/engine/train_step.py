@@ -10,7 +10,6 @@ images: at 32 px, launching the kernels takes far longer than running them.
 Not tested: the captured step has not run on a GPU yet.
 """
 
-import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
 from functools import lru_cache
@@ -24,7 +23,7 @@ from phinas.experiment.executors import NonRetryableError
 from phinas.experiment.schema.config import Recipe
 from phinas.training.augmentation.mixup import mix_images, one_hot_targets
 from phinas.training.augmentation.transforms import augment, normalize
-from phinas.training.engine.device import is_out_of_memory, root_cause
+from phinas.training.engine.device import is_out_of_memory, may_have_another_cause, root_cause
 from phinas.training.engine.ema import ModelEma
 from phinas.training.request import TrainingRequest
 
@@ -182,19 +181,21 @@ def split_batches_on_oom(
 
     Raises:
         OutOfMemoryError: the smallest size does not fit, or the first one if `halve` is False.
+        RuntimeError: the error of the function, if its cause may be another one than memory.
     """
     size = micro_batch_size
     while True:
+        half = max(micro_batch_sizes(batch, -(-size // 2)))
+        is_last = half >= size or not halve
         try:
             return function(size)
         except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
+            if not is_out_of_memory(error) or (is_last and may_have_another_cause(error)):
                 raise
             message = str(root_cause(error)).partition("\n")[0] or type(error).__name__
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        half = max(micro_batch_sizes(batch, -(-size // 2)))
-        if half >= size or not halve:
+        if is_last:
             hint = "lower the resolution" if halve else "lower recipe.micro_batch_size"
             raise OutOfMemoryError(
                 f"out of memory with a micro-batch of {size} images ({message}); {hint}"
@@ -279,12 +280,17 @@ class CudaGraphStep:
         self._replay()
 
 
+class CaptureError(RuntimeError):
+    """The train step could not be captured as a CUDA graph."""
+
+
 def capture(
     step: TrainStep, images: Tensor, labels: Tensor, samples: Tensor, *, restore: Callable[[], None]
-) -> "CudaGraphStep | TrainStep":
-    """Capture a train step as a CUDA graph; if that fails, warn and return the eager step.
+) -> CudaGraphStep:
+    """Capture a train step as a CUDA graph.
 
     Raises:
+        CaptureError: it cannot be captured.
         RuntimeError: out of memory.
     """
     try:
@@ -292,13 +298,17 @@ def capture(
     except RuntimeError as error:
         if is_out_of_memory(error):
             raise
-        message = str(root_cause(error)).partition("\n")[0]
-        warnings.warn(
-            f"the train step could not be captured as a CUDA graph ({message}); training continues "
-            "with eager steps",
-            stacklevel=2,
-        )
-        return step
+        raise CaptureError(str(root_cause(error)).partition("\n")[0]) from error
+
+
+def is_process_usable_after_failed_capture() -> bool:
+    """Return whether this process can train on a GPU after a failed capture.
+
+    Before torch 2.13 the allocator and the random generators stay in capture, so that the next
+    capture, `empty_cache` and random numbers fail.
+    """
+    major, minor = torch.__version__.split(".")[:2]
+    return (int(major), int(minor)) >= (2, 13)
 
 
 @lru_cache

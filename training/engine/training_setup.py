@@ -4,6 +4,7 @@ The main decision: this is the only place where they are assembled. The trainer,
 that finds a micro-batch size that fits the memory, and the time estimate all use a `TrainingSetup`.
 """
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
@@ -30,6 +31,7 @@ from phinas.training.engine.initialization import (
 )
 from phinas.training.engine.optimizer import make_optimizer, set_learning_rate
 from phinas.training.engine.train_step import (
+    CaptureError,
     CudaGraphStep,
     TrainStep,
     TrainStepFn,
@@ -71,6 +73,9 @@ class TrainingSetup:
         micro_batch_size: images in one forward pass; gradients are accumulated over the batch.
         initialization: initial weights and frozen parts.
         distributed: rank and world size of this process.
+
+    Attributes:
+        cuda_graph: "captured", or "failed: ..." after a failed capture; else "".
     """
 
     def __init__(
@@ -83,6 +88,7 @@ class TrainingSetup:
         distributed: DistributedContext = SINGLE_PROCESS,
     ) -> None:
         self.request, self.distributed = request, distributed
+        self.cuda_graph = ""
         self.micro_batch_size = micro_batch_size
         self._initialization = initialization
         self.device = device = resolve_device(request.settings.device)
@@ -130,7 +136,10 @@ class TrainingSetup:
             ema=self.ema,
         )
         self._use_cuda_graph = (
-            supports_cuda_graphs(device) and distributed.world_size == 1 and not recipe.compile
+            request.settings.capture != "never"
+            and supports_cuda_graphs(device)
+            and distributed.world_size == 1
+            and not recipe.compile
         )
         self._cuda_graph_step: CudaGraphStep | None = None
 
@@ -243,16 +252,32 @@ class TrainingSetup:
 
         It is the eager step on devices without CUDA graphs, with several processes, if
         torch.compile compiles the network, and after a failed capture.
+
+        Raises:
+            CaptureError: the capture failed, and it is required (`TrainingSettings.capture`).
         """
         if not self._use_cuda_graph:
             return self.train_step
         if self._cuda_graph_step is not None and self._cuda_graph_step.matches(images):
             return self._cuda_graph_step
         restore = make_state_restorer(self.models, self.optimizer, self.device)
-        step = capture(self.train_step, images, labels, samples, restore=restore)
-        self._cuda_graph_step = step if isinstance(step, CudaGraphStep) else None
-        self._use_cuda_graph = self._cuda_graph_step is not None
-        return step
+        try:
+            self._cuda_graph_step = capture(
+                self.train_step, images, labels, samples, restore=restore
+            )
+        except CaptureError as error:
+            if self.request.settings.capture == "required":
+                raise
+            self._use_cuda_graph, self._cuda_graph_step = False, None
+            self.cuda_graph = f"failed: {error}"
+            warnings.warn(
+                f"the train step could not be captured as a CUDA graph ({error}); training "
+                "continues with eager steps",
+                stacklevel=2,
+            )
+            return self.train_step
+        self.cuda_graph = "captured"
+        return self._cuda_graph_step
 
 
 def _class_weights(counts: Sequence[int]) -> Tensor:

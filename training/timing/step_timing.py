@@ -81,7 +81,6 @@ def run_timing_job(
         NonRetryableError: The smallest micro-batch does not fit the memory.
     """
     torch.set_num_threads(threads)
-    set_determinism(deterministic=deterministic)
     settings = TrainingSettings(max_shift=0.125, horizontal_flip=True, device=device)
     request = TrainingRequest(
         network_from_dict(network),
@@ -90,6 +89,7 @@ def run_timing_job(
         settings,
     )
     batch = max(_SMALLEST_BATCH, request.recipe.batch_size_for(max_batch))
+    set_determinism(deterministic=deterministic, steps=request.recipe.epochs * (max_batch // batch))
     start = time.perf_counter()
     timings = time_steps(request.with_batch_size(batch), seconds=seconds, image_size=image_size)
     return {
