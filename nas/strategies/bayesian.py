@@ -81,15 +81,13 @@ class BayesianStrategy:
         known = KnownNetworks(problem, problem.to_indices([trial.choices for trial in history]))
         trials = MeasuredTrials.of(problem, history)
         num_startup = _NUM_PARETO_STARTUP_TRIALS if problem.pareto else NUM_STARTUP_TRIALS
+        choices, acquisition = None, None
         with single_threaded_blas():
-            acquisition: Acquisition | None = None
             if len(trials.rows) >= num_startup:
                 acquisition, starts = self._make_acquisition(trials)
                 choices = known.first_new_feasible(self._maximize(acquisition, starts))
             elif _continues_earlier_search(problem, history):
                 choices = known.first_new_feasible(self._continue_earlier_search(history))
-            else:
-                choices = known.sample_new(self._generator)
             if isinstance(acquisition, ExpectedImprovement) and problem.can_pause:
                 action = self._choose_training(acquisition, trials, choices)
                 if action is not None:
@@ -120,14 +118,16 @@ class BayesianStrategy:
         option = choose_option(
             acquisition.make_trainings(rows, numbers, epochs),
             problem.epochs,
-            self._error_variances(trials, acquisition.noise),
+            self._error_variances(acquisition, trials),
         )
         if option.training.trial is not None:
             return ResumeTraining(option.training.trial, option.epochs)
         assert choices is not None
         return StartTraining(choices, option.epochs if option.epochs < problem.epochs else None)
 
-    def _error_variances(self, trials: MeasuredTrials, noise: float) -> dict[int, float]:
+    def _error_variances(
+        self, acquisition: "ExpectedImprovement", trials: MeasuredTrials
+    ) -> dict[int, float]:
         """The variances for `choose_option`."""
         problem = self._problem
         variances = final_score_error_variances(
@@ -138,10 +138,10 @@ class BayesianStrategy:
                 *stop_epochs(problem.epochs),
                 *np.unique(trials.paused_epochs[trials.paused_epochs > 0]).tolist(),
             ],
-            scale=choose_scale(trials.curves[~np.isnan(trials.curves)]),
+            scale=acquisition.scale,
         )
         return {
-            epoch: max(noise**2 + variance, _MIN_ERROR_VARIANCE)
+            epoch: max(acquisition.noise**2 + variance, _MIN_ERROR_VARIANCE)
             for epoch, variance in variances.items()
         }
 
@@ -267,6 +267,7 @@ class ExpectedImprovement(_ModelAcquisition):
         scale: The scale of the model.
 
     Attributes:
+        scale: The scale of the model.
         trial_rewards: The reward of each trial at its median predicted score, (trials,).
     """
 
@@ -280,7 +281,7 @@ class ExpectedImprovement(_ModelAcquisition):
         scale: ScoreScale = LINEAR_SCALE,
     ) -> None:
         super().__init__(problem, model)
-        self._cost_fn, self._scale = cost_fn, scale
+        self._cost_fn, self.scale = cost_fn, scale
         slope, intercept = problem.linear_coefficients(cost_fn(trial_rows))
         self.trial_rewards = slope * scale.invert(trial_means) + intercept
         self._best = float(self.trial_rewards.max())
@@ -305,7 +306,7 @@ class ExpectedImprovement(_ModelAcquisition):
 
         def improvement_fn(slope: float, intercept: float) -> ImprovementFn:
             def improvement(mean: FloatArray, std: FloatArray) -> FloatArray:
-                log_improvement = self._scale.log_expected_improvement(
+                log_improvement = self.scale.log_expected_improvement(
                     mean, std, self._best, slope=slope, intercept=intercept
                 )
                 return np.exp(log_improvement)
@@ -327,7 +328,7 @@ class ExpectedImprovement(_ModelAcquisition):
 
     def _value(self, indices: Indices, mean: FloatArray, std: FloatArray) -> FloatArray:
         slope, intercept = self._problem.linear_coefficients(self._cost_fn(indices))
-        return self._scale.log_expected_improvement(
+        return self.scale.log_expected_improvement(
             mean, std, self._best, slope=slope, intercept=intercept
         )
 

@@ -57,7 +57,7 @@ def measure_final_scores(scores: FloatArray, covariates: FloatArray | None = Non
             others with the same final score, such as their costs, (trainings, covariates).
     """
     num_epochs = scores.shape[1]
-    last_epochs = num_epochs - np.argmax(~np.isnan(scores[:, ::-1]), axis=1)
+    last_epochs = _last_epochs(scores)
     values, variances = scores[np.arange(len(scores)), last_epochs - 1], np.zeros(len(scores))
     if np.all(last_epochs == num_epochs):
         return FinalScores(values, variances)
@@ -90,7 +90,7 @@ def error_variances(
     """
     num_epochs = scores.shape[1]
     levels = np.union1d(np.array(epochs, dtype=np.intp), [num_epochs])
-    last_epochs = num_epochs - np.argmax(~np.isnan(scores[:, ::-1]), axis=1)
+    last_epochs = _last_epochs(scores)
     last_levels = np.maximum(np.searchsorted(levels, last_epochs, side="right") - 1, 0)
     level_scores = _scores_at_levels(scores, levels, last_levels)
     mean, covariance = _estimate_moments(level_scores, levels, covariates)
@@ -120,6 +120,11 @@ def _regress(
     gain = max(float(slopes[0]), _MIN_GAIN)
     error = float(covariance[level, level] - slopes @ covariance[causes, level])
     return slopes[1:], gain, max(error, 0.0) / gain**2
+
+
+def _last_epochs(scores: FloatArray) -> NDArray[np.intp]:
+    """The last epoch with a known score of each training, (trainings,)."""
+    return scores.shape[1] - np.argmax(~np.isnan(scores[:, ::-1]), axis=1)
 
 
 def _choose_levels(last_epochs: NDArray[np.intp], num_epochs: int) -> NDArray[np.intp]:

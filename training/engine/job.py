@@ -183,15 +183,13 @@ def run_training_job(
     """
     from phinas.training.data.dataloader import set_gpu_sharing
     from phinas.training.engine.checkpoint import CheckpointManager, PauseFiles
-    from phinas.training.engine.device import resolve_device, use_device, workers_sharing_gpu
+    from phinas.training.engine.device import workers_sharing_gpu
     from phinas.training.engine.evaluate import evaluate_test_split
     from phinas.training.engine.weights_io import save_weights
 
     training = TrainingRequest.from_dict(request)
     network = training.network
-    sharers = workers_sharing_gpu(training.settings.device)
-    use_device(resolve_device(training.settings.device), sharers=sharers)
-    set_gpu_sharing(sharers)
+    set_gpu_sharing(workers_sharing_gpu(training.settings.device))
     prepared = _load_data(data)
     checkpoints = (
         CheckpointManager(

@@ -21,7 +21,12 @@ from phinas.experiment.executors import ReportCallback
 from phinas.experiment.seeds import derive_seed
 from phinas.training.data.prepared_dataset import PreparedData
 from phinas.training.engine.checkpoint import CheckpointManager, PauseFiles
-from phinas.training.engine.device import resolve_device, set_determinism, use_device
+from phinas.training.engine.device import (
+    resolve_device,
+    set_determinism,
+    use_device,
+    workers_sharing_gpu,
+)
 from phinas.training.engine.distributed import SINGLE_PROCESS, DistributedContext
 from phinas.training.engine.evaluate import Evaluation
 from phinas.training.engine.host_memory import keep_freed_memory
@@ -103,7 +108,7 @@ def train(
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
     device = resolve_device(settings.device)
-    use_device(device)
+    use_device(device, sharers=workers_sharing_gpu(settings.device))
     recipe = request.recipe
     batch = distributed.global_batch_size(recipe.batch_size_for(data.train))
     set_determinism(
