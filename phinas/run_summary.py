@@ -64,7 +64,7 @@ class RunSummary:
         if self.baseline is not None:
             parts += _baseline_texts(self.baseline)
         if self.coefficients is not None:
-            parts.append(_coefficients_text(self.coefficients))
+            parts += _coefficients_texts(self.coefficients)
         if self.validation is not None:
             parts += _family_texts(self.validation)
         if parts and self.seconds:
@@ -160,14 +160,22 @@ def _baseline_texts(baseline: BaselineFile) -> list[str]:
     return [network, *([reference] if reference else [])]
 
 
-def _coefficients_text(coefficients: CoefficientsFile) -> str:
-    intervals = coefficients.race.intervals.by_name if coefficients.race else {}
+def _coefficients_texts(coefficients: CoefficientsFile) -> list[str]:
+    race = coefficients.race
+    intervals = race.intervals.by_name if race else {}
     texts = []
     for name, value in coefficients.factors.items():
         low, high = intervals.get(name, (value, value))
         span = f" (95%: {low:.3g} to {high:.3g})" if name in intervals else ""
         texts.append(f"{name} {value:.3g}{span}")
-    return ", ".join(texts)
+    lines = [", ".join(texts)]
+    if race is not None and race.chance is not None:
+        lines.append(
+            "warning: in the scaling search no network is significantly better than guessing "
+            f"({race.chance:.0%}), so these coefficients say nothing; raise scaling.recipe.epochs "
+            "or add images"
+        )
+    return lines
 
 
 def _family_texts(validation: ValidationFile) -> list[str]:

@@ -117,6 +117,9 @@ class RaceRecord(Record):
     seeds: int = Field(description="full trainings of a network at most")
     early_elimination: bool = Field(description="the race dropped networks before the last seed")
     noise_std: float = Field(description="standard deviation of the score of one training")
+    chance: float | None = Field(
+        description="score of guessing a class; null: the winner's score is significantly higher"
+    )
     slope: float = Field(description="score per unit of log FLOPs that is subtracted")
     margin: float = Field(description="expected score of the winner minus that of the runner-up")
     margin_interval: Interval | None = Field(description="95% interval of margin; null: unknown")

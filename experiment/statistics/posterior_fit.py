@@ -88,6 +88,7 @@ def fit_posterior(
     short_seed: int | None = None,
     coordinates: Floats | None = None,
     group: Sequence[int] | None = None,
+    min_noise_std: float = 0.0,
 ) -> Posterior:
     """Compute the posterior from all trainings.
 
@@ -102,6 +103,8 @@ def fit_posterior(
             without a surface.
         group: members that have one spread and one relation of short and final scores; None for
             all. Of other members, only the full trainings are used, without shrinkage.
+        min_noise_std: noise that each training has at least, besides what the scores show. Scores
+            on few images may be equal by chance, as those of networks that predict one class.
 
     Raises:
         ValueError: no two members have been trained with the same seed and number of epochs.
@@ -150,6 +153,7 @@ def fit_posterior(
     precision, rhs = precision[:, :num_parameters, :num_parameters], rhs[:, :num_parameters]
     means = np.asarray(np.linalg.solve(precision, rhs[:, :, None])[:, :, 0], dtype=np.float64)
     residual = np.maximum(sum_of_squares - (rhs * means).sum(1), 1e-12)
+    residual = residual + degrees_of_freedom * min_noise_std**2
     log_weights = log_weights - np.linalg.slogdet(precision)[1] / 2
     log_weights = log_weights - degrees_of_freedom / 2 * np.log(residual)
     weights = np.exp(log_weights - log_weights.max())

@@ -109,6 +109,7 @@ def _describe_outcome(race: RaceRecord) -> str:
         num_tied=race.num_tied,
         num_failed=race.num_tied_failed,
         num_diverged=race.num_diverged,
+        chance=race.chance,
         cost=f"{race.target_ratio:.3g}",
         scales_resolution=any(row.intervals["gamma"][0] > 1 for row in race.members),
         noun="trained network" if race.evaluator == "proxy" else "measured network",

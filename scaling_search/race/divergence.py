@@ -9,10 +9,11 @@ it: a member whose trainings all are that low is a bad member.
 - A short training: a second one is much better. The race repeats a short training that is far
   below those of all other members (`suspicious_members`).
 
-Far means `_THRESHOLD` robust standard deviations. Divergence is orders of magnitude above noise, so
-the threshold is not critical.
+Far means `_THRESHOLD` robust standard deviations, each of at least one image. Divergence is orders
+of magnitude above noise, so the threshold is not critical.
 """
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -34,7 +35,7 @@ def suspicious_members(race: Race, finished: Results) -> list[int]:
     }
     if race.short_epochs == race.epochs:
         return []
-    is_low = _far_below(list(scores.values()))
+    is_low = _far_below(list(scores.values()), min_std=race.score_step)
     return [member for member, low in zip(scores, is_low, strict=True) if low]
 
 
@@ -54,16 +55,16 @@ def diverged_runs(race: Race, finished: Results) -> frozenset[TrainingRun]:
         for by_run in scores.values()
         for score in sorted(by_run.values())[:-1]
     ]
-    short_std = _robust_std(
-        [
-            score
-            for run, score in finished.items()
-            if run.epochs < race.epochs and score is not None and run not in diverged
-        ]
-    )
-    scale = short_std
+    short_scores = [
+        score
+        for run, score in finished.items()
+        if run.epochs < race.epochs and score is not None and run not in diverged
+    ]
+    short_std = max(_robust_std(short_scores), race.score_step)
+    # neither short trainings nor enough repeated ones: nothing shows what is usual
+    scale = short_std if short_scores else math.inf
     if len(differences) > _MIN_MEMBERS:
-        scale = max(_MAD_TO_STD * float(np.median(differences)), _MIN_DEVIATION)
+        scale = max(_MAD_TO_STD * float(np.median(differences)), _MIN_DEVIATION, race.score_step)
     for by_run in scores.values():
         limit = max(by_run.values()) - _THRESHOLD * scale
         diverged |= {run for run, score in by_run.items() if len(by_run) > 1 and score < limit}

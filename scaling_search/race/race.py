@@ -36,6 +36,7 @@ class Race:
         coordinates: Of each member, (log alpha, log beta, log gamma).
         relative_flops: FLOPs of each member over the target.
         slope: Score per unit of log FLOPs, which is subtracted.
+        score_step: By how much one image changes a score; the noise of a training is at least that.
         max_budget_fraction: Maximum fraction of the epochs of the full grid.
         short_fraction: Fraction of the epochs of a training in the first rung.
         early_elimination: If False, all members are trained in full with every seed, and
@@ -51,6 +52,7 @@ class Race:
     coordinates: tuple[tuple[float, ...], ...] | None = None
     relative_flops: tuple[float, ...] | None = None
     slope: float = 0.0
+    score_step: float = 0.0
     max_budget_fraction: float = 0.4
     short_fraction: float = 0.2
     early_elimination: bool = True

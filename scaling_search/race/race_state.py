@@ -135,6 +135,7 @@ class RaceState:
                 short_seed=short_seed,
                 coordinates=coordinates,
                 group=group,
+                min_noise_std=race.score_step,
             )
             overall = overall or posterior
             posteriors |= dict.fromkeys(group, posterior)

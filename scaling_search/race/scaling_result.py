@@ -33,6 +33,7 @@ class ScalingResult:
         race: On positions in raced_members.
         race_result: On positions in raced_members.
         metric: The name of the score.
+        chance: The score of guessing, if that of the winner is not significantly higher.
         value_of_more: What as many epochs again would add; None: not computed, or nothing.
     """
 
@@ -44,6 +45,7 @@ class ScalingResult:
     race: Race
     race_result: RaceResult
     metric: str = "accuracy"
+    chance: float | None = None
     value_of_more: ValueOfMore | None = None
 
     @property
@@ -96,6 +98,7 @@ def make_coefficients_file(result: ScalingResult, section: ScalingSection) -> Co
             seeds=race.num_seeds,
             early_elimination=race.early_elimination,
             noise_std=race_result.noise_std,
+            chance=result.chance,
             slope=race.slope,
             margin=race_result.margin,
             margin_interval=_finite_or_none(race_result.margin_interval),

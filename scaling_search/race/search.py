@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from phinas.experiment.errors import NoResultError
 from phinas.experiment.executors import Executor
+from phinas.experiment.measurement import Measurement
 from phinas.experiment.schema.config import ScalingSection
 from phinas.experiment.seeds import derive_seed
 from phinas.experiment.storage.trial_store import TrialStore
@@ -72,6 +73,7 @@ def search_coefficients(
         results |= queue.run([(raced_members[run.member], run) for run in rung])
         if race.slope == 0 and section.constraint == "measured":
             race = replace(race, slope=default_slope(_mean_score(results)))
+        race = replace(race, score_step=queue.score_step)
     queue.close()
     try:
         race_result = evaluate_race(race, results)
@@ -105,6 +107,9 @@ def search_coefficients(
         race,
         race_result,
         metric=queue.metric,
+        chance=_chance(
+            baseline, queue.best_measurement(raced_members[race_result.winner].spec.network_id)
+        ),
         value_of_more=value_of_more_trainings(
             race, results, round(race_result.epochs_spent / race.epochs)
         ),
@@ -195,6 +200,14 @@ def _select_members(
             # a failed training scores 0
             scores[position] = next(iter(results.values())) or 0.0
     return [grid[position] for position in sorted(scores)]
+
+
+def _chance(baseline: ArchSpec, best: Measurement | None) -> float | None:
+    """The score of guessing, if that of the best network is not significantly higher."""
+    chance = 1 / baseline.classes
+    if best is None or best.sampling_error is None or best.interval()[0] > chance:
+        return None
+    return chance
 
 
 def _full_scores(results: Results, position: int, race: Race) -> list[float]:

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from phinas.experiment.executors import Executor, Job
 from phinas.experiment.job_list import Outcome, Task, failure_reasons, run_jobs
+from phinas.experiment.measurement import Measurement
 from phinas.experiment.schema.config import Recipe, ScalingSection
 from phinas.experiment.seeds import derive_seed
 from phinas.experiment.storage.trial_store import TrialStore
@@ -52,6 +53,7 @@ class TrainingQueue:
         expected_runs: Trainings in total, as far as known; for progress.
         num_networks: Networks in total; for progress.
         metric: The name of the score; "" before the first result.
+        score_step: By how much one image changes a score, roughly; 0 where that is unknown.
     """
 
     def __init__(
@@ -82,6 +84,8 @@ class TrainingQueue:
         self._network_numbers: dict[str, int] = {}
         self._best_score: float | None = None
         self.metric = ""
+        self.score_step = 0.0
+        self._best_measurements: dict[str, Measurement] = {}
 
     @property
     def failure_summary(self) -> str:
@@ -106,12 +110,25 @@ class TrainingQueue:
         measurements = {
             run: self._outcomes[task.job.key].measurement for run, task in tasks.items()
         }
-        for measurement in measurements.values():
-            self.metric = self.metric or (measurement.metric if measurement else "")
+        for (member, _), measurement in zip(requested, measurements.values(), strict=True):
+            if measurement is not None:
+                self._note(member.spec.network_id, measurement)
         return {
             run: None if measurement is None else measurement.score
             for run, measurement in measurements.items()
         }
+
+    def _note(self, network_id: str, measurement: Measurement) -> None:
+        self.metric = self.metric or measurement.metric
+        if measurement.images:
+            self.score_step = max(self.score_step, 1 / measurement.images)
+        best = self._best_measurements.get(network_id)
+        if best is None or measurement.score > best.score:
+            self._best_measurements[network_id] = measurement
+
+    def best_measurement(self, network_id: str) -> Measurement | None:
+        """Of the trainings of a network that have been run, the one with the highest score."""
+        return self._best_measurements.get(network_id)
 
     def close(self) -> None:
         """Cancel jobs that wait in the study but belong to no rung, as after a change of settings,

@@ -32,6 +32,22 @@ def test_the_noise_of_a_training_is_estimated():
     assert posterior.probability_above(3)[3] == pytest.approx(0.5)
 
 
+def test_scores_that_are_equal_by_chance_do_not_show_that_there_is_no_noise():
+    """Networks that predict one class score the same; one of them has one image more."""
+    results = [SeedResults(tuple(range(8)), (0.25,) * 7 + (0.26,))]
+    results += [SeedResults(tuple(range(8)), (0.25,) * 8)]
+    assert fit_posterior(results, 8).noise_std < 0.005
+    posterior = fit_posterior(results, 8, min_noise_std=0.01)
+    assert posterior.noise_std > 0.01
+    assert posterior.probability_of_best(range(8)).max() < 0.5
+    assert posterior.difference_interval(7, 0, 0.95)[0] < 0
+    # noise adds up in quadrature
+    noisy = cluster_results()
+    assert fit_posterior(noisy, 12, min_noise_std=2e-4).noise_std == pytest.approx(
+        fit_posterior(noisy, 12).noise_std, rel=0.02
+    )
+
+
 def cluster_results(num_seeds=2):
     """Four nearly equal members, and eight that are far below."""
     generator = np.random.default_rng(2)

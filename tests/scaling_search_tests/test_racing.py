@@ -1,6 +1,7 @@
 """The race: next trainings and result as functions of the results alone."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -237,6 +238,43 @@ def test_scores_are_adjusted_for_flops_and_both_means_are_in_the_result():
     assert plain.ties == (7,)
     favored = race_result.member_results[7]
     assert favored.score - favored.adjusted_score == pytest.approx(0.5 * math.log(1.03))
+
+
+def test_a_race_of_networks_at_chance_has_no_single_winner():
+    """All predict one class, but the full trainings of member 5 have one image of 100 more."""
+    num_ties = {}
+    for score_step in (0.0, 0.01):
+        race = Race(num_members=24, num_seeds=3, epochs=10, score_step=score_step)
+        results = {}
+        while rung := next_runs(race, results):
+            results |= {
+                t: 0.26
+                if t.member == 5 and t.epochs == 10
+                else 0.25 - 0.002 * ((t.member + t.seed) % 3 == 0)
+                for t in rung
+            }
+        race_result = evaluate_race(race, results)
+        assert race_result.winner == 5
+        num_ties[score_step] = len(race_result.ties)
+    assert num_ties[0.0] == 1
+    assert num_ties[0.01] > 20
+
+
+def test_of_two_networks_without_short_trainings_no_training_is_left_out():
+    """Nothing shows by how much the scores of two trainings usually differ."""
+    race = Race(num_members=2, num_seeds=2, epochs=1, early_elimination=False)
+    scores = [0.75, 0.70, 0.73, 0.76]
+    results = dict(zip(next_runs(race, {}), scores, strict=True))
+    assert [row.num_diverged for row in evaluate_race(race, results).member_results] == [0, 0]
+
+
+def test_a_score_that_is_a_few_images_lower_has_not_diverged():
+    race = Race(num_members=8, num_seeds=2, epochs=10, early_elimination=False)
+    results, _ = run(race, [0.25] * 8, noise=0.0)
+    results[TrainingRun(3, 1, 10)] -= 0.05
+    assert evaluate_race(race, results).member_results[3].num_diverged == 1
+    coarse = replace(race, score_step=0.01)
+    assert evaluate_race(coarse, results).member_results[3].num_diverged == 0
 
 
 def test_the_best_member_is_tied_or_wins_and_no_other_wins_alone():

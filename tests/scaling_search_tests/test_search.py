@@ -4,6 +4,8 @@ with a known best network.
 
 import math
 from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
 
 import optuna
 import pytest
@@ -15,6 +17,7 @@ from phinas.experiment.schema.config import Recipe, ScalingSection
 from phinas.experiment.storage.trial_record import ORPHAN_REASON
 from phinas.experiment.storage.trial_store import TrialStore
 from phinas.reports.sentences.coefficients import explain_coefficients
+from phinas.run_summary import RunSummary
 from phinas.scaling_search.race.centroid import estimate_coefficients
 from phinas.scaling_search.race.scaling_result import make_coefficients_file
 from phinas.scaling_search.race.search import search_coefficients
@@ -147,6 +150,26 @@ def test_the_effect_of_flops_is_subtracted_and_both_scores_are_recorded(scaling)
         adjustment = result.race.slope * math.log(row.flops / mean)
         assert row.adjusted_score == pytest.approx(row.score - adjustment)
     assert len({row.flops for row in rows}) > 1
+
+
+def test_networks_that_are_no_better_than_guessing_are_named(job_factory):
+    recipe = RECIPE.model_copy(update={"learning_rate": 1e-12})
+    untrained = SECTION.model_copy(update={"recipe": recipe, "max_grid_members": 2, "seeds": 1})
+    result = scale(job_factory, section=untrained)
+    assert max(map(max, result.scores.values())) < 0.16
+    record = make_coefficients_file(result, untrained)
+    assert record.race.chance == 0.1
+    guessing = "No network is significantly better than guessing (10%)"
+    assert guessing in " ".join(explain_coefficients(record))
+    learned = make_coefficients_file(replace(result, chance=None), untrained)
+    assert guessing not in " ".join(explain_coefficients(learned))
+    for file, has_warning in ((record, True), (learned, False)):
+        summary = RunSummary(Path(), None, None, file, None).as_text()
+        assert ("no network is significantly better than guessing (10%)" in summary) == has_warning
+
+
+def test_networks_without_a_number_of_images_are_not_compared_with_guessing():
+    assert race()[0].chance is None
 
 
 def test_the_explanation_has_the_number_of_networks_and_the_ties(scaling):
