@@ -5,12 +5,14 @@ fails does not affect the others.
 import itertools
 import time
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from phinas.experiment.errors import NoResultError
 from phinas.space.search_spaces.loading import load_space
+from phinas.training.engine.device import set_determinism
 from phinas.training.timing import interleaved_timing, latency
 from phinas.training.timing.interleaved_timing import MIN_ROUNDS, TimedNetwork, time_interleaved
 from phinas.training.timing.runtimes import InferenceBuilder
@@ -72,15 +74,22 @@ def test_a_network_with_larger_images_takes_longer(short):
     assert large.ratio_to(small).interval[0] > 1.5
 
 
-def test_a_slowdown_of_the_machine_does_not_change_the_ratio(time_functions):
-    start = time.perf_counter()
+def test_a_slowdown_of_the_machine_does_not_change_the_ratio(time_functions, monkeypatch):
+    """With a simulated clock, so that other load has no effect."""
+    seconds = 0.0
+    clock = SimpleNamespace(perf_counter=lambda: seconds)
+    monkeypatch.setattr(latency, "time", clock)
 
     def slowing(milliseconds):
-        return lambda: time.sleep(milliseconds / 1e3 * (1 + 4 * (time.perf_counter() - start)))
+        def run():
+            nonlocal seconds
+            seconds += milliseconds / 1e3 * (1 + 4 * seconds)
+
+        return run
 
     fast, slow = time_functions(slowing(2), slowing(4))
     assert fast.turn_medians_ms[-1] > 1.5 * fast.turn_medians_ms[0]
-    assert slow.ratio_to(fast).median == pytest.approx(2, rel=0.15)
+    assert slow.ratio_to(fast).median == pytest.approx(2, rel=0.1)
 
 
 def test_the_order_is_reversed_from_round_to_round(time_functions):
@@ -190,6 +199,28 @@ def test_network_that_cannot_be_exported_fails_and_the_others_continue(short):
     other = load_space("tiny").adapt_to(channels=1, classes=10, resolution=16).base
     failed, intact = time_interleaved([other, SPACE.base], CPU, batch=1, make_inference=make)
     assert (failed.failure, intact.failure) == ("it cannot be exported to ONNX", None)
+
+
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_latencies_do_not_depend_on_what_the_process_did_before(deterministic):
+    """A training leaves the settings of cuDNN and the deterministic algorithms that it needed."""
+    settings_in_runs = set()
+
+    def settings():
+        return torch.backends.cudnn.benchmark, torch.are_deterministic_algorithms_enabled()
+
+    def make(network):
+        run = make_inference(network, CPU, batch=1)
+        return lambda: (settings_in_runs.add(settings()), run())
+
+    set_determinism(deterministic=deterministic)
+    try:
+        before = settings()
+        time_interleaved([SPACE.base], CPU, batch=1, make_inference=make)
+        assert settings() == before
+    finally:
+        set_determinism(deterministic=False)
+    assert settings_in_runs == {(True, False)}
 
 
 def test_bf16_inference_computes_in_bfloat16():

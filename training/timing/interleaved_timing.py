@@ -30,6 +30,7 @@ from phinas.training.timing.latency import (
     timed_runs,
     warm_up,
 )
+from phinas.training.timing.torch_inference import inference_settings
 
 if TYPE_CHECKING:
     import torch
@@ -128,13 +129,11 @@ def time_interleaved(
     Returns:
         One timing for each network, in the order of `specs`.
     """
-    import torch
-
     networks = [TimedNetwork() for _ in specs]
     active: list[tuple[TimedNetwork, _InferenceRunner]] = []
     # all turns are as long as the slowest run, so a fast network has many runs in each turn
     turn_seconds = _TURN_SECONDS
-    with torch.inference_mode():
+    with inference_settings():
         for spec, network in zip(specs, networks, strict=True):
             with _record_out_of_memory(network):
                 _check_memory(spec, device, batch)

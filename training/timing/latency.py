@@ -23,6 +23,7 @@ from phinas.experiment.job_list import job_key
 from phinas.experiment.schema.run import RUNTIME_NAMES, LatencyRuntime
 from phinas.space.network import Network, network_from_dict
 from phinas.training.timing.runtimes import InferenceBuilder, resolve_timing_device
+from phinas.training.timing.torch_inference import inference_settings
 
 try:
     import resource
@@ -99,7 +100,7 @@ def measure_latency(
 
     torch.set_num_threads(threads)
     network, torch_device = network_from_dict(spec), resolve_timing_device(device, runtime)
-    with torch.inference_mode():
+    with inference_settings():
         milliseconds, num_excluded = time_repeatedly(
             InferenceBuilder(torch_device, runtime).build(network, batch=batch, threads=threads),
             synchronize=make_synchronizer(torch_device),
@@ -116,11 +117,19 @@ def measure_latency(
 
 
 def describe_hardware(device: "torch.device", threads: int) -> str:
-    """Return the name of the processor or GPU, and the number of threads."""
+    """Return the name of the processor or GPU, and the number of threads. "TF32": convolutions of
+    fp32 networks round their inputs to TF32 (torch's default where the GPU has it).
+    """
+    import torch
+
     from phinas.experiment.manifest import describe_machine
     from phinas.training.engine.device import describe_device
 
-    name = describe_device(device) if device.type == "cuda" else describe_machine().processor
+    name = describe_machine().processor
+    if device.type == "cuda":
+        name = describe_device(device)
+        if torch.backends.cudnn.allow_tf32 and torch.cuda.get_device_capability(device) >= (8, 0):
+            name += ", TF32"
     return f"{name}, {threads} thread{'s' if threads > 1 else ''}"
 
 

@@ -13,6 +13,7 @@ from phinas.experiment.errors import InputError, NoResultError
 from phinas.experiment.schema.run import RUNTIME_NAMES, LatencyRuntime
 from phinas.space.network import Network
 from phinas.training.timing.runtimes import InferenceBuilder, resolve_timing_device
+from phinas.training.timing.torch_inference import inference_settings
 
 if TYPE_CHECKING:
     import torch
@@ -85,14 +86,12 @@ class NetworkTimer:
             InputError: this machine has no such device, or the runtime cannot use it.
             NoResultError: the network does not fit the memory, or the runtime cannot run it.
         """
-        import torch
-
         from phinas.training.engine.device import is_out_of_memory
 
         if network.network_id in self._latencies_ms:
             return self._latencies_ms[network.network_id]
         try:
-            with torch.inference_mode():
+            with inference_settings():
                 milliseconds = self._time(network)
         except (InputError, NoResultError):
             raise

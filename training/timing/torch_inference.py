@@ -1,6 +1,7 @@
 """Inferences in eager PyTorch, for latency measurements."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 
 from phinas.space.network import Network
@@ -9,6 +10,25 @@ if TYPE_CHECKING:
     import torch
 
 Precision = Literal["fp32", "bf16"]
+
+
+@contextmanager
+def inference_settings() -> Iterator[None]:
+    """Inference mode with torch's settings for fixed shapes, whatever the process did before: a
+    training leaves `cudnn.benchmark` and deterministic algorithms as it needed them.
+    """
+    import torch
+
+    cudnn = torch.backends.cudnn
+    benchmark, deterministic = cudnn.benchmark, torch.are_deterministic_algorithms_enabled()
+    cudnn.benchmark = True
+    torch.use_deterministic_algorithms(False)
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        cudnn.benchmark = benchmark
+        torch.use_deterministic_algorithms(deterministic)
 
 
 def make_inference(
