@@ -6,8 +6,8 @@
 # OUT    Folder that receives results.jsonl (one JSON object a line, written as soon as it is
 #        measured; the last line of each part has its time and exit code) and log.txt (all output).
 #        Both are replaced.
-# DATA   Folder with CIFAR-10 as Parquet files (train*.parquet, test*.parquet), for a short search.
-#        Default: no search. All other parts use random images.
+# DATA   Folder with CIFAR-10 as Parquet files (train*.parquet, test*.parquet), for a whole run.
+#        Default: no run. All other parts use random images.
 #
 # Environment variables:
 #   PYTHON        Interpreter that has phinas and its dependencies. Default: python3.
@@ -65,37 +65,52 @@ run_part() {
 
 check() { run_part "$1" "$2" "$python" benchmarks/gpu_check.py "$2" "${options[@]}"; }
 
-# A short search. On a GPU all trials must complete with accuracies well above 0.1 (chance).
-search() {
-    local run=$1 images=20000 validation_images=5000 trials=6 epochs=3 device=auto
-    [ "$small" = 1 ] && images=400 validation_images=200 trials=2 epochs=1 device=cpu
-    run_part 75 search "$python" -m phinas search --data "$data" --out "$run" --device "$device" \
-        --trials "$trials" --epochs "$epochs" --reward-exponent -0.05 \
-        --set "data.max_train_images=$images" \
-        --set "data.max_validation_images=$validation_images" \
-        --set search.finalists=1 --set search.finalist_seeds=1 \
-        --set "search.finalist_recipe.epochs=$epochs"
-    run_part 10 search_results "$python" benchmarks/gpu_search_results.py "$run" "$out"
+# All stages on CIFAR-10, up to a validated family. On a GPU all trainings must complete with
+# accuracies well above 0.1 (chance). The run directory comes back without images, packed into
+# at most 8 files of 16 MiB: cat run.tar.gz.* | tar xz
+real_run() {
+    local run=$1 options=(--device auto)
+    [ "$small" = 1 ] && options=(--device cpu --trials 2 --epochs 1 --workers 2
+        --set data.max_train_images=400 --set data.max_validation_images=200
+        --set search.finalist_recipe.epochs=1 --set scaling.max_grid_members=2
+        --set scaling.recipe.epochs=1 --set validation.recipe.epochs=1
+        --set validation.max_flops_multiple=2.5 --set validation.seeds=1)
+    run_part 180 run "$python" -m phinas run experiment/configs/cifar10_gpu.yaml \
+        --data "$data" --out "$run" "${options[@]}"
+    run_part 10 run_results "$python" benchmarks/gpu_run_results.py "$run" "$out"
+    pack "$run"
 }
 
-# The limits add up to 535 s, and the last part may take 5 s more to be killed: nine minutes.
+# pack RUN: the largest weights are left out if all files together are too large.
+pack() {
+    local exclude=(--exclude data --exclude '*.checkpoint' --exclude paused)
+    tar -C "$(dirname "$1")" "${exclude[@]}" -czf "$1.tar.gz" "$(basename "$1")"
+    if [ "$(stat -c %s "$1.tar.gz")" -gt $((8 * 16 << 20)) ]; then
+        tar -C "$(dirname "$1")" "${exclude[@]}" --exclude '*.safetensors' \
+            -czf "$1.tar.gz" "$(basename "$1")"
+    fi
+    split -b 16M -d "$1.tar.gz" "$out/run.tar.gz."
+}
+
+# The limits add up to 520 s, packing takes some seconds, and the last part may take 5 s more to be
+# killed: nine minutes.
 check 20 machine
 # Tests that need a GPU, selected by name. Warnings of other library versions are not errors here.
-run_part 60 tests "$python" -m pytest tests/training_tests -k "gpu or cuda" -q -rs \
+run_part 45 tests "$python" -m pytest tests/training_tests -k "gpu or cuda" -q -rs \
     -p no:cacheprovider -W default -W "ignore::DeprecationWarning"
-check 60 equivalence
-check 20 failed_capture
-check 100 throughput
-check 25 cold_start
-check 40 cold_start_autotune
-check 35 streams
-check 35 stacked_seeds
 if [ -n "$data" ]; then
     directory=$(mktemp -d)
-    search "$directory/run"
+    real_run "$directory/run"
     rm -rf "$directory"
 fi
-check 55 processes
+check 45 equivalence
+check 20 failed_capture
+check 75 throughput
+check 15 cold_start
+check 25 cold_start_autotune
+check 25 streams
+check 25 stacked_seeds
+check 35 processes
 echo "== finished after $SECONDS s, $failures failed"
 cat "$out/results.jsonl"
 [ "$failures" = 0 ]

@@ -1,6 +1,5 @@
 """Several trainings on one GPU: on CUDA streams, stacked into one network, and as processes."""
 
-import copy
 import random
 import tempfile
 import time
@@ -14,7 +13,7 @@ import torch
 from gpu_measurement import CheckContext
 from gpu_trainings import NoiseTraining, small_images_space
 from loops import CLASSES
-from torch import Tensor, nn
+from stacked_networks import stack_networks
 from torch.nn import functional as F  # noqa: N812
 from worker_processes import run_together, start_workers
 
@@ -74,51 +73,6 @@ def _make_concurrent_steps(
                 training.run_step()
 
     return run_steps
-
-
-class _GroupedClassifier(nn.Module):
-    """The classifiers, without bias, of `count` networks whose channels are concatenated."""
-
-    def __init__(self, classifier: nn.Linear, count: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(classifier.weight.detach().repeat(count, 1, 1))
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Logits (batch, network, class) of features (batch, network * channel)."""
-        features_by_network = features.unflatten(1, (len(self.weight), -1))
-        return torch.einsum("nkc,kdc->nkd", features_by_network, self.weight)
-
-
-def stack_networks(network: nn.Module, count: int) -> nn.Module:
-    """`count` networks of one architecture as one network with grouped convolutions.
-
-    The channels of the networks are concatenated (arXiv:2102.02344).
-    """
-    stacked = copy.deepcopy(network)
-    for parent in list(stacked.modules()):
-        for name, module in list(parent.named_children()):
-            if isinstance(module, nn.Conv2d):
-                setattr(parent, name, _stack_convolution(module, count))
-            elif isinstance(module, nn.BatchNorm2d):
-                norm = nn.BatchNorm2d(
-                    count * module.num_features, eps=module.eps, momentum=module.momentum
-                )
-                setattr(parent, name, norm)
-            elif isinstance(module, nn.Linear):
-                setattr(parent, name, _GroupedClassifier(module, count))
-    return stacked
-
-
-def _stack_convolution(convolution: nn.Conv2d, count: int) -> nn.Conv2d:
-    return type(convolution)(
-        count * convolution.in_channels,
-        count * convolution.out_channels,
-        convolution.kernel_size,
-        stride=convolution.stride,
-        padding=convolution.padding,
-        groups=count * convolution.groups,
-        bias=convolution.bias is not None,
-    )
 
 
 def stacked_seeds(context: CheckContext) -> None:

@@ -8,9 +8,13 @@ from functools import partial
 
 import torch
 from interleaved_timing import format_median_and_quartiles, speedups, time_rounds
-from loops import Workload, count_work, make_loop
+from loops import CLASSES, Workload, count_work, make_loop
 from markdown_sections import paragraph, table
+from stacked_networks import stack_networks
+from torch import nn
 from worker_processes import run_together, start_workers
+
+from phinas.space.presets import preset
 
 CPU = torch.device("cpu")
 WORKLOADS = (
@@ -22,6 +26,8 @@ WORKLOADS = (
     Workload("resnet_50", 32, 32, 160),
     Workload("resnet_50", 64, 32, 160),
 )
+# Resolution, batch size and number of stacked seeds
+STACKED_WORKLOADS = ((32, 32, 2), (32, 32, 4), (32, 128, 3), (64, 32, 3))
 WORKERS = 2  # DataLoader processes of the ordinary loops, in total
 # Number of trainings at the same time, and CPU threads of each
 PARALLEL_RUNS = {"one training, 2 threads": (1, 2), "two trainings, 1 thread each": (2, 1)}
@@ -72,6 +78,57 @@ def speed(count: int) -> list[str]:
     )
     description = SPEED_DESCRIPTION.format(workers=WORKERS, threads=torch.get_num_threads())
     return [*paragraph(description), *table(headers, rows)]
+
+
+def stacked(count: int) -> list[str]:
+    """Seeds of one network, stacked into one network with grouped convolutions, compared with one
+    after the other.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    rows = []
+    for resolution, batch, seeds in STACKED_WORKLOADS:
+        spec = preset("efficientnet_b0").adapt(resolution=resolution, classes=CLASSES)
+        single = spec.build()
+        steps = {
+            "one after the other": _make_step(single, batch, resolution, networks=1),
+            "stacked": _make_step(stack_networks(single, seeds), batch, resolution, networks=seeds),
+        }
+        for run_step in steps.values():
+            run_step()
+        seconds = time_rounds(steps, count)
+        ratios = [seeds * ratio for ratio in speedups(seconds, "one after the other", "stacked")]
+        milliseconds = [f"{1e3 * statistics.median(values):.0f}" for values in seconds.values()]
+        rows.append(
+            [
+                f"{resolution} px",
+                str(batch),
+                str(seeds),
+                *milliseconds,
+                format_median_and_quartiles(ratios),
+            ]
+        )
+    torch.set_num_threads(threads)
+    description = """efficientnet_b0, forward and backward pass, one thread. Stacked: the channels
+    of all seeds are concatenated, and the convolutions are grouped (arXiv:2102.02344), so that a
+    step trains all seeds. Speedup: time of the steps of all seeds one after the other over that of
+    the stacked step; below 1, stacking is slower."""
+    headers = ("resolution", "batch", "seeds", "one seed, ms", "stacked, ms", "speedup")
+    return [*paragraph(description), *table(headers, rows)]
+
+
+def _make_step(
+    network: nn.Module, batch: int, resolution: int, *, networks: int
+) -> Callable[[], None]:
+    network = network.to(memory_format=torch.channels_last).train()
+    images = torch.randn(batch, 3 * networks, resolution, resolution)
+    images = images.contiguous(memory_format=torch.channels_last)
+
+    def run_step() -> None:
+        network(images).square().mean().backward()
+        network.zero_grad(set_to_none=True)
+
+    return run_step
 
 
 def prepare_epoch(

@@ -36,6 +36,7 @@ def requested_sections(options: argparse.Namespace) -> Sections:
     if options.cpu or not (options.cuda or options.decode or options.accuracy):
         sections["Speed on a CPU"] = lambda: training_cpu.speed(count)
         sections["Two simultaneous trainings on a CPU"] = lambda: training_cpu.together(count)
+        sections["Stacked seeds on a CPU"] = lambda: training_cpu.stacked(count)
         sections["Profile of a train step on a CPU"] = lambda: step_profile.section(count)
     if options.cuda:
         sections["Captured compared with eager steps"] = training_cuda.compare_captured

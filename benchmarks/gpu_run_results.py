@@ -1,9 +1,9 @@
-"""Summarize the trials of the real search that `gpu_check.sh` runs.
+"""Summarize the trainings of the run that `gpu_check.sh` makes.
 
-    python benchmarks/gpu_search_results.py RUN OUT
+    python benchmarks/gpu_run_results.py RUN OUT
 
-Appends one line for each study of the run directory RUN to OUT/results.jsonl. The search may have
-been stopped by its time limit: all trials that are recorded are counted.
+Appends one line for each study of the run directory RUN to OUT/results.jsonl. The run may have been
+stopped by its time limit: all trainings that are recorded are counted.
 """
 
 import json
@@ -18,7 +18,17 @@ from phinas.experiment.run_dir import RunDir
 from phinas.experiment.storage.study_storage import open_storage
 from phinas.experiment.storage.trial_record import TrialRecord
 
-_FIELDS = ("score", "split", "curve", "epochs", "train_seconds", "images_per_second", "device")
+_FIELDS = (
+    "score",
+    "split",
+    "curve",
+    "epochs",
+    "train_seconds",
+    "images_per_second",
+    "device",
+    "cuda_graph",
+    "peak_memory_bytes",
+)
 
 
 def summarize_study(records: Sequence[TrialRecord]) -> dict[str, Any]:
@@ -43,9 +53,9 @@ def main() -> int:
         closing(open_storage(RunDir(run).study, url=None, new=False)) as storage,
         (out / "results.jsonl").open("a") as file,
     ):
-        for study in ("search", "finalists"):
+        for study in ("search", "finalists", "scaling", "validation"):
             summary = summarize_study(storage.records(study))
-            file.write(json.dumps({"part": "search", "study": study} | summary) + "\n")
+            file.write(json.dumps({"part": "run", "study": study} | summary) + "\n")
     return 0
 
 
