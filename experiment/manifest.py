@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from phinas.experiment.artifacts.manifest import (
+    AutoPrecision,
     DatasetDescription,
     EvaluatorDescription,
     FileRecord,
@@ -108,6 +109,7 @@ def update_manifest(
     goal: Sequence[str] | None = None,
     workers: int | None = None,
     executor: str | None = None,
+    auto_precision: AutoPrecision | None = None,
     evaluator: EvaluatorDescription | None = None,
     data: DatasetDescription | None = None,
     seconds: float | None = None,
@@ -117,6 +119,7 @@ def update_manifest(
         "goal": None if goal is None else tuple(goal),
         "workers": workers,
         "executor": executor,
+        "auto_precision": auto_precision,
         "evaluator": evaluator,
         "data": data,
         "seconds": seconds,

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from phinas.adapt_to_data import largest_resolution, max_resolution
+from phinas.experiment.artifacts.manifest import AutoPrecision
 from phinas.experiment.artifacts.run_results import require_readable_versions
 from phinas.experiment.cpu_threads import max_cpu_threads
-from phinas.experiment.errors import InputError, InUseError, PhinasError
-from phinas.experiment.executors import Executor, make_executor
+from phinas.experiment.errors import InputError, InUseError, PhinasError, StorageError
+from phinas.experiment.executors import Executor, Job, make_executor
 from phinas.experiment.manifest import create_run, new_manifest, read_manifest, update_manifest
 from phinas.experiment.run_dir import RunDir, write_atomic
 from phinas.experiment.schema.config import Config, RunSection, check_resumable, config_from_text
@@ -98,7 +99,27 @@ class RunContext:
             threads=resolve_threads(self.config.run, max_workers=self.max_workers),
             checkpoints=self.run.checkpoints,
             metric=self.config.metric,
+            auto_precision=self._auto_precision,
         )
+
+    @property
+    def _auto_precision(self) -> AutoPrecision:
+        """What `precision: auto` of a recipe means in this run. The first training decides it, so
+        that a run is resumed on another machine with the same precision.
+        """
+        from phinas.training.engine.device import auto_precision
+
+        precision = read_manifest(self.run).auto_precision
+        if precision is None:
+            device = self.config.run.device
+            # the GPUs of a Ray cluster are those of its nodes
+            precision = (
+                _find_auto_precision(self.executor, device)
+                if self.config.run.executor == "ray"
+                else auto_precision(device)
+            )
+            update_manifest(self.run, auto_precision=precision)
+        return precision
 
     @cached_property
     def paused_trainings(self) -> "PausedTrainings":
@@ -123,6 +144,20 @@ class RunContext:
         if "executor" in self.__dict__:
             self.executor.close()
         self.storage.close()
+
+
+def _find_auto_precision(executor: Executor, device: str) -> AutoPrecision:
+    """What `precision: auto` of a recipe means on a worker's device.
+
+    Raises:
+        StorageError: No worker could be started.
+    """
+    function = "phinas.training.engine.device:find_auto_precision"
+    executor.submit(Job("auto_precision", function, {"device": device}, limit_seconds=300))
+    result = executor.next_result()
+    if result.value is None:
+        raise StorageError(f"the first job failed, which only looks at its device: {result.reason}")
+    return "bf16" if result.value["precision"] == "bf16" else "fp32"
 
 
 def resolve_workers(section: RunSection) -> int:

@@ -33,6 +33,7 @@ class TrainingSettings:
         device: "auto", "cpu", "mps", "cuda" or "cuda:N".
         threads: CPU threads of torch; None leaves their number unchanged.
         deterministic: use deterministic algorithms on a GPU.
+        keep_images: keep the images on the device for the next training of the same process.
         capture: whether train steps are captured as CUDA graphs.
     """
 
@@ -42,6 +43,7 @@ class TrainingSettings:
     device: str = "auto"
     threads: int | None = None
     deterministic: bool = False
+    keep_images: bool = False
     capture: CapturePolicy = "if_possible"
 
 

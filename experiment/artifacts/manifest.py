@@ -1,12 +1,13 @@
 """`manifest.json`: what a run was made with, on which machine, and the hashes of its results."""
 
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from phinas.experiment.artifacts.artifact import Artifact, Record
 
 Count = Annotated[int, Field(ge=0)]
+AutoPrecision = Literal["fp32", "bf16"]  # what `precision: auto` of a recipe may mean
 
 
 class Machine(Record):
@@ -101,6 +102,11 @@ class Manifest(Artifact):
     workers: Count | None = Field(default=None, description="Jobs at a time; null before the first")
     executor: str | None = Field(
         default=None, description="Executor that was used instead of the configured one"
+    )
+    auto_precision: AutoPrecision | None = Field(
+        default=None,
+        description="What precision: auto of a recipe means in this run; null before the first "
+        "training",
     )
     evaluator: EvaluatorDescription | None = Field(
         default=None, description="The evaluator's description of its scores; null for trainings"

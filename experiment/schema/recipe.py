@@ -145,8 +145,11 @@ class Recipe(Section):
         "randaugment_magnitude increase with it. 1 disables it.",
         default=1.0,
     )
-    precision: Literal["auto", "fp32", "bf16"] = option(
-        "Data type of the activations. auto selects bf16 on a GPU that supports it.",
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = option(
+        "Data type of the activations. auto selects bf16 on a GPU that supports it, and fp32 "
+        "elsewhere; a run decides it once, at its first training. fp16 scales the loss, for large "
+        "images on GPUs without bf16; its train steps are not captured as CUDA graphs, so small "
+        "images train faster in fp32.",
         default="auto",
     )
     compile: bool = option(

@@ -32,6 +32,59 @@ def make_batches(images, *, resolution=SIZE, resident=None):
     return ImageBatches(images, LABELS, resolution=resolution, device=CPU, resident=resident)
 
 
+@pytest.fixture
+def nothing_loaded(monkeypatch):
+    monkeypatch.setattr(dataloader, "_loaded_pixels", dataloader._LoadedPixels())
+
+
+@pytest.fixture
+def count_loads(monkeypatch):
+    """Function that makes batches that keep their pixels, and counts how often images are read."""
+    loads = []
+    load = ImageBatches._load
+    monkeypatch.setattr(
+        ImageBatches, "_load", lambda batches: loads.append(batches.resolution) or load(batches)
+    )
+
+    def make(images, resolution, *, keep_pixels=True):
+        batches = ImageBatches(
+            images, LABELS, resolution=resolution, device=CPU, keep_pixels=keep_pixels
+        )
+        return batches, loads
+
+    return make
+
+
+@pytest.mark.usefixtures("nothing_loaded")
+def test_the_next_training_finds_the_images_of_the_last_one(images, count_loads, tmp_path):
+    first, loads = count_loads(images, SIZE)
+    second, _ = count_loads(np.load(images.filename, mmap_mode="r"), SIZE)
+    assert loads == [SIZE]
+    assert torch.equal(first.take(random_indices()), second.take(random_indices()))
+    count_loads(images, 7)  # frees those of the old resolution
+    count_loads(images, SIZE)[0].at_resolution(7)
+    assert loads == [SIZE, 7, SIZE, 7]
+    count_loads(images, 7, keep_pixels=False)
+    count_loads(np.array(images), 7)  # an array in memory may change
+    assert loads[4:] == [7, 7]
+
+
+@pytest.mark.usefixtures("nothing_loaded")
+def test_a_changed_file_and_another_data_set_are_read_again(images, count_loads, tmp_path):
+    first, loads = count_loads(images, SIZE)
+    changed = 255 - np.array(images)
+    np.save(tmp_path / "new.npy", changed)
+    (tmp_path / "new.npy").replace(images.filename)
+    second, _ = count_loads(np.load(images.filename, mmap_mode="r"), SIZE)
+    assert len(loads) == 2
+    assert torch.equal(second.take(random_indices()), 255 - first.take(random_indices()))
+    (tmp_path / "other").mkdir()
+    np.save(tmp_path / "other" / "images.npy", changed)
+    count_loads(np.load(tmp_path / "other" / "images.npy", mmap_mode="r"), SIZE)
+    count_loads(np.load(images.filename, mmap_mode="r"), SIZE)
+    assert len(loads) == 4
+
+
 def random_indices(count=25, seed=0):
     return torch.randperm(COUNT, generator=torch.Generator().manual_seed(seed))[:count]
 

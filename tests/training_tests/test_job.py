@@ -1,18 +1,20 @@
 """Tests of training jobs: key, measurement, weights."""
 
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
+from phinas.experiment.executors import Job
 from phinas.experiment.executors.inline import InlineExecutor
 from phinas.experiment.measurement import Measurement
 from phinas.experiment.schema.config import DataSection, Recipe, RunSection
 from phinas.space.search_spaces.loading import load_space
 from phinas.training.augmentation.transforms import normalize
 from phinas.training.data.dataloader import ImageBatches
+from phinas.training.engine import device
 from phinas.training.engine.evaluate import evaluate_test_split
 from phinas.training.engine.job import TrainingJobFactory
 from phinas.training.engine.weights_io import load_weights
@@ -71,6 +73,32 @@ def run_job(job):
     with closing(InlineExecutor(1)) as executor:
         executor.submit(job)
         return executor.next_result()
+
+
+def test_the_precision_that_auto_means_is_part_of_the_key(data):
+    """A training in bf16 on a GPU is not taken for one in fp32 on a CPU."""
+    factory = job_factory_of(data)
+    on_gpu = job_factory_of(data, auto_precision="bf16")
+    explicit = [
+        factory.make_job(SPEC, SHORT.model_copy(update={"precision": name}), 1).key
+        for name in ("fp32", "bf16")
+    ]
+    assert [item.make_job(SPEC, SHORT, 1).key for item in (factory, on_gpu)] == explicit
+    assert len(set(explicit)) == 2
+    recipe = on_gpu.make_job(SPEC, SHORT, 1).payload["request"]["recipe"]
+    assert recipe["precision"] == "bf16"
+
+
+def test_a_worker_says_what_auto_precision_means_on_its_device(monkeypatch):
+    job = Job("key", "phinas.training.engine.device:find_auto_precision", {"device": "cpu"})
+    assert run_job(job).value == {"precision": "fp32"}
+    monkeypatch.setattr(device, "resolve_device", lambda _name: torch.device("cuda", 1))
+    monkeypatch.setattr(torch.cuda, "device", lambda _device: nullcontext())
+    for supported, precision in ((True, "bf16"), (False, "fp32")):
+        monkeypatch.setattr(
+            torch.cuda, "is_bf16_supported", lambda *, including_emulation, s=supported: s
+        )
+        assert run_job(job).value == {"precision": precision}
 
 
 def test_a_diverged_training_fails_with_that_reason(data):

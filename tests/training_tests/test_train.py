@@ -83,6 +83,7 @@ OTHER_OPTIONS = [
     {"mixup": 0.5, "cutmix": 0.5},
     {"initial_resolution_fraction": 0.5},
     {"precision": "bf16"},
+    {"precision": "fp16"},
 ]
 
 

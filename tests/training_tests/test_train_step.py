@@ -108,11 +108,34 @@ def test_the_loss_of_mixed_images_is_the_mean_over_images():
 
 def test_precision_is_that_of_the_recipe_and_float32_on_a_cpu_by_default():
     cpu = torch.device("cpu")
-    assert [activation_dtype(Recipe(precision=name), cpu) for name in ("auto", "fp32", "bf16")] == [
+    names = ("auto", "fp32", "bf16", "fp16")
+    assert [activation_dtype(Recipe(precision=name), cpu) for name in names] == [
         torch.float32,
         torch.float32,
         torch.bfloat16,
+        torch.float16,
     ]
+
+
+@pytest.mark.parametrize("max_gradient_norm", [0.0, 0.5])
+def test_float16_scales_the_loss_and_skips_a_step_whose_gradients_overflow(max_gradient_norm):
+    recipe = Recipe(batch_size=12, precision="fp16", max_gradient_norm=max_gradient_norm)
+    network, _, step = make_step(recipe)
+    single = make_step(recipe.model_copy(update={"precision": "fp32"}))
+    before = [part.detach().clone() for part in network.parameters()]
+    step.scaler.load_state_dict(step.scaler.state_dict() | {"scale": 1e30})
+    step(*make_batch())
+    assert all(torch.equal(*parts) for parts in zip(before, network.parameters(), strict=True))
+    assert step.scaler.get_scale() == pytest.approx(5e29)
+    step.scaler.update(1024.0)
+    step(*make_batch())
+    single[2](*make_batch())
+    changes = [
+        torch.cat([(part - old).flatten() for part, old in zip(parameters, before, strict=True)])
+        for parameters in (network.parameters(), single[0].parameters())
+    ]
+    assert functional.cosine_similarity(*changes, dim=0) > 0.98
+    assert changes[0].norm().item() == pytest.approx(changes[1].norm().item(), rel=0.05)
 
 
 def test_deterministic_algorithms_can_be_switched_on_and_off():

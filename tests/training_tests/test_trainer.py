@@ -14,9 +14,11 @@ from phinas.space.search_spaces.loading import load_space
 from phinas.training.data import dataloader
 from phinas.training.data.prepared_dataset import prepare
 from phinas.training.engine.checkpoint import CheckpointManager
+from phinas.training.engine.evaluate import evaluate_test_split
 from phinas.training.engine.initialization import Initialization
 from phinas.training.engine.train_step import CaptureError
 from phinas.training.engine.trainer import TrainingInterrupted
+from phinas.training.engine.training_setup import TrainingSetup
 from phinas.training.request import TrainingRequest, TrainingSettings
 from phinas.training.timing.step_timing import time_steps
 
@@ -88,6 +90,7 @@ def uninterrupted(colored, fit):
         pytest.param(1, RICH, id="1-recipe1"),
         pytest.param(4, RICH, id="4-recipe1"),
         pytest.param(5, RICH, id="5-recipe1"),
+        pytest.param(3, SHORT.model_copy(update={"precision": "fp16"}), id="3-fp16"),
         pytest.param(5, RMSPROP, id="5-recipe2"),
         pytest.param(5, FINE_TUNING, id="5-finetune"),
         pytest.param(9, SHORT, id="9-recipe0"),
@@ -306,23 +309,46 @@ def test_a_class_balanced_loss_raises_the_recall_of_a_rare_class(data, fit):
     assert recalls[1] > recalls[0]
 
 
-def test_bf16_precision_trains_in_bfloat16(data, fit):
-    dtypes = set()
+def test_bf16_precision_trains_and_validates_in_bfloat16(data, fit):
+    """The test split is evaluated in float32, as the network is used later."""
+    dtypes = {}
 
     def add_hook(network):
         network.classifier.register_forward_hook(
-            lambda _module, _inputs, logits: dtypes.add(logits.dtype) if network.training else None
+            lambda _module, _inputs, logits: dtypes.setdefault(
+                "train" if network.training else "eval", set()
+            ).add(logits.dtype)
         )
 
-    fit(
-        data,
-        recipe=Recipe(epochs=1, batch_size=50, precision="bf16", ema_fraction=0),
-        initialization=Initialization(add_hook),
-    )
-    assert dtypes == {torch.bfloat16}
     recipe = Recipe(epochs=1, batch_size=50, ema_fraction=0)
-    fit(data, recipe=recipe, initialization=Initialization(add_hook))
-    assert dtypes == {torch.bfloat16, torch.float32}
+    for precision, dtype in (("bf16", torch.bfloat16), ("auto", torch.float32)):
+        dtypes.clear()
+        trained = fit(
+            data,
+            recipe=recipe.model_copy(update={"precision": precision}),
+            initialization=Initialization(add_hook),
+        )
+        assert dtypes == {"train": {dtype}, "eval": {dtype}}
+        dtypes.clear()
+        evaluate_test_split(trained.model, data, resolution=8, mean=trained.mean, std=trained.std)
+        assert dtypes == {"eval": {torch.float32}}
+
+
+def test_the_scale_of_the_loss_is_part_of_the_state(data):
+    request = TrainingRequest(
+        SPEC,
+        SHORT.model_copy(update={"precision": "fp16"}),
+        1,
+        TrainingSettings(0.0, False, device="cpu"),
+    )
+    setups = [TrainingSetup(request, data, micro_batch_size=50) for _ in range(2)]
+    setups[0].train_step.scaler.load_state_dict(
+        setups[0].train_step.scaler.state_dict() | {"scale": 512.0, "_growth_tracker": 7}
+    )
+    setups[1].restore(setups[0].state_tensors())
+    states = [setup.train_step.scaler.state_dict() for setup in setups]
+    assert states[0] == states[1]
+    assert (states[1]["scale"], states[1]["_growth_tracker"]) == (512.0, 7)
 
 
 def test_streamed_images_give_a_bit_identical_training(data, fit, monkeypatch, assert_same):

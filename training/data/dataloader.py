@@ -10,6 +10,8 @@ channels_last memory format, which convolutions prefer, without a copy.
 
 import os
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple, Self
 
 import numpy as np
 import torch
@@ -49,6 +51,52 @@ def fits_in_memory(size: int, device: torch.device) -> bool:
     return size <= _HOST_MEMORY_FRACTION * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
+class _File(NamedTuple):
+    """A version of a file."""
+
+    path: Path
+    modified: int
+    size: int
+
+    @classmethod
+    def of(cls, images: np.ndarray) -> Self | None:
+        """The file that an array is mapped to; None for an array in memory."""
+        filename = getattr(images, "filename", None)
+        if filename is None:
+            return None
+        status = Path(filename).stat()
+        return cls(Path(filename), status.st_mtime_ns, status.st_size)
+
+
+class _LoadedPixels:
+    """The resident images of the files of one data set, each at the resolution of its last use."""
+
+    def __init__(self) -> None:
+        self._pixels: dict[_File, tuple[int, torch.device, Tensor]] = {}
+
+    def find(self, file: _File | None, resolution: int, device: torch.device) -> Tensor | None:
+        """The images of a file, if they are still loaded. Those of another resolution are freed."""
+        if file is None:
+            return None
+        if file in self._pixels and self._pixels[file][:2] == (resolution, device):
+            return self._pixels[file][2]
+        self._pixels = {
+            other: entry
+            for other, entry in self._pixels.items()
+            if other.path != file.path and other.path.parent == file.path.parent
+        }
+        return None
+
+    def add(
+        self, file: _File | None, resolution: int, device: torch.device, pixels: Tensor
+    ) -> None:
+        if file is not None:
+            self._pixels[file] = resolution, device, pixels
+
+
+_loaded_pixels = _LoadedPixels()
+
+
 class ImageBatches:
     """The images of a split, of which any batch can be taken.
 
@@ -58,6 +106,8 @@ class ImageBatches:
         resolution: Height and width of the batches, in px.
         device: The device of the batches.
         resident: Whether all images lie on the device. None decides by `fits_in_memory`.
+        keep_pixels: Keep the resident images of a memory-mapped file on the device, for the next
+            training of this process with the same resolution.
 
     Attributes:
         labels: int64 (N,) on the device.
@@ -74,7 +124,10 @@ class ImageBatches:
         resolution: int,
         device: torch.device,
         resident: bool | None = None,
+        keep_pixels: bool = False,
     ) -> None:
+        self._file = _File.of(images) if keep_pixels else None
+        self._source = images
         # A plain array instead of np.memmap: numpy reads it without Python code, which would make
         # the main thread wait for the prefetch thread.
         self._images = np.asarray(images)
@@ -85,10 +138,16 @@ class ImageBatches:
         self.labels = torch.from_numpy(np.array(labels, dtype=np.int64)).to(device)
         self.count = len(images)
         self._shape = (self.count, resolution, resolution, images.shape[3])
+        loaded = _loaded_pixels.find(self._file, resolution, device)
         self.resident = (
-            fits_in_memory(int(np.prod(self._shape)), device) if resident is None else resident
+            loaded is not None or fits_in_memory(int(np.prod(self._shape)), device)
+            if resident is None
+            else resident
         )
-        self._pixels = self._load() if self.resident else None
+        self._pixels = None
+        if self.resident:
+            self._pixels = self._load() if loaded is None else loaded
+            _loaded_pixels.add(self._file, resolution, device, self._pixels)
         self._prefetch_pool: ThreadPoolExecutor | None = None
         self._prefetched: tuple[np.ndarray, Future[Tensor]] | None = None
 
@@ -97,11 +156,12 @@ class ImageBatches:
         if resolution == self.resolution:
             return self
         return ImageBatches(
-            self._images,
+            self._source,
             self._label_array,
             resolution=resolution,
             device=self._device,
             resident=self._requested_resident,
+            keep_pixels=self._file is not None,
         )
 
     def take(self, indices: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ import os
 
 import torch
 
+from phinas.experiment.artifacts.manifest import AutoPrecision
 from phinas.experiment.cpu_threads import count_available_cpus
 from phinas.experiment.errors import InputError
 
@@ -77,6 +78,24 @@ def use_device(device: torch.device, *, sharers: int = 1) -> None:
         if sharers > 1:
             fraction = _SHARED_MEMORY_FRACTION / sharers
             torch.cuda.set_per_process_memory_fraction(fraction, device)
+
+
+def auto_precision(name: str) -> AutoPrecision:
+    """Return what `recipe.precision: auto` means on a device: "bf16" or "fp32".
+
+    Args:
+        name: as for `resolve_device`.
+    """
+    device = resolve_device(name)
+    if device.type != "cuda":
+        return "fp32"
+    with torch.cuda.device(device):
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+
+
+def find_auto_precision(*, device: str) -> dict[str, str]:
+    """Return `auto_precision` of a worker's device; the function of a job."""
+    return {"precision": auto_precision(device)}
 
 
 def describe_device(device: torch.device) -> str:

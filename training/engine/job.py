@@ -12,6 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from phinas.experiment.artifacts.manifest import AutoPrecision
 from phinas.experiment.executors import Job, NonRetryableError, ReportCallback
 from phinas.experiment.executors.job_files import NO_FILES, JobFiles
 from phinas.experiment.job_list import job_key
@@ -39,6 +40,8 @@ class TrainingJobFactory:
         data: the prepared images.
         settings: the settings that all trainings of the run share.
         limit_seconds: time limit of a job.
+        auto_precision: what `precision: auto` of a recipe means in this run. It changes the result,
+            so it is part of a job's key.
         checkpoints: folder of the checkpoints, from which a training resumes after an interruption.
             Without one (None) trainings write no checkpoints.
         checkpoint_seconds: time between two checkpoints of a training.
@@ -47,6 +50,7 @@ class TrainingJobFactory:
     data: PreparedData
     settings: TrainingSettings
     limit_seconds: float
+    auto_precision: AutoPrecision = "fp32"
     checkpoints: Path | None = None
     checkpoint_seconds: float = 300.0
 
@@ -60,6 +64,7 @@ class TrainingJobFactory:
         threads: int,
         checkpoints: Path | None,
         metric: str = "accuracy",
+        auto_precision: AutoPrecision = "fp32",
     ) -> "TrainingJobFactory":
         """Make the factory for the sections `data` and `run` of a configuration."""
         flip = section.horizontal_flip
@@ -71,8 +76,14 @@ class TrainingJobFactory:
             threads=threads,
             deterministic=run.deterministic,
         )
-        seconds = 60 * run.checkpoint_minutes
-        return cls(data, settings, 60 * run.trial_timeout_minutes, checkpoints, seconds)
+        return cls(
+            data,
+            settings,
+            60 * run.trial_timeout_minutes,
+            auto_precision,
+            checkpoints,
+            60 * run.checkpoint_minutes,
+        )
 
     def make_job(
         self,
@@ -108,6 +119,8 @@ class TrainingJobFactory:
             )
         if stop_epoch == recipe.epochs:
             stop_epoch = None
+        if recipe.precision == "auto":
+            recipe = recipe.model_copy(update={"precision": self.auto_precision})
         request = TrainingRequest(network, recipe, seed, self.settings, stop_epoch)
         training_key = self._training_key(request, on_test_split=on_test_split)
         payload = {
@@ -246,9 +259,9 @@ def _train(
     from phinas.training.engine.train import train
     from phinas.training.engine.train_step import CaptureError
 
-    settings = replace(request.settings, capture=failed_capture.policy)
     # a training inside the driver process must not replace its signal handlers
     in_worker = _is_worker()
+    settings = replace(request.settings, keep_images=in_worker, capture=failed_capture.policy)
     with (
         stop_on_signals(checkpoints, signal.SIGTERM) if checkpoints and in_worker else nullcontext()
     ):

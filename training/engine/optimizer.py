@@ -36,7 +36,10 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
         return adamw
     if recipe.optimizer == "rmsprop":
         return RMSpropTF(groups, lr=rate)
-    return torch.optim.SGD(groups, lr=rate, momentum=0.9, nesterov=True, fused=True)
+    # If a scaled loss overflows in the first step, which is skipped, torch's fused SGD does not
+    # initialize its momentum (torch 2.13).
+    fused = recipe.precision != "fp16"
+    return torch.optim.SGD(groups, lr=rate, momentum=0.9, nesterov=True, fused=fused)
 
 
 def _parameter_groups(model: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:

@@ -23,7 +23,12 @@ from phinas.experiment.executors import NonRetryableError
 from phinas.experiment.schema.config import Recipe
 from phinas.training.augmentation.mixup import mix_images, one_hot_targets
 from phinas.training.augmentation.transforms import augment, normalize
-from phinas.training.engine.device import is_out_of_memory, may_have_another_cause, root_cause
+from phinas.training.engine.device import (
+    auto_precision,
+    is_out_of_memory,
+    may_have_another_cause,
+    root_cause,
+)
 from phinas.training.engine.ema import ModelEma
 from phinas.training.request import TrainingRequest
 
@@ -56,6 +61,8 @@ class TrainStep:
         loss_sum: sum of the losses of all steps since the caller last set it to zero.
         epoch: current epoch, set by the caller.
         strength: strength of the augmentation, from 0 to 1, set by the caller.
+        dtype: data type of the activations.
+        scaler: scales the loss; enabled for float16.
     """
 
     def __init__(
@@ -76,7 +83,9 @@ class TrainStep:
         self._augmentation, self._classes = request.augmentation, request.network.classes
         self._mean, self._std, self._class_weights = mean, std, class_weights
         self._micro_batch_size = micro_batch_size
-        self._dtype = activation_dtype(request.recipe, device)
+        self.dtype = activation_dtype(request.recipe, device)
+        # gradients in float16 would underflow; with other types it does nothing
+        self.scaler = torch.amp.GradScaler(device.type, enabled=self.dtype == torch.float16)
         self.loss_sum = torch.zeros((), device=device)
         self.epoch = torch.zeros((), dtype=torch.int64, device=device)
         self.strength = torch.ones((), device=device)
@@ -95,14 +104,16 @@ class TrainStep:
         for part, part_targets in zip(
             torch.split(batch, sizes), torch.split(targets, sizes), strict=True
         ):
-            with autocast(batch.device, self._dtype):
+            with autocast(batch.device, self.dtype):
                 logits = self._network(part)
             loss = self._loss(logits.float(), part_targets) * (len(part) / len(batch))
-            loss.backward()  # type: ignore[no-untyped-call]
+            self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
             self.loss_sum += loss.detach()
         if self._recipe.max_gradient_norm:
+            self.scaler.unscale_(self._optimizer)
             nn.utils.clip_grad_norm_(self._network.parameters(), self._recipe.max_gradient_norm)
-        self._optimizer.step()
+        self.scaler.step(self._optimizer)
+        self.scaler.update()
         if self._ema is not None:
             self._ema.update()
 
@@ -204,13 +215,11 @@ def split_batches_on_oom(
 
 
 def activation_dtype(recipe: Recipe, device: torch.device) -> torch.dtype:
-    """Return the data type of activations: bfloat16 or float32."""
-    if recipe.precision == "auto":
-        supported = device.type == "cuda" and torch.cuda.is_bf16_supported(
-            including_emulation=False
-        )
-        return torch.bfloat16 if supported else torch.float32
-    return torch.bfloat16 if recipe.precision == "bf16" else torch.float32
+    """Return the data type of activations: bfloat16, float16 or float32."""
+    precision = recipe.precision
+    if precision == "auto":
+        precision = auto_precision(str(device))
+    return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast | nullcontext[None]:

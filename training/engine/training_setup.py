@@ -40,6 +40,8 @@ from phinas.training.engine.train_step import (
 )
 from phinas.training.request import TrainingRequest
 
+_SCALER_STATE = ("scale", "_growth_tracker")  # what changes in the state of a GradScaler
+
 
 class TrainingData(Protocol):
     """The images of a training: `PreparedData`, or synthetic images."""
@@ -95,12 +97,17 @@ class TrainingSetup:
         recipe = request.recipe
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
-        train_images, train_labels, val_images, val_labels = data.train_val_arrays()
-        resolution = request.network.resolution
-        self.train_data = ImageBatches(
-            train_images, train_labels, resolution=resolution, device=device
+        arrays = data.train_val_arrays()
+        self.train_data, self.val_data = (
+            ImageBatches(
+                images,
+                labels,
+                resolution=request.network.resolution,
+                device=device,
+                keep_pixels=request.settings.keep_images,
+            )
+            for images, labels in (arrays[:2], arrays[2:])
         )
-        self.val_data = ImageBatches(val_images, val_labels, resolution=resolution, device=device)
         self.mean = torch.tensor(data.mean, device=device).view(1, -1, 1, 1)
         self.std = torch.tensor(data.std, device=device).view(1, -1, 1, 1)
         # the last incomplete batch is dropped; its images differ from epoch to epoch
@@ -140,6 +147,7 @@ class TrainingSetup:
             and supports_cuda_graphs(device)
             and distributed.world_size == 1
             and not recipe.compile
+            and not self.train_step.scaler.is_enabled()  # it reads in each step whether to skip it
         )
         self._cuda_graph_step: CudaGraphStep | None = None
 
@@ -221,7 +229,7 @@ class TrainingSetup:
         del buckets
 
     def evaluate(self, *, is_final: bool) -> Evaluation:
-        """Evaluate the model on the validation images.
+        """Evaluate the model on the validation images, in the precision of the training.
 
         Args:
             is_final: whether the training is complete. Only then the evaluation has bootstrap
@@ -234,24 +242,40 @@ class TrainingSetup:
             mean=self.mean,
             std=self.std,
             metric=self.request.settings.metric if is_final else "accuracy",
+            dtype=self.train_step.dtype,
             distributed=self.distributed,
         )
 
     def state_tensors(self) -> dict[str, Tensor]:
         """Return all tensors that a training changes, by name, for a checkpoint."""
         tensors = state_tensors(self.models, self.optimizer, self.device)
-        return tensors | {"loss_sum": self.train_step.loss_sum}
+        tensors["loss_sum"] = self.train_step.loss_sum
+        scaler = self.train_step.scaler
+        if scaler.is_enabled():
+            values = scaler.state_dict()
+            tensors["loss_scale"] = torch.tensor(
+                [values[name] for name in _SCALER_STATE], dtype=torch.float64
+            )
+        return tensors
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Restore the tensors that `state_tensors` returned."""
         restore_state(tensors, self.models, self.optimizer, self.device)
         self.train_step.loss_sum.copy_(tensors["loss_sum"])
+        scaler = self.train_step.scaler
+        if scaler.is_enabled():
+            scale, growth_tracker = tensors["loss_scale"].tolist()
+            scaler.load_state_dict(
+                scaler.state_dict()
+                | dict(zip(_SCALER_STATE, (scale, int(growth_tracker)), strict=True))
+            )
 
     def _select_step(self, images: Tensor, labels: Tensor, samples: Tensor) -> TrainStepFn:
         """Return the train step as a CUDA graph, captured once for each resolution.
 
         It is the eager step on devices without CUDA graphs, with several processes, if
-        torch.compile compiles the network, and after a failed capture.
+        torch.compile compiles the network, with a scaled loss (float16), and after a failed
+        capture.
 
         Raises:
             CaptureError: the capture failed, and it is required (`TrainingSettings.capture`).
