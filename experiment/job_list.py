@@ -177,12 +177,15 @@ def read_result(result: Result) -> Outcome:
     """The measurement that a job returned, or the reason why it returned none.
 
     Raises:
-        DiskError: The disk is full. This is not a failure of the network, so the trial stays
-            running, and a resumed run starts it again.
+        DiskError: The disk is full, read-only or failing. This is not a failure of the network, so
+            the trial stays running, and a resumed run starts it again.
     """
     reason = result.reason
-    if result.failure == "disk_full":
-        raise DiskError(f"a training could not write ({reason}); free space, then `phinas resume`")
+    if result.failure == "disk_error":
+        raise DiskError(
+            f"a job could not read or write a file ({reason}); free space or correct the disk, "
+            "then `phinas resume`"
+        )
     if result.value is None:
         return Outcome(None, reason)
     try:

@@ -2,7 +2,8 @@
 
 A directory is a run if it contains `config.yaml`, which is written last at creation. One process at
 a time locks a run. The lock is on the file `.lock`, and the kernel releases it when the process
-ends.
+ends. A locked directory that is removed or replaced by another one is an error, and nothing more is
+written to it.
 """
 
 import json
@@ -20,6 +21,7 @@ from filelock import FileLock, Timeout
 from phinas.experiment.errors import DiskError, InputError, InUseError
 
 _LOCK_FILES = (".lock", "holder.json")
+_TEMPORARY_NAME = re.compile(r".+\.\d+\.tmp")
 
 
 class LockedDirectory:
@@ -38,6 +40,7 @@ class LockedDirectory:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path).expanduser().resolve()
+        self._locked_id: tuple[int, int] | None = None
 
     def __truediv__(self, name: str) -> Path:
         return self.path / name
@@ -92,6 +95,7 @@ class LockedDirectory:
         """
         if not directories:
             return
+        self._locked_id = None  # `locked` expects it to be gone
         shutil.rmtree(self.path, ignore_errors=True)
         for path in directories[1:]:
             # OSError, because another process may have written there
@@ -139,12 +143,73 @@ class LockedDirectory:
             raise InUseError(
                 f"{self.path}: is in use by {_describe_holder(holder)}; wait for it or stop it"
             ) from None
+        except OSError as error:
+            raise DiskError(_describe_lock_problem(self / ".lock", error)) from None
+        self._locked_id = file_id(self.path)
         try:
             write_json(holder, {"pid": os.getpid(), "host": socket.gethostname()})
             yield
+        except Exception:
+            # Most other errors follow from a directory that is gone.
+            self.require_unchanged()
+            raise
         finally:
-            holder.unlink(missing_ok=True)
+            if file_id(self.path) == self._locked_id:
+                with suppress(OSError):  # a directory that has become read-only
+                    holder.unlink()
+            self._locked_id = None
             lock.release()
+
+    def find_holder(self) -> str:
+        """The process that has locked the directory, in words; "" if none has. Nothing is written.
+
+        A process that was killed leaves holder.json, but not the lock.
+        """
+        lock_file, holder = self / ".lock", self / "holder.json"
+        if not (holder.exists() and lock_file.exists()):
+            return ""
+        try:
+            with FileLock(lock_file, timeout=0):
+                return ""
+        except Timeout:
+            return _describe_holder(holder)
+        except OSError:  # a directory that this user cannot write
+            return ""
+
+    @property
+    def written_folders(self) -> tuple[Path, ...]:
+        """Folders that jobs write to. They may be missing."""
+        return ()
+
+    def require_unchanged(self) -> None:
+        """Check that the locked directory is still there and can be written.
+
+        Raises:
+            DiskError: It was removed or replaced since it was locked, or is not writable.
+        """
+        if self._locked_id is None:
+            return
+        current_id = file_id(self.path)
+        if current_id != self._locked_id:
+            problem = "was removed" if current_id is None else "was replaced by another directory"
+            raise DiskError(
+                f"{self.path}: {problem} while phinas used it; put it back, then resume it"
+            )
+        for folder in (self.path, *self.written_folders):
+            if folder.exists() and not os.access(folder, os.W_OK | os.X_OK):
+                raise DiskError(
+                    f"{folder}: cannot be written any more; correct the permissions or the file "
+                    "system, then resume it"
+                )
+
+    def remove_temporary_files(self) -> None:
+        """Remove the temporary files of `write_atomic` that a killed process left.
+
+        Call it under the lock.
+        """
+        for path in self.path.rglob("*.tmp"):
+            if _TEMPORARY_NAME.fullmatch(path.name) and path.is_file():
+                path.unlink(missing_ok=True)
 
 
 class RunDir(LockedDirectory):
@@ -188,6 +253,10 @@ class RunDir(LockedDirectory):
     def paused(self) -> Path:
         """States of paused trainings; each is removed when its training ends."""
         return self / "paused"
+
+    @property
+    def written_folders(self) -> tuple[Path, ...]:
+        return (self.checkpoints, self.paused, self.family)
 
     @property
     def baseline(self) -> Path:
@@ -268,6 +337,22 @@ def _describe_holder(path: Path) -> str:
         return f"process {data['pid']} on {data['host']}"
     except (OSError, ValueError, KeyError):
         return "another process"
+
+
+def _describe_lock_problem(path: Path, error: OSError) -> str:
+    if path.is_symlink():
+        return f"{path}: is a symbolic link and cannot be the lock; remove it"
+    problem = error.strerror or error
+    return f"{path}: cannot be locked ({problem}); correct the permissions, or use another --out"
+
+
+def file_id(path: Path) -> tuple[int, int] | None:
+    """The device and the inode of a file or directory. None if it does not exist."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:

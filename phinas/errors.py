@@ -240,6 +240,11 @@ def _as_phinas_error(error: Exception, state: CommandState) -> PhinasError | Non
         return InputError(
             "the path begins with ~ and an unknown user name; write the full path instead"
         )
+    if isinstance(error, FileNotFoundError) and error.filename is None:
+        return DiskError(
+            "the current directory was removed; change to another one, then run "
+            f"{state.resume_command}"
+        )
     if isinstance(error, FileNotFoundError):
         return DiskError(
             f"{error.filename}: does not exist; restore it, then run {state.resume_command}"
@@ -260,8 +265,8 @@ def _write_crash_log(state: CommandState) -> str:
         A sentence that names the file, or the traceback where the file cannot be written.
     """
     directory = state.directory
-    path = (Path(directory).expanduser() if directory else Path.cwd()) / "crash.log"
     try:
+        path = (Path(directory).expanduser() if directory else Path.cwd()) / "crash.log"
         path.write_text(traceback.format_exc(), encoding="utf-8")
     except OSError:
         return traceback.format_exc()

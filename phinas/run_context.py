@@ -7,7 +7,7 @@ cannot be used, its files are removed.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +17,7 @@ from phinas.adapt_to_data import largest_resolution, max_resolution
 from phinas.experiment.artifacts.manifest import AutoPrecision
 from phinas.experiment.artifacts.run_results import require_readable_versions
 from phinas.experiment.cpu_threads import max_cpu_threads
-from phinas.experiment.errors import InputError, InUseError, PhinasError, StorageError
+from phinas.experiment.errors import DiskError, InputError, InUseError, PhinasError, StorageError
 from phinas.experiment.executors import Executor, Job, make_executor
 from phinas.experiment.manifest import create_run, new_manifest, read_manifest, update_manifest
 from phinas.experiment.run_dir import RunDir, write_atomic
@@ -72,12 +72,32 @@ class RunContext:
         """The executor of the run, which is created when it is first used."""
         update_manifest(self.run, workers=self.max_workers)
         section = self.config.run
-        return make_executor(
-            section.executor,
-            self.max_workers,
-            max_retries=section.max_retries,
-            retry_on=section.retry_on,
+        return self.check_files_with(
+            make_executor(
+                section.executor,
+                self.max_workers,
+                max_retries=section.max_retries,
+                retry_on=section.retry_on,
+            )
         )
+
+    def check_files_with(self, executor: Executor) -> Executor:
+        """An executor that ends the run with an error once the run directory or its images are
+        gone.
+        """
+        from phinas.experiment.executors.checked import CheckedExecutor
+
+        return CheckedExecutor(executor, self._check_files)
+
+    def _check_files(self) -> None:
+        self.run.require_unchanged()
+        if self.data is not None:
+            from phinas.training.data.prepared_dataset import read_prepared
+
+            try:
+                read_prepared(self.run.data, verify_sha256=False)
+            except InputError as error:
+                raise DiskError(str(error)) from None
 
     @cached_property
     def job_factory(self) -> "TrainingJobFactory":
@@ -273,9 +293,12 @@ def _open(
     new = not run.exists
     if new:
         run.remove_leftovers()
+    else:
+        run.remove_temporary_files()
     manifest = new_manifest(seed=config.run.seed, goal=goal) if new else read_manifest(run)
+    storage_url, config = config.run.storage, _without_password(config)
     try:
-        storage = open_storage(run.study, url=config.run.storage, run_id=manifest.id, new=new)
+        storage = open_storage(run.study, url=storage_url, run_id=manifest.id, new=new)
     except BaseException:
         if new:
             run.remove_leftovers()
@@ -293,21 +316,38 @@ def _open(
             if "validation" in unstarted:
                 unstarted += [f"scaling.{name}" for name in ("phi", *BUDGET_KEYS)]
             require_readable_versions(run)
-            check_resumable(read_config(run), config, source=str(run.path), unstarted=unstarted)
+            # A run of an earlier version of phinas may have the password in its configuration.
+            old = _without_password(read_config(run))
+            check_resumable(old, config, source=str(run.path), unstarted=unstarted)
             update_manifest(
                 run, goal=[stage for stage in STAGES if stage in {*read_goal(run), *goal}]
             )
             write_atomic(run.config, dump_yaml(config.model_dump()))
         context = _prepare_data(run, config, storage, display)
         preflight(context)
+        if config.run.executor == "ray":
+            _ = context.executor  # so that a cluster that cannot be used is an error at the start
         return context
     except BaseException as error:
-        storage.close()
-        if new and isinstance(error, INPUT_ERRORS):
+        if new and isinstance(error, (*INPUT_ERRORS, StorageError)):
             run.config.unlink(missing_ok=True)
         if not run.exists:
+            # The studies of a server that is lost remain.
+            with suppress(PhinasError):
+                storage.remove_studies()
             run.remove_leftovers()
+        storage.close()
         raise
+
+
+def _without_password(config: Config) -> Config:
+    """The configuration with the URL of the database without its password."""
+    from phinas.experiment.storage.database_url import split_password
+
+    if config.run.storage is None:
+        return config
+    section = config.run.model_copy(update={"storage": split_password(config.run.storage)[0]})
+    return config.model_copy(update={"run": section})
 
 
 def _prepare_data(

@@ -24,9 +24,9 @@ FAILURES = {
     "exception": "its function raised an error",
     "timeout": "it exceeded its time limit",
     "invalid_result": "its return value or a report was invalid; never retried",
-    "disk_full": "the disk was full; never retried",
+    "disk_error": "the disk was full, read-only or failing; never retried",
 }
-_DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT)
+_DISK_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE)
 
 
 class NonRetryableError(ValueError):
@@ -248,12 +248,12 @@ def _checked_report(on_report: ReportCallback | None) -> ReportCallback:
 def classify_failure(error: BaseException) -> str:
     """The kind of failure (a key of FAILURES) for an exception of a job.
 
-    Libraries wrap an OSError in other exceptions, so the causes are searched for a full disk too.
+    Libraries wrap an OSError in other exceptions, so the causes are searched for one too.
     """
     cause: BaseException | None = error
     while cause is not None:
-        if isinstance(cause, OSError) and cause.errno in _DISK_FULL_ERRNOS:
-            return "disk_full"
+        if isinstance(cause, OSError) and cause.errno in _DISK_ERRNOS:
+            return "disk_error"
         cause = cause.__cause__ or cause.__context__
     return "invalid_result" if isinstance(error, NonRetryableError) else "exception"
 

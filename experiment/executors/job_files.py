@@ -69,7 +69,9 @@ class JobFiles:
         """The path of an output, whose folder is created. None if the job writes no files."""
         if self._output_folder is None:
             return None
-        self._output_folder.mkdir(parents=True, exist_ok=True)
+        # Not all its parents, so that a run directory that was removed stays removed.
+        for folder in (self._output_folder.parent, self._output_folder):
+            folder.mkdir(exist_ok=True)
         return self._output_folder / name
 
     def hash_outputs(self) -> dict[str, str]:

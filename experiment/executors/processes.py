@@ -188,7 +188,7 @@ class ProcessExecutor:
         # In a new session Ctrl-C at the terminal reaches only the driver, which then stops the
         # workers. With -P and the driver's full path a worker imports the same modules as the
         # driver, whatever is in the current directory.
-        path = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
+        path = os.pathsep.join(filter(None, (entry or _current_directory() for entry in sys.path)))
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "phinas.experiment.executors.worker"],
             stdin=subprocess.PIPE,
@@ -235,3 +235,11 @@ class ProcessExecutor:
             worker.process.stdin.close()
         except OSError:
             pass  # Closing flushes the pipe, but no process reads it any more.
+
+
+def _current_directory() -> str:
+    """The current directory. "" if it was removed."""
+    try:
+        return str(Path.cwd())
+    except FileNotFoundError:
+        return ""

@@ -5,14 +5,12 @@ with a stored Optuna study. Every node needs phinas, and the images of the run a
 files of a job are sent to a node that lacks them, and those that it writes are sent back. A task
 cannot call its driver, so it sends its reports to an actor and waits there for the answers.
 
-Ray waits forever for an address that does not answer and for resources that do not exist, so both
-are checked first.
+Ray waits forever for resources that do not exist, so they are checked first.
 """
 
 import asyncio
 import json
 import os
-import socket
 import sys
 import time
 from collections.abc import Mapping
@@ -32,10 +30,9 @@ from phinas.experiment.executors.interface import (
     version_mismatch,
 )
 from phinas.experiment.executors.job_files import JobFile, JobFiles, read_inputs, write_outputs
+from phinas.experiment.executors.ray_cluster import HEAD_TEST_SECONDS, Head, connect
 from phinas.experiment.optional_library import import_library
 from phinas.experiment.versions import version
-
-CONNECT_SECONDS = 10.0
 
 
 class RayExecutor:
@@ -44,7 +41,8 @@ class RayExecutor:
     Each task has one CPU core and, where the cluster has GPUs, a GPU or an equal part of one.
 
     Raises:
-        InputError: Ray is not installed, or the cluster has fewer cores than `max_workers`.
+        InputError: Ray is not installed, RAY_ADDRESS is wrong, or the cluster has fewer cores than
+            `max_workers`.
         StorageError: The cluster does not answer.
     """
 
@@ -54,7 +52,7 @@ class RayExecutor:
         self._ray = ray
         self._owns_cluster = not ray.is_initialized()
         if self._owns_cluster:
-            _connect(ray, max_workers)
+            connect(ray, max_workers)
         resources = ray.cluster_resources()
         if resources.get("CPU", 0) < max_workers:
             self.close()
@@ -67,6 +65,7 @@ class RayExecutor:
         self._task = ray.remote(max_calls=1, max_retries=0, num_cpus=1, num_gpus=gpu_fraction)(
             _run_task
         )
+        self._head = Head(ray)
         self._jobs: dict[Any, tuple[Job, float, ReportCallback | None]] = {}
         self._mailbox: Any = None
         self._pending_report: Any = None
@@ -106,18 +105,24 @@ class RayExecutor:
                 ready, _ = self._ray.wait(
                     [*self._jobs, *pending_reports],
                     num_returns=1,
-                    timeout=min(max(timeout_seconds, 0.0), 3600.0),
+                    timeout=min(max(timeout_seconds, 0.0), HEAD_TEST_SECONDS),
                 )
                 if pending_reports and ready == pending_reports:
                     self._answer_report()
                     ready = []
-            except self._ray.exceptions.RaySystemError as error:
+            except (self._ray.exceptions.RaySystemError, ConnectionError) as error:
+                self._head.is_lost = True
                 raise StorageError(
                     f"the connection to the Ray cluster was lost ({describe_failure(error)}); "
-                    "start the cluster again, then resume the run"
+                    "start the cluster again, then `phinas resume`"
                 ) from error
+            self._head.require_connection()
             if ready:
-                return self._collect(ready[0])
+                result = self._collect(ready[0])
+                if result.failure == "crash":
+                    # A lost head is no failure of the job.
+                    self._head.wait_for_connection()
+                return result
             for reference, (job, deadline, _) in list(self._jobs.items()):
                 if deadline <= time.monotonic():
                     self._ray.cancel(reference, force=True)
@@ -130,6 +135,8 @@ class RayExecutor:
                     )
 
     def close(self) -> None:
+        if hasattr(self, "_head") and self._head.is_lost:
+            self._jobs, self._mailbox = {}, None  # these calls would wait for the head
         for reference in getattr(self, "_jobs", {}):
             self._ray.cancel(reference, force=True)
         self._jobs = {}
@@ -247,26 +254,3 @@ def _run_task(
         files = JobFiles(task.files, Path(folder) / "outputs" if task.writes_files else None, fetch)
         reply = run_job_in_worker(task.function, task.payload, on_report, files)
         return reply | {"contents": files.read_outputs()}
-
-
-def _connect(ray: Any, max_workers: int) -> None:
-    address = os.environ.get("RAY_ADDRESS")
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    if not address or address == "local":
-        ray.init(
-            address="local",
-            num_cpus=max_workers,
-            include_dashboard=False,
-            logging_level="error",
-            log_to_driver=False,
-        )
-        return
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    try:
-        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
-    except (OSError, ValueError) as error:
-        raise StorageError(
-            f"RAY_ADDRESS: {address} does not answer ({error}); start the cluster or unset "
-            "RAY_ADDRESS"
-        ) from None
-    ray.init(address=address, logging_level="error", log_to_driver=False)

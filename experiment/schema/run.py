@@ -112,7 +112,8 @@ class RunSection(HardwareSection):
         default="torch",
     )
     storage: str | None = option(
-        "Optuna RDB storage that records the trials.",
+        "Optuna RDB storage that records the trials. A password is not stored; set it in "
+        "PHINAS_STORAGE_PASSWORD or ~/.pgpass.",
         default=None,
         values="a database URL such as postgresql://HOST/NAME",
         default_text="study.db in the run directory",

@@ -17,6 +17,8 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from phinas.experiment.errors import DiskError, InputError, StorageError
+from phinas.experiment.storage.database_url import ENVIRONMENT_VARIABLE, hide_passwords
+from phinas.experiment.storage.reconnection import ConnectionLostError, call_until_connected
 
 # SQLite's primary result codes for problems of the disk, not of the file.
 _DISK_ERROR_CODES = (
@@ -46,7 +48,7 @@ def storage_errors() -> Iterator[None]:
     try:
         yield
     except ArgumentError as error:
-        text = str(error).splitlines()[0]
+        text = hide_passwords(str(error).splitlines()[0])
         raise InputError(
             f"run.storage: is not the URL of a database ({text}); write one such as "
             "postgresql://HOST/NAME"
@@ -56,6 +58,11 @@ def storage_errors() -> Iterator[None]:
             f"the driver of this database is not installed ({error.__cause__ or error}); install "
             "it, or use another run.storage"
         ) from error
+    except ConnectionLostError as error:
+        raise StorageError(
+            f"the record of trials cannot be reached ({error}); check run.storage and that its "
+            "server is running"
+        ) from error
     except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
         cause = getattr(error, "orig", None) or getattr(error.__cause__, "orig", None) or error
         text = str(cause).splitlines()[0]
@@ -64,16 +71,18 @@ def storage_errors() -> Iterator[None]:
                 f"the record of trials cannot be written ({text}); free space or correct the "
                 "permissions, then `phinas resume`"
             ) from error
+        hint = f"; {ENVIRONMENT_VARIABLE} may have the password" if "password" in text else ""
         raise StorageError(
             f"the record of trials cannot be used ({text}); check run.storage and that its "
-            "database can be reached"
+            f"database can be reached{hint}"
         ) from error
 
 
 class OptunaStudy:
     """A study whose trials are addressed by their numbers.
 
-    Every method but `ask` raises DiskError or StorageError if its database fails.
+    Every method but `ask` raises DiskError or StorageError if its database fails. While a server
+    restarts, a method waits for it and then writes what is not written yet.
 
     Attributes:
         study: Optuna's study.
@@ -86,20 +95,22 @@ class OptunaStudy:
     @storage_errors()
     def attributes(self) -> dict[str, Any]:
         """The attributes of the study."""
-        return self.study.user_attrs
+        return call_until_connected(lambda _repeated: self.study.user_attrs)
 
     @storage_errors()
     def set_attribute(self, name: str, value: Any) -> None:
-        self.study.set_user_attr(name, value)
+        call_until_connected(lambda _repeated: self.study.set_user_attr(name, value))
 
     @storage_errors()
     def trials(self) -> list[FrozenTrial]:
         """All trials in the order of their numbers, not copied. Do not change them."""
-        return self.study.get_trials(deepcopy=False)
+        return call_until_connected(lambda _repeated: self.study.get_trials(deepcopy=False))
 
     @storage_errors()
     def trial(self, number: int) -> FrozenTrial:
-        return self.study._storage.get_trial(self._trial_id(number))
+        return call_until_connected(
+            lambda _repeated: self.study._storage.get_trial(self._trial_id(number))
+        )
 
     def ask(
         self, sampler: BaseSampler, distributions: Mapping[str, BaseDistribution]
@@ -120,9 +131,17 @@ class OptunaStudy:
         Returns:
             The number of the trial, which `Study.add_trial` does not return.
         """
-        storage = self.study._storage
-        trial_id = storage.create_new_trial(self.study._study_id, template_trial=trial)
-        return storage.get_trial_number_from_id(trial_id)
+        storage, study_id = self.study._storage, self.study._study_id
+        num_trials = call_until_connected(lambda _repeated: storage.get_n_trials(study_id))
+
+        def create(is_repeated: bool) -> int:
+            # Only this driver adds trials to the study.
+            if is_repeated and storage.get_n_trials(study_id) > num_trials:
+                return num_trials
+            trial_id = storage.create_new_trial(study_id, template_trial=trial)
+            return storage.get_trial_number_from_id(trial_id)
+
+        return call_until_connected(create)
 
     @storage_errors()
     def write(
@@ -132,19 +151,30 @@ class OptunaStudy:
         intermediate_values: Mapping[int, float] | None = None,
     ) -> None:
         """Add attributes and intermediate values by step to a trial, one commit each."""
-        trial_id, storage = self._trial_id(number), self.study._storage
-        for step, value in (intermediate_values or {}).items():
-            storage.set_trial_intermediate_value(trial_id, step, value)
-        for name, value in user_attrs.items():
-            storage.set_trial_user_attr(trial_id, name, value)
+        storage = self.study._storage
+
+        def set_values(_repeated: bool) -> None:
+            trial_id = self._trial_id(number)
+            for step, value in (intermediate_values or {}).items():
+                storage.set_trial_intermediate_value(trial_id, step, value)
+            for name, value in user_attrs.items():
+                storage.set_trial_user_attr(trial_id, name, value)
+
+        call_until_connected(set_values)
 
     @storage_errors()
     def tell(self, number: int, values: float | Sequence[float] | None) -> None:
         """Complete a trial with its values, or fail it without values."""
-        if values is None:
-            self.study.tell(number, state=TrialState.FAIL)
-        else:
-            self.study.tell(number, values)
+
+        def tell(is_repeated: bool) -> None:
+            if is_repeated and self._is_finished(number):
+                return
+            if values is None:
+                self.study.tell(number, state=TrialState.FAIL)
+            else:
+                self.study.tell(number, values)
+
+        call_until_connected(tell)
 
     @storage_errors()
     def finish(self, number: int, state: TrialState, values: Sequence[float] | None = None) -> None:
@@ -152,7 +182,15 @@ class OptunaStudy:
 
         `Study.tell` would use the last intermediate value of a pruned trial as its value.
         """
-        self.study._storage.set_trial_state_values(self._trial_id(number), state, values)
+
+        def set_state(is_repeated: bool) -> None:
+            if not (is_repeated and self._is_finished(number)):
+                self.study._storage.set_trial_state_values(self._trial_id(number), state, values)
+
+        call_until_connected(set_state)
+
+    def _is_finished(self, number: int) -> bool:
+        return self.study._storage.get_trial(self._trial_id(number)).state.is_finished()
 
     def _trial_id(self, number: int) -> int:
         return self.study._storage.get_trial_id_from_study_id_trial_number(

@@ -55,7 +55,7 @@ class PausedTrainings:
     One driver uses them, under the lock of the run.
 
     Args:
-        folder: Their folder. It is created when the first state is stored.
+        folder: Their folder. It is created for the first job that may pause.
         max_bytes: Their disk space. The files that running jobs are writing come in addition. 0
             stores none.
     """
@@ -88,6 +88,7 @@ class PausedTrainings:
         if not job.training_key or self._max_bytes <= 0:
             return job
         if job.stop_epoch is not None:
+            self._folder.mkdir(exist_ok=True)
             job = replace(job, output_folder=str(self._incoming / job.key))
         earlier = [
             entry

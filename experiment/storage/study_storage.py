@@ -4,18 +4,27 @@ The default is SQLite at `study.db` in the run directory (WAL, synchronous=NORMA
 may be any other database that Optuna supports. optuna-dashboard can open both.
 """
 
+import random
 import sqlite3
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import optuna
 from optuna.storages import RDBStorage
-from sqlalchemy import URL, event
+from sqlalchemy import URL, Engine, event
+from sqlalchemy.exc import IntegrityError, ProgrammingError
 
 from phinas.experiment.errors import DiskError, StorageError
+from phinas.experiment.run_dir import file_id
+from phinas.experiment.storage.database_url import connection_url
 from phinas.experiment.storage.optuna_study import is_disk_error, storage_errors
 from phinas.experiment.storage.paused_trainings import PausedTrainings
+from phinas.experiment.storage.reconnection import (
+    call_until_connected,
+    detect_lost_connections,
+)
 from phinas.experiment.storage.trial_record import TrialRecord
 from phinas.experiment.storage.trial_store import Direction, TrialStore
 
@@ -26,25 +35,27 @@ class StudyStorage:
     Args:
         url: The URL of the database.
         prefix: Prefix of the names of the studies.
+        path: The file of an SQLite database. If it is removed or replaced, every later use of the
+            storage raises DiskError. SQLite itself would continue to write to the removed file.
     """
 
-    def __init__(self, url: str, *, prefix: str = "") -> None:
+    def __init__(self, url: str, *, prefix: str = "", path: Path | None = None) -> None:
         self._prefix = prefix
         sqlite = url.startswith("sqlite:")
         with storage_errors():
             connection_options = (
                 {"connect_args": {"timeout": 60}} if sqlite else {"pool_pre_ping": True}
             )
-            try:
-                # Optuna uses the URL as a format string.
-                self._rdb_storage = RDBStorage(
-                    url.replace("{", "{{").replace("}", "}}"), engine_kwargs=connection_options
-                )
-            except RuntimeError as error:  # tables of another version of Optuna
-                raise StorageError(f"the record of trials cannot be used: {error}") from error
+            self._rdb_storage = _open_database(
+                url if sqlite else connection_url(url), connection_options
+            )
             if sqlite:
                 event.listen(self._rdb_storage.engine, "connect", _set_pragmas)
                 self._rdb_storage.engine.dispose()  # the connections made so far lack the pragmas
+            else:
+                detect_lost_connections(self._rdb_storage.engine)
+            if path is not None:
+                _require_same_file(self._rdb_storage.engine, path)
 
     def open_study(
         self,
@@ -61,12 +72,14 @@ class StudyStorage:
             paused_trainings: The states of its paused trainings. None stores none.
         """
         with storage_errors():
-            study = optuna.create_study(
-                study_name=self._prefix + name,
-                storage=self._rdb_storage,
-                directions=list(directions),
-                load_if_exists=True,
-                sampler=_NO_SAMPLER,
+            study = call_until_connected(
+                lambda _repeated: optuna.create_study(
+                    study_name=self._prefix + name,
+                    storage=self._rdb_storage,
+                    directions=list(directions),
+                    load_if_exists=True,
+                    sampler=_NO_SAMPLER,
+                )
             )
         return TrialStore(study, paused_trainings)
 
@@ -88,25 +101,72 @@ class StudyStorage:
     def _load_existing(self, name: str) -> TrialStore | None:
         with storage_errors():
             try:
-                study = optuna.load_study(
-                    study_name=self._prefix + name, storage=self._rdb_storage, sampler=_NO_SAMPLER
+                study = call_until_connected(
+                    lambda _repeated: optuna.load_study(
+                        study_name=self._prefix + name,
+                        storage=self._rdb_storage,
+                        sampler=_NO_SAMPLER,
+                    )
                 )
             except KeyError:
                 return None
         return TrialStore(study)
+
+    def remove_studies(self) -> None:
+        """Remove all studies, after a start that failed."""
+        with storage_errors():
+            for name in optuna.get_all_study_names(self._rdb_storage):
+                if name.startswith(self._prefix):
+                    optuna.delete_study(study_name=name, storage=self._rdb_storage)
 
     def close(self) -> None:
         self._rdb_storage.remove_session()
         self._rdb_storage.engine.dispose()
 
 
+_MAX_OPENINGS = 5
 # Proposals are made in memory, so this sampler is not used. Optuna would create a default one.
 _NO_SAMPLER = optuna.samplers.RandomSampler(seed=0)
+
+
+def _open_database(url: str, connection_options: dict[str, Any]) -> RDBStorage:
+    """Open a database and create its tables, if it has none.
+
+    Several drivers may create the tables of a shared database at the same time. One of them
+    succeeds, and the others then find the tables.
+    """
+    for attempts_left in reversed(range(_MAX_OPENINGS)):
+        try:
+            # Optuna uses the URL as a format string.
+            return RDBStorage(
+                url.replace("{", "{{").replace("}", "}}"), engine_kwargs=connection_options
+            )
+        except RuntimeError as error:  # tables of another version of Optuna
+            raise StorageError(f"the record of trials cannot be used: {error}") from error
+        except (IntegrityError, ProgrammingError):
+            if not attempts_left:
+                raise
+            time.sleep(random.uniform(0.2, 0.6))
+    raise AssertionError
 
 
 def _set_pragmas(connection: Any, _record: object) -> None:
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=NORMAL")
+
+
+def _require_same_file(engine: Engine, path: Path) -> None:
+    """Let every statement check that the file of a database is still the one that was opened."""
+    opened_id = file_id(path)
+
+    def check(*_arguments: object) -> None:
+        if file_id(path) != opened_id:
+            raise DiskError(
+                f"{path}: was removed or replaced while phinas used it; put it back, then "
+                "`phinas resume`"
+            )
+
+    event.listen(engine, "before_cursor_execute", check)
 
 
 def open_storage(path: Path, *, url: str | None, new: bool, run_id: str = "") -> StudyStorage:
@@ -131,7 +191,8 @@ def open_storage(path: Path, *, url: str | None, new: bool, run_id: str = "") ->
     return StudyStorage(
         URL.create(
             "sqlite", database=path.absolute().as_uri(), query={"uri": "true"}
-        ).render_as_string()
+        ).render_as_string(),
+        path=path.absolute(),
     )
 
 

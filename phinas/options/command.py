@@ -59,8 +59,8 @@ class CommandState:
     def directory(self) -> str:
         """The run or fit directory of the command, or "" where there is none."""
         for path in self.paths:
-            # expanduser's RuntimeError, for a ~name that is unknown
-            with contextlib.suppress(RuntimeError):
+            # for a ~name that is unknown, and for a current directory that was removed
+            with contextlib.suppress(RuntimeError, FileNotFoundError):
                 if RunDir(path).exists or FitDir(path).exists:
                     return path
         return ""

@@ -34,6 +34,7 @@ def fill_disk(): raise OSError(errno.ENOSPC, "No space left on device", "w")
 def fill_disk_wrapped():
     try: fill_disk()
     except OSError: raise RuntimeError("could not save")
+def write_read_only(): raise OSError(errno.EROFS, "Read-only file system", "w")
 def write_denied(): raise OSError(errno.EACCES, "Permission denied", "w")
 def return_int(): return 3
 def return_none(): return None
@@ -168,8 +169,9 @@ FAILING_JOBS = {
     ),
     "exit_python": ("exception", "SystemExit: 3"),
     "raise_unprintable": ("exception", "Unprintable"),
-    "fill_disk": ("disk_full", "OSError: .*No space left on device: 'w'"),
-    "fill_disk_wrapped": ("disk_full", "RuntimeError: could not save"),
+    "fill_disk": ("disk_error", "OSError: .*No space left on device: 'w'"),
+    "fill_disk_wrapped": ("disk_error", "RuntimeError: could not save"),
+    "write_read_only": ("disk_error", "OSError: .*Read-only file system: 'w'"),
     "write_denied": ("exception", "PermissionError: .*Permission denied: 'w'"),
     "absent": ("exception", "AttributeError: .*has no attribute 'absent'"),
     "add": ("exception", "TypeError: .*missing 2 required"),

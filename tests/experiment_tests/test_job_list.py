@@ -185,6 +185,6 @@ def test_a_full_disk_in_a_worker_fails_no_trial(tmp_path):
             record_result(
                 trial_store,
                 number,
-                Result("a", None, "OSError: No space left on device", failure="disk_full"),
+                Result("a", None, "OSError: No space left on device", failure="disk_error"),
             )
         assert not trial_store.records()[number].state.is_finished()

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import pytest
 
 from phinas.experiment.artifacts.manifest import FileRecord
-from phinas.experiment.errors import InputError, InUseError
+from phinas.experiment.errors import DiskError, InputError, InUseError, StorageError
 from phinas.experiment.manifest import (
     create_run,
     file_sha256,
@@ -285,21 +285,100 @@ def test_update_of_the_manifest_changes_only_the_named_fields(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("change", "error", "message"),
     [
-        ({"version": 2}, "format version 2 is newer than this phinas reads (1); upgrade phinas"),
-        ({"seed": "one"}, "seed: 'one' is not a whole number"),
-        ({"sed": 1}, "sed: unknown key (did you mean 'seed'?)"),
-        ({"machine": {}}, "machine.system: is missing"),
+        (
+            {"version": 2},
+            InputError,
+            "format version 2 is newer than this phinas reads (1); upgrade phinas",
+        ),
+        ({"seed": "one"}, StorageError, "seed: 'one' is not a whole number"),
+        ({"sed": 1}, StorageError, "sed: unknown key (did you mean 'seed'?)"),
+        ({"machine": {}}, StorageError, "machine.system: is missing"),
     ],
 )
-def test_damaged_manifest_is_one_error_that_names_the_field(tmp_path, change, message):
+def test_damaged_manifest_is_one_error_that_names_the_field(tmp_path, change, error, message):
     run = RunDir(tmp_path)
     create_run(run, "x", new_manifest(seed=0))
     write_json(run.manifest, json.loads(run.manifest.read_text()) | change)
-    with pytest.raises(InputError) as error_info:
+    with pytest.raises(error) as error_info:
         read_manifest(run)
     assert str(error_info.value).startswith(f"{run.manifest}: {message}")
+
+
+@pytest.mark.parametrize("fraction", [0.0, 0.5, None])
+def test_a_torn_or_missing_manifest_is_a_storage_error_that_names_it(tmp_path, fraction):
+    run = RunDir(tmp_path)
+    create_run(run, "x", new_manifest(seed=0))
+    content = run.manifest.read_bytes()
+    if fraction is None:
+        run.manifest.unlink()
+    else:
+        run.manifest.write_bytes(content[: int(fraction * len(content))])
+    with pytest.raises(StorageError, match=r"manifest\.json: .*; restore the file from a copy"):
+        update_manifest(run, workers=1)
+    assert run.manifest.exists() is (fraction is not None)
+
+
+def test_only_temporary_files_of_a_killed_process_are_removed(tmp_path):
+    run = RunDir(tmp_path)
+    create_run(run, "x", new_manifest(seed=0))
+    leftovers = [tmp_path / "manifest.json.12.tmp", tmp_path / "report" / "a.svg.345.tmp"]
+    others = [tmp_path / "notes.tmp", tmp_path / "report" / "a.tmp.txt", tmp_path / "a.1.tmp"]
+    for path in (*leftovers, *others):
+        path.parent.mkdir(exist_ok=True)
+        path.mkdir() if path == others[-1] else path.touch()
+    run.remove_temporary_files()
+    assert [path.exists() for path in (*leftovers, *others)] == [False] * 2 + [True] * 3
+
+
+def test_a_lock_that_is_a_symbolic_link_is_named(tmp_path):
+    target = tmp_path / "target"
+    target.write_text("mine")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".lock").symlink_to(target)
+    message = r"\.lock: is a symbolic link and cannot be the lock"
+    with pytest.raises(DiskError, match=message), RunDir(tmp_path / "run").locked():
+        pass
+    assert target.read_text() == "mine"
+
+
+def test_an_error_in_a_removed_directory_names_the_directory(tmp_path):
+    run = RunDir(tmp_path / "run")
+
+    def remove_and_fail():
+        run.path.rename(tmp_path / "elsewhere")
+        raise ValueError("a result of the removal")
+
+    with pytest.raises(DiskError, match=r"run: was removed while phinas used it"), run.locked():
+        remove_and_fail()
+    assert not run.path.exists()
+    run.require_unchanged()  # it is not locked any more
+
+
+def test_a_directory_in_place_of_a_locked_one_is_not_changed(tmp_path):
+    run = RunDir(tmp_path / "run")
+
+    def replace():
+        run.path.rename(tmp_path / "elsewhere")
+        run.path.mkdir()
+        (run.path / "holder.json").write_text("of another process")
+        run.require_unchanged()
+
+    with pytest.raises(DiskError, match="was replaced by another directory"), run.locked():
+        replace()
+    assert (run.path / "holder.json").read_text() == "of another process"
+
+
+def test_a_folder_of_a_run_that_cannot_be_written_is_named(tmp_path, monkeypatch):
+    run = RunDir(tmp_path / "run")
+    with run.locked():
+        run.checkpoints.mkdir()
+        run.require_unchanged()
+        # root may write to any folder, whatever its mode
+        monkeypatch.setattr("os.access", lambda path, _mode: path != run.checkpoints)
+        with pytest.raises(DiskError, match=r"checkpoints: cannot be written any more"):
+            run.require_unchanged()
 
 
 def test_password_in_the_command_is_not_recorded(monkeypatch):

@@ -48,6 +48,14 @@ def test_a_start_that_fails_leaves_no_parent_folders_that_it_made(
     assert list(tmp_path.rglob("*")) == [tmp_path / "kept"]
 
 
+def test_a_network_that_does_not_exist_is_named_and_not_the_removed_directory(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(phinas.PhinasError, match="'nosuch' is neither a file nor a preset"):
+        phinas.fit("nosuch", data="digits", out=tmp_path / "fit", quiet=True)
+    assert not (tmp_path / "fit").exists()
+
+
 def test_parent_folders_with_other_files_stay_after_a_start_that_failed(tmp_path: Path) -> None:
     run = RunDir(tmp_path / "new" / "deeper" / "out")
     created = run.missing_directories

@@ -72,7 +72,8 @@ class CheckpointManager:
             OSError: the file could not be written; an earlier checkpoint remains readable.
         """
         newest, previous = self._paths
-        newest.parent.mkdir(parents=True, exist_ok=True)
+        # without its parents: a run directory that was removed must not come back with nothing else
+        newest.parent.mkdir(exist_ok=True)
         if self._newest_is_valid or _read_state(newest, self._key) is not None:
             newest.replace(previous)
         self._newest_is_valid = False
